@@ -1,0 +1,128 @@
+/** The composition root: the only place that sees every folder. */
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { resolve } from 'node:path';
+import type { FastifyInstance } from 'fastify';
+import type { Settings } from './config.ts';
+import { createServer } from './http/server.ts';
+import { Node } from './node/node.ts';
+import type { Log, World } from './node/ports.ts';
+import { Problem } from './node/problem.ts';
+import { formatPosition, type RunId } from './replication/position.ts';
+import { openDataFolder } from './store/data-folder.ts';
+import { StartError } from './store/start-error.ts';
+import { acceptReplicas } from './ws/accept.ts';
+import { dialer } from './ws/dial.ts';
+
+export interface App {
+  readonly node: Node;
+  /** `http://HOST:PORT` */
+  readonly url: string;
+  /** Stops taking requests, finishes what is under way, writes everything into the files. */
+  close(): Promise<void>;
+}
+
+/** How long requests that are under way may take when the node stops. */
+const CLOSE_REQUESTS_MS = 2_000;
+
+const world: World = {
+  now: () => Date.now(),
+  random: () => Math.random(),
+  newRunId: () => randomBytes(20).toString('hex') as RunId,
+  after: (delayMs, callback) => {
+    const timer = setTimeout(callback, delayMs);
+    return () => clearTimeout(timer);
+  },
+  soon: (callback) => {
+    setImmediate(callback);
+  },
+};
+
+/**
+ * Starts a node.
+ * @param failed called when it cannot go on: the process should end, and loses nothing by that
+ * @throws StartError, one line, when the data folder or the address cannot be used
+ */
+export async function start(settings: Settings, log: Log, failed: (error: Error) => void): Promise<App> {
+  const folder = await openDataFolder(
+    resolve(settings.data),
+    log,
+    { fsync: settings.fsync, bootId: bootId(), newRunId: world.newRunId },
+    failed,
+  );
+  let node: Node;
+  try {
+    node = new Node({
+      world,
+      log,
+      settings: {
+        backlogBytes: settings.backlogSize,
+        overlayBytes: settings.overlaySize,
+        applyIntervalMs: settings.applyInterval,
+        timeoutMs: settings.replTimeout,
+        pingIntervalMs: settings.replPingInterval,
+        outputLimitBytes: Math.max(settings.replicaOutputLimit, settings.backlogSize),
+        maxReplicas: settings.maxReplicas,
+      },
+      ...folder,
+      dial: dialer(settings.replTimeout),
+    });
+  } catch (error) {
+    const detail = error instanceof Error ? error.message : String(error);
+    throw new StartError(`${resolve(settings.data)} is damaged: ${detail}; nothing was changed`);
+  }
+  const server = await createServer({ node, log, version: version() });
+  acceptReplicas(server.server, (socket) => node.accept(socket));
+  await listen(server, settings, node);
+  const { port } = server.server.address() as AddressInfo;
+  const host = settings.host.includes(':') ? `[${settings.host}]` : settings.host;
+  try {
+    await node.start(`ws://${host}:${port}`, settings.replicaOf);
+  } catch (error) {
+    await stop(server, node);
+    throw error instanceof Problem ? new StartError(`--replica-of: ${error.message}`) : error;
+  }
+  log.info('started', { position: formatPosition(node.position), role: node.role });
+  return { node, url: `http://${host}:${port}`, close: () => stop(server, node) };
+}
+
+async function listen(server: FastifyInstance, { host, port }: Settings, node: Node): Promise<void> {
+  try {
+    await server.listen({ host, port });
+  } catch (error) {
+    await node.close();
+    const code = error instanceof Error && 'code' in error ? error.code : '';
+    if (code === 'EADDRINUSE') {
+      throw new StartError(
+        `port ${port} on ${host} is taken; choose another with --port, or 0 for a free one`,
+      );
+    }
+    throw new StartError(
+      `cannot listen on ${host}:${port}: ${error instanceof Error ? error.message : error}`,
+    );
+  }
+}
+
+async function stop(server: FastifyInstance, node: Node): Promise<void> {
+  node.refuseWrites();
+  const impatient = setTimeout(() => server.server.closeAllConnections(), CLOSE_REQUESTS_MS);
+  // Upgraded connections are the node's: it closes them.
+  await Promise.all([server.close(), node.close()]);
+  clearTimeout(impatient);
+}
+
+/** Which boot of the machine this is; null where the system does not tell. */
+function bootId(): string | null {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  } catch {
+    return null;
+  }
+}
+
+/** The version in package.json. */
+export function version(): string {
+  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}

@@ -1,0 +1,1 @@
+export async function demo(_once: boolean): Promise<void> {}

@@ -1,0 +1,63 @@
+/** `psyncd import`: a file of NDJSON into a node, with progress. */
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { Readable, Transform } from 'node:stream';
+import { Client, type Imported } from '../client/rest.ts';
+import { CommandError } from './command-error.ts';
+import { progress } from './progress.ts';
+
+/** @param path a file, or `-` for standard input @param node any node: if it is a replica, its master gets the data */
+export async function importFile(path: string, node: string): Promise<Imported> {
+  const total = path === '-' ? null : await sizeOf(path);
+  const source = path === '-' ? process.stdin : createReadStream(path);
+  return importStream(source, total, await masterOf(node));
+}
+
+/** @param total in bytes; null: unknown @param master `http://HOST:PORT` */
+export async function importStream(
+  source: Readable,
+  total: number | null,
+  master: string,
+): Promise<Imported> {
+  const shown = total === null ? null : progress('importing', total);
+  let sent = 0;
+  const counted = source.pipe(
+    new Transform({
+      transform(chunk: Buffer, _encoding, done) {
+        sent += chunk.length;
+        shown?.update(sent, `${(sent / 1024 ** 2).toFixed(1)} MiB`);
+        done(null, chunk);
+      },
+    }),
+  );
+  source.on('error', (error) => counted.destroy(error));
+  try {
+    return await new Client(master).import(Readable.toWeb(counted) as ReadableStream<Uint8Array>);
+  } finally {
+    shown?.stop();
+    source.destroy();
+  }
+}
+
+/** A streamed body cannot be sent twice, so a redirect would come too late. */
+async function masterOf(node: string): Promise<string> {
+  let url = node;
+  // A chain of replicas is followed so far and no further.
+  for (let hops = 0; hops < 16; hops += 1) {
+    const { upstream } = await new Client(url).replication();
+    if (upstream === null) return url;
+    url = upstream.url.replace(/^ws/, 'http');
+  }
+  throw new CommandError('no master found: the replicas follow each other in a circle');
+}
+
+async function sizeOf(path: string): Promise<number> {
+  try {
+    const stats = await stat(path);
+    if (stats.isDirectory()) throw new CommandError(`${path} is a folder`);
+    return stats.size;
+  } catch (error) {
+    if (error instanceof CommandError) throw error;
+    throw new CommandError(`cannot read ${path}: ${error instanceof Error ? error.message : error}`);
+  }
+}

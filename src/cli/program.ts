@@ -1,0 +1,157 @@
+/** The command line: what each command is called, takes and says in its `--help`. Exit codes: 0, 1 failed, 2 usage. */
+import { Command, CommanderError, Option } from 'commander';
+import { version } from '../app.ts';
+import { ApiError, Client } from '../client/rest.ts';
+import { flagOf, SETTINGS, UsageError, variableOf } from '../config.ts';
+import { CommandError } from './command-error.ts';
+import { demo } from './demo.ts';
+import { importFile } from './import-file.ts';
+import { formatInfo } from './info.ts';
+import { serve } from './serve.ts';
+
+const DEFAULT_NODE = 'http://127.0.0.1:7796';
+
+/** @param argv as `process.argv`; sets the exit code, and ends the process when a command is wrong or fails */
+export async function run(argv: readonly string[]): Promise<void> {
+  try {
+    await program().parseAsync([...argv]);
+  } catch (error) {
+    const [code, line] = verdict(error);
+    if (line !== null) process.stderr.write(`psyncd: ${line}\n`);
+    // Not process.exit(): what was written to a pipe may still be on its way.
+    process.exitCode = code;
+    if (code !== 0) setImmediate(() => process.exit(code));
+  }
+}
+
+function verdict(error: unknown): readonly [number, string | null] {
+  // Commander has written its own message already.
+  if (error instanceof CommanderError) return [error.exitCode === 0 ? 0 : 2, null];
+  if (error instanceof UsageError) return [2, error.message];
+  if (error instanceof CommandError) return [1, error.message];
+  if (error instanceof ApiError) return [1, `${error.message} (${error.code})`];
+  if (error instanceof TypeError && error.message === 'fetch failed') {
+    return [1, `cannot reach the node: ${reasonOf(error.cause)}`];
+  }
+  return [1, error instanceof Error ? (error.stack ?? error.message) : String(error)];
+}
+
+function reasonOf(cause: unknown): string {
+  if (!(cause instanceof Error)) return 'the connection failed';
+  return cause.message || ('code' in cause ? String(cause.code) : 'the connection failed');
+}
+
+function program(): Command {
+  const psyncd = new Command('psyncd')
+    .description('A key/value service with Redis-style master/replica replication over HTTP and WebSocket.')
+    .version(version())
+    .exitOverride()
+    .configureHelp({ sortSubcommands: false })
+    .showHelpAfterError('(psyncd --help shows the commands)');
+
+  serveCommand(psyncd);
+
+  client(psyncd, 'replicaof')
+    .alias('slaveof')
+    .argument('<url>', 'the master, ws://HOST:PORT, or no-one: be a master')
+    .description('make a running node follow a master, or become one')
+    .action(async (url: string, { node }: { node: string }) => {
+      const api = new Client(node);
+      const { role, position, upstream } = url === 'no-one' ? await api.promote() : await api.replicaOf(url);
+      print(role === 'master' ? `master at ${position}` : `replica of ${upstream?.url}, at ${position}`);
+    });
+
+  client(psyncd, 'info')
+    .description('show role, position, backlog, master and replicas of a node')
+    .option('--json', 'as GET /v1/replication has it')
+    .action(async ({ node, json }: { node: string; json?: boolean }) => {
+      const answer = await new Client(node).replication();
+      print(json ? JSON.stringify(answer, null, 2) : formatInfo(answer));
+    });
+
+  client(psyncd, 'get')
+    .argument('<key>')
+    .description("write a key's value to standard output; exit code 1 if there is none")
+    .action(async (key: string, { node }: { node: string }) => {
+      const value = await new Client(node).get(key);
+      if (value === null) throw new CommandError(`there is no key ${JSON.stringify(key)}`);
+      process.stdout.write(value);
+      if (process.stdout.isTTY) process.stdout.write('\n');
+    });
+
+  client(psyncd, 'set')
+    .argument('<key>')
+    .argument('<value>', 'the value; - reads it from standard input')
+    .description('set a key')
+    .action(async (key: string, value: string, { node }: { node: string }) => {
+      const body = value === '-' ? await standardInput() : value;
+      const written = await new Client(node).set(key, body);
+      print(`${written.created ? 'created' : 'replaced'}, at ${written.position}`);
+    });
+
+  client(psyncd, 'del')
+    .argument('<key>')
+    .description('delete a key; exit code 1 if there is none')
+    .action(async (key: string, { node }: { node: string }) => {
+      if (!(await new Client(node).delete(key))) {
+        throw new CommandError(`there is no key ${JSON.stringify(key)}`);
+      }
+      print('deleted');
+    });
+
+  client(psyncd, 'import')
+    .argument('<file>', 'NDJSON, one {"key": …, "value": …} a line; - reads standard input')
+    .description('load many entries')
+    .option('--json', 'the result as JSON')
+    .action(async (file: string, { node, json }: { node: string; json?: boolean }) => {
+      const result = await importFile(file, node);
+      print(json ? JSON.stringify(result) : `${result.imported} entries imported, at ${result.position}`);
+    });
+
+  psyncd
+    .command('demo')
+    .description('a master and two replicas on this machine: real data, cut links, resyncs, a restart')
+    .option('--once', 'exit when everything has been shown: 0 if all of it was true, 1 if not')
+    .action(({ once = false }: { once?: boolean }) => demo(once));
+  return psyncd;
+}
+
+function serveCommand(psyncd: Command): void {
+  const serveIt = psyncd
+    .command('serve')
+    .description('run a node')
+    .option('--config <FILE>', 'settings as a JSON object, {"backlogSize": "8mb"}');
+  for (const { name, placeholder, initial, help } of SETTINGS) {
+    const flags = placeholder === null ? flagOf(name) : `${flagOf(name)} <${placeholder}>`;
+    const text = initial === null || placeholder === null ? help : `${help} (default: ${initial})`;
+    serveIt.addOption(new Option(flags, text));
+  }
+  serveIt.addHelpText(
+    'after',
+    `\nEach setting can also be an environment variable (${variableOf('backlogSize')}) or stand in the config file\n` +
+      '("backlogSize"); a flag beats the environment, which beats the file.\n' +
+      'Sizes take kb, mb, gb; times take ms, s, m, h.',
+  );
+  serveIt.action((options: Readonly<Record<string, string | true | undefined>>) => {
+    const { config, ...given } = options;
+    const flags = Object.fromEntries(Object.entries(given).map(([name, value]) => [name, String(value)]));
+    return serve(flags, typeof config === 'string' ? config : null);
+  });
+}
+
+/** A command that talks to a running node. */
+function client(psyncd: Command, name: string): Command {
+  return psyncd
+    .command(name)
+    .addOption(new Option('--node <URL>', 'the node').default(DEFAULT_NODE).env('PSYNCD_NODE'));
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+async function standardInput(): Promise<Uint8Array<ArrayBuffer>> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
+  return new Uint8Array(Buffer.concat(chunks));
+}

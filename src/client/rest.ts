@@ -1,0 +1,164 @@
+/**
+ * psyncd's REST API for programs: thin, typed, and without anything of the server, so that it runs wherever there is
+ * `fetch`.
+ */
+
+/** An answer that is an error, with its stable code. */
+export class ApiError extends Error {
+  override readonly name = 'ApiError';
+  readonly status: number;
+  readonly code: string;
+  /** The problem+json object. */
+  readonly problem: Readonly<Record<string, unknown>>;
+
+  constructor(status: number, problem: Readonly<Record<string, unknown>>) {
+    super(typeof problem.detail === 'string' ? problem.detail : `HTTP status ${status}`);
+    this.status = status;
+    this.code = typeof problem.code === 'string' ? problem.code : 'UNKNOWN';
+    this.problem = problem;
+  }
+}
+
+export interface Written {
+  readonly key: string;
+  readonly version: number;
+  readonly created: boolean;
+  readonly position: string;
+}
+
+export interface Imported {
+  readonly imported: number;
+  readonly position: string;
+}
+
+export interface DigestAnswer {
+  readonly position: string;
+  readonly keys: number;
+  readonly digest: string;
+}
+
+export interface ReplicaAnswer {
+  readonly id: string;
+  readonly url?: string;
+  readonly peer: string;
+  readonly state: string;
+  readonly offset: number;
+  readonly lagBytes: number;
+  readonly ackAgeMs?: number;
+  readonly sync?: { readonly kind: 'full' | 'partial'; readonly reason?: string; readonly bytes: number };
+}
+
+export interface ReplicationAnswer {
+  readonly role: 'master' | 'replica';
+  readonly runId: string;
+  readonly offset: number;
+  readonly position: string;
+  readonly lineage: readonly { readonly runId: string; readonly validTo: number; readonly reason: string }[];
+  readonly backlog: { readonly size: number; readonly firstOffset: number; readonly length: number };
+  readonly upstream: null | {
+    readonly url: string;
+    readonly state: string;
+    readonly detail?: string;
+    readonly lastSync?: {
+      readonly kind: 'full' | 'partial';
+      readonly reason: string | null;
+      readonly bytes: number | null;
+      readonly durationMs: number;
+    };
+    readonly progress?: { readonly received: number; readonly total: number };
+  };
+  readonly replicas: readonly ReplicaAnswer[];
+  readonly counters: {
+    readonly syncFull: number;
+    readonly syncPartialOk: number;
+    readonly syncPartialErr: number;
+  };
+}
+
+/** Calls one node; writes that it redirects to its master follow by themselves. */
+export class Client {
+  readonly #base: string;
+
+  /** @param base `http://HOST:PORT` */
+  constructor(base: string) {
+    this.#base = base.replace(/\/+$/, '');
+  }
+
+  /** @returns the value, or null if there is none */
+  async get(key: string): Promise<Uint8Array | null> {
+    const response = await fetch(this.#keyUrl(key));
+    if (response.status === 404) {
+      await response.body?.cancel();
+      return null;
+    }
+    await throwProblem(response);
+    return new Uint8Array(await response.arrayBuffer());
+  }
+
+  set(key: string, value: Uint8Array<ArrayBuffer> | string): Promise<Written> {
+    return this.#json(this.#keyUrl(key), { method: 'PUT', body: value });
+  }
+
+  /** @returns whether it was there */
+  async delete(key: string): Promise<boolean> {
+    const response = await fetch(this.#keyUrl(key), { method: 'DELETE' });
+    if (response.status !== 404) await throwProblem(response);
+    await response.body?.cancel();
+    return response.ok;
+  }
+
+  /** @param lines NDJSON; cannot be redirected, so this has to be the master */
+  import(lines: ReadableStream<Uint8Array>): Promise<Imported> {
+    const request = {
+      method: 'POST',
+      body: lines,
+      duplex: 'half' as const,
+      headers: { 'content-type': 'application/x-ndjson' },
+    };
+    return this.#json(`${this.#base}/v1/import`, request);
+  }
+
+  replication(): Promise<ReplicationAnswer> {
+    return this.#json(`${this.#base}/v1/replication`, {});
+  }
+
+  /** REPLICAOF. @param url `ws://HOST:PORT` */
+  replicaOf(url: string): Promise<ReplicationAnswer> {
+    return this.#json(`${this.#base}/v1/replication/upstream`, {
+      method: 'PUT',
+      body: JSON.stringify({ url }),
+      headers: { 'content-type': 'application/json' },
+    });
+  }
+
+  /** REPLICAOF NO ONE. */
+  promote(): Promise<ReplicationAnswer> {
+    return this.#json(`${this.#base}/v1/replication/upstream`, { method: 'DELETE' });
+  }
+
+  digest(): Promise<DigestAnswer> {
+    return this.#json(`${this.#base}/v1/digest`, {});
+  }
+
+  #keyUrl(key: string): string {
+    return `${this.#base}/v1/keys/${encodeURIComponent(key)}`;
+  }
+
+  async #json<T>(url: string, init: RequestInit): Promise<T> {
+    const response = await fetch(url, init);
+    await throwProblem(response);
+    return (await response.json()) as T;
+  }
+}
+
+async function throwProblem(response: Response): Promise<void> {
+  if (response.ok) return;
+  const text = await response.text();
+  let problem: Record<string, unknown> = {};
+  try {
+    problem = JSON.parse(text) as Record<string, unknown>;
+  } catch {
+    // Not from psyncd: the status is all there is to tell.
+  }
+  throw new ApiError(response.status, problem);
+}

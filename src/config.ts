@@ -1,0 +1,279 @@
+/**
+ * The settings. Each has one name in three spellings: `--backlog-size`, `PSYNCD_BACKLOG_SIZE`, and `"backlogSize"`
+ * in the config file; a flag beats the environment, which beats the file. What happens at a limit stands with it.
+ */
+import { readFileSync } from 'node:fs';
+import { parseUpstream } from './node/upstream.ts';
+import type { FsyncPolicy } from './store/state-file.ts';
+
+export interface Settings {
+  readonly port: number;
+  readonly host: string;
+  readonly data: string;
+  /** `ws://HOST:PORT`; `no-one`: be a master; null: whatever it was when it stopped. */
+  readonly replicaOf: string | null;
+  readonly backlogSize: number;
+  readonly fsync: FsyncPolicy;
+  readonly overlaySize: number;
+  readonly applyInterval: number;
+  readonly replTimeout: number;
+  readonly replPingInterval: number;
+  readonly replicaOutputLimit: number;
+  readonly maxReplicas: number;
+  readonly logLevel: LogLevel;
+  readonly allowAnonymous: boolean;
+}
+
+export type LogLevel = 'error' | 'warn' | 'info';
+
+/** A setting that cannot be used: wrong usage, exit code 2. The message is one line. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+interface Kind<T> {
+  /** For `--help`: what stands behind the flag; null for a switch. */
+  readonly placeholder: string | null;
+  /** @throws UsageError that says what is expected */
+  parse(text: string): T;
+}
+
+export interface Setting<T = unknown> extends Kind<T> {
+  readonly name: keyof Settings;
+  readonly initial: string | null;
+  readonly help: string;
+}
+
+const SIZE_UNITS: Readonly<Record<string, number>> = { b: 1, kb: 1024, mb: 1024 ** 2, gb: 1024 ** 3 };
+const TIME_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+
+/** `1mb`, `512kb`, `100` (bytes); units of 1,024. @throws UsageError */
+export function parseSize(text: string): number {
+  return scaled(text, SIZE_UNITS, 'b', 'a size such as 512kb, 1mb or 2gb');
+}
+
+/** `500ms`, `10s`, `2m`; a bare number is milliseconds. @throws UsageError */
+export function parseTime(text: string): number {
+  return scaled(text, TIME_UNITS, 'ms', 'a time such as 500ms, 10s or 2m');
+}
+
+function scaled(
+  text: string,
+  units: Readonly<Record<string, number>>,
+  bare: string,
+  expected: string,
+): number {
+  const match = /^(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]*)$/i.exec(text.trim());
+  const unit = units[(match?.[2] || bare).toLowerCase()];
+  const value = Math.round(Number(match?.[1]) * (unit ?? Number.NaN));
+  if (!Number.isSafeInteger(value)) throw new UsageError(`expected ${expected}`);
+  return value;
+}
+
+function between(parse: (text: string) => number, least: string, most: string): (text: string) => number {
+  return (text) => {
+    const value = parse(text);
+    if (value < parse(least) || value > parse(most)) throw new UsageError(`allowed are ${least} to ${most}`);
+    return value;
+  };
+}
+
+function whole(text: string): number {
+  if (!/^\d{1,15}$/.test(text)) throw new UsageError('expected a whole number');
+  return Number(text);
+}
+
+function oneOf<T extends string>(...words: readonly T[]): (text: string) => T {
+  return (text) => {
+    const word = words.find((each) => each === text);
+    if (word === undefined) throw new UsageError(`expected one of ${words.join(', ')}`);
+    return word;
+  };
+}
+
+function upstream(text: string): string {
+  if (text !== 'no-one' && parseUpstream(text) === null) {
+    throw new UsageError('expected a URL of the form ws://HOST:PORT, or no-one');
+  }
+  return text;
+}
+
+function filled(text: string): string {
+  if (text === '') throw new UsageError('it is empty');
+  return text;
+}
+
+/** Every setting of `serve`, in the order of its `--help`. */
+export const SETTINGS: readonly Setting[] = [
+  {
+    name: 'port',
+    placeholder: 'N',
+    initial: '7796',
+    parse: between(whole, '0', '65535'),
+    help: 'TCP port; 0 picks a free one',
+  },
+  { name: 'host', placeholder: 'ADDRESS', initial: '127.0.0.1', parse: filled, help: 'address to listen on' },
+  {
+    name: 'data',
+    placeholder: 'FOLDER',
+    initial: './psyncd-data',
+    parse: filled,
+    help: 'data folder; made if it is not there',
+  },
+  {
+    name: 'replicaOf',
+    placeholder: 'URL',
+    initial: null,
+    parse: upstream,
+    help: 'follow this master, ws://HOST:PORT; no-one: be a master. Without it the node is what it was',
+  },
+  {
+    name: 'backlogSize',
+    placeholder: 'SIZE',
+    initial: '1mb',
+    parse: between(parseSize, '16kb', '4gb'),
+    help: 'bytes of the stream kept in memory; a replica that lacks more gets a full resync',
+  },
+  {
+    name: 'fsync',
+    placeholder: 'POLICY',
+    initial: 'everysec',
+    parse: oneOf<FsyncPolicy>('always', 'everysec', 'no'),
+    help: 'when an answered write is on disk: always, everysec, no',
+  },
+  {
+    name: 'overlaySize',
+    placeholder: 'SIZE',
+    initial: '64mb',
+    parse: between(parseSize, '1mb', '16gb'),
+    help: 'memory for writes that SQLite does not hold yet; at the limit writers wait',
+  },
+  {
+    name: 'applyInterval',
+    placeholder: 'TIME',
+    initial: '2s',
+    parse: between(parseTime, '1ms', '1h'),
+    help: 'longest time before a write is moved from the journal into the keyspace file',
+  },
+  {
+    name: 'replTimeout',
+    placeholder: 'TIME',
+    initial: '60s',
+    parse: between(parseTime, '100ms', '24h'),
+    help: 'a replication link silent for so long is dropped',
+  },
+  {
+    name: 'replPingInterval',
+    placeholder: 'TIME',
+    initial: '10s',
+    parse: between(parseTime, '10ms', '1h'),
+    help: 'how often both sides of a link send a ping frame',
+  },
+  {
+    name: 'replicaOutputLimit',
+    placeholder: 'SIZE',
+    initial: '256mb',
+    parse: between(parseSize, '16kb', '1024gb'),
+    help: 'a replica that reads so slowly that it lags by more is disconnected; never below the backlog',
+  },
+  {
+    name: 'maxReplicas',
+    placeholder: 'N',
+    initial: '256',
+    parse: between(whole, '0', '100000'),
+    help: 'replicas served at the same time; more are refused',
+  },
+  {
+    name: 'logLevel',
+    placeholder: 'LEVEL',
+    initial: 'info',
+    parse: oneOf<LogLevel>('error', 'warn', 'info'),
+    help: 'what goes to standard error: error, warn, info',
+  },
+  {
+    name: 'allowAnonymous',
+    placeholder: null,
+    initial: 'false',
+    parse: (text) => oneOf('true', 'false')(text) === 'true',
+    help: 'let everybody who can reach a --host other than loopback read and write',
+  },
+];
+
+/** `backlogSize` as `--backlog-size`. */
+export function flagOf(name: string): string {
+  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+/** `backlogSize` as `PSYNCD_BACKLOG_SIZE`. */
+export function variableOf(name: string): string {
+  return `PSYNCD_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
+}
+
+/**
+ * @param flags what the command line gave, by setting name
+ * @param environment the process's variables
+ * @param configFile the path of a JSON file, or null
+ * @throws UsageError with one line for a setting that is unknown or cannot be used
+ */
+export function loadSettings(
+  flags: Readonly<Record<string, string | undefined>>,
+  environment: Readonly<Record<string, string | undefined>>,
+  configFile: string | null,
+): Settings {
+  const file = configFile === null ? {} : readConfigFile(configFile);
+  const values: Record<string, unknown> = {};
+  for (const { name, initial, parse } of SETTINGS) {
+    const [text, source] = first(
+      [flags[name], flagOf(name)],
+      [environment[variableOf(name)], variableOf(name)],
+      [file[name], `"${name}" in ${configFile}`],
+      [initial ?? undefined, 'the default'],
+    );
+    try {
+      values[name] = text === null ? null : parse(text);
+    } catch (error) {
+      if (!(error instanceof UsageError)) throw error;
+      throw new UsageError(`${source}: ${error.message}, got ${JSON.stringify(text)}`);
+    }
+  }
+  const settings = values as unknown as Settings;
+  if (!isLoopback(settings.host) && !settings.allowAnonymous) {
+    throw new UsageError(
+      `--host ${settings.host} lets others in without a password; --allow-anonymous says that this is meant`,
+    );
+  }
+  return settings;
+}
+
+function first(
+  ...candidates: readonly (readonly [string | undefined, string])[]
+): readonly [string | null, string] {
+  for (const [text, source] of candidates) if (text !== undefined) return [text, source];
+  return [null, ''];
+}
+
+function readConfigFile(path: string): Readonly<Record<string, string>> {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    throw new UsageError(`--config ${path}: ${error instanceof Error ? error.message : error}`);
+  }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
+    throw new UsageError(`--config ${path}: expected a JSON object`);
+  }
+  const known = new Set<string>(SETTINGS.map(({ name }) => name));
+  const values: Record<string, string> = {};
+  for (const [name, value] of Object.entries(parsed)) {
+    if (!known.has(name)) throw new UsageError(`--config ${path}: there is no setting "${name}"`);
+    if (!['string', 'number', 'boolean'].includes(typeof value)) {
+      throw new UsageError(`--config ${path}: "${name}" is no string, number or boolean`);
+    }
+    values[name] = String(value);
+  }
+  return values;
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
+}

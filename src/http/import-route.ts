@@ -1,0 +1,152 @@
+/** `POST /v1/import`: NDJSON in, streamed, in bounded memory. */
+import type { FastifyInstance } from 'fastify';
+import { fromJsonValue } from '../keyspace/json-value.ts';
+import { keyProblem, MAX_KEY_BYTES } from '../keyspace/key.ts';
+import type { Node } from '../node/node.ts';
+import { Problem } from '../node/problem.ts';
+import { formatPosition } from '../replication/position.ts';
+import type { SetCommand } from '../stream/command.ts';
+import { MAX_VALUE_BYTES, refuseOnReplica } from './key-routes.ts';
+import { lineGroups, parseLine } from './ndjson.ts';
+import { imported, json, problems } from './schemas.ts';
+
+/** Entries are written in groups of so many, or of so many bytes, whichever comes first. */
+const GROUP_ENTRIES = 1_000;
+const GROUP_BYTES = 1024 * 1024;
+
+const MEMBERS: ReadonlySet<string> = new Set(['key', 'value', 'encoding', 'expiresAt', 'version']);
+
+export function importRoute(app: FastifyInstance, node: Node): void {
+  app.post('/v1/import', {
+    schema: {
+      operationId: 'importEntries',
+      summary: 'Load many entries',
+      description: [
+        'NDJSON: one `{"key": …, "value": …, "encoding": "utf8" | "base64" | "json", "expiresAt": MS | null}` a line,',
+        'as `/v1/export` writes it. The body is streamed; entries are written while it arrives, in order, and each',
+        'is set whether or not it was there. The whole is not atomic: when a line is malformed, the entries before',
+        'it are in, and the answer says how many.',
+      ].join('\n'),
+      tags: ['keys'],
+      body: { content: { 'application/x-ndjson': { schema: {} } } },
+      response: {
+        200: json('All lines are in.', imported),
+        ...problems(
+          'BAD_REQUEST',
+          'BAD_LINE',
+          'UNSUPPORTED_MEDIA_TYPE',
+          'READONLY',
+          'STORAGE_FAILED',
+          'SHUTTING_DOWN',
+          'DISK_FULL',
+        ),
+      },
+    },
+    handler: async (request, reply) => {
+      refuseOnReplica(node);
+      const body = request.body as import('node:stream').Readable | undefined;
+      const load = new Load(node);
+      try {
+        if (body !== undefined) for await (const lines of lineGroups(body)) await load.add(lines);
+        await load.write();
+      } catch (error) {
+        // Whatever of the body is still to come is not read as lines; the connection stays usable.
+        body?.resume();
+        throw load.explain(error);
+      }
+      reply.header('psync-position', load.position);
+      return { imported: load.imported, position: load.position };
+    },
+  });
+}
+
+/** One import on its way. */
+class Load {
+  readonly #node: Node;
+  #line = 0;
+  #group: SetCommand[] = [];
+  #groupBytes = 0;
+  imported = 0;
+  position: string;
+
+  constructor(node: Node) {
+    this.#node = node;
+    this.position = formatPosition(node.position);
+  }
+
+  /** Takes the next lines, and returns when there is room for more. */
+  async add(lines: readonly Buffer[]): Promise<void> {
+    for (const line of lines) {
+      this.#line += 1;
+      if (isBlank(line)) continue;
+      const entry = await this.#parsed(line);
+      this.#group.push(entry);
+      this.#groupBytes += line.length;
+      if (this.#group.length >= GROUP_ENTRIES || this.#groupBytes >= GROUP_BYTES) await this.write();
+    }
+  }
+
+  /** Writes what has been collected. */
+  async write(): Promise<void> {
+    const entries = this.#group;
+    if (entries.length === 0) return;
+    this.#group = [];
+    this.#groupBytes = 0;
+    const { position } = await this.#node.write({ kind: 'load', entries });
+    this.imported += entries.length;
+    this.position = position;
+  }
+
+  /** The error with what the client has to know: the line, and how many entries are in. */
+  explain(error: unknown): unknown {
+    const { imported } = this;
+    if (error instanceof Problem) {
+      const isLine = error.code === 'BAD_LINE';
+      const line = error.extra.line ?? this.#line + 1;
+      const detail = isLine
+        ? `line ${line}: ${error.message}; ${imported} entries before it are in`
+        : error.message;
+      return new Problem(error.code, detail, { ...error.extra, ...(isLine ? { line } : {}), imported });
+    }
+    if (error instanceof Error && 'code' in error && error.code === 'ECONNRESET') {
+      return new Problem('BAD_REQUEST', 'the connection broke before the body was complete', { imported });
+    }
+    return error;
+  }
+
+  async #parsed(line: Buffer): Promise<SetCommand> {
+    try {
+      return entryOf(parseLine(line));
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      await this.write();
+      throw new Problem(error.code, error.message, { line: this.#line });
+    }
+  }
+}
+
+function entryOf(object: Readonly<Record<string, unknown>>): SetCommand {
+  const { key, value, encoding, expiresAt = null } = object;
+  for (const member in object) {
+    if (!MEMBERS.has(member)) throw bad(`unknown member ${JSON.stringify(member)}`);
+  }
+  if (typeof key !== 'string') throw bad('"key" is not a string');
+  const problem = keyProblem(key);
+  if (problem === 'too-long') throw bad(`the key has more than ${MAX_KEY_BYTES} bytes of UTF-8`);
+  if (problem !== null) throw bad(`the key is ${problem === 'empty' ? 'empty' : 'not Unicode'}`);
+  const bytes = fromJsonValue(value, encoding);
+  if (typeof bytes === 'string') throw bad(bytes);
+  if (bytes.length > MAX_VALUE_BYTES) throw bad(`the value has more than ${MAX_VALUE_BYTES} bytes`);
+  if (expiresAt !== null && (!Number.isSafeInteger(expiresAt) || (expiresAt as number) < 0)) {
+    throw bad('"expiresAt" is no time in milliseconds');
+  }
+  return { kind: 'set', key, value: bytes, expiresAt: expiresAt as number | null };
+}
+
+function bad(detail: string): Problem {
+  return new Problem('BAD_LINE', detail);
+}
+
+function isBlank(line: Buffer): boolean {
+  return line.length === 0 || (line.length === 1 && line[0] === 0x0d);
+}

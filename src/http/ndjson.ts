@@ -1,0 +1,54 @@
+/** NDJSON, line by line, in bounded memory. */
+import { isUtf8 } from 'node:buffer';
+import type { Readable } from 'node:stream';
+import { Problem } from '../node/problem.ts';
+
+/** The longest line, in bytes: a value of 16 MiB as base64, and room for escapes. */
+export const MAX_LINE_BYTES = 32 * 1024 * 1024;
+
+const NEWLINE = 0x0a;
+
+/**
+ * The lines of a stream without their line ends, in groups as they arrive. A last line needs no line end.
+ * The stream is not destroyed when the reader stops early.
+ * @throws Problem BAD_LINE for a line beyond the limit
+ */
+export async function* lineGroups(source: Readable): AsyncGenerator<readonly Buffer[]> {
+  let open: Buffer[] = [];
+  let openBytes = 0;
+  for await (const chunk of source.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    const lines: Buffer[] = [];
+    let from = 0;
+    for (let end = chunk.indexOf(NEWLINE); end !== -1; end = chunk.indexOf(NEWLINE, from)) {
+      const part = chunk.subarray(from, end);
+      lines.push(openBytes === 0 ? part : Buffer.concat([...open, part]));
+      open = [];
+      openBytes = 0;
+      from = end + 1;
+    }
+    if (lines.length > 0) yield lines;
+    if (from < chunk.length) {
+      open.push(chunk.subarray(from));
+      openBytes += chunk.length - from;
+      if (openBytes > MAX_LINE_BYTES) {
+        throw new Problem('BAD_LINE', `a line may have at most ${MAX_LINE_BYTES} bytes`);
+      }
+    }
+  }
+  if (openBytes > 0) yield [Buffer.concat(open)];
+}
+
+/** @throws Problem BAD_LINE for what is no JSON object in UTF-8 */
+export function parseLine(line: Buffer): Readonly<Record<string, unknown>> {
+  if (!isUtf8(line)) throw new Problem('BAD_LINE', 'it is not UTF-8');
+  let value: unknown;
+  try {
+    value = JSON.parse(line.toString('utf8'));
+  } catch {
+    throw new Problem('BAD_LINE', 'it is not JSON');
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new Problem('BAD_LINE', 'it is not a JSON object');
+  }
+  return value as Record<string, unknown>;
+}

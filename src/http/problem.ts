@@ -1,0 +1,60 @@
+/** Errors to answers: RFC 9457 problem+json, for ours, for Fastify's and for Node's. */
+import type { FastifyError, FastifyReply } from 'fastify';
+import { PROBLEMS, Problem, type ProblemCode } from '../node/problem.ts';
+
+export const PROBLEM_TYPE = 'application/problem+json';
+
+export interface ProblemBody {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly code: ProblemCode;
+  readonly detail: string;
+  readonly [extra: string]: unknown;
+}
+
+export function problemBody(problem: Problem): ProblemBody {
+  return {
+    type: `urn:psyncd:problem:${problem.code.toLowerCase().replaceAll('_', '-')}`,
+    title: PROBLEMS[problem.code].title,
+    status: problem.status,
+    code: problem.code,
+    detail: problem.message,
+    ...problem.extra,
+  };
+}
+
+export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
+  return reply
+    .code(problem.status)
+    .header('content-type', PROBLEM_TYPE)
+    .serializer(JSON.stringify)
+    .send(problemBody(problem));
+}
+
+const BY_FASTIFY_CODE: Readonly<Record<string, ProblemCode>> = {
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'UNSUPPORTED_MEDIA_TYPE',
+  FST_ERR_CTP_BODY_TOO_LARGE: 'BODY_TOO_LARGE',
+};
+
+/** What went wrong, as a problem; null for what is no fault of the client's and has to be logged. */
+export function toProblem(error: FastifyError | Error): Problem | null {
+  if (error instanceof Problem) return error;
+  const code = 'code' in error ? BY_FASTIFY_CODE[error.code] : undefined;
+  if (code !== undefined) return new Problem(code, error.message);
+  if ('validation' in error && error.validation !== undefined) {
+    return new Problem('BAD_REQUEST', validationDetail(error));
+  }
+  const status = 'statusCode' in error ? error.statusCode : undefined;
+  if (status !== undefined && status >= 400 && status < 500) return new Problem('BAD_REQUEST', error.message);
+  return null;
+}
+
+function validationDetail(error: FastifyError): string {
+  const [first] = error.validation ?? [];
+  const unknown = first?.params.additionalProperty;
+  if (typeof unknown === 'string') {
+    return `unknown ${error.validationContext === 'querystring' ? 'query parameter' : 'member'} ${JSON.stringify(unknown)}`;
+  }
+  return error.message;
+}

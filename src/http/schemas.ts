@@ -1,0 +1,298 @@
+/** JSON Schemas of what the API sends and takes; openapi.yaml is made from the routes that name them. */
+import { PROBLEMS } from '../node/problem.ts';
+import { FULL_RESYNC_REASONS } from '../replication/decide.ts';
+
+const RUN_ID = {
+  type: 'string',
+  pattern: '^[0-9a-f]{40}$',
+  description: 'Names one history of writes.',
+} as const;
+const COUNT = { type: 'integer', minimum: 0 } as const;
+
+export const position = {
+  type: 'string',
+  pattern: '^[0-9a-f]{40}:[0-9]+$',
+  description: 'A position in the stream: `<run ID>:<offset>`.',
+  examples: ['8f3b0c6d1e2a4b5c6d7e8f9a0b1c2d3e4f5a6b7c:1048576'],
+} as const;
+
+export const key = {
+  type: 'string',
+  minLength: 1,
+  description: 'At most 1,024 bytes of UTF-8.',
+  examples: ['user:1'],
+} as const;
+
+export const version = {
+  type: 'integer',
+  minimum: 1,
+  description: 'The offset of the end of the command that last set the entry; its ETag.',
+} as const;
+
+export const expiresAt = {
+  type: ['integer', 'null'],
+  description: 'When the entry expires, in milliseconds since 1970; null: never.',
+} as const;
+
+export const problem = {
+  $id: 'Problem',
+  type: 'object',
+  description: 'An error, as RFC 9457 has it.',
+  required: ['type', 'title', 'status', 'code', 'detail'],
+  properties: {
+    type: { type: 'string', format: 'uri', examples: ['urn:psyncd:problem:not-found'] },
+    title: { type: 'string' },
+    status: { type: 'integer' },
+    code: { type: 'string', enum: Object.keys(PROBLEMS), description: 'Stable: what programs look at.' },
+    detail: { type: 'string', description: 'What happened, for people.' },
+    master: { type: 'string', description: 'READONLY: the URL of the master.' },
+    line: { type: 'integer', minimum: 1, description: 'BAD_LINE: which line, counted from 1.' },
+    imported: { type: 'integer', minimum: 0, description: 'How many entries of the import are in.' },
+  },
+} as const;
+
+export const written = {
+  $id: 'Written',
+  type: 'object',
+  required: ['key', 'version', 'created', 'expiresAt', 'position'],
+  properties: {
+    key,
+    version,
+    created: { type: 'boolean', description: 'The key was not there before.' },
+    expiresAt,
+    position,
+  },
+} as const;
+
+export const deleted = {
+  $id: 'Deleted',
+  type: 'object',
+  required: ['key', 'deleted', 'position'],
+  properties: { key, deleted: { type: 'boolean', const: true }, position },
+} as const;
+
+export const keyPage = {
+  $id: 'KeyPage',
+  type: 'object',
+  required: ['keys', 'next', 'position'],
+  properties: {
+    keys: {
+      type: 'array',
+      items: {
+        type: 'object',
+        required: ['key', 'version', 'size', 'expiresAt'],
+        properties: {
+          key,
+          version,
+          size: { ...COUNT, description: 'Of the value, in bytes.' },
+          expiresAt,
+          value: { type: 'string', description: 'With `values=true`.' },
+          encoding: {
+            type: 'string',
+            enum: ['utf8', 'base64'],
+            description: 'How `value` is written: text if it is valid UTF-8.',
+          },
+        },
+      },
+    },
+    next: {
+      type: ['string', 'null'],
+      description: 'Ask again with `after` = this; null: that was the last page.',
+    },
+    position,
+  },
+} as const;
+
+export const imported = {
+  $id: 'Imported',
+  type: 'object',
+  required: ['imported', 'position'],
+  properties: { imported: { ...COUNT, description: 'How many entries were written.' }, position },
+} as const;
+
+export const digest = {
+  $id: 'Digest',
+  type: 'object',
+  required: ['position', 'keys', 'digest'],
+  properties: {
+    position,
+    keys: { ...COUNT, description: 'How many entries.' },
+    digest: {
+      type: 'string',
+      pattern: '^[0-9a-f]{32}$',
+      description:
+        'A hash over key, value and expiry of all entries: equal on every node at equal positions.',
+    },
+  },
+} as const;
+
+const syncReason = { type: 'string', enum: FULL_RESYNC_REASONS } as const;
+
+export const replication = {
+  $id: 'Replication',
+  type: 'object',
+  required: ['role', 'runId', 'offset', 'position', 'lineage', 'backlog', 'upstream', 'replicas', 'counters'],
+  properties: {
+    role: { type: 'string', enum: ['master', 'replica'] },
+    runId: RUN_ID,
+    offset: { ...COUNT, description: 'How many bytes of the stream have been applied.' },
+    position,
+    lineage: {
+      type: 'array',
+      description: 'The run IDs that this history grew out of, newest first.',
+      items: {
+        type: 'object',
+        required: ['runId', 'validTo', 'reason', 'at'],
+        properties: {
+          runId: RUN_ID,
+          validTo: { ...COUNT, description: 'The offset up to which that history is shared.' },
+          reason: { type: 'string', enum: ['promoted', 'unclean-stop', 'master-changed'] },
+          at: { type: 'integer', description: 'Milliseconds since 1970.' },
+        },
+      },
+    },
+    backlog: {
+      type: 'object',
+      description: 'The last bytes of the stream; what a partial resync is served from. Bytes count from 1.',
+      required: ['size', 'firstOffset', 'length'],
+      properties: { size: COUNT, firstOffset: COUNT, length: COUNT },
+    },
+    upstream: {
+      type: ['object', 'null'],
+      description: 'The master that this node follows; null: it is one.',
+      required: ['url', 'state'],
+      properties: {
+        url: { type: 'string' },
+        state: {
+          type: 'string',
+          enum: ['connecting', 'handshake', 'snapshot', 'streaming', 'waiting', 'refused'],
+        },
+        detail: { type: 'string', description: 'What went wrong last.' },
+        lastSync: {
+          type: 'object',
+          required: ['kind', 'reason', 'bytes', 'durationMs'],
+          properties: {
+            kind: { type: 'string', enum: ['full', 'partial'] },
+            reason: { type: ['string', 'null'], description: 'Of a full resync.' },
+            bytes: { type: ['integer', 'null'], description: 'Of a full resync: the snapshot.' },
+            durationMs: COUNT,
+          },
+        },
+        progress: {
+          type: 'object',
+          description: 'While a snapshot arrives: bytes.',
+          required: ['received', 'total'],
+          properties: { received: COUNT, total: COUNT },
+        },
+        lastIoAgeMs: { ...COUNT, description: 'How long nothing has been heard of the master.' },
+      },
+    },
+    replicas: {
+      type: 'array',
+      items: {
+        type: 'object',
+        required: ['id', 'peer', 'state', 'offset', 'lagBytes'],
+        properties: {
+          id: { type: 'string' },
+          url: { type: 'string', description: 'Where the replica says that it can be reached.' },
+          peer: { type: 'string', description: 'Where the connection comes from.' },
+          state: { type: 'string', enum: ['handshake', 'snapshot', 'online'] },
+          offset: { ...COUNT, description: 'What it has acknowledged.' },
+          lagBytes: COUNT,
+          ackAgeMs: COUNT,
+          sync: {
+            type: 'object',
+            description: 'How it was last brought up to date.',
+            required: ['kind', 'bytes'],
+            properties: {
+              kind: { type: 'string', enum: ['full', 'partial'] },
+              reason: syncReason,
+              bytes: { ...COUNT, description: "The snapshot's size, or the bytes that were lacking." },
+            },
+          },
+        },
+      },
+    },
+    counters: {
+      type: 'object',
+      description: 'Since the process started, counted as Redis counts them.',
+      required: ['syncFull', 'syncPartialOk', 'syncPartialErr'],
+      properties: { syncFull: COUNT, syncPartialOk: COUNT, syncPartialErr: COUNT },
+    },
+  },
+} as const;
+
+export const upstreamRequest = {
+  $id: 'UpstreamRequest',
+  type: 'object',
+  required: ['url'],
+  additionalProperties: false,
+  properties: {
+    url: { type: 'string', maxLength: 2048, examples: ['ws://127.0.0.1:7796'] },
+  },
+} as const;
+
+export const health = {
+  $id: 'Health',
+  type: 'object',
+  required: ['status'],
+  properties: { status: { type: 'string', enum: ['ok'] } },
+} as const;
+
+export const SHARED = [
+  problem,
+  written,
+  deleted,
+  keyPage,
+  imported,
+  digest,
+  replication,
+  upstreamRequest,
+  health,
+] as const;
+
+const HEADERS = {
+  'Psync-Position': { description: 'Where this node stands in the stream.', schema: { type: 'string' } },
+  'Psync-Role': {
+    description: 'Whether it takes writes.',
+    schema: { type: 'string', enum: ['master', 'replica'] },
+  },
+} as const;
+
+/** An answer in JSON. */
+export function json(description: string, schema: { readonly $id: string }): object {
+  return {
+    description,
+    headers: HEADERS,
+    content: { 'application/json': { schema: { $ref: `${schema.$id}#` } } },
+  };
+}
+
+/** An answer of the value's own bytes. */
+export function bytes(description: string): object {
+  return {
+    description,
+    headers: { ...HEADERS, ETag: { description: 'The version, quoted.', schema: { type: 'string' } } },
+    content: { 'application/octet-stream': { schema: {} } },
+  };
+}
+
+/** Error answers by status. */
+export function problems(...codes: (keyof typeof PROBLEMS)[]): Record<number, object> {
+  const byStatus: Record<number, object> = {};
+  for (const status of new Set(codes.map((code) => PROBLEMS[code].status))) {
+    const these = codes.filter((code) => PROBLEMS[code].status === status);
+    byStatus[status] = {
+      description: these.map((code) => `\`${code}\`: ${PROBLEMS[code].title}.`).join(' '),
+      headers:
+        status === 307
+          ? {
+              ...HEADERS,
+              Location: { description: 'The same call on the master.', schema: { type: 'string' } },
+            }
+          : HEADERS,
+      content: { 'application/problem+json': { schema: { $ref: 'Problem#' } } },
+    };
+  }
+  return byStatus;
+}

@@ -1,0 +1,13 @@
+/** One entry of the keyspace. */
+export interface Entry {
+  readonly value: Buffer;
+  /** The offset of the end of the command that last set it: the same number on every node. */
+  readonly version: number;
+  /** Milliseconds since 1970, or null: it does not expire. */
+  readonly expiresAt: number | null;
+}
+
+/** Whether the entry is there for a reader at `now` (milliseconds since 1970). */
+export function isLive<T extends Pick<Entry, 'expiresAt'>>(entry: T | null, now: number): entry is T {
+  return entry !== null && (entry.expiresAt === null || entry.expiresAt > now);
+}

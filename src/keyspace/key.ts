@@ -1,0 +1,31 @@
+/** The longest key, in bytes of UTF-8. */
+export const MAX_KEY_BYTES = 1_024;
+
+export type KeyProblem = 'empty' | 'too-long' | 'not-unicode';
+
+/** What is wrong with a key, or null. A lone surrogate has no UTF-8 and would come back as another key. */
+export function keyProblem(key: string): KeyProblem | null {
+  if (key.length === 0) return 'empty';
+  if (key.length > MAX_KEY_BYTES || Buffer.byteLength(key) > MAX_KEY_BYTES) return 'too-long';
+  return key.isWellFormed() ? null : 'not-unicode';
+}
+
+/**
+ * Compares keys like SQLite does: by their UTF-8 bytes. JavaScript's `<` compares UTF-16 units, and places
+ * U+FFFD after U+1F600 because surrogates (0xD800…0xDFFF) are smaller units than 0xE000…0xFFFF.
+ * @returns a negative number, 0, or a positive number
+ */
+export function compareKeys(a: string, b: string): number {
+  const length = Math.min(a.length, b.length);
+  for (let index = 0; index < length; index += 1) {
+    const left = a.charCodeAt(index);
+    const right = b.charCodeAt(index);
+    if (left !== right) return codePointOrder(left) - codePointOrder(right);
+  }
+  return a.length - b.length;
+}
+
+/** Moves surrogates behind all other units: what they encode is above U+FFFF. */
+function codePointOrder(unit: number): number {
+  return unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit;
+}

@@ -1,0 +1,82 @@
+/**
+ * One page of the keyspace in key order: what SQLite holds, with the overlay laid over it.
+ */
+import { isLive } from './entry.ts';
+import { compareKeys } from './key.ts';
+import type { Overlay } from './overlay.ts';
+
+export interface PageRequest {
+  readonly prefix: string;
+  /** Only keys after this one; null: from the first. */
+  readonly after: string | null;
+  /** How many entries at most. */
+  readonly limit: number;
+  /** With the values, or only their sizes. */
+  readonly values: boolean;
+}
+
+export interface ListedEntry {
+  readonly key: string;
+  readonly version: number;
+  /** Of the value, in bytes. */
+  readonly size: number;
+  readonly expiresAt: number | null;
+  /** Null when the page was asked for without values. */
+  readonly value: Buffer | null;
+}
+
+export interface Page {
+  readonly entries: readonly ListedEntry[];
+  /** Ask again with `after` = this key; null: that was the last page. */
+  readonly next: string | null;
+}
+
+/** A page with values ends early when they reach so many bytes; it has at least one entry all the same. */
+export const MAX_PAGE_BYTES = 16 * 1024 * 1024;
+
+/** The keyspace file's entries in key order, from the first key ≥ `from` (`exclusive`: > `from`), read as needed. */
+export type Scan = (from: string, exclusive: boolean, values: boolean) => Iterable<ListedEntry>;
+
+/**
+ * @param scan reads the keyspace file; it is read no further than needed
+ * @param now milliseconds since 1970: what has expired by then is left out
+ */
+export function readPage(request: PageRequest, overlay: Overlay, scan: Scan, now: number): Page {
+  const entries: ListedEntry[] = [];
+  let bytes = 0;
+  for (const entry of merged(request, overlay, scan)) {
+    if (!isLive(entry, now)) continue;
+    const full = entries.length === request.limit || (entries.length > 0 && bytes >= MAX_PAGE_BYTES);
+    if (full) return { entries, next: (entries[entries.length - 1] as ListedEntry).key };
+    entries.push(entry);
+    bytes += entry.value?.length ?? 0;
+  }
+  return { entries, next: null };
+}
+
+function* merged(request: PageRequest, overlay: Overlay, scan: Scan): Generator<ListedEntry> {
+  const { prefix, after, values } = request;
+  const exclusive = after !== null && compareKeys(after, prefix) >= 0;
+  const from = exclusive ? after : prefix;
+  const above: ListedEntry[] = [];
+  for (const [key, entry] of overlay.entries()) {
+    if (entry === null || !key.startsWith(prefix)) continue;
+    if (exclusive && compareKeys(key, from) <= 0) continue;
+    const { value, version, expiresAt } = entry;
+    above.push({ key, version, size: value.length, expiresAt, value: values ? value : null });
+  }
+  above.sort((left, right) => compareKeys(left.key, right.key));
+  let next = 0;
+  if (!overlay.hidesEverythingBelow) {
+    for (const entry of scan(from, exclusive, values)) {
+      if (!entry.key.startsWith(prefix)) break;
+      for (; next < above.length; next += 1) {
+        const candidate = above[next] as ListedEntry;
+        if (compareKeys(candidate.key, entry.key) >= 0) break;
+        yield candidate;
+      }
+      if (overlay.get(entry.key) === undefined) yield entry;
+    }
+  }
+  yield* above.slice(next);
+}

@@ -1,0 +1,332 @@
+/**
+ * One psyncd node: a keyspace, the stream it comes from, and a role. The centre of the shell; HTTP and WebSocket
+ * only translate to and from these calls.
+ *
+ * Owns: the role (a link makes it a replica), the sessions, and the moments at which the history changes.
+ * Invariant: there is a link if and only if the stored upstream is not null; only without one are writes taken.
+ */
+import type { Entry } from '../keyspace/entry.ts';
+import type { Page, PageRequest } from '../keyspace/page.ts';
+import type { WriteRequest } from '../keyspace/write.ts';
+import { CloseCode } from '../replication/close-code.ts';
+import { type LineageReason, newHistory, renamed } from '../replication/history.ts';
+import { formatPosition, type Position, type RunId } from '../replication/position.ts';
+import { Link, type LinkContext, type LinkStatus } from './link.ts';
+import type {
+  Dial,
+  Digest,
+  Keyspace,
+  KeyspaceFiles,
+  Log,
+  SnapshotSink,
+  SocketEvents,
+  StateStore,
+  StreamSocket,
+  World,
+} from './ports.ts';
+import { Problem } from './problem.ts';
+import { type LinkTimes, Session, type SessionStatus, type SyncCounters } from './session.ts';
+import { Snapshots } from './snapshots.ts';
+import { type HeadSettings, StreamHead } from './stream-head.ts';
+import { upstreamProblem } from './upstream.ts';
+import { type WriteResult, WriteTurn } from './write-turn.ts';
+
+export interface NodeSettings extends HeadSettings, LinkTimes {
+  /** A session that lags by more than this is closed. */
+  readonly outputLimitBytes: number;
+  /** How many replicas are served at the same time. */
+  readonly maxReplicas: number;
+}
+
+export interface NodeParts {
+  readonly world: World;
+  readonly log: Log;
+  readonly settings: NodeSettings;
+  readonly state: StateStore;
+  readonly keyspace: Keyspace;
+  readonly files: KeyspaceFiles;
+  readonly dial: Dial;
+}
+
+export type Role = 'master' | 'replica';
+
+export interface ReplicationStatus {
+  readonly role: Role;
+  readonly runId: string;
+  readonly offset: number;
+  readonly position: string;
+  readonly lineage: readonly {
+    readonly runId: string;
+    readonly validTo: number;
+    readonly reason: string;
+    readonly at: number;
+  }[];
+  readonly backlog: { readonly size: number; readonly firstOffset: number; readonly length: number };
+  readonly upstream: LinkStatus | null;
+  readonly replicas: readonly SessionStatus[];
+  readonly counters: Readonly<SyncCounters>;
+}
+
+export class Node {
+  readonly #parts: NodeParts;
+  readonly #head: StreamHead;
+  readonly #writes: WriteTurn;
+  readonly #snapshots: Snapshots;
+  readonly #sessions = new Set<Session>();
+  readonly #counters: SyncCounters = { syncFull: 0, syncPartialOk: 0, syncPartialErr: 0 };
+  /** Names this process on the wire; never stored. */
+  readonly #nodeId: string;
+  #sessionCount = 0;
+  #link: Link | null = null;
+  /** Changes of the role, one after the other. */
+  #changing: Promise<unknown> = Promise.resolve();
+  #listeningUrl: string | null = null;
+  #closing = false;
+
+  /** Recovers the state at the end of the journal. The node answers reads and writes; `start` connects it. */
+  constructor(parts: NodeParts) {
+    this.#parts = parts;
+    this.#nodeId = parts.world.newRunId();
+    this.#head = StreamHead.recover(parts);
+    // Bytes that others have may be missing here. Under the old run ID they would be written anew, differently.
+    // A replica gets them from its master again.
+    if (parts.state.mayLackBytes && parts.state.upstream === null) {
+      this.#rename(parts.world.newRunId(), 'unclean-stop');
+    }
+    parts.state.begin();
+    this.#snapshots = new Snapshots(this.#head);
+    this.#writes = new WriteTurn({ ...parts, head: this.#head, guard: () => this.#writeProblem() });
+    this.#head.onCommit((bytes, from) => {
+      for (const session of this.#sessions) session.committed(bytes, from);
+    });
+  }
+
+  /**
+   * Connects the node.
+   * @param listeningUrl where it can be reached, `ws://HOST:PORT`; a replica tells its master
+   * @param replicaOf the master to follow, or `no-one`; null: what it was when it stopped
+   * @throws Problem BAD_REQUEST for a URL that cannot be a master
+   */
+  async start(listeningUrl: string, replicaOf: string | null): Promise<void> {
+    this.#listeningUrl = listeningUrl;
+    if (replicaOf === 'no-one') await this.promote();
+    else if (replicaOf !== null) await this.replicaOf(replicaOf);
+    const { upstream } = this.#parts.state;
+    if (upstream !== null && this.#link === null) this.#follow(upstream);
+  }
+
+  get role(): Role {
+    return this.#parts.state.upstream === null ? 'master' : 'replica';
+  }
+
+  /** The node that this one follows, `ws://HOST:PORT`, or null. */
+  get upstream(): string | null {
+    return this.#parts.state.upstream;
+  }
+
+  get position(): Position {
+    return this.#head.position;
+  }
+
+  /**
+   * Writes, in the next write turn.
+   * @throws Problem READONLY on a replica; DISK_FULL, STORAGE_FAILED, SHUTTING_DOWN: nothing was written
+   */
+  write(request: WriteRequest): Promise<WriteResult> {
+    return this.#writes.submit(request);
+  }
+
+  /** Why this node does not take writes, or null. */
+  get writeProblem(): Problem | null {
+    return this.#writeProblem();
+  }
+
+  get(key: string): Entry | null {
+    return this.#head.get(key);
+  }
+
+  page(request: PageRequest): Page {
+    return this.#head.page(request);
+  }
+
+  digest(): Promise<Digest> {
+    return this.#head.digest();
+  }
+
+  get status(): ReplicationStatus {
+    const { runId, lineage } = this.#head.history;
+    const { size, firstOffset, length } = this.#head.backlog;
+    return {
+      role: this.role,
+      runId,
+      offset: this.#head.offset,
+      position: formatPosition(this.#head.position),
+      lineage,
+      backlog: { size, firstOffset, length },
+      upstream: this.#link?.status ?? null,
+      replicas: [...this.#sessions].flatMap((session) => session.status ?? []),
+      counters: { ...this.#counters },
+    };
+  }
+
+  /**
+   * REPLICAOF: follows the master at `url` from now on. What this node has is kept and continued from, if the
+   * master's history allows it, and is served until a snapshot has replaced it.
+   * @returns false if it follows that master already
+   * @throws Problem BAD_REQUEST for a URL that cannot be a master
+   */
+  replicaOf(url: string): Promise<boolean> {
+    return this.#change(async () => {
+      const problem = upstreamProblem(url, this.#listeningUrl);
+      if (problem !== null) throw new Problem('BAD_REQUEST', problem);
+      if (url === this.#parts.state.upstream) return false;
+      await this.#unlink();
+      this.#parts.state.saveUpstream(url);
+      this.#writes.wake();
+      this.#follow(url);
+      return true;
+    });
+  }
+
+  /**
+   * REPLICAOF NO ONE: this node is a master from now on, under a new run ID; the old one becomes an ancestor, so
+   * that its siblings can follow it with a partial resync.
+   * @returns false if it is a master already
+   */
+  promote(): Promise<boolean> {
+    return this.#change(async () => {
+      const { state, world, log } = this.#parts;
+      if (state.upstream === null) return false;
+      await this.#unlink();
+      this.#rename(world.newRunId(), 'promoted');
+      state.saveUpstream(null);
+      this.#writes.wake();
+      log.info('promoted', { position: formatPosition(this.position) });
+      return true;
+    });
+  }
+
+  /** Takes a connection of a replica. @returns where its events go; if it cannot be served, it is closed at once */
+  accept(socket: StreamSocket): SocketEvents {
+    const { maxReplicas } = this.#parts.settings;
+    this.#sessionCount += 1;
+    const session = new Session(
+      {
+        ...this.#parts,
+        id: String(this.#sessionCount),
+        head: this.#head,
+        snapshots: this.#snapshots,
+        counters: this.#counters,
+        nodeId: this.#nodeId,
+        notReady: () => this.#notReady(),
+        ended: (ended) => this.#sessions.delete(ended),
+      },
+      socket,
+    );
+    this.#sessions.add(session);
+    if (this.#closing) session.close(CloseCode.goingAway, 'shutting down');
+    else if (this.#sessions.size > maxReplicas) {
+      session.close(CloseCode.tooMany, `${maxReplicas} replicas are connected already`);
+    }
+    return session;
+  }
+
+  /**
+   * Finishes the turn that is due, and refuses writes from now on.
+   */
+  refuseWrites(): void {
+    if (this.#closing) return;
+    this.#writes.drain();
+    this.#closing = true;
+  }
+
+  /** Lets the replicas go, writes everything into the files and closes them. */
+  async close(): Promise<void> {
+    this.refuseWrites();
+    await this.#change(async () => {
+      await this.#link?.stop();
+      this.#link = null;
+      this.#dropSessions(CloseCode.goingAway, 'shutting down');
+      await this.#head.close();
+      this.#parts.state.close(true);
+    });
+  }
+
+  #change<T>(change: () => Promise<T>): Promise<T> {
+    const result = this.#changing.then(change);
+    this.#changing = result.catch(() => undefined);
+    return result;
+  }
+
+  #writeProblem(): Problem | null {
+    if (this.#closing) return new Problem('SHUTTING_DOWN', 'the node is shutting down');
+    const { upstream } = this.#parts.state;
+    if (upstream === null) return null;
+    return new Problem('READONLY', `this node follows ${upstream}; write there`, { master: upstream });
+  }
+
+  /** A replica that is not connected does not know how far the history has gone (psync-rules.md, 12). */
+  #notReady(): string | null {
+    if (this.#link === null || this.#link.streaming) return null;
+    return "-NOMASTERLINK Can't SYNC while not connected with my master";
+  }
+
+  #follow(url: string): void {
+    const link = new Link(this.#linkContext(), url);
+    this.#link = link;
+    link.start();
+  }
+
+  async #unlink(): Promise<void> {
+    const link = this.#link;
+    this.#link = null;
+    await link?.stop();
+  }
+
+  #linkContext(): LinkContext {
+    const { files, state } = this.#parts;
+    return {
+      ...this.#parts,
+      head: this.#head,
+      nodeId: this.#nodeId,
+      listeningUrl: () => this.#listeningUrl,
+      // Of a node that has nothing the history says nothing either: it asks for a snapshot.
+      position: () => (this.#head.offset === 0 ? null : this.#head.position),
+      continued: (runId) => {
+        if (runId === this.position.runId) return;
+        this.#rename(runId, 'master-changed');
+      },
+      receiveSnapshot: (length): Promise<SnapshotSink> => files.receive(state.keyspaceNumber + 1, length),
+      adoptSnapshot: async (position, wanted) => {
+        const number = state.keyspaceNumber + 1;
+        const keyspace = await files.open(number);
+        if (!wanted()) {
+          await keyspace.close();
+          await files.remove(number);
+          return;
+        }
+        // From here to the end of the switch nothing can come between.
+        this.#dropSessions(CloseCode.historyChanged, 'a full resync replaced the history');
+        this.#snapshots.forget();
+        state.switchKeyspace(number, newHistory(position.runId));
+        const old = this.#head.replaceKeyspace(keyspace);
+        this.#parts.log.info('snapshot-adopted', { position: formatPosition(position) });
+        await old.close();
+        await files.remove(number - 1);
+      },
+    };
+  }
+
+  /** The same history under another name: whoever follows this node must ask again to learn it. */
+  #rename(runId: RunId, reason: LineageReason): void {
+    const { state, world, log } = this.#parts;
+    const { offset } = this.position;
+    log.info('new-run-id', { reason, before: state.history.runId, validTo: offset, after: runId });
+    state.saveHistory(renamed(state.history, { runId, validTo: offset, reason, at: world.now() }));
+    this.#dropSessions(CloseCode.historyChanged, 'the history has a new run ID');
+  }
+
+  #dropSessions(code: number, reason: string): void {
+    for (const session of [...this.#sessions]) session.close(code, reason);
+  }
+}

@@ -1,0 +1,151 @@
+/**
+ * What the node needs of the world. `store`, `ws` and `app.ts` implement these; the node imports none of them.
+ */
+import type { Entry } from '../keyspace/entry.ts';
+import type { Scan } from '../keyspace/page.ts';
+import type { History } from '../replication/history.ts';
+import type { Offset, Position, RunId } from '../replication/position.ts';
+
+/** Time, chance and turns of the event loop; a test can bring its own. */
+export interface World {
+  /** Milliseconds since 1970. */
+  now(): number;
+  /** A number in [0, 1). */
+  random(): number;
+  newRunId(): RunId;
+  /** Calls back once, after so many milliseconds. @returns what cancels it */
+  after(delayMs: number, callback: () => void): () => void;
+  /** Calls back once, when what is ready now in the event loop has been handled. */
+  soon(callback: () => void): void;
+}
+
+export interface Log {
+  info(event: string, fields?: Readonly<Record<string, unknown>>): void;
+  warn(event: string, fields?: Readonly<Record<string, unknown>>): void;
+  error(event: string, fields?: Readonly<Record<string, unknown>>): void;
+}
+
+/** A write to disk failed; nothing of it happened. */
+export class StorageError extends Error {
+  override readonly name = 'StorageError';
+  /** The disk (or a quota) has no room; other failures are I/O errors. */
+  readonly full: boolean;
+
+  constructor(message: string, full: boolean, cause?: unknown) {
+    super(message, { cause });
+    this.full = full;
+  }
+}
+
+/** psyncd.db: who this node is, and the journal. Every call is synchronous; failures are `StorageError`s. */
+export interface StateStore {
+  readonly history: History;
+  /** The node that this one follows; null: it is a master. */
+  readonly upstream: string | null;
+  /** The n of the current `keyspace-<n>.db`. */
+  readonly keyspaceNumber: number;
+  /** Before the first journaled byte, and after the last; null when the journal is empty. */
+  readonly journalStart: Offset | null;
+  readonly journalEnd: Offset | null;
+  /**
+   * Whether bytes that were handed out may be missing: the last run did not end as it should, its commits were not
+   * all on disk, and the machine may have been restarted since.
+   */
+  readonly mayLackBytes: boolean;
+
+  /** Marks this run as begun, durably; before anything is handed out. */
+  begin(): void;
+  /** Appends the bytes that end at `end`. When it returns, no crash of the process can lose them. */
+  append(end: Offset, bytes: Buffer): void;
+  /** At least one and at most about `maxBytes` of the bytes after `after`, which must be in the journal. */
+  read(after: Offset, maxBytes: number): Buffer;
+  /** Drops at most `maxRows` rows that end at or before `upTo`. @returns whether there are more of them */
+  trim(upTo: Offset, maxRows: number): boolean;
+  saveHistory(history: History): void;
+  saveUpstream(url: string | null): void;
+  /** A snapshot takes over: current file, history and an empty journal, in one durable transaction. */
+  switchKeyspace(keyspaceNumber: number, history: History): void;
+  /** Releases the data folder. @param clean everything is in the files: the next start has nothing to recover */
+  close(clean: boolean): void;
+}
+
+export interface Digest {
+  readonly position: Position;
+  readonly keys: number;
+  /** 32 hex characters. */
+  readonly digest: string;
+}
+
+/** A keyspace file that does not change until `release`: a snapshot of exactly `position`. */
+export interface FrozenFile {
+  readonly position: Position;
+  /** In bytes. */
+  readonly length: number;
+  read(at: number, length: number): Promise<Buffer>;
+  release(): void;
+}
+
+/** One keyspace file: read here and now, written by the applier in its own time. */
+export interface Keyspace {
+  /** Where it stood when it was opened. */
+  readonly opened: Position;
+  get(key: string): Entry | null;
+  /** When the entry expires, null for never, undefined if there is none: cheaper than reading it. */
+  expiry(key: string): number | null | undefined;
+  readonly scan: Scan;
+  /** Hands the next bytes of the stream to the applier. */
+  feed(bytes: Buffer): void;
+  /** Resolves when everything that was fed is committed, and fsynced, under `position`. */
+  flush(position: Position): Promise<void>;
+  /** Flushes, then freezes the file. */
+  freeze(position: Position): Promise<FrozenFile>;
+  /** Reads the committed state; flush first. */
+  digest(): Promise<Digest>;
+  /** Stops the applier; what was not flushed stays in the journal. */
+  close(): Promise<void>;
+}
+
+/** Takes the bytes of a snapshot that arrives. */
+export interface SnapshotSink {
+  /** Resolves when the bytes are written. */
+  write(bytes: Buffer): Promise<void>;
+  /** Makes it durable and checks that it is a keyspace file of exactly this position; throws what is wrong. */
+  finish(expected: Position): Promise<void>;
+  /** Deletes what came. */
+  discard(): Promise<void>;
+}
+
+export interface KeyspaceFiles {
+  open(keyspaceNumber: number): Promise<Keyspace>;
+  receive(keyspaceNumber: number, length: number): Promise<SnapshotSink>;
+  remove(keyspaceNumber: number): Promise<void>;
+}
+
+/** A WebSocket of `psync.v1`, whichever side opened it. */
+export interface StreamSocket {
+  /** Who is at the other end, for people. */
+  readonly peer: string;
+  /** Bytes that were sent and that the operating system has not taken yet. */
+  readonly bufferedBytes: number;
+  /** @param sent called when the bytes were taken, or never will be */
+  send(bytes: Buffer, sent?: () => void): void;
+  ping(): void;
+  /** Stops and restarts reading: back-pressure. */
+  pause(): void;
+  resume(): void;
+  /** Says good-bye; the socket goes away by itself if the peer does not answer. */
+  close(code: number, reason: string): void;
+  /** Drops the connection now. */
+  terminate(): void;
+}
+
+/** What a socket tells. After `closed` nothing more comes. */
+export interface SocketEvents {
+  message(bytes: Buffer): void;
+  /** The peer's ping or pong: it is alive. */
+  alive(): void;
+  closed(code: number, reason: string): void;
+}
+
+/** Opens a socket to a master. `opened` comes first; if it cannot be opened, only `closed`. */
+export type Dial = (url: string, events: SocketEvents & { opened(): void }) => StreamSocket;

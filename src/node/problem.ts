@@ -1,0 +1,41 @@
+/**
+ * Every error that a client can see, in one place: stable code, HTTP status, title. Handlers throw a `Problem`;
+ * `http/` sends it as RFC 9457 problem+json.
+ */
+export const PROBLEMS = {
+  BAD_REQUEST: { status: 400, title: 'The request is malformed' },
+  KEY_TOO_LONG: { status: 400, title: 'The key is too long' },
+  BAD_LINE: { status: 400, title: 'A line of the import is malformed' },
+  NOT_FOUND: { status: 404, title: 'There is no such thing' },
+  METHOD_NOT_ALLOWED: { status: 405, title: 'The method is not allowed here' },
+  NOT_ACCEPTABLE: { status: 406, title: 'The answer has no form that the client accepts' },
+  REQUEST_TIMEOUT: { status: 408, title: 'The request took too long to arrive' },
+  VALUE_TOO_LARGE: { status: 413, title: 'The value is too large' },
+  BODY_TOO_LARGE: { status: 413, title: 'The body is too large' },
+  UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The media type is not supported here' },
+  HEADERS_TOO_LARGE: { status: 431, title: 'The request headers are too large' },
+  READONLY: { status: 307, title: 'This node is a replica: writes go to its master' },
+  INTERNAL: { status: 500, title: 'psyncd made a mistake' },
+  STORAGE_FAILED: { status: 503, title: 'The disk does not take the write' },
+  SHUTTING_DOWN: { status: 503, title: 'The node is shutting down' },
+  DISK_FULL: { status: 507, title: 'The disk is full' },
+} as const;
+
+export type ProblemCode = keyof typeof PROBLEMS;
+
+export class Problem extends Error {
+  override readonly name = 'Problem';
+  readonly code: ProblemCode;
+  /** More members of the problem+json object. */
+  readonly extra: Readonly<Record<string, unknown>>;
+
+  constructor(code: ProblemCode, detail: string, extra: Readonly<Record<string, unknown>> = {}) {
+    super(detail);
+    this.code = code;
+    this.extra = extra;
+  }
+
+  get status(): number {
+    return PROBLEMS[this.code].status;
+  }
+}

@@ -1,0 +1,334 @@
+/**
+ * The master's side of one connected replica: `SessionMachine`'s effects carried out on a socket.
+ *
+ * A session is a cursor into the stream, not a queue. While its socket takes bytes it is handed each commit's own
+ * buffer, shared by all sessions; when the socket is full the session stops, and later reads on from the backlog
+ * or the journal. So a slow replica costs the journal's disk space, up to `outputLimitBytes`, and no memory.
+ */
+import { CloseCode } from '../replication/close-code.ts';
+import { decide, type FullResyncReason, type SyncRequest } from '../replication/decide.ts';
+import { formatPosition, type Offset } from '../replication/position.ts';
+import { NEW_SESSION, type SessionState, sessionStep } from '../replication/session-machine.ts';
+import { ProtocolError } from '../stream/protocol-error.ts';
+import { RespParser } from '../stream/resp-parser.ts';
+import type { Log, SocketEvents, StreamSocket, World } from './ports.ts';
+import type { Snapshot, Snapshots } from './snapshots.ts';
+import type { StreamHead } from './stream-head.ts';
+
+export type SessionPhase = 'handshake' | 'snapshot' | 'online' | 'closed';
+
+export interface SessionStatus {
+  readonly id: string;
+  readonly url?: string;
+  readonly peer: string;
+  readonly state: 'handshake' | 'snapshot' | 'online';
+  /** What the replica has acknowledged: it is in its journal. */
+  readonly offset: number;
+  readonly lagBytes: number;
+  readonly ackAgeMs?: number;
+  /** How it was last brought up to date. */
+  readonly sync?: SyncSummary;
+}
+
+export interface SyncSummary {
+  readonly kind: 'full' | 'partial';
+  readonly reason?: FullResyncReason;
+  /** The snapshot's size, or how many bytes of the stream were lacking. */
+  readonly bytes: number;
+}
+
+/** What the session needs of its node. */
+export interface SessionContext {
+  readonly id: string;
+  readonly world: World;
+  readonly log: Log;
+  readonly head: StreamHead;
+  readonly snapshots: Snapshots;
+  readonly counters: SyncCounters;
+  readonly settings: LinkTimes & { readonly outputLimitBytes: number };
+  /** This process; a replica that names it has dialled itself. */
+  readonly nodeId: string;
+  /** Why nobody can be served now, as the line to answer, or null. */
+  notReady(): string | null;
+  ended(session: Session): void;
+}
+
+export interface SyncCounters {
+  syncFull: number;
+  syncPartialOk: number;
+  syncPartialErr: number;
+}
+
+export interface LinkTimes {
+  /** A connection that has been silent for so long is dropped. */
+  readonly timeoutMs: number;
+  /** Both sides send a ping frame this often. */
+  readonly pingIntervalMs: number;
+}
+
+/** While so many bytes wait in the socket, no more are given to it. */
+const HIGH_WATER_BYTES = 1024 * 1024;
+/** The largest message that is sent: far below what the receiving side accepts. */
+const MESSAGE_BYTES = 256 * 1024;
+/** The handshake's commands are short. */
+const HANDSHAKE_LIMITS = { maxElements: 64, maxBulkBytes: 4_096 };
+
+export class Session implements SocketEvents {
+  readonly #context: SessionContext;
+  readonly #socket: StreamSocket;
+  readonly #parser = new RespParser(HANDSHAKE_LIMITS);
+  readonly #unpin: () => void;
+  #machine: SessionState = NEW_SESSION;
+  #phase: SessionPhase = 'handshake';
+  /** The stream has been given to the socket up to here. */
+  #cursor: Offset;
+  #acknowledged = 0;
+  #acknowledgedAt: number | null = null;
+  #sync: SyncSummary | null = null;
+  #lastHeardAt: number;
+  #cancelTick: () => void;
+  #wakeSender: (() => void) | null = null;
+
+  constructor(context: SessionContext, socket: StreamSocket) {
+    this.#context = context;
+    this.#socket = socket;
+    this.#cursor = context.head.offset;
+    this.#lastHeardAt = context.world.now();
+    this.#unpin = context.head.pin(() => (this.#phase === 'online' ? this.#cursor : null));
+    this.#cancelTick = this.#scheduleTick();
+  }
+
+  get status(): SessionStatus | null {
+    if (this.#phase === 'closed') return null;
+    const { head, world } = this.#context;
+    return {
+      id: this.#context.id,
+      ...(this.#machine.listeningUrl === null ? {} : { url: this.#machine.listeningUrl }),
+      peer: this.#socket.peer,
+      state: this.#phase,
+      offset: this.#acknowledged,
+      lagBytes: Math.max(0, head.offset - this.#acknowledged),
+      ...(this.#acknowledgedAt === null ? {} : { ackAgeMs: Math.max(0, world.now() - this.#acknowledgedAt) }),
+      ...(this.#sync === null ? {} : { sync: this.#sync }),
+    };
+  }
+
+  message(bytes: Buffer): void {
+    this.alive();
+    try {
+      this.#parser.push(bytes);
+      for (let next = this.#parser.next(); next !== null; next = this.#parser.next()) {
+        this.#take(next.elements.map((element) => element.toString('utf8')));
+        if (this.#phase === 'closed') return;
+      }
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.close(CloseCode.protocolError, error.message);
+    }
+  }
+
+  alive(): void {
+    this.#lastHeardAt = this.#context.world.now();
+  }
+
+  closed(code: number, reason: string): void {
+    if (this.#phase === 'closed') return;
+    this.#context.log.info('session-closed', { session: this.#context.id, code, reason });
+    this.#end();
+  }
+
+  /** Ends the conversation from this side. */
+  close(code: number, reason: string): void {
+    if (this.#phase === 'closed') return;
+    this.#context.log.info('session-ended', { session: this.#context.id, code, reason });
+    this.#end();
+    this.#socket.close(code, reason);
+  }
+
+  /** A commit's bytes, which begin after `from`. */
+  committed(bytes: Buffer, from: Offset): void {
+    if (this.#phase !== 'online') return;
+    const upToDate = this.#cursor === from && this.#socket.bufferedBytes < HIGH_WATER_BYTES;
+    if (upToDate && bytes.length <= MESSAGE_BYTES) {
+      this.#send(bytes);
+      return;
+    }
+    this.#pump();
+    const behind = this.#context.head.offset - this.#cursor;
+    // A single command may be larger than the limit; it has to pass all the same, or it would never get through.
+    if (behind > Math.max(this.#context.settings.outputLimitBytes, bytes.length)) {
+      this.close(CloseCode.tooFarBehind, `${behind} bytes behind`);
+    }
+  }
+
+  #take(words: readonly string[]): void {
+    const [next, effects] = sessionStep(this.#machine, words);
+    this.#machine = next;
+    for (const effect of effects) {
+      switch (effect.kind) {
+        case 'reply':
+          this.#line(effect.line);
+          break;
+        case 'start-sync':
+          this.#startSync(effect.request);
+          break;
+        case 'acknowledged':
+          this.#acknowledge(effect.offset);
+          break;
+        case 'protocol-error':
+          this.close(CloseCode.protocolError, effect.detail);
+          return;
+      }
+    }
+  }
+
+  #acknowledge(offset: Offset): void {
+    if (offset > this.#context.head.offset) {
+      this.close(CloseCode.protocolError, `ACK ${offset} is past ${this.#context.head.offset}`);
+      return;
+    }
+    this.#acknowledged = Math.max(this.#acknowledged, offset);
+    this.#acknowledgedAt = this.#context.world.now();
+  }
+
+  #startSync(request: SyncRequest): void {
+    const { head, counters, log } = this.#context;
+    if (this.#machine.nodeId === this.#context.nodeId) {
+      this.#refuse('-ERR a node cannot be its own master');
+      return;
+    }
+    const notReady = this.#context.notReady();
+    if (notReady !== null) {
+      this.#refuse(notReady);
+      return;
+    }
+    const decision = decide(request, head.history, head.backlog);
+    if (decision.kind === 'full-resync') {
+      counters.syncFull += 1;
+      if (request.kind === 'psync') counters.syncPartialErr += 1;
+      log.info('full-resync', { session: this.#context.id, reason: decision.reason });
+      this.#fullResync(decision.reason, request.kind !== 'sync').catch((error: unknown) => {
+        if (this.#isClosed()) return;
+        log.error('full-resync-failed', { session: this.#context.id, error: String(error) });
+        this.close(CloseCode.notReady, 'the snapshot cannot be read');
+      });
+      return;
+    }
+    counters.syncPartialOk += 1;
+    log.info('partial-resync', { session: this.#context.id, bytes: decision.bytes });
+    this.#sync = { kind: 'partial', bytes: decision.bytes };
+    this.#line(`+CONTINUE ${head.position.runId}`);
+    this.#goOnline(decision.after);
+  }
+
+  /** Answers that there will be no sync on this connection, and ends it. */
+  #refuse(line: string): void {
+    this.#line(line);
+    this.close(CloseCode.notReady, line.slice(1, 100));
+  }
+
+  /** @param announced SYNC is older than the line that tells position and reason: it gets the snapshot alone */
+  async #fullResync(reason: FullResyncReason, announced: boolean): Promise<void> {
+    this.#phase = 'snapshot';
+    const snapshot = await this.#context.snapshots.acquire();
+    try {
+      if (this.#isClosed()) return;
+      const { position, length } = snapshot.file;
+      this.#sync = { kind: 'full', reason, bytes: length };
+      if (announced) this.#line(`+FULLRESYNC ${position.runId} ${position.offset} ${reason}`);
+      this.#line(`$${length}`);
+      await this.#sendFile(snapshot);
+      if (this.#isClosed()) return;
+      this.#context.log.info('snapshot-sent', {
+        session: this.#context.id,
+        position: formatPosition(position),
+        bytes: length,
+      });
+      // Online before the snapshot is let go: one of the two pins the journal at every moment.
+      this.#goOnline(position.offset);
+    } finally {
+      snapshot.release();
+    }
+  }
+
+  async #sendFile({ file }: Snapshot): Promise<void> {
+    let at = 0;
+    while (at < file.length && !this.#isClosed()) {
+      const part = await file.read(at, Math.min(MESSAGE_BYTES, file.length - at));
+      if (this.#isClosed()) return;
+      at += part.length;
+      this.#give(part);
+      if (this.#socket.bufferedBytes >= HIGH_WATER_BYTES) {
+        await new Promise<void>((resolve) => {
+          this.#wakeSender = resolve;
+        });
+      }
+    }
+  }
+
+  #goOnline(after: Offset): void {
+    this.#cursor = after;
+    this.#acknowledged = after;
+    this.#phase = 'online';
+    this.#pump();
+  }
+
+  #pump(): void {
+    while (
+      this.#phase === 'online' &&
+      this.#cursor < this.#context.head.offset &&
+      this.#socket.bufferedBytes < HIGH_WATER_BYTES
+    ) {
+      this.#send(this.#context.head.read(this.#cursor, MESSAGE_BYTES));
+    }
+  }
+
+  #send(bytes: Buffer): void {
+    this.#cursor = (this.#cursor + bytes.length) as Offset;
+    this.#give(bytes);
+  }
+
+  #line(line: string): void {
+    this.#give(Buffer.from(`${line}\r\n`, 'latin1'));
+  }
+
+  #give(bytes: Buffer): void {
+    this.#socket.send(bytes, () => this.#sent());
+  }
+
+  #sent(): void {
+    if (this.#socket.bufferedBytes >= HIGH_WATER_BYTES && this.#phase !== 'closed') return;
+    this.#wakeSender?.();
+    this.#wakeSender = null;
+    this.#pump();
+  }
+
+  #scheduleTick(): () => void {
+    const { timeoutMs, pingIntervalMs } = this.#context.settings;
+    return this.#context.world.after(Math.min(pingIntervalMs, timeoutMs / 2), () => this.#tick());
+  }
+
+  #tick(): void {
+    const silentMs = this.#context.world.now() - this.#lastHeardAt;
+    if (silentMs > this.#context.settings.timeoutMs) {
+      this.close(CloseCode.timedOut, `silent for ${silentMs} ms`);
+      this.#socket.terminate();
+      return;
+    }
+    this.#socket.ping();
+    this.#cancelTick = this.#scheduleTick();
+  }
+
+  #end(): void {
+    this.#phase = 'closed';
+    this.#cancelTick();
+    this.#unpin();
+    this.#wakeSender?.();
+    this.#context.ended(this);
+  }
+
+  /** A function, because TypeScript does not know that #phase changes during an await. */
+  #isClosed(): boolean {
+    return this.#phase === 'closed';
+  }
+}

@@ -1,0 +1,337 @@
+/**
+ * The head of the stream: the place where bytes are added to it, and the only code that moves the offset.
+ *
+ * Both kinds of node come through `commit`: a master with the effects of a write turn, a replica with what its
+ * master sent. The order inside is the promise of the product:
+ *   1. journal, and if that fails nothing has happened;
+ *   2. overlay, backlog, applier;
+ *   3. listeners (the sessions that pass the bytes on).
+ * So no reader ever gets a byte that is not in the journal.
+ *
+ * It also keeps the applier busy: it seals the overlay's newest generation when that is old or large, asks the
+ * applier to commit it, and trims the journal behind it.
+ */
+import { type Entry, isLive } from '../keyspace/entry.ts';
+import { Overlay } from '../keyspace/overlay.ts';
+import { type Page, type PageRequest, readPage } from '../keyspace/page.ts';
+import { Backlog } from '../replication/backlog.ts';
+import type { History } from '../replication/history.ts';
+import { type Offset, offset, type Position } from '../replication/position.ts';
+import type { Run } from '../stream/command.ts';
+import { StreamDecoder } from '../stream/decoder.ts';
+import type { Digest, FrozenFile, Keyspace, Log, StateStore, World } from './ports.ts';
+
+export interface HeadSettings {
+  readonly backlogBytes: number;
+  /** At this many bytes of memory writers wait for the applier. */
+  readonly overlayBytes: number;
+  /** The longest that a write stays in the journal only, if the applier keeps up. */
+  readonly applyIntervalMs: number;
+}
+
+export type CommitListener = (bytes: Buffer, from: Offset) => void;
+
+/** Rows dropped in one step: about a millisecond. */
+const TRIM_ROWS = 128;
+const REPLAY_BYTES = 1024 * 1024;
+/** After a failed commit of the applier. */
+const APPLY_RETRY_MS = 1_000;
+
+export class StreamHead {
+  readonly #world: World;
+  readonly #log: Log;
+  readonly #settings: HeadSettings;
+  readonly #state: StateStore;
+  #keyspace: Keyspace;
+  #overlay = new Overlay();
+  #backlog: Backlog;
+  #offset: Offset;
+  /** What SQLite surely holds. */
+  #applied: Offset;
+  #applying = false;
+  #cancelTimer: (() => void) | null = null;
+  #trimming = false;
+  #closed = false;
+  #roomWaiters: (() => void)[] = [];
+  readonly #listeners = new Set<CommitListener>();
+  readonly #pins = new Set<() => Offset | null>();
+
+  private constructor(
+    parts: { world: World; log: Log; settings: HeadSettings; state: StateStore; keyspace: Keyspace },
+    at: Offset,
+    backlogEnd: Offset,
+  ) {
+    this.#world = parts.world;
+    this.#log = parts.log;
+    this.#settings = parts.settings;
+    this.#state = parts.state;
+    this.#keyspace = parts.keyspace;
+    this.#offset = at;
+    this.#applied = at;
+    this.#backlog = new Backlog(parts.settings.backlogBytes, backlogEnd);
+  }
+
+  /**
+   * Comes up from the files. A restart is a partial resync from one's own journal: what the keyspace file lacks is
+   * decoded and applied by the same code that a replica uses, and the backlog is refilled.
+   *
+   * After a power cut the keyspace, whose commits are fsynced, may be ahead of the journal; it is a true state of
+   * the history, so then it wins. The other way round there is a gap, and that is damage.
+   * @throws Error when journal and keyspace do not meet
+   */
+  static recover(parts: {
+    world: World;
+    log: Log;
+    settings: HeadSettings;
+    state: StateStore;
+    keyspace: Keyspace;
+  }): StreamHead {
+    const { state, keyspace, settings } = parts;
+    const held = keyspace.opened.offset;
+    const start = state.journalStart ?? held;
+    const end = state.journalEnd ?? held;
+    if (start > held) {
+      throw new Error(`the journal begins after byte ${start}, but the keyspace file ends at byte ${held}`);
+    }
+    if (end < held) {
+      const head = new StreamHead(parts, held, held);
+      if (end > start) parts.log.warn('keyspace-ahead-of-journal', { keyspace: held, journal: end });
+      state.switchKeyspace(state.keyspaceNumber, state.history);
+      return head;
+    }
+    const refillFrom = Math.max(start, Math.min(held, end - settings.backlogBytes)) as Offset;
+    const head = new StreamHead(parts, held, refillFrom);
+    head.#replay(refillFrom, held, end);
+    return head;
+  }
+
+  #replay(from: Offset, held: Offset, end: Offset): void {
+    const decoder = new StreamDecoder();
+    let at = from;
+    while (at < end) {
+      let bytes = this.#state.read(at, REPLAY_BYTES);
+      if (at < held && at + bytes.length > held) bytes = bytes.subarray(0, held - at);
+      this.#backlog.append(bytes);
+      if (at >= held) {
+        const run = decoder.push(bytes);
+        if (run !== null) this.#take(run);
+      }
+      at = offset(at + bytes.length);
+    }
+    if (this.#offset !== end) throw new Error(`the journal ends inside a command, at byte ${end}`);
+    this.#keepApplying();
+  }
+
+  get offset(): Offset {
+    return this.#offset;
+  }
+
+  get position(): Position {
+    return { runId: this.#state.history.runId, offset: this.#offset };
+  }
+
+  get history(): History {
+    return this.#state.history;
+  }
+
+  get backlog(): Backlog {
+    return this.#backlog;
+  }
+
+  get overlayBytes(): number {
+    return this.#overlay.bytes;
+  }
+
+  /** Whether writers have to wait for the applier. */
+  get full(): boolean {
+    return this.#overlay.bytes >= this.#settings.overlayBytes;
+  }
+
+  /** Calls back once, when writers need not wait any more. */
+  whenRoom(callback: () => void): void {
+    this.#roomWaiters.push(callback);
+  }
+
+  /** Calls back after each commit with the bytes and the offset before them. The bytes never change. */
+  onCommit(listener: CommitListener): void {
+    this.#listeners.add(listener);
+  }
+
+  /**
+   * The journal keeps everything after the offset that `pin` returns, as long as it returns one.
+   * @returns what takes the pin out
+   */
+  pin(pin: () => Offset | null): () => void {
+    this.#pins.add(pin);
+    return () => this.#pins.delete(pin);
+  }
+
+  /**
+   * Adds complete commands to the stream.
+   * @throws StorageError when the journal did not take them; then nothing has changed
+   */
+  commit(run: Run): void {
+    const from = this.#offset;
+    this.#state.append(offset(from + run.bytes.length), run.bytes);
+    this.#backlog.append(run.bytes);
+    this.#take(run);
+    for (const listener of this.#listeners) listener(run.bytes, from);
+    this.#keepApplying();
+  }
+
+  /** What is the same for a new run and for one from the journal. */
+  #take(run: Run): void {
+    const from = this.#offset;
+    for (const [index, command] of run.commands.entries()) {
+      this.#overlay.apply(command, from + (run.ends[index] as number), (key) => this.#keyspace.get(key));
+    }
+    this.#keyspace.feed(run.bytes);
+    this.#offset = offset(from + run.bytes.length);
+  }
+
+  /** The bytes after `after`, at least one if there are any: from memory, or from the journal if they left it. */
+  read(after: Offset, maxBytes: number): Buffer {
+    return this.#backlog.holds(after)
+      ? this.#backlog.read(after, maxBytes)
+      : this.#state.read(after, maxBytes);
+  }
+
+  /** The entry at the head of the stream, or null; what has expired is not there. */
+  get(key: string): Entry | null {
+    const above = this.#overlay.get(key);
+    const entry = above === undefined ? this.#keyspace.get(key) : above;
+    return isLive(entry, this.#world.now()) ? entry : null;
+  }
+
+  has(key: string): boolean {
+    const above = this.#overlay.get(key);
+    if (above !== undefined) return isLive(above, this.#world.now());
+    const expiresAt = this.#keyspace.expiry(key);
+    return expiresAt === null || (expiresAt !== undefined && expiresAt > this.#world.now());
+  }
+
+  page(request: PageRequest): Page {
+    return readPage(request, this.#overlay, this.#keyspace.scan, this.#world.now());
+  }
+
+  /** The digest of the state at some offset that is at least the present one. */
+  async digest(): Promise<Digest> {
+    await this.flush();
+    return this.#keyspace.digest();
+  }
+
+  /** Resolves when everything up to the present offset is in the keyspace file. */
+  async flush(): Promise<void> {
+    const keyspace = this.#keyspace;
+    const position = this.position;
+    this.#overlay.seal(position.offset);
+    await keyspace.flush(position);
+    if (keyspace === this.#keyspace) this.#hasApplied(position.offset);
+  }
+
+  /** Freezes the keyspace file at the present offset. The caller pins the journal first. */
+  async freeze(): Promise<FrozenFile> {
+    const keyspace = this.#keyspace;
+    const position = this.position;
+    this.#overlay.seal(position.offset);
+    const frozen = await keyspace.freeze(position);
+    if (keyspace === this.#keyspace) this.#hasApplied(position.offset);
+    return frozen;
+  }
+
+  /** A snapshot takes over: from now on this node stands at the keyspace's position, with nothing else known. */
+  replaceKeyspace(keyspace: Keyspace): Keyspace {
+    const old = this.#keyspace;
+    this.#keyspace = keyspace;
+    this.#overlay = new Overlay();
+    this.#offset = keyspace.opened.offset;
+    this.#applied = this.#offset;
+    this.#applying = false;
+    this.#backlog = new Backlog(this.#settings.backlogBytes, this.#offset);
+    this.#releaseWaiters();
+    return old;
+  }
+
+  /** Flushes and closes the keyspace file. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#cancelTimer?.();
+    await this.flush();
+    await this.#keyspace.close();
+  }
+
+  /** Starts the applier on what is unsealed, now if it is much, in a while if it is little. */
+  #keepApplying(): void {
+    if (this.#applying || this.#closed) return;
+    if (this.#overlay.unsealedBytes >= this.#settings.overlayBytes / 2) {
+      this.#apply();
+    } else if (this.#cancelTimer === null && this.#overlay.unsealedBytes > 0) {
+      this.#cancelTimer = this.#world.after(this.#settings.applyIntervalMs, () => {
+        this.#cancelTimer = null;
+        if (!this.#applying) this.#apply();
+      });
+    }
+  }
+
+  #apply(): void {
+    this.#cancelTimer?.();
+    this.#cancelTimer = null;
+    this.#applying = true;
+    const keyspace = this.#keyspace;
+    this.flush().then(
+      () => {
+        if (keyspace !== this.#keyspace) return;
+        this.#applying = false;
+        this.#keepApplying();
+      },
+      (error: unknown) => {
+        if (keyspace !== this.#keyspace || this.#closed) return;
+        this.#log.error('apply-failed', { error: String(error) });
+        this.#cancelTimer = this.#world.after(APPLY_RETRY_MS, () => this.#apply());
+      },
+    );
+  }
+
+  #hasApplied(end: Offset): void {
+    if (end <= this.#applied) return;
+    this.#applied = end;
+    this.#overlay.applied(end);
+    if (!this.full) this.#releaseWaiters();
+    this.#trim();
+  }
+
+  #releaseWaiters(): void {
+    const waiters = this.#roomWaiters;
+    this.#roomWaiters = [];
+    for (const waiter of waiters) waiter();
+  }
+
+  /** Drops journal rows that nobody needs, a few at a time, so that no turn waits for long. */
+  #trim(): void {
+    if (this.#trimming) return;
+    this.#trimming = true;
+    const step = (): void => {
+      this.#trimming = false;
+      if (this.#closed) return;
+      try {
+        if (this.#state.trim(this.#trimmableTo(), TRIM_ROWS)) {
+          this.#trimming = true;
+          this.#world.soon(step);
+        }
+      } catch (error) {
+        // Nothing is lost: the rows stay, and the next commit of the applier tries again.
+        this.#log.warn('trim-failed', { error: String(error) });
+      }
+    };
+    this.#world.soon(step);
+  }
+
+  #trimmableTo(): Offset {
+    let least = Math.min(this.#applied, Math.max(0, this.#offset - this.#settings.backlogBytes));
+    for (const pin of this.#pins) {
+      const pinned = pin();
+      if (pinned !== null) least = Math.min(least, pinned);
+    }
+    return least as Offset;
+  }
+}

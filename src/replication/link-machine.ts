@@ -1,0 +1,195 @@
+/**
+ * The replica's side of the replication conversation, without sockets: received bytes in, effects out.
+ *
+ *   ping ──+PONG──► replconf ──+OK──► psync ──+CONTINUE──────────────────────────────► stream
+ *                                       └──+FULLRESYNC──► length ──$n──► snapshot ──n bytes──► stream
+ *
+ * Owns: how far the conversation is, and the start of a line that has not arrived completely.
+ * Invariant: the effects depend on the bytes alone, never on how they were cut into messages.
+ */
+import type { FullResyncReason } from './decide.ts';
+import { offset, type Position, parseRunId, type RunId, wireOffset } from './position.ts';
+
+export interface LinkRequest {
+  /** What to continue from; null asks for a snapshot. */
+  readonly position: Position | null;
+  /** Where this node can be reached itself, if it wants that known. */
+  readonly listeningUrl: string | null;
+  /** The process that asks, so that a node notices when it has dialled itself. */
+  readonly nodeId: string;
+}
+
+export type LinkEffect =
+  | { readonly kind: 'send'; readonly words: readonly string[] }
+  /** Partial resync: the stream goes on after the position that was asked for, under this run ID. */
+  | { readonly kind: 'continue'; readonly runId: RunId }
+  /** Full resync: a snapshot of exactly this position follows. */
+  | {
+      readonly kind: 'snapshot';
+      readonly position: Position;
+      readonly reason: FullResyncReason | null;
+      readonly length: number;
+    }
+  | { readonly kind: 'snapshot-bytes'; readonly bytes: Buffer }
+  | { readonly kind: 'snapshot-end' }
+  | { readonly kind: 'stream'; readonly bytes: Buffer }
+  /** The master cannot serve now; keep everything and come back. */
+  | { readonly kind: 'not-now'; readonly detail: string }
+  | { readonly kind: 'protocol-error'; readonly detail: string };
+
+type Phase =
+  | { readonly kind: 'ping' | 'replconf' | 'psync' | 'stream' | 'over' }
+  | { readonly kind: 'length'; readonly position: Position; readonly reason: FullResyncReason | null }
+  | { readonly kind: 'snapshot'; readonly left: number };
+
+/** No line of the handshake comes near this; what is longer is not a master. */
+export const MAX_LINE_BYTES = 4_096;
+/** The largest snapshot that is taken, in bytes: 16 TiB, more than SQLite's default page count allows. */
+export const MAX_SNAPSHOT_BYTES = 2 ** 44;
+
+const NEWLINE = 0x0a;
+const CAPABILITIES = ['capa', 'psync2', 'capa', 'sqlite'];
+
+export class LinkMachine {
+  readonly #request: LinkRequest;
+  #phase: Phase = { kind: 'ping' };
+  #line = '';
+
+  constructor(request: LinkRequest) {
+    this.#request = request;
+  }
+
+  get phase(): Phase['kind'] {
+    return this.#phase.kind;
+  }
+
+  /** What to send as soon as the connection is up. */
+  start(): readonly LinkEffect[] {
+    return [{ kind: 'send', words: ['PING'] }];
+  }
+
+  /** Takes received bytes; the caller must not change them afterwards. After `protocol-error` nothing more comes. */
+  receive(bytes: Buffer): readonly LinkEffect[] {
+    const effects: LinkEffect[] = [];
+    let rest = bytes;
+    while (rest.length > 0) {
+      const phase = this.#phase;
+      if (phase.kind === 'over') break;
+      if (phase.kind === 'stream') {
+        effects.push({ kind: 'stream', bytes: rest });
+        break;
+      }
+      if (phase.kind === 'snapshot') {
+        const part = rest.subarray(0, phase.left);
+        rest = rest.subarray(part.length);
+        effects.push({ kind: 'snapshot-bytes', bytes: part });
+        this.#snapshotLeft(phase.left - part.length, effects);
+        continue;
+      }
+      const end = rest.indexOf(NEWLINE);
+      const taken = end === -1 ? rest : rest.subarray(0, end + 1);
+      rest = rest.subarray(taken.length);
+      this.#line += taken.toString('latin1');
+      if (this.#line.length > MAX_LINE_BYTES) {
+        this.#fail(`a line of more than ${MAX_LINE_BYTES} bytes`, effects);
+      } else if (end !== -1) {
+        const line = this.#line.replace(/\r?\n$/, '');
+        this.#line = '';
+        // Empty lines are how Redis says "still here" while it prepares an answer.
+        if (line !== '') this.#take(line, effects);
+      }
+    }
+    return effects;
+  }
+
+  #take(line: string, effects: LinkEffect[]): void {
+    const phase = this.#phase;
+    switch (phase.kind) {
+      case 'ping':
+        if (!line.startsWith('+')) return this.#refused(line, effects);
+        this.#phase = { kind: 'replconf' };
+        effects.push({ kind: 'send', words: this.#replconf() });
+        return;
+      case 'replconf':
+        // An error here is not critical: an older master may not know an option (psync-rules.md, 3).
+        this.#phase = { kind: 'psync' };
+        effects.push({ kind: 'send', words: this.#psync() });
+        return;
+      case 'psync':
+        return this.#answer(line, effects);
+      case 'length': {
+        const match = /^\$(\d{1,14})$/.exec(line);
+        const length = Number(match?.[1]);
+        if (match === null || length > MAX_SNAPSHOT_BYTES) {
+          return this.#fail(`expected the snapshot's length, got ${quoted(line)}`, effects);
+        }
+        effects.push({ kind: 'snapshot', position: phase.position, reason: phase.reason, length });
+        this.#snapshotLeft(length, effects);
+        return;
+      }
+      default:
+        throw new Error(`a line in phase ${phase.kind}`);
+    }
+  }
+
+  #answer(line: string, effects: LinkEffect[]): void {
+    const words = line.split(' ');
+    const runId = parseRunId(words[1] ?? '');
+    if (words[0] === '+CONTINUE') {
+      const asked = this.#request.position;
+      if (asked === null) return this.#fail('+CONTINUE without having asked for it', effects);
+      if (runId === null && words.length > 1) return this.#fail(`malformed ${quoted(line)}`, effects);
+      this.#phase = { kind: 'stream' };
+      effects.push({ kind: 'continue', runId: runId ?? asked.runId });
+      return;
+    }
+    if (words[0] === '+FULLRESYNC') {
+      const value = Number(words[2]);
+      if (runId === null || !/^\d{1,16}$/.test(words[2] ?? '') || !Number.isSafeInteger(value)) {
+        return this.#fail(`malformed ${quoted(line)}`, effects);
+      }
+      this.#phase = {
+        kind: 'length',
+        position: { runId, offset: offset(value) },
+        reason: (words[3] as FullResyncReason | undefined) ?? null,
+      };
+      return;
+    }
+    this.#refused(line, effects);
+  }
+
+  #refused(line: string, effects: LinkEffect[]): void {
+    if (!line.startsWith('-')) return this.#fail(`unexpected ${quoted(line)}`, effects);
+    this.#phase = { kind: 'over' };
+    effects.push({ kind: 'not-now', detail: line.slice(1) });
+  }
+
+  #fail(detail: string, effects: LinkEffect[]): void {
+    this.#phase = { kind: 'over' };
+    effects.push({ kind: 'protocol-error', detail });
+  }
+
+  #snapshotLeft(left: number, effects: LinkEffect[]): void {
+    if (left > 0) {
+      this.#phase = { kind: 'snapshot', left };
+      return;
+    }
+    this.#phase = { kind: 'stream' };
+    effects.push({ kind: 'snapshot-end' });
+  }
+
+  #replconf(): readonly string[] {
+    const { listeningUrl: url, nodeId } = this.#request;
+    return ['REPLCONF', ...(url === null ? [] : ['listening-url', url]), 'node-id', nodeId, ...CAPABILITIES];
+  }
+
+  #psync(): readonly string[] {
+    const position = this.#request.position;
+    if (position === null) return ['PSYNC', '?', '-1'];
+    return ['PSYNC', position.runId, String(wireOffset(position.offset))];
+  }
+}
+
+function quoted(line: string): string {
+  return JSON.stringify(line.slice(0, 80));
+}

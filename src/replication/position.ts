@@ -1,0 +1,56 @@
+/**
+ * A position names one byte boundary in one history: `<run ID>:<offset>`. It is always one value.
+ *
+ * Counting, in numbers: a node that has applied 50 bytes is at offset 50, and the next byte it wants is byte 51.
+ * Positions carry the 50. Only PSYNC on the wire carries the 51; `wireOffset` and `fromWireOffset` are the one
+ * place that converts (psync-rules.md, 7 and 15).
+ */
+declare const offsetBrand: unique symbol;
+declare const runIdBrand: unique symbol;
+
+/** How many bytes of the stream have been applied since the history began. */
+export type Offset = number & { readonly [offsetBrand]: true };
+/** 40 lowercase hex characters that name one history of writes. */
+export type RunId = string & { readonly [runIdBrand]: true };
+
+export interface Position {
+  readonly runId: RunId;
+  readonly offset: Offset;
+}
+
+export const ZERO = 0 as Offset;
+
+/** @throws RangeError unless the value is a whole number from 0 to 2^53-1 */
+export function offset(value: number): Offset {
+  if (!Number.isSafeInteger(value) || value < 0) throw new RangeError(`${value} is not an offset`);
+  return value as Offset;
+}
+
+/** @returns the run ID in lowercase (they are compared without regard to case), or null */
+export function parseRunId(text: string): RunId | null {
+  return /^[0-9a-f]{40}$/i.test(text) ? (text.toLowerCase() as RunId) : null;
+}
+
+export function formatPosition(position: Position): string {
+  return `${position.runId}:${position.offset}`;
+}
+
+/** @returns the position that `<run ID>:<offset>` names, or null when the text is anything else */
+export function parsePosition(text: string): Position | null {
+  const match = /^([0-9a-f]{40}):(\d{1,16})$/i.exec(text);
+  if (match === null) return null;
+  const runId = parseRunId(match[1] as string);
+  const value = Number(match[2]);
+  if (runId === null || !Number.isSafeInteger(value)) return null;
+  return { runId, offset: value as Offset };
+}
+
+/** The first byte that is lacking at this offset: what PSYNC asks for. */
+export function wireOffset(applied: Offset): number {
+  return applied + 1;
+}
+
+/** The offset of a node that asks for byte `asked`; -1 for somebody who asks for byte 0, which does not exist. */
+export function fromWireOffset(asked: number): number {
+  return asked - 1;
+}

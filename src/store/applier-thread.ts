@@ -1,0 +1,60 @@
+/** The applier's thread: opens the file, then does what the main thread says, in order. */
+import { parentPort, workerData } from 'node:worker_threads';
+import Database, { type Database as Connection } from 'better-sqlite3';
+import { Applier } from './applier.ts';
+import type { ApplierData, FromApplier, ToApplier } from './applier-protocol.ts';
+import { readPosition, writePosition } from './keyspace-schema.ts';
+import { migrate } from './migrate.ts';
+import { codeOf, messageOf } from './storage-failure.ts';
+
+const port = parentPort;
+if (port === null) throw new Error('this module runs as a worker thread');
+const tell = (message: FromApplier): void => port.postMessage(message);
+
+function open({ path, createAt }: ApplierData): Connection {
+  const db = new Database(path, { fileMustExist: createAt === null });
+  db.pragma('journal_mode = WAL');
+  const empty = migrate(db, 'keyspace', path);
+  if (empty && createAt !== null) writePosition(db, createAt);
+  return db;
+}
+
+function run(applier: Applier, message: ToApplier): void {
+  switch (message.kind) {
+    case 'feed':
+      applier.feed(Buffer.from(message.bytes));
+      return;
+    case 'flush':
+      applier.flush(message.position);
+      return;
+    case 'freeze':
+      applier.freeze(message.position);
+      return;
+    case 'thaw':
+      applier.thaw();
+      return;
+    case 'close':
+      applier.close();
+      return;
+  }
+}
+
+try {
+  const db = open(workerData as ApplierData);
+  const position = readPosition(db);
+  const applier = new Applier(db);
+  port.on('message', (message: ToApplier) => {
+    try {
+      run(applier, message);
+      if (message.kind !== 'feed') tell({ kind: 'done', id: message.id });
+    } catch (error) {
+      const failure = { code: codeOf(error), message: messageOf(error) };
+      if (message.kind === 'feed') tell({ kind: 'broken', ...failure });
+      else tell({ kind: 'failed', id: message.id, ...failure });
+    }
+    if (message.kind === 'close') port.close();
+  });
+  tell({ kind: 'ready', position });
+} catch (error) {
+  tell({ kind: 'broken', code: codeOf(error), message: messageOf(error) });
+}

@@ -1,0 +1,173 @@
+/**
+ * The applier: the first follower of the stream. It runs on a thread of its own, gets the same bytes as every
+ * replica, keeps the newest state per key, and writes big batches in key order, because a random key costs a page
+ * and neighbours share one (measured: 55,000 rows a second at 1,000 a batch, 280,000 at 500,000).
+ *
+ * Owns: the only writing connection of a keyspace file, and its checkpoints.
+ * Invariant: the position in the file is a boundary of the stream, committed together with the entries.
+ */
+import type { Database, Statement } from 'better-sqlite3';
+import type { Position } from '../replication/position.ts';
+import { assertNever, type Command } from '../stream/command.ts';
+import { StreamDecoder } from '../stream/decoder.ts';
+import { readPosition, writePosition } from './keyspace-schema.ts';
+
+/** What is to become of a key: a new entry, none, or another expiry of what is there. */
+type Change =
+  | {
+      readonly kind: 'put';
+      readonly value: Buffer;
+      readonly version: number;
+      readonly expiresAt: number | null;
+    }
+  | { readonly kind: 'delete' }
+  | { readonly kind: 'expiry'; readonly expiresAt: number | null };
+
+/** The WAL is moved into the file when it has this many pages of 4 KiB: 64 MiB. */
+const CHECKPOINT_PAGES = 16_384;
+const BUSY_TIMEOUT_MS = 10_000;
+const DELETED: Change = { kind: 'delete' };
+
+export class Applier {
+  readonly #db: Database;
+  readonly #decoder = new StreamDecoder();
+  readonly #upsert: Statement;
+  readonly #delete: Statement;
+  readonly #setExpiry: Statement;
+  #changes = new Map<string, Change>();
+  #emptied = false;
+  #offset: number;
+  #committed: Position;
+  #walPages = 0;
+  #frozen = false;
+
+  /** @param db a writing connection of a keyspace file with the present schema */
+  constructor(db: Database) {
+    this.#db = db;
+    db.pragma('journal_mode = WAL');
+    db.pragma('synchronous = FULL');
+    db.pragma('wal_autocheckpoint = 0');
+    db.pragma(`busy_timeout = ${BUSY_TIMEOUT_MS}`);
+    this.#upsert = db.prepare(
+      `INSERT INTO entries (key, value, version, expires_at) VALUES (?, ?, ?, ?)
+       ON CONFLICT (key) DO UPDATE
+       SET value = excluded.value, version = excluded.version, expires_at = excluded.expires_at`,
+    );
+    this.#delete = db.prepare('DELETE FROM entries WHERE key = ?');
+    this.#setExpiry = db.prepare('UPDATE entries SET expires_at = ? WHERE key = ?');
+    this.#committed = readPosition(db);
+    this.#offset = this.#committed.offset;
+  }
+
+  /** Takes the next bytes of the stream. */
+  feed(bytes: Buffer): void {
+    const run = this.#decoder.push(bytes);
+    if (run === null) return;
+    for (const [index, command] of run.commands.entries()) {
+      this.#take(command, this.#offset + (run.ends[index] as number));
+    }
+    this.#offset += run.bytes.length;
+  }
+
+  /** Commits everything that was fed, durably, in one transaction. @param position where that must have led to */
+  flush(position: Position): void {
+    if (position.offset !== this.#offset) {
+      throw new Error(`the applier stands at byte ${this.#offset}, not at ${position.offset}`);
+    }
+    const { runId, offset } = this.#committed;
+    if (position.runId === runId && position.offset === offset) return;
+    this.#db.transaction(() => this.#write(position))();
+    this.#changes = new Map();
+    this.#emptied = false;
+    this.#committed = position;
+    if (!this.#frozen) this.#checkpoint();
+  }
+
+  /**
+   * Flushes, moves the whole WAL into the database file, and leaves that file alone until `thaw`: it is then a
+   * snapshot of exactly this position, while further commits go into the WAL.
+   */
+  freeze(position: Position): void {
+    this.flush(position);
+    const [result] = this.#db.pragma('wal_checkpoint(TRUNCATE)') as [{ busy: number }];
+    if (result.busy !== 0) throw new Error('a reader holds the keyspace file; try again');
+    this.#walPages = 0;
+    this.#frozen = true;
+  }
+
+  thaw(): void {
+    this.#frozen = false;
+    this.#checkpoint();
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+
+  #take(command: Command, version: number): void {
+    switch (command.kind) {
+      case 'set':
+        this.#changes.set(command.key, {
+          kind: 'put',
+          value: command.value,
+          version,
+          expiresAt: command.expiresAt,
+        });
+        return;
+      case 'del':
+        for (const key of command.keys) this.#changes.set(key, DELETED);
+        return;
+      case 'expire-at':
+        this.#expire(command.key, command.expiresAt);
+        return;
+      case 'persist':
+        this.#expire(command.key, null);
+        return;
+      case 'flush-all':
+        this.#changes = new Map();
+        this.#emptied = true;
+        return;
+      default:
+        assertNever(command);
+    }
+  }
+
+  #expire(key: string, expiresAt: number | null): void {
+    const change = this.#changes.get(key);
+    if (change === undefined) {
+      if (!this.#emptied) this.#changes.set(key, { kind: 'expiry', expiresAt });
+    } else if (change.kind !== 'delete') {
+      this.#changes.set(key, { ...change, expiresAt });
+    }
+  }
+
+  #write(position: Position): void {
+    if (this.#emptied) this.#db.prepare('DELETE FROM entries').run();
+    // JavaScript's order of strings is SQLite's but for characters beyond U+FFFF; it is near enough for locality.
+    for (const key of [...this.#changes.keys()].sort()) {
+      const change = this.#changes.get(key) as Change;
+      switch (change.kind) {
+        case 'put':
+          this.#upsert.run(key, change.value, change.version, change.expiresAt);
+          break;
+        case 'delete':
+          this.#delete.run(key);
+          break;
+        case 'expiry':
+          this.#setExpiry.run(change.expiresAt, key);
+          break;
+        default:
+          assertNever(change);
+      }
+    }
+    writePosition(this.#db, position);
+  }
+
+  #checkpoint(): void {
+    // NOOP only counts what is in the WAL.
+    const [size] = this.#db.pragma('wal_checkpoint(NOOP)') as [{ log: number }];
+    this.#walPages = size.log;
+    if (this.#walPages < CHECKPOINT_PAGES) return;
+    this.#db.pragma('wal_checkpoint(PASSIVE)');
+  }
+}

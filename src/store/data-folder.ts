@@ -1,0 +1,184 @@
+/**
+ * The data folder: psyncd.db and the current keyspace-<n>.db, and nothing else that is needed.
+ *
+ * A folder that is not empty and has no psyncd.db belongs to somebody else and is left alone. Keyspace files that
+ * are not current are what a crash left of a snapshot that was arriving, or of one that was replaced: they are
+ * removed at start.
+ */
+import { mkdirSync, readdirSync } from 'node:fs';
+import { type FileHandle, open as openFile, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import Database from 'better-sqlite3';
+import type { Keyspace, KeyspaceFiles, Log, SnapshotSink } from '../node/ports.ts';
+import { formatPosition, type Position, ZERO } from '../replication/position.ts';
+import { KeyspaceFile } from './keyspace-file.ts';
+import { readPosition } from './keyspace-schema.ts';
+import { checkKind, schemaVersion } from './migrate.ts';
+import { StartError } from './start-error.ts';
+import { StateFile, type StateFileSettings } from './state-file.ts';
+import { codeOf, messageOf } from './storage-failure.ts';
+
+const STATE_FILE = 'psyncd.db';
+const KEYSPACE_FILE = /^keyspace-(\d{1,9})\.db(-wal|-shm)?$/;
+
+export interface OpenFolder {
+  readonly state: StateFile;
+  readonly keyspace: Keyspace;
+  readonly files: KeyspaceFiles;
+}
+
+/**
+ * Opens the folder, or makes it.
+ * @param applierFailed called if the applier cannot go on
+ * @throws StartError, one line: in use, not ours, not writable, damaged; nothing was changed then
+ */
+export async function openDataFolder(
+  path: string,
+  log: Log,
+  settings: StateFileSettings,
+  applierFailed: (error: Error) => void,
+): Promise<OpenFolder> {
+  prepare(path);
+  const state = StateFile.open(join(path, STATE_FILE), log, settings);
+  try {
+    const files = new Folder(path, applierFailed);
+    const number = state.keyspaceNumber;
+    await files.removeAllBut(number);
+    if (number > 0) return { state, files, keyspace: await files.open(number) };
+    const keyspace = await files.openAt(1, { runId: state.history.runId, offset: ZERO });
+    state.switchKeyspace(1, state.history);
+    return { state, files, keyspace };
+  } catch (error) {
+    state.close(false);
+    throw error;
+  }
+}
+
+/** Makes the folder if it is not there. */
+function prepare(path: string): void {
+  let names: string[];
+  try {
+    mkdirSync(path, { recursive: true });
+    names = readdirSync(path);
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST' || codeOf(error) === 'ENOTDIR') {
+      throw new StartError(`${path} is not a folder; choose another with --data`);
+    }
+    throw new StartError(`the data folder ${path} cannot be used: ${messageOf(error)}`);
+  }
+  if (names.length > 0 && !names.includes(STATE_FILE)) {
+    throw new StartError(
+      `${path} is no data folder of psyncd: it holds other files; choose another with --data`,
+    );
+  }
+}
+
+class Folder implements KeyspaceFiles {
+  readonly #path: string;
+  readonly #applierFailed: (error: Error) => void;
+
+  constructor(path: string, applierFailed: (error: Error) => void) {
+    this.#path = path;
+    this.#applierFailed = applierFailed;
+  }
+
+  open(number: number): Promise<Keyspace> {
+    return this.openAt(number, null);
+  }
+
+  openAt(number: number, createAt: Position | null): Promise<Keyspace> {
+    return KeyspaceFile.open(this.#file(number), createAt, this.#applierFailed);
+  }
+
+  async receive(number: number, length: number): Promise<SnapshotSink> {
+    await this.remove(number);
+    const path = this.#file(number);
+    return new IncomingFile(path, await openFile(path, 'wx'), length);
+  }
+
+  async remove(number: number): Promise<void> {
+    for (const suffix of ['-wal', '-shm', '']) await rm(this.#file(number) + suffix, { force: true });
+  }
+
+  async removeAllBut(number: number): Promise<void> {
+    const numbers = readdirSync(this.#path).flatMap((name) => KEYSPACE_FILE.exec(name)?.[1] ?? []);
+    for (const other of new Set(numbers.map(Number))) {
+      if (other !== number) await this.remove(other);
+    }
+  }
+
+  #file(number: number): string {
+    return join(this.#path, `keyspace-${number}.db`);
+  }
+}
+
+/** A snapshot on its way into its file. */
+class IncomingFile implements SnapshotSink {
+  readonly #path: string;
+  readonly #file: FileHandle;
+  readonly #length: number;
+  #written = 0;
+  #open = true;
+
+  constructor(path: string, file: FileHandle, length: number) {
+    this.#path = path;
+    this.#file = file;
+    this.#length = length;
+  }
+
+  async write(bytes: Buffer): Promise<void> {
+    await this.#file.writeFile(bytes);
+    this.#written += bytes.length;
+  }
+
+  async finish(expected: Position): Promise<void> {
+    if (this.#written !== this.#length) {
+      throw new Error(`${this.#written} bytes came, announced were ${this.#length}`);
+    }
+    await this.#file.sync();
+    await this.#close();
+    await syncFolder(dirname(this.#path));
+    check(this.#path, expected);
+  }
+
+  async discard(): Promise<void> {
+    await this.#close();
+    for (const suffix of ['-wal', '-shm', '']) await rm(this.#path + suffix, { force: true });
+  }
+
+  async #close(): Promise<void> {
+    if (!this.#open) return;
+    this.#open = false;
+    await this.#file.close();
+  }
+}
+
+/** Makes the names in a folder durable; Windows has no such thing, and refuses. */
+async function syncFolder(path: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const folder = await openFile(path, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+/** That the file is a keyspace of our schema, at exactly the position that was announced. */
+function check(path: string, expected: Position): void {
+  const db = new Database(path, { readonly: true });
+  try {
+    const version = checkKind(db, 'keyspace', path);
+    if (version !== schemaVersion('keyspace')) {
+      throw new Error(
+        `the master's keyspace has schema ${version}, this node's has ${schemaVersion('keyspace')}`,
+      );
+    }
+    const position = readPosition(db);
+    if (position.runId !== expected.runId || position.offset !== expected.offset) {
+      throw new Error(`it is at ${formatPosition(position)}, announced was ${formatPosition(expected)}`);
+    }
+  } finally {
+    db.close();
+  }
+}

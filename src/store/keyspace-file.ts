@@ -1,0 +1,265 @@
+/**
+ * One keyspace file as the main thread sees it: a reading connection, the applier's thread that writes, and one
+ * descriptor that reads the file's bytes for snapshots.
+ *
+ * The descriptor is opened with the file and closed after both of SQLite's connections: closing any descriptor of a
+ * database file drops every POSIX lock that the process has on it, SQLite's own included.
+ */
+import { type FileHandle, open as openFile } from 'node:fs/promises';
+import { Worker } from 'node:worker_threads';
+import Database, { type Database as Connection, type Statement } from 'better-sqlite3';
+import type { Entry } from '../keyspace/entry.ts';
+import type { ListedEntry, Scan } from '../keyspace/page.ts';
+import type { Digest, FrozenFile, Keyspace } from '../node/ports.ts';
+import type { Position } from '../replication/position.ts';
+import type { ApplierData, FromApplier, ToApplier } from './applier-protocol.ts';
+import { StartError } from './start-error.ts';
+import { storageFailure } from './storage-failure.ts';
+import { workerUrl } from './worker-url.ts';
+
+/** Bytes of the stream are handed to the applier when there are so many, or when it is to flush. */
+const FEED_BYTES = 256 * 1024;
+const READER_CACHE_KIB = 32 * 1024;
+const READER_TIMEOUT_MS = 1_000;
+
+type EntryRow = [value: Buffer, version: number, expiresAt: number | null];
+type ListRow = [key: string, version: number, size: number, expiresAt: number | null, value: Buffer | null];
+
+export class KeyspaceFile implements Keyspace {
+  readonly opened: Position;
+  readonly #path: string;
+  readonly #applier: ApplierThread;
+  readonly #reader: Connection;
+  readonly #descriptor: FileHandle;
+  readonly #get: Statement;
+  readonly #expiry: Statement;
+  readonly #readings = new Set<Promise<unknown>>();
+  #unfed: Buffer[] = [];
+  #unfedBytes = 0;
+
+  private constructor(path: string, applier: ApplierThread, reader: Connection, descriptor: FileHandle) {
+    this.opened = applier.opened;
+    this.#path = path;
+    this.#applier = applier;
+    this.#reader = reader;
+    this.#descriptor = descriptor;
+    this.#get = reader.prepare('SELECT value, version, expires_at FROM entries WHERE key = ?').raw();
+    this.#expiry = reader.prepare('SELECT expires_at FROM entries WHERE key = ?').pluck();
+  }
+
+  /**
+   * @param createAt for a new file: the position of an empty keyspace; null: the file must be there
+   * @param failed called if the applier's thread can't go on: what is written from then on stays in the journal
+   * @throws StartError when the file is missing, damaged, or of another program
+   */
+  static async open(
+    path: string,
+    createAt: Position | null,
+    failed: (error: Error) => void,
+  ): Promise<KeyspaceFile> {
+    const applier = await ApplierThread.start({ path, createAt }, failed);
+    const reader = new Database(path, { readonly: true, timeout: READER_TIMEOUT_MS });
+    reader.pragma(`cache_size = -${READER_CACHE_KIB}`);
+    return new KeyspaceFile(path, applier, reader, await openFile(path, 'r'));
+  }
+
+  get(key: string): Entry | null {
+    const row = this.#get.get(key) as EntryRow | undefined;
+    return row === undefined ? null : { value: row[0], version: row[1], expiresAt: row[2] };
+  }
+
+  expiry(key: string): number | null | undefined {
+    return this.#expiry.get(key) as number | null | undefined;
+  }
+
+  readonly scan: Scan = (from, exclusive, values) => this.#scan(from, exclusive, values);
+
+  *#scan(from: string, exclusive: boolean, values: boolean): Generator<ListedEntry> {
+    const statement = this.#reader
+      .prepare(
+        `SELECT key, version, length(value), expires_at, ${values ? 'value' : 'NULL'} FROM entries
+         WHERE key ${exclusive ? '>' : '>='} ? ORDER BY key`,
+      )
+      .raw();
+    for (const row of statement.iterate(from)) {
+      const [key, version, size, expiresAt, value] = row as ListRow;
+      yield { key, version, size, expiresAt, value };
+    }
+  }
+
+  feed(bytes: Buffer): void {
+    this.#unfed.push(bytes);
+    this.#unfedBytes += bytes.length;
+    if (this.#unfedBytes >= FEED_BYTES) this.#handOver();
+  }
+
+  async flush(position: Position): Promise<void> {
+    this.#handOver();
+    await this.#applier.ask({ kind: 'flush', position });
+  }
+
+  async freeze(position: Position): Promise<FrozenFile> {
+    this.#handOver();
+    await this.#applier.ask({ kind: 'freeze', position });
+    const { size } = await this.#descriptor.stat();
+    return {
+      position,
+      length: size,
+      read: (at, length) => this.#read(at, length),
+      // A failed checkpoint is tried again at the next flush; the applier says so if it cannot go on.
+      release: () => void this.#applier.ask({ kind: 'thaw' }).catch(() => undefined),
+    };
+  }
+
+  digest(): Promise<Digest> {
+    const reading = new Promise<Digest>((resolve, reject) => {
+      const thread = new Worker(workerUrl('digest-thread'), { workerData: { path: this.#path } });
+      thread.once('message', resolve);
+      thread.once('error', reject);
+      thread.once('exit', () => reject(new Error('the digest was not finished')));
+    });
+    return this.#tracked(reading);
+  }
+
+  async close(): Promise<void> {
+    await Promise.allSettled(this.#readings);
+    // The applier's connection is the last one: closing it moves the WAL into the file and removes it.
+    this.#reader.close();
+    await this.#applier.close();
+    await this.#descriptor.close();
+  }
+
+  #read(at: number, length: number): Promise<Buffer> {
+    return this.#tracked(
+      this.#descriptor.read(Buffer.allocUnsafeSlow(length), 0, length, at).then(({ buffer, bytesRead }) => {
+        if (bytesRead !== length) throw new Error(`${this.#path} is shorter than it was`);
+        return buffer;
+      }),
+    );
+  }
+
+  /** The file is not closed while something reads it. */
+  #tracked<T>(reading: Promise<T>): Promise<T> {
+    this.#readings.add(reading);
+    const done = (): void => void this.#readings.delete(reading);
+    reading.then(done, done);
+    return reading;
+  }
+
+  #handOver(): void {
+    if (this.#unfedBytes === 0) return;
+    const bytes = new Uint8Array(this.#unfedBytes);
+    let at = 0;
+    for (const part of this.#unfed) {
+      bytes.set(part, at);
+      at += part.length;
+    }
+    this.#unfed = [];
+    this.#unfedBytes = 0;
+    this.#applier.feed(bytes.buffer);
+  }
+}
+
+type Question = { kind: 'flush' | 'freeze'; position: Position } | { kind: 'thaw' | 'close' };
+
+/** The main thread's end of the applier's thread: questions and their answers. */
+class ApplierThread {
+  readonly opened: Position;
+  readonly #worker: Worker;
+  readonly #open = new Map<number, { resolve: () => void; reject: (error: Error) => void }>();
+  readonly #failed: (error: Error) => void;
+  #lastId = 0;
+  #broken: Error | null = null;
+
+  private constructor(worker: Worker, opened: Position, failed: (error: Error) => void) {
+    this.#worker = worker;
+    this.opened = opened;
+    this.#failed = failed;
+    worker.on('message', (message: FromApplier) => this.#answered(message));
+    worker.on('error', (error) => this.#break(error));
+    worker.on('exit', () => this.#break(new Error('the applier has ended')));
+  }
+
+  static start(data: ApplierData, failed: (error: Error) => void): Promise<ApplierThread> {
+    const worker = new Worker(workerUrl('applier-thread'), { workerData: data });
+    return new Promise((resolve, reject) => {
+      worker.once('error', reject);
+      worker.once('message', (message: FromApplier) => {
+        worker.off('error', reject);
+        if (message.kind === 'ready') resolve(new ApplierThread(worker, message.position, failed));
+        else if (message.kind === 'broken') reject(cannotOpen(data.path, message));
+      });
+    });
+  }
+
+  feed(bytes: ArrayBuffer): void {
+    if (this.#broken === null) this.#post({ kind: 'feed', bytes }, [bytes]);
+  }
+
+  ask(question: Question): Promise<void> {
+    if (this.#broken !== null) return Promise.reject(this.#broken);
+    this.#lastId += 1;
+    const id = this.#lastId;
+    return new Promise((resolve, reject) => {
+      this.#open.set(id, { resolve, reject });
+      this.#post({ ...question, id } as ToApplier, []);
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#broken === null) {
+      const ended = new Promise<void>((resolve) => this.#worker.once('exit', () => resolve()));
+      await this.ask({ kind: 'close' });
+      await ended;
+    }
+    await this.#worker.terminate();
+  }
+
+  #post(message: ToApplier, transfer: ArrayBuffer[]): void {
+    this.#worker.postMessage(message, transfer);
+  }
+
+  #answered(message: FromApplier): void {
+    switch (message.kind) {
+      case 'done':
+        this.#open.get(message.id)?.resolve();
+        this.#open.delete(message.id);
+        return;
+      case 'failed':
+        this.#open.get(message.id)?.reject(storageFailure(new CodedError(message.code, message.message)));
+        this.#open.delete(message.id);
+        return;
+      case 'broken':
+        this.#failed(new CodedError(message.code, message.message));
+        this.#break(new CodedError(message.code, message.message));
+        return;
+      case 'ready':
+        return;
+    }
+  }
+
+  #break(error: Error): void {
+    this.#broken ??= error;
+    for (const { reject } of this.#open.values()) reject(error);
+    this.#open.clear();
+  }
+}
+
+/** An error that has crossed from the thread: its class is lost, its code is not. */
+class CodedError extends Error {
+  readonly code: string;
+
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+function cannotOpen(path: string, { code, message }: { code: string; message: string }): StartError {
+  if (code === 'SQLITE_CANTOPEN')
+    return new StartError(`${path} is missing or cannot be opened; restore it from a copy`);
+  if (message.startsWith(path)) return new StartError(message);
+  return new StartError(
+    `${path} is damaged: ${message}; nothing was changed, restore the folder from a copy or choose another with --data`,
+  );
+}

@@ -1,0 +1,312 @@
+/**
+ * psyncd.db: run ID, lineage, upstream, which keyspace file is current, and the journal.
+ *
+ * Owned by the main thread, opened with an exclusive lock that lasts as long as the process: that lock is what keeps
+ * a second process out of the data folder. It is never opened by hand: closing any descriptor of it would drop
+ * SQLite's locks. The journal's `-wal` file has none, so fsyncing that one by hand is harmless, and it is how
+ * `everysec` works without stopping the event loop.
+ *
+ * What a commit promises, by policy:
+ *   always     on disk when `append` returns (synchronous = FULL)
+ *   everysec   on disk within about a second; a crash of the process loses nothing
+ *   no         on disk when the operating system writes it; a crash of the process loses nothing
+ * `synchronous` is never OFF: a power cut in a checkpoint would then damage the file.
+ */
+import { close, fdatasync, openSync } from 'node:fs';
+import Database, { type Database as Connection, type Statement } from 'better-sqlite3';
+import type { Log, StateStore } from '../node/ports.ts';
+import { type Ancestor, type History, type LineageReason, newHistory } from '../replication/history.ts';
+import { type Offset, offset, parseRunId, type RunId } from '../replication/position.ts';
+import { migrate } from './migrate.ts';
+import { StartError } from './start-error.ts';
+import { codeOf, messageOf, storageFailure } from './storage-failure.ts';
+
+export type FsyncPolicy = 'always' | 'everysec' | 'no';
+
+export interface StateFileSettings {
+  readonly fsync: FsyncPolicy;
+  /** Names this boot of the machine; null: unknown. */
+  readonly bootId: string | null;
+  readonly newRunId: () => RunId;
+}
+
+interface NodeRow {
+  readonly run_id: string;
+  readonly keyspace: number;
+  readonly upstream: string | null;
+  readonly clean: number;
+  readonly boot_id: string | null;
+  readonly fsync: string;
+}
+
+const SYNC_INTERVAL_MS = 1_000;
+/** The journal's WAL is moved into the file at this many pages of 4 KiB: 32 MiB. */
+const CHECKPOINT_PAGES = 8_192;
+
+export class StateFile implements StateStore {
+  readonly #db: Connection;
+  readonly #log: Log;
+  readonly #settings: StateFileSettings;
+  readonly #insert: Statement;
+  readonly #select: Statement;
+  readonly #delete: Statement;
+  #row: NodeRow;
+  #history: History;
+  #syncer: JournalSyncer | null = null;
+
+  private constructor(db: Connection, log: Log, settings: StateFileSettings) {
+    this.#db = db;
+    this.#log = log;
+    this.#settings = settings;
+    this.#row = readNode(db);
+    this.#history = readHistory(db, this.#row);
+    this.#insert = db.prepare('INSERT INTO journal (end_offset, bytes) VALUES (?, ?)');
+    this.#select = db
+      .prepare('SELECT end_offset, bytes FROM journal WHERE end_offset > ? ORDER BY end_offset')
+      .raw();
+    this.#delete = db.prepare('DELETE FROM journal WHERE end_offset <= ? ORDER BY end_offset LIMIT ?');
+  }
+
+  /**
+   * Opens the file, or makes a new one with a new run ID.
+   * @throws StartError when it is locked, damaged, not ours or cannot be written
+   */
+  static open(path: string, log: Log, settings: StateFileSettings): StateFile {
+    let db: Connection | null = null;
+    try {
+      db = new Database(path, { timeout: 0 });
+      db.pragma('locking_mode = EXCLUSIVE');
+      db.pragma('journal_mode = WAL');
+      db.pragma('synchronous = FULL');
+      db.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
+      if (migrate(db, 'state', path)) insertNode(db, settings);
+      return new StateFile(db, log, settings);
+    } catch (error) {
+      db?.close();
+      if (error instanceof StartError) throw error;
+      throw new StartError(explain(path, error));
+    }
+  }
+
+  get mayLackBytes(): boolean {
+    const { clean, fsync, boot_id: bootId } = this.#row;
+    const sameBoot = bootId !== null && bootId === this.#settings.bootId;
+    return clean === 0 && fsync !== 'always' && !sameBoot;
+  }
+
+  begin(): void {
+    const { fsync, bootId } = this.#settings;
+    // The mark itself must be on disk before anything is handed out; from here on the policy holds.
+    this.#durably(() =>
+      this.#db.prepare('UPDATE node SET clean = 0, boot_id = ?, fsync = ?').run(bootId, fsync),
+    );
+    if (fsync === 'everysec') this.#syncer = new JournalSyncer(`${this.#db.name}-wal`, this.#log);
+  }
+
+  get history(): History {
+    return this.#history;
+  }
+
+  get upstream(): string | null {
+    return this.#row.upstream;
+  }
+
+  get keyspaceNumber(): number {
+    return this.#row.keyspace;
+  }
+
+  get journalStart(): Offset | null {
+    const row = this.#db
+      .prepare('SELECT end_offset - length(bytes) FROM journal ORDER BY end_offset LIMIT 1')
+      .pluck()
+      .get() as number | undefined;
+    return row === undefined ? null : offset(row);
+  }
+
+  get journalEnd(): Offset | null {
+    const row = this.#db.prepare('SELECT max(end_offset) FROM journal').pluck().get() as number | null;
+    return row === null ? null : offset(row);
+  }
+
+  append(end: Offset, bytes: Buffer): void {
+    try {
+      this.#insert.run(end, bytes);
+    } catch (error) {
+      throw storageFailure(error);
+    }
+    this.#syncer?.dirty();
+  }
+
+  read(after: Offset, maxBytes: number): Buffer {
+    const parts: Buffer[] = [];
+    let total = 0;
+    let at: number = after;
+    for (const row of this.#select.iterate(after)) {
+      const [end, bytes] = row as [number, Buffer];
+      const start = end - bytes.length;
+      if (start > at) break;
+      const part = bytes.subarray(at - start);
+      parts.push(part);
+      total += part.length;
+      at = end;
+      if (total >= maxBytes) break;
+    }
+    if (total === 0) throw new RangeError(`byte ${after + 1} is not in the journal`);
+    return Buffer.concat(parts, total).subarray(0, maxBytes);
+  }
+
+  trim(upTo: Offset, maxRows: number): boolean {
+    return this.#write(() => this.#delete.run(upTo, maxRows).changes === maxRows);
+  }
+
+  saveHistory(history: History): void {
+    this.#durably(() => this.#putHistory(history));
+    this.#history = history;
+  }
+
+  saveUpstream(url: string | null): void {
+    this.#durably(() => this.#db.prepare('UPDATE node SET upstream = ?').run(url));
+    this.#row = { ...this.#row, upstream: url };
+  }
+
+  switchKeyspace(keyspaceNumber: number, history: History): void {
+    this.#durably(() => {
+      this.#db.prepare('UPDATE node SET keyspace = ?').run(keyspaceNumber);
+      this.#putHistory(history);
+      this.#db.prepare('DELETE FROM journal').run();
+    });
+    this.#row = { ...this.#row, keyspace: keyspaceNumber };
+    this.#history = history;
+  }
+
+  close(clean: boolean): void {
+    this.#syncer?.close();
+    if (clean) this.#durably(() => this.#db.prepare('UPDATE node SET clean = 1').run());
+    this.#db.close();
+  }
+
+  #putHistory(history: History): void {
+    this.#db.prepare('UPDATE node SET run_id = ?').run(history.runId);
+    this.#db.prepare('DELETE FROM lineage').run();
+    const insert = this.#db.prepare(
+      'INSERT INTO lineage (number, run_id, valid_to, reason, at) VALUES (?, ?, ?, ?, ?)',
+    );
+    for (const [index, { runId, validTo, reason, at }] of history.lineage.entries()) {
+      insert.run(history.lineage.length - index, runId, validTo, reason, at);
+    }
+  }
+
+  /** One transaction that is on disk when this returns, whatever the policy; and all that went before it. */
+  #durably(change: () => unknown): void {
+    this.#write(() => {
+      this.#db.pragma('synchronous = FULL');
+      try {
+        this.#db.transaction(change)();
+      } finally {
+        if (this.#settings.fsync !== 'always') this.#db.pragma('synchronous = NORMAL');
+      }
+    });
+  }
+
+  #write<T>(change: () => T): T {
+    try {
+      return change();
+    } catch (error) {
+      throw storageFailure(error);
+    }
+  }
+}
+
+/** Fsyncs the journal's WAL once a second if something was written, off the event loop. */
+class JournalSyncer {
+  readonly #descriptor: number;
+  readonly #log: Log;
+  readonly #timer: NodeJS.Timeout;
+  #dirty = false;
+  #syncing = false;
+  #closed = false;
+
+  constructor(path: string, log: Log) {
+    this.#descriptor = openSync(path, 'r');
+    this.#log = log;
+    this.#timer = setInterval(() => this.#sync(), SYNC_INTERVAL_MS);
+    this.#timer.unref();
+  }
+
+  dirty(): void {
+    this.#dirty = true;
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#closed = true;
+    if (!this.#syncing) this.#release();
+  }
+
+  #sync(): void {
+    if (!this.#dirty || this.#syncing) return;
+    this.#dirty = false;
+    this.#syncing = true;
+    fdatasync(this.#descriptor, (error) => {
+      this.#syncing = false;
+      if (error !== null) {
+        this.#dirty = true;
+        this.#log.error('fsync-failed', { error: error.message });
+      }
+      if (this.#closed) this.#release();
+    });
+  }
+
+  #release(): void {
+    close(this.#descriptor);
+  }
+}
+
+function insertNode(db: Connection, settings: StateFileSettings): void {
+  db.prepare(
+    'INSERT INTO node (only, run_id, keyspace, upstream, clean, boot_id, fsync) VALUES (1, ?, 0, NULL, 1, ?, ?)',
+  ).run(settings.newRunId(), settings.bootId, settings.fsync);
+}
+
+function readNode(db: Connection): NodeRow {
+  const row = db.prepare('SELECT run_id, keyspace, upstream, clean, boot_id, fsync FROM node').get();
+  if (row === undefined) throw new Error('the table node is empty');
+  return row as NodeRow;
+}
+
+function readHistory(db: Connection, row: NodeRow): History {
+  const lineage = db
+    .prepare('SELECT run_id, valid_to, reason, at FROM lineage ORDER BY number DESC')
+    .all() as { run_id: string; valid_to: number; reason: string; at: number }[];
+  return {
+    ...newHistory(runIdOf(row.run_id)),
+    lineage: lineage.map(
+      (entry): Ancestor => ({
+        runId: runIdOf(entry.run_id),
+        validTo: offset(entry.valid_to),
+        reason: entry.reason as LineageReason,
+        at: entry.at,
+      }),
+    ),
+  };
+}
+
+function runIdOf(text: string): RunId {
+  const runId = parseRunId(text);
+  if (runId === null) throw new Error(`${JSON.stringify(text)} is no run ID`);
+  return runId;
+}
+
+function explain(path: string, error: unknown): string {
+  const code = codeOf(error);
+  switch (true) {
+    case code === 'SQLITE_BUSY' || code === 'SQLITE_LOCKED':
+      return `${path} is in use by another process; stop that one, or choose another folder with --data`;
+    case code === 'SQLITE_CANTOPEN' || code.startsWith('SQLITE_READONLY') || code === 'SQLITE_PERM':
+      return `${path} cannot be opened for writing: ${messageOf(error)}`;
+    case code === 'SQLITE_NOTADB' || code.startsWith('SQLITE_CORRUPT') || code === 'UNKNOWN':
+      return `${path} is damaged: ${messageOf(error)}; nothing was changed, restore the folder from a copy or choose another with --data`;
+    default:
+      return `${path} cannot be opened: ${code}: ${messageOf(error)}`;
+  }
+}

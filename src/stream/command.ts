@@ -1,0 +1,43 @@
+/**
+ * The commands of the stream: effects, never requests. Each is one that a stock Redis replica could execute.
+ * Times are absolute, in milliseconds since 1970; `null` means that the entry does not expire.
+ */
+export type Command = SetCommand | DelCommand | ExpireAtCommand | PersistCommand | FlushAllCommand;
+
+export interface SetCommand {
+  readonly kind: 'set';
+  readonly key: string;
+  readonly value: Buffer;
+  readonly expiresAt: number | null;
+}
+export interface DelCommand {
+  readonly kind: 'del';
+  readonly keys: readonly string[];
+}
+export interface ExpireAtCommand {
+  readonly kind: 'expire-at';
+  readonly key: string;
+  readonly expiresAt: number;
+}
+export interface PersistCommand {
+  readonly kind: 'persist';
+  readonly key: string;
+}
+export interface FlushAllCommand {
+  readonly kind: 'flush-all';
+}
+
+/**
+ * Commands and the bytes that they are on the wire.
+ * `ends[i]` is where `commands[i]` ends, counted from the start of `bytes`; the last end may be less than
+ * `bytes.length`, because EXEC belongs to the bytes and is no command.
+ */
+export interface Run {
+  readonly bytes: Buffer;
+  readonly commands: readonly Command[];
+  readonly ends: readonly number[];
+}
+
+export function assertNever(value: never): never {
+  throw new Error(`unexpected ${JSON.stringify(value)}`);
+}

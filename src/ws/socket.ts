@@ -1,0 +1,87 @@
+/** One `ws` WebSocket as the node's `StreamSocket`. */
+import { WebSocket } from 'ws';
+import type { SocketEvents, StreamSocket } from '../node/ports.ts';
+
+export const SUBPROTOCOL = 'psync.v1';
+export const STREAM_PATH = '/v1/replication/stream';
+/** The largest message that is accepted; peers send at most 256 KiB. */
+export const MAX_MESSAGE_BYTES = 1024 * 1024;
+/** After a close frame the peer has so long to answer before the connection is dropped. */
+const CLOSE_TIMEOUT_MS = 1_000;
+
+/** What RFC 6455 lets a close frame say, in bytes. */
+const MAX_REASON_BYTES = 123;
+const PROTOCOL_ERROR = 4400;
+
+export class Socket implements StreamSocket {
+  readonly peer: string;
+  readonly #ws: WebSocket;
+  #paused = false;
+
+  constructor(ws: WebSocket, peer: string) {
+    this.#ws = ws;
+    this.peer = peer;
+  }
+
+  /** Sends everything that the WebSocket reports to `events`, until it is closed. */
+  listen(events: SocketEvents): void {
+    let closed = false;
+    this.#ws.on('message', (data, isBinary) => {
+      if (isBinary) events.message(data as Buffer);
+      else this.close(PROTOCOL_ERROR, 'a text message; only binary ones are expected');
+    });
+    this.#ws.on('ping', () => events.alive());
+    this.#ws.on('pong', () => events.alive());
+    // `close` follows every error and tells the rest.
+    let detail = '';
+    this.#ws.on('error', (error) => {
+      detail = error.message || String((error as { code?: unknown }).code ?? error);
+    });
+    this.#ws.on('close', (code, reason) => {
+      if (closed) return;
+      closed = true;
+      events.closed(code, detail === '' ? reason.toString('utf8') : detail);
+    });
+  }
+
+  get bufferedBytes(): number {
+    return this.#ws.bufferedAmount;
+  }
+
+  send(bytes: Buffer, sent?: () => void): void {
+    // An error here is followed by `close`.
+    this.#ws.send(bytes, { binary: true, compress: false }, () => sent?.());
+  }
+
+  ping(): void {
+    if (this.#ws.readyState === WebSocket.OPEN) this.#ws.ping();
+  }
+
+  pause(): void {
+    if (this.#paused) return;
+    this.#paused = true;
+    this.#ws.pause();
+  }
+
+  resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.#ws.resume();
+  }
+
+  close(code: number, reason: string): void {
+    // A paused socket would never see the peer's answer.
+    this.resume();
+    this.#ws.close(code, cut(reason));
+    setTimeout(() => this.#ws.terminate(), CLOSE_TIMEOUT_MS).unref();
+  }
+
+  terminate(): void {
+    this.#ws.terminate();
+  }
+}
+
+/** At most 123 bytes of UTF-8, without half a character at the end. */
+function cut(text: string): string {
+  return Buffer.byteLength(text) <= MAX_REASON_BYTES ? text : `${text.slice(0, 40)}…`;
+}
