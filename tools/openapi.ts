@@ -3,6 +3,7 @@
  * `--check` compares instead, and fails on any difference.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
+import { stringify } from 'yaml';
 import { version } from '../src/app.ts';
 import { createServer } from '../src/http/server.ts';
 import type { Node } from '../src/node/node.ts';
@@ -12,7 +13,8 @@ const silent = { info: () => undefined, warn: () => undefined, error: () => unde
 // The routes are only described, never called: no node stands behind them.
 const server = await createServer({ node: {} as Node, log: silent, version: version() });
 await server.ready();
-const yaml = `# Made by \`npm run openapi\` from the schemas in src/http; do not edit.\n${server.swagger({ yaml: true })}`;
+const document = stringify(server.swagger(), { aliasDuplicateObjects: false, lineWidth: 110 });
+const yaml = `# Made by \`npm run openapi\` from the schemas in src/http; do not edit.\n${document}`;
 await server.close();
 
 if (!process.argv.includes('--check')) {

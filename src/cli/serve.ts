@@ -37,11 +37,14 @@ export async function serve(
   }, STOP_WITHIN_MS).unref();
   await app.close();
   log.info('stopped');
+  if (process.connected) process.disconnect();
 }
 
-function stopSignal(): Promise<NodeJS.Signals> {
+/** A node that another process started over a channel ends when that process does. */
+function stopSignal(): Promise<string> {
   return new Promise((resolve) => {
     process.once('SIGTERM', resolve);
     process.once('SIGINT', resolve);
+    if (process.connected) process.once('disconnect', () => resolve('disconnect'));
   });
 }

@@ -252,10 +252,11 @@ export const SHARED = [
 ] as const;
 
 const HEADERS = {
-  'Psync-Position': { description: 'Where this node stands in the stream.', schema: { type: 'string' } },
+  'Psync-Position': { description: 'Where this node stands in the stream.', type: 'string' },
   'Psync-Role': {
     description: 'Whether it takes writes.',
-    schema: { type: 'string', enum: ['master', 'replica'] },
+    type: 'string',
+    enum: ['master', 'replica'],
   },
 } as const;
 
@@ -272,7 +273,7 @@ export function json(description: string, schema: { readonly $id: string }): obj
 export function bytes(description: string): object {
   return {
     description,
-    headers: { ...HEADERS, ETag: { description: 'The version, quoted.', schema: { type: 'string' } } },
+    headers: { ...HEADERS, ETag: { description: 'The version, quoted.', type: 'string' } },
     content: { 'application/octet-stream': { schema: {} } },
   };
 }
@@ -288,7 +289,7 @@ export function problems(...codes: (keyof typeof PROBLEMS)[]): Record<number, ob
         status === 307
           ? {
               ...HEADERS,
-              Location: { description: 'The same call on the master.', schema: { type: 'string' } },
+              Location: { description: 'The same call on the master.', type: 'string' },
             }
           : HEADERS,
       content: { 'application/problem+json': { schema: { $ref: 'Problem#' } } },

@@ -4,7 +4,12 @@
  */
 import type { Readable } from 'node:stream';
 import swagger from '@fastify/swagger';
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import Fastify, {
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type FastifySchema,
+} from 'fastify';
 import type { Node } from '../node/node.ts';
 import type { Log } from '../node/ports.ts';
 import { PROBLEMS, Problem } from '../node/problem.ts';
@@ -42,7 +47,11 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
     return503OnClosing: false,
     clientErrorHandler: answerBrokenRequest,
   });
-  await app.register(swagger, { openapi: documentInfo(parts.version), refResolver: { buildLocalReference } });
+  await app.register(swagger, {
+    openapi: documentInfo(parts.version),
+    refResolver: { buildLocalReference },
+    transform: ({ schema, url }) => ({ schema: namedWildcard(schema), url: url.replace('*', ':key') }),
+  });
 
   app.addHook('onSend', (_request, reply, _payload, done) => {
     if (!reply.hasHeader('psync-position')) reply.header('psync-position', formatPosition(node.position));
@@ -159,6 +168,13 @@ function documentInfo(version: string): object {
       { name: 'health', description: 'For supervisors.' },
     ],
   };
+}
+
+/** Fastify calls the rest of a path `*`; the document calls it what it is: the key. */
+function namedWildcard(schema: FastifySchema): FastifySchema {
+  const { properties } = (schema?.params ?? {}) as { properties?: Readonly<Record<string, unknown>> };
+  if (properties === undefined || !('*' in properties)) return schema;
+  return { ...schema, params: { type: 'object', properties: { key: properties['*'] } } };
 }
 
 function buildLocalReference(schema: object, _base: unknown, _fragment: unknown, index: number): string {

@@ -1,0 +1,76 @@
+/** A node in a process of its own, started and stopped by this one; it ends when this process does. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { Client } from '../client/rest.ts';
+
+/** The program as this process runs it: `main.ts` in a checkout, `main.js` in the package. */
+const MAIN = fileURLToPath(
+  new URL(import.meta.url.endsWith('.ts') ? '../main.ts' : '../main.js', import.meta.url),
+);
+const READY = /^psyncd listening on (http:\/\/\S+) role=(\w+) run-id=([0-9a-f]{40}) offset=(\d+)$/;
+
+export class ChildNode {
+  readonly url: string;
+  readonly client: Client;
+  readonly process: ChildProcess;
+  /** What it said when it was ready. */
+  readonly ready: { readonly role: string; readonly runId: string; readonly offset: number };
+  readonly #log: string[];
+
+  private constructor(child: ChildProcess, ready: RegExpExecArray, log: string[]) {
+    this.process = child;
+    this.url = ready[1] as string;
+    this.client = new Client(this.url);
+    this.ready = { role: ready[2] as string, runId: ready[3] as string, offset: Number(ready[4]) };
+    this.#log = log;
+  }
+
+  /**
+   * @param flags of `psyncd serve`
+   * @throws Error with what the process wrote when it ends instead of becoming ready
+   */
+  static async start(flags: readonly string[]): Promise<ChildNode> {
+    const child = spawn(process.execPath, [MAIN, 'serve', ...flags], {
+      // With the channel the child notices when this process is gone.
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    });
+    const log: string[] = [];
+    child.stderr?.on('data', (chunk: Buffer) => {
+      log.push(chunk.toString('utf8'));
+      if (log.length > 1_000) log.shift();
+    });
+    if (child.stdout === null) throw new Error('the child has no standard output');
+    for await (const line of createInterface({ input: child.stdout })) {
+      const ready = READY.exec(line);
+      if (ready !== null) return new ChildNode(child, ready, log);
+    }
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+    throw new Error(log.join('').trim() || `the node ended with ${child.exitCode ?? child.signalCode}`);
+  }
+
+  get port(): number {
+    return Number(new URL(this.url).port);
+  }
+
+  /** `ws://HOST:PORT`, for `--replica-of`. */
+  get wsUrl(): string {
+    return this.url.replace(/^http/, 'ws');
+  }
+
+  /** The last lines of its log. */
+  get log(): string {
+    return this.#log.join('');
+  }
+
+  /** @returns the exit code; null if a signal ended it */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+    const child = this.process;
+    if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
+    const exited = once(child, 'exit');
+    child.kill(signal);
+    const [code] = (await exited) as [number | null];
+    return code;
+  }
+}

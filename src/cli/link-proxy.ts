@@ -1,0 +1,67 @@
+/** A TCP relay that can be cut: what a broken network is to the two ends of a link. */
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+
+export class LinkProxy {
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+  #targetPort: number;
+  #isCut = false;
+
+  private constructor(server: Server, targetPort: number) {
+    this.#server = server;
+    this.#targetPort = targetPort;
+    server.on('connection', (socket) => this.#relay(socket));
+  }
+
+  /** @param targetPort on loopback */
+  static async to(targetPort: number): Promise<LinkProxy> {
+    const server = createServer();
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    return new LinkProxy(server, targetPort);
+  }
+
+  get wsUrl(): string {
+    return `ws://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  /** Breaks all connections, and every new one until `restore`. */
+  cut(): void {
+    this.#isCut = true;
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  restore(targetPort = this.#targetPort): void {
+    this.#targetPort = targetPort;
+    this.#isCut = false;
+  }
+
+  async close(): Promise<void> {
+    this.cut();
+    const closed = once(this.#server, 'close');
+    this.#server.close();
+    await closed;
+  }
+
+  #relay(from: Socket): void {
+    if (this.#isCut) {
+      from.destroy();
+      return;
+    }
+    const to = connect(this.#targetPort, '127.0.0.1');
+    for (const [socket, other] of [
+      [from, to],
+      [to, from],
+    ] as const) {
+      this.#sockets.add(socket);
+      socket.setNoDelay();
+      socket.on('error', () => other.destroy());
+      socket.on('close', () => {
+        this.#sockets.delete(socket);
+        other.destroy();
+      });
+      socket.pipe(other);
+    }
+  }
+}
