@@ -5,7 +5,7 @@
  * are not current are what a crash left of a snapshot that was arriving, or of one that was replaced: they are
  * removed at start.
  */
-import { mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { type FileHandle, open as openFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -58,7 +58,7 @@ export async function openDataFolder(
 function prepare(path: string): void {
   let names: string[];
   try {
-    mkdirSync(path, { recursive: true });
+    makeFolder(path);
     names = readdirSync(path);
   } catch (error) {
     if (codeOf(error) === 'EEXIST' || codeOf(error) === 'ENOTDIR') {
@@ -70,6 +70,18 @@ function prepare(path: string): void {
     throw new StartError(
       `${path} is no data folder of psyncd: it holds other files; choose another with --data`,
     );
+  }
+}
+
+/** Like mkdir's `recursive`, which never returns where the parent is there and takes no folders (/proc). */
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST') return;
+    if (codeOf(error) !== 'ENOENT' || existsSync(dirname(path))) throw error;
+    makeFolder(dirname(path));
+    mkdirSync(path);
   }
 }
 

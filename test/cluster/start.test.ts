@@ -1,0 +1,201 @@
+/** A node that cannot start says why in one line, exits with 1, and has changed nothing. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { Cluster, temporaryFolder, textOf } from '../support/cluster.ts';
+
+const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+
+interface Outcome {
+  readonly code: number | null;
+  readonly stdout: string;
+  /** What went to standard error, without the log. */
+  readonly lines: readonly string[];
+}
+
+function psyncd(args: readonly string[], preload: readonly string[] = []): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      process.execPath,
+      [...preload, MAIN, ...args],
+      { timeout: 30_000 },
+      (_error, stdout, stderr) => {
+        const lines = stderr.split('\n').filter((line) => line !== '' && !line.startsWith('{"level"'));
+        resolve({ code: child.exitCode, stdout, lines });
+      },
+    );
+  });
+}
+
+/** The folder's files and their contents, as one comparable value. */
+async function contents(folder: string): Promise<Record<string, string>> {
+  const files: Record<string, string> = {};
+  for (const name of (await readdir(folder)).sort()) {
+    files[name] = (await readFile(join(folder, name))).toString('base64');
+  }
+  return files;
+}
+
+async function refuses(args: readonly string[], line: RegExp, code = 1): Promise<void> {
+  const outcome = await psyncd(args);
+  assert.deepEqual(
+    { code: outcome.code, count: outcome.lines.length },
+    { code, count: 1 },
+    outcome.lines.join('\n'),
+  );
+  assert.match(outcome.lines[0] ?? '', line);
+  assert.equal(outcome.stdout, '');
+}
+
+/** The data folder of a node that has stopped: with entries, and an overlay that was applied. */
+async function usedFolder(cluster: Cluster): Promise<string> {
+  const node = await cluster.start('used');
+  await node.client.set('k', 'v');
+  await node.client.digest();
+  await node.stop();
+  return cluster.data('used');
+}
+
+test('the port is taken', async (t) => {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  const { port } = server.address() as { port: number };
+  const folder = await temporaryFolder(t);
+  await refuses(
+    ['serve', '--port', String(port), '--data', join(folder, 'data')],
+    /port \d+ on 127.0.0.1 is taken/,
+  );
+});
+
+test('the data folder is used by another process', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await node.client.set('k', 'v');
+  await refuses(
+    ['serve', '--port', '0', '--data', cluster.data('node')],
+    /psyncd\.db is in use by another process/,
+  );
+  assert.equal(await textOf(node, 'k'), 'v');
+});
+
+test('the data folder is a file', async (t) => {
+  const folder = await temporaryFolder(t);
+  await writeFile(join(folder, 'file'), 'mine');
+  await refuses(['serve', '--port', '0', '--data', join(folder, 'file')], /is not a folder/);
+  await refuses(['serve', '--port', '0', '--data', join(folder, 'file', 'data')], /is not a folder/);
+  assert.deepEqual(await contents(folder), { file: Buffer.from('mine').toString('base64') });
+});
+
+test('the data folder cannot be written', async () => {
+  // Root may write wherever there is a real file system, so the test takes one where nobody can.
+  await refuses(
+    ['serve', '--port', '0', '--data', '/proc/psyncd'],
+    /the data folder \/proc\/psyncd cannot be used/,
+  );
+});
+
+test('the folder belongs to somebody else', async (t) => {
+  const folder = await temporaryFolder(t);
+  await mkdir(join(folder, 'photos'));
+  await refuses(['serve', '--port', '0', '--data', folder], /is no data folder of psyncd/);
+  assert.deepEqual(await readdir(folder), ['photos']);
+});
+
+test('psyncd.db is another program’s database', async (t) => {
+  const folder = await temporaryFolder(t);
+  const { default: Database } = await import('better-sqlite3');
+  const db = new Database(join(folder, 'psyncd.db'));
+  db.exec('CREATE TABLE photos (name TEXT)');
+  db.close();
+  await refuses(['serve', '--port', '0', '--data', folder], /psyncd\.db is no state file of psyncd/);
+});
+
+for (const file of ['psyncd.db', 'keyspace-1.db']) {
+  test(`${file} is damaged: overwritten, or cut short`, async (t) => {
+    const cluster = await Cluster.create(t);
+    const folder = await usedFolder(cluster);
+    const whole = await readFile(join(folder, file));
+    for (const damaged of [
+      Buffer.concat([Buffer.alloc(100, 7), whole.subarray(100)]),
+      whole.subarray(0, 5_000),
+    ]) {
+      await writeFile(join(folder, file), damaged);
+      const before = await contents(folder);
+      await refuses(
+        ['serve', '--port', '0', '--data', folder],
+        new RegExp(`${file.replace('.', '\\.')} is damaged`),
+      );
+      assert.deepEqual((await contents(folder))[file], before[file]);
+    }
+    await writeFile(join(folder, file), whole);
+    const node = await cluster.start('used');
+    assert.equal(await textOf(node, 'k'), 'v');
+  });
+}
+
+test('the keyspace file is missing', async (t) => {
+  const cluster = await Cluster.create(t);
+  const folder = await usedFolder(cluster);
+  const { rm } = await import('node:fs/promises');
+  await rm(join(folder, 'keyspace-1.db'));
+  await refuses(['serve', '--port', '0', '--data', folder], /keyspace-1\.db is missing/);
+});
+
+test('a folder of a newer psyncd is left alone', async (t) => {
+  const cluster = await Cluster.create(t);
+  const folder = await usedFolder(cluster);
+  const { default: Database } = await import('better-sqlite3');
+  const db = new Database(join(folder, 'psyncd.db'));
+  db.pragma('user_version = 99');
+  db.close();
+  await refuses(['serve', '--port', '0', '--data', folder], /was written by a newer psyncd \(schema 99/);
+});
+
+test('a replica of itself', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await node.stop();
+  const flags = ['serve', '--port', String(node.port), '--data', cluster.data('node'), '--replica-of'];
+  await refuses([...flags, node.wsUrl], /is this node itself/);
+  await refuses([...flags, `ws://localhost:${node.port}`], /is this node itself/);
+});
+
+test('wrong usage exits with 2', async () => {
+  await refuses(
+    ['serve', '--replica-of', 'http://127.0.0.1:1'],
+    /--replica-of: expected a URL of the form ws:/,
+    2,
+  );
+  await refuses(['serve', '--backlog-size', 'big'], /--backlog-size: expected a size/, 2);
+  await refuses(['serve', '--host', '0.0.0.0'], /--allow-anonymous/, 2);
+  assert.equal((await psyncd(['serve', '--no-such-flag'])).code, 2);
+  assert.equal((await psyncd(['no-such-command'])).code, 2);
+});
+
+test('every command has its --help', async () => {
+  const { stdout, code } = await psyncd(['--help']);
+  assert.equal(code, 0);
+  for (const name of ['serve', 'replicaof', 'info', 'get', 'set', 'del', 'import', 'demo']) {
+    assert.match(stdout, new RegExp(`^ {2}${name}`, 'm'));
+    const help = await psyncd([name, '--help']);
+    assert.equal(help.code, 0);
+    assert.match(help.stdout, new RegExp(`^Usage: psyncd ${name}`));
+  }
+});
+
+test('an older Node is told which one is needed, before anything is loaded', async (t) => {
+  const folder = await temporaryFolder(t);
+  const pretend = join(folder, 'old.mjs');
+  await writeFile(pretend, "Object.defineProperty(process.versions, 'node', { value: '20.20.2' });");
+  const { code, lines, stdout } = await psyncd(['serve', '--port', '0'], ['--import', pretend]);
+  assert.deepEqual(
+    { code, lines, stdout },
+    { code: 1, lines: ['psyncd needs Node.js 22.18 or newer; this is 20.20.2'], stdout: '' },
+  );
+});

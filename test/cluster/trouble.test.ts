@@ -1,0 +1,166 @@
+/** Peers that break off, lie or send junk: the old data is kept and served, and the next attempt is made. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readdir } from 'node:fs/promises';
+import test from 'node:test';
+import { WebSocket } from 'ws';
+import type { ChildNode } from '../../src/cli/child-node.ts';
+import { until } from '../../src/cli/until.ts';
+import { Cluster, converged, linkState, textOf } from '../support/cluster.ts';
+import { scriptedMaster } from '../support/scripted-master.ts';
+
+const RUN_ID = 'ab'.repeat(20);
+
+async function keyspaceFiles(cluster: Cluster, name: string): Promise<readonly string[]> {
+  return (await readdir(cluster.data(name))).filter((file) => /^keyspace-\d+\.db$/.test(file));
+}
+
+test('a snapshot that breaks off is discarded, again and again, and the old data is served', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await scriptedMaster(t, (socket) => {
+    socket.send(Buffer.from(`+FULLRESYNC ${RUN_ID} 1000 unknown-run-id\r\n$100000\r\n`));
+    socket.send(Buffer.alloc(50_000, 1), () => socket.terminate());
+  });
+  const replica = await cluster.start('replica');
+  await replica.client.set('old', 'data');
+  const before = await replica.client.replication();
+  await replica.client.replicaOf(master.wsUrl);
+  await until('three attempts were made', () => master.requests.length >= 3);
+  assert.equal(await textOf(replica, 'old'), 'data');
+  const after = await linkState(replica, 'waiting');
+  assert.equal(after.position, before.position);
+  // It asks for what it lacks each time: what came of the snapshot has left no trace.
+  for (const request of master.requests)
+    assert.deepEqual(request, ['PSYNC', before.runId, String(before.offset + 1)]);
+  await replica.stop('SIGKILL');
+  const again = await cluster.start('replica', '--replica-of', 'no-one');
+  assert.equal(await textOf(again, 'old'), 'data');
+  assert.deepEqual(await keyspaceFiles(cluster, 'replica'), ['keyspace-1.db']);
+});
+
+test('a snapshot that is no keyspace file is refused, and the old data is served', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await scriptedMaster(t, (socket) => {
+    socket.send(Buffer.from(`+FULLRESYNC ${RUN_ID} 1000 forced\r\n$20000\r\n`));
+    socket.send(Buffer.alloc(20_000, 1));
+  });
+  const replica = await cluster.start('replica');
+  await replica.client.set('old', 'data');
+  await replica.client.replicaOf(master.wsUrl);
+  const { upstream } = await until('the replica refuses', async () => {
+    const answer = await replica.client.replication();
+    return answer.upstream?.detail === undefined ? null : answer;
+  });
+  assert.match(upstream?.detail ?? '', /snapshot: .*not a database/);
+  assert.equal(await textOf(replica, 'old'), 'data');
+  assert.deepEqual(await keyspaceFiles(cluster, 'replica'), ['keyspace-1.db']);
+});
+
+test('-NOMASTERLINK and -LOADING mean: later, with the same position', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await scriptedMaster(t, (socket) => socket.send(Buffer.from('-LOADING not ready\r\n')));
+  const replica = await cluster.start('replica');
+  await replica.client.set('old', 'data');
+  const { runId, offset } = await replica.client.replication();
+  await replica.client.replicaOf(master.wsUrl);
+  await until('it asked twice', () => master.requests.length >= 2);
+  for (const request of master.requests) assert.deepEqual(request, ['PSYNC', runId, String(offset + 1)]);
+  assert.equal((await linkState(replica, 'waiting')).upstream?.detail, 'LOADING not ready');
+});
+
+test('a master that sends what is no command loses the link, and nothing of it is applied', async (t) => {
+  const cluster = await Cluster.create(t);
+  const closes: number[] = [];
+  const master = await scriptedMaster(t, (socket, [, runId]) => {
+    socket.on('close', (code) => closes.push(code));
+    socket.send(Buffer.from(`+CONTINUE ${runId}\r\n`));
+    socket.send(
+      Buffer.from('*1\r\n$5\r\nMULTI\r\n*3\r\n$3\r\nSET\r\n$3\r\nold\r\n$3\r\nnew\r\n*1\r\n$4\r\nJUNK\r\n'),
+    );
+  });
+  const replica = await cluster.start('replica');
+  await replica.client.set('old', 'data');
+  const before = await replica.client.replication();
+  await replica.client.replicaOf(master.wsUrl);
+  await until('the replica closes the link', () => closes.length > 0);
+  assert.equal(closes[0], 4400);
+  assert.equal(await textOf(replica, 'old'), 'data');
+  assert.equal((await replica.client.replication()).position, before.position);
+});
+
+test('a replica that reaches itself by another name is refused, and keeps its data', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await node.client.set('k', 'v');
+  const roundabout = await cluster.proxy(node);
+  await node.client.replicaOf(roundabout.wsUrl);
+  const { upstream } = await linkState(node, 'refused');
+  assert.match(upstream?.detail ?? '', /cannot be its own master/);
+  assert.equal(await textOf(node, 'k'), 'v');
+});
+
+/** Opens a replication socket, sends the messages and returns how it was closed. */
+async function closeOf(
+  node: ChildNode,
+  messages: readonly (Buffer | string)[],
+): Promise<{ code: number; reason: string }> {
+  const socket = new WebSocket(`${node.wsUrl}/v1/replication/stream`, 'psync.v1');
+  socket.on('error', () => undefined);
+  await once(socket, 'open');
+  for (const message of messages) socket.send(message);
+  const [code, reason] = (await once(socket, 'close')) as [number, Buffer];
+  return { code, reason: reason.toString('utf8') };
+}
+
+test('junk on the replication socket is answered with close code 4400', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const junk: readonly (readonly (Buffer | string)[])[] = [
+    ['PING\r\n'],
+    [Buffer.from('GET / HTTP/1.1\r\n\r\n')],
+    [Buffer.from('*1\r\n$-1\r\n')],
+    [Buffer.from('*99999999\r\n')],
+    [Buffer.from('*1\r\n$99999999\r\n')],
+    [Buffer.from('*1\r\n$7\r\nCOMMAND\r\n')],
+    [Buffer.from('*3\r\n$5\r\nPSYNC\r\n$3\r\nabc\r\n$1\r\n1\r\n')],
+    [Buffer.from('*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$1\r\n1\r\n')],
+    [Buffer.from('*3\r\n$5\r\nPSYNC\r\n$1\r\n?\r\n$2\r\n-1\r\n'), Buffer.from('*1\r\n$4\r\nPING\r\n')],
+    [
+      Buffer.from('*3\r\n$5\r\nPSYNC\r\n$1\r\n?\r\n$2\r\n-1\r\n'),
+      Buffer.from('*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$6\r\n999999\r\n'),
+    ],
+  ];
+  for (const messages of junk) {
+    assert.equal((await closeOf(node, messages)).code, 4400, String(messages[0]));
+  }
+  // RFC 6455's own code for a message beyond the limit.
+  assert.equal((await closeOf(node, [Buffer.alloc(2 * 1024 * 1024)])).code, 1009);
+  await node.client.set('k', 'v');
+  assert.equal(await textOf(node, 'k'), 'v');
+  await until('nobody is left', async () => (await node.client.replication()).replicas.length === 0);
+});
+
+test('more replicas than allowed are turned away with 4429', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master', '--max-replicas', '1');
+  const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
+  await linkState(replica, 'streaming');
+  assert.equal((await closeOf(master, [])).code, 4429);
+  await converged(master, replica);
+});
+
+test('a WebSocket without the subprotocol, or at another path, is refused', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const status = async (path: string, protocols: string[]): Promise<number | undefined> => {
+    const socket = new WebSocket(`${node.wsUrl}${path}`, protocols);
+    socket.on('error', () => undefined);
+    const [, response] = await once(socket, 'unexpected-response');
+    response.resume();
+    socket.terminate();
+    return response.statusCode;
+  };
+  assert.equal(await status('/v1/replication/stream', []), 400);
+  assert.equal(await status('/v1/replication/stream', ['other']), 400);
+  assert.equal(await status('/v1/nothing', ['psync.v1']), 404);
+});

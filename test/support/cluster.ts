@@ -1,0 +1,120 @@
+/** Real nodes in their own processes and folders, that are gone when the test is over. */
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { ChildNode } from '../../src/cli/child-node.ts';
+import { LinkProxy } from '../../src/cli/link-proxy.ts';
+import { until } from '../../src/cli/until.ts';
+import type { DigestAnswer, ReplicationAnswer } from '../../src/client/rest.ts';
+
+/** A folder that is removed after the test. */
+export async function temporaryFolder(t: TestContext): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'psyncd-test-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+export class Cluster {
+  readonly #t: TestContext;
+  readonly #folder: string;
+  readonly #nodes: ChildNode[] = [];
+  readonly #proxies: LinkProxy[] = [];
+
+  private constructor(t: TestContext, folder: string) {
+    this.#t = t;
+    this.#folder = folder;
+  }
+
+  static async create(t: TestContext): Promise<Cluster> {
+    const folder = await mkdtemp(join(tmpdir(), 'psyncd-test-'));
+    const cluster = new Cluster(t, folder);
+    t.after(() => cluster.#end());
+    return cluster;
+  }
+
+  /** The data folder of the node called `name`. */
+  data(name: string): string {
+    return join(this.#folder, name);
+  }
+
+  /** Starts the node called `name`, on a free port unless the flags say otherwise. */
+  async start(name: string, ...flags: string[]): Promise<ChildNode> {
+    const port = flags.includes('--port') ? [] : ['--port', '0'];
+    const node = await ChildNode.start(['--data', this.data(name), ...port, ...flags]);
+    this.#nodes.push(node);
+    return node;
+  }
+
+  /** Starts the node called `name` again, where it was reachable before. */
+  restart(name: string, before: ChildNode, ...flags: string[]): Promise<ChildNode> {
+    return this.start(name, '--port', String(before.port), ...flags);
+  }
+
+  /** A link to a node that can be cut. */
+  async proxy(to: ChildNode): Promise<LinkProxy> {
+    const proxy = await LinkProxy.to(to.port);
+    this.#proxies.push(proxy);
+    return proxy;
+  }
+
+  async #end(): Promise<void> {
+    // In Node since 22; the type definitions do not know it.
+    const { passed } = this.#t as TestContext & { readonly passed: boolean };
+    if (!passed) {
+      for (const node of this.#nodes) process.stderr.write(`--- log of ${node.url}\n${node.log}\n`);
+    }
+    await Promise.all(this.#proxies.map((proxy) => proxy.close()));
+    await Promise.all(
+      this.#nodes.map((node) => {
+        node.process.kill('SIGCONT');
+        return node.stop('SIGKILL');
+      }),
+    );
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}
+
+/** Waits until all nodes have the first one's position and nothing more comes. */
+export async function samePosition(...nodes: readonly ChildNode[]): Promise<void> {
+  await until('the nodes have the same position', async () => {
+    const states = await Promise.all(nodes.map((node) => node.client.replication()));
+    const settled = states.every(({ upstream }) => upstream === null || upstream.state === 'streaming');
+    return settled && new Set(states.map(({ position }) => position)).size === 1;
+  });
+}
+
+/** Waits until all nodes have the same position, and checks that they hold the same. */
+export async function converged(...nodes: readonly ChildNode[]): Promise<DigestAnswer> {
+  await samePosition(...nodes);
+  const digests = await Promise.all(nodes.map((node) => node.client.digest()));
+  const [first] = digests;
+  assert.ok(first !== undefined);
+  for (const digest of digests) assert.deepEqual(digest, first);
+  return first;
+}
+
+export async function counters(node: ChildNode): Promise<ReplicationAnswer['counters']> {
+  return (await node.client.replication()).counters;
+}
+
+/** Waits until the node's link is in this state. */
+export function linkState(node: ChildNode, state: string): Promise<ReplicationAnswer> {
+  return until(`the link is ${state}`, async () => {
+    const answer = await node.client.replication();
+    return answer.upstream?.state === state ? answer : null;
+  });
+}
+
+/** Writes so many entries `prefix0`, `prefix1`, …, one after the other. */
+export async function writeMany(node: ChildNode, prefix: string, count: number, value = 'v'): Promise<void> {
+  for (let index = 0; index < count; index += 1)
+    await node.client.set(`${prefix}${index}`, `${value}${index}`);
+}
+
+/** The value as text; null if there is none. */
+export async function textOf(node: ChildNode, key: string): Promise<string | null> {
+  const value = await node.client.get(key);
+  return value === null ? null : Buffer.from(value).toString('utf8');
+}
