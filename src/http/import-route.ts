@@ -14,6 +14,16 @@ import { imported, json, problems } from './schemas.ts';
 const GROUP_ENTRIES = 1_000;
 const GROUP_BYTES = 1024 * 1024;
 
+/** No type at all is fine too; the last one is what `curl --data-binary` says if it is not told otherwise. */
+const MEDIA_TYPES: readonly string[] = [
+  'application/x-ndjson',
+  'application/ndjson',
+  'application/jsonl',
+  'text/plain',
+  'application/octet-stream',
+  'application/x-www-form-urlencoded',
+];
+
 const MEMBERS: ReadonlySet<string> = new Set(['key', 'value', 'encoding', 'expiresAt', 'version']);
 
 export function importRoute(app: FastifyInstance, node: Node): void {
@@ -44,6 +54,10 @@ export function importRoute(app: FastifyInstance, node: Node): void {
     },
     handler: async (request, reply) => {
       refuseOnReplica(node);
+      const type = request.headers['content-type']?.split(';')[0]?.trim().toLowerCase();
+      if (type !== undefined && !MEDIA_TYPES.includes(type)) {
+        throw new Problem('UNSUPPORTED_MEDIA_TYPE', `an import is application/x-ndjson, not ${type}`);
+      }
       const body = request.body as import('node:stream').Readable | undefined;
       const load = new Load(node);
       try {

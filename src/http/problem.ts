@@ -1,6 +1,7 @@
 /** Errors to answers: RFC 9457 problem+json, for ours, for Fastify's and for Node's. */
 import type { FastifyError, FastifyReply } from 'fastify';
-import { PROBLEMS, Problem, type ProblemCode } from '../node/problem.ts';
+import { StorageError } from '../node/ports.ts';
+import { PROBLEMS, Problem, type ProblemCode, storageProblem } from '../node/problem.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
 
@@ -40,6 +41,7 @@ const BY_FASTIFY_CODE: Readonly<Record<string, ProblemCode>> = {
 /** What went wrong, as a problem; null for what is no fault of the client's and has to be logged. */
 export function toProblem(error: FastifyError | Error): Problem | null {
   if (error instanceof Problem) return error;
+  if (error instanceof StorageError) return storageProblem(error);
   const code = 'code' in error ? BY_FASTIFY_CODE[error.code] : undefined;
   if (code !== undefined) return new Problem(code, error.message);
   if ('validation' in error && error.validation !== undefined) {

@@ -24,9 +24,6 @@ import { SHARED } from './schemas.ts';
 
 /** Of a key of 1,024 bytes, each percent-encoded, with room to spare. */
 const MAX_PARAM_LENGTH = 4_096;
-const NDJSON_TYPES = ['application/x-ndjson', 'application/ndjson', 'application/jsonl', 'text/plain'];
-/** What `curl --data-binary` says if it is not told otherwise. */
-const CURL_TYPE = 'application/x-www-form-urlencoded';
 
 export interface ServerParts {
   readonly node: Node;
@@ -53,6 +50,11 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
     transform: ({ schema, url }) => ({ schema: namedWildcard(schema), url: url.replace('*', ':key') }),
   });
 
+  app.addHook('onRequest', (_request, reply, done) => {
+    if (!node.closing) return done();
+    reply.header('connection', 'close');
+    return done(new Problem('SHUTTING_DOWN', 'the node is shutting down'));
+  });
   app.addHook('onSend', (_request, reply, _payload, done) => {
     if (!reply.hasHeader('psync-position')) reply.header('psync-position', formatPosition(node.position));
     reply.header('psync-role', node.role);
@@ -86,15 +88,7 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
       parsed(null, payload),
     );
     keyRoutes(raw, node);
-    done();
-  });
-  await app.register((lines, _options, done) => {
-    lines.removeAllContentTypeParsers();
-    lines.addContentTypeParser(
-      [...NDJSON_TYPES, CURL_TYPE],
-      (_request: FastifyRequest, payload: Readable, parsed) => parsed(null, payload),
-    );
-    importRoute(lines, node);
+    importRoute(raw, node);
     done();
   });
   replicationRoutes(app, node);

@@ -123,9 +123,10 @@ export class Link {
     this.#attempt = new Attempt(this.#context, this.url, {
       state: (state) => {
         this.#state = state;
-        if (state !== 'streaming') return;
+        if (state === 'streaming') this.#detail = null;
+      },
+      stable: () => {
         this.#failures = 0;
-        this.#detail = null;
       },
       synced: (report) => {
         this.#lastSync = report;
@@ -150,6 +151,8 @@ export class Link {
 interface AttemptEvents {
   state(state: LinkState): void;
   synced(report: SyncReport): void;
+  /** It has been streaming for a while: the next connection may be tried at once. */
+  stable(): void;
   /** The connection is gone. Called once; nothing follows. */
   failed(state: 'waiting' | 'refused', detail: string): void;
 }
@@ -315,6 +318,14 @@ class Attempt {
     this.#acknowledge();
   }
 
+  #acknowledge(): void {
+    this.#send(['REPLCONF', 'ACK', String(this.#context.head.offset)]);
+    this.#cancelAck = this.#context.world.after(ACK_INTERVAL_MS, () => {
+      this.#events.stable();
+      this.#acknowledge();
+    });
+  }
+
   #stream(bytes: Buffer): void {
     try {
       const run = this.#decoder.push(bytes);
@@ -355,11 +366,6 @@ class Attempt {
     head.whenRoom(() => {
       if (!this.#over) this.#socket.resume();
     });
-  }
-
-  #acknowledge(): void {
-    this.#send(['REPLCONF', 'ACK', String(this.#context.head.offset)]);
-    this.#cancelAck = this.#context.world.after(ACK_INTERVAL_MS, () => this.#acknowledge());
   }
 
   #send(words: readonly string[]): void {

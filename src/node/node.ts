@@ -115,6 +115,11 @@ export class Node {
     if (upstream !== null && this.#link === null) this.#follow(upstream);
   }
 
+  /** The node is stopping: nothing new is begun. */
+  get closing(): boolean {
+    return this.#closing;
+  }
+
   get role(): Role {
     return this.#parts.state.upstream === null ? 'master' : 'replica';
   }
@@ -247,8 +252,7 @@ export class Node {
       await this.#link?.stop();
       this.#link = null;
       this.#dropSessions(CloseCode.goingAway, 'shutting down');
-      await this.#head.close();
-      this.#parts.state.close(true);
+      this.#parts.state.close(await this.#head.close());
     });
   }
 
@@ -259,7 +263,7 @@ export class Node {
   }
 
   #writeProblem(): Problem | null {
-    if (this.#closing) return new Problem('SHUTTING_DOWN', 'the node is shutting down');
+    if (this.#closing) return new Problem('SHUTTING_DOWN', 'the node is shutting down; nothing was written');
     const { upstream } = this.#parts.state;
     if (upstream === null) return null;
     return new Problem('READONLY', `this node follows ${upstream}; write there`, { master: upstream });

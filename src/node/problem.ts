@@ -2,6 +2,8 @@
  * Every error that a client can see, in one place: stable code, HTTP status, title. Handlers throw a `Problem`;
  * `http/` sends it as RFC 9457 problem+json.
  */
+import type { StorageError } from './ports.ts';
+
 export const PROBLEMS = {
   BAD_REQUEST: { status: 400, title: 'The request is malformed' },
   KEY_TOO_LONG: { status: 400, title: 'The key is too long' },
@@ -22,6 +24,11 @@ export const PROBLEMS = {
 } as const;
 
 export type ProblemCode = keyof typeof PROBLEMS;
+
+/** A failed write to disk, as the client sees it. */
+export function storageProblem(error: StorageError): Problem {
+  return new Problem(error.full ? 'DISK_FULL' : 'STORAGE_FAILED', `nothing was written: ${error.message}`);
+}
 
 export class Problem extends Error {
   override readonly name = 'Problem';

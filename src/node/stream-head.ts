@@ -252,12 +252,22 @@ export class StreamHead {
     return old;
   }
 
-  /** Flushes and closes the keyspace file. */
-  async close(): Promise<void> {
+  /**
+   * Flushes and closes the keyspace file.
+   * @returns false if it could not be flushed: the rest stays in the journal
+   */
+  async close(): Promise<boolean> {
     this.#closed = true;
     this.#cancelTimer?.();
-    await this.flush();
+    const flushed = await this.flush().then(
+      () => true,
+      (error: unknown) => {
+        this.#log.error('flush-failed', { error: String(error) });
+        return false;
+      },
+    );
     await this.#keyspace.close();
+    return flushed;
   }
 
   /** Starts the applier on what is unsealed, now if it is much, in a while if it is little. */

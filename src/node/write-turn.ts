@@ -10,7 +10,7 @@ import { formatPosition } from '../replication/position.ts';
 import { assertNever, type Command } from '../stream/command.ts';
 import { encode, setBytes } from '../stream/encode.ts';
 import { type Log, StorageError, type World } from './ports.ts';
-import { Problem } from './problem.ts';
+import { type Problem, storageProblem } from './problem.ts';
 import type { StreamHead } from './stream-head.ts';
 
 export interface WriteResult {
@@ -138,9 +138,7 @@ export class WriteTurn {
   #failed(error: unknown): Error {
     if (!(error instanceof StorageError)) throw error;
     this.#log.error('write-failed', { error: error.message });
-    return error.full
-      ? new Problem('DISK_FULL', `nothing was written: ${error.message}`)
-      : new Problem('STORAGE_FAILED', `nothing was written: ${error.message}`);
+    return storageProblem(error);
   }
 }
 

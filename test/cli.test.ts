@@ -1,0 +1,95 @@
+/** The commands that talk to a node, as a user types them. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+import type { ChildNode } from '../src/cli/child-node.ts';
+import { Cluster, converged, linkState, temporaryFolder } from './support/cluster.ts';
+
+const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url));
+
+interface Outcome {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function psyncd(node: ChildNode, args: readonly string[], input = ''): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      process.execPath,
+      [MAIN, ...args],
+      { env: { ...process.env, PSYNCD_NODE: node.url } },
+      (_error, stdout, stderr) => resolve({ code: child.exitCode, stdout, stderr }),
+    );
+    child.stdin?.end(input);
+  });
+}
+
+test('set, get and del', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  assert.match((await psyncd(node, ['set', 'a key/ü', 'value'])).stdout, /^created, at [0-9a-f]{40}:\d+\n$/);
+  assert.match((await psyncd(node, ['set', 'a key/ü', '-'], 'from a pipe')).stdout, /^replaced, at /);
+  assert.deepEqual(await psyncd(node, ['get', 'a key/ü']), { code: 0, stdout: 'from a pipe', stderr: '' });
+  assert.deepEqual(await psyncd(node, ['del', 'a key/ü']), { code: 0, stdout: 'deleted\n', stderr: '' });
+  const missing = { code: 1, stdout: '', stderr: 'psyncd: there is no key "a key/ü"\n' };
+  assert.deepEqual(await psyncd(node, ['get', 'a key/ü']), missing);
+  assert.deepEqual(await psyncd(node, ['del', 'a key/ü']), missing);
+});
+
+test('import from a file and from a pipe, also by way of a replica', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
+  await linkState(replica, 'streaming');
+  const lines = Array.from({ length: 2_000 }, (_, index) => `{"key":"k${index}","value":"${index}"}\n`).join(
+    '',
+  );
+  const file = join(await temporaryFolder(t), 'lines.ndjson');
+  await writeFile(file, lines);
+  assert.match((await psyncd(replica, ['import', file])).stdout, /^2000 entries imported, at /);
+  const { imported } = JSON.parse((await psyncd(master, ['import', '-', '--json'], lines)).stdout);
+  assert.equal(imported, 2_000);
+  assert.equal((await converged(master, replica)).keys, 2_000);
+  const bad = await psyncd(master, ['import', '-'], `${lines}nonsense\n`);
+  assert.equal(bad.code, 1);
+  assert.match(
+    bad.stderr,
+    /^psyncd: line 2001: it is not JSON; 2000 entries before it are in \(BAD_LINE\)\n$/,
+  );
+  assert.match(
+    (await psyncd(master, ['import', '/no/such/file'])).stderr,
+    /^psyncd: cannot read \/no\/such\/file/,
+  );
+});
+
+test('replicaof, its alias slaveof, and info on both sides', async (t) => {
+  const cluster = await Cluster.create(t);
+  const [master, node] = [await cluster.start('master'), await cluster.start('node')];
+  assert.match((await psyncd(node, ['replicaof', master.wsUrl])).stdout, /^replica of ws:/);
+  await linkState(node, 'streaming');
+  const replicaInfo = (await psyncd(node, ['info'])).stdout;
+  assert.match(replicaInfo, /^role +replica$/m);
+  assert.match(replicaInfo, /^link +streaming$/m);
+  assert.match(replicaInfo, /^last sync +full, first-sync/m);
+  assert.match((await psyncd(master, ['info'])).stdout, /^replicas +1\n {2}#1 ws:.* online /m);
+  assert.equal(JSON.parse((await psyncd(master, ['info', '--json'])).stdout).role, 'master');
+  assert.match((await psyncd(node, ['slaveof', 'no-one'])).stdout, /^master at /);
+  const refused = await psyncd(node, ['replicaof', 'http://x']);
+  assert.deepEqual({ code: refused.code, stdout: refused.stdout }, { code: 1, stdout: '' });
+  assert.match(refused.stderr, /is no URL of the form ws:\/\/HOST:PORT \(BAD_REQUEST\)\n$/);
+});
+
+test('a node that is not there: one line, exit code 1', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await node.stop();
+  for (const args of [['info'], ['get', 'k'], ['set', 'k', 'v'], ['del', 'k'], ['replicaof', 'no-one']]) {
+    const { code, stdout, stderr } = await psyncd(node, args);
+    assert.deepEqual({ code, stdout }, { code: 1, stdout: '' });
+    assert.match(stderr, /^psyncd: cannot reach the node: .*ECONNREFUSED.*\n$/);
+  }
+});

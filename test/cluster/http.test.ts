@@ -1,0 +1,341 @@
+/** The REST API over real connections: what it answers, and that bad input costs nobody anything. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { Agent, type IncomingMessage, request } from 'node:http';
+import { connect } from 'node:net';
+import test, { type TestContext } from 'node:test';
+import type { ChildNode } from '../../src/cli/child-node.ts';
+import { Cluster, converged } from '../support/cluster.ts';
+
+const MIB = 1024 * 1024;
+
+interface Answer {
+  readonly status: number;
+  readonly headers: IncomingMessage['headers'];
+  readonly body: Buffer;
+  /** The connection that it came on. */
+  readonly localPort: number | undefined;
+}
+
+/** One connection, kept alive, so that a test sees whether it survives. */
+class Connection {
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  readonly #base: string;
+
+  constructor(t: TestContext, node: ChildNode) {
+    this.#base = node.url;
+    t.after(() => this.#agent.destroy());
+  }
+
+  async send(method: string, path: string, body?: Buffer | readonly Buffer[], headers = {}): Promise<Answer> {
+    const outgoing = request(`${this.#base}${path}`, { method, headers, agent: this.#agent });
+    outgoing.on('error', () => undefined);
+    if (Buffer.isBuffer(body)) outgoing.setHeader('content-length', body.length);
+    for (const part of [body ?? []].flat() as Buffer[]) outgoing.write(part);
+    outgoing.end();
+    const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
+    const localPort = outgoing.socket?.localPort;
+    const chunks: Buffer[] = [];
+    for await (const chunk of response) chunks.push(chunk as Buffer);
+    return {
+      status: response.statusCode ?? 0,
+      headers: response.headers,
+      body: Buffer.concat(chunks),
+      localPort,
+    };
+  }
+}
+
+function json(answer: Answer): Record<string, unknown> {
+  return JSON.parse(answer.body.toString('utf8')) as Record<string, unknown>;
+}
+
+function isProblem(answer: Answer, status: number, code: string, detail = /./): void {
+  assert.equal(answer.headers['content-type'], 'application/problem+json');
+  const body = json(answer);
+  assert.deepEqual(
+    { status: answer.status, inside: body.status, code: body.code },
+    { status, inside: status, code },
+  );
+  assert.match(String(body.detail), detail);
+}
+
+test('PUT, GET, HEAD and DELETE of a key, any bytes, any characters', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const connection = new Connection(t, node);
+  const value = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
+  for (const key of [
+    'plain',
+    'a/b/c',
+    'a//b/',
+    'space and %',
+    'ümläut/😀',
+    '?q=1#f',
+    '\u0000',
+    'x'.repeat(1024),
+  ]) {
+    const path = `/v1/keys/${encodeURIComponent(key)}`;
+    const created = await connection.send('PUT', path, value);
+    assert.equal(created.status, 201, key);
+    const { version, position, ...rest } = json(created);
+    assert.deepEqual(rest, { key, created: true, expiresAt: null });
+    assert.equal(created.headers['psync-position'], position);
+    assert.equal(created.headers['psync-role'], 'master');
+    assert.equal(created.headers.etag, `"${version}"`);
+    assert.equal((await connection.send('PUT', path, value)).status, 200);
+
+    const read = await connection.send('GET', path);
+    assert.deepEqual({ status: read.status, body: read.body }, { status: 200, body: value });
+    assert.equal(read.headers['content-type'], 'application/octet-stream');
+    assert.equal(read.headers['content-length'], '256');
+    const head = await connection.send('HEAD', path);
+    assert.deepEqual(
+      { status: head.status, length: head.headers['content-length'] },
+      { status: 200, length: '256' },
+    );
+    assert.equal(head.headers.etag, read.headers.etag);
+
+    const deleted = await connection.send('DELETE', path);
+    assert.equal(deleted.status, 200);
+    assert.equal(json(deleted).deleted, true);
+    isProblem(await connection.send('DELETE', path), 404, 'NOT_FOUND');
+    isProblem(await connection.send('GET', path), 404, 'NOT_FOUND');
+  }
+  const empty = await connection.send('PUT', '/v1/keys/empty', Buffer.alloc(0));
+  assert.equal(empty.status, 201);
+  assert.equal((await connection.send('GET', '/v1/keys/empty')).body.length, 0);
+});
+
+test('slashes in a key may be written as they are or as %2F', async (t) => {
+  const cluster = await Cluster.create(t);
+  const connection = new Connection(t, await cluster.start('node'));
+  await connection.send('PUT', '/v1/keys/a/b%2Fc', Buffer.from('v'));
+  assert.equal((await connection.send('GET', '/v1/keys/a%2Fb/c')).status, 200);
+});
+
+test('pages of keys follow each other in the order of their UTF-8 bytes, on every node', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
+  const keys = ['a', 'b/1', 'b/2', 'b/ü', 'b/\uffee', 'b/😀', 'c'];
+  for (const key of keys.toReversed()) await master.client.set(key, `value of ${key}`);
+  await master.client.digest(); // Moves what is there so far into SQLite.
+  await master.client.set('b/3', 'from the overlay');
+  await master.client.delete('b/1');
+  await converged(master, replica);
+  for (const node of [master, replica]) {
+    const connection = new Connection(t, node);
+    const found: string[] = [];
+    let after = '';
+    for (;;) {
+      const answer = await connection.send('GET', `/v1/keys?prefix=b/&limit=2&values=true${after}`);
+      const page = json(answer) as {
+        keys: { key: string; value: string; size: number }[];
+        next: string | null;
+      };
+      assert.ok(page.keys.length <= 2);
+      found.push(...page.keys.map(({ key }) => key));
+      if (page.next === null) break;
+      after = `&after=${encodeURIComponent(page.next)}`;
+    }
+    assert.deepEqual(found, ['b/2', 'b/3', 'b/ü', 'b/\uffee', 'b/😀']);
+  }
+  const connection = new Connection(t, master);
+  isProblem(await connection.send('GET', '/v1/keys?limit=1001'), 400, 'BAD_REQUEST', /limit/);
+  isProblem(await connection.send('GET', '/v1/keys?limit=0'), 400, 'BAD_REQUEST', /limit/);
+  isProblem(await connection.send('GET', '/v1/keys?prefx=b'), 400, 'BAD_REQUEST', /"prefx"/);
+});
+
+test('a key that is too long, empty or no UTF-8', async (t) => {
+  const cluster = await Cluster.create(t);
+  const connection = new Connection(t, await cluster.start('node'));
+  isProblem(
+    await connection.send('PUT', `/v1/keys/${'x'.repeat(1025)}`, Buffer.from('v')),
+    400,
+    'KEY_TOO_LONG',
+    /1024/,
+  );
+  const umlauts = encodeURIComponent('ü'.repeat(513));
+  isProblem(await connection.send('PUT', `/v1/keys/${umlauts}`, Buffer.from('v')), 400, 'KEY_TOO_LONG');
+  isProblem(await connection.send('PUT', '/v1/keys/', Buffer.from('v')), 400, 'BAD_REQUEST', /empty/);
+  isProblem(await connection.send('PUT', '/v1/keys/%ff', Buffer.from('v')), 400, 'BAD_REQUEST');
+  isProblem(await connection.send('PUT', '/v1/keys/%zz', Buffer.from('v')), 400, 'BAD_REQUEST');
+});
+
+test('a value beyond 16 MiB, declared or not, is 413, and the connection stays usable', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const connection = new Connection(t, node);
+  const largest = Buffer.alloc(16 * MIB, 1);
+  const first = await connection.send('PUT', '/v1/keys/largest', largest);
+  assert.equal(first.status, 201);
+  const oneMore = Buffer.alloc(16 * MIB + 1, 1);
+  const declared = await connection.send('PUT', '/v1/keys/more', oneMore);
+  isProblem(declared, 413, 'VALUE_TOO_LARGE', /16777216/);
+  const chunked = await connection.send('PUT', '/v1/keys/more', [oneMore, Buffer.from('end')]);
+  isProblem(chunked, 413, 'VALUE_TOO_LARGE');
+  const last = await connection.send('GET', '/v1/keys/largest');
+  assert.ok(last.body.equals(largest));
+  assert.deepEqual([declared.localPort, chunked.localPort, last.localPort], Array(3).fill(first.localPort));
+  assert.equal((await connection.send('GET', '/v1/keys/more')).status, 404);
+});
+
+test('a body that announces far more than the limit is refused unread', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const socket = connect(node.port, '127.0.0.1');
+  socket.write('PUT /v1/keys/huge HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\nsome');
+  let text = '';
+  for await (const chunk of socket) text += chunk;
+  assert.match(text, /^HTTP\/1\.1 413 /);
+  assert.match(text, /connection: close/i);
+  assert.match(text, /VALUE_TOO_LARGE/);
+});
+
+test('an import is streamed, and tells how much is in', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const connection = new Connection(t, node);
+  const lines = [
+    '{"key":"text","value":"hé\\u0000"}',
+    '{"key":"bytes","value":"AP8=","encoding":"base64"}',
+    '',
+    '{"key":"json","value":{"a":[1,null]},"encoding":"json"}\r',
+    '{"key":"last","value":"","expiresAt":null}',
+  ];
+  const answer = await connection.send('POST', '/v1/import', Buffer.from(lines.join('\n')));
+  assert.equal(answer.status, 200);
+  assert.equal(json(answer).imported, 4);
+  const value = async (key: string): Promise<Buffer> =>
+    (await connection.send('GET', `/v1/keys/${key}`)).body;
+  assert.deepEqual(await value('text'), Buffer.from('hé\u0000'));
+  assert.deepEqual(await value('bytes'), Buffer.from([0, 255]));
+  assert.deepEqual(await value('json'), Buffer.from('{"a":[1,null]}'));
+  assert.deepEqual(await value('last'), Buffer.alloc(0));
+  assert.equal(json(await connection.send('POST', '/v1/import', Buffer.alloc(0))).imported, 0);
+  isProblem(
+    await connection.send('POST', '/v1/import', Buffer.from('[]'), { 'content-type': 'application/pdf' }),
+    415,
+    'UNSUPPORTED_MEDIA_TYPE',
+  );
+});
+
+test('a malformed line of an import is named, with how many before it are in', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const connection = new Connection(t, node);
+  const good = (number: number): string => `{"key":"k${number}","value":"v"}\n`;
+  const malformed: readonly (readonly [string | Buffer, RegExp])[] = [
+    ['not json', /not JSON/],
+    ['[1]', /not a JSON object/],
+    ['{"value":"v"}', /"key" is not a string/],
+    ['{"key":"","value":"v"}', /key is empty/],
+    [`{"key":"${'x'.repeat(1025)}","value":"v"}`, /1024 bytes/],
+    ['{"key":"\\ud800","value":"v"}', /not Unicode/],
+    ['{"key":"k"}', /"value" is not a string/],
+    ['{"key":"k","value":7}', /"value" is not a string/],
+    ['{"key":"k","value":"\\udc00"}', /surrogate/],
+    ['{"key":"k","value":"A","encoding":"base64"}', /not base64/],
+    ['{"key":"k","value":"v","encoding":"utf7"}', /"encoding"/],
+    ['{"key":"k","value":"v","expiresAt":-1}', /"expiresAt"/],
+    ['{"key":"k","value":"v","colour":"red"}', /"colour"/],
+    [Buffer.from([0x22, 0xff, 0x22]), /not UTF-8/],
+  ];
+  for (const [line, detail] of malformed) {
+    // 1,500 lines are more than one group of writes.
+    const before = Array.from({ length: 1_500 }, (_, index) => good(index)).join('');
+    const body = Buffer.concat([Buffer.from(before), Buffer.from(line), Buffer.from(`\n${good(9_999)}`)]);
+    const answer = await connection.send('POST', '/v1/import', body);
+    isProblem(answer, 400, 'BAD_LINE', detail);
+    assert.deepEqual(
+      { line: json(answer).line, imported: json(answer).imported },
+      { line: 1_501, imported: 1_500 },
+    );
+    assert.equal((await connection.send('GET', '/v1/keys/k1499')).status, 200);
+    assert.equal((await connection.send('GET', '/v1/keys/k9999')).status, 404);
+  }
+});
+
+test('an import that breaks off leaves whole entries, and the node goes on', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const socket = connect(node.port, '127.0.0.1');
+  await once(socket, 'connect');
+  socket.write(
+    'POST /v1/import HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"key":"a","value":"1"}\n{"key":"b","val',
+  );
+  socket.end();
+  socket.resume();
+  await once(socket, 'close');
+  const connection = new Connection(t, node);
+  assert.equal((await connection.send('GET', '/v1/keys/b')).status, 404);
+  assert.equal((await connection.send('PUT', '/v1/keys/c', Buffer.from('v'))).status, 201);
+});
+
+test('a write on a replica is redirected to its master, with the query', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
+  const connection = new Connection(t, replica);
+  for (const [method, path] of [
+    ['PUT', '/v1/keys/a%2Fb'],
+    ['DELETE', '/v1/keys/a?x=1'],
+    ['POST', '/v1/import'],
+  ] as const) {
+    const answer = await connection.send(method, path, method === 'DELETE' ? undefined : Buffer.from('{}'));
+    isProblem(answer, 307, 'READONLY');
+    assert.equal(answer.headers.location, `${master.url}${path}`);
+    assert.equal(answer.headers['psync-role'], 'replica');
+  }
+  const followed = await fetch(`${replica.url}/v1/keys/k`, { method: 'PUT', body: 'v' });
+  assert.equal(followed.status, 201);
+  assert.equal(followed.headers.get('psync-role'), 'master');
+});
+
+test('REPLICAOF with a URL that is none of a master, and bodies that are no JSON', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const connection = new Connection(t, node);
+  const put = (body: string, type = 'application/json'): Promise<Answer> =>
+    connection.send('PUT', '/v1/replication/upstream', Buffer.from(body), { 'content-type': type });
+  for (const url of [
+    'http://127.0.0.1:1',
+    'nonsense',
+    '',
+    'ws://',
+    'ws://127.0.0.1:1/path',
+    'ws://h:99999',
+  ]) {
+    isProblem(await put(JSON.stringify({ url })), 400, 'BAD_REQUEST', /ws:\/\/HOST:PORT/);
+  }
+  for (const url of [node.wsUrl, `ws://localhost:${node.port}`, `${node.wsUrl}/`]) {
+    isProblem(await put(JSON.stringify({ url })), 400, 'BAD_REQUEST', /this node itself/);
+  }
+  isProblem(await put('{'), 400, 'BAD_REQUEST');
+  isProblem(await put('{}'), 400, 'BAD_REQUEST', /url/);
+  isProblem(await put('{"url":7}'), 400, 'BAD_REQUEST');
+  isProblem(await put('{"url":"ws://h:1","more":1}'), 400, 'BAD_REQUEST', /"more"/);
+  isProblem(await put('url=ws://h:1', 'application/x-www-form-urlencoded'), 415, 'UNSUPPORTED_MEDIA_TYPE');
+  isProblem(await put(JSON.stringify({ url: 'x'.repeat(100_000) })), 413, 'BODY_TOO_LARGE');
+  assert.equal((await node.client.replication()).role, 'master');
+  assert.equal((await connection.send('DELETE', '/v1/replication/upstream')).status, 200);
+  assert.deepEqual((await node.client.replication()).lineage, []);
+});
+
+test('unknown paths are 404, other methods 405 with Allow, no HTTP is 400', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const connection = new Connection(t, node);
+  isProblem(await connection.send('GET', '/v1/nothing'), 404, 'NOT_FOUND');
+  const answer = await connection.send('POST', '/v1/keys/k', Buffer.from('v'));
+  isProblem(answer, 405, 'METHOD_NOT_ALLOWED');
+  assert.equal(answer.headers.allow, 'DELETE, GET, HEAD, PUT');
+  assert.deepEqual(json(await connection.send('GET', '/healthz')), { status: 'ok' });
+  const socket = connect(node.port, '127.0.0.1');
+  socket.write('this is no HTTP\r\n\r\n');
+  let text = '';
+  for await (const chunk of socket) text += chunk;
+  assert.match(text, /^HTTP\/1\.1 400 /);
+  assert.match(text, /application\/problem\+json/);
+});

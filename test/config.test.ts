@@ -1,0 +1,216 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { after } from 'node:test';
+import {
+  flagOf,
+  loadSettings,
+  parseSize,
+  parseTime,
+  SETTINGS,
+  UsageError,
+  variableOf,
+} from '../src/config.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'psyncd-config-'));
+after(() => rmSync(folder, { recursive: true }));
+
+let files = 0;
+
+function fileOf(content: unknown): string {
+  files += 1;
+  const path = join(folder, `${files}.json`);
+  writeFileSync(path, typeof content === 'string' ? content : JSON.stringify(content));
+  return path;
+}
+
+/** The message of the UsageError: one line. */
+function refusal(load: () => unknown): string {
+  try {
+    load();
+  } catch (error) {
+    assert.ok(error instanceof UsageError, String(error));
+    assert.doesNotMatch(error.message, /\n/);
+    return error.message;
+  }
+  return assert.fail('nothing was refused');
+}
+
+for (const [parse, text, expected] of [
+  [parseSize, '0', 0],
+  [parseSize, '100', 100],
+  [parseSize, '100b', 100],
+  [parseSize, '16kb', 16_384],
+  [parseSize, '1mb', 1_048_576],
+  [parseSize, '1.5 MB', 1_572_864],
+  [parseSize, ' 2Gb ', 2_147_483_648],
+  [parseTime, '0', 0],
+  [parseTime, '250', 250],
+  [parseTime, '500ms', 500],
+  [parseTime, '10s', 10_000],
+  [parseTime, '0.5s', 500],
+  [parseTime, '2m', 120_000],
+  [parseTime, '1H', 3_600_000],
+] as const) {
+  test(`${parse.name} reads ${JSON.stringify(text)} as ${expected}`, () => {
+    assert.equal(parse(text), expected);
+  });
+}
+
+for (const [parse, texts] of [
+  [
+    parseSize,
+    [
+      '',
+      'mb',
+      '-1',
+      '+1',
+      '1e6',
+      '0x10',
+      '1tb',
+      '1s',
+      '1,5mb',
+      '.5mb',
+      '1.mb',
+      '1 000',
+      '999999999999999gb',
+      '1constructor',
+    ],
+  ],
+  [parseTime, ['', 's', '-1s', '1e3', '1d', '1kb', '1m30s', 'forever', '999999999999999h']],
+] as const) {
+  for (const text of texts) {
+    test(`${parse.name} refuses ${JSON.stringify(text)}`, () => {
+      assert.match(
+        refusal(() => parse(text)),
+        /^expected a (size|time) such as /,
+      );
+    });
+  }
+}
+
+test('without anything given every setting has its default', () => {
+  assert.deepEqual(loadSettings({}, {}, null), {
+    port: 7796,
+    host: '127.0.0.1',
+    data: './psyncd-data',
+    replicaOf: null,
+    backlogSize: 1_048_576,
+    fsync: 'everysec',
+    overlaySize: 67_108_864,
+    applyInterval: 2_000,
+    replTimeout: 60_000,
+    replPingInterval: 10_000,
+    replicaOutputLimit: 268_435_456,
+    maxReplicas: 256,
+    logLevel: 'info',
+    allowAnonymous: false,
+  });
+});
+
+test('a flag beats the environment, which beats the file, which beats the default', () => {
+  const file = fileOf({ port: 3, backlogSize: '3mb', fsync: 'no', allowAnonymous: true, host: '10.0.0.1' });
+  const environment = { PSYNCD_PORT: '2', PSYNCD_BACKLOG_SIZE: '2mb', PSYNCD_HOST: '127.0.0.1', PORT: '9' };
+  const { port, backlogSize, fsync, allowAnonymous, host, maxReplicas } = loadSettings(
+    { port: '1' },
+    environment,
+    file,
+  );
+  assert.deepEqual(
+    { port, backlogSize, fsync, allowAnonymous, host, maxReplicas },
+    {
+      port: 1,
+      backlogSize: 2_097_152,
+      fsync: 'no',
+      allowAnonymous: true,
+      host: '127.0.0.1',
+      maxReplicas: 256,
+    },
+  );
+});
+
+test('every setting has one name in three spellings', () => {
+  assert.equal(flagOf('replPingInterval'), '--repl-ping-interval');
+  assert.equal(variableOf('replPingInterval'), 'PSYNCD_REPL_PING_INTERVAL');
+  assert.equal(new Set(SETTINGS.map(({ name }) => flagOf(name))).size, SETTINGS.length);
+});
+
+for (const [flags, environment, content, expected] of [
+  [{ port: '70000' }, {}, {}, '--port: allowed are 0 to 65535, got "70000"'],
+  [{}, { PSYNCD_PORT: 'x' }, {}, 'PSYNCD_PORT: expected a whole number, got "x"'],
+  [{}, { PSYNCD_PORT: '' }, {}, 'PSYNCD_PORT: expected a whole number, got ""'],
+  [{}, {}, { port: 80.5 }, '"port" in FILE: expected a whole number, got "80.5"'],
+  [{}, {}, { backlogSize: '15kb' }, '"backlogSize" in FILE: allowed are 16kb to 4gb, got "15kb"'],
+  [{ backlogSize: '5gb' }, {}, {}, '--backlog-size: allowed are 16kb to 4gb, got "5gb"'],
+  [
+    { replTimeout: '1s' },
+    { PSYNCD_FSYNC: 'often' },
+    {},
+    'PSYNCD_FSYNC: expected one of always, everysec, no, got "often"',
+  ],
+  [{}, {}, { allowAnonymous: 'yes' }, '"allowAnonymous" in FILE: expected one of true, false, got "yes"'],
+  [{ data: '' }, {}, {}, '--data: it is empty, got ""'],
+  [
+    { replicaOf: 'http://m:1' },
+    {},
+    {},
+    '--replica-of: expected a URL of the form ws://HOST:PORT, or no-one, got "http://m:1"',
+  ],
+  [{}, {}, { colour: 'red' }, '--config FILE: there is no setting "colour"'],
+  [{}, {}, '{"__proto__": "x"}', '--config FILE: there is no setting "__proto__"'],
+  [{ port: '1' }, {}, { port: null }, '--config FILE: "port" is no string, number or boolean'],
+  [{}, {}, { port: [1] }, '--config FILE: "port" is no string, number or boolean'],
+  [{}, {}, [], '--config FILE: expected a JSON object'],
+  [{}, {}, 'null', '--config FILE: expected a JSON object'],
+] as const) {
+  test(`a wrong value names its source: ${expected}`, () => {
+    const file = fileOf(content);
+    assert.equal(refusal(() => loadSettings(flags, environment, file)).replace(file, 'FILE'), expected);
+  });
+}
+
+test('a file that is not there, or no JSON, is named', () => {
+  const missing = join(folder, 'missing.json');
+  for (const file of [missing, fileOf('{port: 1}')]) {
+    assert.ok(refusal(() => loadSettings({}, {}, file)).startsWith(`--config ${file}: `));
+  }
+});
+
+test('a value that a better source replaces is not looked at', () => {
+  assert.equal(loadSettings({ port: '1' }, { PSYNCD_PORT: 'x' }, fileOf({ port: 'y' })).port, 1);
+});
+
+for (const replicaOf of ['ws://master:7796', 'wss://master', 'ws://[::1]:1/', 'no-one']) {
+  test(`--replica-of ${replicaOf} is taken as it is`, () => {
+    assert.equal(loadSettings({ replicaOf }, {}, null).replicaOf, replicaOf);
+  });
+}
+
+for (const host of ['localhost', '127.0.0.1', '127.1.2.3', '::1']) {
+  test(`--host ${host} is loopback: nobody else can come in`, () => {
+    assert.equal(loadSettings({ host }, {}, null).host, host);
+  });
+}
+
+for (const host of [
+  '0.0.0.0',
+  '::',
+  '10.0.0.1',
+  'example.org',
+  '127.0.0.1.example.org',
+  'localhost.example.org',
+  '1127.0.0.1',
+]) {
+  test(`--host ${host} is refused, unless --allow-anonymous says that it is meant`, () => {
+    assert.match(
+      refusal(() => loadSettings({ host }, {}, null)),
+      /--allow-anonymous/,
+    );
+    assert.match(
+      refusal(() => loadSettings({ allowAnonymous: 'false' }, { PSYNCD_HOST: host }, null)),
+      /--allow-anonymous/,
+    );
+    assert.equal(loadSettings({ host, allowAnonymous: 'true' }, {}, null).host, host);
+  });
+}

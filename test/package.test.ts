@@ -1,0 +1,54 @@
+/** What is published: `npm run build`, packed, and unpacked into an empty folder. */
+import assert from 'node:assert/strict';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readdir, readFile, symlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { temporaryFolder } from './support/cluster.ts';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const run = promisify(execFile);
+
+test('the packed tarball runs `npx psyncd serve` in an empty folder', async (t) => {
+  const folder = await temporaryFolder(t);
+  await run('npm', ['pack', '--pack-destination', folder], { cwd: ROOT });
+  const [tarball = ''] = await readdir(folder);
+  await mkdir(join(folder, 'node_modules', '.bin'), { recursive: true });
+  await run('tar', ['-xzf', join(folder, tarball), '-C', join(folder, 'node_modules')]);
+  const home = join(folder, 'node_modules', 'psyncd');
+  await run('mv', [join(folder, 'node_modules', 'package'), home]);
+  // What npm would fetch for it is here already; a test has no network. Only what it declares is linked.
+  const { dependencies, bin } = JSON.parse(await readFile(join(home, 'package.json'), 'utf8'));
+  for (const name of Object.keys(dependencies)) {
+    await mkdir(join(folder, 'node_modules', name, '..'), { recursive: true });
+    await symlink(join(ROOT, 'node_modules', name), join(folder, 'node_modules', name));
+  }
+  await symlink(join(home, bin.psyncd), join(folder, 'node_modules', '.bin', 'psyncd'));
+
+  const child = spawn('npx', ['--no-install', 'psyncd', 'serve', '--port', '0'], {
+    cwd: folder,
+    stdio: ['ignore', 'pipe', 'inherit'],
+    // npx is a parent that passes no signals on: both end as one group.
+    detached: true,
+  });
+  t.after(() => {
+    try {
+      process.kill(-(child.pid as number), 'SIGKILL');
+    } catch {
+      // It has ended, as it should.
+    }
+  });
+  const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
+  const url = /^psyncd listening on (http:\S+) role=master/.exec(line)?.[1];
+  assert.ok(url !== undefined, line);
+  assert.equal((await fetch(`${url}/v1/keys/k`, { method: 'PUT', body: 'v' })).status, 201);
+  assert.equal(await (await fetch(`${url}/v1/keys/k`)).text(), 'v');
+  assert.deepEqual((await readdir(join(folder, 'psyncd-data'))).includes('psyncd.db'), true);
+  const exited = once(child, 'exit');
+  process.kill(-(child.pid as number), 'SIGTERM');
+  await exited;
+});

@@ -1,0 +1,90 @@
+/** The house's walls hold: who may import whom is checked by `npm run check`, and this checks the checker. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { cp, mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { temporaryFolder } from './support/cluster.ts';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+
+const ALLOWED: Readonly<Record<string, readonly string[]>> = {
+  replication: ['./position.ts'],
+  stream: ['./command.ts', 'node:buffer'],
+  keyspace: ['./entry.ts', '../stream/command.ts', 'node:buffer'],
+  node: ['./ports.ts', '../replication/decide.ts', '../keyspace/entry.ts', '../stream/decoder.ts'],
+  store: ['better-sqlite3', 'node:fs', '../node/ports.ts', '../stream/decoder.ts'],
+  http: ['fastify', '@fastify/swagger', '../node/node.ts', '../keyspace/key.ts'],
+  ws: ['ws', '../node/ports.ts'],
+  client: ['./rest.ts'],
+  cli: ['commander', 'node:fs', '../app.ts', '../client/rest.ts', '../config.ts'],
+};
+const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
+  replication: ['node:fs', 'node:crypto', 'ws', '../stream/command.ts', '../node/ports.ts'],
+  stream: ['node:fs', '../replication/position.ts', 'fastify'],
+  keyspace: ['node:fs', '../replication/position.ts', '../node/ports.ts', 'better-sqlite3'],
+  node: [
+    'node:fs',
+    'node:os',
+    'ws',
+    'fastify',
+    'better-sqlite3',
+    '../store/migrate.ts',
+    '../http/x.ts',
+    '../app.ts',
+  ],
+  store: ['ws', 'fastify', '../http/x.ts', '../ws/x.ts', '../app.ts', '../cli/x.ts'],
+  http: ['ws', 'better-sqlite3', '../store/x.ts', '../ws/x.ts', '../app.ts'],
+  ws: ['fastify', 'better-sqlite3', '../store/x.ts', '../http/x.ts', '../app.ts'],
+  client: ['node:fs', 'ws', '../node/ports.ts'],
+  cli: ['fastify', 'ws', 'better-sqlite3', '../http/x.ts', '../ws/x.ts'],
+};
+
+interface Diagnostic {
+  readonly category: string;
+  readonly location: { readonly path: string };
+}
+
+/** The folders whose file `import '<specifier>'` breaks the import rule, one file per pair. */
+async function refused(
+  folder: string,
+  rules: Readonly<Record<string, readonly string[]>>,
+): Promise<string[]> {
+  await cp(join(ROOT, 'biome.json'), join(folder, 'biome.json'));
+  await cp(join(ROOT, 'package.json'), join(folder, 'package.json'));
+  await cp(join(ROOT, '.gitignore'), join(folder, '.gitignore'));
+  const names = new Map<string, string>();
+  for (const [room, specifiers] of Object.entries(rules)) {
+    await mkdir(join(folder, 'src', room), { recursive: true });
+    for (const [index, specifier] of specifiers.entries()) {
+      const path = `src/${room}/import-${index}.ts`;
+      names.set(path, `${room} imports ${specifier}`);
+      await writeFile(join(folder, path), `import '${specifier}';\n`);
+    }
+  }
+  const biome = join(ROOT, 'node_modules', '.bin', 'biome');
+  const only = ['lint', '--only=style/noRestrictedImports', '--reporter=json', '--max-diagnostics=none', '.'];
+  const stdout = await new Promise<string>((resolve) => {
+    execFile(biome, only, { cwd: folder }, (_error, text) => resolve(text));
+  });
+  const { diagnostics } = JSON.parse(stdout) as { diagnostics: Diagnostic[] };
+  return diagnostics
+    .filter(({ category }) => category === 'lint/style/noRestrictedImports')
+    .map(({ location: { path } }) => names.get(path) ?? path)
+    .sort();
+}
+
+function pairs(rules: Readonly<Record<string, readonly string[]>>): string[] {
+  return Object.entries(rules)
+    .flatMap(([room, specifiers]) => specifiers.map((specifier) => `${room} imports ${specifier}`))
+    .sort();
+}
+
+test('imports across a wall are refused', async (t) => {
+  assert.deepEqual(await refused(await temporaryFolder(t), FORBIDDEN), pairs(FORBIDDEN));
+});
+
+test('imports inside the house rules are not', async (t) => {
+  assert.deepEqual(await refused(await temporaryFolder(t), ALLOWED), []);
+});
