@@ -106,7 +106,7 @@ test('the first session of the README works as it is written', async (t) => {
   const claimed = /"sync":\{"kind":"partial","bytes":(\d+)\}/.exec(readme);
   const shown = await step();
   assert.ok(claimed !== null && shown.includes(claimed[0]), shown);
-  assert.match(shown, /^role +master$/m);
+  assert.match(shown, /role +master$/m);
   const [first, second] = (await step()).split('}');
   assert.ok(first !== '' && first === second);
   const block = blocks.shift() ?? [];
