@@ -19,23 +19,23 @@ export async function* lineGroups(source: Readable): AsyncGenerator<readonly Buf
   for await (const chunk of source.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     const lines: Buffer[] = [];
     let from = 0;
-    for (let end = chunk.indexOf(NEWLINE); end !== -1; end = chunk.indexOf(NEWLINE, from)) {
-      const part = chunk.subarray(from, end);
-      lines.push(openBytes === 0 ? part : Buffer.concat([...open, part]));
+    while (from < chunk.length && openBytes <= MAX_LINE_BYTES) {
+      const end = chunk.indexOf(NEWLINE, from);
+      const part = chunk.subarray(from, end === -1 ? chunk.length : end);
+      open.push(part);
+      openBytes += part.length;
+      from += part.length + 1;
+      if (end === -1 || openBytes > MAX_LINE_BYTES) continue;
+      lines.push(open.length === 1 ? part : Buffer.concat(open, openBytes));
       open = [];
       openBytes = 0;
-      from = end + 1;
     }
     if (lines.length > 0) yield lines;
-    if (from < chunk.length) {
-      open.push(chunk.subarray(from));
-      openBytes += chunk.length - from;
-      if (openBytes > MAX_LINE_BYTES) {
-        throw new Problem('BAD_LINE', `a line may have at most ${MAX_LINE_BYTES} bytes`);
-      }
+    if (openBytes > MAX_LINE_BYTES) {
+      throw new Problem('BAD_LINE', `a line may have at most ${MAX_LINE_BYTES} bytes`);
     }
   }
-  if (openBytes > 0) yield [Buffer.concat(open)];
+  if (openBytes > 0) yield [Buffer.concat(open, openBytes)];
 }
 
 /** @throws Problem BAD_LINE for what is no JSON object in UTF-8 */

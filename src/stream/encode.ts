@@ -1,7 +1,6 @@
 import { assertNever, type Command, type Run } from './command.ts';
 
 const CRLF = '\r\n';
-const CRLF_BYTES = 2;
 
 /**
  * Encodes commands as RESP2, once, into one buffer of exactly their length.
@@ -76,5 +75,6 @@ function bulk(text: string): string {
 
 /** An upper bound of what one SET takes on the wire, in bytes, without encoding it. */
 export function setBytes(key: string, valueBytes: number): number {
-  return 64 + Buffer.byteLength(key) + valueBytes + CRLF_BYTES;
+  // `*5 $3 SET $1024 $16777216 $4 PXAT $16 <16 digits>` with their line ends are 77 bytes.
+  return 96 + Buffer.byteLength(key) + valueBytes;
 }

@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import fc from 'fast-check';
+import { Overlay } from '../../src/keyspace/overlay.ts';
+import type { Command } from '../../src/stream/command.ts';
+import { after, anyCommand, type Keyspace } from '../support/arbitraries.ts';
+
+const KEYS = ['a', 'b', 'c', 'd'];
+const NEVER_USED = 'never used';
+const NOTHING: Keyspace = new Map();
+
+type Step = Command | { readonly kind: 'seal' | 'write' | 'applied' };
+
+const anyStep: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 6, arbitrary: anyCommand(fc.constantFrom(...KEYS)) },
+  { weight: 3, arbitrary: fc.constantFrom<Step>({ kind: 'seal' }, { kind: 'write' }, { kind: 'applied' }) },
+);
+
+/** An overlay over a keyspace file that is a Map, and beside them the state at the head of the stream. */
+class Bench {
+  readonly overlay = new Overlay();
+  #head: Keyspace = NOTHING;
+  #offset = 0;
+  /** The keyspace file, and the offset that it is at. */
+  #file = { state: NOTHING, end: 0 };
+  #sealed: { state: Keyspace; end: number }[] = [];
+
+  take(step: Step): void {
+    switch (step.kind) {
+      case 'seal':
+        if (this.overlay.seal(this.#offset)) this.#sealed.push({ state: this.#head, end: this.#offset });
+        break;
+      case 'write':
+        // The applier has committed; the overlay has not been told yet.
+        this.#file = this.#sealed.shift() ?? this.#file;
+        break;
+      case 'applied':
+        this.overlay.applied(this.#file.end);
+        break;
+      default:
+        this.#offset += 10;
+        this.overlay.apply(step, this.#offset, (key) => this.#file.state.get(key) ?? null);
+        this.#head = after(this.#head, step, this.#offset);
+    }
+  }
+
+  /** Overlay over file is the head of the stream, key by key and as a list. */
+  check(): void {
+    for (const key of KEYS) {
+      const above = this.overlay.get(key);
+      const seen = above === undefined ? this.#file.state.get(key) : above;
+      assert.deepEqual(seen ?? null, this.#head.get(key) ?? null, key);
+    }
+    const entries = [...this.overlay.entries()];
+    assert.equal(new Map(entries).size, entries.length, 'each key once');
+    const hides = this.overlay.hidesEverythingBelow;
+    const listed = new Map([...(hides ? [] : this.#file.state), ...entries]);
+    assert.deepEqual(new Map([...listed].filter(([, entry]) => entry !== null)), new Map(this.#head));
+    assert.equal(this.overlay.get(NEVER_USED), hides ? null : undefined);
+  }
+
+  /** The applier catches up. */
+  settle(): void {
+    this.take({ kind: 'seal' });
+    while (this.#sealed.length > 0) this.take({ kind: 'write' });
+    this.take({ kind: 'applied' });
+  }
+}
+
+test('whatever is written, sealed and applied, overlay over file reads like a plain map', () => {
+  fc.assert(
+    fc.property(fc.array(anyStep, { maxLength: 40 }), (steps) => {
+      const bench = new Bench();
+      for (const step of steps) {
+        bench.take(step);
+        bench.check();
+      }
+      bench.settle();
+      bench.check();
+      assert.deepEqual([bench.overlay.bytes, [...bench.overlay.entries()]], [0, []]);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test('an entry set with its expiry has the offset of its end as version; a new expiry leaves that as it is', () => {
+  const overlay = new Overlay();
+  const value = Buffer.from('v');
+  overlay.apply({ kind: 'set', key: 'k', value, expiresAt: 5 }, 70, () => assert.fail('looked below'));
+  assert.deepEqual(overlay.get('k'), { value, version: 70, expiresAt: 5 });
+  overlay.apply({ kind: 'expire-at', key: 'k', expiresAt: 9 }, 80, () => assert.fail('looked below'));
+  assert.deepEqual(overlay.get('k'), { value, version: 70, expiresAt: 9 });
+  overlay.apply({ kind: 'persist', key: 'k' }, 90, () => assert.fail('looked below'));
+  assert.deepEqual(overlay.get('k'), { value, version: 70, expiresAt: null });
+});
+
+test('an expiry for an entry of the file takes it from there, version and all', () => {
+  const overlay = new Overlay();
+  const entry = { value: Buffer.from('v'), version: 7, expiresAt: null };
+  overlay.apply({ kind: 'expire-at', key: 'k', expiresAt: 9 }, 80, () => entry);
+  assert.deepEqual(overlay.get('k'), { ...entry, expiresAt: 9 });
+});
+
+test('an expiry for a key that is nowhere, or was deleted, or flushed, makes no entry', () => {
+  const overlay = new Overlay();
+  const expire = { kind: 'expire-at', key: 'k', expiresAt: 9 } as const;
+  overlay.apply(expire, 10, () => null);
+  assert.equal(overlay.get('k'), undefined);
+  overlay.apply({ kind: 'del', keys: ['k'] }, 20, () => null);
+  overlay.apply(expire, 30, () => assert.fail('looked below a deletion'));
+  assert.equal(overlay.get('k'), null);
+  overlay.apply({ kind: 'flush-all' }, 40, () => null);
+  overlay.apply(expire, 50, () => assert.fail('looked below a flush'));
+  assert.equal(overlay.get('k'), null);
+});
+
+test('with nothing new in it there is nothing to seal', () => {
+  const overlay = new Overlay();
+  assert.equal(overlay.seal(0), false);
+  overlay.apply({ kind: 'flush-all' }, 10, () => null);
+  assert.equal(overlay.seal(10), true);
+  assert.equal(overlay.seal(10), false);
+});
+
+test('applied at 10 forgets what was sealed at 10, and nothing that is newer or not sealed', () => {
+  const overlay = new Overlay();
+  for (const [key, end] of [
+    ['a', 10],
+    ['b', 20],
+  ] as const) {
+    overlay.apply({ kind: 'del', keys: [key] }, end, () => null);
+    overlay.seal(end);
+  }
+  overlay.apply({ kind: 'del', keys: ['c'] }, 30, () => null);
+  const known = () => ['a', 'b', 'c'].filter((key) => overlay.get(key) !== undefined).join('');
+  overlay.applied(9);
+  assert.equal(known(), 'abc');
+  overlay.applied(10);
+  assert.equal(known(), 'bc');
+  overlay.applied(1_000);
+  assert.equal(known(), 'c');
+});
+
+test('its bytes grow by at least the value that comes, even over an old one, and go with the generation', () => {
+  const overlay = new Overlay();
+  const value = Buffer.alloc(1_000);
+  for (const end of [10, 20])
+    overlay.apply({ kind: 'set', key: 'k', value, expiresAt: null }, end, () => null);
+  const { bytes } = overlay;
+  assert.ok(bytes >= 2_000);
+  assert.equal(overlay.unsealedBytes, bytes);
+  overlay.seal(20);
+  assert.deepEqual([overlay.bytes, overlay.unsealedBytes], [bytes, 0]);
+  overlay.applied(20);
+  assert.equal(overlay.bytes, 0);
+});

@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import fc from 'fast-check';
+import { isLive } from '../../src/keyspace/entry.ts';
+import { Overlay } from '../../src/keyspace/overlay.ts';
+import { type ListedEntry, MAX_PAGE_BYTES, type Page, readPage, type Scan } from '../../src/keyspace/page.ts';
+import { after, anyCommand, anyKey, type Keyspace, text } from '../support/arbitraries.ts';
+
+const NOW = 1_000;
+const anyTime = fc.constantFrom(NOW - 1, NOW, NOW + 1);
+
+const PREFIXES = ['a', 'a/', '\uffff', '\u{1f600}'];
+/** Keys of which many begin alike, and some are the same. */
+const sharedKeys = fc.oneof(
+  fc.constantFrom(...PREFIXES, 'a/1', 'a/2', '\u{1f600}1'),
+  fc.tuple(fc.constantFrom('', ...PREFIXES), anyKey).map(([prefix, key]) => prefix + key),
+);
+
+/** What a keyspace file of this state reads like, in the order of its UTF-8 bytes. */
+function listed(state: Keyspace, values: boolean): ListedEntry[] {
+  return [...state]
+    .map(([key, { value, version, expiresAt }]) => {
+      return { key, version, size: value.length, expiresAt, value: values ? value : null };
+    })
+    .sort((left, right) => inBytes(left.key, right.key));
+}
+
+function inBytes(left: string, right: string): number {
+  return Buffer.compare(Buffer.from(left), Buffer.from(right));
+}
+
+function scanOf(state: Keyspace, read: (key: string) => void = () => {}): Scan {
+  return function* (from, exclusive, values) {
+    for (const entry of listed(state, values)) {
+      const order = inBytes(entry.key, from);
+      if (order < 0 || (exclusive && order === 0)) continue;
+      read(entry.key);
+      yield entry;
+    }
+  };
+}
+
+test('pages to the end give each live key of a prefix exactly once, in the order of UTF-8 bytes', () => {
+  const anyState = fc.array(anyCommand(sharedKeys, anyTime), { maxLength: 12 });
+  const anyRequest = fc.record({
+    prefix: fc.oneof(text(0, 1), fc.constantFrom(...PREFIXES)),
+    after: fc.option(sharedKeys),
+    limit: fc.integer({ min: 1, max: 5 }),
+    values: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(anyState, anyState, fc.nat(12), anyRequest, (written, above, sealAt, request) => {
+      let file: Keyspace = new Map();
+      for (const [index, command] of written.entries()) file = after(file, command, index);
+      const overlay = new Overlay();
+      let head = file;
+      for (const [index, command] of above.entries()) {
+        if (index === sealAt) overlay.seal(100 + index);
+        overlay.apply(command, 101 + index, (key) => file.get(key) ?? null);
+        head = after(head, command, 101 + index);
+      }
+      const expected = listed(head, request.values).filter((entry) => {
+        const isAfter = request.after === null || inBytes(entry.key, request.after) > 0;
+        return entry.key.startsWith(request.prefix) && isAfter && isLive(entry, NOW);
+      });
+      const got: ListedEntry[] = [];
+      let page: Page = { entries: [], next: request.after };
+      do {
+        page = readPage({ ...request, after: page.next }, overlay, scanOf(file), NOW);
+        assert.ok(page.entries.length <= request.limit);
+        assert.ok(page.next === null || page.next === page.entries.at(-1)?.key);
+        got.push(...page.entries);
+      } while (page.next !== null);
+      assert.deepEqual(got, expected);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+function fileOf(keys: readonly string[], value: Buffer, expiresAt: number | null = null): Keyspace {
+  return new Map(keys.map((key) => [key, { value, version: 1, expiresAt }]));
+}
+
+function keysOf(page: Page): readonly string[] {
+  return page.entries.map((entry) => entry.key);
+}
+
+const SMALL = Buffer.from('v');
+const ALL = { prefix: '', after: null, limit: 100, values: false };
+
+test('a page after a key that is the prefix itself begins with the next one', () => {
+  const scan = scanOf(fileOf(['a', 'a/', 'a/1'], SMALL));
+  assert.deepEqual(keysOf(readPage({ ...ALL, prefix: 'a/', after: 'a/' }, new Overlay(), scan, NOW)), [
+    'a/1',
+  ]);
+});
+
+test('a page that ends with the last key says that it was the last page', () => {
+  const page = readPage({ ...ALL, limit: 3 }, new Overlay(), scanOf(fileOf(['a', 'b', 'c'], SMALL)), NOW);
+  assert.deepEqual([keysOf(page), page.next], [['a', 'b', 'c'], null]);
+});
+
+test('what has expired at this millisecond is not there any more, and makes no page incomplete', () => {
+  const file = new Map([...fileOf(['a', 'c'], SMALL, NOW + 1), ...fileOf(['b', 'd'], SMALL, NOW)]);
+  const page = readPage({ ...ALL, limit: 2 }, new Overlay(), scanOf(file), NOW);
+  assert.deepEqual([keysOf(page), page.next], [['a', 'c'], null]);
+});
+
+test('the file is read one entry past the page and no further', () => {
+  const read: string[] = [];
+  const scan = scanOf(fileOf(['a', 'b', 'c', 'd', 'e'], SMALL), (key) => read.push(key));
+  readPage({ ...ALL, limit: 2 }, new Overlay(), scan, NOW);
+  assert.deepEqual(read, ['a', 'b', 'c']);
+});
+
+test('below a FLUSHALL the file is not read at all', () => {
+  const overlay = new Overlay();
+  overlay.apply({ kind: 'flush-all' }, 10, () => null);
+  const page = readPage(ALL, overlay, () => assert.fail('read the file'), NOW);
+  assert.deepEqual(page, { entries: [], next: null });
+});
+
+for (const [bytes, values, pages] of [
+  [MAX_PAGE_BYTES, true, [['a'], ['b'], ['c']]],
+  [MAX_PAGE_BYTES - 1, true, [['a', 'b'], ['c']]],
+  [MAX_PAGE_BYTES / 2, true, [['a', 'b'], ['c']]],
+  [MAX_PAGE_BYTES, false, [['a', 'b', 'c']]],
+] as const) {
+  test(`three values of ${bytes} bytes, listed ${values ? 'with' : 'without'} them, take ${pages.length} pages`, () => {
+    const scan = scanOf(fileOf(['a', 'b', 'c'], Buffer.alloc(bytes)));
+    const got: (readonly string[])[] = [];
+    let next: string | null = null;
+    do {
+      const page: Page = readPage({ ...ALL, after: next, values }, new Overlay(), scan, NOW);
+      got.push(keysOf(page));
+      next = page.next;
+    } while (next !== null);
+    assert.deepEqual(got, pages);
+  });
+}

@@ -1,0 +1,30 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import fc from 'fast-check';
+import { retryDelayMs } from '../../src/replication/backoff.ts';
+
+test('a link that was up dials again at once', () => {
+  assert.equal(retryDelayMs(0, 0), 0);
+  assert.equal(retryDelayMs(0, 0.999), 0);
+});
+
+test('then it waits 100 ms, twice as long each time, and never longer than 5 s', () => {
+  const delays = [1, 2, 3, 4, 5, 6, 7, 8, 1_000_000].map((failures) => retryDelayMs(failures, 0));
+  assert.deepEqual(delays, [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000]);
+});
+
+test('jitter takes up to half of it away', () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 2 ** 31 }),
+      fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
+      (failures, random) => {
+        const [longest, delay] = [retryDelayMs(failures, 0), retryDelayMs(failures, random)];
+        assert.ok(
+          Number.isInteger(delay) && delay >= longest / 2 && delay <= longest,
+          `${delay} of ${longest}`,
+        );
+      },
+    ),
+  );
+});

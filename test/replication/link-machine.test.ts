@@ -1,0 +1,243 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import fc from 'fast-check';
+import {
+  type LinkEffect,
+  LinkMachine,
+  MAX_LINE_BYTES,
+  MAX_SNAPSHOT_BYTES,
+} from '../../src/replication/link-machine.ts';
+import { offset, type Position } from '../../src/replication/position.ts';
+import { anyCuts, cutAt, everySplit, runId } from '../support/arbitraries.ts';
+
+const A = runId('a');
+const B = runId('b');
+/** The replica has 50 bytes of A. */
+const AT_50: Position = { runId: A, offset: offset(50) };
+
+/** What the machine says by itself when the master is content with PING and REPLCONF. */
+const GREETED = '+PONG\r\n+OK\r\n';
+const REPLCONF = send('REPLCONF', 'node-id', 'n1', 'capa', 'psync2', 'capa', 'sqlite');
+const ASKED_51 = [REPLCONF, send('PSYNC', A, '51')];
+const ASKED_FIRST = [REPLCONF, send('PSYNC', '?', '-1')];
+
+/** `error` stands for a protocol error, whatever its words. */
+type Said = LinkEffect | 'error';
+type Conversation = readonly [
+  name: string,
+  position: Position | null,
+  received: string,
+  effects: readonly Said[],
+];
+
+const CONVERSATIONS: readonly Conversation[] = [
+  [
+    'with 50 bytes it asks for byte 51, and goes on with the stream',
+    AT_50,
+    `${GREETED}+CONTINUE ${A}\r\n*1\r\n$8\r\nFLUSHALL\r\n`,
+    [...ASKED_51, { kind: 'continue', runId: A }, stream('*1\r\n$8\r\nFLUSHALL\r\n')],
+  ],
+  [
+    'the history goes on under another run ID',
+    AT_50,
+    `${GREETED}+CONTINUE ${B.toUpperCase()}\r\n`,
+    [...ASKED_51, { kind: 'continue', runId: B }],
+  ],
+  [
+    '+CONTINUE without a run ID, as old masters say it, keeps the one it has',
+    AT_50,
+    `${GREETED}+CONTINUE\r\n\r\n`,
+    [...ASKED_51, { kind: 'continue', runId: A }, stream('\r\n')],
+  ],
+  [
+    'without a position it asks for a snapshot, takes exactly its bytes, and then the stream',
+    null,
+    `${GREETED}+FULLRESYNC ${B} 120 first-sync\r\n$12\r\n\n+CONTINUE\r\n*1\r\n`,
+    [
+      ...ASKED_FIRST,
+      snapshot(B, 120, 'first-sync', 12),
+      { kind: 'snapshot-bytes', bytes: Buffer.from('\n+CONTINUE\r\n') },
+      { kind: 'snapshot-end' },
+      stream('*1\r\n'),
+    ],
+  ],
+  [
+    'with a position it may be given a snapshot all the same, and is told why',
+    AT_50,
+    `${GREETED}+FULLRESYNC ${B} 0 unknown-run-id\r\n$1\r\nx`,
+    [
+      ...ASKED_51,
+      snapshot(B, 0, 'unknown-run-id', 1),
+      { kind: 'snapshot-bytes', bytes: Buffer.from('x') },
+      { kind: 'snapshot-end' },
+    ],
+  ],
+  [
+    'a snapshot of no bytes ends as soon as it begins',
+    null,
+    `${GREETED}+FULLRESYNC ${A} 7\r\n$0\r\nabc`,
+    [...ASKED_FIRST, snapshot(A, 7, null, 0), { kind: 'snapshot-end' }, stream('abc')],
+  ],
+  [
+    'a snapshot that has not come completely has not ended',
+    null,
+    `${GREETED}+FULLRESYNC ${A} 7\r\n$4\r\nabc`,
+    [...ASKED_FIRST, snapshot(A, 7, null, 4), { kind: 'snapshot-bytes', bytes: Buffer.from('abc') }],
+  ],
+  [
+    'empty lines mean that the master is still there',
+    AT_50,
+    `\n\r\n+PONG\n\n+OK\r\n\n\n+FULLRESYNC ${A} 7\n\n\r\n$0\n`,
+    [...ASKED_51, snapshot(A, 7, null, 0), { kind: 'snapshot-end' }],
+  ],
+  [
+    'an error as the answer to REPLCONF is not critical',
+    AT_50,
+    `+PONG\r\n-ERR Unrecognized REPLCONF option: node-id\r\n+CONTINUE ${A}\r\n`,
+    [...ASKED_51, { kind: 'continue', runId: A }],
+  ],
+  [
+    '-NOMASTERLINK means later, and what follows is not read',
+    AT_50,
+    `${GREETED}-NOMASTERLINK Can't SYNC while not connected with my master\r\n+CONTINUE ${A}\r\n`,
+    [...ASKED_51, notNow("NOMASTERLINK Can't SYNC while not connected with my master")],
+  ],
+  ['-LOADING means later', AT_50, `${GREETED}-LOADING\r\n`, [...ASKED_51, notNow('LOADING')]],
+  ['-ERR to PSYNC means later', AT_50, `${GREETED}-ERR no\r\n`, [...ASKED_51, notNow('ERR no')]],
+  [
+    '-ERR to PING means later, and nothing was asked',
+    AT_50,
+    '-ERR max clients\r\n',
+    [notNow('ERR max clients')],
+  ],
+  ['something else than +PONG', AT_50, 'HTTP/1.1 400 Bad Request\r\n\r\n', ['error']],
+  ['+CONTINUE without having asked for it', null, `${GREETED}+CONTINUE ${A}\r\n`, [...ASKED_FIRST, 'error']],
+  ...['+CONTINUE abc', '+CONTINUE ', `+CONTINUE ${A}0`, '+OK', `CONTINUE ${A}`, `+FULLRESYNCED ${A} 7`].map(
+    malformed,
+  ),
+  ...[
+    '',
+    ` ${A}`,
+    ` ${A.slice(1)} 7`,
+    ` ${A} -1`,
+    ` ${A} 7.5`,
+    ` ${A} x`,
+    ` ${A} 9007199254740992`,
+    ' ? 7',
+    `  ${A} 7`,
+  ].map((tail) => malformed(`+FULLRESYNC${tail}`)),
+  ...[
+    '$',
+    '$-1',
+    '$x',
+    '$1.5',
+    '$ 5',
+    '5',
+    '$EOF:0123456789',
+    `$${MAX_SNAPSHOT_BYTES + 1}`,
+    `+FULLRESYNC ${A} 7`,
+  ].map(
+    (length): Conversation => [
+      `${JSON.stringify(length)} as the length of a snapshot`,
+      null,
+      `${GREETED}+FULLRESYNC ${A} 7\r\n${length}\r\nabc`,
+      [...ASKED_FIRST, 'error'],
+    ],
+  ),
+  [
+    'a line of 4,096 bytes with its end is read',
+    AT_50,
+    `${GREETED}-${'x'.repeat(MAX_LINE_BYTES - 3)}\r\n`,
+    [...ASKED_51, notNow('x'.repeat(MAX_LINE_BYTES - 3))],
+  ],
+  [
+    'a line of one byte more',
+    AT_50,
+    `${GREETED}-${'x'.repeat(MAX_LINE_BYTES - 2)}\r\n`,
+    [...ASKED_51, 'error'],
+  ],
+  ['4,097 bytes without any line end', AT_50, 'x'.repeat(MAX_LINE_BYTES + 1), ['error']],
+];
+
+function malformed(answer: string): Conversation {
+  return [
+    `${JSON.stringify(answer)} as the answer to PSYNC`,
+    AT_50,
+    `${GREETED}${answer}\r\nabc`,
+    [...ASKED_51, 'error'],
+  ];
+}
+
+for (const [name, position, received, expected] of CONVERSATIONS) {
+  const outcome = expected.at(-1) === 'error' ? `${name} is a protocol error` : name;
+  test(`${outcome}, however it is cut`, () => {
+    for (const pieces of everySplit(Buffer.from(received)))
+      assert.deepEqual(heard(position, pieces), expected);
+  });
+}
+
+test('any conversation in any pieces has the same effects', () => {
+  fc.assert(
+    fc.property(fc.constantFrom(...CONVERSATIONS), anyCuts, ([, position, received, expected], cuts) => {
+      assert.deepEqual(heard(position, cutAt(Buffer.from(received), cuts)), expected);
+    }),
+  );
+});
+
+test('it begins with PING', () => {
+  assert.deepEqual(machine(null).start(), [send('PING')]);
+});
+
+test('it says where it can be reached itself, when it knows', () => {
+  const link = new LinkMachine({ position: null, listeningUrl: 'ws://me:1', nodeId: 'n1' });
+  assert.deepEqual(link.receive(Buffer.from('+PONG\r\n')), [
+    send('REPLCONF', 'listening-url', 'ws://me:1', 'node-id', 'n1', 'capa', 'psync2', 'capa', 'sqlite'),
+  ]);
+});
+
+test('the largest snapshot that is taken has 2^44 bytes', () => {
+  const effects = machine(null).receive(
+    Buffer.from(`${GREETED}+FULLRESYNC ${A} 7\r\n$${MAX_SNAPSHOT_BYTES}\r\n`),
+  );
+  assert.deepEqual(effects.at(-1), snapshot(A, 7, null, 2 ** 44));
+});
+
+function machine(position: Position | null): LinkMachine {
+  return new LinkMachine({ position, listeningUrl: null, nodeId: 'n1' });
+}
+
+/** All effects of the pieces, with neighbouring bytes of the same kind joined. */
+function heard(position: Position | null, pieces: readonly Buffer[]): Said[] {
+  const link = machine(position);
+  const said: Said[] = [];
+  for (const effect of pieces.flatMap((piece) => link.receive(piece))) {
+    const last = said.at(-1);
+    if ('bytes' in effect && typeof last === 'object' && 'bytes' in last && last.kind === effect.kind) {
+      said[said.length - 1] = { kind: effect.kind, bytes: Buffer.concat([last.bytes, effect.bytes]) };
+    } else {
+      said.push(effect.kind === 'protocol-error' ? 'error' : effect);
+    }
+  }
+  return said;
+}
+
+function send(...words: readonly string[]): LinkEffect {
+  return { kind: 'send', words };
+}
+
+function stream(bytes: string): LinkEffect {
+  return { kind: 'stream', bytes: Buffer.from(bytes) };
+}
+
+function notNow(detail: string): LinkEffect {
+  return { kind: 'not-now', detail };
+}
+
+function snapshot(
+  id: typeof A,
+  at: number,
+  reason: Extract<LinkEffect, { kind: 'snapshot' }>['reason'],
+  length: number,
+): LinkEffect {
+  return { kind: 'snapshot', position: { runId: id, offset: offset(at) }, reason, length };
+}

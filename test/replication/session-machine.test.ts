@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import fc from 'fast-check';
+import type { SyncRequest } from '../../src/replication/decide.ts';
+import {
+  MAX_URL_LENGTH,
+  NEW_SESSION,
+  type SessionEffect,
+  type SessionState,
+  sessionStep,
+} from '../../src/replication/session-machine.ts';
+import { runId } from '../support/arbitraries.ts';
+
+const A = runId('a');
+
+/** Says the lines one after the other, words split at spaces. */
+function converse(...lines: readonly string[]): { state: SessionState; effects: readonly SessionEffect[] } {
+  let state = NEW_SESSION;
+  const effects: SessionEffect[] = [];
+  for (const line of lines) {
+    const [next, said] = sessionStep(state, line.split(' '));
+    state = next;
+    effects.push(...said);
+  }
+  return { state, effects };
+}
+
+test('a replica says hello, announces itself, asks, and acknowledges', () => {
+  const { state, effects } = converse(
+    'PING',
+    'REPLCONF listening-url ws://replica:7796 node-id n1 capa psync2 capa sqlite',
+    `PSYNC ${A} 51`,
+    'REPLCONF ACK 50',
+    'replconf ack 120',
+  );
+  assert.deepEqual(effects, [
+    reply('+PONG'),
+    reply('+OK'),
+    start({ kind: 'psync', runId: A, asked: 51 }),
+    { kind: 'acknowledged', offset: 50 },
+    { kind: 'acknowledged', offset: 120 },
+  ]);
+  assert.deepEqual(state, {
+    kind: 'syncing',
+    listeningUrl: 'ws://replica:7796',
+    nodeId: 'n1',
+    capabilities: ['psync2', 'sqlite'],
+  });
+});
+
+for (const [line, request] of [
+  ['SYNC', { kind: 'sync' }],
+  ['sync', { kind: 'sync' }],
+  ['PSYNC ? -1', { kind: 'psync-first' }],
+  ['PSYNC ? 0', { kind: 'psync-first' }],
+  [`psync ${A.toUpperCase()} 1`, { kind: 'psync', runId: A, asked: 1 }],
+  [`PSYNC ${A} 0`, { kind: 'psync', runId: A, asked: 0 }],
+  [`PSYNC ${A} -5`, { kind: 'psync', runId: A, asked: -5 }],
+  [`PSYNC ${A} 9007199254740991`, { kind: 'psync', runId: A, asked: Number.MAX_SAFE_INTEGER }],
+] as const) {
+  test(`${JSON.stringify(line)} starts a sync, without any greeting before it`, () => {
+    const { state, effects } = converse(line);
+    assert.deepEqual(effects, [start(request)]);
+    assert.equal(state.kind, 'syncing');
+  });
+}
+
+const NOT_AN_INTEGER = '-ERR value is not an integer or out of range';
+const WRONG_COUNT = "-ERR wrong number of arguments for 'psync' command";
+
+for (const [line, answer] of [
+  [`PSYNC ${A} 1.5`, NOT_AN_INTEGER],
+  [`PSYNC ${A} x`, NOT_AN_INTEGER],
+  [`PSYNC ${A} 1e3`, NOT_AN_INTEGER],
+  [`PSYNC ${A} +1`, NOT_AN_INTEGER],
+  [`PSYNC ${A} 9007199254740992`, NOT_AN_INTEGER],
+  [`PSYNC ${A} `, NOT_AN_INTEGER],
+  ['PSYNC ? x', NOT_AN_INTEGER],
+  ['PSYNC', WRONG_COUNT],
+  [`PSYNC ${A}`, WRONG_COUNT],
+  [`PSYNC ${A} 1 FAILOVER`, WRONG_COUNT],
+  ['REPLCONF', '-ERR syntax error'],
+  ['REPLCONF capa', '-ERR syntax error'],
+  ['REPLCONF capa psync2 capa', '-ERR syntax error'],
+  ['REPLCONF rdb-only 1', '-ERR Unrecognized REPLCONF option: rdb-only'],
+  ['REPLCONF \r\n+OK 1', '-ERR Unrecognized REPLCONF option: ??+ok'],
+  [`REPLCONF listening-url ${'x'.repeat(MAX_URL_LENGTH + 1)}`, '-ERR listening-url is too long'],
+] as const) {
+  test(`${JSON.stringify(line.slice(0, 60))} is answered ${JSON.stringify(answer)} and changes nothing`, () => {
+    assert.deepEqual(converse(line), { state: NEW_SESSION, effects: [reply(answer)] });
+  });
+}
+
+test('what stood before an unknown option is not kept either', () => {
+  assert.deepEqual(converse('REPLCONF node-id n1 colour red').state, NEW_SESSION);
+});
+
+test('an unknown capability is fine', () => {
+  const { state, effects } = converse('REPLCONF capa eof capa time-travel');
+  assert.deepEqual([state.capabilities, effects], [['eof', 'time-travel'], [reply('+OK')]]);
+});
+
+test('capabilities are bounded, however many are announced', () => {
+  const { state } = converse(...Array.from({ length: 100 }, (_, index) => `REPLCONF capa c${index}`));
+  assert.equal(state.capabilities.length, 16);
+});
+
+test('a URL of 2,048 characters is taken', () => {
+  const url = 'x'.repeat(MAX_URL_LENGTH);
+  assert.equal(converse(`REPLCONF listening-url ${url}`).state.listeningUrl, url);
+});
+
+for (const [what, ...lines] of [
+  ['ACK before PSYNC', 'REPLCONF ACK 5'],
+  ['a command that is none of the handshake', 'GET k'],
+  ['nothing at all', ''],
+  ['PSYNC with something that is no run ID', 'PSYNC abc 1'],
+  ['PING after PSYNC', 'PSYNC ? -1', 'PING'],
+  ['a second PSYNC', 'PSYNC ? -1', 'PSYNC ? -1'],
+  ['SYNC after PSYNC', 'PSYNC ? -1', 'SYNC'],
+  ['another REPLCONF after PSYNC', 'PSYNC ? -1', 'REPLCONF capa eof'],
+  ['ACK together with more', 'PSYNC ? -1', 'REPLCONF ACK 5 FACK 5'],
+  ['ACK without an offset', 'PSYNC ? -1', 'REPLCONF ACK'],
+  ['ACK of no number', 'PSYNC ? -1', 'REPLCONF ACK x'],
+  ['ACK of a negative number', 'PSYNC ? -1', 'REPLCONF ACK -1'],
+  ['ACK of 2^53', 'PSYNC ? -1', 'REPLCONF ACK 9007199254740992'],
+] as const) {
+  test(`${what} ends the conversation`, () => {
+    assert.equal(converse(...lines).effects.at(-1)?.kind, 'protocol-error');
+  });
+}
+
+test('whatever a peer says, it gets one printable line at most before the sync, and none after it', () => {
+  const word = fc.oneof(
+    fc.constantFrom('PING', 'REPLCONF', 'PSYNC', 'SYNC', 'ack', 'capa', '?', '-1', A),
+    fc.string(),
+  );
+  fc.assert(
+    fc.property(fc.array(fc.array(word, { minLength: 1, maxLength: 5 })), (commands) => {
+      let state = NEW_SESSION;
+      for (const words of commands) {
+        const [next, [effect, ...others]] = sessionStep(state, words);
+        assert.deepEqual(others, []);
+        if (state.kind === 'syncing') assert.match(effect?.kind ?? '', /^(acknowledged|protocol-error)$/);
+        if (effect?.kind === 'reply') assert.match(effect.line, /^[+-][\x20-\x7e]*$/);
+        state = next;
+      }
+    }),
+  );
+});
+
+function reply(line: string): SessionEffect {
+  return { kind: 'reply', line };
+}
+
+function start(request: SyncRequest): SessionEffect {
+  return { kind: 'start-sync', request };
+}

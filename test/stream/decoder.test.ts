@@ -1,0 +1,307 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import fc from 'fast-check';
+import type { Command, Run } from '../../src/stream/command.ts';
+import { STREAM_LIMITS, StreamDecoder } from '../../src/stream/decoder.ts';
+import { array, encode, setBytes } from '../../src/stream/encode.ts';
+import { ProtocolError } from '../../src/stream/protocol-error.ts';
+import { RespParser } from '../../src/stream/resp-parser.ts';
+import { anyCommand, anyCuts, anyKey, cutAt, everySplit } from '../support/arbitraries.ts';
+
+const WIRE: readonly (readonly [Command, string])[] = [
+  [set('k', 'v'), '*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n'],
+  [set('é', ''), '*3\r\n$3\r\nSET\r\n$2\r\né\r\n$0\r\n\r\n'],
+  [
+    set('k', '\r\n', 1700000000000),
+    '*5\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n\r\n\r\n$4\r\nPXAT\r\n$13\r\n1700000000000\r\n',
+  ],
+  [{ kind: 'del', keys: ['a', '\u{1f600}'] }, '*3\r\n$3\r\nDEL\r\n$1\r\na\r\n$4\r\n\u{1f600}\r\n'],
+  [{ kind: 'expire-at', key: 'k', expiresAt: 0 }, '*3\r\n$9\r\nPEXPIREAT\r\n$1\r\nk\r\n$1\r\n0\r\n'],
+  [{ kind: 'persist', key: '\ufffd' }, '*2\r\n$7\r\nPERSIST\r\n$3\r\n\ufffd\r\n'],
+  [{ kind: 'flush-all' }, '*1\r\n$8\r\nFLUSHALL\r\n'],
+];
+
+for (const [command, wire] of WIRE) {
+  test(`${JSON.stringify(wire)} is ${command.kind}, on the way out and on the way in`, () => {
+    assert.equal(encode([command]).bytes.toString('utf8'), wire);
+    assert.deepEqual(new StreamDecoder().push(Buffer.from(wire))?.commands, [command]);
+  });
+}
+
+test('names are read without regard to case, as Redis reads them', () => {
+  const wire = '*5\r\n$3\r\nsEt\r\n$1\r\nk\r\n$1\r\nv\r\n$4\r\npxat\r\n$1\r\n7\r\n';
+  assert.deepEqual(new StreamDecoder().push(Buffer.from(wire))?.commands, [set('k', 'v', 7)]);
+});
+
+test('PING is counted and does nothing', () => {
+  const bytes = Buffer.from('*1\r\n$4\r\nPING\r\n');
+  assert.deepEqual(new StreamDecoder().push(bytes), { bytes, commands: [], ends: [] });
+});
+
+/** What may stand between two boundaries. */
+interface Group {
+  readonly bytes: Buffer;
+  readonly commands: readonly Command[];
+  /** Where each command ends, counted from the group's first byte. */
+  readonly ends: readonly number[];
+}
+
+const PING: Group = { bytes: Buffer.from(array(['PING'])), commands: [], ends: [] };
+
+function plain(command: Command): Group {
+  return encode([command]);
+}
+
+function transaction(commands: readonly Command[]): Group {
+  const inner = encode(commands);
+  const multi = Buffer.from(array(['MULTI']));
+  return {
+    bytes: Buffer.concat([multi, inner.bytes, Buffer.from(array(['EXEC']))]),
+    commands,
+    ends: inner.ends.map((end) => multi.length + end),
+  };
+}
+
+const SAMPLE: readonly Group[] = [
+  plain(set('a', 'one')),
+  transaction([set('\u{1f600}', '*1\r\n$4\r\nEXEC\r\n'), { kind: 'del', keys: ['a', 'b', 'é'] }]),
+  PING,
+  transaction([]),
+  plain(set('t', '\r\n\r\n', Number.MAX_SAFE_INTEGER)),
+  plain({ kind: 'expire-at', key: 't', expiresAt: 1 }),
+  plain({ kind: 'persist', key: 't' }),
+  transaction([{ kind: 'flush-all' }]),
+  plain({ kind: 'flush-all' }),
+];
+
+const anyGroup: fc.Arbitrary<Group> = fc.oneof(
+  { weight: 4, arbitrary: anyCommand(anyKey).map(plain) },
+  { weight: 1, arbitrary: fc.constant(PING) },
+  { weight: 2, arbitrary: fc.array(anyCommand(anyKey), { maxLength: 4 }).map(transaction) },
+);
+
+/** After every piece, exactly the groups that are complete have been handed out, and the rest is held. */
+function assertDecodes(groups: readonly Group[], pieces: readonly Buffer[]): void {
+  const decoder = new StreamDecoder();
+  const runs: Run[] = [];
+  let pushed = 0;
+  let handedOut = 0;
+  for (const piece of pieces) {
+    pushed += piece.length;
+    const run = decoder.push(piece);
+    if (run !== null) runs.push(run);
+    handedOut += run?.bytes.length ?? 0;
+    assert.equal(handedOut, expectedAfter(groups, pushed).bytes.length, `after ${pushed} bytes`);
+    assert.equal(decoder.heldBytes, pushed - handedOut);
+  }
+  assert.deepEqual(joined(runs), expectedAfter(groups, pushed));
+}
+
+function expectedAfter(groups: readonly Group[], bytes: number): Run {
+  let length = 0;
+  const complete = groups.filter((group) => {
+    length += group.bytes.length;
+    return length <= bytes;
+  });
+  return joined(complete);
+}
+
+function joined(parts: readonly Group[]): Run {
+  let from = 0;
+  const ends: number[] = [];
+  for (const part of parts) {
+    ends.push(...part.ends.map((end) => from + end));
+    from += part.bytes.length;
+  }
+  return {
+    bytes: Buffer.concat(parts.map((part) => part.bytes)),
+    commands: parts.flatMap((part) => part.commands),
+    ends,
+  };
+}
+
+test('a stream cut at any byte decodes to the same commands, and a transaction comes whole or not at all', () => {
+  for (const pieces of everySplit(joined(SAMPLE).bytes)) assertDecodes(SAMPLE, pieces);
+});
+
+test('any stream in any pieces, cut off anywhere, decodes to what was encoded', () => {
+  fc.assert(
+    fc.property(
+      fc.array(anyGroup, { maxLength: 8 }),
+      anyCuts,
+      fc.nat(),
+      fc.boolean(),
+      (groups, cuts, cutOff, copied) => {
+        const { bytes } = joined(groups);
+        const received = bytes.subarray(0, bytes.length - (cutOff % (bytes.length + 1)));
+        const pieces = cutAt(received, cuts);
+        assertDecodes(groups, copied ? pieces.map((piece) => Buffer.from(piece)) : pieces);
+      },
+    ),
+  );
+});
+
+/** Where the pieces of a transaction lie in memory: [which memory, at which byte]. */
+for (const [name, places] of [
+  [
+    'in separate memories, at offsets that would fit together',
+    (from: number, index: number) => [index, from],
+  ],
+  [
+    'in one memory, but in another order',
+    (from: number, index: number) => [0, index === 1 ? 64 : index === 2 ? 15 : from],
+  ],
+  ['in one memory, with gaps', (from: number, index: number) => [0, from + index]],
+] as const) {
+  test(`commands that lie ${name} come out in the order in which they were received`, () => {
+    const wires = [['MULTI'], ['DEL', 'aaaa'], ['DEL', 'bbbb'], ['EXEC']].map((words) =>
+      Buffer.from(array(words)),
+    );
+    const memories = wires.map(() => Buffer.alloc(256));
+    const decoder = new StreamDecoder();
+    let from = 0;
+    let run: Run | null = null;
+    for (const [index, wire] of wires.entries()) {
+      const [memory, at] = places(from, index) as readonly [number, number];
+      const piece = (memories[memory] as Buffer).subarray(at, at + wire.length);
+      wire.copy(piece);
+      run = decoder.push(piece);
+      from += wire.length;
+    }
+    assert.deepEqual(run?.bytes, Buffer.concat(wires));
+  });
+}
+
+test('encoding says where each command ends, and its values lie in its own bytes', () => {
+  fc.assert(
+    fc.property(fc.array(anyCommand(anyKey), { maxLength: 6 }), (commands) => {
+      const run = encode(commands);
+      assert.deepEqual(run.commands, commands);
+      assert.deepEqual(run, joined(commands.map(plain)));
+      for (const command of run.commands) {
+        if (command.kind === 'set') assert.equal(command.value.buffer, run.bytes.buffer);
+      }
+    }),
+  );
+});
+
+for (const [key, valueBytes, expiresAt] of [
+  ['k', 0, null],
+  ['é'.repeat(512), 16 * 1024 * 1024, null],
+  ['é'.repeat(512), 16 * 1024 * 1024, 1_700_000_000_000],
+  ['é'.repeat(512), 16 * 1024 * 1024, Number.MAX_SAFE_INTEGER],
+] as const) {
+  test(`setBytes bounds a SET of a ${Buffer.byteLength(key)}-byte key, ${valueBytes} bytes, PXAT ${expiresAt}`, () => {
+    const command = { kind: 'set', key, value: Buffer.alloc(valueBytes), expiresAt } as const;
+    const taken = encode([command]).bytes.length;
+    assert.ok(taken <= setBytes(key, valueBytes), `takes ${taken}, bound ${setBytes(key, valueBytes)}`);
+  });
+}
+
+test('a value of 4 MiB that arrives in 1,000 pieces decodes', () => {
+  const value = Buffer.alloc(4 * 1024 * 1024, '0123456789\r\n');
+  const { bytes } = encode([{ kind: 'set', key: 'large', value, expiresAt: null }]);
+  const size = Math.ceil(bytes.length / 1_000);
+  const decoder = new StreamDecoder();
+  for (let at = 0; at < bytes.length - size; at += size) {
+    assert.equal(decoder.push(bytes.subarray(at, at + size)), null);
+  }
+  const run = decoder.push(bytes.subarray(size * 999));
+  // Not deepEqual: a failure would print 4 MiB twice.
+  assert.ok(run?.bytes.equals(bytes));
+  const [command] = run?.commands ?? [];
+  assert.ok(command?.kind === 'set' && command.value.equals(value));
+});
+
+const MALFORMED: readonly (readonly [what: string, bytes: string | Buffer])[] = [
+  ['an inline command', 'PING\r\n'],
+  ['an empty line', '\r\n'],
+  ['a bulk string outside an array', '$4\r\nPING\r\n'],
+  ['an integer in an array', '*1\r\n:1\r\n'],
+  ['an array in an array', '*1\r\n*1\r\n$4\r\nPING\r\n'],
+  ['an array of 0 elements', '*0\r\n'],
+  ['an array of -1 elements', '*-1\r\n'],
+  ['an array of 1,048,577 elements', '*1048577\r\n'],
+  ['an array without a count', '*\r\n'],
+  ['a count that is no number', '*1x\r\n'],
+  ['a count with a sign', '*+1\r\n'],
+  ['a count of eleven digits', '*00000000001\r\n'],
+  ['a count followed by CR without LF', '*1\rx$4\r\nPING\r\n'],
+  ['a count followed by LF alone', '*1\n$4\r\nPING\r\n'],
+  ['a string of -1 bytes', '*1\r\n$-1\r\n'],
+  ['a string of 512 MiB and one byte', '*1\r\n$536870913\r\n'],
+  ['a string of 10^11 bytes', '*1\r\n$99999999999\r\n'],
+  ['a string without a length', '*1\r\n$\r\n'],
+  ['a string longer than announced', '*1\r\n$4\r\nPINGS\r\n'],
+  ['a string shorter than announced', '*1\r\n$4\r\nPIN\r\n*1\r\n'],
+  ['a string followed by CR without LF', '*1\r\n$4\r\nPING\rx'],
+  ['a string followed by LF without CR', '*1\r\n$4\r\nPINGx\n'],
+  ['a command that is no effect', '*2\r\n$4\r\nINCR\r\n$1\r\nk\r\n'],
+  ['a command without a name', '*1\r\n$0\r\n\r\n'],
+  ['EXEC without MULTI', array(['EXEC'])],
+  ['MULTI inside MULTI', array(['MULTI']) + array(['MULTI'])],
+  ['EXEC twice', array(['MULTI']) + array(['EXEC']) + array(['EXEC'])],
+  ['MULTI with an argument', array(['MULTI', '1'])],
+  ['an unknown command inside MULTI', array(['MULTI']) + array(['INCR', 'k'])],
+  ['SET without a value', array(['SET', 'k'])],
+  ['SET with an option but no argument', array(['SET', 'k', 'v', 'PXAT'])],
+  ['SET with EX', array(['SET', 'k', 'v', 'EX', '10'])],
+  ['SET with more after PXAT', array(['SET', 'k', 'v', 'PXAT', '10', 'NX'])],
+  ['PXAT that is no number', array(['SET', 'k', 'v', 'PXAT', 'soon'])],
+  ['PXAT that is empty', array(['SET', 'k', 'v', 'PXAT', ''])],
+  ['PXAT with a sign', array(['SET', 'k', 'v', 'PXAT', '-1'])],
+  ['PXAT with a fraction', array(['SET', 'k', 'v', 'PXAT', '1.5'])],
+  ['PXAT in hexadecimal', array(['SET', 'k', 'v', 'PXAT', '0x10'])],
+  ['PXAT of 2^53', array(['SET', 'k', 'v', 'PXAT', '9007199254740992'])],
+  ['DEL without a key', array(['DEL'])],
+  ['PEXPIREAT without a time', array(['PEXPIREAT', 'k'])],
+  ['PEXPIREAT with an option', array(['PEXPIREAT', 'k', '10', 'NX'])],
+  ['PERSIST of two keys', array(['PERSIST', 'a', 'b'])],
+  ['FLUSHALL ASYNC', array(['FLUSHALL', 'ASYNC'])],
+  ['PING with a message', array(['PING', 'hi'])],
+  ['a key that is not UTF-8', Buffer.from('*2\r\n$3\r\nDEL\r\n$2\r\na\xff\r\n', 'latin1')],
+  ['a key with half of a surrogate pair', Buffer.from('*2\r\n$3\r\nDEL\r\n$3\r\n\xed\xa0\xbd\r\n', 'latin1')],
+];
+
+for (const [what, wire] of MALFORMED) {
+  test(`${what} is refused, however it is cut`, () => {
+    for (const pieces of everySplit(Buffer.from(wire as string))) {
+      const decoder = new StreamDecoder();
+      assert.throws(() => {
+        for (const piece of pieces) decoder.push(piece);
+      }, ProtocolError);
+    }
+  });
+}
+
+test('an array and a string at the limit pass; one element or one byte more is refused from the header alone', () => {
+  const limits = { maxElements: 3, maxBulkBytes: 4 };
+  assert.equal(
+    new StreamDecoder(limits).push(Buffer.from(array(['SET', 'key4', 'val4'])))?.commands.length,
+    1,
+  );
+  assert.throws(() => new StreamDecoder(limits).push(Buffer.from('*4\r\n')), ProtocolError);
+  assert.throws(
+    () => new StreamDecoder(limits).push(Buffer.from('*2\r\n$3\r\nDEL\r\n$5\r\n')),
+    ProtocolError,
+  );
+});
+
+test('the parser returns arrays one by one with the bytes they took, and keeps the rest', () => {
+  const parser = new RespParser(STREAM_LIMITS);
+  const wire = Buffer.from(`${array(['A', ''])}${array(['BC'])}*1\r\n$1`);
+  parser.push(wire);
+  const words: string[][] = [];
+  const raw: Buffer[] = [];
+  for (let next = parser.next(); next !== null; next = parser.next()) {
+    words.push(next.elements.map(String));
+    raw.push(next.raw);
+  }
+  assert.deepEqual(words, [['A', ''], ['BC']]);
+  assert.deepEqual(Buffer.concat(raw), wire.subarray(0, wire.length - 6));
+  assert.equal(parser.bufferedBytes, 6);
+});
+
+function set(key: string, value: string, expiresAt: number | null = null): Command {
+  return { kind: 'set', key, value: Buffer.from(value), expiresAt };
+}
