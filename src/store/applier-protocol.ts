@@ -11,7 +11,7 @@ export type ToApplier =
   /** Not answered. The memory is handed over, not copied. */
   | { readonly kind: 'feed'; readonly bytes: ArrayBuffer }
   | { readonly kind: 'flush' | 'freeze'; readonly id: number; readonly position: Position }
-  | { readonly kind: 'thaw' | 'close'; readonly id: number };
+  | { readonly kind: 'checkpoint' | 'thaw' | 'close'; readonly id: number };
 
 export type FromApplier =
   | { readonly kind: 'ready'; readonly position: Position }

@@ -30,6 +30,9 @@ function run(applier: Applier, message: ToApplier): void {
     case 'freeze':
       applier.freeze(message.position);
       return;
+    case 'checkpoint':
+      applier.checkpoint();
+      return;
     case 'thaw':
       applier.thaw();
       return;

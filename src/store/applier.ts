@@ -38,7 +38,6 @@ export class Applier {
   #emptied = false;
   #offset: number;
   #committed: Position;
-  #walPages = 0;
   #frozen = false;
 
   /** @param db a writing connection of a keyspace file with the present schema */
@@ -80,7 +79,14 @@ export class Applier {
     this.#changes = new Map();
     this.#emptied = false;
     this.#committed = position;
-    if (!this.#frozen) this.#checkpoint();
+  }
+
+  /** Moves the WAL into the file if it has become large, and the file may be written. */
+  checkpoint(): void {
+    if (this.#frozen) return;
+    // NOOP only counts what is in the WAL.
+    const [wal] = this.#db.pragma('wal_checkpoint(NOOP)') as [{ log: number }];
+    if (wal.log >= CHECKPOINT_PAGES) this.#db.pragma('wal_checkpoint(PASSIVE)');
   }
 
   /**
@@ -91,13 +97,11 @@ export class Applier {
     this.flush(position);
     const [result] = this.#db.pragma('wal_checkpoint(TRUNCATE)') as [{ busy: number }];
     if (result.busy !== 0) throw new Error('a reader holds the keyspace file; try again');
-    this.#walPages = 0;
     this.#frozen = true;
   }
 
   thaw(): void {
     this.#frozen = false;
-    this.#checkpoint();
   }
 
   close(): void {
@@ -161,13 +165,5 @@ export class Applier {
       }
     }
     writePosition(this.#db, position);
-  }
-
-  #checkpoint(): void {
-    // NOOP only counts what is in the WAL.
-    const [size] = this.#db.pragma('wal_checkpoint(NOOP)') as [{ log: number }];
-    this.#walPages = size.log;
-    if (this.#walPages < CHECKPOINT_PAGES) return;
-    this.#db.pragma('wal_checkpoint(PASSIVE)');
   }
 }
