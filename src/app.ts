@@ -6,12 +6,14 @@ import { resolve } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Settings } from './config.ts';
 import { createServer } from './http/server.ts';
+import { LiveSettings } from './live-settings.ts';
 import { Node } from './node/node.ts';
 import type { Log, World } from './node/ports.ts';
 import { Problem } from './node/problem.ts';
 import { formatPosition, type RunId } from './replication/position.ts';
 import { openDataFolder } from './store/data-folder.ts';
 import { StartError } from './store/start-error.ts';
+import { version } from './version.ts';
 import { acceptReplicas } from './ws/accept.ts';
 import { dialer } from './ws/dial.ts';
 
@@ -52,19 +54,12 @@ export async function start(settings: Settings, log: Log, failed: (error: Error)
     failed,
   );
   let node: Node;
+  const live = new LiveSettings(settings);
   try {
     node = new Node({
       world,
       log,
-      settings: {
-        backlogBytes: settings.backlogSize,
-        overlayBytes: settings.overlaySize,
-        applyIntervalMs: settings.applyInterval,
-        timeoutMs: settings.replTimeout,
-        pingIntervalMs: settings.replPingInterval,
-        outputLimitBytes: Math.max(settings.replicaOutputLimit, settings.backlogSize),
-        maxReplicas: settings.maxReplicas,
-      },
+      settings: live.node,
       ...folder,
       dial: dialer(settings.replTimeout),
     });
@@ -72,7 +67,7 @@ export async function start(settings: Settings, log: Log, failed: (error: Error)
     const detail = error instanceof Error ? error.message : String(error);
     throw new StartError(`${resolve(settings.data)} is damaged: ${detail}; nothing was changed`);
   }
-  const server = await createServer({ node, log, version: version() });
+  const server = await createServer({ node, log, version: version(), settings: live });
   acceptReplicas(server.server, (socket) => node.accept(socket));
   await listen(server, settings, node);
   const { port } = server.server.address() as AddressInfo;
@@ -119,10 +114,4 @@ function bootId(): string | null {
   } catch {
     return null;
   }
-}
-
-/** The version in package.json. */
-export function version(): string {
-  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }

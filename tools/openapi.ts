@@ -3,18 +3,18 @@
  * `--check` compares instead, and fails on any difference.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { stringify } from 'yaml';
-import { version } from '../src/app.ts';
+import { documentYaml } from '../src/http/document-routes.ts';
 import { createServer } from '../src/http/server.ts';
 import type { Node } from '../src/node/node.ts';
+import { version } from '../src/version.ts';
 
 const file = new URL('../openapi.yaml', import.meta.url);
 const silent = { info: () => undefined, warn: () => undefined, error: () => undefined };
 // The routes are only described, never called: no node stands behind them.
-const server = await createServer({ node: {} as Node, log: silent, version: version() });
+const settings = { version: version(), startedAt: 0, current: () => ({}), change: () => null };
+const server = await createServer({ node: {} as Node, log: silent, version: version(), settings });
 await server.ready();
-const document = stringify(server.swagger(), { aliasDuplicateObjects: false, lineWidth: 110 });
-const yaml = `# Made by \`npm run openapi\` from the schemas in src/http; do not edit.\n${document}`;
+const yaml = documentYaml(server);
 await server.close();
 
 if (!process.argv.includes('--check')) {

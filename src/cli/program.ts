@@ -1,8 +1,8 @@
 /** The command line: what each command is called, takes and says in its `--help`. Exit codes: 0, 1 failed, 2 usage. */
 import { Command, CommanderError, Option } from 'commander';
-import { version } from '../app.ts';
 import { ApiError, Client } from '../client/rest.ts';
 import { flagOf, SETTINGS, UsageError, variableOf } from '../config.ts';
+import { version } from '../version.ts';
 import { CommandError } from './command-error.ts';
 import { demo } from './demo.ts';
 import { importFile } from './import-file.ts';

@@ -19,11 +19,17 @@ export interface BodyLimit {
 export class OversizedBody extends Problem {}
 
 /**
+ * @param source undefined: there is no body, which is an empty one
  * @param declared the Content-Length, if there is one
  * @returns the whole body, in a buffer of its own
  * @throws Problem with the limit's code when the body is larger
  */
-export function readBody(source: Readable, declared: string | undefined, limit: BodyLimit): Promise<Buffer> {
+export function readBody(
+  source: Readable | undefined,
+  declared: string | undefined,
+  limit: BodyLimit,
+): Promise<Buffer> {
+  if (source === undefined) return Promise.resolve(Buffer.alloc(0));
   const { maxBytes, code, what } = limit;
   const tooLarge = `${what} may have at most ${maxBytes} bytes`;
   const announced = Number(declared ?? 0);

@@ -1,13 +1,15 @@
 /** `POST /v1/import`: NDJSON in, streamed, in bounded memory. */
 import type { FastifyInstance } from 'fastify';
 import { fromJsonValue } from '../keyspace/json-value.ts';
-import { keyProblem, MAX_KEY_BYTES } from '../keyspace/key.ts';
+import { keyProblem } from '../keyspace/key.ts';
+import { MAX_VALUE_BYTES } from '../keyspace/write.ts';
 import type { Node } from '../node/node.ts';
 import { Problem } from '../node/problem.ts';
 import { formatPosition } from '../replication/position.ts';
-import type { SetCommand } from '../stream/command.ts';
-import { MAX_VALUE_BYTES, refuseOnReplica } from './key-routes.ts';
+import type { DelCommand, SetCommand } from '../stream/command.ts';
+import { badKey } from './key.ts';
 import { lineGroups, parseLine } from './ndjson.ts';
+import { refuseOnReplica } from './refuse-on-replica.ts';
 import { imported, json, problems } from './schemas.ts';
 
 /** Entries are written in groups of so many, or of so many bytes, whichever comes first. */
@@ -26,7 +28,7 @@ const MEDIA_TYPES: readonly string[] = [
 
 const MEMBERS: ReadonlySet<string> = new Set(['key', 'value', 'encoding', 'expiresAt', 'version']);
 
-export function importRoute(app: FastifyInstance, node: Node): void {
+export function importRoute(app: FastifyInstance, node: Node, now: () => number): void {
   app.post('/v1/import', {
     schema: {
       operationId: 'importEntries',
@@ -41,15 +43,7 @@ export function importRoute(app: FastifyInstance, node: Node): void {
       body: { content: { 'application/x-ndjson': { schema: {} } } },
       response: {
         200: json('All lines are in.', imported),
-        ...problems(
-          'BAD_REQUEST',
-          'BAD_LINE',
-          'UNSUPPORTED_MEDIA_TYPE',
-          'READONLY',
-          'STORAGE_FAILED',
-          'SHUTTING_DOWN',
-          'DISK_FULL',
-        ),
+        ...problems('BAD_REQUEST', 'BAD_LINE', 'UNSUPPORTED_MEDIA_TYPE', 'write'),
       },
     },
     handler: async (request, reply) => {
@@ -59,7 +53,7 @@ export function importRoute(app: FastifyInstance, node: Node): void {
         throw new Problem('UNSUPPORTED_MEDIA_TYPE', `an import is application/x-ndjson, not ${type}`);
       }
       const body = request.body as import('node:stream').Readable | undefined;
-      const load = new Load(node);
+      const load = new Load(node, now);
       try {
         if (body !== undefined) for await (const lines of lineGroups(body)) await load.add(lines);
         await load.write();
@@ -77,14 +71,16 @@ export function importRoute(app: FastifyInstance, node: Node): void {
 /** One import on its way. */
 class Load {
   readonly #node: Node;
+  readonly #now: () => number;
   #line = 0;
-  #group: SetCommand[] = [];
+  #group: (SetCommand | DelCommand)[] = [];
   #groupBytes = 0;
   imported = 0;
   position: string;
 
-  constructor(node: Node) {
+  constructor(node: Node, now: () => number) {
     this.#node = node;
+    this.#now = now;
     this.position = formatPosition(node.position);
   }
 
@@ -102,12 +98,12 @@ class Load {
 
   /** Writes what has been collected. */
   async write(): Promise<void> {
-    const entries = this.#group;
-    if (entries.length === 0) return;
+    const commands = this.#group;
+    if (commands.length === 0) return;
     this.#group = [];
     this.#groupBytes = 0;
-    const { position } = await this.#node.write({ kind: 'load', entries });
-    this.imported += entries.length;
+    const { position } = await this.#node.write({ kind: 'load', commands });
+    this.imported += commands.length;
     this.position = position;
   }
 
@@ -128,9 +124,9 @@ class Load {
     return error;
   }
 
-  async #parsed(line: Buffer): Promise<SetCommand> {
+  async #parsed(line: Buffer): Promise<SetCommand | DelCommand> {
     try {
-      return entryOf(parseLine(line));
+      return entryOf(parseLine(line), this.#now());
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       await this.write();
@@ -139,22 +135,25 @@ class Load {
   }
 }
 
-function entryOf(object: Readonly<Record<string, unknown>>): SetCommand {
+/** @returns what the line sets; if it has expired at `now` already, that it is not there */
+function entryOf(object: Readonly<Record<string, unknown>>, now: number): SetCommand | DelCommand {
   const { key, value, encoding, expiresAt = null } = object;
   for (const member in object) {
     if (!MEMBERS.has(member)) throw bad(`unknown member ${JSON.stringify(member)}`);
   }
   if (typeof key !== 'string') throw bad('"key" is not a string');
   const problem = keyProblem(key);
-  if (problem === 'too-long') throw bad(`the key has more than ${MAX_KEY_BYTES} bytes of UTF-8`);
-  if (problem !== null) throw bad(`the key is ${problem === 'empty' ? 'empty' : 'not Unicode'}`);
+  if (problem !== null) throw badKey(problem, 'BAD_LINE');
   const bytes = fromJsonValue(value, encoding);
   if (typeof bytes === 'string') throw bad(bytes);
   if (bytes.length > MAX_VALUE_BYTES) throw bad(`the value has more than ${MAX_VALUE_BYTES} bytes`);
   if (expiresAt !== null && (!Number.isSafeInteger(expiresAt) || (expiresAt as number) < 0)) {
     throw bad('"expiresAt" is no time in milliseconds');
   }
-  return { kind: 'set', key, value: bytes, expiresAt: expiresAt as number | null };
+  const at = expiresAt as number | null;
+  return at !== null && at <= now
+    ? { kind: 'del', keys: [key] }
+    : { kind: 'set', key, value: bytes, expiresAt: at };
 }
 
 function bad(detail: string): Problem {

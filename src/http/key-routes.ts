@@ -1,158 +1,391 @@
-/** `/v1/keys`: single entries, and pages of them. */
-import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { toJsonValue } from '../keyspace/json-value.ts';
-import { keyProblem, MAX_KEY_BYTES } from '../keyspace/key.ts';
-import type { ListedEntry } from '../keyspace/page.ts';
+/** `/v1/keys/{key}`: one entry. */
+import type { Readable } from 'node:stream';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { Entry } from '../keyspace/entry.ts';
+import type { Json } from '../keyspace/merge-patch.ts';
+import type { Operation, OperationResult } from '../keyspace/write.ts';
+import { MAX_VALUE_BYTES, parseJson } from '../keyspace/write.ts';
 import type { Node } from '../node/node.ts';
 import { Problem } from '../node/problem.ts';
-import { formatPosition } from '../replication/position.ts';
+import { acceptedOf } from './accept.ts';
 import { readBody } from './body.ts';
-import { bytes, deleted, json, keyPage, problems, written } from './schemas.ts';
-
-/** The largest value, in bytes. */
-export const MAX_VALUE_BYTES = 16 * 1024 * 1024;
-/** The most entries of one page. */
-export const MAX_PAGE = 1_000;
+import { etag, isKnown, writeCondition } from './conditions.ts';
+import { type ExpiryRequest, expiryOf } from './expiry.ts';
+import { parseJsonBody } from './json-body.ts';
+import { jsonInteger } from './json-integer.ts';
+import { checkKey } from './key.ts';
+import { refuseOnReplica } from './refuse-on-replica.ts';
+import {
+  appended,
+  bytes,
+  deleted,
+  expiry,
+  incremented,
+  json,
+  noContent,
+  problems,
+  READ_HEADERS,
+  WRITE_HEADERS,
+  written,
+} from './schemas.ts';
 
 const VALUE_LIMIT = { maxBytes: MAX_VALUE_BYTES, code: 'VALUE_TOO_LARGE', what: 'a value' } as const;
-const WRITE_PROBLEMS = ['READONLY', 'STORAGE_FAILED', 'SHUTTING_DOWN', 'DISK_FULL'] as const;
+/** The largest JSON body of an operation on a key, in bytes; of a patch it is the largest value. */
+const MAX_JSON_BYTES = 64 * 1024;
 
-const keyParams = {
+const KEY_PARAMS = {
   type: 'object',
+  required: ['key'],
   properties: {
-    '*': { type: 'string', description: 'The key, percent-encoded; slashes may stand as they are.' },
+    key: {
+      type: 'string',
+      description:
+        'At most 1,024 bytes of UTF-8, percent-encoded. Slashes may stand as they are, but for a key that ends with ' +
+        '`/increment`, `/append` or `/expiry`.',
+      examples: ['greeting'],
+    },
   },
 } as const;
 
-interface ListQuery {
-  readonly prefix: string;
-  readonly after?: string;
-  readonly limit: number;
-  readonly values: boolean;
+interface KeyRoute {
+  Params: { key: string };
 }
 
-export function keyRoutes(app: FastifyInstance, node: Node): void {
-  app.put('/v1/keys/*', {
+interface ValueRoute extends KeyRoute {
+  Body: Readable | undefined;
+}
+
+/** Routes whose body is the value: any media type, read by the handler. */
+export function valueRoutes(app: FastifyInstance, node: Node, now: () => number): void {
+  app.put<ValueRoute & { Querystring: { ttl?: number } }>('/v1/keys/:key', {
     schema: {
       operationId: 'putKey',
       summary: 'Set an entry',
-      description: 'The body is the value: any bytes, up to 16 MiB, whatever its media type.',
+      description:
+        'The body is the value: any bytes, up to 16 MiB, whatever its media type. Without `ttl` the entry does not ' +
+        'expire, also if the one before it would have.',
       tags: ['keys'],
-      params: keyParams,
+      params: KEY_PARAMS,
+      headers: WRITE_HEADERS,
+      querystring: {
+        type: 'object',
+        additionalProperties: false,
+        properties: {
+          ttl: {
+            type: 'number',
+            description: 'Seconds until it expires; fractions are allowed.',
+            examples: [60],
+          },
+        },
+      },
       body: { content: { 'application/octet-stream': { schema: {} } } },
       response: {
-        200: json('The entry was replaced.', written),
-        201: json('The entry is new.', written),
-        ...problems('BAD_REQUEST', 'KEY_TOO_LONG', 'VALUE_TOO_LARGE', ...WRITE_PROBLEMS),
+        200: json('The entry was replaced.', written, 'etag'),
+        201: json('The entry is new.', written, 'etag'),
+        ...problems('BAD_REQUEST', 'KEY_TOO_LONG', 'PRECONDITION_FAILED', 'VALUE_TOO_LARGE', 'write'),
       },
     },
     handler: async (request, reply) => {
-      const key = keyOf(request);
+      const key = checkKey(request.params.key);
+      const condition = writeCondition(request.headers);
+      const expiresAt = expiryOf(request.query, now());
       refuseOnReplica(node);
-      const value = await readBody(request.body as never, request.headers['content-length'], VALUE_LIMIT);
-      const { existed, version, position } = await node.write({ kind: 'set', key, value, expiresAt: null });
-      reply
-        .code(existed ? 200 : 201)
-        .header('etag', `"${version}"`)
-        .header('psync-position', position);
-      return { key, version, created: !existed, expiresAt: null, position };
+      const value = await bodyOf(request);
+      const { result, position } = await operate({ kind: 'set', key, value, expiresAt, condition });
+      reply.code(result.existed ? 200 : 201);
+      return answer(reply, position, result, { key, created: !result.existed, expiresAt });
     },
   });
 
-  app.get('/v1/keys/*', {
+  app.post<ValueRoute>('/v1/keys/:key/append', {
+    schema: {
+      operationId: 'appendToKey',
+      summary: 'Append bytes to the value',
+      description: 'The body is what is appended. An entry that is not there is made. The expiry stays.',
+      tags: ['keys'],
+      params: KEY_PARAMS,
+      headers: WRITE_HEADERS,
+      body: { content: { 'application/octet-stream': { schema: {} } } },
+      response: {
+        200: json('The entry as it is now.', appended, 'etag'),
+        ...problems('BAD_REQUEST', 'KEY_TOO_LONG', 'PRECONDITION_FAILED', 'VALUE_TOO_LARGE', 'write'),
+      },
+    },
+    handler: async (request, reply) => {
+      const key = checkKey(request.params.key);
+      const condition = writeCondition(request.headers);
+      refuseOnReplica(node);
+      const value = await bodyOf(request);
+      const { result, position } = await operate({ kind: 'append', key, value, condition });
+      return answer(reply, position, result, { size: result.entry?.value.length ?? 0 });
+    },
+  });
+
+  app.patch<ValueRoute>('/v1/keys/:key', {
+    schema: {
+      operationId: 'patchKey',
+      summary: 'Merge a patch into a JSON value',
+      description: 'JSON Merge Patch, RFC 7396: null removes a member. The expiry stays.',
+      tags: ['keys'],
+      params: KEY_PARAMS,
+      headers: WRITE_HEADERS,
+      body: { content: { 'application/merge-patch+json': { schema: { $ref: 'MergePatch#' } } } },
+      response: {
+        200: json('The value was changed.', written, 'etag'),
+        ...problems(
+          'BAD_REQUEST',
+          'KEY_TOO_LONG',
+          'NOT_FOUND',
+          'NOT_JSON',
+          'PRECONDITION_FAILED',
+          'VALUE_TOO_LARGE',
+          'UNSUPPORTED_MEDIA_TYPE',
+          'write',
+        ),
+      },
+    },
+    // The body is checked by the handler: a merge patch may be any JSON.
+    validatorCompiler: () => () => true,
+    handler: async (request, reply) => {
+      const key = checkKey(request.params.key);
+      const type = request.headers['content-type']?.split(';')[0]?.trim().toLowerCase();
+      if (type !== 'application/merge-patch+json') {
+        throw new Problem('UNSUPPORTED_MEDIA_TYPE', 'a patch is application/merge-patch+json');
+      }
+      const condition = writeCondition(request.headers);
+      refuseOnReplica(node);
+      const body = await bodyOf(request);
+      const patch = parseJsonBody(body) as Json;
+      const { result, position } = await operate({ kind: 'merge-patch', key, patch, condition });
+      return answer(reply, position, result, {
+        key,
+        created: false,
+        expiresAt: result.entry?.expiresAt ?? null,
+      });
+    },
+  });
+
+  app.get<KeyRoute>('/v1/keys/:key', {
     schema: {
       operationId: 'getKey',
       summary: 'Read an entry',
-      description: 'The bytes as they were set. `HEAD` answers the same without them.',
+      description:
+        'The bytes as they were set. `HEAD` answers the same without them. With `Accept: application/json` a value ' +
+        'that is JSON comes as such; one that is not is 406.',
       tags: ['keys'],
-      params: keyParams,
-      response: { 200: bytes('The value.'), ...problems('BAD_REQUEST', 'KEY_TOO_LONG', 'NOT_FOUND') },
+      params: KEY_PARAMS,
+      headers: READ_HEADERS,
+      response: {
+        200: bytes('The value.'),
+        304: noContent('The client has this version already.', 'etag'),
+        ...problems('BAD_REQUEST', 'KEY_TOO_LONG', 'NOT_FOUND', 'NOT_ACCEPTABLE', 'PRECONDITION_FAILED'),
+      },
     },
     handler: (request, reply) => {
-      const key = keyOf(request);
+      const key = checkKey(request.params.key);
       const entry = node.get(key);
       if (entry === null) throw notFound(key);
-      reply.header('etag', `"${entry.version}"`);
-      if (entry.expiresAt !== null) reply.header('psync-expires-at', String(entry.expiresAt));
-      reply.header('content-type', 'application/octet-stream').send(entry.value);
+      readHeaders(reply, entry);
+      const { match } = writeCondition({ 'if-match': request.headers['if-match'] });
+      if (match !== undefined && match !== '*' && !match.includes(entry.version)) {
+        throw new Problem('PRECONDITION_FAILED', `it has version ${entry.version}`, {
+          currentVersion: entry.version,
+        });
+      }
+      if (isKnown(request.headers, entry.version)) {
+        reply.code(304).send();
+        return;
+      }
+      reply
+        .header('content-type', typeOf(request.headers.accept, entry))
+        .header('vary', 'accept')
+        .send(entry.value);
     },
   });
 
-  app.delete('/v1/keys/*', {
+  app.delete<KeyRoute>('/v1/keys/:key', {
     schema: {
       operationId: 'deleteKey',
       summary: 'Delete an entry',
       tags: ['keys'],
-      params: keyParams,
+      params: KEY_PARAMS,
+      headers: WRITE_HEADERS,
       response: {
         200: json('It was there, and is deleted.', deleted),
-        ...problems('BAD_REQUEST', 'KEY_TOO_LONG', 'NOT_FOUND', ...WRITE_PROBLEMS),
+        ...problems('BAD_REQUEST', 'KEY_TOO_LONG', 'NOT_FOUND', 'PRECONDITION_FAILED', 'write'),
       },
     },
     handler: async (request, reply) => {
-      const key = keyOf(request);
+      const key = checkKey(request.params.key);
+      const condition = writeCondition(request.headers);
       refuseOnReplica(node);
-      const { existed, position } = await node.write({ kind: 'delete', key });
-      if (!existed) throw notFound(key);
+      const { result, position } = await operate({ kind: 'delete', key, condition });
+      if (!result.existed) throw notFound(key);
       reply.header('psync-position', position);
       return { key, deleted: true, position };
     },
   });
 
-  app.get<{ Querystring: ListQuery }>('/v1/keys', {
+  const operate = operator(node);
+}
+
+/** Routes whose body is JSON, or that have none. */
+export function operationRoutes(app: FastifyInstance, node: Node, now: () => number): void {
+  const operate = operator(node);
+
+  app.post<KeyRoute & { Body: { by?: number | string } | null }>('/v1/keys/:key/increment', {
+    bodyLimit: MAX_JSON_BYTES,
     schema: {
-      operationId: 'listKeys',
-      summary: 'List entries in key order',
-      description: 'Keys are ordered by their UTF-8 bytes. A page with values ends early at 16 MiB of them.',
+      operationId: 'incrementKey',
+      summary: 'Add to an integer',
+      description:
+        'A 64-bit signed integer in decimal digits. An entry that is not there counts as 0. The expiry stays.',
       tags: ['keys'],
-      querystring: {
-        type: 'object',
-        additionalProperties: false,
-        properties: {
-          prefix: { type: 'string', default: '', description: 'Only keys that begin so.' },
-          after: { type: 'string', description: 'Only keys after this one: `next` of the page before.' },
-          limit: { type: 'integer', minimum: 1, maximum: MAX_PAGE, default: 100 },
-          values: { type: 'boolean', default: false, description: 'With the values.' },
-        },
+      params: KEY_PARAMS,
+      headers: WRITE_HEADERS,
+      body: { $ref: 'IncrementRequest#' },
+      response: {
+        200: json('The new value.', incremented, 'etag'),
+        ...problems(
+          'BAD_REQUEST',
+          'KEY_TOO_LONG',
+          'NOT_INTEGER',
+          'INTEGER_OVERFLOW',
+          'PRECONDITION_FAILED',
+          'BODY_TOO_LARGE',
+          'UNSUPPORTED_MEDIA_TYPE',
+          'write',
+        ),
       },
-      response: { 200: json('A page.', keyPage), ...problems('BAD_REQUEST') },
     },
-    handler: (request, reply) => {
-      const { prefix, after, limit, values } = request.query;
-      const { entries, next } = node.page({ prefix, after: after ?? null, limit, values });
-      reply.send({ keys: entries.map(listed), next, position: formatPosition(node.position) });
+    handler: async (request, reply) => {
+      const key = checkKey(request.params.key);
+      const condition = writeCondition(request.headers);
+      const by = integerOf(request.body?.by ?? 1);
+      refuseOnReplica(node);
+      const { result, position } = await operate({ kind: 'increment', key, by, condition });
+      const value = BigInt(result.entry?.value.toString('latin1') ?? '0');
+      reply.serializer(JSON.stringify);
+      return answer(reply, position, result, { value: jsonInteger(value) });
+    },
+  });
+
+  app.put<KeyRoute & { Body: ExpiryRequest }>('/v1/keys/:key/expiry', {
+    bodyLimit: MAX_JSON_BYTES,
+    schema: {
+      operationId: 'setExpiry',
+      summary: 'Let an entry expire',
+      tags: ['keys'],
+      params: KEY_PARAMS,
+      headers: WRITE_HEADERS,
+      body: { $ref: 'ExpiryRequest#' },
+      response: {
+        200: json('When it expires.', expiry, 'etag'),
+        ...problems(
+          'BAD_REQUEST',
+          'KEY_TOO_LONG',
+          'NOT_FOUND',
+          'PRECONDITION_FAILED',
+          'BODY_TOO_LARGE',
+          'UNSUPPORTED_MEDIA_TYPE',
+          'write',
+        ),
+      },
+    },
+    handler: async (request, reply) => {
+      const key = checkKey(request.params.key);
+      const condition = writeCondition(request.headers);
+      const expiresAt = expiryOf(request.body, now());
+      if (expiresAt === null) throw new Problem('BAD_REQUEST', 'either ttl or expiresAt is required');
+      refuseOnReplica(node);
+      const { result, position } = await operate({ kind: 'expire', key, expiresAt, condition });
+      if (!result.existed) throw notFound(key);
+      return answer(reply, position, result, { key, expiresAt });
+    },
+  });
+
+  app.delete<KeyRoute>('/v1/keys/:key/expiry', {
+    schema: {
+      operationId: 'deleteExpiry',
+      summary: 'Let an entry stay',
+      tags: ['keys'],
+      params: KEY_PARAMS,
+      headers: WRITE_HEADERS,
+      response: {
+        200: json('It does not expire.', expiry, 'etag'),
+        ...problems('BAD_REQUEST', 'KEY_TOO_LONG', 'NOT_FOUND', 'PRECONDITION_FAILED', 'write'),
+      },
+    },
+    handler: async (request, reply) => {
+      const key = checkKey(request.params.key);
+      const condition = writeCondition(request.headers);
+      refuseOnReplica(node);
+      const { result, position } = await operate({ kind: 'persist', key, condition });
+      if (!result.existed) throw notFound(key);
+      return answer(reply, position, result, { key, expiresAt: null });
     },
   });
 }
 
-/**
- * The key that the URL names, decoded.
- * @throws Problem KEY_TOO_LONG, BAD_REQUEST
- */
-function keyOf(request: FastifyRequest): string {
-  const key = (request.params as { '*': string })['*'];
-  switch (keyProblem(key)) {
-    case null:
-      return key;
-    case 'too-long':
-      throw new Problem('KEY_TOO_LONG', `a key may have at most ${MAX_KEY_BYTES} bytes of UTF-8`);
-    case 'empty':
-      throw new Problem('BAD_REQUEST', 'the key is empty');
-    case 'not-unicode':
-      throw new Problem('BAD_REQUEST', 'the key is not Unicode');
-  }
+/** The body's bytes; the content type parser has left it as a stream. */
+function bodyOf(request: FastifyRequest<ValueRoute>): Promise<Buffer> {
+  return readBody(request.body, request.headers['content-length'], VALUE_LIMIT);
 }
 
-/** Before the body is read: the client sends it to the master instead. */
-export function refuseOnReplica(node: Node): void {
-  const problem = node.writeProblem;
-  if (problem !== null) throw problem;
+interface Operated {
+  readonly result: OperationResult;
+  readonly position: string;
+}
+
+function operator(node: Node): (operation: Operation) => Promise<Operated> {
+  return async (operation) => {
+    const { results, position } = await node.write(operation);
+    return { result: results[0] as OperationResult, position };
+  };
+}
+
+/** The answer to a write that left an entry. */
+function answer(reply: FastifyReply, position: string, { entry }: OperationResult, members: object): object {
+  const version = entry?.version ?? 0;
+  reply.header('etag', etag(version)).header('psync-position', position);
+  expiresHeader(reply, entry);
+  return { ...members, version, position };
+}
+
+function readHeaders(reply: FastifyReply, entry: Entry): void {
+  reply.header('etag', etag(entry.version));
+  expiresHeader(reply, entry);
+}
+
+function expiresHeader(reply: FastifyReply, entry: Entry | null): void {
+  if (entry !== null && entry.expiresAt !== null) reply.header('psync-expires-at', String(entry.expiresAt));
+}
+
+/** The media type that the value is sent as. @throws Problem NOT_ACCEPTABLE */
+function typeOf(accept: string | undefined, entry: Entry): string {
+  const type = acceptedOf(accept, ['application/octet-stream', 'application/json']);
+  if (type === 'application/json' && parseJson(entry.value) === undefined) {
+    throw new Problem('NOT_ACCEPTABLE', 'the value is not JSON; it can be had as application/octet-stream');
+  }
+  if (type === null) {
+    throw new Problem(
+      'NOT_ACCEPTABLE',
+      'a value is application/octet-stream, or application/json if it is JSON',
+    );
+  }
+  return type;
+}
+
+/** @throws Problem BAD_REQUEST for what is no 64-bit integer */
+export function integerOf(value: number | string): bigint {
+  const isInteger = typeof value === 'string' ? /^-?\d{1,19}$/.test(value) : Number.isSafeInteger(value);
+  if (!isInteger)
+    throw new Problem('BAD_REQUEST', '"by" is no integer; beyond 2^53 it has to be a string of digits');
+  const by = BigInt(value);
+  if (BigInt.asIntN(64, by) !== by) throw new Problem('BAD_REQUEST', '"by" has more than 64 bits');
+  return by;
 }
 
 function notFound(key: string): Problem {
   return new Problem('NOT_FOUND', `there is no key ${JSON.stringify(key)}`);
-}
-
-function listed({ key, version, size, expiresAt, value }: ListedEntry): object {
-  return { key, version, size, expiresAt, ...(value === null ? {} : toJsonValue(value)) };
 }

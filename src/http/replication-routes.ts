@@ -2,7 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import type { Node } from '../node/node.ts';
 import { formatPosition } from '../replication/position.ts';
-import { digest, health, json, problems, replication } from './schemas.ts';
+import { digest, json, problems, replication } from './schemas.ts';
 
 /** The largest JSON body of these calls, in bytes. */
 const MAX_JSON_BYTES = 64 * 1024;
@@ -71,18 +71,6 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
     handler: async () => {
       const result = await node.digest();
       return { ...result, position: formatPosition(result.position) };
-    },
-  });
-
-  app.get('/healthz', {
-    schema: {
-      operationId: 'getHealth',
-      summary: 'Whether the process is alive',
-      tags: ['health'],
-      response: { 200: json('It is.', health) },
-    },
-    handler: (_request, reply) => {
-      reply.send({ status: 'ok' });
     },
   });
 }

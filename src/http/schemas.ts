@@ -1,5 +1,5 @@
 /** JSON Schemas of what the API sends and takes; openapi.yaml is made from the routes that name them. */
-import { PROBLEMS } from '../node/problem.ts';
+import { PROBLEMS, type ProblemCode } from '../node/problem.ts';
 import { FULL_RESYNC_REASONS } from '../replication/decide.ts';
 
 const RUN_ID = {
@@ -48,6 +48,11 @@ export const problem = {
     master: { type: 'string', description: 'READONLY: the URL of the master.' },
     line: { type: 'integer', minimum: 1, description: 'BAD_LINE: which line, counted from 1.' },
     imported: { type: 'integer', minimum: 0, description: 'How many entries of the import are in.' },
+    op: { type: 'integer', minimum: 0, description: 'Which operation of the batch, counted from 0.' },
+    currentVersion: {
+      type: ['integer', 'null'],
+      description: 'PRECONDITION_FAILED: the version that the entry has; null: there is none.',
+    },
   },
 } as const;
 
@@ -61,6 +66,166 @@ export const written = {
     created: { type: 'boolean', description: 'The key was not there before.' },
     expiresAt,
     position,
+  },
+} as const;
+
+export const appended = {
+  $id: 'Appended',
+  type: 'object',
+  required: ['size', 'version', 'position'],
+  properties: { size: { ...COUNT, description: 'Of the value, in bytes.' }, version, position },
+} as const;
+
+export const incremented = {
+  $id: 'Incremented',
+  type: 'object',
+  required: ['value', 'version', 'position'],
+  properties: {
+    value: { type: 'integer', format: 'int64', description: 'The new value.' },
+    version,
+    position,
+  },
+} as const;
+
+export const incrementRequest = {
+  $id: 'IncrementRequest',
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    by: {
+      type: ['integer', 'string'],
+      default: 1,
+      pattern: '^-?[0-9]{1,19}$',
+      description: 'What is added, negative or not; beyond 2^53 as a string of digits.',
+      examples: [1],
+    },
+  },
+} as const;
+
+export const expiryRequest = {
+  $id: 'ExpiryRequest',
+  type: 'object',
+  description: 'One of the two.',
+  additionalProperties: false,
+  minProperties: 1,
+  maxProperties: 1,
+  properties: {
+    ttl: {
+      type: 'number',
+      exclusiveMinimum: 0,
+      description: 'Seconds from now; fractions are allowed.',
+      examples: [60],
+    },
+    expiresAt: { type: 'integer', minimum: 1, description: 'Milliseconds since 1970, in the future.' },
+  },
+} as const;
+
+export const expiry = {
+  $id: 'Expiry',
+  type: 'object',
+  required: ['key', 'expiresAt', 'version', 'position'],
+  properties: { key, expiresAt, version, position },
+} as const;
+
+export const mergePatch = {
+  $id: 'MergePatch',
+  description:
+    'Any JSON. An object is merged into the value, null removes a member; everything else replaces it.',
+  examples: [{ name: 'Ada', nickname: null }],
+} as const;
+
+export const deletedMany = {
+  $id: 'DeletedMany',
+  type: 'object',
+  required: ['deleted', 'position'],
+  properties: {
+    deleted: {
+      type: ['integer', 'null'],
+      minimum: 0,
+      description: 'How many entries; null with `all=true`, which does not count them.',
+    },
+    position,
+  },
+} as const;
+
+/** The most operations of one batch. */
+export const MAX_BATCH = 10_000;
+
+export const batchRequest = {
+  $id: 'Batch',
+  type: 'object',
+  required: ['ops'],
+  additionalProperties: false,
+  properties: {
+    ops: {
+      type: 'array',
+      maxItems: MAX_BATCH,
+      items: {
+        type: 'object',
+        required: ['op', 'key'],
+        additionalProperties: false,
+        properties: {
+          op: { type: 'string', enum: ['set', 'delete', 'increment', 'append', 'expire', 'persist', 'get'] },
+          key: { type: 'string', examples: ['user:1'] },
+          value: {
+            description: '`set`, `append`: text, base64 or any JSON, as `encoding` says.',
+            examples: ['Ada'],
+          },
+          encoding: { type: 'string', enum: ['utf8', 'base64', 'json'], default: 'utf8' },
+          ttl: { type: 'number', description: '`set`, `expire`: seconds.' },
+          expiresAt: { type: ['integer', 'null'], description: '`set`, `expire`: milliseconds since 1970.' },
+          by: { type: ['integer', 'string'], description: '`increment`: 1 if it is not given.' },
+          ifAbsent: { type: 'boolean', description: '`set`: only if there is no such entry.' },
+          ifVersion: { type: 'integer', description: 'Only if the entry has this version.' },
+        },
+      },
+    },
+  },
+} as const;
+
+export const batchResults = {
+  $id: 'BatchResults',
+  type: 'object',
+  required: ['results', 'position'],
+  properties: {
+    results: {
+      type: 'array',
+      description: 'One for each operation, in order.',
+      items: {
+        type: 'object',
+        properties: {
+          version,
+          expiresAt,
+          created: { type: 'boolean', description: '`set`: the key was not there before.' },
+          deleted: { type: 'boolean', description: '`delete`: the key was there.' },
+          found: { type: 'boolean', description: '`expire`, `persist`, `get`: the key is there.' },
+          size: { ...COUNT, description: '`append`: of the value, in bytes.' },
+          value: {
+            type: ['integer', 'string'],
+            description: '`increment`: the new value. `get`: the value.',
+          },
+          encoding: {
+            type: 'string',
+            enum: ['utf8', 'base64'],
+            description: '`get`: how `value` is written.',
+          },
+        },
+      },
+    },
+    position,
+  },
+} as const;
+
+export const exportedEntry = {
+  $id: 'ExportedEntry',
+  type: 'object',
+  required: ['key', 'value', 'encoding', 'version', 'expiresAt'],
+  properties: {
+    key,
+    value: { type: 'string' },
+    encoding: { type: 'string', enum: ['utf8', 'base64'] },
+    version,
+    expiresAt,
   },
 } as const;
 
@@ -232,39 +397,122 @@ export const upstreamRequest = {
   },
 } as const;
 
+const BYTES = { type: 'integer', minimum: 1, description: 'Bytes.' } as const;
+const MILLISECONDS = { type: 'integer', minimum: 1, description: 'Milliseconds.' } as const;
+const CONFIG = {
+  overlaySize: BYTES,
+  applyInterval: MILLISECONDS,
+  replTimeout: MILLISECONDS,
+  replPingInterval: MILLISECONDS,
+  replicaOutputLimit: BYTES,
+  maxReplicas: COUNT,
+} as const;
+
+export const config = {
+  $id: 'Config',
+  type: 'object',
+  required: ['backlogSize', 'fsync', 'host', 'port', 'data', ...Object.keys(CONFIG)],
+  properties: {
+    host: { type: 'string', description: 'Fixed while running.' },
+    port: { type: 'integer', description: 'Fixed while running.' },
+    data: { type: 'string', description: 'The data folder. Fixed while running.' },
+    fsync: { type: 'string', enum: ['always', 'everysec', 'no'], description: 'Fixed while running.' },
+    backlogSize: { ...BYTES, description: 'Bytes. Fixed while running.' },
+    ...CONFIG,
+  },
+} as const;
+
+export const configPatch = {
+  $id: 'ConfigPatch',
+  type: 'object',
+  description: 'What is not named stays. A change lasts until the node stops.',
+  additionalProperties: false,
+  minProperties: 1,
+  properties: Object.fromEntries(
+    Object.keys(CONFIG).map((name) => [
+      name,
+      {
+        type: ['integer', 'string'],
+        description: 'A number, or text with a unit as on the command line: `2mb`, `5s`.',
+      },
+    ]),
+  ),
+} as const;
+
 export const health = {
   $id: 'Health',
   type: 'object',
   required: ['status'],
-  properties: { status: { type: 'string', enum: ['ok'] } },
+  properties: { status: { type: 'string', enum: ['ok', 'ready'] } },
 } as const;
 
 export const SHARED = [
   problem,
   written,
+  appended,
+  incremented,
+  incrementRequest,
+  expiryRequest,
+  expiry,
+  mergePatch,
   deleted,
+  deletedMany,
   keyPage,
+  batchRequest,
+  batchResults,
+  exportedEntry,
   imported,
   digest,
   replication,
   upstreamRequest,
+  config,
+  configPatch,
   health,
 ] as const;
 
 const HEADERS = {
   'Psync-Position': { description: 'Where this node stands in the stream.', type: 'string' },
-  'Psync-Role': {
-    description: 'Whether it takes writes.',
-    type: 'string',
-    enum: ['master', 'replica'],
+  'Psync-Role': { description: 'Whether it takes writes.', type: 'string', enum: ['master', 'replica'] },
+} as const;
+const ENTRY_HEADERS = {
+  ...HEADERS,
+  ETag: { description: 'The version, quoted.', type: 'string' },
+  'Psync-Expires-At': {
+    description: 'If the entry expires: when, in milliseconds since 1970.',
+    type: 'integer',
   },
 } as const;
 
-/** An answer in JSON. */
-export function json(description: string, schema: { readonly $id: string }): object {
+const IF_MATCH = {
+  type: 'string',
+  description: 'Only if the entry has one of these versions (`"17"`, `"17", "42"`), or `*`: if there is one.',
+} as const;
+
+/** The conditions that a write may bring. */
+export const WRITE_HEADERS = {
+  type: 'object',
+  properties: {
+    'If-Match': IF_MATCH,
+    'If-None-Match': { type: 'string', description: '`*`: only if there is no such entry.' },
+  },
+} as const;
+
+export const READ_HEADERS = {
+  type: 'object',
+  properties: {
+    'If-Match': IF_MATCH,
+    'If-None-Match': {
+      type: 'string',
+      description: 'Answer 304 if the entry still has one of these versions.',
+    },
+  },
+} as const;
+
+/** An answer in JSON; `etag`: of one entry. */
+export function json(description: string, schema: { readonly $id: string }, of?: 'etag'): object {
   return {
     description,
-    headers: HEADERS,
+    headers: of === 'etag' ? ENTRY_HEADERS : HEADERS,
     content: { 'application/json': { schema: { $ref: `${schema.$id}#` } } },
   };
 }
@@ -273,13 +521,40 @@ export function json(description: string, schema: { readonly $id: string }): obj
 export function bytes(description: string): object {
   return {
     description,
-    headers: { ...HEADERS, ETag: { description: 'The version, quoted.', type: 'string' } },
-    content: { 'application/octet-stream': { schema: {} } },
+    headers: ENTRY_HEADERS,
+    content: {
+      'application/octet-stream': { schema: {} },
+      'application/json': { schema: { description: 'If the value is JSON and the client asked for it.' } },
+    },
   };
 }
 
-/** Error answers by status. */
-export function problems(...codes: (keyof typeof PROBLEMS)[]): Record<number, object> {
+/** Lines of JSON, streamed. */
+export function ndjson(description: string): object {
+  return {
+    description,
+    headers: HEADERS,
+    content: {
+      'application/x-ndjson': { schema: { type: 'string', description: 'One `ExportedEntry` a line.' } },
+    },
+  };
+}
+
+export function plainText(description: string): object {
+  return { description, headers: HEADERS, content: { 'text/plain': { schema: { type: 'string' } } } };
+}
+
+/** An answer without a body. */
+export function noContent(description: string, of?: 'etag'): object {
+  return { description, headers: of === 'etag' ? ENTRY_HEADERS : HEADERS, type: 'null' };
+}
+
+/** What every write may answer. */
+const WRITE_PROBLEMS = ['READONLY', 'STORAGE_FAILED', 'SHUTTING_DOWN', 'DISK_FULL'] as const;
+
+/** Error answers by status. @param names codes; `write` stands for those that every write may answer */
+export function problems(...names: ('write' | ProblemCode)[]): Record<number, object> {
+  const codes = names.flatMap((name) => (name === 'write' ? WRITE_PROBLEMS : [name]));
   const byStatus: Record<number, object> = {};
   for (const status of new Set(codes.map((code) => PROBLEMS[code].status))) {
     const these = codes.filter((code) => PROBLEMS[code].status === status);

@@ -4,51 +4,53 @@
  */
 import type { Readable } from 'node:stream';
 import swagger from '@fastify/swagger';
-import Fastify, {
-  type FastifyInstance,
-  type FastifyReply,
-  type FastifyRequest,
-  type FastifySchema,
-} from 'fastify';
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Node } from '../node/node.ts';
 import type { Log } from '../node/ports.ts';
 import { PROBLEMS, Problem } from '../node/problem.ts';
 import { httpUrl } from '../node/upstream.ts';
 import { formatPosition } from '../replication/position.ts';
+import { adminRoutes, type RunningSettings } from './admin-routes.ts';
+import { batchRoute } from './batch-route.ts';
 import { OversizedBody } from './body.ts';
+import { documentRoutes } from './document-routes.ts';
 import { importRoute } from './import-route.ts';
-import { keyRoutes } from './key-routes.ts';
+import { parseJsonBody } from './json-body.ts';
+import { rewriteKeyUrl } from './key.ts';
+import { operationRoutes, valueRoutes } from './key-routes.ts';
+import { listRoutes } from './list-routes.ts';
 import { PROBLEM_TYPE, problemBody, sendProblem, toProblem } from './problem.ts';
 import { replicationRoutes } from './replication-routes.ts';
 import { SHARED } from './schemas.ts';
+import { validators } from './validation.ts';
 
-/** Of a key of 1,024 bytes, each percent-encoded, with room to spare. */
-const MAX_PARAM_LENGTH = 4_096;
+/** Longer than Node lets the whole request line be: the key's own limit answers, not the router's. */
+const MAX_PARAM_LENGTH = 65_536;
 
 export interface ServerParts {
   readonly node: Node;
   readonly log: Log;
   /** For the document's `info.version`. */
   readonly version: string;
+  readonly settings: RunningSettings;
 }
 
 /** @returns the server, not listening yet; `swagger()` gives its OpenAPI document once it is ready */
 export async function createServer(parts: ServerParts): Promise<FastifyInstance> {
   const { node } = parts;
+  const now = (): number => Date.now();
   const app = Fastify({
     logger: false,
-    routerOptions: { maxParamLength: MAX_PARAM_LENGTH, ignoreTrailingSlash: false },
-    // In a body or a query nothing is dropped in silence.
-    ajv: { customOptions: { removeAdditional: false, coerceTypes: true, strictTypes: false } },
+    rewriteUrl: (request) => rewriteKeyUrl(request.url ?? '/', request.method),
+    routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     frameworkErrors: (error, request, reply) => void answerError(parts, error, request, reply),
     return503OnClosing: false,
     clientErrorHandler: answerBrokenRequest,
   });
-  await app.register(swagger, {
-    openapi: documentInfo(parts.version),
-    refResolver: { buildLocalReference },
-    transform: ({ schema, url }) => ({ schema: namedWildcard(schema), url: url.replace('*', ':key') }),
-  });
+  app.setValidatorCompiler(validators());
+  for (const schema of SHARED) app.addSchema(schema);
+  await app.register(swagger, { openapi: documentInfo(parts.version), refResolver: { buildLocalReference } });
+  const known = new KnownPaths(app);
 
   app.addHook('onRequest', (_request, reply, done) => {
     if (!node.closing) return done();
@@ -61,38 +63,77 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
     done();
   });
   app.setErrorHandler((error: Error, request, reply) => answerError(parts, error, request, reply));
+  app.setNotFoundHandler((request, reply) => known.answer(request, reply));
 
-  const methods = new Map<string, Set<string>>();
-  app.addHook('onRoute', ({ url, method }) => {
-    const known = methods.get(url) ?? new Set<string>();
-    for (const each of [method].flat()) known.add(each);
-    methods.set(url, known);
-  });
-  app.setNotFoundHandler((request, reply) => {
-    const path = request.url.split('?')[0] ?? '';
-    const allowed = [...methods].find(([pattern]) => matches(pattern, path))?.[1];
-    if (allowed === undefined)
-      return sendProblem(reply, new Problem('NOT_FOUND', `there is no ${path} here`));
-    reply.header('allow', [...allowed].sort().join(', '));
-    return sendProblem(
-      reply,
-      new Problem('METHOD_NOT_ALLOWED', `${request.method} is not allowed on ${path}`),
-    );
-  });
-
-  for (const schema of SHARED) app.addSchema(schema);
-  await app.register((raw, _options, done) => {
+  await app.register((values, _options, done) => {
     // The handlers read these bodies themselves: any type, with a limit of their own, as a stream.
-    raw.removeAllContentTypeParsers();
-    raw.addContentTypeParser('*', (_request: FastifyRequest, payload: Readable, parsed) =>
+    values.removeAllContentTypeParsers();
+    values.addContentTypeParser('*', (_request: FastifyRequest, payload: Readable, parsed) =>
       parsed(null, payload),
     );
-    keyRoutes(raw, node);
-    importRoute(raw, node);
+    valueRoutes(values, node, now);
+    importRoute(values, node, now);
     done();
   });
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body: Buffer, parsed) => {
+    try {
+      // curl and browsers name a type also for a body that is empty.
+      parsed(null, body.length === 0 ? undefined : parseJsonBody(body));
+    } catch (error) {
+      parsed(error as Error);
+    }
+  });
+  operationRoutes(app, node, now);
+  listRoutes(app, node);
+  batchRoute(app, node, now);
   replicationRoutes(app, node);
+  adminRoutes(app, node, parts.settings);
+  await documentRoutes(app);
   return app;
+}
+
+/** Which paths there are, and with which methods. */
+class KnownPaths {
+  readonly #methods = new Map<string, Set<string>>();
+
+  constructor(app: FastifyInstance) {
+    app.addHook('onRoute', ({ url, method }) => {
+      const methods = this.#methods.get(url) ?? new Set(['OPTIONS']);
+      for (const each of [method].flat()) methods.add(each);
+      this.#methods.set(url, methods);
+    });
+  }
+
+  /** Answers a request that no route takes: OPTIONS, a method that the path does not have, or no such path. */
+  answer(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+    const path = request.url.split('?')[0] ?? '';
+    if (path === '/v1/keys/') return sendProblem(reply, new Problem('BAD_REQUEST', 'the key is empty'));
+    const methods = new Set(
+      [...this.#methods].flatMap(([pattern, each]) => (matches(pattern, path) ? [...each] : [])),
+    );
+    if (methods.size === 0) {
+      return sendProblem(
+        reply,
+        new Problem('NOT_FOUND', `there is no ${request.originalUrl.split('?')[0]} here`),
+      );
+    }
+    reply.header('allow', [...methods].sort().join(', '));
+    if (request.method === 'OPTIONS') return reply.code(204).send();
+    const detail = `${request.method} is not allowed on ${request.originalUrl.split('?')[0]}`;
+    return sendProblem(reply, new Problem('METHOD_NOT_ALLOWED', detail));
+  }
+}
+
+/** `/v1/keys/:key/expiry` stands for every path with one segment where the name is. */
+function matches(pattern: string, path: string): boolean {
+  const [expected, segments] = [pattern.split('/'), path.split('/')];
+  return (
+    expected.length === segments.length &&
+    expected.every(
+      (part, index) => part === segments[index] || (part.startsWith(':') && segments[index] !== ''),
+    )
+  );
 }
 
 function answerError(
@@ -111,7 +152,7 @@ function answerError(
     return sendProblem(reply, new Problem('INTERNAL', 'the log of the node says more'));
   }
   if (problem.code === 'READONLY') {
-    reply.header('location', `${httpUrl(String(problem.extra.master))}${request.raw.url ?? ''}`);
+    reply.header('location', `${httpUrl(String(problem.extra.master))}${request.originalUrl}`);
   }
   // The rest of the body is not worth reading.
   if (problem instanceof OversizedBody) reply.header('connection', 'close');
@@ -137,10 +178,6 @@ function answerBrokenRequest(error: Error & { code?: string }, socket: import('n
   );
 }
 
-function matches(pattern: string, path: string): boolean {
-  return pattern.endsWith('*') ? path.startsWith(pattern.slice(0, -1)) : pattern === path;
-}
-
 function documentInfo(version: string): object {
   return {
     openapi: '3.1.0',
@@ -159,16 +196,9 @@ function documentInfo(version: string): object {
     tags: [
       { name: 'keys', description: 'Entries: a key and its bytes.' },
       { name: 'replication', description: 'History, masters and replicas.' },
-      { name: 'health', description: 'For supervisors.' },
+      { name: 'operation', description: 'For operators and supervisors.' },
     ],
   };
-}
-
-/** Fastify calls the rest of a path `*`; the document calls it what it is: the key. */
-function namedWildcard(schema: FastifySchema): FastifySchema {
-  const { properties } = (schema?.params ?? {}) as { properties?: Readonly<Record<string, unknown>> };
-  if (properties === undefined || !('*' in properties)) return schema;
-  return { ...schema, params: { type: 'object', properties: { key: properties['*'] } } };
 }
 
 function buildLocalReference(schema: object, _base: unknown, _fragment: unknown, index: number): string {

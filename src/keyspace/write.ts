@@ -1,43 +1,242 @@
 /**
  * What clients ask for, and what becomes of it. A request is decided against the newest state, in the write turn;
- * only its effect enters the stream.
+ * only its effects enter the stream: an increment travels as SET, an expiry in seconds as an absolute time.
  */
-import type { Command, SetCommand } from '../stream/command.ts';
+import { isUtf8 } from 'node:buffer';
+import type { Command, DelCommand, SetCommand } from '../stream/command.ts';
+import { type Condition, isConditional, requireCondition } from './condition.ts';
+import type { Entry } from './entry.ts';
+import { isTooDeep, type Json, mergePatch } from './merge-patch.ts';
+import { Refusal } from './refusal.ts';
 
-export type WriteRequest =
+/** The largest value, in bytes. */
+export const MAX_VALUE_BYTES = 16 * 1024 * 1024;
+
+/** One operation on one key. Times are absolute, in milliseconds since 1970. */
+export type Operation =
   | {
       readonly kind: 'set';
       readonly key: string;
       readonly value: Buffer;
       readonly expiresAt: number | null;
+      readonly condition: Condition;
     }
-  | { readonly kind: 'delete'; readonly key: string }
+  | { readonly kind: 'delete'; readonly key: string; readonly condition: Condition }
+  | { readonly kind: 'increment'; readonly key: string; readonly by: bigint; readonly condition: Condition }
+  | { readonly kind: 'append'; readonly key: string; readonly value: Buffer; readonly condition: Condition }
+  | {
+      readonly kind: 'merge-patch';
+      readonly key: string;
+      readonly patch: Json;
+      readonly condition: Condition;
+    }
+  | {
+      readonly kind: 'expire';
+      readonly key: string;
+      readonly expiresAt: number;
+      readonly condition: Condition;
+    }
+  | { readonly kind: 'persist'; readonly key: string; readonly condition: Condition }
+  | { readonly kind: 'get'; readonly key: string };
+
+export type WriteRequest =
+  | Operation
+  /** All or nothing, in order; each sees what the ones before it did. */
+  | { readonly kind: 'batch'; readonly operations: readonly Operation[] }
   /** Entries of an import: set without looking at what was there. */
-  | { readonly kind: 'load'; readonly entries: readonly SetCommand[] };
+  | { readonly kind: 'load'; readonly commands: readonly (SetCommand | DelCommand)[] }
+  /** Those of the keys that are there. */
+  | { readonly kind: 'delete-many'; readonly keys: readonly string[] }
+  /** Those of the keys whose time has come. */
+  | { readonly kind: 'expire-due'; readonly keys: readonly string[] }
+  | { readonly kind: 'flush-all' };
 
-/** What the state is before the request: with the effects of all earlier requests of the same turn. */
-export interface StateView {
-  has(key: string): boolean;
-}
-
-export interface Effects {
-  readonly commands: readonly Command[];
-  /** The request named a key that was there before it. */
+/** What an operation found and left. */
+export interface OperationResult {
+  /** The key was there before. */
   readonly existed: boolean;
+  /** The entry as it is now; null: there is none. */
+  readonly entry: Entry | null;
 }
 
-const NOTHING: Effects = { commands: [], existed: false };
+export interface WriteOutcome {
+  /** Of each operation, in order. */
+  readonly results: readonly OperationResult[];
+  /** How many entries were set or deleted. */
+  readonly count: number;
+}
 
-/** Decides one request. Pure: it looks, and changes nothing. */
-export function effectsOf(request: WriteRequest, state: StateView): Effects {
+/** The state as this turn will leave it: what has been decided so far is part of it. */
+export interface Draft {
+  /** The entry if it is there and has not expired. */
+  get(key: string): Entry | null;
+  /** Like `get`, without reading the value. */
+  has(key: string): boolean;
+  /** Whether there is something whose time has come. */
+  isDue(key: string): boolean;
+  /** Adds an effect. @returns the offset where it ends: the version of an entry that it sets */
+  add(command: Command): number;
+  /** Runs `body`; its effects are one transaction, and none of them stays if it throws. */
+  transaction<T>(body: () => T): T;
+}
+
+const MAX_INT64 = 2n ** 63n - 1n;
+const MIN_INT64 = -(2n ** 63n);
+const NONE: readonly OperationResult[] = [];
+
+/**
+ * Decides one request and adds its effects to the draft.
+ * @throws Refusal: then it has added none; of a batch, `extra.op` is the index of the operation that failed
+ */
+export function decideWrite(request: WriteRequest, draft: Draft): WriteOutcome {
   switch (request.kind) {
-    case 'set':
-      return { commands: [request], existed: state.has(request.key) };
-    case 'delete':
-      return state.has(request.key)
-        ? { commands: [{ kind: 'del', keys: [request.key] }], existed: true }
-        : NOTHING;
+    case 'batch':
+      return draft.transaction(() => decideBatch(request.operations, draft));
     case 'load':
-      return { commands: request.entries, existed: false };
+      for (const command of request.commands) draft.add(command);
+      return { results: NONE, count: request.commands.length };
+    case 'delete-many':
+      return deleteAll(
+        request.keys.filter((key) => draft.has(key)),
+        draft,
+      );
+    case 'expire-due':
+      return deleteAll(
+        request.keys.filter((key) => draft.isDue(key)),
+        draft,
+      );
+    case 'flush-all':
+      draft.add({ kind: 'flush-all' });
+      return { results: NONE, count: 0 };
+    default: {
+      const result = operate(request, draft);
+      return { results: [result], count: 1 };
+    }
   }
+}
+
+function decideBatch(operations: readonly Operation[], draft: Draft): WriteOutcome {
+  const results = operations.map((operation, index) => {
+    try {
+      return operate(operation, draft);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      throw new Refusal(error.code, `operation ${index}: ${error.message}`, { ...error.extra, op: index });
+    }
+  });
+  return { results, count: operations.length };
+}
+
+function deleteAll(keys: readonly string[], draft: Draft): WriteOutcome {
+  if (keys.length > 0) draft.add({ kind: 'del', keys });
+  return { results: NONE, count: keys.length };
+}
+
+function operate(operation: Operation, draft: Draft): OperationResult {
+  if (operation.kind === 'get') {
+    const entry = draft.get(operation.key);
+    return { existed: entry !== null, entry };
+  }
+  const { key, condition } = operation;
+  // Without a condition most operations need not read the old value.
+  if (isConditional(condition)) requireCondition(condition, key, draft.get(key));
+  switch (operation.kind) {
+    case 'set': {
+      const existed = draft.has(key);
+      const { value, expiresAt } = operation;
+      return { existed, entry: put(draft, key, value, expiresAt) };
+    }
+    case 'delete': {
+      const existed = draft.has(key);
+      if (existed) draft.add({ kind: 'del', keys: [key] });
+      return { existed, entry: null };
+    }
+    case 'increment': {
+      const entry = draft.get(key);
+      const value = incremented(key, entry, operation.by);
+      return changed(draft, key, entry, Buffer.from(value.toString(), 'latin1'));
+    }
+    case 'append': {
+      const entry = draft.get(key);
+      const { value } = operation;
+      const length = (entry?.value.length ?? 0) + value.length;
+      if (length > MAX_VALUE_BYTES) throw tooLarge(key, length);
+      return changed(draft, key, entry, entry === null ? value : Buffer.concat([entry.value, value]));
+    }
+    case 'merge-patch': {
+      const entry = draft.get(key);
+      if (entry === null) throw notFound(key);
+      return changed(draft, key, entry, patched(key, entry, operation.patch));
+    }
+    case 'expire':
+    case 'persist':
+      return setExpiry(draft, key, operation.kind === 'expire' ? operation.expiresAt : null);
+  }
+}
+
+/** A new value; the expiry stays (Redis's INCR and APPEND keep it too). */
+function changed(draft: Draft, key: string, before: Entry | null, value: Buffer): OperationResult {
+  return { existed: before !== null, entry: put(draft, key, value, before?.expiresAt ?? null) };
+}
+
+function put(draft: Draft, key: string, value: Buffer, expiresAt: number | null): Entry {
+  return { value, version: draft.add({ kind: 'set', key, value, expiresAt }), expiresAt };
+}
+
+function setExpiry(draft: Draft, key: string, expiresAt: number | null): OperationResult {
+  const entry = draft.get(key);
+  if (entry === null) return { existed: false, entry };
+  if (entry.expiresAt !== expiresAt) {
+    draft.add(expiresAt === null ? { kind: 'persist', key } : { kind: 'expire-at', key, expiresAt });
+  }
+  return { existed: true, entry: { ...entry, expiresAt } };
+}
+
+/** Redis's INCRBY: a value is an integer if it is written as INCRBY would write it. */
+function incremented(key: string, entry: Entry | null, by: bigint): bigint {
+  const text = entry === null ? '0' : entry.value.subarray(0, 21).toString('latin1');
+  if (!/^(?:0|-?[1-9]\d{0,18})$/.test(text)) throw notInteger(key);
+  const before = BigInt(text);
+  if (before > MAX_INT64 || before < MIN_INT64) throw notInteger(key);
+  const after = before + by;
+  if (after > MAX_INT64 || after < MIN_INT64) {
+    throw new Refusal('INTEGER_OVERFLOW', `${before} and ${by} are beyond 64 bits`);
+  }
+  return after;
+}
+
+function patched(key: string, entry: Entry, patch: Json): Buffer {
+  const before = parseJson(entry.value);
+  if (before === undefined) throw new Refusal('NOT_JSON', `the value of ${JSON.stringify(key)} is not JSON`);
+  const after = mergePatch(before, patch);
+  const value = isTooDeep(after) ? null : Buffer.from(JSON.stringify(after), 'utf8');
+  if (value === null) throw new Refusal('NOT_JSON', 'the result would be nested too deeply');
+  if (value.length > MAX_VALUE_BYTES) throw tooLarge(key, value.length);
+  return value;
+}
+
+/** @returns undefined for what is no JSON, or is nested too deeply */
+export function parseJson(bytes: Buffer): Json | undefined {
+  if (!isUtf8(bytes)) return undefined;
+  try {
+    const json = JSON.parse(bytes.toString('utf8')) as Json;
+    return isTooDeep(json) ? undefined : json;
+  } catch {
+    return undefined;
+  }
+}
+
+function notFound(key: string): Refusal {
+  return new Refusal('NOT_FOUND', `there is no key ${JSON.stringify(key)}`);
+}
+
+function notInteger(key: string): Refusal {
+  return new Refusal('NOT_INTEGER', `the value of ${JSON.stringify(key)} is no 64-bit integer`);
+}
+
+function tooLarge(key: string, length: number): Refusal {
+  return new Refusal(
+    'VALUE_TOO_LARGE',
+    `the value of ${JSON.stringify(key)} would have ${length} bytes; ${MAX_VALUE_BYTES} are allowed`,
+  );
 }

@@ -13,7 +13,7 @@ import { type LinkEffect, LinkMachine } from '../replication/link-machine.ts';
 import type { Position, RunId } from '../replication/position.ts';
 import type { Run } from '../stream/command.ts';
 import { StreamDecoder } from '../stream/decoder.ts';
-import { array } from '../stream/encode.ts';
+import { array } from '../stream/encoder.ts';
 import { ProtocolError } from '../stream/protocol-error.ts';
 import {
   type Dial,

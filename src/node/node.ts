@@ -5,16 +5,18 @@
  * Owns: the role (a link makes it a replica), the sessions, and the moments at which the history changes.
  * Invariant: there is a link if and only if the stored upstream is not null; only without one are writes taken.
  */
-import type { Entry } from '../keyspace/entry.ts';
-import type { Page, PageRequest } from '../keyspace/page.ts';
+import { type Entry, isLive } from '../keyspace/entry.ts';
+import type { ListedEntry, Page, PageRequest } from '../keyspace/page.ts';
 import type { WriteRequest } from '../keyspace/write.ts';
 import { CloseCode } from '../replication/close-code.ts';
 import { type LineageReason, newHistory, renamed } from '../replication/history.ts';
 import { formatPosition, type Position, type RunId } from '../replication/position.ts';
+import { ExpiryCycle } from './expiry-cycle.ts';
 import { Link, type LinkContext, type LinkStatus } from './link.ts';
 import type {
   Dial,
   Digest,
+  EntryReader,
   Keyspace,
   KeyspaceFiles,
   Log,
@@ -48,6 +50,11 @@ export interface NodeParts {
   readonly dial: Dial;
 }
 
+/** `deletePrefix` deletes so many entries in one turn: a few milliseconds. */
+const DELETE_KEYS = 1_000;
+/** So many exports at the same time: each keeps the WAL from shrinking. */
+const MAX_READERS = 8;
+
 export type Role = 'master' | 'replica';
 
 export interface ReplicationStatus {
@@ -72,11 +79,13 @@ export class Node {
   readonly #head: StreamHead;
   readonly #writes: WriteTurn;
   readonly #snapshots: Snapshots;
+  readonly #expiry: ExpiryCycle;
   readonly #sessions = new Set<Session>();
   readonly #counters: SyncCounters = { syncFull: 0, syncPartialOk: 0, syncPartialErr: 0 };
   /** Names this process on the wire; never stored. */
   readonly #nodeId: string;
   #sessionCount = 0;
+  #readers = 0;
   #link: Link | null = null;
   /** Changes of the role, one after the other. */
   #changing: Promise<unknown> = Promise.resolve();
@@ -96,6 +105,12 @@ export class Node {
     parts.state.begin();
     this.#snapshots = new Snapshots(this.#head);
     this.#writes = new WriteTurn({ ...parts, head: this.#head, guard: () => this.#writeProblem() });
+    this.#expiry = new ExpiryCycle({
+      ...parts,
+      head: this.#head,
+      writes: this.#writes,
+      isMaster: () => this.#writeProblem() === null,
+    });
     this.#head.onCommit((bytes, from) => {
       for (const session of this.#sessions) session.committed(bytes, from);
     });
@@ -113,6 +128,7 @@ export class Node {
     else if (replicaOf !== null) await this.replicaOf(replicaOf);
     const { upstream } = this.#parts.state;
     if (upstream !== null && this.#link === null) this.#follow(upstream);
+    this.#expiry.start();
   }
 
   /** The node is stopping: nothing new is begun. */
@@ -146,8 +162,66 @@ export class Node {
     return this.#writeProblem();
   }
 
+  /** The entry, or null. Reading what has expired on a master deletes it. */
   get(key: string): Entry | null {
-    return this.#head.get(key);
+    const entry = this.#head.raw(key);
+    if (isLive(entry, this.#parts.world.now())) return entry;
+    if (entry !== null && this.#writeProblem() === null) {
+      // The reader does not wait for it; if it fails, the expiry cycle comes by later.
+      this.#writes.submit({ kind: 'expire-due', keys: [key] }).catch(() => undefined);
+    }
+    return null;
+  }
+
+  /** Deletes everything in one command; how many entries that were is not counted. */
+  async deleteAll(): Promise<{ deleted: null; position: string }> {
+    const { position } = await this.#writes.submit({ kind: 'flush-all' });
+    return { deleted: null, position };
+  }
+
+  /** Deletes the entries whose keys begin so, in key order, some in each turn. */
+  async deletePrefix(prefix: string): Promise<{ deleted: number; position: string }> {
+    let deleted = 0;
+    let position = formatPosition(this.position);
+    let after: string | null = null;
+    do {
+      const page: Page = this.#head.page({ prefix, after, limit: DELETE_KEYS, values: false });
+      const keys = page.entries.map(({ key }) => key);
+      if (keys.length > 0) {
+        const result = await this.#writes.submit({ kind: 'delete-many', keys });
+        deleted += result.count;
+        position = result.position;
+      }
+      after = page.next;
+    } while (after !== null);
+    return { deleted, position };
+  }
+
+  /**
+   * All live entries with this prefix, at one position.
+   * @throws Problem TOO_MANY_REQUESTS when too many of these are going on
+   */
+  async readEntries(prefix: string): Promise<EntryReader> {
+    if (this.#readers >= MAX_READERS) {
+      throw new Problem('TOO_MANY_REQUESTS', `${MAX_READERS} exports are going on already`);
+    }
+    this.#readers += 1;
+    try {
+      const reader = await this.#head.readEntries(prefix);
+      let open = true;
+      return {
+        position: reader.position,
+        groups: liveEntries(reader.groups, this.#parts.world.now()),
+        close: () => {
+          if (open) this.#readers -= 1;
+          open = false;
+          reader.close();
+        },
+      };
+    } catch (error) {
+      this.#readers -= 1;
+      throw error;
+    }
   }
 
   page(request: PageRequest): Page {
@@ -248,6 +322,7 @@ export class Node {
   /** Lets the replicas go, writes everything into the files and closes them. */
   async close(): Promise<void> {
     this.refuseWrites();
+    this.#expiry.stop();
     await this.#change(async () => {
       await this.#link?.stop();
       this.#link = null;
@@ -333,4 +408,11 @@ export class Node {
   #dropSessions(code: number, reason: string): void {
     for (const session of [...this.#sessions]) session.close(code, reason);
   }
+}
+
+async function* liveEntries(
+  groups: AsyncIterable<readonly ListedEntry[]>,
+  now: number,
+): AsyncGenerator<readonly ListedEntry[]> {
+  for await (const group of groups) yield group.filter((entry) => isLive(entry, now));
 }

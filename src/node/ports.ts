@@ -2,7 +2,7 @@
  * What the node needs of the world. `store`, `ws` and `app.ts` implement these; the node imports none of them.
  */
 import type { Entry } from '../keyspace/entry.ts';
-import type { Scan } from '../keyspace/page.ts';
+import type { ListedEntry, Scan } from '../keyspace/page.ts';
 import type { History } from '../replication/history.ts';
 import type { Offset, Position, RunId } from '../replication/position.ts';
 
@@ -76,6 +76,21 @@ export interface Digest {
   readonly digest: string;
 }
 
+/** How far a look at what is due has come. */
+export interface DueCursor {
+  readonly expiresAt: number;
+  readonly key: string;
+}
+
+/** The entries of one position, read in groups while the file goes on changing. */
+export interface EntryReader {
+  readonly position: Position;
+  /** In key order. */
+  readonly groups: AsyncIterable<readonly ListedEntry[]>;
+  /** Has to be called, also when `groups` was read to its end. */
+  close(): void;
+}
+
 /** A keyspace file that does not change until `release`: a snapshot of exactly `position`. */
 export interface FrozenFile {
   readonly position: Position;
@@ -93,6 +108,14 @@ export interface Keyspace {
   /** When the entry expires, null for never, undefined if there is none: cheaper than reading it. */
   expiry(key: string): number | null | undefined;
   readonly scan: Scan;
+  /** The committed entries whose time has come, at most `limit`, in the order in which they are due. */
+  due(
+    now: number,
+    after: DueCursor | null,
+    limit: number,
+  ): { keys: readonly string[]; cursor: DueCursor | null };
+  /** Reads the committed state of one position; flush first. Until it is closed the WAL cannot shrink. */
+  readEntries(prefix: string): EntryReader;
   /** Hands the next bytes of the stream to the applier. */
   feed(bytes: Buffer): void;
   /** Resolves when everything that was fed is committed, and fsynced, under `position`. */

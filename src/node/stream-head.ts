@@ -19,7 +19,16 @@ import type { History } from '../replication/history.ts';
 import { type Offset, offset, type Position } from '../replication/position.ts';
 import type { Run } from '../stream/command.ts';
 import { StreamDecoder } from '../stream/decoder.ts';
-import type { Digest, FrozenFile, Keyspace, Log, StateStore, World } from './ports.ts';
+import type {
+  Digest,
+  DueCursor,
+  EntryReader,
+  FrozenFile,
+  Keyspace,
+  Log,
+  StateStore,
+  World,
+} from './ports.ts';
 
 export interface HeadSettings {
   readonly backlogBytes: number;
@@ -198,20 +207,37 @@ export class StreamHead {
 
   /** The entry at the head of the stream, or null; what has expired is not there. */
   get(key: string): Entry | null {
-    const above = this.#overlay.get(key);
-    const entry = above === undefined ? this.#keyspace.get(key) : above;
+    const entry = this.raw(key);
     return isLive(entry, this.#world.now()) ? entry : null;
   }
 
-  has(key: string): boolean {
+  /** The entry even if it has expired: it is there until its DEL is in the stream. */
+  raw(key: string): Entry | null {
     const above = this.#overlay.get(key);
-    if (above !== undefined) return isLive(above, this.#world.now());
+    return above === undefined ? this.#keyspace.get(key) : above;
+  }
+
+  /** Like `get`, at `now` (milliseconds since 1970), without reading the value. */
+  has(key: string, now: number): boolean {
+    const above = this.#overlay.get(key);
+    if (above !== undefined) return isLive(above, now);
     const expiresAt = this.#keyspace.expiry(key);
-    return expiresAt === null || (expiresAt !== undefined && expiresAt > this.#world.now());
+    return expiresAt === null || (expiresAt !== undefined && expiresAt > now);
   }
 
   page(request: PageRequest): Page {
     return readPage(request, this.#overlay, this.#keyspace.scan, this.#world.now());
+  }
+
+  /** What of the keyspace file is due at `now`; some of it may have been deleted or changed since. */
+  due(now: number, after: DueCursor | null, limit: number): ReturnType<Keyspace['due']> {
+    return this.#keyspace.due(now, after, limit);
+  }
+
+  /** All entries with this prefix, at some offset that is at least the present one. */
+  async readEntries(prefix: string): Promise<EntryReader> {
+    await this.flush();
+    return this.#keyspace.readEntries(prefix);
   }
 
   /** The digest of the state at some offset that is at least the present one. */

@@ -5,19 +5,15 @@
  * commit. A turn is bounded; what does not fit goes into the next one, after the event loop has had its say.
  * Without `await` inside there is nothing that could come between deciding a request and applying it.
  */
-import { effectsOf, type StateView, type WriteRequest } from '../keyspace/write.ts';
-import { formatPosition } from '../replication/position.ts';
-import { assertNever, type Command } from '../stream/command.ts';
-import { encode, setBytes } from '../stream/encode.ts';
+import { Refusal } from '../keyspace/refusal.ts';
+import { decideWrite, type WriteOutcome, type WriteRequest } from '../keyspace/write.ts';
+import { formatPosition, type Offset } from '../replication/position.ts';
+import { TurnDraft } from './draft.ts';
 import { type Log, StorageError, type World } from './ports.ts';
-import { type Problem, storageProblem } from './problem.ts';
+import { Problem, storageProblem } from './problem.ts';
 import type { StreamHead } from './stream-head.ts';
 
-export interface WriteResult {
-  /** The key was there before. */
-  readonly existed: boolean;
-  /** The offset of the end of the request's last command; of a request without effect, the head's offset. */
-  readonly version: number;
+export interface WriteResult extends WriteOutcome {
   /** `<run ID>:<offset>`: whoever has reached it sees the write. */
   readonly position: string;
 }
@@ -26,6 +22,11 @@ export interface WriteResult {
 export const MAX_TURN_REQUESTS = 1_024;
 /** … and stops taking more once their values and keys reach so many bytes. */
 export const MAX_TURN_BYTES = 4 * 1024 * 1024;
+
+/** What a command takes beside its key and value. */
+const COMMAND_BYTES = 64;
+
+type Decided = { readonly outcome: WriteOutcome; readonly end: Offset } | { readonly refused: Problem };
 
 interface Waiting {
   readonly request: WriteRequest;
@@ -54,7 +55,8 @@ export class WriteTurn {
 
   /**
    * @returns when the request is in the journal
-   * @throws Problem READONLY, SHUTTING_DOWN, DISK_FULL, STORAGE_FAILED; then nothing was written
+   * @throws Problem READONLY, SHUTTING_DOWN, DISK_FULL, STORAGE_FAILED, or what the request was refused with; then
+   *   nothing of it was written
    */
   submit(request: WriteRequest): Promise<WriteResult> {
     return new Promise((resolve, reject) => {
@@ -98,28 +100,28 @@ export class WriteTurn {
       for (const each of taken) each.reject(refusal);
       return;
     }
-    const staged = new StagedState(this.#head);
-    const commands: Command[] = [];
-    const decided = taken.map((each) => {
-      const effects = effectsOf(each.request, staged);
-      staged.add(effects.commands);
-      commands.push(...effects.commands);
-      return { existed: effects.existed, commandsUntil: commands.length };
+    const draft = new TurnDraft(this.#head, this.#world.now());
+    const decided = taken.map((each): Decided => {
+      try {
+        const outcome = decideWrite(each.request, draft);
+        return { outcome, end: draft.end as Offset };
+      } catch (error) {
+        if (!(error instanceof Refusal)) throw error;
+        return { refused: new Problem(error.code, error.message, error.extra) };
+      }
     });
-    const before = this.#head.offset;
-    const run = encode(commands);
     try {
-      if (commands.length > 0) this.#head.commit(run);
+      if (!draft.isEmpty) this.#head.commit(draft.finish());
     } catch (error) {
       const problem = this.#failed(error);
       for (const each of taken) each.reject(problem);
       return;
     }
     const { runId } = this.#head.position;
-    for (const [index, { existed, commandsUntil }] of decided.entries()) {
-      const version = commandsUntil === 0 ? before : before + (run.ends[commandsUntil - 1] as number);
-      const position = formatPosition({ runId, offset: version as typeof before });
-      (taken[index] as Waiting).resolve({ existed, version, position });
+    for (const [index, each] of decided.entries()) {
+      const { resolve, reject } = taken[index] as Waiting;
+      if ('refused' in each) reject(each.refused);
+      else resolve({ ...each.outcome, position: formatPosition({ runId, offset: each.end }) });
     }
   }
 
@@ -142,46 +144,30 @@ export class WriteTurn {
   }
 }
 
-/** The state at the head, with what this turn has decided so far laid over it. */
-class StagedState implements StateView {
-  readonly #head: StreamHead;
-  readonly #staged = new Map<string, boolean>();
-
-  constructor(head: StreamHead) {
-    this.#head = head;
-  }
-
-  has(key: string): boolean {
-    return this.#staged.get(key) ?? this.#head.has(key);
-  }
-
-  add(commands: readonly Command[]): void {
-    for (const command of commands) {
-      switch (command.kind) {
-        case 'set':
-          this.#staged.set(command.key, true);
-          break;
-        case 'del':
-          for (const key of command.keys) this.#staged.set(key, false);
-          break;
-        case 'expire-at':
-        case 'persist':
-        case 'flush-all':
-          throw new Error(`no request has the effect ${command.kind} yet`);
-        default:
-          assertNever(command);
-      }
-    }
+/** How much a request adds to a turn, in bytes, roughly. */
+function bytesOf(request: WriteRequest): number {
+  switch (request.kind) {
+    case 'batch':
+      return request.operations.reduce((sum, operation) => sum + bytesOf(operation), 0);
+    case 'load':
+      return request.commands.reduce(
+        (sum, command) =>
+          sum + (command.kind === 'set' ? entrySize(command.key, command.value) : COMMAND_BYTES),
+        0,
+      );
+    case 'delete-many':
+    case 'expire-due':
+      return request.keys.length * COMMAND_BYTES;
+    case 'flush-all':
+      return COMMAND_BYTES;
+    case 'set':
+    case 'append':
+      return entrySize(request.key, request.value);
+    default:
+      return entrySize(request.key, null);
   }
 }
 
-function bytesOf(request: WriteRequest): number {
-  switch (request.kind) {
-    case 'set':
-      return setBytes(request.key, request.value.length);
-    case 'delete':
-      return setBytes(request.key, 0);
-    case 'load':
-      return request.entries.reduce((sum, entry) => sum + setBytes(entry.key, entry.value.length), 0);
-  }
+function entrySize(key: string, value: Buffer | null): number {
+  return COMMAND_BYTES + key.length + (value?.length ?? 0);
 }

@@ -14,9 +14,10 @@ import { Worker } from 'node:worker_threads';
 import Database, { type Database as Connection, type Statement } from 'better-sqlite3';
 import type { Entry } from '../keyspace/entry.ts';
 import type { ListedEntry, Scan } from '../keyspace/page.ts';
-import type { Digest, FrozenFile, Keyspace } from '../node/ports.ts';
+import type { Digest, DueCursor, EntryReader, FrozenFile, Keyspace } from '../node/ports.ts';
 import type { Position } from '../replication/position.ts';
 import type { ApplierData, FromApplier, ToApplier } from './applier-protocol.ts';
+import { SnapshotReader } from './snapshot-reader.ts';
 import { StartError } from './start-error.ts';
 import { storageFailure } from './storage-failure.ts';
 import { workerUrl } from './worker-url.ts';
@@ -37,6 +38,7 @@ export class KeyspaceFile implements Keyspace {
   readonly #descriptor: FileHandle;
   readonly #get: Statement;
   readonly #expiry: Statement;
+  readonly #due: Statement;
   readonly #begin: Statement;
   readonly #commit: Statement;
   readonly #readings = new Set<Promise<unknown>>();
@@ -55,6 +57,12 @@ export class KeyspaceFile implements Keyspace {
     this.#descriptor = descriptor;
     this.#get = reader.prepare('SELECT value, version, expires_at FROM entries WHERE key = ?').raw();
     this.#expiry = reader.prepare('SELECT expires_at FROM entries WHERE key = ?').pluck();
+    this.#due = reader
+      .prepare(
+        `SELECT expires_at, key FROM entries
+         WHERE (expires_at, key) > (?, ?) AND expires_at <= ? ORDER BY expires_at, key LIMIT ?`,
+      )
+      .raw();
     this.#begin = reader.prepare('BEGIN');
     this.#commit = reader.prepare('COMMIT');
   }
@@ -100,6 +108,22 @@ export class KeyspaceFile implements Keyspace {
       const [key, version, size, expiresAt, value] = row as ListRow;
       yield { key, version, size, expiresAt, value };
     }
+  }
+
+  due(now: number, after: DueCursor | null, limit: number): { keys: string[]; cursor: DueCursor | null } {
+    this.#keepReading();
+    const rows = this.#due.all(after?.expiresAt ?? 0, after?.key ?? '', now, limit) as [number, string][];
+    const last = rows[rows.length - 1];
+    return {
+      keys: rows.map(([, key]) => key),
+      cursor: last === undefined ? null : { expiresAt: last[0], key: last[1] },
+    };
+  }
+
+  readEntries(prefix: string): EntryReader {
+    const reader = new SnapshotReader(this.#path, prefix);
+    void this.#tracked(reader.closed);
+    return reader;
   }
 
   feed(bytes: Buffer): void {

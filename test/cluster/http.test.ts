@@ -330,7 +330,7 @@ test('unknown paths are 404, other methods 405 with Allow, no HTTP is 400', asyn
   isProblem(await connection.send('GET', '/v1/nothing'), 404, 'NOT_FOUND');
   const answer = await connection.send('POST', '/v1/keys/k', Buffer.from('v'));
   isProblem(answer, 405, 'METHOD_NOT_ALLOWED');
-  assert.equal(answer.headers.allow, 'DELETE, GET, HEAD, PUT');
+  assert.equal(answer.headers.allow, 'DELETE, GET, HEAD, OPTIONS, PATCH, PUT');
   assert.deepEqual(json(await connection.send('GET', '/healthz')), { status: 'ok' });
   const socket = connect(node.port, '127.0.0.1');
   socket.write('this is no HTTP\r\n\r\n');

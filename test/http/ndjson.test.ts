@@ -83,6 +83,14 @@ test('a line beyond the limit is refused before its end arrives', async () => {
   assert.ok(!source.destroyed);
 });
 
+test('the lines before a line beyond the limit are handed out', async () => {
+  const groups = lineGroups(
+    arriving([Buffer.concat([Buffer.from('a\n'), Buffer.alloc(MAX_LINE_BYTES + 1)])]),
+  );
+  assert.deepEqual((await groups.next()).value, [Buffer.from('a')]);
+  await assert.rejects(groups.next(), isBadLine);
+});
+
 test('a reader that stops early leaves the stream open', async () => {
   const source = new Readable({ read() {} });
   source.push('a\nb\n');

@@ -3,7 +3,7 @@ import test from 'node:test';
 import fc from 'fast-check';
 import type { Command, Run } from '../../src/stream/command.ts';
 import { STREAM_LIMITS, StreamDecoder } from '../../src/stream/decoder.ts';
-import { array, encode, setBytes } from '../../src/stream/encode.ts';
+import { array, Encoder } from '../../src/stream/encoder.ts';
 import { ProtocolError } from '../../src/stream/protocol-error.ts';
 import { RespParser } from '../../src/stream/resp-parser.ts';
 import { anyCommand, anyCuts, anyKey, cutAt, everySplit } from '../support/arbitraries.ts';
@@ -141,43 +141,37 @@ test('any stream in any pieces, cut off anywhere, decodes to what was encoded', 
   );
 });
 
-/** Where the pieces of a transaction lie in memory: [which memory, at which byte]. */
-for (const [name, places] of [
-  [
-    'in separate memories, at offsets that would fit together',
-    (from: number, index: number) => [index, from],
-  ],
-  [
-    'in one memory, but in another order',
-    (from: number, index: number) => [0, index === 1 ? 64 : index === 2 ? 15 : from],
-  ],
-  ['in one memory, with gaps', (from: number, index: number) => [0, from + index]],
-] as const) {
-  test(`commands that lie ${name} come out in the order in which they were received`, () => {
-    const wires = [['MULTI'], ['DEL', 'aaaa'], ['DEL', 'bbbb'], ['EXEC']].map((words) =>
-      Buffer.from(array(words)),
-    );
-    const memories = wires.map(() => Buffer.alloc(256));
+/** Four pieces of 15, 23, 23 and 14 bytes: [which memory, at which byte] each of them lies. */
+const LAYOUTS: readonly (readonly [name: string, ...places: (readonly [number, number])[]])[] = [
+  ['one after the other', [0, 0], [0, 15], [0, 38], [0, 61]],
+  ['in one memory, the second after the third', [0, 0], [0, 38], [0, 15], [0, 61]],
+  ['in one memory, with gaps', [0, 0], [0, 16], [0, 40], [0, 80]],
+  ['in two memories, at places that would fit together', [0, 0], [1, 15], [0, 38], [0, 61]],
+];
+
+for (const [name, ...places] of LAYOUTS) {
+  test(`a transaction whose pieces lie ${name} has its bytes in the order in which they came`, () => {
+    const wires = [['MULTI'], ['DEL', 'aaaa'], ['DEL', 'bbbb'], ['EXEC']].map((words) => array(words));
+    const memories = [Buffer.alloc(100), Buffer.alloc(100)];
     const decoder = new StreamDecoder();
-    let from = 0;
-    let run: Run | null = null;
-    for (const [index, wire] of wires.entries()) {
-      const [memory, at] = places(from, index) as readonly [number, number];
+    const runs = places.map(([memory, at], index) => {
+      const wire = wires[index] as string;
       const piece = (memories[memory] as Buffer).subarray(at, at + wire.length);
-      wire.copy(piece);
-      run = decoder.push(piece);
-      from += wire.length;
-    }
-    assert.deepEqual(run?.bytes, Buffer.concat(wires));
+      piece.write(wire);
+      return decoder.push(piece);
+    });
+    assert.deepEqual(runs.at(-1)?.bytes.toString(), wires.join(''));
   });
 }
 
-test('encoding says where each command ends, and its values lie in its own bytes', () => {
+test('encoding says at once where each command ends, and its values lie in its own bytes', () => {
   fc.assert(
     fc.property(fc.array(anyCommand(anyKey), { maxLength: 6 }), (commands) => {
-      const run = encode(commands);
-      assert.deepEqual(run.commands, commands);
-      assert.deepEqual(run, joined(commands.map(plain)));
+      const encoder = new Encoder();
+      const ends = commands.map((command) => encoder.add(command));
+      assert.equal(encoder.length, ends.at(-1) ?? 0);
+      const run = encoder.finish();
+      assert.deepEqual(run, { ...joined(commands.map(plain)), commands, ends });
       for (const command of run.commands) {
         if (command.kind === 'set') assert.equal(command.value.buffer, run.bytes.buffer);
       }
@@ -185,18 +179,23 @@ test('encoding says where each command ends, and its values lie in its own bytes
   );
 });
 
-for (const [key, valueBytes, expiresAt] of [
-  ['k', 0, null],
-  ['é'.repeat(512), 16 * 1024 * 1024, null],
-  ['é'.repeat(512), 16 * 1024 * 1024, 1_700_000_000_000],
-  ['é'.repeat(512), 16 * 1024 * 1024, Number.MAX_SAFE_INTEGER],
-] as const) {
-  test(`setBytes bounds a SET of a ${Buffer.byteLength(key)}-byte key, ${valueBytes} bytes, PXAT ${expiresAt}`, () => {
-    const command = { kind: 'set', key, value: Buffer.alloc(valueBytes), expiresAt } as const;
-    const taken = encode([command]).bytes.length;
-    assert.ok(taken <= setBytes(key, valueBytes), `takes ${taken}, bound ${setBytes(key, valueBytes)}`);
-  });
-}
+test('a transaction is encoded as MULTI, its commands, EXEC; what is rolled back leaves nothing behind', () => {
+  const someCommands = fc.array(anyCommand(anyKey), { maxLength: 3 });
+  fc.assert(
+    fc.property(someCommands, someCommands, someCommands, (before, inside, undone) => {
+      const encoder = new Encoder();
+      for (const command of before) encoder.add(command);
+      const mark = encoder.mark();
+      encoder.beginTransaction();
+      for (const command of undone) encoder.add(command);
+      encoder.rollback(mark);
+      encoder.beginTransaction();
+      for (const command of inside) encoder.add(command);
+      encoder.endTransaction();
+      assert.deepEqual(encoder.finish(), joined([...before.map(plain), transaction(inside)]));
+    }),
+  );
+});
 
 test('a value of 4 MiB that arrives in 1,000 pieces decodes', () => {
   const value = Buffer.alloc(4 * 1024 * 1024, '0123456789\r\n');
@@ -304,4 +303,10 @@ test('the parser returns arrays one by one with the bytes they took, and keeps t
 
 function set(key: string, value: string, expiresAt: number | null = null): Command {
   return { kind: 'set', key, value: Buffer.from(value), expiresAt };
+}
+
+function encode(commands: readonly Command[]): Run {
+  const encoder = new Encoder();
+  for (const command of commands) encoder.add(command);
+  return encoder.finish();
 }

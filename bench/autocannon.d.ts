@@ -1,0 +1,38 @@
+/** As much of autocannon as load.ts uses; the package has no types of its own. */
+declare module 'autocannon' {
+  import type { EventEmitter } from 'node:events';
+
+  export interface Request {
+    readonly path: string;
+  }
+
+  /** One connection. */
+  export interface Connection {
+    /** Replaces the requests that it sends over and over; each is built once, here. */
+    setRequests(requests: Request[]): void;
+  }
+
+  export interface Options {
+    readonly url: string;
+    readonly method: string;
+    readonly connections: number;
+    /** Seconds. */
+    readonly duration: number;
+    readonly headers?: Readonly<Record<string, string>>;
+    readonly body?: string;
+    readonly setupClient?: (connection: Connection) => void;
+  }
+
+  export interface Result {
+    readonly errors: number;
+    readonly timeouts: number;
+    readonly non2xx: number;
+  }
+
+  /** `start`: everything is set up; `response`: one has come. */
+  export interface Run extends EventEmitter, PromiseLike<Result> {
+    stop(): void;
+  }
+
+  export default function autocannon(options: Options): Run;
+}

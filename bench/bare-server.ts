@@ -1,0 +1,38 @@
+/** bare-fastify.ts in a process of its own. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type { Stoppable } from './scope.ts';
+
+const SCRIPT = fileURLToPath(new URL('./bare-fastify.ts', import.meta.url));
+const READY = /^listening on (http:\/\/\S+)$/;
+
+export class BareServer implements Stoppable {
+  readonly url: string;
+  readonly process: ChildProcess;
+
+  private constructor(child: ChildProcess, url: string) {
+    this.process = child;
+    this.url = url;
+  }
+
+  /** @throws Error when it ends instead of listening; why, it has written to standard error */
+  static async start(): Promise<BareServer> {
+    const child = spawn(process.execPath, [SCRIPT], { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] });
+    if (child.stdout === null) throw new Error('the child has no standard output');
+    for await (const line of createInterface({ input: child.stdout })) {
+      const url = READY.exec(line)?.[1];
+      if (url !== undefined) return new BareServer(child, url);
+    }
+    throw new Error('the bare server has ended');
+  }
+
+  async stop(): Promise<void> {
+    const child = this.process;
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    const exited = once(child, 'exit');
+    child.kill();
+    await exited;
+  }
+}

@@ -1,0 +1,38 @@
+/** Where and of what a result is: without it a number means nothing later. */
+import { execFile } from 'node:child_process';
+import { cpus, totalmem } from 'node:os';
+import { promisify } from 'node:util';
+
+export interface Machine {
+  readonly cpu: string;
+  readonly cores: number;
+  readonly memoryBytes: number;
+  readonly platform: string;
+  readonly node: string;
+  readonly date: string;
+  /** With `-dirty` if the tree had changes; null outside a repository. */
+  readonly commit: string | null;
+}
+
+export async function describeMachine(): Promise<Machine> {
+  return {
+    cpu: cpus()[0]?.model.trim() ?? 'unknown',
+    cores: cpus().length,
+    memoryBytes: totalmem(),
+    platform: `${process.platform} ${process.arch}`,
+    node: process.version,
+    date: new Date().toISOString(),
+    commit: await commit(),
+  };
+}
+
+async function commit(): Promise<string | null> {
+  try {
+    const flags = ['describe', '--always', '--abbrev=40', '--dirty', '--exclude=*'];
+    const { stdout } = await promisify(execFile)('git', flags, { cwd: import.meta.dirname });
+    return stdout.trim();
+  } catch {
+    // An unpacked archive, or no git: the result is still worth having.
+    return null;
+  }
+}

@@ -1,0 +1,90 @@
+/** What operators look at and turn: `/v1/info`, `/v1/config`, `/healthz`, `/readyz`. */
+import type { FastifyInstance } from 'fastify';
+import type { Node } from '../node/node.ts';
+import { Problem } from '../node/problem.ts';
+import { formatInfo } from './info.ts';
+import { config, configPatch, health, json, plainText, problems } from './schemas.ts';
+
+/** The settings of the running node: `app.ts` knows which may change, and what they mean. */
+export interface RunningSettings {
+  readonly version: string;
+  readonly startedAt: number;
+  /** All settings, by name. */
+  current(): Readonly<Record<string, unknown>>;
+  /** @returns what is wrong, as one line, and then nothing was changed; or null */
+  change(values: Readonly<Record<string, string>>): string | null;
+}
+
+export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningSettings): void {
+  app.get('/v1/info', {
+    schema: {
+      operationId: 'getInfo',
+      summary: "The state of the node under Redis's INFO names",
+      tags: ['operation'],
+      response: { 200: plainText('`name:value` lines in sections.') },
+    },
+    handler: (_request, reply) => {
+      reply.type('text/plain; charset=utf-8').send(formatInfo(node.status, settings));
+    },
+  });
+
+  app.get('/v1/config', {
+    schema: {
+      operationId: 'getConfig',
+      summary: 'The settings',
+      tags: ['operation'],
+      response: { 200: json('Sizes in bytes, times in milliseconds.', config) },
+    },
+    handler: (_request, reply) => {
+      reply.send(settings.current());
+    },
+  });
+
+  app.patch<{ Body: Readonly<Record<string, string | number>> }>('/v1/config', {
+    schema: {
+      operationId: 'changeConfig',
+      summary: 'Change settings of the running node',
+      tags: ['operation'],
+      body: { $ref: `${configPatch.$id}#` },
+      response: {
+        200: json('The settings as they are now.', config),
+        ...problems('BAD_REQUEST', 'BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'),
+      },
+    },
+    handler: (request, reply) => {
+      const values = Object.entries(request.body).map(([name, value]) => [name, String(value)]);
+      const wrong = settings.change(Object.fromEntries(values));
+      if (wrong !== null) throw new Problem('BAD_REQUEST', wrong);
+      reply.send(settings.current());
+    },
+  });
+
+  app.get('/healthz', {
+    schema: {
+      operationId: 'getHealth',
+      summary: 'Whether the process is alive',
+      tags: ['operation'],
+      response: { 200: json('It is.', health) },
+    },
+    handler: (_request, reply) => {
+      reply.send({ status: 'ok' });
+    },
+  });
+
+  app.get('/readyz', {
+    schema: {
+      operationId: 'getReadiness',
+      summary: 'Whether the node should get requests',
+      description: 'A master is ready; a replica is as long as it is connected to its master.',
+      tags: ['operation'],
+      response: { 200: json('It should.', health), ...problems('LOADING') },
+    },
+    handler: (_request, reply) => {
+      const { upstream } = node.status;
+      if (upstream !== null && upstream.state !== 'streaming') {
+        throw new Problem('LOADING', `the link to ${upstream.url} is ${upstream.state}`);
+      }
+      reply.send({ status: 'ready' });
+    },
+  });
+}

@@ -1,0 +1,45 @@
+/** `If-Match` and `If-None-Match` (RFC 9110, 13.1) of entries, whose ETag is their version in quotes. */
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Condition } from '../keyspace/condition.ts';
+import { Problem } from '../node/problem.ts';
+
+/**
+ * The condition of a write.
+ * @throws Problem BAD_REQUEST for headers that are malformed, or cannot both be met
+ */
+export function writeCondition(headers: IncomingHttpHeaders): Condition {
+  const match = headers['if-match'];
+  const noneMatch = headers['if-none-match'];
+  if (match !== undefined && noneMatch !== undefined) {
+    throw new Problem('BAD_REQUEST', 'If-Match and If-None-Match contradict each other');
+  }
+  return {
+    // A weak ETag never matches here (RFC 9110, 13.1.1).
+    ...(match === undefined ? {} : { match: versions('If-Match', match, false) }),
+    ...(noneMatch === undefined ? {} : { noneMatch: versions('If-None-Match', noneMatch, true) }),
+  };
+}
+
+/** Whether a reader that named what it has in `If-None-Match` has this version already. */
+export function isKnown(headers: IncomingHttpHeaders, version: number): boolean {
+  const known = headers['if-none-match'];
+  if (known === undefined) return false;
+  const list = versions('If-None-Match', known, true);
+  return list === '*' || list.includes(version);
+}
+
+export function etag(version: number): string {
+  return `"${version}"`;
+}
+
+function versions(name: string, header: string, weak: boolean): '*' | readonly number[] {
+  const text = header.trim();
+  if (text === '*') return '*';
+  return text.split(',').flatMap((each) => {
+    const tag = /^(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"$/.exec(each.trim());
+    if (tag === null) throw new Problem('BAD_REQUEST', `${name} is no list of ETags in quotes`);
+    // An ETag that is no version is somebody else's: well formed, and never ours.
+    const isOurs = /^\d{1,16}$/.test(tag[2] ?? '') && (weak || tag[1] === undefined);
+    return isOurs ? [Number(tag[2])] : [];
+  });
+}

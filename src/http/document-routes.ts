@@ -1,0 +1,26 @@
+/** The API's own description: `/openapi.json`, `/openapi.yaml`, and for people `/docs`. */
+import swaggerUi from '@fastify/swagger-ui';
+import type { FastifyInstance } from 'fastify';
+import { stringify } from 'yaml';
+
+/** The document as YAML, as it also stands in openapi.yaml. */
+export function documentYaml(app: FastifyInstance): string {
+  const document = stringify(app.swagger(), { aliasDuplicateObjects: false, lineWidth: 110 });
+  return `# Made by \`npm run openapi\` from the schemas in src/http; do not edit.\n${document}`;
+}
+
+export async function documentRoutes(app: FastifyInstance): Promise<void> {
+  app.get('/openapi.json', {
+    schema: { hide: true },
+    handler: (_request, reply) => {
+      reply.send(app.swagger());
+    },
+  });
+  app.get('/openapi.yaml', {
+    schema: { hide: true },
+    handler: (_request, reply) => {
+      reply.type('application/yaml').send(documentYaml(app));
+    },
+  });
+  await app.register(swaggerUi, { routePrefix: '/docs' });
+}

@@ -1,0 +1,118 @@
+/** `/v1/keys`: pages of entries, and deleting many. `/v1/export`: all of them. */
+import { Readable } from 'node:stream';
+import type { FastifyInstance } from 'fastify';
+import { toJsonValue } from '../keyspace/json-value.ts';
+import type { ListedEntry } from '../keyspace/page.ts';
+import type { Node } from '../node/node.ts';
+import { Problem } from '../node/problem.ts';
+import { formatPosition } from '../replication/position.ts';
+import { refuseOnReplica } from './refuse-on-replica.ts';
+import { deletedMany, json, keyPage, ndjson, problems } from './schemas.ts';
+
+/** The most entries of one page. */
+export const MAX_PAGE = 1_000;
+
+const PREFIX = {
+  type: 'string',
+  description: 'Only keys that begin so.',
+  examples: ['user:'],
+} as const;
+
+interface ListQuery {
+  readonly prefix?: string;
+  readonly after?: string;
+  readonly limit: number;
+  readonly values: boolean;
+}
+
+export function listRoutes(app: FastifyInstance, node: Node): void {
+  app.get<{ Querystring: ListQuery }>('/v1/keys', {
+    schema: {
+      operationId: 'listKeys',
+      summary: 'List entries in key order',
+      description: 'Keys are ordered by their UTF-8 bytes. A page with values ends early at 16 MiB of them.',
+      tags: ['keys'],
+      querystring: {
+        type: 'object',
+        additionalProperties: false,
+        properties: {
+          prefix: PREFIX,
+          after: { type: 'string', description: 'Only keys after this one: `next` of the page before.' },
+          limit: { type: 'integer', minimum: 1, maximum: MAX_PAGE, default: 100 },
+          values: { type: 'boolean', default: false, description: 'With the values.' },
+        },
+      },
+      response: { 200: json('A page.', keyPage), ...problems('BAD_REQUEST') },
+    },
+    handler: (request, reply) => {
+      const { prefix = '', after = null, limit, values } = request.query;
+      const { entries, next } = node.page({ prefix, after, limit, values });
+      reply.send({ keys: entries.map(listed), next, position: formatPosition(node.position) });
+    },
+  });
+
+  app.delete<{ Querystring: { prefix?: string; all?: boolean } }>('/v1/keys', {
+    schema: {
+      operationId: 'deleteKeys',
+      summary: 'Delete all entries, or those with a prefix',
+      description:
+        '`all=true` deletes everything at once. With `prefix` entries are deleted in key order, 1,000 at a time, so ' +
+        'that other requests are not held up; entries that are written meanwhile may stay.',
+      tags: ['keys'],
+      querystring: {
+        type: 'object',
+        additionalProperties: false,
+        properties: {
+          prefix: { ...PREFIX, minLength: 1 },
+          all: { type: 'boolean', description: 'Every entry; nothing else may be given then.' },
+        },
+      },
+      response: { 200: json('They are deleted.', deletedMany), ...problems('BAD_REQUEST', 'write') },
+    },
+    handler: async (request, reply) => {
+      const { prefix, all = false } = request.query;
+      if (all === (prefix !== undefined)) {
+        throw new Problem('BAD_REQUEST', 'either prefix or all=true is required');
+      }
+      refuseOnReplica(node);
+      const { deleted, position } = await (prefix === undefined
+        ? node.deleteAll()
+        : node.deletePrefix(prefix));
+      reply.header('psync-position', position);
+      return { deleted, position };
+    },
+  });
+
+  app.get<{ Querystring: { prefix?: string } }>('/v1/export', {
+    schema: {
+      operationId: 'exportEntries',
+      summary: 'Read all entries, at one position',
+      description:
+        'NDJSON in key order: `{"key", "value", "encoding", "version", "expiresAt"}` a line, as `/v1/import` takes ' +
+        'it. The header `Psync-Position` says of which position; writes go on meanwhile and are not in it.',
+      tags: ['keys'],
+      querystring: { type: 'object', additionalProperties: false, properties: { prefix: PREFIX } },
+      response: { 200: ndjson('The entries.'), ...problems('BAD_REQUEST', 'TOO_MANY_REQUESTS') },
+    },
+    handler: async (request, reply) => {
+      const { position, groups, close } = await node.readEntries(request.query.prefix ?? '');
+      reply.raw.once('close', close);
+      reply.header('content-type', 'application/x-ndjson').header('psync-position', formatPosition(position));
+      return Readable.from(lines(groups), { objectMode: false, highWaterMark: 1024 * 1024 });
+    },
+  });
+}
+
+async function* lines(groups: AsyncIterable<readonly ListedEntry[]>): AsyncGenerator<Buffer> {
+  for await (const group of groups) {
+    yield Buffer.from(group.map((entry) => `${JSON.stringify(exported(entry))}\n`).join(''), 'utf8');
+  }
+}
+
+function exported({ key, version, expiresAt, value }: ListedEntry): object {
+  return { key, ...toJsonValue(value ?? Buffer.alloc(0)), version, expiresAt };
+}
+
+function listed({ key, version, size, expiresAt, value }: ListedEntry): object {
+  return { key, version, size, expiresAt, ...(value === null ? {} : toJsonValue(value)) };
+}

@@ -1,0 +1,67 @@
+/** The settings of the running node, and the ones among them that may change while it runs. */
+import { SETTINGS, type Settings, UsageError } from './config.ts';
+import type { RunningSettings } from './http/admin-routes.ts';
+import type { NodeSettings } from './node/node.ts';
+import { version } from './version.ts';
+
+const CHANGEABLE: ReadonlySet<keyof Settings> = new Set([
+  'overlaySize',
+  'applyInterval',
+  'replTimeout',
+  'replPingInterval',
+  'replicaOutputLimit',
+  'maxReplicas',
+]);
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
+export class LiveSettings implements RunningSettings {
+  readonly version = version();
+  readonly startedAt = Date.now();
+  /** What the node reads, each time that it needs it. */
+  readonly node: NodeSettings;
+  readonly #node: Writable<NodeSettings>;
+  #settings: Settings;
+
+  constructor(settings: Settings) {
+    this.#settings = settings;
+    this.#node = nodeSettings(settings);
+    this.node = this.#node;
+  }
+
+  current(): Readonly<Record<string, unknown>> {
+    const { host, port, data, fsync, backlogSize } = this.#settings;
+    const changeable = Object.fromEntries([...CHANGEABLE].map((name) => [name, this.#settings[name]]));
+    return { host, port, data, fsync, backlogSize, ...changeable };
+  }
+
+  change(values: Readonly<Record<string, string>>): string | null {
+    const changed: Record<string, unknown> = {};
+    for (const [name, text] of Object.entries(values)) {
+      const setting = SETTINGS.find((each) => each.name === name);
+      if (setting === undefined || !CHANGEABLE.has(setting.name))
+        return `${name} cannot change while the node runs`;
+      try {
+        changed[name] = setting.parse(text);
+      } catch (error) {
+        if (!(error instanceof UsageError)) throw error;
+        return `${name}: ${error.message}, got ${JSON.stringify(text)}`;
+      }
+    }
+    this.#settings = { ...this.#settings, ...changed };
+    Object.assign(this.#node, nodeSettings(this.#settings));
+    return null;
+  }
+}
+
+function nodeSettings(settings: Settings): Writable<NodeSettings> {
+  return {
+    backlogBytes: settings.backlogSize,
+    overlayBytes: settings.overlaySize,
+    applyIntervalMs: settings.applyInterval,
+    timeoutMs: settings.replTimeout,
+    pingIntervalMs: settings.replPingInterval,
+    outputLimitBytes: Math.max(settings.replicaOutputLimit, settings.backlogSize),
+    maxReplicas: settings.maxReplicas,
+  };
+}

@@ -1,0 +1,129 @@
+/**
+ * Commands to bytes. A turn's commands are added one after the other, and where each ends is known at once, before
+ * anything is written: an entry's version is such an end, and a later request of the same turn may ask for it.
+ *
+ * `mark` and `rollback` take commands back that belong to a batch which fails in the middle.
+ */
+import { assertNever, type Command, type Run } from './command.ts';
+
+const CRLF = '\r\n';
+const MULTI = array(['MULTI']);
+const EXEC = array(['EXEC']);
+
+interface Part {
+  readonly text: string;
+  /** What is written between the text and the tail. */
+  readonly value: Buffer | null;
+  readonly tail: string;
+  /** Null: MULTI or EXEC. */
+  readonly command: Command | null;
+  readonly end: number;
+}
+
+export class Encoder {
+  #parts: Part[] = [];
+  #end = 0;
+
+  /** How many bytes the commands take so far. */
+  get length(): number {
+    return this.#end;
+  }
+
+  /** @returns where the command ends, counted from the first byte of the first command */
+  add(command: Command): number {
+    const [value, tail] =
+      command.kind === 'set' ? [command.value, tailOf(command.expiresAt)] : ([null, ''] as const);
+    return this.#push(headOf(command), value, tail, command);
+  }
+
+  /** What follows is applied as a whole or not at all, until `endTransaction`. */
+  beginTransaction(): void {
+    this.#push(MULTI, null, '', null);
+  }
+
+  endTransaction(): void {
+    this.#push(EXEC, null, '', null);
+  }
+
+  /** @returns what `rollback` takes to undo everything that is added from now on */
+  mark(): number {
+    return this.#parts.length;
+  }
+
+  rollback(mark: number): void {
+    this.#parts.length = mark;
+    this.#end = this.#parts[mark - 1]?.end ?? 0;
+  }
+
+  /**
+   * Writes everything into one buffer of exactly its length.
+   *
+   * The values of the returned commands are views into that buffer, so that what a request brought can be let go: a
+   * small body is often a view that keeps a 64 KiB socket buffer alive.
+   */
+  finish(): Run {
+    // Not from Node's shared pool: the bytes live on in the overlay.
+    const bytes = Buffer.allocUnsafeSlow(this.#end);
+    const commands: Command[] = [];
+    const ends: number[] = [];
+    let at = 0;
+    for (const { text, value, tail, command, end } of this.#parts) {
+      at += bytes.write(text, at, 'utf8');
+      if (value !== null) {
+        bytes.set(value, at);
+        at += bytes.write(tail, at + value.length, 'latin1') + value.length;
+      }
+      if (command === null) continue;
+      commands.push(command.kind === 'set' ? within(bytes, end, command, tail) : command);
+      ends.push(end);
+    }
+    return { bytes, commands, ends };
+  }
+
+  #push(text: string, value: Buffer | null, tail: string, command: Command | null): number {
+    this.#end += Buffer.byteLength(text) + (value?.length ?? 0) + tail.length;
+    this.#parts.push({ text, value, tail, command, end: this.#end });
+    return this.#end;
+  }
+}
+
+/** The command with its value as a view into the encoded bytes. */
+function within(bytes: Buffer, end: number, command: Command & { kind: 'set' }, tail: string): Command {
+  const to = end - tail.length;
+  const value = bytes.subarray(to - command.value.length, to);
+  return { kind: 'set', key: command.key, value, expiresAt: command.expiresAt };
+}
+
+/** Everything of a command up to its value; of a command without a value, everything. */
+function headOf(command: Command): string {
+  switch (command.kind) {
+    case 'set': {
+      const count = command.expiresAt === null ? 3 : 5;
+      return `*${count}${CRLF}$3${CRLF}SET${CRLF}${bulk(command.key)}$${command.value.length}${CRLF}`;
+    }
+    case 'del':
+      return array(['DEL', ...command.keys]);
+    case 'expire-at':
+      return array(['PEXPIREAT', command.key, String(command.expiresAt)]);
+    case 'persist':
+      return array(['PERSIST', command.key]);
+    case 'flush-all':
+      return array(['FLUSHALL']);
+    default:
+      return assertNever(command);
+  }
+}
+
+/** What follows a SET's value: ASCII. */
+function tailOf(expiresAt: number | null): string {
+  return expiresAt === null ? CRLF : `${CRLF}${bulk('PXAT')}${bulk(String(expiresAt))}`;
+}
+
+/** A RESP2 array of bulk strings, as text. */
+export function array(elements: readonly string[]): string {
+  return `*${elements.length}${CRLF}${elements.map(bulk).join('')}`;
+}
+
+function bulk(text: string): string {
+  return `$${Buffer.byteLength(text)}${CRLF}${text}${CRLF}`;
+}
