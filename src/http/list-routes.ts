@@ -44,10 +44,12 @@ export function listRoutes(app: FastifyInstance, node: Node): void {
       },
       response: { 200: json('A page.', keyPage), ...problems('BAD_REQUEST') },
     },
-    handler: (request, reply) => {
+    handler: async (request, reply) => {
       const { prefix = '', after = null, limit, values } = request.query;
-      const { entries, next } = node.page({ prefix, after, limit, values });
-      reply.send({ keys: entries.map(listed), next, position: formatPosition(node.position) });
+      const { entries, next } = await node.page({ prefix, after, limit, values });
+      const position = formatPosition(node.position);
+      reply.header('psync-position', position);
+      return { keys: entries.map(listed), next, position };
     },
   });
 

@@ -35,6 +35,11 @@ export class Overlay {
     return this.#generations.reduce((sum, generation) => sum + generation.bytes, 0);
   }
 
+  /** How many keys it knows something about; one that is in two generations counts twice. */
+  get size(): number {
+    return this.#generations.reduce((sum, generation) => sum + generation.entries.size, 0);
+  }
+
   /** The memory that the unsealed generation takes, in bytes, roughly. */
   get unsealedBytes(): number {
     return this.#newest().bytes;

@@ -185,7 +185,7 @@ export class Node {
     let position = formatPosition(this.position);
     let after: string | null = null;
     do {
-      const page: Page = this.#head.page({ prefix, after, limit: DELETE_KEYS, values: false });
+      const page: Page = await this.#head.page({ prefix, after, limit: DELETE_KEYS, values: false });
       const keys = page.entries.map(({ key }) => key);
       if (keys.length > 0) {
         const result = await this.#writes.submit({ kind: 'delete-many', keys });
@@ -224,7 +224,7 @@ export class Node {
     }
   }
 
-  page(request: PageRequest): Page {
+  page(request: PageRequest): Promise<Page> {
     return this.#head.page(request);
   }
 

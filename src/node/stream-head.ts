@@ -42,6 +42,8 @@ export type CommitListener = (bytes: Buffer, from: Offset) => void;
 
 /** Rows dropped in one step: about a millisecond. */
 const TRIM_ROWS = 128;
+/** Looking at so many keys of the overlay for a page takes about a millisecond. */
+const PAGE_OVERLAY_KEYS = 10_000;
 const REPLAY_BYTES = 1024 * 1024;
 /** After a failed commit of the applier. */
 const APPLY_RETRY_MS = 1_000;
@@ -225,7 +227,12 @@ export class StreamHead {
     return expiresAt === null || (expiresAt !== undefined && expiresAt > now);
   }
 
-  page(request: PageRequest): Page {
+  /**
+   * One page, of the state at the head at the moment when the promise resolves. Laying the overlay over a page looks
+   * at all of the overlay: if that is large, it is first written into the file, where an index finds the page.
+   */
+  async page(request: PageRequest): Promise<Page> {
+    if (this.#overlay.size > PAGE_OVERLAY_KEYS) await this.flush();
     return readPage(request, this.#overlay, this.#keyspace.scan, this.#world.now());
   }
 
