@@ -50,6 +50,7 @@ export function batchRoute(app: FastifyInstance, node: Node, now: () => number):
           'INTEGER_OVERFLOW',
           'PRECONDITION_FAILED',
           'VALUE_TOO_LARGE',
+          'BATCH_TOO_LARGE',
           'BODY_TOO_LARGE',
           'UNSUPPORTED_MEDIA_TYPE',
           'write',

@@ -5,7 +5,8 @@ export type RefusalCode =
   | 'NOT_JSON'
   | 'NOT_INTEGER'
   | 'INTEGER_OVERFLOW'
-  | 'VALUE_TOO_LARGE';
+  | 'VALUE_TOO_LARGE'
+  | 'BATCH_TOO_LARGE';
 
 export class Refusal extends Error {
   override readonly name = 'Refusal';

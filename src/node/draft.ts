@@ -3,10 +3,14 @@
  * it is real before the turn has been journaled.
  */
 import { type Entry, isLive } from '../keyspace/entry.ts';
+import { Refusal } from '../keyspace/refusal.ts';
 import type { Draft } from '../keyspace/write.ts';
 import { assertNever, type Command, type Run } from '../stream/command.ts';
 import { Encoder } from '../stream/encoder.ts';
 import type { StreamHead } from './stream-head.ts';
+
+/** The effects of one batch, in bytes: appending to a large value a thousand times travels as a thousand values. */
+export const MAX_TRANSACTION_BYTES = 128 * 1024 * 1024;
 
 export class TurnDraft implements Draft {
   readonly #head: StreamHead;
@@ -16,6 +20,7 @@ export class TurnDraft implements Draft {
   /** What the turn has set, or (null) deleted. */
   #staged = new Map<string, Entry | null>();
   #flushed = false;
+  #transactionLimit = Number.POSITIVE_INFINITY;
 
   /** @param now milliseconds since 1970: one moment for the whole turn */
   constructor(head: StreamHead, now: number) {
@@ -29,8 +34,9 @@ export class TurnDraft implements Draft {
     return this.#start + this.#encoder.length;
   }
 
-  get isEmpty(): boolean {
-    return this.#encoder.length === 0;
+  /** How many bytes the effects take so far. */
+  get bytes(): number {
+    return this.#encoder.length;
   }
 
   get(key: string): Entry | null {
@@ -51,6 +57,9 @@ export class TurnDraft implements Draft {
 
   add(command: Command): number {
     const end = this.#start + this.#encoder.add(command);
+    if (this.#encoder.length > this.#transactionLimit) {
+      throw new Refusal('BATCH_TOO_LARGE', `its effects have more than ${MAX_TRANSACTION_BYTES} bytes`);
+    }
     switch (command.kind) {
       case 'set':
         this.#staged.set(command.key, { value: command.value, version: end, expiresAt: command.expiresAt });
@@ -79,6 +88,7 @@ export class TurnDraft implements Draft {
     const [staged, flushed] = [new Map(this.#staged), this.#flushed];
     this.#encoder.beginTransaction();
     const begun = this.#encoder.length;
+    this.#transactionLimit = begun + MAX_TRANSACTION_BYTES;
     try {
       const result = body();
       if (this.#encoder.length === begun) this.#encoder.rollback(mark);
@@ -89,6 +99,8 @@ export class TurnDraft implements Draft {
       this.#staged = staged;
       this.#flushed = flushed;
       throw error;
+    } finally {
+      this.#transactionLimit = Number.POSITIVE_INFINITY;
     }
   }
 

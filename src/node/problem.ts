@@ -17,6 +17,7 @@ export const PROBLEMS = {
   NOT_ACCEPTABLE: { status: 406, title: 'The answer has no form that the client accepts' },
   REQUEST_TIMEOUT: { status: 408, title: 'The request took too long to arrive' },
   VALUE_TOO_LARGE: { status: 413, title: 'The value is too large' },
+  BATCH_TOO_LARGE: { status: 413, title: 'The effects of the batch are too large' },
   BODY_TOO_LARGE: { status: 413, title: 'The body is too large' },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The media type is not supported here' },
   HEADERS_TOO_LARGE: { status: 431, title: 'The request headers are too large' },

@@ -20,17 +20,13 @@ export interface WriteResult extends WriteOutcome {
 
 /** One turn decides at most so many requests … */
 export const MAX_TURN_REQUESTS = 1_024;
-/** … and stops taking more once their values and keys reach so many bytes. */
+/** … and takes no more once their effects reach so many bytes. */
 export const MAX_TURN_BYTES = 4 * 1024 * 1024;
-
-/** What a command takes beside its key and value. */
-const COMMAND_BYTES = 64;
 
 type Decided = { readonly outcome: WriteOutcome; readonly end: Offset } | { readonly refused: Problem };
 
 interface Waiting {
   readonly request: WriteRequest;
-  readonly bytes: number;
   readonly resolve: (result: WriteResult) => void;
   readonly reject: (error: Error) => void;
 }
@@ -60,7 +56,7 @@ export class WriteTurn {
    */
   submit(request: WriteRequest): Promise<WriteResult> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ request, bytes: bytesOf(request), resolve, reject });
+      this.#waiting.push({ request, resolve, reject });
       this.#schedule();
     });
   }
@@ -94,24 +90,25 @@ export class WriteTurn {
   }
 
   #turn(): void {
-    const taken = this.#take();
     const refusal = this.#guard();
     if (refusal !== null) {
-      for (const each of taken) each.reject(refusal);
+      const refused = this.#waiting;
+      this.#waiting = [];
+      for (const each of refused) each.reject(refusal);
       return;
     }
     const draft = new TurnDraft(this.#head, this.#world.now());
-    const decided = taken.map((each): Decided => {
-      try {
-        const outcome = decideWrite(each.request, draft);
-        return { outcome, end: draft.end as Offset };
-      } catch (error) {
-        if (!(error instanceof Refusal)) throw error;
-        return { refused: new Problem(error.code, error.message, error.extra) };
-      }
-    });
+    const decided: Decided[] = [];
+    while (
+      decided.length < Math.min(this.#waiting.length, MAX_TURN_REQUESTS) &&
+      draft.bytes < MAX_TURN_BYTES
+    ) {
+      decided.push(decide((this.#waiting[decided.length] as Waiting).request, draft));
+    }
+    const taken = this.#waiting.slice(0, decided.length);
+    this.#waiting = this.#waiting.slice(decided.length);
     try {
-      if (!draft.isEmpty) this.#head.commit(draft.finish());
+      if (draft.bytes > 0) this.#head.commit(draft.finish());
     } catch (error) {
       const problem = this.#failed(error);
       for (const each of taken) each.reject(problem);
@@ -125,18 +122,6 @@ export class WriteTurn {
     }
   }
 
-  #take(): readonly Waiting[] {
-    let bytes = 0;
-    let count = 0;
-    while (count < this.#waiting.length && count < MAX_TURN_REQUESTS && bytes < MAX_TURN_BYTES) {
-      bytes += (this.#waiting[count] as Waiting).bytes;
-      count += 1;
-    }
-    const taken = this.#waiting.slice(0, count);
-    this.#waiting = this.#waiting.slice(count);
-    return taken;
-  }
-
   #failed(error: unknown): Error {
     if (!(error instanceof StorageError)) throw error;
     this.#log.error('write-failed', { error: error.message });
@@ -144,30 +129,13 @@ export class WriteTurn {
   }
 }
 
-/** How much a request adds to a turn, in bytes, roughly. */
-function bytesOf(request: WriteRequest): number {
-  switch (request.kind) {
-    case 'batch':
-      return request.operations.reduce((sum, operation) => sum + bytesOf(operation), 0);
-    case 'load':
-      return request.commands.reduce(
-        (sum, command) =>
-          sum + (command.kind === 'set' ? entrySize(command.key, command.value) : COMMAND_BYTES),
-        0,
-      );
-    case 'delete-many':
-    case 'expire-due':
-      return request.keys.length * COMMAND_BYTES;
-    case 'flush-all':
-      return COMMAND_BYTES;
-    case 'set':
-    case 'append':
-      return entrySize(request.key, request.value);
-    default:
-      return entrySize(request.key, null);
+/** Adds one request's effects to the draft, or finds why it has none. */
+function decide(request: WriteRequest, draft: TurnDraft): Decided {
+  try {
+    const outcome = decideWrite(request, draft);
+    return { outcome, end: draft.end as Offset };
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    return { refused: new Problem(error.code, error.message, error.extra) };
   }
-}
-
-function entrySize(key: string, value: Buffer | null): number {
-  return COMMAND_BYTES + key.length + (value?.length ?? 0);
 }

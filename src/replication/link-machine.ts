@@ -7,7 +7,7 @@
  * Owns: how far the conversation is, and the start of a line that has not arrived completely.
  * Invariant: the effects depend on the bytes alone, never on how they were cut into messages.
  */
-import type { FullResyncReason } from './decide.ts';
+import { FULL_RESYNC_REASONS, type FullResyncReason } from './decide.ts';
 import { offset, type Position, parseRunId, type RunId, wireOffset } from './position.ts';
 
 export interface LinkRequest {
@@ -111,6 +111,7 @@ export class LinkMachine {
         effects.push({ kind: 'send', words: this.#replconf() });
         return;
       case 'replconf':
+        if (!/^[+-]/.test(line)) return this.#fail(`unexpected ${quoted(line)}`, effects);
         // An error here is not critical: an older master may not know an option (psync-rules.md, 3).
         this.#phase = { kind: 'psync' };
         effects.push({ kind: 'send', words: this.#psync() });
@@ -151,7 +152,8 @@ export class LinkMachine {
       this.#phase = {
         kind: 'length',
         position: { runId, offset: offset(value) },
-        reason: (words[3] as FullResyncReason | undefined) ?? null,
+        // A newer master may have a reason that this node does not know: it is not passed on.
+        reason: FULL_RESYNC_REASONS.find((reason) => reason === words[3]) ?? null,
       };
       return;
     }

@@ -12,6 +12,12 @@ import { type RespLimits, RespParser } from './resp-parser.ts';
 
 /** A batch deletes at most this many keys with one DEL, and SET … PXAT has five elements. */
 export const STREAM_LIMITS: RespLimits = { maxElements: 1_048_576, maxBulkBytes: 512 * 1024 * 1024 };
+/** The longest key that is read, in bytes; masters take far shorter ones. */
+const MAX_KEY_BYTES = 64 * 1024;
+/** The longest name of a command, and of an option. */
+const MAX_NAME_BYTES = 32;
+/** The largest transaction, in bytes: more than any master makes. */
+export const MAX_TRANSACTION_BYTES = 256 * 1024 * 1024;
 
 export class StreamDecoder {
   readonly #parser: RespParser;
@@ -46,7 +52,10 @@ export class StreamDecoder {
       this.#open.push(array.raw);
       this.#openBytes += array.raw.length;
       this.#take(array.elements);
-      if (this.#inMulti) continue;
+      if (this.#inMulti) {
+        if (this.#openBytes <= MAX_TRANSACTION_BYTES) continue;
+        throw new ProtocolError(`a transaction of more than ${MAX_TRANSACTION_BYTES} bytes`);
+      }
       for (const [index, command] of this.#openCommands.entries()) {
         commands.push(command);
         ends.push(doneBytes + (this.#openEnds[index] as number));
@@ -63,7 +72,7 @@ export class StreamDecoder {
   }
 
   #take(elements: readonly Buffer[]): void {
-    const name = (elements[0] as Buffer).toString('latin1').toUpperCase();
+    const name = nameOf(elements[0]);
     if (name === 'MULTI' || name === 'EXEC') {
       arity(name, elements, 1);
       if (this.#inMulti === (name === 'MULTI')) throw new ProtocolError(`unexpected ${name}`);
@@ -85,7 +94,7 @@ function parseCommand(name: string, elements: readonly Buffer[]): Command | null
         return { kind: 'set', key: key(elements[1]), value: elements[2] as Buffer, expiresAt: null };
       }
       arity(name, elements, 5);
-      if ((elements[3] as Buffer).toString('latin1').toUpperCase() !== 'PXAT') {
+      if (nameOf(elements[3]) !== 'PXAT') {
         throw new ProtocolError('SET with an option other than PXAT');
       }
       return {
@@ -121,7 +130,13 @@ function arity(name: string, elements: readonly Buffer[], count: number): void {
   }
 }
 
+/** Names are compared without regard to case; a long one is cut, and then is none of ours. */
+function nameOf(bytes: Buffer | undefined): string {
+  return (bytes as Buffer).toString('latin1', 0, MAX_NAME_BYTES).toUpperCase();
+}
+
 function key(bytes: Buffer | undefined): string {
+  if ((bytes as Buffer).length > MAX_KEY_BYTES) throw new ProtocolError(`a key of ${bytes?.length} bytes`);
   const text = (bytes as Buffer).toString('utf8');
   // Decoding replaces what is no UTF-8 by U+FFFD; a key that holds one of its own is rare enough to look twice.
   if (text.includes('\uFFFD') && !isUtf8(bytes as Buffer)) throw new ProtocolError('a key is not UTF-8');
@@ -129,7 +144,7 @@ function key(bytes: Buffer | undefined): string {
 }
 
 function milliseconds(bytes: Buffer | undefined): number {
-  const text = (bytes as Buffer).toString('latin1');
+  const text = (bytes as Buffer).toString('latin1', 0, MAX_NAME_BYTES);
   const value = Number(text);
   if (!/^\d{1,16}$/.test(text) || !Number.isSafeInteger(value)) {
     throw new ProtocolError(`${JSON.stringify(text.slice(0, 32))} is not a time in milliseconds`);

@@ -1,11 +1,12 @@
 /**
  * An incremental parser of RESP2 arrays of bulk strings, the only RESP that psyncd's peers send each other.
  *
- * Owns: the bytes of one command that has not arrived completely.
+ * Owns: the bytes of one command that has not arrived completely, and how far that command was understood.
  * Invariant: what `next` returns depends on the bytes alone, never on how they were cut into messages.
  *
- * Bytes are joined only when enough of them are there for the parser to get further, so that a 16 MiB value
- * which arrives in 256 pieces is copied once and not 256 times.
+ * A command that arrives in many pieces costs time in proportion to its length, not to its length times the pieces:
+ * its bytes are collected in a buffer that doubles, or that is as large as its next string is known to be, and what
+ * was understood of it is not looked at again. A piece with whole commands only is not copied at all.
  */
 import { ProtocolError } from './protocol-error.ts';
 
@@ -32,12 +33,19 @@ const EMPTY = Buffer.alloc(0);
 
 export class RespParser {
   readonly #limits: RespLimits;
+  /** Bytes [#start, #end) are there and not yet returned; what is behind #end, if anything, is room for more. */
   #buffer: Buffer = EMPTY;
-  #position = 0;
+  #start = 0;
+  #end = 0;
   #waiting: Buffer[] = [];
   #waitingBytes = 0;
-  /** How many bytes must be there, counted from #position, before parsing is tried again. */
+  /** How many bytes have to be there before it is worth trying again. */
   #need = 1;
+  /** Of the command at #start: how many elements it has (null: not known yet), and where those that are there lie. */
+  #count: number | null = null;
+  #ranges: number[] = [];
+  /** How many of its bytes are understood. */
+  #understood = 0;
 
   constructor(limits: RespLimits) {
     this.#limits = limits;
@@ -45,7 +53,7 @@ export class RespParser {
 
   /** Bytes that were pushed and not yet returned by `next`. */
   get bufferedBytes(): number {
-    return this.#buffer.length - this.#position + this.#waitingBytes;
+    return this.#end - this.#start + this.#waitingBytes;
   }
 
   /** Adds received bytes. The parser keeps views into them: the caller must not change them afterwards. */
@@ -62,64 +70,97 @@ export class RespParser {
    */
   next(): RespArray | null {
     if (this.bufferedBytes < this.#need) return null;
-    this.#join();
-    const start = this.#position;
-    const array = this.#parse(start);
-    if (array === null) return null;
-    this.#position = start + array.raw.length;
+    this.#collect();
+    if (!this.#understand()) return null;
+    const [buffer, start, ranges] = [this.#buffer, this.#start, this.#ranges];
+    const elements: Buffer[] = [];
+    for (let index = 0; index < ranges.length; index += 2) {
+      elements.push(
+        buffer.subarray(start + (ranges[index] as number), start + (ranges[index + 1] as number)),
+      );
+    }
+    this.#start += this.#understood;
+    const raw = buffer.subarray(start, this.#start);
     this.#need = 1;
-    return array;
+    this.#count = null;
+    this.#ranges = [];
+    this.#understood = 0;
+    return { elements, raw };
   }
 
-  #join(): void {
+  /** Puts what has been pushed behind what is there. */
+  #collect(): void {
     if (this.#waitingBytes === 0) return;
-    const rest = this.#buffer.subarray(this.#position);
-    this.#buffer =
-      rest.length === 0 && this.#waiting.length === 1
-        ? (this.#waiting[0] as Buffer)
-        : Buffer.concat([rest, ...this.#waiting]);
-    this.#position = 0;
+    const rest = this.#end - this.#start;
+    if (rest === 0 && this.#waiting.length === 1) {
+      this.#buffer = this.#waiting[0] as Buffer;
+      this.#start = 0;
+      this.#end = this.#buffer.length;
+    } else {
+      this.#makeRoom(rest);
+      for (const bytes of this.#waiting) this.#end += bytes.copy(this.#buffer, this.#end);
+    }
     this.#waiting = [];
     this.#waitingBytes = 0;
   }
 
-  #parse(start: number): RespArray | null {
-    const buffer = this.#buffer;
-    let header = this.#header(start, ASTERISK, start);
-    if (header === null) return null;
-    const count = header.value;
-    if (count < 1 || count > this.#limits.maxElements) {
-      throw new ProtocolError(`an array of ${count} elements; allowed are 1 to ${this.#limits.maxElements}`);
-    }
-    let at = header.end;
-    const elements: Buffer[] = [];
-    for (let index = 0; index < count; index += 1) {
-      header = this.#header(at, DOLLAR, start);
-      if (header === null) return null;
-      const length = header.value;
-      if (length > this.#limits.maxBulkBytes) {
-        throw new ProtocolError(`a string of ${length} bytes; the limit is ${this.#limits.maxBulkBytes}`);
-      }
-      const from = header.end;
-      const to = from + length;
-      if (to + 2 > buffer.length) {
-        this.#need = to + 2 - start;
-        return null;
-      }
-      if (buffer[to] !== CR || buffer[to + 1] !== LF) {
-        throw new ProtocolError('a string is not followed by CR LF');
-      }
-      elements.push(buffer.subarray(from, to));
-      at = to + 2;
-    }
-    return { elements, raw: buffer.subarray(start, at) };
+  /** Sees to it that what waits fits behind #end, in memory that is this parser's own. */
+  #makeRoom(rest: number): void {
+    if (this.#isOwn && this.#buffer.length - this.#end >= this.#waitingBytes) return;
+    const wanted = rest + this.#waitingBytes;
+    const own = Buffer.allocUnsafeSlow(this.#need > wanted ? this.#need : wanted * 2);
+    this.#buffer.copy(own, 0, this.#start, this.#end);
+    this.#buffer = own;
+    this.#start = 0;
+    this.#end = rest;
   }
 
-  /** Reads `*<n>CRLF` or `$<n>CRLF` at `at`; null when it is not complete yet. */
-  #header(at: number, type: number, start: number): { value: number; end: number } | null {
+  /** Of a buffer that was pushed everything is there: only one of its own has room. */
+  get #isOwn(): boolean {
+    return this.#buffer.length > this.#end;
+  }
+
+  /** Goes on where it has stopped. @returns whether the command is complete */
+  #understand(): boolean {
+    if (this.#count === null) {
+      const header = this.#header(ASTERISK);
+      if (header === null) return false;
+      if (header.value < 1 || header.value > this.#limits.maxElements) {
+        throw new ProtocolError(
+          `an array of ${header.value} elements; allowed are 1 to ${this.#limits.maxElements}`,
+        );
+      }
+      this.#count = header.value;
+      this.#understood = header.end;
+    }
+    while (this.#ranges.length < 2 * this.#count) {
+      const header = this.#header(DOLLAR);
+      if (header === null) return false;
+      if (header.value > this.#limits.maxBulkBytes) {
+        throw new ProtocolError(
+          `a string of ${header.value} bytes; the limit is ${this.#limits.maxBulkBytes}`,
+        );
+      }
+      const to = header.end + header.value;
+      if (this.#start + to + 2 > this.#end) {
+        this.#need = to + 2;
+        return false;
+      }
+      if (this.#buffer[this.#start + to] !== CR || this.#buffer[this.#start + to + 1] !== LF) {
+        throw new ProtocolError('a string is not followed by CR LF');
+      }
+      this.#ranges.push(header.end, to);
+      this.#understood = to + 2;
+    }
+    return true;
+  }
+
+  /** Reads `*<n>CRLF` or `$<n>CRLF` where it has stopped; null when that is not complete yet. */
+  #header(type: number): { value: number; end: number } | null {
     const buffer = this.#buffer;
+    const at = this.#start + this.#understood;
     let index = at;
-    if (index < buffer.length && buffer[index] !== type) {
+    if (index < this.#end && buffer[index] !== type) {
       throw new ProtocolError(
         `expected '${String.fromCharCode(type)}', got byte 0x${(buffer[index] as number).toString(16).padStart(2, '0')}`,
       );
@@ -127,7 +168,7 @@ export class RespParser {
     index += 1;
     let value = 0;
     const digitsFrom = index;
-    while (index < buffer.length) {
+    while (index < this.#end) {
       const byte = buffer[index] as number;
       if (byte === CR) break;
       const digit = byte - 0x30;
@@ -137,12 +178,12 @@ export class RespParser {
       value = value * 10 + digit;
       index += 1;
     }
-    if (index + 1 >= buffer.length) {
-      this.#need = buffer.length - start + 1;
+    if (index + 1 >= this.#end) {
+      this.#need = this.#end - this.#start + 1;
       return null;
     }
     if (index === digitsFrom) throw new ProtocolError('a length is missing');
     if (buffer[index + 1] !== LF) throw new ProtocolError('a length is not followed by CR LF');
-    return { value, end: index + 2 };
+    return { value, end: index + 2 - this.#start };
   }
 }
