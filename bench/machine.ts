@@ -1,11 +1,13 @@
 /** Where and of what a result is: without it a number means nothing later. */
 import { execFile } from 'node:child_process';
-import { cpus, totalmem } from 'node:os';
+import { cpus, loadavg, totalmem } from 'node:os';
 import { promisify } from 'node:util';
 
 export interface Machine {
   readonly cpu: string;
   readonly cores: number;
+  /** How many threads wanted a core in the minute before: near 0, or others were at work too. 0 on Windows. */
+  readonly loadBefore: number;
   readonly memoryBytes: number;
   readonly platform: string;
   readonly node: string;
@@ -18,6 +20,7 @@ export async function describeMachine(): Promise<Machine> {
   return {
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
     cores: cpus().length,
+    loadBefore: loadavg()[0] ?? 0,
     memoryBytes: totalmem(),
     platform: `${process.platform} ${process.arch}`,
     node: process.version,

@@ -11,6 +11,8 @@ import { Scope } from './scope.ts';
 const MEASUREMENTS: readonly Measurement[] = [put, get, resync];
 /** What a shell reports of a program that Ctrl-C has ended. */
 const INTERRUPTED = 130;
+/** A load above this share of the cores, before anything has begun, is somebody else's. */
+const BUSY_SHARE = 0.5;
 
 async function main(): Promise<number> {
   const options = parseOptions(
@@ -32,6 +34,9 @@ async function main(): Promise<number> {
   interruption.catch(() => undefined);
   try {
     const machine = await describeMachine();
+    if (machine.loadBefore > machine.cores * BUSY_SHARE) {
+      say(`the machine is busy (load ${machine.loadBefore.toFixed(1)}): the spreads will be wide`);
+    }
     const outcomes: Outcome[] = [];
     for (const measurement of chosen) {
       outcomes.push(await runOne(measurement, options, machine, interruption));

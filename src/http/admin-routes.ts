@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import type { Node } from '../node/node.ts';
 import { Problem } from '../node/problem.ts';
+import { EXAMPLE_INFO } from './examples.ts';
 import { formatInfo } from './info.ts';
 import { config, configPatch, health, json, plainText, problems } from './schemas.ts';
 
@@ -20,8 +21,9 @@ export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningS
     schema: {
       operationId: 'getInfo',
       summary: "The state of the node under Redis's INFO names",
+      description: 'For tools and people that know Redis; programs are better off with `/v1/replication`.',
       tags: ['operation'],
-      response: { 200: plainText('`name:value` lines in sections.') },
+      response: { 200: plainText('`name:value` lines in sections.', EXAMPLE_INFO), ...problems() },
     },
     handler: (_request, reply) => {
       reply.type('text/plain; charset=utf-8').send(formatInfo(node.status, settings));
@@ -32,8 +34,9 @@ export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningS
     schema: {
       operationId: 'getConfig',
       summary: 'The settings',
+      description: 'All settings that the node runs with, also those that cannot change while it runs.',
       tags: ['operation'],
-      response: { 200: json('Sizes in bytes, times in milliseconds.', config) },
+      response: { 200: json('Sizes in bytes, times in milliseconds.', config), ...problems() },
     },
     handler: (_request, reply) => {
       reply.send(settings.current());
@@ -44,11 +47,12 @@ export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningS
     schema: {
       operationId: 'changeConfig',
       summary: 'Change settings of the running node',
+      description: 'All of what is named, or with 400 nothing. A change lasts until the node stops.',
       tags: ['operation'],
       body: { $ref: `${configPatch.$id}#` },
       response: {
         200: json('The settings as they are now.', config),
-        ...problems('BAD_REQUEST', 'BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'),
+        ...problems('body'),
       },
     },
     handler: (request, reply) => {
@@ -63,8 +67,9 @@ export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningS
     schema: {
       operationId: 'getHealth',
       summary: 'Whether the process is alive',
+      description: 'For supervisors: whoever gets no answer may restart it.',
       tags: ['operation'],
-      response: { 200: json('It is.', health) },
+      response: { 200: json('It is.', health), ...problems() },
     },
     handler: (_request, reply) => {
       reply.send({ status: 'ok' });

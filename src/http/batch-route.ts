@@ -44,15 +44,13 @@ export function batchRoute(app: FastifyInstance, node: Node, now: () => number):
       response: {
         200: json('All were applied.', batchResults),
         ...problems(
-          'BAD_REQUEST',
           'KEY_TOO_LONG',
           'NOT_INTEGER',
           'INTEGER_OVERFLOW',
           'PRECONDITION_FAILED',
           'VALUE_TOO_LARGE',
           'BATCH_TOO_LARGE',
-          'BODY_TOO_LARGE',
-          'UNSUPPORTED_MEDIA_TYPE',
+          'body',
           'write',
         ),
       },

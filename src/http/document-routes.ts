@@ -5,7 +5,13 @@ import { stringify } from 'yaml';
 
 /** The document as YAML, as it also stands in openapi.yaml. */
 export function documentYaml(app: FastifyInstance): string {
-  const document = stringify(app.swagger(), { aliasDuplicateObjects: false, lineWidth: 110 });
+  const document = stringify(app.swagger(), {
+    aliasDuplicateObjects: false,
+    // Not folded: Biome folds otherwise.
+    lineWidth: 0,
+    // `no` and times in quotes: readers of YAML 1.1 would see something else than text.
+    compat: 'yaml-1.1',
+  });
   return `# Made by \`npm run openapi\` from the schemas in src/http; do not edit.\n${document}`;
 }
 

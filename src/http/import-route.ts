@@ -10,7 +10,7 @@ import type { DelCommand, SetCommand } from '../stream/command.ts';
 import { badKey } from './key.ts';
 import { lineGroups, parseLine } from './ndjson.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
-import { imported, json, problems } from './schemas.ts';
+import { imported, json, NDJSON_BODY, problems } from './schemas.ts';
 
 /** Entries are written in groups of so many, or of so many bytes, whichever comes first. */
 const GROUP_ENTRIES = 1_000;
@@ -40,10 +40,10 @@ export function importRoute(app: FastifyInstance, node: Node, now: () => number)
         'it are in, and the answer says how many.',
       ].join('\n'),
       tags: ['keys'],
-      body: { content: { 'application/x-ndjson': { schema: {} } } },
+      body: NDJSON_BODY,
       response: {
         200: json('All lines are in.', imported),
-        ...problems('BAD_REQUEST', 'BAD_LINE', 'UNSUPPORTED_MEDIA_TYPE', 'write'),
+        ...problems('BAD_LINE', 'write'),
       },
     },
     handler: async (request, reply) => {

@@ -24,6 +24,7 @@ import {
   json,
   noContent,
   problems,
+  RAW_BODY,
   READ_HEADERS,
   WRITE_HEADERS,
   written,
@@ -78,11 +79,11 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
           },
         },
       },
-      body: { content: { 'application/octet-stream': { schema: {} } } },
+      body: RAW_BODY,
       response: {
         200: json('The entry was replaced.', written, 'etag'),
         201: json('The entry is new.', written, 'etag'),
-        ...problems('BAD_REQUEST', 'KEY_TOO_LONG', 'PRECONDITION_FAILED', 'VALUE_TOO_LARGE', 'write'),
+        ...problems('KEY_TOO_LONG', 'PRECONDITION_FAILED', 'VALUE_TOO_LARGE', 'write'),
       },
     },
     handler: async (request, reply) => {
@@ -105,10 +106,10 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
       tags: ['keys'],
       params: KEY_PARAMS,
       headers: WRITE_HEADERS,
-      body: { content: { 'application/octet-stream': { schema: {} } } },
+      body: RAW_BODY,
       response: {
         200: json('The entry as it is now.', appended, 'etag'),
-        ...problems('BAD_REQUEST', 'KEY_TOO_LONG', 'PRECONDITION_FAILED', 'VALUE_TOO_LARGE', 'write'),
+        ...problems('KEY_TOO_LONG', 'PRECONDITION_FAILED', 'VALUE_TOO_LARGE', 'write'),
       },
     },
     handler: async (request, reply) => {
@@ -133,13 +134,11 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
       response: {
         200: json('The value was changed.', written, 'etag'),
         ...problems(
-          'BAD_REQUEST',
           'KEY_TOO_LONG',
           'NOT_FOUND',
           'NOT_JSON',
           'PRECONDITION_FAILED',
           'VALUE_TOO_LARGE',
-          'UNSUPPORTED_MEDIA_TYPE',
           'write',
         ),
       },
@@ -166,6 +165,7 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
   });
 
   app.get<KeyRoute>('/v1/keys/:key', {
+    config: { swagger: { exposeHeadRoute: true } },
     schema: {
       operationId: 'getKey',
       summary: 'Read an entry',
@@ -178,7 +178,7 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
       response: {
         200: bytes('The value.'),
         304: noContent('The client has this version already.', 'etag'),
-        ...problems('BAD_REQUEST', 'KEY_TOO_LONG', 'NOT_FOUND', 'NOT_ACCEPTABLE', 'PRECONDITION_FAILED'),
+        ...problems('KEY_TOO_LONG', 'NOT_FOUND', 'NOT_ACCEPTABLE', 'PRECONDITION_FAILED'),
       },
     },
     handler: (request, reply) => {
@@ -207,12 +207,13 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
     schema: {
       operationId: 'deleteKey',
       summary: 'Delete an entry',
+      description: 'An entry that is not there is 404, so that of two who delete it one is told.',
       tags: ['keys'],
       params: KEY_PARAMS,
       headers: WRITE_HEADERS,
       response: {
         200: json('It was there, and is deleted.', deleted),
-        ...problems('BAD_REQUEST', 'KEY_TOO_LONG', 'NOT_FOUND', 'PRECONDITION_FAILED', 'write'),
+        ...problems('KEY_TOO_LONG', 'NOT_FOUND', 'PRECONDITION_FAILED', 'write'),
       },
     },
     handler: async (request, reply) => {
@@ -247,13 +248,11 @@ export function operationRoutes(app: FastifyInstance, node: Node, now: () => num
       response: {
         200: json('The new value.', incremented, 'etag'),
         ...problems(
-          'BAD_REQUEST',
           'KEY_TOO_LONG',
           'NOT_INTEGER',
           'INTEGER_OVERFLOW',
           'PRECONDITION_FAILED',
-          'BODY_TOO_LARGE',
-          'UNSUPPORTED_MEDIA_TYPE',
+          'body',
           'write',
         ),
       },
@@ -275,21 +274,14 @@ export function operationRoutes(app: FastifyInstance, node: Node, now: () => num
     schema: {
       operationId: 'setExpiry',
       summary: 'Let an entry expire',
+      description: 'After `ttl` seconds, or at the time `expiresAt`. The value stays as it is.',
       tags: ['keys'],
       params: KEY_PARAMS,
       headers: WRITE_HEADERS,
       body: { $ref: 'ExpiryRequest#' },
       response: {
         200: json('When it expires.', expiry, 'etag'),
-        ...problems(
-          'BAD_REQUEST',
-          'KEY_TOO_LONG',
-          'NOT_FOUND',
-          'PRECONDITION_FAILED',
-          'BODY_TOO_LARGE',
-          'UNSUPPORTED_MEDIA_TYPE',
-          'write',
-        ),
+        ...problems('KEY_TOO_LONG', 'NOT_FOUND', 'PRECONDITION_FAILED', 'body', 'write'),
       },
     },
     handler: async (request, reply) => {
@@ -308,12 +300,13 @@ export function operationRoutes(app: FastifyInstance, node: Node, now: () => num
     schema: {
       operationId: 'deleteExpiry',
       summary: 'Let an entry stay',
+      description: 'It does not expire any more; one that did not anyway stays as it is.',
       tags: ['keys'],
       params: KEY_PARAMS,
       headers: WRITE_HEADERS,
       response: {
         200: json('It does not expire.', expiry, 'etag'),
-        ...problems('BAD_REQUEST', 'KEY_TOO_LONG', 'NOT_FOUND', 'PRECONDITION_FAILED', 'write'),
+        ...problems('KEY_TOO_LONG', 'NOT_FOUND', 'PRECONDITION_FAILED', 'body', 'write'),
       },
     },
     handler: async (request, reply) => {

@@ -7,7 +7,7 @@ import type { Node } from '../node/node.ts';
 import { Problem } from '../node/problem.ts';
 import { formatPosition } from '../replication/position.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
-import { deletedMany, json, keyPage, ndjson, problems } from './schemas.ts';
+import { deletedMany, exportedEntry, json, keyPage, ndjson, problems } from './schemas.ts';
 
 /** The most entries of one page. */
 export const MAX_PAGE = 1_000;
@@ -37,12 +37,22 @@ export function listRoutes(app: FastifyInstance, node: Node): void {
         additionalProperties: false,
         properties: {
           prefix: PREFIX,
-          after: { type: 'string', description: 'Only keys after this one: `next` of the page before.' },
-          limit: { type: 'integer', minimum: 1, maximum: MAX_PAGE, default: 100 },
+          after: {
+            type: 'string',
+            description: 'Only keys after this one: `next` of the page before.',
+            examples: ['user:2'],
+          },
+          limit: {
+            type: 'integer',
+            minimum: 1,
+            maximum: MAX_PAGE,
+            default: 100,
+            description: 'The most entries of the page.',
+          },
           values: { type: 'boolean', default: false, description: 'With the values.' },
         },
       },
-      response: { 200: json('A page.', keyPage), ...problems('BAD_REQUEST') },
+      response: { 200: json('A page.', keyPage), ...problems() },
     },
     handler: async (request, reply) => {
       const { prefix = '', after = null, limit, values } = request.query;
@@ -66,10 +76,14 @@ export function listRoutes(app: FastifyInstance, node: Node): void {
         additionalProperties: false,
         properties: {
           prefix: { ...PREFIX, minLength: 1 },
-          all: { type: 'boolean', description: 'Every entry; nothing else may be given then.' },
+          all: {
+            type: 'boolean',
+            description: 'Every entry; nothing else may be given then.',
+            examples: [true],
+          },
         },
       },
-      response: { 200: json('They are deleted.', deletedMany), ...problems('BAD_REQUEST', 'write') },
+      response: { 200: json('They are deleted.', deletedMany), ...problems('body', 'write') },
     },
     handler: async (request, reply) => {
       const { prefix, all = false } = request.query;
@@ -94,7 +108,7 @@ export function listRoutes(app: FastifyInstance, node: Node): void {
         'it. The header `Psync-Position` says of which position; writes go on meanwhile and are not in it.',
       tags: ['keys'],
       querystring: { type: 'object', additionalProperties: false, properties: { prefix: PREFIX } },
-      response: { 200: ndjson('The entries.'), ...problems('BAD_REQUEST', 'TOO_MANY_REQUESTS') },
+      response: { 200: ndjson('The entries.', exportedEntry), ...problems('TOO_MANY_REQUESTS') },
     },
     handler: async (request, reply) => {
       const { position, groups, close } = await node.readEntries(request.query.prefix ?? '');

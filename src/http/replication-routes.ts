@@ -12,8 +12,10 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
     schema: {
       operationId: 'getReplication',
       summary: 'Role, position, backlog, upstream, replicas and counters',
+      description:
+        'What this node knows of its history, of the master it follows, and of the replicas that follow it.',
       tags: ['replication'],
-      response: { 200: json('The state of replication.', replication) },
+      response: { 200: json('The state of replication.', replication), ...problems() },
     },
     handler: (_request, reply) => {
       reply.send(node.status);
@@ -34,7 +36,7 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
       response: {
         200: json('It follows that master already.', replication),
         202: json('It follows that master from now on.', replication),
-        ...problems('BAD_REQUEST', 'BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE', 'STORAGE_FAILED', 'DISK_FULL'),
+        ...problems('body', 'STORAGE_FAILED', 'DISK_FULL'),
       },
     },
     handler: async (request, reply) => {
@@ -51,7 +53,10 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
       description:
         'Under a new run ID; the old one goes into the lineage, so that siblings can continue from here.',
       tags: ['replication'],
-      response: { 200: json('It is a master.', replication), ...problems('STORAGE_FAILED', 'DISK_FULL') },
+      response: {
+        200: json('It is a master.', replication),
+        ...problems('body', 'STORAGE_FAILED', 'DISK_FULL'),
+      },
     },
     handler: async () => {
       await node.promote();
@@ -66,7 +71,7 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
       description:
         'Equal on every node at equal positions. It reads the whole keyspace, on a thread of its own.',
       tags: ['replication'],
-      response: { 200: json('The digest.', digest) },
+      response: { 200: json('The digest.', digest), ...problems() },
     },
     handler: async () => {
       const result = await node.digest();

@@ -1,11 +1,19 @@
 /** JSON Schemas of what the API sends and takes; openapi.yaml is made from the routes that name them. */
 import { PROBLEMS, type ProblemCode } from '../node/problem.ts';
 import { FULL_RESYNC_REASONS } from '../replication/decide.ts';
+import {
+  EXAMPLE_MASTER,
+  EXAMPLE_POSITION,
+  EXAMPLE_REPLICA,
+  EXAMPLE_RUN_ID,
+  problemExample,
+} from './examples.ts';
 
 const RUN_ID = {
   type: 'string',
   pattern: '^[0-9a-f]{40}$',
   description: 'Names one history of writes.',
+  examples: [EXAMPLE_RUN_ID],
 } as const;
 const COUNT = { type: 'integer', minimum: 0 } as const;
 
@@ -13,7 +21,7 @@ export const position = {
   type: 'string',
   pattern: '^[0-9a-f]{40}:[0-9]+$',
   description: 'A position in the stream: `<run ID>:<offset>`.',
-  examples: ['8f3b0c6d1e2a4b5c6d7e8f9a0b1c2d3e4f5a6b7c:1048576'],
+  examples: [EXAMPLE_POSITION],
 } as const;
 
 export const key = {
@@ -58,6 +66,9 @@ export const problem = {
 
 export const written = {
   $id: 'Written',
+  examples: [
+    { key: 'greeting', version: 1048576, created: true, expiresAt: null, position: EXAMPLE_POSITION },
+  ],
   type: 'object',
   required: ['key', 'version', 'created', 'expiresAt', 'position'],
   properties: {
@@ -71,6 +82,7 @@ export const written = {
 
 export const appended = {
   $id: 'Appended',
+  examples: [{ size: 12, version: 1048576, position: EXAMPLE_POSITION }],
   type: 'object',
   required: ['size', 'version', 'position'],
   properties: { size: { ...COUNT, description: 'Of the value, in bytes.' }, version, position },
@@ -78,6 +90,7 @@ export const appended = {
 
 export const incremented = {
   $id: 'Incremented',
+  examples: [{ value: 42, version: 1048576, position: EXAMPLE_POSITION }],
   type: 'object',
   required: ['value', 'version', 'position'],
   properties: {
@@ -89,21 +102,21 @@ export const incremented = {
 
 export const incrementRequest = {
   $id: 'IncrementRequest',
+  examples: [{ by: 1 }, { by: '-9223372036854775808' }],
   type: 'object',
   additionalProperties: false,
   properties: {
     by: {
       type: ['integer', 'string'],
-      default: 1,
       pattern: '^-?[0-9]{1,19}$',
-      description: 'What is added, negative or not; beyond 2^53 as a string of digits.',
-      examples: [1],
+      description: 'What is added, negative or not; beyond 2^53 as a string of digits. 1 if it is not given.',
     },
   },
 } as const;
 
 export const expiryRequest = {
   $id: 'ExpiryRequest',
+  examples: [{ ttl: 60 }, { expiresAt: 1_900_000_000_000 }],
   type: 'object',
   description: 'One of the two.',
   additionalProperties: false,
@@ -114,7 +127,6 @@ export const expiryRequest = {
       type: 'number',
       exclusiveMinimum: 0,
       description: 'Seconds from now; fractions are allowed.',
-      examples: [60],
     },
     expiresAt: { type: 'integer', minimum: 1, description: 'Milliseconds since 1970, in the future.' },
   },
@@ -122,6 +134,9 @@ export const expiryRequest = {
 
 export const expiry = {
   $id: 'Expiry',
+  examples: [
+    { key: 'session:7', expiresAt: 1_900_000_000_000, version: 1048576, position: EXAMPLE_POSITION },
+  ],
   type: 'object',
   required: ['key', 'expiresAt', 'version', 'position'],
   properties: { key, expiresAt, version, position },
@@ -136,6 +151,10 @@ export const mergePatch = {
 
 export const deletedMany = {
   $id: 'DeletedMany',
+  examples: [
+    { deleted: 3, position: EXAMPLE_POSITION },
+    { deleted: null, position: EXAMPLE_POSITION },
+  ],
   type: 'object',
   required: ['deleted', 'position'],
   properties: {
@@ -153,6 +172,15 @@ export const MAX_BATCH = 10_000;
 
 export const batchRequest = {
   $id: 'Batch',
+  examples: [
+    {
+      ops: [
+        { op: 'set', key: 'user:1', value: { name: 'Ada' }, encoding: 'json', ifAbsent: true },
+        { op: 'increment', key: 'users', by: 1 },
+        { op: 'get', key: 'users' },
+      ],
+    },
+  ],
   type: 'object',
   required: ['ops'],
   additionalProperties: false,
@@ -167,11 +195,13 @@ export const batchRequest = {
         properties: {
           op: { type: 'string', enum: ['set', 'delete', 'increment', 'append', 'expire', 'persist', 'get'] },
           key: { type: 'string', examples: ['user:1'] },
-          value: {
-            description: '`set`, `append`: text, base64 or any JSON, as `encoding` says.',
-            examples: ['Ada'],
+          value: { description: '`set`, `append`: text, base64 or any JSON, as `encoding` says.' },
+          // No `default`: Ajv would write it into operations that have no value, where it is refused.
+          encoding: {
+            type: 'string',
+            enum: ['utf8', 'base64', 'json'],
+            description: '`set`, `append`: how `value` is written; utf8 if it is not given.',
           },
-          encoding: { type: 'string', enum: ['utf8', 'base64', 'json'], default: 'utf8' },
           ttl: { type: 'number', description: '`set`, `expire`: seconds.' },
           expiresAt: { type: ['integer', 'null'], description: '`set`, `expire`: milliseconds since 1970.' },
           by: { type: ['integer', 'string'], description: '`increment`: 1 if it is not given.' },
@@ -185,6 +215,16 @@ export const batchRequest = {
 
 export const batchResults = {
   $id: 'BatchResults',
+  examples: [
+    {
+      results: [
+        { created: true, version: 1048533, expiresAt: null },
+        { value: 42, version: 1048576 },
+        { found: true, value: '42', encoding: 'utf8', expiresAt: null, version: 1048576 },
+      ],
+      position: EXAMPLE_POSITION,
+    },
+  ],
   type: 'object',
   required: ['results', 'position'],
   properties: {
@@ -218,6 +258,7 @@ export const batchResults = {
 
 export const exportedEntry = {
   $id: 'ExportedEntry',
+  examples: [{ key: 'greeting', value: 'hello', encoding: 'utf8', version: 1048576, expiresAt: null }],
   type: 'object',
   required: ['key', 'value', 'encoding', 'version', 'expiresAt'],
   properties: {
@@ -231,6 +272,7 @@ export const exportedEntry = {
 
 export const deleted = {
   $id: 'Deleted',
+  examples: [{ key: 'greeting', deleted: true, position: EXAMPLE_POSITION }],
   type: 'object',
   required: ['key', 'deleted', 'position'],
   properties: { key, deleted: { type: 'boolean', const: true }, position },
@@ -238,6 +280,30 @@ export const deleted = {
 
 export const keyPage = {
   $id: 'KeyPage',
+  examples: [
+    {
+      keys: [
+        {
+          key: 'user:1',
+          version: 1048533,
+          size: 14,
+          expiresAt: null,
+          value: '{"name":"Ada"}',
+          encoding: 'utf8',
+        },
+        {
+          key: 'user:2',
+          version: 1048576,
+          size: 2,
+          expiresAt: 1_900_000_000_000,
+          value: 'AP8=',
+          encoding: 'base64',
+        },
+      ],
+      next: 'user:2',
+      position: EXAMPLE_POSITION,
+    },
+  ],
   type: 'object',
   required: ['keys', 'next', 'position'],
   properties: {
@@ -270,6 +336,7 @@ export const keyPage = {
 
 export const imported = {
   $id: 'Imported',
+  examples: [{ imported: 171000, position: EXAMPLE_POSITION }],
   type: 'object',
   required: ['imported', 'position'],
   properties: { imported: { ...COUNT, description: 'How many entries were written.' }, position },
@@ -277,6 +344,7 @@ export const imported = {
 
 export const digest = {
   $id: 'Digest',
+  examples: [{ position: EXAMPLE_POSITION, keys: 171000, digest: '0f343b0931126a20f133d67c2b018a3b' }],
   type: 'object',
   required: ['position', 'keys', 'digest'],
   properties: {
@@ -295,6 +363,7 @@ const syncReason = { type: 'string', enum: FULL_RESYNC_REASONS } as const;
 
 export const replication = {
   $id: 'Replication',
+  examples: [EXAMPLE_MASTER, EXAMPLE_REPLICA],
   type: 'object',
   required: ['role', 'runId', 'offset', 'position', 'lineage', 'backlog', 'upstream', 'replicas', 'counters'],
   properties: {
@@ -389,11 +458,12 @@ export const replication = {
 
 export const upstreamRequest = {
   $id: 'UpstreamRequest',
+  examples: [{ url: 'ws://127.0.0.1:7796' }],
   type: 'object',
   required: ['url'],
   additionalProperties: false,
   properties: {
-    url: { type: 'string', maxLength: 2048, examples: ['ws://127.0.0.1:7796'] },
+    url: { type: 'string', maxLength: 2048, description: 'Of the master: `ws://HOST:PORT`.' },
   },
 } as const;
 
@@ -410,6 +480,21 @@ const CONFIG = {
 
 export const config = {
   $id: 'Config',
+  examples: [
+    {
+      host: '127.0.0.1',
+      port: 7796,
+      data: './psyncd-data',
+      fsync: 'everysec',
+      backlogSize: 1_048_576,
+      overlaySize: 67_108_864,
+      applyInterval: 2_000,
+      replTimeout: 60_000,
+      replPingInterval: 10_000,
+      replicaOutputLimit: 268_435_456,
+      maxReplicas: 256,
+    },
+  ],
   type: 'object',
   required: ['backlogSize', 'fsync', 'host', 'port', 'data', ...Object.keys(CONFIG)],
   properties: {
@@ -424,6 +509,7 @@ export const config = {
 
 export const configPatch = {
   $id: 'ConfigPatch',
+  examples: [{ replTimeout: '30s', overlaySize: 134_217_728 }],
   type: 'object',
   description: 'What is not named stays. A change lasts until the node stops.',
   additionalProperties: false,
@@ -441,6 +527,7 @@ export const configPatch = {
 
 export const health = {
   $id: 'Health',
+  examples: [{ status: 'ok' }],
   type: 'object',
   required: ['status'],
   properties: { status: { type: 'string', enum: ['ok', 'ready'] } },
@@ -470,22 +557,34 @@ export const SHARED = [
   health,
 ] as const;
 
+/** `required`: of the header, not of its schema; `document.ts` moves it. */
 const HEADERS = {
-  'Psync-Position': { description: 'Where this node stands in the stream.', type: 'string' },
-  'Psync-Role': { description: 'Whether it takes writes.', type: 'string', enum: ['master', 'replica'] },
+  'Psync-Position': {
+    ...position,
+    description: 'Where this node stands in the stream; of a write: where it stands after it.',
+    required: true,
+  },
+  'Psync-Role': {
+    description: 'Whether it takes writes.',
+    type: 'string',
+    enum: ['master', 'replica'],
+    required: true,
+  },
 } as const;
 const ENTRY_HEADERS = {
   ...HEADERS,
-  ETag: { description: 'The version, quoted.', type: 'string' },
+  ETag: { description: 'The version, quoted.', type: 'string', examples: ['"1048576"'], required: true },
   'Psync-Expires-At': {
     description: 'If the entry expires: when, in milliseconds since 1970.',
     type: 'integer',
+    examples: [1_900_000_000_000],
   },
 } as const;
 
 const IF_MATCH = {
   type: 'string',
   description: 'Only if the entry has one of these versions (`"17"`, `"17", "42"`), or `*`: if there is one.',
+  examples: ['"1048576"'],
 } as const;
 
 /** The conditions that a write may bring. */
@@ -493,7 +592,11 @@ export const WRITE_HEADERS = {
   type: 'object',
   properties: {
     'If-Match': IF_MATCH,
-    'If-None-Match': { type: 'string', description: '`*`: only if there is no such entry.' },
+    'If-None-Match': {
+      type: 'string',
+      description: '`*`: only if there is no such entry.',
+      examples: ['*'],
+    },
   },
 } as const;
 
@@ -504,6 +607,34 @@ export const READ_HEADERS = {
     'If-None-Match': {
       type: 'string',
       description: 'Answer 304 if the entry still has one of these versions.',
+      examples: ['"1048576"'],
+    },
+  },
+} as const;
+
+/** A request's body of any bytes. Without a `type`: JSON Schema has none for bytes (OpenAPI 3.1, "binary data"). */
+export const RAW_BODY = {
+  content: {
+    'application/octet-stream': {
+      schema: { contentMediaType: 'application/octet-stream', description: 'Any bytes.' },
+    },
+  },
+} as const;
+
+const NDJSON_EXAMPLE = [
+  '{"key":"greeting","value":"hello"}\n',
+  '{"key":"bytes","value":"AP8=","encoding":"base64","expiresAt":1900000000000}\n',
+].join('');
+
+/** A request's body of lines of JSON, streamed. Without a `type`, so that clients may bring a stream or text. */
+export const NDJSON_BODY = {
+  content: {
+    'application/x-ndjson': {
+      schema: {
+        contentMediaType: 'application/x-ndjson',
+        description: 'One object a line.',
+        examples: [NDJSON_EXAMPLE],
+      },
     },
   },
 } as const;
@@ -523,25 +654,32 @@ export function bytes(description: string): object {
     description,
     headers: ENTRY_HEADERS,
     content: {
-      'application/octet-stream': { schema: {} },
-      'application/json': { schema: { description: 'If the value is JSON and the client asked for it.' } },
+      ...RAW_BODY.content,
+      'application/json': {
+        schema: { description: 'Any JSON: if the value is JSON and the client asked for it.' },
+        example: { name: 'Ada' },
+      },
     },
   };
 }
 
 /** Lines of JSON, streamed. */
-export function ndjson(description: string): object {
+export function ndjson(description: string, line: { readonly $id: string }): object {
+  const schema = {
+    type: 'string',
+    contentMediaType: 'application/x-ndjson',
+    contentSchema: { $ref: `${line.$id}#` },
+    description: `One \`${line.$id}\` a line, streamed.`,
+  };
+  return { description, headers: HEADERS, content: { 'application/x-ndjson': { schema } } };
+}
+
+export function plainText(description: string, example: string): object {
   return {
     description,
     headers: HEADERS,
-    content: {
-      'application/x-ndjson': { schema: { type: 'string', description: 'One `ExportedEntry` a line.' } },
-    },
+    content: { 'text/plain': { schema: { type: 'string' }, example } },
   };
-}
-
-export function plainText(description: string): object {
-  return { description, headers: HEADERS, content: { 'text/plain': { schema: { type: 'string' } } } };
 }
 
 /** An answer without a body. */
@@ -549,26 +687,56 @@ export function noContent(description: string, of?: 'etag'): object {
   return { description, headers: of === 'etag' ? ENTRY_HEADERS : HEADERS, type: 'null' };
 }
 
-/** What every write may answer. */
-const WRITE_PROBLEMS = ['READONLY', 'STORAGE_FAILED', 'SHUTTING_DOWN', 'DISK_FULL'] as const;
+/** What groups of routes may answer. */
+const GROUPS = {
+  /** Every route. */
+  any: ['BAD_REQUEST', 'REQUEST_TIMEOUT', 'HEADERS_TOO_LARGE', 'INTERNAL', 'SHUTTING_DOWN'],
+  /** Every write; what is no media type at all in `Content-Type` is refused also where any would do. */
+  write: ['READONLY', 'STORAGE_FAILED', 'DISK_FULL', 'UNSUPPORTED_MEDIA_TYPE'],
+  /** What reads a body as JSON; also a DELETE that brings one. */
+  body: ['BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'],
+} as const satisfies Readonly<Record<string, readonly ProblemCode[]>>;
 
-/** Error answers by status. @param names codes; `write` stands for those that every write may answer */
-export function problems(...names: ('write' | ProblemCode)[]): Record<number, object> {
-  const codes = names.flatMap((name) => (name === 'write' ? WRITE_PROBLEMS : [name]));
+/** Sent before there is a request that could be answered, so without the headers that every answer carries. */
+const WITHOUT_HEADERS: ReadonlySet<ProblemCode> = new Set(['REQUEST_TIMEOUT', 'HEADERS_TOO_LARGE']);
+
+/**
+ * Error answers by status: these, and those that every route may give.
+ * @param names codes; `write` and `body` stand for the codes of those groups
+ */
+export function problems(...names: ('write' | 'body' | ProblemCode)[]): Record<number, object> {
+  const wanted = new Set<ProblemCode>([
+    ...GROUPS.any,
+    ...names.flatMap((name): readonly ProblemCode[] =>
+      name === 'write' || name === 'body' ? GROUPS[name] : [name],
+    ),
+  ]);
+  const codes = PROBLEM_CODES.filter((code) => wanted.has(code));
   const byStatus: Record<number, object> = {};
   for (const status of new Set(codes.map((code) => PROBLEMS[code].status))) {
     const these = codes.filter((code) => PROBLEMS[code].status === status);
     byStatus[status] = {
       description: these.map((code) => `\`${code}\`: ${PROBLEMS[code].title}.`).join(' '),
-      headers:
-        status === 307
-          ? {
-              ...HEADERS,
-              Location: { description: 'The same call on the master.', type: 'string' },
-            }
-          : HEADERS,
-      content: { 'application/problem+json': { schema: { $ref: 'Problem#' } } },
+      headers: {
+        ...(these.every((code) => WITHOUT_HEADERS.has(code)) ? {} : HEADERS),
+        ...(status === 307 ? { Location: LOCATION } : {}),
+      },
+      content: {
+        'application/problem+json': {
+          schema: { $ref: 'Problem#' },
+          examples: Object.fromEntries(these.map((code) => [code, problemExample(code)])),
+        },
+      },
     };
   }
   return byStatus;
 }
+
+const PROBLEM_CODES = Object.keys(PROBLEMS) as ProblemCode[];
+const LOCATION = {
+  description: 'The same call on the master.',
+  type: 'string',
+  format: 'uri',
+  examples: ['http://127.0.0.1:7796/v1/keys/greeting'],
+  required: true,
+} as const;

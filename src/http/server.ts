@@ -13,6 +13,7 @@ import { formatPosition } from '../replication/position.ts';
 import { adminRoutes, type RunningSettings } from './admin-routes.ts';
 import { batchRoute } from './batch-route.ts';
 import { OversizedBody } from './body.ts';
+import { documentOptions } from './document.ts';
 import { documentRoutes } from './document-routes.ts';
 import { importRoute } from './import-route.ts';
 import { parseJsonBody } from './json-body.ts';
@@ -49,7 +50,7 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
   });
   app.setValidatorCompiler(validators());
   for (const schema of SHARED) app.addSchema(schema);
-  await app.register(swagger, { openapi: documentInfo(parts.version), refResolver: { buildLocalReference } });
+  await app.register(swagger, documentOptions(parts.version));
   const known = new KnownPaths(app);
 
   app.addHook('onRequest', (_request, reply, done) => {
@@ -176,31 +177,4 @@ function answerBrokenRequest(error: Error & { code?: string }, socket: import('n
     `HTTP/1.1 ${problem.status} ${PROBLEMS[problem.code].title}\r\nContent-Type: ${PROBLEM_TYPE}\r\n` +
       `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   );
-}
-
-function documentInfo(version: string): object {
-  return {
-    openapi: '3.1.0',
-    info: {
-      title: 'psyncd',
-      version,
-      description: [
-        'A key/value service with Redis-style master/replica replication.',
-        '',
-        'Every answer carries `Psync-Position` and `Psync-Role`. Errors are `application/problem+json` (RFC 9457)',
-        'with a stable `code`. A write sent to a replica is redirected to its master with 307.',
-      ].join('\n'),
-      license: { name: 'MIT', identifier: 'MIT' },
-    },
-    servers: [{ url: 'http://127.0.0.1:7796', description: 'A node on this machine.' }],
-    tags: [
-      { name: 'keys', description: 'Entries: a key and its bytes.' },
-      { name: 'replication', description: 'History, masters and replicas.' },
-      { name: 'operation', description: 'For operators and supervisors.' },
-    ],
-  };
-}
-
-function buildLocalReference(schema: object, _base: unknown, _fragment: unknown, index: number): string {
-  return '$id' in schema && typeof schema.$id === 'string' ? schema.$id : `schema-${index}`;
 }

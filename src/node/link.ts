@@ -63,7 +63,7 @@ export interface LinkContext {
   continued(runId: RunId): void;
   receiveSnapshot(length: number): Promise<SnapshotSink>;
   /** The snapshot was received and checked: it takes over, if `wanted` still says so when it is open. */
-  adoptSnapshot(position: Position, wanted: () => boolean): Promise<void>;
+  adoptSnapshot(keyspaceNumber: number, position: Position, wanted: () => boolean): Promise<void>;
 }
 
 /** How often a replica tells its master how far it is (psync-rules.md, 45). */
@@ -120,7 +120,7 @@ export class Link {
   #dial(): void {
     this.#cancelRetry = null;
     this.#state = 'connecting';
-    this.#attempt = new Attempt(this.#context, this.url, {
+    const attempt = new Attempt(this.#context, this.url, {
       state: (state) => {
         this.#state = state;
         if (state === 'streaming') this.#detail = null;
@@ -131,8 +131,11 @@ export class Link {
       synced: (report) => {
         this.#lastSync = report;
       },
-      failed: (state, detail) => this.#failed(state, detail),
+      failed: (state, detail) => {
+        if (this.#attempt === attempt) this.#failed(state, detail);
+      },
     });
+    this.#attempt = attempt;
   }
 
   #failed(state: 'waiting' | 'refused', detail: string): void {
@@ -173,6 +176,8 @@ class Attempt {
   #received: Run[] = [];
   #turnDue = false;
   #snapshot: IncomingSnapshot | null = null;
+  /** Resolves when nothing of a snapshot is in the way of the next attempt. */
+  #snapshotGone: Promise<unknown> = Promise.resolve();
   /** Bytes of the stream that arrived while the snapshot was being checked. */
   #early: Buffer[] | null = null;
 
@@ -220,14 +225,24 @@ class Attempt {
   }
 
   async stop(): Promise<void> {
-    const snapshot = this.#snapshot;
-    this.#takeTurn();
-    this.#end();
-    this.#socket.close(CloseCode.goingAway, 'going away');
-    await snapshot?.discard();
+    if (!this.#over) {
+      this.#commitReceived();
+      this.#end();
+      this.#socket.close(CloseCode.goingAway, 'going away');
+    }
+    await this.#snapshotGone;
   }
 
   #run(effects: readonly LinkEffect[]): void {
+    try {
+      this.#carryOut(effects);
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error;
+      this.#abort(CloseCode.goingAway, `cannot go on: ${error.message}`);
+    }
+  }
+
+  #carryOut(effects: readonly LinkEffect[]): void {
     for (const effect of effects) {
       if (this.#over) return;
       switch (effect.kind) {
@@ -288,29 +303,48 @@ class Attempt {
   }
 
   #endSnapshot(): void {
-    const snapshot = this.#snapshot as IncomingSnapshot;
     this.#early = [];
     this.#socket.pause();
-    snapshot
-      .finish()
-      .then(async () => {
-        if (this.#over) return;
-        this.#snapshot = null;
-        await this.#context.adoptSnapshot(snapshot.position, () => !this.#over);
-        if (this.#over) return;
-        this.#events.synced({
-          kind: 'full',
-          reason: snapshot.reason,
-          bytes: snapshot.total,
-          durationMs: this.#context.world.now() - this.#startedAt,
-        });
-        this.#goStreaming();
-        const early = this.#early ?? [];
-        this.#early = null;
-        this.#socket.resume();
-        for (const bytes of early) if (!this.#over) this.#stream(bytes);
+    const snapshot = this.#snapshot as IncomingSnapshot;
+    const adopted = this.#adopt(snapshot);
+    // Whoever ends this attempt waits until the adoption has come to its own end.
+    this.#snapshotGone = adopted.catch(() => undefined);
+    adopted
+      .then((done) => {
+        if (done) this.#adopted(snapshot);
       })
       .catch((error: unknown) => this.#abort(CloseCode.goingAway, `snapshot: ${messageOf(error)}`));
+  }
+
+  /** @returns whether the snapshot has taken over; if not, nothing is left of it */
+  async #adopt(snapshot: IncomingSnapshot): Promise<boolean> {
+    try {
+      const keyspaceNumber = await snapshot.finish();
+      if (this.#over) {
+        await snapshot.discard();
+        return false;
+      }
+      this.#snapshot = null;
+      await this.#context.adoptSnapshot(keyspaceNumber, snapshot.position, () => !this.#over);
+      return !this.#over;
+    } catch (error) {
+      await snapshot.discard();
+      throw error;
+    }
+  }
+
+  #adopted(snapshot: IncomingSnapshot): void {
+    this.#events.synced({
+      kind: 'full',
+      reason: snapshot.reason,
+      bytes: snapshot.total,
+      durationMs: this.#context.world.now() - this.#startedAt,
+    });
+    this.#goStreaming();
+    const early = this.#early ?? [];
+    this.#early = null;
+    this.#socket.resume();
+    for (const bytes of early) if (!this.#over) this.#stream(bytes);
   }
 
   #goStreaming(): void {
@@ -350,22 +384,32 @@ class Attempt {
   }
 
   #takeTurn(): void {
-    const received = this.#received;
-    if (this.#over || received.length === 0) return;
-    const { head } = this.#context;
-    this.#received = [];
-    try {
-      head.commit(merged(received));
-    } catch (error) {
-      if (!(error instanceof StorageError)) throw error;
-      this.#abort(CloseCode.goingAway, `cannot keep the stream: ${error.message}`);
+    if (this.#over) return;
+    const failure = this.#commitReceived();
+    if (failure !== null) {
+      this.#abort(CloseCode.goingAway, `cannot keep the stream: ${failure.message}`);
       return;
     }
+    const { head } = this.#context;
     if (!head.full) return;
     this.#socket.pause();
     head.whenRoom(() => {
       if (!this.#over) this.#socket.resume();
     });
+  }
+
+  /** @returns why the journal did not take what was received, which then is given up; or null */
+  #commitReceived(): StorageError | null {
+    const received = this.#received;
+    this.#received = [];
+    if (received.length === 0) return null;
+    try {
+      this.#context.head.commit(merged(received));
+      return null;
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error;
+      return error;
+    }
   }
 
   #send(words: readonly string[]): void {
@@ -396,21 +440,21 @@ class Attempt {
 
   #fail(state: 'waiting' | 'refused', detail: string): void {
     if (this.#over) return;
-    this.#takeTurn();
-    const snapshot = this.#snapshot;
+    const failure = this.#commitReceived();
     this.#end();
     if (state === 'refused') this.#socket.close(CloseCode.goingAway, 'refused');
-    if (snapshot === null) {
-      this.#events.failed(state, detail);
-      return;
-    }
-    // The next attempt receives into the same file: not before this one has let it go.
-    void snapshot.discard().finally(() => this.#events.failed(state, detail));
+    // The next attempt begins when nothing is left of this one.
+    void this.#snapshotGone.then(() =>
+      this.#events.failed(state, failure === null ? detail : `${detail}; ${failure.message}`),
+    );
   }
 
   #end(): void {
     this.#over = true;
+    const snapshot = this.#snapshot;
     this.#snapshot = null;
+    // While it is being adopted the adoption clears up after itself.
+    if (snapshot !== null && this.#early === null) this.#snapshotGone = snapshot.discard();
     this.#cancelTick?.();
     this.#cancelAck?.();
   }
@@ -426,6 +470,8 @@ class IncomingSnapshot {
   readonly #pause: () => void;
   readonly #resume: () => void;
   readonly #failed: (error: Error) => void;
+  /** All has come: the socket stays paused until the snapshot has taken over. */
+  #complete = false;
   #unwrittenBytes = 0;
   #last: Promise<void>;
   #error: Error | null = null;
@@ -463,16 +509,20 @@ class IncomingSnapshot {
       .then(
         () => {
           this.#unwrittenBytes -= bytes.length;
-          if (this.#unwrittenBytes <= MAX_UNWRITTEN_BYTES / 2) this.#resume();
+          if (!this.#complete && this.#unwrittenBytes <= MAX_UNWRITTEN_BYTES / 2) this.#resume();
         },
         (error: unknown) => this.#hasFailed(error),
       );
   }
 
-  async finish(): Promise<void> {
+  /** @returns the n of its keyspace file, which was checked */
+  async finish(): Promise<number> {
+    this.#complete = true;
     await this.#last;
     if (this.#error !== null) throw this.#error;
-    await (await this.#sink).finish(this.position);
+    const sink = await this.#sink;
+    await sink.finish(this.position);
+    return sink.keyspaceNumber;
   }
 
   async discard(): Promise<void> {

@@ -90,12 +90,16 @@ export class Node {
   /** Changes of the role, one after the other. */
   #changing: Promise<unknown> = Promise.resolve();
   #listeningUrl: string | null = null;
+  #keyspaceNumber: number;
+  /** Replaced keyspace files on their way out. */
+  readonly #retiring = new Set<Promise<void>>();
   #closing = false;
 
   /** Recovers the state at the end of the journal. The node answers reads and writes; `start` connects it. */
   constructor(parts: NodeParts) {
     this.#parts = parts;
     this.#nodeId = parts.world.newRunId();
+    this.#keyspaceNumber = parts.state.keyspaceNumber;
     this.#head = StreamHead.recover(parts);
     // Bytes that others have may be missing here. Under the old run ID they would be written anew, differently.
     // A replica gets them from its master again.
@@ -258,9 +262,8 @@ export class Node {
     return this.#change(async () => {
       const problem = upstreamProblem(url, this.#listeningUrl);
       if (problem !== null) throw new Problem('BAD_REQUEST', problem);
-      if (url === this.#parts.state.upstream) return false;
-      await this.#unlink();
-      this.#parts.state.saveUpstream(url);
+      if (url === this.#link?.url) return false;
+      await this.#unlinked(() => this.#parts.state.save({ upstream: url }));
       this.#writes.wake();
       this.#follow(url);
       return true;
@@ -276,9 +279,7 @@ export class Node {
     return this.#change(async () => {
       const { state, world, log } = this.#parts;
       if (state.upstream === null) return false;
-      await this.#unlink();
-      this.#rename(world.newRunId(), 'promoted');
-      state.saveUpstream(null);
+      await this.#unlinked(() => this.#rename(world.newRunId(), 'promoted', null));
       this.#writes.wake();
       log.info('promoted', { position: formatPosition(this.position) });
       return true;
@@ -327,7 +328,9 @@ export class Node {
       await this.#link?.stop();
       this.#link = null;
       this.#dropSessions(CloseCode.goingAway, 'shutting down');
-      this.#parts.state.close(await this.#head.close());
+      const flushed = await this.#head.close();
+      await Promise.all(this.#retiring);
+      this.#parts.state.close(flushed);
     });
   }
 
@@ -356,10 +359,18 @@ export class Node {
     link.start();
   }
 
-  async #unlink(): Promise<void> {
+  /** Ends the link and then makes a change; if the change fails, the link is begun anew, and nothing is changed. */
+  async #unlinked(change: () => void): Promise<void> {
     const link = this.#link;
     this.#link = null;
+    // From here on no more bytes of the old master come in.
     await link?.stop();
+    try {
+      change();
+    } catch (error) {
+      if (link !== null) this.#follow(link.url);
+      throw error;
+    }
   }
 
   #linkContext(): LinkContext {
@@ -375,33 +386,43 @@ export class Node {
         if (runId === this.position.runId) return;
         this.#rename(runId, 'master-changed');
       },
-      receiveSnapshot: (length): Promise<SnapshotSink> => files.receive(state.keyspaceNumber + 1, length),
-      adoptSnapshot: async (position, wanted) => {
-        const number = state.keyspaceNumber + 1;
+      receiveSnapshot: (length): Promise<SnapshotSink> => files.receive(length),
+      adoptSnapshot: async (number, position, wanted) => {
         const keyspace = await files.open(number);
-        if (!wanted()) {
+        try {
+          if (!wanted()) throw new Error('it is not wanted any more');
+          state.switchKeyspace(number, newHistory(position.runId));
+        } catch (error) {
           await keyspace.close();
-          await files.remove(number);
-          return;
+          throw error;
         }
-        // From here to the end of the switch nothing can come between.
+        // The switch has happened; nothing came between, and nothing comes before the node knows it.
         this.#dropSessions(CloseCode.historyChanged, 'a full resync replaced the history');
         this.#snapshots.forget();
-        state.switchKeyspace(number, newHistory(position.runId));
-        const old = this.#head.replaceKeyspace(keyspace);
+        this.#retire(this.#head.replaceKeyspace(keyspace), this.#keyspaceNumber);
+        this.#keyspaceNumber = number;
         this.#parts.log.info('snapshot-adopted', { position: formatPosition(position) });
-        await old.close();
-        await files.remove(number - 1);
       },
     };
   }
 
+  /** Closes a replaced keyspace file, when nobody reads it any more, and removes it. */
+  #retire(keyspace: Keyspace, number: number): void {
+    const retired = keyspace
+      .close()
+      .then(() => this.#parts.files.remove(number))
+      .catch((error: unknown) => this.#parts.log.warn('old-keyspace-left', { number, error: String(error) }))
+      .finally(() => this.#retiring.delete(retired));
+    this.#retiring.add(retired);
+  }
+
   /** The same history under another name: whoever follows this node must ask again to learn it. */
-  #rename(runId: RunId, reason: LineageReason): void {
+  #rename(runId: RunId, reason: LineageReason, upstream?: null): void {
     const { state, world, log } = this.#parts;
     const { offset } = this.position;
     log.info('new-run-id', { reason, before: state.history.runId, validTo: offset, after: runId });
-    state.saveHistory(renamed(state.history, { runId, validTo: offset, reason, at: world.now() }));
+    const history = renamed(state.history, { runId, validTo: offset, reason, at: world.now() });
+    state.save({ history, ...(upstream === undefined ? {} : { upstream }) });
     this.#dropSessions(CloseCode.historyChanged, 'the history has a new run ID');
   }
 

@@ -57,12 +57,12 @@ export interface StateStore {
   begin(): void;
   /** Appends the bytes that end at `end`. When it returns, no crash of the process can lose them. */
   append(end: Offset, bytes: Buffer): void;
-  /** At least one and at most about `maxBytes` of the bytes after `after`, which must be in the journal. */
-  read(after: Offset, maxBytes: number): Buffer;
+  /** The bytes after `after`, which must be in the journal: whole rows, until they are `enoughBytes` or more. */
+  read(after: Offset, enoughBytes: number): Buffer;
   /** Drops at most `maxRows` rows that end at or before `upTo`. @returns whether there are more of them */
   trim(upTo: Offset, maxRows: number): boolean;
-  saveHistory(history: History): void;
-  saveUpstream(url: string | null): void;
+  /** What is given is changed, in one durable transaction. */
+  save(change: { readonly history?: History; readonly upstream?: string | null }): void;
   /** A snapshot takes over: current file, history and an empty journal, in one durable transaction. */
   switchKeyspace(keyspaceNumber: number, history: History): void;
   /** Releases the data folder. @param clean everything is in the files: the next start has nothing to recover */
@@ -120,8 +120,8 @@ export interface Keyspace {
   feed(bytes: Buffer): void;
   /** Resolves when everything that was fed is committed, and fsynced, under `position`. */
   flush(position: Position): Promise<void>;
-  /** Flushes, then freezes the file. */
-  freeze(position: Position): Promise<FrozenFile>;
+  /** Flushes, then freezes the file; null: somebody reads an older state of it, so it cannot be frozen now. */
+  freeze(position: Position): Promise<FrozenFile | null>;
   /** Reads the committed state; flush first. */
   digest(): Promise<Digest>;
   /** Stops the applier; what was not flushed stays in the journal. */
@@ -130,6 +130,8 @@ export interface Keyspace {
 
 /** Takes the bytes of a snapshot that arrives. */
 export interface SnapshotSink {
+  /** The n of its `keyspace-<n>.db`: no other file had it while this process runs. */
+  readonly keyspaceNumber: number;
   /** Resolves when the bytes are written. */
   write(bytes: Buffer): Promise<void>;
   /** Makes it durable and checks that it is a keyspace file of exactly this position; throws what is wrong. */
@@ -140,7 +142,7 @@ export interface SnapshotSink {
 
 export interface KeyspaceFiles {
   open(keyspaceNumber: number): Promise<Keyspace>;
-  receive(keyspaceNumber: number, length: number): Promise<SnapshotSink>;
+  receive(length: number): Promise<SnapshotSink>;
   remove(keyspaceNumber: number): Promise<void>;
 }
 

@@ -3,7 +3,7 @@
  *
  * A session is a cursor into the stream, not a queue. While its socket takes bytes it is handed each commit's own
  * buffer, shared by all sessions; when the socket is full the session stops, and later reads on from the backlog
- * or the journal. So a slow replica costs the journal's disk space, up to `outputLimitBytes`, and no memory.
+ * or, a row at a time, from the journal. So a slow replica costs the journal's disk space, up to `outputLimitBytes`, and no memory.
  */
 import { CloseCode } from '../replication/close-code.ts';
 import { decide, type FullResyncReason, type SyncRequest } from '../replication/decide.ts';
@@ -70,6 +70,7 @@ export interface LinkTimes {
 const HIGH_WATER_BYTES = 1024 * 1024;
 /** The largest message that is sent: far below what the receiving side accepts. */
 const MESSAGE_BYTES = 256 * 1024;
+const EMPTY = Buffer.alloc(0);
 /** The handshake's commands are short. */
 const HANDSHAKE_LIMITS = { maxElements: 64, maxBulkBytes: 4_096 };
 
@@ -82,6 +83,10 @@ export class Session implements SocketEvents {
   #phase: SessionPhase = 'handshake';
   /** The stream has been given to the socket up to here. */
   #cursor: Offset;
+  /** What follows the cursor, as far as it was fetched: the rest of a turn, shared, or of a journal row. */
+  #unsent: Buffer = EMPTY;
+  /** How far behind it may be beyond the limit, because it went online that far behind. */
+  #arrears = 0;
   #acknowledged = 0;
   #acknowledgedAt: number | null = null;
   #sync: SyncSummary | null = null;
@@ -114,12 +119,13 @@ export class Session implements SocketEvents {
   }
 
   message(bytes: Buffer): void {
+    if (this.#phase === 'closed') return;
     this.alive();
     try {
       this.#parser.push(bytes);
       for (let next = this.#parser.next(); next !== null; next = this.#parser.next()) {
         this.#take(next.elements.map((element) => element.toString('utf8')));
-        if (this.#phase === 'closed') return;
+        if (this.#isClosed()) return;
       }
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
@@ -148,15 +154,13 @@ export class Session implements SocketEvents {
   /** A commit's bytes, which begin after `from`. */
   committed(bytes: Buffer, from: Offset): void {
     if (this.#phase !== 'online') return;
-    const upToDate = this.#cursor === from && this.#socket.bufferedBytes < HIGH_WATER_BYTES;
-    if (upToDate && bytes.length <= MESSAGE_BYTES) {
-      this.#send(bytes);
-      return;
-    }
+    if (this.#cursor === from) this.#unsent = bytes;
     this.#pump();
     const behind = this.#context.head.offset - this.#cursor;
+    const limit = this.#context.settings.outputLimitBytes;
+    if (behind <= limit) this.#arrears = 0;
     // A single command may be larger than the limit; it has to pass all the same, or it would never get through.
-    if (behind > Math.max(this.#context.settings.outputLimitBytes, bytes.length)) {
+    if (behind > this.#arrears + Math.max(limit, bytes.length)) {
       this.close(CloseCode.tooFarBehind, `${behind} bytes behind`);
     }
   }
@@ -268,24 +272,26 @@ export class Session implements SocketEvents {
 
   #goOnline(after: Offset): void {
     this.#cursor = after;
+    // What was written while the snapshot was sent is no fault of the replica's: it may catch up in its own time.
+    this.#arrears = this.#context.head.offset - after;
     this.#acknowledged = after;
     this.#phase = 'online';
     this.#pump();
   }
 
+  /** Gives the socket what it takes, in messages of at most 256 KiB. */
   #pump(): void {
-    while (
-      this.#phase === 'online' &&
-      this.#cursor < this.#context.head.offset &&
-      this.#socket.bufferedBytes < HIGH_WATER_BYTES
-    ) {
-      this.#send(this.#context.head.read(this.#cursor, MESSAGE_BYTES));
+    const { head } = this.#context;
+    while (this.#phase === 'online' && this.#socket.bufferedBytes < HIGH_WATER_BYTES) {
+      if (this.#unsent.length === 0) {
+        if (this.#cursor === head.offset) return;
+        this.#unsent = head.read(this.#cursor, MESSAGE_BYTES);
+      }
+      const part = this.#unsent.subarray(0, MESSAGE_BYTES);
+      this.#unsent = this.#unsent.subarray(part.length);
+      this.#cursor = (this.#cursor + part.length) as Offset;
+      this.#give(part);
     }
-  }
-
-  #send(bytes: Buffer): void {
-    this.#cursor = (this.#cursor + bytes.length) as Offset;
-    this.#give(bytes);
   }
 
   #line(line: string): void {

@@ -45,6 +45,8 @@ const TRIM_ROWS = 128;
 /** Looking at so many keys of the overlay for a page takes about a millisecond. */
 const PAGE_OVERLAY_KEYS = 10_000;
 const REPLAY_BYTES = 1024 * 1024;
+/** While somebody reads an older state of the keyspace file. */
+const FREEZE_RETRY_MS = 100;
 /** After a failed commit of the applier. */
 const APPLY_RETRY_MS = 1_000;
 
@@ -200,11 +202,14 @@ export class StreamHead {
     this.#offset = offset(from + run.bytes.length);
   }
 
-  /** The bytes after `after`, at least one if there are any: from memory, or from the journal if they left it. */
-  read(after: Offset, maxBytes: number): Buffer {
+  /**
+   * The bytes after `after`, at least one if there are any: from memory at most `enoughBytes`, from the journal, if they
+   * have left the memory, whole rows, because a row is read as a whole.
+   */
+  read(after: Offset, enoughBytes: number): Buffer {
     return this.#backlog.holds(after)
-      ? this.#backlog.read(after, maxBytes)
-      : this.#state.read(after, maxBytes);
+      ? this.#backlog.read(after, enoughBytes)
+      : this.#state.read(after, enoughBytes);
   }
 
   /** The entry at the head of the stream, or null; what has expired is not there. */
@@ -262,14 +267,22 @@ export class StreamHead {
     if (keyspace === this.#keyspace) this.#hasApplied(position.offset);
   }
 
-  /** Freezes the keyspace file at the present offset. The caller pins the journal first. */
+  /**
+   * Freezes the keyspace file at the present offset, or at a later one if somebody reads an older state of the file
+   * now. The caller pins the journal first.
+   * @throws Error when a snapshot replaces the keyspace meanwhile
+   */
   async freeze(): Promise<FrozenFile> {
     const keyspace = this.#keyspace;
-    const position = this.position;
-    this.#overlay.seal(position.offset);
-    const frozen = await keyspace.freeze(position);
-    if (keyspace === this.#keyspace) this.#hasApplied(position.offset);
-    return frozen;
+    while (keyspace === this.#keyspace && !this.#closed) {
+      const position = this.position;
+      this.#overlay.seal(position.offset);
+      const frozen = await keyspace.freeze(position);
+      if (keyspace === this.#keyspace) this.#hasApplied(position.offset);
+      if (frozen !== null) return frozen;
+      await new Promise<void>((resolve) => this.#world.after(FREEZE_RETRY_MS, resolve));
+    }
+    throw new Error('the keyspace was replaced');
   }
 
   /** A snapshot takes over: from now on this node stands at the keyspace's position, with nothing else known. */
@@ -306,9 +319,9 @@ export class StreamHead {
   /** Starts the applier on what is unsealed, now if it is much, in a while if it is little. */
   #keepApplying(): void {
     if (this.#applying || this.#closed) return;
-    if (this.#overlay.unsealedBytes >= this.#settings.overlayBytes / 2) {
+    if (this.full || this.#overlay.unsealedBytes >= this.#settings.overlayBytes / 2) {
       this.#apply();
-    } else if (this.#cancelTimer === null && this.#overlay.unsealedBytes > 0) {
+    } else if (this.#cancelTimer === null && this.#overlay.bytes > 0) {
       this.#cancelTimer = this.#world.after(this.#settings.applyIntervalMs, () => {
         this.#cancelTimer = null;
         if (!this.#applying) this.#apply();
@@ -346,7 +359,7 @@ export class StreamHead {
   #releaseWaiters(): void {
     const waiters = this.#roomWaiters;
     this.#roomWaiters = [];
-    for (const waiter of waiters) waiter();
+    for (const waiter of waiters) this.#world.soon(waiter);
   }
 
   /** Drops journal rows that nobody needs, a few at a time, so that no turn waits for long. */

@@ -68,7 +68,8 @@ export class WriteTurn {
 
   /** Decides again, soon, whether the waiting requests may run: the node's role has changed. */
   wake(): void {
-    if (this.#waiting.length > 0) this.#schedule();
+    // Also when they wait for room, which may be long in coming: #due looks at the role first.
+    if (this.#waiting.length > 0) this.#world.soon(() => this.#due());
   }
 
   #schedule(): void {

@@ -25,8 +25,15 @@ type Change =
 
 /** The WAL is moved into the file when it has this many pages of 4 KiB: 64 MiB. */
 const CHECKPOINT_PAGES = 16_384;
-const BUSY_TIMEOUT_MS = 10_000;
+/** For the moment that a single read takes; exports, which take long, are not waited for. */
+const BUSY_TIMEOUT_MS = 50;
 const DELETED: Change = { kind: 'delete' };
+
+export const FROZEN_BY_READER = 'PSYNCD_READER';
+
+class FrozenByReader extends Error {
+  readonly code = FROZEN_BY_READER;
+}
 
 export class Applier {
   readonly #db: Database;
@@ -90,13 +97,14 @@ export class Applier {
   }
 
   /**
-   * Flushes, moves the whole WAL into the database file, and leaves that file alone until `thaw`: it is then a
-   * snapshot of exactly this position, while further commits go into the WAL.
+   * Moves the whole WAL into the database file, and leaves that file alone until `thaw`: it is then a snapshot of
+   * exactly this position, which was flushed, while further commits go into the WAL.
+   * @throws FrozenByReader when somebody reads an older state: it does not wait for that to end
    */
   freeze(position: Position): void {
-    this.flush(position);
+    if (position.offset !== this.#committed.offset) throw new Error('the position to freeze was not flushed');
     const [result] = this.#db.pragma('wal_checkpoint(TRUNCATE)') as [{ busy: number }];
-    if (result.busy !== 0) throw new Error('a reader holds the keyspace file; try again');
+    if (result.busy !== 0) throw new FrozenByReader();
     this.#frozen = true;
   }
 

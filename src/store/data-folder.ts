@@ -8,12 +8,11 @@
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { type FileHandle, open as openFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import Database from 'better-sqlite3';
 import type { Keyspace, KeyspaceFiles, Log, SnapshotSink } from '../node/ports.ts';
 import { formatPosition, type Position, ZERO } from '../replication/position.ts';
+import { inspect } from './file-tasks.ts';
 import { KeyspaceFile } from './keyspace-file.ts';
-import { readPosition } from './keyspace-schema.ts';
-import { checkKind, schemaVersion } from './migrate.ts';
+import { schemaVersion } from './migrate.ts';
 import { StartError } from './start-error.ts';
 import { StateFile, type StateFileSettings } from './state-file.ts';
 import { codeOf, messageOf } from './storage-failure.ts';
@@ -41,8 +40,8 @@ export async function openDataFolder(
   prepare(path);
   const state = StateFile.open(join(path, STATE_FILE), log, settings);
   try {
-    const files = new Folder(path, applierFailed);
     const number = state.keyspaceNumber;
+    const files = new Folder(path, number, applierFailed);
     await files.removeAllBut(number);
     if (number > 0) return { state, files, keyspace: await files.open(number) };
     const keyspace = await files.openAt(1, { runId: state.history.runId, offset: ZERO });
@@ -88,9 +87,11 @@ function makeFolder(path: string): void {
 class Folder implements KeyspaceFiles {
   readonly #path: string;
   readonly #applierFailed: (error: Error) => void;
+  #lastNumber: number;
 
-  constructor(path: string, applierFailed: (error: Error) => void) {
+  constructor(path: string, current: number, applierFailed: (error: Error) => void) {
     this.#path = path;
+    this.#lastNumber = Math.max(1, current);
     this.#applierFailed = applierFailed;
   }
 
@@ -102,10 +103,11 @@ class Folder implements KeyspaceFiles {
     return KeyspaceFile.open(this.#file(number), createAt, this.#applierFailed);
   }
 
-  async receive(number: number, length: number): Promise<SnapshotSink> {
-    await this.remove(number);
+  async receive(length: number): Promise<SnapshotSink> {
+    this.#lastNumber += 1;
+    const number = this.#lastNumber;
     const path = this.#file(number);
-    return new IncomingFile(path, await openFile(path, 'wx'), length);
+    return new IncomingFile(path, number, await openFile(path, 'wx'), length);
   }
 
   async remove(number: number): Promise<void> {
@@ -126,14 +128,16 @@ class Folder implements KeyspaceFiles {
 
 /** A snapshot on its way into its file. */
 class IncomingFile implements SnapshotSink {
+  readonly keyspaceNumber: number;
   readonly #path: string;
   readonly #file: FileHandle;
   readonly #length: number;
   #written = 0;
   #open = true;
 
-  constructor(path: string, file: FileHandle, length: number) {
+  constructor(path: string, keyspaceNumber: number, file: FileHandle, length: number) {
     this.#path = path;
+    this.keyspaceNumber = keyspaceNumber;
     this.#file = file;
     this.#length = length;
   }
@@ -150,7 +154,7 @@ class IncomingFile implements SnapshotSink {
     await this.#file.sync();
     await this.#close();
     await syncFolder(dirname(this.#path));
-    check(this.#path, expected);
+    await check(this.#path, expected);
   }
 
   async discard(): Promise<void> {
@@ -176,21 +180,19 @@ async function syncFolder(path: string): Promise<void> {
   }
 }
 
-/** That the file is a keyspace of our schema, at exactly the position that was announced. */
-function check(path: string, expected: Position): void {
-  const db = new Database(path, { readonly: true });
-  try {
-    const version = checkKind(db, 'keyspace', path);
-    if (version !== schemaVersion('keyspace')) {
-      throw new Error(
-        `the master's keyspace has schema ${version}, this node's has ${schemaVersion('keyspace')}`,
-      );
-    }
-    const position = readPosition(db);
-    if (position.runId !== expected.runId || position.offset !== expected.offset) {
-      throw new Error(`it is at ${formatPosition(position)}, announced was ${formatPosition(expected)}`);
-    }
-  } finally {
-    db.close();
+/**
+ * That the file is a keyspace of our schema, at exactly the position that was announced, and whole: SQLite's
+ * `quick_check` reads every page, so that is done on another thread.
+ */
+async function check(path: string, expected: Position): Promise<void> {
+  const { version, position, damage } = await inspect(path);
+  if (damage !== null) throw new Error(`it is damaged: ${damage}`);
+  if (version !== schemaVersion('keyspace')) {
+    throw new Error(
+      `the master's keyspace has schema ${version}, this node's has ${schemaVersion('keyspace')}`,
+    );
+  }
+  if (position.runId !== expected.runId || position.offset !== expected.offset) {
+    throw new Error(`it is at ${formatPosition(position)}, announced was ${formatPosition(expected)}`);
   }
 }

@@ -14,12 +14,21 @@ import { Worker } from 'node:worker_threads';
 import Database, { type Database as Connection, type Statement } from 'better-sqlite3';
 import type { Entry } from '../keyspace/entry.ts';
 import type { ListedEntry, Scan } from '../keyspace/page.ts';
-import type { Digest, DueCursor, EntryReader, FrozenFile, Keyspace } from '../node/ports.ts';
+import {
+  type Digest,
+  type DueCursor,
+  type EntryReader,
+  type FrozenFile,
+  type Keyspace,
+  StorageError,
+} from '../node/ports.ts';
 import type { Position } from '../replication/position.ts';
+import { FROZEN_BY_READER } from './applier.ts';
 import type { ApplierData, FromApplier, ToApplier } from './applier-protocol.ts';
+import { digest } from './file-tasks.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
 import { StartError } from './start-error.ts';
-import { storageFailure } from './storage-failure.ts';
+import { codeOf, storageFailure } from './storage-failure.ts';
 import { workerUrl } from './worker-url.ts';
 
 /** Bytes of the stream are handed to the applier when there are so many, or when it is to flush. */
@@ -78,9 +87,14 @@ export class KeyspaceFile implements Keyspace {
     failed: (error: Error) => void,
   ): Promise<KeyspaceFile> {
     const applier = await ApplierThread.start({ path, createAt }, failed);
-    const reader = new Database(path, { readonly: true, timeout: READER_TIMEOUT_MS });
-    reader.pragma(`cache_size = -${READER_CACHE_KIB}`);
-    return new KeyspaceFile(path, applier, reader, await openFile(path, 'r'));
+    try {
+      const reader = new Database(path, { readonly: true, timeout: READER_TIMEOUT_MS });
+      reader.pragma(`cache_size = -${READER_CACHE_KIB}`);
+      return new KeyspaceFile(path, applier, reader, await openFile(path, 'r'));
+    } catch (error) {
+      await applier.close();
+      throw error;
+    }
   }
 
   get(key: string): Entry | null {
@@ -140,9 +154,15 @@ export class KeyspaceFile implements Keyspace {
     this.#aside({ kind: 'checkpoint' }).catch(() => undefined);
   }
 
-  async freeze(position: Position): Promise<FrozenFile> {
+  async freeze(position: Position): Promise<FrozenFile | null> {
     this.#handOver();
-    await this.#aside({ kind: 'freeze', position });
+    await this.#applier.ask({ kind: 'flush', position });
+    try {
+      await this.#aside({ kind: 'freeze', position });
+    } catch (error) {
+      if (error instanceof StorageError && codeOf(error.cause) === FROZEN_BY_READER) return null;
+      throw error;
+    }
     const { size } = await this.#descriptor.stat();
     return {
       position,
@@ -153,13 +173,7 @@ export class KeyspaceFile implements Keyspace {
   }
 
   digest(): Promise<Digest> {
-    const reading = new Promise<Digest>((resolve, reject) => {
-      const thread = new Worker(workerUrl('digest-thread'), { workerData: { path: this.#path } });
-      thread.once('message', resolve);
-      thread.once('error', reject);
-      thread.once('exit', () => reject(new Error('the digest was not finished')));
-    });
-    return this.#tracked(reading);
+    return this.#tracked(digest(this.#path));
   }
 
   async close(): Promise<void> {
@@ -234,6 +248,7 @@ class ApplierThread {
   readonly #failed: (error: Error) => void;
   #lastId = 0;
   #broken: Error | null = null;
+  #closing = false;
 
   private constructor(worker: Worker, opened: Position, failed: (error: Error) => void) {
     this.#worker = worker;
@@ -242,6 +257,7 @@ class ApplierThread {
     worker.on('message', (message: FromApplier) => this.#answered(message));
     worker.on('error', (error) => this.#break(error));
     worker.on('exit', () => this.#break(new Error('the applier has ended')));
+    // Whatever ends it but `close` is the end of the node: what is written from then on could never be applied.
   }
 
   static start(data: ApplierData, failed: (error: Error) => void): Promise<ApplierThread> {
@@ -271,6 +287,7 @@ class ApplierThread {
   }
 
   async close(): Promise<void> {
+    this.#closing = true;
     if (this.#broken === null) {
       const ended = new Promise<void>((resolve) => this.#worker.once('exit', () => resolve()));
       await this.ask({ kind: 'close' });
@@ -289,12 +306,14 @@ class ApplierThread {
         this.#open.get(message.id)?.resolve();
         this.#open.delete(message.id);
         return;
-      case 'failed':
-        this.#open.get(message.id)?.reject(storageFailure(new CodedError(message.code, message.message)));
+      case 'failed': {
+        const error = new CodedError(message.code, message.message);
+        this.#open.get(message.id)?.reject(storageFailure(error));
         this.#open.delete(message.id);
+        if (isDamage(message.code)) this.#break(error);
         return;
+      }
       case 'broken':
-        this.#failed(new CodedError(message.code, message.message));
         this.#break(new CodedError(message.code, message.message));
         return;
       case 'ready':
@@ -303,6 +322,7 @@ class ApplierThread {
   }
 
   #break(error: Error): void {
+    if (this.#broken === null && !this.#closing) this.#failed(error);
     this.#broken ??= error;
     for (const { reject } of this.#open.values()) reject(error);
     this.#open.clear();
@@ -317,6 +337,11 @@ class CodedError extends Error {
     super(message);
     this.code = code;
   }
+}
+
+/** Trying again would not help: the file is not what it was. */
+function isDamage(code: string): boolean {
+  return code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB';
 }
 
 function cannotOpen(path: string, { code, message }: { code: string; message: string }): StartError {

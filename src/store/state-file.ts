@@ -137,7 +137,7 @@ export class StateFile implements StateStore {
     this.#syncer?.dirty();
   }
 
-  read(after: Offset, maxBytes: number): Buffer {
+  read(after: Offset, enoughBytes: number): Buffer {
     const parts: Buffer[] = [];
     let total = 0;
     let at: number = after;
@@ -149,24 +149,23 @@ export class StateFile implements StateStore {
       parts.push(part);
       total += part.length;
       at = end;
-      if (total >= maxBytes) break;
+      if (total >= enoughBytes) break;
     }
     if (total === 0) throw new RangeError(`byte ${after + 1} is not in the journal`);
-    return Buffer.concat(parts, total).subarray(0, maxBytes);
+    return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts, total);
   }
 
   trim(upTo: Offset, maxRows: number): boolean {
     return this.#write(() => this.#delete.run(upTo, maxRows).changes === maxRows);
   }
 
-  saveHistory(history: History): void {
-    this.#durably(() => this.#putHistory(history));
-    this.#history = history;
-  }
-
-  saveUpstream(url: string | null): void {
-    this.#durably(() => this.#db.prepare('UPDATE node SET upstream = ?').run(url));
-    this.#row = { ...this.#row, upstream: url };
+  save({ history, upstream }: { readonly history?: History; readonly upstream?: string | null }): void {
+    this.#durably(() => {
+      if (history !== undefined) this.#putHistory(history);
+      if (upstream !== undefined) this.#db.prepare('UPDATE node SET upstream = ?').run(upstream);
+    });
+    if (history !== undefined) this.#history = history;
+    if (upstream !== undefined) this.#row = { ...this.#row, upstream };
   }
 
   switchKeyspace(keyspaceNumber: number, history: History): void {

@@ -1,64 +1,12 @@
 /** The REST API over real connections: what it answers, and that bad input costs nobody anything. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { Agent, type IncomingMessage, request } from 'node:http';
 import { connect } from 'node:net';
-import test, { type TestContext } from 'node:test';
-import type { ChildNode } from '../../src/cli/child-node.ts';
+import test from 'node:test';
 import { Cluster, converged } from '../support/cluster.ts';
+import { type Answer, Connection, isProblem, json } from '../support/contract.ts';
 
 const MIB = 1024 * 1024;
-
-interface Answer {
-  readonly status: number;
-  readonly headers: IncomingMessage['headers'];
-  readonly body: Buffer;
-  /** The connection that it came on. */
-  readonly localPort: number | undefined;
-}
-
-/** One connection, kept alive, so that a test sees whether it survives. */
-class Connection {
-  readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 });
-  readonly #base: string;
-
-  constructor(t: TestContext, node: ChildNode) {
-    this.#base = node.url;
-    t.after(() => this.#agent.destroy());
-  }
-
-  async send(method: string, path: string, body?: Buffer | readonly Buffer[], headers = {}): Promise<Answer> {
-    const outgoing = request(`${this.#base}${path}`, { method, headers, agent: this.#agent });
-    outgoing.on('error', () => undefined);
-    if (Buffer.isBuffer(body)) outgoing.setHeader('content-length', body.length);
-    for (const part of [body ?? []].flat() as Buffer[]) outgoing.write(part);
-    outgoing.end();
-    const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
-    const localPort = outgoing.socket?.localPort;
-    const chunks: Buffer[] = [];
-    for await (const chunk of response) chunks.push(chunk as Buffer);
-    return {
-      status: response.statusCode ?? 0,
-      headers: response.headers,
-      body: Buffer.concat(chunks),
-      localPort,
-    };
-  }
-}
-
-function json(answer: Answer): Record<string, unknown> {
-  return JSON.parse(answer.body.toString('utf8')) as Record<string, unknown>;
-}
-
-function isProblem(answer: Answer, status: number, code: string, detail = /./): void {
-  assert.equal(answer.headers['content-type'], 'application/problem+json');
-  const body = json(answer);
-  assert.deepEqual(
-    { status: answer.status, inside: body.status, code: body.code },
-    { status, inside: status, code },
-  );
-  assert.match(String(body.detail), detail);
-}
 
 test('PUT, GET, HEAD and DELETE of a key, any bytes, any characters', async (t) => {
   const cluster = await Cluster.create(t);

@@ -8,6 +8,7 @@ import { ChildNode } from '../../src/cli/child-node.ts';
 import { LinkProxy } from '../../src/cli/link-proxy.ts';
 import { until } from '../../src/cli/until.ts';
 import type { DigestAnswer, ReplicationAnswer } from '../../src/client/rest.ts';
+import { violations, watchFetch } from './contract.ts';
 
 /** A folder that is removed after the test. */
 export async function temporaryFolder(t: TestContext): Promise<string> {
@@ -44,6 +45,7 @@ export class Cluster {
     const port = flags.includes('--port') ? [] : ['--port', '0'];
     const node = await ChildNode.start(['--data', this.data(name), ...port, ...flags]);
     this.#nodes.push(node);
+    watchFetch(node.url);
     return node;
   }
 
@@ -73,6 +75,7 @@ export class Cluster {
       }),
     );
     await rm(this.#folder, { recursive: true, force: true });
+    assert.deepEqual(violations.splice(0), [], 'answers that openapi.yaml does not describe');
   }
 }
 

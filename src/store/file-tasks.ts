@@ -1,0 +1,37 @@
+/** Work that reads a whole keyspace file, each on a thread of its own that ends with it. */
+import { Worker } from 'node:worker_threads';
+import type { Digest } from '../node/ports.ts';
+import type { Position } from '../replication/position.ts';
+import { workerUrl } from './worker-url.ts';
+
+export interface FileTask {
+  readonly kind: 'digest' | 'inspect';
+  readonly path: string;
+}
+
+export interface Inspection {
+  /** Of the schema. */
+  readonly version: number;
+  readonly position: Position;
+  /** What SQLite's `quick_check` found, or null. */
+  readonly damage: string | null;
+}
+
+/** The digest of what is committed. */
+export function digest(path: string): Promise<Digest> {
+  return run({ kind: 'digest', path });
+}
+
+/** What a file is that has just arrived. @throws Error if it is no keyspace file at all */
+export function inspect(path: string): Promise<Inspection> {
+  return run({ kind: 'inspect', path });
+}
+
+function run<T>(task: FileTask): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const thread = new Worker(workerUrl('file-task-thread'), { workerData: task });
+    thread.once('message', resolve);
+    thread.once('error', reject);
+    thread.once('exit', () => reject(new Error(`${task.kind} of ${task.path} was not finished`)));
+  });
+}
