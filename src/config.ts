@@ -73,7 +73,10 @@ function scaled(
 function between(parse: (text: string) => number, least: string, most: string): (text: string) => number {
   return (text) => {
     const value = parse(text);
-    if (value < parse(least) || value > parse(most)) throw new UsageError(`allowed are ${least} to ${most}`);
+    if (value < parse(least) || value > parse(most))
+      throw new UsageError(
+        `allowed are ${least} to ${most}${/\d$/.test(text) && parse !== whole ? ' (a number without a unit is bytes or milliseconds)' : ''}`,
+      );
     return value;
   };
 }

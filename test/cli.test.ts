@@ -90,6 +90,6 @@ test('a node that is not there: one line, exit code 1', async (t) => {
   for (const args of [['info'], ['get', 'k'], ['set', 'k', 'v'], ['del', 'k'], ['replicaof', 'no-one']]) {
     const { code, stdout, stderr } = await psyncd(node, args);
     assert.deepEqual({ code, stdout }, { code: 1, stdout: '' });
-    assert.match(stderr, /^psyncd: cannot reach the node: .*ECONNREFUSED.*\n$/);
+    assert.match(stderr, /^psyncd: cannot reach the node: .*ECONNREFUSED.*--node names another\n$/);
   }
 });

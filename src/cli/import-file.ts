@@ -31,9 +31,16 @@ export async function importStream(
     }),
   );
   source.on('error', (error) => counted.destroy(error));
+  const interrupted = (): void => {
+    shown?.stop();
+    process.stderr.write(`\npsyncd: interrupted; of the ${sent} bytes that were read, most entries are in\n`);
+    process.exit(130);
+  };
+  process.once('SIGINT', interrupted);
   try {
     return await new Client(master).import(Readable.toWeb(counted) as ReadableStream<Uint8Array>);
   } finally {
+    process.off('SIGINT', interrupted);
     shown?.stop();
     source.destroy();
   }

@@ -31,7 +31,7 @@ function verdict(error: unknown): readonly [number, string | null] {
   if (error instanceof CommandError) return [1, error.message];
   if (error instanceof ApiError) return [1, `${error.message} (${error.code})`];
   if (error instanceof TypeError && error.message === 'fetch failed') {
-    return [1, `cannot reach the node: ${reasonOf(error.cause)}`];
+    return [1, `cannot reach the node: ${reasonOf(error.cause)}; is it running? --node names another`];
   }
   return [1, error instanceof Error ? (error.stack ?? error.message) : String(error)];
 }
@@ -143,7 +143,13 @@ function serveCommand(psyncd: Command): void {
 function client(psyncd: Command, name: string): Command {
   return psyncd
     .command(name)
-    .addOption(new Option('--node <URL>', 'the node').default(DEFAULT_NODE).env('PSYNCD_NODE'));
+    .addOption(new Option('--node <URL>', 'the node').default(DEFAULT_NODE).env('PSYNCD_NODE'))
+    .hook('preAction', (command) => checkNode(String(command.opts().node)));
+}
+
+function checkNode(url: string): void {
+  if (URL.canParse(url) && /^https?:\/\//i.test(url)) return;
+  throw new UsageError(`--node: expected http://HOST:PORT, got ${JSON.stringify(url)}`);
 }
 
 function print(text: string): void {

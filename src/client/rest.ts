@@ -87,12 +87,10 @@ export class Client {
   /** @returns the value, or null if there is none */
   async get(key: string): Promise<Uint8Array | null> {
     const response = await fetch(this.#keyUrl(key));
-    if (response.status === 404) {
-      await response.body?.cancel();
-      return null;
-    }
-    await throwProblem(response);
-    return new Uint8Array(await response.arrayBuffer());
+    if (response.ok) return new Uint8Array(await response.arrayBuffer());
+    const problem = await problemOf(response);
+    if (problem.code === 'NOT_FOUND') return null;
+    throw problem;
   }
 
   set(key: string, value: Uint8Array<ArrayBuffer> | string): Promise<Written> {
@@ -102,9 +100,13 @@ export class Client {
   /** @returns whether it was there */
   async delete(key: string): Promise<boolean> {
     const response = await fetch(this.#keyUrl(key), { method: 'DELETE' });
-    if (response.status !== 404) await throwProblem(response);
-    await response.body?.cancel();
-    return response.ok;
+    if (response.ok) {
+      await response.body?.cancel();
+      return true;
+    }
+    const problem = await problemOf(response);
+    if (problem.code === 'NOT_FOUND') return false;
+    throw problem;
   }
 
   /** @param lines NDJSON; cannot be redirected, so this has to be the master */
@@ -146,19 +148,17 @@ export class Client {
 
   async #json<T>(url: string, init: RequestInit): Promise<T> {
     const response = await fetch(url, init);
-    await throwProblem(response);
+    if (!response.ok) throw await problemOf(response);
     return (await response.json()) as T;
   }
 }
 
-async function throwProblem(response: Response): Promise<void> {
-  if (response.ok) return;
+async function problemOf(response: Response): Promise<ApiError> {
   const text = await response.text();
-  let problem: Record<string, unknown> = {};
   try {
-    problem = JSON.parse(text) as Record<string, unknown>;
+    return new ApiError(response.status, JSON.parse(text) as Record<string, unknown>);
   } catch {
-    // Not from psyncd: the status is all there is to tell.
+    const detail = `${response.url} does not answer like psyncd: HTTP status ${response.status}`;
+    return new ApiError(response.status, { detail });
   }
-  throw new ApiError(response.status, problem);
 }

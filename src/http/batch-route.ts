@@ -61,7 +61,8 @@ export function batchRoute(app: FastifyInstance, node: Node, now: () => number):
       const operations = ops.map((op, index) => named(index, () => operationOf(op, at)));
       refuseOnReplica(node);
       const { results, position } = await node.write({ kind: 'batch', operations });
-      reply.header('psync-position', position).serializer(JSON.stringify);
+      reply.header('psync-position', position);
+      reply.type('application/json; charset=utf-8').serializer(JSON.stringify);
       return {
         results: results.map((result, index) => resultOf(operations[index] as Operation, result)),
         position,

@@ -35,11 +35,14 @@ export function etag(version: number): string {
 function versions(name: string, header: string, weak: boolean): '*' | readonly number[] {
   const text = header.trim();
   if (text === '*') return '*';
-  return text.split(',').flatMap((each) => {
-    const tag = /^(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"$/.exec(each.trim());
-    if (tag === null) throw new Problem('BAD_REQUEST', `${name} is no list of ETags in quotes`);
+  const found: number[] = [];
+  const tag = /\s*(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(?:,|$)/y;
+  while (tag.lastIndex < text.length) {
+    const match = tag.exec(text);
+    if (match === null) throw new Problem('BAD_REQUEST', `${name} is no list of ETags in quotes`);
     // An ETag that is no version is somebody else's: well formed, and never ours.
-    const isOurs = /^\d{1,16}$/.test(tag[2] ?? '') && (weak || tag[1] === undefined);
-    return isOurs ? [Number(tag[2])] : [];
-  });
+    const isOurs = /^[1-9]\d{0,15}$/.test(match[2] ?? '') && (weak || match[1] === undefined);
+    if (isOurs) found.push(Number(match[2]));
+  }
+  return found;
 }

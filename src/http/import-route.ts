@@ -48,8 +48,8 @@ export function importRoute(app: FastifyInstance, node: Node, now: () => number)
     },
     handler: async (request, reply) => {
       refuseOnReplica(node);
-      const type = request.headers['content-type']?.split(';')[0]?.trim().toLowerCase();
-      if (type !== undefined && !MEDIA_TYPES.includes(type)) {
+      const type = request.bodyType;
+      if (type !== null && !MEDIA_TYPES.includes(type)) {
         throw new Problem('UNSUPPORTED_MEDIA_TYPE', `an import is application/x-ndjson, not ${type}`);
       }
       const body = request.body as import('node:stream').Readable | undefined;
@@ -115,7 +115,7 @@ class Load {
       const line = error.extra.line ?? this.#line + 1;
       const detail = isLine
         ? `line ${line}: ${error.message}; ${imported} entries before it are in`
-        : error.message;
+        : `${error.message}; ${imported} entries are in`;
       return new Problem(error.code, detail, { ...error.extra, ...(isLine ? { line } : {}), imported });
     }
     if (error instanceof Error && 'code' in error && error.code === 'ECONNRESET') {

@@ -74,10 +74,16 @@ function upstreamLines(
 }
 
 function replicaLine(replica: ReplicationStatus['replicas'][number]): string {
-  const { hostname, port } = new URL(replica.url ?? `ws://${replica.peer}`);
+  const [host, port] = addressOf(replica.url ?? replica.peer);
   const state = { handshake: 'wait_bgsave', snapshot: 'send_bulk', online: 'online' }[replica.state];
   const lag = Math.floor((replica.ackAgeMs ?? 0) / 1000);
-  return `ip=${hostname},port=${port},state=${state},offset=${replica.offset},lag=${lag}`;
+  return `ip=${host},port=${port},state=${state},offset=${replica.offset},lag=${lag}`;
+}
+
+/** Host and port of `ws://HOST:PORT` or `HOST:PORT`; the host may be an IPv6 address. */
+function addressOf(text: string): readonly [string, string] {
+  const match = /^(?:wss?:\/\/)?(.+):(\d+)\/?$/.exec(text);
+  return match === null ? [text, '0'] : [match[1] as string, match[2] as string];
 }
 
 function section(name: string, lines: Readonly<Record<string, string | number>>): string {

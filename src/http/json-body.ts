@@ -1,6 +1,6 @@
 /** JSON request bodies. */
 import { isUtf8 } from 'node:buffer';
-import { isTooDeep, MAX_JSON_DEPTH } from '../keyspace/merge-patch.ts';
+import { isTooDeep, MAX_JSON_DEPTH, parseExact } from '../keyspace/merge-patch.ts';
 import { Problem } from '../node/problem.ts';
 
 /** @throws Problem BAD_REQUEST for what is no UTF-8, no JSON, or nested more than 128 levels */
@@ -8,7 +8,7 @@ export function parseJsonBody(bytes: Buffer): unknown {
   if (!isUtf8(bytes)) throw new Problem('BAD_REQUEST', 'the body is not UTF-8');
   let json: unknown;
   try {
-    json = JSON.parse(bytes.toString('utf8'));
+    json = parseExact(bytes.toString('utf8'));
   } catch (error) {
     throw new Problem(
       'BAD_REQUEST',

@@ -147,8 +147,7 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
     validatorCompiler: () => () => true,
     handler: async (request, reply) => {
       const key = checkKey(request.params.key);
-      const type = request.headers['content-type']?.split(';')[0]?.trim().toLowerCase();
-      if (type !== 'application/merge-patch+json') {
+      if (request.bodyType !== 'application/merge-patch+json') {
         throw new Problem('UNSUPPORTED_MEDIA_TYPE', 'a patch is application/merge-patch+json');
       }
       const condition = writeCondition(request.headers);
@@ -257,6 +256,10 @@ export function operationRoutes(app: FastifyInstance, node: Node, now: () => num
         ),
       },
     },
+    preValidation: (request, _reply, done) => {
+      request.body ??= {};
+      done();
+    },
     handler: async (request, reply) => {
       const key = checkKey(request.params.key);
       const condition = writeCondition(request.headers);
@@ -264,7 +267,7 @@ export function operationRoutes(app: FastifyInstance, node: Node, now: () => num
       refuseOnReplica(node);
       const { result, position } = await operate({ kind: 'increment', key, by, condition });
       const value = BigInt(result.entry?.value.toString('latin1') ?? '0');
-      reply.serializer(JSON.stringify);
+      reply.type('application/json; charset=utf-8').serializer(JSON.stringify);
       return answer(reply, position, result, { value: jsonInteger(value) });
     },
   });
@@ -356,17 +359,18 @@ function expiresHeader(reply: FastifyReply, entry: Entry | null): void {
 
 /** The media type that the value is sent as. @throws Problem NOT_ACCEPTABLE */
 function typeOf(accept: string | undefined, entry: Entry): string {
-  const type = acceptedOf(accept, ['application/octet-stream', 'application/json']);
-  if (type === 'application/json' && parseJson(entry.value) === undefined) {
-    throw new Problem('NOT_ACCEPTABLE', 'the value is not JSON; it can be had as application/octet-stream');
-  }
-  if (type === null) {
+  const wanted = acceptedOf(accept, ['application/octet-stream', 'application/json']);
+  if (wanted !== 'application/json' || parseJson(entry.value) !== undefined) {
+    if (wanted !== null) return wanted;
     throw new Problem(
       'NOT_ACCEPTABLE',
       'a value is application/octet-stream, or application/json if it is JSON',
     );
   }
-  return type;
+  // It is no JSON; perhaps the client takes it as it is.
+  const bytesWanted = acceptedOf(accept, ['application/octet-stream']);
+  if (bytesWanted !== null) return bytesWanted;
+  throw new Problem('NOT_ACCEPTABLE', 'the value is not JSON; it can be had as application/octet-stream');
 }
 
 /** @throws Problem BAD_REQUEST for what is no 64-bit integer */

@@ -5,9 +5,9 @@ import { Problem, type ProblemCode } from '../node/problem.ts';
 const KEYS_PATH = '/v1/keys/';
 /** What can be done with a key beside reading and writing it; a key that ends so needs its slash as %2F. */
 const OPERATIONS: Readonly<Record<string, ReadonlySet<string | undefined>>> = {
-  increment: new Set(['POST']),
-  append: new Set(['POST']),
-  expiry: new Set(['PUT', 'DELETE']),
+  increment: new Set(['POST', 'OPTIONS']),
+  append: new Set(['POST', 'OPTIONS']),
+  expiry: new Set(['PUT', 'DELETE', 'OPTIONS']),
 };
 
 /**

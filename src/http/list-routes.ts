@@ -18,6 +18,9 @@ const PREFIX = {
   examples: ['user:'],
 } as const;
 
+/** A client that takes nothing of an export for so long is cut off: what it reads keeps the WAL from shrinking. */
+const EXPORT_STALL_MS = 30_000;
+
 interface ListQuery {
   readonly prefix?: string;
   readonly after?: string;
@@ -112,7 +115,10 @@ export function listRoutes(app: FastifyInstance, node: Node): void {
     },
     handler: async (request, reply) => {
       const { position, groups, close } = await node.readEntries(request.query.prefix ?? '');
-      reply.raw.once('close', close);
+      // The client may have gone while the overlay was written into the file.
+      if (reply.raw.destroyed) close();
+      else reply.raw.once('close', close);
+      reply.raw.setTimeout(EXPORT_STALL_MS, () => reply.raw.destroy());
       reply.header('content-type', 'application/x-ndjson').header('psync-position', formatPosition(position));
       return Readable.from(lines(groups), { objectMode: false, highWaterMark: 1024 * 1024 });
     },

@@ -1,6 +1,7 @@
 /** NDJSON, line by line, in bounded memory. */
 import { isUtf8 } from 'node:buffer';
 import type { Readable } from 'node:stream';
+import { parseExact } from '../keyspace/merge-patch.ts';
 import { Problem } from '../node/problem.ts';
 
 /** The longest line, in bytes: a value of 16 MiB as base64, and room for escapes. */
@@ -43,7 +44,7 @@ export function parseLine(line: Buffer): Readonly<Record<string, unknown>> {
   if (!isUtf8(line)) throw new Problem('BAD_LINE', 'it is not UTF-8');
   let value: unknown;
   try {
-    value = JSON.parse(line.toString('utf8'));
+    value = parseExact(line.toString('utf8'));
   } catch {
     throw new Problem('BAD_LINE', 'it is not JSON');
   }

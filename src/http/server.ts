@@ -2,13 +2,14 @@
  * The HTTP side: Fastify with psyncd's routes. Handlers translate; whatever they decide about replication would be
  * in the wrong room.
  */
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import swagger from '@fastify/swagger';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Node } from '../node/node.ts';
 import type { Log } from '../node/ports.ts';
 import { PROBLEMS, Problem } from '../node/problem.ts';
-import { httpUrl } from '../node/upstream.ts';
 import { formatPosition } from '../replication/position.ts';
 import { adminRoutes, type RunningSettings } from './admin-routes.ts';
 import { batchRoute } from './batch-route.ts';
@@ -28,6 +29,15 @@ import { validators } from './validation.ts';
 /** Longer than Node lets the whole request line be: the key's own limit answers, not the router's. */
 const MAX_PARAM_LENGTH = 65_536;
 
+const BODY_HEADERS = ['content-type', 'content-length', 'transfer-encoding'] as const;
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** What Content-Type says, without parameters; of the routes that read their body themselves. */
+    bodyType: string | null;
+  }
+}
+
 export interface ServerParts {
   readonly node: Node;
   readonly log: Log;
@@ -46,7 +56,9 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     frameworkErrors: (error, request, reply) => void answerError(parts, error, request, reply),
     return503OnClosing: false,
-    clientErrorHandler: answerBrokenRequest,
+    clientErrorHandler: (error, socket) => answerBrokenRequest(node, error, socket),
+    // Requests that offer an upgrade to something else, `curl --http2` for one, are answered as they are.
+    http: { shouldUpgradeCallback: isWebSocket } as object,
   });
   app.setValidatorCompiler(validators());
   for (const schema of SHARED) app.addSchema(schema);
@@ -66,8 +78,22 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
   app.setErrorHandler((error: Error, request, reply) => answerError(parts, error, request, reply));
   app.setNotFoundHandler((request, reply) => known.answer(request, reply));
 
+  // A DELETE has no body, and neither has a request that no route takes: what comes all the same is not looked at.
+  app.addHook('onRequest', (request, _reply, done) => {
+    if (request.method === 'DELETE' || request.is404) {
+      for (const name of BODY_HEADERS) delete request.raw.headers[name];
+    }
+    done();
+  });
+  app.decorateRequest('bodyType', null);
   await app.register((values, _options, done) => {
-    // The handlers read these bodies themselves: any type, with a limit of their own, as a stream.
+    // The handlers read these bodies themselves: as a stream, with a limit of their own. A value may have any media
+    // type, a malformed one too; the routes that want a certain one find it in `bodyType`.
+    values.addHook('onRequest', (request, _reply, next) => {
+      request.bodyType = request.raw.headers['content-type']?.split(';')[0]?.trim().toLowerCase() ?? null;
+      delete request.raw.headers['content-type'];
+      next();
+    });
     values.removeAllContentTypeParsers();
     values.addContentTypeParser('*', (_request: FastifyRequest, payload: Readable, parsed) =>
       parsed(null, payload),
@@ -152,16 +178,28 @@ function answerError(
     });
     return sendProblem(reply, new Problem('INTERNAL', 'the log of the node says more'));
   }
+  // Of requests that do not even reach the router no hook is run.
+  for (const [name, value] of Object.entries(nodeHeaders(parts.node))) reply.header(name, value);
   if (problem.code === 'READONLY') {
-    reply.header('location', `${httpUrl(String(problem.extra.master))}${request.originalUrl}`);
+    reply.header('location', `${problem.extra.master}${request.originalUrl}`);
   }
   // The rest of the body is not worth reading.
   if (problem instanceof OversizedBody) reply.header('connection', 'close');
   return sendProblem(reply, problem);
 }
 
+/** What every answer carries. */
+function nodeHeaders(node: Node): Readonly<Record<string, string>> {
+  return { 'Psync-Position': formatPosition(node.position), 'Psync-Role': node.role };
+}
+
+/** In Node since 24.9; before, every request with `Upgrade` counts as one for a WebSocket. */
+function isWebSocket(request: IncomingMessage): boolean {
+  return request.headers.upgrade?.toLowerCase() === 'websocket';
+}
+
 /** Requests that are no HTTP: Node has given up on the connection, so this is written by hand. */
-function answerBrokenRequest(error: Error & { code?: string }, socket: import('node:net').Socket): void {
+function answerBrokenRequest(node: Node, error: Error & { code?: string }, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy();
     return;
@@ -173,8 +211,9 @@ function answerBrokenRequest(error: Error & { code?: string }, socket: import('n
         ? new Problem('REQUEST_TIMEOUT', 'the request did not arrive in time')
         : new Problem('BAD_REQUEST', 'this is no HTTP request');
   const body = JSON.stringify(problemBody(problem));
+  const headers = Object.entries(nodeHeaders(node)).map(([name, value]) => `${name}: ${value}\r\n`);
   socket.end(
-    `HTTP/1.1 ${problem.status} ${PROBLEMS[problem.code].title}\r\nContent-Type: ${PROBLEM_TYPE}\r\n` +
+    `HTTP/1.1 ${problem.status} ${PROBLEMS[problem.code].title}\r\nContent-Type: ${PROBLEM_TYPE}\r\n${headers.join('')}` +
       `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   );
 }

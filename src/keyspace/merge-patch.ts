@@ -19,16 +19,40 @@ export function mergePatch(target: Json, patch: Json): Json {
 
 /** Whether arrays and objects are nested more than 128 levels. Does not recurse itself. */
 export function isTooDeep(json: unknown): boolean {
-  let level: unknown[] = [json];
-  for (let depth = 0; level.length > 0; depth += 1) {
+  let containers = [json].filter(isContainer);
+  for (let depth = 1; containers.length > 0; depth += 1) {
     if (depth > MAX_JSON_DEPTH) return true;
-    level = level.flatMap((value) =>
-      typeof value === 'object' && value !== null ? Object.values(value) : [],
-    );
+    containers = containers.flatMap((container) => Object.values(container)).filter(isContainer);
   }
   return false;
 }
 
+/** A number that a double does not hold exactly: 2^53 and beyond, many digits, or a large exponent. */
+const INEXACT = /\d{16}|\d[eE][+-]?\d{3}/;
+
+/**
+ * Parses JSON so that writing it out again does not change a number: one that a double would round is kept as text.
+ * @throws SyntaxError
+ */
+export function parseExact(text: string): unknown {
+  if (!INEXACT.test(text)) return JSON.parse(text);
+  return JSON.parse(text, (_name: string, value: unknown, context?: { readonly source?: string }) => {
+    const source = context?.source;
+    if (typeof value !== 'number' || source === undefined || String(value) === source) return value;
+    return rawJSON(source);
+  });
+}
+
+/** In Node since 21; TypeScript's library does not know them yet. */
+const { rawJSON, isRawJSON } = JSON as unknown as {
+  rawJSON(text: string): unknown;
+  isRawJSON(value: unknown): boolean;
+};
+
+function isContainer(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !isRawJSON(value);
+}
+
 function isObject(json: Json): json is { readonly [name: string]: Json } {
-  return typeof json === 'object' && json !== null && !Array.isArray(json);
+  return isContainer(json) && !Array.isArray(json);
 }

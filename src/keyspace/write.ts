@@ -6,7 +6,7 @@ import { isUtf8 } from 'node:buffer';
 import type { Command, DelCommand, SetCommand } from '../stream/command.ts';
 import { type Condition, isConditional, requireCondition } from './condition.ts';
 import type { Entry } from './entry.ts';
-import { isTooDeep, type Json, mergePatch } from './merge-patch.ts';
+import { isTooDeep, type Json, mergePatch, parseExact } from './merge-patch.ts';
 import { Refusal } from './refusal.ts';
 
 /** The largest value, in bytes. */
@@ -80,6 +80,8 @@ export interface Draft {
   transaction<T>(body: () => T): T;
 }
 
+/** What the `get`s of a batch may read together, in bytes: the answer is built in memory. */
+export const MAX_BATCH_READ_BYTES = 64 * 1024 * 1024;
 const MAX_INT64 = 2n ** 63n - 1n;
 const MIN_INT64 = -(2n ** 63n);
 const NONE: readonly OperationResult[] = [];
@@ -116,9 +118,15 @@ export function decideWrite(request: WriteRequest, draft: Draft): WriteOutcome {
 }
 
 function decideBatch(operations: readonly Operation[], draft: Draft): WriteOutcome {
+  let readBytes = 0;
   const results = operations.map((operation, index) => {
     try {
-      return operate(operation, draft);
+      const result = operate(operation, draft);
+      if (operation.kind === 'get') readBytes += result.entry?.value.length ?? 0;
+      if (readBytes > MAX_BATCH_READ_BYTES) {
+        throw new Refusal('BATCH_TOO_LARGE', `it reads more than ${MAX_BATCH_READ_BYTES} bytes`);
+      }
+      return result;
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       throw new Refusal(error.code, `operation ${index}: ${error.message}`, { ...error.extra, op: index });
@@ -219,7 +227,7 @@ function patched(key: string, entry: Entry, patch: Json): Buffer {
 export function parseJson(bytes: Buffer): Json | undefined {
   if (!isUtf8(bytes)) return undefined;
   try {
-    const json = JSON.parse(bytes.toString('utf8')) as Json;
+    const json = parseExact(bytes.toString('utf8')) as Json;
     return isTooDeep(json) ? undefined : json;
   } catch {
     return undefined;

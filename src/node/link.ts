@@ -68,6 +68,8 @@ export interface LinkContext {
 
 /** How often a replica tells its master how far it is (psync-rules.md, 45). */
 const ACK_INTERVAL_MS = 1_000;
+/** While a link stays down for the same reason the log says so this often. */
+const TELL_EVERY_MS = 60_000;
 /** While so much of a snapshot waits to be written, no more is read from the socket. */
 const MAX_UNWRITTEN_BYTES = 8 * 1024 * 1024;
 
@@ -78,6 +80,7 @@ export class Link {
   #detail: string | null = null;
   #lastSync: SyncReport | null = null;
   #failures = 0;
+  #toldAt = 0;
   #attempt: Attempt | null = null;
   #cancelRetry: (() => void) | null = null;
   #stopped = false;
@@ -145,7 +148,11 @@ export class Link {
     this.#state = state;
     const delayMs = retryDelayMs(this.#failures, world.random());
     this.#failures += 1;
-    if (detail !== this.#detail) log.warn('link-down', { url: this.url, detail, retryMs: delayMs });
+    const now = world.now();
+    if (detail !== this.#detail || now - this.#toldAt >= TELL_EVERY_MS) {
+      log.warn('link-down', { url: this.url, detail, failures: this.#failures, retryMs: delayMs });
+      this.#toldAt = now;
+    }
     this.#detail = detail;
     this.#cancelRetry = world.after(delayMs, () => this.#dial());
   }

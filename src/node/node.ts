@@ -30,7 +30,7 @@ import { Problem } from './problem.ts';
 import { type LinkTimes, Session, type SessionStatus, type SyncCounters } from './session.ts';
 import { Snapshots } from './snapshots.ts';
 import { type HeadSettings, StreamHead } from './stream-head.ts';
-import { upstreamProblem } from './upstream.ts';
+import { canonicalUpstream, httpUrl, parseUpstream, upstreamProblem } from './upstream.ts';
 import { type WriteResult, WriteTurn } from './write-turn.ts';
 
 export interface NodeSettings extends HeadSettings, LinkTimes {
@@ -86,6 +86,8 @@ export class Node {
   readonly #nodeId: string;
   #sessionCount = 0;
   #readers = 0;
+  #digest: Promise<unknown> = Promise.resolve();
+  #nextDigest: Promise<Digest> | null = null;
   #link: Link | null = null;
   /** Changes of the role, one after the other. */
   #changing: Promise<unknown> = Promise.resolve();
@@ -232,8 +234,17 @@ export class Node {
     return this.#head.page(request);
   }
 
+  /** Of the state at some position from now on. Who asks while one is being made shares the next one. */
   digest(): Promise<Digest> {
-    return this.#head.digest();
+    this.#nextDigest ??= this.#digest
+      .catch(() => undefined)
+      .then(() => {
+        this.#nextDigest = null;
+        const digest = this.#head.digest();
+        this.#digest = digest;
+        return digest;
+      });
+    return this.#nextDigest;
   }
 
   get status(): ReplicationStatus {
@@ -253,15 +264,17 @@ export class Node {
   }
 
   /**
-   * REPLICAOF: follows the master at `url` from now on. What this node has is kept and continued from, if the
+   * REPLICAOF: follows the master at the URL from now on. What this node has is kept and continued from, if the
    * master's history allows it, and is served until a snapshot has replaced it.
    * @returns false if it follows that master already
    * @throws Problem BAD_REQUEST for a URL that cannot be a master
    */
-  replicaOf(url: string): Promise<boolean> {
+  replicaOf(wanted: string): Promise<boolean> {
     return this.#change(async () => {
-      const problem = upstreamProblem(url, this.#listeningUrl);
-      if (problem !== null) throw new Problem('BAD_REQUEST', problem);
+      const problem = upstreamProblem(wanted, this.#listeningUrl);
+      const parsed = parseUpstream(wanted);
+      if (problem !== null || parsed === null) throw new Problem('BAD_REQUEST', problem ?? wanted);
+      const url = canonicalUpstream(parsed);
       if (url === this.#link?.url) return false;
       await this.#unlinked(() => this.#parts.state.save({ upstream: url }));
       this.#writes.wake();
@@ -341,10 +354,11 @@ export class Node {
   }
 
   #writeProblem(): Problem | null {
-    if (this.#closing) return new Problem('SHUTTING_DOWN', 'the node is shutting down; nothing was written');
+    if (this.#closing) return new Problem('SHUTTING_DOWN', 'the node is shutting down');
     const { upstream } = this.#parts.state;
     if (upstream === null) return null;
-    return new Problem('READONLY', `this node follows ${upstream}; write there`, { master: upstream });
+    const master = httpUrl(upstream);
+    return new Problem('READONLY', `this node is a replica; write to ${master} (curl: add -L)`, { master });
   }
 
   /** A replica that is not connected does not know how far the history has gone (psync-rules.md, 12). */

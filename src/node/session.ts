@@ -85,7 +85,7 @@ export class Session implements SocketEvents {
   #cursor: Offset;
   /** What follows the cursor, as far as it was fetched: the rest of a turn, shared, or of a journal row. */
   #unsent: Buffer = EMPTY;
-  /** How far behind it may be beyond the limit, because it went online that far behind. */
+  /** How far behind it may be beyond the limit: it went online that far behind, or one command was that large. */
   #arrears = 0;
   #acknowledged = 0;
   #acknowledgedAt: number | null = null;
@@ -139,14 +139,19 @@ export class Session implements SocketEvents {
 
   closed(code: number, reason: string): void {
     if (this.#phase === 'closed') return;
-    this.#context.log.info('session-closed', { session: this.#context.id, code, reason });
+    this.#context.log.info('session-closed', {
+      session: this.#context.id,
+      replica: this.#name,
+      code,
+      reason,
+    });
     this.#end();
   }
 
   /** Ends the conversation from this side. */
   close(code: number, reason: string): void {
     if (this.#phase === 'closed') return;
-    this.#context.log.info('session-ended', { session: this.#context.id, code, reason });
+    this.#context.log.info('session-ended', { session: this.#context.id, replica: this.#name, code, reason });
     this.#end();
     this.#socket.close(code, reason);
   }
@@ -158,9 +163,11 @@ export class Session implements SocketEvents {
     this.#pump();
     const behind = this.#context.head.offset - this.#cursor;
     const limit = this.#context.settings.outputLimitBytes;
+    // A single command may be larger than the limit; it has to pass all the same, or it would never get through, and
+    // what is written while it passes must not be held against the replica.
     if (behind <= limit) this.#arrears = 0;
-    // A single command may be larger than the limit; it has to pass all the same, or it would never get through.
-    if (behind > this.#arrears + Math.max(limit, bytes.length)) {
+    else if (bytes.length > limit) this.#arrears = Math.max(this.#arrears, behind);
+    if (behind > this.#arrears + limit) {
       this.close(CloseCode.tooFarBehind, `${behind} bytes behind`);
     }
   }
@@ -210,7 +217,7 @@ export class Session implements SocketEvents {
     if (decision.kind === 'full-resync') {
       counters.syncFull += 1;
       if (request.kind === 'psync') counters.syncPartialErr += 1;
-      log.info('full-resync', { session: this.#context.id, reason: decision.reason });
+      log.info('full-resync', { session: this.#context.id, replica: this.#name, reason: decision.reason });
       this.#fullResync(decision.reason, request.kind !== 'sync').catch((error: unknown) => {
         if (this.#isClosed()) return;
         log.error('full-resync-failed', { session: this.#context.id, error: String(error) });
@@ -219,7 +226,7 @@ export class Session implements SocketEvents {
       return;
     }
     counters.syncPartialOk += 1;
-    log.info('partial-resync', { session: this.#context.id, bytes: decision.bytes });
+    log.info('partial-resync', { session: this.#context.id, replica: this.#name, bytes: decision.bytes });
     this.#sync = { kind: 'partial', bytes: decision.bytes };
     this.#line(`+CONTINUE ${head.position.runId}`);
     this.#goOnline(decision.after);
@@ -331,6 +338,11 @@ export class Session implements SocketEvents {
     this.#unpin();
     this.#wakeSender?.();
     this.#context.ended(this);
+  }
+
+  /** For the log: where the replica says that it can be reached, or where it comes from. */
+  get #name(): string {
+    return this.#machine.listeningUrl ?? this.#socket.peer;
   }
 
   /** A function, because TypeScript does not know that #phase changes during an await. */

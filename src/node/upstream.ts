@@ -31,6 +31,11 @@ export function upstreamProblem(text: string, listeningUrl: string | null): stri
   return null;
 }
 
+/** The URL in the one form in which it is kept and compared: ASCII, lowercase, without a slash at the end. */
+export function canonicalUpstream(url: URL): string {
+  return `${url.protocol}//${url.host}`;
+}
+
 /** The HTTP address of the node behind a `ws://` URL. */
 export function httpUrl(upstream: string): string {
   return upstream.replace(/^ws/, 'http').replace(/\/$/, '');

@@ -74,7 +74,9 @@ function replconf(
       case 'ack':
         return [state, [protocolError('REPLCONF ACK before PSYNC')]];
       case 'listening-url':
-        if (value.length > MAX_URL_LENGTH) return [state, [reply('-ERR listening-url is too long')]];
+        if (value.length > MAX_URL_LENGTH || !/^wss?:\/\/[\x21-\x7e]+$/.test(value) || !URL.canParse(value)) {
+          return [state, [reply('-ERR listening-url is no ws:// URL')]];
+        }
         next = { ...next, listeningUrl: value };
         break;
       case 'node-id':

@@ -928,6 +928,18 @@ test('/v1/info answers whatever a replica says of itself', async (t) => {
   }
 });
 
+test('a write is redirected to a master whatever its name is written like', async (t) => {
+  const { http } = await oneNode(t);
+  // Either it is refused, or it can be redirected to.
+  for (const url of ['ws://\ua9ae:1', 'ws://h\u00fc:1', 'WS://localhost:1', 'ws://h h:1', 'ws://[::1]:1']) {
+    const answer = await http.sendJson('PUT', '/v1/replication/upstream', { url });
+    if (answer.status === 400) continue;
+    const redirect = await http.send('PUT', '/v1/keys/k', 'v');
+    isProblem(redirect, 307, 'READONLY');
+    assert.match(String(redirect.headers.location), /^http:\/\/[\x21-\x7e]+:1\/v1\/keys\/k$/, url);
+  }
+});
+
 test('/v1/config shows the settings, and changes some of them', async (t) => {
   const { node, http } = await oneNode(t, '--backlog-size', '2mb');
   const patch = (body: unknown): Promise<Answer> => http.sendJson('PATCH', '/v1/config', body);

@@ -102,7 +102,7 @@ export function checkAnswer(exchange: Exchange): void {
 
 function check(exchange: Exchange): void {
   const { method, status, headers, body } = exchange;
-  assert.notEqual(status, 500, 'psyncd made a mistake');
+  assert.notEqual(status, 500, `psyncd made a mistake: ${body?.toString().slice(0, 300)}`);
   assert.match(String(headers['psync-position']), POSITION, 'Psync-Position');
   assert.match(String(headers['psync-role']), /^(?:master|replica)$/, 'Psync-Role');
   const [path = ''] = exchange.path.split('?');
