@@ -35,6 +35,7 @@ export function etag(version: number): string {
 function versions(name: string, header: string, weak: boolean): '*' | readonly number[] {
   const text = header.trim();
   if (text === '*') return '*';
+  if (text === '') throw new Problem('BAD_REQUEST', `${name} is empty`);
   const found: number[] = [];
   const tag = /\s*(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(?:,|$)/y;
   while (tag.lastIndex < text.length) {

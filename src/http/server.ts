@@ -136,8 +136,14 @@ class KnownPaths {
   answer(request: FastifyRequest, reply: FastifyReply): FastifyReply {
     const path = request.url.split('?')[0] ?? '';
     if (path === '/v1/keys/') return sendProblem(reply, new Problem('BAD_REQUEST', 'the key is empty'));
+    // `/v1/keys/k/append` is an operation for POST and a key for GET: what is allowed is both.
+    const forms = ['OPTIONS', 'GET'].map(
+      (method) => rewriteKeyUrl(request.originalUrl, method).split('?')[0] ?? '',
+    );
     const methods = new Set(
-      [...this.#methods].flatMap(([pattern, each]) => (matches(pattern, path) ? [...each] : [])),
+      [...this.#methods].flatMap(([pattern, each]) =>
+        forms.some((form) => matches(pattern, form)) ? [...each] : [],
+      ),
     );
     if (methods.size === 0) {
       return sendProblem(
