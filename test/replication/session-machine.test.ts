@@ -84,7 +84,10 @@ for (const [line, answer] of [
   ['REPLCONF capa psync2 capa', '-ERR syntax error'],
   ['REPLCONF rdb-only 1', '-ERR Unrecognized REPLCONF option: rdb-only'],
   ['REPLCONF \r\n+OK 1', '-ERR Unrecognized REPLCONF option: ??+ok'],
-  [`REPLCONF listening-url ${'x'.repeat(MAX_URL_LENGTH + 1)}`, '-ERR listening-url is too long'],
+  [`REPLCONF listening-url ws://${'x'.repeat(MAX_URL_LENGTH - 4)}`, '-ERR listening-url is no ws:// URL'],
+  ['REPLCONF listening-url http://h:1', '-ERR listening-url is no ws:// URL'],
+  ['REPLCONF listening-url ws://h:99999', '-ERR listening-url is no ws:// URL'],
+  ['REPLCONF listening-url nonsense', '-ERR listening-url is no ws:// URL'],
 ] as const) {
   test(`${JSON.stringify(line.slice(0, 60))} is answered ${JSON.stringify(answer)} and changes nothing`, () => {
     assert.deepEqual(converse(line), { state: NEW_SESSION, effects: [reply(answer)] });
@@ -106,7 +109,7 @@ test('capabilities are bounded, however many are announced', () => {
 });
 
 test('a URL of 2,048 characters is taken', () => {
-  const url = 'x'.repeat(MAX_URL_LENGTH);
+  const url = `ws://${'x'.repeat(MAX_URL_LENGTH - 5)}`;
   assert.equal(converse(`REPLCONF listening-url ${url}`).state.listeningUrl, url);
 });
 
