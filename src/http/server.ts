@@ -81,7 +81,7 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
   // A DELETE has no body, and neither has a request that no route takes: what comes all the same is not looked at.
   app.addHook('onRequest', (request, _reply, done) => {
     if (request.method === 'DELETE' || request.is404) {
-      for (const name of BODY_HEADERS) delete request.raw.headers[name];
+      for (const name of BODY_HEADERS) request.raw.headers[name] = undefined;
     }
     done();
   });
@@ -91,7 +91,8 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
     // type, a malformed one too; the routes that want a certain one find it in `bodyType`.
     values.addHook('onRequest', (request, _reply, next) => {
       request.bodyType = request.raw.headers['content-type']?.split(';')[0]?.trim().toLowerCase() ?? null;
-      delete request.raw.headers['content-type'];
+      // Not `delete`, which makes every later look at the headers slower.
+      request.raw.headers['content-type'] = undefined;
       next();
     });
     values.removeAllContentTypeParsers();

@@ -7,10 +7,16 @@ import { SHARED } from './schemas.ts';
 
 const OPTIONS: Options = { useDefaults: true, allErrors: false, strictTypes: false, addUsedSchema: false };
 
-export function validators(): (route: { schema: unknown; httpPart?: string }) => ValidateFunction {
+type Validate = ValidateFunction | (() => boolean);
+
+export function validators(): (route: { schema: unknown; httpPart?: string }) => Validate {
   const lenient = withShared(new Ajv.Ajv({ ...OPTIONS, coerceTypes: true }));
   const strict = withShared(new Ajv.Ajv(OPTIONS));
-  return ({ schema, httpPart }) => (httpPart === 'body' ? strict : lenient).compile(schema as object);
+  return ({ schema, httpPart }) => {
+    // Keys and conditions are text that the handlers parse; their schemas are for the document.
+    if (httpPart === 'params' || httpPart === 'headers') return () => true;
+    return (httpPart === 'body' ? strict : lenient).compile(schema as object);
+  };
 }
 
 function withShared(ajv: Ajv.Ajv): Ajv.Ajv {
