@@ -31,7 +31,10 @@ export function formatInfo(answer: ReplicationAnswer): string {
     lines.push(['ancestor', `${id} up to ${count(validTo)} (${reason})`]);
   }
   const { syncFull, syncPartialOk, syncPartialErr } = counters;
-  lines.push(['resyncs', `${syncFull} full, ${syncPartialOk} partial, ${syncPartialErr} partial refused`]);
+  lines.push([
+    'resyncs served',
+    `${syncFull} full, ${syncPartialOk} partial, ${syncPartialErr} partial refused`,
+  ]);
   lines.push(['replicas', replicas.length === 0 ? 'none' : String(replicas.length)]);
   const width = Math.max(...lines.map(([name]) => name.length));
   return [

@@ -43,6 +43,8 @@ export function toProblem(error: FastifyError | Error): Problem | null {
   if (error instanceof Problem) return error;
   if (error instanceof StorageError) return storageProblem(error);
   const code = 'code' in error ? BY_FASTIFY_CODE[error.code] : undefined;
+  if (code === 'UNSUPPORTED_MEDIA_TYPE')
+    return new Problem(code, 'the body of this call is application/json');
   if (code !== undefined) return new Problem(code, error.message);
   if ('validation' in error && error.validation !== undefined) {
     return new Problem('BAD_REQUEST', validationDetail(error));
@@ -58,5 +60,8 @@ function validationDetail(error: FastifyError): string {
   if (typeof unknown === 'string') {
     return `unknown ${error.validationContext === 'querystring' ? 'query parameter' : 'member'} ${JSON.stringify(unknown)}`;
   }
-  return error.message;
+  const name = first?.instancePath.split('/').slice(1).join('.') ?? '';
+  const { allowedValues } = (first?.params ?? {}) as { allowedValues?: readonly unknown[] };
+  const values = allowedValues === undefined ? '' : `: ${allowedValues.join(', ')}`;
+  return `${name === '' ? 'the body' : JSON.stringify(name)} ${first?.message ?? error.message}${values}`;
 }

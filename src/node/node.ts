@@ -403,6 +403,7 @@ export class Node {
       receiveSnapshot: (length): Promise<SnapshotSink> => files.receive(length),
       adoptSnapshot: async (number, position, wanted) => {
         const keyspace = await files.open(number);
+        const replaced = this.position;
         try {
           if (!wanted()) throw new Error('it is not wanted any more');
           state.switchKeyspace(number, newHistory(position.runId));
@@ -415,7 +416,11 @@ export class Node {
         this.#snapshots.forget();
         this.#retire(this.#head.replaceKeyspace(keyspace), this.#keyspaceNumber);
         this.#keyspaceNumber = number;
-        this.#parts.log.info('snapshot-adopted', { position: formatPosition(position) });
+        const event = { position: formatPosition(position), replaced: formatPosition(replaced) };
+        // Of a history that is not the new one's there may be data that are nowhere else.
+        if (replaced.offset > 0 && replaced.runId !== position.runId) {
+          this.#parts.log.warn('snapshot-replaced-another-history', event);
+        } else this.#parts.log.info('snapshot-adopted', event);
       },
     };
   }
