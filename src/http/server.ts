@@ -54,7 +54,9 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
     logger: false,
     rewriteUrl: (request) => rewriteKeyUrl(request.url ?? '/', request.method),
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
-    frameworkErrors: (error, request, reply) => void answerError(parts, error, request, reply),
+    // Of requests that do not even reach the router no hook is run.
+    frameworkErrors: (error, request, reply) =>
+      void answerError(parts, error, request, reply.headers(nodeHeaders(node))),
     return503OnClosing: false,
     clientErrorHandler: (error, socket) => answerBrokenRequest(node, error, socket),
     // Requests that offer an upgrade to something else, `curl --http2` for one, are answered as they are.
@@ -185,8 +187,6 @@ function answerError(
     });
     return sendProblem(reply, new Problem('INTERNAL', 'the log of the node says more'));
   }
-  // Of requests that do not even reach the router no hook is run.
-  for (const [name, value] of Object.entries(nodeHeaders(parts.node))) reply.header(name, value);
   if (problem.code === 'READONLY') {
     reply.header('location', `${problem.extra.master}${request.originalUrl}`);
   }

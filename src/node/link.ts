@@ -175,7 +175,6 @@ class Attempt {
   readonly #machine: LinkMachine;
   readonly #decoder = new StreamDecoder();
   readonly #startedAt: number;
-  readonly #asked: Position | null;
   #lastHeardAt: number;
   #over = false;
   #cancelTick: (() => void) | null = null;
@@ -193,9 +192,8 @@ class Attempt {
     this.#events = events;
     this.#startedAt = context.world.now();
     this.#lastHeardAt = this.#startedAt;
-    this.#asked = context.position();
     this.#machine = new LinkMachine({
-      position: this.#asked,
+      position: context.position(),
       listeningUrl: context.listeningUrl(),
       nodeId: context.nodeId,
     });

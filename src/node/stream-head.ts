@@ -151,10 +151,6 @@ export class StreamHead {
     return this.#backlog;
   }
 
-  get overlayBytes(): number {
-    return this.#overlay.bytes;
-  }
-
   /** Whether writers have to wait for the applier. */
   get full(): boolean {
     return this.#overlay.bytes >= this.#settings.overlayBytes;

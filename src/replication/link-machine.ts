@@ -8,7 +8,7 @@
  * Invariant: the effects depend on the bytes alone, never on how they were cut into messages.
  */
 import { FULL_RESYNC_REASONS, type FullResyncReason } from './decide.ts';
-import { offset, type Position, parseRunId, type RunId, wireOffset } from './position.ts';
+import { type Position, parseOffset, parseRunId, type RunId, wireOffset } from './position.ts';
 
 export interface LinkRequest {
   /** What to continue from; null asks for a snapshot. */
@@ -145,13 +145,13 @@ export class LinkMachine {
       return;
     }
     if (words[0] === '+FULLRESYNC') {
-      const value = Number(words[2]);
-      if (runId === null || !/^\d{1,16}$/.test(words[2] ?? '') || !Number.isSafeInteger(value)) {
+      const value = parseOffset(words[2] ?? '');
+      if (runId === null || value === null) {
         return this.#fail(`malformed ${quoted(line)}`, effects);
       }
       this.#phase = {
         kind: 'length',
-        position: { runId, offset: offset(value) },
+        position: { runId, offset: value },
         // A newer master may have a reason that this node does not know: it is not passed on.
         reason: FULL_RESYNC_REASONS.find((reason) => reason === words[3]) ?? null,
       };

@@ -26,6 +26,12 @@ export function offset(value: number): Offset {
   return value as Offset;
 }
 
+/** @returns the offset that the digits name, or null when the text is anything else */
+export function parseOffset(text: string): Offset | null {
+  const value = Number(text);
+  return /^\d{1,16}$/.test(text) && Number.isSafeInteger(value) ? (value as Offset) : null;
+}
+
 /** @returns the run ID in lowercase (they are compared without regard to case), or null */
 export function parseRunId(text: string): RunId | null {
   return /^[0-9a-f]{40}$/i.test(text) ? (text.toLowerCase() as RunId) : null;
@@ -37,12 +43,10 @@ export function formatPosition(position: Position): string {
 
 /** @returns the position that `<run ID>:<offset>` names, or null when the text is anything else */
 export function parsePosition(text: string): Position | null {
-  const match = /^([0-9a-f]{40}):(\d{1,16})$/i.exec(text);
-  if (match === null) return null;
-  const runId = parseRunId(match[1] as string);
-  const value = Number(match[2]);
-  if (runId === null || !Number.isSafeInteger(value)) return null;
-  return { runId, offset: value as Offset };
+  const match = /^([0-9a-f]{40}):(\d+)$/i.exec(text);
+  const runId = parseRunId(match?.[1] ?? '');
+  const value = parseOffset(match?.[2] ?? '');
+  return runId === null || value === null ? null : { runId, offset: value };
 }
 
 /** The first byte that is lacking at this offset: what PSYNC asks for. */

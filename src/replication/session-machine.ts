@@ -7,7 +7,7 @@
  * the replica may ignore, an offset that is no number starts no resync, ACK is never answered.
  */
 import type { SyncRequest } from './decide.ts';
-import { type Offset, offset, parseRunId } from './position.ts';
+import { type Offset, parseOffset, parseRunId } from './position.ts';
 
 export type SessionState = {
   readonly kind: 'greeting' | 'syncing';
@@ -97,11 +97,10 @@ function acknowledgement(name: string, words: readonly string[]): SessionEffect 
   if (name !== 'REPLCONF' || words.length !== 3 || option?.toLowerCase() !== 'ack') {
     return protocolError(`${printable(words.slice(0, 2).join(' '))} after PSYNC`);
   }
-  const acknowledged = Number(value);
-  if (!/^\d{1,16}$/.test(value ?? '') || !Number.isSafeInteger(acknowledged)) {
-    return protocolError('REPLCONF ACK without an offset');
-  }
-  return { kind: 'acknowledged', offset: offset(acknowledged) };
+  const acknowledged = parseOffset(value ?? '');
+  return acknowledged === null
+    ? protocolError('REPLCONF ACK without an offset')
+    : { kind: 'acknowledged', offset: acknowledged };
 }
 
 function psync(
