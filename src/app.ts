@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { resolve } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Settings } from './config.ts';
+import { askPeer } from './http/ask-peer.ts';
 import { createServer } from './http/server.ts';
 import { LiveSettings } from './live-settings.ts';
 import { Node } from './node/node.ts';
@@ -62,6 +63,7 @@ export async function start(settings: Settings, log: Log, failed: (error: Error)
       settings: live.node,
       ...folder,
       dial: dialer(settings.replTimeout),
+      ask: askPeer,
     });
   } catch (error) {
     const detail = error instanceof Error ? error.message : String(error);

@@ -12,14 +12,23 @@ export interface Settings {
   readonly data: string;
   /** `ws://HOST:PORT`; `no-one`: be a master; null: whatever it was when it stopped. */
   readonly replicaOf: string | null;
-  readonly backlogSize: number;
+  /** In bytes; or how long replicas may be away, and the size follows from how much is written. */
+  readonly backlogSize: number | { readonly awayMs: number };
+  readonly backlogFloor: number;
+  readonly backlogCeiling: number;
   readonly fsync: FsyncPolicy;
   readonly overlaySize: number;
   readonly applyInterval: number;
   readonly replTimeout: number;
   readonly replPingInterval: number;
   readonly replicaOutputLimit: number;
+  readonly replicaOutputSoftLimit: number;
+  readonly replicaOutputSoftTime: number;
   readonly maxReplicas: number;
+  readonly minReplicasToWrite: number;
+  readonly minReplicasMaxLag: number;
+  readonly allowEmptyMaster: boolean;
+  readonly keepReplaced: number;
   readonly logLevel: LogLevel;
   readonly allowAnonymous: boolean;
 }
@@ -94,6 +103,25 @@ function oneOf<T extends string>(...words: readonly T[]): (text: string) => T {
   };
 }
 
+/** `1mb`, or `auto:120s`. */
+function backlogSize(text: string): Settings['backlogSize'] {
+  const auto = /^auto:(.*)$/i.exec(text.trim());
+  if (auto !== null) return { awayMs: between(parseTime, '1s', '24h')(auto[1] as string) };
+  try {
+    return between(parseSize, '16kb', '4gb')(text);
+  } catch (error) {
+    if (error instanceof UsageError) throw new UsageError(`${error.message}; or auto:TIME, as in auto:120s`);
+    throw error;
+  }
+}
+
+/** How `backlogSize` is written. */
+export function formatBacklogSize(size: Settings['backlogSize']): number | string {
+  return typeof size === 'number' ? size : `auto:${size.awayMs}ms`;
+}
+
+const trueOrFalse = (text: string): boolean => oneOf('true', 'false')(text) === 'true';
+
 function upstream(text: string): string {
   if (text !== 'no-one' && parseUpstream(text) === null) {
     throw new UsageError('expected a URL of the form ws://HOST:PORT, or no-one');
@@ -134,8 +162,24 @@ export const SETTINGS: readonly Setting[] = [
     name: 'backlogSize',
     placeholder: 'SIZE',
     initial: '1mb',
+    parse: backlogSize,
+    help:
+      'bytes of the stream kept in memory; a replica that lacks more gets a full resync. auto:TIME: as large as replicas ' +
+      'need that are away for so long, at the rate that is written',
+  },
+  {
+    name: 'backlogFloor',
+    placeholder: 'SIZE',
+    initial: '1mb',
     parse: between(parseSize, '16kb', '4gb'),
-    help: 'bytes of the stream kept in memory; a replica that lacks more gets a full resync',
+    help: 'the smallest that --backlog-size auto makes it',
+  },
+  {
+    name: 'backlogCeiling',
+    placeholder: 'SIZE',
+    initial: '256mb',
+    parse: between(parseSize, '16kb', '4gb'),
+    help: 'the largest that --backlog-size auto makes it',
   },
   {
     name: 'fsync',
@@ -180,11 +224,53 @@ export const SETTINGS: readonly Setting[] = [
     help: 'a replica that reads so slowly that it lags by more is disconnected; never below the backlog',
   },
   {
+    name: 'replicaOutputSoftLimit',
+    placeholder: 'SIZE',
+    initial: '64mb',
+    parse: between(parseSize, '16kb', '1024gb'),
+    help: 'a replica that lags by more for longer than --replica-output-soft-time is disconnected',
+  },
+  {
+    name: 'replicaOutputSoftTime',
+    placeholder: 'TIME',
+    initial: '60s',
+    parse: between(parseTime, '100ms', '24h'),
+    help: 'how long a replica may lag by more than --replica-output-soft-limit',
+  },
+  {
     name: 'maxReplicas',
     placeholder: 'N',
     initial: '256',
     parse: between(whole, '0', '100000'),
     help: 'replicas served at the same time; more are refused',
+  },
+  {
+    name: 'minReplicasToWrite',
+    placeholder: 'N',
+    initial: '0',
+    parse: between(whole, '0', '1000'),
+    help: 'refuse writes (503 NOREPLICAS) unless so many replicas have acknowledged something lately; 0: never',
+  },
+  {
+    name: 'minReplicasMaxLag',
+    placeholder: 'TIME',
+    initial: '10s',
+    parse: between(parseTime, '1s', '24h'),
+    help: 'how long ago "lately" may be; replicas acknowledge once a second',
+  },
+  {
+    name: 'allowEmptyMaster',
+    placeholder: null,
+    initial: 'false',
+    parse: trueOrFalse,
+    help: 'let a full resync replace data by the empty keyspace of an unrelated history',
+  },
+  {
+    name: 'keepReplaced',
+    placeholder: 'N',
+    initial: '3',
+    parse: between(whole, '0', '100'),
+    help: 'how many keyspace files are kept that a full resync has replaced on a diverged history',
   },
   {
     name: 'logLevel',
@@ -197,7 +283,7 @@ export const SETTINGS: readonly Setting[] = [
     name: 'allowAnonymous',
     placeholder: null,
     initial: 'false',
-    parse: (text) => oneOf('true', 'false')(text) === 'true',
+    parse: trueOrFalse,
     help: 'let everybody who can reach a --host other than loopback read and write',
   },
 ];

@@ -1,16 +1,25 @@
 /** The settings of the running node, and the ones among them that may change while it runs. */
-import { SETTINGS, type Settings, UsageError } from './config.ts';
+import { formatBacklogSize, SETTINGS, type Settings, UsageError } from './config.ts';
 import type { RunningSettings } from './http/admin-routes.ts';
 import type { NodeSettings } from './node/node.ts';
 import { version } from './version.ts';
 
 const CHANGEABLE: ReadonlySet<keyof Settings> = new Set([
+  'backlogSize',
+  'backlogFloor',
+  'backlogCeiling',
   'overlaySize',
   'applyInterval',
   'replTimeout',
   'replPingInterval',
   'replicaOutputLimit',
+  'replicaOutputSoftLimit',
+  'replicaOutputSoftTime',
   'maxReplicas',
+  'minReplicasToWrite',
+  'minReplicasMaxLag',
+  'allowEmptyMaster',
+  'keepReplaced',
 ]);
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
@@ -30,9 +39,10 @@ export class LiveSettings implements RunningSettings {
   }
 
   current(): Readonly<Record<string, unknown>> {
-    const { host, port, data, fsync, backlogSize } = this.#settings;
+    const { host, port, data, fsync } = this.#settings;
     const changeable = Object.fromEntries([...CHANGEABLE].map((name) => [name, this.#settings[name]]));
-    return { host, port, data, fsync, backlogSize, ...changeable };
+    const backlogSize = formatBacklogSize(this.#settings.backlogSize);
+    return { host, port, data, fsync, ...changeable, backlogSize };
   }
 
   change(values: Readonly<Record<string, string>>): string | null {
@@ -55,13 +65,23 @@ export class LiveSettings implements RunningSettings {
 }
 
 function nodeSettings(settings: Settings): Writable<NodeSettings> {
+  const { backlogSize, backlogFloor } = settings;
   return {
-    backlogBytes: settings.backlogSize,
+    backlogBytes: typeof backlogSize === 'number' ? backlogSize : backlogFloor,
+    backlogAwayMs: typeof backlogSize === 'number' ? null : backlogSize.awayMs,
+    backlogFloorBytes: backlogFloor,
+    backlogCeilingBytes: settings.backlogCeiling,
     overlayBytes: settings.overlaySize,
     applyIntervalMs: settings.applyInterval,
     timeoutMs: settings.replTimeout,
     pingIntervalMs: settings.replPingInterval,
-    outputLimitBytes: Math.max(settings.replicaOutputLimit, settings.backlogSize),
+    outputLimitBytes: settings.replicaOutputLimit,
+    outputSoftBytes: settings.replicaOutputSoftLimit,
+    outputSoftMs: settings.replicaOutputSoftTime,
     maxReplicas: settings.maxReplicas,
+    minReplicasToWrite: settings.minReplicasToWrite,
+    minReplicasMaxLagMs: settings.minReplicasMaxLag,
+    allowEmptyMaster: settings.allowEmptyMaster,
+    keepReplaced: settings.keepReplaced,
   };
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import test, { after } from 'node:test';
 import {
   flagOf,
+  formatBacklogSize,
   loadSettings,
   parseSize,
   parseTime,
@@ -97,13 +98,21 @@ test('without anything given every setting has its default', () => {
     data: './psyncd-data',
     replicaOf: null,
     backlogSize: 1_048_576,
+    backlogFloor: 1_048_576,
+    backlogCeiling: 268_435_456,
     fsync: 'everysec',
     overlaySize: 67_108_864,
     applyInterval: 2_000,
     replTimeout: 60_000,
     replPingInterval: 10_000,
     replicaOutputLimit: 268_435_456,
+    replicaOutputSoftLimit: 67_108_864,
+    replicaOutputSoftTime: 60_000,
     maxReplicas: 256,
+    minReplicasToWrite: 0,
+    minReplicasMaxLag: 10_000,
+    allowEmptyMaster: false,
+    keepReplaced: 3,
     logLevel: 'info',
     allowAnonymous: false,
   });
@@ -130,6 +139,12 @@ test('a flag beats the environment, which beats the file, which beats the defaul
   );
 });
 
+test('the backlog may be as large as replicas need that are away for so long', () => {
+  const { backlogSize } = loadSettings({ backlogSize: 'auto:2m' }, {}, null);
+  assert.deepEqual(backlogSize, { awayMs: 120_000 });
+  assert.equal(formatBacklogSize(backlogSize), 'auto:120000ms');
+});
+
 test('every setting has one name in three spellings', () => {
   assert.equal(flagOf('replPingInterval'), '--repl-ping-interval');
   assert.equal(variableOf('replPingInterval'), 'PSYNCD_REPL_PING_INTERVAL');
@@ -141,8 +156,30 @@ for (const [flags, environment, content, expected] of [
   [{}, { PSYNCD_PORT: 'x' }, {}, 'PSYNCD_PORT: expected a whole number, got "x"'],
   [{}, { PSYNCD_PORT: '' }, {}, 'PSYNCD_PORT: expected a whole number, got ""'],
   [{}, {}, { port: 80.5 }, '"port" in FILE: expected a whole number, got "80.5"'],
-  [{}, {}, { backlogSize: '15kb' }, '"backlogSize" in FILE: allowed are 16kb to 4gb, got "15kb"'],
-  [{ backlogSize: '5gb' }, {}, {}, '--backlog-size: allowed are 16kb to 4gb, got "5gb"'],
+  [
+    {},
+    {},
+    { backlogSize: '15kb' },
+    '"backlogSize" in FILE: allowed are 16kb to 4gb; or auto:TIME, as in auto:120s, got "15kb"',
+  ],
+  [
+    { backlogSize: '5gb' },
+    {},
+    {},
+    '--backlog-size: allowed are 16kb to 4gb; or auto:TIME, as in auto:120s, got "5gb"',
+  ],
+  [
+    { backlogSize: 'auto:1x' },
+    {},
+    {},
+    '--backlog-size: expected a time such as 500ms, 10s or 2m, got "auto:1x"',
+  ],
+  [
+    { backlogSize: 'auto' },
+    {},
+    {},
+    '--backlog-size: expected a size such as 512kb, 1mb or 2gb; or auto:TIME, as in auto:120s, got "auto"',
+  ],
   [
     { replTimeout: '1s' },
     { PSYNCD_FSYNC: 'often' },

@@ -1,9 +1,9 @@
 /** `psyncd info`: the state of replication for people. */
-import type { ReplicaAnswer, ReplicationAnswer } from '../client/rest.ts';
+import type { CheckAnswer, ReplicaAnswer, ReplicationAnswer } from '../client/rest.ts';
 
 /** @returns several lines of text, without a line end at the last */
 export function formatInfo(answer: ReplicationAnswer): string {
-  const { role, runId, offset, backlog, upstream, replicas, lineage, counters } = answer;
+  const { role, runId, offset, backlog, upstream, replicas, lineage, counters, failover, kept } = answer;
   const lines: [string, string][] = [
     ['role', role],
     ['run ID', runId],
@@ -16,7 +16,8 @@ export function formatInfo(answer: ReplicationAnswer): string {
   if (upstream !== null) {
     const progress = upstream.progress;
     const detail = upstream.detail === undefined ? '' : ` (${upstream.detail})`;
-    lines.push(['master', upstream.url], ['link', `${upstream.state}${detail}`]);
+    const down = upstream.downMs === undefined ? '' : ` for ${seconds(upstream.downMs / 1000)}`;
+    lines.push(['master', upstream.url], ['link', `${upstream.state}${down}${detail}`]);
     if (progress !== undefined) {
       lines.push(['snapshot', `${count(progress.received)} of ${count(progress.total)} bytes`]);
     }
@@ -29,6 +30,10 @@ export function formatInfo(answer: ReplicationAnswer): string {
   }
   for (const { runId: id, validTo, reason } of lineage) {
     lines.push(['ancestor', `${id} up to ${count(validTo)} (${reason})`]);
+  }
+  if (failover !== null) lines.push(['hand-over', `${failover.state}, to ${failover.to ?? 'any replica'}`]);
+  for (const { file, position, reason } of kept) {
+    lines.push(['kept', `${file}: ${position}${reason === null ? '' : ` (${reason})`}`]);
   }
   const { syncFull, syncPartialOk, syncPartialErr } = counters;
   lines.push([
@@ -43,9 +48,32 @@ export function formatInfo(answer: ReplicationAnswer): string {
   ].join('\n');
 }
 
-function replicaLine({ id, url, peer, state, offset, lagBytes, ackAgeMs }: ReplicaAnswer): string {
-  const age = ackAgeMs === undefined ? 'no ACK yet' : `last ACK ${count(ackAgeMs)} ms ago`;
-  return `  #${id} ${url ?? peer}  ${state}  offset ${count(offset)}, ${count(lagBytes)} bytes behind, ${age}`;
+/** @returns one line: what a replica would get, and why */
+export function formatCheck({ decision, reason, bytes, notNow }: CheckAnswer): string {
+  const what =
+    decision === 'continue'
+      ? `continue: partial resync, ${count(bytes)} bytes`
+      : `full resync: ${reason}, a snapshot of about ${count(bytes)} bytes`;
+  return notNow === null ? what : `${what}; but not now: ${notNow}`;
+}
+
+function replicaLine(replica: ReplicaAnswer): string {
+  const { id, url, peer, state, offset, lagBytes, lagSeconds, ackAgeMs, progress, sync } = replica;
+  const facts = [
+    progress === undefined
+      ? `offset ${count(offset)}`
+      : `${count(progress.sent)} of ${count(progress.total)} bytes sent`,
+    lagBytes === 0 ? 'caught up' : `${count(lagBytes)} bytes, ${seconds(lagSeconds)} behind`,
+    ackAgeMs === undefined ? 'no ACK yet' : `last ACK ${count(ackAgeMs)} ms ago`,
+    ...(sync === undefined
+      ? []
+      : [`${sync.kind} resync${sync.reason === undefined ? '' : ` (${sync.reason})`}`]),
+  ];
+  return `  #${id} ${url ?? peer}  ${state}  ${facts.join(', ')}`;
+}
+
+function seconds(value: number): string {
+  return `${value.toFixed(1)} s`;
 }
 
 /** 1234567 as 1,234,567. */

@@ -1,12 +1,12 @@
 /** The command line: what each command is called, takes and says in its `--help`. Exit codes: 0, 1 failed, 2 usage. */
 import { Command, CommanderError, Option } from 'commander';
 import { ApiError, Client } from '../client/rest.ts';
-import { flagOf, SETTINGS, UsageError, variableOf } from '../config.ts';
+import { flagOf, parseTime, SETTINGS, UsageError, variableOf } from '../config.ts';
 import { version } from '../version.ts';
 import { CommandError } from './command-error.ts';
 import { demo } from './demo.ts';
 import { importFile } from './import-file.ts';
-import { formatInfo } from './info.ts';
+import { formatCheck, formatInfo } from './info.ts';
 import { serve } from './serve.ts';
 
 const DEFAULT_NODE = 'http://127.0.0.1:7796';
@@ -67,6 +67,31 @@ function program(): Command {
     .action(async ({ node, json }: { node: string; json?: boolean }) => {
       const answer = await new Client(node).replication();
       print(json ? JSON.stringify(answer, null, 2) : formatInfo(answer));
+    });
+
+  client(psyncd, 'check')
+    .argument('<position>', '<run ID>:<offset>, what a replica has')
+    .description(
+      'tell what a replica at this position would get: the bytes that it lacks, or a snapshot, and why',
+    )
+    .option('--json', 'as GET /v1/replication/check has it')
+    .action(async (position: string, { node, json }: { node: string; json?: boolean }) => {
+      const answer = await new Client(node).check(position);
+      print(json ? JSON.stringify(answer) : formatCheck(answer));
+    });
+
+  client(psyncd, 'failover')
+    .argument('[url]', 'the replica, ws://HOST:PORT; without it, the first one that has everything')
+    .description('hand the role of the master over to a replica; nothing is lost')
+    .option('--timeout <TIME>', 'how long writes may be held', '10s')
+    .option('--json', 'the result as JSON')
+    .action(async (url: string | undefined, options: { node: string; timeout: string; json?: boolean }) => {
+      const result = await new Client(options.node).failover(url, parseTime(options.timeout));
+      print(
+        options.json
+          ? JSON.stringify(result)
+          : `${result.master} is the master, at ${result.position}; writes were held for ${result.heldMs} ms`,
+      );
     });
 
   client(psyncd, 'get')

@@ -44,12 +44,16 @@ export interface ReplicaAnswer {
   readonly state: string;
   readonly offset: number;
   readonly lagBytes: number;
+  /** How old the data is that it lacks, on the clock of the node that it follows. */
+  readonly lagSeconds: number;
   readonly ackAgeMs?: number;
+  readonly progress?: { readonly sent: number; readonly total: number };
   readonly sync?: { readonly kind: 'full' | 'partial'; readonly reason?: string; readonly bytes: number };
 }
 
 export interface ReplicationAnswer {
   readonly role: 'master' | 'replica';
+  readonly nodeId: string;
   readonly runId: string;
   readonly offset: number;
   readonly position: string;
@@ -66,13 +70,36 @@ export interface ReplicationAnswer {
       readonly durationMs: number;
     };
     readonly progress?: { readonly received: number; readonly total: number };
+    readonly downMs?: number;
+    readonly guarded?: boolean;
   };
   readonly replicas: readonly ReplicaAnswer[];
+  readonly goodReplicas?: number;
+  readonly failover: null | { readonly state: string; readonly to: string | null };
+  readonly kept: readonly {
+    readonly file: string;
+    readonly position: string;
+    readonly reason: string | null;
+    readonly at: number;
+  }[];
   readonly counters: {
     readonly syncFull: number;
     readonly syncPartialOk: number;
     readonly syncPartialErr: number;
   };
+}
+
+export interface CheckAnswer {
+  readonly decision: 'continue' | 'full-resync';
+  readonly reason: string | null;
+  readonly bytes: number;
+  readonly notNow: string | null;
+}
+
+export interface FailoverAnswer {
+  readonly master: string;
+  readonly position: string;
+  readonly heldMs: number;
 }
 
 /** Calls one node; writes that it redirects to its master follow by themselves. */
@@ -136,6 +163,23 @@ export class Client {
   /** REPLICAOF NO ONE. */
   promote(): Promise<ReplicationAnswer> {
     return this.#json(`${this.#base}/v1/replication/upstream`, { method: 'DELETE' });
+  }
+
+  /** What PSYNC would answer to a replica at this position. */
+  check(position: string): Promise<CheckAnswer> {
+    return this.#json(`${this.#base}/v1/replication/check?position=${encodeURIComponent(position)}`, {});
+  }
+
+  /**
+   * Hands the master's role over; answered when that is done.
+   * @param to the replica, `ws://HOST:PORT`; undefined: the first one that has everything
+   */
+  failover(to?: string, timeoutMs?: number): Promise<FailoverAnswer> {
+    return this.#json(`${this.#base}/v1/replication/failover`, {
+      method: 'POST',
+      body: JSON.stringify({ to, timeoutMs }),
+      headers: { 'content-type': 'application/json' },
+    });
   }
 
   digest(): Promise<DigestAnswer> {

@@ -43,7 +43,7 @@ export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningS
     },
   });
 
-  app.patch<{ Body: Readonly<Record<string, string | number>> }>('/v1/config', {
+  app.patch<{ Body: Readonly<Record<string, string | number | boolean>> }>('/v1/config', {
     schema: {
       operationId: 'changeConfig',
       summary: 'Change settings of the running node',
@@ -59,6 +59,7 @@ export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningS
       const values = Object.entries(request.body).map(([name, value]) => [name, String(value)]);
       const wrong = settings.change(Object.fromEntries(values));
       if (wrong !== null) throw new Problem('BAD_REQUEST', wrong);
+      node.settingsChanged();
       reply.send(settings.current());
     },
   });

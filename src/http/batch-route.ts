@@ -6,12 +6,13 @@ import { keyProblem } from '../keyspace/key.ts';
 import { MAX_VALUE_BYTES, type Operation, type OperationResult } from '../keyspace/write.ts';
 import type { Node } from '../node/node.ts';
 import { Problem } from '../node/problem.ts';
+import { ACKS_ONLY, type AcksQuery, acknowledged } from './acks.ts';
 import { expiryOf } from './expiry.ts';
 import { jsonInteger } from './json-integer.ts';
 import { badKey } from './key.ts';
 import { integerOf } from './key-routes.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
-import { batchResults, json, problems } from './schemas.ts';
+import { batchResults, json, problems, writtenOnly } from './schemas.ts';
 
 /** The largest batch, in bytes of JSON. */
 const MAX_BATCH_BYTES = 64 * 1024 * 1024;
@@ -30,7 +31,7 @@ interface BatchOperation {
 }
 
 export function batchRoute(app: FastifyInstance, node: Node, now: () => number): void {
-  app.post<{ Body: { ops: readonly BatchOperation[] } }>('/v1/batch', {
+  app.post<{ Body: { ops: readonly BatchOperation[] }; Querystring: AcksQuery }>('/v1/batch', {
     bodyLimit: MAX_BATCH_BYTES,
     schema: {
       operationId: 'batch',
@@ -40,9 +41,11 @@ export function batchRoute(app: FastifyInstance, node: Node, now: () => number):
         'and `op` in the answer is its index. `delete`, `expire`, `persist` and `get` of a key that is not there do ' +
         'not fail: their result says so.',
       tags: ['keys'],
+      querystring: ACKS_ONLY,
       body: { $ref: 'Batch#' },
       response: {
         200: json('All were applied.', batchResults),
+        202: writtenOnly(batchResults),
         ...problems(
           'KEY_TOO_LONG',
           'NOT_INTEGER',
@@ -63,10 +66,8 @@ export function batchRoute(app: FastifyInstance, node: Node, now: () => number):
       const { results, position } = await node.write({ kind: 'batch', operations });
       reply.header('psync-position', position);
       reply.type('application/json; charset=utf-8').serializer(JSON.stringify);
-      return {
-        results: results.map((result, index) => resultOf(operations[index] as Operation, result)),
-        position,
-      };
+      const answers = results.map((result, index) => resultOf(operations[index] as Operation, result));
+      return acknowledged(node, reply, request.query, { results: answers, position });
     },
   });
 }

@@ -6,6 +6,7 @@ export const EXAMPLE_RUN_ID = '8f3b0c6d1e2a4b5c6d7e8f9a0b1c2d3e4f5a6b7c';
 export const EXAMPLE_POSITION = `${EXAMPLE_RUN_ID}:1048576`;
 
 const HISTORY = {
+  nodeId: '0a1b2c3d4e5f60718293a4b5c6d7e8f901234567',
   runId: EXAMPLE_RUN_ID,
   offset: 1_048_576,
   position: EXAMPLE_POSITION,
@@ -32,10 +33,13 @@ export const EXAMPLE_MASTER = {
       state: 'online',
       offset: 1_048_523,
       lagBytes: 53,
+      lagSeconds: 0.4,
       ackAgeMs: 412,
       sync: { kind: 'partial', bytes: 53 },
     },
   ],
+  failover: null,
+  kept: [],
   counters: { syncFull: 1, syncPartialOk: 1, syncPartialErr: 0 },
 } as const;
 
@@ -49,7 +53,68 @@ export const EXAMPLE_REPLICA = {
     lastIoAgeMs: 412,
   },
   replicas: [],
+  failover: null,
+  kept: [
+    {
+      file: 'replaced-1-1c2d3e4f-524288.db',
+      position: '1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f7a8b9c0d:524288',
+      reason: 'past-shared-history',
+      at: 1_795_000_000_000,
+    },
+  ],
   counters: { syncFull: 0, syncPartialOk: 0, syncPartialErr: 0 },
+} as const;
+
+export const EXAMPLE_BACKLOG = {
+  position: EXAMPLE_POSITION,
+  size: 1_048_576,
+  firstOffset: 1,
+  length: 1_048_576,
+  auto: null,
+  rate: { current: 20_480, peak: 40_960 },
+  historySeconds: 51.2,
+  coversSeconds: 25.6,
+  outages: [
+    {
+      replica: 'ws://127.0.0.1:7797',
+      at: 1_795_000_000_000,
+      awayMs: 30_000,
+      bytes: 614_400,
+      kind: 'partial',
+    },
+  ],
+  advice: {
+    awaySeconds: 30,
+    size: 1_245_184,
+    enough: false,
+    text:
+      '30 s away x 40960 bytes a second at the busiest need 1245184 bytes; the backlog has 1048576. ' +
+      'Use --backlog-size 1216kb, or auto:30s.',
+  },
+} as const;
+
+export const EXAMPLE_SESSIONS = {
+  sessions: [
+    {
+      id: '3',
+      peer: '127.0.0.1:51724',
+      url: 'ws://127.0.0.1:7797',
+      open: true,
+      events: [
+        { at: 1_795_000_000_000, event: 'connected', fields: {} },
+        {
+          at: 1_795_000_000_002,
+          event: 'full-resync',
+          fields: { reason: 'behind-backlog', runId: EXAMPLE_RUN_ID, asked: 17 },
+        },
+        {
+          at: 1_795_000_000_030,
+          event: 'snapshot-sent',
+          fields: { position: EXAMPLE_POSITION, bytes: 24_576 },
+        },
+      ],
+    },
+  ],
 } as const;
 
 export const EXAMPLE_INFO = [
@@ -79,6 +144,18 @@ const EXAMPLES: Readonly<Record<ProblemCode, Example>> = {
   NOT_INTEGER: { detail: 'the value of "greeting" is not an integer' },
   INTEGER_OVERFLOW: { detail: 'the result has more than 64 bits' },
   PRECONDITION_FAILED: { detail: '"greeting" has version 1048576', extra: { currentVersion: 1_048_576 } },
+  CIRCLE: {
+    detail: 'a circle: this node -> ws://127.0.0.1:7797 -> ws://127.0.0.1:7796, which is this node',
+  },
+  FAILOVER_REFUSED: { detail: 'ws://127.0.0.1:7797 is no replica of this node that is online' },
+  FAILOVER_ABORTED: { detail: 'it was aborted; this node is still the master' },
+  FAILOVER_TIMED_OUT: { detail: 'after 10000 ms no target had everything; this node is still the master' },
+  NOTHING_GUARDED: { detail: 'no full resync waits to be accepted' },
+  UNKNOWN_HISTORY: { detail: `${EXAMPLE_POSITION} is of a history that this node does not know` },
+  NOREPLICAS: { detail: '0 replicas have acknowledged something within 10000 ms; 1 are required for writes' },
+  NOT_REACHED: {
+    detail: `this node is at ${EXAMPLE_RUN_ID}:1048523 and did not reach ${EXAMPLE_POSITION} within 5000 ms`,
+  },
   METHOD_NOT_ALLOWED: { detail: 'POST is not allowed on /v1/keys/greeting' },
   NOT_ACCEPTABLE: { detail: 'the value is not JSON; it can be had as application/octet-stream' },
   REQUEST_TIMEOUT: { detail: 'the request did not arrive in time' },

@@ -7,10 +7,11 @@ import type { Node } from '../node/node.ts';
 import { Problem } from '../node/problem.ts';
 import { formatPosition } from '../replication/position.ts';
 import type { DelCommand, SetCommand } from '../stream/command.ts';
+import { ACKS_ONLY, type AcksQuery, acknowledged } from './acks.ts';
 import { badKey } from './key.ts';
 import { lineGroups, parseLine } from './ndjson.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
-import { imported, json, NDJSON_BODY, problems } from './schemas.ts';
+import { imported, json, NDJSON_BODY, problems, writtenOnly } from './schemas.ts';
 
 /** Entries are written in groups of so many, or of so many bytes, whichever comes first. */
 const GROUP_ENTRIES = 1_000;
@@ -29,7 +30,7 @@ const MEDIA_TYPES: readonly string[] = [
 const MEMBERS: ReadonlySet<string> = new Set(['key', 'value', 'encoding', 'expiresAt', 'version']);
 
 export function importRoute(app: FastifyInstance, node: Node, now: () => number): void {
-  app.post('/v1/import', {
+  app.post<{ Querystring: AcksQuery }>('/v1/import', {
     schema: {
       operationId: 'importEntries',
       summary: 'Load many entries',
@@ -40,9 +41,11 @@ export function importRoute(app: FastifyInstance, node: Node, now: () => number)
         'it are in, and the answer says how many.',
       ].join('\n'),
       tags: ['keys'],
+      querystring: ACKS_ONLY,
       body: NDJSON_BODY,
       response: {
         200: json('All lines are in.', imported),
+        202: writtenOnly(imported),
         ...problems('BAD_LINE', 'write'),
       },
     },
@@ -63,7 +66,8 @@ export function importRoute(app: FastifyInstance, node: Node, now: () => number)
         throw load.explain(error);
       }
       reply.header('psync-position', load.position);
-      return { imported: load.imported, position: load.position };
+      const answer = { imported: load.imported, position: load.position };
+      return acknowledged(node, reply, request.query, answer);
     },
   });
 }

@@ -2,6 +2,11 @@
 import type { ReplicationStatus } from '../node/node.ts';
 
 const NO_RUN_ID = '0'.repeat(40);
+const FAILOVER_STATES = {
+  none: 'no-failover',
+  'waiting-for-sync': 'waiting-for-sync',
+  'in-progress': 'failover-in-progress',
+} as const;
 
 /** @returns sections of `name:value` lines with CR LF, as Redis sends them */
 export function formatInfo(
@@ -27,6 +32,8 @@ export function formatInfo(
   ].join('\r\n');
 }
 
+type LastSync = NonNullable<NonNullable<ReplicationStatus['upstream']>['lastSync']>;
+
 function replication(status: ReplicationStatus): Readonly<Record<string, string | number>> {
   const { upstream, replicas, lineage, backlog, offset } = status;
   const [ancestor] = lineage;
@@ -34,7 +41,9 @@ function replication(status: ReplicationStatus): Readonly<Record<string, string 
     role: upstream === null ? 'master' : 'slave',
     ...(upstream === null ? {} : upstreamLines(upstream, offset)),
     connected_slaves: replicas.length,
+    ...(status.goodReplicas === undefined ? {} : { min_slaves_good_slaves: status.goodReplicas }),
     ...Object.fromEntries(replicas.map((replica, index) => [`slave${index}`, replicaLine(replica)])),
+    master_failover_state: FAILOVER_STATES[status.failover?.state ?? 'none'],
     master_replid: status.runId,
     master_replid2: ancestor?.runId ?? NO_RUN_ID,
     master_repl_offset: offset,
@@ -66,18 +75,39 @@ function upstreamLines(
           master_sync_total_bytes: progress.total,
           master_sync_read_bytes: progress.received,
           master_sync_left_bytes: progress.total - progress.received,
+          master_sync_perc: percent(progress.received, progress.total),
         }),
+    ...(upstream.downMs === undefined
+      ? {}
+      : { master_link_down_since_seconds: Math.floor(upstream.downMs / 1000) }),
+    ...(upstream.lastSync === undefined ? {} : lastSyncLines(upstream.lastSync)),
     slave_read_repl_offset: offset,
     slave_repl_offset: offset,
     slave_read_only: 1,
   };
 }
 
+/** Not in Redis, but for Valkey's duration: which resync it was, and why. */
+function lastSyncLines(sync: LastSync): Readonly<Record<string, string | number>> {
+  return {
+    last_successful_sync_duration_ms: sync.durationMs,
+    last_sync_kind: sync.kind,
+    ...(sync.reason === null ? {} : { last_sync_reason: sync.reason }),
+    ...(sync.bytes === null ? {} : { last_sync_bytes: sync.bytes }),
+  };
+}
+
+function percent(part: number, whole: number): string {
+  return (whole === 0 ? 100 : (100 * part) / whole).toFixed(2);
+}
+
 function replicaLine(replica: ReplicationStatus['replicas'][number]): string {
   const [host, port] = addressOf(replica.url ?? replica.peer);
   const state = { handshake: 'wait_bgsave', snapshot: 'send_bulk', online: 'online' }[replica.state];
   const lag = Math.floor((replica.ackAgeMs ?? 0) / 1000);
-  return `ip=${host},port=${port},state=${state},offset=${replica.offset},lag=${lag}`;
+  // Redis's `lag` is the age of the last ACK; how old the data is that a replica lacks stands behind it.
+  const data = `lag_bytes=${replica.lagBytes},lag_seconds=${replica.lagSeconds}`;
+  return `ip=${host},port=${port},state=${state},offset=${replica.offset},lag=${lag},${data}`;
 }
 
 /** Host and port of `ws://HOST:PORT` or `HOST:PORT`; the host may be an IPv6 address. */

@@ -8,6 +8,7 @@ import { MAX_VALUE_BYTES, parseJson } from '../keyspace/write.ts';
 import type { Node } from '../node/node.ts';
 import { Problem } from '../node/problem.ts';
 import { acceptedOf } from './accept.ts';
+import { ACKS_ONLY, ACKS_QUERY, type AcksQuery, acknowledged } from './acks.ts';
 import { readBody } from './body.ts';
 import { etag, isKnown, writeCondition } from './conditions.ts';
 import { type ExpiryRequest, expiryOf } from './expiry.ts';
@@ -28,7 +29,9 @@ import {
   READ_HEADERS,
   WRITE_HEADERS,
   written,
+  writtenOnly,
 } from './schemas.ts';
+import { reachWanted, WAIT_ONLY, type WaitQuery, wantedPosition } from './wait.ts';
 
 const VALUE_LIMIT = { maxBytes: MAX_VALUE_BYTES, code: 'VALUE_TOO_LARGE', what: 'a value' } as const;
 /** The largest JSON body of an operation on a key, in bytes; of a patch it is the largest value. */
@@ -52,13 +55,17 @@ interface KeyRoute {
   Params: { key: string };
 }
 
-interface ValueRoute extends KeyRoute {
+interface WriteRoute extends KeyRoute {
+  Querystring: AcksQuery;
+}
+
+interface ValueRoute extends WriteRoute {
   Body: Readable | undefined;
 }
 
 /** Routes whose body is the value: any media type, read by the handler. */
 export function valueRoutes(app: FastifyInstance, node: Node, now: () => number): void {
-  app.put<ValueRoute & { Querystring: { ttl?: number } }>('/v1/keys/:key', {
+  app.put<ValueRoute & { Querystring: AcksQuery & { ttl?: number } }>('/v1/keys/:key', {
     schema: {
       operationId: 'putKey',
       summary: 'Set an entry',
@@ -77,12 +84,14 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
             description: 'Seconds until it expires; fractions are allowed.',
             examples: [60],
           },
+          ...ACKS_QUERY,
         },
       },
       body: RAW_BODY,
       response: {
         200: json('The entry was replaced.', written, 'etag'),
         201: json('The entry is new.', written, 'etag'),
+        202: writtenOnly(written, 'etag'),
         ...problems('KEY_TOO_LONG', 'PRECONDITION_FAILED', 'VALUE_TOO_LARGE', 'write'),
       },
     },
@@ -94,7 +103,8 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
       const value = await bodyOf(request);
       const { result, position } = await operate({ kind: 'set', key, value, expiresAt, condition });
       reply.code(result.existed ? 200 : 201);
-      return answer(reply, position, result, { key, created: !result.existed, expiresAt });
+      const members = { key, created: !result.existed, expiresAt };
+      return acknowledged(node, reply, request.query, answer(reply, position, result, members));
     },
   });
 
@@ -106,9 +116,11 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
       tags: ['keys'],
       params: KEY_PARAMS,
       headers: WRITE_HEADERS,
+      querystring: ACKS_ONLY,
       body: RAW_BODY,
       response: {
         200: json('The entry as it is now.', appended, 'etag'),
+        202: writtenOnly(appended, 'etag'),
         ...problems('KEY_TOO_LONG', 'PRECONDITION_FAILED', 'VALUE_TOO_LARGE', 'write'),
       },
     },
@@ -118,7 +130,8 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
       refuseOnReplica(node);
       const value = await bodyOf(request);
       const { result, position } = await operate({ kind: 'append', key, value, condition });
-      return answer(reply, position, result, { size: result.entry?.value.length ?? 0 });
+      const members = { size: result.entry?.value.length ?? 0 };
+      return acknowledged(node, reply, request.query, answer(reply, position, result, members));
     },
   });
 
@@ -130,9 +143,11 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
       tags: ['keys'],
       params: KEY_PARAMS,
       headers: WRITE_HEADERS,
+      querystring: ACKS_ONLY,
       body: { content: { 'application/merge-patch+json': { schema: { $ref: 'MergePatch#' } } } },
       response: {
         200: json('The value was changed.', written, 'etag'),
+        202: writtenOnly(written, 'etag'),
         ...problems(
           'KEY_TOO_LONG',
           'NOT_FOUND',
@@ -143,8 +158,6 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
         ),
       },
     },
-    // The body is checked by the handler: a merge patch may be any JSON.
-    validatorCompiler: () => () => true,
     handler: async (request, reply) => {
       const key = checkKey(request.params.key);
       if (request.bodyType !== 'application/merge-patch+json') {
@@ -155,15 +168,12 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
       const body = await bodyOf(request);
       const patch = parseJsonBody(body) as Json;
       const { result, position } = await operate({ kind: 'merge-patch', key, patch, condition });
-      return answer(reply, position, result, {
-        key,
-        created: false,
-        expiresAt: result.entry?.expiresAt ?? null,
-      });
+      const members = { key, created: false, expiresAt: result.entry?.expiresAt ?? null };
+      return acknowledged(node, reply, request.query, answer(reply, position, result, members));
     },
   });
 
-  app.get<KeyRoute>('/v1/keys/:key', {
+  app.get<KeyRoute & { Querystring: WaitQuery }>('/v1/keys/:key', {
     config: { swagger: { exposeHeadRoute: true } },
     schema: {
       operationId: 'getKey',
@@ -174,35 +184,42 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
       tags: ['keys'],
       params: KEY_PARAMS,
       headers: READ_HEADERS,
+      querystring: WAIT_ONLY,
       response: {
         200: bytes('The value.'),
         304: noContent('The client has this version already.', 'etag'),
-        ...problems('KEY_TOO_LONG', 'NOT_FOUND', 'NOT_ACCEPTABLE', 'PRECONDITION_FAILED'),
+        ...problems('KEY_TOO_LONG', 'NOT_FOUND', 'NOT_ACCEPTABLE', 'PRECONDITION_FAILED', 'wait'),
       },
     },
     handler: (request, reply) => {
       const key = checkKey(request.params.key);
-      const entry = node.get(key);
-      if (entry === null) throw notFound(key);
-      readHeaders(reply, entry);
-      const { match } = writeCondition({ 'if-match': request.headers['if-match'] });
-      if (match !== undefined && match !== '*' && !match.includes(entry.version)) {
-        throw new Problem('PRECONDITION_FAILED', `it has version ${entry.version}`, {
-          currentVersion: entry.version,
-        });
+      // Most reads do not wait, and are answered without a promise.
+      if (wantedPosition(request) !== null) {
+        return reachWanted(node, request).then(() => read(key, request, reply));
       }
-      if (isKnown(request.headers, entry.version)) {
-        reply.code(304).send();
-        return;
-      }
-      reply
-        .header('content-type', typeOf(request.headers.accept, entry))
-        .header('vary', 'accept')
-        .send(entry.value);
+      read(key, request, reply);
+      return undefined;
     },
   });
 
-  app.delete<KeyRoute>('/v1/keys/:key', {
+  function read(key: string, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+    const entry = node.get(key);
+    if (entry === null) throw notFound(key);
+    readHeaders(reply, entry);
+    const { match } = writeCondition({ 'if-match': request.headers['if-match'] });
+    if (match !== undefined && match !== '*' && !match.includes(entry.version)) {
+      throw new Problem('PRECONDITION_FAILED', `it has version ${entry.version}`, {
+        currentVersion: entry.version,
+      });
+    }
+    if (isKnown(request.headers, entry.version)) return reply.code(304).send();
+    return reply
+      .header('content-type', typeOf(request.headers.accept, entry))
+      .header('vary', 'accept')
+      .send(entry.value);
+  }
+
+  app.delete<WriteRoute>('/v1/keys/:key', {
     schema: {
       operationId: 'deleteKey',
       summary: 'Delete an entry',
@@ -210,8 +227,10 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
       tags: ['keys'],
       params: KEY_PARAMS,
       headers: WRITE_HEADERS,
+      querystring: ACKS_ONLY,
       response: {
         200: json('It was there, and is deleted.', deleted),
+        202: writtenOnly(deleted),
         ...problems('KEY_TOO_LONG', 'NOT_FOUND', 'PRECONDITION_FAILED', 'write'),
       },
     },
@@ -222,7 +241,7 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
       const { result, position } = await operate({ kind: 'delete', key, condition });
       if (!result.existed) throw notFound(key);
       reply.header('psync-position', position);
-      return { key, deleted: true, position };
+      return acknowledged(node, reply, request.query, { key, deleted: true, position });
     },
   });
 
@@ -233,7 +252,7 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
 export function operationRoutes(app: FastifyInstance, node: Node, now: () => number): void {
   const operate = operator(node);
 
-  app.post<KeyRoute & { Body: { by?: number | string } | null }>('/v1/keys/:key/increment', {
+  app.post<WriteRoute & { Body: { by?: number | string } | null }>('/v1/keys/:key/increment', {
     bodyLimit: MAX_JSON_BYTES,
     schema: {
       operationId: 'incrementKey',
@@ -243,9 +262,11 @@ export function operationRoutes(app: FastifyInstance, node: Node, now: () => num
       tags: ['keys'],
       params: KEY_PARAMS,
       headers: WRITE_HEADERS,
+      querystring: ACKS_ONLY,
       body: { $ref: 'IncrementRequest#' },
       response: {
         200: json('The new value.', incremented, 'etag'),
+        202: writtenOnly(incremented, 'etag'),
         ...problems(
           'KEY_TOO_LONG',
           'NOT_INTEGER',
@@ -268,11 +289,12 @@ export function operationRoutes(app: FastifyInstance, node: Node, now: () => num
       const { result, position } = await operate({ kind: 'increment', key, by, condition });
       const value = BigInt(result.entry?.value.toString('latin1') ?? '0');
       reply.type('application/json; charset=utf-8').serializer(JSON.stringify);
-      return answer(reply, position, result, { value: jsonInteger(value) });
+      const members = { value: jsonInteger(value) };
+      return acknowledged(node, reply, request.query, answer(reply, position, result, members));
     },
   });
 
-  app.put<KeyRoute & { Body: ExpiryRequest }>('/v1/keys/:key/expiry', {
+  app.put<WriteRoute & { Body: ExpiryRequest }>('/v1/keys/:key/expiry', {
     bodyLimit: MAX_JSON_BYTES,
     schema: {
       operationId: 'setExpiry',
@@ -281,9 +303,11 @@ export function operationRoutes(app: FastifyInstance, node: Node, now: () => num
       tags: ['keys'],
       params: KEY_PARAMS,
       headers: WRITE_HEADERS,
+      querystring: ACKS_ONLY,
       body: { $ref: 'ExpiryRequest#' },
       response: {
         200: json('When it expires.', expiry, 'etag'),
+        202: writtenOnly(expiry, 'etag'),
         ...problems('KEY_TOO_LONG', 'NOT_FOUND', 'PRECONDITION_FAILED', 'body', 'write'),
       },
     },
@@ -295,11 +319,12 @@ export function operationRoutes(app: FastifyInstance, node: Node, now: () => num
       refuseOnReplica(node);
       const { result, position } = await operate({ kind: 'expire', key, expiresAt, condition });
       if (!result.existed) throw notFound(key);
-      return answer(reply, position, result, { key, expiresAt });
+      const members = { key, expiresAt };
+      return acknowledged(node, reply, request.query, answer(reply, position, result, members));
     },
   });
 
-  app.delete<KeyRoute>('/v1/keys/:key/expiry', {
+  app.delete<WriteRoute>('/v1/keys/:key/expiry', {
     schema: {
       operationId: 'deleteExpiry',
       summary: 'Let an entry stay',
@@ -307,8 +332,10 @@ export function operationRoutes(app: FastifyInstance, node: Node, now: () => num
       tags: ['keys'],
       params: KEY_PARAMS,
       headers: WRITE_HEADERS,
+      querystring: ACKS_ONLY,
       response: {
         200: json('It does not expire.', expiry, 'etag'),
+        202: writtenOnly(expiry, 'etag'),
         ...problems('KEY_TOO_LONG', 'NOT_FOUND', 'PRECONDITION_FAILED', 'body', 'write'),
       },
     },
@@ -318,7 +345,8 @@ export function operationRoutes(app: FastifyInstance, node: Node, now: () => num
       refuseOnReplica(node);
       const { result, position } = await operate({ kind: 'persist', key, condition });
       if (!result.existed) throw notFound(key);
-      return answer(reply, position, result, { key, expiresAt: null });
+      const members = { key, expiresAt: null };
+      return acknowledged(node, reply, request.query, answer(reply, position, result, members));
     },
   });
 }
@@ -341,7 +369,12 @@ function operator(node: Node): (operation: Operation) => Promise<Operated> {
 }
 
 /** The answer to a write that left an entry. */
-function answer(reply: FastifyReply, position: string, { entry }: OperationResult, members: object): object {
+function answer<T extends object>(
+  reply: FastifyReply,
+  position: string,
+  { entry }: OperationResult,
+  members: T,
+): T & { version: number; position: string } {
   const version = entry?.version ?? 0;
   reply.header('etag', etag(version)).header('psync-position', position);
   expiresHeader(reply, entry);

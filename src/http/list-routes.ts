@@ -6,8 +6,10 @@ import type { ListedEntry } from '../keyspace/page.ts';
 import type { Node } from '../node/node.ts';
 import { Problem } from '../node/problem.ts';
 import { formatPosition } from '../replication/position.ts';
+import { ACKS_QUERY, type AcksQuery, acknowledged } from './acks.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
-import { deletedMany, exportedEntry, json, keyPage, ndjson, problems } from './schemas.ts';
+import { deletedMany, exportedEntry, json, keyPage, ndjson, problems, writtenOnly } from './schemas.ts';
+import { reachWanted, WAIT_QUERY, type WaitQuery } from './wait.ts';
 
 /** The most entries of one page. */
 export const MAX_PAGE = 1_000;
@@ -21,7 +23,7 @@ const PREFIX = {
 /** A client that takes nothing of an export for so long is cut off: what it reads keeps the WAL from shrinking. */
 const EXPORT_STALL_MS = 30_000;
 
-interface ListQuery {
+interface ListQuery extends WaitQuery {
   readonly prefix?: string;
   readonly after?: string;
   readonly limit: number;
@@ -53,11 +55,13 @@ export function listRoutes(app: FastifyInstance, node: Node): void {
             description: 'The most entries of the page.',
           },
           values: { type: 'boolean', default: false, description: 'With the values.' },
+          ...WAIT_QUERY,
         },
       },
-      response: { 200: json('A page.', keyPage), ...problems() },
+      response: { 200: json('A page.', keyPage), ...problems('wait') },
     },
     handler: async (request, reply) => {
+      await reachWanted(node, request);
       const { prefix = '', after = null, limit, values } = request.query;
       const { entries, next } = await node.page({ prefix, after, limit, values });
       const position = formatPosition(node.position);
@@ -66,7 +70,7 @@ export function listRoutes(app: FastifyInstance, node: Node): void {
     },
   });
 
-  app.delete<{ Querystring: { prefix?: string; all?: boolean } }>('/v1/keys', {
+  app.delete<{ Querystring: AcksQuery & { prefix?: string; all?: boolean } }>('/v1/keys', {
     schema: {
       operationId: 'deleteKeys',
       summary: 'Delete all entries, or those with a prefix',
@@ -84,9 +88,14 @@ export function listRoutes(app: FastifyInstance, node: Node): void {
             description: 'Every entry; nothing else may be given then.',
             examples: [true],
           },
+          ...ACKS_QUERY,
         },
       },
-      response: { 200: json('They are deleted.', deletedMany), ...problems('body', 'write') },
+      response: {
+        200: json('They are deleted.', deletedMany),
+        202: writtenOnly(deletedMany),
+        ...problems('body', 'write'),
+      },
     },
     handler: async (request, reply) => {
       const { prefix, all = false } = request.query;
@@ -98,11 +107,11 @@ export function listRoutes(app: FastifyInstance, node: Node): void {
         ? node.deleteAll()
         : node.deletePrefix(prefix));
       reply.header('psync-position', position);
-      return { deleted, position };
+      return acknowledged(node, reply, request.query, { deleted, position });
     },
   });
 
-  app.get<{ Querystring: { prefix?: string } }>('/v1/export', {
+  app.get<{ Querystring: WaitQuery & { prefix?: string } }>('/v1/export', {
     schema: {
       operationId: 'exportEntries',
       summary: 'Read all entries, at one position',
@@ -110,10 +119,15 @@ export function listRoutes(app: FastifyInstance, node: Node): void {
         'NDJSON in key order: `{"key", "value", "encoding", "version", "expiresAt"}` a line, as `/v1/import` takes ' +
         'it. The header `Psync-Position` says of which position; writes go on meanwhile and are not in it.',
       tags: ['keys'],
-      querystring: { type: 'object', additionalProperties: false, properties: { prefix: PREFIX } },
-      response: { 200: ndjson('The entries.', exportedEntry), ...problems('TOO_MANY_REQUESTS') },
+      querystring: {
+        type: 'object',
+        additionalProperties: false,
+        properties: { prefix: PREFIX, ...WAIT_QUERY },
+      },
+      response: { 200: ndjson('The entries.', exportedEntry), ...problems('TOO_MANY_REQUESTS', 'wait') },
     },
     handler: async (request, reply) => {
+      await reachWanted(node, request);
       const { position, groups, close } = await node.readEntries(request.query.prefix ?? '');
       // The client may have gone while the overlay was written into the file.
       if (reply.raw.destroyed) close();

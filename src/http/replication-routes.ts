@@ -2,7 +2,18 @@
 import type { FastifyInstance } from 'fastify';
 import type { Node } from '../node/node.ts';
 import { formatPosition } from '../replication/position.ts';
-import { digest, json, problems, replication } from './schemas.ts';
+import {
+  backlogReport,
+  check,
+  digest,
+  failoverResult,
+  json,
+  position,
+  problems,
+  replication,
+  sessions,
+} from './schemas.ts';
+import { positionOf, reachWanted, WAIT_ONLY, type WaitQuery } from './wait.ts';
 
 /** The largest JSON body of these calls, in bytes. */
 const MAX_JSON_BYTES = 64 * 1024;
@@ -29,14 +40,15 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
       summary: 'Follow a master (REPLICAOF)',
       description: [
         'What this node has is kept: if the history of the master allows it, it continues from there; otherwise it',
-        'is served until a snapshot has replaced it. `ws://HOST:PORT`.',
+        'is served until a snapshot has replaced it. `ws://HOST:PORT`. A node that follows this one, directly or by way of',
+        'others, is refused: 409 names the circle.',
       ].join('\n'),
       tags: ['replication'],
       body: { $ref: 'UpstreamRequest#' },
       response: {
         200: json('It follows that master already.', replication),
         202: json('It follows that master from now on.', replication),
-        ...problems('body', 'STORAGE_FAILED', 'DISK_FULL'),
+        ...problems('body', 'CIRCLE', 'FAILOVER_REFUSED', 'STORAGE_FAILED', 'DISK_FULL'),
       },
     },
     handler: async (request, reply) => {
@@ -55,7 +67,7 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
       tags: ['replication'],
       response: {
         200: json('It is a master.', replication),
-        ...problems('body', 'STORAGE_FAILED', 'DISK_FULL'),
+        ...problems('body', 'FAILOVER_REFUSED', 'STORAGE_FAILED', 'DISK_FULL'),
       },
     },
     handler: async () => {
@@ -64,16 +76,149 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
     },
   });
 
-  app.get('/v1/digest', {
+  app.get<{ Querystring: { position?: string } }>('/v1/replication/check', {
+    schema: {
+      operationId: 'checkPosition',
+      summary: 'What PSYNC would answer',
+      description:
+        'Whether a replica at this position would continue or need a snapshot, why, and how many bytes it would be sent. ' +
+        'Nothing is done, and nothing counted. Without a position: of a replica that has nothing.',
+      tags: ['replication'],
+      querystring: { type: 'object', additionalProperties: false, properties: { position } },
+      response: { 200: json('The decision.', check), ...problems() },
+    },
+    handler: async (request) => {
+      const asked = request.query.position;
+      const { decision, bytes, notNow } = await node.check(asked === undefined ? null : positionOf(asked));
+      const reason = decision.kind === 'full-resync' ? decision.reason : null;
+      return { decision: decision.kind, reason, bytes, notNow };
+    },
+  });
+
+  app.get('/v1/replication/sessions', {
+    schema: {
+      operationId: 'getSessions',
+      summary: 'What happened to the replicas',
+      description: 'The last events of each session: why did it resync, why did it go?',
+      tags: ['replication'],
+      response: { 200: json('The sessions.', sessions), ...problems() },
+    },
+    handler: (_request, reply) => {
+      reply.send({ sessions: node.sessionRecords });
+    },
+  });
+
+  app.get<{ Querystring: { seconds?: number } }>('/v1/replication/backlog', {
+    schema: {
+      operationId: 'getBacklog',
+      summary: 'The backlog, the write rate, and how large it should be',
+      description:
+        'The window, how fast the stream grows, the outages that were seen, and advice: the seconds that a replica may ' +
+        'be away, times the bytes written a second.',
+      tags: ['replication'],
+      querystring: {
+        type: 'object',
+        additionalProperties: false,
+        properties: {
+          seconds: {
+            type: 'number',
+            exclusiveMinimum: 0,
+            maximum: 86_400,
+            description: 'What the advice is for; without it: the longest outage that was seen.',
+            examples: [120],
+          },
+        },
+      },
+      response: { 200: json('The backlog.', backlogReport), ...problems() },
+    },
+    handler: (request, reply) => {
+      reply.send(node.backlogReport(request.query.seconds ?? null));
+    },
+  });
+
+  app.post<{ Body: { to?: string; timeoutMs: number } }>('/v1/replication/failover', {
+    bodyLimit: MAX_JSON_BYTES,
+    schema: {
+      operationId: 'failover',
+      summary: 'Hand the role of the master over to a replica',
+      description: [
+        'Writes are held, the replica gets everything, becomes the master under a new run ID, and this node follows it',
+        'with a partial resync; then the held writes are redirected to it (307). Answered when that is done. Nothing is',
+        'lost, and there are never two masters: when time is up, or it is aborted, before the replica has everything,',
+        'this node is the master as before.',
+      ].join('\n'),
+      tags: ['replication'],
+      body: { $ref: 'FailoverRequest#' },
+      response: {
+        200: json('The replica is the master.', failoverResult),
+        ...problems(
+          'body',
+          'FAILOVER_REFUSED',
+          'FAILOVER_ABORTED',
+          'FAILOVER_TIMED_OUT',
+          'STORAGE_FAILED',
+          'DISK_FULL',
+        ),
+      },
+    },
+    preValidation: (request, _reply, done) => {
+      request.body ??= {} as { timeoutMs: number };
+      done();
+    },
+    handler: (request) => {
+      const { to = null, timeoutMs } = request.body;
+      return node.failover({ to, timeoutMs });
+    },
+  });
+
+  app.delete('/v1/replication/failover', {
+    schema: {
+      operationId: 'abortFailover',
+      summary: 'Abort a hand-over',
+      description:
+        'Until the replica has been asked to become the master; afterwards only its answer decides (409).',
+      tags: ['replication'],
+      response: { 200: json('It is aborted.', replication), ...problems('body', 'FAILOVER_REFUSED') },
+    },
+    handler: (_request, reply) => {
+      node.abortFailover();
+      reply.send(node.status);
+    },
+  });
+
+  app.post('/v1/replication/accept', {
+    schema: {
+      operationId: 'acceptEmptyMaster',
+      summary: 'Let a guarded full resync happen',
+      description: [
+        'A replica that holds data does not replace it by the empty keyspace of an unrelated history: its link is `refused`',
+        'and `guarded`. This lets the next full resync from that master replace the data, whatever it brings; what is',
+        'replaced is kept as a file.',
+      ].join('\n'),
+      tags: ['replication'],
+      response: {
+        200: json('The master is asked again.', replication),
+        ...problems('body', 'NOTHING_GUARDED'),
+      },
+    },
+    handler: (_request, reply) => {
+      node.acceptEmptyMaster();
+      reply.send(node.status);
+    },
+  });
+
+  app.get<{ Querystring: WaitQuery }>('/v1/digest', {
     schema: {
       operationId: 'getDigest',
       summary: 'A hash over all entries at one position',
       description:
         'Equal on every node at equal positions. It reads the whole keyspace, on a thread of its own.',
       tags: ['replication'],
-      response: { 200: json('The digest.', digest), ...problems() },
+      querystring: WAIT_ONLY,
+      response: { 200: json('The digest.', digest), ...problems('wait') },
     },
-    handler: async () => {
+    handler: async (request) => {
+      await reachWanted(node, request);
       const result = await node.digest();
       return { ...result, position: formatPosition(result.position) };
     },

@@ -1,11 +1,15 @@
 /** JSON Schemas of what the API sends and takes; openapi.yaml is made from the routes that name them. */
 import { PROBLEMS, type ProblemCode } from '../node/problem.ts';
+import { SESSION_EVENTS } from '../node/session-log.ts';
 import { FULL_RESYNC_REASONS } from '../replication/decide.ts';
+import { LINEAGE_REASONS } from '../replication/history.ts';
 import {
+  EXAMPLE_BACKLOG,
   EXAMPLE_MASTER,
   EXAMPLE_POSITION,
   EXAMPLE_REPLICA,
   EXAMPLE_RUN_ID,
+  EXAMPLE_SESSIONS,
   problemExample,
 } from './examples.ts';
 
@@ -64,6 +68,9 @@ export const problem = {
   },
 } as const;
 
+/** How many replicas have a write, in the answer to one that asked. */
+const acks = { ...COUNT, description: 'With `acks`: how many replicas have it in their journals.' } as const;
+
 export const written = {
   $id: 'Written',
   examples: [
@@ -77,6 +84,7 @@ export const written = {
     created: { type: 'boolean', description: 'The key was not there before.' },
     expiresAt,
     position,
+    acks,
   },
 } as const;
 
@@ -85,7 +93,7 @@ export const appended = {
   examples: [{ size: 12, version: 1048576, position: EXAMPLE_POSITION }],
   type: 'object',
   required: ['size', 'version', 'position'],
-  properties: { size: { ...COUNT, description: 'Of the value, in bytes.' }, version, position },
+  properties: { size: { ...COUNT, description: 'Of the value, in bytes.' }, version, position, acks },
 } as const;
 
 export const incremented = {
@@ -97,6 +105,7 @@ export const incremented = {
     value: { type: 'integer', format: 'int64', description: 'The new value.' },
     version,
     position,
+    acks,
   },
 } as const;
 
@@ -139,7 +148,7 @@ export const expiry = {
   ],
   type: 'object',
   required: ['key', 'expiresAt', 'version', 'position'],
-  properties: { key, expiresAt, version, position },
+  properties: { key, expiresAt, version, position, acks },
 } as const;
 
 export const mergePatch = {
@@ -164,6 +173,7 @@ export const deletedMany = {
       description: 'How many entries; null with `all=true`, which does not count them.',
     },
     position,
+    acks,
   },
 } as const;
 
@@ -253,6 +263,7 @@ export const batchResults = {
       },
     },
     position,
+    acks,
   },
 } as const;
 
@@ -275,7 +286,7 @@ export const deleted = {
   examples: [{ key: 'greeting', deleted: true, position: EXAMPLE_POSITION }],
   type: 'object',
   required: ['key', 'deleted', 'position'],
-  properties: { key, deleted: { type: 'boolean', const: true }, position },
+  properties: { key, deleted: { type: 'boolean', const: true }, position, acks },
 } as const;
 
 export const keyPage = {
@@ -339,7 +350,7 @@ export const imported = {
   examples: [{ imported: 171000, position: EXAMPLE_POSITION }],
   type: 'object',
   required: ['imported', 'position'],
-  properties: { imported: { ...COUNT, description: 'How many entries were written.' }, position },
+  properties: { imported: { ...COUNT, description: 'How many entries were written.' }, position, acks },
 } as const;
 
 export const digest = {
@@ -365,9 +376,27 @@ export const replication = {
   $id: 'Replication',
   examples: [EXAMPLE_MASTER, EXAMPLE_REPLICA],
   type: 'object',
-  required: ['role', 'runId', 'offset', 'position', 'lineage', 'backlog', 'upstream', 'replicas', 'counters'],
+  required: [
+    'role',
+    'nodeId',
+    'runId',
+    'offset',
+    'position',
+    'lineage',
+    'backlog',
+    'upstream',
+    'replicas',
+    'failover',
+    'kept',
+    'counters',
+  ],
   properties: {
     role: { type: 'string', enum: ['master', 'replica'] },
+    nodeId: {
+      type: 'string',
+      description: 'Names this process: what is the same node under two addresses has the same.',
+      examples: [EXAMPLE_RUN_ID],
+    },
     runId: RUN_ID,
     offset: { ...COUNT, description: 'How many bytes of the stream have been applied.' },
     position,
@@ -380,7 +409,7 @@ export const replication = {
         properties: {
           runId: RUN_ID,
           validTo: { ...COUNT, description: 'The offset up to which that history is shared.' },
-          reason: { type: 'string', enum: ['promoted', 'unclean-stop', 'master-changed'] },
+          reason: { type: 'string', enum: LINEAGE_REASONS },
           at: { type: 'integer', description: 'Milliseconds since 1970.' },
         },
       },
@@ -408,7 +437,11 @@ export const replication = {
           properties: {
             kind: { type: 'string', enum: ['full', 'partial'] },
             reason: { type: ['string', 'null'], description: 'Of a full resync.' },
-            bytes: { type: ['integer', 'null'], description: 'Of a full resync: the snapshot.' },
+            bytes: {
+              type: ['integer', 'null'],
+              description:
+                "The snapshot's size, or the bytes that were lacking; null: the master did not tell.",
+            },
             durationMs: COUNT,
           },
         },
@@ -419,13 +452,19 @@ export const replication = {
           properties: { received: COUNT, total: COUNT },
         },
         lastIoAgeMs: { ...COUNT, description: 'How long nothing has been heard of the master.' },
+        downMs: { ...COUNT, description: 'While it is not streaming: since when.' },
+        guarded: {
+          type: 'boolean',
+          description:
+            'A full resync would replace this node’s data by nothing, and waits for `POST /v1/replication/accept`.',
+        },
       },
     },
     replicas: {
       type: 'array',
       items: {
         type: 'object',
-        required: ['id', 'peer', 'state', 'offset', 'lagBytes'],
+        required: ['id', 'peer', 'state', 'offset', 'lagBytes', 'lagSeconds'],
         properties: {
           id: { type: 'string' },
           url: { type: 'string', description: 'Where the replica says that it can be reached.' },
@@ -433,7 +472,19 @@ export const replication = {
           state: { type: 'string', enum: ['handshake', 'snapshot', 'online'] },
           offset: { ...COUNT, description: 'What it has acknowledged.' },
           lagBytes: COUNT,
-          ackAgeMs: COUNT,
+          lagSeconds: {
+            type: 'number',
+            minimum: 0,
+            description:
+              'How long ago the first byte was committed here that the replica has not acknowledged; 0: it has everything.',
+          },
+          ackAgeMs: { ...COUNT, description: 'How long ago it acknowledged something.' },
+          progress: {
+            type: 'object',
+            description: 'While a snapshot is sent: bytes.',
+            required: ['sent', 'total'],
+            properties: { sent: COUNT, total: COUNT },
+          },
           sync: {
             type: 'object',
             description: 'How it was last brought up to date.',
@@ -447,12 +498,215 @@ export const replication = {
         },
       },
     },
+    goodReplicas: {
+      ...COUNT,
+      description: 'With `minReplicasToWrite`: how many replicas have acknowledged something lately.',
+    },
+    failover: {
+      type: ['object', 'null'],
+      description: 'The hand-over that is going on.',
+      required: ['state', 'to'],
+      properties: {
+        state: { type: 'string', enum: ['waiting-for-sync', 'in-progress'] },
+        to: {
+          type: ['string', 'null'],
+          description: 'The replica; null: the first one that has everything.',
+        },
+      },
+    },
+    kept: {
+      type: 'array',
+      description:
+        'Keyspace files that full resyncs on a diverged history have replaced, oldest first: SQLite files in the data folder.',
+      items: {
+        type: 'object',
+        required: ['file', 'position', 'reason', 'at'],
+        properties: {
+          file: { type: 'string', examples: ['replaced-1-8f3b0c6d-1048576.db'] },
+          position,
+          reason: { type: ['string', 'null'], description: 'Of the full resync.' },
+          at: { type: 'integer', description: 'Milliseconds since 1970.' },
+        },
+      },
+    },
     counters: {
       type: 'object',
       description: 'Since the process started, counted as Redis counts them.',
       required: ['syncFull', 'syncPartialOk', 'syncPartialErr'],
       properties: { syncFull: COUNT, syncPartialOk: COUNT, syncPartialErr: COUNT },
     },
+  },
+} as const;
+
+export const backlogReport = {
+  $id: 'BacklogReport',
+  examples: [EXAMPLE_BACKLOG],
+  type: 'object',
+  required: [
+    'position',
+    'size',
+    'firstOffset',
+    'length',
+    'auto',
+    'rate',
+    'historySeconds',
+    'coversSeconds',
+    'outages',
+    'advice',
+  ],
+  properties: {
+    position,
+    size: { ...COUNT, description: 'How many bytes it holds at most.' },
+    firstOffset: { ...COUNT, description: 'The first byte that is held, counted from 1.' },
+    length: { ...COUNT, description: 'How many bytes are held.' },
+    auto: {
+      type: ['object', 'null'],
+      description: 'With `--backlog-size auto:TIME`: what the size follows; null: it is fixed.',
+      required: ['awaySeconds', 'floor', 'ceiling'],
+      properties: { awaySeconds: { type: 'number' }, floor: COUNT, ceiling: COUNT },
+    },
+    rate: {
+      type: 'object',
+      description:
+        'Bytes written a second: the mean of the last ten seconds, and of the busiest ten of ten minutes.',
+      required: ['current', 'peak'],
+      properties: { current: COUNT, peak: COUNT },
+    },
+    historySeconds: {
+      type: 'number',
+      minimum: 0,
+      description:
+        'How long ago the oldest byte that is held was committed; after a restart: since the start.',
+    },
+    coversSeconds: {
+      type: ['number', 'null'],
+      description: 'How long a replica may be away at the peak rate; null: nothing was written lately.',
+    },
+    outages: {
+      type: 'array',
+      description: 'Replicas that were away and have come back, newest first.',
+      items: {
+        type: 'object',
+        required: ['replica', 'at', 'awayMs', 'bytes', 'kind'],
+        properties: {
+          replica: { type: 'string', description: 'Where it can be reached, or where it came from.' },
+          at: { type: 'integer', description: 'When it came back, in milliseconds since 1970.' },
+          awayMs: COUNT,
+          bytes: { ...COUNT, description: 'How many bytes were written meanwhile.' },
+          kind: { type: 'string', enum: ['full', 'partial'] },
+          reason: syncReason,
+        },
+      },
+    },
+    advice: {
+      type: 'object',
+      description:
+        'The rule: seconds that a replica may be away, times the bytes written a second at the peak.',
+      required: ['awaySeconds', 'size', 'enough', 'text'],
+      properties: {
+        awaySeconds: { type: 'number' },
+        size: { ...COUNT, description: 'How large the backlog should be, in bytes.' },
+        enough: { type: 'boolean', description: 'It is that large.' },
+        text: { type: 'string', description: 'The same for people.' },
+      },
+    },
+  },
+} as const;
+
+export const check = {
+  $id: 'Check',
+  examples: [
+    { decision: 'continue', reason: null, bytes: 53, notNow: null },
+    { decision: 'full-resync', reason: 'behind-backlog', bytes: 24_576, notNow: null },
+  ],
+  type: 'object',
+  required: ['decision', 'reason', 'bytes', 'notNow'],
+  properties: {
+    decision: { type: 'string', enum: ['continue', 'full-resync'] },
+    reason: {
+      type: ['string', 'null'],
+      description: 'Of a full resync.',
+      enum: [...FULL_RESYNC_REASONS, null],
+    },
+    bytes: { ...COUNT, description: 'How many bytes are lacking; of a full resync: of the snapshot, about.' },
+    notNow: {
+      type: ['string', 'null'],
+      description: 'The node is a replica that is not connected, and would say this until it is.',
+    },
+  },
+} as const;
+
+export const sessions = {
+  $id: 'Sessions',
+  examples: [EXAMPLE_SESSIONS],
+  type: 'object',
+  required: ['sessions'],
+  properties: {
+    sessions: {
+      type: 'array',
+      description: 'Of replicas that are connected, and the last 64 that were, newest first.',
+      items: {
+        type: 'object',
+        required: ['id', 'peer', 'open', 'events'],
+        properties: {
+          id: { type: 'string' },
+          peer: { type: 'string', description: 'Where the connection comes from.' },
+          url: { type: 'string', description: 'Where the replica says that it can be reached.' },
+          open: { type: 'boolean', description: 'It is connected.' },
+          events: {
+            type: 'array',
+            description: 'The last 32, oldest first.',
+            items: {
+              type: 'object',
+              required: ['at', 'event', 'fields'],
+              properties: {
+                at: { type: 'integer', description: 'Milliseconds since 1970.' },
+                event: { type: 'string', enum: SESSION_EVENTS },
+                fields: {
+                  type: 'object',
+                  description: 'What it is about: `reason`, `bytes`, `runId`, `asked`, `position`, `code` …',
+                  additionalProperties: { type: ['string', 'number'] },
+                },
+              },
+            },
+          },
+        },
+      },
+    },
+  },
+} as const;
+
+export const failoverRequest = {
+  $id: 'FailoverRequest',
+  examples: [{ to: 'ws://127.0.0.1:7797', timeoutMs: 10_000 }, {}],
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    to: {
+      type: 'string',
+      maxLength: 2048,
+      description: 'The replica that is to become the master; without it, the first one that has everything.',
+    },
+    timeoutMs: {
+      type: 'integer',
+      minimum: 1,
+      maximum: 3_600_000,
+      default: 10_000,
+      description:
+        'How long writes may be held. When it is up before a target had everything, nothing has happened.',
+    },
+  },
+} as const;
+
+export const failoverResult = {
+  $id: 'FailoverResult',
+  examples: [{ master: 'ws://127.0.0.1:7797', position: EXAMPLE_POSITION, heldMs: 12 }],
+  type: 'object',
+  required: ['master', 'position', 'heldMs'],
+  properties: {
+    master: { type: 'string', description: 'The new master; this node follows it.' },
+    position: { ...position, description: 'Where this node stands, under the run ID of the new master.' },
+    heldMs: { ...COUNT, description: 'How long writes were held.' },
   },
 } as const;
 
@@ -469,13 +723,26 @@ export const upstreamRequest = {
 
 const BYTES = { type: 'integer', minimum: 1, description: 'Bytes.' } as const;
 const MILLISECONDS = { type: 'integer', minimum: 1, description: 'Milliseconds.' } as const;
+const BACKLOG_SIZE = {
+  type: ['integer', 'string'],
+  description: 'Bytes; or `auto:TIME`: as large as replicas need that are away for so long.',
+} as const;
 const CONFIG = {
+  backlogSize: BACKLOG_SIZE,
+  backlogFloor: BYTES,
+  backlogCeiling: BYTES,
   overlaySize: BYTES,
   applyInterval: MILLISECONDS,
   replTimeout: MILLISECONDS,
   replPingInterval: MILLISECONDS,
   replicaOutputLimit: BYTES,
+  replicaOutputSoftLimit: BYTES,
+  replicaOutputSoftTime: MILLISECONDS,
   maxReplicas: COUNT,
+  minReplicasToWrite: COUNT,
+  minReplicasMaxLag: MILLISECONDS,
+  allowEmptyMaster: { type: 'boolean', description: 'A full resync may replace data by nothing.' },
+  keepReplaced: { ...COUNT, description: 'Files of diverged histories that are kept.' },
 } as const;
 
 export const config = {
@@ -487,29 +754,36 @@ export const config = {
       data: './psyncd-data',
       fsync: 'everysec',
       backlogSize: 1_048_576,
+      backlogFloor: 1_048_576,
+      backlogCeiling: 268_435_456,
       overlaySize: 67_108_864,
       applyInterval: 2_000,
       replTimeout: 60_000,
       replPingInterval: 10_000,
       replicaOutputLimit: 268_435_456,
+      replicaOutputSoftLimit: 67_108_864,
+      replicaOutputSoftTime: 60_000,
       maxReplicas: 256,
+      minReplicasToWrite: 0,
+      minReplicasMaxLag: 10_000,
+      allowEmptyMaster: false,
+      keepReplaced: 3,
     },
   ],
   type: 'object',
-  required: ['backlogSize', 'fsync', 'host', 'port', 'data', ...Object.keys(CONFIG)],
+  required: ['fsync', 'host', 'port', 'data', ...Object.keys(CONFIG)],
   properties: {
     host: { type: 'string', description: 'Fixed while running.' },
     port: { type: 'integer', description: 'Fixed while running.' },
     data: { type: 'string', description: 'The data folder. Fixed while running.' },
     fsync: { type: 'string', enum: ['always', 'everysec', 'no'], description: 'Fixed while running.' },
-    backlogSize: { ...BYTES, description: 'Bytes. Fixed while running.' },
     ...CONFIG,
   },
 } as const;
 
 export const configPatch = {
   $id: 'ConfigPatch',
-  examples: [{ replTimeout: '30s', overlaySize: 134_217_728 }],
+  examples: [{ replTimeout: '30s', overlaySize: 134_217_728, backlogSize: 'auto:120s' }],
   type: 'object',
   description: 'What is not named stays. A change lasts until the node stops.',
   additionalProperties: false,
@@ -518,8 +792,8 @@ export const configPatch = {
     Object.keys(CONFIG).map((name) => [
       name,
       {
-        type: ['integer', 'string'],
-        description: 'A number, or text with a unit as on the command line: `2mb`, `5s`.',
+        type: ['integer', 'string', 'boolean'],
+        description: 'As on the command line: a number, text with a unit (`2mb`, `5s`), true or false.',
       },
     ]),
   ),
@@ -551,6 +825,11 @@ export const SHARED = [
   imported,
   digest,
   replication,
+  backlogReport,
+  check,
+  sessions,
+  failoverRequest,
+  failoverResult,
   upstreamRequest,
   config,
   configPatch,
@@ -603,6 +882,10 @@ export const WRITE_HEADERS = {
 export const READ_HEADERS = {
   type: 'object',
   properties: {
+    'Psync-Position': {
+      ...position,
+      description: 'Answer when this node has reached the position: like `position` in the query.',
+    },
     'If-Match': IF_MATCH,
     'If-None-Match': {
       type: 'string',
@@ -646,6 +929,11 @@ export function json(description: string, schema: { readonly $id: string }, of?:
     headers: of === 'etag' ? ENTRY_HEADERS : HEADERS,
     content: { 'application/json': { schema: { $ref: `${schema.$id}#` } } },
   };
+}
+
+/** The answer to a write that asked for more acknowledgements than came in time. */
+export function writtenOnly(schema: { readonly $id: string }, of?: 'etag'): object {
+  return json('It is written; fewer replicas than `acks` had it when time was up.', schema, of);
 }
 
 /** An answer of the value's own bytes. */
@@ -692,23 +980,27 @@ const GROUPS = {
   /** Every route. */
   any: ['BAD_REQUEST', 'REQUEST_TIMEOUT', 'HEADERS_TOO_LARGE', 'INTERNAL', 'SHUTTING_DOWN'],
   /** Every write; what is no media type at all in `Content-Type` is refused also where any would do. */
-  write: ['READONLY', 'STORAGE_FAILED', 'DISK_FULL', 'UNSUPPORTED_MEDIA_TYPE'],
+  write: ['READONLY', 'NOREPLICAS', 'STORAGE_FAILED', 'DISK_FULL', 'UNSUPPORTED_MEDIA_TYPE'],
+  /** Every read that may wait for a position. */
+  wait: ['UNKNOWN_HISTORY', 'NOT_REACHED', 'TOO_MANY_REQUESTS'],
   /** What reads a body as JSON; also a DELETE that brings one. */
   body: ['BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'],
 } as const satisfies Readonly<Record<string, readonly ProblemCode[]>>;
+
+type Group = keyof typeof GROUPS;
 
 /** Sent before there is a request that could be answered, so without the headers that every answer carries. */
 const WITHOUT_HEADERS: ReadonlySet<ProblemCode> = new Set(['REQUEST_TIMEOUT', 'HEADERS_TOO_LARGE']);
 
 /**
  * Error answers by status: these, and those that every route may give.
- * @param names codes; `write` and `body` stand for the codes of those groups
+ * @param names codes, or groups of codes
  */
-export function problems(...names: ('write' | 'body' | ProblemCode)[]): Record<number, object> {
+export function problems(...names: (Group | ProblemCode)[]): Record<number, object> {
   const wanted = new Set<ProblemCode>([
     ...GROUPS.any,
     ...names.flatMap((name): readonly ProblemCode[] =>
-      name === 'write' || name === 'body' ? GROUPS[name] : [name],
+      name in GROUPS ? GROUPS[name as Group] : [name as ProblemCode],
     ),
   ]);
   const codes = PROBLEM_CODES.filter((code) => wanted.has(code));
@@ -720,6 +1012,7 @@ export function problems(...names: ('write' | 'body' | ProblemCode)[]): Record<n
       headers: {
         ...(these.every((code) => WITHOUT_HEADERS.has(code)) ? {} : HEADERS),
         ...(status === 307 ? { Location: LOCATION } : {}),
+        ...(status === 503 ? { 'Retry-After': RETRY_AFTER } : {}),
       },
       content: {
         'application/problem+json': {
@@ -733,6 +1026,12 @@ export function problems(...names: ('write' | 'body' | ProblemCode)[]): Record<n
 }
 
 const PROBLEM_CODES = Object.keys(PROBLEMS) as ProblemCode[];
+const RETRY_AFTER = {
+  description: 'After so many seconds it may be possible.',
+  type: 'integer',
+  examples: [1],
+  required: true,
+} as const;
 const LOCATION = {
   description: 'The same call on the master.',
   type: 'string',

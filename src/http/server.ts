@@ -29,6 +29,9 @@ import { validators } from './validation.ts';
 /** Longer than Node lets the whole request line be: the key's own limit answers, not the router's. */
 const MAX_PARAM_LENGTH = 65_536;
 
+/** What is not possible now may be in a second: replicas acknowledge, and links are dialled, about that often. */
+const RETRY_AFTER_SECONDS = '1';
+
 const BODY_HEADERS = ['content-type', 'content-length', 'transfer-encoding'] as const;
 
 declare module 'fastify' {
@@ -190,6 +193,7 @@ function answerError(
   if (problem.code === 'READONLY') {
     reply.header('location', `${problem.extra.master}${request.originalUrl}`);
   }
+  if (problem.status === 503) reply.header('retry-after', RETRY_AFTER_SECONDS);
   // The rest of the body is not worth reading.
   if (problem instanceof OversizedBody) reply.header('connection', 'close');
   return sendProblem(reply, problem);

@@ -9,7 +9,7 @@
 import { retryDelayMs } from '../replication/backoff.ts';
 import { CloseCode } from '../replication/close-code.ts';
 import type { FullResyncReason } from '../replication/decide.ts';
-import { type LinkEffect, LinkMachine } from '../replication/link-machine.ts';
+import { type AnsweredLineage, type LinkEffect, LinkMachine } from '../replication/link-machine.ts';
 import type { Position, RunId } from '../replication/position.ts';
 import type { Run } from '../stream/command.ts';
 import { StreamDecoder } from '../stream/decoder.ts';
@@ -23,7 +23,7 @@ import {
   type StreamSocket,
   type World,
 } from './ports.ts';
-import type { LinkTimes } from './session.ts';
+import { GETACK, type LinkTimes } from './session.ts';
 import type { StreamHead } from './stream-head.ts';
 
 export type LinkState = 'connecting' | 'handshake' | 'snapshot' | 'streaming' | 'waiting' | 'refused';
@@ -31,7 +31,7 @@ export type LinkState = 'connecting' | 'handshake' | 'snapshot' | 'streaming' | 
 export interface SyncReport {
   readonly kind: 'full' | 'partial';
   readonly reason: FullResyncReason | null;
-  /** The snapshot's size. Of a partial resync only the master knows (`replicas[].sync.bytes`): null. */
+  /** The snapshot's size, or how many bytes of the stream were lacking; null: the master did not tell. */
   readonly bytes: number | null;
   readonly durationMs: number;
 }
@@ -46,6 +46,20 @@ export interface LinkStatus {
   readonly progress?: { readonly received: number; readonly total: number };
   /** When anything was last heard of the master. */
   readonly lastIoAgeMs?: number;
+  /** How long it has not been streaming. */
+  readonly downMs?: number;
+  /** A full resync would replace this node's data by nothing, and waits until somebody accepts that. */
+  readonly guarded?: true;
+}
+
+/** What a snapshot is that has been received and checked, and could take over. */
+export interface ReceivedSnapshot {
+  readonly keyspaceNumber: number;
+  readonly position: Position;
+  readonly lineage: AnsweredLineage;
+  readonly reason: FullResyncReason | null;
+  /** There is no entry in it. */
+  readonly empty: boolean;
 }
 
 export interface LinkContext {
@@ -57,13 +71,21 @@ export interface LinkContext {
   readonly nodeId: string;
   /** Where this node can be reached itself. */
   listeningUrl(): string | null;
-  /** What to continue from, or null to ask for a snapshot. */
-  position(): Position | null;
-  /** The master goes on with this history under a new run ID. */
-  continued(runId: RunId): void;
+  /** What to continue from, or null to ask for a snapshot; and whether the asked node is to become the master. */
+  request(): { readonly position: Position | null; readonly failover: boolean };
+  /** The master lets this node continue; its history may have another run ID, or a longer lineage. */
+  continued(runId: RunId, lineage: AnsweredLineage): void;
   receiveSnapshot(length: number): Promise<SnapshotSink>;
-  /** The snapshot was received and checked: it takes over, if `wanted` still says so when it is open. */
-  adoptSnapshot(keyspaceNumber: number, position: Position, wanted: () => boolean): Promise<void>;
+  /** Why the snapshot must not replace what this node has, unless somebody has accepted that; or null. */
+  objection(snapshot: ReceivedSnapshot): Promise<string | null>;
+  /** It takes over, if `wanted` still says so when it is open. */
+  adoptSnapshot(snapshot: ReceivedSnapshot, wanted: () => boolean): Promise<void>;
+  /** From now on what the master writes arrives. */
+  streaming(): void;
+  /** The master has answered that it will not serve this node. */
+  refused(detail: string): void;
+  /** Why a master has no link itself, if that is this node's own doing; null: it is not. */
+  circle(url: string): Promise<string | null>;
 }
 
 /** How often a replica tells its master how far it is (psync-rules.md, 45). */
@@ -84,10 +106,16 @@ export class Link {
   #attempt: Attempt | null = null;
   #cancelRetry: (() => void) | null = null;
   #stopped = false;
+  /** Since when it has not been streaming. */
+  #downSince: number | null;
+  #guarded = false;
+  /** Somebody has accepted that the next full resync replaces this node's data, whatever it brings. */
+  #accepted = false;
 
   constructor(context: LinkContext, url: string) {
     this.#context = context;
     this.url = url;
+    this.#downSince = context.world.now();
   }
 
   start(): void {
@@ -96,6 +124,15 @@ export class Link {
 
   get streaming(): boolean {
     return this.#state === 'streaming';
+  }
+
+  /** Lets a full resync happen that was objected to. @returns false if none was */
+  accept(): boolean {
+    if (!this.#guarded) return false;
+    this.#accepted = true;
+    this.#failures = 0;
+    this.#dial();
+    return true;
   }
 
   get status(): LinkStatus {
@@ -108,6 +145,10 @@ export class Link {
       ...(this.#lastSync === null ? {} : { lastSync: this.#lastSync }),
       ...(progress === null ? {} : { progress }),
       ...(lastIoAgeMs === null ? {} : { lastIoAgeMs }),
+      ...(this.#downSince === null
+        ? {}
+        : { downMs: Math.max(0, this.#context.world.now() - this.#downSince) }),
+      ...(this.#guarded ? { guarded: true } : {}),
     };
   }
 
@@ -122,12 +163,18 @@ export class Link {
 
   #dial(): void {
     this.#cancelRetry = null;
+    this.#guarded = false;
     this.#state = 'connecting';
     const attempt = new Attempt(this.#context, this.url, {
       state: (state) => {
         this.#state = state;
-        if (state === 'streaming') this.#detail = null;
+        if (state !== 'streaming') return;
+        this.#detail = null;
+        this.#downSince = null;
+        this.#accepted = false;
+        this.#context.streaming();
       },
+      accepted: () => this.#accepted,
       stable: () => {
         this.#failures = 0;
       },
@@ -137,6 +184,12 @@ export class Link {
       failed: (state, detail) => {
         if (this.#attempt === attempt) this.#failed(state, detail);
       },
+      objected: (detail) => {
+        if (this.#attempt !== attempt) return;
+        this.#guarded = true;
+        this.#down('refused', detail);
+        this.#context.log.warn('full-resync-guarded', { url: this.url, detail });
+      },
     });
     this.#attempt = attempt;
   }
@@ -144,17 +197,34 @@ export class Link {
   #failed(state: 'waiting' | 'refused', detail: string): void {
     if (this.#stopped) return;
     const { world, log } = this.#context;
-    this.#attempt = null;
-    this.#state = state;
+    const before = this.#detail;
+    this.#down(state, detail);
     const delayMs = retryDelayMs(this.#failures, world.random());
     this.#failures += 1;
     const now = world.now();
-    if (detail !== this.#detail || now - this.#toldAt >= TELL_EVERY_MS) {
+    if (detail !== before || now - this.#toldAt >= TELL_EVERY_MS) {
       log.warn('link-down', { url: this.url, detail, failures: this.#failures, retryMs: delayMs });
       this.#toldAt = now;
     }
-    this.#detail = detail;
     this.#cancelRetry = world.after(delayMs, () => this.#dial());
+    if (state === 'refused') this.#context.refused(detail);
+    if (detail.startsWith('NOMASTERLINK')) this.#lookForCircle();
+  }
+
+  #down(state: 'waiting' | 'refused', detail: string): void {
+    this.#attempt = null;
+    this.#state = state;
+    this.#detail = detail;
+    this.#downSince ??= this.#context.world.now();
+  }
+
+  /** A master without a master link may be waiting for this very node. */
+  #lookForCircle(): void {
+    void this.#context.circle(this.url).then((detail) => {
+      if (detail === null || this.#stopped || this.#state === 'streaming') return;
+      if (this.#attempt === null) this.#state = 'refused';
+      this.#detail = detail;
+    });
   }
 }
 
@@ -163,6 +233,10 @@ interface AttemptEvents {
   synced(report: SyncReport): void;
   /** It has been streaming for a while: the next connection may be tried at once. */
   stable(): void;
+  /** Whether a snapshot takes over whatever it brings. */
+  accepted(): boolean;
+  /** The snapshot must not take over; the connection is gone. Called once; nothing follows. */
+  objected(detail: string): void;
   /** The connection is gone. Called once; nothing follows. */
   failed(state: 'waiting' | 'refused', detail: string): void;
 }
@@ -186,6 +260,10 @@ class Attempt {
   #snapshotGone: Promise<unknown> = Promise.resolve();
   /** Bytes of the stream that arrived while the snapshot was being checked. */
   #early: Buffer[] | null = null;
+  /** While this side does not read, it cannot hear the master either. */
+  #paused = false;
+  /** The master wants to be told at once what has arrived. */
+  #ackWanted = false;
 
   constructor(context: LinkContext, url: string, events: AttemptEvents) {
     this.#context = context;
@@ -193,7 +271,7 @@ class Attempt {
     this.#startedAt = context.world.now();
     this.#lastHeardAt = this.#startedAt;
     this.#machine = new LinkMachine({
-      position: context.position(),
+      ...context.request(),
       listeningUrl: context.listeningUrl(),
       nodeId: context.nodeId,
     });
@@ -210,6 +288,10 @@ class Attempt {
         this.#run(this.#machine.receive(bytes));
       },
       alive: () => this.alive(),
+      pinged: (text) => {
+        this.alive();
+        if (text === GETACK && !this.#over) this.#acknowledgeSoon();
+      },
       closed: (code, reason) => this.#fail('waiting', reason === '' ? `closed with ${code}` : reason),
     });
     this.#scheduleTick();
@@ -218,7 +300,7 @@ class Attempt {
   get progress(): { received: number; total: number } | null {
     return this.#snapshot === null
       ? null
-      : { received: this.#snapshot.received, total: this.#snapshot.total };
+      : { received: this.#snapshot.received, total: this.#snapshot.announced.length };
   }
 
   get silentMs(): number {
@@ -255,10 +337,10 @@ class Attempt {
           this.#send(effect.words);
           break;
         case 'continue':
-          this.#continue(effect.runId);
+          this.#continue(effect);
           break;
         case 'snapshot':
-          this.#beginSnapshot(effect.position, effect.length, effect.reason);
+          this.#beginSnapshot(effect);
           break;
         case 'snapshot-bytes':
           this.#snapshot?.write(effect.bytes);
@@ -280,36 +362,35 @@ class Attempt {
     }
   }
 
-  #continue(runId: RunId): void {
+  #continue({ runId, lacking, lineage }: LinkEffect & { kind: 'continue' }): void {
     const { world, log } = this.#context;
-    this.#context.continued(runId);
-    log.info('partial-resync', { url: this.#socket.peer, runId });
+    this.#context.continued(runId, lineage);
+    log.info('partial-resync', { url: this.#socket.peer, runId, bytes: lacking });
     this.#events.synced({
       kind: 'partial',
       reason: null,
-      bytes: null,
+      bytes: lacking,
       durationMs: world.now() - this.#startedAt,
     });
     this.#goStreaming();
   }
 
-  #beginSnapshot(position: Position, length: number, reason: FullResyncReason | null): void {
+  #beginSnapshot(announced: LinkEffect & { kind: 'snapshot' }): void {
+    const { reason, length } = announced;
     this.#context.log.info('full-resync', { url: this.#socket.peer, reason, bytes: length });
     this.#events.state('snapshot');
     this.#snapshot = new IncomingSnapshot({
       sink: this.#context.receiveSnapshot(length),
-      position,
-      reason,
-      total: length,
-      pause: () => this.#socket.pause(),
-      resume: () => this.#socket.resume(),
+      announced,
+      pause: () => this.#pause(),
+      resume: () => this.#resume(),
       failed: (error) => this.#abort(CloseCode.goingAway, `cannot keep the snapshot: ${error.message}`),
     });
   }
 
   #endSnapshot(): void {
     this.#early = [];
-    this.#socket.pause();
+    this.#pause();
     const snapshot = this.#snapshot as IncomingSnapshot;
     const adopted = this.#adopt(snapshot);
     // Whoever ends this attempt waits until the adoption has come to its own end.
@@ -324,13 +405,15 @@ class Attempt {
   /** @returns whether the snapshot has taken over; if not, nothing is left of it */
   async #adopt(snapshot: IncomingSnapshot): Promise<boolean> {
     try {
-      const keyspaceNumber = await snapshot.finish();
-      if (this.#over) {
+      const received = await snapshot.finish();
+      const objection = this.#events.accepted() ? null : await this.#context.objection(received);
+      if (this.#over || objection !== null) {
         await snapshot.discard();
+        if (objection !== null) this.#object(objection);
         return false;
       }
       this.#snapshot = null;
-      await this.#context.adoptSnapshot(keyspaceNumber, snapshot.position, () => !this.#over);
+      await this.#context.adoptSnapshot(received, () => !this.#over);
       return !this.#over;
     } catch (error) {
       await snapshot.discard();
@@ -341,14 +424,14 @@ class Attempt {
   #adopted(snapshot: IncomingSnapshot): void {
     this.#events.synced({
       kind: 'full',
-      reason: snapshot.reason,
-      bytes: snapshot.total,
+      reason: snapshot.announced.reason,
+      bytes: snapshot.announced.length,
       durationMs: this.#context.world.now() - this.#startedAt,
     });
     this.#goStreaming();
     const early = this.#early ?? [];
     this.#early = null;
-    this.#socket.resume();
+    this.#resume();
     for (const bytes of early) if (!this.#over) this.#stream(bytes);
   }
 
@@ -358,6 +441,7 @@ class Attempt {
   }
 
   #acknowledge(): void {
+    this.#cancelAck?.();
     this.#send(['REPLCONF', 'ACK', String(this.#context.head.offset)]);
     this.#cancelAck = this.#context.world.after(ACK_INTERVAL_MS, () => {
       this.#events.stable();
@@ -378,6 +462,12 @@ class Attempt {
     this.#scheduleTurn();
   }
 
+  /** What arrived before this is asked for goes into the journal first. */
+  #acknowledgeSoon(): void {
+    this.#ackWanted = true;
+    this.#scheduleTurn();
+  }
+
   /** All that arrives in one tick becomes one journal row, like a master's write turn. */
   #scheduleTurn(): void {
     if (this.#turnDue) return;
@@ -395,12 +485,27 @@ class Attempt {
       this.#abort(CloseCode.goingAway, `cannot keep the stream: ${failure.message}`);
       return;
     }
+    if (this.#ackWanted && this.#machine.phase === 'stream' && this.#early === null) {
+      this.#send(['REPLCONF', 'ACK', String(this.#context.head.offset)]);
+    }
+    this.#ackWanted = false;
     const { head } = this.#context;
     if (!head.full) return;
-    this.#socket.pause();
+    this.#pause();
     head.whenRoom(() => {
-      if (!this.#over) this.#socket.resume();
+      if (!this.#over) this.#resume();
     });
+  }
+
+  #pause(): void {
+    this.#paused = true;
+    this.#socket.pause();
+  }
+
+  #resume(): void {
+    this.#paused = false;
+    this.alive();
+    this.#socket.resume();
   }
 
   /** @returns why the journal did not take what was received, which then is given up; or null */
@@ -427,6 +532,7 @@ class Attempt {
   }
 
   #tick(): void {
+    if (this.#paused) this.alive();
     const silentMs = this.silentMs;
     if (silentMs > this.#context.settings.timeoutMs) {
       this.#socket.terminate();
@@ -441,6 +547,14 @@ class Attempt {
     if (this.#over) return;
     this.#socket.close(code, detail.slice(0, 100));
     this.#fail('waiting', detail);
+  }
+
+  /** Ends the attempt because its snapshot must not take over. */
+  #object(detail: string): void {
+    if (this.#over) return;
+    this.#end();
+    this.#socket.close(CloseCode.goingAway, 'this node keeps its data');
+    this.#events.objected(detail);
   }
 
   #fail(state: 'waiting' | 'refused', detail: string): void {
@@ -467,9 +581,7 @@ class Attempt {
 
 /** Writes a snapshot to its file while it arrives, with back-pressure. */
 class IncomingSnapshot {
-  readonly position: Position;
-  readonly reason: FullResyncReason | null;
-  readonly total: number;
+  readonly announced: LinkEffect & { kind: 'snapshot' };
   received = 0;
   readonly #sink: Promise<SnapshotSink>;
   readonly #pause: () => void;
@@ -483,16 +595,12 @@ class IncomingSnapshot {
 
   constructor(parts: {
     sink: Promise<SnapshotSink>;
-    position: Position;
-    reason: FullResyncReason | null;
-    total: number;
+    announced: LinkEffect & { kind: 'snapshot' };
     pause: () => void;
     resume: () => void;
     failed: (error: Error) => void;
   }) {
-    this.position = parts.position;
-    this.reason = parts.reason;
-    this.total = parts.total;
+    this.announced = parts.announced;
     this.#sink = parts.sink;
     this.#pause = parts.pause;
     this.#resume = parts.resume;
@@ -520,14 +628,15 @@ class IncomingSnapshot {
       );
   }
 
-  /** @returns the n of its keyspace file, which was checked */
-  async finish(): Promise<number> {
+  /** @returns what came, which was checked */
+  async finish(): Promise<ReceivedSnapshot> {
     this.#complete = true;
     await this.#last;
     if (this.#error !== null) throw this.#error;
     const sink = await this.#sink;
-    await sink.finish(this.position);
-    return sink.keyspaceNumber;
+    const { position, lineage, reason } = this.announced;
+    const { empty } = await sink.finish(position);
+    return { keyspaceNumber: sink.keyspaceNumber, position, lineage, reason, empty };
   }
 
   async discard(): Promise<void> {

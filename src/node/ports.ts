@@ -3,6 +3,7 @@
  */
 import type { Entry } from '../keyspace/entry.ts';
 import type { ListedEntry, Scan } from '../keyspace/page.ts';
+import type { FullResyncReason } from '../replication/decide.ts';
 import type { History } from '../replication/history.ts';
 import type { Offset, Position, RunId } from '../replication/position.ts';
 
@@ -37,11 +38,34 @@ export class StorageError extends Error {
   }
 }
 
+/** A keyspace file that a full resync has replaced, and that holds what may be nowhere else. */
+export interface KeptFile {
+  /** The n of the `keyspace-<n>.db` that it was. */
+  readonly keyspaceNumber: number;
+  /** In the data folder. */
+  readonly name: string;
+  /** What it holds. */
+  readonly position: Position;
+  readonly reason: FullResyncReason | null;
+  /** When it was replaced, in milliseconds since 1970. */
+  readonly at: number;
+}
+
+export interface StateChange {
+  readonly history?: History;
+  readonly upstream?: string | null;
+  readonly handingOver?: boolean;
+}
+
 /** psyncd.db: who this node is, and the journal. Every call is synchronous; failures are `StorageError`s. */
 export interface StateStore {
   readonly history: History;
   /** The node that this one follows; null: it is a master. */
   readonly upstream: string | null;
+  /** This node has handed over to its upstream, and does not know yet whether that has become the master. */
+  readonly handingOver: boolean;
+  /** Replaced keyspace files that are kept, oldest first. */
+  readonly kept: readonly KeptFile[];
   /** The n of the current `keyspace-<n>.db`. */
   readonly keyspaceNumber: number;
   /** Before the first journaled byte, and after the last; null when the journal is empty. */
@@ -62,9 +86,14 @@ export interface StateStore {
   /** Drops at most `maxRows` rows that end at or before `upTo`. @returns whether there are more of them */
   trim(upTo: Offset, maxRows: number): boolean;
   /** What is given is changed, in one durable transaction. */
-  save(change: { readonly history?: History; readonly upstream?: string | null }): void;
-  /** A snapshot takes over: current file, history and an empty journal, in one durable transaction. */
-  switchKeyspace(keyspaceNumber: number, history: History): void;
+  save(change: StateChange): void;
+  /**
+   * A snapshot takes over: current file, history and an empty journal, in one durable transaction.
+   * @param keep the replaced file, if it is to stay
+   */
+  switchKeyspace(keyspaceNumber: number, history: History, keep: KeptFile | null): void;
+  /** Forgets the oldest kept files, but for so many. @returns the forgotten ones */
+  forgetKept(most: number): readonly KeptFile[];
   /** Releases the data folder. @param clean everything is in the files: the next start has nothing to recover */
   close(clean: boolean): void;
 }
@@ -124,6 +153,8 @@ export interface Keyspace {
   freeze(position: Position): Promise<FrozenFile | null>;
   /** Reads the committed state; flush first. */
   digest(): Promise<Digest>;
+  /** How large the file is now, in bytes: what a snapshot of it would be, about. */
+  size(): Promise<number>;
   /** Stops the applier; what was not flushed stays in the journal. */
   close(): Promise<void>;
 }
@@ -134,8 +165,11 @@ export interface SnapshotSink {
   readonly keyspaceNumber: number;
   /** Resolves when the bytes are written. */
   write(bytes: Buffer): Promise<void>;
-  /** Makes it durable and checks that it is a keyspace file of exactly this position; throws what is wrong. */
-  finish(expected: Position): Promise<void>;
+  /**
+   * Makes it durable and checks that it is a keyspace file of exactly this position; throws what is wrong.
+   * @returns whether there is no entry in it
+   */
+  finish(expected: Position): Promise<{ readonly empty: boolean }>;
   /** Deletes what came. */
   discard(): Promise<void>;
 }
@@ -144,6 +178,10 @@ export interface KeyspaceFiles {
   open(keyspaceNumber: number): Promise<Keyspace>;
   receive(length: number): Promise<SnapshotSink>;
   remove(keyspaceNumber: number): Promise<void>;
+  /** Gives a file that is closed the name under which it is kept; it is one file then. */
+  keep(file: KeptFile): Promise<void>;
+  /** Removes a file that was kept. */
+  removeKept(file: KeptFile): Promise<void>;
 }
 
 /** A WebSocket of `psync.v1`, whichever side opened it. */
@@ -154,7 +192,8 @@ export interface StreamSocket {
   readonly bufferedBytes: number;
   /** @param sent called when the bytes were taken, or never will be */
   send(bytes: Buffer, sent?: () => void): void;
-  ping(): void;
+  /** Sends a ping frame, after everything that was sent before. @param text at most 125 bytes of ASCII */
+  ping(text?: string): void;
   /** Stops and restarts reading: back-pressure. */
   pause(): void;
   resume(): void;
@@ -167,10 +206,22 @@ export interface StreamSocket {
 /** What a socket tells. After `closed` nothing more comes. */
 export interface SocketEvents {
   message(bytes: Buffer): void;
-  /** The peer's ping or pong: it is alive. */
+  /** The peer's pong: it is alive. */
   alive(): void;
+  /** The peer's ping, after everything that it sent before. */
+  pinged(text: string): void;
   closed(code: number, reason: string): void;
 }
 
 /** Opens a socket to a master. `opened` comes first; if it cannot be opened, only `closed`. */
 export type Dial = (url: string, events: SocketEvents & { opened(): void }) => StreamSocket;
+
+/** What another node says of itself. */
+export interface Peer {
+  readonly nodeId: string;
+  /** Whom it follows, `ws://HOST:PORT`, or null. */
+  readonly upstream: string | null;
+}
+
+/** Asks the node at `ws://HOST:PORT`; null if it does not answer soon, or not like a node. */
+export type AskPeer = (url: string) => Promise<Peer | null>;

@@ -6,12 +6,14 @@
  * or, a row at a time, from the journal. So a slow replica costs the journal's disk space, up to `outputLimitBytes`, and no memory.
  */
 import { CloseCode } from '../replication/close-code.ts';
-import { decide, type FullResyncReason, type SyncRequest } from '../replication/decide.ts';
-import { formatPosition, type Offset } from '../replication/position.ts';
+import { type Decision, decide, type FullResyncReason, type SyncRequest } from '../replication/decide.ts';
+import { formatLineage } from '../replication/history.ts';
+import { formatPosition, fromWireOffset, type Offset, type Position } from '../replication/position.ts';
 import { NEW_SESSION, type SessionState, sessionStep } from '../replication/session-machine.ts';
 import { ProtocolError } from '../stream/protocol-error.ts';
 import { RespParser } from '../stream/resp-parser.ts';
 import type { Log, SocketEvents, StreamSocket, World } from './ports.ts';
+import type { SessionNotes } from './session-log.ts';
 import type { Snapshot, Snapshots } from './snapshots.ts';
 import type { StreamHead } from './stream-head.ts';
 
@@ -25,7 +27,11 @@ export interface SessionStatus {
   /** What the replica has acknowledged: it is in its journal. */
   readonly offset: number;
   readonly lagBytes: number;
+  /** How long ago, on this node's clock, the first byte was committed that it has not acknowledged. */
+  readonly lagSeconds: number;
   readonly ackAgeMs?: number;
+  /** While a snapshot is sent. */
+  readonly progress?: { readonly sent: number; readonly total: number };
   /** How it was last brought up to date. */
   readonly sync?: SyncSummary;
 }
@@ -45,12 +51,29 @@ export interface SessionContext {
   readonly head: StreamHead;
   readonly snapshots: Snapshots;
   readonly counters: SyncCounters;
-  readonly settings: LinkTimes & { readonly outputLimitBytes: number };
+  readonly settings: OutputLimits;
+  readonly notes: SessionNotes;
   /** This process; a replica that names it has dialled itself. */
   readonly nodeId: string;
   /** Why nobody can be served now, as the line to answer, or null. */
   notReady(): string | null;
+  /**
+   * PSYNC … FAILOVER: this node becomes the master if it stands at exactly `position`.
+   * @returns why it does not, as the line to answer, or null
+   */
+  takeOver(position: Position, session: Session): Promise<string | null>;
+  /** It has been decided how the replica is brought up to date. */
+  decided(session: Session, decision: Decision): void;
+  acknowledged(): void;
   ended(session: Session): void;
+}
+
+export interface OutputLimits extends LinkTimes {
+  /** A session that lags by more than this is closed at once; never below the backlog. */
+  readonly outputLimitBytes: number;
+  /** A session that lags by more than this for `outputSoftMs` is closed; never below the backlog. */
+  readonly outputSoftBytes: number;
+  readonly outputSoftMs: number;
 }
 
 export interface SyncCounters {
@@ -71,6 +94,8 @@ const HIGH_WATER_BYTES = 1024 * 1024;
 /** The largest message that is sent: far below what the receiving side accepts. */
 const MESSAGE_BYTES = 256 * 1024;
 const EMPTY = Buffer.alloc(0);
+/** A ping frame that says this asks for a REPLCONF ACK at once (Redis puts REPLCONF GETACK into the stream). */
+export const GETACK = 'GETACK';
 /** The handshake's commands are short. */
 const HANDSHAKE_LIMITS = { maxElements: 64, maxBulkBytes: 4_096 };
 
@@ -87,9 +112,14 @@ export class Session implements SocketEvents {
   #unsent: Buffer = EMPTY;
   /** How far behind it may be beyond the limit: it went online that far behind, or one command was that large. */
   #arrears = 0;
+  /** How long it has been behind the soft limit. */
+  #softSince: number | null = null;
+  /** Somebody waits for an acknowledgement of this offset. */
+  #wantedAck: Offset | null = null;
   #acknowledged = 0;
   #acknowledgedAt: number | null = null;
   #sync: SyncSummary | null = null;
+  #sentOfSnapshot: number | null = null;
   #lastHeardAt: number;
   #cancelTick: () => void;
   #wakeSender: (() => void) | null = null;
@@ -101,6 +131,38 @@ export class Session implements SocketEvents {
     this.#lastHeardAt = context.world.now();
     this.#unpin = context.head.pin(() => (this.#phase === 'online' ? this.#cursor : null));
     this.#cancelTick = this.#scheduleTick();
+    context.notes.note('connected');
+  }
+
+  /** What the replica has in its journal, and when it said so last; null: it is not online, or never says so. */
+  get acknowledgement(): { readonly offset: number; readonly at: number } | null {
+    if (this.#phase !== 'online' || this.#acknowledgedAt === null) return null;
+    return { offset: this.#acknowledged, at: this.#acknowledgedAt };
+  }
+
+  /** The process that the replica runs in. */
+  get nodeId(): string | null {
+    return this.#machine.nodeId;
+  }
+
+  /** Where the connection comes from. */
+  get peer(): string {
+    return this.#socket.peer;
+  }
+
+  /** In milliseconds since 1970. */
+  get lastHeardAt(): number {
+    return this.#lastHeardAt;
+  }
+
+  /** A sync has been started here. */
+  get hasSynced(): boolean {
+    return this.#sync !== null;
+  }
+
+  /** Where the replica says that it can be reached. */
+  get url(): string | null {
+    return this.#machine.listeningUrl;
   }
 
   get status(): SessionStatus | null {
@@ -113,9 +175,20 @@ export class Session implements SocketEvents {
       state: this.#phase,
       offset: this.#acknowledged,
       lagBytes: Math.max(0, head.offset - this.#acknowledged),
+      lagSeconds: head.lagMs(this.#acknowledged as Offset) / 1000,
       ...(this.#acknowledgedAt === null ? {} : { ackAgeMs: Math.max(0, world.now() - this.#acknowledgedAt) }),
+      ...(this.#sentOfSnapshot === null
+        ? {}
+        : { progress: { sent: this.#sentOfSnapshot, total: this.#sync?.bytes ?? 0 } }),
       ...(this.#sync === null ? {} : { sync: this.#sync }),
     };
+  }
+
+  /** Asks the replica to say at once when it has everything up to `offset`. */
+  wantAck(offset: Offset): void {
+    if (this.#phase !== 'online' || this.#acknowledged >= offset) return;
+    this.#wantedAck = Math.max(this.#wantedAck ?? 0, offset) as Offset;
+    this.#askForAck();
   }
 
   message(bytes: Buffer): void {
@@ -137,21 +210,20 @@ export class Session implements SocketEvents {
     this.#lastHeardAt = this.#context.world.now();
   }
 
+  pinged(): void {
+    this.alive();
+  }
+
   closed(code: number, reason: string): void {
     if (this.#phase === 'closed') return;
-    this.#context.log.info('session-closed', {
-      session: this.#context.id,
-      replica: this.#name,
-      code,
-      reason,
-    });
+    this.#context.notes.note('session-closed', { code, reason });
     this.#end();
   }
 
   /** Ends the conversation from this side. */
   close(code: number, reason: string): void {
     if (this.#phase === 'closed') return;
-    this.#context.log.info('session-ended', { session: this.#context.id, replica: this.#name, code, reason });
+    this.#context.notes.note('session-ended', { code, reason });
     this.#end();
     this.#socket.close(code, reason);
   }
@@ -161,27 +233,46 @@ export class Session implements SocketEvents {
     if (this.#phase !== 'online') return;
     if (this.#cursor === from) this.#unsent = bytes;
     this.#pump();
-    const behind = this.#context.head.offset - this.#cursor;
-    const limit = this.#context.settings.outputLimitBytes;
+    this.#limit(bytes.length);
+  }
+
+  /** @param added how long the commit was that came just now, in bytes */
+  #limit(added: number): void {
+    const { head, settings, world } = this.#context;
+    const behind = head.offset - this.#cursor;
+    // A limit below the backlog would cut off replicas that a partial resync brings back to where they were.
+    const limit = Math.max(settings.outputLimitBytes, head.backlog.size);
     // A single command may be larger than the limit; it has to pass all the same, or it would never get through, and
     // what is written while it passes must not be held against the replica.
     if (behind <= limit) this.#arrears = 0;
-    else if (bytes.length > limit) this.#arrears = Math.max(this.#arrears, behind);
+    else if (added > limit) this.#arrears = Math.max(this.#arrears, behind);
     if (behind > this.#arrears + limit) {
       this.close(CloseCode.tooFarBehind, `${behind} bytes behind`);
+      return;
+    }
+    const soft = Math.max(settings.outputSoftBytes, head.backlog.size);
+    if (behind <= this.#arrears + soft) {
+      this.#softSince = null;
+      return;
+    }
+    this.#softSince ??= world.now();
+    const softMs = world.now() - this.#softSince;
+    if (softMs > settings.outputSoftMs) {
+      this.close(CloseCode.tooFarBehind, `${behind} bytes behind, more than ${soft} for ${softMs} ms`);
     }
   }
 
   #take(words: readonly string[]): void {
     const [next, effects] = sessionStep(this.#machine, words);
     this.#machine = next;
+    if (next.listeningUrl !== null) this.#context.notes.named(next.listeningUrl);
     for (const effect of effects) {
       switch (effect.kind) {
         case 'reply':
           this.#line(effect.line);
           break;
         case 'start-sync':
-          this.#startSync(effect.request);
+          this.#startSync(effect.request, effect.failover);
           break;
         case 'acknowledged':
           this.#acknowledge(effect.offset);
@@ -200,24 +291,40 @@ export class Session implements SocketEvents {
     }
     this.#acknowledged = Math.max(this.#acknowledged, offset);
     this.#acknowledgedAt = this.#context.world.now();
+    this.#context.acknowledged();
   }
 
-  #startSync(request: SyncRequest): void {
-    const { head, counters, log } = this.#context;
+  #startSync(request: SyncRequest, failover: boolean): void {
     if (this.#machine.nodeId === this.#context.nodeId) {
       this.#refuse('-ERR a node cannot be its own master');
       return;
     }
+    if (!failover || request.kind !== 'psync') {
+      this.#answer(request);
+      return;
+    }
+    const position = { runId: request.runId, offset: fromWireOffset(request.asked) as Offset };
+    void this.#context.takeOver(position, this).then((refusal) => {
+      if (this.#isClosed()) return;
+      if (refusal === null) this.#answer(request);
+      else this.#refuse(refusal);
+    });
+  }
+
+  #answer(request: SyncRequest): void {
+    const { head, counters, log, notes } = this.#context;
     const notReady = this.#context.notReady();
     if (notReady !== null) {
       this.#refuse(notReady);
       return;
     }
     const decision = decide(request, head.history, head.backlog);
+    this.#context.decided(this, decision);
+    const asked = request.kind === 'psync' ? { runId: request.runId, asked: request.asked } : {};
     if (decision.kind === 'full-resync') {
       counters.syncFull += 1;
       if (request.kind === 'psync') counters.syncPartialErr += 1;
-      log.info('full-resync', { session: this.#context.id, replica: this.#name, reason: decision.reason });
+      notes.note('full-resync', { reason: decision.reason, ...asked });
       this.#fullResync(decision.reason, request.kind !== 'sync').catch((error: unknown) => {
         if (this.#isClosed()) return;
         log.error('full-resync-failed', { session: this.#context.id, error: String(error) });
@@ -226,14 +333,21 @@ export class Session implements SocketEvents {
       return;
     }
     counters.syncPartialOk += 1;
-    log.info('partial-resync', { session: this.#context.id, replica: this.#name, bytes: decision.bytes });
+    notes.note('partial-resync', { bytes: decision.bytes, ...asked });
     this.#sync = { kind: 'partial', bytes: decision.bytes };
-    this.#line(`+CONTINUE ${head.position.runId}`);
+    this.#line(`+CONTINUE ${head.position.runId}${this.#more(String(decision.bytes))}`);
     this.#goOnline(decision.after);
+  }
+
+  /** What only a replica is told that understands it: a word of its own, and this node's lineage. */
+  #more(word: string): string {
+    if (!this.#machine.capabilities.includes('lineage')) return '';
+    return ` ${word} ${formatLineage(this.#context.head.history.lineage)}`;
   }
 
   /** Answers that there will be no sync on this connection, and ends it. */
   #refuse(line: string): void {
+    this.#context.notes.note('refused', { answer: line });
     this.#line(line);
     this.close(CloseCode.notReady, line.slice(1, 100));
   }
@@ -246,15 +360,13 @@ export class Session implements SocketEvents {
       if (this.#isClosed()) return;
       const { position, length } = snapshot.file;
       this.#sync = { kind: 'full', reason, bytes: length };
-      if (announced) this.#line(`+FULLRESYNC ${position.runId} ${position.offset} ${reason}`);
+      if (announced) {
+        this.#line(`+FULLRESYNC ${position.runId} ${position.offset}${this.#more(reason) || ` ${reason}`}`);
+      }
       this.#line(`$${length}`);
       await this.#sendFile(snapshot);
       if (this.#isClosed()) return;
-      this.#context.log.info('snapshot-sent', {
-        session: this.#context.id,
-        position: formatPosition(position),
-        bytes: length,
-      });
+      this.#context.notes.note('snapshot-sent', { position: formatPosition(position), bytes: length });
       // Online before the snapshot is let go: one of the two pins the journal at every moment.
       this.#goOnline(position.offset);
     } finally {
@@ -268,6 +380,7 @@ export class Session implements SocketEvents {
       const part = await file.read(at, Math.min(MESSAGE_BYTES, file.length - at));
       if (this.#isClosed()) return;
       at += part.length;
+      this.#sentOfSnapshot = at;
       this.#give(part);
       if (this.#socket.bufferedBytes >= HIGH_WATER_BYTES) {
         await new Promise<void>((resolve) => {
@@ -283,6 +396,7 @@ export class Session implements SocketEvents {
     this.#arrears = this.#context.head.offset - after;
     this.#acknowledged = after;
     this.#phase = 'online';
+    this.#sentOfSnapshot = null;
     this.#pump();
   }
 
@@ -291,7 +405,7 @@ export class Session implements SocketEvents {
     const { head } = this.#context;
     while (this.#phase === 'online' && this.#socket.bufferedBytes < HIGH_WATER_BYTES) {
       if (this.#unsent.length === 0) {
-        if (this.#cursor === head.offset) return;
+        if (this.#cursor === head.offset) break;
         this.#unsent = head.read(this.#cursor, MESSAGE_BYTES);
       }
       const part = this.#unsent.subarray(0, MESSAGE_BYTES);
@@ -299,6 +413,14 @@ export class Session implements SocketEvents {
       this.#cursor = (this.#cursor + part.length) as Offset;
       this.#give(part);
     }
+    this.#askForAck();
+  }
+
+  /** The ping frame arrives after the bytes whose acknowledgement it asks for, and is not one of the stream's. */
+  #askForAck(): void {
+    if (this.#wantedAck === null || this.#cursor < this.#wantedAck || this.#phase !== 'online') return;
+    this.#wantedAck = null;
+    this.#socket.ping(GETACK);
   }
 
   #line(line: string): void {
@@ -317,8 +439,9 @@ export class Session implements SocketEvents {
   }
 
   #scheduleTick(): () => void {
-    const { timeoutMs, pingIntervalMs } = this.#context.settings;
-    return this.#context.world.after(Math.min(pingIntervalMs, timeoutMs / 2), () => this.#tick());
+    const { timeoutMs, pingIntervalMs, outputSoftMs } = this.#context.settings;
+    const intervalMs = Math.min(pingIntervalMs, timeoutMs / 2, Math.max(outputSoftMs / 2, 100));
+    return this.#context.world.after(intervalMs, () => this.#tick());
   }
 
   #tick(): void {
@@ -329,7 +452,8 @@ export class Session implements SocketEvents {
       return;
     }
     this.#socket.ping();
-    this.#cancelTick = this.#scheduleTick();
+    if (this.#phase === 'online') this.#limit(0);
+    if (!this.#isClosed()) this.#cancelTick = this.#scheduleTick();
   }
 
   #end(): void {
@@ -337,12 +461,8 @@ export class Session implements SocketEvents {
     this.#cancelTick();
     this.#unpin();
     this.#wakeSender?.();
+    this.#context.notes.end();
     this.#context.ended(this);
-  }
-
-  /** For the log: where the replica says that it can be reached, or where it comes from. */
-  get #name(): string {
-    return this.#machine.listeningUrl ?? this.#socket.peer;
   }
 
   /** A function, because TypeScript does not know that #phase changes during an await. */

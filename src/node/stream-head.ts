@@ -15,8 +15,10 @@ import { type Entry, isLive } from '../keyspace/entry.ts';
 import { Overlay } from '../keyspace/overlay.ts';
 import { type Page, type PageRequest, readPage } from '../keyspace/page.ts';
 import { Backlog } from '../replication/backlog.ts';
+import { CommitClock } from '../replication/commit-clock.ts';
 import type { History } from '../replication/history.ts';
 import { type Offset, offset, type Position } from '../replication/position.ts';
+import { WriteRate } from '../replication/write-rate.ts';
 import type { Run } from '../stream/command.ts';
 import { StreamDecoder } from '../stream/decoder.ts';
 import type {
@@ -31,6 +33,7 @@ import type {
 } from './ports.ts';
 
 export interface HeadSettings {
+  /** The backlog's size at the start; `resizeBacklog` changes it. */
   readonly backlogBytes: number;
   /** At this many bytes of memory writers wait for the applier. */
   readonly overlayBytes: number;
@@ -58,6 +61,8 @@ export class StreamHead {
   #keyspace: Keyspace;
   #overlay = new Overlay();
   #backlog: Backlog;
+  #clock: CommitClock;
+  readonly #rate: WriteRate;
   #offset: Offset;
   /** What SQLite surely holds. */
   #applied: Offset;
@@ -82,6 +87,8 @@ export class StreamHead {
     this.#offset = at;
     this.#applied = at;
     this.#backlog = new Backlog(parts.settings.backlogBytes, backlogEnd);
+    this.#clock = new CommitClock(at, parts.world.now());
+    this.#rate = new WriteRate(parts.world.now());
   }
 
   /**
@@ -109,7 +116,7 @@ export class StreamHead {
     if (end < held) {
       const head = new StreamHead(parts, held, held);
       if (end > start) parts.log.warn('keyspace-ahead-of-journal', { keyspace: held, journal: end });
-      state.switchKeyspace(state.keyspaceNumber, state.history);
+      state.switchKeyspace(state.keyspaceNumber, state.history, null);
       return head;
     }
     const refillFrom = Math.max(start, Math.min(held, end - settings.backlogBytes)) as Offset;
@@ -132,6 +139,7 @@ export class StreamHead {
       at = offset(at + bytes.length);
     }
     if (this.#offset !== end) throw new Error(`the journal ends inside a command, at byte ${end}`);
+    this.#clock = new CommitClock(end, this.#world.now());
     this.#keepApplying();
   }
 
@@ -149,6 +157,37 @@ export class StreamHead {
 
   get backlog(): Backlog {
     return this.#backlog;
+  }
+
+  /** Milliseconds since the first byte after `has` was committed here; 0 if there is none. */
+  lagMs(has: Offset): number {
+    return this.#clock.lagMs(has, this.#world.now());
+  }
+
+  /** Bytes a second: now, and at most. */
+  get rates(): { readonly current: number; readonly peak: number } {
+    return this.#rate.rates(this.#world.now());
+  }
+
+  /** The newest bytes stay; of a larger one the journal fills what it has. */
+  resizeBacklog(size: number): void {
+    const before = this.#backlog;
+    if (size === before.size) return;
+    const start = Math.max(
+      this.#offset - size,
+      Math.min(this.#state.journalStart ?? this.#offset, this.#offset),
+    );
+    if (size < before.size || start >= before.firstOffset - 1) {
+      before.resize(size);
+      return;
+    }
+    const refilled = new Backlog(size, offset(start));
+    for (let at = start; at < this.#offset; ) {
+      const bytes = this.#state.read(offset(at), REPLAY_BYTES);
+      refilled.append(bytes);
+      at += bytes.length;
+    }
+    this.#backlog = refilled;
   }
 
   /** Whether writers have to wait for the applier. */
@@ -184,6 +223,9 @@ export class StreamHead {
     this.#state.append(offset(from + run.bytes.length), run.bytes);
     this.#backlog.append(run.bytes);
     this.#take(run);
+    const now = this.#world.now();
+    this.#clock.committed(this.#offset, now);
+    this.#rate.committed(run.bytes.length, now);
     for (const listener of this.#listeners) listener(run.bytes, from);
     this.#keepApplying();
   }
@@ -248,6 +290,11 @@ export class StreamHead {
     return this.#keyspace.readEntries(prefix);
   }
 
+  /** How large a snapshot would be, about, in bytes. */
+  snapshotBytes(): Promise<number> {
+    return this.#keyspace.size();
+  }
+
   /** The digest of the state at some offset that is at least the present one. */
   async digest(): Promise<Digest> {
     await this.flush();
@@ -289,7 +336,8 @@ export class StreamHead {
     this.#offset = keyspace.opened.offset;
     this.#applied = this.#offset;
     this.#applying = false;
-    this.#backlog = new Backlog(this.#settings.backlogBytes, this.#offset);
+    this.#backlog = new Backlog(this.#backlog.size, this.#offset);
+    this.#clock = new CommitClock(this.#offset, this.#world.now());
     this.#releaseWaiters();
     return old;
   }
@@ -379,7 +427,7 @@ export class StreamHead {
   }
 
   #trimmableTo(): Offset {
-    let least = Math.min(this.#applied, Math.max(0, this.#offset - this.#settings.backlogBytes));
+    let least = Math.min(this.#applied, Math.max(0, this.#offset - this.#backlog.size));
     for (const pin of this.#pins) {
       const pinned = pin();
       if (pinned !== null) least = Math.min(least, pinned);

@@ -41,6 +41,7 @@ export class WriteTurn {
   readonly #guard: Guard;
   #waiting: Waiting[] = [];
   #scheduled = false;
+  #held = false;
 
   constructor(parts: { world: World; log: Log; head: StreamHead; guard: Guard }) {
     this.#world = parts.world;
@@ -59,6 +60,16 @@ export class WriteTurn {
       this.#waiting.push({ request, resolve, reject });
       this.#schedule();
     });
+  }
+
+  /** No turn is run until `release`: requests wait, and are not decided. */
+  hold(): void {
+    this.#held = true;
+  }
+
+  release(): void {
+    this.#held = false;
+    this.wake();
   }
 
   /** Runs the turns that are due, now: the last ones, before the node stops. */
@@ -80,7 +91,7 @@ export class WriteTurn {
 
   #due(): void {
     this.#scheduled = false;
-    if (this.#waiting.length === 0) return;
+    if (this.#waiting.length === 0 || this.#held) return;
     if (this.#head.full && this.#guard() === null) {
       this.#scheduled = true;
       this.#head.whenRoom(() => this.#due());

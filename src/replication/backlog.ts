@@ -18,7 +18,7 @@ export interface Window {
 }
 
 export class Backlog implements Window {
-  readonly #ring: Buffer;
+  #ring: Buffer;
   #end: Offset;
   #length = 0;
 
@@ -27,8 +27,7 @@ export class Backlog implements Window {
    * @param end the offset of the last byte before the first one that will be appended
    */
   constructor(size: number, end: Offset) {
-    if (!Number.isSafeInteger(size) || size < 1) throw new RangeError(`${size} is no backlog size`);
-    this.#ring = Buffer.alloc(size);
+    this.#ring = ring(size);
     this.#end = end;
   }
 
@@ -49,12 +48,18 @@ export class Backlog implements Window {
     const size = this.#ring.length;
     const kept = bytes.length > size ? bytes.subarray(bytes.length - size) : bytes;
     this.#end = offset(this.#end + bytes.length);
-    // Byte k of the stream (counted from 1) stands at (k - 1) mod size.
-    const at = (this.#end - kept.length) % size;
-    const untilWrap = Math.min(kept.length, size - at);
-    kept.copy(this.#ring, at, 0, untilWrap);
-    kept.copy(this.#ring, 0, untilWrap);
+    put(this.#ring, kept, offset(this.#end - kept.length));
     this.#length = Math.min(size, this.#length + bytes.length);
+  }
+
+  /** Changes how many bytes it holds at most; of what it holds the newest bytes stay. */
+  resize(size: number): void {
+    if (size === this.size) return;
+    const resized = ring(size);
+    const kept = this.read(offset(this.#end - Math.min(size, this.#length)), size);
+    put(resized, kept, offset(this.#end - kept.length));
+    this.#ring = resized;
+    this.#length = kept.length;
   }
 
   /** Whether the byte after `after`, and all that follow, are held; being caught up counts. */
@@ -81,4 +86,17 @@ export class Backlog implements Window {
     this.#ring.copy(copy, untilWrap, 0, count - untilWrap);
     return copy;
   }
+}
+
+function ring(size: number): Buffer {
+  if (!Number.isSafeInteger(size) || size < 1) throw new RangeError(`${size} is no backlog size`);
+  return Buffer.alloc(size);
+}
+
+/** Writes the bytes after `after` to where they belong: byte k of the stream (from 1) stands at (k - 1) mod size. */
+function put(into: Buffer, bytes: Buffer, after: Offset): void {
+  const at = after % into.length;
+  const untilWrap = Math.min(bytes.length, into.length - at);
+  bytes.copy(into, at, 0, untilWrap);
+  bytes.copy(into, 0, untilWrap);
 }

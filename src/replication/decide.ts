@@ -13,7 +13,7 @@
  * this history never had: past-shared-history.
  */
 import type { Window } from './backlog.ts';
-import type { History } from './history.ts';
+import { type History, standing } from './history.ts';
 import { fromWireOffset, type Offset, type RunId } from './position.ts';
 
 export type FullResyncReason =
@@ -68,16 +68,13 @@ export function decide(request: SyncRequest, history: History, window: Window): 
 }
 
 function decidePsync(runId: RunId, asked: number, history: History, window: Window): Decision {
-  const has = fromWireOffset(asked);
-  if (runId !== history.runId) {
-    const ancestor = history.lineage.find((entry) => entry.runId === runId);
-    if (ancestor === undefined) return fullResync('unknown-run-id');
-    if (has > ancestor.validTo) return fullResync('past-shared-history');
-  }
+  const has = fromWireOffset(asked) as Offset;
+  const stands = standing(history, { runId, offset: has });
+  if (stands !== 'shared') return fullResync(stands);
   const next = window.firstOffset + window.length;
   if (asked > next) return fullResync('ahead-of-master');
   if (asked < window.firstOffset) return fullResync('behind-backlog');
-  return { kind: 'continue', after: has as Offset, bytes: next - asked };
+  return { kind: 'continue', after: has, bytes: next - asked };
 }
 
 function fullResync(reason: FullResyncReason): Decision {

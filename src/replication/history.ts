@@ -5,9 +5,11 @@
  *
  * Histories are values: every function here returns a new one.
  */
-import type { Offset, RunId } from './position.ts';
+import { type Offset, type Position, parseOffset, parseRunId, type RunId } from './position.ts';
 
 export type LineageReason = 'promoted' | 'unclean-stop' | 'master-changed';
+
+export const LINEAGE_REASONS: readonly LineageReason[] = ['promoted', 'unclean-stop', 'master-changed'];
 
 export interface Ancestor {
   readonly runId: RunId;
@@ -29,6 +31,37 @@ export const MAX_ANCESTORS = 64;
 
 export function newHistory(runId: RunId): History {
   return { runId, lineage: [] };
+}
+
+/** Whether a position is on a history, whose end may not have come so far yet; if not, why not. */
+export type Standing = 'shared' | 'unknown-run-id' | 'past-shared-history';
+
+/** In numbers: with an ancestor that is valid to 80, its position 80 is shared, and 81 past the shared history. */
+export function standing(history: History, { runId, offset }: Position): Standing {
+  if (runId === history.runId) return 'shared';
+  const ancestor = history.lineage.find((entry) => entry.runId === runId);
+  if (ancestor === undefined) return 'unknown-run-id';
+  return offset > ancestor.validTo ? 'past-shared-history' : 'shared';
+}
+
+/** Whether the two have anything in common: a run ID that both are or grew out of. */
+export function areRelated(one: History, other: History): boolean {
+  const known = new Set(runIdsOf(one));
+  return runIdsOf(other).some((runId) => known.has(runId));
+}
+
+/**
+ * What a node's history is once its master lets it continue from `validTo`: the master's. What the node grew out of
+ * itself it shares with the master up to there, so ancestors that the master does not know (any more) are kept.
+ * @param at now, in milliseconds since 1970
+ */
+export function continued(own: History, master: History, validTo: Offset, at: number): History {
+  const known = new Set(runIdsOf(master));
+  const self: Ancestor = { runId: own.runId, validTo, reason: 'master-changed', at };
+  const others = [self, ...own.lineage]
+    .filter(({ runId }) => !known.has(runId))
+    .map((entry) => ({ ...entry, validTo: Math.min(entry.validTo, validTo) as Offset }));
+  return { runId: master.runId, lineage: [...master.lineage, ...others].slice(0, MAX_ANCESTORS) };
 }
 
 /**
@@ -56,4 +89,29 @@ export function renamed(
     .filter((entry) => entry.runId !== change.runId)
     .map((entry) => ({ ...entry, validTo: Math.min(entry.validTo, change.validTo) as Offset }));
   return { runId: change.runId, lineage: [ancestor, ...older].slice(0, MAX_ANCESTORS) };
+}
+
+/** A lineage as one word of a line: `<run ID>:<valid to>:<reason>:<at>`, joined with commas; `-` if it is empty. */
+export function formatLineage(lineage: readonly Ancestor[]): string {
+  if (lineage.length === 0) return '-';
+  return lineage.map(({ runId, validTo, reason, at }) => [runId, validTo, reason, at].join(':')).join(',');
+}
+
+/** @returns the lineage that the word stands for, or null for a word that is none */
+export function parseLineage(word: string): readonly Ancestor[] | null {
+  if (word === '-') return [];
+  const lineage: Ancestor[] = [];
+  for (const part of word.split(',')) {
+    const [id = '', bound = '', why = '', when = '', ...rest] = part.split(':');
+    const [runId, validTo, at] = [parseRunId(id), parseOffset(bound), parseOffset(when)];
+    if (runId === null || validTo === null || at === null || rest.length > 0) return null;
+    // A newer node may have a reason that this one does not know.
+    const reason = LINEAGE_REASONS.find((each) => each === why) ?? 'master-changed';
+    lineage.push({ runId, validTo, reason, at });
+  }
+  return lineage.slice(0, MAX_ANCESTORS);
+}
+
+function runIdsOf({ runId, lineage }: History): RunId[] {
+  return [runId, ...lineage.map((entry) => entry.runId)];
 }

@@ -8,6 +8,7 @@
  * Invariant: the effects depend on the bytes alone, never on how they were cut into messages.
  */
 import { FULL_RESYNC_REASONS, type FullResyncReason } from './decide.ts';
+import { type Ancestor, parseLineage } from './history.ts';
 import { type Position, parseOffset, parseRunId, type RunId, wireOffset } from './position.ts';
 
 export interface LinkRequest {
@@ -17,17 +18,29 @@ export interface LinkRequest {
   readonly listeningUrl: string | null;
   /** The process that asks, so that a node notices when it has dialled itself. */
   readonly nodeId: string;
+  /** Hands over: the node that is asked becomes the master if it stands at exactly `position`. */
+  readonly failover: boolean;
 }
+
+/** What the master's answer says of its history beside the run ID; null: it does not tell. */
+export type AnsweredLineage = readonly Ancestor[] | null;
 
 export type LinkEffect =
   | { readonly kind: 'send'; readonly words: readonly string[] }
   /** Partial resync: the stream goes on after the position that was asked for, under this run ID. */
-  | { readonly kind: 'continue'; readonly runId: RunId }
+  | {
+      readonly kind: 'continue';
+      readonly runId: RunId;
+      /** How many bytes were lacking; null: the master does not tell. */
+      readonly lacking: number | null;
+      readonly lineage: AnsweredLineage;
+    }
   /** Full resync: a snapshot of exactly this position follows. */
   | {
       readonly kind: 'snapshot';
       readonly position: Position;
       readonly reason: FullResyncReason | null;
+      readonly lineage: AnsweredLineage;
       readonly length: number;
     }
   | { readonly kind: 'snapshot-bytes'; readonly bytes: Buffer }
@@ -39,16 +52,22 @@ export type LinkEffect =
 
 type Phase =
   | { readonly kind: 'ping' | 'replconf' | 'psync' | 'stream' | 'over' }
-  | { readonly kind: 'length'; readonly position: Position; readonly reason: FullResyncReason | null }
+  | ({ readonly kind: 'length' } & Announced)
   | { readonly kind: 'snapshot'; readonly left: number };
 
-/** No line of the handshake comes near this; what is longer is not a master. */
-export const MAX_LINE_BYTES = 4_096;
+interface Announced {
+  readonly position: Position;
+  readonly reason: FullResyncReason | null;
+  readonly lineage: AnsweredLineage;
+}
+
+/** No line of the handshake comes near this, also with a full lineage; what is longer is not a master. */
+export const MAX_LINE_BYTES = 8_192;
 /** The largest snapshot that is taken, in bytes: 16 TiB, more than SQLite's default page count allows. */
 export const MAX_SNAPSHOT_BYTES = 2 ** 44;
 
 const NEWLINE = 0x0a;
-const CAPABILITIES = ['capa', 'psync2', 'capa', 'sqlite'];
+const CAPABILITIES = ['capa', 'psync2', 'capa', 'sqlite', 'capa', 'lineage'];
 
 export class LinkMachine {
   readonly #request: LinkRequest;
@@ -124,7 +143,8 @@ export class LinkMachine {
         if (match === null || length > MAX_SNAPSHOT_BYTES) {
           return this.#fail(`expected the snapshot's length, got ${quoted(line)}`, effects);
         }
-        effects.push({ kind: 'snapshot', position: phase.position, reason: phase.reason, length });
+        const { position, reason, lineage } = phase;
+        effects.push({ kind: 'snapshot', position, reason, lineage, length });
         this.#snapshotLeft(length, effects);
         return;
       }
@@ -141,7 +161,12 @@ export class LinkMachine {
       if (asked === null) return this.#fail('+CONTINUE without having asked for it', effects);
       if (runId === null && words.length > 1) return this.#fail(`malformed ${quoted(line)}`, effects);
       this.#phase = { kind: 'stream' };
-      effects.push({ kind: 'continue', runId: runId ?? asked.runId });
+      effects.push({
+        kind: 'continue',
+        runId: runId ?? asked.runId,
+        lacking: parseOffset(words[2] ?? ''),
+        lineage: parseLineage(words[3] ?? ''),
+      });
       return;
     }
     if (words[0] === '+FULLRESYNC') {
@@ -154,6 +179,7 @@ export class LinkMachine {
         position: { runId, offset: value },
         // A newer master may have a reason that this node does not know: it is not passed on.
         reason: FULL_RESYNC_REASONS.find((reason) => reason === words[3]) ?? null,
+        lineage: parseLineage(words[4] ?? ''),
       };
       return;
     }
@@ -188,7 +214,8 @@ export class LinkMachine {
   #psync(): readonly string[] {
     const position = this.#request.position;
     if (position === null) return ['PSYNC', '?', '-1'];
-    return ['PSYNC', position.runId, String(wireOffset(position.offset))];
+    const asked = ['PSYNC', position.runId, String(wireOffset(position.offset))];
+    return this.#request.failover ? [...asked, 'FAILOVER'] : asked;
   }
 }
 

@@ -20,7 +20,8 @@ export type SessionState = {
 
 export type SessionEffect =
   | { readonly kind: 'reply'; readonly line: string }
-  | { readonly kind: 'start-sync'; readonly request: SyncRequest }
+  /** `failover`: before it is answered, this node becomes the master, if it stands where the request does. */
+  | { readonly kind: 'start-sync'; readonly request: SyncRequest; readonly failover: boolean }
   | { readonly kind: 'acknowledged'; readonly offset: Offset }
   | { readonly kind: 'protocol-error'; readonly detail: string };
 
@@ -107,25 +108,28 @@ function psync(
   state: SessionState,
   words: readonly string[],
 ): readonly [SessionState, readonly SessionEffect[]] {
-  const [, id, asked] = words;
-  if (words.length !== 3 || id === undefined || asked === undefined) {
+  const [, id, asked, option] = words;
+  const failover = words.length === 4 && option?.toUpperCase() === 'FAILOVER';
+  if ((words.length !== 3 && !failover) || id === undefined || asked === undefined) {
     return [state, [reply("-ERR wrong number of arguments for 'psync' command")]];
   }
   const wanted = Number(asked);
   if (!/^-?\d{1,16}$/.test(asked) || !Number.isSafeInteger(wanted)) {
     return [state, [reply('-ERR value is not an integer or out of range')]];
   }
+  if (id === '?' && failover) return [state, [reply('-ERR FAILOVER needs a run ID')]];
   if (id === '?') return startSync(state, { kind: 'psync-first' });
   const runId = parseRunId(id);
   if (runId === null) return [state, [protocolError('PSYNC with something that is no run ID')]];
-  return startSync(state, { kind: 'psync', runId, asked: wanted });
+  return startSync(state, { kind: 'psync', runId, asked: wanted }, failover);
 }
 
 function startSync(
   state: SessionState,
   request: SyncRequest,
+  failover = false,
 ): readonly [SessionState, readonly SessionEffect[]] {
-  return [{ ...state, kind: 'syncing' }, [{ kind: 'start-sync', request }]];
+  return [{ ...state, kind: 'syncing' }, [{ kind: 'start-sync', request, failover }]];
 }
 
 function reply(line: string): SessionEffect {

@@ -1,16 +1,19 @@
 /**
  * The data folder: psyncd.db and the current keyspace-<n>.db, and nothing else that is needed.
  *
+ * Beside them there may be `replaced-….db`: keyspace files that a full resync on a diverged history has replaced. They
+ * are noted in psyncd.db in the transaction that replaces them, and get their name afterwards, or at the next start.
+ *
  * A folder that is not empty and has no psyncd.db belongs to somebody else and is left alone. Keyspace files that
  * are not current are what a crash left of a snapshot that was arriving, or of one that was replaced: they are
  * removed at start.
  */
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
-import { type FileHandle, open as openFile, rm } from 'node:fs/promises';
+import { type FileHandle, open as openFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { Keyspace, KeyspaceFiles, Log, SnapshotSink } from '../node/ports.ts';
+import type { KeptFile, Keyspace, KeyspaceFiles, Log, SnapshotSink } from '../node/ports.ts';
 import { formatPosition, type Position, ZERO } from '../replication/position.ts';
-import { inspect } from './file-tasks.ts';
+import { inspect, unify } from './file-tasks.ts';
 import { KeyspaceFile } from './keyspace-file.ts';
 import { schemaVersion } from './migrate.ts';
 import { StartError } from './start-error.ts';
@@ -42,10 +45,11 @@ export async function openDataFolder(
   try {
     const number = state.keyspaceNumber;
     const files = new Folder(path, number, applierFailed);
+    for (const kept of state.kept) await files.keep(kept);
     await files.removeAllBut(number);
     if (number > 0) return { state, files, keyspace: await files.open(number) };
     const keyspace = await files.openAt(1, { runId: state.history.runId, offset: ZERO });
-    state.switchKeyspace(1, state.history);
+    state.switchKeyspace(1, state.history, null);
     return { state, files, keyspace };
   } catch (error) {
     state.close(false);
@@ -91,6 +95,7 @@ class Folder implements KeyspaceFiles {
 
   constructor(path: string, current: number, applierFailed: (error: Error) => void) {
     this.#path = path;
+    // Numbers of kept files are not given again; they are all below the current one.
     this.#lastNumber = Math.max(1, current);
     this.#applierFailed = applierFailed;
   }
@@ -112,6 +117,20 @@ class Folder implements KeyspaceFiles {
 
   async remove(number: number): Promise<void> {
     for (const suffix of ['-wal', '-shm', '']) await rm(this.#file(number) + suffix, { force: true });
+  }
+
+  async keep({ keyspaceNumber, name }: KeptFile): Promise<void> {
+    const from = this.#file(keyspaceNumber);
+    if (!existsSync(from)) return;
+    // After a crash some of it may still be in its WAL.
+    if (existsSync(`${from}-wal`)) await unify(from);
+    await rename(from, join(this.#path, name));
+    for (const suffix of ['-wal', '-shm']) await rm(from + suffix, { force: true });
+    await syncFolder(this.#path);
+  }
+
+  async removeKept({ name }: KeptFile): Promise<void> {
+    await rm(join(this.#path, name), { force: true });
   }
 
   async removeAllBut(number: number): Promise<void> {
@@ -147,14 +166,14 @@ class IncomingFile implements SnapshotSink {
     this.#written += bytes.length;
   }
 
-  async finish(expected: Position): Promise<void> {
+  async finish(expected: Position): Promise<{ empty: boolean }> {
     if (this.#written !== this.#length) {
       throw new Error(`${this.#written} bytes came, announced were ${this.#length}`);
     }
     await this.#file.sync();
     await this.#close();
     await syncFolder(dirname(this.#path));
-    await check(this.#path, expected);
+    return check(this.#path, expected);
   }
 
   async discard(): Promise<void> {
@@ -184,8 +203,8 @@ async function syncFolder(path: string): Promise<void> {
  * That the file is a keyspace of our schema, at exactly the position that was announced, and whole: SQLite's
  * `quick_check` reads every page, so that is done on another thread.
  */
-async function check(path: string, expected: Position): Promise<void> {
-  const { version, position, damage } = await inspect(path);
+async function check(path: string, expected: Position): Promise<{ empty: boolean }> {
+  const { version, position, damage, empty } = await inspect(path);
   if (damage !== null) throw new Error(`it is damaged: ${damage}`);
   if (version !== schemaVersion('keyspace')) {
     throw new Error(
@@ -195,4 +214,5 @@ async function check(path: string, expected: Position): Promise<void> {
   if (position.runId !== expected.runId || position.offset !== expected.offset) {
     throw new Error(`it is at ${formatPosition(position)}, announced was ${formatPosition(expected)}`);
   }
+  return { empty };
 }

@@ -9,13 +9,25 @@ import { checkKind } from './migrate.ts';
 function inspect(db: Connection, path: string): Inspection {
   const version = checkKind(db, 'keyspace', path);
   const found = db.pragma('quick_check(1)', { simple: true }) as string;
-  return { version, position: readPosition(db), damage: found === 'ok' ? null : found };
+  const empty = found === 'ok' && db.prepare('SELECT 1 FROM entries LIMIT 1').get() === undefined;
+  return { version, position: readPosition(db), damage: found === 'ok' ? null : found, empty };
 }
 
-const { kind, path } = workerData as FileTask;
-const db = new Database(path, { readonly: true });
+function answer({ kind, path }: FileTask, db: Connection): unknown {
+  switch (kind) {
+    case 'digest':
+      return digestOf(db);
+    case 'inspect':
+      return inspect(db, path);
+    case 'unify':
+      return db.pragma('journal_mode = DELETE', { simple: true });
+  }
+}
+
+const task = workerData as FileTask;
+const db = new Database(task.path, { readonly: task.kind !== 'unify', fileMustExist: true });
 try {
-  parentPort?.postMessage(kind === 'digest' ? digestOf(db) : inspect(db, path));
+  parentPort?.postMessage(answer(task, db));
 } finally {
   db.close();
 }

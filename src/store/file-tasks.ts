@@ -5,7 +5,7 @@ import type { Position } from '../replication/position.ts';
 import { workerUrl } from './worker-url.ts';
 
 export interface FileTask {
-  readonly kind: 'digest' | 'inspect';
+  readonly kind: 'digest' | 'inspect' | 'unify';
   readonly path: string;
 }
 
@@ -15,6 +15,8 @@ export interface Inspection {
   readonly position: Position;
   /** What SQLite's `quick_check` found, or null. */
   readonly damage: string | null;
+  /** There is no entry in it. */
+  readonly empty: boolean;
 }
 
 /** The digest of what is committed. */
@@ -25,6 +27,11 @@ export function digest(path: string): Promise<Digest> {
 /** What a file is that has just arrived. @throws Error if it is no keyspace file at all */
 export function inspect(path: string): Promise<Inspection> {
   return run({ kind: 'inspect', path });
+}
+
+/** Moves what is in the WAL of a file that nobody has open into the file, and removes the WAL. */
+export async function unify(path: string): Promise<void> {
+  await run({ kind: 'unify', path });
 }
 
 function run<T>(task: FileTask): Promise<T> {

@@ -163,10 +163,9 @@ export class KeyspaceFile implements Keyspace {
       if (error instanceof StorageError && codeOf(error.cause) === FROZEN_BY_READER) return null;
       throw error;
     }
-    const { size } = await this.#descriptor.stat();
     return {
       position,
-      length: size,
+      length: await this.size(),
       read: (at, length) => this.#read(at, length),
       release: () => void this.#applier.ask({ kind: 'thaw' }).catch(() => undefined),
     };
@@ -174,6 +173,10 @@ export class KeyspaceFile implements Keyspace {
 
   digest(): Promise<Digest> {
     return this.#tracked(digest(this.#path));
+  }
+
+  async size(): Promise<number> {
+    return (await this.#descriptor.stat()).size;
   }
 
   async close(): Promise<void> {

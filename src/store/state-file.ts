@@ -14,7 +14,8 @@
  */
 import { close, fdatasync, openSync } from 'node:fs';
 import Database, { type Database as Connection, type Statement } from 'better-sqlite3';
-import type { Log, StateStore } from '../node/ports.ts';
+import type { KeptFile, Log, StateChange, StateStore } from '../node/ports.ts';
+import { FULL_RESYNC_REASONS } from '../replication/decide.ts';
 import { type Ancestor, type History, type LineageReason, newHistory } from '../replication/history.ts';
 import { type Offset, offset, parseRunId, type RunId } from '../replication/position.ts';
 import { migrate } from './migrate.ts';
@@ -37,6 +38,16 @@ interface NodeRow {
   readonly clean: number;
   readonly boot_id: string | null;
   readonly fsync: string;
+  readonly handing_over: number;
+}
+
+interface KeptRow {
+  readonly keyspace: number;
+  readonly name: string;
+  readonly run_id: string;
+  readonly offset: number;
+  readonly reason: string | null;
+  readonly at: number;
 }
 
 const SYNC_INTERVAL_MS = 1_000;
@@ -52,6 +63,7 @@ export class StateFile implements StateStore {
   readonly #delete: Statement;
   #row: NodeRow;
   #history: History;
+  #kept: readonly KeptFile[];
   #syncer: JournalSyncer | null = null;
 
   private constructor(db: Connection, log: Log, settings: StateFileSettings) {
@@ -60,6 +72,7 @@ export class StateFile implements StateStore {
     this.#settings = settings;
     this.#row = readNode(db);
     this.#history = readHistory(db, this.#row);
+    this.#kept = readKept(db);
     this.#insert = db.prepare('INSERT INTO journal (end_offset, bytes) VALUES (?, ?)');
     this.#select = db
       .prepare('SELECT end_offset, bytes FROM journal WHERE end_offset > ? ORDER BY end_offset')
@@ -111,6 +124,14 @@ export class StateFile implements StateStore {
     return this.#row.upstream;
   }
 
+  get handingOver(): boolean {
+    return this.#row.handing_over === 1;
+  }
+
+  get kept(): readonly KeptFile[] {
+    return this.#kept;
+  }
+
   get keyspaceNumber(): number {
     return this.#row.keyspace;
   }
@@ -159,29 +180,52 @@ export class StateFile implements StateStore {
     return this.#write(() => this.#delete.run(upTo, maxRows).changes === maxRows);
   }
 
-  save({ history, upstream }: { readonly history?: History; readonly upstream?: string | null }): void {
+  save({ history, upstream, handingOver }: StateChange): void {
     this.#durably(() => {
       if (history !== undefined) this.#putHistory(history);
       if (upstream !== undefined) this.#db.prepare('UPDATE node SET upstream = ?').run(upstream);
+      if (handingOver !== undefined) {
+        this.#db.prepare('UPDATE node SET handing_over = ?').run(handingOver ? 1 : 0);
+      }
     });
     if (history !== undefined) this.#history = history;
     if (upstream !== undefined) this.#row = { ...this.#row, upstream };
+    if (handingOver !== undefined) this.#row = { ...this.#row, handing_over: handingOver ? 1 : 0 };
   }
 
-  switchKeyspace(keyspaceNumber: number, history: History): void {
+  switchKeyspace(keyspaceNumber: number, history: History, keep: KeptFile | null): void {
     this.#durably(() => {
       this.#db.prepare('UPDATE node SET keyspace = ?').run(keyspaceNumber);
       this.#putHistory(history);
       this.#db.prepare('DELETE FROM journal').run();
+      if (keep !== null) this.#putKept(keep);
     });
     this.#row = { ...this.#row, keyspace: keyspaceNumber };
     this.#history = history;
+    if (keep !== null) this.#kept = [...this.#kept, keep];
+  }
+
+  forgetKept(most: number): readonly KeptFile[] {
+    const forgotten = this.#kept.slice(0, Math.max(0, this.#kept.length - most));
+    if (forgotten.length === 0) return forgotten;
+    this.#durably(() => {
+      const remove = this.#db.prepare('DELETE FROM kept WHERE keyspace = ?');
+      for (const { keyspaceNumber } of forgotten) remove.run(keyspaceNumber);
+    });
+    this.#kept = this.#kept.slice(forgotten.length);
+    return forgotten;
   }
 
   close(clean: boolean): void {
     this.#syncer?.close();
     if (clean) this.#durably(() => this.#db.prepare('UPDATE node SET clean = 1').run());
     this.#db.close();
+  }
+
+  #putKept({ keyspaceNumber, name, position, reason, at }: KeptFile): void {
+    this.#db
+      .prepare('INSERT INTO kept (keyspace, name, run_id, "offset", reason, at) VALUES (?, ?, ?, ?, ?, ?)')
+      .run(keyspaceNumber, name, position.runId, position.offset, reason, at);
   }
 
   #putHistory(history: History): void {
@@ -268,7 +312,9 @@ function insertNode(db: Connection, settings: StateFileSettings): void {
 }
 
 function readNode(db: Connection): NodeRow {
-  const row = db.prepare('SELECT run_id, keyspace, upstream, clean, boot_id, fsync FROM node').get();
+  const row = db
+    .prepare('SELECT run_id, keyspace, upstream, clean, boot_id, fsync, handing_over FROM node')
+    .get();
   if (row === undefined) throw new Error('the table node is empty');
   return row as NodeRow;
 }
@@ -288,6 +334,19 @@ function readHistory(db: Connection, row: NodeRow): History {
       }),
     ),
   };
+}
+
+function readKept(db: Connection): readonly KeptFile[] {
+  const rows = db
+    .prepare('SELECT keyspace, name, run_id, "offset", reason, at FROM kept ORDER BY keyspace')
+    .all() as KeptRow[];
+  return rows.map((row) => ({
+    keyspaceNumber: row.keyspace,
+    name: row.name,
+    position: { runId: runIdOf(row.run_id), offset: offset(row.offset) },
+    reason: FULL_RESYNC_REASONS.find((reason) => reason === row.reason) ?? null,
+    at: row.at,
+  }));
 }
 
 function runIdOf(text: string): RunId {

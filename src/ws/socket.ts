@@ -30,7 +30,7 @@ export class Socket implements StreamSocket {
       if (isBinary) events.message(data as Buffer);
       else this.close(PROTOCOL_ERROR, 'a text message; only binary ones are expected');
     });
-    this.#ws.on('ping', () => events.alive());
+    this.#ws.on('ping', (data) => events.pinged(data.toString('latin1')));
     this.#ws.on('pong', () => events.alive());
     // `close` follows every error and tells the rest.
     let detail = '';
@@ -53,8 +53,8 @@ export class Socket implements StreamSocket {
     this.#ws.send(bytes, { binary: true, compress: false }, () => sent?.());
   }
 
-  ping(): void {
-    if (this.#ws.readyState === WebSocket.OPEN) this.#ws.ping();
+  ping(text = ''): void {
+    if (this.#ws.readyState === WebSocket.OPEN) this.#ws.ping(text);
   }
 
   pause(): void {

@@ -54,6 +54,14 @@ const BEFORE: Readonly<Record<string, string | null>> = {
 };
 /** Examples of what excludes each other. */
 const EXCLUDED: Readonly<Record<string, readonly string[]>> = { deleteKeys: ['all'] };
+/** What one node alone refuses, well formed as it is: with which status. */
+const REFUSED: Readonly<Record<string, number>> = {
+  failover: 409,
+  abortFailover: 409,
+  acceptEmptyMaster: 409,
+};
+/** Positions that the document cannot know, and acknowledgements that nobody here gives. */
+const ELSEWHERE: ReadonlySet<string> = new Set(['position', 'acks']);
 
 async function send(node: ChildNode, method: string, path: string, operation: Operation): Promise<Response> {
   const { operationId = '', parameters = [], requestBody } = operation;
@@ -62,6 +70,7 @@ async function send(node: ChildNode, method: string, path: string, operation: Op
   for (const each of parameters.map(resolved)) {
     const example = each.example ?? exampleOf(each.schema ?? {});
     if (example === undefined || EXCLUDED[operationId]?.includes(each.name)) continue;
+    if (ELSEWHERE.has(each.name) && operationId !== 'checkPosition') continue;
     if (each.in === 'path') url = url.replace(`{${each.name}}`, encodeURIComponent(String(example)));
     // Conditions are about versions that the document cannot know.
     else if (each.in === 'query') query.set(each.name, String(example));
@@ -92,7 +101,9 @@ test('every example of the document is taken by the server', async (t) => {
       else await node.client.set('greeting', before ?? 'hello');
       const response = await send(node, method, path, operation);
       const text = await response.text();
-      assert.ok(response.ok, `${operationId}: ${response.status} ${text}`);
+      const refused = REFUSED[operationId];
+      const expected = refused === undefined ? response.ok : response.status === refused;
+      assert.ok(expected, `${operationId}: ${response.status} ${text}`);
       sent += 1;
     }
   }

@@ -105,14 +105,24 @@ function instanceOf(schema: Schema, name = ''): fc.Arbitrary<unknown> {
   if (name === 'key') return keys;
   if (name === 'expiresAt') return fc.constantFrom(4_000_000_000_000, Date.now() + 100_000);
   if (name === 'value') return fc.constantFrom('1', 'text', '{"a":1}', 'AP8=', '');
-  if (/(?:Size|Limit)$/.test(name)) return fc.constantFrom('2mb', 4_194_304, 'much');
-  if (/(?:Interval|Timeout)$/.test(name)) return fc.constantFrom('5s', 700, '1m', 0);
+  // Nobody acknowledges anything here, and what waits should not for long.
+  if (name === 'acks') return fc.constantFrom(0, 0, 0, -1, 'x');
+  if (name === 'timeout' || name === 'timeoutMs') return fc.constantFrom(1, 20);
+  if (name === 'minReplicasToWrite') return fc.constantFrom(0, '0', 'many');
+  if (/(?:Size|Limit|Floor|Ceiling)$/.test(name)) return fc.constantFrom('2mb', 4_194_304, 'much');
+  if (/(?:Interval|Timeout|Time|Lag)$/.test(name)) return fc.constantFrom('5s', 700, '1m', 0);
   const { properties } = schema;
   if (properties !== undefined) {
     const members = Object.entries(properties).map(
       ([member, each]) => [member, instanceOf(each, member)] as const,
     );
-    return fc.record(Object.fromEntries(members), { requiredKeys: [...(schema.required ?? [])] });
+    if (schema.required !== undefined) {
+      return fc.record(Object.fromEntries(members), { requiredKeys: [...schema.required] });
+    }
+    // Of many that are optional a few: all together would hardly ever be right.
+    return fc
+      .subarray(members, { maxLength: Math.min(3, members.length) })
+      .chain((some) => fc.record(Object.fromEntries(some), { requiredKeys: [] }));
   }
   if (schema.items !== undefined) return fc.array(instanceOf(schema.items), { maxLength: 4 });
   const examples = schema.examples?.map((example) => fc.constant(example)) ?? [];
@@ -218,7 +228,7 @@ function parameterOf({ in: place, name, schema }: Parameter): fc.Arbitrary<reado
     );
     return oneIn(4, tag).map((value) => (value === null ? null : [name, value]));
   }
-  const valid = instanceOf(schema, name === 'prefix' || name === 'after' ? 'key' : '').map(String);
+  const valid = instanceOf(schema, name === 'prefix' || name === 'after' ? 'key' : name).map(String);
   const value = fc.oneof({ weight: 5, arbitrary: valid }, { weight: 1, arbitrary: junkText });
   return oneIn(2, value).map((text) => (text === null ? null : [name, text]));
 }
@@ -323,6 +333,9 @@ const elsewhere: fc.Arbitrary<Call> = fc
 /** Seldom a replica, and not for long: it takes no writes. A digest takes a thread, and has no parameters. */
 const WEIGHTS: Readonly<Record<string, number>> = { setUpstream: 4, deleteUpstream: 16, getDigest: 1 };
 
+/** What one node alone always refuses. */
+const NEED_REPLICAS: ReadonlySet<string> = new Set(['failover', 'abortFailover', 'acceptEmptyMaster']);
+
 const OPERATIONS = Object.entries(document.paths).flatMap(([path, item]) =>
   Object.entries(item).map(([method, operation]) => ({ path, method: method.toUpperCase(), operation })),
 );
@@ -359,7 +372,9 @@ test(`${REQUESTS} requests of all kinds: never the node's fault, always as the d
   }
   violations.splice(0);
   assert.equal([...wrong.values()].join('\n'), '', `PSYNCD_SEED=${SEED}`);
-  const never = OPERATIONS.map(({ operation }) => operation.operationId).filter((id) => !done.has(id));
+  const never = OPERATIONS.map(({ operation }) => operation.operationId).filter(
+    (id) => !done.has(id) && !NEED_REPLICAS.has(id),
+  );
   assert.deepEqual(never, [], `operations that were never carried out, with PSYNCD_SEED=${SEED}`);
 
   await node.client.promote();

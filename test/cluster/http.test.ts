@@ -228,7 +228,7 @@ test('a write on a replica is redirected to its master, with the query', async (
   const connection = new Connection(t, replica);
   for (const [method, path] of [
     ['PUT', '/v1/keys/a%2Fb'],
-    ['DELETE', '/v1/keys/a?x=1'],
+    ['DELETE', '/v1/keys/a?acks=1&timeout=10'],
     ['POST', '/v1/import'],
   ] as const) {
     const answer = await connection.send(method, path, method === 'DELETE' ? undefined : Buffer.from('{}'));

@@ -1133,8 +1133,9 @@ test('an answer has the media type that the client wants, or is 406', async (t) 
 
 test('query parameters that are unknown are named', async (t) => {
   const { http } = await oneNode(t);
+  const bodies: Readonly<Record<string, string>> = { setExpiry: '{"ttl":60}', batch: '{"ops":[]}' };
   for (const [path, item] of Object.entries(document.paths)) {
-    for (const [method, { parameters = [], requestBody }] of Object.entries(item)) {
+    for (const [method, { operationId, parameters = [], requestBody }] of Object.entries(item)) {
       if (!parameters.some((parameter) => parameter.in === 'query')) continue;
       const [type] = Object.keys(requestBody?.content ?? {});
       const url = path.replace('{key}', 'k');
@@ -1142,9 +1143,13 @@ test('query parameters that are unknown are named', async (t) => {
         const answer = await http.send(
           method.toUpperCase(),
           `${url}?${query}`,
-          type === undefined ? undefined : '{}',
+          type === undefined ? undefined : (bodies[operationId] ?? '{}'),
           type === undefined ? {} : { 'content-type': type },
         );
+        if (method === 'head') {
+          assert.equal(answer.status, 400);
+          continue;
+        }
         isProblem(answer, 400, 'BAD_REQUEST', /query parameter/);
         assert.ok(String(json(answer).detail).includes(JSON.stringify(query.split('=')[0])), query);
       }

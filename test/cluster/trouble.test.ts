@@ -178,7 +178,12 @@ test('a replica that reaches itself by another name is refused, and keeps its da
   const node = await cluster.start('node');
   await node.client.set('k', 'v');
   const roundabout = await cluster.proxy(node);
+  await assert.rejects(node.client.replicaOf(roundabout.wsUrl), /is this node itself/);
+  assert.equal((await node.client.replication()).role, 'master');
+  // Nobody answers there when it is told to follow; later it is this node that does.
+  roundabout.cut();
   await node.client.replicaOf(roundabout.wsUrl);
+  roundabout.restore();
   const { upstream } = await linkState(node, 'refused');
   assert.match(upstream?.detail ?? '', /cannot be its own master/);
   assert.equal(await textOf(node, 'k'), 'v');

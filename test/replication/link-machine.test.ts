@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import {
+  type AnsweredLineage,
   type LinkEffect,
   LinkMachine,
   MAX_LINE_BYTES,
@@ -17,7 +18,8 @@ const AT_50: Position = { runId: A, offset: offset(50) };
 
 /** What the machine says by itself when the master is content with PING and REPLCONF. */
 const GREETED = '+PONG\r\n+OK\r\n';
-const REPLCONF = send('REPLCONF', 'node-id', 'n1', 'capa', 'psync2', 'capa', 'sqlite');
+const ANNOUNCED = ['node-id', 'n1', 'capa', 'psync2', 'capa', 'sqlite', 'capa', 'lineage'];
+const REPLCONF = send('REPLCONF', ...ANNOUNCED);
 const ASKED_51 = [REPLCONF, send('PSYNC', A, '51')];
 const ASKED_FIRST = [REPLCONF, send('PSYNC', '?', '-1')];
 
@@ -35,19 +37,52 @@ const CONVERSATIONS: readonly Conversation[] = [
     'with 50 bytes it asks for byte 51, and goes on with the stream',
     AT_50,
     `${GREETED}+CONTINUE ${A}\r\n*1\r\n$8\r\nFLUSHALL\r\n`,
-    [...ASKED_51, { kind: 'continue', runId: A }, stream('*1\r\n$8\r\nFLUSHALL\r\n')],
+    [...ASKED_51, continuing(A), stream('*1\r\n$8\r\nFLUSHALL\r\n')],
   ],
   [
     'the history goes on under another run ID',
     AT_50,
     `${GREETED}+CONTINUE ${B.toUpperCase()}\r\n`,
-    [...ASKED_51, { kind: 'continue', runId: B }],
+    [...ASKED_51, continuing(B)],
   ],
   [
     '+CONTINUE without a run ID, as old masters say it, keeps the one it has',
     AT_50,
     `${GREETED}+CONTINUE\r\n\r\n`,
-    [...ASKED_51, { kind: 'continue', runId: A }, stream('\r\n')],
+    [...ASKED_51, continuing(A), stream('\r\n')],
+  ],
+  [
+    'a master that knows lineages tells how many bytes were lacking, and what its history grew out of',
+    AT_50,
+    `${GREETED}+CONTINUE ${B} 30 ${A}:80:promoted:1700000000000\r\n`,
+    [
+      ...ASKED_51,
+      continuing(B, 30, [{ runId: A, validTo: offset(80), reason: 'promoted', at: 1_700_000_000_000 }]),
+    ],
+  ],
+  [
+    'a lineage with nothing in it is one, and words that are none are not passed on',
+    AT_50,
+    `${GREETED}+CONTINUE ${B} 0 -\r\n`,
+    [...ASKED_51, continuing(B, 0, [])],
+  ],
+  [
+    'what is said beyond the run ID and is not understood is not passed on',
+    AT_50,
+    `${GREETED}+CONTINUE ${B} x ${A}:80\r\n`,
+    [...ASKED_51, continuing(B)],
+  ],
+  [
+    'a snapshot may come with the lineage too; a reason in it that is not known counts as a changed master',
+    AT_50,
+    `${GREETED}+FULLRESYNC ${B} 120 past-shared-history ${A}:40:merged:7\r\n$0\r\n`,
+    [
+      ...ASKED_51,
+      snapshot(B, 120, 'past-shared-history', 0, [
+        { runId: A, validTo: offset(40), reason: 'master-changed', at: 7 },
+      ]),
+      { kind: 'snapshot-end' },
+    ],
   ],
   [
     'without a position it asks for a snapshot, takes exactly its bytes, and then the stream',
@@ -94,7 +129,7 @@ const CONVERSATIONS: readonly Conversation[] = [
     'an error as the answer to REPLCONF is not critical',
     AT_50,
     `+PONG\r\n-ERR Unrecognized REPLCONF option: node-id\r\n+CONTINUE ${A}\r\n`,
-    [...ASKED_51, { kind: 'continue', runId: A }],
+    [...ASKED_51, continuing(A)],
   ],
   [
     '-NOMASTERLINK means later, and what follows is not read',
@@ -188,10 +223,15 @@ test('it begins with PING', () => {
   assert.deepEqual(machine(null).start(), [send('PING')]);
 });
 
+test('a hand-over asks the other node to become the master', () => {
+  const link = new LinkMachine({ position: AT_50, listeningUrl: null, nodeId: 'n1', failover: true });
+  assert.deepEqual(link.receive(Buffer.from(GREETED)).at(-1), send('PSYNC', A, '51', 'FAILOVER'));
+});
+
 test('it says where it can be reached itself, when it knows', () => {
-  const link = new LinkMachine({ position: null, listeningUrl: 'ws://me:1', nodeId: 'n1' });
+  const link = new LinkMachine({ position: null, listeningUrl: 'ws://me:1', nodeId: 'n1', failover: false });
   assert.deepEqual(link.receive(Buffer.from('+PONG\r\n')), [
-    send('REPLCONF', 'listening-url', 'ws://me:1', 'node-id', 'n1', 'capa', 'psync2', 'capa', 'sqlite'),
+    send('REPLCONF', 'listening-url', 'ws://me:1', ...ANNOUNCED),
   ]);
 });
 
@@ -203,7 +243,7 @@ test('the largest snapshot that is taken has 2^44 bytes', () => {
 });
 
 function machine(position: Position | null): LinkMachine {
-  return new LinkMachine({ position, listeningUrl: null, nodeId: 'n1' });
+  return new LinkMachine({ position, listeningUrl: null, nodeId: 'n1', failover: false });
 }
 
 /** All effects of the pieces, with neighbouring bytes of the same kind joined. */
@@ -233,11 +273,20 @@ function notNow(detail: string): LinkEffect {
   return { kind: 'not-now', detail };
 }
 
+function continuing(
+  id: typeof A,
+  lacking: number | null = null,
+  lineage: AnsweredLineage = null,
+): LinkEffect {
+  return { kind: 'continue', runId: id, lacking, lineage };
+}
+
 function snapshot(
   id: typeof A,
   at: number,
   reason: Extract<LinkEffect, { kind: 'snapshot' }>['reason'],
   length: number,
+  lineage: AnsweredLineage = null,
 ): LinkEffect {
-  return { kind: 'snapshot', position: { runId: id, offset: offset(at) }, reason, length };
+  return { kind: 'snapshot', position: { runId: id, offset: offset(at) }, reason, lineage, length };
 }

@@ -65,6 +65,14 @@ for (const [line, request] of [
   });
 }
 
+test('PSYNC … FAILOVER asks this node to become the master, and needs a position', () => {
+  const asked = { kind: 'psync', runId: A, asked: 51 } as const;
+  assert.deepEqual(converse(`psync ${A} 51 failover`).effects, [start(asked, true)]);
+  const { state, effects } = converse('PSYNC ? -1 FAILOVER');
+  assert.deepEqual(effects, [reply('-ERR FAILOVER needs a run ID')]);
+  assert.equal(state.kind, 'greeting');
+});
+
 const NOT_AN_INTEGER = '-ERR value is not an integer or out of range';
 const WRONG_COUNT = "-ERR wrong number of arguments for 'psync' command";
 
@@ -78,7 +86,7 @@ for (const [line, answer] of [
   ['PSYNC ? x', NOT_AN_INTEGER],
   ['PSYNC', WRONG_COUNT],
   [`PSYNC ${A}`, WRONG_COUNT],
-  [`PSYNC ${A} 1 FAILOVER`, WRONG_COUNT],
+  [`PSYNC ${A} 1 FAILBACK`, WRONG_COUNT],
   ['REPLCONF', '-ERR syntax error'],
   ['REPLCONF capa', '-ERR syntax error'],
   ['REPLCONF capa psync2 capa', '-ERR syntax error'],
@@ -156,6 +164,6 @@ function reply(line: string): SessionEffect {
   return { kind: 'reply', line };
 }
 
-function start(request: SyncRequest): SessionEffect {
-  return { kind: 'start-sync', request };
+function start(request: SyncRequest, failover = false): SessionEffect {
+  return { kind: 'start-sync', request, failover };
 }

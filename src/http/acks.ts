@@ -1,0 +1,55 @@
+/** `?acks=N&timeout=MS` of a write (Redis's WAIT): answer when N replicas have it in their journals. */
+import type { FastifyReply } from 'fastify';
+import type { Node } from '../node/node.ts';
+import { parsePosition } from '../replication/position.ts';
+import { TIMEOUT } from './wait.ts';
+
+export interface AcksQuery {
+  readonly acks?: number;
+  readonly timeout: number;
+}
+
+/** What the query of every write may have. */
+export const ACKS_QUERY = {
+  acks: {
+    type: 'integer',
+    minimum: 0,
+    maximum: 1_000,
+    description:
+      'Answer when so many replicas have the write in their journals. If they have not when time is up, the answer is ' +
+      '202 and tells how many have; it is written either way.',
+    examples: [1],
+  },
+  timeout: { ...TIMEOUT, description: 'How long to wait for `acks`, in milliseconds.' },
+} as const;
+
+/** The query of a write that takes nothing else. */
+export const ACKS_ONLY = { type: 'object', additionalProperties: false, properties: ACKS_QUERY } as const;
+
+/**
+ * @param answer what the write is answered with; it has been written
+ * @returns the answer, with `acks` if that was asked for; the status is 202 then if there are too few
+ */
+export function acknowledged<T extends { readonly position: string }>(
+  node: Node,
+  reply: FastifyReply,
+  { acks, timeout }: AcksQuery,
+  answer: T,
+): T | Promise<T & { acks: number }> {
+  if (acks === undefined) return answer;
+  return waited(node, reply, acks, timeout, answer);
+}
+
+async function waited<T extends { readonly position: string }>(
+  node: Node,
+  reply: FastifyReply,
+  acks: number,
+  timeout: number,
+  answer: T,
+): Promise<T & { acks: number }> {
+  const position = parsePosition(answer.position);
+  if (position === null) throw new Error(`${answer.position} is no position`);
+  const reached = await node.whenAcknowledged(position, acks, timeout);
+  if (reached < acks) reply.code(202);
+  return { ...answer, acks: reached };
+}

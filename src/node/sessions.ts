@@ -1,0 +1,202 @@
+/**
+ * The replicas that are connected: who they are, what they have acknowledged, and how long they were away.
+ *
+ * Owns: the open sessions, the counters of resyncs, the log of sessions, the outages.
+ */
+import { CloseCode } from '../replication/close-code.ts';
+import type { Decision, FullResyncReason } from '../replication/decide.ts';
+import type { Offset, Position } from '../replication/position.ts';
+import { AckWaiters } from './ack-waiters.ts';
+import type { Log, SocketEvents, StreamSocket, World } from './ports.ts';
+import { type OutputLimits, Session, type SessionStatus, type SyncCounters } from './session.ts';
+import { SessionLog, type SessionRecord } from './session-log.ts';
+import type { Snapshots } from './snapshots.ts';
+import type { StreamHead } from './stream-head.ts';
+
+export interface SessionsSettings extends OutputLimits {
+  /** How many replicas are served at the same time. */
+  readonly maxReplicas: number;
+}
+
+/** A replica was away, and has come back. */
+export interface Outage {
+  /** Where it says that it can be reached, or where it comes from. */
+  readonly replica: string;
+  /** When it came back, in milliseconds since 1970. */
+  readonly at: number;
+  readonly awayMs: number;
+  /** How many bytes were written meanwhile. */
+  readonly bytes: number;
+  readonly kind: 'partial' | 'full';
+  readonly reason?: FullResyncReason;
+}
+
+/** The last outages that are remembered, and the replicas whose return is waited for. */
+const MAX_OUTAGES = 32;
+const MAX_AWAY = 256;
+
+interface SessionsParts {
+  readonly world: World;
+  readonly log: Log;
+  readonly head: StreamHead;
+  readonly snapshots: Snapshots;
+  readonly settings: SessionsSettings;
+  readonly nodeId: string;
+  notReady(): string | null;
+  takeOver(position: Position, session: Session): Promise<string | null>;
+  /** A replica has acknowledged something, or has gone. */
+  changed(): void;
+}
+
+export class Sessions {
+  readonly counters: SyncCounters = { syncFull: 0, syncPartialOk: 0, syncPartialErr: 0 };
+  readonly #parts: SessionsParts;
+  readonly #open = new Set<Session>();
+  readonly #log: SessionLog;
+  readonly #acks: AckWaiters;
+  #count = 0;
+  /** Replicas that have gone, by name: when, and where the stream was then. */
+  readonly #away = new Map<string, { readonly at: number; readonly offset: number }>();
+  #outages: Outage[] = [];
+
+  constructor(parts: SessionsParts) {
+    this.#parts = parts;
+    this.#log = new SessionLog(parts.log, () => parts.world.now());
+    this.#acks = new AckWaiters(parts.world, (offset) => this.#countAt(offset));
+    parts.head.onCommit((bytes, from) => {
+      for (const session of this.#open) session.committed(bytes, from);
+    });
+  }
+
+  get statuses(): readonly SessionStatus[] {
+    return [...this.#open].flatMap((session) => session.status ?? []);
+  }
+
+  /** Of open sessions and of the last ones that have ended, newest first. */
+  get records(): readonly SessionRecord[] {
+    return this.#log.records;
+  }
+
+  /** Newest first. */
+  get outages(): readonly Outage[] {
+    return this.#outages.toReversed();
+  }
+
+  /** The sessions of replicas that acknowledge what they get. */
+  get acknowledging(): readonly Session[] {
+    return [...this.#open].filter(({ acknowledgement }) => acknowledgement !== null);
+  }
+
+  /** How many replicas have acknowledged something within so many milliseconds. */
+  goodReplicas(maxLagMs: number): number {
+    const since = this.#parts.world.now() - maxLagMs;
+    let good = 0;
+    for (const { acknowledgement } of this.#open) {
+      if (acknowledgement !== null && acknowledgement.at >= since) good += 1;
+    }
+    return good;
+  }
+
+  /**
+   * Takes a connection.
+   * @param refusal the close code and reason if nobody can be served
+   * @returns where its events go; if it cannot be served, it is closed at once
+   */
+  accept(socket: StreamSocket, refusal: readonly [CloseCode, string] | null): SocketEvents {
+    this.#count += 1;
+    const id = String(this.#count);
+    const session = new Session(
+      {
+        ...this.#parts,
+        id,
+        notes: this.#log.open(id, socket.peer),
+        counters: this.counters,
+        decided: (decided, decision) => this.#decided(decided, decision),
+        acknowledged: () => {
+          this.#acks.acknowledged();
+          this.#parts.changed();
+        },
+        ended: (ended) => this.#ended(ended),
+      },
+      socket,
+    );
+    this.#open.add(session);
+    const { maxReplicas } = this.#parts.settings;
+    if (refusal !== null) session.close(...refusal);
+    else if (this.#open.size > maxReplicas) {
+      session.close(CloseCode.tooMany, `${maxReplicas} replicas are connected already`);
+    }
+    return session;
+  }
+
+  /** Closes all sessions, but for one. */
+  drop(code: CloseCode, reason: string, except: Session | null = null): void {
+    for (const session of [...this.#open]) if (session !== except) session.close(code, reason);
+  }
+
+  /**
+   * Asks the replicas to say at once when they have everything up to `offset`.
+   * @returns how many have it: `replicas` at least, or as many as had when time was up
+   */
+  whenAcknowledged(offset: Offset, replicas: number, timeoutMs: number): Promise<number> {
+    if (replicas > 0) this.wantAcks(offset);
+    return this.#acks.wait(offset, replicas, timeoutMs);
+  }
+
+  wantAcks(offset: Offset): void {
+    for (const session of this.#open) session.wantAck(offset);
+  }
+
+  /** Whoever waits for acknowledgements gets those that there are. */
+  releaseWaiters(): void {
+    this.#acks.release();
+  }
+
+  #countAt(offset: Offset): number {
+    let count = 0;
+    for (const { acknowledgement } of this.#open) {
+      if (acknowledgement !== null && acknowledgement.offset >= offset) count += 1;
+    }
+    return count;
+  }
+
+  #decided(session: Session, decision: Decision): void {
+    const { nodeId } = session;
+    // A connection that broke without a word may still be open on this side: nobody counts twice.
+    for (const other of nodeId === null ? [] : [...this.#open]) {
+      if (other !== session && other.nodeId === nodeId)
+        other.close(CloseCode.goingAway, 'the replica has connected anew');
+    }
+    const name = nameOf(session);
+    const left = this.#away.get(name);
+    if (left === undefined) return;
+    this.#away.delete(name);
+    const now = this.#parts.world.now();
+    this.#outages.push({
+      replica: name,
+      at: now,
+      awayMs: Math.max(0, now - left.at),
+      bytes: Math.max(0, this.#parts.head.offset - left.offset),
+      ...(decision.kind === 'continue' ? { kind: 'partial' } : { kind: 'full', reason: decision.reason }),
+    });
+    this.#outages = this.#outages.slice(-MAX_OUTAGES);
+  }
+
+  #ended(session: Session): void {
+    this.#open.delete(session);
+    if (session.hasSynced) {
+      const name = nameOf(session);
+      this.#away.delete(name);
+      this.#away.set(name, { at: session.lastHeardAt, offset: this.#parts.head.offset });
+      for (const oldest of this.#away.keys()) {
+        if (this.#away.size <= MAX_AWAY) break;
+        this.#away.delete(oldest);
+      }
+    }
+    this.#parts.changed();
+  }
+}
+
+function nameOf({ url, peer }: Session): string {
+  return url ?? peer;
+}

@@ -1,0 +1,66 @@
+/**
+ * How fast the stream grows, from what was committed in each second of the last ten minutes; and how large a backlog
+ * has to be for replicas that may be away for a given time.
+ */
+
+/** How far back it remembers, in seconds. */
+export const REMEMBERED_SECONDS = 600;
+/** The rate "now" is the mean of so many seconds, and the peak is the busiest so many in a row. */
+export const RATE_SECONDS = 10;
+
+export class WriteRate {
+  /** Bytes of second s at s mod length. */
+  readonly #bytes = new Float64Array(REMEMBERED_SECONDS);
+  readonly #startedAt: number;
+  /** The newest second that has a place. */
+  #second: number;
+
+  /** @param now milliseconds */
+  constructor(now: number) {
+    this.#startedAt = Math.floor(now / 1000);
+    this.#second = this.#startedAt;
+  }
+
+  committed(bytes: number, now: number): void {
+    this.#advance(now);
+    const at = this.#second % REMEMBERED_SECONDS;
+    this.#bytes[at] = (this.#bytes[at] as number) + bytes;
+  }
+
+  /** Bytes a second: the mean of the last ten full seconds, and the mean of the busiest ten that are remembered. */
+  rates(now: number): { readonly current: number; readonly peak: number } {
+    this.#advance(now);
+    const seconds = Math.min(this.#second - this.#startedAt, REMEMBERED_SECONDS - 1);
+    // The present second is not over: it counts as soon as it is, or if there is no other.
+    const last = seconds === 0 ? this.#second : this.#second - 1;
+    const width = Math.max(1, Math.min(RATE_SECONDS, seconds));
+    let sum = 0;
+    let [current, peak] = [0, 0];
+    for (let age = 0; age < Math.max(1, seconds); age += 1) {
+      sum += this.#at(last - age);
+      if (age >= width) sum -= this.#at(last - age + width);
+      if (age === width - 1) current = sum;
+      if (age >= width - 1) peak = Math.max(peak, sum);
+    }
+    return { current: Math.max(0, current) / width, peak: peak / width };
+  }
+
+  #at(second: number): number {
+    return this.#bytes[((second % REMEMBERED_SECONDS) + REMEMBERED_SECONDS) % REMEMBERED_SECONDS] as number;
+  }
+
+  /** Clears the seconds that have passed; a clock that was set back stands still. */
+  #advance(now: number): void {
+    const second = Math.floor(now / 1000);
+    if (second - this.#second >= REMEMBERED_SECONDS) this.#bytes.fill(0);
+    else {
+      for (let next = this.#second + 1; next <= second; next += 1) this.#bytes[next % REMEMBERED_SECONDS] = 0;
+    }
+    this.#second = Math.max(this.#second, second);
+  }
+}
+
+/** The rule: the time that a replica may be away, times the bytes that are written meanwhile. @returns bytes */
+export function backlogFor(awayMs: number, bytesPerSecond: number): number {
+  return Math.ceil((awayMs / 1000) * bytesPerSecond);
+}
