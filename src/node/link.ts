@@ -231,7 +231,7 @@ export class Link {
 interface AttemptEvents {
   state(state: LinkState): void;
   synced(report: SyncReport): void;
-  /** It has been streaming for a while: the next connection may be tried at once. */
+  /** It has brought something, or has been streaming for a while: the next connection may be tried at once. */
   stable(): void;
   /** Whether a snapshot takes over whatever it brings. */
   accepted(): boolean;
@@ -515,6 +515,7 @@ class Attempt {
     if (received.length === 0) return null;
     try {
       this.#context.head.commit(merged(received));
+      this.#events.stable();
       return null;
     } catch (error) {
       if (!(error instanceof StorageError)) throw error;

@@ -99,3 +99,35 @@ for (const size of [0, -1, 1.5, Number.NaN]) {
     assert.throws(() => new Backlog(size, ZERO), RangeError);
   });
 }
+
+for (const [name, size, start, length, sizes] of [
+  ['grown, it holds what it held, and then more', 10, 0, 25, [40]],
+  ['grown before it was full, nothing is lost', 10, 100, 4, [40]],
+  ['shrunk, the newest bytes stay', 40, 3, 35, [10]],
+  ['shrunk to less than it holds, and grown again', 40, 7, 60, [16, 33]],
+  ['as large as it was', 10, 0, 25, [10]],
+  ['empty', 10, 77, 0, [5, 20]],
+] as const) {
+  test(`a backlog is resized: ${name}`, () => {
+    const backlog = new Backlog(size, offset(start));
+    backlog.append(stretch(start, length));
+    let end: number = start + length;
+    let first = Math.max(start, end - size);
+    for (const next of sizes) {
+      backlog.resize(next);
+      first = Math.max(first, end - next);
+      assertHolds(backlog, next, first, end);
+      backlog.append(stretch(end, 3));
+      end += 3;
+      first = Math.max(first, end - next);
+      assertHolds(backlog, next, first, end);
+    }
+  });
+}
+
+test('a size that is none is refused, and nothing changes', () => {
+  const backlog = new Backlog(10, ZERO);
+  backlog.append(stretch(0, 6));
+  for (const size of [0, -1, 1.5, Number.NaN]) assert.throws(() => backlog.resize(size), RangeError);
+  assertHolds(backlog, 10, 0, 6);
+});

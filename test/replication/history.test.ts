@@ -1,7 +1,18 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { type History, MAX_ANCESTORS, newHistory, renamed } from '../../src/replication/history.ts';
+import {
+  areRelated,
+  continued,
+  formatLineage,
+  type History,
+  LINEAGE_REASONS,
+  MAX_ANCESTORS,
+  newHistory,
+  parseLineage,
+  renamed,
+  standing,
+} from '../../src/replication/history.ts';
 import { offset } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
 
@@ -86,3 +97,76 @@ test('whatever happened: no run ID twice, bounds that only shrink with age, and 
     }),
   );
 });
+
+const AB = on(newHistory(A), B, 80);
+
+for (const [id, at, expected] of [
+  [B, 0, 'shared'],
+  [B, 1_000_000, 'shared'],
+  [A, 80, 'shared'],
+  [A, 81, 'past-shared-history'],
+  [C, 0, 'unknown-run-id'],
+] as const) {
+  test(`of history B, whose ancestor A is valid to 80, ${id[0]}:${at} is ${expected}`, () => {
+    assert.equal(standing(AB, { runId: id, offset: offset(at) }), expected);
+  });
+}
+
+test('histories are related if one run ID is in both', () => {
+  assert.equal(areRelated(AB, newHistory(A)), true);
+  assert.equal(areRelated(on(newHistory(A), C, 5), AB), true);
+  assert.equal(areRelated(AB, newHistory(C)), false);
+});
+
+test('a replica that continues has its master’s history, also what it never heard of itself', () => {
+  const master = on(on(newHistory(A), C, 50), B, 80);
+  assert.deepEqual(continued(newHistory(A), master, offset(40), 7), master);
+});
+
+test('a run ID and ancestors that the master does not know any more are kept, up to where the replica stands', () => {
+  const D = runId('d');
+  const own = on(on(newHistory(D), A, 30), C, 90);
+  const forgetful = {
+    runId: B,
+    lineage: [{ runId: C, validTo: offset(95), reason: 'promoted', at: 1 }],
+  } as const;
+  assert.deepEqual(bounds(continued(own, forgetful, offset(70), 7)), [
+    [C, 95],
+    [A, 70],
+    [D, 30],
+  ]);
+  assert.deepEqual(bounds(continued(newHistory(A), newHistory(B), offset(70), 7)), [[A, 70]]);
+});
+
+test('a lineage is one word of a line, and comes back as it was', () => {
+  const digit = fc.constantFrom(...'0123456789abcdef');
+  const ancestor = fc.record(
+    {
+      runId: digit.map(runId),
+      validTo: fc.maxSafeNat().map(offset),
+      reason: fc.constantFrom(...LINEAGE_REASONS),
+      at: fc.maxSafeNat(),
+    },
+    { noNullPrototype: true },
+  );
+  fc.assert(
+    fc.property(fc.array(ancestor, { maxLength: MAX_ANCESTORS }), (lineage) => {
+      const word = formatLineage(lineage);
+      assert.match(word, /^[!-~]+$/);
+      assert.deepEqual(parseLineage(word), lineage);
+    }),
+  );
+});
+
+for (const word of [
+  '',
+  'x',
+  `${A}:80`,
+  `${A}:80:promoted:1:2`,
+  `${A}:-1:promoted:1`,
+  `${A}:80:promoted:1,`,
+]) {
+  test(`${JSON.stringify(word)} is no lineage`, () => {
+    assert.equal(parseLineage(word), null);
+  });
+}

@@ -1,0 +1,300 @@
+/** Slow replicas, old ones, and the backlog: who is closed, who is not, and how large it is. */
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import test from 'node:test';
+import Database from 'better-sqlite3';
+import type { ChildNode } from '../../src/cli/child-node.ts';
+import { until } from '../../src/cli/until.ts';
+import { Cluster, converged, counters, linkState, temporaryFolder, writeMany } from '../support/cluster.ts';
+import { RawReplica } from '../support/raw-replica.ts';
+
+interface BacklogReport {
+  readonly size: number;
+  readonly firstOffset: number;
+  readonly length: number;
+  readonly auto: { readonly awaySeconds: number; readonly floor: number; readonly ceiling: number } | null;
+  readonly rate: { readonly current: number; readonly peak: number };
+  readonly historySeconds: number;
+  readonly coversSeconds: number | null;
+  readonly outages: readonly {
+    replica: string;
+    awayMs: number;
+    bytes: number;
+    kind: string;
+    reason?: string;
+  }[];
+  readonly advice: {
+    readonly awaySeconds: number;
+    readonly size: number;
+    readonly enough: boolean;
+    readonly text: string;
+  };
+}
+
+async function backlogOf(node: ChildNode, query = ''): Promise<BacklogReport> {
+  return (await (await fetch(`${node.url}/v1/replication/backlog${query}`)).json()) as BacklogReport;
+}
+
+async function configure(node: ChildNode, settings: object): Promise<Response> {
+  return fetch(`${node.url}/v1/config`, {
+    method: 'PATCH',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(settings),
+  });
+}
+
+/** Loads so many entries of 1,000 bytes. */
+async function load(node: ChildNode, count: number, prefix = 'k'): Promise<void> {
+  const lines = Array.from(
+    { length: count },
+    (_, i) => `{"key":"${prefix}${i}","value":"${'x'.repeat(1000)}"}\n`,
+  );
+  const answer = await fetch(`${node.url}/v1/import`, { method: 'POST', body: lines.join('') });
+  assert.equal(answer.status, 200);
+  await answer.body?.cancel();
+}
+
+test('SYNC, the old way: a snapshot without a line before it, then the stream, and no ACK is expected', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master', '--repl-timeout', '400ms', '--repl-ping-interval', '100ms');
+  await writeMany(master, 'a/', 20);
+  const { position } = await master.client.replication();
+  const follower = await RawReplica.connect(t, master);
+  follower.say('SYNC');
+  const length = Number(/^\$(\d+)$/.exec(await follower.line())?.[1]);
+  const file = join(await temporaryFolder(t), 'snapshot.db');
+  await writeFile(file, await follower.take(length));
+  const db = new Database(file, { readonly: true });
+  assert.equal(db.prepare('SELECT run_id || \':\' || "offset" FROM position').pluck().get(), position);
+  assert.equal(db.prepare('SELECT count(*) FROM entries').pluck().get(), 20);
+  db.close();
+  await master.client.set('k', 'v');
+  const set = '*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n';
+  assert.equal((await follower.take(set.length)).toString(), set);
+  // It answers pings, as every WebSocket does; many time-outs later it is still there.
+  let pings = 0;
+  follower.socket.on('ping', () => {
+    pings += 1;
+  });
+  await until('thirty pings came', () => pings >= 30);
+  const [session] = (await master.client.replication()).replicas;
+  assert.equal(session?.state, 'online');
+  assert.equal(session?.sync?.reason, 'forced');
+  assert.equal(session?.ackAgeMs, undefined);
+  assert.deepEqual(await counters(master), { syncFull: 1, syncPartialOk: 0, syncPartialErr: 0 });
+});
+
+test('replicas that come together share one snapshot', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  await load(master, 3_000);
+  const replicas = await Promise.all([1, 2, 3].map(() => RawReplica.connect(t, master)));
+  for (const replica of replicas) {
+    replica.say('PSYNC', '?', '-1');
+    await master.client.set('between', 'two requests');
+  }
+  const lines = await Promise.all(replicas.map((replica) => replica.line()));
+  assert.equal(new Set(lines).size, 1, lines.join('\n'));
+  assert.match(lines[0] ?? '', /^\+FULLRESYNC [0-9a-f]{40} \d+ first-sync$/);
+  // Each gets what was written since, and all the same.
+  const { offset } = await master.client.replication();
+  const streams = await Promise.all(
+    replicas.map(async (replica) => {
+      const length = Number((await replica.line()).slice(1));
+      const at = Number(lines[0]?.split(' ')[2]);
+      await replica.take(length);
+      return (await replica.take(offset - at)).toString('latin1');
+    }),
+  );
+  assert.equal(new Set(streams).size, 1);
+});
+
+/** Puts a replica online that from then on reads nothing. */
+async function stalledReplica(
+  t: Parameters<typeof RawReplica.connect>[0],
+  master: ChildNode,
+): Promise<RawReplica> {
+  const replica = await RawReplica.connect(t, master);
+  replica.say('PSYNC', '?', '-1');
+  await until(
+    'it is online',
+    async () => (await master.client.replication()).replicas[0]?.state === 'online',
+  );
+  replica.socket.pause();
+  return replica;
+}
+
+test('a replica that reads nothing is closed with 4413 at the hard limit', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master', '--replica-output-limit', '8mb');
+  await stalledReplica(t, master);
+  await until('it is closed', async () => {
+    await load(master, 2_000);
+    return (await master.client.replication()).replicas.length === 0;
+  });
+  assert.deepEqual(await lastEvent(master), ['session-ended', 4413]);
+});
+
+test('… and at the soft limit when it has lasted, but not before', async (t) => {
+  const cluster = await Cluster.create(t);
+  const soft = ['--replica-output-soft-limit', '1mb', '--replica-output-soft-time', '1h'];
+  const master = await cluster.start('master', ...soft, '--repl-ping-interval', '50ms');
+  await stalledReplica(t, master);
+  for (let round = 0; round < 10; round += 1) await load(master, 2_000);
+  assert.equal((await master.client.replication()).replicas.length, 1);
+  // Nothing is written any more: time alone closes it.
+  assert.equal((await configure(master, { replicaOutputSoftTime: '100ms' })).status, 200);
+  await until('it is closed', async () => (await master.client.replication()).replicas.length === 0);
+  assert.deepEqual(await lastEvent(master), ['session-ended', 4413]);
+});
+
+interface SessionRecord {
+  readonly url?: string;
+  readonly open: boolean;
+  readonly events: readonly { event: string; fields: Record<string, string | number> }[];
+}
+
+async function sessionsOf(node: ChildNode): Promise<readonly SessionRecord[]> {
+  const answer = await (await fetch(`${node.url}/v1/replication/sessions`)).json();
+  return (answer as { sessions: readonly SessionRecord[] }).sessions;
+}
+
+async function lastEvent(
+  node: ChildNode,
+): Promise<readonly [string | undefined, string | number | undefined]> {
+  const [newest] = await sessionsOf(node);
+  const last = newest?.events.at(-1);
+  return [last?.event, last?.fields.code];
+}
+
+test('a replica that takes its snapshot slowly, but takes it, is not closed', async (t) => {
+  const cluster = await Cluster.create(t);
+  const limits = ['--replica-output-limit', '1mb', '--replica-output-soft-limit', '1mb'];
+  const times = [
+    '--replica-output-soft-time',
+    '100ms',
+    '--repl-timeout',
+    '500ms',
+    '--repl-ping-interval',
+    '50ms',
+  ];
+  const master = await cluster.start('master', ...limits, ...times);
+  await load(master, 20_000);
+  const replica = await RawReplica.connect(t, master);
+  replica.say('PSYNC', '?', '-1');
+  await replica.line();
+  const length = Number((await replica.line()).slice(1));
+  // It reads a part, and then nothing while more is written than any limit allows, several times.
+  for (let part = 1; part <= 5; part += 1) {
+    replica.socket.resume();
+    await until('a part has come', () => replica.receivedBytes >= (length / 6) * part);
+    replica.socket.pause();
+    const { replicas } = await master.client.replication();
+    assert.equal(replicas[0]?.progress?.total, length);
+    await load(master, 1_000, `part${part}/`);
+  }
+  replica.socket.resume();
+  await replica.take(length);
+  const { offset } = await master.client.replication();
+  await until('it has caught up', () => replica.receivedBytes > 5_000_000);
+  replica.say('REPLCONF', 'ACK', String(offset));
+  await until(
+    'the master knows',
+    async () => (await master.client.replication()).replicas[0]?.lagBytes === 0,
+  );
+  assert.equal(replica.closed, null);
+});
+
+test('the backlog is resized while the node runs: the newest bytes stay, and more may come back', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  const link = await cluster.proxy(master);
+  const replica = await cluster.start('replica', '--replica-of', link.wsUrl);
+  await writeMany(master, 'a/', 200, 'x'.repeat(500));
+  await converged(master, replica);
+  const { offset } = await master.client.replication();
+  assert.equal((await configure(master, { backlogSize: '32kb' })).status, 200);
+  const small = await backlogOf(master);
+  assert.deepEqual(
+    { size: small.size, firstOffset: small.firstOffset, length: small.length },
+    { size: 32_768, firstOffset: offset - 32_768 + 1, length: 32_768 },
+  );
+  assert.equal((await configure(master, { backlogSize: '4mb' })).status, 200);
+  assert.equal((await backlogOf(master)).size, 4_194_304);
+  // What fits into the large one and not into the default is a partial resync now.
+  link.cut();
+  await linkState(replica, 'waiting');
+  await load(master, 2_000, 'b');
+  link.restore();
+  await converged(master, replica);
+  assert.deepEqual(await counters(master), { syncFull: 1, syncPartialOk: 1, syncPartialErr: 0 });
+  // And with a smaller one it is not.
+  assert.equal((await configure(master, { backlogSize: '16kb' })).status, 200);
+  link.cut();
+  await linkState(replica, 'waiting');
+  await load(master, 100, 'c');
+  link.restore();
+  await converged(master, replica);
+  assert.deepEqual(await counters(master), { syncFull: 2, syncPartialOk: 1, syncPartialErr: 1 });
+  for (const size of ['1kb', '100gb', 'auto', 'auto:0s', -1]) {
+    assert.equal((await configure(master, { backlogSize: size })).status, 400, String(size));
+  }
+  assert.equal((await backlogOf(master)).size, 16_384);
+});
+
+test('the backlog report: rate, history, outages, and advice by the rule', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  const link = await cluster.proxy(master);
+  const idle = await backlogOf(master);
+  assert.deepEqual(
+    [idle.rate, idle.coversSeconds, idle.advice.enough],
+    [{ current: 0, peak: 0 }, null, true],
+  );
+  const replica = await cluster.start('replica', '--replica-of', link.wsUrl);
+  await linkState(replica, 'streaming');
+  await load(master, 1_000);
+  await converged(master, replica);
+  link.cut();
+  await linkState(replica, 'waiting');
+  const before = (await master.client.replication()).offset;
+  await load(master, 100, 'away');
+  const missed = (await master.client.replication()).offset - before;
+  link.restore();
+  await converged(master, replica);
+  const report = await backlogOf(master, '?seconds=3600');
+  assert.ok(report.rate.peak > 0 && (report.coversSeconds ?? 0) > 0 && report.historySeconds > 0);
+  const [outage] = report.outages;
+  assert.deepEqual(
+    { replica: outage?.replica, bytes: outage?.bytes, kind: outage?.kind },
+    { replica: replica.wsUrl, bytes: missed, kind: 'partial' },
+  );
+  const { advice } = report;
+  assert.equal(advice.awaySeconds, 3600);
+  // The rate is told in whole bytes; sizes are rounded up to 64 KiB.
+  assert.ok(Math.abs(advice.size - 3600 * report.rate.peak) <= 65_536 + 3600);
+  assert.equal(advice.enough, report.size >= advice.size);
+  assert.match(advice.text, /3600 s away x \d+ bytes a second/);
+});
+
+test('--backlog-size auto:TIME grows with what is written, up to the ceiling, and is never below the floor', async (t) => {
+  const cluster = await Cluster.create(t);
+  const auto = ['--backlog-size', 'auto:1h', '--backlog-floor', '64kb', '--backlog-ceiling', '3mb'];
+  const master = await cluster.start('master', ...auto);
+  assert.deepEqual((await backlogOf(master)).size, 65_536);
+  await load(master, 50);
+  const grown = await until('it has grown', async () => {
+    const report = await backlogOf(master);
+    return report.size > 65_536 ? report : null;
+  });
+  assert.deepEqual(grown.auto, { awaySeconds: 3600, floor: 65_536, ceiling: 3_145_728 });
+  await load(master, 5_000);
+  await until('it is at its ceiling', async () => (await backlogOf(master)).size === 3_145_728);
+  assert.equal((await configure(master, { backlogSize: '1mb' })).status, 200);
+  assert.deepEqual([(await backlogOf(master)).size, (await backlogOf(master)).auto], [1_048_576, null]);
+  const config = (await (await configure(master, { backlogSize: 'auto:90s' })).json()) as {
+    backlogSize: unknown;
+  };
+  assert.equal(config.backlogSize, 'auto:90000ms');
+});

@@ -1,0 +1,246 @@
+/** What a node tells of itself: what PSYNC would answer, why a replica resynced, and how old its data is. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import type { ChildNode } from '../../src/cli/child-node.ts';
+import { until } from '../../src/cli/until.ts';
+import type { CheckAnswer } from '../../src/client/rest.ts';
+import { Cluster, converged, counters, linkState, writeMany } from '../support/cluster.ts';
+import { RawReplica } from '../support/raw-replica.ts';
+
+async function infoOf(node: ChildNode): Promise<Readonly<Record<string, string>>> {
+  const text = await (await fetch(`${node.url}/v1/info`)).text();
+  return Object.fromEntries(
+    text.split('\r\n').flatMap((line) => {
+      const at = line.indexOf(':');
+      return at === -1 ? [] : [[line.slice(0, at), line.slice(at + 1)]];
+    }),
+  );
+}
+
+/** What a replica at this position is answered, if it really asks. */
+async function answerTo(
+  t: Parameters<typeof RawReplica.connect>[0],
+  node: ChildNode,
+  position: string,
+): Promise<string> {
+  const [runId = '', offset] = position.split(':');
+  const replica = await RawReplica.connect(t, node);
+  replica.say('REPLCONF', 'capa', 'psync2', 'capa', 'lineage');
+  assert.equal(await replica.line(), '+OK');
+  replica.say('PSYNC', runId, String(Number(offset) + 1));
+  const line = await replica.line();
+  replica.socket.terminate();
+  return line;
+}
+
+test('check answers what PSYNC would, with reason and bytes, and does nothing', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master', '--backlog-size', '16kb');
+  const old = await cluster.start('old', '--replica-of', master.wsUrl, '--backlog-size', '16kb');
+  await writeMany(master, 'a/', 30, 'x'.repeat(300));
+  await converged(master, old);
+  await old.client.promote();
+  await writeMany(old, 'b/', 60, 'x'.repeat(300));
+  const { runId, offset, lineage, backlog } = await old.client.replication();
+  const [ancestor] = lineage;
+  assert.ok(ancestor !== undefined);
+  const expected: readonly (readonly [string, CheckAnswer['decision'], string | null])[] = [
+    [`${runId}:${offset}`, 'continue', null],
+    [`${runId}:${offset - 7}`, 'continue', null],
+    [`${runId}:${backlog.firstOffset - 1}`, 'continue', null],
+    [`${runId}:${backlog.firstOffset - 2}`, 'full-resync', 'behind-backlog'],
+    [`${runId}:${offset + 1}`, 'full-resync', 'ahead-of-master'],
+    [`${ancestor.runId}:${ancestor.validTo}`, 'full-resync', 'behind-backlog'],
+    [`${ancestor.runId}:${ancestor.validTo + 1}`, 'full-resync', 'past-shared-history'],
+    [`${'0'.repeat(40)}:0`, 'full-resync', 'unknown-run-id'],
+  ];
+  const before = await counters(old);
+  for (const [position, decision, reason] of expected) {
+    const answer = await old.client.check(position);
+    assert.deepEqual([answer.decision, answer.reason, answer.notNow], [decision, reason, null], position);
+    if (decision === 'continue') assert.equal(answer.bytes, offset - Number(position.split(':')[1]));
+    else assert.ok(answer.bytes > 4_096);
+  }
+  const nothing = (await (await fetch(`${old.url}/v1/replication/check`)).json()) as CheckAnswer;
+  assert.equal(nothing.reason, 'first-sync');
+  assert.deepEqual(await counters(old), before);
+  // And so it is when a replica really asks.
+  for (const [position, decision, reason] of expected) {
+    const line = await answerTo(t, old, position);
+    const words = line.split(' ');
+    if (decision === 'continue') {
+      assert.deepEqual(words.slice(0, 3), [
+        '+CONTINUE',
+        runId,
+        String(offset - Number(position.split(':')[1])),
+      ]);
+    } else assert.deepEqual([words[0], words[3]], ['+FULLRESYNC', reason]);
+    assert.match(words.at(-1) ?? '', new RegExp(`^${ancestor.runId}:${ancestor.validTo}:promoted:\\d+$`));
+  }
+  assert.deepEqual(await counters(old), { syncFull: 5, syncPartialOk: 3, syncPartialErr: 5 });
+});
+
+test('a replica whose own link is down would say: not now', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  const link = await cluster.proxy(master);
+  const replica = await cluster.start('replica', '--replica-of', link.wsUrl);
+  const { position } = await linkState(replica, 'streaming');
+  link.cut();
+  await linkState(replica, 'waiting');
+  assert.match((await replica.client.check(position)).notNow ?? '', /^NOMASTERLINK/);
+  assert.match(await answerTo(t, replica, position), /^-NOMASTERLINK/);
+});
+
+test('why did it resync? The log of its sessions tells, also when they have ended', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master', '--backlog-size', '16kb');
+  const link = await cluster.proxy(master);
+  const replica = await cluster.start('replica', '--replica-of', link.wsUrl);
+  await master.client.set('k', 'v');
+  await converged(master, replica);
+  const { runId, offset } = await replica.client.replication();
+  link.cut();
+  await linkState(replica, 'waiting');
+  await master.client.set('large', 'x'.repeat(20_000));
+  link.restore();
+  await converged(master, replica);
+  const { sessions } = (await (await fetch(`${master.url}/v1/replication/sessions`)).json()) as {
+    sessions: readonly {
+      url?: string;
+      open: boolean;
+      events: readonly { event: string; fields: object }[];
+    }[];
+  };
+  assert.deepEqual(
+    sessions.map(({ url, open }) => ({ url, open })),
+    [
+      { url: replica.wsUrl, open: true },
+      { url: replica.wsUrl, open: false },
+    ],
+  );
+  const [newest, first] = sessions.map(({ events }) => events);
+  assert.deepEqual(
+    newest?.map(({ event }) => event),
+    ['connected', 'full-resync', 'snapshot-sent'],
+  );
+  assert.deepEqual(newest?.[1]?.fields, { reason: 'behind-backlog', runId, asked: offset + 1 });
+  assert.deepEqual(
+    first?.map(({ event }) => event),
+    ['connected', 'full-resync', 'snapshot-sent', 'session-closed'],
+  );
+});
+
+test('lag is told in bytes, and in seconds of data on the master’s own clock', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
+  await master.client.set('k', 'v');
+  await converged(master, replica);
+  const caughtUp = await until('the replica has acknowledged', async () => {
+    const [session] = (await master.client.replication()).replicas;
+    return session?.lagBytes === 0 ? session : null;
+  });
+  assert.equal(caughtUp.lagSeconds, 0);
+  replica.process.kill('SIGSTOP');
+  // Nothing is written: its last ACK grows old, and its data do not.
+  const idle = await until('its last ACK is old', async () => {
+    const [session] = (await master.client.replication()).replicas;
+    return (session?.ackAgeMs ?? 0) > 1_500 ? session : null;
+  });
+  assert.deepEqual([idle.lagBytes, idle.lagSeconds], [0, 0]);
+  const before = (await master.client.replication()).offset;
+  await master.client.set('k', 'w');
+  const behind = await until('its data are old', async () => {
+    const [session] = (await master.client.replication()).replicas;
+    return (session?.lagSeconds ?? 0) >= 1 ? session : null;
+  });
+  assert.equal(behind.lagBytes, (await master.client.replication()).offset - before);
+  assert.ok((behind.ackAgeMs ?? 0) / 1000 > behind.lagSeconds);
+  const line = (await infoOf(master)).slave0 ?? '';
+  assert.match(
+    line,
+    /^ip=127\.0\.0\.1,port=\d+,state=online,offset=\d+,lag=[1-9]\d*,lag_bytes=\d+,lag_seconds=[1-9]/,
+  );
+  replica.process.kill('SIGCONT');
+  await until(
+    'it has caught up',
+    async () => (await master.client.replication()).replicas[0]?.lagSeconds === 0,
+  );
+});
+
+test('INFO has Redis’s names on both sides of a link', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master', '--min-replicas-to-write', '1');
+  const link = await cluster.proxy(master);
+  const replica = await cluster.start('replica', '--replica-of', link.wsUrl);
+  await linkState(replica, 'streaming');
+  await until(
+    'writes are possible',
+    async () => (await fetch(`${master.url}/v1/keys/k`, { method: 'PUT' })).ok,
+  );
+  await converged(master, replica);
+  const { runId, offset } = await master.client.replication();
+  const of = await infoOf(master);
+  const expected = {
+    role: 'master',
+    connected_slaves: '1',
+    min_slaves_good_slaves: '1',
+    master_failover_state: 'no-failover',
+    master_replid: runId,
+    master_replid2: '0'.repeat(40),
+    master_repl_offset: String(offset),
+    second_repl_offset: '-1',
+    repl_backlog_active: '1',
+    repl_backlog_size: '1048576',
+    repl_backlog_first_byte_offset: '1',
+    repl_backlog_histlen: String(offset),
+    sync_full: '1',
+    sync_partial_ok: '0',
+    sync_partial_err: '0',
+  };
+  for (const [name, value] of Object.entries(expected)) assert.equal(of[name], value, name);
+  const up = await infoOf(replica);
+  assert.deepEqual(
+    [
+      up.role,
+      up.master_link_status,
+      up.master_host,
+      up.slave_repl_offset,
+      up.slave_read_only,
+      up.last_sync_reason,
+    ],
+    ['slave', 'up', '127.0.0.1', String(offset), '1', 'first-sync'],
+  );
+  assert.equal(up.master_link_down_since_seconds, undefined);
+  link.cut();
+  await linkState(replica, 'waiting');
+  const down = await infoOf(replica);
+  assert.equal(down.master_link_status, 'down');
+  assert.match(down.master_link_down_since_seconds ?? '', /^\d+$/);
+  await replica.client.promote();
+  const promoted = await infoOf(replica);
+  assert.deepEqual(
+    [promoted.role, promoted.master_replid2, promoted.second_repl_offset],
+    ['master', runId, String(offset + 1)],
+  );
+});
+
+test('a partial resync is told on both sides with the same bytes', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  const link = await cluster.proxy(master);
+  const replica = await cluster.start('replica', '--replica-of', link.wsUrl);
+  await master.client.set('before', 'the cut');
+  await converged(master, replica);
+  const before = (await master.client.replication()).offset;
+  link.cut();
+  await linkState(replica, 'waiting');
+  await writeMany(master, 'k', 7);
+  link.restore();
+  await converged(master, replica);
+  const { offset, replicas } = await master.client.replication();
+  assert.deepEqual(replicas[0]?.sync, { kind: 'partial', bytes: offset - before });
+  const { lastSync } = (await replica.client.replication()).upstream ?? {};
+  assert.deepEqual([lastSync?.kind, lastSync?.bytes, lastSync?.reason], ['partial', offset - before, null]);
+});

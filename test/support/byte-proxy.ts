@@ -1,0 +1,61 @@
+/** A TCP relay that breaks each connection after so many bytes of what the target sends. */
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import type { TestContext } from 'node:test';
+
+export interface ByteProxy {
+  readonly wsUrl: string;
+  /** Connections that were broken. */
+  readonly breaks: number;
+}
+
+/** @param limit of the next connection, in bytes; null: it is not broken */
+export async function byteProxy(
+  t: TestContext,
+  targetPort: number,
+  limit: () => number | null,
+): Promise<ByteProxy> {
+  const sockets = new Set<Socket>();
+  const state = { breaks: 0 };
+  const server = createServer((from) => {
+    const to = connect(targetPort, '127.0.0.1');
+    const most = limit();
+    let passed = 0;
+    for (const [socket, other] of [
+      [from, to],
+      [to, from],
+    ] as const) {
+      sockets.add(socket);
+      socket.on('error', () => other.destroy());
+      socket.on('close', () => {
+        sockets.delete(socket);
+        other.destroy();
+      });
+    }
+    from.pipe(to);
+    to.on('data', (chunk: Buffer) => {
+      const part = most === null ? chunk : chunk.subarray(0, most - passed);
+      passed += part.length;
+      if (!from.write(part)) {
+        to.pause();
+        from.once('drain', () => to.resume());
+      }
+      if (most === null || passed < most) return;
+      state.breaks += 1;
+      from.destroySoon();
+      to.destroy();
+    });
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  const { port } = server.address() as AddressInfo;
+  return {
+    wsUrl: `ws://127.0.0.1:${port}`,
+    get breaks() {
+      return state.breaks;
+    },
+  };
+}
