@@ -75,7 +75,7 @@ export async function start(settings: Settings, log: Log, failed: (error: Error)
   const { port } = server.server.address() as AddressInfo;
   const host = settings.host.includes(':') ? `[${settings.host}]` : settings.host;
   try {
-    await node.start(`ws://${host}:${port}`, settings.replicaOf);
+    await node.start(settings.announceUrl ?? `ws://${host}:${port}`, settings.replicaOf);
   } catch (error) {
     await stop(server, node);
     throw error instanceof Problem ? new StartError(`--replica-of: ${error.message}`) : error;

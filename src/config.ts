@@ -3,7 +3,7 @@
  * in the config file; a flag beats the environment, which beats the file. What happens at a limit stands with it.
  */
 import { readFileSync } from 'node:fs';
-import { parseUpstream } from './node/upstream.ts';
+import { canonicalUpstream, parseUpstream } from './node/upstream.ts';
 import type { FsyncPolicy } from './store/state-file.ts';
 
 export interface Settings {
@@ -12,6 +12,8 @@ export interface Settings {
   readonly data: string;
   /** `ws://HOST:PORT`; `no-one`: be a master; null: whatever it was when it stopped. */
   readonly replicaOf: string | null;
+  /** `ws://HOST:PORT` under which other nodes reach this one; null: where it listens. */
+  readonly announceUrl: string | null;
   /** In bytes; or how long replicas may be away, and the size follows from how much is written. */
   readonly backlogSize: number | { readonly awayMs: number };
   readonly backlogFloor: number;
@@ -129,6 +131,12 @@ function upstream(text: string): string {
   return text;
 }
 
+function masterUrl(text: string): string {
+  const url = parseUpstream(text);
+  if (url === null) throw new UsageError('expected a URL of the form ws://HOST:PORT');
+  return canonicalUpstream(url);
+}
+
 function filled(text: string): string {
   if (text === '') throw new UsageError('it is empty');
   return text;
@@ -157,6 +165,13 @@ export const SETTINGS: readonly Setting[] = [
     initial: null,
     parse: upstream,
     help: 'follow this master, ws://HOST:PORT; no-one: be a master. Without it the node is what it was',
+  },
+  {
+    name: 'announceUrl',
+    placeholder: 'URL',
+    initial: null,
+    parse: masterUrl,
+    help: 'ws://HOST:PORT under which other nodes reach this one, if that is not where it listens',
   },
   {
     name: 'backlogSize',

@@ -97,6 +97,7 @@ test('without anything given every setting has its default', () => {
     host: '127.0.0.1',
     data: './psyncd-data',
     replicaOf: null,
+    announceUrl: null,
     backlogSize: 1_048_576,
     backlogFloor: 1_048_576,
     backlogCeiling: 268_435_456,

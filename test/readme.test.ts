@@ -114,4 +114,20 @@ test('the first session of the README works as it is written', async (t) => {
   await session.run(block);
   await converged(again, master);
   assert.deepEqual(await counters(again), { syncFull: 0, syncPartialOk: 1, syncPartialErr: 0 });
+
+  const [acks = [], position = [], failover = [], backlog = [], ...rest] = shellBlocks(
+    readme,
+    'Replication every day',
+  );
+  assert.deepEqual(rest, []);
+  assert.match(await session.run(acks), /"acks":1\}/);
+  assert.match(await session.run([position.join('\n')]), /^new.*continue: partial resync, 0 bytes/s);
+  assert.match(
+    await session.run(failover),
+    /is the master, at .*; writes were held for \d+ ms\nrole +master$/m,
+  );
+  await converged(again, master);
+  // The full one and one partial one are from when it was the first master.
+  assert.deepEqual(await counters(master), { syncFull: 1, syncPartialOk: 2, syncPartialErr: 0 });
+  assert.match(await session.run(backlog), /"awaySeconds":120,.*"backlogSize":"auto:120000ms"/s);
 });

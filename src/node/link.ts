@@ -109,6 +109,8 @@ export class Link {
   /** Since when it has not been streaming. */
   #downSince: number | null;
   #guarded = false;
+  /** Whether the chain above has been looked at since this node follows that master. */
+  #chainSeen = false;
   /** Somebody has accepted that the next full resync replaces this node's data, whatever it brings. */
   #accepted = false;
 
@@ -173,6 +175,9 @@ export class Link {
         this.#downSince = null;
         this.#accepted = false;
         this.#context.streaming();
+        // Of two nodes that were told at the same moment to follow each other's replicas neither could see it before.
+        if (!this.#chainSeen) this.#lookForCircle();
+        this.#chainSeen = true;
       },
       accepted: () => this.#accepted,
       stable: () => {
@@ -218,12 +223,13 @@ export class Link {
     this.#downSince ??= this.#context.world.now();
   }
 
-  /** A master without a master link may be waiting for this very node. */
+  /** A master that has no link itself may be waiting for this very node. */
   #lookForCircle(): void {
     void this.#context.circle(this.url).then((detail) => {
-      if (detail === null || this.#stopped || this.#state === 'streaming') return;
-      if (this.#attempt === null) this.#state = 'refused';
-      this.#detail = detail;
+      if (detail === null || this.#stopped) return;
+      this.#chainSeen = false;
+      if (this.#attempt === null) this.#down('refused', detail);
+      else this.#attempt.refuse(detail);
     });
   }
 }
@@ -309,6 +315,13 @@ class Attempt {
 
   alive(): void {
     this.#lastHeardAt = this.#context.world.now();
+  }
+
+  /** Ends the connection: this node must not follow that master. */
+  refuse(detail: string): void {
+    if (this.#over) return;
+    this.#socket.close(CloseCode.goingAway, 'a circle of nodes');
+    this.#fail('refused', detail);
   }
 
   async stop(): Promise<void> {

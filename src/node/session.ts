@@ -16,6 +16,7 @@ import type { Log, SocketEvents, StreamSocket, World } from './ports.ts';
 import type { SessionNotes } from './session-log.ts';
 import type { Snapshot, Snapshots } from './snapshots.ts';
 import type { StreamHead } from './stream-head.ts';
+import { reachableUrl } from './upstream.ts';
 
 export type SessionPhase = 'handshake' | 'snapshot' | 'online' | 'closed';
 
@@ -162,15 +163,17 @@ export class Session implements SocketEvents {
 
   /** Where the replica says that it can be reached. */
   get url(): string | null {
-    return this.#machine.listeningUrl;
+    const { listeningUrl } = this.#machine;
+    return listeningUrl === null ? null : reachableUrl(listeningUrl, this.#socket.peer);
   }
 
   get status(): SessionStatus | null {
     if (this.#phase === 'closed') return null;
     const { head, world } = this.#context;
+    const { url } = this;
     return {
       id: this.#context.id,
-      ...(this.#machine.listeningUrl === null ? {} : { url: this.#machine.listeningUrl }),
+      ...(url === null ? {} : { url }),
       peer: this.#socket.peer,
       state: this.#phase,
       offset: this.#acknowledged,
@@ -264,8 +267,9 @@ export class Session implements SocketEvents {
 
   #take(words: readonly string[]): void {
     const [next, effects] = sessionStep(this.#machine, words);
+    const named = next.listeningUrl !== this.#machine.listeningUrl;
     this.#machine = next;
-    if (next.listeningUrl !== null) this.#context.notes.named(next.listeningUrl);
+    if (named && this.url !== null) this.#context.notes.named(this.url);
     for (const effect of effects) {
       switch (effect.kind) {
         case 'reply':

@@ -36,6 +36,17 @@ export function canonicalUpstream(url: URL): string {
   return `${url.protocol}//${url.host}`;
 }
 
+/**
+ * Where a replica can be reached that announces `ws://0.0.0.0:PORT`, all of its addresses: where it comes from.
+ * @param peer `HOST:PORT`
+ */
+export function reachableUrl(announced: string, peer: string): string {
+  const url = parseUpstream(announced);
+  if (url === null || !WILDCARD.has(url.hostname)) return announced;
+  const host = peer.slice(0, peer.lastIndexOf(':'));
+  return `${url.protocol}//${host.includes(':') ? `[${host}]` : host}:${port(url)}`;
+}
+
 /** The HTTP address of the node behind a `ws://` URL. */
 export function httpUrl(upstream: string): string {
   return upstream.replace(/^ws/, 'http').replace(/\/$/, '');
