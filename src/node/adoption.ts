@@ -1,0 +1,140 @@
+/**
+ * A snapshot takes over: what it may not replace, what is kept of what it replaces, and the switch itself.
+ *
+ * Owns: which keyspace file is current, and the replaced ones on their way out.
+ */
+import { CloseCode } from '../replication/close-code.ts';
+import { areRelated, type History, standing } from '../replication/history.ts';
+import { formatPosition, type Position } from '../replication/position.ts';
+import type { ReceivedSnapshot } from './incoming-snapshot.ts';
+import type { KeptFile, Keyspace, KeyspaceFiles, Log, StateStore, World } from './ports.ts';
+import type { PositionWaiters } from './position-waiters.ts';
+import type { Sessions } from './sessions.ts';
+import type { Snapshots } from './snapshots.ts';
+import type { StreamHead } from './stream-head.ts';
+
+export interface AdoptionSettings {
+  /** A full resync may replace data by the empty keyspace of an unrelated history. */
+  readonly allowEmptyMaster: boolean;
+  /** So many replaced keyspace files of diverged histories are kept. */
+  readonly keepReplaced: number;
+}
+
+interface AdoptionParts {
+  readonly world: World;
+  readonly log: Log;
+  readonly settings: AdoptionSettings;
+  readonly state: StateStore;
+  readonly files: KeyspaceFiles;
+  readonly head: StreamHead;
+  readonly sessions: Sessions;
+  readonly snapshots: Snapshots;
+  readonly positions: PositionWaiters;
+}
+
+export class Adoption {
+  readonly #parts: AdoptionParts;
+  #keyspaceNumber: number;
+  /** Replaced keyspace files on their way out. */
+  readonly #retiring = new Set<Promise<void>>();
+
+  constructor(parts: AdoptionParts) {
+    this.#parts = parts;
+    this.#keyspaceNumber = parts.state.keyspaceNumber;
+  }
+
+  /** Resolves when no replaced file is on its way out any more. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#retiring);
+  }
+
+  /**
+   * A replica that holds data does not replace it by the empty keyspace of an unrelated history.
+   * @returns why this snapshot must not take over, or null
+   */
+  async objection({ empty, position, lineage }: ReceivedSnapshot): Promise<string | null> {
+    if (!empty || this.#parts.settings.allowEmptyMaster) return null;
+    const history = this.#parts.head.history;
+    const unrelated =
+      lineage === null
+        ? standing(history, position) === 'unknown-run-id'
+        : !areRelated(history, { runId: position.runId, lineage });
+    if (!unrelated) return null;
+    const { entries } = await this.#parts.head.page({ prefix: '', after: null, limit: 1, values: false });
+    if (entries.length === 0) return null;
+    return (
+      `the master has no entries, and another history (${formatPosition(position)}); this node keeps and serves what it ` +
+      'has. POST /v1/replication/accept lets it be replaced'
+    );
+  }
+
+  /**
+   * A snapshot that was received and checked takes over.
+   * @param wanted asked at the last moment: whether it still is
+   * @throws Error when it has not taken over; then nothing has changed
+   */
+  async adopt(
+    { keyspaceNumber, position, lineage, reason }: ReceivedSnapshot,
+    wanted: () => boolean,
+  ): Promise<void> {
+    const { files, state, log } = this.#parts;
+    const replaced = this.#parts.head.position;
+    const history: History = { runId: position.runId, lineage: lineage ?? [] };
+    const keep = this.#isDiverged(history, position) ? this.#keptAs(reason) : null;
+    // What is kept has to be all in its file.
+    if (keep !== null) await this.#parts.head.flush();
+    const keyspace = await files.open(keyspaceNumber);
+    try {
+      if (!wanted()) throw new Error('it is not wanted any more');
+      state.switchKeyspace(keyspaceNumber, history, keep);
+    } catch (error) {
+      await keyspace.close();
+      throw error;
+    }
+    // The switch has happened; nothing came between, and nothing comes before the node knows it.
+    this.#parts.sessions.drop(CloseCode.historyChanged, 'a full resync replaced the history');
+    this.#parts.snapshots.forget();
+    this.#retire(this.#parts.head.replaceKeyspace(keyspace), this.#keyspaceNumber, keep);
+    this.#keyspaceNumber = keyspaceNumber;
+    this.#parts.positions.moved();
+    const event = { position: formatPosition(position), replaced: formatPosition(replaced) };
+    if (keep === null) log.info('snapshot-adopted', event);
+    else log.warn('snapshot-replaced-another-history', { ...event, kept: keep.name });
+  }
+
+  /** Whether this node has something that is not in the history at this position. */
+  #isDiverged(history: History, position: Position): boolean {
+    const own = this.#parts.head.position;
+    if (own.offset === 0) return false;
+    return standing(history, own) !== 'shared' || own.offset > position.offset;
+  }
+
+  /** @returns under which name the present keyspace file is kept when it is replaced; null: it is not */
+  #keptAs(reason: ReceivedSnapshot['reason']): KeptFile | null {
+    if (this.#parts.settings.keepReplaced === 0) return null;
+    const { position } = this.#parts.head;
+    const number = this.#keyspaceNumber;
+    return {
+      keyspaceNumber: number,
+      name: `replaced-${number}-${position.runId.slice(0, 8)}-${position.offset}.db`,
+      position,
+      reason,
+      at: this.#parts.world.now(),
+    };
+  }
+
+  /** Closes a replaced keyspace file, when nobody reads it any more, and keeps it or removes it. */
+  #retire(keyspace: Keyspace, number: number, keep: KeptFile | null): void {
+    const { files, state, settings } = this.#parts;
+    const retired = keyspace
+      .close()
+      .then(async () => {
+        if (keep === null) return files.remove(number);
+        await files.keep(keep);
+        for (const file of state.forgetKept(settings.keepReplaced)) await files.removeKept(file);
+      })
+      .catch((error: unknown) => this.#parts.log.warn('old-keyspace-left', { number, error: String(error) }))
+      .finally(() => this.#retiring.delete(retired));
+    this.#retiring.add(retired);
+  }
+}

@@ -1,0 +1,441 @@
+/**
+ * One connection of a replica to its master, from dialling to its end: `LinkMachine`'s effects carried out.
+ *
+ * What is received goes through the same `StreamHead.commit` as a master's own writes: it is acknowledged when it is in
+ * this node's journal. The old data is served until a snapshot has arrived completely and was checked.
+ */
+import { CloseCode } from '../replication/close-code.ts';
+import type { FullResyncReason } from '../replication/decide.ts';
+import { type AnsweredLineage, type LinkEffect, LinkMachine } from '../replication/link-machine.ts';
+import type { Position, RunId } from '../replication/position.ts';
+import type { Run } from '../stream/command.ts';
+import { StreamDecoder } from '../stream/decoder.ts';
+import { array } from '../stream/encoder.ts';
+import { ProtocolError } from '../stream/protocol-error.ts';
+import { IncomingSnapshot, type ReceivedSnapshot } from './incoming-snapshot.ts';
+import {
+  type Dial,
+  type Log,
+  type SnapshotSink,
+  StorageError,
+  type StreamSocket,
+  type World,
+} from './ports.ts';
+import { GETACK, type LinkTimes } from './session.ts';
+import type { StreamHead } from './stream-head.ts';
+
+export type LinkState = 'connecting' | 'handshake' | 'snapshot' | 'streaming' | 'waiting' | 'refused';
+
+export interface SyncReport {
+  readonly kind: 'full' | 'partial';
+  readonly reason: FullResyncReason | null;
+  /** The snapshot's size, or how many bytes of the stream were lacking; null: the master did not tell. */
+  readonly bytes: number | null;
+  readonly durationMs: number;
+}
+
+export interface LinkContext {
+  readonly world: World;
+  readonly log: Log;
+  readonly head: StreamHead;
+  readonly dial: Dial;
+  readonly settings: LinkTimes;
+  readonly nodeId: string;
+  /** Where this node can be reached itself. */
+  listeningUrl(): string | null;
+  /** What to continue from, or null to ask for a snapshot; and whether the asked node is to become the master. */
+  request(): { readonly position: Position | null; readonly failover: boolean };
+  /** The master lets this node continue; its history may have another run ID, or a longer lineage. */
+  continued(runId: RunId, lineage: AnsweredLineage): void;
+  receiveSnapshot(length: number): Promise<SnapshotSink>;
+  /** Why the snapshot must not replace what this node has, unless somebody has accepted that; or null. */
+  objection(snapshot: ReceivedSnapshot): Promise<string | null>;
+  /** It takes over, if `wanted` still says so when it is open. */
+  adoptSnapshot(snapshot: ReceivedSnapshot, wanted: () => boolean): Promise<void>;
+  /** From now on what the master writes arrives. */
+  streaming(): void;
+  /** The master has answered that it will not serve this node. */
+  refused(detail: string): void;
+  /** Why a master has no link itself, if that is this node's own doing; null: it is not. */
+  circle(url: string): Promise<string | null>;
+}
+
+/** How often a replica tells its master how far it is (psync-rules.md, 45). */
+const ACK_INTERVAL_MS = 1_000;
+export interface AttemptEvents {
+  state(state: LinkState): void;
+  synced(report: SyncReport): void;
+  /** It has brought something, or has been streaming for a while: the next connection may be tried at once. */
+  stable(): void;
+  /** Whether a snapshot takes over whatever it brings. */
+  accepted(): boolean;
+  /** The snapshot must not take over; the connection is gone. Called once; nothing follows. */
+  objected(detail: string): void;
+  /** The connection is gone. Called once; nothing follows. */
+  failed(state: 'waiting' | 'refused', detail: string): void;
+}
+
+export class LinkAttempt {
+  readonly #context: LinkContext;
+  readonly #events: AttemptEvents;
+  readonly #socket: StreamSocket;
+  readonly #machine: LinkMachine;
+  readonly #decoder = new StreamDecoder();
+  readonly #startedAt: number;
+  #lastHeardAt: number;
+  #over = false;
+  #cancelTick: (() => void) | null = null;
+  #cancelAck: (() => void) | null = null;
+  #received: Run[] = [];
+  #turnDue = false;
+  #snapshot: IncomingSnapshot | null = null;
+  /** Resolves when nothing of a snapshot is in the way of the next attempt. */
+  #snapshotGone: Promise<unknown> = Promise.resolve();
+  /** Bytes of the stream that arrived while the snapshot was being checked. */
+  #early: Buffer[] | null = null;
+  /** While this side does not read, it cannot hear the master either. */
+  #paused = false;
+  /** The master wants to be told at once what has arrived. */
+  #ackWanted = false;
+
+  constructor(context: LinkContext, url: string, events: AttemptEvents) {
+    this.#context = context;
+    this.#events = events;
+    this.#startedAt = context.world.now();
+    this.#lastHeardAt = this.#startedAt;
+    this.#machine = new LinkMachine({
+      ...context.request(),
+      listeningUrl: context.listeningUrl(),
+      nodeId: context.nodeId,
+    });
+    this.#socket = context.dial(url, {
+      opened: () => {
+        if (this.#over) return;
+        this.alive();
+        this.#events.state('handshake');
+        this.#run(this.#machine.start());
+      },
+      message: (bytes) => {
+        if (this.#over) return;
+        this.alive();
+        this.#run(this.#machine.receive(bytes));
+      },
+      alive: () => this.alive(),
+      pinged: (text) => {
+        this.alive();
+        if (text === GETACK && !this.#over) this.#acknowledgeSoon();
+      },
+      closed: (code, reason) => this.#fail('waiting', reason === '' ? `closed with ${code}` : reason),
+    });
+    this.#scheduleTick();
+  }
+
+  get progress(): { received: number; total: number } | null {
+    return this.#snapshot === null
+      ? null
+      : { received: this.#snapshot.received, total: this.#snapshot.announced.length };
+  }
+
+  get silentMs(): number {
+    return Math.max(0, this.#context.world.now() - this.#lastHeardAt);
+  }
+
+  alive(): void {
+    this.#lastHeardAt = this.#context.world.now();
+  }
+
+  /** Ends the connection: this node must not follow that master. */
+  refuse(detail: string): void {
+    if (this.#over) return;
+    this.#socket.close(CloseCode.goingAway, 'a circle of nodes');
+    this.#fail('refused', detail);
+  }
+
+  async stop(): Promise<void> {
+    if (!this.#over) {
+      this.#commitReceived();
+      this.#end();
+      this.#socket.close(CloseCode.goingAway, 'going away');
+    }
+    await this.#snapshotGone;
+  }
+
+  #run(effects: readonly LinkEffect[]): void {
+    try {
+      this.#carryOut(effects);
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error;
+      this.#abort(CloseCode.goingAway, `cannot go on: ${error.message}`);
+    }
+  }
+
+  #carryOut(effects: readonly LinkEffect[]): void {
+    for (const effect of effects) {
+      if (this.#over) return;
+      switch (effect.kind) {
+        case 'send':
+          this.#send(effect.words);
+          break;
+        case 'continue':
+          this.#continue(effect);
+          break;
+        case 'snapshot':
+          this.#beginSnapshot(effect);
+          break;
+        case 'snapshot-bytes':
+          this.#snapshot?.write(effect.bytes);
+          break;
+        case 'snapshot-end':
+          this.#endSnapshot();
+          break;
+        case 'stream':
+          if (this.#early === null) this.#stream(effect.bytes);
+          else this.#early.push(effect.bytes);
+          break;
+        case 'not-now':
+          this.#fail(effect.detail.startsWith('ERR') ? 'refused' : 'waiting', effect.detail);
+          break;
+        case 'protocol-error':
+          this.#abort(CloseCode.protocolError, effect.detail);
+          break;
+      }
+    }
+  }
+
+  #continue({ runId, lacking, lineage }: LinkEffect & { kind: 'continue' }): void {
+    const { world, log } = this.#context;
+    this.#context.continued(runId, lineage);
+    log.info('partial-resync', { url: this.#socket.peer, runId, bytes: lacking });
+    this.#events.synced({
+      kind: 'partial',
+      reason: null,
+      bytes: lacking,
+      durationMs: world.now() - this.#startedAt,
+    });
+    this.#goStreaming();
+  }
+
+  #beginSnapshot(announced: LinkEffect & { kind: 'snapshot' }): void {
+    const { reason, length } = announced;
+    this.#context.log.info('full-resync', { url: this.#socket.peer, reason, bytes: length });
+    this.#events.state('snapshot');
+    this.#snapshot = new IncomingSnapshot({
+      sink: this.#context.receiveSnapshot(length),
+      announced,
+      pause: () => this.#pause(),
+      resume: () => this.#resume(),
+      failed: (error) => this.#abort(CloseCode.goingAway, `cannot keep the snapshot: ${error.message}`),
+    });
+  }
+
+  #endSnapshot(): void {
+    this.#early = [];
+    this.#pause();
+    const snapshot = this.#snapshot as IncomingSnapshot;
+    const adopted = this.#adopt(snapshot);
+    // Whoever ends this attempt waits until the adoption has come to its own end.
+    this.#snapshotGone = adopted.catch(() => undefined);
+    adopted
+      .then((done) => {
+        if (done) this.#adopted(snapshot);
+      })
+      .catch((error: unknown) => this.#abort(CloseCode.goingAway, `snapshot: ${messageOf(error)}`));
+  }
+
+  /** @returns whether the snapshot has taken over; if not, nothing is left of it */
+  async #adopt(snapshot: IncomingSnapshot): Promise<boolean> {
+    try {
+      const received = await snapshot.finish();
+      const objection = this.#events.accepted() ? null : await this.#context.objection(received);
+      if (this.#over || objection !== null) {
+        await snapshot.discard();
+        if (objection !== null) this.#object(objection);
+        return false;
+      }
+      this.#snapshot = null;
+      await this.#context.adoptSnapshot(received, () => !this.#over);
+      return !this.#over;
+    } catch (error) {
+      await snapshot.discard();
+      throw error;
+    }
+  }
+
+  #adopted(snapshot: IncomingSnapshot): void {
+    this.#events.synced({
+      kind: 'full',
+      reason: snapshot.announced.reason,
+      bytes: snapshot.announced.length,
+      durationMs: this.#context.world.now() - this.#startedAt,
+    });
+    this.#goStreaming();
+    const early = this.#early ?? [];
+    this.#early = null;
+    this.#resume();
+    for (const bytes of early) if (!this.#over) this.#stream(bytes);
+  }
+
+  #goStreaming(): void {
+    this.#events.state('streaming');
+    this.#acknowledge();
+  }
+
+  #acknowledge(): void {
+    this.#cancelAck?.();
+    this.#send(['REPLCONF', 'ACK', String(this.#context.head.offset)]);
+    this.#cancelAck = this.#context.world.after(ACK_INTERVAL_MS, () => {
+      this.#events.stable();
+      this.#acknowledge();
+    });
+  }
+
+  #stream(bytes: Buffer): void {
+    try {
+      const run = this.#decoder.push(bytes);
+      if (run === null) return;
+      this.#received.push(run);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.#abort(CloseCode.protocolError, error.message);
+      return;
+    }
+    this.#scheduleTurn();
+  }
+
+  /** What arrived before this is asked for goes into the journal first. */
+  #acknowledgeSoon(): void {
+    this.#ackWanted = true;
+    this.#scheduleTurn();
+  }
+
+  /** All that arrives in one tick becomes one journal row, like a master's write turn. */
+  #scheduleTurn(): void {
+    if (this.#turnDue) return;
+    this.#turnDue = true;
+    this.#context.world.soon(() => {
+      this.#turnDue = false;
+      this.#takeTurn();
+    });
+  }
+
+  #takeTurn(): void {
+    if (this.#over) return;
+    const failure = this.#commitReceived();
+    if (failure !== null) {
+      this.#abort(CloseCode.goingAway, `cannot keep the stream: ${failure.message}`);
+      return;
+    }
+    if (this.#ackWanted && this.#machine.phase === 'stream' && this.#early === null) {
+      this.#send(['REPLCONF', 'ACK', String(this.#context.head.offset)]);
+    }
+    this.#ackWanted = false;
+    const { head } = this.#context;
+    if (!head.full) return;
+    this.#pause();
+    head.whenRoom(() => {
+      if (!this.#over) this.#resume();
+    });
+  }
+
+  #pause(): void {
+    this.#paused = true;
+    this.#socket.pause();
+  }
+
+  #resume(): void {
+    this.#paused = false;
+    this.alive();
+    this.#socket.resume();
+  }
+
+  /** @returns why the journal did not take what was received, which then is given up; or null */
+  #commitReceived(): StorageError | null {
+    const received = this.#received;
+    this.#received = [];
+    if (received.length === 0) return null;
+    try {
+      this.#context.head.commit(merged(received));
+      this.#events.stable();
+      return null;
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error;
+      return error;
+    }
+  }
+
+  #send(words: readonly string[]): void {
+    this.#socket.send(Buffer.from(array(words), 'utf8'));
+  }
+
+  #scheduleTick(): void {
+    const { pingIntervalMs, timeoutMs } = this.#context.settings;
+    this.#cancelTick = this.#context.world.after(Math.min(pingIntervalMs, timeoutMs / 2), () => this.#tick());
+  }
+
+  #tick(): void {
+    if (this.#paused) this.alive();
+    const silentMs = this.silentMs;
+    if (silentMs > this.#context.settings.timeoutMs) {
+      this.#socket.terminate();
+      this.#abort(CloseCode.timedOut, `the master was silent for ${silentMs} ms`);
+      return;
+    }
+    this.#socket.ping();
+    this.#scheduleTick();
+  }
+
+  #abort(code: number, detail: string): void {
+    if (this.#over) return;
+    this.#socket.close(code, detail.slice(0, 100));
+    this.#fail('waiting', detail);
+  }
+
+  /** Ends the attempt because its snapshot must not take over. */
+  #object(detail: string): void {
+    if (this.#over) return;
+    this.#end();
+    this.#socket.close(CloseCode.goingAway, 'this node keeps its data');
+    this.#events.objected(detail);
+  }
+
+  #fail(state: 'waiting' | 'refused', detail: string): void {
+    if (this.#over) return;
+    const failure = this.#commitReceived();
+    this.#end();
+    if (state === 'refused') this.#socket.close(CloseCode.goingAway, 'refused');
+    // The next attempt begins when nothing is left of this one.
+    void this.#snapshotGone.then(() =>
+      this.#events.failed(state, failure === null ? detail : `${detail}; ${failure.message}`),
+    );
+  }
+
+  #end(): void {
+    this.#over = true;
+    const snapshot = this.#snapshot;
+    this.#snapshot = null;
+    // While it is being adopted the adoption clears up after itself.
+    if (snapshot !== null && this.#early === null) this.#snapshotGone = snapshot.discard();
+    this.#cancelTick?.();
+    this.#cancelAck?.();
+  }
+}
+
+function merged(runs: readonly Run[]): Run {
+  const first = runs[0] as Run;
+  if (runs.length === 1) return first;
+  let base = 0;
+  const ends: number[] = [];
+  for (const run of runs) {
+    for (const end of run.ends) ends.push(base + end);
+    base += run.bytes.length;
+  }
+  return {
+    bytes: Buffer.concat(runs.map((run) => run.bytes)),
+    commands: runs.flatMap((run) => run.commands),
+    ends,
+  };
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,321 @@
+/**
+ * Master or replica, and of whom: the role, and every change of the history's name.
+ *
+ * Owns: the link. Invariant: there is a link if and only if the stored upstream is not null, but for the moments of a
+ * change; changes come one after the other.
+ */
+import { CloseCode } from '../replication/close-code.ts';
+import { continued, type History, type LineageReason, renamed, standing } from '../replication/history.ts';
+import type { AnsweredLineage } from '../replication/link-machine.ts';
+import { formatPosition, type Position, type RunId } from '../replication/position.ts';
+import type { Adoption } from './adoption.ts';
+import { circleOf } from './chain.ts';
+import type { Failover } from './failover.ts';
+import { Link, type LinkStatus } from './link.ts';
+import type { LinkContext } from './link-attempt.ts';
+import type { AskPeer, Dial, KeyspaceFiles, Log, StateStore, World } from './ports.ts';
+import type { PositionWaiters } from './position-waiters.ts';
+import { Problem } from './problem.ts';
+import type { LinkTimes, Session } from './session.ts';
+import type { Sessions } from './sessions.ts';
+import type { StreamHead } from './stream-head.ts';
+import { canonicalUpstream, parseUpstream, upstreamProblem } from './upstream.ts';
+import type { WriteTurn } from './write-turn.ts';
+
+export type Role = 'master' | 'replica';
+
+interface RolesParts {
+  readonly world: World;
+  readonly log: Log;
+  readonly settings: LinkTimes;
+  readonly state: StateStore;
+  readonly files: KeyspaceFiles;
+  readonly dial: Dial;
+  readonly ask: AskPeer;
+  readonly head: StreamHead;
+  readonly sessions: Sessions;
+  readonly positions: PositionWaiters;
+  readonly adoption: Adoption;
+  readonly nodeId: string;
+  /** They need the roles themselves. */
+  failover(): Failover;
+  writes(): WriteTurn;
+  closing(): boolean;
+}
+
+export class Roles {
+  readonly #parts: RolesParts;
+  #link: Link | null = null;
+  /** Changes of the role, one after the other. */
+  #changing: Promise<unknown> = Promise.resolve();
+  #listeningUrl: string | null = null;
+
+  constructor(parts: RolesParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Connects the node.
+   * @param listeningUrl where it can be reached, `ws://HOST:PORT`; a replica tells its master
+   * @param replicaOf the master to follow, or `no-one`; null: what it was when it stopped
+   * @throws Problem BAD_REQUEST for a URL that cannot be a master, CIRCLE
+   */
+  async start(listeningUrl: string, replicaOf: string | null): Promise<void> {
+    this.#listeningUrl = listeningUrl;
+    if (replicaOf === 'no-one') await this.promote();
+    else if (replicaOf !== null) await this.replicaOf(replicaOf);
+    const { upstream } = this.#parts.state;
+    if (upstream !== null && this.#link === null) this.#follow(upstream);
+  }
+
+  get role(): Role {
+    return this.#parts.state.upstream === null ? 'master' : 'replica';
+  }
+
+  get link(): LinkStatus | null {
+    return this.#link?.status ?? null;
+  }
+
+  /** The history is not about to change: a master's, or that of a replica that is connected. */
+  get settled(): boolean {
+    return this.#link === null || this.#link.streaming;
+  }
+
+  /**
+   * Why no replica can be served now, as the line to answer, or null. A replica that is not connected does not know how
+   * far the history has gone (psync-rules.md, 12).
+   */
+  get notReady(): string | null {
+    return this.settled ? null : "-NOMASTERLINK Can't SYNC while not connected with my master";
+  }
+
+  /**
+   * REPLICAOF: follows the master at the URL from now on. What this node has is kept and continued from, if the
+   * master's history allows it, and is served until a snapshot has replaced it.
+   * @returns false if it follows that master already
+   * @throws Problem BAD_REQUEST for a URL that cannot be a master, CIRCLE if that one follows this node,
+   *   FAILOVER_REFUSED during a hand-over
+   */
+  replicaOf(wanted: string): Promise<boolean> {
+    return this.#change(async () => {
+      this.#refuseDuringFailover();
+      const problem = upstreamProblem(wanted, this.#listeningUrl);
+      const parsed = parseUpstream(wanted);
+      if (problem !== null || parsed === null) throw new Problem('BAD_REQUEST', problem ?? wanted);
+      const url = canonicalUpstream(parsed);
+      if (url === this.#link?.url) return false;
+      const { ask, nodeId, state, world } = this.#parts;
+      const circle = await circleOf(url, nodeId, ask, world);
+      if (circle !== null) throw new Problem('CIRCLE', circle);
+      this.#refuseDuringFailover();
+      await this.#unlinked(() => state.save({ upstream: url, handingOver: false }));
+      this.#demoted();
+      this.#follow(url);
+      return true;
+    });
+  }
+
+  /**
+   * REPLICAOF NO ONE: this node is a master from now on, under a new run ID; the old one becomes an ancestor, so
+   * that its siblings can follow it with a partial resync.
+   * @returns false if it is a master already
+   * @throws Problem FAILOVER_REFUSED during a hand-over
+   */
+  promote(): Promise<boolean> {
+    return this.#change(async () => {
+      this.#refuseDuringFailover();
+      if (this.#parts.state.upstream === null) return false;
+      await this.#becomeMaster(null);
+      return true;
+    });
+  }
+
+  /** PSYNC … FAILOVER: the master hands over to this node. @returns the line that says why not, or null */
+  takeOver(position: Position, session: Session): Promise<string | null> {
+    return this.#change(async () => {
+      if (this.#parts.closing()) return '-LOADING shutting down';
+      const own = this.#parts.head.position;
+      // It has taken over already, and the answer was lost: it is asked again, and decides as ever.
+      const before =
+        own.runId !== position.runId && standing(this.#parts.head.history, position) !== 'unknown-run-id';
+      if (this.role === 'master' || before) return null;
+      if (own.runId === position.runId && own.offset === position.offset) {
+        await this.#becomeMaster(session);
+        return null;
+      }
+      return `-ERR FAILOVER at ${formatPosition(position)}, but this node is at ${formatPosition(own)}`;
+    }).catch((error: unknown) => {
+      this.#parts.log.error('take-over-failed', { error: String(error) });
+      return `-ERR FAILOVER: ${error instanceof Error ? error.message : error}`;
+    });
+  }
+
+  /** A hand-over: this node durably stops being the master, and asks the other one to become it. */
+  handOver(url: string): Promise<void> {
+    return this.#change(async () => {
+      this.#parts.state.save({ upstream: url, handingOver: true });
+      this.#demoted();
+      this.#follow(url);
+    });
+  }
+
+  /** The target of a hand-over has refused: this node is the master again, under its old run ID. */
+  takeBack(): Promise<void> {
+    return this.#change(async () => {
+      const { state, log } = this.#parts;
+      if (!state.handingOver) return;
+      await this.#unlinked(() => state.save({ upstream: null, handingOver: false }));
+      this.#parts.writes().wake();
+      log.warn('failover-taken-back', { position: formatPosition(this.#parts.head.position) });
+    });
+  }
+
+  /** Lets the full resync happen that would replace this node's data by nothing. @returns false if there is none */
+  acceptEmptyMaster(): boolean {
+    return this.#link?.accept() ?? false;
+  }
+
+  /** Bytes that others have may be missing: under the old run ID they would be written anew, differently. */
+  renameAfterLoss(): void {
+    this.#rename(this.#parts.world.newRunId(), 'unclean-stop');
+  }
+
+  /** The node ends: no role any more. @param last what is done when the link is gone, and nothing changes any more */
+  async close(last: () => Promise<void>): Promise<void> {
+    await this.#change(async () => {
+      await this.#link?.stop();
+      this.#link = null;
+      await last();
+    });
+  }
+
+  #change<T>(change: () => Promise<T>): Promise<T> {
+    const result = this.#changing.then(change);
+    this.#changing = result.catch(() => undefined);
+    return result;
+  }
+
+  #follow(url: string): void {
+    const link = new Link(this.#linkContext(), url);
+    this.#link = link;
+    link.start();
+  }
+
+  /** Ends the link and then makes a change; if the change fails, the link is begun anew, and nothing is changed. */
+  async #unlinked(change: () => void): Promise<void> {
+    const link = this.#link;
+    this.#link = null;
+    // From here on no more bytes of the old master come in.
+    await link?.stop();
+    try {
+      change();
+    } catch (error) {
+      if (link !== null) this.#follow(link.url);
+      throw error;
+    }
+  }
+
+  #linkContext(): LinkContext {
+    const { adoption, ask, failover, files, head, nodeId, positions, state, world } = this.#parts;
+    return {
+      ...this.#parts,
+      listeningUrl: () => this.#listeningUrl,
+      request: () => {
+        if (state.handingOver) return { position: head.position, failover: true };
+        // Of a node that has nothing the history says nothing either: it asks for a snapshot.
+        return { position: head.offset === 0 ? null : head.position, failover: false };
+      },
+      continued: (runId, lineage) => this.#continued(runId, lineage),
+      streaming: () => {
+        // After a full resync too: the question has been answered.
+        if (state.handingOver) state.save({ handingOver: false });
+        positions.moved();
+        failover().succeeded();
+      },
+      refused: (detail) => {
+        if (!state.handingOver) return;
+        failover()
+          .failed(detail)
+          .catch((error: unknown) => {
+            this.#parts.log.error('failover-not-taken-back', { error: String(error) });
+          });
+      },
+      circle: (url) => circleOf(url, nodeId, ask, world),
+      receiveSnapshot: (length) => files.receive(length),
+      objection: (snapshot) => adoption.objection(snapshot),
+      adoptSnapshot: (snapshot, wanted) => adoption.adopt(snapshot, wanted),
+    };
+  }
+
+  /** The master goes on from where this node is: its history is this node's. */
+  #continued(runId: RunId, lineage: AnsweredLineage): void {
+    const { state, world } = this.#parts;
+    const { history, handingOver } = state;
+    const { offset } = this.#parts.head.position;
+    const changed =
+      lineage === null
+        ? renamed(history, { runId, validTo: offset, reason: 'master-changed', at: world.now() })
+        : continued(history, { runId, lineage }, offset, world.now());
+    if (runId !== history.runId) this.#changeHistory(changed, 'master-changed', { handingOver: false });
+    // A lineage that has grown is no news for those who follow this node: they need not ask again.
+    else if (handingOver || !isSame(history, changed)) state.save({ history: changed, handingOver: false });
+  }
+
+  /** The same history under another name. */
+  #rename(runId: RunId, reason: LineageReason, upstream?: null, except?: Session): void {
+    const { state, world } = this.#parts;
+    const history = renamed(state.history, {
+      runId,
+      validTo: this.#parts.head.position.offset,
+      reason,
+      at: world.now(),
+    });
+    this.#changeHistory(
+      history,
+      reason,
+      upstream === undefined ? {} : { upstream, handingOver: false },
+      except,
+    );
+  }
+
+  /** Whoever follows this node must ask again to learn the new run ID. */
+  #changeHistory(
+    history: History,
+    reason: LineageReason,
+    change: { readonly upstream?: null; readonly handingOver?: boolean },
+    except?: Session,
+  ): void {
+    const { log, positions, sessions, state } = this.#parts;
+    const before = formatPosition(this.#parts.head.position);
+    state.save({ ...change, history });
+    log.info('new-run-id', { reason, before, after: history.runId });
+    sessions.drop(CloseCode.historyChanged, 'the history has a new run ID', except);
+    positions.moved();
+  }
+
+  /** @param except the session that asked for it, and waits for the answer */
+  async #becomeMaster(except: Session | null): Promise<void> {
+    const { world, log } = this.#parts;
+    await this.#unlinked(() => this.#rename(world.newRunId(), 'promoted', null, except ?? undefined));
+    this.#parts.writes().wake();
+    log.info('promoted', { position: formatPosition(this.#parts.head.position) });
+  }
+
+  /** This node is a replica from now on. */
+  #demoted(): void {
+    this.#parts.writes().wake();
+    this.#parts.sessions.releaseWaiters();
+  }
+
+  #refuseDuringFailover(): void {
+    if (this.#parts.failover().status === null) return;
+    throw new Problem(
+      'FAILOVER_REFUSED',
+      'a hand-over is going on; DELETE /v1/replication/failover aborts it',
+    );
+  }
+}
+
+function isSame(one: History, other: History): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
