@@ -6,6 +6,7 @@ import test from 'node:test';
 import Database from 'better-sqlite3';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
+import { byteProxy } from '../support/byte-proxy.ts';
 import { Cluster, converged, counters, linkState, temporaryFolder, writeMany } from '../support/cluster.ts';
 import { RawReplica } from '../support/raw-replica.ts';
 
@@ -297,4 +298,27 @@ test('--backlog-size auto:TIME grows with what is written, up to the ceiling, an
     backlogSize: unknown;
   };
   assert.equal(config.backlogSize, 'auto:90000ms');
+});
+
+test('a half-open link is noticed on both sides within the time-out, and the replica continues', async (t) => {
+  const cluster = await Cluster.create(t);
+  const quick = ['--repl-timeout', '500ms', '--repl-ping-interval', '100ms'];
+  const master = await cluster.start('master', ...quick);
+  const proxy = await byteProxy(t, master.port);
+  const replica = await cluster.start('replica', '--replica-of', proxy.wsUrl, ...quick);
+  await master.client.set('k', 'v');
+  await converged(master, replica);
+  proxy.silence();
+  await master.client.set('k', 'w');
+  await converged(master, replica);
+  assert.deepEqual(await counters(master), { syncFull: 1, syncPartialOk: 1, syncPartialErr: 0 });
+  // The replica says why it came back, or the master why it closed the old connection, whoever was first.
+  const records = await sessionsOf(master);
+  assert.match(String(records[1]?.events.at(-1)?.fields.reason), /silent for \d+ ms|connected anew/);
+  assert.equal((await master.client.replication()).replicas.length, 1);
+
+  // With nobody to come back, the master still notices.
+  proxy.silence();
+  replica.process.kill('SIGSTOP');
+  await until('the master notices', async () => (await master.client.replication()).replicas.length === 0);
 });

@@ -1,4 +1,4 @@
-/** A TCP relay that breaks each connection after so many bytes of what the target sends. */
+/** A TCP relay that breaks each connection after so many bytes of what the target sends, or goes silent. */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
@@ -7,15 +7,18 @@ export interface ByteProxy {
   readonly wsUrl: string;
   /** Connections that were broken. */
   readonly breaks: number;
+  /** From now on nothing passes on the present connections, and neither end is told: they are half open. */
+  silence(): void;
 }
 
 /** @param limit of the next connection, in bytes; null: it is not broken */
 export async function byteProxy(
   t: TestContext,
   targetPort: number,
-  limit: () => number | null,
+  limit: () => number | null = () => null,
 ): Promise<ByteProxy> {
   const sockets = new Set<Socket>();
+  const silent = new Set<Socket>();
   const state = { breaks: 0 };
   const server = createServer((from) => {
     const to = connect(targetPort, '127.0.0.1');
@@ -29,7 +32,7 @@ export async function byteProxy(
       socket.on('error', () => other.destroy());
       socket.on('close', () => {
         sockets.delete(socket);
-        other.destroy();
+        if (!silent.has(socket)) other.destroy();
       });
     }
     from.pipe(to);
@@ -56,6 +59,15 @@ export async function byteProxy(
     wsUrl: `ws://127.0.0.1:${port}`,
     get breaks() {
       return state.breaks;
+    },
+    silence: () => {
+      for (const socket of sockets) {
+        silent.add(socket);
+        socket.unpipe();
+        socket.removeAllListeners('data');
+        // What still comes is read and lost: a full buffer would be noticed at the other end.
+        socket.resume();
+      }
     },
   };
 }
