@@ -29,12 +29,17 @@ export class ChildNode {
 
   /**
    * @param flags of `psyncd serve`
+   * @param environment variables beside those of this process
    * @throws Error with what the process wrote when it ends instead of becoming ready
    */
-  static async start(flags: readonly string[]): Promise<ChildNode> {
+  static async start(
+    flags: readonly string[],
+    environment: Readonly<Record<string, string>> = {},
+  ): Promise<ChildNode> {
     const child = spawn(process.execPath, [MAIN, 'serve', ...flags], {
       // With the channel the child notices when this process is gone.
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      env: { ...process.env, ...environment },
     });
     const log: string[] = [];
     child.stderr?.on('data', (chunk: Buffer) => {

@@ -48,7 +48,7 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
       response: {
         200: json('It follows that master already.', replication),
         202: json('It follows that master from now on.', replication),
-        ...problems('body', 'CIRCLE', 'FAILOVER_REFUSED', 'STORAGE_FAILED', 'DISK_FULL'),
+        ...problems('body', 'CIRCLE', 'FAILOVER_REFUSED', 'DISK_FULL'),
       },
     },
     handler: async (request, reply) => {
@@ -67,7 +67,7 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
       tags: ['replication'],
       response: {
         200: json('It is a master.', replication),
-        ...problems('body', 'FAILOVER_REFUSED', 'STORAGE_FAILED', 'DISK_FULL'),
+        ...problems('body', 'FAILOVER_REFUSED', 'DISK_FULL'),
       },
     },
     handler: async () => {
@@ -151,14 +151,7 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
       body: { $ref: 'FailoverRequest#' },
       response: {
         200: json('The replica is the master.', failoverResult),
-        ...problems(
-          'body',
-          'FAILOVER_REFUSED',
-          'FAILOVER_ABORTED',
-          'FAILOVER_TIMED_OUT',
-          'STORAGE_FAILED',
-          'DISK_FULL',
-        ),
+        ...problems('body', 'FAILOVER_REFUSED', 'FAILOVER_ABORTED', 'FAILOVER_TIMED_OUT', 'DISK_FULL'),
       },
     },
     preValidation: (request, _reply, done) => {

@@ -978,9 +978,9 @@ export function noContent(description: string, of?: 'etag'): object {
 /** What groups of routes may answer. */
 const GROUPS = {
   /** Every route. */
-  any: ['BAD_REQUEST', 'REQUEST_TIMEOUT', 'HEADERS_TOO_LARGE', 'INTERNAL', 'SHUTTING_DOWN'],
+  any: ['BAD_REQUEST', 'REQUEST_TIMEOUT', 'HEADERS_TOO_LARGE', 'INTERNAL', 'STORAGE_FAILED', 'SHUTTING_DOWN'],
   /** Every write; what is no media type at all in `Content-Type` is refused also where any would do. */
-  write: ['READONLY', 'NOREPLICAS', 'STORAGE_FAILED', 'DISK_FULL', 'UNSUPPORTED_MEDIA_TYPE'],
+  write: ['READONLY', 'NOREPLICAS', 'DISK_FULL', 'UNSUPPORTED_MEDIA_TYPE'],
   /** Every read that may wait for a position. */
   wait: ['UNKNOWN_HISTORY', 'NOT_REACHED', 'TOO_MANY_REQUESTS'],
   /** What reads a body as JSON; also a DELETE that brings one. */

@@ -31,7 +31,7 @@ export const PROBLEMS = {
   INTERNAL: { status: 500, title: 'psyncd made a mistake' },
   NOREPLICAS: { status: 503, title: 'Too few replicas are connected for writes' },
   NOT_REACHED: { status: 503, title: 'The node did not reach the position in time' },
-  STORAGE_FAILED: { status: 503, title: 'The disk does not take the write' },
+  STORAGE_FAILED: { status: 503, title: 'The disk fails' },
   LOADING: { status: 503, title: 'The node is not ready yet' },
   SHUTTING_DOWN: { status: 503, title: 'The node is shutting down' },
   FAILOVER_TIMED_OUT: { status: 504, title: 'The hand-over took too long' },

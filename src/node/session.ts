@@ -12,7 +12,7 @@ import { formatPosition, fromWireOffset, type Offset, type Position } from '../r
 import { NEW_SESSION, type SessionState, sessionStep } from '../replication/session-machine.ts';
 import { ProtocolError } from '../stream/protocol-error.ts';
 import { RespParser } from '../stream/resp-parser.ts';
-import type { Log, SocketEvents, StreamSocket, World } from './ports.ts';
+import { type Log, type SocketEvents, StorageError, type StreamSocket, type World } from './ports.ts';
 import type { SessionNotes } from './session-log.ts';
 import type { Snapshot, Snapshots } from './snapshots.ts';
 import type { StreamHead } from './stream-head.ts';
@@ -410,7 +410,9 @@ export class Session implements SocketEvents {
     while (this.#phase === 'online' && this.#socket.bufferedBytes < HIGH_WATER_BYTES) {
       if (this.#unsent.length === 0) {
         if (this.#cursor === head.offset) break;
-        this.#unsent = head.read(this.#cursor, MESSAGE_BYTES);
+        const read = this.#read();
+        if (read === null) return;
+        this.#unsent = read;
       }
       const part = this.#unsent.subarray(0, MESSAGE_BYTES);
       this.#unsent = this.#unsent.subarray(part.length);
@@ -418,6 +420,18 @@ export class Session implements SocketEvents {
       this.#give(part);
     }
     this.#askForAck();
+  }
+
+  /** @returns null when the disk does not give what the replica lacks: it has to come back */
+  #read(): Buffer | null {
+    try {
+      return this.#context.head.read(this.#cursor, MESSAGE_BYTES);
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error;
+      this.#context.log.error('journal-not-read', { session: this.#context.id, error: error.message });
+      this.close(CloseCode.notReady, 'the journal cannot be read');
+      return null;
+    }
   }
 
   /** The ping frame arrives after the bytes whose acknowledgement it asks for, and is not one of the stream's. */

@@ -147,7 +147,9 @@ function decide(request: WriteRequest, draft: TurnDraft): Decided {
     const outcome = decideWrite(request, draft);
     return { outcome, end: draft.end as Offset };
   } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    return { refused: new Problem(error.code, error.message, error.extra) };
+    if (error instanceof Refusal) return { refused: new Problem(error.code, error.message, error.extra) };
+    // The keyspace file could not be read; nothing of the request is in the draft.
+    if (error instanceof StorageError) return { refused: storageProblem(error) };
+    throw error;
   }
 }

@@ -10,6 +10,7 @@ import type { Database, Statement } from 'better-sqlite3';
 import type { Position } from '../replication/position.ts';
 import { assertNever, type Command } from '../stream/command.ts';
 import { StreamDecoder } from '../stream/decoder.ts';
+import { faultPoint } from './fault-point.ts';
 import { readPosition, writePosition } from './keyspace-schema.ts';
 
 /** What is to become of a key: a new entry, none, or another expiry of what is there. */
@@ -82,7 +83,9 @@ export class Applier {
     }
     const { runId, offset } = this.#committed;
     if (position.runId === runId && position.offset === offset) return;
+    faultPoint('applier-commit');
     this.#db.transaction(() => this.#write(position))();
+    faultPoint('applier-committed');
     this.#changes = new Map();
     this.#emptied = false;
     this.#committed = position;
@@ -91,6 +94,7 @@ export class Applier {
   /** Moves the WAL into the file if it has become large, and the file may be written. */
   checkpoint(): void {
     if (this.#frozen) return;
+    faultPoint('applier-checkpoint');
     // NOOP only counts what is in the WAL.
     const [wal] = this.#db.pragma('wal_checkpoint(NOOP)') as [{ log: number }];
     if (wal.log >= CHECKPOINT_PAGES) this.#db.pragma('wal_checkpoint(PASSIVE)');
@@ -103,6 +107,7 @@ export class Applier {
    */
   freeze(position: Position): void {
     if (position.offset !== this.#committed.offset) throw new Error('the position to freeze was not flushed');
+    faultPoint('applier-freeze');
     const [result] = this.#db.pragma('wal_checkpoint(TRUNCATE)') as [{ busy: number }];
     if (result.busy !== 0) throw new FrozenByReader();
     this.#frozen = true;

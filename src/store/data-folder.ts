@@ -13,6 +13,7 @@ import { type FileHandle, open as openFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path';
 import type { KeptFile, Keyspace, KeyspaceFiles, Log, SnapshotSink } from '../node/ports.ts';
 import { formatPosition, type Position, ZERO } from '../replication/position.ts';
+import { faultPoint } from './fault-point.ts';
 import { inspect, unify } from './file-tasks.ts';
 import { KeyspaceFile } from './keyspace-file.ts';
 import { schemaVersion } from './migrate.ts';
@@ -112,10 +113,12 @@ class Folder implements KeyspaceFiles {
     this.#lastNumber += 1;
     const number = this.#lastNumber;
     const path = this.#file(number);
+    faultPoint('snapshot-create');
     return new IncomingFile(path, number, await openFile(path, 'wx'), length);
   }
 
   async remove(number: number): Promise<void> {
+    faultPoint('file-remove');
     for (const suffix of ['-wal', '-shm', '']) await rm(this.#file(number) + suffix, { force: true });
   }
 
@@ -124,7 +127,9 @@ class Folder implements KeyspaceFiles {
     if (!existsSync(from)) return;
     // After a crash some of it may still be in its WAL.
     if (existsSync(`${from}-wal`)) await unify(from);
+    faultPoint('file-keep');
     await rename(from, join(this.#path, name));
+    faultPoint('file-kept');
     for (const suffix of ['-wal', '-shm']) await rm(from + suffix, { force: true });
     await syncFolder(this.#path);
   }
@@ -162,6 +167,7 @@ class IncomingFile implements SnapshotSink {
   }
 
   async write(bytes: Buffer): Promise<void> {
+    faultPoint('snapshot-write');
     await this.#file.writeFile(bytes);
     this.#written += bytes.length;
   }
@@ -170,6 +176,7 @@ class IncomingFile implements SnapshotSink {
     if (this.#written !== this.#length) {
       throw new Error(`${this.#written} bytes came, announced were ${this.#length}`);
     }
+    faultPoint('snapshot-sync');
     await this.#file.sync();
     await this.#close();
     await syncFolder(dirname(this.#path));
@@ -204,6 +211,7 @@ async function syncFolder(path: string): Promise<void> {
  * `quick_check` reads every page, so that is done on another thread.
  */
 async function check(path: string, expected: Position): Promise<{ empty: boolean }> {
+  faultPoint('snapshot-check');
   const { version, position, damage, empty } = await inspect(path);
   if (damage !== null) throw new Error(`it is damaged: ${damage}`);
   if (version !== schemaVersion('keyspace')) {

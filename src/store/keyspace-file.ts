@@ -25,10 +25,11 @@ import {
 import type { Position } from '../replication/position.ts';
 import { FROZEN_BY_READER } from './applier.ts';
 import type { ApplierData, FromApplier, ToApplier } from './applier-protocol.ts';
+import { type FaultPoint, faultPoint } from './fault-point.ts';
 import { digest } from './file-tasks.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
 import { StartError } from './start-error.ts';
-import { codeOf, storageFailure } from './storage-failure.ts';
+import { codeOf, messageOf, storageFailure } from './storage-failure.ts';
 import { workerUrl } from './worker-url.ts';
 
 /** Bytes of the stream are handed to the applier when there are so many, or when it is to flush. */
@@ -45,6 +46,7 @@ export class KeyspaceFile implements Keyspace {
   readonly #applier: ApplierThread;
   readonly #reader: Connection;
   readonly #descriptor: FileHandle;
+  readonly #failed: (error: Error) => void;
   readonly #get: Statement;
   readonly #expiry: Statement;
   readonly #due: Statement;
@@ -58,9 +60,16 @@ export class KeyspaceFile implements Keyspace {
   #unfed: Buffer[] = [];
   #unfedBytes = 0;
 
-  private constructor(path: string, applier: ApplierThread, reader: Connection, descriptor: FileHandle) {
+  private constructor(
+    path: string,
+    applier: ApplierThread,
+    reader: Connection,
+    descriptor: FileHandle,
+    failed: (error: Error) => void,
+  ) {
     this.opened = applier.opened;
     this.#path = path;
+    this.#failed = failed;
     this.#applier = applier;
     this.#reader = reader;
     this.#descriptor = descriptor;
@@ -86,11 +95,12 @@ export class KeyspaceFile implements Keyspace {
     createAt: Position | null,
     failed: (error: Error) => void,
   ): Promise<KeyspaceFile> {
+    faultPoint('keyspace-open');
     const applier = await ApplierThread.start({ path, createAt }, failed);
     try {
       const reader = new Database(path, { readonly: true, timeout: READER_TIMEOUT_MS });
       reader.pragma(`cache_size = -${READER_CACHE_KIB}`);
-      return new KeyspaceFile(path, applier, reader, await openFile(path, 'r'));
+      return new KeyspaceFile(path, applier, reader, await openFile(path, 'r'), failed);
     } catch (error) {
       await applier.close();
       throw error;
@@ -98,35 +108,42 @@ export class KeyspaceFile implements Keyspace {
   }
 
   get(key: string): Entry | null {
-    this.#keepReading();
-    const row = this.#get.get(key) as EntryRow | undefined;
+    const row = this.#fromDisk('keyspace-read', () => this.#get.get(key)) as EntryRow | undefined;
     return row === undefined ? null : { value: row[0], version: row[1], expiresAt: row[2] };
   }
 
   expiry(key: string): number | null | undefined {
-    this.#keepReading();
-    return this.#expiry.get(key) as number | null | undefined;
+    return this.#fromDisk('keyspace-read', () => this.#expiry.get(key)) as number | null | undefined;
   }
 
   readonly scan: Scan = (from, exclusive, values) => this.#scan(from, exclusive, values);
 
   *#scan(from: string, exclusive: boolean, values: boolean): Generator<ListedEntry> {
-    this.#keepReading();
-    const statement = this.#reader
-      .prepare(
-        `SELECT key, version, length(value), expires_at, ${values ? 'value' : 'NULL'} FROM entries
-         WHERE key ${exclusive ? '>' : '>='} ? ORDER BY key`,
-      )
-      .raw();
-    for (const row of statement.iterate(from)) {
-      const [key, version, size, expiresAt, value] = row as ListRow;
-      yield { key, version, size, expiresAt, value };
+    const rows = this.#fromDisk('keyspace-scan', () =>
+      this.#reader
+        .prepare(
+          `SELECT key, version, length(value), expires_at, ${values ? 'value' : 'NULL'} FROM entries
+           WHERE key ${exclusive ? '>' : '>='} ? ORDER BY key`,
+        )
+        .raw()
+        .iterate(from),
+    );
+    try {
+      for (;;) {
+        const next = this.#fromDisk('keyspace-scan', () => rows.next());
+        if (next.done === true) return;
+        const [key, version, size, expiresAt, value] = next.value as ListRow;
+        yield { key, version, size, expiresAt, value };
+      }
+    } finally {
+      rows.return?.();
     }
   }
 
   due(now: number, after: DueCursor | null, limit: number): { keys: string[]; cursor: DueCursor | null } {
-    this.#keepReading();
-    const rows = this.#due.all(after?.expiresAt ?? 0, after?.key ?? '', now, limit) as [number, string][];
+    const rows = this.#fromDisk('keyspace-read', () =>
+      this.#due.all(after?.expiresAt ?? 0, after?.key ?? '', now, limit),
+    ) as [number, string][];
     const last = rows[rows.length - 1];
     return {
       keys: rows.map(([, key]) => key),
@@ -187,6 +204,21 @@ export class KeyspaceFile implements Keyspace {
     await this.#descriptor.close();
   }
 
+  /**
+   * @throws StorageError for what SQLite says of the disk; if the file is damaged, the node cannot go on either: what it
+   *   would serve could be anything
+   */
+  #fromDisk<T>(point: FaultPoint, read: () => T): T {
+    try {
+      this.#keepReading();
+      faultPoint(point);
+      return read();
+    } catch (error) {
+      if (isDamage(codeOf(error))) this.#failed(new Error(damaged(this.#path, messageOf(error))));
+      throw storageFailure(error);
+    }
+  }
+
   #keepReading(): void {
     if (this.#reading || this.#checkpoints > 0) return;
     this.#begin.run();
@@ -211,6 +243,7 @@ export class KeyspaceFile implements Keyspace {
   }
 
   #read(at: number, length: number): Promise<Buffer> {
+    faultPoint('snapshot-read');
     return this.#tracked(
       this.#descriptor.read(Buffer.allocUnsafeSlow(length), 0, length, at).then(({ buffer, bytesRead }) => {
         if (bytesRead !== length) throw new Error(`${this.#path} is shorter than it was`);
@@ -246,6 +279,7 @@ type Question = { kind: 'flush' | 'freeze'; position: Position } | { kind: 'chec
 /** The main thread's end of the applier's thread: questions and their answers. */
 class ApplierThread {
   readonly opened: Position;
+  readonly #path: string;
   readonly #worker: Worker;
   readonly #open = new Map<number, { resolve: () => void; reject: (error: Error) => void }>();
   readonly #failed: (error: Error) => void;
@@ -253,7 +287,8 @@ class ApplierThread {
   #broken: Error | null = null;
   #closing = false;
 
-  private constructor(worker: Worker, opened: Position, failed: (error: Error) => void) {
+  private constructor(path: string, worker: Worker, opened: Position, failed: (error: Error) => void) {
+    this.#path = path;
     this.#worker = worker;
     this.opened = opened;
     this.#failed = failed;
@@ -269,7 +304,7 @@ class ApplierThread {
       worker.once('error', reject);
       worker.once('message', (message: FromApplier) => {
         worker.off('error', reject);
-        if (message.kind === 'ready') resolve(new ApplierThread(worker, message.position, failed));
+        if (message.kind === 'ready') resolve(new ApplierThread(data.path, worker, message.position, failed));
         else if (message.kind === 'broken') reject(cannotOpen(data.path, message));
       });
     });
@@ -313,7 +348,7 @@ class ApplierThread {
         const error = new CodedError(message.code, message.message);
         this.#open.get(message.id)?.reject(storageFailure(error));
         this.#open.delete(message.id);
-        if (isDamage(message.code)) this.#break(error);
+        if (isDamage(message.code)) this.#break(new Error(damaged(this.#path, message.message)));
         return;
       }
       case 'broken':
@@ -351,7 +386,9 @@ function cannotOpen(path: string, { code, message }: { code: string; message: st
   if (code === 'SQLITE_CANTOPEN')
     return new StartError(`${path} is missing or cannot be opened; restore it from a copy`);
   if (message.startsWith(path)) return new StartError(message);
-  return new StartError(
-    `${path} is damaged: ${message}; nothing was changed, restore the folder from a copy or choose another with --data`,
-  );
+  return new StartError(damaged(path, message));
+}
+
+function damaged(path: string, message: string): string {
+  return `${path} is damaged: ${message}; nothing was changed, restore the folder from a copy or choose another with --data`;
 }

@@ -6,6 +6,7 @@ import Database, { type Database as Connection, type Statement } from 'better-sq
 import type { ListedEntry } from '../keyspace/page.ts';
 import type { EntryReader } from '../node/ports.ts';
 import type { Position } from '../replication/position.ts';
+import { faultPoint } from './fault-point.ts';
 import { readPosition } from './keyspace-schema.ts';
 
 /** A group ends at so many entries or so many bytes of values: about a millisecond of reading. */
@@ -52,6 +53,7 @@ export class SnapshotReader implements EntryReader {
     let statement = this.#first;
     let after = this.#prefix;
     while (this.#db.open) {
+      faultPoint('entries-read');
       const group: ListedEntry[] = [];
       let bytes = 0;
       for (const row of statement.iterate(after) as IterableIterator<Row>) {

@@ -18,6 +18,7 @@ import type { KeptFile, Log, StateChange, StateStore } from '../node/ports.ts';
 import { FULL_RESYNC_REASONS } from '../replication/decide.ts';
 import { type Ancestor, type History, type LineageReason, newHistory } from '../replication/history.ts';
 import { type Offset, offset, parseRunId, type RunId } from '../replication/position.ts';
+import { faultPoint } from './fault-point.ts';
 import { migrate } from './migrate.ts';
 import { StartError } from './start-error.ts';
 import { codeOf, messageOf, storageFailure } from './storage-failure.ts';
@@ -87,6 +88,7 @@ export class StateFile implements StateStore {
   static open(path: string, log: Log, settings: StateFileSettings): StateFile {
     let db: Connection | null = null;
     try {
+      faultPoint('state-open');
       db = new Database(path, { timeout: 0 });
       db.pragma('locking_mode = EXCLUSIVE');
       db.pragma('journal_mode = WAL');
@@ -150,15 +152,22 @@ export class StateFile implements StateStore {
   }
 
   append(end: Offset, bytes: Buffer): void {
-    try {
+    this.#onDisk(() => {
+      faultPoint('journal-append');
       this.#insert.run(end, bytes);
-    } catch (error) {
-      throw storageFailure(error);
-    }
+      faultPoint('journal-appended');
+    });
     this.#syncer?.dirty();
   }
 
   read(after: Offset, enoughBytes: number): Buffer {
+    return this.#onDisk(() => {
+      faultPoint('journal-read');
+      return this.#read(after, enoughBytes);
+    });
+  }
+
+  #read(after: Offset, enoughBytes: number): Buffer {
     const parts: Buffer[] = [];
     let total = 0;
     let at: number = after;
@@ -177,7 +186,10 @@ export class StateFile implements StateStore {
   }
 
   trim(upTo: Offset, maxRows: number): boolean {
-    return this.#write(() => this.#delete.run(upTo, maxRows).changes === maxRows);
+    return this.#onDisk(() => {
+      faultPoint('journal-trim');
+      return this.#delete.run(upTo, maxRows).changes === maxRows;
+    });
   }
 
   save({ history, upstream, handingOver }: StateChange): void {
@@ -195,11 +207,13 @@ export class StateFile implements StateStore {
 
   switchKeyspace(keyspaceNumber: number, history: History, keep: KeptFile | null): void {
     this.#durably(() => {
+      faultPoint('keyspace-switch');
       this.#db.prepare('UPDATE node SET keyspace = ?').run(keyspaceNumber);
       this.#putHistory(history);
       this.#db.prepare('DELETE FROM journal').run();
       if (keep !== null) this.#putKept(keep);
     });
+    faultPoint('keyspace-switched');
     this.#row = { ...this.#row, keyspace: keyspaceNumber };
     this.#history = history;
     if (keep !== null) this.#kept = [...this.#kept, keep];
@@ -241,20 +255,24 @@ export class StateFile implements StateStore {
 
   /** One transaction that is on disk when this returns, whatever the policy; and all that went before it. */
   #durably(change: () => unknown): void {
-    this.#write(() => {
+    this.#onDisk(() => {
       this.#db.pragma('synchronous = FULL');
       try {
+        faultPoint('state-save');
         this.#db.transaction(change)();
+        faultPoint('state-saved');
       } finally {
         if (this.#settings.fsync !== 'always') this.#db.pragma('synchronous = NORMAL');
       }
     });
   }
 
-  #write<T>(change: () => T): T {
+  /** @throws StorageError for what SQLite says of the disk */
+  #onDisk<T>(touch: () => T): T {
     try {
-      return change();
+      return touch();
     } catch (error) {
+      if (error instanceof RangeError) throw error;
       throw storageFailure(error);
     }
   }
@@ -290,14 +308,22 @@ class JournalSyncer {
     if (!this.#dirty || this.#syncing) return;
     this.#dirty = false;
     this.#syncing = true;
-    fdatasync(this.#descriptor, (error) => {
-      this.#syncing = false;
-      if (error !== null) {
-        this.#dirty = true;
-        this.#log.error('fsync-failed', { error: error.message });
-      }
-      if (this.#closed) this.#release();
-    });
+    try {
+      faultPoint('journal-fsync');
+    } catch (error) {
+      this.#synced(error as Error);
+      return;
+    }
+    fdatasync(this.#descriptor, (error) => this.#synced(error));
+  }
+
+  #synced(error: Error | null): void {
+    this.#syncing = false;
+    if (error !== null) {
+      this.#dirty = true;
+      this.#log.error('fsync-failed', { error: error.message });
+    }
+    if (this.#closed) this.#release();
   }
 
   #release(): void {

@@ -41,9 +41,18 @@ export class Cluster {
   }
 
   /** Starts the node called `name`, on a free port unless the flags say otherwise. */
-  async start(name: string, ...flags: string[]): Promise<ChildNode> {
+  start(name: string, ...flags: string[]): Promise<ChildNode> {
+    return this.startWith({}, name, ...flags);
+  }
+
+  /** The same, with more environment variables. */
+  async startWith(
+    environment: Readonly<Record<string, string>>,
+    name: string,
+    ...flags: string[]
+  ): Promise<ChildNode> {
     const port = flags.includes('--port') ? [] : ['--port', '0'];
-    const node = await ChildNode.start(['--data', this.data(name), ...port, ...flags]);
+    const node = await ChildNode.start(['--data', this.data(name), ...port, ...flags], environment);
     this.#nodes.push(node);
     watchFetch(node.url);
     return node;

@@ -1,0 +1,343 @@
+/**
+ * Disks that fail: each place where the store touches the disk fails by itself, or the process ends there. What was
+ * answered stays, nothing half is left, and when the disk works again so does the node, without a restart.
+ */
+import assert from 'node:assert/strict';
+import { readdir, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import test, { type TestContext } from 'node:test';
+import type { ChildNode } from '../../src/cli/child-node.ts';
+import { until } from '../../src/cli/until.ts';
+import type { FaultPoint } from '../../src/store/fault-point.ts';
+import {
+  Cluster,
+  converged,
+  counters,
+  linkState,
+  samePosition,
+  textOf,
+  writeMany,
+} from '../support/cluster.ts';
+import { Connection, isProblem, json } from '../support/contract.ts';
+
+type Faults = Partial<Record<FaultPoint, string>>;
+
+/** A node's disk that the test can break and mend. */
+class Disk {
+  readonly #file: string;
+
+  private constructor(file: string) {
+    this.#file = file;
+  }
+
+  static async create(cluster: Cluster, name: string): Promise<Disk> {
+    const disk = new Disk(cluster.data(`${name}.faults.json`));
+    await disk.fail({});
+    return disk;
+  }
+
+  async fail(faults: Faults): Promise<void> {
+    // The node may be reading it.
+    await writeFile(`${this.#file}.new`, JSON.stringify(faults));
+    await rename(`${this.#file}.new`, this.#file);
+  }
+
+  mend(): Promise<void> {
+    return this.fail({});
+  }
+
+  start(cluster: Cluster, name: string, ...flags: string[]): Promise<ChildNode> {
+    return cluster.startWith({ PSYNCD_FAULTS: this.#file }, name, ...flags);
+  }
+}
+
+async function faulty(
+  t: TestContext,
+  name: string,
+  ...flags: string[]
+): Promise<{ cluster: Cluster; disk: Disk; node: ChildNode }> {
+  const cluster = await Cluster.create(t);
+  const disk = await Disk.create(cluster, name);
+  return { cluster, disk, node: await disk.start(cluster, name, ...flags) };
+}
+
+for (const [code, status, problem] of [
+  ['SQLITE_FULL', 507, 'DISK_FULL'],
+  ['ENOSPC', 507, 'DISK_FULL'],
+  ['SQLITE_IOERR_WRITE', 503, 'STORAGE_FAILED'],
+] as const) {
+  test(`the journal takes nothing (${code}): writes answer ${status} and change nothing, everything else goes on`, async (t) => {
+    const { cluster, disk, node } = await faulty(t, 'master');
+    const replica = await cluster.start('replica', '--replica-of', node.wsUrl);
+    await writeMany(node, 'k', 20);
+    await converged(node, replica);
+    const before = await node.client.replication();
+    const http = new Connection(t, node);
+    await disk.fail({ 'journal-append': code });
+    for (const [method, path, body] of [
+      ['PUT', '/v1/keys/k1', 'new'],
+      ['DELETE', '/v1/keys/k1', undefined],
+      ['POST', '/v1/keys/n/increment', undefined],
+      ['POST', '/v1/import', '{"key":"k1","value":"new"}\n'],
+      ['DELETE', '/v1/keys?all=true', undefined],
+    ] as const) {
+      isProblem(await http.send(method, path, body), status, problem, /nothing was written/);
+    }
+    assert.equal((await node.client.replication()).position, before.position);
+    assert.equal((await http.send('GET', '/v1/keys/k1')).body.toString(), 'v1');
+    assert.deepEqual(json(await http.send('GET', '/healthz')), { status: 'ok' });
+    // Replication of what there is goes on: also a full resync.
+    const late = await cluster.start('late', '--replica-of', node.wsUrl);
+    await converged(node, replica, late);
+    await disk.mend();
+    assert.equal((await http.send('PUT', '/v1/keys/k1', 'new')).status, 200);
+    await converged(node, replica, late);
+    assert.equal(await textOf(late, 'k1'), 'new');
+  });
+}
+
+test('the keyspace file takes nothing: writes go on until the overlay is full, wait, and go on when there is room', async (t) => {
+  const { disk, node } = await faulty(t, 'master', '--overlay-size', '1mb', '--apply-interval', '10ms');
+  await disk.fail({ 'applier-commit': 'SQLITE_FULL' });
+  const value = 'x'.repeat(10_000);
+  let written = 0;
+  const writing = (async () => {
+    for (; written < 150; written += 1) await node.client.set(`k${written}`, value);
+  })();
+  await until('the applier has failed', () => /apply-failed/.test(node.log));
+  await until('writers wait', async () => {
+    const before = written;
+    await node.client.replication();
+    return before > 50 && before < 150 && before === written;
+  });
+  assert.equal(await textOf(node, 'k5'), value);
+  assert.equal((await fetch(`${node.url}/healthz`)).status, 200);
+  await disk.mend();
+  await writing;
+  assert.equal((await node.client.digest()).keys, 150);
+});
+
+test('a replica whose journal takes nothing stops acknowledging, says so, and resumes by itself', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  const disk = await Disk.create(cluster, 'replica');
+  const replica = await disk.start(cluster, 'replica', '--replica-of', master.wsUrl);
+  await master.client.set('a', '1');
+  await converged(master, replica);
+  const before = await replica.client.replication();
+  await disk.fail({ 'journal-append': 'SQLITE_FULL' });
+  const answer = await fetch(`${master.url}/v1/keys/a?acks=1&timeout=300`, { method: 'PUT', body: '2' });
+  assert.deepEqual([answer.status, ((await answer.json()) as { acks: number }).acks], [202, 0]);
+  const { upstream, position } = await until('it says so', async () => {
+    const state = await replica.client.replication();
+    return /no space left/.test(state.upstream?.detail ?? '') ? state : null;
+  });
+  assert.match(upstream?.detail ?? '', /cannot keep the stream/);
+  assert.equal(position, before.position);
+  assert.equal(await textOf(replica, 'a'), '1');
+  await disk.mend();
+  await converged(master, replica);
+  assert.equal((await counters(master)).syncFull, 1);
+});
+
+for (const point of [
+  'snapshot-create',
+  'snapshot-write',
+  'snapshot-sync',
+  'snapshot-check',
+  'keyspace-switch',
+] as const) {
+  test(`a replica whose disk fails at ${point} keeps and serves its old data, and has the new when the disk works`, async (t) => {
+    const { cluster, disk, node } = await faulty(t, 'node');
+    await node.client.set('old', 'data');
+    const master = await cluster.start('master');
+    await master.client.set('new', 'data');
+    await disk.fail({ [point]: 'ENOSPC' });
+    await node.client.replicaOf(master.wsUrl);
+    await until('it has tried twice', async () => {
+      const { upstream } = await node.client.replication();
+      return (upstream?.detail ?? '') !== '' && (await counters(master)).syncFull >= 2;
+    });
+    assert.equal(await textOf(node, 'old'), 'data');
+    const files = await readdir(cluster.data('node'));
+    assert.ok(files.filter((name) => /^keyspace-\d+\.db$/.test(name)).length <= 2, files.join());
+    await disk.mend();
+    await converged(master, node);
+    assert.equal(await textOf(node, 'old'), null);
+    const { kept } = await node.client.replication();
+    assert.equal(kept.length, 1);
+  });
+}
+
+test('REPLICAOF and promotion on a full disk answer 507 and change nothing', async (t) => {
+  const { cluster, disk, node } = await faulty(t, 'node');
+  const master = await cluster.start('master');
+  const http = new Connection(t, node);
+  await disk.fail({ 'state-save': 'SQLITE_FULL' });
+  isProblem(await http.sendJson('PUT', '/v1/replication/upstream', { url: master.wsUrl }), 507, 'DISK_FULL');
+  assert.equal((await node.client.replication()).role, 'master');
+  assert.equal((await http.send('PUT', '/v1/keys/k', 'v')).status, 201);
+  await disk.mend();
+  await node.client.replicaOf(master.wsUrl);
+  await master.client.set('m', '1');
+  await node.client.promote();
+  await node.client.replicaOf(master.wsUrl);
+  await samePosition(master, node);
+  const before = await node.client.replication();
+  await disk.fail({ 'state-save': 'SQLITE_FULL' });
+  isProblem(await http.send('DELETE', '/v1/replication/upstream'), 507, 'DISK_FULL');
+  await linkState(node, 'streaming');
+  assert.equal((await node.client.replication()).position, before.position);
+  await disk.mend();
+  await node.client.promote();
+});
+
+test('a keyspace that cannot be read answers 503, never a wrong value, and goes on when it can', async (t) => {
+  const { disk, node } = await faulty(t, 'node', '--apply-interval', '1ms');
+  await node.client.set('k', 'v');
+  // The digest flushes: from now on the entry is in the file only.
+  await node.client.digest();
+  const http = new Connection(t, node);
+  await disk.fail({ 'keyspace-read': 'SQLITE_IOERR_READ', 'keyspace-scan': 'SQLITE_IOERR_READ' });
+  isProblem(await http.send('GET', '/v1/keys/k'), 503, 'STORAGE_FAILED');
+  isProblem(await http.send('GET', '/v1/keys?values=true'), 503, 'STORAGE_FAILED');
+  isProblem(await http.send('POST', '/v1/keys/k/append', 'w'), 503, 'STORAGE_FAILED');
+  isProblem(
+    await http.sendJson('POST', '/v1/batch', { ops: [{ op: 'get', key: 'k' }] }),
+    503,
+    'STORAGE_FAILED',
+  );
+  await disk.mend();
+  assert.equal((await http.send('GET', '/v1/keys/k')).body.toString(), 'v');
+});
+
+test('a keyspace file that turns out to be damaged ends the node with one line that names it and the ways out', async (t) => {
+  const { disk, node } = await faulty(t, 'node', '--apply-interval', '1ms');
+  await node.client.set('k', 'v');
+  await node.client.digest();
+  await disk.fail({ 'keyspace-read': 'SQLITE_CORRUPT' });
+  await fetch(`${node.url}/v1/keys/k`).catch(() => undefined);
+  await until('it has ended', () => node.process.exitCode !== null);
+  assert.equal(node.process.exitCode, 1);
+  assert.match(node.log, /keyspace-1\.db is damaged: .*restore the folder from a copy/);
+});
+
+test('a journal that cannot be read sends the slow replica away, and nobody else notices', async (t) => {
+  const { cluster, disk, node } = await faulty(t, 'master', '--backlog-size', '16kb');
+  const replica = await cluster.start('replica', '--replica-of', node.wsUrl);
+  await node.client.set('k', 'v');
+  await converged(node, replica);
+  replica.process.kill('SIGSTOP');
+  await disk.fail({ 'journal-read': 'SQLITE_IOERR_READ' });
+  // More than the socket and the backlog hold: the rest would be read from the journal.
+  for (let index = 0; index < 30; index += 1) await node.client.set(`large${index}`, 'x'.repeat(500_000));
+  replica.process.kill('SIGCONT');
+  await until('the journal was needed', () => /journal-not-read/.test(node.log));
+  await node.client.set('after', 'wards');
+  await disk.mend();
+  await converged(node, replica);
+});
+
+/** Points at which a process may end: what it was doing, and whether it is a replica that does it. */
+const KILLED_AT: readonly FaultPoint[] = [
+  'journal-append',
+  'journal-appended',
+  'applier-commit',
+  'applier-committed',
+  'applier-checkpoint',
+  'journal-trim',
+  'state-save',
+  'state-saved',
+];
+
+for (const point of KILLED_AT) {
+  test(`killed at ${point}, a master comes back by itself with everything that was answered, and half of nothing`, async (t) => {
+    const { cluster, disk, node } = await faulty(
+      t,
+      'master',
+      '--apply-interval',
+      '20ms',
+      '--backlog-size',
+      '16kb',
+    );
+    const replica = await cluster.start('replica', '--replica-of', node.wsUrl);
+    await node.client.set('first', 'entry');
+    await converged(node, replica);
+    const { runId } = await node.client.replication();
+    let answered = 0;
+    const writing = (async () => {
+      for (let number = 1; ; number += 1) {
+        // Two keys that are always equal: half of a batch would show.
+        const ops = ['a', 'b'].map((key) => ({ op: 'set', key, value: String(number).padStart(2_000, '0') }));
+        const answer = await fetch(`${node.url}/v1/batch`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ ops }),
+        });
+        if (!answer.ok) throw new Error(String(answer.status));
+        await answer.arrayBuffer();
+        answered = number;
+      }
+    })().catch(() => undefined);
+    await until('some writes were answered', () => answered > 20);
+    await disk.fail({ [point]: 'kill' });
+    if (point.startsWith('state-')) {
+      await fetch(`${node.url}/v1/replication/upstream`, {
+        method: 'PUT',
+        headers: { 'content-type': 'application/json' },
+        body: '{"url":"ws://127.0.0.1:1"}',
+      }).catch(() => undefined);
+    }
+    await until('it has been killed', () => node.process.signalCode !== null);
+    await writing;
+    await disk.mend();
+    const again = await disk.start(cluster, 'master', '--port', String(node.port), '--replica-of', 'no-one');
+    const [a, b] = [await textOf(again, 'a'), await textOf(again, 'b')];
+    assert.equal(a, b);
+    assert.ok(Number(a) >= answered && Number(a) <= answered + 1, `${a}, answered was ${answered}`);
+    // It was told to follow nobody: after `state-saved` that is a promotion.
+    const promoted = point === 'state-saved';
+    assert.equal((await again.client.replication()).runId === runId, !promoted);
+    await again.client.set('after', 'the kill');
+    await converged(again, replica);
+    const names = (await readdir(cluster.data('master'))).filter((name) => name.startsWith('keyspace-'));
+    assert.equal(names.filter((name) => name.endsWith('.db')).length, 1, names.join());
+  });
+}
+
+for (const point of [
+  'snapshot-create',
+  'snapshot-write',
+  'snapshot-sync',
+  'snapshot-check',
+  'keyspace-switch',
+  'keyspace-switched',
+  'file-keep',
+  'file-kept',
+] as const) {
+  test(`killed at ${point}, a replica has the old data or the new, one keyspace file, and what it replaced`, async (t) => {
+    const { cluster, disk, node } = await faulty(t, 'node');
+    await writeMany(node, 'mine', 5);
+    const { position } = await node.client.replication();
+    const master = await cluster.start('master');
+    await writeMany(master, 'k', 50);
+    await disk.fail({ [point]: 'kill' });
+    await node.client.replicaOf(master.wsUrl);
+    await until('it has been killed', () => node.process.signalCode !== null);
+    await disk.mend();
+    const again = await disk.start(cluster, 'node');
+    await converged(master, again);
+    const { kept } = await again.client.replication();
+    assert.deepEqual(
+      kept.map((each) => each.position),
+      [position],
+    );
+    assert.equal(await again.stop(), 0);
+    const files = (await readdir(cluster.data('node'))).filter((name) => name.endsWith('.db')).sort();
+    assert.deepEqual(
+      files.map((name) => name.replace(/\d+/g, 'N')),
+      ['keyspace-N.db', 'psyncd.db', kept[0]?.file.replace(/\d+/g, 'N')],
+      join(...files),
+    );
+  });
+}
