@@ -10,6 +10,7 @@ import type { Database, Statement } from 'better-sqlite3';
 import type { Position } from '../replication/position.ts';
 import { assertNever, type Command } from '../stream/command.ts';
 import { StreamDecoder } from '../stream/decoder.ts';
+import { entryChecksum, verifyEntry } from './entry-checksum.ts';
 import { faultPoint } from './fault-point.ts';
 import { readPosition, writePosition } from './keyspace-schema.ts';
 
@@ -41,7 +42,7 @@ export class Applier {
   readonly #decoder = new StreamDecoder();
   readonly #upsert: Statement;
   readonly #delete: Statement;
-  readonly #setExpiry: Statement;
+  readonly #select: Statement;
   #changes = new Map<string, Change>();
   #emptied = false;
   #offset: number;
@@ -56,12 +57,13 @@ export class Applier {
     db.pragma('wal_autocheckpoint = 0');
     db.pragma(`busy_timeout = ${BUSY_TIMEOUT_MS}`);
     this.#upsert = db.prepare(
-      `INSERT INTO entries (key, value, version, expires_at) VALUES (?, ?, ?, ?)
+      `INSERT INTO entries (key, value, version, expires_at, checksum) VALUES (?, ?, ?, ?, ?)
        ON CONFLICT (key) DO UPDATE
-       SET value = excluded.value, version = excluded.version, expires_at = excluded.expires_at`,
+       SET value = excluded.value, version = excluded.version, expires_at = excluded.expires_at,
+           checksum = excluded.checksum`,
     );
     this.#delete = db.prepare('DELETE FROM entries WHERE key = ?');
-    this.#setExpiry = db.prepare('UPDATE entries SET expires_at = ? WHERE key = ?');
+    this.#select = db.prepare('SELECT value, version, expires_at, checksum FROM entries WHERE key = ?').raw();
     this.#committed = readPosition(db);
     this.#offset = this.#committed.offset;
   }
@@ -165,18 +167,31 @@ export class Applier {
       const change = this.#changes.get(key) as Change;
       switch (change.kind) {
         case 'put':
-          this.#upsert.run(key, change.value, change.version, change.expiresAt);
+          this.#put(key, change.value, change.version, change.expiresAt);
           break;
         case 'delete':
           this.#delete.run(key);
           break;
         case 'expiry':
-          this.#setExpiry.run(change.expiresAt, key);
+          this.#changeExpiry(key, change.expiresAt);
           break;
         default:
           assertNever(change);
       }
     }
     writePosition(this.#db, position);
+  }
+
+  #put(key: string, value: Buffer, version: number, expiresAt: number | null): void {
+    this.#upsert.run(key, value, version, expiresAt, entryChecksum(key, value, version, expiresAt));
+  }
+
+  #changeExpiry(key: string, expiresAt: number | null): void {
+    const row = this.#select.get(key) as [Buffer, number, number | null, number | null] | undefined;
+    if (row === undefined) return;
+    const [value, version, before, checksum] = row;
+    // A new checksum must not make something right that was damaged.
+    verifyEntry(key, value, version, before, checksum);
+    this.#put(key, value, version, expiresAt);
   }
 }

@@ -9,11 +9,14 @@
 import { hash } from 'node:crypto';
 import type { Database } from 'better-sqlite3';
 import type { Digest } from '../node/ports.ts';
+import { verifyEntry } from './entry-checksum.ts';
 import { readPosition } from './keyspace-schema.ts';
 
 const MASK = (1n << 128n) - 1n;
 /** Entries between two additions of big integers; small sums are added as numbers in between. */
 const LANES = 4;
+
+type Row = [key: string, value: Buffer, version: number, expiresAt: number | null, checksum: number | null];
 
 /** @param db a connection whose read transaction this becomes: position and entries are of one moment */
 export function digestOf(db: Database): Digest {
@@ -22,9 +25,10 @@ export function digestOf(db: Database): Digest {
     const lanes = new Float64Array(LANES);
     let total = 0n;
     let keys = 0;
-    const rows = db.prepare('SELECT key, value, expires_at FROM entries').raw().iterate();
-    for (const row of rows as IterableIterator<[string, Buffer, number | null]>) {
-      const [key, value, expiresAt] = row;
+    const rows = db.prepare('SELECT key, value, version, expires_at, checksum FROM entries').raw().iterate();
+    for (const row of rows as IterableIterator<Row>) {
+      const [key, value, version, expiresAt, checksum] = row;
+      verifyEntry(key, value, version, expiresAt, checksum);
       const keyBytes = Buffer.byteLength(key);
       const text = Buffer.from(`${keyBytes} ${value.length} ${expiresAt ?? ''}\n${key}`, 'utf8');
       const digest = hash('sha256', Buffer.concat([text, value]), 'buffer');

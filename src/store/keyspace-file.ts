@@ -25,6 +25,7 @@ import {
 import type { Position } from '../replication/position.ts';
 import { FROZEN_BY_READER } from './applier.ts';
 import type { ApplierData, FromApplier, ToApplier } from './applier-protocol.ts';
+import { verifyEntry } from './entry-checksum.ts';
 import { type FaultPoint, faultPoint } from './fault-point.ts';
 import { digest } from './file-tasks.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
@@ -37,8 +38,15 @@ const FEED_BYTES = 256 * 1024;
 const READER_CACHE_KIB = 32 * 1024;
 const READER_TIMEOUT_MS = 1_000;
 
-type EntryRow = [value: Buffer, version: number, expiresAt: number | null];
-type ListRow = [key: string, version: number, size: number, expiresAt: number | null, value: Buffer | null];
+type EntryRow = [value: Buffer, version: number, expiresAt: number | null, checksum: number | null];
+type ListRow = [
+  key: string,
+  version: number,
+  size: number,
+  expiresAt: number | null,
+  value: Buffer | null,
+  checksum: number | null,
+];
 
 export class KeyspaceFile implements Keyspace {
   readonly opened: Position;
@@ -73,7 +81,9 @@ export class KeyspaceFile implements Keyspace {
     this.#applier = applier;
     this.#reader = reader;
     this.#descriptor = descriptor;
-    this.#get = reader.prepare('SELECT value, version, expires_at FROM entries WHERE key = ?').raw();
+    this.#get = reader
+      .prepare('SELECT value, version, expires_at, checksum FROM entries WHERE key = ?')
+      .raw();
     this.#expiry = reader.prepare('SELECT expires_at FROM entries WHERE key = ?').pluck();
     this.#due = reader
       .prepare(
@@ -108,8 +118,13 @@ export class KeyspaceFile implements Keyspace {
   }
 
   get(key: string): Entry | null {
-    const row = this.#fromDisk('keyspace-read', () => this.#get.get(key)) as EntryRow | undefined;
-    return row === undefined ? null : { value: row[0], version: row[1], expiresAt: row[2] };
+    return this.#fromDisk('keyspace-read', () => {
+      const row = this.#get.get(key) as EntryRow | undefined;
+      if (row === undefined) return null;
+      const [value, version, expiresAt, checksum] = row;
+      verifyEntry(key, value, version, expiresAt, checksum);
+      return { value, version, expiresAt };
+    });
   }
 
   expiry(key: string): number | null | undefined {
@@ -122,7 +137,7 @@ export class KeyspaceFile implements Keyspace {
     const rows = this.#fromDisk('keyspace-scan', () =>
       this.#reader
         .prepare(
-          `SELECT key, version, length(value), expires_at, ${values ? 'value' : 'NULL'} FROM entries
+          `SELECT key, version, length(value), expires_at, ${values ? 'value' : 'NULL'}, checksum FROM entries
            WHERE key ${exclusive ? '>' : '>='} ? ORDER BY key`,
         )
         .raw()
@@ -130,10 +145,12 @@ export class KeyspaceFile implements Keyspace {
     );
     try {
       for (;;) {
-        const next = this.#fromDisk('keyspace-scan', () => rows.next());
-        if (next.done === true) return;
-        const [key, version, size, expiresAt, value] = next.value as ListRow;
-        yield { key, version, size, expiresAt, value };
+        const entry = this.#fromDisk('keyspace-scan', () => {
+          const next = rows.next();
+          return next.done === true ? null : listed(next.value as ListRow);
+        });
+        if (entry === null) return;
+        yield entry;
       }
     } finally {
       rows.return?.();
@@ -152,7 +169,7 @@ export class KeyspaceFile implements Keyspace {
   }
 
   readEntries(prefix: string): EntryReader {
-    const reader = new SnapshotReader(this.#path, prefix);
+    const reader = new SnapshotReader(this.#path, prefix, (error) => this.#diskFailure(error));
     void this.#tracked(reader.closed);
     return reader;
   }
@@ -189,7 +206,11 @@ export class KeyspaceFile implements Keyspace {
   }
 
   digest(): Promise<Digest> {
-    return this.#tracked(digest(this.#path));
+    return this.#tracked(
+      digest(this.#path).catch((error: unknown) => {
+        throw this.#diskFailure(error);
+      }),
+    );
   }
 
   async size(): Promise<number> {
@@ -214,9 +235,13 @@ export class KeyspaceFile implements Keyspace {
       faultPoint(point);
       return read();
     } catch (error) {
-      if (isDamage(codeOf(error))) this.#failed(new Error(damaged(this.#path, messageOf(error))));
-      throw storageFailure(error);
+      throw this.#diskFailure(error);
     }
+  }
+
+  #diskFailure(error: unknown): StorageError {
+    if (isDamage(codeOf(error))) this.#failed(new Error(damaged(this.#path, messageOf(error))));
+    return storageFailure(error);
   }
 
   #keepReading(): void {
@@ -272,6 +297,11 @@ export class KeyspaceFile implements Keyspace {
     this.#unfedBytes = 0;
     this.#applier.feed(bytes.buffer);
   }
+}
+
+function listed([key, version, size, expiresAt, value, checksum]: ListRow): ListedEntry {
+  if (value !== null) verifyEntry(key, value, version, expiresAt, checksum);
+  return { key, version, size, expiresAt, value };
 }
 
 type Question = { kind: 'flush' | 'freeze'; position: Position } | { kind: 'checkpoint' | 'thaw' | 'close' };

@@ -13,11 +13,13 @@
  * `synchronous` is never OFF: a power cut in a checkpoint would then damage the file.
  */
 import { close, fdatasync, openSync } from 'node:fs';
+import { crc32 } from 'node:zlib';
 import Database, { type Database as Connection, type Statement } from 'better-sqlite3';
 import type { KeptFile, Log, StateChange, StateStore } from '../node/ports.ts';
 import { FULL_RESYNC_REASONS } from '../replication/decide.ts';
 import { type Ancestor, type History, type LineageReason, newHistory } from '../replication/history.ts';
 import { type Offset, offset, parseRunId, type RunId } from '../replication/position.ts';
+import { damage } from './entry-checksum.ts';
 import { faultPoint } from './fault-point.ts';
 import { migrate } from './migrate.ts';
 import { StartError } from './start-error.ts';
@@ -74,9 +76,9 @@ export class StateFile implements StateStore {
     this.#row = readNode(db);
     this.#history = readHistory(db, this.#row);
     this.#kept = readKept(db);
-    this.#insert = db.prepare('INSERT INTO journal (end_offset, bytes) VALUES (?, ?)');
+    this.#insert = db.prepare('INSERT INTO journal (end_offset, bytes, checksum) VALUES (?, ?, ?)');
     this.#select = db
-      .prepare('SELECT end_offset, bytes FROM journal WHERE end_offset > ? ORDER BY end_offset')
+      .prepare('SELECT end_offset, bytes, checksum FROM journal WHERE end_offset > ? ORDER BY end_offset')
       .raw();
     this.#delete = db.prepare('DELETE FROM journal WHERE end_offset <= ? ORDER BY end_offset LIMIT ?');
   }
@@ -154,7 +156,7 @@ export class StateFile implements StateStore {
   append(end: Offset, bytes: Buffer): void {
     this.#onDisk(() => {
       faultPoint('journal-append');
-      this.#insert.run(end, bytes);
+      this.#insert.run(end, bytes, crc32(bytes));
       faultPoint('journal-appended');
     });
     this.#syncer?.dirty();
@@ -172,7 +174,10 @@ export class StateFile implements StateStore {
     let total = 0;
     let at: number = after;
     for (const row of this.#select.iterate(after)) {
-      const [end, bytes] = row as [number, Buffer];
+      const [end, bytes, checksum] = row as [number, Buffer, number | null];
+      if (checksum !== null && checksum !== crc32(bytes)) {
+        throw damage(`what ends at byte ${end} of the journal is not what was written`);
+      }
       const start = end - bytes.length;
       if (start > at) break;
       const part = bytes.subarray(at - start);

@@ -1,0 +1,138 @@
+/** Files that are not what was written: noticed at the start, or when they are touched; never served. */
+import assert from 'node:assert/strict';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import test from 'node:test';
+import Database from 'better-sqlite3';
+import type { ChildNode } from '../../src/cli/child-node.ts';
+import { until } from '../../src/cli/until.ts';
+import { Cluster, converged, textOf, writeMany } from '../support/cluster.ts';
+
+const MARK = 'a value that can be found in a file';
+
+/** Flips one bit of MARK in the file, also in copies that pages which were moved have left behind. */
+async function flipped(cluster: Cluster, name: string, file: string): Promise<void> {
+  const path = join(cluster.data(name), file);
+  const bytes = await readFile(path);
+  let count = 0;
+  for (let at = bytes.indexOf(MARK); at !== -1; at = bytes.indexOf(MARK, at)) {
+    bytes[at + 5] = (bytes[at + 5] as number) ^ 0x04;
+    count += 1;
+  }
+  assert.ok(count > 0, `${file} does not hold the value`);
+  await writeFile(path, bytes);
+}
+
+/** A stopped node that has the value in its keyspace file, and also in its journal. */
+async function stopped(cluster: Cluster, name: string): Promise<void> {
+  const node = await cluster.start(name);
+  await writeMany(node, 'before', 50);
+  await node.client.set('marked', MARK);
+  await writeMany(node, 'z', 50);
+  assert.equal(await node.stop(), 0);
+}
+
+for (const [what, touch] of [
+  ['GET', (node: ChildNode) => fetch(`${node.url}/v1/keys/marked`)],
+  ['a page with values', (node: ChildNode) => fetch(`${node.url}/v1/keys?values=true&limit=1000`)],
+  ['an export', (node: ChildNode) => fetch(`${node.url}/v1/export`)],
+  ['the digest', (node: ChildNode) => fetch(`${node.url}/v1/digest`)],
+  [
+    'an increment',
+    (node: ChildNode) => fetch(`${node.url}/v1/keys/marked/append`, { method: 'POST', body: 'x' }),
+  ],
+] as const) {
+  test(`a flipped bit of a value in the keyspace file is never served: ${what} touches it, and the node ends`, async (t) => {
+    const cluster = await Cluster.create(t);
+    await stopped(cluster, 'node');
+    await flipped(cluster, 'node', 'keyspace-1.db');
+    const node = await cluster.start('node');
+    assert.equal(await textOf(node, 'before7'), 'v7');
+    const body = await touch(node).then(
+      (answer) => answer.text(),
+      () => '',
+    );
+    assert.equal(body.includes('can be found'), false);
+    await until('it has ended', () => node.process.exitCode !== null);
+    assert.equal(node.process.exitCode, 1);
+    assert.match(
+      node.log,
+      /keyspace-1\.db is damaged: the entry \\"marked\\" is not what was written.*restore/,
+    );
+  });
+}
+
+test('a flipped bit in the journal is noticed at the start, with one line that names the file', async (t) => {
+  const cluster = await Cluster.create(t);
+  await stopped(cluster, 'node');
+  await flipped(cluster, 'node', 'psyncd.db');
+  const before = await readFile(join(cluster.data('node'), 'psyncd.db'));
+  await assert.rejects(cluster.start('node'), (error: Error) => {
+    assert.match(error.message, /is damaged: .*byte \d+ of the journal is not what was written/);
+    assert.equal(error.message.split('\n').filter((line) => line.startsWith('psyncd:')).length, 1);
+    return true;
+  });
+  assert.deepEqual(await readFile(join(cluster.data('node'), 'psyncd.db')), before);
+});
+
+/** A folder as an older psyncd has left it: only the first migrations have run. */
+async function olderFolder(folder: string): Promise<void> {
+  const runId = 'c'.repeat(40);
+  await mkdir(folder);
+  const sql = (path: string): Promise<string> =>
+    readFile(new URL(`../../migrations/${path}`, import.meta.url), 'utf8');
+  const state = new Database(join(folder, 'psyncd.db'));
+  state.exec(await sql('state/001-initial.sql'));
+  state.pragma(`application_id = ${0x70737900}`);
+  state.pragma('user_version = 1');
+  state.exec(
+    `INSERT INTO node (only, run_id, keyspace, upstream, clean, boot_id, fsync) VALUES (1, '${runId}', 1, NULL, 1, NULL, 'everysec')`,
+  );
+  const set = '*3\r\n$3\r\nSET\r\n$1\r\nj\r\n$7\r\njournal\r\n';
+  state
+    .prepare('INSERT INTO journal (end_offset, bytes) VALUES (?, ?)')
+    .run(100 + set.length, Buffer.from(set));
+  state.close();
+  const keyspace = new Database(join(folder, 'keyspace-1.db'));
+  keyspace.exec(await sql('keyspace/001-initial.sql'));
+  keyspace.pragma(`application_id = ${0x70737901}`);
+  keyspace.pragma('user_version = 1');
+  keyspace.exec(`INSERT INTO position (only, run_id, "offset") VALUES (1, '${runId}', 100)`);
+  const insert = keyspace.prepare(
+    'INSERT INTO entries (key, value, version, expires_at) VALUES (?, ?, ?, ?)',
+  );
+  insert.run('k', Buffer.from('old'), 50, null);
+  insert.run('e', Buffer.from('expires'), 90, 4_000_000_000_000);
+  keyspace.close();
+}
+
+test('a folder of an older psyncd is brought up to date, and loses nothing', async (t) => {
+  const cluster = await Cluster.create(t);
+  await olderFolder(cluster.data('node'));
+  const node = await cluster.start('node');
+  assert.deepEqual([node.ready.runId, node.ready.offset], ['c'.repeat(40), 133]);
+  assert.deepEqual(
+    [await textOf(node, 'k'), await textOf(node, 'e'), await textOf(node, 'j')],
+    ['old', 'expires', 'journal'],
+  );
+  await fetch(`${node.url}/v1/keys/e/expiry`, { method: 'DELETE' });
+  const replica = await cluster.start('replica', '--replica-of', node.wsUrl);
+  await converged(node, replica);
+  assert.equal(await node.stop(), 0);
+  const again = await cluster.start('node', '--port', String(node.port));
+  await converged(again, replica);
+  assert.equal(await textOf(again, 'e'), 'expires');
+});
+
+test('a keyspace of a newer psyncd is refused at the start, untouched', async (t) => {
+  const cluster = await Cluster.create(t);
+  await stopped(cluster, 'node');
+  const path = join(cluster.data('node'), 'keyspace-1.db');
+  const db = new Database(path);
+  db.pragma('user_version = 99');
+  db.close();
+  const before = await readFile(path);
+  await assert.rejects(cluster.start('node'), /keyspace-1\.db was written by a newer psyncd \(schema 99/);
+  assert.deepEqual(await readFile(path), before);
+  assert.deepEqual((await readdir(cluster.data('node'))).sort(), ['keyspace-1.db', 'psyncd.db']);
+});
