@@ -13,7 +13,8 @@ import type { Log, World } from './node/ports.ts';
 import { Problem } from './node/problem.ts';
 import { formatPosition, type RunId } from './replication/position.ts';
 import { openDataFolder } from './store/data-folder.ts';
-import { StartError } from './store/start-error.ts';
+import { setAside, upstreamOf } from './store/set-aside.ts';
+import { DamageError, StartError } from './store/start-error.ts';
 import { version } from './version.ts';
 import { acceptReplicas } from './ws/accept.ts';
 import { dialer } from './ws/dial.ts';
@@ -47,28 +48,8 @@ const world: World = {
  * @param failed called when it cannot go on: the process should end, and loses nothing by that
  * @throws StartError, one line, when the data folder or the address cannot be used
  */
-export async function start(settings: Settings, log: Log, failed: (error: Error) => void): Promise<App> {
-  const folder = await openDataFolder(
-    resolve(settings.data),
-    log,
-    { fsync: settings.fsync, bootId: bootId(), newRunId: world.newRunId },
-    failed,
-  );
-  let node: Node;
-  const live = new LiveSettings(settings);
-  try {
-    node = new Node({
-      world,
-      log,
-      settings: live.node,
-      ...folder,
-      dial: dialer(settings.replTimeout),
-      ask: askPeer,
-    });
-  } catch (error) {
-    const detail = error instanceof Error ? error.message : String(error);
-    throw new StartError(`${resolve(settings.data)} is damaged: ${detail}; nothing was changed`);
-  }
+export async function start(given: Settings, log: Log, failed: (error: Error) => void): Promise<App> {
+  const { settings, live, node } = await open(given, log, failed);
   const server = await createServer({ node, log, version: version(), settings: live });
   acceptReplicas(server.server, (socket) => node.accept(socket));
   await listen(server, settings, node);
@@ -82,6 +63,61 @@ export async function start(settings: Settings, log: Log, failed: (error: Error)
   }
   log.info('started', { position: formatPosition(node.position), role: node.role });
   return { node, url: `http://${host}:${port}`, close: () => stop(server, node) };
+}
+
+interface Opened {
+  readonly settings: Settings;
+  readonly live: LiveSettings;
+  readonly node: Node;
+}
+
+/** Opens the folder; a replica's that is damaged is set aside, if the settings say so, and a new one begun. */
+async function open(settings: Settings, log: Log, failed: (error: Error) => void): Promise<Opened> {
+  try {
+    return await openOnce(settings, log, failed);
+  } catch (error) {
+    if (!(error instanceof DamageError) || settings.onDamage !== 'resync') throw error;
+    const path = resolve(settings.data);
+    const replicaOf = settings.replicaOf ?? upstreamOf(path);
+    if (replicaOf === null || replicaOf === 'no-one') {
+      throw new StartError(`${error.message} (--on-damage resync is for replicas, whose master has it all)`);
+    }
+    const aside = await setAside(path);
+    log.error('damaged-files-set-aside', { error: error.message, aside });
+    return openOnce({ ...settings, replicaOf }, log, failed);
+  }
+}
+
+async function openOnce(settings: Settings, log: Log, failed: (error: Error) => void): Promise<Opened> {
+  const path = resolve(settings.data);
+  let node: Node | null = null;
+  const folder = await openDataFolder(
+    path,
+    log,
+    { fsync: settings.fsync, bootId: bootId(), newRunId: world.newRunId },
+    (error) => {
+      const resyncs = error instanceof DamageError && settings.onDamage === 'resync';
+      if (resyncs && node?.startOver() === true) log.error('keyspace-damaged', { error: error.message });
+      else failed(error);
+    },
+  );
+  const live = new LiveSettings(settings);
+  try {
+    node = new Node({
+      world,
+      log,
+      settings: live.node,
+      ...folder,
+      dial: dialer(settings.replTimeout),
+      ask: askPeer,
+    });
+    return { settings, live, node };
+  } catch (error) {
+    await folder.keyspace.close();
+    folder.state.close(false);
+    const detail = error instanceof Error ? error.message : String(error);
+    throw new DamageError(`${path} is damaged: ${detail}; nothing was changed`);
+  }
 }
 
 async function listen(server: FastifyInstance, { host, port }: Settings, node: Node): Promise<void> {

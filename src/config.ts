@@ -31,6 +31,7 @@ export interface Settings {
   readonly minReplicasMaxLag: number;
   readonly allowEmptyMaster: boolean;
   readonly keepReplaced: number;
+  readonly onDamage: 'stop' | 'resync';
   readonly logLevel: LogLevel;
   readonly allowAnonymous: boolean;
 }
@@ -286,6 +287,13 @@ export const SETTINGS: readonly Setting[] = [
     initial: '3',
     parse: between(whole, '0', '100'),
     help: 'how many keyspace files are kept that a full resync has replaced on a diverged history',
+  },
+  {
+    name: 'onDamage',
+    placeholder: 'WHAT',
+    initial: 'stop',
+    parse: oneOf('stop', 'resync'),
+    help: 'what a replica does whose files are damaged: stop, or resync from its master. A master always stops',
   },
   {
     name: 'logLevel',

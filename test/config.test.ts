@@ -114,6 +114,7 @@ test('without anything given every setting has its default', () => {
     minReplicasMaxLag: 10_000,
     allowEmptyMaster: false,
     keepReplaced: 3,
+    onDamage: 'stop',
     logLevel: 'info',
     allowAnonymous: false,
   });

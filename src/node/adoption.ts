@@ -35,12 +35,24 @@ interface AdoptionParts {
 export class Adoption {
   readonly #parts: AdoptionParts;
   #keyspaceNumber: number;
+  /** The present keyspace file is damaged: nothing of it is worth keeping. */
+  #distrusted = false;
   /** Replaced keyspace files on their way out. */
   readonly #retiring = new Set<Promise<void>>();
 
   constructor(parts: AdoptionParts) {
     this.#parts = parts;
     this.#keyspaceNumber = parts.state.keyspaceNumber;
+  }
+
+  /** The present keyspace file is damaged. */
+  distrust(): void {
+    this.#distrusted = true;
+  }
+
+  /** Whether what this node has must be replaced, whatever the master's history is. */
+  get distrusted(): boolean {
+    return this.#distrusted;
   }
 
   /** Resolves when no replaced file is on its way out any more. */
@@ -80,7 +92,7 @@ export class Adoption {
     const { files, state, log } = this.#parts;
     const replaced = this.#parts.head.position;
     const history: History = { runId: position.runId, lineage: lineage ?? [] };
-    const keep = this.#isDiverged(history, position) ? this.#keptAs(reason) : null;
+    const keep = this.#isDiverged(history, position) && !this.#distrusted ? this.#keptAs(reason) : null;
     // What is kept has to be all in its file.
     if (keep !== null) await this.#parts.head.flush();
     const keyspace = await files.open(keyspaceNumber);
@@ -96,6 +108,7 @@ export class Adoption {
     this.#parts.snapshots.forget();
     this.#retire(this.#parts.head.replaceKeyspace(keyspace), this.#keyspaceNumber, keep);
     this.#keyspaceNumber = keyspaceNumber;
+    this.#distrusted = false;
     this.#parts.positions.moved();
     const event = { position: formatPosition(position), replaced: formatPosition(replaced) };
     if (keep === null) log.info('snapshot-adopted', event);

@@ -400,6 +400,17 @@ export class Node {
     return this.#roles.replicaOf(url);
   }
 
+  /**
+   * The keyspace file is damaged: a replica gets everything anew from its master.
+   * @returns false on a master, which cannot
+   */
+  startOver(): boolean {
+    if (this.role === 'master' || this.#closing) return false;
+    this.#adoption.distrust();
+    this.#roles.startOver();
+    return true;
+  }
+
   /** REPLICAOF NO ONE. @see Roles.promote */
   promote(): Promise<boolean> {
     return this.#roles.promote();

@@ -175,6 +175,16 @@ export class Roles {
     return this.#link?.accept() ?? false;
   }
 
+  /** Asks the master anew; what it is asked for has changed. */
+  startOver(): void {
+    void this.#change(async () => {
+      const { upstream } = this.#parts.state;
+      if (upstream === null) return;
+      await this.#unlinked(() => undefined);
+      this.#follow(upstream);
+    });
+  }
+
   /** Bytes that others have may be missing: under the old run ID they would be written anew, differently. */
   renameAfterLoss(): void {
     this.#rename(this.#parts.world.newRunId(), 'unclean-stop');
@@ -222,6 +232,7 @@ export class Roles {
       listeningUrl: () => this.#listeningUrl,
       request: () => {
         if (state.handingOver) return { position: head.position, failover: true };
+        if (adoption.distrusted) return { position: null, failover: false };
         // Of a node that has nothing the history says nothing either: it asks for a snapshot.
         return { position: head.offset === 0 ? null : head.position, failover: false };
       },

@@ -21,7 +21,7 @@ import { StartError } from './start-error.ts';
 import { StateFile, type StateFileSettings } from './state-file.ts';
 import { codeOf, messageOf } from './storage-failure.ts';
 
-const STATE_FILE = 'psyncd.db';
+export const STATE_FILE = 'psyncd.db';
 const KEYSPACE_FILE = /^keyspace-(\d{1,9})\.db(-wal|-shm)?$/;
 
 export interface OpenFolder {
@@ -70,7 +70,9 @@ function prepare(path: string): void {
     }
     throw new StartError(`the data folder ${path} cannot be used: ${messageOf(error)}`);
   }
-  if (names.length > 0 && !names.includes(STATE_FILE)) {
+  // What is left if the process ends while damaged files are set aside is still ours.
+  const others = names.filter((name) => !/^damaged-\d+$/.test(name));
+  if (others.length > 0 && !names.includes(STATE_FILE)) {
     throw new StartError(
       `${path} is no data folder of psyncd: it holds other files; choose another with --data`,
     );

@@ -29,7 +29,7 @@ import { verifyEntry } from './entry-checksum.ts';
 import { type FaultPoint, faultPoint } from './fault-point.ts';
 import { digest } from './file-tasks.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
-import { StartError } from './start-error.ts';
+import { DamageError, StartError } from './start-error.ts';
 import { codeOf, messageOf, storageFailure } from './storage-failure.ts';
 import { workerUrl } from './worker-url.ts';
 
@@ -240,7 +240,7 @@ export class KeyspaceFile implements Keyspace {
   }
 
   #diskFailure(error: unknown): StorageError {
-    if (isDamage(codeOf(error))) this.#failed(new Error(damaged(this.#path, messageOf(error))));
+    if (isDamage(codeOf(error))) this.#failed(new DamageError(damaged(this.#path, messageOf(error))));
     return storageFailure(error);
   }
 
@@ -378,7 +378,7 @@ class ApplierThread {
         const error = new CodedError(message.code, message.message);
         this.#open.get(message.id)?.reject(storageFailure(error));
         this.#open.delete(message.id);
-        if (isDamage(message.code)) this.#break(new Error(damaged(this.#path, message.message)));
+        if (isDamage(message.code)) this.#break(new DamageError(damaged(this.#path, message.message)));
         return;
       }
       case 'broken':
@@ -414,9 +414,9 @@ function isDamage(code: string): boolean {
 
 function cannotOpen(path: string, { code, message }: { code: string; message: string }): StartError {
   if (code === 'SQLITE_CANTOPEN')
-    return new StartError(`${path} is missing or cannot be opened; restore it from a copy`);
+    return new DamageError(`${path} is missing or cannot be opened; restore it from a copy`);
   if (message.startsWith(path)) return new StartError(message);
-  return new StartError(damaged(path, message));
+  return new DamageError(damaged(path, message));
 }
 
 function damaged(path: string, message: string): string {

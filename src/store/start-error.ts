@@ -2,3 +2,6 @@
 export class StartError extends Error {
   override readonly name = 'StartError';
 }
+
+/** A file is not what was written. At the start nothing was changed; found later, the node cannot go on with the file. */
+export class DamageError extends StartError {}

@@ -22,7 +22,7 @@ import { type Offset, offset, parseRunId, type RunId } from '../replication/posi
 import { damage } from './entry-checksum.ts';
 import { faultPoint } from './fault-point.ts';
 import { migrate } from './migrate.ts';
-import { StartError } from './start-error.ts';
+import { DamageError, StartError } from './start-error.ts';
 import { codeOf, messageOf, storageFailure } from './storage-failure.ts';
 
 export type FsyncPolicy = 'always' | 'everysec' | 'no';
@@ -101,7 +101,7 @@ export class StateFile implements StateStore {
     } catch (error) {
       db?.close();
       if (error instanceof StartError) throw error;
-      throw new StartError(explain(path, error));
+      throw explain(path, error);
     }
   }
 
@@ -386,16 +386,20 @@ function runIdOf(text: string): RunId {
   return runId;
 }
 
-function explain(path: string, error: unknown): string {
+function explain(path: string, error: unknown): StartError {
   const code = codeOf(error);
   switch (true) {
     case code === 'SQLITE_BUSY' || code === 'SQLITE_LOCKED':
-      return `${path} is in use by another process; stop that one, or choose another folder with --data`;
+      return new StartError(
+        `${path} is in use by another process; stop that one, or choose another folder with --data`,
+      );
     case code === 'SQLITE_CANTOPEN' || code.startsWith('SQLITE_READONLY') || code === 'SQLITE_PERM':
-      return `${path} cannot be opened for writing: ${messageOf(error)}`;
+      return new StartError(`${path} cannot be opened for writing: ${messageOf(error)}`);
     case code === 'SQLITE_NOTADB' || code.startsWith('SQLITE_CORRUPT') || code === 'UNKNOWN':
-      return `${path} is damaged: ${messageOf(error)}; nothing was changed, restore the folder from a copy or choose another with --data`;
+      return new DamageError(
+        `${path} is damaged: ${messageOf(error)}; nothing was changed, restore the folder from a copy or choose another with --data`,
+      );
     default:
-      return `${path} cannot be opened: ${code}: ${messageOf(error)}`;
+      return new StartError(`${path} cannot be opened: ${code}: ${messageOf(error)}`);
   }
 }

@@ -136,3 +136,65 @@ test('a keyspace of a newer psyncd is refused at the start, untouched', async (t
   assert.deepEqual(await readFile(path), before);
   assert.deepEqual((await readdir(cluster.data('node'))).sort(), ['keyspace-1.db', 'psyncd.db']);
 });
+
+test('--on-damage resync: a replica that touches damage gets everything anew, without a restart', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  let replica = await cluster.start('replica', '--replica-of', master.wsUrl);
+  await writeMany(master, 'k', 50);
+  await master.client.set('marked', MARK);
+  await converged(master, replica);
+  await replica.stop();
+  const [file = ''] = (await readdir(cluster.data('replica'))).filter((name) => name.startsWith('keyspace-'));
+  await flipped(cluster, 'replica', file);
+  replica = await cluster.start('replica', '--on-damage', 'resync');
+  const answer = await fetch(`${replica.url}/v1/keys/marked`);
+  assert.equal(answer.status, 503);
+  await answer.arrayBuffer();
+  await until('it has it right', async () => (await textOf(replica, 'marked')) === MARK);
+  await converged(master, replica);
+  assert.equal((await replica.client.replication()).upstream?.lastSync?.kind, 'full');
+  assert.match(replica.log, /keyspace-damaged/);
+  assert.deepEqual((await replica.client.replication()).kept, []);
+});
+
+for (const [what, file, flags] of [
+  ['its keyspace file', /^keyspace-\d+\.db$/, false],
+  ['psyncd.db, when it is told whom to follow', /^psyncd\.db$/, true],
+] as const) {
+  test(`--on-damage resync: a replica that finds ${what} damaged at the start sets its files aside and begins anew`, async (t) => {
+    const cluster = await Cluster.create(t);
+    const master = await cluster.start('master');
+    const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
+    await writeMany(master, 'k', 50);
+    await converged(master, replica);
+    await replica.stop();
+    const [name = ''] = (await readdir(cluster.data('replica'))).filter((each) => file.test(each));
+    const path = join(cluster.data('replica'), name);
+    await writeFile(path, (await readFile(path)).subarray(0, 5_000));
+    await assert.rejects(cluster.start('replica'), /is damaged/);
+    for (let round = 0; round < 2; round += 1) {
+      const again = await cluster.start(
+        'replica',
+        '--on-damage',
+        'resync',
+        ...(flags ? ['--replica-of', master.wsUrl] : []),
+      );
+      await converged(master, again);
+      await again.stop();
+    }
+    const aside = (await readdir(cluster.data('replica'))).filter((each) => each.startsWith('damaged-'));
+    assert.equal(aside.length, 1);
+    assert.ok((await readdir(join(cluster.data('replica'), aside[0] ?? ''))).includes(name));
+  });
+}
+
+test('--on-damage resync does not make a master begin anew', async (t) => {
+  const cluster = await Cluster.create(t);
+  await stopped(cluster, 'node');
+  const path = join(cluster.data('node'), 'keyspace-1.db');
+  const cut = (await readFile(path)).subarray(0, 5_000);
+  await writeFile(path, cut);
+  await assert.rejects(cluster.start('node', '--on-damage', 'resync'), /is damaged.*is for replicas/);
+  assert.deepEqual(await readFile(path), cut);
+});
