@@ -8,6 +8,7 @@ import type { Settings } from './config.ts';
 import { askPeer } from './http/ask-peer.ts';
 import { createServer } from './http/server.ts';
 import { LiveSettings } from './live-settings.ts';
+import { LoopLag } from './loop-lag.ts';
 import { Node } from './node/node.ts';
 import type { Log, World } from './node/ports.ts';
 import { Problem } from './node/problem.ts';
@@ -49,8 +50,10 @@ const world: World = {
  * @throws StartError, one line, when the data folder or the address cannot be used
  */
 export async function start(given: Settings, log: Log, failed: (error: Error) => void): Promise<App> {
-  const { settings, live, node } = await open(given, log, failed);
+  const loopLag = new LoopLag(log);
+  const { settings, live, node } = await open(given, loopLag, log, failed);
   const server = await createServer({ node, log, version: version(), settings: live });
+  server.server.maxConnections = settings.maxConnections;
   acceptReplicas(server.server, (socket) => node.accept(socket));
   await listen(server, settings, node);
   const { port } = server.server.address() as AddressInfo;
@@ -72,9 +75,14 @@ interface Opened {
 }
 
 /** Opens the folder; a replica's that is damaged is set aside, if the settings say so, and a new one begun. */
-async function open(settings: Settings, log: Log, failed: (error: Error) => void): Promise<Opened> {
+async function open(
+  settings: Settings,
+  loopLag: LoopLag,
+  log: Log,
+  failed: (error: Error) => void,
+): Promise<Opened> {
   try {
-    return await openOnce(settings, log, failed);
+    return await openOnce(settings, loopLag, log, failed);
   } catch (error) {
     if (!(error instanceof DamageError) || settings.onDamage !== 'resync') throw error;
     const path = resolve(settings.data);
@@ -84,11 +92,16 @@ async function open(settings: Settings, log: Log, failed: (error: Error) => void
     }
     const aside = await setAside(path);
     log.error('damaged-files-set-aside', { error: error.message, aside });
-    return openOnce({ ...settings, replicaOf }, log, failed);
+    return openOnce({ ...settings, replicaOf }, loopLag, log, failed);
   }
 }
 
-async function openOnce(settings: Settings, log: Log, failed: (error: Error) => void): Promise<Opened> {
+async function openOnce(
+  settings: Settings,
+  loopLag: LoopLag,
+  log: Log,
+  failed: (error: Error) => void,
+): Promise<Opened> {
   const path = resolve(settings.data);
   let node: Node | null = null;
   const folder = await openDataFolder(
@@ -101,7 +114,7 @@ async function openOnce(settings: Settings, log: Log, failed: (error: Error) => 
       else failed(error);
     },
   );
-  const live = new LiveSettings(settings);
+  const live = new LiveSettings(settings, loopLag);
   try {
     node = new Node({
       world,

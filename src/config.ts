@@ -32,6 +32,8 @@ export interface Settings {
   readonly allowEmptyMaster: boolean;
   readonly keepReplaced: number;
   readonly onDamage: 'stop' | 'resync';
+  readonly maxConnections: number;
+  readonly bodyTimeout: number;
   readonly logLevel: LogLevel;
   readonly allowAnonymous: boolean;
 }
@@ -294,6 +296,20 @@ export const SETTINGS: readonly Setting[] = [
     initial: 'stop',
     parse: oneOf('stop', 'resync'),
     help: 'what a replica does whose files are damaged: stop, or resync from its master. A master always stops',
+  },
+  {
+    name: 'maxConnections',
+    placeholder: 'N',
+    initial: '10000',
+    parse: between(whole, '1', '1000000'),
+    help: 'connections at the same time, replicas included; more are closed at once',
+  },
+  {
+    name: 'bodyTimeout',
+    placeholder: 'TIME',
+    initial: '30s',
+    parse: between(parseTime, '100ms', '24h'),
+    help: 'a request of whose body nothing arrives for so long is given up with 408',
   },
   {
     name: 'logLevel',

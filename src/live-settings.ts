@@ -1,6 +1,7 @@
 /** The settings of the running node, and the ones among them that may change while it runs. */
 import { formatBacklogSize, SETTINGS, type Settings, UsageError } from './config.ts';
 import type { RunningSettings } from './http/admin-routes.ts';
+import type { LoopLag } from './loop-lag.ts';
 import type { NodeSettings } from './node/node.ts';
 import { version } from './version.ts';
 
@@ -20,6 +21,7 @@ const CHANGEABLE: ReadonlySet<keyof Settings> = new Set([
   'minReplicasMaxLag',
   'allowEmptyMaster',
   'keepReplaced',
+  'bodyTimeout',
 ]);
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
@@ -27,15 +29,25 @@ type Writable<T> = { -readonly [K in keyof T]: T[K] };
 export class LiveSettings implements RunningSettings {
   readonly version = version();
   readonly startedAt = Date.now();
+  readonly #loopLag: LoopLag;
   /** What the node reads, each time that it needs it. */
   readonly node: NodeSettings;
   readonly #node: Writable<NodeSettings>;
   #settings: Settings;
 
-  constructor(settings: Settings) {
+  constructor(settings: Settings, loopLag: LoopLag) {
+    this.#loopLag = loopLag;
     this.#settings = settings;
     this.#node = nodeSettings(settings);
     this.node = this.#node;
+  }
+
+  get bodyTimeoutMs(): number {
+    return this.#settings.bodyTimeout;
+  }
+
+  get loopLag(): { readonly p99Ms: number; readonly maxMs: number } {
+    return this.#loopLag.last;
   }
 
   current(): Readonly<Record<string, unknown>> {

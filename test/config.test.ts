@@ -115,6 +115,8 @@ test('without anything given every setting has its default', () => {
     allowEmptyMaster: false,
     keepReplaced: 3,
     onDamage: 'stop',
+    maxConnections: 10_000,
+    bodyTimeout: 30_000,
     logLevel: 'info',
     allowAnonymous: false,
   });

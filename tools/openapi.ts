@@ -11,7 +11,14 @@ import { version } from '../src/version.ts';
 const file = new URL('../openapi.yaml', import.meta.url);
 const silent = { info: () => undefined, warn: () => undefined, error: () => undefined };
 // The routes are only described, never called: no node stands behind them.
-const settings = { version: version(), startedAt: 0, current: () => ({}), change: () => null };
+const settings = {
+  version: version(),
+  startedAt: 0,
+  current: () => ({}),
+  change: () => null,
+  bodyTimeoutMs: 0,
+  loopLag: { p99Ms: 0, maxMs: 0 },
+};
 const server = await createServer({ node: {} as Node, log: silent, version: version(), settings });
 await server.ready();
 const yaml = documentYaml(server);

@@ -10,6 +10,10 @@ import { config, configPatch, health, json, plainText, problems } from './schema
 export interface RunningSettings {
   readonly version: string;
   readonly startedAt: number;
+  /** How long nothing of a request's body may arrive. */
+  readonly bodyTimeoutMs: number;
+  /** Of the event loop, in the last seconds. */
+  readonly loopLag: { readonly p99Ms: number; readonly maxMs: number };
   /** All settings, by name. */
   current(): Readonly<Record<string, unknown>>;
   /** @returns what is wrong, as one line, and then nothing was changed; or null */

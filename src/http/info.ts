@@ -1,5 +1,6 @@
 /** `/v1/info`: the state of the node as Redis's INFO has it, for people and scripts that know those names. */
 import type { ReplicationStatus } from '../node/node.ts';
+import type { RunningSettings } from './admin-routes.ts';
 
 const NO_RUN_ID = '0'.repeat(40);
 const FAILOVER_STATES = {
@@ -11,7 +12,7 @@ const FAILOVER_STATES = {
 /** @returns sections of `name:value` lines with CR LF, as Redis sends them */
 export function formatInfo(
   status: ReplicationStatus,
-  { version, startedAt }: { readonly version: string; readonly startedAt: number },
+  { version, startedAt, loopLag }: Pick<RunningSettings, 'version' | 'startedAt' | 'loopLag'>,
 ): string {
   const server = {
     psyncd_version: version,
@@ -23,6 +24,8 @@ export function formatInfo(
     sync_full: status.counters.syncFull,
     sync_partial_ok: status.counters.syncPartialOk,
     sync_partial_err: status.counters.syncPartialErr,
+    event_loop_lag_p99_ms: loopLag.p99Ms,
+    event_loop_lag_max_ms: loopLag.maxMs,
   };
   return [
     section('Server', server),

@@ -743,6 +743,7 @@ const CONFIG = {
   minReplicasMaxLag: MILLISECONDS,
   allowEmptyMaster: { type: 'boolean', description: 'A full resync may replace data by nothing.' },
   keepReplaced: { ...COUNT, description: 'Files of diverged histories that are kept.' },
+  bodyTimeout: MILLISECONDS,
 } as const;
 
 export const config = {
@@ -768,6 +769,7 @@ export const config = {
       minReplicasMaxLag: 10_000,
       allowEmptyMaster: false,
       keepReplaced: 3,
+      bodyTimeout: 30_000,
     },
   ],
   type: 'object',

@@ -14,6 +14,7 @@ import { formatPosition } from '../replication/position.ts';
 import { adminRoutes, type RunningSettings } from './admin-routes.ts';
 import { batchRoute } from './batch-route.ts';
 import { OversizedBody } from './body.ts';
+import { limitBodyStalls } from './body-timeout.ts';
 import { documentOptions } from './document.ts';
 import { documentRoutes } from './document-routes.ts';
 import { importRoute } from './import-route.ts';
@@ -90,6 +91,7 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
     }
     done();
   });
+  limitBodyStalls(app, () => parts.settings.bodyTimeoutMs);
   app.decorateRequest('bodyType', null);
   await app.register((values, _options, done) => {
     // The handlers read these bodies themselves: as a stream, with a limit of their own. A value may have any media

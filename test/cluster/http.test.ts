@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import test from 'node:test';
-import { Cluster, converged } from '../support/cluster.ts';
+import { setTimeout as wait } from 'node:timers/promises';
+import { until } from '../../src/cli/until.ts';
+import { Cluster, converged, textOf } from '../support/cluster.ts';
 import { type Answer, Connection, isProblem, json } from '../support/contract.ts';
 
 const MIB = 1024 * 1024;
@@ -286,4 +288,57 @@ test('unknown paths are 404, other methods 405 with Allow, no HTTP is 400', asyn
   for await (const chunk of socket) text += chunk;
   assert.match(text, /^HTTP\/1\.1 400 /);
   assert.match(text, /application\/problem\+json/);
+});
+
+test('a body that stops arriving is given up with 408, whoever reads it; one that only comes slowly is not', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node', '--body-timeout', '300ms');
+  for (const head of [
+    'PUT /v1/keys/k HTTP/1.1',
+    'POST /v1/import HTTP/1.1',
+    'POST /v1/batch HTTP/1.1\r\nContent-Type: application/json',
+  ]) {
+    const socket = connect(node.port, '127.0.0.1');
+    socket.on('error', () => undefined);
+    await once(socket, 'connect');
+    socket.write(`${head}\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"half`);
+    let text = '';
+    for await (const chunk of socket) text += chunk;
+    assert.match(text, /^HTTP\/1\.1 408 /, head);
+    assert.match(text, /"code":"REQUEST_TIMEOUT"/);
+  }
+  const slow = connect(node.port, '127.0.0.1');
+  await once(slow, 'connect');
+  slow.write('PUT /v1/keys/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n');
+  for (let part = 0; part < 10; part += 1) {
+    slow.write(String(part));
+    await wait(100);
+  }
+  const [answer] = (await once(slow, 'data')) as [Buffer];
+  assert.match(answer.toString(), /^HTTP\/1\.1 201 /);
+  slow.destroy();
+  assert.equal(await textOf(node, 'slow'), '0123456789');
+  // A connection that waits for its next request, or for an answer, is not a stalled body.
+  const waiting = await fetch(`${node.url}/v1/keys/slow?acks=1&timeout=800`, { method: 'PUT', body: 'x' });
+  assert.equal(waiting.status, 202);
+});
+
+test('more connections than allowed are closed at once, and room is made when others go', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node', '--max-connections', '3');
+  const held = await Promise.all(
+    [0, 1].map(async () => {
+      const socket = connect(node.port, '127.0.0.1');
+      await once(socket, 'connect');
+      return socket;
+    }),
+  );
+  // The third is this process's own, kept alive.
+  assert.equal((await fetch(`${node.url}/healthz`)).status, 200);
+  const refused = connect(node.port, '127.0.0.1');
+  refused.on('error', () => undefined);
+  await once(refused, 'close');
+  for (const socket of held) socket.destroy();
+  const connection = new Connection(t, node);
+  await until('there is room', async () => (await connection.send('GET', '/healthz')).status === 200);
 });
