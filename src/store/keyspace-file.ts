@@ -190,9 +190,12 @@ export class KeyspaceFile implements Keyspace {
 
   async freeze(position: Position): Promise<FrozenFile | null> {
     this.#handOver();
-    await this.#applier.ask({ kind: 'flush', position });
     try {
-      await this.#aside({ kind: 'freeze', position });
+      // Both in one go: between the two there must not be another flush, to a later position.
+      await Promise.all([
+        this.#applier.ask({ kind: 'flush', position }),
+        this.#aside({ kind: 'freeze', position }),
+      ]);
     } catch (error) {
       if (error instanceof StorageError && codeOf(error.cause) === FROZEN_BY_READER) return null;
       throw error;
