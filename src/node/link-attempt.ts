@@ -374,6 +374,8 @@ export class LinkAttempt {
 
   #tick(): void {
     if (this.#paused) this.alive();
+    // A clock that was set back must not make a dead link look alive until it has caught up.
+    this.#lastHeardAt = Math.min(this.#lastHeardAt, this.#context.world.now());
     const silentMs = this.silentMs;
     if (silentMs > this.#context.settings.timeoutMs) {
       this.#socket.terminate();

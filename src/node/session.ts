@@ -463,7 +463,10 @@ export class Session implements SocketEvents {
   }
 
   #tick(): void {
-    const silentMs = this.#context.world.now() - this.#lastHeardAt;
+    const now = this.#context.world.now();
+    // A clock that was set back must not make a dead link look alive until it has caught up.
+    this.#lastHeardAt = Math.min(this.#lastHeardAt, now);
+    const silentMs = now - this.#lastHeardAt;
     if (silentMs > this.#context.settings.timeoutMs) {
       this.close(CloseCode.timedOut, `silent for ${silentMs} ms`);
       this.#socket.terminate();

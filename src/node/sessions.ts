@@ -90,11 +90,7 @@ export class Sessions {
   /** How many replicas have acknowledged something within so many milliseconds. */
   goodReplicas(maxLagMs: number): number {
     const since = this.#parts.world.now() - maxLagMs;
-    let good = 0;
-    for (const { acknowledgement } of this.#open) {
-      if (acknowledgement !== null && acknowledgement.at >= since) good += 1;
-    }
-    return good;
+    return this.#countOf(({ at }) => at >= since);
   }
 
   /**
@@ -153,11 +149,20 @@ export class Sessions {
   }
 
   #countAt(offset: Offset): number {
-    let count = 0;
-    for (const { acknowledgement } of this.#open) {
-      if (acknowledgement !== null && acknowledgement.offset >= offset) count += 1;
+    return this.#countOf((acknowledgement) => acknowledgement.offset >= offset);
+  }
+
+  /**
+   * How many replicas have acknowledged something like this. One that was restarted is another process, and its old
+   * connection may still be open on this side: by its URL it counts once.
+   */
+  #countOf(fits: (acknowledgement: { readonly offset: number; readonly at: number }) => boolean): number {
+    const replicas = new Set<string>();
+    for (const session of this.#open) {
+      const { acknowledgement } = session;
+      if (acknowledgement !== null && fits(acknowledgement)) replicas.add(nameOf(session));
     }
-    return count;
+    return replicas.size;
   }
 
   #decided(session: Session, decision: Decision): void {

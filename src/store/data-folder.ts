@@ -22,6 +22,7 @@ import { StateFile, type StateFileSettings } from './state-file.ts';
 import { codeOf, messageOf } from './storage-failure.ts';
 
 export const STATE_FILE = 'psyncd.db';
+const KEPT_FILE = /^replaced-\d+-[0-9a-f]{8}-\d+\.db$/;
 const KEYSPACE_FILE = /^keyspace-(\d{1,9})\.db(-wal|-shm)?$/;
 
 export interface OpenFolder {
@@ -48,6 +49,7 @@ export async function openDataFolder(
     const files = new Folder(path, number, applierFailed);
     for (const kept of state.kept) await files.keep(kept);
     await files.removeAllBut(number);
+    await files.removeForgotten(new Set(state.kept.map(({ name }) => name)));
     if (number > 0) return { state, files, keyspace: await files.open(number) };
     const keyspace = await files.openAt(1, { runId: state.history.runId, offset: ZERO });
     state.switchKeyspace(1, state.history, null);
@@ -144,6 +146,13 @@ class Folder implements KeyspaceFiles {
     const numbers = readdirSync(this.#path).flatMap((name) => KEYSPACE_FILE.exec(name)?.[1] ?? []);
     for (const other of new Set(numbers.map(Number))) {
       if (other !== number) await this.remove(other);
+    }
+  }
+
+  /** A crash may have come between forgetting a kept file and removing it. */
+  async removeForgotten(kept: ReadonlySet<string>): Promise<void> {
+    for (const name of readdirSync(this.#path)) {
+      if (KEPT_FILE.test(name) && !kept.has(name)) await rm(join(this.#path, name), { force: true });
     }
   }
 

@@ -1,0 +1,114 @@
+/** The machines of a run, what connects them, and who watches them. */
+import type { FsyncPolicy } from '../../src/store/state-file.ts';
+import { Chance } from './chance.ts';
+import { EventLoop, settled } from './event-loop.ts';
+import { Machine, type Settings } from './machine.ts';
+import { Network } from './network.ts';
+import { Crashed } from './process.ts';
+import { Referee } from './referee.ts';
+import { Trace } from './trace.ts';
+
+/** How long a machine is down, on average. */
+const DOWN_MS = 600;
+
+export class Cluster {
+  readonly chance: Chance;
+  readonly trace: Trace;
+  readonly loop: EventLoop;
+  readonly referee: Referee;
+  readonly network: Network;
+  readonly machines: readonly Machine[];
+  steps = 0;
+
+  constructor(seed: number, keepLines: number) {
+    this.chance = new Chance(seed);
+    this.trace = new Trace(keepLines);
+    this.loop = new EventLoop((error) => this.failed(error));
+    this.referee = new Referee((what) => this.trace.note(this.loop.now, `BROKEN ${what}`));
+    this.network = new Network(this.loop, this.chance.fork(), this.referee);
+    const count = this.chance.between(3, 5);
+    const settings = this.#settings();
+    const fsync = this.chance.of<FsyncPolicy>(['always', 'everysec', 'everysec', 'no']);
+    const knowsBoot = this.chance.odds(0.8);
+    this.machines = Array.from({ length: count }, (_, index) => {
+      return new Machine(`n${index}`, { ...settings }, fsync, knowsBoot, {
+        loop: this.loop,
+        network: this.network,
+        referee: this.referee,
+        trace: this.trace,
+        chance: this.chance.fork(),
+        down: (machine) => this.#restart(machine),
+      });
+    });
+    for (const machine of this.machines) {
+      this.network.join(machine);
+      this.referee.watch(machine);
+    }
+  }
+
+  /** Whatever nobody has caught: a node's process would have ended. */
+  failed(error: unknown): void {
+    if (error instanceof Crashed) return;
+    this.referee.blame(error instanceof Error ? (error.stack ?? error.message) : String(error));
+  }
+
+  note(text: string): void {
+    this.trace.note(this.loop.now, text);
+  }
+
+  /** Lets so much time pass. @returns false as soon as a promise is broken */
+  async run(forMs: number): Promise<boolean> {
+    const until = this.loop.now + forMs;
+    // What a client has just asked for is part of this step.
+    await settled();
+    do {
+      await this.referee.check();
+      this.steps += 1;
+      if (this.referee.verdict !== null) return false;
+    } while (await this.loop.step(until));
+    return true;
+  }
+
+  /** @returns false if it has not come true within so much time, or a promise is broken */
+  async until(isTrue: () => boolean, withinMs: number): Promise<boolean> {
+    const end = this.loop.now + withinMs;
+    while (!isTrue()) {
+      if (this.loop.now >= end) return false;
+      if (!(await this.run(50))) return false;
+    }
+    return true;
+  }
+
+  #restart(machine: Machine): void {
+    this.loop.at(this.chance.delay(DOWN_MS), () => {
+      // An operator has changed the policy meanwhile.
+      if (this.chance.odds(0.03)) machine.fsync = this.chance.of<FsyncPolicy>(['always', 'everysec', 'no']);
+      const replicaOf = this.chance.odds(0.02) ? this.chance.of(this.machines).url : null;
+      machine.start(replicaOf).catch((error: unknown) => this.failed(error));
+    });
+  }
+
+  /** Limits as small as the writes of a run, so that they are met. */
+  #settings(): Settings {
+    const { chance } = this;
+    const backlogBytes = chance.of([200, 800, 3_000, 20_000]);
+    return {
+      backlogBytes,
+      backlogAwayMs: null,
+      backlogFloorBytes: backlogBytes,
+      backlogCeilingBytes: backlogBytes * 16,
+      overlayBytes: chance.of([3_000, 10_000, 100_000]),
+      applyIntervalMs: chance.of([20, 200, 2_000]),
+      timeoutMs: 3_000,
+      pingIntervalMs: 1_000,
+      outputLimitBytes: chance.of([1_000, 5_000, 1_000_000]),
+      outputSoftBytes: chance.of([500, 3_000, 1_000_000]),
+      outputSoftMs: 1_000,
+      maxReplicas: chance.of([2, 256, 256, 256]),
+      minReplicasToWrite: chance.of([0, 0, 0, 1]),
+      minReplicasMaxLagMs: 3_000,
+      allowEmptyMaster: chance.odds(0.3),
+      keepReplaced: chance.of([0, 1, 3, 3]),
+    };
+  }
+}

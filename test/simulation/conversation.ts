@@ -1,0 +1,93 @@
+/**
+ * What two nodes say to each other on one connection, understood from the bytes alone: who stands where, and whether
+ * what is sent is there to be sent at that very moment.
+ */
+import { type Position, parseOffset, parseRunId, type RunId } from '../../src/replication/position.ts';
+import { RespParser } from '../../src/stream/resp-parser.ts';
+
+export interface ConversationWatcher {
+  /** The master hands out the bytes after `from`. */
+  handedOut(runId: RunId, from: number, bytes: Buffer): void;
+  /** The replica says what is in its journal. */
+  acknowledged(offset: number): void;
+  /** The master has answered with a full resync. */
+  announced(position: Position, reason: string): void;
+}
+
+type Phase =
+  | { readonly kind: 'lines' }
+  | { readonly kind: 'length'; readonly position: Position }
+  | { readonly kind: 'snapshot'; readonly position: Position; readonly left: number }
+  | { readonly kind: 'stream'; readonly runId: RunId; readonly at: number };
+
+const LIMITS = { maxElements: 64, maxBulkBytes: 4_096 };
+
+export class Conversation {
+  readonly #watcher: ConversationWatcher;
+  readonly #requests = new RespParser(LIMITS);
+  #asked = 0;
+  #phase: Phase = { kind: 'lines' };
+  #line = '';
+
+  constructor(watcher: ConversationWatcher) {
+    this.#watcher = watcher;
+  }
+
+  replicaSends(bytes: Buffer): void {
+    this.#requests.push(bytes);
+    for (let next = this.#requests.next(); next !== null; next = this.#requests.next()) {
+      const words = next.elements.map((element) => element.toString('utf8'));
+      if (words[0] === 'PSYNC') this.#asked = Number(words[2]);
+      if (words[0] === 'REPLCONF' && words[1] === 'ACK') this.#watcher.acknowledged(Number(words[2]));
+    }
+  }
+
+  masterSends(bytes: Buffer): void {
+    let rest = bytes;
+    while (rest.length > 0) {
+      const phase = this.#phase;
+      if (phase.kind === 'stream') {
+        this.#watcher.handedOut(phase.runId, phase.at, rest);
+        this.#phase = { ...phase, at: phase.at + rest.length };
+        return;
+      }
+      if (phase.kind === 'snapshot') {
+        const part = Math.min(phase.left, rest.length);
+        rest = rest.subarray(part);
+        this.#snapshotLeft(phase.position, phase.left - part);
+        continue;
+      }
+      const end = rest.indexOf(0x0a);
+      this.#line += rest.toString('latin1', 0, end === -1 ? rest.length : end);
+      if (end === -1) return;
+      rest = rest.subarray(end + 1);
+      const line = this.#line.trimEnd();
+      this.#line = '';
+      this.#take(line, phase);
+    }
+  }
+
+  #take(line: string, phase: Phase): void {
+    if (phase.kind === 'length') {
+      this.#snapshotLeft(phase.position, Number(line.slice(1)));
+      return;
+    }
+    const [answer, id = '', number = '', reason = ''] = line.split(' ');
+    const runId = parseRunId(id);
+    if (answer === '+CONTINUE' && runId !== null) {
+      this.#phase = { kind: 'stream', runId, at: this.#asked - 1 };
+    }
+    const offset = parseOffset(number);
+    if (answer === '+FULLRESYNC' && runId !== null && offset !== null) {
+      this.#watcher.announced({ runId, offset }, reason);
+      this.#phase = { kind: 'length', position: { runId, offset } };
+    }
+  }
+
+  #snapshotLeft(position: Position, left: number): void {
+    this.#phase =
+      left > 0
+        ? { kind: 'snapshot', position, left }
+        : { kind: 'stream', runId: position.runId, at: position.offset };
+  }
+}

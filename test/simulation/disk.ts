@@ -1,0 +1,127 @@
+/**
+ * A machine's disk: what is left of a node between two of its lives.
+ *
+ * psyncd.db is a row that is always durable, and a journal. What is appended to the journal and trimmed from it are
+ * transactions of one log: a crash of the process loses none of them, a power cut loses the last ones that were not
+ * synced. Keyspace files change by whole commits, which are durable.
+ */
+import type { Entry } from '../../src/keyspace/entry.ts';
+import type { KeptFile } from '../../src/node/ports.ts';
+import type { History } from '../../src/replication/history.ts';
+import type { Position } from '../../src/replication/position.ts';
+import type { FsyncPolicy } from '../../src/store/state-file.ts';
+import type { Chance } from './chance.ts';
+
+export interface NodeRow {
+  readonly history: History;
+  readonly upstream: string | null;
+  readonly handingOver: boolean;
+  /** 0: the first keyspace file has not been made yet. */
+  readonly keyspaceNumber: number;
+  readonly clean: boolean;
+  readonly boot: string | null;
+  readonly fsync: FsyncPolicy;
+  readonly kept: readonly KeptFile[];
+}
+
+export interface JournalRow {
+  readonly end: number;
+  readonly bytes: Buffer;
+}
+
+/** A keyspace file's committed content; a commit makes another one. */
+export interface KeyspaceImage {
+  readonly position: Position;
+  readonly entries: ReadonlyMap<string, Entry>;
+}
+
+type JournalChange =
+  | { readonly kind: 'append'; readonly row: JournalRow }
+  | { readonly kind: 'trim'; readonly count: number };
+
+export class Disk {
+  row: NodeRow;
+  /** Names the boot of the machine. */
+  boot: string;
+  /** Nothing can be written. */
+  isFull = false;
+  /** By the n of `keyspace-<n>.db`. */
+  readonly files = new Map<number, KeyspaceImage>();
+  /** By name. */
+  readonly kept = new Map<string, KeyspaceImage>();
+  /** How often a snapshot has taken over. */
+  adoptions = 0;
+  #journal: JournalRow[] = [];
+  #synced: JournalRow[] = [];
+  #unsynced: JournalChange[] = [];
+
+  constructor(row: NodeRow, boot: string) {
+    this.row = row;
+    this.boot = boot;
+  }
+
+  get journal(): readonly JournalRow[] {
+    return this.#journal;
+  }
+
+  /** How many transactions a power cut could lose. */
+  get unsynced(): number {
+    return this.#unsynced.length;
+  }
+
+  /** Where a node would come up: at the end of the journal, or where the keyspace file is, if that is further. */
+  get position(): Position {
+    const held = this.files.get(this.row.keyspaceNumber)?.position.offset ?? 0;
+    const end = this.#journal.at(-1)?.end ?? held;
+    return { runId: this.row.history.runId, offset: Math.max(end, held) as Position['offset'] };
+  }
+
+  append(row: JournalRow): void {
+    this.#change({ kind: 'append', row });
+  }
+
+  /** Drops the first rows. */
+  trim(count: number): void {
+    this.#change({ kind: 'trim', count });
+  }
+
+  /** A transaction that is durable, like everything that went before it. */
+  putRow(change: Partial<NodeRow>): void {
+    this.row = { ...this.row, ...change };
+    this.sync();
+  }
+
+  /** A snapshot takes over, or the keyspace file alone goes on. */
+  emptyJournal(): void {
+    this.#journal = [];
+    this.#synced = [];
+    this.#unsynced = [];
+  }
+
+  /** @param count so many of the transactions that were not synced are now */
+  sync(count = this.#unsynced.length): void {
+    for (const change of this.#unsynced.slice(0, count)) carryOut(change, this.#synced);
+    this.#unsynced = this.#unsynced.slice(count);
+  }
+
+  /** The machine goes down and comes up again. @returns how many transactions are lost */
+  cutPower(chance: Chance): number {
+    const kept = chance.between(0, this.#unsynced.length);
+    const lost = this.#unsynced.length - kept;
+    this.sync(kept);
+    this.#unsynced = [];
+    this.#journal = [...this.#synced];
+    this.boot = chance.hex(8);
+    return lost;
+  }
+
+  #change(change: JournalChange): void {
+    this.#unsynced.push(change);
+    carryOut(change, this.#journal);
+  }
+}
+
+function carryOut(change: JournalChange, journal: JournalRow[]): void {
+  if (change.kind === 'append') journal.push(change.row);
+  else journal.splice(0, change.count);
+}

@@ -1,0 +1,126 @@
+/** The keyspace files of a fake disk: what `store/data-folder.ts` promises. */
+import {
+  type KeptFile,
+  type Keyspace,
+  type KeyspaceFiles,
+  type SnapshotSink,
+  StorageError,
+} from '../../src/node/ports.ts';
+import type { Position } from '../../src/replication/position.ts';
+import type { Disk } from './disk.ts';
+import { FakeKeyspace } from './fake-keyspace.ts';
+import { decodeImage } from './keyspace-image.ts';
+import type { Process } from './process.ts';
+
+/** How long opening, writing and renaming take, on average. */
+const FILE_MS = 3;
+
+export class FakeFiles implements KeyspaceFiles {
+  readonly #disk: Disk;
+  readonly #process: Process;
+  readonly #blame: (what: string) => void;
+  #lastNumber: number;
+
+  constructor(disk: Disk, process: Process, blame: (what: string) => void) {
+    this.#disk = disk;
+    this.#process = process;
+    this.#blame = blame;
+    this.#lastNumber = Math.max(1, disk.row.keyspaceNumber);
+  }
+
+  async open(number: number): Promise<Keyspace> {
+    await this.#process.pause(FILE_MS);
+    return new FakeKeyspace(this.#disk, this.#process, number, this.#blame);
+  }
+
+  async receive(length: number): Promise<SnapshotSink> {
+    this.#lastNumber += 1;
+    const number = this.#lastNumber;
+    await this.#process.pause(FILE_MS);
+    this.#process.change('receive', () => undefined);
+    return new FakeSink(this.#disk, this.#process, number, length);
+  }
+
+  async remove(number: number): Promise<void> {
+    await this.#process.pause(FILE_MS);
+    this.#process.change('remove', () => {
+      if (number === this.#disk.row.keyspaceNumber) this.#blame('the current keyspace file was removed');
+      this.#disk.files.delete(number);
+    });
+  }
+
+  async keep({ keyspaceNumber, name, position }: KeptFile): Promise<void> {
+    await this.#process.pause(FILE_MS);
+    const image = this.#disk.files.get(keyspaceNumber);
+    if (image === undefined) return;
+    if (image.position.offset !== position.offset) {
+      this.#blame(`${name} is at ${image.position.offset}, not where it was when it was replaced`);
+    }
+    this.#process.change('keep', () => {
+      this.#disk.files.delete(keyspaceNumber);
+      this.#disk.kept.set(name, image);
+    });
+  }
+
+  async removeKept({ name }: KeptFile): Promise<void> {
+    await this.#process.pause(FILE_MS);
+    this.#process.change('remove', () => this.#disk.kept.delete(name));
+  }
+
+  /** What a crash has left of kept files that were forgotten. */
+  async removeForgotten(kept: ReadonlySet<string>): Promise<void> {
+    for (const name of [...this.#disk.kept.keys()]) {
+      if (kept.has(name)) continue;
+      await this.#process.pause(FILE_MS);
+      this.#process.change('remove', () => this.#disk.kept.delete(name));
+    }
+  }
+
+  /** What a crash has left of snapshots that were arriving, or of files that were replaced. */
+  async removeAllBut(number: number): Promise<void> {
+    for (const other of [...this.#disk.files.keys()]) if (other !== number) await this.remove(other);
+  }
+}
+
+class FakeSink implements SnapshotSink {
+  readonly keyspaceNumber: number;
+  readonly #disk: Disk;
+  readonly #process: Process;
+  readonly #length: number;
+  #parts: Buffer[] = [];
+
+  constructor(disk: Disk, process: Process, keyspaceNumber: number, length: number) {
+    this.#disk = disk;
+    this.#process = process;
+    this.keyspaceNumber = keyspaceNumber;
+    this.#length = length;
+  }
+
+  async write(bytes: Buffer): Promise<void> {
+    await this.#process.pause(FILE_MS);
+    this.#process.change('receive', () => this.#parts.push(bytes));
+  }
+
+  async finish(expected: Position): Promise<{ readonly empty: boolean }> {
+    await this.#process.pause(FILE_MS);
+    const bytes = Buffer.concat(this.#parts);
+    if (bytes.length !== this.#length) throw new Error(`${bytes.length} bytes came, not ${this.#length}`);
+    const image = decodeImage(bytes);
+    const { runId, offset } = image.position;
+    if (runId !== expected.runId || offset !== expected.offset) {
+      throw new Error(`it is at ${runId}:${offset}, announced was ${expected.runId}:${expected.offset}`);
+    }
+    return this.#process.change('finish', () => {
+      if (this.#disk.files.has(this.keyspaceNumber))
+        throw new StorageError('the file is there already', false);
+      this.#disk.files.set(this.keyspaceNumber, image);
+      return { empty: image.entries.size === 0 };
+    });
+  }
+
+  async discard(): Promise<void> {
+    await this.#process.pause(FILE_MS);
+    this.#parts = [];
+    this.#disk.files.delete(this.keyspaceNumber);
+  }
+}

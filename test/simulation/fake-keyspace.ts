@@ -1,0 +1,273 @@
+/**
+ * A keyspace file on a fake disk: what `store/keyspace-file.ts` and its applier promise.
+ *
+ * The applier's thread does one thing after the other and answers in that order; both take time, and what is asked for
+ * meanwhile comes in between. The main thread reads an older commit than the newest as long as its read transaction is
+ * open: from its first read after a flush to the next answered flush.
+ */
+
+import type { Entry } from '../../src/keyspace/entry.ts';
+import { compareKeys } from '../../src/keyspace/key.ts';
+import type { ListedEntry, Scan } from '../../src/keyspace/page.ts';
+import {
+  type Digest,
+  type DueCursor,
+  type EntryReader,
+  type FrozenFile,
+  type Keyspace,
+  StorageError,
+} from '../../src/node/ports.ts';
+import type { Position } from '../../src/replication/position.ts';
+import type { Command } from '../../src/stream/command.ts';
+import { StreamDecoder } from '../../src/stream/decoder.ts';
+import type { Disk, KeyspaceImage } from './disk.ts';
+import { applyCommand, encodeImage } from './keyspace-image.ts';
+import type { Process } from './process.ts';
+
+/** How long the applier's thread takes for one thing, and a read of a file, on average; large files take longer. */
+const WORK_MS = [2, 8, 8, 60];
+const READ_MS = [1, 2, 30, 300];
+const ANSWER_MS = 1;
+
+export class FakeKeyspace implements Keyspace {
+  readonly opened: Position;
+  readonly #disk: Disk;
+  readonly #process: Process;
+  readonly #number: number;
+  readonly #blame: (what: string) => void;
+  readonly #decoder = new StreamDecoder();
+  readonly #workMs: number;
+  readonly #readMs: number;
+  /** What was fed and is not committed: each command and the offset of its end. */
+  #changes: (readonly [Command, number])[] = [];
+  #appliedTo: number;
+  #unfed: Buffer[] = [];
+  /** The commit that the main thread's read transaction sees. */
+  #view: KeyspaceImage | null = null;
+  #checkpoints = 0;
+  #busyUntil = 0;
+  #answeredUntil = 0;
+  readonly #readings = new Set<Promise<unknown>>();
+  #exports = 0;
+  /** The frozen file that nobody has thawed. */
+  #frozen: object | null = null;
+  #closed = false;
+
+  constructor(disk: Disk, process: Process, number: number, blame: (what: string) => void) {
+    this.#disk = disk;
+    this.#process = process;
+    this.#number = number;
+    this.#blame = blame;
+    this.#workMs = process.chance.of(WORK_MS);
+    this.#readMs = process.chance.of(READ_MS);
+    this.opened = this.#committed.position;
+    this.#appliedTo = this.opened.offset;
+  }
+
+  get #committed(): KeyspaceImage {
+    const image = this.#disk.files.get(this.#number);
+    if (image === undefined) throw new Error(`keyspace-${this.#number}.db is missing`);
+    return image;
+  }
+
+  get(key: string): Entry | null {
+    return this.#read().entries.get(key) ?? null;
+  }
+
+  expiry(key: string): number | null | undefined {
+    return this.#read().entries.get(key)?.expiresAt;
+  }
+
+  readonly scan: Scan = (from, exclusive, values) => {
+    return listed(this.#read(), values).filter(({ key }) => {
+      const order = compareKeys(key, from);
+      return exclusive ? order > 0 : order >= 0;
+    });
+  };
+
+  due(now: number, after: DueCursor | null, limit: number): ReturnType<Keyspace['due']> {
+    const rows = [...this.#read().entries]
+      .flatMap(([key, { expiresAt }]) => (expiresAt === null || expiresAt > now ? [] : { expiresAt, key }))
+      .sort((a, b) => a.expiresAt - b.expiresAt || compareKeys(a.key, b.key))
+      .filter((row) => after === null || isAfter(row, after))
+      .slice(0, limit);
+    return { keys: rows.map(({ key }) => key), cursor: rows.at(-1) ?? null };
+  }
+
+  readEntries(prefix: string): EntryReader {
+    const image = this.#committed;
+    let close = (): void => undefined;
+    void this.#tracked(
+      new Promise<void>((resolve) => {
+        close = resolve;
+      }),
+    );
+    this.#exports += 1;
+    let open = true;
+    return {
+      position: image.position,
+      groups: this.#groups(image, prefix),
+      close: () => {
+        if (open) this.#exports -= 1;
+        open = false;
+        close();
+      },
+    };
+  }
+
+  feed(bytes: Buffer): void {
+    this.#unfed.push(bytes);
+  }
+
+  async flush(position: Position): Promise<void> {
+    await this.#ask(this.#flushing(position));
+    this.#view = null;
+    // The real one makes a checkpoint now if the WAL is large; all that is seen of that are other read transactions.
+    this.#aside(() => undefined).catch(() => undefined);
+  }
+
+  async freeze(position: Position): Promise<FrozenFile | null> {
+    const token = {};
+    let bytes: Buffer | null = null;
+    await Promise.all([
+      this.#ask(this.#flushing(position)),
+      this.#aside(() => {
+        if (position.offset !== this.#committed.position.offset) {
+          throw new StorageError('the position to freeze was not flushed', false);
+        }
+        if (this.#exports > 0) return;
+        this.#frozen = token;
+        bytes = encodeImage(this.#committed);
+      }),
+    ]);
+    const file = bytes as Buffer | null;
+    if (file === null) return null;
+    return {
+      position,
+      length: file.length,
+      read: (at, length) => this.#tracked(this.#readFrozen(token, file, at, length)),
+      release: () => {
+        this.#ask(() => {
+          this.#frozen = null;
+        }).catch(() => undefined);
+      },
+    };
+  }
+
+  async digest(): Promise<Digest> {
+    const { position, entries } = this.#committed;
+    return { position, keys: entries.size, digest: '0'.repeat(32) };
+  }
+
+  async size(): Promise<number> {
+    return encodeImage(this.#committed).length;
+  }
+
+  async close(): Promise<void> {
+    await Promise.allSettled(this.#readings);
+    const done = this.#ask(() => undefined);
+    this.#closed = true;
+    await done;
+  }
+
+  async *#groups(image: KeyspaceImage, prefix: string): AsyncGenerator<readonly ListedEntry[]> {
+    for (const entry of listed(image, true)) {
+      if (!entry.key.startsWith(prefix)) continue;
+      await this.#process.pause(this.#readMs);
+      yield [entry];
+    }
+  }
+
+  async #readFrozen(token: object, file: Buffer, at: number, length: number): Promise<Buffer> {
+    await this.#process.pause(this.#readMs);
+    // From then on a checkpoint may write into the file.
+    if (this.#frozen !== token) this.#blame('a snapshot was read from a file that was thawed');
+    return file.subarray(at, at + length);
+  }
+
+  #read(): KeyspaceImage {
+    if (this.#closed) throw new TypeError('the database connection is not open');
+    if (this.#view === null && this.#checkpoints > 0) return this.#committed;
+    this.#view ??= this.#committed;
+    return this.#view;
+  }
+
+  async #aside(work: () => void): Promise<void> {
+    this.#view = null;
+    this.#checkpoints += 1;
+    try {
+      await this.#ask(work);
+    } finally {
+      this.#checkpoints -= 1;
+    }
+  }
+
+  #flushing(position: Position): () => void {
+    const fed = Buffer.concat(this.#unfed);
+    this.#unfed = [];
+    return () => {
+      this.#take(fed);
+      if (position.offset !== this.#appliedTo) {
+        this.#blame(`the applier stands at byte ${this.#appliedTo}, and was to flush ${position.offset}`);
+      }
+      this.#process.change('flush', () => this.#commit(position));
+    };
+  }
+
+  #take(bytes: Buffer): void {
+    const run = this.#decoder.push(bytes);
+    if (run === null) return;
+    for (const [index, command] of run.commands.entries()) {
+      this.#changes.push([command, this.#appliedTo + (run.ends[index] as number)]);
+    }
+    this.#appliedTo += run.bytes.length;
+  }
+
+  #commit(position: Position): void {
+    const entries = new Map(this.#committed.entries);
+    for (const [command, version] of this.#changes) applyCommand(entries, command, version);
+    this.#changes = [];
+    this.#disk.files.set(this.#number, { position, entries });
+  }
+
+  /** Has the thread do something; rejects with what it throws. */
+  #ask(work: () => void): Promise<void> {
+    if (this.#closed) return Promise.reject(new Error('the applier has ended'));
+    const { chance } = this.#process;
+    const now = this.#process.elapsed;
+    this.#busyUntil = Math.max(this.#busyUntil, now) + chance.delay(this.#workMs);
+    this.#answeredUntil = Math.max(this.#answeredUntil, this.#busyUntil + chance.delay(ANSWER_MS));
+    const answerMs = this.#answeredUntil - now;
+    return new Promise((resolve, reject) => {
+      let failure: unknown = null;
+      this.#process.at(this.#busyUntil - now, () => {
+        try {
+          work();
+        } catch (error) {
+          failure = error;
+        }
+      });
+      this.#process.at(answerMs, () => (failure === null ? resolve() : reject(failure)));
+    });
+  }
+
+  #tracked<T>(reading: Promise<T>): Promise<T> {
+    this.#readings.add(reading);
+    const done = (): void => void this.#readings.delete(reading);
+    reading.then(done, done);
+    return reading;
+  }
+}
+
+function listed({ entries }: KeyspaceImage, values: boolean): ListedEntry[] {
+  return [...entries]
+    .map(([key, { value, version, expiresAt }]) => {
+      return { key, version, size: value.length, expiresAt, value: values ? value : null };
+    })
+    .sort((a, b) => compareKeys(a.key, b.key));
+}
+
+function isAfter(row: DueCursor, cursor: DueCursor): boolean {
+  if (row.expiresAt !== cursor.expiresAt) return row.expiresAt > cursor.expiresAt;
+  return compareKeys(row.key, cursor.key) > 0;
+}

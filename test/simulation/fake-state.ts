@@ -1,0 +1,156 @@
+/** psyncd.db on a fake disk: what `store/state-file.ts` promises, power cuts included. */
+import type { KeptFile, StateChange, StateStore } from '../../src/node/ports.ts';
+import type { History } from '../../src/replication/history.ts';
+import { type Offset, offset } from '../../src/replication/position.ts';
+import type { FsyncPolicy } from '../../src/store/state-file.ts';
+import type { Disk } from './disk.ts';
+import type { Process } from './process.ts';
+
+/** What the referee wants to know of each change, before the node can go on. */
+export interface StateWatcher {
+  appended(from: number, bytes: Buffer): void;
+  saving(change: StateChange): void;
+  switching(keyspaceNumber: number, history: History, keep: KeptFile | null): void;
+}
+
+const SYNC_INTERVAL_MS = 1_000;
+const SYNC_MS = 20;
+/** How long an operating system that is not asked to keeps what was written in memory. */
+const WRITE_BACK_MS = 10_000;
+
+export class FakeState implements StateStore {
+  readonly mayLackBytes: boolean;
+  readonly #disk: Disk;
+  readonly #process: Process;
+  readonly #watcher: StateWatcher;
+  readonly #fsync: FsyncPolicy;
+  readonly #boot: string | null;
+
+  /** @param boot names the boot of the machine; null: unknown */
+  constructor(disk: Disk, process: Process, watcher: StateWatcher, fsync: FsyncPolicy, boot: string | null) {
+    this.#disk = disk;
+    this.#process = process;
+    this.#watcher = watcher;
+    this.#fsync = fsync;
+    this.#boot = boot;
+    const { row } = disk;
+    const sameBoot = row.boot !== null && row.boot === boot;
+    this.mayLackBytes = !row.clean && row.fsync !== 'always' && !sameBoot;
+  }
+
+  get history(): History {
+    return this.#disk.row.history;
+  }
+
+  get upstream(): string | null {
+    return this.#disk.row.upstream;
+  }
+
+  get handingOver(): boolean {
+    return this.#disk.row.handingOver;
+  }
+
+  get kept(): readonly KeptFile[] {
+    return this.#disk.row.kept;
+  }
+
+  get keyspaceNumber(): number {
+    return this.#disk.row.keyspaceNumber;
+  }
+
+  get journalStart(): Offset | null {
+    const first = this.#disk.journal[0];
+    return first === undefined ? null : offset(first.end - first.bytes.length);
+  }
+
+  get journalEnd(): Offset | null {
+    const last = this.#disk.journal.at(-1);
+    return last === undefined ? null : offset(last.end);
+  }
+
+  begin(): void {
+    this.#process.change('begin', () =>
+      this.#disk.putRow({ clean: false, boot: this.#boot, fsync: this.#fsync }),
+    );
+    if (this.#fsync !== 'always') this.#keepSyncing();
+  }
+
+  append(end: Offset, bytes: Buffer): void {
+    this.#process.change('append', () => {
+      this.#disk.append({ end, bytes });
+      if (this.#fsync === 'always') this.#disk.sync();
+      this.#watcher.appended(end - bytes.length, bytes);
+    });
+  }
+
+  read(after: Offset, enoughBytes: number): Buffer {
+    const parts: Buffer[] = [];
+    let total = 0;
+    let at: number = after;
+    for (const { end, bytes } of this.#disk.journal) {
+      if (end <= at) continue;
+      const start = end - bytes.length;
+      if (start > at) break;
+      const part = bytes.subarray(at - start);
+      parts.push(part);
+      total += part.length;
+      at = end;
+      if (total >= enoughBytes) break;
+    }
+    if (total === 0) throw new RangeError(`byte ${after + 1} is not in the journal`);
+    return Buffer.concat(parts, total);
+  }
+
+  trim(upTo: Offset, maxRows: number): boolean {
+    return this.#process.change('trim', () => {
+      const kept = this.#disk.journal.findIndex(({ end }) => end > upTo);
+      const count = Math.min(maxRows, kept === -1 ? this.#disk.journal.length : kept);
+      if (count > 0) this.#disk.trim(count);
+      if (this.#fsync === 'always') this.#disk.sync();
+      return count === maxRows;
+    });
+  }
+
+  save(change: StateChange): void {
+    this.#process.change('save', () => {
+      this.#watcher.saving(change);
+      this.#disk.putRow(change);
+    });
+  }
+
+  switchKeyspace(keyspaceNumber: number, history: History, keep: KeptFile | null): void {
+    this.#process.change('switch', () => {
+      this.#watcher.switching(keyspaceNumber, history, keep);
+      const { kept } = this.#disk.row;
+      if (keyspaceNumber !== this.#disk.row.keyspaceNumber) this.#disk.adoptions += 1;
+      this.#disk.emptyJournal();
+      this.#disk.putRow({ keyspaceNumber, history, kept: keep === null ? kept : [...kept, keep] });
+    });
+  }
+
+  forgetKept(most: number): readonly KeptFile[] {
+    const { kept } = this.#disk.row;
+    const forgotten = kept.slice(0, Math.max(0, kept.length - most));
+    if (forgotten.length === 0) return forgotten;
+    this.#process.change('forget', () => this.#disk.putRow({ kept: kept.slice(forgotten.length) }));
+    return forgotten;
+  }
+
+  close(clean: boolean): void {
+    if (clean) this.#process.change('save', () => this.#disk.putRow({ clean: true }));
+  }
+
+  /** `everysec`: a sync covers what was written when it began, and takes a while. `no`: some day. */
+  #keepSyncing(): void {
+    const { chance } = this.#process;
+    const pauseMs = this.#fsync === 'everysec' ? SYNC_INTERVAL_MS : chance.delay(WRITE_BACK_MS);
+    this.#process.at(pauseMs, () => {
+      const written = this.#disk.unsynced;
+      // Unlike the file's own syncer this one waits for its answer before the next second begins.
+      this.#process.at(chance.delay(SYNC_MS), () => {
+        this.#disk.sync(Math.min(written, this.#disk.unsynced));
+        this.#keepSyncing();
+      });
+    });
+  }
+}

@@ -1,0 +1,116 @@
+/**
+ * Bugs to plant, one at a time: each a plausible mistake in code that keeps a promise. A simulation that does not find
+ * them would not find others either.
+ */
+export interface Mutation {
+  readonly name: string;
+  /** In `src/`. */
+  readonly file: string;
+  /** Is there exactly once. */
+  readonly find: string;
+  readonly replace: string;
+}
+
+export const MUTATIONS: readonly Mutation[] = [
+  {
+    name: 'sessions are fed before the journal',
+    file: 'node/stream-head.ts',
+    find: '    this.#state.append(offset(from + run.bytes.length), run.bytes);',
+    replace:
+      '    for (const listener of this.#listeners) listener(run.bytes, from);\n' +
+      '    this.#state.append(offset(from + run.bytes.length), run.bytes);',
+  },
+  {
+    name: 'a replica that has one byte too many may continue',
+    file: 'replication/decide.ts',
+    find: 'if (asked > next) return',
+    replace: 'if (asked > next + 1) return',
+  },
+  {
+    name: 'a replica that lacks one byte too many may continue',
+    file: 'replication/decide.ts',
+    find: 'if (asked < window.firstOffset) return',
+    replace: 'if (asked < window.firstOffset - 1) return',
+  },
+  {
+    name: 'a master that has lost bytes keeps its run ID',
+    file: 'node/node.ts',
+    find: 'if (parts.state.mayLackBytes && parts.state.upstream === null) {',
+    replace: 'if (parts.state.mayLackBytes && parts.state.upstream === "") {',
+  },
+  {
+    name: 'an ancestor is shared without bound',
+    file: 'replication/history.ts',
+    find: "return offset > ancestor.validTo ? 'past-shared-history' : 'shared';",
+    replace: "return 'shared';",
+  },
+  {
+    name: 'a promotion keeps the run ID',
+    file: 'node/roles.ts',
+    find: "this.#rename(world.newRunId(), 'promoted', null, except ?? undefined)",
+    replace: 'this.#parts.state.save({ upstream: null, handingOver: false })',
+  },
+  {
+    name: 'the journal is trimmed past the slowest session',
+    file: 'node/stream-head.ts',
+    find: 'if (pinned !== null) least = Math.min(least, pinned);',
+    replace: 'if (pinned !== null) least = Math.max(least, 0);',
+  },
+  {
+    name: 'a replica acknowledges what is not in its journal yet',
+    file: 'node/link-attempt.ts',
+    find: '    const failure = this.#commitReceived();\n    if (failure !== null) {',
+    replace:
+      '    const due = this.#received.reduce((sum, run) => sum + run.bytes.length, 0);\n' +
+      "    if (due > 0) this.#send(['REPLCONF', 'ACK', String(this.#context.head.offset + due)]);\n" +
+      '    const failure = this.#commitReceived();\n    if (failure !== null) {',
+  },
+  {
+    name: 'the target of a hand-over takes over wherever it stands',
+    file: 'node/roles.ts',
+    find: 'if (own.runId === position.runId && own.offset === position.offset) {',
+    replace: 'if (own.runId === position.runId) {',
+  },
+  {
+    name: 'a master hands over and does not stop being one',
+    file: 'node/roles.ts',
+    find: 'this.#parts.state.save({ upstream: url, handingOver: true });',
+    replace: 'this.#parts.state.save({ upstream: null, handingOver: true });',
+  },
+  {
+    name: 'a full resync does not end the sessions of the old history',
+    file: 'node/adoption.ts',
+    find: "this.#parts.sessions.drop(CloseCode.historyChanged, 'a full resync replaced the history');",
+    replace: '',
+  },
+  {
+    name: 'a new run ID does not end the sessions',
+    file: 'node/roles.ts',
+    find: "sessions.drop(CloseCode.historyChanged, 'the history has a new run ID', except);",
+    replace: '',
+  },
+  {
+    name: 'what only this node has is not kept if it is shorter',
+    file: 'node/adoption.ts',
+    find: "return standing(history, own) !== 'shared' || own.offset > position.offset;",
+    replace: 'return own.offset > position.offset;',
+  },
+  {
+    name: 'the overlay forgets what the applier has not written',
+    file: 'keyspace/overlay.ts',
+    find: '(generation) => generation.end === null || generation.end > end,',
+    replace: '(generation) => generation.end === null,',
+  },
+  {
+    name: 'half a transaction is applied',
+    file: 'stream/decoder.ts',
+    find: '      if (this.#inMulti) {',
+    replace: '      if (this.#inMulti && this.#openBytes > MAX_TRANSACTION_BYTES) {',
+  },
+  {
+    name: 'a snapshot does not keep the journal behind it',
+    file: 'node/snapshots.ts',
+    find: 'head.pin(() => this.#frozen?.at.offset ?? null);',
+    replace: 'head.pin(() => null);',
+  },
+];

@@ -1,0 +1,342 @@
+/**
+ * What psyncd promises, checked after every step of a run, against what all nodes have done so far.
+ *
+ * Owns: the ledger, where each node was seen last, and the first promise that was broken.
+ */
+import type { Entry } from '../../src/keyspace/entry.ts';
+import type { Check, ReplicationStatus } from '../../src/node/node.ts';
+import type { KeptFile, StateChange } from '../../src/node/ports.ts';
+import type { WriteResult } from '../../src/node/write-turn.ts';
+import { type Decision, FULL_RESYNC_REASONS } from '../../src/replication/decide.ts';
+import type { History } from '../../src/replication/history.ts';
+import { formatPosition, type Position, parsePosition, type RunId } from '../../src/replication/position.ts';
+import { addDigests, entryDigest } from './keyspace-image.ts';
+import { Ledger } from './ledger.ts';
+import type { Machine } from './machine.ts';
+import { answer } from './rules.ts';
+
+type Entries = ReadonlyMap<string, Entry>;
+
+interface Sighting {
+  readonly position: Position;
+  readonly adoptions: number;
+}
+
+/** A master durably stopped being one, and asks another to take over. */
+interface HandOver {
+  readonly from: Machine;
+  readonly to: string;
+  readonly position: Position;
+}
+
+export class Referee {
+  readonly ledger = new Ledger();
+  readonly #seen = new Map<Machine, Sighting>();
+  readonly #reported: (what: string) => void;
+  readonly #machines: Machine[] = [];
+  /** How far each replica has said it has each history. */
+  readonly #acknowledged = new Map<Machine, Map<RunId, number>>();
+  #handOvers: HandOver[] = [];
+  #verdict: string | null = null;
+
+  /** @param reported told each broken promise */
+  constructor(reported: (what: string) => void) {
+    this.#reported = reported;
+  }
+
+  /** The first promise that was broken, or null. */
+  get verdict(): string | null {
+    return this.#verdict;
+  }
+
+  blame(what: string): void {
+    this.#reported(what);
+    this.#verdict ??= what;
+  }
+
+  watch(machine: Machine): void {
+    this.#machines.push(machine);
+    this.ledger.begin(machine.disk.row.history.runId);
+  }
+
+  /** Called after each step. */
+  async check(): Promise<void> {
+    for (const machine of this.#machines) await this.#look(machine);
+    this.#countMasters();
+  }
+
+  /** A node's journal has taken bytes; nobody else has them yet. */
+  appended(machine: Machine, from: number, bytes: Buffer): void {
+    const { runId } = machine.disk.row.history;
+    const position = { runId, offset: from as Position['offset'] };
+    const { journal, position: after } = machine.disk;
+    const before = journal.at(-2)?.end ?? from;
+    if (before !== from) this.blame(`${machine.name}'s journal has a gap: ${before} is followed by ${from}`);
+    if (after.offset !== from + bytes.length) {
+      this.blame(`${machine.name} journals ${from} to ${from + bytes.length}, and stands at ${after.offset}`);
+    }
+    const wrong = this.ledger.record(position, bytes, machine.disk.row.upstream === null);
+    if (wrong !== null) this.blame(`${machine.name} journals what is not of its history: ${wrong}`);
+  }
+
+  saving(machine: Machine, change: StateChange): void {
+    const { history, handingOver, upstream } = change;
+    if (history !== undefined) this.#renaming(machine, history);
+    if (handingOver === true && typeof upstream === 'string') {
+      this.#handOvers.push({ from: machine, to: upstream, position: machine.disk.position });
+    }
+  }
+
+  /** A snapshot takes over, or (with the same number) the keyspace file alone goes on. */
+  switching(machine: Machine, keyspaceNumber: number, history: History, keep: KeptFile | null): void {
+    const { disk, name } = machine;
+    if (!this.ledger.knows(history.runId)) this.blame(`${name} takes over a history that nobody has`);
+    this.#checkLineage(machine, history);
+    const image = disk.files.get(keyspaceNumber);
+    if (image === undefined) {
+      this.blame(`${name} switches to keyspace-${keyspaceNumber}.db, which is not there`);
+      return;
+    }
+    if (keyspaceNumber === disk.row.keyspaceNumber || disk.row.keyspaceNumber === 0) return;
+    const { position } = image;
+    this.#compare(name, position, image.entries);
+    const had = disk.position;
+    const isLost = had.offset > 0 && !this.ledger.includes(position, had);
+    if (isLost && keep === null && machine.settings.keepReplaced > 0) {
+      this.blame(`${name} replaces ${formatPosition(had)} by ${formatPosition(position)} and keeps nothing`);
+    }
+  }
+
+  /** What was kept of diverged histories is in the folder, under its old name or the new one. */
+  #checkKept({ name, disk }: Machine): void {
+    for (const kept of disk.row.kept) {
+      if (!disk.kept.has(kept.name) && !disk.files.has(kept.keyspaceNumber)) {
+        this.blame(`${name} has kept ${kept.name}, which is not there`);
+      }
+    }
+  }
+
+  /** Of files that were kept no more stay than are known. */
+  checkLeftBehind({ name, disk }: Machine): void {
+    const known = new Set(disk.row.kept.map((kept) => kept.name));
+    const left = [...disk.kept.keys()].find((file) => !known.has(file));
+    if (left !== undefined) this.blame(`${name} has ${left} in its folder, and does not know it any more`);
+  }
+
+  /** A session gives its socket the bytes after `from`. */
+  handedOut(machine: Machine, runId: RunId, from: number, bytes: Buffer): void {
+    const { disk, name } = machine;
+    const at = disk.position;
+    if (runId !== at.runId) this.blame(`${name} hands out ${runId}, and is at ${formatPosition(at)}`);
+    if (from + bytes.length > at.offset) {
+      this.blame(`${name} hands out byte ${from + bytes.length}; its journal ends at ${at.offset}`);
+    }
+    const wrong = this.ledger.contradiction({ runId, offset: from as Position['offset'] }, bytes);
+    if (wrong !== null) this.blame(`${name} hands out what is not of its history: ${wrong}`);
+  }
+
+  acknowledges(machine: Machine, offset: number): void {
+    const at = machine.disk.position;
+    if (offset > at.offset) {
+      this.blame(`${machine.name} acknowledges ${offset}; its journal ends at ${at.offset}`);
+    }
+    const said = this.#acknowledged.get(machine) ?? new Map<RunId, number>();
+    said.set(at.runId, Math.max(offset, said.get(at.runId) ?? 0));
+    this.#acknowledged.set(machine, said);
+  }
+
+  /** A client is told that so many replicas have what it wrote: they have said so, and were right. */
+  waited(machine: Machine, position: Position, count: number): void {
+    let have = 0;
+    for (const [replica, said] of this.#acknowledged) {
+      const positions = [...said].map(([runId, offset]) => ({ runId, offset: offset as Position['offset'] }));
+      if (replica === machine || !positions.some((each) => this.ledger.includes(each, position))) continue;
+      have += 1;
+    }
+    if (count > have) {
+      this.blame(
+        `${machine.name} says ${count} replicas have ${formatPosition(position)}; ${have} have said so`,
+      );
+    }
+  }
+
+  /** @param there what is in the node, as a list of its entries shows it */
+  read(machine: Machine, key: string, got: Entry | null, there: Entry | null): void {
+    const isEqual =
+      got?.version === there?.version &&
+      got?.expiresAt === there?.expiresAt &&
+      (got === null || there === null || got.value.equals(there.value));
+    if (!isEqual)
+      this.blame(`${machine.name} reads ${key} as version ${got?.version}; listed is ${there?.version}`);
+  }
+
+  /** A full resync is announced; why was compared with the rules when it was decided. */
+  announced(machine: Machine, position: Position, reason: string): void {
+    const at = machine.disk.position;
+    if (!FULL_RESYNC_REASONS.some((each) => each === reason)) {
+      this.blame(`${machine.name} announces a full resync because of ${reason}, which is no reason`);
+    }
+    if (!this.ledger.includes(at, position)) {
+      this.blame(`${machine.name} announces ${formatPosition(position)}, and is at ${formatPosition(at)}`);
+    }
+  }
+
+  /** A session has decided how its replica is brought up to date. @param asked null: not from anywhere */
+  decided(machine: Machine, status: ReplicationStatus, asked: Position | null, decision: Decision): void {
+    const expected = answer(asked, machine.disk.row.history, machine.disk.position.offset, status.backlog);
+    const got = decision.kind === 'continue' ? `continue ${decision.bytes}` : decision.reason;
+    const request = asked === null ? 'nothing' : formatPosition(asked);
+    if (got !== expected) {
+      this.blame(`${machine.name} answers ${got} to ${request}; by the rules it is ${expected}`);
+    }
+    if (decision.kind !== 'continue' || asked === null) return;
+    if (!this.ledger.knows(asked.runId) || !this.ledger.includes(machine.disk.position, asked)) {
+      this.blame(`${machine.name} lets ${request} continue, which is not on its history`);
+    }
+  }
+
+  /** What a node says that it would answer to PSYNC. */
+  checked(machine: Machine, status: ReplicationStatus, asked: Position, { decision }: Check): void {
+    this.decided(machine, status, asked, decision);
+  }
+
+  /** A client has got its answer: what it wrote is in the journal. */
+  answered(machine: Machine, key: string | null, value: Buffer | null, result: WriteResult): void {
+    const position = parsePosition(result.position);
+    if (position === null || !this.ledger.knows(position.runId)) {
+      this.blame(`${machine.name} answers a write with ${result.position}`);
+      return;
+    }
+    if (!this.ledger.includes(machine.disk.position, position)) {
+      this.blame(
+        `${machine.name} answers ${result.position}; its journal ends at ${machine.disk.position.offset}`,
+      );
+    }
+    const entry = result.results[0]?.entry;
+    if (key === null || value === null || entry === null || entry === undefined) return;
+    const set = this.ledger.setAt(position.runId, entry.version);
+    if (set?.key !== key || !set.value.equals(value)) {
+      this.blame(`${machine.name} answers that ${key} has version ${entry.version}, which is not that write`);
+    }
+  }
+
+  /** A node says that a reader may rely on this position. */
+  reached(machine: Machine, position: Position): void {
+    const at = machine.disk.position;
+    if (!this.ledger.includes(at, position)) {
+      this.blame(`${machine.name} says ${formatPosition(position)} is reached, at ${formatPosition(at)}`);
+    }
+  }
+
+  /** A client was told that nothing of its write happened. @param value that no other write has */
+  refused(machine: Machine, value: string): void {
+    if (this.ledger.hasValue(value))
+      this.blame(`${machine.name} refuses to write ${value}, and has written it`);
+  }
+
+  async #look(machine: Machine): Promise<void> {
+    const { node } = machine;
+    if (node === null) return;
+    const { position } = node;
+    const before = this.#seen.get(machine);
+    const { adoptions } = machine.disk;
+    if (before !== undefined && isSame(before.position, position) && before.adoptions === adoptions) return;
+    this.#seen.set(machine, { position, adoptions });
+    if (before !== undefined && before.adoptions === adoptions) this.#checkProgress(machine, before.position);
+    machine.mayHaveLost = false;
+    this.#checkKept(machine);
+    const page = await machine.everything();
+    if (page !== null) this.#compare(machine.name, position, page);
+  }
+
+  #checkProgress(machine: Machine, before: Position): void {
+    const { name, mayHaveLost, disk } = machine;
+    const at = machine.node?.position as Position;
+    const step = `${name} was at ${formatPosition(before)} and is at ${formatPosition(at)}`;
+    if (this.ledger.includes(at, before)) return;
+    if (!mayHaveLost) this.blame(`${step}: what it had is gone`);
+    // A replica gets from its master what it has lost.
+    else if (at.runId === before.runId && disk.row.upstream === null) {
+      this.blame(`${step}: it lost bytes, and kept its run ID`);
+    }
+  }
+
+  #renaming(machine: Machine, history: History): void {
+    const from = machine.disk.position;
+    if (!this.ledger.knows(history.runId)) this.#branch(machine, history, from);
+    else if (history.runId !== from.runId) this.#checkShared(machine, history, from);
+    this.#checkLineage(machine, history);
+  }
+
+  #branch(machine: Machine, history: History, from: Position): void {
+    const { ledger } = this;
+    const reason = history.lineage[0]?.reason;
+    const offers = this.#handOvers.filter(({ to }) => to === machine.url);
+    const taken = offers.find(({ position }) => isSame(position, from));
+    if (reason === 'promoted' && machine.promotions === 0 && taken === undefined) {
+      this.blame(
+        `${machine.name} becomes the master at ${formatPosition(from)}; what it was offered is ` +
+          (offers.map(({ position }) => formatPosition(position)).join(', ') || 'nothing'),
+      );
+    }
+    // An operator may make as many masters as there are nodes; each has a house of its own.
+    const isNewHouse = reason === 'promoted' && machine.promotions > 0;
+    ledger.branch(history.runId, from, isNewHouse ? history.runId : ledger.houseOf(from.runId));
+  }
+
+  /** The node's bytes are of another history from now on. */
+  #checkShared({ name }: Machine, { runId }: History, from: Position): void {
+    const shared = this.ledger.sharedBy(runId, from.runId);
+    if (from.offset > shared) {
+      this.blame(
+        `${name} takes the name ${runId} at ${formatPosition(from)}; shared is only up to ${shared}`,
+      );
+    }
+  }
+
+  #checkLineage({ name }: Machine, history: History): void {
+    if (!this.ledger.knows(history.runId)) return;
+    const wrong = this.ledger.exaggeration(history);
+    if (wrong !== null) this.blame(`${name}: ${wrong}`);
+  }
+
+  #compare(name: string, position: Position, entries: Entries): void {
+    const expected = this.ledger.digestAt(position);
+    if (expected === undefined) {
+      this.blame(`${name} is at ${formatPosition(position)}, which is inside of a command or transaction`);
+      return;
+    }
+    let digest = 0;
+    for (const [key, entry] of entries) digest = addDigests(digest, entryDigest(key, entry));
+    if (digest === expected) return;
+    const truth = this.ledger.entriesAt(position);
+    const text = (key: string, from: Entries): string => {
+      const entry = from.get(key);
+      return entry === undefined
+        ? 'nothing'
+        : `${entry.value.toString('latin1')} v${entry.version} ${entry.expiresAt}`;
+    };
+    const keys = [...new Set([...truth.keys(), ...entries.keys()])];
+    const key = keys.find((each) => text(each, truth) !== text(each, entries)) ?? '';
+    this.blame(
+      `${name} at ${formatPosition(position)} has ${key} = ${text(key, entries)}; the history says ${text(key, truth)}`,
+    );
+  }
+
+  /** A hand-over never makes two masters. */
+  #countMasters(): void {
+    const masters = new Map<string, Machine>();
+    for (const machine of this.#machines) {
+      const { history, upstream } = machine.disk.row;
+      if (upstream !== null) continue;
+      const house = this.ledger.houseOf(history.runId);
+      const other = masters.get(house);
+      if (other !== undefined) this.blame(`${other.name} and ${machine.name} are both masters of ${house}`);
+      masters.set(house, machine);
+    }
+  }
+}
+
+function isSame(one: Position, other: Position): boolean {
+  return one.offset === other.offset && one.runId === other.runId;
+}

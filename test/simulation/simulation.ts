@@ -1,0 +1,162 @@
+/**
+ * One run: the production code of `node/` and below, several nodes in one process, on virtual time, fake sockets and
+ * fake disks, for some minutes of their time; everything that happens follows from the seed.
+ *
+ * In the first part clients, operators and every kind of failure do what they like; how often each comes is a matter of
+ * the seed too, so that some runs are full of crashes and others of hand-overs. The referee looks after every step.
+ * In the second part everything is healed and one node is made the master: then all have to come to the same.
+ */
+import type { Chance } from './chance.ts';
+import { Clients } from './clients.ts';
+import { Cluster } from './cluster.ts';
+import { converge } from './convergence.ts';
+import type { ArmedCrash, CrashKind, Machine } from './machine.ts';
+import { Operator } from './operator.ts';
+import type { DiskPoint } from './process.ts';
+
+export interface Outcome {
+  readonly seed: number;
+  /** The promise that was broken, or null. */
+  readonly broken: string | null;
+  /** Of everything that happened. */
+  readonly hash: string;
+  /** The last things that happened. */
+  readonly lines: readonly string[];
+  /** How often what happened. */
+  readonly counts: ReadonlyMap<string, number>;
+  readonly steps: number;
+}
+
+const ACTIONS = 160;
+/** Between two actions, on average. */
+const PAUSE_MS = 40;
+const CRASH_POINTS: readonly DiskPoint[] = [
+  ...(['append', 'append', 'append', 'append', 'save', 'save', 'switch', 'flush', 'trim'] as const),
+  ...(['finish', 'begin', 'receive', 'keep', 'remove', 'forget'] as const),
+];
+
+interface Action {
+  readonly weight: number;
+  run(): void;
+}
+
+/** @param keepLines so many of the last lines of the trace are kept */
+export async function simulate(seed: number, keepLines: number): Promise<Outcome> {
+  const cluster = new Cluster(seed, keepLines);
+  const failed = (error: unknown): void => cluster.failed(error);
+  process.on('unhandledRejection', failed);
+  try {
+    await live(cluster);
+    if (cluster.referee.verdict === null) await converge(cluster);
+  } finally {
+    process.off('unhandledRejection', failed);
+  }
+  const { hash, lines, counts } = cluster.trace;
+  return { seed, broken: cluster.referee.verdict, hash, lines, counts, steps: cluster.steps };
+}
+
+async function live(cluster: Cluster): Promise<void> {
+  const { chance } = cluster;
+  const operator = new Operator(cluster);
+  const actions = actionsOf(cluster, operator);
+  const total = actions.reduce((sum, { weight }) => sum + weight, 0);
+  await operator.start();
+  for (let count = 0; count < ACTIONS; count += 1) {
+    let pick = chance.next() * total;
+    for (const { weight, run } of actions) {
+      pick -= weight;
+      if (pick >= 0) continue;
+      run();
+      break;
+    }
+    const isLull = chance.odds(0.05);
+    if (!(await cluster.run(chance.delay(isLull ? 2_000 : PAUSE_MS)))) return;
+  }
+}
+
+/** What can happen, and how often in this run. */
+function actionsOf(cluster: Cluster, operator: Operator): readonly Action[] {
+  const { chance, machines, network, loop, referee, trace } = cluster;
+  const clients = new Clients(loop, chance.fork(), referee, trace);
+  const any = (): Machine => chance.of(machines);
+  const master = (): Machine => {
+    const masters = machines.filter(({ node }) => node?.role === 'master');
+    return masters.length === 0 || chance.odds(0.05) ? any() : chance.of(masters);
+  };
+  const note = (what: string | null): void => {
+    if (what !== null) cluster.note(what);
+  };
+  const caught = (promise: Promise<unknown>): void =>
+    void promise.catch((error: unknown) => tolerate(cluster, error));
+  /** Some runs have much of it, some nothing. */
+  const some = (weight: number): number => weight * chance.of([0, 0.3, 1, 3]);
+  return [
+    { weight: 100, run: () => clients.write(master()) },
+    { weight: 5, run: () => caught(clients.read(any())) },
+    { weight: 5, run: () => clients.reach(any()) },
+    { weight: 5, run: () => caught(clients.probe(any())) },
+    { weight: some(1), run: () => caught(clients.export(any())) },
+    { weight: some(6), run: () => note(prefixed('cut', network.cut())) },
+    { weight: some(3), run: () => note(prefixed('stall', network.stall(chance.delay(3_000)))) },
+    { weight: some(3), run: () => note(prefixed('slow', network.slow(chance.delay(4_000)))) },
+    { weight: some(1), run: () => network.part(any(), any(), chance.delay(3_000)) },
+    { weight: some(3), run: () => any().crash('process') },
+    { weight: some(2), run: () => any().crash('power') },
+    { weight: some(4), run: () => any().arm(armedCrash(chance)) },
+    { weight: some(1), run: () => caught(any().stop()) },
+    { weight: some(1), run: () => fillDisk(cluster, any()) },
+    { weight: some(1), run: () => any().failOnce() },
+    { weight: some(2), run: () => any().setClock(skew(chance)) },
+    { weight: some(1), run: () => operator.resizeBacklog(any()) },
+    { weight: some(2), run: () => operator.replicaOf(any(), any()) },
+    { weight: some(1), run: () => operator.promote(any()) },
+    { weight: some(1.5), run: () => operator.regroup(any()) },
+    { weight: some(3), run: () => operator.failover(master(), chance.odds(0.5) ? null : any()) },
+    { weight: some(2), run: () => disturbed(cluster, operator, master(), any()) },
+    { weight: some(0.3), run: () => operator.abortFailover(any()) },
+    { weight: 0.5, run: () => operator.accept(any()) },
+  ];
+}
+
+/** A hand-over in which something fails at one of the two nodes. */
+function disturbed({ chance, loop, network }: Cluster, operator: Operator, from: Machine, to: Machine): void {
+  operator.failover(from, to);
+  const machine = chance.odds(0.7) ? to : from;
+  loop.at(chance.delay(30), () => {
+    if (chance.odds(0.5)) machine.crash('power');
+    else if (chance.odds(0.6)) machine.crash('process');
+    else network.cut();
+  });
+}
+
+/** Refusals are answers too. */
+function tolerate(cluster: Cluster, error: unknown): void {
+  const isExpected = error instanceof Error && ['Problem', 'StorageError', 'Crashed'].includes(error.name);
+  if (!isExpected) cluster.failed(error);
+}
+
+function prefixed(what: string, connection: string | null): string | null {
+  return connection === null ? null : `${what} ${connection}`;
+}
+
+function armedCrash(chance: Chance): ArmedCrash {
+  return {
+    point: chance.of(CRASH_POINTS),
+    when: chance.of(['before', 'after']),
+    kind: chance.of<CrashKind>(['process', 'process', 'power']),
+  };
+}
+
+function fillDisk({ chance, loop }: Cluster, { disk }: Machine): void {
+  disk.isFull = true;
+  loop.at(chance.delay(1_500), () => {
+    disk.isFull = false;
+  });
+}
+
+/** Mostly some seconds, forward or backward; seldom an hour. */
+function skew(chance: Chance): number {
+  const byMs = Math.round((chance.next() * 2 - 1) * 5_000);
+  if (!chance.odds(0.2)) return byMs;
+  return byMs * 720;
+}
