@@ -273,7 +273,8 @@ export const SETTINGS: readonly Setting[] = [
     name: 'minReplicasMaxLag',
     placeholder: 'TIME',
     initial: '10s',
-    parse: between(parseTime, '1s', '24h'),
+    // With one second every other ACK would come too late.
+    parse: between(parseTime, '2s', '24h'),
     help: 'how long ago "lately" may be; replicas acknowledge once a second',
   },
   {

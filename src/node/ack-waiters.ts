@@ -40,6 +40,13 @@ export class AckWaiters {
     });
   }
 
+  /** What has to be acknowledged for nobody to wait any more, or null. */
+  get wanted(): Offset | null {
+    let wanted: Offset | null = null;
+    for (const { offset } of this.#waiters) if (wanted === null || offset > wanted) wanted = offset;
+    return wanted;
+  }
+
   /** A replica has acknowledged something: all that comes in one tick is looked at once. */
   acknowledged(): void {
     if (this.#checkDue || this.#waiters.size === 0) return;

@@ -127,6 +127,20 @@ export class Failover {
     this.#running.reject(new Problem('FAILOVER_ABORTED', `${why}; this node is still the master`));
   }
 
+  /** The node stops. What the target has been asked for, it is asked again when the node is back. */
+  stop(): void {
+    if (this.#running === null) return;
+    if (this.#running.status.state === 'waiting-for-sync') this.abort('the node is shutting down');
+    else {
+      this.#running.reject(
+        new Problem(
+          'SHUTTING_DOWN',
+          'the node is shutting down; the target is asked again after the restart',
+        ),
+      );
+    }
+  }
+
   /** A replica has acknowledged something, or has gone. */
   changed(): void {
     this.#look();

@@ -224,9 +224,9 @@ export class Node {
     return this.#writes.submit(request);
   }
 
-  /** Why this node does not take writes, or null. */
+  /** Why this node does not take writes, or null; during a hand-over it takes and holds them. */
   get writeProblem(): Problem | null {
-    return this.#writeProblem();
+    return this.#failover.status === null ? this.#writeProblem() : null;
   }
 
   /** The entry, or null. Reading what has expired on a master deletes it. */
@@ -426,11 +426,11 @@ export class Node {
    */
   refuseWrites(): void {
     if (this.#closing) return;
-    if (this.#failover.status?.state === 'waiting-for-sync')
-      this.#failover.abort('the node is shutting down');
+    this.#failover.stop();
     this.#writes.drain();
     this.#closing = true;
     this.#sessions.releaseWaiters();
+    this.#positions.refuse(shuttingDown());
   }
 
   /** Lets the replicas go, writes everything into the files and closes them. */
@@ -447,7 +447,7 @@ export class Node {
   }
 
   #writeProblem(): Problem | null {
-    if (this.#closing) return new Problem('SHUTTING_DOWN', 'the node is shutting down');
+    if (this.#closing) return shuttingDown();
     const { upstream } = this.#parts.state;
     if (upstream === null) return this.#replicaProblem();
     const master = httpUrl(upstream);
@@ -464,6 +464,10 @@ export class Node {
       `${good} replicas have acknowledged something within ${minReplicasMaxLagMs} ms; ${minReplicasToWrite} are required for writes`,
     );
   }
+}
+
+function shuttingDown(): Problem {
+  return new Problem('SHUTTING_DOWN', 'the node is shutting down');
 }
 
 async function* liveEntries(

@@ -61,6 +61,11 @@ export class PositionWaiters {
     });
   }
 
+  /** The node stops: nothing more is reached. */
+  refuse(problem: Problem): void {
+    for (const waiter of this.#waiters) waiter.reject(problem);
+  }
+
   /** The node stands elsewhere now, or its history is another one. */
   moved(): void {
     for (const waiter of this.#waiters) {

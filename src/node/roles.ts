@@ -135,10 +135,9 @@ export class Roles {
     return this.#change(async () => {
       if (this.#parts.closing()) return '-LOADING shutting down';
       const own = this.#parts.head.position;
+      const isShared = standing(this.#parts.head.history, position) === 'shared';
       // It has taken over already, and the answer was lost: it is asked again, and decides as ever.
-      const before =
-        own.runId !== position.runId && standing(this.#parts.head.history, position) !== 'unknown-run-id';
-      if (this.role === 'master' || before) return null;
+      if (isShared && (this.role === 'master' || own.runId !== position.runId)) return null;
       if (own.runId === position.runId && own.offset === position.offset) {
         await this.#becomeMaster(session);
         return null;

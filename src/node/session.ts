@@ -66,6 +66,8 @@ export interface SessionContext {
   /** It has been decided how the replica is brought up to date. */
   decided(session: Session, decision: Decision): void;
   acknowledged(): void;
+  /** What somebody waits for to be acknowledged, or null. */
+  wantedAck(): Offset | null;
   ended(session: Session): void;
 }
 
@@ -401,6 +403,7 @@ export class Session implements SocketEvents {
     this.#acknowledged = after;
     this.#phase = 'online';
     this.#sentOfSnapshot = null;
+    this.#wantedAck = this.#context.wantedAck();
     this.#pump();
   }
 

@@ -108,6 +108,7 @@ export class Sessions {
         notes: this.#log.open(id, socket.peer),
         counters: this.counters,
         decided: (decided, decision) => this.#decided(decided, decision),
+        wantedAck: () => this.#acks.wanted,
         acknowledged: () => {
           this.#acks.acknowledged();
           this.#parts.changed();
