@@ -88,7 +88,9 @@ async function open(
     const path = resolve(settings.data);
     const replicaOf = settings.replicaOf ?? upstreamOf(path);
     if (replicaOf === null || replicaOf === 'no-one') {
-      throw new StartError(`${error.message} (--on-damage resync is for replicas, whose master has it all)`);
+      throw new StartError(
+        `${error.message} (--on-damage resync is for replicas; if this was one, add --replica-of ws://HOST:PORT)`,
+      );
     }
     const aside = await setAside(path);
     log.error('damaged-files-set-aside', { error: error.message, aside });

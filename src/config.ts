@@ -122,7 +122,8 @@ function backlogSize(text: string): Settings['backlogSize'] {
 
 /** How `backlogSize` is written. */
 export function formatBacklogSize(size: Settings['backlogSize']): number | string {
-  return typeof size === 'number' ? size : `auto:${size.awayMs}ms`;
+  if (typeof size === 'number') return size;
+  return size.awayMs % 1000 === 0 ? `auto:${size.awayMs / 1000}s` : `auto:${size.awayMs}ms`;
 }
 
 const trueOrFalse = (text: string): boolean => oneOf('true', 'false')(text) === 'true';
@@ -366,12 +367,21 @@ export function loadSettings(
     }
   }
   const settings = values as unknown as Settings;
+  const contradiction = contradictionIn(settings);
+  if (contradiction !== null) throw new UsageError(contradiction);
   if (!isLoopback(settings.host) && !settings.allowAnonymous) {
     throw new UsageError(
       `--host ${settings.host} lets others in without a password; --allow-anonymous says that this is meant`,
     );
   }
   return settings;
+}
+
+/** @returns what in these settings cannot be together, or null */
+export function contradictionIn({ backlogFloor, backlogCeiling }: Settings): string | null {
+  return backlogFloor > backlogCeiling
+    ? `backlogFloor (${backlogFloor}) is larger than backlogCeiling (${backlogCeiling})`
+    : null;
 }
 
 function first(

@@ -1,5 +1,5 @@
 /** The settings of the running node, and the ones among them that may change while it runs. */
-import { formatBacklogSize, SETTINGS, type Settings, UsageError } from './config.ts';
+import { contradictionIn, formatBacklogSize, SETTINGS, type Settings, UsageError } from './config.ts';
 import type { RunningSettings } from './http/admin-routes.ts';
 import type { LoopLag } from './loop-lag.ts';
 import type { NodeSettings } from './node/node.ts';
@@ -51,18 +51,19 @@ export class LiveSettings implements RunningSettings {
   }
 
   current(): Readonly<Record<string, unknown>> {
-    const { host, port, data, fsync } = this.#settings;
+    const { host, port, data, fsync, announceUrl, maxConnections, onDamage, logLevel } = this.#settings;
     const changeable = Object.fromEntries([...CHANGEABLE].map((name) => [name, this.#settings[name]]));
     const backlogSize = formatBacklogSize(this.#settings.backlogSize);
-    return { host, port, data, fsync, ...changeable, backlogSize };
+    const fixed = { host, port, data, fsync, announceUrl, maxConnections, onDamage, logLevel };
+    return { ...fixed, ...changeable, backlogSize };
   }
 
   change(values: Readonly<Record<string, string>>): string | null {
     const changed: Record<string, unknown> = {};
     for (const [name, text] of Object.entries(values)) {
       const setting = SETTINGS.find((each) => each.name === name);
-      if (setting === undefined || !CHANGEABLE.has(setting.name))
-        return `${name} cannot change while the node runs`;
+      if (setting === undefined) return `there is no setting ${JSON.stringify(name)}`;
+      if (!CHANGEABLE.has(setting.name)) return `${name} can only be set when the node starts`;
       try {
         changed[name] = setting.parse(text);
       } catch (error) {
@@ -70,7 +71,10 @@ export class LiveSettings implements RunningSettings {
         return `${name}: ${error.message}, got ${JSON.stringify(text)}`;
       }
     }
-    this.#settings = { ...this.#settings, ...changed };
+    const settings = { ...this.#settings, ...changed };
+    const contradiction = contradictionIn(settings);
+    if (contradiction !== null) return contradiction;
+    this.#settings = settings;
     Object.assign(this.#node, nodeSettings(this.#settings));
     return null;
   }

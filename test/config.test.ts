@@ -146,7 +146,7 @@ test('a flag beats the environment, which beats the file, which beats the defaul
 test('the backlog may be as large as replicas need that are away for so long', () => {
   const { backlogSize } = loadSettings({ backlogSize: 'auto:2m' }, {}, null);
   assert.deepEqual(backlogSize, { awayMs: 120_000 });
-  assert.equal(formatBacklogSize(backlogSize), 'auto:120000ms');
+  assert.equal(formatBacklogSize(backlogSize), 'auto:120s');
 });
 
 test('every setting has one name in three spellings', () => {

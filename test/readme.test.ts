@@ -129,5 +129,5 @@ test('the first session of the README works as it is written', async (t) => {
   await converged(again, master);
   // The full one and one partial one are from when it was the first master.
   assert.deepEqual(await counters(master), { syncFull: 1, syncPartialOk: 2, syncPartialErr: 0 });
-  assert.match(await session.run(backlog), /"awaySeconds":120,.*"backlogSize":"auto:120000ms"/s);
+  assert.match(await session.run(backlog), /"awaySeconds":120,.*"backlogSize":"auto:120s"/s);
 });

@@ -1,5 +1,5 @@
 /** `psyncd info`: the state of replication for people. */
-import type { CheckAnswer, ReplicaAnswer, ReplicationAnswer } from '../client/rest.ts';
+import type { CheckAnswer, FailoverAnswer, ReplicaAnswer, ReplicationAnswer } from '../client/rest.ts';
 
 /** @returns several lines of text, without a line end at the last */
 export function formatInfo(answer: ReplicationAnswer): string {
@@ -16,7 +16,7 @@ export function formatInfo(answer: ReplicationAnswer): string {
   if (upstream !== null) {
     const progress = upstream.progress;
     const detail = upstream.detail === undefined ? '' : ` (${upstream.detail})`;
-    const down = upstream.downMs === undefined ? '' : ` for ${seconds(upstream.downMs / 1000)}`;
+    const down = upstream.downMs === undefined ? '' : `, down for ${seconds(upstream.downMs / 1000)}`;
     lines.push(['master', upstream.url], ['link', `${upstream.state}${down}${detail}`]);
     if (progress !== undefined) {
       lines.push(['snapshot', `${count(progress.received)} of ${count(progress.total)} bytes`]);
@@ -46,6 +46,13 @@ export function formatInfo(answer: ReplicationAnswer): string {
     ...lines.map(([name, text]) => `${name.padEnd(width)}  ${text}`),
     ...replicas.map(replicaLine),
   ].join('\n');
+}
+
+/** @returns who is the master now, and who does not follow it yet */
+export function formatFailover({ master, position, heldMs, replicas }: FailoverAnswer): string {
+  const done = `${master} is the master, at ${position}; writes were held for ${heldMs} ms`;
+  if (replicas.length === 0) return done;
+  return `${done}\nstill following the old master: ${replicas.join(', ')} (psyncd replicaof ${master} --node …)`;
 }
 
 /** @returns one line: what a replica would get, and why */

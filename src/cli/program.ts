@@ -6,7 +6,7 @@ import { version } from '../version.ts';
 import { CommandError } from './command-error.ts';
 import { demo } from './demo.ts';
 import { importFile } from './import-file.ts';
-import { formatCheck, formatInfo } from './info.ts';
+import { formatCheck, formatFailover, formatInfo } from './info.ts';
 import { serve } from './serve.ts';
 
 const DEFAULT_NODE = 'http://127.0.0.1:7796';
@@ -58,7 +58,11 @@ function program(): Command {
     .action(async (url: string, { node }: { node: string }) => {
       const api = new Client(node);
       const { role, position, upstream } = url === 'no-one' ? await api.promote() : await api.replicaOf(url);
-      print(role === 'master' ? `master at ${position}` : `replica of ${upstream?.url}, at ${position}`);
+      print(
+        role === 'master'
+          ? `master at ${position}`
+          : `replica of ${upstream?.url}, at ${position}; psyncd info tells how the link is`,
+      );
     });
 
   client(psyncd, 'info')
@@ -76,6 +80,7 @@ function program(): Command {
     )
     .option('--json', 'as GET /v1/replication/check has it')
     .action(async (position: string, { node, json }: { node: string; json?: boolean }) => {
+      if (!/^[0-9a-f]{40}:\d+$/i.test(position)) throw new UsageError('a position is <run ID>:<offset>');
       const answer = await new Client(node).check(position);
       print(json ? JSON.stringify(answer) : formatCheck(answer));
     });
@@ -87,11 +92,7 @@ function program(): Command {
     .option('--json', 'the result as JSON')
     .action(async (url: string | undefined, options: { node: string; timeout: string; json?: boolean }) => {
       const result = await new Client(options.node).failover(url, parseTime(options.timeout));
-      print(
-        options.json
-          ? JSON.stringify(result)
-          : `${result.master} is the master, at ${result.position}; writes were held for ${result.heldMs} ms`,
-      );
+      print(options.json ? JSON.stringify(result) : formatFailover(result));
     });
 
   client(psyncd, 'get')

@@ -100,6 +100,7 @@ export interface FailoverAnswer {
   readonly master: string;
   readonly position: string;
   readonly heldMs: number;
+  readonly replicas: readonly string[];
 }
 
 /** Calls one node; writes that it redirects to its master follow by themselves. */

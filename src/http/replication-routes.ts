@@ -124,7 +124,7 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
             type: 'number',
             exclusiveMinimum: 0,
             maximum: 86_400,
-            description: 'What the advice is for; without it: the longest outage that was seen.',
+            description: 'What the advice is for; without it: the longest outage that was seen, or 60 s.',
             examples: [120],
           },
         },
@@ -145,7 +145,7 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
         'Writes are held, the replica gets everything, becomes the master under a new run ID, and this node follows it',
         'with a partial resync; then the held writes are redirected to it (307). Answered when that is done. Nothing is',
         'lost, and there are never two masters: when time is up, or it is aborted, before the replica has everything,',
-        'this node is the master as before.',
+        'this node is the master as before. The other replicas go on following this node; `replicas` names them.',
       ].join('\n'),
       tags: ['replication'],
       body: { $ref: 'FailoverRequest#' },
@@ -153,10 +153,6 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
         200: json('The replica is the master.', failoverResult),
         ...problems('body', 'FAILOVER_REFUSED', 'FAILOVER_ABORTED', 'FAILOVER_TIMED_OUT', 'DISK_FULL'),
       },
-    },
-    preValidation: (request, _reply, done) => {
-      request.body ??= {} as { timeoutMs: number };
-      done();
     },
     handler: (request) => {
       const { to = null, timeoutMs } = request.body;

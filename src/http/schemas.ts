@@ -580,7 +580,7 @@ export const backlogReport = {
     },
     coversSeconds: {
       type: ['number', 'null'],
-      description: 'How long a replica may be away at the peak rate; null: nothing was written lately.',
+      description: 'How long a full backlog lasts at the peak rate; null: nothing was written lately.',
     },
     outages: {
       type: 'array',
@@ -700,13 +700,26 @@ export const failoverRequest = {
 
 export const failoverResult = {
   $id: 'FailoverResult',
-  examples: [{ master: 'ws://127.0.0.1:7797', position: EXAMPLE_POSITION, heldMs: 12 }],
+  examples: [
+    {
+      master: 'ws://127.0.0.1:7797',
+      position: EXAMPLE_POSITION,
+      heldMs: 12,
+      replicas: ['ws://127.0.0.1:7798'],
+    },
+  ],
   type: 'object',
-  required: ['master', 'position', 'heldMs'],
+  required: ['master', 'position', 'heldMs', 'replicas'],
   properties: {
     master: { type: 'string', description: 'The new master; this node follows it.' },
     position: { ...position, description: 'Where this node stands, under the run ID of the new master.' },
     heldMs: { ...COUNT, description: 'How long writes were held.' },
+    replicas: {
+      type: 'array',
+      items: { type: 'string' },
+      description:
+        'Replicas that go on following this node, as a chain; they can be pointed at the new master.',
+    },
   },
 } as const;
 
@@ -754,6 +767,10 @@ export const config = {
       port: 7796,
       data: './psyncd-data',
       fsync: 'everysec',
+      announceUrl: null,
+      maxConnections: 10_000,
+      onDamage: 'stop',
+      logLevel: 'info',
       backlogSize: 1_048_576,
       backlogFloor: 1_048_576,
       backlogCeiling: 268_435_456,
@@ -773,12 +790,26 @@ export const config = {
     },
   ],
   type: 'object',
-  required: ['fsync', 'host', 'port', 'data', ...Object.keys(CONFIG)],
+  required: [
+    'fsync',
+    'host',
+    'port',
+    'data',
+    'announceUrl',
+    'maxConnections',
+    'onDamage',
+    'logLevel',
+    ...Object.keys(CONFIG),
+  ],
   properties: {
     host: { type: 'string', description: 'Fixed while running.' },
     port: { type: 'integer', description: 'Fixed while running.' },
     data: { type: 'string', description: 'The data folder. Fixed while running.' },
     fsync: { type: 'string', enum: ['always', 'everysec', 'no'], description: 'Fixed while running.' },
+    announceUrl: { type: ['string', 'null'], description: 'Fixed while running.' },
+    maxConnections: { ...COUNT, description: 'Fixed while running.' },
+    onDamage: { type: 'string', enum: ['stop', 'resync'], description: 'Fixed while running.' },
+    logLevel: { type: 'string', enum: ['error', 'warn', 'info'], description: 'Fixed while running.' },
     ...CONFIG,
   },
 } as const;
@@ -787,8 +818,8 @@ export const configPatch = {
   $id: 'ConfigPatch',
   examples: [{ replTimeout: '30s', overlaySize: 134_217_728, backlogSize: 'auto:120s' }],
   type: 'object',
-  description: 'What is not named stays. A change lasts until the node stops.',
-  additionalProperties: false,
+  description:
+    'What is not named stays. A change lasts until the node stops. Others can only be set at the start.',
   minProperties: 1,
   properties: Object.fromEntries(
     Object.keys(CONFIG).map((name) => [
@@ -982,7 +1013,7 @@ const GROUPS = {
   /** Every route. */
   any: ['BAD_REQUEST', 'REQUEST_TIMEOUT', 'HEADERS_TOO_LARGE', 'INTERNAL', 'STORAGE_FAILED', 'SHUTTING_DOWN'],
   /** Every write; what is no media type at all in `Content-Type` is refused also where any would do. */
-  write: ['READONLY', 'NOREPLICAS', 'DISK_FULL', 'UNSUPPORTED_MEDIA_TYPE'],
+  write: ['READONLY', 'NOREPLICAS', 'LOADING', 'DISK_FULL', 'UNSUPPORTED_MEDIA_TYPE'],
   /** Every read that may wait for a position. */
   wait: ['UNKNOWN_HISTORY', 'NOT_REACHED', 'TOO_MANY_REQUESTS'],
   /** What reads a body as JSON; also a DELETE that brings one. */

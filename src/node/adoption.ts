@@ -61,11 +61,16 @@ export class Adoption {
   }
 
   /**
-   * A replica that holds data does not replace it by the empty keyspace of an unrelated history.
+   * A replica that holds data does not replace it by the empty keyspace of an unrelated history; nor by what has been
+   * written to that history since, until somebody accepts it.
    * @returns why this snapshot must not take over, or null
    */
   async objection({ empty, position, lineage }: ReceivedSnapshot): Promise<string | null> {
-    if (!empty || this.#parts.settings.allowEmptyMaster) return null;
+    const { guardedAgainst } = this.#parts.state;
+    const wasEmpty =
+      guardedAgainst !== null &&
+      (guardedAgainst === position.runId || (lineage ?? []).some(({ runId }) => runId === guardedAgainst));
+    if ((!empty && !wasEmpty) || this.#parts.settings.allowEmptyMaster) return null;
     const history = this.#parts.head.history;
     const unrelated =
       lineage === null
@@ -74,9 +79,10 @@ export class Adoption {
     if (!unrelated) return null;
     const { entries } = await this.#parts.head.page({ prefix: '', after: null, limit: 1, values: false });
     if (entries.length === 0) return null;
+    if (guardedAgainst !== position.runId) this.#parts.state.save({ guardedAgainst: position.runId });
     return (
-      `the master has no entries, and another history (${formatPosition(position)}); this node keeps and serves what it ` +
-      'has. POST /v1/replication/accept lets it be replaced'
+      `the master ${empty ? 'has' : 'had'} no entries, and another history (${formatPosition(position)}); this node keeps ` +
+      'and serves what it has. POST /v1/replication/accept lets it be replaced'
     );
   }
 
@@ -109,6 +115,7 @@ export class Adoption {
     this.#retire(this.#parts.head.replaceKeyspace(keyspace), this.#keyspaceNumber, keep);
     this.#keyspaceNumber = keyspaceNumber;
     this.#distrusted = false;
+    if (state.guardedAgainst !== null) state.save({ guardedAgainst: null });
     this.#parts.positions.moved();
     const event = { position: formatPosition(position), replaced: formatPosition(replaced) };
     if (keep === null) log.info('snapshot-adopted', event);
@@ -144,7 +151,10 @@ export class Adoption {
       .then(async () => {
         if (keep === null) return files.remove(number);
         await files.keep(keep);
-        for (const file of state.forgetKept(settings.keepReplaced)) await files.removeKept(file);
+        // Removed before they are forgotten: after a crash in between, the next start forgets them.
+        const excess = state.kept.slice(0, Math.max(0, state.kept.length - settings.keepReplaced));
+        for (const file of excess) await files.removeKept(file);
+        state.forgetKept(settings.keepReplaced);
       })
       .catch((error: unknown) => this.#parts.log.warn('old-keyspace-left', { number, error: String(error) }))
       .finally(() => this.#retiring.delete(retired));

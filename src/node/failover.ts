@@ -30,6 +30,8 @@ export interface FailoverResult {
   readonly position: string;
   /** How long writes were held. */
   readonly heldMs: number;
+  /** Replicas that go on following this node, as a chain: where they can be reached. */
+  readonly replicas: readonly string[];
 }
 
 export type FailoverState = 'waiting-for-sync' | 'in-progress';
@@ -96,6 +98,7 @@ export class Failover {
       writes.hold();
       log.info('failover-waiting', { to, position: formatPosition(head.position) });
       const target = await Promise.race([this.#caughtUp(targets), outcome.then(never)]);
+      const others = this.#parts.sessions.acknowledging.flatMap(({ url }) => url ?? []);
       ended.status = { state: 'in-progress', to: target };
       log.info('failover-handing-over', { to: target, position: formatPosition(head.position) });
       await this.#parts.handOver(target);
@@ -104,6 +107,7 @@ export class Failover {
         master: target,
         position: formatPosition(head.position),
         heldMs: Math.max(0, world.now() - heldAt),
+        replicas: others.filter((url) => url !== target),
       };
       log.info('failover-done', { ...result });
       return result;
@@ -162,7 +166,12 @@ export class Failover {
     const online = this.#parts.sessions.acknowledging.filter(({ url }) => url !== null);
     const named = to === null ? online : online.filter(({ url }) => url === to);
     if (named.length === 0) {
-      throw refused(to === null ? 'no replica is online' : `${to} is no replica of this node that is online`);
+      const urls = online.map(({ url }) => url).join(', ');
+      throw refused(
+        to === null || urls === ''
+          ? 'no replica is online'
+          : `${to} is no replica of this node that is online; these are: ${urls}`,
+      );
     }
     const reachable = await Promise.all(
       named.map(async (session) => (await this.#parts.ask(session.url as string))?.nodeId === session.nodeId),

@@ -57,10 +57,16 @@ export class Link {
     return this.#state === 'streaming';
   }
 
+  /** A full resync was objected to, and waits. */
+  get guarded(): boolean {
+    return this.#guarded;
+  }
+
   /** Lets a full resync happen that was objected to. @returns false if none was */
   accept(): boolean {
     if (!this.#guarded) return false;
     this.#accepted = true;
+    this.#detail = null;
     this.#failures = 0;
     this.#dial();
     return true;

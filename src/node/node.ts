@@ -376,7 +376,7 @@ export class Node {
    * @throws Problem FAILOVER_REFUSED, FAILOVER_ABORTED, FAILOVER_TIMED_OUT, BAD_REQUEST for a URL that is none
    */
   failover({ to, timeoutMs }: FailoverRequest): Promise<FailoverResult> {
-    const parsed = to === null ? null : parseUpstream(to.replace(/^http/, 'ws'));
+    const parsed = to === null ? null : parseUpstream(to);
     if (to !== null && parsed === null) {
       throw new Problem('BAD_REQUEST', `${JSON.stringify(to)} is no URL of the form ws://HOST:PORT`);
     }
@@ -385,6 +385,13 @@ export class Node {
 
   /** @throws Problem FAILOVER_REFUSED when none is going on, or it is too late */
   abortFailover(): void {
+    if (this.#failover.status === null && this.#parts.state.handingOver) {
+      const detail = `${this.upstream} has been asked to become the master: only its answer decides now. `;
+      throw new Problem(
+        'FAILOVER_REFUSED',
+        `${detail}DELETE /v1/replication/upstream makes this node a master, if the other is known not to be one`,
+      );
+    }
     this.#failover.abort();
   }
 
@@ -406,6 +413,8 @@ export class Node {
    */
   startOver(): boolean {
     if (this.role === 'master' || this.#closing) return false;
+    // Whoever touches the damage until then finds it again.
+    if (this.#adoption.distrusted) return true;
     this.#adoption.distrust();
     this.#roles.startOver();
     return true;
@@ -451,6 +460,12 @@ export class Node {
     const { upstream } = this.#parts.state;
     if (upstream === null) return this.#replicaProblem();
     const master = httpUrl(upstream);
+    if (this.#roles.guarded) {
+      return new Problem(
+        'LOADING',
+        `this node refuses the history of ${master}, and sends no writes there; POST /v1/replication/accept accepts it`,
+      );
+    }
     return new Problem('READONLY', `this node is a replica; write to ${master} (curl: add -L)`, { master });
   }
 

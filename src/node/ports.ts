@@ -55,6 +55,7 @@ export interface StateChange {
   readonly history?: History;
   readonly upstream?: string | null;
   readonly handingOver?: boolean;
+  readonly guardedAgainst?: RunId | null;
 }
 
 /** psyncd.db: who this node is, and the journal. Every call is synchronous; failures are `StorageError`s. */
@@ -64,6 +65,8 @@ export interface StateStore {
   readonly upstream: string | null;
   /** This node has handed over to its upstream, and does not know yet whether that has become the master. */
   readonly handingOver: boolean;
+  /** The history of an empty master that this node does not let replace its data; null: none. */
+  readonly guardedAgainst: RunId | null;
   /** Replaced keyspace files that are kept, oldest first. */
   readonly kept: readonly KeptFile[];
   /** The n of the current `keyspace-<n>.db`. */
@@ -92,8 +95,8 @@ export interface StateStore {
    * @param keep the replaced file, if it is to stay
    */
   switchKeyspace(keyspaceNumber: number, history: History, keep: KeptFile | null): void;
-  /** Forgets the oldest kept files, but for so many. @returns the forgotten ones */
-  forgetKept(most: number): readonly KeptFile[];
+  /** Forgets the oldest kept files, but for so many. */
+  forgetKept(most: number): void;
   /** Releases the data folder. @param clean everything is in the files: the next start has nothing to recover */
   close(clean: boolean): void;
 }

@@ -72,6 +72,11 @@ export class Roles {
     return this.#parts.state.upstream === null ? 'master' : 'replica';
   }
 
+  /** The master's history is refused, until somebody accepts it. */
+  get guarded(): boolean {
+    return this.#link?.guarded ?? false;
+  }
+
   get link(): LinkStatus | null {
     return this.#link?.status ?? null;
   }
@@ -307,6 +312,7 @@ export class Roles {
   async #becomeMaster(except: Session | null): Promise<void> {
     const { world, log } = this.#parts;
     await this.#unlinked(() => this.#rename(world.newRunId(), 'promoted', null, except ?? undefined));
+    this.#parts.sessions.forgetAway();
     this.#parts.writes().wake();
     log.info('promoted', { position: formatPosition(this.#parts.head.position) });
   }
@@ -314,6 +320,7 @@ export class Roles {
   /** This node is a replica from now on. */
   #demoted(): void {
     this.#parts.writes().wake();
+    this.#parts.sessions.forgetAway();
     this.#parts.sessions.releaseWaiters();
   }
 

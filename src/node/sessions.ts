@@ -144,6 +144,11 @@ export class Sessions {
     for (const session of this.#open) session.wantAck(offset);
   }
 
+  /** The roles have changed: who has left was not away, it may have been the master. */
+  forgetAway(): void {
+    this.#away.clear();
+  }
+
   /** Whoever waits for acknowledgements gets those that there are. */
   releaseWaiters(): void {
     this.#acks.release();

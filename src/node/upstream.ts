@@ -13,7 +13,12 @@ export function parseUpstream(text: string): URL | null {
   } catch {
     return null;
   }
-  const plain = (url.pathname === '' || url.pathname === '/') && url.search === '' && url.hash === '';
+  const plain =
+    (url.pathname === '' || url.pathname === '/') &&
+    url.search === '' &&
+    url.hash === '' &&
+    url.username === '' &&
+    url.password === '';
   return (url.protocol === 'ws:' || url.protocol === 'wss:') && url.hostname !== '' && plain ? url : null;
 }
 

@@ -22,7 +22,6 @@ import { StateFile, type StateFileSettings } from './state-file.ts';
 import { codeOf, messageOf } from './storage-failure.ts';
 
 export const STATE_FILE = 'psyncd.db';
-const KEPT_FILE = /^replaced-\d+-[0-9a-f]{8}-\d+\.db$/;
 const KEYSPACE_FILE = /^keyspace-(\d{1,9})\.db(-wal|-shm)?$/;
 
 export interface OpenFolder {
@@ -49,7 +48,9 @@ export async function openDataFolder(
     const files = new Folder(path, number, applierFailed);
     for (const kept of state.kept) await files.keep(kept);
     await files.removeAllBut(number);
-    await files.removeForgotten(new Set(state.kept.map(({ name }) => name)));
+    // Removed before it was forgotten: a crash has come between.
+    const gone = state.kept.findIndex(({ name }) => existsSync(join(path, name)));
+    state.forgetKept(gone === -1 ? 0 : state.kept.length - gone);
     if (number > 0) return { state, files, keyspace: await files.open(number) };
     const keyspace = await files.openAt(1, { runId: state.history.runId, offset: ZERO });
     state.switchKeyspace(1, state.history, null);
@@ -73,7 +74,7 @@ function prepare(path: string): void {
     throw new StartError(`the data folder ${path} cannot be used: ${messageOf(error)}`);
   }
   // What is left if the process ends while damaged files are set aside is still ours.
-  const others = names.filter((name) => !/^damaged-\d+$/.test(name));
+  const others = names.filter((name) => !/^(?:damaged-\d+|replaced-[\w-]+\.db)$/.test(name));
   if (others.length > 0 && !names.includes(STATE_FILE)) {
     throw new StartError(
       `${path} is no data folder of psyncd: it holds other files; choose another with --data`,
@@ -146,13 +147,6 @@ class Folder implements KeyspaceFiles {
     const numbers = readdirSync(this.#path).flatMap((name) => KEYSPACE_FILE.exec(name)?.[1] ?? []);
     for (const other of new Set(numbers.map(Number))) {
       if (other !== number) await this.remove(other);
-    }
-  }
-
-  /** A crash may have come between forgetting a kept file and removing it. */
-  async removeForgotten(kept: ReadonlySet<string>): Promise<void> {
-    for (const name of readdirSync(this.#path)) {
-      if (KEPT_FILE.test(name) && !kept.has(name)) await rm(join(this.#path, name), { force: true });
     }
   }
 

@@ -4,9 +4,12 @@ import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { STATE_FILE } from './data-folder.ts';
+import { codeOf } from './storage-failure.ts';
 
-const OURS = /^(?:psyncd|keyspace-\d+)\.db(?:-wal|-shm)?$/;
+const OURS = /^(?:psyncd|keyspace-\d+|replaced-[\w-]+)\.db(?:-wal|-shm)?$/;
 const ASIDE = /^damaged-\d+$/;
+/** So many of the folders with damaged files are kept. */
+const MAX_ASIDE = 3;
 
 /** The master that the folder's node follows, as far as psyncd.db can still be read; null: nobody, or unknown. */
 export function upstreamOf(folder: string): string | null {
@@ -26,8 +29,8 @@ export function upstreamOf(folder: string): string | null {
 }
 
 /**
- * Moves the node's files into a folder `damaged-<ms since 1970>` inside of the data folder. Of such folders only the
- * newest is kept.
+ * Moves the node's files into a folder `damaged-<ms since 1970>` inside of the data folder. Of such folders the newest
+ * three are kept.
  * @returns its path
  */
 export async function setAside(folder: string): Promise<string> {
@@ -36,9 +39,17 @@ export async function setAside(folder: string): Promise<string> {
   await mkdir(aside);
   // psyncd.db last: without it the folder would be somebody else's.
   const ours = names.filter((name) => OURS.test(name)).sort();
-  for (const name of ours) await rename(join(folder, name), join(aside, name));
-  for (const name of names) {
-    if (ASIDE.test(name)) await rm(join(folder, name), { recursive: true, force: true });
+  for (const name of ours) {
+    try {
+      await rename(join(folder, name), join(aside, name));
+    } catch (error) {
+      // SQLite removes what belongs to a file that is being closed.
+      if (codeOf(error) !== 'ENOENT') throw error;
+    }
+  }
+  const older = names.filter((name) => ASIDE.test(name)).sort();
+  for (const name of older.slice(0, Math.max(0, older.length + 1 - MAX_ASIDE))) {
+    await rm(join(folder, name), { recursive: true, force: true });
   }
   return aside;
 }

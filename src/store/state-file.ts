@@ -42,6 +42,7 @@ interface NodeRow {
   readonly boot_id: string | null;
   readonly fsync: string;
   readonly handing_over: number;
+  readonly guarded_against: string | null;
 }
 
 interface KeptRow {
@@ -132,6 +133,10 @@ export class StateFile implements StateStore {
     return this.#row.handing_over === 1;
   }
 
+  get guardedAgainst(): RunId | null {
+    return parseRunId(this.#row.guarded_against ?? '');
+  }
+
   get kept(): readonly KeptFile[] {
     return this.#kept;
   }
@@ -197,17 +202,21 @@ export class StateFile implements StateStore {
     });
   }
 
-  save({ history, upstream, handingOver }: StateChange): void {
+  save({ history, upstream, handingOver, guardedAgainst }: StateChange): void {
     this.#durably(() => {
       if (history !== undefined) this.#putHistory(history);
       if (upstream !== undefined) this.#db.prepare('UPDATE node SET upstream = ?').run(upstream);
       if (handingOver !== undefined) {
         this.#db.prepare('UPDATE node SET handing_over = ?').run(handingOver ? 1 : 0);
       }
+      if (guardedAgainst !== undefined) {
+        this.#db.prepare('UPDATE node SET guarded_against = ?').run(guardedAgainst);
+      }
     });
     if (history !== undefined) this.#history = history;
     if (upstream !== undefined) this.#row = { ...this.#row, upstream };
     if (handingOver !== undefined) this.#row = { ...this.#row, handing_over: handingOver ? 1 : 0 };
+    if (guardedAgainst !== undefined) this.#row = { ...this.#row, guarded_against: guardedAgainst };
   }
 
   switchKeyspace(keyspaceNumber: number, history: History, keep: KeptFile | null): void {
@@ -224,15 +233,14 @@ export class StateFile implements StateStore {
     if (keep !== null) this.#kept = [...this.#kept, keep];
   }
 
-  forgetKept(most: number): readonly KeptFile[] {
+  forgetKept(most: number): void {
     const forgotten = this.#kept.slice(0, Math.max(0, this.#kept.length - most));
-    if (forgotten.length === 0) return forgotten;
+    if (forgotten.length === 0) return;
     this.#durably(() => {
       const remove = this.#db.prepare('DELETE FROM kept WHERE keyspace = ?');
       for (const { keyspaceNumber } of forgotten) remove.run(keyspaceNumber);
     });
     this.#kept = this.#kept.slice(forgotten.length);
-    return forgotten;
   }
 
   close(clean: boolean): void {
@@ -344,7 +352,9 @@ function insertNode(db: Connection, settings: StateFileSettings): void {
 
 function readNode(db: Connection): NodeRow {
   const row = db
-    .prepare('SELECT run_id, keyspace, upstream, clean, boot_id, fsync, handing_over FROM node')
+    .prepare(
+      'SELECT run_id, keyspace, upstream, clean, boot_id, fsync, handing_over, guarded_against FROM node',
+    )
     .get();
   if (row === undefined) throw new Error('the table node is empty');
   return row as NodeRow;

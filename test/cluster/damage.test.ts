@@ -168,6 +168,11 @@ for (const [what, file, flags] of [
     const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
     await writeMany(master, 'k', 50);
     await converged(master, replica);
+    // It has a kept file too.
+    await replica.client.promote();
+    await replica.client.set('own', 'data');
+    await replica.client.replicaOf(master.wsUrl);
+    await converged(master, replica);
     await replica.stop();
     const [name = ''] = (await readdir(cluster.data('replica'))).filter((each) => file.test(each));
     const path = join(cluster.data('replica'), name);
@@ -185,7 +190,8 @@ for (const [what, file, flags] of [
     }
     const aside = (await readdir(cluster.data('replica'))).filter((each) => each.startsWith('damaged-'));
     assert.equal(aside.length, 1);
-    assert.ok((await readdir(join(cluster.data('replica'), aside[0] ?? ''))).includes(name));
+    const inside = await readdir(join(cluster.data('replica'), aside[0] ?? ''));
+    assert.ok(inside.includes(name) && inside.some((each) => each.startsWith('replaced-')), inside.join());
   });
 }
 

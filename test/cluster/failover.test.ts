@@ -420,8 +420,9 @@ test('a frozen target is refused, or time is up, and no write has to wait; a han
     const { role, runId, failover } = await master.client.replication();
     assert.deepEqual({ role, runId, failover }, { role: 'master', runId: before.runId, failover: null });
   }
-  // A body is not needed for it.
-  const answer = await new Connection(t, master).send('POST', FAILOVER);
+  // A stray POST without a body changes nothing; an empty object means any replica.
+  isProblem(await new Connection(t, master).send('POST', FAILOVER), 400, 'BAD_REQUEST');
+  const answer = await new Connection(t, master).sendJson('POST', FAILOVER, {});
   assert.equal(answer.status, 200, answer.body.toString());
   assert.equal(json(answer).master, running.wsUrl);
   frozen.process.kill('SIGCONT');
@@ -872,7 +873,7 @@ test('psyncd check: what a replica at a position would get and why, without gett
   await linkState(master, 'waiting');
   assert.match(await line(master, shared.position), /^continue: .*; but not now: NOMASTERLINK /);
   const malformed = await psyncd(master, 'check', 'x');
-  assert.deepEqual({ code: malformed.code, stdout: malformed.stdout }, { code: 1, stdout: '' });
-  assert.match(malformed.stderr, /\(BAD_REQUEST\)\n$/);
+  assert.deepEqual({ code: malformed.code, stdout: malformed.stdout }, { code: 2, stdout: '' });
+  assert.match(malformed.stderr, /a position is <run ID>:<offset>\n$/);
   assert.equal((await psyncd(master, 'check')).code, 2);
 });

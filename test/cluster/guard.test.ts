@@ -58,8 +58,16 @@ test('a master that comes back empty does not wipe its replica, which says so, s
   assert.deepEqual(await counters(empty), { syncFull: 1, syncPartialOk: 0, syncPartialErr: 1 });
   // It has not forgotten after a restart either.
   await replica.stop('SIGKILL');
-  const again = await cluster.start('replica');
+  let again = await cluster.start('replica');
   await guarded(again);
+  assert.deepEqual(await again.client.digest(), sum);
+  // Writes are not sent to the master that it refuses; and if that one has been written to, it is refused all the same.
+  const write = await fetch(`${again.url}/v1/keys/k`, { method: 'PUT', body: 'v', redirect: 'manual' });
+  assert.deepEqual([write.status, ((await write.json()) as { code: string }).code], [503, 'LOADING']);
+  await empty.client.set('new', 'life');
+  await again.stop();
+  again = await cluster.start('replica');
+  assert.match(await guarded(again), /the master had no entries/);
   assert.deepEqual(await again.client.digest(), sum);
 
   assert.equal((await accept(again)).status, 200);

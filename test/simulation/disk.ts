@@ -8,7 +8,7 @@
 import type { Entry } from '../../src/keyspace/entry.ts';
 import type { KeptFile } from '../../src/node/ports.ts';
 import type { History } from '../../src/replication/history.ts';
-import type { Position } from '../../src/replication/position.ts';
+import type { Position, RunId } from '../../src/replication/position.ts';
 import type { FsyncPolicy } from '../../src/store/state-file.ts';
 import type { Chance } from './chance.ts';
 
@@ -16,6 +16,7 @@ export interface NodeRow {
   readonly history: History;
   readonly upstream: string | null;
   readonly handingOver: boolean;
+  readonly guardedAgainst: RunId | null;
   /** 0: the first keyspace file has not been made yet. */
   readonly keyspaceNumber: number;
   readonly clean: boolean;

@@ -67,15 +67,6 @@ export class FakeFiles implements KeyspaceFiles {
     this.#process.change('remove', () => this.#disk.kept.delete(name));
   }
 
-  /** What a crash has left of kept files that were forgotten. */
-  async removeForgotten(kept: ReadonlySet<string>): Promise<void> {
-    for (const name of [...this.#disk.kept.keys()]) {
-      if (kept.has(name)) continue;
-      await this.#process.pause(FILE_MS);
-      this.#process.change('remove', () => this.#disk.kept.delete(name));
-    }
-  }
-
   /** What a crash has left of snapshots that were arriving, or of files that were replaced. */
   async removeAllBut(number: number): Promise<void> {
     for (const other of [...this.#disk.files.keys()]) if (other !== number) await this.remove(other);

@@ -1,7 +1,7 @@
 /** psyncd.db on a fake disk: what `store/state-file.ts` promises, power cuts included. */
 import type { KeptFile, StateChange, StateStore } from '../../src/node/ports.ts';
 import type { History } from '../../src/replication/history.ts';
-import { type Offset, offset } from '../../src/replication/position.ts';
+import { type Offset, offset, type RunId } from '../../src/replication/position.ts';
 import type { FsyncPolicy } from '../../src/store/state-file.ts';
 import type { Disk } from './disk.ts';
 import type { Process } from './process.ts';
@@ -44,6 +44,10 @@ export class FakeState implements StateStore {
 
   get upstream(): string | null {
     return this.#disk.row.upstream;
+  }
+
+  get guardedAgainst(): RunId | null {
+    return this.#disk.row.guardedAgainst;
   }
 
   get handingOver(): boolean {
@@ -128,12 +132,11 @@ export class FakeState implements StateStore {
     });
   }
 
-  forgetKept(most: number): readonly KeptFile[] {
+  forgetKept(most: number): void {
     const { kept } = this.#disk.row;
     const forgotten = kept.slice(0, Math.max(0, kept.length - most));
-    if (forgotten.length === 0) return forgotten;
+    if (forgotten.length === 0) return;
     this.#process.change('forget', () => this.#disk.putRow({ kept: kept.slice(forgotten.length) }));
-    return forgotten;
   }
 
   close(clean: boolean): void {

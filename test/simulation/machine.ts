@@ -77,6 +77,7 @@ export class Machine {
         history: newHistory(parts.chance.hex(40) as RunId),
         upstream: null,
         handingOver: false,
+        guardedAgainst: null,
         keyspaceNumber: 0,
         clean: true,
         boot: null,
@@ -136,7 +137,8 @@ export class Machine {
       const files = new FakeFiles(this.disk, process, (what) => referee.blame(`${this.name}: ${what}`));
       for (const kept of state.kept) await files.keep(kept);
       await files.removeAllBut(state.keyspaceNumber);
-      await files.removeForgotten(new Set(state.kept.map(({ name }) => name)));
+      const there = state.kept.findIndex(({ name }) => this.disk.kept.has(name));
+      state.forgetKept(there === -1 ? 0 : state.kept.length - there);
       if (state.keyspaceNumber === 0) this.#makeKeyspace(state);
       const keyspace: Keyspace = await files.open(state.keyspaceNumber);
       const { network } = this.#parts;
