@@ -1,21 +1,26 @@
 /** What another node says of itself, over its REST API. */
+import { get as getHttp } from 'node:http';
+import { get as getHttps } from 'node:https';
+import { json } from 'node:stream/consumers';
 import type { Peer } from '../node/ports.ts';
 import { httpUrl } from '../node/upstream.ts';
 
 const TIMEOUT_MS = 1_000;
 
 /** @param url `ws://HOST:PORT` @returns null if nobody answers in time, or not like a node */
-export async function askPeer(url: string): Promise<Peer | null> {
-  try {
-    const response = await fetch(`${httpUrl(url)}/v1/replication`, {
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-      redirect: 'error',
+export function askPeer(url: string): Promise<Peer | null> {
+  // Not fetch(), which refuses some ports whatever is there.
+  const get = url.startsWith('wss:') ? getHttps : getHttp;
+  return new Promise((resolve) => {
+    // Whatever goes wrong: this node does not answer now.
+    const nobody = (): void => resolve(null);
+    if (!URL.canParse(url)) return nobody();
+    const request = get(`${httpUrl(url)}/v1/replication`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
+    request.on('error', nobody);
+    request.on('response', (response) => {
+      json(response).then((answer) => resolve(response.statusCode === 200 ? peerOf(answer) : null), nobody);
     });
-    return response.ok ? peerOf(await response.json()) : null;
-  } catch {
-    // Whatever it is: this node does not answer now.
-    return null;
-  }
+  });
 }
 
 function peerOf(answer: unknown): Peer | null {

@@ -139,6 +139,7 @@ const EXAMPLES: Readonly<Record<ProblemCode, Example>> = {
     detail: 'line 3: "key" is not a string; 2 entries before it are in',
     extra: { line: 3, imported: 2 },
   },
+  FORBIDDEN: { detail: 'a page of http://evil.example must not change anything here' },
   NOT_FOUND: { detail: 'there is no key "greeting"' },
   NOT_JSON: { detail: 'the value of "greeting" is not JSON' },
   NOT_INTEGER: { detail: 'the value of "greeting" is not an integer' },

@@ -195,7 +195,7 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
       const key = checkKey(request.params.key);
       // Most reads do not wait, and are answered without a promise.
       if (wantedPosition(request) !== null) {
-        return reachWanted(node, request).then(() => read(key, request, reply));
+        return reachWanted(node, request, reply).then(() => read(key, request, reply));
       }
       read(key, request, reply);
       return undefined;

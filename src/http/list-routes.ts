@@ -61,7 +61,7 @@ export function listRoutes(app: FastifyInstance, node: Node): void {
       response: { 200: json('A page.', keyPage), ...problems('wait') },
     },
     handler: async (request, reply) => {
-      await reachWanted(node, request);
+      await reachWanted(node, request, reply);
       const { prefix = '', after = null, limit, values } = request.query;
       const { entries, next } = await node.page({ prefix, after, limit, values });
       const position = formatPosition(node.position);
@@ -127,7 +127,7 @@ export function listRoutes(app: FastifyInstance, node: Node): void {
       response: { 200: ndjson('The entries.', exportedEntry), ...problems('TOO_MANY_REQUESTS', 'wait') },
     },
     handler: async (request, reply) => {
-      await reachWanted(node, request);
+      await reachWanted(node, request, reply);
       const { position, groups, close } = await node.readEntries(request.query.prefix ?? '');
       // The client may have gone while the overlay was written into the file.
       if (reply.raw.destroyed) close();

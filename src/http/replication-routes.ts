@@ -206,8 +206,8 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
       querystring: WAIT_ONLY,
       response: { 200: json('The digest.', digest), ...problems('wait') },
     },
-    handler: async (request) => {
-      await reachWanted(node, request);
+    handler: async (request, reply) => {
+      await reachWanted(node, request, reply);
       const result = await node.digest();
       return { ...result, position: formatPosition(result.position) };
     },

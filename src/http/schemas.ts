@@ -1011,9 +1011,17 @@ export function noContent(description: string, of?: 'etag'): object {
 /** What groups of routes may answer. */
 const GROUPS = {
   /** Every route. */
-  any: ['BAD_REQUEST', 'REQUEST_TIMEOUT', 'HEADERS_TOO_LARGE', 'INTERNAL', 'STORAGE_FAILED', 'SHUTTING_DOWN'],
+  any: [
+    'BAD_REQUEST',
+    'FORBIDDEN',
+    'REQUEST_TIMEOUT',
+    'HEADERS_TOO_LARGE',
+    'INTERNAL',
+    'STORAGE_FAILED',
+    'SHUTTING_DOWN',
+  ],
   /** Every write; what is no media type at all in `Content-Type` is refused also where any would do. */
-  write: ['READONLY', 'NOREPLICAS', 'LOADING', 'DISK_FULL', 'UNSUPPORTED_MEDIA_TYPE'],
+  write: ['READONLY', 'NOREPLICAS', 'LOADING', 'TOO_MANY_REQUESTS', 'DISK_FULL', 'UNSUPPORTED_MEDIA_TYPE'],
   /** Every read that may wait for a position. */
   wait: ['UNKNOWN_HISTORY', 'NOT_REACHED', 'TOO_MANY_REQUESTS'],
   /** What reads a body as JSON; also a DELETE that brings one. */

@@ -76,6 +76,14 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
     reply.header('connection', 'close');
     return done(new Problem('SHUTTING_DOWN', 'the node is shutting down'));
   });
+  // A page of another origin may send simple requests without asking; it must not write.
+  app.addHook('onRequest', (request, _reply, done) => {
+    const { origin, host } = request.headers;
+    if (origin === undefined || request.method === 'GET' || request.method === 'HEAD' || isOf(origin, host)) {
+      return done();
+    }
+    return done(new Problem('FORBIDDEN', `a page of ${origin} must not change anything here`));
+  });
   app.addHook('onSend', (_request, reply, _payload, done) => {
     if (!reply.hasHeader('psync-position')) reply.header('psync-position', formatPosition(node.position));
     reply.header('psync-role', node.role);
@@ -204,6 +212,11 @@ function answerError(
 /** What every answer carries. */
 function nodeHeaders(node: Node): Readonly<Record<string, string>> {
   return { 'Psync-Position': formatPosition(node.position), 'Psync-Role': node.role };
+}
+
+/** Whether a page of this origin has come from this host. */
+function isOf(origin: string, host: string | undefined): boolean {
+  return URL.canParse(origin) && new URL(origin).host === host;
 }
 
 /** In Node since 24.9; before, every request with `Upgrade` counts as one for a WebSocket. */

@@ -1,5 +1,5 @@
 /** `?position=P&timeout=MS` of a read: answer when this node has reached the position. */
-import type { FastifyRequest } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Node } from '../node/node.ts';
 import { Problem } from '../node/problem.ts';
 import { type Position, parsePosition } from '../replication/position.ts';
@@ -50,9 +50,12 @@ export function wantedPosition(request: Waiting): Position | null {
  * Waits until this node has reached the position that the read brings, if it does.
  * @throws Problem BAD_REQUEST, UNKNOWN_HISTORY, NOT_REACHED, TOO_MANY_REQUESTS
  */
-export async function reachWanted(node: Node, request: Waiting): Promise<void> {
+export async function reachWanted(node: Node, request: Waiting, reply: FastifyReply): Promise<void> {
   const wanted = wantedPosition(request);
-  if (wanted !== null) await node.reach(wanted, request.query.timeout);
+  if (wanted === null) return;
+  const client = new AbortController();
+  reply.raw.once('close', () => client.abort());
+  await node.reach(wanted, request.query.timeout, client.signal);
 }
 
 /** @throws Problem BAD_REQUEST */

@@ -2,6 +2,9 @@
 import type { Offset } from '../replication/position.ts';
 import type { World } from './ports.ts';
 
+/** Writes that wait at the same time; more are answered at once, with as many acknowledgements as there are. */
+export const MAX_WAITING_WRITES = 10_000;
+
 interface Waiter {
   readonly offset: Offset;
   readonly replicas: number;
@@ -24,7 +27,8 @@ export class AckWaiters {
   /** @returns how many replicas have acknowledged the offset: `replicas` at least, or as many as had when time was up */
   wait(offset: Offset, replicas: number, timeoutMs: number): Promise<number> {
     const reached = this.#countAt(offset);
-    if (reached >= replicas || timeoutMs <= 0) return Promise.resolve(reached);
+    const isFull = this.#waiters.size >= MAX_WAITING_WRITES;
+    if (reached >= replicas || timeoutMs <= 0 || isFull) return Promise.resolve(reached);
     return new Promise((resolve) => {
       const waiter: Waiter = {
         offset,

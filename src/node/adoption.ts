@@ -39,6 +39,8 @@ export class Adoption {
   #distrusted = false;
   /** Replaced keyspace files on their way out. */
   readonly #retiring = new Set<Promise<void>>();
+  /** What is done with closed files, one after the other: they may close in another order than they were replaced. */
+  #retired: Promise<void> = Promise.resolve();
 
   constructor(parts: AdoptionParts) {
     this.#parts = parts;
@@ -145,19 +147,25 @@ export class Adoption {
 
   /** Closes a replaced keyspace file, when nobody reads it any more, and keeps it or removes it. */
   #retire(keyspace: Keyspace, number: number, keep: KeptFile | null): void {
-    const { files, state, settings } = this.#parts;
     const retired = keyspace
       .close()
-      .then(async () => {
-        if (keep === null) return files.remove(number);
-        await files.keep(keep);
-        // Removed before they are forgotten: after a crash in between, the next start forgets them.
-        const excess = state.kept.slice(0, Math.max(0, state.kept.length - settings.keepReplaced));
-        for (const file of excess) await files.removeKept(file);
-        state.forgetKept(settings.keepReplaced);
+      .then(() => {
+        this.#retired = this.#retired.catch(() => undefined).then(() => this.#putAway(number, keep));
+        return this.#retired;
       })
       .catch((error: unknown) => this.#parts.log.warn('old-keyspace-left', { number, error: String(error) }))
       .finally(() => this.#retiring.delete(retired));
     this.#retiring.add(retired);
+  }
+
+  async #putAway(number: number, keep: KeptFile | null): Promise<void> {
+    const { files, state, settings } = this.#parts;
+    // While it was read on, later ones may have taken its place.
+    if (keep === null || !state.kept.some(({ name }) => name === keep.name)) return files.remove(number);
+    await files.keep(keep);
+    // Removed before they are forgotten: after a crash in between, the next start forgets them.
+    const excess = state.kept.slice(0, Math.max(0, state.kept.length - settings.keepReplaced));
+    for (const file of excess) await files.removeKept(file);
+    state.forgetKept(settings.keepReplaced);
   }
 }

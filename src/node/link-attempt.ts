@@ -416,7 +416,16 @@ export class LinkAttempt {
     const snapshot = this.#snapshot;
     this.#snapshot = null;
     // While it is being adopted the adoption clears up after itself.
-    if (snapshot !== null && this.#early === null) this.#snapshotGone = snapshot.discard();
+    if (snapshot !== null && this.#early === null) {
+      // What cannot be removed now is removed at the next start.
+      this.#snapshotGone = snapshot
+        .discard()
+        .catch((error: unknown) =>
+          this.#context.log.warn('snapshot-left', {
+            error: error instanceof Error ? error.message : String(error),
+          }),
+        );
+    }
     this.#cancelTick?.();
     this.#cancelAck?.();
   }

@@ -62,6 +62,11 @@ export class Link {
     return this.#guarded;
   }
 
+  /** Asks a master again whose full resync was objected to: it may have another history now. */
+  askAgain(): void {
+    if (this.#guarded) this.#dial();
+  }
+
   /** Lets a full resync happen that was objected to. @returns false if none was */
   accept(): boolean {
     if (!this.#guarded) return false;

@@ -357,10 +357,11 @@ export class Node {
 
   /**
    * Resolves when this node has reached the position.
+   * @param gone nobody waits for it any more
    * @throws Problem UNKNOWN_HISTORY, NOT_REACHED, TOO_MANY_REQUESTS
    */
-  reach(position: Position, timeoutMs: number): Promise<void> {
-    return this.#positions.wait(position, timeoutMs);
+  reach(position: Position, timeoutMs: number, gone: AbortSignal): Promise<void> {
+    return this.#positions.wait(position, timeoutMs, gone);
   }
 
   /**

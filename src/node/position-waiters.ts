@@ -29,9 +29,10 @@ export class PositionWaiters {
 
   /**
    * Resolves when this node has reached the position.
+   * @param gone nobody waits for it any more
    * @throws Problem UNKNOWN_HISTORY when it never will, NOT_REACHED when time is up
    */
-  wait(position: Position, timeoutMs: number): Promise<void> {
+  wait(position: Position, timeoutMs: number, gone: AbortSignal): Promise<void> {
     const verdict = this.#verdict(position);
     if (verdict === 'reached') return Promise.resolve();
     if (verdict !== 'not-yet') return Promise.reject(verdict);
@@ -43,6 +44,7 @@ export class PositionWaiters {
     return new Promise((resolve, reject) => {
       const done = (): void => {
         cancel();
+        gone.removeEventListener('abort', leave);
         this.#waiters.delete(waiter);
       };
       const waiter: Waiter = {
@@ -56,6 +58,8 @@ export class PositionWaiters {
           reject(problem);
         },
       };
+      const leave = (): void => waiter.reject(this.#notReached(position, timeoutMs));
+      gone.addEventListener('abort', leave);
       const cancel = this.#world.after(timeoutMs, () => waiter.reject(this.#notReached(position, timeoutMs)));
       this.#waiters.add(waiter);
     });

@@ -8,6 +8,7 @@ export const PROBLEMS = {
   BAD_REQUEST: { status: 400, title: 'The request is malformed' },
   KEY_TOO_LONG: { status: 400, title: 'The key is too long' },
   BAD_LINE: { status: 400, title: 'A line of the import is malformed' },
+  FORBIDDEN: { status: 403, title: 'This is not allowed' },
   NOT_FOUND: { status: 404, title: 'There is no such thing' },
   NOT_JSON: { status: 409, title: 'The value is not JSON' },
   NOT_INTEGER: { status: 409, title: 'The value is not an integer' },

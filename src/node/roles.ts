@@ -83,7 +83,7 @@ export class Roles {
 
   /** The history is not about to change: a master's, or that of a replica that is connected. */
   get settled(): boolean {
-    return this.#link === null || this.#link.streaming;
+    return this.role === 'master' || (this.#link?.streaming ?? false);
   }
 
   /**
@@ -108,7 +108,10 @@ export class Roles {
       const parsed = parseUpstream(wanted);
       if (problem !== null || parsed === null) throw new Problem('BAD_REQUEST', problem ?? wanted);
       const url = canonicalUpstream(parsed);
-      if (url === this.#link?.url) return false;
+      if (url === this.#link?.url) {
+        this.#link.askAgain();
+        return false;
+      }
       const { ask, nodeId, state, world } = this.#parts;
       const circle = await circleOf(url, nodeId, ask, world);
       if (circle !== null) throw new Problem('CIRCLE', circle);
@@ -144,6 +147,11 @@ export class Roles {
       // It has taken over already, and the answer was lost: it is asked again, and decides as ever.
       if (isShared && (this.role === 'master' || own.runId !== position.runId)) return null;
       if (own.runId === position.runId && own.offset === position.offset) {
+        // Nobody but its own master hands over to a replica.
+        const peer = await this.#parts.ask(this.#parts.state.upstream ?? '');
+        if (peer === null) return '-LOADING the master does not answer who it is';
+        if (peer.nodeId !== session.nodeId) return '-ERR FAILOVER comes from a node that is not the master';
+        if (session.status === null) return '-ERR the session has ended';
         await this.#becomeMaster(session);
         return null;
       }
@@ -219,9 +227,9 @@ export class Roles {
   async #unlinked(change: () => void): Promise<void> {
     const link = this.#link;
     this.#link = null;
-    // From here on no more bytes of the old master come in.
-    await link?.stop();
     try {
+      // From here on no more bytes of the old master come in.
+      await link?.stop();
       change();
     } catch (error) {
       if (link !== null) this.#follow(link.url);

@@ -99,6 +99,9 @@ const MESSAGE_BYTES = 256 * 1024;
 const EMPTY = Buffer.alloc(0);
 /** A ping frame that says this asks for a REPLCONF ACK at once (Redis puts REPLCONF GETACK into the stream). */
 export const GETACK = 'GETACK';
+/** So many commands may come before PSYNC, within so long. */
+const MAX_GREETING = 64;
+const GREETING_MS = 10_000;
 /** The handshake's commands are short. */
 const HANDSHAKE_LIMITS = { maxElements: 64, maxBulkBytes: 4_096 };
 
@@ -123,6 +126,10 @@ export class Session implements SocketEvents {
   #acknowledgedAt: number | null = null;
   #sync: SyncSummary | null = null;
   #sentOfSnapshot: number | null = null;
+  /** How much of the snapshot the replica had taken, and since when it has not taken more. */
+  #taken = { bytes: 0, at: 0 };
+  readonly #startedAt: number;
+  #commands = 0;
   #lastHeardAt: number;
   #cancelTick: () => void;
   #wakeSender: (() => void) | null = null;
@@ -131,7 +138,8 @@ export class Session implements SocketEvents {
     this.#context = context;
     this.#socket = socket;
     this.#cursor = context.head.offset;
-    this.#lastHeardAt = context.world.now();
+    this.#startedAt = context.world.now();
+    this.#lastHeardAt = this.#startedAt;
     this.#unpin = context.head.pin(() => (this.#phase === 'online' ? this.#cursor : null));
     this.#cancelTick = this.#scheduleTick();
     context.notes.note('connected');
@@ -268,6 +276,11 @@ export class Session implements SocketEvents {
   }
 
   #take(words: readonly string[]): void {
+    this.#commands += 1;
+    if (this.#phase === 'handshake' && this.#commands > MAX_GREETING) {
+      this.close(CloseCode.protocolError, `more than ${MAX_GREETING} commands before PSYNC`);
+      return;
+    }
     const [next, effects] = sessionStep(this.#machine, words);
     const named = next.listeningUrl !== this.#machine.listeningUrl;
     this.#machine = next;
@@ -475,9 +488,29 @@ export class Session implements SocketEvents {
       this.#socket.terminate();
       return;
     }
+    if (this.#machine.kind === 'greeting' && now - this.#startedAt > GREETING_MS) {
+      this.close(CloseCode.timedOut, `no PSYNC within ${GREETING_MS} ms`);
+      return;
+    }
+    if (this.#isStuck(now)) return;
     this.#socket.ping();
     if (this.#phase === 'online') this.#limit(0);
     if (!this.#isClosed()) this.#cancelTick = this.#scheduleTick();
+  }
+
+  /** A snapshot of which nothing is taken keeps others from theirs, and the journal from being trimmed. */
+  #isStuck(now: number): boolean {
+    if (this.#sentOfSnapshot === null) return false;
+    const bytes = this.#sentOfSnapshot - this.#socket.bufferedBytes;
+    if (bytes !== this.#taken.bytes || this.#taken.at === 0 || this.#socket.bufferedBytes === 0) {
+      this.#taken = { bytes, at: now };
+      return false;
+    }
+    const stuckMs = now - this.#taken.at;
+    if (stuckMs <= this.#context.settings.timeoutMs) return false;
+    this.close(CloseCode.timedOut, `nothing of the snapshot was taken for ${stuckMs} ms`);
+    this.#socket.terminate();
+    return true;
   }
 
   #end(): void {

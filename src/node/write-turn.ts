@@ -23,10 +23,19 @@ export const MAX_TURN_REQUESTS = 1_024;
 /** … and takes no more once their effects reach so many bytes. */
 export const MAX_TURN_BYTES = 4 * 1024 * 1024;
 
+/**
+ * What waits for its turn holds at most so many bytes of values: while the overlay is full, or a hand-over goes on. More is
+ * refused, or memory would have no bound.
+ */
+export const MAX_WAITING_BYTES = 256 * 1024 * 1024;
+/** What a request takes beside its values, roughly. */
+const REQUEST_BYTES = 1_024;
+
 type Decided = { readonly outcome: WriteOutcome; readonly end: Offset } | { readonly refused: Problem };
 
 interface Waiting {
   readonly request: WriteRequest;
+  readonly bytes: number;
   readonly resolve: (result: WriteResult) => void;
   readonly reject: (error: Error) => void;
 }
@@ -40,6 +49,7 @@ export class WriteTurn {
   readonly #head: StreamHead;
   readonly #guard: Guard;
   #waiting: Waiting[] = [];
+  #waitingBytes = 0;
   #scheduled = false;
   #held = false;
 
@@ -52,12 +62,19 @@ export class WriteTurn {
 
   /**
    * @returns when the request is in the journal
-   * @throws Problem READONLY, SHUTTING_DOWN, DISK_FULL, STORAGE_FAILED, or what the request was refused with; then
-   *   nothing of it was written
+   * @throws Problem READONLY, SHUTTING_DOWN, DISK_FULL, STORAGE_FAILED, TOO_MANY_REQUESTS, or what the request was refused
+   *   with; then nothing of it was written
    */
   submit(request: WriteRequest): Promise<WriteResult> {
+    const bytes = bytesOf(request);
+    if (this.#waitingBytes > 0 && this.#waitingBytes + bytes > MAX_WAITING_BYTES) {
+      return Promise.reject(
+        new Problem('TOO_MANY_REQUESTS', `${this.#waitingBytes} bytes of writes wait already`),
+      );
+    }
+    this.#waitingBytes += bytes;
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ request, resolve, reject });
+      this.#waiting.push({ request, bytes, resolve, reject });
       this.#schedule();
     });
   }
@@ -106,6 +123,7 @@ export class WriteTurn {
     if (refusal !== null) {
       const refused = this.#waiting;
       this.#waiting = [];
+      this.#waitingBytes = 0;
       for (const each of refused) each.reject(refusal);
       return;
     }
@@ -119,6 +137,7 @@ export class WriteTurn {
     }
     const taken = this.#waiting.slice(0, decided.length);
     this.#waiting = this.#waiting.slice(decided.length);
+    for (const { bytes } of taken) this.#waitingBytes -= bytes;
     try {
       if (draft.bytes > 0) this.#head.commit(draft.finish());
     } catch (error) {
@@ -138,6 +157,24 @@ export class WriteTurn {
     if (!(error instanceof StorageError)) throw error;
     this.#log.error('write-failed', { error: error.message });
     return storageProblem(error);
+  }
+}
+
+/** What a request keeps in memory while it waits. */
+function bytesOf(request: WriteRequest): number {
+  switch (request.kind) {
+    case 'set':
+    case 'append':
+      return REQUEST_BYTES + request.value.length;
+    case 'batch':
+      return request.operations.reduce((sum, operation) => sum + bytesOf(operation), REQUEST_BYTES);
+    case 'load':
+      return request.commands.reduce(
+        (sum, command) => sum + REQUEST_BYTES + (command.kind === 'set' ? command.value.length : 0),
+        REQUEST_BYTES,
+      );
+    default:
+      return REQUEST_BYTES;
   }
 }
 

@@ -109,7 +109,8 @@ export function parseLineage(word: string): readonly Ancestor[] | null {
     const reason = LINEAGE_REASONS.find((each) => each === why) ?? 'master-changed';
     lineage.push({ runId, validTo, reason, at });
   }
-  return lineage.slice(0, MAX_ANCESTORS);
+  const isDistinct = new Set(lineage.map(({ runId }) => runId)).size === lineage.length;
+  return isDistinct ? lineage.slice(0, MAX_ANCESTORS) : null;
 }
 
 function runIdsOf({ runId, lineage }: History): RunId[] {

@@ -69,6 +69,9 @@ export const MAX_SNAPSHOT_BYTES = 2 ** 44;
 const NEWLINE = 0x0a;
 const CAPABILITIES = ['capa', 'psync2', 'capa', 'sqlite', 'capa', 'lineage'];
 
+/** What follows a snapshot must still be countable: 4 PiB of writes are left. */
+const MAX_SNAPSHOT_OFFSET = 2 ** 52;
+
 export class LinkMachine {
   readonly #request: LinkRequest;
   #phase: Phase = { kind: 'ping' };
@@ -171,7 +174,7 @@ export class LinkMachine {
     }
     if (words[0] === '+FULLRESYNC') {
       const value = parseOffset(words[2] ?? '');
-      if (runId === null || value === null) {
+      if (runId === null || value === null || value > MAX_SNAPSHOT_OFFSET) {
         return this.#fail(`malformed ${quoted(line)}`, effects);
       }
       this.#phase = {

@@ -60,7 +60,7 @@ export class StreamDecoder {
         commands.push(command);
         ends.push(doneBytes + (this.#openEnds[index] as number));
       }
-      done.push(...this.#open);
+      for (const piece of this.#open) done.push(piece);
       doneBytes += this.#openBytes;
       this.#open = [];
       this.#openBytes = 0;

@@ -24,6 +24,11 @@ export function acceptReplicas(server: Server, accept: (socket: StreamSocket) =>
       refuse(connection, '404 Not Found', `there is no WebSocket at ${path}`);
       return;
     }
+    // Browsers send it, nodes do not: a page of anybody's must not read the database, or pose as a replica.
+    if (request.headers.origin !== undefined) {
+      refuse(connection, '403 Forbidden', 'replication is not for web pages');
+      return;
+    }
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
     if (!offered.includes(SUBPROTOCOL)) {
       refuse(connection, '400 Bad Request', `the subprotocol ${SUBPROTOCOL} is required`);
@@ -40,6 +45,8 @@ export function acceptReplicas(server: Server, accept: (socket: StreamSocket) =>
 function refuse(connection: Duplex, status: string, detail: string): void {
   const body = `${detail}\n`;
   connection.on('error', () => connection.destroy());
+  // HTTP's time-outs do not cover what was to be upgraded.
+  connection.once('finish', () => connection.destroy());
   connection.end(
     `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
       `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,

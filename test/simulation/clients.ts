@@ -61,7 +61,7 @@ export class Clients {
     const text = this.#answered.length === 0 ? null : this.#chance.of(this.#answered);
     const position = text === null ? null : parsePosition(text);
     if (position === null) return;
-    machine.serving?.reach(position, WAIT_MS).then(
+    machine.serving?.reach(position, WAIT_MS, new AbortController().signal).then(
       () => this.#referee.reached(machine, position),
       (error: unknown) => this.#failed(error),
     );
