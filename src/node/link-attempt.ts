@@ -418,13 +418,9 @@ export class LinkAttempt {
     // While it is being adopted the adoption clears up after itself.
     if (snapshot !== null && this.#early === null) {
       // What cannot be removed now is removed at the next start.
-      this.#snapshotGone = snapshot
-        .discard()
-        .catch((error: unknown) =>
-          this.#context.log.warn('snapshot-left', {
-            error: error instanceof Error ? error.message : String(error),
-          }),
-        );
+      this.#snapshotGone = snapshot.discard().catch((error: unknown) => {
+        this.#context.log.warn('snapshot-left', { error: messageOf(error) });
+      });
     }
     this.#cancelTick?.();
     this.#cancelAck?.();
