@@ -356,8 +356,6 @@ export class Session implements SocketEvents {
     this.#sync = { kind: 'partial', bytes: decision.bytes };
     this.#line(`+CONTINUE ${head.position.runId}${this.#more(String(decision.bytes))}`);
     this.#goOnline(decision.after);
-    // It has said what it has in its journal.
-    if (request.kind === 'psync') this.#acknowledge(decision.after);
   }
 
   /** What only a replica is told that understands it: a word of its own, and this node's lineage. */

@@ -2,7 +2,7 @@ import test from 'node:test';
 import { seeded } from '../support/random.ts';
 import { chaos } from './chaos.ts';
 
-const KILLS = 15;
+const KILLS = 8;
 
 test(`${KILLS} kills, stops, cuts, promotions and hand-overs under writers: nothing answered is lost, nobody diverges`, async (t) => {
   const chance = seeded();

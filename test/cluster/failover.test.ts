@@ -735,7 +735,7 @@ test('a master of another history at the address of the target is no target: it 
   isProblem(await answer, 409, 'FAILOVER_REFUSED', /the target refuses/);
 });
 
-const KILLS = 5;
+const KILLS = 3;
 
 test(`kill -9 in the middle of hand-overs, ${KILLS} times: one master is left, and nothing answered is lost or repeated`, async (t) => {
   const { seed, random } = seeded();

@@ -14,7 +14,7 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const DAY_MS = 86_400_000;
 /** Every day other ones. */
 const FROM = Number(process.env.PSYNCD_SEED ?? Math.floor(Date.now() / DAY_MS) * 10_000);
-const SECONDS = 25;
+const SECONDS = 15;
 /** A planted bug has to be found within so many. */
 const MUTATION_SEEDS = 150;
 
