@@ -174,7 +174,7 @@ test('killed right after a diverged history was replaced, the node still has the
   const cluster = await Cluster.create(t);
   const other = await cluster.start('other');
   await writeMany(other, 'o', 20);
-  for (let round = 0; round < 5; round += 1) {
+  for (let round = 0; round < 3; round += 1) {
     const name = `node${round}`;
     let node = await cluster.start(name);
     await node.client.set('mine', `data ${round}`);

@@ -14,9 +14,9 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const DAY_MS = 86_400_000;
 /** Every day other ones. */
 const FROM = Number(process.env.PSYNCD_SEED ?? Math.floor(Date.now() / DAY_MS) * 10_000);
-const SECONDS = 15;
+const SECONDS = 10;
 /** A planted bug has to be found within so many. */
-const MUTATION_SEEDS = 150;
+const MUTATION_SEEDS = 400;
 
 interface Run {
   readonly code: number;
