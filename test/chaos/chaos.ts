@@ -171,7 +171,9 @@ async function run(
     actions[what] = (actions[what] ?? 0) + 1;
   };
   while ((actions.kill ?? 0) < kills) {
-    await wait(50 + random() * 250);
+    // Nobody is hurt again before it is back: otherwise all would be down most of the time.
+    await Promise.all(places.map(({ back }) => back));
+    await wait(100 + random() * 400);
     const chance = random();
     if (chance < 0.45) {
       pick().kill(random() * MAX_DOWN_MS);
@@ -219,7 +221,12 @@ async function follow(places: readonly Place[], leader: Place, chained: boolean)
   for (const [index, place] of others.entries()) {
     const middle = others[0] as Place;
     const above = chained && index === others.length - 1 ? middle : leader;
-    await place.node.client.replicaOf(above.proxy.wsUrl).catch(() => undefined);
+    // One that is down is told when it is back: it would be promoted later with what it had when it was left alone.
+    await until(`${place.name} is told whom to follow`, async () => {
+      await place.back;
+      await place.node.client.replicaOf(above.proxy.wsUrl);
+      return true;
+    });
   }
 }
 
