@@ -117,7 +117,6 @@ export class Adoption {
     this.#retire(this.#parts.head.replaceKeyspace(keyspace), this.#keyspaceNumber, keep);
     this.#keyspaceNumber = keyspaceNumber;
     this.#distrusted = false;
-    if (state.guardedAgainst !== null) state.save({ guardedAgainst: null });
     this.#parts.positions.moved();
     const event = { position: formatPosition(position), replaced: formatPosition(replaced) };
     if (keep === null) log.info('snapshot-adopted', event);

@@ -91,7 +91,8 @@ export interface StateStore {
   /** What is given is changed, in one durable transaction. */
   save(change: StateChange): void;
   /**
-   * A snapshot takes over: current file, history and an empty journal, in one durable transaction.
+   * A snapshot takes over: current file, history and an empty journal, in one durable transaction. With another file
+   * nothing is guarded against any more.
    * @param keep the replaced file, if it is to stay
    */
   switchKeyspace(keyspaceNumber: number, history: History, keep: KeptFile | null): void;

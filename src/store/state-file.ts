@@ -220,15 +220,17 @@ export class StateFile implements StateStore {
   }
 
   switchKeyspace(keyspaceNumber: number, history: History, keep: KeptFile | null): void {
+    const replaces = keyspaceNumber !== this.#row.keyspace;
     this.#durably(() => {
       faultPoint('keyspace-switch');
+      if (replaces) this.#db.prepare('UPDATE node SET guarded_against = NULL').run();
       this.#db.prepare('UPDATE node SET keyspace = ?').run(keyspaceNumber);
       this.#putHistory(history);
       this.#db.prepare('DELETE FROM journal').run();
       if (keep !== null) this.#putKept(keep);
     });
     faultPoint('keyspace-switched');
-    this.#row = { ...this.#row, keyspace: keyspaceNumber };
+    this.#row = { ...this.#row, keyspace: keyspaceNumber, ...(replaces ? { guarded_against: null } : {}) };
     this.#history = history;
     if (keep !== null) this.#kept = [...this.#kept, keep];
   }

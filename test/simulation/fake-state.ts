@@ -126,7 +126,10 @@ export class FakeState implements StateStore {
     this.#process.change('switch', () => {
       this.#watcher.switching(keyspaceNumber, history, keep);
       const { kept } = this.#disk.row;
-      if (keyspaceNumber !== this.#disk.row.keyspaceNumber) this.#disk.adoptions += 1;
+      if (keyspaceNumber !== this.#disk.row.keyspaceNumber) {
+        this.#disk.adoptions += 1;
+        this.#disk.putRow({ guardedAgainst: null });
+      }
       this.#disk.emptyJournal();
       this.#disk.putRow({ keyspaceNumber, history, kept: keep === null ? kept : [...kept, keep] });
     });
