@@ -432,14 +432,17 @@ function merged(runs: readonly Run[]): Run {
   if (runs.length === 1) return first;
   let base = 0;
   const ends: number[] = [];
+  const boundaries: number[] = [];
   for (const run of runs) {
     for (const end of run.ends) ends.push(base + end);
+    for (const boundary of run.boundaries) boundaries.push(base + boundary);
     base += run.bytes.length;
   }
   return {
     bytes: Buffer.concat(runs.map((run) => run.bytes)),
     commands: runs.flatMap((run) => run.commands),
     ends,
+    boundaries,
   };
 }
 

@@ -86,6 +86,8 @@ export interface StateStore {
   append(end: Offset, bytes: Buffer): void;
   /** The bytes after `after`, which must be in the journal: whole rows, until they are `enoughBytes` or more. */
   read(after: Offset, enoughBytes: number): Buffer;
+  /** The last offset up to `upTo` at which a commit ended; null: the journal does not go back so far. */
+  lastCommit(upTo: Offset): Offset | null;
   /** Drops at most `maxRows` rows that end at or before `upTo`. @returns whether there are more of them */
   trim(upTo: Offset, maxRows: number): boolean;
   /** What is given is changed, in one durable transaction. */

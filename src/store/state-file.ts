@@ -65,6 +65,7 @@ export class StateFile implements StateStore {
   readonly #insert: Statement;
   readonly #select: Statement;
   readonly #delete: Statement;
+  readonly #lastEnd: Statement;
   #row: NodeRow;
   #history: History;
   #kept: readonly KeptFile[];
@@ -81,6 +82,7 @@ export class StateFile implements StateStore {
     this.#select = db
       .prepare('SELECT end_offset, bytes, checksum FROM journal WHERE end_offset > ? ORDER BY end_offset')
       .raw();
+    this.#lastEnd = db.prepare('SELECT max(end_offset) FROM journal WHERE end_offset <= ?').pluck();
     this.#delete = db.prepare('DELETE FROM journal WHERE end_offset <= ? ORDER BY end_offset LIMIT ?');
   }
 
@@ -193,6 +195,16 @@ export class StateFile implements StateStore {
     }
     if (total === 0) throw new RangeError(`byte ${after + 1} is not in the journal`);
     return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts, total);
+  }
+
+  lastCommit(upTo: Offset): Offset | null {
+    return this.#onDisk(() => {
+      faultPoint('journal-read');
+      const end = this.#lastEnd.get(upTo) as number | null;
+      if (end !== null) return offset(end);
+      const start = this.journalStart;
+      return start !== null && start <= upTo ? start : null;
+    });
   }
 
   trim(upTo: Offset, maxRows: number): boolean {

@@ -31,11 +31,14 @@ export interface FlushAllCommand {
  * Commands and the bytes that they are on the wire.
  * `ends[i]` is where `commands[i]` ends, counted from the start of `bytes`; the last end may be less than
  * `bytes.length`, because EXEC belongs to the bytes and is no command.
+ * `boundaries` are the places where a position may stop, in order: the end of a command that stands alone, or of
+ * EXEC. The last one is `bytes.length`.
  */
 export interface Run {
   readonly bytes: Buffer;
   readonly commands: readonly Command[];
   readonly ends: readonly number[];
+  readonly boundaries: readonly number[];
 }
 
 export function assertNever(value: never): never {

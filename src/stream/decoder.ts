@@ -48,6 +48,7 @@ export class StreamDecoder {
     let doneBytes = 0;
     const commands: Command[] = [];
     const ends: number[] = [];
+    const boundaries: number[] = [];
     for (let array = this.#parser.next(); array !== null; array = this.#parser.next()) {
       this.#open.push(array.raw);
       this.#openBytes += array.raw.length;
@@ -62,13 +63,14 @@ export class StreamDecoder {
       }
       for (const piece of this.#open) done.push(piece);
       doneBytes += this.#openBytes;
+      boundaries.push(doneBytes);
       this.#open = [];
       this.#openBytes = 0;
       this.#openCommands = [];
       this.#openEnds = [];
     }
     if (doneBytes === 0) return null;
-    return { bytes: joined(done, doneBytes), commands, ends };
+    return { bytes: joined(done, doneBytes), commands, ends, boundaries };
   }
 
   #take(elements: readonly Buffer[]): void {

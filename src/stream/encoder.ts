@@ -18,11 +18,14 @@ interface Part {
   /** Null: MULTI or EXEC. */
   readonly command: Command | null;
   readonly end: number;
+  /** A position may stop behind it. */
+  readonly isBoundary: boolean;
 }
 
 export class Encoder {
   #parts: Part[] = [];
   #end = 0;
+  #inTransaction = false;
 
   /** How many bytes the commands take so far. */
   get length(): number {
@@ -38,10 +41,12 @@ export class Encoder {
 
   /** What follows is applied as a whole or not at all, until `endTransaction`. */
   beginTransaction(): void {
+    this.#inTransaction = true;
     this.#push(MULTI, null, '', null);
   }
 
   endTransaction(): void {
+    this.#inTransaction = false;
     this.#push(EXEC, null, '', null);
   }
 
@@ -52,7 +57,9 @@ export class Encoder {
 
   rollback(mark: number): void {
     this.#parts.length = mark;
-    this.#end = this.#parts[mark - 1]?.end ?? 0;
+    const last = this.#parts[mark - 1];
+    this.#end = last?.end ?? 0;
+    this.#inTransaction = last?.isBoundary === false;
   }
 
   /**
@@ -66,23 +73,25 @@ export class Encoder {
     const bytes = Buffer.allocUnsafeSlow(this.#end);
     const commands: Command[] = [];
     const ends: number[] = [];
+    const boundaries: number[] = [];
     let at = 0;
-    for (const { text, value, tail, command, end } of this.#parts) {
+    for (const { text, value, tail, command, end, isBoundary } of this.#parts) {
       at += bytes.write(text, at, 'utf8');
       if (value !== null) {
         bytes.set(value, at);
         at += bytes.write(tail, at + value.length, 'latin1') + value.length;
       }
+      if (isBoundary) boundaries.push(end);
       if (command === null) continue;
       commands.push(command.kind === 'set' ? within(bytes, end, command, tail) : command);
       ends.push(end);
     }
-    return { bytes, commands, ends };
+    return { bytes, commands, ends, boundaries };
   }
 
   #push(text: string, value: Buffer | null, tail: string, command: Command | null): number {
     this.#end += Buffer.byteLength(text) + (value?.length ?? 0) + tail.length;
-    this.#parts.push({ text, value, tail, command, end: this.#end });
+    this.#parts.push({ text, value, tail, command, end: this.#end, isBoundary: !this.#inTransaction });
     return this.#end;
   }
 }

@@ -105,6 +105,12 @@ export class FakeState implements StateStore {
     return Buffer.concat(parts, total);
   }
 
+  lastCommit(upTo: Offset): Offset | null {
+    const commits = this.#disk.journal.flatMap(({ end, bytes }) => [end - bytes.length, end]);
+    const at = commits.filter((each) => each <= upTo).at(-1);
+    return at === undefined ? null : offset(at);
+  }
+
   trim(upTo: Offset, maxRows: number): boolean {
     return this.#process.change('trim', () => {
       const kept = this.#disk.journal.findIndex(({ end }) => end > upTo);

@@ -35,7 +35,12 @@ test('names are read without regard to case, as Redis reads them', () => {
 
 test('PING is counted and does nothing', () => {
   const bytes = Buffer.from('*1\r\n$4\r\nPING\r\n');
-  assert.deepEqual(new StreamDecoder().push(bytes), { bytes, commands: [], ends: [] });
+  assert.deepEqual(new StreamDecoder().push(bytes), {
+    bytes,
+    commands: [],
+    ends: [],
+    boundaries: [bytes.length],
+  });
 });
 
 /** What may stand between two boundaries. */
@@ -109,14 +114,17 @@ function expectedAfter(groups: readonly Group[], bytes: number): Run {
 function joined(parts: readonly Group[]): Run {
   let from = 0;
   const ends: number[] = [];
+  const boundaries: number[] = [];
   for (const part of parts) {
     ends.push(...part.ends.map((end) => from + end));
     from += part.bytes.length;
+    boundaries.push(from);
   }
   return {
     bytes: Buffer.concat(parts.map((part) => part.bytes)),
     commands: parts.flatMap((part) => part.commands),
     ends,
+    boundaries,
   };
 }
 
@@ -310,3 +318,21 @@ function encode(commands: readonly Command[]): Run {
   for (const command of commands) encoder.add(command);
   return encoder.finish();
 }
+
+test('a position may stop behind each command, but not inside a transaction, not even one that is taken back', () => {
+  const encoder = new Encoder();
+  const del = (key: string): Command => ({ kind: 'del', keys: [key] });
+  const first = encoder.add(del('a'));
+  const mark = encoder.mark();
+  encoder.beginTransaction();
+  encoder.add(del('b'));
+  encoder.rollback(mark);
+  const second = encoder.add(del('c'));
+  encoder.beginTransaction();
+  encoder.add(del('d'));
+  encoder.add(del('e'));
+  encoder.endTransaction();
+  const run = encoder.finish();
+  assert.deepEqual(run.boundaries, [first, second, run.bytes.length]);
+  assert.deepEqual(new StreamDecoder().push(run.bytes), run);
+});
