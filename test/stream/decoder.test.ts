@@ -49,6 +49,8 @@ interface Group {
   readonly commands: readonly Command[];
   /** Where each command ends, counted from the group's first byte. */
   readonly ends: readonly number[];
+  /** Where a position may stop; absent: only at its end. */
+  readonly boundaries?: readonly number[];
 }
 
 const PING: Group = { bytes: Buffer.from(array(['PING'])), commands: [], ends: [] };
@@ -117,8 +119,8 @@ function joined(parts: readonly Group[]): Run {
   const boundaries: number[] = [];
   for (const part of parts) {
     ends.push(...part.ends.map((end) => from + end));
+    boundaries.push(...(part.boundaries ?? [part.bytes.length]).map((boundary) => from + boundary));
     from += part.bytes.length;
-    boundaries.push(from);
   }
   return {
     bytes: Buffer.concat(parts.map((part) => part.bytes)),
