@@ -266,7 +266,7 @@ async function judge(master: ChildNode, writers: readonly Writer[]): Promise<num
       return parsed !== null && standing(history, parsed) === 'shared';
     });
     leftBehind += answered.length - shared.length;
-    const newest = Math.max(0, ...shared.map(({ value }) => value));
+    const newest = shared.reduce((most, { value }) => Math.max(most, value), 0);
     assert.ok(
       found >= newest && found <= attempted,
       `${key} is ${found}; ${newest} was answered at a position that the master's history has, ${attempted} was the last`,
