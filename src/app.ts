@@ -17,7 +17,7 @@ import { openDataFolder } from './store/data-folder.ts';
 import { setAside, upstreamOf } from './store/set-aside.ts';
 import { DamageError, StartError } from './store/start-error.ts';
 import { version } from './version.ts';
-import { acceptReplicas } from './ws/accept.ts';
+import { acceptWebSockets } from './ws/accept.ts';
 import { dialer } from './ws/dial.ts';
 
 export interface App {
@@ -54,7 +54,12 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   const { settings, live, node } = await open(given, loopLag, log, failed);
   const server = await createServer({ node, log, version: version(), settings: live });
   server.server.maxConnections = settings.maxConnections;
-  acceptReplicas(server.server, (socket) => node.accept(socket));
+  acceptWebSockets(server.server, {
+    allowedOrigins: settings.allowOrigin,
+    accept: (socket) => node.accept(socket),
+    admitFollower: (request, gone) => node.admitFollower(request, gone),
+    serveFollower: (request, socket) => node.serveFollower(request, socket),
+  });
   await listen(server, settings, node);
   const { port } = server.server.address() as AddressInfo;
   const host = settings.host.includes(':') ? `[${settings.host}]` : settings.host;

@@ -3,6 +3,7 @@
  * in the config file; a flag beats the environment, which beats the file. What happens at a limit stands with it.
  */
 import { readFileSync } from 'node:fs';
+import type { Origins } from './node/origins.ts';
 import { canonicalUpstream, parseUpstream } from './node/upstream.ts';
 import type { FsyncPolicy } from './store/state-file.ts';
 
@@ -27,6 +28,9 @@ export interface Settings {
   readonly replicaOutputSoftLimit: number;
   readonly replicaOutputSoftTime: number;
   readonly maxReplicas: number;
+  readonly maxFollowers: number;
+  readonly followerOutputLimit: number;
+  readonly allowOrigin: Origins;
   readonly minReplicasToWrite: number;
   readonly minReplicasMaxLag: number;
   readonly allowEmptyMaster: boolean;
@@ -124,6 +128,18 @@ function backlogSize(text: string): Settings['backlogSize'] {
 export function formatBacklogSize(size: Settings['backlogSize']): number | string {
   if (typeof size === 'number') return size;
   return size.awayMs % 1000 === 0 ? `auto:${size.awayMs / 1000}s` : `auto:${size.awayMs}ms`;
+}
+
+/** `https://app.example,http://localhost:3000`; `null` is what pages of local files have. */
+function origins(text: string): Origins {
+  const list = text
+    .split(',')
+    .map((each) => each.trim())
+    .filter((each) => each !== '');
+  if (list.includes('*')) return 'any';
+  const wrong = list.find((each) => each !== 'null' && !/^https?:\/\/[^/?#@\s]+$/.test(each));
+  if (wrong !== undefined) throw new UsageError('expected origins of the form https://HOST[:PORT], or *');
+  return list.map((each) => each.toLowerCase());
 }
 
 const trueOrFalse = (text: string): boolean => oneOf('true', 'false')(text) === 'true';
@@ -264,6 +280,27 @@ export const SETTINGS: readonly Setting[] = [
     help: 'replicas served at the same time; more are refused',
   },
   {
+    name: 'maxFollowers',
+    placeholder: 'N',
+    initial: '10000',
+    parse: between(whole, '0', '1000000'),
+    help: 'followers of /v1/changes served at the same time; more are refused',
+  },
+  {
+    name: 'followerOutputLimit',
+    placeholder: 'SIZE',
+    initial: '64mb',
+    parse: between(parseSize, '16kb', '1024gb'),
+    help: 'a follower that reads so slowly that it lags by more of the stream is let go; never below the backlog',
+  },
+  {
+    name: 'allowOrigin',
+    placeholder: 'ORIGINS',
+    initial: '',
+    parse: origins,
+    help: 'origins whose web pages may read, write and follow here, such as https://app.example, separated by commas; * for all',
+  },
+  {
     name: 'minReplicasToWrite',
     placeholder: 'N',
     initial: '0',
@@ -302,9 +339,9 @@ export const SETTINGS: readonly Setting[] = [
   {
     name: 'maxConnections',
     placeholder: 'N',
-    initial: '10000',
+    initial: '16000',
     parse: between(whole, '1', '1000000'),
-    help: 'connections at the same time, replicas included; more are closed at once',
+    help: 'connections at the same time, replicas and followers included; more are closed at once',
   },
   {
     name: 'bodyTimeout',

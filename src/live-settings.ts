@@ -3,6 +3,7 @@ import { contradictionIn, formatBacklogSize, SETTINGS, type Settings, UsageError
 import type { RunningSettings } from './http/admin-routes.ts';
 import type { LoopLag } from './loop-lag.ts';
 import type { NodeSettings } from './node/node.ts';
+import type { Origins } from './node/origins.ts';
 import { version } from './version.ts';
 
 const CHANGEABLE: ReadonlySet<keyof Settings> = new Set([
@@ -17,6 +18,8 @@ const CHANGEABLE: ReadonlySet<keyof Settings> = new Set([
   'replicaOutputSoftLimit',
   'replicaOutputSoftTime',
   'maxReplicas',
+  'maxFollowers',
+  'followerOutputLimit',
   'minReplicasToWrite',
   'minReplicasMaxLag',
   'allowEmptyMaster',
@@ -42,6 +45,10 @@ export class LiveSettings implements RunningSettings {
     this.node = this.#node;
   }
 
+  get allowedOrigins(): Origins {
+    return this.#settings.allowOrigin;
+  }
+
   get bodyTimeoutMs(): number {
     return this.#settings.bodyTimeout;
   }
@@ -51,10 +58,11 @@ export class LiveSettings implements RunningSettings {
   }
 
   current(): Readonly<Record<string, unknown>> {
-    const { host, port, data, fsync, announceUrl, maxConnections, onDamage, logLevel } = this.#settings;
+    const { host, port, data, fsync, announceUrl, maxConnections, allowOrigin, onDamage, logLevel } =
+      this.#settings;
     const changeable = Object.fromEntries([...CHANGEABLE].map((name) => [name, this.#settings[name]]));
     const backlogSize = formatBacklogSize(this.#settings.backlogSize);
-    const fixed = { host, port, data, fsync, announceUrl, maxConnections, onDamage, logLevel };
+    const fixed = { host, port, data, fsync, announceUrl, maxConnections, allowOrigin, onDamage, logLevel };
     return { ...fixed, ...changeable, backlogSize };
   }
 
@@ -95,6 +103,8 @@ function nodeSettings(settings: Settings): Writable<NodeSettings> {
     outputSoftBytes: settings.replicaOutputSoftLimit,
     outputSoftMs: settings.replicaOutputSoftTime,
     maxReplicas: settings.maxReplicas,
+    maxFollowers: settings.maxFollowers,
+    followerOutputBytes: settings.followerOutputLimit,
     minReplicasToWrite: settings.minReplicasToWrite,
     minReplicasMaxLagMs: settings.minReplicasMaxLag,
     allowEmptyMaster: settings.allowEmptyMaster,

@@ -16,6 +16,7 @@ const settings = {
   startedAt: 0,
   current: () => ({}),
   change: () => null,
+  allowedOrigins: [],
   bodyTimeoutMs: 0,
   loopLag: { p99Ms: 0, maxMs: 0 },
 };

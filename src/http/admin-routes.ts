@@ -1,6 +1,7 @@
 /** What operators look at and turn: `/v1/info`, `/v1/config`, `/healthz`, `/readyz`. */
 import type { FastifyInstance } from 'fastify';
 import type { Node } from '../node/node.ts';
+import type { Origins } from '../node/origins.ts';
 import { Problem } from '../node/problem.ts';
 import { EXAMPLE_INFO } from './examples.ts';
 import { formatInfo } from './info.ts';
@@ -12,6 +13,8 @@ export interface RunningSettings {
   readonly startedAt: number;
   /** How long nothing of a request's body may arrive. */
   readonly bodyTimeoutMs: number;
+  /** Pages of other origins that may come here. */
+  readonly allowedOrigins: Origins;
   /** Of the event loop, in the last seconds. */
   readonly loopLag: { readonly p99Ms: number; readonly maxMs: number };
   /** All settings, by name. */

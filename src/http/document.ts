@@ -23,6 +23,7 @@ export function documentOptions(version: string): FastifyDynamicSwaggerOptions {
       security: [],
       tags: [
         { name: 'keys', description: 'Entries: a key and its bytes.' },
+        { name: 'changes', description: 'The feed of every change.' },
         { name: 'replication', description: 'History, masters and replicas.' },
         { name: 'operation', description: 'For operators and supervisors.' },
       ],

@@ -21,6 +21,13 @@ const HISTORY = {
   backlog: { size: 1_048_576, firstOffset: 1, length: 1_048_576 },
 } as const;
 
+const EXAMPLE_FEED = {
+  followers: 2,
+  behind: 0,
+  inSnapshot: 0,
+  counters: { continued: 1, resets: { 'first-sync': 2 }, tooFarBehind: 0 },
+} as const;
+
 export const EXAMPLE_MASTER = {
   role: 'master',
   ...HISTORY,
@@ -41,6 +48,7 @@ export const EXAMPLE_MASTER = {
   failover: null,
   kept: [],
   counters: { syncFull: 1, syncPartialOk: 1, syncPartialErr: 0 },
+  feed: EXAMPLE_FEED,
 } as const;
 
 export const EXAMPLE_REPLICA = {
@@ -63,6 +71,7 @@ export const EXAMPLE_REPLICA = {
     },
   ],
   counters: { syncFull: 0, syncPartialOk: 0, syncPartialErr: 0 },
+  feed: EXAMPLE_FEED,
 } as const;
 
 export const EXAMPLE_BACKLOG = {
@@ -156,6 +165,10 @@ const EXAMPLES: Readonly<Record<ProblemCode, Example>> = {
   NOREPLICAS: { detail: '0 replicas have acknowledged something within 10000 ms; 1 are required for writes' },
   NOT_REACHED: {
     detail: `this node is at ${EXAMPLE_RUN_ID}:1048523 and did not reach ${EXAMPLE_POSITION} within 5000 ms`,
+  },
+  POSITION_LOST: {
+    detail: `what follows ${EXAMPLE_POSITION} cannot be served any more (behind-backlog); a snapshot can`,
+    extra: { reason: 'behind-backlog' },
   },
   METHOD_NOT_ALLOWED: { detail: 'POST is not allowed on /v1/keys/greeting' },
   NOT_ACCEPTABLE: { detail: 'the value is not JSON; it can be had as application/octet-stream' },

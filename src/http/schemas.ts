@@ -61,6 +61,11 @@ export const problem = {
     line: { type: 'integer', minimum: 1, description: 'BAD_LINE: which line, counted from 1.' },
     imported: { type: 'integer', minimum: 0, description: 'How many entries of the import are in.' },
     op: { type: 'integer', minimum: 0, description: 'Which operation of the batch, counted from 0.' },
+    reason: {
+      type: 'string',
+      enum: FULL_RESYNC_REASONS,
+      description: 'POSITION_LOST: why, in the words of a resync.',
+    },
     currentVersion: {
       type: ['integer', 'null'],
       description: 'PRECONDITION_FAILED: the version that the entry has; null: there is none.',
@@ -389,6 +394,7 @@ export const replication = {
     'failover',
     'kept',
     'counters',
+    'feed',
   ],
   properties: {
     role: { type: 'string', enum: ['master', 'replica'] },
@@ -534,6 +540,34 @@ export const replication = {
       description: 'Since the process started, counted as Redis counts them.',
       required: ['syncFull', 'syncPartialOk', 'syncPartialErr'],
       properties: { syncFull: COUNT, syncPartialOk: COUNT, syncPartialErr: COUNT },
+    },
+    feed: {
+      type: 'object',
+      description: 'The followers of `/v1/changes`.',
+      required: ['followers', 'behind', 'inSnapshot', 'counters'],
+      properties: {
+        followers: { ...COUNT, description: 'How many are connected.' },
+        behind: { ...COUNT, description: 'How many of them read more slowly than is written.' },
+        inSnapshot: { ...COUNT, description: 'How many wait for a snapshot, or are being given one.' },
+        counters: {
+          type: 'object',
+          description: 'Since the process started.',
+          required: ['continued', 'resets', 'tooFarBehind'],
+          properties: {
+            continued: { ...COUNT, description: 'Followers that went on from their position.' },
+            resets: {
+              type: 'object',
+              description: 'Snapshots that were begun, by reason.',
+              propertyNames: { enum: FULL_RESYNC_REASONS },
+              additionalProperties: COUNT,
+            },
+            tooFarBehind: {
+              ...COUNT,
+              description: 'Followers that were let go because they lagged too far.',
+            },
+          },
+        },
+      },
     },
   },
 } as const;
@@ -752,6 +786,8 @@ const CONFIG = {
   replicaOutputSoftLimit: BYTES,
   replicaOutputSoftTime: MILLISECONDS,
   maxReplicas: COUNT,
+  maxFollowers: COUNT,
+  followerOutputLimit: BYTES,
   minReplicasToWrite: COUNT,
   minReplicasMaxLag: MILLISECONDS,
   allowEmptyMaster: { type: 'boolean', description: 'A full resync may replace data by nothing.' },
@@ -768,7 +804,8 @@ export const config = {
       data: './psyncd-data',
       fsync: 'everysec',
       announceUrl: null,
-      maxConnections: 10_000,
+      maxConnections: 16_000,
+      allowOrigin: [],
       onDamage: 'stop',
       logLevel: 'info',
       backlogSize: 1_048_576,
@@ -782,6 +819,8 @@ export const config = {
       replicaOutputSoftLimit: 67_108_864,
       replicaOutputSoftTime: 60_000,
       maxReplicas: 256,
+      maxFollowers: 10_000,
+      followerOutputLimit: 67_108_864,
       minReplicasToWrite: 0,
       minReplicasMaxLag: 10_000,
       allowEmptyMaster: false,
@@ -797,6 +836,7 @@ export const config = {
     'data',
     'announceUrl',
     'maxConnections',
+    'allowOrigin',
     'onDamage',
     'logLevel',
     ...Object.keys(CONFIG),
@@ -808,6 +848,11 @@ export const config = {
     fsync: { type: 'string', enum: ['always', 'everysec', 'no'], description: 'Fixed while running.' },
     announceUrl: { type: ['string', 'null'], description: 'Fixed while running.' },
     maxConnections: { ...COUNT, description: 'Fixed while running.' },
+    allowOrigin: {
+      type: ['array', 'string'],
+      items: { type: 'string' },
+      description: 'Origins whose pages may come; `any`: all. Fixed while running.',
+    },
     onDamage: { type: 'string', enum: ['stop', 'resync'], description: 'Fixed while running.' },
     logLevel: { type: 'string', enum: ['error', 'warn', 'info'], description: 'Fixed while running.' },
     ...CONFIG,
@@ -993,6 +1038,11 @@ export function ndjson(description: string, line: { readonly $id: string }): obj
     description: `One \`${line.$id}\` a line, streamed.`,
   };
   return { description, headers: HEADERS, content: { 'application/x-ndjson': { schema } } };
+}
+
+/** An answer that comes in pieces, in several media types. */
+export function streamed(description: string, content: object): object {
+  return { description, headers: HEADERS, content };
 }
 
 export function plainText(description: string, example: string): object {

@@ -5,9 +5,11 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
+import cors, { type FastifyCorsOptions } from '@fastify/cors';
 import swagger from '@fastify/swagger';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Node } from '../node/node.ts';
+import { mayCome } from '../node/origins.ts';
 import type { Log } from '../node/ports.ts';
 import { PROBLEMS, Problem } from '../node/problem.ts';
 import { formatPosition } from '../replication/position.ts';
@@ -15,8 +17,10 @@ import { adminRoutes, type RunningSettings } from './admin-routes.ts';
 import { batchRoute } from './batch-route.ts';
 import { OversizedBody } from './body.ts';
 import { limitBodyStalls } from './body-timeout.ts';
+import { changesRoute } from './changes-route.ts';
 import { documentOptions } from './document.ts';
 import { documentRoutes } from './document-routes.ts';
+import { change, changeEvent } from './event-schemas.ts';
 import { importRoute } from './import-route.ts';
 import { parseJsonBody } from './json-body.ts';
 import { rewriteKeyUrl } from './key.ts';
@@ -32,6 +36,9 @@ const MAX_PARAM_LENGTH = 65_536;
 
 /** What is not possible now may be in a second: replicas acknowledge, and links are dialled, about that often. */
 const RETRY_AFTER_SECONDS = '1';
+
+/** How long a browser may remember what a page is allowed to send. */
+const CORS_MAX_AGE_SECONDS = 600;
 
 const BODY_HEADERS = ['content-type', 'content-length', 'transfer-encoding'] as const;
 
@@ -67,7 +74,7 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
     http: { shouldUpgradeCallback: isWebSocket } as object,
   });
   app.setValidatorCompiler(validators());
-  for (const schema of SHARED) app.addSchema(schema);
+  for (const schema of [...SHARED, change, changeEvent]) app.addSchema(schema);
   await app.register(swagger, documentOptions(parts.version));
   const known = new KnownPaths(app);
 
@@ -76,12 +83,14 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
     reply.header('connection', 'close');
     return done(new Problem('SHUTTING_DOWN', 'the node is shutting down'));
   });
+  if (parts.settings.allowedOrigins.length > 0) await app.register(cors, corsOptions(parts.settings));
   // A page of another origin may send simple requests without asking; it must not write.
   app.addHook('onRequest', (request, _reply, done) => {
     const { origin, host } = request.headers;
-    if (origin === undefined || request.method === 'GET' || request.method === 'HEAD' || isOf(origin, host)) {
-      return done();
-    }
+    const { method } = request;
+    // What it may read the browser decides, by the headers of the answer.
+    const asks = method === 'GET' || method === 'HEAD' || method === 'OPTIONS';
+    if (asks || mayCome(origin, host, parts.settings.allowedOrigins)) return done();
     return done(new Problem('FORBIDDEN', `a page of ${origin} must not change anything here`));
   });
   app.addHook('onSend', (_request, reply, _payload, done) => {
@@ -130,10 +139,22 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
   operationRoutes(app, node, now);
   listRoutes(app, node);
   batchRoute(app, node, now);
+  changesRoute(app, node, parts.settings);
   replicationRoutes(app, node);
   adminRoutes(app, node, parts.settings);
   await documentRoutes(app);
   return app;
+}
+
+/** Browsers let the pages of the allowed origins read what comes. */
+function corsOptions({ allowedOrigins }: RunningSettings): FastifyCorsOptions {
+  return {
+    origin: (origin, decided) =>
+      decided(null, origin !== undefined && mayCome(origin, undefined, allowedOrigins)),
+    methods: ['GET', 'HEAD', 'PUT', 'POST', 'PATCH', 'DELETE'],
+    exposedHeaders: ['ETag', 'Location', 'Psync-Expires-At', 'Psync-Position', 'Psync-Role', 'Retry-After'],
+    maxAge: CORS_MAX_AGE_SECONDS,
+  };
 }
 
 /** Which paths there are, and with which methods. */
@@ -212,11 +233,6 @@ function answerError(
 /** What every answer carries. */
 function nodeHeaders(node: Node): Readonly<Record<string, string>> {
   return { 'Psync-Position': formatPosition(node.position), 'Psync-Role': node.role };
-}
-
-/** Whether a page of this origin has come from this host. */
-function isOf(origin: string, host: string | undefined): boolean {
-  return URL.canParse(origin) && new URL(origin).host === host;
 }
 
 /** In Node since 24.9; before, every request with `Upgrade` counts as one for a WebSocket. */

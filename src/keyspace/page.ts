@@ -13,6 +13,8 @@ export interface PageRequest {
   readonly limit: number;
   /** With the values, or only their sizes. */
   readonly values: boolean;
+  /** A page with values ends when they reach so many bytes; it has at least one entry all the same. */
+  readonly maxBytes?: number;
 }
 
 export interface ListedEntry {
@@ -31,7 +33,7 @@ export interface Page {
   readonly next: string | null;
 }
 
-/** A page with values ends early when they reach so many bytes; it has at least one entry all the same. */
+/** `maxBytes` of a page that does not say. */
 export const MAX_PAGE_BYTES = 16 * 1024 * 1024;
 
 /** The keyspace file's entries in key order, from the first key ≥ `from` (`exclusive`: > `from`), read as needed. */
@@ -43,10 +45,11 @@ export type Scan = (from: string, exclusive: boolean, values: boolean) => Iterab
  */
 export function readPage(request: PageRequest, overlay: Overlay, scan: Scan, now: number): Page {
   const entries: ListedEntry[] = [];
+  const { limit, maxBytes = MAX_PAGE_BYTES } = request;
   let bytes = 0;
   for (const entry of merged(request, overlay, scan)) {
     if (!isLive(entry, now)) continue;
-    const full = entries.length === request.limit || (entries.length > 0 && bytes >= MAX_PAGE_BYTES);
+    const full = entries.length === limit || (entries.length > 0 && bytes >= maxBytes);
     if (full) return { entries, next: (entries[entries.length - 1] as ListedEntry).key };
     entries.push(entry);
     bytes += entry.value?.length ?? 0;

@@ -8,7 +8,6 @@ import { areRelated, type History, standing } from '../replication/history.ts';
 import { formatPosition, type Position } from '../replication/position.ts';
 import type { ReceivedSnapshot } from './incoming-snapshot.ts';
 import type { KeptFile, Keyspace, KeyspaceFiles, Log, StateStore, World } from './ports.ts';
-import type { PositionWaiters } from './position-waiters.ts';
 import type { Sessions } from './sessions.ts';
 import type { Snapshots } from './snapshots.ts';
 import type { StreamHead } from './stream-head.ts';
@@ -29,7 +28,8 @@ interface AdoptionParts {
   readonly head: StreamHead;
   readonly sessions: Sessions;
   readonly snapshots: Snapshots;
-  readonly positions: PositionWaiters;
+  /** A snapshot has taken over. */
+  replaced(): void;
 }
 
 export class Adoption {
@@ -117,7 +117,7 @@ export class Adoption {
     this.#retire(this.#parts.head.replaceKeyspace(keyspace), this.#keyspaceNumber, keep);
     this.#keyspaceNumber = keyspaceNumber;
     this.#distrusted = false;
-    this.#parts.positions.moved();
+    this.#parts.replaced();
     const event = { position: formatPosition(position), replaced: formatPosition(replaced) };
     if (keep === null) log.info('snapshot-adopted', event);
     else log.warn('snapshot-replaced-another-history', { ...event, kept: keep.name });

@@ -14,12 +14,16 @@ import { Adoption, type AdoptionSettings } from './adoption.ts';
 import { BacklogKeeper, type BacklogReport, type BacklogSettings } from './backlog-keeper.ts';
 import { ExpiryCycle } from './expiry-cycle.ts';
 import { Failover, type FailoverRequest, type FailoverResult, type FailoverStatus } from './failover.ts';
+import { Feed, type FeedSettings, type FeedStatus } from './feed.ts';
+import type { FeedRequest } from './feed-request.ts';
 import type { LinkStatus } from './link.ts';
 import type {
   AskPeer,
   Dial,
   Digest,
   EntryReader,
+  FollowerEvents,
+  FollowerSocket,
   Keyspace,
   KeyspaceFiles,
   Log,
@@ -39,7 +43,12 @@ import { type HeadSettings, StreamHead } from './stream-head.ts';
 import { canonicalUpstream, httpUrl, parseUpstream } from './upstream.ts';
 import { type WriteResult, WriteTurn } from './write-turn.ts';
 
-export interface NodeSettings extends HeadSettings, SessionsSettings, BacklogSettings, AdoptionSettings {
+export interface NodeSettings
+  extends HeadSettings,
+    SessionsSettings,
+    BacklogSettings,
+    AdoptionSettings,
+    FeedSettings {
   /** Writes are refused unless so many replicas have acknowledged something within `minReplicasMaxLagMs`; 0: never. */
   readonly minReplicasToWrite: number;
   readonly minReplicasMaxLagMs: number;
@@ -87,6 +96,7 @@ export interface ReplicationStatus {
     readonly at: number;
   }[];
   readonly counters: Readonly<SyncCounters>;
+  readonly feed: FeedStatus;
 }
 
 /** What PSYNC would answer. */
@@ -109,6 +119,7 @@ export class Node {
   readonly #failover: Failover;
   readonly #positions: PositionWaiters;
   readonly #backlog: BacklogKeeper;
+  readonly #feed: Feed;
   /** Names this process on the wire; never stored. */
   readonly #nodeId: string;
   #readers = 0;
@@ -136,18 +147,32 @@ export class Node {
       history: this.#head.history,
       settled: this.#roles.settled,
     }));
+    this.#feed = new Feed({
+      ...parts,
+      head: this.#head,
+      positions: this.#positions,
+      isMaster: () => this.role === 'master',
+      closing: () => this.#closing,
+    });
     this.#adoption = new Adoption({
       ...parts,
       head: this.#head,
       sessions: this.#sessions,
       snapshots,
-      positions: this.#positions,
+      replaced: () => {
+        this.#positions.moved();
+        this.#feed.replaced();
+      },
     });
     this.#roles = new Roles({
       ...parts,
       head: this.#head,
       sessions: this.#sessions,
-      positions: this.#positions,
+      renamed: () => {
+        this.#positions.moved();
+        this.#feed.renamed();
+      },
+      settled: () => this.#positions.moved(),
       adoption: this.#adoption,
       nodeId: this.#nodeId,
       failover: () => this.#failover,
@@ -274,10 +299,11 @@ export class Node {
     }
     this.#readers += 1;
     try {
-      const reader = await this.#head.readEntries(prefix);
+      const reader = await this.#head.readEntries([prefix]);
       let open = true;
       return {
         position: reader.position,
+        count: (now) => reader.count(now),
         groups: liveEntries(reader.groups, this.#parts.world.now()),
         close: () => {
           if (open) this.#readers -= 1;
@@ -331,6 +357,7 @@ export class Node {
         at,
       })),
       counters: { ...this.#sessions.counters },
+      feed: this.#feed.status,
     };
   }
 
@@ -432,6 +459,20 @@ export class Node {
   }
 
   /**
+   * Waits until a follower's request can be answered; `serve` it at once then.
+   * @param gone nobody waits for it any more
+   * @throws Problem @see Feed.admit
+   */
+  admitFollower(request: FeedRequest, gone: AbortSignal): Promise<void> {
+    return this.#feed.admit(request, gone);
+  }
+
+  /** @returns where the socket's events go */
+  serveFollower(request: FeedRequest, socket: FollowerSocket): FollowerEvents {
+    return this.#feed.attach(request, socket);
+  }
+
+  /**
    * Finishes the turn that is due, and refuses writes from now on.
    */
   refuseWrites(): void {
@@ -448,6 +489,7 @@ export class Node {
     this.refuseWrites();
     this.#expiry.stop();
     this.#backlog.stop();
+    this.#feed.drop(CloseCode.goingAway, 'shutting down');
     await this.#roles.close(async () => {
       this.#sessions.drop(CloseCode.goingAway, 'shutting down');
       const flushed = await this.#head.close();

@@ -3,9 +3,11 @@
  */
 import type { Entry } from '../keyspace/entry.ts';
 import type { ListedEntry, Scan } from '../keyspace/page.ts';
+import type { CloseCode } from '../replication/close-code.ts';
 import type { FullResyncReason } from '../replication/decide.ts';
 import type { History } from '../replication/history.ts';
 import type { Offset, Position, RunId } from '../replication/position.ts';
+import type { Framing } from './message.ts';
 
 /** Time, chance and turns of the event loop; a test can bring its own. */
 export interface World {
@@ -122,6 +124,8 @@ export interface EntryReader {
   readonly position: Position;
   /** In key order. */
   readonly groups: AsyncIterable<readonly ListedEntry[]>;
+  /** How many entries there are that have not expired at `now`, milliseconds since 1970. */
+  count(now: number): Promise<number>;
   /** Has to be called, also when `groups` was read to its end. */
   close(): void;
 }
@@ -149,8 +153,11 @@ export interface Keyspace {
     after: DueCursor | null,
     limit: number,
   ): { keys: readonly string[]; cursor: DueCursor | null };
-  /** Reads the committed state of one position; flush first. Until it is closed the WAL cannot shrink. */
-  readEntries(prefix: string): EntryReader;
+  /**
+   * Reads the committed state of one position; flush first. Until it is closed the WAL cannot shrink.
+   * @param prefixes in key order, and none begins with another one
+   */
+  readEntries(prefixes: readonly string[]): EntryReader;
   /** Hands the next bytes of the stream to the applier. */
   feed(bytes: Buffer): void;
   /** Resolves when everything that was fed is committed, and fsynced, under `position`. */
@@ -217,6 +224,33 @@ export interface SocketEvents {
   /** The peer's ping, after everything that it sent before. */
   pinged(text: string): void;
   closed(code: number, reason: string): void;
+}
+
+/** The connection of one follower, whatever its transport. */
+export interface FollowerSocket {
+  /** Who is at the other end, for people. */
+  readonly peer: string;
+  readonly framing: Framing;
+  /** Bytes that were sent and that the operating system has not taken yet. */
+  readonly bufferedBytes: number;
+  /** @param frames whole messages, in this socket's framing; they never change */
+  send(frames: Buffer): void;
+  /** Whether the peer answers `ping`: `alive` is called then. */
+  readonly answersPings: boolean;
+  ping(): void;
+  /** Ends it after everything that was sent. The socket goes away by itself if the peer does not. */
+  close(code: CloseCode, reason: string): void;
+  /** Drops the connection now. */
+  terminate(): void;
+}
+
+/** What a follower's socket tells. After `closed` nothing more comes. */
+export interface FollowerEvents {
+  /** What was buffered has been taken. */
+  drained(): void;
+  /** The peer has answered a ping; it is alive. */
+  alive(): void;
+  closed(): void;
 }
 
 /** Opens a socket to a master. `opened` comes first; if it cannot be opened, only `closed`. */

@@ -19,6 +19,7 @@ export const PROBLEMS = {
   NOTHING_GUARDED: { status: 409, title: 'There is no full resync that waits to be accepted' },
   UNKNOWN_HISTORY: { status: 412, title: "The position is not on this node's history" },
   PRECONDITION_FAILED: { status: 412, title: 'The entry is not in the state that was asked for' },
+  POSITION_LOST: { status: 410, title: 'What follows the position is not there any more' },
   METHOD_NOT_ALLOWED: { status: 405, title: 'The method is not allowed here' },
   NOT_ACCEPTABLE: { status: 406, title: 'The answer has no form that the client accepts' },
   REQUEST_TIMEOUT: { status: 408, title: 'The request took too long to arrive' },

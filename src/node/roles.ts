@@ -14,7 +14,6 @@ import type { Failover } from './failover.ts';
 import { Link, type LinkStatus } from './link.ts';
 import type { LinkContext } from './link-attempt.ts';
 import type { AskPeer, Dial, KeyspaceFiles, Log, StateStore, World } from './ports.ts';
-import type { PositionWaiters } from './position-waiters.ts';
 import { Problem } from './problem.ts';
 import type { LinkTimes, Session } from './session.ts';
 import type { Sessions } from './sessions.ts';
@@ -34,7 +33,10 @@ interface RolesParts {
   readonly ask: AskPeer;
   readonly head: StreamHead;
   readonly sessions: Sessions;
-  readonly positions: PositionWaiters;
+  /** The history has a new run ID. */
+  renamed(): void;
+  /** The link streams: the history is not about to change. */
+  settled(): void;
   readonly adoption: Adoption;
   readonly nodeId: string;
   /** They need the roles themselves. */
@@ -238,7 +240,7 @@ export class Roles {
   }
 
   #linkContext(): LinkContext {
-    const { adoption, ask, failover, files, head, nodeId, positions, state, world } = this.#parts;
+    const { adoption, ask, failover, files, head, nodeId, state, world } = this.#parts;
     return {
       ...this.#parts,
       listeningUrl: () => this.#listeningUrl,
@@ -252,7 +254,7 @@ export class Roles {
       streaming: () => {
         // After a full resync too: the question has been answered.
         if (state.handingOver) state.save({ handingOver: false });
-        positions.moved();
+        this.#parts.settled();
         failover().succeeded();
       },
       refused: (detail) => {
@@ -308,12 +310,12 @@ export class Roles {
     change: { readonly upstream?: null; readonly handingOver?: boolean },
     except?: Session,
   ): void {
-    const { log, positions, sessions, state } = this.#parts;
+    const { log, sessions, state } = this.#parts;
     const before = formatPosition(this.#parts.head.position);
     state.save({ ...change, history });
     log.info('new-run-id', { reason, before, after: history.runId });
     sessions.drop(CloseCode.historyChanged, 'the history has a new run ID', except);
-    positions.moved();
+    this.#parts.renamed();
   }
 
   /** @param except the session that asked for it, and waits for the answer */

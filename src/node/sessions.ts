@@ -63,7 +63,7 @@ export class Sessions {
     this.#parts = parts;
     this.#log = new SessionLog(parts.log, () => parts.world.now());
     this.#acks = new AckWaiters(parts.world, (offset) => this.#countAt(offset));
-    parts.head.onCommit((bytes, from) => {
+    parts.head.onCommit(({ bytes }, from) => {
       for (const session of this.#open) session.committed(bytes, from);
     });
   }

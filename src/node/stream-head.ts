@@ -13,7 +13,7 @@
  */
 import { type Entry, isLive } from '../keyspace/entry.ts';
 import { Overlay } from '../keyspace/overlay.ts';
-import { type Page, type PageRequest, readPage } from '../keyspace/page.ts';
+import { type ListedEntry, type Page, type PageRequest, readPage } from '../keyspace/page.ts';
 import { Backlog } from '../replication/backlog.ts';
 import { CommitClock } from '../replication/commit-clock.ts';
 import type { History } from '../replication/history.ts';
@@ -21,6 +21,7 @@ import { type Offset, offset, type Position } from '../replication/position.ts';
 import { WriteRate } from '../replication/write-rate.ts';
 import type { Run } from '../stream/command.ts';
 import { StreamDecoder } from '../stream/decoder.ts';
+import { ProtocolError } from '../stream/protocol-error.ts';
 import type {
   Digest,
   DueCursor,
@@ -41,7 +42,7 @@ export interface HeadSettings {
   readonly applyIntervalMs: number;
 }
 
-export type CommitListener = (bytes: Buffer, from: Offset) => void;
+export type CommitListener = (run: Run, from: Offset) => void;
 
 /** Rows dropped in one step: about a millisecond. */
 const TRIM_ROWS = 128;
@@ -200,7 +201,7 @@ export class StreamHead {
     this.#roomWaiters.push(callback);
   }
 
-  /** Calls back after each commit with the bytes and the offset before them. The bytes never change. */
+  /** Calls back after each commit with what was committed and the offset before it. Its bytes never change. */
   onCommit(listener: CommitListener): void {
     this.#listeners.add(listener);
   }
@@ -226,7 +227,7 @@ export class StreamHead {
     const now = this.#world.now();
     this.#clock.committed(this.#offset, now);
     this.#rate.committed(run.bytes.length, now);
-    for (const listener of this.#listeners) listener(run.bytes, from);
+    for (const listener of this.#listeners) listener(run, from);
     this.#keepApplying();
   }
 
@@ -284,10 +285,60 @@ export class StreamHead {
     return this.#keyspace.due(now, after, limit);
   }
 
-  /** All entries with this prefix, at some offset that is at least the present one. */
-  async readEntries(prefix: string): Promise<EntryReader> {
+  /**
+   * All entries with these prefixes, at some offset that is at least the present one.
+   * @param prefixes in key order, and none begins with another one
+   */
+  async readEntries(prefixes: readonly string[]): Promise<EntryReader> {
     await this.flush();
-    return this.#keyspace.readEntries(prefix);
+    return this.#keyspace.readEntries(prefixes);
+  }
+
+  /**
+   * The live entries with these prefixes, of one position, at once; null if they are more than `maxEntries` or more than
+   * about `maxBytes`. Begins as `page` does.
+   */
+  async collect(
+    prefixes: readonly string[],
+    maxEntries: number,
+    maxBytes: number,
+  ): Promise<{ readonly position: Position; readonly entries: readonly ListedEntry[] } | null> {
+    if (this.#overlay.size > PAGE_OVERLAY_KEYS) await this.flush();
+    const entries: ListedEntry[] = [];
+    let bytes = 0;
+    for (const prefix of prefixes) {
+      const request = {
+        prefix,
+        after: null,
+        limit: Math.max(1, maxEntries - entries.length),
+        values: true,
+        maxBytes,
+      };
+      const page = readPage(request, this.#overlay, this.#keyspace.scan, this.#world.now());
+      for (const entry of page.entries) bytes += entry.size;
+      entries.push(...page.entries);
+      if (page.next !== null || entries.length > maxEntries || bytes > maxBytes) return null;
+    }
+    return { position: this.position, entries };
+  }
+
+  /**
+   * Whether a position may stop here: not inside a command or a transaction.
+   * @param at an offset that the backlog holds
+   * @throws StorageError when the journal cannot be read
+   */
+  isBoundary(at: Offset): boolean {
+    if (at === this.#offset) return true;
+    const commit = this.#state.lastCommit(at);
+    if (commit === null) return false;
+    if (commit === at) return true;
+    const length = at - commit;
+    try {
+      return new StreamDecoder().push(this.read(commit, length).subarray(0, length))?.bytes.length === length;
+    } catch (error) {
+      if (error instanceof ProtocolError) return false;
+      throw error;
+    }
   }
 
   /** How large a snapshot would be, about, in bytes. */

@@ -1,7 +1,10 @@
-/** WebSocket close codes of `psync.v1`: 4000 plus the HTTP status that says the same. */
+/** WebSocket close codes of both subprotocols: RFC 6455's, and 4000 plus the HTTP status that says the same. */
 export const CloseCode = {
+  /** A follower has got what it asked for. */
+  done: 1000,
   goingAway: 1001,
   protocolError: 4400,
+  forbidden: 4403,
   timedOut: 4408,
   historyChanged: 4409,
   tooFarBehind: 4413,

@@ -168,8 +168,8 @@ export class KeyspaceFile implements Keyspace {
     };
   }
 
-  readEntries(prefix: string): EntryReader {
-    const reader = new SnapshotReader(this.#path, prefix, (error) => this.#diskFailure(error));
+  readEntries(prefixes: readonly string[]): EntryReader {
+    const reader = new SnapshotReader(this.#path, prefixes, (error) => this.#diskFailure(error));
     void this.#tracked(reader.closed);
     return reader;
   }

@@ -3,6 +3,7 @@
  * A read transaction keeps the position; the file goes on changing behind it.
  */
 import Database, { type Database as Connection, type Statement } from 'better-sqlite3';
+import { MAX_KEY_BYTES } from '../keyspace/key.ts';
 import type { ListedEntry } from '../keyspace/page.ts';
 import type { EntryReader } from '../node/ports.ts';
 import type { Position } from '../replication/position.ts';
@@ -13,6 +14,8 @@ import { readPosition } from './keyspace-schema.ts';
 /** A group ends at so many entries or so many bytes of values: about a millisecond of reading. */
 const GROUP_ENTRIES = 500;
 const GROUP_BYTES = 256 * 1024;
+/** So many entries are counted in one go: about a millisecond. */
+const COUNT_ENTRIES = 2_000;
 const CACHE_KIB = 2 * 1024;
 
 type Row = [key: string, value: Buffer, version: number, expiresAt: number | null, checksum: number | null];
@@ -20,16 +23,19 @@ type Row = [key: string, value: Buffer, version: number, expiresAt: number | nul
 export class SnapshotReader implements EntryReader {
   readonly position: Position;
   readonly closed: Promise<void>;
-  readonly #prefix: string;
+  readonly #prefixes: readonly string[];
   readonly #failure: (error: unknown) => Error;
   readonly #db: Connection;
   readonly #first: Statement;
   readonly #next: Statement;
   #hasClosed: () => void = () => undefined;
 
-  /** @param failure what a failed read is told to, and becomes */
-  constructor(path: string, prefix: string, failure: (error: unknown) => Error) {
-    this.#prefix = prefix;
+  /**
+   * @param prefixes in key order, and none begins with another one
+   * @param failure what a failed read is told to, and becomes
+   */
+  constructor(path: string, prefixes: readonly string[], failure: (error: unknown) => Error) {
+    this.#prefixes = prefixes;
     this.#failure = failure;
     this.#db = new Database(path, { readonly: true });
     this.#db.pragma(`cache_size = -${CACHE_KIB}`);
@@ -53,35 +59,75 @@ export class SnapshotReader implements EntryReader {
     this.#hasClosed();
   }
 
+  async count(now: number): Promise<number> {
+    const slice = this.#db
+      .prepare(
+        `SELECT count(*), sum(expires_at IS NULL OR expires_at > ?), max(key) FROM (
+           SELECT key, expires_at FROM entries WHERE key > ? AND key < ? ORDER BY key LIMIT ${COUNT_ENTRIES})`,
+      )
+      .raw();
+    let total = 0;
+    for (const prefix of this.#prefixes) {
+      // No key is empty, and none is longer than its prefix by this: it lies behind all that begin so.
+      const end = `${prefix}${'\u{10FFFF}'.repeat(MAX_KEY_BYTES)}`;
+      total += this.#isLive(prefix, now) ? 1 : 0;
+      for (let after = prefix; ; ) {
+        if (!this.#db.open) return total;
+        const [seen, live, last] = this.#read(() => slice.get(now, after, end)) as [number, number, string];
+        total += live ?? 0;
+        if (seen < COUNT_ENTRIES) break;
+        after = last;
+        await new Promise<void>((resolve) => setImmediate(resolve));
+      }
+    }
+    return total;
+  }
+
+  /** Whether there is an entry of exactly this key, and it has not expired. */
+  #isLive(key: string, now: number): boolean {
+    const row = this.#db.prepare('SELECT expires_at FROM entries WHERE key = ?').raw().get(key) as
+      | [number | null]
+      | undefined;
+    return row !== undefined && (row[0] === null || row[0] > now);
+  }
+
   async *#groups(): AsyncGenerator<readonly ListedEntry[]> {
-    let statement = this.#first;
-    let after = this.#prefix;
-    while (this.#db.open) {
-      const group = this.#group(statement, after);
-      const last = group[group.length - 1];
-      if (last === undefined) return;
-      yield group;
-      statement = this.#next;
-      after = last.key;
+    for (const prefix of this.#prefixes) {
+      let statement = this.#first;
+      let after = prefix;
+      while (this.#db.open) {
+        const group = this.#group(statement, after, prefix);
+        const last = group[group.length - 1];
+        if (last === undefined) break;
+        yield group;
+        statement = this.#next;
+        after = last.key;
+      }
     }
   }
 
-  #group(statement: Statement, after: string): readonly ListedEntry[] {
+  #group(statement: Statement, after: string, prefix: string): readonly ListedEntry[] {
     const group: ListedEntry[] = [];
     let bytes = 0;
-    try {
-      faultPoint('entries-read');
+    this.#read(() => {
       for (const row of statement.iterate(after) as IterableIterator<Row>) {
         const [key, value, version, expiresAt, checksum] = row;
-        if (!key.startsWith(this.#prefix)) break;
+        if (!key.startsWith(prefix)) break;
         verifyEntry(key, value, version, expiresAt, checksum);
         group.push({ key, version, size: value.length, expiresAt, value });
         bytes += key.length + value.length;
         if (bytes >= GROUP_BYTES) break;
       }
+    });
+    return group;
+  }
+
+  #read<T>(read: () => T): T {
+    try {
+      faultPoint('entries-read');
+      return read();
     } catch (error) {
       throw this.#failure(error);
     }
-    return group;
   }
 }

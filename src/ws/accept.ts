@@ -1,45 +1,130 @@
-/** Takes the WebSockets of replicas on the HTTP server's port. */
+/** Takes WebSockets on the HTTP server's port: those of replicas, and those of followers. */
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { WebSocketServer } from 'ws';
-import type { SocketEvents, StreamSocket } from '../node/ports.ts';
+import { type WebSocket, WebSocketServer } from 'ws';
+import { closeCodeOf } from '../node/feed.ts';
+import { type FeedRequest, parseFeedRequest } from '../node/feed-request.ts';
+import { errorMessage } from '../node/message.ts';
+import { mayCome, type Origins } from '../node/origins.ts';
+import type { FollowerEvents, FollowerSocket, SocketEvents, StreamSocket } from '../node/ports.ts';
+import { Problem } from '../node/problem.ts';
+import { WebSocketFollower } from './follower-socket.ts';
 import { MAX_MESSAGE_BYTES, Socket, STREAM_PATH, SUBPROTOCOL } from './socket.ts';
 
+export const CHANGES_PATH = '/v1/changes';
+export const FOLLOWER_SUBPROTOCOL = 'psync.v1.json';
+/** A follower has nothing to say. */
+const MAX_FOLLOWER_MESSAGE_BYTES = 1024;
+
+/** Who takes the sockets. */
+export interface Acceptor {
+  readonly allowedOrigins: Origins;
+  /** Gets each new socket of a replica and says where its events go. */
+  accept(socket: StreamSocket): SocketEvents;
+  /** Resolves when the request can be served; rejects with the Problem why it cannot. */
+  admitFollower(request: FeedRequest, gone: AbortSignal): Promise<void>;
+  serveFollower(request: FeedRequest, socket: FollowerSocket): FollowerEvents;
+}
+
+/** One path that takes WebSockets. */
+interface Endpoint {
+  readonly subprotocol: string;
+  readonly webSockets: WebSocketServer;
+  /** Why a page of this origin is not taken, or null. */
+  refusal(request: IncomingMessage): string | null;
+  taken(ws: WebSocket, request: IncomingMessage, connection: Duplex): void;
+}
+
 /**
- * @param server its `upgrade` requests are answered from now on: the stream's path with the subprotocol is
- *   accepted, everything else is refused with 404 or 400
- * @param accept gets each new socket and says where its events go
+ * @param server its `upgrade` requests are answered from now on: the paths with their subprotocols are accepted,
+ *   everything else is refused with 400, 403 or 404
  */
-export function acceptReplicas(server: Server, accept: (socket: StreamSocket) => SocketEvents): void {
-  const webSockets = new WebSocketServer({
-    noServer: true,
-    clientTracking: false,
-    maxPayload: MAX_MESSAGE_BYTES,
-    perMessageDeflate: false,
-    handleProtocols: () => SUBPROTOCOL,
-  });
+export function acceptWebSockets(server: Server, acceptor: Acceptor): void {
+  const endpoints = new Map<string | undefined, Endpoint>([
+    [STREAM_PATH, replicas(acceptor)],
+    [CHANGES_PATH, followers(acceptor)],
+  ]);
   server.on('upgrade', (request: IncomingMessage, connection: Duplex, head: Buffer) => {
     const path = (request.url ?? '').split('?')[0];
-    if (path !== STREAM_PATH) {
+    const endpoint = endpoints.get(path);
+    if (endpoint === undefined) {
       refuse(connection, '404 Not Found', `there is no WebSocket at ${path}`);
       return;
     }
-    // Browsers send it, nodes do not: a page of anybody's must not read the database, or pose as a replica.
-    if (request.headers.origin !== undefined) {
-      refuse(connection, '403 Forbidden', 'replication is not for web pages');
+    const refusal = endpoint.refusal(request);
+    if (refusal !== null) {
+      refuse(connection, '403 Forbidden', refusal);
       return;
     }
+    const { subprotocol, webSockets } = endpoint;
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
-    if (!offered.includes(SUBPROTOCOL)) {
-      refuse(connection, '400 Bad Request', `the subprotocol ${SUBPROTOCOL} is required`);
+    if (!offered.includes(subprotocol)) {
+      refuse(connection, '400 Bad Request', `the subprotocol ${subprotocol} is required`);
       return;
     }
-    webSockets.handleUpgrade(request, connection, head, (ws) => {
-      const { remoteAddress, remotePort } = request.socket;
-      const socket = new Socket(ws, `${remoteAddress}:${remotePort}`);
-      socket.listen(accept(socket));
-    });
+    webSockets.handleUpgrade(request, connection, head, (ws) => endpoint.taken(ws, request, connection));
   });
+}
+
+function replicas(acceptor: Acceptor): Endpoint {
+  return {
+    subprotocol: SUBPROTOCOL,
+    webSockets: serverOf(SUBPROTOCOL, MAX_MESSAGE_BYTES),
+    // Browsers send it, nodes do not: a page of anybody's must not read the database, or pose as a replica.
+    refusal: ({ headers }) => (headers.origin === undefined ? null : 'replication is not for web pages'),
+    taken: (ws, request) => {
+      const socket = new Socket(ws, peerOf(request));
+      socket.listen(acceptor.accept(socket));
+    },
+  };
+}
+
+function followers(acceptor: Acceptor): Endpoint {
+  return {
+    subprotocol: FOLLOWER_SUBPROTOCOL,
+    webSockets: serverOf(FOLLOWER_SUBPROTOCOL, MAX_FOLLOWER_MESSAGE_BYTES),
+    refusal: ({ headers: { origin, host } }) =>
+      mayCome(origin, host, acceptor.allowedOrigins)
+        ? null
+        : `pages of ${origin} may not follow this node; --allow-origin lets them`,
+    taken: (ws, request, connection) => {
+      const socket = new WebSocketFollower(ws, connection, peerOf(request));
+      follow(acceptor, request.url ?? '', ws, socket).catch((error: unknown) => {
+        const problem = error instanceof Problem ? error : new Problem('INTERNAL', String(error));
+        // Browsers see nothing of an upgrade that is refused: so it is accepted, and then says why not.
+        socket.send(socket.framing(errorMessage(problem.code, problem.message, problem.extra).json, null));
+        socket.close(closeCodeOf(problem), problem.message);
+      });
+    },
+  };
+}
+
+async function follow(
+  acceptor: Acceptor,
+  url: string,
+  ws: WebSocket,
+  socket: WebSocketFollower,
+): Promise<void> {
+  const request = parseFeedRequest(url.split('?')[1] ?? '');
+  const gone = new AbortController();
+  ws.once('close', () => gone.abort());
+  await acceptor.admitFollower(request, gone.signal);
+  if (gone.signal.aborted) return;
+  socket.listen(acceptor.serveFollower(request, socket));
+}
+
+function serverOf(subprotocol: string, maxPayload: number): WebSocketServer {
+  return new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    maxPayload,
+    perMessageDeflate: false,
+    handleProtocols: () => subprotocol,
+  });
+}
+
+function peerOf({ socket: { remoteAddress, remotePort } }: IncomingMessage): string {
+  return `${remoteAddress}:${remotePort}`;
 }
 
 function refuse(connection: Duplex, status: string, detail: string): void {

@@ -82,6 +82,9 @@ export class Socket implements StreamSocket {
 }
 
 /** At most 123 bytes of UTF-8, without half a character at the end. */
-function cut(text: string): string {
-  return Buffer.byteLength(text) <= MAX_REASON_BYTES ? text : `${text.slice(0, 40)}…`;
+export function cut(text: string): string {
+  if (Buffer.byteLength(text) <= MAX_REASON_BYTES) return text;
+  // At most three bytes for each UTF-16 unit, and three for the dots; ASCII fits as far as it goes.
+  const most = /^[\x20-\x7e]*$/.test(text) ? MAX_REASON_BYTES - 3 : 40;
+  return `${text.slice(0, most)}…`;
 }

@@ -108,6 +108,8 @@ export class Cluster {
       minReplicasToWrite: chance.of([0, 0, 0, 1]),
       minReplicasMaxLagMs: 3_000,
       allowEmptyMaster: chance.odds(0.3),
+      maxFollowers: 100,
+      followerOutputBytes: 1024 * 1024,
       keepReplaced: chance.of([0, 1, 3, 3]),
     };
   }

@@ -94,7 +94,7 @@ export class FakeKeyspace implements Keyspace {
     return { keys: rows.map(({ key }) => key), cursor: rows.at(-1) ?? null };
   }
 
-  readEntries(prefix: string): EntryReader {
+  readEntries(prefixes: readonly string[]): EntryReader {
     const image = this.#committed;
     let close = (): void => undefined;
     void this.#tracked(
@@ -106,7 +106,8 @@ export class FakeKeyspace implements Keyspace {
     let open = true;
     return {
       position: image.position,
-      groups: this.#groups(image, prefix),
+      groups: this.#groups(image, prefixes),
+      count: (now) => Promise.resolve(this.#count(image, prefixes, now)),
       close: () => {
         if (open) this.#exports -= 1;
         open = false;
@@ -170,9 +171,15 @@ export class FakeKeyspace implements Keyspace {
     await done;
   }
 
-  async *#groups(image: KeyspaceImage, prefix: string): AsyncGenerator<readonly ListedEntry[]> {
+  #count(image: KeyspaceImage, prefixes: readonly string[], now: number): number {
+    const isWanted = ({ key, expiresAt }: ListedEntry): boolean =>
+      prefixes.some((prefix) => key.startsWith(prefix)) && (expiresAt === null || expiresAt > now);
+    return [...listed(image, false)].filter(isWanted).length;
+  }
+
+  async *#groups(image: KeyspaceImage, prefixes: readonly string[]): AsyncGenerator<readonly ListedEntry[]> {
     for (const entry of listed(image, true)) {
-      if (!entry.key.startsWith(prefix)) continue;
+      if (!prefixes.some((prefix) => entry.key.startsWith(prefix))) continue;
       await this.#process.pause(this.#readMs);
       yield [entry];
     }

@@ -1,0 +1,205 @@
+/** `GET /v1/changes`: the feed as Server-Sent Events and as NDJSON; `ws/` has it as a WebSocket. */
+import type { ServerResponse } from 'node:http';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import Negotiator from 'negotiator';
+import {
+  type FeedRequest,
+  MAX_LIMIT,
+  MAX_PREFIXES,
+  MAX_WAIT,
+  parseFeedRequest,
+} from '../node/feed-request.ts';
+import type { Framing } from '../node/message.ts';
+import type { Node } from '../node/node.ts';
+import { mayCome } from '../node/origins.ts';
+import type { FollowerEvents, FollowerSocket } from '../node/ports.ts';
+import { Problem } from '../node/problem.ts';
+import { formatPosition } from '../replication/position.ts';
+import type { RunningSettings } from './admin-routes.ts';
+import { EVENT_STREAMS } from './event-schemas.ts';
+import { position, problems, streamed } from './schemas.ts';
+
+const EVENT_STREAM = 'text/event-stream';
+const NDJSON = 'application/x-ndjson';
+/** What curl says without being told is NDJSON. */
+const MEDIA_TYPES = [NDJSON, EVENT_STREAM] as const;
+/** A connection of which the other end has vanished is noticed by TCP's keep-alives after so long, and some more. */
+const KEEP_ALIVE_MS = 30_000;
+
+const ndjson: Framing = (json) => Buffer.from(`${json}\n`, 'utf8');
+const serverSentEvent: Framing = (json, at) =>
+  Buffer.from(at === null ? `data: ${json}\n\n` : `id: ${at}\ndata: ${json}\n\n`, 'utf8');
+
+export function changesRoute(app: FastifyInstance, node: Node, settings: RunningSettings): void {
+  app.get('/v1/changes', {
+    exposeHeadRoute: false,
+    // Parsed by hand, so that all transports say the same of the same query; the schema is for the document.
+    validatorCompiler: () => () => true,
+    schema: {
+      operationId: 'followChanges',
+      summary: 'Follow the changes',
+      description: DESCRIPTION,
+      tags: ['changes'],
+      querystring: QUERY,
+      headers: {
+        type: 'object',
+        properties: {
+          'last-event-id': {
+            ...position,
+            description: 'What an EventSource sends when it connects anew. It beats `position`.',
+          },
+        },
+      },
+      response: {
+        200: streamed('The events, until somebody ends it.', EVENT_STREAMS),
+        ...problems(
+          'BAD_REQUEST',
+          'FORBIDDEN',
+          'NOT_ACCEPTABLE',
+          'POSITION_LOST',
+          'TOO_MANY_REQUESTS',
+          'NOT_REACHED',
+          'STORAGE_FAILED',
+        ),
+      },
+    },
+    handler: async (request, reply) => {
+      const { origin, host } = request.headers;
+      if (!mayCome(origin, host, settings.allowedOrigins)) {
+        throw new Problem(
+          'FORBIDDEN',
+          `pages of ${origin} may not follow this node; --allow-origin lets them`,
+        );
+      }
+      const type = new Negotiator(request).mediaType([...MEDIA_TYPES]);
+      if (type === undefined) {
+        throw new Problem('NOT_ACCEPTABLE', `changes can be had as ${MEDIA_TYPES.join(' or ')}`);
+      }
+      const wanted = parseFeedRequest(request.url.split('?')[1] ?? '', lastEventId(request));
+      const gone = new AbortController();
+      reply.raw.once('close', () => gone.abort());
+      await node.admitFollower(wanted, gone.signal);
+      if (!gone.signal.aborted) stream(node, wanted, type === EVENT_STREAM, request, reply);
+    },
+  });
+}
+
+/** Answers with the feed. Fastify has nothing to do with it any more. */
+function stream(
+  node: Node,
+  wanted: FeedRequest,
+  asEvents: boolean,
+  { raw: { socket } }: FastifyRequest,
+  reply: FastifyReply,
+): void {
+  reply.hijack();
+  reply.raw.writeHead(200, {
+    ...(reply.getHeaders() as Record<string, string>),
+    'content-type': asEvents ? EVENT_STREAM : NDJSON,
+    'cache-control': 'no-store',
+    // nginx would hold events back.
+    'x-accel-buffering': 'no',
+    'psync-position': formatPosition(node.position),
+    'psync-role': node.role,
+  });
+  reply.raw.flushHeaders();
+  socket.setKeepAlive(true, KEEP_ALIVE_MS);
+  const peer = `${socket.remoteAddress}:${socket.remotePort}`;
+  const follower = new ResponseFollower(reply.raw, peer, asEvents ? serverSentEvent : ndjson);
+  follower.listen(node.serveFollower(wanted, follower));
+}
+
+class ResponseFollower implements FollowerSocket {
+  readonly peer: string;
+  readonly framing: Framing;
+  readonly answersPings = false;
+  readonly #response: ServerResponse;
+
+  constructor(response: ServerResponse, peer: string, framing: Framing) {
+    this.#response = response;
+    this.peer = peer;
+    this.framing = framing;
+  }
+
+  listen(events: FollowerEvents): void {
+    this.#response.on('drain', () => events.drained());
+    this.#response.once('close', () => events.closed());
+  }
+
+  get bufferedBytes(): number {
+    return this.#response.writableLength;
+  }
+
+  send(frames: Buffer): void {
+    if (!this.#response.writableEnded) this.#response.write(frames);
+  }
+
+  ping(): void {
+    // There is no such thing; bookmarks come often enough.
+  }
+
+  close(): void {
+    this.#response.end();
+  }
+
+  terminate(): void {
+    this.#response.destroy();
+  }
+}
+
+function lastEventId({ headers }: FastifyRequest): string | undefined {
+  const id = headers['last-event-id'];
+  return Array.isArray(id) ? id[0] : id;
+}
+
+const QUERY = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    position: {
+      type: 'string',
+      description:
+        'Go on from here: the last position that you were told. `now`: only what comes. Absent: from a snapshot.',
+      examples: [position.examples[0], 'now'],
+    },
+    prefix: {
+      type: 'array',
+      items: { type: 'string' },
+      maxItems: MAX_PREFIXES,
+      description: 'Only keys that begin so; may be given several times. Absent: all keys.',
+      examples: [['user:']],
+    },
+    snapshot: {
+      type: 'boolean',
+      default: true,
+      description:
+        'Whether a position that is lost is answered with a snapshot; if not, with 410 `POSITION_LOST`.',
+    },
+    limit: {
+      type: 'integer',
+      minimum: 1,
+      maximum: MAX_LIMIT,
+      description: 'End after so many changes. Entries of a snapshot do not count: it is whole or not there.',
+    },
+    wait: {
+      type: 'number',
+      minimum: 0,
+      maximum: MAX_WAIT,
+      description: 'Long poll: end when something has come, and after so many seconds at the latest.',
+    },
+  },
+} as const;
+
+const DESCRIPTION = [
+  'Every change of some prefixes, in order, each exactly once between two resets. `Accept` chooses the form:',
+  '`application/x-ndjson`, one event a line, or `text/event-stream`, where the id of an event is its position. With an',
+  'upgrade to a WebSocket of the subprotocol `psync.v1.json` each message is one event.',
+  '',
+  'Without `position` a snapshot comes first: `reset`, an `entry` for each key, `synced`. With one the answer begins with',
+  '`continue`, if this node can still serve what follows, or else with a `reset` that says why. A position is good on',
+  'every node and every transport, and on masters and replicas alike; a replica that has not reached it yet waits some seconds.',
+  '',
+  '`bookmark` says that nothing of yours happened up to its position. It comes every two seconds while others write, and',
+  'every ten seconds otherwise: who hears nothing for half a minute should connect anew. Types that you do not know are to',
+  'be ignored.',
+].join('\n');

@@ -1,0 +1,675 @@
+/**
+ * The feed of changes: every follower gets the stream's events that are of its prefixes, in order, each exactly once
+ * between two resets, and resumes by the decision that a replica's PSYNC is answered with.
+ *
+ * What is committed is noted for those who want it, and nothing else is done in the write turn. It is given out after it, a
+ * slice of sends at a time, so that thousands of followers do not hold up anybody. A round that takes long finds more
+ * pending when it is done, and the next one sends that in one piece: the more there is to do, the less each event costs.
+ *
+ * Owns: the followers, what each subscription has pending, bookmarks, who is let go.
+ */
+import { CloseCode } from '../replication/close-code.ts';
+import { type Decision, decide, type FullResyncReason } from '../replication/decide.ts';
+import { formatPosition, type Offset, offset, type Position, wireOffset } from '../replication/position.ts';
+import type { Run } from '../stream/command.ts';
+import { StreamDecoder } from '../stream/decoder.ts';
+import type { FeedRequest } from './feed-request.ts';
+import { Follower } from './follower.ts';
+import { FollowerSnapshots } from './follower-snapshots.ts';
+import { Frames } from './frames.ts';
+import { bookmarkMessage, continueMessage, errorMessage, Group, WAITING } from './message.ts';
+import { type FollowerEvents, type FollowerSocket, type Log, StorageError, type World } from './ports.ts';
+import type { PositionWaiters } from './position-waiters.ts';
+import { Problem } from './problem.ts';
+import type { StreamHead } from './stream-head.ts';
+import { type Stretch, Subscription } from './subscription.ts';
+import { SubscriptionIndex } from './subscription-index.ts';
+
+export interface FeedSettings {
+  /** How many followers are served at the same time. */
+  readonly maxFollowers: number;
+  /** A follower that lags by more than so many bytes of the stream is let go; never below the backlog. */
+  readonly followerOutputBytes: number;
+  /** One that takes nothing, or says nothing to pings, for so long is let go. */
+  readonly timeoutMs: number;
+  readonly pingIntervalMs: number;
+}
+
+export interface FeedStatus {
+  readonly followers: number;
+  /** Of these: how many are being brought up to date, and how many wait for a snapshot or are being given one. */
+  readonly behind: number;
+  readonly inSnapshot: number;
+  readonly counters: Readonly<FeedCounters>;
+}
+
+interface FeedCounters {
+  continued: number;
+  /** Snapshots that were begun, by reason. */
+  resets: Record<string, number>;
+  /** Followers that were let go because they lagged too far. */
+  tooFarBehind: number;
+}
+
+interface FeedParts {
+  readonly world: World;
+  readonly log: Log;
+  readonly head: StreamHead;
+  readonly positions: PositionWaiters;
+  readonly settings: FeedSettings;
+  readonly isMaster: () => boolean;
+  readonly closing: () => boolean;
+}
+
+/** So many sends are done before others have their turn: less than a millisecond. */
+const SLICE_SENDS = 128;
+/** So many stretches are read for those who catch up before others have their turn. */
+const SLICE_STRETCHES = 4;
+/** So much of the stream is read at a time for one that catches up. */
+const STRETCH_BYTES = 64 * 1024;
+/** If more than so many bytes of the stream are pending, its followers read them from the backlog. */
+const MAX_PENDING_BYTES = 4 * 1024 * 1024;
+const SWEEP_MS = 500;
+/** While others write, a follower learns so often how far the stream is; when nobody does, that the feed is alive. */
+const BOOKMARK_MS = 2_000;
+const HEARTBEAT_MS = 10_000;
+/** A follower is told anew before this share of the backlog lies between what it was told and the head… */
+const BACKLOG_SHARE = 1 / 4;
+/** …but all of a subscription at most this often, and no more than so many in a second. */
+const HURRIED_MS = 50;
+const HURRIED_PER_SECOND = 20_000;
+/** How long a follower that is ahead of this node, or knows a newer history, waits until the node has it. */
+const REACH_MS = 5_000;
+
+export class Feed {
+  readonly #parts: FeedParts;
+  readonly #index = new SubscriptionIndex();
+  readonly #subscriptions = new Map<string, Subscription>();
+  readonly #followers = new Set<Follower>();
+  /** Subscriptions that have something to give. */
+  readonly #busy = new Set<Subscription>();
+  /** Those who are behind and can take something, or are about to be live. */
+  readonly #hungry = new Set<Follower>();
+  /** Those whose cursor the journal must not be trimmed past. */
+  readonly #pinned = new Set<Follower>();
+  readonly #snapshots: FollowerSnapshots;
+  readonly #counters: FeedCounters = { continued: 0, resets: {}, tooFarBehind: 0 };
+  readonly #found = new Set<Subscription>();
+  #scheduled = false;
+  #cancelSweep: (() => void) | null = null;
+  #sweptAt: Offset;
+  #pingedAt = 0;
+  /** The history that the followers' places are of. */
+  #place: Position['runId'];
+
+  constructor(parts: FeedParts) {
+    this.#parts = parts;
+    const { head } = parts;
+    this.#sweptAt = head.offset;
+    this.#place = head.position.runId;
+    this.#snapshots = new FollowerSnapshots({
+      ...parts,
+      begun: (follower, at) => {
+        follower.cursor = at;
+        this.#pinned.add(follower);
+      },
+      synced: (follower) => {
+        // What was written meanwhile is no fault of the follower's.
+        follower.arrears = head.offset - follower.cursor;
+        this.#behind(follower);
+      },
+      failed: (follower, error) => {
+        parts.log.error('follower-snapshot-failed', { follower: follower.socket.peer, error: String(error) });
+        this.#fail(follower, new Problem('STORAGE_FAILED', 'the snapshot cannot be read'));
+      },
+    });
+    head.pin(() => this.#leastNeeded());
+    head.onCommit((run, from) => this.#committed(run, from));
+  }
+
+  get status(): FeedStatus {
+    let [behind, inSnapshot] = [0, 0];
+    for (const { phase } of this.#pinned) if (phase === 'behind') behind += 1;
+    for (const { phase } of this.#followers) if (phase === 'snapshot') inSnapshot += 1;
+    return {
+      followers: this.#followers.size,
+      behind,
+      inSnapshot,
+      counters: { ...this.#counters, resets: { ...this.#counters.resets } },
+    };
+  }
+
+  /**
+   * Waits until the request can be answered: a position that this node has not reached yet is waited for.
+   * @param gone nobody waits for it any more
+   * @throws Problem why it cannot be served: BAD_REQUEST, TOO_MANY_REQUESTS, NOT_REACHED, POSITION_LOST, SHUTTING_DOWN,
+   *   STORAGE_FAILED
+   */
+  async admit(request: FeedRequest, gone: AbortSignal): Promise<void> {
+    this.#refuseNow();
+    const { from } = request;
+    if (typeof from === 'string') return;
+    if (!this.#parts.isMaster()) await this.#reach(from, gone);
+    this.#refuseNow();
+    const decision = this.#decide(from);
+    if (decision.kind === 'full-resync' && !request.snapshot) throw lost(from, decision.reason);
+  }
+
+  /**
+   * Serves a follower that was admitted just now.
+   * @returns where the socket's events go
+   */
+  attach(request: FeedRequest, socket: FollowerSocket): FollowerEvents {
+    const { head, world } = this.#parts;
+    const subscription = this.#subscribe(request);
+    const follower = new Follower(request, socket, subscription, head.offset, {
+      now: () => world.now(),
+      drained: (each) => this.#drained(each),
+      closed: (each) => this.#remove(each),
+    });
+    this.#followers.add(follower);
+    subscription.members.add(follower);
+    this.#startSweeping();
+    if (request.waitMs !== null) {
+      follower.cancelWait = world.after(request.waitMs, () => this.#overdue(follower));
+    }
+    const { from } = request;
+    if (from === 'snapshot') this.#reset(follower, 'first-sync');
+    else if (from === 'now') this.#continue(follower, head.offset);
+    else this.#resume(follower, from);
+    return follower;
+  }
+
+  /** The history has a new run ID from here on; what was handed out of it stays what it was. */
+  renamed(): void {
+    this.#place = this.#parts.head.position.runId;
+    for (const subscription of this.#subscriptions.values()) {
+      if (subscription.live.size > 0) this.#bookmark(subscription);
+    }
+  }
+
+  /** A full resync has replaced what this node has: where each follower stands may be nowhere now. */
+  replaced(): void {
+    const before = this.#place;
+    this.#place = this.#parts.head.position.runId;
+    for (const subscription of this.#subscriptions.values()) {
+      for (const [follower, place] of subscription.interrupt()) {
+        follower.phase = 'behind';
+        follower.cursor = place;
+      }
+      subscription.at = this.#parts.head.offset;
+      subscription.stretch = null;
+    }
+    this.#busy.clear();
+    this.#sweptAt = this.#parts.head.offset;
+    for (const follower of [...this.#followers]) {
+      this.#pinned.delete(follower);
+      if (follower.phase === 'snapshot') this.#reset(follower, follower.reason);
+      else this.#resume(follower, { runId: before, offset: follower.cursor });
+    }
+  }
+
+  /** Lets everybody go; they come back, here or elsewhere. */
+  drop(code: CloseCode, reason: string): void {
+    for (const follower of [...this.#followers]) this.#close(follower, code, reason);
+  }
+
+  #refuseNow(): void {
+    if (this.#parts.closing()) throw new Problem('SHUTTING_DOWN', 'the node is shutting down');
+    const { maxFollowers } = this.#parts.settings;
+    if (this.#followers.size >= maxFollowers) {
+      throw new Problem('TOO_MANY_REQUESTS', `${maxFollowers} followers are connected already`);
+    }
+  }
+
+  /** A replica may be a little behind the node where the follower was, and may not have heard of a promotion yet. */
+  async #reach(from: Position, gone: AbortSignal): Promise<void> {
+    try {
+      await this.#parts.positions.wait(from, REACH_MS, gone);
+    } catch (error) {
+      // Of a history that is not this node's a snapshot helps.
+      if (!(error instanceof Problem) || error.code !== 'UNKNOWN_HISTORY') throw error;
+    }
+  }
+
+  /** @throws Problem BAD_REQUEST for a position that was never handed out */
+  #decide(from: Position): Decision {
+    const { head } = this.#parts;
+    const decision = decide(
+      { kind: 'psync', runId: from.runId, asked: wireOffset(from.offset) },
+      head.history,
+      head.backlog,
+    );
+    if (decision.kind === 'full-resync' || head.isBoundary(decision.after)) return decision;
+    throw new Problem('BAD_REQUEST', `${formatPosition(from)} is inside a write: no node has handed it out`);
+  }
+
+  #resume(follower: Follower, from: Position): void {
+    let decision: Decision;
+    try {
+      decision = this.#decide(from);
+    } catch (error) {
+      this.#fail(follower, asProblem(error));
+      return;
+    }
+    if (decision.kind === 'continue') this.#continue(follower, decision.after);
+    else if (follower.request.snapshot) this.#reset(follower, decision.reason);
+    else this.#fail(follower, lost(from, decision.reason));
+  }
+
+  #continue(follower: Follower, after: Offset): void {
+    this.#counters.continued += 1;
+    follower.cursor = after;
+    follower.told = after;
+    follower.tell(continueMessage(this.#at(after)));
+    this.#behind(follower);
+  }
+
+  #reset(follower: Follower, reason: FullResyncReason): void {
+    this.#counters.resets[reason] = (this.#counters.resets[reason] ?? 0) + 1;
+    this.#hungry.delete(follower);
+    follower.reason = reason;
+    this.#snapshots.begin(follower);
+  }
+
+  /** The follower gets what it lacks from the stream, until it is live. */
+  #behind(follower: Follower): void {
+    follower.phase = 'behind';
+    this.#pinned.add(follower);
+    this.#endIfDone(follower);
+    if (follower.phase !== 'behind' || follower.isFull) return;
+    this.#hungry.add(follower);
+    this.#schedule();
+  }
+
+  #subscribe({ prefixes }: FeedRequest): Subscription {
+    const known = this.#subscriptions.get(prefixes.id);
+    if (known !== undefined) return known;
+    const { head, world } = this.#parts;
+    const subscription = new Subscription(prefixes, head.offset, world.now());
+    this.#subscriptions.set(prefixes.id, subscription);
+    this.#index.add(subscription);
+    return subscription;
+  }
+
+  /** Notes for everybody who wants it what was committed. */
+  #committed(run: Run, from: Offset): void {
+    if (this.#followers.size === 0) return;
+    const { head } = this.#parts;
+    const { runId } = head.position;
+    let [first, start] = [0, 0];
+    for (const end of run.boundaries) {
+      let last = first;
+      while (last < run.commands.length && (run.ends[last] as number) <= end) last += 1;
+      if (last > first) this.#note(run, from, runId, first, last, start, end);
+      first = last;
+      start = end;
+    }
+    if (head.offset - this.#sweptAt >= (head.backlog.size * BACKLOG_SHARE) / 2) this.#hurry();
+  }
+
+  #note(
+    run: Run,
+    from: Offset,
+    runId: Position['runId'],
+    first: number,
+    last: number,
+    start: number,
+    end: number,
+  ): void {
+    const found = this.#found;
+    for (let index = first; index < last; index += 1) {
+      const command = run.commands[index] as Run['commands'][number];
+      if (command.kind === 'flush-all') for (const each of this.#subscriptions.values()) found.add(each);
+      else if (command.kind === 'del') for (const key of command.keys) this.#index.find(key, found);
+      else this.#index.find(command.key, found);
+    }
+    if (found.size === 0) return;
+    const group = new Group(run, from, runId, first, last, start, end);
+    for (const subscription of found) {
+      if (subscription.live.size === 0) continue;
+      subscription.add(group);
+      if (subscription.pendingBytes > MAX_PENDING_BYTES && subscription.pending.length > 1) {
+        this.#interrupt(subscription);
+      } else {
+        this.#busy.add(subscription);
+      }
+    }
+    found.clear();
+    this.#schedule();
+  }
+
+  /** Too much is pending: everybody reads it from the stream instead, at their own pace. */
+  #interrupt(subscription: Subscription): void {
+    this.#busy.delete(subscription);
+    for (const [follower, place] of subscription.interrupt()) {
+      follower.cursor = place;
+      follower.told = subscription.announced;
+      this.#behind(follower);
+    }
+  }
+
+  #bookmark(subscription: Subscription): void {
+    subscription.bookmarkDue = true;
+    this.#busy.add(subscription);
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || (this.#busy.size === 0 && this.#hungry.size === 0)) return;
+    this.#scheduled = true;
+    this.#parts.world.soon(() => {
+      this.#scheduled = false;
+      this.#giveRounds();
+      this.#feedHungry();
+      this.#schedule();
+    });
+  }
+
+  #giveRounds(): void {
+    let budget = SLICE_SENDS;
+    for (const subscription of this.#busy) {
+      if (budget <= 0) return;
+      if (subscription.round === null) this.#begin(subscription);
+      budget -= this.#giveRound(subscription, budget);
+      if (subscription.round !== null) return;
+      // Those who have waited longer come first.
+      this.#busy.delete(subscription);
+      if (subscription.isBusy && subscription.live.size > 0) this.#busy.add(subscription);
+    }
+  }
+
+  #begin(subscription: Subscription): void {
+    const { head, world } = this.#parts;
+    subscription.begin(head.offset, world.now(), () => bookmarkMessage(this.#at(head.offset)));
+  }
+
+  /** @returns how many sends it took */
+  #giveRound(subscription: Subscription, most: number): number {
+    const round = subscription.round as NonNullable<Subscription['round']>;
+    const { members, frames, to } = round;
+    const until = Math.min(members.length, round.given + most);
+    const before = round.given;
+    while (round.given < until && subscription.round === round) {
+      const follower = members[round.given] as Follower;
+      round.given += 1;
+      if (follower.phase !== 'live') continue;
+      follower.give(frames);
+      this.#endIfDone(follower);
+      if (follower.isOverdue) this.#close(follower, CloseCode.done, 'time is up');
+      if (follower.phase === 'live' && follower.isFull) this.#leaveLive(follower, to);
+    }
+    if (round.given === members.length) subscription.round = null;
+    return Math.max(1, round.given - before);
+  }
+
+  #leaveLive(follower: Follower, place: Offset): void {
+    follower.subscription.live.delete(follower);
+    follower.phase = 'behind';
+    follower.cursor = place;
+    follower.told = follower.subscription.announced;
+    this.#pinned.add(follower);
+  }
+
+  #feedHungry(): void {
+    let stretches = SLICE_STRETCHES;
+    let sends = SLICE_SENDS;
+    for (const follower of [...this.#hungry]) {
+      if (stretches <= 0 || sends <= 0) return;
+      // Those who come next have their turn before this one has another.
+      this.#hungry.delete(follower);
+      sends -= 1;
+      try {
+        if (this.#catchUp(follower)) stretches -= 1;
+      } catch (error) {
+        this.#parts.log.error('journal-not-read', { follower: follower.socket.peer, error: String(error) });
+        this.#fail(follower, asProblem(error));
+      }
+      if (follower.phase === 'behind' && !follower.isFull) this.#hungry.add(follower);
+    }
+  }
+
+  /** @returns whether something had to be read */
+  #catchUp(follower: Follower): boolean {
+    const { subscription } = follower;
+    const { head } = this.#parts;
+    if (subscription.live.size === 0) this.#interrupt(subscription);
+    // Nothing of theirs is pending: everybody who is live has got everything.
+    if (!subscription.isBusy) subscription.at = head.offset;
+    if (follower.cursor >= subscription.at) {
+      // Ahead of the live ones, if it came after what is pending for them: it is one of them when they have got that.
+      if (follower.cursor === subscription.at) this.#goLive(follower);
+      return false;
+    }
+    const { stretch } = subscription;
+    const isKnown = stretch?.from === follower.cursor && stretch.to <= subscription.at;
+    const next = isKnown ? stretch : this.#read(subscription, follower.cursor);
+    subscription.stretch = next;
+    follower.give(next.frames);
+    if (next.frames.messages.length > 0) follower.told = next.to;
+    follower.cursor = next.to;
+    this.#endIfDone(follower);
+    return !isKnown;
+  }
+
+  /** What follows `from`, up to where the live ones are at most. */
+  #read(subscription: Subscription, from: Offset): Stretch {
+    const { head } = this.#parts;
+    const lacking = subscription.at - from;
+    for (let wanted = STRETCH_BYTES; ; wanted *= 4) {
+      const bytes = head.read(from, Math.min(wanted, lacking)).subarray(0, lacking);
+      const run = new StreamDecoder().push(bytes);
+      if (run === null && bytes.length < lacking) continue;
+      if (run === null) throw new Error(`no write ends between ${from} and ${subscription.at}`);
+      const messages = this.#groups(run, from, subscription).flatMap(
+        (group) => group.messageFor(subscription.prefixes) ?? [],
+      );
+      return { from, to: offset(from + run.bytes.length), frames: new Frames(messages) };
+    }
+  }
+
+  #groups(run: Run, from: Offset, { prefixes }: Subscription): readonly Group[] {
+    const { runId } = this.#parts.head.position;
+    const groups: Group[] = [];
+    let [first, start] = [0, 0];
+    for (const end of run.boundaries) {
+      let last = first;
+      let isWanted = false;
+      while (last < run.commands.length && (run.ends[last] as number) <= end) {
+        const command = run.commands[last] as Run['commands'][number];
+        const keys =
+          command.kind === 'flush-all' ? [] : command.kind === 'del' ? command.keys : [command.key];
+        isWanted ||= command.kind === 'flush-all' || keys.some((key) => prefixes.matches(key));
+        last += 1;
+      }
+      if (isWanted) groups.push(new Group(run, from, runId, first, last, start, end));
+      first = last;
+      start = end;
+    }
+    return groups;
+  }
+
+  #goLive(follower: Follower): void {
+    const { subscription } = follower;
+    if (follower.isOverdue || follower.told < follower.cursor) {
+      follower.tell(bookmarkMessage(this.#at(follower.cursor)));
+      follower.told = follower.cursor;
+    }
+    if (follower.isOverdue) {
+      this.#close(follower, CloseCode.done, 'time is up');
+      return;
+    }
+    follower.phase = 'live';
+    follower.arrears = 0;
+    this.#pinned.delete(follower);
+    subscription.live.add(follower);
+  }
+
+  /** A long poll's time is up: it learns where it stands. */
+  #overdue(follower: Follower): void {
+    follower.isOverdue = true;
+    if (follower.phase !== 'live') return;
+    const { subscription } = follower;
+    // What is pending is something; it is given at once.
+    if (subscription.isBusy) return;
+    subscription.live.delete(follower);
+    follower.cursor = this.#parts.head.offset;
+    this.#goLive(follower);
+  }
+
+  #drained(follower: Follower): void {
+    if (follower.phase === 'snapshot') this.#snapshots.wake(follower);
+    else if (follower.phase === 'behind') {
+      this.#hungry.add(follower);
+      this.#schedule();
+    }
+  }
+
+  #endIfDone(follower: Follower): void {
+    if (follower.isDone) this.#close(follower, CloseCode.done, 'that is what was asked for');
+  }
+
+  #fail(follower: Follower, problem: Problem): void {
+    follower.tell(errorMessage(problem.code, problem.message, problem.extra));
+    this.#close(follower, closeCodeOf(problem), problem.message);
+  }
+
+  #close(follower: Follower, code: CloseCode, reason: string): void {
+    if (follower.phase === 'closed') return;
+    this.#remove(follower);
+    follower.socket.close(code, reason);
+  }
+
+  #remove(follower: Follower): void {
+    if (follower.phase === 'closed') return;
+    follower.phase = 'closed';
+    follower.cancelWait?.();
+    const { subscription } = follower;
+    subscription.live.delete(follower);
+    subscription.members.delete(follower);
+    this.#followers.delete(follower);
+    this.#hungry.delete(follower);
+    this.#pinned.delete(follower);
+    this.#snapshots.wake(follower);
+    if (subscription.members.size === 0) {
+      this.#subscriptions.delete(subscription.prefixes.id);
+      this.#index.delete(subscription);
+      this.#busy.delete(subscription);
+    }
+    if (this.#followers.size === 0) {
+      this.#cancelSweep?.();
+      this.#cancelSweep = null;
+    }
+  }
+
+  #startSweeping(): void {
+    this.#cancelSweep ??= this.#parts.world.after(SWEEP_MS, () => {
+      this.#cancelSweep = null;
+      this.#sweep();
+      if (this.#followers.size > 0) this.#startSweeping();
+    });
+  }
+
+  /** Bookmarks that are due, and followers that are to be let go. */
+  #sweep(): void {
+    const { head, settings, world } = this.#parts;
+    const now = world.now();
+    for (const subscription of this.#subscriptions.values()) {
+      // A clock that was set back must not keep bookmarks away.
+      const silentMs = Math.abs(now - subscription.announcedAt);
+      const isDue =
+        silentMs >= HEARTBEAT_MS || (silentMs >= BOOKMARK_MS && head.offset > subscription.announced);
+      if (isDue && subscription.live.size > 0) this.#bookmark(subscription);
+    }
+    const pings = Math.abs(now - this.#pingedAt) >= settings.pingIntervalMs;
+    if (pings) this.#pingedAt = now;
+    for (const follower of [...this.#followers]) this.#examine(follower, now, pings);
+  }
+
+  #examine(follower: Follower, now: number, ping: boolean): void {
+    const { head, settings } = this.#parts;
+    const lag = follower.phase === 'behind' ? head.offset - follower.cursor : 0;
+    if (lag > follower.arrears + Math.max(settings.followerOutputBytes, head.backlog.size)) {
+      this.#letGo(follower, lag);
+      return;
+    }
+    follower.heardAt = Math.min(follower.heardAt, now);
+    const silentMs = follower.socket.answersPings ? now - follower.heardAt : 0;
+    const stuckMs = Math.max(follower.stuckMs(), silentMs);
+    if (stuckMs > settings.timeoutMs) {
+      this.#close(follower, CloseCode.timedOut, `nothing was taken or answered for ${stuckMs} ms`);
+      follower.socket.terminate();
+      return;
+    }
+    if (!ping) return;
+    follower.socket.ping();
+    if (follower.phase === 'snapshot' && !this.#pinned.has(follower)) follower.tell(WAITING);
+  }
+
+  /** Where it stands is the last that it hears: from there it continues, if that is still possible. */
+  #letGo(follower: Follower, lag: number): void {
+    this.#counters.tooFarBehind += 1;
+    const position = this.#at(follower.cursor);
+    follower.tell(errorMessage('TOO_FAR_BEHIND', `${lag} bytes behind`, { position }));
+    this.#close(follower, CloseCode.tooFarBehind, `${lag} bytes behind, at ${position}`);
+  }
+
+  /** The stream runs: before the backlog forgets what they were told, followers are told where it is. */
+  #hurry(): void {
+    const { head, world } = this.#parts;
+    const now = world.now();
+    this.#sweptAt = head.offset;
+    for (const subscription of this.#subscriptions.values()) {
+      if (head.offset - subscription.announced < head.backlog.size * BACKLOG_SHARE) continue;
+      const leastMs = Math.max(HURRIED_MS, (1000 * subscription.live.size) / HURRIED_PER_SECOND);
+      if (Math.abs(now - subscription.announcedAt) >= leastMs && subscription.live.size > 0) {
+        this.#bookmark(subscription);
+      }
+    }
+  }
+
+  #leastNeeded(): Offset | null {
+    let least: Offset | null = null;
+    const need = (at: Offset): void => {
+      if (least === null || at < least) least = at;
+    };
+    for (const { cursor } of this.#pinned) need(cursor);
+    for (const { round, at } of this.#busy) need(round?.from ?? at);
+    return least;
+  }
+
+  #at(at: Offset): string {
+    return formatPosition({ runId: this.#parts.head.position.runId, offset: at });
+  }
+}
+
+/** The close code of a WebSocket that says what the problem's HTTP status does. */
+export function closeCodeOf({ code, status }: Problem): CloseCode {
+  if (code === 'SHUTTING_DOWN') return CloseCode.goingAway;
+  switch (status) {
+    case 400:
+      return CloseCode.protocolError;
+    case 403:
+      return CloseCode.forbidden;
+    case 410:
+      return CloseCode.historyChanged;
+    case 429:
+      return CloseCode.tooMany;
+    default:
+      return CloseCode.notReady;
+  }
+}
+
+function lost(from: Position, reason: FullResyncReason): Problem {
+  return new Problem(
+    'POSITION_LOST',
+    `what follows ${formatPosition(from)} cannot be served any more (${reason}); a snapshot can`,
+    { reason },
+  );
+}
+
+function asProblem(error: unknown): Problem {
+  if (error instanceof Problem) return error;
+  if (error instanceof StorageError) return new Problem('STORAGE_FAILED', error.message);
+  throw error;
+}

@@ -1,0 +1,183 @@
+/**
+ * Snapshots for followers: the entries of their prefixes at one position.
+ *
+ * Owns: who waits. One whose entries are few is given them from memory at once, together with all who wait for the same,
+ * one choice of prefixes after the other. The others come after them: a few at a time read the file, each at the pace of its
+ * socket, and what the entries take in memory is one group for each. So a thousand that come at once cost little more than one.
+ */
+import { isLive } from '../keyspace/entry.ts';
+import type { ListedEntry } from '../keyspace/page.ts';
+import { formatPosition, type Offset, type Position } from '../replication/position.ts';
+import { type Follower, HIGH_WATER_BYTES } from './follower.ts';
+import { Frames } from './frames.ts';
+import { entryMessage, resetMessage, syncedMessage } from './message.ts';
+import type { World } from './ports.ts';
+import type { StreamHead } from './stream-head.ts';
+
+/** What is given from memory: at most so many entries, and about so many bytes of values. */
+const SMALL_ENTRIES = 1_000;
+const SMALL_BYTES = HIGH_WATER_BYTES;
+/** So many larger ones at the same time: each keeps the WAL from shrinking. */
+const MAX_READERS = 4;
+/** So many followers are given a snapshot from memory before others have their turn. */
+const SLICE = 32;
+
+interface Waiting {
+  readonly follower: Follower;
+  /** Of the follower, when it began to wait. */
+  readonly number: number;
+}
+
+interface SnapshotsParts {
+  readonly world: World;
+  readonly head: StreamHead;
+  /** It is about to be given the entries of this offset: what follows must not go away. */
+  begun(follower: Follower, at: Offset): void;
+  /** It has been given them. */
+  synced(follower: Follower): void;
+  /** It cannot be given them. */
+  failed(follower: Follower, error: unknown): void;
+}
+
+export class FollowerSnapshots {
+  readonly #parts: SnapshotsParts;
+  /** By the choice of prefixes. */
+  readonly #small = new Map<string, Waiting[]>();
+  #serving = false;
+  #large: Waiting[] = [];
+  #readers = 0;
+  readonly #room = new Map<Follower, () => void>();
+
+  constructor(parts: SnapshotsParts) {
+    this.#parts = parts;
+  }
+
+  /** How many wait, and how many are being given a large one. */
+  get counts(): { readonly waiting: number; readonly reading: number } {
+    let waiting = this.#large.length;
+    for (const some of this.#small.values()) waiting += some.length;
+    return { waiting, reading: this.#readers };
+  }
+
+  /** The follower gets a snapshot, and nothing else until it has it. */
+  begin(follower: Follower): void {
+    follower.phase = 'snapshot';
+    follower.snapshot += 1;
+    const waiting: Waiting = { follower, number: follower.snapshot };
+    const { id } = follower.request.prefixes;
+    const same = this.#small.get(id);
+    if (same === undefined) this.#small.set(id, [waiting]);
+    else same.push(waiting);
+    if (!this.#serving) void this.#serveSmall();
+  }
+
+  /** Its socket takes more, or it has gone. */
+  wake(follower: Follower): void {
+    this.#room.get(follower)?.();
+    this.#room.delete(follower);
+  }
+
+  async #serveSmall(): Promise<void> {
+    this.#serving = true;
+    for (;;) {
+      await this.#turn();
+      const [next] = this.#small;
+      if (next === undefined) break;
+      const [id, waiting] = next;
+      this.#small.delete(id);
+      await this.#serveTogether(waiting.filter(isWanted));
+    }
+    this.#serving = false;
+  }
+
+  async #serveTogether(waiting: readonly Waiting[]): Promise<void> {
+    const [first] = waiting;
+    if (first === undefined) return;
+    const { head } = this.#parts;
+    try {
+      const all = await head.collect(first.follower.request.prefixes.list, SMALL_ENTRIES, SMALL_BYTES);
+      if (all === null) {
+        this.#large.push(...waiting);
+        for (let free = MAX_READERS - this.#readers; free > 0; free -= 1) this.#readNext();
+        return;
+      }
+      const entries = new Frames(all.entries.map(entryMessage));
+      const wanted = waiting.filter(isWanted);
+      for (const { follower } of wanted) this.#parts.begun(follower, all.position.offset);
+      for (const [index, each] of wanted.entries()) {
+        if (index % SLICE === SLICE - 1) await this.#turn();
+        if (isWanted(each)) this.#giveAll(each, all.position, entries);
+      }
+    } catch (error) {
+      for (const each of waiting) if (isWanted(each)) this.#parts.failed(each.follower, error);
+    }
+  }
+
+  #giveAll({ follower }: Waiting, at: Position, entries: Frames): void {
+    const position = formatPosition(at);
+    follower.tell(resetMessage(position, follower.reason, entries.messages.length));
+    follower.give(entries);
+    this.#synced(follower, at);
+  }
+
+  #readNext(): void {
+    const next = this.#large.shift();
+    if (next === undefined) return;
+    this.#readers += 1;
+    this.#read(next)
+      .catch((error: unknown) => {
+        if (isWanted(next)) this.#parts.failed(next.follower, error);
+      })
+      .finally(() => {
+        this.#readers -= 1;
+        this.#readNext();
+      });
+  }
+
+  async #read(waiting: Waiting): Promise<void> {
+    if (!isWanted(waiting)) return;
+    const { follower } = waiting;
+    const { head, world } = this.#parts;
+    const reader = await head.readEntries(follower.request.prefixes.list);
+    try {
+      if (!isWanted(waiting)) return;
+      this.#parts.begun(follower, reader.position.offset);
+      const now = world.now();
+      const keys = await reader.count(now);
+      if (!isWanted(waiting)) return;
+      follower.tell(resetMessage(formatPosition(reader.position), follower.reason, keys));
+      for await (const group of reader.groups) {
+        if (!isWanted(waiting)) return;
+        this.#giveGroup(follower, group, now);
+        await (follower.isFull ? this.#roomOf(follower) : this.#turn());
+        if (!isWanted(waiting)) return;
+      }
+      this.#synced(follower, reader.position);
+    } finally {
+      reader.close();
+    }
+  }
+
+  #giveGroup(follower: Follower, group: readonly ListedEntry[], now: number): void {
+    follower.give(new Frames(group.filter((entry) => isLive(entry, now)).map(entryMessage)));
+  }
+
+  #synced(follower: Follower, at: Position): void {
+    follower.tell(syncedMessage(formatPosition(at)));
+    follower.told = at.offset;
+    follower.hasSynced();
+    this.#parts.synced(follower);
+  }
+
+  #turn(): Promise<void> {
+    return new Promise((resolve) => this.#parts.world.soon(resolve));
+  }
+
+  #roomOf(follower: Follower): Promise<void> {
+    return new Promise((resolve) => this.#room.set(follower, resolve));
+  }
+}
+
+function isWanted({ follower, number }: Waiting): boolean {
+  return follower.phase === 'snapshot' && follower.snapshot === number;
+}

@@ -1,0 +1,171 @@
+/**
+ * What followers are told: JSON, made once and shared by all who get it, also in the form that their transport gives it.
+ */
+import { toJsonValue } from '../keyspace/json-value.ts';
+import type { ListedEntry } from '../keyspace/page.ts';
+import type { Prefixes } from '../keyspace/prefixes.ts';
+import type { FullResyncReason } from '../replication/decide.ts';
+import type { Offset, RunId } from '../replication/position.ts';
+import { assertNever, type Command, type Run } from '../stream/command.ts';
+
+/**
+ * How a message looks on a transport.
+ * @param json one event, without a line end
+ * @param position where somebody resumes who has taken it; null: it says nothing about that
+ */
+export type Framing = (json: string, position: string | null) => Buffer;
+
+export class Message {
+  readonly json: string;
+  /** Where somebody resumes who has taken it; null: it says nothing about that. */
+  readonly position: string | null;
+  /** It tells of a write; snapshots, bookmarks and the like do not. */
+  readonly isChange: boolean;
+  #framing: Framing | null = null;
+  #frame: Buffer | null = null;
+
+  constructor(json: string, position: string | null, isChange = false) {
+    this.json = json;
+    this.position = position;
+    this.isChange = isChange;
+  }
+
+  /** Nearly always asked for by one transport only: the last one's is kept. */
+  framed(framing: Framing): Buffer {
+    if (this.#frame === null || this.#framing !== framing) {
+      this.#framing = framing;
+      this.#frame = framing(this.json, this.position);
+    }
+    return this.#frame;
+  }
+}
+
+/** A snapshot of so many entries follows. Its position is good for nothing before `synced` has come. */
+export function resetMessage(position: string, reason: FullResyncReason, keys: number): Message {
+  return new Message(`{"type":"reset","position":"${position}","reason":"${reason}","keys":${keys}}`, null);
+}
+
+export function entryMessage({ key, value, version, expiresAt }: ListedEntry): Message {
+  const json = `{"type":"entry","key":${JSON.stringify(key)},${valueJson(value ?? Buffer.alloc(0))},"version":${version},"expiresAt":${expiresAt}}`;
+  return new Message(json, null);
+}
+
+export function syncedMessage(position: string): Message {
+  return new Message(`{"type":"synced","position":"${position}"}`, position);
+}
+
+export function continueMessage(position: string): Message {
+  return new Message(`{"type":"continue","position":"${position}"}`, position);
+}
+
+/** Nothing of the follower's happened up to here. */
+export function bookmarkMessage(position: string): Message {
+  return new Message(`{"type":"bookmark","position":"${position}"}`, position);
+}
+
+/** A snapshot will come; others are being given theirs. */
+export const WAITING = new Message('{"type":"waiting"}', null);
+
+/** @param extra more members, such as the position to resume from */
+export function errorMessage(
+  code: string,
+  detail: string,
+  extra: Readonly<Record<string, unknown>> = {},
+): Message {
+  return new Message(JSON.stringify({ type: 'error', code, detail, ...extra }), null);
+}
+
+/** A command that stands alone, or the commands of one transaction. */
+export class Group {
+  readonly #commands: readonly Command[];
+  /** Where each command ends: the version of what it sets. */
+  readonly #versions: readonly number[];
+  readonly #position: string;
+  readonly #isBatch: boolean;
+  /** How many bytes of the stream it takes. */
+  readonly bytes: number;
+  /** Where it ends. */
+  readonly end: Offset;
+  /** Of a group that has one key only, so that everybody who wants some of it wants all of it. */
+  #only: Message | null = null;
+
+  /**
+   * @param run what was committed, after the offset `base`
+   * @param first, last half open: which of its commands these are
+   * @param start, end half open: which of its bytes
+   */
+  constructor(run: Run, base: number, runId: RunId, first: number, last: number, start: number, end: number) {
+    this.#commands = run.commands.slice(first, last);
+    this.#versions = run.ends.slice(first, last).map((at) => base + at);
+    this.#position = `${runId}:${base + end}`;
+    // EXEC stands between the last command and the boundary.
+    this.#isBatch = run.ends[last - 1] !== end;
+    this.bytes = end - start;
+    this.end = (base + end) as Offset;
+  }
+
+  /** The follower's part of it, as one message; null: there is none. */
+  messageFor(prefixes: Prefixes): Message | null {
+    if (this.#only !== null) return this.#only;
+    const changes: string[] = [];
+    for (const [index, command] of this.#commands.entries()) {
+      addChanges(changes, command, this.#versions[index] as number, prefixes);
+    }
+    if (changes.length === 0) return null;
+    const body =
+      this.#isBatch || changes.length > 1
+        ? `"type":"batch","changes":[${changes.map((change) => `{${change}}`).join(',')}]`
+        : (changes[0] as string);
+    const message = new Message(`{${body},"position":"${this.#position}"}`, this.#position, true);
+    if (this.#hasOneKey) this.#only = message;
+    return message;
+  }
+
+  get #hasOneKey(): boolean {
+    const [command] = this.#commands;
+    return this.#commands.length === 1 && (command?.kind !== 'del' || command.keys.length === 1);
+  }
+}
+
+/** Adds what the command does to the wanted keys, each as the members of a JSON object. */
+function addChanges(changes: string[], command: Command, version: number, prefixes: Prefixes): void {
+  switch (command.kind) {
+    case 'flush-all':
+      changes.push('"type":"flush"');
+      return;
+    case 'del':
+      for (const key of command.keys) {
+        if (prefixes.matches(key)) changes.push(`"type":"delete","key":${JSON.stringify(key)}`);
+      }
+      return;
+    case 'set':
+    case 'expire-at':
+    case 'persist':
+      if (prefixes.matches(command.key)) changes.push(changeJson(command, version));
+      return;
+    default:
+      assertNever(command);
+  }
+}
+
+function changeJson(
+  command: Extract<Command, { kind: 'set' | 'expire-at' | 'persist' }>,
+  version: number,
+): string {
+  const key = JSON.stringify(command.key);
+  switch (command.kind) {
+    case 'set':
+      return `"type":"set","key":${key},${valueJson(command.value)},"version":${version},"expiresAt":${command.expiresAt}`;
+    case 'expire-at':
+      return `"type":"expiry","key":${key},"expiresAt":${command.expiresAt}`;
+    case 'persist':
+      return `"type":"expiry","key":${key},"expiresAt":null`;
+    default:
+      return assertNever(command);
+  }
+}
+
+function valueJson(bytes: Buffer): string {
+  const { value, encoding } = toJsonValue(bytes);
+  return `"value":${JSON.stringify(value)},"encoding":"${encoding}"`;
+}

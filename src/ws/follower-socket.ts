@@ -1,0 +1,64 @@
+/**
+ * The WebSocket of a follower.
+ *
+ * `ws` does the handshake, reads, and answers pings; messages to the follower are written to the connection as they are,
+ * whole frames that all followers share. Without compression `ws` writes whole frames too, at once, so the two never mix.
+ */
+import type { Duplex } from 'node:stream';
+import { WebSocket } from 'ws';
+import type { Framing } from '../node/message.ts';
+import type { FollowerEvents, FollowerSocket } from '../node/ports.ts';
+import { CloseCode } from '../replication/close-code.ts';
+import { cut } from './socket.ts';
+import { textFrame } from './text-frame.ts';
+
+/** After a close frame the peer has so long to take what was sent before it, and to answer. */
+const CLOSE_TIMEOUT_MS = 5_000;
+
+export class WebSocketFollower implements FollowerSocket {
+  readonly peer: string;
+  readonly framing: Framing = textFrame;
+  readonly answersPings = true;
+  readonly #ws: WebSocket;
+  readonly #connection: Duplex;
+
+  constructor(ws: WebSocket, connection: Duplex, peer: string) {
+    this.#ws = ws;
+    this.#connection = connection;
+    this.peer = peer;
+    ws.on('message', () => this.close(CloseCode.protocolError, 'a follower has nothing to say'));
+    // `close` follows.
+    ws.on('error', () => undefined);
+  }
+
+  /** Tells `events` what happens from now on. */
+  listen(events: FollowerEvents): void {
+    this.#connection.on('drain', () => events.drained());
+    this.#ws.on('pong', () => events.alive());
+    this.#ws.on('close', () => events.closed());
+    // It may have gone before anybody listened.
+    if (this.#ws.readyState === WebSocket.CLOSED) events.closed();
+  }
+
+  get bufferedBytes(): number {
+    return this.#connection.writableLength;
+  }
+
+  send(frames: Buffer): void {
+    if (this.#ws.readyState === WebSocket.OPEN) this.#connection.write(frames);
+  }
+
+  ping(): void {
+    if (this.#ws.readyState === WebSocket.OPEN) this.#ws.ping();
+  }
+
+  close(code: CloseCode, reason: string): void {
+    this.#ws.close(code, cut(reason));
+    const timer = setTimeout(() => this.#ws.terminate(), CLOSE_TIMEOUT_MS);
+    this.#ws.once('close', () => clearTimeout(timer));
+  }
+
+  terminate(): void {
+    this.#ws.terminate();
+  }
+}

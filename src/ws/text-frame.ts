@@ -1,0 +1,27 @@
+/** A text message as a server sends it: one unmasked frame (RFC 6455, 5.2). */
+
+const FINAL_TEXT = 0x81;
+/** The longest payload whose length stands in the second byte, and in two bytes behind it. */
+const SHORT = 125;
+const MEDIUM = 0xffff;
+
+/**
+ * Made once and written to every socket as it is: `ws` would make a header for each of them.
+ * @param text what the message says
+ */
+export function textFrame(text: string): Buffer {
+  const length = Buffer.byteLength(text);
+  const header = length <= SHORT ? 2 : length <= MEDIUM ? 4 : 10;
+  const frame = Buffer.allocUnsafeSlow(header + length);
+  frame[0] = FINAL_TEXT;
+  if (header === 2) frame[1] = length;
+  else if (header === 4) {
+    frame[1] = 126;
+    frame.writeUInt16BE(length, 2);
+  } else {
+    frame[1] = 127;
+    frame.writeBigUInt64BE(BigInt(length), 2);
+  }
+  frame.write(text, header, 'utf8');
+  return frame;
+}
