@@ -17,7 +17,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'node/stream-head.ts',
     find: '    this.#state.append(offset(from + run.bytes.length), run.bytes);',
     replace:
-      '    for (const listener of this.#listeners) listener(run.bytes, from);\n' +
+      '    for (const listener of this.#listeners) listener(run, from);\n' +
       '    this.#state.append(offset(from + run.bytes.length), run.bytes);',
   },
   {
