@@ -65,14 +65,17 @@ export class IncomingSnapshot {
       );
   }
 
-  /** @returns what came, which was checked */
-  async finish(): Promise<ReceivedSnapshot> {
+  /**
+   * @param crc32 of what the master has sent, if it has told
+   * @returns what came, which was checked
+   */
+  async finish(crc32: number | null): Promise<ReceivedSnapshot> {
     this.#complete = true;
     await this.#last;
     if (this.#error !== null) throw this.#error;
     const sink = await this.#sink;
     const { position, lineage, reason } = this.announced;
-    const { empty } = await sink.finish(position);
+    const { empty } = await sink.finish(position, crc32);
     return { keyspaceNumber: sink.keyspaceNumber, position, lineage, reason, empty };
   }
 

@@ -186,7 +186,7 @@ export class LinkAttempt {
           this.#snapshot?.write(effect.bytes);
           break;
         case 'snapshot-end':
-          this.#endSnapshot();
+          this.#endSnapshot(effect.crc32);
           break;
         case 'stream':
           if (this.#early === null) this.#stream(effect.bytes);
@@ -228,11 +228,11 @@ export class LinkAttempt {
     });
   }
 
-  #endSnapshot(): void {
+  #endSnapshot(crc32: number | null): void {
     this.#early = [];
     this.#pause();
     const snapshot = this.#snapshot as IncomingSnapshot;
-    const adopted = this.#adopt(snapshot);
+    const adopted = this.#adopt(snapshot, crc32);
     // Whoever ends this attempt waits until the adoption has come to its own end.
     this.#snapshotGone = adopted.catch(() => undefined);
     adopted
@@ -243,9 +243,9 @@ export class LinkAttempt {
   }
 
   /** @returns whether the snapshot has taken over; if not, nothing is left of it */
-  async #adopt(snapshot: IncomingSnapshot): Promise<boolean> {
+  async #adopt(snapshot: IncomingSnapshot, crc32: number | null): Promise<boolean> {
     try {
-      const received = await snapshot.finish();
+      const received = await snapshot.finish(crc32);
       const objection = this.#events.accepted() ? null : await this.#context.objection(received);
       if (this.#over || objection !== null) {
         await snapshot.discard();

@@ -136,6 +136,8 @@ export interface FrozenFile {
   /** In bytes. */
   readonly length: number;
   read(at: number, length: number): Promise<Buffer>;
+  /** @returns the CRC-32 of bytes that follow bytes whose CRC-32 is `before`; 0 for none */
+  crc32(bytes: Buffer, before: number): number;
   release(): void;
 }
 
@@ -180,9 +182,10 @@ export interface SnapshotSink {
   write(bytes: Buffer): Promise<void>;
   /**
    * Makes it durable and checks that it is a keyspace file of exactly this position; throws what is wrong.
+   * @param crc32 what the CRC-32 of the file must be; null: it is not known
    * @returns whether there is no entry in it
    */
-  finish(expected: Position): Promise<{ readonly empty: boolean }>;
+  finish(expected: Position, crc32: number | null): Promise<{ readonly empty: boolean }>;
   /** Deletes what came. */
   discard(): Promise<void>;
 }

@@ -3,6 +3,7 @@
  *
  *   ping ──+PONG──► replconf ──+OK──► psync ──+CONTINUE──────────────────────────────► stream
  *                                       └──+FULLRESYNC──► length ──$n──► snapshot ──n bytes──► stream
+ *                                                            └──$n crc32──► snapshot ──n bytes──► checksum ──$crc32──► stream
  *
  * Owns: how far the conversation is, and the start of a line that has not arrived completely.
  * Invariant: the effects depend on the bytes alone, never on how they were cut into messages.
@@ -44,16 +45,17 @@ export type LinkEffect =
       readonly length: number;
     }
   | { readonly kind: 'snapshot-bytes'; readonly bytes: Buffer }
-  | { readonly kind: 'snapshot-end' }
+  /** `crc32`: of the bytes that the master has sent; null: it does not tell. */
+  | { readonly kind: 'snapshot-end'; readonly crc32: number | null }
   | { readonly kind: 'stream'; readonly bytes: Buffer }
   /** The master cannot serve now; keep everything and come back. */
   | { readonly kind: 'not-now'; readonly detail: string }
   | { readonly kind: 'protocol-error'; readonly detail: string };
 
 type Phase =
-  | { readonly kind: 'ping' | 'replconf' | 'psync' | 'stream' | 'over' }
+  | { readonly kind: 'ping' | 'replconf' | 'psync' | 'checksum' | 'stream' | 'over' }
   | ({ readonly kind: 'length' } & Announced)
-  | { readonly kind: 'snapshot'; readonly left: number };
+  | { readonly kind: 'snapshot'; readonly left: number; readonly checksummed: boolean };
 
 interface Announced {
   readonly position: Position;
@@ -67,7 +69,7 @@ export const MAX_LINE_BYTES = 8_192;
 export const MAX_SNAPSHOT_BYTES = 2 ** 44;
 
 const NEWLINE = 0x0a;
-const CAPABILITIES = ['capa', 'psync2', 'capa', 'sqlite', 'capa', 'lineage'];
+const CAPABILITIES = ['capa', 'psync2', 'capa', 'sqlite', 'capa', 'lineage', 'capa', 'snapshot-crc32'];
 
 /** What follows a snapshot must still be countable: 4 PiB of writes are left. */
 const MAX_SNAPSHOT_OFFSET = 2 ** 52;
@@ -105,7 +107,7 @@ export class LinkMachine {
         const part = rest.subarray(0, phase.left);
         rest = rest.subarray(part.length);
         effects.push({ kind: 'snapshot-bytes', bytes: part });
-        this.#snapshotLeft(phase.left - part.length, effects);
+        this.#snapshotLeft(phase.left - part.length, phase.checksummed, effects);
         continue;
       }
       const end = rest.indexOf(NEWLINE);
@@ -141,14 +143,23 @@ export class LinkMachine {
       case 'psync':
         return this.#answer(line, effects);
       case 'length': {
-        const match = /^\$(\d{1,14})$/.exec(line);
+        // The word promises a line behind the snapshot; it stands here so that it does not depend on the lineage.
+        const match = /^\$(\d{1,14})( crc32)?$/.exec(line);
         const length = Number(match?.[1]);
         if (match === null || length > MAX_SNAPSHOT_BYTES) {
           return this.#fail(`expected the snapshot's length, got ${quoted(line)}`, effects);
         }
         const { position, reason, lineage } = phase;
         effects.push({ kind: 'snapshot', position, reason, lineage, length });
-        this.#snapshotLeft(length, effects);
+        this.#snapshotLeft(length, match[2] !== undefined, effects);
+        return;
+      }
+      case 'checksum': {
+        const match = /^\$crc32 ([0-9a-f]{8})$/.exec(line);
+        if (match === null)
+          return this.#fail(`expected the snapshot's checksum, got ${quoted(line)}`, effects);
+        this.#phase = { kind: 'stream' };
+        effects.push({ kind: 'snapshot-end', crc32: Number.parseInt(match[1] as string, 16) });
         return;
       }
       default:
@@ -200,13 +211,13 @@ export class LinkMachine {
     effects.push({ kind: 'protocol-error', detail });
   }
 
-  #snapshotLeft(left: number, effects: LinkEffect[]): void {
+  #snapshotLeft(left: number, checksummed: boolean, effects: LinkEffect[]): void {
     if (left > 0) {
-      this.#phase = { kind: 'snapshot', left };
+      this.#phase = { kind: 'snapshot', left, checksummed };
       return;
     }
-    this.#phase = { kind: 'stream' };
-    effects.push({ kind: 'snapshot-end' });
+    this.#phase = { kind: checksummed ? 'checksum' : 'stream' };
+    if (!checksummed) effects.push({ kind: 'snapshot-end', crc32: null });
   }
 
   #replconf(): readonly string[] {

@@ -14,7 +14,7 @@ import { dirname, join } from 'node:path';
 import type { KeptFile, Keyspace, KeyspaceFiles, Log, SnapshotSink } from '../node/ports.ts';
 import { formatPosition, type Position, ZERO } from '../replication/position.ts';
 import { faultPoint } from './fault-point.ts';
-import { inspect, unify } from './file-tasks.ts';
+import { checksum, inspect, unify } from './file-tasks.ts';
 import { KeyspaceFile } from './keyspace-file.ts';
 import { schemaVersion } from './migrate.ts';
 import { StartError } from './start-error.ts';
@@ -155,6 +155,24 @@ class Folder implements KeyspaceFiles {
   }
 }
 
+/**
+ * Read back, not summed up while it arrives: so what became of the bytes on their way into the file counts too, and the
+ * event loop has nothing to do with it. (It comes from the system's cache: a disk that forgets is found by the checks of
+ * pages and entries.)
+ * @throws Error when the file is not what the master has sent
+ */
+async function verify(path: string, expected: number): Promise<void> {
+  const found = await checksum(path);
+  if (found === expected) return;
+  throw new Error(
+    `it is not what the master has sent: its CRC-32 is ${hex(found)}, sent was ${hex(expected)}`,
+  );
+}
+
+function hex(crc32: number): string {
+  return crc32.toString(16).padStart(8, '0');
+}
+
 /** A snapshot on its way into its file. */
 class IncomingFile implements SnapshotSink {
   readonly keyspaceNumber: number;
@@ -177,7 +195,7 @@ class IncomingFile implements SnapshotSink {
     this.#written += bytes.length;
   }
 
-  async finish(expected: Position): Promise<{ empty: boolean }> {
+  async finish(expected: Position, crc32: number | null): Promise<{ empty: boolean }> {
     if (this.#written !== this.#length) {
       throw new Error(`${this.#written} bytes came, announced were ${this.#length}`);
     }
@@ -185,7 +203,7 @@ class IncomingFile implements SnapshotSink {
     await this.#file.sync();
     await this.#close();
     await syncFolder(dirname(this.#path));
-    return check(this.#path, expected);
+    return check(this.#path, expected, crc32);
   }
 
   async discard(): Promise<void> {
@@ -212,11 +230,12 @@ async function syncFolder(path: string): Promise<void> {
 }
 
 /**
- * That the file is a keyspace of our schema, at exactly the position that was announced, and whole: SQLite's
- * `quick_check` reads every page, so that is done on another thread.
+ * That the file is what the master has sent, a keyspace of our schema, at exactly the position that was announced, and
+ * whole: SQLite's `quick_check` reads every page, so that is done on another thread.
  */
-async function check(path: string, expected: Position): Promise<{ empty: boolean }> {
+async function check(path: string, expected: Position, crc32: number | null): Promise<{ empty: boolean }> {
   faultPoint('snapshot-check');
+  if (crc32 !== null) await verify(path, crc32);
   const { version, position, damage, empty } = await inspect(path);
   if (damage !== null) throw new Error(`it is damaged: ${damage}`);
   if (version !== schemaVersion('keyspace')) {

@@ -1,10 +1,17 @@
 /** The thread of one file task. What it throws reaches the main thread as the worker's error. */
+import { closeSync, openSync, readSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
+import { crc32 } from 'node:zlib';
 import Database, { type Database as Connection } from 'better-sqlite3';
 import { digestOf } from './digest.ts';
 import type { FileTask, Inspection } from './file-tasks.ts';
 import { readPosition } from './keyspace-schema.ts';
 import { checkKind } from './migrate.ts';
+
+/** What is asked of SQLite. */
+type SqliteTask = Exclude<FileTask['kind'], 'checksum'>;
+
+const READ_BYTES = 1024 * 1024;
 
 function inspect(db: Connection, path: string): Inspection {
   const version = checkKind(db, 'keyspace', path);
@@ -13,7 +20,21 @@ function inspect(db: Connection, path: string): Inspection {
   return { version, position: readPosition(db), damage: found === 'ok' ? null : found, empty };
 }
 
-function answer({ kind, path }: FileTask, db: Connection): unknown {
+function checksum(path: string): number {
+  const part = Buffer.allocUnsafe(READ_BYTES);
+  const file = openSync(path, 'r');
+  try {
+    let sum = 0;
+    for (let read = readSync(file, part); read > 0; read = readSync(file, part)) {
+      sum = crc32(part.subarray(0, read), sum);
+    }
+    return sum;
+  } finally {
+    closeSync(file);
+  }
+}
+
+function answer(kind: SqliteTask, path: string, db: Connection): unknown {
   switch (kind) {
     case 'digest':
       return digestOf(db);
@@ -24,10 +45,14 @@ function answer({ kind, path }: FileTask, db: Connection): unknown {
   }
 }
 
-const task = workerData as FileTask;
-const db = new Database(task.path, { readonly: task.kind !== 'unify', fileMustExist: true });
-try {
-  parentPort?.postMessage(answer(task, db));
-} finally {
-  db.close();
+function perform({ kind, path }: FileTask): unknown {
+  if (kind === 'checksum') return checksum(path);
+  const db = new Database(path, { readonly: kind !== 'unify', fileMustExist: true });
+  try {
+    return answer(kind, path, db);
+  } finally {
+    db.close();
+  }
 }
+
+parentPort?.postMessage(perform(workerData as FileTask));

@@ -5,7 +5,7 @@ import type { Position } from '../replication/position.ts';
 import { workerUrl } from './worker-url.ts';
 
 export interface FileTask {
-  readonly kind: 'digest' | 'inspect' | 'unify';
+  readonly kind: 'digest' | 'checksum' | 'inspect' | 'unify';
   readonly path: string;
 }
 
@@ -22,6 +22,11 @@ export interface Inspection {
 /** The digest of what is committed. */
 export function digest(path: string): Promise<Digest> {
   return run({ kind: 'digest', path });
+}
+
+/** The CRC-32 of the bytes of a file that nobody has open: closing it drops SQLite's locks. */
+export function checksum(path: string): Promise<number> {
+  return run({ kind: 'checksum', path });
 }
 
 /** What a file is that has just arrived. @throws Error if it is no keyspace file at all */

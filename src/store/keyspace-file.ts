@@ -11,6 +11,7 @@
  */
 import { type FileHandle, open as openFile } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
+import { crc32 } from 'node:zlib';
 import Database, { type Database as Connection, type Statement } from 'better-sqlite3';
 import type { Entry } from '../keyspace/entry.ts';
 import type { ListedEntry, Scan } from '../keyspace/page.ts';
@@ -204,6 +205,7 @@ export class KeyspaceFile implements Keyspace {
       position,
       length: await this.size(),
       read: (at, length) => this.#read(at, length),
+      crc32,
       release: () => void this.#applier.ask({ kind: 'thaw' }).catch(() => undefined),
     };
   }

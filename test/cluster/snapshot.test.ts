@@ -1,8 +1,10 @@
-/** A full resync while the applier is at work: the snapshot is of one position, and nobody has to ask twice. */
+/** Full resyncs: the snapshot is of one position, nobody has to ask twice, and what arrives is what was sent. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { crc32 } from 'node:zlib';
 import { until } from '../../src/cli/until.ts';
-import { Cluster, counters } from '../support/cluster.ts';
+import { byteProxy } from '../support/byte-proxy.ts';
+import { Cluster, converged, counters, textOf } from '../support/cluster.ts';
 import { RawReplica } from '../support/raw-replica.ts';
 
 const SNAPSHOTS = 20;
@@ -31,4 +33,58 @@ test('a full resync that begins while written entries go into the file is not br
     await Promise.all(writers);
   }
   assert.deepEqual(await counters(master), { syncFull: SNAPSHOTS, syncPartialOk: 0, syncPartialErr: 0 });
+});
+
+test('a bit that flips on the way in a value is noticed: nothing is replaced, and the replica asks again', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  const mark = 'a value that can be found on the wire';
+  await master.client.set('marked', mark.repeat(100));
+  let spoils = true;
+  const proxy = await byteProxy(t, master.port, undefined, (chunk) => {
+    const at = chunk.indexOf(mark);
+    if (!spoils || at === -1) return;
+    chunk[at + 5] = (chunk[at + 5] as number) ^ 0x04;
+  });
+  const replica = await cluster.start('replica');
+  await replica.client.set('old', 'data');
+  const { position } = await replica.client.replication();
+  await replica.client.replicaOf(proxy.wsUrl);
+  const detail = await until('it refuses', async () => (await replica.client.replication()).upstream?.detail);
+  assert.match(
+    detail,
+    /^snapshot: it is not what the master has sent: its CRC-32 is [0-9a-f]{8}, sent was [0-9a-f]{8}$/,
+  );
+  assert.equal((await replica.client.replication()).position, position);
+  assert.equal(await textOf(replica, 'old'), 'data');
+  assert.match(replica.log, /it is not what the master has sent.*link-down/);
+  spoils = false;
+  await converged(master, replica);
+  assert.equal(await textOf(replica, 'marked'), mark.repeat(100));
+  const begun = replica.log.match(/"msg":"full-resync"/g)?.length ?? 0;
+  assert.ok(begun >= 2);
+  assert.deepEqual(await counters(master), { syncFull: begun, syncPartialOk: 0, syncPartialErr: begun });
+
+  // A peer gets the checksum only if it says that it knows it.
+  const [knows, doesNot] = [await RawReplica.connect(t, master), await RawReplica.connect(t, master)];
+  knows.say('REPLCONF', 'capa', 'snapshot-crc32');
+  assert.equal(await knows.line(), '+OK');
+  const files = [];
+  for (const peer of [knows, doesNot]) {
+    peer.say('PSYNC', '?', '-1');
+    assert.match(await peer.line(), /^\+FULLRESYNC [0-9a-f]{40} \d+ first-sync$/);
+    const length = await peer.line();
+    assert.match(length, peer === knows ? /^\$\d+ crc32$/ : /^\$\d+$/);
+    files.push(await peer.take(Number.parseInt(length.slice(1), 10)));
+  }
+  assert.equal(
+    await knows.line(),
+    `$crc32 ${crc32(files[0] ?? '')
+      .toString(16)
+      .padStart(8, '0')}`,
+  );
+  assert.deepEqual(files[1], files[0]);
+  await master.client.set('after', 'wards');
+  const set = '*3\r\n$3\r\nSET\r\n$5\r\nafter\r\n$5\r\nwards\r\n';
+  for (const peer of [knows, doesNot]) assert.equal((await peer.take(set.length)).toString(), set);
 });

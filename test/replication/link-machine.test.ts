@@ -18,7 +18,7 @@ const AT_50: Position = { runId: A, offset: offset(50) };
 
 /** What the machine says by itself when the master is content with PING and REPLCONF. */
 const GREETED = '+PONG\r\n+OK\r\n';
-const ANNOUNCED = ['node-id', 'n1', 'capa', 'psync2', 'capa', 'sqlite', 'capa', 'lineage'];
+const ANNOUNCED = 'node-id n1 capa psync2 capa sqlite capa lineage capa snapshot-crc32'.split(' ');
 const REPLCONF = send('REPLCONF', ...ANNOUNCED);
 const ASKED_51 = [REPLCONF, send('PSYNC', A, '51')];
 const ASKED_FIRST = [REPLCONF, send('PSYNC', '?', '-1')];
@@ -81,7 +81,7 @@ const CONVERSATIONS: readonly Conversation[] = [
       snapshot(B, 120, 'past-shared-history', 0, [
         { runId: A, validTo: offset(40), reason: 'master-changed', at: 7 },
       ]),
-      { kind: 'snapshot-end' },
+      snapshotEnd(),
     ],
   ],
   [
@@ -92,7 +92,7 @@ const CONVERSATIONS: readonly Conversation[] = [
       ...ASKED_FIRST,
       snapshot(B, 120, 'first-sync', 12),
       { kind: 'snapshot-bytes', bytes: Buffer.from('\n+CONTINUE\r\n') },
-      { kind: 'snapshot-end' },
+      snapshotEnd(),
       stream('*1\r\n'),
     ],
   ],
@@ -104,15 +104,61 @@ const CONVERSATIONS: readonly Conversation[] = [
       ...ASKED_51,
       snapshot(B, 0, 'unknown-run-id', 1),
       { kind: 'snapshot-bytes', bytes: Buffer.from('x') },
-      { kind: 'snapshot-end' },
+      snapshotEnd(),
     ],
   ],
   [
     'a snapshot of no bytes ends as soon as it begins',
     null,
     `${GREETED}+FULLRESYNC ${A} 7\r\n$0\r\nabc`,
-    [...ASKED_FIRST, snapshot(A, 7, null, 0), { kind: 'snapshot-end' }, stream('abc')],
+    [...ASKED_FIRST, snapshot(A, 7, null, 0), snapshotEnd(), stream('abc')],
   ],
+  [
+    'a master that knows checksums says so with the length, and tells it behind the bytes',
+    null,
+    `${GREETED}+FULLRESYNC ${A} 7 first-sync -\r\n$11 crc32\r\n$crc32 00\r\n$crc32 00c0ffee\r\n*1\r\n`,
+    [
+      ...ASKED_FIRST,
+      snapshot(A, 7, 'first-sync', 11, []),
+      { kind: 'snapshot-bytes', bytes: Buffer.from('$crc32 00\r\n') },
+      snapshotEnd(0x00c0ffee),
+      stream('*1\r\n'),
+    ],
+  ],
+  [
+    'no bytes have a checksum too',
+    null,
+    `${GREETED}+FULLRESYNC ${A} 7\r\n$0 crc32\r\n\r\n$crc32 00000000\r\nabc`,
+    [...ASKED_FIRST, snapshot(A, 7, null, 0), snapshotEnd(0), stream('abc')],
+  ],
+  [
+    'until the announced checksum has come the snapshot has not ended',
+    null,
+    `${GREETED}+FULLRESYNC ${A} 7\r\n$3 crc32\r\nabc$crc32 12345678`,
+    [...ASKED_FIRST, snapshot(A, 7, null, 3), { kind: 'snapshot-bytes', bytes: Buffer.from('abc') }],
+  ],
+  ...[
+    '*1',
+    '$crc32',
+    '$crc32 1234567',
+    '$crc32 123456789',
+    '$crc32 1234567G',
+    '$crc32 1234ABCD',
+    ' $crc32 12345678',
+    '$crc32 12345678 ',
+  ].map(
+    (line): Conversation => [
+      `${JSON.stringify(line)} where the checksum was announced`,
+      null,
+      `${GREETED}+FULLRESYNC ${A} 7\r\n$3 crc32\r\nabc${line}\r\n*1\r\n`,
+      [
+        ...ASKED_FIRST,
+        snapshot(A, 7, null, 3),
+        { kind: 'snapshot-bytes', bytes: Buffer.from('abc') },
+        'error',
+      ],
+    ],
+  ),
   [
     'a snapshot that has not come completely has not ended',
     null,
@@ -123,7 +169,7 @@ const CONVERSATIONS: readonly Conversation[] = [
     'empty lines mean that the master is still there',
     AT_50,
     `\n\r\n+PONG\n\n+OK\r\n\n\n+FULLRESYNC ${A} 7\n\n\r\n$0\n`,
-    [...ASKED_51, snapshot(A, 7, null, 0), { kind: 'snapshot-end' }],
+    [...ASKED_51, snapshot(A, 7, null, 0), snapshotEnd()],
   ],
   [
     'an error as the answer to REPLCONF is not critical',
@@ -169,6 +215,10 @@ const CONVERSATIONS: readonly Conversation[] = [
     '$ 5',
     '5',
     '$EOF:0123456789',
+    '$5 ',
+    '$5  crc32',
+    '$5 crc64',
+    '$5 crc32 x',
     `$${MAX_SNAPSHOT_BYTES + 1}`,
     `+FULLRESYNC ${A} 7`,
   ].map(
@@ -289,4 +339,8 @@ function snapshot(
   lineage: AnsweredLineage = null,
 ): LinkEffect {
   return { kind: 'snapshot', position: { runId: id, offset: offset(at) }, reason, lineage, length };
+}
+
+function snapshotEnd(crc32: number | null = null): LinkEffect {
+  return { kind: 'snapshot-end', crc32 };
 }

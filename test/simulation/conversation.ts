@@ -17,7 +17,13 @@ export interface ConversationWatcher {
 type Phase =
   | { readonly kind: 'lines' }
   | { readonly kind: 'length'; readonly position: Position }
-  | { readonly kind: 'snapshot'; readonly position: Position; readonly left: number }
+  | {
+      readonly kind: 'snapshot';
+      readonly position: Position;
+      readonly left: number;
+      readonly checksummed: boolean;
+    }
+  | { readonly kind: 'checksum'; readonly position: Position }
   | { readonly kind: 'stream'; readonly runId: RunId; readonly at: number };
 
 const LIMITS = { maxElements: 64, maxBulkBytes: 4_096 };
@@ -54,7 +60,7 @@ export class Conversation {
       if (phase.kind === 'snapshot') {
         const part = Math.min(phase.left, rest.length);
         rest = rest.subarray(part);
-        this.#snapshotLeft(phase.position, phase.left - part);
+        this.#snapshotLeft(phase.position, phase.left - part, phase.checksummed);
         continue;
       }
       const end = rest.indexOf(0x0a);
@@ -69,7 +75,12 @@ export class Conversation {
 
   #take(line: string, phase: Phase): void {
     if (phase.kind === 'length') {
-      this.#snapshotLeft(phase.position, Number(line.slice(1)));
+      const [length = '', word] = line.slice(1).split(' ');
+      this.#snapshotLeft(phase.position, Number(length), word === 'crc32');
+      return;
+    }
+    if (phase.kind === 'checksum') {
+      this.#phase = { kind: 'stream', runId: phase.position.runId, at: phase.position.offset };
       return;
     }
     const [answer, id = '', number = '', reason = ''] = line.split(' ');
@@ -84,10 +95,9 @@ export class Conversation {
     }
   }
 
-  #snapshotLeft(position: Position, left: number): void {
-    this.#phase =
-      left > 0
-        ? { kind: 'snapshot', position, left }
-        : { kind: 'stream', runId: position.runId, at: position.offset };
+  #snapshotLeft(position: Position, left: number, checksummed: boolean): void {
+    if (left > 0) this.#phase = { kind: 'snapshot', position, left, checksummed };
+    else if (checksummed) this.#phase = { kind: 'checksum', position };
+    else this.#phase = { kind: 'stream', runId: position.runId, at: position.offset };
   }
 }

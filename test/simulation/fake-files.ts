@@ -1,4 +1,5 @@
 /** The keyspace files of a fake disk: what `store/data-folder.ts` promises. */
+import { crc32 } from 'node:zlib';
 import {
   type KeptFile,
   type Keyspace,
@@ -92,10 +93,11 @@ class FakeSink implements SnapshotSink {
     this.#process.change('receive', () => this.#parts.push(bytes));
   }
 
-  async finish(expected: Position): Promise<{ readonly empty: boolean }> {
+  async finish(expected: Position, sum: number | null): Promise<{ readonly empty: boolean }> {
     await this.#process.pause(FILE_MS);
     const bytes = Buffer.concat(this.#parts);
     if (bytes.length !== this.#length) throw new Error(`${bytes.length} bytes came, not ${this.#length}`);
+    if (sum !== null && crc32(bytes) !== sum) throw new Error('it is not what the master has sent');
     const image = decodeImage(bytes);
     const { runId, offset } = image.position;
     if (runId !== expected.runId || offset !== expected.offset) {

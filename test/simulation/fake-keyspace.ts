@@ -5,7 +5,7 @@
  * meanwhile comes in between. The main thread reads an older commit than the newest as long as its read transaction is
  * open: from its first read after a flush to the next answered flush.
  */
-
+import { crc32 } from 'node:zlib';
 import type { Entry } from '../../src/keyspace/entry.ts';
 import { compareKeys } from '../../src/keyspace/key.ts';
 import type { ListedEntry, Scan } from '../../src/keyspace/page.ts';
@@ -147,6 +147,7 @@ export class FakeKeyspace implements Keyspace {
       position,
       length: file.length,
       read: (at, length) => this.#tracked(this.#readFrozen(token, file, at, length)),
+      crc32,
       release: () => {
         this.#ask(() => {
           this.#frozen = null;

@@ -11,11 +11,15 @@ export interface ByteProxy {
   silence(): void;
 }
 
-/** @param limit of the next connection, in bytes; null: it is not broken */
+/**
+ * @param limit of the next connection, in bytes; null: it is not broken
+ * @param spoil may change in place what the target sends
+ */
 export async function byteProxy(
   t: TestContext,
   targetPort: number,
   limit: () => number | null = () => null,
+  spoil: (chunk: Buffer) => void = () => undefined,
 ): Promise<ByteProxy> {
   const sockets = new Set<Socket>();
   const silent = new Set<Socket>();
@@ -39,6 +43,7 @@ export async function byteProxy(
     to.on('data', (chunk: Buffer) => {
       const part = most === null ? chunk : chunk.subarray(0, most - passed);
       passed += part.length;
+      spoil(part);
       if (!from.write(part)) {
         to.pause();
         from.once('drain', () => to.resume());
