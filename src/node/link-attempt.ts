@@ -41,6 +41,8 @@ export interface LinkContext {
   readonly dial: Dial;
   readonly settings: LinkTimes;
   readonly nodeId: string;
+  /** Of this node's keyspace files. */
+  readonly keyspaceSchema: number;
   /** Where this node can be reached itself. */
   listeningUrl(): string | null;
   /** What to continue from, or null to ask for a snapshot; and whether the asked node is to become the master. */
@@ -107,6 +109,7 @@ export class LinkAttempt {
       ...context.request(),
       listeningUrl: context.listeningUrl(),
       nodeId: context.nodeId,
+      keyspaceSchema: context.keyspaceSchema,
     });
     this.#socket = context.dial(url, {
       opened: () => {
@@ -193,7 +196,7 @@ export class LinkAttempt {
           else this.#early.push(effect.bytes);
           break;
         case 'not-now':
-          this.#fail(effect.detail.startsWith('ERR') ? 'refused' : 'waiting', effect.detail);
+          this.#fail(/^(?:ERR|SCHEMA)\b/.test(effect.detail) ? 'refused' : 'waiting', effect.detail);
           break;
         case 'protocol-error':
           this.#abort(CloseCode.protocolError, effect.detail);

@@ -3,7 +3,8 @@
  *
  *   connecting ─► handshake ─► (snapshot ─►) streaming ─► waiting ─► connecting …
  */
-import { retryDelayMs } from '../replication/backoff.ts';
+import { retryDelayMs, schemaRetryDelayMs } from '../replication/backoff.ts';
+import { isSchemaRefusal } from '../replication/keyspace-schema.ts';
 import { LinkAttempt, type LinkContext, type LinkState, type SyncReport } from './link-attempt.ts';
 
 export interface LinkStatus {
@@ -144,7 +145,10 @@ export class Link {
     const { world, log } = this.#context;
     const before = this.#detail;
     this.#down(state, detail);
-    const delayMs = retryDelayMs(this.#failures, world.random());
+    const isSchema = state === 'refused' && isSchemaRefusal(detail);
+    const delayMs = isSchema
+      ? schemaRetryDelayMs(world.random())
+      : retryDelayMs(this.#failures, world.random());
     this.#failures += 1;
     const now = world.now();
     if (detail !== before || now - this.#toldAt >= TELL_EVERY_MS) {
@@ -152,7 +156,8 @@ export class Link {
       this.#toldAt = now;
     }
     this.#cancelRetry = world.after(delayMs, () => this.#dial());
-    if (state === 'refused') this.#context.refused(detail);
+    // Of a hand-over it is no answer: that node may well be the master now.
+    if (state === 'refused' && !isSchema) this.#context.refused(detail);
     if (detail.startsWith('NOMASTERLINK')) this.#lookForCircle();
   }
 

@@ -138,6 +138,7 @@ export class Node {
       head: this.#head,
       snapshots,
       nodeId: this.#nodeId,
+      keyspaceSchema: parts.files.schema,
       notReady: () => this.#roles.notReady,
       takeOver: (position, session) => this.#roles.takeOver(position, session),
       changed: () => this.#failover.changed(),

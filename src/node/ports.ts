@@ -191,6 +191,8 @@ export interface SnapshotSink {
 }
 
 export interface KeyspaceFiles {
+  /** The schema of the files: every file that is open has it. */
+  readonly schema: number;
   open(keyspaceNumber: number): Promise<Keyspace>;
   receive(length: number): Promise<SnapshotSink>;
   remove(keyspaceNumber: number): Promise<void>;

@@ -243,6 +243,7 @@ export class Roles {
     const { adoption, ask, failover, files, head, nodeId, state, world } = this.#parts;
     return {
       ...this.#parts,
+      keyspaceSchema: files.schema,
       listeningUrl: () => this.#listeningUrl,
       request: () => {
         if (state.handingOver) return { position: head.position, failover: true };

@@ -8,6 +8,7 @@
 import { CloseCode } from '../replication/close-code.ts';
 import { type Decision, decide, type FullResyncReason, type SyncRequest } from '../replication/decide.ts';
 import { formatLineage } from '../replication/history.ts';
+import { schemaRefusal } from '../replication/keyspace-schema.ts';
 import { formatPosition, fromWireOffset, type Offset, type Position } from '../replication/position.ts';
 import { NEW_SESSION, type SessionState, sessionStep } from '../replication/session-machine.ts';
 import { ProtocolError } from '../stream/protocol-error.ts';
@@ -56,6 +57,8 @@ export interface SessionContext {
   readonly notes: SessionNotes;
   /** This process; a replica that names it has dialled itself. */
   readonly nodeId: string;
+  /** Of this node's keyspace file. */
+  readonly keyspaceSchema: number;
   /** Why nobody can be served now, as the line to answer, or null. */
   notReady(): string | null;
   /**
@@ -338,6 +341,11 @@ export class Session implements SocketEvents {
       return;
     }
     const decision = decide(request, head.history, head.backlog);
+    const mismatch = schemaRefusal(this.#machine.capabilities, this.#context.keyspaceSchema);
+    if (decision.kind === 'full-resync' && mismatch !== null) {
+      this.#refuse(mismatch, { reason: decision.reason });
+      return;
+    }
     this.#context.decided(this, decision);
     const asked = request.kind === 'psync' ? { runId: request.runId, asked: request.asked } : {};
     if (decision.kind === 'full-resync') {
@@ -365,8 +373,8 @@ export class Session implements SocketEvents {
   }
 
   /** Answers that there will be no sync on this connection, and ends it. */
-  #refuse(line: string): void {
-    this.#context.notes.note('refused', { answer: line });
+  #refuse(line: string, why: Readonly<Record<string, string>> = {}): void {
+    this.#context.notes.note('refused', { ...why, answer: line });
     this.#line(line);
     this.close(CloseCode.notReady, line.slice(1, 100));
   }

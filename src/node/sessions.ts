@@ -42,6 +42,8 @@ interface SessionsParts {
   readonly snapshots: Snapshots;
   readonly settings: SessionsSettings;
   readonly nodeId: string;
+  /** Of this node's keyspace file. */
+  readonly keyspaceSchema: number;
   notReady(): string | null;
   takeOver(position: Position, session: Session): Promise<string | null>;
   /** A replica has acknowledged something, or has gone. */

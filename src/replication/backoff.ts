@@ -2,6 +2,8 @@
 export const FIRST_RETRY_MS = 0;
 export const BASE_RETRY_MS = 100;
 export const MAX_RETRY_MS = 5_000;
+/** Until somebody has upgraded one of two nodes. */
+export const SCHEMA_RETRY_MS = 30_000;
 
 /**
  * How long a replica waits before it dials its master again, in milliseconds.
@@ -13,5 +15,14 @@ export const MAX_RETRY_MS = 5_000;
 export function retryDelayMs(failures: number, random: number): number {
   if (failures === 0) return FIRST_RETRY_MS;
   const ceiling = Math.min(MAX_RETRY_MS, BASE_RETRY_MS * 2 ** Math.min(failures - 1, 16));
-  return Math.round(ceiling * (1 - random / 2));
+  return jittered(ceiling, random);
+}
+
+/** The same, when the master can send no snapshot that this node understands. @param random a number in [0, 1) */
+export function schemaRetryDelayMs(random: number): number {
+  return jittered(SCHEMA_RETRY_MS, random);
+}
+
+function jittered(ceilingMs: number, random: number): number {
+  return Math.round(ceilingMs * (1 - random / 2));
 }

@@ -10,6 +10,7 @@
  */
 import { FULL_RESYNC_REASONS, type FullResyncReason } from './decide.ts';
 import { type Ancestor, parseLineage } from './history.ts';
+import { schemaCapability } from './keyspace-schema.ts';
 import { type Position, parseOffset, parseRunId, type RunId, wireOffset } from './position.ts';
 
 export interface LinkRequest {
@@ -19,6 +20,8 @@ export interface LinkRequest {
   readonly listeningUrl: string | null;
   /** The process that asks, so that a node notices when it has dialled itself. */
   readonly nodeId: string;
+  /** Of this node's keyspace files: a snapshot must be of the same. */
+  readonly keyspaceSchema: number;
   /** Hands over: the node that is asked becomes the master if it stands at exactly `position`. */
   readonly failover: boolean;
 }
@@ -221,8 +224,9 @@ export class LinkMachine {
   }
 
   #replconf(): readonly string[] {
-    const { listeningUrl: url, nodeId } = this.#request;
-    return ['REPLCONF', ...(url === null ? [] : ['listening-url', url]), 'node-id', nodeId, ...CAPABILITIES];
+    const { listeningUrl: url, nodeId, keyspaceSchema } = this.#request;
+    const who = [...(url === null ? [] : ['listening-url', url]), 'node-id', nodeId];
+    return ['REPLCONF', ...who, ...CAPABILITIES, 'capa', schemaCapability(keyspaceSchema)];
   }
 
   #psync(): readonly string[] {

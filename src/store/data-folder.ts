@@ -95,6 +95,7 @@ function makeFolder(path: string): void {
 }
 
 class Folder implements KeyspaceFiles {
+  readonly schema = schemaVersion('keyspace');
   readonly #path: string;
   readonly #applierFailed: (error: Error) => void;
   #lastNumber: number;

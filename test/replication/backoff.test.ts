@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { retryDelayMs } from '../../src/replication/backoff.ts';
+import { retryDelayMs, schemaRetryDelayMs } from '../../src/replication/backoff.ts';
 
 test('a link that was up dials again at once', () => {
   assert.equal(retryDelayMs(0, 0), 0);
@@ -19,6 +19,8 @@ test('jitter takes up to half of it away', () => {
       fc.integer({ min: 1, max: 2 ** 31 }),
       fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
       (failures, random) => {
+        const slow = schemaRetryDelayMs(random);
+        assert.ok(Number.isInteger(slow) && slow >= 15_000 && slow <= 30_000);
         const [longest, delay] = [retryDelayMs(failures, 0), retryDelayMs(failures, random)];
         assert.ok(
           Number.isInteger(delay) && delay >= longest / 2 && delay <= longest,

@@ -18,7 +18,9 @@ const AT_50: Position = { runId: A, offset: offset(50) };
 
 /** What the machine says by itself when the master is content with PING and REPLCONF. */
 const GREETED = '+PONG\r\n+OK\r\n';
-const ANNOUNCED = 'node-id n1 capa psync2 capa sqlite capa lineage capa snapshot-crc32'.split(' ');
+const ANNOUNCED = 'node-id n1 capa psync2 capa sqlite capa lineage capa snapshot-crc32 capa keyspace-3'.split(
+  ' ',
+);
 const REPLCONF = send('REPLCONF', ...ANNOUNCED);
 const ASKED_51 = [REPLCONF, send('PSYNC', A, '51')];
 const ASKED_FIRST = [REPLCONF, send('PSYNC', '?', '-1')];
@@ -186,6 +188,12 @@ const CONVERSATIONS: readonly Conversation[] = [
   ['-LOADING means later', AT_50, `${GREETED}-LOADING\r\n`, [...ASKED_51, notNow('LOADING')]],
   ['-ERR to PSYNC means later', AT_50, `${GREETED}-ERR no\r\n`, [...ASKED_51, notNow('ERR no')]],
   [
+    'a master whose snapshots it does not understand says so',
+    AT_50,
+    `${GREETED}-SCHEMA the master has 4\r\n`,
+    [...ASKED_51, notNow('SCHEMA the master has 4')],
+  ],
+  [
     '-ERR to PING means later, and nothing was asked',
     AT_50,
     '-ERR max clients\r\n',
@@ -274,12 +282,24 @@ test('it begins with PING', () => {
 });
 
 test('a hand-over asks the other node to become the master', () => {
-  const link = new LinkMachine({ position: AT_50, listeningUrl: null, nodeId: 'n1', failover: true });
+  const link = new LinkMachine({
+    position: AT_50,
+    listeningUrl: null,
+    nodeId: 'n1',
+    keyspaceSchema: 3,
+    failover: true,
+  });
   assert.deepEqual(link.receive(Buffer.from(GREETED)).at(-1), send('PSYNC', A, '51', 'FAILOVER'));
 });
 
 test('it says where it can be reached itself, when it knows', () => {
-  const link = new LinkMachine({ position: null, listeningUrl: 'ws://me:1', nodeId: 'n1', failover: false });
+  const link = new LinkMachine({
+    position: null,
+    listeningUrl: 'ws://me:1',
+    nodeId: 'n1',
+    keyspaceSchema: 3,
+    failover: false,
+  });
   assert.deepEqual(link.receive(Buffer.from('+PONG\r\n')), [
     send('REPLCONF', 'listening-url', 'ws://me:1', ...ANNOUNCED),
   ]);
@@ -293,7 +313,7 @@ test('the largest snapshot that is taken has 2^44 bytes', () => {
 });
 
 function machine(position: Position | null): LinkMachine {
-  return new LinkMachine({ position, listeningUrl: null, nodeId: 'n1', failover: false });
+  return new LinkMachine({ position, listeningUrl: null, nodeId: 'n1', keyspaceSchema: 3, failover: false });
 }
 
 /** All effects of the pieces, with neighbouring bytes of the same kind joined. */

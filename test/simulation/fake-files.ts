@@ -17,6 +17,7 @@ import type { Process } from './process.ts';
 const FILE_MS = 3;
 
 export class FakeFiles implements KeyspaceFiles {
+  readonly schema = 1;
   readonly #disk: Disk;
   readonly #process: Process;
   readonly #blame: (what: string) => void;
