@@ -36,6 +36,7 @@ export interface Settings {
   readonly allowEmptyMaster: boolean;
   readonly keepReplaced: number;
   readonly onDamage: 'stop' | 'resync';
+  readonly scrubInterval: number;
   readonly maxConnections: number;
   readonly bodyTimeout: number;
   readonly logLevel: LogLevel;
@@ -335,6 +336,14 @@ export const SETTINGS: readonly Setting[] = [
     initial: 'stop',
     parse: oneOf('stop', 'resync'),
     help: 'what a replica does whose files are damaged: stop, or resync from its master. A master always stops',
+  },
+  {
+    name: 'scrubInterval',
+    placeholder: 'TIME',
+    initial: '24h',
+    // A timer takes no more than 24 days.
+    parse: between(parseTime, '0', '480h'),
+    help: 'how often the keyspace file is looked through for damage that nobody touches; 0: never',
   },
   {
     name: 'maxConnections',

@@ -24,6 +24,7 @@ const CHANGEABLE: ReadonlySet<keyof Settings> = new Set([
   'minReplicasMaxLag',
   'allowEmptyMaster',
   'keepReplaced',
+  'scrubInterval',
   'bodyTimeout',
 ]);
 
@@ -109,5 +110,6 @@ function nodeSettings(settings: Settings): Writable<NodeSettings> {
     minReplicasMaxLagMs: settings.minReplicasMaxLag,
     allowEmptyMaster: settings.allowEmptyMaster,
     keepReplaced: settings.keepReplaced,
+    scrubIntervalMs: settings.scrubInterval,
   };
 }

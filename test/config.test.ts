@@ -119,6 +119,7 @@ test('without anything given every setting has its default', () => {
     onDamage: 'stop',
     maxConnections: 16_000,
     allowOrigin: [],
+    scrubInterval: 86_400_000,
     bodyTimeout: 30_000,
     logLevel: 'info',
     allowAnonymous: false,

@@ -28,12 +28,14 @@ export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningS
     schema: {
       operationId: 'getInfo',
       summary: "The state of the node under Redis's INFO names",
-      description: 'For tools and people that know Redis; programs are better off with `/v1/replication`.',
+      description:
+        'For tools and people that know Redis; programs are better off with `/v1/replication`. Beside its names ' +
+        '`last_scrub_result` (`ok`, `interrupted`, `failed`, `none`): of the last search for damage in the keyspace file.',
       tags: ['operation'],
       response: { 200: plainText('`name:value` lines in sections.', EXAMPLE_INFO), ...problems() },
     },
     handler: (_request, reply) => {
-      reply.type('text/plain; charset=utf-8').send(formatInfo(node.status, settings));
+      reply.type('text/plain; charset=utf-8').send(formatInfo(node.status, node.scrub, settings));
     },
   });
 

@@ -127,6 +127,13 @@ export const EXAMPLE_SESSIONS = {
 } as const;
 
 export const EXAMPLE_INFO = [
+  '# Persistence',
+  'scrub_in_progress:0',
+  'last_scrub_time:1700000000',
+  'last_scrub_duration_ms:1800',
+  'last_scrub_result:ok',
+  'last_scrub_entries:171000',
+  '',
   '# Replication',
   'role:master',
   'connected_slaves:0',

@@ -1,5 +1,6 @@
 /** `/v1/info`: the state of the node as Redis's INFO has it, for people and scripts that know those names. */
 import type { ReplicationStatus } from '../node/node.ts';
+import type { ScrubStatus } from '../node/scrubber.ts';
 import type { RunningSettings } from './admin-routes.ts';
 
 const NO_RUN_ID = '0'.repeat(40);
@@ -12,6 +13,7 @@ const FAILOVER_STATES = {
 /** @returns sections of `name:value` lines with CR LF, as Redis sends them */
 export function formatInfo(
   status: ReplicationStatus,
+  scrub: ScrubStatus,
   { version, startedAt, loopLag }: Pick<RunningSettings, 'version' | 'startedAt' | 'loopLag'>,
 ): string {
   const server = {
@@ -30,9 +32,21 @@ export function formatInfo(
   return [
     section('Server', server),
     section('Memory', { used_memory_rss: process.memoryUsage.rss() }),
+    section('Persistence', persistence(scrub)),
     section('Stats', stats),
     section('Replication', replication(status)),
   ].join('\r\n');
+}
+
+/** Not in Redis: the last search for damage in the keyspace file. -1: there was none since the start. */
+function persistence({ running, last }: ScrubStatus): Readonly<Record<string, string | number>> {
+  return {
+    scrub_in_progress: running ? 1 : 0,
+    last_scrub_time: last === null ? -1 : Math.floor(last.at / 1000),
+    last_scrub_duration_ms: last?.durationMs ?? -1,
+    last_scrub_result: last?.result ?? 'none',
+    last_scrub_entries: last?.entries ?? -1,
+  };
 }
 
 type LastSync = NonNullable<NonNullable<ReplicationStatus['upstream']>['lastSync']>;

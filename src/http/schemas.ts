@@ -792,6 +792,7 @@ const CONFIG = {
   minReplicasMaxLag: MILLISECONDS,
   allowEmptyMaster: { type: 'boolean', description: 'A full resync may replace data by nothing.' },
   keepReplaced: { ...COUNT, description: 'Files of diverged histories that are kept.' },
+  scrubInterval: { ...COUNT, description: 'Milliseconds; 0: the keyspace file is not looked through.' },
   bodyTimeout: MILLISECONDS,
 } as const;
 
@@ -825,6 +826,7 @@ export const config = {
       minReplicasMaxLag: 10_000,
       allowEmptyMaster: false,
       keepReplaced: 3,
+      scrubInterval: 86_400_000,
       bodyTimeout: 30_000,
     },
   ],

@@ -35,6 +35,7 @@ import type {
 import { PositionWaiters } from './position-waiters.ts';
 import { Problem } from './problem.ts';
 import { type Role, Roles } from './roles.ts';
+import { Scrubber, type ScrubSettings, type ScrubStatus } from './scrubber.ts';
 import type { SessionStatus, SyncCounters } from './session.ts';
 import type { SessionRecord } from './session-log.ts';
 import { Sessions, type SessionsSettings } from './sessions.ts';
@@ -48,7 +49,8 @@ export interface NodeSettings
     SessionsSettings,
     BacklogSettings,
     AdoptionSettings,
-    FeedSettings {
+    FeedSettings,
+    ScrubSettings {
   /** Writes are refused unless so many replicas have acknowledged something within `minReplicasMaxLagMs`; 0: never. */
   readonly minReplicasToWrite: number;
   readonly minReplicasMaxLagMs: number;
@@ -120,6 +122,8 @@ export class Node {
   readonly #positions: PositionWaiters;
   readonly #backlog: BacklogKeeper;
   readonly #feed: Feed;
+  readonly #scrubber: Scrubber;
+  readonly #wasClean: boolean;
   /** Names this process on the wire; never stored. */
   readonly #nodeId: string;
   #readers = 0;
@@ -181,6 +185,8 @@ export class Node {
       closing: () => this.#closing,
     });
     this.#backlog = new BacklogKeeper({ ...parts, head: this.#head });
+    this.#scrubber = new Scrubber({ ...parts, head: this.#head });
+    this.#wasClean = parts.state.wasClean;
     // Bytes that others have may be missing here. Under the old run ID they would be written anew, differently.
     // A replica gets them from its master again.
     if (parts.state.mayLackBytes && parts.state.upstream === null) {
@@ -217,11 +223,13 @@ export class Node {
     await this.#roles.start(listeningUrl, replicaOf);
     this.#expiry.start();
     this.#backlog.start();
+    this.#scrubber.start(this.#wasClean);
   }
 
   /** Does at once what changed settings mean, where that is not done when they are read. */
   settingsChanged(): void {
     this.#backlog.adjust();
+    this.#scrubber.adjust();
   }
 
   /** The node is stopping: nothing new is begun. */
@@ -362,6 +370,11 @@ export class Node {
     };
   }
 
+  /** The search for damage in the keyspace file. */
+  get scrub(): ScrubStatus {
+    return this.#scrubber.status;
+  }
+
   /** What happened in the sessions, those that are open and the last ones that have ended, newest first. */
   get sessionRecords(): readonly SessionRecord[] {
     return this.#sessions.records;
@@ -491,6 +504,7 @@ export class Node {
     this.#expiry.stop();
     this.#backlog.stop();
     this.#feed.drop(CloseCode.goingAway, 'shutting down');
+    this.#scrubber.stop();
     await this.#roles.close(async () => {
       this.#sessions.drop(CloseCode.goingAway, 'shutting down');
       const flushed = await this.#head.close();

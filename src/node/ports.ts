@@ -81,6 +81,8 @@ export interface StateStore {
    * all on disk, and the machine may have been restarted since.
    */
   readonly mayLackBytes: boolean;
+  /** The last run ended as it should; or there was none. */
+  readonly wasClean: boolean;
 
   /** Marks this run as begun, durably; before anything is handed out. */
   begin(): void;
@@ -111,6 +113,14 @@ export interface Digest {
   readonly keys: number;
   /** 32 hex characters. */
   readonly digest: string;
+}
+
+/** What a look for damage has come to, if there is none. */
+export interface Scrubbed {
+  /** false: it gave way before it was through. */
+  readonly finished: boolean;
+  /** That were looked at. */
+  readonly entries: number;
 }
 
 /** How far a look at what is due has come. */
@@ -168,6 +178,11 @@ export interface Keyspace {
   freeze(position: Position): Promise<FrozenFile | null>;
   /** Reads the committed state; flush first. */
   digest(): Promise<Digest>;
+  /**
+   * Looks for damage in what is committed, slowly; gives way when the file is to be frozen or closed.
+   * @throws StorageError for damage too, after it was told like any that is touched
+   */
+  scrub(): Promise<Scrubbed>;
   /** How large the file is now, in bytes: what a snapshot of it would be, about. */
   size(): Promise<number>;
   /** Stops the applier; what was not flushed stays in the journal. */

@@ -29,6 +29,7 @@ import type {
   FrozenFile,
   Keyspace,
   Log,
+  Scrubbed,
   StateStore,
   World,
 } from './ports.ts';
@@ -350,6 +351,11 @@ export class StreamHead {
   async digest(): Promise<Digest> {
     await this.flush();
     return this.#keyspace.digest();
+  }
+
+  /** Looks for damage in the keyspace file. */
+  scrub(): Promise<Scrubbed> {
+    return this.#keyspace.scrub();
   }
 
   /** Resolves when everything up to the present offset is in the keyspace file. */

@@ -23,6 +23,7 @@ export const FAULT_POINTS = [
   'keyspace-open',
   'keyspace-read',
   'keyspace-scan',
+  'keyspace-scrub',
   'entries-read',
   'applier-commit',
   'applier-committed',

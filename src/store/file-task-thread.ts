@@ -7,9 +7,7 @@ import { digestOf } from './digest.ts';
 import type { FileTask, Inspection } from './file-tasks.ts';
 import { readPosition } from './keyspace-schema.ts';
 import { checkKind } from './migrate.ts';
-
-/** What is asked of SQLite. */
-type SqliteTask = Exclude<FileTask['kind'], 'checksum'>;
+import { scrub } from './scrub.ts';
 
 const READ_BYTES = 1024 * 1024;
 
@@ -34,25 +32,32 @@ function checksum(path: string): number {
   }
 }
 
-function answer(kind: SqliteTask, path: string, db: Connection): unknown {
+function asked(
+  kind: Exclude<FileTask['kind'], 'checksum'>,
+  { path, stop = new Int32Array(1) }: FileTask,
+  db: Connection,
+): unknown {
   switch (kind) {
     case 'digest':
       return digestOf(db);
     case 'inspect':
       return inspect(db, path);
+    case 'scrub':
+      return scrub(db, stop);
     case 'unify':
       return db.pragma('journal_mode = DELETE', { simple: true });
   }
 }
 
-function perform({ kind, path }: FileTask): unknown {
+function answer(task: FileTask): unknown {
+  const { kind, path } = task;
   if (kind === 'checksum') return checksum(path);
   const db = new Database(path, { readonly: kind !== 'unify', fileMustExist: true });
   try {
-    return answer(kind, path, db);
+    return asked(kind, task, db);
   } finally {
     db.close();
   }
 }
 
-parentPort?.postMessage(perform(workerData as FileTask));
+parentPort?.postMessage(answer(workerData as FileTask));

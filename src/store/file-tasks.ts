@@ -1,12 +1,14 @@
 /** Work that reads a whole keyspace file, each on a thread of its own that ends with it. */
 import { Worker } from 'node:worker_threads';
-import type { Digest } from '../node/ports.ts';
+import type { Digest, Scrubbed } from '../node/ports.ts';
 import type { Position } from '../replication/position.ts';
 import { workerUrl } from './worker-url.ts';
 
 export interface FileTask {
-  readonly kind: 'digest' | 'checksum' | 'inspect' | 'unify';
+  readonly kind: 'digest' | 'checksum' | 'inspect' | 'scrub' | 'unify';
   readonly path: string;
+  /** Of a scrub: not 0 as soon as it is to stop. Shared with the thread. */
+  readonly stop?: Int32Array;
 }
 
 export interface Inspection {
@@ -32,6 +34,18 @@ export function checksum(path: string): Promise<number> {
 /** What a file is that has just arrived. @throws Error if it is no keyspace file at all */
 export function inspect(path: string): Promise<Inspection> {
   return run({ kind: 'inspect', path });
+}
+
+/** Looks for damage in what is committed. @returns what comes of it, and what makes it stop soon, unfinished */
+export function scrub(path: string): { readonly done: Promise<Scrubbed>; stop(): void } {
+  const stop = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+  return {
+    done: run({ kind: 'scrub', path, stop }),
+    stop: () => {
+      Atomics.store(stop, 0, 1);
+      Atomics.notify(stop, 0);
+    },
+  };
 }
 
 /** Moves what is in the WAL of a file that nobody has open into the file, and removes the WAL. */

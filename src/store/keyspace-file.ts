@@ -21,6 +21,7 @@ import {
   type EntryReader,
   type FrozenFile,
   type Keyspace,
+  type Scrubbed,
   StorageError,
 } from '../node/ports.ts';
 import type { Position } from '../replication/position.ts';
@@ -28,7 +29,7 @@ import { FROZEN_BY_READER } from './applier.ts';
 import type { ApplierData, FromApplier, ToApplier } from './applier-protocol.ts';
 import { verifyEntry } from './entry-checksum.ts';
 import { type FaultPoint, faultPoint } from './fault-point.ts';
-import { digest } from './file-tasks.ts';
+import { digest, scrub } from './file-tasks.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
 import { DamageError, StartError } from './start-error.ts';
 import { codeOf, messageOf, storageFailure } from './storage-failure.ts';
@@ -66,6 +67,8 @@ export class KeyspaceFile implements Keyspace {
   #reading = false;
   /** Checkpoints that are being made. */
   #checkpoints = 0;
+  #stopScrub: () => void = () => undefined;
+  #closing = false;
   #unfed: Buffer[] = [];
   #unfedBytes = 0;
 
@@ -191,6 +194,7 @@ export class KeyspaceFile implements Keyspace {
 
   async freeze(position: Position): Promise<FrozenFile | null> {
     this.#handOver();
+    this.#stopScrub();
     try {
       // Both in one go: between the two there must not be another flush, to a later position.
       await Promise.all([
@@ -218,11 +222,23 @@ export class KeyspaceFile implements Keyspace {
     );
   }
 
+  scrub(): Promise<Scrubbed> {
+    const { done, stop } = scrub(this.#path);
+    this.#stopScrub = stop;
+    return this.#tracked(
+      done.catch((error: unknown) => {
+        throw this.#diskFailure(error);
+      }),
+    );
+  }
+
   async size(): Promise<number> {
     return (await this.#descriptor.stat()).size;
   }
 
   async close(): Promise<void> {
+    this.#closing = true;
+    this.#stopScrub();
     await Promise.allSettled(this.#readings);
     // The applier's connection is the last one: closing it moves the WAL into the file and removes it.
     this.#reader.close();
@@ -245,7 +261,9 @@ export class KeyspaceFile implements Keyspace {
   }
 
   #diskFailure(error: unknown): StorageError {
-    if (isDamage(codeOf(error))) this.#failed(new DamageError(damaged(this.#path, messageOf(error))));
+    // Of a file on its way out nobody is served any more.
+    if (isDamage(codeOf(error)) && !this.#closing)
+      this.#failed(new DamageError(damaged(this.#path, messageOf(error))));
     return storageFailure(error);
   }
 

@@ -108,6 +108,10 @@ export class StateFile implements StateStore {
     }
   }
 
+  get wasClean(): boolean {
+    return this.#row.clean !== 0;
+  }
+
   get mayLackBytes(): boolean {
     const { clean, fsync, boot_id: bootId } = this.#row;
     const sameBoot = bootId !== null && bootId === this.#settings.bootId;

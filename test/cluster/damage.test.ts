@@ -7,6 +7,7 @@ import Database from 'better-sqlite3';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { Cluster, converged, textOf, writeMany } from '../support/cluster.ts';
+import { flippedSeparator } from '../support/damage.ts';
 
 const MARK = 'a value that can be found in a file';
 
@@ -204,3 +205,60 @@ test('--on-damage resync does not make a master begin anew', async (t) => {
   await assert.rejects(cluster.start('node', '--on-damage', 'resync'), /is damaged.*is for replicas/);
   assert.deepEqual(await readFile(path), cut);
 });
+
+test('damage that looks like a key that is not there is found by the scrub, and the node ends', async (t) => {
+  const cluster = await Cluster.create(t);
+  let node = await cluster.start('node');
+  await importMany(node);
+  assert.equal(await node.stop(), 0);
+  const lost = flippedSeparator(join(cluster.data('node'), 'keyspace-1.db'));
+  node = await cluster.start('node', '--scrub-interval', '0');
+  // What nothing else notices.
+  assert.equal((await fetch(`${node.url}/v1/keys/${lost}`)).status, 404);
+  assert.equal((await infoOf(node)).last_scrub_result, 'none');
+  await fetch(`${node.url}/v1/config`, {
+    method: 'PATCH',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ scrubInterval: '20ms' }),
+  });
+  await until('it has ended', () => node.process.exitCode !== null);
+  assert.equal(node.process.exitCode, 1);
+  assert.match(node.log, /keyspace-1\.db is damaged: the entry \\".*\\" is not .*restore/);
+});
+
+test('--on-damage resync: what the scrub of a replica finds is replaced, and the next one finds nothing', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master', '--scrub-interval', '50ms');
+  let replica = await cluster.start('replica', '--replica-of', master.wsUrl);
+  await importMany(master);
+  await converged(master, replica);
+  await replica.stop();
+  const [file = ''] = (await readdir(cluster.data('replica'))).filter((name) => name.startsWith('keyspace-'));
+  const lost = flippedSeparator(join(cluster.data('replica'), file));
+  replica = await cluster.start('replica', '--on-damage', 'resync', '--scrub-interval', '50ms');
+  await until('it has it again', async () => (await textOf(replica, lost)) !== null);
+  await converged(master, replica);
+  assert.match(replica.log, /keyspace-damaged/);
+  for (const node of [master, replica]) {
+    const info = await until('a scrub has found nothing', async () => {
+      const lines = await infoOf(node);
+      return lines.last_scrub_result === 'ok' && lines.last_scrub_entries === '300' ? lines : null;
+    });
+    assert.match(info.last_scrub_time ?? '', /^\d+$/);
+    assert.match(info.last_scrub_duration_ms ?? '', /^\d+$/);
+  }
+});
+
+/** 300 entries: a tree of inner and outer pages. */
+async function importMany(node: ChildNode): Promise<void> {
+  const lines = Array.from(
+    { length: 300 },
+    (_, index) => `{"key":"key/${String(index).padStart(4, '0')}","value":"${'x'.repeat(120)}"}\n`,
+  );
+  assert.equal((await fetch(`${node.url}/v1/import`, { method: 'POST', body: lines.join('') })).status, 200);
+}
+
+async function infoOf(node: ChildNode): Promise<Readonly<Record<string, string>>> {
+  const text = await (await fetch(`${node.url}/v1/info`)).text();
+  return Object.fromEntries(text.split('\r\n').map((line) => line.split(/:(.*)/s).slice(0, 2)));
+}

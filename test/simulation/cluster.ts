@@ -111,6 +111,7 @@ export class Cluster {
       maxFollowers: 100,
       followerOutputBytes: 1024 * 1024,
       keepReplaced: chance.of([0, 1, 3, 3]),
+      scrubIntervalMs: 0,
     };
   }
 }

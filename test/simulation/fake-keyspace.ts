@@ -15,6 +15,7 @@ import {
   type EntryReader,
   type FrozenFile,
   type Keyspace,
+  type Scrubbed,
   StorageError,
 } from '../../src/node/ports.ts';
 import type { Position } from '../../src/replication/position.ts';
@@ -159,6 +160,10 @@ export class FakeKeyspace implements Keyspace {
   async digest(): Promise<Digest> {
     const { position, entries } = this.#committed;
     return { position, keys: entries.size, digest: '0'.repeat(32) };
+  }
+
+  async scrub(): Promise<Scrubbed> {
+    return { finished: true, entries: this.#committed.entries.size };
   }
 
   async size(): Promise<number> {

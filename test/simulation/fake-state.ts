@@ -20,6 +20,7 @@ const WRITE_BACK_MS = 10_000;
 
 export class FakeState implements StateStore {
   readonly mayLackBytes: boolean;
+  readonly wasClean: boolean;
   readonly #disk: Disk;
   readonly #process: Process;
   readonly #watcher: StateWatcher;
@@ -35,6 +36,7 @@ export class FakeState implements StateStore {
     this.#boot = boot;
     const { row } = disk;
     const sameBoot = row.boot !== null && row.boot === boot;
+    this.wasClean = row.clean;
     this.mayLackBytes = !row.clean && row.fsync !== 'always' && !sameBoot;
   }
 

@@ -1,0 +1,119 @@
+/** The scrub of a keyspace file: what it finds, what it lets pass, and that it stops when it is told to. */
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test, { type TestContext } from 'node:test';
+import Database from 'better-sqlite3';
+import type { Scrubbed } from '../../src/node/ports.ts';
+import { entryChecksum } from '../../src/store/entry-checksum.ts';
+import { migrate } from '../../src/store/migrate.ts';
+import { scrub } from '../../src/store/scrub.ts';
+import { temporaryFolder } from '../support/cluster.ts';
+import { flippedSeparator, pageOf, rootOf, separatorIn } from '../support/damage.ts';
+
+const ENTRIES = 1_000;
+
+/** A file with short and long values, entries that expire, free pages, and something in the WAL or not. */
+async function keyspace(t: TestContext): Promise<string> {
+  const path = join(await temporaryFolder(t), 'keyspace-1.db');
+  const db = new Database(path);
+  db.pragma('journal_mode = WAL');
+  migrate(db, 'keyspace', path);
+  const insert = db.prepare(
+    'INSERT INTO entries (key, value, version, expires_at, checksum) VALUES (?, ?, ?, ?, ?)',
+  );
+  const put = (key: string, size: number, version: number, expiresAt: number | null): void => {
+    const value = Buffer.alloc(size, key);
+    insert.run(key, value, version, expiresAt, entryChecksum(key, value, version, expiresAt));
+  };
+  db.transaction(() => {
+    for (let index = 0; index < ENTRIES; index += 1) {
+      put(`key/${String(index).padStart(4, '0')}`, 100, index + 1, index % 3 === 0 ? 4e12 + index : null);
+    }
+    for (const key of ['\ufffe', '\u{1f600}', 'long']) put(key, 50_000, ENTRIES + 1, null);
+    for (let index = 0; index < 100; index += 1) put(`temporary/${index}`, 2_000, ENTRIES + 2, 4e12);
+    insert.run('from before there were checksums', Buffer.from('x'), 1, null, null);
+  })();
+  db.prepare("DELETE FROM entries WHERE key LIKE 'temporary/%'").run();
+  db.close();
+  return path;
+}
+
+function scrubbed(path: string, stop = 0): Scrubbed {
+  const db = new Database(path, { readonly: true });
+  try {
+    return scrub(db, new Int32Array(new SharedArrayBuffer(4)).fill(stop));
+  } finally {
+    db.close();
+  }
+}
+
+/** Changes a page of a closed file. */
+function changed(path: string, page: number, change: (bytes: Buffer) => void): void {
+  const { at, length } = pageOf(path, page);
+  const bytes = readFileSync(path);
+  change(bytes.subarray(at, at + length));
+  writeFileSync(path, bytes);
+}
+
+test('a file that is what was written passes, with everything in it, also while some of it is in the WAL', async (t) => {
+  const path = await keyspace(t);
+  assert.deepEqual(scrubbed(path), { finished: true, entries: ENTRIES + 4 });
+  const writer = new Database(path);
+  writer.prepare("DELETE FROM entries WHERE key < 'key/05'").run();
+  assert.deepEqual(scrubbed(path), { finished: true, entries: ENTRIES / 2 + 3 });
+  writer.prepare('DELETE FROM entries').run();
+  assert.deepEqual(scrubbed(path), { finished: true, entries: 0 });
+  writer.close();
+});
+
+test('it stops when it is told to', async (t) => {
+  assert.deepEqual(scrubbed(await keyspace(t), 1), { finished: false, entries: 0 });
+});
+
+test('a search that goes the wrong way is found', async (t) => {
+  const path = await keyspace(t);
+  const lost = flippedSeparator(path);
+  const db = new Database(path);
+  assert.equal(db.prepare('SELECT 1 FROM entries WHERE key = ?').get(lost), undefined);
+  db.close();
+  assert.throws(() => scrubbed(path), { code: 'SQLITE_CORRUPT' });
+});
+
+test('a pointer to another page of the tree is found: what it pointed to is lost', async (t) => {
+  const path = await keyspace(t);
+  // The pointer to the rightmost page becomes that of the first cell.
+  changed(path, rootOf(path, 'entries'), (page) =>
+    page.copy(page, 8, page.readUInt16BE(12), page.readUInt16BE(12) + 4),
+  );
+  assert.throws(() => scrubbed(path), { code: 'SQLITE_CORRUPT', message: /page \d+ is used twice/ });
+});
+
+test('an expiry that the index of what is due does not have is found', async (t) => {
+  const path = await keyspace(t);
+  changed(path, rootOf(path, 'entries_by_expiry'), (page) => {
+    page.write('kez/', separatorIn(page), 'latin1');
+  });
+  assert.throws(() => scrubbed(path), { code: 'SQLITE_CORRUPT', message: /is not found by its expiry/ });
+});
+
+test('a flipped bit of a value is found', async (t) => {
+  const path = await keyspace(t);
+  const bytes = readFileSync(path);
+  const at = bytes.indexOf('key/0500key/0500');
+  bytes[at + 20] = (bytes[at + 20] as number) ^ 1;
+  writeFileSync(path, bytes);
+  assert.throws(() => scrubbed(path), { code: 'SQLITE_CORRUPT', message: /is not what was written/ });
+});
+
+test('a page of zeros is found', async (t) => {
+  const path = await keyspace(t);
+  const db = new Database(path);
+  const leaf = db
+    .prepare("SELECT pageno FROM dbstat WHERE name = 'entries' AND pagetype = 'leaf' LIMIT 1")
+    .pluck();
+  const page = leaf.get() as number;
+  db.close();
+  changed(path, page, (bytes) => bytes.fill(0));
+  assert.throws(() => scrubbed(path), { code: 'SQLITE_CORRUPT' });
+});
