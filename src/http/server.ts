@@ -29,6 +29,7 @@ import { listRoutes } from './list-routes.ts';
 import { PROBLEM_TYPE, problemBody, sendProblem, toProblem } from './problem.ts';
 import { replicationRoutes } from './replication-routes.ts';
 import { SHARED } from './schemas.ts';
+import { serializers } from './serialization.ts';
 import { validators } from './validation.ts';
 
 /** Longer than Node lets the whole request line be: the key's own limit answers, not the router's. */
@@ -69,6 +70,7 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
     frameworkErrors: (error, request, reply) =>
       void answerError(parts, error, request, reply.headers(nodeHeaders(node))),
     return503OnClosing: false,
+    schemaController: { compilersFactory: { buildSerializer: serializers() } },
     clientErrorHandler: (error, socket) => answerBrokenRequest(node, error, socket),
     // Requests that offer an upgrade to something else, `curl --http2` for one, are answered as they are.
     http: { shouldUpgradeCallback: isWebSocket } as object,

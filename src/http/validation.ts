@@ -1,13 +1,16 @@
 /**
  * Ajv for Fastify. Text from a URL becomes the number or boolean that the schema asks for; in a JSON body a string is
  * a string. Nothing that is unknown is dropped in silence.
+ *
+ * A schema is compiled when the first request comes that it is for: a node starts sooner without.
  */
 import Ajv, { type Options, type ValidateFunction } from 'ajv';
+import type { FastifySchemaCompiler, FastifySchemaValidationError } from 'fastify';
 import { SHARED } from './schemas.ts';
 
 const OPTIONS: Options = { useDefaults: true, allErrors: false, strictTypes: false, addUsedSchema: false };
 
-type Validate = ValidateFunction | (() => boolean);
+type Validate = ReturnType<FastifySchemaCompiler<unknown>>;
 
 export function validators(): (route: { schema: unknown; httpPart?: string }) => Validate {
   const lenient = withShared(new Ajv.Ajv({ ...OPTIONS, coerceTypes: true }));
@@ -15,8 +18,20 @@ export function validators(): (route: { schema: unknown; httpPart?: string }) =>
   return ({ schema, httpPart }) => {
     // Keys and conditions are text that the handlers parse; their schemas are for the document.
     if (httpPart === 'params' || httpPart === 'headers') return () => true;
-    return (httpPart === 'body' ? strict : lenient).compile(schema as object);
+    return whenNeeded(() => (httpPart === 'body' ? strict : lenient).compile(schema as object));
   };
+}
+
+function whenNeeded(compile: () => ValidateFunction): Validate {
+  let compiled: ValidateFunction | null = null;
+  // Fastify looks for what is wrong on the function that it has called.
+  const validate: Validate = (data: unknown) => {
+    compiled ??= compile();
+    const valid = compiled(data);
+    validate.errors = (compiled.errors ?? null) as FastifySchemaValidationError[] | null;
+    return valid;
+  };
+  return validate;
 }
 
 function withShared(ajv: Ajv.Ajv): Ajv.Ajv {
