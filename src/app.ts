@@ -121,7 +121,7 @@ async function openOnce(
       else failed(error);
     },
   );
-  const live = new LiveSettings(settings, loopLag);
+  const live = new LiveSettings(settings, loopLag, folder.state);
   try {
     node = new Node({
       world,

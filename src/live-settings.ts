@@ -4,6 +4,7 @@ import type { RunningSettings } from './http/admin-routes.ts';
 import type { LoopLag } from './loop-lag.ts';
 import type { NodeSettings } from './node/node.ts';
 import type { Origins } from './node/origins.ts';
+import type { StateFile } from './store/state-file.ts';
 import { version } from './version.ts';
 
 const CHANGEABLE: ReadonlySet<keyof Settings> = new Set([
@@ -34,13 +35,15 @@ export class LiveSettings implements RunningSettings {
   readonly version = version();
   readonly startedAt = Date.now();
   readonly #loopLag: LoopLag;
+  readonly #state: Pick<StateFile, 'journalCounters'>;
   /** What the node reads, each time that it needs it. */
   readonly node: NodeSettings;
   readonly #node: Writable<NodeSettings>;
   #settings: Settings;
 
-  constructor(settings: Settings, loopLag: LoopLag) {
+  constructor(settings: Settings, loopLag: LoopLag, state: Pick<StateFile, 'journalCounters'>) {
     this.#loopLag = loopLag;
+    this.#state = state;
     this.#settings = settings;
     this.#node = nodeSettings(settings);
     this.node = this.#node;
@@ -56,6 +59,10 @@ export class LiveSettings implements RunningSettings {
 
   get loopLag(): { readonly p99Ms: number; readonly maxMs: number } {
     return this.#loopLag.last;
+  }
+
+  get journal(): { readonly commits: number; readonly fsyncs: number } {
+    return this.#state.journalCounters;
   }
 
   current(): Readonly<Record<string, unknown>> {

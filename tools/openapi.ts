@@ -19,6 +19,7 @@ const settings = {
   allowedOrigins: [],
   bodyTimeoutMs: 0,
   loopLag: { p99Ms: 0, maxMs: 0 },
+  journal: { commits: 0, fsyncs: 0 },
 };
 const server = await createServer({ node: {} as Node, log: silent, version: version(), settings });
 await server.ready();

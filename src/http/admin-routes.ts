@@ -17,6 +17,8 @@ export interface RunningSettings {
   readonly allowedOrigins: Origins;
   /** Of the event loop, in the last seconds. */
   readonly loopLag: { readonly p99Ms: number; readonly maxMs: number };
+  /** Since the start: rows committed to the journal, and fsyncs of the journal. */
+  readonly journal: { readonly commits: number; readonly fsyncs: number };
   /** All settings, by name. */
   current(): Readonly<Record<string, unknown>>;
   /** @returns what is wrong, as one line, and then nothing was changed; or null */

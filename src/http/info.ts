@@ -14,7 +14,12 @@ const FAILOVER_STATES = {
 export function formatInfo(
   status: ReplicationStatus,
   scrub: ScrubStatus,
-  { version, startedAt, loopLag }: Pick<RunningSettings, 'version' | 'startedAt' | 'loopLag'>,
+  {
+    version,
+    startedAt,
+    loopLag,
+    journal,
+  }: Pick<RunningSettings, 'version' | 'startedAt' | 'loopLag' | 'journal'>,
 ): string {
   const server = {
     psyncd_version: version,
@@ -32,7 +37,12 @@ export function formatInfo(
   return [
     section('Server', server),
     section('Memory', { used_memory_rss: process.memoryUsage.rss() }),
-    section('Persistence', persistence(scrub)),
+    section('Persistence', {
+      // Writes that come together share a commit, and with it, under `--fsync always`, an fsync.
+      journal_commits: journal.commits,
+      journal_fsyncs: journal.fsyncs,
+      ...persistence(scrub),
+    }),
     section('Stats', stats),
     section('Replication', replication(status)),
   ].join('\r\n');

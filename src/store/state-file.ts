@@ -70,6 +70,7 @@ export class StateFile implements StateStore {
   #history: History;
   #kept: readonly KeptFile[];
   #syncer: JournalSyncer | null = null;
+  #commits = 0;
 
   private constructor(db: Connection, log: Log, settings: StateFileSettings) {
     this.#db = db;
@@ -170,7 +171,15 @@ export class StateFile implements StateStore {
       this.#insert.run(end, bytes, crc32(bytes));
       faultPoint('journal-appended');
     });
+    this.#commits += 1;
     this.#syncer?.dirty();
+  }
+
+  /** What this process has done: rows committed to the journal, and fsyncs of the journal for them. */
+  get journalCounters(): { readonly commits: number; readonly fsyncs: number } {
+    // With `always` SQLite fsyncs the WAL in each commit.
+    const inCommits = this.#settings.fsync === 'always' ? this.#commits : 0;
+    return { commits: this.#commits, fsyncs: this.#syncer?.count ?? inCommits };
   }
 
   read(after: Offset, enoughBytes: number): Buffer {
@@ -317,12 +326,18 @@ class JournalSyncer {
   #dirty = false;
   #syncing = false;
   #closed = false;
+  #count = 0;
 
   constructor(path: string, log: Log) {
     this.#descriptor = openSync(path, 'r');
     this.#log = log;
     this.#timer = setInterval(() => this.#sync(), SYNC_INTERVAL_MS);
     this.#timer.unref();
+  }
+
+  /** How many have succeeded. */
+  get count(): number {
+    return this.#count;
   }
 
   dirty(): void {
@@ -350,7 +365,8 @@ class JournalSyncer {
 
   #synced(error: Error | null): void {
     this.#syncing = false;
-    if (error !== null) {
+    if (error === null) this.#count += 1;
+    else {
       this.#dirty = true;
       this.#log.error('fsync-failed', { error: error.message });
     }

@@ -867,7 +867,7 @@ test('/v1/info has the fields of INFO, on a master and on a replica', async (t) 
     const answer = await new Connection(t, node).send('GET', '/v1/info');
     assert.equal(answer.headers['content-type'], 'text/plain; charset=utf-8');
     const text = answer.body.toString();
-    for (const name of ['Server', 'Memory', 'Stats', 'Replication'])
+    for (const name of ['Server', 'Memory', 'Persistence', 'Stats', 'Replication'])
       assert.match(text, new RegExp(`^# ${name}\r$`, 'm'));
     const lines = text.split('\r\n').filter((line) => line !== '' && !line.startsWith('#'));
     return Object.fromEntries(lines.map((line) => /^(\w+):(.*)$/s.exec(line)?.slice(1) as [string, string]));
