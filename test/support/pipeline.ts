@@ -52,6 +52,10 @@ export class Pipeline {
     await until('all is answered', () => this.answered === this.#sent, 60_000);
   }
 
+  end(): void {
+    this.#socket.end();
+  }
+
   #format(method: string, path: string, body: string | object = ''): string {
     const [text, type] =
       typeof body === 'string' ? [body, 'text/plain'] : [JSON.stringify(body), 'application/json'];
