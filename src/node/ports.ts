@@ -225,7 +225,10 @@ export interface StreamSocket {
   readonly bufferedBytes: number;
   /** @param sent called when the bytes were taken, or never will be */
   send(bytes: Buffer, sent?: () => void): void;
-  /** Sends a ping frame, after everything that was sent before. @param text at most 125 bytes of ASCII */
+  /**
+   * Sends a ping frame, after everything that was sent before; one without text only if none is unanswered.
+   * @param text at most 125 bytes of ASCII
+   */
   ping(text?: string): void;
   /** Stops and restarts reading: back-pressure. */
   pause(): void;

@@ -125,6 +125,8 @@ export class Session implements SocketEvents {
   #softSince: number | null = null;
   /** Somebody waits for an acknowledgement of this offset. */
   #wantedAck: Offset | null = null;
+  /** A ping that asks for an ACK is on its way. */
+  #asking = false;
   #acknowledged = 0;
   #acknowledgedAt: number | null = null;
   #sync: SyncSummary | null = null;
@@ -209,7 +211,7 @@ export class Session implements SocketEvents {
 
   message(bytes: Buffer): void {
     if (this.#phase === 'closed') return;
-    this.alive();
+    this.#heard();
     try {
       this.#parser.push(bytes);
       for (let next = this.#parser.next(); next !== null; next = this.#parser.next()) {
@@ -222,12 +224,15 @@ export class Session implements SocketEvents {
     }
   }
 
+  /** A ping of this side has come back. */
   alive(): void {
-    this.#lastHeardAt = this.#context.world.now();
+    this.#heard();
+    this.#asking = false;
+    this.#askForAck();
   }
 
   pinged(): void {
-    this.alive();
+    this.#heard();
   }
 
   closed(code: number, reason: string): void {
@@ -464,10 +469,20 @@ export class Session implements SocketEvents {
     }
   }
 
-  /** The ping frame arrives after the bytes whose acknowledgement it asks for, and is not one of the stream's. */
+  #heard(): void {
+    this.#lastHeardAt = this.#context.world.now();
+  }
+
+  /**
+   * The ping frame arrives after the bytes whose acknowledgement it asks for, and is not one of the stream's. There is one
+   * at a time: a replica that was busy for a moment would find hundreds, and WebSocket libraries take that for an
+   * attack (`ws` cuts the connection at 60). What was committed meanwhile is asked for together.
+   */
   #askForAck(): void {
     if (this.#wantedAck === null || this.#cursor < this.#wantedAck || this.#phase !== 'online') return;
+    if (this.#asking) return;
     this.#wantedAck = null;
+    this.#asking = true;
     this.#socket.ping(GETACK);
   }
 

@@ -17,6 +17,8 @@ export class Socket implements StreamSocket {
   readonly peer: string;
   readonly #ws: WebSocket;
   #paused = false;
+  /** A ping was sent, and no pong has come since. */
+  #unanswered = false;
 
   constructor(ws: WebSocket, peer: string) {
     this.#ws = ws;
@@ -31,7 +33,10 @@ export class Socket implements StreamSocket {
       else this.close(PROTOCOL_ERROR, 'a text message; only binary ones are expected');
     });
     this.#ws.on('ping', (data) => events.pinged(data.toString('latin1')));
-    this.#ws.on('pong', () => events.alive());
+    this.#ws.on('pong', () => {
+      this.#unanswered = false;
+      events.alive();
+    });
     // `close` follows every error and tells the rest.
     let detail = '';
     this.#ws.on('error', (error) => {
@@ -54,7 +59,10 @@ export class Socket implements StreamSocket {
   }
 
   ping(text = ''): void {
-    if (this.#ws.readyState === WebSocket.OPEN) this.#ws.ping(text);
+    // A peer that was busy for a moment must not find many: `ws` cuts the connection at 60.
+    if (this.#ws.readyState !== WebSocket.OPEN || (text === '' && this.#unanswered)) return;
+    this.#unanswered = true;
+    this.#ws.ping(text);
   }
 
   pause(): void {

@@ -299,6 +299,22 @@ test('acks come at once, not with the ACK of every second; frozen replicas do no
   await converged(master, running, frozen);
 });
 
+test('many writes that wait for the ACK of a frozen replica get it when it goes on, and its link is not cut', async (t) => {
+  const cluster = await Cluster.create(t);
+  const [master, replica] = await masterAnd(cluster, 1);
+  replica?.process.kill('SIGSTOP');
+  const waiting: Promise<Answer>[] = [];
+  // More than the pings that a WebSocket takes at once; each in a turn of its own.
+  for (let number = 0; number < 100; number += 1) {
+    waiting.push(put(new Connection(t, master), `waits/${number}`, 'v', 1, FOR_EVER));
+    await master.client.set(`between/${number}`, 'v');
+  }
+  replica?.process.kill('SIGCONT');
+  for (const each of waiting) assert.equal((await each).status, 201);
+  await converged(master, replica as ChildNode);
+  assert.deepEqual(await counters(master), { syncFull: 1, syncPartialOk: 0, syncPartialErr: 0 });
+});
+
 test('who waits for acks is answered with 202 at once when the node becomes a replica, and when it stops', async (t) => {
   const cluster = await Cluster.create(t);
   const [node, other] = [await cluster.start('node'), await cluster.start('other')];
