@@ -23,7 +23,7 @@ const settings = {
 };
 const server = await createServer({ node: {} as Node, log: silent, version: version(), settings });
 await server.ready();
-const yaml = documentYaml(server);
+const yaml = await documentYaml(server);
 await server.close();
 
 if (!process.argv.includes('--check')) {

@@ -14,7 +14,7 @@ export async function serve(
   configFile: string | null,
 ): Promise<void> {
   const settings = loadSettings(flags, process.env, configFile);
-  const log = createLog(settings.logLevel);
+  const log = await createLog(settings.logLevel);
   let app: App;
   try {
     app = await start(settings, log, (error) => {

@@ -13,25 +13,34 @@ const OPTIONS: Options = { useDefaults: true, allErrors: false, strictTypes: fal
 type Validate = ReturnType<FastifySchemaCompiler<unknown>>;
 
 export function validators(): (route: { schema: unknown; httpPart?: string }) => Validate {
-  const lenient = withShared(new Ajv.Ajv({ ...OPTIONS, coerceTypes: true }));
-  const strict = withShared(new Ajv.Ajv(OPTIONS));
+  const lenient = once(() => withShared(new Ajv.Ajv({ ...OPTIONS, coerceTypes: true })));
+  const strict = once(() => withShared(new Ajv.Ajv(OPTIONS)));
   return ({ schema, httpPart }) => {
     // Keys and conditions are text that the handlers parse; their schemas are for the document.
     if (httpPart === 'params' || httpPart === 'headers') return () => true;
-    return whenNeeded(() => (httpPart === 'body' ? strict : lenient).compile(schema as object));
+    return whenNeeded(() => (httpPart === 'body' ? strict : lenient)().compile(schema as object));
   };
 }
 
 function whenNeeded(compile: () => ValidateFunction): Validate {
-  let compiled: ValidateFunction | null = null;
+  const compiled = once(compile);
   // Fastify looks for what is wrong on the function that it has called.
   const validate: Validate = (data: unknown) => {
-    compiled ??= compile();
-    const valid = compiled(data);
-    validate.errors = (compiled.errors ?? null) as FastifySchemaValidationError[] | null;
+    const check = compiled();
+    const valid = check(data);
+    validate.errors = (check.errors ?? null) as FastifySchemaValidationError[] | null;
     return valid;
   };
   return validate;
+}
+
+/** Makes it at the first call, and from then on returns that. */
+function once<T extends object>(make: () => T): () => T {
+  let made: T | null = null;
+  return () => {
+    made ??= make();
+    return made;
+  };
 }
 
 function withShared(ajv: Ajv.Ajv): Ajv.Ajv {
