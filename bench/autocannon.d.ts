@@ -4,6 +4,10 @@ declare module 'autocannon' {
 
   export interface Request {
     readonly path: string;
+    /** What is not said is as in the options. */
+    readonly method?: string;
+    readonly headers?: Readonly<Record<string, string>>;
+    readonly body?: string;
   }
 
   /** One connection. */

@@ -5,6 +5,7 @@ import type { Machine } from './machine.ts';
 import { type Outcome, whole } from './measurement.ts';
 import type { Options } from './options.ts';
 import type { Summary } from './statistics.ts';
+import type { Findings, Study } from './study.ts';
 
 const RESULTS = join(import.meta.dirname, 'results');
 const HEADINGS = [
@@ -12,10 +13,16 @@ const HEADINGS = [
   ...['ratio', 'min–max', 'better', 'CPU ratio', 'generator busy'],
 ];
 
-/** @returns lines, the last without a line end */
-export function table(outcomes: readonly Outcome[]): string {
-  const rows = [HEADINGS, ...outcomes.map(row)];
-  const widths = HEADINGS.map((_, column) => Math.max(...rows.map((cells) => cells[column]?.length ?? 0)));
+/** @returns the rows of `table`, the headings first */
+export function outcomeRows(outcomes: readonly Outcome[]): readonly (readonly string[])[] {
+  return [HEADINGS, ...outcomes.map(row)];
+}
+
+/** @param rows cells, as many in each @returns lines, the last without a line end */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, column) =>
+    Math.max(...rows.map((cells) => cells[column]?.length ?? 0)),
+  );
   return rows
     .map((cells) =>
       cells
@@ -36,22 +43,44 @@ function row({ measurement, psyncd, limit, ratio, cpuRatio, generatorBusy }: Out
   ];
 }
 
-function spread({ min, max }: Summary, format: (value: number) => string): string {
+export function spread({ min, max }: Summary, format: (value: number) => string): string {
   return `${format(min)}–${format(max)}`;
 }
 
-function hundredths(value: number): string {
+export function hundredths(value: number): string {
   return value.toFixed(2);
 }
 
 /** @returns the path of the file */
-export async function saveResult(outcome: Outcome, machine: Machine, options: Options): Promise<string> {
+export function saveOutcome(outcome: Outcome, machine: Machine, options: Options): Promise<string> {
   const { measurement, ...numbers } = outcome;
   const { name, what, unit, limitName, better } = measurement;
+  const { seconds, entries } = options;
+  return save(name, {
+    name,
+    what,
+    unit,
+    limitName,
+    better,
+    machine,
+    options: { seconds, entries },
+    ...numbers,
+  });
+}
+
+/** @returns the path of the file */
+export function saveFindings(
+  { name, what }: Study,
+  { rows, details }: Findings,
+  machine: Machine,
+  { entries, minutes }: Options,
+): Promise<string> {
+  return save(name, { name, what, machine, options: { entries, minutes }, table: rows, details });
+}
+
+async function save(name: string, result: object): Promise<string> {
   const path = join(RESULTS, `${name}.json`);
   await mkdir(RESULTS, { recursive: true });
-  const { seconds, entries } = options;
-  const result = { name, what, unit, limitName, better, machine, options: { seconds, entries }, ...numbers };
   await writeFile(path, `${JSON.stringify(result, null, 2)}\n`);
   return path;
 }

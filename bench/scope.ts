@@ -38,11 +38,16 @@ export class Scope {
     return started;
   }
 
-  /** A node with default settings and an empty data folder. */
-  async node(): Promise<{ readonly node: ChildNode; readonly data: string }> {
+  /** A node with an empty data folder, and default settings unless the flags say otherwise. */
+  async node(...flags: string[]): Promise<{ readonly node: ChildNode; readonly data: string }> {
     this.#nodes += 1;
     const data = join(this.folder, `node-${this.#nodes}`);
-    return { node: await this.start(() => ChildNode.start(['--port', '0', '--data', data])), data };
+    return { node: await this.nodeAt(data, ...flags), data };
+  }
+
+  /** A node with this data folder. */
+  nodeAt(data: string, ...flags: string[]): Promise<ChildNode> {
+    return this.start(() => ChildNode.start(['--port', '0', '--data', data, ...flags]));
   }
 
   async close(): Promise<void> {
