@@ -1,11 +1,10 @@
-/** bare-fastify.ts in a process of its own. */
+/** A bare server, such as bare-fastify.ts, in a process of its own. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Stoppable } from './scope.ts';
 
-const SCRIPT = fileURLToPath(new URL('./bare-fastify.ts', import.meta.url));
 const READY = /^listening on (http:\/\/\S+)$/;
 
 export class BareServer implements Stoppable {
@@ -17,9 +16,13 @@ export class BareServer implements Stoppable {
     this.url = url;
   }
 
-  /** @throws Error when it ends instead of listening; why, it has written to standard error */
-  static async start(): Promise<BareServer> {
-    const child = spawn(process.execPath, [SCRIPT], { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] });
+  /**
+   * @param script a file of this folder
+   * @throws Error when it ends instead of listening; why, it has written to standard error
+   */
+  static async start(script: string): Promise<BareServer> {
+    const path = fileURLToPath(new URL(script, import.meta.url));
+    const child = spawn(process.execPath, [path], { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] });
     if (child.stdout === null) throw new Error('the child has no standard output');
     for await (const line of createInterface({ input: child.stdout })) {
       const url = READY.exec(line)?.[1];

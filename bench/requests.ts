@@ -30,7 +30,7 @@ function requests(name: string, method: 'PUT' | 'GET', what: string): Measuremen
 /** The keys are there from the beginning, for PUT too: so every round does the same, replacing. */
 async function prepare(scope: Scope, options: Options, method: 'PUT' | 'GET'): Promise<MeasureRound> {
   const { node } = await scope.node();
-  const bare = await scope.start(() => BareServer.start());
+  const bare = await scope.start(() => BareServer.start('bare-fastify.ts'));
   await importStream(Readable.from(ndjson(KEYS)), ndjsonBytes(KEYS), node.url);
   await settled(node);
 

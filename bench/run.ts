@@ -1,5 +1,6 @@
 /** `npm run bench`: runs the measurements one after the other; the table to stdout, progress to stderr. */
 import { relative } from 'node:path';
+import { followers } from './followers.ts';
 import { describeMachine } from './machine.ts';
 import { type Measurement, measure, type Outcome } from './measurement.ts';
 import { parseOptions } from './options.ts';
@@ -13,7 +14,7 @@ import type { Study } from './study.ts';
 
 const MEASUREMENTS: readonly Measurement[] = [put, get, resync];
 /** Only if they are named: they take minutes. */
-const STUDIES: readonly Study[] = [restart, soak];
+const STUDIES: readonly Study[] = [followers, restart, soak];
 /** What a shell reports of a program that Ctrl-C has ended. */
 const INTERRUPTED = 130;
 /** A load above this share of the cores, before anything has begun, is somebody else's. */

@@ -4,7 +4,6 @@
  * grow into their size, files get their pages.
  */
 import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -14,6 +13,7 @@ import type { ChildNode } from '../src/cli/child-node.ts';
 import { until } from '../src/cli/until.ts';
 import { whole } from './measurement.ts';
 import { hundredths, spread } from './report.ts';
+import { residentBytes } from './resident-bytes.ts';
 import { type Summary, summary } from './statistics.ts';
 import type { Findings, Study } from './study.ts';
 
@@ -81,14 +81,7 @@ async function measured({ node, data }: Place): Promise<Sample> {
     const name = file.replace(/^keyspace-\d+/, 'keyspace');
     if (name in files) files[name] = (await stat(join(data, file))).size;
   }
-  return { 'resident memory': residentBytes(node), ...files, offset };
-}
-
-/** Linux only, as `cpuMicros` is. */
-function residentBytes(node: ChildNode): number {
-  const [, kib] = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${node.process.pid}/status`, 'utf8')) ?? [];
-  if (kib === undefined) throw new Error('the system does not tell how much memory the node takes');
-  return Number(kib) * 1024;
+  return { 'resident memory': residentBytes(node.process.pid as number), ...files, offset };
 }
 
 /** Nothing counts if the two do not hold the same in the end. */

@@ -14,7 +14,7 @@ import { formatPosition, type Offset, offset, type Position, wireOffset } from '
 import type { Run } from '../stream/command.ts';
 import { StreamDecoder } from '../stream/decoder.ts';
 import type { FeedRequest } from './feed-request.ts';
-import { Follower } from './follower.ts';
+import { Follower, type FollowerContext } from './follower.ts';
 import { FollowerSnapshots } from './follower-snapshots.ts';
 import { Frames } from './frames.ts';
 import { bookmarkMessage, continueMessage, errorMessage, Group, WAITING } from './message.ts';
@@ -95,6 +95,11 @@ export class Feed {
   readonly #snapshots: FollowerSnapshots;
   readonly #counters: FeedCounters = { continued: 0, resets: {}, tooFarBehind: 0 };
   readonly #found = new Set<Subscription>();
+  readonly #context: FollowerContext = {
+    now: () => this.#parts.world.now(),
+    drained: (follower) => this.#drained(follower),
+    closed: (follower) => this.#remove(follower),
+  };
   #scheduled = false;
   #cancelSweep: (() => void) | null = null;
   #sweptAt: Offset;
@@ -162,11 +167,7 @@ export class Feed {
   attach(request: FeedRequest, socket: FollowerSocket): FollowerEvents {
     const { head, world } = this.#parts;
     const subscription = this.#subscribe(request);
-    const follower = new Follower(request, socket, subscription, head.offset, {
-      now: () => world.now(),
-      drained: (each) => this.#drained(each),
-      closed: (each) => this.#remove(each),
-    });
+    const follower = new Follower(request, socket, subscription, head.offset, this.#context);
     this.#followers.add(follower);
     subscription.members.add(follower);
     this.#startSweeping();

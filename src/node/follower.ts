@@ -23,7 +23,7 @@ export type FollowerPhase =
   | 'closed';
 
 /** What the follower tells of itself. */
-interface FollowerContext {
+export interface FollowerContext {
   readonly now: () => number;
   drained(follower: Follower): void;
   closed(follower: Follower): void;

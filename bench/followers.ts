@@ -1,0 +1,201 @@
+/**
+ * `followers`: how fast changes reach many followers, and what idle ones cost; beside bare `ws`, which sends messages of the
+ * same size to as many clients as fast as it can.
+ */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { until } from '../src/cli/until.ts';
+import { BareServer } from './bare-server.ts';
+import { whole } from './measurement.ts';
+import { hundredths } from './report.ts';
+import { residentBytes } from './resident-bytes.ts';
+import type { Scope, Stoppable } from './scope.ts';
+import { summary } from './statistics.ts';
+import type { Findings, Study } from './study.ts';
+import type { Received } from './swarm.ts';
+
+const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
+const ROUNDS = 3;
+const LOADS = [
+  { followers: 1_000, rate: 1_000 },
+  { followers: 100, rate: 10_000 },
+  { followers: 100, rate: 1_000 },
+] as const;
+const IDLE = 10_000;
+const SETTLED_MS = 60_000;
+
+export const followers: Study = {
+  name: 'followers',
+  what: 'from a write until its followers have it, and what idle followers cost',
+  async run(scope, { seconds, rounds = ROUNDS }, progress) {
+    const loads: Load[] = [];
+    for (const { followers: count, rate } of LOADS) {
+      for (let round = 0; round <= rounds; round += 1) {
+        const bare = await bareRate(scope, count, seconds);
+        const load = await underLoad(scope, count, rate, seconds);
+        progress(
+          `followers: ${whole(count)} at ${whole(rate)} writes/s: ${whole(load.perSecond)} messages/s, ` +
+            `p50 ${load.p50.toFixed(1)} ms, p99 ${load.p99.toFixed(1)} ms; bare ws ${whole(bare)} messages/s`,
+        );
+        // The first one is the warm-up.
+        if (round > 0) loads.push({ ...load, bare });
+      }
+    }
+    const idle = { psyncd: await idleBytes(scope, 'psyncd'), bare: await idleBytes(scope, 'bare') };
+    progress(`followers: an idle one takes ${whole(idle.psyncd)} bytes, of bare ws ${whole(idle.bare)}`);
+    return findings(loads, idle);
+  },
+};
+
+interface Load {
+  readonly followers: number;
+  readonly rate: number;
+  /** Writes that were answered, a second. */
+  readonly written: number;
+  /** Messages that all followers together got, a second. */
+  readonly perSecond: number;
+  readonly p50: number;
+  readonly p99: number;
+  /** Messages a second that bare `ws` sends to as many clients. */
+  readonly bare: number;
+}
+
+/** Messages a second that arrive at clients of bare `ws`. */
+async function bareRate(scope: Scope, count: number, seconds: number): Promise<number> {
+  const server = await scope.start(() => BareServer.start('bare-ws.ts'));
+  const swarm = await Swarm.start(scope, Number(new URL(server.url).port), '/', 'bare', count);
+  await swarm.received();
+  server.process.send({ seconds });
+  await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+  const { messages, seconds: took } = await swarm.received();
+  await swarm.stop();
+  await server.stop();
+  return messages / took;
+}
+
+async function underLoad(
+  scope: Scope,
+  count: number,
+  rate: number,
+  seconds: number,
+): Promise<Omit<Load, 'bare'>> {
+  const { node } = await scope.node();
+  const swarm = await Swarm.start(scope, node.port, '/v1/changes?position=now', 'psync.v1.json', count);
+  await swarm.received();
+  const flags = ['--port', String(node.port), '--rate', String(rate), '--seconds', String(seconds)];
+  const { stdout } = await promisify(execFile)(process.execPath, [here('./stamped-writes.ts'), ...flags], {
+    signal: scope.signal,
+  });
+  const { writes } = JSON.parse(stdout) as { writes: number };
+  const received = await swarm.received();
+  // Nothing counts that did not arrive: what is on its way comes now.
+  let total = received.messages;
+  await until(
+    'every follower has every write',
+    async () => {
+      total += (await swarm.received()).messages;
+      return total >= writes * count;
+    },
+    SETTLED_MS,
+  );
+  if (received.lost > 0) throw new Error(`${received.lost} followers were cut off`);
+  const { latencies } = received;
+  await swarm.stop();
+  await node.stop();
+  return {
+    followers: count,
+    rate,
+    written: writes / received.seconds,
+    perSecond: received.messages / received.seconds,
+    p50: latencies[Math.floor(latencies.length * 0.5)] ?? Number.NaN,
+    p99: latencies[Math.floor(latencies.length * 0.99)] ?? Number.NaN,
+  };
+}
+
+/** How many bytes of memory the process has more for each client that does nothing. */
+async function idleBytes(scope: Scope, which: 'psyncd' | 'bare'): Promise<number> {
+  const [server, port] = await (async () => {
+    if (which === 'bare') {
+      const bare = await scope.start(() => BareServer.start('bare-ws.ts'));
+      return [bare, Number(new URL(bare.url).port)] as const;
+    }
+    const { node } = await scope.node();
+    return [node, node.port] as const;
+  })();
+  const path = which === 'bare' ? '/' : '/v1/changes?position=now';
+  const subprotocol = which === 'bare' ? 'bare' : 'psync.v1.json';
+  const pid = server.process.pid as number;
+  // What it needs for its first clients it needs once.
+  const first = await Swarm.start(scope, port, path, subprotocol, 100);
+  const before = residentBytes(pid);
+  const rest = await Swarm.start(scope, port, path, subprotocol, IDLE - 100);
+  const after = residentBytes(pid);
+  await Promise.all([first.stop(), rest.stop()]);
+  await server.stop();
+  return (after - before) / (IDLE - 100);
+}
+
+class Swarm implements Stoppable {
+  readonly #child: ChildProcess;
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+  }
+
+  static start(
+    scope: Scope,
+    port: number,
+    path: string,
+    subprotocol: string,
+    clients: number,
+  ): Promise<Swarm> {
+    return scope.start(async () => {
+      const flags = ['--port', String(port), '--path', path, '--subprotocol', subprotocol];
+      const child = spawn(process.execPath, [here('./swarm.ts'), ...flags, '--clients', String(clients)], {
+        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      });
+      const ended = once(child, 'exit').then(() => {
+        throw new Error('the followers have ended');
+      });
+      await Promise.race([once(child, 'message'), ended]);
+      ended.catch(() => undefined);
+      return new Swarm(child);
+    });
+  }
+
+  /** What has come since this was asked last. */
+  async received(): Promise<Received> {
+    const answer = once(this.#child, 'message');
+    this.#child.send({});
+    return (await answer)[0] as Received;
+  }
+
+  async stop(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const exited = once(this.#child, 'exit');
+    this.#child.kill();
+    await exited;
+  }
+}
+
+function findings(loads: readonly Load[], idle: { psyncd: number; bare: number }): Findings {
+  const rows = LOADS.map(({ followers: count, rate }) => {
+    const these = loads.filter((load) => load.followers === count && load.rate === rate);
+    const of = (what: (load: Load) => number): number => summary(these.map(what)).median;
+    return [
+      ...[whole(count), whole(of(({ written }) => written)), whole(of(({ perSecond }) => perSecond))],
+      ...[whole(of(({ bare }) => bare)), hundredths(of(({ perSecond, bare }) => perSecond / bare))],
+      ...[of(({ p50 }) => p50).toFixed(1), of(({ p99 }) => p99).toFixed(1)],
+    ];
+  });
+  return {
+    rows: [
+      ['followers', 'writes/s', 'messages/s', 'bare ws', 'ratio', 'p50 ms', 'p99 ms'],
+      ...rows,
+      [whole(IDLE), 'idle', `${whole(idle.psyncd)} B each`, `${whole(idle.bare)} B each`, '', '', ''],
+    ],
+    details: { loads, idle },
+  };
+}
