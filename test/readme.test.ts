@@ -130,4 +130,15 @@ test('the first session of the README works as it is written', async (t) => {
   // The full one and one partial one are from when it was the first master.
   assert.deepEqual(await counters(master), { syncFull: 1, syncPartialOk: 2, syncPartialErr: 0 });
   assert.match(await session.run(backlog), /"awaySeconds":120,.*"backlogSize":"auto:120s"/s);
+
+  const [snapshot = [], resume = [], ...others] = shellBlocks(readme, 'Following changes');
+  assert.deepEqual(others, []);
+  assert.match(
+    await session.run(snapshot),
+    /^\{"type":"reset",.*,"keys":1\}\n\{"type":"entry","key":"safe","value":"new",.*\n\{"type":"synced",/,
+  );
+  assert.match(
+    await session.run([resume.join('\n')]),
+    /\{"type":"continue",.*\n\{"type":"set","key":"safe","value":"newer",/,
+  );
 });
