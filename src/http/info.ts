@@ -31,6 +31,10 @@ export function formatInfo(
     sync_full: status.counters.syncFull,
     sync_partial_ok: status.counters.syncPartialOk,
     sync_partial_err: status.counters.syncPartialErr,
+    connected_followers: status.feed.followers,
+    follower_continued: status.feed.counters.continued,
+    follower_resets: Object.values(status.feed.counters.resets).reduce((sum, count) => sum + count, 0),
+    follower_too_far_behind: status.feed.counters.tooFarBehind,
     event_loop_lag_p99_ms: loopLag.p99Ms,
     event_loop_lag_max_ms: loopLag.maxMs,
   };

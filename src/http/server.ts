@@ -5,7 +5,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
-import cors, { type FastifyCorsOptions } from '@fastify/cors';
+import type { FastifyCorsOptions } from '@fastify/cors';
 import swagger from '@fastify/swagger';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Node } from '../node/node.ts';
@@ -85,7 +85,9 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
     reply.header('connection', 'close');
     return done(new Problem('SHUTTING_DOWN', 'the node is shutting down'));
   });
-  if (parts.settings.allowedOrigins.length > 0) await app.register(cors, corsOptions(parts.settings));
+  if (parts.settings.allowedOrigins.length > 0) {
+    await app.register((await import('@fastify/cors')).default, corsOptions(parts.settings));
+  }
   // A page of another origin may send simple requests without asking; it must not write.
   app.addHook('onRequest', (request, _reply, done) => {
     const { origin, host } = request.headers;
