@@ -4,9 +4,10 @@
  * Owns: who waits. One whose entries are few is given them from memory at once, together with all who wait for the same,
  * one choice of prefixes after the other. The others come after them: a few at a time read the file, each at the pace of its
  * socket, and what the entries take in memory is one group for each. So a thousand that come at once cost little more than one.
+ *
+ * An entry belongs to it until its DEL is in the stream, expired or not: so the same position is the same snapshot on every
+ * node, whatever the clocks say, and what the stream does with the entry next finds it there.
  */
-import { isLive } from '../keyspace/entry.ts';
-import type { ListedEntry } from '../keyspace/page.ts';
 import { formatPosition, type Offset, type Position } from '../replication/position.ts';
 import { type Follower, HIGH_WATER_BYTES } from './follower.ts';
 import { Frames } from './frames.ts';
@@ -137,18 +138,17 @@ export class FollowerSnapshots {
   async #read(waiting: Waiting): Promise<void> {
     if (!isWanted(waiting)) return;
     const { follower } = waiting;
-    const { head, world } = this.#parts;
+    const { head } = this.#parts;
     const reader = await head.readEntries(follower.request.prefixes.list);
     try {
       if (!isWanted(waiting)) return;
       this.#parts.begun(follower, reader.position.offset);
-      const now = world.now();
-      const keys = await reader.count(now);
+      const keys = await reader.count();
       if (!isWanted(waiting)) return;
       follower.tell(resetMessage(formatPosition(reader.position), follower.reason, keys));
       for await (const group of reader.groups) {
         if (!isWanted(waiting)) return;
-        this.#giveGroup(follower, group, now);
+        follower.give(new Frames(group.map(entryMessage)));
         await (follower.isFull ? this.#roomOf(follower) : this.#turn());
         if (!isWanted(waiting)) return;
       }
@@ -156,10 +156,6 @@ export class FollowerSnapshots {
     } finally {
       reader.close();
     }
-  }
-
-  #giveGroup(follower: Follower, group: readonly ListedEntry[], now: number): void {
-    follower.give(new Frames(group.filter((entry) => isLive(entry, now)).map(entryMessage)));
   }
 
   #synced(follower: Follower, at: Position): void {

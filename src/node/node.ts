@@ -312,7 +312,7 @@ export class Node {
       let open = true;
       return {
         position: reader.position,
-        count: (now) => reader.count(now),
+        count: () => reader.count(),
         groups: liveEntries(reader.groups, this.#parts.world.now()),
         close: () => {
           if (open) this.#readers -= 1;

@@ -134,8 +134,8 @@ export interface EntryReader {
   readonly position: Position;
   /** In key order. */
   readonly groups: AsyncIterable<readonly ListedEntry[]>;
-  /** How many entries there are that have not expired at `now`, milliseconds since 1970. */
-  count(now: number): Promise<number>;
+  /** How many entries there are, expired or not. */
+  count(): Promise<number>;
   /** Has to be called, also when `groups` was read to its end. */
   close(): void;
 }

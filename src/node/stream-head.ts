@@ -296,8 +296,8 @@ export class StreamHead {
   }
 
   /**
-   * The live entries with these prefixes, of one position, at once; null if they are more than `maxEntries` or more than
-   * about `maxBytes`. Begins as `page` does.
+   * The entries with these prefixes, expired or not, of one position, at once; null if they are more than `maxEntries` or
+   * more than about `maxBytes`. Begins as `page` does.
    */
   async collect(
     prefixes: readonly string[],
@@ -315,7 +315,7 @@ export class StreamHead {
         values: true,
         maxBytes,
       };
-      const page = readPage(request, this.#overlay, this.#keyspace.scan, this.#world.now());
+      const page = readPage(request, this.#overlay, this.#keyspace.scan, Number.NEGATIVE_INFINITY);
       for (const entry of page.entries) bytes += entry.size;
       entries.push(...page.entries);
       if (page.next !== null || entries.length > maxEntries || bytes > maxBytes) return null;

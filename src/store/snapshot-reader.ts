@@ -59,36 +59,26 @@ export class SnapshotReader implements EntryReader {
     this.#hasClosed();
   }
 
-  async count(now: number): Promise<number> {
+  async count(): Promise<number> {
     const slice = this.#db
       .prepare(
-        `SELECT count(*), sum(expires_at IS NULL OR expires_at > ?), max(key) FROM (
-           SELECT key, expires_at FROM entries WHERE key > ? AND key < ? ORDER BY key LIMIT ${COUNT_ENTRIES})`,
+        `SELECT count(*), max(key) FROM (
+           SELECT key FROM entries WHERE key >= ? AND key > ? AND key < ? ORDER BY key LIMIT ${COUNT_ENTRIES})`,
       )
       .raw();
     let total = 0;
     for (const prefix of this.#prefixes) {
-      // No key is empty, and none is longer than its prefix by this: it lies behind all that begin so.
+      // Behind all keys that begin so: none is longer.
       const end = `${prefix}${'\u{10FFFF}'.repeat(MAX_KEY_BYTES)}`;
-      total += this.#isLive(prefix, now) ? 1 : 0;
-      for (let after = prefix; ; ) {
-        if (!this.#db.open) return total;
-        const [seen, live, last] = this.#read(() => slice.get(now, after, end)) as [number, number, string];
-        total += live ?? 0;
-        if (seen < COUNT_ENTRIES) break;
+      for (let after = ''; this.#db.open; ) {
+        const [count, last] = this.#read(() => slice.get(prefix, after, end)) as [number, string];
+        total += count;
+        if (count < COUNT_ENTRIES) break;
         after = last;
         await new Promise<void>((resolve) => setImmediate(resolve));
       }
     }
     return total;
-  }
-
-  /** Whether there is an entry of exactly this key, and it has not expired. */
-  #isLive(key: string, now: number): boolean {
-    const row = this.#db.prepare('SELECT expires_at FROM entries WHERE key = ?').raw().get(key) as
-      | [number | null]
-      | undefined;
-    return row !== undefined && (row[0] === null || row[0] > now);
   }
 
   async *#groups(): AsyncGenerator<readonly ListedEntry[]> {

@@ -108,7 +108,7 @@ export class FakeKeyspace implements Keyspace {
     return {
       position: image.position,
       groups: this.#groups(image, prefixes),
-      count: (now) => Promise.resolve(this.#count(image, prefixes, now)),
+      count: () => Promise.resolve(this.#count(image, prefixes)),
       close: () => {
         if (open) this.#exports -= 1;
         open = false;
@@ -177,10 +177,8 @@ export class FakeKeyspace implements Keyspace {
     await done;
   }
 
-  #count(image: KeyspaceImage, prefixes: readonly string[], now: number): number {
-    const isWanted = ({ key, expiresAt }: ListedEntry): boolean =>
-      prefixes.some((prefix) => key.startsWith(prefix)) && (expiresAt === null || expiresAt > now);
-    return [...listed(image, false)].filter(isWanted).length;
+  #count(image: KeyspaceImage, prefixes: readonly string[]): number {
+    return [...image.entries.keys()].filter((key) => prefixes.some((prefix) => key.startsWith(prefix))).length;
   }
 
   async *#groups(image: KeyspaceImage, prefixes: readonly string[]): AsyncGenerator<readonly ListedEntry[]> {
