@@ -2,6 +2,7 @@
 import type { FsyncPolicy } from '../../src/store/state-file.ts';
 import { Chance } from './chance.ts';
 import { EventLoop, settled } from './event-loop.ts';
+import { SimulatedFollower } from './follower.ts';
 import { Machine, type Settings } from './machine.ts';
 import { Network } from './network.ts';
 import { Crashed } from './process.ts';
@@ -18,6 +19,7 @@ export class Cluster {
   readonly referee: Referee;
   readonly network: Network;
   readonly machines: readonly Machine[];
+  readonly followers: readonly SimulatedFollower[];
   steps = 0;
 
   constructor(seed: number, keepLines: number) {
@@ -44,6 +46,15 @@ export class Cluster {
       this.network.join(machine);
       this.referee.watch(machine);
     }
+    this.followers = Array.from({ length: this.chance.between(1, 3) }, (_, index) => {
+      return new SimulatedFollower(`f${index}`, {
+        loop: this.loop,
+        chance: this.chance.fork(),
+        machines: this.machines,
+        referee: this.referee,
+        trace: this.trace,
+      });
+    });
   }
 
   /** Whatever nobody has caught: a node's process would have ended. */
@@ -109,7 +120,7 @@ export class Cluster {
       minReplicasMaxLagMs: 3_000,
       allowEmptyMaster: chance.odds(0.3),
       maxFollowers: 100,
-      followerOutputBytes: 1024 * 1024,
+      followerOutputBytes: chance.of([2_000, 1_000_000]),
       keepReplaced: chance.of([0, 1, 3, 3]),
       scrubIntervalMs: 0,
     };

@@ -63,6 +63,7 @@ async function unite(cluster: Cluster): Promise<void> {
     if (!(await cluster.run(1_000))) return;
     if (!machines.every((machine) => isUnited(machine, master))) continue;
     for (const machine of machines) referee.checkLeftBehind(machine);
+    await settle(cluster);
     return;
   }
   const states = machines.map(({ name, node }) => {
@@ -70,6 +71,21 @@ async function unite(cluster: Cluster): Promise<void> {
     return `${name} ${status?.role} ${status?.position} ${status?.upstream?.state} ${status?.upstream?.detail}`;
   });
   referee.blame(`the nodes have not come to the same:\n${states.join('\n')}`);
+}
+
+/** Each follower goes to some node, and has to get everything that this one has. */
+async function settle(cluster: Cluster): Promise<void> {
+  const { chance, followers, machines, referee } = cluster;
+  for (const follower of followers) {
+    const machine = chance.of(machines);
+    follower.calm();
+    const isThere = (): boolean => {
+      follower.settle(machine);
+      return follower.isAt(machine);
+    };
+    if (await cluster.until(isThere, QUIET_MS)) follower.settle(machine);
+    else if (referee.verdict === null) referee.blame(`a follower does not get to where ${machine.name} is`);
+  }
 }
 
 function isUnited(machine: Machine, master: Machine): boolean {

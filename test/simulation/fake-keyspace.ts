@@ -178,7 +178,8 @@ export class FakeKeyspace implements Keyspace {
   }
 
   #count(image: KeyspaceImage, prefixes: readonly string[]): number {
-    return [...image.entries.keys()].filter((key) => prefixes.some((prefix) => key.startsWith(prefix))).length;
+    return [...image.entries.keys()].filter((key) => prefixes.some((prefix) => key.startsWith(prefix)))
+      .length;
   }
 
   async *#groups(image: KeyspaceImage, prefixes: readonly string[]): AsyncGenerator<readonly ListedEntry[]> {

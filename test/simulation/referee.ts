@@ -4,6 +4,7 @@
  * Owns: the ledger, where each node was seen last, and the first promise that was broken.
  */
 import type { Entry } from '../../src/keyspace/entry.ts';
+import type { Prefixes } from '../../src/keyspace/prefixes.ts';
 import type { Check, ReplicationStatus } from '../../src/node/node.ts';
 import type { KeptFile, StateChange } from '../../src/node/ports.ts';
 import type { WriteResult } from '../../src/node/write-turn.ts';
@@ -133,6 +134,28 @@ export class Referee {
     }
     const wrong = this.ledger.contradiction({ runId, offset: from as Position['offset'] }, bytes);
     if (wrong !== null) this.blame(`${name} hands out what is not of its history: ${wrong}`);
+  }
+
+  /**
+   * A follower is told where it is, and may show what it has of its prefixes.
+   * @param before where it was; null: it had nothing
+   */
+  followed(
+    name: string,
+    before: Position | null,
+    position: Position,
+    seen: { readonly prefixes: Prefixes; readonly entries: Entries } | null,
+  ): void {
+    const at = formatPosition(position);
+    if (!this.ledger.knows(position.runId) || this.ledger.digestAt(position) === undefined) {
+      this.blame(`${name} is told ${at}, where nobody can be`);
+    } else if (before !== null && !this.ledger.includes(position, before)) {
+      this.blame(`${name} was at ${formatPosition(before)} and is told ${at}`);
+    } else if (seen !== null) {
+      const truth = [...this.ledger.entriesAt(position)].filter(([key]) => seen.prefixes.matches(key));
+      const wrong = difference(new Map(truth), seen.entries);
+      if (wrong !== null) this.blame(`${name} at ${at} has ${wrong}`);
+    }
   }
 
   acknowledges(machine: Machine, offset: number): void {
@@ -310,17 +333,8 @@ export class Referee {
     for (const [key, entry] of entries) digest = addDigests(digest, entryDigest(key, entry));
     if (digest === expected) return;
     const truth = this.ledger.entriesAt(position);
-    const text = (key: string, from: Entries): string => {
-      const entry = from.get(key);
-      return entry === undefined
-        ? 'nothing'
-        : `${entry.value.toString('latin1')} v${entry.version} ${entry.expiresAt}`;
-    };
-    const keys = [...new Set([...truth.keys(), ...entries.keys()])];
-    const key = keys.find((each) => text(each, truth) !== text(each, entries)) ?? '';
-    this.blame(
-      `${name} at ${formatPosition(position)} has ${key} = ${text(key, entries)}; the history says ${text(key, truth)}`,
-    );
+    const wrong = difference(truth, entries);
+    this.blame(`${name} at ${formatPosition(position)} has ${wrong}`);
   }
 
   /** A hand-over never makes two masters. */
@@ -339,4 +353,19 @@ export class Referee {
 
 function isSame(one: Position, other: Position): boolean {
   return one.offset === other.offset && one.runId === other.runId;
+}
+
+/** @returns the first entry that is not what it should be, or null */
+function difference(truth: Entries, entries: Entries): string | null {
+  const text = (key: string, from: Entries): string => {
+    const entry = from.get(key);
+    return entry === undefined
+      ? 'nothing'
+      : `${entry.value.toString('latin1')} v${entry.version} ${entry.expiresAt}`;
+  };
+  for (const key of new Set([...truth.keys(), ...entries.keys()])) {
+    const [expected, found] = [text(key, truth), text(key, entries)];
+    if (expected !== found) return `${key} = ${found}; the history says ${expected}`;
+  }
+  return null;
 }
