@@ -251,7 +251,7 @@ export class LinkAttempt {
       const received = await snapshot.finish(crc32);
       const objection = this.#events.accepted() ? null : await this.#context.objection(received);
       if (this.#over || objection !== null) {
-        await snapshot.discard();
+        await this.#discard(snapshot);
         if (objection !== null) this.#object(objection);
         return false;
       }
@@ -259,8 +259,17 @@ export class LinkAttempt {
       await this.#context.adoptSnapshot(received, () => !this.#over);
       return !this.#over;
     } catch (error) {
-      await snapshot.discard();
+      await this.#discard(snapshot);
       throw error;
+    }
+  }
+
+  /** What cannot be removed now is removed at the next start: it must not hide why it was to be. */
+  async #discard(snapshot: IncomingSnapshot): Promise<void> {
+    try {
+      await snapshot.discard();
+    } catch (error) {
+      this.#context.log.warn('snapshot-left', { error: messageOf(error) });
     }
   }
 
@@ -420,10 +429,7 @@ export class LinkAttempt {
     this.#snapshot = null;
     // While it is being adopted the adoption clears up after itself.
     if (snapshot !== null && this.#early === null) {
-      // What cannot be removed now is removed at the next start.
-      this.#snapshotGone = snapshot.discard().catch((error: unknown) => {
-        this.#context.log.warn('snapshot-left', { error: messageOf(error) });
-      });
+      this.#snapshotGone = this.#discard(snapshot);
     }
     this.#cancelTick?.();
     this.#cancelAck?.();

@@ -209,6 +209,7 @@ class IncomingFile implements SnapshotSink {
 
   async discard(): Promise<void> {
     await this.#close();
+    faultPoint('snapshot-discard');
     for (const suffix of ['-wal', '-shm', '']) await rm(this.#path + suffix, { force: true });
   }
 

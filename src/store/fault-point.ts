@@ -34,6 +34,7 @@ export const FAULT_POINTS = [
   'snapshot-write',
   'snapshot-sync',
   'snapshot-check',
+  'snapshot-discard',
   'file-keep',
   'file-kept',
   'file-remove',

@@ -168,6 +168,63 @@ for (const point of [
   });
 }
 
+test('a refused snapshot that cannot be removed hides nothing; a disk that fails right after the switch costs no second one', async (t) => {
+  const { cluster, disk, node } = await faulty(t, 'node');
+  await node.client.set('old', 'data');
+  const { position: old } = await node.client.replication();
+  const master = await cluster.start('master');
+  await master.client.set('new', 'data');
+  await disk.fail({ 'snapshot-check': 'ENOSPC', 'snapshot-discard': 'EIO' });
+  await node.client.replicaOf(master.wsUrl);
+  await until('it says what failed first', async () => {
+    return /injected at snapshot-check/.test((await node.client.replication()).upstream?.detail ?? '');
+  });
+  assert.match(node.log, /injected at snapshot-discard.*snapshot-left/);
+  assert.equal(await textOf(node, 'old'), 'data');
+
+  // The snapshot takes over, and what comes next fails: what follows it in the stream, and putting the old file away.
+  await disk.fail({ 'journal-append': 'SQLITE_FULL', 'file-keep': 'EIO' });
+  await samePosition(master, node);
+  assert.deepEqual([await textOf(node, 'new'), await textOf(node, 'old')], ['data', null]);
+  const { syncFull } = await counters(master);
+  await master.client.set('after', 'the switch');
+  await until('it says that it cannot go on', async () => {
+    return /cannot keep the stream: no space/.test((await node.client.replication()).upstream?.detail ?? '');
+  });
+  assert.deepEqual([await textOf(node, 'new'), await textOf(node, 'after')], ['data', null]);
+  assert.match(node.log, /injected at file-keep.*old-keyspace-left/);
+  await disk.mend();
+  await converged(master, node);
+  assert.equal((await counters(master)).syncFull, syncFull);
+
+  assert.equal(await node.stop(), 0);
+  const again = await disk.start(cluster, 'node');
+  await converged(master, again);
+  assert.deepEqual(
+    (await again.client.replication()).kept.map(({ position }) => position),
+    [old],
+  );
+  const files = (await readdir(cluster.data('node'))).filter((name) => name.endsWith('.db')).sort();
+  assert.deepEqual(
+    files.map((name) => name.replace(/-.*/, '')),
+    ['keyspace', 'psyncd.db', 'replaced'],
+    files.join(),
+  );
+});
+
+test('a journal that cannot be fsynced in the background says so until it can; writes go on', async (t) => {
+  const { disk, node } = await faulty(t, 'node');
+  await disk.fail({ 'journal-fsync': 'EIO' });
+  await node.client.set('k', 'v');
+  const failures = (): number => node.log.match(/injected at journal-fsync.*fsync-failed/g)?.length ?? 0;
+  // The second time there is nothing new to be synced: what failed is tried again.
+  await until('it was tried twice', () => failures() >= 2);
+  await node.client.set('k', 'w');
+  assert.equal(await textOf(node, 'k'), 'w');
+  await disk.mend();
+  assert.equal(await node.stop(), 0);
+});
+
 test('REPLICAOF and promotion on a full disk answer 507 and change nothing', async (t) => {
   const { cluster, disk, node } = await faulty(t, 'node');
   const master = await cluster.start('master');
@@ -208,6 +265,18 @@ test('a keyspace that cannot be read answers 503, never a wrong value, and goes 
   );
   await disk.mend();
   assert.equal((await http.send('GET', '/v1/keys/k')).body.toString(), 'v');
+});
+
+test('a scrub that cannot read says so, and the node goes on; damage ends it', async (t) => {
+  const { disk, node } = await faulty(t, 'node', '--scrub-interval', '20ms');
+  await node.client.set('k', 'v');
+  await disk.fail({ 'keyspace-scrub': 'SQLITE_IOERR_READ' });
+  await until('it has failed', () => /injected at keyspace-scrub.*scrub-failed/.test(node.log));
+  assert.equal(await textOf(node, 'k'), 'v');
+  await disk.fail({ 'keyspace-scrub': 'SQLITE_CORRUPT' });
+  await until('it has ended', () => node.process.exitCode !== null);
+  assert.equal(node.process.exitCode, 1);
+  assert.match(node.log, /keyspace-1\.db is damaged: .*restore the folder from a copy/);
 });
 
 test('a keyspace file that turns out to be damaged ends the node with one line that names it and the ways out', async (t) => {
