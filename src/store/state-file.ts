@@ -246,15 +246,21 @@ export class StateFile implements StateStore {
 
   switchKeyspace(keyspaceNumber: number, history: History, keep: KeptFile | null): void {
     const replaces = keyspaceNumber !== this.#row.keyspace;
-    this.#durably(() => {
-      faultPoint('keyspace-switch');
-      if (replaces) this.#db.prepare('UPDATE node SET guarded_against = NULL').run();
-      this.#db.prepare('UPDATE node SET keyspace = ?').run(keyspaceNumber);
-      this.#putHistory(history);
-      this.#db.prepare('DELETE FROM journal').run();
-      if (keep !== null) this.#putKept(keep);
-    });
-    faultPoint('keyspace-switched');
+    try {
+      this.#durably(() => {
+        faultPoint('keyspace-switch');
+        if (replaces) this.#db.prepare('UPDATE node SET guarded_against = NULL').run();
+        this.#db.prepare('UPDATE node SET keyspace = ?').run(keyspaceNumber);
+        this.#putHistory(history);
+        this.#db.prepare('DELETE FROM journal').run();
+        if (keep !== null) this.#putKept(keep);
+      });
+      this.#onDisk(() => faultPoint('keyspace-switched'));
+    } catch (error) {
+      // Whoever is told that it has not happened removes the new file: then it must not have.
+      if (!replaces || !this.#isOnDisk(keyspaceNumber)) throw error;
+      this.#log.warn('keyspace-switched-all-the-same', { error: messageOf(error) });
+    }
     this.#row = { ...this.#row, keyspace: keyspaceNumber, ...(replaces ? { guarded_against: null } : {}) };
     this.#history = history;
     if (keep !== null) this.#kept = [...this.#kept, keep];
@@ -274,6 +280,11 @@ export class StateFile implements StateStore {
     this.#syncer?.close();
     if (clean) this.#durably(() => this.#db.prepare('UPDATE node SET clean = 1').run());
     this.#db.close();
+  }
+
+  /** Whether this keyspace file is the current one for whoever reads psyncd.db. */
+  #isOnDisk(keyspaceNumber: number): boolean {
+    return this.#onDisk(() => readNode(this.#db)).keyspace === keyspaceNumber;
   }
 
   #putKept({ keyspaceNumber, name, position, reason, at }: KeptFile): void {

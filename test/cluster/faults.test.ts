@@ -183,7 +183,7 @@ test('a refused snapshot that cannot be removed hides nothing; a disk that fails
   assert.equal(await textOf(node, 'old'), 'data');
 
   // The snapshot takes over, and what comes next fails: what follows it in the stream, and putting the old file away.
-  await disk.fail({ 'journal-append': 'SQLITE_FULL', 'file-keep': 'EIO' });
+  await disk.fail({ 'keyspace-switched': 'EIO', 'journal-append': 'SQLITE_FULL', 'file-keep': 'EIO' });
   await samePosition(master, node);
   assert.deepEqual([await textOf(node, 'new'), await textOf(node, 'old')], ['data', null]);
   const { syncFull } = await counters(master);
@@ -192,6 +192,7 @@ test('a refused snapshot that cannot be removed hides nothing; a disk that fails
     return /cannot keep the stream: no space/.test((await node.client.replication()).upstream?.detail ?? '');
   });
   assert.deepEqual([await textOf(node, 'new'), await textOf(node, 'after')], ['data', null]);
+  assert.match(node.log, /injected at keyspace-switched.*switched-all-the-same/);
   assert.match(node.log, /injected at file-keep.*old-keyspace-left/);
   await disk.mend();
   await converged(master, node);
