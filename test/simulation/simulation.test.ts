@@ -61,7 +61,12 @@ test('a planted bug is found', async (t) => {
     await t.test(mutation.name, async (each) => {
       const folder = await plant(mutation);
       each.after(() => rm(folder, { recursive: true, force: true }));
-      const { code, text } = await run(folder, ['--seeds', `${MUTATION_SEEDS}`]);
+      const { code, text } = await run(folder, [
+        '--from',
+        `${mutation.from ?? 1}`,
+        '--seeds',
+        `${MUTATION_SEEDS}`,
+      ]);
       assert.equal(code, 1, `nothing was found: ${lastLine(text)}`);
       // By the simulation, and not because the code does not even run.
       const found = /^seed \d+: .*$/m.exec(text)?.[0];
