@@ -116,4 +116,22 @@ export const MUTATIONS: readonly Mutation[] = [
     find: 'head.pin(() => this.#frozen?.at.offset ?? null);',
     replace: 'head.pin(() => null);',
   },
+  {
+    name: 'a full resync leaves followers where they were',
+    file: 'node/feed.ts',
+    find: 'for (const follower of [...this.#followers]) {\n      this.#pinned.delete(follower);',
+    replace: 'for (const follower of [] as Follower[]) {\n      this.#pinned.delete(follower);',
+  },
+  {
+    name: 'a follower that catches up is given what another one lacks',
+    file: 'node/feed.ts',
+    find: 'stretch?.from === follower.cursor && stretch.to',
+    replace: 'stretch !== null && stretch.to >= follower.cursor && stretch.to',
+  },
+  {
+    name: 'the journal is trimmed past the slowest follower',
+    file: 'node/feed.ts',
+    find: 'for (const { cursor } of this.#pinned) need(cursor);',
+    replace: '',
+  },
 ];
