@@ -10,6 +10,7 @@ import { byteProxy } from '../support/byte-proxy.ts';
 import { Cluster, converged, counters, linkState, samePosition, textOf } from '../support/cluster.ts';
 import { type Answer, Connection, type Headers, isProblem, json } from '../support/contract.ts';
 import { seeded } from '../support/random.ts';
+import { infoOf } from '../support/reports.ts';
 
 /** Longer than any test: what waits so long waits for ever. */
 const FOR_EVER = 600_000;
@@ -107,11 +108,6 @@ async function answeredMeanwhile<T>(node: ChildNode, request: Promise<T>): Promi
     return undefined;
   })();
   return Promise.race([request, others]);
-}
-
-async function infoLine(node: ChildNode, name: string): Promise<string | undefined> {
-  const lines = (await (await fetch(`${node.url}/v1/info`)).text()).split('\r\n');
-  return lines.find((line) => line.startsWith(`${name}:`))?.slice(name.length + 1);
 }
 
 function configure(connection: Connection, settings: object): Promise<Answer> {
@@ -242,9 +238,7 @@ test('a write gets the ack of a replica that comes, or comes back, while it wait
 
 test('a replica that comes back while a write waits is asked at once too, not with the ACK of the next second', async (t) => {
   const cluster = await Cluster.create(t);
-  const master = await cluster.start('master');
-  const link = await cluster.proxy(master);
-  const replica = await cluster.start('replica', '--replica-of', link.wsUrl);
+  const { master, link, replica } = await cluster.linked();
   await master.client.set('k', 'old');
   await converged(master, replica);
   link.cut();
@@ -359,7 +353,7 @@ test('min-replicas: without replicas writes are refused and change nothing; read
     }
     const { role, goodReplicas, position: after } = await master.client.replication();
     assert.deepEqual({ role, goodReplicas, after }, { role: 'master', goodReplicas: 0, after: position });
-    assert.equal(await infoLine(master, 'min_slaves_good_slaves'), '0');
+    assert.equal((await infoOf(master)).min_slaves_good_slaves, '0');
   };
   const accepted = async (value: string): Promise<void> => {
     await until(
@@ -370,7 +364,7 @@ test('min-replicas: without replicas writes are refused and change nothing; read
       'there is a good replica',
       async () => (await master.client.replication()).goodReplicas === 1,
     );
-    await until('INFO says so', async () => (await infoLine(master, 'min_slaves_good_slaves')) === '1');
+    await until('INFO says so', async () => (await infoOf(master)).min_slaves_good_slaves === '1');
   };
   const notGood = (): Promise<boolean> =>
     until('no replica is good', async () => (await master.client.replication()).goodReplicas === 0);
@@ -403,7 +397,7 @@ test('min-replicas can be changed while the node runs, and a replica does not ca
   assert.ok(replica !== undefined);
   const connection = new Connection(t, master);
   assert.equal((await master.client.replication()).goodReplicas, undefined);
-  assert.equal(await infoLine(master, 'min_slaves_good_slaves'), undefined);
+  assert.equal((await infoOf(master)).min_slaves_good_slaves, undefined);
   const changed = await configure(connection, { minReplicasToWrite: 2, minReplicasMaxLag: '1h' });
   assert.deepEqual(
     [changed.status, json(changed).minReplicasToWrite, json(changed).minReplicasMaxLag],
@@ -546,9 +540,7 @@ function isRefused(answer: Answer, read: Read, status: number, code: string): vo
 
 test('reads wait until the node has reached their position, on a replica that is behind too', async (t) => {
   const cluster = await Cluster.create(t);
-  const master = await cluster.start('master');
-  const link = await cluster.proxy(master);
-  const replica = await cluster.start('replica', '--replica-of', link.wsUrl);
+  const { master, link, replica } = await cluster.linked();
   await master.client.set('k', 'old');
   await converged(master, replica);
   link.cut();

@@ -5,20 +5,11 @@ import type { ChildNode } from '../../src/cli/child-node.ts';
 import type { ReplicaAnswer, ReplicationAnswer } from '../../src/client/rest.ts';
 import { Cluster, converged, counters, linkState, samePosition, writeMany } from '../support/cluster.ts';
 import { RawReplica } from '../support/raw-replica.ts';
-
-interface SessionsAnswer {
-  readonly sessions: readonly {
-    readonly id: string;
-    readonly open: boolean;
-    readonly events: readonly { readonly event: string; readonly fields: { readonly code?: number } }[];
-  }[];
-}
+import { sessionsOf } from '../support/reports.ts';
 
 /** The close codes with which this node has ended sessions, oldest first. */
-async function endings(node: ChildNode): Promise<readonly (number | undefined)[]> {
-  const response = await fetch(`${node.url}/v1/replication/sessions`);
-  const { sessions } = (await response.json()) as SessionsAnswer;
-  return sessions
+async function endings(node: ChildNode): Promise<readonly unknown[]> {
+  return (await sessionsOf(node))
     .toReversed()
     .flatMap(({ events }) => events.filter(({ event }) => event === 'session-ended'))
     .map(({ fields }) => fields.code);

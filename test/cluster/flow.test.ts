@@ -9,41 +9,7 @@ import { until } from '../../src/cli/until.ts';
 import { byteProxy } from '../support/byte-proxy.ts';
 import { Cluster, converged, counters, linkState, temporaryFolder, writeMany } from '../support/cluster.ts';
 import { RawReplica } from '../support/raw-replica.ts';
-
-interface BacklogReport {
-  readonly size: number;
-  readonly firstOffset: number;
-  readonly length: number;
-  readonly auto: { readonly awaySeconds: number; readonly floor: number; readonly ceiling: number } | null;
-  readonly rate: { readonly current: number; readonly peak: number };
-  readonly historySeconds: number;
-  readonly coversSeconds: number | null;
-  readonly outages: readonly {
-    replica: string;
-    awayMs: number;
-    bytes: number;
-    kind: string;
-    reason?: string;
-  }[];
-  readonly advice: {
-    readonly awaySeconds: number;
-    readonly size: number;
-    readonly enough: boolean;
-    readonly text: string;
-  };
-}
-
-async function backlogOf(node: ChildNode, query = ''): Promise<BacklogReport> {
-  return (await (await fetch(`${node.url}/v1/replication/backlog${query}`)).json()) as BacklogReport;
-}
-
-async function configure(node: ChildNode, settings: object): Promise<Response> {
-  return fetch(`${node.url}/v1/config`, {
-    method: 'PATCH',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(settings),
-  });
-}
+import { backlogOf, configure, sessionsOf } from '../support/reports.ts';
 
 /** Loads so many entries of 1,000 bytes. */
 async function load(node: ChildNode, count: number, prefix = 'k'): Promise<void> {
@@ -150,17 +116,6 @@ test('… and at the soft limit when it has lasted, but not before', async (t) =
   assert.deepEqual(await lastEvent(master), ['session-ended', 4413]);
 });
 
-interface SessionRecord {
-  readonly url?: string;
-  readonly open: boolean;
-  readonly events: readonly { event: string; fields: Record<string, string | number> }[];
-}
-
-async function sessionsOf(node: ChildNode): Promise<readonly SessionRecord[]> {
-  const answer = await (await fetch(`${node.url}/v1/replication/sessions`)).json();
-  return (answer as { sessions: readonly SessionRecord[] }).sessions;
-}
-
 async function lastEvent(
   node: ChildNode,
 ): Promise<readonly [string | undefined, string | number | undefined]> {
@@ -209,9 +164,7 @@ test('a replica that takes its snapshot slowly, but takes it, is not closed', as
 
 test('the backlog is resized while the node runs: the newest bytes stay, and more may come back', async (t) => {
   const cluster = await Cluster.create(t);
-  const master = await cluster.start('master');
-  const link = await cluster.proxy(master);
-  const replica = await cluster.start('replica', '--replica-of', link.wsUrl);
+  const { master, link, replica } = await cluster.linked();
   await writeMany(master, 'a/', 200, 'x'.repeat(500));
   await converged(master, replica);
   const { offset } = await master.client.replication();

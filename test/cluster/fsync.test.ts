@@ -6,6 +6,7 @@ import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { Cluster } from '../support/cluster.ts';
 import { Pipeline } from '../support/pipeline.ts';
+import { infoOf } from '../support/reports.ts';
 
 const CONNECTIONS = 8;
 const WRITES = 250;
@@ -23,10 +24,8 @@ async function writeTogether(
 }
 
 async function journal(node: ChildNode): Promise<{ readonly commits: number; readonly fsyncs: number }> {
-  const info = await (await fetch(`${node.url}/v1/info`)).text();
-  const [commits, fsyncs] = ['journal_commits', 'journal_fsyncs'].map((name) =>
-    Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1]),
-  ) as [number, number];
+  const info = await infoOf(node);
+  const [commits, fsyncs] = [Number(info.journal_commits), Number(info.journal_fsyncs)];
   return { commits, fsyncs };
 }
 

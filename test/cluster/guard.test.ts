@@ -103,9 +103,7 @@ test('an empty master of an unrelated history that has been written to and empti
 
 test('the guard lets through what is no wipe: a master with data, the same history emptied, a replica without data', async (t) => {
   const cluster = await Cluster.create(t);
-  const master = await cluster.start('master', '--backlog-size', '16kb');
-  const link = await cluster.proxy(master);
-  const replica = await cluster.start('replica', '--replica-of', link.wsUrl);
+  const { master, link, replica } = await cluster.linked(['--backlog-size', '16kb']);
   await writeMany(master, 'k', 10);
   await converged(master, replica);
   link.cut();

@@ -226,9 +226,11 @@ test('what expires is deleted once, with one DEL, however many look', async (t) 
 
 test('a replica hides what has expired, and waits for the DEL', async (t) => {
   const cluster = await Cluster.create(t);
-  const master = await cluster.start('master', '--apply-interval', '10ms');
-  const proxy = await cluster.proxy(master);
-  const replica = await cluster.start('replica', '--replica-of', proxy.wsUrl, '--apply-interval', '10ms');
+  const {
+    master,
+    link: proxy,
+    replica,
+  } = await cluster.linked(['--apply-interval', '10ms'], ['--apply-interval', '10ms']);
   const http = new Connection(t, replica);
   await linkState(replica, 'streaming');
   const set = await fetch(`${master.url}/v1/keys/k?ttl=1`, { method: 'PUT', body: 'v' });
@@ -1012,9 +1014,7 @@ test('a change of the settings takes effect: no room for replicas, then room', a
 
 test('/readyz: a master is ready, a replica while it is connected', async (t) => {
   const cluster = await Cluster.create(t);
-  const master = await cluster.start('master');
-  const proxy = await cluster.proxy(master);
-  const replica = await cluster.start('replica', '--replica-of', proxy.wsUrl);
+  const { master, link: proxy, replica } = await cluster.linked();
   const [ofMaster, ofReplica] = [new Connection(t, master), new Connection(t, replica)];
   assert.deepEqual(json(await ofMaster.send('GET', '/readyz')), { status: 'ready' });
   await linkState(replica, 'streaming');

@@ -36,9 +36,7 @@ test('a replica that joins late gets a snapshot while writes go on, and ends up 
 
 test('a replica whose link was cut gets exactly the bytes that it lacks', async (t) => {
   const cluster = await Cluster.create(t);
-  const master = await cluster.start('master');
-  const link = await cluster.proxy(master);
-  const replica = await cluster.start('replica', '--replica-of', link.wsUrl);
+  const { master, link, replica } = await cluster.linked();
   await writeMany(master, 'a/', 10);
   await converged(master, replica);
   link.cut();
@@ -56,9 +54,7 @@ test('a replica whose link was cut gets exactly the bytes that it lacks', async 
 
 test('a replica that is caught up continues with zero bytes', async (t) => {
   const cluster = await Cluster.create(t);
-  const master = await cluster.start('master');
-  const link = await cluster.proxy(master);
-  const replica = await cluster.start('replica', '--replica-of', link.wsUrl);
+  const { master, link, replica } = await cluster.linked();
   await writeMany(master, 'a/', 3);
   await converged(master, replica);
   link.cut();
@@ -71,9 +67,7 @@ test('a replica that is caught up continues with zero bytes', async (t) => {
 
 test('a replica that fell off the backlog serves its old data, gets a full resync, and says why', async (t) => {
   const cluster = await Cluster.create(t);
-  const master = await cluster.start('master', '--backlog-size', '16kb');
-  const link = await cluster.proxy(master);
-  const replica = await cluster.start('replica', '--replica-of', link.wsUrl);
+  const { master, link, replica } = await cluster.linked(['--backlog-size', '16kb']);
   await master.client.set('old', 'data');
   await converged(master, replica);
   link.cut();

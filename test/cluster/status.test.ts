@@ -6,16 +6,7 @@ import { until } from '../../src/cli/until.ts';
 import type { CheckAnswer } from '../../src/client/rest.ts';
 import { Cluster, converged, counters, linkState, writeMany } from '../support/cluster.ts';
 import { RawReplica } from '../support/raw-replica.ts';
-
-async function infoOf(node: ChildNode): Promise<Readonly<Record<string, string>>> {
-  const text = await (await fetch(`${node.url}/v1/info`)).text();
-  return Object.fromEntries(
-    text.split('\r\n').flatMap((line) => {
-      const at = line.indexOf(':');
-      return at === -1 ? [] : [[line.slice(0, at), line.slice(at + 1)]];
-    }),
-  );
-}
+import { infoOf, sessionsOf } from '../support/reports.ts';
 
 /** What a replica at this position is answered, if it really asks. */
 async function answerTo(
@@ -82,9 +73,7 @@ test('check answers what PSYNC would, with reason and bytes, and does nothing', 
 
 test('a replica whose own link is down would say: not now', async (t) => {
   const cluster = await Cluster.create(t);
-  const master = await cluster.start('master');
-  const link = await cluster.proxy(master);
-  const replica = await cluster.start('replica', '--replica-of', link.wsUrl);
+  const { link, replica } = await cluster.linked();
   const { position } = await linkState(replica, 'streaming');
   link.cut();
   await linkState(replica, 'waiting');
@@ -94,9 +83,7 @@ test('a replica whose own link is down would say: not now', async (t) => {
 
 test('why did it resync? The log of its sessions tells, also when they have ended', async (t) => {
   const cluster = await Cluster.create(t);
-  const master = await cluster.start('master', '--backlog-size', '16kb');
-  const link = await cluster.proxy(master);
-  const replica = await cluster.start('replica', '--replica-of', link.wsUrl);
+  const { master, link, replica } = await cluster.linked(['--backlog-size', '16kb']);
   await master.client.set('k', 'v');
   await converged(master, replica);
   const { runId, offset } = await replica.client.replication();
@@ -105,13 +92,7 @@ test('why did it resync? The log of its sessions tells, also when they have ende
   await master.client.set('large', 'x'.repeat(20_000));
   link.restore();
   await converged(master, replica);
-  const { sessions } = (await (await fetch(`${master.url}/v1/replication/sessions`)).json()) as {
-    sessions: readonly {
-      url?: string;
-      open: boolean;
-      events: readonly { event: string; fields: object }[];
-    }[];
-  };
+  const sessions = await sessionsOf(master);
   assert.deepEqual(
     sessions.map(({ url, open }) => ({ url, open })),
     [
@@ -171,9 +152,7 @@ test('lag is told in bytes, and in seconds of data on the master’s own clock',
 
 test('INFO has Redis’s names on both sides of a link', async (t) => {
   const cluster = await Cluster.create(t);
-  const master = await cluster.start('master', '--min-replicas-to-write', '1');
-  const link = await cluster.proxy(master);
-  const replica = await cluster.start('replica', '--replica-of', link.wsUrl);
+  const { master, link, replica } = await cluster.linked(['--min-replicas-to-write', '1']);
   await linkState(replica, 'streaming');
   await until(
     'writes are possible',
@@ -228,9 +207,7 @@ test('INFO has Redis’s names on both sides of a link', async (t) => {
 
 test('a partial resync is told on both sides with the same bytes', async (t) => {
   const cluster = await Cluster.create(t);
-  const master = await cluster.start('master');
-  const link = await cluster.proxy(master);
-  const replica = await cluster.start('replica', '--replica-of', link.wsUrl);
+  const { master, link, replica } = await cluster.linked();
   await master.client.set('before', 'the cut');
   await converged(master, replica);
   const before = (await master.client.replication()).offset;

@@ -76,6 +76,21 @@ export class Cluster {
     return proxy;
   }
 
+  /**
+   * A master, and a replica that follows it over a link that can be cut; it need not be there yet.
+   * @param flags of the master
+   * @param replicaFlags of the replica, beside whom it follows
+   */
+  async linked(
+    flags: readonly string[] = [],
+    replicaFlags: readonly string[] = [],
+  ): Promise<{ readonly master: ChildNode; readonly link: LinkProxy; readonly replica: ChildNode }> {
+    const master = await this.start('master', ...flags);
+    const link = await this.proxy(master);
+    const replica = await this.start('replica', '--replica-of', link.wsUrl, ...replicaFlags);
+    return { master, link, replica };
+  }
+
   async #end(): Promise<void> {
     // In Node since 22; the type definitions do not know it.
     const { passed } = this.#t as TestContext & { readonly passed: boolean };
