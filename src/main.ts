@@ -1,5 +1,7 @@
 #!/usr/bin/env node
 import module from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
 // Before anything else is imported: better-sqlite3 crashes with a segmentation fault on a Node that is too old.
 const NEEDED = [22, 18] as const;
@@ -10,8 +12,9 @@ if (major < NEEDED[0] || (major === NEEDED[0] && minor < NEEDED[1])) {
   );
   process.exit(1);
 }
-// Half of a start is compiling. What has been compiled is kept (in the system's temp folder, or NODE_COMPILE_CACHE) for
-// the next one; where that is not possible nothing changes.
+// Half of a start is compiling. What has been compiled is kept for the next one, by Node, in its usual place; where that
+// is not possible nothing changes. Worker threads look only at the variable.
+process.env.NODE_COMPILE_CACHE ??= join(tmpdir(), 'node-compile-cache');
 module.enableCompileCache();
 const { run } = await import('./cli/program.ts');
 await run(process.argv);
