@@ -226,7 +226,7 @@ export interface StreamSocket {
   /** @param sent called when the bytes were taken, or never will be */
   send(bytes: Buffer, sent?: () => void): void;
   /**
-   * Sends a ping frame, after everything that was sent before; one without text only if none is unanswered.
+   * Sends a ping frame, after everything that was sent before; one without text only if not many are unanswered.
    * @param text at most 125 bytes of ASCII
    */
   ping(text?: string): void;

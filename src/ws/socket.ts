@@ -9,6 +9,9 @@ export const MAX_MESSAGE_BYTES = 1024 * 1024;
 /** After a close frame the peer has so long to answer before the connection is dropped. */
 const CLOSE_TIMEOUT_MS = 1_000;
 
+/** A peer that was frozen must not find more keep-alives at once: `ws` cuts the connection at 60 pings. */
+const MAX_UNANSWERED_PINGS = 30;
+
 /** What RFC 6455 lets a close frame say, in bytes. */
 const MAX_REASON_BYTES = 123;
 const PROTOCOL_ERROR = 4400;
@@ -17,8 +20,8 @@ export class Socket implements StreamSocket {
   readonly peer: string;
   readonly #ws: WebSocket;
   #paused = false;
-  /** A ping was sent, and no pong has come since. */
-  #unanswered = false;
+  /** Pings that no pong has come for. */
+  #unanswered = 0;
 
   constructor(ws: WebSocket, peer: string) {
     this.#ws = ws;
@@ -34,7 +37,7 @@ export class Socket implements StreamSocket {
     });
     this.#ws.on('ping', (data) => events.pinged(data.toString('latin1')));
     this.#ws.on('pong', () => {
-      this.#unanswered = false;
+      this.#unanswered = Math.max(0, this.#unanswered - 1);
       events.alive();
     });
     // `close` follows every error and tells the rest.
@@ -59,9 +62,9 @@ export class Socket implements StreamSocket {
   }
 
   ping(text = ''): void {
-    // A peer that was busy for a moment must not find many: `ws` cuts the connection at 60.
-    if (this.#ws.readyState !== WebSocket.OPEN || (text === '' && this.#unanswered)) return;
-    this.#unanswered = true;
+    if (this.#ws.readyState !== WebSocket.OPEN) return;
+    if (text === '' && this.#unanswered >= MAX_UNANSWERED_PINGS) return;
+    this.#unanswered += 1;
     this.#ws.ping(text);
   }
 
