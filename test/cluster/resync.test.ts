@@ -225,12 +225,12 @@ test('a stopped process on either side is noticed within the time-out, and conti
 
 test('an idle link stays up by its ping frames, which are not counted', async (t) => {
   const cluster = await Cluster.create(t);
-  const quick = ['--repl-timeout', '300ms', '--repl-ping-interval', '50ms'];
+  const quick = ['--repl-timeout', '1s', '--repl-ping-interval', '50ms'];
   const master = await cluster.start('master', ...quick);
   const replica = await cluster.start('replica', '--replica-of', master.wsUrl, ...quick);
   await linkState(replica, 'streaming');
   const before = await master.client.replication();
-  // Four acknowledgements are four seconds, many times the time-out.
+  // Four acknowledgements are four seconds, four times the time-out; a busy machine has pauses of some hundred milliseconds.
   let [last, heard] = [before.replicas[0]?.ackAgeMs ?? 0, 0];
   await until('four acknowledgements came', async () => {
     const age = (await master.client.replication()).replicas[0]?.ackAgeMs ?? 0;
