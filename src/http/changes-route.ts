@@ -75,7 +75,7 @@ export function changesRoute(app: FastifyInstance, node: Node, settings: Running
       if (type === undefined) {
         throw new Problem('NOT_ACCEPTABLE', `changes can be had as ${MEDIA_TYPES.join(' or ')}`);
       }
-      const wanted = parseFeedRequest(request.url.split('?')[1] ?? '', lastEventId(request));
+      const wanted = parseFeedRequest(request.url, lastEventId(request));
       const gone = new AbortController();
       reply.raw.once('close', () => gone.abort());
       await node.admitFollower(wanted, gone.signal);

@@ -24,12 +24,13 @@ export const MAX_WAIT = 600;
 const PARAMETERS: ReadonlySet<string> = new Set(['position', 'prefix', 'snapshot', 'limit', 'wait']);
 
 /**
- * @param query what stands behind the `?`, or nothing
+ * @param url with the query; behind the first `?` it may have more of them
  * @param lastEventId what a browser's EventSource says when it connects anew: it beats the query's position
  * @throws Problem BAD_REQUEST
  */
-export function parseFeedRequest(query: string, lastEventId?: string): FeedRequest {
-  const parameters = new URLSearchParams(query);
+export function parseFeedRequest(url: string, lastEventId?: string): FeedRequest {
+  const [path = ''] = url.split('?', 1);
+  const parameters = new URLSearchParams(url.slice(path.length));
   for (const name of new Set(parameters.keys())) {
     if (!PARAMETERS.has(name)) throw bad(`unknown query parameter ${JSON.stringify(name.slice(0, 80))}`);
     if (name !== 'prefix' && parameters.getAll(name).length > 1) throw bad(`"${name}" may be given once`);

@@ -105,7 +105,7 @@ async function follow(
   ws: WebSocket,
   socket: WebSocketFollower,
 ): Promise<void> {
-  const request = parseFeedRequest(url.split('?')[1] ?? '');
+  const request = parseFeedRequest(url);
   const gone = new AbortController();
   const leave = (): void => gone.abort();
   ws.once('close', leave);
