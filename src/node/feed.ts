@@ -512,9 +512,9 @@ export class Feed {
     if (follower.phase !== 'live') return;
     const { subscription } = follower;
     // What is pending is something; it is given at once.
-    if (subscription.isBusy) return;
+    if (subscription.owes(follower)) return;
     subscription.live.delete(follower);
-    follower.cursor = this.#parts.head.offset;
+    follower.cursor = subscription.isBusy ? subscription.at : this.#parts.head.offset;
     this.#goLive(follower);
   }
 

@@ -64,6 +64,8 @@ export class FollowerSnapshots {
   begin(follower: Follower): void {
     follower.phase = 'snapshot';
     follower.snapshot += 1;
+    // A reader that waits for room is not wanted any more; it has to notice, and to go.
+    this.wake(follower);
     const waiting: Waiting = { follower, number: follower.snapshot };
     const { id } = follower.request.prefixes;
     const same = this.#small.get(id);

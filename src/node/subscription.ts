@@ -7,7 +7,7 @@
  * has caught up. So whoever is slow costs nothing here, and what is pending is as old as the last round.
  */
 import type { Prefixes } from '../keyspace/prefixes.ts';
-import type { Offset } from '../replication/position.ts';
+import { type Offset, offset } from '../replication/position.ts';
 import type { Follower } from './follower.ts';
 import { Frames } from './frames.ts';
 import type { Group, Message } from './message.ts';
@@ -57,6 +57,8 @@ export class Subscription {
   }
 
   add(group: Group): void {
+    // What lies before it is not theirs, and may have left the journal already: nobody may have to read that.
+    if (this.round === null && this.pending.length === 0) this.at = offset(group.end - group.bytes);
     this.pending.push(group);
     this.pendingBytes += group.bytes;
   }
@@ -74,12 +76,13 @@ export class Subscription {
   begin(to: Offset, now: number, bookmark: () => Message): void {
     const messages = this.pending.flatMap((group) => group.messageFor(this.prefixes) ?? []);
     const last = this.pending[this.pending.length - 1];
+    const from = last === undefined ? to : this.at;
     this.announced = this.bookmarkDue || last === undefined ? to : last.end;
     if (this.bookmarkDue) messages.push(bookmark());
     this.pending = [];
     this.pendingBytes = 0;
     this.bookmarkDue = false;
-    this.round = { from: this.at, to, frames: new Frames(messages), members: [...this.live], given: 0 };
+    this.round = { from, to, frames: new Frames(messages), members: [...this.live], given: 0 };
     this.at = to;
     this.announcedAt = now;
   }
@@ -92,8 +95,16 @@ export class Subscription {
     this.live.clear();
     this.pending = [];
     this.pendingBytes = 0;
+    // They will be told when they are live again.
+    this.bookmarkDue = false;
     this.round = null;
     return places;
+  }
+
+  /** Whether the live follower will be given something by itself, soon. */
+  owes(follower: Follower): boolean {
+    if (this.pending.length > 0 || this.bookmarkDue) return true;
+    return this.round !== null && this.round.members.indexOf(follower, this.round.given) !== -1;
   }
 
   #placeOf(follower: Follower, waiting: ReadonlySet<Follower>): Offset {
