@@ -1,0 +1,145 @@
+/**
+ * One WebSocket to the feed of one node: its events in order, and then how it ended.
+ *
+ * A WebSocket of a browser cannot be told to wait. So what has come and was not taken is bounded here: beyond the
+ * bound the connection is closed, what has come is still taken, and the follower connects again from there. Only a
+ * snapshot is exempt: it cannot be resumed, so with a bound it might never end.
+ */
+import type { Ending } from './ending.ts';
+import { type FeedEvent, FeedFormatError, parseEvent } from './event.ts';
+
+export const SUBPROTOCOL = 'psync.v1.json';
+
+export interface SocketLimits {
+  /** How long connecting may take. */
+  readonly connectMs: number;
+  /** A connection on which nothing comes for so long is dead: a node says something every ten seconds. */
+  readonly silenceMs: number;
+  /** How much may wait to be taken, in characters. */
+  readonly queueLength: number;
+}
+
+export type Next =
+  | { readonly kind: 'event'; readonly event: FeedEvent }
+  | { readonly kind: 'end'; readonly ending: Ending };
+
+export class FeedSocket {
+  readonly #limits: SocketLimits;
+  readonly #socket: WebSocket;
+  readonly #opened: () => void;
+  #queue: { readonly event: FeedEvent; readonly length: number }[] = [];
+  /** The first of the queue that has not been taken; shifting a long array each time would be slow. */
+  #head = 0;
+  #queued = 0;
+  #inSnapshot = false;
+  #isOpen = false;
+  #error: { readonly code: string; readonly detail: string } | null = null;
+  #ending: Ending | null = null;
+  #wake: (() => void) | null = null;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #heardAt = 0;
+
+  /** @param opened called when it is up */
+  constructor(url: string, limits: SocketLimits, opened: () => void) {
+    this.#limits = limits;
+    this.#opened = opened;
+    this.#socket = new WebSocket(url, SUBPROTOCOL);
+    this.#socket.addEventListener('open', this.#onOpen);
+    this.#socket.addEventListener('message', this.#onMessage);
+    this.#socket.addEventListener('error', this.#onError);
+    this.#socket.addEventListener('close', this.#onClose);
+    this.#timer = setTimeout(() => {
+      this.#end({ kind: 'unreachable', detail: `not connected within ${limits.connectMs} ms` });
+    }, limits.connectMs);
+  }
+
+  /** The next event, or, when all of them have been taken, how it ended. */
+  async next(): Promise<Next> {
+    for (;;) {
+      const first = this.#queue[this.#head];
+      if (first !== undefined) {
+        this.#head += 1;
+        this.#queued -= first.length;
+        if (this.#head === this.#queue.length) {
+          this.#queue = [];
+          this.#head = 0;
+        }
+        return { kind: 'event', event: first.event };
+      }
+      if (this.#ending !== null) return { kind: 'end', ending: this.#ending };
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  /** What has not been taken is thrown away. */
+  abort(): void {
+    this.#queue = [];
+    this.#head = 0;
+    this.#end({ kind: 'aborted' });
+  }
+
+  readonly #onOpen = (): void => {
+    clearTimeout(this.#timer);
+    this.#isOpen = true;
+    this.#heardAt = Date.now();
+    this.#watch(this.#limits.silenceMs);
+    this.#opened();
+  };
+
+  readonly #onMessage = ({ data }: { data: unknown }): void => {
+    this.#heardAt = Date.now();
+    try {
+      this.#take(data);
+    } catch (error) {
+      if (!(error instanceof FeedFormatError)) throw error;
+      this.#end({ kind: 'malformed', detail: error.message });
+    }
+  };
+
+  /** What is wrong is told by `close`, or, to pages, by nobody. */
+  readonly #onError = (): void => undefined;
+
+  readonly #onClose = ({ code, reason }: { code: number; reason: string }): void => {
+    this.#end(
+      this.#isOpen
+        ? { kind: 'closed', code, reason, error: this.#error }
+        : { kind: 'unreachable', detail: 'cannot connect' },
+    );
+  };
+
+  #take(data: unknown): void {
+    if (typeof data !== 'string') throw new FeedFormatError('a binary message');
+    const event = parseEvent(data);
+    if (event === null) return;
+    if (event.type === 'error') this.#error = event;
+    if (event.type === 'reset') this.#inSnapshot = true;
+    if (event.type === 'synced' || event.type === 'continue') this.#inSnapshot = false;
+    this.#queue.push({ event, length: data.length });
+    this.#queued += data.length;
+    this.#wake?.();
+    if (this.#queued > this.#limits.queueLength && !this.#inSnapshot) this.#end({ kind: 'overrun' });
+  }
+
+  /** One timer for all messages: it looks when the last one came, and sleeps for what is left. */
+  #watch(ms: number): void {
+    this.#timer = setTimeout(() => {
+      const left = this.#heardAt + this.#limits.silenceMs - Date.now();
+      if (left > 0) this.#watch(left);
+      else this.#end({ kind: 'silent', ms: this.#limits.silenceMs });
+    }, ms);
+  }
+
+  #end(ending: Ending): void {
+    if (this.#ending !== null) return;
+    this.#ending = ending;
+    clearTimeout(this.#timer);
+    this.#socket.removeEventListener('open', this.#onOpen);
+    this.#socket.removeEventListener('message', this.#onMessage);
+    this.#socket.removeEventListener('close', this.#onClose);
+    // A closed one does not mind.
+    this.#socket.close();
+    this.#wake?.();
+  }
+}

@@ -1,0 +1,303 @@
+/** The follower against a scripted node: real sockets, and every way to lose them. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { createServer, type Socket } from 'node:net';
+import test from 'node:test';
+import { retryDelayMs } from '../../src/client/backoff.ts';
+import { endingVerdict, FollowError } from '../../src/client/ending.ts';
+import type { FeedEvent } from '../../src/client/event.ts';
+import { type ConnectionState, type FollowOptions, follow } from '../../src/client/follow.ts';
+import { FeedModel } from '../support/feed-model.ts';
+import { type ScriptedFeed, scriptedFeed } from '../support/scripted-feed.ts';
+
+/** No test waits for a retry. */
+const AT_ONCE = { retryBaseMs: 1, retryMaxMs: 5 };
+
+/** The events up to and with the first one that `isLast`. */
+async function collect(options: FollowOptions, isLast: (event: FeedEvent) => boolean): Promise<FeedEvent[]> {
+  const events: FeedEvent[] = [];
+  for await (const event of follow({ ...AT_ONCE, ...options })) {
+    events.push(event);
+    if (isLast(event)) break;
+  }
+  return events;
+}
+
+function at(position: string): (event: FeedEvent) => boolean {
+  return (event) => event.type !== 'reset' && 'position' in event && event.position === position;
+}
+
+function model(): FeedModel {
+  const history = new FeedModel();
+  for (const key of ['a', 'b', 'c', 'd', 'e', 'f']) history.set(key, `value of ${key}`);
+  history.write({ type: 'delete', key: 'b' }, { type: 'expiry', key: 'a', expiresAt: null });
+  return history;
+}
+
+test('a snapshot, then the changes as they come; leaving the loop closes the connection', async (t) => {
+  const history = model();
+  const snapshot = history.from(undefined);
+  const feed = await scriptedFeed(t, () => snapshot);
+  const events: FeedEvent[] = [];
+  for await (const event of follow({ url: `${feed.url}/`, prefix: ['a', 'b&='] })) {
+    events.push(event);
+    if (event.type === 'synced') feed.send(history.set('g', 'more'));
+    if (event.type === 'set') break;
+  }
+  assert.deepEqual(events, [...snapshot, history.events.at(-1)]);
+  assert.deepEqual(feed.requests.map(String), ['prefix=a&prefix=b%26%3D']);
+  await emptied(feed);
+});
+
+test('cut after each message: every change comes exactly once', async (t) => {
+  const history = model();
+  const start = `${'a'.repeat(40)}:0`;
+  // The first connection breaks after the first message, the second one after the second, and so on.
+  const feed = await scriptedFeed(t, (index, query) => [
+    ...history.from(query.get('position') ?? undefined).slice(0, index + 1),
+    'CUT',
+  ]);
+  const events = await collect({ url: feed.url, position: start }, at(history.position));
+  assert.deepEqual(
+    events.filter(({ type }) => type !== 'continue'),
+    history.events,
+  );
+  assert.equal(feed.requests[0]?.get('position'), start);
+});
+
+test('a snapshot that is cut is asked for again, from its beginning', async (t) => {
+  const history = model();
+  const whole = history.from(undefined);
+  for (let cut = 0; cut < whole.length; cut += 1) {
+    const feed = await scriptedFeed(t, (index) => (index === 0 ? [...whole.slice(0, cut), 'CUT'] : whole));
+    const events = await collect({ url: feed.url }, ({ type }) => type === 'synced');
+    assert.deepEqual(events, [...whole.slice(0, cut), ...whole]);
+    assert.deepEqual(feed.requests.map(String), ['', '']);
+  }
+});
+
+test('a reset in the middle of the stream: until `synced` the old position is the one to resume from', async (t) => {
+  const history = model();
+  const [first, ...rest] = history.events;
+  const [old, reset] = [first?.position ?? '', history.snapshot('behind-backlog')];
+  const feed = await scriptedFeed(t, (index) => {
+    if (index === 0)
+      return [
+        { type: 'continue', position: `${'a'.repeat(40)}:0` },
+        first ?? '',
+        ...reset.slice(0, 3),
+        'CUT',
+      ];
+    return index === 1 ? [{ type: 'continue', position: old }, ...rest] : [];
+  });
+  const events = await collect({ url: feed.url, position: `${'a'.repeat(40)}:0` }, at(history.position));
+  assert.deepEqual(
+    feed.requests.map((query) => query.get('position')),
+    [`${'a'.repeat(40)}:0`, old],
+  );
+  assert.deepEqual(events.slice(-rest.length), rest);
+});
+
+test('what a node says twice is delivered once', async (t) => {
+  const history = model();
+  const twice = history.events.flatMap((event) => [event, event]);
+  const feed = await scriptedFeed(t, () => [
+    { type: 'continue', position: `${'a'.repeat(40)}:0` },
+    ...twice,
+    history.events[0] ?? '',
+    { type: 'bookmark', position: `${'a'.repeat(40)}:900` },
+  ]);
+  const events = await collect({ url: feed.url, position: 'now' }, ({ type }) => type === 'bookmark');
+  assert.deepEqual(events.slice(1, -1), history.events);
+});
+
+test('the next node is asked when one goes away, is not ready, or is not there', async (t) => {
+  const history = model();
+  const leaving = await scriptedFeed(t, () => [...history.from(undefined), 1001]);
+  const notReady = await scriptedFeed(t, () => [
+    { type: 'error', code: 'NOT_REACHED', detail: 'not yet' },
+    4503,
+  ]);
+  const gone = await refusingPort();
+  const last = await scriptedFeed(t, (_index, query) => history.from(query.get('position') ?? undefined));
+  const states: ConnectionState[] = [];
+  const urls = [leaving.url, notReady.url, `http://127.0.0.1:${gone}`, last.url];
+  const isContinue = ({ type }: FeedEvent): boolean => type === 'continue';
+  await collect({ urls, onConnection: (state) => states.push(state) }, isContinue);
+  assert.deepEqual(
+    states.filter(({ kind }) => kind === 'connecting').map(({ url }) => url),
+    urls,
+  );
+  assert.deepEqual(
+    states.filter((state) => state.kind === 'waiting').map(({ detail }) => detail),
+    ['closed with 1001', 'not yet', 'cannot connect'],
+  );
+  for (const feed of [notReady, last]) assert.equal(feed.requests[0]?.get('position'), history.position);
+});
+
+test('too far behind, or too many: again, with the position', async (t) => {
+  const history = model();
+  const feed = await scriptedFeed(t, (index, query) => {
+    if (index === 0) return [...history.from(undefined), 4413];
+    return index === 1
+      ? [{ type: 'error', code: 'TOO_MANY_REQUESTS', detail: 'full' }, 4429]
+      : history.from(query.get('position') ?? undefined);
+  });
+  await collect({ url: feed.url }, ({ type }) => type === 'continue');
+  assert.deepEqual(
+    feed.requests.map((query) => query.get('position')),
+    [null, history.position, history.position],
+  );
+});
+
+const FINAL = [
+  [4400, 'BAD_REQUEST', 'prefix is too long'],
+  [4403, 'FORBIDDEN', 'not from this page'],
+  [4409, 'POSITION_LOST', 'behind-backlog'],
+] as const;
+for (const [closeCode, code, detail] of FINAL) {
+  test(`${code} is final`, async (t) => {
+    const feed = await scriptedFeed(t, () => [{ type: 'error', code, detail }, closeCode]);
+    const following = collect({ url: feed.url, snapshot: false, position: 'now' }, () => false);
+    await assert.rejects(following, (error) => {
+      assert.ok(error instanceof FollowError);
+      assert.deepEqual([error.code, error.message, error.closeCode], [code, detail, closeCode]);
+      return true;
+    });
+    assert.deepEqual(feed.requests.map(String), ['position=now&snapshot=false']);
+  });
+}
+
+test('a node that goes silent is left', async (t) => {
+  const history = model();
+  const feed = await scriptedFeed(t, (index, query) =>
+    index === 0 ? [...history.from(undefined)] : history.from(query.get('position') ?? undefined),
+  );
+  const events = await collect({ url: feed.url, silenceMs: 50 }, ({ type }) => type === 'continue');
+  assert.equal(events.at(-1)?.type, 'continue');
+  assert.equal(feed.requests[1]?.get('position'), history.position);
+});
+
+test('a machine that takes connections and says nothing is left', async (t) => {
+  const sockets = new Set<Socket>();
+  const mute = createServer((socket) => sockets.add(socket)).listen(0, '127.0.0.1');
+  await once(mute, 'listening');
+  t.after(() => {
+    mute.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  const feed = await scriptedFeed(t, () => model().from(undefined));
+  const urls = [`http://127.0.0.1:${(mute.address() as AddressInfo).port}`, feed.url];
+  const events = await collect({ urls, connectMs: 50 }, ({ type }) => type === 'synced');
+  assert.equal(events.length, 7);
+});
+
+test('what is not the feed is left, and nothing of it is delivered', async (t) => {
+  const history = model();
+  const wrong = [
+    'nonsense',
+    { type: 'entry', key: 'k', value: 'v', encoding: 'utf8', version: 1, expiresAt: null },
+  ];
+  const feed = await scriptedFeed(t, (index) => {
+    const step = wrong[index];
+    return step === undefined ? history.from(undefined) : [step, ...history.from(undefined)];
+  });
+  const events = await collect({ url: feed.url }, ({ type }) => type === 'synced');
+  assert.deepEqual(events, history.from(undefined));
+  assert.equal(feed.requests.length, 3);
+});
+
+test('an application that is slow is not buried: it gets everything, over several connections', async (t) => {
+  const history = new FeedModel();
+  for (let index = 0; index < 200; index += 1) history.set('k', `value ${index}`);
+  const start = `${'a'.repeat(40)}:0`;
+  const feed = await scriptedFeed(t, (_index, query) => history.from(query.get('position') ?? undefined));
+  const seen: FeedEvent[] = [];
+  for await (const event of follow({ ...AT_ONCE, url: feed.url, position: start, queueLength: 1_000 })) {
+    if (event.type !== 'continue') seen.push(event);
+    // More than it takes is still to come: it is closed while this one looks away.
+    else if (seen.length < 180) await emptied(feed);
+    if (seen.length === 200) break;
+  }
+  assert.deepEqual(seen, history.events);
+  assert.ok(feed.requests.length > 2, `${feed.requests.length}`);
+});
+
+test('an abort ends the loop, wherever it is', async (t) => {
+  const history = model();
+  const feed = await scriptedFeed(t, () => history.from(undefined));
+  await t.test('while waiting for an event', async () => {
+    const abort = new AbortController();
+    for await (const event of follow({ url: feed.url, signal: abort.signal })) {
+      if (event.type === 'synced') queueMicrotask(() => abort.abort());
+    }
+    await emptied(feed);
+  });
+  await t.test('while waiting to connect again', async () => {
+    const abort = new AbortController();
+    const url = `http://127.0.0.1:${await refusingPort()}`;
+    const onConnection = ({ kind }: ConnectionState): void => {
+      if (kind === 'waiting') queueMicrotask(() => abort.abort());
+    };
+    const following = follow({ url, signal: abort.signal, retryBaseMs: 1e6, retryMaxMs: 1e6, onConnection });
+    assert.deepEqual(await following.next(), { done: true, value: undefined });
+  });
+  await t.test('before it begins', async () => {
+    const following = follow({ url: feed.url, signal: AbortSignal.abort() });
+    assert.deepEqual(await following.next(), { done: true, value: undefined });
+  });
+});
+
+test('a URL that is none is told at once', async () => {
+  await assert.rejects(follow({ url: 'localhost:7796' }).next(), TypeError);
+  await assert.rejects(follow({ urls: [] }).next(), TypeError);
+});
+
+test('the delays: at once to each node, then doubled round by round up to the bound, at least half of it', () => {
+  const bounds = { baseMs: 500, maxMs: 10_000 };
+  const delays = (random: number): number[] =>
+    [0, 1, 2, 3, 4, 6, 8, 10, 12, 1_000].map((failures) => retryDelayMs(failures, 2, random, bounds));
+  assert.deepEqual(delays(0), [0, 0, 500, 500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
+  assert.deepEqual(delays(0.5), [50, 50, 375, 375, 750, 1_500, 3_000, 6_000, 7_500, 7_500]);
+});
+
+test('what each close code means', () => {
+  const verdicts = [1000, 1001, 1006, 1011, 4400, 4401, 4403, 4408, 4409, 4413, 4429, 4499, 4503].map(
+    (code) => {
+      const verdict = endingVerdict({ kind: 'closed', code, reason: '', error: null });
+      if (verdict.kind === 'fail') return [code, verdict.error.code];
+      return [code, verdict.kind === 'retry' ? verdict.where : verdict.kind];
+    },
+  );
+  assert.deepEqual(verdicts, [
+    [1000, 'next'],
+    [1001, 'next'],
+    [1006, 'next'],
+    [1011, 'next'],
+    [4400, 'BAD_REQUEST'],
+    [4401, 'UNAUTHORIZED'],
+    [4403, 'FORBIDDEN'],
+    [4408, 'next'],
+    [4409, 'POSITION_LOST'],
+    [4413, 'same'],
+    [4429, 'next'],
+    [4499, 'REFUSED'],
+    [4503, 'next'],
+  ]);
+});
+
+/** A port that nobody listens on. */
+async function refusingPort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** Waits until the node has no connection. */
+async function emptied(feed: ScriptedFeed): Promise<void> {
+  for (const socket of feed.sockets) if (socket.readyState !== socket.CLOSED) await once(socket, 'close');
+}

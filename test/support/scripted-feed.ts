@@ -1,0 +1,78 @@
+/** A node's feed that says what the test tells it to, over a real WebSocket, and what it was asked for. */
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import type { TestContext } from 'node:test';
+import { type WebSocket, WebSocketServer } from 'ws';
+
+export type Step =
+  /** An event, or text that is sent as it is. */
+  | object
+  | string
+  /** Closes with this code. */
+  | number
+  /** The connection breaks, without a close frame. */
+  | 'CUT';
+
+export interface ScriptedFeed {
+  readonly url: string;
+  /** The query of each connection that came. */
+  readonly requests: URLSearchParams[];
+  /** The connections that are open now. */
+  readonly sockets: ReadonlySet<WebSocket>;
+  send(...steps: readonly Step[]): void;
+}
+
+/**
+ * @param script what to say to the connection of this number, counted from 0; after the last step it stays open
+ * @param lineage what `GET /v1/replication` says
+ */
+export async function scriptedFeed(
+  t: TestContext,
+  script: (index: number, query: URLSearchParams) => readonly Step[],
+  lineage: readonly { readonly runId: string; readonly validTo: number }[] = [],
+): Promise<ScriptedFeed> {
+  const http = createServer((_request, response) => {
+    response.setHeader('content-type', 'application/json');
+    response.end(JSON.stringify({ lineage }));
+  }).listen(0, '127.0.0.1');
+  await once(http, 'listening');
+  const server = new WebSocketServer({
+    server: http,
+    path: '/v1/changes',
+    handleProtocols: (offered) => (offered.has('psync.v1.json') ? 'psync.v1.json' : false),
+  });
+  const requests: URLSearchParams[] = [];
+  const connections = new WeakMap<WebSocket, Socket>();
+  const play = (socket: WebSocket, steps: readonly Step[]): void => {
+    for (const step of steps) {
+      // What was said before still arrives, or it would not be the script that is played.
+      if (step === 'CUT') connections.get(socket)?.destroySoon();
+      else if (typeof step === 'number') socket.close(step);
+      else socket.send(typeof step === 'string' ? step : JSON.stringify(step));
+    }
+  };
+  server.on('connection', (socket, request) => {
+    socket.on('error', () => undefined);
+    // A follower says nothing.
+    socket.on('message', () => socket.close(4400));
+    const query = new URL(request.url ?? '', 'http://node').searchParams;
+    requests.push(query);
+    connections.set(socket, request.socket);
+    play(socket, script(requests.length - 1, query));
+  });
+  t.after(() => {
+    for (const socket of server.clients) socket.terminate();
+    server.close();
+    http.close();
+    http.closeAllConnections();
+  });
+  return {
+    url: `http://127.0.0.1:${(http.address() as AddressInfo).port}`,
+    requests,
+    sockets: server.clients,
+    send: (...steps) => {
+      for (const socket of server.clients) play(socket, steps);
+    },
+  };
+}
