@@ -29,6 +29,12 @@ test('the packed tarball runs `npx psyncd serve` in an empty folder', async (t) 
   }
   await symlink(join(home, bin.psyncd), join(folder, 'node_modules', '.bin', 'psyncd'));
 
+  // What applications import, under the name that they import it by.
+  const script =
+    "import { Client, follow, mirror, indexedDbStorage } from 'psyncd/client'; console.log(typeof mirror)";
+  const imported = await run(process.execPath, ['--input-type=module', '-e', script], { cwd: folder });
+  assert.equal(imported.stdout, 'function\n');
+
   const child = spawn('npx', ['--no-install', 'psyncd', 'serve', '--port', '0'], {
     cwd: folder,
     stdio: ['ignore', 'pipe', 'inherit'],

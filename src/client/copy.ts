@@ -1,0 +1,145 @@
+/**
+ * The copy that a mirror keeps, without connection, clock or storage: events in, effects out.
+ *
+ *   empty ──reset──► replacing ──synced──► current ──reset──► replacing (the old entries are served) ──synced──► …
+ *                        └──continue──► what it was before: the half snapshot is thrown away
+ *
+ * The invariant: `entries` are always exactly what the node had at `position`. What an event changes is there as a
+ * whole when its effects are returned, a batch and a whole snapshot too.
+ */
+import { type Entry, entryOf, sameEntry } from './entry.ts';
+import type { ChangeEvent, FeedChange, FeedEvent, ResetReason } from './event.ts';
+
+/** What has become of one key: `entry` null: it is gone; `before` null: it was not there. */
+export interface Change {
+  readonly key: string;
+  readonly entry: Entry | null;
+  readonly before: Entry | null;
+}
+
+export type CopyState =
+  /** Nothing has been received completely yet. */
+  | { readonly kind: 'empty' }
+  | { readonly kind: 'current' }
+  /** A snapshot is coming; `received` of `expected` entries, if that is known. */
+  | {
+      readonly kind: 'replacing';
+      readonly reason: ResetReason;
+      readonly received: number;
+      readonly expected: number | null;
+    };
+
+export type CopyEffect =
+  | { readonly kind: 'reset'; readonly reason: ResetReason }
+  /** The snapshot has replaced everything; the changes are what is different now. */
+  | { readonly kind: 'replaced'; readonly position: string; readonly changes: readonly Change[] }
+  /** The copy has changed; at most one change for each key. */
+  | { readonly kind: 'changed'; readonly position: string; readonly changes: readonly Change[] }
+  /** The copy is the same at a later position. `continued`: the first word of a connection that goes on from it. */
+  | { readonly kind: 'moved'; readonly position: string; readonly continued: boolean };
+
+interface Incoming {
+  readonly reason: ResetReason;
+  readonly expected: number | null;
+  readonly entries: Map<string, Entry>;
+}
+
+export class Copy {
+  #entries: Map<string, Entry>;
+  #position: string | null;
+  #incoming: Incoming | null = null;
+
+  /** @param stored what to go on from */
+  constructor(stored: { readonly position: string; readonly entries: Iterable<Entry> } | null = null) {
+    this.#entries = new Map();
+    for (const entry of stored?.entries ?? []) this.#entries.set(entry.key, entry);
+    this.#position = stored?.position ?? null;
+  }
+
+  get entries(): ReadonlyMap<string, Entry> {
+    return this.#entries;
+  }
+
+  /** null: it is of no position yet, and empty. */
+  get position(): string | null {
+    return this.#position;
+  }
+
+  get state(): CopyState {
+    if (this.#incoming !== null) {
+      const { reason, expected, entries } = this.#incoming;
+      return { kind: 'replacing', reason, received: entries.size, expected };
+    }
+    return { kind: this.#position === null ? 'empty' : 'current' };
+  }
+
+  /** @returns what happened, for whoever is interested; the copy has changed already */
+  take(event: FeedEvent): readonly CopyEffect[] {
+    switch (event.type) {
+      case 'reset':
+        this.#incoming = { reason: event.reason, expected: event.keys ?? null, entries: new Map() };
+        return [{ kind: 'reset', reason: event.reason }];
+      case 'entry':
+        this.#incoming?.entries.set(event.key, entryOf(event));
+        return [];
+      case 'synced':
+        return this.#replace(event.position);
+      case 'continue':
+        this.#incoming = null;
+        this.#position = event.position;
+        return [{ kind: 'moved', position: event.position, continued: true }];
+      case 'bookmark':
+        this.#position = event.position;
+        return [{ kind: 'moved', position: event.position, continued: false }];
+      case 'error':
+        return [];
+      default:
+        return this.#change(event);
+    }
+  }
+
+  #replace(position: string): readonly CopyEffect[] {
+    const next = this.#incoming?.entries;
+    if (next === undefined) return [];
+    const before = this.#entries;
+    const changes: Change[] = [];
+    for (const [key, entry] of before) {
+      if (!next.has(key)) changes.push({ key, entry: null, before: entry });
+    }
+    for (const [key, entry] of next) {
+      const old = before.get(key);
+      if (old === undefined || !sameEntry(old, entry)) changes.push({ key, entry, before: old ?? null });
+    }
+    this.#entries = next;
+    this.#incoming = null;
+    this.#position = position;
+    return [{ kind: 'replaced', position, changes }];
+  }
+
+  #change(event: ChangeEvent): readonly CopyEffect[] {
+    const before = new Map<string, Entry | null>();
+    for (const change of event.type === 'batch' ? event.changes : [event]) this.#apply(change, before);
+    this.#position = event.position;
+    const changes: Change[] = [];
+    for (const [key, old] of before) {
+      const entry = this.#entries.get(key) ?? null;
+      if (entry !== old) changes.push({ key, entry, before: old });
+    }
+    return [{ kind: 'changed', position: event.position, changes }];
+  }
+
+  /** @param before gets what each key that is touched was before the first touch */
+  #apply(change: FeedChange, before: Map<string, Entry | null>): void {
+    if (change.type === 'flush') {
+      for (const [key, entry] of this.#entries) if (!before.has(key)) before.set(key, entry);
+      this.#entries.clear();
+      return;
+    }
+    const { key } = change;
+    const old = this.#entries.get(key);
+    if (!before.has(key)) before.set(key, old ?? null);
+    if (change.type === 'set') this.#entries.set(key, entryOf(change));
+    else if (change.type === 'delete') this.#entries.delete(key);
+    else if (old !== undefined) this.#entries.set(key, { ...old, expiresAt: change.expiresAt });
+  }
+}

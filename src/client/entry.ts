@@ -1,0 +1,39 @@
+/** An entry as a mirror holds it. */
+import type { SentEntry } from './event.ts';
+
+/** Text if it is valid UTF-8, otherwise its bytes. */
+export type Value = string | Uint8Array<ArrayBuffer>;
+
+export interface Entry {
+  readonly key: string;
+  readonly value: Value;
+  /** The offset of the end of the write that last set it; `If-Match: "VERSION"` writes over exactly this. */
+  readonly version: number;
+  /** In milliseconds since 1970; null: it does not expire. */
+  readonly expiresAt: number | null;
+}
+
+export function entryOf({ key, value, encoding, version, expiresAt }: SentEntry): Entry {
+  return { key, value: encoding === 'base64' ? bytesOf(value) : value, version, expiresAt };
+}
+
+/** @param now in milliseconds since 1970, on the clock of this machine */
+export function isExpired({ expiresAt }: Entry, now: number): boolean {
+  return expiresAt !== null && expiresAt <= now;
+}
+
+export function sameEntry(left: Entry, right: Entry): boolean {
+  return (
+    left.version === right.version && left.expiresAt === right.expiresAt && sameValue(left.value, right.value)
+  );
+}
+
+function sameValue(left: Value, right: Value): boolean {
+  if (typeof left === 'string' || typeof right === 'string') return left === right;
+  return left.length === right.length && left.every((byte, index) => byte === right[index]);
+}
+
+/** @throws DOMException if it is not base64 */
+function bytesOf(base64: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+}

@@ -1,0 +1,28 @@
+/**
+ * psyncd/client: the REST API, the feed of changes, and a live copy of it, for browsers and for Node. It needs `fetch`
+ * and `WebSocket`, and nothing else.
+ */
+
+export type { Change } from './copy.ts';
+export { FollowError } from './ending.ts';
+export type { Entry, Value } from './entry.ts';
+export type * from './event.ts';
+export { type ConnectionState, type FollowOptions, type FollowTarget, follow } from './follow.ts';
+export { indexedDbStorage } from './indexed-db.ts';
+export {
+  Mirror,
+  MirrorClosedError,
+  type MirrorEvents,
+  type MirrorOptions,
+  type MirrorState,
+  mirror,
+} from './mirror.ts';
+export { LostPositionError } from './position-waiters.ts';
+export { ApiError, Client } from './rest.ts';
+export {
+  type MirrorStorage,
+  memoryStorage,
+  StorageConflict,
+  type StorageUpdate,
+  type StoredCopy,
+} from './storage.ts';

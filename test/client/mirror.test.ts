@@ -1,0 +1,307 @@
+/** The mirror against a scripted node. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import test, { type TestContext } from 'node:test';
+import { until } from '../../src/cli/until.ts';
+import type { Entry } from '../../src/client/entry.ts';
+import {
+  type Mirror,
+  MirrorClosedError,
+  type MirrorEvents,
+  type MirrorOptions,
+  type MirrorState,
+  mirror,
+} from '../../src/client/mirror.ts';
+import { type MirrorStorage, memoryStorage, StorageConflict } from '../../src/client/storage.ts';
+import { FeedModel, set } from '../support/feed-model.ts';
+import { type ScriptedFeed, scriptedFeed } from '../support/scripted-feed.ts';
+
+function open(t: TestContext, options: MirrorOptions): Mirror {
+  const opened = mirror({ retryBaseMs: 1, retryMaxMs: 5, ...options });
+  t.after(() => opened.close());
+  return opened;
+}
+
+/** A node that answers each connection as its history says. */
+function honest(t: TestContext, history: FeedModel): Promise<ScriptedFeed> {
+  return scriptedFeed(t, (_index, query) => history.from(query.get('position') ?? undefined));
+}
+
+function contents(of: Mirror): Record<string, Entry['value']> {
+  return Object.fromEntries([...of.entries()].map(({ key, value }) => [key, value]));
+}
+
+function expected(history: FeedModel): Record<string, string> {
+  return Object.fromEntries([...history.entries].map(([key, { value }]) => [key, value]));
+}
+
+function abc(): FeedModel {
+  const history = new FeedModel();
+  for (const key of ['a', 'b', 'c']) history.set(key, `value of ${key}`);
+  return history;
+}
+
+test('a mirror holds what the node holds, and follows', async (t) => {
+  const history = abc();
+  const feed = await honest(t, history);
+  const changes: MirrorEvents['change'][] = [];
+  const copy = open(t, { url: feed.url, onChange: (event) => changes.push(event) });
+  assert.deepEqual([copy.position, copy.size, copy.get('a')], [null, 0, undefined]);
+  await copy.ready;
+  assert.deepEqual(contents(copy), expected(history));
+  assert.deepEqual(copy.state, { kind: 'live', url: feed.url });
+  feed.send(history.set('a', 'ü'), history.write({ type: 'delete', key: 'b' }));
+  await copy.waitFor(history.position);
+  assert.deepEqual([contents(copy), copy.position], [expected(history), history.position]);
+  assert.deepEqual([copy.has('a'), copy.has('b'), copy.size, [...copy.keys()]], [true, false, 2, ['a', 'c']]);
+  assert.deepEqual(copy.getBytes('a'), Uint8Array.of(0xc3, 0xbc));
+  assert.deepEqual(copy.getEntry('a'), { key: 'a', value: 'ü', version: 40, expiresAt: null });
+  const told = changes.map(({ changes: each }) => each.map(({ key, entry }) => `${key}=${entry?.value}`));
+  assert.deepEqual(told.slice(1), [['a=ü'], ['b=undefined']]);
+  assert.deepEqual(told[0]?.length, 3);
+});
+
+test('what has expired is not there, before the node says so', async (t) => {
+  const history = new FeedModel();
+  history.set('old', '1', 1_000);
+  history.set('young', '2', 8e15);
+  const copy = open(t, { url: (await honest(t, history)).url });
+  await copy.ready;
+  assert.deepEqual([copy.get('old'), copy.has('old'), copy.size], [undefined, false, 1]);
+  assert.deepEqual(contents(copy), { young: '2' });
+});
+
+test('a batch is there as a whole when a listener hears of it', async (t) => {
+  const history = abc();
+  const feed = await honest(t, history);
+  const copy = open(t, { url: feed.url });
+  await copy.ready;
+  const seen: unknown[] = [];
+  copy.on('change', ({ changes }) => seen.push([changes.length, contents(copy)]));
+  feed.send(history.write(set('a', 'x', 31), { type: 'delete', key: 'b' }, set('d', 'y', 32)));
+  await copy.waitFor(history.position);
+  assert.deepEqual(seen, [[3, { a: 'x', c: 'value of c', d: 'y' }]]);
+});
+
+test('during a reset the old copy is served, and the new one is there at once', async (t) => {
+  const history = abc();
+  const other = new FeedModel('b'.repeat(40));
+  other.set('a', 'other');
+  const feed = await honest(t, history);
+  const copy = open(t, { url: feed.url });
+  await copy.ready;
+  const events: string[] = [];
+  copy.on('reset', ({ reason }) => events.push(`reset ${reason}`));
+  copy.on('synced', () => events.push('synced'));
+  copy.on('change', ({ changes }) => events.push(`change ${changes.length}`));
+  const snapshot = other.snapshot('unknown-run-id');
+  feed.send(...snapshot.slice(0, -1));
+  await until('the entry of the snapshot is here', () => {
+    const { state } = copy;
+    return state.kind === 'syncing' && state.received === 1 && state.expected === 1;
+  });
+  assert.deepEqual([contents(copy), copy.position], [expected(history), history.position]);
+  feed.send(snapshot.at(-1) ?? '');
+  await copy.waitFor(other.position);
+  assert.deepEqual(contents(copy), { a: 'other' });
+  assert.deepEqual(events, ['reset unknown-run-id', 'synced', 'change 3']);
+});
+
+test('wherever it is cut, it ends with the same', async (t) => {
+  const history = abc();
+  history.write({ type: 'flush' });
+  for (const key of ['d', 'e', 'f']) history.set(key, key);
+  for (let cut = 0; cut < 9; cut += 1) {
+    const early = new FeedModel();
+    for (const event of history.events.slice(0, 3))
+      early.write(event.type === 'batch' ? { type: 'flush' } : event);
+    const feed = await scriptedFeed(t, (index, query) => {
+      const position = query.get('position') ?? undefined;
+      // The first snapshot is of half the history; everything is cut after `cut` messages at first.
+      const said =
+        position === undefined
+          ? [...early.snapshot('first-sync'), ...history.events.slice(3)]
+          : history.from(position);
+      return index < 2 ? [...said.slice(0, cut), 'CUT'] : said;
+    });
+    const copy = open(t, { url: feed.url });
+    await copy.waitFor(history.position);
+    assert.deepEqual(contents(copy), expected(history), `cut after ${cut}`);
+    await copy.close();
+  }
+});
+
+test('a connection that breaks is told, and what is there stays', async (t) => {
+  const history = abc();
+  const feed = await scriptedFeed(t, (index) => (index === 0 ? [...history.from(undefined), 4503] : []));
+  const copy = open(t, { url: feed.url, retryBaseMs: 1e6, retryMaxMs: 1e6 });
+  const states: string[] = [];
+  copy.on('state', ({ kind }) => states.push(kind));
+  await until('a second connection', () => feed.requests.length === 2);
+  assert.deepEqual(states, ['connecting', 'syncing', 'live', 'waiting', 'connecting']);
+  assert.deepEqual(contents(copy), expected(history));
+});
+
+test('what a node refuses for good is a failure that everybody hears of', async (t) => {
+  const feed = await scriptedFeed(t, () => [{ type: 'error', code: 'FORBIDDEN', detail: 'not you' }, 4403]);
+  const copy = open(t, { url: feed.url });
+  const waiting = copy.waitFor(`${'a'.repeat(40)}:5`);
+  const isForbidden = { name: 'FollowError', code: 'FORBIDDEN', message: 'not you' };
+  await assert.rejects(waiting, isForbidden);
+  await assert.rejects(copy.ready, isForbidden);
+  await assert.rejects(copy.waitFor(`${'a'.repeat(40)}:5`), isForbidden);
+  assert.equal(copy.state.kind, 'failed');
+});
+
+test('close ends the connection and whoever waits, and is harmless twice', async (t) => {
+  const history = abc();
+  const feed = await honest(t, history);
+  const copy = open(t, { url: feed.url });
+  await copy.ready;
+  const [socket] = feed.sockets;
+  assert.ok(socket !== undefined);
+  const gone = once(socket, 'close');
+  const waiting = copy.waitFor(`${'a'.repeat(40)}:999`);
+  await Promise.all([assert.rejects(waiting, MirrorClosedError), copy.close(), gone]);
+  await copy.close();
+  assert.deepEqual(copy.state, { kind: 'closed' } satisfies MirrorState);
+  await assert.rejects(copy.waitFor(history.position), MirrorClosedError);
+  assert.deepEqual(contents(copy), expected(history));
+  assert.throws(() => mirror({ urls: [] }), TypeError);
+});
+
+test('a write from before a promotion is waited for across it', async (t) => {
+  const history = abc();
+  const before = history.position;
+  history.promote('b'.repeat(40));
+  history.set('d', '4');
+  const lineage = [{ runId: 'a'.repeat(40), validTo: 30 }];
+  const feed = await scriptedFeed(t, () => history.from(undefined), lineage);
+  const copy = open(t, { url: feed.url });
+  await copy.waitFor(before);
+  await assert.rejects(copy.waitFor(`${'a'.repeat(40)}:31`), { name: 'LostPositionError' });
+});
+
+test('with a storage, the next mirror goes on where the last one was', async (t) => {
+  const history = abc();
+  const feed = await honest(t, history);
+  const storage = memoryStorage();
+  const first = open(t, { url: feed.url, storage });
+  await first.ready;
+  feed.send(history.set('a', 'changed'), history.write({ type: 'delete', key: 'b' }));
+  await first.waitFor(history.position);
+  await first.close();
+  const left = history.position;
+  history.set('d', 'while it was away');
+  const resets: unknown[] = [];
+  const second = open(t, { url: feed.url, storage });
+  second.on('reset', (event) => resets.push(event));
+  await second.waitFor(history.position);
+  assert.deepEqual([contents(second), resets], [expected(history), []]);
+  assert.deepEqual(
+    feed.requests.map((query) => query.get('position')),
+    [null, left],
+  );
+});
+
+test('what was stored is there before there is a connection', async (t) => {
+  const history = abc();
+  const feed = await honest(t, history);
+  const storage = memoryStorage();
+  const first = open(t, { url: feed.url, storage });
+  await first.ready;
+  await first.close();
+  const second = open(t, { url: 'http://127.0.0.1:1', storage });
+  await second.waitFor(history.position);
+  assert.deepEqual(contents(second), expected(history));
+});
+
+test('what was stored of other prefixes is not used', async (t) => {
+  const history = abc();
+  const feed = await honest(t, history);
+  const storage = memoryStorage();
+  for (const prefix of ['a', ['a', 'b'], ['b', 'a']]) {
+    const copy = open(t, { url: feed.url, storage, prefix });
+    await copy.ready;
+    await copy.close();
+  }
+  const positions = feed.requests.map((query) => query.get('position'));
+  assert.deepEqual(positions, [null, null, history.position]);
+});
+
+test('while it runs it stores what it has, without being closed', async (t) => {
+  const history = abc();
+  const feed = await honest(t, history);
+  const storage = memoryStorage();
+  const copy = open(t, { url: feed.url, storage });
+  await copy.ready;
+  feed.send(history.set('d', '4'));
+  await until('it is stored', async () => (await storage.load())?.position === history.position);
+  const stored = [...((await storage.load())?.entries ?? [])].map(({ key }) => key);
+  assert.deepEqual(stored.sort(), ['a', 'b', 'c', 'd']);
+});
+
+/** A storage of which the saves of these numbers fail, counted from 0. */
+function failing(
+  inner: MirrorStorage,
+  failures: ReadonlyMap<number, Error>,
+): MirrorStorage & { kinds: string[] } {
+  const kinds: string[] = [];
+  return {
+    kinds,
+    load: () => inner.load(),
+    close: () => inner.close(),
+    save: (update) => {
+      kinds.push(update.kind);
+      const error = failures.get(kinds.length - 1);
+      return error === undefined ? inner.save(update) : Promise.reject(error);
+    },
+  };
+}
+
+async function savesOf(
+  t: TestContext,
+  error: Error,
+): Promise<{ kinds: string[]; stored: unknown; errors: unknown[]; history: FeedModel }> {
+  const history = abc();
+  const feed = await honest(t, history);
+  const inner = memoryStorage();
+  const storage = failing(inner, new Map([[1, error]]));
+  const errors: unknown[] = [];
+  const copy = open(t, { url: feed.url, storage });
+  copy.on('storage-error', ({ error: each }) => errors.push(each));
+  await copy.ready;
+  await until('the first save', async () => (await inner.load()) !== null);
+  feed.send(history.set('a', 'lost'));
+  await until('the failure is told', () => errors.length === 1);
+  feed.send(history.set('b', 'kept'));
+  await copy.waitFor(history.position);
+  await copy.close();
+  const loaded = await inner.load();
+  const stored = loaded && Object.fromEntries([...loaded.entries].map(({ key, value }) => [key, value]));
+  return { kinds: storage.kinds, stored, errors, history };
+}
+
+test('after a failure to store, everything is stored anew', async (t) => {
+  const error = new Error('disk full');
+  const { kinds, stored, errors, history } = await savesOf(t, error);
+  assert.deepEqual([kinds, errors], [['replace', 'patch', 'replace'], [error]]);
+  assert.deepEqual(stored, expected(history));
+});
+
+test('when another mirror stores in the same place, this one leaves it alone', async (t) => {
+  const { kinds, stored } = await savesOf(t, new StorageConflict());
+  assert.deepEqual(kinds, ['replace', 'patch']);
+  assert.deepEqual(stored, { a: 'value of a', b: 'value of b', c: 'value of c' });
+});
+
+test('a storage that cannot be read is a mirror that starts over', async (t) => {
+  const history = abc();
+  const feed = await honest(t, history);
+  const storage = { ...memoryStorage(), load: () => Promise.reject(new Error('unreadable')) };
+  const copy = open(t, { url: feed.url, storage });
+  const errors: unknown[] = [];
+  copy.on('storage-error', ({ error }) => errors.push(String(error)));
+  await copy.ready;
+  assert.deepEqual([contents(copy), errors], [expected(history), ['Error: unreadable']]);
+});

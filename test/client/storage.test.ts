@@ -1,0 +1,100 @@
+/** One contract for all storages of mirrors; IndexedDB is `fake-indexeddb` here, and Chromium's in examples-browser. */
+import 'fake-indexeddb/auto';
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import type { Entry } from '../../src/client/entry.ts';
+import {
+  type MirrorStorage,
+  memoryStorage,
+  StorageConflict,
+  type StoredCopy,
+} from '../../src/client/storage.ts';
+
+// Types of browsers are not known here.
+const indexedDb: string = '../../src/client/indexed-db.ts';
+const { indexedDbStorage } = (await import(indexedDb)) as {
+  readonly indexedDbStorage: (name: string) => MirrorStorage;
+};
+
+function entry(key: string, value: Entry['value'] = key): Entry {
+  return { key, value, version: 1, expiresAt: null };
+}
+
+async function loaded(storage: MirrorStorage): Promise<(StoredCopy & { entries: Entry[] }) | null> {
+  const stored = await storage.load();
+  if (stored === null) return null;
+  return { ...stored, entries: [...stored.entries].sort((left, right) => (left.key < right.key ? -1 : 1)) };
+}
+
+const REPLACE = { kind: 'replace', scope: 's', position: 'p1', entries: [entry('a'), entry('b')] } as const;
+let names = 0;
+const STORAGES: Readonly<Record<string, () => MirrorStorage>> = {
+  memoryStorage,
+  indexedDbStorage: () => {
+    names += 1;
+    return indexedDbStorage(`test-${names}`);
+  },
+};
+
+for (const [name, create] of Object.entries(STORAGES)) {
+  test(`${name}: what is stored is loaded, with its position`, async () => {
+    const storage = create();
+    assert.equal(await storage.load(), null);
+    const bytes = entry('bytes', Uint8Array.of(0, 255));
+    await storage.save({ ...REPLACE, entries: [...REPLACE.entries, bytes] });
+    const { entries } = REPLACE;
+    assert.deepEqual(await loaded(storage), { scope: 's', position: 'p1', entries: [...entries, bytes] });
+    await storage.close();
+  });
+
+  test(`${name}: a patch changes entries and position together`, async () => {
+    const storage = create();
+    await storage.save(REPLACE);
+    const put = [entry('b', 'new'), entry('c')];
+    await storage.save({ kind: 'patch', base: 'p1', position: 'p2', put, remove: ['a', 'missing'] });
+    assert.deepEqual(await loaded(storage), { scope: 's', position: 'p2', entries: put });
+    await storage.close();
+  });
+
+  test(`${name}: a patch of another base changes nothing`, async () => {
+    const storage = create();
+    const patch = { kind: 'patch', base: 'p0', position: 'p2', put: [entry('c')], remove: ['a'] } as const;
+    await assert.rejects(storage.save(patch), StorageConflict);
+    assert.equal(await storage.load(), null);
+    await storage.save(REPLACE);
+    await assert.rejects(storage.save(patch), StorageConflict);
+    const { scope, position, entries } = REPLACE;
+    assert.deepEqual(await loaded(storage), { scope, position, entries });
+    await storage.close();
+  });
+
+  test(`${name}: replacing leaves nothing of what was there`, async () => {
+    const storage = create();
+    await storage.save(REPLACE);
+    await storage.save({ kind: 'replace', scope: 'other', position: 'q1', entries: [entry('z')] });
+    assert.deepEqual(await loaded(storage), { scope: 'other', position: 'q1', entries: [entry('z')] });
+    await storage.close();
+  });
+}
+
+test('indexedDbStorage: what cannot be stored leaves everything as it was', async () => {
+  const storage = indexedDbStorage('uncloneable');
+  await storage.save(REPLACE);
+  const bad = { ...entry('x'), value: (() => undefined) as unknown as string };
+  const patch = { kind: 'patch', base: 'p1', position: 'p2', put: [entry('c'), bad], remove: ['a'] } as const;
+  await assert.rejects(storage.save(patch), { name: 'DataCloneError' });
+  await assert.rejects(storage.save({ ...REPLACE, entries: [entry('c'), bad] }), { name: 'DataCloneError' });
+  const { scope, position, entries } = REPLACE;
+  assert.deepEqual(await loaded(storage), { scope, position, entries });
+  await storage.close();
+});
+
+test('indexedDbStorage: two of one name see each other, and only one of them goes on', async () => {
+  const [one, other] = [indexedDbStorage('shared'), indexedDbStorage('shared')];
+  await one.save(REPLACE);
+  assert.equal((await other.load())?.position, 'p1');
+  const patch = { kind: 'patch', base: 'p1', position: 'p2', put: [], remove: ['a'] } as const;
+  await other.save(patch);
+  await assert.rejects(one.save(patch), StorageConflict);
+  await Promise.all([one.close(), other.close()]);
+});
