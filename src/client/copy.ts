@@ -91,6 +91,7 @@ export class Copy {
       case 'bookmark':
         this.#position = event.position;
         return [{ kind: 'moved', position: event.position, continued: false }];
+      case 'waiting':
       case 'error':
         return [];
       default:

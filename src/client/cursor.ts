@@ -50,7 +50,13 @@ export class Cursor {
         this.#inSnapshot = false;
         this.#position = event.position;
         return 'deliver';
+      case 'waiting':
+        return 'deliver';
       case 'error':
+        // Whoever is let go for being slow is told where that was: nothing of its own lies before.
+        if (!this.#inSnapshot && event.position !== undefined && !this.#isBehind(event.position)) {
+          this.#position = event.position;
+        }
         return 'drop';
       case 'bookmark':
         if (this.#inSnapshot) return 'violation';

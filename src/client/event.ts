@@ -61,8 +61,15 @@ export type FeedEvent =
   | ChangeEvent
   /** Nothing of yours happened up to here. */
   | { readonly type: 'bookmark'; readonly position: string }
-  /** The connection is about to be closed, and why. */
-  | { readonly type: 'error'; readonly code: string; readonly detail: string };
+  /** A snapshot will come; others are being given theirs. */
+  | { readonly type: 'waiting' }
+  /** The connection is about to be closed, and why; `position`, if it is there, is where to go on. */
+  | {
+      readonly type: 'error';
+      readonly code: string;
+      readonly detail: string;
+      readonly position?: string;
+    };
 
 /** What came is not an event of the feed. */
 export class FeedFormatError extends Error {
@@ -100,8 +107,12 @@ function isKnown(event: Members): boolean | null {
     case 'continue':
     case 'bookmark':
       return isText(event.position);
+    case 'waiting':
+      return true;
     case 'error':
-      return isText(event.code);
+      return (
+        isText(event.code) && isText(event.detail) && (event.position === undefined || isText(event.position))
+      );
     case 'batch':
       return isText(event.position) && Array.isArray(event.changes) && event.changes.every(isChange);
     case 'set':

@@ -136,6 +136,22 @@ const CASES: readonly Case[] = [
     [[{ type: 'error', code: 'X', detail: '' }, 'drop']],
     `${A}:50`,
   ],
+  [
+    'who is let go for being slow goes on from where that was',
+    `${A}:50`,
+    [[{ type: 'error', code: 'TOO_FAR_BEHIND', detail: '', position: `${A}:80` }, 'drop']],
+    `${A}:80`,
+  ],
+  [
+    'but not in the middle of a snapshot',
+    `${A}:50`,
+    [
+      [RESET, 'deliver'],
+      [{ type: 'error', code: 'TOO_FAR_BEHIND', detail: '', position: `${A}:80` }, 'drop'],
+    ],
+    `${A}:50`,
+  ],
+  ['waiting for a snapshot is told', undefined, [[{ type: 'waiting' }, 'deliver']], undefined],
 ];
 
 for (const [name, asked, events, resume] of CASES) {
