@@ -1,0 +1,133 @@
+/** docs/protocol.md says what is so: its transcripts are played with a real node. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
+import test, { type TestContext } from 'node:test';
+import { WebSocket } from 'ws';
+import type { ChildNode } from '../../src/cli/child-node.ts';
+import { until } from '../../src/cli/until.ts';
+import { FULL_RESYNC_REASONS } from '../../src/replication/decide.ts';
+import { array } from '../../src/stream/encoder.ts';
+import { Cluster } from '../support/cluster.ts';
+import { Names, type Step, type Transcript, transcripts } from '../support/transcript.ts';
+
+const MARKDOWN = readFileSync(new URL('../../docs/protocol.md', import.meta.url), 'utf8');
+const ALL = transcripts(MARKDOWN);
+/** The feed comes to this branch with the next merge; then this goes. */
+const HAS_FEED = existsSync(new URL('../../src/node/feed.ts', import.meta.url));
+
+/** One connection of the client that the transcript plays. */
+interface Client {
+  say(text: string): void;
+  /** Takes the next thing that was said, and holds it against the step. */
+  hear(step: Step, names: Names): Promise<void>;
+  whenClosed(): Promise<number>;
+  cut(): void;
+}
+
+async function connect(t: TestContext, node: ChildNode, path: string, subprotocol: string): Promise<Client> {
+  const socket = new WebSocket(`${node.wsUrl}${path}`, subprotocol);
+  t.after(() => socket.terminate());
+  const received: Buffer[] = [];
+  let closeCode: number | null = null;
+  socket.on('error', () => undefined);
+  socket.on('message', (data: Buffer, isBinary) => {
+    assert.equal(isBinary, subprotocol === 'psync.v1');
+    received.push(data);
+  });
+  socket.on('close', (code) => {
+    closeCode = code;
+  });
+  await once(socket, 'open');
+  const rest = {
+    whenClosed: () => until('the connection is closed', () => closeCode),
+    cut: () => socket.terminate(),
+  };
+  if (subprotocol === 'psync.v1') {
+    return {
+      ...rest,
+      say: (text) => socket.send(Buffer.from(array(text.split(' ')))),
+      hear: (step, names) => hearStream(received, step, names),
+    };
+  }
+  return {
+    ...rest,
+    say: (text) => socket.send(text),
+    hear: (step, names) => hearEvent(received, step, names),
+  };
+}
+
+async function hearStream(received: Buffer[], { text, line }: Step, names: Names): Promise<void> {
+  const length = /^\[(\w+) bytes\]$/.exec(text)?.[1];
+  if (length !== undefined) {
+    const snapshot = await take(received, Number(names.value(length)), line);
+    assert.equal(snapshot.toString('latin1', 0, 16), 'SQLite format 3\0');
+    return;
+  }
+  if (!/^[+$-]/.test(text)) {
+    const command = array(names.filled(text).split(' '));
+    assert.equal((await take(received, Buffer.byteLength(command), line)).toString(), command);
+    return;
+  }
+  const end = await until(`line ${line}: ${text}`, () => {
+    const at = Buffer.concat(received).indexOf('\r\n');
+    return at === -1 ? null : at + 2;
+  });
+  const said = await take(received, end, line);
+  names.check(text, said.toString('latin1', 0, end - 2), line);
+}
+
+async function take(received: Buffer[], bytes: number, line: number): Promise<Buffer> {
+  const all = await until(`line ${line}: ${bytes} bytes`, () => {
+    const joined = Buffer.concat(received);
+    return joined.length >= bytes ? joined : null;
+  });
+  received.splice(0, received.length, all.subarray(bytes));
+  return all.subarray(0, bytes);
+}
+
+async function hearEvent(received: Buffer[], { text, line }: Step, names: Names): Promise<void> {
+  for (;;) {
+    const said = (await until(`line ${line}: ${text}`, () => received.shift())).toString();
+    const { type } = JSON.parse(said);
+    if ((type !== 'bookmark' && type !== 'waiting') || text.includes(`"type":"${type}"`)) {
+      names.check(text, said, line);
+      return;
+    }
+  }
+}
+
+async function play(t: TestContext, { steps }: Transcript): Promise<void> {
+  const node = await (await Cluster.create(t)).start('node');
+  const names = new Names();
+  let client: Client | null = null;
+  for (const step of steps) {
+    if (step.kind === 'node') {
+      const { method, path, body } = step;
+      const type = body?.startsWith('{') ? 'application/json' : 'application/octet-stream';
+      const headers = body === null ? {} : { 'content-type': type };
+      const response = await fetch(`${node.url}${path}`, { method, headers, body });
+      const answer = await response.text();
+      assert.ok(response.ok, `line ${step.line}: ${response.status} ${answer}`);
+    } else if (step.kind === 'connect') {
+      client?.cut();
+      client = await connect(t, node, names.filled(step.path), step.subprotocol);
+    } else {
+      assert.ok(client !== null, `line ${step.line}: there is no connection`);
+      if (step.kind === 'client') client.say(names.filled(step.text));
+      else if (step.kind === 'server') await client.hear(step, names);
+      else if (step.kind === 'closed')
+        assert.equal(await client.whenClosed(), step.code, `line ${step.line}`);
+    }
+  }
+}
+
+for (const transcript of ALL) {
+  const skip = transcript.subprotocol === 'psync.v1.json' && !HAS_FEED;
+  test(`${transcript.subprotocol}: ${transcript.title}`, { skip }, (t) => play(t, transcript));
+}
+
+test('both subprotocols have transcripts, and the document names every reason of a resync', () => {
+  assert.deepEqual([...new Set(ALL.map(({ subprotocol }) => subprotocol))], ['psync.v1', 'psync.v1.json']);
+  for (const reason of FULL_RESYNC_REASONS) assert.ok(MARKDOWN.includes(`\`${reason}\``), reason);
+});
