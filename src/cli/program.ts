@@ -1,10 +1,13 @@
 /** The command line: what each command is called, takes and says in its `--help`. Exit codes: 0, 1 failed, 2 usage. */
 import { Command, CommanderError, Option } from 'commander';
+import { FollowError } from '../client/ending.ts';
 import { ApiError, Client } from '../client/rest.ts';
 import { flagOf, parseTime, SETTINGS, UsageError, variableOf } from '../config.ts';
 import { version } from '../version.ts';
 import { CommandError } from './command-error.ts';
 import { demo } from './demo.ts';
+import { exportFile } from './export-file.ts';
+import { followChanges } from './follow.ts';
 import { importFile } from './import-file.ts';
 import { formatCheck, formatFailover, formatInfo } from './info.ts';
 import { serve } from './serve.ts';
@@ -29,6 +32,7 @@ function verdict(error: unknown): readonly [number, string | null] {
   if (error instanceof CommanderError) return [error.exitCode === 0 ? 0 : 2, null];
   if (error instanceof UsageError) return [2, error.message];
   if (error instanceof CommandError) return [1, error.message];
+  if (error instanceof FollowError) return [1, `${error.message} (${error.code})`];
   if (error instanceof ApiError) return [1, `${error.message} (${error.code})`];
   if (error instanceof TypeError && error.message === 'fetch failed') {
     return [1, `cannot reach the node: ${reasonOf(error.cause)}; is it running? --node names another`];
@@ -80,7 +84,7 @@ function program(): Command {
     )
     .option('--json', 'as GET /v1/replication/check has it')
     .action(async (position: string, { node, json }: { node: string; json?: boolean }) => {
-      if (!/^[0-9a-f]{40}:\d+$/i.test(position)) throw new UsageError('a position is <run ID>:<offset>');
+      checkPosition(position);
       const answer = await new Client(node).check(position);
       print(json ? JSON.stringify(answer) : formatCheck(answer));
     });
@@ -134,12 +138,76 @@ function program(): Command {
       print(json ? JSON.stringify(result) : `${result.imported} entries imported, at ${result.position}`);
     });
 
+  client(psyncd, 'export')
+    .argument('[file]', 'where to write; - or nothing: standard output', '-')
+    .description('write all entries as NDJSON, as they are at one position, for import')
+    .option('--prefix <P>', 'only keys that begin so', '')
+    .option('--json', 'the result as JSON; not with standard output')
+    .action(async (file: string, options: { node: string; prefix: string; json?: boolean }) => {
+      const result = await exportFile(file, options.node, options.prefix);
+      const text = options.json
+        ? JSON.stringify(result)
+        : `${result.exported} entries exported, at ${result.position}`;
+      if (file !== '-') print(text);
+      else process.stderr.write(`${text}\n`);
+    });
+
+  followCommand(psyncd);
+
   psyncd
     .command('demo')
     .description('a master and two replicas on this machine: real data, cut links, resyncs, a restart')
     .option('--once', 'exit when everything has been shown: 0 if all of it was true, 1 if not')
     .action(({ once = false }: { once?: boolean }) => demo(once));
   return psyncd;
+}
+
+function followCommand(psyncd: Command): void {
+  psyncd
+    .command('follow')
+    .description('show the changes as they come, until Ctrl-C; resumes after cuts by itself')
+    .addOption(new Option('--prefix <P>', 'only keys that begin so; may be repeated').argParser(gathered))
+    .option(
+      '--position <POS>',
+      'go on from this <run ID>:<offset>, or now; without it a snapshot comes first',
+    )
+    .option('--no-snapshot', 'fail if the position cannot be continued from, instead of a snapshot')
+    .option('--json', 'one event a line, as it was received (see docs/protocol.md)')
+    .addOption(
+      new Option('--node <URL>', `a node; may be repeated: others to go to (default: ${DEFAULT_NODE})`)
+        .argParser(gathered)
+        .env('PSYNCD_NODE'),
+    )
+    .addHelpText(
+      'after',
+      '\nBookmarks are shown with --json only. When it is stopped, standard error says how to go on from there.',
+    )
+    .action(async (options: FollowFlags) => {
+      const { node = [DEFAULT_NODE], prefix = [], position = null, snapshot, json = false } = options;
+      for (const url of node) checkNode(url);
+      if (position !== null && position !== 'now') checkPosition(position);
+      if (!snapshot && position === null) throw new UsageError('--no-snapshot needs --position');
+      await followChanges({ nodes: node, prefixes: prefix, position, snapshot, json });
+      // A connection whose other end has vanished would keep the process for a while.
+      process.stdout.write('', () => process.stderr.write('', () => process.exit(0)));
+    });
+}
+
+interface FollowFlags {
+  readonly node?: readonly string[];
+  readonly prefix?: readonly string[];
+  readonly position?: string;
+  readonly snapshot: boolean;
+  readonly json?: true;
+}
+
+/** Of a flag that may be repeated. */
+function gathered(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value];
+}
+
+function checkPosition(position: string): void {
+  if (!/^[0-9a-f]{40}:\d+$/i.test(position)) throw new UsageError('a position is <run ID>:<offset>');
 }
 
 function serveCommand(psyncd: Command): void {

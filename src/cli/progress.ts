@@ -9,36 +9,40 @@ export interface Progress {
 
 const LINE_EVERY_MS = 2_000;
 
-/** @param total in the same unit as `done` */
-export function progress(label: string, total: number): Progress {
+/** @param total in the same unit as `done`; null: not known, so that there is no bar, but the detail alone */
+export function progress(label: string, total: number | null): Progress {
   return process.stderr.isTTY ? bar(label, total) : lines(label, total);
 }
 
-function bar(label: string, total: number): Progress {
+function bar(label: string, total: number | null): Progress {
   const single = new SingleBar(
     {
-      format: `${label} {bar} {percentage}% {detail}`,
+      format: total === null ? `${label} {detail}` : `${label} {bar} {percentage}% {detail}`,
       hideCursor: true,
       stream: process.stderr,
     },
     Presets.shades_classic,
   );
-  single.start(total, 0, { detail: '' });
+  single.start(total ?? 0, 0, { detail: '' });
   return {
-    update: (done, detail = '') => single.update(Math.min(done, total), { detail }),
+    update: (done, detail = '') => single.update(Math.min(done, total ?? done), { detail }),
     stop: () => single.stop(),
   };
 }
 
-function lines(label: string, total: number): Progress {
+function lines(label: string, total: number | null): Progress {
   let lastAt = Date.now();
   return {
     update: (done, detail = '') => {
       if (Date.now() - lastAt < LINE_EVERY_MS) return;
       lastAt = Date.now();
-      const percent = total === 0 ? 100 : Math.floor((100 * done) / total);
-      process.stderr.write(`${label} ${percent}% ${detail}\n`);
+      process.stderr.write(`${label} ${percentOf(done, total)}${detail}\n`);
     },
     stop: () => undefined,
   };
+}
+
+function percentOf(done: number, total: number | null): string {
+  if (total === null) return '';
+  return `${total === 0 ? 100 : Math.floor((100 * done) / total)}% `;
 }

@@ -148,6 +148,16 @@ export class Client {
     return this.#json(`${this.#base}/v1/import`, request);
   }
 
+  /** @param prefix of the keys; empty: all @returns NDJSON that `import` takes, all of one position */
+  async export(
+    prefix = '',
+  ): Promise<{ readonly position: string; readonly lines: ReadableStream<Uint8Array> }> {
+    const query = prefix === '' ? '' : `?prefix=${encodeURIComponent(prefix)}`;
+    const response = await fetch(`${this.#base}/v1/export${query}`);
+    if (!response.ok || response.body === null) throw await problemOf(response);
+    return { position: response.headers.get('psync-position') ?? '', lines: response.body };
+  }
+
   replication(): Promise<ReplicationAnswer> {
     return this.#json(`${this.#base}/v1/replication`, {});
   }

@@ -1,0 +1,138 @@
+/** One event of the feed as lines for people: columns and colour on a terminal, tabs in a pipe. */
+import { styleText } from 'node:util';
+import type { FeedChange, FeedEvent, SentEntry } from '../client/event.ts';
+import { count } from './info.ts';
+
+/** How long a value may be in a pipe, in characters; a terminal shows what fits into the line. */
+const MAX_VALUE = 80;
+/** A value is shown with at least so many characters, or it would say nothing. */
+const MIN_VALUE = 24;
+const KEY_WIDTH = 24;
+const OFFSET_WIDTH = 12;
+const KIND_WIDTH = 8;
+
+const COLOURS = {
+  reset: 'yellow',
+  synced: 'yellow',
+  continue: 'green',
+  entry: 'dim',
+  set: 'green',
+  delete: 'red',
+  flush: 'red',
+  expiry: 'cyan',
+  batch: 'magenta',
+} as const;
+
+/**
+ * @param columns how wide the terminal is; null: it is none
+ * @returns lines without their ends; none for what people do not want to see
+ */
+export function eventLines(event: FeedEvent, columns: number | null): readonly string[] {
+  const show = (kind: keyof typeof COLOURS, position: string, ...facts: readonly string[]): string =>
+    line(kind, offsetOf(position), facts, columns);
+  switch (event.type) {
+    case 'reset': {
+      const keys = event.keys === undefined ? '' : `, ${count(event.keys)} entries`;
+      return [show('reset', event.position, `a snapshot follows: ${event.reason}${keys}`)];
+    }
+    case 'entry':
+      return [show('entry', '', ...entryFacts(event, columns))];
+    case 'synced':
+      return [show('synced', event.position, 'that was the snapshot')];
+    case 'continue':
+      return [show('continue', event.position, 'nothing is lost')];
+    case 'batch': {
+      const head = show('batch', event.position, `${count(event.changes.length)} changes at once`);
+      return [head, ...event.changes.map((change) => changeLine(change, '', columns))];
+    }
+    case 'set':
+    case 'delete':
+    case 'expiry':
+    case 'flush':
+      return [changeLine(event, event.position, columns)];
+    case 'bookmark':
+    case 'waiting':
+    case 'error':
+      return [];
+  }
+}
+
+function changeLine(change: FeedChange, position: string, columns: number | null): string {
+  return line(change.type, offsetOf(position), changeFacts(change, columns), columns);
+}
+
+function changeFacts(change: FeedChange, columns: number | null): readonly string[] {
+  switch (change.type) {
+    case 'set':
+      return entryFacts(change, columns);
+    case 'delete':
+      return [printable(change.key)];
+    case 'expiry':
+      return [
+        padded(printable(change.key), columns),
+        expiryText(change.expiresAt) || 'does not expire any more',
+      ];
+    case 'flush':
+      return ['all keys are gone'];
+  }
+}
+
+function entryFacts(
+  { key, value, encoding, expiresAt }: SentEntry,
+  columns: number | null,
+): readonly string[] {
+  const name = padded(printable(key), columns);
+  const expiry = expiryText(expiresAt);
+  const used = OFFSET_WIDTH + KIND_WIDTH + name.length + expiry.length + 5;
+  const room = columns === null ? MAX_VALUE : Math.max(MIN_VALUE, columns - used);
+  const text = encoding === 'base64' ? bytesText(value, room) : shortened(printable(value), room);
+  return [name, text, ...(expiry === '' ? [] : [expiry])];
+}
+
+function line(
+  kind: keyof typeof COLOURS,
+  offset: string,
+  facts: readonly string[],
+  columns: number | null,
+): string {
+  if (columns === null) return [kind, ...facts, ...(offset === '' ? [] : [offset])].join('\t');
+  const name = styleText(COLOURS[kind], kind.padEnd(KIND_WIDTH), { stream: process.stdout });
+  return `${offset.padStart(OFFSET_WIDTH)} ${name} ${facts.join(' ')}`.trimEnd();
+}
+
+function offsetOf(position: string): string {
+  return position.split(':')[1] ?? '';
+}
+
+function padded(text: string, columns: number | null): string {
+  return columns === null ? text : text.padEnd(KEY_WIDTH);
+}
+
+/** What somebody has stored must not move the cursor of who looks at it, nor make two lines of one. */
+function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (character) => {
+    const escaped = JSON.stringify(character).slice(1, -1);
+    return escaped === character ? `\\u{${character.codePointAt(0)?.toString(16)}}` : escaped;
+  });
+}
+
+function shortened(text: string, most: number): string {
+  const characters = [...text];
+  if (characters.length <= most) return text;
+  const rest = `… (${count(characters.length)} characters)`;
+  return characters.slice(0, Math.max(1, most - rest.length)).join('') + rest;
+}
+
+function bytesText(base64: string, most: number): string {
+  const bytes = Buffer.from(base64, 'base64');
+  const size = `(${count(bytes.length)} bytes)`;
+  const shown = Math.max(2, Math.floor((most - size.length - 4) / 2));
+  const hex = bytes.toString('hex', 0, shown);
+  return `0x${hex}${bytes.length > shown ? '…' : ''} ${size}`;
+}
+
+function expiryText(expiresAt: number | null): string {
+  if (expiresAt === null) return '';
+  const date = new Date(expiresAt);
+  return `expires ${Number.isNaN(date.getTime()) ? expiresAt : date.toISOString()}`;
+}

@@ -1,0 +1,133 @@
+/** `psyncd follow`: the changes as they come, until Ctrl-C, over as many connections as it takes. */
+import { once } from 'node:events';
+import { Cursor } from '../client/cursor.ts';
+import type { FeedEvent } from '../client/event.ts';
+import { type ConnectionState, follow } from '../client/follow.ts';
+import { Client } from '../client/rest.ts';
+import { CommandError } from './command-error.ts';
+import { eventLines } from './event-lines.ts';
+
+export interface FollowOptions {
+  readonly nodes: readonly string[];
+  readonly prefixes: readonly string[];
+  /** null: from a snapshot. */
+  readonly position: string | null;
+  /** Whether a snapshot may come. */
+  readonly snapshot: boolean;
+  /** Each event as it was received, one a line. */
+  readonly json: boolean;
+}
+
+/** Resolves when it is told to stop. @throws CommandError, FollowError, TypeError of fetch: why it cannot go on */
+export async function followChanges(options: FollowOptions): Promise<void> {
+  const { nodes, prefixes, position, snapshot, json } = options;
+  const cursor = new Cursor(position ?? undefined);
+  const abort = new AbortController();
+  const stop = (): void => abort.abort();
+  process.once('SIGINT', stop);
+  process.once('SIGTERM', stop);
+  // Whoever read has gone (`| head`).
+  process.stdout.once('error', stop);
+  const connections = new ConnectionNotes(nodes, (error) => abort.abort(error));
+  try {
+    const events = follow({
+      urls: nodes,
+      prefix: prefixes.length === 0 ? undefined : prefixes,
+      position: position ?? undefined,
+      snapshot,
+      signal: abort.signal,
+      onConnection: (state) => connections.note(state),
+    });
+    for await (const event of events) {
+      connections.heard(event);
+      cursor.take(event);
+      await print(event, json, abort.signal);
+    }
+    if (abort.signal.reason instanceof CommandError || abort.signal.reason instanceof TypeError) {
+      throw abort.signal.reason;
+    }
+    process.stderr.write(`${lastWords(cursor.position, options)}\n`);
+  } finally {
+    process.off('SIGINT', stop);
+    process.off('SIGTERM', stop);
+  }
+}
+
+async function print(event: FeedEvent, json: boolean, signal: AbortSignal): Promise<void> {
+  const { stdout } = process;
+  const columns = stdout.isTTY ? stdout.columns : null;
+  const lines = json ? [JSON.stringify(event)] : eventLines(event, columns);
+  if (lines.length === 0 || stdout.write(lines.map((line) => `${line}\n`).join(''))) return;
+  // Whoever reads slowly is waited for; the feed is not read on meanwhile.
+  await once(stdout, 'drain', { signal }).catch(() => undefined);
+}
+
+/** What becomes of the connection, on standard error, without repeating itself. */
+class ConnectionNotes {
+  readonly #nodes: readonly string[];
+  readonly #giveUp: (error: Error) => void;
+  #hasBeenUp = false;
+  #attempts = 0;
+  #lost = false;
+
+  /** @param giveUp called when there has never been a connection, with the reason */
+  constructor(nodes: readonly string[], giveUp: (error: Error) => void) {
+    this.#nodes = nodes;
+    this.#giveUp = giveUp;
+  }
+
+  note(state: ConnectionState): void {
+    if (state.kind === 'open') this.#hasBeenUp = true;
+    if (state.kind !== 'waiting') return;
+    this.#attempts += 1;
+    if (!this.#hasBeenUp) {
+      // At the start nobody wants to wait for a node that is not there.
+      if (this.#attempts === this.#nodes.length) void this.#explain(state);
+      return;
+    }
+    if (this.#lost) return;
+    this.#lost = true;
+    note(`${state.url}: ${state.detail}; connecting again`);
+  }
+
+  heard(event: FeedEvent): void {
+    if (!this.#lost || (event.type !== 'continue' && event.type !== 'reset')) return;
+    this.#lost = false;
+    note(event.type === 'continue' ? 'connected again, nothing is lost' : `connected again: ${event.reason}`);
+  }
+
+  /** A WebSocket does not tell why there is none; a request does. */
+  async #explain({ url, detail }: ConnectionState & { kind: 'waiting' }): Promise<void> {
+    try {
+      await new Client(url.replace(/^ws/i, 'http')).replication();
+      this.#giveUp(
+        new CommandError(`cannot follow ${url}: ${detail}, though the node answers; is it older?`),
+      );
+    } catch (error) {
+      this.#giveUp(error instanceof TypeError ? error : new CommandError(String(error)));
+    }
+  }
+}
+
+function lastWords(position: string | undefined, { nodes, prefixes, snapshot, json }: FollowOptions): string {
+  if (position === undefined || position === 'now')
+    return 'psyncd: stopped before there was a position to go on from';
+  const words = [
+    'psyncd follow',
+    `--position ${position}`,
+    ...prefixes.map((prefix) => `--prefix ${quoted(prefix)}`),
+    ...(snapshot ? [] : ['--no-snapshot']),
+    ...(json ? ['--json'] : []),
+    ...nodes.map((node) => `--node ${quoted(node)}`),
+  ];
+  return `psyncd: stopped at ${position}; to go on from there:\n${words.join(' ')}`;
+}
+
+function note(text: string): void {
+  process.stderr.write(`psyncd: ${text}\n`);
+}
+
+/** As a POSIX shell takes it. */
+function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}

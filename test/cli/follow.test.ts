@@ -1,0 +1,225 @@
+/** `psyncd follow` and `psyncd export`, as a user types them. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import test, { type TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { until } from '../../src/cli/until.ts';
+import { Cluster, temporaryFolder } from '../support/cluster.ts';
+import { FeedModel } from '../support/feed-model.ts';
+import { scriptedFeed } from '../support/scripted-feed.ts';
+
+const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+/** The feed comes to this branch with the next merge; then this goes. */
+const HAS_FEED = existsSync(new URL('../../src/node/feed.ts', import.meta.url));
+
+class Command {
+  readonly child: ChildProcess;
+  readonly #exited: Promise<unknown[]>;
+  stdout = '';
+  stderr = '';
+
+  constructor(t: TestContext, ...args: readonly string[]) {
+    this.child = spawn(process.execPath, [MAIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#exited = once(this.child, 'close');
+    t.after(() => this.child.kill('SIGKILL'));
+    this.child.stdout?.on('data', (chunk: Buffer) => {
+      this.stdout += chunk.toString();
+    });
+    this.child.stderr?.on('data', (chunk: Buffer) => {
+      this.stderr += chunk.toString();
+    });
+  }
+
+  get lines(): string[] {
+    return this.stdout.split('\n').slice(0, -1);
+  }
+
+  shows(text: string): Promise<unknown> {
+    return until(`it shows ${text}`, () => this.stdout.includes(text));
+  }
+
+  async exitCode(): Promise<unknown> {
+    const [code] = await this.#exited;
+    return code;
+  }
+
+  interrupted(): Promise<unknown> {
+    this.child.kill('SIGINT');
+    return this.exitCode();
+  }
+}
+
+function history(): FeedModel {
+  const model = new FeedModel();
+  for (const key of ['a', 'b', 'c']) model.set(key, `value of ${key}`);
+  return model;
+}
+
+test('--json: each event as it was sent; Ctrl-C tells how to go on, and that is right', async (t) => {
+  const model = history();
+  const feed = await scriptedFeed(t, (_index, query) => model.from(query.get('position') ?? undefined));
+  const first = new Command(t, 'follow', '--json', '--prefix', "it's", '--prefix', 'b', '--node', feed.url);
+  await first.shows('synced');
+  const change = model.set('b', 'new');
+  feed.send(change);
+  await first.shows('new');
+  assert.equal(await first.interrupted(), 0);
+  const sent = [...history().from(undefined), change];
+  assert.deepEqual(
+    first.lines,
+    sent.map((event) => JSON.stringify(event)),
+  );
+  const again = `psyncd follow --position ${model.position} --prefix 'it'\\''s' --prefix b --json --node ${feed.url}`;
+  assert.equal(first.stderr, `psyncd: stopped at ${model.position}; to go on from there:\n${again}\n`);
+
+  const missed = model.set('c', 'missed');
+  const second = new Command(t, 'follow', '--json', '--position', change.position, '--node', feed.url);
+  await second.shows('missed');
+  assert.equal(await second.interrupted(), 0);
+  const continued = { type: 'continue', position: change.position };
+  assert.deepEqual(
+    second.lines,
+    [continued, missed].map((event) => JSON.stringify(event)),
+  );
+  assert.deepEqual(feed.requests.map(String), [
+    'prefix=it%27s&prefix=b',
+    `position=${encodeURIComponent(change.position)}`,
+  ]);
+});
+
+test('a cut is told once, and that nothing is lost', async (t) => {
+  const model = history();
+  const feed = await scriptedFeed(t, (index, query) => {
+    const said = model.from(query.get('position') ?? undefined);
+    if (index === 0) return [...said, 'CUT'];
+    return index < 3 ? ['CUT'] : said;
+  });
+  const command = new Command(t, 'follow', '--node', feed.url);
+  await command.shows('continue');
+  assert.equal(await command.interrupted(), 0);
+  const offset = model.position.split(':')[1];
+  assert.deepEqual(command.lines, [
+    `reset\ta snapshot follows: first-sync, 3 entries\t${offset}`,
+    ...['a', 'b', 'c'].map((key) => `entry\t${key}\tvalue of ${key}`),
+    `synced\tthat was the snapshot\t${offset}`,
+    `continue\tnothing is lost\t${offset}`,
+  ]);
+  assert.deepEqual(command.stderr.split('\n').slice(0, 2), [
+    `psyncd: ${feed.url}: the connection broke; connecting again`,
+    'psyncd: connected again, nothing is lost',
+  ]);
+});
+
+test('stopped in the middle of a snapshot, it goes on from before it', async (t) => {
+  const model = history();
+  const [start, reset] = [`${'a'.repeat(40)}:0`, model.snapshot('behind-backlog')];
+  const feed = await scriptedFeed(t, () => [{ type: 'continue', position: start }, ...reset.slice(0, 2)]);
+  const command = new Command(t, 'follow', '--position', start, '--node', feed.url);
+  await command.shows('entry');
+  assert.equal(await command.interrupted(), 0);
+  assert.match(command.stderr, new RegExp(`^psyncd: stopped at ${start};`));
+});
+
+test('another node takes over', async (t) => {
+  const model = history();
+  const [one, other] = await Promise.all([
+    scriptedFeed(t, () => [...model.from(undefined), 1001]),
+    scriptedFeed(t, (_index, query) => model.from(query.get('position') ?? undefined)),
+  ]);
+  const command = new Command(t, 'follow', '--node', one.url, '--node', other.url);
+  await command.shows('continue');
+  assert.equal(await command.interrupted(), 0);
+  assert.equal(other.requests[0]?.get('position'), model.position);
+});
+
+test('whoever reads may go away', async (t) => {
+  const model = history();
+  const feed = await scriptedFeed(t, () => model.from(undefined));
+  const command = new Command(t, 'follow', '--json', '--node', feed.url);
+  await command.shows('synced');
+  command.child.stdout?.destroy();
+  const more = setInterval(() => feed.send(model.set('a', 'more')), 5);
+  t.after(() => clearInterval(more));
+  assert.equal(await command.exitCode(), 0);
+  assert.match(command.stderr, /^psyncd: stopped at /);
+});
+
+test('what cannot be followed: one line, exit code 1; what is wrong: 2', async (t) => {
+  const lost = { type: 'error', code: 'POSITION_LOST', detail: 'it is gone (behind-backlog)' };
+  const feed = await scriptedFeed(t, () => [lost, 4409]);
+  const position = `${'a'.repeat(40)}:5`;
+  const cases: readonly (readonly [number, RegExp, ...(readonly string[])])[] = [
+    [
+      1,
+      /^psyncd: it is gone \(behind-backlog\) \(POSITION_LOST\)\n$/,
+      '--position',
+      position,
+      '--no-snapshot',
+    ],
+    [2, /^psyncd: --no-snapshot needs --position\n$/, '--no-snapshot'],
+    [2, /^psyncd: a position is <run ID>:<offset>\n$/, '--position', 'yesterday'],
+    [2, /^psyncd: --node: expected http:\/\/HOST:PORT, got "nowhere"\n$/, '--node', 'nowhere'],
+  ];
+  for (const [code, line, ...flags] of cases) {
+    const command = new Command(t, 'follow', '--node', feed.url, ...flags);
+    assert.equal(await command.exitCode(), code);
+    assert.match(command.stderr, line);
+    assert.equal(command.stdout, '');
+  }
+});
+
+test('a node that is not there is told at once', async (t) => {
+  const node = await (await Cluster.create(t)).start('node');
+  await node.stop();
+  const command = new Command(t, 'follow', '--node', node.url);
+  assert.equal(await command.exitCode(), 1);
+  assert.match(command.stderr, /^psyncd: cannot reach the node: .*ECONNREFUSED.*--node names another\n$/);
+});
+
+test('a real node: what is written is shown', { skip: !HAS_FEED }, async (t) => {
+  const node = await (await Cluster.create(t)).start('node');
+  await node.client.set('user:1', 'Ada');
+  const command = new Command(t, 'follow', '--prefix', 'user:', '--node', node.url);
+  await command.shows('synced');
+  await node.client.set('other', 'x');
+  await node.client.set('user:2', new Uint8Array([255]));
+  await node.client.delete('user:1');
+  await command.shows('delete');
+  assert.equal(await command.interrupted(), 0);
+  const { position } = await node.client.replication();
+  const kinds = command.lines.map((line) => line.split('\t').slice(0, 3).join(' '));
+  assert.deepEqual(kinds.slice(1, 2).concat(kinds.slice(3)), [
+    'entry user:1 Ada',
+    'set user:2 0xff (1 bytes)',
+    `delete user:1 ${position.split(':')[1]}`,
+  ]);
+  assert.match(command.stderr, new RegExp(`^psyncd: stopped at ${position};`));
+});
+
+test('export: to a file, to standard output, of a prefix; import takes it', async (t) => {
+  const cluster = await Cluster.create(t);
+  const [from, to] = [await cluster.start('from'), await cluster.start('to')];
+  await from.client.set('a/1', 'ü');
+  await from.client.set('a/2', new Uint8Array([0, 255]));
+  await from.client.set('b', 'other');
+  const folder = await temporaryFolder(t);
+  const file = join(folder, 'entries.ndjson');
+  const { position } = await from.client.replication();
+  const all = new Command(t, 'export', file, '--node', from.url);
+  assert.deepEqual([await all.exitCode(), all.stdout], [0, `3 entries exported, at ${position}\n`]);
+  const part = new Command(t, 'export', '--prefix', 'a/', '--node', from.url);
+  assert.deepEqual([await part.exitCode(), part.stderr], [0, `2 entries exported, at ${position}\n`]);
+  assert.deepEqual(part.lines, (await readFile(file, 'utf8')).split('\n').slice(0, 2));
+  assert.deepEqual(await readdir(folder), ['entries.ndjson']);
+  const back = new Command(t, 'import', file, '--node', to.url);
+  assert.equal(await back.exitCode(), 0);
+  const [one, other] = await Promise.all([from.client.digest(), to.client.digest()]);
+  assert.equal(one.digest, other.digest);
+  const nowhere = new Command(t, 'export', join(folder, 'no', 'such'), '--node', from.url);
+  assert.equal(await nowhere.exitCode(), 1);
+  assert.match(nowhere.stderr, /^psyncd: cannot write .*ENOENT.*\n$/);
+});
