@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
@@ -13,8 +12,6 @@ import { FeedModel } from '../support/feed-model.ts';
 import { scriptedFeed } from '../support/scripted-feed.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
-/** The feed comes to this branch with the next merge; then this goes. */
-const HAS_FEED = existsSync(new URL('../../src/node/feed.ts', import.meta.url));
 
 class Command {
   readonly child: ChildProcess;
@@ -180,7 +177,7 @@ test('a node that is not there is told at once', async (t) => {
   assert.match(command.stderr, /^psyncd: cannot reach the node: .*ECONNREFUSED.*--node names another\n$/);
 });
 
-test('a real node: what is written is shown', { skip: !HAS_FEED }, async (t) => {
+test('a real node: what is written is shown', async (t) => {
   const node = await (await Cluster.create(t)).start('node');
   await node.client.set('user:1', 'Ada');
   const command = new Command(t, 'follow', '--prefix', 'user:', '--node', node.url);

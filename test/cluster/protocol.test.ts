@@ -1,7 +1,7 @@
 /** docs/protocol.md says what is so: its transcripts are played with a real node. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import test, { type TestContext } from 'node:test';
 import { WebSocket } from 'ws';
 import type { ChildNode } from '../../src/cli/child-node.ts';
@@ -13,8 +13,6 @@ import { Names, type Step, type Transcript, transcripts } from '../support/trans
 
 const MARKDOWN = readFileSync(new URL('../../docs/protocol.md', import.meta.url), 'utf8');
 const ALL = transcripts(MARKDOWN);
-/** The feed comes to this branch with the next merge; then this goes. */
-const HAS_FEED = existsSync(new URL('../../src/node/feed.ts', import.meta.url));
 
 /** One connection of the client that the transcript plays. */
 interface Client {
@@ -123,8 +121,7 @@ async function play(t: TestContext, { steps }: Transcript): Promise<void> {
 }
 
 for (const transcript of ALL) {
-  const skip = transcript.subprotocol === 'psync.v1.json' && !HAS_FEED;
-  test(`${transcript.subprotocol}: ${transcript.title}`, { skip }, (t) => play(t, transcript));
+  test(`${transcript.subprotocol}: ${transcript.title}`, (t) => play(t, transcript));
 }
 
 test('both subprotocols have transcripts, and the document names every reason of a resync', () => {
