@@ -55,6 +55,8 @@ export interface MirrorEvents {
   readonly change: { readonly position: string; readonly changes: readonly Change[] };
   /** The node cannot go on from where this mirror is, or it is new: a snapshot follows. */
   readonly reset: { readonly reason: ResetReason };
+  /** The copy is of a later position now, changed or not. */
+  readonly position: { readonly position: string };
   readonly state: MirrorState;
   /** Storing or loading has failed; the mirror goes on without, and tries again unless it is a StorageConflict. */
   readonly 'storage-error': { readonly error: unknown };
@@ -240,6 +242,7 @@ export class Mirror {
   #moved(position: string, changes: readonly Change[]): void {
     this.#saver?.changed(changes.map(({ key }) => key));
     this.#waiters.moved(position);
+    this.#listeners.emit('position', { position });
   }
 
   #tell(position: string, changes: readonly Change[]): void {

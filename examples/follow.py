@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Keeps a copy of some of a node's entries in a file, and prints what changes.
+
+    python3 follow.py [PREFIX [FILE]]          needs websockets: apt install python3-websockets
+
+Stop it and start it again: it goes on from where it was. docs/protocol.md has the rules that it follows.
+"""
+import asyncio
+import json
+import os
+import random
+import sys
+from urllib.parse import urlencode
+
+import websockets
+
+NODE = os.environ.get("PSYNCD_NODE", "http://127.0.0.1:7796")
+PREFIX = sys.argv[1] if len(sys.argv) > 1 else ""
+FILE = sys.argv[2] if len(sys.argv) > 2 else "copy.json"
+SILENCE_SECONDS = 30  # A node says something every ten seconds; if it does not, there is nobody.
+MAX_DELAY_SECONDS = 10
+NOT_AGAIN = {4400: "the request is wrong", 4403: "forbidden"}  # The same again would end the same way.
+
+
+class Copy:
+    """The entries, and the position that they are of: always stored together."""
+
+    def __init__(self):
+        self.position, self.entries, self.incoming = None, {}, None
+        if os.path.exists(FILE):
+            with open(FILE) as file:
+                stored = json.load(file)
+            # Of another prefix it would be another copy.
+            if stored["prefix"] == PREFIX:
+                self.position, self.entries = stored["position"], stored["entries"]
+
+    def store(self):
+        with open(FILE + ".new", "w") as file:
+            json.dump({"prefix": PREFIX, "position": self.position, "entries": self.entries}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(FILE + ".new", FILE)  # At once, or not at all.
+
+    def take(self, event):
+        kind = event["type"]
+        if kind == "reset":  # The old copy stays, and its position, until the new one is complete.
+            self.incoming = {}
+        elif kind == "entry":
+            self.incoming[event["key"]] = entry_of(event)
+        elif kind == "synced":
+            self.entries, self.incoming = self.incoming, None
+        elif kind == "continue":
+            self.incoming = None
+        elif kind == "batch":  # What happened at once is stored at once.
+            for change in event["changes"]:
+                self.apply(change)
+        else:
+            self.apply(event)
+        if kind in ("synced", "continue", "set", "delete", "expiry", "flush", "batch", "bookmark"):
+            self.position = event["position"]
+            self.store()
+        if kind in ("reset", "synced", "continue", "batch"):
+            print(kind, event.get("reason", ""), event["position"], flush=True)
+
+    def apply(self, change):
+        kind, key = change["type"], change.get("key")
+        if kind == "set":
+            self.entries[key] = entry_of(change)
+        elif kind == "delete":
+            self.entries.pop(key, None)
+        elif kind == "expiry" and key in self.entries:
+            self.entries[key]["expiresAt"] = change["expiresAt"]
+        elif kind == "flush":
+            self.entries.clear()
+        if kind in ("set", "delete", "expiry", "flush"):
+            print(kind, key or "", change.get("value", ""), flush=True)
+
+
+def entry_of(event):
+    """`value` is text, or, if `encoding` says so, base64 of bytes that are not UTF-8."""
+    return {name: event[name] for name in ("value", "encoding", "version", "expiresAt")}
+
+
+async def follow_once(copy):
+    query = [("prefix", PREFIX)] + ([("position", copy.position)] if copy.position else [])
+    url = f"{NODE.replace('http', 'ws', 1)}/v1/changes?{urlencode(query)}"
+    # max_size: the library's own limit is less than a value may have.
+    async with websockets.connect(url, subprotocols=["psync.v1.json"], max_size=None, close_timeout=1) as socket:
+        while True:
+            event = json.loads(await asyncio.wait_for(socket.recv(), SILENCE_SECONDS))
+            if event["type"] == "error":
+                print("error", event["code"], event["detail"], file=sys.stderr)
+            else:
+                copy.take(event)
+
+
+async def main():
+    copy, delay = Copy(), 0.1
+    while True:
+        before = copy.position
+        try:
+            await follow_once(copy)
+        except websockets.ConnectionClosed as closed:
+            code = closed.rcvd.code if closed.rcvd else 1006
+            if code in NOT_AGAIN:
+                sys.exit(NOT_AGAIN[code])
+            print("the connection has ended:", code, file=sys.stderr)
+        except (OSError, asyncio.TimeoutError, websockets.InvalidHandshake) as error:
+            print("no connection:", error or "silence", file=sys.stderr)
+        # Longer each time that brought nothing, and not at the same moment as everybody else.
+        delay = 0.1 if copy.position != before else min(2 * delay, MAX_DELAY_SECONDS)
+        await asyncio.sleep(delay * random.uniform(0.5, 1))
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(main())
+    except KeyboardInterrupt:
+        pass

@@ -1,0 +1,253 @@
+/** examples/follow.py and examples/page.html as they stand there, with a network that breaks. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import test, { type TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { type Browser, chromium, type Page } from 'playwright-core';
+import type { ChildNode } from '../../src/cli/child-node.ts';
+import { until } from '../../src/cli/until.ts';
+import { Cluster, temporaryFolder } from '../support/cluster.ts';
+import { staticFiles } from '../support/static-files.ts';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+/** CI installs them, and says so; elsewhere what is not there cannot be tested. */
+const MUST_RUN = process.env.PSYNCD_TEST_EXAMPLES === 'all';
+const PYTHON = ['python3', '/usr/bin/python3'].find(hasWebsockets);
+const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) =>
+  existsSync(path),
+);
+
+function hasWebsockets(python: string): boolean {
+  try {
+    execFileSync(python, ['-c', 'import websockets'], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Writes `user:counter` = from … to-1, one after the other. */
+async function count(node: ChildNode, from: number, to: number): Promise<void> {
+  for (let value = from; value < to; value += 1) await node.client.set('user:counter', String(value));
+}
+
+function numbers(from: number, to: number): string[] {
+  return Array.from({ length: to - from }, (_, index) => String(from + index));
+}
+
+class Program {
+  readonly child: ChildProcess;
+  #output = '';
+
+  constructor(t: TestContext, python: string, node: string, ...args: readonly string[]) {
+    this.child = spawn(python, [join(ROOT, 'examples', 'follow.py'), ...args], {
+      env: { ...process.env, PSYNCD_NODE: node },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    this.child.stdout?.on('data', (chunk: Buffer) => {
+      this.#output += chunk.toString();
+    });
+    t.after(() => this.child.kill('SIGKILL'));
+  }
+
+  get lines(): string[] {
+    return this.#output.split('\n').slice(0, -1);
+  }
+
+  /** The values of the counter that it has been told. */
+  get counted(): string[] {
+    return this.lines.flatMap((line) => /^set user:counter (\d+)$/.exec(line)?.[1] ?? []);
+  }
+
+  kinds(...kinds: readonly string[]): string[] {
+    return this.lines.map((line) => line.split(' ')[0] ?? '').filter((kind) => kinds.includes(kind));
+  }
+
+  shows(text: string): Promise<unknown> {
+    return until(`follow.py shows ${text}`, () => this.lines.some((line) => line.startsWith(text)));
+  }
+
+  async stop(): Promise<void> {
+    const exited = once(this.child, 'exit');
+    this.child.kill('SIGINT');
+    assert.deepEqual((await exited)[0], 0);
+  }
+}
+
+test('follow.py: cut and started again, it loses nothing and has nothing twice', {
+  skip: PYTHON === undefined && !MUST_RUN && 'there is no python3 with websockets',
+}, async (t) => {
+  assert.ok(PYTHON !== undefined);
+  const cluster = await Cluster.create(t);
+  const [node, other] = [await cluster.start('node'), await cluster.start('other')];
+  const proxy = await cluster.proxy(node);
+  const file = join(await temporaryFolder(t), 'copy.json');
+  const url = proxy.wsUrl.replace('ws', 'http');
+  await node.client.set('user:old', 'ü');
+  const first = new Program(t, PYTHON, url, 'user:', file);
+  await first.shows('synced');
+  await count(node, 0, 20);
+  await first.shows('set user:counter 9');
+  proxy.cut();
+  await count(node, 20, 40);
+  proxy.restore();
+  await first.shows('set user:counter 39');
+  await node.client.delete('user:old');
+  await first.shows('delete user:old');
+  assert.deepEqual(first.counted, numbers(0, 40));
+  assert.deepEqual(first.kinds('reset', 'synced'), ['reset', 'synced']);
+  await first.stop();
+
+  await count(node, 40, 45);
+  await node.client.set('user:bytes', new Uint8Array([255]));
+  const second = new Program(t, PYTHON, url, 'user:', file);
+  await second.shows('set user:bytes');
+  assert.deepEqual(second.counted, numbers(40, 45));
+  assert.deepEqual(second.kinds('reset', 'continue'), ['continue']);
+  await second.stop();
+  const { position } = await node.client.replication();
+  const stored = JSON.parse(await readFile(file, 'utf8'));
+  assert.equal(stored.position, position);
+  assert.deepEqual(Object.keys(stored.entries), ['user:counter', 'user:bytes']);
+  assert.equal(stored.entries['user:bytes'].encoding, 'base64');
+
+  // A node of another history: everything is replaced.
+  await other.client.set('user:else', 'where');
+  const third = new Program(t, PYTHON, other.url, 'user:', file);
+  await third.shows('synced');
+  await third.stop();
+  assert.match(third.lines[0] ?? '', /^reset unknown-run-id /);
+  assert.deepEqual(Object.keys(JSON.parse(await readFile(file, 'utf8')).entries), ['user:else']);
+});
+
+async function launched(t: TestContext): Promise<Browser> {
+  assert.ok(CHROMIUM !== undefined);
+  // The sandbox needs what containers often do not have; the page is our own.
+  const browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
+  t.after(() => browser.close());
+  return browser;
+}
+
+/** The built client, as `npm run build` makes it. */
+async function builtClient(t: TestContext): Promise<string> {
+  const folder = await temporaryFolder(t);
+  const flags = ['-p', 'tsconfig.client.json', '--noEmit', 'false', '--outDir', folder];
+  await promisify(execFile)(join(ROOT, 'node_modules', '.bin', 'tsc'), flags, { cwd: ROOT });
+  return folder;
+}
+
+/** What the page shows, oldest change first. */
+async function shown(
+  page: Page,
+): Promise<{ state: string; snapshots: string; changes: string[]; rows: string[] }> {
+  const texts = (selector: string): Promise<string[]> => page.locator(selector).allTextContents();
+  const [[state = ''], [snapshots = ''], changes, rows] = await Promise.all([
+    texts('#state'),
+    texts('#snapshots'),
+    texts('#changes li'),
+    texts('#entries tr'),
+  ]);
+  return { state, snapshots, changes: changes.reverse(), rows };
+}
+
+function showsChange(page: Page, text: string): Promise<unknown> {
+  return until(`the page shows ${text}`, async () => (await shown(page)).changes.includes(text));
+}
+
+test('page.html in Chromium: a cut and a reload lose nothing, double nothing, and start nothing over', {
+  skip: CHROMIUM === undefined && !MUST_RUN && 'there is no Chromium',
+}, async (t) => {
+  const origin = await staticFiles(t, [
+    ['/dist/', await builtClient(t)],
+    ['/examples/', join(ROOT, 'examples')],
+  ]);
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node', '--allow-origin', origin);
+  const proxy = await cluster.proxy(node);
+  await node.client.set('user:old', '<b>ü</b>');
+  await node.client.set('other', 'x');
+  const page = await (await launched(t)).newPage();
+  const problems: string[] = [];
+  page.on('pageerror', (error) => problems.push(String(error)));
+  const url = encodeURIComponent(proxy.wsUrl.replace('ws', 'http'));
+  await page.goto(`${origin}/examples/page.html?node=${url}&prefix=user:`);
+  await until('the page is live', async () => (await shown(page)).state === 'live');
+  await count(node, 0, 20);
+  await showsChange(page, 'user:counter = 19');
+
+  proxy.cut();
+  await until('the page notices', async () => (await shown(page)).state.startsWith('waiting'));
+  await count(node, 20, 40);
+  await node.client.delete('user:old');
+  await node.client.set('user:bytes', new Uint8Array([255, 0]));
+  proxy.restore();
+  await showsChange(page, 'user:bytes = 2 bytes');
+  const before = await shown(page);
+  const expected = ['user:old = <b>ü</b>', ...numbers(0, 40).map((value) => `user:counter = ${value}`)];
+  assert.deepEqual(before.changes, [...expected, 'user:old is gone', 'user:bytes = 2 bytes']);
+  assert.deepEqual([before.snapshots, before.rows], ['1', ['user:counter39', 'user:bytes2 bytes']]);
+
+  await t.test('a reload goes on from what was stored', async () => {
+    const { position } = await node.client.replication();
+    await until('the page has stored it', () => stored(page, position));
+    await page.reload();
+    await until('the page is live', async () => (await shown(page)).state === 'live');
+    assert.deepEqual((await shown(page)).rows.sort(), ['user:bytes2 bytes', 'user:counter39']);
+    await count(node, 40, 45);
+    await showsChange(page, 'user:counter = 44');
+    const after = await shown(page);
+    assert.deepEqual(
+      after.changes,
+      numbers(40, 45).map((value) => `user:counter = ${value}`),
+    );
+    assert.equal(after.snapshots, '0');
+  });
+
+  await t.test('without a network the page shows what it has', async () => {
+    const { position } = await node.client.replication();
+    await until('the page has stored it', () => stored(page, position));
+    proxy.cut();
+    await page.reload();
+    await until('the page has noticed', async () => (await shown(page)).state.startsWith('waiting'));
+    assert.deepEqual((await shown(page)).rows.sort(), ['user:bytes2 bytes', 'user:counter44']);
+  });
+  assert.deepEqual(problems, []);
+});
+
+/** Whether the page's storage has got to this position. */
+function stored(page: Page, position: string): Promise<boolean> {
+  return page.evaluate(async (wanted) => {
+    const { indexedDB } = globalThis as unknown as { indexedDB: BrowserDatabases };
+    const [database] = await indexedDB.databases();
+    const opening = indexedDB.open(database?.name ?? '');
+    await new Promise((resolve) => {
+      opening.onsuccess = resolve;
+    });
+    const reading = opening.result.transaction(['meta']).objectStore('meta').get('current');
+    await new Promise((resolve) => {
+      reading.onsuccess = resolve;
+    });
+    opening.result.close();
+    return reading.result?.position === wanted;
+  }, position);
+}
+
+/** As much of IndexedDB as the test needs; types of browsers are not known here. */
+interface BrowserDatabases {
+  databases(): Promise<readonly { readonly name: string }[]>;
+  open(name: string): BrowserRequest<{
+    close(): void;
+    transaction(stores: string[]): {
+      objectStore(name: string): { get(key: string): BrowserRequest<{ position: string } | undefined> };
+    };
+  }>;
+}
+interface BrowserRequest<T> {
+  readonly result: T;
+  onsuccess: (event: unknown) => void;
+}
