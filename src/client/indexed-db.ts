@@ -19,11 +19,14 @@ export function indexedDbStorage(name: string): MirrorStorage {
   // Opened when it is needed first, and again if that failed.
   let opening: Promise<IDBDatabase> | null = null;
   const database = (): Promise<IDBDatabase> => {
-    opening ??= open(`psyncd:${name}`).catch((error: unknown) => {
-      opening = null;
+    opening ??= open(`psyncd:${name}`, lost).catch((error: unknown) => {
+      lost();
       throw error;
     });
     return opening;
+  };
+  const lost = (): void => {
+    opening = null;
   };
   return {
     async load() {
@@ -70,7 +73,8 @@ export function indexedDbStorage(name: string): MirrorStorage {
   };
 }
 
-function open(name: string): Promise<IDBDatabase> {
+/** @param lost called when the browser closes it, as when somebody deletes the data of the site */
+function open(name: string, lost: () => void): Promise<IDBDatabase> {
   const request = indexedDB.open(name, VERSION);
   request.onupgradeneeded = () => {
     const database = request.result;
@@ -82,9 +86,14 @@ function open(name: string): Promise<IDBDatabase> {
     request.onblocked = () => reject(new Error('another tab holds an older version of the storage open'));
     request.onerror = () => reject(request.error);
     request.onsuccess = () => {
-      // A newer version of the page must not wait for this one.
-      request.result.onversionchange = () => request.result.close();
-      resolve(request.result);
+      const database = request.result;
+      database.onclose = lost;
+      // Whoever deletes it, or a newer version of the page, must not wait for this one.
+      database.onversionchange = () => {
+        database.close();
+        lost();
+      };
+      resolve(database);
     };
   });
 }

@@ -11,6 +11,9 @@ import {
 } from '../../src/client/storage.ts';
 
 // Types of browsers are not known here.
+declare const indexedDB: {
+  deleteDatabase(name: string): { onsuccess: (event: unknown) => void; onerror: (error: unknown) => void };
+};
 const indexedDb: string = '../../src/client/indexed-db.ts';
 const { indexedDbStorage } = (await import(indexedDb)) as {
   readonly indexedDbStorage: (name: string) => MirrorStorage;
@@ -97,4 +100,20 @@ test('indexedDbStorage: two of one name see each other, and only one of them goe
   await other.save(patch);
   await assert.rejects(one.save(patch), StorageConflict);
   await Promise.all([one.close(), other.close()]);
+});
+
+test('indexedDbStorage: what somebody deletes while it is open is made again', async () => {
+  const storage = indexedDbStorage('deleted');
+  await storage.save(REPLACE);
+  await new Promise((resolve, reject) => {
+    const deleting = indexedDB.deleteDatabase('psyncd:deleted');
+    deleting.onsuccess = resolve;
+    deleting.onerror = reject;
+  });
+  const patch = { kind: 'patch', base: 'p1', position: 'p2', put: [], remove: [] } as const;
+  await assert.rejects(storage.save(patch), StorageConflict);
+  assert.equal(await storage.load(), null);
+  await storage.save(REPLACE);
+  assert.equal((await storage.load())?.position, 'p1');
+  await storage.close();
 });

@@ -124,6 +124,50 @@ for (const transcript of ALL) {
   test(`${transcript.subprotocol}: ${transcript.title}`, (t) => play(t, transcript));
 }
 
+/** The answer of a long poll that does not wait, as text. */
+async function polled(node: ChildNode, query: string, accept: string): Promise<Response> {
+  return fetch(`${node.url}/v1/changes?wait=0&${query}`, { headers: { accept } });
+}
+
+test('without WebSocket: the same events, and an id of each that can be resumed from', async (t) => {
+  const node = await (await Cluster.create(t)).start('node');
+  await node.client.set('k', 'v');
+  const start = await node.client.replication();
+  const lines = (await (await polled(node, '', 'application/x-ndjson')).text()).trimEnd().split('\n');
+  assert.deepEqual(
+    lines.map((line) => JSON.parse(line).type),
+    ['reset', 'entry', 'synced'],
+  );
+  await node.client.set('k', 'w');
+  const answer = await polled(node, '', 'text/event-stream');
+  assert.equal(answer.headers.get('content-type'), 'text/event-stream');
+  const events = (await answer.text()).trimEnd().split('\n\n');
+  const { position } = await node.client.replication();
+  assert.deepEqual(
+    events.map((event) => /^id: (.*)$/m.exec(event)?.[1]),
+    [undefined, undefined, position],
+  );
+  const headers = { accept: 'text/event-stream', 'last-event-id': start.position };
+  const resumed = await fetch(`${node.url}/v1/changes?wait=0&position=now`, { headers });
+  const [first = '', second = ''] = (await resumed.text()).split('\n\n');
+  assert.match(first, new RegExp(`^id: ${start.position}\ndata: \\{"type":"continue"`));
+  assert.match(second, new RegExp(`^id: ${position}\ndata: \\{"type":"set"`));
+});
+
+test('without WebSocket: what is wrong before the stream begins is a problem with the same code', async (t) => {
+  const node = await (await Cluster.create(t)).start('node');
+  const cases = [
+    [400, 'BAD_REQUEST', 'colour=blue'],
+    [400, 'BAD_REQUEST', 'snapshot=false'],
+    [410, 'POSITION_LOST', `snapshot=false&position=${'0'.repeat(40)}:5`],
+  ] as const;
+  for (const [status, code, query] of cases) {
+    const response = await polled(node, query, 'application/x-ndjson');
+    const problem = (await response.json()) as { code: string };
+    assert.deepEqual([response.status, problem.code], [status, code], query);
+  }
+});
+
 test('both subprotocols have transcripts, and the document names every reason of a resync', () => {
   assert.deepEqual([...new Set(ALL.map(({ subprotocol }) => subprotocol))], ['psync.v1', 'psync.v1.json']);
   for (const reason of FULL_RESYNC_REASONS) assert.ok(MARKDOWN.includes(`\`${reason}\``), reason);

@@ -192,6 +192,19 @@ function checkHeader(name: string, schema: object, headers: Exchange['headers'])
   valid(schema, isNumber ? Number(value) : value, `header ${name}`);
 }
 
+function linesOf(body: Buffer): string[] {
+  return body
+    .toString('utf8')
+    .split('\n')
+    .filter((line) => line !== '');
+}
+
+/** What each line of a stream has to be. */
+function lineSchema(schema: object): object {
+  assert.ok('contentSchema' in schema, 'the document does not say what the lines are');
+  return schema.contentSchema as object;
+}
+
 function checkBody(type: string, { schema }: MediaType, body: Buffer, documented: DocumentedAnswer): void {
   switch (type) {
     case 'application/json':
@@ -206,13 +219,15 @@ function checkBody(type: string, { schema }: MediaType, body: Buffer, documented
       );
       return;
     }
-    case 'application/x-ndjson': {
-      const line = 'contentSchema' in schema ? (schema.contentSchema as object) : EXPORTED_ENTRY;
-      for (const each of body.toString('utf8').split('\n').slice(0, -1)) {
-        valid(line, JSON.parse(each), 'a line');
+    case 'application/x-ndjson':
+      for (const line of linesOf(body)) valid(lineSchema(schema), JSON.parse(line), 'a line');
+      return;
+    case 'text/event-stream':
+      for (const line of linesOf(body)) {
+        if (line.startsWith('data: ')) valid(lineSchema(schema), JSON.parse(line.slice(6)), 'an event');
+        else assert.match(line, /^id: [0-9a-f]{40}:\d+$/);
       }
       return;
-    }
     default:
       return;
   }
