@@ -66,7 +66,6 @@ export const violations: string[] = [];
 const UNDESCRIBED = /^\/(?:docs(?:\/.*)?|openapi\.(?:json|yaml))$/;
 /** What answers before a route is looked for, or when there is none. */
 const ANYWHERE: ReadonlySet<unknown> = new Set(['SHUTTING_DOWN', 'REQUEST_TIMEOUT', 'HEADERS_TOO_LARGE']);
-const EXPORTED_ENTRY = { $ref: '#/components/schemas/ExportedEntry' };
 const KEY_OPERATION = /^\/v1\/keys\/.+\/(increment|append|expiry)$/;
 const POSITION = /^[0-9a-f]{40}:\d+$/;
 
