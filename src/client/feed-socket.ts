@@ -19,6 +19,9 @@ export interface SocketLimits {
   readonly queueLength: number;
 }
 
+/** So many that have been taken stay in the queue at most, or as many as have not. */
+const FORGET_AT = 256;
+
 export type Next =
   | { readonly kind: 'event'; readonly event: FeedEvent }
   | { readonly kind: 'end'; readonly ending: Ending };
@@ -28,7 +31,7 @@ export class FeedSocket {
   readonly #socket: WebSocket;
   readonly #opened: () => void;
   #queue: { readonly event: FeedEvent; readonly length: number }[] = [];
-  /** The first of the queue that has not been taken; shifting a long array each time would be slow. */
+  /** The first of the queue that has not been taken: shifting a long array each time would be slow. */
   #head = 0;
   #queued = 0;
   #inSnapshot = false;
@@ -60,8 +63,8 @@ export class FeedSocket {
       if (first !== undefined) {
         this.#head += 1;
         this.#queued -= first.length;
-        if (this.#head === this.#queue.length) {
-          this.#queue = [];
+        if (this.#head >= FORGET_AT && this.#head * 2 > this.#queue.length) {
+          this.#queue = this.#queue.slice(this.#head);
           this.#head = 0;
         }
         return { kind: 'event', event: first.event };
