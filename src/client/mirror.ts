@@ -5,6 +5,7 @@
  * them and says what is going on.
  */
 import { type Change, Copy, type CopyEffect } from './copy.ts';
+import { FollowError } from './ending.ts';
 import { type Entry, isExpired, type Value } from './entry.ts';
 import type { ResetReason } from './event.ts';
 import { type ConnectionState, type FollowTarget, follow } from './follow.ts';
@@ -61,6 +62,9 @@ export interface MirrorEvents {
   /** Storing or loading has failed; the mirror goes on without, and tries again unless it is a StorageConflict. */
   readonly 'storage-error': { readonly error: unknown };
 }
+
+/** The close code that says that the request is wrong. */
+const BAD_REQUEST = 4400;
 
 export class MirrorClosedError extends Error {
   override readonly name = 'MirrorClosedError';
@@ -180,18 +184,32 @@ export class Mirror {
   async #run(): Promise<void> {
     try {
       await this.#load();
-      const { signal } = this.#abort;
-      const onConnection = (state: ConnectionState): void => this.#connection(state);
-      const position = this.#copy.position ?? undefined;
-      for await (const event of follow({ ...this.#options, position, signal, onConnection })) {
-        for (const effect of this.#copy.take(event)) this.#perform(effect);
-      }
+      await this.#follow(this.#copy.position ?? undefined);
       this.#ended({ kind: 'closed' }, new MirrorClosedError());
     } catch (error) {
       const reason = error instanceof Error ? error : new Error(String(error));
       this.#ended({ kind: 'failed', error: reason }, reason);
     }
     await this.#saver?.close();
+  }
+
+  /** @param position where to go on; undefined: from a snapshot */
+  async #follow(position: string | undefined): Promise<void> {
+    const { signal } = this.#abort;
+    const onConnection = (state: ConnectionState): void => this.#connection(state);
+    let mayBeThePosition = position !== undefined;
+    try {
+      for await (const event of follow({ ...this.#options, position, signal, onConnection })) {
+        mayBeThePosition = true;
+        for (const effect of this.#copy.take(event)) this.#perform(effect);
+      }
+    } catch (error) {
+      // A position that was stored, or is of another node, may be one that this node does not take. Without it the request
+      // is right, or really wrong.
+      const isWrong = error instanceof FollowError && error.closeCode === BAD_REQUEST;
+      if (!isWrong || !mayBeThePosition) throw error;
+      await this.#follow(undefined);
+    }
   }
 
   async #load(): Promise<void> {

@@ -305,3 +305,28 @@ test('a storage that cannot be read is a mirror that starts over', async (t) => 
   await copy.ready;
   assert.deepEqual([contents(copy), errors], [expected(history), ['Error: unreadable']]);
 });
+
+test('a stored position that no node understands is a mirror that starts over', async (t) => {
+  const history = abc();
+  const wrong = { type: 'error', code: 'BAD_REQUEST', detail: 'that is no position' };
+  const feed = await scriptedFeed(t, (_index, query) =>
+    query.has('position') ? [wrong, 4400] : history.from(undefined),
+  );
+  const storage = memoryStorage();
+  const old = { key: 'old', value: 'served meanwhile', version: 1, expiresAt: null };
+  await storage.save({ kind: 'replace', scope: '[""]', position: 'nonsense', entries: [old] });
+  const copy = open(t, { url: feed.url, storage });
+  copy.on('reset', () => assert.equal(copy.get('old'), 'served meanwhile'));
+  await copy.ready;
+  assert.deepEqual(contents(copy), expected(history));
+  assert.deepEqual(feed.requests.map(String), ['position=nonsense', '']);
+});
+
+test('a request that is wrong without a position too is a failure', async (t) => {
+  const wrong = { type: 'error', code: 'BAD_REQUEST', detail: 'that is no prefix' };
+  const feed = await scriptedFeed(t, () => [wrong, 4400]);
+  const storage = memoryStorage();
+  await storage.save({ kind: 'replace', scope: '[""]', position: `${'a'.repeat(40)}:5`, entries: [] });
+  await assert.rejects(open(t, { url: feed.url, storage }).ready, { code: 'BAD_REQUEST' });
+  assert.equal(feed.requests.length, 2);
+});
