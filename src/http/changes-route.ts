@@ -186,6 +186,7 @@ const QUERY = {
       minimum: 0,
       maximum: MAX_WAIT,
       description: 'Long poll: end when something has come, and after so many seconds at the latest.',
+      examples: [20],
     },
   },
 } as const;
