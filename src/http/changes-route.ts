@@ -2,6 +2,7 @@
 import type { ServerResponse } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import Negotiator from 'negotiator';
+import { closePatienceMs } from '../node/close-patience.ts';
 import {
   type FeedRequest,
   MAX_LIMIT,
@@ -14,6 +15,7 @@ import type { Node } from '../node/node.ts';
 import { mayCome } from '../node/origins.ts';
 import type { FollowerEvents, FollowerSocket } from '../node/ports.ts';
 import { Problem } from '../node/problem.ts';
+import type { CloseCode } from '../replication/close-code.ts';
 import { formatPosition } from '../replication/position.ts';
 import type { RunningSettings } from './admin-routes.ts';
 import { EVENT_STREAMS } from './event-schemas.ts';
@@ -138,8 +140,11 @@ class ResponseFollower implements FollowerSocket {
     // There is no such thing; bookmarks come often enough.
   }
 
-  close(): void {
+  close(code: CloseCode): void {
     this.#response.end();
+    // Who does not read never gets to the end.
+    const timer = setTimeout(() => this.#response.destroy(), closePatienceMs(code));
+    this.#response.once('close', () => clearTimeout(timer));
   }
 
   terminate(): void {

@@ -6,14 +6,12 @@
  */
 import type { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
+import { closePatienceMs } from '../node/close-patience.ts';
 import type { Framing } from '../node/message.ts';
 import type { FollowerEvents, FollowerSocket } from '../node/ports.ts';
 import { CloseCode } from '../replication/close-code.ts';
 import { cut } from './socket.ts';
 import { textFrame } from './text-frame.ts';
-
-/** After a close frame the peer has so long to take what was sent before it, and to answer. */
-const CLOSE_TIMEOUT_MS = 5_000;
 
 export class WebSocketFollower implements FollowerSocket {
   readonly peer: string;
@@ -54,7 +52,7 @@ export class WebSocketFollower implements FollowerSocket {
 
   close(code: CloseCode, reason: string): void {
     this.#ws.close(code, cut(reason));
-    const timer = setTimeout(() => this.#ws.terminate(), CLOSE_TIMEOUT_MS);
+    const timer = setTimeout(() => this.#ws.terminate(), closePatienceMs(code));
     this.#ws.once('close', () => clearTimeout(timer));
   }
 
