@@ -79,3 +79,83 @@ test('followers that do not read cost a cursor, are let go with their position, 
   }
   assert.ok((await node.client.replication()).offset > first + 100 * MIB);
 });
+
+test('a thousand that connect at once are all given their snapshots, small ones not behind large ones', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const line = (key: string): string => `${JSON.stringify({ key, value: 'x'.repeat(50) })}\n`;
+  const large = Array.from({ length: 2_500 }, (_, index) => line(`large/${index}`));
+  const small = Array.from({ length: 100 }, (_, index) => line(`small/${index % 20}/${index}`));
+  await fetch(`${node.url}/v1/import`, { method: 'POST', body: [...large, ...small].join('') });
+  const order: ('large' | 'small')[] = [];
+  const one = async (index: number): Promise<TestFollower> => {
+    const kind = index < 60 ? 'large' : 'small';
+    const query = kind === 'large' ? 'prefix=large/' : `prefix=small/${index % 20}/`;
+    const follower = follow(t, node, query, TRANSPORTS[index % 3] as Transport);
+    const events = await follower.to('synced');
+    order.push(kind);
+    const entries = events.filter(({ type }) => type === 'entry');
+    assert.equal(entries.length, kind === 'large' ? 2_500 : 5);
+    assert.equal(events.find(({ type }) => type === 'reset')?.keys, entries.length);
+    return follower;
+  };
+  const writer = node.client.set('large/0', 'written meanwhile');
+  const followers = await Promise.all(Array.from({ length: 1_000 }, (_, index) => one(index)));
+  await writer;
+  const lastSmall = order.lastIndexOf('small');
+  const largeBefore = order.slice(0, lastSmall).filter((kind) => kind === 'large').length;
+  assert.ok(largeBefore < 45, `${largeBefore} of 60 large snapshots were complete before the last small one`);
+  const flush = await fetch(`${node.url}/v1/keys?all=true`, { method: 'DELETE' });
+  const { position } = (await flush.json()) as { position: string };
+  for (const follower of followers) {
+    const events = await follower.to('flush');
+    assert.equal(events.at(-1)?.position, position);
+    follower.cut();
+  }
+});
+
+test('when the node stops or is killed its followers go on where they were, and nothing is lost or doubled', async (t) => {
+  const cluster = await Cluster.create(t);
+  const flags = ['--backlog-size', '8mb'];
+  let node = await cluster.start('node', ...flags);
+  const { position: start } = await node.client.replication();
+  const places = new Map(TRANSPORTS.map((transport) => [transport, start]));
+  const seen = new Map(TRANSPORTS.map((transport): [Transport, FeedEvent[]] => [transport, []]));
+  let count = 0;
+  for (const signal of ['SIGTERM', 'SIGKILL', 'SIGTERM'] as const) {
+    const followers = TRANSPORTS.map((transport) =>
+      follow(t, node, `position=${places.get(transport)}&snapshot=false`, transport),
+    );
+    for (const follower of followers) await follower.to('continue');
+    const deaf = follow(t, node, 'position=now', 'ndjson');
+    await deaf.to('continue');
+    deaf.pause();
+    const { client } = node;
+    const writer = (async () => {
+      for (;;) await client.set(`k${count++ % 50}`, 'x'.repeat(20_000));
+    })().catch(() => undefined);
+    for (const follower of followers) await follower.changes(20);
+    const stopped = await node.stop(signal);
+    await writer;
+    assert.equal(stopped, signal === 'SIGTERM' ? 0 : null);
+    for (const follower of followers) {
+      const { isWhole, closeCode } = await follower.whenEnded();
+      if (signal === 'SIGTERM') assert.deepEqual([isWhole, closeCode ?? 1001], [true, 1001]);
+      const { transport, received } = follower;
+      seen.get(transport)?.push(...received.filter(({ type }) => type === 'set'));
+      places.set(transport, String(received.findLast(({ position }) => position !== undefined)?.position));
+    }
+    node = await cluster.restart('node', node, ...flags);
+  }
+  const end = await node.client.set('end', 'v');
+  const upToEnd = (place: string, transport: Transport): Promise<FeedEvent[]> =>
+    follow(t, node, `position=${place}&snapshot=false`, transport).take(
+      ({ position }) => position === end.position,
+    );
+  const all = told(await upToEnd(start, 'ndjson'));
+  for (const [transport, place] of places) {
+    const rest = told(await upToEnd(place, transport));
+    assert.deepEqual([...told(seen.get(transport) ?? []), ...rest], all, transport);
+  }
+  assert.ok(all.length > 60, `${all.length} writes`);
+});
