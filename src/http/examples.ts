@@ -181,7 +181,7 @@ const EXAMPLES: Readonly<Record<ProblemCode, Example>> = {
   NOT_ACCEPTABLE: { detail: 'the value is not JSON; it can be had as application/octet-stream' },
   REQUEST_TIMEOUT: { detail: 'the request did not arrive in time' },
   VALUE_TOO_LARGE: { detail: 'a value may have at most 16777216 bytes; 20971520 came' },
-  BATCH_TOO_LARGE: { detail: 'the effects of the batch have more than 134217728 bytes' },
+  BATCH_TOO_LARGE: { detail: 'the effects of the batch have more than 67108864 bytes' },
   BODY_TOO_LARGE: { detail: 'Request body is too large' },
   UNSUPPORTED_MEDIA_TYPE: { detail: 'Unsupported Media Type' },
   HEADERS_TOO_LARGE: { detail: 'the headers have more than 16 KiB' },

@@ -9,8 +9,11 @@ import { assertNever, type Command, type Run } from '../stream/command.ts';
 import { Encoder } from '../stream/encoder.ts';
 import type { StreamHead } from './stream-head.ts';
 
-/** The effects of one batch, in bytes: appending to a large value a thousand times travels as a thousand values. */
-export const MAX_TRANSACTION_BYTES = 128 * 1024 * 1024;
+/**
+ * The effects of one batch, in bytes: appending to a large value a thousand times travels as a thousand values. Followers
+ * get them as one message, in which a byte can become six characters, and a string of V8 has less than 512 MiB.
+ */
+export const MAX_TRANSACTION_BYTES = 64 * 1024 * 1024;
 
 export class TurnDraft implements Draft {
   readonly #head: StreamHead;
