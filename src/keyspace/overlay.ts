@@ -10,13 +10,15 @@
  */
 import { assertNever, type Command } from '../stream/command.ts';
 import type { Entry } from './entry.ts';
+import { EntrySlots } from './entry-slots.ts';
 
 /** Finds what is below: the entry in the keyspace file, or null. */
 export type Below = (key: string) => Entry | null;
 
 interface Generation {
-  /** null: deleted. */
-  readonly entries: Map<string, Entry | null>;
+  /** By key: its slot, or DELETED. */
+  readonly keys: Map<string, number>;
+  readonly slots: EntrySlots;
   /** A FLUSHALL: nothing older shows through. */
   flushed: boolean;
   bytes: number;
@@ -24,8 +26,9 @@ interface Generation {
   end: number | null;
 }
 
-/** What a map entry, an entry object and a buffer view cost beside the bytes themselves (measured, rounded up). */
-const OVERHEAD_BYTES = 300;
+const DELETED = -1;
+/** What a key in a map and a slot cost beside the bytes themselves (measured, rounded up). */
+const OVERHEAD_BYTES = 150;
 
 export class Overlay {
   #generations: Generation[] = [newGeneration()];
@@ -37,7 +40,7 @@ export class Overlay {
 
   /** How many keys it knows something about; one that is in two generations counts twice. */
   get size(): number {
-    return this.#generations.reduce((sum, generation) => sum + generation.entries.size, 0);
+    return this.#generations.reduce((sum, generation) => sum + generation.keys.size, 0);
   }
 
   /** The memory that the unsealed generation takes, in bytes, roughly. */
@@ -49,8 +52,8 @@ export class Overlay {
   get(key: string): Entry | null | undefined {
     for (let index = this.#generations.length - 1; index >= 0; index -= 1) {
       const generation = this.#generations[index] as Generation;
-      const entry = generation.entries.get(key);
-      if (entry !== undefined) return entry;
+      const slot = generation.keys.get(key);
+      if (slot !== undefined) return slot === DELETED ? null : generation.slots.entry(slot);
       if (generation.flushed) return null;
     }
     return undefined;
@@ -64,10 +67,10 @@ export class Overlay {
   apply(command: Command, version: number, below: Below): void {
     switch (command.kind) {
       case 'set':
-        this.#put(command.key, { value: command.value, version, expiresAt: command.expiresAt });
+        this.#put(command.key, command.value, version, command.expiresAt);
         return;
       case 'del':
-        for (const key of command.keys) this.#put(key, null);
+        for (const key of command.keys) this.#delete(key);
         return;
       case 'expire-at':
         this.#change(command.key, command.expiresAt, below);
@@ -76,10 +79,11 @@ export class Overlay {
         this.#change(command.key, null, below);
         return;
       case 'flush-all': {
-        const generation = this.#newest();
-        generation.entries.clear();
+        const generation = newGeneration();
         generation.flushed = true;
-        generation.bytes += OVERHEAD_BYTES;
+        // Counted all the same: so much has been written since the last generation was sealed.
+        generation.bytes = this.#newest().bytes + OVERHEAD_BYTES;
+        this.#generations[this.#generations.length - 1] = generation;
         return;
       }
       default:
@@ -111,20 +115,18 @@ export class Overlay {
     return this.#generations.some((generation) => generation.flushed);
   }
 
-  /** The keys that it knows something about, each once, in no order. Null stands for a deleted one. */
-  *entries(): Generator<readonly [string, Entry | null]> {
+  /** The keys that it knows something about, each once, in no order; also those of deleted entries. */
+  *keys(): Generator<string> {
     for (let index = this.#generations.length - 1; index >= 0; index -= 1) {
       const generation = this.#generations[index] as Generation;
-      for (const pair of generation.entries) {
-        if (!this.#isNewerThan(index, pair[0])) yield pair;
-      }
+      for (const key of generation.keys.keys()) if (!this.#isNewerThan(index, key)) yield key;
       if (generation.flushed) return;
     }
   }
 
   #isNewerThan(index: number, key: string): boolean {
     for (let newer = index + 1; newer < this.#generations.length; newer += 1) {
-      if ((this.#generations[newer] as Generation).entries.has(key)) return true;
+      if ((this.#generations[newer] as Generation).keys.has(key)) return true;
     }
     return false;
   }
@@ -133,21 +135,27 @@ export class Overlay {
     return this.#generations[this.#generations.length - 1] as Generation;
   }
 
-  #put(key: string, entry: Entry | null): void {
+  #put(key: string, value: Buffer, version: number, expiresAt: number | null): void {
     const generation = this.#newest();
     // Counted even when it replaces an entry of the same generation: the old value's bytes stay alive with the
     // turn that brought them, until the generation goes.
-    generation.bytes += (entry === null ? 0 : entry.value.length) + key.length + OVERHEAD_BYTES;
-    generation.entries.set(key, entry);
+    generation.bytes += value.length + key.length + OVERHEAD_BYTES;
+    generation.keys.set(key, generation.slots.add(value, version, expiresAt));
+  }
+
+  #delete(key: string): void {
+    const generation = this.#newest();
+    generation.bytes += key.length + OVERHEAD_BYTES;
+    generation.keys.set(key, DELETED);
   }
 
   #change(key: string, expiresAt: number | null, below: Below): void {
     const known = this.get(key);
     const entry = known === undefined ? below(key) : known;
-    if (entry !== null) this.#put(key, { ...entry, expiresAt });
+    if (entry !== null) this.#put(key, entry.value, entry.version, expiresAt);
   }
 }
 
 function newGeneration(): Generation {
-  return { entries: new Map(), flushed: false, bytes: 0, end: null };
+  return { keys: new Map(), slots: new EntrySlots(), flushed: false, bytes: 0, end: null };
 }

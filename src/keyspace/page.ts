@@ -62,9 +62,10 @@ function* merged(request: PageRequest, overlay: Overlay, scan: Scan): Generator<
   const exclusive = after !== null && compareKeys(after, prefix) >= 0;
   const from = exclusive ? after : prefix;
   const above: ListedEntry[] = [];
-  for (const [key, entry] of overlay.entries()) {
-    if (entry === null || !key.startsWith(prefix)) continue;
-    if (exclusive && compareKeys(key, from) <= 0) continue;
+  for (const key of overlay.keys()) {
+    if (!key.startsWith(prefix) || (exclusive && compareKeys(key, from) <= 0)) continue;
+    const entry = overlay.get(key);
+    if (entry === null || entry === undefined) continue;
     const { value, version, expiresAt } = entry;
     above.push({ key, version, size: value.length, expiresAt, value: values ? value : null });
   }

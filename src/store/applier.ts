@@ -7,6 +7,7 @@
  * Invariant: the position in the file is a boundary of the stream, committed together with the entries.
  */
 import type { Database, Statement } from 'better-sqlite3';
+import { EntrySlots } from '../keyspace/entry-slots.ts';
 import type { Position } from '../replication/position.ts';
 import { assertNever, type Command } from '../stream/command.ts';
 import { StreamDecoder } from '../stream/decoder.ts';
@@ -14,22 +15,13 @@ import { entryChecksum, verifyEntry } from './entry-checksum.ts';
 import { faultPoint } from './fault-point.ts';
 import { readPosition, writePosition } from './keyspace-schema.ts';
 
-/** What is to become of a key: a new entry, none, or another expiry of what is there. */
-type Change =
-  | {
-      readonly kind: 'put';
-      readonly value: Buffer;
-      readonly version: number;
-      readonly expiresAt: number | null;
-    }
-  | { readonly kind: 'delete' }
-  | { readonly kind: 'expiry'; readonly expiresAt: number | null };
-
 /** The WAL is moved into the file when it has this many pages of 4 KiB: 64 MiB. */
 const CHECKPOINT_PAGES = 16_384;
 /** For the moment that a single read takes; exports, which take long, are not waited for. */
 const BUSY_TIMEOUT_MS = 50;
-const DELETED: Change = { kind: 'delete' };
+/** Of a key that has no slot: it is deleted, or only expires at another time. */
+const DELETED = -1;
+const EXPIRY = -2;
 
 export const FROZEN_BY_READER = 'PSYNCD_READER';
 
@@ -43,7 +35,11 @@ export class Applier {
   readonly #upsert: Statement;
   readonly #delete: Statement;
   readonly #select: Statement;
-  #changes = new Map<string, Change>();
+  /** What is to become of each key: a slot with its new entry, DELETED, or EXPIRY. */
+  #changes = new Map<string, number>();
+  #slots = new EntrySlots();
+  /** Of the keys that stand for EXPIRY. */
+  #expiries = new Map<string, number | null>();
   #emptied = false;
   #offset: number;
   #committed: Position;
@@ -88,7 +84,7 @@ export class Applier {
     faultPoint('applier-commit');
     this.#db.transaction(() => this.#write(position))();
     faultPoint('applier-committed');
-    this.#changes = new Map();
+    this.#forget();
     this.#emptied = false;
     this.#committed = position;
   }
@@ -126,12 +122,7 @@ export class Applier {
   #take(command: Command, version: number): void {
     switch (command.kind) {
       case 'set':
-        this.#changes.set(command.key, {
-          kind: 'put',
-          value: command.value,
-          version,
-          expiresAt: command.expiresAt,
-        });
+        this.#changes.set(command.key, this.#slots.add(command.value, version, command.expiresAt));
         return;
       case 'del':
         for (const key of command.keys) this.#changes.set(key, DELETED);
@@ -143,7 +134,7 @@ export class Applier {
         this.#expire(command.key, null);
         return;
       case 'flush-all':
-        this.#changes = new Map();
+        this.#forget();
         this.#emptied = true;
         return;
       default:
@@ -153,30 +144,31 @@ export class Applier {
 
   #expire(key: string, expiresAt: number | null): void {
     const change = this.#changes.get(key);
-    if (change === undefined) {
-      if (!this.#emptied) this.#changes.set(key, { kind: 'expiry', expiresAt });
-    } else if (change.kind !== 'delete') {
-      this.#changes.set(key, { ...change, expiresAt });
+    if (change === DELETED || (change === undefined && this.#emptied)) return;
+    if (change !== undefined && change !== EXPIRY) {
+      this.#changes.set(key, this.#slots.withExpiry(change, expiresAt));
+      return;
     }
+    this.#changes.set(key, EXPIRY);
+    this.#expiries.set(key, expiresAt);
+  }
+
+  #forget(): void {
+    this.#changes = new Map();
+    this.#slots = new EntrySlots();
+    this.#expiries = new Map();
   }
 
   #write(position: Position): void {
     if (this.#emptied) this.#db.prepare('DELETE FROM entries').run();
     // JavaScript's order of strings is SQLite's but for characters beyond U+FFFF; it is near enough for locality.
     for (const key of [...this.#changes.keys()].sort()) {
-      const change = this.#changes.get(key) as Change;
-      switch (change.kind) {
-        case 'put':
-          this.#put(key, change.value, change.version, change.expiresAt);
-          break;
-        case 'delete':
-          this.#delete.run(key);
-          break;
-        case 'expiry':
-          this.#changeExpiry(key, change.expiresAt);
-          break;
-        default:
-          assertNever(change);
+      const change = this.#changes.get(key) as number;
+      if (change === DELETED) this.#delete.run(key);
+      else if (change === EXPIRY) this.#changeExpiry(key, this.#expiries.get(key) ?? null);
+      else {
+        const slots = this.#slots;
+        this.#put(key, slots.value(change), slots.version(change), slots.expiresAt(change));
       }
     }
     writePosition(this.#db, position);
