@@ -394,7 +394,7 @@ async function run(t: TestContext, seed: number): Promise<void> {
   );
 }
 
-const SEEDS = Number(process.env.PSYNCD_SEEDS ?? 2);
+const SEEDS = Number(process.env.PSYNCD_SEEDS ?? 1);
 const { seed: FIRST } = seeded();
 
 for (let seed = FIRST; seed < FIRST + SEEDS; seed += 1) {
