@@ -37,7 +37,9 @@ export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningS
       response: { 200: plainText('`name:value` lines in sections.', EXAMPLE_INFO), ...problems() },
     },
     handler: (_request, reply) => {
-      reply.type('text/plain; charset=utf-8').send(formatInfo(node.status, node.scrub, settings));
+      reply
+        .type('text/plain; charset=utf-8')
+        .send(formatInfo(node.status, node.scrub, node.overlayBytes, settings));
     },
   });
 

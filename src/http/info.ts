@@ -14,6 +14,7 @@ const FAILOVER_STATES = {
 export function formatInfo(
   status: ReplicationStatus,
   scrub: ScrubStatus,
+  overlayBytes: number,
   {
     version,
     startedAt,
@@ -40,7 +41,11 @@ export function formatInfo(
   };
   return [
     section('Server', server),
-    section('Memory', { used_memory_rss: process.memoryUsage.rss() }),
+    section('Memory', {
+      used_memory_rss: process.memoryUsage.rss(),
+      // Roughly, as it is held against --overlay-size.
+      overlay_bytes: overlayBytes,
+    }),
     section('Persistence', {
       // Writes that come together share a commit, and with it, under `--fsync always`, an fsync.
       journal_commits: journal.commits,

@@ -250,6 +250,11 @@ export class Node {
     return this.#head.position;
   }
 
+  /** The memory, roughly, of what the keyspace file does not hold yet. */
+  get overlayBytes(): number {
+    return this.#head.overlayBytes;
+  }
+
   /**
    * Writes, in the next write turn.
    * @throws Problem READONLY on a replica; DISK_FULL, STORAGE_FAILED, SHUTTING_DOWN: nothing was written

@@ -192,9 +192,13 @@ export class StreamHead {
     this.#backlog = refilled;
   }
 
+  get overlayBytes(): number {
+    return this.#overlay.bytes;
+  }
+
   /** Whether writers have to wait for the applier. */
   get full(): boolean {
-    return this.#overlay.bytes >= this.#settings.overlayBytes;
+    return this.overlayBytes >= this.#settings.overlayBytes;
   }
 
   /** Calls back once, when writers need not wait any more. */
