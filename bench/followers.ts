@@ -2,21 +2,19 @@
  * `followers`: how fast changes reach many followers, and what idle ones cost; beside bare `ws`, which sends messages of the
  * same size to as many clients as fast as it can.
  */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
+import { setTimeout as wait } from 'node:timers/promises';
 import { until } from '../src/cli/until.ts';
 import { BareServer } from './bare-server.ts';
-import { whole } from './measurement.ts';
-import { hundredths } from './report.ts';
+import { Child } from './child.ts';
+import { hundredths, whole } from './report.ts';
 import { residentBytes } from './resident-bytes.ts';
-import type { Scope, Stoppable } from './scope.ts';
+import type { Scope } from './scope.ts';
 import { summary } from './statistics.ts';
+import type { Written } from './steady-writes.ts';
 import type { Findings, Study } from './study.ts';
 import type { Received } from './swarm.ts';
+import { KEYS } from './workload.ts';
 
-const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 const ROUNDS = 3;
 const LOADS = [
   { followers: 1_000, rate: 1_000 },
@@ -25,6 +23,8 @@ const LOADS = [
 ] as const;
 const IDLE = 10_000;
 const SETTLED_MS = 60_000;
+/** Until what was sent is answered. */
+const SETTLE_MS = 500;
 
 export const followers: Study = {
   name: 'followers',
@@ -65,11 +65,11 @@ interface Load {
 /** Messages a second that arrive at clients of bare `ws`. */
 async function bareRate(scope: Scope, count: number, seconds: number): Promise<number> {
   const server = await scope.start(() => BareServer.start('bare-ws.ts'));
-  const swarm = await Swarm.start(scope, Number(new URL(server.url).port), '/', 'bare', count);
-  await swarm.received();
+  const swarm = await swarmOf(scope, Number(new URL(server.url).port), '/', 'bare', count);
+  await received(swarm);
   server.process.send({ seconds });
-  await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
-  const { messages, seconds: took } = await swarm.received();
+  await wait(seconds * 1000);
+  const { messages, seconds: took } = await received(swarm);
   await swarm.stop();
   await server.stop();
   return messages / took;
@@ -82,33 +82,35 @@ async function underLoad(
   seconds: number,
 ): Promise<Omit<Load, 'bare'>> {
   const { node } = await scope.node();
-  const swarm = await Swarm.start(scope, node.port, '/v1/changes?position=now', 'psync.v1.json', count);
-  await swarm.received();
-  const flags = ['--port', String(node.port), '--rate', String(rate), '--seconds', String(seconds)];
-  const { stdout } = await promisify(execFile)(process.execPath, [here('./stamped-writes.ts'), ...flags], {
-    signal: scope.signal,
-  });
-  const { writes } = JSON.parse(stdout) as { writes: number };
-  const received = await swarm.received();
+  const swarm = await swarmOf(scope, node.port, '/v1/changes?position=now', 'psync.v1.json', count);
+  await received(swarm);
+  const flags = { port: node.port, rate, keys: KEYS, protocol: 'put' };
+  const writer = await Child.start(scope, 'steady-writes.ts', flags);
+  await wait(seconds * 1000);
+  const { writes: answered } = await writer.ask<Written>('stop');
+  const got = await received(swarm);
+  await wait(SETTLE_MS);
+  const writes = answered + (await writer.ask<Written>('measure')).writes;
+  await writer.stop();
   // Nothing counts that did not arrive: what is on its way comes now.
-  let total = received.messages;
+  let total = got.messages;
   await until(
     'every follower has every write',
     async () => {
-      total += (await swarm.received()).messages;
+      total += (await received(swarm)).messages;
       return total >= writes * count;
     },
     SETTLED_MS,
   );
-  if (received.lost > 0) throw new Error(`${received.lost} followers were cut off`);
-  const { latencies } = received;
+  if (got.lost > 0) throw new Error(`${got.lost} followers were cut off`);
+  const { latencies } = got;
   await swarm.stop();
   await node.stop();
   return {
     followers: count,
     rate,
-    written: writes / received.seconds,
-    perSecond: received.messages / received.seconds,
+    written: answered / got.seconds,
+    perSecond: got.messages / got.seconds,
     p50: latencies[Math.floor(latencies.length * 0.5)] ?? Number.NaN,
     p99: latencies[Math.floor(latencies.length * 0.99)] ?? Number.NaN,
   };
@@ -128,56 +130,28 @@ async function idleBytes(scope: Scope, which: 'psyncd' | 'bare'): Promise<number
   const subprotocol = which === 'bare' ? 'bare' : 'psync.v1.json';
   const pid = server.process.pid as number;
   // What it needs for its first clients it needs once.
-  const first = await Swarm.start(scope, port, path, subprotocol, 100);
+  const first = await swarmOf(scope, port, path, subprotocol, 100);
   const before = residentBytes(pid);
-  const rest = await Swarm.start(scope, port, path, subprotocol, IDLE - 100);
+  const rest = await swarmOf(scope, port, path, subprotocol, IDLE - 100);
   const after = residentBytes(pid);
   await Promise.all([first.stop(), rest.stop()]);
   await server.stop();
   return (after - before) / (IDLE - 100);
 }
 
-class Swarm implements Stoppable {
-  readonly #child: ChildProcess;
+function swarmOf(
+  scope: Scope,
+  port: number,
+  path: string,
+  subprotocol: string,
+  clients: number,
+): Promise<Child> {
+  return Child.start(scope, 'swarm.ts', { port, path, subprotocol, clients });
+}
 
-  private constructor(child: ChildProcess) {
-    this.#child = child;
-  }
-
-  static start(
-    scope: Scope,
-    port: number,
-    path: string,
-    subprotocol: string,
-    clients: number,
-  ): Promise<Swarm> {
-    return scope.start(async () => {
-      const flags = ['--port', String(port), '--path', path, '--subprotocol', subprotocol];
-      const child = spawn(process.execPath, [here('./swarm.ts'), ...flags, '--clients', String(clients)], {
-        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-      });
-      const ended = once(child, 'exit').then(() => {
-        throw new Error('the followers have ended');
-      });
-      await Promise.race([once(child, 'message'), ended]);
-      ended.catch(() => undefined);
-      return new Swarm(child);
-    });
-  }
-
-  /** What has come since this was asked last. */
-  async received(): Promise<Received> {
-    const answer = once(this.#child, 'message');
-    this.#child.send({});
-    return (await answer)[0] as Received;
-  }
-
-  async stop(): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    const exited = once(this.#child, 'exit');
-    this.#child.kill();
-    await exited;
-  }
+/** What has come since this was asked last. */
+function received(swarm: Child): Promise<Received> {
+  return swarm.ask('measure');
 }
 
 function findings(loads: readonly Load[], idle: { psyncd: number; bare: number }): Findings {
@@ -191,6 +165,7 @@ function findings(loads: readonly Load[], idle: { psyncd: number; bare: number }
     ];
   });
   return {
+    figures: [],
     rows: [
       ['followers', 'writes/s', 'messages/s', 'bare ws', 'ratio', 'p50 ms', 'p99 ms'],
       ...rows,

@@ -1,5 +1,5 @@
 /**
- * The load generator, a process of its own: on two cores it must not share the event loop of what it measures.
+ * The load generator where there is no wrk (generator.ts), a process of its own: on two cores it must not share the event loop of what it measures.
  * Prints one line of JSON.
  *
  * What it counts lies between two moments of its own, not between autocannon's start and end: that span includes
@@ -13,30 +13,23 @@
 import autocannon, { type Connection, type Request } from 'autocannon';
 import { Command } from 'commander';
 import { cpuMicros } from './cpu-time.ts';
+import type { LoadResult } from './generator.ts';
 import { positive } from './options.ts';
 import { CONNECTIONS, KEYS, keyAt, VALUE } from './workload.ts';
-
-export interface LoadResult {
-  readonly requests: number;
-  readonly perSecond: number;
-  /** How much of the time the generator was at work; near 1 it is the generator that limits. */
-  readonly generatorBusy: number;
-  /** Processor time of the server per request, all its threads; null where the system does not tell. */
-  readonly serverMicrosPerRequest: number | null;
-}
 
 interface LoadOptions {
   readonly url: string;
   readonly pid: number;
   readonly method: string;
+  readonly keys: number;
   readonly seconds: number;
 }
 
 /** Until the generator runs at full speed. */
 const LEAD_SECONDS = 1;
 
-async function load({ url, pid, method, seconds }: LoadOptions): Promise<LoadResult> {
-  const shares = sharesOfKeys();
+async function load({ url, pid, method, keys, seconds }: LoadOptions): Promise<LoadResult> {
+  const shares = sharesOfKeys(keys);
   const run = autocannon({
     url,
     method,
@@ -68,8 +61,10 @@ async function load({ url, pid, method, seconds }: LoadOptions): Promise<LoadRes
   return counted;
 }
 
-function sharesOfKeys(): Request[][] {
-  const keys = Array.from({ length: KEYS }, (_, index) => index);
+/** @param count of the keys; of a million only a part, so that the requests fit into memory */
+function sharesOfKeys(count: number): Request[][] {
+  const step = Math.ceil(count / KEYS);
+  const keys = Array.from({ length: Math.floor(count / step) }, (_, index) => index * step);
   for (let at = keys.length - 1; at > 0; at -= 1) {
     const other = Math.floor(Math.random() * (at + 1));
     [keys[at], keys[other]] = [keys[other] as number, keys[at] as number];
@@ -112,6 +107,7 @@ const command = new Command('load')
   .requiredOption('--url <URL>', 'http://HOST:PORT')
   .requiredOption('--pid <PID>', "the server's process", positive)
   .requiredOption('--method <METHOD>', 'PUT or GET')
+  .option('--keys <N>', 'of the first so many', positive, KEYS)
   .option('--seconds <S>', 'how long', positive, 5)
   .parse();
 process.stdout.write(`${JSON.stringify(await load(command.opts<LoadOptions>()))}\n`);

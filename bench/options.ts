@@ -2,17 +2,24 @@
 import { Command, InvalidArgumentError } from 'commander';
 
 export interface Options {
-  /** Measurements to run, by name. */
+  /** Studies to run, by name. */
   readonly names: readonly string[];
-  /** Undefined: what the measurement says. */
+  /** Undefined: what the study says. */
   readonly rounds?: number;
   /** How long one server is under load in one round. */
   readonly seconds: number;
-  /** Entries of a full resync, and of a restart. */
+  /** What a keyspace holds where a million entries are asked for. */
   readonly entries: number;
+  /** How many operations a sustained load has. */
+  readonly operations: number;
+  /** Entries of the second, larger keyspace of `memory`; 0: there is none. */
+  readonly manyEntries: number;
   /** How long a soak lasts. */
   readonly minutes: number;
 }
+
+const FULL = 10_000_000;
+const SHORT_OPERATIONS = 2_000_000;
 
 /** Prints help or what is wrong, and ends the process, where there is nothing to run. */
 export function parseOptions(
@@ -25,10 +32,12 @@ export function parseOptions(
       'Measures psyncd beside what limits it, in the same run. bench/README.md says how to read it.',
     )
     .argument('[names...]', `what to measure: ${known.join(', ')} (default: ${byDefault.join(', ')})`)
-    .option('--rounds <N>', 'rounds after the warm-up (default: 5, resync 3)', positive)
+    .option('--full', 'ten million operations, and ten million entries: takes much longer')
+    .option('--rounds <N>', 'rounds after the warm-up (default: 3, some 5)', positive)
     .option('--minutes <M>', 'how long soak lasts', positive, 3)
-    .option('--seconds <S>', 'how long one server is under load in one round', positive, 5)
-    .option('--entries <N>', 'entries of the full resync and of restart', positive, 1_000_000)
+    .option('--seconds <S>', 'how long one server is under load in one round', positive, 4)
+    .option('--entries <N>', 'entries, where there are a million', positive, 1_000_000)
+    .option('--operations <N>', 'of a sustained load (default: 2000000, with --full 10000000)', positive)
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
     .parse(argv, { from: 'user' });
   const names = command.args.length === 0 ? byDefault : command.args;
@@ -36,7 +45,15 @@ export function parseOptions(
   if (unknown !== undefined) {
     command.error(`error: there is no measurement "${unknown}"; there are ${known.join(', ')}`);
   }
-  return { names, ...command.opts<Omit<Options, 'names'>>() };
+  const { full = false, ...given } = command.opts<
+    Omit<Options, 'names' | 'operations' | 'manyEntries'> & { full?: boolean; operations?: number }
+  >();
+  return {
+    names,
+    ...given,
+    operations: given.operations ?? (full ? FULL : SHORT_OPERATIONS),
+    manyEntries: full ? FULL : 0,
+  };
 }
 
 export function positive(text: string): number {

@@ -1,31 +1,30 @@
-/** What comes out: a table for people, and a file for each measurement. */
+/** What comes out: a table for people, and a file for each study. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { type Figure, type Goal, isMet } from './figure.ts';
 import type { Machine } from './machine.ts';
-import { type Outcome, whole } from './measurement.ts';
 import type { Options } from './options.ts';
 import type { Summary } from './statistics.ts';
 import type { Findings, Study } from './study.ts';
 
 const RESULTS = join(import.meta.dirname, 'results');
 const HEADINGS = [
-  ...['name', 'psyncd', 'min–max', 'limit', 'min–max', 'unit', 'limited by'],
-  ...['ratio', 'min–max', 'better', 'CPU ratio', 'generator busy'],
+  ...['row', 'measure', 'psyncd', 'min–max', 'unit', 'beside', 'its', 'min–max'],
+  ...['ratio', 'min–max', 'goal', 'verdict', 'note'],
 ];
 
 /** @returns the rows of `table`, the headings first */
-export function outcomeRows(outcomes: readonly Outcome[]): readonly (readonly string[])[] {
-  return [HEADINGS, ...outcomes.map(row)];
+export function figureRows(figures: readonly Figure[]): readonly (readonly string[])[] {
+  const ordered = [...figures].sort((one, other) => one.row - other.row);
+  return [HEADINGS, ...ordered.map(cells)];
 }
 
 /** @param rows cells, as many in each @returns lines, the last without a line end */
 export function table(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, column) =>
-    Math.max(...rows.map((cells) => cells[column]?.length ?? 0)),
-  );
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   return rows
-    .map((cells) =>
-      cells
+    .map((row) =>
+      row
         .map((cell, column) => cell.padEnd(widths[column] ?? 0))
         .join('  ')
         .trimEnd(),
@@ -33,18 +32,42 @@ export function table(rows: readonly (readonly string[])[]): string {
     .join('\n');
 }
 
-function row({ measurement, psyncd, limit, ratio, cpuRatio, generatorBusy }: Outcome): string[] {
-  const { name, unit, limitName, better } = measurement;
+function cells(figure: Figure): string[] {
+  const { row, what, unit, psyncd, beside, ratio, goal, note = '' } = figure;
   return [
-    ...[name, whole(psyncd.median), spread(psyncd, whole), whole(limit.median), spread(limit, whole)],
-    ...[unit, limitName, hundredths(ratio.median), spread(ratio, hundredths), better],
-    cpuRatio === null ? '' : hundredths(cpuRatio.median),
-    generatorBusy === null ? '' : hundredths(generatorBusy.median),
+    ...[String(row), what, ...(psyncd === null ? ['not measured', ''] : amount(psyncd)), unit],
+    ...(beside === undefined ? ['', '', ''] : [beside.name, ...amount(beside.values)]),
+    ...(ratio === undefined ? ['', ''] : [hundredths(ratio.median), spread(ratio, hundredths)]),
+    ...[goal === undefined ? '' : goalText(goal), verdict(figure), note],
   ];
+}
+
+function amount(values: Summary): string[] {
+  const format = values.max < 100 ? tenths : whole;
+  return [format(values.median), spread(values, format)];
+}
+
+function goalText({ kind, value, of }: Goal): string {
+  const text = of === 'median ratio' ? `ratio ${value}` : value.toLocaleString('en-US');
+  return `${kind === 'under' ? '<' : '≥'} ${text}`;
+}
+
+function verdict(figure: Figure): string {
+  const met = isMet(figure);
+  if (met !== null) return met ? 'met' : 'NOT MET';
+  return figure.goal === undefined ? '' : 'unknown';
 }
 
 export function spread({ min, max }: Summary, format: (value: number) => string): string {
   return `${format(min)}–${format(max)}`;
+}
+
+export function whole(value: number): string {
+  return Math.round(value).toLocaleString('en-US');
+}
+
+export function tenths(value: number): string {
+  return value.toFixed(1);
 }
 
 export function hundredths(value: number): string {
@@ -52,30 +75,35 @@ export function hundredths(value: number): string {
 }
 
 /** @returns the path of the file */
-export function saveOutcome(outcome: Outcome, machine: Machine, options: Options): Promise<string> {
-  const { measurement, ...numbers } = outcome;
-  const { name, what, unit, limitName, better } = measurement;
-  const { seconds, entries } = options;
+export function saveFindings(
+  { name, what }: Study,
+  { figures, rows, details }: Findings,
+  machine: Machine,
+  options: Options,
+): Promise<string> {
   return save(name, {
     name,
     what,
-    unit,
-    limitName,
-    better,
     machine,
-    options: { seconds, entries },
-    ...numbers,
+    options,
+    figures: figures.map(judged),
+    ...(rows === undefined ? {} : { table: rows }),
+    details,
   });
 }
 
-/** @returns the path of the file */
-export function saveFindings(
-  { name, what }: Study,
-  { rows, details }: Findings,
+/** The whole table of a run. @returns the path of the file */
+export function saveFigures(
+  figures: readonly Figure[],
   machine: Machine,
-  { entries, minutes }: Options,
+  options: Options,
+  seconds: number,
 ): Promise<string> {
-  return save(name, { name, what, machine, options: { entries, minutes }, table: rows, details });
+  return save('goals', { machine, options, seconds, figures: figures.map(judged) });
+}
+
+function judged(figure: Figure): Figure & { readonly met: boolean | null } {
+  return { ...figure, met: isMet(figure) };
 }
 
 async function save(name: string, result: object): Promise<string> {

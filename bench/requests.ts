@@ -1,75 +1,146 @@
-/** `put` and `get`: requests a second, beside a Fastify that does nothing with them. */
-import { Readable } from 'node:stream';
+/** `put…` and `get…`: requests a second, beside a Fastify that does nothing with them. */
 import type { ChildNode } from '../src/cli/child-node.ts';
-import { importStream } from '../src/cli/import-file.ts';
+import { until } from '../src/cli/until.ts';
 import { BareServer } from './bare-server.ts';
-import { type Target, underLoad } from './generator.ts';
-import type { LoadResult } from './load.ts';
-import type { Measurement, MeasureRound } from './measurement.ts';
+import { GENERATOR, type Load, type LoadResult, underLoad } from './generator.ts';
 import type { Options } from './options.ts';
+import { compared, type Pair, pairs } from './pair.ts';
+import { hundredths, whole } from './report.ts';
 import type { Scope } from './scope.ts';
-import { KEYS, ndjson, ndjsonBytes } from './workload.ts';
+import { summary } from './statistics.ts';
+import type { Findings, Study } from './study.ts';
+import { KEYS } from './workload.ts';
 
-const ROUNDS = 5;
+const ROUNDS = 3;
+const HOT_KEYS = 1_000;
+const REPLICA_WITHIN_MS = 60_000;
 
-export const put: Measurement = requests('put', 'PUT', 'PUT of 100 bytes');
-export const get: Measurement = requests('get', 'GET', 'GET of 100 bytes');
-
-function requests(name: string, method: 'PUT' | 'GET', what: string): Measurement {
-  return {
-    name,
-    what,
-    unit: 'requests/s',
-    limitName: 'bare Fastify',
-    better: 'higher',
-    rounds: ROUNDS,
-    prepare: (scope, options) => prepare(scope, options, method),
-  };
+interface Case {
+  readonly name: string;
+  readonly row: number;
+  readonly what: string;
+  readonly method: 'PUT' | 'GET';
+  /** Requests are for random ones of the first so many. */
+  readonly keys: (options: Options) => number;
+  /** What the node holds: the requested keys are there from the beginning, so that every round does the same. */
+  readonly entries: (options: Options) => number;
+  readonly flags?: readonly string[];
+  readonly replica?: boolean;
+  /** At least so much of bare Fastify. */
+  readonly goal: number;
 }
 
-/** The keys are there from the beginning, for PUT too: so every round does the same, replacing. */
-async function prepare(scope: Scope, options: Options, method: 'PUT' | 'GET'): Promise<MeasureRound> {
-  const { node } = await scope.node();
+const PUTS = { method: 'PUT', keys: () => KEYS, entries: () => KEYS } as const;
+const GETS = { method: 'GET', row: 3, goal: 0.95, entries: ({ entries }: Options) => entries } as const;
+
+export const put = study({ ...PUTS, name: 'put', row: 1, what: 'PUT, everysec', goal: 0.95 });
+export const putReplica = study({
+  ...PUTS,
+  name: 'put-replica',
+  row: 1,
+  what: 'PUT, everysec, with a replica',
+  replica: true,
+  goal: 0.8,
+});
+export const putAlways = study({
+  ...PUTS,
+  name: 'put-always',
+  row: 2,
+  what: 'PUT, --fsync always',
+  flags: ['--fsync', 'always'],
+  goal: 0.6,
+});
+export const get = study({ ...GETS, name: 'get', what: 'GET, 1,000 hot keys', keys: () => HOT_KEYS });
+export const getCold = study({
+  ...GETS,
+  name: 'get-cold',
+  what: 'GET, cold keys',
+  keys: ({ entries }: Options) => entries,
+});
+
+function study(one: Case): Study {
+  const { name, what } = one;
+  return { name, what: `${what}: requests/s`, run: (scope, options, say) => run(one, scope, options, say) };
+}
+
+async function run(
+  one: Case,
+  scope: Scope,
+  options: Options,
+  progress: (line: string) => void,
+): Promise<Findings> {
+  const { name, method, flags = [] } = one;
+  const [keys, entries] = [one.keys(options), one.entries(options)];
+  progress(`${name}: preparing`);
+  const { node } = await scope.filledNode(entries, ...flags);
   const bare = await scope.start(() => BareServer.start('bare-fastify.ts'));
-  await importStream(Readable.from(ndjson(KEYS)), ndjsonBytes(KEYS), node.url);
-  await settled(node);
+  const nodes = [node];
+  if (one.replica === true) nodes.push(await replicaOf(scope, node));
 
-  const load = (target: Target): Promise<LoadResult> =>
-    underLoad(target, method, options.seconds, scope.signal);
-  const ofPsyncd = async (): Promise<LoadResult> => {
-    const result = await load({ url: node.url, pid: pidOf(node) });
-    await settled(node);
-    return result;
-  };
-  const ofBare = (): Promise<LoadResult> => load({ url: bare.url, pid: pidOf(bare) });
+  const load: Load = { method, keys, seconds: options.seconds };
+  const rounds = await pairs(
+    options.rounds ?? ROUNDS,
+    async () => {
+      const result = await underLoad({ url: node.url, pid: pidOf(node) }, load, scope.signal);
+      for (const each of nodes) await settled(each, entries);
+      return result;
+    },
+    () => underLoad({ url: bare.url, pid: pidOf(bare) }, load, scope.signal),
+    ({ psyncd, beside }, number) =>
+      progress(
+        `${name}: ${number === 0 ? 'warm-up' : `round ${number}`}: psyncd ${whole(psyncd.perSecond)}/s, ` +
+          `bare Fastify ${whole(beside.perSecond)}/s, ratio ${hundredths(psyncd.perSecond / beside.perSecond)}`,
+      ),
+  );
+  return findings(one, rounds);
+}
 
-  return async (psyncdFirst) => {
-    const early = psyncdFirst ? await ofPsyncd() : null;
-    const limit = await ofBare();
-    const psyncd = early ?? (await ofPsyncd());
-    return {
-      psyncd: psyncd.perSecond,
-      limit: limit.perSecond,
-      cpuRatio: cpuRatio(psyncd, limit),
-      generatorBusy: Math.max(psyncd.generatorBusy, limit.generatorBusy),
-      details: { psyncd, limit },
-    };
-  };
+async function replicaOf(scope: Scope, master: ChildNode): Promise<ChildNode> {
+  const { node } = await scope.node('--replica-of', master.wsUrl);
+  const streaming = async (): Promise<boolean> =>
+    (await node.client.replication()).upstream?.state === 'streaming';
+  await until('the replica follows', streaming, REPLICA_WITHIN_MS);
+  return node;
 }
 
 /** Waits until the applier has nothing left to do: it would work on through the other server's turn. */
-async function settled(node: ChildNode): Promise<void> {
+async function settled(node: ChildNode, entries: number): Promise<void> {
   const { keys } = await node.client.digest();
-  if (keys !== KEYS) throw new Error(`the node has ${keys} keys, not ${KEYS}`);
+  if (keys !== entries) throw new Error(`the node has ${keys} keys, not ${entries}`);
 }
 
-function cpuRatio(psyncd: LoadResult, limit: LoadResult): number | null {
-  const one = psyncd.serverMicrosPerRequest;
-  const other = limit.serverMicrosPerRequest;
-  return one === null || other === null ? null : one / other;
+function findings({ row, what, goal }: Case, rounds: readonly Pair<LoadResult, LoadResult>[]): Findings {
+  const perSecond = ({ perSecond: value }: LoadResult): number => value;
+  const { psyncd, beside, ratio } = compared(rounds, perSecond, perSecond);
+  const busy = summary(
+    rounds.map((pair) => Math.max(pair.psyncd.generatorBusy, pair.beside.generatorBusy)),
+  ).median;
+  const cpu = cpuRatio(rounds);
+  return {
+    figures: [
+      {
+        ...{ row, what, unit: 'requests/s', psyncd, ratio },
+        beside: { name: 'bare Fastify', values: beside },
+        goal: { kind: 'at least', value: goal, of: 'median ratio' },
+        note:
+          `${cpu === null ? '' : `CPU ratio ${hundredths(cpu)}, `}` +
+          `${GENERATOR} busy ${hundredths(busy)}${busy > 0.9 ? ': it is the limit' : ''}`,
+      },
+    ],
+    details: { generator: GENERATOR, cpuRatio: cpu, generatorBusy: busy, rounds },
+  };
 }
 
-function pidOf({ process: child }: ChildNode | BareServer): number {
+/** Processor time for a request, psyncd / bare, all threads together. */
+export function cpuRatio(rounds: readonly Pair<LoadResult, LoadResult>[]): number | null {
+  const ratios = rounds.flatMap(({ psyncd, beside }) => {
+    const [one, other] = [psyncd.serverMicrosPerRequest, beside.serverMicrosPerRequest];
+    return one === null || other === null ? [] : [one / other];
+  });
+  return ratios.length === 0 ? null : summary(ratios).median;
+}
+
+export function pidOf({ process: child }: ChildNode | BareServer): number {
   if (child.pid === undefined) throw new Error('the process has no ID');
   return child.pid;
 }

@@ -1,98 +1,183 @@
-/** `resync`: how long a full resync takes, beside copying the file that it transfers. */
-import { copyFile, readdir, rm, stat } from 'node:fs/promises';
+/**
+ * `resync`: a full resync of much data while the master takes writes, from REPLICAOF until the replica serves and has what
+ * the master had a moment ago; beside Redis doing the same, and a copy of the file that psyncd transfers.
+ */
+import { copyFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
-import type { ChildNode } from '../src/cli/child-node.ts';
-import { importStream } from '../src/cli/import-file.ts';
-import { until } from '../src/cli/until.ts';
-import type { DigestAnswer } from '../src/client/rest.ts';
-import type { Measurement, MeasureRound } from './measurement.ts';
+import { setTimeout as wait } from 'node:timers/promises';
+import { Child } from './child.ts';
+import { type Figure, TAKEN } from './figure.ts';
 import type { Options } from './options.ts';
-import type { Scope } from './scope.ts';
-import { ndjson, ndjsonBytes } from './workload.ts';
+import { compared, pairs } from './pair.ts';
+import { polled } from './polled.ts';
+import { HAS_REDIS, Redis } from './redis.ts';
+import { whole } from './report.ts';
+import type { Place, Scope } from './scope.ts';
+import { percentile, summary } from './statistics.ts';
+import type { Written } from './steady-writes.ts';
+import type { Study } from './study.ts';
 
 const ROUNDS = 3;
-const RESYNC_WITHIN_MS = 300_000;
+const WRITES_PER_SECOND = 10_000;
+const POLL_MS = 5;
+/** Until a writer's times are the node's. */
+const LEAD_MS = 1_000;
+/** Of Redis's time. */
+const GOAL_RATIO = 0.6;
+/** Of the master's p99 when there is no resync. */
+const GOAL_P99_RATIO = 2;
 
-export const resync: Measurement = {
+interface Resync {
+  readonly ms: number;
+  /** The master's, in milliseconds: before the resync, and during it. */
+  readonly p99Before: number;
+  readonly p99During: number;
+  /** Writes that the master answered during it, a second. */
+  readonly writesPerSecond: number;
+  readonly copyMs: number;
+}
+
+export const resync: Study = {
   name: 'resync',
-  what: 'full resync',
-  unit: 'ms',
-  limitName: 'file copy',
-  better: 'lower',
-  rounds: ROUNDS,
-  prepare,
+  what: 'full resync under writes, beside Redis and a file copy',
+  async run(scope, options, progress) {
+    progress('resync: preparing');
+    const master = await scope.filledNode(options.entries);
+    const redis = HAS_REDIS ? await Redis.start(scope) : null;
+    await redis?.fill(options.entries);
+    const rounds = await pairs(
+      options.rounds ?? ROUNDS,
+      () => ofPsyncd(scope, master, options),
+      () => (redis === null ? Promise.resolve(null) : ofRedis(scope, redis, options)),
+      ({ psyncd, beside }, number) =>
+        progress(
+          `resync: ${number === 0 ? 'warm-up' : `round ${number}`}: psyncd ${whole(psyncd.ms)} ms, Redis ` +
+            `${beside === null ? 'none' : whole(beside.ms)} ms, file copy ${whole(psyncd.copyMs)} ms; p99 of writes ` +
+            `${psyncd.p99Before.toFixed(1)} ms before, ${psyncd.p99During.toFixed(1)} ms during ` +
+            `(${whole(psyncd.writesPerSecond)} writes/s)`,
+        ),
+    );
+    const psyncd = rounds.map((pair) => pair.psyncd);
+    const besideRedis = rounds.flatMap((pair) =>
+      pair.beside === null ? [] : [{ psyncd: pair.psyncd, beside: pair.beside }],
+    );
+    const ms = ({ ms: value }: Resync): number => value;
+    const one = { row: 5, unit: 'ms', psyncd: summary(psyncd.map(ms)) } as const;
+    const copies = psyncd.map(({ copyMs }) => copyMs);
+    const rate = summary(psyncd.map(({ writesPerSecond }) => writesPerSecond)).median;
+    const isOffGoal = rate < WRITES_PER_SECOND * TAKEN;
+    return {
+      figures: [
+        redisFigure(one, besideRedis.length === 0 ? null : compared(besideRedis, ms, ms)),
+        {
+          ...one,
+          what: 'the same, beside a copy of the file',
+          beside: { name: 'file copy', values: summary(copies) },
+          ratio: summary(psyncd.map(({ ms: took }, round) => took / (copies[round] as number))),
+        },
+        {
+          ...one,
+          what: "the master's p99 meanwhile",
+          psyncd: summary(psyncd.map(({ p99During }) => p99During)),
+          beside: { name: 'its p99 before', values: summary(psyncd.map(({ p99Before }) => p99Before)) },
+          ratio: summary(psyncd.map(({ p99During, p99Before }) => p99During / p99Before)),
+          goal: { kind: 'under', value: GOAL_P99_RATIO, of: 'median ratio' },
+          isOffGoal,
+          note: `${whole(rate)} writes/s meanwhile`,
+        },
+      ],
+      details: rounds,
+    };
+  },
 };
 
-async function prepare(scope: Scope, { entries }: Options): Promise<MeasureRound> {
-  const { node: master, data } = await scope.node();
-  await importStream(Readable.from(ndjson(entries)), ndjsonBytes(entries), master.url);
-  // Also leaves the applier with nothing to do.
-  const expected = await master.client.digest();
-  if (expected.keys !== entries) throw new Error(`the master has ${expected.keys} keys, not ${entries}`);
-  const file = await keyspaceFile(data);
+function redisFigure(
+  one: Pick<Figure, 'row' | 'unit' | 'psyncd'>,
+  comparison: ReturnType<typeof compared> | null,
+): Figure {
+  const goal = { kind: 'under', value: GOAL_RATIO, of: 'median ratio' } as const;
+  const what = `full resync at ${whole(WRITES_PER_SECOND)} writes/s`;
+  if (comparison === null) return { ...one, what, goal, note: 'redis-server is not on the PATH' };
+  const { beside, ratio } = comparison;
+  return { ...one, what, beside: { name: 'Redis', values: beside }, ratio, goal };
+}
 
-  return async (psyncdFirst) => {
-    const early = psyncdFirst ? await resyncMs(scope, master, expected) : null;
-    const limit = await copyMs(file, join(scope.folder, 'copy.db'));
-    const psyncd = early ?? (await resyncMs(scope, master, expected));
-    const { size } = await stat(file);
-    if (size !== psyncd.bytes) {
-      throw new Error(`the file has ${size} bytes, the snapshot ${psyncd.bytes}: they cannot be compared`);
-    }
-    return {
-      psyncd: psyncd.durationMs,
-      limit,
-      cpuRatio: null,
-      generatorBusy: null,
-      details: { bytes: size, linkMs: psyncd.linkMs },
-    };
+async function ofPsyncd(scope: Scope, master: Place, { entries, seconds }: Options): Promise<Resync> {
+  const { node: replica, data } = await scope.node();
+  const writer = await writerTo(scope, master.node.port, entries, 'put');
+  await wait(seconds * 1000);
+  const before = await writer.ask<Written>('measure');
+  const startedAt = performance.now();
+  await replica.client.replicaOf(master.node.wsUrl);
+  const sync = await polled(POLL_MS, async () => {
+    const { offset } = await master.node.client.replication();
+    const answer = await replica.client.replication();
+    const there = answer.upstream?.state === 'streaming' && answer.offset >= offset;
+    return there ? answer.upstream?.lastSync : null;
+  });
+  const ms = performance.now() - startedAt;
+  const during = await writer.ask<Written>('stop');
+  if (sync?.kind !== 'full') throw new Error(`expected a full resync, got ${sync?.kind}`);
+  await writer.stop();
+  const [one, other] = await Promise.all([master.node.client.digest(), settledDigest()]);
+  if (one.digest !== other.digest) throw new Error('the replica does not hold what its master does');
+  await replica.stop();
+  await rm(data, { recursive: true, force: true });
+  const copyMs = await copied(scope, master.data);
+  return { ms, copyMs, ...latencies(before, during) };
+
+  async function settledDigest(): Promise<{ readonly digest: string }> {
+    const { offset } = await master.node.client.replication();
+    await polled(POLL_MS, async () => (await replica.client.replication()).offset >= offset);
+    return replica.client.digest();
+  }
+}
+
+async function ofRedis(scope: Scope, master: Redis, { entries, seconds }: Options): Promise<Resync> {
+  const replica = await Redis.start(scope);
+  const writer = await writerTo(scope, master.port, entries, 'redis');
+  await wait(seconds * 1000);
+  const before = await writer.ask<Written>('measure');
+  const startedAt = performance.now();
+  await replica.ask(`REPLICAOF 127.0.0.1 ${master.port}`);
+  await polled(POLL_MS, async () => {
+    const { master_repl_offset: offset } = await master.info('replication');
+    const answer = await replica.info('replication');
+    return answer.master_link_status === 'up' && Number(answer.slave_repl_offset) >= Number(offset);
+  });
+  const ms = performance.now() - startedAt;
+  const during = await writer.ask<Written>('stop');
+  await writer.stop();
+  await replica.stop();
+  return { ms, copyMs: 0, ...latencies(before, during) };
+}
+
+/** It has been writing for a while, and its code is compiled. */
+async function writerTo(scope: Scope, port: number, keys: number, protocol: 'put' | 'redis'): Promise<Child> {
+  const writer = await Child.start(scope, 'steady-writes.ts', {
+    ...{ port, keys, protocol, rate: WRITES_PER_SECOND },
+  });
+  await wait(LEAD_MS);
+  await writer.ask<Written>('measure');
+  return writer;
+}
+
+function latencies(before: Written, during: Written): Omit<Resync, 'ms' | 'copyMs'> {
+  return {
+    p99Before: percentile(before.latencies, 0.99),
+    p99During: percentile(during.latencies, 0.99),
+    writesPerSecond: during.writes / during.seconds,
   };
 }
 
-interface Resync {
-  /** From REPLICAOF until the replica says that it stands where its master does. */
-  readonly durationMs: number;
-  /** The same as the replica's link has measured it. */
-  readonly linkMs: number;
-  readonly bytes: number | null;
-}
-
-/** With a fresh replica, which is gone afterwards. */
-async function resyncMs(scope: Scope, master: ChildNode, expected: DigestAnswer): Promise<Resync> {
-  const { node: replica, data } = await scope.node();
-  const startedAt = performance.now();
-  await replica.client.replicaOf(master.wsUrl);
-  const upstream = await until(
-    'the full resync',
-    async () => {
-      scope.signal.throwIfAborted();
-      const answer = await replica.client.replication();
-      const there = answer.upstream?.state === 'streaming' && answer.position === expected.position;
-      return there ? answer.upstream : null;
-    },
-    RESYNC_WITHIN_MS,
-  );
-  const durationMs = performance.now() - startedAt;
-  const sync = upstream.lastSync;
-  if (sync?.kind !== 'full') throw new Error(`expected a full resync, got ${sync?.kind}`);
-  const { digest } = await replica.client.digest();
-  if (digest !== expected.digest) throw new Error('the replica does not hold what its master does');
-  await replica.stop();
-  await rm(data, { recursive: true, force: true });
-  return { durationMs, linkMs: sync.durationMs, bytes: sync.bytes };
-}
-
-async function copyMs(file: string, copy: string): Promise<number> {
-  const startedAt = performance.now();
-  await copyFile(file, copy);
-  const durationMs = performance.now() - startedAt;
-  await rm(copy);
-  return durationMs;
-}
-
-async function keyspaceFile(data: string): Promise<string> {
+/** How long the file takes that a full resync transfers: in the page cache, and not fsynced. */
+async function copied(scope: Scope, data: string): Promise<number> {
   const name = (await readdir(data)).find((each) => /^keyspace-\d+\.db$/.test(each));
   if (name === undefined) throw new Error(`there is no keyspace file in ${data}`);
-  return join(data, name);
+  const copy = join(scope.folder, 'copy.db');
+  const startedAt = performance.now();
+  await copyFile(join(data, name), copy);
+  const ms = performance.now() - startedAt;
+  await rm(copy);
+  return ms;
 }

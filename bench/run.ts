@@ -1,33 +1,40 @@
-/** `npm run bench`: runs the measurements one after the other; the table to stdout, progress to stderr. */
+/** `npm run bench`: runs the studies one after the other; the table to stdout, progress to stderr. */
 import { relative } from 'node:path';
+import { Dataset } from './dataset.ts';
+import type { Figure } from './figure.ts';
 import { followers } from './followers.ts';
 import { describeMachine } from './machine.ts';
-import { type Measurement, measure, type Outcome } from './measurement.ts';
+import { memory } from './memory.ts';
 import { parseOptions } from './options.ts';
-import { outcomeRows, saveFindings, saveOutcome, table } from './report.ts';
-import { get, put } from './requests.ts';
+import { propagation } from './propagation.ts';
+import { reconnect } from './reconnect.ts';
+import { figureRows, saveFigures, saveFindings, table } from './report.ts';
+import { get, getCold, put, putAlways, putReplica } from './requests.ts';
 import { restart } from './restart.ts';
 import { resync } from './resync.ts';
 import { Scope } from './scope.ts';
 import { soak } from './soak.ts';
+import { stalls } from './stalls.ts';
 import type { Study } from './study.ts';
+import { sustained } from './sustained.ts';
 
-const MEASUREMENTS: readonly Measurement[] = [put, get, resync];
-/** Only if they are named: they take minutes. */
-const STUDIES: readonly Study[] = [followers, restart, soak];
+/** In the order of the goals. */
+const GOALS: readonly Study[] = [
+  ...[put, putReplica, putAlways, get, getCold, sustained],
+  ...[resync, reconnect, propagation, restart, memory, stalls],
+];
+/** Only if they are named: they have no row among the goals. */
+const OTHERS: readonly Study[] = [followers, soak];
+const STUDIES = [...GOALS, ...OTHERS];
 /** What a shell reports of a program that Ctrl-C has ended. */
 const INTERRUPTED = 130;
 /** A load above this share of the cores, before anything has begun, is somebody else's. */
 const BUSY_SHARE = 0.5;
 
 async function main(): Promise<number> {
-  const byDefault = MEASUREMENTS.map(({ name }) => name);
-  const options = parseOptions(
-    process.argv.slice(2),
-    [...byDefault, ...STUDIES.map(({ name }) => name)],
-    byDefault,
-  );
-  const { names } = options;
+  const byDefault = GOALS.map(({ name }) => name);
+  const known = STUDIES.map(({ name }) => name);
+  const options = parseOptions(process.argv.slice(2), known, byDefault);
   let interrupted = false;
   const interruption = new Promise<never>((_, reject) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -37,39 +44,44 @@ async function main(): Promise<number> {
       });
     }
   });
-  // It may come between two measurements, when nobody waits for it.
+  // It may come between two studies, when nobody waits for it.
   interruption.catch(() => undefined);
+  const startedAt = performance.now();
+  const figures: Figure[] = [];
+  const dataset = new Dataset();
   try {
     const machine = await describeMachine();
     if (machine.loadBefore > machine.cores * BUSY_SHARE) {
       say(`the machine is busy (load ${machine.loadBefore.toFixed(1)}): the spreads will be wide`);
     }
-    const outcomes: Outcome[] = [];
-    for (const measurement of MEASUREMENTS.filter(({ name }) => names.includes(name))) {
-      outcomes.push(
-        await inScope(interruption, async (scope) => {
-          const outcome = await measure(measurement, scope, options, say);
-          say(`${measurement.name}: ${relative('', await saveOutcome(outcome, machine, options))}`);
-          return outcome;
-        }),
-      );
-    }
-    if (outcomes.length > 0) process.stdout.write(`${table(outcomeRows(outcomes))}\n`);
-    for (const study of STUDIES.filter(({ name }) => names.includes(name))) {
-      const findings = await inScope(interruption, (scope) => study.run(scope, options, say));
+    for (const study of STUDIES.filter(({ name }) => options.names.includes(name))) {
+      const findings = await inScope(interruption, dataset, (scope) => study.run(scope, options, say));
+      figures.push(...findings.figures);
       say(`${study.name}: ${relative('', await saveFindings(study, findings, machine, options))}`);
-      process.stdout.write(`${table(findings.rows)}\n`);
+      if (findings.rows !== undefined) process.stdout.write(`${table(findings.rows)}\n\n`);
+    }
+    const seconds = Math.round((performance.now() - startedAt) / 1000);
+    if (byDefault.every((name) => options.names.includes(name))) {
+      say(`all of it: ${relative('', await saveFigures(figures, machine, options, seconds))}`);
     }
     return 0;
   } catch (error) {
     say(interrupted ? 'interrupted' : String(error instanceof Error ? error.stack : error));
     return interrupted ? INTERRUPTED : 1;
+  } finally {
+    // What has been measured before a failure is worth having.
+    if (figures.length > 0) process.stdout.write(`${table(figureRows(figures))}\n`);
+    await dataset.close();
   }
 }
 
 /** Does it with a scope of its own; an interruption ends both. */
-async function inScope<T>(interruption: Promise<never>, work: (scope: Scope) => Promise<T>): Promise<T> {
-  const scope = await Scope.open();
+async function inScope<T>(
+  interruption: Promise<never>,
+  dataset: Dataset,
+  work: (scope: Scope) => Promise<T>,
+): Promise<T> {
+  const scope = await Scope.open(dataset);
   try {
     return await Promise.race([interruption, work(scope)]);
   } finally {

@@ -6,9 +6,15 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ChildNode } from '../src/cli/child-node.ts';
+import type { Dataset } from './dataset.ts';
 
 export interface Stoppable {
   stop(): Promise<unknown>;
+}
+
+export interface Place {
+  readonly node: ChildNode;
+  readonly data: string;
 }
 
 export class Scope {
@@ -17,12 +23,16 @@ export class Scope {
   readonly #owned: Promise<Stoppable>[] = [];
   #nodes = 0;
 
-  private constructor(folder: string) {
+  readonly #dataset: Dataset;
+
+  private constructor(folder: string, dataset: Dataset) {
     this.folder = folder;
+    this.#dataset = dataset;
   }
 
-  static async open(): Promise<Scope> {
-    return new Scope(await mkdtemp(join(tmpdir(), 'psyncd-bench-')));
+  /** @param dataset what nodes that begin with data get it from */
+  static async open(dataset: Dataset): Promise<Scope> {
+    return new Scope(await mkdtemp(join(tmpdir(), 'psyncd-bench-')), dataset);
   }
 
   /** Aborted when the scope closes. */
@@ -39,15 +49,32 @@ export class Scope {
   }
 
   /** A node with an empty data folder, and default settings unless the flags say otherwise. */
-  async node(...flags: string[]): Promise<{ readonly node: ChildNode; readonly data: string }> {
-    this.#nodes += 1;
-    const data = join(this.folder, `node-${this.#nodes}`);
+  async node(...flags: string[]): Promise<Place> {
+    const data = this.#freshFolder();
     return { node: await this.nodeAt(data, ...flags), data };
+  }
+
+  /** A node that holds the first so many keys, and has nothing left to do. */
+  async filledNode(entries: number, ...flags: string[]): Promise<Place> {
+    const data = await this.filledFolder(entries);
+    return { node: await this.nodeAt(data, ...flags), data };
+  }
+
+  /** The data folder of such a node, that nobody uses. */
+  async filledFolder(entries: number): Promise<string> {
+    const data = this.#freshFolder();
+    await this.#dataset.copy(entries, data);
+    return data;
   }
 
   /** A node with this data folder. */
   nodeAt(data: string, ...flags: string[]): Promise<ChildNode> {
     return this.start(() => ChildNode.start(['--port', '0', '--data', data, ...flags]));
+  }
+
+  #freshFolder(): string {
+    this.#nodes += 1;
+    return join(this.folder, `node-${this.#nodes}`);
   }
 
   async close(): Promise<void> {

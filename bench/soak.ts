@@ -11,9 +11,9 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { ChildNode } from '../src/cli/child-node.ts';
 import { until } from '../src/cli/until.ts';
-import { whole } from './measurement.ts';
-import { hundredths, spread } from './report.ts';
+import { hundredths, spread, whole } from './report.ts';
 import { residentBytes } from './resident-bytes.ts';
+import type { Place } from './scope.ts';
 import { type Summary, summary } from './statistics.ts';
 import type { Findings, Study } from './study.ts';
 
@@ -50,11 +50,6 @@ export const soak: Study = {
     return findings(samples, requests);
   },
 };
-
-interface Place {
-  readonly node: ChildNode;
-  readonly data: string;
-}
 
 /** What was seen at one moment, in bytes, by name. */
 type Sample = Readonly<Record<string, number>>;
@@ -118,6 +113,7 @@ function findings(samples: readonly Sample[], requests: number): Findings {
   const headings = ['MiB', 'second third', 'min–max', 'last third', 'min–max', 'ratio'];
   const what = [`${whole(requests)} requests`, `${mib(streamed)} of stream`, '', '', '', ''];
   return {
+    figures: [],
     rows: [headings, ...rows, what],
     details: { requests, streamedBytes: streamed, compared, samples },
   };

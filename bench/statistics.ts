@@ -18,3 +18,8 @@ export function summary(values: readonly number[]): Summary {
   }
   return { median: (low + high) / 2, min, max };
 }
+
+/** @param sorted in rising order @param share 0.99: what 99 % of them do not exceed @returns NaN of nothing */
+export function percentile(sorted: readonly number[], share: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
+}

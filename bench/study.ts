@@ -1,4 +1,5 @@
-/** A measurement without a limit beside it: it is compared with itself, and has a table of its own. */
+/** What can be named on the command line: it measures something, and says what came of it. */
+import type { Figure } from './figure.ts';
 import type { Options } from './options.ts';
 import type { Scope } from './scope.ts';
 
@@ -14,8 +15,10 @@ export interface Study {
 }
 
 export interface Findings {
-  /** The headings first. */
-  readonly rows: readonly (readonly string[])[];
+  /** For the table of the goals. */
+  readonly figures: readonly Figure[];
+  /** A table of its own, the headings first. */
+  readonly rows?: readonly (readonly string[])[];
   /** Everything that was seen. */
   readonly details: unknown;
 }

@@ -1,0 +1,41 @@
+/** Data folders with many entries: filled once in a run, and copied for each node that wants one. */
+import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { ChildNode } from '../src/cli/child-node.ts';
+import { importStream } from '../src/cli/import-file.ts';
+import { ndjson, ndjsonBytes } from './workload.ts';
+
+export class Dataset {
+  readonly #filled = new Map<number, Promise<string>>();
+  #folder: Promise<string> | null = null;
+
+  /** A copy of the folder of a node that holds so many entries, the first keys, and was stopped. */
+  async copy(entries: number, to: string): Promise<void> {
+    let filled = this.#filled.get(entries);
+    if (filled === undefined) {
+      filled = this.#fill(entries);
+      this.#filled.set(entries, filled);
+    }
+    await cp(await filled, to, { recursive: true });
+  }
+
+  async close(): Promise<void> {
+    if (this.#folder !== null) await rm(await this.#folder, { recursive: true, force: true });
+  }
+
+  async #fill(entries: number): Promise<string> {
+    this.#folder ??= mkdtemp(join(tmpdir(), 'psyncd-data-'));
+    const data = join(await this.#folder, String(entries));
+    const node = await ChildNode.start(['--port', '0', '--data', data]);
+    try {
+      await importStream(Readable.from(ndjson(entries)), ndjsonBytes(entries), node.url);
+      const { keys } = await node.client.digest();
+      if (keys !== entries) throw new Error(`the node has ${keys} keys, not ${entries}`);
+    } finally {
+      await node.stop();
+    }
+    return data;
+  }
+}

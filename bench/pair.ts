@@ -1,0 +1,44 @@
+/** Rounds in which psyncd and what it is compared with take turns. */
+import { type Summary, summary } from './statistics.ts';
+
+/** One pair, measured one right after the other. */
+export interface Pair<P, B> {
+  readonly psyncd: P;
+  readonly beside: B;
+}
+
+/**
+ * The first pair is not counted: code gets compiled, files get their size, caches fill. Who begins changes from round to
+ * round, so that a drift of the machine favours nobody.
+ * @param progress gets each pair, with its number; 0: the warm-up
+ */
+export async function pairs<P, B>(
+  rounds: number,
+  psyncd: () => Promise<P>,
+  beside: () => Promise<B>,
+  progress: (pair: Pair<P, B>, number: number) => void,
+  { warmUp = true } = {},
+): Promise<Pair<P, B>[]> {
+  const counted: Pair<P, B>[] = [];
+  for (let number = warmUp ? 0 : 1; number <= rounds; number += 1) {
+    const early = number % 2 === 0 ? await psyncd() : null;
+    const other = await beside();
+    const pair = { psyncd: early ?? (await psyncd()), beside: other };
+    progress(pair, number);
+    if (number > 0) counted.push(pair);
+  }
+  return counted;
+}
+
+/** Both halves and their ratio, of one number of each. */
+export function compared<P, B>(
+  rounds: readonly Pair<P, B>[],
+  ofPsyncd: (half: P) => number,
+  ofBeside: (half: B) => number,
+): { readonly psyncd: Summary; readonly beside: Summary; readonly ratio: Summary } {
+  return {
+    psyncd: summary(rounds.map(({ psyncd }) => ofPsyncd(psyncd))),
+    beside: summary(rounds.map(({ beside }) => ofBeside(beside))),
+    ratio: summary(rounds.map(({ psyncd, beside }) => ofPsyncd(psyncd) / ofBeside(beside))),
+  };
+}

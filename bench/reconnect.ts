@@ -1,0 +1,84 @@
+/** `reconnect`: a partial resync of a mebibyte, from when the replica's connection is there until it has everything. */
+import { Readable } from 'node:stream';
+import type { ChildNode } from '../src/cli/child-node.ts';
+import { polled } from './polled.ts';
+import { Relay } from './relay.ts';
+import { tenths, whole } from './report.ts';
+import type { Scope } from './scope.ts';
+import { summary } from './statistics.ts';
+import type { Study } from './study.ts';
+import { KEYS, ndjson } from './workload.ts';
+
+const ROUNDS = 5;
+const GOAL_MS = 20;
+/** As many writes as fit into the default backlog of a mebibyte. */
+const MISSED_WRITES = 7_200;
+
+interface Reconnect {
+  readonly ms: number;
+  readonly bytes: number;
+  /** What the replica itself says, of the whole of its attempt. */
+  readonly linkMs: number;
+}
+
+export const reconnect: Study = {
+  name: 'reconnect',
+  what: 'partial resync, until caught up',
+  async run(scope, { rounds: count = ROUNDS }, progress) {
+    const { node: master } = await scope.filledNode(KEYS);
+    const relay = await scope.start(() => Relay.to(master.port));
+    const { node: replica } = await scope.node('--replica-of', relay.wsUrl);
+    await follows(replica, (await master.client.replication()).offset);
+    const rounds: Reconnect[] = [];
+    for (let number = 0; number <= count; number += 1) {
+      const round = await once(scope, master, relay, replica);
+      progress(
+        `reconnect: ${number === 0 ? 'warm-up' : `round ${number}`}: ${tenths(round.ms)} ms for ` +
+          `${whole(round.bytes)} bytes (the link says ${tenths(round.linkMs)} ms)`,
+      );
+      if (number > 0) rounds.push(round);
+    }
+    return {
+      figures: [
+        {
+          row: 6,
+          what: 'partial resync of 1 MiB',
+          unit: 'ms',
+          psyncd: summary(rounds.map(({ ms }) => ms)),
+          goal: { kind: 'under', value: GOAL_MS, of: 'median' },
+          note: `${whole(summary(rounds.map(({ bytes }) => bytes)).median)} bytes`,
+        },
+      ],
+      details: rounds,
+    };
+  },
+};
+
+async function once(scope: Scope, master: ChildNode, relay: Relay, replica: ChildNode): Promise<Reconnect> {
+  scope.signal.throwIfAborted();
+  const { offset: before } = await replica.client.replication();
+  await relay.cut();
+  await master.client.import(Readable.toWeb(Readable.from(ndjson(MISSED_WRITES))) as ReadableStream);
+  const { offset } = await master.client.replication();
+  // It would begin while the master's applier is at work with what was written.
+  await master.client.digest();
+  await relay.restored();
+  const startedAt = performance.now();
+  await polled(0, async () => (await replica.client.replication()).offset >= offset);
+  const ms = performance.now() - startedAt;
+  const sync = await follows(replica, offset);
+  if (sync.kind !== 'partial') throw new Error(`expected a partial resync, got a full one: ${sync.reason}`);
+  return { ms, bytes: offset - before, linkMs: sync.durationMs };
+}
+
+/** Waits until it has so much; how it got there. */
+function follows(
+  replica: ChildNode,
+  offset: number,
+): Promise<{ readonly kind: string; readonly reason: string | null; readonly durationMs: number }> {
+  return polled(20, async () => {
+    const answer = await replica.client.replication();
+    const there = answer.upstream?.state === 'streaming' && answer.offset >= offset;
+    return there ? answer.upstream?.lastSync : null;
+  });
+}

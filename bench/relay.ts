@@ -1,0 +1,61 @@
+/** A TCP relay that stands between a replica and its master, and says when the replica is there again after a cut. */
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import type { Stoppable } from './scope.ts';
+
+export class Relay implements Stoppable {
+  readonly #server: Server;
+  readonly #port: number;
+  readonly #sockets = new Set<Socket>();
+
+  private constructor(server: Server, targetPort: number) {
+    this.#server = server;
+    this.#port = (server.address() as AddressInfo).port;
+    server.on('connection', (from) => {
+      const to = connect(targetPort, '127.0.0.1');
+      for (const [socket, other] of [
+        [from, to],
+        [to, from],
+      ] as const) {
+        this.#sockets.add(socket);
+        socket.setNoDelay();
+        socket.on('error', () => other.destroy());
+        socket.on('close', () => {
+          this.#sockets.delete(socket);
+          other.destroy();
+        });
+        socket.pipe(other);
+      }
+    });
+  }
+
+  /** @param targetPort on loopback */
+  static async to(targetPort: number): Promise<Relay> {
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    return new Relay(server, targetPort);
+  }
+
+  get wsUrl(): string {
+    return `ws://127.0.0.1:${this.#port}`;
+  }
+
+  /** Breaks what there is, and refuses what comes. */
+  async cut(): Promise<void> {
+    const closed = once(this.#server, 'close');
+    this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
+    await closed;
+  }
+
+  /** Lets connections through again. @returns when the first one has come */
+  async restored(): Promise<void> {
+    const connection = once(this.#server, 'connection');
+    this.#server.listen(this.#port, '127.0.0.1');
+    await connection;
+  }
+
+  async stop(): Promise<void> {
+    if (this.#server.listening) await this.cut();
+  }
+}

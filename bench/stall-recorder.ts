@@ -1,0 +1,64 @@
+/**
+ * Loaded into a node before its own program (`--import`): how long a request that comes at any moment would wait for the
+ * event loop. INFO's figures are of five seconds and end at 99 %.
+ *
+ * A histogram of delays, as perf_hooks has it, counts a stall of 100 ms once, like a delay of 1 ms; but a hundred times as
+ * many requests come in it. So a stall counts here for each millisecond in which somebody could have come.
+ *
+ * The parent says `begin`, and `end`.
+ */
+import { isMainThread } from 'node:worker_threads';
+
+export interface Stalls {
+  /** Milliseconds that 99.9 % of the moments do not exceed. */
+  readonly p999: number;
+  readonly max: number;
+  readonly seconds: number;
+}
+
+const TICK_MS = 1;
+const LONGEST_MS = 60_000;
+
+/** Moments by the milliseconds that whoever came then had to wait. */
+const moments = new Uint32Array(LONGEST_MS);
+let timer: NodeJS.Timeout | undefined;
+let beganAt = 0;
+let last = 0;
+let max = 0;
+
+function tick(): void {
+  const now = performance.now();
+  const waited = Math.max(0, now - last - TICK_MS);
+  last = now;
+  max = Math.max(max, waited);
+  for (let ms = Math.min(Math.floor(waited), LONGEST_MS - 1); ms >= 0; ms -= 1) {
+    moments[ms] = (moments[ms] as number) + 1;
+  }
+}
+
+function stalls(): Stalls {
+  const all = moments.reduce((sum, count) => sum + count, 0);
+  let left = all * 0.001;
+  let ms = LONGEST_MS - 1;
+  while (ms > 0 && (moments[ms] as number) <= left) {
+    left -= moments[ms] as number;
+    ms -= 1;
+  }
+  return { p999: ms, max, seconds: (performance.now() - beganAt) / 1000 };
+}
+
+// The option reaches the worker threads too.
+if (isMainThread) {
+  process.on('message', (message) => {
+    if (message === 'begin') {
+      beganAt = last = performance.now();
+      max = 0;
+      moments.fill(0);
+      clearInterval(timer);
+      timer = setInterval(tick, TICK_MS).unref();
+    } else if (message === 'end') {
+      process.send?.(stalls());
+    }
+  });
+  process.channel?.unref();
+}

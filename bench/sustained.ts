@@ -1,0 +1,229 @@
+/**
+ * `sustained`: millions of writes of random keys among a million, as batches, as an import, and with a replica; beside
+ * SQLite alone. Other requests go on meanwhile, and must not wait.
+ */
+import { execFile } from 'node:child_process';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { until } from '../src/cli/until.ts';
+import type { BulkWritten } from './bulk-writes.ts';
+import { Child } from './child.ts';
+import type { Figure } from './figure.ts';
+import { infoOf } from './info.ts';
+import type { Options } from './options.ts';
+import { compared, type Pair, pairs } from './pair.ts';
+import { polled } from './polled.ts';
+import { whole } from './report.ts';
+import type { Place, Scope } from './scope.ts';
+import { summary } from './statistics.ts';
+import type { Written } from './steady-writes.ts';
+import type { Findings, Study } from './study.ts';
+
+const BULK = fileURLToPath(new URL('./bulk-writes.ts', import.meta.url));
+const ROUNDS = 2;
+/** Operations that are not counted. */
+const WARM_UP = 100_000;
+const GOAL_PER_SECOND = 250_000;
+const GOAL_WAIT_MS = 100;
+/** The overlay's limit is looked at before each turn, which may then bring 4 MiB of effects. */
+const GOAL_OVERLAY = 1.25;
+const GOAL_KEEPS_UP = 0.95;
+/** Requests beside the load. */
+const PROBES_PER_SECOND = 100;
+const LOOK_EVERY_MS = 50;
+const FOLLOWS_WITHIN_MS = 120_000;
+
+interface Bulk {
+  readonly perSecond: number;
+  readonly longestBatchMs: number;
+  /** The longest that a PUT or a GET took meanwhile. */
+  readonly longestPutMs: number;
+  readonly longestGetMs: number;
+  readonly overlayBytes: number;
+  /** How fast a replica had it all; null: there was none. */
+  readonly replicaPerSecond: number | null;
+}
+
+interface Bulks {
+  readonly batch: Bulk;
+  readonly import: Bulk;
+  readonly withReplica: Bulk;
+}
+
+export const sustained: Study = {
+  name: 'sustained',
+  what: 'batches and imports, operations/s',
+  async run(scope, options, progress) {
+    const { entries, operations } = options;
+    progress(`sustained: ${whole(operations)} operations each; preparing`);
+    const place = await scope.filledNode(entries);
+    const sqlite = await Child.start(scope, 'bare-sqlite.ts', {
+      ...{ file: join(scope.folder, 'bare.db'), keys: entries, operations },
+    });
+    await bulk(scope, place, 'batch', { ...options, operations: WARM_UP });
+    const rounds = await pairs(
+      options.rounds ?? ROUNDS,
+      async (): Promise<Bulks> => ({
+        batch: await bulk(scope, place, 'batch', options),
+        import: await bulk(scope, place, 'import', options),
+        withReplica: await withReplica(scope, place, options),
+      }),
+      () => sqlite.ask<number>('run'),
+      ({ psyncd, beside }, number) => progress(`sustained: round ${number}: ${line(psyncd, beside)}`),
+      // Each takes so long that a whole one would be wasted on it.
+      { warmUp: false },
+    );
+    const { overlaySize } = (await (await fetch(`${place.node.url}/v1/config`)).json()) as {
+      readonly overlaySize: number;
+    };
+    return findings(rounds, overlaySize, options);
+  },
+};
+
+/** @param replicas to be waited for too */
+async function bulk(
+  scope: Scope,
+  { node }: Place,
+  kind: 'batch' | 'import',
+  { entries, operations }: Options,
+  replicas: readonly Place[] = [],
+): Promise<Bulk> {
+  const probe = (protocol: 'put' | 'get'): Promise<Child> =>
+    Child.start(scope, 'steady-writes.ts', {
+      port: node.port,
+      rate: PROBES_PER_SECOND,
+      keys: entries,
+      protocol,
+    });
+  const probes = [await probe('put'), await probe('get')];
+  const overlay = { bytes: 0, looking: true };
+  const looking = (async () => {
+    while (overlay.looking) {
+      overlay.bytes = Math.max(overlay.bytes, Number((await infoOf(node)).overlay_bytes));
+      await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+    }
+  })();
+  const flags = ['--port', String(node.port), '--kind', kind, '--keys', String(entries)];
+  const startedAt = performance.now();
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    [BULK, ...flags, '--operations', String(operations)],
+    { signal: scope.signal },
+  );
+  const written = JSON.parse(stdout) as BulkWritten;
+  // What the process needs to start and to build its requests is not the replica's.
+  const beforeMs = performance.now() - startedAt - written.seconds * 1000;
+  const { offset } = await node.client.replication();
+  for (const replica of replicas) {
+    await polled(5, async () => (await replica.node.client.replication()).offset >= offset);
+  }
+  const replicaSeconds = (performance.now() - startedAt - beforeMs) / 1000;
+  overlay.looking = false;
+  await looking;
+  const [longestPutMs, longestGetMs] = await Promise.all(
+    probes.map(async (each) => (await each.ask<Written>('stop')).latencies.at(-1) ?? Number.NaN),
+  );
+  for (const each of probes) await each.stop();
+  // The applier would work on through somebody else's turn.
+  await node.client.digest();
+  return {
+    perSecond: written.operations / written.seconds,
+    longestBatchMs: written.longestMs,
+    longestPutMs: longestPutMs ?? Number.NaN,
+    longestGetMs: longestGetMs ?? Number.NaN,
+    overlayBytes: overlay.bytes,
+    replicaPerSecond: replicas.length === 0 ? null : written.operations / replicaSeconds,
+  };
+}
+
+async function withReplica(scope: Scope, master: Place, options: Options): Promise<Bulk> {
+  const replica = await scope.node('--replica-of', master.node.wsUrl);
+  const { client } = replica.node;
+  await until(
+    'the replica follows',
+    async () => (await client.replication()).upstream?.state === 'streaming',
+    FOLLOWS_WITHIN_MS,
+  );
+  const before = (await master.node.client.replication()).counters;
+  const result = await bulk(scope, master, 'batch', options, [replica]);
+  const after = (await master.node.client.replication()).counters;
+  if (after.syncFull !== before.syncFull) throw new Error('the replica was cut off, and had to begin anew');
+  await client.digest();
+  await replica.node.stop();
+  await rm(replica.data, { recursive: true, force: true });
+  return result;
+}
+
+function line(psyncd: Bulks, sqlite: number): string {
+  const { batch, import: imported, withReplica: replicated } = psyncd;
+  const waits = [batch, imported].flatMap((each) => [each.longestPutMs, each.longestGetMs]);
+  return (
+    `batch ${whole(batch.perSecond)}/s, import ${whole(imported.perSecond)}/s, with a replica ` +
+    `${whole(replicated.perSecond)}/s (it: ${whole(replicated.replicaPerSecond ?? 0)}/s), SQLite alone ` +
+    `${whole(sqlite)}/s; longest PUT and GET beside batch ${whole(waits[0] ?? 0)} and ${whole(waits[1] ?? 0)} ms, ` +
+    `import ${whole(waits[2] ?? 0)} and ${whole(waits[3] ?? 0)} ms`
+  );
+}
+
+function findings(
+  rounds: readonly Pair<Bulks, number>[],
+  overlaySize: number,
+  { operations }: Options,
+): Findings {
+  const how = `${operations / 1e6} million operations`;
+  const throughput = (kind: 'batch' | 'import'): Figure => {
+    const { psyncd, beside, ratio } = compared(
+      rounds,
+      (bulks) => bulks[kind].perSecond,
+      (perSecond) => perSecond,
+    );
+    return {
+      ...{ row: 4, what: `${kind}, sustained`, unit: 'operations/s', psyncd, ratio },
+      beside: { name: 'SQLite alone', values: beside },
+      goal: { kind: 'at least', value: GOAL_PER_SECOND, of: 'median' },
+      note: how,
+    };
+  };
+  const of = (what: (bulks: Bulks) => number): Figure['psyncd'] =>
+    summary(rounds.map(({ psyncd }) => what(psyncd)));
+  const longest = (name: string, what: (bulk: Bulk) => number): Figure => ({
+    ...{ row: 4, what: `longest ${name} meanwhile`, unit: 'ms' },
+    psyncd: of(({ batch, import: imported }) => Math.max(what(batch), what(imported))),
+    goal: { kind: 'under', value: GOAL_WAIT_MS, of: 'worst' },
+  });
+  return {
+    figures: [
+      throughput('batch'),
+      throughput('import'),
+      longest('PUT', ({ longestPutMs }) => longestPutMs),
+      longest('GET', ({ longestGetMs }) => longestGetMs),
+      {
+        ...longest('batch of 1,000', ({ longestBatchMs }) => longestBatchMs),
+        note: 'four are open at a time; they wait when the overlay is full',
+      },
+      {
+        ...{ row: 4, what: 'overlay, of its limit', unit: '' },
+        psyncd: of(
+          ({ batch, import: imported }) => Math.max(batch.overlayBytes, imported.overlayBytes) / overlaySize,
+        ),
+        goal: { kind: 'under', value: GOAL_OVERLAY, of: 'worst' },
+        note: `overlay_bytes / ${whole(overlaySize)}`,
+      },
+      {
+        ...{ row: 7, what: 'a replica keeps up with batches', unit: 'operations/s' },
+        psyncd: of(({ withReplica: bulk }) => bulk.replicaPerSecond ?? 0),
+        beside: {
+          name: 'its master',
+          values: summary(rounds.map(({ psyncd }) => psyncd.withReplica.perSecond)),
+        },
+        ratio: summary(
+          rounds.map(({ psyncd: { withReplica: bulk } }) => (bulk.replicaPerSecond ?? 0) / bulk.perSecond),
+        ),
+        goal: { kind: 'at least', value: GOAL_KEEPS_UP, of: 'median ratio' },
+      },
+    ],
+    details: rounds,
+  };
+}

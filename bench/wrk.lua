@@ -1,0 +1,29 @@
+-- What wrk sends: one method, random keys as workload.ts makes them. Arguments: method, number of keys, value.
+-- In the end a line of JSON goes to standard output, behind what wrk itself says.
+local head, tail, keys
+
+function init(args)
+  keys = tonumber(args[2])
+  head = args[1] .. ' /v1/keys/bench:'
+  tail = ' HTTP/1.1\r\nHost: localhost\r\n'
+  if args[3] then
+    tail = tail .. 'Content-Type: application/octet-stream\r\nContent-Length: ' .. #args[3] .. '\r\n\r\n' .. args[3]
+  else
+    tail = tail .. '\r\n'
+  end
+  math.randomseed(os.time())
+end
+
+-- By hand: wrk.format makes a table of headers each time.
+function request()
+  return head .. string.format('%09d', math.random(0, keys - 1)) .. tail
+end
+
+function done(summary, latency)
+  local errors = summary.errors
+  io.write(string.format(
+    '{"requests":%d,"micros":%d,"failed":%d,"cpuSeconds":%f,"p99Micros":%d}\n',
+    summary.requests, summary.duration,
+    errors.connect + errors.read + errors.write + errors.timeout + errors.status,
+    os.clock(), latency:percentile(99)))
+end
