@@ -37,6 +37,8 @@ import { workerUrl } from './worker-url.ts';
 
 /** Bytes of the stream are handed to the applier when there are so many, or when it is to flush. */
 const FEED_BYTES = 256 * 1024;
+/** V8 would let the applier's garbage grow to several times this before it looks; what it keeps is not limited. */
+const APPLIER_YOUNG_MB = 24;
 const READER_CACHE_KIB = 32 * 1024;
 const READER_TIMEOUT_MS = 1_000;
 
@@ -352,7 +354,10 @@ class ApplierThread {
   }
 
   static start(data: ApplierData, failed: (error: Error) => void): Promise<ApplierThread> {
-    const worker = new Worker(workerUrl('applier-thread'), { workerData: data });
+    const worker = new Worker(workerUrl('applier-thread'), {
+      workerData: data,
+      resourceLimits: { maxYoungGenerationSizeMb: APPLIER_YOUNG_MB },
+    });
     return new Promise((resolve, reject) => {
       worker.once('error', reject);
       worker.once('message', (message: FromApplier) => {
