@@ -10,19 +10,33 @@
  */
 import { CloseCode } from '../replication/close-code.ts';
 import { type Decision, decide, type FullResyncReason } from '../replication/decide.ts';
-import { formatPosition, type Offset, offset, type Position, wireOffset } from '../replication/position.ts';
-import type { Run } from '../stream/command.ts';
-import { StreamDecoder } from '../stream/decoder.ts';
+import {
+  formatPosition,
+  type Offset,
+  type Position,
+  type RunId,
+  wireOffset,
+} from '../replication/position.ts';
+import type { Command, Run } from '../stream/command.ts';
+import { asProblem, closeCodeOf, lost } from './feed-problems.ts';
 import type { FeedRequest } from './feed-request.ts';
 import { Follower, type FollowerContext } from './follower.ts';
 import { FollowerSnapshots } from './follower-snapshots.ts';
-import { Frames } from './frames.ts';
-import { bookmarkMessage, continueMessage, errorMessage, Group, WAITING } from './message.ts';
-import { type FollowerEvents, type FollowerSocket, type Log, StorageError, type World } from './ports.ts';
+import {
+  bookmarkMessage,
+  continueMessage,
+  errorMessage,
+  forEachGroup,
+  Group,
+  type GroupRange,
+  WAITING,
+} from './message.ts';
+import type { FollowerEvents, FollowerSocket, Log, World } from './ports.ts';
 import type { PositionWaiters } from './position-waiters.ts';
 import { Problem } from './problem.ts';
 import type { StreamHead } from './stream-head.ts';
-import { type Stretch, Subscription } from './subscription.ts';
+import { readStretch } from './stretch.ts';
+import { Subscription } from './subscription.ts';
 import { SubscriptionIndex } from './subscription-index.ts';
 
 export interface FeedSettings {
@@ -65,8 +79,6 @@ interface FeedParts {
 const SLICE_SENDS = 128;
 /** So many stretches are read for those who catch up before others have their turn. */
 const SLICE_STRETCHES = 4;
-/** So much of the stream is read at a time for one that catches up. */
-const STRETCH_BYTES = 64 * 1024;
 /** If more than so many bytes of the stream are pending, its followers read them from the backlog. */
 const MAX_PENDING_BYTES = 4 * 1024 * 1024;
 const SWEEP_MS = 500;
@@ -105,7 +117,7 @@ export class Feed {
   #sweptAt: Offset;
   #pingedAt = 0;
   /** The history that the followers' places are of. */
-  #place: Position['runId'];
+  #place: RunId;
 
   constructor(parts: FeedParts) {
     this.#parts = parts;
@@ -298,35 +310,20 @@ export class Feed {
     if (this.#followers.size === 0) return;
     const { head } = this.#parts;
     const { runId } = head.position;
-    let [first, start] = [0, 0];
-    for (const end of run.boundaries) {
-      let last = first;
-      while (last < run.commands.length && (run.ends[last] as number) <= end) last += 1;
-      if (last > first) this.#note(run, from, runId, first, last, start, end);
-      first = last;
-      start = end;
-    }
+    forEachGroup(run, (range) => this.#note(run, from, runId, range));
     if (head.offset - this.#sweptAt >= (head.backlog.size * BACKLOG_SHARE) / 2) this.#hurry();
   }
 
-  #note(
-    run: Run,
-    from: Offset,
-    runId: Position['runId'],
-    first: number,
-    last: number,
-    start: number,
-    end: number,
-  ): void {
+  #note(run: Run, from: Offset, runId: RunId, range: GroupRange): void {
     const found = this.#found;
-    for (let index = first; index < last; index += 1) {
-      const command = run.commands[index] as Run['commands'][number];
+    for (let index = range.first; index < range.last; index += 1) {
+      const command = run.commands[index] as Command;
       if (command.kind === 'flush-all') for (const each of this.#subscriptions.values()) found.add(each);
       else if (command.kind === 'del') for (const key of command.keys) this.#index.find(key, found);
       else this.#index.find(command.key, found);
     }
     if (found.size === 0) return;
-    const group = new Group(run, from, runId, first, last, start, end);
+    const group = new Group(run, from, runId, range);
     for (const subscription of found) {
       if (subscription.live.size === 0) continue;
       subscription.add(group);
@@ -444,50 +441,13 @@ export class Feed {
     }
     const { stretch } = subscription;
     const isKnown = stretch?.from === follower.cursor && stretch.to <= subscription.at;
-    const next = isKnown ? stretch : this.#read(subscription, follower.cursor);
+    const next = isKnown ? stretch : readStretch(this.#parts.head, subscription, follower.cursor);
     subscription.stretch = next;
     follower.give(next.frames);
     if (next.frames.messages.length > 0) follower.told = next.to;
     follower.cursor = next.to;
     this.#endIfDone(follower);
     return !isKnown;
-  }
-
-  /** What follows `from`, up to where the live ones are at most. */
-  #read(subscription: Subscription, from: Offset): Stretch {
-    const { head } = this.#parts;
-    const lacking = subscription.at - from;
-    for (let wanted = STRETCH_BYTES; ; wanted *= 4) {
-      const bytes = head.read(from, Math.min(wanted, lacking)).subarray(0, lacking);
-      const run = new StreamDecoder().push(bytes);
-      if (run === null && bytes.length < lacking) continue;
-      if (run === null) throw new Error(`no write ends between ${from} and ${subscription.at}`);
-      const messages = this.#groups(run, from, subscription).flatMap(
-        (group) => group.messageFor(subscription.prefixes) ?? [],
-      );
-      return { from, to: offset(from + run.bytes.length), frames: new Frames(messages) };
-    }
-  }
-
-  #groups(run: Run, from: Offset, { prefixes }: Subscription): readonly Group[] {
-    const { runId } = this.#parts.head.position;
-    const groups: Group[] = [];
-    let [first, start] = [0, 0];
-    for (const end of run.boundaries) {
-      let last = first;
-      let isWanted = false;
-      while (last < run.commands.length && (run.ends[last] as number) <= end) {
-        const command = run.commands[last] as Run['commands'][number];
-        const keys =
-          command.kind === 'flush-all' ? [] : command.kind === 'del' ? command.keys : [command.key];
-        isWanted ||= command.kind === 'flush-all' || keys.some((key) => prefixes.matches(key));
-        last += 1;
-      }
-      if (isWanted) groups.push(new Group(run, from, runId, first, last, start, end));
-      first = last;
-      start = end;
-    }
-    return groups;
   }
 
   #goLive(follower: Follower): void {
@@ -642,35 +602,4 @@ export class Feed {
   #at(at: Offset): string {
     return formatPosition({ runId: this.#parts.head.position.runId, offset: at });
   }
-}
-
-/** The close code of a WebSocket that says what the problem's HTTP status does. */
-export function closeCodeOf({ code, status }: Problem): CloseCode {
-  if (code === 'SHUTTING_DOWN') return CloseCode.goingAway;
-  switch (status) {
-    case 400:
-      return CloseCode.protocolError;
-    case 403:
-      return CloseCode.forbidden;
-    case 410:
-      return CloseCode.historyChanged;
-    case 429:
-      return CloseCode.tooMany;
-    default:
-      return CloseCode.notReady;
-  }
-}
-
-function lost(from: Position, reason: FullResyncReason): Problem {
-  return new Problem(
-    'POSITION_LOST',
-    `what follows ${formatPosition(from)} cannot be served any more (${reason}); a snapshot can`,
-    { reason },
-  );
-}
-
-function asProblem(error: unknown): Problem {
-  if (error instanceof Problem) return error;
-  if (error instanceof StorageError) return new Problem('STORAGE_FAILED', error.message);
-  throw error;
 }

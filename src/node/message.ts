@@ -75,6 +75,26 @@ export function errorMessage(
   return new Message(JSON.stringify({ type: 'error', code, detail, ...extra }), null);
 }
 
+/** Which commands of a run belong together, and which of its bytes they are; both half open. */
+export interface GroupRange {
+  readonly first: number;
+  readonly last: number;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Calls back for each command that stands alone and each transaction, in order, but not for those that do nothing. */
+export function forEachGroup({ commands, ends, boundaries }: Run, take: (range: GroupRange) => void): void {
+  let [first, start] = [0, 0];
+  for (const end of boundaries) {
+    let last = first;
+    while (last < commands.length && (ends[last] as number) <= end) last += 1;
+    if (last > first) take({ first, last, start, end });
+    first = last;
+    start = end;
+  }
+}
+
 /** A command that stands alone, or the commands of one transaction. */
 export class Group {
   readonly #commands: readonly Command[];
@@ -89,12 +109,8 @@ export class Group {
   /** Of a group that has one key only, so that everybody who wants some of it wants all of it. */
   #only: Message | null = null;
 
-  /**
-   * @param run what was committed, after the offset `base`
-   * @param first, last half open: which of its commands these are
-   * @param start, end half open: which of its bytes
-   */
-  constructor(run: Run, base: number, runId: RunId, first: number, last: number, start: number, end: number) {
+  /** @param run what was committed, after the offset `base` */
+  constructor(run: Run, base: number, runId: RunId, { first, last, start, end }: GroupRange) {
     this.#commands = run.commands.slice(first, last);
     this.#versions = run.ends.slice(first, last).map((at) => base + at);
     this.#position = `${runId}:${base + end}`;

@@ -11,6 +11,7 @@ import { type Offset, offset } from '../replication/position.ts';
 import type { Follower } from './follower.ts';
 import { Frames } from './frames.ts';
 import type { Group, Message } from './message.ts';
+import type { Stretch } from './stretch.ts';
 
 /** Something that is given to all who were live when it began. */
 export interface Round {
@@ -21,13 +22,6 @@ export interface Round {
   readonly members: readonly Follower[];
   /** How many of the members have had it. */
   given: number;
-}
-
-/** Part of the stream, as it looks to these followers. */
-export interface Stretch {
-  readonly from: Offset;
-  readonly to: Offset;
-  readonly frames: Frames;
 }
 
 export class Subscription {

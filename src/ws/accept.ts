@@ -2,7 +2,7 @@
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
-import { closeCodeOf } from '../node/feed.ts';
+import { closeCodeOf } from '../node/feed-problems.ts';
 import { type FeedRequest, parseFeedRequest } from '../node/feed-request.ts';
 import { errorMessage } from '../node/message.ts';
 import { mayCome, type Origins } from '../node/origins.ts';

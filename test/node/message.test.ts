@@ -24,7 +24,12 @@ function transaction(commands: readonly Command[]): Run {
 
 function json({ bytes, commands, ends }: Run, base: number): string {
   const run = { bytes, commands, ends, boundaries: [bytes.length] };
-  const group = new Group(run, base, runId('a'), 0, commands.length, 0, bytes.length);
+  const group = new Group(run, base, runId('a'), {
+    first: 0,
+    last: commands.length,
+    start: 0,
+    end: bytes.length,
+  });
   return group.messageFor(new Prefixes([]))?.json ?? '';
 }
 

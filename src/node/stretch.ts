@@ -1,0 +1,49 @@
+/** Part of the stream, as the followers of a subscription see it. */
+import { type Offset, offset, type RunId } from '../replication/position.ts';
+import type { Run } from '../stream/command.ts';
+import { StreamDecoder } from '../stream/decoder.ts';
+import { Frames } from './frames.ts';
+import { forEachGroup, Group } from './message.ts';
+import type { StreamHead } from './stream-head.ts';
+import type { Subscription } from './subscription.ts';
+
+export interface Stretch {
+  readonly from: Offset;
+  readonly to: Offset;
+  readonly frames: Frames;
+}
+
+/** So much of the stream is read at a time for one that catches up. */
+const STRETCH_BYTES = 64 * 1024;
+
+/**
+ * What follows `from`, up to where the subscription's live followers are at most.
+ * @throws StorageError when the journal cannot be read
+ */
+export function readStretch(head: StreamHead, subscription: Subscription, from: Offset): Stretch {
+  const lacking = subscription.at - from;
+  for (let wanted = STRETCH_BYTES; ; wanted *= 4) {
+    const bytes = head.read(from, Math.min(wanted, lacking)).subarray(0, lacking);
+    const run = new StreamDecoder().push(bytes);
+    if (run === null && bytes.length < lacking) continue;
+    if (run === null) throw new Error(`no write ends between ${from} and ${subscription.at}`);
+    const messages = wantedGroups(run, from, head.position.runId, subscription).flatMap(
+      (group) => group.messageFor(subscription.prefixes) ?? [],
+    );
+    return { from, to: offset(from + run.bytes.length), frames: new Frames(messages) };
+  }
+}
+
+function wantedGroups(run: Run, from: Offset, runId: RunId, { prefixes }: Subscription): readonly Group[] {
+  const groups: Group[] = [];
+  forEachGroup(run, (range) => {
+    const isWanted = run.commands.slice(range.first, range.last).some((command) => {
+      if (command.kind === 'flush-all') return true;
+      return command.kind === 'del'
+        ? command.keys.some((key) => prefixes.matches(key))
+        : prefixes.matches(command.key);
+    });
+    if (isWanted) groups.push(new Group(run, from, runId, range));
+  });
+  return groups;
+}
