@@ -4,10 +4,12 @@ import { readFile } from 'node:fs/promises';
 import test, { type TestContext } from 'node:test';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
+import { HIGH_WATER_BYTES } from '../../src/node/follower.ts';
 import { Cluster } from '../support/cluster.ts';
 import { type FeedEvent, TestFollower, TRANSPORTS, type Transport } from '../support/follower.ts';
 
 const MIB = 1024 * 1024;
+const GARBAGE_BYTES = 100 * MIB;
 
 function follow(t: TestContext, node: ChildNode, query: string, transport: Transport): TestFollower {
   return TestFollower.follow(t, node.url, { query, transport });
@@ -71,8 +73,10 @@ test('followers that do not read cost a cursor, are let go with their position, 
   const all = told(quick.received).slice(-100);
   const grown = (await memory(node, 'VmHWM')) - before;
   t.diagnostic(`${(grown / MIB).toFixed(1)} MiB more for ${slow.length} followers that do not read`);
-  // A few times one limit, garbage included; each of them has lagged by as much, and by 100 MiB in the end.
-  assert.ok(grown < 4 * 16 * MIB, `it has grown by ${grown / MIB} MiB`);
+  // Measured: 25 to 85 MiB of garbage with nobody who is slow. Beside that each may have what is buffered for it, where its
+  // lag would be 16 MiB and more for each. One copy of all that was written, shared by all, is not told from garbage.
+  const most = GARBAGE_BYTES + slow.length * HIGH_WATER_BYTES;
+  assert.ok(grown < most, `it has grown by ${grown / MIB} MiB`);
   await until('they are let go, and their connections with them', async () => (await connections(node)) < 10);
 
   assert.deepEqual(
