@@ -2,10 +2,8 @@
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
 import { ChildNode } from '../src/cli/child-node.ts';
-import { importStream } from '../src/cli/import-file.ts';
-import { ndjson, ndjsonBytes } from './workload.ts';
+import { fill } from './fill.ts';
 
 export class Dataset {
   readonly #filled = new Map<number, Promise<string>>();
@@ -30,7 +28,7 @@ export class Dataset {
     const data = join(await this.#folder, String(entries));
     const node = await ChildNode.start(['--port', '0', '--data', data]);
     try {
-      await importStream(Readable.from(ndjson(entries)), ndjsonBytes(entries), node.url);
+      await fill(node, entries);
       const { keys } = await node.client.digest();
       if (keys !== entries) throw new Error(`the node has ${keys} keys, not ${entries}`);
     } finally {

@@ -10,7 +10,7 @@ import { hundredths, whole } from './report.ts';
 import { residentBytes } from './resident-bytes.ts';
 import type { Scope } from './scope.ts';
 import { summary } from './statistics.ts';
-import type { Written } from './steady-writes.ts';
+import { SteadyWriter } from './steady-writer.ts';
 import type { Findings, Study } from './study.ts';
 import type { Received } from './swarm.ts';
 import { KEYS } from './workload.ts';
@@ -23,8 +23,6 @@ const LOADS = [
 ] as const;
 const IDLE = 10_000;
 const SETTLED_MS = 60_000;
-/** Until what was sent is answered. */
-const SETTLE_MS = 500;
 
 export const followers: Study = {
   name: 'followers',
@@ -84,14 +82,11 @@ async function underLoad(
   const { node } = await scope.node();
   const swarm = await swarmOf(scope, node.port, '/v1/changes?position=now', 'psync.v1.json', count);
   await received(swarm);
-  const flags = { port: node.port, rate, keys: KEYS, protocol: 'put' };
-  const writer = await Child.start(scope, 'steady-writes.ts', flags);
+  const writer = await SteadyWriter.start(scope, { port: node.port, rate, keys: KEYS, protocol: 'put' });
   await wait(seconds * 1000);
-  const { writes: answered } = await writer.ask<Written>('stop');
   const got = await received(swarm);
-  await wait(SETTLE_MS);
-  const writes = answered + (await writer.ask<Written>('measure')).writes;
-  await writer.stop();
+  const { last, late } = await writer.finish();
+  const writes = last.writes + late;
   // Nothing counts that did not arrive: what is on its way comes now.
   let total = got.messages;
   await until(
@@ -109,7 +104,7 @@ async function underLoad(
   return {
     followers: count,
     rate,
-    written: answered / got.seconds,
+    written: last.writes / last.seconds,
     perSecond: got.messages / got.seconds,
     p50: latencies[Math.floor(latencies.length * 0.5)] ?? Number.NaN,
     p99: latencies[Math.floor(latencies.length * 0.99)] ?? Number.NaN,

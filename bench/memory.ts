@@ -2,13 +2,12 @@
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { Readable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { ChildNode } from '../src/cli/child-node.ts';
-import { importStream } from '../src/cli/import-file.ts';
 import type { Figure } from './figure.ts';
+import { fill } from './fill.ts';
 import { underLoad } from './generator.ts';
 import { infoOf } from './info.ts';
 import type { Options } from './options.ts';
@@ -19,7 +18,6 @@ import { residentBytes } from './resident-bytes.ts';
 import type { Scope } from './scope.ts';
 import { summary } from './statistics.ts';
 import type { Study } from './study.ts';
-import { ndjson, ndjsonBytes } from './workload.ts';
 
 const BULK = fileURLToPath(new URL('./bulk-writes.ts', import.meta.url));
 const MB = 1e6;
@@ -83,7 +81,7 @@ function figuresOf(entries: number, rounds: readonly Resident[], { operations }:
 async function resident(scope: Scope, entries: number, { operations, seconds }: Options): Promise<Resident> {
   const { node, data } = await scope.node();
   const pid = pidOf(node);
-  await importStream(Readable.from(ndjson(entries)), ndjsonBytes(entries), node.url);
+  await fill(node, entries);
   const loaded = await settledBytes(node, pid);
   const flags = ['--port', String(node.port), '--kind', 'batch', '--operations', String(operations)];
   // The requests are built before they are sent, so not of ten million keys.

@@ -1,11 +1,10 @@
 /** `propagation`: how long after the master's answer a write is seen by a follower of the replica. */
 import { setTimeout as wait } from 'node:timers/promises';
-import { until } from '../src/cli/until.ts';
-import { Child } from './child.ts';
 import { TAKEN } from './figure.ts';
+import { replicaOf } from './replica.ts';
 import { whole } from './report.ts';
 import { percentile, summary } from './statistics.ts';
-import type { Written } from './steady-writes.ts';
+import { SteadyWriter } from './steady-writer.ts';
 import type { Study } from './study.ts';
 import { KEYS } from './workload.ts';
 
@@ -29,18 +28,15 @@ export const propagation: Study = {
   what: 'from an answered write until it is visible on the replica, ms',
   async run(scope, { seconds, rounds: count = ROUNDS }, progress) {
     const { node: master } = await scope.filledNode(KEYS);
-    const { node: replica } = await scope.node('--replica-of', master.wsUrl);
-    await until('the replica follows', async () => {
-      return (await replica.client.replication()).upstream?.state === 'streaming';
-    });
-    const writer = await Child.start(scope, 'steady-writes.ts', {
+    const { node: replica } = await replicaOf(scope, master);
+    const writer = await SteadyWriter.start(scope, {
       ...{ port: master.port, follow: replica.port, keys: KEYS },
       ...{ rate: WRITES_PER_SECOND, protocol: 'put' },
     });
     const rounds: Round[] = [];
     for (let number = 0; number <= count; number += 1) {
       await wait(seconds * 1000);
-      const { writes, seconds: took, propagation: times, visible } = await writer.ask<Written>('measure');
+      const { writes, seconds: took, propagation: times, visible } = await writer.measured();
       const round: Round = {
         writesPerSecond: writes / took,
         p50: percentile(times, 0.5),

@@ -1,13 +1,13 @@
 /** `reconnect`: a partial resync of a mebibyte, from when the replica's connection is there until it has everything. */
-import { Readable } from 'node:stream';
 import type { ChildNode } from '../src/cli/child-node.ts';
+import { fill } from './fill.ts';
 import { polled } from './polled.ts';
 import { Relay } from './relay.ts';
 import { tenths, whole } from './report.ts';
 import type { Scope } from './scope.ts';
 import { summary } from './statistics.ts';
 import type { Study } from './study.ts';
-import { KEYS, ndjson } from './workload.ts';
+import { KEYS } from './workload.ts';
 
 const ROUNDS = 5;
 const GOAL_MS = 20;
@@ -58,7 +58,7 @@ async function once(scope: Scope, master: ChildNode, relay: Relay, replica: Chil
   scope.signal.throwIfAborted();
   const { offset: before } = await replica.client.replication();
   await relay.cut();
-  await master.client.import(Readable.toWeb(Readable.from(ndjson(MISSED_WRITES))) as ReadableStream);
+  await fill(master, MISSED_WRITES);
   const { offset } = await master.client.replication();
   // It would begin while the master's applier is at work with what was written.
   await master.client.digest();

@@ -1,10 +1,10 @@
 /** `put…` and `get…`: requests a second, beside a Fastify that does nothing with them. */
 import type { ChildNode } from '../src/cli/child-node.ts';
-import { until } from '../src/cli/until.ts';
 import { BareServer } from './bare-server.ts';
 import { GENERATOR, type Load, type LoadResult, underLoad } from './generator.ts';
 import type { Options } from './options.ts';
 import { compared, type Pair, pairs } from './pair.ts';
+import { caughtUp, replicaOf } from './replica.ts';
 import { hundredths, whole } from './report.ts';
 import type { Scope } from './scope.ts';
 import { summary } from './statistics.ts';
@@ -13,7 +13,6 @@ import { KEYS } from './workload.ts';
 
 const ROUNDS = 3;
 const HOT_KEYS = 1_000;
-const REPLICA_WITHIN_MS = 60_000;
 
 interface Case {
   readonly name: string;
@@ -74,15 +73,18 @@ async function run(
   progress(`${name}: preparing`);
   const { node } = await scope.filledNode(entries, ...flags);
   const bare = await scope.start(() => BareServer.start('bare-fastify.ts'));
-  const nodes = [node];
-  if (one.replica === true) nodes.push(await replicaOf(scope, node));
+  const replica = one.replica === true ? (await replicaOf(scope, node)).node : null;
 
   const load: Load = { method, keys, seconds: options.seconds };
   const rounds = await pairs(
     options.rounds ?? ROUNDS,
     async () => {
       const result = await underLoad({ url: node.url, pid: pidOf(node) }, load, scope.signal);
-      for (const each of nodes) await settled(each, entries);
+      await settled(node, entries);
+      if (replica !== null) {
+        await caughtUp(node, replica);
+        await settled(replica, entries);
+      }
       return result;
     },
     () => underLoad({ url: bare.url, pid: pidOf(bare) }, load, scope.signal),
@@ -93,14 +95,6 @@ async function run(
       ),
   );
   return findings(one, rounds);
-}
-
-async function replicaOf(scope: Scope, master: ChildNode): Promise<ChildNode> {
-  const { node } = await scope.node('--replica-of', master.wsUrl);
-  const streaming = async (): Promise<boolean> =>
-    (await node.client.replication()).upstream?.state === 'streaming';
-  await until('the replica follows', streaming, REPLICA_WITHIN_MS);
-  return node;
 }
 
 /** Waits until the applier has nothing left to do: it would work on through the other server's turn. */
@@ -132,7 +126,7 @@ function findings({ row, what, goal }: Case, rounds: readonly Pair<LoadResult, L
 }
 
 /** Processor time for a request, psyncd / bare, all threads together. */
-export function cpuRatio(rounds: readonly Pair<LoadResult, LoadResult>[]): number | null {
+function cpuRatio(rounds: readonly Pair<LoadResult, LoadResult>[]): number | null {
   const ratios = rounds.flatMap(({ psyncd, beside }) => {
     const [one, other] = [psyncd.serverMicrosPerRequest, beside.serverMicrosPerRequest];
     return one === null || other === null ? [] : [one / other];

@@ -5,15 +5,16 @@
 import { copyFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { Child } from './child.ts';
 import { type Figure, TAKEN } from './figure.ts';
 import type { Options } from './options.ts';
 import { compared, pairs } from './pair.ts';
 import { polled } from './polled.ts';
 import { HAS_REDIS, Redis } from './redis.ts';
+import { caughtUp } from './replica.ts';
 import { whole } from './report.ts';
 import type { Place, Scope } from './scope.ts';
 import { percentile, summary } from './statistics.ts';
+import { SteadyWriter } from './steady-writer.ts';
 import type { Written } from './steady-writes.ts';
 import type { Study } from './study.ts';
 
@@ -106,7 +107,7 @@ async function ofPsyncd(scope: Scope, master: Place, { entries, seconds }: Optio
   const { node: replica, data } = await scope.node();
   const writer = await writerTo(scope, master.node.port, entries, 'put');
   await wait(seconds * 1000);
-  const before = await writer.ask<Written>('measure');
+  const before = await writer.measured();
   const startedAt = performance.now();
   await replica.client.replicaOf(master.node.wsUrl);
   const sync = await polled(POLL_MS, async () => {
@@ -116,28 +117,22 @@ async function ofPsyncd(scope: Scope, master: Place, { entries, seconds }: Optio
     return there ? answer.upstream?.lastSync : null;
   });
   const ms = performance.now() - startedAt;
-  const during = await writer.ask<Written>('stop');
+  const { last: during } = await writer.finish();
   if (sync?.kind !== 'full') throw new Error(`expected a full resync, got ${sync?.kind}`);
-  await writer.stop();
-  const [one, other] = await Promise.all([master.node.client.digest(), settledDigest()]);
+  await caughtUp(master.node, replica);
+  const [one, other] = await Promise.all([master.node.client.digest(), replica.client.digest()]);
   if (one.digest !== other.digest) throw new Error('the replica does not hold what its master does');
   await replica.stop();
   await rm(data, { recursive: true, force: true });
   const copyMs = await copied(scope, master.data);
   return { ms, copyMs, ...latencies(before, during) };
-
-  async function settledDigest(): Promise<{ readonly digest: string }> {
-    const { offset } = await master.node.client.replication();
-    await polled(POLL_MS, async () => (await replica.client.replication()).offset >= offset);
-    return replica.client.digest();
-  }
 }
 
 async function ofRedis(scope: Scope, master: Redis, { entries, seconds }: Options): Promise<Resync> {
   const replica = await Redis.start(scope);
   const writer = await writerTo(scope, master.port, entries, 'redis');
   await wait(seconds * 1000);
-  const before = await writer.ask<Written>('measure');
+  const before = await writer.measured();
   const startedAt = performance.now();
   await replica.ask(`REPLICAOF 127.0.0.1 ${master.port}`);
   await polled(POLL_MS, async () => {
@@ -146,19 +141,21 @@ async function ofRedis(scope: Scope, master: Redis, { entries, seconds }: Option
     return answer.master_link_status === 'up' && Number(answer.slave_repl_offset) >= Number(offset);
   });
   const ms = performance.now() - startedAt;
-  const during = await writer.ask<Written>('stop');
-  await writer.stop();
+  const { last: during } = await writer.finish();
   await replica.stop();
   return { ms, copyMs: 0, ...latencies(before, during) };
 }
 
 /** It has been writing for a while, and its code is compiled. */
-async function writerTo(scope: Scope, port: number, keys: number, protocol: 'put' | 'redis'): Promise<Child> {
-  const writer = await Child.start(scope, 'steady-writes.ts', {
-    ...{ port, keys, protocol, rate: WRITES_PER_SECOND },
-  });
+async function writerTo(
+  scope: Scope,
+  port: number,
+  keys: number,
+  protocol: 'put' | 'redis',
+): Promise<SteadyWriter> {
+  const writer = await SteadyWriter.start(scope, { port, keys, protocol, rate: WRITES_PER_SECOND });
   await wait(LEAD_MS);
-  await writer.ask<Written>('measure');
+  await writer.measured();
   return writer;
 }
 

@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { ChildNode } from '../src/cli/child-node.ts';
 import { until } from '../src/cli/until.ts';
+import { replicaOf } from './replica.ts';
 import { hundredths, spread, whole } from './report.ts';
 import { residentBytes } from './resident-bytes.ts';
 import type { Place } from './scope.ts';
@@ -27,10 +28,7 @@ export const soak: Study = {
   what: 'memory and files of a master and its replica under full load',
   async run(scope, { minutes }, progress) {
     const master = await scope.node();
-    const replica = await scope.node('--replica-of', master.node.wsUrl);
-    await until('the replica follows', async () => {
-      return (await replica.node.client.replication()).upstream?.state === 'streaming';
-    });
+    const replica = await replicaOf(scope, master.node);
     progress(`soak: ${minutes} minutes`);
     const flags = ['--url', master.node.url, '--seconds', String(minutes * 60)];
     const load = { done: false };

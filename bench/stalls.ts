@@ -9,7 +9,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { ChildNode } from '../src/cli/child-node.ts';
-import { polled } from './polled.ts';
+import { replicaOf } from './replica.ts';
 import { tenths, whole } from './report.ts';
 import type { Scope } from './scope.ts';
 import type { Stalls } from './stall-recorder.ts';
@@ -98,8 +98,7 @@ async function readPages(node: ChildNode, done: () => boolean): Promise<number> 
 }
 
 async function fullResync(scope: Scope, master: ChildNode): Promise<void> {
-  const { node: replica, data } = await scope.node('--replica-of', master.wsUrl);
-  await polled(50, async () => (await replica.client.replication()).upstream?.state === 'streaming');
+  const { node: replica, data } = await replicaOf(scope, master);
   await replica.stop();
   await rm(data, { recursive: true, force: true });
 }

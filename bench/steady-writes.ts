@@ -13,6 +13,8 @@ import { keyAt, VALUE } from './workload.ts';
 export interface Written {
   /** Answered. */
   readonly writes: number;
+  /** Sent, and not answered. */
+  readonly open: number;
   readonly seconds: number;
   /** Milliseconds from when a write was sent until it was answered, in order. */
   readonly latencies: readonly number[];
@@ -61,7 +63,7 @@ let latencies: number[] = [];
 let propagation: number[] = [];
 let visible: number[] = [];
 /** What was sent, by its stamp, until it has been answered and seen on the replica. */
-const open = new Map<string, Write>();
+const unseen = new Map<string, Write>();
 
 /** One connection; answers come in the order of the requests. */
 class Pipe {
@@ -86,7 +88,7 @@ class Pipe {
       const stamp = String(process.hrtime.bigint());
       const write: Write = { stamp, sentAt };
       this.#open.push(write);
-      if (follow !== undefined) open.set(stamp, write);
+      if (follow !== undefined) unseen.set(stamp, write);
       portion += request(keyAt(Math.floor(Math.random() * keys)), `${stamp}-`.padEnd(VALUE.length, 'x'));
     }
     this.socket.write(portion);
@@ -128,7 +130,7 @@ class Pipe {
 /** Both of its ends are known. */
 function told({ stamp, sentAt, answeredAt, seenAt }: Write): void {
   if (answeredAt === undefined || seenAt === undefined) return;
-  open.delete(stamp);
+  unseen.delete(stamp);
   visible.push(seenAt - sentAt);
   propagation.push(Math.max(0, seenAt - answeredAt));
 }
@@ -146,7 +148,7 @@ function fail(text: string): never {
 }
 
 function seen(message: string): void {
-  const write = open.get(STAMP.exec(message)?.[1] ?? '');
+  const write = unseen.get(STAMP.exec(message)?.[1] ?? '');
   if (write === undefined) return;
   write.seenAt = performance.now();
   told(write);
@@ -194,6 +196,7 @@ process.on('message', (message) => {
   const now = performance.now();
   const written: Written = {
     writes: answeredSince,
+    open: sent - answered,
     seconds: (now - since) / 1000,
     latencies: latencies.sort((one, other) => one - other),
     propagation: propagation.sort((one, other) => one - other),

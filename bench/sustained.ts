@@ -7,18 +7,17 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { until } from '../src/cli/until.ts';
 import type { BulkWritten } from './bulk-writes.ts';
 import { Child } from './child.ts';
 import type { Figure } from './figure.ts';
 import { infoOf } from './info.ts';
 import type { Options } from './options.ts';
 import { compared, type Pair, pairs } from './pair.ts';
-import { polled } from './polled.ts';
+import { caughtUp, replicaOf } from './replica.ts';
 import { whole } from './report.ts';
 import type { Place, Scope } from './scope.ts';
-import { summary } from './statistics.ts';
-import type { Written } from './steady-writes.ts';
+import { percentile, summary } from './statistics.ts';
+import { SteadyWriter } from './steady-writer.ts';
 import type { Findings, Study } from './study.ts';
 
 const BULK = fileURLToPath(new URL('./bulk-writes.ts', import.meta.url));
@@ -33,7 +32,7 @@ const GOAL_KEEPS_UP = 0.95;
 /** Requests beside the load. */
 const PROBES_PER_SECOND = 100;
 const LOOK_EVERY_MS = 50;
-const FOLLOWS_WITHIN_MS = 120_000;
+const CAUGHT_UP_POLL_MS = 5;
 
 interface Bulk {
   readonly perSecond: number;
@@ -90,13 +89,8 @@ async function bulk(
   { entries, operations }: Options,
   replicas: readonly Place[] = [],
 ): Promise<Bulk> {
-  const probe = (protocol: 'put' | 'get'): Promise<Child> =>
-    Child.start(scope, 'steady-writes.ts', {
-      port: node.port,
-      rate: PROBES_PER_SECOND,
-      keys: entries,
-      protocol,
-    });
+  const probe = (protocol: 'put' | 'get'): Promise<SteadyWriter> =>
+    SteadyWriter.start(scope, { port: node.port, rate: PROBES_PER_SECOND, keys: entries, protocol });
   const probes = [await probe('put'), await probe('get')];
   const overlay = { bytes: 0, looking: true };
   const looking = (async () => {
@@ -115,17 +109,13 @@ async function bulk(
   const written = JSON.parse(stdout) as BulkWritten;
   // What the process needs to start and to build its requests is not the replica's.
   const beforeMs = performance.now() - startedAt - written.seconds * 1000;
-  const { offset } = await node.client.replication();
-  for (const replica of replicas) {
-    await polled(5, async () => (await replica.node.client.replication()).offset >= offset);
-  }
+  for (const replica of replicas) await caughtUp(node, replica.node, CAUGHT_UP_POLL_MS);
   const replicaSeconds = (performance.now() - startedAt - beforeMs) / 1000;
   overlay.looking = false;
   await looking;
   const [longestPutMs, longestGetMs] = await Promise.all(
-    probes.map(async (each) => (await each.ask<Written>('stop')).latencies.at(-1) ?? Number.NaN),
+    probes.map(async (each) => percentile((await each.finish()).last.latencies, 1)),
   );
-  for (const each of probes) await each.stop();
   // The applier would work on through somebody else's turn.
   await node.client.digest();
   return {
@@ -139,18 +129,11 @@ async function bulk(
 }
 
 async function withReplica(scope: Scope, master: Place, options: Options): Promise<Bulk> {
-  const replica = await scope.node('--replica-of', master.node.wsUrl);
-  const { client } = replica.node;
-  await until(
-    'the replica follows',
-    async () => (await client.replication()).upstream?.state === 'streaming',
-    FOLLOWS_WITHIN_MS,
-  );
+  const replica = await replicaOf(scope, master.node);
   const before = (await master.node.client.replication()).counters;
   const result = await bulk(scope, master, 'batch', options, [replica]);
   const after = (await master.node.client.replication()).counters;
   if (after.syncFull !== before.syncFull) throw new Error('the replica was cut off, and had to begin anew');
-  await client.digest();
   await replica.node.stop();
   await rm(replica.data, { recursive: true, force: true });
   return result;

@@ -19,11 +19,6 @@ function lineAt(index: number): string {
   return `${JSON.stringify({ key: keyAt(index), value: VALUE })}\n`;
 }
 
-/** The size of `ndjson(entries)` in bytes. */
-export function ndjsonBytes(entries: number): number {
-  return entries * Buffer.byteLength(lineAt(0));
-}
-
 /** The first keys as `POST /v1/import` takes them. */
 export function* ndjson(entries: number): Generator<Buffer> {
   for (let from = 0; from < entries; from += CHUNK_LINES) {

@@ -5,14 +5,13 @@
  * throughput and processor time whichever looks better.
  */
 import assert from 'node:assert/strict';
-import { Readable } from 'node:stream';
 import test from 'node:test';
 import { BareServer } from '../bench/bare-server.ts';
 import { Dataset } from '../bench/dataset.ts';
+import { fill } from '../bench/fill.ts';
 import { GENERATOR, type LoadResult, underLoad } from '../bench/generator.ts';
 import { pidOf } from '../bench/requests.ts';
 import { Scope } from '../bench/scope.ts';
-import { ndjson } from '../bench/workload.ts';
 
 const KEYS = 10_000;
 const SECONDS = 1;
@@ -34,7 +33,7 @@ test('PUT and GET stay near a Fastify that does nothing', async (t) => {
     scope.node(),
     scope.start(() => BareServer.start('bare-fastify.ts')),
   ]);
-  await node.client.import(Readable.toWeb(Readable.from(ndjson(KEYS))) as ReadableStream);
+  await fill(node, KEYS);
 
   for (const method of ['PUT', 'GET'] as const) {
     const load = (server: typeof node | BareServer): Promise<LoadResult> =>
