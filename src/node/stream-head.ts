@@ -75,6 +75,9 @@ export class StreamHead {
   #roomWaiters: (() => void)[] = [];
   readonly #listeners = new Set<CommitListener>();
   readonly #pins = new Set<() => Offset | null>();
+  /** How many wait for the file to be frozen. */
+  #freezing = 0;
+  readonly #blockedListeners = new Set<() => void>();
 
   private constructor(
     parts: { world: World; log: Log; settings: HeadSettings; state: StateStore; keyspace: Keyspace },
@@ -377,6 +380,25 @@ export class StreamHead {
    * @throws Error when a snapshot replaces the keyspace meanwhile
    */
   async freeze(): Promise<FrozenFile> {
+    this.#freezing += 1;
+    try {
+      return await this.#freeze();
+    } finally {
+      this.#freezing -= 1;
+    }
+  }
+
+  /** Somebody waits for the file to be frozen: whoever could begin to read an older state of it had better wait. */
+  get isFreezing(): boolean {
+    return this.#freezing > 0;
+  }
+
+  /** Calls back when the file cannot be frozen because an older state of it is read, again and again until it can. */
+  onFreezeBlocked(listener: () => void): void {
+    this.#blockedListeners.add(listener);
+  }
+
+  async #freeze(): Promise<FrozenFile> {
     const keyspace = this.#keyspace;
     while (keyspace === this.#keyspace && !this.#closed) {
       const position = this.position;
@@ -384,6 +406,7 @@ export class StreamHead {
       const frozen = await keyspace.freeze(position);
       if (keyspace === this.#keyspace) this.#hasApplied(position.offset);
       if (frozen !== null) return frozen;
+      for (const listener of this.#blockedListeners) listener();
       await new Promise<void>((resolve) => this.#world.after(FREEZE_RETRY_MS, resolve));
     }
     throw new Error('the keyspace was replaced');
