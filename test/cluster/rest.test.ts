@@ -1071,7 +1071,8 @@ test('methods', async (t) => {
 
   await t.test('HEAD is GET without the body', async () => {
     for (const path of [
-      ...PATHS,
+      // The feed is a stream without an end, and has no HEAD.
+      ...PATHS.filter((path) => path !== '/v1/changes'),
       '/v1/keys/none',
       '/v1/keys?limit=0',
       '/v1/keys?values=true',
