@@ -19,7 +19,7 @@ export interface Options {
 }
 
 const FULL = 10_000_000;
-const SHORT_OPERATIONS = 2_000_000;
+const SHORT_OPERATIONS = 1_000_000;
 
 /** Prints help or what is wrong, and ends the process, where there is nothing to run. */
 export function parseOptions(
@@ -37,7 +37,7 @@ export function parseOptions(
     .option('--minutes <M>', 'how long soak lasts', positive, 3)
     .option('--seconds <S>', 'how long one server is under load in one round', positive, 4)
     .option('--entries <N>', 'entries, where there are a million', positive, 1_000_000)
-    .option('--operations <N>', 'of a sustained load (default: 2000000, with --full 10000000)', positive)
+    .option('--operations <N>', 'of a sustained load (default: 1000000, with --full 10000000)', positive)
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
     .parse(argv, { from: 'user' });
   const names = command.args.length === 0 ? byDefault : command.args;

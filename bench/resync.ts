@@ -121,7 +121,11 @@ async function ofPsyncd(scope: Scope, master: Place, { entries, seconds }: Optio
   if (sync?.kind !== 'full') throw new Error(`expected a full resync, got ${sync?.kind}`);
   await caughtUp(master.node, replica);
   const [one, other] = await Promise.all([master.node.client.digest(), replica.client.digest()]);
-  if (one.digest !== other.digest) throw new Error('the replica does not hold what its master does');
+  if (one.position !== other.position || one.digest !== other.digest) {
+    throw new Error(
+      `the replica, at ${other.position}, does not hold what its master does, at ${one.position}`,
+    );
+  }
   await replica.stop();
   await rm(data, { recursive: true, force: true });
   const copyMs = await copied(scope, master.data);
