@@ -6,6 +6,7 @@ import { followers } from './followers.ts';
 import { describeMachine } from './machine.ts';
 import { memory } from './memory.ts';
 import { parseOptions } from './options.ts';
+import { peers } from './peers.ts';
 import { propagation } from './propagation.ts';
 import { reconnect } from './reconnect.ts';
 import { figureRows, saveFigures, saveFindings, table } from './report.ts';
@@ -20,7 +21,7 @@ import { sustained } from './sustained.ts';
 
 /** In the order of the goals. */
 const GOALS: readonly Study[] = [
-  ...[put, putReplica, putAlways, get, getCold, sustained],
+  ...[put, putReplica, putAlways, get, getCold, peers, sustained],
   ...[resync, reconnect, propagation, restart, memory, stalls],
 ];
 /** Only if they are named: they have no row among the goals. */
