@@ -5,7 +5,6 @@ const WITHIN_MS = 300_000;
 /**
  * Asks again and again until there is an answer: more often than `until`, because what is timed may take only some
  * milliseconds.
- * @param everyMs 0: as fast as the answers come
  * @param probe null, undefined or false: not yet
  */
 export async function polled<T>(
@@ -17,6 +16,6 @@ export async function polled<T>(
     const answer = await probe();
     if (answer !== null && answer !== undefined && answer !== false) return answer;
     if (performance.now() > deadline) throw new Error(`not within ${WITHIN_MS} ms`);
-    if (everyMs > 0) await wait(everyMs);
+    await wait(everyMs);
   }
 }
