@@ -221,3 +221,14 @@ test('a partial resync is told on both sides with the same bytes', async (t) => 
   const { lastSync } = (await replica.client.replication()).upstream ?? {};
   assert.deepEqual([lastSync?.kind, lastSync?.bytes, lastSync?.reason], ['partial', offset - before, null]);
 });
+
+test('INFO says what the overlay takes, until the applier has written it', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node', '--apply-interval', '1h');
+  assert.equal((await infoOf(node)).overlay_bytes, '0');
+  await node.client.set('key', 'x'.repeat(1_000));
+  assert.ok(Number((await infoOf(node)).overlay_bytes) > 1_000);
+  // A digest is of the file, so it has it written.
+  await node.client.digest();
+  assert.equal((await infoOf(node)).overlay_bytes, '0');
+});
