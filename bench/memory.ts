@@ -68,7 +68,12 @@ function figuresOf(entries: number, rounds: readonly Resident[], { operations }:
   const note = peak === null ? 'only with --full' : `at most ${whole(peak.max)} MB`;
   const one = { row: 9, unit: 'MB', goal: { kind: 'under', value: GOAL_MB, of: 'worst' } } as const;
   return [
-    { ...one, what: `resident, ${whole(entries)} entries, loaded`, psyncd: of(({ loaded }) => loaded) },
+    {
+      ...one,
+      what: `resident, ${whole(entries)} entries, loaded`,
+      psyncd: of(({ loaded }) => loaded),
+      ...(peak === null ? { note } : {}),
+    },
     {
       ...one,
       what: `… after ${operations / 1e6} million more writes`,
