@@ -12,6 +12,8 @@ import { CONNECTIONS, VALUE } from './workload.ts';
 const LOAD = fileURLToPath(new URL('./load.ts', import.meta.url));
 const WRK_SCRIPT = fileURLToPath(new URL('./wrk.lua', import.meta.url));
 const run = promisify(execFile);
+/** wrk's own are two seconds: on a busy disk an fsync may take that long, and slow is not wrong. */
+const TIMEOUT = '30s';
 
 export interface Load {
   readonly method: 'PUT' | 'GET';
@@ -71,6 +73,8 @@ async function withWrk(
     '-t1',
     `-c${CONNECTIONS}`,
     `-d${seconds}s`,
+    '--timeout',
+    TIMEOUT,
     '-s',
     WRK_SCRIPT,
     url,

@@ -49,6 +49,7 @@ async function main(): Promise<number> {
   interruption.catch(() => undefined);
   const startedAt = performance.now();
   const figures: Figure[] = [];
+  const failed: string[] = [];
   const dataset = new Dataset();
   try {
     const machine = await describeMachine();
@@ -56,21 +57,29 @@ async function main(): Promise<number> {
       say(`the machine is busy (load ${machine.loadBefore.toFixed(1)}): the spreads will be wide`);
     }
     for (const study of STUDIES.filter(({ name }) => options.names.includes(name))) {
-      const findings = await inScope(interruption, dataset, (scope) => study.run(scope, options, say));
-      figures.push(...findings.figures);
-      say(`${study.name}: ${relative('', await saveFindings(study, findings, machine, options))}`);
-      if (findings.rows !== undefined) process.stdout.write(`${table(findings.rows)}\n\n`);
+      try {
+        const findings = await inScope(interruption, dataset, (scope) => study.run(scope, options, say));
+        figures.push(...findings.figures);
+        say(`${study.name}: ${relative('', await saveFindings(study, findings, machine, options))}`);
+        if (findings.rows !== undefined) process.stdout.write(`${table(findings.rows)}\n\n`);
+      } catch (error) {
+        if (interrupted) throw error;
+        // The others are still worth having.
+        failed.push(study.name);
+        say(`${study.name}: ${textOf(error)}`);
+      }
     }
     const seconds = Math.round((performance.now() - startedAt) / 1000);
     if (byDefault.every((name) => options.names.includes(name))) {
       say(`all of it: ${relative('', await saveFigures(figures, machine, options, seconds))}`);
     }
-    return 0;
+    if (failed.length > 0) say(`no figures of ${failed.join(', ')}`);
+    return failed.length > 0 ? 1 : 0;
   } catch (error) {
-    say(interrupted ? 'interrupted' : String(error instanceof Error ? error.stack : error));
+    say(interrupted ? 'interrupted' : textOf(error));
     return interrupted ? INTERRUPTED : 1;
   } finally {
-    // What has been measured before a failure is worth having.
+    // Also what was measured before an interruption.
     if (figures.length > 0) process.stdout.write(`${table(figureRows(figures))}\n`);
     await dataset.close();
   }
@@ -88,6 +97,10 @@ async function inScope<T>(
   } finally {
     await scope.close();
   }
+}
+
+function textOf(error: unknown): string {
+  return String(error instanceof Error ? error.stack : error);
 }
 
 function say(line: string): void {
