@@ -43,7 +43,7 @@ function cells(figure: Figure): string[] {
 }
 
 function amount(values: Summary): string[] {
-  const format = values.max < 100 ? tenths : whole;
+  const format = values.max < 1 ? hundredths : values.max < 100 ? tenths : whole;
   return [format(values.median), spread(values, format)];
 }
 
