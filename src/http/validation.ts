@@ -13,7 +13,10 @@ const OPTIONS: Options = { useDefaults: true, allErrors: false, strictTypes: fal
 type Validate = ReturnType<FastifySchemaCompiler<unknown>>;
 
 export function validators(): (route: { schema: unknown; httpPart?: string }) => Validate {
-  const lenient = once(() => withShared(new Ajv.Ajv({ ...OPTIONS, coerceTypes: true })));
+  // With strict numbers `1e999`, once it is a number, is held against no maximum.
+  const lenient = once(() =>
+    withShared(new Ajv.Ajv({ ...OPTIONS, coerceTypes: true, strictNumbers: false })),
+  );
   const strict = once(() => withShared(new Ajv.Ajv(OPTIONS)));
   return ({ schema, httpPart }) => {
     // Keys and conditions are text that the handlers parse; their schemas are for the document.

@@ -28,6 +28,7 @@ function told(events: readonly FeedEvent[]): readonly (string | undefined)[] {
 
 interface FeedStatus {
   readonly followers: number;
+  readonly inSnapshot: number;
   readonly counters: { readonly tooFarBehind: number };
 }
 
@@ -104,7 +105,7 @@ test('a thousand that connect at once are all given their snapshots, small ones 
   const line = (key: string, bytes: number): string =>
     `${JSON.stringify({ key, value: 'x'.repeat(bytes) })}\n`;
   // More than the system takes for somebody who does not read.
-  const many = Array.from({ length: 2_000 }, (_, index) => line(`large/${index}`, 8_000));
+  const many = Array.from({ length: 4_000 }, (_, index) => line(`large/${index}`, 8_000));
   const few = Array.from({ length: 100 }, (_, index) => line(`small/${index % 20}/${index}`, 50));
   await fetch(`${node.url}/v1/import`, { method: 'POST', body: [...many, ...few].join('') });
   const synced = async (follower: TestFollower, keys: number): Promise<void> => {
@@ -117,9 +118,9 @@ test('a thousand that connect at once are all given their snapshots, small ones 
   const large = Array.from({ length: 8 }, (_, index) =>
     follow(t, node, 'prefix=large/', TRANSPORTS[index % 3] as Transport),
   );
-  await until('four are being given theirs', () => {
-    for (const follower of large) if (follower.received.length > 0) follower.pause();
-    return large.filter(({ received }) => received.length > 0).length === 4;
+  await until('they are being given theirs, or wait', async () => {
+    for (const follower of large) follower.pause();
+    return (await feedOf(node)).inSnapshot === large.length;
   });
   const small = Array.from({ length: 992 }, (_, index) =>
     follow(t, node, `prefix=small/${index % 20}/`, TRANSPORTS[index % 3] as Transport),
@@ -136,7 +137,7 @@ test('a thousand that connect at once are all given their snapshots, small ones 
       await follower.to('synced');
       const last = follower.received.findLastIndex(({ type }) => type === 'reset');
       const entries = follower.received.slice(last).filter(({ type }) => type === 'entry');
-      assert.deepEqual([follower.received[last]?.keys, entries.length], [2_000, 2_000]);
+      assert.deepEqual([follower.received[last]?.keys, entries.length], [4_000, 4_000]);
     }),
   );
   const flush = await fetch(`${node.url}/v1/keys?all=true`, { method: 'DELETE' });

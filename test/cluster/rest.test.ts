@@ -1158,6 +1158,16 @@ test('query parameters that are unknown are named', async (t) => {
       }
     }
   }
+
+  // What is infinite as a number is past every maximum.
+  for (const path of [
+    '/v1/keys?limit=1e999',
+    '/v1/replication/backlog?seconds=1e999',
+    '/v1/keys/k?timeout=1e999',
+  ]) {
+    const answer = await http.send('GET', path);
+    assert.deepEqual([answer.status, json(answer).code], [400, 'BAD_REQUEST'], path);
+  }
 });
 
 test('bodies that come slowly, or never completely, hold nobody up', async (t) => {
