@@ -30,6 +30,7 @@ import type { ApplierData, FromApplier, ToApplier } from './applier-protocol.ts'
 import { verifyEntry } from './entry-checksum.ts';
 import { type FaultPoint, faultPoint } from './fault-point.ts';
 import { digest, scrub } from './file-tasks.ts';
+import { ReadCache } from './read-cache.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
 import { DamageError, StartError } from './start-error.ts';
 import { codeOf, messageOf, storageFailure } from './storage-failure.ts';
@@ -67,6 +68,8 @@ export class KeyspaceFile implements Keyspace {
   readonly #readings = new Set<Promise<unknown>>();
   /** A read transaction is open. */
   #reading = false;
+  /** What was read in it. */
+  readonly #cache = new ReadCache();
   /** Checkpoints that are being made. */
   #checkpoints = 0;
   #stopScrub: () => void = () => undefined;
@@ -124,12 +127,16 @@ export class KeyspaceFile implements Keyspace {
   }
 
   get(key: string): Entry | null {
+    const cached = this.#reading ? this.#cache.get(key) : undefined;
+    if (cached !== undefined) return cached;
     return this.#fromDisk('keyspace-read', () => {
       const row = this.#get.get(key) as EntryRow | undefined;
       if (row === undefined) return null;
       const [value, version, expiresAt, checksum] = row;
       verifyEntry(key, value, version, expiresAt, checksum);
-      return { value, version, expiresAt };
+      const entry = { value, version, expiresAt };
+      if (this.#reading) this.#cache.add(key, entry);
+      return entry;
     });
   }
 
@@ -279,6 +286,7 @@ export class KeyspaceFile implements Keyspace {
     if (!this.#reading) return;
     this.#commit.run();
     this.#reading = false;
+    this.#cache.clear();
   }
 
   /** Has the applier do something that a reader would keep it from. */
