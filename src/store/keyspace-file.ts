@@ -135,7 +135,7 @@ export class KeyspaceFile implements Keyspace {
       const [value, version, expiresAt, checksum] = row;
       verifyEntry(key, value, version, expiresAt, checksum);
       const entry = { value, version, expiresAt };
-      if (this.#reading) this.#cache.add(key, entry);
+      if (this.#reading) this.#cache.offer(key, entry);
       return entry;
     });
   }

@@ -14,7 +14,11 @@ const MAX_BYTES = 4 * 1024 * 1024;
 /** Larger values are cheap to read, for what they are. */
 const MAX_VALUE_BYTES = 4 * 1024;
 
+/** What is hot is soon among them; what is cold would only be carried in and out again. */
+const CHOSEN_ONE_IN = 8;
+
 export class ReadCache {
+  #offers = 0;
   #newer = new Map<string, Entry>();
   #newerBytes = 0;
   #older = new Map<string, Entry>();
@@ -23,23 +27,28 @@ export class ReadCache {
     const entry = this.#newer.get(key);
     if (entry !== undefined) return entry;
     const old = this.#older.get(key);
-    if (old !== undefined) this.add(key, old);
+    if (old !== undefined) this.#add(key, old);
     return old;
   }
 
-  add(key: string, entry: Entry): void {
-    if (entry.value.length > MAX_VALUE_BYTES) return;
-    this.#newer.set(key, entry);
-    this.#newerBytes += key.length + entry.value.length;
-    if (this.#newer.size < MAX_ENTRIES && this.#newerBytes < MAX_BYTES) return;
-    this.#older = this.#newer;
-    this.#newer = new Map();
-    this.#newerBytes = 0;
+  /** An entry was read from the file: it is kept, if it is one of the chosen. */
+  offer(key: string, entry: Entry): void {
+    this.#offers += 1;
+    if (this.#offers % CHOSEN_ONE_IN === 0 && entry.value.length <= MAX_VALUE_BYTES) this.#add(key, entry);
   }
 
   clear(): void {
     if (this.#newer.size > 0) this.#newer = new Map();
     if (this.#older.size > 0) this.#older = new Map();
+    this.#newerBytes = 0;
+  }
+
+  #add(key: string, entry: Entry): void {
+    this.#newer.set(key, entry);
+    this.#newerBytes += key.length + entry.value.length;
+    if (this.#newer.size < MAX_ENTRIES && this.#newerBytes < MAX_BYTES) return;
+    this.#older = this.#newer;
+    this.#newer = new Map();
     this.#newerBytes = 0;
   }
 }
