@@ -61,13 +61,6 @@ export class FollowerSnapshots {
     parts.head.onFreezeBlocked(() => this.#giveWay());
   }
 
-  /** How many wait, and how many are being given a large one. */
-  get counts(): { readonly waiting: number; readonly reading: number } {
-    let waiting = this.#large.length;
-    for (const some of this.#small.values()) waiting += some.length;
-    return { waiting, reading: this.#reading.size };
-  }
-
   /** The follower gets a snapshot, and nothing else until it has it. */
   begin(follower: Follower): void {
     follower.phase = 'snapshot';

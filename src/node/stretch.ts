@@ -1,9 +1,8 @@
 /** Part of the stream, as the followers of a subscription see it. */
-import { type Offset, offset, type RunId } from '../replication/position.ts';
-import type { Run } from '../stream/command.ts';
+import { type Offset, offset } from '../replication/position.ts';
 import { StreamDecoder } from '../stream/decoder.ts';
 import { Frames } from './frames.ts';
-import { forEachGroup, Group } from './message.ts';
+import { forEachGroup, Group, type Message } from './message.ts';
 import type { StreamHead } from './stream-head.ts';
 import type { Subscription } from './subscription.ts';
 
@@ -27,23 +26,12 @@ export function readStretch(head: StreamHead, subscription: Subscription, from: 
     const run = new StreamDecoder().push(bytes);
     if (run === null && bytes.length < lacking) continue;
     if (run === null) throw new Error(`no write ends between ${from} and ${subscription.at}`);
-    const messages = wantedGroups(run, from, head.position.runId, subscription).flatMap(
-      (group) => group.messageFor(subscription.prefixes) ?? [],
-    );
+    const messages: Message[] = [];
+    forEachGroup(run, (range) => {
+      const group = new Group(run, from, head.position.runId, range);
+      const message = group.messageFor(subscription.prefixes);
+      if (message !== null) messages.push(message);
+    });
     return { from, to: offset(from + run.bytes.length), frames: new Frames(messages) };
   }
-}
-
-function wantedGroups(run: Run, from: Offset, runId: RunId, { prefixes }: Subscription): readonly Group[] {
-  const groups: Group[] = [];
-  forEachGroup(run, (range) => {
-    const isWanted = run.commands.slice(range.first, range.last).some((command) => {
-      if (command.kind === 'flush-all') return true;
-      return command.kind === 'del'
-        ? command.keys.some((key) => prefixes.matches(key))
-        : prefixes.matches(command.key);
-    });
-    if (isWanted) groups.push(new Group(run, from, runId, range));
-  });
-  return groups;
 }
