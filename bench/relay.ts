@@ -1,6 +1,7 @@
 /** A TCP relay that stands between a replica and its master, and says when the replica is there again after a cut. */
 import { once } from 'node:events';
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { relay } from '../src/cli/link-proxy.ts';
 import type { Stoppable } from './scope.ts';
 
 export class Relay implements Stoppable {
@@ -11,22 +12,7 @@ export class Relay implements Stoppable {
   private constructor(server: Server, targetPort: number) {
     this.#server = server;
     this.#port = (server.address() as AddressInfo).port;
-    server.on('connection', (from) => {
-      const to = connect(targetPort, '127.0.0.1');
-      for (const [socket, other] of [
-        [from, to],
-        [to, from],
-      ] as const) {
-        this.#sockets.add(socket);
-        socket.setNoDelay();
-        socket.on('error', () => other.destroy());
-        socket.on('close', () => {
-          this.#sockets.delete(socket);
-          other.destroy();
-        });
-        socket.pipe(other);
-      }
-    });
+    server.on('connection', (from) => relay(from, targetPort, this.#sockets));
   }
 
   /** @param targetPort on loopback */

@@ -49,19 +49,28 @@ export class LinkProxy {
       from.destroy();
       return;
     }
-    const to = connect(this.#targetPort, '127.0.0.1');
-    for (const [socket, other] of [
-      [from, to],
-      [to, from],
-    ] as const) {
-      this.#sockets.add(socket);
-      socket.setNoDelay();
-      socket.on('error', () => other.destroy());
-      socket.on('close', () => {
-        this.#sockets.delete(socket);
-        other.destroy();
-      });
-      socket.pipe(other);
-    }
+    relay(from, this.#targetPort, this.#sockets);
+  }
+}
+
+/**
+ * Passes everything on, in both directions; when one side ends, so does the other.
+ * @param targetPort on loopback
+ * @param open both sockets are in it as long as they are open
+ */
+export function relay(from: Socket, targetPort: number, open: Set<Socket>): void {
+  const to = connect(targetPort, '127.0.0.1');
+  for (const [socket, other] of [
+    [from, to],
+    [to, from],
+  ] as const) {
+    open.add(socket);
+    socket.setNoDelay();
+    socket.on('error', () => other.destroy());
+    socket.on('close', () => {
+      open.delete(socket);
+      other.destroy();
+    });
+    socket.pipe(other);
   }
 }
