@@ -8,25 +8,21 @@ import { type Change, Copy, type CopyEffect } from './copy.ts';
 import { FollowError } from './ending.ts';
 import { type Entry, isExpired, type Value } from './entry.ts';
 import type { ResetReason } from './event.ts';
-import { type ConnectionState, type FollowTarget, follow } from './follow.ts';
+import { type ConnectionState, type FollowOptions, type FollowTarget, follow } from './follow.ts';
 import { Listeners } from './listeners.ts';
 import { type Lineage, PositionWaiters } from './position-waiters.ts';
 import { Client } from './rest.ts';
 import { Saver } from './saver.ts';
 import type { MirrorStorage, StoredCopy } from './storage.ts';
 
-export type MirrorOptions = FollowTarget & {
-  /** Only keys that begin with this, or with one of these. Without it: all. */
-  readonly prefix?: string | readonly string[] | undefined;
-  /** Told of every change; the same as `on('change', …)`, but sure to be there before the first one. */
-  readonly onChange?: ((event: MirrorEvents['change']) => void) | undefined;
-  /** Keeps the copy, so that the next mirror with the same storage and prefixes goes on from it. */
-  readonly storage?: MirrorStorage | undefined;
-  readonly connectMs?: number | undefined;
-  readonly silenceMs?: number | undefined;
-  readonly retryBaseMs?: number | undefined;
-  readonly retryMaxMs?: number | undefined;
-};
+/** Those of `follow`, but for what the mirror itself decides: where to begin, and when to end. */
+export type MirrorOptions = FollowTarget &
+  Pick<FollowOptions, 'prefix' | 'connectMs' | 'silenceMs' | 'retryBaseMs' | 'retryMaxMs'> & {
+    /** Told of every change; the same as `on('change', …)`, but sure to be there before the first one. */
+    readonly onChange?: ((event: MirrorEvents['change']) => void) | undefined;
+    /** Keeps the copy, so that the next mirror with the same storage and prefixes goes on from it. */
+    readonly storage?: MirrorStorage | undefined;
+  };
 
 export type MirrorState =
   /** The storage is read. */

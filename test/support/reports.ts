@@ -1,5 +1,6 @@
 /** What a node tells of itself beside `/v1/replication`, as its routes have it; and how it is told other settings. */
 import type { ChildNode } from '../../src/cli/child-node.ts';
+import type { BacklogReport } from '../../src/node/backlog-keeper.ts';
 
 export interface SessionRecord {
   readonly url?: string;
@@ -17,29 +18,6 @@ export interface SessionEvent {
 export async function sessionsOf(node: ChildNode): Promise<readonly SessionRecord[]> {
   const { sessions } = await answerOf<{ sessions: readonly SessionRecord[] }>(node, 'sessions');
   return sessions;
-}
-
-export interface BacklogReport {
-  readonly size: number;
-  readonly firstOffset: number;
-  readonly length: number;
-  readonly auto: { readonly awaySeconds: number; readonly floor: number; readonly ceiling: number } | null;
-  readonly rate: { readonly current: number; readonly peak: number };
-  readonly historySeconds: number;
-  readonly coversSeconds: number | null;
-  readonly outages: readonly {
-    readonly replica: string;
-    readonly awayMs: number;
-    readonly bytes: number;
-    readonly kind: string;
-    readonly reason?: string;
-  }[];
-  readonly advice: {
-    readonly awaySeconds: number;
-    readonly size: number;
-    readonly enough: boolean;
-    readonly text: string;
-  };
 }
 
 /** `/v1/replication/backlog`. @param query with its `?` */
