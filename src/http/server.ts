@@ -2,7 +2,7 @@
  * The HTTP side: Fastify with psyncd's routes. Handlers translate; whatever they decide about replication would be
  * in the wrong room.
  */
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { FastifyCorsOptions } from '@fastify/cors';
@@ -16,8 +16,9 @@ import { formatPosition } from '../replication/position.ts';
 import { adminRoutes, type RunningSettings } from './admin-routes.ts';
 import { batchRoute } from './batch-route.ts';
 import { OversizedBody } from './body.ts';
-import { limitBodyStalls } from './body-timeout.ts';
+import { BodyStalls } from './body-stalls.ts';
 import { changesRoute } from './changes-route.ts';
+import { direct } from './direct.ts';
 import { documentOptions } from './document.ts';
 import { documentRoutes } from './document-routes.ts';
 import { change, changeEvent } from './event-schemas.ts';
@@ -112,7 +113,13 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
     }
     done();
   });
-  limitBodyStalls(app, () => parts.settings.bodyTimeoutMs);
+  const stalls = new BodyStalls(() => parts.settings.bodyTimeoutMs);
+  app.addHook('onRequest', ({ raw }, reply, done) => {
+    const hasBody =
+      raw.headers['transfer-encoding'] !== undefined || Number(raw.headers['content-length']) > 0;
+    if (hasBody && !raw.complete) limitStalls(stalls, raw, reply);
+    done();
+  });
   app.decorateRequest('bodyType', null);
   await app.register((values, _options, done) => {
     // The handlers read these bodies themselves: as a stream, with a limit of their own. A value may have any media
@@ -147,7 +154,29 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
   replicationRoutes(app, node);
   adminRoutes(app, node, parts.settings);
   await documentRoutes(app);
+  // With CORS every answer has headers of its own.
+  if (parts.settings.allowedOrigins.length === 0) answerDirectly(app, parts, stalls);
   return app;
+}
+
+/** Puts the short cut in front of Fastify. */
+function answerDirectly(app: FastifyInstance, parts: ServerParts, stalls: BodyStalls): void {
+  const refuse = (error: Error, request: IncomingMessage, response: ServerResponse): void =>
+    answerErrorDirectly(parts, error, request, response);
+  const [fastify] = app.server.listeners('request') as [RequestListener];
+  app.server.removeListener('request', fastify);
+  app.server.on('request', direct({ node: parts.node, stalls, refuse }, fastify));
+}
+
+function limitStalls(stalls: BodyStalls, request: IncomingMessage, reply: FastifyReply): void {
+  stalls.watch(request, (problem) => {
+    if (request.complete || reply.sent) return;
+    reply.raw.once('finish', () => request.socket.destroySoon());
+    sendProblem(reply.header('connection', 'close'), problem);
+  });
+  const forget = (): void => stalls.forget(request);
+  request.once('end', forget);
+  request.once('close', forget);
 }
 
 /** Browsers let the pages of the allowed origins read what comes. */
@@ -216,22 +245,49 @@ function answerError(
   request: FastifyRequest,
   reply: FastifyReply,
 ): FastifyReply {
+  const { problem, headers } = explained(parts, error, request.method, request.originalUrl);
+  return sendProblem(reply.headers(headers), problem);
+}
+
+/** The same without Fastify. */
+function answerErrorDirectly(
+  parts: ServerParts,
+  error: Error,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
+  const { problem, headers } = explained(parts, error, request.method ?? '', request.url ?? '');
+  const body = JSON.stringify(problemBody(problem));
+  // Nothing more comes of the body.
+  if (!request.complete) response.once('finish', () => request.socket.destroySoon());
+  response.writeHead(problem.status, {
+    ...nodeHeaders(parts.node),
+    ...headers,
+    'content-type': PROBLEM_TYPE,
+    'content-length': Buffer.byteLength(body),
+    ...(request.complete ? {} : { connection: 'close' }),
+  });
+  response.end(body);
+}
+
+/** What to answer; what is no fault of the client's is logged. */
+function explained(
+  parts: ServerParts,
+  error: Error,
+  method: string,
+  url: string,
+): { problem: Problem; headers: Record<string, string> } {
   const problem = toProblem(error);
   if (problem === null) {
-    parts.log.error('request-failed', {
-      method: request.method,
-      url: request.url,
-      error: error.stack ?? String(error),
-    });
-    return sendProblem(reply, new Problem('INTERNAL', 'the log of the node says more'));
+    parts.log.error('request-failed', { method, url, error: error.stack ?? String(error) });
+    return { problem: new Problem('INTERNAL', 'the log of the node says more'), headers: {} };
   }
-  if (problem.code === 'READONLY') {
-    reply.header('location', `${problem.extra.master}${request.originalUrl}`);
-  }
-  if (problem.status === 503) reply.header('retry-after', RETRY_AFTER_SECONDS);
+  const headers: Record<string, string> = {};
+  if (problem.code === 'READONLY') headers.location = `${problem.extra.master}${url}`;
+  if (problem.status === 503) headers['retry-after'] = RETRY_AFTER_SECONDS;
   // The rest of the body is not worth reading.
-  if (problem instanceof OversizedBody) reply.header('connection', 'close');
-  return sendProblem(reply, problem);
+  if (problem instanceof OversizedBody) headers.connection = 'close';
+  return { problem, headers };
 }
 
 /** What every answer carries. */

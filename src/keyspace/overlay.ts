@@ -59,6 +59,17 @@ export class Overlay {
     return undefined;
   }
 
+  /** @returns when the entry expires (null: never), without reading it; false if it was deleted, undefined like `get` */
+  expiry(key: string): number | null | false | undefined {
+    for (let index = this.#generations.length - 1; index >= 0; index -= 1) {
+      const { keys, slots, flushed } = this.#generations[index] as Generation;
+      const slot = keys.get(key);
+      if (slot !== undefined) return slot !== DELETED && slots.expiresAt(slot);
+      if (flushed) return false;
+    }
+    return undefined;
+  }
+
   /**
    * Applies one command.
    * @param version the offset of the command's end

@@ -273,10 +273,10 @@ export class StreamHead {
 
   /** Like `get`, at `now` (milliseconds since 1970), without reading the value. */
   has(key: string, now: number): boolean {
-    const above = this.#overlay.get(key);
-    if (above !== undefined) return isLive(above, now);
-    const expiresAt = this.#keyspace.expiry(key);
-    return expiresAt === null || (expiresAt !== undefined && expiresAt > now);
+    const above = this.#overlay.expiry(key);
+    const expiresAt = above === undefined ? this.#keyspace.expiry(key) : above;
+    if (expiresAt === undefined || expiresAt === false) return false;
+    return expiresAt === null || expiresAt > now;
   }
 
   /**

@@ -49,6 +49,7 @@ class Bench {
   check(): void {
     for (const key of KEYS) {
       const above = this.overlay.get(key);
+      assert.equal(this.overlay.expiry(key), above === null ? false : above?.expiresAt, key);
       const seen = above === undefined ? this.#file.state.get(key) : above;
       assert.deepEqual(seen ?? null, this.#head.get(key) ?? null, key);
     }

@@ -1,0 +1,133 @@
+/**
+ * GET and PUT of one entry, when nothing about the request is out of the ordinary, answered on Node's own HTTP server:
+ * they are most of what a node does, and Fastify's part of them is larger than the node's.
+ *
+ * What is here is a short cut and nothing else. It says the same as the routes of key-routes.ts, which a test holds it to,
+ * and whatever has a query, a condition, an escape in its key or a body that is not small goes the long way.
+ */
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import type { Node } from '../node/node.ts';
+import { formatPosition } from '../replication/position.ts';
+import { type BodyLimit, readBody } from './body.ts';
+import type { BodyStalls } from './body-stalls.ts';
+import { etag } from './conditions.ts';
+
+const KEYS_PATH = '/v1/keys/';
+/** `#`, `%` and `?` mean something in a URL; beyond ASCII nothing may stand in one. No byte here is more than a byte. */
+const PLAIN_KEY = /^[!"$&->@-~]{1,1024}$/;
+/** `PUT /v1/keys/k/expiry` does something else. */
+const OPERATION = '/expiry';
+/** Larger bodies are worth a longer way. */
+const BODY: BodyLimit = { maxBytes: 64 * 1024, code: 'VALUE_TOO_LARGE', what: 'a value' };
+/** A value up to here goes out as a string, in one piece with the headers: that saves a second buffer per answer. */
+const MAX_TEXT_BYTES = 4 * 1024;
+const NO_CONDITION = {};
+
+export interface DirectParts {
+  readonly node: Node;
+  readonly stalls: BodyStalls;
+  /** Answers what could not be done. */
+  readonly refuse: (error: Error, request: IncomingMessage, response: ServerResponse) => void;
+}
+
+/** @returns a listener for requests; what it does not answer itself it passes on to `other` */
+export function direct(parts: DirectParts, other: RequestListener): RequestListener {
+  const { node } = parts;
+  return (request, response) => {
+    const key = node.closing ? null : plainKey(request.url ?? '');
+    if (key !== null) {
+      if (request.method === 'GET' && isPlainRead(request) && get(node, key, response)) return;
+      if (request.method === 'PUT' && isPlainWrite(request, key) && node.writeProblem === null) {
+        void put(parts, key, request, response);
+        return;
+      }
+    }
+    other(request, response);
+  };
+}
+
+function plainKey(url: string): string | null {
+  if (!url.startsWith(KEYS_PATH)) return null;
+  const key = url.slice(KEYS_PATH.length);
+  return PLAIN_KEY.test(key) ? key : null;
+}
+
+function isPlainRead({ headers }: IncomingMessage): boolean {
+  const { accept } = headers;
+  return (
+    (accept === undefined || accept === '*/*') &&
+    headers['if-none-match'] === undefined &&
+    headers['if-match'] === undefined &&
+    headers['psync-position'] === undefined
+  );
+}
+
+function isPlainWrite({ headers }: IncomingMessage, key: string): boolean {
+  return (
+    Number(headers['content-length']) <= BODY.maxBytes &&
+    headers['if-none-match'] === undefined &&
+    headers['if-match'] === undefined &&
+    headers.origin === undefined &&
+    headers.expect === undefined &&
+    !key.endsWith(OPERATION)
+  );
+}
+
+/** @returns false if there is no such entry, or it cannot be read: the long way says so */
+function get(node: Node, key: string, response: ServerResponse): boolean {
+  const entry = entryOf(node, key);
+  if (entry === null) return false;
+  const { value, version, expiresAt } = entry;
+  const headers = nodeHeaders(node, formatPosition(node.position), version, value.length);
+  headers.push('content-type', 'application/octet-stream', 'vary', 'accept');
+  if (expiresAt !== null) headers.push('psync-expires-at', String(expiresAt));
+  response.writeHead(200, headers);
+  if (value.length > MAX_TEXT_BYTES) response.end(value);
+  else response.end(value.toString('latin1'), 'latin1');
+  return true;
+}
+
+function entryOf(node: Node, key: string): ReturnType<Node['get']> {
+  try {
+    return node.get(key);
+  } catch {
+    return null;
+  }
+}
+
+async function put(
+  { node, stalls, refuse }: DirectParts,
+  key: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  stalls.watch(request, (problem) => refuse(problem, request, response));
+  try {
+    const value = await readBody(request, undefined, BODY);
+    stalls.forget(request);
+    const written = await node.write({ kind: 'set', key, value, expiresAt: null, condition: NO_CONDITION });
+    const result = written.results[0];
+    const version = result?.entry?.version ?? 0;
+    const created = result?.existed === false;
+    const body = `{"key":${JSON.stringify(key)},"version":${version},"created":${created},"expiresAt":null,"position":"${written.position}"}`;
+    const headers = nodeHeaders(node, written.position, version, body.length);
+    headers.push('content-type', 'application/json; charset=utf-8');
+    response.writeHead(created ? 201 : 200, headers).end(body, 'latin1');
+  } catch (error) {
+    stalls.forget(request);
+    if (!response.headersSent) refuse(error as Error, request, response);
+  }
+}
+
+function nodeHeaders(node: Node, position: string, version: number, length: number): string[] {
+  return [
+    'etag',
+    etag(version),
+    'psync-position',
+    position,
+    'psync-role',
+    node.role,
+    'content-length',
+    String(length),
+  ];
+}
