@@ -26,7 +26,7 @@ const ROUNDS = 2;
 const WARM_UP = 100_000;
 const GOAL_PER_SECOND = 250_000;
 const GOAL_WAIT_MS = 100;
-/** The overlay's limit is looked at before each turn, which may then bring 4 MiB of effects. */
+/** The overlay's limit is looked at before each turn, which may then bring 512 KiB of effects, and a large request more. */
 const GOAL_OVERLAY = 1.25;
 const GOAL_KEEPS_UP = 0.95;
 /** Requests beside the load. */

@@ -19,10 +19,15 @@ export function mergePatch(target: Json, patch: Json): Json {
 
 /** Whether arrays and objects are nested more than 128 levels. Does not recurse itself. */
 export function isTooDeep(json: unknown): boolean {
-  let containers = [json].filter(isContainer);
-  for (let depth = 1; containers.length > 0; depth += 1) {
+  let level = isContainer(json) ? [json] : [];
+  for (let depth = 1; level.length > 0; depth += 1) {
     if (depth > MAX_JSON_DEPTH) return true;
-    containers = containers.flatMap((container) => Object.values(container)).filter(isContainer);
+    const below: object[] = [];
+    for (const container of level) {
+      const values: readonly unknown[] = Array.isArray(container) ? container : Object.values(container);
+      for (const value of values) if (isContainer(value)) below.push(value);
+    }
+    level = below;
   }
   return false;
 }

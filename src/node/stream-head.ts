@@ -22,6 +22,7 @@ import { WriteRate } from '../replication/write-rate.ts';
 import type { Run } from '../stream/command.ts';
 import { StreamDecoder } from '../stream/decoder.ts';
 import { ProtocolError } from '../stream/protocol-error.ts';
+import { Pace } from './pace.ts';
 import type {
   Digest,
   DueCursor,
@@ -69,6 +70,7 @@ export class StreamHead {
   /** What SQLite surely holds. */
   #applied: Offset;
   #applying = false;
+  readonly #pace = new Pace();
   #cancelTimer: (() => void) | null = null;
   #trimming = false;
   #closed = false;
@@ -204,6 +206,11 @@ export class StreamHead {
     return this.overlayBytes >= this.#settings.overlayBytes;
   }
 
+  /** How long a writer should wait with its next turn, in milliseconds, lest the overlay becomes full. */
+  get pauseMs(): number {
+    return this.#pace.pauseMs(this.#world.now());
+  }
+
   /** Calls back once, when writers need not wait any more. */
   whenRoom(callback: () => void): void {
     this.#roomWaiters.push(callback);
@@ -231,8 +238,11 @@ export class StreamHead {
     const from = this.#offset;
     this.#state.append(offset(from + run.bytes.length), run.bytes);
     this.#backlog.append(run.bytes);
+    const overlayBytes = this.overlayBytes;
     this.#take(run);
     const now = this.#world.now();
+    const { overlayBytes: filled } = this;
+    this.#pace.added(filled - overlayBytes, this.#settings.overlayBytes - filled, now);
     this.#clock.committed(this.#offset, now);
     this.#rate.committed(run.bytes.length, now);
     for (const listener of this.#listeners) listener(run, from);
@@ -369,8 +379,13 @@ export class StreamHead {
   async flush(): Promise<void> {
     const keyspace = this.#keyspace;
     const position = this.position;
-    this.#overlay.seal(position.offset);
-    await keyspace.flush(position);
+    const bytes = this.#overlay.unsealedBytes;
+    if (this.#overlay.seal(position.offset)) this.#pace.begun(bytes, this.#world.now());
+    try {
+      await keyspace.flush(position);
+    } finally {
+      this.#pace.ended(this.#world.now());
+    }
     if (keyspace === this.#keyspace) this.#hasApplied(position.offset);
   }
 

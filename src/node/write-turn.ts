@@ -20,8 +20,8 @@ export interface WriteResult extends WriteOutcome {
 
 /** One turn decides at most so many requests … */
 export const MAX_TURN_REQUESTS = 1_024;
-/** … and takes no more once their effects reach so many bytes. */
-export const MAX_TURN_BYTES = 4 * 1024 * 1024;
+/** … and takes no more once their effects reach so many bytes: of small values about 15 ms' worth. */
+export const MAX_TURN_BYTES = 512 * 1024;
 
 /**
  * What waits for its turn holds at most so many bytes of values: while the overlay is full, or a hand-over goes on. More is
@@ -109,9 +109,11 @@ export class WriteTurn {
   #due(): void {
     this.#scheduled = false;
     if (this.#waiting.length === 0 || this.#held) return;
-    if (this.#head.full && this.#guard() === null) {
+    const pauseMs = this.#head.pauseMs;
+    if ((this.#head.full || pauseMs > 0) && this.#guard() === null) {
       this.#scheduled = true;
-      this.#head.whenRoom(() => this.#due());
+      if (this.#head.full) this.#head.whenRoom(() => this.#due());
+      else this.#world.after(pauseMs, () => this.#due());
       return;
     }
     this.#turn();
