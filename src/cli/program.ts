@@ -1,16 +1,14 @@
-/** The command line: what each command is called, takes and says in its `--help`. Exit codes: 0, 1 failed, 2 usage. */
+/**
+ * The command line: what each command is called, takes and says in its `--help`. Exit codes: 0, 1 failed, 2 usage.
+ *
+ * What only one command needs is imported when that command runs: `serve` starts sooner without the demo.
+ */
 import { Command, CommanderError, Option } from 'commander';
 import { FollowError } from '../client/ending.ts';
 import { ApiError, Client } from '../client/rest.ts';
 import { flagOf, parseTime, SETTINGS, UsageError, variableOf } from '../config.ts';
 import { version } from '../version.ts';
 import { CommandError } from './command-error.ts';
-import { demo } from './demo.ts';
-import { exportFile } from './export-file.ts';
-import { followChanges } from './follow.ts';
-import { importFile } from './import-file.ts';
-import { formatCheck, formatFailover, formatInfo } from './info.ts';
-import { serve } from './serve.ts';
 
 const DEFAULT_NODE = 'http://127.0.0.1:7796';
 
@@ -73,6 +71,7 @@ function program(): Command {
     .description('show role, position, backlog, master and replicas of a node')
     .option('--json', 'as GET /v1/replication has it')
     .action(async ({ node, json }: { node: string; json?: boolean }) => {
+      const { formatInfo } = await import('./info.ts');
       const answer = await new Client(node).replication();
       print(json ? JSON.stringify(answer, null, 2) : formatInfo(answer));
     });
@@ -85,6 +84,7 @@ function program(): Command {
     .option('--json', 'as GET /v1/replication/check has it')
     .action(async (position: string, { node, json }: { node: string; json?: boolean }) => {
       checkPosition(position);
+      const { formatCheck } = await import('./info.ts');
       const answer = await new Client(node).check(position);
       print(json ? JSON.stringify(answer) : formatCheck(answer));
     });
@@ -95,6 +95,7 @@ function program(): Command {
     .option('--timeout <TIME>', 'how long writes may be held', '10s')
     .option('--json', 'the result as JSON')
     .action(async (url: string | undefined, options: { node: string; timeout: string; json?: boolean }) => {
+      const { formatFailover } = await import('./info.ts');
       const result = await new Client(options.node).failover(url, parseTime(options.timeout));
       print(options.json ? JSON.stringify(result) : formatFailover(result));
     });
@@ -134,6 +135,7 @@ function program(): Command {
     .description('load many entries')
     .option('--json', 'the result as JSON')
     .action(async (file: string, { node, json }: { node: string; json?: boolean }) => {
+      const { importFile } = await import('./import-file.ts');
       const result = await importFile(file, node);
       print(json ? JSON.stringify(result) : `${result.imported} entries imported, at ${result.position}`);
     });
@@ -144,6 +146,7 @@ function program(): Command {
     .option('--prefix <P>', 'only keys that begin so', '')
     .option('--json', 'the result as JSON; not with standard output')
     .action(async (file: string, options: { node: string; prefix: string; json?: boolean }) => {
+      const { exportFile } = await import('./export-file.ts');
       const result = await exportFile(file, options.node, options.prefix);
       const text = options.json
         ? JSON.stringify(result)
@@ -158,7 +161,7 @@ function program(): Command {
     .command('demo')
     .description('a master and two replicas on this machine: real data, cut links, resyncs, a restart')
     .option('--once', 'exit when everything has been shown: 0 if all of it was true, 1 if not')
-    .action(({ once = false }: { once?: boolean }) => demo(once));
+    .action(async ({ once = false }: { once?: boolean }) => (await import('./demo.ts')).demo(once));
   return psyncd;
 }
 
@@ -187,6 +190,7 @@ function followCommand(psyncd: Command): void {
       for (const url of node) checkNode(url);
       if (position !== null && position !== 'now') checkPosition(position);
       if (!snapshot && position === null) throw new UsageError('--no-snapshot needs --position');
+      const { followChanges } = await import('./follow.ts');
       await followChanges({ nodes: node, prefixes: prefix, position, snapshot, json });
       // A connection whose other end has vanished would keep the process for a while.
       process.stdout.write('', () => process.stderr.write('', () => process.exit(0)));
@@ -226,9 +230,10 @@ function serveCommand(psyncd: Command): void {
       '("backlogSize"); a flag beats the environment, which beats the file.\n' +
       'Sizes take kb, mb, gb; times take ms, s, m, h.',
   );
-  serveIt.action((options: Readonly<Record<string, string | true | undefined>>) => {
+  serveIt.action(async (options: Readonly<Record<string, string | true | undefined>>) => {
     const { config, ...given } = options;
     const flags = Object.fromEntries(Object.entries(given).map(([name, value]) => [name, String(value)]));
+    const { serve } = await import('./serve.ts');
     return serve(flags, typeof config === 'string' ? config : null);
   });
 }

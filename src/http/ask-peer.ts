@@ -1,6 +1,4 @@
 /** What another node says of itself, over its REST API. */
-import { get as getHttp } from 'node:http';
-import { get as getHttps } from 'node:https';
 import { json } from 'node:stream/consumers';
 import type { Peer } from '../node/ports.ts';
 import { httpUrl } from '../node/upstream.ts';
@@ -8,9 +6,10 @@ import { httpUrl } from '../node/upstream.ts';
 const TIMEOUT_MS = 1_000;
 
 /** @param url `ws://HOST:PORT` @returns null if nobody answers in time, or not like a node */
-export function askPeer(url: string): Promise<Peer | null> {
-  // Not fetch(), which refuses some ports whatever is there.
-  const get = url.startsWith('wss:') ? getHttps : getHttp;
+export async function askPeer(url: string): Promise<Peer | null> {
+  // Not fetch(), which refuses some ports whatever is there. Imported when it is needed: to import node:http is to read
+  // all of its members, and `WebSocket` among them loads fetch's whole implementation, 20 ms of every start.
+  const { get } = await (url.startsWith('wss:') ? import('node:https') : import('node:http'));
   return new Promise((resolve) => {
     // Whatever goes wrong: this node does not answer now.
     const nobody = (): void => resolve(null);
