@@ -3,13 +3,11 @@
  * `--check` compares instead, and fails on any difference.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { documentYaml } from '../src/http/document-routes.ts';
-import { createServer } from '../src/http/server.ts';
+import { createDocumentServer, documentYaml } from '../src/http/document-server.ts';
 import type { Node } from '../src/node/node.ts';
 import { version } from '../src/version.ts';
 
 const file = new URL('../openapi.yaml', import.meta.url);
-const silent = { info: () => undefined, warn: () => undefined, error: () => undefined };
 // The routes are only described, never called: no node stands behind them.
 const settings = {
   version: version(),
@@ -21,10 +19,7 @@ const settings = {
   loopLag: { p99Ms: 0, maxMs: 0 },
   journal: { commits: 0, fsyncs: 0 },
 };
-const server = await createServer({ node: {} as Node, log: silent, version: version(), settings });
-await server.ready();
-const yaml = await documentYaml(server);
-await server.close();
+const yaml = documentYaml(await createDocumentServer({ node: {} as Node, version: version(), settings }));
 
 if (!process.argv.includes('--check')) {
   writeFileSync(file, yaml);

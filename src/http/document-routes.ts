@@ -1,34 +1,33 @@
 /** The API's own description: `/openapi.json`, `/openapi.yaml`, and for people `/docs`. */
-import swaggerUi from '@fastify/swagger-ui';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { DocumentParts } from './document-server.ts';
+import { once } from './once.ts';
+import { noSuchPath } from './problem.ts';
 
-/** The document as YAML, as it also stands in openapi.yaml. */
-export async function documentYaml(app: FastifyInstance): Promise<string> {
-  // Loaded when somebody asks: a node starts sooner without.
-  const { stringify } = await import('yaml');
-  const document = stringify(app.swagger(), {
-    aliasDuplicateObjects: false,
-    // Not folded: Biome folds otherwise.
-    lineWidth: 0,
-    // `no` and times in quotes: readers of YAML 1.1 would see something else than text.
-    compat: 'yaml-1.1',
+export function documentRoutes(app: FastifyInstance, parts: DocumentParts): void {
+  const described = once(async () => {
+    const { createDocumentServer, documentYaml } = await import('./document-server.ts');
+    const server = await createDocumentServer(parts);
+    return { server, yaml: () => documentYaml(server) };
   });
-  return `# Made by \`npm run openapi\` from the schemas in src/http; do not edit.\n${document}`;
-}
 
-export async function documentRoutes(app: FastifyInstance): Promise<void> {
-  app.get('/openapi.json', {
-    schema: { hide: true },
-    handler: (_request, reply) => {
-      reply.send(app.swagger());
-    },
+  app.get('/openapi.json', async () => (await described()).server.swagger());
+  app.get('/openapi.yaml', async (_request, reply) => {
+    reply.type('application/yaml');
+    return (await described()).yaml();
   });
-  app.get('/openapi.yaml', {
-    schema: { hide: true },
-    handler: async (_request, reply) => {
-      reply.type('application/yaml');
-      return documentYaml(app);
-    },
-  });
-  await app.register(swaggerUi, { routePrefix: '/docs' });
+
+  const page = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+    const { server } = await described();
+    // A HEAD is a GET whose body is left out in the end.
+    const answer = await server.inject({ method: 'GET', url: request.url, headers: request.headers });
+    if (answer.statusCode === 404) throw noSuchPath(request);
+    // These are of this connection.
+    const { connection, date, ...headers } = answer.headers;
+    reply.code(answer.statusCode).headers(headers);
+    // An empty buffer would be given a content type.
+    return reply.send(answer.rawPayload.length === 0 ? undefined : answer.rawPayload);
+  };
+  app.get('/docs', page);
+  app.get('/docs/*', page);
 }

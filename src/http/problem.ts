@@ -1,5 +1,5 @@
 /** Errors to answers: RFC 9457 problem+json, for ours, for Fastify's and for Node's. */
-import type { FastifyError, FastifyReply } from 'fastify';
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { StorageError } from '../node/ports.ts';
 import { PROBLEMS, Problem, type ProblemCode, storageProblem } from '../node/problem.ts';
 
@@ -31,6 +31,10 @@ export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply
     .header('content-type', PROBLEM_TYPE)
     .serializer(JSON.stringify)
     .send(problemBody(problem));
+}
+
+export function noSuchPath({ originalUrl }: FastifyRequest): Problem {
+  return new Problem('NOT_FOUND', `there is no ${originalUrl.split('?')[0]} here`);
 }
 
 const BY_FASTIFY_CODE: Readonly<Record<string, ProblemCode>> = {

@@ -4,32 +4,22 @@
  */
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import type { Readable } from 'node:stream';
 import type { FastifyCorsOptions } from '@fastify/cors';
-import swagger from '@fastify/swagger';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Node } from '../node/node.ts';
 import { mayCome } from '../node/origins.ts';
 import type { Log } from '../node/ports.ts';
 import { PROBLEMS, Problem } from '../node/problem.ts';
 import { formatPosition } from '../replication/position.ts';
-import { adminRoutes, type RunningSettings } from './admin-routes.ts';
-import { batchRoute } from './batch-route.ts';
+import type { RunningSettings } from './admin-routes.ts';
+import { apiRoutes } from './api-routes.ts';
 import { OversizedBody } from './body.ts';
 import { BodyStalls } from './body-stalls.ts';
-import { changesRoute } from './changes-route.ts';
 import { direct } from './direct.ts';
-import { documentOptions } from './document.ts';
 import { documentRoutes } from './document-routes.ts';
-import { change, changeEvent } from './event-schemas.ts';
-import { importRoute } from './import-route.ts';
-import { parseJsonBody } from './json-body.ts';
+import type { DocumentParts } from './document-server.ts';
 import { rewriteKeyUrl } from './key.ts';
-import { operationRoutes, valueRoutes } from './key-routes.ts';
-import { listRoutes } from './list-routes.ts';
-import { PROBLEM_TYPE, problemBody, sendProblem, toProblem } from './problem.ts';
-import { replicationRoutes } from './replication-routes.ts';
-import { SHARED } from './schemas.ts';
+import { noSuchPath, PROBLEM_TYPE, problemBody, sendProblem, toProblem } from './problem.ts';
 import { serializers } from './serialization.ts';
 import { validators } from './validation.ts';
 
@@ -44,25 +34,13 @@ const CORS_MAX_AGE_SECONDS = 600;
 
 const BODY_HEADERS = ['content-type', 'content-length', 'transfer-encoding'] as const;
 
-declare module 'fastify' {
-  interface FastifyRequest {
-    /** What Content-Type says, without parameters; of the routes that read their body themselves. */
-    bodyType: string | null;
-  }
-}
-
-export interface ServerParts {
-  readonly node: Node;
+export interface ServerParts extends DocumentParts {
   readonly log: Log;
-  /** For the document's `info.version`. */
-  readonly version: string;
-  readonly settings: RunningSettings;
 }
 
-/** @returns the server, not listening yet; `swagger()` gives its OpenAPI document once it is ready */
+/** @returns the server, not listening yet */
 export async function createServer(parts: ServerParts): Promise<FastifyInstance> {
   const { node } = parts;
-  const now = (): number => Date.now();
   const app = Fastify({
     logger: false,
     rewriteUrl: (request) => rewriteKeyUrl(request.url ?? '/', request.method),
@@ -77,8 +55,6 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
     http: { shouldUpgradeCallback: isWebSocket } as object,
   });
   app.setValidatorCompiler(validators());
-  for (const schema of [...SHARED, change, changeEvent]) app.addSchema(schema);
-  await app.register(swagger, documentOptions(parts.version));
   const known = new KnownPaths(app);
 
   app.addHook('onRequest', (_request, reply, done) => {
@@ -120,40 +96,8 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
     if (hasBody && !raw.complete) limitStalls(stalls, raw, reply);
     done();
   });
-  app.decorateRequest('bodyType', null);
-  await app.register((values, _options, done) => {
-    // The handlers read these bodies themselves: as a stream, with a limit of their own. A value may have any media
-    // type, a malformed one too; the routes that want a certain one find it in `bodyType`.
-    values.addHook('onRequest', (request, _reply, next) => {
-      request.bodyType = request.raw.headers['content-type']?.split(';')[0]?.trim().toLowerCase() ?? null;
-      // Not `delete`, which makes every later look at the headers slower.
-      request.raw.headers['content-type'] = undefined;
-      next();
-    });
-    values.removeAllContentTypeParsers();
-    values.addContentTypeParser('*', (_request: FastifyRequest, payload: Readable, parsed) =>
-      parsed(null, payload),
-    );
-    valueRoutes(values, node, now);
-    importRoute(values, node, now);
-    done();
-  });
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body: Buffer, parsed) => {
-    try {
-      // curl and browsers name a type also for a body that is empty.
-      parsed(null, body.length === 0 ? undefined : parseJsonBody(body));
-    } catch (error) {
-      parsed(error as Error);
-    }
-  });
-  operationRoutes(app, node, now);
-  listRoutes(app, node);
-  batchRoute(app, node, now);
-  changesRoute(app, node, parts.settings);
-  replicationRoutes(app, node);
-  adminRoutes(app, node, parts.settings);
-  await documentRoutes(app);
+  await apiRoutes(app, parts);
+  documentRoutes(app, parts);
   // With CORS every answer has headers of its own.
   if (parts.settings.allowedOrigins.length === 0) answerDirectly(app, parts, stalls);
   return app;
@@ -216,10 +160,7 @@ class KnownPaths {
       ),
     );
     if (methods.size === 0) {
-      return sendProblem(
-        reply,
-        new Problem('NOT_FOUND', `there is no ${request.originalUrl.split('?')[0]} here`),
-      );
+      return sendProblem(reply, noSuchPath(request));
     }
     reply.header('allow', [...methods].sort().join(', '));
     if (request.method === 'OPTIONS') return reply.code(204).send();
@@ -228,8 +169,9 @@ class KnownPaths {
   }
 }
 
-/** `/v1/keys/:key/expiry` stands for every path with one segment where the name is. */
+/** `/v1/keys/:key/expiry` stands for every path with one segment where the name is, `/docs/*` for every one below. */
 function matches(pattern: string, path: string): boolean {
+  if (pattern.endsWith('/*')) return path.startsWith(pattern.slice(0, -1));
   const [expected, segments] = [pattern.split('/'), path.split('/')];
   return (
     expected.length === segments.length &&

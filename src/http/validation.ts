@@ -6,6 +6,7 @@
  */
 import Ajv, { type Options, type ValidateFunction } from 'ajv';
 import type { FastifySchemaCompiler, FastifySchemaValidationError } from 'fastify';
+import { once } from './once.ts';
 import { SHARED } from './schemas.ts';
 
 const OPTIONS: Options = { useDefaults: true, allErrors: false, strictTypes: false, addUsedSchema: false };
@@ -35,15 +36,6 @@ function whenNeeded(compile: () => ValidateFunction): Validate {
     return valid;
   };
   return validate;
-}
-
-/** Makes it at the first call, and from then on returns that. */
-function once<T extends object>(make: () => T): () => T {
-  let made: T | null = null;
-  return () => {
-    made ??= make();
-    return made;
-  };
 }
 
 function withShared(ajv: Ajv.Ajv): Ajv.Ajv {

@@ -1039,6 +1039,18 @@ test('the document', async (t) => {
   assert.match(docs.body.toString(), /swagger/i);
   const short = await http.send('GET', '/docs');
   assert.ok(short.status === 200 || short.headers.location !== undefined);
+  const style = await http.send('GET', '/docs/static/swagger-ui.css');
+  assert.equal(style.status, 200);
+  assert.match(String(style.headers['content-type']), /^text\/css/);
+  const { etag } = style.headers;
+  const known = await http.send('GET', '/docs/static/swagger-ui.css', undefined, {
+    'if-none-match': String(etag),
+  });
+  assert.equal(known.status, 304);
+  assert.equal(known.headers['content-type'], undefined);
+  isProblem(await http.send('GET', '/docs/nothing'), 404, 'NOT_FOUND', /there is no \/docs\/nothing here/);
+  isProblem(await http.send('DELETE', '/docs/'), 405, 'METHOD_NOT_ALLOWED');
+  assert.equal((await http.send('OPTIONS', '/docs/')).status, 204);
 });
 
 /** Every path of the document, with a key where one is wanted. */

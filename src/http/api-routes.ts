@@ -1,0 +1,64 @@
+/** The API's routes with the schemas that they name and the parsers of their bodies; on the server, and in its document. */
+import type { Readable } from 'node:stream';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Node } from '../node/node.ts';
+import { adminRoutes, type RunningSettings } from './admin-routes.ts';
+import { batchRoute } from './batch-route.ts';
+import { changesRoute } from './changes-route.ts';
+import { change, changeEvent } from './event-schemas.ts';
+import { importRoute } from './import-route.ts';
+import { parseJsonBody } from './json-body.ts';
+import { operationRoutes, valueRoutes } from './key-routes.ts';
+import { listRoutes } from './list-routes.ts';
+import { replicationRoutes } from './replication-routes.ts';
+import { SHARED } from './schemas.ts';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** What Content-Type says, without parameters; of the routes that read their body themselves. */
+    bodyType: string | null;
+  }
+}
+
+export interface ApiParts {
+  readonly node: Node;
+  readonly settings: RunningSettings;
+}
+
+export async function apiRoutes(app: FastifyInstance, { node, settings }: ApiParts): Promise<void> {
+  const now = (): number => Date.now();
+  for (const schema of [...SHARED, change, changeEvent]) app.addSchema(schema);
+  app.decorateRequest('bodyType', null);
+  await app.register((values, _options, done) => {
+    // The handlers read these bodies themselves: as a stream, with a limit of their own. A value may have any media
+    // type, a malformed one too; the routes that want a certain one find it in `bodyType`.
+    values.addHook('onRequest', (request, _reply, next) => {
+      request.bodyType = request.raw.headers['content-type']?.split(';')[0]?.trim().toLowerCase() ?? null;
+      // Not `delete`, which makes every later look at the headers slower.
+      request.raw.headers['content-type'] = undefined;
+      next();
+    });
+    values.removeAllContentTypeParsers();
+    values.addContentTypeParser('*', (_request: FastifyRequest, payload: Readable, parsed) =>
+      parsed(null, payload),
+    );
+    valueRoutes(values, node, now);
+    importRoute(values, node, now);
+    done();
+  });
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body: Buffer, parsed) => {
+    try {
+      // curl and browsers name a type also for a body that is empty.
+      parsed(null, body.length === 0 ? undefined : parseJsonBody(body));
+    } catch (error) {
+      parsed(error as Error);
+    }
+  });
+  operationRoutes(app, node, now);
+  listRoutes(app, node);
+  batchRoute(app, node, now);
+  changesRoute(app, node, settings);
+  replicationRoutes(app, node);
+  adminRoutes(app, node, settings);
+}
