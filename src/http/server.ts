@@ -49,12 +49,11 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
     frameworkErrors: (error, request, reply) =>
       void answerError(parts, error, request, reply.headers(nodeHeaders(node))),
     return503OnClosing: false,
-    schemaController: { compilersFactory: { buildSerializer: serializers() } },
+    schemaController: { compilersFactory: { buildValidator: validators(), buildSerializer: serializers() } },
     clientErrorHandler: (error, socket) => answerBrokenRequest(node, error, socket),
     // Requests that offer an upgrade to something else, `curl --http2` for one, are answered as they are.
     http: { shouldUpgradeCallback: isWebSocket } as object,
   });
-  app.setValidatorCompiler(validators());
   const known = new KnownPaths(app);
 
   app.addHook('onRequest', (_request, reply, done) => {

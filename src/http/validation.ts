@@ -2,34 +2,71 @@
  * Ajv for Fastify. Text from a URL becomes the number or boolean that the schema asks for; in a JSON body a string is
  * a string. Nothing that is unknown is dropped in silence.
  *
- * A schema is compiled when the first request comes that it is for: a node starts sooner without.
+ * A schema is compiled when the first request comes that it is for, and Ajv loaded then: a node starts sooner without.
  */
-import Ajv, { type Options, type ValidateFunction } from 'ajv';
-import type { FastifySchemaCompiler, FastifySchemaValidationError } from 'fastify';
+import { createRequire } from 'node:module';
+import type { Ajv, Options, ValidateFunction } from 'ajv';
+import type { FastifySchemaCompiler, FastifySchemaValidationError, FastifyServerOptions } from 'fastify';
 import { once } from './once.ts';
 import { SHARED } from './schemas.ts';
 
-const OPTIONS: Options = { useDefaults: true, allErrors: false, strictTypes: false, addUsedSchema: false };
+const OPTIONS: Options = {
+  useDefaults: true,
+  allErrors: false,
+  strictTypes: false,
+  addUsedSchema: false,
+  // That the schemas themselves are right is for `npm run check` to say; Ajv would take longer for it than for the rest.
+  meta: false,
+  validateSchema: false,
+};
 
-type Validate = ReturnType<FastifySchemaCompiler<unknown>>;
+type Compile = FastifySchemaCompiler<unknown>;
+type Validate = ReturnType<Compile>;
+type Compilers = NonNullable<NonNullable<FastifyServerOptions['schemaController']>['compilersFactory']>;
+type Factory = NonNullable<Compilers['buildValidator']>;
 
-export function validators(): (route: { schema: unknown; httpPart?: string }) => Validate {
+/** For Fastify's `schemaController`. */
+export function validators(): Factory {
   // With strict numbers `1e999`, once it is a number, is held against no maximum.
-  const lenient = once(() =>
-    withShared(new Ajv.Ajv({ ...OPTIONS, coerceTypes: true, strictNumbers: false })),
-  );
-  const strict = once(() => withShared(new Ajv.Ajv(OPTIONS)));
-  return ({ schema, httpPart }) => {
-    // Keys and conditions are text that the handlers parse; their schemas are for the document.
-    if (httpPart === 'params' || httpPart === 'headers') return () => true;
-    return whenNeeded(() => (httpPart === 'body' ? strict : lenient)().compile(schema as object));
+  const lenient = once(() => newAjv({ ...OPTIONS, coerceTypes: true, strictNumbers: false }));
+  const strict = once(() => newAjv(OPTIONS));
+  const compile: Compile = ({ schema, httpPart }) => {
+    switch (httpPart) {
+      // Keys and conditions are text that the handlers parse; their schemas are for the document.
+      case 'params':
+      case 'headers':
+        return () => true;
+      case 'querystring':
+        return whenNeeded(() => lenient().compile(schema as object), defaultsOf(schema as QuerySchema));
+      default:
+        return whenNeeded(() => strict().compile(schema as object));
+    }
   };
+  // Its type says that a schema is all that is handed over; Fastify hands over the part of the request too.
+  return (() => compile) as unknown as Factory;
 }
 
-function whenNeeded(compile: () => ValidateFunction): Validate {
+interface QuerySchema {
+  readonly properties: Readonly<Record<string, { readonly default?: unknown }>>;
+  readonly required?: readonly string[];
+}
+
+/** What a query becomes that is empty, as most are; null, if Ajv has to say what it lacks. */
+function defaultsOf({ properties, required = [] }: QuerySchema): object | null {
+  if (required.length > 0) return null;
+  const members = Object.entries(properties).map(([name, schema]) => [name, schema.default] as const);
+  return Object.fromEntries(members.filter(([, value]) => value !== undefined));
+}
+
+/** @param emptyBecomes what is assigned to an empty object instead of looking at it; null: nothing is spared */
+function whenNeeded(compile: () => ValidateFunction, emptyBecomes: object | null = null): Validate {
   const compiled = once(compile);
   // Fastify looks for what is wrong on the function that it has called.
   const validate: Validate = (data: unknown) => {
+    if (emptyBecomes !== null && isEmpty(data as object)) {
+      Object.assign(data as object, emptyBecomes);
+      return true;
+    }
     const check = compiled();
     const valid = check(data);
     validate.errors = (check.errors ?? null) as FastifySchemaValidationError[] | null;
@@ -38,7 +75,14 @@ function whenNeeded(compile: () => ValidateFunction): Validate {
   return validate;
 }
 
-function withShared(ajv: Ajv.Ajv): Ajv.Ajv {
+function isEmpty(data: object): boolean {
+  for (const _ in data) return false;
+  return true;
+}
+
+function newAjv(options: Options): Ajv {
+  const { Ajv } = createRequire(import.meta.url)('ajv') as typeof import('ajv');
+  const ajv = new Ajv(options);
   ajv.addFormat('int64', true);
   ajv.addFormat('uri', true);
   for (const schema of SHARED) ajv.addSchema(schema);
