@@ -1,15 +1,18 @@
-/** The composition root: the only place that sees every folder. */
+/**
+ * The composition root: the only place that sees every folder.
+ *
+ * The store is imported first, so that the applier's thread starts soon; all the rest is imported meanwhile
+ * (`importRest`), which takes about as long.
+ */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { resolve } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Settings } from './config.ts';
-import { askPeer } from './http/ask-peer.ts';
-import { createServer } from './http/server.ts';
 import { LiveSettings } from './live-settings.ts';
 import { LoopLag } from './loop-lag.ts';
-import { Node } from './node/node.ts';
+import type { Node } from './node/node.ts';
 import type { Log, World } from './node/ports.ts';
 import { Problem } from './node/problem.ts';
 import { formatPosition, type RunId } from './replication/position.ts';
@@ -17,8 +20,6 @@ import { openDataFolder } from './store/data-folder.ts';
 import { setAside, upstreamOf } from './store/set-aside.ts';
 import { DamageError, StartError } from './store/start-error.ts';
 import { version } from './version.ts';
-import { acceptWebSockets } from './ws/accept.ts';
-import { dialer } from './ws/dial.ts';
 
 export interface App {
   readonly node: Node;
@@ -52,6 +53,7 @@ const world: World = {
 export async function start(given: Settings, log: Log, failed: (error: Error) => void): Promise<App> {
   const loopLag = new LoopLag(log);
   const { settings, live, node } = await open(given, loopLag, log, failed);
+  const { createServer, acceptWebSockets } = await importRest();
   const server = await createServer({ node, log, version: version(), settings: live });
   server.server.maxConnections = settings.maxConnections;
   acceptWebSockets(server.server, {
@@ -71,6 +73,18 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   }
   log.info('started', { position: formatPosition(node.position), role: node.role });
   return { node, url: `http://${host}:${port}`, close: () => stop(server, node) };
+}
+
+/** What is not needed before the folder is open. */
+async function importRest() {
+  const [node, server, peer, accept, dial] = await Promise.all([
+    import('./node/node.ts'),
+    import('./http/server.ts'),
+    import('./http/ask-peer.ts'),
+    import('./ws/accept.ts'),
+    import('./ws/dial.ts'),
+  ]);
+  return { ...node, ...server, ...peer, ...accept, ...dial };
 }
 
 interface Opened {
@@ -111,7 +125,7 @@ async function openOnce(
 ): Promise<Opened> {
   const path = resolve(settings.data);
   let node: Node | null = null;
-  const folder = await openDataFolder(
+  const opening = openDataFolder(
     path,
     log,
     { fsync: settings.fsync, bootId: bootId(), newRunId: world.newRunId },
@@ -121,6 +135,9 @@ async function openOnce(
       else failed(error);
     },
   );
+  // The thread is started before the event loop comes to this, and starts up meanwhile.
+  const importing = new Promise<void>((resolve) => world.soon(resolve)).then(importRest);
+  const [folder, { Node, dialer, askPeer }] = await Promise.all([opening, importing]);
   const live = new LiveSettings(settings, loopLag, folder.state);
   try {
     node = new Node({
