@@ -1,6 +1,7 @@
 /** The commands that talk to a node, as a user types them. */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
@@ -91,5 +92,26 @@ test('a node that is not there: one line, exit code 1', async (t) => {
     const { code, stdout, stderr } = await psyncd(node, args);
     assert.deepEqual({ code, stdout }, { code: 1, stdout: '' });
     assert.match(stderr, /^psyncd: cannot reach the node: .*ECONNREFUSED.*--node names another\n$/);
+  }
+});
+
+test('a command ends quietly when nobody reads on', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await node.client.set('k', 'v'.repeat(1024 * 1024));
+  for (const args of [['serve', '--help'], ['info'], ['get', 'k'], ['export', '-']]) {
+    const child = spawn(process.execPath, [MAIN, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, PSYNCD_NODE: node.url },
+    });
+    t.after(() => child.kill('SIGKILL'));
+    child.stdout.destroy();
+    let stderr = '';
+    child.stderr.on('data', (chunk: Buffer) => {
+      stderr += chunk.toString();
+    });
+    const [code] = await once(child, 'close');
+    // What a shell says of a program that SIGPIPE has ended.
+    assert.deepEqual({ code, stderr }, { code: 141, stderr: '' }, args.join(' '));
   }
 });

@@ -1,5 +1,6 @@
 /**
- * The command line: what each command is called, takes and says in its `--help`. Exit codes: 0, 1 failed, 2 usage.
+ * The command line: what each command is called, takes and says in its `--help`. Exit codes: 0, 1 failed, 2 usage,
+ * 141 nobody reads its output any more.
  *
  * What only one command needs is imported when that command runs: `serve` starts sooner without the demo.
  */
@@ -11,9 +12,12 @@ import { version } from '../version.ts';
 import { CommandError } from './command-error.ts';
 
 const DEFAULT_NODE = 'http://127.0.0.1:7796';
+/** What a shell reports of a program that SIGPIPE has ended; Node ignores that signal. */
+const SIGPIPE_CODE = 141;
 
 /** @param argv as `process.argv`; sets the exit code, and ends the process when a command is wrong or fails */
 export async function run(argv: readonly string[]): Promise<void> {
+  process.stdout.on('error', outputFailed);
   try {
     await program().parseAsync([...argv]);
   } catch (error) {
@@ -23,6 +27,13 @@ export async function run(argv: readonly string[]): Promise<void> {
     process.exitCode = code;
     if (code !== 0) setImmediate(() => process.exit(code));
   }
+}
+
+/** Whoever read the output has gone (`| head`), which is none of our business; or it cannot be written. */
+function outputFailed(error: NodeJS.ErrnoException): void {
+  if (error.code === 'EPIPE') process.exit(SIGPIPE_CODE);
+  process.stderr.write(`psyncd: cannot write to standard output: ${error.message}\n`);
+  process.exit(1);
 }
 
 function verdict(error: unknown): readonly [number, string | null] {
@@ -191,6 +202,8 @@ function followCommand(psyncd: Command): void {
       if (position !== null && position !== 'now') checkPosition(position);
       if (!snapshot && position === null) throw new UsageError('--no-snapshot needs --position');
       const { followChanges } = await import('./follow.ts');
+      // It ends by itself then, and says how to go on.
+      process.stdout.off('error', outputFailed);
       await followChanges({ nodes: node, prefixes: prefix, position, snapshot, json });
       // A connection whose other end has vanished would keep the process for a while.
       process.stdout.write('', () => process.stderr.write('', () => process.exit(0)));
