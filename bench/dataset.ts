@@ -6,8 +6,14 @@ import { ChildNode } from '../src/cli/child-node.ts';
 import { fill } from './fill.ts';
 
 export class Dataset {
+  /** The program that nodes run; undefined: the sources. */
+  readonly main: string | undefined;
   readonly #filled = new Map<number, Promise<string>>();
   #folder: Promise<string> | null = null;
+
+  constructor(main?: string) {
+    this.main = main;
+  }
 
   /** A copy of the folder of a node that holds so many entries, the first keys, and was stopped. */
   async copy(entries: number, to: string): Promise<void> {
@@ -26,7 +32,7 @@ export class Dataset {
   async #fill(entries: number): Promise<string> {
     this.#folder ??= mkdtemp(join(tmpdir(), 'psyncd-data-'));
     const data = join(await this.#folder, String(entries));
-    const node = await ChildNode.start(['--port', '0', '--data', data]);
+    const node = await ChildNode.start(['--port', '0', '--data', data], {}, this.main);
     try {
       await fill(node, entries);
       const { keys } = await node.client.digest();

@@ -1,5 +1,6 @@
 /** `npm run bench`: runs the studies one after the other; the table to stdout, progress to stderr. */
 import { relative } from 'node:path';
+import { BUILT_MAIN, build } from './built.ts';
 import { Dataset } from './dataset.ts';
 import type { Figure } from './figure.ts';
 import { followers } from './followers.ts';
@@ -50,9 +51,10 @@ async function main(): Promise<number> {
   const startedAt = performance.now();
   const figures: Figure[] = [];
   const failed: string[] = [];
-  const dataset = new Dataset();
+  const dataset = new Dataset(BUILT_MAIN);
   try {
     const machine = await describeMachine();
+    await build(say);
     if (machine.loadBefore > machine.cores * BUSY_SHARE) {
       say(`the machine is busy (load ${machine.loadBefore.toFixed(1)}): the spreads will be wide`);
     }

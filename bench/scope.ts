@@ -30,7 +30,7 @@ export class Scope {
     this.#dataset = dataset;
   }
 
-  /** @param dataset what nodes that begin with data get it from */
+  /** @param dataset what nodes that begin with data get it from; all of them run its program */
   static async open(dataset: Dataset): Promise<Scope> {
     return new Scope(await mkdtemp(join(tmpdir(), 'psyncd-bench-')), dataset);
   }
@@ -69,7 +69,17 @@ export class Scope {
 
   /** A node with this data folder. */
   nodeAt(data: string, ...flags: string[]): Promise<ChildNode> {
-    return this.start(() => ChildNode.start(['--port', '0', '--data', data, ...flags]));
+    return this.nodeWith({}, data, ...flags);
+  }
+
+  /** The same, with more environment variables. */
+  nodeWith(
+    environment: Readonly<Record<string, string>>,
+    data: string,
+    ...flags: string[]
+  ): Promise<ChildNode> {
+    const { main } = this.#dataset;
+    return this.start(() => ChildNode.start(['--port', '0', '--data', data, ...flags], environment, main));
   }
 
   #freshFolder(): string {

@@ -8,7 +8,7 @@ import { rm } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { ChildNode } from '../src/cli/child-node.ts';
+import type { ChildNode } from '../src/cli/child-node.ts';
 import { replicaOf } from './replica.ts';
 import { tenths, whole } from './report.ts';
 import type { Scope } from './scope.ts';
@@ -31,9 +31,7 @@ export const stalls: Study = {
   what: "the event loop's delays at full load, ms",
   async run(scope, { entries, seconds, rounds: count = ROUNDS }, progress) {
     const data = await scope.filledFolder(entries);
-    const node = await scope.start(() =>
-      ChildNode.start(['--port', '0', '--data', data], { NODE_OPTIONS: `--import ${RECORDER}` }),
-    );
+    const node = await scope.nodeWith({ NODE_OPTIONS: `--import ${RECORDER}` }, data);
     const rounds: Round[] = [];
     for (let number = 1; number <= count; number += 1) {
       const round = await underFullLoad(scope, node, seconds * LONGER);

@@ -30,13 +30,15 @@ export class ChildNode {
   /**
    * @param flags of `psyncd serve`
    * @param environment variables beside those of this process
+   * @param main the program's file: another build than the one that this process runs
    * @throws Error with what the process wrote when it ends instead of becoming ready
    */
   static async start(
     flags: readonly string[],
     environment: Readonly<Record<string, string>> = {},
+    main: string = MAIN,
   ): Promise<ChildNode> {
-    const child = spawn(process.execPath, [MAIN, 'serve', ...flags], {
+    const child = spawn(process.execPath, [main, 'serve', ...flags], {
       // With the channel the child notices when this process is gone.
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       env: { ...process.env, ...environment },
