@@ -52,8 +52,9 @@ const world: World = {
  */
 export async function start(given: Settings, log: Log, failed: (error: Error) => void): Promise<App> {
   const loopLag = new LoopLag(log);
-  const { settings, live, node } = await open(given, loopLag, log, failed);
-  const { createServer, acceptWebSockets } = await importRest();
+  const { settings, live, node, rest } = await open(given, loopLag, log, failed);
+  loopLag.start();
+  const { createServer, acceptWebSockets } = rest;
   const server = await createServer({ node, log, version: version(), settings: live });
   server.server.maxConnections = settings.maxConnections;
   acceptWebSockets(server.server, {
@@ -87,10 +88,13 @@ async function importRest() {
   return { ...node, ...server, ...peer, ...accept, ...dial };
 }
 
+type Rest = Awaited<ReturnType<typeof importRest>>;
+
 interface Opened {
   readonly settings: Settings;
   readonly live: LiveSettings;
   readonly node: Node;
+  readonly rest: Rest;
 }
 
 /** Opens the folder; a replica's that is damaged is set aside, if the settings say so, and a new one begun. */
@@ -137,18 +141,18 @@ async function openOnce(
   );
   // The thread is started before the event loop comes to this, and starts up meanwhile.
   const importing = new Promise<void>((resolve) => world.soon(resolve)).then(importRest);
-  const [folder, { Node, dialer, askPeer }] = await Promise.all([opening, importing]);
+  const [folder, rest] = await Promise.all([opening, importing]);
   const live = new LiveSettings(settings, loopLag, folder.state);
   try {
-    node = new Node({
+    node = new rest.Node({
       world,
       log,
       settings: live.node,
       ...folder,
-      dial: dialer(settings.replTimeout),
-      ask: askPeer,
+      dial: rest.dialer(settings.replTimeout),
+      ask: rest.askPeer,
     });
-    return { settings, live, node };
+    return { settings, live, node, rest };
   } catch (error) {
     await folder.keyspace.close();
     folder.state.close(false);

@@ -16,25 +16,24 @@ export interface Lag {
 
 export class LoopLag {
   readonly #histogram = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
-  readonly #timer: NodeJS.Timeout;
+  readonly #log: Log;
   #last: Lag = { p99Ms: 0, maxMs: 0 };
 
   constructor(log: Log) {
+    this.#log = log;
+  }
+
+  /** Watches from now on: while modules are being imported nobody is kept waiting. */
+  start(): void {
     this.#histogram.enable();
-    this.#timer = setInterval(() => {
+    setInterval(() => {
       const { p99Ms, maxMs } = this.#take();
-      if (maxMs > WARN_MS) log.warn('event-loop-stalled', { maxMs, p99Ms });
-    }, LOOK_EVERY_MS);
-    this.#timer.unref();
+      if (maxMs > WARN_MS) this.#log.warn('event-loop-stalled', { maxMs, p99Ms });
+    }, LOOK_EVERY_MS).unref();
   }
 
   get last(): Lag {
     return this.#last;
-  }
-
-  stop(): void {
-    clearInterval(this.#timer);
-    this.#histogram.disable();
   }
 
   #take(): Lag {
