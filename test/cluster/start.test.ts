@@ -199,3 +199,20 @@ test('an older Node is told which one is needed, before anything is loaded', asy
     { code: 1, lines: ['psyncd needs Node.js 22.18 or newer; this is 20.20.2'], stdout: '' },
   );
 });
+
+test('what only some requests need is not loaded before the first answer', async (t) => {
+  const cluster = await Cluster.create(t);
+  const recorder = new URL('../support/loaded-modules.ts', import.meta.url).href;
+  const node = await cluster.startWith({ NODE_OPTIONS: `--import ${recorder}` }, 'node');
+  assert.equal(await node.client.get('k'), null);
+  node.process.send('loaded?');
+  const [loaded] = (await once(node.process, 'message')) as [string[]];
+  assert.ok(loaded.some((path) => path.includes('/node_modules/fastify/')));
+  // Node's fetch, the validator, what makes JSON functions, and the document.
+  const unwanted =
+    /\/undici\/|\/node_modules\/(?:ajv|yaml|@fastify\/swagger|@fastify\/static|@fastify\/fast-json-stringify-compiler)\//;
+  assert.deepEqual(
+    loaded.filter((path) => unwanted.test(path)),
+    [],
+  );
+});
