@@ -2,6 +2,7 @@
 import module from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { startSmall } from './process-memory.ts';
 
 // Before anything else is imported: better-sqlite3 crashes with a segmentation fault on a Node that is too old.
 const NEEDED = [22, 18] as const;
@@ -12,6 +13,7 @@ if (major < NEEDED[0] || (major === NEEDED[0] && minor < NEEDED[1])) {
   );
   process.exit(1);
 }
+if (process.argv[2] === 'serve') startSmall();
 // Half of a start is compiling. What has been compiled is kept for the next one, by Node, in its usual place; where that
 // is not possible nothing changes. Worker threads look only at the variable.
 process.env.NODE_COMPILE_CACHE ??= join(tmpdir(), 'node-compile-cache');

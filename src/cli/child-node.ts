@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { Client } from '../client/rest.ts';
+import { ALLOCATOR, NODE_FLAGS } from '../process-memory.ts';
 
 /** The program as this process runs it: `main.ts` in a checkout, `main.js` in the package. */
 const MAIN = fileURLToPath(
@@ -38,10 +39,10 @@ export class ChildNode {
     environment: Readonly<Record<string, string>> = {},
     main: string = MAIN,
   ): Promise<ChildNode> {
-    const child = spawn(process.execPath, [main, 'serve', ...flags], {
+    const child = spawn(process.execPath, [...NODE_FLAGS, main, 'serve', ...flags], {
       // With the channel the child notices when this process is gone.
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-      env: { ...process.env, ...environment },
+      env: { ...ALLOCATOR, ...process.env, ...environment },
     });
     const log: string[] = [];
     child.stderr?.on('data', (chunk: Buffer) => {

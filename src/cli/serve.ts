@@ -26,10 +26,12 @@ export async function serve(
     throw error;
   }
   const { role, status } = app.node;
+  // Listened for first: whoever reads the line may tell it to stop at once.
+  const stopped = stopSignal();
   process.stdout.write(
     `psyncd listening on ${app.url} role=${role} run-id=${status.runId} offset=${status.offset}\n`,
   );
-  const signal = await stopSignal();
+  const signal = await stopped;
   log.info('stopping', { signal });
   setTimeout(() => {
     log.error('stopped-late', {});

@@ -1,11 +1,12 @@
 /** A node that cannot start says why in one line, exits with 1, and has changed nothing. */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import test from 'node:test';
+import { createInterface } from 'node:readline';
+import test, { type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Cluster, temporaryFolder, textOf } from '../support/cluster.ts';
 
@@ -215,4 +216,35 @@ test('what only some requests need is not loaded before the first answer', async
     loaded.filter((path) => unwanted.test(path)),
     [],
   );
+});
+
+/** How the process runs that `psyncd serve` becomes: its command line, and the C library's variables. */
+async function running(t: TestContext, options: string): Promise<{ words: string[]; variables: string[] }> {
+  const folder = await temporaryFolder(t);
+  const child = spawn(process.execPath, [MAIN, 'serve', '--port', '0', '--data', join(folder, 'data')], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+    env: { ...process.env, NODE_OPTIONS: options },
+  });
+  t.after(() => child.kill('SIGKILL'));
+  for await (const line of createInterface({ input: child.stdout })) if (line.includes('listening on')) break;
+  const [words, variables] = await Promise.all(
+    ['cmdline', 'environ'].map(async (name) =>
+      (await readFile(`/proc/${child.pid}/${name}`, 'utf8')).split('\0'),
+    ),
+  );
+  const exited = once(child, 'exit');
+  child.kill('SIGTERM');
+  assert.deepEqual(await exited, [0, null]);
+  return { words: words ?? [], variables: (variables ?? []).filter((each) => each.startsWith('MALLOC_')) };
+}
+
+test('a node takes the memory settings that only a new process can be given, unless somebody has chosen others', {
+  skip: process.platform !== 'linux' || process.execve === undefined,
+}, async (t) => {
+  const small = await running(t, '');
+  assert.ok(small.words.includes('--max-semi-space-size=8'), small.words.join(' '));
+  assert.ok(small.variables.length > 0);
+  const chosen = await running(t, '--max-semi-space-size=16');
+  assert.ok(!chosen.words.includes('--max-semi-space-size=8'), chosen.words.join(' '));
+  assert.deepEqual(chosen.variables, []);
 });
