@@ -145,7 +145,8 @@ export interface FrozenFile {
   readonly position: Position;
   /** In bytes. */
   readonly length: number;
-  read(at: number, length: number): Promise<Buffer>;
+  /** Fills `into` with the bytes that begin at `at`; there must be so many. */
+  read(at: number, into: Buffer): Promise<void>;
   /** @returns the CRC-32 of bytes that follow bytes whose CRC-32 is `before`; 0 for none */
   crc32(bytes: Buffer, before: number): number;
   release(): void;

@@ -217,7 +217,7 @@ export class KeyspaceFile implements Keyspace {
     return {
       position,
       length: await this.size(),
-      read: (at, length) => this.#read(at, length),
+      read: (at, into) => this.#read(at, into),
       crc32,
       release: () => void this.#applier.ask({ kind: 'thaw' }).catch(() => undefined),
     };
@@ -300,12 +300,11 @@ export class KeyspaceFile implements Keyspace {
     }
   }
 
-  #read(at: number, length: number): Promise<Buffer> {
+  #read(at: number, into: Buffer): Promise<void> {
     faultPoint('snapshot-read');
     return this.#tracked(
-      this.#descriptor.read(Buffer.allocUnsafeSlow(length), 0, length, at).then(({ buffer, bytesRead }) => {
-        if (bytesRead !== length) throw new Error(`${this.#path} is shorter than it was`);
-        return buffer;
+      this.#descriptor.read(into, 0, into.length, at).then(({ bytesRead }) => {
+        if (bytesRead !== into.length) throw new Error(`${this.#path} is shorter than it was`);
       }),
     );
   }

@@ -147,7 +147,7 @@ export class FakeKeyspace implements Keyspace {
     return {
       position,
       length: file.length,
-      read: (at, length) => this.#tracked(this.#readFrozen(token, file, at, length)),
+      read: (at, into) => this.#tracked(this.#readFrozen(token, file, at, into)),
       crc32,
       release: () => {
         this.#ask(() => {
@@ -190,11 +190,11 @@ export class FakeKeyspace implements Keyspace {
     }
   }
 
-  async #readFrozen(token: object, file: Buffer, at: number, length: number): Promise<Buffer> {
+  async #readFrozen(token: object, file: Buffer, at: number, into: Buffer): Promise<void> {
     await this.#process.pause(this.#readMs);
     // From then on a checkpoint may write into the file.
     if (this.#frozen !== token) this.#blame('a snapshot was read from a file that was thawed');
-    return file.subarray(at, at + length);
+    file.copy(into, 0, at);
   }
 
   #read(): KeyspaceImage {

@@ -140,7 +140,7 @@ export class Pipe {
         this.#loop.now + this.#chance.delay(this.#settings.latencyMs),
       );
       this.#lastArrival = arrivesAt;
-      this.#flight.push({ frame: next.frame, arrivesAt });
+      this.#flight.push({ frame: copyOf(next.frame), arrivesAt });
       this.#loop.at(0, next.taken);
     }
     this.#schedule();
@@ -198,4 +198,9 @@ export class Pipe {
 
 function sizeOf(frame: Frame): number {
   return frame.kind === 'data' ? frame.bytes.length : 0;
+}
+
+/** The sender may use its buffer again. */
+function copyOf(frame: Frame): Frame {
+  return frame.kind === 'data' ? { kind: 'data', bytes: Buffer.from(frame.bytes) } : frame;
 }

@@ -1,0 +1,73 @@
+/** The master's side of a snapshot: what is sent is what the file holds, whenever the socket takes it. */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import test from 'node:test';
+import { crc32 } from 'node:zlib';
+import type { FrozenFile } from '../../src/node/ports.ts';
+import { MESSAGE_BYTES, SnapshotSender } from '../../src/node/snapshot-sender.ts';
+import { offset, type RunId } from '../../src/replication/position.ts';
+
+const MIB = 1024 * 1024;
+
+function frozen(content: Buffer, read: () => void = () => undefined): FrozenFile {
+  return {
+    position: { runId: 'a'.repeat(40) as RunId, offset: offset(1) },
+    length: content.length,
+    read: async (at, into) => {
+      read();
+      content.copy(into, 0, at);
+    },
+    crc32,
+    release: () => undefined,
+  };
+}
+
+for (const length of [1, MIB, 9 * MIB + 5]) {
+  test(`${length} bytes arrive as they are in the file, to a socket that takes them late`, async () => {
+    const content = randomBytes(length);
+    const arrived: Buffer[] = [];
+    const sender = new SnapshotSender(frozen(content), (bytes, sent) => {
+      assert.ok(bytes.length <= MESSAGE_BYTES);
+      setImmediate(() => {
+        arrived.push(Buffer.from(bytes));
+        sent?.();
+      });
+    });
+    assert.equal(await sender.send(), crc32(content));
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.ok(Buffer.concat(arrived).equals(content));
+    assert.equal(sender.given, length);
+  });
+}
+
+test('a socket that takes nothing is given a few parts; when it is closed no more is read', async () => {
+  let reads = 0;
+  const taken: (() => void)[] = [];
+  const sender = new SnapshotSender(
+    frozen(randomBytes(20 * MIB), () => {
+      reads += 1;
+    }),
+    (_, sent) => {
+      if (sent !== undefined) taken.push(sent);
+    },
+  );
+  const sending = sender.send();
+  await new Promise((resolve) => setImmediate(resolve));
+  const before = reads;
+  assert.ok(before < 20);
+  assert.equal(sender.given, before * MIB);
+  sender.stop();
+  for (const sent of taken) sent();
+  await sending;
+  assert.equal(reads, before);
+});
+
+test('a part that cannot be read ends it with that error', async () => {
+  const sender = new SnapshotSender(
+    frozen(randomBytes(MIB), () => {
+      throw new Error('no disk');
+    }),
+    () => undefined,
+  );
+  await assert.rejects(sender.send(), /no disk/);
+});
