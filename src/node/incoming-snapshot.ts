@@ -26,8 +26,11 @@ export class IncomingSnapshot {
   readonly #failed: (error: Error) => void;
   /** All has come: the socket stays paused until the snapshot has taken over. */
   #complete = false;
+  /** What has come and is not being written yet. */
+  #waiting: Buffer[] = [];
   #unwrittenBytes = 0;
-  #last: Promise<void>;
+  /** Resolves when there is nothing left to write. */
+  #writing: Promise<void> | null;
   #error: Error | null = null;
 
   constructor(parts: {
@@ -42,27 +45,15 @@ export class IncomingSnapshot {
     this.#pause = parts.pause;
     this.#resume = parts.resume;
     this.#failed = parts.failed;
-    this.#last = parts.sink.then(
-      () => undefined,
-      (error: unknown) => this.#hasFailed(error),
-    );
+    this.#writing = this.#write();
   }
 
   write(bytes: Buffer): void {
     this.received += bytes.length;
     this.#unwrittenBytes += bytes.length;
+    this.#waiting.push(bytes);
     if (this.#unwrittenBytes > MAX_UNWRITTEN_BYTES) this.#pause();
-    this.#last = this.#last
-      .then(async () => {
-        if (this.#error === null) await (await this.#sink).write(bytes);
-      })
-      .then(
-        () => {
-          this.#unwrittenBytes -= bytes.length;
-          if (!this.#complete && this.#unwrittenBytes <= MAX_UNWRITTEN_BYTES / 2) this.#resume();
-        },
-        (error: unknown) => this.#hasFailed(error),
-      );
+    this.#writing ??= this.#write();
   }
 
   /**
@@ -71,7 +62,7 @@ export class IncomingSnapshot {
    */
   async finish(crc32: number | null): Promise<ReceivedSnapshot> {
     this.#complete = true;
-    await this.#last;
+    await this.#writing;
     if (this.#error !== null) throw this.#error;
     const sink = await this.#sink;
     const { position, lineage, reason } = this.announced;
@@ -80,15 +71,28 @@ export class IncomingSnapshot {
   }
 
   async discard(): Promise<void> {
-    await this.#last;
+    await this.#writing;
     // If there is no sink, there is nothing to discard, and its error was told already.
     const sink = await this.#sink.catch(() => null);
     await sink?.discard();
   }
 
-  #hasFailed(error: unknown): void {
-    if (this.#error !== null) return;
-    this.#error = error instanceof Error ? error : new Error(String(error));
-    this.#failed(this.#error);
+  /** Writes what has come, all of it at once: a busy event loop would make each write by itself wait for long. */
+  async #write(): Promise<void> {
+    try {
+      const sink = await this.#sink;
+      while (this.#waiting.length > 0) {
+        const parts = this.#waiting;
+        this.#waiting = [];
+        await sink.write(parts);
+        for (const { length } of parts) this.#unwrittenBytes -= length;
+        if (!this.#complete && this.#unwrittenBytes <= MAX_UNWRITTEN_BYTES / 2) this.#resume();
+      }
+      this.#writing = null;
+    } catch (error) {
+      // Nothing more is written: #writing stays.
+      this.#error = error instanceof Error ? error : new Error(String(error));
+      this.#failed(this.#error);
+    }
   }
 }

@@ -194,8 +194,8 @@ export interface Keyspace {
 export interface SnapshotSink {
   /** The n of its `keyspace-<n>.db`: no other file had it while this process runs. */
   readonly keyspaceNumber: number;
-  /** Resolves when the bytes are written. */
-  write(bytes: Buffer): Promise<void>;
+  /** Resolves when the bytes are written, and more may come. */
+  write(parts: readonly Buffer[]): Promise<void>;
   /**
    * Makes it durable and checks that it is a keyspace file of exactly this position; throws what is wrong.
    * @param crc32 what the CRC-32 of the file must be; null: it is not known

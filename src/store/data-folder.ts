@@ -9,17 +9,19 @@
  * removed at start.
  */
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
-import { type FileHandle, open as openFile, rename, rm } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { KeptFile, Keyspace, KeyspaceFiles, Log, SnapshotSink } from '../node/ports.ts';
-import { formatPosition, type Position, ZERO } from '../replication/position.ts';
+import { type Position, ZERO } from '../replication/position.ts';
 import { faultPoint } from './fault-point.ts';
-import { checksum, inspect, unify } from './file-tasks.ts';
+import { unify } from './file-tasks.ts';
+import { IncomingFile } from './incoming-file.ts';
 import { KeyspaceFile } from './keyspace-file.ts';
 import { schemaVersion } from './migrate.ts';
 import { StartError } from './start-error.ts';
 import { StateFile, type StateFileSettings } from './state-file.ts';
 import { codeOf, messageOf } from './storage-failure.ts';
+import { syncFolder } from './sync-folder.ts';
 
 export const STATE_FILE = 'psyncd.db';
 const KEYSPACE_FILE = /^keyspace-(\d{1,9})\.db(-wal|-shm)?$/;
@@ -118,9 +120,7 @@ class Folder implements KeyspaceFiles {
   async receive(length: number): Promise<SnapshotSink> {
     this.#lastNumber += 1;
     const number = this.#lastNumber;
-    const path = this.#file(number);
-    faultPoint('snapshot-create');
-    return new IncomingFile(path, number, await openFile(path, 'wx'), length);
+    return IncomingFile.create(this.#file(number), number, length);
   }
 
   async remove(number: number): Promise<void> {
@@ -154,99 +154,4 @@ class Folder implements KeyspaceFiles {
   #file(number: number): string {
     return join(this.#path, `keyspace-${number}.db`);
   }
-}
-
-/**
- * Read back, not summed up while it arrives: so what became of the bytes on their way into the file counts too, and the
- * event loop has nothing to do with it. (It comes from the system's cache: a disk that forgets is found by the checks of
- * pages and entries.)
- * @throws Error when the file is not what the master has sent
- */
-async function verify(path: string, expected: number): Promise<void> {
-  const found = await checksum(path);
-  if (found === expected) return;
-  throw new Error(
-    `it is not what the master has sent: its CRC-32 is ${hex(found)}, sent was ${hex(expected)}`,
-  );
-}
-
-function hex(crc32: number): string {
-  return crc32.toString(16).padStart(8, '0');
-}
-
-/** A snapshot on its way into its file. */
-class IncomingFile implements SnapshotSink {
-  readonly keyspaceNumber: number;
-  readonly #path: string;
-  readonly #file: FileHandle;
-  readonly #length: number;
-  #written = 0;
-  #open = true;
-
-  constructor(path: string, keyspaceNumber: number, file: FileHandle, length: number) {
-    this.#path = path;
-    this.keyspaceNumber = keyspaceNumber;
-    this.#file = file;
-    this.#length = length;
-  }
-
-  async write(bytes: Buffer): Promise<void> {
-    faultPoint('snapshot-write');
-    await this.#file.writeFile(bytes);
-    this.#written += bytes.length;
-  }
-
-  async finish(expected: Position, crc32: number | null): Promise<{ empty: boolean }> {
-    if (this.#written !== this.#length) {
-      throw new Error(`${this.#written} bytes came, announced were ${this.#length}`);
-    }
-    faultPoint('snapshot-sync');
-    await this.#file.sync();
-    await this.#close();
-    await syncFolder(dirname(this.#path));
-    return check(this.#path, expected, crc32);
-  }
-
-  async discard(): Promise<void> {
-    await this.#close();
-    faultPoint('snapshot-discard');
-    for (const suffix of ['-wal', '-shm', '']) await rm(this.#path + suffix, { force: true });
-  }
-
-  async #close(): Promise<void> {
-    if (!this.#open) return;
-    this.#open = false;
-    await this.#file.close();
-  }
-}
-
-/** Makes the names in a folder durable; Windows has no such thing, and refuses. */
-async function syncFolder(path: string): Promise<void> {
-  if (process.platform === 'win32') return;
-  const folder = await openFile(path, 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
-}
-
-/**
- * That the file is what the master has sent, a keyspace of our schema, at exactly the position that was announced, and
- * whole: SQLite's `quick_check` reads every page, so that is done on another thread.
- */
-async function check(path: string, expected: Position, crc32: number | null): Promise<{ empty: boolean }> {
-  faultPoint('snapshot-check');
-  if (crc32 !== null) await verify(path, crc32);
-  const { version, position, damage, empty } = await inspect(path);
-  if (damage !== null) throw new Error(`it is damaged: ${damage}`);
-  if (version !== schemaVersion('keyspace')) {
-    throw new Error(
-      `the master's keyspace has schema ${version}, this node's has ${schemaVersion('keyspace')}`,
-    );
-  }
-  if (position.runId !== expected.runId || position.offset !== expected.offset) {
-    throw new Error(`it is at ${formatPosition(position)}, announced was ${formatPosition(expected)}`);
-  }
-  return { empty };
 }

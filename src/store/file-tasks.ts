@@ -1,39 +1,18 @@
 /** Work that reads a whole keyspace file, each on a thread of its own that ends with it. */
 import { Worker } from 'node:worker_threads';
 import type { Digest, Scrubbed } from '../node/ports.ts';
-import type { Position } from '../replication/position.ts';
 import { workerUrl } from './worker-url.ts';
 
 export interface FileTask {
-  readonly kind: 'digest' | 'checksum' | 'inspect' | 'scrub' | 'unify';
+  readonly kind: 'digest' | 'scrub' | 'unify';
   readonly path: string;
   /** Of a scrub: not 0 as soon as it is to stop. Shared with the thread. */
   readonly stop?: Int32Array;
 }
 
-export interface Inspection {
-  /** Of the schema. */
-  readonly version: number;
-  readonly position: Position;
-  /** What SQLite's `quick_check` found, or null. */
-  readonly damage: string | null;
-  /** There is no entry in it. */
-  readonly empty: boolean;
-}
-
 /** The digest of what is committed. */
 export function digest(path: string): Promise<Digest> {
   return run({ kind: 'digest', path });
-}
-
-/** The CRC-32 of the bytes of a file that nobody has open: closing it drops SQLite's locks. */
-export function checksum(path: string): Promise<number> {
-  return run({ kind: 'checksum', path });
-}
-
-/** What a file is that has just arrived. @throws Error if it is no keyspace file at all */
-export function inspect(path: string): Promise<Inspection> {
-  return run({ kind: 'inspect', path });
 }
 
 /** Looks for damage in what is committed. @returns what comes of it, and what makes it stop soon, unfinished */

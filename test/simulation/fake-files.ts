@@ -89,9 +89,9 @@ class FakeSink implements SnapshotSink {
     this.#length = length;
   }
 
-  async write(bytes: Buffer): Promise<void> {
+  async write(parts: readonly Buffer[]): Promise<void> {
     await this.#process.pause(FILE_MS);
-    this.#process.change('receive', () => this.#parts.push(bytes));
+    this.#process.change('receive', () => this.#parts.push(...parts));
   }
 
   async finish(expected: Position, sum: number | null): Promise<{ readonly empty: boolean }> {

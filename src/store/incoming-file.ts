@@ -1,0 +1,167 @@
+/**
+ * A snapshot on its way into its file. While it arrives, the part that is there is made durable, and a thread of its own
+ * reads it back from the disk and sums it up: so little is left to be done when the last byte has come.
+ *
+ * Owns: the file until the snapshot has been checked, and that thread.
+ * Every descriptor is closed before a connection of SQLite is opened that others use: closing one drops SQLite's locks.
+ */
+import { type FileHandle, open as openFile, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import type { SnapshotSink } from '../node/ports.ts';
+import { formatPosition, type Position } from '../replication/position.ts';
+import { faultPoint } from './fault-point.ts';
+import type { Answers, Inspection, Question } from './incoming-file-thread.ts';
+import { schemaVersion } from './migrate.ts';
+import { syncFolder } from './sync-folder.ts';
+import { workerUrl } from './worker-url.ts';
+
+/** So much is made durable at a time. */
+const SYNC_BYTES = 16 * 1024 * 1024;
+
+export class IncomingFile implements SnapshotSink {
+  readonly keyspaceNumber: number;
+  readonly #path: string;
+  readonly #file: FileHandle;
+  readonly #length: number;
+  readonly #checker: Checker;
+  #written = 0;
+  /** It is durable up to here, or is being made so. */
+  #synced = 0;
+  #syncing: Promise<void> | null = null;
+  #open = true;
+
+  private constructor(path: string, keyspaceNumber: number, file: FileHandle, length: number) {
+    this.#path = path;
+    this.keyspaceNumber = keyspaceNumber;
+    this.#file = file;
+    this.#length = length;
+    this.#checker = new Checker(path);
+  }
+
+  /** @param path of the file, which must not be there @param length that was announced */
+  static async create(path: string, keyspaceNumber: number, length: number): Promise<IncomingFile> {
+    faultPoint('snapshot-create');
+    return new IncomingFile(path, keyspaceNumber, await openFile(path, 'wx'), length);
+  }
+
+  async write(parts: readonly Buffer[]): Promise<void> {
+    faultPoint('snapshot-write');
+    const length = parts.reduce((sum, part) => sum + part.length, 0);
+    const { bytesWritten } = await this.#file.writev(parts);
+    // That is what a disk does which becomes full: the rest says why.
+    if (bytesWritten < length) await this.#file.writeFile(Buffer.concat(parts).subarray(bytesWritten));
+    this.#written += length;
+    this.#checker.written(this.#written);
+    if (this.#written - this.#synced >= SYNC_BYTES) await this.#syncSoFar();
+  }
+
+  /**
+   * That the file is what the master has sent, a keyspace of our schema, at exactly the position that was announced, and
+   * whole.
+   */
+  async finish(expected: Position, crc32: number | null): Promise<{ empty: boolean }> {
+    if (this.#written !== this.#length) {
+      throw new Error(`${this.#written} bytes came, announced were ${this.#length}`);
+    }
+    faultPoint('snapshot-sync');
+    const [{ empty }] = await Promise.all([this.#check(expected, crc32), this.#sync()]);
+    await this.#close();
+    return { empty };
+  }
+
+  async discard(): Promise<void> {
+    await this.#close();
+    faultPoint('snapshot-discard');
+    for (const suffix of ['-wal', '-shm', '']) await rm(this.#path + suffix, { force: true });
+  }
+
+  /** Begins with what has been written; waits for what was begun before. */
+  async #syncSoFar(): Promise<void> {
+    await this.#syncing;
+    this.#synced = this.#written;
+    this.#syncing = this.#file.datasync();
+    // It is waited for later.
+    this.#syncing.catch(() => undefined);
+  }
+
+  async #sync(): Promise<void> {
+    await this.#syncing;
+    this.#syncing = this.#file.sync();
+    await this.#syncing;
+    await syncFolder(dirname(this.#path));
+  }
+
+  async #check(expected: Position, crc32: number | null): Promise<Inspection> {
+    faultPoint('snapshot-check');
+    if (crc32 !== null) verify(await this.#checker.ask('sum'), crc32);
+    const inspection = await this.#checker.ask('inspect');
+    const { version, position, damage } = inspection;
+    if (damage !== null) throw new Error(`it is damaged: ${damage}`);
+    if (version !== schemaVersion('keyspace')) {
+      throw new Error(
+        `the master's keyspace has schema ${version}, this node's has ${schemaVersion('keyspace')}`,
+      );
+    }
+    if (position.runId !== expected.runId || position.offset !== expected.offset) {
+      throw new Error(`it is at ${formatPosition(position)}, announced was ${formatPosition(expected)}`);
+    }
+    return inspection;
+  }
+
+  async #close(): Promise<void> {
+    if (!this.#open) return;
+    this.#open = false;
+    await this.#checker.stop();
+    await this.#syncing?.catch(() => undefined);
+    await this.#file.close();
+  }
+}
+
+/** @throws Error when the file is not what the master has sent */
+function verify(found: number, expected: number): void {
+  if (found === expected) return;
+  throw new Error(
+    `it is not what the master has sent: its CRC-32 is ${hex(found)}, sent was ${hex(expected)}`,
+  );
+}
+
+function hex(crc32: number): string {
+  return crc32.toString(16).padStart(8, '0');
+}
+
+/** The main thread's end of incoming-file-thread.ts. What is thrown there becomes the answer to what is asked. */
+class Checker {
+  readonly #worker: Worker;
+  readonly #failed: Promise<never>;
+
+  constructor(path: string) {
+    this.#worker = new Worker(workerUrl('incoming-file-thread'), { workerData: path });
+    this.#failed = new Promise((_, reject) => {
+      this.#worker.once('error', reject);
+      this.#worker.once('exit', () => reject(new Error(`the check of ${path} was not finished`)));
+    });
+    // Also when nothing is asked.
+    this.#failed.catch(() => undefined);
+  }
+
+  /** @param to so much of the file can be read back */
+  written(to: number): void {
+    this.#post({ kind: 'written', to });
+  }
+
+  /** One question at a time. */
+  ask<K extends keyof Answers>(kind: K): Promise<Answers[K]> {
+    const answer = new Promise<Answers[K]>((resolve) => this.#worker.once('message', resolve));
+    this.#post({ kind });
+    return Promise.race([answer, this.#failed]);
+  }
+
+  async stop(): Promise<void> {
+    await this.#worker.terminate();
+  }
+
+  #post(question: Question): void {
+    this.#worker.postMessage(question);
+  }
+}
