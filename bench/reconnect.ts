@@ -29,6 +29,8 @@ export const reconnect: Study = {
     const { node: master } = await scope.filledNode(KEYS);
     const relay = await scope.start(() => Relay.to(master.port));
     const { node: replica } = await scope.node('--replica-of', relay.wsUrl);
+    // A replica that loses its connection has been following: its code is compiled.
+    await fill(master, KEYS);
     await follows(replica, (await master.client.replication()).offset);
     const rounds: Reconnect[] = [];
     for (let number = 0; number <= count; number += 1) {
