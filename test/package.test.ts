@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readdir, readFile, symlink } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import test from 'node:test';
@@ -57,4 +57,12 @@ test('the packed tarball runs `npx psyncd serve` in an empty folder', async (t) 
   const exited = once(child, 'exit');
   process.kill(-(child.pid as number), 'SIGTERM');
   await exited;
+});
+
+test('where there is nothing to build with, as after `npm ci --omit=dev`, `npm ci` builds nothing and does not fail', async (t) => {
+  const folder = await temporaryFolder(t);
+  await copyFile(join(ROOT, 'package.json'), join(folder, 'package.json'));
+  await mkdir(join(folder, 'src'));
+  await run('npm', ['run', 'prepare'], { cwd: folder });
+  assert.deepEqual((await readdir(folder)).sort(), ['package.json', 'src']);
 });
