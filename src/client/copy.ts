@@ -2,13 +2,16 @@
  * The copy that a mirror keeps, without connection, clock or storage: events in, effects out.
  *
  *   empty ──reset──► replacing ──synced──► current ──reset──► replacing (the old entries are served) ──synced──► …
- *                        └──continue──► what it was before: the half snapshot is thrown away
+ *                        │                    ▲
+ *                        └──continue──► catching-up ──told a position that is no earlier than the head──► current
  *
+ * `continue` throws a half snapshot away; and who was told no head, or has it already, is current at once.
  * The invariant: `entries` are always exactly what the node had at `position`. What an event changes is there as a
  * whole when its effects are returned, a batch and a whole snapshot too.
  */
 import { type Entry, entryOf, sameEntry } from './entry.ts';
 import type { ChangeEvent, FeedChange, FeedEvent, ResetReason } from './event.ts';
+import { isBefore } from './position.ts';
 
 /** What has become of one key: `entry` null: it is gone; `before` null: it was not there. */
 export interface Change {
@@ -21,6 +24,8 @@ export type CopyState =
   /** Nothing has been received completely yet. */
   | { readonly kind: 'empty' }
   | { readonly kind: 'current' }
+  /** What was written while it was away is coming. */
+  | { readonly kind: 'catching-up'; readonly head: string }
   /** A snapshot is coming; `received` of `expected` entries, if that is known. */
   | {
       readonly kind: 'replacing';
@@ -35,8 +40,8 @@ export type CopyEffect =
   | { readonly kind: 'replaced'; readonly position: string; readonly changes: readonly Change[] }
   /** The copy has changed; at most one change for each key. */
   | { readonly kind: 'changed'; readonly position: string; readonly changes: readonly Change[] }
-  /** The copy is the same at a later position. `continued`: the first word of a connection that goes on from it. */
-  | { readonly kind: 'moved'; readonly position: string; readonly continued: boolean };
+  /** The copy is the same at a later position. */
+  | { readonly kind: 'moved'; readonly position: string };
 
 interface Incoming {
   readonly reason: ResetReason;
@@ -47,6 +52,8 @@ interface Incoming {
 export class Copy {
   #entries: Map<string, Entry>;
   #position: string | null;
+  /** Where the node stood when it said `continue`; null: it did not say. */
+  #head: string | null = null;
   #incoming: Incoming | null = null;
 
   /** @param stored what to go on from */
@@ -70,7 +77,11 @@ export class Copy {
       const { reason, expected, entries } = this.#incoming;
       return { kind: 'replacing', reason, received: entries.size, expected };
     }
-    return { kind: this.#position === null ? 'empty' : 'current' };
+    if (this.#position === null) return { kind: 'empty' };
+    const head = this.#head;
+    return head !== null && isBefore(this.#position, head)
+      ? { kind: 'catching-up', head }
+      : { kind: 'current' };
   }
 
   /** @returns what happened, for whoever is interested; the copy has changed already */
@@ -86,17 +97,21 @@ export class Copy {
         return this.#replace(event.position);
       case 'continue':
         this.#incoming = null;
-        this.#position = event.position;
-        return [{ kind: 'moved', position: event.position, continued: true }];
+        this.#head = event.head ?? null;
+        return this.#move(event.position);
       case 'bookmark':
-        this.#position = event.position;
-        return [{ kind: 'moved', position: event.position, continued: false }];
+        return this.#move(event.position);
       case 'waiting':
       case 'error':
         return [];
       default:
         return this.#change(event);
     }
+  }
+
+  #move(position: string): readonly CopyEffect[] {
+    this.#position = position;
+    return [{ kind: 'moved', position }];
   }
 
   #replace(position: string): readonly CopyEffect[] {
@@ -113,6 +128,7 @@ export class Copy {
     }
     this.#entries = next;
     this.#incoming = null;
+    this.#head = null;
     this.#position = position;
     return [{ kind: 'replaced', position, changes }];
   }

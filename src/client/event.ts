@@ -44,6 +44,14 @@ export interface ResetEvent {
   readonly keys?: number;
 }
 
+/** What you have stays, and what follows comes after this position. A snapshot that has not been completed is void. */
+export interface ContinueEvent {
+  readonly type: 'continue';
+  readonly position: string;
+  /** Where the node stands: who has been told a position no earlier has caught up. An older node does not say it. */
+  readonly head?: string;
+}
+
 /** What changes the copy, each at a position: to be applied as a whole. */
 export type ChangeEvent = (
   | FeedChange
@@ -56,8 +64,7 @@ export type FeedEvent =
   | ({ readonly type: 'entry' } & SentEntry)
   /** The snapshot is complete: what you have is exactly the entries since `reset`. */
   | { readonly type: 'synced'; readonly position: string }
-  /** What you have stays, and what follows comes after this position. A snapshot that has not been completed is void. */
-  | { readonly type: 'continue'; readonly position: string }
+  | ContinueEvent
   | ChangeEvent
   /** Nothing of yours happened up to here. */
   | { readonly type: 'bookmark'; readonly position: string }
@@ -103,16 +110,15 @@ function isKnown(event: Members): boolean | null {
       return isEntry(event);
     case 'reset':
       return isText(event.position) && isText(event.reason);
-    case 'synced':
     case 'continue':
+      return isText(event.position) && isTextOrAbsent(event.head);
+    case 'synced':
     case 'bookmark':
       return isText(event.position);
     case 'waiting':
       return true;
     case 'error':
-      return (
-        isText(event.code) && isText(event.detail) && (event.position === undefined || isText(event.position))
-      );
+      return isText(event.code) && isText(event.detail) && isTextOrAbsent(event.position);
     case 'batch':
       return isText(event.position) && Array.isArray(event.changes) && event.changes.every(isChange);
     case 'set':
@@ -156,6 +162,10 @@ function isObject(value: unknown): value is Members {
 
 function isText(value: unknown): value is string {
   return typeof value === 'string';
+}
+
+function isTextOrAbsent(value: unknown): boolean {
+  return value === undefined || isText(value);
 }
 
 function isTime(value: unknown): boolean {

@@ -37,7 +37,9 @@ export type MirrorState =
       /** null: not known. */
       readonly expected: number | null;
     }
-  /** Changes are applied as they come. */
+  /** What was written while there was no connection is coming, up to `head`; what is there already is served. */
+  | { readonly kind: 'catching-up'; readonly url: string; readonly head: string }
+  /** It has everything, and changes are applied as they come. */
   | { readonly kind: 'live'; readonly url: string }
   /** There is no connection; the next attempt is in `delayMs`. */
   | { readonly kind: 'waiting'; readonly url: string; readonly detail: string; readonly delayMs: number }
@@ -148,7 +150,10 @@ export class Mirror {
     return { ...copy, kind: 'syncing', url: this.#url };
   }
 
-  /** Resolves when the copy is up to date for the first time; rejects when the mirror is closed or fails before. */
+  /**
+   * Resolves when the copy is up to date for the first time: has everything that the node had when the connection was
+   * made. Rejects when the mirror is closed or fails before.
+   */
   get ready(): Promise<void> {
     return this.#ready.promise;
   }
@@ -238,17 +243,18 @@ export class Mirror {
         return;
       case 'moved':
         this.#moved(effect.position, []);
-        if (effect.continued) this.#live();
+        this.#arrived();
         return;
       case 'replaced':
         this.#moved(effect.position, effect.changes);
         this.#listeners.emit('synced', { position: effect.position });
         this.#tell(effect.position, effect.changes);
-        this.#live();
+        this.#arrived();
         return;
       case 'changed':
         this.#moved(effect.position, effect.changes);
         this.#tell(effect.position, effect.changes);
+        this.#arrived();
         return;
     }
   }
@@ -263,9 +269,16 @@ export class Mirror {
     if (changes.length > 0) this.#listeners.emit('change', { position, changes });
   }
 
-  #live(): void {
-    this.#become({ kind: 'live', url: this.#url });
-    this.#ready.resolve();
+  /** The copy is of a later position: it may be up to date now. */
+  #arrived(): void {
+    const { state } = this.#copy;
+    if (state.kind === 'catching-up') {
+      const isNews = this.#state.kind !== 'catching-up' || this.#state.head !== state.head;
+      if (isNews) this.#become({ ...state, url: this.#url });
+    } else if (state.kind === 'current' && this.#state.kind !== 'live') {
+      this.#become({ kind: 'live', url: this.#url });
+      this.#ready.resolve();
+    }
   }
 
   #connection(state: ConnectionState): void {

@@ -1,6 +1,9 @@
 /**
  * Positions are opaque to applications. This client looks inside for two things only: to leave out what it has had
  * already, and to tell whether it has got as far as another position.
+ *
+ * Offsets go on counting when a history gets another run ID. So on one connection, between two resets, they tell what is
+ * earlier, whatever the run IDs.
  */
 export interface ParsedPosition {
   readonly runId: string;
@@ -21,4 +24,10 @@ export function hasReached(at: string, wanted: string): boolean | null {
   const [left, right] = [parsePosition(at), parsePosition(wanted)];
   if (left === null || right === null || left.runId !== right.runId) return null;
   return left.offset >= right.offset;
+}
+
+/** Of two positions of the same connection. @returns whether `at` is earlier than `other`; false if one is no position */
+export function isBefore(at: string, other: string): boolean {
+  const [left, right] = [parsePosition(at), parsePosition(other)];
+  return left !== null && right !== null && left.offset < right.offset;
 }

@@ -48,7 +48,13 @@ export const changeEvent = {
     ),
     variant('entry', CHANGES.set, 'An entry of the snapshot.'),
     variant('synced', { position }, 'That was the snapshot: it replaces what you had.'),
-    variant('continue', { position }, 'Nothing is lost: what follows your position comes.'),
+    variant(
+      'continue',
+      { position },
+      'Nothing is lost: what follows your position comes.',
+      // Not required: in a cluster that is being upgraded some nodes do not say it yet.
+      { head: { ...position, description: 'Where the node stands: told as much, you have caught up.' } },
+    ),
     ...Object.entries(CHANGES).map(([type, properties]) => variant(type, { ...properties, position })),
     variant(
       'batch',
@@ -68,7 +74,7 @@ const EVENTS = {
   type: 'string',
   contentSchema: { $ref: 'ChangeEvent#' },
 } as const;
-const EXAMPLE = `{"type":"continue","position":"${EXAMPLE_POSITION}"}`;
+const EXAMPLE = `{"type":"continue","position":"${EXAMPLE_POSITION}","head":"${EXAMPLE_POSITION}"}`;
 
 /** The feed as it is streamed. */
 export const EVENT_STREAMS = {
@@ -90,11 +96,16 @@ export const EVENT_STREAMS = {
   },
 } as const;
 
-function variant(type: string, properties: Readonly<Record<string, object>>, description?: string): object {
+function variant(
+  type: string,
+  properties: Readonly<Record<string, object>>,
+  description?: string,
+  optional: Readonly<Record<string, object>> = {},
+): object {
   return {
     type: 'object',
     ...(description === undefined ? {} : { description }),
     required: ['type', ...Object.keys(properties)],
-    properties: { type: { type: 'string', const: type }, ...properties },
+    properties: { type: { type: 'string', const: type }, ...properties, ...optional },
   };
 }

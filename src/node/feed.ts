@@ -133,6 +133,7 @@ export class Feed {
       synced: (follower) => {
         // What was written meanwhile is no fault of the follower's.
         follower.arrears = head.offset - follower.cursor;
+        follower.promised = follower.cursor;
         this.#behind(follower);
       },
       failed: (follower, error) => {
@@ -271,10 +272,12 @@ export class Feed {
   }
 
   #continue(follower: Follower, after: Offset): void {
+    const { head } = this.#parts;
     this.#counters.continued += 1;
     follower.cursor = after;
     follower.told = after;
-    follower.tell(continueMessage(this.#at(after)));
+    follower.promised = head.offset;
+    follower.tell(continueMessage(this.#at(after), this.#at(head.offset)));
     this.#behind(follower);
   }
 
@@ -444,7 +447,7 @@ export class Feed {
     const next = isKnown ? stretch : readStretch(this.#parts.head, subscription, follower.cursor);
     subscription.stretch = next;
     follower.give(next.frames);
-    if (next.frames.messages.length > 0) follower.told = next.to;
+    follower.told = next.told ?? follower.told;
     follower.cursor = next.to;
     this.#endIfDone(follower);
     return !isKnown;
@@ -464,6 +467,8 @@ export class Feed {
     follower.arrears = 0;
     this.#pinned.delete(follower);
     subscription.live.add(follower);
+    // What is pending may end before the head that it waits to hear of.
+    if (subscription.willTell < follower.promised) this.#bookmark(subscription);
   }
 
   /** A long poll's time is up: it learns where it stands. */

@@ -38,6 +38,8 @@ export class Follower implements FollowerEvents {
   cursor: Offset;
   /** The last position that it was told. */
   told: Offset;
+  /** The head that it was told when it continued: it waits until it is told that it has come so far. */
+  promised: Offset;
   /** Which snapshot it waits for; another number, and the one that is being read is not wanted any more. */
   snapshot = 0;
   /** Why it is given a snapshot. */
@@ -67,6 +69,7 @@ export class Follower implements FollowerEvents {
     this.subscription = subscription;
     this.cursor = at;
     this.told = at;
+    this.promised = at;
     this.#context = context;
     this.heardAt = context.now();
   }

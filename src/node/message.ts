@@ -54,8 +54,9 @@ export function syncedMessage(position: string): Message {
   return new Message(`{"type":"synced","position":"${position}"}`, position);
 }
 
-export function continueMessage(position: string): Message {
-  return new Message(`{"type":"continue","position":"${position}"}`, position);
+/** @param head where the node stands: who has been told as much has everything that was there when it was answered */
+export function continueMessage(position: string, head: string): Message {
+  return new Message(`{"type":"continue","position":"${position}","head":"${head}"}`, position);
 }
 
 /** Nothing of the follower's happened up to here. */

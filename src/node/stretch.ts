@@ -10,6 +10,8 @@ export interface Stretch {
   readonly from: Offset;
   readonly to: Offset;
   readonly frames: Frames;
+  /** How far its last message tells that the stream is; null: it has none. */
+  readonly told: Offset | null;
 }
 
 /** So much of the stream is read at a time for one that catches up. */
@@ -27,11 +29,14 @@ export function readStretch(head: StreamHead, subscription: Subscription, from: 
     if (run === null && bytes.length < lacking) continue;
     if (run === null) throw new Error(`no write ends between ${from} and ${subscription.at}`);
     const messages: Message[] = [];
+    let told: Offset | null = null;
     forEachGroup(run, (range) => {
       const group = new Group(run, from, head.position.runId, range);
       const message = group.messageFor(subscription.prefixes);
-      if (message !== null) messages.push(message);
+      if (message === null) return;
+      messages.push(message);
+      told = group.end;
     });
-    return { from, to: offset(from + run.bytes.length), frames: new Frames(messages) };
+    return { from, to: offset(from + run.bytes.length), frames: new Frames(messages), told };
   }
 }

@@ -62,6 +62,11 @@ export class Subscription {
     return this.round !== null || this.pending.length > 0 || this.bookmarkDue;
   }
 
+  /** How far the live followers will have been told that the stream is, when they have got what is pending. */
+  get willTell(): Offset {
+    return this.pending[this.pending.length - 1]?.end ?? this.at;
+  }
+
   /**
    * Begins a round with what is pending.
    * @param to the head of the stream

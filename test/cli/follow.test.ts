@@ -77,10 +77,10 @@ test('--json: each event as it was sent; Ctrl-C tells how to go on, and that is 
   const second = new Command(t, 'follow', '--json', '--position', change.position, '--node', feed.url);
   await second.shows('missed');
   assert.equal(await second.interrupted(), 0);
-  const continued = { type: 'continue', position: change.position };
+  assert.equal(missed.position, model.position);
   assert.deepEqual(
     second.lines,
-    [continued, missed].map((event) => JSON.stringify(event)),
+    model.from(change.position).map((event) => JSON.stringify(event)),
   );
   assert.deepEqual(feed.requests.map(String), [
     'prefix=it%27s&prefix=b',

@@ -57,6 +57,33 @@ test('during a reset the old copy is served; its end tells only what is differen
   assert.deepEqual(values(copy), { a: '1', b: 'two', d: '4' });
 });
 
+test('who continues has caught up when it is told the head, or more, under whatever run ID', () => {
+  const [start, head] = [10, 30].map((offset) => `${'a'.repeat(40)}:${offset}`) as [string, string];
+  const behind = { kind: 'catching-up', head } as const;
+  const resumed = (): Copy => {
+    const copy = new Copy({ position: start, entries: [] });
+    copy.take({ type: 'continue', position: start, head });
+    assert.deepEqual(copy.state, behind);
+    return copy;
+  };
+  const last: readonly FeedEvent[] = [
+    { type: 'delete', key: 'k', position: head },
+    { type: 'bookmark', position: `${'b'.repeat(40)}:31` },
+    { type: 'continue', position: start, head: start },
+    // An older node does not say where it stands.
+    { type: 'continue', position: start },
+    THREE.snapshot('behind-backlog').at(-1) as FeedEvent,
+  ];
+  for (const event of last) {
+    const copy = resumed();
+    copy.take({ type: 'flush', position: `${'a'.repeat(40)}:29` });
+    assert.deepEqual(copy.state, behind);
+    if (event.type === 'synced') copy.take({ type: 'reset', position: start, reason: 'behind-backlog' });
+    copy.take(event);
+    assert.deepEqual(copy.state, { kind: 'current' }, event.type);
+  }
+});
+
 test('a batch is one effect, with what became of each key in the end', () => {
   const copy = copyOf(THREE.snapshot('first-sync'));
   const position = `${'a'.repeat(40)}:999`;

@@ -182,6 +182,28 @@ test('a write from before a promotion is waited for across it', async (t) => {
   await assert.rejects(copy.waitFor(`${'a'.repeat(40)}:31`), { name: 'LostPositionError' });
 });
 
+test('a mirror that resumes is ready, and live, when it has what the node had', async (t) => {
+  const history = abc();
+  const storage = memoryStorage();
+  await storage.save({ kind: 'replace', scope: '[""]', position: history.position, entries: [] });
+  history.set('a', 'missed');
+  history.set('b', 'missed too');
+  const said = history.from(`${'a'.repeat(40)}:30`);
+  const feed = await scriptedFeed(t, () => said.slice(0, 2));
+  const copy = open(t, { url: feed.url, storage });
+  let isReady = false;
+  const ready = copy.ready.then(() => {
+    isReady = true;
+  });
+  await until('the first change', () => copy.has('a'));
+  assert.deepEqual(copy.state, { kind: 'catching-up', url: feed.url, head: history.position });
+  assert.equal(isReady, false);
+  feed.send(...said.slice(2));
+  await ready;
+  assert.deepEqual(contents(copy), { a: 'missed', b: 'missed too' });
+  assert.deepEqual(copy.state, { kind: 'live', url: feed.url });
+});
+
 test('with a storage, the next mirror goes on where the last one was', async (t) => {
   const history = abc();
   const feed = await honest(t, history);

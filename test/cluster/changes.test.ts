@@ -105,7 +105,7 @@ test('the events', async (t) => {
     const followers = [master, replica].flatMap((node) =>
       TRANSPORTS.map((transport) => follow(t, node, `position=${start}&prefix=e/`, transport)),
     );
-    const wanted: FeedEvent[] = [{ type: 'continue', position: start }];
+    const wanted: FeedEvent[] = [{ type: 'continue', position: start, head: start }];
     const later = Date.now() + 1_000_000;
     const version = (answer: Answer): number => offsetOf(written(answer));
     const set = async (key: string, value: string, expiresAt: number | null = null): Promise<void> => {
@@ -349,7 +349,7 @@ test('a position', async (t) => {
   await t.test('that is the newest one brings a bookmark to who does not wait', async (t) => {
     const at = all.at(-1);
     assert.deepEqual(await poll(t, replica, `position=${at}`), [
-      { type: 'continue', position: at },
+      { type: 'continue', position: at, head: at },
       { type: 'bookmark', position: at },
     ]);
   });
@@ -467,7 +467,7 @@ test('a position', async (t) => {
     const followers = TRANSPORTS.map((transport) => follow(t, replica, 'position=now&limit=1', transport));
     const at = await position(master);
     for (const follower of followers) {
-      assert.deepEqual(await follower.to('continue'), [{ type: 'continue', position: at }]);
+      assert.deepEqual(await follower.to('continue'), [{ type: 'continue', position: at, head: at }]);
     }
     const next = written(await http.send('PUT', '/v1/keys/now', 'v'));
     for (const follower of followers) {
@@ -588,7 +588,7 @@ test('what is asked for', async (t) => {
       for (const wait of ['0', '0.05', '0.5']) {
         const follower = follow(t, replica, `position=${before}&prefix=w/&wait=${wait}`, transport);
         const [begun, ...bookmarks] = await follower.all();
-        assert.deepEqual(begun, { type: 'continue', position: before });
+        assert.deepEqual(begun, { type: 'continue', position: before, head: after });
         assert.deepEqual(bookmarks.at(-1), { type: 'bookmark', position: after });
         assert.ok(bookmarks.every(({ type }) => type === 'bookmark'));
         assert.equal(follower.ended?.closeCode ?? 1000, 1000);

@@ -193,6 +193,24 @@ test('a mirror that was closed and stored goes on by position, and the node says
   assert.equal(resets, 0);
 });
 
+test('a mirror that resumes is ready when it has what was written while it was away', async (t) => {
+  const node = await (await Cluster.create(t)).start('node');
+  const storage = memoryStorage();
+  const first = open(t, { url: node.url, prefix: 'k', storage });
+  await first.ready;
+  await first.close();
+  await writeMany(node, 'k', 300);
+  // The last thing that it lacks is a change of its own, or not.
+  for (const key of ['k0', 'other']) {
+    const { position } = await node.client.set(key, 'last');
+    const copy = open(t, { url: node.url, prefix: 'k', storage });
+    await copy.ready;
+    assert.deepEqual([copy.position, copy.state.kind, copy.get('k0')], [position, 'live', 'last']);
+    assert.deepEqual(held(copy), await exported(node, 'k'));
+    await copy.close();
+  }
+});
+
 test('what expires goes away, here at once, and by the word of the master', async (t) => {
   const node = await (await Cluster.create(t)).start('node');
   const copy = open(t, { url: node.url });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { offset, ZERO } from '../../src/replication/position.ts';
 import { after } from '../support/arbitraries.ts';
-import { FakeKeyspace, KIB, MIB, RUN_ID, Stage } from '../support/feed-stage.ts';
+import { FakeKeyspace, type FakeSocket, KIB, MIB, RUN_ID, Stage } from '../support/feed-stage.ts';
 
 test('a bookmark that is due when too much is pending does not make those lose it who read it from the stream', async () => {
   const stage = new Stage();
@@ -81,4 +81,33 @@ test('a long poll that joined while others are given something ends when its tim
   await stage.world.pass(5);
   assert.equal(many.at(-1)?.socket.seen.at(-1), '1');
   assert.equal(socket.closed?.code, 1000);
+});
+
+/** Whether the follower was told the head that its `continue` promised. */
+function hasCaughtUp({ events }: FakeSocket): boolean {
+  const head = events.find(({ type }) => type === 'continue')?.head;
+  return head !== undefined && events.at(-1)?.position === head;
+}
+
+test('who continues is told soon that it has come to the head, whatever it lacks', async () => {
+  const stage = new Stage();
+  stage.set('mine/1');
+  stage.set('other/1');
+  const { socket } = stage.follow(`position=${RUN_ID}:0&prefix=mine/`);
+  await stage.world.settle();
+  assert.deepEqual(socket.seen, ['continue', 'mine/1']);
+  assert.ok(hasCaughtUp(socket), 'the stretch ends with what is not its own');
+});
+
+test('…also when what is pending for those who are live ends before the head', async () => {
+  const stage = new Stage();
+  stage.follow('position=now&prefix=mine/');
+  await stage.world.settle();
+  const before = stage.head.offset;
+  stage.set('mine/1');
+  stage.set('other/1');
+  const { socket } = stage.follow(`position=${RUN_ID}:${before}&prefix=mine/`);
+  await stage.world.settle();
+  assert.deepEqual(socket.seen, ['continue', 'mine/1']);
+  assert.ok(hasCaughtUp(socket));
 });

@@ -67,7 +67,7 @@ export class FeedModel {
     if (this.at(position) === undefined) return this.snapshot('unknown-run-id');
     const offset = Number(position.split(':')[1]);
     return [
-      { type: 'continue', position: `${this.#runId}:${offset}` },
+      { type: 'continue', position: `${this.#runId}:${offset}`, head: this.position },
       ...this.#events.filter((event) => Number(event.position.split(':')[1]) > offset),
     ];
   }

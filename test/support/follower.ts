@@ -28,6 +28,8 @@ export interface FeedEvent extends Change {
   /** Of `reset`. */
   readonly reason?: string;
   readonly keys?: number;
+  /** Of `continue`. */
+  readonly head?: string;
   /** Of `error`. */
   readonly code?: string;
   readonly detail?: string;
