@@ -80,8 +80,8 @@ export function changesRoute(app: FastifyInstance, node: Node, settings: Running
       const wanted = parseFeedRequest(request.url, lastEventId(request));
       const gone = new AbortController();
       reply.raw.once('close', () => gone.abort());
-      await node.admitFollower(wanted, gone.signal);
-      if (!gone.signal.aborted) stream(node, wanted, type === EVENT_STREAM, request, reply);
+      const admitted = await node.admitFollower(wanted, gone.signal);
+      if (!gone.signal.aborted) stream(node, admitted, type === EVENT_STREAM, request, reply);
     },
   });
 }
@@ -203,7 +203,8 @@ const DESCRIPTION = [
   '',
   'Without `position` a snapshot comes first: `reset`, an `entry` for each key, `synced`. With one the answer begins with',
   '`continue`, if this node can still serve what follows, or else with a `reset` that says why. A position is good on',
-  'every node and every transport, and on masters and replicas alike; a replica that has not reached it yet waits some seconds.',
+  'every node and every transport, and on masters and replicas alike. A replica that has not reached it yet waits for it, five',
+  'seconds and no longer than `wait`; then it answers 503 `NOT_REACHED`.',
   '',
   '`bookmark` says that nothing of yours happened up to its position. It comes every two seconds while others write, and',
   'every ten seconds otherwise: who hears nothing for half a minute should connect anew. Types that you do not know are to',

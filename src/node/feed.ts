@@ -158,19 +158,26 @@ export class Feed {
   }
 
   /**
-   * Waits until the request can be answered: a position that this node has not reached yet is waited for.
+   * Waits until the request can be answered: a position that this node has not reached yet is waited for, at most as long
+   * as a long poll waits.
    * @param gone nobody waits for it any more
+   * @returns the request, with what is left of a long poll's time
    * @throws Problem why it cannot be served: BAD_REQUEST, TOO_MANY_REQUESTS, NOT_REACHED, POSITION_LOST, SHUTTING_DOWN,
    *   STORAGE_FAILED
    */
-  async admit(request: FeedRequest, gone: AbortSignal): Promise<void> {
+  async admit(request: FeedRequest, gone: AbortSignal): Promise<FeedRequest> {
     this.#refuseNow();
-    const { from } = request;
-    if (typeof from === 'string') return;
-    if (!this.#parts.isMaster()) await this.#reach(from, gone);
+    const { from, waitMs } = request;
+    if (typeof from === 'string') return request;
+    const { world } = this.#parts;
+    const began = world.now();
+    if (!this.#parts.isMaster()) await this.#reach(from, Math.min(REACH_MS, waitMs ?? REACH_MS), gone);
     this.#refuseNow();
     const decision = this.#decide(from);
     if (decision.kind === 'full-resync' && !request.snapshot) throw lost(from, decision.reason);
+    if (waitMs === null) return request;
+    // A clock that was set back must not make it longer.
+    return { ...request, waitMs: Math.max(0, waitMs - Math.max(0, world.now() - began)) };
   }
 
   /**
@@ -237,9 +244,9 @@ export class Feed {
   }
 
   /** A replica may be a little behind the node where the follower was, and may not have heard of a promotion yet. */
-  async #reach(from: Position, gone: AbortSignal): Promise<void> {
+  async #reach(from: Position, timeoutMs: number, gone: AbortSignal): Promise<void> {
     try {
-      await this.#parts.positions.wait(from, REACH_MS, gone);
+      await this.#parts.positions.wait(from, timeoutMs, gone);
     } catch (error) {
       // Of a history that is not this node's a snapshot helps.
       if (!(error instanceof Problem) || error.code !== 'UNKNOWN_HISTORY') throw error;

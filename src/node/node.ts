@@ -482,7 +482,7 @@ export class Node {
    * @param gone nobody waits for it any more
    * @throws Problem @see Feed.admit
    */
-  admitFollower(request: FeedRequest, gone: AbortSignal): Promise<void> {
+  admitFollower(request: FeedRequest, gone: AbortSignal): Promise<FeedRequest> {
     return this.#feed.admit(request, gone);
   }
 

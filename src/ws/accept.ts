@@ -21,8 +21,8 @@ export interface Acceptor {
   readonly allowedOrigins: Origins;
   /** Gets each new socket of a replica and says where its events go. */
   accept(socket: StreamSocket): SocketEvents;
-  /** Resolves when the request can be served; rejects with the Problem why it cannot. */
-  admitFollower(request: FeedRequest, gone: AbortSignal): Promise<void>;
+  /** Resolves to what is to be served, when it can be; rejects with the Problem why it cannot. */
+  admitFollower(request: FeedRequest, gone: AbortSignal): Promise<FeedRequest>;
   serveFollower(request: FeedRequest, socket: FollowerSocket): FollowerEvents;
 }
 
@@ -105,11 +105,11 @@ async function follow(
   ws: WebSocket,
   socket: WebSocketFollower,
 ): Promise<void> {
-  const request = parseFeedRequest(url);
+  const wanted = parseFeedRequest(url);
   const gone = new AbortController();
   const leave = (): void => gone.abort();
   ws.once('close', leave);
-  await acceptor.admitFollower(request, gone.signal);
+  const request = await acceptor.admitFollower(wanted, gone.signal);
   if (gone.signal.aborted) return;
   // It costs more than all the rest of a follower that does nothing.
   ws.off('close', leave);

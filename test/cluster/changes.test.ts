@@ -445,6 +445,7 @@ test('a position', async (t) => {
 
   await t.test('ahead of a replica that does not come is 503 after some seconds', async (t) => {
     const query = `position=${runId}:${offsetOf(await position(master)) + 1_000_000}`;
+    await refused(t, replica, { query: `${query}&wait=0` }, 503, 'NOT_REACHED', 4503, /within 0 ms/);
     await refused(t, replica, { query }, 503, 'NOT_REACHED', 4503);
   });
 

@@ -1,6 +1,7 @@
 /** What the feed does in moments that a real node has too seldom to test. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { parseFeedRequest } from '../../src/node/feed-request.ts';
 import { offset, ZERO } from '../../src/replication/position.ts';
 import { after } from '../support/arbitraries.ts';
 import { FakeKeyspace, type FakeSocket, KIB, MIB, RUN_ID, Stage } from '../support/feed-stage.ts';
@@ -110,4 +111,28 @@ test('…also when what is pending for those who are live ends before the head',
   await stage.world.settle();
   assert.deepEqual(socket.seen, ['continue', 'mine/1']);
   assert.ok(hasCaughtUp(socket));
+});
+
+test('a long poll from where a replica has not come yet takes no more than its time in all', async (t) => {
+  const stage = new Stage();
+  stage.isMaster = false;
+  stage.set('k');
+  const ahead = 2 * stage.head.offset;
+  const poll = (wait: number): Promise<unknown> =>
+    stage.feed.admit(
+      parseFeedRequest(`/?position=${RUN_ID}:${ahead}&wait=${wait}`),
+      new AbortController().signal,
+    );
+  await t.test('when it does not come', async () => {
+    const refused = assert.rejects(poll(0), { code: 'NOT_REACHED', message: /within 0 ms$/ });
+    await stage.world.pass(0);
+    await refused;
+  });
+  await t.test('when it comes', async () => {
+    const admitted = poll(3);
+    await stage.world.pass(2_000);
+    stage.set('k');
+    stage.positions.moved();
+    assert.partialDeepStrictEqual(await admitted, { waitMs: 1_000 });
+  });
 });

@@ -139,9 +139,9 @@ export class SimulatedFollower {
     this.#connection = connection;
     this.#trace.count(`follower connects ${from === 'snapshot' ? 'anew' : 'again'}`);
     serving.admitFollower(request, connection.gone).then(
-      () => {
+      (admitted) => {
         if (this.#connection === connection && reached.process.alive) {
-          connection.events = serving.serveFollower(request, connection);
+          connection.events = serving.serveFollower(admitted, connection);
         }
       },
       (error: unknown) => {

@@ -214,6 +214,8 @@ export class Stage {
   readonly world = new FakeWorld();
   readonly head: StreamHead;
   readonly feed: Feed;
+  readonly positions: PositionWaiters;
+  isMaster = true;
   rows: Row[] = [];
   history: History = newHistory(RUN_ID);
 
@@ -227,22 +229,23 @@ export class Stage {
       keyspace: keyspace.asKeyspace,
     });
     const { head } = this;
+    this.positions = new PositionWaiters(world, () => ({
+      position: head.position,
+      history: head.history,
+      settled: true,
+    }));
     this.feed = new Feed({
       world,
       log,
       head,
-      positions: new PositionWaiters(world, () => ({
-        position: head.position,
-        history: head.history,
-        settled: true,
-      })),
+      positions: this.positions,
       settings: {
         maxFollowers: 1_000,
         followerOutputBytes: 1_024 * MIB,
         timeoutMs: 60_000,
         pingIntervalMs: 10_000,
       },
-      isMaster: () => true,
+      isMaster: () => this.isMaster,
       closing: () => false,
     });
   }
