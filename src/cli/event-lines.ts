@@ -1,6 +1,7 @@
 /** One event of the feed as lines for people: columns and colour on a terminal, tabs in a pipe. */
 import { styleText } from 'node:util';
 import type { FeedChange, FeedEvent, SentEntry } from '../client/event.ts';
+import { parsePosition } from '../client/position.ts';
 import { count } from './info.ts';
 
 /** How long a value may be in a pipe, in characters; a terminal shows what fits into the line. */
@@ -21,26 +22,39 @@ const COLOURS = {
   flush: 'red',
   expiry: 'cyan',
   batch: 'magenta',
+  history: 'yellow',
 } as const;
 
 /**
+ * Most lines have an offset only. The whole position stands where one can go on from and the history begins or gets
+ * another name: `synced`, `continue`, and `history`, behind the first event under another run ID.
+ * @param before the position before the event, as a cursor has it
  * @param columns how wide the terminal is; null: it is none
  * @returns lines without their ends; none for what people do not want to see
  */
-export function eventLines(event: FeedEvent, columns: number | null): readonly string[] {
+export function eventLines(
+  event: FeedEvent,
+  before: string | undefined,
+  columns: number | null,
+): readonly string[] {
+  return [...shownLines(event, columns), ...renamingLines(event, before, columns)];
+}
+
+function shownLines(event: FeedEvent, columns: number | null): readonly string[] {
   const show = (kind: keyof typeof COLOURS, position: string, ...facts: readonly string[]): string =>
     line(kind, offsetOf(position), facts, columns);
   switch (event.type) {
     case 'reset': {
       const keys = event.keys === undefined ? '' : `, ${count(event.keys)} entries`;
-      return [show('reset', event.position, `a snapshot follows: ${event.reason}${keys}`)];
+      // Its position is good for nothing before `synced`.
+      return [show('reset', '', `a snapshot follows: ${event.reason}${keys}`)];
     }
     case 'entry':
       return [show('entry', '', ...entryFacts(event, columns))];
     case 'synced':
-      return [show('synced', event.position, 'that was the snapshot')];
+      return [milestone('synced', event.position, 'that was the snapshot', columns)];
     case 'continue':
-      return [show('continue', event.position, 'nothing is lost')];
+      return [milestone('continue', event.position, 'nothing is lost', columns)];
     case 'batch': {
       const head = show('batch', event.position, `${count(event.changes.length)} changes at once`);
       return [head, ...event.changes.map((change) => changeLine(change, '', columns))];
@@ -55,6 +69,30 @@ export function eventLines(event: FeedEvent, columns: number | null): readonly s
     case 'error':
       return [];
   }
+}
+
+function renamingLines(
+  event: FeedEvent,
+  before: string | undefined,
+  columns: number | null,
+): readonly string[] {
+  // These say the whole position anyway, or one that cannot be resumed from.
+  if (event.type === 'reset' || event.type === 'synced' || event.type === 'continue') return [];
+  if (!('position' in event) || event.position === undefined || before === undefined) return [];
+  const [was, is] = [parsePosition(before)?.runId, parsePosition(event.position)?.runId];
+  if (was === undefined || was === is) return [];
+  return [milestone('history', event.position, 'goes on under another run ID', columns)];
+}
+
+/** A line with the whole position: in a pipe in the place of the offset. */
+function milestone(
+  kind: keyof typeof COLOURS,
+  position: string,
+  fact: string,
+  columns: number | null,
+): string {
+  if (columns === null) return line(kind, position, [fact], columns);
+  return line(kind, offsetOf(position), [`${fact}, at ${position}`], columns);
 }
 
 function changeLine(change: FeedChange, position: string, columns: number | null): string {

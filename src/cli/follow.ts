@@ -40,23 +40,30 @@ export async function followChanges(options: FollowOptions): Promise<void> {
     });
     for await (const event of events) {
       connections.heard(event);
+      const before = cursor.position;
       cursor.take(event);
-      await print(event, json, abort.signal);
+      await print(event, before, json, abort.signal);
     }
     if (abort.signal.reason instanceof CommandError || abort.signal.reason instanceof TypeError) {
       throw abort.signal.reason;
     }
-    process.stderr.write(`${lastWords(cursor.position, options)}\n`);
+    note(lastWords(cursor.position));
   } finally {
     process.off('SIGINT', stop);
     process.off('SIGTERM', stop);
   }
 }
 
-async function print(event: FeedEvent, json: boolean, signal: AbortSignal): Promise<void> {
+/** @param before the position before the event */
+async function print(
+  event: FeedEvent,
+  before: string | undefined,
+  json: boolean,
+  signal: AbortSignal,
+): Promise<void> {
   const { stdout } = process;
   const columns = stdout.isTTY ? stdout.columns : null;
-  const lines = json ? [JSON.stringify(event)] : eventLines(event, columns);
+  const lines = json ? [JSON.stringify(event)] : eventLines(event, before, columns);
   if (lines.length === 0 || stdout.write(lines.map((line) => `${line}\n`).join(''))) return;
   // Whoever reads slowly is waited for; the feed is not read on meanwhile.
   await once(stdout, 'drain', { signal }).catch(() => undefined);
@@ -109,25 +116,13 @@ class ConnectionNotes {
   }
 }
 
-function lastWords(position: string | undefined, { nodes, prefixes, snapshot, json }: FollowOptions): string {
+/** How it was started is not known, by npm, npx or itself: so only what has to be another flag than before. */
+function lastWords(position: string | undefined): string {
   if (position === undefined || position === 'now')
-    return 'psyncd: stopped before there was a position to go on from';
-  const words = [
-    'psyncd follow',
-    `--position ${position}`,
-    ...prefixes.map((prefix) => `--prefix ${quoted(prefix)}`),
-    ...(snapshot ? [] : ['--no-snapshot']),
-    ...(json ? ['--json'] : []),
-    ...nodes.map((node) => `--node ${quoted(node)}`),
-  ];
-  return `psyncd: stopped at ${position}; to go on from there:\n${words.join(' ')}`;
+    return 'stopped before there was a position to go on from';
+  return `stopped; the same again goes on from here with --position ${position}`;
 }
 
 function note(text: string): void {
   process.stderr.write(`psyncd: ${text}\n`);
-}
-
-/** As a POSIX shell takes it. */
-function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

@@ -6,6 +6,7 @@
  */
 import { Command, CommanderError, Option } from 'commander';
 import { FollowError } from '../client/ending.ts';
+import { parsePosition } from '../client/position.ts';
 import { ApiError, Client } from '../client/rest.ts';
 import { flagOf, parseTime, SETTINGS, UsageError, variableOf } from '../config.ts';
 import { version } from '../version.ts';
@@ -94,7 +95,7 @@ function program(): Command {
     )
     .option('--json', 'as GET /v1/replication/check has it')
     .action(async (position: string, { node, json }: { node: string; json?: boolean }) => {
-      checkPosition(position);
+      checkPosition('the position', position);
       const { formatCheck } = await import('./info.ts');
       const answer = await new Client(node).check(position);
       print(json ? JSON.stringify(answer) : formatCheck(answer));
@@ -179,7 +180,9 @@ function program(): Command {
 function followCommand(psyncd: Command): void {
   psyncd
     .command('follow')
-    .description('show the changes as they come, until Ctrl-C; resumes after cuts by itself')
+    .description(
+      'show the changes as they come, until Ctrl-C; once connected, it resumes after cuts by itself',
+    )
     .addOption(new Option('--prefix <P>', 'only keys that begin so; may be repeated').argParser(gathered))
     .option(
       '--position <POS>',
@@ -194,12 +197,15 @@ function followCommand(psyncd: Command): void {
     )
     .addHelpText(
       'after',
-      '\nBookmarks are shown with --json only. When it is stopped, standard error says how to go on from there.',
+      '\nA line has the offset that it brings you to; synced, continue and history have the whole position, its run ID\n' +
+        'included: --position takes RUN-ID:OFFSET of the last line that you have seen, and standard error tells it when it\n' +
+        'is stopped. Bookmarks are shown with --json only.\n' +
+        'If no node can be reached at the start, the exit code is 1; later it tries again until it is stopped.',
     )
     .action(async (options: FollowFlags) => {
       const { node = [DEFAULT_NODE], prefix = [], position = null, snapshot, json = false } = options;
       for (const url of node) checkNode(url);
-      if (position !== null && position !== 'now') checkPosition(position);
+      if (position !== null && position !== 'now') checkPosition('--position', position, ', or now');
       if (!snapshot && position === null) throw new UsageError('--no-snapshot needs --position');
       const { followChanges } = await import('./follow.ts');
       // It ends by itself then, and says how to go on.
@@ -223,8 +229,10 @@ function gathered(value: string, before: readonly string[] = []): readonly strin
   return [...before, value];
 }
 
-function checkPosition(position: string): void {
-  if (!/^[0-9a-f]{40}:\d+$/i.test(position)) throw new UsageError('a position is <run ID>:<offset>');
+/** @param name what the command line calls it @param others what else it may be */
+function checkPosition(name: string, position: string, others = ''): void {
+  if (parsePosition(position) !== null) return;
+  throw new UsageError(`${name}: expected <run ID>:<offset>${others}, got ${JSON.stringify(position)}`);
 }
 
 function serveCommand(psyncd: Command): void {

@@ -874,6 +874,6 @@ test('psyncd check: what a replica at a position would get and why, without gett
   assert.match(await line(master, shared.position), /^continue: .*; but not now: NOMASTERLINK /);
   const malformed = await psyncd(master, 'check', 'x');
   assert.deepEqual({ code: malformed.code, stdout: malformed.stdout }, { code: 2, stdout: '' });
-  assert.match(malformed.stderr, /a position is <run ID>:<offset>\n$/);
+  assert.match(malformed.stderr, /^psyncd: the position: expected <run ID>:<offset>, got "x"\n$/);
   assert.equal((await psyncd(master, 'check')).code, 2);
 });
