@@ -54,11 +54,12 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   const loopLag = new LoopLag(log);
   const { settings, live, node, rest } = await open(given, loopLag, log, failed);
   loopLag.start();
-  const { createServer, acceptWebSockets } = rest;
+  const { createServer, acceptWebSockets, nodeHeaders } = rest;
   const server = await createServer({ node, log, version: version(), settings: live });
   server.server.maxConnections = settings.maxConnections;
   acceptWebSockets(server.server, {
     allowedOrigins: settings.allowOrigin,
+    headers: () => nodeHeaders(node),
     accept: (socket) => node.accept(socket),
     admitFollower: (request, gone) => node.admitFollower(request, gone),
     serveFollower: (request, socket) => node.serveFollower(request, socket),

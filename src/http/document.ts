@@ -4,7 +4,7 @@
  * so that the document says each of them once.
  */
 import type { FastifyDynamicSwaggerOptions, SwaggerTransform } from '@fastify/swagger';
-import { PROBLEM_TYPE } from './problem.ts';
+import { PROBLEM_TYPE } from '../node/problem-body.ts';
 
 /** What `@fastify/swagger` needs to know. @param version of psyncd */
 export function documentOptions(version: string): FastifyDynamicSwaggerOptions {

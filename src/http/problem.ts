@@ -1,30 +1,10 @@
 /** Errors to answers: RFC 9457 problem+json, for ours, for Fastify's and for Node's. */
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { StorageError } from '../node/ports.ts';
-import { PROBLEMS, Problem, type ProblemCode, storageProblem } from '../node/problem.ts';
+import { Problem, type ProblemCode, storageProblem } from '../node/problem.ts';
+import { PROBLEM_TYPE, problemBody } from '../node/problem-body.ts';
 
-export const PROBLEM_TYPE = 'application/problem+json';
-
-export interface ProblemBody {
-  readonly type: string;
-  readonly title: string;
-  readonly status: number;
-  readonly code: ProblemCode;
-  readonly detail: string;
-  readonly [extra: string]: unknown;
-}
-
-export function problemBody(problem: Problem): ProblemBody {
-  return {
-    type: `urn:psyncd:problem:${problem.code.toLowerCase().replaceAll('_', '-')}`,
-    title: PROBLEMS[problem.code].title,
-    status: problem.status,
-    code: problem.code,
-    detail: problem.message,
-    ...problem.extra,
-  };
-}
-
+/** Answers with the problem, as problem+json. */
 export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
   return reply
     .code(problem.status)

@@ -9,7 +9,9 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import type { Node } from '../node/node.ts';
 import { mayCome } from '../node/origins.ts';
 import type { Log } from '../node/ports.ts';
-import { PROBLEMS, Problem } from '../node/problem.ts';
+import { Problem } from '../node/problem.ts';
+import { PROBLEM_TYPE, problemBody, rawProblem } from '../node/problem-body.ts';
+import { checkQuery } from '../node/query.ts';
 import { formatPosition } from '../replication/position.ts';
 import type { RunningSettings } from './admin-routes.ts';
 import { apiRoutes } from './api-routes.ts';
@@ -19,7 +21,7 @@ import { direct } from './direct.ts';
 import { documentRoutes } from './document-routes.ts';
 import type { DocumentParts } from './document-server.ts';
 import { rewriteKeyUrl } from './key.ts';
-import { noSuchPath, PROBLEM_TYPE, problemBody, sendProblem, toProblem } from './problem.ts';
+import { noSuchPath, sendProblem, toProblem } from './problem.ts';
 import { serializers } from './serialization.ts';
 import { validators } from './validation.ts';
 
@@ -60,6 +62,10 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
     if (!node.closing) return done();
     reply.header('connection', 'close');
     return done(new Problem('SHUTTING_DOWN', 'the node is shutting down'));
+  });
+  app.addHook('onRequest', (request, _reply, done) => {
+    checkQuery(request.url);
+    done();
   });
   if (parts.settings.allowedOrigins.length > 0) {
     await app.register((await import('@fastify/cors')).default, corsOptions(parts.settings));
@@ -232,7 +238,7 @@ function explained(
 }
 
 /** What every answer carries. */
-function nodeHeaders(node: Node): Readonly<Record<string, string>> {
+export function nodeHeaders(node: Node): Readonly<Record<string, string>> {
   return { 'Psync-Position': formatPosition(node.position), 'Psync-Role': node.role };
 }
 
@@ -253,10 +259,5 @@ function answerBrokenRequest(node: Node, error: Error & { code?: string }, socke
       : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
         ? new Problem('REQUEST_TIMEOUT', 'the request did not arrive in time')
         : new Problem('BAD_REQUEST', 'this is no HTTP request');
-  const body = JSON.stringify(problemBody(problem));
-  const headers = Object.entries(nodeHeaders(node)).map(([name, value]) => `${name}: ${value}\r\n`);
-  socket.end(
-    `HTTP/1.1 ${problem.status} ${PROBLEMS[problem.code].title}\r\nContent-Type: ${PROBLEM_TYPE}\r\n${headers.join('')}` +
-      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
-  );
+  socket.end(rawProblem(problem, nodeHeaders(node)));
 }

@@ -3,6 +3,7 @@ import { MAX_KEY_BYTES } from '../keyspace/key.ts';
 import { Prefixes } from '../keyspace/prefixes.ts';
 import { type Position, parsePosition } from '../replication/position.ts';
 import { Problem } from './problem.ts';
+import { checkQuery } from './query.ts';
 
 export interface FeedRequest {
   /** Where to go on; `snapshot`: from a snapshot; `now`: only what comes. */
@@ -29,6 +30,7 @@ const PARAMETERS: ReadonlySet<string> = new Set(['position', 'prefix', 'snapshot
  * @throws Problem BAD_REQUEST
  */
 export function parseFeedRequest(url: string, lastEventId?: string): FeedRequest {
+  checkQuery(url);
   const [path = ''] = url.split('?', 1);
   const parameters = new URLSearchParams(url.slice(path.length));
   for (const name of new Set(parameters.keys())) {

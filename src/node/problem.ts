@@ -1,6 +1,6 @@
 /**
- * Every error that a client can see, in one place: stable code, HTTP status, title. Handlers throw a `Problem`;
- * `http/` sends it as RFC 9457 problem+json.
+ * Every error that a client can see, in one place: stable code, HTTP status, title. Handlers throw a `Problem`; it is
+ * sent as RFC 9457 problem+json.
  */
 import type { StorageError } from './ports.ts';
 

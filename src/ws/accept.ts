@@ -8,6 +8,7 @@ import { errorMessage } from '../node/message.ts';
 import { mayCome, type Origins } from '../node/origins.ts';
 import type { FollowerEvents, FollowerSocket, SocketEvents, StreamSocket } from '../node/ports.ts';
 import { Problem } from '../node/problem.ts';
+import { rawProblem } from '../node/problem-body.ts';
 import { WebSocketFollower } from './follower-socket.ts';
 import { MAX_MESSAGE_BYTES, Socket, STREAM_PATH, SUBPROTOCOL } from './socket.ts';
 
@@ -19,6 +20,8 @@ const MAX_FOLLOWER_MESSAGE_BYTES = 1024;
 /** Who takes the sockets. */
 export interface Acceptor {
   readonly allowedOrigins: Origins;
+  /** What every HTTP answer of the node carries. */
+  headers(): Readonly<Record<string, string>>;
   /** Gets each new socket of a replica and says where its events go. */
   accept(socket: StreamSocket): SocketEvents;
   /** Resolves to what is to be served, when it can be; rejects with the Problem why it cannot. */
@@ -37,29 +40,41 @@ interface Endpoint {
 
 /**
  * @param server its `upgrade` requests are answered from now on: the paths with their subprotocols are accepted,
- *   everything else is refused with 400, 403 or 404
+ *   everything else is refused with a problem: 400, 403 or 404
  */
 export function acceptWebSockets(server: Server, acceptor: Acceptor): void {
   const endpoints = new Map<string | undefined, Endpoint>([
     [STREAM_PATH, replicas(acceptor)],
     [CHANGES_PATH, followers(acceptor)],
   ]);
+  const refuse = (connection: Duplex, problem: Problem): void => {
+    connection.on('error', () => connection.destroy());
+    // HTTP's time-outs do not cover what was to be upgraded.
+    connection.once('finish', () => connection.destroy());
+    connection.end(rawProblem(problem, acceptor.headers()));
+  };
+  // What `ws` itself finds wrong with a handshake.
+  for (const { webSockets } of endpoints.values()) {
+    webSockets.on('wsClientError', (error, connection) => {
+      refuse(connection, new Problem('BAD_REQUEST', error.message));
+    });
+  }
   server.on('upgrade', (request: IncomingMessage, connection: Duplex, head: Buffer) => {
     const path = (request.url ?? '').split('?')[0];
     const endpoint = endpoints.get(path);
     if (endpoint === undefined) {
-      refuse(connection, '404 Not Found', `there is no WebSocket at ${path}`);
+      refuse(connection, new Problem('NOT_FOUND', `there is no WebSocket at ${path}`));
       return;
     }
     const refusal = endpoint.refusal(request);
     if (refusal !== null) {
-      refuse(connection, '403 Forbidden', refusal);
+      refuse(connection, new Problem('FORBIDDEN', refusal));
       return;
     }
     const { subprotocol, webSockets } = endpoint;
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
     if (!offered.includes(subprotocol)) {
-      refuse(connection, '400 Bad Request', `the subprotocol ${subprotocol} is required`);
+      refuse(connection, new Problem('BAD_REQUEST', `the subprotocol ${subprotocol} is required`));
       return;
     }
     webSockets.handleUpgrade(request, connection, head, (ws) => endpoint.taken(ws, request, connection));
@@ -128,15 +143,4 @@ function serverOf(subprotocol: string, maxPayload: number): WebSocketServer {
 
 function peerOf({ socket: { remoteAddress, remotePort } }: IncomingMessage): string {
   return `${remoteAddress}:${remotePort}`;
-}
-
-function refuse(connection: Duplex, status: string, detail: string): void {
-  const body = `${detail}\n`;
-  connection.on('error', () => connection.destroy());
-  // HTTP's time-outs do not cover what was to be upgraded.
-  connection.once('finish', () => connection.destroy());
-  connection.end(
-    `HTTP/1.1 ${status}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
-      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
-  );
 }

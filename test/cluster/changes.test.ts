@@ -666,16 +666,10 @@ test('what is asked for', async (t) => {
     }
   });
 
-  await t.test('bytes that are no UTF-8 match nothing and break nothing', async (t) => {
-    for (const query of ['prefix=%ff', 'prefix=%ED%A0%BD', 'prefix=%zz', 'prefix=%']) {
-      for (const transport of TRANSPORTS) {
-        const events = await poll(t, master, query, transport);
-        assert.deepEqual(
-          events.map(({ type }) => type),
-          ['reset', 'synced'],
-          query,
-        );
-      }
+  await t.test('that is no percent-encoded UTF-8 is 400', async (t) => {
+    for (const query of ['prefix=%ff', 'prefix=%ED%A0%BD', 'prefix=%zz', 'prefix=%', 'limit=1&prefix=a%F']) {
+      const detail = /^"prefix=[^&]*" in the query is not percent-encoded UTF-8$/;
+      await refused(t, master, { query }, 400, 'BAD_REQUEST', 4400, detail);
     }
   });
 

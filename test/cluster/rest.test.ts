@@ -535,6 +535,19 @@ test('append', async (t) => {
   });
 });
 
+test('a query that is no percent-encoded UTF-8 is 400, and not another query', async (t) => {
+  const { http } = await oneNode(t);
+  for (const query of ['prefix=%ff', 'prefix=%zz', 'prefix=a&after=%', 'limit=%E2%82']) {
+    for (const path of ['/v1/keys', '/v1/export', '/v1/changes']) {
+      const answer = await http.send('GET', `${path}?${query}`);
+      isProblem(answer, 400, 'BAD_REQUEST', /in the query is not percent-encoded UTF-8$/);
+    }
+  }
+  for (const query of ['prefix=%C3%BC', 'prefix=%2525', 'prefix=+']) {
+    assert.equal((await http.send('GET', `/v1/keys?${query}`)).status, 200);
+  }
+});
+
 test('deleting many: by prefix, all, neither, both', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');

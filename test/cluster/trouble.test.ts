@@ -9,6 +9,7 @@ import { WebSocket } from 'ws';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { Cluster, converged, linkState, textOf, writeMany } from '../support/cluster.ts';
+import { Connection, isProblem } from '../support/contract.ts';
 import { scriptedMaster } from '../support/scripted-master.ts';
 
 const RUN_ID = 'ab'.repeat(20);
@@ -239,18 +240,34 @@ test('more replicas than allowed are turned away with 4429', async (t) => {
   await converged(master, replica);
 });
 
-test('a WebSocket without the subprotocol, or at another path, is refused', async (t) => {
-  const cluster = await Cluster.create(t);
-  const node = await cluster.start('node');
-  const status = async (path: string, protocols: string[]): Promise<number | undefined> => {
-    const socket = new WebSocket(`${node.wsUrl}${path}`, protocols);
-    socket.on('error', () => undefined);
-    const [, response] = await once(socket, 'unexpected-response');
-    response.resume();
-    socket.terminate();
-    return response.statusCode;
+test('a WebSocket that is refused before there is one gets a problem, as every request does', async (t) => {
+  const node = await (await Cluster.create(t)).start('node');
+  const http = new Connection(t, node);
+  const handshake = {
+    connection: 'Upgrade',
+    upgrade: 'websocket',
+    'sec-websocket-version': '13',
+    'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==',
   };
-  assert.equal(await status('/v1/replication/stream', []), 400);
-  assert.equal(await status('/v1/replication/stream', ['other']), 400);
-  assert.equal(await status('/v1/nothing', ['psync.v1']), 404);
+  const page = { origin: 'http://evil.example' };
+  const cases = [
+    ['/v1/replication/stream', {}, 400, 'BAD_REQUEST', /psync\.v1 is required/],
+    ['/v1/replication/stream', { 'sec-websocket-protocol': 'other' }, 400, 'BAD_REQUEST', /psync\.v1 is/],
+    ['/v1/replication/stream', page, 403, 'FORBIDDEN', /web pages/],
+    ['/v1/changes', {}, 400, 'BAD_REQUEST', /psync\.v1\.json is required/],
+    ['/v1/changes', page, 403, 'FORBIDDEN', /--allow-origin/],
+    ['/v1/nothing', {}, 404, 'NOT_FOUND', /no WebSocket at \/v1\/nothing/],
+    [
+      '/v1/changes',
+      { 'sec-websocket-protocol': 'psync.v1.json', 'sec-websocket-key': 'short' },
+      400,
+      'BAD_REQUEST',
+      /Sec-WebSocket-Key/,
+    ],
+  ] as const;
+  for (const [path, headers, status, code, detail] of cases) {
+    const answer = await http.send('GET', path, undefined, { ...handshake, ...headers });
+    isProblem(answer, status, code, detail);
+    assert.equal(answer.headers['psync-role'], 'master');
+  }
 });

@@ -62,8 +62,8 @@ export const document = load();
 /** What did not match, of the nodes of this process's tests. */
 export const violations: string[] = [];
 
-/** Paths that the document does not describe: itself, and what shows it to people. */
-const UNDESCRIBED = /^\/(?:docs(?:\/.*)?|openapi\.(?:json|yaml))$/;
+/** Paths that the document does not describe: itself, what shows it to people, and the WebSocket of the replicas. */
+const UNDESCRIBED = /^\/(?:docs(?:\/.*)?|openapi\.(?:json|yaml)|v1\/replication\/stream)$/;
 /** What answers before a route is looked for, or when there is none. */
 const ANYWHERE: ReadonlySet<unknown> = new Set(['SHUTTING_DOWN', 'REQUEST_TIMEOUT', 'HEADERS_TOO_LARGE']);
 const KEY_OPERATION = /^\/v1\/keys\/.+\/(increment|append|expiry)$/;
