@@ -2,44 +2,29 @@
  * Follows the changes of a node, over as many connections as it takes: cut ones are opened again, at the next node if
  * there are several, from the position of the last event that was passed on. So no event is lost, and none comes twice.
  */
-import { BASE_RETRY_MS, MAX_RETRY_MS, retryDelayMs } from './backoff.ts';
+import { retryDelayMs } from './backoff.ts';
 import { Cursor } from './cursor.ts';
 import { type Ending, endingVerdict } from './ending.ts';
 import type { FeedEvent } from './event.ts';
-import { FeedSocket } from './feed-socket.ts';
+import { FeedSocket, type SocketLimits } from './feed-socket.ts';
+import { checkedOptions, type FollowLimits, type FollowTarget } from './follow-options.ts';
 
-/** How long connecting may take, in milliseconds. */
-export const CONNECT_MS = 10_000;
-/** A connection on which nothing comes for so long is taken as dead, in milliseconds; nodes say something every 10 s. */
-export const SILENCE_MS = 30_000;
-/** How much may wait to be taken by a slow application, in characters of JSON; a snapshot is exempt. */
-export const QUEUE_LENGTH = 16 * 1024 * 1024;
 /** A connection that lasted so long was good, even if nothing happened on it, in milliseconds. */
 const GOOD_AFTER_MS = 5_000;
 
-/** One node, or several that have the same data: they are tried in this order. `http://HOST:PORT` or `ws://…` */
-export type FollowTarget =
-  | { readonly url: string; readonly urls?: undefined }
-  | { readonly urls: readonly string[]; readonly url?: undefined };
-
-export type FollowOptions = FollowTarget & {
-  /** Only keys that begin with this, or with one of these. Without it: all. */
-  readonly prefix?: string | readonly string[] | undefined;
-  /** Where to begin: undefined: with a snapshot; `now`: only what comes; or the position of an earlier event. */
-  readonly position?: string | undefined;
-  /** false: if the position cannot be continued from, fail (`POSITION_LOST`) instead of sending a snapshot. */
-  readonly snapshot?: boolean | undefined;
-  /** Ends the iteration. */
-  readonly signal?: AbortSignal | undefined;
-  /** Told what becomes of the connection. */
-  readonly onConnection?: ((state: ConnectionState) => void) | undefined;
-  readonly connectMs?: number | undefined;
-  readonly silenceMs?: number | undefined;
-  readonly queueLength?: number | undefined;
-  /** The bounds of the time between two attempts, in milliseconds. */
-  readonly retryBaseMs?: number | undefined;
-  readonly retryMaxMs?: number | undefined;
-};
+export type FollowOptions = FollowTarget &
+  FollowLimits & {
+    /** Only keys that begin with this, or with one of these. Without it: all. */
+    readonly prefix?: string | readonly string[] | undefined;
+    /** Where to begin: undefined: with a snapshot; `now`: only what comes; or the position of an earlier event. */
+    readonly position?: string | undefined;
+    /** false: if the position cannot be continued from, fail (`POSITION_LOST`) instead of sending a snapshot. */
+    readonly snapshot?: boolean | undefined;
+    /** Ends the iteration. */
+    readonly signal?: AbortSignal | undefined;
+    /** Told what becomes of the connection. */
+    readonly onConnection?: ((state: ConnectionState) => void) | undefined;
+  };
 
 export type ConnectionState =
   | { readonly kind: 'connecting'; readonly url: string }
@@ -50,13 +35,12 @@ export type ConnectionState =
 /**
  * The events of the feed, for `for await`. After each cut there is a `continue`, or a `reset` with a snapshot; a
  * snapshot that a cut ended is void. `error` events are not passed on: they are thrown if they are final.
- * @throws FollowError when the node says that the same request will never be served; TypeError for a wrong URL
+ * @throws FollowError when the node says that the same request will never be served; TypeError for a wrong
+ *   URL or limit
  */
 export async function* follow(options: FollowOptions): AsyncGenerator<FeedEvent, void, undefined> {
   const { signal, onConnection } = options;
-  const urls = options.urls ?? [options.url as string];
-  if (urls.length === 0) throw new TypeError('there is no URL to follow');
-  const bounds = { baseMs: options.retryBaseMs ?? BASE_RETRY_MS, maxMs: options.retryMaxMs ?? MAX_RETRY_MS };
+  const { urls, limits, retry } = checkedOptions(options);
   const cursor = new Cursor(options.position);
   let turn = 0;
   let failures = 0;
@@ -65,7 +49,7 @@ export async function* follow(options: FollowOptions): AsyncGenerator<FeedEvent,
     const before = cursor.position;
     const opened = { at: Number.POSITIVE_INFINITY };
     onConnection?.({ kind: 'connecting', url });
-    const ending = yield* oneConnection(url, options, cursor, () => {
+    const ending = yield* oneConnection(url, options, limits, cursor, () => {
       opened.at = Date.now();
       onConnection?.({ kind: 'open', url });
     });
@@ -75,7 +59,7 @@ export async function* follow(options: FollowOptions): AsyncGenerator<FeedEvent,
     const isGood = cursor.position !== before || Date.now() - opened.at >= GOOD_AFTER_MS;
     failures = isGood ? 0 : failures + 1;
     if (verdict.where === 'next') turn += 1;
-    const delayMs = retryDelayMs(failures, urls.length, Math.random(), bounds);
+    const delayMs = retryDelayMs(failures, urls.length, Math.random(), retry);
     onConnection?.({ kind: 'waiting', url, detail: verdict.detail, delayMs });
     await pause(delayMs, signal);
   }
@@ -84,14 +68,10 @@ export async function* follow(options: FollowOptions): AsyncGenerator<FeedEvent,
 async function* oneConnection(
   url: string,
   options: FollowOptions,
+  limits: SocketLimits,
   cursor: Cursor,
   opened: () => void,
 ): AsyncGenerator<FeedEvent, Ending, undefined> {
-  const limits = {
-    connectMs: options.connectMs ?? CONNECT_MS,
-    silenceMs: options.silenceMs ?? SILENCE_MS,
-    queueLength: options.queueLength ?? QUEUE_LENGTH,
-  };
   const { signal } = options;
   cursor.connected();
   const socket = new FeedSocket(feedUrl(url, options, cursor.position), limits, opened);
@@ -113,9 +93,7 @@ async function* oneConnection(
   }
 }
 
-/** @throws TypeError unless it begins with http, https, ws or wss */
 function feedUrl(base: string, { prefix, snapshot }: FollowOptions, position: string | undefined): string {
-  if (!/^(http|ws)s?:\/\//i.test(base)) throw new TypeError(`${base} is no URL of the form http://HOST:PORT`);
   const query = new URLSearchParams();
   for (const each of typeof prefix === 'string' ? [prefix] : (prefix ?? [])) query.append('prefix', each);
   if (position !== undefined) query.set('position', position);

@@ -7,7 +7,8 @@ export type { Change } from './copy.ts';
 export { FollowError } from './ending.ts';
 export type { Entry, Value } from './entry.ts';
 export type * from './event.ts';
-export { type ConnectionState, type FollowOptions, type FollowTarget, follow } from './follow.ts';
+export { type ConnectionState, type FollowOptions, follow } from './follow.ts';
+export type { FollowLimits, FollowTarget } from './follow-options.ts';
 export { indexedDbStorage } from './indexed-db.ts';
 export {
   Mirror,

@@ -8,7 +8,8 @@ import { type Change, Copy, type CopyEffect } from './copy.ts';
 import { FollowError } from './ending.ts';
 import { type Entry, isExpired, type Value } from './entry.ts';
 import type { ResetReason } from './event.ts';
-import { type ConnectionState, type FollowOptions, type FollowTarget, follow } from './follow.ts';
+import { type ConnectionState, type FollowOptions, follow } from './follow.ts';
+import { checkedOptions, type FollowLimits, type FollowTarget } from './follow-options.ts';
 import { Listeners } from './listeners.ts';
 import { type Lineage, PositionWaiters } from './position-waiters.ts';
 import { Client } from './rest.ts';
@@ -17,7 +18,8 @@ import type { MirrorStorage, StoredCopy } from './storage.ts';
 
 /** Those of `follow`, but for what the mirror itself decides: where to begin, and when to end. */
 export type MirrorOptions = FollowTarget &
-  Pick<FollowOptions, 'prefix' | 'connectMs' | 'silenceMs' | 'retryBaseMs' | 'retryMaxMs'> & {
+  Omit<FollowLimits, 'queueLength'> &
+  Pick<FollowOptions, 'prefix'> & {
     /** Told of every change; the same as `on('change', …)`, but sure to be there before the first one. */
     readonly onChange?: ((event: MirrorEvents['change']) => void) | undefined;
     /** Keeps the copy, so that the next mirror with the same storage and prefixes goes on from it. */
@@ -72,7 +74,7 @@ export class MirrorClosedError extends Error {
   }
 }
 
-/** @throws TypeError when there is no URL */
+/** @throws TypeError when there is no URL, or one that is none, or a limit that is no positive number */
 export function mirror(options: MirrorOptions): Mirror {
   return new Mirror(options);
 }
@@ -90,10 +92,8 @@ export class Mirror {
   #url: string;
 
   constructor(options: MirrorOptions) {
-    const url = options.url ?? options.urls?.[0];
-    if (url === undefined) throw new TypeError('there is no URL to follow');
     this.#options = options;
-    this.#url = url;
+    this.#url = checkedOptions(options).urls[0] as string;
     this.#waiters = new PositionWaiters(() => this.#lineage());
     // Who does not ask does not have to handle it.
     this.#ready.promise.catch(() => undefined);

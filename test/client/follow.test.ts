@@ -8,6 +8,7 @@ import { retryDelayMs } from '../../src/client/backoff.ts';
 import { endingVerdict, FollowError } from '../../src/client/ending.ts';
 import type { FeedEvent } from '../../src/client/event.ts';
 import { type ConnectionState, type FollowOptions, follow } from '../../src/client/follow.ts';
+import { type MirrorOptions, mirror } from '../../src/client/mirror.ts';
 import { FeedModel } from '../support/feed-model.ts';
 import { type ScriptedFeed, scriptedFeed } from '../support/scripted-feed.ts';
 
@@ -249,9 +250,30 @@ test('an abort ends the loop, wherever it is', async (t) => {
   });
 });
 
-test('a URL that is none is told at once', async () => {
-  await assert.rejects(follow({ url: 'localhost:7796' }).next(), TypeError);
-  await assert.rejects(follow({ urls: [] }).next(), TypeError);
+test('options that are wrong are told at once, by name', async () => {
+  const url = 'http://127.0.0.1:9';
+  const wrong: readonly (readonly [object, RegExp])[] = [
+    [{}, /^there is no URL to follow$/],
+    [{ urls: [] }, /^there is no URL to follow$/],
+    [{ url: 'localhost:7796' }, /^localhost:7796 is no URL of the form/],
+    [{ urls: [url, 'http://'] }, /^http:\/\/ is no URL of the form/],
+    [{ url: `${url}/?prefix=a` }, /is no URL of the form/],
+    [{ url, retryBaseMs: -5 }, /^retryBaseMs: expected a number above 0, got -5$/],
+    [{ url, retryMaxMs: 0 }, /^retryMaxMs: /],
+    [{ url, silenceMs: 'a' }, /^silenceMs: expected a number above 0, got a$/],
+    [{ url, connectMs: Number.NaN }, /^connectMs: /],
+    [{ url, queueLength: Number.POSITIVE_INFINITY }, /^queueLength: /],
+  ];
+  for (const [options, message] of wrong) {
+    await assert.rejects(follow(options as FollowOptions).next(), { name: 'TypeError', message });
+    assert.throws(() => mirror(options as MirrorOptions), { name: 'TypeError', message });
+  }
+});
+
+test('a URL may have a path: a proxy’s, before the node', async (t) => {
+  const feed = await scriptedFeed(t, () => model().from(undefined), [], '/here');
+  const events = await collect({ url: `${feed.url}/here/` }, ({ type }) => type === 'synced');
+  assert.equal(events.at(-1)?.type, 'synced');
 });
 
 test('the delays: at once to each node, then doubled round by round up to the bound, at least half of it', () => {

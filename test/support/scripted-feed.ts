@@ -26,11 +26,13 @@ export interface ScriptedFeed {
 /**
  * @param script what to say to the connection of this number, counted from 0; after the last step it stays open
  * @param lineage what `GET /v1/replication` says
+ * @param base a path before that of the feed
  */
 export async function scriptedFeed(
   t: TestContext,
   script: (index: number, query: URLSearchParams) => readonly Step[],
   lineage: readonly { readonly runId: string; readonly validTo: number }[] = [],
+  base = '',
 ): Promise<ScriptedFeed> {
   const http = createServer((_request, response) => {
     response.setHeader('content-type', 'application/json');
@@ -39,7 +41,7 @@ export async function scriptedFeed(
   await once(http, 'listening');
   const server = new WebSocketServer({
     server: http,
-    path: '/v1/changes',
+    path: `${base}/v1/changes`,
     handleProtocols: (offered) => (offered.has('psync.v1.json') ? 'psync.v1.json' : false),
   });
   const requests: URLSearchParams[] = [];
