@@ -1,8 +1,9 @@
 /**
- * psyncd/client: the REST API, the feed of changes, and a live copy of it, for browsers and for Node. It needs `fetch`
+ * psyncd/client: the usual REST calls, the feed of changes, and a live copy of it, for browsers and for Node. It needs `fetch`
  * and `WebSocket`, and nothing else.
  */
 
+export type { BatchAnswer, BatchOperation, BatchResult } from './batch.ts';
 export type { Change } from './copy.ts';
 export { FollowError } from './ending.ts';
 export type { Entry, Value } from './entry.ts';
@@ -19,7 +20,15 @@ export {
   mirror,
 } from './mirror.ts';
 export { LostPositionError } from './position-waiters.ts';
-export { ApiError, Client } from './rest.ts';
+export {
+  ApiError,
+  type Appended,
+  Client,
+  type Condition,
+  type Incremented,
+  type SetOptions,
+  type Written,
+} from './rest.ts';
 export {
   type MirrorStorage,
   memoryStorage,

@@ -160,6 +160,8 @@ export class Mirror {
 
   /**
    * Resolves when the copy has everything up to a position, such as the one that a write was answered with.
+   * A position of a history that the node does not know may still come to be on its own, after a promotion that it has not
+   * heard of: that ends by the signal only.
    * @param position `<run ID>:<offset>` @param options `signal` ends the waiting, `AbortSignal.timeout(5000)` for one
    * @throws LostPositionError when that history has ended before; what the signal gives as its reason;
    *   MirrorClosedError; FollowError

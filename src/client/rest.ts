@@ -2,6 +2,7 @@
  * psyncd's REST API for programs: thin, typed, and without anything of the server, so that it runs wherever there is
  * `fetch`.
  */
+import type { BatchAnswer, BatchOperation } from './batch.ts';
 
 /** An answer that is an error, with its stable code. */
 export class ApiError extends Error {
@@ -23,7 +24,36 @@ export interface Written {
   readonly key: string;
   readonly version: number;
   readonly created: boolean;
+  /** In milliseconds since 1970; null: it does not expire. */
+  readonly expiresAt: number | null;
   readonly position: string;
+}
+
+export interface Incremented {
+  /** Beyond 2^53 it is rounded here; `get` has its digits. */
+  readonly value: number;
+  readonly version: number;
+  readonly position: string;
+}
+
+export interface Appended {
+  /** Of the value, in bytes. */
+  readonly size: number;
+  readonly version: number;
+  readonly position: string;
+}
+
+/** What an entry has to be for a write to happen; otherwise ApiError PRECONDITION_FAILED, with what it is in `problem`. */
+export interface Condition {
+  /** It is of exactly this version. */
+  readonly ifVersion?: number | undefined;
+  /** There is none. */
+  readonly ifAbsent?: boolean | undefined;
+}
+
+export interface SetOptions extends Condition {
+  /** In seconds. Without it the entry does not expire. */
+  readonly ttl?: number | undefined;
 }
 
 export interface Imported {
@@ -112,7 +142,7 @@ export class Client {
     this.#base = base.replace(/\/+$/, '');
   }
 
-  /** @returns the value, or null if there is none */
+  /** @returns the value's bytes, whatever they are, or null if there is none */
   async get(key: string): Promise<Uint8Array | null> {
     const response = await fetch(this.#keyUrl(key));
     if (response.ok) return new Uint8Array(await response.arrayBuffer());
@@ -121,13 +151,35 @@ export class Client {
     throw problem;
   }
 
-  set(key: string, value: Uint8Array<ArrayBuffer> | string): Promise<Written> {
-    return this.#json(this.#keyUrl(key), { method: 'PUT', body: value });
+  set(key: string, value: Uint8Array<ArrayBuffer> | string, options: SetOptions = {}): Promise<Written> {
+    const query = options.ttl === undefined ? '' : `?ttl=${options.ttl}`;
+    return this.#json(this.#keyUrl(key) + query, { ...write('PUT', options), body: value });
+  }
+
+  /** Adds to an integer; 0 where there is none. @param by digits, if it is beyond 2^53 */
+  increment(key: string, by: number | string = 1, condition: Condition = {}): Promise<Incremented> {
+    return this.#json(`${this.#keyUrl(key)}/increment`, write('POST', condition, { by }));
+  }
+
+  /** Appends to the value; an entry that is not there is made. */
+  append(key: string, value: Uint8Array<ArrayBuffer> | string, condition: Condition = {}): Promise<Appended> {
+    return this.#json(`${this.#keyUrl(key)}/append`, { ...write('POST', condition), body: value });
+  }
+
+  /** JSON Merge Patch of a value that is JSON: null removes a member. */
+  patch(key: string, patch: unknown, condition: Condition = {}): Promise<Written> {
+    const type = 'application/merge-patch+json';
+    return this.#json(this.#keyUrl(key), write('PATCH', condition, patch, type));
+  }
+
+  /** Several operations, all or nothing; ApiError says in `problem.op` which one it was. */
+  batch(ops: readonly BatchOperation[]): Promise<BatchAnswer> {
+    return this.#json(`${this.#base}/v1/batch`, write('POST', {}, { ops }));
   }
 
   /** @returns whether it was there */
-  async delete(key: string): Promise<boolean> {
-    const response = await fetch(this.#keyUrl(key), { method: 'DELETE' });
+  async delete(key: string, condition: Condition = {}): Promise<boolean> {
+    const response = await fetch(this.#keyUrl(key), write('DELETE', condition));
     if (response.ok) {
       await response.body?.cancel();
       return true;
@@ -164,11 +216,7 @@ export class Client {
 
   /** REPLICAOF. @param url `ws://HOST:PORT` */
   replicaOf(url: string): Promise<ReplicationAnswer> {
-    return this.#json(`${this.#base}/v1/replication/upstream`, {
-      method: 'PUT',
-      body: JSON.stringify({ url }),
-      headers: { 'content-type': 'application/json' },
-    });
+    return this.#json(`${this.#base}/v1/replication/upstream`, write('PUT', {}, { url }));
   }
 
   /** REPLICAOF NO ONE. */
@@ -186,11 +234,7 @@ export class Client {
    * @param to the replica, `ws://HOST:PORT`; undefined: the first one that has everything
    */
   failover(to?: string, timeoutMs?: number): Promise<FailoverAnswer> {
-    return this.#json(`${this.#base}/v1/replication/failover`, {
-      method: 'POST',
-      body: JSON.stringify({ to, timeoutMs }),
-      headers: { 'content-type': 'application/json' },
-    });
+    return this.#json(`${this.#base}/v1/replication/failover`, write('POST', {}, { to, timeoutMs }));
   }
 
   digest(): Promise<DigestAnswer> {
@@ -206,6 +250,24 @@ export class Client {
     if (!response.ok) throw await problemOf(response);
     return (await response.json()) as T;
   }
+}
+
+/** @param body sent as JSON, if there is one @param type its media type */
+function write(
+  method: string,
+  { ifVersion, ifAbsent }: Condition,
+  body?: unknown,
+  type = 'application/json',
+): RequestInit {
+  return {
+    method,
+    headers: {
+      ...(ifVersion !== undefined && { 'if-match': `"${ifVersion}"` }),
+      ...(ifAbsent && { 'if-none-match': '*' }),
+      ...(body !== undefined && { 'content-type': type }),
+    },
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+  };
 }
 
 async function problemOf(response: Response): Promise<ApiError> {
