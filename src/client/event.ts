@@ -32,7 +32,6 @@ export type ResetReason =
   | 'ahead-of-master'
   | 'behind-backlog'
   | 'past-shared-history'
-  | 'restored'
   | (string & {});
 
 export interface ResetEvent {

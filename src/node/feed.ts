@@ -463,7 +463,7 @@ export class Feed {
   #goLive(follower: Follower): void {
     const { subscription } = follower;
     if (follower.isOverdue || follower.told < follower.cursor) {
-      follower.tell(bookmarkMessage(this.#at(follower.cursor)));
+      follower.remind(bookmarkMessage(this.#at(follower.cursor)));
       follower.told = follower.cursor;
     }
     if (follower.isOverdue) {

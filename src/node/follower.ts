@@ -56,6 +56,7 @@ export class Follower implements FollowerEvents {
   #given = 0;
   #taken = { bytes: 0, at: 0 };
   #isDone = false;
+  #last: Message | null = null;
 
   constructor(
     request: FeedRequest,
@@ -101,7 +102,13 @@ export class Follower implements FollowerEvents {
   }
 
   tell(message: Message): void {
+    this.#last = message;
     this.#send(message.framed(this.socket.framing));
+  }
+
+  /** Tells it, unless it is what it was told last. */
+  remind(message: Message): void {
+    if (this.#last?.json !== message.json) this.tell(message);
   }
 
   /** A long poll has got a snapshot. */

@@ -136,3 +136,16 @@ test('a long poll from where a replica has not come yet takes no more than its t
     assert.partialDeepStrictEqual(await admitted, { waitMs: 1_000 });
   });
 });
+
+test('a long poll whose time is up is not told again what it was told just now', async () => {
+  const stage = new Stage();
+  stage.set('other/1');
+  const { socket } = stage.follow(`position=${RUN_ID}:0&prefix=mine/&wait=1`);
+  await stage.world.settle();
+  await stage.world.pass(1_000);
+  assert.equal(socket.closed?.code, 1000);
+  assert.deepEqual(
+    socket.events.map(({ type }) => type),
+    ['continue', 'bookmark'],
+  );
+});
