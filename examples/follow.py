@@ -4,7 +4,9 @@
     python3 follow.py [PREFIX [FILE]]          needs websockets: apt install python3-websockets
 
 Stop it and start it again: it goes on from where it was. docs/protocol.md has the rules that it follows.
+PSYNCD_NODE is the node, http://127.0.0.1:7796 if it is not set.
 """
+import argparse
 import asyncio
 import json
 import os
@@ -12,11 +14,17 @@ import random
 import sys
 from urllib.parse import urlencode
 
-import websockets
+try:
+    import websockets
+except ImportError:
+    sys.exit("follow.py needs websockets: apt install python3-websockets, or pip install websockets")
 
 NODE = os.environ.get("PSYNCD_NODE", "http://127.0.0.1:7796")
-PREFIX = sys.argv[1] if len(sys.argv) > 1 else ""
-FILE = sys.argv[2] if len(sys.argv) > 2 else "copy.json"
+COMMAND = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+COMMAND.add_argument("prefix", nargs="?", default="", help="of the keys; all without it")
+COMMAND.add_argument("file", nargs="?", default="copy.json", help="where the copy is kept (default: copy.json)")
+ARGUMENTS = COMMAND.parse_args()
+PREFIX, FILE = ARGUMENTS.prefix, ARGUMENTS.file
 SILENCE_SECONDS = 30  # A node says something every ten seconds; if it does not, there is nobody.
 MAX_DELAY_SECONDS = 10
 NOT_AGAIN = {4400: "the request is wrong", 4403: "forbidden"}  # The same again would end the same way.
@@ -28,11 +36,14 @@ class Copy:
     def __init__(self):
         self.position, self.entries, self.incoming = None, {}, None
         if os.path.exists(FILE):
-            with open(FILE) as file:
-                stored = json.load(file)
-            # Of another prefix it would be another copy.
-            if stored["prefix"] == PREFIX:
-                self.position, self.entries = stored["position"], stored["entries"]
+            try:
+                with open(FILE) as file:
+                    stored = json.load(file)
+                # Of another prefix it would be another copy.
+                if stored["prefix"] == PREFIX:
+                    self.position, self.entries = stored["position"], stored["entries"]
+            except (ValueError, KeyError, TypeError):  # Perhaps it is somebody else's: it is not overwritten.
+                sys.exit(f"{FILE} is no copy that this has stored; remove it, or name another file")
 
     def store(self):
         with open(FILE + ".new", "w") as file:

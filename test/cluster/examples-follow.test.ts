@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -123,6 +123,25 @@ test('follow.py: cut and started again, it loses nothing and has nothing twice',
   await third.stop();
   assert.match(third.lines[0] ?? '', /^reset unknown-run-id /);
   assert.deepEqual(Object.keys(JSON.parse(await readFile(file, 'utf8')).entries), ['user:else']);
+});
+
+test('follow.py: --help helps, and a file that is no copy is neither a traceback nor overwritten', {
+  skip: PYTHON === undefined && !MUST_RUN && 'there is no python3 with websockets',
+}, async (t) => {
+  assert.ok(PYTHON !== undefined);
+  const script = join(ROOT, 'examples', 'follow.py');
+  const help = await promisify(execFile)(PYTHON, [script, '--help']);
+  assert.match(help.stdout, /PSYNCD_NODE/);
+  const file = join(await temporaryFolder(t), 'copy.json');
+  for (const text of ['{"prefix":', '[]', '{}', '{"prefix":"user:"}']) {
+    await writeFile(file, text);
+    await assert.rejects(promisify(execFile)(PYTHON, [script, 'user:', file]), {
+      code: 1,
+      stdout: '',
+      stderr: `${file} is no copy that this has stored; remove it, or name another file\n`,
+    });
+    assert.equal(await readFile(file, 'utf8'), text);
+  }
 });
 
 async function launched(t: TestContext): Promise<Browser> {
