@@ -51,7 +51,7 @@ test('import from a file and from a pipe, also by way of a replica', async (t) =
   );
   const file = join(await temporaryFolder(t), 'lines.ndjson');
   await writeFile(file, lines);
-  assert.match((await psyncd(replica, ['import', file])).stdout, /^2000 entries imported, at /);
+  assert.match((await psyncd(replica, ['import', file])).stdout, /^2,000 entries imported, at /);
   const { imported } = JSON.parse((await psyncd(master, ['import', '-', '--json'], lines)).stdout);
   assert.equal(imported, 2_000);
   assert.equal((await converged(master, replica)).keys, 2_000);

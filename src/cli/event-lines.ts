@@ -2,7 +2,7 @@
 import { styleText } from 'node:util';
 import type { FeedChange, FeedEvent, SentEntry } from '../client/event.ts';
 import { parsePosition } from '../client/position.ts';
-import { count } from './info.ts';
+import { count, counted } from './info.ts';
 
 /** How long a value may be in a pipe, in characters; a terminal shows what fits into the line. */
 const MAX_VALUE = 80;
@@ -45,7 +45,7 @@ function shownLines(event: FeedEvent, columns: number | null): readonly string[]
     line(kind, offsetOf(position), facts, columns);
   switch (event.type) {
     case 'reset': {
-      const keys = event.keys === undefined ? '' : `, ${count(event.keys)} entries`;
+      const keys = event.keys === undefined ? '' : `, ${counted(event.keys, 'entry', 'entries')}`;
       // Its position is good for nothing before `synced`.
       return [show('reset', '', `a snapshot follows: ${event.reason}${keys}`)];
     }
@@ -56,7 +56,11 @@ function shownLines(event: FeedEvent, columns: number | null): readonly string[]
     case 'continue':
       return [milestone('continue', event.position, 'nothing is lost', columns)];
     case 'batch': {
-      const head = show('batch', event.position, `${count(event.changes.length)} changes at once`);
+      const head = show(
+        'batch',
+        event.position,
+        `${counted(event.changes.length, 'change', 'changes')} at once`,
+      );
       return [head, ...event.changes.map((change) => changeLine(change, '', columns))];
     }
     case 'set':
@@ -163,7 +167,7 @@ function shortened(text: string, most: number): string {
 
 function bytesText(base64: string, most: number): string {
   const bytes = Buffer.from(base64, 'base64');
-  const size = `(${count(bytes.length)} bytes)`;
+  const size = `(${counted(bytes.length, 'byte', 'bytes')})`;
   const shown = Math.max(2, Math.floor((most - size.length - 4) / 2));
   const hex = bytes.toString('hex', 0, shown);
   return `0x${hex}${bytes.length > shown ? '…' : ''} ${size}`;

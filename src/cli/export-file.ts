@@ -5,7 +5,7 @@ import { Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Client } from '../client/rest.ts';
 import { CommandError } from './command-error.ts';
-import { count } from './info.ts';
+import { counted } from './info.ts';
 import { progress } from './progress.ts';
 
 export interface Exported {
@@ -40,20 +40,25 @@ export async function exportFile(path: string, node: string, prefix: string): Pr
 async function copy(source: Readable, target: Writable, isShown: boolean): Promise<number> {
   const shown = isShown ? progress('exporting', null) : null;
   let [entries, bytes] = [0, 0];
-  const counted = new Transform({
+  const counting = new Transform({
     transform(chunk: Buffer, _encoding, done) {
       bytes += chunk.length;
       for (let at = chunk.indexOf(NEWLINE); at !== -1; at = chunk.indexOf(NEWLINE, at + 1)) entries += 1;
-      shown?.update(entries, `${count(entries)} entries, ${(bytes / 1024 ** 2).toFixed(1)} MiB`);
+      shown?.update(
+        entries,
+        `${counted(entries, 'entry', 'entries')}, ${(bytes / 1024 ** 2).toFixed(1)} MiB`,
+      );
       done(null, chunk);
     },
   });
   try {
-    await pipeline(source, counted, target);
+    await pipeline(source, counting, target);
   } catch (error) {
     // Undici's word for it.
     if (!(error instanceof TypeError && error.message === 'terminated')) throw error;
-    throw new CommandError(`the node has broken the export off after ${count(entries)} entries`);
+    throw new CommandError(
+      `the node has broken the export off after ${counted(entries, 'entry', 'entries')}`,
+    );
   } finally {
     shown?.stop();
   }

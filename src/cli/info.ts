@@ -87,3 +87,8 @@ function seconds(value: number): string {
 export function count(value: number): string {
   return value.toLocaleString('en-US');
 }
+
+/** 1 entry, 1,234 entries. @param many the word for more than one of it */
+export function counted(value: number, one: string, many: string): string {
+  return `${count(value)} ${value === 1 ? one : many}`;
+}

@@ -147,9 +147,16 @@ function program(): Command {
     .description('load many entries')
     .option('--json', 'the result as JSON')
     .action(async (file: string, { node, json }: { node: string; json?: boolean }) => {
-      const { importFile } = await import('./import-file.ts');
+      const [{ importFile }, { counted }] = await Promise.all([
+        import('./import-file.ts'),
+        import('./info.ts'),
+      ]);
       const result = await importFile(file, node);
-      print(json ? JSON.stringify(result) : `${result.imported} entries imported, at ${result.position}`);
+      print(
+        json
+          ? JSON.stringify(result)
+          : `${counted(result.imported, 'entry', 'entries')} imported, at ${result.position}`,
+      );
     });
 
   client(psyncd, 'export')
@@ -158,11 +165,19 @@ function program(): Command {
     .option('--prefix <P>', 'only keys that begin so', '')
     .option('--json', 'the result as JSON; not with standard output')
     .action(async (file: string, options: { node: string; prefix: string; json?: boolean }) => {
-      const { exportFile } = await import('./export-file.ts');
+      if (options.json && file === '-') {
+        throw new UsageError(
+          '--json is about an export into a file; standard output has the entries, which are JSON',
+        );
+      }
+      const [{ exportFile }, { counted }] = await Promise.all([
+        import('./export-file.ts'),
+        import('./info.ts'),
+      ]);
       const result = await exportFile(file, options.node, options.prefix);
       const text = options.json
         ? JSON.stringify(result)
-        : `${result.exported} entries exported, at ${result.position}`;
+        : `${counted(result.exported, 'entry', 'entries')} exported, at ${result.position}`;
       if (file !== '-') print(text);
       else process.stderr.write(`${text}\n`);
     });

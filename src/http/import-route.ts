@@ -117,9 +117,10 @@ class Load {
     if (error instanceof Problem) {
       const isLine = error.code === 'BAD_LINE';
       const line = error.extra.line ?? this.#line + 1;
+      const [entries, are] = imported === 1 ? ['1 entry', 'is'] : [`${imported} entries`, 'are'];
       const detail = isLine
-        ? `line ${line}: ${error.message}; ${imported} entries before it are in`
-        : `${error.message}; ${imported} entries are in`;
+        ? `line ${line}: ${error.message}; ${entries} before it ${are} in`
+        : `${error.message}; ${entries} ${are} in`;
       return new Problem(error.code, detail, { ...error.extra, ...(isLine ? { line } : {}), imported });
     }
     if (error instanceof Error && 'code' in error && error.code === 'ECONNRESET') {

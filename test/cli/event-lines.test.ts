@@ -24,6 +24,8 @@ test('in a pipe: tabs, the kind first, the offset last', () => {
     position: P,
   });
   assert.deepEqual(batch, ['batch\t2 changes at once\t1234', 'flush\tall keys are gone', 'delete\tk']);
+  const single = lines({ type: 'batch', changes: [{ type: 'delete', key: 'k' }], position: P });
+  assert.deepEqual(single, ['batch\t1 change at once\t1234', 'delete\tk']);
   const reset = lines({ type: 'reset', reason: 'behind-backlog', keys: 1_000, position: P });
   assert.deepEqual(reset, ['reset\ta snapshot follows: behind-backlog, 1,000 entries']);
   assert.deepEqual(lines({ type: 'bookmark', position: P }), []);

@@ -199,7 +199,7 @@ test('a real node: what is written is shown', async (t) => {
   const kinds = command.lines.map((line) => line.split('\t').slice(0, 3).join(' '));
   assert.deepEqual(kinds.slice(1, 2).concat(kinds.slice(3)), [
     'entry user:1 Ada',
-    'set user:2 0xff (1 bytes)',
+    'set user:2 0xff (1 byte)',
     `delete user:1 ${position.split(':')[1]}`,
   ]);
   assert.equal(command.stderr, stoppedAt(position));
@@ -220,6 +220,11 @@ test('export: to a file, to standard output, of a prefix; import takes it', asyn
   assert.deepEqual([await part.exitCode(), part.stderr], [0, `2 entries exported, at ${position}\n`]);
   assert.deepEqual(part.lines, (await readFile(file, 'utf8')).split('\n').slice(0, 2));
   assert.deepEqual(await readdir(folder), ['entries.ndjson']);
+  const single = new Command(t, 'export', '--prefix', 'a/1', '--node', from.url);
+  assert.deepEqual([await single.exitCode(), single.stderr], [0, `1 entry exported, at ${position}\n`]);
+  const mixed = new Command(t, 'export', '--json', '--node', from.url);
+  assert.deepEqual([await mixed.exitCode(), mixed.stdout], [2, '']);
+  assert.match(mixed.stderr, /^psyncd: --json is about an export into a file; /);
   const back = new Command(t, 'import', file, '--node', to.url);
   assert.equal(await back.exitCode(), 0);
   const [one, other] = await Promise.all([from.client.digest(), to.client.digest()]);
