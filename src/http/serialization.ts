@@ -5,14 +5,17 @@
  */
 import { createRequire } from 'node:module';
 import type { SerializerSelector } from '@fastify/fast-json-stringify-compiler';
-import { once } from './once.ts';
+import { Deferred, once } from './once.ts';
 
 type Selector = typeof SerializerSelector;
 type Factory = ReturnType<Selector>;
 
-/** For Fastify's `schemaController`: like its own, but for the moment. */
-export function serializers(): Factory {
-  const factory = once(() => {
+/**
+ * For Fastify's `schemaController`: like its own, but for the moment.
+ * @param deferred what makes them is loaded with the rest of it
+ */
+export function serializers(deferred = new Deferred()): Factory {
+  const factory = deferred.once(() => {
     const compiler = createRequire(import.meta.url)('@fastify/fast-json-stringify-compiler');
     return (compiler.SerializerSelector as Selector)();
   });

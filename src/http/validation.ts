@@ -7,7 +7,7 @@
 import { createRequire } from 'node:module';
 import type { Ajv, Options, ValidateFunction } from 'ajv';
 import type { FastifySchemaCompiler, FastifySchemaValidationError, FastifyServerOptions } from 'fastify';
-import { once } from './once.ts';
+import { Deferred } from './once.ts';
 import { SHARED } from './schemas.ts';
 
 const OPTIONS: Options = {
@@ -25,11 +25,11 @@ type Validate = ReturnType<Compile>;
 type Compilers = NonNullable<NonNullable<FastifyServerOptions['schemaController']>['compilersFactory']>;
 type Factory = NonNullable<Compilers['buildValidator']>;
 
-/** For Fastify's `schemaController`. */
-export function validators(): Factory {
+/** For Fastify's `schemaController`. @param deferred Ajv is loaded and schemas are compiled with the rest of it */
+export function validators(deferred = new Deferred()): Factory {
   // With strict numbers `1e999`, once it is a number, is held against no maximum.
-  const lenient = once(() => newAjv({ ...OPTIONS, coerceTypes: true, strictNumbers: false }));
-  const strict = once(() => newAjv(OPTIONS));
+  const lenient = deferred.once(() => newAjv({ ...OPTIONS, coerceTypes: true, strictNumbers: false }));
+  const strict = deferred.once(() => newAjv(OPTIONS));
   const compile: Compile = ({ schema, httpPart }) => {
     switch (httpPart) {
       // Keys and conditions are text that the handlers parse; their schemas are for the document.
@@ -37,9 +37,12 @@ export function validators(): Factory {
       case 'headers':
         return () => true;
       case 'querystring':
-        return whenNeeded(() => lenient().compile(schema as object), defaultsOf(schema as QuerySchema));
+        return whenNeeded(
+          deferred.once(() => lenient().compile(schema as object)),
+          defaultsOf(schema as QuerySchema),
+        );
       default:
-        return whenNeeded(() => strict().compile(schema as object));
+        return whenNeeded(deferred.once(() => strict().compile(schema as object)));
     }
   };
   // Its type says that a schema is all that is handed over; Fastify hands over the part of the request too.
@@ -59,8 +62,7 @@ function defaultsOf({ properties, required = [] }: QuerySchema): object | null {
 }
 
 /** @param emptyBecomes what is assigned to an empty object instead of looking at it; null: nothing is spared */
-function whenNeeded(compile: () => ValidateFunction, emptyBecomes: object | null = null): Validate {
-  const compiled = once(compile);
+function whenNeeded(compiled: () => ValidateFunction, emptyBecomes: object | null = null): Validate {
   // Fastify looks for what is wrong on the function that it has called.
   const validate: Validate = (data: unknown) => {
     if (emptyBecomes !== null && isEmpty(data as object)) {
