@@ -56,10 +56,11 @@ interface KeptRow {
 
 const SYNC_INTERVAL_MS = 1_000;
 /**
- * The journal's WAL is moved into the file at this many pages of 4 KiB: 4 MiB. That happens inside a commit, so the event
- * loop waits for it, and for the fsync of what was moved (measured: of 32 MiB 50 ms).
+ * The journal's WAL is moved into the file at this many pages of 4 KiB: 32 MiB. That happens inside a commit, so the event
+ * loop waits for it, and for an fsync: 50 ms. Parts of 4 MiB take less each, but an fsync waits for all that the disk has to
+ * do: beside a full resync on the same disk eight times as many of them made the 99th percentile of writes twice as long.
  */
-const CHECKPOINT_PAGES = 1_024;
+const CHECKPOINT_PAGES = 8_192;
 
 export class StateFile implements StateStore {
   readonly #db: Connection;
