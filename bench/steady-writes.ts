@@ -186,6 +186,8 @@ setInterval(() => {
   // It is not made up for later: that would be another rate.
   refused += due - count;
   const share = Math.ceil(count / pipes.length);
+  // In turns: at a low rate one of them gets all there is, and a server closes connections that bring nothing.
+  pipes.push(pipes.shift() as Pipe);
   for (const [index, pipe] of pipes.entries()) pipe.send(Math.min(share, count - index * share));
   sent += count;
 }, PORTION_MS);
