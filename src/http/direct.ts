@@ -6,22 +6,21 @@
  * and whatever has a query, a condition, an escape in its key or a body that is not small goes the long way.
  */
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import { ALWAYS } from '../keyspace/condition.ts';
+import { MAX_KEY_BYTES } from '../keyspace/key.ts';
 import type { Node } from '../node/node.ts';
 import { formatPosition } from '../replication/position.ts';
 import { type BodyLimit, readBody } from './body.ts';
 import type { BodyStalls } from './body-stalls.ts';
 import { etag } from './conditions.ts';
+import { endOfKey, KEYS_PATH } from './key.ts';
 
-const KEYS_PATH = '/v1/keys/';
-/** `#`, `%` and `?` mean something in a URL; beyond ASCII nothing may stand in one. No byte here is more than a byte. */
-const PLAIN_KEY = /^[!"$&->@-~]{1,1024}$/;
-/** `PUT /v1/keys/k/expiry` does something else. */
-const OPERATION = '/expiry';
+/** `#`, `%` and `?` mean something in a URL; beyond ASCII nothing may stand in one. Each character is one byte of the key. */
+const PLAIN_KEY = /^[!"$&->@-~]+$/;
 /** Larger bodies are worth a longer way. */
 const BODY: BodyLimit = { maxBytes: 64 * 1024, code: 'VALUE_TOO_LARGE', what: 'a value' };
 /** A value up to here goes out as a string, in one piece with the headers: that saves a second buffer per answer. */
 const MAX_TEXT_BYTES = 4 * 1024;
-const NO_CONDITION = {};
 
 export interface DirectParts {
   readonly node: Node;
@@ -49,7 +48,7 @@ export function direct(parts: DirectParts, other: RequestListener): RequestListe
 function plainKey(url: string): string | null {
   if (!url.startsWith(KEYS_PATH)) return null;
   const key = url.slice(KEYS_PATH.length);
-  return PLAIN_KEY.test(key) ? key : null;
+  return key.length <= MAX_KEY_BYTES && PLAIN_KEY.test(key) ? key : null;
 }
 
 function isPlainRead({ headers }: IncomingMessage): boolean {
@@ -69,7 +68,7 @@ function isPlainWrite({ headers }: IncomingMessage, key: string): boolean {
     headers['if-match'] === undefined &&
     headers.origin === undefined &&
     headers.expect === undefined &&
-    !key.endsWith(OPERATION)
+    endOfKey(key, 'PUT') === key.length
   );
 }
 
@@ -78,7 +77,7 @@ function get(node: Node, key: string, response: ServerResponse): boolean {
   const entry = entryOf(node, key);
   if (entry === null) return false;
   const { value, version, expiresAt } = entry;
-  const headers = nodeHeaders(node, formatPosition(node.position), version, value.length);
+  const headers = entryHeaders(node, formatPosition(node.position), version, value.length);
   headers.push('content-type', 'application/octet-stream', 'vary', 'accept');
   if (expiresAt !== null) headers.push('psync-expires-at', String(expiresAt));
   response.writeHead(200, headers);
@@ -105,12 +104,12 @@ async function put(
   try {
     const value = await readBody(request, undefined, BODY);
     stalls.forget(request);
-    const written = await node.write({ kind: 'set', key, value, expiresAt: null, condition: NO_CONDITION });
+    const written = await node.write({ kind: 'set', key, value, expiresAt: null, condition: ALWAYS });
     const result = written.results[0];
     const version = result?.entry?.version ?? 0;
     const created = result?.existed === false;
     const body = `{"key":${JSON.stringify(key)},"version":${version},"created":${created},"expiresAt":null,"position":"${written.position}"}`;
-    const headers = nodeHeaders(node, written.position, version, body.length);
+    const headers = entryHeaders(node, written.position, version, body.length);
     headers.push('content-type', 'application/json; charset=utf-8');
     response.writeHead(created ? 201 : 200, headers).end(body, 'latin1');
   } catch (error) {
@@ -119,7 +118,7 @@ async function put(
   }
 }
 
-function nodeHeaders(node: Node, position: string, version: number, length: number): string[] {
+function entryHeaders(node: Node, position: string, version: number, length: number): string[] {
   return [
     'etag',
     etag(version),

@@ -2,7 +2,7 @@
 import { type KeyProblem, keyProblem, MAX_KEY_BYTES } from '../keyspace/key.ts';
 import { Problem, type ProblemCode } from '../node/problem.ts';
 
-const KEYS_PATH = '/v1/keys/';
+export const KEYS_PATH = '/v1/keys/';
 /** What can be done with a key beside reading and writing it; a key that ends so needs its slash as %2F. */
 const OPERATIONS: Readonly<Record<string, ReadonlySet<string | undefined>>> = {
   increment: new Set(['POST', 'OPTIONS']),
@@ -18,12 +18,18 @@ export function rewriteKeyUrl(url: string, method: string | undefined): string {
   if (!url.startsWith(KEYS_PATH)) return url;
   const query = url.indexOf('?');
   const rest = query === -1 ? url.slice(KEYS_PATH.length) : url.slice(KEYS_PATH.length, query);
-  const last = rest.lastIndexOf('/');
-  if (last === -1) return url;
-  const isOperation = last > 0 && (OPERATIONS[rest.slice(last + 1)]?.has(method) ?? false);
-  const key = isOperation ? rest.slice(0, last) : rest;
-  const tail = (isOperation ? rest.slice(last) : '') + (query === -1 ? '' : url.slice(query));
+  if (!rest.includes('/')) return url;
+  const end = endOfKey(rest, method);
+  const key = rest.slice(0, end);
+  const tail = rest.slice(end) + (query === -1 ? '' : url.slice(query));
   return `${KEYS_PATH}${key.replaceAll('/', '%2F')}${tail}`;
+}
+
+/** @param rest of a path, behind `KEYS_PATH` @returns where the key ends in it, and the name of an operation follows, if one does */
+export function endOfKey(rest: string, method: string | undefined): number {
+  const last = rest.lastIndexOf('/');
+  const isOperation = last > 0 && (OPERATIONS[rest.slice(last + 1)]?.has(method) ?? false);
+  return isOperation ? last : rest.length;
 }
 
 /** @throws Problem KEY_TOO_LONG, BAD_REQUEST */
