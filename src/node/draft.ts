@@ -5,7 +5,7 @@
 import { type Entry, isLive } from '../keyspace/entry.ts';
 import { Refusal } from '../keyspace/refusal.ts';
 import type { Draft } from '../keyspace/write.ts';
-import { assertNever, type Command, type Run } from '../stream/command.ts';
+import { assertNever, type Command, type DelCommand, type Run, type SetCommand } from '../stream/command.ts';
 import { Encoder } from '../stream/encoder.ts';
 import type { StreamHead } from './stream-head.ts';
 
@@ -15,18 +15,27 @@ import type { StreamHead } from './stream-head.ts';
  */
 export const MAX_TRANSACTION_BYTES = 64 * 1024 * 1024;
 
+/** The state that the turn begins with. */
+type Below = Pick<StreamHead, 'offset' | 'has' | 'raw'>;
+/** A key and what stood there: undefined for nothing. */
+type Undo = readonly [key: string, before: Entry | null | undefined];
+
 export class TurnDraft implements Draft {
-  readonly #head: StreamHead;
+  readonly #head: Below;
   readonly #now: number;
   readonly #encoder = new Encoder();
   readonly #start: number;
-  /** What the turn has set, or (null) deleted. */
+  /** What the turn has set, or (null) deleted: as far as somebody has looked. */
   #staged = new Map<string, Entry | null>();
+  /** What came after that, with the ends. An import is not looked at: that spares a map of all its entries. */
+  #unstaged: (readonly [SetCommand | DelCommand, number])[] = [];
   #flushed = false;
+  /** In a transaction: what stood in `#staged` before each change. */
+  #undo: Undo[] | null = null;
   #transactionLimit = Number.POSITIVE_INFINITY;
 
   /** @param now milliseconds since 1970: one moment for the whole turn */
-  constructor(head: StreamHead, now: number) {
+  constructor(head: Below, now: number) {
     this.#head = head;
     this.#now = now;
     this.#start = head.offset;
@@ -48,6 +57,7 @@ export class TurnDraft implements Draft {
   }
 
   has(key: string): boolean {
+    this.#stageAll();
     const staged = this.#staged.get(key);
     if (staged !== undefined) return isLive(staged, this.#now);
     return !this.#flushed && this.#head.has(key, this.#now);
@@ -59,50 +69,44 @@ export class TurnDraft implements Draft {
   }
 
   add(command: Command): number {
+    const later = command.kind === 'set' || command.kind === 'del';
+    // The others may have to read the keyspace file, and if that fails nothing may be encoded.
+    if (!later) this.#stage(command);
     const end = this.#start + this.#encoder.add(command);
     if (this.#encoder.length > this.#transactionLimit) {
       throw new Refusal('BATCH_TOO_LARGE', `its effects have more than ${MAX_TRANSACTION_BYTES} bytes`);
     }
-    switch (command.kind) {
-      case 'set':
-        this.#staged.set(command.key, { value: command.value, version: end, expiresAt: command.expiresAt });
-        break;
-      case 'del':
-        for (const key of command.keys) this.#staged.set(key, null);
-        break;
-      case 'expire-at':
-        this.#change(command.key, command.expiresAt);
-        break;
-      case 'persist':
-        this.#change(command.key, null);
-        break;
-      case 'flush-all':
-        this.#staged.clear();
-        this.#flushed = true;
-        break;
-      default:
-        assertNever(command);
-    }
+    if (later) this.#unstaged.push([command, end]);
     return end;
   }
 
   transaction<T>(body: () => T): T {
+    this.#stageAll();
     const mark = this.#encoder.mark();
-    const [staged, flushed] = [new Map(this.#staged), this.#flushed];
+    const [staged, flushed] = [this.#staged, this.#flushed];
+    const undo: Undo[] = [];
+    this.#undo = undo;
     this.#encoder.beginTransaction();
     const begun = this.#encoder.length;
     this.#transactionLimit = begun + MAX_TRANSACTION_BYTES;
     try {
       const result = body();
+      this.#stageAll();
       if (this.#encoder.length === begun) this.#encoder.rollback(mark);
       else this.#encoder.endTransaction();
       return result;
     } catch (error) {
       this.#encoder.rollback(mark);
+      this.#unstaged = [];
       this.#staged = staged;
       this.#flushed = flushed;
+      for (const [key, before] of undo.reverse()) {
+        if (before === undefined) staged.delete(key);
+        else staged.set(key, before);
+      }
       throw error;
     } finally {
+      this.#undo = null;
       this.#transactionLimit = Number.POSITIVE_INFINITY;
     }
   }
@@ -111,7 +115,44 @@ export class TurnDraft implements Draft {
     return this.#encoder.finish();
   }
 
+  #stageAll(): void {
+    if (this.#unstaged.length === 0) return;
+    const unstaged = this.#unstaged;
+    this.#unstaged = [];
+    for (const [command, end] of unstaged) {
+      if (command.kind === 'del') for (const key of command.keys) this.#put(key, null);
+      else this.#put(command.key, { value: command.value, version: end, expiresAt: command.expiresAt });
+    }
+  }
+
+  #stage(command: Exclude<Command, SetCommand | DelCommand>): void {
+    switch (command.kind) {
+      case 'expire-at':
+        this.#change(command.key, command.expiresAt);
+        return;
+      case 'persist':
+        this.#change(command.key, null);
+        return;
+      case 'flush-all':
+        // A transaction that fails goes back to the map that it found, and undoes what came before this.
+        this.#unstaged = [];
+        this.#staged = new Map();
+        this.#undo = null;
+        this.#flushed = true;
+        return;
+      default:
+        assertNever(command);
+    }
+  }
+
+  #put(key: string, entry: Entry | null): void {
+    if (this.#undo !== null) this.#undo.push([key, this.#staged.get(key)]);
+    this.#staged.set(key, entry);
+  }
+
+  /** What the turn has left of the key so far, expired or not. */
   #raw(key: string): Entry | null {
+    this.#stageAll();
     const staged = this.#staged.get(key);
     if (staged !== undefined) return staged;
     return this.#flushed ? null : this.#head.raw(key);
@@ -119,6 +160,6 @@ export class TurnDraft implements Draft {
 
   #change(key: string, expiresAt: number | null): void {
     const entry = this.#raw(key);
-    if (entry !== null) this.#staged.set(key, { ...entry, expiresAt });
+    if (entry !== null) this.#put(key, { ...entry, expiresAt });
   }
 }
