@@ -88,6 +88,10 @@ export interface StateStore {
   begin(): void;
   /** Appends the bytes that end at `end`. When it returns, no crash of the process can lose them. */
   append(end: Offset, bytes: Buffer): void;
+  /** A checkpoint of the journal ends soon if nothing is appended: what can wait should, what cannot is taken all the same. */
+  readonly settling: boolean;
+  /** Calls back each time when `settling` is over. */
+  onSettled(listener: () => void): void;
   /** The bytes after `after`, which must be in the journal: whole rows, until they are `enoughBytes` or more. */
   read(after: Offset, enoughBytes: number): Buffer;
   /** The last offset up to `upTo` at which a commit ended; null: the journal does not go back so far. */

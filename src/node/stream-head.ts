@@ -96,6 +96,9 @@ export class StreamHead {
     this.#backlog = new Backlog(parts.settings.backlogBytes, backlogEnd);
     this.#clock = new CommitClock(at, parts.world.now());
     this.#rate = new WriteRate(parts.world.now());
+    this.#state.onSettled(() => {
+      if (!this.full) this.#releaseWaiters();
+    });
   }
 
   /**
@@ -201,8 +204,12 @@ export class StreamHead {
     return this.#overlay.bytes;
   }
 
-  /** Whether writers have to wait for the applier. */
+  /** Whether writers have to wait: for the applier, or a moment for a checkpoint of the journal. */
   get full(): boolean {
+    return this.#overlayFull || this.#state.settling;
+  }
+
+  get #overlayFull(): boolean {
     return this.overlayBytes >= this.#settings.overlayBytes;
   }
 
@@ -462,7 +469,7 @@ export class StreamHead {
   /** Starts the applier on what is unsealed, now if it is much, in a while if it is little. */
   #keepApplying(): void {
     if (this.#applying || this.#closed) return;
-    if (this.full || this.#overlay.unsealedBytes >= this.#settings.overlayBytes / 2) {
+    if (this.#overlayFull || this.#overlay.unsealedBytes >= this.#settings.overlayBytes / 2) {
       this.#apply();
     } else if (this.#cancelTimer === null && this.#overlay.bytes > 0) {
       this.#cancelTimer = this.#world.after(this.#settings.applyIntervalMs, () => {

@@ -16,6 +16,8 @@ export const FAULT_POINTS = [
   'journal-read',
   'journal-trim',
   'journal-fsync',
+  'journal-checkpoint',
+  'journal-checkpointed',
   'state-save',
   'state-saved',
   'keyspace-switch',

@@ -1,10 +1,10 @@
 /**
  * psyncd.db: run ID, lineage, upstream, which keyspace file is current, and the journal.
  *
- * Owned by the main thread, opened with an exclusive lock that lasts as long as the process: that lock is what keeps
- * a second process out of the data folder. It is never opened by hand: closing any descriptor of it would drop
- * SQLite's locks. The journal's `-wal` file has none, so fsyncing that one by hand is harmless, and it is how
- * `everysec` works without stopping the event loop.
+ * Written by the main thread. SQLite's shared lock of an open file lasts as long as the process, and whoever opens the file
+ * begins with an exclusive one: that keeps a second process out of the data folder. It is never opened by hand: closing
+ * any descriptor of it would drop SQLite's locks. The journal's `-wal` file has none, so fsyncing that one by hand is
+ * harmless, and it is how `everysec` works without stopping the event loop.
  *
  * What a commit promises, by policy:
  *   always     on disk when `append` returns (synchronous = FULL)
@@ -21,6 +21,7 @@ import { type Ancestor, type History, type LineageReason, newHistory } from '../
 import { type Offset, offset, parseRunId, type RunId } from '../replication/position.ts';
 import { damage } from './entry-checksum.ts';
 import { faultPoint } from './fault-point.ts';
+import { JournalCheckpoints, WAL_PAGES } from './journal-checkpoints.ts';
 import { migrate } from './migrate.ts';
 import { DamageError, StartError } from './start-error.ts';
 import { codeOf, messageOf, storageFailure } from './storage-failure.ts';
@@ -55,12 +56,8 @@ interface KeptRow {
 }
 
 const SYNC_INTERVAL_MS = 1_000;
-/**
- * The journal's WAL is moved into the file at this many pages of 4 KiB: 32 MiB. That happens inside a commit, so the event
- * loop waits for it, and for an fsync: 50 ms. Parts of 4 MiB take less each, but an fsync waits for all that the disk has to
- * do: beside a full resync on the same disk eight times as many of them made the 99th percentile of writes twice as long.
- */
-const CHECKPOINT_PAGES = 8_192;
+/** The thread of the checkpoints takes the lock of writers for some microseconds, when it meets a commit. */
+const LOCK_WAIT_MS = 1_000;
 
 export class StateFile implements StateStore {
   readonly #db: Connection;
@@ -70,6 +67,7 @@ export class StateFile implements StateStore {
   readonly #select: Statement;
   readonly #delete: Statement;
   readonly #lastEnd: Statement;
+  readonly #checkpoints: JournalCheckpoints;
   #row: NodeRow;
   #history: History;
   #kept: readonly KeptFile[];
@@ -89,6 +87,7 @@ export class StateFile implements StateStore {
       .raw();
     this.#lastEnd = db.prepare('SELECT max(end_offset) FROM journal WHERE end_offset <= ?').pluck();
     this.#delete = db.prepare('DELETE FROM journal WHERE end_offset <= ? ORDER BY end_offset LIMIT ?');
+    this.#checkpoints = new JournalCheckpoints(db, log);
   }
 
   /**
@@ -100,10 +99,10 @@ export class StateFile implements StateStore {
     try {
       faultPoint('state-open');
       db = new Database(path, { timeout: 0 });
-      db.pragma('locking_mode = EXCLUSIVE');
       db.pragma('journal_mode = WAL');
       db.pragma('synchronous = FULL');
-      db.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
+      db.pragma(`wal_autocheckpoint = ${WAL_PAGES}`);
+      keepOthersOut(db);
       if (migrate(db, 'state', path)) insertNode(db, settings);
       return new StateFile(db, log, settings);
     } catch (error) {
@@ -177,6 +176,15 @@ export class StateFile implements StateStore {
     });
     this.#commits += 1;
     this.#syncer?.dirty();
+    this.#checkpoints.committed();
+  }
+
+  get settling(): boolean {
+    return this.#checkpoints.settling;
+  }
+
+  onSettled(listener: () => void): void {
+    this.#checkpoints.onSettled(listener);
   }
 
   /** What this process has done: rows committed to the journal, and fsyncs of the journal for them. */
@@ -282,6 +290,7 @@ export class StateFile implements StateStore {
 
   close(clean: boolean): void {
     this.#syncer?.close();
+    this.#checkpoints.close();
     if (clean) this.#durably(() => this.#db.prepare('UPDATE node SET clean = 1').run());
     this.#db.close();
   }
@@ -391,6 +400,20 @@ class JournalSyncer {
   #release(): void {
     close(this.#descriptor);
   }
+}
+
+/**
+ * Takes the exclusive lock, and then keeps the shared one: one process at most gets so far. SQLite takes it with the first
+ * write in exclusive mode, and gives it back after the first one in normal mode; none of these writes anything. The first of
+ * them opens the WAL: opened in exclusive mode it could not be shared with the thread of the checkpoints.
+ * @throws SqliteError SQLITE_BUSY when another process has the file open
+ */
+function keepOthersOut(db: Connection): void {
+  for (const mode of ['NORMAL', 'EXCLUSIVE', 'NORMAL']) {
+    db.pragma(`locking_mode = ${mode}`);
+    db.transaction(() => undefined).immediate();
+  }
+  db.pragma(`busy_timeout = ${LOCK_WAIT_MS}`);
 }
 
 function insertNode(db: Connection, settings: StateFileSettings): void {

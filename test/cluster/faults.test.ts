@@ -3,7 +3,7 @@
  * answered stays, nothing half is left, and when the disk works again so does the node, without a restart.
  */
 import assert from 'node:assert/strict';
-import { readdir, rename, writeFile } from 'node:fs/promises';
+import { readdir, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import type { ChildNode } from '../../src/cli/child-node.ts';
@@ -249,6 +249,28 @@ test('REPLICAOF and promotion on a full disk answer 507 and change nothing', asy
   await node.client.promote();
 });
 
+test('a checkpoint of the journal that fails is logged and costs nothing, and is made when it can be', async (t) => {
+  const { cluster, disk, node } = await faulty(t, 'node');
+  const replica = await cluster.start('replica', '--replica-of', node.wsUrl);
+  const value = 'x'.repeat(500_000);
+  let written = 0;
+  const writeUntil = (what: string, done: () => boolean | Promise<boolean>) =>
+    until(what, async () => {
+      await node.client.set(`k${written % 7}`, value + written);
+      written += 1;
+      return done();
+    });
+  const file = cluster.data('node/psyncd.db');
+  const { size } = await stat(file);
+  await disk.fail({ 'journal-checkpoint': 'SQLITE_IOERR_WRITE' });
+  await writeUntil('it has failed', () => /journal-checkpoint-failed/.test(node.log));
+  assert.equal((await stat(file)).size, size);
+  await disk.mend();
+  await writeUntil('it was made', async () => (await stat(file)).size > size);
+  assert.equal(await textOf(node, `k${(written - 1) % 7}`), `${value}${written - 1}`);
+  await converged(node, replica);
+});
+
 test('a keyspace that cannot be read answers 503, never a wrong value, and goes on when it can', async (t) => {
   const { disk, node } = await faulty(t, 'node', '--apply-interval', '1ms');
   await node.client.set('k', 'v');
@@ -315,9 +337,14 @@ const KILLED_AT: readonly FaultPoint[] = [
   'applier-committed',
   'applier-checkpoint',
   'journal-trim',
+  'journal-checkpoint',
+  'journal-checkpointed',
   'state-save',
   'state-saved',
 ];
+
+/** How large the values are: a checkpoint of the journal comes after 32 MiB, everything else soon. */
+const digitsFor = (point: FaultPoint): number => (point.startsWith('journal-checkpoint') ? 400_000 : 2_000);
 
 for (const point of KILLED_AT) {
   test(`killed at ${point}, a master comes back by itself with everything that was answered, and half of nothing`, async (t) => {
@@ -337,7 +364,11 @@ for (const point of KILLED_AT) {
     const writing = (async () => {
       for (let number = 1; ; number += 1) {
         // Two keys that are always equal: half of a batch would show.
-        const ops = ['a', 'b'].map((key) => ({ op: 'set', key, value: String(number).padStart(2_000, '0') }));
+        const ops = ['a', 'b'].map((key) => ({
+          op: 'set',
+          key,
+          value: String(number).padStart(digitsFor(point), '0'),
+        }));
         const answer = await fetch(`${node.url}/v1/batch`, {
           method: 'POST',
           headers: { 'content-type': 'application/json' },

@@ -85,6 +85,33 @@ test('the data folder is used by another process', async (t) => {
   assert.equal(await textOf(node, 'k'), 'v');
 });
 
+test('of an older psyncd, which holds psyncd.db in SQLite’s exclusive mode, and this one, the second is refused', async (t) => {
+  const cluster = await Cluster.create(t);
+  const folder = await usedFolder(cluster);
+  const { default: Database } = await import('better-sqlite3');
+  const startOlder = () => {
+    const db = new Database(join(folder, 'psyncd.db'), { timeout: 0 });
+    try {
+      db.pragma('locking_mode = EXCLUSIVE');
+      db.pragma('journal_mode = WAL');
+      db.prepare('UPDATE node SET clean = clean').run();
+      return db;
+    } catch (error) {
+      db.close();
+      throw error;
+    }
+  };
+  const older = startOlder();
+  await refuses(['serve', '--port', '0', '--data', folder], /psyncd\.db is in use by another process/);
+  older.close();
+  const node = await cluster.start('used');
+  assert.throws(startOlder, { code: 'SQLITE_BUSY' });
+  await node.client.set('k', 'w');
+  assert.equal(await node.stop(), 0);
+  startOlder().close();
+  assert.equal(await textOf(await cluster.start('used'), 'k'), 'w');
+});
+
 test('the data folder is a file', async (t) => {
   const folder = await temporaryFolder(t);
   await writeFile(join(folder, 'file'), 'mine');

@@ -17,6 +17,9 @@ const SYNC_INTERVAL_MS = 1_000;
 const SYNC_MS = 20;
 /** How long an operating system that is not asked to keeps what was written in memory. */
 const WRITE_BACK_MS = 10_000;
+/** Which of the appends finds that it is time for a checkpoint of the journal, and how long that takes to settle. */
+const SETTLING_ODDS = 0.02;
+const SETTLING_MS = 20;
 
 export class FakeState implements StateStore {
   readonly mayLackBytes: boolean;
@@ -26,6 +29,8 @@ export class FakeState implements StateStore {
   readonly #watcher: StateWatcher;
   readonly #fsync: FsyncPolicy;
   readonly #boot: string | null;
+  readonly #settledListeners: (() => void)[] = [];
+  settling = false;
 
   /** @param boot names the boot of the machine; null: unknown */
   constructor(disk: Disk, process: Process, watcher: StateWatcher, fsync: FsyncPolicy, boot: string | null) {
@@ -86,6 +91,19 @@ export class FakeState implements StateStore {
       this.#disk.append({ end, bytes });
       if (this.#fsync === 'always') this.#disk.sync();
       this.#watcher.appended(end - bytes.length, bytes);
+    });
+    if (!this.settling && this.#process.chance.odds(SETTLING_ODDS)) this.#settle();
+  }
+
+  onSettled(listener: () => void): void {
+    this.#settledListeners.push(listener);
+  }
+
+  #settle(): void {
+    this.settling = true;
+    this.#process.at(this.#process.chance.delay(SETTLING_MS), () => {
+      this.settling = false;
+      for (const listener of this.#settledListeners) listener();
     });
   }
 

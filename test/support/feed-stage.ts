@@ -309,6 +309,8 @@ export class Stage {
         const last = stage.rows.at(-1);
         return last === undefined ? null : offset(last.end);
       },
+      settling: false,
+      onSettled: () => undefined,
       append: (end: Offset, bytes: Buffer) => {
         stage.rows.push({ start: end - bytes.length, end, bytes });
       },
