@@ -8,6 +8,7 @@ import { connect } from 'node:net';
 import test from 'node:test';
 import { Cluster, converged } from '../support/cluster.ts';
 import { type Answer, Connection, type Headers, json } from '../support/contract.ts';
+import { Pipeline } from '../support/pipeline.ts';
 import { seeded } from '../support/random.ts';
 
 /** Everything that may stand in a path as it is, with a bias for what means something to somebody. */
@@ -118,4 +119,23 @@ test('requests sent without waiting for answers are answered in their order, whi
     answered,
     indexes.flatMap((index) => [`k${index}`, '<there>']),
   );
+});
+
+test('reads that arrive together are answered each for itself: what is there, what is not, and whose client has left', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await node.client.set('there', '<there>');
+  const paths = ['/v1/keys/there', '/v1/keys/absent', '/v1/keys/there?'];
+  const requests = Array.from({ length: 60 }, (_, index) => ['GET', paths[index % 3] as string] as const);
+  const left = connect(node.port, '127.0.0.1');
+  await once(left, 'connect');
+  left.write('GET /v1/keys/there HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(60));
+  left.resetAndDestroy();
+  const pipelines = await Promise.all(Array.from({ length: 4 }, () => Pipeline.to(t, node)));
+  for (const pipeline of pipelines) pipeline.send(requests);
+  for (const pipeline of pipelines) {
+    await pipeline.drained();
+    assert.deepEqual(Object.fromEntries(pipeline.statuses), { 200: 40, 404: 20 });
+    pipeline.end();
+  }
 });
