@@ -8,7 +8,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { Command, Run } from './command.ts';
 import { ProtocolError } from './protocol-error.ts';
-import { type RespLimits, RespParser } from './resp-parser.ts';
+import { type RespArray, type RespLimits, RespParser } from './resp-parser.ts';
 
 /** A batch deletes at most this many keys with one DEL, and SET … PXAT has five elements. */
 export const STREAM_LIMITS: RespLimits = { maxElements: 1_048_576, maxBulkBytes: 512 * 1024 * 1024 };
@@ -16,14 +16,14 @@ export const STREAM_LIMITS: RespLimits = { maxElements: 1_048_576, maxBulkBytes:
 const MAX_KEY_BYTES = 64 * 1024;
 /** The longest name of a command, and of an option. */
 const MAX_NAME_BYTES = 32;
+const EMPTY = Buffer.alloc(0);
 /** The largest transaction, in bytes: more than any master makes. */
 export const MAX_TRANSACTION_BYTES = 256 * 1024 * 1024;
 
 export class StreamDecoder {
   readonly #parser: RespParser;
   /** The bytes since the last boundary that are parsed already: an open MULTI. */
-  #open: Buffer[] = [];
-  #openBytes = 0;
+  #open = new Pieces();
   #openCommands: Command[] = [];
   #openEnds: number[] = [];
   #inMulti = false;
@@ -34,7 +34,7 @@ export class StreamDecoder {
 
   /** Bytes held back because their boundary has not arrived. */
   get heldBytes(): number {
-    return this.#openBytes + this.#parser.bufferedBytes;
+    return this.#open.bytes + this.#parser.bufferedBytes;
   }
 
   /**
@@ -44,109 +44,108 @@ export class StreamDecoder {
    */
   push(bytes: Buffer): Run | null {
     this.#parser.push(bytes);
-    const done: Buffer[] = [];
-    let doneBytes = 0;
+    const done = new Pieces();
     const commands: Command[] = [];
     const ends: number[] = [];
     const boundaries: number[] = [];
     for (let array = this.#parser.next(); array !== null; array = this.#parser.next()) {
-      this.#open.push(array.raw);
-      this.#openBytes += array.raw.length;
-      this.#take(array.elements);
+      this.#open.add(array.buffer, array.start, array.start + array.size);
+      const command = this.#take(array);
       if (this.#inMulti) {
-        if (this.#openBytes <= MAX_TRANSACTION_BYTES) continue;
+        if (command !== null) {
+          this.#openCommands.push(command);
+          this.#openEnds.push(this.#open.bytes);
+        }
+        if (this.#open.bytes <= MAX_TRANSACTION_BYTES) continue;
         throw new ProtocolError(`a transaction of more than ${MAX_TRANSACTION_BYTES} bytes`);
       }
-      for (const [index, command] of this.#openCommands.entries()) {
-        commands.push(command);
-        ends.push(doneBytes + (this.#openEnds[index] as number));
+      if (this.#openCommands.length > 0) {
+        for (const each of this.#openCommands) commands.push(each);
+        for (const end of this.#openEnds) ends.push(done.bytes + end);
+        this.#openCommands = [];
+        this.#openEnds = [];
       }
-      for (const piece of this.#open) done.push(piece);
-      doneBytes += this.#openBytes;
-      boundaries.push(doneBytes);
-      this.#open = [];
-      this.#openBytes = 0;
-      this.#openCommands = [];
-      this.#openEnds = [];
+      if (command !== null) {
+        commands.push(command);
+        ends.push(done.bytes + this.#open.bytes);
+      }
+      done.take(this.#open);
+      boundaries.push(done.bytes);
     }
-    if (doneBytes === 0) return null;
-    return { bytes: joined(done, doneBytes), commands, ends, boundaries };
+    if (done.bytes === 0) return null;
+    return { bytes: done.joined(), commands, ends, boundaries };
   }
 
-  #take(elements: readonly Buffer[]): void {
-    const name = nameOf(elements[0]);
-    if (name === 'MULTI' || name === 'EXEC') {
-      arity(name, elements, 1);
-      if (this.#inMulti === (name === 'MULTI')) throw new ProtocolError(`unexpected ${name}`);
-      this.#inMulti = name === 'MULTI';
-      return;
-    }
-    const command = parseCommand(name, elements);
-    if (command === null) return;
-    this.#openCommands.push(command);
-    this.#openEnds.push(this.#openBytes);
+  /** @returns the command, or null for what only belongs to the bytes: PING, MULTI and EXEC */
+  #take(array: RespArray): Command | null {
+    // Nearly all commands are this one: it is recognised without making a string.
+    const name = array.is(0, 'SET') ? 'SET' : nameAt(array, 0);
+    if (name !== 'MULTI' && name !== 'EXEC') return parseCommand(name, array);
+    arity(name, array, 1);
+    if (this.#inMulti === (name === 'MULTI')) throw new ProtocolError(`unexpected ${name}`);
+    this.#inMulti = name === 'MULTI';
+    return null;
   }
 }
 
 /** @returns the command, or null for PING, which is counted and does nothing */
-function parseCommand(name: string, elements: readonly Buffer[]): Command | null {
+function parseCommand(name: string, array: RespArray): Command | null {
   switch (name) {
     case 'SET': {
-      if (elements.length === 3) {
-        return { kind: 'set', key: key(elements[1]), value: elements[2] as Buffer, expiresAt: null };
+      if (array.length === 3) {
+        return { kind: 'set', key: keyAt(array, 1), value: array.bytes(2), expiresAt: null };
       }
-      arity(name, elements, 5);
-      if (nameOf(elements[3]) !== 'PXAT') {
+      arity(name, array, 5);
+      if (nameAt(array, 3) !== 'PXAT') {
         throw new ProtocolError('SET with an option other than PXAT');
       }
-      return {
-        kind: 'set',
-        key: key(elements[1]),
-        value: elements[2] as Buffer,
-        expiresAt: milliseconds(elements[4]),
-      };
+      return { kind: 'set', key: keyAt(array, 1), value: array.bytes(2), expiresAt: timeAt(array, 4) };
     }
-    case 'DEL':
-      if (elements.length < 2) throw new ProtocolError('DEL without a key');
-      return { kind: 'del', keys: elements.slice(1).map(key) };
+    case 'DEL': {
+      if (array.length < 2) throw new ProtocolError('DEL without a key');
+      const keys: string[] = [];
+      for (let index = 1; index < array.length; index += 1) keys.push(keyAt(array, index));
+      return { kind: 'del', keys };
+    }
     case 'PEXPIREAT':
-      arity(name, elements, 3);
-      return { kind: 'expire-at', key: key(elements[1]), expiresAt: milliseconds(elements[2]) };
+      arity(name, array, 3);
+      return { kind: 'expire-at', key: keyAt(array, 1), expiresAt: timeAt(array, 2) };
     case 'PERSIST':
-      arity(name, elements, 2);
-      return { kind: 'persist', key: key(elements[1]) };
+      arity(name, array, 2);
+      return { kind: 'persist', key: keyAt(array, 1) };
     case 'FLUSHALL':
-      arity(name, elements, 1);
+      arity(name, array, 1);
       return { kind: 'flush-all' };
     case 'PING':
-      arity(name, elements, 1);
+      arity(name, array, 1);
       return null;
     default:
       throw new ProtocolError(`unknown command ${JSON.stringify(name.slice(0, 32))} in the stream`);
   }
 }
 
-function arity(name: string, elements: readonly Buffer[], count: number): void {
-  if (elements.length !== count) {
-    throw new ProtocolError(`${name} with ${elements.length - 1} arguments, expected ${count - 1}`);
+function arity(name: string, array: RespArray, count: number): void {
+  if (array.length !== count) {
+    throw new ProtocolError(`${name} with ${array.length - 1} arguments, expected ${count - 1}`);
   }
 }
 
 /** Names are compared without regard to case; a long one is cut, and then is none of ours. */
-function nameOf(bytes: Buffer | undefined): string {
-  return (bytes as Buffer).toString('latin1', 0, MAX_NAME_BYTES).toUpperCase();
+function nameAt(array: RespArray, index: number): string {
+  return array.text(index, 'latin1', MAX_NAME_BYTES).toUpperCase();
 }
 
-function key(bytes: Buffer | undefined): string {
-  if ((bytes as Buffer).length > MAX_KEY_BYTES) throw new ProtocolError(`a key of ${bytes?.length} bytes`);
-  const text = (bytes as Buffer).toString('utf8');
+function keyAt(array: RespArray, index: number): string {
+  const size = array.sizeOf(index);
+  if (size > MAX_KEY_BYTES) throw new ProtocolError(`a key of ${size} bytes`);
+  const text = array.text(index, 'utf8');
   // Decoding replaces what is no UTF-8 by U+FFFD; a key that holds one of its own is rare enough to look twice.
-  if (text.includes('\uFFFD') && !isUtf8(bytes as Buffer)) throw new ProtocolError('a key is not UTF-8');
+  if (text.includes('\uFFFD') && !isUtf8(array.bytes(index))) throw new ProtocolError('a key is not UTF-8');
   return text;
 }
 
-function milliseconds(bytes: Buffer | undefined): number {
-  const text = (bytes as Buffer).toString('latin1', 0, MAX_NAME_BYTES);
+function timeAt(array: RespArray, index: number): number {
+  const text = array.text(index, 'latin1', MAX_NAME_BYTES);
   const value = Number(text);
   if (!/^\d{1,16}$/.test(text) || !Number.isSafeInteger(value)) {
     throw new ProtocolError(`${JSON.stringify(text.slice(0, 32))} is not a time in milliseconds`);
@@ -154,19 +153,43 @@ function milliseconds(bytes: Buffer | undefined): number {
   return value;
 }
 
-/**
- * The pieces as one buffer. They were cut from one buffer far more often than not; then no byte is copied.
- */
-function joined(pieces: readonly Buffer[], total: number): Buffer {
-  const first = pieces[0] as Buffer;
-  const last = pieces[pieces.length - 1] as Buffer;
-  const adjacent = pieces.every((piece, index) => {
-    if (index === 0) return true;
-    const before = pieces[index - 1] as Buffer;
-    return piece.buffer === first.buffer && piece.byteOffset === before.byteOffset + before.length;
-  });
-  if (adjacent && last.byteOffset + last.length - first.byteOffset === total) {
-    return Buffer.from(first.buffer as ArrayBuffer, first.byteOffset, total);
+/** Bytes in the order in which they were added. They lie one behind the other far more often than not. */
+class Pieces {
+  /** How many they are. */
+  bytes = 0;
+  #before: Buffer[] = [];
+  /** The last piece, which grows as long as what is added follows it: no view is made of each command. */
+  #buffer: Buffer = EMPTY;
+  #from = 0;
+  #to = 0;
+
+  add(buffer: Buffer, from: number, to: number): void {
+    if (buffer !== this.#buffer || from !== this.#to) {
+      if (this.#to > this.#from) this.#before.push(this.#last());
+      this.#buffer = buffer;
+      this.#from = from;
+    }
+    this.#to = to;
+    this.bytes += to - from;
   }
-  return Buffer.concat(pieces, total);
+
+  /** Adds what `other` has, which is empty afterwards. */
+  take(other: Pieces): void {
+    for (const piece of other.#before) this.add(piece, 0, piece.length);
+    this.add(other.#buffer, other.#from, other.#to);
+    if (other.#before.length > 0) other.#before = [];
+    other.#from = other.#to;
+    other.bytes = 0;
+  }
+
+  /** As one buffer: if it is one piece no byte is copied. */
+  joined(): Buffer {
+    return this.#before.length === 0
+      ? this.#last()
+      : Buffer.concat([...this.#before, this.#last()], this.bytes);
+  }
+
+  #last(): Buffer {
+    return this.#buffer.subarray(this.#from, this.#to);
+  }
 }

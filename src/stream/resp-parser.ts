@@ -17,10 +17,72 @@ export interface RespLimits {
   readonly maxBulkBytes: number;
 }
 
-/** One complete array: its elements as views into the received bytes, and the bytes that it took on the wire. */
-export interface RespArray {
-  readonly elements: readonly Buffer[];
-  readonly raw: Buffer;
+/**
+ * One complete array. It lies in `buffer` from `start` on; a view of its bytes is made for who asks for one, because
+ * a Buffer costs more than reading most commands does.
+ */
+export class RespArray {
+  readonly buffer: Buffer;
+  readonly start: number;
+  /** How many bytes it took on the wire. */
+  readonly size: number;
+  /** Where each element begins and ends, counted from `start`. */
+  readonly #ranges: readonly number[];
+
+  constructor(buffer: Buffer, start: number, size: number, ranges: readonly number[]) {
+    this.buffer = buffer;
+    this.start = start;
+    this.size = size;
+    this.#ranges = ranges;
+  }
+
+  /** How many elements there are. */
+  get length(): number {
+    return this.#ranges.length / 2;
+  }
+
+  /** How many bytes an element has. */
+  sizeOf(index: number): number {
+    return this.#to(index) - this.#from(index);
+  }
+
+  /** An element as a view into the received bytes. */
+  bytes(index: number): Buffer {
+    return this.buffer.subarray(this.#from(index), this.#to(index));
+  }
+
+  /** The first `maxBytes` of an element as text. */
+  text(index: number, encoding: 'latin1' | 'utf8', maxBytes = Number.POSITIVE_INFINITY): string {
+    const from = this.#from(index);
+    return this.buffer.toString(encoding, from, Math.min(this.#to(index), from + maxBytes));
+  }
+
+  /** Whether an element is exactly this ASCII text. */
+  is(index: number, text: string): boolean {
+    if (this.sizeOf(index) !== text.length) return false;
+    const from = this.#from(index);
+    for (let at = 0; at < text.length; at += 1) {
+      if (this.buffer[from + at] !== text.charCodeAt(at)) return false;
+    }
+    return true;
+  }
+
+  get elements(): readonly Buffer[] {
+    return Array.from({ length: this.length }, (_, index) => this.bytes(index));
+  }
+
+  /** The bytes that it took on the wire. */
+  get raw(): Buffer {
+    return this.buffer.subarray(this.start, this.start + this.size);
+  }
+
+  #from(index: number): number {
+    return this.start + (this.#ranges[2 * index] as number);
+  }
+
+  #to(index: number): number {
+    return this.start + (this.#ranges[2 * index + 1] as number);
+  }
 }
 
 const CR = 0x0d;
@@ -46,6 +108,8 @@ export class RespParser {
   #ranges: number[] = [];
   /** How many of its bytes are understood. */
   #understood = 0;
+  /** Where the header ends that was read last, counted from #start. */
+  #headerEnd = 0;
 
   constructor(limits: RespLimits) {
     this.#limits = limits;
@@ -72,20 +136,13 @@ export class RespParser {
     if (this.bufferedBytes < this.#need) return null;
     this.#collect();
     if (!this.#understand()) return null;
-    const [buffer, start, ranges] = [this.#buffer, this.#start, this.#ranges];
-    const elements: Buffer[] = [];
-    for (let index = 0; index < ranges.length; index += 2) {
-      elements.push(
-        buffer.subarray(start + (ranges[index] as number), start + (ranges[index + 1] as number)),
-      );
-    }
+    const array = new RespArray(this.#buffer, this.#start, this.#understood, this.#ranges);
     this.#start += this.#understood;
-    const raw = buffer.subarray(start, this.#start);
     this.#need = 1;
     this.#count = null;
     this.#ranges = [];
     this.#understood = 0;
-    return { elements, raw };
+    return array;
   }
 
   /** Puts what has been pushed behind what is there. */
@@ -123,25 +180,24 @@ export class RespParser {
   /** Goes on where it has stopped. @returns whether the command is complete */
   #understand(): boolean {
     if (this.#count === null) {
-      const header = this.#header(ASTERISK);
-      if (header === null) return false;
-      if (header.value < 1 || header.value > this.#limits.maxElements) {
+      const count = this.#header(ASTERISK);
+      if (count === null) return false;
+      if (count < 1 || count > this.#limits.maxElements) {
         throw new ProtocolError(
-          `an array of ${header.value} elements; allowed are 1 to ${this.#limits.maxElements}`,
+          `an array of ${count} elements; allowed are 1 to ${this.#limits.maxElements}`,
         );
       }
-      this.#count = header.value;
-      this.#understood = header.end;
+      this.#count = count;
+      this.#understood = this.#headerEnd;
     }
     while (this.#ranges.length < 2 * this.#count) {
-      const header = this.#header(DOLLAR);
-      if (header === null) return false;
-      if (header.value > this.#limits.maxBulkBytes) {
-        throw new ProtocolError(
-          `a string of ${header.value} bytes; the limit is ${this.#limits.maxBulkBytes}`,
-        );
+      const size = this.#header(DOLLAR);
+      if (size === null) return false;
+      if (size > this.#limits.maxBulkBytes) {
+        throw new ProtocolError(`a string of ${size} bytes; the limit is ${this.#limits.maxBulkBytes}`);
       }
-      const to = header.end + header.value;
+      const from = this.#headerEnd;
+      const to = from + size;
       if (this.#start + to + 2 > this.#end) {
         this.#need = to + 2;
         return false;
@@ -149,14 +205,14 @@ export class RespParser {
       if (this.#buffer[this.#start + to] !== CR || this.#buffer[this.#start + to + 1] !== LF) {
         throw new ProtocolError('a string is not followed by CR LF');
       }
-      this.#ranges.push(header.end, to);
+      this.#ranges.push(from, to);
       this.#understood = to + 2;
     }
     return true;
   }
 
-  /** Reads `*<n>CRLF` or `$<n>CRLF` where it has stopped; null when that is not complete yet. */
-  #header(type: number): { value: number; end: number } | null {
+  /** Reads `*<n>CRLF` or `$<n>CRLF` where it has stopped. @returns n, or null when that is not complete yet */
+  #header(type: number): number | null {
     const buffer = this.#buffer;
     const at = this.#start + this.#understood;
     let index = at;
@@ -184,6 +240,7 @@ export class RespParser {
     }
     if (index === digitsFrom) throw new ProtocolError('a length is missing');
     if (buffer[index + 1] !== LF) throw new ProtocolError('a length is not followed by CR LF');
-    return { value, end: index + 2 - this.#start };
+    this.#headerEnd = index + 2 - this.#start;
+    return value;
   }
 }

@@ -108,7 +108,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'half a transaction is applied',
     file: 'stream/decoder.ts',
     find: '      if (this.#inMulti) {',
-    replace: '      if (this.#inMulti && this.#openBytes > MAX_TRANSACTION_BYTES) {',
+    replace: '      if (this.#inMulti && this.#open.bytes > MAX_TRANSACTION_BYTES) {',
   },
   {
     name: 'a snapshot does not keep the journal behind it',
