@@ -9,62 +9,75 @@
  * Invariant: reading the generations from newest to oldest, then SQLite, gives the state at the head of the stream.
  */
 import { assertNever, type Command } from '../stream/command.ts';
+import type { Changes } from './changes.ts';
+import type { ChunkPool } from './chunk-pool.ts';
 import type { Entry } from './entry.ts';
-import { EntrySlots } from './entry-slots.ts';
+import { EntryTable } from './entry-table.ts';
+import { KeyProbe } from './key-probe.ts';
 
 /** Finds what is below: the entry in the keyspace file, or null. */
 export type Below = (key: string) => Entry | null;
 
 interface Generation {
-  /** By key: its slot, or DELETED. */
-  readonly keys: Map<string, number>;
-  readonly slots: EntrySlots;
+  readonly table: EntryTable;
   /** A FLUSHALL: nothing older shows through. */
-  flushed: boolean;
-  bytes: number;
+  readonly flushed: boolean;
+  /** Written before that, in bytes. */
+  readonly flushedBytes: number;
   /** Set when it is sealed: the offset of its last byte. */
   end: number | null;
 }
 
-const DELETED = -1;
-/** What a key in a map and a slot cost beside the bytes themselves (measured, rounded up). */
-const OVERHEAD_BYTES = 150;
+/** What a FLUSHALL counts. */
+const FLUSH_BYTES = 64;
 
 export class Overlay {
-  #generations: Generation[] = [newGeneration()];
+  readonly #pool: ChunkPool;
+  readonly #probe = new KeyProbe();
+  #generations: Generation[];
+
+  /** @param pool of no other overlay */
+  constructor(pool: ChunkPool) {
+    this.#pool = pool;
+    this.#generations = [this.#generation(0)];
+  }
 
   /** The memory that it takes, in bytes, roughly. */
   get bytes(): number {
-    return this.#generations.reduce((sum, generation) => sum + generation.bytes, 0);
+    return this.#generations.reduce((sum, generation) => sum + bytesOf(generation), 0);
   }
 
   /** How many keys it knows something about; one that is in two generations counts twice. */
   get size(): number {
-    return this.#generations.reduce((sum, generation) => sum + generation.keys.size, 0);
+    return this.#generations.reduce((sum, generation) => sum + generation.table.count, 0);
   }
 
   /** The memory that the unsealed generation takes, in bytes, roughly. */
   get unsealedBytes(): number {
-    return this.#newest().bytes;
+    return bytesOf(this.#newest());
   }
 
   /** @returns the entry, null if it was deleted, undefined if this overlay does not know */
   get(key: string): Entry | null | undefined {
+    if (this.#knowsNothing) return undefined;
+    const probe = this.#probe.of(key);
     for (let index = this.#generations.length - 1; index >= 0; index -= 1) {
-      const generation = this.#generations[index] as Generation;
-      const slot = generation.keys.get(key);
-      if (slot !== undefined) return slot === DELETED ? null : generation.slots.entry(slot);
-      if (generation.flushed) return null;
+      const { table, flushed } = this.#generations[index] as Generation;
+      const entry = table.get(probe);
+      if (entry !== undefined) return entry;
+      if (flushed) return null;
     }
     return undefined;
   }
 
   /** @returns when the entry expires (null: never), without reading it; false if it was deleted, undefined like `get` */
   expiry(key: string): number | null | false | undefined {
+    if (this.#knowsNothing) return undefined;
+    const probe = this.#probe.of(key);
     for (let index = this.#generations.length - 1; index >= 0; index -= 1) {
-      const { keys, slots, flushed } = this.#generations[index] as Generation;
-      const slot = keys.get(key);
-      if (slot !== undefined) return slot !== DELETED && slots.expiresAt(slot);
+      const { table, flushed } = this.#generations[index] as Generation;
+      const expiry = table.expiry(probe);
+      if (expiry !== undefined) return expiry;
       if (flushed) return false;
     }
     return undefined;
@@ -78,10 +91,10 @@ export class Overlay {
   apply(command: Command, version: number, below: Below): void {
     switch (command.kind) {
       case 'set':
-        this.#put(command.key, command.value, version, command.expiresAt);
+        this.#newest().table.put(this.#probe.of(command.key), command.value, version, command.expiresAt);
         return;
       case 'del':
-        for (const key of command.keys) this.#delete(key);
+        for (const key of command.keys) this.#newest().table.put(this.#probe.of(key), null, version, null);
         return;
       case 'expire-at':
         this.#change(command.key, command.expiresAt, below);
@@ -89,14 +102,9 @@ export class Overlay {
       case 'persist':
         this.#change(command.key, null, below);
         return;
-      case 'flush-all': {
-        const generation = newGeneration();
-        generation.flushed = true;
-        // Counted all the same: so much has been written since the last generation was sealed.
-        generation.bytes = this.#newest().bytes + OVERHEAD_BYTES;
-        this.#generations[this.#generations.length - 1] = generation;
+      case 'flush-all':
+        this.#flush();
         return;
-      }
       default:
         assertNever(command);
     }
@@ -108,17 +116,26 @@ export class Overlay {
    */
   seal(end: number): boolean {
     const generation = this.#newest();
-    if (generation.bytes === 0) return false;
+    if (bytesOf(generation) === 0) return false;
     generation.end = end;
-    this.#generations.push(newGeneration());
+    this.#generations.push(this.#generation(generation.table.count));
     return true;
   }
 
+  /** What is sealed, oldest first: for whoever writes the keyspace file. Good until `applied` says that it was written. */
+  get sealed(): readonly Changes[] {
+    return this.#generations.flatMap(({ table, flushed, end }): Changes[] => {
+      if (end === null) return [];
+      const { chunkBytes } = this.#pool;
+      return [{ end, flushed, chunkBytes, memories: table.memories, addresses: table.addresses() }];
+    });
+  }
+
   /** Forgets the generations that the keyspace file holds now. */
-  applied(end: number): void {
-    this.#generations = this.#generations.filter(
-      (generation) => generation.end === null || generation.end > end,
-    );
+  applied(upTo: number): void {
+    const isApplied = ({ end }: Generation): boolean => end !== null && end <= upTo;
+    for (const generation of this.#generations) if (isApplied(generation)) generation.table.release();
+    this.#generations = this.#generations.filter((generation) => !isApplied(generation));
   }
 
   /** Whether nothing of the keyspace file shows through any more. */
@@ -130,43 +147,52 @@ export class Overlay {
   *keys(): Generator<string> {
     for (let index = this.#generations.length - 1; index >= 0; index -= 1) {
       const generation = this.#generations[index] as Generation;
-      for (const key of generation.keys.keys()) if (!this.#isNewerThan(index, key)) yield key;
+      for (const key of generation.table.keys()) if (!this.#isNewerThan(index, key)) yield key;
       if (generation.flushed) return;
     }
   }
 
   #isNewerThan(index: number, key: string): boolean {
-    for (let newer = index + 1; newer < this.#generations.length; newer += 1) {
-      if ((this.#generations[newer] as Generation).keys.has(key)) return true;
-    }
-    return false;
+    const probe = this.#probe.of(key);
+    return this.#generations.slice(index + 1).some(({ table }) => table.has(probe));
   }
 
   #newest(): Generation {
     return this.#generations[this.#generations.length - 1] as Generation;
   }
 
-  #put(key: string, value: Buffer, version: number, expiresAt: number | null): void {
-    const generation = this.#newest();
-    // Counted even when it replaces an entry of the same generation: the old value's bytes stay alive with the
-    // turn that brought them, until the generation goes.
-    generation.bytes += value.length + key.length + OVERHEAD_BYTES;
-    generation.keys.set(key, generation.slots.add(value, version, expiresAt));
-  }
-
-  #delete(key: string): void {
-    const generation = this.#newest();
-    generation.bytes += key.length + OVERHEAD_BYTES;
-    generation.keys.set(key, DELETED);
+  /** So that whoever reads what is on disk pays nothing for an overlay that is empty. */
+  get #knowsNothing(): boolean {
+    return this.#generations.length === 1 && bytesOf(this.#newest()) === 0;
   }
 
   #change(key: string, expiresAt: number | null, below: Below): void {
+    const { table } = this.#newest();
+    if (table.setExpiry(this.#probe.of(key), expiresAt)) return;
     const known = this.get(key);
     const entry = known === undefined ? below(key) : known;
-    if (entry !== null) this.#put(key, entry.value, entry.version, expiresAt);
+    if (entry !== null) table.put(this.#probe.of(key), entry.value, entry.version, expiresAt);
+  }
+
+  #flush(): void {
+    const generation = this.#newest();
+    // Counted all the same: so much has been written since the last generation was sealed.
+    const flushedBytes = bytesOf(generation) + FLUSH_BYTES;
+    generation.table.release();
+    this.#generations[this.#generations.length - 1] = {
+      table: new EntryTable(this.#pool),
+      flushed: true,
+      flushedBytes,
+      end: null,
+    };
+  }
+
+  /** @param expected how many keys there will be, about */
+  #generation(expected: number): Generation {
+    return { table: new EntryTable(this.#pool, expected), flushed: false, flushedBytes: 0, end: null };
   }
 }
 
-function newGeneration(): Generation {
-  return { keys: new Map(), slots: new EntrySlots(), flushed: false, bytes: 0, end: null };
+function bytesOf({ table, flushedBytes }: Generation): number {
+  return table.bytes + flushedBytes;
 }

@@ -1,6 +1,7 @@
 /**
  * What the node needs of the world. `store`, `ws` and `app.ts` implement these; the node imports none of them.
  */
+import type { Changes } from '../keyspace/changes.ts';
 import type { Entry } from '../keyspace/entry.ts';
 import type { ListedEntry, Scan } from '../keyspace/page.ts';
 import type { CloseCode } from '../replication/close-code.ts';
@@ -175,12 +176,13 @@ export interface Keyspace {
    * @param prefixes in key order, and none begins with another one
    */
   readEntries(prefixes: readonly string[]): EntryReader;
-  /** Hands the next bytes of the stream to the applier. */
-  feed(bytes: Buffer): void;
-  /** Resolves when everything that was fed is committed, and fsynced, under `position`. */
-  flush(position: Position): Promise<void>;
+  /**
+   * Resolves when the file is at `position`, and fsynced.
+   * @param changes what comes before that, oldest first, and may be in the file already; it is read until this is settled
+   */
+  flush(position: Position, changes: readonly Changes[]): Promise<void>;
   /** Flushes, then freezes the file; null: somebody reads an older state of it, so it cannot be frozen now. */
-  freeze(position: Position): Promise<FrozenFile | null>;
+  freeze(position: Position, changes: readonly Changes[]): Promise<FrozenFile | null>;
   /** Reads the committed state; flush first. */
   digest(): Promise<Digest>;
   /**

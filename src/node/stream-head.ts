@@ -11,6 +11,8 @@
  * It also keeps the applier busy: it seals the overlay's newest generation when that is old or large, asks the
  * applier to commit it, and trims the journal behind it.
  */
+
+import { ChunkPool } from '../keyspace/chunk-pool.ts';
 import { type Entry, isLive } from '../keyspace/entry.ts';
 import { Overlay } from '../keyspace/overlay.ts';
 import { type ListedEntry, type Page, type PageRequest, readPage } from '../keyspace/page.ts';
@@ -62,7 +64,7 @@ export class StreamHead {
   readonly #settings: HeadSettings;
   readonly #state: StateStore;
   #keyspace: Keyspace;
-  #overlay = new Overlay();
+  #overlay: Overlay;
   #backlog: Backlog;
   #clock: CommitClock;
   readonly #rate: WriteRate;
@@ -91,6 +93,7 @@ export class StreamHead {
     this.#settings = parts.settings;
     this.#state = parts.state;
     this.#keyspace = parts.keyspace;
+    this.#overlay = newOverlay(parts.settings);
     this.#offset = at;
     this.#applied = at;
     this.#backlog = new Backlog(parts.settings.backlogBytes, backlogEnd);
@@ -262,7 +265,6 @@ export class StreamHead {
     for (const [index, command] of run.commands.entries()) {
       this.#overlay.apply(command, from + (run.ends[index] as number), (key) => this.#keyspace.get(key));
     }
-    this.#keyspace.feed(run.bytes);
     this.#offset = offset(from + run.bytes.length);
   }
 
@@ -389,7 +391,7 @@ export class StreamHead {
     const bytes = this.#overlay.unsealedBytes;
     if (this.#overlay.seal(position.offset)) this.#pace.begun(bytes, this.#world.now());
     try {
-      await keyspace.flush(position);
+      await keyspace.flush(position, this.#overlay.sealed);
     } finally {
       this.#pace.ended(this.#world.now());
     }
@@ -425,7 +427,7 @@ export class StreamHead {
     while (keyspace === this.#keyspace && !this.#closed) {
       const position = this.position;
       this.#overlay.seal(position.offset);
-      const frozen = await keyspace.freeze(position);
+      const frozen = await keyspace.freeze(position, this.#overlay.sealed);
       if (keyspace === this.#keyspace) this.#hasApplied(position.offset);
       if (frozen !== null) return frozen;
       for (const listener of this.#blockedListeners) listener();
@@ -438,7 +440,8 @@ export class StreamHead {
   replaceKeyspace(keyspace: Keyspace): Keyspace {
     const old = this.#keyspace;
     this.#keyspace = keyspace;
-    this.#overlay = new Overlay();
+    // With memory of its own: the old applier may still read the other one's.
+    this.#overlay = newOverlay(this.#settings);
     this.#offset = keyspace.opened.offset;
     this.#applied = this.#offset;
     this.#applying = false;
@@ -469,7 +472,10 @@ export class StreamHead {
   /** Starts the applier on what is unsealed, now if it is much, in a while if it is little. */
   #keepApplying(): void {
     if (this.#applying || this.#closed) return;
-    if (this.#overlayFull || this.#overlay.unsealedBytes >= this.#settings.overlayBytes / 2) {
+    // The journal grows even if the overlay does not, because values come again and again for the same keys.
+    const journaled = this.#offset - this.#applied;
+    const much = this.#settings.overlayBytes / 2;
+    if (this.#overlayFull || this.#overlay.unsealedBytes >= much || journaled >= much) {
       this.#apply();
     } else if (this.#cancelTimer === null && this.#overlay.bytes > 0) {
       this.#cancelTimer = this.#world.after(this.#settings.applyIntervalMs, () => {
@@ -540,4 +546,8 @@ export class StreamHead {
     }
     return least as Offset;
   }
+}
+
+function newOverlay({ overlayBytes }: HeadSettings): Overlay {
+  return new Overlay(new ChunkPool(overlayBytes));
 }

@@ -1,4 +1,5 @@
 /** What the main thread and the applier's thread say to each other. */
+import type { Changes } from '../keyspace/changes.ts';
 import type { Position } from '../replication/position.ts';
 
 export interface ApplierData {
@@ -8,9 +9,13 @@ export interface ApplierData {
 }
 
 export type ToApplier =
-  /** Not answered. The memory is handed over, not copied. */
-  | { readonly kind: 'feed'; readonly bytes: ArrayBuffer }
-  | { readonly kind: 'flush' | 'freeze'; readonly id: number; readonly position: Position }
+  | {
+      readonly kind: 'flush';
+      readonly id: number;
+      readonly position: Position;
+      readonly changes: readonly Changes[];
+    }
+  | { readonly kind: 'freeze'; readonly id: number; readonly position: Position }
   | { readonly kind: 'checkpoint' | 'thaw' | 'close'; readonly id: number };
 
 export type FromApplier =

@@ -21,11 +21,8 @@ function open({ path, createAt }: ApplierData): Connection {
 
 function run(applier: Applier, message: ToApplier): void {
   switch (message.kind) {
-    case 'feed':
-      applier.feed(Buffer.from(message.bytes));
-      return;
     case 'flush':
-      applier.flush(message.position);
+      applier.flush(message.position, message.changes);
       return;
     case 'freeze':
       applier.freeze(message.position);
@@ -49,11 +46,9 @@ try {
   port.on('message', (message: ToApplier) => {
     try {
       run(applier, message);
-      if (message.kind !== 'feed') tell({ kind: 'done', id: message.id });
+      tell({ kind: 'done', id: message.id });
     } catch (error) {
-      const failure = { code: codeOf(error), message: messageOf(error) };
-      if (message.kind === 'feed') tell({ kind: 'broken', ...failure });
-      else tell({ kind: 'failed', id: message.id, ...failure });
+      tell({ kind: 'failed', id: message.id, code: codeOf(error), message: messageOf(error) });
     }
     if (message.kind === 'close') port.close();
   });

@@ -1,28 +1,23 @@
 /**
- * The applier: the first follower of the stream. It runs on a thread of its own, gets the same bytes as every
- * replica, keeps the newest state per key, and writes big batches in key order, because a random key costs a page
- * and neighbours share one (measured: 55,000 rows a second at 1,000 a batch, 280,000 at 500,000).
+ * The applier writes the keyspace file. It runs on a thread of its own, reads what the overlay has collected where the overlay
+ * has it, and writes big batches in key order, because a random key costs a page and neighbours share one (measured:
+ * 55,000 rows a second at 1,000 a batch, 280,000 at 500,000).
  *
  * Owns: the only writing connection of a keyspace file, and its checkpoints.
  * Invariant: the position in the file is a boundary of the stream, committed together with the entries.
  */
 import type { Database, Statement } from 'better-sqlite3';
-import { EntrySlots } from '../keyspace/entry-slots.ts';
+import { type Changes, recordsOf } from '../keyspace/changes.ts';
 import type { Position } from '../replication/position.ts';
-import { assertNever, type Command } from '../stream/command.ts';
-import { StreamDecoder } from '../stream/decoder.ts';
-import { entryChecksum, verifyEntry } from './entry-checksum.ts';
+import { entryChecksum } from './entry-checksum.ts';
 import { faultPoint } from './fault-point.ts';
+import { sortByKey } from './key-order.ts';
 import { readPosition, writePosition } from './keyspace-schema.ts';
 
 /** The WAL is moved into the file when it has this many pages of 4 KiB: 64 MiB. */
 const CHECKPOINT_PAGES = 16_384;
 /** For the moment that a single read takes; exports, which take long, are not waited for. */
 const BUSY_TIMEOUT_MS = 50;
-/** Of a key that has no slot: it is deleted, or only expires at another time. */
-const DELETED = -1;
-const EXPIRY = -2;
-
 export const FROZEN_BY_READER = 'PSYNCD_READER';
 
 class FrozenByReader extends Error {
@@ -31,17 +26,8 @@ class FrozenByReader extends Error {
 
 export class Applier {
   readonly #db: Database;
-  readonly #decoder = new StreamDecoder();
   readonly #upsert: Statement;
   readonly #delete: Statement;
-  readonly #select: Statement;
-  /** What is to become of each key: a slot with its new entry, DELETED, or EXPIRY. */
-  #changes = new Map<string, number>();
-  #slots = new EntrySlots();
-  /** Of the keys that stand for EXPIRY. */
-  #expiries = new Map<string, number | null>();
-  #emptied = false;
-  #offset: number;
   #committed: Position;
   #frozen = false;
 
@@ -59,33 +45,23 @@ export class Applier {
            checksum = excluded.checksum`,
     );
     this.#delete = db.prepare('DELETE FROM entries WHERE key = ?');
-    this.#select = db.prepare('SELECT value, version, expires_at, checksum FROM entries WHERE key = ?').raw();
     this.#committed = readPosition(db);
-    this.#offset = this.#committed.offset;
   }
 
-  /** Takes the next bytes of the stream. */
-  feed(bytes: Buffer): void {
-    const run = this.#decoder.push(bytes);
-    if (run === null) return;
-    for (const [index, command] of run.commands.entries()) {
-      this.#take(command, this.#offset + (run.ends[index] as number));
-    }
-    this.#offset += run.bytes.length;
-  }
-
-  /** Commits everything that was fed, durably, in one transaction. @param position where that must have led to */
-  flush(position: Position): void {
-    if (position.offset !== this.#offset) {
-      throw new Error(`the applier stands at byte ${this.#offset}, not at ${position.offset}`);
-    }
+  /**
+   * Commits everything up to `position`, durably, in one transaction.
+   * @param changes what comes before it, oldest first; what is committed already is not read
+   */
+  flush(position: Position, changes: readonly Changes[]): void {
     const { runId, offset } = this.#committed;
     if (position.runId === runId && position.offset === offset) return;
     faultPoint('applier-commit');
-    this.#db.transaction(() => this.#write(position))();
+    this.#db.transaction(() => {
+      // The overlay may have let go of what is committed, and use its memory anew.
+      for (const each of changes) if (each.end > offset) this.#write(each);
+      writePosition(this.#db, position);
+    })();
     faultPoint('applier-committed');
-    this.#forget();
-    this.#emptied = false;
     this.#committed = position;
   }
 
@@ -119,71 +95,21 @@ export class Applier {
     this.#db.close();
   }
 
-  #take(command: Command, version: number): void {
-    switch (command.kind) {
-      case 'set':
-        this.#changes.set(command.key, this.#slots.add(command.value, version, command.expiresAt));
-        return;
-      case 'del':
-        for (const key of command.keys) this.#changes.set(key, DELETED);
-        return;
-      case 'expire-at':
-        this.#expire(command.key, command.expiresAt);
-        return;
-      case 'persist':
-        this.#expire(command.key, null);
-        return;
-      case 'flush-all':
-        this.#forget();
-        this.#emptied = true;
-        return;
-      default:
-        assertNever(command);
-    }
-  }
-
-  #expire(key: string, expiresAt: number | null): void {
-    const change = this.#changes.get(key);
-    if (change === DELETED || (change === undefined && this.#emptied)) return;
-    if (change !== undefined && change !== EXPIRY) {
-      this.#changes.set(key, this.#slots.withExpiry(change, expiresAt));
-      return;
-    }
-    this.#changes.set(key, EXPIRY);
-    this.#expiries.set(key, expiresAt);
-  }
-
-  #forget(): void {
-    this.#changes = new Map();
-    this.#slots = new EntrySlots();
-    this.#expiries = new Map();
-  }
-
-  #write(position: Position): void {
-    if (this.#emptied) this.#db.prepare('DELETE FROM entries').run();
-    // JavaScript's order of strings is SQLite's but for characters beyond U+FFFF; it is near enough for locality.
-    for (const key of [...this.#changes.keys()].sort()) {
-      const change = this.#changes.get(key) as number;
-      if (change === DELETED) this.#delete.run(key);
-      else if (change === EXPIRY) this.#changeExpiry(key, this.#expiries.get(key) ?? null);
-      else {
-        const slots = this.#slots;
-        this.#put(key, slots.value(change), slots.version(change), slots.expiresAt(change));
+  #write(changes: Changes): void {
+    if (changes.flushed) this.#db.prepare('DELETE FROM entries').run();
+    const { addresses } = changes;
+    const records = recordsOf(changes);
+    sortByKey(addresses, records);
+    for (const address of addresses) {
+      const key = records.key(address);
+      if (records.isDeleted(address)) {
+        this.#delete.run(key);
+        continue;
       }
+      const value = records.view(address);
+      const version = records.version(address);
+      const expiresAt = records.expiresAt(address);
+      this.#upsert.run(key, value, version, expiresAt, entryChecksum(key, value, version, expiresAt));
     }
-    writePosition(this.#db, position);
-  }
-
-  #put(key: string, value: Buffer, version: number, expiresAt: number | null): void {
-    this.#upsert.run(key, value, version, expiresAt, entryChecksum(key, value, version, expiresAt));
-  }
-
-  #changeExpiry(key: string, expiresAt: number | null): void {
-    const row = this.#select.get(key) as [Buffer, number, number | null, number | null] | undefined;
-    if (row === undefined) return;
-    const [value, version, before, checksum] = row;
-    // A new checksum must not make something right that was damaged.
-    verifyEntry(key, value, version, before, checksum);
-    this.#put(key, value, version, expiresAt);
   }
 }

@@ -13,6 +13,7 @@ import { type FileHandle, open as openFile } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
 import Database, { type Database as Connection, type Statement } from 'better-sqlite3';
+import type { Changes } from '../keyspace/changes.ts';
 import type { Entry } from '../keyspace/entry.ts';
 import type { ListedEntry, Scan } from '../keyspace/page.ts';
 import {
@@ -36,8 +37,6 @@ import { DamageError, StartError } from './start-error.ts';
 import { codeOf, messageOf, storageFailure } from './storage-failure.ts';
 import { workerUrl } from './worker-url.ts';
 
-/** Bytes of the stream are handed to the applier when there are so many, or when it is to flush. */
-const FEED_BYTES = 256 * 1024;
 /** V8 would let the applier's garbage grow to several times this before it looks; what it keeps is not limited. */
 const APPLIER_YOUNG_MB = 24;
 const READER_CACHE_KIB = 32 * 1024;
@@ -74,8 +73,6 @@ export class KeyspaceFile implements Keyspace {
   #checkpoints = 0;
   #stopScrub: () => void = () => undefined;
   #closing = false;
-  #unfed: Buffer[] = [];
-  #unfedBytes = 0;
 
   private constructor(
     path: string,
@@ -187,27 +184,19 @@ export class KeyspaceFile implements Keyspace {
     return reader;
   }
 
-  feed(bytes: Buffer): void {
-    this.#unfed.push(bytes);
-    this.#unfedBytes += bytes.length;
-    if (this.#unfedBytes >= FEED_BYTES) this.#handOver();
-  }
-
-  async flush(position: Position): Promise<void> {
-    this.#handOver();
-    await this.#applier.ask({ kind: 'flush', position });
+  async flush(position: Position, changes: readonly Changes[]): Promise<void> {
+    await this.#applier.ask({ kind: 'flush', position, changes });
     this.#stopReading();
     // Nobody waits for it: a checkpoint that fails is made after the next flush.
     this.#aside({ kind: 'checkpoint' }).catch(() => undefined);
   }
 
-  async freeze(position: Position): Promise<FrozenFile | null> {
-    this.#handOver();
+  async freeze(position: Position, changes: readonly Changes[]): Promise<FrozenFile | null> {
     this.#stopScrub();
     try {
       // Both in one go: between the two there must not be another flush, to a later position.
       await Promise.all([
-        this.#applier.ask({ kind: 'flush', position }),
+        this.#applier.ask({ kind: 'flush', position, changes }),
         this.#aside({ kind: 'freeze', position }),
       ]);
     } catch (error) {
@@ -316,19 +305,6 @@ export class KeyspaceFile implements Keyspace {
     reading.then(done, done);
     return reading;
   }
-
-  #handOver(): void {
-    if (this.#unfedBytes === 0) return;
-    const bytes = new Uint8Array(this.#unfedBytes);
-    let at = 0;
-    for (const part of this.#unfed) {
-      bytes.set(part, at);
-      at += part.length;
-    }
-    this.#unfed = [];
-    this.#unfedBytes = 0;
-    this.#applier.feed(bytes.buffer);
-  }
 }
 
 function listed([key, version, size, expiresAt, value, checksum]: ListRow): ListedEntry {
@@ -336,7 +312,10 @@ function listed([key, version, size, expiresAt, value, checksum]: ListRow): List
   return { key, version, size, expiresAt, value };
 }
 
-type Question = { kind: 'flush' | 'freeze'; position: Position } | { kind: 'checkpoint' | 'thaw' | 'close' };
+type Question =
+  | { kind: 'flush'; position: Position; changes: readonly Changes[] }
+  | { kind: 'freeze'; position: Position }
+  | { kind: 'checkpoint' | 'thaw' | 'close' };
 
 /** The main thread's end of the applier's thread: questions and their answers. */
 class ApplierThread {
@@ -375,17 +354,15 @@ class ApplierThread {
     });
   }
 
-  feed(bytes: ArrayBuffer): void {
-    if (this.#broken === null) this.#post({ kind: 'feed', bytes }, [bytes]);
-  }
-
   ask(question: Question): Promise<void> {
     if (this.#broken !== null) return Promise.reject(this.#broken);
     this.#lastId += 1;
     const id = this.#lastId;
     return new Promise((resolve, reject) => {
       this.#open.set(id, { resolve, reject });
-      this.#post({ ...question, id } as ToApplier, []);
+      const moved =
+        question.kind === 'flush' ? question.changes.map(({ addresses }) => addresses.buffer) : [];
+      this.#worker.postMessage({ ...question, id } as ToApplier, moved);
     });
   }
 
@@ -397,10 +374,6 @@ class ApplierThread {
       await ended;
     }
     await this.#worker.terminate();
-  }
-
-  #post(message: ToApplier, transfer: ArrayBuffer[]): void {
-    this.#worker.postMessage(message, transfer);
   }
 
   #answered(message: FromApplier): void {

@@ -1,14 +1,23 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
+import type { Changes } from '../../src/keyspace/changes.ts';
+import { ChunkPool } from '../../src/keyspace/chunk-pool.ts';
 import type { Entry } from '../../src/keyspace/entry.ts';
 import { Overlay } from '../../src/keyspace/overlay.ts';
 import type { Command } from '../../src/stream/command.ts';
 import { after, anyCommand, type Keyspace } from '../support/arbitraries.ts';
+import { written } from '../support/written.ts';
 
 const KEYS = ['a', 'b', 'c', 'd'];
 const NEVER_USED = 'never used';
 const NOTHING: Keyspace = new Map();
+/** So small that values go over several chunks, and memory is soon used again. */
+const CHUNK_BYTES = 64;
+
+function newOverlay(): Overlay {
+  return new Overlay(new ChunkPool(16 * CHUNK_BYTES, CHUNK_BYTES));
+}
 
 type Step = Command | { readonly kind: 'seal' | 'write' | 'applied' };
 
@@ -19,22 +28,26 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
 
 /** An overlay over a keyspace file that is a Map, and beside them the state at the head of the stream. */
 class Bench {
-  readonly overlay = new Overlay();
+  readonly overlay = newOverlay();
   #head: Keyspace = NOTHING;
   #offset = 0;
   /** The keyspace file, and the offset that it is at. */
   #file = { state: NOTHING, end: 0 };
-  #sealed: { state: Keyspace; end: number }[] = [];
+  /** What was sealed, as it was given to the applier then. */
+  #given: Changes[] = [];
 
   take(step: Step): void {
     switch (step.kind) {
       case 'seal':
-        if (this.overlay.seal(this.#offset)) this.#sealed.push({ state: this.#head, end: this.#offset });
+        if (this.overlay.seal(this.#offset)) this.#given = [...this.overlay.sealed];
         break;
-      case 'write':
+      case 'write': {
         // The applier has committed; the overlay has not been told yet.
-        this.#file = this.#sealed.shift() ?? this.#file;
+        const changes = this.#given.find(({ end }) => end > this.#file.end);
+        if (changes !== undefined)
+          this.#file = { state: written(this.#file.state, changes), end: changes.end };
         break;
+      }
       case 'applied':
         this.overlay.applied(this.#file.end);
         break;
@@ -64,7 +77,7 @@ class Bench {
   /** The applier catches up. */
   settle(): void {
     this.take({ kind: 'seal' });
-    while (this.#sealed.length > 0) this.take({ kind: 'write' });
+    while (this.#file.end < (this.#given.at(-1)?.end ?? 0)) this.take({ kind: 'write' });
     this.take({ kind: 'applied' });
   }
 }
@@ -90,7 +103,7 @@ test('whatever is written, sealed and applied, overlay over file reads like a pl
 });
 
 test('an entry set with its expiry has the offset of its end as version; a new expiry leaves that as it is', () => {
-  const overlay = new Overlay();
+  const overlay = newOverlay();
   const value = Buffer.from('v');
   overlay.apply({ kind: 'set', key: 'k', value, expiresAt: 5 }, 70, () => assert.fail('looked below'));
   assert.deepEqual(overlay.get('k'), { value, version: 70, expiresAt: 5 });
@@ -101,14 +114,14 @@ test('an entry set with its expiry has the offset of its end as version; a new e
 });
 
 test('an expiry for an entry of the file takes it from there, version and all', () => {
-  const overlay = new Overlay();
+  const overlay = newOverlay();
   const entry = { value: Buffer.from('v'), version: 7, expiresAt: null };
   overlay.apply({ kind: 'expire-at', key: 'k', expiresAt: 9 }, 80, () => entry);
   assert.deepEqual(overlay.get('k'), { ...entry, expiresAt: 9 });
 });
 
 test('an expiry for a key that is nowhere, or was deleted, or flushed, makes no entry', () => {
-  const overlay = new Overlay();
+  const overlay = newOverlay();
   const expire = { kind: 'expire-at', key: 'k', expiresAt: 9 } as const;
   overlay.apply(expire, 10, () => null);
   assert.equal(overlay.get('k'), undefined);
@@ -121,7 +134,7 @@ test('an expiry for a key that is nowhere, or was deleted, or flushed, makes no 
 });
 
 test('with nothing new in it there is nothing to seal', () => {
-  const overlay = new Overlay();
+  const overlay = newOverlay();
   assert.equal(overlay.seal(0), false);
   overlay.apply({ kind: 'flush-all' }, 10, () => null);
   assert.equal(overlay.seal(10), true);
@@ -129,7 +142,7 @@ test('with nothing new in it there is nothing to seal', () => {
 });
 
 test('applied at 10 forgets what was sealed at 10, and nothing that is newer or not sealed', () => {
-  const overlay = new Overlay();
+  const overlay = newOverlay();
   for (const [key, end] of [
     ['a', 10],
     ['b', 20],
@@ -147,16 +160,34 @@ test('applied at 10 forgets what was sealed at 10, and nothing that is newer or 
   assert.equal(known(), 'c');
 });
 
-test('its bytes grow by at least the value that comes, even over an old one, and go with the generation', () => {
-  const overlay = new Overlay();
-  const value = Buffer.alloc(1_000);
-  for (const end of [10, 20])
-    overlay.apply({ kind: 'set', key: 'k', value, expiresAt: null }, end, () => null);
+test('its bytes grow by at least the value that comes, but for one that fits where the old one was', () => {
+  const overlay = newOverlay();
+  const set = (size: number, end: number): void =>
+    overlay.apply({ kind: 'set', key: 'k', value: Buffer.alloc(size), expiresAt: null }, end, () => null);
+  set(1_000, 10);
+  set(1_100, 20);
   const { bytes } = overlay;
-  assert.ok(bytes >= 2_000);
+  assert.ok(bytes >= 2_100);
+  set(900, 30);
+  assert.equal(overlay.bytes, bytes);
+  assert.equal(overlay.get('k')?.value.length, 900);
   assert.equal(overlay.unsealedBytes, bytes);
-  overlay.seal(20);
+  overlay.seal(30);
   assert.deepEqual([overlay.bytes, overlay.unsealedBytes], [bytes, 0]);
-  overlay.applied(20);
+  overlay.applied(30);
   assert.equal(overlay.bytes, 0);
+});
+
+test('what was read stays what it was when its memory is used again', () => {
+  const overlay = newOverlay();
+  const value = (letter: string): Buffer => Buffer.from(letter.repeat(200));
+  const set = (letter: string, end: number): void =>
+    overlay.apply({ kind: 'set', key: 'k', value: value(letter), expiresAt: null }, end, () => null);
+  set('a', 10);
+  const read = overlay.get('k');
+  set('b', 20);
+  overlay.seal(20);
+  overlay.applied(20);
+  set('c', 30);
+  assert.deepEqual(read?.value, value('a'));
 });

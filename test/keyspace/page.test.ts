@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
+import { ChunkPool } from '../../src/keyspace/chunk-pool.ts';
 import { isLive } from '../../src/keyspace/entry.ts';
 import { Overlay } from '../../src/keyspace/overlay.ts';
 import { type ListedEntry, MAX_PAGE_BYTES, type Page, readPage, type Scan } from '../../src/keyspace/page.ts';
@@ -52,7 +53,7 @@ test('pages to the end give each live key of a prefix exactly once, in the order
     fc.property(anyState, anyState, fc.nat(12), anyRequest, (written, above, sealAt, request) => {
       let file: Keyspace = new Map();
       for (const [index, command] of written.entries()) file = after(file, command, index);
-      const overlay = new Overlay();
+      const overlay = newOverlay();
       let head = file;
       for (const [index, command] of above.entries()) {
         if (index === sealAt) overlay.seal(100 + index);
@@ -77,6 +78,10 @@ test('pages to the end give each live key of a prefix exactly once, in the order
   );
 });
 
+function newOverlay(): Overlay {
+  return new Overlay(new ChunkPool(0, 4096));
+}
+
 function fileOf(keys: readonly string[], value: Buffer, expiresAt: number | null = null): Keyspace {
   return new Map(keys.map((key) => [key, { value, version: 1, expiresAt }]));
 }
@@ -90,31 +95,29 @@ const ALL = { prefix: '', after: null, limit: 100, values: false };
 
 test('a page after a key that is the prefix itself begins with the next one', () => {
   const scan = scanOf(fileOf(['a', 'a/', 'a/1'], SMALL));
-  assert.deepEqual(keysOf(readPage({ ...ALL, prefix: 'a/', after: 'a/' }, new Overlay(), scan, NOW)), [
-    'a/1',
-  ]);
+  assert.deepEqual(keysOf(readPage({ ...ALL, prefix: 'a/', after: 'a/' }, newOverlay(), scan, NOW)), ['a/1']);
 });
 
 test('a page that ends with the last key says that it was the last page', () => {
-  const page = readPage({ ...ALL, limit: 3 }, new Overlay(), scanOf(fileOf(['a', 'b', 'c'], SMALL)), NOW);
+  const page = readPage({ ...ALL, limit: 3 }, newOverlay(), scanOf(fileOf(['a', 'b', 'c'], SMALL)), NOW);
   assert.deepEqual([keysOf(page), page.next], [['a', 'b', 'c'], null]);
 });
 
 test('what has expired at this millisecond is not there any more, and makes no page incomplete', () => {
   const file = new Map([...fileOf(['a', 'c'], SMALL, NOW + 1), ...fileOf(['b', 'd'], SMALL, NOW)]);
-  const page = readPage({ ...ALL, limit: 2 }, new Overlay(), scanOf(file), NOW);
+  const page = readPage({ ...ALL, limit: 2 }, newOverlay(), scanOf(file), NOW);
   assert.deepEqual([keysOf(page), page.next], [['a', 'c'], null]);
 });
 
 test('the file is read one entry past the page and no further', () => {
   const read: string[] = [];
   const scan = scanOf(fileOf(['a', 'b', 'c', 'd', 'e'], SMALL), (key) => read.push(key));
-  readPage({ ...ALL, limit: 2 }, new Overlay(), scan, NOW);
+  readPage({ ...ALL, limit: 2 }, newOverlay(), scan, NOW);
   assert.deepEqual(read, ['a', 'b', 'c']);
 });
 
 test('below a FLUSHALL the file is not read at all', () => {
-  const overlay = new Overlay();
+  const overlay = newOverlay();
   overlay.apply({ kind: 'flush-all' }, 10, () => null);
   const page = readPage(ALL, overlay, () => assert.fail('read the file'), NOW);
   assert.deepEqual(page, { entries: [], next: null });
@@ -131,7 +134,7 @@ for (const [bytes, values, pages] of [
     const got: (readonly string[])[] = [];
     let next: string | null = null;
     do {
-      const page: Page = readPage({ ...ALL, after: next, values }, new Overlay(), scan, NOW);
+      const page: Page = readPage({ ...ALL, after: next, values }, newOverlay(), scan, NOW);
       got.push(keysOf(page));
       next = page.next;
     } while (next !== null);

@@ -6,6 +6,7 @@
  * open: from its first read after a flush to the next answered flush.
  */
 import { crc32 } from 'node:zlib';
+import type { Changes } from '../../src/keyspace/changes.ts';
 import type { Entry } from '../../src/keyspace/entry.ts';
 import { compareKeys } from '../../src/keyspace/key.ts';
 import type { ListedEntry, Scan } from '../../src/keyspace/page.ts';
@@ -19,10 +20,9 @@ import {
   StorageError,
 } from '../../src/node/ports.ts';
 import type { Position } from '../../src/replication/position.ts';
-import type { Command } from '../../src/stream/command.ts';
-import { StreamDecoder } from '../../src/stream/decoder.ts';
+import { written } from '../support/written.ts';
 import type { Disk, KeyspaceImage } from './disk.ts';
-import { applyCommand, encodeImage } from './keyspace-image.ts';
+import { encodeImage } from './keyspace-image.ts';
 import type { Process } from './process.ts';
 
 /** How long the applier's thread takes for one thing, and a read of a file, on average; large files take longer. */
@@ -36,13 +36,8 @@ export class FakeKeyspace implements Keyspace {
   readonly #process: Process;
   readonly #number: number;
   readonly #blame: (what: string) => void;
-  readonly #decoder = new StreamDecoder();
   readonly #workMs: number;
   readonly #readMs: number;
-  /** What was fed and is not committed: each command and the offset of its end. */
-  #changes: (readonly [Command, number])[] = [];
-  #appliedTo: number;
-  #unfed: Buffer[] = [];
   /** The commit that the main thread's read transaction sees. */
   #view: KeyspaceImage | null = null;
   #checkpoints = 0;
@@ -62,7 +57,6 @@ export class FakeKeyspace implements Keyspace {
     this.#workMs = process.chance.of(WORK_MS);
     this.#readMs = process.chance.of(READ_MS);
     this.opened = this.#committed.position;
-    this.#appliedTo = this.opened.offset;
   }
 
   get #committed(): KeyspaceImage {
@@ -117,22 +111,18 @@ export class FakeKeyspace implements Keyspace {
     };
   }
 
-  feed(bytes: Buffer): void {
-    this.#unfed.push(bytes);
-  }
-
-  async flush(position: Position): Promise<void> {
-    await this.#ask(this.#flushing(position));
+  async flush(position: Position, changes: readonly Changes[]): Promise<void> {
+    await this.#ask(this.#flushing(position, changes));
     this.#view = null;
     // The real one makes a checkpoint now if the WAL is large; all that is seen of that are other read transactions.
     this.#aside(() => undefined).catch(() => undefined);
   }
 
-  async freeze(position: Position): Promise<FrozenFile | null> {
+  async freeze(position: Position, changes: readonly Changes[]): Promise<FrozenFile | null> {
     const token = {};
     let bytes: Buffer | null = null;
     await Promise.all([
-      this.#ask(this.#flushing(position)),
+      this.#ask(this.#flushing(position, changes)),
       this.#aside(() => {
         if (position.offset !== this.#committed.position.offset) {
           throw new StorageError('the position to freeze was not flushed', false);
@@ -214,31 +204,19 @@ export class FakeKeyspace implements Keyspace {
     }
   }
 
-  #flushing(position: Position): () => void {
-    const fed = Buffer.concat(this.#unfed);
-    this.#unfed = [];
-    return () => {
-      this.#take(fed);
-      if (position.offset !== this.#appliedTo) {
-        this.#blame(`the applier stands at byte ${this.#appliedTo}, and was to flush ${position.offset}`);
-      }
-      this.#process.change('flush', () => this.#commit(position));
-    };
+  #flushing(position: Position, changes: readonly Changes[]): () => void {
+    return () => this.#process.change('flush', () => this.#commit(position, changes));
   }
 
-  #take(bytes: Buffer): void {
-    const run = this.#decoder.push(bytes);
-    if (run === null) return;
-    for (const [index, command] of run.commands.entries()) {
-      this.#changes.push([command, this.#appliedTo + (run.ends[index] as number)]);
+  #commit(position: Position, changes: readonly Changes[]): void {
+    const committed = this.#committed;
+    let { entries } = committed;
+    for (const each of changes) {
+      if (each.end <= committed.position.offset) continue;
+      if (each.end > position.offset)
+        this.#blame(`changes up to ${each.end} in a flush of ${position.offset}`);
+      entries = written(entries, each);
     }
-    this.#appliedTo += run.bytes.length;
-  }
-
-  #commit(position: Position): void {
-    const entries = new Map(this.#committed.entries);
-    for (const [command, version] of this.#changes) applyCommand(entries, command, version);
-    this.#changes = [];
     this.#disk.files.set(this.#number, { position, entries });
   }
 

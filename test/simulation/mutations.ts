@@ -101,8 +101,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'the overlay forgets what the applier has not written',
     file: 'keyspace/overlay.ts',
-    find: '(generation) => generation.end === null || generation.end > end,',
-    replace: '(generation) => generation.end === null,',
+    find: 'end !== null && end <= upTo;',
+    replace: 'end !== null;',
   },
   {
     name: 'half a transaction is applied',

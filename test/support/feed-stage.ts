@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { setImmediate as settled } from 'node:timers/promises';
+import type { Changes } from '../../src/keyspace/changes.ts';
 import type { Entry } from '../../src/keyspace/entry.ts';
 import { compareKeys } from '../../src/keyspace/key.ts';
 import type { ListedEntry } from '../../src/keyspace/page.ts';
@@ -22,10 +23,10 @@ import { StreamHead } from '../../src/node/stream-head.ts';
 import { type History, newHistory, renamed } from '../../src/replication/history.ts';
 import { type Offset, offset, type Position, type RunId, ZERO } from '../../src/replication/position.ts';
 import type { Command } from '../../src/stream/command.ts';
-import { StreamDecoder } from '../../src/stream/decoder.ts';
 import { Encoder } from '../../src/stream/encoder.ts';
-import { after, runId } from './arbitraries.ts';
+import { runId } from './arbitraries.ts';
 import type { FeedEvent } from './follower.ts';
+import { written } from './written.ts';
 
 export const KIB = 1024;
 export const MIB = 1024 * KIB;
@@ -145,7 +146,6 @@ export class FakeKeyspace {
   entries: ReadonlyMap<string, Entry>;
   openReaders = 0;
   #position: Position;
-  readonly #decoder = new StreamDecoder();
 
   constructor(opened: Position, entries: ReadonlyMap<string, Entry>) {
     this.opened = opened;
@@ -160,21 +160,14 @@ export class FakeKeyspace {
       expiry: (key: string) => this.entries.get(key)?.expiresAt,
       scan: (from: string, exclusive: boolean) =>
         listed(this.entries).filter(({ key }) => compareKeys(key, from) >= (exclusive ? 1 : 0)),
-      feed: (bytes: Buffer) => this.#apply(bytes),
-      flush: async ({ runId }: Position) => {
-        this.#position = { runId, offset: this.#position.offset };
+      flush: async (position: Position, changes: readonly Changes[]) => {
+        for (const each of changes) {
+          if (each.end > this.#position.offset) this.entries = written(this.entries, each);
+        }
+        this.#position = position;
       },
       readEntries: (prefixes: readonly string[]) => this.#read(prefixes),
     } as unknown as Keyspace;
-  }
-
-  #apply(bytes: Buffer): void {
-    const from = this.#position.offset;
-    const run = this.#decoder.push(bytes);
-    for (const [index, command] of (run?.commands ?? []).entries()) {
-      this.entries = after(this.entries, command, from + (run?.ends[index] as number));
-    }
-    this.#position = { ...this.#position, offset: offset(from + bytes.length) };
   }
 
   #read(prefixes: readonly string[]): ReturnType<Keyspace['readEntries']> {

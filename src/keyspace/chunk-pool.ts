@@ -1,0 +1,45 @@
+/**
+ * Memory that two threads can read, in pieces of one size that are used again and again.
+ *
+ * Shared memory is freed when no thread has an object for it any more, and V8 does not count it when it decides whether to
+ * look for such objects. So it is not left to the garbage collector: whoever is done with a chunk gives it back.
+ */
+
+/** Larger than any key that is read from a stream, which must fit in one, with its header. */
+export const CHUNK_BYTES = 1024 * 1024;
+
+/** One piece, seen in three ways. */
+export interface Chunk {
+  readonly bytes: Buffer<SharedArrayBuffer>;
+  readonly words: Uint32Array<SharedArrayBuffer>;
+  readonly doubles: Float64Array<SharedArrayBuffer>;
+}
+
+export class ChunkPool {
+  readonly chunkBytes: number;
+  readonly #most: number;
+  #free: Chunk[] = [];
+
+  /**
+   * @param keepBytes of what is given back at most so much is kept
+   * @param chunkBytes a power of two
+   */
+  constructor(keepBytes: number, chunkBytes = CHUNK_BYTES) {
+    this.chunkBytes = chunkBytes;
+    this.#most = Math.ceil(keepBytes / chunkBytes);
+  }
+
+  /** Its bytes are whatever they were. */
+  take(): Chunk {
+    return this.#free.pop() ?? chunkOf(new SharedArrayBuffer(this.chunkBytes));
+  }
+
+  /** Nobody reads them any more. */
+  giveBack(chunks: readonly Chunk[]): void {
+    this.#free.push(...chunks.slice(0, Math.max(0, this.#most - this.#free.length)));
+  }
+}
+
+export function chunkOf(memory: SharedArrayBuffer): Chunk {
+  return { bytes: Buffer.from(memory), words: new Uint32Array(memory), doubles: new Float64Array(memory) };
+}
