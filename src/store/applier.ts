@@ -16,6 +16,8 @@ import { readPosition, writePosition } from './keyspace-schema.ts';
 
 /** The WAL is moved into the file when it has this many pages of 4 KiB: 64 MiB. */
 const CHECKPOINT_PAGES = 16_384;
+/** In key order a page is not needed again when the next one is reached. */
+const CACHE_KIB = 4 * 1024;
 /** For the moment that a single read takes; exports, which take long, are not waited for. */
 const BUSY_TIMEOUT_MS = 50;
 export const FROZEN_BY_READER = 'PSYNCD_READER';
@@ -36,6 +38,7 @@ export class Applier {
     this.#db = db;
     db.pragma('journal_mode = WAL');
     db.pragma('synchronous = FULL');
+    db.pragma(`cache_size = -${CACHE_KIB}`);
     db.pragma('wal_autocheckpoint = 0');
     db.pragma(`busy_timeout = ${BUSY_TIMEOUT_MS}`);
     this.#upsert = db.prepare(

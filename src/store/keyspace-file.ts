@@ -39,7 +39,8 @@ import { workerUrl } from './worker-url.ts';
 
 /** V8 would let the applier's garbage grow to several times this before it looks; what it keeps is not limited. */
 const APPLIER_YOUNG_MB = 24;
-const READER_CACHE_KIB = 32 * 1024;
+/** Room for the inner pages of some ten million entries; leaves come from the system's cache, and a larger one was not faster. */
+const READER_CACHE_KIB = 8 * 1024;
 const READER_TIMEOUT_MS = 1_000;
 
 type EntryRow = [value: Buffer, version: number, expiresAt: number | null, checksum: number | null];
