@@ -15,6 +15,8 @@ const UNSORTED = 16;
 
 /** Sorts them in place; runs of two million each by themselves. */
 export function sortByKey(addresses: Uint32Array, records: EntryRecords): void {
+  // To be read in the order in which they lie in memory.
+  addresses.sort();
   for (let from = 0; from < addresses.length; from += MAX_RUN) {
     sortRun(addresses.subarray(from, from + MAX_RUN), records, 0);
   }

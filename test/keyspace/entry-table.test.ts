@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import fc from 'fast-check';
+import { ChunkPool } from '../../src/keyspace/chunk-pool.ts';
+import { EntryTable } from '../../src/keyspace/entry-table.ts';
+import { KeyProbe } from '../../src/keyspace/key-probe.ts';
+import { anyKey, anyValue } from '../support/arbitraries.ts';
+
+/** As small as the longest key and its header allow. */
+const CHUNK_BYTES = 64;
+const probe = new KeyProbe();
+
+test('whatever is put, deleted and given another expiry, it reads like a plain map', () => {
+  const put = fc.record({ key: anyKey, value: fc.option(anyValue), expiresAt: fc.option(fc.maxSafeNat()) });
+  fc.assert(
+    fc.property(fc.array(put, { maxLength: 200 }), fc.nat(300), (puts, expected) => {
+      const table = new EntryTable(new ChunkPool(0, CHUNK_BYTES), expected);
+      const map = new Map<string, { value: Buffer; version: number; expiresAt: number | null } | null>();
+      for (const [version, { key, value, expiresAt }] of puts.entries()) {
+        const before = map.get(key) ?? null;
+        if (version % 5 === 4) {
+          assert.equal(table.setExpiry(probe.of(key), expiresAt), before !== null);
+          if (before !== null) map.set(key, { ...before, expiresAt });
+        } else {
+          table.put(probe.of(key), value, version, expiresAt);
+          map.set(key, value === null ? null : { value, version, expiresAt });
+        }
+      }
+      assert.equal(table.count, map.size);
+      assert.deepEqual([...table.keys()].sort(), [...map.keys()].sort());
+      for (const [key, entry] of map) {
+        assert.deepEqual(table.get(probe.of(key)), entry);
+        assert.equal(table.expiry(probe.of(key)), entry === null ? false : entry.expiresAt);
+        assert.equal(table.has(probe.of(key)), true);
+      }
+      assert.equal(table.get(probe.of('never put')), undefined);
+      assert.equal(table.expiry(probe.of('never put')), undefined);
+    }),
+  );
+});
+
+test('ten thousand keys, and values of several chunks, are found again', () => {
+  const table = new EntryTable(new ChunkPool(0, 1024));
+  const valueFor = (number: number): Buffer => Buffer.alloc(number % 3_000, String(number));
+  for (let number = 0; number < 10_000; number += 1) {
+    table.put(probe.of(`key ${number}`), valueFor(number), number, null);
+  }
+  for (let number = 0; number < 10_000; number += 1) {
+    assert.ok(table.get(probe.of(`key ${number}`))?.value.equals(valueFor(number)), `key ${number}`);
+  }
+});
+
+test('a table that is released leaves its memory to the next one', () => {
+  const pool = new ChunkPool(16 * CHUNK_BYTES, CHUNK_BYTES);
+  const memories = [1, 2].map(() => {
+    const table = new EntryTable(pool);
+    table.put(probe.of('k'), Buffer.alloc(200), 1, null);
+    const taken = table.memories;
+    table.release();
+    return taken;
+  });
+  assert.ok((memories[0]?.length ?? 0) > 1);
+  assert.deepEqual(new Set(memories[1]), new Set(memories[0]));
+});
+
+test('a probe has the key in UTF-8, and hashes that spread', () => {
+  fc.assert(
+    fc.property(anyKey, (key) => {
+      const { bytes, length } = probe.of(key);
+      assert.deepEqual(Buffer.from(bytes.subarray(0, length)), Buffer.from(key));
+      assert.equal(new KeyProbe().of(key).hash, probe.hash);
+    }),
+  );
+  const long = 'é'.repeat(5_000);
+  assert.equal(probe.of(long).length, 10_000);
+  const places = new Array<number>(256).fill(0);
+  for (let number = 0; number < 25_600; number += 1) {
+    const place = probe.of(`user:${number}`).hash & 255;
+    places[place] = (places[place] as number) + 1;
+  }
+  // 100 are expected; with a good hash more than 200 come in one of 10^18 runs.
+  assert.ok(Math.max(...places) < 200, `${Math.max(...places)}`);
+});
