@@ -6,8 +6,8 @@ import { ChunkPool } from '../../src/keyspace/chunk-pool.ts';
 import type { Entry } from '../../src/keyspace/entry.ts';
 import { Overlay } from '../../src/keyspace/overlay.ts';
 import type { Command } from '../../src/stream/command.ts';
+import { written } from '../simulation/written.ts';
 import { after, anyCommand, type Keyspace } from '../support/arbitraries.ts';
-import { written } from '../support/written.ts';
 
 const KEYS = ['a', 'b', 'c', 'd'];
 const NEVER_USED = 'never used';

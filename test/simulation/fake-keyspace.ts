@@ -20,10 +20,10 @@ import {
   StorageError,
 } from '../../src/node/ports.ts';
 import type { Position } from '../../src/replication/position.ts';
-import { written } from '../support/written.ts';
 import type { Disk, KeyspaceImage } from './disk.ts';
 import { encodeImage } from './keyspace-image.ts';
 import type { Process } from './process.ts';
+import { written } from './written.ts';
 
 /** How long the applier's thread takes for one thing, and a read of a file, on average; large files take longer. */
 const WORK_MS = [2, 8, 8, 60];

@@ -24,9 +24,9 @@ import { type History, newHistory, renamed } from '../../src/replication/history
 import { type Offset, offset, type Position, type RunId, ZERO } from '../../src/replication/position.ts';
 import type { Command } from '../../src/stream/command.ts';
 import { Encoder } from '../../src/stream/encoder.ts';
+import { written } from '../simulation/written.ts';
 import { runId } from './arbitraries.ts';
 import type { FeedEvent } from './follower.ts';
-import { written } from './written.ts';
 
 export const KIB = 1024;
 export const MIB = 1024 * KIB;
