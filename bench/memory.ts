@@ -24,8 +24,8 @@ const MB = 1e6;
 const ROUNDS = 1;
 const GOAL_MB = 200;
 const MANY = 10_000_000;
-/** What is not needed any more is given back to the system in the first seconds. */
-const SETTLE_MS = 3_000;
+/** Nothing is going on: so long after a burst, what it took has been given back (`src/quiet-memory.ts`). */
+const QUIET_MS = 20_000;
 /** Of `--seconds`: single PUTs, beside the batches. */
 const LONGER = 3;
 
@@ -87,7 +87,7 @@ async function resident(scope: Scope, entries: number, { operations, seconds }: 
   const { node, data } = await scope.node();
   const pid = pidOf(node);
   await fill(node, entries);
-  const loaded = await settledBytes(node, pid);
+  const loaded = await quietBytes(node, pid);
   const flags = ['--port', String(node.port), '--kind', 'batch', '--operations', String(operations)];
   // The requests are built before they are sent, so not of ten million keys.
   const keys = Math.min(entries, 1_000_000);
@@ -96,16 +96,16 @@ async function resident(scope: Scope, entries: number, { operations, seconds }: 
   });
   const target = { url: node.url, pid };
   await underLoad(target, { method: 'PUT', keys: entries, seconds: seconds * LONGER }, scope.signal);
-  const churned = await settledBytes(node, pid);
+  const churned = await quietBytes(node, pid);
   const [, kib = '0'] = /VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
   await node.stop();
   await rm(data, { recursive: true, force: true });
   return { loaded, churned, peak: Number(kib) * 1024 };
 }
 
-/** When the applier has nothing left to do. */
-async function settledBytes(node: ChildNode, pid: number): Promise<number> {
+/** When the applier has nothing left to do, and the node has noticed. */
+async function quietBytes(node: ChildNode, pid: number): Promise<number> {
   await polled(100, async () => Number((await infoOf(node)).overlay_bytes) === 0);
-  await wait(SETTLE_MS);
+  await wait(QUIET_MS);
   return residentBytes(pid);
 }

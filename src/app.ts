@@ -15,6 +15,7 @@ import { LoopLag } from './loop-lag.ts';
 import type { Node } from './node/node.ts';
 import type { Log, World } from './node/ports.ts';
 import { Problem } from './node/problem.ts';
+import { giveBackWhenQuiet } from './quiet-memory.ts';
 import { formatPosition, type RunId } from './replication/position.ts';
 import { openDataFolder } from './store/data-folder.ts';
 import { setAside, upstreamOf } from './store/set-aside.ts';
@@ -54,6 +55,7 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   const loopLag = new LoopLag(log);
   const { settings, live, node, rest } = await open(given, loopLag, log, failed);
   loopLag.start();
+  giveBackWhenQuiet();
   const { createServer, acceptWebSockets, nodeHeaders } = rest;
   const server = await createServer({ node, log, version: version(), settings: live });
   server.server.maxConnections = settings.maxConnections;

@@ -1,6 +1,7 @@
 /** The applier's thread: opens the file, then does what the main thread says, in order. */
 import { parentPort, workerData } from 'node:worker_threads';
 import Database, { type Database as Connection } from 'better-sqlite3';
+import { giveBackWhenQuiet } from '../quiet-memory.ts';
 import { Applier } from './applier.ts';
 import type { ApplierData, FromApplier, ToApplier } from './applier-protocol.ts';
 import { readPosition, writePosition } from './keyspace-schema.ts';
@@ -53,6 +54,7 @@ try {
     if (message.kind === 'close') port.close();
   });
   tell({ kind: 'ready', position });
+  giveBackWhenQuiet();
 } catch (error) {
   tell({ kind: 'broken', code: codeOf(error), message: messageOf(error) });
 }
