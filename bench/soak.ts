@@ -67,8 +67,10 @@ async function measured({ node, data }: Place): Promise<Sample> {
   const files: Record<string, number> = {
     'psyncd.db': 0,
     'psyncd.db-wal': 0,
+    'psyncd.db-shm': 0,
     'keyspace.db': 0,
     'keyspace.db-wal': 0,
+    'keyspace.db-shm': 0,
   };
   for (const file of await readdir(data)) {
     const name = file.replace(/^keyspace-\d+/, 'keyspace');

@@ -141,10 +141,11 @@ test('a replica that takes its snapshot slowly, but takes it, is not closed', as
   replica.say('PSYNC', '?', '-1');
   await replica.line();
   const length = Number((await replica.line()).slice(1));
-  // It reads a part, and then nothing while more is written than any limit allows, several times.
+  // It reads a part, and then nothing while more is written than any limit allows, several times. In the end it has read less
+  // than half: what fits into the sockets' buffers, which may be a third, counts as sent.
   for (let part = 1; part <= 5; part += 1) {
     replica.socket.resume();
-    await until('a part has come', () => replica.receivedBytes >= (length / 6) * part);
+    await until('a part has come', () => replica.receivedBytes >= (length / 12) * part);
     replica.socket.pause();
     const { replicas } = await master.client.replication();
     assert.equal(replicas[0]?.progress?.total, length);
