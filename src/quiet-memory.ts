@@ -16,8 +16,8 @@ const QUIET_LOOKS = 5;
 const QUIET_SHARE = 0.02;
 /** The heap has grown to so many times what the last time left of it. */
 const GROWTH = 2;
-/** Of live objects: to look at more would take too long. Many followers are more. */
-const MAX_LIVE_BYTES = 128 * 1024 * 1024;
+/** To look at more would take too long: a third of a second, about. Thousands of followers are more. */
+const MAX_HEAP_BYTES = 256 * 1024 * 1024;
 
 /** For the calling thread, from now on. Does nothing where Node was not started with `--expose-gc`. */
 export function giveBackWhenQuiet(): void {
@@ -33,7 +33,7 @@ export function giveBackWhenQuiet(): void {
     looks = utilization > QUIET_SHARE ? 0 : looks + 1;
     if (looks < QUIET_LOOKS) return;
     const { total_heap_size: size, used_heap_size: used } = v8.getHeapStatistics();
-    if (size < GROWTH * left || used > MAX_LIVE_BYTES) return;
+    if (size < GROWTH * left || used > MAX_HEAP_BYTES) return;
     gc({ type: 'major', execution: 'sync', flavor: 'last-resort' });
     left = v8.getHeapStatistics().total_heap_size;
   }, LOOK_EVERY_MS).unref();
