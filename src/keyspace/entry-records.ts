@@ -86,7 +86,8 @@ export class EntryRecords {
   view(address: number): Buffer {
     const length = this.word(address, LENGTH);
     const { chunk, at } = this.valueStart(address);
-    if (at + length > this.chunkBytes) return this.copy(address);
+    // Behind the last record of all there may be no chunk where an empty value could begin.
+    if (length === 0 || at + length > this.chunkBytes) return this.copy(address);
     return (this.chunks[chunk] as Chunk).bytes.subarray(at, at + length);
   }
 

@@ -2,12 +2,14 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import { ChunkPool } from '../../src/keyspace/chunk-pool.ts';
+import { EntryRecords } from '../../src/keyspace/entry-records.ts';
 import { EntryTable } from '../../src/keyspace/entry-table.ts';
 import { KeyProbe } from '../../src/keyspace/key-probe.ts';
 import { anyKey, anyValue } from '../support/arbitraries.ts';
 
 /** As small as the longest key and its header allow. */
 const CHUNK_BYTES = 64;
+const HEADER_BYTES = 28;
 const probe = new KeyProbe();
 
 test('whatever is put, deleted and given another expiry, it reads like a plain map', () => {
@@ -48,6 +50,14 @@ test('ten thousand keys, and values of several chunks, are found again', () => {
   for (let number = 0; number < 10_000; number += 1) {
     assert.ok(table.get(probe.of(`key ${number}`))?.value.equals(valueFor(number)), `key ${number}`);
   }
+});
+
+test('an empty value at the end of a chunk, with no other behind it, is read like any other', () => {
+  const table = new EntryTable(new ChunkPool(0, CHUNK_BYTES));
+  const rest = CHUNK_BYTES - HEADER_BYTES;
+  table.put(probe.of('k'.repeat(rest)), Buffer.alloc(0), 1, null);
+  const [address = 0] = table.addresses();
+  assert.equal(EntryRecords.of(table.memories, CHUNK_BYTES).view(address).length, 0);
 });
 
 test('a table that is released leaves its memory to the next one', () => {

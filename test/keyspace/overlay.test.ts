@@ -9,7 +9,8 @@ import type { Command } from '../../src/stream/command.ts';
 import { written } from '../simulation/written.ts';
 import { after, anyCommand, type Keyspace } from '../support/arbitraries.ts';
 
-const KEYS = ['a', 'b', 'c', 'd'];
+/** With a value of no bytes the last one ends where a chunk does, now and then. */
+const KEYS = ['a', 'b', 'c', 'four'];
 const NEVER_USED = 'never used';
 const NOTHING: Keyspace = new Map();
 /** So small that values go over several chunks, and memory is soon used again. */

@@ -11,7 +11,7 @@ export function written(entries: ReadonlyMap<string, Entry>, changes: Changes): 
       after.delete(key);
       continue;
     }
-    const value = records.copy(address);
+    const value = Buffer.from(records.view(address));
     after.set(key, { value, version: records.version(address), expiresAt: records.expiresAt(address) });
   }
   return after;
