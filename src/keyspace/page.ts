@@ -79,7 +79,7 @@ function* merged(request: PageRequest, overlay: Overlay, scan: Scan): Generator<
         if (compareKeys(candidate.key, entry.key) >= 0) break;
         yield candidate;
       }
-      if (!overlay.has(entry.key)) yield entry;
+      if (overlay.get(entry.key) === undefined) yield entry;
     }
   }
   yield* above.slice(next);
