@@ -34,6 +34,11 @@ export class ChunkPool {
     return this.#free.pop() ?? chunkOf(new SharedArrayBuffer(this.chunkBytes));
   }
 
+  /** Leaves what is not taken to the garbage collector. */
+  clear(): void {
+    this.#free = [];
+  }
+
   /** Nobody reads them any more. */
   giveBack(chunks: readonly Chunk[]): void {
     this.#free.push(...chunks.slice(0, Math.max(0, this.#most - this.#free.length)));

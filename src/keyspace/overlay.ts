@@ -138,6 +138,11 @@ export class Overlay {
     this.#generations = this.#generations.filter((generation) => !isApplied(generation));
   }
 
+  /** Leaves the memory that it does not need now to the garbage collector. */
+  giveBack(): void {
+    this.#pool.clear();
+  }
+
   /** Whether nothing of the keyspace file shows through any more. */
   get hidesEverythingBelow(): boolean {
     return this.#generations.some((generation) => generation.flushed);
