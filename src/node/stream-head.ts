@@ -57,8 +57,6 @@ const REPLAY_BYTES = 1024 * 1024;
 const FREEZE_RETRY_MS = 100;
 /** After a failed commit of the applier. */
 const APPLY_RETRY_MS = 1_000;
-/** With nothing new for so long, the overlay's memory is not kept for what comes next. */
-const QUIET_MS = 5_000;
 
 export class StreamHead {
   readonly #world: World;
@@ -76,7 +74,6 @@ export class StreamHead {
   #applying = false;
   readonly #pace = new Pace();
   #cancelTimer: (() => void) | null = null;
-  #cancelQuiet: (() => void) | null = null;
   #trimming = false;
   #closed = false;
   #roomWaiters: (() => void)[] = [];
@@ -461,7 +458,6 @@ export class StreamHead {
   async close(): Promise<boolean> {
     this.#closed = true;
     this.#cancelTimer?.();
-    this.#cancelQuiet?.();
     const flushed = await this.flush().then(
       () => true,
       (error: unknown) => {
@@ -512,17 +508,9 @@ export class StreamHead {
     if (end <= this.#applied) return;
     this.#applied = end;
     this.#overlay.applied(end);
-    this.#awaitQuiet();
+    if (this.#overlay.bytes === 0) this.#overlay.giveBack();
     if (!this.full) this.#releaseWaiters();
     this.#trim();
-  }
-
-  #awaitQuiet(): void {
-    this.#cancelQuiet?.();
-    if (this.#closed) return;
-    this.#cancelQuiet = this.#world.after(QUIET_MS, () => {
-      if (this.#overlay.bytes === 0) this.#overlay.giveBack();
-    });
   }
 
   #releaseWaiters(): void {
