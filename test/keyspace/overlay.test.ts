@@ -9,8 +9,7 @@ import type { Command } from '../../src/stream/command.ts';
 import { written } from '../simulation/written.ts';
 import { after, anyCommand, type Keyspace } from '../support/arbitraries.ts';
 
-/** With a value of no bytes the last one ends where a chunk does, now and then. */
-const KEYS = ['a', 'b', 'c', 'four'];
+const KEYS = ['a', 'b', 'c', 'd'];
 const NEVER_USED = 'never used';
 const NOTHING: Keyspace = new Map();
 /** So small that values go over several chunks, and memory is soon used again. */
