@@ -439,7 +439,7 @@ test('while the target lacks something writes are held: given up, they succeed w
   isProblem(await connection.send('DELETE', FAILOVER), 409, 'FAILOVER_REFUSED', /no hand-over/);
   for (const [round, end] of ['abort', 'time-out', 'abort'].entries()) {
     const to = round === 2 ? undefined : target;
-    const { answer } = await waiting(t, { master, target, link }, to, end === 'abort' ? FOR_EVER : 2_000);
+    const { answer } = await waiting(t, { master, target, link }, to, end === 'abort' ? FOR_EVER : 8_000);
     const { position, failover } = await master.client.replication();
     assert.deepEqual(failover, { state: 'waiting-for-sync', to: to?.wsUrl ?? null });
     assert.equal(await infoFailover(master), 'waiting-for-sync');
