@@ -18,6 +18,14 @@ import { readPosition, writePosition } from './keyspace-schema.ts';
 const CHECKPOINT_PAGES = 16_384;
 /** In key order a page is not needed again when the next one is reached. */
 const CACHE_KIB = 4 * 1024;
+/**
+ * Of a key and its value, in bytes. A row of more than 1,002 would go on in another page, and be read as a whole by every
+ * search that comes across it: in a table WITHOUT ROWID the row is what is compared
+ * (https://www.sqlite.org/fileformat2.html#index_b_trees).
+ */
+const MAX_ROW_BYTES = 960;
+/** In place of a value that stands in `large_values`. */
+const ELSEWHERE = Buffer.alloc(0);
 /** For the moment that a single read takes; exports, which take long, are not waited for. */
 const BUSY_TIMEOUT_MS = 50;
 export const FROZEN_BY_READER = 'PSYNCD_READER';
@@ -30,6 +38,9 @@ export class Applier {
   readonly #db: Database;
   readonly #upsert: Statement;
   readonly #delete: Statement;
+  readonly #anyLarge: Statement;
+  readonly #putLarge: Statement;
+  readonly #dropLarge: Statement;
   #committed: Position;
   #frozen = false;
 
@@ -48,6 +59,12 @@ export class Applier {
            checksum = excluded.checksum`,
     );
     this.#delete = db.prepare('DELETE FROM entries WHERE key = ?');
+    this.#anyLarge = db.prepare('SELECT 1 FROM large_values LIMIT 1');
+    this.#putLarge = db.prepare('INSERT INTO large_values (id, value) VALUES (?, ?)');
+    this.#dropLarge = db.prepare(
+      `DELETE FROM large_values
+       WHERE id = (SELECT version FROM entries WHERE key = ? AND length(value) = 0)`,
+    );
     this.#committed = readPosition(db);
   }
 
@@ -99,12 +116,14 @@ export class Applier {
   }
 
   #write(changes: Changes): void {
-    if (changes.flushed) this.#db.prepare('DELETE FROM entries').run();
+    if (changes.flushed) this.#db.exec('DELETE FROM entries; DELETE FROM large_values');
+    const anyLarge = this.#anyLarge.get() !== undefined;
     const { addresses } = changes;
     const records = recordsOf(changes);
     sortByKey(addresses, records);
     for (const address of addresses) {
       const key = records.key(address);
+      if (anyLarge) this.#dropLarge.run(key);
       if (records.isDeleted(address)) {
         this.#delete.run(key);
         continue;
@@ -112,7 +131,10 @@ export class Applier {
       const value = records.view(address);
       const version = records.version(address);
       const expiresAt = records.expiresAt(address);
-      this.#upsert.run(key, value, version, expiresAt, entryChecksum(key, value, version, expiresAt));
+      const checksum = entryChecksum(key, value, version, expiresAt);
+      const isLarge = records.keyLength(address) + value.length > MAX_ROW_BYTES;
+      if (isLarge) this.#putLarge.run(version, value);
+      this.#upsert.run(key, isLarge ? ELSEWHERE : value, version, expiresAt, checksum);
     }
   }
 }

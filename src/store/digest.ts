@@ -25,7 +25,10 @@ export function digestOf(db: Database): Digest {
     const lanes = new Float64Array(LANES);
     let total = 0n;
     let keys = 0;
-    const rows = db.prepare('SELECT key, value, version, expires_at, checksum FROM entries').raw().iterate();
+    const rows = db
+      .prepare('SELECT key, value, version, expires_at, checksum FROM whole_entries')
+      .raw()
+      .iterate();
     for (const row of rows as IterableIterator<Row>) {
       const [key, value, version, expiresAt, checksum] = row;
       verifyEntry(key, value, version, expiresAt, checksum);

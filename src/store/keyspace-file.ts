@@ -89,7 +89,7 @@ export class KeyspaceFile implements Keyspace {
     this.#reader = reader;
     this.#descriptor = descriptor;
     this.#get = reader
-      .prepare('SELECT value, version, expires_at, checksum FROM entries WHERE key = ?')
+      .prepare('SELECT value, version, expires_at, checksum FROM whole_entries WHERE key = ?')
       .raw();
     this.#expiry = reader.prepare('SELECT expires_at FROM entries WHERE key = ?').pluck();
     this.#due = reader
@@ -148,7 +148,7 @@ export class KeyspaceFile implements Keyspace {
     const rows = this.#fromDisk('keyspace-scan', () =>
       this.#reader
         .prepare(
-          `SELECT key, version, length(value), expires_at, ${values ? 'value' : 'NULL'}, checksum FROM entries
+          `SELECT key, version, size, expires_at, ${values ? 'value' : 'NULL'}, checksum FROM whole_entries
            WHERE key ${exclusive ? '>' : '>='} ? ORDER BY key`,
         )
         .raw()

@@ -70,10 +70,9 @@ class Slices {
   readonly #slice: () => boolean;
 
   constructor(db: Database, isStopped: () => boolean) {
-    const select = 'SELECT key, value, version, expires_at, checksum FROM entries';
+    const select = 'SELECT key, value, version, expires_at, checksum FROM whole_entries';
     const first = db.prepare(`${select} ORDER BY key`).raw();
     const next = db.prepare(`${select} WHERE key > ? ORDER BY key`).raw();
-    // Nothing but the key: other columns may stand behind the pages of a long value.
     const find = db.prepare('SELECT 1 FROM entries WHERE key = ?').pluck();
     const due = db
       .prepare('SELECT 1 FROM entries INDEXED BY entries_by_expiry WHERE expires_at = ? AND key = ?')

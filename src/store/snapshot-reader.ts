@@ -41,7 +41,7 @@ export class SnapshotReader implements EntryReader {
     this.#db.pragma(`cache_size = -${CACHE_KIB}`);
     this.#db.exec('BEGIN');
     this.position = readPosition(this.#db);
-    const select = 'SELECT key, value, version, expires_at, checksum FROM entries WHERE key';
+    const select = 'SELECT key, value, version, expires_at, checksum FROM whole_entries WHERE key';
     this.#first = this.#db.prepare(`${select} >= ? ORDER BY key LIMIT ${GROUP_ENTRIES}`).raw();
     this.#next = this.#db.prepare(`${select} > ? ORDER BY key LIMIT ${GROUP_ENTRIES}`).raw();
     this.closed = new Promise((resolve) => {

@@ -104,6 +104,7 @@ async function olderFolder(folder: string): Promise<void> {
   );
   insert.run('k', Buffer.from('old'), 50, null);
   insert.run('e', Buffer.from('expires'), 90, 4_000_000_000_000);
+  insert.run('l', Buffer.alloc(100_000, 'large'), 70, null);
   keyspace.close();
 }
 
@@ -123,6 +124,7 @@ test('a folder of an older psyncd is brought up to date, and loses nothing', asy
   const again = await cluster.start('node', '--port', String(node.port));
   await converged(again, replica);
   assert.equal(await textOf(again, 'e'), 'expires');
+  assert.equal(await textOf(replica, 'l'), 'large'.repeat(20_000));
 });
 
 test('a keyspace of a newer psyncd is refused at the start, untouched', async (t) => {

@@ -246,7 +246,7 @@ test('a replica that is behind is promoted: what the others had beyond it is kep
         fileMustExist: true,
       });
       try {
-        return file.prepare<[], { key: string; value: Buffer }>('SELECT key, value FROM entries').all();
+        return file.prepare<[], { key: string; value: Buffer }>('SELECT key, value FROM whole_entries').all();
       } finally {
         file.close();
       }

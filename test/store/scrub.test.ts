@@ -22,6 +22,7 @@ async function keyspace(t: TestContext): Promise<string> {
   const insert = db.prepare(
     'INSERT INTO entries (key, value, version, expires_at, checksum) VALUES (?, ?, ?, ?, ?)',
   );
+  const insertLarge = db.prepare('INSERT INTO large_values (id, value) VALUES (?, ?)');
   const put = (key: string, size: number, version: number, expiresAt: number | null): void => {
     const value = Buffer.alloc(size, key);
     insert.run(key, value, version, expiresAt, entryChecksum(key, value, version, expiresAt));
@@ -30,8 +31,13 @@ async function keyspace(t: TestContext): Promise<string> {
     for (let index = 0; index < ENTRIES; index += 1) {
       put(`key/${String(index).padStart(4, '0')}`, 100, index + 1, index % 3 === 0 ? 4e12 + index : null);
     }
-    for (const key of ['\ufffe', '\u{1f600}', 'long']) put(key, 50_000, ENTRIES + 1, null);
-    for (let index = 0; index < 100; index += 1) put(`temporary/${index}`, 2_000, ENTRIES + 2, 4e12);
+    for (const [index, key] of ['\ufffe', '\u{1f600}', 'long'].entries()) {
+      const value = Buffer.alloc(50_000, key);
+      const version = ENTRIES + 1 + index;
+      insertLarge.run(version, value);
+      insert.run(key, Buffer.alloc(0), version, null, entryChecksum(key, value, version, null));
+    }
+    for (let index = 0; index < 100; index += 1) put(`temporary/${index}`, 900, ENTRIES + 10, 4e12);
     insert.run('from before there were checksums', Buffer.from('x'), 1, null, null);
   })();
   db.prepare("DELETE FROM entries WHERE key LIKE 'temporary/%'").run();
@@ -103,6 +109,14 @@ test('a flipped bit of a value is found', async (t) => {
   const at = bytes.indexOf('key/0500key/0500');
   bytes[at + 20] = (bytes[at + 20] as number) ^ 1;
   writeFileSync(path, bytes);
+  assert.throws(() => scrubbed(path), { code: 'SQLITE_CORRUPT', message: /is not what was written/ });
+});
+
+test('a large value that is not there any more is found', async (t) => {
+  const path = await keyspace(t);
+  const db = new Database(path);
+  db.prepare('DELETE FROM large_values WHERE id = ?').run(ENTRIES + 2);
+  db.close();
   assert.throws(() => scrubbed(path), { code: 'SQLITE_CORRUPT', message: /is not what was written/ });
 });
 
