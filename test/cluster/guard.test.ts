@@ -29,7 +29,10 @@ async function guarded(node: ChildNode): Promise<string> {
 function entriesOf(cluster: Cluster, name: string, file: string): Readonly<Record<string, string>> {
   const db = new Database(join(cluster.data(name), file), { readonly: true });
   try {
-    const rows = db.prepare('SELECT key, CAST(value AS TEXT) FROM whole_entries').raw().all() as [string, string][];
+    const rows = db.prepare('SELECT key, CAST(value AS TEXT) FROM whole_entries').raw().all() as [
+      string,
+      string,
+    ][];
     return Object.fromEntries(rows);
   } finally {
     db.close();

@@ -72,7 +72,7 @@ test('after a power cut that lost handed-out bytes: a new run ID; who is ahead g
   );
   const file = new Database(join(cluster.data('ahead'), kept[0]?.file ?? ''), { readonly: true });
   assert.equal(
-    file.prepare("SELECT CAST(value AS TEXT) FROM entries WHERE key = 'late/39'").pluck().get(),
+    file.prepare("SELECT CAST(value AS TEXT) FROM whole_entries WHERE key = 'late/39'").pluck().get(),
     `${VALUE}39`,
   );
   file.close();
