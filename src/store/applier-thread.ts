@@ -6,7 +6,7 @@ import { Applier } from './applier.ts';
 import type { ApplierData, FromApplier, ToApplier } from './applier-protocol.ts';
 import { readPosition, writePosition } from './keyspace-schema.ts';
 import { migrate } from './migrate.ts';
-import { codeOf, messageOf } from './storage-failure.ts';
+import { codeOf, isOfDisk, messageOf } from './storage-failure.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('this module runs as a worker thread');
@@ -49,7 +49,12 @@ try {
       run(applier, message);
       tell({ kind: 'done', id: message.id });
     } catch (error) {
-      tell({ kind: 'failed', id: message.id, code: codeOf(error), message: messageOf(error) });
+      const failure = { code: codeOf(error), message: messageOf(error) };
+      tell(
+        isOfDisk(failure.code)
+          ? { kind: 'failed', id: message.id, ...failure }
+          : { kind: 'broken', ...failure },
+      );
     }
     if (message.kind === 'close') port.close();
   });

@@ -34,6 +34,11 @@ class FrozenByReader extends Error {
   readonly code = FROZEN_BY_READER;
 }
 
+/** The flush before it failed. */
+class NotFlushed extends Error {
+  readonly code = 'PSYNCD_NOT_FLUSHED';
+}
+
 export class Applier {
   readonly #db: Database;
   readonly #upsert: Statement;
@@ -100,7 +105,8 @@ export class Applier {
    * @throws FrozenByReader when somebody reads an older state: it does not wait for that to end
    */
   freeze(position: Position): void {
-    if (position.offset !== this.#committed.offset) throw new Error('the position to freeze was not flushed');
+    if (position.offset !== this.#committed.offset)
+      throw new NotFlushed('the position to freeze was not flushed');
     faultPoint('applier-freeze');
     const [result] = this.#db.pragma('wal_checkpoint(TRUNCATE)') as [{ busy: number }];
     if (result.busy !== 0) throw new FrozenByReader();

@@ -391,7 +391,7 @@ class ApplierThread {
         return;
       }
       case 'broken':
-        this.#break(new CodedError(message.code, message.message));
+        this.#break(new CodedError(message.code, `the applier cannot go on: ${message.message}`));
         return;
       case 'ready':
         return;

@@ -17,6 +17,14 @@ export function codeOf(error: unknown): string {
   return 'UNKNOWN';
 }
 
+/** What SQLite says of how it was called, not of the disk. */
+const OWN_MISTAKES = /^SQLITE_(CONSTRAINT|ERROR|MISMATCH|MISUSE|RANGE|TOOBIG)/;
+
+/** Whether trying again later may help: what SQLite, the system or we say of the file as it is now. Else there is a bug. */
+export function isOfDisk(code: string): boolean {
+  return /^(SQLITE_|PSYNCD_|E[A-Z0-9]+$)/.test(code) && !OWN_MISTAKES.test(code);
+}
+
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

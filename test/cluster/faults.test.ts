@@ -3,6 +3,7 @@
  * answered stays, nothing half is left, and when the disk works again so does the node, without a restart.
  */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readdir, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
@@ -92,6 +93,22 @@ for (const [code, status, problem] of [
     assert.equal((await http.send('PUT', '/v1/keys/k1', 'new')).status, 200);
     await converged(node, replica, late);
     assert.equal(await textOf(late, 'k1'), 'new');
+  });
+}
+
+for (const code of ['ERR_OUT_OF_RANGE', 'SQLITE_CONSTRAINT_PRIMARYKEY']) {
+  test(`the applier fails for another reason than the disk (${code}): the node ends and says so, nothing is lost`, async (t) => {
+    const { cluster, disk, node } = await faulty(t, 'master', '--apply-interval', '10ms');
+    await node.client.set('before', '1');
+    await node.client.digest();
+    await disk.fail({ 'applier-commit': code });
+    const exited = once(node.process, 'exit');
+    await node.client.set('k', 'answered');
+    assert.deepEqual(await exited, [1, null]);
+    assert.match(node.log, /the applier cannot go on: injected at applier-commit/);
+    const again = await cluster.start('master');
+    assert.equal(await textOf(again, 'k'), 'answered');
+    assert.equal(await textOf(again, 'before'), '1');
   });
 }
 
