@@ -82,6 +82,11 @@ export class EntryRecords {
     return true;
   }
 
+  /** Of the value, in bytes. */
+  size(address: number): number {
+    return this.word(address, LENGTH);
+  }
+
   /** The value where it lies, if it lies in one chunk: good until the chunks are given back. */
   view(address: number): Buffer {
     const length = this.word(address, LENGTH);

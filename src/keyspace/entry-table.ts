@@ -13,6 +13,13 @@ const FIRST_CAPACITY = 64;
 /** Of a key in the index, which is between a third and two thirds full. */
 const INDEX_BYTES = 16;
 
+/** What there is to say of an entry but its value. */
+export interface Outline {
+  readonly size: number;
+  readonly version: number;
+  readonly expiresAt: number | null;
+}
+
 export class EntryTable {
   readonly #records: EntryLog;
   /** Of each place the hash, and the address plus one; 0: it is free. */
@@ -55,6 +62,19 @@ export class EntryTable {
     const address = this.#find(probe);
     if (address === null) return undefined;
     return !this.#records.isDeleted(address) && this.#records.expiresAt(address);
+  }
+
+  /** Like `get`, with the size of the value, in bytes, instead of the value. */
+  outline(probe: KeyProbe): Outline | null | undefined {
+    const address = this.#find(probe);
+    if (address === null) return undefined;
+    const records = this.#records;
+    if (records.isDeleted(address)) return null;
+    return {
+      size: records.size(address),
+      version: records.version(address),
+      expiresAt: records.expiresAt(address),
+    };
   }
 
   has(probe: KeyProbe): boolean {

@@ -12,7 +12,7 @@ import { assertNever, type Command } from '../stream/command.ts';
 import type { Changes } from './changes.ts';
 import type { ChunkPool } from './chunk-pool.ts';
 import type { Entry } from './entry.ts';
-import { EntryTable } from './entry-table.ts';
+import { EntryTable, type Outline } from './entry-table.ts';
 import { KeyProbe } from './key-probe.ts';
 
 /** Finds what is below: the entry in the keyspace file, or null. */
@@ -59,28 +59,17 @@ export class Overlay {
 
   /** @returns the entry, null if it was deleted, undefined if this overlay does not know */
   get(key: string): Entry | null | undefined {
-    if (this.#knowsNothing) return undefined;
-    const probe = this.#probe.of(key);
-    for (let index = this.#generations.length - 1; index >= 0; index -= 1) {
-      const { table, flushed } = this.#generations[index] as Generation;
-      const entry = table.get(probe);
-      if (entry !== undefined) return entry;
-      if (flushed) return null;
-    }
-    return undefined;
+    return this.#find(key, getFrom, null);
+  }
+
+  /** Like `get`, with the size of the value instead of the value. */
+  outline(key: string): Outline | null | undefined {
+    return this.#find(key, outlineFrom, null);
   }
 
   /** @returns when the entry expires (null: never), without reading it; false if it was deleted, undefined like `get` */
   expiry(key: string): number | null | false | undefined {
-    if (this.#knowsNothing) return undefined;
-    const probe = this.#probe.of(key);
-    for (let index = this.#generations.length - 1; index >= 0; index -= 1) {
-      const { table, flushed } = this.#generations[index] as Generation;
-      const expiry = table.expiry(probe);
-      if (expiry !== undefined) return expiry;
-      if (flushed) return false;
-    }
-    return undefined;
+    return this.#find(key, expiryFrom, false);
   }
 
   /**
@@ -162,6 +151,22 @@ export class Overlay {
     return this.#generations.slice(index + 1).some(({ table }) => table.has(probe));
   }
 
+  /**
+   * @param from looks the key up in one generation; undefined: it knows nothing of it
+   * @param gone what a FLUSHALL has made of keys that were not written again
+   */
+  #find<T>(key: string, from: (table: EntryTable, probe: KeyProbe) => T | undefined, gone: T): T | undefined {
+    if (this.#knowsNothing) return undefined;
+    const probe = this.#probe.of(key);
+    for (let index = this.#generations.length - 1; index >= 0; index -= 1) {
+      const { table, flushed } = this.#generations[index] as Generation;
+      const found = from(table, probe);
+      if (found !== undefined) return found;
+      if (flushed) return gone;
+    }
+    return undefined;
+  }
+
   #newest(): Generation {
     return this.#generations[this.#generations.length - 1] as Generation;
   }
@@ -196,6 +201,18 @@ export class Overlay {
   #generation(expected: number): Generation {
     return { table: new EntryTable(this.#pool, expected), flushed: false, flushedBytes: 0, end: null };
   }
+}
+
+function getFrom(table: EntryTable, probe: KeyProbe): Entry | null | undefined {
+  return table.get(probe);
+}
+
+function outlineFrom(table: EntryTable, probe: KeyProbe): Outline | null | undefined {
+  return table.outline(probe);
+}
+
+function expiryFrom(table: EntryTable, probe: KeyProbe): number | null | false | undefined {
+  return table.expiry(probe);
 }
 
 function bytesOf({ table, flushedBytes }: Generation): number {

@@ -61,26 +61,29 @@ function* merged(request: PageRequest, overlay: Overlay, scan: Scan): Generator<
   const { prefix, after, values } = request;
   const exclusive = after !== null && compareKeys(after, prefix) >= 0;
   const from = exclusive ? after : prefix;
-  const above: ListedEntry[] = [];
+  const above: string[] = [];
   for (const key of overlay.keys()) {
-    if (!key.startsWith(prefix) || (exclusive && compareKeys(key, from) <= 0)) continue;
-    const entry = overlay.get(key);
-    if (entry === null || entry === undefined) continue;
-    const { value, version, expiresAt } = entry;
-    above.push({ key, version, size: value.length, expiresAt, value: values ? value : null });
+    if (key.startsWith(prefix) && !(exclusive && compareKeys(key, from) <= 0)) above.push(key);
   }
-  above.sort((left, right) => compareKeys(left.key, right.key));
+  above.sort(compareKeys);
   let next = 0;
   if (!overlay.hidesEverythingBelow) {
     for (const entry of scan(from, exclusive, values)) {
       if (!entry.key.startsWith(prefix)) break;
       for (; next < above.length; next += 1) {
-        const candidate = above[next] as ListedEntry;
-        if (compareKeys(candidate.key, entry.key) >= 0) break;
-        yield candidate;
+        const key = above[next] as string;
+        if (compareKeys(key, entry.key) >= 0) break;
+        yield* listed(key, overlay, values);
       }
-      if (overlay.get(entry.key) === undefined) yield entry;
+      if (above[next] !== entry.key) yield entry;
     }
   }
-  yield* above.slice(next);
+  for (; next < above.length; next += 1) yield* listed(above[next] as string, overlay, values);
+}
+
+/** The overlay's entry, unless it is deleted there. Values are copied, so only of those that are asked for. */
+function* listed(key: string, overlay: Overlay, values: boolean): Generator<ListedEntry> {
+  const outline = overlay.outline(key);
+  if (outline === null || outline === undefined) return;
+  yield { key, ...outline, value: values ? (overlay.get(key)?.value ?? null) : null };
 }
