@@ -19,6 +19,8 @@ export class ChunkPool {
   readonly chunkBytes: number;
   readonly #most: number;
   #free: Chunk[] = [];
+  #taken = 0;
+  #makeRoom: () => boolean = () => false;
 
   /**
    * @param keepBytes of what is given back at most so much is kept
@@ -29,19 +31,27 @@ export class ChunkPool {
     this.#most = Math.ceil(keepBytes / chunkBytes);
   }
 
+  /** @param makeRoom called before more memory is taken than is kept: gives some back, or returns false if there is none */
+  onShortage(makeRoom: () => boolean): void {
+    this.#makeRoom = makeRoom;
+  }
+
   /** Its bytes are whatever they were. */
   take(): Chunk {
+    while (this.#free.length === 0 && this.#taken >= this.#most && this.#makeRoom());
+    this.#taken += 1;
     return this.#free.pop() ?? chunkOf(new SharedArrayBuffer(this.chunkBytes));
+  }
+
+  /** Nobody reads them any more. */
+  giveBack(chunks: readonly Chunk[]): void {
+    this.#taken -= chunks.length;
+    this.#free.push(...chunks.slice(0, Math.max(0, this.#most - this.#taken - this.#free.length)));
   }
 
   /** Leaves what is not taken to the garbage collector. */
   clear(): void {
     this.#free = [];
-  }
-
-  /** Nobody reads them any more. */
-  giveBack(chunks: readonly Chunk[]): void {
-    this.#free.push(...chunks.slice(0, Math.max(0, this.#most - this.#free.length)));
   }
 }
 

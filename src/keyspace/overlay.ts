@@ -2,11 +2,13 @@
  * What the stream says and the keyspace file does not yet hold: the newest state per key, in memory.
  *
  * A list of *generations*, each covering a range of offsets. Writes go into the last one. When it is sealed, the
- * applier is asked to write everything up to its end into SQLite, and when that is committed the generation is
- * dropped as a whole. Dropping entry by entry was rejected: it stalls the event loop in proportion to the batch,
- * and a batch has hundreds of thousands of entries.
+ * applier is asked to write everything up to its end into SQLite. When that is committed the generation is *written*:
+ * it counts no more, and is only kept because a lookup in it costs a fraction of one in SQLite, and what was written
+ * is soon asked for. As soon as its memory is needed it goes, as a whole. Dropping entry by entry was rejected: it
+ * stalls the event loop in proportion to the batch, and a batch has hundreds of thousands of entries.
  *
- * Invariant: reading the generations from newest to oldest, then SQLite, gives the state at the head of the stream.
+ * Invariant: reading the generations from newest to oldest, then SQLite, gives the state at the head of the stream. The
+ * written ones are the oldest, and the oldest of them goes first: so what is left says what SQLite says.
  */
 import { assertNever, type Command } from '../stream/command.ts';
 import type { Changes } from './changes.ts';
@@ -30,26 +32,32 @@ interface Generation {
 
 /** What a FLUSHALL counts. */
 const FLUSH_BYTES = 64;
+/** A key that is in none of them is looked for in all. */
+const MAX_WRITTEN = 4;
 
 export class Overlay {
   readonly #pool: ChunkPool;
   readonly #probe = new KeyProbe();
+  /** Oldest first. */
   #generations: Generation[];
+  /** How many of them are written: the first ones. */
+  #written = 0;
 
   /** @param pool of no other overlay */
   constructor(pool: ChunkPool) {
     this.#pool = pool;
     this.#generations = [this.#generation(0)];
+    pool.onShortage(() => this.#dropOldest());
   }
 
-  /** The memory that it takes, in bytes, roughly. */
+  /** The memory that it takes for what is not written, in bytes, roughly. */
   get bytes(): number {
-    return this.#generations.reduce((sum, generation) => sum + bytesOf(generation), 0);
+    return this.#sumOf(bytesOf);
   }
 
-  /** How many keys it knows something about; one that is in two generations counts twice. */
+  /** How many keys it knows something about that is not written; one that is in two generations counts twice. */
   get size(): number {
-    return this.#generations.reduce((sum, generation) => sum + generation.table.count, 0);
+    return this.#sumOf(({ table }) => table.count);
   }
 
   /** The memory that the unsealed generation takes, in bytes, roughly. */
@@ -111,44 +119,67 @@ export class Overlay {
     return true;
   }
 
-  /** What is sealed, oldest first: for whoever writes the keyspace file. Good until `applied` says that it was written. */
+  /** What is to be written, oldest first: the sealed generations. Good until `applied` says that it was. */
   get sealed(): readonly Changes[] {
-    return this.#generations.flatMap(({ table, flushed, end }): Changes[] => {
+    return this.#unwritten.flatMap(({ table, flushed, end }): Changes[] => {
       if (end === null) return [];
       const { chunkBytes } = this.#pool;
       return [{ end, flushed, chunkBytes, memories: table.memories, addresses: table.addresses() }];
     });
   }
 
-  /** Forgets the generations that the keyspace file holds now. */
+  /** The keyspace file holds the generations up to this end now. */
   applied(upTo: number): void {
     const isApplied = ({ end }: Generation): boolean => end !== null && end <= upTo;
-    for (const generation of this.#generations) if (isApplied(generation)) generation.table.release();
-    this.#generations = this.#generations.filter((generation) => !isApplied(generation));
+    this.#written = this.#generations.filter(isApplied).length;
+    while (this.#written > MAX_WRITTEN) this.#dropOldest();
   }
 
-  /** Leaves the memory that it does not need now to the garbage collector. */
-  giveBack(): void {
+  /** Gives the memory back that it keeps for what is written. */
+  forgetWritten(): void {
+    while (this.#dropOldest());
     this.#pool.clear();
   }
 
   /** Whether nothing of the keyspace file shows through any more. */
   get hidesEverythingBelow(): boolean {
-    return this.#generations.some((generation) => generation.flushed);
+    return this.#unwritten.some((generation) => generation.flushed);
   }
 
-  /** The keys that it knows something about, each once, in no order; also those of deleted entries. */
+  /** The keys that it knows something about that is not written, each once, in no order; also those of deleted entries. */
   *keys(): Generator<string> {
-    for (let index = this.#generations.length - 1; index >= 0; index -= 1) {
+    for (let index = this.#generations.length - 1; index >= this.#written; index -= 1) {
       const generation = this.#generations[index] as Generation;
-      for (const key of generation.table.keys()) if (!this.#isNewerThan(index, key)) yield key;
+      for (const key of generation.table.keys()) if (!this.#isIn(key, index + 1)) yield key;
       if (generation.flushed) return;
     }
   }
 
-  #isNewerThan(index: number, key: string): boolean {
+  /** Whether one of the generations from this index on knows something about the key. */
+  #isIn(key: string, from: number): boolean {
     const probe = this.#probe.of(key);
-    return this.#generations.slice(index + 1).some(({ table }) => table.has(probe));
+    return this.#generations.slice(from).some(({ table }) => table.has(probe));
+  }
+
+  /** Over what is not written. */
+  #sumOf(size: (generation: Generation) => number): number {
+    let sum = 0;
+    for (let index = this.#written; index < this.#generations.length; index += 1) {
+      sum += size(this.#generations[index] as Generation);
+    }
+    return sum;
+  }
+
+  get #unwritten(): readonly Generation[] {
+    return this.#generations.slice(this.#written);
+  }
+
+  /** @returns false if none of them is written */
+  #dropOldest(): boolean {
+    if (this.#written === 0) return false;
+    this.#written -= 1;
+    this.#generations.shift()?.table.release();
+    return true;
   }
 
   /**

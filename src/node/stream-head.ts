@@ -508,7 +508,7 @@ export class StreamHead {
     if (end <= this.#applied) return;
     this.#applied = end;
     this.#overlay.applied(end);
-    if (this.#overlay.bytes === 0) this.#overlay.giveBack();
+    if (this.#overlay.bytes === 0) this.#overlay.forgetWritten();
     if (!this.full) this.#releaseWaiters();
     this.#trim();
   }

@@ -71,7 +71,8 @@ class Bench {
     const hides = this.overlay.hidesEverythingBelow;
     const listed = new Map([...(hides ? [] : this.#file.state), ...entries]);
     assert.deepEqual(new Map([...listed].filter(([, entry]) => entry !== null)), new Map(this.#head));
-    assert.equal(this.overlay.get(NEVER_USED), hides ? null : undefined);
+    assert.equal(this.overlay.get(NEVER_USED) ?? null, null);
+    if (hides) assert.equal(this.overlay.get(NEVER_USED), null);
   }
 
   /** The applier catches up. */
@@ -151,13 +152,46 @@ test('applied at 10 forgets what was sealed at 10, and nothing that is newer or 
     overlay.seal(end);
   }
   overlay.apply({ kind: 'del', keys: ['c'] }, 30, () => null);
-  const known = () => ['a', 'b', 'c'].filter((key) => overlay.get(key) !== undefined).join('');
+  const known = () => [...overlay.keys()].toSorted().join('');
   overlay.applied(9);
   assert.equal(known(), 'abc');
   overlay.applied(10);
   assert.equal(known(), 'bc');
   overlay.applied(1_000);
   assert.equal(known(), 'c');
+});
+
+test('what is written is looked up in memory until that is needed, the oldest first; it is not counted and not listed', () => {
+  const overlay = newOverlay();
+  let end = 0;
+  /** Half of the memory each. */
+  const write = (key: string): void => {
+    end += 10;
+    const value = Buffer.alloc(7 * CHUNK_BYTES, key);
+    overlay.apply({ kind: 'set', key, value, expiresAt: null }, end, () => null);
+    overlay.seal(end);
+    overlay.applied(end);
+  };
+  const known = () => ['a', 'b', 'c', 'd'].filter((key) => overlay.get(key) !== undefined).join('');
+  write('a');
+  assert.equal(known(), 'a');
+  assert.deepEqual([overlay.bytes, overlay.size, [...overlay.keys()]], [0, 0, []]);
+  overlay.apply({ kind: 'expire-at', key: 'a', expiresAt: 9 }, end + 5, () => assert.fail('looked below'));
+  assert.equal(overlay.get('a')?.expiresAt, 9);
+  for (const key of ['b', 'c', 'd']) write(key);
+  assert.equal(known(), 'cd');
+  overlay.forgetWritten();
+  assert.equal(known(), '');
+});
+
+test('of many small generations that are written the last few are looked up in memory', () => {
+  const overlay = new Overlay(new ChunkPool(1_000 * CHUNK_BYTES, CHUNK_BYTES));
+  for (let end = 1; end <= 10; end += 1) {
+    overlay.apply({ kind: 'del', keys: [String(end)] }, end, () => null);
+    overlay.seal(end);
+    overlay.applied(end);
+  }
+  assert.deepEqual([overlay.get('6'), overlay.get('7'), overlay.get('10')], [undefined, null, null]);
 });
 
 test('its bytes grow by at least the value that comes, but for one that fits where the old one was', () => {

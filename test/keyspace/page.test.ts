@@ -50,36 +50,51 @@ test('pages to the end give each live key of a prefix exactly once, in the order
     values: fc.boolean(),
   });
   fc.assert(
-    fc.property(anyState, anyState, fc.nat(12), anyRequest, (written, above, sealAt, request) => {
-      let file: Keyspace = new Map();
-      for (const [index, command] of written.entries()) file = after(file, command, index);
-      const overlay = newOverlay();
-      let head = file;
-      for (const [index, command] of above.entries()) {
-        if (index === sealAt) overlay.seal(100 + index);
-        overlay.apply(command, 101 + index, (key) => file.get(key) ?? null);
-        head = after(head, command, 101 + index);
-      }
-      const expected = listed(head, request.values).filter((entry) => {
-        const isAfter = request.after === null || inBytes(entry.key, request.after) > 0;
-        return entry.key.startsWith(request.prefix) && isAfter && isLive(entry, NOW);
-      });
-      const got: ListedEntry[] = [];
-      let page: Page = { entries: [], next: request.after };
-      do {
-        page = readPage({ ...request, after: page.next }, overlay, scanOf(file), NOW);
-        assert.ok(page.entries.length <= request.limit);
-        assert.ok(page.next === null || page.next === page.entries.at(-1)?.key);
-        got.push(...page.entries);
-      } while (page.next !== null);
-      assert.deepEqual(got, expected);
-    }),
+    fc.property(
+      anyState,
+      anyState,
+      fc.nat(12),
+      fc.nat(12),
+      anyRequest,
+      (written, above, sealAt, writeAt, request) => {
+        let file: Keyspace = new Map();
+        for (const [index, command] of written.entries()) file = after(file, command, index);
+        const overlay = newOverlay();
+        let head = file;
+        let sealed: Keyspace | null = null;
+        for (const [index, command] of above.entries()) {
+          if (index === sealAt) {
+            overlay.seal(100 + index);
+            sealed = head;
+          }
+          if (index >= writeAt && sealed !== null) {
+            file = sealed;
+            overlay.applied(100 + sealAt);
+          }
+          overlay.apply(command, 101 + index, (key) => file.get(key) ?? null);
+          head = after(head, command, 101 + index);
+        }
+        const expected = listed(head, request.values).filter((entry) => {
+          const isAfter = request.after === null || inBytes(entry.key, request.after) > 0;
+          return entry.key.startsWith(request.prefix) && isAfter && isLive(entry, NOW);
+        });
+        const got: ListedEntry[] = [];
+        let page: Page = { entries: [], next: request.after };
+        do {
+          page = readPage({ ...request, after: page.next }, overlay, scanOf(file), NOW);
+          assert.ok(page.entries.length <= request.limit);
+          assert.ok(page.next === null || page.next === page.entries.at(-1)?.key);
+          got.push(...page.entries);
+        } while (page.next !== null);
+        assert.deepEqual(got, expected);
+      },
+    ),
     { numRuns: 500 },
   );
 });
 
 function newOverlay(): Overlay {
-  return new Overlay(new ChunkPool(0, 4096));
+  return new Overlay(new ChunkPool(16 * 4096, 4096));
 }
 
 function fileOf(keys: readonly string[], value: Buffer, expiresAt: number | null = null): Keyspace {
