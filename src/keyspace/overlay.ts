@@ -52,12 +52,12 @@ export class Overlay {
 
   /** The memory that it takes for what is not written, in bytes, roughly. */
   get bytes(): number {
-    return this.#sumOf(bytesOf);
+    return sumOf(this.#generations, bytesOf, this.#written);
   }
 
   /** How many keys it knows something about that is not written; one that is in two generations counts twice. */
   get size(): number {
-    return this.#sumOf(({ table }) => table.count);
+    return sumOf(this.#generations, countOf, this.#written);
   }
 
   /** The memory that the unsealed generation takes, in bytes, roughly. */
@@ -135,9 +135,9 @@ export class Overlay {
     while (this.#written > MAX_WRITTEN) this.#dropOldest();
   }
 
-  /** Gives the memory back that it keeps for what is written. */
-  forgetWritten(): void {
-    while (this.#dropOldest());
+  /** Gives the memory back that it keeps for what is written, but for so many bytes. */
+  forgetWritten(keepBytes: number): void {
+    while (sumOf(this.#generations, bytesOf, 0, this.#written) > keepBytes) this.#dropOldest();
     this.#pool.clear();
   }
 
@@ -159,15 +159,6 @@ export class Overlay {
   #isIn(key: string, from: number): boolean {
     const probe = this.#probe.of(key);
     return this.#generations.slice(from).some(({ table }) => table.has(probe));
-  }
-
-  /** Over what is not written. */
-  #sumOf(size: (generation: Generation) => number): number {
-    let sum = 0;
-    for (let index = this.#written; index < this.#generations.length; index += 1) {
-      sum += size(this.#generations[index] as Generation);
-    }
-    return sum;
   }
 
   get #unwritten(): readonly Generation[] {
@@ -232,6 +223,21 @@ export class Overlay {
   #generation(expected: number): Generation {
     return { table: new EntryTable(this.#pool, expected), flushed: false, flushedBytes: 0, end: null };
   }
+}
+
+function sumOf(
+  generations: readonly Generation[],
+  size: (generation: Generation) => number,
+  from: number,
+  to = generations.length,
+): number {
+  let sum = 0;
+  for (let index = from; index < to; index += 1) sum += size(generations[index] as Generation);
+  return sum;
+}
+
+function countOf({ table }: Generation): number {
+  return table.count;
 }
 
 function getFrom(table: EntryTable, probe: KeyProbe): Entry | null | undefined {

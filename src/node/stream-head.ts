@@ -52,6 +52,8 @@ export type CommitListener = (run: Run, from: Offset) => void;
 const TRIM_ROWS = 128;
 /** Looking at so many keys of the overlay for a page takes about a millisecond. */
 const PAGE_OVERLAY_KEYS = 10_000;
+/** Of the overlay's limit: so much of what was written last is looked up in memory while nothing new comes. */
+const QUIET_SHARE = 1 / 4;
 const REPLAY_BYTES = 1024 * 1024;
 /** While somebody reads an older state of the keyspace file. */
 const FREEZE_RETRY_MS = 100;
@@ -508,7 +510,7 @@ export class StreamHead {
     if (end <= this.#applied) return;
     this.#applied = end;
     this.#overlay.applied(end);
-    if (this.#overlay.bytes === 0) this.#overlay.forgetWritten();
+    if (this.#overlay.bytes === 0) this.#overlay.forgetWritten(this.#settings.overlayBytes * QUIET_SHARE);
     if (!this.full) this.#releaseWaiters();
     this.#trim();
   }

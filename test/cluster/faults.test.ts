@@ -289,10 +289,11 @@ test('a checkpoint of the journal that fails is logged and costs nothing, and is
 });
 
 test('a keyspace that cannot be read answers 503, never a wrong value, and goes on when it can', async (t) => {
-  const { disk, node } = await faulty(t, 'node', '--apply-interval', '1ms');
-  await node.client.set('k', 'v');
-  // The digest flushes: from now on the entry is in the file only.
-  await node.client.digest();
+  const { cluster, disk, node: before } = await faulty(t, 'node');
+  await before.client.set('k', 'v');
+  await before.stop();
+  // Now the entry is in the file only.
+  const node = await disk.start(cluster, 'node');
   const http = new Connection(t, node);
   await disk.fail({ 'keyspace-read': 'SQLITE_IOERR_READ', 'keyspace-scan': 'SQLITE_IOERR_READ' });
   isProblem(await http.send('GET', '/v1/keys/k'), 503, 'STORAGE_FAILED');

@@ -180,7 +180,9 @@ test('what is written is looked up in memory until that is needed, the oldest fi
   assert.equal(overlay.get('a')?.expiresAt, 9);
   for (const key of ['b', 'c', 'd']) write(key);
   assert.equal(known(), 'cd');
-  overlay.forgetWritten();
+  overlay.forgetWritten(8 * CHUNK_BYTES);
+  assert.equal(known(), 'd');
+  overlay.forgetWritten(0);
   assert.equal(known(), '');
 });
 
