@@ -7,7 +7,7 @@ CREATE TABLE large_values (
   id    INTEGER PRIMARY KEY,
   value BLOB    NOT NULL
 ) STRICT;
-INSERT INTO large_values SELECT version, value FROM entries WHERE length(CAST(key AS BLOB)) + length(value) > 960 ORDER BY version;
+INSERT INTO large_values SELECT version, value FROM entries WHERE length(CAST(key AS BLOB)) + length(value) > 960;
 UPDATE entries SET value = x'' WHERE version IN (SELECT id FROM large_values);
 
 -- What readers read. The size, in bytes, is known without reading the value.

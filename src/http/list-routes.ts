@@ -35,7 +35,8 @@ export function listRoutes(app: FastifyInstance, node: Node): void {
     schema: {
       operationId: 'listKeys',
       summary: 'List entries in key order',
-      description: 'Keys are ordered by their UTF-8 bytes. A page with values ends early at 16 MiB of them.',
+      description:
+        'Keys are ordered by their UTF-8 bytes. A page with values ends early, with the one with which they reach 16 MiB.',
       tags: ['keys'],
       querystring: {
         type: 'object',

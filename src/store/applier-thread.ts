@@ -4,6 +4,7 @@ import Database, { type Database as Connection } from 'better-sqlite3';
 import { giveBackWhenQuiet } from '../quiet-memory.ts';
 import { Applier } from './applier.ts';
 import type { ApplierData, FromApplier, ToApplier } from './applier-protocol.ts';
+import { faultPoint } from './fault-point.ts';
 import { readPosition, writePosition } from './keyspace-schema.ts';
 import { migrate } from './migrate.ts';
 import { codeOf, isOfDisk, messageOf } from './storage-failure.ts';
@@ -15,6 +16,7 @@ const tell = (message: FromApplier): void => port.postMessage(message);
 function open({ path, createAt }: ApplierData): Connection {
   const db = new Database(path, { fileMustExist: createAt === null });
   db.pragma('journal_mode = WAL');
+  faultPoint('keyspace-migrate');
   const empty = migrate(db, 'keyspace', path);
   if (empty && createAt !== null) writePosition(db, createAt);
   return db;

@@ -23,6 +23,7 @@ export const FAULT_POINTS = [
   'keyspace-switch',
   'keyspace-switched',
   'keyspace-open',
+  'keyspace-migrate',
   'keyspace-read',
   'keyspace-scan',
   'keyspace-scrub',

@@ -425,6 +425,9 @@ function cannotOpen(path: string, { code, message }: { code: string; message: st
   if (code === 'SQLITE_CANTOPEN')
     return new DamageError(`${path} is missing or cannot be opened; restore it from a copy`);
   if (message.startsWith(path)) return new StartError(message);
+  // The file is what it was; there is no room to bring it up to date, say.
+  if (/^SQLITE_(FULL|BUSY|LOCKED|NOMEM|READONLY)/.test(code))
+    return new StartError(`${path} cannot be opened: ${code}: ${message}; nothing was changed`);
   return new DamageError(damaged(path, message));
 }
 

@@ -309,6 +309,19 @@ test('a keyspace that cannot be read answers 503, never a wrong value, and goes 
   assert.equal((await http.send('GET', '/v1/keys/k')).body.toString(), 'v');
 });
 
+test('a keyspace file that there is no room to bring up to date is not called damaged, and stays as it is', async (t) => {
+  const { cluster, disk, node } = await faulty(t, 'node');
+  await node.client.set('k', 'v');
+  await node.stop();
+  await disk.fail({ 'keyspace-migrate': 'SQLITE_FULL' });
+  await assert.rejects(
+    disk.start(cluster, 'node', '--on-damage', 'resync', '--replica-of', 'ws://127.0.0.1:1'),
+    (error: Error) => /cannot be opened: SQLITE_FULL/.test(error.message) && !/damaged/.test(error.message),
+  );
+  await disk.mend();
+  assert.equal(await textOf(await disk.start(cluster, 'node'), 'k'), 'v');
+});
+
 test('a scrub that cannot read says so, and the node goes on; damage ends it', async (t) => {
   const { disk, node } = await faulty(t, 'node', '--scrub-interval', '20ms');
   await node.client.set('k', 'v');
