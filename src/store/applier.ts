@@ -21,7 +21,7 @@ const CACHE_KIB = 4 * 1024;
 /**
  * Of a key and its value, in bytes. A row of more than 1,002 would go on in another page, and be read as a whole by every
  * search that comes across it: in a table WITHOUT ROWID the row is what is compared
- * (https://www.sqlite.org/fileformat2.html#index_b_trees).
+ * (https://www.sqlite.org/fileformat2.html#index_b_trees). A longer key goes on in one other page, whatever its value.
  */
 const MAX_ROW_BYTES = 960;
 /** In place of a value that stands in `large_values`. */

@@ -18,7 +18,7 @@ import { temporaryFolder } from '../support/cluster.ts';
 
 const RUN_ID = runId('a');
 const NOTHING: Keyspace = new Map();
-/** The longest that there may be, and a short one, so that the limit is met by values of both kinds. */
+/** Short ones and a long one, so that the limit is met by values of both kinds. */
 const KEYS = ['a', 'b', 'ключ', 'k'.repeat(512)];
 const SIZES = [0, 1, 100, 447, 448, 449, 950, 951, 952, 953, 958, 959, 960, 1_100, 4_096, 50_000];
 
