@@ -73,17 +73,21 @@ function* merged(request: PageRequest, overlay: Overlay, scan: Scan): Generator<
       for (; next < above.length; next += 1) {
         const key = above[next] as string;
         if (compareKeys(key, entry.key) >= 0) break;
-        yield* listed(key, overlay, values);
+        const candidate = listed(key, overlay, values);
+        if (candidate !== null) yield candidate;
       }
       if (above[next] !== entry.key) yield entry;
     }
   }
-  for (; next < above.length; next += 1) yield* listed(above[next] as string, overlay, values);
+  for (const key of above.slice(next)) {
+    const candidate = listed(key, overlay, values);
+    if (candidate !== null) yield candidate;
+  }
 }
 
-/** The overlay's entry, unless it is deleted there. Values are copied, so only of those that are asked for. */
-function* listed(key: string, overlay: Overlay, values: boolean): Generator<ListedEntry> {
+/** The overlay's entry; null: it is deleted there. Values are copied, so only of those that are asked for. */
+function listed(key: string, overlay: Overlay, values: boolean): ListedEntry | null {
   const outline = overlay.outline(key);
-  if (outline === null || outline === undefined) return;
-  yield { key, ...outline, value: values ? (overlay.get(key)?.value ?? null) : null };
+  if (outline === null || outline === undefined) return null;
+  return { key, ...outline, value: values ? (overlay.get(key)?.value ?? null) : null };
 }
