@@ -13,10 +13,10 @@ if (major < NEEDED[0] || (major === NEEDED[0] && minor < NEEDED[1])) {
   );
   process.exit(1);
 }
-if (process.argv[2] === 'serve') startSmall();
 // Half of a start is compiling. What has been compiled is kept for the next one, by Node, in its usual place; where that
-// is not possible nothing changes. Worker threads look only at the variable.
+// is not possible nothing changes. Worker threads, and a Node that starts itself once more, look only at the variable.
 process.env.NODE_COMPILE_CACHE ??= join(tmpdir(), 'node-compile-cache');
+if (process.argv[2] === 'serve') startSmall();
 module.enableCompileCache();
 const { run } = await import('./cli/program.ts');
 await run(process.argv);

@@ -6,11 +6,8 @@
  * of what a node takes under load.
  */
 
-/**
- * For the command line of Node: each half of the young generation has at most so many MiB; and garbage can be collected when it
- * disturbs nobody (`quiet-memory.ts`).
- */
-export const NODE_FLAGS: readonly string[] = ['--max-semi-space-size=8', '--expose-gc'];
+/** For the command line of Node: each half of the young generation has at most so many MiB. */
+export const NODE_FLAGS: readonly string[] = ['--max-semi-space-size=8'];
 
 /** glibc's names; other C libraries do not know them. Buffers of 128 KiB and more go back to the system when they are freed. */
 export const ALLOCATOR: Readonly<Record<string, string>> = {
