@@ -9,7 +9,7 @@ import Fastify, { type FastifyInstance } from 'fastify';
 import { stringify } from 'yaml';
 import { type ApiParts, apiRoutes } from './api-routes.ts';
 import { documentOptions } from './document.ts';
-import { serializers } from './serialization.ts';
+import { plainJson } from './serialization.ts';
 import { validators } from './validation.ts';
 
 export interface DocumentParts extends ApiParts {
@@ -20,7 +20,7 @@ export interface DocumentParts extends ApiParts {
 /** @returns a server that answers `/docs` to `inject`; `swagger()` gives the document. Its API routes are not for use. */
 export async function createDocumentServer(parts: DocumentParts): Promise<FastifyInstance> {
   const app = Fastify({
-    schemaController: { compilersFactory: { buildValidator: validators(), buildSerializer: serializers() } },
+    schemaController: { compilersFactory: { buildValidator: validators(), buildSerializer: plainJson } },
   });
   await app.register(swagger, documentOptions(parts.version));
   await apiRoutes(app, parts);

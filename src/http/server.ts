@@ -23,7 +23,7 @@ import type { DocumentParts } from './document-server.ts';
 import { rewriteKeyUrl } from './key.ts';
 import { Deferred } from './once.ts';
 import { noSuchPath, sendProblem, toProblem } from './problem.ts';
-import { serializers } from './serialization.ts';
+import { plainJson } from './serialization.ts';
 import { validators } from './validation.ts';
 
 /** Longer than Node lets the whole request line be: the key's own limit answers, not the router's. */
@@ -57,7 +57,7 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
       void answerError(parts, error, request, reply.headers(nodeHeaders(node))),
     return503OnClosing: false,
     schemaController: {
-      compilersFactory: { buildValidator: validators(deferred), buildSerializer: serializers(deferred) },
+      compilersFactory: { buildValidator: validators(deferred), buildSerializer: plainJson },
     },
     clientErrorHandler: (error, socket) => answerBrokenRequest(node, error, socket),
     // Requests that offer an upgrade to something else, `curl --http2` for one, are answered as they are.
