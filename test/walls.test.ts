@@ -12,7 +12,7 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   replication: ['./position.ts'],
   stream: ['./command.ts', 'node:buffer'],
-  keyspace: ['./entry.ts', '../stream/command.ts', 'node:buffer'],
+  keyspace: ['./entry.ts', '../stream/command.ts', 'node:buffer', 'quickselect'],
   node: ['./ports.ts', '../replication/decide.ts', '../keyspace/entry.ts', '../stream/decoder.ts'],
   store: ['better-sqlite3', 'node:fs', '../node/ports.ts', '../stream/decoder.ts'],
   http: ['fastify', '@fastify/swagger', '../node/node.ts', '../keyspace/key.ts'],

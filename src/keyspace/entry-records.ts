@@ -7,9 +7,11 @@
  *
  *     version f64 | expiry f64, -Infinity: never | value's length u32 | room for it u32 | key's length u32 | key | value
  *
- * Its address counts units of eight bytes. Header and key lie in one chunk; a value may go on in the next ones.
+ * Its address counts units of eight bytes. Header and key lie in one chunk; a value may go on in the next ones. Where the rest
+ * of a chunk is too short for them but not for a header, one with a key's length of 0 says so.
  */
 import { type Chunk, type ChunkPool, chunkOf } from './chunk-pool.ts';
+import type { FirstKeys } from './first-keys.ts';
 import type { KeyProbe } from './key-probe.ts';
 
 const UNIT_BYTES = 8;
@@ -136,6 +138,8 @@ export class EntryLog extends EntryRecords {
   readonly #pool: ChunkPool;
   /** Where the next record may begin, in bytes. */
   #end = 0;
+  /** Of each chunk the address of the first record that begins in it; null: a value goes through all of it. */
+  readonly #firsts: (number | null)[] = [];
 
   constructor(pool: ChunkPool) {
     super([], pool.chunkBytes);
@@ -151,11 +155,14 @@ export class EntryLog extends EntryRecords {
   append(probe: KeyProbe, value: Buffer | null, version: number, expiresAt: number | null): number {
     const head = HEADER_BYTES + probe.length;
     const left = this.chunkBytes - (this.#end % this.chunkBytes);
-    const from = head > left ? this.#end + left : this.#end;
+    const fits = head <= left;
+    if (!fits && left >= HEADER_BYTES && left < this.chunkBytes) this.#skipRest();
+    const from = fits ? this.#end : this.#end + left;
     const room = value?.length ?? 0;
     this.#end = roundedUp(from + head + room);
     while (this.chunks.length * this.chunkBytes < this.#end) this.chunks.push(this.#pool.take());
     const address = from / UNIT_BYTES;
+    this.#begins(address, Math.floor(from / this.chunkBytes));
     const { words, bytes } = this.chunk(address);
     const header = this.unit(address) * 2;
     words[header + ROOM] = room;
@@ -178,10 +185,48 @@ export class EntryLog extends EntryRecords {
     this.chunk(address).doubles[this.unit(address) + 1] = expiresAt ?? NEVER;
   }
 
+  /**
+   * The chunks come in an order that is far from that of writing: keys that were written in descending order would all be
+   * admitted, because none of those before would be as small.
+   * @param admitted called with each record whose key is admitted, also if a later one has replaced it
+   */
+  each(wanted: FirstKeys, admitted: (address: number) => void): void {
+    for (const chunk of scattered(this.#firsts.length)) {
+      const first = this.#firsts[chunk] ?? null;
+      if (first !== null) this.#eachFrom(first, (chunk + 1) * this.chunkBytes, wanted, admitted);
+    }
+  }
+
+  #eachFrom(first: number, to: number, wanted: FirstKeys, admitted: (address: number) => void): void {
+    const end = Math.min(to, this.#end);
+    let at = first * UNIT_BYTES;
+    while (at + HEADER_BYTES < end) {
+      const address = at / UNIT_BYTES;
+      const length = this.keyLength(address);
+      if (length === 0) return;
+      if (wanted.admits(this.chunk(address).bytes, this.keyStart(address), length)) admitted(address);
+      at = roundedUp(at + HEADER_BYTES + length + this.word(address, ROOM));
+    }
+  }
+
   /** Nobody reads it any more. */
   release(): void {
     this.#pool.giveBack(this.chunks);
     this.chunks.length = 0;
+    this.#firsts.length = 0;
+  }
+
+  /** A record begins in this chunk. */
+  #begins(address: number, chunk: number): void {
+    if (this.#firsts.length > chunk) return;
+    while (this.#firsts.length < chunk) this.#firsts.push(null);
+    this.#firsts.push(address);
+  }
+
+  /** Says that nothing follows in the chunk in which the last record ends. */
+  #skipRest(): void {
+    const address = this.#end / UNIT_BYTES;
+    this.chunk(address).words[this.unit(address) * 2 + KEY_LENGTH] = 0;
   }
 
   #put(address: number, value: Buffer | null, version: number, expiresAt: number | null): void {
@@ -200,4 +245,15 @@ export class EntryLog extends EntryRecords {
 
 function roundedUp(bytes: number): number {
   return Math.ceil(bytes / UNIT_BYTES) * UNIT_BYTES;
+}
+
+/** The numbers below `count`, each once, so that the first few of them are spread over all: steps of the golden section. */
+function* scattered(count: number): Generator<number> {
+  let step = Math.max(1, Math.round(count * 0.618));
+  while (greatestCommonDivisor(count, step) > 1) step += 1;
+  for (let done = 0, number = 0; done < count; done += 1, number = (number + step) % count) yield number;
+}
+
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b);
 }

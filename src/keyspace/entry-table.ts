@@ -7,6 +7,7 @@
 import type { ChunkPool } from './chunk-pool.ts';
 import type { Entry } from './entry.ts';
 import { EntryLog } from './entry-records.ts';
+import type { FirstKeys } from './first-keys.ts';
 import type { KeyProbe } from './key-probe.ts';
 
 const FIRST_CAPACITY = 64;
@@ -100,9 +101,16 @@ export class EntryTable {
     return true;
   }
 
-  /** In no order. */
-  *keys(): Generator<string> {
-    for (const address of this.addresses()) yield this.#records.key(address);
+  /**
+   * Adds those of its keys that are wanted.
+   * @param probe for its own use
+   * @param counts whether the key, which the probe then stands for, is to be added
+   */
+  collect(wanted: FirstKeys, probe: KeyProbe, counts: () => boolean): void {
+    this.#records.each(wanted, (address) => {
+      const key = this.#records.key(address);
+      if (this.#find(probe.of(key)) === address && counts()) wanted.add(key);
+    });
   }
 
   /** Where the record of each key is. */

@@ -15,6 +15,7 @@ import type { Changes } from './changes.ts';
 import type { ChunkPool } from './chunk-pool.ts';
 import type { Entry } from './entry.ts';
 import { EntryTable, type Outline } from './entry-table.ts';
+import { FirstKeys, type KeyRange } from './first-keys.ts';
 import { KeyProbe } from './key-probe.ts';
 
 /** Finds what is below: the entry in the keyspace file, or null. */
@@ -146,19 +147,26 @@ export class Overlay {
     return this.#unwritten.some((generation) => generation.flushed);
   }
 
-  /** The keys that it knows something about that is not written, each once, in no order; also those of deleted entries. */
-  *keys(): Generator<string> {
+  /**
+   * The first keys of a range, in key order, that it knows something about that is not written; also those of deleted entries.
+   * @param count at most so many; if there are fewer, these are all
+   */
+  firstKeys(range: KeyRange, count: number): readonly string[] {
+    const wanted = new FirstKeys(range, count);
     for (let index = this.#generations.length - 1; index >= this.#written; index -= 1) {
-      const generation = this.#generations[index] as Generation;
-      for (const key of generation.table.keys()) if (!this.#isIn(key, index + 1)) yield key;
-      if (generation.flushed) return;
+      const { table, flushed } = this.#generations[index] as Generation;
+      table.collect(wanted, this.#probe, () => !this.#isIn(this.#probe, index + 1));
+      if (flushed) break;
     }
+    return wanted.keys;
   }
 
   /** Whether one of the generations from this index on knows something about the key. */
-  #isIn(key: string, from: number): boolean {
-    const probe = this.#probe.of(key);
-    return this.#generations.slice(from).some(({ table }) => table.has(probe));
+  #isIn(probe: KeyProbe, from: number): boolean {
+    for (let index = from; index < this.#generations.length; index += 1) {
+      if (this.#generations[index]?.table.has(probe)) return true;
+    }
+    return false;
   }
 
   get #unwritten(): readonly Generation[] {

@@ -2,6 +2,7 @@
  * One page of the keyspace in key order: what SQLite holds, with the overlay laid over it.
  */
 import { isLive } from './entry.ts';
+import type { KeyRange } from './first-keys.ts';
 import { compareKeys } from './key.ts';
 import type { Overlay } from './overlay.ts';
 
@@ -61,28 +62,35 @@ function* merged(request: PageRequest, overlay: Overlay, scan: Scan): Generator<
   const { prefix, after, values } = request;
   const exclusive = after !== null && compareKeys(after, prefix) >= 0;
   const from = exclusive ? after : prefix;
-  const above: string[] = [];
-  for (const key of overlay.keys()) {
-    if (key.startsWith(prefix) && !(exclusive && compareKeys(key, from) <= 0)) above.push(key);
-  }
-  above.sort(compareKeys);
-  let next = 0;
+  // The page, and the entry after it.
+  const above = overlayKeys({ prefix, from, exclusive }, overlay, request.limit + 1);
+  let key = above.next().value;
   if (!overlay.hidesEverythingBelow) {
     for (const entry of scan(from, exclusive, values)) {
       if (!entry.key.startsWith(prefix)) break;
-      for (; next < above.length; next += 1) {
-        const key = above[next] as string;
-        if (compareKeys(key, entry.key) >= 0) break;
+      for (; key !== undefined && compareKeys(key, entry.key) < 0; key = above.next().value) {
         const candidate = listed(key, overlay, values);
         if (candidate !== null) yield candidate;
       }
-      if (above[next] !== entry.key) yield entry;
+      if (key !== entry.key) yield entry;
     }
   }
-  for (const key of above.slice(next)) {
+  for (; key !== undefined; key = above.next().value) {
     const candidate = listed(key, overlay, values);
     if (candidate !== null) yield candidate;
   }
+}
+
+/**
+ * In key order, as far as they are asked for.
+ * @param count how many probably are. There may be many more: of deleted entries none comes on the page
+ */
+function* overlayKeys(range: KeyRange, overlay: Overlay, count: number): Generator<string, undefined> {
+  const keys = overlay.firstKeys(range, count);
+  yield* keys;
+  const last = keys[keys.length - 1];
+  if (last === undefined || keys.length < count) return;
+  yield* overlayKeys({ ...range, from: last, exclusive: true }, overlay, 2 * count);
 }
 
 /** The overlay's entry; null: it is deleted there. Values are copied, so only of those that are asked for. */

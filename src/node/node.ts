@@ -291,7 +291,7 @@ export class Node {
     let position = formatPosition(this.position);
     let after: string | null = null;
     do {
-      const page: Page = await this.#head.page({ prefix, after, limit: DELETE_KEYS, values: false });
+      const page: Page = await this.#head.page({ prefix, after, limit: DELETE_KEYS, values: false }, true);
       const keys = page.entries.map(({ key }) => key);
       if (keys.length > 0) {
         const result = await this.#writes.submit({ kind: 'delete-many', keys });

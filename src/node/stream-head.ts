@@ -50,8 +50,10 @@ export type CommitListener = (run: Run, from: Offset) => void;
 
 /** Rows dropped in one step: about a millisecond. */
 const TRIM_ROWS = 128;
-/** Looking at so many keys of the overlay for a page takes about a millisecond. */
-const PAGE_OVERLAY_KEYS = 10_000;
+/** Looking at so many keys of the overlay for a page takes ten to twenty milliseconds. */
+const PAGE_OVERLAY_KEYS = 500_000;
+/** One of many pages, that nobody waits for, takes about a millisecond for it. */
+const SERIES_OVERLAY_KEYS = 10_000;
 /** Of the overlay's limit: so much of what was written last is looked up in memory while nothing new comes. */
 const QUIET_SHARE = 1 / 4;
 const REPLAY_BYTES = 1024 * 1024;
@@ -302,10 +304,11 @@ export class StreamHead {
 
   /**
    * One page, of the state at the head at the moment when the promise resolves. Laying the overlay over a page looks
-   * at all of the overlay: if that is large, it is first written into the file, where an index finds the page.
+   * at all of the overlay: if that has very many keys, it is first written into the file, where an index finds the page.
+   * @param inSeries it is one of many for one request: sooner written than looked at again and again
    */
-  async page(request: PageRequest): Promise<Page> {
-    if (this.#overlay.size > PAGE_OVERLAY_KEYS) await this.flush();
+  async page(request: PageRequest, inSeries = false): Promise<Page> {
+    if (this.#overlay.size > (inSeries ? SERIES_OVERLAY_KEYS : PAGE_OVERLAY_KEYS)) await this.flush();
     return readPage(request, this.#overlay, this.#keyspace.scan, this.#world.now());
   }
 

@@ -4,13 +4,16 @@ import fc from 'fast-check';
 import type { Changes } from '../../src/keyspace/changes.ts';
 import { ChunkPool } from '../../src/keyspace/chunk-pool.ts';
 import type { Entry } from '../../src/keyspace/entry.ts';
+import { compareKeys } from '../../src/keyspace/key.ts';
 import { Overlay } from '../../src/keyspace/overlay.ts';
 import type { Command } from '../../src/stream/command.ts';
 import { written } from '../simulation/written.ts';
-import { after, anyCommand, type Keyspace } from '../support/arbitraries.ts';
+import { after, anyCommand, anyKey, type Keyspace } from '../support/arbitraries.ts';
 
 const KEYS = ['a', 'b', 'c', 'd'];
 const NEVER_USED = 'never used';
+const ALL = { prefix: '', from: '', exclusive: false };
+const MANY = Number.POSITIVE_INFINITY;
 const NOTHING: Keyspace = new Map();
 /** So small that values go over several chunks, and memory is soon used again. */
 const CHUNK_BYTES = 64;
@@ -84,7 +87,7 @@ class Bench {
 }
 
 function entriesOf(overlay: Overlay): (readonly [string, Entry | null | undefined])[] {
-  return [...overlay.keys()].map((key) => [key, overlay.get(key)] as const);
+  return overlay.firstKeys(ALL, MANY).map((key) => [key, overlay.get(key)] as const);
 }
 
 test('whatever is written, sealed and applied, overlay over file reads like a plain map', () => {
@@ -142,6 +145,93 @@ test('with nothing new in it there is nothing to seal', () => {
   assert.equal(overlay.seal(10), false);
 });
 
+test('the first keys of a range are those that sorting would give, whatever was written and written again', () => {
+  const anyKeys = fc
+    .tuple(fc.constantFrom('', 'a', 'ab', '\uffff', '\u{1f600}'), anyKey)
+    .map((parts) => parts.join(''));
+  const anyRange = fc.record({
+    prefix: fc.constantFrom('', 'a', 'ab', '\uffff', '\u{1f600}', '\u{10ffff}'),
+    from: fc.option(anyKeys),
+    exclusive: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(
+      fc.array(fc.oneof({ weight: 9, arbitrary: anyCommand(anyKeys) }, fc.constant(null)), { maxLength: 60 }),
+      anyRange,
+      fc.integer({ min: 1, max: 8 }),
+      (commands, { prefix, from, exclusive }, count) => {
+        const overlay = new Overlay(new ChunkPool(16 * 4096, 4096));
+        let known = new Set<string>();
+        let state: Keyspace = NOTHING;
+        for (const [index, command] of commands.entries()) {
+          const before = state;
+          if (command === null) {
+            overlay.seal(index);
+            continue;
+          }
+          overlay.apply(command, index + 1, (key) => before.get(key) ?? null);
+          state = after(state, command, index + 1);
+          if (command.kind === 'flush-all') known = new Set();
+          for (const key of keysOf(command, before)) known.add(key);
+        }
+        const range = {
+          prefix,
+          from: from === null || compareKeys(from, prefix) < 0 ? prefix : from,
+          exclusive,
+        };
+        const inRange = [...known].sort(compareKeys).filter((key) => {
+          const order = compareKeys(key, range.from);
+          return key.startsWith(prefix) && (exclusive ? order > 0 : order >= 0);
+        });
+        assert.deepEqual(overlay.firstKeys(range, count), inRange.slice(0, count));
+      },
+    ),
+    { numRuns: 500 },
+  );
+});
+
+test('of many keys, however they were ordered, the first ones are found', () => {
+  const count = 5_000;
+  const orders: readonly ((index: number) => number)[] = [
+    (index) => index,
+    (index) => count - 1 - index,
+    (index) => (index * 1_777) % count,
+  ];
+  const name = (index: number): string => `key:${String(index).padStart(6, '0')}`;
+  for (const order of orders) {
+    const overlay = newOverlay();
+    for (let index = 0; index < count; index += 1) {
+      overlay.apply({ kind: 'del', keys: [name(order(index))] }, index + 1, () => null);
+      if (index === count / 2) overlay.seal(index + 1);
+    }
+    for (const [from, wanted] of [
+      [0, 3],
+      [0, 1_500],
+      [2_000, 700],
+      [count - 5, 100],
+    ] as const) {
+      const expected = Array.from({ length: Math.min(wanted, count - from) }, (_, index) =>
+        name(from + index),
+      );
+      assert.deepEqual(overlay.firstKeys({ ...ALL, from: name(from) }, wanted), expected);
+    }
+  }
+});
+
+/** The keys that it says something about; one that changes an entry says nothing if there is none. */
+function keysOf(command: Command, before: Keyspace): readonly string[] {
+  switch (command.kind) {
+    case 'flush-all':
+      return [];
+    case 'set':
+      return [command.key];
+    case 'del':
+      return command.keys;
+    default:
+      return before.has(command.key) ? [command.key] : [];
+  }
+}
+
 test('applied at 10 forgets what was sealed at 10, and nothing that is newer or not sealed', () => {
   const overlay = newOverlay();
   for (const [key, end] of [
@@ -152,7 +242,7 @@ test('applied at 10 forgets what was sealed at 10, and nothing that is newer or 
     overlay.seal(end);
   }
   overlay.apply({ kind: 'del', keys: ['c'] }, 30, () => null);
-  const known = () => [...overlay.keys()].toSorted().join('');
+  const known = () => overlay.firstKeys(ALL, MANY).join('');
   overlay.applied(9);
   assert.equal(known(), 'abc');
   overlay.applied(10);
@@ -175,7 +265,7 @@ test('what is written is looked up in memory until that is needed, the oldest fi
   const known = () => ['a', 'b', 'c', 'd'].filter((key) => overlay.get(key) !== undefined).join('');
   write('a');
   assert.equal(known(), 'a');
-  assert.deepEqual([overlay.bytes, overlay.size, [...overlay.keys()]], [0, 0, []]);
+  assert.deepEqual([overlay.bytes, overlay.size, overlay.firstKeys(ALL, MANY)], [0, 0, []]);
   overlay.apply({ kind: 'expire-at', key: 'a', expiresAt: 9 }, end + 5, () => assert.fail('looked below'));
   assert.equal(overlay.get('a')?.expiresAt, 9);
   for (const key of ['b', 'c', 'd']) write(key);
