@@ -33,6 +33,7 @@ export class TurnDraft implements Draft {
   /** In a transaction: what stood in `#staged` before each change. */
   #undo: Undo[] | null = null;
   #transactionLimit = Number.POSITIVE_INFINITY;
+  #lookups = 0;
 
   /** @param now milliseconds since 1970: one moment for the whole turn */
   constructor(head: Below, now: number) {
@@ -51,6 +52,11 @@ export class TurnDraft implements Draft {
     return this.#encoder.length;
   }
 
+  /** How many times it had to ask what the turn began with. */
+  get lookups(): number {
+    return this.#lookups;
+  }
+
   get(key: string): Entry | null {
     const entry = this.#raw(key);
     return isLive(entry, this.#now) ? entry : null;
@@ -60,7 +66,9 @@ export class TurnDraft implements Draft {
     this.#stageAll();
     const staged = this.#staged.get(key);
     if (staged !== undefined) return isLive(staged, this.#now);
-    return !this.#flushed && this.#head.has(key, this.#now);
+    if (this.#flushed) return false;
+    this.#lookups += 1;
+    return this.#head.has(key, this.#now);
   }
 
   isDue(key: string): boolean {
@@ -155,7 +163,9 @@ export class TurnDraft implements Draft {
     this.#stageAll();
     const staged = this.#staged.get(key);
     if (staged !== undefined) return staged;
-    return this.#flushed ? null : this.#head.raw(key);
+    if (this.#flushed) return null;
+    this.#lookups += 1;
+    return this.#head.raw(key);
   }
 
   #change(key: string, expiresAt: number | null): void {

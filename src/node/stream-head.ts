@@ -54,6 +54,8 @@ const TRIM_ROWS = 128;
 const PAGE_OVERLAY_KEYS = 500_000;
 /** One of many pages, that nobody waits for, takes about a millisecond for it. */
 const SERIES_OVERLAY_KEYS = 10_000;
+/** Of the overlay's limit: what many writes at once leave to those that come one by one. */
+const RESERVED_SHARE = 1 / 8;
 /** Of the overlay's limit: so much of what was written last is looked up in memory while nothing new comes. */
 const QUIET_SHARE = 1 / 4;
 const REPLAY_BYTES = 1024 * 1024;
@@ -220,12 +222,21 @@ export class StreamHead {
     return this.overlayBytes >= this.#settings.overlayBytes;
   }
 
+  /** Whether requests that bring many writes at once have to wait: what room there is belongs to the others. */
+  get crowded(): boolean {
+    return this.overlayBytes >= this.#crowdedBytes;
+  }
+
+  get #crowdedBytes(): number {
+    return this.#settings.overlayBytes * (1 - RESERVED_SHARE);
+  }
+
   /** How long a writer should wait with its next turn, in milliseconds, lest the overlay becomes full. */
   get pauseMs(): number {
     return this.#pace.pauseMs(this.#world.now());
   }
 
-  /** Calls back once, when writers need not wait any more. */
+  /** Calls back once, when the applier or a checkpoint of the journal has made room. */
   whenRoom(callback: () => void): void {
     this.#roomWaiters.push(callback);
   }
@@ -256,7 +267,8 @@ export class StreamHead {
     this.#take(run);
     const now = this.#world.now();
     const { overlayBytes: filled } = this;
-    this.#pace.added(filled - overlayBytes, this.#settings.overlayBytes - filled, now);
+    const limit = filled < this.#crowdedBytes ? this.#crowdedBytes : this.#settings.overlayBytes;
+    this.#pace.added(filled - overlayBytes, limit - filled, now);
     this.#clock.committed(this.#offset, now);
     this.#rate.committed(run.bytes.length, now);
     for (const listener of this.#listeners) listener(run, from);

@@ -20,8 +20,15 @@ export interface WriteResult extends WriteOutcome {
 
 /** One turn decides at most so many requests … */
 export const MAX_TURN_REQUESTS = 1_024;
-/** … and takes no more once their effects reach so many bytes: of small values about 15 ms' worth. */
+/** … and takes no more once their effects reach so many bytes, of small values about 15 ms' worth … */
 export const MAX_TURN_BYTES = 512 * 1024;
+/** … or so many keys were looked up, which takes 10 to 20 µs each if they are on disk. */
+export const MAX_TURN_LOOKUPS = 1_000;
+/**
+ * Requests that keep more in memory are *bulk*: they wait in a line of their own, so that an import or large batches do not
+ * keep single writes waiting for the applier.
+ */
+export const BULK_BYTES = 64 * 1024;
 
 /**
  * What waits for its turn holds at most so many bytes of values: while the overlay is full, or a hand-over goes on. More is
@@ -43,17 +50,26 @@ interface Waiting {
 /** Answers whether this node may write now: the problem to send if it may not. */
 export type Guard = () => Problem | null;
 
+type Head = Pick<
+  StreamHead,
+  'offset' | 'position' | 'has' | 'raw' | 'commit' | 'full' | 'crowded' | 'pauseMs' | 'whenRoom'
+>;
+
 export class WriteTurn {
   readonly #world: World;
   readonly #log: Log;
-  readonly #head: StreamHead;
+  readonly #head: Head;
   readonly #guard: Guard;
-  #waiting: Waiting[] = [];
+  /** Each line is first come, first served. */
+  #single: Waiting[] = [];
+  #bulk: Waiting[] = [];
   #waitingBytes = 0;
   #scheduled = false;
+  /** Until a pause is over, or there is room. */
+  #postponed = false;
   #held = false;
 
-  constructor(parts: { world: World; log: Log; head: StreamHead; guard: Guard }) {
+  constructor(parts: { world: World; log: Log; head: Head; guard: Guard }) {
     this.#world = parts.world;
     this.#log = parts.log;
     this.#head = parts.head;
@@ -74,7 +90,7 @@ export class WriteTurn {
     }
     this.#waitingBytes += bytes;
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ request, bytes, resolve, reject });
+      (bytes > BULK_BYTES ? this.#bulk : this.#single).push({ request, bytes, resolve, reject });
       this.#schedule();
     });
   }
@@ -91,13 +107,17 @@ export class WriteTurn {
 
   /** Runs the turns that are due, now: the last ones, before the node stops. */
   drain(): void {
-    while (this.#waiting.length > 0) this.#turn();
+    while (this.#anyWaiting) this.#turn(true);
   }
 
   /** Decides again, soon, whether the waiting requests may run: the node's role has changed. */
   wake(): void {
     // Also when they wait for room, which may be long in coming: #due looks at the role first.
-    if (this.#waiting.length > 0) this.#world.soon(() => this.#due());
+    if (this.#anyWaiting) this.#world.soon(() => this.#due());
+  }
+
+  get #anyWaiting(): boolean {
+    return this.#single.length > 0 || this.#bulk.length > 0;
   }
 
   #schedule(): void {
@@ -108,37 +128,60 @@ export class WriteTurn {
 
   #due(): void {
     this.#scheduled = false;
-    if (this.#waiting.length === 0 || this.#held) return;
-    const pauseMs = this.#head.pauseMs;
-    if ((this.#head.full || pauseMs > 0) && this.#guard() === null) {
-      this.#scheduled = true;
-      if (this.#head.full) this.#head.whenRoom(() => this.#due());
-      else this.#world.after(pauseMs, () => this.#due());
+    if (!this.#anyWaiting || this.#held) return;
+    // What is refused anyway waits for nothing.
+    const mayWrite = this.#guard() === null;
+    const { full, crowded } = this.#head;
+    const pauseMs = full ? 0 : this.#head.pauseMs;
+    if (mayWrite && (full || (crowded && pauseMs > 0))) {
+      this.#postpone(full, pauseMs);
       return;
     }
-    this.#turn();
-    if (this.#waiting.length > 0) this.#schedule();
+    const withBulk = !mayWrite || (!crowded && pauseMs === 0);
+    this.#turn(withBulk);
+    if (this.#single.length > 0 || (withBulk && this.#bulk.length > 0)) this.#schedule();
+    else if (this.#bulk.length > 0) this.#postpone(crowded, pauseMs);
   }
 
-  #turn(): void {
+  #postpone(untilRoom: boolean, pauseMs: number): void {
+    if (this.#postponed) return;
+    this.#postponed = true;
+    const again = (): void => {
+      this.#postponed = false;
+      this.#schedule();
+    };
+    if (untilRoom) this.#head.whenRoom(again);
+    else this.#world.after(pauseMs, again);
+  }
+
+  /** @param withBulk also at least one bulk request, if there is one */
+  #turn(withBulk: boolean): void {
     const refusal = this.#guard();
     if (refusal !== null) {
-      const refused = this.#waiting;
-      this.#waiting = [];
+      const refused = [...this.#single, ...this.#bulk];
+      this.#single = [];
+      this.#bulk = [];
       this.#waitingBytes = 0;
       for (const each of refused) each.reject(refusal);
       return;
     }
     const draft = new TurnDraft(this.#head, this.#world.now());
     const decided: Decided[] = [];
-    while (
-      decided.length < Math.min(this.#waiting.length, MAX_TURN_REQUESTS) &&
-      draft.bytes < MAX_TURN_BYTES
-    ) {
-      decided.push(decide((this.#waiting[decided.length] as Waiting).request, draft));
+    const hasRoom = (): boolean =>
+      decided.length < MAX_TURN_REQUESTS && draft.bytes < MAX_TURN_BYTES && draft.lookups < MAX_TURN_LOOKUPS;
+    let singles = 0;
+    while (singles < this.#single.length && hasRoom()) {
+      decided.push(decide((this.#single[singles] as Waiting).request, draft));
+      singles += 1;
     }
-    const taken = this.#waiting.slice(0, decided.length);
-    this.#waiting = this.#waiting.slice(decided.length);
+    let bulks = 0;
+    while (withBulk && bulks < this.#bulk.length && (bulks === 0 || hasRoom())) {
+      decided.push(decide((this.#bulk[bulks] as Waiting).request, draft));
+      bulks += 1;
+    }
+    const taken = [...this.#single.slice(0, singles), ...this.#bulk.slice(0, bulks)];
+    this.#single = this.#single.slice(singles);
+    this.#bulk = this.#bulk.slice(bulks);
     for (const { bytes } of taken) this.#waitingBytes -= bytes;
     try {
       if (draft.bytes > 0) this.#head.commit(draft.finish());
@@ -175,6 +218,9 @@ function bytesOf(request: WriteRequest): number {
         (sum, command) => sum + REQUEST_BYTES + (command.kind === 'set' ? command.value.length : 0),
         REQUEST_BYTES,
       );
+    case 'delete-many':
+    case 'expire-due':
+      return REQUEST_BYTES * (1 + request.keys.length);
     default:
       return REQUEST_BYTES;
   }

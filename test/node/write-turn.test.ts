@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import type { WriteRequest } from '../../src/keyspace/write.ts';
+import type { Log, World } from '../../src/node/ports.ts';
+import { BULK_BYTES, MAX_TURN_BYTES, MAX_TURN_LOOKUPS, WriteTurn } from '../../src/node/write-turn.ts';
+import { type Offset, offset, type RunId } from '../../src/replication/position.ts';
+import type { Run } from '../../src/stream/command.ts';
+
+const log: Log = { info: () => undefined, warn: () => undefined, error: () => undefined };
+const condition = {};
+
+/** A write turn over a head that does what it is told, in a world that goes on by steps. */
+class Stage {
+  full = false;
+  crowded = false;
+  pauseMs = 0;
+  /** How many keys each turn set. */
+  readonly turns: number[] = [];
+  readonly answered: string[] = [];
+  readonly writes: WriteTurn;
+  #offset = 0;
+  #soon: (() => void)[] = [];
+  #paused: (() => void)[] = [];
+  #waiters: (() => void)[] = [];
+
+  constructor() {
+    const world = {
+      now: () => 0,
+      soon: (callback: () => void) => this.#soon.push(callback),
+      after: (_ms: number, callback: () => void) => {
+        this.#paused.push(callback);
+        return () => undefined;
+      },
+    } as unknown as World;
+    const stage = this;
+    const head = {
+      get offset(): Offset {
+        return offset(stage.#offset);
+      },
+      get position() {
+        return { runId: 'a'.repeat(40) as RunId, offset: offset(stage.#offset) };
+      },
+      get full() {
+        return stage.full;
+      },
+      get crowded() {
+        return stage.crowded;
+      },
+      get pauseMs() {
+        return stage.pauseMs;
+      },
+      has: () => true,
+      raw: () => null,
+      commit: (run: Run) => {
+        stage.#offset += run.bytes.length;
+        stage.turns.push(run.commands.length);
+      },
+      whenRoom: (callback: () => void) => void stage.#waiters.push(callback),
+    };
+    this.writes = new WriteTurn({ world, log, head, guard: () => null });
+  }
+
+  submit(name: string, request: WriteRequest): void {
+    void this.writes.submit(request).then(() => this.answered.push(name));
+  }
+
+  single(name: string): void {
+    this.submit(name, { kind: 'set', key: name, value: Buffer.from('v'), expiresAt: null, condition });
+  }
+
+  bulk(name: string, bytes = BULK_BYTES): void {
+    this.submit(name, {
+      kind: 'load',
+      commands: [{ kind: 'set', key: name, value: Buffer.alloc(bytes), expiresAt: null }],
+    });
+  }
+
+  batch(name: string, operations: number): void {
+    const set = (key: string) =>
+      ({ kind: 'set', key, value: Buffer.from('v'), expiresAt: null, condition }) as const;
+    this.submit(name, {
+      kind: 'batch',
+      operations: Array.from({ length: operations }, (_, index) => set(`${name}${index}`)),
+    });
+  }
+
+  /** Everything that is due, until nothing is. */
+  async settle(): Promise<void> {
+    while (this.#soon.length > 0) {
+      for (const callback of this.#soon.splice(0)) callback();
+      await Promise.resolve();
+    }
+    await Promise.resolve();
+  }
+
+  async pauseEnds(): Promise<void> {
+    this.pauseMs = 0;
+    for (const callback of this.#paused.splice(0)) callback();
+    await this.settle();
+  }
+
+  async hasRoom(): Promise<void> {
+    this.full = false;
+    this.crowded = false;
+    for (const callback of this.#waiters.splice(0)) callback();
+    await this.settle();
+  }
+}
+
+test('while an import waits for the applier single writes go on', async () => {
+  const stage = new Stage();
+  stage.crowded = true;
+  stage.bulk('import');
+  await stage.settle();
+  stage.single('a');
+  await stage.settle();
+  stage.single('b');
+  await stage.settle();
+  assert.deepEqual(stage.answered, ['a', 'b']);
+  await stage.hasRoom();
+  assert.deepEqual(stage.answered, ['a', 'b', 'import']);
+});
+
+test('a pause is for what brings much; where that has taken its share already, for everybody', async () => {
+  const stage = new Stage();
+  stage.pauseMs = 10;
+  stage.bulk('import');
+  stage.single('a');
+  await stage.settle();
+  assert.deepEqual(stage.answered, ['a']);
+  stage.crowded = true;
+  stage.single('b');
+  await stage.settle();
+  assert.deepEqual(stage.answered, ['a']);
+  await stage.pauseEnds();
+  assert.deepEqual(stage.answered, ['a', 'b']);
+  await stage.hasRoom();
+  assert.deepEqual(stage.answered, ['a', 'b', 'import']);
+});
+
+test('when the overlay is full nobody writes, and then everybody does', async () => {
+  const stage = new Stage();
+  stage.full = true;
+  stage.crowded = true;
+  stage.bulk('import');
+  stage.single('a');
+  await stage.settle();
+  assert.deepEqual(stage.answered, []);
+  await stage.hasRoom();
+  assert.deepEqual(stage.answered, ['a', 'import']);
+});
+
+test('single writes that fill every turn leave room for a bulk request in each', async () => {
+  const stage = new Stage();
+  for (const name of ['x', 'y']) stage.bulk(name, MAX_TURN_BYTES);
+  const value = Buffer.alloc(BULK_BYTES / 2);
+  for (let index = 0; index < 64; index += 1) {
+    stage.submit('single', { kind: 'set', key: `k${index}`, value, expiresAt: null, condition });
+  }
+  await stage.settle();
+  const singles = MAX_TURN_BYTES / value.length;
+  assert.deepEqual(stage.turns.slice(0, 2), [singles + 1, singles + 1]);
+  assert.equal(stage.answered.length, 66);
+});
+
+test('a turn ends when it has looked up many keys; a request is never divided', async () => {
+  const stage = new Stage();
+  const size = (MAX_TURN_LOOKUPS * 3) / 5;
+  for (const name of ['a', 'b', 'c']) stage.batch(name, size);
+  await stage.settle();
+  assert.deepEqual(stage.turns, [2 * size, size]);
+});
+
+test('the last turns before a stop take everything, whoever would have to wait', async () => {
+  const stage = new Stage();
+  stage.full = true;
+  stage.crowded = true;
+  stage.bulk('import');
+  stage.single('a');
+  stage.writes.drain();
+  await stage.settle();
+  assert.deepEqual(stage.answered, ['a', 'import']);
+});
