@@ -20,7 +20,7 @@ export interface DocumentParts extends ApiParts {
 /** @returns a server that answers `/docs` to `inject`; `swagger()` gives the document. Its API routes are not for use. */
 export async function createDocumentServer(parts: DocumentParts): Promise<FastifyInstance> {
   const app = Fastify({
-    schemaController: { compilersFactory: { buildValidator: validators(), buildSerializer: plainJson } },
+    schemaController: { compilersFactory: { buildValidator: validators, buildSerializer: plainJson } },
   });
   await app.register(swagger, documentOptions(parts.version));
   await apiRoutes(app, parts);

@@ -21,7 +21,6 @@ import { direct } from './direct.ts';
 import { documentRoutes } from './document-routes.ts';
 import type { DocumentParts } from './document-server.ts';
 import { rewriteKeyUrl } from './key.ts';
-import { Deferred } from './once.ts';
 import { noSuchPath, sendProblem, toProblem } from './problem.ts';
 import { plainJson } from './serialization.ts';
 import { validators } from './validation.ts';
@@ -31,9 +30,6 @@ const MAX_PARAM_LENGTH = 65_536;
 
 /** What is not possible now may be in a second: replicas acknowledge, and links are dialled, about that often. */
 const RETRY_AFTER_SECONDS = '1';
-
-/** By then whoever has waited for the start has had an answer. */
-const DEFERRED_MS = 2_000;
 
 /** How long a browser may remember what a page is allowed to send. */
 const CORS_MAX_AGE_SECONDS = 600;
@@ -47,7 +43,6 @@ export interface ServerParts extends DocumentParts {
 /** @returns the server, not listening yet */
 export async function createServer(parts: ServerParts): Promise<FastifyInstance> {
   const { node } = parts;
-  const deferred = new Deferred();
   const app = Fastify({
     logger: false,
     rewriteUrl: (request) => rewriteKeyUrl(request.url ?? '/', request.method),
@@ -57,7 +52,7 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
       void answerError(parts, error, request, reply.headers(nodeHeaders(node))),
     return503OnClosing: false,
     schemaController: {
-      compilersFactory: { buildValidator: validators(deferred), buildSerializer: plainJson },
+      compilersFactory: { buildValidator: validators, buildSerializer: plainJson },
     },
     clientErrorHandler: (error, socket) => answerBrokenRequest(node, error, socket),
     // Requests that offer an upgrade to something else, `curl --http2` for one, are answered as they are.
@@ -110,10 +105,6 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
   });
   await apiRoutes(app, parts);
   documentRoutes(app, parts);
-  app.addHook('onListen', (done) => {
-    deferred.makeAfter(DEFERRED_MS);
-    done();
-  });
   // With CORS every answer has headers of its own.
   if (parts.settings.allowedOrigins.length === 0) answerDirectly(app, parts, stalls);
   return app;

@@ -1,0 +1,18 @@
+/** What the routes are registered with when they are only described and never called: no node stands behind them. */
+import type { ApiParts } from '../src/http/api-routes.ts';
+import type { Node } from '../src/node/node.ts';
+import { version } from '../src/version.ts';
+
+export const DESCRIBED: ApiParts = {
+  node: {} as Node,
+  settings: {
+    version: version(),
+    startedAt: 0,
+    current: () => ({}),
+    change: () => null,
+    allowedOrigins: [],
+    bodyTimeoutMs: 0,
+    loopLag: { p99Ms: 0, maxMs: 0 },
+    journal: { commits: 0, fsyncs: 0 },
+  },
+};

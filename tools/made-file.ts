@@ -1,0 +1,16 @@
+/** Files that are made from the sources and kept in the repository. */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+
+/**
+ * Writes the file; with `--check` on the command line it is compared instead, and a difference makes the process fail.
+ * @param path from the repository's root
+ */
+export function make(path: string, text: string): void {
+  const file = new URL(`../${path}`, import.meta.url);
+  if (!process.argv.includes('--check')) {
+    writeFileSync(file, text);
+  } else if (!existsSync(file) || readFileSync(file, 'utf8') !== text) {
+    process.stderr.write(`${path} is not what the routes say: run npm run openapi\n`);
+    process.exitCode = 1;
+  }
+}
