@@ -102,12 +102,16 @@ export class EntryTable {
   }
 
   /**
-   * Adds those of its keys that are wanted.
+   * Adds those keys of its entries that are wanted.
+   * @param now milliseconds since 1970: what has expired by then is left out
    * @param probe for its own use
    * @param counts whether the key, which the probe then stands for, is to be added
    */
-  collect(wanted: FirstKeys, probe: KeyProbe, counts: () => boolean): void {
+  collect(wanted: FirstKeys, now: number, probe: KeyProbe, counts: () => boolean): void {
     this.#records.each(wanted, (address) => {
+      if (this.#records.isDeleted(address)) return;
+      const expiresAt = this.#records.expiresAt(address);
+      if (expiresAt !== null && expiresAt <= now) return;
       const key = this.#records.key(address);
       if (this.#find(probe.of(key)) === address && counts()) wanted.add(key);
     });

@@ -148,17 +148,23 @@ export class Overlay {
   }
 
   /**
-   * The first keys of a range, in key order, that it knows something about that is not written; also those of deleted entries.
+   * The first keys of a range, in key order, of entries that are not written.
    * @param count at most so many; if there are fewer, these are all
+   * @param now milliseconds since 1970: what has expired by then is left out
    */
-  firstKeys(range: KeyRange, count: number): readonly string[] {
+  firstKeys(range: KeyRange, count: number, now: number): readonly string[] {
     const wanted = new FirstKeys(range, count);
     for (let index = this.#generations.length - 1; index >= this.#written; index -= 1) {
       const { table, flushed } = this.#generations[index] as Generation;
-      table.collect(wanted, this.#probe, () => !this.#isIn(this.#probe, index + 1));
+      table.collect(wanted, now, this.#probe, () => !this.#isIn(this.#probe, index + 1));
       if (flushed) break;
     }
     return wanted.keys;
+  }
+
+  /** Whether what the keyspace file says of this key counts no more. */
+  hides(key: string): boolean {
+    return this.#isIn(this.#probe.of(key), this.#written) || this.hidesEverythingBelow;
   }
 
   /** Whether one of the generations from this index on knows something about the key. */

@@ -2,7 +2,7 @@
  * One page of the keyspace in key order: what SQLite holds, with the overlay laid over it.
  */
 import { isLive } from './entry.ts';
-import type { KeyRange } from './first-keys.ts';
+import type { Outline } from './entry-table.ts';
 import { compareKeys } from './key.ts';
 import type { Overlay } from './overlay.ts';
 
@@ -40,15 +40,32 @@ export const MAX_PAGE_BYTES = 16 * 1024 * 1024;
 /** The keyspace file's entries in key order, from the first key ≥ `from` (`exclusive`: > `from`), read as needed. */
 export type Scan = (from: string, exclusive: boolean, values: boolean) => Iterable<ListedEntry>;
 
+/** So many entries of the file that are deleted or replaced above it can be passed over at once: some milliseconds' worth. */
+export const MAX_HIDDEN = 10_000;
+
 /**
  * @param scan reads the keyspace file; it is read no further than needed
  * @param now milliseconds since 1970: what has expired by then is left out
+ * @param maxHidden of the file's entries that the overlay hides
+ * @returns null: it hides more of them, and had better be written into the file first
  */
-export function readPage(request: PageRequest, overlay: Overlay, scan: Scan, now: number): Page {
+export function readPage(
+  request: PageRequest,
+  overlay: Overlay,
+  scan: Scan,
+  now: number,
+  maxHidden = MAX_HIDDEN,
+): Page | null {
   const entries: ListedEntry[] = [];
   const { limit, maxBytes = MAX_PAGE_BYTES } = request;
   let bytes = 0;
-  for (const entry of merged(request, overlay, scan)) {
+  let hidden = 0;
+  for (const entry of merged(request, overlay, scan, now)) {
+    if (entry === HIDDEN) {
+      hidden += 1;
+      if (hidden > maxHidden) return null;
+      continue;
+    }
     if (!isLive(entry, now)) continue;
     const full = entries.length === limit || (entries.length > 0 && bytes >= maxBytes);
     if (full) return { entries, next: (entries[entries.length - 1] as ListedEntry).key };
@@ -58,44 +75,35 @@ export function readPage(request: PageRequest, overlay: Overlay, scan: Scan, now
   return { entries, next: null };
 }
 
-function* merged(request: PageRequest, overlay: Overlay, scan: Scan): Generator<ListedEntry> {
+/** Instead of an entry of the file of which the overlay knows better. */
+const HIDDEN = Symbol('hidden');
+
+function* merged(
+  request: PageRequest,
+  overlay: Overlay,
+  scan: Scan,
+  now: number,
+): Generator<ListedEntry | typeof HIDDEN> {
   const { prefix, after, values } = request;
   const exclusive = after !== null && compareKeys(after, prefix) >= 0;
   const from = exclusive ? after : prefix;
   // The page, and the entry after it.
-  const above = overlayKeys({ prefix, from, exclusive }, overlay, request.limit + 1);
-  let key = above.next().value;
+  const above = overlay.firstKeys({ prefix, from, exclusive }, request.limit + 1, now);
+  let next = 0;
   if (!overlay.hidesEverythingBelow) {
     for (const entry of scan(from, exclusive, values)) {
       if (!entry.key.startsWith(prefix)) break;
-      for (; key !== undefined && compareKeys(key, entry.key) < 0; key = above.next().value) {
-        const candidate = listed(key, overlay, values);
-        if (candidate !== null) yield candidate;
+      for (; next < above.length && compareKeys(above[next] as string, entry.key) < 0; next += 1) {
+        yield listed(above[next] as string, overlay, values);
       }
-      if (key !== entry.key) yield entry;
+      yield overlay.hides(entry.key) ? HIDDEN : entry;
     }
   }
-  for (; key !== undefined; key = above.next().value) {
-    const candidate = listed(key, overlay, values);
-    if (candidate !== null) yield candidate;
-  }
+  for (const key of above.slice(next)) yield listed(key, overlay, values);
 }
 
-/**
- * In key order, as far as they are asked for.
- * @param count how many probably are. There may be many more: of deleted entries none comes on the page
- */
-function* overlayKeys(range: KeyRange, overlay: Overlay, count: number): Generator<string, undefined> {
-  const keys = overlay.firstKeys(range, count);
-  yield* keys;
-  const last = keys[keys.length - 1];
-  if (last === undefined || keys.length < count) return;
-  yield* overlayKeys({ ...range, from: last, exclusive: true }, overlay, 2 * count);
-}
-
-/** The overlay's entry; null: it is deleted there. Values are copied, so only of those that are asked for. */
-function listed(key: string, overlay: Overlay, values: boolean): ListedEntry | null {
-  const outline = overlay.outline(key);
-  if (outline === null || outline === undefined) return null;
+/** The overlay's entry. Values are copied, so only of those that are asked for. */
+function listed(key: string, overlay: Overlay, values: boolean): ListedEntry {
+  const outline = overlay.outline(key) as Outline;
   return { key, ...outline, value: values ? (overlay.get(key)?.value ?? null) : null };
 }

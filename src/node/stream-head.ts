@@ -58,6 +58,8 @@ const SERIES_OVERLAY_KEYS = 10_000;
 const RESERVED_SHARE = 1 / 8;
 /** Of the overlay's limit: so much of what was written last is looked up in memory while nothing new comes. */
 const QUIET_SHARE = 1 / 4;
+/** Of what `collect` reads. */
+const TOO_MANY = Symbol('too many');
 const REPLAY_BYTES = 1024 * 1024;
 /** While somebody reads an older state of the keyspace file. */
 const FREEZE_RETRY_MS = 100;
@@ -321,7 +323,21 @@ export class StreamHead {
    */
   async page(request: PageRequest, inSeries = false): Promise<Page> {
     if (this.#overlay.size > (inSeries ? SERIES_OVERLAY_KEYS : PAGE_OVERLAY_KEYS)) await this.flush();
-    return readPage(request, this.#overlay, this.#keyspace.scan, this.#world.now());
+    return this.#shown((maxHidden) =>
+      readPage(request, this.#overlay, this.#keyspace.scan, this.#world.now(), maxHidden),
+    );
+  }
+
+  /**
+   * What is read; if the overlay hides too much of the file for that, again when it has been written.
+   * @param read returns null if it hides more entries than that
+   */
+  async #shown<T>(read: (maxHidden?: number) => T | null): Promise<T> {
+    const found = read();
+    if (found !== null) return found;
+    await this.flush();
+    // Whatever was deleted meanwhile is little.
+    return read(Number.POSITIVE_INFINITY) as T;
   }
 
   /** What of the keyspace file is due at `now`; some of it may have been deleted or changed since. */
@@ -348,22 +364,21 @@ export class StreamHead {
     maxBytes: number,
   ): Promise<{ readonly position: Position; readonly entries: readonly ListedEntry[] } | null> {
     if (this.#overlay.size > PAGE_OVERLAY_KEYS) await this.flush();
-    const entries: ListedEntry[] = [];
-    let bytes = 0;
-    for (const prefix of prefixes) {
-      const request = {
-        prefix,
-        after: null,
-        limit: Math.max(1, maxEntries - entries.length),
-        values: true,
-        maxBytes,
-      };
-      const page = readPage(request, this.#overlay, this.#keyspace.scan, Number.NEGATIVE_INFINITY);
-      for (const entry of page.entries) bytes += entry.size;
-      entries.push(...page.entries);
-      if (page.next !== null || entries.length > maxEntries || bytes > maxBytes) return null;
-    }
-    return { position: this.position, entries };
+    return this.#shown((maxHidden) => {
+      const entries: ListedEntry[] = [];
+      let bytes = 0;
+      for (const prefix of prefixes) {
+        const limit = Math.max(1, maxEntries - entries.length);
+        const request = { prefix, after: null, limit, values: true, maxBytes };
+        const { scan } = this.#keyspace;
+        const page = readPage(request, this.#overlay, scan, Number.NEGATIVE_INFINITY, maxHidden);
+        if (page === null) return null;
+        for (const entry of page.entries) bytes += entry.size;
+        entries.push(...page.entries);
+        if (page.next !== null || entries.length > maxEntries || bytes > maxBytes) return TOO_MANY;
+      }
+      return { position: this.position, entries };
+    }).then((found) => (found === TOO_MANY ? null : found));
   }
 
   /**

@@ -65,8 +65,10 @@ export class WriteTurn {
   #bulk: Waiting[] = [];
   #waitingBytes = 0;
   #scheduled = false;
-  /** Until a pause is over, or there is room. */
-  #postponed = false;
+  /** It is called back when there is room. */
+  #awaitsRoom = false;
+  /** It is called back when a pause is over. */
+  #pausing = false;
   #held = false;
 
   constructor(parts: { world: World; log: Log; head: Head; guard: Guard }) {
@@ -134,24 +136,33 @@ export class WriteTurn {
     const { full, crowded } = this.#head;
     const pauseMs = full ? 0 : this.#head.pauseMs;
     if (mayWrite && (full || (crowded && pauseMs > 0))) {
-      this.#postpone(full, pauseMs);
+      if (full) this.#awaitRoom();
+      else this.#pause(pauseMs);
       return;
     }
     const withBulk = !mayWrite || (!crowded && pauseMs === 0);
     this.#turn(withBulk);
     if (this.#single.length > 0 || (withBulk && this.#bulk.length > 0)) this.#schedule();
-    else if (this.#bulk.length > 0) this.#postpone(crowded, pauseMs);
+    else if (this.#bulk.length > 0 && crowded) this.#awaitRoom();
+    else if (this.#bulk.length > 0) this.#pause(pauseMs);
   }
 
-  #postpone(untilRoom: boolean, pauseMs: number): void {
-    if (this.#postponed) return;
-    this.#postponed = true;
-    const again = (): void => {
-      this.#postponed = false;
+  #awaitRoom(): void {
+    if (this.#awaitsRoom) return;
+    this.#awaitsRoom = true;
+    this.#head.whenRoom(() => {
+      this.#awaitsRoom = false;
       this.#schedule();
-    };
-    if (untilRoom) this.#head.whenRoom(again);
-    else this.#world.after(pauseMs, again);
+    });
+  }
+
+  #pause(ms: number): void {
+    if (this.#pausing) return;
+    this.#pausing = true;
+    this.#world.after(ms, () => {
+      this.#pausing = false;
+      this.#schedule();
+    });
   }
 
   /** @param withBulk also at least one bulk request, if there is one */

@@ -3,7 +3,7 @@ import test from 'node:test';
 import fc from 'fast-check';
 import type { Changes } from '../../src/keyspace/changes.ts';
 import { ChunkPool } from '../../src/keyspace/chunk-pool.ts';
-import type { Entry } from '../../src/keyspace/entry.ts';
+import { type Entry, isLive } from '../../src/keyspace/entry.ts';
 import { compareKeys } from '../../src/keyspace/key.ts';
 import { Overlay } from '../../src/keyspace/overlay.ts';
 import type { Command } from '../../src/stream/command.ts';
@@ -14,6 +14,8 @@ const KEYS = ['a', 'b', 'c', 'd'];
 const NEVER_USED = 'never used';
 const ALL = { prefix: '', from: '', exclusive: false };
 const MANY = Number.POSITIVE_INFINITY;
+/** Nothing has expired. */
+const EVER = Number.NEGATIVE_INFINITY;
 const NOTHING: Keyspace = new Map();
 /** So small that values go over several chunks, and memory is soon used again. */
 const CHUNK_BYTES = 64;
@@ -72,8 +74,8 @@ class Bench {
     const entries = entriesOf(this.overlay);
     assert.equal(new Map(entries).size, entries.length, 'each key once');
     const hides = this.overlay.hidesEverythingBelow;
-    const listed = new Map([...(hides ? [] : this.#file.state), ...entries]);
-    assert.deepEqual(new Map([...listed].filter(([, entry]) => entry !== null)), new Map(this.#head));
+    const below = [...this.#file.state].filter(([key]) => !this.overlay.hides(key));
+    assert.deepEqual(new Map([...below, ...entries]), new Map(this.#head));
     assert.equal(this.overlay.get(NEVER_USED) ?? null, null);
     if (hides) assert.equal(this.overlay.get(NEVER_USED), null);
   }
@@ -87,7 +89,7 @@ class Bench {
 }
 
 function entriesOf(overlay: Overlay): (readonly [string, Entry | null | undefined])[] {
-  return overlay.firstKeys(ALL, MANY).map((key) => [key, overlay.get(key)] as const);
+  return overlay.firstKeys(ALL, MANY, EVER).map((key) => [key, overlay.get(key)] as const);
 }
 
 test('whatever is written, sealed and applied, overlay over file reads like a plain map', () => {
@@ -156,12 +158,17 @@ test('the first keys of a range are those that sorting would give, whatever was 
   });
   fc.assert(
     fc.property(
-      fc.array(fc.oneof({ weight: 9, arbitrary: anyCommand(anyKeys) }, fc.constant(null)), { maxLength: 60 }),
+      fc.array(
+        fc.oneof(
+          { weight: 9, arbitrary: anyCommand(anyKeys, fc.constantFrom(999, 1_000, 1_001)) },
+          fc.constant(null),
+        ),
+        { maxLength: 60 },
+      ),
       anyRange,
       fc.integer({ min: 1, max: 8 }),
       (commands, { prefix, from, exclusive }, count) => {
         const overlay = new Overlay(new ChunkPool(16 * 4096, 4096));
-        let known = new Set<string>();
         let state: Keyspace = NOTHING;
         for (const [index, command] of commands.entries()) {
           const before = state;
@@ -171,24 +178,27 @@ test('the first keys of a range are those that sorting would give, whatever was 
           }
           overlay.apply(command, index + 1, (key) => before.get(key) ?? null);
           state = after(state, command, index + 1);
-          if (command.kind === 'flush-all') known = new Set();
-          for (const key of keysOf(command, before)) known.add(key);
         }
         const range = {
           prefix,
           from: from === null || compareKeys(from, prefix) < 0 ? prefix : from,
           exclusive,
         };
-        const inRange = [...known].sort(compareKeys).filter((key) => {
+        const inRange = [...state.keys()].sort(compareKeys).filter((key) => {
           const order = compareKeys(key, range.from);
           return key.startsWith(prefix) && (exclusive ? order > 0 : order >= 0);
         });
-        assert.deepEqual(overlay.firstKeys(range, count), inRange.slice(0, count));
+        for (const now of [EVER, 1_000]) {
+          const live = inRange.filter((key) => isLive(state.get(key) ?? null, now));
+          assert.deepEqual(overlay.firstKeys(range, count, now), live.slice(0, count));
+        }
       },
     ),
     { numRuns: 500 },
   );
 });
+
+const SET = { kind: 'set', value: Buffer.from('v'), expiresAt: null } as const;
 
 test('of many keys, however they were ordered, the first ones are found', () => {
   const count = 5_000;
@@ -201,7 +211,7 @@ test('of many keys, however they were ordered, the first ones are found', () => 
   for (const order of orders) {
     const overlay = newOverlay();
     for (let index = 0; index < count; index += 1) {
-      overlay.apply({ kind: 'del', keys: [name(order(index))] }, index + 1, () => null);
+      overlay.apply({ ...SET, key: name(order(index)) }, index + 1, () => null);
       if (index === count / 2) overlay.seal(index + 1);
     }
     for (const [from, wanted] of [
@@ -213,24 +223,10 @@ test('of many keys, however they were ordered, the first ones are found', () => 
       const expected = Array.from({ length: Math.min(wanted, count - from) }, (_, index) =>
         name(from + index),
       );
-      assert.deepEqual(overlay.firstKeys({ ...ALL, from: name(from) }, wanted), expected);
+      assert.deepEqual(overlay.firstKeys({ ...ALL, from: name(from) }, wanted, EVER), expected);
     }
   }
 });
-
-/** The keys that it says something about; one that changes an entry says nothing if there is none. */
-function keysOf(command: Command, before: Keyspace): readonly string[] {
-  switch (command.kind) {
-    case 'flush-all':
-      return [];
-    case 'set':
-      return [command.key];
-    case 'del':
-      return command.keys;
-    default:
-      return before.has(command.key) ? [command.key] : [];
-  }
-}
 
 test('applied at 10 forgets what was sealed at 10, and nothing that is newer or not sealed', () => {
   const overlay = newOverlay();
@@ -242,7 +238,7 @@ test('applied at 10 forgets what was sealed at 10, and nothing that is newer or 
     overlay.seal(end);
   }
   overlay.apply({ kind: 'del', keys: ['c'] }, 30, () => null);
-  const known = () => overlay.firstKeys(ALL, MANY).join('');
+  const known = () => ['a', 'b', 'c'].filter((key) => overlay.hides(key)).join('');
   overlay.applied(9);
   assert.equal(known(), 'abc');
   overlay.applied(10);
@@ -265,7 +261,7 @@ test('what is written is looked up in memory until that is needed, the oldest fi
   const known = () => ['a', 'b', 'c', 'd'].filter((key) => overlay.get(key) !== undefined).join('');
   write('a');
   assert.equal(known(), 'a');
-  assert.deepEqual([overlay.bytes, overlay.size, overlay.firstKeys(ALL, MANY)], [0, 0, []]);
+  assert.deepEqual([overlay.bytes, overlay.size, overlay.firstKeys(ALL, MANY, EVER)], [0, 0, []]);
   overlay.apply({ kind: 'expire-at', key: 'a', expiresAt: 9 }, end + 5, () => assert.fail('looked below'));
   assert.equal(overlay.get('a')?.expiresAt, 9);
   for (const key of ['b', 'c', 'd']) write(key);

@@ -4,7 +4,13 @@ import fc from 'fast-check';
 import { ChunkPool } from '../../src/keyspace/chunk-pool.ts';
 import { isLive } from '../../src/keyspace/entry.ts';
 import { Overlay } from '../../src/keyspace/overlay.ts';
-import { type ListedEntry, MAX_PAGE_BYTES, type Page, readPage, type Scan } from '../../src/keyspace/page.ts';
+import {
+  type ListedEntry,
+  MAX_PAGE_BYTES,
+  type Page,
+  readPage as read,
+  type Scan,
+} from '../../src/keyspace/page.ts';
 import { after, anyCommand, anyKey, type Keyspace, text } from '../support/arbitraries.ts';
 
 const NOW = 1_000;
@@ -16,6 +22,13 @@ const sharedKeys = fc.oneof(
   fc.constantFrom(...PREFIXES, 'a/1', 'a/2', '\u{1f600}1'),
   fc.tuple(fc.constantFrom('', ...PREFIXES), anyKey).map(([prefix, key]) => prefix + key),
 );
+
+/** One that the overlay hides little of. */
+function readPage(...given: Parameters<typeof read>): Page {
+  const page = read(...given);
+  assert.ok(page !== null);
+  return page;
+}
 
 /** What a keyspace file of this state reads like, in the order of its UTF-8 bytes. */
 function listed(state: Keyspace, values: boolean): ListedEntry[] {
@@ -136,6 +149,16 @@ test('below a FLUSHALL the file is not read at all', () => {
   overlay.apply({ kind: 'flush-all' }, 10, () => null);
   const page = readPage(ALL, overlay, () => assert.fail('read the file'), NOW);
   assert.deepEqual(page, { entries: [], next: null });
+});
+
+test('the file is not read on and on behind entries that are deleted above it: they are to be written first', () => {
+  const keys = ['a', 'b', 'c', 'd'];
+  const overlay = newOverlay();
+  overlay.apply({ kind: 'del', keys: ['a', 'b'] }, 10, () => null);
+  const scan = scanOf(fileOf(keys, SMALL));
+  assert.equal(read(ALL, overlay, scan, NOW, 1), null);
+  assert.deepEqual(keysOf(readPage(ALL, overlay, scan, NOW, 2)), ['c', 'd']);
+  assert.deepEqual(keysOf(readPage({ ...ALL, after: 'b' }, overlay, scan, NOW, 0)), ['c', 'd']);
 });
 
 for (const [bytes, values, pages] of [

@@ -138,6 +138,19 @@ test('a pause is for what brings much; where that has taken its share already, f
   assert.deepEqual(stage.answered, ['a', 'b', 'import']);
 });
 
+test('a single write that pauses is decided when the pause is over, although a bulk request still waits for room', async () => {
+  const stage = new Stage();
+  stage.crowded = true;
+  stage.bulk('import');
+  await stage.settle();
+  stage.pauseMs = 10;
+  stage.single('a');
+  await stage.settle();
+  assert.deepEqual(stage.answered, []);
+  await stage.pauseEnds();
+  assert.deepEqual(stage.answered, ['a']);
+});
+
 test('when the overlay is full nobody writes, and then everybody does', async () => {
   const stage = new Stage();
   stage.full = true;
