@@ -20,6 +20,7 @@ import { BodyStalls } from './body-stalls.ts';
 import { direct } from './direct.ts';
 import { documentRoutes } from './document-routes.ts';
 import type { DocumentParts } from './document-server.ts';
+import { inOrder } from './in-order.ts';
 import { rewriteKeyUrl } from './key.ts';
 import { noSuchPath, sendProblem, toProblem } from './problem.ts';
 import { plainJson } from './serialization.ts';
@@ -105,18 +106,21 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
   });
   await apiRoutes(app, parts);
   documentRoutes(app, parts);
-  // With CORS every answer has headers of its own.
-  if (parts.settings.allowedOrigins.length === 0) answerDirectly(app, parts, stalls);
+  putInFront(app, (fastify) => {
+    const refuse = (error: Error, request: IncomingMessage, response: ServerResponse): void =>
+      answerErrorDirectly(parts, error, request, response);
+    // With CORS every answer has headers of its own.
+    const isShort = parts.settings.allowedOrigins.length === 0;
+    return inOrder(isShort ? direct({ node: parts.node, stalls, refuse }, fastify) : fastify);
+  });
   return app;
 }
 
-/** Puts the short cut in front of Fastify. */
-function answerDirectly(app: FastifyInstance, parts: ServerParts, stalls: BodyStalls): void {
-  const refuse = (error: Error, request: IncomingMessage, response: ServerResponse): void =>
-    answerErrorDirectly(parts, error, request, response);
+/** @param made of Fastify's listener; requests come to what it returns */
+function putInFront(app: FastifyInstance, made: (fastify: RequestListener) => RequestListener): void {
   const [fastify] = app.server.listeners('request') as [RequestListener];
   app.server.removeListener('request', fastify);
-  app.server.on('request', direct({ node: parts.node, stalls, refuse }, fastify));
+  app.server.on('request', made(fastify));
 }
 
 function limitStalls(stalls: BodyStalls, request: IncomingMessage, reply: FastifyReply): void {
