@@ -40,13 +40,13 @@ export const MAX_PAGE_BYTES = 16 * 1024 * 1024;
 /** The keyspace file's entries in key order, from the first key ≥ `from` (`exclusive`: > `from`), read as needed. */
 export type Scan = (from: string, exclusive: boolean, values: boolean) => Iterable<ListedEntry>;
 
-/** So many entries of the file that are deleted or replaced above it can be passed over at once: some milliseconds' worth. */
-export const MAX_HIDDEN = 10_000;
+/** So many entries of the file that are deleted above it can be passed over at once: about ten milliseconds' worth. */
+export const MAX_HIDDEN = 2_000;
 
 /**
  * @param scan reads the keyspace file; it is read no further than needed
  * @param now milliseconds since 1970: what has expired by then is left out
- * @param maxHidden of the file's entries that the overlay hides
+ * @param maxHidden how many of the file's entries it may pass over because the overlay hides them
  * @returns null: it hides more of them, and had better be written into the file first
  */
 export function readPage(
@@ -63,7 +63,8 @@ export function readPage(
   for (const entry of merged(request, overlay, scan, now)) {
     if (entry === HIDDEN) {
       hidden += 1;
-      if (hidden > maxHidden) return null;
+      // What is replaced there is on the page instead.
+      if (hidden > maxHidden + entries.length) return null;
       continue;
     }
     if (!isLive(entry, now)) continue;
