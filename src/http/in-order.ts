@@ -1,16 +1,18 @@
 /**
- * Requests that a client sends without waiting for the answers before them, on one connection: behind a request that may change
- * something the next one waits until that is answered (RFC 9112, 9.3.2). Node hands them all over at once and only sends
- * the answers in order; and of what comes at once small writes are decided before large ones.
+ * Requests that a client sends without waiting for the answers before them, on one connection (RFC 9112, 9.3.2). Node hands them
+ * all over at once and only sends the answers in order. Small PUTs are decided in the order in which they come; but they may pass
+ * a large write. So behind whatever may be one the next request waits until that is answered.
  */
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
+/** A PUT of less is never a large write. */
+const SMALL_BYTES = 16 * 1024;
 /** When so many of a connection wait, no more are read from it. */
 const MAX_WAITING = 100;
 
 interface Line {
-  /** To the last request that may change something. */
+  /** To the last request that may be a large write. */
   last: ServerResponse;
   /** How many wait behind it or an earlier one. */
   waiting: number;
@@ -21,9 +23,8 @@ export function inOrder(handle: RequestListener): RequestListener {
   const lines = new WeakMap<Socket, Line>();
   return (request, response) => {
     const line = lines.get(request.socket);
-    const changes = request.method !== 'GET' && request.method !== 'HEAD';
     const before = line?.last;
-    if (changes) {
+    if (mayBeLarge(request)) {
       if (line === undefined) lines.set(request.socket, { last: response, waiting: 0 });
       else line.last = response;
     }
@@ -34,6 +35,11 @@ export function inOrder(handle: RequestListener): RequestListener {
         after(line, request, () => handle(request, response)),
       );
   };
+}
+
+function mayBeLarge({ method, headers }: IncomingMessage): boolean {
+  if (method === 'GET' || method === 'HEAD') return false;
+  return method !== 'PUT' || !(Number(headers['content-length']) <= SMALL_BYTES);
 }
 
 function after(line: Line, { socket }: IncomingMessage, handle: () => void): () => void {
