@@ -1,7 +1,8 @@
 /**
  * Requests that a client sends without waiting for the answers before them, on one connection (RFC 9112, 9.3.2). Node hands them
- * all over at once and only sends the answers in order. Small PUTs are decided in the order in which they come; but they may pass
- * a large write. So behind whatever may be one the next request waits until that is answered.
+ * all over at once and only sends the answers in order. Small PUTs are decided in the order in which they come, and may share a
+ * turn. But a read does not wait for a turn, and small writes may pass a large one: so a read waits until the writes before it
+ * are answered, and whatever comes behind a request that waits, or may be a large write, waits for that.
  */
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
@@ -12,9 +13,10 @@ const SMALL_BYTES = 16 * 1024;
 const MAX_WAITING = 100;
 
 interface Line {
-  /** To the last request that may be a large write. */
-  last: ServerResponse;
-  /** How many wait behind it or an earlier one. */
+  /** To the last write; the response of its request, as the other one is. */
+  write: ServerResponse | null;
+  /** To the last one for which everything behind it waits. */
+  barrier: ServerResponse | null;
   waiting: number;
 }
 
@@ -22,19 +24,27 @@ interface Line {
 export function inOrder(handle: RequestListener): RequestListener {
   const lines = new WeakMap<Socket, Line>();
   return (request, response) => {
-    const line = lines.get(request.socket);
-    const before = line?.last;
-    if (mayBeLarge(request)) {
-      if (line === undefined) lines.set(request.socket, { last: response, waiting: 0 });
-      else line.last = response;
+    const isRead = request.method === 'GET' || request.method === 'HEAD';
+    let line = lines.get(request.socket);
+    if (line === undefined) {
+      if (isRead) return handle(request, response);
+      line = { write: null, barrier: null, waiting: 0 };
+      lines.set(request.socket, line);
     }
-    if (line === undefined || before === undefined || before.writableEnded) handle(request, response);
+    const before = unanswered(line.barrier) ?? (isRead ? unanswered(line.write) : null);
+    if (!isRead) line.write = response;
+    if (before !== null || mayBeLarge(request)) line.barrier = response;
+    if (before === null) handle(request, response);
     else
       before.once(
         'close',
-        after(line, request, () => handle(request, response)),
+        after(line, request.socket, () => handle(request, response)),
       );
   };
+}
+
+function unanswered(response: ServerResponse | null): ServerResponse | null {
+  return response === null || response.writableEnded ? null : response;
 }
 
 function mayBeLarge({ method, headers }: IncomingMessage): boolean {
@@ -42,7 +52,7 @@ function mayBeLarge({ method, headers }: IncomingMessage): boolean {
   return method !== 'PUT' || !(Number(headers['content-length']) <= SMALL_BYTES);
 }
 
-function after(line: Line, { socket }: IncomingMessage, handle: () => void): () => void {
+function after(line: Line, socket: Socket, handle: () => void): () => void {
   line.waiting += 1;
   if (line.waiting === MAX_WAITING) socket.pause();
   return () => {
