@@ -50,7 +50,7 @@ test('of thousands that are sent at once each is answered, in order', async (t) 
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node');
   const puts = Array.from({ length: 5_000 }, (_, index) => request('PUT', '/v1/keys/k', String(index)));
-  const answers = await pipelined(node.port, ...puts, request('GET', '/v1/keys/k'));
-  assert.deepEqual(statuses(answers), ['201', ...Array.from({ length: 5_000 }, () => '200')]);
-  assert.match(answers, /\r\n\r\n4999$/);
+  const answers = await pipelined(node.port, ...puts);
+  assert.deepEqual(statuses(answers), ['201', ...Array.from({ length: 4_999 }, () => '200')]);
+  assert.equal(Buffer.from((await node.client.get('k')) ?? []).toString(), '4999');
 });
