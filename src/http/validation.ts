@@ -4,6 +4,7 @@
  * (tools/validators.ts).
  */
 import type { FastifySchemaCompiler, FastifyServerOptions } from 'fastify';
+import { isRawJSON } from '../keyspace/merge-patch.ts';
 import { CHECKS as BODIES } from './generated/body.ts';
 import { CHECKS as QUERIES } from './generated/querystring.ts';
 
@@ -17,8 +18,18 @@ const find: Compile = ({ httpPart, method, url }) => {
   const route = `${method === 'HEAD' ? 'GET' : method} ${url}`;
   const check = (httpPart === 'querystring' ? QUERIES : BODIES)[route] as Check | undefined;
   if (check === undefined) throw new Error(`nothing checks the ${httpPart} of ${route}: run npm run openapi`);
-  return check;
+  return httpPart === 'body' ? ofNumbersToo(check) : check;
 };
+
+/** A body that is nothing but a number that is kept as text (`parseExact`) is checked as a number: it is a frozen object. */
+function ofNumbersToo(check: Check): Check {
+  const checked: Check = (data: unknown) => {
+    const valid = check(isRawJSON(data) ? Number.POSITIVE_INFINITY : data);
+    checked.errors = check.errors ?? null;
+    return valid;
+  };
+  return checked;
+}
 
 /** For Fastify's `schemaController`. Its type says that a schema is all that is handed over; it is more. */
 export const validators = (() => find) as unknown as NonNullable<Compilers['buildValidator']>;

@@ -49,7 +49,7 @@ export function parseExact(text: string): unknown {
 }
 
 /** In Node since 21; TypeScript's library does not know them yet. */
-const { rawJSON, isRawJSON } = JSON as unknown as {
+export const { rawJSON, isRawJSON } = JSON as unknown as {
   rawJSON(text: string): unknown;
   isRawJSON(value: unknown): boolean;
 };

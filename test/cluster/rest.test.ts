@@ -1194,6 +1194,11 @@ test('query parameters that are unknown are named', async (t) => {
     const answer = await http.send('GET', path);
     assert.deepEqual([answer.status, json(answer).code], [400, 'BAD_REQUEST'], path);
   }
+  // A number that is kept as text, because no double holds it, is not taken for an object.
+  for (const path of ['/v1/replication/failover', '/v1/batch', '/v1/keys/k/increment']) {
+    const answer = await http.send('POST', path, '1e999', { 'content-type': 'application/json' });
+    isProblem(answer, 400, 'BAD_REQUEST', /must be object/);
+  }
 });
 
 test('bodies that come slowly, or never completely, hold nobody up', async (t) => {
