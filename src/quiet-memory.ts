@@ -41,7 +41,7 @@ export function giveBackWhenQuiet(): void {
 /**
  * V8 hands out its collector to contexts that are made while the flag is set. The flag is not given to the whole process
  * because with it V8 would compile Node's own modules anew in each thread, instead of taking them as Node was built with them:
- * a seventh of a start.
+ * an eighth of a start.
  */
 export function collectThoroughly(): void {
   v8.setFlagsFromString('--expose-gc');

@@ -6,7 +6,7 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
-/** A PUT of less is never a large write. */
+/** A PUT of no more is never a large write. */
 const SMALL_BYTES = 16 * 1024;
 /** When so many of a connection wait, no more are read from it. */
 const MAX_WAITING = 100;
@@ -21,24 +21,22 @@ interface Line {
 export function inOrder(handle: RequestListener): RequestListener {
   const lines = new WeakMap<Socket, Line>();
   return (request, response) => {
-    const line = lines.get(request.socket);
-    const barrier = line?.barrier;
-    const waits = line !== undefined && barrier !== undefined && !barrier.writableEnded;
-    if (line === undefined) {
-      if (mayBeLarge(request)) lines.set(request.socket, { barrier: response, waiting: 0 });
-    } else if (waits || mayBeLarge(request)) line.barrier = response;
-    if (waits)
-      barrier.once(
-        'close',
-        after(line, request.socket, () => handle(request, response)),
-      );
-    else handle(request, response);
+    const { socket } = request;
+    const line = lines.get(socket);
+    if (line !== undefined && !line.barrier.writableEnded) {
+      const turn = after(line, socket, () => handle(request, response));
+      line.barrier.once('close', turn);
+      line.barrier = response;
+      return;
+    }
+    if (mayBeLarge(request)) lines.set(socket, { barrier: response, waiting: 0 });
+    handle(request, response);
   };
 }
 
 function mayBeLarge({ method, headers }: IncomingMessage): boolean {
   if (method === 'GET' || method === 'HEAD') return false;
-  return method !== 'PUT' || !(Number(headers['content-length']) <= SMALL_BYTES);
+  return method !== 'PUT' || Number(headers['content-length'] ?? Number.POSITIVE_INFINITY) > SMALL_BYTES;
 }
 
 function after(line: Line, socket: Socket, handle: () => void): () => void {

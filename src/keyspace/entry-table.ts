@@ -5,7 +5,7 @@
  * neither a key nor an entry is an object that the garbage collector would have to look at.
  */
 import type { ChunkPool } from './chunk-pool.ts';
-import type { Entry } from './entry.ts';
+import { type Entry, isLive } from './entry.ts';
 import { EntryLog } from './entry-records.ts';
 import type { FirstKeys } from './first-keys.ts';
 import type { KeyProbe } from './key-probe.ts';
@@ -110,8 +110,7 @@ export class EntryTable {
   collect(wanted: FirstKeys, now: number, probe: KeyProbe, counts: () => boolean): void {
     this.#records.each(wanted, (address) => {
       if (this.#records.isDeleted(address)) return;
-      const expiresAt = this.#records.expiresAt(address);
-      if (expiresAt !== null && expiresAt <= now) return;
+      if (!isLive({ expiresAt: this.#records.expiresAt(address) }, now)) return;
       const key = this.#records.key(address);
       if (this.#find(probe.of(key)) === address && counts()) wanted.add(key);
     });

@@ -164,7 +164,8 @@ export class Overlay {
 
   /** Whether what the keyspace file says of this key counts no more. */
   hides(key: string): boolean {
-    return this.#isIn(this.#probe.of(key), this.#written) || this.hidesEverythingBelow;
+    // An overlay that is empty does not even look at the key.
+    return (this.size > 0 && this.#isIn(this.#probe.of(key), this.#written)) || this.hidesEverythingBelow;
   }
 
   /** Whether one of the generations from this index on knows something about the key. */

@@ -364,7 +364,7 @@ export class StreamHead {
     maxBytes: number,
   ): Promise<{ readonly position: Position; readonly entries: readonly ListedEntry[] } | null> {
     if (this.#overlay.size > PAGE_OVERLAY_KEYS) await this.flush();
-    return this.#shown((maxHidden) => {
+    const found = await this.#shown((maxHidden) => {
       const entries: ListedEntry[] = [];
       let bytes = 0;
       for (const prefix of prefixes) {
@@ -378,7 +378,8 @@ export class StreamHead {
         if (page.next !== null || entries.length > maxEntries || bytes > maxBytes) return TOO_MANY;
       }
       return { position: this.position, entries };
-    }).then((found) => (found === TOO_MANY ? null : found));
+    });
+    return found === TOO_MANY ? null : found;
   }
 
   /**

@@ -180,19 +180,16 @@ export class WriteTurn {
     const decided: Decided[] = [];
     const hasRoom = (): boolean =>
       decided.length < MAX_TURN_REQUESTS && draft.bytes < MAX_TURN_BYTES && draft.lookups < MAX_TURN_LOOKUPS;
-    let singles = 0;
-    while (singles < this.#single.length && hasRoom()) {
-      decided.push(decide((this.#single[singles] as Waiting).request, draft));
-      singles += 1;
-    }
-    let bulks = 0;
-    while (withBulk && bulks < this.#bulk.length && (bulks === 0 || hasRoom())) {
-      decided.push(decide((this.#bulk[bulks] as Waiting).request, draft));
-      bulks += 1;
-    }
-    const taken = [...this.#single.slice(0, singles), ...this.#bulk.slice(0, bulks)];
-    this.#single = this.#single.slice(singles);
-    this.#bulk = this.#bulk.slice(bulks);
+    const take = (line: Waiting[], atLeast: number): Waiting[] => {
+      let count = 0;
+      while (count < line.length && (count < atLeast || hasRoom())) {
+        decided.push(decide((line[count] as Waiting).request, draft));
+        count += 1;
+      }
+      return line.splice(0, count);
+    };
+    const taken = take(this.#single, 0);
+    if (withBulk) taken.push(...take(this.#bulk, 1));
     for (const { bytes } of taken) this.#waitingBytes -= bytes;
     try {
       if (draft.bytes > 0) this.#head.commit(draft.finish());

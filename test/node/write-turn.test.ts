@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { WriteRequest } from '../../src/keyspace/write.ts';
-import type { Log, World } from '../../src/node/ports.ts';
+import type { World } from '../../src/node/ports.ts';
 import { BULK_BYTES, MAX_TURN_BYTES, MAX_TURN_LOOKUPS, WriteTurn } from '../../src/node/write-turn.ts';
 import { type Offset, offset, type RunId } from '../../src/replication/position.ts';
 import type { Run } from '../../src/stream/command.ts';
+import { log } from '../support/feed-stage.ts';
 
-const log: Log = { info: () => undefined, warn: () => undefined, error: () => undefined };
 const condition = {};
 
 /** A write turn over a head that does what it is told, in a world that goes on by steps. */

@@ -32,7 +32,7 @@ export const KIB = 1024;
 export const MIB = 1024 * KIB;
 export const RUN_ID = runId('a');
 
-const log: Log = { info: () => undefined, warn: () => undefined, error: () => undefined };
+export const log: Log = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
 /** Nothing happens by itself. */
 export class FakeWorld implements World {
