@@ -5,9 +5,6 @@
  * one choice of prefixes after the other. The others come after them: a few at a time read the file, each at the pace of its
  * socket, and what the entries take in memory is one group for each. So a thousand that come at once cost little more than one.
  *
- * A reader keeps the file from being frozen, which is what a full resync of a replica begins with: then the readers give
- * way, and their followers are given a snapshot from the beginning afterwards.
- *
  * An entry belongs to it until its DEL is in the stream, expired or not: so the same position is the same snapshot on every
  * node, whatever the clocks say, and what the stream does with the entry next finds it there.
  */
@@ -23,8 +20,6 @@ const SMALL_ENTRIES = 1_000;
 const SMALL_BYTES = HIGH_WATER_BYTES;
 /** So many larger ones at the same time: each keeps the WAL from shrinking. */
 const MAX_READERS = 4;
-/** While the file is to be frozen for a replica, readers wait for so long before they look again. */
-const HELD_BACK_MS = 50;
 /** So many followers are given a snapshot from memory before others have their turn. */
 const SLICE = 32;
 
@@ -53,12 +48,10 @@ export class FollowerSnapshots {
   #large: Waiting[] = [];
   /** Those who are being given theirs from the file. */
   readonly #reading = new Set<Waiting>();
-  #isHeldBack = false;
   readonly #room = new Map<Follower, () => void>();
 
   constructor(parts: SnapshotsParts) {
     this.#parts = parts;
-    parts.head.onFreezeBlocked(() => this.#giveWay());
   }
 
   /** The follower gets a snapshot, and nothing else until it has it. */
@@ -126,10 +119,6 @@ export class FollowerSnapshots {
 
   #readNext(): void {
     while (this.#reading.size < MAX_READERS) {
-      if (this.#parts.head.isFreezing) {
-        this.#holdBack();
-        return;
-      }
       const next = this.#large.shift();
       if (next === undefined) return;
       if (isWanted(next)) this.#startReading(next);
@@ -146,26 +135,6 @@ export class FollowerSnapshots {
         this.#reading.delete(waiting);
         this.#readNext();
       });
-  }
-
-  /** A replica waits for its snapshot, which takes nothing but the freeze; then it goes on. */
-  #holdBack(): void {
-    if (this.#isHeldBack) return;
-    this.#isHeldBack = true;
-    this.#parts.world.after(HELD_BACK_MS, () => {
-      this.#isHeldBack = false;
-      this.#readNext();
-    });
-  }
-
-  /** Whoever is being given a snapshot is given another one after the replica's. */
-  #giveWay(): void {
-    for (const waiting of [...this.#reading].filter(isWanted)) {
-      const { follower } = waiting;
-      follower.snapshot += 1;
-      this.#large.push({ follower, number: follower.snapshot });
-      this.wake(follower);
-    }
   }
 
   async #read(waiting: Waiting): Promise<void> {

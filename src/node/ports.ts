@@ -145,12 +145,12 @@ export interface EntryReader {
   close(): void;
 }
 
-/** A keyspace file that does not change until `release`: a snapshot of exactly `position`. */
+/** A keyspace file as it was at exactly `position`: a snapshot, while more is written. */
 export interface FrozenFile {
   readonly position: Position;
   /** In bytes. */
   readonly length: number;
-  /** Fills `into` with the bytes that begin at `at`; there must be so many. */
+  /** Fills `into` with the bytes that begin at `at`, a whole number of KiB; there must be so many. */
   read(at: number, into: Buffer): Promise<void>;
   /** @returns the CRC-32 of bytes that follow bytes whose CRC-32 is `before`; 0 for none */
   crc32(bytes: Buffer, before: number): number;
@@ -181,12 +181,12 @@ export interface Keyspace {
    * @param changes what comes before that, oldest first, and may be in the file already; it is read until this is settled
    */
   flush(position: Position, changes: readonly Changes[]): Promise<void>;
-  /** Flushes, then freezes the file; null: somebody reads an older state of it, so it cannot be frozen now. */
-  freeze(position: Position, changes: readonly Changes[]): Promise<FrozenFile | null>;
+  /** Freezes the file where it is: at what was flushed last. */
+  freeze(): Promise<FrozenFile>;
   /** Reads the committed state; flush first. */
   digest(): Promise<Digest>;
   /**
-   * Looks for damage in what is committed, slowly; gives way when the file is to be frozen or closed.
+   * Looks for damage in what is committed, slowly; is broken off when the file is to be closed.
    * @throws StorageError for damage too, after it was told like any that is touched
    */
   scrub(): Promise<Scrubbed>;

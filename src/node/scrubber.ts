@@ -17,7 +17,7 @@ export interface ScrubStatus {
     /** When it began, in milliseconds since 1970. */
     readonly at: number;
     readonly durationMs: number;
-    /** `interrupted`: it gave way to a full resync. */
+    /** `interrupted`: a full resync has replaced the file. */
     readonly result: 'ok' | 'interrupted' | 'failed';
     readonly entries: number;
   } | null;

@@ -61,8 +61,6 @@ const QUIET_SHARE = 1 / 4;
 /** Of what `collect` reads. */
 const TOO_MANY = Symbol('too many');
 const REPLAY_BYTES = 1024 * 1024;
-/** While somebody reads an older state of the keyspace file. */
-const FREEZE_RETRY_MS = 100;
 /** After a failed commit of the applier. */
 const APPLY_RETRY_MS = 1_000;
 
@@ -87,9 +85,6 @@ export class StreamHead {
   #roomWaiters: (() => void)[] = [];
   readonly #listeners = new Set<CommitListener>();
   readonly #pins = new Set<() => Offset | null>();
-  /** How many wait for the file to be frozen. */
-  #freezing = 0;
-  readonly #blockedListeners = new Set<() => void>();
 
   private constructor(
     parts: { world: World; log: Log; settings: HeadSettings; state: StateStore; keyspace: Keyspace },
@@ -432,41 +427,14 @@ export class StreamHead {
   }
 
   /**
-   * Freezes the keyspace file at the present offset, or at a later one if somebody reads an older state of the file
-   * now. The caller pins the journal first.
+   * Freezes the keyspace file at some offset that is at least the present one. The caller pins the journal first. (An older
+   * state would save the flush, and could be that of before everything was deleted.)
    * @throws Error when a snapshot replaces the keyspace meanwhile
    */
   async freeze(): Promise<FrozenFile> {
-    this.#freezing += 1;
-    try {
-      return await this.#freeze();
-    } finally {
-      this.#freezing -= 1;
-    }
-  }
-
-  /** Somebody waits for the file to be frozen: whoever could begin to read an older state of it had better wait. */
-  get isFreezing(): boolean {
-    return this.#freezing > 0;
-  }
-
-  /** Calls back when the file cannot be frozen because an older state of it is read, again and again until it can. */
-  onFreezeBlocked(listener: () => void): void {
-    this.#blockedListeners.add(listener);
-  }
-
-  async #freeze(): Promise<FrozenFile> {
     const keyspace = this.#keyspace;
-    while (keyspace === this.#keyspace && !this.#closed) {
-      const position = this.position;
-      this.#overlay.seal(position.offset);
-      const frozen = await keyspace.freeze(position, this.#overlay.sealed);
-      if (keyspace === this.#keyspace) this.#hasApplied(position.offset);
-      if (frozen !== null) return frozen;
-      for (const listener of this.#blockedListeners) listener();
-      await new Promise<void>((resolve) => this.#world.after(FREEZE_RETRY_MS, resolve));
-    }
-    throw new Error('the keyspace was replaced');
+    await this.flush();
+    return keyspace.freeze();
   }
 
   /** A snapshot takes over: from now on this node stands at the keyspace's position, with nothing else known. */

@@ -3,7 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import Database, { type Database as Connection } from 'better-sqlite3';
 import { giveBackWhenQuiet } from '../quiet-memory.ts';
 import { Applier } from './applier.ts';
-import type { ApplierData, FromApplier, ToApplier } from './applier-protocol.ts';
+import type { Answer, ApplierData, FromApplier, ToApplier } from './applier-protocol.ts';
 import { faultPoint } from './fault-point.ts';
 import { readPosition, writePosition } from './keyspace-schema.ts';
 import { migrate } from './migrate.ts';
@@ -15,6 +15,8 @@ const tell = (message: FromApplier): void => port.postMessage(message);
 
 function open({ path, createAt }: ApplierData): Connection {
   const db = new Database(path, { fileMustExist: createAt === null });
+  // Before anything else is: what a file is to be cannot be changed later.
+  if (db.pragma('page_count', { simple: true }) === 0) db.pragma('auto_vacuum = INCREMENTAL');
   db.pragma('journal_mode = WAL');
   faultPoint('keyspace-migrate');
   const empty = migrate(db, 'keyspace', path);
@@ -22,23 +24,18 @@ function open({ path, createAt }: ApplierData): Connection {
   return db;
 }
 
-function run(applier: Applier, message: ToApplier): void {
+function run(applier: Applier, message: ToApplier): Answer {
   switch (message.kind) {
     case 'flush':
-      applier.flush(message.position, message.changes);
-      return;
+      return applier.flush(message.position, message.changes) as undefined;
     case 'freeze':
-      applier.freeze(message.position);
-      return;
-    case 'checkpoint':
-      applier.checkpoint();
-      return;
+      return applier.freeze();
+    case 'tidy':
+      return applier.tidy();
     case 'thaw':
-      applier.thaw();
-      return;
+      return applier.thaw() as undefined;
     case 'close':
-      applier.close();
-      return;
+      return applier.close() as undefined;
   }
 }
 
@@ -48,8 +45,7 @@ try {
   const applier = new Applier(db);
   port.on('message', (message: ToApplier) => {
     try {
-      run(applier, message);
-      tell({ kind: 'done', id: message.id });
+      tell({ kind: 'done', id: message.id, answer: run(applier, message) });
     } catch (error) {
       const failure = { code: codeOf(error), message: messageOf(error) };
       tell(

@@ -3,19 +3,34 @@
  * has it, and writes big batches in key order, because a random key costs a page and neighbours share one (measured:
  * 55,000 rows a second at 1,000 a batch, 280,000 at 500,000).
  *
- * Owns: the only writing connection of a keyspace file, and its checkpoints.
+ * Owns: the only writing connection of a keyspace file, its checkpoints, and how long the file is.
  * Invariant: the position in the file is a boundary of the stream, committed together with the entries.
  */
+import { statSync } from 'node:fs';
 import type { Database, Statement } from 'better-sqlite3';
 import { type Changes, recordsOf } from '../keyspace/changes.ts';
 import type { Position } from '../replication/position.ts';
 import { entryChecksum } from './entry-checksum.ts';
 import { faultPoint } from './fault-point.ts';
+import { type FrozenPages, framesOf } from './frozen-file.ts';
 import { sortByKey } from './key-order.ts';
 import { readPosition, writePosition } from './keyspace-schema.ts';
 
 /** The WAL is moved into the file when it has this many pages of 4 KiB: 64 MiB. */
 const CHECKPOINT_PAGES = 16_384;
+/**
+ * Pages that deleted entries have left are used again by new ones, but would stay in the file, and travel with each snapshot.
+ * So they are given back when they are more than a quarter of it …
+ */
+const WASTED_SHARE = 1 / 4;
+/** … and more than 4 MiB, … */
+const WASTED_PAGES = 1_024;
+/** … until they are an eighth; … */
+const KEPT_SHARE = 1 / 8;
+/** … for so long at a time, … */
+const SHRINK_SLICE_MS = 20;
+/** … of which SQLite moves so many before it is asked again. */
+const SHRINK_STEP_PAGES = 64;
 /** In key order a page is not needed again when the next one is reached. */
 const CACHE_KIB = 4 * 1024;
 /**
@@ -26,17 +41,15 @@ const CACHE_KIB = 4 * 1024;
 const MAX_ROW_BYTES = 960;
 /** In place of a value that stands in `large_values`. */
 const ELSEWHERE = Buffer.alloc(0);
-/** For the moment that a single read takes; exports, which take long, are not waited for. */
-const BUSY_TIMEOUT_MS = 50;
-export const FROZEN_BY_READER = 'PSYNCD_READER';
+/** What `auto_vacuum` is where pages can be given back. */
+const INCREMENTAL = 2;
+/** A WAL that somebody's long reading has made longer gets as short as this when it begins anew. */
+const WAL_KEPT_BYTES = 256 * 1024 * 1024;
 
-class FrozenByReader extends Error {
-  readonly code = FROZEN_BY_READER;
-}
-
-/** The flush before it failed. */
-class NotFlushed extends Error {
-  readonly code = 'PSYNCD_NOT_FLUSHED';
+/** How many pages the WAL has, and how many of them are in the file. */
+interface WalPages {
+  readonly log: number;
+  readonly checkpointed: number;
 }
 
 export class Applier {
@@ -48,6 +61,10 @@ export class Applier {
   readonly #dropLarge: Statement;
   #committed: Position;
   #frozen = false;
+  /** The file is being made shorter. */
+  #shrinks = false;
+  /** Of a file that an older psyncd has made it is false: it keeps its length. */
+  readonly #mayShrink: boolean;
 
   /** @param db a writing connection of a keyspace file with the present schema */
   constructor(db: Database) {
@@ -56,7 +73,7 @@ export class Applier {
     db.pragma('synchronous = FULL');
     db.pragma(`cache_size = -${CACHE_KIB}`);
     db.pragma('wal_autocheckpoint = 0');
-    db.pragma(`busy_timeout = ${BUSY_TIMEOUT_MS}`);
+    db.pragma(`journal_size_limit = ${WAL_KEPT_BYTES}`);
     this.#upsert = db.prepare(
       `INSERT INTO entries (key, value, version, expires_at, checksum) VALUES (?, ?, ?, ?, ?)
        ON CONFLICT (key) DO UPDATE
@@ -70,6 +87,7 @@ export class Applier {
       `DELETE FROM large_values
        WHERE id = (SELECT version FROM entries WHERE key = ? AND length(value) = 0)`,
     );
+    this.#mayShrink = this.#number('auto_vacuum') === INCREMENTAL;
     this.#committed = readPosition(db);
   }
 
@@ -90,27 +108,38 @@ export class Applier {
     this.#committed = position;
   }
 
-  /** Moves the WAL into the file if it has become large, and the file may be written. */
-  checkpoint(): void {
-    if (this.#frozen) return;
+  /**
+   * What is to be done after a flush, and nobody waits for, if the file may be written: moves the WAL into it when it has
+   * become large, and gives back some of what deleted entries have left.
+   * @returns whether there is more to give back
+   */
+  tidy(): boolean {
+    if (this.#frozen) return false;
     faultPoint('applier-checkpoint');
-    // NOOP only counts what is in the WAL.
-    const [wal] = this.#db.pragma('wal_checkpoint(NOOP)') as [{ log: number }];
-    if (wal.log >= CHECKPOINT_PAGES) this.#db.pragma('wal_checkpoint(PASSIVE)');
+    const wasteful = this.#isWasteful();
+    // The file becomes shorter in a checkpoint, not before.
+    const shortens = this.#shrinks && !wasteful;
+    if (this.#walPages('NOOP').log >= CHECKPOINT_PAGES || shortens) {
+      const { log, checkpointed } = this.#walPages('PASSIVE');
+      // Somebody reads an older state: the WAL would grow.
+      if (checkpointed < log) return false;
+    }
+    this.#shrinks = wasteful;
+    if (wasteful) this.#shrink();
+    return wasteful;
   }
 
   /**
-   * Moves the whole WAL into the database file, and leaves that file alone until `thaw`: it is then a snapshot of
-   * exactly this position, which was flushed, while further commits go into the WAL.
-   * @throws FrozenByReader when somebody reads an older state: it does not wait for that to end
+   * Leaves alone what is in the file and in the WAL until `thaw`; further commits are added to the WAL.
+   * @returns where each page is: together they are a snapshot of exactly the position that was committed last
    */
-  freeze(position: Position): void {
-    if (position.offset !== this.#committed.offset)
-      throw new NotFlushed('the position to freeze was not flushed');
+  freeze(): FrozenPages {
     faultPoint('applier-freeze');
-    const [result] = this.#db.pragma('wal_checkpoint(TRUNCATE)') as [{ busy: number }];
-    if (result.busy !== 0) throw new FrozenByReader();
+    const path = this.#db.name;
+    const pageSize = this.#number('page_size');
+    const frames = framesOf(path, this.#walPages('NOOP'), this.#number('page_count'), pageSize);
     this.#frozen = true;
+    return { position: this.#committed, pageSize, fileBytes: statSync(path).size, frames };
   }
 
   thaw(): void {
@@ -119,6 +148,31 @@ export class Applier {
 
   close(): void {
     this.#db.close();
+  }
+
+  #isWasteful(): boolean {
+    if (!this.#mayShrink) return false;
+    const share = this.#shrinks ? KEPT_SHARE : WASTED_SHARE;
+    return this.#number('freelist_count') > Math.max(WASTED_PAGES, share * this.#number('page_count'));
+  }
+
+  #shrink(): void {
+    faultPoint('applier-shrink');
+    const until = performance.now() + SHRINK_SLICE_MS;
+    this.#db.transaction(() => {
+      do this.#db.exec(`PRAGMA incremental_vacuum(${SHRINK_STEP_PAGES})`);
+      while (performance.now() < until && this.#number('freelist_count') > WASTED_PAGES);
+    })();
+  }
+
+  /** @param checkpoint NOOP only counts */
+  #walPages(checkpoint: 'NOOP' | 'PASSIVE'): WalPages {
+    const [pages] = this.#db.pragma(`wal_checkpoint(${checkpoint})`) as [WalPages];
+    return pages;
+  }
+
+  #number(pragma: 'auto_vacuum' | 'freelist_count' | 'page_count' | 'page_size'): number {
+    return this.#db.pragma(pragma, { simple: true }) as number;
   }
 
   #write(changes: Changes): void {

@@ -31,6 +31,7 @@ export const FAULT_POINTS = [
   'applier-commit',
   'applier-committed',
   'applier-checkpoint',
+  'applier-shrink',
   'applier-freeze',
   'snapshot-read',
   'snapshot-create',

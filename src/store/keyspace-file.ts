@@ -10,27 +10,28 @@
  * read). A read transaction keeps a checkpoint from finishing, so while one is made, each read has its own.
  */
 import { type FileHandle, open as openFile } from 'node:fs/promises';
+import { setTimeout as wait } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
 import Database, { type Database as Connection, type Statement } from 'better-sqlite3';
 import type { Changes } from '../keyspace/changes.ts';
 import type { Entry } from '../keyspace/entry.ts';
 import type { ListedEntry, Scan } from '../keyspace/page.ts';
-import {
-  type Digest,
-  type DueCursor,
-  type EntryReader,
-  type FrozenFile,
-  type Keyspace,
-  type Scrubbed,
+import type {
+  Digest,
+  DueCursor,
+  EntryReader,
+  FrozenFile,
+  Keyspace,
+  Scrubbed,
   StorageError,
 } from '../node/ports.ts';
 import type { Position } from '../replication/position.ts';
-import { FROZEN_BY_READER } from './applier.ts';
-import type { ApplierData, FromApplier, ToApplier } from './applier-protocol.ts';
+import type { Answer, Answers, ApplierData, FromApplier, Question, ToApplier } from './applier-protocol.ts';
 import { verifyEntry } from './entry-checksum.ts';
 import { type FaultPoint, faultPoint } from './fault-point.ts';
 import { digest, scrub } from './file-tasks.ts';
+import { FrozenBytes } from './frozen-file.ts';
 import { ReadCache } from './read-cache.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
 import { DamageError, StartError } from './start-error.ts';
@@ -70,8 +71,9 @@ export class KeyspaceFile implements Keyspace {
   #reading = false;
   /** What was read in it. */
   readonly #cache = new ReadCache();
-  /** Checkpoints that are being made. */
-  #checkpoints = 0;
+  /** A checkpoint may be going on. */
+  #isCheckpointing = false;
+  #tidying = false;
   #stopScrub: () => void = () => undefined;
   #closing = false;
 
@@ -188,28 +190,22 @@ export class KeyspaceFile implements Keyspace {
   async flush(position: Position, changes: readonly Changes[]): Promise<void> {
     await this.#applier.ask({ kind: 'flush', position, changes });
     this.#stopReading();
-    // Nobody waits for it: a checkpoint that fails is made after the next flush.
-    this.#aside({ kind: 'checkpoint' }).catch(() => undefined);
+    void this.#tidy();
   }
 
-  async freeze(position: Position, changes: readonly Changes[]): Promise<FrozenFile | null> {
-    this.#stopScrub();
-    try {
-      // Both in one go: between the two there must not be another flush, to a later position.
-      await Promise.all([
-        this.#applier.ask({ kind: 'flush', position, changes }),
-        this.#aside({ kind: 'freeze', position }),
-      ]);
-    } catch (error) {
-      if (error instanceof StorageError && codeOf(error.cause) === FROZEN_BY_READER) return null;
-      throw error;
-    }
+  async freeze(): Promise<FrozenFile> {
+    const pages = await this.#applier.ask({ kind: 'freeze' });
+    const bytes = new FrozenBytes(this.#path, this.#descriptor, pages);
     return {
-      position,
-      length: await this.size(),
-      read: (at, into) => this.#read(at, into),
+      position: pages.position,
+      length: bytes.length,
+      read: (at, into) => this.#tracked(this.#readFrozen(bytes, at, into)),
       crc32,
-      release: () => void this.#applier.ask({ kind: 'thaw' }).catch(() => undefined),
+      release: () => {
+        bytes.close();
+        this.#applier.ask({ kind: 'thaw' }).catch(() => undefined);
+        void this.#tidy();
+      },
     };
   }
 
@@ -267,7 +263,7 @@ export class KeyspaceFile implements Keyspace {
   }
 
   #keepReading(): void {
-    if (this.#reading || this.#checkpoints > 0) return;
+    if (this.#reading || this.#isCheckpointing) return;
     this.#begin.run();
     this.#reading = true;
   }
@@ -279,24 +275,37 @@ export class KeyspaceFile implements Keyspace {
     this.#cache.clear();
   }
 
-  /** Has the applier do something that a reader would keep it from. */
-  async #aside(question: Question): Promise<void> {
-    this.#stopReading();
-    this.#checkpoints += 1;
+  /** Nobody waits for it; what fails is done after the next flush. Half of the applier's time at most. */
+  async #tidy(): Promise<void> {
+    if (this.#tidying) return;
+    this.#tidying = true;
     try {
-      await this.#applier.ask(question);
+      for (let more = true; more && !this.#closing; ) {
+        const startedAt = performance.now();
+        more = await this.#tidyOnce();
+        if (more) await wait(performance.now() - startedAt, undefined, { ref: false });
+      }
+    } catch {
+      // The file is as it was.
     } finally {
-      this.#checkpoints -= 1;
+      this.#tidying = false;
     }
   }
 
-  #read(at: number, into: Buffer): Promise<void> {
+  /** A read transaction would keep a checkpoint from moving everything. @returns whether there is more to do */
+  async #tidyOnce(): Promise<boolean> {
+    this.#stopReading();
+    this.#isCheckpointing = true;
+    try {
+      return await this.#applier.ask({ kind: 'tidy' });
+    } finally {
+      this.#isCheckpointing = false;
+    }
+  }
+
+  async #readFrozen(bytes: FrozenBytes, at: number, into: Buffer): Promise<void> {
     faultPoint('snapshot-read');
-    return this.#tracked(
-      this.#descriptor.read(into, 0, into.length, at).then(({ bytesRead }) => {
-        if (bytesRead !== into.length) throw new Error(`${this.#path} is shorter than it was`);
-      }),
-    );
+    await bytes.read(at, into);
   }
 
   /** The file is not closed while something reads it. */
@@ -313,17 +322,12 @@ function listed([key, version, size, expiresAt, value, checksum]: ListRow): List
   return { key, version, size, expiresAt, value };
 }
 
-type Question =
-  | { kind: 'flush'; position: Position; changes: readonly Changes[] }
-  | { kind: 'freeze'; position: Position }
-  | { kind: 'checkpoint' | 'thaw' | 'close' };
-
 /** The main thread's end of the applier's thread: questions and their answers. */
 class ApplierThread {
   readonly opened: Position;
   readonly #path: string;
   readonly #worker: Worker;
-  readonly #open = new Map<number, { resolve: () => void; reject: (error: Error) => void }>();
+  readonly #open = new Map<number, { resolve: (answer: Answer) => void; reject: (error: Error) => void }>();
   readonly #failed: (error: Error) => void;
   #lastId = 0;
   #broken: Error | null = null;
@@ -355,12 +359,12 @@ class ApplierThread {
     });
   }
 
-  ask(question: Question): Promise<void> {
+  ask<Q extends Question>(question: Q): Promise<Answers[Q['kind']]> {
     if (this.#broken !== null) return Promise.reject(this.#broken);
     this.#lastId += 1;
     const id = this.#lastId;
     return new Promise((resolve, reject) => {
-      this.#open.set(id, { resolve, reject });
+      this.#open.set(id, { resolve: (answer) => resolve(answer as Answers[Q['kind']]), reject });
       const moved =
         question.kind === 'flush' ? question.changes.map(({ addresses }) => addresses.buffer) : [];
       this.#worker.postMessage({ ...question, id } as ToApplier, moved);
@@ -380,7 +384,7 @@ class ApplierThread {
   #answered(message: FromApplier): void {
     switch (message.kind) {
       case 'done':
-        this.#open.get(message.id)?.resolve();
+        this.#open.get(message.id)?.resolve(message.answer);
         this.#open.delete(message.id);
         return;
       case 'failed': {

@@ -368,6 +368,7 @@ const KILLED_AT: readonly FaultPoint[] = [
   'applier-commit',
   'applier-committed',
   'applier-checkpoint',
+  'applier-shrink',
   'journal-trim',
   'journal-checkpoint',
   'journal-checkpointed',
@@ -413,6 +414,12 @@ for (const point of KILLED_AT) {
     })().catch(() => undefined);
     await until('some writes were answered', () => answered > 20);
     await disk.fail({ [point]: 'kill' });
+    if (point === 'applier-shrink') {
+      // More than a quarter of the file, and more than 4 MiB.
+      await node.client.set('large', 'x'.repeat(6 * 1024 * 1024));
+      await node.client.digest();
+      await node.client.delete('large').catch(() => undefined);
+    }
     if (point.startsWith('state-')) {
       await fetch(`${node.url}/v1/replication/upstream`, {
         method: 'PUT',

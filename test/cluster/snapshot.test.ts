@@ -1,7 +1,10 @@
 /** Full resyncs: the snapshot is of one position, nobody has to ask twice, and what arrives is what was sent. */
 import assert from 'node:assert/strict';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import test from 'node:test';
 import { crc32 } from 'node:zlib';
+import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { byteProxy } from '../support/byte-proxy.ts';
 import { Cluster, converged, counters, textOf } from '../support/cluster.ts';
@@ -87,4 +90,41 @@ test('a bit that flips on the way in a value is noticed: nothing is replaced, an
   await master.client.set('after', 'wards');
   const set = '*3\r\n$3\r\nSET\r\n$5\r\nafter\r\n$5\r\nwards\r\n';
   for (const peer of [knows, doesNot]) assert.equal((await peer.take(set.length)).toString(), set);
+});
+
+test('what was deleted does not stay on the disk, nor travel with a full resync', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master', '--apply-interval', '20ms');
+  const file = join(cluster.data('master'), 'keyspace-1.db');
+  const fileBytes = async (): Promise<number> => (await stat(file)).size;
+  await master.client.set('kept', 'value');
+  for (let index = 0; index < 12; index += 1) await master.client.set(`large/${index}`, 'x'.repeat(2 ** 20));
+  const received = async (replica: ChildNode): Promise<number> => {
+    await converged(master, replica);
+    return (await replica.client.replication()).upstream?.lastSync?.bytes ?? Number.NaN;
+  };
+  const before = await received(await cluster.start('early', '--replica-of', master.wsUrl));
+  assert.ok(before > 12 * 2 ** 20, `${before} bytes`);
+  await fetch(`${master.url}/v1/keys?prefix=large/`, { method: 'DELETE' });
+  // There is no checkpoint before: everything is in the WAL.
+  await until('the pages were given back', async () => (await fileBytes()) > 2 ** 20);
+  assert.ok((await fileBytes()) < 5 * 2 ** 20);
+  const late = await cluster.start('late', '--replica-of', master.wsUrl);
+  const after = await received(late);
+  assert.ok(after < 5 * 2 ** 20, `${after} bytes`);
+  assert.equal(await textOf(late, 'kept'), 'value');
+});
+
+test('a full resync does not wait for an export that nobody takes, and the export goes on', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  // More than sockets hold.
+  for (let index = 0; index < 20; index += 1) await master.client.set(`large/${index}`, 'x'.repeat(2 ** 20));
+  const exported = await fetch(`${master.url}/v1/export`);
+  await master.client.set('since', 'then');
+  const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
+  await converged(master, replica);
+  assert.deepEqual(await counters(master), { syncFull: 1, syncPartialOk: 0, syncPartialErr: 0 });
+  const lines = (await exported.text()).trim().split('\n');
+  assert.equal(lines.length, 20);
 });

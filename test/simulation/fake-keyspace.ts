@@ -10,15 +10,7 @@ import type { Changes } from '../../src/keyspace/changes.ts';
 import type { Entry } from '../../src/keyspace/entry.ts';
 import { compareKeys } from '../../src/keyspace/key.ts';
 import type { ListedEntry, Scan } from '../../src/keyspace/page.ts';
-import {
-  type Digest,
-  type DueCursor,
-  type EntryReader,
-  type FrozenFile,
-  type Keyspace,
-  type Scrubbed,
-  StorageError,
-} from '../../src/node/ports.ts';
+import type { Digest, DueCursor, EntryReader, FrozenFile, Keyspace, Scrubbed } from '../../src/node/ports.ts';
 import type { Position } from '../../src/replication/position.ts';
 import type { Disk, KeyspaceImage } from './disk.ts';
 import { encodeImage } from './keyspace-image.ts';
@@ -29,6 +21,7 @@ import { written } from './written.ts';
 const WORK_MS = [2, 8, 8, 60];
 const READ_MS = [1, 2, 30, 300];
 const ANSWER_MS = 1;
+const NOTHING = Buffer.alloc(0);
 
 export class FakeKeyspace implements Keyspace {
   readonly opened: Position;
@@ -44,7 +37,6 @@ export class FakeKeyspace implements Keyspace {
   #busyUntil = 0;
   #answeredUntil = 0;
   readonly #readings = new Set<Promise<unknown>>();
-  #exports = 0;
   /** The frozen file that nobody has thawed. */
   #frozen: object | null = null;
   #closed = false;
@@ -97,17 +89,11 @@ export class FakeKeyspace implements Keyspace {
         close = resolve;
       }),
     );
-    this.#exports += 1;
-    let open = true;
     return {
       position: image.position,
       groups: this.#groups(image, prefixes),
       count: () => Promise.resolve(this.#count(image, prefixes)),
-      close: () => {
-        if (open) this.#exports -= 1;
-        open = false;
-        close();
-      },
+      close,
     };
   }
 
@@ -118,22 +104,15 @@ export class FakeKeyspace implements Keyspace {
     this.#aside(() => undefined).catch(() => undefined);
   }
 
-  async freeze(position: Position, changes: readonly Changes[]): Promise<FrozenFile | null> {
+  async freeze(): Promise<FrozenFile> {
     const token = {};
-    let bytes: Buffer | null = null;
-    await Promise.all([
-      this.#ask(this.#flushing(position, changes)),
-      this.#aside(() => {
-        if (position.offset !== this.#committed.position.offset) {
-          throw new StorageError('the position to freeze was not flushed', false);
-        }
-        if (this.#exports > 0) return;
-        this.#frozen = token;
-        bytes = encodeImage(this.#committed);
-      }),
-    ]);
-    const file = bytes as Buffer | null;
-    if (file === null) return null;
+    let { position } = this.#committed;
+    let file: Buffer = NOTHING;
+    await this.#ask(() => {
+      this.#frozen = token;
+      position = this.#committed.position;
+      file = encodeImage(this.#committed);
+    });
     return {
       position,
       length: file.length,

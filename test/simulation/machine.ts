@@ -281,5 +281,5 @@ export class Machine {
 
 /** The node has noticed an error that no disk and no network explains, and has gone on. */
 function isMistake(error: string): boolean {
-  return /\b(RangeError|TypeError|ReferenceError)\b|the position to freeze was not flushed/.test(error);
+  return /\b(RangeError|TypeError|ReferenceError)\b/.test(error);
 }

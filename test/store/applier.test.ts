@@ -1,13 +1,13 @@
 /** The applier: what it writes is the state at the position, and no row of `entries` goes beyond its page. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import Database, { type Database as Connection } from 'better-sqlite3';
 import fc from 'fast-check';
 import { ChunkPool } from '../../src/keyspace/chunk-pool.ts';
 import { Overlay } from '../../src/keyspace/overlay.ts';
-import { offset } from '../../src/replication/position.ts';
+import { offset, type Position } from '../../src/replication/position.ts';
 import { Applier } from '../../src/store/applier.ts';
 import { verifyEntry } from '../../src/store/entry-checksum.ts';
 import { writePosition } from '../../src/store/keyspace-schema.ts';
@@ -76,9 +76,12 @@ function sorted(state: Keyspace): Keyspace {
   return new Map([...state].sort(([left], [right]) => Buffer.compare(Buffer.from(left), Buffer.from(right))));
 }
 
-function fresh(): Connection {
-  const db = new Database(':memory:');
-  migrate(db, 'keyspace', ':memory:');
+/** A new file, as the applier's thread makes it. */
+function fresh(path = ':memory:'): Connection {
+  const db = new Database(path);
+  db.pragma('auto_vacuum = INCREMENTAL');
+  db.pragma('journal_mode = WAL');
+  migrate(db, 'keyspace', path);
   writePosition(db, { runId: RUN_ID, offset: offset(0) });
   return db;
 }
@@ -131,6 +134,59 @@ test('after each commit the file holds the state at its position: no value of a 
     }),
     { numRuns: 150 },
   );
+});
+
+test('what deleted entries have left is given back, some at a time; not while the file is frozen, and it gets shorter when nobody reads what was', async (t) => {
+  const path = join(await temporaryFolder(t), 'keyspace-1.db');
+  const db = fresh(path);
+  t.after(() => db.close());
+  const applier = new Applier(db);
+  const overlay = new Overlay(new ChunkPool(2 ** 25));
+  const keys = Array.from({ length: 20_000 }, (_, index) => `key${index}`);
+  let at = 0;
+  const flush = (commands: readonly Command[]): Position => {
+    for (const command of commands) {
+      at += 1;
+      overlay.apply(command, at, () => null);
+    }
+    overlay.seal(at);
+    const position = { runId: RUN_ID, offset: offset(at) };
+    applier.flush(position, overlay.sealed);
+    overlay.applied(at);
+    return position;
+  };
+  const pages = (what: 'page_count' | 'freelist_count'): number =>
+    db.pragma(what, { simple: true }) as number;
+
+  flush(keys.map((key) => ({ kind: 'set', key, value: Buffer.alloc(500, key), expiresAt: null })));
+  flush([{ kind: 'set', key: 'large', value: Buffer.alloc(2 ** 22), expiresAt: null }]);
+  assert.equal(applier.tidy(), false);
+  db.pragma('wal_checkpoint(TRUNCATE)');
+  const full = statSync(path).size;
+  flush([{ kind: 'del', keys: [...keys.slice(2_000), 'large'] }]);
+  applier.freeze();
+  assert.equal(applier.tidy(), false);
+  assert.equal(full, pages('page_count') * 4_096);
+  assert.ok(pages('freelist_count') > (3 / 4) * pages('page_count'));
+  applier.thaw();
+  const state = stateOf(db);
+
+  const reader = new Database(path, { readonly: true });
+  t.after(() => reader.close());
+  reader.exec('BEGIN');
+  const seen = reader.prepare('SELECT count(*) FROM entries').pluck();
+  assert.equal(seen.get(), 2_000);
+  while (applier.tidy());
+  assert.ok(pages('freelist_count') <= 1_024);
+  assert.ok(pages('page_count') * 4_096 < full / 2);
+  assert.deepEqual(stateOf(db), state);
+  assert.equal(statSync(path).size, full);
+  assert.equal(seen.get(), 2_000);
+  reader.exec('COMMIT');
+  assert.equal(applier.tidy(), false);
+  assert.equal(statSync(path).size, pages('page_count') * 4_096);
+  assert.deepEqual(stateOf(db), state);
+  assert.equal(db.pragma('integrity_check', { simple: true }), 'ok');
 });
 
 test('a file from before there were `large_values` holds the same after the migration', async (t) => {

@@ -13,10 +13,14 @@ import { flippedSeparator, pageOf, rootOf, separatorIn } from '../support/damage
 
 const ENTRIES = 1_000;
 
-/** A file with short and long values, entries that expire, free pages, and something in the WAL or not. */
-async function keyspace(t: TestContext): Promise<string> {
+/**
+ * A file with short and long values, entries that expire, free pages, and something in the WAL or not.
+ * @param vacuum `NONE`: as an older psyncd has made it
+ */
+async function keyspace(t: TestContext, vacuum: 'INCREMENTAL' | 'NONE' = 'INCREMENTAL'): Promise<string> {
   const path = join(await temporaryFolder(t), 'keyspace-1.db');
   const db = new Database(path);
+  db.pragma(`auto_vacuum = ${vacuum}`);
   db.pragma('journal_mode = WAL');
   migrate(db, 'keyspace', path);
   const insert = db.prepare(
@@ -62,16 +66,22 @@ function changed(path: string, page: number, change: (bytes: Buffer) => void): v
   writeFileSync(path, bytes);
 }
 
-test('a file that is what was written passes, with everything in it, also while some of it is in the WAL', async (t) => {
-  const path = await keyspace(t);
-  assert.deepEqual(scrubbed(path), { finished: true, entries: ENTRIES + 4 });
-  const writer = new Database(path);
-  writer.prepare("DELETE FROM entries WHERE key < 'key/05'").run();
-  assert.deepEqual(scrubbed(path), { finished: true, entries: ENTRIES / 2 + 3 });
-  writer.prepare('DELETE FROM entries').run();
-  assert.deepEqual(scrubbed(path), { finished: true, entries: 0 });
-  writer.close();
-});
+for (const vacuum of ['INCREMENTAL', 'NONE'] as const) {
+  test(`a file that is what was written passes, with everything in it, also while some of it is in the WAL (auto_vacuum ${vacuum})`, async (t) => {
+    const path = await keyspace(t, vacuum);
+    assert.deepEqual(scrubbed(path), { finished: true, entries: ENTRIES + 4 });
+    const writer = new Database(path);
+    writer.prepare("DELETE FROM entries WHERE key < 'key/05'").run();
+    assert.deepEqual(scrubbed(path), { finished: true, entries: ENTRIES / 2 + 3 });
+    writer.prepare('DELETE FROM entries').run();
+    assert.deepEqual(scrubbed(path), { finished: true, entries: 0 });
+    // More than one page says what the others are.
+    const large = writer.prepare('INSERT INTO large_values (id, value) VALUES (?, zeroblob(2000000))');
+    for (let id = 1; id <= 5; id += 1) large.run(id);
+    assert.deepEqual(scrubbed(path), { finished: true, entries: 0 });
+    writer.close();
+  });
+}
 
 test('it stops when it is told to', async (t) => {
   assert.deepEqual(scrubbed(await keyspace(t), 1), { finished: false, entries: 0 });

@@ -1,0 +1,94 @@
+/** A frozen keyspace file: byte for byte what a checkpoint would have made of it at that moment, whatever is written meanwhile. */
+import assert from 'node:assert/strict';
+import { copyFileSync, readFileSync } from 'node:fs';
+import { open as openFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import test, { type TestContext } from 'node:test';
+import Database, { type Database as Connection } from 'better-sqlite3';
+import { offset } from '../../src/replication/position.ts';
+import { Applier } from '../../src/store/applier.ts';
+import { FrozenBytes, type FrozenPages } from '../../src/store/frozen-file.ts';
+import { writePosition } from '../../src/store/keyspace-schema.ts';
+import { migrate } from '../../src/store/migrate.ts';
+import { runId } from '../support/arbitraries.ts';
+import { temporaryFolder } from '../support/cluster.ts';
+import { seeded } from '../support/random.ts';
+
+const PART_BYTES = 64 * 1024;
+
+async function keyspace(t: TestContext): Promise<{ path: string; db: Connection; applier: Applier }> {
+  const path = join(await temporaryFolder(t), 'keyspace-1.db');
+  const db = new Database(path);
+  t.after(() => db.close());
+  db.pragma('auto_vacuum = INCREMENTAL');
+  db.pragma('journal_mode = WAL');
+  migrate(db, 'keyspace', path);
+  writePosition(db, { runId: runId('a'), offset: offset(1) });
+  return { path, db, applier: new Applier(db) };
+}
+
+async function bytesOf(path: string, pages: FrozenPages, meanwhile: () => void): Promise<Buffer> {
+  const file = await openFile(path, 'r');
+  const frozen = new FrozenBytes(path, file, pages);
+  const parts: Buffer[] = [];
+  try {
+    for (let at = 0; at < frozen.length; at += PART_BYTES) {
+      meanwhile();
+      const part = Buffer.alloc(Math.min(PART_BYTES, frozen.length - at), 'not read');
+      await frozen.read(at, part);
+      parts.push(part);
+    }
+  } finally {
+    frozen.close();
+    await file.close();
+  }
+  await assert.rejects(frozen.read(0, Buffer.alloc(4_096)), /not frozen any more|closed/);
+  return Buffer.concat(parts);
+}
+
+/** What a checkpoint makes of the file and its WAL. */
+function checkpointed(path: string): Buffer {
+  for (const suffix of ['', '-wal']) copyFileSync(path + suffix, `${path}.copy${suffix}`);
+  const copy = new Database(`${path}.copy`);
+  copy.pragma('wal_checkpoint(TRUNCATE)');
+  const bytes = readFileSync(`${path}.copy`);
+  copy.close();
+  return bytes;
+}
+
+test('it has the bytes of its moment, wherever they are, and later commits change none of them', async (t) => {
+  const { path, db, applier } = await keyspace(t);
+  const { seed, random } = seeded();
+  t.diagnostic(`PSYNCD_SEED=${seed}`);
+  const below = (end: number): number => Math.floor(random() * end);
+  const put = db.prepare('INSERT OR REPLACE INTO entries (key, value, version) VALUES (?, ?, 1)');
+  const drop = db.prepare('DELETE FROM entries WHERE key < ?');
+  const change = db.transaction((writes: number) => {
+    for (let count = 0; count < writes; count += 1) put.run(`${below(5_000)}`, Buffer.alloc(below(900), 'v'));
+    if (below(3) === 0) drop.run(`${below(5_000)}`);
+  });
+  const reader = new Database(path, { readonly: true });
+  t.after(() => reader.close());
+  change(3_000);
+  for (let round = 0; round < 12; round += 1) {
+    // All of it moved into the file, a part because somebody reads an older state, or nothing.
+    const before = round % 4;
+    if (before === 1) db.pragma('wal_checkpoint(TRUNCATE)');
+    if (before === 2) db.pragma('wal_checkpoint(PASSIVE)');
+    if (before === 3) {
+      reader.exec('BEGIN');
+      reader.prepare('SELECT count(*) FROM entries').get();
+      change(200);
+      db.pragma('wal_checkpoint(PASSIVE)');
+    }
+    if (below(4) > 0) change(1 + below(300));
+    if (below(4) === 0) db.exec('PRAGMA incremental_vacuum');
+    const expected = checkpointed(path);
+    const pages = applier.freeze();
+    const bytes = await bytesOf(path, pages, () => change(20));
+    assert.equal(bytes.length, expected.length);
+    assert.equal(Buffer.compare(bytes, expected), 0, `round ${round}`);
+    applier.thaw();
+    if (reader.inTransaction) reader.exec('COMMIT');
+  }
+});
