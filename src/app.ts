@@ -15,6 +15,7 @@ import { LoopLag } from './loop-lag.ts';
 import type { Node } from './node/node.ts';
 import type { Log, World } from './node/ports.ts';
 import { Problem } from './node/problem.ts';
+import { collectWithoutHelp } from './process-memory.ts';
 import { giveBackWhenQuiet } from './quiet-memory.ts';
 import { formatPosition, type RunId } from './replication/position.ts';
 import { openDataFolder } from './store/data-folder.ts';
@@ -75,6 +76,7 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
     await stop(server, node);
     throw error instanceof Problem ? new StartError(`--replica-of: ${error.message}`) : error;
   }
+  collectWithoutHelp();
   log.info('started', { position: formatPosition(node.position), role: node.role });
   return { node, url: `http://${host}:${port}`, close: () => stop(server, node) };
 }
