@@ -89,7 +89,7 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
     },
     handler: async (request) => {
       const asked = request.query.position;
-      const { decision, bytes, notNow } = await node.check(asked === undefined ? null : positionOf(asked));
+      const { decision, bytes, notNow } = node.check(asked === undefined ? null : positionOf(asked));
       const reason = decision.kind === 'full-resync' ? decision.reason : null;
       return { decision: decision.kind, reason, bytes, notNow };
     },

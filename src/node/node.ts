@@ -391,13 +391,13 @@ export class Node {
   }
 
   /** What PSYNC would answer to a replica at this position; null: to one that has nothing. */
-  async check(position: Position | null): Promise<Check> {
+  check(position: Position | null): Check {
     const request =
       position === null
         ? ({ kind: 'psync-first' } as const)
         : ({ kind: 'psync', runId: position.runId, asked: wireOffset(position.offset) } as const);
     const decision = decide(request, this.#head.history, this.#head.backlog);
-    const bytes = decision.kind === 'continue' ? decision.bytes : await this.#head.snapshotBytes();
+    const bytes = decision.kind === 'continue' ? decision.bytes : this.#head.snapshotBytes();
     return { decision, bytes, notNow: this.#roles.notReady?.slice(1) ?? null };
   }
 

@@ -150,7 +150,7 @@ export interface FrozenFile {
   readonly position: Position;
   /** In bytes. */
   readonly length: number;
-  /** Fills `into` with the bytes that begin at `at`, a whole number of KiB; there must be so many. */
+  /** Fills `into` with the bytes that begin at `at`, both whole pages of the file; there must be so many. */
   read(at: number, into: Buffer): Promise<void>;
   /** @returns the CRC-32 of bytes that follow bytes whose CRC-32 is `before`; 0 for none */
   crc32(bytes: Buffer, before: number): number;
@@ -190,8 +190,8 @@ export interface Keyspace {
    * @throws StorageError for damage too, after it was told like any that is touched
    */
   scrub(): Promise<Scrubbed>;
-  /** How large the file is now, in bytes: what a snapshot of it would be, about. */
-  size(): Promise<number>;
+  /** How large the file is, with what its WAL holds, in bytes: what a snapshot of it would be, about. */
+  size(): number;
   /** Stops the applier; what was not flushed stays in the journal. */
   close(): Promise<void>;
 }

@@ -397,7 +397,7 @@ export class StreamHead {
   }
 
   /** How large a snapshot would be, about, in bytes. */
-  snapshotBytes(): Promise<number> {
+  snapshotBytes(): number {
     return this.#keyspace.size();
   }
 

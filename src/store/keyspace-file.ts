@@ -227,8 +227,8 @@ export class KeyspaceFile implements Keyspace {
     );
   }
 
-  async size(): Promise<number> {
-    return (await this.#descriptor.stat()).size;
+  size(): number {
+    return this.#fromDisk('keyspace-read', () => this.#number('page_count') * this.#number('page_size'));
   }
 
   async close(): Promise<void> {
@@ -253,6 +253,10 @@ export class KeyspaceFile implements Keyspace {
     } catch (error) {
       throw this.#diskFailure(error);
     }
+  }
+
+  #number(pragma: 'page_count' | 'page_size'): number {
+    return this.#reader.pragma(pragma, { simple: true }) as number;
   }
 
   #diskFailure(error: unknown): StorageError {

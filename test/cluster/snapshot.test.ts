@@ -103,6 +103,10 @@ test('what was deleted does not stay on the disk, nor travel with a full resync'
     await converged(master, replica);
     return (await replica.client.replication()).upstream?.lastSync?.bytes ?? Number.NaN;
   };
+  await until('the check says how much a snapshot is, wherever its pages are', async () => {
+    const check = await fetch(`${master.url}/v1/replication/check?position=${'0'.repeat(40)}:0`);
+    return ((await check.json()) as { bytes: number }).bytes > 12 * 2 ** 20;
+  });
   const before = await received(await cluster.start('early', '--replica-of', master.wsUrl));
   assert.ok(before > 12 * 2 ** 20, `${before} bytes`);
   await fetch(`${master.url}/v1/keys?prefix=large/`, { method: 'DELETE' });

@@ -76,7 +76,7 @@ export class Clients {
   }
 
   /** Asks what PSYNC would answer, just where the answer changes. */
-  async probe(machine: Machine): Promise<void> {
+  probe(machine: Machine): void {
     const node = machine.serving;
     if (node === null) return;
     const { status } = node;
@@ -93,11 +93,7 @@ export class Clients {
         runId: runId as NonNullable<ReturnType<typeof parsePosition>>['runId'],
         offset: offset as Offset,
       };
-      // It is decided before anything is waited for.
-      const checked = node.check(position);
-      const { status: now } = node;
-      const check = await checked;
-      this.#referee.checked(machine, now, position, check);
+      this.#referee.checked(machine, node.status, position, node.check(position));
     }
   }
 

@@ -135,7 +135,7 @@ export class FakeKeyspace implements Keyspace {
     return { finished: true, entries: this.#committed.entries.size };
   }
 
-  async size(): Promise<number> {
+  size(): number {
     return encodeImage(this.#committed).length;
   }
 

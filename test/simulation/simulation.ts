@@ -94,7 +94,7 @@ function actionsOf(cluster: Cluster, operator: Operator): readonly Action[] {
     { weight: 100, run: () => clients.write(master()) },
     { weight: 5, run: () => caught(clients.read(any())) },
     { weight: 5, run: () => clients.reach(any()) },
-    { weight: 5, run: () => caught(clients.probe(any())) },
+    { weight: 5, run: () => clients.probe(any()) },
     { weight: some(1), run: () => caught(clients.export(any())) },
     { weight: some(6), run: () => note(prefixed('cut', network.cut())) },
     { weight: some(3), run: () => note(prefixed('stall', network.stall(chance.delay(3_000)))) },
