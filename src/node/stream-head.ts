@@ -429,7 +429,7 @@ export class StreamHead {
   /**
    * Freezes the keyspace file at some offset that is at least the present one. The caller pins the journal first. (An older
    * state would save the flush, and could be that of before everything was deleted.)
-   * @throws Error when a snapshot replaces the keyspace meanwhile
+   * @throws Error when it cannot, or is closed, because a snapshot has replaced it
    */
   async freeze(): Promise<FrozenFile> {
     const keyspace = this.#keyspace;

@@ -52,6 +52,11 @@ interface WalPages {
   readonly checkpointed: number;
 }
 
+/** It cannot happen as long as nobody else writes; then there are no counts. */
+class WalBusy extends Error {
+  readonly code = 'PSYNCD_WAL_BUSY';
+}
+
 export class Applier {
   readonly #db: Database;
   readonly #upsert: Statement;
@@ -138,8 +143,9 @@ export class Applier {
     const path = this.#db.name;
     const pageSize = this.#number('page_size');
     const frames = framesOf(path, this.#walPages('NOOP'), this.#number('page_count'), pageSize);
+    const { size: fileBytes } = statSync(path);
     this.#frozen = true;
-    return { position: this.#committed, pageSize, fileBytes: statSync(path).size, frames };
+    return { position: this.#committed, pageSize, fileBytes, frames };
   }
 
   thaw(): void {
@@ -167,7 +173,8 @@ export class Applier {
 
   /** @param checkpoint NOOP only counts */
   #walPages(checkpoint: 'NOOP' | 'PASSIVE'): WalPages {
-    const [pages] = this.#db.pragma(`wal_checkpoint(${checkpoint})`) as [WalPages];
+    const [pages] = this.#db.pragma(`wal_checkpoint(${checkpoint})`) as [WalPages & { busy: number }];
+    if (pages.busy !== 0) throw new WalBusy('somebody else makes a checkpoint');
     return pages;
   }
 

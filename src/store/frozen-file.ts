@@ -52,9 +52,12 @@ export function framesOf(
     const header = Buffer.alloc(FRAME_HEADER_BYTES);
     readSync(file, salt, 0, SALT_BYTES, SALT_IN_WAL_HEADER);
     for (let frame = 1; frame <= wal.log; frame += 1) {
-      readSync(file, header, 0, FRAME_HEADER_BYTES, frameStart(frame, pageSize));
-      if (salt.compare(header, SALT_IN_FRAME_HEADER, SALT_IN_FRAME_HEADER + SALT_BYTES) !== 0) {
-        throw new Error(`frame ${frame} of ${walOf(path)} is from an earlier round`);
+      const read = readSync(file, header, 0, FRAME_HEADER_BYTES, frameStart(frame, pageSize));
+      if (
+        read < FRAME_HEADER_BYTES ||
+        salt.compare(header, SALT_IN_FRAME_HEADER, SALT_IN_FRAME_HEADER + SALT_BYTES) !== 0
+      ) {
+        throw new Error(`${walOf(path)} has no frame ${frame} of the present round`);
       }
       const page = header.readUInt32BE(0);
       // What is beyond the end was given back later.

@@ -74,6 +74,8 @@ export class KeyspaceFile implements Keyspace {
   /** A checkpoint may be going on. */
   #isCheckpointing = false;
   #tidying = false;
+  /** There may be something to tidy that the one that is going on has not seen. */
+  #untidy = false;
   #stopScrub: () => void = () => undefined;
   #closing = false;
 
@@ -183,7 +185,7 @@ export class KeyspaceFile implements Keyspace {
 
   readEntries(prefixes: readonly string[]): EntryReader {
     const reader = new SnapshotReader(this.#path, prefixes, (error) => this.#diskFailure(error));
-    void this.#tracked(reader.closed);
+    void this.#held(reader.closed);
     return reader;
   }
 
@@ -210,7 +212,7 @@ export class KeyspaceFile implements Keyspace {
   }
 
   digest(): Promise<Digest> {
-    return this.#tracked(
+    return this.#held(
       digest(this.#path).catch((error: unknown) => {
         throw this.#diskFailure(error);
       }),
@@ -220,7 +222,7 @@ export class KeyspaceFile implements Keyspace {
   scrub(): Promise<Scrubbed> {
     const { done, stop } = scrub(this.#path);
     this.#stopScrub = stop;
-    return this.#tracked(
+    return this.#held(
       done.catch((error: unknown) => {
         throw this.#diskFailure(error);
       }),
@@ -281,13 +283,16 @@ export class KeyspaceFile implements Keyspace {
 
   /** Nobody waits for it; what fails is done after the next flush. Half of the applier's time at most. */
   async #tidy(): Promise<void> {
+    this.#untidy = true;
     if (this.#tidying) return;
     this.#tidying = true;
     try {
-      for (let more = true; more && !this.#closing; ) {
+      while (this.#untidy && !this.#closing) {
+        this.#untidy = false;
         const startedAt = performance.now();
-        more = await this.#tidyOnce();
-        if (more) await wait(performance.now() - startedAt, undefined, { ref: false });
+        if (!(await this.#tidyOnce())) continue;
+        this.#untidy = true;
+        await wait(performance.now() - startedAt, undefined, { ref: false });
       }
     } catch {
       // The file is as it was.
@@ -308,8 +313,17 @@ export class KeyspaceFile implements Keyspace {
   }
 
   async #readFrozen(bytes: FrozenBytes, at: number, into: Buffer): Promise<void> {
+    // Closing moves the WAL into the file.
+    if (this.#closing) throw new Error('the file is about to be closed');
     faultPoint('snapshot-read');
     await bytes.read(at, into);
+  }
+
+  /** The same for what reads one state of it: as long as it does, the WAL cannot be moved as a whole. */
+  #held<T>(reading: Promise<T>): Promise<T> {
+    const tidy = (): void => void this.#tidy();
+    reading.then(tidy, tidy);
+    return this.#tracked(reading);
   }
 
   /** The file is not closed while something reads it. */
