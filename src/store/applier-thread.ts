@@ -4,9 +4,7 @@ import Database, { type Database as Connection } from 'better-sqlite3';
 import { giveBackWhenQuiet } from '../quiet-memory.ts';
 import { Applier } from './applier.ts';
 import type { Answer, ApplierData, FromApplier, ToApplier } from './applier-protocol.ts';
-import { faultPoint } from './fault-point.ts';
-import { readPosition, writePosition } from './keyspace-schema.ts';
-import { migrate } from './migrate.ts';
+import { prepareKeyspace, readPosition } from './keyspace-schema.ts';
 import { codeOf, isOfDisk, messageOf } from './storage-failure.ts';
 
 const port = parentPort;
@@ -15,12 +13,7 @@ const tell = (message: FromApplier): void => port.postMessage(message);
 
 function open({ path, createAt }: ApplierData): Connection {
   const db = new Database(path, { fileMustExist: createAt === null });
-  // Before anything else is: what a file is to be cannot be changed later.
-  if (db.pragma('page_count', { simple: true }) === 0) db.pragma('auto_vacuum = INCREMENTAL');
-  db.pragma('journal_mode = WAL');
-  faultPoint('keyspace-migrate');
-  const empty = migrate(db, 'keyspace', path);
-  if (empty && createAt !== null) writePosition(db, createAt);
+  prepareKeyspace(db, path, createAt);
   return db;
 }
 

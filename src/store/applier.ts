@@ -14,7 +14,7 @@ import { entryChecksum } from './entry-checksum.ts';
 import { faultPoint } from './fault-point.ts';
 import { type FrozenPages, framesOf } from './frozen-file.ts';
 import { sortByKey } from './key-order.ts';
-import { readPosition, writePosition } from './keyspace-schema.ts';
+import { numberOf, readPosition, writePosition } from './keyspace-schema.ts';
 
 /** The WAL is moved into the file when it has this many pages of 4 KiB: 64 MiB. */
 const CHECKPOINT_PAGES = 16_384;
@@ -71,10 +71,9 @@ export class Applier {
   /** Of a file that an older psyncd has made it is false: it keeps its length. */
   readonly #mayShrink: boolean;
 
-  /** @param db a writing connection of a keyspace file with the present schema */
+  /** @param db a writing connection of a keyspace file, as `prepareKeyspace` has left it */
   constructor(db: Database) {
     this.#db = db;
-    db.pragma('journal_mode = WAL');
     db.pragma('synchronous = FULL');
     db.pragma(`cache_size = -${CACHE_KIB}`);
     db.pragma('wal_autocheckpoint = 0');
@@ -92,7 +91,7 @@ export class Applier {
       `DELETE FROM large_values
        WHERE id = (SELECT version FROM entries WHERE key = ? AND length(value) = 0)`,
     );
-    this.#mayShrink = this.#number('auto_vacuum') === INCREMENTAL;
+    this.#mayShrink = numberOf(this.#db, 'auto_vacuum') === INCREMENTAL;
     this.#committed = readPosition(db);
   }
 
@@ -141,8 +140,8 @@ export class Applier {
   freeze(): FrozenPages {
     faultPoint('applier-freeze');
     const path = this.#db.name;
-    const pageSize = this.#number('page_size');
-    const frames = framesOf(path, this.#walPages('NOOP'), this.#number('page_count'), pageSize);
+    const pageSize = numberOf(this.#db, 'page_size');
+    const frames = framesOf(path, this.#walPages('NOOP'), numberOf(this.#db, 'page_count'), pageSize);
     const { size: fileBytes } = statSync(path);
     this.#frozen = true;
     return { position: this.#committed, pageSize, fileBytes, frames };
@@ -159,7 +158,9 @@ export class Applier {
   #isWasteful(): boolean {
     if (!this.#mayShrink) return false;
     const share = this.#shrinks ? KEPT_SHARE : WASTED_SHARE;
-    return this.#number('freelist_count') > Math.max(WASTED_PAGES, share * this.#number('page_count'));
+    return (
+      numberOf(this.#db, 'freelist_count') > Math.max(WASTED_PAGES, share * numberOf(this.#db, 'page_count'))
+    );
   }
 
   #shrink(): void {
@@ -167,7 +168,7 @@ export class Applier {
     const until = performance.now() + SHRINK_SLICE_MS;
     this.#db.transaction(() => {
       do this.#db.exec(`PRAGMA incremental_vacuum(${SHRINK_STEP_PAGES})`);
-      while (performance.now() < until && this.#number('freelist_count') > WASTED_PAGES);
+      while (performance.now() < until && numberOf(this.#db, 'freelist_count') > WASTED_PAGES);
     })();
   }
 
@@ -176,10 +177,6 @@ export class Applier {
     const [pages] = this.#db.pragma(`wal_checkpoint(${checkpoint})`) as [WalPages & { busy: number }];
     if (pages.busy !== 0) throw new WalBusy('somebody else makes a checkpoint');
     return pages;
-  }
-
-  #number(pragma: 'auto_vacuum' | 'freelist_count' | 'page_count' | 'page_size'): number {
-    return this.#db.pragma(pragma, { simple: true }) as number;
   }
 
   #write(changes: Changes): void {

@@ -32,6 +32,7 @@ import { verifyEntry } from './entry-checksum.ts';
 import { type FaultPoint, faultPoint } from './fault-point.ts';
 import { digest, scrub } from './file-tasks.ts';
 import { FrozenBytes } from './frozen-file.ts';
+import { numberOf } from './keyspace-schema.ts';
 import { ReadCache } from './read-cache.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
 import { DamageError, StartError } from './start-error.ts';
@@ -230,7 +231,8 @@ export class KeyspaceFile implements Keyspace {
   }
 
   size(): number {
-    return this.#fromDisk('keyspace-read', () => this.#number('page_count') * this.#number('page_size'));
+    const db = this.#reader;
+    return this.#fromDisk('keyspace-read', () => numberOf(db, 'page_count') * numberOf(db, 'page_size'));
   }
 
   async close(): Promise<void> {
@@ -255,10 +257,6 @@ export class KeyspaceFile implements Keyspace {
     } catch (error) {
       throw this.#diskFailure(error);
     }
-  }
-
-  #number(pragma: 'page_count' | 'page_size'): number {
-    return this.#reader.pragma(pragma, { simple: true }) as number;
   }
 
   #diskFailure(error: unknown): StorageError {
@@ -319,19 +317,19 @@ export class KeyspaceFile implements Keyspace {
     await bytes.read(at, into);
   }
 
-  /** The same for what reads one state of it: as long as it does, the WAL cannot be moved as a whole. */
-  #held<T>(reading: Promise<T>): Promise<T> {
-    const tidy = (): void => void this.#tidy();
-    reading.then(tidy, tidy);
-    return this.#tracked(reading);
-  }
-
   /** The file is not closed while something reads it. */
   #tracked<T>(reading: Promise<T>): Promise<T> {
     this.#readings.add(reading);
     const done = (): void => void this.#readings.delete(reading);
     reading.then(done, done);
     return reading;
+  }
+
+  /** The same for what reads one state of it: as long as it does, the WAL cannot be moved as a whole. */
+  #held<T>(reading: Promise<T>): Promise<T> {
+    const tidy = (): void => void this.#tidy();
+    reading.then(tidy, tidy);
+    return this.#tracked(reading);
   }
 }
 

@@ -1,6 +1,31 @@
-/** What both connections of a keyspace file, and a check of one that has just arrived, know of its tables. */
+/** What both connections of a keyspace file, and a check of one that has just arrived, know of it and its tables. */
 import type { Database } from 'better-sqlite3';
 import { offset, type Position, parseRunId } from '../replication/position.ts';
+import { faultPoint } from './fault-point.ts';
+import { migrate } from './migrate.ts';
+
+/**
+ * Makes the file what the applier needs: with a WAL, and the present schema.
+ * @param path for the messages
+ * @param createAt where a file that is empty begins; null: it is left without a position
+ * @throws StartError for a file of somebody else, or of a newer psyncd
+ */
+export function prepareKeyspace(db: Database, path: string, createAt: Position | null): void {
+  // Before anything else is: what a file is to be cannot be changed later.
+  if (numberOf(db, 'page_count') === 0) db.pragma('auto_vacuum = INCREMENTAL');
+  db.pragma('journal_mode = WAL');
+  faultPoint('keyspace-migrate');
+  const empty = migrate(db, 'keyspace', path);
+  if (empty && createAt !== null) writePosition(db, createAt);
+}
+
+/** What SQLite says of the file. */
+export function numberOf(
+  db: Database,
+  pragma: 'auto_vacuum' | 'freelist_count' | 'page_count' | 'page_size',
+): number {
+  return db.pragma(pragma, { simple: true }) as number;
+}
 
 /** The position up to which the stream is applied to the file. */
 export function readPosition(db: Database): Position {

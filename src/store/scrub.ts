@@ -17,6 +17,7 @@ import { compareKeys } from '../keyspace/key.ts';
 import type { Scrubbed } from '../node/ports.ts';
 import { damage, verifyEntry } from './entry-checksum.ts';
 import { faultPoint } from './fault-point.ts';
+import { numberOf } from './keyspace-schema.ts';
 
 /** A read transaction lasts so long, about: as long as one is open, a checkpoint cannot move what comes after it. */
 const SLICE_MS = 20;
@@ -45,12 +46,11 @@ export function scrub(db: Database, stop: Int32Array): Scrubbed {
 
 /** @returns false if it was stopped */
 function pagesAreWhole(db: Database, isStopped: () => boolean): boolean {
-  const numberOf = (pragma: string): number => db.pragma(pragma, { simple: true }) as number;
-  const total = numberOf('page_count');
-  const pageSize = numberOf('page_size');
+  const total = numberOf(db, 'page_count');
+  const pageSize = numberOf(db, 'page_size');
   const lockPage = Math.floor(LOCK_BYTE / pageSize) + 1;
-  let unseen = total - numberOf('freelist_count') - (lockPage <= total ? 1 : 0);
-  if (numberOf('auto_vacuum') !== 0) unseen -= pointerMapPages(total, pageSize);
+  let unseen = total - numberOf(db, 'freelist_count') - (lockPage <= total ? 1 : 0);
+  if (numberOf(db, 'auto_vacuum') !== 0) unseen -= pointerMapPages(total, pageSize);
   const seen = new Uint8Array(total + 1);
   const pages = db.prepare('SELECT pageno, pagetype FROM dbstat').raw().iterate();
   for (const [page, kind] of pages as IterableIterator<[number, string]>) {

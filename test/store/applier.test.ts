@@ -7,10 +7,10 @@ import Database, { type Database as Connection } from 'better-sqlite3';
 import fc from 'fast-check';
 import { ChunkPool } from '../../src/keyspace/chunk-pool.ts';
 import { Overlay } from '../../src/keyspace/overlay.ts';
-import { offset, type Position } from '../../src/replication/position.ts';
+import { offset } from '../../src/replication/position.ts';
 import { Applier } from '../../src/store/applier.ts';
 import { verifyEntry } from '../../src/store/entry-checksum.ts';
-import { writePosition } from '../../src/store/keyspace-schema.ts';
+import { numberOf, prepareKeyspace } from '../../src/store/keyspace-schema.ts';
 import { migrate } from '../../src/store/migrate.ts';
 import type { Command } from '../../src/stream/command.ts';
 import { after, type Keyspace, runId } from '../support/arbitraries.ts';
@@ -79,10 +79,7 @@ function sorted(state: Keyspace): Keyspace {
 /** A new file, as the applier's thread makes it. */
 function fresh(path = ':memory:'): Connection {
   const db = new Database(path);
-  db.pragma('auto_vacuum = INCREMENTAL');
-  db.pragma('journal_mode = WAL');
-  migrate(db, 'keyspace', path);
-  writePosition(db, { runId: RUN_ID, offset: offset(0) });
+  prepareKeyspace(db, path, { runId: RUN_ID, offset: offset(0) });
   return db;
 }
 
@@ -144,19 +141,16 @@ test('what deleted entries have left is given back, some at a time; not while th
   const overlay = new Overlay(new ChunkPool(2 ** 25));
   const keys = Array.from({ length: 20_000 }, (_, index) => `key${index}`);
   let at = 0;
-  const flush = (commands: readonly Command[]): Position => {
+  const flush = (commands: readonly Command[]): void => {
     for (const command of commands) {
       at += 1;
       overlay.apply(command, at, () => null);
     }
     overlay.seal(at);
-    const position = { runId: RUN_ID, offset: offset(at) };
-    applier.flush(position, overlay.sealed);
+    applier.flush({ runId: RUN_ID, offset: offset(at) }, overlay.sealed);
     overlay.applied(at);
-    return position;
   };
-  const pages = (what: 'page_count' | 'freelist_count'): number =>
-    db.pragma(what, { simple: true }) as number;
+  const pages = (what: 'page_count' | 'freelist_count'): number => numberOf(db, what);
 
   flush(keys.map((key) => ({ kind: 'set', key, value: Buffer.alloc(500, key), expiresAt: null })));
   flush([{ kind: 'set', key: 'large', value: Buffer.alloc(2 ** 22), expiresAt: null }]);

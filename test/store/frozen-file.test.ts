@@ -8,8 +8,7 @@ import Database, { type Database as Connection } from 'better-sqlite3';
 import { offset } from '../../src/replication/position.ts';
 import { Applier } from '../../src/store/applier.ts';
 import { FrozenBytes, type FrozenPages } from '../../src/store/frozen-file.ts';
-import { writePosition } from '../../src/store/keyspace-schema.ts';
-import { migrate } from '../../src/store/migrate.ts';
+import { prepareKeyspace } from '../../src/store/keyspace-schema.ts';
 import { runId } from '../support/arbitraries.ts';
 import { temporaryFolder } from '../support/cluster.ts';
 import { seeded } from '../support/random.ts';
@@ -20,10 +19,7 @@ async function keyspace(t: TestContext): Promise<{ path: string; db: Connection;
   const path = join(await temporaryFolder(t), 'keyspace-1.db');
   const db = new Database(path);
   t.after(() => db.close());
-  db.pragma('auto_vacuum = INCREMENTAL');
-  db.pragma('journal_mode = WAL');
-  migrate(db, 'keyspace', path);
-  writePosition(db, { runId: runId('a'), offset: offset(1) });
+  prepareKeyspace(db, path, { runId: runId('a'), offset: offset(1) });
   return { path, db, applier: new Applier(db) };
 }
 
