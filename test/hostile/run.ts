@@ -1,0 +1,57 @@
+/**
+ * `npm run hostile -- [--seed N] [--minutes M] [--rounds N] [--kinds requests,replicas,master,pace]`
+ *
+ * Attacks nodes with one seed after the other, a minute each, until time is up, and prints each kind of finding once, with
+ * the seed that repeats it. Exit code 0: nothing was found; 1: something was; 2: wrong usage.
+ */
+import { parseArgs } from 'node:util';
+import { attack, KINDS, type Kind } from './attack.ts';
+
+const MINUTE_MS = 60_000;
+
+const { values } = parseArgs({
+  options: {
+    seed: { type: 'string', default: String(Date.now() % 1_000_000) },
+    minutes: { type: 'string', default: '5' },
+    /** One seed, and so many rounds. */
+    rounds: { type: 'string' },
+    kinds: { type: 'string', default: KINDS.join(',') },
+  },
+});
+const [seed, minutes] = [Number(values.seed), Number(values.minutes)];
+const rounds = values.rounds === undefined ? null : Number(values.rounds);
+const kinds = KINDS.filter((kind) => values.kinds.split(',').includes(kind));
+if (!Number.isSafeInteger(seed) || !(minutes > 0) || kinds.length === 0 || Number.isNaN(rounds)) {
+  console.error(
+    'usage: npm run hostile -- [--seed N] [--minutes M] [--rounds N] [--kinds requests,replicas,master,pace]',
+  );
+  process.exit(2);
+}
+
+const endAt = performance.now() + minutes * MINUTE_MS;
+const known = new Set<string>();
+const total: Record<Kind, number> = { requests: 0, replicas: 0, master: 0, pace: 0 };
+for (let each = seed; performance.now() < endAt; each += 1) {
+  const until = Math.min(endAt, performance.now() + MINUTE_MS);
+  const verdict = await attack(
+    each,
+    (count) => (rounds === null ? performance.now() < until : count < rounds),
+    kinds,
+  );
+  for (const [kind, detail] of verdict.findings) {
+    if (known.has(kind)) continue;
+    known.add(kind);
+    console.log(`\nseed ${each}: ${kind}\n${detail}\n`);
+  }
+  for (const kind of KINDS) total[kind] += verdict.rounds[kind];
+  const counts = KINDS.map((kind) => `${verdict.rounds[kind]} ${kind}`).join(', ');
+  console.log(
+    `seed ${each}: rounds ${counts}; longest stall ${verdict.longestStallMs.toFixed(0)} ms, ` +
+      `peak ${Math.round(verdict.peakBytes / 1024 ** 2)} MiB, ${verdict.findings.size} findings`,
+  );
+  if (rounds !== null) break;
+}
+console.log(
+  `${KINDS.map((kind) => `${total[kind]} ${kind}`).join(', ')}: ${known.size === 0 ? 'nothing found' : [...known].join('; ')}`,
+);
+process.exit(known.size === 0 ? 0 : 1);
