@@ -18,6 +18,7 @@ import {
   wireOffset,
 } from '../replication/position.ts';
 import type { Command, Run } from '../stream/command.ts';
+import { Bookmarks } from './bookmarks.ts';
 import { asProblem, closeCodeOf, lost } from './feed-problems.ts';
 import type { FeedRequest } from './feed-request.ts';
 import { Follower, type FollowerContext } from './follower.ts';
@@ -82,14 +83,6 @@ const SLICE_STRETCHES = 4;
 /** If more than so many bytes of the stream are pending, its followers read them from the backlog. */
 const MAX_PENDING_BYTES = 4 * 1024 * 1024;
 const SWEEP_MS = 500;
-/** While others write, a follower learns so often how far the stream is; when nobody does, that the feed is alive. */
-const BOOKMARK_MS = 2_000;
-const HEARTBEAT_MS = 10_000;
-/** A follower is told anew before this share of the backlog lies between what it was told and the head… */
-const BACKLOG_SHARE = 1 / 4;
-/** …but all of a subscription at most this often, and no more than so many in a second. */
-const HURRIED_MS = 50;
-const HURRIED_PER_SECOND = 20_000;
 /** How long a follower that is ahead of this node, or knows a newer history, waits until the node has it. */
 const REACH_MS = 5_000;
 
@@ -105,6 +98,7 @@ export class Feed {
   /** Those whose cursor the journal must not be trimmed past. */
   readonly #pinned = new Set<Follower>();
   readonly #snapshots: FollowerSnapshots;
+  readonly #bookmarks: Bookmarks;
   readonly #counters: FeedCounters = { continued: 0, resets: {}, tooFarBehind: 0 };
   readonly #found = new Set<Subscription>();
   readonly #context: FollowerContext = {
@@ -114,7 +108,6 @@ export class Feed {
   };
   #scheduled = false;
   #cancelSweep: (() => void) | null = null;
-  #sweptAt: Offset;
   #pingedAt = 0;
   /** The history that the followers' places are of. */
   #place: RunId;
@@ -122,7 +115,6 @@ export class Feed {
   constructor(parts: FeedParts) {
     this.#parts = parts;
     const { head } = parts;
-    this.#sweptAt = head.offset;
     this.#place = head.position.runId;
     this.#snapshots = new FollowerSnapshots({
       ...parts,
@@ -140,6 +132,11 @@ export class Feed {
         parts.log.error('follower-snapshot-failed', { follower: follower.socket.peer, error: String(error) });
         this.#fail(follower, new Problem('STORAGE_FAILED', 'the snapshot cannot be read'));
       },
+    });
+    this.#bookmarks = new Bookmarks({
+      ...parts,
+      subscriptions: () => this.#subscriptions.values(),
+      send: (subscription) => this.#bookmark(subscription),
     });
     head.pin(() => this.#leastNeeded());
     head.onCommit((run, from) => this.#committed(run, from));
@@ -222,7 +219,7 @@ export class Feed {
       subscription.stretch = null;
     }
     this.#busy.clear();
-    this.#sweptAt = this.#parts.head.offset;
+    this.#bookmarks.replaced();
     for (const follower of [...this.#followers]) {
       this.#pinned.delete(follower);
       if (follower.phase === 'snapshot') this.#reset(follower, follower.reason);
@@ -321,7 +318,7 @@ export class Feed {
     const { head } = this.#parts;
     const { runId } = head.position;
     forEachGroup(run, (range) => this.#note(run, from, runId, range));
-    if (head.offset - this.#sweptAt >= (head.backlog.size * BACKLOG_SHARE) / 2) this.#hurry();
+    this.#bookmarks.committed();
   }
 
   #note(run: Run, from: Offset, runId: RunId, range: GroupRange): void {
@@ -532,6 +529,7 @@ export class Feed {
     if (this.#followers.size === 0) {
       this.#cancelSweep?.();
       this.#cancelSweep = null;
+      this.#bookmarks.stop();
     }
   }
 
@@ -545,15 +543,9 @@ export class Feed {
 
   /** Bookmarks that are due, and followers that are to be let go. */
   #sweep(): void {
-    const { head, settings, world } = this.#parts;
+    const { settings, world } = this.#parts;
     const now = world.now();
-    for (const subscription of this.#subscriptions.values()) {
-      // A clock that was set back must not keep bookmarks away.
-      const silentMs = Math.abs(now - subscription.announcedAt);
-      const isDue =
-        silentMs >= HEARTBEAT_MS || (silentMs >= BOOKMARK_MS && head.offset > subscription.announced);
-      if (isDue && subscription.live.size > 0) this.#bookmark(subscription);
-    }
+    this.#bookmarks.sweep();
     const pings = Math.abs(now - this.#pingedAt) >= settings.pingIntervalMs;
     if (pings) this.#pingedAt = now;
     for (const follower of [...this.#followers]) this.#examine(follower, now, pings);
@@ -585,20 +577,6 @@ export class Feed {
     const position = this.#at(follower.cursor);
     follower.tell(errorMessage('TOO_FAR_BEHIND', `${lag} bytes behind`, { position }));
     this.#close(follower, CloseCode.tooFarBehind, `${lag} bytes behind, at ${position}`);
-  }
-
-  /** The stream runs: before the backlog forgets what they were told, followers are told where it is. */
-  #hurry(): void {
-    const { head, world } = this.#parts;
-    const now = world.now();
-    this.#sweptAt = head.offset;
-    for (const subscription of this.#subscriptions.values()) {
-      if (head.offset - subscription.announced < head.backlog.size * BACKLOG_SHARE) continue;
-      const leastMs = Math.max(HURRIED_MS, (1000 * subscription.live.size) / HURRIED_PER_SECOND);
-      if (Math.abs(now - subscription.announcedAt) >= leastMs && subscription.live.size > 0) {
-        this.#bookmark(subscription);
-      }
-    }
   }
 
   #leastNeeded(): Offset | null {

@@ -7,7 +7,7 @@ import { until } from '../../src/cli/until.ts';
 import { HIGH_WATER_BYTES } from '../../src/node/follower.ts';
 import { CloseCode } from '../../src/replication/close-code.ts';
 import { Cluster, converged } from '../support/cluster.ts';
-import { type FeedEvent, TestFollower, TRANSPORTS, type Transport } from '../support/follower.ts';
+import { type FeedEvent, offsetOf, TestFollower, TRANSPORTS, type Transport } from '../support/follower.ts';
 
 const MIB = 1024 * 1024;
 const GARBAGE_BYTES = 100 * MIB;
@@ -97,6 +97,35 @@ test('followers that do not read cost a cursor, are let go with their position, 
     assert.ok(had.length < 40, `it was given ${had.length} MiB`);
   }
   assert.ok((await node.client.replication()).offset > first + 100 * MIB);
+});
+
+test('followers of a quiet prefix keep their places when a burst elsewhere is longer than the backlog', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node', '--backlog-size', '1mb');
+  for (let round = 0; round < 3; round += 1) {
+    const followers = ['', '&limit=5', '&wait=600'].flatMap((query) =>
+      TRANSPORTS.map((transport) => follow(t, node, `position=now&prefix=quiet/${query}`, transport)),
+    );
+    for (const follower of followers) await follower.to('continue');
+    const burst = Array.from({ length: 40 }, (_, index) =>
+      node.client.set(`other/${index}`, Buffer.alloc(200 * 1024, 'x')),
+    );
+    await Promise.all(burst);
+    const { backlog } = await node.client.replication();
+    // Bookmarks that only come as often as they do at leisure would come later.
+    const deadline = performance.now() + 1_500;
+    for (const follower of followers) {
+      const { transport } = follower;
+      const told = (): number => offsetOf(follower.received.findLast(({ position }) => position)?.position);
+      while (told() < backlog.firstOffset - 1 && performance.now() < deadline) {
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+      follower.cut();
+      const position = follower.received.findLast((event) => event.position !== undefined)?.position;
+      const [first] = await follow(t, node, `position=${position}&prefix=quiet/`, transport).take(() => true);
+      assert.equal(first?.type, 'continue', `${transport}: ${JSON.stringify(first)}, round ${round}`);
+    }
+  }
 });
 
 test('a thousand that connect at once are all given their snapshots, small ones not behind large ones', async (t) => {
