@@ -34,11 +34,11 @@ import {
 } from './message.ts';
 import type { FollowerEvents, FollowerSocket, Log, World } from './ports.ts';
 import type { PositionWaiters } from './position-waiters.ts';
+import { PrefixTrie } from './prefix-trie.ts';
 import { Problem } from './problem.ts';
 import type { StreamHead } from './stream-head.ts';
 import { readStretch } from './stretch.ts';
 import { Subscription } from './subscription.ts';
-import { SubscriptionIndex } from './subscription-index.ts';
 
 export interface FeedSettings {
   /** How many followers are served at the same time. */
@@ -88,7 +88,8 @@ const REACH_MS = 5_000;
 
 export class Feed {
   readonly #parts: FeedParts;
-  readonly #index = new SubscriptionIndex();
+  /** The subscriptions by their prefixes. */
+  readonly #index = new PrefixTrie<Subscription>();
   readonly #subscriptions = new Map<string, Subscription>();
   readonly #followers = new Set<Follower>();
   /** Subscriptions that have something to give. */
@@ -308,7 +309,7 @@ export class Feed {
     const { head, world } = this.#parts;
     const subscription = new Subscription(prefixes, head.offset, world.now());
     this.#subscriptions.set(prefixes.id, subscription);
-    this.#index.add(subscription);
+    for (const prefix of prefixes.list) this.#index.add(prefix, subscription);
     return subscription;
   }
 
@@ -523,7 +524,7 @@ export class Feed {
     this.#snapshots.wake(follower);
     if (subscription.members.size === 0) {
       this.#subscriptions.delete(subscription.prefixes.id);
-      this.#index.delete(subscription);
+      for (const prefix of subscription.prefixes.list) this.#index.delete(prefix, subscription);
       this.#busy.delete(subscription);
     }
     if (this.#followers.size === 0) {
