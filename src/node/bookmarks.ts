@@ -66,10 +66,9 @@ export class Bookmarks {
     }
   }
 
-  /** Whether the backlog will soon have moved on past a follower that was told this offset. */
-  isStale(told: Offset): boolean {
-    const { head } = this.#parts;
-    return head.offset - told >= head.backlog.size * BACKLOG_SHARE;
+  /** Whether a follower that was told the one offset has to be told the other one, lest the backlog moves on past it. */
+  isStale(told: Offset, at: Offset): boolean {
+    return at - told >= this.#parts.head.backlog.size * BACKLOG_SHARE;
   }
 
   /** Nobody follows any more. */
@@ -88,7 +87,7 @@ export class Bookmarks {
     this.#lookedAt = head.offset;
     let sent = 0;
     for (const subscription of subscriptions()) {
-      if (subscription.live.size === 0 || !this.isStale(subscription.announced)) continue;
+      if (subscription.live.size === 0 || !this.isStale(subscription.announced, head.offset)) continue;
       send(subscription);
       sent += subscription.live.size;
     }

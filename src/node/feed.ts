@@ -19,6 +19,7 @@ import {
 } from '../replication/position.ts';
 import type { Command, Run } from '../stream/command.ts';
 import { Bookmarks } from './bookmarks.ts';
+import { CatchUp } from './catch-up.ts';
 import { asProblem, closeCodeOf, lost } from './feed-problems.ts';
 import type { FeedRequest } from './feed-request.ts';
 import { Follower, type FollowerContext } from './follower.ts';
@@ -37,7 +38,6 @@ import type { PositionWaiters } from './position-waiters.ts';
 import { PrefixTrie } from './prefix-trie.ts';
 import { Problem } from './problem.ts';
 import type { StreamHead } from './stream-head.ts';
-import { readStretch } from './stretch.ts';
 import { Subscription } from './subscription.ts';
 
 export interface FeedSettings {
@@ -78,10 +78,9 @@ interface FeedParts {
 
 /** So many sends are done before others have their turn: less than a millisecond. */
 const SLICE_SENDS = 128;
-/** So many stretches are read for those who catch up before others have their turn. */
-const SLICE_STRETCHES = 4;
 /** If more than so many bytes of the stream are pending, its followers read them from the backlog. */
 const MAX_PENDING_BYTES = 4 * 1024 * 1024;
+/** The feed looks so often for bookmarks that are due, followers that are to be let go, and memory that nobody needs. */
 const SWEEP_MS = 500;
 /** How long a follower that is ahead of this node, or knows a newer history, waits until the node has it. */
 const REACH_MS = 5_000;
@@ -94,12 +93,11 @@ export class Feed {
   readonly #followers = new Set<Follower>();
   /** Subscriptions that have something to give. */
   readonly #busy = new Set<Subscription>();
-  /** Those who are behind and can take something, or are about to be live. */
-  readonly #hungry = new Set<Follower>();
   /** Those whose cursor the journal must not be trimmed past. */
   readonly #pinned = new Set<Follower>();
   readonly #snapshots: FollowerSnapshots;
   readonly #bookmarks: Bookmarks;
+  readonly #catchUp: CatchUp;
   readonly #counters: FeedCounters = { continued: 0, resets: {}, tooFarBehind: 0 };
   readonly #found = new Set<Subscription>();
   readonly #context: FollowerContext = {
@@ -120,14 +118,12 @@ export class Feed {
     this.#snapshots = new FollowerSnapshots({
       ...parts,
       begun: (follower, at) => {
-        follower.cursor = at;
+        follower.beginSnapshot(at);
         this.#pinned.add(follower);
       },
       synced: (follower) => {
-        // What was written meanwhile is no fault of the follower's.
-        follower.arrears = head.offset - follower.cursor;
-        follower.promised = follower.cursor;
-        this.#behind(follower);
+        follower.endSnapshot(head.offset);
+        this.#isBehind(follower);
       },
       failed: (follower, error) => {
         parts.log.error('follower-snapshot-failed', { follower: follower.socket.peer, error: String(error) });
@@ -139,17 +135,26 @@ export class Feed {
       subscriptions: () => this.#subscriptions.values(),
       send: (subscription) => this.#bookmark(subscription),
     });
+    this.#catchUp = new CatchUp({
+      head,
+      limit: (subscription) => this.#limitOf(subscription),
+      arrived: (follower) => this.#goLive(follower),
+      given: (follower) => this.#hasTaken(follower),
+      failed: (follower, error) => {
+        parts.log.error('journal-not-read', { follower: follower.socket.peer, error: String(error) });
+        this.#fail(follower, asProblem(error));
+      },
+    });
     head.pin(() => this.#leastNeeded());
     head.onCommit((run, from) => this.#committed(run, from));
   }
 
   get status(): FeedStatus {
-    let [behind, inSnapshot] = [0, 0];
-    for (const { phase } of this.#pinned) if (phase === 'behind') behind += 1;
+    let inSnapshot = 0;
     for (const { phase } of this.#followers) if (phase === 'snapshot') inSnapshot += 1;
     return {
       followers: this.#followers.size,
-      behind,
+      behind: this.#catchUp.size,
       inSnapshot,
       counters: { ...this.#counters, resets: { ...this.#counters.resets } },
     };
@@ -202,6 +207,7 @@ export class Feed {
   /** The history has a new run ID from here on; what was handed out of it stays what it was. */
   renamed(): void {
     this.#place = this.#parts.head.position.runId;
+    this.#catchUp.forget();
     for (const subscription of this.#subscriptions.values()) {
       if (subscription.live.size > 0) this.#bookmark(subscription);
     }
@@ -211,18 +217,18 @@ export class Feed {
   replaced(): void {
     const before = this.#place;
     this.#place = this.#parts.head.position.runId;
+    this.#catchUp.forget();
     for (const subscription of this.#subscriptions.values()) {
       for (const [follower, place] of subscription.interrupt()) {
-        follower.phase = 'behind';
-        follower.cursor = place;
+        follower.fallBehind(place, subscription.announced);
       }
       subscription.at = this.#parts.head.offset;
-      subscription.stretch = null;
     }
     this.#busy.clear();
     this.#bookmarks.replaced();
     for (const follower of [...this.#followers]) {
       this.#pinned.delete(follower);
+      this.#catchUp.delete(follower);
       if (follower.phase === 'snapshot') this.#reset(follower, follower.reason);
       else this.#resume(follower, { runId: before, offset: follower.cursor });
     }
@@ -279,28 +285,28 @@ export class Feed {
   #continue(follower: Follower, after: Offset): void {
     const { head } = this.#parts;
     this.#counters.continued += 1;
-    follower.cursor = after;
-    follower.told = after;
-    follower.promised = head.offset;
+    follower.continueBehind(after, head.offset);
     follower.tell(continueMessage(this.#at(after), this.#at(head.offset)));
-    this.#behind(follower);
+    this.#isBehind(follower);
   }
 
   #reset(follower: Follower, reason: FullResyncReason): void {
     this.#counters.resets[reason] = (this.#counters.resets[reason] ?? 0) + 1;
-    this.#hungry.delete(follower);
-    follower.reason = reason;
-    this.#snapshots.begin(follower);
+    this.#catchUp.delete(follower);
+    this.#snapshots.begin(follower, reason);
   }
 
-  /** The follower gets what it lacks from the stream, until it is live. */
-  #behind(follower: Follower): void {
-    follower.phase = 'behind';
-    this.#pinned.add(follower);
+  /** The follower gets what it lacks from the stream until it is live; if it lacks nothing, it is live at once. */
+  #isBehind(follower: Follower): void {
     this.#endIfDone(follower);
-    if (follower.phase !== 'behind' || follower.isFull) return;
-    this.#hungry.add(follower);
-    this.#schedule();
+    if (follower.phase !== 'behind') return;
+    this.#pinned.add(follower);
+    if (follower.cursor === this.#limitOf(follower.subscription)) {
+      this.#goLive(follower);
+    } else {
+      this.#catchUp.add(follower);
+      this.#schedule();
+    }
   }
 
   #subscribe({ prefixes }: FeedRequest): Subscription {
@@ -349,9 +355,8 @@ export class Feed {
   #interrupt(subscription: Subscription): void {
     this.#busy.delete(subscription);
     for (const [follower, place] of subscription.interrupt()) {
-      follower.cursor = place;
-      follower.told = subscription.announced;
-      this.#behind(follower);
+      follower.fallBehind(place, subscription.announced);
+      this.#isBehind(follower);
     }
   }
 
@@ -362,12 +367,12 @@ export class Feed {
   }
 
   #schedule(): void {
-    if (this.#scheduled || (this.#busy.size === 0 && this.#hungry.size === 0)) return;
+    if (this.#scheduled || (this.#busy.size === 0 && this.#catchUp.isIdle)) return;
     this.#scheduled = true;
     this.#parts.world.soon(() => {
       this.#scheduled = false;
       this.#giveRounds();
-      this.#feedHungry();
+      this.#catchUp.turn();
       this.#schedule();
     });
   }
@@ -410,67 +415,40 @@ export class Feed {
   }
 
   #leaveLive(follower: Follower, place: Offset): void {
-    follower.subscription.live.delete(follower);
-    follower.phase = 'behind';
-    follower.cursor = place;
-    follower.told = follower.subscription.announced;
-    this.#pinned.add(follower);
-  }
-
-  #feedHungry(): void {
-    let stretches = SLICE_STRETCHES;
-    let sends = SLICE_SENDS;
-    for (const follower of [...this.#hungry]) {
-      if (stretches <= 0 || sends <= 0) return;
-      // Those who come next have their turn before this one has another.
-      this.#hungry.delete(follower);
-      sends -= 1;
-      try {
-        if (this.#catchUp(follower)) stretches -= 1;
-      } catch (error) {
-        this.#parts.log.error('journal-not-read', { follower: follower.socket.peer, error: String(error) });
-        this.#fail(follower, asProblem(error));
-      }
-      if (follower.phase === 'behind' && !follower.isFull) this.#hungry.add(follower);
-    }
-  }
-
-  /** @returns whether something had to be read */
-  #catchUp(follower: Follower): boolean {
     const { subscription } = follower;
-    const { head } = this.#parts;
-    if (subscription.live.size === 0) this.#interrupt(subscription);
+    subscription.live.delete(follower);
+    follower.fallBehind(place, subscription.announced);
+    this.#pinned.add(follower);
+    this.#catchUp.add(follower);
+  }
+
+  /** How far followers of the subscription that catch up may be given the stream: they do not overtake the live ones. */
+  #limitOf(subscription: Subscription): Offset {
+    if (subscription.live.size === 0 && subscription.isBusy) this.#interrupt(subscription);
     // Nothing of theirs is pending: everybody who is live has got everything.
-    if (!subscription.isBusy) subscription.at = head.offset;
-    if (follower.cursor >= subscription.at) {
-      // Ahead of the live ones, if it came after what is pending for them: it is one of them when they have got that.
-      if (follower.cursor === subscription.at) this.#goLive(follower);
-      return false;
-    }
-    const { stretch } = subscription;
-    const isKnown = stretch?.from === follower.cursor && stretch.to <= subscription.at;
-    const next = isKnown ? stretch : readStretch(this.#parts.head, subscription, follower.cursor);
-    subscription.stretch = next;
-    follower.give(next.frames);
-    follower.told = next.told ?? follower.told;
-    follower.cursor = next.to;
+    if (!subscription.isBusy) subscription.at = this.#parts.head.offset;
+    return subscription.at;
+  }
+
+  /** A follower that catches up was given something. It keeps its place, also if it finds nothing of its own for long. */
+  #hasTaken(follower: Follower): void {
     this.#endIfDone(follower);
-    return !isKnown;
+    if (follower.phase !== 'behind' || !this.#bookmarks.isStale(follower.told, follower.cursor)) return;
+    follower.tellPlace(bookmarkMessage(this.#at(follower.cursor)));
   }
 
   #goLive(follower: Follower): void {
     const { subscription } = follower;
     if (follower.isOverdue || follower.told < follower.cursor) {
-      follower.remind(bookmarkMessage(this.#at(follower.cursor)));
-      follower.told = follower.cursor;
+      follower.tellPlace(bookmarkMessage(this.#at(follower.cursor)));
     }
     if (follower.isOverdue) {
       this.#close(follower, CloseCode.done, 'time is up');
       return;
     }
-    follower.phase = 'live';
-    follower.arrears = 0;
+    follower.goLive();
     this.#pinned.delete(follower);
+    this.#catchUp.delete(follower);
     subscription.live.add(follower);
     // What is pending may end before the head that it waits to hear of.
     if (subscription.willTell < follower.promised) this.#bookmark(subscription);
@@ -484,14 +462,15 @@ export class Feed {
     // What is pending is something; it is given at once.
     if (subscription.owes(follower)) return;
     subscription.live.delete(follower);
-    follower.cursor = subscription.isBusy ? subscription.at : this.#parts.head.offset;
+    const place = subscription.isBusy ? subscription.at : this.#parts.head.offset;
+    follower.fallBehind(place, subscription.announced);
     this.#goLive(follower);
   }
 
   #drained(follower: Follower): void {
     if (follower.phase === 'snapshot') this.#snapshots.wake(follower);
     else if (follower.phase === 'behind') {
-      this.#hungry.add(follower);
+      this.#catchUp.drained(follower);
       this.#schedule();
     }
   }
@@ -513,13 +492,12 @@ export class Feed {
 
   #remove(follower: Follower): void {
     if (follower.phase === 'closed') return;
-    follower.phase = 'closed';
-    follower.cancelWait?.();
+    follower.end();
     const { subscription } = follower;
     subscription.live.delete(follower);
     subscription.members.delete(follower);
     this.#followers.delete(follower);
-    this.#hungry.delete(follower);
+    this.#catchUp.delete(follower);
     this.#pinned.delete(follower);
     this.#snapshots.wake(follower);
     if (subscription.members.size === 0) {
@@ -531,6 +509,7 @@ export class Feed {
       this.#cancelSweep?.();
       this.#cancelSweep = null;
       this.#bookmarks.stop();
+      this.#catchUp.forget();
     }
   }
 
@@ -547,6 +526,7 @@ export class Feed {
     const { settings, world } = this.#parts;
     const now = world.now();
     this.#bookmarks.sweep();
+    this.#catchUp.tidy();
     const pings = Math.abs(now - this.#pingedAt) >= settings.pingIntervalMs;
     if (pings) this.#pingedAt = now;
     for (const follower of [...this.#followers]) this.#examine(follower, now, pings);

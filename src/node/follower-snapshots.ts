@@ -8,6 +8,7 @@
  * An entry belongs to it until its DEL is in the stream, expired or not: so the same position is the same snapshot on every
  * node, whatever the clocks say, and what the stream does with the entry next finds it there.
  */
+import type { FullResyncReason } from '../replication/decide.ts';
 import { formatPosition, type Offset, type Position } from '../replication/position.ts';
 import { type Follower, HIGH_WATER_BYTES } from './follower.ts';
 import { Frames } from './frames.ts';
@@ -55,9 +56,8 @@ export class FollowerSnapshots {
   }
 
   /** The follower gets a snapshot, and nothing else until it has it. */
-  begin(follower: Follower): void {
-    follower.phase = 'snapshot';
-    follower.snapshot += 1;
+  begin(follower: Follower, reason: FullResyncReason): void {
+    follower.awaitSnapshot(reason);
     // A reader that waits for room is not wanted any more; it has to notice, and to go.
     this.wake(follower);
     const waiting: Waiting = { follower, number: follower.snapshot };
@@ -162,8 +162,6 @@ export class FollowerSnapshots {
 
   #synced(follower: Follower, at: Position): void {
     follower.tell(syncedMessage(formatPosition(at)));
-    follower.told = at.offset;
-    follower.hasSynced();
     this.#parts.synced(follower);
   }
 

@@ -9,6 +9,7 @@ import type { FeedRequest } from './feed-request.ts';
 import type { Frames } from './frames.ts';
 import type { Message } from './message.ts';
 import type { FollowerEvents, FollowerSocket } from './ports.ts';
+import type { Portion } from './stretch.ts';
 import type { Subscription } from './subscription.ts';
 
 /** While so many bytes wait in its socket a follower is given nothing more. */
@@ -33,25 +34,19 @@ export class Follower implements FollowerEvents {
   readonly request: FeedRequest;
   readonly socket: FollowerSocket;
   readonly subscription: Subscription;
-  phase: FollowerPhase = 'snapshot';
-  /** It has been given everything up to here; of a live one the subscription knows. */
-  cursor: Offset;
-  /** The last position that it was told. */
-  told: Offset;
-  /** The head that it was told when it continued: it waits until it is told that it has come so far. */
-  promised: Offset;
-  /** Which snapshot it waits for; another number, and the one that is being read is not wanted any more. */
-  snapshot = 0;
-  /** Why it is given a snapshot. */
-  reason: FullResyncReason = 'first-sync';
-  /** How far behind it may be beyond the limit: so much was written while it was given its snapshot. */
-  arrears = 0;
   /** Of a long poll: time is up, and it is to be told where it stands. */
   isOverdue = false;
   cancelWait: (() => void) | null = null;
   /** Milliseconds since 1970. */
   heardAt: number;
   readonly #context: FollowerContext;
+  #phase: FollowerPhase = 'snapshot';
+  #cursor: Offset;
+  #told: Offset;
+  #promised: Offset;
+  #snapshot = 0;
+  #reason: FullResyncReason = 'first-sync';
+  #arrears = 0;
   #changes = 0;
   #given = 0;
   #taken = { bytes: 0, at: 0 };
@@ -68,11 +63,113 @@ export class Follower implements FollowerEvents {
     this.request = request;
     this.socket = socket;
     this.subscription = subscription;
-    this.cursor = at;
-    this.told = at;
-    this.promised = at;
+    this.#cursor = at;
+    this.#told = at;
+    this.#promised = at;
     this.#context = context;
     this.heardAt = context.now();
+  }
+
+  get phase(): FollowerPhase {
+    return this.#phase;
+  }
+
+  /** It has been given everything up to here; of a live one the subscription knows. */
+  get cursor(): Offset {
+    return this.#cursor;
+  }
+
+  /** The last position that it was told; of a live one the subscription knows. */
+  get told(): Offset {
+    return this.#told;
+  }
+
+  /** The head that it was told when it continued: it waits until it is told that it has come so far. */
+  get promised(): Offset {
+    return this.#promised;
+  }
+
+  /** Which snapshot it waits for; another number, and the one that is being read is not wanted any more. */
+  get snapshot(): number {
+    return this.#snapshot;
+  }
+
+  /** Why it is given a snapshot. */
+  get reason(): FullResyncReason {
+    return this.#reason;
+  }
+
+  /** How far behind it may be beyond the limit: so much was written while it was given its snapshot. */
+  get arrears(): number {
+    return this.#arrears;
+  }
+
+  /** It waits for a snapshot, and is given nothing else until it has it. */
+  awaitSnapshot(reason: FullResyncReason): void {
+    this.#phase = 'snapshot';
+    this.#snapshot += 1;
+    this.#reason = reason;
+  }
+
+  /** The snapshot that it is about to be given is that of `at`. */
+  beginSnapshot(at: Offset): void {
+    this.#cursor = at;
+  }
+
+  /**
+   * It has been given its snapshot, and goes on behind it.
+   * @param head what was written meanwhile is no fault of the follower's
+   */
+  endSnapshot(head: Offset): void {
+    this.#phase = 'behind';
+    this.#told = this.#cursor;
+    this.#promised = this.#cursor;
+    this.#arrears = head - this.#cursor;
+    if (this.request.waitMs !== null) this.#isDone = true;
+  }
+
+  /** It was told that it goes on behind `after`, while the head is there. */
+  continueBehind(after: Offset, head: Offset): void {
+    this.#phase = 'behind';
+    this.#cursor = after;
+    this.#told = after;
+    this.#promised = head;
+  }
+
+  /**
+   * It is not live any more.
+   * @param place it has been given everything up to here
+   * @param told the last position that it was told
+   */
+  fallBehind(place: Offset, told: Offset): void {
+    this.#phase = 'behind';
+    this.#cursor = place;
+    this.#told = told;
+  }
+
+  /** Gives it the part of the stream that follows its place. */
+  take({ frames, told, to }: Portion): void {
+    this.give(frames);
+    this.#told = told ?? this.#told;
+    this.#cursor = to;
+  }
+
+  /** Tells it its place. @param bookmark says where that is */
+  tellPlace(bookmark: Message): void {
+    this.#told = this.#cursor;
+    if (this.#last?.json !== bookmark.json) this.tell(bookmark);
+  }
+
+  /** It has been given everything that the live followers have. */
+  goLive(): void {
+    this.#phase = 'live';
+    this.#arrears = 0;
+  }
+
+  /** It is given nothing more. */
+  end(): void {
+    this.#phase = 'closed';
+    this.cancelWait?.();
   }
 
   /** The socket has as much as it should have at a time. */
@@ -104,16 +201,6 @@ export class Follower implements FollowerEvents {
   tell(message: Message): void {
     this.#last = message;
     this.#send(message.framed(this.socket.framing));
-  }
-
-  /** Tells it, unless it is what it was told last. */
-  remind(message: Message): void {
-    if (this.#last?.json !== message.json) this.tell(message);
-  }
-
-  /** A long poll has got a snapshot. */
-  hasSynced(): void {
-    if (this.request.waitMs !== null) this.#isDone = true;
   }
 
   /** @returns for how many milliseconds it has taken nothing of what it was given */

@@ -12,6 +12,11 @@ export class Frames {
     this.messages = messages;
   }
 
+  /** About how many bytes it takes in one framing. */
+  get size(): number {
+    return this.messages.reduce((sum, { json }) => sum + json.length, 0);
+  }
+
   /** Everything, in order; the same buffers for everybody who asks. */
   pieces(framing: Framing): readonly Buffer[] {
     let pieces = this.#pieces.get(framing);

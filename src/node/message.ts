@@ -7,6 +7,7 @@ import type { Prefixes } from '../keyspace/prefixes.ts';
 import type { FullResyncReason } from '../replication/decide.ts';
 import type { Offset, RunId } from '../replication/position.ts';
 import { assertNever, type Command, type Run } from '../stream/command.ts';
+import { KeySearch } from './key-search.ts';
 
 /**
  * How a message looks on a transport.
@@ -109,6 +110,8 @@ export class Group {
   readonly end: Offset;
   /** Of a group that has one key only, so that everybody who wants some of it wants all of it. */
   #only: Message | null = null;
+  /** Of a group that has more keys. */
+  #effects: Effects | null = null;
 
   /** @param run what was committed, after the offset `base` */
   constructor(run: Run, base: number, runId: RunId, { first, last, start, end }: GroupRange) {
@@ -121,56 +124,95 @@ export class Group {
     this.end = (base + end) as Offset;
   }
 
+  /** Each key that it changes, in order, as often as it changes; null for all keys at once. */
+  get keys(): readonly (string | null)[] {
+    return this.#commands.flatMap(keysOf);
+  }
+
+  /** Whether it has made the message that it keeps for everybody who wants it. */
+  get keepsMessage(): boolean {
+    return this.#only !== null;
+  }
+
   /** The follower's part of it, as one message; null: there is none. */
   messageFor(prefixes: Prefixes): Message | null {
     if (this.#only !== null) return this.#only;
-    const changes: string[] = [];
-    for (const [index, command] of this.#commands.entries()) {
-      addChanges(changes, command, this.#versions[index] as number, prefixes);
+    const [command] = this.#commands as [Command];
+    if (this.#commands.length === 1 && (command.kind !== 'del' || command.keys.length === 1)) {
+      const [key] = keysOf(command) as [string | null];
+      if (key !== null && !prefixes.matches(key)) return null;
+      this.#only = this.#message([changeJson(command, key, this.#versions[0] as number)]);
+      return this.#only;
     }
-    if (changes.length === 0) return null;
+    this.#effects ??= new Effects(this.#commands, this.#versions);
+    const changes = this.#effects.changesFor(prefixes);
+    return changes.length === 0 ? null : this.#message(changes);
+  }
+
+  #message(changes: readonly string[]): Message {
     const body =
       this.#isBatch || changes.length > 1
         ? `"type":"batch","changes":[${changes.map((change) => `{${change}}`).join(',')}]`
         : (changes[0] as string);
-    const message = new Message(`{${body},"position":"${this.#position}"}`, this.#position, true);
-    if (this.#hasOneKey) this.#only = message;
-    return message;
-  }
-
-  get #hasOneKey(): boolean {
-    const [command] = this.#commands;
-    return this.#commands.length === 1 && (command?.kind !== 'del' || command.keys.length === 1);
+    return new Message(`{${body},"position":"${this.#position}"}`, this.#position, true);
   }
 }
 
-/** Adds what the command does to the wanted keys, each as the members of a JSON object. */
-function addChanges(changes: string[], command: Command, version: number, prefixes: Prefixes): void {
+/** What commands do to each of their keys, in order. */
+class Effects {
+  readonly #commands: readonly Command[];
+  readonly #versions: readonly number[];
+  readonly #keys: (string | null)[] = [];
+  /** Of each key: which of the commands has it. */
+  readonly #owners: number[] = [];
+  readonly #search: KeySearch;
+
+  constructor(commands: readonly Command[], versions: readonly number[]) {
+    this.#commands = commands;
+    this.#versions = versions;
+    for (const [index, command] of commands.entries()) {
+      for (const key of keysOf(command)) {
+        this.#keys.push(key);
+        this.#owners.push(index);
+      }
+    }
+    this.#search = new KeySearch(this.#keys);
+  }
+
+  /** What is done to the wanted keys, each as the members of a JSON object. */
+  changesFor(prefixes: Prefixes): readonly string[] {
+    return this.#search.find(prefixes).map((index) => {
+      const owner = this.#owners[index] as number;
+      const command = this.#commands[owner] as Command;
+      return changeJson(command, this.#keys[index] as string | null, this.#versions[owner] as number);
+    });
+  }
+}
+
+/** The keys that a command changes; null for all keys at once. */
+function keysOf(command: Command): readonly (string | null)[] {
   switch (command.kind) {
     case 'flush-all':
-      changes.push('"type":"flush"');
-      return;
+      return [null];
     case 'del':
-      for (const key of command.keys) {
-        if (prefixes.matches(key)) changes.push(`"type":"delete","key":${JSON.stringify(key)}`);
-      }
-      return;
+      return command.keys;
     case 'set':
     case 'expire-at':
     case 'persist':
-      if (prefixes.matches(command.key)) changes.push(changeJson(command, version));
-      return;
+      return [command.key];
     default:
-      assertNever(command);
+      return assertNever(command);
   }
 }
 
-function changeJson(
-  command: Extract<Command, { kind: 'set' | 'expire-at' | 'persist' }>,
-  version: number,
-): string {
-  const key = JSON.stringify(command.key);
+/** @param of one of the command's keys */
+function changeJson(command: Command, of: string | null, version: number): string {
+  const key = JSON.stringify(of);
   switch (command.kind) {
+    case 'flush-all':
+      return '"type":"flush"';
+    case 'del':
+      return `"type":"delete","key":${key}`;
     case 'set':
       return `"type":"set","key":${key},${valueJson(command.value)},"version":${version},"expiresAt":${command.expiresAt}`;
     case 'expire-at':

@@ -1,42 +1,142 @@
-/** Part of the stream, as the followers of a subscription see it. */
-import { type Offset, offset } from '../replication/position.ts';
+/** Part of the stream, decoded once for all who catch up, whatever their prefixes. */
+import { type Offset, offset, type RunId } from '../replication/position.ts';
+import type { Run } from '../stream/command.ts';
 import { StreamDecoder } from '../stream/decoder.ts';
 import { Frames } from './frames.ts';
+import { KeySearch } from './key-search.ts';
 import { forEachGroup, Group, type Message } from './message.ts';
 import type { StreamHead } from './stream-head.ts';
 import type { Subscription } from './subscription.ts';
 
-export interface Stretch {
-  readonly from: Offset;
+/** What a follower is given of a stretch. */
+export interface Portion {
+  /** It covers what was written behind `after`, up to and including `to`. */
+  readonly after: Offset;
   readonly to: Offset;
   readonly frames: Frames;
   /** How far its last message tells that the stream is; null: it has none. */
   readonly told: Offset | null;
 }
 
-/** So much of the stream is read at a time for one that catches up. */
-const STRETCH_BYTES = 64 * 1024;
+/** So much of the stream is decoded at a time, in bytes; a larger write is decoded as a whole. */
+export const STRETCH_BYTES = 64 * 1024;
+/** About how many bytes of memory a stretch takes beside the bytes of the stream, and each of its keys. */
+const MEMORY_OF_STRETCH = 1_024;
+const MEMORY_OF_KEY = 256;
+/** A message that a group keeps is text, and text in the framing of a transport. */
+const COPIES_OF_MESSAGE = 2;
+const NOTHING = new Frames([]);
+
+export class Stretch {
+  /** Half open, counted like offsets: it has what was written behind `from`, up to and including `to`. */
+  readonly from: Offset;
+  readonly to: Offset;
+  readonly #groups: readonly Group[];
+  readonly #search: KeySearch;
+  /** Of each key that is searched: which of the groups has it. */
+  readonly #groupOf: readonly number[];
+  /** What the followers of a subscription were given last: those who are at the same place share it. */
+  readonly #portions = new Map<Subscription, Portion>();
+  #memory: number;
+  /** Of this, what the messages take that the groups keep. */
+  #messageMemory: number;
+
+  private constructor(from: Offset, to: Offset, groups: readonly Group[], messageMemory: number) {
+    this.from = from;
+    this.to = to;
+    this.#groups = groups;
+    this.#messageMemory = messageMemory;
+    const keys: (string | null)[] = [];
+    const groupOf: number[] = [];
+    for (const [index, group] of groups.entries()) {
+      for (const key of group.keys) {
+        keys.push(key);
+        groupOf.push(index);
+      }
+    }
+    this.#search = new KeySearch(keys);
+    this.#groupOf = groupOf;
+    this.#memory = MEMORY_OF_STRETCH + this.bytes + MEMORY_OF_KEY * keys.length + messageMemory;
+  }
+
+  /** @param run what was committed behind `from` by the history with this run ID */
+  static decoded(run: Run, from: Offset, runId: RunId): Stretch {
+    const groups: Group[] = [];
+    forEachGroup(run, (range) => groups.push(new Group(run, from, runId, range)));
+    return new Stretch(from, offset(from + run.bytes.length), groups, 0);
+  }
+
+  /** How many bytes of the stream it has. */
+  get bytes(): number {
+    return this.to - this.from;
+  }
+
+  /** About how many bytes of memory it takes. */
+  get memory(): number {
+    return this.#memory;
+  }
+
+  /** @returns one stretch instead of this one and the one that follows it */
+  joinedWith(next: Stretch): Stretch {
+    const messageMemory = this.#messageMemory + next.#messageMemory;
+    return new Stretch(this.from, next.to, [...this.#groups, ...next.#groups], messageMemory);
+  }
+
+  /**
+   * What the subscription's followers lack of it.
+   * @param after they have everything up to here, a place in the stretch
+   * @param upTo and are to have nothing behind here, a boundary
+   */
+  portion(subscription: Subscription, after: Offset, upTo: Offset): Portion {
+    const to = offset(Math.min(this.to, upTo));
+    const known = this.#portions.get(subscription);
+    if (known !== undefined && known.after === after && known.to === to) return known;
+    const messages: Message[] = [];
+    let told: Offset | null = null;
+    let last = -1;
+    for (const key of this.#search.find(subscription.prefixes)) {
+      const index = this.#groupOf[key] as number;
+      const group = this.#groups[index] as Group;
+      if (index === last || group.end <= after || group.end > to) continue;
+      last = index;
+      const had = group.keepsMessage;
+      const message = group.messageFor(subscription.prefixes);
+      if (message === null) continue;
+      if (group.keepsMessage !== had) this.#countMessage(message);
+      messages.push(message);
+      told = group.end;
+    }
+    const frames = messages.length === 0 ? NOTHING : new Frames(messages);
+    const portion: Portion = { after, to, frames, told };
+    if (messages.length > 0 && subscription.members.size > 1) this.#keep(subscription, portion);
+    return portion;
+  }
+
+  #countMessage({ json }: Message): void {
+    this.#memory += COPIES_OF_MESSAGE * json.length;
+    this.#messageMemory += COPIES_OF_MESSAGE * json.length;
+  }
+
+  #keep(subscription: Subscription, portion: Portion): void {
+    const before = this.#portions.get(subscription);
+    if (before !== undefined) this.#memory -= before.frames.size;
+    this.#memory += portion.frames.size;
+    this.#portions.set(subscription, portion);
+  }
+}
 
 /**
- * What follows `from`, up to where the subscription's live followers are at most.
+ * What follows `from`.
+ * @param upTo but nothing behind here, a boundary
  * @throws StorageError when the journal cannot be read
  */
-export function readStretch(head: StreamHead, subscription: Subscription, from: Offset): Stretch {
-  const lacking = subscription.at - from;
+export function readStretch(head: StreamHead, from: Offset, upTo: Offset): Stretch {
+  const lacking = upTo - from;
   for (let wanted = STRETCH_BYTES; ; wanted *= 4) {
     const bytes = head.read(from, Math.min(wanted, lacking)).subarray(0, lacking);
     const run = new StreamDecoder().push(bytes);
     if (run === null && bytes.length < lacking) continue;
-    if (run === null) throw new Error(`no write ends between ${from} and ${subscription.at}`);
-    const messages: Message[] = [];
-    let told: Offset | null = null;
-    forEachGroup(run, (range) => {
-      const group = new Group(run, from, head.position.runId, range);
-      const message = group.messageFor(subscription.prefixes);
-      if (message === null) return;
-      messages.push(message);
-      told = group.end;
-    });
-    return { from, to: offset(from + run.bytes.length), frames: new Frames(messages), told };
+    if (run === null) throw new Error(`no write ends between ${from} and ${upTo}`);
+    return Stretch.decoded(run, from, head.position.runId);
   }
 }

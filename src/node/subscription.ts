@@ -11,7 +11,6 @@ import { type Offset, offset } from '../replication/position.ts';
 import type { Follower } from './follower.ts';
 import { Frames } from './frames.ts';
 import type { Group, Message } from './message.ts';
-import type { Stretch } from './stretch.ts';
 
 /** Something that is given to all who were live when it began. */
 export interface Round {
@@ -40,8 +39,6 @@ export class Subscription {
   pending: Group[] = [];
   pendingBytes = 0;
   round: Round | null = null;
-  /** What a follower that catches up was given last: those who fell behind together catch up together. */
-  stretch: Stretch | null = null;
 
   constructor(prefixes: Prefixes, at: Offset, now: number) {
     this.prefixes = prefixes;

@@ -1,0 +1,141 @@
+/** Followers that return together: the stream is decoded once for all of them, whatever their prefixes and places are. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { Prefixes } from '../../src/keyspace/prefixes.ts';
+import { MAX_STRETCH_MEMORY, Stretches } from '../../src/node/stretches.ts';
+import { Subscription } from '../../src/node/subscription.ts';
+import { type Offset, offset } from '../../src/replication/position.ts';
+import { type FakeSocket, KIB, MIB, RUN_ID, Stage } from '../support/feed-stage.ts';
+import { seeded } from '../support/random.ts';
+
+/** Counts from now on how many bytes of the stream the feed reads. */
+function countReads(stage: Stage): { bytes: number } {
+  const count = { bytes: 0 };
+  const read = stage.head.read.bind(stage.head);
+  stage.head.read = (after: Offset, enoughBytes: number): Buffer => {
+    const bytes = read(after, enoughBytes);
+    count.bytes += bytes.length;
+    return bytes;
+  };
+  return count;
+}
+
+/** Turns of the event loop, with a write in each of them, until nobody is behind. */
+async function turnsUntilLive(stage: Stage, write: (turn: number) => void): Promise<number> {
+  for (let turn = 0; ; turn += 1) {
+    if (stage.feed.status.behind === 0) return turn;
+    assert.ok(turn < 1_000, `${stage.feed.status.behind} are behind after ${turn} turns`);
+    write(turn);
+    await stage.world.turn();
+  }
+}
+
+function changesOf({ events }: FakeSocket): readonly string[] {
+  return events.flatMap(({ type, key }) => (type === 'set' ? [String(key)] : []));
+}
+
+test('a follower that lacks nothing is live at once', () => {
+  const stage = new Stage();
+  stage.set('other/1');
+  stage.follow('position=now&prefix=mine/');
+  assert.equal(stage.feed.status.behind, 0);
+});
+
+for (const places of ['the same place', 'places of their own']) {
+  test(`3,000 followers with prefixes of their own that return to ${places} share one decoding while others write`, async () => {
+    const stage = new Stage();
+    const count = 3_000;
+    const ends: number[] = [0];
+    for (let index = 0; index < count; index += 1) {
+      stage.set(`f${index}/k`, 200);
+      ends.push(stage.head.offset);
+    }
+    const before = stage.head.offset;
+    const reads = countReads(stage);
+    const sockets = Array.from({ length: count }, (_, index) => {
+      const place = places === 'the same place' ? 0 : ends[index];
+      return stage.follow(`position=${RUN_ID}:${place}&prefix=f${index}/`).socket;
+    });
+    const turns = await turnsUntilLive(stage, (turn) => stage.set(`f${turn}/late`, 200));
+    await stage.world.settle();
+    assert.ok(reads.bytes <= 2 * stage.head.offset, `${reads.bytes} bytes read, of ${stage.head.offset}`);
+    // Each of them is sent its change, and where it stands: as fast as live followers are sent anything.
+    assert.ok(turns < 150, `${turns} turns`);
+    assert.ok(before < stage.head.offset);
+    for (const [index, socket] of sockets.entries()) {
+      const late = index < turns ? [`f${index}/late`] : [];
+      assert.deepEqual(changesOf(socket), [`f${index}/k`, ...late]);
+    }
+  });
+}
+
+test('a follower that finds nothing of its own for long keeps its place on the way', async () => {
+  const stage = new Stage();
+  for (let index = 0; index < 64; index += 1) stage.set('other', 15 * KIB);
+  const { socket } = stage.follow(`position=${RUN_ID}:0&prefix=mine/`);
+  const told = (): number => Number(socket.events.at(-1)?.position?.split(':')[1]);
+  await stage.world.turn();
+  await stage.world.turn();
+  assert.ok(stage.feed.status.behind === 1 && told() >= MIB / 4, `told ${told()}`);
+  await stage.world.settle();
+  assert.equal(told(), stage.head.offset);
+});
+
+test('a follower of another history gets nothing that was decoded before', async () => {
+  const stage = new Stage();
+  for (let index = 0; index < 10; index += 1) stage.set(`k${index}`, 1_000);
+  const { socket } = stage.follow(`position=${RUN_ID}:0`);
+  await stage.world.settle();
+  assert.equal(changesOf(socket).length, 10);
+  stage.rename(RUN_ID.replaceAll('a', 'b') as typeof RUN_ID);
+  const { socket: later } = stage.follow(`position=${RUN_ID}:0`);
+  await stage.world.settle();
+  const positions = later.events.map(({ position }) => position?.slice(0, 1));
+  assert.deepEqual(new Set(positions), new Set(['b']));
+});
+
+test('the decoded stretches take no more memory than their limit, and give what the stream has', (t) => {
+  const { seed, random } = seeded();
+  t.diagnostic(`PSYNCD_SEED=${seed}`);
+  const below = (limit: number): number => Math.floor(random() * limit);
+  const stage = new Stage(64 * MIB);
+  const groups: { key: string; start: number; end: number }[] = [];
+  while (stage.head.offset < 60 * MIB) {
+    const key = `${'abc'[below(3)]}${below(100)}`;
+    const start = stage.head.offset;
+    stage.set(key, [10, 1_000, 100 * KIB][below(3)]);
+    groups.push({ key, start, end: stage.head.offset });
+  }
+  const choices = [[], ['a'], ['b1', 'c'], ['c99'], ['none']];
+  const subscriptions = choices.map((prefixes) => {
+    const subscription = new Subscription(new Prefixes(prefixes), stage.head.offset, 0);
+    // As if two followed: what they are given is kept for both.
+    Object.defineProperty(subscription.members, 'size', { value: 2 });
+    return subscription;
+  });
+  const stretches = new Stretches(stage.head);
+  for (let step = 0; step < 2_000; step += 1) {
+    const first = below(groups.length);
+    const after = offset(groups[first]?.start ?? 0);
+    const which = below(choices.length);
+    const stretch = stretches.get(after) ?? stretches.read(after);
+    assert.ok(stretch.from <= after && after < stretch.to, `${after} in ${stretch.from} to ${stretch.to}`);
+    const upTo = offset(groups[Math.min(groups.length - 1, first + below(200))]?.end ?? 0);
+    const portion = stretches.portion(stretch, subscriptions[which] as Subscription, after, upTo);
+    assert.equal(portion.to, Math.min(stretch.to, upTo));
+    const wanted = groups.filter(
+      ({ key, end }) =>
+        end > after &&
+        end <= portion.to &&
+        (which === 0 || choices[which]?.some((prefix) => key.startsWith(prefix))),
+    );
+    const given = portion.frames.messages.map(({ json }) => JSON.parse(json) as { key: string });
+    assert.deepEqual(
+      given.map(({ key }) => key),
+      wanted.map(({ key }) => key),
+    );
+    assert.equal(portion.told ?? undefined, wanted.at(-1)?.end);
+    assert.ok(stretches.memory <= MAX_STRETCH_MEMORY, `${stretches.memory} bytes`);
+  }
+  assert.ok(stretches.memory > MAX_STRETCH_MEMORY / 2, 'the limit was not reached');
+});
