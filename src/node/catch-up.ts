@@ -10,6 +10,7 @@
 import type { Offset } from '../replication/position.ts';
 import type { Follower } from './follower.ts';
 import type { StreamHead } from './stream-head.ts';
+import type { Stretch } from './stretch.ts';
 import { Stretches } from './stretches.ts';
 import type { Subscription } from './subscription.ts';
 
@@ -91,6 +92,22 @@ export class CatchUp {
   tidy(): void {
     this.#idleTidies = this.#behind.size === 0 ? this.#idleTidies + 1 : 0;
     if (this.#idleTidies >= IDLE_TIDIES) this.#stretches.clear();
+  }
+
+  /**
+   * Whether a position may stop here: not inside a write. The journal says where commits end; one that has many writes is
+   * looked through, and what was decoded for that serves the followers that go on from there.
+   * @param at an offset that the backlog holds
+   * @throws StorageError when the journal cannot be read
+   */
+  isBoundary(at: Offset): boolean {
+    let from = this.#parts.head.lastCommit(at);
+    while (from !== null && from < at) {
+      const stretch: Stretch = this.#stretches.get(from) ?? this.#stretches.read(from);
+      if (at <= stretch.to) return stretch.isBoundary(at);
+      from = stretch.to;
+    }
+    return from === at;
   }
 
   /** Drops what was decoded: the stream is another one, or has another name, or nobody follows any more. */

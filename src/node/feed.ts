@@ -176,8 +176,13 @@ export class Feed {
     const began = world.now();
     if (!this.#parts.isMaster()) await this.#reach(from, Math.min(REACH_MS, waitMs ?? REACH_MS), gone);
     this.#refuseNow();
-    const decision = this.#decide(from);
-    if (decision.kind === 'full-resync' && !request.snapshot) throw lost(from, decision.reason);
+    try {
+      const decision = this.#decide(from);
+      if (decision.kind === 'full-resync' && !request.snapshot) throw lost(from, decision.reason);
+    } finally {
+      // It may go away before it is attached.
+      if (this.#followers.size === 0) this.#catchUp.forget();
+    }
     if (waitMs === null) return request;
     // A clock that was set back must not make it longer.
     return { ...request, waitMs: Math.max(0, waitMs - Math.max(0, world.now() - began)) };
@@ -265,7 +270,7 @@ export class Feed {
       head.history,
       head.backlog,
     );
-    if (decision.kind === 'full-resync' || head.isBoundary(decision.after)) return decision;
+    if (decision.kind === 'full-resync' || this.#catchUp.isBoundary(decision.after)) return decision;
     throw new Problem('BAD_REQUEST', `${formatPosition(from)} is inside a write: no node has handed it out`);
   }
 

@@ -66,11 +66,12 @@ function findIn({ keys, indexes, always }: SortedKeys, prefixes: readonly string
   return found.sort((one, other) => one - other);
 }
 
-function firstNotBefore(keys: readonly string[], text: string): number {
-  let [low, high] = [0, keys.length];
+/** @returns the index of the first of the values, which are in order, that is not less than `value` */
+export function firstNotBefore<T extends string | number>(values: readonly T[], value: T): number {
+  let [low, high] = [0, values.length];
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if ((keys[middle] as string) < text) low = middle + 1;
+    if ((values[middle] as T) < value) low = middle + 1;
     else high = middle;
   }
   return low;

@@ -23,7 +23,6 @@ import { type Offset, offset, type Position } from '../replication/position.ts';
 import { WriteRate } from '../replication/write-rate.ts';
 import type { Run } from '../stream/command.ts';
 import { StreamDecoder } from '../stream/decoder.ts';
-import { ProtocolError } from '../stream/protocol-error.ts';
 import { Pace } from './pace.ts';
 import type {
   Digest,
@@ -378,22 +377,12 @@ export class StreamHead {
   }
 
   /**
-   * Whether a position may stop here: not inside a command or a transaction.
-   * @param at an offset that the backlog holds
+   * The last place up to `at` where a commit ended, so that the stream can be decoded from there; null: the journal does not
+   * reach back so far.
    * @throws StorageError when the journal cannot be read
    */
-  isBoundary(at: Offset): boolean {
-    if (at === this.#offset) return true;
-    const commit = this.#state.lastCommit(at);
-    if (commit === null) return false;
-    if (commit === at) return true;
-    const length = at - commit;
-    try {
-      return new StreamDecoder().push(this.read(commit, length).subarray(0, length))?.bytes.length === length;
-    } catch (error) {
-      if (error instanceof ProtocolError) return false;
-      throw error;
-    }
+  lastCommit(at: Offset): Offset | null {
+    return at === this.#offset ? at : this.#state.lastCommit(at);
   }
 
   /** How large a snapshot would be, about, in bytes. */

@@ -3,7 +3,7 @@ import { type Offset, offset, type RunId } from '../replication/position.ts';
 import type { Run } from '../stream/command.ts';
 import { StreamDecoder } from '../stream/decoder.ts';
 import { Frames } from './frames.ts';
-import { KeySearch } from './key-search.ts';
+import { firstNotBefore, KeySearch } from './key-search.ts';
 import { forEachGroup, Group, type Message } from './message.ts';
 import type { StreamHead } from './stream-head.ts';
 import type { Subscription } from './subscription.ts';
@@ -32,6 +32,8 @@ export class Stretch {
   readonly from: Offset;
   readonly to: Offset;
   readonly #groups: readonly Group[];
+  /** Where positions may stop, in order, the last one at its end; counted from the start of the stream. */
+  readonly #boundaries: readonly number[];
   readonly #search: KeySearch;
   /** Of each key that is searched: which of the groups has it. */
   readonly #groupOf: readonly number[];
@@ -41,10 +43,16 @@ export class Stretch {
   /** Of this, what the messages take that the groups keep. */
   #messageMemory: number;
 
-  private constructor(from: Offset, to: Offset, groups: readonly Group[], messageMemory: number) {
+  private constructor(
+    from: Offset,
+    boundaries: readonly number[],
+    groups: readonly Group[],
+    messageMemory: number,
+  ) {
     this.from = from;
-    this.to = to;
+    this.to = offset(boundaries[boundaries.length - 1] ?? from);
     this.#groups = groups;
+    this.#boundaries = boundaries;
     this.#messageMemory = messageMemory;
     const keys: (string | null)[] = [];
     const groupOf: number[] = [];
@@ -63,7 +71,8 @@ export class Stretch {
   static decoded(run: Run, from: Offset, runId: RunId): Stretch {
     const groups: Group[] = [];
     forEachGroup(run, (range) => groups.push(new Group(run, from, runId, range)));
-    return new Stretch(from, offset(from + run.bytes.length), groups, 0);
+    const boundaries = run.boundaries.map((at) => from + at);
+    return new Stretch(from, boundaries, groups, 0);
   }
 
   /** How many bytes of the stream it has. */
@@ -76,10 +85,16 @@ export class Stretch {
     return this.#memory;
   }
 
+  /** Whether a position may stop at this place in the stretch: not inside a write. */
+  isBoundary(at: Offset): boolean {
+    return this.#boundaries[firstNotBefore(this.#boundaries, at)] === at;
+  }
+
   /** @returns one stretch instead of this one and the one that follows it */
   joinedWith(next: Stretch): Stretch {
     const messageMemory = this.#messageMemory + next.#messageMemory;
-    return new Stretch(this.from, next.to, [...this.#groups, ...next.#groups], messageMemory);
+    const boundaries = [...this.#boundaries, ...next.#boundaries];
+    return new Stretch(this.from, boundaries, [...this.#groups, ...next.#groups], messageMemory);
   }
 
   /**

@@ -69,6 +69,31 @@ for (const places of ['the same place', 'places of their own']) {
   });
 }
 
+test('followers that return to places inside one large commit share one look at it', async () => {
+  const stage = new Stage();
+  const count = 2_000;
+  const keys = Array.from({ length: count }, (_, index) => `f${index}/k`);
+  stage.commit(
+    ...keys.map((key) => ({ kind: 'set', key, value: Buffer.alloc(200, 'x'), expiresAt: null }) as const),
+  );
+  const first = stage.follow(`position=${RUN_ID}:0`).socket;
+  await stage.world.settle();
+  const places = first.events.filter(({ type }) => type === 'set').map(({ position }) => position);
+  assert.equal(places.length, count);
+  const reads = countReads(stage);
+  const inside = String(Number(places[0]?.split(':')[1]) - 1);
+  const refused = stage.follow(`position=${RUN_ID}:${inside}`).socket;
+  assert.equal(refused.events.at(-1)?.code, 'BAD_REQUEST');
+  const sockets = places.map(
+    (place, index) => stage.follow(`position=${place}&prefix=f${index + 1}/`).socket,
+  );
+  await stage.world.settle();
+  assert.ok(reads.bytes <= 2 * stage.head.offset, `${reads.bytes} bytes read, of ${stage.head.offset}`);
+  for (const [index, socket] of sockets.entries()) {
+    assert.deepEqual(changesOf(socket), index + 1 < count ? [`f${index + 1}/k`] : []);
+  }
+});
+
 test('a follower that finds nothing of its own for long keeps its place on the way', async () => {
   const stage = new Stage();
   for (let index = 0; index < 64; index += 1) stage.set('other', 15 * KIB);

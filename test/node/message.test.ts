@@ -50,3 +50,35 @@ test('property: a message has at most six times as many characters as its part o
     }),
   );
 });
+
+test('property: however many followers ask, each gets what a batch does to its keys, in order', () => {
+  const commands = fc.array(anyCommand(anyKey), { minLength: 2, maxLength: 20 });
+  // More followers than are served before the keys are sorted.
+  const followers = fc.array(fc.array(fc.string({ maxLength: 2 }), { maxLength: 3 }), {
+    minLength: 8,
+    maxLength: 8,
+  });
+  fc.assert(
+    fc.property(commands, followers, (some, wanted) => {
+      const { bytes, commands: all, ends } = transaction(some);
+      const run = { bytes, commands: all, ends, boundaries: [bytes.length] };
+      const range = { first: 0, last: all.length, start: 0, end: bytes.length };
+      const group = new Group(run, 0, runId('a'), range);
+      for (const list of wanted) {
+        const prefixes = new Prefixes(list);
+        const expected = all.flatMap((command): unknown[] => {
+          if (command.kind === 'flush-all') return [undefined];
+          const keys = command.kind === 'del' ? command.keys : [command.key];
+          return keys.filter((key) => prefixes.matches(key));
+        });
+        const message = JSON.parse(group.messageFor(prefixes)?.json ?? '{"changes":[]}') as {
+          readonly changes: readonly { readonly key?: string }[];
+        };
+        assert.deepEqual(
+          message.changes.map(({ key }) => key),
+          expected,
+        );
+      }
+    }),
+  );
+});
