@@ -128,6 +128,39 @@ test('followers of a quiet prefix keep their places when a burst elsewhere is lo
   }
 });
 
+test('hundreds of followers with prefixes of their own that return together get what they lack while others write', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node', '--backlog-size', '16mb');
+  const { position: start } = await node.client.replication();
+  const count = 400;
+  const lines = Array.from(
+    { length: 20_000 },
+    (_, index) => `${JSON.stringify({ key: `f${index % count}/${index}`, value: 'x'.repeat(300) })}\n`,
+  );
+  await fetch(`${node.url}/v1/import`, { method: 'POST', body: lines.join('') });
+  let isWriting = true;
+  const writer = (async () => {
+    for (let index = 0; isWriting; index += 1) await node.client.set(`other/${index % 100}`, 'x'.repeat(300));
+  })();
+  const followers = Array.from({ length: count }, (_, index) =>
+    follow(t, node, `position=${start}&snapshot=false&prefix=f${index}/`, TRANSPORTS[index % 3] as Transport),
+  );
+  const each = lines.length / count;
+  await Promise.all(
+    followers.map(async (follower, index) => {
+      await follower.to('continue');
+      const events = await follower.changes(each);
+      const expected = Array.from({ length: each }, (_, nth) => `f${index}/${index + nth * count}`);
+      assert.deepEqual(
+        events.map(({ key }) => key),
+        expected,
+      );
+    }),
+  );
+  isWriting = false;
+  await writer;
+});
+
 test('a thousand that connect at once are all given their snapshots, small ones not behind large ones', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node');
