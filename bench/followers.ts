@@ -6,14 +6,14 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { until } from '../src/cli/until.ts';
 import { BareServer } from './bare-server.ts';
 import { Child } from './child.ts';
-import { hundredths, whole } from './report.ts';
+import { hundredths, tenths, whole } from './report.ts';
 import { residentBytes } from './resident-bytes.ts';
 import type { Scope } from './scope.ts';
 import { summary } from './statistics.ts';
 import { SteadyWriter } from './steady-writer.ts';
 import type { Findings, Study } from './study.ts';
 import type { Received } from './swarm.ts';
-import { KEYS } from './workload.ts';
+import { KEYS, VALUE } from './workload.ts';
 
 const ROUNDS = 3;
 const LOADS = [
@@ -22,11 +22,17 @@ const LOADS = [
   { followers: 100, rate: 1_000 },
 ] as const;
 const IDLE = 10_000;
+const RETURNING = 10_000;
+/** While they return others write so many times a second. */
+const RETURNING_RATE = 33;
+const RETURNING_GOAL_S = 10;
+/** It holds what all of them lack. */
+const RETURNING_BACKLOG = '16mb';
 const SETTLED_MS = 60_000;
 
 export const followers: Study = {
   name: 'followers',
-  what: 'from a write until its followers have it, and what idle followers cost',
+  what: 'from a write until its followers have it, what idle followers cost, and how soon many that return are live',
   async run(scope, { seconds, rounds = ROUNDS }, progress) {
     const loads: Load[] = [];
     for (const { followers: count, rate } of LOADS) {
@@ -43,7 +49,12 @@ export const followers: Study = {
     }
     const idle = { psyncd: await idleBytes(scope, 'psyncd'), bare: await idleBytes(scope, 'bare') };
     progress(`followers: an idle one takes ${whole(idle.psyncd)} bytes, of bare ws ${whole(idle.bare)}`);
-    return findings(loads, idle);
+    const returning = await returningSeconds(scope);
+    progress(
+      `followers: ${whole(RETURNING)} that return together are current after ${tenths(returning)} s ` +
+        `(under ${RETURNING_GOAL_S} on a quiet machine)`,
+    );
+    return findings(loads, idle, returning);
   },
 };
 
@@ -134,6 +145,37 @@ async function idleBytes(scope: Scope, which: 'psyncd' | 'bare'): Promise<number
   return (after - before) / (IDLE - 100);
 }
 
+/**
+ * How long it takes until followers with prefixes of their own, each of which lacks one change, have connected and are live,
+ * while others write.
+ */
+async function returningSeconds(scope: Scope): Promise<number> {
+  const { node } = await scope.node('--backlog-size', RETURNING_BACKLOG);
+  const { position } = await node.client.replication();
+  const lines = Array.from(
+    { length: RETURNING },
+    (_, index) => `${JSON.stringify({ key: `f${index}/k`, value: VALUE })}\n`,
+  );
+  await fetch(`${node.url}/v1/import`, { method: 'POST', body: lines.join('') });
+  const writing = { port: node.port, rate: RETURNING_RATE, keys: KEYS, protocol: 'put' } as const;
+  const writer = await SteadyWriter.start(scope, writing);
+  const startedAt = performance.now();
+  const path = `/v1/changes?position=${position}&snapshot=false&prefix=fINDEX/`;
+  const swarm = await swarmOf(scope, node.port, path, 'psync.v1.json', RETURNING);
+  await until('everybody is live', async () => {
+    const answer = await fetch(`${node.url}/v1/replication`);
+    const { feed } = (await answer.json()) as { feed: { followers: number; behind: number } };
+    return feed.followers === RETURNING && feed.behind === 0;
+  });
+  const seconds = (performance.now() - startedAt) / 1000;
+  const { messages, lost } = await received(swarm);
+  if (lost > 0 || messages < 2 * RETURNING) throw new Error(`${lost} were cut off, ${messages} messages`);
+  await writer.finish();
+  await swarm.stop();
+  await node.stop();
+  return seconds;
+}
+
 function swarmOf(
   scope: Scope,
   port: number,
@@ -149,7 +191,11 @@ function received(swarm: Child): Promise<Received> {
   return swarm.ask('measure');
 }
 
-function findings(loads: readonly Load[], idle: { psyncd: number; bare: number }): Findings {
+function findings(
+  loads: readonly Load[],
+  idle: { psyncd: number; bare: number },
+  returning: number,
+): Findings {
   const rows = LOADS.map(({ followers: count, rate }) => {
     const these = loads.filter((load) => load.followers === count && load.rate === rate);
     const of = (what: (load: Load) => number): number => summary(these.map(what)).median;
@@ -165,7 +211,8 @@ function findings(loads: readonly Load[], idle: { psyncd: number; bare: number }
       ['followers', 'writes/s', 'messages/s', 'bare ws', 'ratio', 'p50 ms', 'p99 ms'],
       ...rows,
       [whole(IDLE), 'idle', `${whole(idle.psyncd)} B each`, `${whole(idle.bare)} B each`, '', '', ''],
+      [whole(RETURNING), 'return', `${tenths(returning)} s`, '', '', '', ''],
     ],
-    details: { loads, idle },
+    details: { loads, idle, returning },
   };
 }

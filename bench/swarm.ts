@@ -2,7 +2,7 @@
  * Many WebSocket clients in one process of its own, as cheap as they can be: they count messages, and look into those of a
  * few. Raw sockets, because a library's clients would be the limit instead of the server.
  *
- * The parent says `measure` and gets what has come since it said so last.
+ * `INDEX` in the path stands for the number of the client. The parent says `measure` and gets what has come since it said so last.
  */
 import { connect, type Socket } from 'node:net';
 import { Command } from 'commander';
@@ -104,7 +104,7 @@ function open(index: number): Promise<Socket> {
     socket.on('error', reject);
     socket.on('connect', () => {
       socket.write(
-        `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
+        `GET ${path.replace('INDEX', String(index))} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
           `Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: ${subprotocol}\r\n\r\n`,
       );
     });
