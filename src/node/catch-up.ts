@@ -18,6 +18,8 @@ import type { Subscription } from './subscription.ts';
 const SLICE_SENDS = 128;
 /** …so many stretches are decoded… */
 const SLICE_READS = 4;
+/** …so many bytes of messages are put together that no other follower has been given… */
+const SLICE_BYTES = 256 * 1024;
 /** …and so many times a follower's prefixes are looked for in a stretch: less than a millisecond each. */
 const SLICE_STEPS = 1_024;
 /** In one sweep a follower is given so many stretches, so that the others who are behind keep near to it. */
@@ -38,10 +40,15 @@ interface CatchUpParts {
 }
 
 /** What may still be done in this turn. */
-interface Budget {
-  sends: number;
-  reads: number;
-  steps: number;
+class Budget {
+  sends = SLICE_SENDS;
+  reads = SLICE_READS;
+  bytes = SLICE_BYTES;
+  steps = SLICE_STEPS;
+
+  get isSpent(): boolean {
+    return this.sends <= 0 || this.reads <= 0 || this.bytes <= 0 || this.steps <= 0;
+  }
 }
 
 export class CatchUp {
@@ -117,9 +124,9 @@ export class CatchUp {
 
   /** Does what there is to do, as much as one turn of the event loop may take. */
   turn(): void {
-    const budget: Budget = { sends: SLICE_SENDS, reads: SLICE_READS, steps: SLICE_STEPS };
+    const budget = new Budget();
     if (this.#served >= this.#sweep.length) this.#startSweep();
-    while (this.#served < this.#sweep.length && budget.sends > 0 && budget.reads > 0 && budget.steps > 0) {
+    while (this.#served < this.#sweep.length && !budget.isSpent) {
       const follower = this.#sweep[this.#served] as Follower;
       this.#served += 1;
       if (this.#ready.has(follower)) this.#serve(follower, budget);
@@ -152,15 +159,18 @@ export class CatchUp {
     }
     let stretch = this.#stretches.get(cursor);
     if (stretch === null) {
-      if (budget.reads === 0) return false;
       budget.reads -= 1;
       stretch = this.#stretches.read(cursor);
     }
-    const portion = this.#stretches.portion(stretch, subscription, cursor, upTo);
+    let portion = stretch.sharedPortion(subscription, cursor, upTo);
+    if (portion === null) {
+      portion = this.#stretches.portion(stretch, subscription, cursor, upTo);
+      budget.bytes -= portion.frames.size;
+    }
     if (portion.told !== null) budget.sends -= 1;
     follower.take(portion);
     this.#parts.given(follower);
     if (follower.isFull) this.#ready.delete(follower);
-    return this.#ready.has(follower);
+    return this.#ready.has(follower) && !budget.isSpent;
   }
 }

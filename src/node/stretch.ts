@@ -97,15 +97,20 @@ export class Stretch {
     return new Stretch(this.from, boundaries, [...this.#groups, ...next.#groups], messageMemory);
   }
 
+  /** What another follower of the subscription has been given of it at this place; null: nobody has. */
+  sharedPortion(subscription: Subscription, after: Offset, upTo: Offset): Portion | null {
+    const known = this.#portions.get(subscription);
+    if (known === undefined || known.after !== after) return null;
+    return known.to === Math.min(this.to, upTo) ? known : null;
+  }
+
   /**
-   * What the subscription's followers lack of it.
+   * Puts together what the subscription's followers lack of it.
    * @param after they have everything up to here, a place in the stretch
    * @param upTo and are to have nothing behind here, a boundary
    */
   portion(subscription: Subscription, after: Offset, upTo: Offset): Portion {
     const to = offset(Math.min(this.to, upTo));
-    const known = this.#portions.get(subscription);
-    if (known !== undefined && known.after === after && known.to === to) return known;
     const messages: Message[] = [];
     let told: Offset | null = null;
     let last = -1;

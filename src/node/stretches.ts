@@ -75,7 +75,7 @@ export class Stretches {
     return stretch;
   }
 
-  /** What the subscription's followers lack of a stretch; see `Stretch.portion`. */
+  /** Puts together what the subscription's followers lack of a stretch; see `Stretch.portion`. */
   portion(stretch: Stretch, subscription: Subscription, after: Offset, upTo: Offset): Portion {
     const before = stretch.memory;
     const portion = stretch.portion(subscription, after, upTo);
