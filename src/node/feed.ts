@@ -6,7 +6,8 @@
  * slice of sends at a time, so that thousands of followers do not hold up anybody. A round that takes long finds more
  * pending when it is done, and the next one sends that in one piece: the more there is to do, the less each event costs.
  *
- * Owns: the followers, what each subscription has pending, bookmarks, who is let go.
+ * Owns: the followers, what each subscription has pending, who is let go. `CatchUp` has those who are behind, `Bookmarks`
+ * decides when somebody to whom nothing happens is told where the stream is.
  */
 import { CloseCode } from '../replication/close-code.ts';
 import { type Decision, decide, type FullResyncReason } from '../replication/decide.ts';
