@@ -27,6 +27,8 @@ export interface App {
   readonly node: Node;
   /** `http://HOST:PORT` */
   readonly url: string;
+  /** Takes over settings that may change while the node runs, and says in the log which. */
+  reload(settings: Settings): void;
   /** Stops taking requests, finishes what is under way, writes everything into the files. */
   close(): Promise<void>;
 }
@@ -78,7 +80,16 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   }
   collectWithoutHelp();
   log.info('started', { position: formatPosition(node.position), role: node.role });
-  return { node, url: `http://${host}:${port}`, close: () => stop(server, node) };
+  return {
+    node,
+    url: `http://${host}:${port}`,
+    reload: (settings) => {
+      const { changed, needRestart } = live.reload(settings);
+      node.settingsChanged();
+      log.info('settings-reloaded', { changed, needRestart });
+    },
+    close: () => stop(server, node),
+  };
 }
 
 /** What is not needed before the folder is open. */
@@ -154,7 +165,7 @@ async function openOnce(
       log,
       settings: live.node,
       ...folder,
-      dial: rest.dialer(settings.replTimeout),
+      dial: rest.dialer(() => live.node.timeoutMs),
       ask: rest.askPeer,
     });
     return { settings, live, node, rest };

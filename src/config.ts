@@ -401,7 +401,8 @@ export function loadSettings(
   for (const { name, initial, parse } of SETTINGS) {
     const [text, source] = first(
       [flags[name], flagOf(name)],
-      [environment[variableOf(name)], variableOf(name)],
+      // An empty variable is what a unit file or a container leaves of one that has no value.
+      [environment[variableOf(name)] || undefined, variableOf(name)],
       [file[name], `"${name}" in ${configFile}`],
       [initial ?? undefined, 'the default'],
     );
@@ -421,6 +422,25 @@ export function loadSettings(
     );
   }
   return settings;
+}
+
+/** Variables that begin like settings and are none: of the command line, and for tests. */
+const OTHER_VARIABLES: ReadonlySet<string> = new Set([
+  'PSYNCD_NODE',
+  'PSYNCD_TOKEN',
+  'PSYNCD_FAULTS',
+  'PSYNCD_SEED',
+]);
+const TEST_VARIABLE = /^PSYNCD_(?:TEST|WAL)_/;
+
+/** @returns the environment variables that look like settings of psyncd and are none, as misspelt ones do */
+export function unknownVariables(
+  environment: Readonly<Record<string, string | undefined>>,
+): readonly string[] {
+  const known = new Set([...SETTINGS.map(({ name }) => variableOf(name)), ...OTHER_VARIABLES]);
+  return Object.keys(environment)
+    .filter((name) => name.startsWith('PSYNCD_') && !known.has(name) && !TEST_VARIABLE.test(name))
+    .sort();
 }
 
 /** @returns what in these settings cannot be together, or null */

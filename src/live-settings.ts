@@ -1,4 +1,5 @@
 /** The settings of the running node, and the ones among them that may change while it runs. */
+import { isDeepStrictEqual } from 'node:util';
 import { contradictionIn, formatBacklogSize, SETTINGS, type Settings, UsageError } from './config.ts';
 import type { RunningSettings } from './http/admin-routes.ts';
 import type { LoopLag } from './loop-lag.ts';
@@ -90,9 +91,30 @@ export class LiveSettings implements RunningSettings {
     const settings = { ...this.#settings, ...changed };
     const contradiction = contradictionIn(settings);
     if (contradiction !== null) return contradiction;
-    this.#settings = settings;
-    Object.assign(this.#node, nodeSettings(this.#settings));
+    this.#take(settings);
     return null;
+  }
+
+  /**
+   * Takes over what may change while the node runs.
+   * @param settings as they would be if the node started now
+   * @returns the names of the settings that were changed, and of those that differ and need a restart
+   */
+  reload(settings: Settings): {
+    readonly changed: readonly string[];
+    readonly needRestart: readonly string[];
+  } {
+    const names = SETTINGS.map(({ name }) => name).filter(
+      (name) => !isDeepStrictEqual(settings[name], this.#settings[name]),
+    );
+    const changed = names.filter((name) => CHANGEABLE.has(name));
+    this.#take({ ...this.#settings, ...Object.fromEntries(changed.map((name) => [name, settings[name]])) });
+    return { changed, needRestart: names.filter((name) => !CHANGEABLE.has(name)) };
+  }
+
+  #take(settings: Settings): void {
+    this.#settings = settings;
+    Object.assign(this.#node, nodeSettings(settings));
   }
 }
 

@@ -80,8 +80,11 @@ test('replicaof, its alias slaveof, and info on both sides', async (t) => {
   assert.equal(JSON.parse((await psyncd(master, ['info', '--json'])).stdout).role, 'master');
   assert.match((await psyncd(node, ['slaveof', 'no-one'])).stdout, /^master at /);
   const refused = await psyncd(node, ['replicaof', 'http://x']);
-  assert.deepEqual({ code: refused.code, stdout: refused.stdout }, { code: 1, stdout: '' });
-  assert.match(refused.stderr, /is no URL of the form ws:\/\/HOST:PORT \(BAD_REQUEST\)\n$/);
+  assert.deepEqual({ code: refused.code, stdout: refused.stdout }, { code: 2, stdout: '' });
+  assert.match(
+    refused.stderr,
+    /^psyncd: expected ws:\/\/HOST:PORT, or no-one to be a master, got "http:\/\/x"\n$/,
+  );
 });
 
 test('a node that is not there: one line, exit code 1', async (t) => {

@@ -162,7 +162,6 @@ test('every setting has one name in three spellings', () => {
 for (const [flags, environment, content, expected] of [
   [{ port: '70000' }, {}, {}, '--port: allowed are 0 to 65535, got "70000"'],
   [{}, { PSYNCD_PORT: 'x' }, {}, 'PSYNCD_PORT: expected a whole number, got "x"'],
-  [{}, { PSYNCD_PORT: '' }, {}, 'PSYNCD_PORT: expected a whole number, got ""'],
   [{}, {}, { port: 80.5 }, '"port" in FILE: expected a whole number, got "80.5"'],
   [
     {},
@@ -220,6 +219,10 @@ test('a file that is not there, or no JSON, is named', () => {
   for (const file of [missing, fileOf('{port: 1}')]) {
     assert.ok(refusal(() => loadSettings({}, {}, file)).startsWith(`--config ${file}: `));
   }
+});
+
+test('an empty environment variable counts as not set', () => {
+  assert.equal(loadSettings({}, { PSYNCD_PORT: '' }, fileOf({ port: '4' })).port, 4);
 });
 
 test('a value that a better source replaces is not looked at', () => {

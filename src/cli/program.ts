@@ -9,6 +9,7 @@ import { FollowError } from '../client/ending.ts';
 import { parsePosition } from '../client/position.ts';
 import { ApiError, Client } from '../client/rest.ts';
 import { flagOf, parseTime, SETTINGS, UsageError, variableOf } from '../config.ts';
+import { parseUpstream } from '../node/upstream.ts';
 import { version } from '../version.ts';
 import { CommandError } from './command-error.ts';
 
@@ -70,6 +71,9 @@ function program(): Command {
     .argument('<url>', 'the master, ws://HOST:PORT, or no-one: be a master')
     .description('make a running node follow a master, or become one')
     .action(async (url: string, { node }: { node: string }) => {
+      if (url !== 'no-one' && parseUpstream(url) === null) {
+        throw new UsageError(`expected ws://HOST:PORT, or no-one to be a master, got ${JSON.stringify(url)}`);
+      }
       const api = new Client(node);
       const { role, position, upstream } = url === 'no-one' ? await api.promote() : await api.replicaOf(url);
       print(
@@ -108,7 +112,7 @@ function program(): Command {
     .option('--json', 'the result as JSON')
     .action(async (url: string | undefined, options: { node: string; timeout: string; json?: boolean }) => {
       const { formatFailover } = await import('./info.ts');
-      const result = await new Client(options.node).failover(url, parseTime(options.timeout));
+      const result = await new Client(options.node).failover(url, timeFlag('--timeout', options.timeout));
       print(options.json ? JSON.stringify(result) : formatFailover(result));
     });
 
@@ -226,8 +230,10 @@ function followCommand(psyncd: Command): void {
       // It ends by itself then, and says how to go on.
       process.stdout.off('error', outputFailed);
       await followChanges({ nodes: node, prefixes: prefix, position, snapshot, json });
+      const code = process.stdout.destroyed ? SIGPIPE_CODE : 0;
       // A connection whose other end has vanished would keep the process for a while.
-      process.stdout.write('', () => process.stderr.write('', () => process.exit(0)));
+      if (code !== 0) process.stderr.write('', () => process.exit(code));
+      else process.stdout.write('', () => process.stderr.write('', () => process.exit(0)));
     });
 }
 
@@ -242,6 +248,16 @@ interface FollowFlags {
 /** Of a flag that may be repeated. */
 function gathered(value: string, before: readonly string[] = []): readonly string[] {
   return [...before, value];
+}
+
+/** @param name the flag @returns milliseconds @throws UsageError that names the flag */
+function timeFlag(name: string, text: string): number {
+  try {
+    return parseTime(text);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new UsageError(`${name}: ${error.message}, got ${JSON.stringify(text)}`);
+  }
 }
 
 /** @param name what the command line calls it @param others what else it may be */
@@ -270,6 +286,9 @@ function serveCommand(psyncd: Command): void {
     const { config, ...given } = options;
     const flags = Object.fromEntries(Object.entries(given).map(([name, value]) => [name, String(value)]));
     const { serve } = await import('./serve.ts');
+    // A node serves on when nobody takes what it prints.
+    process.stdout.off('error', outputFailed);
+    process.stdout.on('error', () => undefined);
     return serve(flags, typeof config === 'string' ? config : null);
   });
 }

@@ -1,6 +1,7 @@
 /** `psyncd serve`: one node, until it is told to stop. */
 import { type App, start } from '../app.ts';
-import { loadSettings } from '../config.ts';
+import { loadSettings, type Settings, UsageError, unknownVariables } from '../config.ts';
+import type { Log } from '../node/ports.ts';
 import { StartError } from '../store/start-error.ts';
 import { CommandError } from './command-error.ts';
 import { createLog } from './log.ts';
@@ -8,13 +9,23 @@ import { createLog } from './log.ts';
 /** A stop that takes longer than this ends all the same; the journal has everything that was answered. */
 const STOP_WITHIN_MS = 4_500;
 
+/** For umask: files that the node makes are 0600, folders 0700. */
+const OWNER_ONLY = 0o077;
+
 /** @throws UsageError, or CommandError with the line why the node cannot start */
 export async function serve(
   flags: Readonly<Record<string, string | undefined>>,
   configFile: string | null,
 ): Promise<void> {
-  const settings = loadSettings(flags, process.env, configFile);
+  // Before any file is made: values, positions and later tokens are nobody's but the owner's.
+  process.umask(OWNER_ONLY);
+  // Without a listener this signal opens Node's debugger to everybody on the machine.
+  process.on('SIGUSR1', () => undefined);
+  const load = (): Settings => loadSettings(flags, process.env, configFile);
+  const settings = load();
   const log = await createLog(settings.logLevel);
+  const unknown = unknownVariables(process.env);
+  if (unknown.length > 0) log.warn('unknown-variables', { names: unknown });
   let app: App;
   try {
     app = await start(settings, log, (error) => {
@@ -31,6 +42,8 @@ export async function serve(
   process.stdout.write(
     `psyncd listening on ${app.url} role=${role} run-id=${status.runId} offset=${status.offset}\n`,
   );
+  // Without a listener this signal, which a closed terminal sends, would end the process without a clean stop.
+  process.on('SIGHUP', () => reload(app, load, log));
   const signal = await stopped;
   log.info('stopping', { signal });
   setTimeout(() => {
@@ -40,6 +53,16 @@ export async function serve(
   await app.close();
   log.info('stopped');
   if (process.connected) process.disconnect();
+}
+
+/** Reads the config file once more; if it cannot be used, the settings stay as they are. */
+function reload(app: App, load: () => Settings, log: Log): void {
+  try {
+    app.reload(load());
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    log.error('settings-not-reloaded', { error: error.message });
+  }
 }
 
 /** A node that another process started over a channel ends when that process does. */

@@ -17,23 +17,28 @@ export interface Chunk {
 
 export class ChunkPool {
   readonly chunkBytes: number;
-  readonly #most: number;
+  readonly #keepBytes: () => number;
   #free: Chunk[] = [];
   #taken = 0;
   #makeRoom: () => boolean = () => false;
 
   /**
-   * @param keepBytes of what is given back at most so much is kept
+   * @param keepBytes asked each time: how much of what is given back is kept at most
    * @param chunkBytes a power of two
    */
-  constructor(keepBytes: number, chunkBytes = CHUNK_BYTES) {
+  constructor(keepBytes: () => number, chunkBytes = CHUNK_BYTES) {
     this.chunkBytes = chunkBytes;
-    this.#most = Math.ceil(keepBytes / chunkBytes);
+    this.#keepBytes = keepBytes;
   }
 
   /** @param makeRoom called before more memory is taken than is kept: gives some back, or returns false if there is none */
   onShortage(makeRoom: () => boolean): void {
     this.#makeRoom = makeRoom;
+  }
+
+  /** How many chunks are kept at most. */
+  get #most(): number {
+    return Math.ceil(this.#keepBytes() / this.chunkBytes);
   }
 
   /** Its bytes are whatever they were. */

@@ -539,6 +539,6 @@ export class StreamHead {
   }
 }
 
-function newOverlay({ overlayBytes }: HeadSettings): Overlay {
-  return new Overlay(new ChunkPool(overlayBytes));
+function newOverlay(settings: HeadSettings): Overlay {
+  return new Overlay(new ChunkPool(() => settings.overlayBytes));
 }

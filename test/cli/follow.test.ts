@@ -136,7 +136,7 @@ test('another node takes over', async (t) => {
   assert.equal(other.requests[0]?.get('position'), model.position);
 });
 
-test('whoever reads may go away', async (t) => {
+test('follow exits with 141, as the documents say, when nobody reads its output any more', async (t) => {
   const model = history();
   const feed = await scriptedFeed(t, () => model.from(undefined));
   const command = new Command(t, 'follow', '--json', '--node', feed.url);
@@ -144,7 +144,7 @@ test('whoever reads may go away', async (t) => {
   command.child.stdout?.destroy();
   const more = setInterval(() => feed.send(model.set('a', 'more')), 5);
   t.after(() => clearInterval(more));
-  assert.equal(await command.exitCode(), 0);
+  assert.equal(await command.exitCode(), 141);
   assert.match(command.stderr, /^psyncd: stopped; /);
 });
 

@@ -17,7 +17,7 @@ const probe = new KeyProbe();
 
 /** Whose memory was used before, and is full of what must not be taken for something else. */
 function usedPool(): ChunkPool {
-  const pool = new ChunkPool(MANY_CHUNKS * CHUNK_BYTES, CHUNK_BYTES);
+  const pool = new ChunkPool(() => MANY_CHUNKS * CHUNK_BYTES, CHUNK_BYTES);
   const before = new EntryTable(pool);
   before.put(probe.of('k'), Buffer.alloc((MANY_CHUNKS - 1) * CHUNK_BYTES, 1), 1, null);
   before.release();
@@ -62,7 +62,7 @@ test('whatever is put, deleted and given another expiry, it reads like a plain m
 });
 
 test('ten thousand keys, and values of several chunks, are found again', () => {
-  const table = new EntryTable(new ChunkPool(0, 1024));
+  const table = new EntryTable(new ChunkPool(() => 0, 1024));
   const valueFor = (number: number): Buffer => Buffer.alloc(number % 3_000, String(number));
   for (let number = 0; number < 10_000; number += 1) {
     table.put(probe.of(`key ${number}`), valueFor(number), number, null);
@@ -73,7 +73,7 @@ test('ten thousand keys, and values of several chunks, are found again', () => {
 });
 
 test('an empty value at the end of a chunk, with no other behind it, is read like any other', () => {
-  const table = new EntryTable(new ChunkPool(0, CHUNK_BYTES));
+  const table = new EntryTable(new ChunkPool(() => 0, CHUNK_BYTES));
   const rest = CHUNK_BYTES - HEADER_BYTES;
   table.put(probe.of('k'.repeat(rest)), Buffer.alloc(0), 1, null);
   const [address = 0] = table.addresses();
@@ -81,7 +81,7 @@ test('an empty value at the end of a chunk, with no other behind it, is read lik
 });
 
 test('a table that is released leaves its memory to the next one', () => {
-  const pool = new ChunkPool(16 * CHUNK_BYTES, CHUNK_BYTES);
+  const pool = new ChunkPool(() => 16 * CHUNK_BYTES, CHUNK_BYTES);
   const memories = [1, 2].map(() => {
     const table = new EntryTable(pool);
     table.put(probe.of('k'), Buffer.alloc(200), 1, null);

@@ -21,7 +21,7 @@ const NOTHING: Keyspace = new Map();
 const CHUNK_BYTES = 64;
 
 function newOverlay(): Overlay {
-  return new Overlay(new ChunkPool(16 * CHUNK_BYTES, CHUNK_BYTES));
+  return new Overlay(new ChunkPool(() => 16 * CHUNK_BYTES, CHUNK_BYTES));
 }
 
 type Step = Command | { readonly kind: 'seal' | 'write' | 'applied' };
@@ -168,7 +168,7 @@ test('the first keys of a range are those that sorting would give, whatever was 
       anyRange,
       fc.integer({ min: 1, max: 8 }),
       (commands, { prefix, from, exclusive }, count) => {
-        const overlay = new Overlay(new ChunkPool(16 * 4096, 4096));
+        const overlay = new Overlay(new ChunkPool(() => 16 * 4096, 4096));
         let state: Keyspace = NOTHING;
         for (const [index, command] of commands.entries()) {
           const before = state;
@@ -273,7 +273,7 @@ test('what is written is looked up in memory until that is needed, the oldest fi
 });
 
 test('of many small generations that are written the last few are looked up in memory', () => {
-  const overlay = new Overlay(new ChunkPool(1_000 * CHUNK_BYTES, CHUNK_BYTES));
+  const overlay = new Overlay(new ChunkPool(() => 1_000 * CHUNK_BYTES, CHUNK_BYTES));
   for (let end = 1; end <= 10; end += 1) {
     overlay.apply({ kind: 'del', keys: [String(end)] }, end, () => null);
     overlay.seal(end);

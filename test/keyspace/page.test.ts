@@ -107,7 +107,7 @@ test('pages to the end give each live key of a prefix exactly once, in the order
 });
 
 function newOverlay(): Overlay {
-  return new Overlay(new ChunkPool(16 * 4096, 4096));
+  return new Overlay(new ChunkPool(() => 16 * 4096, 4096));
 }
 
 function fileOf(keys: readonly string[], value: Buffer, expiresAt: number | null = null): Keyspace {

@@ -101,7 +101,7 @@ test('after each commit the file holds the state at its position: no value of a 
       const db = fresh();
       try {
         const applier = new Applier(db);
-        const overlay = new Overlay(new ChunkPool(2 ** 20));
+        const overlay = new Overlay(new ChunkPool(() => 2 ** 20));
         let state = NOTHING;
         let at = 0;
         for (const commands of all) {
@@ -138,7 +138,7 @@ test('what deleted entries have left is given back, some at a time; not while th
   const db = fresh(path);
   t.after(() => db.close());
   const applier = new Applier(db);
-  const overlay = new Overlay(new ChunkPool(2 ** 25));
+  const overlay = new Overlay(new ChunkPool(() => 2 ** 25));
   const keys = Array.from({ length: 20_000 }, (_, index) => `key${index}`);
   let at = 0;
   const flush = (commands: readonly Command[]): void => {

@@ -11,7 +11,7 @@ const CHUNK_BYTES = 256;
 const APART = 16;
 
 function sorted(keys: readonly string[]): readonly string[] {
-  const log = new EntryLog(new ChunkPool(0, CHUNK_BYTES));
+  const log = new EntryLog(new ChunkPool(() => 0, CHUNK_BYTES));
   const addresses = Uint32Array.from(keys, (key) => log.append(new KeyProbe().of(key), null, 1, null));
   sortByKey(addresses, log);
   return Array.from(addresses, (address) => log.key(address));

@@ -27,7 +27,7 @@ async function filled(t: TestContext): Promise<Filled> {
     throw error;
   });
   t.after(() => keyspace.close());
-  const overlay = new Overlay(new ChunkPool(2 ** 25));
+  const overlay = new Overlay(new ChunkPool(() => 2 ** 25));
   let at = 0;
   const flush = async (commands: readonly Command[]): Promise<void> => {
     for (const command of commands) {
