@@ -18,16 +18,23 @@ export interface FollowOptions {
   readonly json: boolean;
 }
 
-/** Resolves when it is told to stop. @throws CommandError, FollowError, TypeError of fetch: why it cannot go on */
-export async function followChanges(options: FollowOptions): Promise<void> {
+/**
+ * Resolves when it is told to stop.
+ * @returns whether somebody still reads its output
+ * @throws CommandError, FollowError, TypeError of fetch: why it cannot go on
+ */
+export async function followChanges(options: FollowOptions): Promise<boolean> {
   const { nodes, prefixes, position, snapshot, json } = options;
   const cursor = new Cursor(position ?? undefined);
   const abort = new AbortController();
   const stop = (): void => abort.abort();
   process.once('SIGINT', stop);
   process.once('SIGTERM', stop);
-  // Whoever read has gone (`| head`).
-  process.stdout.once('error', stop);
+  let isRead = true;
+  process.stdout.once('error', () => {
+    isRead = false;
+    stop();
+  });
   const connections = new ConnectionNotes(nodes, (error) => abort.abort(error));
   try {
     const events = follow({
@@ -48,6 +55,7 @@ export async function followChanges(options: FollowOptions): Promise<void> {
       throw abort.signal.reason;
     }
     note(lastWords(cursor.position));
+    return isRead;
   } finally {
     process.off('SIGINT', stop);
     process.off('SIGTERM', stop);

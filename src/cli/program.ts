@@ -229,11 +229,11 @@ function followCommand(psyncd: Command): void {
       const { followChanges } = await import('./follow.ts');
       // It ends by itself then, and says how to go on.
       process.stdout.off('error', outputFailed);
-      await followChanges({ nodes: node, prefixes: prefix, position, snapshot, json });
-      const code = process.stdout.destroyed ? SIGPIPE_CODE : 0;
+      const isRead = await followChanges({ nodes: node, prefixes: prefix, position, snapshot, json });
+      const exit = (): void => process.exit(isRead ? 0 : SIGPIPE_CODE);
       // A connection whose other end has vanished would keep the process for a while.
-      if (code !== 0) process.stderr.write('', () => process.exit(code));
-      else process.stdout.write('', () => process.stderr.write('', () => process.exit(0)));
+      if (isRead) process.stdout.write('', () => process.stderr.write('', exit));
+      else process.stderr.write('', exit);
     });
 }
 
