@@ -38,6 +38,7 @@ const CLOSE_REQUESTS_MS = 2_000;
 
 const world: World = {
   now: () => Date.now(),
+  monotonic: () => performance.now(),
   random: () => Math.random(),
   newRunId: () => randomBytes(20).toString('hex') as RunId,
   after: (delayMs, callback) => {

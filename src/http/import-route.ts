@@ -5,6 +5,7 @@ import { keyProblem } from '../keyspace/key.ts';
 import { MAX_VALUE_BYTES } from '../keyspace/write.ts';
 import type { Node } from '../node/node.ts';
 import { Problem } from '../node/problem.ts';
+import type { Turns } from '../node/turns.ts';
 import { formatPosition } from '../replication/position.ts';
 import type { DelCommand, SetCommand } from '../stream/command.ts';
 import { ACKS_ONLY, type AcksQuery, acknowledged } from './acks.ts';
@@ -79,12 +80,14 @@ class Load {
   #line = 0;
   #group: (SetCommand | DelCommand)[] = [];
   #groupBytes = 0;
+  readonly #turns: Turns;
   imported = 0;
   position: string;
 
   constructor(node: Node, now: () => number) {
     this.#node = node;
     this.#now = now;
+    this.#turns = node.turns();
     this.position = formatPosition(node.position);
   }
 
@@ -92,6 +95,7 @@ class Load {
   async add(lines: readonly Buffer[]): Promise<void> {
     for (const line of lines) {
       this.#line += 1;
+      if (this.#turns.isOver) await this.#turns.pass();
       if (isBlank(line)) continue;
       const entry = await this.#parsed(line);
       this.#group.push(entry);

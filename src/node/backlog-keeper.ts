@@ -53,6 +53,8 @@ export class BacklogKeeper {
   readonly #head: StreamHead;
   readonly #settings: BacklogSettings;
   #cancel: (() => void) | null = null;
+  /** The size of the backlog that is being filled; null: none is. */
+  #resizingTo: number | null = null;
 
   constructor(parts: { world: World; log: Log; head: StreamHead; settings: BacklogSettings }) {
     this.#world = parts.world;
@@ -75,7 +77,7 @@ export class BacklogKeeper {
     const { size } = this.#head.backlog;
     const wanted = this.#wanted();
     const { backlogAwayMs } = this.#settings;
-    if (wanted === size) return;
+    if (wanted === (this.#resizingTo ?? size)) return;
     if (
       backlogAwayMs !== null &&
       wanted < size &&
@@ -83,13 +85,18 @@ export class BacklogKeeper {
       size <= this.#settings.backlogCeilingBytes
     )
       return;
-    try {
-      this.#head.resizeBacklog(wanted);
-      this.#log.info('backlog-resized', { before: size, after: wanted });
-    } catch (error) {
-      // No memory for it, or the journal could not be read: it stays as it is, and the next tick tries again.
-      this.#log.warn('backlog-not-resized', { before: size, wanted, error: String(error) });
-    }
+    this.#resizingTo = wanted;
+    this.#head.resizeBacklog(wanted).then(
+      (done) => {
+        if (this.#resizingTo === wanted) this.#resizingTo = null;
+        if (done && wanted !== size) this.#log.info('backlog-resized', { before: size, after: wanted });
+      },
+      (error: unknown) => {
+        if (this.#resizingTo === wanted) this.#resizingTo = null;
+        // No memory for it, or the journal could not be read: it stays as it is, and the next tick tries again.
+        this.#log.warn('backlog-not-resized', { before: size, wanted, error: String(error) });
+      },
+    );
   }
 
   /** @param awaySeconds what the advice is for; null: the longest outage that was seen */

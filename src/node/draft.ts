@@ -16,7 +16,7 @@ import type { StreamHead } from './stream-head.ts';
 export const MAX_TRANSACTION_BYTES = 64 * 1024 * 1024;
 
 /** The state that the turn begins with. */
-type Below = Pick<StreamHead, 'offset' | 'has' | 'raw'>;
+type Below = Pick<StreamHead, 'offset' | 'expiry' | 'raw'>;
 /** A key and what stood there: undefined for nothing. */
 type Undo = readonly [key: string, before: Entry | null | undefined];
 
@@ -67,13 +67,17 @@ export class TurnDraft implements Draft {
     const staged = this.#staged.get(key);
     if (staged !== undefined) return isLive(staged, this.#now);
     if (this.#flushed) return false;
-    this.#lookups += 1;
-    return this.#head.has(key, this.#now);
+    const expiresAt = this.#expiryBelow(key);
+    return expiresAt !== undefined && isLive({ expiresAt }, this.#now);
   }
 
   isDue(key: string): boolean {
-    const entry = this.#raw(key);
-    return entry !== null && !isLive(entry, this.#now);
+    this.#stageAll();
+    const staged = this.#staged.get(key);
+    if (staged !== undefined) return staged !== null && !isLive(staged, this.#now);
+    if (this.#flushed) return false;
+    const expiresAt = this.#expiryBelow(key);
+    return expiresAt !== undefined && !isLive({ expiresAt }, this.#now);
   }
 
   add(command: Command): number {
@@ -121,6 +125,12 @@ export class TurnDraft implements Draft {
 
   finish(): Run {
     return this.#encoder.finish();
+  }
+
+  /** @returns when the entry that the turn began with expires; undefined: there was none */
+  #expiryBelow(key: string): number | null | undefined {
+    this.#lookups += 1;
+    return this.#head.expiry(key);
   }
 
   #stageAll(): void {

@@ -40,6 +40,7 @@ import { PrefixTrie } from './prefix-trie.ts';
 import { Problem } from './problem.ts';
 import type { StreamHead } from './stream-head.ts';
 import { Subscription } from './subscription.ts';
+import { Turns } from './turns.ts';
 
 export interface FeedSettings {
   /** How many followers are served at the same time. */
@@ -77,7 +78,7 @@ interface FeedParts {
   readonly closing: () => boolean;
 }
 
-/** So many sends are done before others have their turn: less than a millisecond. */
+/** So many sends are done between two looks at the clock: less than a millisecond. */
 const SLICE_SENDS = 128;
 /** If more than so many bytes of the stream are pending, its followers read them from the backlog. */
 const MAX_PENDING_BYTES = 4 * 1024 * 1024;
@@ -108,6 +109,7 @@ export class Feed {
   };
   #scheduled = false;
   #cancelSweep: (() => void) | null = null;
+  #sweeping = false;
   #pingedAt = 0;
   /** The history that the followers' places are of. */
   #place: RunId;
@@ -384,11 +386,10 @@ export class Feed {
   }
 
   #giveRounds(): void {
-    let budget = SLICE_SENDS;
+    const turns = new Turns(this.#parts.world);
     for (const subscription of this.#busy) {
-      if (budget <= 0) return;
       if (subscription.round === null) this.#begin(subscription);
-      budget -= this.#giveRound(subscription, budget);
+      while (subscription.round !== null && !turns.isOver) this.#giveRound(subscription, SLICE_SENDS);
       if (subscription.round !== null) return;
       // Those who have waited longer come first.
       this.#busy.delete(subscription);
@@ -401,12 +402,11 @@ export class Feed {
     subscription.begin(head.offset, world.now(), () => bookmarkMessage(this.#at(head.offset)));
   }
 
-  /** @returns how many sends it took */
-  #giveRound(subscription: Subscription, most: number): number {
+  /** @param most how many sends */
+  #giveRound(subscription: Subscription, most: number): void {
     const round = subscription.round as NonNullable<Subscription['round']>;
     const { members, frames, to } = round;
     const until = Math.min(members.length, round.given + most);
-    const before = round.given;
     while (round.given < until && subscription.round === round) {
       const follower = members[round.given] as Follower;
       round.given += 1;
@@ -417,7 +417,6 @@ export class Feed {
       if (follower.phase === 'live' && follower.isFull) this.#leaveLive(follower, to);
     }
     if (round.given === members.length) subscription.round = null;
-    return Math.max(1, round.given - before);
   }
 
   #leaveLive(follower: Follower, place: Offset): void {
@@ -522,20 +521,26 @@ export class Feed {
   #startSweeping(): void {
     this.#cancelSweep ??= this.#parts.world.after(SWEEP_MS, () => {
       this.#cancelSweep = null;
-      this.#sweep();
+      if (!this.#sweeping) void this.#sweep();
       if (this.#followers.size > 0) this.#startSweeping();
     });
   }
 
   /** Bookmarks that are due, and followers that are to be let go. */
-  #sweep(): void {
+  async #sweep(): Promise<void> {
+    this.#sweeping = true;
     const { settings, world } = this.#parts;
     const now = world.now();
     this.#bookmarks.sweep();
     this.#catchUp.tidy();
     const pings = Math.abs(now - this.#pingedAt) >= settings.pingIntervalMs;
     if (pings) this.#pingedAt = now;
-    for (const follower of [...this.#followers]) this.#examine(follower, now, pings);
+    const turns = new Turns(world);
+    for (const follower of [...this.#followers]) {
+      if (turns.isOver) await turns.pass();
+      if (follower.phase !== 'closed') this.#examine(follower, now, pings);
+    }
+    this.#sweeping = false;
   }
 
   #examine(follower: Follower, now: number, ping: boolean): void {

@@ -15,14 +15,13 @@ import { Frames } from './frames.ts';
 import { entryMessage, resetMessage, syncedMessage } from './message.ts';
 import type { World } from './ports.ts';
 import type { StreamHead } from './stream-head.ts';
+import { Turns } from './turns.ts';
 
 /** What is given from memory: at most so many entries, and about so many bytes of values. */
 const SMALL_ENTRIES = 1_000;
 const SMALL_BYTES = HIGH_WATER_BYTES;
 /** So many larger ones at the same time: each keeps the WAL from shrinking. */
 const MAX_READERS = 4;
-/** So many followers are given a snapshot from memory before others have their turn. */
-const SLICE = 32;
 
 interface Waiting {
   readonly follower: Follower;
@@ -101,8 +100,9 @@ export class FollowerSnapshots {
       const entries = new Frames(all.entries.map(entryMessage));
       const wanted = waiting.filter(isWanted);
       for (const { follower } of wanted) this.#parts.begun(follower, all.position.offset);
-      for (const [index, each] of wanted.entries()) {
-        if (index % SLICE === SLICE - 1) await this.#turn();
+      const turns = new Turns(this.#parts.world);
+      for (const each of wanted) {
+        await turns.next();
         if (isWanted(each)) this.#giveAll(each, all.position, entries);
       }
     } catch (error) {
@@ -145,13 +145,14 @@ export class FollowerSnapshots {
     try {
       if (!isWanted(waiting)) return;
       this.#parts.begun(follower, reader.position.offset);
-      const keys = await reader.count();
+      const turns = new Turns(this.#parts.world);
+      const keys = await reader.count(turns);
       if (!isWanted(waiting)) return;
       follower.tell(resetMessage(formatPosition(reader.position), follower.reason, keys));
       for await (const group of reader.groups) {
         if (!isWanted(waiting)) return;
         follower.give(new Frames(group.map(entryMessage)));
-        await (follower.isFull ? this.#roomOf(follower) : this.#turn());
+        await (follower.isFull ? this.#roomOf(follower) : turns.next());
         if (!isWanted(waiting)) return;
       }
       this.#synced(follower, reader.position);

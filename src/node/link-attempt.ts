@@ -23,6 +23,7 @@ import {
 } from './ports.ts';
 import { GETACK, type LinkTimes } from './session.ts';
 import type { StreamHead } from './stream-head.ts';
+import { SharedTurn } from './turns.ts';
 
 export type LinkState = 'connecting' | 'handshake' | 'snapshot' | 'streaming' | 'waiting' | 'refused';
 
@@ -99,12 +100,15 @@ export class LinkAttempt {
   #paused = false;
   /** The master wants to be told at once what has arrived. */
   #ackWanted = false;
+  /** Of what arrives together. */
+  readonly #receiveTurn: SharedTurn;
 
   constructor(context: LinkContext, url: string, events: AttemptEvents) {
     this.#context = context;
     this.#events = events;
     this.#startedAt = context.world.now();
     this.#lastHeardAt = this.#startedAt;
+    this.#receiveTurn = new SharedTurn(context.world);
     this.#machine = new LinkMachine({
       ...context.request(),
       listeningUrl: context.listeningUrl(),
@@ -306,6 +310,8 @@ export class LinkAttempt {
       const run = this.#decoder.push(bytes);
       if (run === null) return;
       this.#received.push(run);
+      // Decoding takes time, and so will committing; the socket may have more at once than a turn should bring.
+      if (this.#receiveTurn.isOver) this.#socket.pause();
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       this.#abort(CloseCode.protocolError, error.message);
@@ -342,7 +348,10 @@ export class LinkAttempt {
     }
     this.#ackWanted = false;
     const { head } = this.#context;
-    if (!head.full) return;
+    if (!head.full) {
+      if (!this.#paused) this.#socket.resume();
+      return;
+    }
     this.#pause();
     head.whenRoom(() => {
       if (!this.#over) this.#resume();

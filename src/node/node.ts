@@ -41,6 +41,7 @@ import type { SessionRecord } from './session-log.ts';
 import { Sessions, type SessionsSettings } from './sessions.ts';
 import { Snapshots } from './snapshots.ts';
 import { type HeadSettings, StreamHead } from './stream-head.ts';
+import { restAfter, Turns } from './turns.ts';
 import { canonicalUpstream, httpUrl, parseUpstream } from './upstream.ts';
 import { type WriteResult, WriteTurn } from './write-turn.ts';
 
@@ -68,7 +69,7 @@ export interface NodeParts {
 }
 
 /** `deletePrefix` deletes so many entries in one turn: a few milliseconds. */
-const DELETE_KEYS = 1_000;
+const DELETE_KEYS = 500;
 /** So many exports at the same time: each keeps the WAL from shrinking. */
 const MAX_READERS = 8;
 export interface ReplicationStatus {
@@ -285,22 +286,38 @@ export class Node {
     return { deleted: null, position };
   }
 
-  /** Deletes the entries whose keys begin so, in key order, some in each turn. */
+  /**
+   * Deletes the entries whose keys begin so, in key order, some in each turn. While others write it takes a quarter of the
+   * event loop (`BACKGROUND_SHARE`), else as much as it gets.
+   */
   async deletePrefix(prefix: string): Promise<{ deleted: number; position: string }> {
     let deleted = 0;
     let position = formatPosition(this.position);
     let after: string | null = null;
+    let singles = this.#writes.singles;
     do {
       const page: Page = await this.#head.page({ prefix, after, limit: DELETE_KEYS, values: false }, true);
+      const pageMs = this.#head.lastPageMs;
       const keys = page.entries.map(({ key }) => key);
       if (keys.length > 0) {
         const result = await this.#writes.submit({ kind: 'delete-many', keys });
         deleted += result.count;
         position = result.position;
+        await this.#rest(pageMs + this.#writes.lastTurnMs, this.#writes.singles > singles);
+        singles = this.#writes.singles;
       }
       after = page.next;
     } while (after !== null);
     return { deleted, position };
+  }
+
+  /** @param stepMs how long the step was @param othersWrite whether it rests for its share, or only for a turn of the event loop */
+  #rest(stepMs: number, othersWrite: boolean): Promise<void> {
+    const { world } = this.#parts;
+    return new Promise((resolve) => {
+      if (othersWrite) world.after(restAfter(stepMs), resolve);
+      else world.soon(resolve);
+    });
   }
 
   /**
@@ -317,8 +334,8 @@ export class Node {
       let open = true;
       return {
         position: reader.position,
-        count: () => reader.count(),
-        groups: liveEntries(reader.groups, this.#parts.world.now()),
+        count: (turns) => reader.count(turns),
+        groups: liveEntries(reader.groups, this.#parts.world),
         close: () => {
           if (open) this.#readers -= 1;
           open = false;
@@ -329,6 +346,11 @@ export class Node {
       this.#readers -= 1;
       throw error;
     }
+  }
+
+  /** @returns the turns of a loop that serves one request for long */
+  turns(): Turns {
+    return new Turns(this.#parts.world);
   }
 
   page(request: PageRequest): Promise<Page> {
@@ -548,9 +570,15 @@ function shuttingDown(): Problem {
   return new Problem('SHUTTING_DOWN', 'the node is shutting down');
 }
 
+/** What has not expired now. A reader that takes everything at once lets the event loop have its turns all the same. */
 async function* liveEntries(
   groups: AsyncIterable<readonly ListedEntry[]>,
-  now: number,
+  world: World,
 ): AsyncGenerator<readonly ListedEntry[]> {
-  for await (const group of groups) yield group.filter((entry) => isLive(entry, now));
+  const now = world.now();
+  const turns = new Turns(world);
+  for await (const group of groups) {
+    yield group.filter((entry) => isLive(entry, now));
+    await turns.next();
+  }
 }

@@ -9,11 +9,14 @@ import type { FullResyncReason } from '../replication/decide.ts';
 import type { History } from '../replication/history.ts';
 import type { Offset, Position, RunId } from '../replication/position.ts';
 import type { Framing } from './message.ts';
+import type { Turns } from './turns.ts';
 
 /** Time, chance and turns of the event loop; a test can bring its own. */
 export interface World {
   /** Milliseconds since 1970. */
   now(): number;
+  /** Milliseconds, with fractions, on a clock that nobody can set; only differences mean something. */
+  monotonic(): number;
   /** A number in [0, 1). */
   random(): number;
   newRunId(): RunId;
@@ -139,8 +142,8 @@ export interface EntryReader {
   readonly position: Position;
   /** In key order. */
   readonly groups: AsyncIterable<readonly ListedEntry[]>;
-  /** How many entries there are, expired or not. */
-  count(): Promise<number>;
+  /** How many entries there are, expired or not. @param turns of the loop that counts them */
+  count(turns: Turns): Promise<number>;
   /** Has to be called, also when `groups` was read to its end. */
   close(): void;
 }
@@ -171,6 +174,8 @@ export interface Keyspace {
     after: DueCursor | null,
     limit: number,
   ): { keys: readonly string[]; cursor: DueCursor | null };
+  /** How many committed entries behind the cursor are due at `now`; counts no further than `most`. */
+  countDue(now: number, after: DueCursor | null, most: number): number;
   /**
    * Reads the committed state of one position; flush first. Until it is closed the WAL cannot shrink.
    * @param prefixes in key order, and none begins with another one

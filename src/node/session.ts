@@ -18,6 +18,7 @@ import type { SessionNotes } from './session-log.ts';
 import { MESSAGE_BYTES, SnapshotSender } from './snapshot-sender.ts';
 import type { Snapshots } from './snapshots.ts';
 import type { StreamHead } from './stream-head.ts';
+import { SharedTurn } from './turns.ts';
 import { reachableUrl } from './upstream.ts';
 
 export type SessionPhase = 'handshake' | 'snapshot' | 'online' | 'closed';
@@ -137,11 +138,15 @@ export class Session implements SocketEvents {
   #commands = 0;
   #lastHeardAt: number;
   #cancelTick: () => void;
+  readonly #readTurn: SharedTurn;
+  /** It goes on with giving in the next turn of the event loop. */
+  #pumpDue = false;
 
   constructor(context: SessionContext, socket: StreamSocket) {
     this.#context = context;
     this.#socket = socket;
     this.#cursor = context.head.offset;
+    this.#readTurn = new SharedTurn(context.world);
     this.#startedAt = context.world.now();
     this.#lastHeardAt = this.#startedAt;
     this.#unpin = context.head.pin(() => (this.#phase === 'online' ? this.#cursor : null));
@@ -419,12 +424,19 @@ export class Session implements SocketEvents {
     this.#pump();
   }
 
-  /** Gives the socket what it takes, in messages of at most 256 KiB. */
+  /**
+   * Gives the socket what it takes, in messages of at most 256 KiB. A socket that takes everything at once calls back before
+   * the event loop has its turn: what has to be read for it is read for a while only, and the rest in the next turn.
+   */
   #pump(): void {
     const { head } = this.#context;
     while (this.#phase === 'online' && this.#socket.bufferedBytes < HIGH_WATER_BYTES) {
       if (this.#unsent.length === 0) {
         if (this.#cursor === head.offset) break;
+        if (this.#readTurn.isOver) {
+          this.#pumpSoon();
+          break;
+        }
         const read = this.#read();
         if (read === null) return;
         this.#unsent = read;
@@ -435,6 +447,15 @@ export class Session implements SocketEvents {
       this.#give(part);
     }
     this.#askForAck();
+  }
+
+  #pumpSoon(): void {
+    if (this.#pumpDue) return;
+    this.#pumpDue = true;
+    this.#context.world.soon(() => {
+      this.#pumpDue = false;
+      this.#pump();
+    });
   }
 
   /** @returns null when the disk does not give what the replica lacks: it has to come back */

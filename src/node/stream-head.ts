@@ -35,6 +35,7 @@ import type {
   StateStore,
   World,
 } from './ports.ts';
+import { restAfter, TURN_MS, Turns } from './turns.ts';
 
 export interface HeadSettings {
   /** The backlog's size at the start; `resizeBacklog` changes it. */
@@ -47,7 +48,7 @@ export interface HeadSettings {
 
 export type CommitListener = (run: Run, from: Offset) => void;
 
-/** Rows dropped in one step: about a millisecond. */
+/** Rows of the journal dropped in one step at most: small ones take about a millisecond. */
 const TRIM_ROWS = 128;
 /** Looking at so many keys of the overlay for a page takes ten to twenty milliseconds. */
 const PAGE_OVERLAY_KEYS = 500_000;
@@ -80,6 +81,12 @@ export class StreamHead {
   readonly #pace = new Pace();
   #cancelTimer: (() => void) | null = null;
   #trimming = false;
+  /** How many rows a step of it drops: fewer, if they are large. */
+  #trimRows = TRIM_ROWS;
+  #cancelTrim: (() => void) | null = null;
+  /** Names the refilling of the backlog that is wanted. */
+  #refilling: object | null = null;
+  #lastPageMs = 0;
   #closed = false;
   #roomWaiters: (() => void)[] = [];
   readonly #listeners = new Set<CommitListener>();
@@ -184,25 +191,44 @@ export class StreamHead {
     return this.#rate.rates(this.#world.now());
   }
 
-  /** The newest bytes stay; of a larger one the journal fills what it has. */
-  resizeBacklog(size: number): void {
+  /**
+   * Replaces the backlog by one of this size. It keeps the newest bytes, and a larger one gets what the journal has. It is
+   * filled in the background, a few milliseconds at a time; until then the one before serves. A small one is there at once.
+   * @returns whether it has taken over; false: another size was asked for, or a snapshot has replaced the history
+   * @throws StorageError when the journal cannot be read, RangeError when there is no memory; then the backlog is as before
+   */
+  async resizeBacklog(size: number): Promise<boolean> {
     const before = this.#backlog;
-    if (size === before.size) return;
-    const start = Math.max(
-      this.#offset - size,
-      Math.min(this.#state.journalStart ?? this.#offset, this.#offset),
-    );
-    if (size < before.size || start >= before.firstOffset - 1) {
+    const token = {};
+    this.#refilling = token;
+    if (size === before.size) return true;
+    const held = Math.min(before.firstOffset - 1, this.#state.journalStart ?? this.#offset);
+    let at = offset(Math.max(this.#offset - size, Math.min(held, this.#offset)));
+    if (this.#offset - at <= REPLAY_BYTES && at >= before.firstOffset - 1) {
       before.resize(size);
-      return;
+      return true;
     }
-    const refilled = new Backlog(size, offset(start));
-    for (let at = start; at < this.#offset; ) {
-      const bytes = this.#state.read(offset(at), REPLAY_BYTES);
-      refilled.append(bytes);
-      at += bytes.length;
+    const refilled = new Backlog(size, at);
+    const unpin = this.pin(() => at);
+    try {
+      for (;;) {
+        const turns = new Turns(this.#world);
+        const startedAt = this.#world.monotonic();
+        while (at < this.#offset && !turns.isOver) {
+          const bytes = this.read(at, REPLAY_BYTES);
+          refilled.append(bytes);
+          at = offset(at + bytes.length);
+        }
+        if (at === this.#offset) break;
+        const restMs = restAfter(this.#world.monotonic() - startedAt);
+        await new Promise<void>((resolve) => this.#world.after(restMs, resolve));
+        if (this.#closed || this.#refilling !== token || this.#backlog !== before) return false;
+      }
+    } finally {
+      unpin();
     }
     this.#backlog = refilled;
+    return true;
   }
 
   get overlayBytes(): number {
@@ -223,6 +249,18 @@ export class StreamHead {
     return this.overlayBytes >= this.#crowdedBytes;
   }
 
+  /**
+   * Whether a request that brings so many bytes leaves the others their room. One that is larger than all the room that
+   * there ever is fits when the overlay is nearly empty.
+   */
+  fits(bytes: number): boolean {
+    const { overlayBytes } = this;
+    return (
+      overlayBytes + bytes <= this.#crowdedBytes ||
+      overlayBytes <= this.#settings.overlayBytes * RESERVED_SHARE
+    );
+  }
+
   get #crowdedBytes(): number {
     return this.#settings.overlayBytes * (1 - RESERVED_SHARE);
   }
@@ -232,9 +270,11 @@ export class StreamHead {
     return this.#pace.pauseMs(this.#world.now());
   }
 
-  /** Calls back once, when the applier or a checkpoint of the journal has made room. */
+  /** Calls back once, when the applier or a checkpoint of the journal has made room. The applier begins at once. */
   whenRoom(callback: () => void): void {
     this.#roomWaiters.push(callback);
+    // A checkpoint of the journal makes its room by itself.
+    if (!this.#applying && !this.#closed && !this.#state.settling && this.#overlay.bytes > 0) this.#apply();
   }
 
   /** Calls back after each commit with what was committed and the offset before it. Its bytes never change. */
@@ -304,10 +344,15 @@ export class StreamHead {
 
   /** Like `get`, at `now` (milliseconds since 1970), without reading the value. */
   has(key: string, now: number): boolean {
+    const expiresAt = this.expiry(key);
+    return expiresAt !== undefined && (expiresAt === null || expiresAt > now);
+  }
+
+  /** When the entry expires or has expired, in milliseconds since 1970; null: never; undefined: there is none. */
+  expiry(key: string): number | null | undefined {
     const above = this.#overlay.expiry(key);
-    const expiresAt = above === undefined ? this.#keyspace.expiry(key) : above;
-    if (expiresAt === undefined || expiresAt === false) return false;
-    return expiresAt === null || expiresAt > now;
+    if (above === false) return undefined;
+    return above === undefined ? this.#keyspace.expiry(key) : above;
   }
 
   /**
@@ -327,16 +372,32 @@ export class StreamHead {
    * @param read returns null if it hides more entries than that
    */
   async #shown<T>(read: (maxHidden?: number) => T | null): Promise<T> {
-    const found = read();
+    const timed = (maxHidden?: number): T | null => {
+      const startedAt = this.#world.monotonic();
+      const found = read(maxHidden);
+      this.#lastPageMs = this.#world.monotonic() - startedAt;
+      return found;
+    };
+    const found = timed();
     if (found !== null) return found;
     await this.flush();
     // Whatever was deleted meanwhile is little.
-    return read(Number.POSITIVE_INFINITY) as T;
+    return timed(Number.POSITIVE_INFINITY) as T;
+  }
+
+  /** How long the reading of the last page took, in milliseconds; for whoever has just got it. */
+  get lastPageMs(): number {
+    return this.#lastPageMs;
   }
 
   /** What of the keyspace file is due at `now`; some of it may have been deleted or changed since. */
   due(now: number, after: DueCursor | null, limit: number): ReturnType<Keyspace['due']> {
     return this.#keyspace.due(now, after, limit);
+  }
+
+  /** How many entries of the keyspace file are due at `now` behind the cursor; counts no further than `most`. */
+  countDue(now: number, after: DueCursor | null, most: number): number {
+    return this.#keyspace.countDue(now, after, most);
   }
 
   /**
@@ -448,6 +509,7 @@ export class StreamHead {
   async close(): Promise<boolean> {
     this.#closed = true;
     this.#cancelTimer?.();
+    this.#cancelTrim?.();
     const flushed = await this.flush().then(
       () => true,
       (error: unknown) => {
@@ -509,7 +571,7 @@ export class StreamHead {
     for (const waiter of waiters) this.#world.soon(waiter);
   }
 
-  /** Drops journal rows that nobody needs, a few at a time, so that no turn waits for long. */
+  /** Drops journal rows that nobody needs, a few at a time and in the background, so that no turn waits for long. */
   #trim(): void {
     if (this.#trimming) return;
     this.#trimming = true;
@@ -517,9 +579,15 @@ export class StreamHead {
       this.#trimming = false;
       if (this.#closed) return;
       try {
-        if (this.#state.trim(this.#trimmableTo(), TRIM_ROWS)) {
+        const startedAt = this.#world.monotonic();
+        const hasMore = this.#state.trim(this.#trimmableTo(), this.#trimRows);
+        const tookMs = this.#world.monotonic() - startedAt;
+        // A row is as long as what was committed together, so a number of them says little about the time.
+        if (tookMs > TURN_MS) this.#trimRows = Math.ceil(this.#trimRows / 2);
+        else if (tookMs < TURN_MS / 2) this.#trimRows = Math.min(TRIM_ROWS, this.#trimRows * 2);
+        if (hasMore) {
           this.#trimming = true;
-          this.#world.soon(step);
+          this.#cancelTrim = this.#world.after(restAfter(tookMs), step);
         }
       } catch (error) {
         // Nothing is lost: the rows stay, and the next commit of the applier tries again.

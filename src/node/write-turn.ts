@@ -3,6 +3,8 @@
  *
  * All requests that arrive in one tick of the event loop share a turn, and with it one journal row and one SQLite
  * commit. A turn is bounded; what does not fit goes into the next one, after the event loop has had its say.
+ * Bulk requests have turns of their own, by turns with those of single writes: a single write waits for one bulk
+ * request at most, and a bulk request for one turn of single writes.
  * Without `await` inside there is nothing that could come between deciding a request and applying it.
  */
 import { Refusal } from '../keyspace/refusal.ts';
@@ -37,12 +39,17 @@ export const BULK_BYTES = 64 * 1024;
 export const MAX_WAITING_BYTES = 256 * 1024 * 1024;
 /** What a request takes beside its values, roughly. */
 const REQUEST_BYTES = 1_024;
+/** What an entry takes in the overlay beside its value, in bytes, roughly. */
+const ENTRY_BYTES = 128;
 
 type Decided = { readonly outcome: WriteOutcome; readonly end: Offset } | { readonly refused: Problem };
 
 interface Waiting {
   readonly request: WriteRequest;
+  /** What it keeps in memory while it waits. */
   readonly bytes: number;
+  /** What a bulk request brings into the overlay, in bytes, about; of others 0. */
+  readonly overlayBytes: number;
   readonly resolve: (result: WriteResult) => void;
   readonly reject: (error: Error) => void;
 }
@@ -52,7 +59,7 @@ export type Guard = () => Problem | null;
 
 type Head = Pick<
   StreamHead,
-  'offset' | 'position' | 'has' | 'raw' | 'commit' | 'full' | 'crowded' | 'pauseMs' | 'whenRoom'
+  'offset' | 'position' | 'expiry' | 'raw' | 'commit' | 'full' | 'crowded' | 'fits' | 'pauseMs' | 'whenRoom'
 >;
 
 export class WriteTurn {
@@ -65,6 +72,10 @@ export class WriteTurn {
   #bulk: Waiting[] = [];
   #waitingBytes = 0;
   #scheduled = false;
+  /** Single writes have had their turn since the last one of a bulk request. */
+  #bulkIsNext = false;
+  #singles = 0;
+  #lastTurnMs = 0;
   /** It is called back when there is room. */
   #awaitsRoom = false;
   /** It is called back when a pause is over. */
@@ -92,9 +103,24 @@ export class WriteTurn {
     }
     this.#waitingBytes += bytes;
     return new Promise((resolve, reject) => {
-      (bytes > BULK_BYTES ? this.#bulk : this.#single).push({ request, bytes, resolve, reject });
+      if (bytes > BULK_BYTES) {
+        this.#bulk.push({ request, bytes, overlayBytes: overlayBytesOf(request), resolve, reject });
+      } else {
+        this.#single.push({ request, bytes, overlayBytes: 0, resolve, reject });
+        this.#singles += 1;
+      }
       this.#schedule();
     });
+  }
+
+  /** How many requests that are not bulk have been submitted so far. */
+  get singles(): number {
+    return this.#singles;
+  }
+
+  /** How long the last turn took, in milliseconds; for whoever has just got its answer. */
+  get lastTurnMs(): number {
+    return this.#lastTurnMs;
   }
 
   /** No turn is run until `release`: requests wait, and are not decided. */
@@ -109,7 +135,7 @@ export class WriteTurn {
 
   /** Runs the turns that are due, now: the last ones, before the node stops. */
   drain(): void {
-    while (this.#anyWaiting) this.#turn(true);
+    while (this.#anyWaiting) this.#turn(this.#single.length === 0);
   }
 
   /** Decides again, soon, whether the waiting requests may run: the node's role has changed. */
@@ -140,11 +166,14 @@ export class WriteTurn {
       else this.#pause(pauseMs);
       return;
     }
-    const withBulk = !mayWrite || (!crowded && pauseMs === 0);
-    this.#turn(withBulk);
+    const [bulk] = this.#bulk;
+    const hasRoom = bulk === undefined || (!crowded && this.#head.fits(bulk.overlayBytes));
+    const withBulk = bulk !== undefined && (!mayWrite || (hasRoom && pauseMs === 0));
+    if (this.#single.length > 0 || withBulk)
+      this.#turn(withBulk && (this.#bulkIsNext || this.#single.length === 0));
     if (this.#single.length > 0 || (withBulk && this.#bulk.length > 0)) this.#schedule();
-    else if (this.#bulk.length > 0 && crowded) this.#awaitRoom();
-    else if (this.#bulk.length > 0) this.#pause(pauseMs);
+    else if (this.#bulk.length > 0 && hasRoom && pauseMs > 0) this.#pause(pauseMs);
+    else if (this.#bulk.length > 0) this.#awaitRoom();
   }
 
   #awaitRoom(): void {
@@ -165,8 +194,15 @@ export class WriteTurn {
     });
   }
 
-  /** @param withBulk also at least one bulk request, if there is one */
-  #turn(withBulk: boolean): void {
+  /** @param ofBulk at least one bulk request has its turn, else single writes have theirs */
+  #turn(ofBulk: boolean): void {
+    const startedAt = this.#world.monotonic();
+    this.#bulkIsNext = !ofBulk;
+    this.#decideLine(ofBulk);
+    this.#lastTurnMs = this.#world.monotonic() - startedAt;
+  }
+
+  #decideLine(ofBulk: boolean): void {
     const refusal = this.#guard();
     if (refusal !== null) {
       const refused = [...this.#single, ...this.#bulk];
@@ -188,8 +224,7 @@ export class WriteTurn {
       }
       return line.splice(0, count);
     };
-    const taken = take(this.#single, 0);
-    if (withBulk) taken.push(...take(this.#bulk, 1));
+    const taken = ofBulk ? take(this.#bulk, 1) : take(this.#single, 0);
     for (const { bytes } of taken) this.#waitingBytes -= bytes;
     try {
       if (draft.bytes > 0) this.#head.commit(draft.finish());
@@ -231,6 +266,27 @@ function bytesOf(request: WriteRequest): number {
       return REQUEST_BYTES * (1 + request.keys.length);
     default:
       return REQUEST_BYTES;
+  }
+}
+
+/** What a bulk request brings into the overlay, in bytes, about. */
+function overlayBytesOf(request: WriteRequest): number {
+  switch (request.kind) {
+    case 'set':
+    case 'append':
+      return ENTRY_BYTES + request.value.length;
+    case 'batch':
+      return request.operations.reduce((sum, operation) => sum + overlayBytesOf(operation), 0);
+    case 'load':
+      return request.commands.reduce(
+        (sum, command) => sum + ENTRY_BYTES + (command.kind === 'set' ? command.value.length : 0),
+        0,
+      );
+    case 'delete-many':
+    case 'expire-due':
+      return ENTRY_BYTES * request.keys.length;
+    default:
+      return ENTRY_BYTES;
   }
 }
 

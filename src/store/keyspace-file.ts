@@ -65,6 +65,7 @@ export class KeyspaceFile implements Keyspace {
   readonly #get: Statement;
   readonly #expiry: Statement;
   readonly #due: Statement;
+  readonly #countDue: Statement;
   readonly #begin: Statement;
   readonly #commit: Statement;
   readonly #readings = new Set<Promise<unknown>>();
@@ -103,6 +104,12 @@ export class KeyspaceFile implements Keyspace {
          WHERE (expires_at, key) > (?, ?) AND expires_at <= ? ORDER BY expires_at, key LIMIT ?`,
       )
       .raw();
+    this.#countDue = reader
+      .prepare(
+        `SELECT count(*) FROM (SELECT 1 FROM entries
+         WHERE (expires_at, key) > (?, ?) AND expires_at <= ? ORDER BY expires_at, key LIMIT ?)`,
+      )
+      .pluck();
     this.#begin = reader.prepare('BEGIN');
     this.#commit = reader.prepare('COMMIT');
   }
@@ -182,6 +189,12 @@ export class KeyspaceFile implements Keyspace {
       keys: rows.map(([, key]) => key),
       cursor: last === undefined ? null : { expiresAt: last[0], key: last[1] },
     };
+  }
+
+  countDue(now: number, after: DueCursor | null, most: number): number {
+    return this.#fromDisk('keyspace-read', () =>
+      this.#countDue.get(after?.expiresAt ?? 0, after?.key ?? '', now, most),
+    ) as number;
   }
 
   readEntries(prefixes: readonly string[]): EntryReader {

@@ -1,11 +1,12 @@
 /**
- * Reads the entries of one position through a connection of its own, in groups, so that the event loop has its turns.
+ * Reads the entries of one position through a connection of its own, in groups, so that the event loop can have its turns.
  * A read transaction keeps the position; the file goes on changing behind it.
  */
 import Database, { type Database as Connection, type Statement } from 'better-sqlite3';
 import { MAX_KEY_BYTES } from '../keyspace/key.ts';
 import type { ListedEntry } from '../keyspace/page.ts';
 import type { EntryReader } from '../node/ports.ts';
+import type { Turns } from '../node/turns.ts';
 import type { Position } from '../replication/position.ts';
 import { verifyEntry } from './entry-checksum.ts';
 import { faultPoint } from './fault-point.ts';
@@ -59,7 +60,7 @@ export class SnapshotReader implements EntryReader {
     this.#hasClosed();
   }
 
-  async count(): Promise<number> {
+  async count(turns: Turns): Promise<number> {
     const slice = this.#db
       .prepare(
         `SELECT count(*), max(key) FROM (
@@ -75,7 +76,7 @@ export class SnapshotReader implements EntryReader {
         total += count;
         if (count < COUNT_ENTRIES) break;
         after = last;
-        await new Promise<void>((resolve) => setImmediate(resolve));
+        await turns.next();
       }
     }
     return total;

@@ -44,7 +44,7 @@ class Bench {
   constructor(below: Keyspace) {
     this.#state = below;
     const raw = (key: string): Entry | null => below.get(key) ?? null;
-    this.draft = new TurnDraft({ offset: START, raw, has: (key, now) => isLive(raw(key), now) }, NOW);
+    this.draft = new TurnDraft({ offset: START, raw, expiry: (key) => raw(key)?.expiresAt }, NOW);
   }
 
   take(step: Step): void {

@@ -14,6 +14,8 @@ class Stage {
   full = false;
   crowded = false;
   pauseMs = 0;
+  /** What a bulk request may bring. */
+  mostBytes = Number.POSITIVE_INFINITY;
   /** How many keys each turn set. */
   readonly turns: number[] = [];
   readonly answered: string[] = [];
@@ -26,6 +28,7 @@ class Stage {
   constructor() {
     const world = {
       now: () => 0,
+      monotonic: () => 0,
       soon: (callback: () => void) => this.#soon.push(callback),
       after: (_ms: number, callback: () => void) => {
         this.#paused.push(callback);
@@ -49,12 +52,13 @@ class Stage {
       get pauseMs() {
         return stage.pauseMs;
       },
-      has: () => true,
+      expiry: () => null,
       raw: () => null,
       commit: (run: Run) => {
         stage.#offset += run.bytes.length;
         stage.turns.push(run.commands.length);
       },
+      fits: (bytes: number) => bytes <= stage.mostBytes,
       whenRoom: (callback: () => void) => void stage.#waiters.push(callback),
     };
     this.writes = new WriteTurn({ world, log, head, guard: () => null });
@@ -84,12 +88,15 @@ class Stage {
     });
   }
 
+  /** One turn of the event loop. */
+  async step(): Promise<void> {
+    for (const callback of this.#soon.splice(0)) callback();
+    await Promise.resolve();
+  }
+
   /** Everything that is due, until nothing is. */
   async settle(): Promise<void> {
-    while (this.#soon.length > 0) {
-      for (const callback of this.#soon.splice(0)) callback();
-      await Promise.resolve();
-    }
+    while (this.#soon.length > 0) await this.step();
     await Promise.resolve();
   }
 
@@ -163,7 +170,7 @@ test('when the overlay is full nobody writes, and then everybody does', async ()
   assert.deepEqual(stage.answered, ['a', 'import']);
 });
 
-test('single writes that fill every turn leave room for a bulk request in each', async () => {
+test('single writes that fill every turn and bulk requests have turns alternately', async () => {
   const stage = new Stage();
   for (const name of ['x', 'y']) stage.bulk(name, MAX_TURN_BYTES);
   const value = Buffer.alloc(BULK_BYTES / 2);
@@ -172,8 +179,33 @@ test('single writes that fill every turn leave room for a bulk request in each',
   }
   await stage.settle();
   const singles = MAX_TURN_BYTES / value.length;
-  assert.deepEqual(stage.turns.slice(0, 2), [singles + 1, singles + 1]);
+  assert.deepEqual(stage.turns.slice(0, 4), [singles, 1, singles, 1]);
   assert.equal(stage.answered.length, 66);
+});
+
+test('a single write that comes while bulk requests wait is answered after at most one of them', async () => {
+  const stage = new Stage();
+  for (const name of ['x', 'y', 'z']) stage.batch(name, MAX_TURN_LOOKUPS);
+  stage.single('a');
+  await stage.step();
+  stage.single('b');
+  await stage.step();
+  stage.single('c');
+  await stage.settle();
+  assert.deepEqual(stage.answered, ['a', 'x', 'b', 'c', 'y', 'z']);
+  assert.deepEqual(stage.turns, [1, MAX_TURN_LOOKUPS, 2, MAX_TURN_LOOKUPS, MAX_TURN_LOOKUPS]);
+});
+
+test('a bulk request that would take the room of single writes waits, and they go on', async () => {
+  const stage = new Stage();
+  stage.mostBytes = 2 * BULK_BYTES;
+  stage.bulk('large', 3 * BULK_BYTES);
+  stage.single('a');
+  await stage.settle();
+  assert.deepEqual(stage.answered, ['a']);
+  stage.mostBytes = 4 * BULK_BYTES;
+  await stage.hasRoom();
+  assert.deepEqual(stage.answered, ['a', 'large']);
 });
 
 test('a turn ends when it has looked up many keys; a request is never divided', async () => {

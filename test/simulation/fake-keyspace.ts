@@ -81,6 +81,10 @@ export class FakeKeyspace implements Keyspace {
     return { keys: rows.map(({ key }) => key), cursor: rows.at(-1) ?? null };
   }
 
+  countDue(now: number, after: DueCursor | null, most: number): number {
+    return this.due(now, after, most).keys.length;
+  }
+
   readEntries(prefixes: readonly string[]): EntryReader {
     const image = this.#committed;
     let close = (): void => undefined;

@@ -74,6 +74,10 @@ export class Process implements World {
     return this.#clock ?? Math.floor(EPOCH_MS + this.#loop.now + this.#skewMs());
   }
 
+  monotonic(): number {
+    return this.#loop.now;
+  }
+
   /** What `look` reads does not depend on the clock: nothing has expired. */
   timeless<T>(look: () => T): T {
     this.#clock = 0;

@@ -49,6 +49,10 @@ export class FakeWorld implements World {
     return this.ms;
   }
 
+  monotonic(): number {
+    return this.ms;
+  }
+
   random(): number {
     return 0.5;
   }

@@ -1,0 +1,143 @@
+/** Long loops run for a time, not for a count, and background work takes its share of the event loop and no more. */
+import assert from 'node:assert/strict';
+import { readdir, readFile } from 'node:fs/promises';
+import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+import {
+  BACKGROUND_SHARE,
+  MAX_REST_MS,
+  restAfter,
+  SharedTurn,
+  TURN_MS,
+  Turns,
+} from '../../src/node/turns.ts';
+
+const SRC = fileURLToPath(new URL('../../src/', import.meta.url));
+
+/** An event loop that has its turn when the test says so. */
+class FakeLoop {
+  ms = 0;
+  #soon: (() => void)[] = [];
+
+  get waiting(): number {
+    return this.#soon.length;
+  }
+
+  monotonic(): number {
+    return this.ms;
+  }
+
+  soon(callback: () => void): void {
+    this.#soon.push(callback);
+  }
+
+  async turn(): Promise<void> {
+    for (const callback of this.#soon.splice(0)) callback();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+test('a long loop runs for its time and then waits until the event loop has had its turn', async () => {
+  const loop = new FakeLoop();
+  let steps = 0;
+  const running = (async () => {
+    const turns = new Turns(loop);
+    for (; steps < 30; steps += 1) {
+      loop.ms += 1;
+      await turns.next();
+    }
+  })();
+  const stepsAtTurn: number[] = [];
+  while (steps < 30) {
+    await loop.turn();
+    stepsAtTurn.push(steps);
+  }
+  await running;
+  const atOnce = stepsAtTurn.map((at, index) => at - (stepsAtTurn[index - 1] ?? 0));
+  assert.ok(Math.max(...atOnce) <= 2 * TURN_MS, String(atOnce));
+});
+
+test('a loop that takes no time never waits', async () => {
+  const loop = new FakeLoop();
+  const turns = new Turns(loop);
+  for (let step = 0; step < 1_000; step += 1) await turns.next();
+  assert.equal(loop.waiting, 0);
+});
+
+test('callbacks that call each other share one time in each turn of the event loop', async () => {
+  const loop = new FakeLoop();
+  const turn = new SharedTurn(loop);
+  assert.equal(turn.isOver, false);
+  loop.ms += TURN_MS;
+  assert.equal(turn.isOver, true);
+  assert.equal(turn.isOver, true);
+  assert.equal(loop.waiting, 1);
+  await loop.turn();
+  assert.equal(turn.isOver, false);
+});
+
+test('background work rests so long that its share of the event loop is never passed, whatever a step costs', () => {
+  for (const stepMs of [0, 0.3, 1, 7, 20, MAX_REST_MS / 3]) {
+    const restMs = restAfter(stepMs);
+    assert.ok(stepMs / (stepMs + restMs) <= BACKGROUND_SHARE, `${stepMs} ms, then ${restMs} ms`);
+  }
+  assert.equal(restAfter(100_000), MAX_REST_MS);
+});
+
+/** The file has loops that a user can make long; they use `turns.ts`. */
+const TURNS = 'it uses turns.ts';
+/**
+ * Every file of the main thread that has a loop over a stream, or one without a counter: how many such loops it has, and why
+ * none of them keeps the event loop from its turn. Whoever adds a loop adds it here, with its reason.
+ */
+const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
+  'http/conditions.ts': [1, 'over one header, which Node limits to 16 KiB'],
+  'http/import-route.ts': [1, TURNS],
+  'http/list-routes.ts': [1, 'over groups of Node.readEntries, which uses turns.ts'],
+  'http/ndjson.ts': [
+    2,
+    'over what the socket has given, 64 KiB at a time; import-route.ts, which reads it, uses turns.ts',
+  ],
+  'node/chain.ts': [1, 'it waits for the answer of a peer in each round'],
+  'node/feed.ts': [2, TURNS],
+  'node/follower-snapshots.ts': [3, TURNS],
+  'node/incoming-snapshot.ts': [1, 'it waits for the disk in each round'],
+  'node/message.ts': [1, 'over the commands of one transaction, which MAX_TRANSACTION_BYTES limits'],
+  'node/node.ts': [2, TURNS],
+  'node/session.ts': [1, TURNS],
+  'node/snapshots.ts': [1, 'it waits for the readers of a frozen file in each round'],
+  'node/stream-head.ts': [3, TURNS],
+  'node/write-turn.ts': [
+    2,
+    'over one turn, which has limits of its own; and over the last turns when the node stops',
+  ],
+  'store/applier.ts': [1, 'on the thread of the applier'],
+  'store/gate.ts': [1, 'it waits for a commit of some microseconds'],
+  'store/incoming-file-thread.ts': [1, 'on a thread of its own'],
+  'store/keyspace-file.ts': [
+    2,
+    'a page has a limit; tidying waits for the thread of the applier in each round',
+  ],
+  'store/scrub.ts': [1, 'on a thread of its own'],
+  'store/snapshot-reader.ts': [2, TURNS],
+};
+const LOOP = /\bfor await \(|\bwhile \(|\bfor \((?:let [^;]*)?; ?[^;]*; ?\)/g;
+
+test('every loop of the main thread that may be long gives the event loop its turn, or says why it need not', async () => {
+  const found: Record<string, number> = {};
+  const withoutTurns: string[] = [];
+  for (const room of ['node', 'http', 'store', 'ws']) {
+    for (const name of await readdir(`${SRC}${room}`)) {
+      if (!name.endsWith('.ts')) continue;
+      const file = `${room}/${name}`;
+      const text = await readFile(`${SRC}${file}`, 'utf8');
+      const loops = text.match(LOOP)?.length ?? 0;
+      if (loops > 0) found[file] = loops;
+      if (LOOPS[file]?.[1] === TURNS && !/from '[./]+(?:node\/)?turns\.ts'/.test(text))
+        withoutTurns.push(file);
+    }
+  }
+  const expected = Object.fromEntries(Object.entries(LOOPS).map(([file, [loops]]) => [file, loops]));
+  assert.deepEqual(found, expected);
+  assert.deepEqual(withoutTurns, []);
+});
