@@ -32,14 +32,15 @@ export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningS
       summary: "The state of the node under Redis's INFO names",
       description:
         'For tools and people that know Redis; programs are better off with `/v1/replication`. Beside its names ' +
-        '`last_scrub_result` (`ok`, `interrupted`, `failed`, `none`): of the last search for damage in the keyspace file.',
+        '`last_scrub_result` (`ok`, `interrupted`, `failed`, `none`): of the last search for damage in the keyspace file; ' +
+        '`expired_backlog`: about how many entries have expired and are not deleted yet, counted up to 100,000.',
       tags: ['operation'],
       response: { 200: plainText('`name:value` lines in sections.', EXAMPLE_INFO), ...problems() },
     },
     handler: (_request, reply) => {
       reply
         .type('text/plain; charset=utf-8')
-        .send(formatInfo(node.status, node.scrub, node.overlayBytes, settings));
+        .send(formatInfo(node.status, node.scrub, node.overlayBytes, node.expiredBacklog, settings));
     },
   });
 

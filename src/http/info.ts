@@ -15,6 +15,7 @@ export function formatInfo(
   status: ReplicationStatus,
   scrub: ScrubStatus,
   overlayBytes: number,
+  expiredBacklog: number,
   {
     version,
     startedAt,
@@ -36,6 +37,8 @@ export function formatInfo(
     follower_continued: status.feed.counters.continued,
     follower_resets: Object.values(status.feed.counters.resets).reduce((sum, count) => sum + count, 0),
     follower_too_far_behind: status.feed.counters.tooFarBehind,
+    // An estimate, and no more than is counted (MAX_COUNTED of expiry-cycle.ts).
+    expired_backlog: expiredBacklog,
     event_loop_lag_p99_ms: loopLag.p99Ms,
     event_loop_lag_max_ms: loopLag.maxMs,
   };

@@ -397,6 +397,11 @@ export class Node {
     };
   }
 
+  /** How many entries are due and not deleted yet, about; @see ExpiryCycle.backlog */
+  get expiredBacklog(): number {
+    return this.#expiry.backlog;
+  }
+
   /** The search for damage in the keyspace file. */
   get scrub(): ScrubStatus {
     return this.#scrubber.status;
