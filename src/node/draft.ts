@@ -7,6 +7,7 @@ import { Refusal } from '../keyspace/refusal.ts';
 import type { Draft } from '../keyspace/write.ts';
 import { assertNever, type Command, type DelCommand, type Run, type SetCommand } from '../stream/command.ts';
 import { Encoder } from '../stream/encoder.ts';
+import type { LookAhead } from './look-ahead.ts';
 import type { StreamHead } from './stream-head.ts';
 
 /**
@@ -23,6 +24,8 @@ type Undo = readonly [key: string, before: Entry | null | undefined];
 export class TurnDraft implements Draft {
   readonly #head: Below;
   readonly #now: number;
+  /** What was read of the keyspace file for the request that is decided now, if it still counts. */
+  #ahead: LookAhead | null = null;
   readonly #encoder = new Encoder();
   readonly #start: number;
   /** What the turn has set, or (null) deleted: as far as somebody has looked. */
@@ -55,6 +58,11 @@ export class TurnDraft implements Draft {
   /** How many times it had to ask what the turn began with. */
   get lookups(): number {
     return this.#lookups;
+  }
+
+  /** From now on another request is decided. @param ahead what was read of the keyspace file for it before the turn */
+  begin(ahead: LookAhead | null): void {
+    this.#ahead = ahead;
   }
 
   get(key: string): Entry | null {
@@ -130,7 +138,7 @@ export class TurnDraft implements Draft {
   /** @returns when the entry that the turn began with expires; undefined: there was none */
   #expiryBelow(key: string): number | null | undefined {
     this.#lookups += 1;
-    return this.#head.expiry(key);
+    return this.#head.expiry(key, this.#ahead);
   }
 
   #stageAll(): void {
@@ -175,7 +183,7 @@ export class TurnDraft implements Draft {
     if (staged !== undefined) return staged;
     if (this.#flushed) return null;
     this.#lookups += 1;
-    return this.#head.raw(key);
+    return this.#head.raw(key, this.#ahead);
   }
 
   #change(key: string, expiresAt: number | null): void {

@@ -23,6 +23,7 @@ import { type Offset, offset, type Position } from '../replication/position.ts';
 import { WriteRate } from '../replication/write-rate.ts';
 import type { Run } from '../stream/command.ts';
 import { StreamDecoder } from '../stream/decoder.ts';
+import type { LookAhead } from './look-ahead.ts';
 import { Pace } from './pace.ts';
 import type {
   Digest,
@@ -87,6 +88,7 @@ export class StreamHead {
   /** Names the refilling of the backlog that is wanted. */
   #refilling: object | null = null;
   #lastPageMs = 0;
+  #appliedCount = 0;
   #closed = false;
   #roomWaiters: (() => void)[] = [];
   readonly #listeners = new Set<CommitListener>();
@@ -336,10 +338,15 @@ export class StreamHead {
     return isLive(entry, this.#world.now()) ? entry : null;
   }
 
-  /** The entry even if it has expired: it is there until its DEL is in the stream. */
-  raw(key: string): Entry | null {
+  /**
+   * The entry even if it has expired: it is there until its DEL is in the stream.
+   * @param ahead what was read of the keyspace file before, if it still counts
+   */
+  raw(key: string, ahead: LookAhead | null = null): Entry | null {
     const above = this.#overlay.get(key);
-    return above === undefined ? this.#keyspace.get(key) : above;
+    if (above !== undefined) return above;
+    const known = ahead?.entry(key);
+    return known === undefined ? this.#keyspace.get(key) : known;
   }
 
   /** Like `get`, at `now` (milliseconds since 1970), without reading the value. */
@@ -348,11 +355,38 @@ export class StreamHead {
     return expiresAt !== undefined && (expiresAt === null || expiresAt > now);
   }
 
-  /** When the entry expires or has expired, in milliseconds since 1970; null: never; undefined: there is none. */
-  expiry(key: string): number | null | undefined {
+  /**
+   * When the entry expires or has expired, in milliseconds since 1970; null: never; undefined: there is none.
+   * @param ahead what was read of the keyspace file before, if it still counts
+   */
+  expiry(key: string, ahead: LookAhead | null = null): number | null | undefined {
     const above = this.#overlay.expiry(key);
     if (above === false) return undefined;
-    return above === undefined ? this.#keyspace.expiry(key) : above;
+    if (above !== undefined) return above;
+    return ahead?.hasExpiry(key) === true ? ahead.expiry(key) : this.#keyspace.expiry(key);
+  }
+
+  /**
+   * How often the keyspace file has been given what the overlay had, or was replaced. As long as this stays the same, what the
+   * keyspace file says of a key that the overlay does not know stays the same.
+   */
+  get appliedCount(): number {
+    return this.#appliedCount;
+  }
+
+  /** Whether the overlay knows the key: what the keyspace file says of it does not count. */
+  knowsAbove(key: string): boolean {
+    return this.#overlay.expiry(key) !== undefined;
+  }
+
+  /** What the keyspace file says of the entry; the overlay may know better. @throws StorageError */
+  below(key: string): Entry | null {
+    return this.#keyspace.get(key);
+  }
+
+  /** Like `below`: when the entry expires (null: never); undefined: there is none. @throws StorageError */
+  expiryBelow(key: string): number | null | undefined {
+    return this.#keyspace.expiry(key);
   }
 
   /**
@@ -491,6 +525,7 @@ export class StreamHead {
   replaceKeyspace(keyspace: Keyspace): Keyspace {
     const old = this.#keyspace;
     this.#keyspace = keyspace;
+    this.#appliedCount += 1;
     // With memory of its own: the old applier may still read the other one's.
     this.#overlay = newOverlay(this.#settings);
     this.#offset = keyspace.opened.offset;
@@ -557,6 +592,7 @@ export class StreamHead {
   }
 
   #hasApplied(end: Offset): void {
+    this.#appliedCount += 1;
     if (end <= this.#applied) return;
     this.#applied = end;
     this.#overlay.applied(end);

@@ -11,9 +11,12 @@ import { Refusal } from '../keyspace/refusal.ts';
 import { decideWrite, type WriteOutcome, type WriteRequest } from '../keyspace/write.ts';
 import { formatPosition, type Offset } from '../replication/position.ts';
 import { TurnDraft } from './draft.ts';
+import { LookAhead, lookupCount } from './look-ahead.ts';
 import { type Log, StorageError, type World } from './ports.ts';
 import { Problem, storageProblem } from './problem.ts';
+import { bytesOf, overlayBytesOf } from './request-size.ts';
 import type { StreamHead } from './stream-head.ts';
+import { Turns } from './turns.ts';
 
 export interface WriteResult extends WriteOutcome {
   /** `<run ID>:<offset>`: whoever has reached it sees the write. */
@@ -37,10 +40,6 @@ export const BULK_BYTES = 64 * 1024;
  * refused, or memory would have no bound.
  */
 export const MAX_WAITING_BYTES = 256 * 1024 * 1024;
-/** What a request takes beside its values, roughly. */
-const REQUEST_BYTES = 1_024;
-/** What an entry takes in the overlay beside its value, in bytes, roughly. */
-const ENTRY_BYTES = 128;
 
 type Decided = { readonly outcome: WriteOutcome; readonly end: Offset } | { readonly refused: Problem };
 
@@ -50,6 +49,8 @@ interface Waiting {
   readonly bytes: number;
   /** What a bulk request brings into the overlay, in bytes, about; of others 0. */
   readonly overlayBytes: number;
+  /** Of a bulk request with many keys to look up: it has no turn before that is done. */
+  ahead: LookAhead | null;
   readonly resolve: (result: WriteResult) => void;
   readonly reject: (error: Error) => void;
 }
@@ -59,7 +60,20 @@ export type Guard = () => Problem | null;
 
 type Head = Pick<
   StreamHead,
-  'offset' | 'position' | 'expiry' | 'raw' | 'commit' | 'full' | 'crowded' | 'fits' | 'pauseMs' | 'whenRoom'
+  | 'offset'
+  | 'position'
+  | 'expiry'
+  | 'raw'
+  | 'commit'
+  | 'full'
+  | 'crowded'
+  | 'fits'
+  | 'pauseMs'
+  | 'whenRoom'
+  | 'appliedCount'
+  | 'knowsAbove'
+  | 'below'
+  | 'expiryBelow'
 >;
 
 export class WriteTurn {
@@ -76,6 +90,8 @@ export class WriteTurn {
   #bulkIsNext = false;
   #singles = 0;
   #lastTurnMs = 0;
+  /** It reads ahead for bulk requests. */
+  #looksAhead = false;
   /** It is called back when there is room. */
   #awaitsRoom = false;
   /** It is called back when a pause is over. */
@@ -104,9 +120,11 @@ export class WriteTurn {
     this.#waitingBytes += bytes;
     return new Promise((resolve, reject) => {
       if (bytes > BULK_BYTES) {
-        this.#bulk.push({ request, bytes, overlayBytes: overlayBytesOf(request), resolve, reject });
+        const ahead = lookupCount(request) > MAX_TURN_LOOKUPS ? new LookAhead(request) : null;
+        this.#bulk.push({ request, bytes, overlayBytes: overlayBytesOf(request), ahead, resolve, reject });
+        if (ahead !== null) void this.#lookAhead();
       } else {
-        this.#single.push({ request, bytes, overlayBytes: 0, resolve, reject });
+        this.#single.push({ request, bytes, overlayBytes: 0, ahead: null, resolve, reject });
         this.#singles += 1;
       }
       this.#schedule();
@@ -135,6 +153,7 @@ export class WriteTurn {
 
   /** Runs the turns that are due, now: the last ones, before the node stops. */
   drain(): void {
+    for (const each of this.#bulk) each.ahead = null;
     while (this.#anyWaiting) this.#turn(this.#single.length === 0);
   }
 
@@ -142,6 +161,19 @@ export class WriteTurn {
   wake(): void {
     // Also when they wait for room, which may be long in coming: #due looks at the role first.
     if (this.#anyWaiting) this.#world.soon(() => this.#due());
+  }
+
+  /** Reads ahead for the bulk requests that wait, one after the other. */
+  async #lookAhead(): Promise<void> {
+    if (this.#looksAhead) return;
+    this.#looksAhead = true;
+    for (;;) {
+      const next = this.#bulk.find((each) => !isReady(each));
+      if (next === undefined) break;
+      await next.ahead?.run(this.#head, new Turns(this.#world));
+      this.#schedule();
+    }
+    this.#looksAhead = false;
   }
 
   get #anyWaiting(): boolean {
@@ -166,12 +198,14 @@ export class WriteTurn {
       else this.#pause(pauseMs);
       return;
     }
-    const [bulk] = this.#bulk;
+    const bulk = this.#bulk[0];
     const hasRoom = bulk === undefined || (!crowded && this.#head.fits(bulk.overlayBytes));
-    const withBulk = bulk !== undefined && (!mayWrite || (hasRoom && pauseMs === 0));
+    const withBulk = bulk !== undefined && (!mayWrite || (isReady(bulk) && hasRoom && pauseMs === 0));
     if (this.#single.length > 0 || withBulk)
       this.#turn(withBulk && (this.#bulkIsNext || this.#single.length === 0));
     if (this.#single.length > 0 || (withBulk && this.#bulk.length > 0)) this.#schedule();
+    // It is scheduled when it is ready.
+    else if (bulk !== undefined && !isReady(bulk)) return;
     else if (this.#bulk.length > 0 && hasRoom && pauseMs > 0) this.#pause(pauseMs);
     else if (this.#bulk.length > 0) this.#awaitRoom();
   }
@@ -218,8 +252,10 @@ export class WriteTurn {
       decided.length < MAX_TURN_REQUESTS && draft.bytes < MAX_TURN_BYTES && draft.lookups < MAX_TURN_LOOKUPS;
     const take = (line: Waiting[], atLeast: number): Waiting[] => {
       let count = 0;
-      while (count < line.length && (count < atLeast || hasRoom())) {
-        decided.push(decide((line[count] as Waiting).request, draft));
+      for (const each of line) {
+        if (!isReady(each) || (count >= atLeast && !hasRoom())) break;
+        draft.begin(each.ahead?.counts(this.#head) === true ? each.ahead : null);
+        decided.push(decide(each.request, draft));
         count += 1;
       }
       return line.splice(0, count);
@@ -248,46 +284,8 @@ export class WriteTurn {
   }
 }
 
-/** What a request keeps in memory while it waits. */
-function bytesOf(request: WriteRequest): number {
-  switch (request.kind) {
-    case 'set':
-    case 'append':
-      return REQUEST_BYTES + request.value.length;
-    case 'batch':
-      return request.operations.reduce((sum, operation) => sum + bytesOf(operation), REQUEST_BYTES);
-    case 'load':
-      return request.commands.reduce(
-        (sum, command) => sum + REQUEST_BYTES + (command.kind === 'set' ? command.value.length : 0),
-        REQUEST_BYTES,
-      );
-    case 'delete-many':
-    case 'expire-due':
-      return REQUEST_BYTES * (1 + request.keys.length);
-    default:
-      return REQUEST_BYTES;
-  }
-}
-
-/** What a bulk request brings into the overlay, in bytes, about. */
-function overlayBytesOf(request: WriteRequest): number {
-  switch (request.kind) {
-    case 'set':
-    case 'append':
-      return ENTRY_BYTES + request.value.length;
-    case 'batch':
-      return request.operations.reduce((sum, operation) => sum + overlayBytesOf(operation), 0);
-    case 'load':
-      return request.commands.reduce(
-        (sum, command) => sum + ENTRY_BYTES + (command.kind === 'set' ? command.value.length : 0),
-        0,
-      );
-    case 'delete-many':
-    case 'expire-due':
-      return ENTRY_BYTES * request.keys.length;
-    default:
-      return ENTRY_BYTES;
-  }
+function isReady({ ahead }: Waiting): boolean {
+  return ahead === null || ahead.isDone;
 }
 
 /** Adds one request's effects to the draft, or finds why it has none. */

@@ -53,6 +53,10 @@ class Stage {
         return stage.pauseMs;
       },
       expiry: () => null,
+      appliedCount: 0,
+      knowsAbove: () => false,
+      below: () => null,
+      expiryBelow: () => null,
       raw: () => null,
       commit: (run: Run) => {
         stage.#offset += run.bytes.length;
