@@ -5,7 +5,7 @@ import test, { type TestContext } from 'node:test';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { Cluster, samePosition } from '../support/cluster.ts';
-import { HealthProbe, type Waits } from '../support/health-probe.ts';
+import { Probe, type Waits } from '../support/probe.ts';
 import { infoOf } from '../support/reports.ts';
 
 const ENTRIES = 200_000;
@@ -50,7 +50,7 @@ function drain(
 /** Does it while `/healthz` is asked. */
 async function during(
   t: TestContext,
-  probe: HealthProbe,
+  probe: Probe,
   name: string,
   work: () => Promise<unknown>,
 ): Promise<void> {
@@ -70,7 +70,7 @@ test(`/healthz answers soon while a node does what takes long with ${ENTRIES} en
   const cluster = await Cluster.create(t);
   const node = await cluster.start('master');
   const body = lines('a/', ENTRIES);
-  const probe = await HealthProbe.start(node.url);
+  const probe = await Probe.start(node.url);
   t.after(() => probe.stop());
   const watch = (name: string, work: () => Promise<unknown>): Promise<void> => during(t, probe, name, work);
 
@@ -122,10 +122,69 @@ test('a replica that catches up with a long stretch of the stream answers soon m
   await replica.stop('SIGTERM');
   await load(master, lines('a/', ENTRIES));
   const again = await cluster.restart('replica', replica);
-  const probes = await Promise.all([master, again].map(({ url }) => HealthProbe.start(url)));
+  const probes = await Promise.all([master, again].map(({ url }) => Probe.start(url)));
   t.after(() => Promise.all(probes.map((probe) => probe.stop())));
-  const [ofMaster, ofReplica] = probes as [HealthProbe, HealthProbe];
+  const [ofMaster, ofReplica] = probes as [Probe, Probe];
   await during(t, ofMaster, 'catching up, the master', () =>
     during(t, ofReplica, 'catching up, the replica', () => samePosition(master, again)),
+  );
+});
+
+/** A single PUT beside bulk work is answered within this in the median, in milliseconds, where the machine is not busy. */
+const PUT_MEDIAN_MS = 100;
+
+test('a single PUT beside batches, imports, deletions of prefixes and expiry is answered soon in the median', {
+  timeout: 240_000,
+}, async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('master');
+  const probe = await Probe.start(node.url, 'put');
+  t.after(() => probe.stop());
+  /** @param bulkMs how long one piece of the bulk work took: on a busy machine that is what counts */
+  const beside = async (name: string, work: () => Promise<number>): Promise<void> => {
+    await probe.take();
+    const bulkMs = await work();
+    const { medianMs, longestMs, answers } = await probe.take();
+    const report = `${name}: ${bulkMs.toFixed()} ms; PUT: ${answers} answers, median ${medianMs.toFixed(1)} ms, longest ${longestMs.toFixed()} ms`;
+    t.diagnostic(report);
+    assert.ok(medianMs <= Math.max(PUT_MEDIAN_MS, bulkMs / 3), report);
+  };
+  const timed = async (work: () => Promise<unknown>): Promise<number> => {
+    const startedAt = performance.now();
+    await work();
+    return performance.now() - startedAt;
+  };
+
+  const operations = Array.from({ length: 10_000 }, (_, index) => ({
+    op: 'set',
+    key: `b/${index}`,
+    value: VALUE,
+  }));
+  const batch = JSON.stringify({ ops: operations });
+  const headers = { 'content-type': 'application/json' };
+  const sendBatch = async (): Promise<void> => {
+    const response = await fetch(`${node.url}/v1/batch`, { method: 'POST', headers, body: batch });
+    assert.equal(response.status, 200);
+    await response.arrayBuffer();
+  };
+  await beside('batches of 10,000 by four writers', async () => {
+    const took: number[] = [];
+    const writer = async (): Promise<void> => {
+      for (let sent = 0; sent < 5; sent += 1) took.push(await timed(sendBatch));
+    };
+    await Promise.all([writer(), writer(), writer(), writer()]);
+    return took.sort((one, other) => one - other)[took.length / 2] as number;
+  });
+  await beside('import', () => timed(() => load(node, lines('a/', ENTRIES / 2))));
+  await beside('deletion of a prefix', () =>
+    timed(() => fetch(`${node.url}/v1/keys?prefix=a/`, { method: 'DELETE' })),
+  );
+  const at = Date.now() + 5_000;
+  await load(node, lines('e/', ENTRIES / 2, at));
+  await until('the entries expire', () => Date.now() > at);
+  await beside('expiry', () =>
+    timed(() =>
+      until('what has expired is deleted', async () => (await infoOf(node)).expired_backlog === '0', 100_000),
+    ),
   );
 });
