@@ -63,8 +63,9 @@ export interface Setting<T = unknown> extends Kind<T> {
   readonly help: string;
 }
 
-const SIZE_UNITS: Readonly<Record<string, number>> = { b: 1, kb: 1024, mb: 1024 ** 2, gb: 1024 ** 3 };
-const TIME_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+type Units = ReadonlyMap<string, number>;
+const SIZE_UNITS: Units = new Map(Object.entries({ b: 1, kb: 1024, mb: 1024 ** 2, gb: 1024 ** 3 }));
+const TIME_UNITS: Units = new Map(Object.entries({ ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }));
 
 /** `1mb`, `512kb`, `100` (bytes); units of 1,024. @throws UsageError */
 export function parseSize(text: string): number {
@@ -76,14 +77,9 @@ export function parseTime(text: string): number {
   return scaled(text, TIME_UNITS, 'ms', 'a time such as 500ms, 10s or 2m');
 }
 
-function scaled(
-  text: string,
-  units: Readonly<Record<string, number>>,
-  bare: string,
-  expected: string,
-): number {
+function scaled(text: string, units: Units, bare: string, expected: string): number {
   const match = /^(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]*)$/i.exec(text.trim());
-  const unit = units[(match?.[2] || bare).toLowerCase()];
+  const unit = units.get((match?.[2] || bare).toLowerCase());
   const value = Math.round(Number(match?.[1]) * (unit ?? Number.NaN));
   if (!Number.isSafeInteger(value)) throw new UsageError(`expected ${expected}`);
   return value;

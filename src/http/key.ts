@@ -4,11 +4,11 @@ import { Problem, type ProblemCode } from '../node/problem.ts';
 
 export const KEYS_PATH = '/v1/keys/';
 /** What can be done with a key beside reading and writing it; a key that ends so needs its slash as %2F. */
-const OPERATIONS: Readonly<Record<string, ReadonlySet<string | undefined>>> = {
-  increment: new Set(['POST', 'OPTIONS']),
-  append: new Set(['POST', 'OPTIONS']),
-  expiry: new Set(['PUT', 'DELETE', 'OPTIONS']),
-};
+const OPERATIONS: ReadonlyMap<string, ReadonlySet<string | undefined>> = new Map([
+  ['increment', new Set(['POST', 'OPTIONS'])],
+  ['append', new Set(['POST', 'OPTIONS'])],
+  ['expiry', new Set(['PUT', 'DELETE', 'OPTIONS'])],
+]);
 
 /**
  * Slashes of a key may stand in a URL as they are. The router wants a parameter to be one segment, so they are
@@ -28,7 +28,7 @@ export function rewriteKeyUrl(url: string, method: string | undefined): string {
 /** @param rest of a path, behind `KEYS_PATH` @returns where the key ends in it, and the name of an operation follows, if one does */
 export function endOfKey(rest: string, method: string | undefined): number {
   const last = rest.lastIndexOf('/');
-  const isOperation = last > 0 && (OPERATIONS[rest.slice(last + 1)]?.has(method) ?? false);
+  const isOperation = last > 0 && (OPERATIONS.get(rest.slice(last + 1))?.has(method) ?? false);
   return isOperation ? last : rest.length;
 }
 

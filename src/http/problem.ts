@@ -17,16 +17,16 @@ export function noSuchPath({ originalUrl }: FastifyRequest): Problem {
   return new Problem('NOT_FOUND', `there is no ${originalUrl.split('?')[0]} here`);
 }
 
-const BY_FASTIFY_CODE: Readonly<Record<string, ProblemCode>> = {
-  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'UNSUPPORTED_MEDIA_TYPE',
-  FST_ERR_CTP_BODY_TOO_LARGE: 'BODY_TOO_LARGE',
-};
+const BY_FASTIFY_CODE: ReadonlyMap<string, ProblemCode> = new Map([
+  ['FST_ERR_CTP_INVALID_MEDIA_TYPE', 'UNSUPPORTED_MEDIA_TYPE'],
+  ['FST_ERR_CTP_BODY_TOO_LARGE', 'BODY_TOO_LARGE'],
+]);
 
 /** What went wrong, as a problem; null for what is no fault of the client's and has to be logged. */
 export function toProblem(error: FastifyError | Error): Problem | null {
   if (error instanceof Problem) return error;
   if (error instanceof StorageError) return storageProblem(error);
-  const code = 'code' in error ? BY_FASTIFY_CODE[error.code] : undefined;
+  const code = 'code' in error ? BY_FASTIFY_CODE.get(error.code) : undefined;
   if (code === 'UNSUPPORTED_MEDIA_TYPE')
     return new Problem(code, 'the body of this call is application/json');
   if (code !== undefined) return new Problem(code, error.message);
