@@ -6,10 +6,9 @@
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
 import { resolve } from 'node:path';
-import type { FastifyInstance } from 'fastify';
 import type { Settings } from './config.ts';
+import type { Listening } from './http/listening.ts';
 import { LiveSettings } from './live-settings.ts';
 import { LoopLag } from './loop-lag.ts';
 import type { Node } from './node/node.ts';
@@ -61,17 +60,15 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   loopLag.start();
   giveBackWhenQuiet();
   const { createServer, acceptWebSockets, nodeHeaders } = rest;
-  const server = await createServer({ node, log, version: version(), settings: live });
-  server.server.maxConnections = settings.maxConnections;
-  acceptWebSockets(server.server, {
+  const upgrade = acceptWebSockets({
     allowedOrigins: settings.allowOrigin,
     headers: () => nodeHeaders(node),
     accept: (socket) => node.accept(socket),
     admitFollower: (request, gone) => node.admitFollower(request, gone),
     serveFollower: (request, socket) => node.serveFollower(request, socket),
   });
-  await listen(server, settings, node);
-  const { port } = server.server.address() as AddressInfo;
+  const server = await createServer({ node, log, version: version(), settings: live, upgrade });
+  const port = await listen(server, settings, node);
   const host = settings.host.includes(':') ? `[${settings.host}]` : settings.host;
   try {
     await node.start(settings.announceUrl ?? `ws://${host}:${port}`, settings.replicaOf);
@@ -178,9 +175,14 @@ async function openOnce(
   }
 }
 
-async function listen(server: FastifyInstance, { host, port }: Settings, node: Node): Promise<void> {
+/** @returns the port */
+async function listen(
+  server: Listening,
+  { host, port, maxConnections }: Settings,
+  node: Node,
+): Promise<number> {
   try {
-    await server.listen({ host, port });
+    return await server.listen(host, port, maxConnections);
   } catch (error) {
     await node.close();
     const code = error instanceof Error && 'code' in error ? error.code : '';
@@ -195,9 +197,9 @@ async function listen(server: FastifyInstance, { host, port }: Settings, node: N
   }
 }
 
-async function stop(server: FastifyInstance, node: Node): Promise<void> {
+async function stop(server: Listening, node: Node): Promise<void> {
   node.refuseWrites();
-  const impatient = setTimeout(() => server.server.closeAllConnections(), CLOSE_REQUESTS_MS);
+  const impatient = setTimeout(() => server.closeAllConnections(), CLOSE_REQUESTS_MS);
   // Upgraded connections are the node's: it closes them.
   await Promise.all([server.close(), node.close()]);
   clearTimeout(impatient);

@@ -9,7 +9,7 @@
  * What is here is a short cut and nothing else. It says the same as the routes of key-routes.ts, which a test holds it to,
  * and whatever has a query, a condition, an escape in its key or a body that is not small goes the long way.
  */
-import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ALWAYS } from '../keyspace/condition.ts';
 import { MAX_KEY_BYTES } from '../keyspace/key.ts';
 import type { Node } from '../node/node.ts';
@@ -17,7 +17,9 @@ import { formatPosition } from '../replication/position.ts';
 import { type BodyLimit, readBody } from './body.ts';
 import type { BodyStalls } from './body-stalls.ts';
 import { etag } from './conditions.ts';
+import type { Handler, Overlap } from './in-order.ts';
 import { endOfKey, KEYS_PATH } from './key.ts';
+import { SMALL_BYTES } from './long-way.ts';
 
 /** `#`, `%` and `?` mean something in a URL; beyond ASCII nothing may stand in one. Each character is one byte of the key. */
 const PLAIN_KEY = /^[!"$&->@-~]+$/;
@@ -29,41 +31,62 @@ const MAX_TEXT_BYTES = 4 * 1024;
 export interface DirectParts {
   readonly node: Node;
   readonly stalls: BodyStalls;
-  /** Answers what could not be done. */
-  readonly refuse: (error: Error, request: IncomingMessage, response: ServerResponse) => void;
+  /** Answers what could not be done; never throws. */
+  readonly fail: (error: Error, request: IncomingMessage, response: ServerResponse) => void;
 }
 
-/** @returns a listener for requests; what it does not answer itself it passes on to `other` */
-export function direct(parts: DirectParts, other: RequestListener): RequestListener {
+/** @returns what carries requests out; those that it does not answer itself it passes on to `other` */
+export function direct(parts: DirectParts, other: Handler): Handler {
   const { node } = parts;
-  const read = reader(node, other);
-  return (request, response) => {
-    const key = node.closing ? null : plainKey(request.url ?? '');
-    if (key !== null) {
-      if (request.method === 'GET' && isPlainRead(request)) {
-        read(key, request, response);
-        return;
+  const read = reader(parts, other);
+  return {
+    overlap: (request) =>
+      request.method === 'PUT' && puttable(node, request) ? ofPut(request) : other.overlap(request),
+    handle: (request, response) => {
+      if (request.method === 'GET') {
+        const key = plainKey(request.url ?? '');
+        if (key !== null && !node.closing && isPlainRead(request)) {
+          read(key, request, response);
+          return 'reads';
+        }
+      } else if (request.method === 'PUT') {
+        const key = puttable(node, request);
+        if (key !== null) {
+          void put(parts, key, request, response);
+          return ofPut(request);
+        }
       }
-      if (request.method === 'PUT' && isPlainWrite(request, key) && node.writeProblem === null) {
-        void put(parts, key, request, response);
-        return;
-      }
-    }
-    other(request, response);
+      return other.handle(request, response);
+    },
   };
+}
+
+/** @returns the key that the request sets, if it may go the short way now */
+function puttable(node: Node, request: IncomingMessage): string | null {
+  const key = node.closing ? null : plainKey(request.url ?? '');
+  return key !== null && isPlainWrite(request, key) && node.writeProblem === null ? key : null;
+}
+
+/** Larger writes wait in a line of their own for their turn, where small ones pass them. */
+function ofPut({ headers }: IncomingMessage): Overlap {
+  return Number(headers['content-length']) <= SMALL_BYTES ? 'puts' : 'none';
 }
 
 /** @returns what takes a plain read, and answers it at the end of the tick */
 function reader(
-  node: Node,
-  other: RequestListener,
+  { node, fail }: DirectParts,
+  other: Handler,
 ): (key: string, request: IncomingMessage, response: ServerResponse) => void {
   let waiting: { key: string; request: IncomingMessage; response: ServerResponse }[] = [];
   const answer = (): void => {
     const reads = waiting;
     waiting = [];
     for (const { key, request, response } of reads) {
-      if (node.closing || !get(node, key, response)) other(request, response);
+      try {
+        if (node.closing || !get(node, key, response)) other.handle(request, response);
+      } catch (error) {
+        fail(error as Error, request, response);
+      }
     }
   };
   return (key, request, response) => {
@@ -122,12 +145,12 @@ function entryOf(node: Node, key: string): ReturnType<Node['get']> {
 }
 
 async function put(
-  { node, stalls, refuse }: DirectParts,
+  { node, stalls, fail }: DirectParts,
   key: string,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  stalls.watch(request, (problem) => refuse(problem, request, response));
+  stalls.watch(request, (problem) => fail(problem, request, response));
   try {
     const value = await readBody(request, undefined, BODY);
     stalls.forget(request);
@@ -141,7 +164,8 @@ async function put(
     response.writeHead(created ? 201 : 200, headers).end(body, 'latin1');
   } catch (error) {
     stalls.forget(request);
-    if (!response.headersSent) refuse(error as Error, request, response);
+    if (!response.headersSent) fail(error as Error, request, response);
+    else if (!response.writableEnded) response.destroy();
   }
 }
 

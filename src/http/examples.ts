@@ -191,6 +191,7 @@ const EXAMPLES: Readonly<Record<ProblemCode, Example>> = {
   },
   TOO_MANY_REQUESTS: { detail: '4 exports are going on already' },
   INTERNAL: { detail: 'the log of the node says more' },
+  NOT_IMPLEMENTED: { detail: 'the transfer coding "gzip, chunked" is not understood, only chunked is' },
   STORAGE_FAILED: { detail: 'nothing was written: EIO: i/o error, write' },
   LOADING: { detail: 'the link to ws://127.0.0.1:7796 is connecting' },
   SHUTTING_DOWN: { detail: 'the node is shutting down' },

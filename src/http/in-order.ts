@@ -1,51 +1,116 @@
 /**
- * Requests that a client sends without waiting for the answers before them, on one connection (RFC 9112, 9.3.2). Node hands them
- * all over at once and only sends the answers in order. Small PUTs are decided in the order in which they come; but they may pass
- * a large write. So behind whatever may be one the next request waits until that is answered.
+ * The requests of one connection, which a client may send without waiting for the answers before them (RFC 9112, 9.3.2). Node
+ * hands them all over at once and only sends the answers in order. Here they are also carried out in order: a request starts
+ * when the ones before it are answered, unless they may overlap.
  */
-import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
-/** A PUT of no more is never a large write. */
-const SMALL_BYTES = 16 * 1024;
-/** When so many of a connection wait, no more are read from it. */
-const MAX_WAITING = 100;
+/**
+ * What requests of one kind may do side by side. `reads` change nothing. `puts` are small writes of one entry that the short
+ * cut carries out (`long-puts`: Fastify): their bodies are complete in the order of the requests, and the write turn decides
+ * them in the order in which they come. `none` waits for everything before it, and everything behind it waits.
+ */
+export type Overlap = 'reads' | 'puts' | 'long-puts' | 'none';
 
-interface Line {
-  /** To the last request behind which everything waits. */
-  barrier: ServerResponse;
-  waiting: number;
+/** Carries requests out. */
+export interface Handler {
+  /** @returns what the request would overlap with, if `handle` took it now */
+  overlap(request: IncomingMessage): Overlap;
+  /** Starts the request. @returns what it overlaps with */
+  handle(request: IncomingMessage, response: ServerResponse): Overlap;
 }
 
-/** @param handle given each request when its turn has come */
-export function inOrder(handle: RequestListener): RequestListener {
-  const lines = new WeakMap<Socket, Line>();
-  return (request, response) => {
-    const { socket } = request;
-    const line = lines.get(socket);
-    if (line !== undefined && !line.barrier.writableEnded) {
-      const turn = after(line, socket, () => handle(request, response));
-      line.barrier.once('close', turn);
-      line.barrier = response;
+/** When so many requests of a connection wait, the node reads no more from it. */
+export const MAX_WAITING_REQUESTS = 100;
+
+type WhenAnswered = (unfinished: ServerResponse | undefined) => void;
+
+interface Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly handler: Handler;
+}
+
+/** One connection's requests. */
+export class Line {
+  readonly #socket: Socket;
+  /** Answers under way, in order; they all overlap with each other. */
+  readonly #running: ServerResponse[] = [];
+  #overlap: Overlap = 'none';
+  #waiting: Exchange[] = [];
+  /** The connection takes no more requests. */
+  #ended = false;
+  readonly #closed = (): void => this.#advance();
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+  }
+
+  /** Whether everything that came is answered. */
+  get idle(): boolean {
+    return this.#running.length === 0;
+  }
+
+  /** Carries the request out, now or when its turn comes. */
+  take(request: IncomingMessage, response: ServerResponse, handler: Handler): void {
+    // What comes behind the last answer is not carried out (RFC 9112, 9.6).
+    if (this.#ended || !this.#socket.writable) return;
+    if (this.#running.length === 0 || (this.#waiting.length === 0 && this.#joins(request, handler))) {
+      this.#start(request, response, handler);
       return;
     }
-    if (mayBeLarge(request)) lines.set(socket, { barrier: response, waiting: 0 });
-    handle(request, response);
-  };
-}
+    this.#waiting.push({ request, response, handler });
+    if (this.#waiting.length >= MAX_WAITING_REQUESTS) this.#socket.pause();
+  }
 
-function mayBeLarge({ method, headers }: IncomingMessage): boolean {
-  if (method === 'GET' || method === 'HEAD') return false;
-  return method !== 'PUT' || Number(headers['content-length'] ?? Number.POSITIVE_INFINITY) > SMALL_BYTES;
-}
+  /**
+   * Takes no more requests. The last one is not carried out if its body broke off before its turn.
+   * @param whenAnswered called once all complete requests are answered, with the answer to a request whose body broke off after
+   *   it had started; only the first call counts
+   */
+  end(whenAnswered: WhenAnswered): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    const answers = [...this.#running];
+    if (this.#waiting.at(-1)?.request.complete === false) this.#waiting.pop();
+    else if (this.#waiting.length === 0 && answers.at(-1)?.req.complete === false) answers.pop();
+    const unfinished = this.#running[answers.length];
+    const last = this.#waiting.at(-1)?.response ?? answers.at(-1);
+    const done = (): void => whenAnswered(unfinished?.writableFinished ? undefined : unfinished);
+    if (last === undefined || last.writableFinished) done();
+    // Before Node's own listener, which may close the connection behind this answer.
+    else last.prependOnceListener('finish', done);
+  }
 
-function after(line: Line, socket: Socket, handle: () => void): () => void {
-  line.waiting += 1;
-  if (line.waiting === MAX_WAITING) socket.pause();
-  return () => {
-    line.waiting -= 1;
-    if (socket.destroyed) return;
-    if (line.waiting === 0) socket.resume();
-    handle();
-  };
+  /** For a socket that Node's HTTP server has let go of: passes on what it would tell the answers under way. */
+  keepServing(): void {
+    this.#socket.on('drain', () => this.#running[0]?.emit('drain'));
+    this.#socket.once('close', () => {
+      for (const response of this.#running) response.destroy();
+    });
+  }
+
+  #joins(request: IncomingMessage, handler: Handler): boolean {
+    return this.#overlap !== 'none' && handler.overlap(request) === this.#overlap;
+  }
+
+  #start(request: IncomingMessage, response: ServerResponse, handler: Handler): void {
+    this.#running.push(response);
+    response.on('close', this.#closed);
+    this.#overlap = handler.handle(request, response);
+  }
+
+  /** An answer is out, or its connection has gone. */
+  #advance(): void {
+    this.#running.shift();
+    if (!this.#socket.writable) this.#waiting = [];
+    const paused = this.#waiting.length > 0;
+    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+      if (this.#running.length > 0 && !this.#joins(next.request, next.handler)) break;
+      this.#waiting.shift();
+      this.#start(next.request, next.response, next.handler);
+    }
+    if (paused && this.#waiting.length === 0) this.#socket.resume();
+  }
 }

@@ -2,8 +2,7 @@
  * The HTTP side: Fastify with psyncd's routes. Handlers translate; whatever they decide about replication would be
  * in the wrong room.
  */
-import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyCorsOptions } from '@fastify/cors';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Node } from '../node/node.ts';
@@ -20,8 +19,10 @@ import { BodyStalls } from './body-stalls.ts';
 import { direct } from './direct.ts';
 import { documentRoutes } from './document-routes.ts';
 import type { DocumentParts } from './document-server.ts';
-import { inOrder } from './in-order.ts';
+import { Front, type Timeouts, type UpgradeListener } from './front.ts';
 import { rewriteKeyUrl } from './key.ts';
+import { Listening } from './listening.ts';
+import { longWay } from './long-way.ts';
 import { noSuchPath, sendProblem, toProblem } from './problem.ts';
 import { plainJson } from './serialization.ts';
 import { validators } from './validation.ts';
@@ -39,13 +40,32 @@ const BODY_HEADERS = ['content-type', 'content-length', 'transfer-encoding'] as 
 
 export interface ServerParts extends DocumentParts {
   readonly log: Log;
+  /** Takes what wants to become a WebSocket. */
+  readonly upgrade: UpgradeListener;
 }
 
 /** @returns the server, not listening yet */
-export async function createServer(parts: ServerParts): Promise<FastifyInstance> {
+export async function createServer(parts: ServerParts): Promise<Listening> {
   const { node } = parts;
+  const stalls = new BodyStalls(() => parts.settings.bodyTimeoutMs);
+  const front = new Front({
+    log: parts.log,
+    refuse: (error, request, response) => answerErrorDirectly(parts, error, request, response),
+    rawAnswer: (problem) => rawProblem(problem, nodeHeaders(node)),
+    upgrade: parts.upgrade,
+  });
   const app = Fastify({
     logger: false,
+    serverFactory: (fastify, options) => {
+      const long = longWay(fastify);
+      // With CORS every answer has headers of its own.
+      const isShort = parts.settings.allowedOrigins.length === 0;
+      const fail = front.fail.bind(front);
+      return front.serve(
+        isShort ? direct({ node, stalls, fail }, long) : long,
+        options as unknown as Timeouts,
+      );
+    },
     rewriteUrl: (request) => rewriteKeyUrl(request.url ?? '/', request.method),
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     // Of requests that do not even reach the router no hook is run.
@@ -55,9 +75,7 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
     schemaController: {
       compilersFactory: { buildValidator: validators, buildSerializer: plainJson },
     },
-    clientErrorHandler: (error, socket) => answerBrokenRequest(node, error, socket),
-    // Requests that offer an upgrade to something else, `curl --http2` for one, are answered as they are.
-    http: { shouldUpgradeCallback: isWebSocket } as object,
+    clientErrorHandler: (error, socket) => front.broken(error, socket, brokenRequest(error)),
   });
   const known = new KnownPaths(app);
 
@@ -97,7 +115,6 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
     }
     done();
   });
-  const stalls = new BodyStalls(() => parts.settings.bodyTimeoutMs);
   app.addHook('onRequest', ({ raw }, reply, done) => {
     const hasBody =
       raw.headers['transfer-encoding'] !== undefined || Number(raw.headers['content-length']) > 0;
@@ -106,21 +123,7 @@ export async function createServer(parts: ServerParts): Promise<FastifyInstance>
   });
   await apiRoutes(app, parts);
   documentRoutes(app, parts);
-  putInFront(app, (fastify) => {
-    const refuse = (error: Error, request: IncomingMessage, response: ServerResponse): void =>
-      answerErrorDirectly(parts, error, request, response);
-    // With CORS every answer has headers of its own.
-    const isShort = parts.settings.allowedOrigins.length === 0;
-    return inOrder(isShort ? direct({ node: parts.node, stalls, refuse }, fastify) : fastify);
-  });
-  return app;
-}
-
-/** @param made of Fastify's listener; requests come to what it returns */
-function putInFront(app: FastifyInstance, made: (fastify: RequestListener) => RequestListener): void {
-  const [fastify] = app.server.listeners('request') as [RequestListener];
-  app.server.removeListener('request', fastify);
-  app.server.on('request', made(fastify));
+  return new Listening(app);
 }
 
 function limitStalls(stalls: BodyStalls, request: IncomingMessage, reply: FastifyReply): void {
@@ -248,22 +251,14 @@ export function nodeHeaders(node: Node): Readonly<Record<string, string>> {
   return { 'Psync-Position': formatPosition(node.position), 'Psync-Role': node.role };
 }
 
-/** In Node since 24.9; before, every request with `Upgrade` counts as one for a WebSocket. */
-function isWebSocket(request: IncomingMessage): boolean {
-  return request.headers.upgrade?.toLowerCase() === 'websocket';
-}
-
-/** Requests that are no HTTP: Node has given up on the connection, so this is written by hand. */
-function answerBrokenRequest(node: Node, error: Error & { code?: string }, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) {
-    socket.destroy();
-    return;
+/** What is wrong with what is no HTTP request, or not all of one. */
+function brokenRequest({ code }: Error & { code?: string }): Problem {
+  switch (code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return new Problem('HEADERS_TOO_LARGE', 'the headers have more than 16 KiB');
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new Problem('REQUEST_TIMEOUT', 'the request did not arrive in time');
+    default:
+      return new Problem('BAD_REQUEST', 'this is no HTTP request');
   }
-  const problem =
-    error.code === 'HPE_HEADER_OVERFLOW'
-      ? new Problem('HEADERS_TOO_LARGE', 'the headers have more than 16 KiB')
-      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-        ? new Problem('REQUEST_TIMEOUT', 'the request did not arrive in time')
-        : new Problem('BAD_REQUEST', 'this is no HTTP request');
-  socket.end(rawProblem(problem, nodeHeaders(node)));
 }

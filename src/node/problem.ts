@@ -31,6 +31,7 @@ export const PROBLEMS = {
   READONLY: { status: 307, title: 'This node is a replica: writes go to its master' },
   TOO_MANY_REQUESTS: { status: 429, title: 'Too much of this is going on already' },
   INTERNAL: { status: 500, title: 'psyncd made a mistake' },
+  NOT_IMPLEMENTED: { status: 501, title: 'This is not supported here' },
   NOREPLICAS: { status: 503, title: 'Too few replicas are connected for writes' },
   NOT_REACHED: { status: 503, title: 'The node did not reach the position in time' },
   STORAGE_FAILED: { status: 503, title: 'The disk fails' },

@@ -1,5 +1,5 @@
 /** Takes WebSockets on the HTTP server's port: those of replicas, and those of followers. */
-import type { IncomingMessage, Server } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { closeCodeOf } from '../node/feed-problems.ts';
@@ -39,10 +39,12 @@ interface Endpoint {
 }
 
 /**
- * @param server its `upgrade` requests are answered from now on: the paths with their subprotocols are accepted,
- *   everything else is refused with a problem: 400, 403 or 404
+ * @returns what takes the `upgrade` requests of a server: the paths with their subprotocols are accepted, everything else is
+ *   refused with a problem: 400, 403 or 404
  */
-export function acceptWebSockets(server: Server, acceptor: Acceptor): void {
+export function acceptWebSockets(
+  acceptor: Acceptor,
+): (request: IncomingMessage, connection: Duplex, head: Buffer) => void {
   const endpoints = new Map<string | undefined, Endpoint>([
     [STREAM_PATH, replicas(acceptor)],
     [CHANGES_PATH, followers(acceptor)],
@@ -59,7 +61,7 @@ export function acceptWebSockets(server: Server, acceptor: Acceptor): void {
       refuse(connection, new Problem('BAD_REQUEST', error.message));
     });
   }
-  server.on('upgrade', (request: IncomingMessage, connection: Duplex, head: Buffer) => {
+  return (request, connection, head) => {
     const path = (request.url ?? '').split('?')[0];
     const endpoint = endpoints.get(path);
     if (endpoint === undefined) {
@@ -78,7 +80,7 @@ export function acceptWebSockets(server: Server, acceptor: Acceptor): void {
       return;
     }
     webSockets.handleUpgrade(request, connection, head, (ws) => endpoint.taken(ws, request, connection));
-  });
+  };
 }
 
 function replicas(acceptor: Acceptor): Endpoint {

@@ -1,12 +1,14 @@
 /** The REST API over real connections: what it answers, and that bad input costs nobody anything. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
+import { networkInterfaces } from 'node:os';
 import test from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import { until } from '../../src/cli/until.ts';
 import { Cluster, converged, textOf } from '../support/cluster.ts';
 import { type Answer, Connection, isProblem, json } from '../support/contract.ts';
+import { exchanged, rawRequest } from '../support/raw-http.ts';
 
 const MIB = 1024 * 1024;
 
@@ -55,6 +57,124 @@ test('PUT, GET, HEAD and DELETE of a key, any bytes, any characters', async (t) 
   const empty = await connection.send('PUT', '/v1/keys/empty', Buffer.alloc(0));
   assert.equal(empty.status, 201);
   assert.equal((await connection.send('GET', '/v1/keys/empty')).body.length, 0);
+});
+
+test('a key may be called like what every JavaScript object has', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const connection = new Connection(t, node);
+  for (const name of ['constructor', '__proto__', 'toString', 'valueOf', 'hasOwnProperty', 'has']) {
+    for (const path of [`/v1/keys/a/${name}`, `/v1/keys/${name}`, `/v1/keys/a%2F${name}/${name}`]) {
+      assert.equal((await connection.send('PUT', path, Buffer.from('v'))).status, 201, path);
+      assert.equal((await connection.send('GET', path)).body.toString(), 'v', path);
+      assert.equal((await connection.send('GET', `${path}?`)).body.toString(), 'v', path);
+      assert.equal((await connection.send('HEAD', path)).status, 200, path);
+      assert.equal((await connection.send('OPTIONS', path)).status, 204, path);
+      isProblem(await connection.send('POST', path, Buffer.from('v')), 405, 'METHOD_NOT_ALLOWED');
+      assert.equal(
+        (
+          await connection.send('PUT', `${path}/expiry`, Buffer.from('{"ttl":9}'), {
+            'content-type': 'application/json',
+          })
+        ).status,
+        200,
+        path,
+      );
+      assert.equal((await connection.send('DELETE', path)).status, 200, path);
+      isProblem(await connection.send('GET', path), 404, 'NOT_FOUND');
+    }
+    const patch = { 'content-type': 'application/merge-patch+json' };
+    const body = Buffer.from(`{"${name}":{"a":1}}`);
+    await connection.send('PUT', '/v1/keys/json', Buffer.from('{}'));
+    assert.equal((await connection.send('PATCH', '/v1/keys/json', body, patch)).status, 200, name);
+    assert.deepEqual((await connection.send('GET', '/v1/keys/json')).body, body);
+    for (const [method, path] of [
+      ['POST', '/v1/batch'],
+      ['PATCH', '/v1/config'],
+    ] as const) {
+      isProblem(
+        await connection.send(method, path, body, { 'content-type': 'application/json' }),
+        400,
+        'BAD_REQUEST',
+      );
+    }
+    isProblem(await connection.send('GET', `/v1/keys?${name}=1`), 400, 'BAD_REQUEST');
+  }
+});
+
+test('a target with scheme and host is the same as its path alone', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
+  const at = (node: { url: string }, path: string): string => `${node.url.replace('http', 'HTTP')}${path}`;
+  const statuses = async (port: number, ...requests: readonly string[]): Promise<readonly number[]> =>
+    (await exchanged({ port }, [requests.join('')])).map(({ status }) => status);
+  const handshake = [
+    'Connection: Upgrade',
+    'Upgrade: websocket',
+    'Sec-WebSocket-Version: 13',
+    'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==',
+    'Sec-WebSocket-Protocol: psync.v1.json',
+  ];
+  const requests = [
+    rawRequest('PUT', at(master, '/v1/keys/a/b'), 'v'),
+    rawRequest('GET', at(master, '/v1/keys/a/b')),
+    rawRequest('GET', at(master, '/v1/keys/a/b?')),
+    rawRequest('POST', at(master, '/v1/keys/n/m/increment')),
+    rawRequest('GET', at(master, '/v1/keys?prefix=a')),
+    rawRequest('GET', at(master, '')),
+    rawRequest('GET', 'https://any:1?x'),
+  ];
+  assert.deepEqual(await statuses(master.port, ...requests), [201, 200, 200, 200, 200, 404, 404]);
+  assert.equal(await textOf(master, 'a/b'), 'v');
+  const [redirected] = await exchanged(replica, [rawRequest('PUT', at(replica, '/v1/keys/a/b?ttl=9'), 'v')]);
+  assert.equal(redirected?.status, 307);
+  assert.equal(redirected?.headers.get('location'), `${master.url}/v1/keys/a/b?ttl=9`);
+  const socket = connect(master.port, '127.0.0.1');
+  socket.write(rawRequest('GET', at(master, '/v1/changes'), '', ...handshake));
+  const [first] = (await once(socket, 'data')) as [Buffer];
+  assert.match(first.toString('latin1'), /^HTTP\/1\.1 101 /);
+  socket.destroy();
+  // The host of the target counts, whatever `Host` says.
+  const page = rawRequest('PUT', at(master, '/v1/keys/own'), 'v', 'Origin: http://psyncd');
+  assert.deepEqual(await statuses(master.port, page), [403]);
+  const own = rawRequest('PUT', at(master, '/v1/keys/own'), 'v', `Origin: ${master.url}`);
+  assert.deepEqual(await statuses(master.port, own), [201]);
+  for (const target of ['ftp://h/v1/keys/a', 'http:///v1/keys/a', 'http://user@h/v1/keys/a', 'http://h#f']) {
+    assert.deepEqual(await statuses(master.port, rawRequest('GET', target)), [400], target);
+    assert.deepEqual(await statuses(master.port, rawRequest('GET', target, '', ...handshake)), [400], target);
+  }
+});
+
+test('two hosts are 400, and a transfer coding other than chunked is 501', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const chunked = '1\r\nv\r\n0\r\n\r\n';
+  const put = (...headers: readonly string[]): string =>
+    rawRequest('PUT', '/v1/keys/k', '', ...headers) + chunked;
+  for (const [request, status, code] of [
+    [rawRequest('GET', '/healthz', '', 'Host: psyncd'), 400, 'BAD_REQUEST'],
+    [rawRequest('GET', '/healthz', '', 'host: another'), 400, 'BAD_REQUEST'],
+    [rawRequest('PUT', '/v1/keys/k', 'v', 'Host: another'), 400, 'BAD_REQUEST'],
+    [rawRequest('PUT', 'http://psyncd/v1/keys/k', 'v', 'Host: another'), 400, 'BAD_REQUEST'],
+    [put('Transfer-Encoding: gzip, chunked'), 501, 'NOT_IMPLEMENTED'],
+    [put('Transfer-Encoding: gzip', 'Transfer-Encoding: chunked'), 501, 'NOT_IMPLEMENTED'],
+    [put('Transfer-Encoding: gzip'), 501, 'NOT_IMPLEMENTED'],
+    [put('Transfer-Encoding: chunked').replace('HTTP/1.1', 'HTTP/1.0'), 400, 'BAD_REQUEST'],
+    [put('Transfer-Encoding: chunked', 'Content-Length: 1'), 400, 'BAD_REQUEST'],
+  ] as const) {
+    const answers = await exchanged(node, [request + rawRequest('PUT', '/v1/keys/k', 'behind')]);
+    assert.deepEqual(
+      answers.map(({ status }) => status),
+      [status],
+      request,
+    );
+    assert.equal(JSON.parse(answers[0]?.body ?? '').code, code, request);
+    assert.equal((await fetch(`${node.url}/v1/keys/k`)).status, 404, request);
+  }
+  const [answer] = await exchanged(node, [put('Transfer-Encoding: Chunked')]);
+  assert.equal(answer?.status, 201);
+  assert.equal(await textOf(node, 'k'), 'v');
 });
 
 test('slashes in a key may be written as they are or as %2F', async (t) => {
@@ -321,6 +441,75 @@ test('a body that stops arriving is given up with 408, whoever reads it; one tha
   // A connection that waits for its next request, or for an answer, is not a stalled body.
   const waiting = await fetch(`${node.url}/v1/keys/slow?acks=1&timeout=800`, { method: 'PUT', body: 'x' });
   assert.equal(waiting.status, 202);
+});
+
+/** Preloaded into a node: this machine's `localhost` has these addresses. */
+const TWO_ADDRESSES = `data:text/javascript,${encodeURIComponent(`
+  import dns from 'node:dns';
+  import { syncBuiltinESMExports } from 'node:module';
+  const both = [{ address: '127.0.0.1', family: 4 }, { address: '::1', family: 6 }];
+  const { lookup } = dns;
+  dns.lookup = (host, options, done) =>
+    host === 'localhost' && options.all ? process.nextTick(done, null, both) : lookup(host, options, done);
+  dns.promises.lookup = async () => both;
+  syncBuiltinESMExports();
+`)}`;
+const hasIpv6 = Object.values(networkInterfaces()).some((each) =>
+  each?.some(({ address }) => address === '::1'),
+);
+
+test('on every address of localhost the node is the same', { skip: !hasIpv6 && 'no ::1 here' }, async (t) => {
+  const cluster = await Cluster.create(t);
+  const environment = { NODE_OPTIONS: `--import=${TWO_ADDRESSES}` };
+  const node = await cluster.startWith(environment, 'node', '--host', 'localhost', '--max-connections', '3');
+  const hosts = ['127.0.0.1', '::1'];
+  for (const host of hosts) {
+    const to = { host, port: node.port };
+    const key = `/v1/keys/${encodeURIComponent(host)}`;
+    const answers = await exchanged(to, [
+      [
+        rawRequest('PUT', `http://localhost${key}`, '5'),
+        rawRequest('POST', `${key}/increment`),
+        rawRequest('GET', key),
+        'no HTTP\r\n\r\n',
+      ].join(''),
+    ]);
+    assert.deepEqual(
+      answers.map(({ status }) => status),
+      [201, 200, 200, 400],
+    );
+    assert.equal(answers[2]?.body, '6');
+    const handshake = ['Connection: Upgrade', 'Upgrade: websocket'];
+    const [refused] = await exchanged(to, [rawRequest('GET', '/v1/nothing', '', ...handshake)]);
+    assert.equal(refused?.status, 404);
+  }
+  const connected = async (host: string): Promise<Socket> => {
+    const socket = connect(node.port, host);
+    socket.on('error', () => undefined);
+    t.after(() => socket.destroy());
+    await once(socket, 'connect');
+    return socket;
+  };
+  const isServed = async (socket: Socket): Promise<boolean> => {
+    socket.write(rawRequest('GET', '/healthz'));
+    const closed = once(socket, 'close').then(() => false);
+    return Promise.race([once(socket, 'data').then(() => true), closed]).catch(() => false);
+  };
+  const heldOn = async (...wanted: readonly string[]): Promise<readonly Socket[] | null> => {
+    const sockets = await Promise.all(wanted.map(connected));
+    const served = await Promise.all(sockets.map(isServed));
+    if (served.every(Boolean)) return sockets;
+    for (const socket of sockets) socket.destroy();
+    return null;
+  };
+  for (const [first = '', second = ''] of [hosts, [...hosts].reverse()]) {
+    const held = await until('three connections are there', () => heldOn(first, first, second));
+    for (const host of hosts) assert.equal(await isServed(await connected(host)), false, host);
+    for (const socket of held) socket.destroy();
+  }
+  const [last] = await until('there is room', () => heldOn('::1'));
+  assert.equal(await node.stop(), 0);
+  if (last?.closed === false) await once(last, 'close');
 });
 
 test('more connections than allowed are closed at once, and room is made when others go', async (t) => {

@@ -1,0 +1,91 @@
+/** Where the server is reached: on each address that `localhost` has, with one server behind all of them. */
+import { lookup } from 'node:dns/promises';
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import type { FastifyInstance } from 'fastify';
+
+/** Errors of an address that the machine does not have after all. */
+const NO_SUCH_ADDRESS: ReadonlySet<unknown> = new Set(['EADDRNOTAVAIL', 'EAFNOSUPPORT']);
+
+export class Listening {
+  readonly #app: FastifyInstance;
+  /** They listen on the further addresses and hand their connections to the HTTP server. */
+  readonly #others: Server[] = [];
+  #closed: readonly Promise<unknown>[] = [];
+
+  /** @param app not ready yet */
+  constructor(app: FastifyInstance) {
+    this.#app = app;
+    app.addHook('preClose', (done) => {
+      this.#closed = this.#others.map((server) => once(server.close(), 'close'));
+      done();
+    });
+    app.addHook('onClose', async () => void (await Promise.all(this.#closed)));
+  }
+
+  /**
+   * @param host an IP address or a name; of `localhost` every address, of another name the first
+   * @param port 0: a free one
+   * @param maxConnections of all addresses together; more are closed at once
+   * @returns the port
+   * @throws Error with the system's code; then the server is closed
+   */
+  async listen(host: string, port: number, maxConnections: number): Promise<number> {
+    try {
+      const [first = host, ...more] = host === 'localhost' ? await addressesOf(host) : [host];
+      this.#app.server.maxConnections = maxConnections;
+      await this.#app.listen({ host: first, port });
+      const { port: bound } = this.#app.server.address() as AddressInfo;
+      if (more.length > 0) await this.#listenToo(more, bound, maxConnections);
+      return bound;
+    } catch (error) {
+      await this.#app.close();
+      throw error;
+    }
+  }
+
+  /** Takes no more connections, and resolves when those that are there have ended. */
+  async close(): Promise<void> {
+    await this.#app.close();
+  }
+
+  /** Ends all connections that are not upgraded, answered or not. */
+  closeAllConnections(): void {
+    this.#app.server.closeAllConnections();
+  }
+
+  async #listenToo(addresses: readonly string[], port: number, maxConnections: number): Promise<void> {
+    const http = this.#app.server;
+    const open = new Set<Socket>();
+    http.on('connection', (socket: Socket) => {
+      open.add(socket);
+      socket.once('close', () => open.delete(socket));
+    });
+    for (const host of addresses) {
+      // As Node's HTTP server has it.
+      const other = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+        if (open.size >= maxConnections) {
+          socket.destroy();
+          return;
+        }
+        // Its own limit does not know of these.
+        http.maxConnections -= 1;
+        socket.once('close', () => {
+          http.maxConnections += 1;
+        });
+        http.emit('connection', socket);
+      });
+      try {
+        await once(other.listen({ host, port }), 'listening');
+        this.#others.push(other);
+      } catch (error) {
+        if (!NO_SUCH_ADDRESS.has((error as NodeJS.ErrnoException).code)) throw error;
+      }
+    }
+  }
+}
+
+async function addressesOf(host: string): Promise<readonly string[]> {
+  const found = await lookup(host, { all: true });
+  return [...new Set(found.map(({ address }) => address))];
+}
