@@ -3,13 +3,16 @@
  * through here. It brings the target into one form, keeps the order of each connection, and turns whatever throws into a 500
  * and a line in the log.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Log } from '../node/ports.ts';
 import { Problem } from '../node/problem.ts';
 import { type Handler, Line } from './in-order.ts';
 import { normalizeTarget } from './request-target.ts';
+
+// An import statement would read everything that the module exports, and so load Node's WebSocket client (undici).
+const { createServer } = process.getBuiltinModule('node:http');
 
 /**
  * A client that has closed its side still gets its answers, as long as some of them is sent at least so often; in
