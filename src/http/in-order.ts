@@ -83,8 +83,13 @@ export class Line {
     else last.prependOnceListener('finish', done);
   }
 
-  /** For a socket that Node's HTTP server has let go of: passes on what it would tell the answers under way. */
+  /**
+   * For a socket that Node's HTTP server has let go of: passes on what it would tell the answers under way, and notices when
+   * the client has gone. What the client sends meanwhile is thrown away.
+   */
   keepServing(): void {
+    this.#socket.resume();
+    this.#socket.on('timeout', () => this.#socket.destroy());
     this.#socket.on('drain', () => this.#running[0]?.emit('drain'));
     this.#socket.once('close', () => {
       for (const response of this.#running) response.destroy();

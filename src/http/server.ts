@@ -118,7 +118,8 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
   app.addHook('onRequest', ({ raw }, reply, done) => {
     const hasBody =
       raw.headers['transfer-encoding'] !== undefined || Number(raw.headers['content-length']) > 0;
-    if (hasBody && !raw.complete) limitStalls(stalls, raw, reply);
+    if (hasBody && !raw.complete)
+      limitStalls(stalls, raw, reply, (error) => front.fail(error, raw, reply.raw));
     done();
   });
   await apiRoutes(app, parts);
@@ -126,11 +127,20 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
   return new Listening(app);
 }
 
-function limitStalls(stalls: BodyStalls, request: IncomingMessage, reply: FastifyReply): void {
+function limitStalls(
+  stalls: BodyStalls,
+  request: IncomingMessage,
+  reply: FastifyReply,
+  fail: (error: Error) => void,
+): void {
   stalls.watch(request, (problem) => {
     if (request.complete || reply.sent) return;
     reply.raw.once('finish', () => request.socket.destroySoon());
-    sendProblem(reply.header('connection', 'close'), problem);
+    try {
+      sendProblem(reply.header('connection', 'close'), problem);
+    } catch (error) {
+      fail(error as Error);
+    }
   });
   const forget = (): void => stalls.forget(request);
   request.once('end', forget);

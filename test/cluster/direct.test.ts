@@ -13,6 +13,8 @@ import { seeded } from '../support/random.ts';
 
 /** Everything that may stand in a path as it is, with a bias for what means something to somebody. */
 const CHARACTERS = `!"$&'()*+,-./:;<=>@[\\]^_\`{|}~...//..;;==&&${'abcXYZ0189'}`;
+/** What has a meaning at the end of a path for JavaScript, or for another method. */
+const ENDINGS = ['', '', '', '/constructor', '/__proto__', '/toString', '/increment', '/append'];
 const ROUNDS = 120;
 
 /** Of an answer what two writes of two keys have in common. */
@@ -51,7 +53,7 @@ test('the short cut answers like the long way, whatever the key, the value and t
       '',
     );
     // Of this round alone: a key that is there already would be answered otherwise.
-    const name = `${round}-${characters}`;
+    const name = `${round}-${characters}${ENDINGS[below(ENDINGS.length)]}`;
     const headers = headerSets[below(headerSets.length)] as Headers;
     const value = Buffer.alloc(below(3) === 0 ? 0 : below(6_000), random() < 0.5 ? 'v' : '\u00ff');
     const [short, long] = [`/v1/keys/s${name}`, `/v1/keys/l${name}`];

@@ -1,5 +1,6 @@
 /** Requests that are sent on one connection without waiting for the answers (RFC 9112, 9.3.2). */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { connect } from 'node:net';
 import test from 'node:test';
 import { until } from '../../src/cli/until.ts';
@@ -225,14 +226,20 @@ test('a node that stops answers what was asked before, and what was asked behind
 
 test('a client that has closed its side and is gone keeps no place', async (t) => {
   const node = await (await Cluster.create(t)).start('node');
-  const left = Array.from({ length: 3 }, async () => {
+  const feeds = rawRequest('GET', '/v1/changes') + rawRequest('GET', '/v1/changes');
+  const behind = [
+    '',
+    rawRequest('CONNECT', 'h:1'),
+    rawRequest('GET', '/v1/nothing', '', ...HANDSHAKE),
+    'no HTTP\r\n\r\n',
+  ];
+  for (const bytes of behind) {
     const socket = connect(node.port, '127.0.0.1');
     socket.on('error', () => undefined);
-    socket.end(rawRequest('GET', '/v1/changes') + rawRequest('GET', '/v1/changes'));
-    await new Promise((resolve) => socket.once('data', resolve));
+    socket.end(feeds + bytes);
+    await once(socket, 'data');
     socket.destroy();
-  });
-  await Promise.all(left);
+  }
   await until('they are no followers any more', async () =>
     /^connected_followers:0\r?$/m.test(await (await fetch(`${node.url}/v1/info`)).text()),
   );
