@@ -19,10 +19,11 @@ import type { BodyStalls } from './body-stalls.ts';
 import { etag } from './conditions.ts';
 import type { Handler, Overlap } from './in-order.ts';
 import { endOfKey, KEYS_PATH } from './key.ts';
-import { SMALL_BYTES } from './long-way.ts';
 
 /** `#`, `%` and `?` mean something in a URL; beyond ASCII nothing may stand in one. Each character is one byte of the key. */
 const PLAIN_KEY = /^[!"$&->@-~]+$/;
+/** A PUT of no more bytes is never bulk for the write turn, so that it keeps its place among others. */
+const SMALL_BYTES = 16 * 1024;
 /** Larger bodies are worth a longer way. */
 const BODY: BodyLimit = { maxBytes: 64 * 1024, code: 'VALUE_TOO_LARGE', what: 'a value' };
 /** A value up to here goes out as a string, in one piece with the headers: that saves a second buffer per answer. */

@@ -8,10 +8,10 @@ import type { Socket } from 'node:net';
 
 /**
  * What requests of one kind may do side by side. `reads` change nothing. `puts` are small writes of one entry that the short
- * cut carries out (`long-puts`: Fastify): their bodies are complete in the order of the requests, and the write turn decides
- * them in the order in which they come. `none` waits for everything before it, and everything behind it waits.
+ * cut carries out: it waits for the end of each body, also of an empty one, so they reach the write turn in the order in which
+ * they came. (Fastify does not wait for an empty body.) `none` waits for everything before it, and everything behind it waits.
  */
-export type Overlap = 'reads' | 'puts' | 'long-puts' | 'none';
+export type Overlap = 'reads' | 'puts' | 'none';
 
 /** Carries requests out. */
 export interface Handler {

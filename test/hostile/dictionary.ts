@@ -215,7 +215,7 @@ export const ODD_HEADERS: readonly (readonly [string, string])[] = [
   ['Expect', '200-ok'],
   ['Psync-Position', 'x'],
   ['Psync-Position', `${'0'.repeat(40)}:1`],
-  ['Last-Event-ID', '\u0001'],
+  ['Last-Event-ID', 'x'],
   ['Authorization', 'Bearer x'],
   ['Connection', 'close'],
   ['Connection', 'keep-alive, Upgrade'],
