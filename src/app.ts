@@ -143,15 +143,16 @@ async function openOnce(
 ): Promise<Opened> {
   const path = resolve(settings.data);
   let node: Node | null = null;
+  const broken = (error: Error): void => {
+    const resyncs = error instanceof DamageError && settings.onDamage === 'resync';
+    if (resyncs && node?.startOver() === true) log.error('keyspace-damaged', { error: error.message });
+    else failed(error);
+  };
   const opening = openDataFolder(
     path,
     log,
     { fsync: settings.fsync, bootId: bootId(), newRunId: world.newRunId },
-    (error) => {
-      const resyncs = error instanceof DamageError && settings.onDamage === 'resync';
-      if (resyncs && node?.startOver() === true) log.error('keyspace-damaged', { error: error.message });
-      else failed(error);
-    },
+    broken,
   );
   // The thread is started before the event loop comes to this, and starts up meanwhile.
   const importing = new Promise<void>((resolve) => world.soon(resolve)).then(importRest);
@@ -165,6 +166,7 @@ async function openOnce(
       ...folder,
       dial: rest.dialer(() => live.node.timeoutMs),
       ask: rest.askPeer,
+      failed: broken,
     });
     return { settings, live, node, rest };
   } catch (error) {

@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Origins } from './node/origins.ts';
-import { canonicalUpstream, parseUpstream } from './node/upstream.ts';
+import { canonicalUpstream, parseUpstream } from './replication/upstream.ts';
 import type { FsyncPolicy } from './store/state-file.ts';
 
 export interface Settings {

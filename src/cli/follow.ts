@@ -97,7 +97,7 @@ class ConnectionNotes {
     this.#attempts += 1;
     if (!this.#hasBeenUp) {
       // At the start nobody wants to wait for a node that is not there.
-      if (this.#attempts === this.#nodes.length) void this.#explain(state);
+      if (this.#attempts === this.#nodes.length) this.#explain(state).catch(this.#giveUp);
       return;
     }
     if (this.#lost) return;

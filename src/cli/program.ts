@@ -9,7 +9,7 @@ import { FollowError } from '../client/ending.ts';
 import { parsePosition } from '../client/position.ts';
 import { ApiError, Client } from '../client/rest.ts';
 import { flagOf, parseTime, SETTINGS, UsageError, variableOf } from '../config.ts';
-import { parseUpstream } from '../node/upstream.ts';
+import { parseUpstream } from '../replication/upstream.ts';
 import { version } from '../version.ts';
 import { CommandError } from './command-error.ts';
 

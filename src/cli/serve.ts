@@ -2,6 +2,7 @@
 import { type App, start } from '../app.ts';
 import { loadSettings, type Settings, UsageError, unknownVariables } from '../config.ts';
 import type { Log } from '../node/ports.ts';
+import { logUnexpected } from '../node/unattended.ts';
 import { StartError } from '../store/start-error.ts';
 import { CommandError } from './command-error.ts';
 import { createLog } from './log.ts';
@@ -36,6 +37,7 @@ export async function serve(
     if (error instanceof StartError) throw new CommandError(error.message);
     throw error;
   }
+  goOnAfterMistakes(log);
   const { role, status } = app.node;
   // Listened for first: whoever reads the line may tell it to stop at once.
   const stopped = stopSignal();
@@ -63,6 +65,16 @@ function reload(app: App, load: () => Settings, log: Log): void {
     if (!(error instanceof UsageError)) throw error;
     log.error('settings-not-reloaded', { error: error.message });
   }
+}
+
+/**
+ * The last resort for errors that have no owner (src/node/unattended.ts): the node logs them with their stack and serves on.
+ * That is safe for the data: a commit that is not whole in memory ends the node on purpose (StreamHead.commit), damage and
+ * failing storage do too, and everything else belongs to one request, one connection or one timer.
+ */
+function goOnAfterMistakes(log: Log): void {
+  process.on('uncaughtException', (error) => logUnexpected(log, 'process', error));
+  process.on('unhandledRejection', (error) => logUnexpected(log, 'promise', error));
 }
 
 /** A node that another process started over a channel ends when that process does. */

@@ -53,7 +53,8 @@ export function direct(parts: DirectParts, other: Handler): Handler {
       } else if (request.method === 'PUT') {
         const key = puttable(node, request);
         if (key !== null) {
-          void put(parts, key, request, response);
+          // It answers what goes wrong; if even that goes wrong, there is nobody left but this connection.
+          put(parts, key, request, response).catch(() => response.destroy());
           return ofPut(request);
         }
       }

@@ -164,6 +164,10 @@ const EXAMPLES: Readonly<Record<ProblemCode, Example>> = {
   CIRCLE: {
     detail: 'a circle: this node -> ws://127.0.0.1:7797 -> ws://127.0.0.1:7796, which is this node',
   },
+  BAD_PEER: {
+    detail:
+      'ws://127.0.0.1:7797 says whom it follows, and "ftp://127.0.0.1/x" is no URL of the form ws://HOST:PORT',
+  },
   FAILOVER_REFUSED: { detail: 'ws://127.0.0.1:7797 is no replica of this node that is online' },
   FAILOVER_ABORTED: { detail: 'it was aborted; this node is still the master' },
   FAILOVER_TIMED_OUT: { detail: 'after 10000 ms no target had everything; this node is still the master' },

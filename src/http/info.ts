@@ -1,6 +1,7 @@
 /** `/v1/info`: the state of the node as Redis's INFO has it, for people and scripts that know those names. */
 import type { ReplicationStatus } from '../node/node.ts';
 import type { ScrubStatus } from '../node/scrubber.ts';
+import { parseUpstream, portOf } from '../replication/upstream.ts';
 import type { RunningSettings } from './admin-routes.ts';
 
 const NO_RUN_ID = '0'.repeat(40);
@@ -99,7 +100,7 @@ function upstreamLines(
   upstream: NonNullable<ReplicationStatus['upstream']>,
   offset: number,
 ): Readonly<Record<string, string | number>> {
-  const { hostname, port } = new URL(upstream.url);
+  const [hostname, port] = addressOf(upstream.url);
   const { progress } = upstream;
   return {
     master_host: hostname,
@@ -142,17 +143,24 @@ function percent(part: number, whole: number): string {
 
 function replicaLine(replica: ReplicationStatus['replicas'][number]): string {
   const [host, port] = addressOf(replica.url ?? replica.peer);
-  const state = { handshake: 'wait_bgsave', snapshot: 'send_bulk', online: 'online' }[replica.state];
   const lag = Math.floor((replica.ackAgeMs ?? 0) / 1000);
   // Redis's `lag` is the age of the last ACK; how old the data is that a replica lacks stands behind it.
   const data = `lag_bytes=${replica.lagBytes},lag_seconds=${replica.lagSeconds}`;
-  return `ip=${host},port=${port},state=${state},offset=${replica.offset},lag=${lag},${data}`;
+  return `ip=${host},port=${port},state=${stateOf(replica)},offset=${replica.offset},lag=${lag},${data}`;
 }
 
-/** Host and port of `ws://HOST:PORT` or `HOST:PORT`; the host may be an IPv6 address. */
+/** Redis's word: one that waits for its turn, or for the snapshot to be frozen, is not sent anything yet. */
+function stateOf({ state, progress }: ReplicationStatus['replicas'][number]): string {
+  if (state === 'online') return 'online';
+  return progress === undefined ? 'wait_bgsave' : 'send_bulk';
+}
+
+/** Host and port of a node's URL, or of `HOST:PORT`; the host may be an IPv6 address. */
 function addressOf(text: string): readonly [string, string] {
-  const match = /^(?:wss?:\/\/)?(.+):(\d+)\/?$/.exec(text);
-  return match === null ? [text, '0'] : [match[1] as string, match[2] as string];
+  const url = parseUpstream(text);
+  if (url !== null) return [url.hostname, portOf(url)];
+  const at = text.lastIndexOf(':');
+  return at === -1 ? [text, '0'] : [text.slice(0, at), text.slice(at + 1)];
 }
 
 function section(name: string, lines: Readonly<Record<string, string | number>>): string {

@@ -20,7 +20,9 @@ export class Listening {
       this.#closed = this.#others.map((server) => once(server.close(), 'close'));
       done();
     });
-    app.addHook('onClose', async () => void (await Promise.all(this.#closed)));
+    app.addHook('onClose', async () => {
+      await Promise.all(this.#closed);
+    });
   }
 
   /**

@@ -41,14 +41,14 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
       description: [
         'What this node has is kept: if the history of the master allows it, it continues from there; otherwise it',
         'is served until a snapshot has replaced it. `ws://HOST:PORT`. A node that follows this one, directly or by way of',
-        'others, is refused: 409 names the circle.',
+        'others, is refused: 409 names the circle. So is one above which a node answers what no node would: 502.',
       ].join('\n'),
       tags: ['replication'],
       body: { $ref: 'UpstreamRequest#' },
       response: {
         200: json('It follows that master already.', replication),
         202: json('It follows that master from now on.', replication),
-        ...problems('body', 'CIRCLE', 'FAILOVER_REFUSED', 'DISK_FULL'),
+        ...problems('body', 'CIRCLE', 'BAD_PEER', 'FAILOVER_REFUSED', 'DISK_FULL'),
       },
     },
     handler: async (request, reply) => {

@@ -69,8 +69,9 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
     rewriteUrl: (request) => rewriteKeyUrl(request.url ?? '/', request.method),
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     // Of requests that do not even reach the router no hook is run.
-    frameworkErrors: (error, request, reply) =>
-      void answerError(parts, error, request, reply.headers(nodeHeaders(node))),
+    frameworkErrors: (error, request, reply) => {
+      answerError(parts, error, request, reply.headers(nodeHeaders(node)));
+    },
     return503OnClosing: false,
     schemaController: {
       compilersFactory: { buildValidator: validators, buildSerializer: plainJson },

@@ -64,8 +64,9 @@ export class BacklogKeeper {
   }
 
   start(): void {
-    this.adjust();
+    // First: whatever becomes of this tick, there is a next one.
     this.#cancel = this.#world.after(TICK_MS, () => this.start());
+    this.adjust();
   }
 
   stop(): void {

@@ -41,6 +41,7 @@ import { Problem } from './problem.ts';
 import type { StreamHead } from './stream-head.ts';
 import { Subscription } from './subscription.ts';
 import { Turns } from './turns.ts';
+import { attempt, logUnexpected, ownedWorld, unattended } from './unattended.ts';
 
 export interface FeedSettings {
   /** How many followers are served at the same time. */
@@ -104,8 +105,16 @@ export class Feed {
   readonly #found = new Set<Subscription>();
   readonly #context: FollowerContext = {
     now: () => this.#parts.world.now(),
-    drained: (follower) => this.#drained(follower),
-    closed: (follower) => this.#remove(follower),
+    drained: (follower) =>
+      attempt(
+        () => this.#drained(follower),
+        (error) => this.#mistaken(error),
+      ),
+    closed: (follower) =>
+      attempt(
+        () => this.#remove(follower),
+        (error) => this.#mistaken(error),
+      ),
   };
   #scheduled = false;
   #cancelSweep: (() => void) | null = null;
@@ -114,7 +123,9 @@ export class Feed {
   /** The history that the followers' places are of. */
   #place: RunId;
 
-  constructor(parts: FeedParts) {
+  constructor(given: FeedParts) {
+    const world = ownedWorld(given.world, (error) => this.#mistaken(error));
+    const parts = { ...given, world };
     this.#parts = parts;
     const { head } = parts;
     this.#place = head.position.runId;
@@ -149,7 +160,12 @@ export class Feed {
       },
     });
     head.pin(() => this.#leastNeeded());
-    head.onCommit((run, from) => this.#committed(run, from));
+    head.onCommit((run, from) =>
+      attempt(
+        () => this.#committed(run, from),
+        (error) => this.#mistaken(error),
+      ),
+    );
   }
 
   get status(): FeedStatus {
@@ -245,6 +261,21 @@ export class Feed {
   /** Lets everybody go; they come back, here or elsewhere. */
   drop(code: CloseCode, reason: string): void {
     for (const follower of [...this.#followers]) this.#close(follower, code, reason);
+  }
+
+  /**
+   * After an error that nobody expects it is not known who has got what: everybody is let go, and comes back with a position
+   * from which nothing is lost.
+   */
+  #mistaken(error: unknown): void {
+    logUnexpected(this.#parts.log, 'feed', error);
+    this.#busy.clear();
+    for (const follower of [...this.#followers]) {
+      attempt(
+        () => this.#close(follower, CloseCode.notReady, 'psyncd made a mistake'),
+        () => undefined,
+      );
+    }
   }
 
   #refuseNow(): void {
@@ -521,7 +552,7 @@ export class Feed {
   #startSweeping(): void {
     this.#cancelSweep ??= this.#parts.world.after(SWEEP_MS, () => {
       this.#cancelSweep = null;
-      if (!this.#sweeping) void this.#sweep();
+      if (!this.#sweeping) unattended(this.#sweep(), (error) => this.#mistaken(error));
       if (this.#followers.size > 0) this.#startSweeping();
     });
   }
@@ -531,16 +562,19 @@ export class Feed {
     this.#sweeping = true;
     const { settings, world } = this.#parts;
     const now = world.now();
-    this.#bookmarks.sweep();
-    this.#catchUp.tidy();
     const pings = Math.abs(now - this.#pingedAt) >= settings.pingIntervalMs;
     if (pings) this.#pingedAt = now;
     const turns = new Turns(world);
-    for (const follower of [...this.#followers]) {
-      if (turns.isOver) await turns.pass();
-      if (follower.phase !== 'closed') this.#examine(follower, now, pings);
+    try {
+      this.#bookmarks.sweep();
+      this.#catchUp.tidy();
+      for (const follower of [...this.#followers]) {
+        if (turns.isOver) await turns.pass();
+        if (follower.phase !== 'closed') this.#examine(follower, now, pings);
+      }
+    } finally {
+      this.#sweeping = false;
     }
-    this.#sweeping = false;
   }
 
   #examine(follower: Follower, now: number, ping: boolean): void {

@@ -16,6 +16,7 @@ import { entryMessage, resetMessage, syncedMessage } from './message.ts';
 import type { World } from './ports.ts';
 import type { StreamHead } from './stream-head.ts';
 import { Turns } from './turns.ts';
+import { unattended } from './unattended.ts';
 
 /** What is given from memory: at most so many entries, and about so many bytes of values. */
 const SMALL_ENTRIES = 1_000;
@@ -64,7 +65,7 @@ export class FollowerSnapshots {
     const same = this.#small.get(id);
     if (same === undefined) this.#small.set(id, [waiting]);
     else same.push(waiting);
-    if (!this.#serving) void this.#serveSmall();
+    if (!this.#serving) unattended(this.#serveSmall(), (error) => this.#parts.failed(follower, error));
   }
 
   /** Its socket takes more, or it has gone. */
@@ -75,15 +76,18 @@ export class FollowerSnapshots {
 
   async #serveSmall(): Promise<void> {
     this.#serving = true;
-    for (;;) {
-      await this.#turn();
-      const [next] = this.#small;
-      if (next === undefined) break;
-      const [id, waiting] = next;
-      this.#small.delete(id);
-      await this.#serveTogether(waiting.filter(isWanted));
+    try {
+      for (;;) {
+        await this.#turn();
+        const [next] = this.#small;
+        if (next === undefined) break;
+        const [id, waiting] = next;
+        this.#small.delete(id);
+        await this.#serveTogether(waiting.filter(isWanted));
+      }
+    } finally {
+      this.#serving = false;
     }
-    this.#serving = false;
   }
 
   async #serveTogether(waiting: readonly Waiting[]): Promise<void> {

@@ -12,11 +12,13 @@ import type { Run } from '../stream/command.ts';
 import { StreamDecoder } from '../stream/decoder.ts';
 import { array } from '../stream/encoder.ts';
 import { ProtocolError } from '../stream/protocol-error.ts';
+import type { ChainProblem } from './chain.ts';
 import { IncomingSnapshot, type ReceivedSnapshot } from './incoming-snapshot.ts';
 import {
   type Dial,
   type Log,
   type SnapshotSink,
+  type SocketEvents,
   StorageError,
   type StreamSocket,
   type World,
@@ -24,6 +26,7 @@ import {
 import { GETACK, type LinkTimes } from './session.ts';
 import type { StreamHead } from './stream-head.ts';
 import { SharedTurn } from './turns.ts';
+import { attempt, logUnexpected, owned, ownedSocketEvents, ownedWorld, unattended } from './unattended.ts';
 
 export type LinkState = 'connecting' | 'handshake' | 'snapshot' | 'streaming' | 'waiting' | 'refused';
 
@@ -59,8 +62,8 @@ export interface LinkContext {
   streaming(): void;
   /** The master has answered that it will not serve this node. */
   refused(detail: string): void;
-  /** Why a master has no link itself, if that is this node's own doing; null: it is not. */
-  circle(url: string): Promise<string | null>;
+  /** What is wrong with the chain of masters above, such as that it comes back to this node; null: nothing. */
+  chainProblem(url: string): Promise<ChainProblem | null>;
 }
 
 /** How often a replica tells its master how far it is (psync-rules.md, 45). */
@@ -80,6 +83,7 @@ export interface AttemptEvents {
 
 export class LinkAttempt {
   readonly #context: LinkContext;
+  readonly #world: World;
   readonly #events: AttemptEvents;
   readonly #socket: StreamSocket;
   readonly #machine: LinkMachine;
@@ -105,6 +109,7 @@ export class LinkAttempt {
 
   constructor(context: LinkContext, url: string, events: AttemptEvents) {
     this.#context = context;
+    this.#world = ownedWorld(context.world, (error) => this.#mistaken(error));
     this.#events = events;
     this.#startedAt = context.world.now();
     this.#lastHeardAt = this.#startedAt;
@@ -115,13 +120,8 @@ export class LinkAttempt {
       nodeId: context.nodeId,
       keyspaceSchema: context.keyspaceSchema,
     });
-    this.#socket = context.dial(url, {
-      opened: () => {
-        if (this.#over) return;
-        this.alive();
-        this.#events.state('handshake');
-        this.#run(this.#machine.start());
-      },
+    const mistaken = (error: unknown): void => this.#mistaken(error);
+    const heard: SocketEvents = {
       message: (bytes) => {
         if (this.#over) return;
         this.alive();
@@ -133,6 +133,15 @@ export class LinkAttempt {
         if (text === GETACK && !this.#over) this.#acknowledgeSoon();
       },
       closed: (code, reason) => this.#fail('waiting', reason === '' ? `closed with ${code}` : reason),
+    };
+    this.#socket = context.dial(url, {
+      ...ownedSocketEvents(heard, mistaken),
+      opened: owned(() => {
+        if (this.#over) return;
+        this.alive();
+        this.#events.state('handshake');
+        this.#run(this.#machine.start());
+      }, mistaken),
     });
     this.#scheduleTick();
   }
@@ -154,7 +163,7 @@ export class LinkAttempt {
   /** Ends the connection: this node must not follow that master. */
   refuse(detail: string): void {
     if (this.#over) return;
-    this.#socket.close(CloseCode.goingAway, 'a circle of nodes');
+    this.#socket.close(CloseCode.goingAway, 'the chain of masters is refused');
     this.#fail('refused', detail);
   }
 
@@ -299,7 +308,7 @@ export class LinkAttempt {
   #acknowledge(): void {
     this.#cancelAck?.();
     this.#send(['REPLCONF', 'ACK', String(this.#context.head.offset)]);
-    this.#cancelAck = this.#context.world.after(ACK_INTERVAL_MS, () => {
+    this.#cancelAck = this.#world.after(ACK_INTERVAL_MS, () => {
       this.#events.stable();
       this.#acknowledge();
     });
@@ -330,7 +339,7 @@ export class LinkAttempt {
   #scheduleTurn(): void {
     if (this.#turnDue) return;
     this.#turnDue = true;
-    this.#context.world.soon(() => {
+    this.#world.soon(() => {
       this.#turnDue = false;
       this.#takeTurn();
     });
@@ -390,7 +399,7 @@ export class LinkAttempt {
 
   #scheduleTick(): void {
     const { pingIntervalMs, timeoutMs } = this.#context.settings;
-    this.#cancelTick = this.#context.world.after(Math.min(pingIntervalMs, timeoutMs / 2), () => this.#tick());
+    this.#cancelTick = this.#world.after(Math.min(pingIntervalMs, timeoutMs / 2), () => this.#tick());
   }
 
   #tick(): void {
@@ -427,9 +436,23 @@ export class LinkAttempt {
     this.#end();
     if (state === 'refused') this.#socket.close(CloseCode.goingAway, 'refused');
     // The next attempt begins when nothing is left of this one.
-    void this.#snapshotGone.then(() =>
+    const told = this.#snapshotGone.then(() =>
       this.#events.failed(state, failure === null ? detail : `${detail}; ${failure.message}`),
     );
+    unattended(told, (error) => logUnexpected(this.#context.log, `link to ${this.#socket.peer}`, error));
+  }
+
+  /** An error that nobody expects ends this connection, and nothing else; the link dials again. */
+  #mistaken(error: unknown): void {
+    logUnexpected(this.#context.log, `link to ${this.#socket.peer}`, error);
+    if (this.#over) return;
+    // What has arrived may be what cannot be taken; it is not acknowledged, so the master sends it again.
+    this.#received = [];
+    attempt(
+      () => this.#socket.terminate(),
+      () => undefined,
+    );
+    this.#fail('waiting', `psyncd made a mistake: ${messageOf(error)}`);
   }
 
   #end(): void {

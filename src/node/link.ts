@@ -3,9 +3,11 @@
  *
  *   connecting ─► handshake ─► (snapshot ─►) streaming ─► waiting ─► connecting …
  */
-import { retryDelayMs, schemaRetryDelayMs } from '../replication/backoff.ts';
+import { MAX_RETRY_MS, retryDelayMs, schemaRetryDelayMs } from '../replication/backoff.ts';
 import { isSchemaRefusal } from '../replication/keyspace-schema.ts';
 import { LinkAttempt, type LinkContext, type LinkState, type SyncReport } from './link-attempt.ts';
+import type { World } from './ports.ts';
+import { logUnexpected, ownedWorld, unattended } from './unattended.ts';
 
 export interface LinkStatus {
   readonly url: string;
@@ -28,6 +30,7 @@ const TELL_EVERY_MS = 60_000;
 export class Link {
   readonly url: string;
   readonly #context: LinkContext;
+  readonly #world: World;
   #state: LinkState = 'connecting';
   #detail: string | null = null;
   #lastSync: SyncReport | null = null;
@@ -46,6 +49,7 @@ export class Link {
 
   constructor(context: LinkContext, url: string) {
     this.#context = context;
+    this.#world = ownedWorld(context.world, (error) => this.#mistaken(error));
     this.url = url;
     this.#downSince = context.world.now();
   }
@@ -108,7 +112,16 @@ export class Link {
     this.#cancelRetry = null;
     this.#guarded = false;
     this.#state = 'connecting';
-    const attempt = new LinkAttempt(this.#context, this.url, {
+    try {
+      this.#attempt = this.#newAttempt();
+    } catch (error) {
+      // Nothing was dialled, for one because the stored URL is none.
+      this.#failed('waiting', `cannot dial: ${error instanceof Error ? error.message : error}`);
+    }
+  }
+
+  #newAttempt(): LinkAttempt {
+    const attempt: LinkAttempt = new LinkAttempt(this.#context, this.url, {
       state: (state) => {
         this.#state = state;
         if (state !== 'streaming') return;
@@ -117,7 +130,7 @@ export class Link {
         this.#accepted = false;
         this.#context.streaming();
         // Of two nodes that were told at the same moment to follow each other's replicas neither could see it before.
-        if (!this.#chainSeen) this.#lookForCircle();
+        if (!this.#chainSeen) this.#lookAtChain();
         this.#chainSeen = true;
       },
       accepted: () => this.#accepted,
@@ -137,18 +150,20 @@ export class Link {
         this.#context.log.warn('full-resync-guarded', { url: this.url, detail });
       },
     });
-    this.#attempt = attempt;
+    return attempt;
   }
 
   #failed(state: 'waiting' | 'refused', detail: string): void {
     if (this.#stopped) return;
-    const { world, log } = this.#context;
+    const { log } = this.#context;
+    const world = this.#world;
     const before = this.#detail;
     this.#down(state, detail);
     const isSchema = state === 'refused' && isSchemaRefusal(detail);
     const delayMs = isSchema
       ? schemaRetryDelayMs(world.random())
-      : retryDelayMs(this.#failures, world.random());
+      : // A refusal is no cut: the same is answered if it is asked again at once.
+        retryDelayMs(state === 'refused' ? Math.max(1, this.#failures) : this.#failures, world.random());
     this.#failures += 1;
     const now = world.now();
     if (detail !== before || now - this.#toldAt >= TELL_EVERY_MS) {
@@ -158,7 +173,7 @@ export class Link {
     this.#cancelRetry = world.after(delayMs, () => this.#dial());
     // Of a hand-over it is no answer: that node may well be the master now.
     if (state === 'refused' && !isSchema) this.#context.refused(detail);
-    if (detail.startsWith('NOMASTERLINK')) this.#lookForCircle();
+    if (detail.startsWith('NOMASTERLINK')) this.#lookAtChain();
   }
 
   #down(state: 'waiting' | 'refused', detail: string): void {
@@ -169,12 +184,21 @@ export class Link {
   }
 
   /** A master that has no link itself may be waiting for this very node. */
-  #lookForCircle(): void {
-    void this.#context.circle(this.url).then((detail) => {
-      if (detail === null || this.#stopped) return;
+  #lookAtChain(): void {
+    const looked = this.#context.chainProblem(this.url).then((problem) => {
+      if (problem === null || this.#stopped) return;
       this.#chainSeen = false;
-      if (this.#attempt === null) this.#down('refused', detail);
-      else this.#attempt.refuse(detail);
+      if (this.#attempt === null) this.#down('refused', problem.detail);
+      else this.#attempt.refuse(problem.detail);
     });
+    unattended(looked, (error) => this.#mistaken(error));
+  }
+
+  /** An error that nobody expects costs this connection at most: the link is tried again. */
+  #mistaken(error: unknown): void {
+    logUnexpected(this.#context.log, `link to ${this.url}`, error);
+    if (this.#stopped || this.#attempt !== null || this.#guarded) return;
+    this.#cancelRetry?.();
+    this.#cancelRetry = this.#world.after(MAX_RETRY_MS, () => this.#dial());
   }
 }

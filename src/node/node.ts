@@ -10,6 +10,7 @@ import type { WriteRequest } from '../keyspace/write.ts';
 import { CloseCode } from '../replication/close-code.ts';
 import { type Decision, decide } from '../replication/decide.ts';
 import { formatPosition, type Position, wireOffset } from '../replication/position.ts';
+import { canonicalUpstream, httpUrl, notAnUpstream, parseUpstream } from '../replication/upstream.ts';
 import { Adoption, type AdoptionSettings } from './adoption.ts';
 import { BacklogKeeper, type BacklogReport, type BacklogSettings } from './backlog-keeper.ts';
 import { ExpiryCycle } from './expiry-cycle.ts';
@@ -42,7 +43,7 @@ import { Sessions, type SessionsSettings } from './sessions.ts';
 import { Snapshots } from './snapshots.ts';
 import { type HeadSettings, StreamHead } from './stream-head.ts';
 import { restAfter, Turns } from './turns.ts';
-import { canonicalUpstream, httpUrl, parseUpstream } from './upstream.ts';
+import { logUnexpected, ownedWorld } from './unattended.ts';
 import { type WriteResult, WriteTurn } from './write-turn.ts';
 
 export interface NodeSettings
@@ -66,6 +67,8 @@ export interface NodeParts {
   readonly files: KeyspaceFiles;
   readonly dial: Dial;
   readonly ask: AskPeer;
+  /** The node cannot go on: the process should end, and loses nothing by that. */
+  failed(error: Error): void;
 }
 
 /** `deletePrefix` deletes so many entries in one turn: a few milliseconds. */
@@ -133,7 +136,10 @@ export class Node {
   #closing = false;
 
   /** Recovers the state at the end of the journal. The node answers reads and writes; `start` connects it. */
-  constructor(parts: NodeParts) {
+  constructor(given: NodeParts) {
+    // Links, sessions and the feed know what to do with their own errors; this is for everything else that has a timer.
+    const world = ownedWorld(given.world, (error) => logUnexpected(given.log, 'timer', error));
+    const parts = { ...given, world };
     this.#parts = parts;
     this.#nodeId = parts.world.newRunId();
     this.#head = StreamHead.recover(parts);
@@ -452,7 +458,7 @@ export class Node {
   failover({ to, timeoutMs }: FailoverRequest): Promise<FailoverResult> {
     const parsed = to === null ? null : parseUpstream(to);
     if (to !== null && parsed === null) {
-      throw new Problem('BAD_REQUEST', `${JSON.stringify(to)} is no URL of the form ws://HOST:PORT`);
+      throw new Problem('BAD_REQUEST', notAnUpstream(to));
     }
     return this.#failover.run({ to: parsed === null ? null : canonicalUpstream(parsed), timeoutMs });
   }

@@ -294,9 +294,9 @@ export type Dial = (url: string, events: SocketEvents & { opened(): void }) => S
 /** What another node says of itself. */
 export interface Peer {
   readonly nodeId: string;
-  /** Whom it follows, `ws://HOST:PORT`, or null. */
+  /** Whom it says that it follows, in its own words, which may be anything; null: nobody. */
   readonly upstream: string | null;
 }
 
-/** Asks the node at `ws://HOST:PORT`; null if it does not answer soon, or not like a node. */
+/** Asks the node at `ws://HOST:PORT`; null if it does not answer soon, or not like a node. It never rejects. */
 export type AskPeer = (url: string) => Promise<Peer | null>;

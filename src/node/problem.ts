@@ -32,6 +32,7 @@ export const PROBLEMS = {
   TOO_MANY_REQUESTS: { status: 429, title: 'Too much of this is going on already' },
   INTERNAL: { status: 500, title: 'psyncd made a mistake' },
   NOT_IMPLEMENTED: { status: 501, title: 'This is not supported here' },
+  BAD_PEER: { status: 502, title: 'Another node has answered what no node would' },
   NOREPLICAS: { status: 503, title: 'Too few replicas are connected for writes' },
   NOT_REACHED: { status: 503, title: 'The node did not reach the position in time' },
   STORAGE_FAILED: { status: 503, title: 'The disk fails' },

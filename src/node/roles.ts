@@ -8,8 +8,9 @@ import { CloseCode } from '../replication/close-code.ts';
 import { continued, type History, type LineageReason, renamed, standing } from '../replication/history.ts';
 import type { AnsweredLineage } from '../replication/link-machine.ts';
 import { formatPosition, type Position, type RunId } from '../replication/position.ts';
+import { canonicalUpstream, parseUpstream, upstreamProblem } from '../replication/upstream.ts';
 import type { Adoption } from './adoption.ts';
-import { circleOf } from './chain.ts';
+import { chainProblem } from './chain.ts';
 import type { Failover } from './failover.ts';
 import { Link, type LinkStatus } from './link.ts';
 import type { LinkContext } from './link-attempt.ts';
@@ -18,7 +19,7 @@ import { Problem } from './problem.ts';
 import type { LinkTimes, Session } from './session.ts';
 import type { Sessions } from './sessions.ts';
 import type { StreamHead } from './stream-head.ts';
-import { canonicalUpstream, parseUpstream, upstreamProblem } from './upstream.ts';
+import { logUnexpected, unattended } from './unattended.ts';
 import type { WriteTurn } from './write-turn.ts';
 
 export type Role = 'master' | 'replica';
@@ -65,7 +66,7 @@ export class Roles {
   async start(listeningUrl: string, replicaOf: string | null): Promise<void> {
     this.#listeningUrl = listeningUrl;
     if (replicaOf === 'no-one') await this.promote();
-    else if (replicaOf !== null) await this.replicaOf(replicaOf);
+    else if (replicaOf !== null) await this.#replicaOf(replicaOf, true);
     const { upstream } = this.#parts.state;
     if (upstream !== null && this.#link === null) this.#follow(upstream);
   }
@@ -100,23 +101,30 @@ export class Roles {
    * REPLICAOF: follows the master at the URL from now on. What this node has is kept and continued from, if the
    * master's history allows it, and is served until a snapshot has replaced it.
    * @returns false if it follows that master already
-   * @throws Problem BAD_REQUEST for a URL that cannot be a master, CIRCLE if that one follows this node,
-   *   FAILOVER_REFUSED during a hand-over
+   * @throws Problem BAD_REQUEST for a URL that cannot be a master, CIRCLE if that one follows this node, BAD_PEER if a
+   *   node above answers nonsense, FAILOVER_REFUSED during a hand-over
    */
   replicaOf(wanted: string): Promise<boolean> {
+    return this.#replicaOf(wanted, false);
+  }
+
+  /** @param starting what another node answers must not keep this one from starting: its link refuses it, and asks again */
+  #replicaOf(wanted: string, starting: boolean): Promise<boolean> {
     return this.#change(async () => {
       this.#refuseDuringFailover();
-      const problem = upstreamProblem(wanted, this.#listeningUrl);
+      const wrong = upstreamProblem(wanted, this.#listeningUrl);
       const parsed = parseUpstream(wanted);
-      if (problem !== null || parsed === null) throw new Problem('BAD_REQUEST', problem ?? wanted);
+      if (wrong !== null || parsed === null) throw new Problem('BAD_REQUEST', wrong ?? wanted);
       const url = canonicalUpstream(parsed);
       if (url === this.#link?.url) {
         this.#link.askAgain();
         return false;
       }
       const { ask, nodeId, state, world } = this.#parts;
-      const circle = await circleOf(url, nodeId, ask, world);
-      if (circle !== null) throw new Problem('CIRCLE', circle);
+      const problem = await chainProblem(url, nodeId, ask, world);
+      if (problem !== null && !(starting && problem.code === 'BAD_PEER')) {
+        throw new Problem(problem.code, problem.detail);
+      }
       this.#refuseDuringFailover();
       await this.#unlinked(() => state.save({ upstream: url, handingOver: false }));
       this.#demoted();
@@ -191,12 +199,13 @@ export class Roles {
 
   /** Asks the master anew; what it is asked for has changed. */
   startOver(): void {
-    void this.#change(async () => {
+    const begun = this.#change(async () => {
       const { upstream } = this.#parts.state;
       if (upstream === null) return;
       await this.#unlinked(() => undefined);
       this.#follow(upstream);
     });
+    unattended(begun, (error) => logUnexpected(this.#parts.log, 'roles', error));
   }
 
   /** Bytes that others have may be missing: under the old run ID they would be written anew, differently. */
@@ -266,7 +275,7 @@ export class Roles {
             this.#parts.log.error('failover-not-taken-back', { error: String(error) });
           });
       },
-      circle: (url) => circleOf(url, nodeId, ask, world),
+      chainProblem: (url) => chainProblem(url, nodeId, ask, world),
       receiveSnapshot: (length) => files.receive(length),
       objection: (snapshot) => adoption.objection(snapshot),
       adoptSnapshot: (snapshot, wanted) => adoption.adopt(snapshot, wanted),

@@ -4,6 +4,7 @@
  */
 import type { Log, World } from './ports.ts';
 import type { StreamHead } from './stream-head.ts';
+import { logUnexpected, unattended } from './unattended.ts';
 
 export interface ScrubSettings {
   /** 0: never. */
@@ -71,7 +72,9 @@ export class Scrubber {
     this.#cancel?.();
     this.#intervalMs = this.#settings.scrubIntervalMs;
     if (this.#intervalMs === 0 || this.#stopped) return;
-    this.#cancel = this.#world.after(Math.min(this.#intervalMs, mostMs), () => void this.#run());
+    this.#cancel = this.#world.after(Math.min(this.#intervalMs, mostMs), () =>
+      unattended(this.#run(), (error) => logUnexpected(this.#log, 'scrub', error)),
+    );
   }
 
   async #run(): Promise<void> {

@@ -11,6 +11,7 @@ import { formatLineage } from '../replication/history.ts';
 import { schemaRefusal } from '../replication/keyspace-schema.ts';
 import { formatPosition, fromWireOffset, type Offset, type Position } from '../replication/position.ts';
 import { NEW_SESSION, type SessionState, sessionStep } from '../replication/session-machine.ts';
+import { reachableUrl } from '../replication/upstream.ts';
 import { ProtocolError } from '../stream/protocol-error.ts';
 import { RespParser } from '../stream/resp-parser.ts';
 import { type Log, type SocketEvents, StorageError, type StreamSocket, type World } from './ports.ts';
@@ -19,7 +20,7 @@ import { MESSAGE_BYTES, SnapshotSender } from './snapshot-sender.ts';
 import type { Snapshots } from './snapshots.ts';
 import type { StreamHead } from './stream-head.ts';
 import { SharedTurn } from './turns.ts';
-import { reachableUrl } from './upstream.ts';
+import { attempt, logUnexpected, owned, ownedWorld, unattended } from './unattended.ts';
 
 export type SessionPhase = 'handshake' | 'snapshot' | 'online' | 'closed';
 
@@ -68,6 +69,8 @@ export interface SessionContext {
    * @returns why it does not, as the line to answer, or null
    */
   takeOver(position: Position, session: Session): Promise<string | null>;
+  /** Why there is no place for this one, which asks for a sync; or null. */
+  refusal(session: Session): string | null;
   /** It has been decided how the replica is brought up to date. */
   decided(session: Session, decision: Decision): void;
   acknowledged(): void;
@@ -143,7 +146,7 @@ export class Session implements SocketEvents {
   #pumpDue = false;
 
   constructor(context: SessionContext, socket: StreamSocket) {
-    this.#context = context;
+    this.#context = { ...context, world: ownedWorld(context.world, (error) => this.mistaken(error)) };
     this.#socket = socket;
     this.#cursor = context.head.offset;
     this.#readTurn = new SharedTurn(context.world);
@@ -158,6 +161,11 @@ export class Session implements SocketEvents {
   get acknowledgement(): { readonly offset: number; readonly at: number } | null {
     if (this.#phase !== 'online' || this.#acknowledgedAt === null) return null;
     return { offset: this.#acknowledged, at: this.#acknowledgedAt };
+  }
+
+  /** It has asked for a sync; until then it is a connection and nothing else. */
+  get isReplica(): boolean {
+    return this.#machine.kind === 'syncing';
   }
 
   /** The process that the replica runs in. */
@@ -253,6 +261,15 @@ export class Session implements SocketEvents {
     this.#socket.close(code, reason);
   }
 
+  /** An error that nobody expects ends this session, and nothing else; the replica comes back. */
+  mistaken(error: unknown): void {
+    logUnexpected(this.#context.log, `session ${this.#context.id}`, error);
+    attempt(
+      () => this.close(CloseCode.notReady, 'psyncd made a mistake'),
+      () => undefined,
+    );
+  }
+
   /** A commit's bytes, which begin after `from`. */
   committed(bytes: Buffer, from: Offset): void {
     if (this.#phase !== 'online') return;
@@ -330,16 +347,22 @@ export class Session implements SocketEvents {
       this.#refuse('-ERR a node cannot be its own master');
       return;
     }
+    const refusal = this.#context.refusal(this);
+    if (refusal !== null) {
+      this.close(CloseCode.tooMany, refusal);
+      return;
+    }
     if (!failover || request.kind !== 'psync') {
       this.#answer(request);
       return;
     }
     const position = { runId: request.runId, offset: fromWireOffset(request.asked) as Offset };
-    void this.#context.takeOver(position, this).then((refusal) => {
+    const answered = this.#context.takeOver(position, this).then((refusal) => {
       if (this.#isClosed()) return;
       if (refusal === null) this.#answer(request);
       else this.#refuse(refusal);
     });
+    unattended(answered, (error) => this.mistaken(error));
   }
 
   #answer(request: SyncRequest): void {
@@ -359,7 +382,7 @@ export class Session implements SocketEvents {
     const asked = request.kind === 'psync' ? { runId: request.runId, asked: request.asked } : {};
     if (decision.kind === 'full-resync') {
       counters.syncFull += 1;
-      if (request.kind === 'psync') counters.syncPartialErr += 1;
+      if (request.kind === 'psync' || request.kind === 'psync-unknown') counters.syncPartialErr += 1;
       notes.note('full-resync', { reason: decision.reason, ...asked });
       this.#fullResync(decision.reason, request.kind !== 'sync').catch((error: unknown) => {
         if (this.#isClosed()) return;
@@ -493,7 +516,10 @@ export class Session implements SocketEvents {
 
   /** @param sent called when the bytes were taken, or never will be */
   #give(bytes: Buffer, sent = (): void => this.#pump()): void {
-    this.#socket.send(bytes, sent);
+    this.#socket.send(
+      bytes,
+      owned(sent, (error) => this.mistaken(error)),
+    );
   }
 
   #scheduleTick(): () => void {

@@ -12,6 +12,7 @@ import { type OutputLimits, Session, type SessionStatus, type SyncCounters } fro
 import { SessionLog, type SessionRecord } from './session-log.ts';
 import type { Snapshots } from './snapshots.ts';
 import type { StreamHead } from './stream-head.ts';
+import { attempt, ownedSocketEvents } from './unattended.ts';
 
 export interface SessionsSettings extends OutputLimits {
   /** How many replicas are served at the same time. */
@@ -31,6 +32,11 @@ export interface Outage {
   readonly reason?: FullResyncReason;
 }
 
+/**
+ * Connections that have not asked for a sync yet: so many are open at the same time. They are no replicas and take no
+ * replica's place. One more costs the oldest its connection, because a real handshake takes some round trips only.
+ */
+export const MAX_HANDSHAKES = 64;
 /** The last outages that are remembered, and the replicas whose return is waited for. */
 const MAX_OUTAGES = 32;
 const MAX_AWAY = 256;
@@ -66,12 +72,19 @@ export class Sessions {
     this.#log = new SessionLog(parts.log, () => parts.world.now());
     this.#acks = new AckWaiters(parts.world, (offset) => this.#countAt(offset));
     parts.head.onCommit(({ bytes }, from) => {
-      for (const session of this.#open) session.committed(bytes, from);
+      for (const session of this.#open) {
+        // The commit is done: what goes wrong with one replica is not the writer's, nor the others'.
+        attempt(
+          () => session.committed(bytes, from),
+          (error) => session.mistaken(error),
+        );
+      }
     });
   }
 
+  /** Of the replicas: of those who have asked for a sync. */
   get statuses(): readonly SessionStatus[] {
-    return [...this.#open].flatMap((session) => session.status ?? []);
+    return [...this.#open].flatMap((session) => (session.isReplica ? (session.status ?? []) : []));
   }
 
   /** Of open sessions and of the last ones that have ended, newest first. */
@@ -109,6 +122,7 @@ export class Sessions {
         id,
         notes: this.#log.open(id, socket.peer),
         counters: this.counters,
+        refusal: (asking) => this.#refusal(asking),
         decided: (decided, decision) => this.#decided(decided, decision),
         wantedAck: () => this.#acks.wanted,
         acknowledged: () => {
@@ -120,12 +134,12 @@ export class Sessions {
       socket,
     );
     this.#open.add(session);
-    const { maxReplicas } = this.#parts.settings;
     if (refusal !== null) session.close(...refusal);
-    else if (this.#open.size > maxReplicas) {
-      session.close(CloseCode.tooMany, `${maxReplicas} replicas are connected already`);
+    const unfinished = [...this.#open].filter(({ isReplica }) => !isReplica);
+    if (unfinished.length > MAX_HANDSHAKES) {
+      unfinished[0]?.close(CloseCode.tooMany, `more than ${MAX_HANDSHAKES} connections have not said PSYNC`);
     }
-    return session;
+    return ownedSocketEvents(session, (error) => session.mistaken(error));
   }
 
   /** Closes all sessions, but for one. */
@@ -154,6 +168,17 @@ export class Sessions {
   /** Whoever waits for acknowledgements gets those that there are. */
   releaseWaiters(): void {
     this.#acks.release();
+  }
+
+  /** Whether there is a place for a replica that asks for a sync; where it was connected before is its own place. */
+  #refusal(asking: Session): string | null {
+    const { maxReplicas } = this.#parts.settings;
+    let others = 0;
+    for (const session of this.#open) {
+      const isSame = asking.nodeId !== null && session.nodeId === asking.nodeId;
+      if (session.isReplica && session !== asking && !isSame) others += 1;
+    }
+    return others < maxReplicas ? null : `${maxReplicas} replicas are connected already`;
   }
 
   #countAt(offset: Offset): number {

@@ -37,6 +37,7 @@ import type {
   World,
 } from './ports.ts';
 import { restAfter, TURN_MS, Turns } from './turns.ts';
+import { attempt, logUnexpected } from './unattended.ts';
 
 export interface HeadSettings {
   /** The backlog's size at the start; `resizeBacklog` changes it. */
@@ -45,6 +46,16 @@ export interface HeadSettings {
   readonly overlayBytes: number;
   /** The longest that a write stays in the journal only, if the applier keeps up. */
   readonly applyIntervalMs: number;
+}
+
+export interface HeadParts {
+  readonly world: World;
+  readonly log: Log;
+  readonly settings: HeadSettings;
+  readonly state: StateStore;
+  readonly keyspace: Keyspace;
+  /** The node cannot go on; a restart mends it, and loses nothing. */
+  failed(error: Error): void;
 }
 
 export type CommitListener = (run: Run, from: Offset) => void;
@@ -70,6 +81,7 @@ export class StreamHead {
   readonly #log: Log;
   readonly #settings: HeadSettings;
   readonly #state: StateStore;
+  readonly #failed: (error: Error) => void;
   #keyspace: Keyspace;
   #overlay: Overlay;
   #backlog: Backlog;
@@ -94,15 +106,12 @@ export class StreamHead {
   readonly #listeners = new Set<CommitListener>();
   readonly #pins = new Set<() => Offset | null>();
 
-  private constructor(
-    parts: { world: World; log: Log; settings: HeadSettings; state: StateStore; keyspace: Keyspace },
-    at: Offset,
-    backlogEnd: Offset,
-  ) {
+  private constructor(parts: HeadParts, at: Offset, backlogEnd: Offset) {
     this.#world = parts.world;
     this.#log = parts.log;
     this.#settings = parts.settings;
     this.#state = parts.state;
+    this.#failed = (error) => parts.failed(error);
     this.#keyspace = parts.keyspace;
     this.#overlay = newOverlay(parts.settings);
     this.#offset = at;
@@ -123,13 +132,7 @@ export class StreamHead {
    * the history, so then it wins. The other way round there is a gap, and that is damage.
    * @throws Error when journal and keyspace do not meet
    */
-  static recover(parts: {
-    world: World;
-    log: Log;
-    settings: HeadSettings;
-    state: StateStore;
-    keyspace: Keyspace;
-  }): StreamHead {
+  static recover(parts: HeadParts): StreamHead {
     const { state, keyspace, settings } = parts;
     const held = keyspace.opened.offset;
     const start = state.journalStart ?? held;
@@ -295,11 +298,28 @@ export class StreamHead {
 
   /**
    * Adds complete commands to the stream.
-   * @throws StorageError when the journal did not take them; then nothing has changed
+   * @throws StorageError when the journal did not take them; then nothing has changed. What throws behind the journal makes
+   *   the node end: memory would not be what the journal says, and the next start makes it so
    */
   commit(run: Run): void {
     const from = this.#offset;
     this.#state.append(offset(from + run.bytes.length), run.bytes);
+    try {
+      this.#committed(run);
+    } catch (error) {
+      this.#failed(new Error(`a commit is in the journal and not in memory: ${error}`, { cause: error }));
+      throw error;
+    }
+    for (const listener of this.#listeners) {
+      attempt(
+        () => listener(run, from),
+        (error) => logUnexpected(this.#log, 'commit', error),
+      );
+    }
+    this.#keepApplying();
+  }
+
+  #committed(run: Run): void {
     this.#backlog.append(run.bytes);
     const overlayBytes = this.overlayBytes;
     this.#take(run);
@@ -309,8 +329,6 @@ export class StreamHead {
     this.#pace.added(filled - overlayBytes, limit - filled, now);
     this.#clock.committed(this.#offset, now);
     this.#rate.committed(run.bytes.length, now);
-    for (const listener of this.#listeners) listener(run, from);
-    this.#keepApplying();
   }
 
   /** What is the same for a new run and for one from the journal. */

@@ -17,6 +17,7 @@ import { Problem, storageProblem } from './problem.ts';
 import { bytesOf, overlayBytesOf } from './request-size.ts';
 import type { StreamHead } from './stream-head.ts';
 import { Turns } from './turns.ts';
+import { logUnexpected, unattended } from './unattended.ts';
 
 export interface WriteResult extends WriteOutcome {
   /** `<run ID>:<offset>`: whoever has reached it sees the write. */
@@ -122,7 +123,7 @@ export class WriteTurn {
       if (bytes > BULK_BYTES) {
         const ahead = lookupCount(request) > MAX_TURN_LOOKUPS ? new LookAhead(request) : null;
         this.#bulk.push({ request, bytes, overlayBytes: overlayBytesOf(request), ahead, resolve, reject });
-        if (ahead !== null) void this.#lookAhead();
+        if (ahead !== null) this.#startLookingAhead();
       } else {
         this.#single.push({ request, bytes, overlayBytes: 0, ahead: null, resolve, reject });
         this.#singles += 1;
@@ -164,9 +165,19 @@ export class WriteTurn {
   }
 
   /** Reads ahead for the bulk requests that wait, one after the other. */
-  async #lookAhead(): Promise<void> {
+  #startLookingAhead(): void {
     if (this.#looksAhead) return;
     this.#looksAhead = true;
+    unattended(this.#lookAhead(), (error) => {
+      logUnexpected(this.#log, 'look-ahead', error);
+      this.#looksAhead = false;
+      // The request that failed counts as looked up; the turn decides it without.
+      this.#startLookingAhead();
+      this.#schedule();
+    });
+  }
+
+  async #lookAhead(): Promise<void> {
     for (;;) {
       const next = this.#bulk.find((each) => !isReady(each));
       if (next === undefined) break;
@@ -255,7 +266,7 @@ export class WriteTurn {
       for (const each of line) {
         if (!isReady(each) || (count >= atLeast && !hasRoom())) break;
         draft.begin(each.ahead?.counts(this.#head) === true ? each.ahead : null);
-        decided.push(decide(each.request, draft));
+        decided.push(this.#decide(each.request, draft));
         count += 1;
       }
       return line.splice(0, count);
@@ -277,10 +288,28 @@ export class WriteTurn {
     }
   }
 
+  /** Adds one request's effects to the draft, or finds why it has none. */
+  #decide(request: WriteRequest, draft: TurnDraft): Decided {
+    try {
+      const outcome = decideWrite(request, draft);
+      return { outcome, end: draft.end as Offset };
+    } catch (error) {
+      if (error instanceof Refusal) return { refused: new Problem(error.code, error.message, error.extra) };
+      // The keyspace file could not be read; nothing of the request is in the draft.
+      if (error instanceof StorageError) return { refused: storageProblem(error) };
+      // Thrown on, it would come again with each turn, and nobody could write any more.
+      logUnexpected(this.#log, 'write turn', error);
+      return { refused: mistake() };
+    }
+  }
+
   #failed(error: unknown): Error {
-    if (!(error instanceof StorageError)) throw error;
-    this.#log.error('write-failed', { error: error.message });
-    return storageProblem(error);
+    if (error instanceof StorageError) {
+      this.#log.error('write-failed', { error: error.message });
+      return storageProblem(error);
+    }
+    logUnexpected(this.#log, 'write turn', error);
+    return mistake();
   }
 }
 
@@ -288,15 +317,6 @@ function isReady({ ahead }: Waiting): boolean {
   return ahead === null || ahead.isDone;
 }
 
-/** Adds one request's effects to the draft, or finds why it has none. */
-function decide(request: WriteRequest, draft: TurnDraft): Decided {
-  try {
-    const outcome = decideWrite(request, draft);
-    return { outcome, end: draft.end as Offset };
-  } catch (error) {
-    if (error instanceof Refusal) return { refused: new Problem(error.code, error.message, error.extra) };
-    // The keyspace file could not be read; nothing of the request is in the draft.
-    if (error instanceof StorageError) return { refused: storageProblem(error) };
-    throw error;
-  }
+function mistake(): Problem {
+  return new Problem('INTERNAL', 'the log of the node says more');
 }

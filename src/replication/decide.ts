@@ -38,6 +38,8 @@ export type SyncRequest =
   | { readonly kind: 'sync' }
   /** `PSYNC ? -1`: nothing to continue from. */
   | { readonly kind: 'psync-first' }
+  /** `PSYNC` with an ID that no history has: it is not 40 hex characters. */
+  | { readonly kind: 'psync-unknown' }
   /** `PSYNC <run ID> <asked>`; `asked` is the first byte that is lacking, counted from 1. */
   | { readonly kind: 'psync'; readonly runId: RunId; readonly asked: number };
 
@@ -62,6 +64,8 @@ export function decide(request: SyncRequest, history: History, window: Window): 
       return fullResync('forced');
     case 'psync-first':
       return fullResync('first-sync');
+    case 'psync-unknown':
+      return fullResync('unknown-run-id');
     case 'psync':
       return decidePsync(request.runId, request.asked, history, window);
   }

@@ -26,10 +26,10 @@ export function offset(value: number): Offset {
   return value as Offset;
 }
 
-/** @returns the offset that the digits name, or null when the text is anything else */
+/** @returns the offset that the digits name, or null when the text is anything else: each offset has one spelling */
 export function parseOffset(text: string): Offset | null {
   const value = Number(text);
-  return /^\d{1,16}$/.test(text) && Number.isSafeInteger(value) ? (value as Offset) : null;
+  return /^(?:0|[1-9]\d{0,15})$/.test(text) && Number.isSafeInteger(value) ? (value as Offset) : null;
 }
 
 /** @returns the run ID in lowercase (they are compared without regard to case), or null */

@@ -8,6 +8,7 @@
  */
 import type { SyncRequest } from './decide.ts';
 import { type Offset, parseOffset, parseRunId } from './position.ts';
+import { canonicalUpstream, parseUpstream } from './upstream.ts';
 
 export type SessionState = {
   readonly kind: 'greeting' | 'syncing';
@@ -32,9 +33,15 @@ export const NEW_SESSION: SessionState = {
   nodeId: null,
 };
 
-/** The longest URL that a replica may announce, in characters. */
-export const MAX_URL_LENGTH = 2_048;
+/** The last so many capabilities are kept, … */
 const MAX_CAPABILITIES = 16;
+/** … and none of more characters: this node knows none that is nearly as long. */
+const MAX_CAPABILITY_LENGTH = 64;
+/** What a replica's process calls itself; psyncd's own are 40 hex characters. */
+const NODE_ID = /^[\x21-\x7e]{1,64}$/;
+/** A signed 64-bit number as Redis reads it (string2ll): one spelling for each, without sign, zeros or spaces in front. */
+const INTEGER = /^(?:0|-?[1-9]\d{0,18})$/;
+const [MIN_INTEGER, MAX_INTEGER] = [-(2n ** 63n), 2n ** 63n - 1n];
 
 /**
  * @param state where the conversation stands
@@ -68,6 +75,7 @@ function replconf(
 ): readonly [SessionState, readonly SessionEffect[]] {
   if (words.length < 3 || words.length % 2 === 0) return [state, [reply('-ERR syntax error')]];
   let next = state;
+  let url: URL | null = null;
   for (let index = 1; index < words.length; index += 2) {
     const option = (words[index] as string).toLowerCase();
     const value = words[index + 1] as string;
@@ -75,15 +83,18 @@ function replconf(
       case 'ack':
         return [state, [protocolError('REPLCONF ACK before PSYNC')]];
       case 'listening-url':
-        if (value.length > MAX_URL_LENGTH || !/^wss?:\/\/[\x21-\x7e]+$/.test(value) || !URL.canParse(value)) {
-          return [state, [reply('-ERR listening-url is no ws:// URL')]];
-        }
-        next = { ...next, listeningUrl: value };
+        // After a hand-over this node follows it, and until then INFO shows it: it is a node's URL and nothing else.
+        url = parseUpstream(value);
+        if (url === null) return [state, [reply('-ERR listening-url is no URL of the form ws://HOST:PORT')]];
+        next = { ...next, listeningUrl: canonicalUpstream(url) };
         break;
       case 'node-id':
+        if (!NODE_ID.test(value)) return [state, [reply('-ERR node-id is not 1 to 64 printable characters')]];
         next = { ...next, nodeId: value };
         break;
       case 'capa':
+        // What this node cannot know is fine, and of no use.
+        if (value.length > MAX_CAPABILITY_LENGTH) break;
         next = { ...next, capabilities: [...next.capabilities, value].slice(-MAX_CAPABILITIES) };
         break;
       default:
@@ -113,15 +124,21 @@ function psync(
   if ((words.length !== 3 && !failover) || id === undefined || asked === undefined) {
     return [state, [reply("-ERR wrong number of arguments for 'psync' command")]];
   }
-  const wanted = Number(asked);
-  if (!/^-?\d{1,16}$/.test(asked) || !Number.isSafeInteger(wanted)) {
-    return [state, [reply('-ERR value is not an integer or out of range')]];
-  }
-  if (id === '?' && failover) return [state, [reply('-ERR FAILOVER needs a run ID')]];
-  if (id === '?') return startSync(state, { kind: 'psync-first' });
+  const wanted = integer(asked);
+  if (wanted === null) return [state, [reply('-ERR value is not an integer or out of range')]];
+  // To Redis any other ID is one that it does not know, whatever it looks like; `?` in front asks for a snapshot.
   const runId = parseRunId(id);
-  if (runId === null) return [state, [protocolError('PSYNC with something that is no run ID')]];
-  return startSync(state, { kind: 'psync', runId, asked: wanted }, failover);
+  if (runId === null && failover) return [state, [reply('-ERR FAILOVER needs a run ID')]];
+  if (runId !== null) return startSync(state, { kind: 'psync', runId, asked: wanted }, failover);
+  return startSync(state, { kind: id.startsWith('?') ? 'psync-first' : 'psync-unknown' });
+}
+
+/** @returns the number; beyond 2^53, where no stream ends, the nearest that a double can count; null for what is none */
+function integer(text: string): number | null {
+  if (!INTEGER.test(text)) return null;
+  const value = BigInt(text);
+  if (value < MIN_INTEGER || value > MAX_INTEGER) return null;
+  return Math.max(Number.MIN_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, Number(value)));
 }
 
 function startSync(

@@ -79,7 +79,9 @@ export class JournalCheckpoints {
       this.#failed(error);
       return;
     }
-    void this.#checkpoint();
+    this.#checkpoint().catch((error: unknown) =>
+      this.#log.error('journal-checkpoint-failed', { error: messageOf(error) }),
+    );
   }
 
   /** Returns when the thread has no connection any more, and will have none. */
@@ -159,7 +161,8 @@ export class JournalCheckpoints {
   }
 
   #endThread(): void {
-    void this.#thread?.terminate();
+    // It is gone or it goes; nobody waits for it.
+    this.#thread?.terminate().catch(() => undefined);
     this.#thread = null;
   }
 }

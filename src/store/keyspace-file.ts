@@ -199,14 +199,15 @@ export class KeyspaceFile implements Keyspace {
 
   readEntries(prefixes: readonly string[]): EntryReader {
     const reader = new SnapshotReader(this.#path, prefixes, (error) => this.#diskFailure(error));
-    void this.#held(reader.closed);
+    // It hears of its own failures.
+    this.#held(reader.closed).catch(() => undefined);
     return reader;
   }
 
   async flush(position: Position, changes: readonly Changes[]): Promise<void> {
     await this.#applier.ask({ kind: 'flush', position, changes });
     this.#stopReading();
-    void this.#tidy();
+    this.#tidySoon();
   }
 
   async freeze(): Promise<FrozenFile> {
@@ -220,7 +221,7 @@ export class KeyspaceFile implements Keyspace {
       release: () => {
         bytes.close();
         this.#applier.ask({ kind: 'thaw' }).catch(() => undefined);
-        void this.#tidy();
+        this.#tidySoon();
       },
     };
   }
@@ -292,7 +293,12 @@ export class KeyspaceFile implements Keyspace {
     this.#cache.clear();
   }
 
-  /** Nobody waits for it; what fails is done after the next flush. Half of the applier's time at most. */
+  /** Nobody waits for it; what fails is done after the next flush. */
+  #tidySoon(): void {
+    this.#tidy().catch(() => undefined);
+  }
+
+  /** Half of the applier's time at most. */
   async #tidy(): Promise<void> {
     this.#untidy = true;
     if (this.#tidying) return;
@@ -333,14 +339,16 @@ export class KeyspaceFile implements Keyspace {
   /** The file is not closed while something reads it. */
   #tracked<T>(reading: Promise<T>): Promise<T> {
     this.#readings.add(reading);
-    const done = (): void => void this.#readings.delete(reading);
+    const done = (): void => {
+      this.#readings.delete(reading);
+    };
     reading.then(done, done);
     return reading;
   }
 
   /** The same for what reads one state of it: as long as it does, the WAL cannot be moved as a whole. */
   #held<T>(reading: Promise<T>): Promise<T> {
-    const tidy = (): void => void this.#tidy();
+    const tidy = (): void => this.#tidySoon();
     reading.then(tidy, tidy);
     return this.#tracked(reading);
   }

@@ -222,6 +222,52 @@ test('a partial resync is told on both sides with the same bytes', async (t) => 
   assert.deepEqual([lastSync?.kind, lastSync?.bytes, lastSync?.reason], ['partial', offset - before, null]);
 });
 
+test('a connection is a replica from its PSYNC on; while it waits for its snapshot, INFO says wait_bgsave', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master', '--max-replicas', '2');
+  // What is sent of it does not fit into the sockets.
+  for (let index = 0; index < 30; index += 1) await master.client.set(`k${index}`, 'x'.repeat(1_000_000));
+  const silent = await RawReplica.connect(t, master);
+  const named = await RawReplica.connect(t, master);
+  named.say('REPLCONF', 'listening-url', 'ws://127.0.0.1:1', 'node-id', 'n1');
+  assert.equal(await named.line(), '+OK');
+  assert.equal((await infoOf(master)).connected_slaves, '0');
+  assert.deepEqual((await master.client.replication()).replicas, []);
+  // They take nobody's place either.
+  const first = await RawReplica.connect(t, master);
+  first.say('PSYNC', '?', '-1');
+  assert.match(await first.line(), /^\+FULLRESYNC/);
+  first.socket.pause();
+  // More than the backlog: the next one needs a snapshot of its own, and waits until the first has gone.
+  await master.client.set('k0', 'y'.repeat(2_000_000));
+  named.say('PSYNC', '?', '-1');
+  const states = await until('both are replicas', async () => {
+    const { connected_slaves, slave0 = '', slave1 = '' } = await infoOf(master);
+    return connected_slaves === '2' ? [slave0, slave1] : null;
+  });
+  assert.deepEqual(states.map((line) => /,state=([a-z_]+),/.exec(line)?.[1]).sort(), [
+    'send_bulk',
+    'wait_bgsave',
+  ]);
+  silent.say('PSYNC', '?', '-1');
+  assert.equal((await silent.whenClosed()).code, 4429);
+});
+
+test('unfinished handshakes have a limit of their own: one more costs the oldest its connection', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  const waiting: RawReplica[] = [];
+  for (let index = 0; index < 65; index += 1) waiting.push(await RawReplica.connect(t, master));
+  assert.equal((await waiting[0]?.whenClosed())?.code, 4429);
+  const newest = waiting.at(-1);
+  newest?.say('PSYNC', 'replicationid', '-1');
+  const { runId } = await master.client.replication();
+  assert.equal(await newest?.line(), `+FULLRESYNC ${runId} 0 unknown-run-id`);
+  waiting.at(-2)?.say('PSYNC', runId, '007');
+  assert.equal(await waiting.at(-2)?.line(), '-ERR value is not an integer or out of range');
+  assert.deepEqual(await counters(master), { syncFull: 1, syncPartialOk: 0, syncPartialErr: 1 });
+});
+
 test('INFO says what the overlay takes, until the applier has written it', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node', '--apply-interval', '1h');

@@ -57,6 +57,8 @@ for (const tail of [
   ':1 ',
   ':1\n',
   ':9007199254740992',
+  ':007',
+  ':00',
   ':1:2',
 ]) {
   test(`a run ID and ${JSON.stringify(tail)} is no position`, () => {

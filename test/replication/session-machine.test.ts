@@ -3,7 +3,6 @@ import test from 'node:test';
 import fc from 'fast-check';
 import type { SyncRequest } from '../../src/replication/decide.ts';
 import {
-  MAX_URL_LENGTH,
   NEW_SESSION,
   type SessionEffect,
   type SessionState,
@@ -57,6 +56,16 @@ for (const [line, request] of [
   [`PSYNC ${A} 0`, { kind: 'psync', runId: A, asked: 0 }],
   [`PSYNC ${A} -5`, { kind: 'psync', runId: A, asked: -5 }],
   [`PSYNC ${A} 9007199254740991`, { kind: 'psync', runId: A, asked: Number.MAX_SAFE_INTEGER }],
+  // Numbers beyond what a double counts are numbers: nothing has come so far.
+  [`PSYNC ${A} 9007199254740992`, { kind: 'psync', runId: A, asked: Number.MAX_SAFE_INTEGER }],
+  [`PSYNC ${A} 9223372036854775807`, { kind: 'psync', runId: A, asked: Number.MAX_SAFE_INTEGER }],
+  [`PSYNC ${A} -9223372036854775808`, { kind: 'psync', runId: A, asked: Number.MIN_SAFE_INTEGER }],
+  ['PSYNC replicationid -1', { kind: 'psync-unknown' }],
+  [`PSYNC ${A}0 1`, { kind: 'psync-unknown' }],
+  [`PSYNC ${A.slice(1)} 1`, { kind: 'psync-unknown' }],
+  [`PSYNC ${'g'.repeat(40)} 1`, { kind: 'psync-unknown' }],
+  ['PSYNC  1', { kind: 'psync-unknown' }],
+  ['PSYNC ?? 1', { kind: 'psync-first' }],
 ] as const) {
   test(`${JSON.stringify(line)} starts a sync, without any greeting before it`, () => {
     const { state, effects } = converse(line);
@@ -74,6 +83,20 @@ test('PSYNC … FAILOVER asks this node to become the master, and needs a positi
 });
 
 const NOT_AN_INTEGER = '-ERR value is not an integer or out of range';
+const NOT_A_URL = '-ERR listening-url is no URL of the form ws://HOST:PORT';
+const NOT_AN_ID = '-ERR node-id is not 1 to 64 printable characters';
+/** What a replica that means no good would have shown in INFO, or dialled after a hand-over. */
+const NOT_URLS = [
+  'nonsense',
+  'http://h:1',
+  'ws://h:99999',
+  'ws://h:1/v1/keys/k?x=',
+  'ws://user:secret@h:1',
+  'ws://h,state=online,offset=9:1',
+  'ws://h:1\r\nmaster_replid:0',
+  'ws://h:1\u009b2J',
+  `ws://${'x'.repeat(300)}:1`,
+];
 const WRONG_COUNT = "-ERR wrong number of arguments for 'psync' command";
 
 for (const [line, answer] of [
@@ -81,8 +104,18 @@ for (const [line, answer] of [
   [`PSYNC ${A} x`, NOT_AN_INTEGER],
   [`PSYNC ${A} 1e3`, NOT_AN_INTEGER],
   [`PSYNC ${A} +1`, NOT_AN_INTEGER],
-  [`PSYNC ${A} 9007199254740992`, NOT_AN_INTEGER],
+  [`PSYNC ${A} 007`, NOT_AN_INTEGER],
+  [`PSYNC ${A} 00`, NOT_AN_INTEGER],
+  [`PSYNC ${A} -0`, NOT_AN_INTEGER],
+  [`PSYNC ${A} -01`, NOT_AN_INTEGER],
+  [`PSYNC ${A} -`, NOT_AN_INTEGER],
+  [`PSYNC ${A} 0x1`, NOT_AN_INTEGER],
+  [`PSYNC ${A} 1\n`, NOT_AN_INTEGER],
+  [`PSYNC ${A} 9223372036854775808`, NOT_AN_INTEGER],
+  [`PSYNC ${A} -9223372036854775809`, NOT_AN_INTEGER],
+  [`PSYNC ${A} 99999999999999999999`, NOT_AN_INTEGER],
   [`PSYNC ${A} `, NOT_AN_INTEGER],
+  ['PSYNC nonsense 1 FAILOVER', '-ERR FAILOVER needs a run ID'],
   ['PSYNC ? x', NOT_AN_INTEGER],
   ['PSYNC', WRONG_COUNT],
   [`PSYNC ${A}`, WRONG_COUNT],
@@ -92,10 +125,10 @@ for (const [line, answer] of [
   ['REPLCONF capa psync2 capa', '-ERR syntax error'],
   ['REPLCONF rdb-only 1', '-ERR Unrecognized REPLCONF option: rdb-only'],
   ['REPLCONF \r\n+OK 1', '-ERR Unrecognized REPLCONF option: ??+ok'],
-  [`REPLCONF listening-url ws://${'x'.repeat(MAX_URL_LENGTH - 4)}`, '-ERR listening-url is no ws:// URL'],
-  ['REPLCONF listening-url http://h:1', '-ERR listening-url is no ws:// URL'],
-  ['REPLCONF listening-url ws://h:99999', '-ERR listening-url is no ws:// URL'],
-  ['REPLCONF listening-url nonsense', '-ERR listening-url is no ws:// URL'],
+  ...NOT_URLS.map((url) => [`REPLCONF listening-url ${url}`, NOT_A_URL] as const),
+  ['REPLCONF node-id ', NOT_AN_ID],
+  [`REPLCONF node-id ${'x'.repeat(65)}`, NOT_AN_ID],
+  ['REPLCONF node-id a\r\nslave1:x', NOT_AN_ID],
 ] as const) {
   test(`${JSON.stringify(line.slice(0, 60))} is answered ${JSON.stringify(answer)} and changes nothing`, () => {
     assert.deepEqual(converse(line), { state: NEW_SESSION, effects: [reply(answer)] });
@@ -116,16 +149,19 @@ test('capabilities are bounded, however many are announced', () => {
   assert.equal(state.capabilities.length, 16);
 });
 
-test('a URL of 2,048 characters is taken', () => {
-  const url = `ws://${'x'.repeat(MAX_URL_LENGTH - 5)}`;
-  assert.equal(converse(`REPLCONF listening-url ${url}`).state.listeningUrl, url);
+test('a capability that is longer than any is fine, and not kept', () => {
+  const { state, effects } = converse(`REPLCONF capa ${'x'.repeat(4_000)} capa psync2`);
+  assert.deepEqual([state.capabilities, effects], [['psync2'], [reply('+OK')]]);
+});
+
+test('an announced URL is kept in the one form in which URLs are compared', () => {
+  assert.equal(converse('REPLCONF listening-url WS://Node:7796/').state.listeningUrl, 'ws://node:7796');
 });
 
 for (const [what, ...lines] of [
   ['ACK before PSYNC', 'REPLCONF ACK 5'],
   ['a command that is none of the handshake', 'GET k'],
   ['nothing at all', ''],
-  ['PSYNC with something that is no run ID', 'PSYNC abc 1'],
   ['PING after PSYNC', 'PSYNC ? -1', 'PING'],
   ['a second PSYNC', 'PSYNC ? -1', 'PSYNC ? -1'],
   ['SYNC after PSYNC', 'PSYNC ? -1', 'SYNC'],
@@ -134,6 +170,7 @@ for (const [what, ...lines] of [
   ['ACK without an offset', 'PSYNC ? -1', 'REPLCONF ACK'],
   ['ACK of no number', 'PSYNC ? -1', 'REPLCONF ACK x'],
   ['ACK of a negative number', 'PSYNC ? -1', 'REPLCONF ACK -1'],
+  ['ACK with a zero in front', 'PSYNC ? -1', 'REPLCONF ACK 07'],
   ['ACK of 2^53', 'PSYNC ? -1', 'REPLCONF ACK 9007199254740992'],
 ] as const) {
   test(`${what} ends the conversation`, () => {

@@ -151,6 +151,7 @@ export class Machine {
         keyspace,
         files,
         ...ports,
+        failed: (error) => referee.blame(`${this.name} cannot go on: ${error.message}`),
       });
       await life.node.start(this.url, replicaOf);
       this.#note(`is up, ${life.node.role} at ${formatPosition(life.node.position)}`);
@@ -257,7 +258,7 @@ export class Machine {
       this.#note(`${event} ${JSON.stringify(fields)}`);
       const why = typeof fields.reason === 'string' ? fields.reason.replace(/\d+/g, 'N') : '';
       this.#parts.trace.count(`${event} ${why}`.trim());
-      if (isMistake(String(fields.error)))
+      if (isMistake(event, String(fields.error)))
         this.#parts.referee.blame(`${this.name} ${event}: ${fields.error}`);
       // Sessions note what they have decided at the moment when they do.
       if (fields.session === undefined || this.node === null) return;
@@ -280,6 +281,8 @@ export class Machine {
 }
 
 /** The node has noticed an error that no disk and no network explains, and has gone on. */
-function isMistake(error: string): boolean {
+function isMistake(event: string, error: string): boolean {
+  // A crash is thrown out of a port like an error that nobody expects.
+  if (event === 'unexpected-error') return !error.startsWith('Crashed');
   return /\b(RangeError|TypeError|ReferenceError)\b/.test(error);
 }

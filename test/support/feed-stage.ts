@@ -224,6 +224,9 @@ export class Stage {
       settings: { backlogBytes, overlayBytes: 1_024 * MIB, applyIntervalMs: 1 },
       state: this.#state(),
       keyspace: keyspace.asKeyspace,
+      failed: (error) => {
+        throw error;
+      },
     });
     const { head } = this;
     this.positions = new PositionWaiters(world, () => ({

@@ -1,6 +1,6 @@
 /** A master that says what the test tells it to, for what a real one never does. */
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 import { type WebSocket, WebSocketServer } from 'ws';
@@ -11,12 +11,16 @@ export interface ScriptedMaster {
   readonly requests: string[][];
 }
 
-/** @param answer called with the socket when PSYNC has come; the handshake before it is answered as it should be */
+/**
+ * @param answer called with the socket when PSYNC has come; the handshake before it is answered as it should be
+ * @param rest what it answers over HTTP; without it nothing is answered
+ */
 export async function scriptedMaster(
   t: TestContext,
   answer: (socket: WebSocket, request: readonly string[]) => void,
+  rest?: RequestListener,
 ): Promise<ScriptedMaster> {
-  const http = createServer().listen(0, '127.0.0.1');
+  const http = createServer(rest).listen(0, '127.0.0.1');
   await once(http, 'listening');
   const server = new WebSocketServer({ server: http, handleProtocols: () => 'psync.v1' });
   const requests: string[][] = [];
@@ -37,6 +41,7 @@ export async function scriptedMaster(
     for (const socket of server.clients) socket.terminate();
     server.close();
     http.close();
+    http.closeAllConnections();
   });
   return { wsUrl: `ws://127.0.0.1:${(http.address() as AddressInfo).port}`, requests };
 }
