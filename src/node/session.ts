@@ -109,7 +109,7 @@ export const GETACK = 'GETACK';
 const MAX_GREETING = 64;
 const GREETING_MS = 10_000;
 /** The handshake's commands are short. */
-const HANDSHAKE_LIMITS = { maxElements: 64, maxBulkBytes: 4_096 };
+const HANDSHAKE_LIMITS = { maxElements: 64, maxBulkBytes: 4_096, maxArrayBytes: 16_384 };
 
 export class Session implements SocketEvents {
   readonly #context: SessionContext;

@@ -25,16 +25,17 @@ import type { Run } from '../stream/command.ts';
 import { StreamDecoder } from '../stream/decoder.ts';
 import type { LookAhead } from './look-ahead.ts';
 import { Pace } from './pace.ts';
-import type {
-  Digest,
-  DueCursor,
-  EntryReader,
-  FrozenFile,
-  Keyspace,
-  Log,
-  Scrubbed,
-  StateStore,
-  World,
+import {
+  type Digest,
+  type DueCursor,
+  type EntryReader,
+  type FrozenFile,
+  type Keyspace,
+  type Log,
+  type Scrubbed,
+  type StateStore,
+  StorageError,
+  type World,
 } from './ports.ts';
 import { restAfter, TURN_MS, Turns } from './turns.ts';
 import { attempt, logUnexpected } from './unattended.ts';
@@ -298,16 +299,22 @@ export class StreamHead {
 
   /**
    * Adds complete commands to the stream.
-   * @throws StorageError when the journal did not take them; then nothing has changed. What throws behind the journal makes
-   *   the node end: memory would not be what the journal says, and the next start makes it so
+   * @throws StorageError when the journal did not take them; then nothing has changed. After any other error the node ends:
+   *   memory may not be what the journal says, and the next start makes it so
    */
   commit(run: Run): void {
     const from = this.#offset;
-    this.#state.append(offset(from + run.bytes.length), run.bytes);
+    let journaled = false;
     try {
+      this.#state.append(offset(from + run.bytes.length), run.bytes);
+      journaled = true;
       this.#committed(run);
     } catch (error) {
-      this.#failed(new Error(`a commit is in the journal and not in memory: ${error}`, { cause: error }));
+      if (journaled || !(error instanceof StorageError)) {
+        this.#failed(
+          new Error(`a commit may be in the journal and not in memory: ${error}`, { cause: error }),
+        );
+      }
       throw error;
     }
     for (const listener of this.#listeners) {

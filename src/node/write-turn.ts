@@ -299,24 +299,18 @@ export class WriteTurn {
       if (error instanceof StorageError) return { refused: storageProblem(error) };
       // Thrown on, it would come again with each turn, and nobody could write any more.
       logUnexpected(this.#log, 'write turn', error);
-      return { refused: mistake() };
+      return { refused: new Problem('INTERNAL', 'the log of the node says more') };
     }
   }
 
   #failed(error: unknown): Error {
-    if (error instanceof StorageError) {
-      this.#log.error('write-failed', { error: error.message });
-      return storageProblem(error);
-    }
-    logUnexpected(this.#log, 'write turn', error);
-    return mistake();
+    // The node is about to end, and nobody is told what is not known: whether it was written.
+    if (!(error instanceof StorageError)) throw error;
+    this.#log.error('write-failed', { error: error.message });
+    return storageProblem(error);
   }
 }
 
 function isReady({ ahead }: Waiting): boolean {
   return ahead === null || ahead.isDone;
-}
-
-function mistake(): Problem {
-  return new Problem('INTERNAL', 'the log of the node says more');
 }

@@ -10,15 +10,28 @@ import type { Command, Run } from './command.ts';
 import { ProtocolError } from './protocol-error.ts';
 import { type RespArray, type RespLimits, RespParser } from './resp-parser.ts';
 
-/** A batch deletes at most this many keys with one DEL, and SET … PXAT has five elements. */
-export const STREAM_LIMITS: RespLimits = { maxElements: 1_048_576, maxBulkBytes: 512 * 1024 * 1024 };
+/**
+ * Most commands in one transaction, each key of a DEL counted as one more, and most elements of one array. Small ones take far
+ * more memory decoded than on the wire, about 300 bytes each, and time when they are applied together. Masters make a sixth
+ * of it: 10,000 operations in a batch, 1,000 keys in a DEL.
+ */
+export const MAX_TRANSACTION_COMMANDS = 65_536;
+/** The largest transaction, in bytes on the wire: twice what a master makes. */
+export const MAX_TRANSACTION_BYTES = 128 * 1024 * 1024;
+/** The longest string: four times the largest value; and the longest array, which is that and a key. */
+const MAX_BULK_BYTES = 64 * 1024 * 1024;
+const MAX_ARRAY_BYTES = MAX_BULK_BYTES + 1024 * 1024;
+
+export const STREAM_LIMITS: RespLimits = {
+  maxElements: MAX_TRANSACTION_COMMANDS,
+  maxBulkBytes: MAX_BULK_BYTES,
+  maxArrayBytes: MAX_ARRAY_BYTES,
+};
 /** The longest key that is read, in bytes; masters take far shorter ones. */
 const MAX_KEY_BYTES = 64 * 1024;
 /** The longest name of a command, and of an option. */
 const MAX_NAME_BYTES = 32;
 const EMPTY = Buffer.alloc(0);
-/** The largest transaction, in bytes: more than any master makes. */
-export const MAX_TRANSACTION_BYTES = 256 * 1024 * 1024;
 
 export class StreamDecoder {
   readonly #parser: RespParser;
@@ -26,6 +39,8 @@ export class StreamDecoder {
   #open = new Pieces();
   #openCommands: Command[] = [];
   #openEnds: number[] = [];
+  /** What the open transaction holds: its commands, and the keys of its DELs. */
+  #openCount = 0;
   #inMulti = false;
 
   constructor(limits: RespLimits = STREAM_LIMITS) {
@@ -55,9 +70,10 @@ export class StreamDecoder {
         if (command !== null) {
           this.#openCommands.push(command);
           this.#openEnds.push(this.#open.bytes);
+          this.#openCount += command.kind === 'del' ? 1 + command.keys.length : 1;
         }
-        if (this.#open.bytes <= MAX_TRANSACTION_BYTES) continue;
-        throw new ProtocolError(`a transaction of more than ${MAX_TRANSACTION_BYTES} bytes`);
+        this.#checkTransaction();
+        continue;
       }
       if (this.#openCommands.length > 0) {
         for (const each of this.#openCommands) commands.push(each);
@@ -74,6 +90,16 @@ export class StreamDecoder {
     }
     if (done.bytes === 0) return null;
     return { bytes: done.joined(), commands, ends, boundaries };
+  }
+
+  /** @throws ProtocolError when the open transaction takes more memory than it may */
+  #checkTransaction(): void {
+    if (this.#open.bytes > MAX_TRANSACTION_BYTES) {
+      throw new ProtocolError(`a transaction of more than ${MAX_TRANSACTION_BYTES} bytes`);
+    }
+    if (this.#openCount > MAX_TRANSACTION_COMMANDS) {
+      throw new ProtocolError(`a transaction of more than ${MAX_TRANSACTION_COMMANDS} commands and keys`);
+    }
   }
 
   /** @returns the command, or null for what only belongs to the bytes: PING, MULTI and EXEC */
@@ -147,7 +173,7 @@ function keyAt(array: RespArray, index: number): string {
 function timeAt(array: RespArray, index: number): number {
   const text = array.text(index, 'latin1', MAX_NAME_BYTES);
   const value = Number(text);
-  if (!/^\d{1,16}$/.test(text) || !Number.isSafeInteger(value)) {
+  if (!/^(?:0|[1-9]\d{0,15})$/.test(text) || !Number.isSafeInteger(value)) {
     throw new ProtocolError(`${JSON.stringify(text.slice(0, 32))} is not a time in milliseconds`);
   }
   return value;

@@ -15,6 +15,8 @@ export interface RespLimits {
   readonly maxElements: number;
   /** Most bytes that one element may have. */
   readonly maxBulkBytes: number;
+  /** Most bytes that one array may take on the wire. */
+  readonly maxArrayBytes: number;
 }
 
 /**
@@ -89,6 +91,7 @@ const CR = 0x0d;
 const LF = 0x0a;
 const ASTERISK = 0x2a;
 const DOLLAR = 0x24;
+const ZERO = 0x30;
 /** `*` or `$`, up to ten digits, CR LF. */
 const MAX_HEADER_BYTES = 13;
 const EMPTY = Buffer.alloc(0);
@@ -198,6 +201,9 @@ export class RespParser {
       }
       const from = this.#headerEnd;
       const to = from + size;
+      if (to + 2 > this.#limits.maxArrayBytes) {
+        throw new ProtocolError(`an array of more than ${this.#limits.maxArrayBytes} bytes`);
+      }
       if (this.#start + to + 2 > this.#end) {
         this.#need = to + 2;
         return false;
@@ -239,6 +245,10 @@ export class RespParser {
       return null;
     }
     if (index === digitsFrom) throw new ProtocolError('a length is missing');
+    // As Redis reads it: each number has one spelling.
+    if (buffer[digitsFrom] === ZERO && index > digitsFrom + 1) {
+      throw new ProtocolError('a length begins with a zero');
+    }
     if (buffer[index + 1] !== LF) throw new ProtocolError('a length is not followed by CR LF');
     this.#headerEnd = index + 2 - this.#start;
     return value;

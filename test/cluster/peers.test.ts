@@ -217,3 +217,34 @@ test('whatever a master says at whatever place, its replica serves on and asks a
   await node.client.set('k', 'w');
   assert.doesNotMatch(node.log, /unexpected-error/);
 });
+
+test('an open transaction of tiny commands ends the link before it takes memory or time', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await node.client.set('k', 'v');
+  const before = Number((await infoOf(node)).used_memory_rss);
+  const tiny = Buffer.from('*2\r\n$3\r\nDEL\r\n$1\r\na\r\n'.repeat(40_000));
+  const master = await scriptedMaster(
+    t,
+    (socket, [, runId]) => {
+      socket.send(Buffer.from(`+CONTINUE ${runId}\r\n*1\r\n$5\r\nMULTI\r\n`));
+      for (let message = 0; message < 100; message += 1) socket.send(tiny);
+    },
+    (_request, response) => response.writeHead(404).end(),
+  );
+  await node.client.replicaOf(master.wsUrl);
+  const slowest = { ms: 0 };
+  const { upstream } = await until('the link says why', async () => {
+    const began = performance.now();
+    await serves(node);
+    slowest.ms = Math.max(slowest.ms, performance.now() - began);
+    const answer = await node.client.replication();
+    return /65536 commands and keys/.test(answer.upstream?.detail ?? '') ? answer : null;
+  });
+  assert.notEqual(upstream?.state, 'streaming');
+  const grown = Number((await infoOf(node)).used_memory_rss) - before;
+  assert.ok(grown < 256 * 1024 * 1024, `it has grown by ${grown} bytes`);
+  assert.ok(slowest.ms < 3_000, `one request took ${slowest.ms} ms`);
+  await node.client.promote();
+  assert.equal(await textOf(node, 'k'), 'v');
+});

@@ -26,7 +26,7 @@ type Phase =
   | { readonly kind: 'checksum'; readonly position: Position }
   | { readonly kind: 'stream'; readonly runId: RunId; readonly at: number };
 
-const LIMITS = { maxElements: 64, maxBulkBytes: 4_096 };
+const LIMITS = { maxElements: 64, maxBulkBytes: 4_096, maxArrayBytes: 16_384 };
 
 export class Conversation {
   readonly #watcher: ConversationWatcher;

@@ -151,7 +151,10 @@ export class Machine {
         keyspace,
         files,
         ...ports,
-        failed: (error) => referee.blame(`${this.name} cannot go on: ${error.message}`),
+        failed: (error) => {
+          // In a crash it ends, whatever it thinks.
+          if (process.alive) referee.blame(`${this.name} cannot go on: ${error.message}`);
+        },
       });
       await life.node.start(this.url, replicaOf);
       this.#note(`is up, ${life.node.role} at ${formatPosition(life.node.position)}`);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import type { Command, Run } from '../../src/stream/command.ts';
-import { STREAM_LIMITS, StreamDecoder } from '../../src/stream/decoder.ts';
+import { MAX_TRANSACTION_COMMANDS, STREAM_LIMITS, StreamDecoder } from '../../src/stream/decoder.ts';
 import { array, Encoder } from '../../src/stream/encoder.ts';
 import { ProtocolError } from '../../src/stream/protocol-error.ts';
 import { RespParser } from '../../src/stream/resp-parser.ts';
@@ -230,7 +230,7 @@ const MALFORMED: readonly (readonly [what: string, bytes: string | Buffer])[] = 
   ['an array in an array', '*1\r\n*1\r\n$4\r\nPING\r\n'],
   ['an array of 0 elements', '*0\r\n'],
   ['an array of -1 elements', '*-1\r\n'],
-  ['an array of 1,048,577 elements', '*1048577\r\n'],
+  ['an array of 65,537 elements', '*65537\r\n'],
   ['an array without a count', '*\r\n'],
   ['a count that is no number', '*1x\r\n'],
   ['a count with a sign', '*+1\r\n'],
@@ -238,7 +238,10 @@ const MALFORMED: readonly (readonly [what: string, bytes: string | Buffer])[] = 
   ['a count followed by CR without LF', '*1\rx$4\r\nPING\r\n'],
   ['a count followed by LF alone', '*1\n$4\r\nPING\r\n'],
   ['a string of -1 bytes', '*1\r\n$-1\r\n'],
-  ['a string of 512 MiB and one byte', '*1\r\n$536870913\r\n'],
+  ['a count with a zero in front', '*01\r\n$4\r\nPING\r\n'],
+  ['a length with a zero in front', '*1\r\n$04\r\nPING\r\n'],
+  ['PXAT with a zero in front', array(['SET', 'k', 'v', 'PXAT', '010'])],
+  ['a string of 64 MiB and one byte', '*1\r\n$67108865\r\n'],
   ['a string of 10^11 bytes', '*1\r\n$99999999999\r\n'],
   ['a string without a length', '*1\r\n$\r\n'],
   ['a string longer than announced', '*1\r\n$4\r\nPINGS\r\n'],
@@ -284,7 +287,7 @@ for (const [what, wire] of MALFORMED) {
 }
 
 test('an array and a string at the limit pass; one element or one byte more is refused from the header alone', () => {
-  const limits = { maxElements: 3, maxBulkBytes: 4 };
+  const limits = { maxElements: 3, maxBulkBytes: 4, maxArrayBytes: 100 };
   assert.equal(
     new StreamDecoder(limits).push(Buffer.from(array(['SET', 'key4', 'val4'])))?.commands.length,
     1,
@@ -295,6 +298,29 @@ test('an array and a string at the limit pass; one element or one byte more is r
     ProtocolError,
   );
 });
+
+test('the strings of an array are bounded together, from the header of the one that is too much', () => {
+  const limits = { maxElements: 100, maxBulkBytes: 10, maxArrayBytes: 40 };
+  const decoder = new StreamDecoder(limits);
+  // 4 + 9 + 2 * (4 + 10 + 2) bytes are 45.
+  assert.equal(decoder.push(Buffer.from('*3\r\n$3\r\nDEL\r\n$9\r\n123456789\r\n')), null);
+  assert.throws(() => decoder.push(Buffer.from('$10\r\n')), ProtocolError);
+});
+
+for (const [what, command, most] of [
+  ['commands', array(['DEL', 'k']), MAX_TRANSACTION_COMMANDS / 2],
+  ['commands that set', array(['SET', 'k', '']), MAX_TRANSACTION_COMMANDS],
+  ['keys', array(['DEL', ...Array<string>(1_000).fill('k')]), Math.floor(MAX_TRANSACTION_COMMANDS / 1_001)],
+] as const) {
+  test(`an open transaction of tiny ${what} is refused long before it takes much memory`, () => {
+    const decoder = new StreamDecoder();
+    const bytes = Buffer.from(command.repeat(most));
+    decoder.push(Buffer.from(array(['MULTI'])));
+    assert.equal(decoder.push(bytes), null);
+    assert.ok(decoder.heldBytes < 8 * 1024 * 1024);
+    assert.throws(() => decoder.push(Buffer.from(command)), ProtocolError);
+  });
+}
 
 test('the parser returns arrays one by one with the bytes they took, and keeps the rest', () => {
   const parser = new RespParser(STREAM_LIMITS);

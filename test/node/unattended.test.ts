@@ -1,0 +1,153 @@
+/** Errors that nobody expects: whatever throws in a link or a session costs that connection, never the process. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { Link } from '../../src/node/link.ts';
+import type { LinkContext } from '../../src/node/link-attempt.ts';
+import type { Log, SocketEvents, StreamSocket, World } from '../../src/node/ports.ts';
+import { attempt, ownedSocketEvents, ownedWorld, unattended } from '../../src/node/unattended.ts';
+import { runId } from '../support/arbitraries.ts';
+
+const MISTAKE = new TypeError('a mistake of the test');
+
+function fail(): never {
+  throw MISTAKE;
+}
+
+/** Timers run when the test says so; what they throw would be the process's end, so it is the test's. */
+class FakeWorld implements World {
+  readonly due: (() => void)[] = [];
+  now = (): number => 1;
+  random = (): number => 0;
+  newRunId = (): ReturnType<World['newRunId']> => runId('a');
+  after = (_delayMs: number, callback: () => void): (() => void) => {
+    this.due.push(callback);
+    return () => {
+      const at = this.due.indexOf(callback);
+      if (at !== -1) this.due.splice(at, 1);
+    };
+  };
+  soon = (callback: () => void): void => {
+    this.due.push(callback);
+  };
+
+  run(): void {
+    for (const callback of this.due.splice(0)) callback();
+  }
+}
+
+test('what a callback, a socket’s handler or a lost promise throws comes to its owner', async () => {
+  const heard: unknown[] = [];
+  const owner = (error: unknown): unknown => heard.push(error);
+  const world = new FakeWorld();
+  const owned = ownedWorld(world, owner);
+  owned.soon(fail);
+  owned.after(5, fail);
+  world.run();
+  const events = ownedSocketEvents({ message: fail, alive: fail, pinged: fail, closed: fail }, owner);
+  events.message(Buffer.alloc(0));
+  events.alive();
+  events.pinged('');
+  events.closed(1006, '');
+  attempt(fail, owner);
+  unattended(Promise.reject(MISTAKE), owner);
+  await Promise.resolve();
+  assert.deepEqual(heard, Array(8).fill(MISTAKE));
+});
+
+interface Dialled {
+  readonly events: SocketEvents & { opened(): void };
+  terminated: boolean;
+}
+
+/** A link over sockets that the test holds; each member of `broken` throws. */
+function stage(broken: Partial<LinkContext>): {
+  readonly link: Link;
+  readonly world: FakeWorld;
+  readonly dialled: Dialled[];
+  readonly logged: string[];
+} {
+  const world = new FakeWorld();
+  const dialled: Dialled[] = [];
+  const logged: string[] = [];
+  const note = (event: string): void => {
+    logged.push(event);
+  };
+  const log: Log = { info: note, warn: note, error: note };
+  const context = {
+    world,
+    log,
+    head: { offset: 0, full: false, commit: () => undefined, whenRoom: () => undefined },
+    settings: { timeoutMs: 60_000, pingIntervalMs: 10_000 },
+    nodeId: 'n',
+    keyspaceSchema: 1,
+    dial: (url: string, events: Dialled['events']): StreamSocket => {
+      const socket: Dialled = { events, terminated: false };
+      dialled.push(socket);
+      return {
+        peer: url,
+        bufferedBytes: 0,
+        send: () => undefined,
+        ping: () => undefined,
+        pause: () => undefined,
+        resume: () => undefined,
+        close: () => undefined,
+        terminate: () => {
+          socket.terminated = true;
+        },
+      };
+    },
+    listeningUrl: () => null,
+    request: () => ({ position: { runId: runId('a'), offset: 0 }, failover: false }),
+    continued: () => undefined,
+    receiveSnapshot: () => Promise.reject(MISTAKE),
+    objection: () => Promise.resolve(null),
+    adoptSnapshot: () => Promise.resolve(),
+    streaming: () => undefined,
+    refused: () => undefined,
+    chainProblem: () => Promise.resolve(null),
+    ...broken,
+  } as unknown as LinkContext;
+  return { link: new Link(context, 'ws://master:1'), world, dialled, logged };
+}
+
+/** Lets everything happen that is on its way. */
+async function settle(world: FakeWorld): Promise<void> {
+  for (let round = 0; round < 5; round += 1) {
+    await new Promise((resolve) => setImmediate(resolve));
+    world.run();
+  }
+}
+
+const SET = '*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n';
+const BROKEN: readonly (readonly [what: string, broken: Partial<LinkContext>])[] = [
+  ['the master’s answer', { continued: fail }],
+  ['its going online', { streaming: fail }],
+  ['a commit', { head: { offset: 0, commit: fail } as unknown as LinkContext['head'] }],
+  ['what stands above the master', { chainProblem: () => Promise.reject(MISTAKE) }],
+];
+
+for (const [what, broken] of BROKEN) {
+  test(`a link that makes a mistake with ${what} says so, and dials again when it is over`, async () => {
+    const { link, world, dialled, logged } = stage(broken);
+    link.start();
+    dialled[0]?.events.opened();
+    for (const line of ['+PONG\r\n', '+OK\r\n', `+CONTINUE ${runId('a')}\r\n`, SET]) {
+      dialled[0]?.events.message(Buffer.from(line));
+    }
+    await settle(world);
+    assert.ok(logged.includes('unexpected-error'), logged.join());
+    if (what === 'what stands above the master') assert.equal(link.streaming, true);
+    else assert.deepEqual([dialled[0]?.terminated, dialled.length > 1], [true, true]);
+    await link.stop();
+  });
+}
+
+test('a link that cannot even dial tries again, and says why', async () => {
+  const { link, world, logged } = stage({ dial: fail });
+  link.start();
+  await settle(world);
+  assert.match(link.status.detail ?? '', /^cannot dial: a mistake of the test/);
+  assert.ok(logged.includes('link-down'));
+  assert.ok(world.due.length > 0);
+  await link.stop();
+});
