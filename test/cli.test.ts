@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -116,5 +118,40 @@ test('a command ends quietly when nobody reads on', async (t) => {
     const [code] = await once(child, 'close');
     // What a shell says of a program that SIGPIPE has ended.
     assert.deepEqual({ code, stderr }, { code: 141, stderr: '' }, args.join(' '));
+  }
+});
+
+test('what a node and its peers say cannot act on the terminal: answers and errors are escaped', async (t) => {
+  const evil = '\u001b[2J\u009b31m\nrole  master';
+  const said = JSON.stringify({
+    title: evil,
+    status: 503,
+    code: evil,
+    detail: evil,
+    position: evil,
+    upstream: null,
+  });
+  const server = createServer((request, response) => {
+    response.statusCode = request.method === 'GET' ? 503 : 200;
+    response.setHeader('content-type', 'application/problem+json');
+    response.end(said);
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  const node = { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` } as ChildNode;
+  for (const args of [
+    ['info'],
+    ['check', `${'a'.repeat(40)}:1`],
+    ['get', 'k'],
+    ['replicaof', 'no-one'],
+    ['set', 'k', 'v'],
+  ]) {
+    const { stdout, stderr } = await psyncd(node, args);
+    const shown = stdout + stderr;
+    assert.match(shown, /\\u001b\[2J\\u\{9b\}31m\\nrole/, args[0]);
+    assert.match(shown, /^\P{Cc}*\n$/u, args[0]);
   }
 });

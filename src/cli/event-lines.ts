@@ -3,6 +3,7 @@ import { styleText } from 'node:util';
 import type { FeedChange, FeedEvent, SentEntry } from '../client/event.ts';
 import { parsePosition } from '../client/position.ts';
 import { count, counted } from './info.ts';
+import { printable } from './printable.ts';
 
 /** How long a value may be in a pipe, in characters; a terminal shows what fits into the line. */
 const MAX_VALUE = 80;
@@ -137,9 +138,11 @@ function line(
   facts: readonly string[],
   columns: number | null,
 ): string {
-  if (columns === null) return [kind, ...facts, ...(offset === '' ? [] : [offset])].join('\t');
+  const said = facts.map(printable);
+  const at = printable(offset);
+  if (columns === null) return [kind, ...said, ...(at === '' ? [] : [at])].join('\t');
   const name = styleText(COLOURS[kind], kind.padEnd(KIND_WIDTH), { stream: process.stdout });
-  return `${offset.padStart(OFFSET_WIDTH)} ${name} ${facts.join(' ')}`.trimEnd();
+  return `${at.padStart(OFFSET_WIDTH)} ${name} ${said.join(' ')}`.trimEnd();
 }
 
 function offsetOf(position: string): string {
@@ -148,14 +151,6 @@ function offsetOf(position: string): string {
 
 function padded(text: string, columns: number | null): string {
   return columns === null ? text : text.padEnd(KEY_WIDTH);
-}
-
-/** What somebody has stored must not move the cursor of who looks at it, nor make two lines of one. */
-function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (character) => {
-    const escaped = JSON.stringify(character).slice(1, -1);
-    return escaped === character ? `\\u{${character.codePointAt(0)?.toString(16)}}` : escaped;
-  });
 }
 
 function shortened(text: string, most: number): string {

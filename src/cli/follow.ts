@@ -6,6 +6,7 @@ import { type ConnectionState, follow } from '../client/follow.ts';
 import { Client } from '../client/rest.ts';
 import { CommandError } from './command-error.ts';
 import { eventLines } from './event-lines.ts';
+import { printable, printableJson } from './printable.ts';
 
 export interface FollowOptions {
   readonly nodes: readonly string[];
@@ -71,7 +72,7 @@ async function print(
 ): Promise<void> {
   const { stdout } = process;
   const columns = stdout.isTTY ? stdout.columns : null;
-  const lines = json ? [JSON.stringify(event)] : eventLines(event, before, columns);
+  const lines = json ? [printableJson(event)] : eventLines(event, before, columns);
   if (lines.length === 0 || stdout.write(lines.map((line) => `${line}\n`).join(''))) return;
   // Whoever reads slowly is waited for; the feed is not read on meanwhile.
   await once(stdout, 'drain', { signal }).catch(() => undefined);
@@ -132,5 +133,5 @@ function lastWords(position: string | undefined): string {
 }
 
 function note(text: string): void {
-  process.stderr.write(`psyncd: ${text}\n`);
+  process.stderr.write(`psyncd: ${printable(text)}\n`);
 }

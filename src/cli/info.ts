@@ -1,8 +1,8 @@
 /** `psyncd info`: the state of replication for people. */
 import type { CheckAnswer, FailoverAnswer, ReplicaAnswer, ReplicationAnswer } from '../client/rest.ts';
 
-/** @returns several lines of text, without a line end at the last */
-export function formatInfo(answer: ReplicationAnswer): string {
+/** @returns lines of text, in the node's own words where it says any: they have to be made printable */
+export function formatInfo(answer: ReplicationAnswer): readonly string[] {
   const { role, runId, offset, backlog, upstream, replicas, lineage, counters, failover, kept } = answer;
   const lines: [string, string][] = [
     ['role', role],
@@ -42,17 +42,15 @@ export function formatInfo(answer: ReplicationAnswer): string {
   ]);
   lines.push(['replicas', replicas.length === 0 ? 'none' : String(replicas.length)]);
   const width = Math.max(...lines.map(([name]) => name.length));
-  return [
-    ...lines.map(([name, text]) => `${name.padEnd(width)}  ${text}`),
-    ...replicas.map(replicaLine),
-  ].join('\n');
+  return [...lines.map(([name, text]) => `${name.padEnd(width)}  ${text}`), ...replicas.map(replicaLine)];
 }
 
-/** @returns who is the master now, and who does not follow it yet */
-export function formatFailover({ master, position, heldMs, replicas }: FailoverAnswer): string {
+/** @returns lines: who is the master now, and who does not follow it yet */
+export function formatFailover({ master, position, heldMs, replicas }: FailoverAnswer): readonly string[] {
   const done = `${master} is the master, at ${position}; writes were held for ${heldMs} ms`;
-  if (replicas.length === 0) return done;
-  return `${done}\nstill following the old master: ${replicas.join(', ')} (psyncd replicaof ${master} --node …)`;
+  if (replicas.length === 0) return [done];
+  const others = `still following the old master: ${replicas.join(', ')}`;
+  return [done, `${others} (psyncd replicaof ${master} --node …)`];
 }
 
 /** @returns one line: what a replica would get, and why */

@@ -3,6 +3,7 @@ import { write, writeSync } from 'node:fs';
 import pino from 'pino';
 import type { LogLevel } from '../config.ts';
 import type { Log } from '../node/ports.ts';
+import { printable } from './printable.ts';
 
 /** The file descriptor of standard error. */
 const STANDARD_ERROR = 2;
@@ -23,10 +24,12 @@ export async function createLog(level: LogLevel): Promise<Log> {
   const logger = process.stderr.isTTY
     ? pino({ level, base: null }, await readable(output))
     : pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, output);
+  // JSON lines are data; on a terminal what peers have said must not act.
+  const shown = process.stderr.isTTY ? printableFields : (fields: object): object => fields;
   return {
-    info: (event, fields = {}) => logger.info(fields, event),
-    warn: (event, fields = {}) => logger.warn(fields, event),
-    error: (event, fields = {}) => logger.error(fields, event),
+    info: (event, fields = {}) => logger.info(shown(fields), event),
+    warn: (event, fields = {}) => logger.warn(shown(fields), event),
+    error: (event, fields = {}) => logger.error(shown(fields), event),
   };
 }
 
@@ -80,4 +83,15 @@ async function readable(output: PatientOutput): Promise<{ write(line: string): v
   const { prettyFactory } = (await import('pino-pretty')).default;
   const format = prettyFactory({ colorize: true, translateTime: 'SYS:HH:MM:ss.l' });
   return { write: (line) => output.write(format(JSON.parse(line)) ?? '') };
+}
+
+/** @returns the same fields, with all text in them printable: pino-pretty lets C1 controls and the like through */
+export function printableFields(fields: object): object {
+  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, printableValue(value)]));
+}
+
+function printableValue(value: unknown): unknown {
+  if (typeof value === 'string') return printable(value);
+  if (Array.isArray(value)) return value.map(printableValue);
+  return typeof value === 'object' && value !== null ? printableFields(value) : value;
 }

@@ -12,6 +12,7 @@ import { flagOf, parseTime, SETTINGS, UsageError, variableOf } from '../config.t
 import { parseUpstream } from '../replication/upstream.ts';
 import { version } from '../version.ts';
 import { CommandError } from './command-error.ts';
+import { printable, printableJson, printableLines } from './printable.ts';
 
 const DEFAULT_NODE = 'http://127.0.0.1:7796';
 /** What a shell reports of a program that SIGPIPE has ended; Node ignores that signal. */
@@ -38,7 +39,20 @@ function outputFailed(error: NodeJS.ErrnoException): void {
   process.exit(1);
 }
 
+/** @returns the exit code and what to say: lines that are printable, whatever a node or a file has put into them */
 function verdict(error: unknown): readonly [number, string | null] {
+  const [code, text] = rawVerdict(error);
+  if (text === null) return [code, null];
+  return [code, printableLines(code === 1 && isMistake(error) ? text.split('\n') : [text])];
+}
+
+/** Of psyncd's own mistakes the stack is shown, which has many lines. */
+function isMistake(error: unknown): boolean {
+  const known = [CommandError, FollowError, ApiError].some((kind) => error instanceof kind);
+  return !known && error instanceof Error && error.message !== 'fetch failed';
+}
+
+function rawVerdict(error: unknown): readonly [number, string | null] {
   // Commander has written its own message already.
   if (error instanceof CommanderError) return [error.exitCode === 0 ? 0 : 2, null];
   if (error instanceof UsageError) return [2, error.message];
@@ -89,7 +103,8 @@ function program(): Command {
     .action(async ({ node, json }: { node: string; json?: boolean }) => {
       const { formatInfo } = await import('./info.ts');
       const answer = await new Client(node).replication();
-      print(json ? JSON.stringify(answer, null, 2) : formatInfo(answer));
+      if (json) printJson(answer, 2);
+      else print(...formatInfo(answer));
     });
 
   client(psyncd, 'check')
@@ -102,7 +117,8 @@ function program(): Command {
       checkPosition('the position', position);
       const { formatCheck } = await import('./info.ts');
       const answer = await new Client(node).check(position);
-      print(json ? JSON.stringify(answer) : formatCheck(answer));
+      if (json) printJson(answer);
+      else print(formatCheck(answer));
     });
 
   client(psyncd, 'failover')
@@ -113,7 +129,8 @@ function program(): Command {
     .action(async (url: string | undefined, options: { node: string; timeout: string; json?: boolean }) => {
       const { formatFailover } = await import('./info.ts');
       const result = await new Client(options.node).failover(url, timeFlag('--timeout', options.timeout));
-      print(options.json ? JSON.stringify(result) : formatFailover(result));
+      if (options.json) printJson(result);
+      else print(...formatFailover(result));
     });
 
   client(psyncd, 'get')
@@ -156,11 +173,8 @@ function program(): Command {
         import('./info.ts'),
       ]);
       const result = await importFile(file, node);
-      print(
-        json
-          ? JSON.stringify(result)
-          : `${counted(result.imported, 'entry', 'entries')} imported, at ${result.position}`,
-      );
+      if (json) printJson(result);
+      else print(`${counted(result.imported, 'entry', 'entries')} imported, at ${result.position}`);
     });
 
   client(psyncd, 'export')
@@ -179,11 +193,10 @@ function program(): Command {
         import('./info.ts'),
       ]);
       const result = await exportFile(file, options.node, options.prefix);
-      const text = options.json
-        ? JSON.stringify(result)
-        : `${counted(result.exported, 'entry', 'entries')} exported, at ${result.position}`;
-      if (file !== '-') print(text);
-      else process.stderr.write(`${text}\n`);
+      const text = `${counted(result.exported, 'entry', 'entries')} exported, at ${result.position}`;
+      if (options.json) printJson(result);
+      else if (file !== '-') print(text);
+      else process.stderr.write(`${printable(text)}\n`);
     });
 
   followCommand(psyncd);
@@ -306,8 +319,13 @@ function checkNode(url: string): void {
   throw new UsageError(`--node: expected http://HOST:PORT, got ${JSON.stringify(url)}`);
 }
 
-function print(text: string): void {
-  process.stdout.write(`${text}\n`);
+/** Lines for people; what nodes and their peers have said in them is made printable. */
+function print(...lines: readonly string[]): void {
+  process.stdout.write(`${printableLines(lines)}\n`);
+}
+
+function printJson(value: unknown, space?: number): void {
+  process.stdout.write(`${printableJson(value, space)}\n`);
 }
 
 async function standardInput(): Promise<Uint8Array<ArrayBuffer>> {
