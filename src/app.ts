@@ -71,7 +71,11 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   const port = await listen(server, settings, node);
   const host = settings.host.includes(':') ? `[${settings.host}]` : settings.host;
   try {
-    await node.start(settings.announceUrl ?? `ws://${host}:${port}`, settings.replicaOf);
+    await node.start(
+      settings.announceUrl ?? `ws://${host}:${port}`,
+      settings.replicaOf,
+      settings.announceUrl,
+    );
   } catch (error) {
     await stop(server, node);
     throw error instanceof Problem ? new StartError(`--replica-of: ${error.message}`) : error;

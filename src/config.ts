@@ -188,7 +188,7 @@ export const SETTINGS: readonly Setting[] = [
     placeholder: 'URL',
     initial: null,
     parse: masterUrl,
-    help: 'ws://HOST:PORT under which other nodes reach this one, if that is not where it listens',
+    help: 'ws://HOST:PORT under which other nodes reach this one, if that is not where it listens; redirected writes go there',
   },
   {
     name: 'backlogSize',

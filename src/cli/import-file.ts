@@ -53,7 +53,7 @@ async function masterOf(node: string): Promise<string> {
   for (let hops = 0; hops < 16; hops += 1) {
     const { upstream } = await new Client(url).replication();
     if (upstream === null) return url;
-    url = upstream.url.replace(/^ws/, 'http');
+    url = (upstream.announcedUrl ?? upstream.url).replace(/^ws/, 'http');
   }
   throw new CommandError('no master found: the replicas follow each other in a circle');
 }

@@ -91,6 +91,8 @@ export interface ReplicationAnswer {
   readonly backlog: { readonly size: number; readonly firstOffset: number; readonly length: number };
   readonly upstream: null | {
     readonly url: string;
+    /** Where clients reach the master, if it is not where its replica dials it. */
+    readonly announcedUrl?: string;
     readonly state: string;
     readonly detail?: string;
     readonly lastSync?: {

@@ -431,7 +431,12 @@ export const replication = {
       description: 'The master that this node follows; null: it is one.',
       required: ['url', 'state'],
       properties: {
-        url: { type: 'string' },
+        url: { type: 'string', description: 'Where this node dials it.' },
+        announcedUrl: {
+          type: 'string',
+          description:
+            'Where the master says that clients reach it (`--announce-url`): writes are redirected there.',
+        },
         state: {
           type: 'string',
           enum: ['connecting', 'handshake', 'snapshot', 'streaming', 'waiting', 'refused'],

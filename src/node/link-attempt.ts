@@ -71,6 +71,8 @@ const ACK_INTERVAL_MS = 1_000;
 export interface AttemptEvents {
   state(state: LinkState): void;
   synced(report: SyncReport): void;
+  /** The master has answered; it announces this URL to clients, or null: none. */
+  announced(url: string | null): void;
   /** It has brought something, or has been streaming for a while: the next connection may be tried at once. */
   stable(): void;
   /** Whether a snapshot takes over whatever it brings. */
@@ -218,8 +220,9 @@ export class LinkAttempt {
     }
   }
 
-  #continue({ runId, lacking, lineage }: LinkEffect & { kind: 'continue' }): void {
+  #continue({ runId, lacking, lineage, announcedUrl }: LinkEffect & { kind: 'continue' }): void {
     const { world, log } = this.#context;
+    this.#events.announced(announcedUrl);
     this.#context.continued(runId, lineage);
     log.info('partial-resync', { url: this.#socket.peer, runId, bytes: lacking });
     this.#events.synced({
@@ -232,7 +235,8 @@ export class LinkAttempt {
   }
 
   #beginSnapshot(announced: LinkEffect & { kind: 'snapshot' }): void {
-    const { reason, length } = announced;
+    const { reason, length, announcedUrl } = announced;
+    this.#events.announced(announcedUrl);
     this.#context.log.info('full-resync', { url: this.#socket.peer, reason, bytes: length });
     this.#events.state('snapshot');
     this.#snapshot = new IncomingSnapshot({

@@ -11,6 +11,8 @@ import { logUnexpected, ownedWorld, unattended } from './unattended.ts';
 
 export interface LinkStatus {
   readonly url: string;
+  /** Under which URL the master wants to be reached by clients, if it has told. */
+  readonly announcedUrl?: string;
   readonly state: LinkState;
   /** What went wrong last, while it is not streaming. */
   readonly detail?: string;
@@ -32,6 +34,7 @@ export class Link {
   readonly #context: LinkContext;
   readonly #world: World;
   #state: LinkState = 'connecting';
+  #announcedUrl: string | null = null;
   #detail: string | null = null;
   #lastSync: SyncReport | null = null;
   #failures = 0;
@@ -56,6 +59,11 @@ export class Link {
 
   start(): void {
     this.#dial();
+  }
+
+  /** Where clients reach the master: as it announces, or else where this node has dialled it. */
+  get masterUrl(): string {
+    return this.#announcedUrl ?? this.url;
   }
 
   get streaming(): boolean {
@@ -87,6 +95,7 @@ export class Link {
     const lastIoAgeMs = this.#attempt?.silentMs ?? null;
     return {
       url: this.url,
+      ...(this.#announcedUrl === null ? {} : { announcedUrl: this.#announcedUrl }),
       state: this.#state,
       ...(this.#detail === null ? {} : { detail: this.#detail }),
       ...(this.#lastSync === null ? {} : { lastSync: this.#lastSync }),
@@ -136,6 +145,9 @@ export class Link {
       accepted: () => this.#accepted,
       stable: () => {
         this.#failures = 0;
+      },
+      announced: (url) => {
+        this.#announcedUrl = url;
       },
       synced: (report) => {
         this.#lastSync = report;

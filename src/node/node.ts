@@ -130,6 +130,7 @@ export class Node {
   readonly #wasClean: boolean;
   /** Names this process on the wire; never stored. */
   readonly #nodeId: string;
+  #announcedUrl: string | null = null;
   #readers = 0;
   #digest: Promise<unknown> = Promise.resolve();
   #nextDigest: Promise<Digest> | null = null;
@@ -150,6 +151,7 @@ export class Node {
       snapshots,
       nodeId: this.#nodeId,
       keyspaceSchema: parts.files.schema,
+      announcedUrl: () => this.#announcedUrl,
       notReady: () => this.#roles.notReady,
       takeOver: (position, session) => this.#roles.takeOver(position, session),
       changed: () => this.#failover.changed(),
@@ -224,9 +226,16 @@ export class Node {
    * Connects the node.
    * @param listeningUrl where it can be reached, `ws://HOST:PORT`; a replica tells its master
    * @param replicaOf the master to follow, or `no-one`; null: what it was when it stopped
+   * @param announcedUrl where clients reach it, `ws://HOST:PORT`, if that is not where its replicas dial it: they send
+   *   writes there; null: it is not announced
    * @throws Problem BAD_REQUEST for a URL that cannot be a master
    */
-  async start(listeningUrl: string, replicaOf: string | null): Promise<void> {
+  async start(
+    listeningUrl: string,
+    replicaOf: string | null,
+    announcedUrl: string | null = null,
+  ): Promise<void> {
+    this.#announcedUrl = announcedUrl;
     await this.#roles.start(listeningUrl, replicaOf);
     this.#expiry.start();
     this.#backlog.start();
@@ -555,7 +564,7 @@ export class Node {
     if (this.#closing) return shuttingDown();
     const { upstream } = this.#parts.state;
     if (upstream === null) return this.#replicaProblem();
-    const master = httpUrl(upstream);
+    const master = httpUrl(this.#roles.masterUrl ?? upstream);
     if (this.#roles.guarded) {
       return new Problem(
         'LOADING',

@@ -80,6 +80,12 @@ export class Roles {
     return this.#link?.guarded ?? false;
   }
 
+  /** Where writes go, `ws://HOST:PORT`; null: they stay here. */
+  get masterUrl(): string | null {
+    const { upstream } = this.#parts.state;
+    return this.#link !== null && this.#link.url === upstream ? this.#link.masterUrl : upstream;
+  }
+
   get link(): LinkStatus | null {
     return this.#link?.status ?? null;
   }

@@ -62,6 +62,8 @@ export interface SessionContext {
   readonly nodeId: string;
   /** Of this node's keyspace file. */
   readonly keyspaceSchema: number;
+  /** Where clients reach this node, if it is announced. */
+  announcedUrl(): string | null;
   /** Why nobody can be served now, as the line to answer, or null. */
   notReady(): string | null;
   /**
@@ -398,10 +400,12 @@ export class Session implements SocketEvents {
     this.#goOnline(decision.after);
   }
 
-  /** What only a replica is told that understands it: a word of its own, and this node's lineage. */
+  /** What only a replica is told that understands it: a word of its own, this node's lineage, and its announced URL. */
   #more(word: string): string {
-    if (!this.#machine.capabilities.includes('lineage')) return '';
-    return ` ${word} ${formatLineage(this.#context.head.history.lineage)}`;
+    const { capabilities } = this.#machine;
+    if (!capabilities.includes('lineage')) return '';
+    const url = capabilities.includes('announced-url') ? ` ${this.#context.announcedUrl() ?? '-'}` : '';
+    return ` ${word} ${formatLineage(this.#context.head.history.lineage)}${url}`;
   }
 
   /** Answers that there will be no sync on this connection, and ends it. */

@@ -50,6 +50,7 @@ interface SessionsParts {
   readonly nodeId: string;
   /** Of this node's keyspace file. */
   readonly keyspaceSchema: number;
+  announcedUrl(): string | null;
   notReady(): string | null;
   takeOver(position: Position, session: Session): Promise<string | null>;
   /** A replica has acknowledged something, or has gone. */

@@ -12,6 +12,7 @@ import { FULL_RESYNC_REASONS, type FullResyncReason } from './decide.ts';
 import { type Ancestor, parseLineage } from './history.ts';
 import { schemaCapability } from './keyspace-schema.ts';
 import { type Position, parseOffset, parseRunId, type RunId, wireOffset } from './position.ts';
+import { canonicalUpstream, isWildcard, parseUpstream } from './upstream.ts';
 
 export interface LinkRequest {
   /** What to continue from; null asks for a snapshot. */
@@ -38,6 +39,7 @@ export type LinkEffect =
       /** How many bytes were lacking; null: the master does not tell. */
       readonly lacking: number | null;
       readonly lineage: AnsweredLineage;
+      readonly announcedUrl: string | null;
     }
   /** Full resync: a snapshot of exactly this position follows. */
   | {
@@ -45,6 +47,8 @@ export type LinkEffect =
       readonly position: Position;
       readonly reason: FullResyncReason | null;
       readonly lineage: AnsweredLineage;
+      /** Under which URL clients reach the master, `ws://HOST:PORT`; null: it does not tell. */
+      readonly announcedUrl: string | null;
       readonly length: number;
     }
   | { readonly kind: 'snapshot-bytes'; readonly bytes: Buffer }
@@ -64,6 +68,7 @@ interface Announced {
   readonly position: Position;
   readonly reason: FullResyncReason | null;
   readonly lineage: AnsweredLineage;
+  readonly announcedUrl: string | null;
 }
 
 /** No line of the handshake comes near this, also with a full lineage; what is longer is not a master. */
@@ -72,7 +77,10 @@ export const MAX_LINE_BYTES = 8_192;
 export const MAX_SNAPSHOT_BYTES = 2 ** 44;
 
 const NEWLINE = 0x0a;
-const CAPABILITIES = ['capa', 'psync2', 'capa', 'sqlite', 'capa', 'lineage', 'capa', 'snapshot-crc32'];
+const CAPABILITIES = ['psync2', 'sqlite', 'lineage', 'snapshot-crc32', 'announced-url'].flatMap((name) => [
+  'capa',
+  name,
+]);
 
 /** What follows a snapshot must still be countable: 4 PiB of writes are left. */
 const MAX_SNAPSHOT_OFFSET = 2 ** 52;
@@ -152,8 +160,8 @@ export class LinkMachine {
         if (match === null || length > MAX_SNAPSHOT_BYTES) {
           return this.#fail(`expected the snapshot's length, got ${quoted(line)}`, effects);
         }
-        const { position, reason, lineage } = phase;
-        effects.push({ kind: 'snapshot', position, reason, lineage, length });
+        const { position, reason, lineage, announcedUrl } = phase;
+        effects.push({ kind: 'snapshot', position, reason, lineage, announcedUrl, length });
         this.#snapshotLeft(length, match[2] !== undefined, effects);
         return;
       }
@@ -183,6 +191,7 @@ export class LinkMachine {
         runId: runId ?? asked.runId,
         lacking: parseOffset(words[2] ?? ''),
         lineage: parseLineage(words[3] ?? ''),
+        announcedUrl: announced(words[4]),
       });
       return;
     }
@@ -197,6 +206,7 @@ export class LinkMachine {
         // A newer master may have a reason that this node does not know: it is not passed on.
         reason: FULL_RESYNC_REASONS.find((reason) => reason === words[3]) ?? null,
         lineage: parseLineage(words[4] ?? ''),
+        announcedUrl: announced(words[5]),
       };
       return;
     }
@@ -235,6 +245,12 @@ export class LinkMachine {
     const asked = ['PSYNC', position.runId, String(wireOffset(position.offset))];
     return this.#request.failover ? [...asked, 'FAILOVER'] : asked;
   }
+}
+
+/** @returns the URL that the word is, in its one form; null for `-`, for none, and for one that nobody else can dial */
+function announced(word = '-'): string | null {
+  const url = parseUpstream(word);
+  return url === null || isWildcard(url) ? null : canonicalUpstream(url);
 }
 
 function quoted(line: string): string {

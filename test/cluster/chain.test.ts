@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import type { ChildNode } from '../../src/cli/child-node.ts';
+import { until } from '../../src/cli/until.ts';
 import type { ReplicaAnswer, ReplicationAnswer } from '../../src/client/rest.ts';
 import { Cluster, converged, counters, linkState, samePosition, writeMany } from '../support/cluster.ts';
 import { RawReplica } from '../support/raw-replica.ts';
@@ -276,4 +277,52 @@ test('a master that is restarted: who was behind gets exactly what it lacks, and
     assert.deepEqual((await session(master, current))?.sync, { kind: 'partial', bytes: 0 });
     assert.deepEqual(await counters(master), { syncFull: 0, syncPartialOk: 2, syncPartialErr: 0 });
   }
+});
+
+/** Where a write that came to this node is sent: the answer's Location. */
+async function redirected(node: ChildNode): Promise<string | null> {
+  const response = await fetch(`${node.url}/v1/keys/k?ttl=60`, {
+    method: 'PUT',
+    body: 'v',
+    redirect: 'manual',
+  });
+  const { master } = (await response.json()) as { master: string };
+  assert.equal(response.status, 307);
+  assert.equal(response.headers.get('location'), `${master}/v1/keys/k?ttl=60`);
+  return master;
+}
+
+test('writes are redirected to where the master announces to be, in a chain too; else to where it was dialled', async (t) => {
+  const cluster = await Cluster.create(t);
+  let master = await cluster.start('master');
+  let middle = await cluster.start('middle', '--replica-of', master.wsUrl);
+  const leaf = await cluster.start('leaf', '--replica-of', middle.wsUrl);
+  await linkState(leaf, 'streaming');
+  assert.deepEqual([await redirected(middle), await redirected(leaf)], [master.url, middle.url]);
+  // By another name than the one that is dialled.
+  const name = (node: ChildNode): string => `localhost:${node.port}`;
+  await master.stop();
+  master = await cluster.restart('master', master, '--announce-url', `ws://${name(master)}`);
+  await until('the middle knows the name', async () => {
+    const { upstream } = await middle.client.replication();
+    return upstream?.announcedUrl === `ws://${name(master)}`;
+  });
+  assert.deepEqual(
+    [await redirected(middle), await redirected(leaf)],
+    [`http://${name(master)}`, middle.url],
+  );
+  await middle.stop();
+  middle = await cluster.restart('middle', middle, '--announce-url', `ws://${name(middle)}`);
+  await linkState(leaf, 'streaming');
+  await until('the leaf knows the name', async () => (await redirected(leaf)) === `http://${name(middle)}`);
+  await linkState(middle, 'streaming');
+  const written = await fetch(`${leaf.url}/v1/keys/k`, { method: 'PUT', body: 'by name' });
+  assert.deepEqual([written.status, new URL(written.url).host], [201, name(master)]);
+  // Learned with a snapshot as well; and forgotten with the master that has told it.
+  const fresh = await cluster.start('fresh', '--replica-of', master.wsUrl);
+  await linkState(fresh, 'streaming');
+  assert.equal(await redirected(fresh), `http://${name(master)}`);
+  await fresh.client.replicaOf(leaf.wsUrl);
+  assert.equal(await redirected(fresh), leaf.url);
+  await converged(master, middle, leaf, fresh);
 });

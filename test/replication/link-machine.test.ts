@@ -18,9 +18,10 @@ const AT_50: Position = { runId: A, offset: offset(50) };
 
 /** What the machine says by itself when the master is content with PING and REPLCONF. */
 const GREETED = '+PONG\r\n+OK\r\n';
-const ANNOUNCED = 'node-id n1 capa psync2 capa sqlite capa lineage capa snapshot-crc32 capa keyspace-3'.split(
-  ' ',
-);
+const ANNOUNCED =
+  'node-id n1 capa psync2 capa sqlite capa lineage capa snapshot-crc32 capa announced-url capa keyspace-3'.split(
+    ' ',
+  );
 const REPLCONF = send('REPLCONF', ...ANNOUNCED);
 const ASKED_51 = [REPLCONF, send('PSYNC', A, '51')];
 const ASKED_FIRST = [REPLCONF, send('PSYNC', '?', '-1')];
@@ -68,6 +69,32 @@ const CONVERSATIONS: readonly Conversation[] = [
     `${GREETED}+CONTINUE ${B} 0 -\r\n`,
     [...ASKED_51, continuing(B, 0, [])],
   ],
+  [
+    'a master that announces where clients reach it says so behind its lineage',
+    AT_50,
+    `${GREETED}+CONTINUE ${B} 0 - WSS://Node.example:443\r\n`,
+    [...ASKED_51, continuing(B, 0, [], 'wss://node.example')],
+  ],
+  [
+    'so it does with a snapshot',
+    null,
+    `${GREETED}+FULLRESYNC ${B} 120 first-sync - ws://node.example:7796\r\n$0\r\n`,
+    [...ASKED_FIRST, snapshot(B, 120, 'first-sync', 0, [], 'ws://node.example:7796'), snapshotEnd()],
+  ],
+  ...[
+    '-',
+    'ws://0.0.0.0:7796',
+    'ws://[::]:1',
+    'ws://u:p@h:1',
+    'ws://h:1/path',
+    'ws://h:1,x',
+    'ftp://h:1',
+  ].map((word): readonly [string, Position | null, string, readonly Said[]] => [
+    `${word} is no URL where clients could reach a master`,
+    AT_50,
+    `${GREETED}+CONTINUE ${B} 0 - ${word}\r\n`,
+    [...ASKED_51, continuing(B, 0, [])],
+  ]),
   [
     'what is said beyond the run ID and is not understood is not passed on',
     AT_50,
@@ -347,8 +374,9 @@ function continuing(
   id: typeof A,
   lacking: number | null = null,
   lineage: AnsweredLineage = null,
+  announcedUrl: string | null = null,
 ): LinkEffect {
-  return { kind: 'continue', runId: id, lacking, lineage };
+  return { kind: 'continue', runId: id, lacking, lineage, announcedUrl };
 }
 
 function snapshot(
@@ -357,8 +385,16 @@ function snapshot(
   reason: Extract<LinkEffect, { kind: 'snapshot' }>['reason'],
   length: number,
   lineage: AnsweredLineage = null,
+  announcedUrl: string | null = null,
 ): LinkEffect {
-  return { kind: 'snapshot', position: { runId: id, offset: offset(at) }, reason, lineage, length };
+  return {
+    kind: 'snapshot',
+    position: { runId: id, offset: offset(at) },
+    reason,
+    lineage,
+    announcedUrl,
+    length,
+  };
 }
 
 function snapshotEnd(crc32: number | null = null): LinkEffect {
