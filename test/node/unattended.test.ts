@@ -17,6 +17,7 @@ function fail(): never {
 class FakeWorld implements World {
   readonly due: (() => void)[] = [];
   now = (): number => 1;
+  monotonic = () => 0;
   random = (): number => 0;
   newRunId = (): ReturnType<World['newRunId']> => runId('a');
   after = (_delayMs: number, callback: () => void): (() => void) => {
