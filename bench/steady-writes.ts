@@ -136,9 +136,9 @@ function told({ stamp, sentAt, answeredAt, seenAt }: Write): void {
 }
 
 function request(key: string, value: string): string {
-  if (protocol === 'get') return `GET /v1/keys/${key} HTTP/1.1\r\nHost: b\r\n\r\n`;
+  if (protocol === 'get') return `GET /v1/keys/${key} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
   return isHttp
-    ? `PUT /v1/keys/${key} HTTP/1.1\r\nHost: b\r\nContent-Length: ${value.length}\r\n\r\n${value}`
+    ? `PUT /v1/keys/${key} HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${value.length}\r\n\r\n${value}`
     : `*3\r\n$3\r\nSET\r\n$${key.length}\r\n${key}\r\n$${value.length}\r\n${value}\r\n`;
 }
 

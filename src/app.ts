@@ -59,10 +59,10 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   const { settings, live, node, rest } = await open(given, loopLag, log, failed);
   loopLag.start();
   giveBackWhenQuiet();
-  const { createServer, acceptWebSockets, nodeHeaders } = rest;
+  const { createServer, acceptWebSockets, answerHeaders } = rest;
   const upgrade = acceptWebSockets({
-    allowedOrigins: settings.allowOrigin,
-    headers: () => nodeHeaders(node),
+    admission: live,
+    headers: (request) => answerHeaders(node, live.allowedOrigins, request.headers),
     accept: (socket) => node.accept(socket),
     admitFollower: (request, gone) => node.admitFollower(request, gone),
     serveFollower: (request, socket) => node.serveFollower(request, socket),
@@ -96,14 +96,15 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
 
 /** What is not needed before the folder is open. */
 async function importRest() {
-  const [node, server, peer, accept, dial] = await Promise.all([
+  const [node, server, headers, peer, accept, dial] = await Promise.all([
     import('./node/node.ts'),
     import('./http/server.ts'),
+    import('./http/answer-headers.ts'),
     import('./http/ask-peer.ts'),
     import('./ws/accept.ts'),
     import('./ws/dial.ts'),
   ]);
-  return { ...node, ...server, ...peer, ...accept, ...dial };
+  return { ...node, ...server, ...headers, ...peer, ...accept, ...dial };
 }
 
 type Rest = Awaited<ReturnType<typeof importRest>>;

@@ -31,6 +31,8 @@ export interface Settings {
   readonly maxFollowers: number;
   readonly followerOutputLimit: number;
   readonly allowOrigin: Origins;
+  /** DNS names, in lowercase, that requests may call this node by. */
+  readonly allowHost: readonly string[];
   readonly minReplicasToWrite: number;
   readonly minReplicasMaxLag: number;
   readonly allowEmptyMaster: boolean;
@@ -61,6 +63,8 @@ export interface Setting<T = unknown> extends Kind<T> {
   readonly name: keyof Settings;
   readonly initial: string | null;
   readonly help: string;
+  /** The flag may be given several times, and means the same as one with all values separated by commas. */
+  readonly isList?: true;
 }
 
 type Units = ReadonlyMap<string, number>;
@@ -127,16 +131,31 @@ export function formatBacklogSize(size: Settings['backlogSize']): number | strin
   return size.awayMs % 1000 === 0 ? `auto:${size.awayMs / 1000}s` : `auto:${size.awayMs}ms`;
 }
 
-/** `https://app.example,http://localhost:3000`; `null` is what pages of local files have. */
-function origins(text: string): Origins {
-  const list = text
+function listed(text: string): readonly string[] {
+  return text
     .split(',')
     .map((each) => each.trim())
     .filter((each) => each !== '');
+}
+
+/** `https://app.example,http://localhost:3000`; `null` is what pages of local files have. */
+function origins(text: string): Origins {
+  const list = listed(text);
   if (list.includes('*')) return 'any';
   const wrong = list.find((each) => each !== 'null' && !/^https?:\/\/[^/?#@\s]+$/.test(each));
   if (wrong !== undefined) throw new UsageError('expected origins of the form https://HOST[:PORT], or *');
   return list.map((each) => each.toLowerCase());
+}
+
+/** `db.example,db`, without ports: on which port a request arrived is known. */
+function hostNames(text: string): readonly string[] {
+  return listed(text).map((name) => {
+    const url = `http://${name}`;
+    if (/[:/?#@\\\s*]/.test(name) || !URL.canParse(url)) {
+      throw new UsageError('expected names such as db.example, without a port');
+    }
+    return new URL(url).hostname;
+  });
 }
 
 const trueOrFalse = (text: string): boolean => oneOf('true', 'false')(text) === 'true';
@@ -295,7 +314,18 @@ export const SETTINGS: readonly Setting[] = [
     placeholder: 'ORIGINS',
     initial: '',
     parse: origins,
+    isList: true,
     help: 'origins whose web pages may read, write and follow here, such as https://app.example, separated by commas; * for all',
+  },
+  {
+    name: 'allowHost',
+    placeholder: 'NAMES',
+    initial: '',
+    parse: hostNames,
+    isList: true,
+    help:
+      'names by which clients reach this node, such as db.example, separated by commas; IP addresses, localhost and the names ' +
+      'in --host and --announce-url need not be given. Requests for other names are refused (403)',
   },
   {
     name: 'minReplicasToWrite',

@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { contradictionIn, formatBacklogSize, SETTINGS, type Settings, UsageError } from './config.ts';
 import type { RunningSettings } from './http/admin-routes.ts';
 import type { LoopLag } from './loop-lag.ts';
+import { KnownHosts } from './node/hosts.ts';
 import type { NodeSettings } from './node/node.ts';
 import type { Origins } from './node/origins.ts';
 import type { StateFile } from './store/state-file.ts';
@@ -40,12 +41,14 @@ export class LiveSettings implements RunningSettings {
   /** What the node reads, each time that it needs it. */
   readonly node: NodeSettings;
   readonly #node: Writable<NodeSettings>;
+  readonly hosts: KnownHosts;
   #settings: Settings;
 
   constructor(settings: Settings, loopLag: LoopLag, state: Pick<StateFile, 'journalCounters'>) {
     this.#loopLag = loopLag;
     this.#state = state;
     this.#settings = settings;
+    this.hosts = new KnownHosts(ownNames(settings));
     this.#node = nodeSettings(settings);
     this.node = this.#node;
   }
@@ -67,12 +70,12 @@ export class LiveSettings implements RunningSettings {
   }
 
   current(): Readonly<Record<string, unknown>> {
-    const { host, port, data, fsync, announceUrl, maxConnections, allowOrigin, onDamage, logLevel } =
-      this.#settings;
+    const { host, port, data, fsync, announceUrl, maxConnections, allowOrigin, allowHost } = this.#settings;
+    const { onDamage, logLevel } = this.#settings;
     const changeable = Object.fromEntries([...CHANGEABLE].map((name) => [name, this.#settings[name]]));
     const backlogSize = formatBacklogSize(this.#settings.backlogSize);
-    const fixed = { host, port, data, fsync, announceUrl, maxConnections, allowOrigin, onDamage, logLevel };
-    return { ...fixed, ...changeable, backlogSize };
+    const listening = { host, port, data, fsync, announceUrl, maxConnections };
+    return { ...listening, allowOrigin, allowHost, onDamage, logLevel, ...changeable, backlogSize };
   }
 
   change(values: Readonly<Record<string, string>>): string | null {
@@ -116,6 +119,11 @@ export class LiveSettings implements RunningSettings {
     this.#settings = settings;
     Object.assign(this.#node, nodeSettings(settings));
   }
+}
+
+/** What this node is called, beside IP addresses. */
+function ownNames({ host, announceUrl, allowHost }: Settings): readonly string[] {
+  return [...allowHost, host, ...(announceUrl === null ? [] : [new URL(announceUrl).host])];
 }
 
 function nodeSettings(settings: Settings): Writable<NodeSettings> {

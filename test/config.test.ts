@@ -119,6 +119,7 @@ test('without anything given every setting has its default', () => {
     onDamage: 'stop',
     maxConnections: 16_000,
     allowOrigin: [],
+    allowHost: [],
     scrubInterval: 86_400_000,
     bodyTimeout: 30_000,
     logLevel: 'info',
@@ -195,6 +196,18 @@ for (const [flags, environment, content, expected] of [
   ],
   [{}, {}, { allowAnonymous: 'yes' }, '"allowAnonymous" in FILE: expected one of true, false, got "yes"'],
   [{ data: '' }, {}, {}, '--data: it is empty, got ""'],
+  [
+    { allowHost: 'db.example,http://db' },
+    {},
+    {},
+    '--allow-host: expected names such as db.example, without a port, got "db.example,http://db"',
+  ],
+  [
+    {},
+    { PSYNCD_ALLOW_HOST: 'db:7796' },
+    {},
+    'PSYNCD_ALLOW_HOST: expected names such as db.example, without a port, got "db:7796"',
+  ],
   [
     { replicaOf: 'http://m:1' },
     {},

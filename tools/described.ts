@@ -1,5 +1,6 @@
 /** What the routes are registered with when they are only described and never called: no node stands behind them. */
 import type { ApiParts } from '../src/http/api-routes.ts';
+import { KnownHosts } from '../src/node/hosts.ts';
 import type { Node } from '../src/node/node.ts';
 import { version } from '../src/version.ts';
 
@@ -10,6 +11,7 @@ export const DESCRIBED: ApiParts = {
     startedAt: 0,
     current: () => ({}),
     change: () => null,
+    hosts: new KnownHosts([]),
     allowedOrigins: [],
     bodyTimeoutMs: 0,
     loopLag: { p99Ms: 0, maxMs: 0 },

@@ -273,6 +273,11 @@ function timeFlag(name: string, text: string): number {
   }
 }
 
+/** Of a flag that may be repeated, and whose values commas separate. */
+function joined(value: string, before?: string): string {
+  return before === undefined ? value : `${before},${value}`;
+}
+
 /** @param name what the command line calls it @param others what else it may be */
 function checkPosition(name: string, position: string, others = ''): void {
   if (parsePosition(position) !== null) return;
@@ -284,10 +289,11 @@ function serveCommand(psyncd: Command): void {
     .command('serve')
     .description('run a node')
     .option('--config <FILE>', 'settings as a JSON object, {"backlogSize": "8mb"}');
-  for (const { name, placeholder, initial, help } of SETTINGS) {
+  for (const { name, placeholder, initial, help, isList } of SETTINGS) {
     const flags = placeholder === null ? flagOf(name) : `${flagOf(name)} <${placeholder}>`;
     const text = initial === null || placeholder === null ? help : `${help} (default: ${initial})`;
-    serveIt.addOption(new Option(flags, text));
+    const option = new Option(flags, text);
+    serveIt.addOption(isList === true ? option.argParser(joined) : option);
   }
   serveIt.addHelpText(
     'after',

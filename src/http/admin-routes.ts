@@ -1,20 +1,18 @@
 /** What operators look at and turn: `/v1/info`, `/v1/config`, `/healthz`, `/readyz`. */
 import type { FastifyInstance } from 'fastify';
 import type { Node } from '../node/node.ts';
-import type { Origins } from '../node/origins.ts';
+import type { Admission } from '../node/origins.ts';
 import { Problem } from '../node/problem.ts';
 import { EXAMPLE_INFO } from './examples.ts';
 import { formatInfo } from './info.ts';
 import { config, configPatch, health, json, plainText, problems } from './schemas.ts';
 
 /** The settings of the running node: `app.ts` knows which may change, and what they mean. */
-export interface RunningSettings {
+export interface RunningSettings extends Admission {
   readonly version: string;
   readonly startedAt: number;
   /** How long nothing of a request's body may arrive. */
   readonly bodyTimeoutMs: number;
-  /** Pages of other origins that may come here. */
-  readonly allowedOrigins: Origins;
   /** Of the event loop, in the last seconds. */
   readonly loopLag: { readonly p99Ms: number; readonly maxMs: number };
   /** Since the start: rows committed to the journal, and fsyncs of the journal. */

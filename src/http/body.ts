@@ -18,6 +18,23 @@ export interface BodyLimit {
 /** Thrown together with closing the connection: the rest of the body is not worth reading. */
 export class OversizedBody extends Problem {}
 
+/** Thrown for a body in a content coding. */
+export class EncodedBody extends Problem {}
+
+/**
+ * Values are kept as they come, and given back without an encoding: a body that is compressed would become another value.
+ * @param header `Content-Encoding`, or undefined
+ * @throws Problem UNSUPPORTED_MEDIA_TYPE for an encoding that changes bytes; its answer says `Accept-Encoding: identity`
+ */
+export function checkEncoding(header: string | undefined): void {
+  const codings = (header ?? '').split(',').map((coding) => coding.trim().toLowerCase());
+  if (codings.every((coding) => coding === '' || coding === 'identity')) return;
+  throw new EncodedBody(
+    'UNSUPPORTED_MEDIA_TYPE',
+    'a body must come without a Content-Encoding, or with identity',
+  );
+}
+
 /**
  * @param source undefined: there is no body, which is an empty one
  * @param declared the Content-Length, if there is one

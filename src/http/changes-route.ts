@@ -1,7 +1,6 @@
 /** `GET /v1/changes`: the feed as Server-Sent Events and as NDJSON; `ws/` has it as a WebSocket. */
 import type { ServerResponse } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import Negotiator from 'negotiator';
 import { closePatienceMs } from '../node/close-patience.ts';
 import {
   type FeedRequest,
@@ -10,15 +9,18 @@ import {
   MAX_WAIT,
   parseFeedRequest,
 } from '../node/feed-request.ts';
-import type { Framing } from '../node/message.ts';
+import { errorMessage, type Framing } from '../node/message.ts';
 import type { Node } from '../node/node.ts';
 import { mayCome } from '../node/origins.ts';
 import type { FollowerEvents, FollowerSocket } from '../node/ports.ts';
 import { Problem } from '../node/problem.ts';
 import type { CloseCode } from '../replication/close-code.ts';
 import { formatPosition } from '../replication/position.ts';
+import { acceptedOf } from './accept.ts';
 import type { RunningSettings } from './admin-routes.ts';
+import { varyBy } from './answer-headers.ts';
 import { EVENT_STREAMS } from './event-schemas.ts';
+import { toProblem } from './problem.ts';
 import { position, problems, streamed } from './schemas.ts';
 
 const EVENT_STREAM = 'text/event-stream';
@@ -27,6 +29,14 @@ const NDJSON = 'application/x-ndjson';
 const MEDIA_TYPES = [NDJSON, EVENT_STREAM] as const;
 /** A connection of which the other end has vanished is noticed by TCP's keep-alives after so long, and some more. */
 const KEEP_ALIVE_MS = 30_000;
+/**
+ * How long an EventSource waits before it connects anew, in milliseconds: at least the first, at most both together, so that not all
+ * who lost a node come back at the same time.
+ */
+const RETRY_MS = 1_000;
+const RETRY_SPREAD_MS = 2_000;
+/** The same after a problem that its next request has again, in milliseconds. */
+const RETRY_IN_VAIN_MS = 600_000;
 
 const ndjson: Framing = (json) => Buffer.from(`${json}\n`, 'utf8');
 const serverSentEvent: Framing = (json, at) =>
@@ -65,16 +75,28 @@ export function changesRoute(app: FastifyInstance, node: Node, settings: Running
         ),
       },
     },
+    errorHandler: (error, request, reply) => {
+      const told = toldInStream(request, toProblem(error));
+      // What is thrown here goes on to the handler of all routes.
+      if (told === null) throw error;
+      return reply
+        .code(200)
+        .type(EVENT_STREAM)
+        .header('cache-control', 'no-store')
+        .serializer(String)
+        .send(told);
+    },
     handler: async (request, reply) => {
+      varyBy(reply, 'Accept');
       const { origin, host } = request.headers;
-      if (!mayCome(origin, host, settings.allowedOrigins)) {
+      if (!mayCome(origin, host, settings)) {
         throw new Problem(
           'FORBIDDEN',
           `pages of ${origin} may not follow this node; --allow-origin lets them`,
         );
       }
-      const type = new Negotiator(request).mediaType([...MEDIA_TYPES]);
-      if (type === undefined) {
+      const type = acceptedOf(request.headers.accept, MEDIA_TYPES);
+      if (type === null) {
         throw new Problem('NOT_ACCEPTABLE', `changes can be had as ${MEDIA_TYPES.join(' or ')}`);
       }
       const wanted = parseFeedRequest(request.url, lastEventId(request));
@@ -84,6 +106,25 @@ export function changesRoute(app: FastifyInstance, node: Node, settings: Running
       if (!gone.signal.aborted) stream(node, admitted, type === EVENT_STREAM, request, reply);
     },
   });
+}
+
+/**
+ * An EventSource gives up for good when the answer is no stream, and its page is not told why. So it is given a stream that says
+ * what is wrong and ends, as a WebSocket is. Other clients get the status of a problem that stays, a malformed query for one.
+ * @returns the stream; null: the problem is to be answered as everywhere
+ */
+function toldInStream({ headers }: FastifyRequest, problem: Problem | null): string | null {
+  if (problem === null || acceptedOf(headers.accept, MEDIA_TYPES) !== EVENT_STREAM) return null;
+  const passes = problem.status === 429 || problem.status === 503;
+  const stays = problem.status === 400 || problem.status === 410;
+  const isFromPage = headers.origin !== undefined || headers['sec-fetch-mode'] !== undefined;
+  if (!passes && !(stays && isFromPage)) return null;
+  const { json } = errorMessage(problem.code, problem.message, problem.extra);
+  return `retry: ${passes ? retryMs() : RETRY_IN_VAIN_MS}\n${serverSentEvent(json, null).toString('utf8')}`;
+}
+
+function retryMs(): number {
+  return RETRY_MS + Math.floor(Math.random() * RETRY_SPREAD_MS);
 }
 
 /** Answers with the feed. Fastify has nothing to do with it any more. */
@@ -104,7 +145,8 @@ function stream(
     'psync-position': formatPosition(node.position),
     'psync-role': node.role,
   });
-  reply.raw.flushHeaders();
+  if (asEvents) reply.raw.write(`retry: ${retryMs()}\n\n`);
+  else reply.raw.flushHeaders();
   socket.setKeepAlive(true, KEEP_ALIVE_MS);
   const peer = `${socket.remoteAddress}:${socket.remotePort}`;
   const follower = new ResponseFollower(reply.raw, peer, asEvents ? serverSentEvent : ndjson);
@@ -205,6 +247,9 @@ const DESCRIPTION = [
   '`continue`, if this node can still serve what follows, or else with a `reset` that says why. A position is good on',
   'every node and every transport, and on masters and replicas alike. A replica that has not reached it yet waits for it, five',
   'seconds and no longer than `wait`; then it answers 503 `NOT_REACHED`.',
+  '',
+  'A `text/event-stream` is 200 also where another request would be answered 429 or 503, and to a browser where it would be 400',
+  'or 410: it brings an `error` event with the code, and ends. An EventSource would otherwise give up for good.',
   '',
   '`bookmark` says that nothing of yours happened up to its position. It comes every two seconds while others write, and',
   'every ten seconds otherwise: who hears nothing for half a minute should connect anew. Types that you do not know are to',

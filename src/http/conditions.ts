@@ -4,15 +4,12 @@ import type { Condition } from '../keyspace/condition.ts';
 import { Problem } from '../node/problem.ts';
 
 /**
- * The condition of a write.
- * @throws Problem BAD_REQUEST for headers that are malformed, or cannot both be met
+ * The condition of a write. With both headers both must be met (RFC 9110, 13.2.2).
+ * @throws Problem BAD_REQUEST for headers that are malformed
  */
 export function writeCondition(headers: IncomingHttpHeaders): Condition {
   const match = headers['if-match'];
   const noneMatch = headers['if-none-match'];
-  if (match !== undefined && noneMatch !== undefined) {
-    throw new Problem('BAD_REQUEST', 'If-Match and If-None-Match contradict each other');
-  }
   return {
     // A weak ETag never matches here (RFC 9110, 13.1.1).
     ...(match === undefined ? {} : { match: versions('If-Match', match, false) }),
@@ -35,15 +32,20 @@ export function etag(version: number): string {
 function versions(name: string, header: string, weak: boolean): '*' | readonly number[] {
   const text = header.trim();
   if (text === '*') return '*';
-  if (text === '') throw new Problem('BAD_REQUEST', `${name} is empty`);
   const found: number[] = [];
-  const tag = /\s*(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(?:,|$)/y;
-  while (tag.lastIndex < text.length) {
-    const match = tag.exec(text);
+  let count = 0;
+  // Elements of a list may be empty (RFC 9110, 5.6.1.2).
+  const element = /[\s,]*(?:(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*(?:,|$)|$)/y;
+  while (element.lastIndex < text.length) {
+    const match = element.exec(text);
     if (match === null) throw new Problem('BAD_REQUEST', `${name} is no list of ETags in quotes`);
+    const [, weakness, tag] = match;
+    if (tag === undefined) break;
+    count += 1;
     // An ETag that is no version is somebody else's: well formed, and never ours.
-    const isOurs = /^[1-9]\d{0,15}$/.test(match[2] ?? '') && (weak || match[1] === undefined);
-    if (isOurs) found.push(Number(match[2]));
+    const isOurs = /^[1-9]\d{0,15}$/.test(tag) && (weak || weakness === undefined);
+    if (isOurs) found.push(Number(tag));
   }
+  if (count === 0) throw new Problem('BAD_REQUEST', `${name} is empty`);
   return found;
 }

@@ -14,6 +14,7 @@ import { ALWAYS } from '../keyspace/condition.ts';
 import { MAX_KEY_BYTES } from '../keyspace/key.ts';
 import type { Node } from '../node/node.ts';
 import { formatPosition } from '../replication/position.ts';
+import { NO_SNIFFING, VALUE_POLICY } from './answer-headers.ts';
 import { type BodyLimit, readBody } from './body.ts';
 import type { BodyStalls } from './body-stalls.ts';
 import { etag } from './conditions.ts';
@@ -120,6 +121,7 @@ function isPlainWrite({ headers }: IncomingMessage, key: string): boolean {
     headers['if-match'] === undefined &&
     headers.origin === undefined &&
     headers.expect === undefined &&
+    headers['content-encoding'] === undefined &&
     endOfKey(key, 'PUT') === key.length
   );
 }
@@ -130,7 +132,8 @@ function get(node: Node, key: string, response: ServerResponse): boolean {
   if (entry === null) return false;
   const { value, version, expiresAt } = entry;
   const headers = entryHeaders(node, formatPosition(node.position), version, value.length);
-  headers.push('content-type', 'application/octet-stream', 'vary', 'accept');
+  headers.push('content-type', 'application/octet-stream', 'vary', 'Accept');
+  headers.push(VALUE_POLICY[0], VALUE_POLICY[1]);
   if (expiresAt !== null) headers.push('psync-expires-at', String(expiresAt));
   response.writeHead(200, headers);
   if (value.length > MAX_TEXT_BYTES) response.end(value);
@@ -181,5 +184,7 @@ function entryHeaders(node: Node, position: string, version: number, length: num
     node.role,
     'content-length',
     String(length),
+    NO_SNIFFING[0],
+    NO_SNIFFING[1],
   ];
 }

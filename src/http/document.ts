@@ -41,6 +41,10 @@ const DESCRIPTION = [
   'Every answer carries `Psync-Position` and `Psync-Role`. Errors are `application/problem+json` (RFC 9457)',
   'with a stable `code`. A write sent to a replica is redirected to its master with 307.',
   '',
+  'A node answers to IP addresses, `localhost` and its own names, which `--allow-host` adds to: a request with another `Host` is',
+  '403 `FORBIDDEN`, so that no page can reach a node by a name of its own (DNS rebinding). A body with a `Content-Encoding` other',
+  'than identity is 415 `UNSUPPORTED_MEDIA_TYPE`, an `Expect` other than 100-continue 417 `EXPECTATION_FAILED`.',
+  '',
   'A path that is not here answers 404 `NOT_FOUND`, a method that its path does not have 405',
   '`METHOD_NOT_ALLOWED` with `Allow`, and OPTIONS 204 with `Allow`.',
 ].join('\n');

@@ -188,6 +188,8 @@ const EXAMPLES: Readonly<Record<ProblemCode, Example>> = {
   BATCH_TOO_LARGE: { detail: 'the effects of the batch have more than 67108864 bytes' },
   BODY_TOO_LARGE: { detail: 'Request body is too large' },
   UNSUPPORTED_MEDIA_TYPE: { detail: 'Unsupported Media Type' },
+  EXPECTATION_FAILED: { detail: 'only 100-continue can be expected' },
+  UPGRADE_REQUIRED: { detail: 'replicas connect here with a WebSocket of the subprotocol psync.v1' },
   HEADERS_TOO_LARGE: { detail: 'the headers have more than 16 KiB' },
   READONLY: {
     detail: 'this node follows ws://127.0.0.1:7796; write there',

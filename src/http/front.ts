@@ -6,6 +6,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { KnownHosts } from '../node/hosts.ts';
 import type { Log } from '../node/ports.ts';
 import { Problem } from '../node/problem.ts';
 import { type Handler, Line } from './in-order.ts';
@@ -25,10 +26,15 @@ export type UpgradeListener = (request: IncomingMessage, connection: Duplex, hea
 
 export interface FrontParts {
   readonly log: Log;
+  /** The names that the node answers to. */
+  readonly hosts: KnownHosts;
   /** Answers a request that cannot be carried out, and logs what is no fault of the client's. */
   readonly refuse: (error: Error, request: IncomingMessage, response: ServerResponse) => void;
-  /** The bytes of such an answer, where Node has no answer to write into; the connection ends behind it. */
-  readonly rawAnswer: (problem: Problem) => string;
+  /**
+   * The bytes of such an answer, where Node has no answer to write into; the connection ends behind it.
+   * @param request null: it is not known, because it is no HTTP
+   */
+  readonly rawAnswer: (problem: Problem, request: IncomingMessage | null) => string;
   readonly upgrade: UpgradeListener;
 }
 
@@ -51,6 +57,8 @@ export class Front {
     this.#parts = parts;
     this.server = createServer({
       joinDuplicateHeaders: true,
+      // Node would answer without a problem; `KnownHosts` refuses such requests.
+      requireHostHeader: false,
       // Requests that offer an upgrade to something else, `curl --http2` for one, are answered as they are; so are those
       // behind answers that are not out yet, because Node lets go of the connection when it hands it over. Node asks since
       // 24.9; before, every request with `Upgrade` counts as one for a WebSocket.
@@ -64,12 +72,18 @@ export class Front {
       });
     });
     this.server.on('request', (request, response) => this.#request(request, response));
+    this.server.on('checkContinue', (request, response) => this.#request(request, response));
+    this.server.on('checkExpectation', (request, response) => {
+      // RFC 9110, 10.1.1.
+      const problem = new Problem('EXPECTATION_FAILED', 'only 100-continue can be expected');
+      this.#request(request, response, this.#refusal(problem, false));
+    });
     this.server.on('upgrade', (request, connection, head) => {
       this.#handedOver(connection as Socket, () => this.#upgrade(request, connection, head));
     });
-    this.server.on('connect', (_request, connection) => {
+    this.server.on('connect', (request, connection) => {
       const problem = new Problem('NOT_IMPLEMENTED', 'this is no proxy');
-      this.#handedOver(connection as Socket, () => this.#end(connection, problem));
+      this.#handedOver(connection as Socket, () => this.#end(connection, problem, request));
     });
   }
 
@@ -114,28 +128,34 @@ export class Front {
     }
     lineOf(socket).end((unfinished) => {
       if (unfinished?.headersSent) socket.destroy();
-      else this.#end(socket, problem);
+      else this.#end(socket, problem, null);
     });
   }
 
-  #request(request: IncomingMessage, response: ServerResponse): void {
+  /** @param then carries the request out, if nothing is wrong with its target */
+  #request(request: IncomingMessage, response: ServerResponse, then = this.#handler): void {
     try {
       // Node throws away what came in one packet behind an upgrade that is not made.
       if (request.headers.upgrade !== undefined) response.setHeader('connection', 'close');
-      const problem = normalizeTarget(request);
-      const handler = problem === null ? this.#handler : this.#refusal(problem);
-      lineOf(request.socket).take(request, response, handler);
+      lineOf(request.socket).take(request, response, this.#handlerOf(request, then));
     } catch (error) {
       this.fail(error as Error, request, response);
     }
   }
 
-  #refusal(problem: Problem): Handler {
+  #handlerOf(request: IncomingMessage, then: Handler): Handler {
+    const problem = normalizeTarget(request);
+    // Where such a request ends, and what comes behind it, others on the way may see otherwise.
+    if (problem !== null) return this.#refusal(problem, true);
+    const foreign = this.#parts.hosts.refusal(request.headers.host, request.httpVersion);
+    return foreign === null ? then : this.#refusal(foreign, false);
+  }
+
+  #refusal(problem: Problem, isLast: boolean): Handler {
     return {
       overlap: () => 'none',
       handle: (request, response) => {
-        // Where such a request ends, and what comes behind it, others on the way may see otherwise.
-        response.setHeader('connection', 'close');
+        if (isLast) response.setHeader('connection', 'close');
         this.fail(problem, request, response);
         return 'none';
       },
@@ -148,12 +168,12 @@ export class Front {
     try {
       const problem = normalizeTarget(request);
       if (problem === null) this.#parts.upgrade(request, connection, head);
-      else this.#end(connection, problem);
+      else this.#end(connection, problem, request);
     } catch (error) {
       this.#log(error, request);
       // Behind the handshake no HTTP may follow.
       if (socket.bytesWritten !== before) connection.destroy();
-      else this.#end(connection, new Problem('INTERNAL', 'the log of the node says more'));
+      else this.#end(connection, new Problem('INTERNAL', 'the log of the node says more'), request);
     }
   }
 
@@ -167,12 +187,12 @@ export class Front {
     });
   }
 
-  #end(connection: Duplex, problem: Problem): void {
+  #end(connection: Duplex, problem: Problem, request: IncomingMessage | null): void {
     connection.on('error', () => connection.destroy());
     // HTTP's time-outs do not cover what Node has let go of.
     connection.once('finish', () => connection.destroy());
     try {
-      connection.end(this.#parts.rawAnswer(problem));
+      connection.end(this.#parts.rawAnswer(problem, request));
     } catch (error) {
       this.#parts.log.error('request-failed', { error: textOf(error) });
       connection.destroy();
@@ -193,8 +213,9 @@ function isIdle(socket: Lined): boolean {
   return socket[LINE]?.idle ?? true;
 }
 
-function isWebSocket({ headers }: IncomingMessage): boolean {
-  return headers.upgrade?.toLowerCase() === 'websocket';
+/** HTTP/1.0 has no upgrades (RFC 9110, 7.8). */
+function isWebSocket({ headers, httpVersion }: IncomingMessage): boolean {
+  return headers.upgrade?.toLowerCase() === 'websocket' && httpVersion !== '1.0';
 }
 
 function textOf(error: unknown): string {

@@ -9,6 +9,7 @@ import type { Node } from '../node/node.ts';
 import { Problem } from '../node/problem.ts';
 import { acceptedOf } from './accept.ts';
 import { ACKS_ONLY, ACKS_QUERY, type AcksQuery, acknowledged } from './acks.ts';
+import { VALUE_POLICY, varyBy } from './answer-headers.ts';
 import { readBody } from './body.ts';
 import { etag, isKnown, writeCondition } from './conditions.ts';
 import { type ExpiryRequest, expiryOf } from './expiry.ts';
@@ -161,6 +162,7 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
     handler: async (request, reply) => {
       const key = checkKey(request.params.key);
       if (request.bodyType !== 'application/merge-patch+json') {
+        reply.header('accept-patch', 'application/merge-patch+json');
         throw new Problem('UNSUPPORTED_MEDIA_TYPE', 'a patch is application/merge-patch+json');
       }
       const condition = writeCondition(request.headers);
@@ -206,6 +208,8 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
     const entry = node.get(key);
     if (entry === null) throw notFound(key);
     readHeaders(reply, entry);
+    // Also a 304 or 406 is an answer to this Accept (RFC 9110, 12.5.5 and 15.4.5).
+    varyBy(reply, 'Accept');
     const { match } = writeCondition({ 'if-match': request.headers['if-match'] });
     if (match !== undefined && match !== '*' && !match.includes(entry.version)) {
       throw new Problem('PRECONDITION_FAILED', `it has version ${entry.version}`, {
@@ -215,7 +219,7 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
     if (isKnown(request.headers, entry.version)) return reply.code(304).send();
     return reply
       .header('content-type', typeOf(request.headers.accept, entry))
-      .header('vary', 'accept')
+      .header(...VALUE_POLICY)
       .send(entry.value);
   }
 

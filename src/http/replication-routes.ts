@@ -1,6 +1,7 @@
 /** `/v1/replication`, `/v1/digest`: what the node knows of its history, and whom it follows. */
 import type { FastifyInstance } from 'fastify';
 import type { Node } from '../node/node.ts';
+import { Problem } from '../node/problem.ts';
 import { formatPosition } from '../replication/position.ts';
 import {
   backlogReport,
@@ -19,6 +20,19 @@ import { positionOf, reachWanted, WAIT_ONLY, type WaitQuery } from './wait.ts';
 const MAX_JSON_BYTES = 64 * 1024;
 
 export function replicationRoutes(app: FastifyInstance, node: Node): void {
+  // Replicas come here with a WebSocket, which `ws/` takes; what arrives here is no such request.
+  app.get('/v1/replication/stream', {
+    schema: { hide: true },
+    handler: (_request, reply) => {
+      // RFC 9110, 15.5.22.
+      reply.header('upgrade', 'websocket').header('connection', 'close, Upgrade');
+      throw new Problem(
+        'UPGRADE_REQUIRED',
+        'replicas connect here with a WebSocket of the subprotocol psync.v1',
+      );
+    },
+  });
+
   app.get('/v1/replication', {
     schema: {
       operationId: 'getReplication',

@@ -812,6 +812,7 @@ export const config = {
       announceUrl: null,
       maxConnections: 16_000,
       allowOrigin: [],
+      allowHost: [],
       onDamage: 'stop',
       logLevel: 'info',
       backlogSize: 1_048_576,
@@ -844,6 +845,7 @@ export const config = {
     'announceUrl',
     'maxConnections',
     'allowOrigin',
+    'allowHost',
     'onDamage',
     'logLevel',
     ...Object.keys(CONFIG),
@@ -859,6 +861,12 @@ export const config = {
       type: ['array', 'string'],
       items: { type: 'string' },
       description: 'Origins whose pages may come; `any`: all. Fixed while running.',
+    },
+    allowHost: {
+      type: 'array',
+      items: { type: 'string' },
+      description:
+        'Names that requests may call the node by, beside those of `host` and `announceUrl`. Fixed while running.',
     },
     onDamage: { type: 'string', enum: ['stop', 'resync'], description: 'Fixed while running.' },
     logLevel: { type: 'string', enum: ['error', 'warn', 'info'], description: 'Fixed while running.' },

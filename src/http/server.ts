@@ -3,27 +3,27 @@
  * in the wrong room.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { FastifyCorsOptions } from '@fastify/cors';
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import type { Node } from '../node/node.ts';
-import { mayCome } from '../node/origins.ts';
+import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
+import { mayCome, type Origins } from '../node/origins.ts';
 import type { Log } from '../node/ports.ts';
 import { Problem } from '../node/problem.ts';
 import { PROBLEM_TYPE, problemBody, rawProblem } from '../node/problem-body.ts';
 import { checkQuery } from '../node/query.ts';
 import { formatPosition } from '../replication/position.ts';
-import type { RunningSettings } from './admin-routes.ts';
+import { answerHeaders, NO_SNIFFING } from './answer-headers.ts';
 import { apiRoutes } from './api-routes.ts';
-import { OversizedBody } from './body.ts';
+import { checkEncoding, EncodedBody, OversizedBody } from './body.ts';
 import { BodyStalls } from './body-stalls.ts';
+import { corsHeaders, preflightHeaders } from './cors.ts';
 import { direct } from './direct.ts';
 import { documentRoutes } from './document-routes.ts';
 import type { DocumentParts } from './document-server.ts';
 import { Front, type Timeouts, type UpgradeListener } from './front.ts';
 import { rewriteKeyUrl } from './key.ts';
+import { KnownPaths } from './known-paths.ts';
 import { Listening } from './listening.ts';
 import { longWay } from './long-way.ts';
-import { noSuchPath, sendProblem, toProblem } from './problem.ts';
+import { sendProblem, toProblem } from './problem.ts';
 import { plainJson } from './serialization.ts';
 import { validators } from './validation.ts';
 
@@ -32,9 +32,6 @@ const MAX_PARAM_LENGTH = 65_536;
 
 /** What is not possible now may be in a second: replicas acknowledge, and links are dialled, about that often. */
 const RETRY_AFTER_SECONDS = '1';
-
-/** How long a browser may remember what a page is allowed to send. */
-const CORS_MAX_AGE_SECONDS = 600;
 
 const BODY_HEADERS = ['content-type', 'content-length', 'transfer-encoding'] as const;
 
@@ -47,11 +44,14 @@ export interface ServerParts extends DocumentParts {
 /** @returns the server, not listening yet */
 export async function createServer(parts: ServerParts): Promise<Listening> {
   const { node } = parts;
+  const { allowedOrigins, hosts } = parts.settings;
   const stalls = new BodyStalls(() => parts.settings.bodyTimeoutMs);
   const front = new Front({
     log: parts.log,
+    hosts,
     refuse: (error, request, response) => answerErrorDirectly(parts, error, request, response),
-    rawAnswer: (problem) => rawProblem(problem, nodeHeaders(node)),
+    rawAnswer: (problem, request) =>
+      rawProblem(problem, answerHeaders(node, allowedOrigins, request?.headers ?? null)),
     upgrade: parts.upgrade,
   });
   const app = Fastify({
@@ -59,7 +59,7 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
     serverFactory: (fastify, options) => {
       const long = longWay(fastify);
       // With CORS every answer has headers of its own.
-      const isShort = parts.settings.allowedOrigins.length === 0;
+      const isShort = allowedOrigins.length === 0;
       const fail = front.fail.bind(front);
       return front.serve(
         isShort ? direct({ node, stalls, fail }, long) : long,
@@ -70,7 +70,8 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     // Of requests that do not even reach the router no hook is run.
     frameworkErrors: (error, request, reply) => {
-      answerError(parts, error, request, reply.headers(nodeHeaders(node)));
+      reply.headers(answerHeaders(node, allowedOrigins, request.raw.headers));
+      if (!answerPreflight(request, reply, allowedOrigins)) answerError(parts, error, request, reply);
     },
     return503OnClosing: false,
     schemaController: {
@@ -80,6 +81,10 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
   });
   const known = new KnownPaths(app);
 
+  app.addHook('onRequest', (request, reply, done) => {
+    reply.header(...NO_SNIFFING).headers(corsHeaders(request.headers, allowedOrigins));
+    if (!answerPreflight(request, reply, allowedOrigins)) done();
+  });
   app.addHook('onRequest', (_request, reply, done) => {
     if (!node.closing) return done();
     reply.header('connection', 'close');
@@ -89,16 +94,13 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
     checkQuery(request.url);
     done();
   });
-  if (parts.settings.allowedOrigins.length > 0) {
-    await app.register((await import('@fastify/cors')).default, corsOptions(parts.settings));
-  }
   // A page of another origin may send simple requests without asking; it must not write.
   app.addHook('onRequest', (request, _reply, done) => {
     const { origin, host } = request.headers;
     const { method } = request;
     // What it may read the browser decides, by the headers of the answer.
     const asks = method === 'GET' || method === 'HEAD' || method === 'OPTIONS';
-    if (asks || mayCome(origin, host, parts.settings.allowedOrigins)) return done();
+    if (asks || mayCome(origin, host, parts.settings)) return done();
     return done(new Problem('FORBIDDEN', `a page of ${origin} must not change anything here`));
   });
   app.addHook('onSend', (_request, reply, _payload, done) => {
@@ -109,11 +111,21 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
   app.setErrorHandler((error: Error, request, reply) => answerError(parts, error, request, reply));
   app.setNotFoundHandler((request, reply) => known.answer(request, reply));
 
-  // A DELETE has no body, and neither has a request that no route takes: what comes all the same is not looked at.
+  // Whatever body it has: that is not looked at.
+  app.addHook('onRequest', (request, reply, done) => {
+    if (request.is404) known.answer(request, reply);
+    else done();
+  });
+  // A DELETE has no body: what comes all the same is not looked at.
   app.addHook('onRequest', (request, _reply, done) => {
-    if (request.method === 'DELETE' || request.is404) {
+    if (request.method === 'DELETE') {
       for (const name of BODY_HEADERS) request.raw.headers[name] = undefined;
     }
+    done();
+  });
+  app.addHook('onRequest', (request, _reply, done) => {
+    if (request.method !== 'GET' && request.method !== 'DELETE')
+      checkEncoding(request.headers['content-encoding']);
     done();
   });
   app.addHook('onRequest', ({ raw }, reply, done) => {
@@ -122,6 +134,11 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
     if (hasBody && !raw.complete)
       limitStalls(stalls, raw, reply, (error) => front.fail(error, raw, reply.raw));
     done();
+  });
+  // A client that waits for leave to send its body gets it here (RFC 9110, 10.1.1): until now the request may be refused without.
+  app.addHook('preParsing', ({ raw }, reply, payload, done) => {
+    if (raw.headers.expect !== undefined && raw.httpVersion !== '1.0') reply.raw.writeContinue();
+    done(null, payload);
   });
   await apiRoutes(app, parts);
   documentRoutes(app, parts);
@@ -148,62 +165,12 @@ function limitStalls(
   request.once('close', forget);
 }
 
-/** Browsers let the pages of the allowed origins read what comes. */
-function corsOptions({ allowedOrigins }: RunningSettings): FastifyCorsOptions {
-  return {
-    origin: (origin, decided) =>
-      decided(null, origin !== undefined && mayCome(origin, undefined, allowedOrigins)),
-    methods: ['GET', 'HEAD', 'PUT', 'POST', 'PATCH', 'DELETE'],
-    exposedHeaders: ['ETag', 'Location', 'Psync-Expires-At', 'Psync-Position', 'Psync-Role', 'Retry-After'],
-    maxAge: CORS_MAX_AGE_SECONDS,
-  };
-}
-
-/** Which paths there are, and with which methods. */
-class KnownPaths {
-  readonly #methods = new Map<string, Set<string>>();
-
-  constructor(app: FastifyInstance) {
-    app.addHook('onRoute', ({ url, method }) => {
-      const methods = this.#methods.get(url) ?? new Set(['OPTIONS']);
-      for (const each of [method].flat()) methods.add(each);
-      this.#methods.set(url, methods);
-    });
-  }
-
-  /** Answers a request that no route takes: OPTIONS, a method that the path does not have, or no such path. */
-  answer(request: FastifyRequest, reply: FastifyReply): FastifyReply {
-    const path = request.url.split('?')[0] ?? '';
-    if (path === '/v1/keys/') return sendProblem(reply, new Problem('BAD_REQUEST', 'the key is empty'));
-    // `/v1/keys/k/append` is an operation for POST and a key for GET: what is allowed is both.
-    const forms = ['OPTIONS', 'GET'].map(
-      (method) => rewriteKeyUrl(request.originalUrl, method).split('?')[0] ?? '',
-    );
-    const methods = new Set(
-      [...this.#methods].flatMap(([pattern, each]) =>
-        forms.some((form) => matches(pattern, form)) ? [...each] : [],
-      ),
-    );
-    if (methods.size === 0) {
-      return sendProblem(reply, noSuchPath(request));
-    }
-    reply.header('allow', [...methods].sort().join(', '));
-    if (request.method === 'OPTIONS') return reply.code(204).send();
-    const detail = `${request.method} is not allowed on ${request.originalUrl.split('?')[0]}`;
-    return sendProblem(reply, new Problem('METHOD_NOT_ALLOWED', detail));
-  }
-}
-
-/** `/v1/keys/:key/expiry` stands for every path with one segment where the name is, `/docs/*` for every one below. */
-function matches(pattern: string, path: string): boolean {
-  if (pattern.endsWith('/*')) return path.startsWith(pattern.slice(0, -1));
-  const [expected, segments] = [pattern.split('/'), path.split('/')];
-  return (
-    expected.length === segments.length &&
-    expected.every(
-      (part, index) => part === segments[index] || (part.startsWith(':') && segments[index] !== ''),
-    )
-  );
+/** @returns whether the request was a preflight, and is answered */
+function answerPreflight(request: FastifyRequest, reply: FastifyReply, allowed: Origins): boolean {
+  const headers = preflightHeaders(request.raw, allowed);
+  if (headers === null) return false;
+  reply.code(204).headers(headers).send();
+  return true;
 }
 
 function answerError(
@@ -228,7 +195,7 @@ function answerErrorDirectly(
   // Nothing more comes of the body.
   if (!request.complete) response.once('finish', () => request.socket.destroySoon());
   response.writeHead(problem.status, {
-    ...nodeHeaders(parts.node),
+    ...answerHeaders(parts.node, parts.settings.allowedOrigins, request.headers),
     ...headers,
     'content-type': PROBLEM_TYPE,
     'content-length': Buffer.byteLength(body),
@@ -252,14 +219,10 @@ function explained(
   const headers: Record<string, string> = {};
   if (problem.code === 'READONLY') headers.location = `${problem.extra.master}${url}`;
   if (problem.status === 503) headers['retry-after'] = RETRY_AFTER_SECONDS;
+  if (problem instanceof EncodedBody) headers['accept-encoding'] = 'identity';
   // The rest of the body is not worth reading.
   if (problem instanceof OversizedBody) headers.connection = 'close';
   return { problem, headers };
-}
-
-/** What every answer carries. */
-export function nodeHeaders(node: Node): Readonly<Record<string, string>> {
-  return { 'Psync-Position': formatPosition(node.position), 'Psync-Role': node.role };
 }
 
 /** What is wrong with what is no HTTP request, or not all of one. */

@@ -34,7 +34,7 @@ export function rawProblem(problem: Problem, headers: Readonly<Record<string, st
     'Content-Type': PROBLEM_TYPE,
     ...headers,
     'Content-Length': String(Buffer.byteLength(body)),
-    Connection: 'close',
+    Connection: 'Upgrade' in headers ? 'close, Upgrade' : 'close',
   };
   const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
   return `HTTP/1.1 ${problem.status} ${PROBLEMS[problem.code].title}\r\n${lines.join('')}\r\n${body}`;

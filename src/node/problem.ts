@@ -27,6 +27,8 @@ export const PROBLEMS = {
   BATCH_TOO_LARGE: { status: 413, title: 'The effects of the batch are too large' },
   BODY_TOO_LARGE: { status: 413, title: 'The body is too large' },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The media type is not supported here' },
+  EXPECTATION_FAILED: { status: 417, title: 'What the client expects is not done here' },
+  UPGRADE_REQUIRED: { status: 426, title: 'This is for WebSockets' },
   HEADERS_TOO_LARGE: { status: 431, title: 'The request headers are too large' },
   READONLY: { status: 307, title: 'This node is a replica: writes go to its master' },
   TOO_MANY_REQUESTS: { status: 429, title: 'Too much of this is going on already' },

@@ -5,7 +5,7 @@ import { type WebSocket, WebSocketServer } from 'ws';
 import { closeCodeOf } from '../node/feed-problems.ts';
 import { type FeedRequest, parseFeedRequest } from '../node/feed-request.ts';
 import { errorMessage } from '../node/message.ts';
-import { mayCome, type Origins } from '../node/origins.ts';
+import { type Admission, mayCome } from '../node/origins.ts';
 import type { FollowerEvents, FollowerSocket, SocketEvents, StreamSocket } from '../node/ports.ts';
 import { Problem } from '../node/problem.ts';
 import { rawProblem } from '../node/problem-body.ts';
@@ -17,11 +17,15 @@ export const FOLLOWER_SUBPROTOCOL = 'psync.v1.json';
 /** A follower has nothing to say. */
 const MAX_FOLLOWER_MESSAGE_BYTES = 1024;
 
+/** What a refusal of another version must say (RFC 6455, 4.2.2). */
+const VERSION = '13';
+const OTHER_VERSION = { 'Sec-WebSocket-Version': VERSION, Upgrade: 'websocket' };
+
 /** Who takes the sockets. */
 export interface Acceptor {
-  readonly allowedOrigins: Origins;
+  readonly admission: Admission;
   /** What every HTTP answer of the node carries. */
-  headers(): Readonly<Record<string, string>>;
+  headers(request: IncomingMessage): Readonly<Record<string, string>>;
   /** Gets each new socket of a replica and says where its events go. */
   accept(socket: StreamSocket): SocketEvents;
   /** Resolves to what is to be served, when it can be; rejects with the Problem why it cannot. */
@@ -40,7 +44,7 @@ interface Endpoint {
 
 /**
  * @returns what takes the `upgrade` requests of a server: the paths with their subprotocols are accepted, everything else is
- *   refused with a problem: 400, 403 or 404
+ *   refused with a problem: 400, 403, 404, 405 or 426
  */
 export function acceptWebSockets(
   acceptor: Acceptor,
@@ -49,38 +53,63 @@ export function acceptWebSockets(
     [STREAM_PATH, replicas(acceptor)],
     [CHANGES_PATH, followers(acceptor)],
   ]);
-  const refuse = (connection: Duplex, problem: Problem): void => {
+  const refuse = (request: IncomingMessage, connection: Duplex, { problem, headers }: Refusal): void => {
     connection.on('error', () => connection.destroy());
     // HTTP's time-outs do not cover what was to be upgraded.
     connection.once('finish', () => connection.destroy());
-    connection.end(rawProblem(problem, acceptor.headers()));
+    connection.end(rawProblem(problem, { ...acceptor.headers(request), ...headers }));
   };
   // What `ws` itself finds wrong with a handshake.
   for (const { webSockets } of endpoints.values()) {
-    webSockets.on('wsClientError', (error, connection) => {
-      refuse(connection, new Problem('BAD_REQUEST', error.message));
+    webSockets.on('wsClientError', (error, connection, request) => {
+      refuse(request, connection, { problem: new Problem('BAD_REQUEST', error.message) });
     });
   }
   return (request, connection, head) => {
     const path = (request.url ?? '').split('?')[0];
     const endpoint = endpoints.get(path);
-    if (endpoint === undefined) {
-      refuse(connection, new Problem('NOT_FOUND', `there is no WebSocket at ${path}`));
-      return;
+    const refusal = refusalOf(request, path, endpoint, acceptor.admission);
+    if (refusal !== null) refuse(request, connection, refusal);
+    else if (endpoint !== undefined) {
+      endpoint.webSockets.handleUpgrade(request, connection, head, (ws) =>
+        endpoint.taken(ws, request, connection),
+      );
     }
-    const refusal = endpoint.refusal(request);
-    if (refusal !== null) {
-      refuse(connection, new Problem('FORBIDDEN', refusal));
-      return;
-    }
-    const { subprotocol, webSockets } = endpoint;
-    const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
-    if (!offered.includes(subprotocol)) {
-      refuse(connection, new Problem('BAD_REQUEST', `the subprotocol ${subprotocol} is required`));
-      return;
-    }
-    webSockets.handleUpgrade(request, connection, head, (ws) => endpoint.taken(ws, request, connection));
   };
+}
+
+/** Why there is no WebSocket. */
+interface Refusal {
+  readonly problem: Problem;
+  /** More headers of the answer. */
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+function refusalOf(
+  request: IncomingMessage,
+  path: string | undefined,
+  endpoint: Endpoint | undefined,
+  { hosts }: Admission,
+): Refusal | null {
+  const { headers, method } = request;
+  const foreign = hosts.refusal(headers.host, request.httpVersion);
+  if (foreign !== null) return { problem: foreign };
+  if (endpoint === undefined) {
+    return { problem: new Problem('NOT_FOUND', `there is no WebSocket at ${path}`) };
+  }
+  const unwanted = endpoint.refusal(request);
+  if (unwanted !== null) return { problem: new Problem('FORBIDDEN', unwanted) };
+  if (method !== 'GET') {
+    const problem = new Problem('METHOD_NOT_ALLOWED', `a WebSocket is opened with GET, not ${method}`);
+    return { problem, headers: { Allow: 'GET' } };
+  }
+  if (headers['sec-websocket-version'] !== VERSION) {
+    const problem = new Problem('UPGRADE_REQUIRED', `Sec-WebSocket-Version must be ${VERSION}`);
+    return { problem, headers: OTHER_VERSION };
+  }
+  const offered = (headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
+  if (offered.includes(endpoint.subprotocol)) return null;
+  return { problem: new Problem('BAD_REQUEST', `the subprotocol ${endpoint.subprotocol} is required`) };
 }
 
 function replicas(acceptor: Acceptor): Endpoint {
@@ -101,7 +130,7 @@ function followers(acceptor: Acceptor): Endpoint {
     subprotocol: FOLLOWER_SUBPROTOCOL,
     webSockets: serverOf(FOLLOWER_SUBPROTOCOL, MAX_FOLLOWER_MESSAGE_BYTES),
     refusal: ({ headers: { origin, host } }) =>
-      mayCome(origin, host, acceptor.allowedOrigins)
+      mayCome(origin, host, acceptor.admission)
         ? null
         : `pages of ${origin} may not follow this node; --allow-origin lets them`,
     taken: (ws, request, connection) => {

@@ -88,6 +88,15 @@ async function refused(
       assert.equal(follower.received.length, 1);
       return;
     }
+    // An EventSource gives up for good when it is answered with another status.
+    if (transport === 'sse' && (status === 429 || status === 503)) {
+      const [event] = follower.received;
+      assert.deepEqual([end.status, end.isWhole, event?.type, event?.code], [200, true, 'error', code], what);
+      assert.match(String(event?.detail), detail);
+      assert.ok((follower.retryMs ?? 0) > 0, 'no retry');
+      assert.equal(follower.received.length, 1);
+      return;
+    }
     assert.equal(end.status, status, what);
     const problem = JSON.parse(end.body) as { code: string; detail: string };
     assert.equal(problem.code, code, what);
@@ -810,7 +819,7 @@ async function upgraded(t: TestContext, node: ChildNode): Promise<Socket> {
   t.after(() => socket.destroy());
   socket.on('error', () => undefined);
   socket.write(
-    'GET /v1/changes?position=now HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
+    'GET /v1/changes?position=now HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
       'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n' +
       'Sec-WebSocket-Protocol: psync.v1.json\r\n\r\n',
   );

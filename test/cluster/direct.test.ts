@@ -93,7 +93,7 @@ test('a write whose connection breaks in its body is not written, by the short c
   const { offset } = await node.client.replication();
   const socket = connect(node.port, '127.0.0.1');
   await once(socket, 'connect');
-  socket.write('PUT /v1/keys/half HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf');
+  socket.write('PUT /v1/keys/half HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf');
   socket.end();
   for await (const _chunk of socket);
   assert.equal((await node.client.replication()).offset, offset);
@@ -109,8 +109,8 @@ test('requests sent without waiting for answers are answered in their order, whi
   const requests = indexes.map((index) => {
     const [put, get] = [index % 2 === 0 ? '?' : '', index % 3 === 0 ? '?' : ''];
     return (
-      `PUT /v1/keys/k${index}${put} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nv` +
-      `GET /v1/keys/there${get} HTTP/1.1\r\nHost: x\r\n\r\n`
+      `PUT /v1/keys/k${index}${put} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nv` +
+      `GET /v1/keys/there${get} HTTP/1.1\r\nHost: localhost\r\n\r\n`
     );
   });
   socket.end(requests.join(''));
@@ -131,7 +131,7 @@ test('reads that arrive together are answered each for itself: what is there, wh
   const requests = Array.from({ length: 60 }, (_, index) => ['GET', paths[index % 3] as string] as const);
   const left = connect(node.port, '127.0.0.1');
   await once(left, 'connect');
-  left.write('GET /v1/keys/there HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(60));
+  left.write('GET /v1/keys/there HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(60));
   left.resetAndDestroy();
   const pipelines = await Promise.all(Array.from({ length: 4 }, () => Pipeline.to(t, node)));
   for (const pipeline of pipelines) pipeline.send(requests);

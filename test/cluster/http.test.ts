@@ -255,7 +255,7 @@ test('a body that announces far more than the limit is refused unread', async (t
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node');
   const socket = connect(node.port, '127.0.0.1');
-  socket.write('PUT /v1/keys/huge HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\nsome');
+  socket.write('PUT /v1/keys/huge HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\nsome');
   let text = '';
   for await (const chunk of socket) text += chunk;
   assert.match(text, /^HTTP\/1\.1 413 /);
@@ -333,7 +333,7 @@ test('an import that breaks off leaves whole entries, and the node goes on', asy
   const socket = connect(node.port, '127.0.0.1');
   await once(socket, 'connect');
   socket.write(
-    'POST /v1/import HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"key":"a","value":"1"}\n{"key":"b","val',
+    'POST /v1/import HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{"key":"a","value":"1"}\n{"key":"b","val',
   );
   socket.end();
   socket.resume();
@@ -421,7 +421,7 @@ test('a body that stops arriving is given up with 408, whoever reads it; one tha
     const socket = connect(node.port, '127.0.0.1');
     socket.on('error', () => undefined);
     await once(socket, 'connect');
-    socket.write(`${head}\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"half`);
+    socket.write(`${head}\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"half`);
     let text = '';
     for await (const chunk of socket) text += chunk;
     assert.match(text, /^HTTP\/1\.1 408 /, head);
@@ -429,7 +429,7 @@ test('a body that stops arriving is given up with 408, whoever reads it; one tha
   }
   const slow = connect(node.port, '127.0.0.1');
   await once(slow, 'connect');
-  slow.write('PUT /v1/keys/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n');
+  slow.write('PUT /v1/keys/slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n');
   for (let part = 0; part < 10; part += 1) {
     slow.write(String(part));
     await wait(100);

@@ -11,7 +11,7 @@ import { exchanged, type RawAnswer, rawRequest } from '../support/raw-http.ts';
 const LARGE = 100 * 1024;
 
 function request(method: string, path: string, body = '', type = 'text/plain'): string {
-  const headers = `host: psyncd\r\ncontent-type: ${type}\r\ncontent-length: ${body.length}\r\n`;
+  const headers = `host: localhost\r\ncontent-type: ${type}\r\ncontent-length: ${body.length}\r\n`;
   return `${method} ${path} HTTP/1.1\r\n${headers}\r\n${body}`;
 }
 

@@ -856,7 +856,7 @@ test('exports that are given up make room for others', async (t) => {
     await http.send('PUT', `/v1/keys/k${count}`, Buffer.alloc(1024 * 1024));
     const socket = connect(node.port, '127.0.0.1');
     await once(socket, 'connect');
-    socket.write('GET /v1/export HTTP/1.1\r\nHost: x\r\n\r\n', () => socket.destroy());
+    socket.write('GET /v1/export HTTP/1.1\r\nHost: localhost\r\n\r\n', () => socket.destroy());
     await once(socket, 'close');
     assert.equal((await http.send('HEAD', '/v1/export')).status, 200);
   }
@@ -1205,14 +1205,14 @@ test('bodies that come slowly, or never completely, hold nobody up', async (t) =
   const { node, http } = await oneNode(t);
   const socket = connect(node.port, '127.0.0.1');
   await once(socket, 'connect');
-  socket.write('PUT /v1/keys/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n01234');
+  socket.write('PUT /v1/keys/slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n01234');
   const aborted = connect(node.port, '127.0.0.1');
   await once(aborted, 'connect');
-  aborted.write('PUT /v1/keys/aborted HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n01234');
+  aborted.write('PUT /v1/keys/aborted HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n01234');
   const chunked = connect(node.port, '127.0.0.1');
   await once(chunked, 'connect');
   chunked.write(
-    'POST /v1/keys/aborted/append HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n',
+    'POST /v1/keys/aborted/append HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n',
   );
   for (let count = 0; count < 50; count += 1) {
     assert.equal((await http.send('PUT', '/v1/keys/other', 'v')).status, count === 0 ? 201 : 200);
@@ -1237,7 +1237,7 @@ test('a flood of headers is 431', async (t) => {
     const socket = connect(node.port, '127.0.0.1');
     socket.on('error', () => undefined);
     await once(socket, 'connect');
-    socket.write(`GET /v1/keys HTTP/1.1\r\nHost: x\r\n${flood}\r\n\r\n`);
+    socket.write(`GET /v1/keys HTTP/1.1\r\nHost: localhost\r\n${flood}\r\n\r\n`);
     let text = '';
     for await (const chunk of socket) text += chunk;
     assert.match(text, /^HTTP\/1\.1 431 /);

@@ -107,7 +107,7 @@ test('reads whose clients have gone wait no more', async (t) => {
   const path = `/v1/keys/k?position=${runId}:${offset + 1_000_000}&timeout=600000`;
   const gone = connect(node.port, '127.0.0.1');
   await once(gone, 'connect');
-  const one = `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
+  const one = `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
   gone.write(one.repeat(10_000));
   const http = new Connection(t, node);
   const waits = `/v1/keys/k?position=${runId}:${offset + 1_000_000}&timeout=1`;

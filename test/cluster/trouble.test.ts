@@ -133,7 +133,7 @@ test('an export that nobody reads keeps neither writers nor a full resync waitin
   const stalled = connect(master.port, '127.0.0.1');
   stalled.on('error', () => undefined);
   t.after(() => stalled.destroy());
-  stalled.write('GET /v1/export HTTP/1.1\r\nHost: x\r\n\r\n');
+  stalled.write('GET /v1/export HTTP/1.1\r\nHost: localhost\r\n\r\n');
   await once(stalled, 'readable');
   const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
   await linkState(replica, 'handshake');

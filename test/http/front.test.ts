@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import test, { type TestContext } from 'node:test';
 import { Front, type FrontParts } from '../../src/http/front.ts';
+import { KnownHosts } from '../../src/node/hosts.ts';
 import { Problem } from '../../src/node/problem.ts';
 import { exchanged, rawRequest } from '../support/raw-http.ts';
 
@@ -24,6 +25,7 @@ async function staged(
   const log = (event: string): void => void logged.push(event);
   const front = new Front({
     log: { info: log, warn: log, error: log },
+    hosts: new KnownHosts([]),
     refuse: (error, _request, response) => {
       if (!(error instanceof Problem)) log('request-failed');
       response.writeHead(500, { 'content-length': 0 }).end();

@@ -65,7 +65,12 @@ export const violations: string[] = [];
 /** Paths that the document does not describe: itself, what shows it to people, and the WebSocket of the replicas. */
 const UNDESCRIBED = /^\/(?:docs(?:\/.*)?|openapi\.(?:json|yaml)|v1\/replication\/stream)$/;
 /** What answers before a route is looked for, or when there is none. */
-const ANYWHERE: ReadonlySet<unknown> = new Set(['SHUTTING_DOWN', 'REQUEST_TIMEOUT', 'HEADERS_TOO_LARGE']);
+const ANYWHERE: ReadonlySet<unknown> = new Set([
+  'SHUTTING_DOWN',
+  'REQUEST_TIMEOUT',
+  'HEADERS_TOO_LARGE',
+  'EXPECTATION_FAILED',
+]);
 const KEY_OPERATION = /^\/v1\/keys\/.+\/(increment|append|expiry)$/;
 const POSITION = /^[0-9a-f]{40}:\d+$/;
 
@@ -105,6 +110,7 @@ function check(exchange: Exchange): void {
   assert.notEqual(status, 500, `psyncd made a mistake: ${body?.toString().slice(0, 300)}`);
   assert.match(String(headers['psync-position']), POSITION, 'Psync-Position');
   assert.match(String(headers['psync-role']), /^(?:master|replica)$/, 'Psync-Role');
+  assert.equal(headers['x-content-type-options'], 'nosniff', 'X-Content-Type-Options');
   const [path = ''] = exchange.path.split('?');
   if (UNDESCRIBED.test(path)) return;
   const documented = documentedAnswer(method, path, exchange);
@@ -224,7 +230,7 @@ function checkBody(type: string, { schema }: MediaType, body: Buffer, documented
     case 'text/event-stream':
       for (const line of linesOf(body)) {
         if (line.startsWith('data: ')) valid(lineSchema(schema), JSON.parse(line.slice(6)), 'an event');
-        else assert.match(line, /^id: [0-9a-f]{40}:\d+$/);
+        else assert.match(line, /^(?:id: [0-9a-f]{40}:\d+|retry: \d+)$/);
       }
       return;
     default:

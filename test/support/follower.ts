@@ -72,6 +72,8 @@ export class TestFollower implements AsyncIterable<FeedEvent> {
   ended: FollowerEnd | null = null;
   /** What an EventSource would send when it connects anew. */
   lastEventId: string | null = null;
+  /** How long an EventSource would wait before that. */
+  retryMs: number | null = null;
   #asked = 0;
   #wake: () => void = () => undefined;
   #connection: Socket | null = null;
@@ -247,12 +249,19 @@ export class TestFollower implements AsyncIterable<FeedEvent> {
     outgoing.end();
   }
 
+  #isRetry = false;
   #id: string | null = null;
   #data: string | null = null;
 
   #line(line: string): void {
     if (this.transport === 'ndjson') {
       this.#take(line);
+      return;
+    }
+    const retry = /^retry: (\d+)$/.exec(line)?.[1];
+    if (retry !== undefined) {
+      this.retryMs = Number(retry);
+      this.#isRetry = true;
       return;
     }
     if (line !== '') {
@@ -262,6 +271,10 @@ export class TestFollower implements AsyncIterable<FeedEvent> {
       else this.#data = value ?? '';
       return;
     }
+    // A `retry` may stand alone.
+    const mayBeEmpty = this.#isRetry;
+    this.#isRetry = false;
+    if (mayBeEmpty && this.#data === null && this.#id === null) return;
     assert.ok(this.#data !== null, 'an event without data');
     const event = this.#take(this.#data);
     assert.equal(this.#id, WITHOUT_ID.has(event.type) ? null : event.position, `the id of ${event.type}`);

@@ -1,0 +1,35 @@
+/** Headers that do not depend on what was asked for. */
+import type { IncomingHttpHeaders } from 'node:http';
+import type { FastifyReply } from 'fastify';
+import type { Node } from '../node/node.ts';
+import type { Origins } from '../node/origins.ts';
+import { formatPosition } from '../replication/position.ts';
+import { corsHeaders } from './cors.ts';
+
+/** Browsers take nothing for another media type than the answer names. */
+export const NO_SNIFFING = ['x-content-type-options', 'nosniff'] as const;
+/** A browser that shows a value as a page runs no script of it, and gives it no origin: somebody else may have stored it. */
+export const VALUE_POLICY = ['content-security-policy', "default-src 'none'; sandbox"] as const;
+
+/**
+ * What every answer carries, for those that Fastify has no part in.
+ * @param headers of the request; null: they are not known
+ */
+export function answerHeaders(
+  node: Node,
+  allowed: Origins,
+  headers: IncomingHttpHeaders | null,
+): Readonly<Record<string, string>> {
+  return {
+    'Psync-Position': formatPosition(node.position),
+    'Psync-Role': node.role,
+    [NO_SNIFFING[0]]: NO_SNIFFING[1],
+    ...corsHeaders(headers, allowed),
+  };
+}
+
+/** Says that the answer depends on a header of the request, beside those that it is known to depend on already (RFC 9110, 12.5.5). */
+export function varyBy(reply: FastifyReply, name: string): FastifyReply {
+  const others = reply.getHeader('vary');
+  return reply.header('vary', others === undefined ? name : `${others}, ${name}`);
+}

@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { KnownHosts } from '../../src/node/hosts.ts';
+import { mayCome } from '../../src/node/origins.ts';
+
+const hosts = new KnownHosts(['DB.example', 'psync.internal:7796', 'my_node', '0.0.0.0', '::1']);
+
+for (const host of [
+  '127.0.0.1',
+  '127.0.0.1:7796',
+  '192.168.1.5:1',
+  '0x7f.1',
+  '[::1]',
+  '[::1]:7796',
+  '[2001:DB8::5]:80',
+  'localhost',
+  'LocalHost:7796',
+  'localhost.',
+  'localhost.:7796',
+  'app.localhost:7796',
+  'db.example',
+  'dB.EXAMPLE.:9',
+  'psync.internal',
+  'psync.internal:1234',
+  'my_node:7796',
+]) {
+  test(`a node answers to the Host ${host}`, () => {
+    assert.equal(hosts.refusal(host, '1.1'), null);
+    assert.ok(hosts.isKnown(host), 'the second time');
+  });
+}
+
+for (const host of [
+  'evil.example',
+  'evil.example:7796',
+  'a.db.example',
+  'db.example.evil.example',
+  'localhost.evil.example',
+  'notlocalhost',
+  '127.0.0.1.evil.example',
+  '127.0.0.1@evil.example',
+  'evil.example#localhost',
+  'evil.example/localhost',
+  'localhost:x',
+  '::1',
+  '[::1',
+  '[::1]evil.example',
+  '1.2.3.4.5',
+  'constructor',
+  '__proto__',
+  '',
+  ' ',
+  ',',
+  'localhost, evil.example',
+  'localhost\tevil.example',
+  'x'.repeat(5_000),
+]) {
+  test(`a node does not answer to the Host ${JSON.stringify(host.slice(0, 40))}, and names the setting`, () => {
+    for (const before of ['localhost', 'db.example', host]) {
+      hosts.isKnown(before);
+      const problem = hosts.refusal(host, '1.1');
+      assert.equal(problem?.code, 'FORBIDDEN');
+      assert.match(problem.message, /--allow-host/);
+      assert.ok(problem.message.length < 300);
+    }
+  });
+}
+
+test('a request without a Host is answered if it is HTTP/1.0, and malformed otherwise', () => {
+  assert.equal(hosts.refusal(undefined, '1.0'), null);
+  assert.equal(hosts.refusal(undefined, '1.1')?.code, 'BAD_REQUEST');
+});
+
+test("a page comes from this node only if the node answers to the page's host", () => {
+  const admission = { hosts, allowedOrigins: ['https://app.example'] };
+  assert.ok(mayCome('http://db.example:7796', 'db.example:7796', admission));
+  assert.ok(mayCome('http://127.0.0.1:7796', '127.0.0.1:7796', admission));
+  assert.ok(!mayCome('http://evil.example:7796', 'evil.example:7796', admission));
+  assert.ok(!mayCome('http://127.0.0.1:7797', '127.0.0.1:7796', admission));
+  assert.ok(!mayCome('http://127.0.0.1:7796', undefined, admission));
+  assert.ok(mayCome('https://APP.example', '127.0.0.1:7796', admission));
+});
