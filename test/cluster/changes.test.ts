@@ -1,7 +1,9 @@
 /** The feed for followers, by the contract: the same events and positions whoever asks, whom, and by which transport. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { createInterface } from 'node:readline';
 import test, { type TestContext } from 'node:test';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
@@ -826,3 +828,57 @@ async function upgraded(t: TestContext, node: ChildNode): Promise<Socket> {
   await once(socket, 'data');
   return socket;
 }
+
+/** The events that the EventSource of a page would get, by Node's own implementation. */
+async function* eventSource(t: TestContext, url: string): AsyncGenerator<FeedEvent> {
+  const script = `
+    const source = new EventSource(process.argv[1]);
+    source.onmessage = ({ data }) => console.log(data);
+    // Its own timers do not keep a process alive.
+    setInterval(() => undefined, 1_000);
+    source.onerror = () => source.readyState === EventSource.CLOSED && console.log('{"type":"gave up"}');
+  `;
+  const args = ['--no-warnings', '--experimental-eventsource', '-e', script, url];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.after(() => child.kill('SIGKILL'));
+  for await (const line of createInterface({ input: child.stdout })) yield JSON.parse(line) as FeedEvent;
+}
+
+test('a page with an EventSource', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node', '--max-followers', '0');
+
+  await t.test('is told why it is not served, and is served as soon as there is room', async (t) => {
+    const events = eventSource(t, `${node.url}/v1/changes?position=now`);
+    const { value: refusal } = await events.next();
+    assert.deepEqual([refusal?.type, refusal?.code], ['error', 'TOO_MANY_REQUESTS']);
+    const http = new Connection(t, node);
+    assert.equal((await http.sendJson('PATCH', '/v1/config', { maxFollowers: 10 })).status, 200);
+    let event: FeedEvent | undefined = refusal;
+    while (event?.type === 'error') event = (await events.next()).value;
+    assert.equal(event?.type, 'continue');
+  });
+
+  await t.test('is told that its query is malformed, and asks again only much later', async (t) => {
+    for (const query of ['limit=x', 'prefix=%ff', 'snapshot=false']) {
+      for (const page of [{ 'sec-fetch-mode': 'cors' }, { origin: node.url }]) {
+        const follower = TestFollower.follow(t, node.url, { transport: 'sse', query, headers: page });
+        const [event] = await follower.all();
+        assert.deepEqual([event?.type, event?.code, follower.ended?.status], ['error', 'BAD_REQUEST', 200]);
+        assert.ok((follower.retryMs ?? 0) >= 60_000);
+      }
+    }
+  });
+
+  await t.test('waits a while before it connects anew, not all pages the same', async (t) => {
+    const query = 'position=now&wait=0';
+    const waits = new Set<number | null>();
+    for (let page = 0; page < 8; page += 1) {
+      const follower = TestFollower.follow(t, node.url, { transport: 'sse', query });
+      await follower.all();
+      assert.ok(Number(follower.retryMs) >= 1_000 && Number(follower.retryMs) <= 5_000);
+      waits.add(follower.retryMs);
+    }
+    assert.ok(waits.size > 1);
+  });
+});

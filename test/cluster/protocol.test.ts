@@ -142,7 +142,8 @@ test('without WebSocket: the same events, and an id of each that can be resumed 
   await node.client.set('k', 'w');
   const answer = await polled(node, '', 'text/event-stream');
   assert.equal(answer.headers.get('content-type'), 'text/event-stream');
-  const events = (await answer.text()).trimEnd().split('\n\n');
+  const [retry = '', ...events] = (await answer.text()).trimEnd().split('\n\n');
+  assert.match(retry, /^retry: \d+$/);
   const { position } = await node.client.replication();
   assert.deepEqual(
     events.map((event) => /^id: (.*)$/m.exec(event)?.[1]),
@@ -150,7 +151,7 @@ test('without WebSocket: the same events, and an id of each that can be resumed 
   );
   const headers = { accept: 'text/event-stream', 'last-event-id': start.position };
   const resumed = await fetch(`${node.url}/v1/changes?wait=0&position=now`, { headers });
-  const [first = '', second = ''] = (await resumed.text()).split('\n\n');
+  const [, first = '', second = ''] = (await resumed.text()).split('\n\n');
   assert.match(first, new RegExp(`^id: ${start.position}\ndata: \\{"type":"continue"`));
   assert.match(second, new RegExp(`^id: ${position}\ndata: \\{"type":"set"`));
 });

@@ -311,6 +311,8 @@ test('conditions', async (t) => {
         { 'if-none-match': '*' },
         { 'if-none-match': `"${version}"` },
         { 'if-none-match': `"1", W/"${version}"` },
+        { 'if-match': `"${version}"`, 'if-none-match': '*' },
+        { 'if-match': '"1"', 'if-none-match': '"1"' },
       ];
       await writesNothing(node, async () => {
         for (const headers of refused) {
@@ -326,8 +328,6 @@ test('conditions', async (t) => {
           { 'if-match': `*, "${version}"` },
           { 'if-match': '' },
           { 'if-none-match': `w/"${version}"` },
-          { 'if-match': `"${version}"`, 'if-none-match': '*' },
-          { 'if-match': '*', 'if-none-match': '"1"' },
         ];
         for (const headers of malformed) isProblem(await send(headers), 400, 'BAD_REQUEST', /If-/);
       });
