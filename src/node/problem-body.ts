@@ -32,6 +32,8 @@ export function rawProblem(problem: Problem, headers: Readonly<Record<string, st
   const body = JSON.stringify(problemBody(problem));
   const all = {
     'Content-Type': PROBLEM_TYPE,
+    // RFC 9110, 6.6.1.
+    Date: new Date().toUTCString(),
     ...headers,
     'Content-Length': String(Buffer.byteLength(body)),
     Connection: 'Upgrade' in headers ? 'close, Upgrade' : 'close',

@@ -1,9 +1,11 @@
 /** What browsers, caches and HTTP itself expect of every answer, whoever gives it: Fastify, the short cut, Node or the WebSockets. */
 import assert from 'node:assert/strict';
-import { connect } from 'node:net';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
 import test, { type TestContext } from 'node:test';
 import type { ChildNode } from '../../src/cli/child-node.ts';
-import { Cluster } from '../support/cluster.ts';
+import { Cluster, linkState } from '../support/cluster.ts';
 import { Connection, document, isProblem, json } from '../support/contract.ts';
 
 const APP = 'https://app.example';
@@ -63,6 +65,7 @@ function isRawProblem(answer: RawAnswer, status: number, code: string, detail = 
   assert.match(String(answer.headers['psync-position']), /^[0-9a-f]{40}:\d+$/);
   assert.equal(answer.headers['psync-role'], 'master');
   assert.equal(answer.headers['x-content-type-options'], 'nosniff');
+  assert.ok(Date.parse(String(answer.headers.date)) > 0, 'Date');
   assert.equal(answer.headers['content-length'], String(Buffer.byteLength(answer.body)));
   const problem = JSON.parse(answer.body) as Record<string, unknown>;
   assert.deepEqual([problem.status, problem.code], [status, code]);
@@ -84,6 +87,18 @@ async function nodes(t: TestContext): Promise<Nodes> {
   const names = ['--allow-host', 'db.example', '--allow-host', 'a.example,b.example'];
   const open = await cluster.start('open', '--allow-origin', APP, ...names);
   return { plain, open, http: new Connection(t, plain), openHttp: new Connection(t, open) };
+}
+
+/** A server that answers every upgrade with this. @returns `ws://HOST:PORT` */
+async function scriptedAnswer(t: TestContext, status: number, body: object): Promise<string> {
+  const server = createServer();
+  server.on('upgrade', (_request, connection) => {
+    const text = JSON.stringify(body);
+    connection.end(`HTTP/1.1 ${status} No\r\nContent-Length: ${Buffer.byteLength(text)}\r\n\r\n${text}`);
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  t.after(() => server.close());
+  return `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
 test('a request for a name that is not of this node is refused', async (t) => {
@@ -141,6 +156,10 @@ test('a request for a name that is not of this node is refused', async (t) => {
     }
   });
 
+  await t.test('no HTTP at all is answered like every problem', async () => {
+    isRawProblem(await raw(plain, 'this is no', ['Host: localhost']), 400, 'BAD_REQUEST');
+  });
+
   await t.test('names that the settings give are answered, and addresses, and localhost', async () => {
     for (const host of ['db.example', 'A.example:80', 'b.example.', 'localhost', '[::1]:1', '10.0.0.1']) {
       assert.equal((await openHttp.send('GET', '/healthz', undefined, { host })).status, 200, host);
@@ -158,6 +177,21 @@ test('a request for a name that is not of this node is refused', async (t) => {
     assert.equal((await http.send('GET', '/healthz', undefined, { host: 'node-1.example' })).status, 200);
     isProblem(await http.send('GET', '/healthz', undefined, { host: 'node-2.example' }), 403, 'FORBIDDEN');
   });
+
+  await t.test(
+    'a replica that uses a name which its master does not know tells which setting is missing',
+    async (t) => {
+      const cluster = await Cluster.create(t);
+      const master = await scriptedAnswer(t, 403, {
+        status: 403,
+        code: 'FORBIDDEN',
+        detail: 'not this Host; --allow-host NAME\r\nrole:master',
+      });
+      const replica = await cluster.start('replica', '--replica-of', master);
+      const { upstream } = await linkState(replica, 'waiting');
+      assert.equal(upstream?.detail, 'the answer is 403: not this Host; --allow-host NAME  role:master');
+    },
+  );
 
   await t.test('without a Host: HTTP/1.0 is answered, HTTP/1.1 is a problem', async () => {
     const old = await raw(plain, 'GET /healthz', [], '', '1.0');
