@@ -26,10 +26,10 @@ export function dialer(handshakeTimeoutMs: () => number): Dial {
     ws.on('unexpected-response', (_request, response) => {
       const status = `the answer is ${response.statusCode}`;
       refusal = status;
-      void detailOf(response).then((detail) => {
+      const told = detailOf(response).then((detail) => {
         if (detail !== null) refusal = `${status}: ${detail}`;
-        ws.terminate();
       });
+      told.catch(() => undefined).finally(() => ws.terminate());
     });
     socket.listen({
       ...events,

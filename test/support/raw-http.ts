@@ -11,7 +11,7 @@ export interface RawAnswer {
 
 /** @returns the bytes of a request with a `Host` and, if there is a body, its length */
 export function rawRequest(method: string, target: string, body = '', ...headers: readonly string[]): string {
-  const lines = ['Host: psyncd', ...(body === '' ? [] : [`Content-Length: ${body.length}`]), ...headers];
+  const lines = ['Host: localhost', ...(body === '' ? [] : [`Content-Length: ${body.length}`]), ...headers];
   return `${method} ${target} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n${body}`;
 }
 
