@@ -47,17 +47,16 @@ export async function apiRoutes(app: FastifyInstance, { node, settings }: ApiPar
     done();
   });
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body: Buffer, parsed) => {
-    try {
+  app.addContentTypeParser(
+    'application/json',
+    { parseAs: 'buffer' },
+    (_request: FastifyRequest, body: Buffer) =>
       // curl and browsers name a type also for a body that is empty.
-      parsed(null, body.length === 0 ? undefined : parseJsonBody(body));
-    } catch (error) {
-      parsed(error as Error);
-    }
-  });
+      body.length === 0 ? Promise.resolve(undefined) : parseJsonBody(body),
+  );
   operationRoutes(app, node, now);
   listRoutes(app, node);
-  batchRoute(app, node, now);
+  await batchRoute(app, node, now);
   changesRoute(app, node, settings);
   replicationRoutes(app, node);
   adminRoutes(app, node, settings);

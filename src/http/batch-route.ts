@@ -1,18 +1,25 @@
 /** `POST /v1/batch`: several operations, all or nothing. */
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { ALWAYS, type Condition } from '../keyspace/condition.ts';
-import { fromJsonValue, toJsonValue } from '../keyspace/json-value.ts';
+import type { RawJson, StaysText } from '../keyspace/json.ts';
+import { fromJsonValue, MAX_VALUE_JSON_BYTES } from '../keyspace/json-value.ts';
 import { keyProblem } from '../keyspace/key.ts';
-import { MAX_VALUE_BYTES, type Operation, type OperationResult } from '../keyspace/write.ts';
+import { Refusal } from '../keyspace/refusal.ts';
+import { decideReads, MAX_VALUE_BYTES, type Operation, type OperationResult } from '../keyspace/write.ts';
 import type { Node } from '../node/node.ts';
 import { Problem } from '../node/problem.ts';
-import { ACKS_ONLY, type AcksQuery, acknowledged } from './acks.ts';
+import { formatPosition } from '../replication/position.ts';
+import { ACKS_QUERY, type AcksQuery, acknowledged } from './acks.ts';
 import { expiryOf } from './expiry.ts';
+import { parseJsonBody } from './json-body.ts';
 import { jsonInteger } from './json-integer.ts';
 import { badKey } from './key.ts';
 import { integerOf } from './key-routes.ts';
+import { areSmall, arrayStream, type WithValue, whole } from './large-json.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 import { batchResults, json, problems, writtenOnly } from './schemas.ts';
+import { AT_ONCE_BYTES, Slice } from './slices.ts';
+import { reachWanted, TIMEOUT, WAIT_QUERY, type WaitQuery } from './wait.ts';
 
 /** The largest batch, in bytes of JSON. */
 const MAX_BATCH_BYTES = 64 * 1024 * 1024;
@@ -21,7 +28,7 @@ const MAX_BATCH_BYTES = 64 * 1024 * 1024;
 interface BatchOperation {
   readonly op: 'set' | 'delete' | 'increment' | 'append' | 'expire' | 'persist' | 'get';
   readonly key: string;
-  readonly value?: unknown;
+  readonly value?: RawJson;
   readonly encoding?: string;
   readonly ttl?: number;
   readonly expiresAt?: number | null;
@@ -30,18 +37,46 @@ interface BatchOperation {
   readonly ifVersion?: number;
 }
 
-export function batchRoute(app: FastifyInstance, node: Node, now: () => number): void {
-  app.post<{ Body: { ops: readonly BatchOperation[] }; Querystring: AcksQuery }>('/v1/batch', {
+/** The values of operations are not made into anything before it is known how they are written: `{"ops": [{"value": …}]}`. */
+const isValue: StaysText = (depth, name) => depth === 3 && name === 'value';
+
+interface BatchRoute {
+  Body: { ops: readonly BatchOperation[] };
+  Querystring: AcksQuery & WaitQuery;
+}
+
+export async function batchRoute(app: FastifyInstance, node: Node, now: () => number): Promise<void> {
+  await app.register((batches, _options, done) => {
+    batches.removeAllContentTypeParsers();
+    batches.addContentTypeParser(
+      'application/json',
+      { parseAs: 'buffer' },
+      (_request: FastifyRequest, body: Buffer) =>
+        body.length === 0 ? Promise.resolve(undefined) : parseJsonBody(body, isValue),
+    );
+    route(batches, node, now);
+    done();
+  });
+}
+
+function route(app: FastifyInstance, node: Node, now: () => number): void {
+  app.post<BatchRoute>('/v1/batch', {
     bodyLimit: MAX_BATCH_BYTES,
     schema: {
       operationId: 'batch',
       summary: 'Several operations, all or nothing',
       description:
-        'Up to 10,000 operations, in order; each sees what the ones before it did. If one fails nothing is applied, ' +
-        'and `op` in the answer is its index. `delete`, `expire`, `persist` and `get` of a key that is not there do ' +
-        'not fail: their result says so.',
+        'Up to 10,000 operations in 64 MiB of JSON, in order; each sees what the ones before it did. If one fails ' +
+        'nothing is applied, and `op` in the answer is its index. `delete`, `expire`, `persist` and `get` of a key ' +
+        'that is not there do not fail: their result says so. The values that a batch reads have at most 64 MiB ' +
+        'together, and the JSON of one value that it sets at most 32 MiB. A batch of nothing but `get`s writes ' +
+        'nothing: a replica answers it too.',
       tags: ['keys'],
-      querystring: ACKS_ONLY,
+      querystring: {
+        type: 'object',
+        additionalProperties: false,
+        properties: { ...ACKS_QUERY, position: WAIT_QUERY.position, timeout: TIMEOUT_QUERY },
+      },
       body: { $ref: 'Batch#' },
       response: {
         200: json('All were applied.', batchResults),
@@ -55,21 +90,77 @@ export function batchRoute(app: FastifyInstance, node: Node, now: () => number):
           'BATCH_TOO_LARGE',
           'body',
           'write',
+          'wait',
         ),
       },
     },
     handler: async (request, reply) => {
       const { ops } = request.body;
-      const at = now();
-      const operations = ops.map((op, index) => named(index, () => operationOf(op, at)));
-      refuseOnReplica(node);
-      const { results, position } = await node.write({ kind: 'batch', operations });
-      reply.header('psync-position', position);
-      reply.type('application/json; charset=utf-8').serializer(JSON.stringify);
-      const answers = results.map((result, index) => resultOf(operations[index] as Operation, result));
-      return acknowledged(node, reply, request.query, { results: answers, position });
+      const onlyReads = ops.every(({ op }) => op === 'get');
+      if (!onlyReads) refuseOnReplica(node);
+      const operations = await operationsOf(ops, now());
+      // As with other writes, the header says nothing to a batch that writes.
+      if (onlyReads || request.query.position !== undefined) await reachWanted(node, request, reply);
+      const { results, position } = await (onlyReads
+        ? read(node, operations)
+        : node.write({ kind: 'batch', operations }));
+      return answer(node, request, reply, operations, results, position);
     },
   });
+}
+
+const TIMEOUT_QUERY = {
+  ...TIMEOUT,
+  description: 'How long to wait for `position`, and then for `acks`, in milliseconds.',
+} as const;
+
+/** Without a write turn: it would be refused where nothing may be written. */
+function read(
+  node: Node,
+  operations: readonly Operation[],
+): { results: readonly OperationResult[]; position: string } {
+  try {
+    const results = decideReads(operations, (key) => node.get(key));
+    return { results, position: formatPosition(node.position) };
+  } catch (error) {
+    if (error instanceof Refusal) throw new Problem(error.code, error.message, error.extra);
+    throw error;
+  }
+}
+
+async function answer(
+  node: Node,
+  request: FastifyRequest<BatchRoute>,
+  reply: FastifyReply,
+  operations: readonly Operation[],
+  results: readonly OperationResult[],
+  position: string,
+): Promise<unknown> {
+  reply.header('psync-position', position).type('application/json; charset=utf-8');
+  const answers = results.map((result, index) => resultOf(operations[index] as Operation, result));
+  const rest = await acknowledged(node, reply, request.query, { position });
+  if (!areSmall(answers)) return arrayStream('results', answers, rest);
+  reply.serializer(JSON.stringify);
+  return { results: answers.map(whole), ...rest };
+}
+
+/** @throws Problem that says which operation is malformed */
+async function operationsOf(ops: readonly BatchOperation[], now: number): Promise<Operation[]> {
+  const slice = new Slice();
+  const operations: Operation[] = [];
+  for (const [index, op] of ops.entries()) {
+    // Small batches are done within the first slice.
+    if (index % OPERATIONS_AT_ONCE === OPERATIONS_AT_ONCE - 1 || isLarge(op)) await slice.pause();
+    operations.push(named(index, () => operationOf(op, now)));
+  }
+  return operations;
+}
+
+/** After so many operations the clock is asked. */
+const OPERATIONS_AT_ONCE = 100;
+
+function isLarge({ value }: BatchOperation): boolean {
+  return value !== undefined && value.bytes.length > AT_ONCE_BYTES;
 }
 
 /** A problem of one operation says which. */
@@ -131,6 +222,9 @@ function conditionOf({ ifAbsent = false, ifVersion }: BatchOperation): Condition
 }
 
 function bytesOf({ value, encoding }: BatchOperation): Buffer {
+  if (value !== undefined && value.bytes.length > MAX_VALUE_JSON_BYTES) {
+    throw new Problem('VALUE_TOO_LARGE', `a value may have at most ${MAX_VALUE_JSON_BYTES} bytes of JSON`);
+  }
   const bytes = fromJsonValue(value, encoding);
   if (typeof bytes === 'string') throw new Problem('BAD_REQUEST', bytes);
   if (bytes.length > MAX_VALUE_BYTES) {
@@ -139,24 +233,30 @@ function bytesOf({ value, encoding }: BatchOperation): Buffer {
   return bytes;
 }
 
-function resultOf(operation: Operation, { existed, entry }: OperationResult): object {
+function resultOf(operation: Operation, { existed, entry }: OperationResult): WithValue {
   const version = entry?.version;
   switch (operation.kind) {
     case 'set':
-      return { created: !existed, version, expiresAt: entry?.expiresAt };
+      return withoutValue({ created: !existed, version, expiresAt: entry?.expiresAt });
     case 'delete':
-      return { deleted: existed };
+      return withoutValue({ deleted: existed });
     case 'increment':
-      return { value: jsonInteger(BigInt(entry?.value.toString('latin1') ?? '0')), version };
+      return withoutValue({ value: jsonInteger(BigInt(entry?.value.toString('latin1') ?? '0')), version });
     case 'append':
-      return { size: entry?.value.length, version };
+      return withoutValue({ size: entry?.value.length, version });
     case 'expire':
     case 'persist':
-      return entry === null ? { found: false } : { found: true, expiresAt: entry.expiresAt, version };
+      return withoutValue(
+        entry === null ? { found: false } : { found: true, expiresAt: entry.expiresAt, version },
+      );
     case 'get':
-      if (entry === null) return { found: false };
-      return { found: true, ...toJsonValue(entry.value), expiresAt: entry.expiresAt, version };
+      if (entry === null) return withoutValue({ found: false });
+      return { before: { found: true }, value: entry.value, after: { expiresAt: entry.expiresAt, version } };
     case 'merge-patch':
       throw new Error('a batch has no patches');
   }
+}
+
+function withoutValue(members: object): WithValue {
+  return { before: members, value: null, after: {} };
 }

@@ -10,9 +10,10 @@ import { formatPosition } from '../replication/position.ts';
 import type { DelCommand, SetCommand } from '../stream/command.ts';
 import { ACKS_ONLY, type AcksQuery, acknowledged } from './acks.ts';
 import { badKey } from './key.ts';
-import { lineGroups, parseLine } from './ndjson.ts';
+import { isBlank, lineGroups, parseLine, parseLongLine } from './ndjson.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 import { imported, json, NDJSON_BODY, problems, writtenOnly } from './schemas.ts';
+import { AT_ONCE_BYTES } from './slices.ts';
 
 /** Entries are written in groups of so many, or of so many bytes, whichever comes first. */
 const GROUP_ENTRIES = 1_000;
@@ -39,7 +40,8 @@ export function importRoute(app: FastifyInstance, node: Node, now: () => number)
         'NDJSON: one `{"key": …, "value": …, "encoding": "utf8" | "base64" | "json", "expiresAt": MS | null}` a line,',
         'as `/v1/export` writes it. The body is streamed; entries are written while it arrives, in order, and each',
         'is set whether or not it was there. The whole is not atomic: when a line is malformed, the entries before',
-        'it are in, and the answer says how many.',
+        'it are in, and the answer says how many. A line has at most 32 MiB. A byte order mark in front is skipped, and so',
+        'are lines of nothing but white space.',
       ].join('\n'),
       tags: ['keys'],
       querystring: ACKS_ONLY,
@@ -59,8 +61,7 @@ export function importRoute(app: FastifyInstance, node: Node, now: () => number)
       const body = request.body as import('node:stream').Readable | undefined;
       const load = new Load(node, now);
       try {
-        if (body !== undefined) for await (const lines of lineGroups(body)) await load.add(lines);
-        await load.write();
+        if (body !== undefined) await load.addAll(lineGroups(body));
       } catch (error) {
         // Whatever of the body is still to come is not read as lines; the connection stays usable.
         body?.resume();
@@ -91,8 +92,21 @@ class Load {
     this.position = formatPosition(node.position);
   }
 
-  /** Takes the next lines, and returns when there is room for more. */
-  async add(lines: readonly Buffer[]): Promise<void> {
+  /**
+   * Writes all lines; if one cannot be, those before it.
+   * @throws Problem
+   */
+  async addAll(groups: AsyncIterable<readonly Buffer[]>): Promise<void> {
+    try {
+      for await (const lines of groups) await this.#add(lines);
+    } catch (error) {
+      if (error instanceof Problem && error.code === 'BAD_LINE') await this.#write();
+      throw error;
+    }
+    await this.#write();
+  }
+
+  async #add(lines: readonly Buffer[]): Promise<void> {
     for (const line of lines) {
       this.#line += 1;
       if (this.#turns.isOver) await this.#turns.pass();
@@ -100,12 +114,12 @@ class Load {
       const entry = await this.#parsed(line);
       this.#group.push(entry);
       this.#groupBytes += line.length;
-      if (this.#group.length >= GROUP_ENTRIES || this.#groupBytes >= GROUP_BYTES) await this.write();
+      if (this.#group.length >= GROUP_ENTRIES || this.#groupBytes >= GROUP_BYTES) await this.#write();
     }
   }
 
   /** Writes what has been collected. */
-  async write(): Promise<void> {
+  async #write(): Promise<void> {
     const commands = this.#group;
     if (commands.length === 0) return;
     this.#group = [];
@@ -135,11 +149,11 @@ class Load {
 
   async #parsed(line: Buffer): Promise<SetCommand | DelCommand> {
     try {
-      return entryOf(parseLine(line), this.#now());
+      const object = line.length <= AT_ONCE_BYTES ? parseLine(line) : await parseLongLine(line);
+      return entryOf(object, this.#now());
     } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-      await this.write();
-      throw new Problem(error.code, error.message, { line: this.#line });
+      if (error instanceof Problem) throw new Problem('BAD_LINE', error.message, { line: this.#line });
+      throw error;
     }
   }
 }
@@ -167,8 +181,4 @@ function entryOf(object: Readonly<Record<string, unknown>>, now: number): SetCom
 
 function bad(detail: string): Problem {
   return new Problem('BAD_LINE', detail);
-}
-
-function isBlank(line: Buffer): boolean {
-  return line.length === 0 || (line.length === 1 && line[0] === 0x0d);
 }

@@ -2,9 +2,11 @@
 import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Entry } from '../keyspace/entry.ts';
-import type { Json } from '../keyspace/merge-patch.ts';
-import type { Operation, OperationResult } from '../keyspace/write.ts';
-import { MAX_VALUE_BYTES, parseJson } from '../keyspace/write.ts';
+import { atOnce, isJsonSteps } from '../keyspace/json.ts';
+import { type Patch, patchSteps } from '../keyspace/merge-patch.ts';
+import { Refusal } from '../keyspace/refusal.ts';
+import type { Operation, OperationResult, PreparedPatch } from '../keyspace/write.ts';
+import { MAX_VALUE_BYTES, patchedSteps } from '../keyspace/write.ts';
 import type { Node } from '../node/node.ts';
 import { Problem } from '../node/problem.ts';
 import { acceptedOf } from './accept.ts';
@@ -13,7 +15,7 @@ import { VALUE_POLICY, varyBy } from './answer-headers.ts';
 import { readBody } from './body.ts';
 import { etag, isKnown, writeCondition } from './conditions.ts';
 import { type ExpiryRequest, expiryOf } from './expiry.ts';
-import { parseJsonBody } from './json-body.ts';
+import { parsedBody } from './json-body.ts';
 import { jsonInteger } from './json-integer.ts';
 import { checkKey } from './key.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
@@ -32,6 +34,7 @@ import {
   written,
   writtenOnly,
 } from './schemas.ts';
+import { AT_ONCE_BYTES, inSlices, oneAtATime } from './slices.ts';
 import { reachWanted, WAIT_ONLY, type WaitQuery, wantedPosition } from './wait.ts';
 
 const VALUE_LIMIT = { maxBytes: MAX_VALUE_BYTES, code: 'VALUE_TOO_LARGE', what: 'a value' } as const;
@@ -140,7 +143,9 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
     schema: {
       operationId: 'patchKey',
       summary: 'Merge a patch into a JSON value',
-      description: 'JSON Merge Patch, RFC 7396: null removes a member. The expiry stays.',
+      description:
+        'JSON Merge Patch, RFC 7396: null removes a member. What the patch does not name stays as it is written. The ' +
+        'expiry stays. A patch has at most 16 MiB, 128 levels and 200,000 members.',
       tags: ['keys'],
       params: KEY_PARAMS,
       headers: WRITE_HEADERS,
@@ -155,6 +160,7 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
           'NOT_JSON',
           'PRECONDITION_FAILED',
           'VALUE_TOO_LARGE',
+          'BODY_TOO_LARGE',
           'write',
         ),
       },
@@ -168,8 +174,16 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
       const condition = writeCondition(request.headers);
       refuseOnReplica(node);
       const body = await bodyOf(request);
-      const patch = parseJsonBody(body) as Json;
-      const { result, position } = await operate({ kind: 'merge-patch', key, patch, condition });
+      const patch = await parsedBody(body, patchSteps(body));
+      const prepared = await preparedPatch(node, reply, key, patch);
+      const { result, position } = await operate({
+        kind: 'merge-patch',
+        key,
+        patch,
+        patchBytes: body.length,
+        condition,
+        ...(prepared === null ? {} : { prepared }),
+      });
       const members = { key, created: false, expiresAt: result.entry?.expiresAt ?? null };
       return acknowledged(node, reply, request.query, answer(reply, position, result, members));
     },
@@ -199,14 +213,41 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
       if (wantedPosition(request) !== null) {
         return reachWanted(node, request, reply).then(() => read(key, request, reply));
       }
-      read(key, request, reply);
-      return undefined;
+      const late = read(key, request, reply);
+      return late instanceof Promise ? late : undefined;
     },
   });
 
-  function read(key: string, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  function read(
+    key: string,
+    request: FastifyRequest,
+    reply: FastifyReply,
+  ): FastifyReply | Promise<FastifyReply> {
     const entry = node.get(key);
     if (entry === null) throw notFound(key);
+    if (entry.value.length > AT_ONCE_BYTES && acceptedOf(request.headers.accept, FORMS) === JSON_TYPE) {
+      return oneAtATime(reply, () => readLarge(key, request, reply));
+    }
+    if (isAnswered(entry, request, reply)) return reply;
+    const isJson = (): boolean => atOnce(isJsonSteps(entry.value));
+    return sendValue(reply, entry, typeOf(request.headers.accept, isJson));
+  }
+
+  /** Reads a value that has to be looked through. */
+  async function readLarge(key: string, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+    const entry = node.get(key);
+    if (entry === null) throw notFound(key);
+    if (isAnswered(entry, request, reply)) return reply;
+    const isJson = await inSlices(entry.value.length, isJsonSteps(entry.value));
+    return sendValue(
+      reply,
+      entry,
+      typeOf(request.headers.accept, () => isJson),
+    );
+  }
+
+  /** Answers 304 to a client that has this version. @throws Problem PRECONDITION_FAILED */
+  function isAnswered(entry: Entry, request: FastifyRequest, reply: FastifyReply): boolean {
     readHeaders(reply, entry);
     // Also a 304 or 406 is an answer to this Accept (RFC 9110, 12.5.5 and 15.4.5).
     varyBy(reply, 'Accept');
@@ -216,9 +257,14 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
         currentVersion: entry.version,
       });
     }
-    if (isKnown(request.headers, entry.version)) return reply.code(304).send();
+    if (!isKnown(request.headers, entry.version)) return false;
+    reply.code(304).send();
+    return true;
+  }
+
+  function sendValue(reply: FastifyReply, entry: Entry, type: string): FastifyReply {
     return reply
-      .header('content-type', typeOf(request.headers.accept, entry))
+      .header('content-type', type)
       .header(...VALUE_POLICY)
       .send(entry.value);
   }
@@ -394,20 +440,48 @@ function expiresHeader(reply: FastifyReply, entry: Entry | null): void {
   if (entry !== null && entry.expiresAt !== null) reply.header('psync-expires-at', String(entry.expiresAt));
 }
 
-/** The media type that the value is sent as. @throws Problem NOT_ACCEPTABLE */
-function typeOf(accept: string | undefined, entry: Entry): string {
-  const wanted = acceptedOf(accept, ['application/octet-stream', 'application/json']);
-  if (wanted !== 'application/json' || parseJson(entry.value) !== undefined) {
-    if (wanted !== null) return wanted;
-    throw new Problem(
-      'NOT_ACCEPTABLE',
-      'a value is application/octet-stream, or application/json if it is JSON',
-    );
+const BYTES_TYPE = 'application/octet-stream';
+const JSON_TYPE = 'application/json';
+const FORMS = [BYTES_TYPE, JSON_TYPE] as const;
+
+/**
+ * The media type that the value is sent as.
+ * @param isJson whether the value is JSON; asked only if it matters
+ * @throws Problem NOT_ACCEPTABLE
+ */
+function typeOf(accept: string | undefined, isJson: () => boolean): string {
+  const wanted = acceptedOf(accept, FORMS);
+  if (wanted === null) {
+    throw new Problem('NOT_ACCEPTABLE', `a value is ${BYTES_TYPE}, or ${JSON_TYPE} if it is JSON`);
   }
+  if (wanted !== JSON_TYPE || isJson()) return wanted;
   // It is no JSON; perhaps the client takes it as it is.
-  const bytesWanted = acceptedOf(accept, ['application/octet-stream']);
+  const bytesWanted = acceptedOf(accept, [BYTES_TYPE]);
   if (bytesWanted !== null) return bytesWanted;
-  throw new Problem('NOT_ACCEPTABLE', 'the value is not JSON; it can be had as application/octet-stream');
+  throw new Problem('NOT_ACCEPTABLE', `the value is not JSON; it can be had as ${BYTES_TYPE}`);
+}
+
+/**
+ * Works out what a patch makes of a large value, before the write turn, in which nothing else is done.
+ * @returns null if the value is small or there is none: the write turn does it all then
+ */
+async function preparedPatch(
+  node: Node,
+  reply: FastifyReply,
+  key: string,
+  patch: Patch,
+): Promise<PreparedPatch | null> {
+  if ((node.get(key)?.value.length ?? 0) <= AT_ONCE_BYTES) return null;
+  return oneAtATime(reply, async () => {
+    const before = node.get(key)?.value;
+    if (before === undefined) return null;
+    try {
+      return { before, after: await inSlices(before.length, patchedSteps(key, before, patch)) };
+    } catch (error) {
+      if (error instanceof Refusal) return { before, after: error };
+      throw error;
+    }
+  });
 }
 
 /** @throws Problem BAD_REQUEST for what is no 64-bit integer */

@@ -1,12 +1,12 @@
 /** `/v1/keys`: pages of entries, and deleting many. `/v1/export`: all of them. */
 import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
-import { toJsonValue } from '../keyspace/json-value.ts';
 import type { ListedEntry } from '../keyspace/page.ts';
 import type { Node } from '../node/node.ts';
 import { Problem } from '../node/problem.ts';
 import { formatPosition } from '../replication/position.ts';
 import { ACKS_QUERY, type AcksQuery, acknowledged } from './acks.ts';
+import { areSmall, arrayStream, inBuffers, pieces, type WithValue, whole } from './large-json.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 import { deletedMany, exportedEntry, json, keyPage, ndjson, problems, writtenOnly } from './schemas.ts';
 import { reachWanted, WAIT_QUERY, type WaitQuery } from './wait.ts';
@@ -67,7 +67,10 @@ export function listRoutes(app: FastifyInstance, node: Node): void {
       const { entries, next } = await node.page({ prefix, after, limit, values });
       const position = formatPosition(node.position);
       reply.header('psync-position', position);
-      return { keys: entries.map(listed), next, position };
+      const objects = entries.map(listed);
+      if (areSmall(objects)) return { keys: objects.map(whole), next, position };
+      reply.type('application/json; charset=utf-8');
+      return arrayStream('keys', objects, { next, position });
     },
   });
 
@@ -142,14 +145,24 @@ export function listRoutes(app: FastifyInstance, node: Node): void {
 
 async function* lines(groups: AsyncIterable<readonly ListedEntry[]>): AsyncGenerator<Buffer> {
   for await (const group of groups) {
-    yield Buffer.from(group.map((entry) => `${JSON.stringify(exported(entry))}\n`).join(''), 'utf8');
+    const objects = group.map(exported);
+    if (areSmall(objects)) {
+      yield Buffer.from(objects.map((object) => `${JSON.stringify(whole(object))}\n`).join(''), 'utf8');
+    } else yield* inBuffers(linePieces(objects));
   }
 }
 
-function exported({ key, version, expiresAt, value }: ListedEntry): object {
-  return { key, ...toJsonValue(value ?? Buffer.alloc(0)), version, expiresAt };
+function* linePieces(objects: readonly WithValue[]): Generator<string> {
+  for (const object of objects) {
+    yield* pieces(object);
+    yield '\n';
+  }
 }
 
-function listed({ key, version, size, expiresAt, value }: ListedEntry): object {
-  return { key, version, size, expiresAt, ...(value === null ? {} : toJsonValue(value)) };
+function exported({ key, version, expiresAt, value }: ListedEntry): WithValue {
+  return { before: { key }, value: value ?? Buffer.alloc(0), after: { version, expiresAt } };
+}
+
+function listed({ key, version, size, expiresAt, value }: ListedEntry): WithValue {
+  return { before: { key, version, size, expiresAt }, value, after: {} };
 }

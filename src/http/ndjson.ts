@@ -1,8 +1,9 @@
 /** NDJSON, line by line, in bounded memory. */
-import { isUtf8 } from 'node:buffer';
 import type { Readable } from 'node:stream';
-import { parseExact } from '../keyspace/merge-patch.ts';
+import { JsonError, jsonSteps, parseJson, type StaysText, withoutByteOrderMark } from '../keyspace/json.ts';
+import { isRawJSON } from '../keyspace/json-number.ts';
 import { Problem } from '../node/problem.ts';
+import { inSlices } from './slices.ts';
 
 /** The longest line, in bytes: a value of 16 MiB as base64, and room for escapes. */
 export const MAX_LINE_BYTES = 32 * 1024 * 1024;
@@ -39,17 +40,44 @@ export async function* lineGroups(source: Readable): AsyncGenerator<readonly Buf
   if (openBytes > 0) yield [Buffer.concat(open, openBytes)];
 }
 
-/** @throws Problem BAD_LINE for what is no JSON object in UTF-8 */
+/** Members of a line that are left as they are written: how `value` is to be read stands in another member. */
+const isValue: StaysText = (depth, name) => depth === 1 && name === 'value';
+
+/** @returns the members of the line @throws Problem BAD_LINE for what is no JSON object in UTF-8 */
 export function parseLine(line: Buffer): Readonly<Record<string, unknown>> {
-  if (!isUtf8(line)) throw new Problem('BAD_LINE', 'it is not UTF-8');
-  let value: unknown;
   try {
-    value = parseExact(line.toString('utf8'));
-  } catch {
-    throw new Problem('BAD_LINE', 'it is not JSON');
+    return asObject(parseJson(line, isValue));
+  } catch (error) {
+    throw badLine(error);
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+}
+
+/** The same for a line that may be long, in slices. */
+export async function parseLongLine(line: Buffer): Promise<Readonly<Record<string, unknown>>> {
+  try {
+    return asObject(await inSlices(line.length, jsonSteps(line, isValue)));
+  } catch (error) {
+    throw badLine(error);
+  }
+}
+
+function asObject(value: unknown): Readonly<Record<string, unknown>> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value) || isRawJSON(value)) {
     throw new Problem('BAD_LINE', 'it is not a JSON object');
   }
   return value as Record<string, unknown>;
+}
+
+function badLine(error: unknown): unknown {
+  return error instanceof JsonError ? new Problem('BAD_LINE', `it is not JSON: ${error.detail}`) : error;
+}
+
+/** Whether there is nothing but white space in the line, and perhaps a byte order mark in front. */
+export function isBlank(line: Buffer): boolean {
+  const text = withoutByteOrderMark(line);
+  for (let at = 0; at < text.length; at += 1) {
+    const byte = text[at] as number;
+    if (byte !== 0x20 && (byte < 0x09 || byte > 0x0d)) return false;
+  }
+  return true;
 }

@@ -4,7 +4,7 @@
  * (tools/validators.ts).
  */
 import type { FastifySchemaCompiler, FastifyServerOptions } from 'fastify';
-import { isRawJSON } from '../keyspace/merge-patch.ts';
+import { isRawJSON } from '../keyspace/json-number.ts';
 import { CHECKS as BODIES } from './generated/body.ts';
 import { CHECKS as QUERIES } from './generated/querystring.ts';
 
@@ -21,7 +21,7 @@ const find: Compile = ({ httpPart, method, url }) => {
   return httpPart === 'body' ? ofNumbersToo(check) : check;
 };
 
-/** A body that is nothing but a number that is kept as text (`parseExact`) is checked as a number: it is a frozen object. */
+/** A body that is nothing but a number that is kept as text (`json-number.ts`) is checked as a number: it is a frozen object. */
 function ofNumbersToo(check: Check): Check {
   const checked: Check = (data: unknown) => {
     const valid = check(isRawJSON(data) ? Number.POSITIVE_INFINITY : data);

@@ -2,11 +2,11 @@
  * What clients ask for, and what becomes of it. A request is decided against the newest state, in the write turn;
  * only its effects enter the stream: an increment travels as SET, an expiry in seconds as an absolute time.
  */
-import { isUtf8 } from 'node:buffer';
 import type { Command, DelCommand, SetCommand } from '../stream/command.ts';
 import { type Condition, isConditional, requireCondition } from './condition.ts';
 import type { Entry } from './entry.ts';
-import { isTooDeep, type Json, mergePatch, parseExact } from './merge-patch.ts';
+import { atOnce, JsonError, type Steps } from './json.ts';
+import { byteLengthOf, joined, mergeSteps, type Patch } from './merge-patch.ts';
 import { Refusal } from './refusal.ts';
 
 /** The largest value, in bytes. */
@@ -27,8 +27,12 @@ export type Operation =
   | {
       readonly kind: 'merge-patch';
       readonly key: string;
-      readonly patch: Json;
+      readonly patch: Patch;
+      /** What the patch keeps in memory. */
+      readonly patchBytes: number;
       readonly condition: Condition;
+      /** What becomes of a value, worked out before the write turn. It counts if the entry has that value then. */
+      readonly prepared?: PreparedPatch;
     }
   | {
       readonly kind: 'expire';
@@ -38,6 +42,12 @@ export type Operation =
     }
   | { readonly kind: 'persist'; readonly key: string; readonly condition: Condition }
   | { readonly kind: 'get'; readonly key: string };
+
+export interface PreparedPatch {
+  readonly before: Buffer;
+  /** Or why there is none. */
+  readonly after: Buffer | Refusal;
+}
 
 export type WriteRequest =
   | Operation
@@ -72,6 +82,8 @@ export interface Draft {
   get(key: string): Entry | null;
   /** Like `get`, without reading the value. */
   has(key: string): boolean;
+  /** How many bytes of values were read from what was there before, for everything that was decided so far. */
+  readonly readBytes: number;
   /** Whether there is something whose time has come. */
   isDue(key: string): boolean;
   /** Adds an effect. @returns the offset where it ends: the version of an entry that it sets */
@@ -80,7 +92,7 @@ export interface Draft {
   transaction<T>(body: () => T): T;
 }
 
-/** What the `get`s of a batch may read together, in bytes: the answer is built in memory. */
+/** What a batch may read, and what its `get`s may answer, in bytes of values: both are in memory at once. */
 export const MAX_BATCH_READ_BYTES = 64 * 1024 * 1024;
 const MAX_INT64 = 2n ** 63n - 1n;
 const MIN_INT64 = -(2n ** 63n);
@@ -118,21 +130,46 @@ export function decideWrite(request: WriteRequest, draft: Draft): WriteOutcome {
 }
 
 function decideBatch(operations: readonly Operation[], draft: Draft): WriteOutcome {
-  let readBytes = 0;
+  let answerBytes = 0;
+  const begun = draft.readBytes;
   const results = operations.map((operation, index) => {
     try {
       const result = operate(operation, draft);
-      if (operation.kind === 'get') readBytes += result.entry?.value.length ?? 0;
-      if (readBytes > MAX_BATCH_READ_BYTES) {
-        throw new Refusal('BATCH_TOO_LARGE', `it reads more than ${MAX_BATCH_READ_BYTES} bytes`);
-      }
+      if (operation.kind === 'get') answerBytes += result.entry?.value.length ?? 0;
+      if (Math.max(answerBytes, draft.readBytes - begun) > MAX_BATCH_READ_BYTES) throw readsTooMuch();
       return result;
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      throw new Refusal(error.code, `operation ${index}: ${error.message}`, { ...error.extra, op: index });
+      throw ofOperation(index, error);
     }
   });
   return { results, count: operations.length };
+}
+
+/**
+ * A batch of nothing but `get`s, which writes nothing.
+ * @param get the entry, or null
+ * @throws Refusal BATCH_TOO_LARGE
+ */
+export function decideReads(
+  operations: readonly Operation[],
+  get: (key: string) => Entry | null,
+): readonly OperationResult[] {
+  let answerBytes = 0;
+  return operations.map(({ key }, index) => {
+    const entry = get(key);
+    answerBytes += entry?.value.length ?? 0;
+    if (answerBytes > MAX_BATCH_READ_BYTES) throw ofOperation(index, readsTooMuch());
+    return { existed: entry !== null, entry };
+  });
+}
+
+function readsTooMuch(): Refusal {
+  return new Refusal('BATCH_TOO_LARGE', `it reads more than ${MAX_BATCH_READ_BYTES} bytes`);
+}
+
+function ofOperation(index: number, { code, message, extra }: Refusal): Refusal {
+  return new Refusal(code, `operation ${index}: ${message}`, { ...extra, op: index });
 }
 
 function deleteAll(keys: readonly string[], draft: Draft): WriteOutcome {
@@ -174,7 +211,7 @@ function operate(operation: Operation, draft: Draft): OperationResult {
     case 'merge-patch': {
       const entry = draft.get(key);
       if (entry === null) throw notFound(key);
-      return changed(draft, key, entry, patched(key, entry, operation.patch));
+      return changed(draft, key, entry, patched(entry, operation));
     }
     case 'expire':
     case 'persist':
@@ -213,24 +250,27 @@ function incremented(key: string, entry: Entry | null, by: bigint): bigint {
   return after;
 }
 
-function patched(key: string, entry: Entry, patch: Json): Buffer {
-  const before = parseJson(entry.value);
-  if (before === undefined) throw new Refusal('NOT_JSON', `the value of ${JSON.stringify(key)} is not JSON`);
-  const after = mergePatch(before, patch);
-  const value = isTooDeep(after) ? null : Buffer.from(JSON.stringify(after), 'utf8');
-  if (value === null) throw new Refusal('NOT_JSON', 'the result would be nested too deeply');
-  if (value.length > MAX_VALUE_BYTES) throw tooLarge(key, value.length);
-  return value;
+function patched(
+  entry: Entry,
+  { key, patch, prepared }: Extract<Operation, { kind: 'merge-patch' }>,
+): Buffer {
+  if (prepared === undefined || !prepared.before.equals(entry.value)) {
+    return atOnce(patchedSteps(key, entry.value, patch));
+  }
+  if (prepared.after instanceof Refusal) throw prepared.after;
+  return prepared.after;
 }
 
-/** @returns undefined for what is no JSON, or is nested too deeply */
-export function parseJson(bytes: Buffer): Json | undefined {
-  if (!isUtf8(bytes)) return undefined;
+/** What a patch makes of a value. @throws Refusal NOT_JSON, VALUE_TOO_LARGE */
+export function* patchedSteps(key: string, value: Buffer, patch: Patch): Steps<Buffer> {
   try {
-    const json = parseExact(bytes.toString('utf8')) as Json;
-    return isTooDeep(json) ? undefined : json;
-  } catch {
-    return undefined;
+    const pieces = yield* mergeSteps(value, patch);
+    const length = byteLengthOf(pieces);
+    if (length > MAX_VALUE_BYTES) throw tooLarge(key, length);
+    return joined(pieces);
+  } catch (error) {
+    if (!(error instanceof JsonError)) throw error;
+    throw new Refusal('NOT_JSON', `the value of ${JSON.stringify(key)} is not JSON: ${error.detail}`);
   }
 }
 

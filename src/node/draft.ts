@@ -37,6 +37,7 @@ export class TurnDraft implements Draft {
   #undo: Undo[] | null = null;
   #transactionLimit = Number.POSITIVE_INFINITY;
   #lookups = 0;
+  #readBytes = 0;
 
   /** @param now milliseconds since 1970: one moment for the whole turn */
   constructor(head: Below, now: number) {
@@ -63,6 +64,11 @@ export class TurnDraft implements Draft {
   /** From now on another request is decided. @param ahead what was read of the keyspace file for it before the turn */
   begin(ahead: LookAhead | null): void {
     this.#ahead = ahead;
+  }
+
+  /** How many bytes of values were read. */
+  get readBytes(): number {
+    return this.#readBytes;
   }
 
   get(key: string): Entry | null {
@@ -183,7 +189,9 @@ export class TurnDraft implements Draft {
     if (staged !== undefined) return staged;
     if (this.#flushed) return null;
     this.#lookups += 1;
-    return this.#head.raw(key, this.#ahead);
+    const entry = this.#head.raw(key, this.#ahead);
+    if (entry !== null) this.#readBytes += entry.value.length;
+    return entry;
   }
 
   #change(key: string, expiresAt: number | null): void {

@@ -1,6 +1,7 @@
 /**
  * What followers are told: JSON, made once and shared by all who get it, also in the form that their transport gives it.
  */
+import { quoted } from '../keyspace/json.ts';
 import { toJsonValue } from '../keyspace/json-value.ts';
 import type { ListedEntry } from '../keyspace/page.ts';
 import type { Prefixes } from '../keyspace/prefixes.ts';
@@ -226,5 +227,5 @@ function changeJson(command: Command, of: string | null, version: number): strin
 
 function valueJson(bytes: Buffer): string {
   const { value, encoding } = toJsonValue(bytes);
-  return `"value":${JSON.stringify(value)},"encoding":"${encoding}"`;
+  return `"value":${quoted(value)},"encoding":"${encoding}"`;
 }

@@ -1,5 +1,6 @@
 /** What a write request takes, before its turn and after it. */
-import type { WriteRequest } from '../keyspace/write.ts';
+import { Refusal } from '../keyspace/refusal.ts';
+import type { PreparedPatch, WriteRequest } from '../keyspace/write.ts';
 
 /** What a request takes beside its values, roughly. */
 const REQUEST_BYTES = 1_024;
@@ -12,6 +13,8 @@ export function bytesOf(request: WriteRequest): number {
     case 'set':
     case 'append':
       return REQUEST_BYTES + request.value.length;
+    case 'merge-patch':
+      return REQUEST_BYTES + request.patchBytes + preparedBytes(request.prepared);
     case 'batch':
       return request.operations.reduce((sum, operation) => sum + bytesOf(operation), REQUEST_BYTES);
     case 'load':
@@ -27,12 +30,23 @@ export function bytesOf(request: WriteRequest): number {
   }
 }
 
+function preparedBytes(prepared: PreparedPatch | undefined): number {
+  if (prepared === undefined) return 0;
+  return prepared.before.length + (prepared.after instanceof Refusal ? 0 : prepared.after.length);
+}
+
 /** What a bulk request brings into the overlay, in bytes, about. */
 export function overlayBytesOf(request: WriteRequest): number {
   switch (request.kind) {
     case 'set':
     case 'append':
       return ENTRY_BYTES + request.value.length;
+    case 'merge-patch': {
+      const after = request.prepared?.after;
+      return (
+        ENTRY_BYTES + (after === undefined || after instanceof Refusal ? request.patchBytes : after.length)
+      );
+    }
     case 'batch':
       return request.operations.reduce((sum, operation) => sum + overlayBytesOf(operation), 0);
     case 'load':

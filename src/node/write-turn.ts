@@ -30,6 +30,8 @@ export const MAX_TURN_REQUESTS = 1_024;
 export const MAX_TURN_BYTES = 512 * 1024;
 /** … or so many keys were looked up, which takes 10 to 20 µs each if they are on disk. */
 export const MAX_TURN_LOOKUPS = 1_000;
+/** … or so many bytes of values were read, for conditions, patches and batches: about 20 ms' worth. */
+export const MAX_TURN_READ_BYTES = 16 * 1024 * 1024;
 /**
  * Requests that keep more in memory are *bulk*: they wait in a line of their own, so that an import or large batches do not
  * keep single writes waiting for the applier.
@@ -260,7 +262,10 @@ export class WriteTurn {
     const draft = new TurnDraft(this.#head, this.#world.now());
     const decided: Decided[] = [];
     const hasRoom = (): boolean =>
-      decided.length < MAX_TURN_REQUESTS && draft.bytes < MAX_TURN_BYTES && draft.lookups < MAX_TURN_LOOKUPS;
+      decided.length < MAX_TURN_REQUESTS &&
+      draft.bytes < MAX_TURN_BYTES &&
+      draft.lookups < MAX_TURN_LOOKUPS &&
+      draft.readBytes < MAX_TURN_READ_BYTES;
     const take = (line: Waiting[], atLeast: number): Waiting[] => {
       let count = 0;
       for (const each of line) {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import test from 'node:test';
 import fc from 'fast-check';
-import { lineGroups, MAX_LINE_BYTES, parseLine } from '../../src/http/ndjson.ts';
+import { isBlank, lineGroups, MAX_LINE_BYTES, parseLine } from '../../src/http/ndjson.ts';
 import { Problem } from '../../src/node/problem.ts';
 import { anyCuts, cutAt, everySplit } from '../support/arbitraries.ts';
 
@@ -109,9 +109,24 @@ for (const [what, line] of [
   ['a string', '"key"'],
   ['null', 'null'],
   ['no UTF-8', Buffer.from('{"key":"\xff"}', 'latin1')],
-  ['JSON after a byte order mark', '\ufeff{}'],
+  ['two objects of which one has a bracket too many', '{}}'],
+  ['an object with a member that stands twice', '{"key":"a","key":"b"}'],
+  ['nested 5,000 levels', `{"value":${'['.repeat(5_000)}${']'.repeat(5_000)}}`],
 ] as const) {
   test(`a line that is ${what} is a bad line`, () => {
     assert.throws(() => parseLine(Buffer.from(line as string)), isBadLine);
   });
+}
+
+test('a line may begin with a byte order mark', () => {
+  assert.deepEqual(parseLine(Buffer.from('\ufeff{"key":"a"}')), { key: 'a' });
+  assert.throws(() => parseLine(Buffer.from('\ufeff\ufeff{"key":"a"}')), isBadLine);
+});
+
+for (const text of ['', '\r', ' \t\r', '\v\f', '\ufeff', '\ufeff \r']) {
+  test(`${JSON.stringify(text)} is a blank line`, () => assert.ok(isBlank(Buffer.from(text))));
+}
+
+for (const text of ['{}', ' x', '\ufeff\ufeff', '\u00a0', '\0']) {
+  test(`${JSON.stringify(text)} is not a blank line`, () => assert.ok(!isBlank(Buffer.from(text))));
 }

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { ALWAYS } from '../../src/keyspace/condition.ts';
 import { type Entry, isLive } from '../../src/keyspace/entry.ts';
-import { MAX_JSON_DEPTH } from '../../src/keyspace/merge-patch.ts';
+import { atOnce, JsonError, MAX_JSON_DEPTH } from '../../src/keyspace/json.ts';
+import { patchSteps } from '../../src/keyspace/merge-patch.ts';
 import { Refusal } from '../../src/keyspace/refusal.ts';
 import { type Draft, decideWrite, MAX_VALUE_BYTES, type Operation } from '../../src/keyspace/write.ts';
 import type { Command } from '../../src/stream/command.ts';
@@ -16,6 +17,7 @@ class MemoryDraft implements Draft {
   commands: readonly Command[] = [];
   /** How often a value was read. */
   reads = 0;
+  readBytes = 0;
   #entries: Keyspace;
 
   constructor(entries: Readonly<Record<string, Partial<Entry>>> = {}) {
@@ -29,7 +31,9 @@ class MemoryDraft implements Draft {
 
   get(key: string): Entry | null {
     this.reads += 1;
-    return this.has(key) ? (this.#entries.get(key) ?? null) : null;
+    const entry = this.has(key) ? (this.#entries.get(key) ?? null) : null;
+    this.readBytes += entry?.value.length ?? 0;
+    return entry;
   }
 
   has(key: string): boolean {
@@ -141,8 +145,17 @@ test('a patch whose result would be too deep or too large is refused', () => {
     wide: { value: Buffer.from(`{"x":"${'x'.repeat(MAX_VALUE_BYTES - 10)}"}`) },
   });
   const patch = (key: string, json: string): unknown =>
-    decideWrite({ kind: 'merge-patch', key, patch: JSON.parse(json), condition: ALWAYS }, draft);
-  assert.throws(() => patch('json', nested(MAX_JSON_DEPTH + 1)), refusedWith('NOT_JSON'));
+    decideWrite(
+      {
+        kind: 'merge-patch',
+        key,
+        patch: atOnce(patchSteps(Buffer.from(json))),
+        patchBytes: json.length,
+        condition: ALWAYS,
+      },
+      draft,
+    );
+  assert.throws(() => patch('json', nested(MAX_JSON_DEPTH + 1)), JsonError);
   assert.throws(() => patch('wide', '{"y":"much more"}'), refusedWith('VALUE_TOO_LARGE'));
   assert.deepEqual(draft.commands, []);
   patch('large', '{"y":1}');
