@@ -3,6 +3,8 @@
  * in the config file; a flag beats the environment, which beats the file. What happens at a limit stands with it.
  */
 import { readFileSync } from 'node:fs';
+import { JsonError, parseJson } from './keyspace/json.ts';
+import { isRawJSON } from './keyspace/json-number.ts';
 import type { Origins } from './node/origins.ts';
 import { canonicalUpstream, parseUpstream } from './replication/upstream.ts';
 import type { FsyncPolicy } from './store/state-file.ts';
@@ -486,21 +488,21 @@ function first(
 function readConfigFile(path: string): Readonly<Record<string, string>> {
   let parsed: unknown;
   try {
-    parsed = JSON.parse(readFileSync(path, 'utf8'));
+    parsed = parseJson(readFileSync(path));
   } catch (error) {
-    throw new UsageError(`--config ${path}: ${error instanceof Error ? error.message : error}`);
+    const detail = error instanceof JsonError ? `it is not JSON: ${error.detail}` : error;
+    throw new UsageError(`--config ${path}: ${detail instanceof Error ? detail.message : detail}`);
   }
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed) || isRawJSON(parsed)) {
     throw new UsageError(`--config ${path}: expected a JSON object`);
   }
   const known = new Set<string>(SETTINGS.map(({ name }) => name));
   const values: Record<string, string> = {};
   for (const [name, value] of Object.entries(parsed)) {
     if (!known.has(name)) throw new UsageError(`--config ${path}: there is no setting "${name}"`);
-    if (!['string', 'number', 'boolean'].includes(typeof value)) {
-      throw new UsageError(`--config ${path}: "${name}" is no string, number or boolean`);
-    }
-    values[name] = String(value);
+    if (isRawJSON(value)) values[name] = value.rawJSON;
+    else if (['string', 'number', 'boolean'].includes(typeof value)) values[name] = String(value);
+    else throw new UsageError(`--config ${path}: "${name}" is no string, number or boolean`);
   }
   return values;
 }

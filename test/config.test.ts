@@ -218,6 +218,26 @@ for (const [flags, environment, content, expected] of [
   [{}, {}, '{"__proto__": "x"}', '--config FILE: there is no setting "__proto__"'],
   [{ port: '1' }, {}, { port: null }, '--config FILE: "port" is no string, number or boolean'],
   [{}, {}, { port: [1] }, '--config FILE: "port" is no string, number or boolean'],
+  [
+    {},
+    {},
+    '{"port": 99999999999999999999}',
+    '"port" in FILE: expected a whole number, got "99999999999999999999"',
+  ],
+  [
+    {},
+    {},
+    '{"port": 1, "port": 2}',
+    '--config FILE: it is not JSON: a member named "port" stands twice (at byte 11)',
+  ],
+  [
+    {},
+    {},
+    '{"port": 0x10}',
+    '--config FILE: it is not JSON: a comma or a bracket was expected, not "x" (at byte 10)',
+  ],
+  [{ port: '0x10' }, {}, {}, '--port: expected a whole number, got "0x10"'],
+  [{}, { PSYNCD_PORT: ' 16' }, {}, 'PSYNCD_PORT: expected a whole number, got " 16"'],
   [{}, {}, [], '--config FILE: expected a JSON object'],
   [{}, {}, 'null', '--config FILE: expected a JSON object'],
 ] as const) {
@@ -236,6 +256,10 @@ test('a file that is not there, or no JSON, is named', () => {
 
 test('an empty environment variable counts as not set', () => {
   assert.equal(loadSettings({}, { PSYNCD_PORT: '' }, fileOf({ port: '4' })).port, 4);
+});
+
+test('a configuration file may begin with a byte order mark, and have white space around it', () => {
+  assert.equal(loadSettings({}, {}, fileOf('\ufeff\n {"port": 1}\n')).port, 1);
 });
 
 test('a value that a better source replaces is not looked at', () => {

@@ -1,5 +1,6 @@
 /** What another node says of itself, over its REST API. Whoever answers there is a stranger until the answer is parsed. */
 import type { IncomingMessage } from 'node:http';
+import { parseJson } from '../keyspace/json.ts';
 import type { Peer } from '../node/ports.ts';
 import { canonicalUpstream, httpUrl, parseUpstream } from '../replication/upstream.ts';
 
@@ -18,7 +19,7 @@ export async function askPeer(url: string): Promise<Peer | null> {
   if (parsed === null) return null;
   try {
     const answer = await fetched(`${httpUrl(canonicalUpstream(parsed))}/v1/replication`);
-    return answer === null ? null : peerOf(JSON.parse(answer.toString('utf8')));
+    return answer === null ? null : peerOf(parseJson(answer));
   } catch {
     // Whatever went wrong: this node does not answer now.
     return null;

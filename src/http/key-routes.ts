@@ -3,13 +3,11 @@ import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Entry } from '../keyspace/entry.ts';
 import { atOnce, isJsonSteps } from '../keyspace/json.ts';
-import { type Patch, patchSteps } from '../keyspace/merge-patch.ts';
-import { Refusal } from '../keyspace/refusal.ts';
-import type { Operation, OperationResult, PreparedPatch } from '../keyspace/write.ts';
-import { MAX_VALUE_BYTES, patchedSteps } from '../keyspace/write.ts';
+import { patchSteps } from '../keyspace/merge-patch.ts';
+import type { Operation, OperationResult } from '../keyspace/write.ts';
+import { MAX_VALUE_BYTES } from '../keyspace/write.ts';
 import type { Node } from '../node/node.ts';
 import { Problem } from '../node/problem.ts';
-import { acceptedOf } from './accept.ts';
 import { ACKS_ONLY, ACKS_QUERY, type AcksQuery, acknowledged } from './acks.ts';
 import { VALUE_POLICY, varyBy } from './answer-headers.ts';
 import { readBody } from './body.ts';
@@ -18,6 +16,7 @@ import { type ExpiryRequest, expiryOf } from './expiry.ts';
 import { parsedBody } from './json-body.ts';
 import { jsonInteger } from './json-integer.ts';
 import { checkKey } from './key.ts';
+import { preparedPatch, typeOf, wantsJson } from './key-json.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 import {
   appended,
@@ -34,7 +33,7 @@ import {
   written,
   writtenOnly,
 } from './schemas.ts';
-import { AT_ONCE_BYTES, inSlices, oneAtATime } from './slices.ts';
+import { AT_ONCE_BYTES, inSlices, Line } from './slices.ts';
 import { reachWanted, WAIT_ONLY, type WaitQuery, wantedPosition } from './wait.ts';
 
 const VALUE_LIMIT = { maxBytes: MAX_VALUE_BYTES, code: 'VALUE_TOO_LARGE', what: 'a value' } as const;
@@ -69,6 +68,8 @@ interface ValueRoute extends WriteRoute {
 
 /** Routes whose body is the value: any media type, read by the handler. */
 export function valueRoutes(app: FastifyInstance, node: Node, now: () => number): void {
+  // Each for its own: a patch may have to wait until this node may write.
+  const [largeReads, largePatches] = [new Line(), new Line()];
   app.put<ValueRoute & { Querystring: AcksQuery & { ttl?: number } }>('/v1/keys/:key', {
     schema: {
       operationId: 'putKey',
@@ -175,15 +176,13 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
       refuseOnReplica(node);
       const body = await bodyOf(request);
       const patch = await parsedBody(body, patchSteps(body));
-      const prepared = await preparedPatch(node, reply, key, patch);
-      const { result, position } = await operate({
-        kind: 'merge-patch',
-        key,
-        patch,
-        patchBytes: body.length,
-        condition,
-        ...(prepared === null ? {} : { prepared }),
-      });
+      const operation = { kind: 'merge-patch', key, patch, patchBytes: body.length, condition } as const;
+      const isLarge = (node.get(key)?.value.length ?? 0) > AT_ONCE_BYTES;
+      const { result, position } = await (isLarge
+        ? largePatches.run(reply, async () =>
+            operate({ ...operation, ...(await preparedPatch(node, key, patch)) }),
+          )
+        : operate(operation));
       const members = { key, created: false, expiresAt: result.entry?.expiresAt ?? null };
       return acknowledged(node, reply, request.query, answer(reply, position, result, members));
     },
@@ -225,8 +224,8 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
   ): FastifyReply | Promise<FastifyReply> {
     const entry = node.get(key);
     if (entry === null) throw notFound(key);
-    if (entry.value.length > AT_ONCE_BYTES && acceptedOf(request.headers.accept, FORMS) === JSON_TYPE) {
-      return oneAtATime(reply, () => readLarge(key, request, reply));
+    if (entry.value.length > AT_ONCE_BYTES && wantsJson(request.headers.accept)) {
+      return largeReads.run(reply, () => readLarge(key, request, reply));
     }
     if (isAnswered(entry, request, reply)) return reply;
     const isJson = (): boolean => atOnce(isJsonSteps(entry.value));
@@ -438,50 +437,6 @@ function readHeaders(reply: FastifyReply, entry: Entry): void {
 
 function expiresHeader(reply: FastifyReply, entry: Entry | null): void {
   if (entry !== null && entry.expiresAt !== null) reply.header('psync-expires-at', String(entry.expiresAt));
-}
-
-const BYTES_TYPE = 'application/octet-stream';
-const JSON_TYPE = 'application/json';
-const FORMS = [BYTES_TYPE, JSON_TYPE] as const;
-
-/**
- * The media type that the value is sent as.
- * @param isJson whether the value is JSON; asked only if it matters
- * @throws Problem NOT_ACCEPTABLE
- */
-function typeOf(accept: string | undefined, isJson: () => boolean): string {
-  const wanted = acceptedOf(accept, FORMS);
-  if (wanted === null) {
-    throw new Problem('NOT_ACCEPTABLE', `a value is ${BYTES_TYPE}, or ${JSON_TYPE} if it is JSON`);
-  }
-  if (wanted !== JSON_TYPE || isJson()) return wanted;
-  // It is no JSON; perhaps the client takes it as it is.
-  const bytesWanted = acceptedOf(accept, [BYTES_TYPE]);
-  if (bytesWanted !== null) return bytesWanted;
-  throw new Problem('NOT_ACCEPTABLE', `the value is not JSON; it can be had as ${BYTES_TYPE}`);
-}
-
-/**
- * Works out what a patch makes of a large value, before the write turn, in which nothing else is done.
- * @returns null if the value is small or there is none: the write turn does it all then
- */
-async function preparedPatch(
-  node: Node,
-  reply: FastifyReply,
-  key: string,
-  patch: Patch,
-): Promise<PreparedPatch | null> {
-  if ((node.get(key)?.value.length ?? 0) <= AT_ONCE_BYTES) return null;
-  return oneAtATime(reply, async () => {
-    const before = node.get(key)?.value;
-    if (before === undefined) return null;
-    try {
-      return { before, after: await inSlices(before.length, patchedSteps(key, before, patch)) };
-    } catch (error) {
-      if (error instanceof Refusal) return { before, after: error };
-      throw error;
-    }
-  });
 }
 
 /** @throws Problem BAD_REQUEST for what is no 64-bit integer */

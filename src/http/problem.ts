@@ -38,14 +38,51 @@ export function toProblem(error: FastifyError | Error): Problem | null {
   return null;
 }
 
+/** What the validators found, in plain English. */
 function validationDetail(error: FastifyError): string {
   const [first] = error.validation ?? [];
-  const unknown = first?.params.additionalProperty;
-  if (typeof unknown === 'string') {
-    return `unknown ${error.validationContext === 'querystring' ? 'query parameter' : 'member'} ${JSON.stringify(unknown)}`;
+  if (first === undefined) return error.message;
+  const { keyword, params } = first;
+  if (typeof params.additionalProperty === 'string') {
+    const what = error.validationContext === 'querystring' ? 'query parameter' : 'member';
+    return `unknown ${what} ${JSON.stringify(params.additionalProperty)}`;
   }
-  const name = first?.instancePath.split('/').slice(1).join('.') ?? '';
-  const { allowedValues } = (first?.params ?? {}) as { allowedValues?: readonly unknown[] };
-  const values = allowedValues === undefined ? '' : `: ${allowedValues.join(', ')}`;
-  return `${name === '' ? 'the body' : JSON.stringify(name)} ${first?.message ?? error.message}${values}`;
+  const path = first.instancePath.split('/').slice(1).join('.');
+  const name = path === '' ? 'the body' : JSON.stringify(path);
+  return `${name} ${SENTENCES[keyword]?.(params) ?? 'is not what was expected'}`;
 }
+
+type Params = Readonly<Record<string, unknown>>;
+
+/** How a sentence about something goes on that breaks a rule of JSON Schema. */
+const SENTENCES: { readonly [keyword: string]: ((params: Params) => string) | undefined } = {
+  additionalProperties: () => 'has a member that is unknown',
+  decimal: ({ kind }) =>
+    `has to be ${kind === 'integer' ? 'a whole number' : 'a number'} in decimal digits, at most 15`,
+  enum: ({ allowedValues }) => `has to be one of ${(allowedValues as readonly unknown[]).join(', ')}`,
+  exclusiveMinimum: ({ limit }) => `has to be more than ${limit}`,
+  maxItems: ({ limit }) => `may have at most ${limit} elements`,
+  maxLength: ({ limit }) => `may have at most ${limit} characters`,
+  maxProperties: ({ limit }) => `may have at most ${limit} members`,
+  maximum: ({ limit }) => `may be at most ${limit}`,
+  minLength: ({ limit }) => `has to have at least ${limit} characters`,
+  minProperties: ({ limit }) => `has to have at least ${limit} members`,
+  minimum: ({ limit }) => `has to be at least ${limit}`,
+  pattern: ({ pattern }) => `does not have the form ${pattern}`,
+  required: ({ missingProperty }) => `lacks the member ${JSON.stringify(missingProperty)}`,
+  type: ({ type }) => `has to be ${[type].flat().join(',').split(',').map(nameOfType).join(' or ')}`,
+};
+
+function nameOfType(type: string): string {
+  return TYPES.get(type) ?? type;
+}
+
+const TYPES: ReadonlyMap<string, string> = new Map([
+  ['array', 'an array'],
+  ['boolean', 'true or false'],
+  ['integer', 'a whole number'],
+  ['null', 'null'],
+  ['number', 'a number'],
+  ['object', 'an object'],
+  ['string', 'a string'],
+]);

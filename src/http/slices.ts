@@ -60,18 +60,23 @@ export async function inSlices<T>(bytes: number, steps: Steps<T>): Promise<T> {
   }
 }
 
-let last: Promise<unknown> = Promise.resolve();
-
 /**
- * Runs work that keeps a large value in memory when the work before it has ended: then memory holds one such value, however many
- * requests want this.
- * @param reply of the request: if its client has gone meanwhile nothing is done
+ * Work that keeps a large value in memory, one after the other: then memory holds one such value, however many requests want
+ * this.
  */
-export function oneAtATime<T>(reply: FastifyReply, work: () => Promise<T>): Promise<T> {
-  const result = last.then(() => {
-    if (reply.raw.destroyed) throw new Problem('BAD_REQUEST', 'the client has gone');
-    return work();
-  });
-  last = result.catch(() => undefined);
-  return result;
+export class Line {
+  #last: Promise<unknown> = Promise.resolve();
+
+  /**
+   * Runs the work when the work before it has ended.
+   * @param reply of the request: if its client has gone meanwhile nothing is done
+   */
+  run<T>(reply: FastifyReply, work: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(() => {
+      if (reply.raw.destroyed) throw new Problem('BAD_REQUEST', 'the client has gone');
+      return work();
+    });
+    this.#last = result.catch(() => undefined);
+    return result;
+  }
 }

@@ -2,6 +2,7 @@
 import { MAX_KEY_BYTES } from '../keyspace/key.ts';
 import { Prefixes } from '../keyspace/prefixes.ts';
 import { type Position, parsePosition } from '../replication/position.ts';
+import { parseDecimal } from './decimal.ts';
 import { Problem } from './problem.ts';
 import { checkQuery } from './query.ts';
 
@@ -46,8 +47,8 @@ export function parseFeedRequest(url: string, lastEventId?: string): FeedRequest
     from,
     prefixes: prefixesOf(parameters.getAll('prefix')),
     snapshot,
-    limit: numberOf('limit', parameters.get('limit'), /^\d{1,7}$/, 1, MAX_LIMIT),
-    waitMs: thousandfold(numberOf('wait', parameters.get('wait'), /^\d{1,3}(\.\d{1,3})?$/, 0, MAX_WAIT)),
+    limit: numberOf('limit', parameters.get('limit'), 'integer', 1, MAX_LIMIT),
+    waitMs: thousandfold(numberOf('wait', parameters.get('wait'), 'number', 0, MAX_WAIT)),
   };
 }
 
@@ -71,10 +72,16 @@ function booleanOf(text: string): boolean {
   return text === 'true';
 }
 
-function numberOf(name: string, text: string | null, form: RegExp, least: number, most: number) {
+function numberOf(
+  name: string,
+  text: string | null,
+  kind: 'integer' | 'number',
+  least: number,
+  most: number,
+): number | null {
   if (text === null) return null;
-  const value = Number(text);
-  if (!form.test(text) || value < least || value > most)
+  const value = parseDecimal(text, kind);
+  if (value === null || value < least || value > most)
     throw bad(`"${name}" must be from ${least} to ${most}`);
   return value;
 }

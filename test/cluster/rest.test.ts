@@ -1197,7 +1197,7 @@ test('query parameters that are unknown are named', async (t) => {
   // A number that is kept as text, because no double holds it, is not taken for an object.
   for (const path of ['/v1/replication/failover', '/v1/batch', '/v1/keys/k/increment']) {
     const answer = await http.send('POST', path, '1e999', { 'content-type': 'application/json' });
-    isProblem(answer, 400, 'BAD_REQUEST', /must be object/);
+    isProblem(answer, 400, 'BAD_REQUEST', /the body has to be an object/);
   }
 });
 
