@@ -61,7 +61,7 @@ test('import from a file and from a pipe, also by way of a replica', async (t) =
   assert.equal(bad.code, 1);
   assert.match(
     bad.stderr,
-    /^psyncd: line 2001: it is not JSON; 2000 entries before it are in \(BAD_LINE\)\n$/,
+    /^psyncd: line 2001: it is not JSON: a value was expected, not "n" \(at byte 0\); 2000 entries before it are in \(BAD_LINE\)\n$/,
   );
   assert.match(
     (await psyncd(master, ['import', '/no/such/file'])).stderr,

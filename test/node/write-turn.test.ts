@@ -1,8 +1,15 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import type { Entry } from '../../src/keyspace/entry.ts';
 import type { WriteRequest } from '../../src/keyspace/write.ts';
 import type { World } from '../../src/node/ports.ts';
-import { BULK_BYTES, MAX_TURN_BYTES, MAX_TURN_LOOKUPS, WriteTurn } from '../../src/node/write-turn.ts';
+import {
+  BULK_BYTES,
+  MAX_TURN_BYTES,
+  MAX_TURN_LOOKUPS,
+  MAX_TURN_READ_BYTES,
+  WriteTurn,
+} from '../../src/node/write-turn.ts';
 import { type Offset, offset, type RunId } from '../../src/replication/position.ts';
 import type { Run } from '../../src/stream/command.ts';
 import { log } from '../support/feed-stage.ts';
@@ -19,6 +26,8 @@ class Stage {
   /** How many keys each turn set. */
   readonly turns: number[] = [];
   readonly answered: string[] = [];
+  /** What stands at every key. */
+  stored: Entry | null = null;
   readonly writes: WriteTurn;
   #offset = 0;
   #soon: (() => void)[] = [];
@@ -57,7 +66,8 @@ class Stage {
       knowsAbove: () => false,
       below: () => null,
       expiryBelow: () => null,
-      raw: () => null,
+      has: () => true,
+      raw: () => stage.stored,
       commit: (run: Run) => {
         stage.#offset += run.bytes.length;
         stage.turns.push(run.commands.length);
@@ -218,6 +228,23 @@ test('a turn ends when it has looked up many keys; a request is never divided', 
   for (const name of ['a', 'b', 'c']) stage.batch(name, size);
   await stage.settle();
   assert.deepEqual(stage.turns, [2 * size, size]);
+});
+
+test('a turn ends when it has read many bytes of values for conditions', async () => {
+  const stage = new Stage();
+  stage.stored = { value: Buffer.alloc(MAX_TURN_READ_BYTES / 2), version: 1, expiresAt: null };
+  for (const key of ['a', 'b', 'c', 'd', 'e']) {
+    const set = {
+      kind: 'set',
+      key,
+      value: Buffer.from('v'),
+      expiresAt: null,
+      condition: { match: [1] },
+    } as const;
+    stage.submit(key, set);
+  }
+  await stage.settle();
+  assert.deepEqual(stage.turns, [2, 2, 1]);
 });
 
 test('the last turns before a stop take everything, whoever would have to wait', async () => {

@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { setImmediate as nextTick } from 'node:timers/promises';
+import type { FastifyReply } from 'fastify';
+import { AT_ONCE_BYTES, inSlices, Line, turn } from '../../src/http/slices.ts';
+import type { Steps } from '../../src/keyspace/json.ts';
+
+test('in each turn of the event loop one slice is done, however many requests have some', async () => {
+  const done: number[] = [];
+  const all = Promise.all(Array.from({ length: 5 }, (_, index) => turn().then(() => done.push(index))));
+  for (let ticks = 0; done.length < 5; ticks += 1) {
+    assert.ok(done.length <= ticks);
+    await nextTick();
+  }
+  await all;
+  assert.deepEqual(done, [0, 1, 2, 3, 4]);
+});
+
+test('what is small is done at once, and what is large lets the event loop turn between its slices', async () => {
+  let turns = 0;
+  let counting = true;
+  const count = (): void => {
+    turns += 1;
+    if (counting) setImmediate(count);
+  };
+  setImmediate(count);
+  function* busy(ms: number): Steps<string> {
+    const end = performance.now() + ms;
+    while (performance.now() < end) yield;
+    return 'done';
+  }
+  assert.equal(await inSlices(AT_ONCE_BYTES, busy(50)), 'done');
+  assert.ok(turns <= 1, `${turns}`);
+  assert.equal(await inSlices(AT_ONCE_BYTES + 1, busy(200)), 'done');
+  assert.ok(turns >= 3, `${turns}`);
+  counting = false;
+});
+
+test('large values are worked on one after the other, and not for a client that has gone', async () => {
+  const line = new Line();
+  const reply = (destroyed: boolean): FastifyReply => ({ raw: { destroyed } }) as FastifyReply;
+  const log: string[] = [];
+  const work = (name: string, fails: boolean) => async () => {
+    log.push(`${name} begins`);
+    await nextTick();
+    log.push(`${name} ends`);
+    if (fails) throw new Error(name);
+  };
+  const results = await Promise.allSettled([
+    line.run(reply(false), work('a', true)),
+    line.run(reply(true), work('gone', false)),
+    line.run(reply(false), work('b', false)),
+  ]);
+  assert.deepEqual(log, ['a begins', 'a ends', 'b begins', 'b ends']);
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    ['rejected', 'rejected', 'fulfilled'],
+  );
+});
