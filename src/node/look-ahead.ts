@@ -70,10 +70,11 @@ export class LookAhead {
         if (head.knowsAbove(key)) continue;
         bytes += KEY_BYTES;
         if (isWhole) {
+          if (this.#entries.has(key)) continue;
           const entry = head.below(key);
-          if ((entry?.value.length ?? 0) > MAX_VALUE_BYTES) continue;
+          // A value that is not kept was read all the same.
           bytes += entry?.value.length ?? 0;
-          this.#entries.set(key, entry);
+          if ((entry?.value.length ?? 0) <= MAX_VALUE_BYTES) this.#entries.set(key, entry);
         } else this.#expiries.set(key, head.expiryBelow(key));
       }
     } catch (error) {
