@@ -43,6 +43,8 @@ export interface Settings {
   readonly scrubInterval: number;
   readonly maxConnections: number;
   readonly bodyTimeout: number;
+  readonly requestMemory: number;
+  readonly maxWaiting: number;
   readonly logLevel: LogLevel;
   readonly allowAnonymous: boolean;
 }
@@ -385,7 +387,23 @@ export const SETTINGS: readonly Setting[] = [
     placeholder: 'TIME',
     initial: '30s',
     parse: between(parseTime, '100ms', '24h'),
-    help: 'a request of whose body nothing arrives for so long is given up with 408',
+    help: 'a request of whose body nothing arrives for so long, or less than 1 KiB a second, is given up with 408',
+  },
+  {
+    name: 'requestMemory',
+    placeholder: 'SIZE',
+    initial: '256mb',
+    parse: between(parseSize, '1mb', '1024gb'),
+    help:
+      'memory for request bodies (one half) and for answers that clients have not taken (the other); at the limit ' +
+      'large bodies and large answers wait',
+  },
+  {
+    name: 'maxWaiting',
+    placeholder: 'N',
+    initial: '10000',
+    parse: between(whole, '0', '1000000'),
+    help: 'writes that wait for acks at the same time, and so many reads that wait for a position; more are refused (429)',
   },
   {
     name: 'logLevel',

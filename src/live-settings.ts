@@ -29,6 +29,8 @@ const CHANGEABLE: ReadonlySet<keyof Settings> = new Set([
   'keepReplaced',
   'scrubInterval',
   'bodyTimeout',
+  'requestMemory',
+  'maxWaiting',
 ]);
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
@@ -59,6 +61,10 @@ export class LiveSettings implements RunningSettings {
 
   get bodyTimeoutMs(): number {
     return this.#settings.bodyTimeout;
+  }
+
+  get requestMemoryBytes(): number {
+    return this.#settings.requestMemory;
   }
 
   get loopLag(): { readonly p99Ms: number; readonly maxMs: number } {
@@ -148,5 +154,6 @@ function nodeSettings(settings: Settings): Writable<NodeSettings> {
     allowEmptyMaster: settings.allowEmptyMaster,
     keepReplaced: settings.keepReplaced,
     scrubIntervalMs: settings.scrubInterval,
+    maxWaiting: settings.maxWaiting,
   };
 }

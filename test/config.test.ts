@@ -122,6 +122,8 @@ test('without anything given every setting has its default', () => {
     allowHost: [],
     scrubInterval: 86_400_000,
     bodyTimeout: 30_000,
+    requestMemory: 268_435_456,
+    maxWaiting: 10_000,
     logLevel: 'info',
     allowAnonymous: false,
   });

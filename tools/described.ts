@@ -14,6 +14,7 @@ export const DESCRIBED: ApiParts = {
     hosts: new KnownHosts([]),
     allowedOrigins: [],
     bodyTimeoutMs: 0,
+    requestMemoryBytes: 0,
     loopLag: { p99Ms: 0, maxMs: 0 },
     journal: { commits: 0, fsyncs: 0 },
   },

@@ -10,6 +10,7 @@ import { parsePosition } from '../client/position.ts';
 import { ApiError, Client } from '../client/rest.ts';
 import { flagOf, parseTime, SETTINGS, UsageError, variableOf } from '../config.ts';
 import { parseUpstream } from '../replication/upstream.ts';
+import { GrowingBuffer } from '../stream/growing-buffer.ts';
 import { version } from '../version.ts';
 import { CommandError } from './command-error.ts';
 import { printable, printableJson, printableLines } from './printable.ts';
@@ -335,7 +336,7 @@ function printJson(value: unknown, space?: number): void {
 }
 
 async function standardInput(): Promise<Uint8Array<ArrayBuffer>> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
-  return new Uint8Array(Buffer.concat(chunks));
+  const bytes = new GrowingBuffer();
+  for await (const chunk of process.stdin) bytes.add(chunk as Buffer);
+  return new Uint8Array(bytes.take());
 }

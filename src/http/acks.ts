@@ -1,5 +1,7 @@
 /** `?acks=N&timeout=MS` of a write (Redis's WAIT): answer when N replicas have it in their journals. */
-import type { FastifyReply } from 'fastify';
+import type { ServerResponse } from 'node:http';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { AckPlace } from '../node/ack-waiters.ts';
 import type { Node } from '../node/node.ts';
 import { parsePosition } from '../replication/position.ts';
 import { TIMEOUT } from './wait.ts';
@@ -17,7 +19,7 @@ export const ACKS_QUERY = {
     maximum: 1_000,
     description:
       'Answer when so many replicas have the write in their journals. If they have not when time is up, the answer is ' +
-      '202 and tells how many have; it is written either way.',
+      '202 and tells how many have; it is written either way. If too many writes wait already it is 429, and nothing is written.',
     examples: [1],
   },
   timeout: { ...TIMEOUT, description: 'How long to wait for `acks`, in milliseconds.' },
@@ -25,6 +27,21 @@ export const ACKS_QUERY = {
 
 /** The query of a write that takes nothing else. */
 export const ACKS_ONLY = { type: 'object', additionalProperties: false, properties: ACKS_QUERY } as const;
+
+const places = new WeakMap<ServerResponse, AckPlace>();
+
+/**
+ * Before a write is made: takes a place for it if it asks for `acks`. The place is left when the answer is sent, or the client
+ * has gone.
+ * @throws Problem TOO_MANY_REQUESTS; nothing is written then
+ */
+export function enterAcks(node: Node, { query }: FastifyRequest, { raw }: FastifyReply): void {
+  if (((query as Partial<AcksQuery> | undefined)?.acks ?? 0) === 0) return;
+  const place = node.enterAcks();
+  if (raw.destroyed) return place.leave();
+  places.set(raw, place);
+  raw.once('close', () => place.leave());
+}
 
 /**
  * @param answer what the write is answered with; it has been written
@@ -49,7 +66,12 @@ async function waited<T extends { readonly position: string }>(
 ): Promise<T & { acks: number }> {
   const position = parsePosition(answer.position);
   if (position === null) throw new Error(`${answer.position} is no position`);
-  const reached = await node.whenAcknowledged(position, acks, timeout);
+  const place = places.get(reply.raw);
+  // Who asks for no acknowledgement does not wait.
+  const reached =
+    place === undefined
+      ? node.acknowledgedBy(position.offset)
+      : await place.wait(position.offset, acks, timeout);
   if (reached < acks) reply.code(202);
   return { ...answer, acks: reached };
 }

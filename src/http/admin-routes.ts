@@ -13,6 +13,8 @@ export interface RunningSettings extends Admission {
   readonly startedAt: number;
   /** How long nothing of a request's body may arrive. */
   readonly bodyTimeoutMs: number;
+  /** What request bodies and answers that were not taken yet may have of the memory, in bytes. */
+  readonly requestMemoryBytes: number;
   /** Of the event loop, in the last seconds. */
   readonly loopLag: { readonly p99Ms: number; readonly maxMs: number };
   /** Since the start: rows committed to the journal, and fsyncs of the journal. */

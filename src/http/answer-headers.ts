@@ -31,5 +31,6 @@ export function answerHeaders(
 /** Says that the answer depends on a header of the request, beside those that it is known to depend on already (RFC 9110, 12.5.5). */
 export function varyBy(reply: FastifyReply, name: string): FastifyReply {
   const others = reply.getHeader('vary');
-  return reply.header('vary', others === undefined ? name : `${others}, ${name}`);
+  if (others === undefined) return reply.header('vary', name);
+  return String(others).split(', ').includes(name) ? reply : reply.header('vary', `${others}, ${name}`);
 }

@@ -2,16 +2,18 @@
 import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Node } from '../node/node.ts';
+import { enterAcks } from './acks.ts';
 import { adminRoutes, type RunningSettings } from './admin-routes.ts';
 import { batchRoute } from './batch-route.ts';
 import { changesRoute } from './changes-route.ts';
 import { change, changeEvent } from './event-schemas.ts';
 import { importRoute } from './import-route.ts';
-import { parseJsonBody } from './json-body.ts';
+import { parseJsonBody, readJson } from './json-body.ts';
 import { operationRoutes, valueRoutes } from './key-routes.ts';
 import { listRoutes } from './list-routes.ts';
 import { replicationRoutes } from './replication-routes.ts';
 import { SHARED } from './schemas.ts';
+import { Traffic } from './traffic.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -25,10 +27,19 @@ export interface ApiParts {
   readonly settings: RunningSettings;
 }
 
-export async function apiRoutes(app: FastifyInstance, { node, settings }: ApiParts): Promise<void> {
+/** @param traffic without it nothing has a limit: for what only describes the routes */
+export async function apiRoutes(
+  app: FastifyInstance,
+  { node, settings }: ApiParts,
+  traffic = new Traffic(() => Number.POSITIVE_INFINITY),
+): Promise<void> {
   const now = (): number => Date.now();
   for (const schema of [...SHARED, change, changeEvent]) app.addSchema(schema);
   app.decorateRequest('bodyType', null);
+  app.addHook('preHandler', (request, reply, done) => {
+    enterAcks(node, request, reply);
+    done();
+  });
   await app.register((values, _options, done) => {
     // The handlers read these bodies themselves: as a stream, with a limit of their own. A value may have any media
     // type, a malformed one too; the routes that want a certain one find it in `bodyType`.
@@ -42,21 +53,19 @@ export async function apiRoutes(app: FastifyInstance, { node, settings }: ApiPar
     values.addContentTypeParser('*', (_request: FastifyRequest, payload: Readable, parsed) =>
       parsed(null, payload),
     );
-    valueRoutes(values, node, now);
-    importRoute(values, node, now);
+    valueRoutes(values, node, now, traffic);
+    importRoute(values, node, now, traffic.bodies);
     done();
   });
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser(
-    'application/json',
-    { parseAs: 'buffer' },
-    (_request: FastifyRequest, body: Buffer) =>
-      // curl and browsers name a type also for a body that is empty.
-      body.length === 0 ? Promise.resolve(undefined) : parseJsonBody(body),
-  );
+  app.addContentTypeParser('application/json', async (request: FastifyRequest, payload: Readable) => {
+    const body = await readJson(request, payload, traffic.bodies);
+    // curl and browsers name a type also for a body that is empty.
+    return body.length === 0 ? undefined : parseJsonBody(body);
+  });
   operationRoutes(app, node, now);
-  listRoutes(app, node);
-  await batchRoute(app, node, now);
+  listRoutes(app, node, traffic.answers);
+  await batchRoute(app, node, now, traffic);
   changesRoute(app, node, settings);
   replicationRoutes(app, node);
   adminRoutes(app, node, settings);

@@ -1,4 +1,5 @@
 /** `POST /v1/batch`: several operations, all or nothing. */
+import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { ALWAYS, type Condition } from '../keyspace/condition.ts';
 import type { RawJson, StaysText } from '../keyspace/json.ts';
@@ -11,7 +12,7 @@ import { Problem } from '../node/problem.ts';
 import { formatPosition } from '../replication/position.ts';
 import { ACKS_QUERY, type AcksQuery, acknowledged } from './acks.ts';
 import { expiryOf } from './expiry.ts';
-import { parseJsonBody } from './json-body.ts';
+import { parseJsonBody, readJson } from './json-body.ts';
 import { jsonInteger } from './json-integer.ts';
 import { badKey } from './key.ts';
 import { integerOf } from './key-routes.ts';
@@ -19,6 +20,7 @@ import { areSmall, arrayStream, type WithValue, whole } from './large-json.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 import { batchResults, json, problems, writtenOnly } from './schemas.ts';
 import { AT_ONCE_BYTES, Slice } from './slices.ts';
+import type { Traffic } from './traffic.ts';
 import { reachWanted, TIMEOUT, WAIT_QUERY, type WaitQuery } from './wait.ts';
 
 /** The largest batch, in bytes of JSON. */
@@ -45,21 +47,24 @@ interface BatchRoute {
   Querystring: AcksQuery & WaitQuery;
 }
 
-export async function batchRoute(app: FastifyInstance, node: Node, now: () => number): Promise<void> {
+export async function batchRoute(
+  app: FastifyInstance,
+  node: Node,
+  now: () => number,
+  traffic: Traffic,
+): Promise<void> {
   await app.register((batches, _options, done) => {
     batches.removeAllContentTypeParsers();
-    batches.addContentTypeParser(
-      'application/json',
-      { parseAs: 'buffer' },
-      (_request: FastifyRequest, body: Buffer) =>
-        body.length === 0 ? Promise.resolve(undefined) : parseJsonBody(body, isValue),
-    );
-    route(batches, node, now);
+    batches.addContentTypeParser('application/json', async (request: FastifyRequest, payload: Readable) => {
+      const body = await readJson(request, payload, traffic.bodies);
+      return body.length === 0 ? undefined : parseJsonBody(body, isValue);
+    });
+    route(batches, node, now, traffic);
     done();
   });
 }
 
-function route(app: FastifyInstance, node: Node, now: () => number): void {
+function route(app: FastifyInstance, node: Node, now: () => number, traffic: Traffic): void {
   app.post<BatchRoute>('/v1/batch', {
     bodyLimit: MAX_BATCH_BYTES,
     schema: {
@@ -101,9 +106,13 @@ function route(app: FastifyInstance, node: Node, now: () => number): void {
       const operations = await operationsOf(ops, now());
       // As with other writes, the header says nothing to a batch that writes.
       if (onlyReads || request.query.position !== undefined) await reachWanted(node, request, reply);
+      // How much it will read is not known; what it has read is counted then.
+      if (ops.some(({ op }) => op === 'get'))
+        await traffic.answers.admit(request.raw, reply.raw, MAX_VALUE_BYTES);
       const { results, position } = await (onlyReads
         ? read(node, operations)
         : node.write({ kind: 'batch', operations }));
+      traffic.bodies.release(request.raw);
       return answer(node, request, reply, operations, results, position);
     },
   });

@@ -11,15 +11,18 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ALWAYS } from '../keyspace/condition.ts';
+import type { Entry } from '../keyspace/entry.ts';
 import { MAX_KEY_BYTES } from '../keyspace/key.ts';
 import type { Node } from '../node/node.ts';
 import { formatPosition } from '../replication/position.ts';
+import { free } from '../stream/growing-buffer.ts';
 import { NO_SNIFFING, VALUE_POLICY } from './answer-headers.ts';
 import { type BodyLimit, readBody } from './body.ts';
 import type { BodyStalls } from './body-stalls.ts';
 import { etag } from './conditions.ts';
 import type { Handler, Overlap } from './in-order.ts';
 import { endOfKey, KEYS_PATH } from './key.ts';
+import type { Traffic } from './traffic.ts';
 
 /** `#`, `%` and `?` mean something in a URL; beyond ASCII nothing may stand in one. Each character is one byte of the key. */
 const PLAIN_KEY = /^[!"$&->@-~]+$/;
@@ -29,10 +32,13 @@ const SMALL_BYTES = 16 * 1024;
 const BODY: BodyLimit = { maxBytes: 64 * 1024, code: 'VALUE_TOO_LARGE', what: 'a value' };
 /** A value up to here goes out as a string, in one piece with the headers: that saves a second buffer per answer. */
 const MAX_TEXT_BYTES = 4 * 1024;
+/** When the answers of one tick have so many bytes of larger values, the others are made after the event loop's next turn. */
+const TICK_BYTES = 4 * 1024 * 1024;
 
 export interface DirectParts {
   readonly node: Node;
   readonly stalls: BodyStalls;
+  readonly traffic: Traffic;
   /** Answers what could not be done; never throws. */
   readonly fail: (error: Error, request: IncomingMessage, response: ServerResponse) => void;
 }
@@ -48,7 +54,7 @@ export function direct(parts: DirectParts, other: Handler): Handler {
       if (request.method === 'GET') {
         const key = plainKey(request.url ?? '');
         if (key !== null && !node.closing && isPlainRead(request)) {
-          read(key, request, response);
+          read({ key, request, response });
           return 'reads';
         }
       } else if (request.method === 'PUT') {
@@ -75,27 +81,85 @@ function ofPut({ headers }: IncomingMessage): Overlap {
   return Number(headers['content-length']) <= SMALL_BYTES ? 'puts' : 'none';
 }
 
+interface Read {
+  readonly key: string;
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+}
+
+interface Read {
+  readonly key: string;
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+}
+
 /** @returns what takes a plain read, and answers it at the end of the tick */
-function reader(
-  { node, fail }: DirectParts,
-  other: Handler,
-): (key: string, request: IncomingMessage, response: ServerResponse) => void {
-  let waiting: { key: string; request: IncomingMessage; response: ServerResponse }[] = [];
-  const answer = (): void => {
+function reader(parts: DirectParts, other: Handler): (read: Read) => void {
+  const { node, fail } = parts;
+  const { answers, pipelines } = parts.traffic;
+  let waiting: Read[] = [];
+  const add = (reads: readonly Read[]): void => {
+    if (waiting.length === 0) setImmediate(answerAll);
+    waiting.push(...reads);
+  };
+
+  /** @returns how many bytes of a value that is not small were read */
+  const answer = (read: Read): number => {
+    const { key, request, response } = read;
+    const pipeline = pipelines.isBehind(response) ? pipelines.of(request.socket) : null;
+    if (pipeline?.isHeld === true) {
+      pipeline.wait(response, () => add([read]));
+      return 0;
+    }
+    const entry = node.closing ? null : entryOf(node, key);
+    if (entry === null) {
+      other.handle(request, response);
+      return 0;
+    }
+    const { length } = entry.value;
+    if (length <= MAX_TEXT_BYTES) {
+      pipeline?.madeAhead(length);
+      send(node, entry, response);
+      return 0;
+    }
+    const room = answers.admit(request, response, length);
+    if (room === null) send(node, entry, response);
+    else {
+      // What was read is not kept meanwhile.
+      room.then(
+        () => add([read]),
+        (problem: Error) => failIfThere(fail, problem, request, response),
+      );
+    }
+    return length;
+  };
+
+  const answerAll = (): void => {
     const reads = waiting;
     waiting = [];
-    for (const { key, request, response } of reads) {
+    let bytes = 0;
+    for (const [index, read] of reads.entries()) {
+      if (bytes > TICK_BYTES) return add(reads.slice(index));
       try {
-        if (node.closing || !get(node, key, response)) other.handle(request, response);
+        bytes += answer(read);
       } catch (error) {
-        fail(error as Error, request, response);
+        fail(error as Error, read.request, read.response);
       }
     }
   };
-  return (key, request, response) => {
-    if (waiting.length === 0) setImmediate(answer);
-    waiting.push({ key, request, response });
+  return (read) => {
+    if (waiting.length === 0) setImmediate(answerAll);
+    waiting.push(read);
   };
+}
+
+function failIfThere(
+  fail: DirectParts['fail'],
+  problem: Error,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
+  if (!response.destroyed && !response.headersSent) fail(problem, request, response);
 }
 
 function plainKey(url: string): string | null {
@@ -126,22 +190,19 @@ function isPlainWrite({ headers }: IncomingMessage, key: string): boolean {
   );
 }
 
-/** @returns false if there is no such entry, or it cannot be read: the long way says so */
-function get(node: Node, key: string, response: ServerResponse): boolean {
-  const entry = entryOf(node, key);
-  if (entry === null) return false;
-  const { value, version, expiresAt } = entry;
+function send(node: Node, { value, version, expiresAt }: Entry, response: ServerResponse): void {
   const headers = entryHeaders(node, formatPosition(node.position), version, value.length);
   headers.push('content-type', 'application/octet-stream', 'vary', 'Accept');
   headers.push(VALUE_POLICY[0], VALUE_POLICY[1]);
   if (expiresAt !== null) headers.push('psync-expires-at', String(expiresAt));
   response.writeHead(200, headers);
-  if (value.length > MAX_TEXT_BYTES) response.end(value);
+  // The value is a copy that nobody else has.
+  if (value.length > MAX_TEXT_BYTES) response.end(value, () => free(value));
   else response.end(value.toString('latin1'), 'latin1');
-  return true;
 }
 
-function entryOf(node: Node, key: string): ReturnType<Node['get']> {
+/** @returns null if there is no such entry, or it cannot be read: the long way says so */
+function entryOf(node: Node, key: string): Entry | null {
   try {
     return node.get(key);
   } catch {
@@ -150,14 +211,14 @@ function entryOf(node: Node, key: string): ReturnType<Node['get']> {
 }
 
 async function put(
-  { node, stalls, fail }: DirectParts,
+  { node, stalls, traffic: { bodies }, fail }: DirectParts,
   key: string,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
   stalls.watch(request, (problem) => fail(problem, request, response));
   try {
-    const value = await readBody(request, undefined, BODY);
+    const value = await readBody(request, request.headers['content-length'], BODY, bodies);
     stalls.forget(request);
     const written = await node.write({ kind: 'set', key, value, expiresAt: null, condition: ALWAYS });
     const result = written.results[0];
@@ -171,6 +232,8 @@ async function put(
     stalls.forget(request);
     if (!response.headersSent) fail(error as Error, request, response);
     else if (!response.writableEnded) response.destroy();
+  } finally {
+    bodies.release(request);
   }
 }
 

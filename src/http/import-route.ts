@@ -9,6 +9,7 @@ import type { Turns } from '../node/turns.ts';
 import { formatPosition } from '../replication/position.ts';
 import type { DelCommand, SetCommand } from '../stream/command.ts';
 import { ACKS_ONLY, type AcksQuery, acknowledged } from './acks.ts';
+import type { BodyBudget } from './body-budget.ts';
 import { badKey } from './key.ts';
 import { isBlank, lineGroups, parseLine, parseLongLine } from './ndjson.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
@@ -31,7 +32,7 @@ const MEDIA_TYPES: readonly string[] = [
 
 const MEMBERS: ReadonlySet<string> = new Set(['key', 'value', 'encoding', 'expiresAt', 'version']);
 
-export function importRoute(app: FastifyInstance, node: Node, now: () => number): void {
+export function importRoute(app: FastifyInstance, node: Node, now: () => number, bodies: BodyBudget): void {
   app.post<{ Querystring: AcksQuery }>('/v1/import', {
     schema: {
       operationId: 'importEntries',
@@ -61,9 +62,10 @@ export function importRoute(app: FastifyInstance, node: Node, now: () => number)
       const body = request.body as import('node:stream').Readable | undefined;
       const load = new Load(node, now);
       try {
-        if (body !== undefined) await load.addAll(lineGroups(body));
+        if (body !== undefined) await load.addAll(lineGroups(body, bodies));
       } catch (error) {
         // Whatever of the body is still to come is not read as lines; the connection stays usable.
+        bodies.release(request.raw);
         body?.resume();
         throw load.explain(error);
       }

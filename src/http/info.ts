@@ -46,7 +46,7 @@ export function formatInfo(
   return [
     section('Server', server),
     section('Memory', {
-      used_memory_rss: process.memoryUsage.rss(),
+      used_memory_rss: residentBytes(),
       // Roughly, as it is held against --overlay-size.
       overlay_bytes: overlayBytes,
     }),
@@ -59,6 +59,15 @@ export function formatInfo(
     section('Stats', stats),
     section('Replication', replication(status)),
   ].join('\r\n');
+}
+
+/** -1: the system does not tell, because no file descriptors are left. */
+function residentBytes(): number {
+  try {
+    return process.memoryUsage.rss();
+  } catch {
+    return -1;
+  }
 }
 
 /** Not in Redis: the last search for damage in the keyspace file. -1: there was none since the start. */

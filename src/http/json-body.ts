@@ -1,7 +1,22 @@
 /** JSON request bodies. */
+import type { Readable } from 'node:stream';
+import type { FastifyRequest } from 'fastify';
 import { JsonError, JsonTooLarge, jsonSteps, type StaysText, type Steps } from '../keyspace/json.ts';
 import { Problem } from '../node/problem.ts';
+import { readBody } from './body.ts';
+import type { BodyBudget } from './body-budget.ts';
 import { inSlices } from './slices.ts';
+
+/**
+ * @param budget counts the body until it is released
+ * @returns the whole body, up to the limit of its route
+ * @throws Problem BODY_TOO_LARGE
+ */
+export function readJson(request: FastifyRequest, payload: Readable, budget: BodyBudget): Promise<Buffer> {
+  const { bodyLimit } = request.routeOptions;
+  const limit = { maxBytes: bodyLimit, code: 'BODY_TOO_LARGE', what: 'the body of this call' } as const;
+  return readBody(payload, request.headers['content-length'], limit, budget);
+}
 
 /**
  * @param staysText which values are left as they are written; none if it is not given

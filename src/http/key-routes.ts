@@ -8,6 +8,7 @@ import type { Operation, OperationResult } from '../keyspace/write.ts';
 import { MAX_VALUE_BYTES } from '../keyspace/write.ts';
 import type { Node } from '../node/node.ts';
 import { Problem } from '../node/problem.ts';
+import { free } from '../stream/growing-buffer.ts';
 import { ACKS_ONLY, ACKS_QUERY, type AcksQuery, acknowledged } from './acks.ts';
 import { VALUE_POLICY, varyBy } from './answer-headers.ts';
 import { readBody } from './body.ts';
@@ -34,6 +35,7 @@ import {
   writtenOnly,
 } from './schemas.ts';
 import { AT_ONCE_BYTES, inSlices, Line } from './slices.ts';
+import type { Traffic } from './traffic.ts';
 import { reachWanted, WAIT_ONLY, type WaitQuery, wantedPosition } from './wait.ts';
 
 const VALUE_LIMIT = { maxBytes: MAX_VALUE_BYTES, code: 'VALUE_TOO_LARGE', what: 'a value' } as const;
@@ -67,7 +69,7 @@ interface ValueRoute extends WriteRoute {
 }
 
 /** Routes whose body is the value: any media type, read by the handler. */
-export function valueRoutes(app: FastifyInstance, node: Node, now: () => number): void {
+export function valueRoutes(app: FastifyInstance, node: Node, now: () => number, traffic: Traffic): void {
   // Each for its own: a patch may have to wait until this node may write.
   const [largeReads, largePatches] = [new Line(), new Line()];
   app.put<ValueRoute & { Querystring: AcksQuery & { ttl?: number } }>('/v1/keys/:key', {
@@ -105,11 +107,12 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
       const condition = writeCondition(request.headers);
       const expiresAt = expiryOf(request.query, now());
       refuseOnReplica(node);
-      const value = await bodyOf(request);
-      const { result, position } = await operate({ kind: 'set', key, value, expiresAt, condition });
-      reply.code(result.existed ? 200 : 201);
-      const members = { key, created: !result.existed, expiresAt };
-      return acknowledged(node, reply, request.query, answer(reply, position, result, members));
+      const written = await withBody(request, async (value) => {
+        const { result, position } = await operate({ kind: 'set', key, value, expiresAt, condition });
+        reply.code(result.existed ? 200 : 201);
+        return answer(reply, position, result, { key, created: !result.existed, expiresAt });
+      });
+      return acknowledged(node, reply, request.query, written);
     },
   });
 
@@ -133,10 +136,11 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
       const key = checkKey(request.params.key);
       const condition = writeCondition(request.headers);
       refuseOnReplica(node);
-      const value = await bodyOf(request);
-      const { result, position } = await operate({ kind: 'append', key, value, condition });
-      const members = { size: result.entry?.value.length ?? 0 };
-      return acknowledged(node, reply, request.query, answer(reply, position, result, members));
+      const written = await withBody(request, async (value) => {
+        const { result, position } = await operate({ kind: 'append', key, value, condition });
+        return answer(reply, position, result, { size: result.entry?.value.length ?? 0 });
+      });
+      return acknowledged(node, reply, request.query, written);
     },
   });
 
@@ -174,15 +178,15 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
       }
       const condition = writeCondition(request.headers);
       refuseOnReplica(node);
-      const body = await bodyOf(request);
-      const patch = await parsedBody(body, patchSteps(body));
-      const operation = { kind: 'merge-patch', key, patch, patchBytes: body.length, condition } as const;
-      const isLarge = (node.get(key)?.value.length ?? 0) > AT_ONCE_BYTES;
-      const { result, position } = await (isLarge
-        ? largePatches.run(reply, async () =>
-            operate({ ...operation, ...(await preparedPatch(node, key, patch)) }),
-          )
-        : operate(operation));
+      const { result, position } = await withBody(request, async (body) => {
+        const patch = await parsedBody(body, patchSteps(body));
+        const operation = { kind: 'merge-patch', key, patch, patchBytes: body.length, condition } as const;
+        const isLarge = (node.get(key)?.value.length ?? 0) > AT_ONCE_BYTES;
+        if (!isLarge) return operate(operation);
+        return largePatches.run(reply, async () =>
+          operate({ ...operation, ...(await preparedPatch(node, key, patch)) }),
+        );
+      });
       const members = { key, created: false, expiresAt: result.entry?.expiresAt ?? null };
       return acknowledged(node, reply, request.query, answer(reply, position, result, members));
     },
@@ -228,6 +232,9 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
       return largeReads.run(reply, () => readLarge(key, request, reply));
     }
     if (isAnswered(entry, request, reply)) return reply;
+    const room = traffic.answers.admit(request.raw, reply.raw, entry.value.length);
+    // What was read is not kept meanwhile.
+    if (room !== null) return room.then(() => read(key, request, reply));
     const isJson = (): boolean => atOnce(isJsonSteps(entry.value));
     return sendValue(reply, entry, typeOf(request.headers.accept, isJson));
   }
@@ -237,6 +244,8 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
     const entry = node.get(key);
     if (entry === null) throw notFound(key);
     if (isAnswered(entry, request, reply)) return reply;
+    const room = traffic.answers.admit(request.raw, reply.raw, entry.value.length);
+    if (room !== null) return room.then(() => readLarge(key, request, reply));
     const isJson = await inSlices(entry.value.length, isJsonSteps(entry.value));
     return sendValue(
       reply,
@@ -262,10 +271,31 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number)
   }
 
   function sendValue(reply: FastifyReply, entry: Entry, type: string): FastifyReply {
+    // The value is a copy that nobody else has.
+    reply.raw.once('finish', () => free(entry.value));
     return reply
       .header('content-type', type)
       .header(...VALUE_POLICY)
       .send(entry.value);
+  }
+
+  /**
+   * Reads the body, which the content type parser has left as a stream.
+   * @param write what is to be done with its bytes; when that is over, they are gone
+   */
+  async function withBody<T>(
+    request: FastifyRequest<ValueRoute>,
+    write: (body: Buffer) => Promise<T>,
+  ): Promise<T> {
+    const { bodies } = traffic;
+    const length = request.headers['content-length'];
+    const body = await readBody(request.body, length, VALUE_LIMIT, bodies);
+    try {
+      return await write(body);
+    } finally {
+      free(body);
+      bodies.release(request.raw);
+    }
   }
 
   app.delete<WriteRoute>('/v1/keys/:key', {
@@ -398,11 +428,6 @@ export function operationRoutes(app: FastifyInstance, node: Node, now: () => num
       return acknowledged(node, reply, request.query, answer(reply, position, result, members));
     },
   });
-}
-
-/** The body's bytes; the content type parser has left it as a stream. */
-function bodyOf(request: FastifyRequest<ValueRoute>): Promise<Buffer> {
-  return readBody(request.body, request.headers['content-length'], VALUE_LIMIT);
 }
 
 interface Operated {

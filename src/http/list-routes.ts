@@ -1,7 +1,7 @@
 /** `/v1/keys`: pages of entries, and deleting many. `/v1/export`: all of them. */
 import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
-import type { ListedEntry } from '../keyspace/page.ts';
+import { type ListedEntry, MAX_PAGE_BYTES } from '../keyspace/page.ts';
 import type { Node } from '../node/node.ts';
 import { Problem } from '../node/problem.ts';
 import { formatPosition } from '../replication/position.ts';
@@ -9,6 +9,7 @@ import { ACKS_QUERY, type AcksQuery, acknowledged } from './acks.ts';
 import { areSmall, arrayStream, inBuffers, pieces, type WithValue, whole } from './large-json.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 import { deletedMany, exportedEntry, json, keyPage, ndjson, problems, writtenOnly } from './schemas.ts';
+import { ANSWER_STALL_MS, type UnreadAnswers } from './unread-answers.ts';
 import { reachWanted, WAIT_QUERY, type WaitQuery } from './wait.ts';
 
 /** The most entries of one page. */
@@ -20,9 +21,6 @@ const PREFIX = {
   examples: ['user:'],
 } as const;
 
-/** A client that takes nothing of an export for so long is cut off: what it reads keeps the WAL from shrinking. */
-const EXPORT_STALL_MS = 30_000;
-
 interface ListQuery extends WaitQuery {
   readonly prefix?: string;
   readonly after?: string;
@@ -30,7 +28,7 @@ interface ListQuery extends WaitQuery {
   readonly values: boolean;
 }
 
-export function listRoutes(app: FastifyInstance, node: Node): void {
+export function listRoutes(app: FastifyInstance, node: Node, answers: UnreadAnswers): void {
   app.get<{ Querystring: ListQuery }>('/v1/keys', {
     schema: {
       operationId: 'listKeys',
@@ -64,6 +62,7 @@ export function listRoutes(app: FastifyInstance, node: Node): void {
     handler: async (request, reply) => {
       await reachWanted(node, request, reply);
       const { prefix = '', after = null, limit, values } = request.query;
+      if (values) await answers.admit(request.raw, reply.raw, MAX_PAGE_BYTES);
       const { entries, next } = await node.page({ prefix, after, limit, values });
       const position = formatPosition(node.position);
       reply.header('psync-position', position);
@@ -136,7 +135,8 @@ export function listRoutes(app: FastifyInstance, node: Node): void {
       // The client may have gone while the overlay was written into the file.
       if (reply.raw.destroyed) close();
       else reply.raw.once('close', close);
-      reply.raw.setTimeout(EXPORT_STALL_MS, () => reply.raw.destroy());
+      // What it reads keeps the WAL from shrinking.
+      reply.raw.setTimeout(ANSWER_STALL_MS, () => reply.raw.destroy());
       reply.header('content-type', 'application/x-ndjson').header('psync-position', formatPosition(position));
       return Readable.from(lines(groups), { objectMode: false, highWaterMark: 1024 * 1024 });
     },

@@ -3,41 +3,51 @@ import type { Readable } from 'node:stream';
 import { JsonError, jsonSteps, parseJson, type StaysText, withoutByteOrderMark } from '../keyspace/json.ts';
 import { isRawJSON } from '../keyspace/json-number.ts';
 import { Problem } from '../node/problem.ts';
+import { GrowingBuffer } from '../stream/growing-buffer.ts';
+import type { BodyBudget } from './body-budget.ts';
 import { inSlices } from './slices.ts';
 
 /** The longest line, in bytes: a value of 16 MiB as base64, and room for escapes. */
 export const MAX_LINE_BYTES = 32 * 1024 * 1024;
+
+/** A line that has not ended counts in the budget when more of it has arrived, in bytes. */
+const SHORT_LINE_BYTES = 64 * 1024;
 
 const NEWLINE = 0x0a;
 
 /**
  * The lines of a stream without their line ends, in groups as they arrive. A last line needs no line end.
  * The stream is not destroyed when the reader stops early.
+ * @param budget counts the line that has not ended; while it has no room for more, nothing is read
  * @throws Problem BAD_LINE for a line beyond the limit
  */
-export async function* lineGroups(source: Readable): AsyncGenerator<readonly Buffer[]> {
-  let open: Buffer[] = [];
-  let openBytes = 0;
+export async function* lineGroups(source: Readable, budget: BodyBudget): AsyncGenerator<readonly Buffer[]> {
+  const open = new GrowingBuffer();
   for await (const chunk of source.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     const lines: Buffer[] = [];
     let from = 0;
-    while (from < chunk.length && openBytes <= MAX_LINE_BYTES) {
+    while (from < chunk.length && open.length <= MAX_LINE_BYTES) {
       const end = chunk.indexOf(NEWLINE, from);
       const part = chunk.subarray(from, end === -1 ? chunk.length : end);
-      open.push(part);
-      openBytes += part.length;
       from += part.length + 1;
-      if (end === -1 || openBytes > MAX_LINE_BYTES) continue;
-      lines.push(open.length === 1 ? part : Buffer.concat(open, openBytes));
-      open = [];
-      openBytes = 0;
+      if (end !== -1 && open.length === 0 && part.length <= MAX_LINE_BYTES) {
+        lines.push(part);
+        continue;
+      }
+      open.add(part);
+      if (end !== -1 && open.length <= MAX_LINE_BYTES) lines.push(open.take());
     }
     if (lines.length > 0) yield lines;
-    if (openBytes > MAX_LINE_BYTES) {
+    if (open.length > MAX_LINE_BYTES) {
+      budget.release(source);
       throw new Problem('BAD_LINE', `a line may have at most ${MAX_LINE_BYTES} bytes`);
     }
+    if (open.length <= SHORT_LINE_BYTES) budget.release(source);
+    else if (!budget.hold(source, open.length, MAX_LINE_BYTES)) {
+      await new Promise<void>((resolve) => budget.whenRoom(source, resolve));
+    }
   }
-  if (openBytes > 0) yield [Buffer.concat(open, openBytes)];
+  if (open.length > 0) yield [open.take()];
 }
 
 /** Members of a line that are left as they are written: how `value` is to be read stands in another member. */

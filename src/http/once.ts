@@ -1,8 +1,13 @@
-/** Makes it at the first call, and from then on returns that. */
-export function once<T extends object>(make: () => T): () => T {
-  let made: T | null = null;
+/** Makes it at the first call, and from then on returns that; what could not be made is tried again at the next call. */
+export function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | null = null;
   return () => {
-    made ??= make();
-    return made;
+    if (made !== null) return made;
+    const making = make();
+    making.catch(() => {
+      made = null;
+    });
+    made = making;
+    return making;
   };
 }

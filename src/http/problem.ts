@@ -17,6 +17,9 @@ export function noSuchPath({ originalUrl }: FastifyRequest): Problem {
   return new Problem('NOT_FOUND', `there is no ${originalUrl.split('?')[0]} here`);
 }
 
+/** What the system answers when a process may open no more files, connections or threads. */
+const NO_DESCRIPTORS: ReadonlySet<unknown> = new Set(['EMFILE', 'ENFILE']);
+
 const BY_FASTIFY_CODE: ReadonlyMap<string, ProblemCode> = new Map([
   ['FST_ERR_CTP_INVALID_MEDIA_TYPE', 'UNSUPPORTED_MEDIA_TYPE'],
   ['FST_ERR_CTP_BODY_TOO_LARGE', 'BODY_TOO_LARGE'],
@@ -26,6 +29,9 @@ const BY_FASTIFY_CODE: ReadonlyMap<string, ProblemCode> = new Map([
 export function toProblem(error: FastifyError | Error): Problem | null {
   if (error instanceof Problem) return error;
   if (error instanceof StorageError) return storageProblem(error);
+  if ('code' in error && NO_DESCRIPTORS.has(error.code)) {
+    return new Problem('STORAGE_FAILED', 'no file descriptors are left');
+  }
   const code = 'code' in error ? BY_FASTIFY_CODE.get(error.code) : undefined;
   if (code === 'UNSUPPORTED_MEDIA_TYPE')
     return new Problem(code, 'the body of this call is application/json');

@@ -799,6 +799,8 @@ const CONFIG = {
   keepReplaced: { ...COUNT, description: 'Files of diverged histories that are kept.' },
   scrubInterval: { ...COUNT, description: 'Milliseconds; 0: the keyspace file is not looked through.' },
   bodyTimeout: MILLISECONDS,
+  requestMemory: BYTES,
+  maxWaiting: COUNT,
 } as const;
 
 export const config = {
@@ -834,6 +836,8 @@ export const config = {
       keepReplaced: 3,
       scrubInterval: 86_400_000,
       bodyTimeout: 30_000,
+      requestMemory: 268_435_456,
+      maxWaiting: 10_000,
     },
   ],
   type: 'object',
@@ -1119,7 +1123,7 @@ export function problems(...names: (Group | ProblemCode)[]): Record<number, obje
       headers: {
         ...(these.every((code) => WITHOUT_HEADERS.has(code)) ? {} : HEADERS),
         ...(status === 307 ? { Location: LOCATION } : {}),
-        ...(status === 503 ? { 'Retry-After': RETRY_AFTER } : {}),
+        ...(status === 503 || status === 429 ? { 'Retry-After': RETRY_AFTER } : {}),
       },
       content: {
         'application/problem+json': {

@@ -25,6 +25,7 @@ import { Listening } from './listening.ts';
 import { longWay } from './long-way.ts';
 import { sendProblem, toProblem } from './problem.ts';
 import { plainJson } from './serialization.ts';
+import { Traffic } from './traffic.ts';
 import { validators } from './validation.ts';
 
 /** Longer than Node lets the whole request line be: the key's own limit answers, not the router's. */
@@ -45,7 +46,8 @@ export interface ServerParts extends DocumentParts {
 export async function createServer(parts: ServerParts): Promise<Listening> {
   const { node } = parts;
   const { allowedOrigins, hosts } = parts.settings;
-  const stalls = new BodyStalls(() => parts.settings.bodyTimeoutMs);
+  const traffic = new Traffic(() => parts.settings.requestMemoryBytes);
+  const stalls = new BodyStalls(() => parts.settings.bodyTimeoutMs, traffic.bodies);
   const front = new Front({
     log: parts.log,
     hosts,
@@ -62,7 +64,7 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
       const isShort = allowedOrigins.length === 0;
       const fail = front.fail.bind(front);
       return front.serve(
-        isShort ? direct({ node, stalls, fail }, long) : long,
+        isShort ? direct({ node, stalls, traffic, fail }, long) : long,
         options as unknown as Timeouts,
       );
     },
@@ -85,6 +87,14 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
     reply.header(...NO_SNIFFING).headers(corsHeaders(request.headers, allowedOrigins));
     if (!answerPreflight(request, reply, allowedOrigins)) done();
   });
+  // Only what reads: the others wait in their line for all answers before them.
+  app.addHook('onRequest', ({ method, raw: { socket } }, { raw }, done) => {
+    const { pipelines } = traffic;
+    const reads = method === 'GET' || method === 'HEAD';
+    const pipeline = reads && pipelines.isBehind(raw) ? pipelines.of(socket) : null;
+    if (pipeline?.isHeld === true) pipeline.wait(raw, done);
+    else done();
+  });
   app.addHook('onRequest', (_request, reply, done) => {
     if (!node.closing) return done();
     reply.header('connection', 'close');
@@ -103,7 +113,10 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
     if (asks || mayCome(origin, host, parts.settings)) return done();
     return done(new Problem('FORBIDDEN', `a page of ${origin} must not change anything here`));
   });
-  app.addHook('onSend', (_request, reply, _payload, done) => {
+  app.addHook('onSend', (request, reply, payload, done) => {
+    if (Buffer.isBuffer(payload) || typeof payload === 'string') {
+      traffic.answers.count(request.raw, reply.raw, payload.length);
+    }
     if (!reply.hasHeader('psync-position')) reply.header('psync-position', formatPosition(node.position));
     reply.header('psync-role', node.role);
     done();
@@ -133,6 +146,7 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
       raw.headers['transfer-encoding'] !== undefined || Number(raw.headers['content-length']) > 0;
     if (hasBody && !raw.complete)
       limitStalls(stalls, raw, reply, (error) => front.fail(error, raw, reply.raw));
+    if (hasBody) reply.raw.once('close', () => traffic.bodies.release(raw));
     done();
   });
   // A client that waits for leave to send its body gets it here (RFC 9110, 10.1.1): until now the request may be refused without.
@@ -140,7 +154,7 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
     if (raw.headers.expect !== undefined && raw.httpVersion !== '1.0') reply.raw.writeContinue();
     done(null, payload);
   });
-  await apiRoutes(app, parts);
+  await apiRoutes(app, parts, traffic);
   documentRoutes(app, parts);
   return new Listening(app);
 }
@@ -154,6 +168,7 @@ function limitStalls(
   stalls.watch(request, (problem) => {
     if (request.complete || reply.sent) return;
     reply.raw.once('finish', () => request.socket.destroySoon());
+    if (problem.status === 429) reply.header('retry-after', RETRY_AFTER_SECONDS);
     try {
       sendProblem(reply.header('connection', 'close'), problem);
     } catch (error) {
@@ -218,7 +233,7 @@ function explained(
   }
   const headers: Record<string, string> = {};
   if (problem.code === 'READONLY') headers.location = `${problem.extra.master}${url}`;
-  if (problem.status === 503) headers['retry-after'] = RETRY_AFTER_SECONDS;
+  if (problem.status === 503 || problem.status === 429) headers['retry-after'] = RETRY_AFTER_SECONDS;
   if (problem instanceof EncodedBody) headers['accept-encoding'] = 'identity';
   // The rest of the body is not worth reading.
   if (problem instanceof OversizedBody) headers.connection = 'close';

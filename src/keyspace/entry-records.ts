@@ -89,19 +89,26 @@ export class EntryRecords {
     return this.word(address, LENGTH);
   }
 
-  /** The value where it lies, if it lies in one chunk: good until the chunks are given back. */
-  view(address: number): Buffer {
+  /**
+   * The value where it lies, if it lies in one chunk: good until the chunks are given back. Else a copy.
+   * @param room gives memory for a copy of so many bytes at least
+   */
+  view(address: number, room: (bytes: number) => Buffer = Buffer.allocUnsafe): Buffer {
     const length = this.word(address, LENGTH);
     const { chunk, at } = this.valueStart(address);
     // Behind the last record of all there may be no chunk where an empty value could begin.
-    if (length === 0 || at + length > this.chunkBytes) return this.copy(address);
+    if (length === 0 || at + length > this.chunkBytes) return this.#copyTo(address, room(length));
     return (this.chunks[chunk] as Chunk).bytes.subarray(at, at + length);
   }
 
   /** The value, to keep. */
   copy(address: number): Buffer {
+    return this.#copyTo(address, Buffer.allocUnsafe(this.word(address, LENGTH)));
+  }
+
+  #copyTo(address: number, memory: Buffer): Buffer {
     const length = this.word(address, LENGTH);
-    const into = Buffer.allocUnsafe(length);
+    const into = memory.subarray(0, length);
     let { chunk, at } = this.valueStart(address);
     for (let done = 0; done < length; chunk += 1, at = 0) {
       done += (this.chunks[chunk] as Chunk).bytes.copy(into, done, at, at + length - done);

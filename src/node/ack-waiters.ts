@@ -1,9 +1,23 @@
 /** Writes that wait until so many replicas have them in their journals (Redis's WAIT). */
 import type { Offset } from '../replication/position.ts';
 import type { World } from './ports.ts';
+import { Problem } from './problem.ts';
 
-/** Writes that wait at the same time; more are answered at once, with as many acknowledgements as there are. */
-export const MAX_WAITING_WRITES = 10_000;
+export interface WaitingSettings {
+  /** Writes that wait for acknowledgements at the same time, and so many reads that wait for a position; more are refused. */
+  readonly maxWaiting: number;
+}
+
+/** The right of one write to wait. Whoever has it counts until `leave`. */
+export interface AckPlace {
+  /**
+   * @returns how many replicas have acknowledged the offset: `replicas` at least, or as many as had when time was up, or when
+   *   the place was left
+   */
+  wait(offset: Offset, replicas: number, timeoutMs: number): Promise<number>;
+  /** Nobody waits any more, or will. */
+  leave(): void;
+}
 
 interface Waiter {
   readonly offset: Offset;
@@ -14,34 +28,64 @@ interface Waiter {
 
 export class AckWaiters {
   readonly #world: World;
+  readonly #settings: WaitingSettings;
   readonly #countAt: (offset: Offset) => number;
+  #places = 0;
   #waiters = new Set<Waiter>();
   #checkDue = false;
 
   /** @param countAt how many replicas have acknowledged this offset */
-  constructor(world: World, countAt: (offset: Offset) => number) {
+  constructor(world: World, settings: WaitingSettings, countAt: (offset: Offset) => number) {
     this.#world = world;
+    this.#settings = settings;
     this.#countAt = countAt;
   }
 
-  /** @returns how many replicas have acknowledged the offset: `replicas` at least, or as many as had when time was up */
-  wait(offset: Offset, replicas: number, timeoutMs: number): Promise<number> {
-    const reached = this.#countAt(offset);
-    const isFull = this.#waiters.size >= MAX_WAITING_WRITES;
-    if (reached >= replicas || timeoutMs <= 0 || isFull) return Promise.resolve(reached);
-    return new Promise((resolve) => {
-      const waiter: Waiter = {
-        offset,
-        replicas,
-        resolve: (count) => {
-          cancel();
-          this.#waiters.delete(waiter);
-          resolve(count);
-        },
-      };
-      const cancel = this.#world.after(timeoutMs, () => waiter.resolve(this.#countAt(offset)));
-      this.#waiters.add(waiter);
-    });
+  /**
+   * Takes a place, before the write is made: so a write that may not wait is not made either.
+   * @throws Problem TOO_MANY_REQUESTS
+   */
+  enter(): AckPlace {
+    const { maxWaiting } = this.#settings;
+    if (this.#places >= maxWaiting) {
+      throw new Problem(
+        'TOO_MANY_REQUESTS',
+        `${maxWaiting} writes wait for acks already; nothing was written`,
+      );
+    }
+    this.#places += 1;
+    let left = false;
+    let waiter: Waiter | null = null;
+    return {
+      wait: (offset, replicas, timeoutMs) => {
+        const reached = this.#countAt(offset);
+        if (left || reached >= replicas || timeoutMs <= 0) return Promise.resolve(reached);
+        return new Promise((resolve) => {
+          waiter = this.#add(offset, replicas, timeoutMs, resolve);
+        });
+      },
+      leave: () => {
+        if (left) return;
+        left = true;
+        this.#places -= 1;
+        waiter?.resolve(this.#countAt(waiter.offset));
+      },
+    };
+  }
+
+  #add(offset: Offset, replicas: number, timeoutMs: number, resolve: (count: number) => void): Waiter {
+    const waiter: Waiter = {
+      offset,
+      replicas,
+      resolve: (count) => {
+        cancel();
+        this.#waiters.delete(waiter);
+        resolve(count);
+      },
+    };
+    const cancel = this.#world.after(timeoutMs, () => waiter.resolve(this.#countAt(offset)));
+    this.#waiters.add(waiter);
+    return waiter;
   }
 
   /** What has to be acknowledged for nobody to wait any more, or null. */

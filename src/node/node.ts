@@ -9,8 +9,9 @@ import type { ListedEntry, Page, PageRequest } from '../keyspace/page.ts';
 import type { WriteRequest } from '../keyspace/write.ts';
 import { CloseCode } from '../replication/close-code.ts';
 import { type Decision, decide } from '../replication/decide.ts';
-import { formatPosition, type Position, wireOffset } from '../replication/position.ts';
+import { formatPosition, type Offset, type Position, wireOffset } from '../replication/position.ts';
 import { canonicalUpstream, httpUrl, notAnUpstream, parseUpstream } from '../replication/upstream.ts';
+import type { AckPlace } from './ack-waiters.ts';
 import { Adoption, type AdoptionSettings } from './adoption.ts';
 import { BacklogKeeper, type BacklogReport, type BacklogSettings } from './backlog-keeper.ts';
 import { ExpiryCycle } from './expiry-cycle.ts';
@@ -156,7 +157,7 @@ export class Node {
       takeOver: (position, session) => this.#roles.takeOver(position, session),
       changed: () => this.#failover.changed(),
     });
-    this.#positions = new PositionWaiters(parts.world, () => ({
+    this.#positions = new PositionWaiters(parts.world, parts.settings, () => ({
       position: this.position,
       history: this.#head.history,
       settled: this.#roles.settled,
@@ -452,12 +453,22 @@ export class Node {
     return this.#positions.wait(position, timeoutMs, gone);
   }
 
+  /** How many replicas have acknowledged everything up to `offset`. */
+  acknowledgedBy(offset: Offset): number {
+    return this.#sessions.acknowledgedBy(offset);
+  }
+
   /**
-   * Redis's WAIT: how many replicas have everything up to `position` in their journals: `replicas` at least, or as
-   * many as had when time was up, or when this node stopped being the master.
+   * Redis's WAIT: takes a place for a write that will wait until replicas have it in their journals. It waits no longer than
+   * this node is the master.
+   * @throws Problem TOO_MANY_REQUESTS: too many wait already; nothing should be written then
    */
-  whenAcknowledged(position: Position, replicas: number, timeoutMs: number): Promise<number> {
-    return this.#sessions.whenAcknowledged(position.offset, replicas, this.role === 'master' ? timeoutMs : 0);
+  enterAcks(): AckPlace {
+    const { wait, leave } = this.#sessions.enterAcks();
+    return {
+      wait: (offset, replicas, timeoutMs) => wait(offset, replicas, this.role === 'master' ? timeoutMs : 0),
+      leave,
+    };
   }
 
   /**

@@ -1,11 +1,9 @@
 /** Reads that wait until this node has reached a position, so that a client reads its own writes on any node. */
 import { type History, standing } from '../replication/history.ts';
 import { formatPosition, type Position } from '../replication/position.ts';
+import type { WaitingSettings } from './ack-waiters.ts';
 import type { World } from './ports.ts';
 import { Problem } from './problem.ts';
-
-/** Reads that wait at the same time; more are refused. */
-export const MAX_WAITING_READS = 10_000;
 
 interface Waiter {
   readonly position: Position;
@@ -15,15 +13,18 @@ interface Waiter {
 
 export class PositionWaiters {
   readonly #world: World;
+  readonly #settings: WaitingSettings;
   readonly #now: () => { readonly position: Position; readonly history: History; readonly settled: boolean };
   readonly #waiters = new Set<Waiter>();
 
   /** @param now where the node stands; `settled`: its history is not about to change */
   constructor(
     world: World,
+    settings: WaitingSettings,
     now: () => { readonly position: Position; readonly history: History; readonly settled: boolean },
   ) {
     this.#world = world;
+    this.#settings = settings;
     this.#now = now;
   }
 
@@ -36,9 +37,11 @@ export class PositionWaiters {
     const verdict = this.#verdict(position);
     if (verdict === 'reached') return Promise.resolve();
     if (verdict !== 'not-yet') return Promise.reject(verdict);
-    if (this.#waiters.size >= MAX_WAITING_READS) {
+    if (gone.aborted) return Promise.reject(this.#notReached(position, timeoutMs));
+    const { maxWaiting } = this.#settings;
+    if (this.#waiters.size >= maxWaiting) {
       return Promise.reject(
-        new Problem('TOO_MANY_REQUESTS', `${MAX_WAITING_READS} reads wait for a position already`),
+        new Problem('TOO_MANY_REQUESTS', `${maxWaiting} reads wait for a position already`),
       );
     }
     return new Promise((resolve, reject) => {

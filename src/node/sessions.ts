@@ -6,7 +6,7 @@
 import { CloseCode } from '../replication/close-code.ts';
 import type { Decision, FullResyncReason } from '../replication/decide.ts';
 import type { Offset, Position } from '../replication/position.ts';
-import { AckWaiters } from './ack-waiters.ts';
+import { type AckPlace, AckWaiters, type WaitingSettings } from './ack-waiters.ts';
 import type { Log, SocketEvents, StreamSocket, World } from './ports.ts';
 import { type OutputLimits, Session, type SessionStatus, type SyncCounters } from './session.ts';
 import { SessionLog, type SessionRecord } from './session-log.ts';
@@ -14,7 +14,7 @@ import type { Snapshots } from './snapshots.ts';
 import type { StreamHead } from './stream-head.ts';
 import { attempt, ownedSocketEvents } from './unattended.ts';
 
-export interface SessionsSettings extends OutputLimits {
+export interface SessionsSettings extends OutputLimits, WaitingSettings {
   /** How many replicas are served at the same time. */
   readonly maxReplicas: number;
 }
@@ -71,7 +71,7 @@ export class Sessions {
   constructor(parts: SessionsParts) {
     this.#parts = parts;
     this.#log = new SessionLog(parts.log, () => parts.world.now());
-    this.#acks = new AckWaiters(parts.world, (offset) => this.#countAt(offset));
+    this.#acks = new AckWaiters(parts.world, parts.settings, (offset) => this.acknowledgedBy(offset));
     parts.head.onCommit(({ bytes }, from) => {
       for (const session of this.#open) {
         // The commit is done: what goes wrong with one replica is not the writer's, nor the others'.
@@ -148,15 +148,27 @@ export class Sessions {
     for (const session of [...this.#open]) if (session !== except) session.close(code, reason);
   }
 
-  /**
-   * Asks the replicas to say at once when they have everything up to `offset`.
-   * @returns how many have it: `replicas` at least, or as many as had when time was up
-   */
-  whenAcknowledged(offset: Offset, replicas: number, timeoutMs: number): Promise<number> {
-    if (replicas > 0) this.wantAcks(offset);
-    return this.#acks.wait(offset, replicas, timeoutMs);
+  /** How many replicas have acknowledged everything up to `offset`. */
+  acknowledgedBy(offset: Offset): number {
+    return this.#countOf((acknowledgement) => acknowledgement.offset >= offset);
   }
 
+  /**
+   * Takes a place for a write that will wait for acknowledgements.
+   * @throws Problem TOO_MANY_REQUESTS
+   */
+  enterAcks(): AckPlace {
+    const place = this.#acks.enter();
+    return {
+      wait: (offset, replicas, timeoutMs) => {
+        if (replicas > 0) this.wantAcks(offset);
+        return place.wait(offset, replicas, timeoutMs);
+      },
+      leave: place.leave,
+    };
+  }
+
+  /** Asks the replicas to say at once when they have everything up to `offset`. */
   wantAcks(offset: Offset): void {
     for (const session of this.#open) session.wantAck(offset);
   }
@@ -180,10 +192,6 @@ export class Sessions {
       if (session.isReplica && session !== asking && !isSame) others += 1;
     }
     return others < maxReplicas ? null : `${maxReplicas} replicas are connected already`;
-  }
-
-  #countAt(offset: Offset): number {
-    return this.#countOf((acknowledgement) => acknowledgement.offset >= offset);
   }
 
   /**

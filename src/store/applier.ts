@@ -184,6 +184,12 @@ export class Applier {
     const anyLarge = this.#anyLarge.get() !== undefined;
     const { addresses } = changes;
     const records = recordsOf(changes);
+    let scratch: Buffer = ELSEWHERE;
+    // A value in several chunks is copied; SQLite has a copy of its own before the next one comes.
+    const room = (bytes: number): Buffer => {
+      if (bytes > scratch.length) scratch = Buffer.allocUnsafeSlow(bytes);
+      return scratch;
+    };
     sortByKey(addresses, records);
     for (const address of addresses) {
       const key = records.key(address);
@@ -192,7 +198,7 @@ export class Applier {
         this.#delete.run(key);
         continue;
       }
-      const value = records.view(address);
+      const value = records.view(address, room);
       const version = records.version(address);
       const expiresAt = records.expiresAt(address);
       const checksum = entryChecksum(key, value, version, expiresAt);

@@ -128,8 +128,13 @@ export class KeyspaceFile implements Keyspace {
     const applier = await ApplierThread.start({ path, createAt }, failed);
     try {
       const reader = new Database(path, { readonly: true, timeout: READER_TIMEOUT_MS });
-      reader.pragma(`cache_size = -${READER_CACHE_KIB}`);
-      return new KeyspaceFile(path, applier, reader, await openFile(path, 'r'), failed);
+      try {
+        reader.pragma(`cache_size = -${READER_CACHE_KIB}`);
+        return new KeyspaceFile(path, applier, reader, await openFile(path, 'r'), failed);
+      } catch (error) {
+        reader.close();
+        throw error;
+      }
     } catch (error) {
       await applier.close();
       throw error;

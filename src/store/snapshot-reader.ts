@@ -34,17 +34,25 @@ export class SnapshotReader implements EntryReader {
   /**
    * @param prefixes in key order, and none begins with another one
    * @param failure what a failed read is told to, and becomes
+   * @throws what `failure` makes of it when the file cannot be opened
    */
   constructor(path: string, prefixes: readonly string[], failure: (error: unknown) => Error) {
     this.#prefixes = prefixes;
     this.#failure = failure;
-    this.#db = new Database(path, { readonly: true });
-    this.#db.pragma(`cache_size = -${CACHE_KIB}`);
-    this.#db.exec('BEGIN');
-    this.position = readPosition(this.#db);
-    const select = 'SELECT key, value, version, expires_at, checksum FROM whole_entries WHERE key';
-    this.#first = this.#db.prepare(`${select} >= ? ORDER BY key LIMIT ${GROUP_ENTRIES}`).raw();
-    this.#next = this.#db.prepare(`${select} > ? ORDER BY key LIMIT ${GROUP_ENTRIES}`).raw();
+    let db: Connection | null = null;
+    try {
+      db = new Database(path, { readonly: true });
+      db.pragma(`cache_size = -${CACHE_KIB}`);
+      db.exec('BEGIN');
+      this.position = readPosition(db);
+      const select = 'SELECT key, value, version, expires_at, checksum FROM whole_entries WHERE key';
+      this.#first = db.prepare(`${select} >= ? ORDER BY key LIMIT ${GROUP_ENTRIES}`).raw();
+      this.#next = db.prepare(`${select} > ? ORDER BY key LIMIT ${GROUP_ENTRIES}`).raw();
+      this.#db = db;
+    } catch (error) {
+      db?.close();
+      throw failure(error);
+    }
     this.closed = new Promise((resolve) => {
       this.#hasClosed = resolve;
     });

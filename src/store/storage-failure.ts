@@ -1,3 +1,5 @@
+import { closeSync, openSync } from 'node:fs';
+import { devNull } from 'node:os';
 import Database from 'better-sqlite3';
 import { StorageError } from '../node/ports.ts';
 
@@ -7,8 +9,28 @@ import { StorageError } from '../node/ports.ts';
  */
 export function storageFailure(error: unknown): StorageError {
   const code = codeOf(error);
+  if (isOutOfDescriptors(code)) return new StorageError('no file descriptors are left', false, error);
   const full = code === 'SQLITE_FULL' || code === 'ENOSPC' || code === 'EDQUOT';
   return new StorageError(full ? 'no space left on the device' : `${code}: ${messageOf(error)}`, full, error);
+}
+
+/**
+ * Whether the process, or the machine, may have no file descriptor left. SQLite does not say why it could not open a file: so
+ * another one is tried, not a database's, because to close a descriptor of it would drop SQLite's locks.
+ */
+function isOutOfDescriptors(code: string): boolean {
+  if (isDescriptorCode(code)) return true;
+  if (code !== 'SQLITE_CANTOPEN' && code !== 'ERR_WORKER_INIT_FAILED') return false;
+  try {
+    closeSync(openSync(devNull, 'r'));
+    return false;
+  } catch (error) {
+    return isDescriptorCode(codeOf(error));
+  }
+}
+
+function isDescriptorCode(code: string): boolean {
+  return code === 'EMFILE' || code === 'ENFILE';
 }
 
 export function codeOf(error: unknown): string {

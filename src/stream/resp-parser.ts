@@ -92,6 +92,8 @@ const LF = 0x0a;
 const ASTERISK = 0x2a;
 const DOLLAR = 0x24;
 const ZERO = 0x30;
+/** So many pieces are kept before they are copied together: each is an object of its own, and they may be tiny. */
+const MAX_PIECES = 64;
 /** `*` or `$`, up to ten digits, CR LF. */
 const MAX_HEADER_BYTES = 13;
 const EMPTY = Buffer.alloc(0);
@@ -128,6 +130,7 @@ export class RespParser {
     if (bytes.length === 0) return;
     this.#waiting.push(bytes);
     this.#waitingBytes += bytes.length;
+    if (this.#waiting.length >= MAX_PIECES) this.#collect();
   }
 
   /**

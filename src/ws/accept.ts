@@ -10,7 +10,7 @@ import type { FollowerEvents, FollowerSocket, SocketEvents, StreamSocket } from 
 import { Problem } from '../node/problem.ts';
 import { rawProblem } from '../node/problem-body.ts';
 import { WebSocketFollower } from './follower-socket.ts';
-import { MAX_MESSAGE_BYTES, Socket, STREAM_PATH, SUBPROTOCOL } from './socket.ts';
+import { MAX_MESSAGE_BYTES, PIECES, Socket, STREAM_PATH, SUBPROTOCOL } from './socket.ts';
 
 export const CHANGES_PATH = '/v1/changes';
 export const FOLLOWER_SUBPROTOCOL = 'psync.v1.json';
@@ -167,6 +167,7 @@ function serverOf(subprotocol: string, maxPayload: number): WebSocketServer {
     noServer: true,
     clientTracking: false,
     maxPayload,
+    ...PIECES,
     perMessageDeflate: false,
     handleProtocols: () => subprotocol,
   });

@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { WebSocket } from 'ws';
 import type { Dial } from '../node/ports.ts';
-import { MAX_MESSAGE_BYTES, Socket, STREAM_PATH, SUBPROTOCOL } from './socket.ts';
+import { MAX_MESSAGE_BYTES, PIECES, Socket, STREAM_PATH, SUBPROTOCOL } from './socket.ts';
 
 /** So much of an answer that refuses the WebSocket is read, in bytes: a problem of psyncd's has a few hundred. */
 const MAX_REFUSAL_BYTES = 4 * 1024;
@@ -17,6 +17,7 @@ export function dialer(handshakeTimeoutMs: () => number): Dial {
     const ws = new WebSocket(new URL(STREAM_PATH, url), SUBPROTOCOL, {
       handshakeTimeout: handshakeTimeoutMs(),
       maxPayload: MAX_MESSAGE_BYTES,
+      ...PIECES,
       perMessageDeflate: false,
       followRedirects: false,
     });

@@ -6,6 +6,11 @@ export const SUBPROTOCOL = 'psync.v1';
 export const STREAM_PATH = '/v1/replication/stream';
 /** The largest message that is accepted; peers send at most 256 KiB. */
 export const MAX_MESSAGE_BYTES = 1024 * 1024;
+/**
+ * In how many pieces a message may arrive: frames, and reads of the socket. `ws` keeps each as an object until the message is
+ * complete, and closes the connection (1008) when there are more.
+ */
+export const PIECES = { maxFragments: 1_024, maxBufferedChunks: 16 * 1_024 } as const;
 /** After a close frame the peer has so long to answer before the connection is dropped. */
 const CLOSE_TIMEOUT_MS = 1_000;
 

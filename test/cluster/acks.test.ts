@@ -3,6 +3,8 @@
  * `PSYNCD_SEED=N` repeats what is drawn in a run.
  */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import test, { type TestContext } from 'node:test';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
@@ -679,4 +681,57 @@ test('read your own writes: 500 writes, each read at once on any node with its p
     }),
   );
   await converged(master, replica, leaf);
+});
+
+/** Sends one request, and does not read the answer. @returns what makes the client go */
+async function waitingClient(node: ChildNode, method: string, path: string): Promise<() => void> {
+  const socket = connect(node.port, '127.0.0.1');
+  await once(socket, 'connect');
+  socket.write(`${method} ${path} HTTP/1.1\r\nHost: 127.0.0.1:${node.port}\r\nContent-Length: 0\r\n\r\n`);
+  return () => socket.destroy();
+}
+
+test('with --max-waiting writes that wait, one more is 429 and not made; whoever has gone waits no more', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node', '--max-waiting', '3');
+  const connection = new Connection(t, node);
+  const leave = await Promise.all(
+    [0, 1, 2].map((index) => waitingClient(node, 'PUT', `/v1/keys/w${index}?acks=1000&timeout=${FOR_EVER}`)),
+  );
+  await until('they wait', async () => {
+    const written = await Promise.all([0, 1, 2].map((index) => textOf(node, `w${index}`)));
+    return written.every((value) => value !== null);
+  });
+  const { position } = await node.client.replication();
+  for (const write of WRITES) {
+    const refused = await sendWith(connection, write, 1, ENOUGH);
+    isProblem(refused, 429, 'TOO_MANY_REQUESTS');
+    assert.equal(refused.headers['retry-after'], '1');
+  }
+  assert.equal((await node.client.replication()).position, position, 'nothing was written');
+  assert.equal(
+    (await put(connection, 'k', 'v', 0, FOR_EVER)).status,
+    201,
+    'who does not wait needs no place',
+  );
+  for (const go of leave) go();
+  await until('there are places again', async () => (await put(connection, 'k', 'v', 1, 1)).status === 202);
+});
+
+test('with --max-waiting reads that wait for a position, one more is 429; whoever has gone waits no more', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node', '--max-waiting', '3');
+  const connection = new Connection(t, node);
+  const { runId, offset } = await node.client.replication();
+  const path = `/v1/keys/k?position=${runId}:${offset + 1_000_000}`;
+  const ask = async (): Promise<Answer> => connection.send('GET', `${path}&timeout=1`);
+  const leave = await Promise.all(
+    [0, 1, 2].map(() => waitingClient(node, 'GET', `${path}&timeout=${FOR_EVER}`)),
+  );
+  await until('they wait', async () => (await ask()).status === 429);
+  const refused = await ask();
+  isProblem(refused, 429, 'TOO_MANY_REQUESTS');
+  assert.equal(refused.headers['retry-after'], '1');
+  for (const go of leave) go();
+  await until('there are places again', async () => (await ask()).status === 503);
 });

@@ -2,11 +2,16 @@ import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import test from 'node:test';
 import fc from 'fast-check';
-import { OversizedBody, readBody } from '../../src/http/body.ts';
+import { OversizedBody, readBody as readBodyWithin } from '../../src/http/body.ts';
+import { BodyBudget } from '../../src/http/body-budget.ts';
 import { Problem } from '../../src/node/problem.ts';
 import { anyCuts, cutAt } from '../support/arbitraries.ts';
 
 const LIMIT = { maxBytes: 100, code: 'VALUE_TOO_LARGE', what: 'a value' } as const;
+
+function readBody(source: Readable, declared: string | undefined, limit: typeof LIMIT): Promise<Buffer> {
+  return readBodyWithin(source, declared, limit, new BodyBudget(() => Number.POSITIVE_INFINITY));
+}
 
 function arriving(...sizes: readonly number[]): Readable {
   return Readable.from(

@@ -2,9 +2,14 @@ import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import test from 'node:test';
 import fc from 'fast-check';
-import { isBlank, lineGroups, MAX_LINE_BYTES, parseLine } from '../../src/http/ndjson.ts';
+import { BodyBudget } from '../../src/http/body-budget.ts';
+import { isBlank, lineGroups as lineGroupsWithin, MAX_LINE_BYTES, parseLine } from '../../src/http/ndjson.ts';
 import { Problem } from '../../src/node/problem.ts';
 import { anyCuts, cutAt, everySplit } from '../support/arbitraries.ts';
+
+function lineGroups(source: Readable): ReturnType<typeof lineGroupsWithin> {
+  return lineGroupsWithin(source, new BodyBudget(() => Number.POSITIVE_INFINITY));
+}
 
 async function linesOf(pieces: readonly Buffer[]): Promise<string[]> {
   const lines: string[] = [];

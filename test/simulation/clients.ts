@@ -121,13 +121,17 @@ export class Clients {
   #waitForReplicas(machine: Machine, text: string): void {
     const position = parsePosition(text);
     if (position === null) return;
-    machine.serving?.whenAcknowledged(position, this.#chance.between(1, 3), WAIT_MS).then(
-      (count) => {
-        this.#referee.waited(machine, position, count);
-        this.#trace.count(`acknowledged by ${count}`);
-      },
-      (error: unknown) => this.#failed(error),
-    );
+    const place = machine.serving?.enterAcks();
+    place
+      ?.wait(position.offset, this.#chance.between(1, 3), WAIT_MS)
+      .then(
+        (count) => {
+          this.#referee.waited(machine, position, count);
+          this.#trace.count(`acknowledged by ${count}`);
+        },
+        (error: unknown) => this.#failed(error),
+      )
+      .finally(place.leave);
   }
 
   #request(machine: Machine): Written {

@@ -116,6 +116,7 @@ export class Cluster {
       outputSoftBytes: chance.of([500, 3_000, 1_000_000]),
       outputSoftMs: 1_000,
       maxReplicas: chance.of([2, 256, 256, 256]),
+      maxWaiting: 10_000,
       minReplicasToWrite: chance.of([0, 0, 0, 1]),
       minReplicasMaxLagMs: 3_000,
       allowEmptyMaster: chance.odds(0.3),

@@ -229,7 +229,7 @@ export class Stage {
       },
     });
     const { head } = this;
-    this.positions = new PositionWaiters(world, () => ({
+    this.positions = new PositionWaiters(world, { maxWaiting: 10_000 }, () => ({
       position: head.position,
       history: head.history,
       settled: true,

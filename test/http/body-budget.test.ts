@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { Readable } from 'node:stream';
+import test from 'node:test';
+import fc from 'fast-check';
+import { BodyBudget } from '../../src/http/body-budget.ts';
+
+const LIMIT = 1_000;
+const PIECE = 10;
+
+interface Body {
+  readonly stream: Readable;
+  readonly size: number;
+  came: number;
+  isPaused: boolean;
+}
+
+test('bodies that arrive together never take more than the limit, and each is complete in the end', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.integer({ min: 1, max: LIMIT / 2 / PIECE }), { minLength: 1, maxLength: 40 }),
+      fc.infiniteStream(fc.nat()),
+      (sizes, choices) => {
+        const budget = new BodyBudget(() => LIMIT);
+        const bodies = sizes.map((pieces): Body => {
+          return { stream: new Readable(), size: pieces * PIECE, came: 0, isPaused: false };
+        });
+        let open = [...bodies];
+        let most = 0;
+        while (open.length > 0) {
+          const ready = open.filter(({ isPaused }) => !isPaused);
+          assert.ok(ready.length > 0, 'somebody makes progress');
+          const body = ready[(choices.next().value as number) % ready.length] as Body;
+          if (body.came === body.size) {
+            // It has been written.
+            open = open.filter((each) => each !== body);
+            budget.release(body.stream);
+            continue;
+          }
+          body.came += PIECE;
+          body.isPaused = !budget.hold(body.stream, body.came, body.size);
+          if (body.came === body.size) budget.complete(body.stream);
+          if (body.isPaused) {
+            budget.whenRoom(body.stream, () => {
+              body.isPaused = false;
+            });
+          }
+          most = Math.max(most, budget.bytes);
+        }
+        // Each may bring one piece before it is told to wait.
+        assert.ok(most <= LIMIT + sizes.length * PIECE, `${most} bytes`);
+        assert.equal(budget.bytes, 0);
+      },
+    ),
+  );
+});
+
+test('one body may be larger than the limit, and goes on when no other is in the way', () => {
+  const budget = new BodyBudget(() => LIMIT);
+  const [large, other] = [new Readable(), new Readable()];
+  assert.ok(budget.hold(large, 2 * LIMIT, 4 * LIMIT));
+  assert.ok(!budget.hold(other, 1, 1));
+  let goesOn = false;
+  budget.whenRoom(other, () => {
+    goesOn = true;
+  });
+  assert.ok(budget.isWaiting(other));
+  budget.complete(large);
+  assert.ok(!goesOn, 'it is not written yet');
+  budget.release(large);
+  assert.ok(goesOn);
+});

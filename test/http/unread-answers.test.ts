@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type ServerResponse } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
+import test, { type TestContext } from 'node:test';
+import { Pipelines } from '../../src/http/pipelines.ts';
+import { ANSWER_STALL_MS, UnreadAnswers } from '../../src/http/unread-answers.ts';
+
+const SIZE = 64 * 1024 * 1024;
+
+/** Asks for a large answer, and reads nothing of it. @returns the answer on the server's side */
+async function unread(t: TestContext, answers: UnreadAnswers): Promise<ServerResponse> {
+  const server = createServer((request, response) => {
+    assert.equal(answers.admit(request, response, SIZE), null);
+    response.end(Buffer.alloc(SIZE));
+    server.emit('answered', response);
+  }).listen(0, '127.0.0.1');
+  t.after(() => server.close());
+  await once(server, 'listening');
+  const answered = once(server, 'answered');
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1').pause();
+  client.on('error', () => undefined);
+  t.after(() => client.destroy());
+  client.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+  const [response] = (await answered) as [ServerResponse];
+  return response;
+}
+
+test('a client that takes too little of an answer in all its time loses the connection, and the answer counts no more', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const answers = new UnreadAnswers(() => 1, new Pipelines());
+  const response = await unread(t, answers);
+  assert.equal(answers.bytes, SIZE);
+  const closed = once(response, 'close');
+  t.mock.timers.tick(ANSWER_STALL_MS);
+  assert.ok(!response.destroyed, 'a slow reader has longer for a large answer');
+  t.mock.timers.tick(24 * 3_600_000);
+  assert.ok(response.destroyed);
+  await closed;
+  assert.equal(answers.bytes, 0);
+});
