@@ -136,14 +136,10 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
     }
     done();
   });
-  app.addHook('onRequest', (request, _reply, done) => {
-    if (request.method !== 'GET' && request.method !== 'DELETE')
-      checkEncoding(request.headers['content-encoding']);
-    done();
-  });
   app.addHook('onRequest', ({ raw }, reply, done) => {
     const hasBody =
       raw.headers['transfer-encoding'] !== undefined || Number(raw.headers['content-length']) > 0;
+    if (hasBody && isWrite(raw.method)) checkEncoding(raw.headers['content-encoding']);
     if (hasBody && !raw.complete)
       limitStalls(stalls, raw, reply, (error) => front.fail(error, raw, reply.raw));
     if (hasBody) reply.raw.once('close', () => traffic.bodies.release(raw));
@@ -188,6 +184,11 @@ function answerPreflight(request: FastifyRequest, reply: FastifyReply, allowed: 
   return true;
 }
 
+/** Whether the request's body means something to its route. */
+function isWrite(method: string | undefined): boolean {
+  return method === 'PUT' || method === 'POST' || method === 'PATCH';
+}
+
 function answerError(
   parts: ServerParts,
   error: Error,
@@ -195,6 +196,8 @@ function answerError(
   reply: FastifyReply,
 ): FastifyReply {
   const { problem, headers } = explained(parts, error, request.method, request.originalUrl);
+  // Fastify closes the connection behind every body that cannot be read; one that has come whole is not in the way.
+  if (request.raw.complete && !parts.node.closing) reply.removeHeader('connection');
   return sendProblem(reply.headers(headers), problem);
 }
 

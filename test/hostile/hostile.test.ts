@@ -1,0 +1,20 @@
+/** A short run of `npm run hostile`. `PSYNCD_SEED=N` repeats it. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { attack } from './attack.ts';
+
+const SEED = Number(process.env.PSYNCD_SEED ?? Date.now() % 1_000_000);
+const ROUNDS = 60;
+
+test('hostile requests, peers and clients neither end a node nor stall it, make it grow or mislead it', async (t) => {
+  t.diagnostic(`PSYNCD_SEED=${SEED}`);
+  const { findings, rounds, longestStallMs, peakBytes } = await attack(SEED, (count) => count < ROUNDS);
+  t.diagnostic(
+    `${JSON.stringify(rounds)}, stall ${longestStallMs} ms, peak ${Math.round(peakBytes / 1024 ** 2)} MiB`,
+  );
+  assert.equal(
+    [...findings].map(([kind, detail]) => `${kind}\n${detail}`).join('\n\n'),
+    '',
+    `PSYNCD_SEED=${SEED}`,
+  );
+});
