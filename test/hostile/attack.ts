@@ -30,6 +30,8 @@ const DRAWN: readonly Kind[] = [
   'pace',
   'pace',
 ];
+/** A round that takes so long has met a node that hangs, in milliseconds. */
+const ROUND_MS = 120_000;
 /** A replica is small, so that its full resyncs are quick. */
 const ENTRIES = 200;
 
@@ -63,11 +65,17 @@ export async function attack(
       const kind = chance.of(drawn);
       const roundSeed = seed * 10_000 + count;
       rounds[kind] += 1;
+      for (const subject of subjects) subject.doing = kind;
       try {
-        if (kind === 'requests') await requestRound(master, roundSeed, truth);
-        else if (kind === 'replicas') await hostileReplicas(master, new Chance(roundSeed));
-        else if (kind === 'pace') await paceRound(master, new Chance(roundSeed));
-        else await hostileMaster(replica, master.node, good, new Chance(roundSeed), folder);
+        const round = (): Promise<void> => {
+          const drawn = new Chance(roundSeed);
+          if (kind === 'requests') return requestRound(master, roundSeed, truth);
+          if (kind === 'replicas') return hostileReplicas(master, drawn);
+          return kind === 'pace'
+            ? paceRound(master, drawn)
+            : hostileMaster(replica, master.node, good, drawn, folder);
+        };
+        await within(ROUND_MS, `a round of ${kind} ends`, round());
       } catch (error) {
         // A node that has ended is a finding of its own.
         if (!subjects.some(({ hasEnded }) => hasEnded))
@@ -87,6 +95,16 @@ export async function attack(
     await Promise.all(subjects.map((subject) => subject.end()));
     await Promise.all(subjects.map(({ node }) => node.stop('SIGKILL')));
     await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function within(timeoutMs: number, what: string, work: Promise<void>): Promise<void> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`${what}: not within ${timeoutMs} ms`)), timeoutMs);
+  try {
+    await Promise.race([work, promise]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

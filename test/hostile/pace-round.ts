@@ -88,6 +88,7 @@ export async function paceRound(subject: Subject, chance: Chance): Promise<void>
   const host = `127.0.0.1:${subject.node.port}`;
   const name = chance.of(Object.keys(IMPOLITE));
   const impolite = IMPOLITE[name] as Impolite;
+  subject.doing = name;
   const large = Buffer.alloc(LARGE_BYTES, chance.of(['x', '\u0001', '9']));
   const wires: Wire[] = [];
   try {

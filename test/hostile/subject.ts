@@ -30,6 +30,8 @@ export class Subject {
   readonly node: ChildNode;
   /** What was found, one of each kind. */
   readonly findings = new Map<string, string>();
+  /** What is done to it now, for the findings of the watch. */
+  doing = '';
   /** The longest stall, in ms of the main thread's processor time. */
   longestStallMs = 0;
   /** The highest resident memory, in bytes. */
@@ -97,7 +99,8 @@ export class Subject {
       else if (status !== 200) this.found('health', `/healthz answered ${status}`);
       const stallMs = Math.min(waitedMs, mainThreadMs(this.node) - busyBefore);
       this.longestStallMs = Math.max(this.longestStallMs, stallMs);
-      if (stallMs > MAX_STALL_MS) this.found('stall', `/healthz waited for ${stallMs.toFixed(0)} ms of work`);
+      if (stallMs > MAX_STALL_MS)
+        this.found('stall', `/healthz waited for ${stallMs.toFixed(0)} ms of work: ${this.doing}`);
       this.peakBytes = Math.max(this.peakBytes, residentBytes(this.node));
       const growth = this.peakBytes - this.#startBytes;
       if (growth > MAX_GROWTH_BYTES)
