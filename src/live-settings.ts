@@ -37,7 +37,7 @@ type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
 export class LiveSettings implements RunningSettings {
   readonly version = version();
-  readonly startedAt = Date.now();
+  readonly startedAt = performance.now();
   readonly #loopLag: LoopLag;
   readonly #state: Pick<StateFile, 'journalCounters'>;
   /** What the node reads, each time that it needs it. */

@@ -31,11 +31,11 @@ function bar(label: string, total: number | null): Progress {
 }
 
 function lines(label: string, total: number | null): Progress {
-  let lastAt = Date.now();
+  let lastAt = performance.now();
   return {
     update: (done, detail = '') => {
-      if (Date.now() - lastAt < LINE_EVERY_MS) return;
-      lastAt = Date.now();
+      if (performance.now() - lastAt < LINE_EVERY_MS) return;
+      lastAt = performance.now();
       process.stderr.write(`${label} ${percentOf(done, total)}${detail}\n`);
     },
     stop: () => undefined,

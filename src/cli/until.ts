@@ -13,9 +13,9 @@ export async function until<T>(
   probe: () => Promise<T | null | undefined | false> | T | null | undefined | false,
   timeoutMs = 30_000,
 ): Promise<T> {
-  const deadline = Date.now() + timeoutMs;
+  const deadline = performance.now() + timeoutMs;
   let cause: unknown;
-  while (Date.now() < deadline) {
+  while (performance.now() < deadline) {
     try {
       const answer = await probe();
       if (answer !== null && answer !== undefined && answer !== false) return answer;

@@ -86,13 +86,13 @@ export class FeedSocket {
   readonly #onOpen = (): void => {
     clearTimeout(this.#timer);
     this.#isOpen = true;
-    this.#heardAt = Date.now();
+    this.#heardAt = performance.now();
     this.#watch(this.#limits.silenceMs);
     this.#opened();
   };
 
   readonly #onMessage = ({ data }: { data: unknown }): void => {
-    this.#heardAt = Date.now();
+    this.#heardAt = performance.now();
     try {
       this.#take(data);
     } catch (error) {
@@ -128,7 +128,7 @@ export class FeedSocket {
   /** One timer for all messages: it looks when the last one came, and sleeps for what is left. */
   #watch(ms: number): void {
     this.#timer = setTimeout(() => {
-      const left = this.#heardAt + this.#limits.silenceMs - Date.now();
+      const left = this.#heardAt + this.#limits.silenceMs - performance.now();
       if (left > 0) this.#watch(left);
       else this.#end({ kind: 'silent', ms: this.#limits.silenceMs });
     }, ms);

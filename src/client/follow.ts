@@ -50,13 +50,13 @@ export async function* follow(options: FollowOptions): AsyncGenerator<FeedEvent,
     const opened = { at: Number.POSITIVE_INFINITY };
     onConnection?.({ kind: 'connecting', url });
     const ending = yield* oneConnection(url, options, limits, cursor, () => {
-      opened.at = Date.now();
+      opened.at = performance.now();
       onConnection?.({ kind: 'open', url });
     });
     const verdict = endingVerdict(ending);
     if (verdict.kind === 'stop') return;
     if (verdict.kind === 'fail') throw verdict.error;
-    const isGood = cursor.position !== before || Date.now() - opened.at >= GOOD_AFTER_MS;
+    const isGood = cursor.position !== before || performance.now() - opened.at >= GOOD_AFTER_MS;
     failures = isGood ? 0 : failures + 1;
     if (verdict.where === 'next') turn += 1;
     const delayMs = retryDelayMs(failures, urls.length, Math.random(), retry);

@@ -10,6 +10,7 @@ import { config, configPatch, health, json, plainText, problems } from './schema
 /** The settings of the running node: `app.ts` knows which may change, and what they mean. */
 export interface RunningSettings extends Admission {
   readonly version: string;
+  /** By `performance.now()`. */
   readonly startedAt: number;
   /** How long nothing of a request's body may arrive. */
   readonly bodyTimeoutMs: number;

@@ -27,7 +27,7 @@ export function formatInfo(
   const server = {
     psyncd_version: version,
     process_id: process.pid,
-    uptime_in_seconds: Math.floor((Date.now() - startedAt) / 1000),
+    uptime_in_seconds: Math.floor((performance.now() - startedAt) / 1000),
     run_id: status.runId,
   };
   const stats = {

@@ -56,10 +56,9 @@ export class Bookmarks {
   /** Sends the bookmarks that are due because time has passed. */
   sweep(): void {
     const { head, world, subscriptions, send } = this.#parts;
-    const now = world.now();
+    const now = world.monotonic();
     for (const subscription of subscriptions()) {
-      // A clock that was set back must not keep bookmarks away.
-      const silentMs = Math.abs(now - subscription.announcedAt);
+      const silentMs = now - subscription.announcedAt;
       const isDue =
         silentMs >= HEARTBEAT_MS || (silentMs >= BOOKMARK_MS && head.offset > subscription.announced);
       if (isDue && subscription.live.size > 0) send(subscription);

@@ -27,8 +27,8 @@ export async function chainProblem(
   world: World,
 ): Promise<ChainProblem | null> {
   const path = [url];
-  const until = world.now() + CHAIN_LOOK_MS;
-  for (let next = url; path.length <= MAX_CHAIN && world.now() < until; ) {
+  const until = world.monotonic() + CHAIN_LOOK_MS;
+  for (let next = url; path.length <= MAX_CHAIN && world.monotonic() < until; ) {
     const peer = await ask(next);
     if (peer === null) return null;
     if (peer.nodeId === nodeId) {

@@ -84,7 +84,10 @@ export class ExpiryCycle {
   async #step(): Promise<number> {
     if (!this.#isMaster()) return IDLE_MS;
     const startedAt = this.#world.monotonic();
-    const { keys, cursor } = this.#head.due(this.#world.now(), this.#cursor, DUE_KEYS);
+    const now = this.#world.now();
+    // The clock was set back: what expires now comes before what was deleted then.
+    if (this.#deletedUpTo !== null && this.#deletedUpTo.expiresAt > now) this.#deletedUpTo = null;
+    const { keys, cursor } = this.#head.due(now, this.#cursor, DUE_KEYS);
     const lookedMs = this.#world.monotonic() - startedAt;
     // What was deleted is listed until the applier has written it: the cursor is past it until the end is reached.
     this.#cursor = keys.length < DUE_KEYS ? null : cursor;

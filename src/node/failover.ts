@@ -10,6 +10,7 @@
  * this node goes on following the target. The target becomes the master only if it stands at exactly this node's position.
  */
 import { formatPosition, type Offset } from '../replication/position.ts';
+import { msSince } from './elapsed.ts';
 import type { AskPeer, Log, World } from './ports.ts';
 import { Problem } from './problem.ts';
 import type { Session } from './session.ts';
@@ -94,7 +95,7 @@ export class Failover {
     let heldAt: number | null = null;
     try {
       const targets = await Promise.race([this.#targets(to), outcome.then(never)]);
-      heldAt = world.now();
+      heldAt = world.monotonic();
       writes.hold();
       log.info('failover-waiting', { to, position: formatPosition(head.position) });
       const target = await Promise.race([this.#caughtUp(targets), outcome.then(never)]);
@@ -106,7 +107,7 @@ export class Failover {
       const result = {
         master: target,
         position: formatPosition(head.position),
-        heldMs: Math.max(0, world.now() - heldAt),
+        heldMs: msSince(world, heldAt),
         replicas: others.filter((url) => url !== target),
       };
       log.info('failover-done', { ...result });

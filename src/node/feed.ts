@@ -21,6 +21,7 @@ import {
 import type { Command, Run } from '../stream/command.ts';
 import { Bookmarks } from './bookmarks.ts';
 import { CatchUp } from './catch-up.ts';
+import { msSince } from './elapsed.ts';
 import { asProblem, closeCodeOf, lost } from './feed-problems.ts';
 import type { FeedRequest } from './feed-request.ts';
 import { Follower, type FollowerContext } from './follower.ts';
@@ -104,7 +105,7 @@ export class Feed {
   readonly #counters: FeedCounters = { continued: 0, resets: {}, tooFarBehind: 0 };
   readonly #found = new Set<Subscription>();
   readonly #context: FollowerContext = {
-    now: () => this.#parts.world.now(),
+    monotonic: () => this.#parts.world.monotonic(),
     drained: (follower) =>
       attempt(
         () => this.#drained(follower),
@@ -119,7 +120,7 @@ export class Feed {
   #scheduled = false;
   #cancelSweep: (() => void) | null = null;
   #sweeping = false;
-  #pingedAt = 0;
+  #pingedAt = Number.NEGATIVE_INFINITY;
   /** The history that the followers' places are of. */
   #place: RunId;
 
@@ -192,7 +193,7 @@ export class Feed {
     const { from, waitMs } = request;
     if (typeof from === 'string') return request;
     const { world } = this.#parts;
-    const began = world.now();
+    const began = world.monotonic();
     if (!this.#parts.isMaster()) await this.#reach(from, Math.min(REACH_MS, waitMs ?? REACH_MS), gone);
     this.#refuseNow();
     try {
@@ -203,8 +204,7 @@ export class Feed {
       if (this.#followers.size === 0) this.#catchUp.forget();
     }
     if (waitMs === null) return request;
-    // A clock that was set back must not make it longer.
-    return { ...request, waitMs: Math.max(0, waitMs - Math.max(0, world.now() - began)) };
+    return { ...request, waitMs: Math.max(0, waitMs - msSince(world, began)) };
   }
 
   /**
@@ -352,7 +352,7 @@ export class Feed {
     const known = this.#subscriptions.get(prefixes.id);
     if (known !== undefined) return known;
     const { head, world } = this.#parts;
-    const subscription = new Subscription(prefixes, head.offset, world.now());
+    const subscription = new Subscription(prefixes, head.offset, world.monotonic());
     this.#subscriptions.set(prefixes.id, subscription);
     for (const prefix of prefixes.list) this.#index.add(prefix, subscription);
     return subscription;
@@ -430,7 +430,7 @@ export class Feed {
 
   #begin(subscription: Subscription): void {
     const { head, world } = this.#parts;
-    subscription.begin(head.offset, world.now(), () => bookmarkMessage(this.#at(head.offset)));
+    subscription.begin(head.offset, world.monotonic(), () => bookmarkMessage(this.#at(head.offset)));
   }
 
   /** @param most how many sends */
@@ -561,8 +561,8 @@ export class Feed {
   async #sweep(): Promise<void> {
     this.#sweeping = true;
     const { settings, world } = this.#parts;
-    const now = world.now();
-    const pings = Math.abs(now - this.#pingedAt) >= settings.pingIntervalMs;
+    const now = world.monotonic();
+    const pings = now - this.#pingedAt >= settings.pingIntervalMs;
     if (pings) this.#pingedAt = now;
     const turns = new Turns(world);
     try {
@@ -570,22 +570,21 @@ export class Feed {
       this.#catchUp.tidy();
       for (const follower of [...this.#followers]) {
         if (turns.isOver) await turns.pass();
-        if (follower.phase !== 'closed') this.#examine(follower, now, pings);
+        if (follower.phase !== 'closed') this.#examine(follower, pings);
       }
     } finally {
       this.#sweeping = false;
     }
   }
 
-  #examine(follower: Follower, now: number, ping: boolean): void {
-    const { head, settings } = this.#parts;
+  #examine(follower: Follower, ping: boolean): void {
+    const { head, settings, world } = this.#parts;
     const lag = follower.phase === 'behind' ? head.offset - follower.cursor : 0;
     if (lag > follower.arrears + Math.max(settings.followerOutputBytes, head.backlog.size)) {
       this.#letGo(follower, lag);
       return;
     }
-    follower.heardAt = Math.min(follower.heardAt, now);
-    const silentMs = follower.socket.answersPings ? now - follower.heardAt : 0;
+    const silentMs = follower.socket.answersPings ? msSince(world, follower.heardAt) : 0;
     const stuckMs = Math.max(follower.stuckMs(), silentMs);
     if (stuckMs > settings.timeoutMs) {
       this.#close(follower, CloseCode.timedOut, `nothing was taken or answered for ${stuckMs} ms`);

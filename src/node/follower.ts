@@ -5,6 +5,7 @@
  */
 import type { FullResyncReason } from '../replication/decide.ts';
 import type { Offset } from '../replication/position.ts';
+import { msSince } from './elapsed.ts';
 import type { FeedRequest } from './feed-request.ts';
 import type { Frames } from './frames.ts';
 import type { Message } from './message.ts';
@@ -25,7 +26,8 @@ export type FollowerPhase =
 
 /** What the follower tells of itself. */
 export interface FollowerContext {
-  readonly now: () => number;
+  /** As that of `World`. */
+  monotonic(): number;
   drained(follower: Follower): void;
   closed(follower: Follower): void;
 }
@@ -37,7 +39,7 @@ export class Follower implements FollowerEvents {
   /** Of a long poll: time is up, and it is to be told where it stands. */
   isOverdue = false;
   cancelWait: (() => void) | null = null;
-  /** Milliseconds since 1970. */
+  /** In milliseconds of the monotonic clock. */
   heardAt: number;
   readonly #context: FollowerContext;
   #phase: FollowerPhase = 'snapshot';
@@ -49,7 +51,7 @@ export class Follower implements FollowerEvents {
   #arrears = 0;
   #changes = 0;
   #given = 0;
-  #taken = { bytes: 0, at: 0 };
+  #taken: { readonly bytes: number; readonly at: number } | null = null;
   #isDone = false;
   #last: Message | null = null;
 
@@ -67,7 +69,7 @@ export class Follower implements FollowerEvents {
     this.#told = at;
     this.#promised = at;
     this.#context = context;
-    this.heardAt = context.now();
+    this.heardAt = context.monotonic();
   }
 
   get phase(): FollowerPhase {
@@ -203,15 +205,14 @@ export class Follower implements FollowerEvents {
     this.#send(message.framed(this.socket.framing));
   }
 
-  /** @returns for how many milliseconds it has taken nothing of what it was given */
+  /** @returns for how many whole milliseconds it has taken nothing of what it was given */
   stuckMs(): number {
-    const now = this.#context.now();
     const { bufferedBytes } = this.socket;
     const bytes = this.#given - bufferedBytes;
-    if (bufferedBytes === 0 || bytes !== this.#taken.bytes || this.#taken.at > now) {
-      this.#taken = { bytes, at: now };
+    if (this.#taken === null || bufferedBytes === 0 || bytes !== this.#taken.bytes) {
+      this.#taken = { bytes, at: this.#context.monotonic() };
     }
-    return now - this.#taken.at;
+    return msSince(this.#context, this.#taken.at);
   }
 
   drained(): void {
@@ -219,7 +220,7 @@ export class Follower implements FollowerEvents {
   }
 
   alive(): void {
-    this.heardAt = this.#context.now();
+    this.heardAt = this.#context.monotonic();
   }
 
   closed(): void {

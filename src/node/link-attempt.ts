@@ -13,6 +13,7 @@ import { StreamDecoder } from '../stream/decoder.ts';
 import { array } from '../stream/encoder.ts';
 import { ProtocolError } from '../stream/protocol-error.ts';
 import type { ChainProblem } from './chain.ts';
+import { msSince } from './elapsed.ts';
 import { IncomingSnapshot, type ReceivedSnapshot } from './incoming-snapshot.ts';
 import {
   type Dial,
@@ -113,7 +114,7 @@ export class LinkAttempt {
     this.#context = context;
     this.#world = ownedWorld(context.world, (error) => this.#mistaken(error));
     this.#events = events;
-    this.#startedAt = context.world.now();
+    this.#startedAt = context.world.monotonic();
     this.#lastHeardAt = this.#startedAt;
     this.#receiveTurn = new SharedTurn(context.world);
     this.#machine = new LinkMachine({
@@ -155,11 +156,11 @@ export class LinkAttempt {
   }
 
   get silentMs(): number {
-    return Math.max(0, this.#context.world.now() - this.#lastHeardAt);
+    return msSince(this.#world, this.#lastHeardAt);
   }
 
   alive(): void {
-    this.#lastHeardAt = this.#context.world.now();
+    this.#lastHeardAt = this.#world.monotonic();
   }
 
   /** Ends the connection: this node must not follow that master. */
@@ -229,7 +230,7 @@ export class LinkAttempt {
       kind: 'partial',
       reason: null,
       bytes: lacking,
-      durationMs: world.now() - this.#startedAt,
+      durationMs: msSince(world, this.#startedAt),
     });
     this.#goStreaming();
   }
@@ -295,7 +296,7 @@ export class LinkAttempt {
       kind: 'full',
       reason: snapshot.announced.reason,
       bytes: snapshot.announced.length,
-      durationMs: this.#context.world.now() - this.#startedAt,
+      durationMs: msSince(this.#world, this.#startedAt),
     });
     this.#goStreaming();
     const early = this.#early ?? [];
@@ -408,8 +409,6 @@ export class LinkAttempt {
 
   #tick(): void {
     if (this.#paused) this.alive();
-    // A clock that was set back must not make a dead link look alive until it has caught up.
-    this.#lastHeardAt = Math.min(this.#lastHeardAt, this.#context.world.now());
     const silentMs = this.silentMs;
     if (silentMs > this.#context.settings.timeoutMs) {
       this.#socket.terminate();

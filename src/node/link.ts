@@ -5,6 +5,7 @@
  */
 import { MAX_RETRY_MS, retryDelayMs, schemaRetryDelayMs } from '../replication/backoff.ts';
 import { isSchemaRefusal } from '../replication/keyspace-schema.ts';
+import { msSince } from './elapsed.ts';
 import { LinkAttempt, type LinkContext, type LinkState, type SyncReport } from './link-attempt.ts';
 import type { World } from './ports.ts';
 import { logUnexpected, ownedWorld, unattended } from './unattended.ts';
@@ -38,11 +39,11 @@ export class Link {
   #detail: string | null = null;
   #lastSync: SyncReport | null = null;
   #failures = 0;
-  #toldAt = 0;
+  #toldAt = Number.NEGATIVE_INFINITY;
   #attempt: LinkAttempt | null = null;
   #cancelRetry: (() => void) | null = null;
   #stopped = false;
-  /** Since when it has not been streaming. */
+  /** Since when it has not been streaming, on the monotonic clock. */
   #downSince: number | null;
   #guarded = false;
   /** Whether the chain above has been looked at since this node follows that master. */
@@ -54,7 +55,7 @@ export class Link {
     this.#context = context;
     this.#world = ownedWorld(context.world, (error) => this.#mistaken(error));
     this.url = url;
-    this.#downSince = context.world.now();
+    this.#downSince = context.world.monotonic();
   }
 
   start(): void {
@@ -101,9 +102,7 @@ export class Link {
       ...(this.#lastSync === null ? {} : { lastSync: this.#lastSync }),
       ...(progress === null ? {} : { progress }),
       ...(lastIoAgeMs === null ? {} : { lastIoAgeMs }),
-      ...(this.#downSince === null
-        ? {}
-        : { downMs: Math.max(0, this.#context.world.now() - this.#downSince) }),
+      ...(this.#downSince === null ? {} : { downMs: msSince(this.#world, this.#downSince) }),
       ...(this.#guarded ? { guarded: true } : {}),
     };
   }
@@ -177,7 +176,7 @@ export class Link {
       : // A refusal is no cut: the same is answered if it is asked again at once.
         retryDelayMs(state === 'refused' ? Math.max(1, this.#failures) : this.#failures, world.random());
     this.#failures += 1;
-    const now = world.now();
+    const now = world.monotonic();
     if (detail !== before || now - this.#toldAt >= TELL_EVERY_MS) {
       log.warn('link-down', { url: this.url, detail, failures: this.#failures, retryMs: delayMs });
       this.#toldAt = now;
@@ -192,7 +191,7 @@ export class Link {
     this.#attempt = null;
     this.#state = state;
     this.#detail = detail;
-    this.#downSince ??= this.#context.world.now();
+    this.#downSince ??= this.#world.monotonic();
   }
 
   /** A master that has no link itself may be waiting for this very node. */

@@ -20,10 +20,10 @@ export class Pace {
   /** The commit that is under way. */
   #startedAt: number | null = null;
   #bytes = 0;
-  /** When the next turn may be. */
+  /** When the next turn may be, on the monotonic clock. */
   #notBefore = 0;
 
-  /** The applier begins to commit so many bytes of the overlay. @param now milliseconds */
+  /** The applier begins to commit so many bytes of the overlay. @param now milliseconds of the monotonic clock */
   begun(bytes: number, now: number): void {
     this.#startedAt = now;
     this.#bytes = bytes;
@@ -49,7 +49,6 @@ export class Pace {
 
   /** How long to wait with the next turn, in whole milliseconds. */
   pauseMs(now: number): number {
-    // A clock that was set back does not stop anybody.
-    return Math.min(Math.max(0, Math.floor(this.#notBefore - now)), MAX_PAUSE_MS);
+    return Math.max(0, Math.floor(this.#notBefore - now));
   }
 }

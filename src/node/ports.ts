@@ -13,9 +13,15 @@ import type { Turns } from './turns.ts';
 
 /** Time, chance and turns of the event loop; a test can bring its own. */
 export interface World {
-  /** Milliseconds since 1970. */
+  /**
+   * The wall clock, in milliseconds since 1970: for what expires, and for times of day that people read. Anybody may set it, by
+   * hours, at any moment.
+   */
   now(): number;
-  /** Milliseconds, with fractions, on a clock that nobody can set; only differences mean something. */
+  /**
+   * Milliseconds, with fractions, on a clock that nobody can set: for everything else, because only its differences mean
+   * something.
+   */
   monotonic(): number;
   /** A number in [0, 1). */
   random(): number;

@@ -2,6 +2,7 @@
  * When the keyspace file is looked through for damage that nobody touches: soon after a stop that was none, an hour
  * after any other start, and then every `scrubIntervalMs`. One at a time; what found no end is begun again soon.
  */
+import { msSince } from './elapsed.ts';
 import type { Log, World } from './ports.ts';
 import type { StreamHead } from './stream-head.ts';
 import { logUnexpected, unattended } from './unattended.ts';
@@ -79,6 +80,7 @@ export class Scrubber {
 
   async #run(): Promise<void> {
     const at = this.#world.now();
+    const startedAt = this.#world.monotonic();
     this.#running = true;
     let ended = { result: 'failed' as NonNullable<ScrubStatus['last']>['result'], entries: 0 };
     try {
@@ -89,7 +91,7 @@ export class Scrubber {
       this.#log.warn('scrub-failed', { error: String(error) });
     }
     this.#running = false;
-    this.#last = { ...ended, at, durationMs: Math.max(0, this.#world.now() - at) };
+    this.#last = { ...ended, at, durationMs: msSince(this.#world, startedAt) };
     if (ended.result !== 'failed') this.#log.info('scrubbed', this.#last);
     this.#schedule(ended.result === 'interrupted' ? AGAIN_MS : undefined);
   }

@@ -14,6 +14,7 @@ import { NEW_SESSION, type SessionState, sessionStep } from '../replication/sess
 import { reachableUrl } from '../replication/upstream.ts';
 import { ProtocolError } from '../stream/protocol-error.ts';
 import { RespParser } from '../stream/resp-parser.ts';
+import { msSince } from './elapsed.ts';
 import { type Log, type SocketEvents, StorageError, type StreamSocket, type World } from './ports.ts';
 import type { SessionNotes } from './session-log.ts';
 import { MESSAGE_BYTES, SnapshotSender } from './snapshot-sender.ts';
@@ -138,7 +139,7 @@ export class Session implements SocketEvents {
   /** While a snapshot is sent. */
   #snapshot: SnapshotSender | null = null;
   /** How much of the snapshot the replica had taken, and since when it has not taken more. */
-  #taken = { bytes: 0, at: 0 };
+  #taken: { readonly bytes: number; readonly at: number } | null = null;
   readonly #startedAt: number;
   #commands = 0;
   #lastHeardAt: number;
@@ -152,14 +153,17 @@ export class Session implements SocketEvents {
     this.#socket = socket;
     this.#cursor = context.head.offset;
     this.#readTurn = new SharedTurn(context.world);
-    this.#startedAt = context.world.now();
+    this.#startedAt = context.world.monotonic();
     this.#lastHeardAt = this.#startedAt;
     this.#unpin = context.head.pin(() => (this.#phase === 'online' ? this.#cursor : null));
     this.#cancelTick = this.#scheduleTick();
     context.notes.note('connected');
   }
 
-  /** What the replica has in its journal, and when it said so last; null: it is not online, or never says so. */
+  /**
+   * What the replica has in its journal, and when it said so last, on the monotonic clock; null: it is not online, or never says
+   * so.
+   */
   get acknowledgement(): { readonly offset: number; readonly at: number } | null {
     if (this.#phase !== 'online' || this.#acknowledgedAt === null) return null;
     return { offset: this.#acknowledged, at: this.#acknowledgedAt };
@@ -180,7 +184,7 @@ export class Session implements SocketEvents {
     return this.#socket.peer;
   }
 
-  /** In milliseconds since 1970. */
+  /** In milliseconds of the monotonic clock. */
   get lastHeardAt(): number {
     return this.#lastHeardAt;
   }
@@ -208,7 +212,7 @@ export class Session implements SocketEvents {
       offset: this.#acknowledged,
       lagBytes: Math.max(0, head.offset - this.#acknowledged),
       lagSeconds: head.lagMs(this.#acknowledged as Offset) / 1000,
-      ...(this.#acknowledgedAt === null ? {} : { ackAgeMs: Math.max(0, world.now() - this.#acknowledgedAt) }),
+      ...(this.#acknowledgedAt === null ? {} : { ackAgeMs: msSince(world, this.#acknowledgedAt) }),
       ...(this.#snapshot === null
         ? {}
         : { progress: { sent: this.#snapshot.given, total: this.#sync?.bytes ?? 0 } }),
@@ -299,8 +303,8 @@ export class Session implements SocketEvents {
       this.#softSince = null;
       return;
     }
-    this.#softSince ??= world.now();
-    const softMs = world.now() - this.#softSince;
+    this.#softSince ??= world.monotonic();
+    const softMs = msSince(world, this.#softSince);
     if (softMs > settings.outputSoftMs) {
       this.close(CloseCode.tooFarBehind, `${behind} bytes behind, more than ${soft} for ${softMs} ms`);
     }
@@ -340,7 +344,7 @@ export class Session implements SocketEvents {
       return;
     }
     this.#acknowledged = Math.max(this.#acknowledged, offset);
-    this.#acknowledgedAt = this.#context.world.now();
+    this.#acknowledgedAt = this.#context.world.monotonic();
     this.#context.acknowledged();
   }
 
@@ -498,7 +502,7 @@ export class Session implements SocketEvents {
   }
 
   #heard(): void {
-    this.#lastHeardAt = this.#context.world.now();
+    this.#lastHeardAt = this.#context.world.monotonic();
   }
 
   /**
@@ -533,34 +537,33 @@ export class Session implements SocketEvents {
   }
 
   #tick(): void {
-    const now = this.#context.world.now();
-    // A clock that was set back must not make a dead link look alive until it has caught up.
-    this.#lastHeardAt = Math.min(this.#lastHeardAt, now);
-    const silentMs = now - this.#lastHeardAt;
-    if (silentMs > this.#context.settings.timeoutMs) {
+    const { world, settings } = this.#context;
+    const silentMs = msSince(world, this.#lastHeardAt);
+    if (silentMs > settings.timeoutMs) {
       this.close(CloseCode.timedOut, `silent for ${silentMs} ms`);
       this.#socket.terminate();
       return;
     }
-    if (this.#machine.kind === 'greeting' && now - this.#startedAt > GREETING_MS) {
+    if (this.#machine.kind === 'greeting' && msSince(world, this.#startedAt) > GREETING_MS) {
       this.close(CloseCode.timedOut, `no PSYNC within ${GREETING_MS} ms`);
       return;
     }
-    if (this.#isStuck(now)) return;
+    if (this.#isStuck()) return;
     this.#socket.ping();
     if (this.#phase === 'online') this.#limit(0);
     if (!this.#isClosed()) this.#cancelTick = this.#scheduleTick();
   }
 
   /** A snapshot of which nothing is taken keeps others from theirs, and the journal from being trimmed. */
-  #isStuck(now: number): boolean {
+  #isStuck(): boolean {
     if (this.#snapshot === null) return false;
     const bytes = this.#snapshot.given - this.#socket.bufferedBytes;
-    if (bytes !== this.#taken.bytes || this.#taken.at === 0 || this.#socket.bufferedBytes === 0) {
-      this.#taken = { bytes, at: now };
+    const { world } = this.#context;
+    if (this.#taken === null || bytes !== this.#taken.bytes || this.#socket.bufferedBytes === 0) {
+      this.#taken = { bytes, at: world.monotonic() };
       return false;
     }
-    const stuckMs = now - this.#taken.at;
+    const stuckMs = msSince(world, this.#taken.at);
     if (stuckMs <= this.#context.settings.timeoutMs) return false;
     this.close(CloseCode.timedOut, `nothing of the snapshot was taken for ${stuckMs} ms`);
     this.#socket.terminate();

@@ -7,6 +7,7 @@ import { CloseCode } from '../replication/close-code.ts';
 import type { Decision, FullResyncReason } from '../replication/decide.ts';
 import type { Offset, Position } from '../replication/position.ts';
 import { type AckPlace, AckWaiters, type WaitingSettings } from './ack-waiters.ts';
+import { msSince } from './elapsed.ts';
 import type { Log, SocketEvents, StreamSocket, World } from './ports.ts';
 import { type OutputLimits, Session, type SessionStatus, type SyncCounters } from './session.ts';
 import { SessionLog, type SessionRecord } from './session-log.ts';
@@ -64,7 +65,7 @@ export class Sessions {
   readonly #log: SessionLog;
   readonly #acks: AckWaiters;
   #count = 0;
-  /** Replicas that have gone, by name: when, and where the stream was then. */
+  /** Replicas that have gone, by name: when, on the monotonic clock, and where the stream was then. */
   readonly #away = new Map<string, { readonly at: number; readonly offset: number }>();
   #outages: Outage[] = [];
 
@@ -105,7 +106,7 @@ export class Sessions {
 
   /** How many replicas have acknowledged something within so many milliseconds. */
   goodReplicas(maxLagMs: number): number {
-    const since = this.#parts.world.now() - maxLagMs;
+    const since = this.#parts.world.monotonic() - maxLagMs;
     return this.#countOf(({ at }) => at >= since);
   }
 
@@ -218,11 +219,11 @@ export class Sessions {
     const left = this.#away.get(name);
     if (left === undefined) return;
     this.#away.delete(name);
-    const now = this.#parts.world.now();
+    const { world } = this.#parts;
     this.#outages.push({
       replica: name,
-      at: now,
-      awayMs: Math.max(0, now - left.at),
+      at: world.now(),
+      awayMs: msSince(world, left.at),
       bytes: Math.max(0, this.#parts.head.offset - left.offset),
       ...(decision.kind === 'continue' ? { kind: 'partial' } : { kind: 'full', reason: decision.reason }),
     });

@@ -118,8 +118,8 @@ export class StreamHead {
     this.#offset = at;
     this.#applied = at;
     this.#backlog = new Backlog(parts.settings.backlogBytes, backlogEnd);
-    this.#clock = new CommitClock(at, parts.world.now());
-    this.#rate = new WriteRate(parts.world.now());
+    this.#clock = new CommitClock(at, parts.world.monotonic());
+    this.#rate = new WriteRate(parts.world.monotonic());
     this.#state.onSettled(() => {
       if (!this.full) this.#releaseWaiters();
     });
@@ -167,7 +167,7 @@ export class StreamHead {
       at = offset(at + bytes.length);
     }
     if (this.#offset !== end) throw new Error(`the journal ends inside a command, at byte ${end}`);
-    this.#clock = new CommitClock(end, this.#world.now());
+    this.#clock = new CommitClock(end, this.#world.monotonic());
     this.#keepApplying();
   }
 
@@ -187,14 +187,14 @@ export class StreamHead {
     return this.#backlog;
   }
 
-  /** Milliseconds since the first byte after `has` was committed here; 0 if there is none. */
+  /** Whole milliseconds since the first byte after `has` was committed here; 0 if there is none. */
   lagMs(has: Offset): number {
-    return this.#clock.lagMs(has, this.#world.now());
+    return Math.floor(this.#clock.lagMs(has, this.#world.monotonic()));
   }
 
   /** Bytes a second: now, and at most. */
   get rates(): { readonly current: number; readonly peak: number } {
-    return this.#rate.rates(this.#world.now());
+    return this.#rate.rates(this.#world.monotonic());
   }
 
   /**
@@ -273,7 +273,7 @@ export class StreamHead {
 
   /** How long a writer should wait with its next turn, in milliseconds, lest the overlay becomes full. */
   get pauseMs(): number {
-    return this.#pace.pauseMs(this.#world.now());
+    return this.#pace.pauseMs(this.#world.monotonic());
   }
 
   /** Calls back once, when the applier or a checkpoint of the journal has made room. The applier begins at once. */
@@ -330,7 +330,7 @@ export class StreamHead {
     this.#backlog.append(run.bytes);
     const overlayBytes = this.overlayBytes;
     this.#take(run);
-    const now = this.#world.now();
+    const now = this.#world.monotonic();
     const { overlayBytes: filled } = this;
     const limit = filled < this.#crowdedBytes ? this.#crowdedBytes : this.#settings.overlayBytes;
     this.#pace.added(filled - overlayBytes, limit - filled, now);
@@ -526,11 +526,11 @@ export class StreamHead {
     const keyspace = this.#keyspace;
     const position = this.position;
     const bytes = this.#overlay.unsealedBytes;
-    if (this.#overlay.seal(position.offset)) this.#pace.begun(bytes, this.#world.now());
+    if (this.#overlay.seal(position.offset)) this.#pace.begun(bytes, this.#world.monotonic());
     try {
       await keyspace.flush(position, this.#overlay.sealed);
     } finally {
-      this.#pace.ended(this.#world.now());
+      this.#pace.ended(this.#world.monotonic());
     }
     if (keyspace === this.#keyspace) this.#hasApplied(position.offset);
   }
@@ -557,7 +557,7 @@ export class StreamHead {
     this.#applied = this.#offset;
     this.#applying = false;
     this.#backlog = new Backlog(this.#backlog.size, this.#offset);
-    this.#clock = new CommitClock(this.#offset, this.#world.now());
+    this.#clock = new CommitClock(this.#offset, this.#world.monotonic());
     this.#releaseWaiters();
     return old;
   }

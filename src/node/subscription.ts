@@ -32,7 +32,7 @@ export class Subscription {
   at: Offset;
   /** The last position that they were told. */
   announced: Offset;
-  /** When they were told something last, in milliseconds since 1970. */
+  /** When they were told something last, in milliseconds of the monotonic clock. */
   announcedAt: number;
   /** They are to be told where the stream is, even if nothing of theirs happened. */
   bookmarkDue = false;
@@ -40,6 +40,7 @@ export class Subscription {
   pendingBytes = 0;
   round: Round | null = null;
 
+  /** @param now milliseconds of the monotonic clock */
   constructor(prefixes: Prefixes, at: Offset, now: number) {
     this.prefixes = prefixes;
     this.at = at;
@@ -67,6 +68,7 @@ export class Subscription {
   /**
    * Begins a round with what is pending.
    * @param to the head of the stream
+   * @param now milliseconds of the monotonic clock
    * @param bookmark says where that is
    */
   begin(to: Offset, now: number, bookmark: () => Message): void {

@@ -15,14 +15,14 @@ export const MAX_SAMPLES = 4_096;
 
 interface Sample {
   end: Offset;
-  /** Milliseconds. */
+  /** Milliseconds on a clock that nobody can set, as every time here. */
   readonly at: number;
 }
 
 export class CommitClock {
   #samples: Sample[];
 
-  /** @param end everything up to here was committed before `now`, in milliseconds */
+  /** @param end everything up to here was committed before `now`, in milliseconds of the monotonic clock */
   constructor(end: Offset, now: number) {
     this.#samples = [{ end, at: now }];
   }
@@ -31,8 +31,7 @@ export class CommitClock {
     const last = this.#samples[this.#samples.length - 1] as Sample;
     // The first sample stands for what was there before: nothing is added to it.
     if (this.#samples.length > 1 && now - last.at < SAMPLE_MS) last.end = end;
-    // A clock that was set back must not make the samples run backward.
-    else this.#samples.push({ end, at: Math.max(now, last.at) });
+    else this.#samples.push({ end, at: now });
     if (this.#samples.length > MAX_SAMPLES) this.#thinOut();
   }
 
@@ -45,7 +44,7 @@ export class CommitClock {
       else low = middle + 1;
     }
     const sample = this.#samples[low];
-    return sample === undefined ? 0 : Math.max(0, now - sample.at);
+    return sample === undefined ? 0 : now - sample.at;
   }
 
   /** Of two neighbours the earlier time and the later end stay. */

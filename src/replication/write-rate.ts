@@ -15,7 +15,7 @@ export class WriteRate {
   /** The newest second that has a place. */
   #second: number;
 
-  /** @param now milliseconds */
+  /** @param now milliseconds on a clock that nobody can set, here and in the other methods */
   constructor(now: number) {
     this.#startedAt = Math.floor(now / 1000);
     this.#second = this.#startedAt;
@@ -49,14 +49,14 @@ export class WriteRate {
     return this.#bytes[((second % REMEMBERED_SECONDS) + REMEMBERED_SECONDS) % REMEMBERED_SECONDS] as number;
   }
 
-  /** Clears the seconds that have passed; a clock that was set back stands still. */
+  /** Clears the seconds that have passed. */
   #advance(now: number): void {
     const second = Math.floor(now / 1000);
     if (second - this.#second >= REMEMBERED_SECONDS) this.#bytes.fill(0);
     else {
       for (let next = this.#second + 1; next <= second; next += 1) this.#bytes[next % REMEMBERED_SECONDS] = 0;
     }
-    this.#second = Math.max(this.#second, second);
+    this.#second = second;
   }
 }
 

@@ -180,6 +180,21 @@ test('a node that goes silent is left', async (t) => {
   assert.equal(feed.requests[1]?.get('position'), history.position);
 });
 
+test('a node that goes silent is left, also while somebody sets the clock back', async (t) => {
+  const now = Date.now();
+  let looks = 0;
+  t.mock.method(Date, 'now', () => {
+    looks += 1;
+    return now - looks * 7_200_000;
+  });
+  const history = model();
+  const feed = await scriptedFeed(t, (index, query) =>
+    index === 0 ? [...history.from(undefined)] : history.from(query.get('position') ?? undefined),
+  );
+  const events = await collect({ url: feed.url, silenceMs: 50 }, ({ type }) => type === 'continue');
+  assert.equal(events.at(-1)?.type, 'continue');
+});
+
 test('a machine that takes connections and says nothing is left', async (t) => {
   const sockets = new Set<Socket>();
   const mute = createServer((socket) => sockets.add(socket)).listen(0, '127.0.0.1');

@@ -84,3 +84,43 @@ test('the backlog of expiry tells how many due entries are not deleted yet', asy
   assert.equal(stage.cycle.backlog, 0);
   stage.cycle.stop();
 });
+
+test('the backlog of expiry counts on after the wall clock was set forward by hours, and back', async () => {
+  const world = new FakeWorld();
+  let due = [world.ms + 4_000_000];
+  const isDue = (now: number, after: DueCursor | null, at: number): boolean =>
+    at <= now && (after === null || at > after.expiresAt);
+  const head = {
+    due: (now: number, after: DueCursor | null) => {
+      const found = due.filter((at) => isDue(now, after, at));
+      const last = found.at(-1);
+      const cursor = last === undefined ? null : { expiresAt: last, key: keyOf(last) };
+      return { keys: found.map(keyOf), cursor };
+    },
+    countDue: (now: number, after: DueCursor | null) => due.filter((at) => isDue(now, after, at)).length,
+  };
+  const writes = {
+    lastTurnMs: 1,
+    submit: async ({ keys }: { keys: readonly string[] }) => {
+      due = due.filter((at) => !keys.includes(keyOf(at)));
+    },
+  };
+  const cycle = new ExpiryCycle({
+    world,
+    log,
+    head: head as unknown as StreamHead,
+    writes: writes as unknown as WriteTurn,
+    isMaster: () => true,
+  });
+  cycle.start();
+  world.skewMs = 5_000_000;
+  await world.pass(1_000);
+  assert.deepEqual(due, []);
+  world.skewMs = 0;
+  await world.pass(1_000);
+  due = [world.ms - 1];
+  assert.equal(cycle.backlog, 1);
+  await world.pass(1_000);
+  assert.deepEqual([due, cycle.backlog], [[], 0]);
+  cycle.stop();
+});

@@ -42,12 +42,6 @@ test('after a pause longer than what is remembered nothing is left', () => {
   assert.deepEqual(rate.rates(5_000_000), { current: 0, peak: 0 });
 });
 
-test('a clock that is set back loses nothing', () => {
-  const rate = written({ 10: 1_000 });
-  rate.committed(1_000, 3_000);
-  assert.equal(rate.rates(11_000).peak, 200);
-});
-
 test('the backlog for two minutes away at 10,000 bytes a second has 1.2 million bytes', () => {
   assert.equal(backlogFor(120_000, 10_000), 1_200_000);
   assert.equal(backlogFor(1_500, 0.5), 1);

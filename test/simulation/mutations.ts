@@ -134,4 +134,10 @@ export const MUTATIONS: readonly Mutation[] = [
     find: 'for (const { cursor } of this.#pinned) need(cursor);',
     replace: '',
   },
+  {
+    name: 'commits are timed by the wall clock',
+    file: 'node/stream-head.ts',
+    find: '    const now = this.#world.monotonic();\n    const { overlayBytes: filled }',
+    replace: '    const now = this.#world.now();\n    const { overlayBytes: filled }',
+  },
 ];

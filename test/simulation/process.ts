@@ -35,6 +35,8 @@ const TIMER_LATENESS_MS = 0.5;
 
 export class Process implements World {
   readonly chance: Chance;
+  /** On the monotonic clock. */
+  readonly startedAt: number;
   readonly #loop: EventLoop;
   readonly #skewMs: () => number;
   readonly #point: (point: DiskPoint, when: 'before' | 'after') => void;
@@ -52,6 +54,7 @@ export class Process implements World {
     point: (point: DiskPoint, when: 'before' | 'after') => void,
   ) {
     this.#loop = loop;
+    this.startedAt = loop.now;
     this.chance = chance;
     this.#skewMs = skewMs;
     this.#point = point;
@@ -74,6 +77,7 @@ export class Process implements World {
     return this.#clock ?? Math.floor(EPOCH_MS + this.#loop.now + this.#skewMs());
   }
 
+  /** Nobody sets it. */
   monotonic(): number {
     return this.#loop.now;
   }

@@ -15,6 +15,7 @@ import { addDigests, entryDigest } from './keyspace-image.ts';
 import { Ledger } from './ledger.ts';
 import type { Machine } from './machine.ts';
 import { answer } from './rules.ts';
+import { Times } from './times.ts';
 
 type Entries = ReadonlyMap<string, Entry>;
 
@@ -38,6 +39,7 @@ export class Referee {
   /** How far each replica has said it has each history. */
   readonly #acknowledged = new Map<Machine, Map<RunId, number>>();
   #handOvers: HandOver[] = [];
+  readonly #times = new Times((what) => this.blame(what));
   #verdict: string | null = null;
 
   /** @param reported told each broken promise */
@@ -62,7 +64,10 @@ export class Referee {
 
   /** Called after each step. */
   async check(): Promise<void> {
-    for (const machine of this.#machines) await this.#look(machine);
+    for (const machine of this.#machines) {
+      await this.#look(machine);
+      this.#times.check(machine);
+    }
     this.#countMasters();
   }
 

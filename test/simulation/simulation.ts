@@ -154,9 +154,9 @@ function fillDisk({ chance, loop }: Cluster, { disk }: Machine): void {
   });
 }
 
-/** Mostly some seconds, forward or backward; seldom an hour. */
+/** Mostly some seconds, forward or backward; seldom up to four hours. */
 function skew(chance: Chance): number {
   const byMs = Math.round((chance.next() * 2 - 1) * 5_000);
   if (!chance.odds(0.2)) return byMs;
-  return byMs * 720;
+  return byMs * 2_880;
 }

@@ -36,7 +36,10 @@ export const log: Log = { info: () => undefined, warn: () => undefined, error: (
 
 /** Nothing happens by itself. */
 export class FakeWorld implements World {
+  /** Of the clock that nobody sets. */
   ms = 1_000_000;
+  /** How wrong the wall clock is. */
+  skewMs = 0;
   #soon: (() => void)[] = [];
   #timers: { readonly at: number; readonly callback: () => void }[] = [];
 
@@ -46,7 +49,7 @@ export class FakeWorld implements World {
   }
 
   now(): number {
-    return this.ms;
+    return this.ms + this.skewMs;
   }
 
   monotonic(): number {

@@ -1,0 +1,44 @@
+/** Anybody may set the wall clock, by hours and at any moment: what asks it is listed here, and why it does not ask the other one. */
+import assert from 'node:assert/strict';
+import { glob, readFile } from 'node:fs/promises';
+import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const SRC = fileURLToPath(new URL('../../src/', import.meta.url));
+
+const EXPIRY = 'an entry expires at a time of day';
+const TOLD = 'people read it as a time of day';
+/**
+ * Every file that asks the wall clock: how often, and what for. A duration, an age, a rate or a limit in time is measured with
+ * `World.monotonic()`, or outside of the node with `performance.now()`.
+ */
+const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> = {
+  'app.ts': [1, 'the World of the node'],
+  'client/mirror.ts': [2, EXPIRY],
+  'http/api-routes.ts': [1, `${EXPIRY}: of a TTL`],
+  'node/adoption.ts': [1, `${TOLD}: when a file was replaced`],
+  'node/expiry-cycle.ts': [2, EXPIRY],
+  'node/node.ts': [2, EXPIRY],
+  'node/problem-body.ts': [1, `${TOLD}: the header Date`],
+  'node/roles.ts': [3, `${TOLD}: in the lineage`],
+  'node/scrubber.ts': [1, `${TOLD}: when it began`],
+  'node/sessions.ts': [2, `${TOLD}: events of sessions, and when a replica came back`],
+  'node/stream-head.ts': [2, EXPIRY],
+  'node/unattended.ts': [1, 'the same World for somebody else'],
+  'node/write-turn.ts': [1, EXPIRY],
+  'store/set-aside.ts': [1, 'the name of a folder'],
+};
+/** `world.now()`, `Date.now()`, and a reference to one of them; but not `performance.now()`. */
+const WALL_CLOCK = /(?<!\bperformance)\.now\b|\bnew Date\(\)/g;
+const COMMENT = /\/\*.*?\*\/|^\s*\/\/.*?$/gms;
+
+test('only what expires, and times of day that people read, ask the wall clock', async () => {
+  const found: Record<string, number> = {};
+  for await (const file of glob('**/*.ts', { cwd: SRC })) {
+    const text = (await readFile(`${SRC}${file}`, 'utf8')).replace(COMMENT, '');
+    const places = text.match(WALL_CLOCK)?.length ?? 0;
+    if (places > 0) found[file.replaceAll('\\', '/')] = places;
+  }
+  const expected = Object.fromEntries(Object.entries(PLACES).map(([file, [places]]) => [file, places]));
+  assert.deepEqual(found, expected);
+});
