@@ -14,7 +14,7 @@ import { entryChecksum } from './entry-checksum.ts';
 import { faultPoint } from './fault-point.ts';
 import { type FrozenPages, framesOf } from './frozen-file.ts';
 import { sortByKey } from './key-order.ts';
-import { numberOf, readPosition, writePosition } from './keyspace-schema.ts';
+import { MAX_ROW_BYTES, numberOf, readPosition, writePosition } from './keyspace-schema.ts';
 
 /** The WAL is moved into the file when it has this many pages of 4 KiB: 64 MiB. */
 const CHECKPOINT_PAGES = 16_384;
@@ -33,12 +33,6 @@ const SHRINK_SLICE_MS = 20;
 const SHRINK_STEP_PAGES = 64;
 /** In key order a page is not needed again when the next one is reached. */
 const CACHE_KIB = 4 * 1024;
-/**
- * Of a key and its value, in bytes. A row of more than 1,002 would go on in another page, and be read as a whole by every
- * search that comes across it: in a table WITHOUT ROWID the row is what is compared
- * (https://www.sqlite.org/fileformat2.html#index_b_trees). A longer key goes on in one other page, whatever its value.
- */
-const MAX_ROW_BYTES = 960;
 /** In place of a value that stands in `large_values`. */
 const ELSEWHERE = Buffer.alloc(0);
 /** What `auto_vacuum` is where pages can be given back. */

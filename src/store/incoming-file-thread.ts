@@ -1,28 +1,37 @@
-/** The thread that checks one snapshot: first its bytes, while they arrive, then what SQLite makes of them. */
+/** The thread that checks one snapshot: first its bytes, while they arrive, then everything that stands in the file. */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
-import Database from 'better-sqlite3';
-import type { Position } from '../replication/position.ts';
+import Database, { type Database as Connection } from 'better-sqlite3';
+import { formatPosition, type Position } from '../replication/position.ts';
+import { checkEntries } from './entry-check.ts';
+import { damage } from './entry-checksum.ts';
 import { readPosition } from './keyspace-schema.ts';
-import { checkKind } from './migrate.ts';
+import { checkKind, checkSchema, schemaVersion } from './migrate.ts';
+import { PageWalk } from './page-walk.ts';
+import { codeOf, messageOf } from './storage-failure.ts';
 
-export type Question = { readonly kind: 'written'; readonly to: number } | { readonly kind: keyof Answers };
+export interface CheckData {
+  readonly path: string;
+  /** Not 0 as soon as nobody wants the answers any more. Shared with the thread. */
+  readonly stop: Int32Array;
+}
+
+export type Question =
+  | { readonly kind: 'written'; readonly to: number }
+  | { readonly kind: 'sum' }
+  /** Comes last. */
+  | { readonly kind: 'inspect'; readonly expected: Position };
 
 export interface Answers {
   /** The CRC-32 of all that has been written, as it was read back. */
   readonly sum: number;
-  /** Comes last. */
+  /** The file is one that may replace another. */
   readonly inspect: Inspection;
 }
 
-/** What a file is that has just arrived. */
+/** What a file is that has just arrived, and that was checked. */
 export interface Inspection {
-  /** Of the schema. */
-  readonly version: number;
-  readonly position: Position;
-  /** What SQLite's `quick_check` found, or null. */
-  readonly damage: string | null;
   /** There is no entry in it. */
   readonly empty: boolean;
 }
@@ -63,22 +72,63 @@ class ReadBack {
   }
 }
 
-/** @throws Error if it is no keyspace file at all */
-function inspect(path: string): Inspection {
+/**
+ * First the pages, without SQLite; then the schema, before anything of it is run; then SQLite's own check, and all entries.
+ * @returns null if it was stopped
+ * @throws Error that says why the file must not replace anything
+ */
+function inspect(path: string, expected: Position, isStopped: () => boolean): Inspection | null {
+  const walk = new PageWalk(path);
+  try {
+    walk.checkSchemaPages();
+    const roots = opened(path, (db) => checkedRoots(db, path));
+    if (!walk.checkPages(roots, isStopped)) return null;
+  } finally {
+    walk.close();
+  }
+  return opened(path, (db) => {
+    const found = db.pragma('quick_check(1)', { simple: true }) as string;
+    if (found !== 'ok') throw damage(found);
+    const position = readPosition(db);
+    if (position.runId !== expected.runId || position.offset !== expected.offset) {
+      throw new Error(`it is at ${formatPosition(position)}, announced was ${formatPosition(expected)}`);
+    }
+    const entries = checkEntries(db, position.offset, isStopped);
+    return entries === null ? null : { empty: entries === 0 };
+  });
+}
+
+/** @returns where the b-trees begin @throws Error if it is no keyspace file with exactly this node's schema */
+function checkedRoots(db: Connection, path: string): readonly number[] {
+  const version = checkKind(db, 'keyspace', path);
+  const own = schemaVersion('keyspace');
+  if (version !== own) throw new Error(`the master's keyspace has schema ${version}, this node's has ${own}`);
+  checkSchema(db, 'keyspace', version);
+  return db.prepare('SELECT rootpage FROM sqlite_schema WHERE rootpage > 0').pluck().all() as number[];
+}
+
+/** Nobody else has the file open: the locks that closing another descriptor drops are not missed. */
+function opened<T>(path: string, use: (db: Connection) => T): T {
   const db = new Database(path, { readonly: true, fileMustExist: true });
   try {
-    const version = checkKind(db, 'keyspace', path);
-    const found = db.pragma('quick_check(1)', { simple: true }) as string;
-    const empty = found === 'ok' && db.prepare('SELECT 1 FROM entries LIMIT 1').get() === undefined;
-    return { version, position: readPosition(db), damage: found === 'ok' ? null : found, empty };
+    db.pragma('trusted_schema = OFF');
+    db.pragma('cell_size_check = ON');
+    return use(db);
   } finally {
     db.close();
   }
 }
 
+/** What is damaged says so, with SQLite's words or ours. */
+function withReason(error: unknown): unknown {
+  const code = codeOf(error);
+  const damaged = code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB';
+  return damaged ? new Error(`it is damaged: ${messageOf(error)}`) : error;
+}
+
 const port = parentPort;
 if (port === null) throw new Error('this module runs as a worker thread');
-const path = workerData as string;
+const { path, stop } = workerData as CheckData;
 const bytes = new ReadBack(path);
 port.on('message', (question: Question) => {
   switch (question.kind) {
@@ -91,7 +141,12 @@ port.on('message', (question: Question) => {
     case 'inspect':
       // Before SQLite opens it: see keyspace-file.ts.
       bytes.close();
-      port.postMessage(inspect(path) satisfies Answers['inspect']);
+      try {
+        const found = inspect(path, question.expected, () => Atomics.load(stop, 0) !== 0);
+        if (found !== null) port.postMessage(found satisfies Answers['inspect']);
+      } catch (error) {
+        throw withReason(error);
+      }
       return;
   }
 });

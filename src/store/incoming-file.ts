@@ -9,10 +9,9 @@ import { type FileHandle, open as openFile, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { SnapshotSink } from '../node/ports.ts';
-import { formatPosition, type Position } from '../replication/position.ts';
+import type { Position } from '../replication/position.ts';
 import { faultPoint } from './fault-point.ts';
-import type { Answers, Inspection, Question } from './incoming-file-thread.ts';
-import { schemaVersion } from './migrate.ts';
+import type { Answers, CheckData, Inspection, Question } from './incoming-file-thread.ts';
 import { syncFolder } from './sync-folder.ts';
 import { workerUrl } from './worker-url.ts';
 
@@ -57,8 +56,8 @@ export class IncomingFile implements SnapshotSink {
   }
 
   /**
-   * That the file is what the master has sent, a keyspace of our schema, at exactly the position that was announced, and
-   * whole.
+   * That the file is what the master has sent, a keyspace of exactly our schema, at exactly the position that was announced,
+   * and whole; and that each of its entries is one that this node could have written.
    */
   async finish(expected: Position, crc32: number | null): Promise<{ empty: boolean }> {
     if (this.#written !== this.#length) {
@@ -94,19 +93,8 @@ export class IncomingFile implements SnapshotSink {
 
   async #check(expected: Position, crc32: number | null): Promise<Inspection> {
     faultPoint('snapshot-check');
-    if (crc32 !== null) verify(await this.#checker.ask('sum'), crc32);
-    const inspection = await this.#checker.ask('inspect');
-    const { version, position, damage } = inspection;
-    if (damage !== null) throw new Error(`it is damaged: ${damage}`);
-    if (version !== schemaVersion('keyspace')) {
-      throw new Error(
-        `the master's keyspace has schema ${version}, this node's has ${schemaVersion('keyspace')}`,
-      );
-    }
-    if (position.runId !== expected.runId || position.offset !== expected.offset) {
-      throw new Error(`it is at ${formatPosition(position)}, announced was ${formatPosition(expected)}`);
-    }
-    return inspection;
+    if (crc32 !== null) verify(await this.#checker.ask({ kind: 'sum' }), crc32);
+    return this.#checker.ask({ kind: 'inspect', expected });
   }
 
   async #close(): Promise<void> {
@@ -134,9 +122,11 @@ function hex(crc32: number): string {
 class Checker {
   readonly #worker: Worker;
   readonly #failed: Promise<never>;
+  readonly #stop = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
 
   constructor(path: string) {
-    this.#worker = new Worker(workerUrl('incoming-file-thread'), { workerData: path });
+    const data: CheckData = { path, stop: this.#stop };
+    this.#worker = new Worker(workerUrl('incoming-file-thread'), { workerData: data });
     this.#failed = new Promise((_, reject) => {
       this.#worker.once('error', reject);
       this.#worker.once('exit', () => reject(new Error(`the check of ${path} was not finished`)));
@@ -151,13 +141,15 @@ class Checker {
   }
 
   /** One question at a time. */
-  ask<K extends keyof Answers>(kind: K): Promise<Answers[K]> {
-    const answer = new Promise<Answers[K]>((resolve) => this.#worker.once('message', resolve));
-    this.#post({ kind });
+  ask<Q extends Question & { kind: keyof Answers }>(question: Q): Promise<Answers[Q['kind']]> {
+    const answer = new Promise<Answers[Q['kind']]>((resolve) => this.#worker.once('message', resolve));
+    this.#post(question);
     return Promise.race([answer, this.#failed]);
   }
 
   async stop(): Promise<void> {
+    // A thread is not terminated inside of SQLite: it goes from there by itself.
+    Atomics.store(this.#stop, 0, 1);
     await this.#worker.terminate();
   }
 

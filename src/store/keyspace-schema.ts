@@ -5,10 +5,17 @@ import { faultPoint } from './fault-point.ts';
 import { migrate } from './migrate.ts';
 
 /**
+ * Of a key and its value, in bytes. A row of more than 1,002 would go on in another page, and be read as a whole by every
+ * search that comes across it: in a table WITHOUT ROWID the row is what is compared
+ * (https://www.sqlite.org/fileformat2.html#index_b_trees). A longer key goes on in one other page, whatever its value.
+ */
+export const MAX_ROW_BYTES = 960;
+
+/**
  * Makes the file what the applier needs: with a WAL, and the present schema.
  * @param path for the messages
  * @param createAt where a file that is empty begins; null: it is left without a position
- * @throws StartError for a file of somebody else, or of a newer psyncd
+ * @throws StartError for a file of somebody else, or of a newer psyncd; Error with SQLite's code for damage for another schema
  */
 export function prepareKeyspace(db: Database, path: string, createAt: Position | null): void {
   // Before anything else is: what a file is to be cannot be changed later.

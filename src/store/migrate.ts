@@ -3,7 +3,8 @@
  * `application_id` whose file it is.
  */
 import { readdirSync, readFileSync } from 'node:fs';
-import type { Database } from 'better-sqlite3';
+import SqliteDatabase, { type Database } from 'better-sqlite3';
+import { damage } from './entry-checksum.ts';
 import { StartError } from './start-error.ts';
 
 export type FileKind = 'state' | 'keyspace';
@@ -28,13 +29,15 @@ export function schemaVersion(kind: FileKind): number {
 }
 
 /**
- * Checks that the file is ours and brings its schema up to date.
+ * Checks that the file is ours, with exactly the schema that it should have, and brings that up to date.
  * @param path for the messages
  * @returns whether the file was empty before
- * @throws StartError for a file of somebody else, or of a newer psyncd
+ * @throws StartError for a file of somebody else, or of a newer psyncd; Error with SQLite's code for damage for another schema
  */
 export function migrate(db: Database, kind: FileKind, path: string): boolean {
   const version = checkKind(db, kind, path);
+  // Before a migration runs: it would run the file's triggers too.
+  checkSchema(db, kind, version);
   const due = migrations[kind].filter((migration) => migration.number > version);
   if (due.length === 0) return false;
   db.transaction(() => {
@@ -64,6 +67,56 @@ export function checkKind(db: Database, kind: FileKind, path: string): number {
     );
   }
   return version;
+}
+
+interface SchemaRow {
+  readonly type: string;
+  readonly name: string;
+  readonly tbl_name: string;
+  readonly sql: string | null;
+}
+
+/**
+ * Checks that a file has the tables, indexes and views that the migrations up to `version` make, exactly as they make them, and
+ * nothing else: a trigger, or a view that lies or never ends, would be run by whoever reads or writes the file.
+ * @throws Error with SQLite's code for damage that says what is different
+ */
+export function checkSchema(db: Database, kind: FileKind, version: number): void {
+  const encoding = db.pragma('encoding', { simple: true });
+  if (encoding !== 'UTF-8') throw damage(`its text is in ${encoding}, not in UTF-8`);
+  const expected = expectedSchema(kind, version);
+  const found = new Set<string>();
+  const rows = db.prepare('SELECT type, name, tbl_name, sql FROM sqlite_schema').iterate();
+  for (const row of rows as IterableIterator<SchemaRow>) {
+    const what = `${row.type} ${JSON.stringify(row.name)}`;
+    const definition = expected.get(what);
+    if (definition === undefined || found.has(what))
+      throw damage(`its schema has what psyncd's has not: ${what}`);
+    if (definition !== definitionOf(row)) throw damage(`its schema has not psyncd's ${what}, but another`);
+    found.add(what);
+  }
+  for (const what of expected.keys()) {
+    if (!found.has(what)) throw damage(`its schema has no ${what}`);
+  }
+}
+
+/** @returns by type and name, how each part is defined */
+function expectedSchema(kind: FileKind, version: number): ReadonlyMap<string, string> {
+  const db = new SqliteDatabase(':memory:');
+  try {
+    for (const { number, sql } of migrations[kind]) if (number <= version) db.exec(sql);
+    const rows = db.prepare('SELECT type, name, tbl_name, sql FROM sqlite_schema').all() as SchemaRow[];
+    return new Map(rows.map((row) => [`${row.type} ${JSON.stringify(row.name)}`, definitionOf(row)]));
+  } finally {
+    db.close();
+  }
+}
+
+/** Comments and white space, which SQLite keeps too, may differ: a file's schema may be older than they are. */
+function definitionOf({ tbl_name, sql }: SchemaRow): string {
+  const tokens = /('(?:[^']|'')*'|"(?:[^"]|"")*")|--[^\n]*|\/\*[\s\S]*?(?:\*\/|$)|\s+/g;
+  const text = sql?.replace(tokens, (_, quoted: string | undefined) => quoted ?? ' ').replace(/ +/g, ' ');
+  return `${tbl_name}: ${text}`;
 }
 
 function load(kind: FileKind): readonly Migration[] {

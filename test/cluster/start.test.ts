@@ -167,6 +167,29 @@ for (const file of ['psyncd.db', 'keyspace-1.db']) {
   });
 }
 
+for (const [what, sql] of [
+  ['a trigger', 'CREATE TRIGGER t AFTER UPDATE ON position BEGIN DELETE FROM entries; END'],
+  [
+    'a view that never ends',
+    `DROP VIEW whole_entries; CREATE VIEW whole_entries AS
+     WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n)
+     SELECT '' || i AS key, i AS version, NULL AS expires_at, NULL AS checksum, x'' AS value, 0 AS size FROM n WHERE i > 1`,
+  ],
+] as const) {
+  test(`the keyspace file has ${what}: it is not run, whoever has put it there`, async (t) => {
+    const cluster = await Cluster.create(t);
+    const folder = await usedFolder(cluster);
+    const { default: Database } = await import('better-sqlite3');
+    const db = new Database(join(folder, 'keyspace-1.db'));
+    db.exec(sql);
+    db.close();
+    await refuses(
+      ['serve', '--port', '0', '--data', folder],
+      /keyspace-1\.db is damaged: its schema has .*nothing was changed/,
+    );
+  });
+}
+
 test('the keyspace file is missing', async (t) => {
   const cluster = await Cluster.create(t);
   const folder = await usedFolder(cluster);

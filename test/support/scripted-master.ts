@@ -20,7 +20,8 @@ export async function scriptedMaster(
   answer: (socket: WebSocket, request: readonly string[]) => void,
   rest?: RequestListener,
 ): Promise<ScriptedMaster> {
-  const http = createServer(rest).listen(0, '127.0.0.1');
+  // Unless the test says otherwise, whoever asks the master who it is learns at once that it does not tell.
+  const http = createServer(rest ?? ((_, response) => response.writeHead(404).end())).listen(0, '127.0.0.1');
   await once(http, 'listening');
   const server = new WebSocketServer({ server: http, handleProtocols: () => 'psync.v1' });
   const requests: string[][] = [];
