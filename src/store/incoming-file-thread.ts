@@ -4,7 +4,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
 import Database, { type Database as Connection } from 'better-sqlite3';
 import { formatPosition, type Position } from '../replication/position.ts';
-import { checkEntries } from './entry-check.ts';
+import { checkTables, RowCheck } from './entry-check.ts';
 import { damage } from './entry-checksum.ts';
 import { readPosition } from './keyspace-schema.ts';
 import { checkKind, checkSchema, schemaVersion } from './migrate.ts';
@@ -73,7 +73,8 @@ class ReadBack {
 }
 
 /**
- * First the pages, without SQLite; then the schema, before anything of it is run; then SQLite's own check, and all entries.
+ * First the pages of the schema, without SQLite; then the schema, before anything of it is run; then all pages and the entries
+ * in them; then SQLite's own check, and what needs more than one row.
  * @returns null if it was stopped
  * @throws Error that says why the file must not replace anything
  */
@@ -82,29 +83,34 @@ function inspect(path: string, expected: Position, isStopped: () => boolean): In
   try {
     walk.checkSchemaPages();
     const roots = opened(path, (db) => checkedRoots(db, path));
-    if (!walk.checkPages(roots, isStopped)) return null;
+    const rows = new RowCheck(roots.get('entries') as number, expected.offset);
+    if (!walk.checkPages([...roots.values()], rows, isStopped)) return null;
+    const whole = opened(path, (db) => {
+      const found = db.pragma('quick_check(1)', { simple: true }) as string;
+      if (found !== 'ok') throw damage(found);
+      const position = readPosition(db);
+      if (position.runId !== expected.runId || position.offset !== expected.offset) {
+        throw new Error(`it is at ${formatPosition(position)}, announced was ${formatPosition(expected)}`);
+      }
+      return checkTables(db, isStopped);
+    });
+    return whole ? { empty: rows.entries === 0 } : null;
   } finally {
     walk.close();
   }
-  return opened(path, (db) => {
-    const found = db.pragma('quick_check(1)', { simple: true }) as string;
-    if (found !== 'ok') throw damage(found);
-    const position = readPosition(db);
-    if (position.runId !== expected.runId || position.offset !== expected.offset) {
-      throw new Error(`it is at ${formatPosition(position)}, announced was ${formatPosition(expected)}`);
-    }
-    const entries = checkEntries(db, position.offset, isStopped);
-    return entries === null ? null : { empty: entries === 0 };
-  });
 }
 
-/** @returns where the b-trees begin @throws Error if it is no keyspace file with exactly this node's schema */
-function checkedRoots(db: Connection, path: string): readonly number[] {
+/**
+ * @returns where the b-trees of tables and indexes begin, by name
+ * @throws Error if it is no keyspace file with exactly this node's schema
+ */
+function checkedRoots(db: Connection, path: string): ReadonlyMap<string, number> {
   const version = checkKind(db, 'keyspace', path);
   const own = schemaVersion('keyspace');
   if (version !== own) throw new Error(`the master's keyspace has schema ${version}, this node's has ${own}`);
   checkSchema(db, 'keyspace', version);
-  return db.prepare('SELECT rootpage FROM sqlite_schema WHERE rootpage > 0').pluck().all() as number[];
+  const rows = db.prepare('SELECT name, rootpage FROM sqlite_schema WHERE rootpage > 0').raw().all();
+  return new Map(rows as [string, number][]);
 }
 
 /** Nobody else has the file open: the locks that closing another descriptor drops are not missed. */

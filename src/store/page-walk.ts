@@ -31,6 +31,30 @@ interface WalkLimits {
 }
 const UNLIMITED: WalkLimits = { pages: Number.POSITIVE_INFINITY, rowBytes: Number.POSITIVE_INFINITY };
 
+/** What looks at each row of a b-tree: page by page, and within a page in order. */
+export interface RowVisitor {
+  /** Of the b-tree. */
+  readonly root: number;
+  /** The longest row that there may be, in bytes. */
+  readonly rowBytes: number;
+  /** A page begins. @param after the key that all of its rows come after; null: it is the first */
+  begin(after: Buffer | null): void;
+  /** @param record the row stands in it from `start` to `end`, and only until this returns */
+  row(record: Buffer, start: number, end: number): void;
+  /** @returns a copy of the key of the last row */
+  lastKey(): Buffer;
+  /** The page ends. @param before the key that all of its rows come before; null: it is the last */
+  end(before: Buffer | null): void;
+}
+
+/** A page of a b-tree, and the keys between which its rows are, if somebody looks at them. */
+interface TreePage {
+  readonly page: number;
+  readonly depth: number;
+  readonly after: Buffer | null;
+  readonly before: Buffer | null;
+}
+
 export class PageWalk {
   readonly #file: number;
   readonly #pageSize: number;
@@ -40,6 +64,8 @@ export class PageWalk {
   readonly #link = Buffer.alloc(4);
   #seen: Uint8Array;
   #unseen = 0;
+  #visitor: RowVisitor | null = null;
+  #at = 0;
 
   /**
    * Opens a file that nobody else has open: `close` drops all locks of the process on it.
@@ -84,14 +110,18 @@ export class PageWalk {
   /**
    * Checks all pages.
    * @param roots where the b-trees begin, but for that of the schema
+   * @param visitor of one of them, which must have no row numbers: an index, or a table WITHOUT ROWID
    * @returns false if it was stopped
-   * @throws Error with SQLite's code for damage
+   * @throws Error with SQLite's code for damage, and what the visitor throws
    */
-  checkPages(roots: readonly number[], isStopped: () => boolean): boolean {
+  checkPages(roots: readonly number[], visitor: RowVisitor, isStopped: () => boolean): boolean {
     this.#begin();
     for (const root of [SCHEMA_ROOT, ...roots]) {
-      if (!this.#tree(root, UNLIMITED, isStopped)) return false;
+      this.#visitor = root === visitor.root ? visitor : null;
+      const limits = this.#visitor === null ? UNLIMITED : { ...UNLIMITED, rowBytes: visitor.rowBytes };
+      if (!this.#tree(root, limits, isStopped)) return false;
     }
+    this.#visitor = null;
     this.#freePages();
     if (this.#unseen !== 0) throw damage(`${this.#unseen} pages are lost`);
     return true;
@@ -117,7 +147,7 @@ export class PageWalk {
 
   /** @returns false if it was stopped */
   #tree(root: number, limits: WalkLimits, isStopped: () => boolean): boolean {
-    const pending = [{ page: root, depth: 1 }];
+    const pending: TreePage[] = [{ page: root, depth: 1, after: null, before: null }];
     let isTable: boolean | null = null;
     for (let count = 1; ; count += 1) {
       const next = pending.pop();
@@ -134,12 +164,13 @@ export class PageWalk {
       if (![isTable ? INNER_TABLE : INNER_INDEX, isTable ? LEAF_TABLE : LEAF_INDEX].includes(kind)) {
         throw damage(`page ${page} is no page of its b-tree`);
       }
-      for (const child of this.#cells(page, kind, limits)) pending.push({ page: child, depth: depth + 1 });
+      pending.push(...this.#cells(next, kind, limits));
     }
   }
 
   /** Looks at the cells of the page that was read, and follows what they have elsewhere. @returns its children */
-  #cells(page: number, kind: number, limits: WalkLimits): number[] {
+  #cells({ page, depth, after, before }: TreePage, kind: number, limits: WalkLimits): TreePage[] {
+    const visitor = this.#visitor;
     const bytes = this.#page;
     const at = page === SCHEMA_ROOT ? FILE_HEADER_BYTES : 0;
     const isInner = kind === INNER_TABLE || kind === INNER_INDEX;
@@ -148,51 +179,90 @@ export class PageWalk {
     const begin = pointers + 2 * count;
     let used = begin;
     if (used > bytes.length) throw damage(`page ${page} has too many cells`);
-    const children: number[] = isInner ? [bytes.readUInt32BE(at + 8)] : [];
-    const chains: Chain[] = [];
+    const children: TreePage[] = [];
+    let lower = after;
+    visitor?.begin(after);
     for (let index = 0; index < count; index += 1) {
       const cell = bytes.readUInt16BE(pointers + 2 * index);
       // A cell has at least four bytes.
       if (cell < begin || cell + 4 > bytes.length) throw damage(`a cell of page ${page} is outside of it`);
-      if (isInner) children.push(bytes.readUInt32BE(cell));
-      const { end, chain } = this.#cell(isInner ? cell + 4 : cell, kind, limits);
-      used += end - cell;
-      if (end > bytes.length || used > bytes.length) throw damage(`the cells of page ${page} overlap`);
-      if (chain !== null) chains.push(chain);
+      used += this.#cell(isInner ? cell + 4 : cell, kind, limits) - cell;
+      if (used > bytes.length) throw damage(`the cells of page ${page} overlap`);
+      if (!isInner) continue;
+      const upper = visitor?.lastKey() ?? null;
+      children.push({ page: bytes.readUInt32BE(cell), depth: depth + 1, after: lower, before: upper });
+      lower = upper;
     }
-    // Reading them changes nothing of the page.
-    for (const chain of chains) this.#follow(chain);
+    visitor?.end(before);
+    if (isInner) children.push({ page: bytes.readUInt32BE(at + 8), depth: depth + 1, after: lower, before });
     return children;
   }
 
-  /** @param at behind the number of the child, if there is one @returns where the cell ends */
-  #cell(at: number, kind: number, { rowBytes }: WalkLimits): { end: number; chain: Chain | null } {
-    const first = varint(this.#page, at);
+  /** Looks at one cell. @param at behind the number of the child, if there is one @returns where the cell ends */
+  #cell(at: number, kind: number, { rowBytes }: WalkLimits): number {
+    const size = this.#pageSize;
+    const length = this.#varint(at);
     // What is there is the row's number.
-    if (kind === INNER_TABLE) return { end: first.end, chain: null };
-    const length = first.value;
-    if (length > rowBytes) throw damage(`a row has ${length} bytes`);
-    const start = kind === LEAF_TABLE ? varint(this.#page, first.end).end : first.end;
-    const usable = this.#pageSize;
-    const most = kind === LEAF_TABLE ? usable - 35 : Math.floor(((usable - 12) * 64) / 255) - 23;
-    if (length <= most) return { end: start + length, chain: null };
-    const least = Math.floor(((usable - 12) * 32) / 255) - 23;
-    const fitting = least + ((length - least) % (usable - 4));
+    if (kind === INNER_TABLE) return this.#at;
+    if (length > rowBytes) throw damage(`a row has ${length} bytes; ${rowBytes} are the most`);
+    if (kind === LEAF_TABLE) this.#varint(this.#at);
+    const start = this.#at;
+    const most = kind === LEAF_TABLE ? size - 35 : Math.floor(((size - 12) * 64) / 255) - 23;
+    if (length <= most) {
+      if (start + length > size) throw damage('a row goes beyond its page');
+      this.#visitor?.row(this.#page, start, start + length);
+      return start + length;
+    }
+    const least = Math.floor(((size - 12) * 32) / 255) - 23;
+    const fitting = least + ((length - least) % (size - 4));
     const local = fitting <= most ? fitting : least;
-    const end = start + local + 4;
-    if (end > usable) return { end, chain: null };
-    const pages = Math.ceil((length - local) / (usable - 4));
-    return { end, chain: { first: this.#page.readUInt32BE(start + local), pages } };
+    const end = start + local;
+    if (end + 4 > size) throw damage('a row goes beyond its page');
+    const first = this.#page.readUInt32BE(end);
+    if (this.#visitor === null) this.#follow(first, length - local);
+    else {
+      const row = Buffer.concat([this.#page.subarray(start, end), this.#collect(first, length - local)]);
+      this.#visitor.row(row, 0, length);
+    }
+    return end + 4;
   }
 
-  #follow({ first, pages }: Chain): void {
+  /** Goes through a chain of overflow pages. @param bytes how many of the row are in them */
+  #follow(first: number, bytes: number): void {
     let page = first;
-    for (let left = pages; left > 0; left -= 1) {
+    for (let left = bytes; left > 0; left -= this.#pageSize - 4) {
       this.#see(page);
       this.#read(page, this.#link);
       page = this.#link.readUInt32BE(0);
     }
     if (page !== 0) throw damage('a chain of overflow pages is too long');
+  }
+
+  /** The same. @returns the bytes */
+  #collect(first: number, bytes: number): Buffer {
+    const parts: Buffer[] = [];
+    let page = first;
+    for (let left = bytes; left > 0; left -= this.#pageSize - 4) {
+      const part = Buffer.alloc(this.#pageSize);
+      this.#see(page);
+      this.#read(page, part);
+      page = part.readUInt32BE(0);
+      parts.push(part.subarray(4, 4 + left));
+    }
+    if (page !== 0) throw damage('a chain of overflow pages is too long');
+    return Buffer.concat(parts);
+  }
+
+  /** Reads a number of the page that was read; behind it is `#at` then. */
+  #varint(at: number): number {
+    const first = this.#page[at] as number;
+    if (first < 0x80) {
+      this.#at = at + 1;
+      return first;
+    }
+    const { value, end } = varint(this.#page, at);
+    this.#at = end;
+    return value;
   }
 
   #freePages(): void {
@@ -215,14 +285,11 @@ export class PageWalk {
   }
 }
 
-/** The pages in which a row goes on. */
-interface Chain {
-  readonly first: number;
-  readonly pages: number;
-}
-
-/** SQLite's numbers: seven bits a byte, and of the ninth all eight. Beyond 2^53 the value is about right. */
-function varint(bytes: Buffer, at: number): { value: number; end: number } {
+/**
+ * SQLite's numbers: seven bits a byte, and of the ninth all eight. Beyond 2^53 the value is about right.
+ * @returns it, and where it ends: beyond the bytes if they do not hold it
+ */
+export function varint(bytes: Buffer, at: number): { value: number; end: number } {
   let value = 0;
   for (let index = 0; index < 8; index += 1) {
     const byte = bytes[at + index];

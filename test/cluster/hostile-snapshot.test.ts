@@ -120,7 +120,7 @@ const MUTATIONS: readonly Mutation[] = [
   {
     what: 'a key of a megabyte',
     change: (db, end) => put(db, 'k'.repeat(2 ** 20), end),
-    refusal: /a key has more than 1024 bytes/,
+    refusal: /a row has \d+ bytes; \d+ are the most/,
   },
   {
     what: 'a key that is not UTF-8',
@@ -201,6 +201,29 @@ const MUTATIONS: readonly Mutation[] = [
       return file;
     },
     refusal: /it is damaged: page 1 is used twice/,
+  },
+  {
+    what: 'two entries in the wrong order',
+    spoil: (file, root, size) => {
+      const pointers = (root - 1) * size + 8;
+      const [first, second] = [file.readUInt16BE(pointers), file.readUInt16BE(pointers + 2)];
+      file.writeUInt16BE(second, pointers);
+      file.writeUInt16BE(first, pointers + 2);
+      return file;
+    },
+    refusal: /the entry ".*" is out of order/,
+  },
+  {
+    what: 'an expiry that stands in the table only',
+    spoil: (file) => {
+      // Twice: in the row of the table, and in that of the index, where the key comes behind it.
+      const index = [file.indexOf('expires'), file.lastIndexOf('expires')].find(
+        (each) => file.toString('latin1', each + 7, each + 11) !== 'late',
+      ) as number;
+      file.write('expirez', index);
+      return file;
+    },
+    refusal: OTHER_PAGES,
   },
   {
     what: 'a row that claims a gigabyte',
