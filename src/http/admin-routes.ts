@@ -96,11 +96,14 @@ export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningS
     schema: {
       operationId: 'getReadiness',
       summary: 'Whether the node should get requests',
-      description: 'A master is ready; a replica is as long as it is connected to its master.',
+      description:
+        'A master is ready; a replica is as long as it is connected to its master. Neither is while a file of it is not in its ' +
+        'place any more (`STORAGE_FAILED`).',
       tags: ['operation'],
       response: { 200: json('It should.', health), ...problems('LOADING') },
     },
     handler: (_request, reply) => {
+      if (node.lossProblem !== null) throw node.lossProblem;
       const { upstream } = node.status;
       if (upstream !== null && upstream.state !== 'streaming') {
         throw new Problem('LOADING', `the link to ${upstream.url} is ${upstream.state}`);

@@ -19,23 +19,24 @@ import { Failover, type FailoverRequest, type FailoverResult, type FailoverStatu
 import { Feed, type FeedSettings, type FeedStatus } from './feed.ts';
 import type { FeedRequest } from './feed-request.ts';
 import type { LinkStatus } from './link.ts';
-import type {
-  AskPeer,
-  Dial,
-  Digest,
-  EntryReader,
-  FollowerEvents,
-  FollowerSocket,
-  Keyspace,
-  KeyspaceFiles,
-  Log,
-  SocketEvents,
-  StateStore,
-  StreamSocket,
-  World,
+import {
+  type AskPeer,
+  type Dial,
+  type Digest,
+  type EntryReader,
+  type FollowerEvents,
+  type FollowerSocket,
+  type Keyspace,
+  type KeyspaceFiles,
+  type Log,
+  type SocketEvents,
+  type StateStore,
+  StorageError,
+  type StreamSocket,
+  type World,
 } from './ports.ts';
 import { PositionWaiters } from './position-waiters.ts';
-import { Problem } from './problem.ts';
+import { Problem, storageProblem } from './problem.ts';
 import { type Role, Roles } from './roles.ts';
 import { Scrubber, type ScrubSettings, type ScrubStatus } from './scrubber.ts';
 import type { SessionStatus, SyncCounters } from './session.ts';
@@ -278,6 +279,12 @@ export class Node {
    */
   write(request: WriteRequest): Promise<WriteResult> {
     return this.#writes.submit(request);
+  }
+
+  /** STORAGE_FAILED while a file of this node is not in its place any more, or null. */
+  get lossProblem(): Problem | null {
+    const { lost } = this.#parts.state;
+    return lost === null ? null : new Problem('STORAGE_FAILED', lost);
   }
 
   /** Why this node does not take writes, or null; during a hand-over it takes and holds them. */
@@ -573,8 +580,9 @@ export class Node {
 
   #writeProblem(): Problem | null {
     if (this.#closing) return shuttingDown();
-    const { upstream } = this.#parts.state;
-    if (upstream === null) return this.#replicaProblem();
+    const { lost, upstream } = this.#parts.state;
+    if (upstream === null)
+      return lost === null ? this.#replicaProblem() : storageProblem(new StorageError(lost, false));
     const master = httpUrl(this.#roles.masterUrl ?? upstream);
     if (this.#roles.guarded) {
       return new Problem(

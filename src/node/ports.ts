@@ -94,6 +94,12 @@ export interface StateStore {
   /** The last run ended as it should; or there was none. */
   readonly wasClean: boolean;
 
+  /**
+   * Why nothing is written any more, in one line for people: a file is not in its place any more; null: everything is. It is
+   * looked at once a second.
+   */
+  readonly lost: string | null;
+
   /** Marks this run as begun, durably; before anything is handed out. */
   begin(): void;
   /** Appends the bytes that end at `end`. When it returns, no crash of the process can lose them. */

@@ -18,6 +18,7 @@ import { unify } from './file-tasks.ts';
 import { IncomingFile } from './incoming-file.ts';
 import { KeyspaceFile } from './keyspace-file.ts';
 import { schemaVersion } from './migrate.ts';
+import { OpenFiles } from './open-files.ts';
 import { StartError } from './start-error.ts';
 import { StateFile, type StateFileSettings } from './state-file.ts';
 import { codeOf, messageOf } from './storage-failure.ts';
@@ -44,10 +45,11 @@ export async function openDataFolder(
   applierFailed: (error: Error) => void,
 ): Promise<OpenFolder> {
   prepare(path);
-  const state = StateFile.open(join(path, STATE_FILE), log, settings);
+  const open = new OpenFiles(log);
+  const state = StateFile.open(join(path, STATE_FILE), log, settings, open);
   try {
     const number = state.keyspaceNumber;
-    const files = new Folder(path, number, applierFailed);
+    const files = new Folder(path, number, open, applierFailed);
     for (const kept of state.kept) await files.keep(kept);
     await files.removeAllBut(number);
     // Removed before it was forgotten: a crash has come between.
@@ -99,13 +101,15 @@ function makeFolder(path: string): void {
 class Folder implements KeyspaceFiles {
   readonly schema = schemaVersion('keyspace');
   readonly #path: string;
+  readonly #open: OpenFiles;
   readonly #applierFailed: (error: Error) => void;
   #lastNumber: number;
 
-  constructor(path: string, current: number, applierFailed: (error: Error) => void) {
+  constructor(path: string, current: number, open: OpenFiles, applierFailed: (error: Error) => void) {
     this.#path = path;
     // Numbers of kept files are not given again; they are all below the current one.
     this.#lastNumber = Math.max(1, current);
+    this.#open = open;
     this.#applierFailed = applierFailed;
   }
 
@@ -114,7 +118,7 @@ class Folder implements KeyspaceFiles {
   }
 
   openAt(number: number, createAt: Position | null): Promise<Keyspace> {
-    return KeyspaceFile.open(this.#file(number), createAt, this.#applierFailed);
+    return KeyspaceFile.open(this.#file(number), createAt, this.#open, this.#applierFailed);
   }
 
   async receive(length: number): Promise<SnapshotSink> {

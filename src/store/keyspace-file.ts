@@ -17,13 +17,13 @@ import Database, { type Database as Connection, type Statement } from 'better-sq
 import type { Changes } from '../keyspace/changes.ts';
 import type { Entry } from '../keyspace/entry.ts';
 import type { ListedEntry, Scan } from '../keyspace/page.ts';
-import type {
-  Digest,
-  DueCursor,
-  EntryReader,
-  FrozenFile,
-  Keyspace,
-  Scrubbed,
+import {
+  type Digest,
+  type DueCursor,
+  type EntryReader,
+  type FrozenFile,
+  type Keyspace,
+  type Scrubbed,
   StorageError,
 } from '../node/ports.ts';
 import type { Position } from '../replication/position.ts';
@@ -33,6 +33,7 @@ import { type FaultPoint, faultPoint } from './fault-point.ts';
 import { digest, scrub } from './file-tasks.ts';
 import { FrozenBytes } from './frozen-file.ts';
 import { numberOf } from './keyspace-schema.ts';
+import type { OpenFiles, WatchedFile } from './open-files.ts';
 import { ReadCache } from './read-cache.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
 import { DamageError, StartError } from './start-error.ts';
@@ -61,6 +62,7 @@ export class KeyspaceFile implements Keyspace {
   readonly #applier: ApplierThread;
   readonly #reader: Connection;
   readonly #descriptor: FileHandle;
+  readonly #watched: WatchedFile;
   readonly #failed: (error: Error) => void;
   readonly #get: Statement;
   readonly #expiry: Statement;
@@ -86,6 +88,7 @@ export class KeyspaceFile implements Keyspace {
     applier: ApplierThread,
     reader: Connection,
     descriptor: FileHandle,
+    watched: WatchedFile,
     failed: (error: Error) => void,
   ) {
     this.opened = applier.opened;
@@ -94,6 +97,7 @@ export class KeyspaceFile implements Keyspace {
     this.#applier = applier;
     this.#reader = reader;
     this.#descriptor = descriptor;
+    this.#watched = watched;
     this.#get = reader
       .prepare('SELECT value, version, expires_at, checksum FROM whole_entries WHERE key = ?')
       .raw();
@@ -116,12 +120,14 @@ export class KeyspaceFile implements Keyspace {
 
   /**
    * @param createAt for a new file: the position of an empty keyspace; null: the file must be there
+   * @param files notices if it is not in its place any more
    * @param failed called if the applier's thread can't go on: what is written from then on stays in the journal
    * @throws StartError when the file is missing, damaged, or of another program
    */
   static async open(
     path: string,
     createAt: Position | null,
+    files: OpenFiles,
     failed: (error: Error) => void,
   ): Promise<KeyspaceFile> {
     faultPoint('keyspace-open');
@@ -130,7 +136,8 @@ export class KeyspaceFile implements Keyspace {
       const reader = new Database(path, { readonly: true, timeout: READER_TIMEOUT_MS });
       try {
         reader.pragma(`cache_size = -${READER_CACHE_KIB}`);
-        return new KeyspaceFile(path, applier, reader, await openFile(path, 'r'), failed);
+        const descriptor = await openFile(path, 'r');
+        return new KeyspaceFile(path, applier, reader, descriptor, files.watch(path), failed);
       } catch (error) {
         reader.close();
         throw error;
@@ -203,10 +210,15 @@ export class KeyspaceFile implements Keyspace {
   }
 
   readEntries(prefixes: readonly string[]): EntryReader {
-    const reader = new SnapshotReader(this.#path, prefixes, (error) => this.#diskFailure(error));
-    // It hears of its own failures.
-    this.#held(reader.closed).catch(() => undefined);
-    return reader;
+    try {
+      this.#watched.check();
+      const reader = new SnapshotReader(this.#path, prefixes, (error) => this.#diskFailure(error));
+      // It hears of its own failures.
+      this.#held(reader.closed).catch(() => undefined);
+      return reader;
+    } catch (error) {
+      throw this.#diskFailure(error);
+    }
   }
 
   async flush(position: Position, changes: readonly Changes[]): Promise<void> {
@@ -232,14 +244,20 @@ export class KeyspaceFile implements Keyspace {
   }
 
   digest(): Promise<Digest> {
-    return this.#held(
-      digest(this.#path).catch((error: unknown) => {
-        throw this.#diskFailure(error);
-      }),
-    );
+    return this.#held(this.#digest());
   }
 
-  scrub(): Promise<Scrubbed> {
+  async #digest(): Promise<Digest> {
+    try {
+      this.#watched.check();
+      return await digest(this.#path);
+    } catch (error) {
+      throw this.#diskFailure(error);
+    }
+  }
+
+  async scrub(): Promise<Scrubbed> {
+    this.#watched.check();
     const { done, stop } = scrub(this.#path);
     this.#stopScrub = stop;
     return this.#held(
@@ -256,6 +274,7 @@ export class KeyspaceFile implements Keyspace {
 
   async close(): Promise<void> {
     this.#closing = true;
+    this.#watched.release();
     this.#stopScrub();
     await Promise.allSettled(this.#readings);
     // The applier's connection is the last one: closing it moves the WAL into the file and removes it.
@@ -279,6 +298,7 @@ export class KeyspaceFile implements Keyspace {
   }
 
   #diskFailure(error: unknown): StorageError {
+    if (error instanceof StorageError) return error;
     // Of a file on its way out nobody is served any more.
     if (isDamage(codeOf(error)) && !this.#closing)
       this.#failed(new DamageError(damaged(this.#path, messageOf(error))));

@@ -15,7 +15,7 @@
 import { close, fdatasync, openSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
 import Database, { type Database as Connection, type Statement } from 'better-sqlite3';
-import type { KeptFile, Log, StateChange, StateStore } from '../node/ports.ts';
+import { type KeptFile, type Log, type StateChange, type StateStore, StorageError } from '../node/ports.ts';
 import { FULL_RESYNC_REASONS } from '../replication/decide.ts';
 import { type Ancestor, type History, type LineageReason, newHistory } from '../replication/history.ts';
 import { type Offset, offset, parseRunId, type RunId } from '../replication/position.ts';
@@ -23,6 +23,7 @@ import { damage } from './entry-checksum.ts';
 import { faultPoint } from './fault-point.ts';
 import { JournalCheckpoints, WAL_PAGES } from './journal-checkpoints.ts';
 import { migrate } from './migrate.ts';
+import type { OpenFiles, WatchedFile } from './open-files.ts';
 import { DamageError, StartError } from './start-error.ts';
 import { codeOf, messageOf, storageFailure } from './storage-failure.ts';
 
@@ -70,13 +71,15 @@ export class StateFile implements StateStore {
   readonly #delete: Statement;
   readonly #lastEnd: Statement;
   readonly #checkpoints: JournalCheckpoints;
+  readonly #files: OpenFiles;
+  readonly #watched: WatchedFile;
   #row: NodeRow;
   #history: History;
   #kept: readonly KeptFile[];
   #syncer: JournalSyncer | null = null;
   #commits = 0;
 
-  private constructor(db: Connection, log: Log, settings: StateFileSettings) {
+  private constructor(db: Connection, log: Log, settings: StateFileSettings, files: OpenFiles) {
     this.#db = db;
     this.#log = log;
     this.#settings = settings;
@@ -90,13 +93,16 @@ export class StateFile implements StateStore {
     this.#lastEnd = db.prepare('SELECT max(end_offset) FROM journal WHERE end_offset <= ?').pluck();
     this.#delete = db.prepare('DELETE FROM journal WHERE end_offset <= ? ORDER BY end_offset LIMIT ?');
     this.#checkpoints = new JournalCheckpoints(db, log);
+    this.#files = files;
+    this.#watched = files.watch(db.name);
   }
 
   /**
    * Opens the file, or makes a new one with a new run ID.
+   * @param files notices if it is not in its place any more: nothing is written then
    * @throws StartError when it is locked, damaged, not ours or cannot be written
    */
-  static open(path: string, log: Log, settings: StateFileSettings): StateFile {
+  static open(path: string, log: Log, settings: StateFileSettings, files: OpenFiles): StateFile {
     let db: Connection | null = null;
     try {
       faultPoint('state-open');
@@ -107,7 +113,7 @@ export class StateFile implements StateStore {
       db.pragma(`wal_autocheckpoint = ${WAL_PAGES}`);
       keepOthersOut(db);
       if (migrate(db, 'state', path)) insertNode(db, settings);
-      return new StateFile(db, log, settings);
+      return new StateFile(db, log, settings, files);
     } catch (error) {
       db?.close();
       if (error instanceof StartError) throw error;
@@ -171,8 +177,13 @@ export class StateFile implements StateStore {
     return row === null ? null : offset(row);
   }
 
+  get lost(): string | null {
+    return this.#files.lost;
+  }
+
   append(end: Offset, bytes: Buffer): void {
     this.#onDisk(() => {
+      this.#refuseWhenLost();
       faultPoint('journal-append');
       this.#insert.run(end, bytes, crc32(bytes));
       faultPoint('journal-appended');
@@ -236,6 +247,8 @@ export class StateFile implements StateStore {
   }
 
   trim(upTo: Offset, maxRows: number): boolean {
+    // What is in the keyspace file may be nowhere else soon.
+    if (this.lost !== null) return false;
     return this.#onDisk(() => {
       faultPoint('journal-trim');
       return this.#delete.run(upTo, maxRows).changes === maxRows;
@@ -294,7 +307,8 @@ export class StateFile implements StateStore {
   close(clean: boolean): void {
     this.#syncer?.close();
     this.#checkpoints.close();
-    if (clean) this.#durably(() => this.#db.prepare('UPDATE node SET clean = 1').run());
+    this.#watched.release();
+    if (clean && this.lost === null) this.#durably(() => this.#db.prepare('UPDATE node SET clean = 1').run());
     this.#db.close();
   }
 
@@ -323,6 +337,7 @@ export class StateFile implements StateStore {
   /** One transaction that is on disk when this returns, whatever the policy; and all that went before it. */
   #durably(change: () => unknown): void {
     this.#onDisk(() => {
+      this.#refuseWhenLost();
       this.#db.pragma('synchronous = FULL');
       try {
         faultPoint('state-save');
@@ -334,12 +349,17 @@ export class StateFile implements StateStore {
     });
   }
 
+  /** @throws StorageError: what is written now would be gone when the process ends */
+  #refuseWhenLost(): void {
+    if (this.#files.lost !== null) throw new StorageError(this.#files.lost, false);
+  }
+
   /** @throws StorageError for what SQLite says of the disk */
   #onDisk<T>(touch: () => T): T {
     try {
       return touch();
     } catch (error) {
-      if (error instanceof RangeError) throw error;
+      if (error instanceof RangeError || error instanceof StorageError) throw error;
       throw storageFailure(error);
     }
   }

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readdir, rename, stat, writeFile } from 'node:fs/promises';
+import { copyFile, readdir, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import type { ChildNode } from '../../src/cli/child-node.ts';
@@ -241,6 +241,79 @@ test('a journal that cannot be fsynced in the background says so until it can; w
   assert.equal(await textOf(node, 'k'), 'w');
   await disk.mend();
   assert.equal(await node.stop(), 0);
+});
+
+test('a file or the folder that is removed or replaced while the node runs is noticed: nothing is written until it is back', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master', '--apply-interval', '10ms');
+  const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
+  await master.client.set('k', 'v');
+  await converged(master, replica);
+  const http = new Connection(t, master);
+  const elsewhere = cluster.data('elsewhere');
+  const put = async (): Promise<number> => (await http.send('PUT', '/v1/keys/k', 'v')).status;
+  const lost = async (what: string): Promise<void> => {
+    await until(`${what} is missed`, async () => (await put()) === 503);
+    isProblem(
+      await http.send('PUT', '/v1/keys/k', 'v'),
+      503,
+      'STORAGE_FAILED',
+      /nothing was written: .* is not the file/,
+    );
+    isProblem(
+      await http.send('GET', '/readyz'),
+      503,
+      'STORAGE_FAILED',
+      /removed, renamed or replaced.*restore/,
+    );
+    assert.equal((await http.send('GET', '/v1/keys/k')).status, 200);
+  };
+  const isBack = (what: string): Promise<unknown> =>
+    until(
+      `${what} is back`,
+      async () => (await put()) === 200 && (await http.send('GET', '/readyz')).status === 200,
+    );
+  const names = ['psyncd.db', 'psyncd.db-wal', 'keyspace-1.db', 'keyspace-1.db-shm'];
+  for (const name of ['', ...names]) {
+    const path = join(cluster.data('master'), name);
+    await rename(path, elsewhere);
+    await lost(path);
+    if (name === 'keyspace-1.db') {
+      for (const call of ['export', 'digest'])
+        isProblem(await http.send('GET', `/v1/${call}`), 503, 'STORAGE_FAILED', /./);
+    }
+    if (name === 'psyncd.db') {
+      await copyFile(elsewhere, path);
+      await master.client.replication();
+      await lost(`${path}, replaced by a copy,`);
+    }
+    await rename(elsewhere, path);
+    await isBack(path);
+  }
+  assert.equal(master.log.match(/"msg":"files-lost"/g)?.length, names.length + 1);
+  assert.equal(master.log.match(/"msg":"files-back"/g)?.length, names.length + 1);
+  await converged(master, replica);
+
+  // A replica takes nothing of the stream meanwhile, and continues afterwards.
+  const { position } = await replica.client.replication();
+  await rename(cluster.data('replica'), elsewhere);
+  await until('it is missed', async () => (await fetch(`${replica.url}/readyz`)).status === 503);
+  await master.client.set('k', 'meanwhile');
+  await until('it says so', async () =>
+    /cannot keep the stream: .* is not the file/.test(
+      (await replica.client.replication()).upstream?.detail ?? '',
+    ),
+  );
+  assert.equal((await replica.client.replication()).position, position);
+  await rename(elsewhere, cluster.data('replica'));
+  await converged(master, replica);
+  assert.equal(await replica.stop(), 0);
+
+  await rename(cluster.data('master'), elsewhere);
+  await lost('the folder');
+  await master.stop();
+  await rename(elsewhere, cluster.data('master'));
+  assert.equal(await textOf(await cluster.start('master'), 'k'), 'v');
 });
 
 test('REPLICAOF and promotion on a full disk answer 507 and change nothing', async (t) => {

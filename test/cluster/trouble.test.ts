@@ -136,7 +136,7 @@ test('an export that nobody reads keeps neither writers nor a full resync waitin
   stalled.write('GET /v1/export HTTP/1.1\r\nHost: localhost\r\n\r\n');
   await once(stalled, 'readable');
   const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
-  await linkState(replica, 'handshake');
+  await linkState(replica, 'streaming');
   await writeMany(master, 'during/', 200);
   stalled.destroy();
   await converged(master, replica);

@@ -79,6 +79,8 @@ export class FakeState implements StateStore {
     return last === undefined ? null : offset(last.end);
   }
 
+  readonly lost = null;
+
   begin(): void {
     this.#process.change('begin', () =>
       this.#disk.putRow({ clean: false, boot: this.#boot, fsync: this.#fsync }),

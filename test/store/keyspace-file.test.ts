@@ -7,10 +7,12 @@ import { ChunkPool } from '../../src/keyspace/chunk-pool.ts';
 import { Overlay } from '../../src/keyspace/overlay.ts';
 import { offset } from '../../src/replication/position.ts';
 import { KeyspaceFile } from '../../src/store/keyspace-file.ts';
+import { OpenFiles } from '../../src/store/open-files.ts';
 import type { Command } from '../../src/stream/command.ts';
 import { runId } from '../support/arbitraries.ts';
 import { temporaryFolder } from '../support/cluster.ts';
 
+const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined };
 const RUN_ID = runId('a');
 const KEYS = Array.from({ length: 12 }, (_, index) => `large/${index}`);
 const LARGE_BYTES = 12 * 2 ** 20;
@@ -23,7 +25,8 @@ interface Filled {
 /** A file with twelve values of 1 MiB. */
 async function filled(t: TestContext): Promise<Filled> {
   const path = join(await temporaryFolder(t), 'keyspace-1.db');
-  const keyspace = await KeyspaceFile.open(path, { runId: RUN_ID, offset: offset(0) }, (error) => {
+  const files = new OpenFiles(SILENT);
+  const keyspace = await KeyspaceFile.open(path, { runId: RUN_ID, offset: offset(0) }, files, (error) => {
     throw error;
   });
   t.after(() => keyspace.close());

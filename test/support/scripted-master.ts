@@ -13,7 +13,7 @@ export interface ScriptedMaster {
 
 /**
  * @param answer called with the socket when PSYNC has come; the handshake before it is answered as it should be
- * @param rest what it answers over HTTP; without it nothing is answered
+ * @param rest what it answers over HTTP; without it 404
  */
 export async function scriptedMaster(
   t: TestContext,
