@@ -12,7 +12,7 @@ import type { Listening } from './http/listening.ts';
 import { LiveSettings } from './live-settings.ts';
 import { LoopLag } from './loop-lag.ts';
 import type { Node } from './node/node.ts';
-import type { Log, World } from './node/ports.ts';
+import { type Log, StorageError, type World } from './node/ports.ts';
 import { Problem } from './node/problem.ts';
 import { collectWithoutHelp } from './process-memory.ts';
 import { giveBackWhenQuiet } from './quiet-memory.ts';
@@ -78,7 +78,8 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
     );
   } catch (error) {
     await stop(server, node);
-    throw error instanceof Problem ? new StartError(`--replica-of: ${error.message}`) : error;
+    if (error instanceof Problem) throw new StartError(`--replica-of: ${error.message}`);
+    throw startError(resolve(settings.data), error);
   }
   collectWithoutHelp();
   log.info('started', { position: formatPosition(node.position), role: node.role });
@@ -126,8 +127,8 @@ async function open(
   try {
     return await openOnce(settings, loopLag, log, failed);
   } catch (error) {
-    if (!(error instanceof DamageError) || settings.onDamage !== 'resync') throw error;
     const path = resolve(settings.data);
+    if (!(error instanceof DamageError) || settings.onDamage !== 'resync') throw startError(path, error);
     const replicaOf = settings.replicaOf ?? upstreamOf(path);
     if (replicaOf === null || replicaOf === 'no-one') {
       throw new StartError(
@@ -138,6 +139,12 @@ async function open(
     log.error('damaged-files-set-aside', { error: error.message, aside });
     return openOnce({ ...settings, replicaOf }, loopLag, log, failed);
   }
+}
+
+/** A disk that takes nothing now is no damage, and no mistake of psyncd's. */
+function startError(path: string, error: unknown): unknown {
+  if (!(error instanceof StorageError)) return error;
+  return new StartError(`${path} cannot be written: ${error.message}; what was in it is still there`);
 }
 
 async function openOnce(
@@ -177,6 +184,7 @@ async function openOnce(
   } catch (error) {
     await folder.keyspace.close();
     folder.state.close(false);
+    if (error instanceof StorageError) throw error;
     const detail = error instanceof Error ? error.message : String(error);
     throw new DamageError(`${path} is damaged: ${detail}; nothing was changed`);
   }

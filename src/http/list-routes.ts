@@ -57,7 +57,7 @@ export function listRoutes(app: FastifyInstance, node: Node, answers: UnreadAnsw
           ...WAIT_QUERY,
         },
       },
-      response: { 200: json('A page.', keyPage), ...problems('wait') },
+      response: { 200: json('A page.', keyPage), ...problems('wait', 'DISK_FULL') },
     },
     handler: async (request, reply) => {
       await reachWanted(node, request, reply);
@@ -120,14 +120,18 @@ export function listRoutes(app: FastifyInstance, node: Node, answers: UnreadAnsw
       summary: 'Read all entries, at one position',
       description:
         'NDJSON in key order: `{"key", "value", "encoding", "version", "expiresAt"}` a line, as `/v1/import` takes ' +
-        'it. The header `Psync-Position` says of which position; writes go on meanwhile and are not in it.',
+        'it. The header `Psync-Position` says of which position; writes go on meanwhile and are not in it. On a full disk it ' +
+        'is refused (`DISK_FULL`) if the newest writes cannot be moved into the keyspace file that it reads.',
       tags: ['keys'],
       querystring: {
         type: 'object',
         additionalProperties: false,
         properties: { prefix: PREFIX, ...WAIT_QUERY },
       },
-      response: { 200: ndjson('The entries.', exportedEntry), ...problems('TOO_MANY_REQUESTS', 'wait') },
+      response: {
+        200: ndjson('The entries.', exportedEntry),
+        ...problems('TOO_MANY_REQUESTS', 'wait', 'DISK_FULL'),
+      },
     },
     handler: async (request, reply) => {
       await reachWanted(node, request, reply);

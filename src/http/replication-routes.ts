@@ -215,10 +215,11 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
       operationId: 'getDigest',
       summary: 'A hash over all entries at one position',
       description:
-        'Equal on every node at equal positions. It reads the whole keyspace, on a thread of its own.',
+        'Equal on every node at equal positions. It reads the whole keyspace, on a thread of its own. On a full disk it is ' +
+        'refused (`DISK_FULL`) if the newest writes cannot be moved into the keyspace file that it reads.',
       tags: ['replication'],
       querystring: WAIT_ONLY,
-      response: { 200: json('The digest.', digest), ...problems('wait') },
+      response: { 200: json('The digest.', digest), ...problems('wait', 'DISK_FULL') },
     },
     handler: async (request, reply) => {
       await reachWanted(node, request, reply);

@@ -464,7 +464,7 @@ export class StreamHead {
    * @param prefixes in key order, and none begins with another one
    */
   async readEntries(prefixes: readonly string[]): Promise<EntryReader> {
-    await this.flush();
+    await this.#flushForReader();
     return this.#keyspace.readEntries(prefixes);
   }
 
@@ -512,8 +512,20 @@ export class StreamHead {
 
   /** The digest of the state at some offset that is at least the present one. */
   async digest(): Promise<Digest> {
-    await this.flush();
+    await this.#flushForReader();
     return this.#keyspace.digest();
+  }
+
+  /** @throws StorageError that says why a reader needs room on the disk */
+  async #flushForReader(): Promise<void> {
+    try {
+      await this.flush();
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error;
+      const why =
+        'the newest writes are in the journal, and have to be in the keyspace file before it is read';
+      throw new StorageError(`${why}: ${error.message}`, error.full, error);
+    }
   }
 
   /** Looks for damage in the keyspace file. */

@@ -9,6 +9,7 @@
  * in the overlay too, and taking and dropping a lock for each read costs several system calls (measured: a third of a
  * read). A read transaction keeps a checkpoint from finishing, so while one is made, each read has its own.
  */
+import { existsSync } from 'node:fs';
 import { type FileHandle, open as openFile } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
@@ -37,7 +38,7 @@ import type { OpenFiles, WatchedFile } from './open-files.ts';
 import { ReadCache } from './read-cache.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
 import { DamageError, StartError } from './start-error.ts';
-import { codeOf, messageOf, storageFailure } from './storage-failure.ts';
+import { codeOf, isOfDisk, messageOf, openingFailure, storageFailure } from './storage-failure.ts';
 import { workerUrl } from './worker-url.ts';
 
 /** V8 would let the applier's garbage grow to several times this before it looks; what it keeps is not limited. */
@@ -302,7 +303,7 @@ export class KeyspaceFile implements Keyspace {
     // Of a file on its way out nobody is served any more.
     if (isDamage(codeOf(error)) && !this.#closing)
       this.#failed(new DamageError(damaged(this.#path, messageOf(error))));
-    return storageFailure(error);
+    return storageFailure(error, this.#path);
   }
 
   #keepReading(): void {
@@ -451,7 +452,7 @@ class ApplierThread {
         return;
       case 'failed': {
         const error = new CodedError(message.code, message.message);
-        this.#open.get(message.id)?.reject(storageFailure(error));
+        this.#open.get(message.id)?.reject(storageFailure(error, this.#path));
         this.#open.delete(message.id);
         if (isDamage(message.code)) this.#break(new DamageError(damaged(this.#path, message.message)));
         return;
@@ -488,13 +489,13 @@ function isDamage(code: string): boolean {
 }
 
 function cannotOpen(path: string, { code, message }: { code: string; message: string }): StartError {
-  if (code === 'SQLITE_CANTOPEN')
-    return new DamageError(`${path} is missing or cannot be opened; restore it from a copy`);
+  if (code === 'SQLITE_CANTOPEN' && !existsSync(path))
+    return new DamageError(`${path} is missing; restore it from a copy`);
   if (message.startsWith(path)) return new StartError(message);
+  if (isDamage(code) || !isOfDisk(code) || code === 'SQLITE_IOERR_SHORT_READ')
+    return new DamageError(damaged(path, message));
   // The file is what it was; there is no room to bring it up to date, say.
-  if (/^SQLITE_(FULL|BUSY|LOCKED|NOMEM|READONLY)/.test(code))
-    return new StartError(`${path} cannot be opened: ${code}: ${message}; nothing was changed`);
-  return new DamageError(damaged(path, message));
+  return new StartError(`${openingFailure(new CodedError(code, message), path)}; nothing was changed`);
 }
 
 function damaged(path: string, message: string): string {

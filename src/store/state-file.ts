@@ -25,7 +25,7 @@ import { JournalCheckpoints, WAL_PAGES } from './journal-checkpoints.ts';
 import { migrate } from './migrate.ts';
 import type { OpenFiles, WatchedFile } from './open-files.ts';
 import { DamageError, StartError } from './start-error.ts';
-import { codeOf, messageOf, storageFailure } from './storage-failure.ts';
+import { codeOf, messageOf, openingFailure, storageFailure } from './storage-failure.ts';
 
 export type FsyncPolicy = 'always' | 'everysec' | 'no';
 
@@ -360,7 +360,7 @@ export class StateFile implements StateStore {
       return touch();
     } catch (error) {
       if (error instanceof RangeError || error instanceof StorageError) throw error;
-      throw storageFailure(error);
+      throw storageFailure(error, this.#db.name);
     }
   }
 }
@@ -505,6 +505,6 @@ function explain(path: string, error: unknown): StartError {
         `${path} is damaged: ${messageOf(error)}; nothing was changed, restore the folder from a copy or choose another with --data`,
       );
     default:
-      return new StartError(`${path} cannot be opened: ${code}: ${messageOf(error)}`);
+      return new StartError(openingFailure(error, path));
   }
 }

@@ -1,17 +1,52 @@
-import { closeSync, openSync } from 'node:fs';
+/** What SQLite or the file system reported, as the node understands it. */
+import { closeSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
 import { devNull } from 'node:os';
 import Database from 'better-sqlite3';
 import { StorageError } from '../node/ports.ts';
 
 /**
- * What SQLite or the file system reported, as the node understands it. `SQLITE_FULL` and `ENOSPC` mean a full disk,
- * `EDQUOT` a full quota.
+ * There is no room: on the disk, in the quota, or under the limit of a file's size; SQLite says `IOERR_SHMSIZE` if the `-shm`
+ * file, which readers and writers share, cannot become larger.
  */
-export function storageFailure(error: unknown): StorageError {
+const NO_ROOM = new Set(['SQLITE_FULL', 'SQLITE_IOERR_SHMSIZE', 'ENOSPC', 'EDQUOT', 'EFBIG']);
+/** SQLite says these for a quota or a file's limit too, and does not say which it was. */
+const MAY_BE_NO_ROOM = /^SQLITE_(CANTOPEN|IOERR_(WRITE|FSYNC|TRUNCATE|SHMOPEN|SHMMAP)$)/;
+/** So much has to fit behind the longest of the files: more than a small commit adds, in bytes. */
+const PROBE = Buffer.alloc(64 * 1024);
+
+/** @param path of the database file in question: whether there is room for it is tried out, if SQLite does not say */
+export function storageFailure(error: unknown, path?: string): StorageError {
   const code = codeOf(error);
   if (isOutOfDescriptors(code)) return new StorageError('no file descriptors are left', false, error);
-  const full = code === 'SQLITE_FULL' || code === 'ENOSPC' || code === 'EDQUOT';
-  return new StorageError(full ? 'no space left on the device' : `${code}: ${messageOf(error)}`, full, error);
+  const isFull = NO_ROOM.has(code) || (path !== undefined && MAY_BE_NO_ROOM.test(code) && !hasRoom(path));
+  if (!isFull) return new StorageError(`${code}: ${messageOf(error)}`, false, error);
+  const isDevice = code === 'SQLITE_FULL' || code === 'ENOSPC';
+  const where = `the device${isDevice ? '' : ', in the quota, or below the limit of a file'}`;
+  return new StorageError(`no space left on ${where}`, true, error);
+}
+
+/** The same for people, with SQLite's word for it. */
+export function openingFailure(error: unknown, path: string): string {
+  const { full, message } = storageFailure(error, path);
+  return `${path} cannot be opened: ${full ? `${codeOf(error)}: ${message}` : message}`;
+}
+
+/** Whether another file beside this one can be made a bit longer than it, with its WAL, is. */
+function hasRoom(path: string): boolean {
+  const probe = `${path}-probe`;
+  try {
+    const sizes = [path, `${path}-wal`].map((each) => statSync(each, { throwIfNoEntry: false })?.size ?? 0);
+    const file = openSync(probe, 'w');
+    try {
+      // What is before it takes no room.
+      return writeSync(file, PROBE, 0, PROBE.length, Math.max(...sizes)) === PROBE.length;
+    } finally {
+      closeSync(file);
+      rmSync(probe, { force: true });
+    }
+  } catch (error) {
+    return !NO_ROOM.has(codeOf(error));
+  }
 }
 
 /**

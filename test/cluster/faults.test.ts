@@ -3,10 +3,12 @@
  * answered stays, nothing half is left, and when the disk works again so does the node, without a restart.
  */
 import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFile, readdir, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import type { FaultPoint } from '../../src/store/fault-point.ts';
@@ -64,6 +66,7 @@ async function faulty(
 
 for (const [code, status, problem] of [
   ['SQLITE_FULL', 507, 'DISK_FULL'],
+  ['SQLITE_IOERR_SHMSIZE', 507, 'DISK_FULL'],
   ['SQLITE_IOERR_WRITE', 503, 'STORAGE_FAILED'],
 ] as const) {
   test(`the journal takes nothing (${code}): writes answer ${status} and change nothing, everything else goes on`, async (t) => {
@@ -314,6 +317,59 @@ test('a file or the folder that is removed or replaced while the node runs is no
   await master.stop();
   await rename(elsewhere, cluster.data('master'));
   assert.equal(await textOf(await cluster.start('master'), 'k'), 'v');
+});
+
+/** What a file may have in the process, in bytes, as a quota or the file system may say. */
+function limitFiles(node: ChildNode, bytes: number | 'unlimited'): void {
+  execFileSync('prlimit', [`--pid=${node.process.pid}`, `--fsize=${bytes}:`]);
+}
+
+const hasPrlimit = spawnSync('prlimit', ['--version']).status === 0;
+
+test('a file that may not become larger is a full disk: 507, what needs no room goes on, and the next start says so', {
+  skip: !hasPrlimit && 'prlimit is not installed',
+}, async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node', '--apply-interval', '10ms');
+  await writeMany(node, 'k', 20);
+  const { position } = await node.client.digest();
+  const http = new Connection(t, node);
+  const wal = await stat(join(cluster.data('node'), 'psyncd.db-wal'));
+  limitFiles(node, wal.size);
+  isProblem(
+    await http.send('PUT', '/v1/keys/k1', 'new'),
+    507,
+    'DISK_FULL',
+    /nothing was written: no space left/,
+  );
+  assert.equal((await http.send('GET', '/v1/keys/k1')).body.toString(), 'v1');
+  // Nothing is in the journal only.
+  assert.equal((await http.send('GET', '/v1/export')).body.toString().trim().split('\n').length, 20);
+  assert.equal((await node.client.digest()).position, position);
+  limitFiles(node, 'unlimited');
+  await node.client.set('small', 'y');
+  await node.stop('SIGKILL');
+
+  const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+  const serve = [process.execPath, main, 'serve', '--port', '0', '--data', cluster.data('node')];
+  const start = spawnSync('prlimit', ['--fsize=0', ...serve], { encoding: 'utf8', timeout: 30_000 });
+  assert.equal(start.status, 1, start.stderr);
+  assert.match(start.stderr, /cannot be (?:opened|written): .*no space left/);
+  assert.doesNotMatch(start.stderr, /damaged| at .*\.ts:/);
+  assert.equal(await textOf(await cluster.start('node'), 'small'), 'y');
+});
+
+test('an export and a digest on a full disk answer 507, and say for what they need room', async (t) => {
+  const { disk, node } = await faulty(t, 'node', '--apply-interval', '1h');
+  await disk.fail({ 'applier-commit': 'SQLITE_FULL' });
+  await node.client.set('k', 'v');
+  const http = new Connection(t, node);
+  const why = /the newest writes .* have to be in the keyspace file before it is read: no space left/;
+  for (const call of ['export', 'digest'])
+    isProblem(await http.send('GET', `/v1/${call}`), 507, 'DISK_FULL', why);
+  assert.equal((await http.send('GET', '/v1/keys/k')).body.toString(), 'v');
+  await disk.mend();
+  assert.equal((await node.client.digest()).keys, 1);
 });
 
 test('REPLICAOF and promotion on a full disk answer 507 and change nothing', async (t) => {
