@@ -14,9 +14,11 @@ import { LoopLag } from './loop-lag.ts';
 import type { Node } from './node/node.ts';
 import { type Log, StorageError, type World } from './node/ports.ts';
 import { Problem } from './node/problem.ts';
+import { cannotListen, checkPort } from './port-check.ts';
 import { collectWithoutHelp } from './process-memory.ts';
 import { giveBackWhenQuiet } from './quiet-memory.ts';
 import { formatPosition, type RunId } from './replication/position.ts';
+import { upstreamProblem } from './replication/upstream.ts';
 import { openDataFolder } from './store/data-folder.ts';
 import { setAside, upstreamOf } from './store/set-aside.ts';
 import { DamageError, StartError } from './store/start-error.ts';
@@ -55,6 +57,9 @@ const world: World = {
  * @throws StartError, one line, when the data folder or the address cannot be used
  */
 export async function start(given: Settings, log: Log, failed: (error: Error) => void): Promise<App> {
+  // A node that cannot start has not made anything.
+  await checkPort(given);
+  checkUpstream(given);
   const loopLag = new LoopLag(log);
   const { settings, live, node, rest } = await open(given, loopLag, log, failed);
   loopLag.start();
@@ -69,13 +74,9 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   });
   const server = await createServer({ node, log, version: version(), settings: live, upgrade });
   const port = await listen(server, settings, node);
-  const host = settings.host.includes(':') ? `[${settings.host}]` : settings.host;
+  const host = urlHost(settings);
   try {
-    await node.start(
-      settings.announceUrl ?? `ws://${host}:${port}`,
-      settings.replicaOf,
-      settings.announceUrl,
-    );
+    await node.start(listeningUrl(settings, port), settings.replicaOf, settings.announceUrl);
   } catch (error) {
     await stop(server, node);
     if (error instanceof Problem) throw new StartError(`--replica-of: ${error.message}`);
@@ -93,6 +94,26 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
     },
     close: () => stop(server, node),
   };
+}
+
+function urlHost({ host }: Settings): string {
+  return host.includes(':') ? `[${host}]` : host;
+}
+
+/** Where other nodes reach this one. */
+function listeningUrl(settings: Settings, port: number): string {
+  return settings.announceUrl ?? `ws://${urlHost(settings)}:${port}`;
+}
+
+/** @throws StartError for a master that cannot be one */
+function checkUpstream(settings: Settings): void {
+  const { port, replicaOf } = settings;
+  if (replicaOf === null || replicaOf === 'no-one') return;
+  const problem = upstreamProblem(
+    replicaOf,
+    port === 0 ? settings.announceUrl : listeningUrl(settings, port),
+  );
+  if (problem !== null) throw new StartError(`--replica-of: ${problem}`);
 }
 
 /** What is not needed before the folder is open. */
@@ -200,15 +221,7 @@ async function listen(
     return await server.listen(host, port, maxConnections);
   } catch (error) {
     await node.close();
-    const code = error instanceof Error && 'code' in error ? error.code : '';
-    if (code === 'EADDRINUSE') {
-      throw new StartError(
-        `port ${port} on ${host} is taken; choose another with --port, or 0 for a free one`,
-      );
-    }
-    throw new StartError(
-      `cannot listen on ${host}:${port}: ${error instanceof Error ? error.message : error}`,
-    );
+    throw cannotListen(error, host, port);
   }
 }
 

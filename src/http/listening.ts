@@ -5,7 +5,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import type { FastifyInstance } from 'fastify';
 
 /** Errors of an address that the machine does not have after all. */
-const NO_SUCH_ADDRESS: ReadonlySet<unknown> = new Set(['EADDRNOTAVAIL', 'EAFNOSUPPORT']);
+export const NO_SUCH_ADDRESS: ReadonlySet<unknown> = new Set(['EADDRNOTAVAIL', 'EAFNOSUPPORT']);
 
 export class Listening {
   readonly #app: FastifyInstance;
@@ -34,7 +34,7 @@ export class Listening {
    */
   async listen(host: string, port: number, maxConnections: number): Promise<number> {
     try {
-      const [first = host, ...more] = host === 'localhost' ? await addressesOf(host) : [host];
+      const [first = host, ...more] = await addressesOf(host);
       this.#app.server.maxConnections = maxConnections;
       await this.#app.listen({ host: first, port });
       const { port: bound } = this.#app.server.address() as AddressInfo;
@@ -87,7 +87,9 @@ export class Listening {
   }
 }
 
-async function addressesOf(host: string): Promise<readonly string[]> {
+/** @returns where a server for this host listens: at every address of `localhost`, else at the host itself */
+export async function addressesOf(host: string): Promise<readonly string[]> {
+  if (host !== 'localhost') return [host];
   const found = await lookup(host, { all: true });
   return [...new Set(found.map(({ address }) => address))];
 }

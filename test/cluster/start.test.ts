@@ -72,6 +72,20 @@ test('the port is taken', async (t) => {
     ['serve', '--port', String(port), '--data', join(folder, 'data')],
     /port \d+ on 127.0.0.1 is taken/,
   );
+  assert.deepEqual(await readdir(folder), []);
+});
+
+test('a node that cannot start leaves a new folder unmade, and an old one as it was', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('running');
+  const taken = ['serve', '--port', String(node.port), '--data'];
+  const folder = await temporaryFolder(t);
+  await refuses([...taken, join(folder, 'new', 'data')], /is taken/);
+  assert.deepEqual(await readdir(folder), []);
+  const used = await usedFolder(cluster);
+  const before = await contents(used);
+  await refuses([...taken, used], /is taken/);
+  assert.deepEqual(await contents(used), before);
 });
 
 test('the data folder is used by another process', async (t) => {
@@ -215,6 +229,12 @@ test('a replica of itself', async (t) => {
   const flags = ['serve', '--port', String(node.port), '--data', cluster.data('node'), '--replica-of'];
   await refuses([...flags, node.wsUrl], /is this node itself/);
   await refuses([...flags, `ws://localhost:${node.port}`], /is this node itself/);
+  const folder = await temporaryFolder(t);
+  const fresh = ['serve', '--port', String(node.port), '--data', join(folder, 'data'), '--replica-of'];
+  await refuses([...fresh, node.wsUrl], /is this node itself/);
+  const announced = ['--port', '0', '--data', join(folder, 'data'), '--announce-url', node.wsUrl];
+  await refuses(['serve', ...announced, '--replica-of', node.wsUrl], /is this node itself/);
+  assert.deepEqual(await readdir(folder), []);
 });
 
 test('wrong usage exits with 2', async () => {
