@@ -144,6 +144,12 @@ export class Feed {
         parts.log.error('follower-snapshot-failed', { follower: follower.socket.peer, error: String(error) });
         this.#fail(follower, new Problem('STORAGE_FAILED', 'the snapshot cannot be read'));
       },
+      tooSlow: (follower, code, detail) => {
+        this.#counters.tooFarBehind += 1;
+        this.#close(follower, code, detail);
+        // What it has not taken is in its way.
+        follower.socket.terminate();
+      },
     });
     this.#bookmarks = new Bookmarks({
       ...parts,

@@ -8,12 +8,14 @@
  * An entry belongs to it until its DEL is in the stream, expired or not: so the same position is the same snapshot on every
  * node, whatever the clocks say, and what the stream does with the entry next finds it there.
  */
+import type { CloseCode } from '../replication/close-code.ts';
 import type { FullResyncReason } from '../replication/decide.ts';
 import { formatPosition, type Offset, type Position } from '../replication/position.ts';
 import { type Follower, HIGH_WATER_BYTES } from './follower.ts';
 import { Frames } from './frames.ts';
+import { Hold } from './hold.ts';
 import { entryMessage, resetMessage, syncedMessage } from './message.ts';
-import type { World } from './ports.ts';
+import type { EntryReader, World } from './ports.ts';
 import type { StreamHead } from './stream-head.ts';
 import { Turns } from './turns.ts';
 import { unattended } from './unattended.ts';
@@ -39,6 +41,12 @@ interface SnapshotsParts {
   synced(follower: Follower): void;
   /** It cannot be given them. */
   failed(follower: Follower, error: unknown): void;
+  /** It takes them so slowly that it has to go. */
+  tooSlow(follower: Follower, code: CloseCode, detail: string): void;
+  readonly settings: {
+    /** What it may keep on the disk beyond what its pace allows. */
+    readonly followerOutputBytes: number;
+  };
 }
 
 export class FollowerSnapshots {
@@ -146,6 +154,7 @@ export class FollowerSnapshots {
     const { follower } = waiting;
     const { head } = this.#parts;
     const reader = await head.readEntries(follower.request.prefixes.list);
+    const hold = this.#limitHold(follower, reader);
     try {
       if (!isWanted(waiting)) return;
       this.#parts.begun(follower, reader.position.offset);
@@ -161,8 +170,22 @@ export class FollowerSnapshots {
       }
       this.#synced(follower, reader.position);
     } finally {
+      hold.stop();
       reader.close();
     }
+  }
+
+  #limitHold(follower: Follower, reader: EntryReader): Hold {
+    const { head, settings, world } = this.#parts;
+    const before = follower.takenBytes;
+    return new Hold({
+      world,
+      held: () => head.offset - reader.position.offset + reader.heldBytes(),
+      taken: () => follower.takenBytes - before,
+      limits: { hard: () => Math.max(settings.followerOutputBytes, head.backlog.size) },
+      othersWait: () => this.#large.some(isWanted),
+      end: (code, detail) => this.#parts.tooSlow(follower, code, detail),
+    });
   }
 
   #synced(follower: Follower, at: Position): void {

@@ -174,6 +174,11 @@ export class Follower implements FollowerEvents {
     this.cancelWait?.();
   }
 
+  /** Bytes that its socket has taken. */
+  get takenBytes(): number {
+    return this.#given - this.socket.bufferedBytes;
+  }
+
   /** The socket has as much as it should have at a time. */
   get isFull(): boolean {
     return this.socket.bufferedBytes >= HIGH_WATER_BYTES;

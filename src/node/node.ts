@@ -5,7 +5,7 @@
  * Owns: how its parts are put together, and whether it takes writes: only while it follows nobody.
  */
 import { type Entry, isLive } from '../keyspace/entry.ts';
-import type { ListedEntry, Page, PageRequest } from '../keyspace/page.ts';
+import type { Page, PageRequest } from '../keyspace/page.ts';
 import type { WriteRequest } from '../keyspace/write.ts';
 import { CloseCode } from '../replication/close-code.ts';
 import { type Decision, decide } from '../replication/decide.ts';
@@ -15,6 +15,7 @@ import type { AckPlace } from './ack-waiters.ts';
 import { Adoption, type AdoptionSettings } from './adoption.ts';
 import { BacklogKeeper, type BacklogReport, type BacklogSettings } from './backlog-keeper.ts';
 import { ExpiryCycle } from './expiry-cycle.ts';
+import { Exports } from './exports.ts';
 import { Failover, type FailoverRequest, type FailoverResult, type FailoverStatus } from './failover.ts';
 import { Feed, type FeedSettings, type FeedStatus } from './feed.ts';
 import type { FeedRequest } from './feed-request.ts';
@@ -75,8 +76,7 @@ export interface NodeParts {
 
 /** `deletePrefix` deletes so many entries in one turn: a few milliseconds. */
 const DELETE_KEYS = 500;
-/** So many exports at the same time: each keeps the WAL from shrinking. */
-const MAX_READERS = 8;
+
 export interface ReplicationStatus {
   readonly role: Role;
   /** Names this process. */
@@ -129,11 +129,11 @@ export class Node {
   readonly #backlog: BacklogKeeper;
   readonly #feed: Feed;
   readonly #scrubber: Scrubber;
+  readonly #exports: Exports;
   readonly #wasClean: boolean;
   /** Names this process on the wire; never stored. */
   readonly #nodeId: string;
   #announcedUrl: string | null = null;
-  #readers = 0;
   #digest: Promise<unknown> = Promise.resolve();
   #nextDigest: Promise<Digest> | null = null;
   #closing = false;
@@ -146,7 +146,8 @@ export class Node {
     this.#parts = parts;
     this.#nodeId = parts.world.newRunId();
     this.#head = StreamHead.recover(parts);
-    const snapshots = new Snapshots(this.#head);
+    const { settings } = parts;
+    const snapshots = new Snapshots(this.#head, () => settings.outputLimitBytes);
     this.#sessions = new Sessions({
       ...parts,
       head: this.#head,
@@ -196,6 +197,7 @@ export class Node {
       closing: () => this.#closing,
     });
     this.#backlog = new BacklogKeeper({ ...parts, head: this.#head });
+    this.#exports = new Exports({ ...parts, head: this.#head });
     this.#scrubber = new Scrubber({ ...parts, head: this.#head });
     this.#wasClean = parts.state.wasClean;
     // Bytes that others have may be missing here. Under the old run ID they would be written anew, differently.
@@ -347,28 +349,8 @@ export class Node {
    * All live entries with this prefix, at one position.
    * @throws Problem TOO_MANY_REQUESTS when too many of these are going on
    */
-  async readEntries(prefix: string): Promise<EntryReader> {
-    if (this.#readers >= MAX_READERS) {
-      throw new Problem('TOO_MANY_REQUESTS', `${MAX_READERS} exports are going on already`);
-    }
-    this.#readers += 1;
-    try {
-      const reader = await this.#head.readEntries([prefix]);
-      let open = true;
-      return {
-        position: reader.position,
-        count: (turns) => reader.count(turns),
-        groups: liveEntries(reader.groups, this.#parts.world),
-        close: () => {
-          if (open) this.#readers -= 1;
-          open = false;
-          reader.close();
-        },
-      };
-    } catch (error) {
-      this.#readers -= 1;
-      throw error;
-    }
+  readEntries(prefix: string): Promise<EntryReader> {
+    return this.#exports.read(prefix);
   }
 
   /** @returns the turns of a loop that serves one request for long */
@@ -607,17 +589,4 @@ export class Node {
 
 function shuttingDown(): Problem {
   return new Problem('SHUTTING_DOWN', 'the node is shutting down');
-}
-
-/** What has not expired now. A reader that takes everything at once lets the event loop have its turns all the same. */
-async function* liveEntries(
-  groups: AsyncIterable<readonly ListedEntry[]>,
-  world: World,
-): AsyncGenerator<readonly ListedEntry[]> {
-  const now = world.now();
-  const turns = new Turns(world);
-  for await (const group of groups) {
-    yield group.filter((entry) => isLive(entry, now));
-    await turns.next();
-  }
 }

@@ -156,6 +156,8 @@ export interface EntryReader {
   readonly groups: AsyncIterable<readonly ListedEntry[]>;
   /** How many entries there are, expired or not. @param turns of the loop that counts them */
   count(turns: Turns): Promise<number>;
+  /** How much longer the WAL has become meanwhile, in bytes: it cannot shrink until this is closed. */
+  heldBytes(): number;
   /** Has to be called, also when `groups` was read to its end. */
   close(): void;
 }
@@ -167,6 +169,8 @@ export interface FrozenFile {
   readonly length: number;
   /** Fills `into` with the bytes that begin at `at`, both whole pages of the file; there must be so many. */
   read(at: number, into: Buffer): Promise<void>;
+  /** How much longer the WAL has become meanwhile, in bytes. */
+  heldBytes(): number;
   /** @returns the CRC-32 of bytes that follow bytes whose CRC-32 is `before`; 0 for none */
   crc32(bytes: Buffer, before: number): number;
   release(): void;

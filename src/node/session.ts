@@ -15,10 +15,11 @@ import { reachableUrl } from '../replication/upstream.ts';
 import { ProtocolError } from '../stream/protocol-error.ts';
 import { RespParser } from '../stream/resp-parser.ts';
 import { msSince } from './elapsed.ts';
+import { Hold } from './hold.ts';
 import { type Log, type SocketEvents, StorageError, type StreamSocket, type World } from './ports.ts';
 import type { SessionNotes } from './session-log.ts';
 import { MESSAGE_BYTES, SnapshotSender } from './snapshot-sender.ts';
-import type { Snapshots } from './snapshots.ts';
+import type { Snapshot, Snapshots } from './snapshots.ts';
 import type { StreamHead } from './stream-head.ts';
 import { SharedTurn } from './turns.ts';
 import { attempt, logUnexpected, owned, ownedWorld, unattended } from './unattended.ts';
@@ -433,7 +434,13 @@ export class Session implements SocketEvents {
       const checksummed = this.#machine.capabilities.includes('snapshot-crc32');
       this.#line(`$${length}${checksummed ? ' crc32' : ''}`);
       this.#snapshot = new SnapshotSender(snapshot.file, (bytes, sent) => this.#give(bytes, sent));
-      const crc32 = await this.#snapshot.send();
+      const hold = this.#limitHold(snapshot, this.#snapshot);
+      let crc32: number;
+      try {
+        crc32 = await this.#snapshot.send();
+      } finally {
+        hold.stop();
+      }
       if (this.#isClosed()) return;
       if (checksummed) this.#line(`$crc32 ${crc32.toString(16).padStart(8, '0')}`);
       this.#context.notes.note('snapshot-sent', { position: formatPosition(position), bytes: length });
@@ -442,6 +449,27 @@ export class Session implements SocketEvents {
     } finally {
       snapshot.release();
     }
+  }
+
+  /** Watches over what is on the disk because of the snapshot. */
+  #limitHold({ file }: Snapshot, sender: SnapshotSender): Hold {
+    const { head, settings, snapshots, world } = this.#context;
+    const neverBelowBacklog = (bytes: number): number => Math.max(bytes, head.backlog.size);
+    return new Hold({
+      world,
+      held: () => head.offset - file.position.offset + file.heldBytes(),
+      taken: () => sender.given - this.#socket.bufferedBytes,
+      limits: {
+        hard: () => neverBelowBacklog(settings.outputLimitBytes),
+        soft: () => ({ bytes: neverBelowBacklog(settings.outputSoftBytes), ms: settings.outputSoftMs }),
+      },
+      othersWait: () => snapshots.awaited,
+      end: (code, detail) => {
+        this.close(code, detail);
+        // What it has not taken is in its way.
+        this.#socket.terminate();
+      },
+    });
   }
 
   #goOnline(after: Offset): void {

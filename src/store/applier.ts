@@ -59,7 +59,8 @@ export class Applier {
   readonly #putLarge: Statement;
   readonly #dropLarge: Statement;
   #committed: Position;
-  #frozen = false;
+  /** So many frozen states are read. */
+  #frozen = 0;
   /** The file is being made shorter. */
   #shrinks = false;
   /** Of a file that an older psyncd has made it is false: it keeps its length. */
@@ -112,7 +113,7 @@ export class Applier {
    * @returns whether there is more to give back
    */
   tidy(): boolean {
-    if (this.#frozen) return false;
+    if (this.#frozen > 0) return false;
     faultPoint('applier-checkpoint');
     const wasteful = this.#isWasteful();
     // The file becomes shorter in a checkpoint, not before.
@@ -128,7 +129,7 @@ export class Applier {
   }
 
   /**
-   * Leaves alone what is in the file and in the WAL until `thaw`; further commits are added to the WAL.
+   * Leaves alone what is in the file and in the WAL until `thaw`, once for each time; further commits are added to the WAL.
    * @returns where each page is: together they are a snapshot of exactly the position that was committed last
    */
   freeze(): FrozenPages {
@@ -137,12 +138,12 @@ export class Applier {
     const pageSize = numberOf(this.#db, 'page_size');
     const frames = framesOf(path, this.#walPages('NOOP'), numberOf(this.#db, 'page_count'), pageSize);
     const { size: fileBytes } = statSync(path);
-    this.#frozen = true;
+    this.#frozen += 1;
     return { position: this.#committed, pageSize, fileBytes, frames };
   }
 
   thaw(): void {
-    this.#frozen = false;
+    this.#frozen -= 1;
   }
 
   close(): void {

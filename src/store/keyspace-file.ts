@@ -9,7 +9,7 @@
  * in the overlay too, and taking and dropping a lock for each read costs several system calls (measured: a third of a
  * read). A read transaction keeps a checkpoint from finishing, so while one is made, each read has its own.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { type FileHandle, open as openFile } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
@@ -213,7 +213,8 @@ export class KeyspaceFile implements Keyspace {
   readEntries(prefixes: readonly string[]): EntryReader {
     try {
       this.#watched.check();
-      const reader = new SnapshotReader(this.#path, prefixes, (error) => this.#diskFailure(error));
+      const heldBytes = this.#growth();
+      const reader = new SnapshotReader(this.#path, prefixes, heldBytes, (error) => this.#diskFailure(error));
       // It hears of its own failures.
       this.#held(reader.closed).catch(() => undefined);
       return reader;
@@ -231,9 +232,11 @@ export class KeyspaceFile implements Keyspace {
   async freeze(): Promise<FrozenFile> {
     const pages = await this.#applier.ask({ kind: 'freeze' });
     const bytes = new FrozenBytes(this.#path, this.#descriptor, pages);
+    const heldBytes = this.#growth();
     return {
       position: pages.position,
       length: bytes.length,
+      heldBytes,
       read: (at, into) => this.#tracked(this.#readFrozen(bytes, at, into)),
       crc32,
       release: () => {
@@ -360,6 +363,14 @@ export class KeyspaceFile implements Keyspace {
     if (this.#closing) throw new Error('the file is about to be closed');
     faultPoint('snapshot-read');
     await bytes.read(at, into);
+  }
+
+  /** @returns what says how much longer the WAL is than now, in bytes */
+  #growth(): () => number {
+    const wal = `${this.#path}-wal`;
+    const size = (): number => statSync(wal, { throwIfNoEntry: false })?.size ?? 0;
+    const before = size();
+    return () => Math.max(0, size() - before);
   }
 
   /** The file is not closed while something reads it. */

@@ -24,6 +24,7 @@ type Row = [key: string, value: Buffer, version: number, expiresAt: number | nul
 export class SnapshotReader implements EntryReader {
   readonly position: Position;
   readonly closed: Promise<void>;
+  readonly heldBytes: () => number;
   readonly #prefixes: readonly string[];
   readonly #failure: (error: unknown) => Error;
   readonly #db: Connection;
@@ -33,11 +34,18 @@ export class SnapshotReader implements EntryReader {
 
   /**
    * @param prefixes in key order, and none begins with another one
+   * @param heldBytes how much longer the WAL is than now
    * @param failure what a failed read is told to, and becomes
    * @throws what `failure` makes of it when the file cannot be opened
    */
-  constructor(path: string, prefixes: readonly string[], failure: (error: unknown) => Error) {
+  constructor(
+    path: string,
+    prefixes: readonly string[],
+    heldBytes: () => number,
+    failure: (error: unknown) => Error,
+  ) {
     this.#prefixes = prefixes;
+    this.heldBytes = heldBytes;
     this.#failure = failure;
     let db: Connection | null = null;
     try {

@@ -1,6 +1,8 @@
 /** Slow replicas, old ones, and the backlog: who is closed, who is not, and how large it is. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import test from 'node:test';
 import Database from 'better-sqlite3';
@@ -123,6 +125,84 @@ async function lastEvent(
   const last = newest?.events.at(-1);
   return [last?.event, last?.fields.code];
 }
+
+/** Begins a full resync, and takes little of it. */
+async function trickle(t: Parameters<typeof RawReplica.connect>[0], master: ChildNode): Promise<RawReplica> {
+  const replica = await RawReplica.connect(t, master);
+  replica.say('PSYNC', '?', '-1');
+  await until('the snapshot comes', () => replica.receivedBytes > 100);
+  replica.socket.pause();
+  return replica;
+}
+
+test('a replica that takes its snapshot in a trickle is closed with 4413 when it holds too much of the disk', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master', '--replica-output-limit', '8mb', '--apply-interval', '20ms');
+  await load(master, 20_000);
+  await master.client.digest();
+  const replica = await trickle(t, master);
+  await until('it is closed', async () => {
+    await load(master, 2_000);
+    replica.socket.resume();
+    replica.socket.pause();
+    return (await master.client.replication()).replicas.length === 0;
+  });
+  assert.deepEqual(await lastEvent(master), ['session-ended', 4413]);
+  const [session] = await sessionsOf(master);
+  assert.match(JSON.stringify(session), /its snapshot holds \d+ bytes on the disk, and \d+ of it were taken/);
+});
+
+test('a full resync does not wait for replicas that take theirs in a trickle', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  await load(master, 20_000);
+  await trickle(t, master);
+  // More than the backlog: nobody can share that snapshot any more.
+  await load(master, 3_000, 'a');
+  await trickle(t, master);
+  await load(master, 3_000, 'b');
+  const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
+  await converged(master, replica);
+  const { replicas } = await master.client.replication();
+  assert.deepEqual(replicas.map(({ state }) => state).sort(), ['online', 'snapshot', 'snapshot']);
+});
+
+test('an export in a trickle is ended when it holds too much of the disk, and does not look whole', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master', '--replica-output-limit', '1mb', '--apply-interval', '20ms');
+  await load(master, 20_000);
+  const { body } = await fetch(`${master.url}/v1/export`);
+  assert.ok(body !== null);
+  const reader = body.getReader();
+  await reader.read();
+  // What the sockets hold counts as taken.
+  await until('it is ended', async () => {
+    await load(master, 2_000);
+    return /"its snapshot holds .*export-ended/.test(master.log);
+  });
+  await assert.rejects(async () => {
+    for (let done = false; !done; ) done = (await reader.read()).done;
+  });
+  const whole = await (await fetch(`${master.url}/v1/export`)).text();
+  assert.equal(whole.trim().split('\n').length, 20_000);
+});
+
+test('a follower that takes its snapshot in a trickle is let go when it holds too much of the disk', async (t) => {
+  const cluster = await Cluster.create(t);
+  const limits = ['--follower-output-limit', '1mb', '--apply-interval', '20ms'];
+  const master = await cluster.start('master', ...limits);
+  await load(master, 20_000);
+  const stalled = connect(master.port, '127.0.0.1');
+  stalled.on('error', () => undefined);
+  t.after(() => stalled.destroy());
+  stalled.write('GET /v1/changes HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/x-ndjson\r\n\r\n');
+  await once(stalled, 'readable');
+  await until('it is let go', async () => {
+    await load(master, 2_000);
+    const { feed } = await master.client.replication();
+    return feed.counters.tooFarBehind === 1 && feed.followers === 0;
+  });
+});
 
 test('a replica that takes its snapshot slowly, but takes it, is not closed', async (t) => {
   const cluster = await Cluster.create(t);

@@ -13,6 +13,7 @@ function frozen(content: Buffer, read: () => void = () => undefined): FrozenFile
   return {
     position: { runId: 'a'.repeat(40) as RunId, offset: offset(1) },
     length: content.length,
+    heldBytes: () => 0,
     read: async (at, into) => {
       read();
       content.copy(into, 0, at);

@@ -38,7 +38,7 @@ export class FakeKeyspace implements Keyspace {
   #answeredUntil = 0;
   readonly #readings = new Set<Promise<unknown>>();
   /** The frozen file that nobody has thawed. */
-  #frozen: object | null = null;
+  readonly #frozen = new Set<object>();
   #closed = false;
 
   constructor(disk: Disk, process: Process, number: number, blame: (what: string) => void) {
@@ -97,6 +97,7 @@ export class FakeKeyspace implements Keyspace {
       position: image.position,
       groups: this.#groups(image, prefixes),
       count: () => Promise.resolve(this.#count(image, prefixes)),
+      heldBytes: () => 0,
       close,
     };
   }
@@ -113,18 +114,19 @@ export class FakeKeyspace implements Keyspace {
     let { position } = this.#committed;
     let file: Buffer = NOTHING;
     await this.#ask(() => {
-      this.#frozen = token;
+      this.#frozen.add(token);
       position = this.#committed.position;
       file = encodeImage(this.#committed);
     });
     return {
       position,
       length: file.length,
+      heldBytes: () => 0,
       read: (at, into) => this.#tracked(this.#readFrozen(token, file, at, into)),
       crc32,
       release: () => {
         this.#ask(() => {
-          this.#frozen = null;
+          this.#frozen.delete(token);
         }).catch(() => undefined);
       },
     };
@@ -166,7 +168,7 @@ export class FakeKeyspace implements Keyspace {
   async #readFrozen(token: object, file: Buffer, at: number, into: Buffer): Promise<void> {
     await this.#process.pause(this.#readMs);
     // From then on a checkpoint may write into the file.
-    if (this.#frozen !== token) this.#blame('a snapshot was read from a file that was thawed');
+    if (!this.#frozen.has(token)) this.#blame('a snapshot was read from a file that was thawed');
     file.copy(into, 0, at);
   }
 

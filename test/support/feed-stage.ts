@@ -189,6 +189,7 @@ export class FakeKeyspace {
         for (const entry of wanted) yield [entry];
       })(),
       count: () => Promise.resolve(wanted.length),
+      heldBytes: () => 0,
       close: () => {
         if (isOpen) this.openReaders -= 1;
         isOpen = false;
