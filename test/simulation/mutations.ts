@@ -113,7 +113,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a snapshot does not keep the journal behind it',
     file: 'node/snapshots.ts',
-    find: 'head.pin(() => this.#frozen?.at.offset ?? null);',
+    find: 'head.pin(() => this.#frozen[0]?.at.offset ?? null);',
     replace: 'head.pin(() => null);',
   },
   {
