@@ -22,6 +22,7 @@ import { upstreamProblem } from './replication/upstream.ts';
 import { openDataFolder } from './store/data-folder.ts';
 import { setAside, upstreamOf } from './store/set-aside.ts';
 import { DamageError, StartError } from './store/start-error.ts';
+import { codeOf, isDamage } from './store/storage-failure.ts';
 import { version } from './version.ts';
 
 export interface App {
@@ -205,7 +206,7 @@ async function openOnce(
   } catch (error) {
     await folder.keyspace.close();
     folder.state.close(false);
-    if (error instanceof StorageError) throw error;
+    if (error instanceof StorageError && !isDamage(codeOf(error.cause))) throw error;
     const detail = error instanceof Error ? error.message : String(error);
     throw new DamageError(`${path} is damaged: ${detail}; nothing was changed`);
   }

@@ -9,7 +9,7 @@ import { damage } from './entry-checksum.ts';
 import { readPosition } from './keyspace-schema.ts';
 import { checkKind, checkSchema, schemaVersion } from './migrate.ts';
 import { PageWalk } from './page-walk.ts';
-import { codeOf, messageOf } from './storage-failure.ts';
+import { codeOf, isDamage, messageOf } from './storage-failure.ts';
 
 export interface CheckData {
   readonly path: string;
@@ -127,9 +127,7 @@ function opened<T>(path: string, use: (db: Connection) => T): T {
 
 /** What is damaged says so, with SQLite's words or ours. */
 function withReason(error: unknown): unknown {
-  const code = codeOf(error);
-  const damaged = code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB';
-  return damaged ? new Error(`it is damaged: ${messageOf(error)}`) : error;
+  return isDamage(codeOf(error)) ? new Error(`it is damaged: ${messageOf(error)}`) : error;
 }
 
 const port = parentPort;

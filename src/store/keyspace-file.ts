@@ -38,7 +38,7 @@ import type { OpenFiles, WatchedFile } from './open-files.ts';
 import { ReadCache } from './read-cache.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
 import { DamageError, StartError } from './start-error.ts';
-import { codeOf, isOfDisk, messageOf, openingFailure, storageFailure } from './storage-failure.ts';
+import { codeOf, isDamage, isOfDisk, messageOf, openingFailure, storageFailure } from './storage-failure.ts';
 import { workerUrl } from './worker-url.ts';
 
 /** V8 would let the applier's garbage grow to several times this before it looks; what it keeps is not limited. */
@@ -492,11 +492,6 @@ class CodedError extends Error {
     super(message);
     this.code = code;
   }
-}
-
-/** Trying again would not help: the file is not what it was. */
-function isDamage(code: string): boolean {
-  return code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB';
 }
 
 function cannotOpen(path: string, { code, message }: { code: string; message: string }): StartError {
