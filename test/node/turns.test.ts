@@ -91,22 +91,36 @@ const TURNS = 'it uses turns.ts';
  * none of them keeps the event loop from its turn. Whoever adds a loop adds it here, with its reason.
  */
 const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
+  'http/ask-peer.ts': [1, 'over what the socket has given of one answer, which MAX_ANSWER_BYTES limits'],
   'http/conditions.ts': [1, 'over one header, which Node limits to 16 KiB'],
   'http/import-route.ts': [1, TURNS],
+  'http/large-json.ts': [
+    2,
+    'inBuffers takes the pieces of one value in slices, which slices.ts limits by time; and over the bytes of one character',
+  ],
   'http/list-routes.ts': [1, 'over groups of Node.readEntries, which uses turns.ts'],
   'http/ndjson.ts': [
     2,
     'over what the socket has given, 64 KiB at a time; import-route.ts, which reads it, uses turns.ts',
   ],
+  'http/slices.ts': [1, 'it gives the event loop its turn after SLICE_MS'],
+  'node/catch-up.ts': [
+    2,
+    'over the stretches of one row of the journal, which the limits of a write turn bound; and until Budget is spent',
+  ],
   'node/chain.ts': [1, 'it waits for the answer of a peer in each round'],
+  'node/exports.ts': [1, TURNS],
   'node/feed.ts': [2, TURNS],
   'node/follower-snapshots.ts': [3, TURNS],
   'node/incoming-snapshot.ts': [1, 'it waits for the disk in each round'],
+  'node/key-search.ts': [1, 'a binary search'],
   'node/message.ts': [1, 'over the commands of one transaction, which MAX_TRANSACTION_BYTES limits'],
-  'node/node.ts': [2, TURNS],
+  'node/node.ts': [1, TURNS],
+  'node/prefix-trie.ts': [2, 'over the characters of one prefix, which MAX_KEY_BYTES limits'],
   'node/session.ts': [1, TURNS],
   'node/snapshots.ts': [1, 'it waits for the readers of a frozen file in each round'],
   'node/stream-head.ts': [3, TURNS],
+  'node/stretches.ts': [2, 'a binary search; and over what is kept, at most MAX_STRETCHES'],
   'node/write-turn.ts': [
     2,
     'over one turn, which has limits of its own; and over the last turns when the node stops',
@@ -118,8 +132,10 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
     2,
     'a page has a limit; tidying waits for the thread of the applier in each round',
   ],
+  'store/page-walk.ts': [1, 'on the thread of incoming-file-thread.ts'],
   'store/scrub.ts': [1, 'on a thread of its own'],
   'store/snapshot-reader.ts': [2, TURNS],
+  'ws/dial.ts': [1, 'over what the socket has given of one answer, which MAX_REFUSAL_BYTES limits'],
 };
 const LOOP = /\bfor await \(|\bwhile \(|\bfor \((?:let [^;]*)?; ?[^;]*; ?\)/g;
 
