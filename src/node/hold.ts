@@ -6,8 +6,11 @@
 import { CloseCode } from '../replication/close-code.ts';
 import type { World } from './ports.ts';
 
-/** How often it is looked at, in milliseconds. */
-const LOOK_MS = 1_000;
+/**
+ * How often it is looked at, in milliseconds. Looks are counted, not time: while the node itself stands still, its readers
+ * cannot take anything.
+ */
+export const LOOK_MS = 1_000;
 /** For each byte that it takes, a reader may hold so many beyond the limit: one that is faster than the writers may go on. */
 const CREDIT = 2;
 /** A reader that takes less than this a second, in bytes, … */
