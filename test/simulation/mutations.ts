@@ -124,9 +124,11 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'a follower that catches up is given what another one lacks',
-    file: 'node/feed.ts',
-    find: 'stretch?.from === follower.cursor && stretch.to',
-    replace: 'stretch !== null && stretch.to >= follower.cursor && stretch.to',
+    file: 'node/stretch.ts',
+    find: 'known === undefined || known.after !== after',
+    replace: 'known === undefined',
+    // With few seeds: it takes two followers of the same keys that come back to different places of one stretch.
+    from: 200,
   },
   {
     name: 'the journal is trimmed past the slowest follower',
