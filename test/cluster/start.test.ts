@@ -42,8 +42,13 @@ async function contents(folder: string): Promise<Record<string, string>> {
   return files;
 }
 
-async function refuses(args: readonly string[], line: RegExp, code = 1): Promise<void> {
-  const outcome = await psyncd(args);
+async function refuses(
+  args: readonly string[],
+  line: RegExp,
+  code = 1,
+  preload: readonly string[] = [],
+): Promise<void> {
+  const outcome = await psyncd(args, preload);
   assert.deepEqual(
     { code: outcome.code, count: outcome.lines.length },
     { code, count: 1 },
@@ -72,6 +77,27 @@ test('the port is taken', async (t) => {
     ['serve', '--port', String(port), '--data', join(folder, 'data')],
     /port \d+ on 127.0.0.1 is taken/,
   );
+  assert.deepEqual(await readdir(folder), []);
+});
+
+/** Preloaded into a node: this machine's `localhost` has these addresses, both of which every Linux has. */
+const TWO_ADDRESSES = `data:text/javascript,${encodeURIComponent(`
+  import dns from 'node:dns';
+  import { syncBuiltinESMExports } from 'node:module';
+  dns.promises.lookup = async () => [{ address: '127.0.0.1', family: 4 }, { address: '127.0.0.2', family: 4 }];
+  syncBuiltinESMExports();
+`)}`;
+
+test('the port is taken on another address of localhost than the first', {
+  skip: process.platform !== 'linux' && 'no 127.0.0.2 here',
+}, async (t) => {
+  const server = createServer().listen(0, '127.0.0.2');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  const { port } = server.address() as { port: number };
+  const folder = await temporaryFolder(t);
+  const flags = ['serve', '--host', 'localhost', '--port', String(port), '--data', join(folder, 'data')];
+  await refuses(flags, /port \d+ on localhost is taken/, 1, ['--import', TWO_ADDRESSES]);
   assert.deepEqual(await readdir(folder), []);
 });
 
