@@ -11,6 +11,7 @@ import type { Log } from '../node/ports.ts';
 import { Problem } from '../node/problem.ts';
 import { type Handler, Line } from './in-order.ts';
 import { normalizeTarget } from './request-target.ts';
+import { Rounds } from './rounds.ts';
 
 // An import statement would read everything that the module exports, and so load Node's WebSocket client (undici).
 const { createServer } = process.getBuiltinModule('node:http');
@@ -51,6 +52,7 @@ type Lined = Socket & { [LINE]?: Line };
 export class Front {
   readonly server: Server;
   readonly #parts: FrontParts;
+  readonly #rounds = new Rounds();
   #handler: Handler = { overlap: () => 'none', handle: () => 'none' };
 
   constructor(parts: FrontParts) {
@@ -68,7 +70,8 @@ export class Front {
     Object.assign(this.server, { httpAllowHalfOpen: true });
     this.server.on('connection', (socket: Socket) => {
       socket.on('end', () => {
-        if (!isIdle(socket)) socket.setTimeout(HALF_CLOSED_MS);
+        if (isIdle(socket)) socket.end();
+        else socket.setTimeout(HALF_CLOSED_MS);
       });
     });
     this.server.on('request', (request, response) => this.#request(request, response));
@@ -126,7 +129,7 @@ export class Front {
       socket.destroy();
       return;
     }
-    lineOf(socket).end((unfinished) => {
+    this.#lineOf(socket).end((unfinished) => {
       if (unfinished?.headersSent) socket.destroy();
       else this.#end(socket, problem, null);
     });
@@ -137,7 +140,7 @@ export class Front {
     try {
       // Node throws away what came in one packet behind an upgrade that is not made.
       if (request.headers.upgrade !== undefined) response.setHeader('connection', 'close');
-      lineOf(request.socket).take(request, response, this.#handlerOf(request, then));
+      this.#lineOf(request.socket).take(request, response, this.#handlerOf(request, then));
     } catch (error) {
       this.fail(error as Error, request, response);
     }
@@ -179,7 +182,7 @@ export class Front {
 
   /** Node has let go of the socket: calls `then` once the answers before are out. */
   #handedOver(socket: Socket, then: () => void): void {
-    const line = lineOf(socket);
+    const line = this.#lineOf(socket);
     socket.on('error', () => socket.destroy());
     if (!line.idle) line.keepServing();
     line.end(() => {
@@ -199,14 +202,14 @@ export class Front {
     }
   }
 
+  #lineOf(socket: Lined): Line {
+    socket[LINE] ??= new Line(socket, this.#rounds);
+    return socket[LINE];
+  }
+
   #log(error: unknown, { method, url }: IncomingMessage): void {
     this.#parts.log.error('request-failed', { method, url, error: textOf(error) });
   }
-}
-
-function lineOf(socket: Lined): Line {
-  socket[LINE] ??= new Line(socket);
-  return socket[LINE];
 }
 
 function isIdle(socket: Lined): boolean {

@@ -5,6 +5,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Rounds, Starter } from './rounds.ts';
 
 /**
  * What requests of one kind may do side by side. `reads` change nothing. `puts` are small writes of one entry that the short
@@ -33,8 +34,9 @@ interface Exchange {
 }
 
 /** One connection's requests. */
-export class Line {
+export class Line implements Starter {
   readonly #socket: Socket;
+  readonly #rounds: Rounds;
   /** Answers under way, in order; they all overlap with each other. */
   readonly #running: ServerResponse[] = [];
   #overlap: Overlap = 'none';
@@ -43,25 +45,40 @@ export class Line {
   #ended = false;
   readonly #closed = (): void => this.#advance();
 
-  constructor(socket: Socket) {
+  /** @param rounds says when a request may start, and calls `startNext` */
+  constructor(socket: Socket, rounds: Rounds) {
     this.#socket = socket;
+    this.#rounds = rounds;
   }
 
   /** Whether everything that came is answered. */
   get idle(): boolean {
-    return this.#running.length === 0;
+    return this.#running.length === 0 && this.#waiting.length === 0;
   }
 
   /** Carries the request out, now or when its turn comes. */
   take(request: IncomingMessage, response: ServerResponse, handler: Handler): void {
     // What comes behind the last answer is not carried out (RFC 9112, 9.6).
     if (this.#ended || !this.#socket.writable) return;
-    if (this.#running.length === 0 || (this.#waiting.length === 0 && this.#joins(request, handler))) {
-      this.#start(request, response, handler);
-      return;
+    const exchange = { request, response, handler };
+    if (this.#waiting.length === 0 && this.#mayStart(exchange)) {
+      if (this.#rounds.isOpen) {
+        this.#start(exchange);
+        return;
+      }
+      this.#rounds.join(this);
     }
-    this.#waiting.push({ request, response, handler });
+    this.#waiting.push(exchange);
     if (this.#waiting.length >= MAX_WAITING_REQUESTS) this.#socket.pause();
+  }
+
+  startNext(): boolean {
+    const [next, after] = this.#waiting;
+    if (next === undefined || !this.#mayStart(next)) return false;
+    this.#waiting.shift();
+    this.#start(next);
+    if (after === undefined) this.#socket.resume();
+    return after !== undefined && this.#mayStart(after);
   }
 
   /**
@@ -96,11 +113,12 @@ export class Line {
     });
   }
 
-  #joins(request: IncomingMessage, handler: Handler): boolean {
+  #mayStart({ request, handler }: Exchange): boolean {
+    if (this.#running.length === 0) return true;
     return this.#overlap !== 'none' && handler.overlap(request) === this.#overlap;
   }
 
-  #start(request: IncomingMessage, response: ServerResponse, handler: Handler): void {
+  #start({ request, response, handler }: Exchange): void {
     this.#running.push(response);
     response.on('close', this.#closed);
     this.#overlap = handler.handle(request, response);
@@ -110,12 +128,10 @@ export class Line {
   #advance(): void {
     this.#running.shift();
     if (!this.#socket.writable) this.#waiting = [];
-    const paused = this.#waiting.length > 0;
-    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
-      if (this.#running.length > 0 && !this.#joins(next.request, next.handler)) break;
-      this.#waiting.shift();
-      this.#start(next.request, next.response, next.handler);
-    }
-    if (paused && this.#waiting.length === 0) this.#socket.resume();
+    while (this.#rounds.isOpen && this.startNext());
+    const [next] = this.#waiting;
+    if (next !== undefined && this.#mayStart(next)) this.#rounds.join(this);
+    // The client has closed its side. Node does not always notice that this was the last answer.
+    if (!this.#ended && this.idle && this.#socket.readableEnded) this.#socket.end();
   }
 }

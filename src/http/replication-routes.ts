@@ -25,7 +25,7 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
     schema: { hide: true },
     handler: (_request, reply) => {
       // RFC 9110, 15.5.22.
-      reply.header('upgrade', 'websocket').header('connection', 'Upgrade');
+      reply.header('upgrade', 'websocket').header('connection', 'close, Upgrade');
       throw new Problem(
         'UPGRADE_REQUIRED',
         'replicas connect here with a WebSocket of the subprotocol psync.v1',

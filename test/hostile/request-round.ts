@@ -93,6 +93,8 @@ function judge(
       );
       return false;
     }
+    // Behind 426 the connection is closed.
+    if (answer.status === 426 && answer.isLast) return false;
     if (answer.isLast && at < sent.length - 1) {
       subject.found(
         `closed behind ${request.method} ${answer.status}`,

@@ -94,6 +94,7 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'http/ask-peer.ts': [1, 'over what the socket has given of one answer, which MAX_ANSWER_BYTES limits'],
   'http/conditions.ts': [1, 'over one header, which Node limits to 16 KiB'],
   'http/import-route.ts': [1, TURNS],
+  'http/in-order.ts': [1, 'it ends with the turn of the event loop (rounds.ts)'],
   'http/large-json.ts': [
     2,
     'inBuffers takes the pieces of one value in slices, which slices.ts limits by time; and over the bytes of one character',
