@@ -52,7 +52,7 @@ type Lined = Socket & { [LINE]?: Line };
 export class Front {
   readonly server: Server;
   readonly #parts: FrontParts;
-  readonly #rounds = new Rounds();
+  readonly rounds = new Rounds();
   #handler: Handler = { overlap: () => 'none', handle: () => 'none' };
 
   constructor(parts: FrontParts) {
@@ -203,7 +203,7 @@ export class Front {
   }
 
   #lineOf(socket: Lined): Line {
-    socket[LINE] ??= new Line(socket, this.#rounds);
+    socket[LINE] ??= new Line(socket, this.rounds);
     return socket[LINE];
   }
 

@@ -4,10 +4,12 @@ import type { Handler, Overlap } from './in-order.ts';
 
 const SAFE: ReadonlySet<string | undefined> = new Set(['GET', 'HEAD', 'OPTIONS']);
 
-export function longWay(fastify: RequestListener): Handler {
+/** @param started called for each request that starts */
+export function longWay(fastify: RequestListener, started: () => void): Handler {
   return {
     overlap,
     handle: (request, response) => {
+      started();
       const kind = overlap(request);
       fastify(request, response);
       return kind;

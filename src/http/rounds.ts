@@ -18,9 +18,17 @@ const LOOP: Loop = {
   },
 };
 
+/**
+ * In one turn of the event loop at most so many requests start that Fastify handles: most of the work on them is done behind the
+ * first `await`, when the time of the turn is not looked at any more.
+ */
+export const MAX_LONG_STARTS = 64;
+
 export class Rounds {
   readonly #loop: Loop;
   readonly #turn: SharedTurn;
+  /** How many requests that Fastify handles have started in this turn of the event loop. */
+  #longStarts = 0;
   /** Who waits, in the order of the round. */
   readonly #waiting = new Set<Starter>();
 
@@ -32,7 +40,20 @@ export class Rounds {
 
   /** Whether a request may start at once: nobody waits, and there is time left in this turn of the event loop. */
   get isOpen(): boolean {
-    return this.#waiting.size === 0 && !this.#turn.isOver;
+    return this.#waiting.size === 0 && !this.#isOver;
+  }
+
+  /** A request that Fastify handles has started. */
+  longStarted(): void {
+    this.#longStarts += 1;
+    if (this.#longStarts > 1) return;
+    this.#loop.soon(() => {
+      this.#longStarts = 0;
+    });
+  }
+
+  get #isOver(): boolean {
+    return this.#longStarts >= MAX_LONG_STARTS || this.#turn.isOver;
   }
 
   /** The connection has a request that may start when its turn comes. */
@@ -46,7 +67,7 @@ export class Rounds {
     for (const starter of this.#waiting) {
       this.#waiting.delete(starter);
       if (starter.startNext()) this.#waiting.add(starter);
-      if (this.#turn.isOver) break;
+      if (this.#isOver) break;
     }
     if (this.#waiting.size > 0) this.#loop.soon(() => this.#run());
   }

@@ -59,7 +59,7 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
   const app = Fastify({
     logger: false,
     serverFactory: (fastify, options) => {
-      const long = longWay(fastify);
+      const long = longWay(fastify, () => front.rounds.longStarted());
       // With CORS every answer has headers of its own.
       const isShort = allowedOrigins.length === 0;
       const fail = front.fail.bind(front);

@@ -1,5 +1,6 @@
-/** The longest key, in bytes of UTF-8. */
-export const MAX_KEY_BYTES = 1_024;
+import { MAX_KEY_BYTES } from '../stream/command.ts';
+
+export { MAX_KEY_BYTES };
 
 export type KeyProblem = 'empty' | 'too-long' | 'not-unicode';
 

@@ -2,15 +2,14 @@
  * What clients ask for, and what becomes of it. A request is decided against the newest state, in the write turn;
  * only its effects enter the stream: an increment travels as SET, an expiry in seconds as an absolute time.
  */
-import type { Command, DelCommand, SetCommand } from '../stream/command.ts';
+import { type Command, type DelCommand, MAX_VALUE_BYTES, type SetCommand } from '../stream/command.ts';
 import { type Condition, isConditional, requireCondition } from './condition.ts';
 import type { Entry } from './entry.ts';
 import { atOnce, JsonError, type Steps } from './json.ts';
 import { byteLengthOf, joined, mergeSteps, type Patch } from './merge-patch.ts';
 import { Refusal } from './refusal.ts';
 
-/** The largest value, in bytes. */
-export const MAX_VALUE_BYTES = 16 * 1024 * 1024;
+export { MAX_VALUE_BYTES };
 
 /** One operation on one key. Times are absolute, in milliseconds since 1970. */
 export type Operation =

@@ -4,6 +4,11 @@
  */
 export type Command = SetCommand | DelCommand | ExpireAtCommand | PersistCommand | FlushAllCommand;
 
+/** The longest key, in bytes of UTF-8. */
+export const MAX_KEY_BYTES = 1_024;
+/** The largest value, in bytes. */
+export const MAX_VALUE_BYTES = 16 * 1024 * 1024;
+
 export interface SetCommand {
   readonly kind: 'set';
   readonly key: string;

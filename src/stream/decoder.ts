@@ -6,7 +6,7 @@
  * whose connection breaks has either all of a transaction or nothing of it (psync-rules.md, 34).
  */
 import { isUtf8 } from 'node:buffer';
-import type { Command, Run } from './command.ts';
+import { type Command, MAX_KEY_BYTES, MAX_VALUE_BYTES, type Run } from './command.ts';
 import { ProtocolError } from './protocol-error.ts';
 import { type RespArray, type RespLimits, RespParser } from './resp-parser.ts';
 
@@ -27,8 +27,6 @@ export const STREAM_LIMITS: RespLimits = {
   maxBulkBytes: MAX_BULK_BYTES,
   maxArrayBytes: MAX_ARRAY_BYTES,
 };
-/** The longest key that is read, in bytes; masters take far shorter ones. */
-const MAX_KEY_BYTES = 64 * 1024;
 /** The longest name of a command, and of an option. */
 const MAX_NAME_BYTES = 32;
 const EMPTY = Buffer.alloc(0);
@@ -119,13 +117,13 @@ function parseCommand(name: string, array: RespArray): Command | null {
   switch (name) {
     case 'SET': {
       if (array.length === 3) {
-        return { kind: 'set', key: keyAt(array, 1), value: array.bytes(2), expiresAt: null };
+        return { kind: 'set', key: keyAt(array, 1), value: valueAt(array), expiresAt: null };
       }
       arity(name, array, 5);
       if (nameAt(array, 3) !== 'PXAT') {
         throw new ProtocolError('SET with an option other than PXAT');
       }
-      return { kind: 'set', key: keyAt(array, 1), value: array.bytes(2), expiresAt: timeAt(array, 4) };
+      return { kind: 'set', key: keyAt(array, 1), value: valueAt(array), expiresAt: timeAt(array, 4) };
     }
     case 'DEL': {
       if (array.length < 2) throw new ProtocolError('DEL without a key');
@@ -163,11 +161,18 @@ function nameAt(array: RespArray, index: number): string {
 
 function keyAt(array: RespArray, index: number): string {
   const size = array.sizeOf(index);
-  if (size > MAX_KEY_BYTES) throw new ProtocolError(`a key of ${size} bytes`);
+  if (size === 0 || size > MAX_KEY_BYTES) throw new ProtocolError(`a key of ${size} bytes`);
   const text = array.text(index, 'utf8');
   // Decoding replaces what is no UTF-8 by U+FFFD; a key that holds one of its own is rare enough to look twice.
   if (text.includes('\uFFFD') && !isUtf8(array.bytes(index))) throw new ProtocolError('a key is not UTF-8');
   return text;
+}
+
+/** The value of a SET. */
+function valueAt(array: RespArray): Buffer {
+  const size = array.sizeOf(2);
+  if (size > MAX_VALUE_BYTES) throw new ProtocolError(`a value of ${size} bytes`);
+  return array.bytes(2);
 }
 
 function timeAt(array: RespArray, index: number): number {

@@ -140,8 +140,10 @@ export async function hostileMaster(
   chance: Chance,
   folder: string,
 ): Promise<void> {
-  const before = await replica.node.client.digest();
   const told: string[] = [];
+  // Nothing more comes of its master: what it holds may only change by the hostile one.
+  await comeBack(replica, master, 'before');
+  const before = await replica.node.client.digest();
   const http = createServer((request, response) => {
     // Of the chain upward: an upstream that is none, an answer without an end, JSON that is odd.
     const upstream = chance.of([

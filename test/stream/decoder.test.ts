@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import type { Command, Run } from '../../src/stream/command.ts';
+import { type Command, MAX_KEY_BYTES, MAX_VALUE_BYTES, type Run } from '../../src/stream/command.ts';
 import { MAX_TRANSACTION_COMMANDS, STREAM_LIMITS, StreamDecoder } from '../../src/stream/decoder.ts';
 import { array, Encoder } from '../../src/stream/encoder.ts';
 import { ProtocolError } from '../../src/stream/protocol-error.ts';
@@ -271,6 +271,9 @@ const MALFORMED: readonly (readonly [what: string, bytes: string | Buffer])[] = 
   ['PERSIST of two keys', array(['PERSIST', 'a', 'b'])],
   ['FLUSHALL ASYNC', array(['FLUSHALL', 'ASYNC'])],
   ['PING with a message', array(['PING', 'hi'])],
+  ['an empty key', Buffer.from('*2\r\n$3\r\nDEL\r\n$0\r\n\r\n')],
+  ['a key that no request can have', Buffer.from(array(['DEL', 'k'.repeat(MAX_KEY_BYTES + 1)]))],
+  ['a value that no request can have', Buffer.from(array(['SET', 'k', 'v'.repeat(MAX_VALUE_BYTES + 1)]))],
   ['a key that is not UTF-8', Buffer.from('*2\r\n$3\r\nDEL\r\n$2\r\na\xff\r\n', 'latin1')],
   ['a key with half of a surrogate pair', Buffer.from('*2\r\n$3\r\nDEL\r\n$3\r\n\xed\xa0\xbd\r\n', 'latin1')],
 ];
