@@ -78,6 +78,7 @@ export class StreamDecoder {
         for (const end of this.#openEnds) ends.push(done.bytes + end);
         this.#openCommands = [];
         this.#openEnds = [];
+        this.#openCount = 0;
       }
       if (command !== null) {
         commands.push(command);

@@ -288,6 +288,13 @@ for (const [what, wire] of MALFORMED) {
   });
 }
 
+test('the limit of a transaction is for each of them, not for all together', () => {
+  const decoder = new StreamDecoder();
+  const command = array(['DEL', 'a']).repeat(MAX_TRANSACTION_COMMANDS / 4);
+  const transaction = Buffer.from(`${array(['MULTI'])}${command}${array(['EXEC'])}`);
+  for (let count = 0; count < 5; count += 1) assert.equal(decoder.push(transaction)?.boundaries.length, 1);
+});
+
 test('a value that no request can have is refused', () => {
   const wire = array(['SET', 'k', 'v'.repeat(MAX_VALUE_BYTES + 1)]);
   assert.throws(() => new StreamDecoder().push(Buffer.from(wire)), ProtocolError);
