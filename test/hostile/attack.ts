@@ -39,22 +39,25 @@ const ENTRIES = 200;
  * @param seed everything follows from it but the times
  * @param goesOn asked before each round, with how many there were
  * @param kinds which kinds of rounds
+ * @param maxStallMs how long `/healthz` may wait for the node's own work
  */
 export async function attack(
   seed: number,
   goesOn: (rounds: number) => boolean,
   kinds: readonly Kind[] = KINDS,
+  maxStallMs?: number,
 ): Promise<Verdict> {
   const folder = await mkdtemp(join(tmpdir(), 'psyncd-hostile-'));
   const chance = new Chance(seed);
   const data = (name: string): string[] => ['--data', join(folder, name), '--port', '0'];
-  const master = new Subject(await ChildNode.start(data('master')));
+  const master = new Subject(await ChildNode.start(data('master')), maxStallMs);
   const subjects = [master];
   try {
     for (let index = 0; index < ENTRIES; index += 1)
       await master.node.client.set(`entry${index}`, `value${index}`);
     const replica = new Subject(
       await ChildNode.start([...data('replica'), '--replica-of', master.node.wsUrl]),
+      maxStallMs,
     );
     subjects.push(replica);
     const good = await goodSnapshot(master.node);
