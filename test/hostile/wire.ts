@@ -64,7 +64,9 @@ export class Wire {
   }
 
   destroy(): void {
-    this.#socket.resetAndDestroy();
+    // libuv cannot reset a connection whose end is on its way, and then never closes it.
+    if (this.#socket.writableEnded) this.#socket.destroy();
+    else this.#socket.resetAndDestroy();
   }
 
   /**
