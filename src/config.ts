@@ -155,7 +155,7 @@ function origins(text: string): Origins {
 function hostNames(text: string): readonly string[] {
   return listed(text).map((name) => {
     const url = `http://${name}`;
-    if (/[:/?#@\\\s*]/.test(name) || !URL.canParse(url)) {
+    if (/[:/?#@\\\s*]|^\./.test(name) || !URL.canParse(url)) {
       throw new UsageError('expected names such as db.example, without a port');
     }
     return new URL(url).hostname;

@@ -45,10 +45,13 @@ export class LiveSettings implements RunningSettings {
   readonly #node: Writable<NodeSettings>;
   readonly hosts: KnownHosts;
   #settings: Settings;
+  /** As they were read last from flags, environment and file. */
+  #loaded: Settings;
 
   constructor(settings: Settings, loopLag: LoopLag, state: Pick<StateFile, 'journalCounters'>) {
     this.#loopLag = loopLag;
     this.#state = state;
+    this.#loaded = settings;
     this.#settings = settings;
     this.hosts = new KnownHosts(ownNames(settings));
     this.#node = nodeSettings(settings);
@@ -114,8 +117,10 @@ export class LiveSettings implements RunningSettings {
     readonly needRestart: readonly string[];
   } {
     const names = SETTINGS.map(({ name }) => name).filter(
-      (name) => !isDeepStrictEqual(settings[name], this.#settings[name]),
+      (name) => !isDeepStrictEqual(settings[name], this.#loaded[name]),
     );
+    // What PATCH has changed meanwhile stays, unless the file says something new of it.
+    this.#loaded = settings;
     const changed = names.filter((name) => CHANGEABLE.has(name));
     this.#take({ ...this.#settings, ...Object.fromEntries(changed.map((name) => [name, settings[name]])) });
     return { changed, needRestart: names.filter((name) => !CHANGEABLE.has(name)) };

@@ -52,9 +52,9 @@ export async function followChanges(options: FollowOptions): Promise<boolean> {
       cursor.take(event);
       await print(event, before, json, abort.signal);
     }
-    if (abort.signal.reason instanceof CommandError || abort.signal.reason instanceof TypeError) {
-      throw abort.signal.reason;
-    }
+    const { reason } = abort.signal;
+    // Whoever stops it gives no reason; that is an AbortError.
+    if (reason instanceof Error && reason.name !== 'AbortError') throw reason;
     note(lastWords(cursor.position));
     return isRead;
   } finally {
@@ -120,7 +120,7 @@ class ConnectionNotes {
         new CommandError(`cannot follow ${url}: ${detail}, though the node answers; is it older?`),
       );
     } catch (error) {
-      this.#giveUp(error instanceof TypeError ? error : new CommandError(String(error)));
+      this.#giveUp(error instanceof Error ? error : new CommandError(String(error)));
     }
   }
 }

@@ -44,8 +44,8 @@ export async function serve(
   process.stdout.write(
     `psyncd listening on ${app.url} role=${role} run-id=${status.runId} offset=${status.offset}\n`,
   );
-  // Without a listener this signal, which a closed terminal sends, would end the process without a clean stop.
-  process.on('SIGHUP', () => reload(app, load, log));
+  // Without a listener this signal would end the process without a clean stop.
+  if (!process.stdin.isTTY) process.on('SIGHUP', () => reload(app, load, log));
   const signal = await stopped;
   log.info('stopping', { signal });
   setTimeout(() => {
@@ -82,6 +82,8 @@ function stopSignal(): Promise<string> {
   return new Promise((resolve) => {
     process.once('SIGTERM', resolve);
     process.once('SIGINT', resolve);
+    // The terminal that it was started in is closed.
+    if (process.stdin.isTTY) process.once('SIGHUP', resolve);
     if (process.connected) process.once('disconnect', () => resolve('disconnect'));
   });
 }

@@ -34,10 +34,17 @@ test('SIGHUP reads the config file again, a bad file changes nothing, and SIGUSR
   assert.match(node.log, /"changed":\["maxReplicas"\],"needRestart":\["fsync"\]/);
   assert.equal(await setting('fsync'), 'everysec');
 
+  // What was changed in between stays, as long as the file says nothing new of it.
+  await http.sendJson('PATCH', '/v1/config', { maxFollowers: 9 });
+  await writeFile(config, '{"backlogSize": "2mb", "maxReplicas": 8}');
+  node.process.kill('SIGHUP');
+  await until('the setting has changed', async () => (await setting('maxReplicas')) === 8);
+  assert.equal(await setting('maxFollowers'), 9);
+
   await writeFile(config, '{"maxReplicas": "many"}');
   node.process.kill('SIGHUP');
   await until('the log says why not', () => node.log.includes('settings-not-reloaded'));
-  assert.equal(await setting('maxReplicas'), 7);
+  assert.equal(await setting('maxReplicas'), 8);
 
   node.process.kill('SIGUSR1');
   assert.equal((await http.send('PUT', '/v1/keys/k', 'v')).status, 201);
