@@ -22,7 +22,7 @@ const LOOP: Loop = {
  * In one turn of the event loop at most so many requests start that Fastify handles: most of the work on them is done behind the
  * first `await`, when the time of the turn is not looked at any more.
  */
-export const MAX_LONG_STARTS = 64;
+export const MAX_LONG_STARTS = 32;
 
 export class Rounds {
   readonly #loop: Loop;
