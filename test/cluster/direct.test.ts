@@ -6,6 +6,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import test from 'node:test';
+import { Chance } from '../hostile/chance.ts';
+import { HARMLESS_HEADERS, NAMES } from '../hostile/dictionary.ts';
 import { Cluster, converged } from '../support/cluster.ts';
 import { type Answer, Connection, type Headers, json } from '../support/contract.ts';
 import { Pipeline } from '../support/pipeline.ts';
@@ -39,6 +41,8 @@ test('the short cut answers like the long way, whatever the key, the value and t
   const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
   const [http, onReplica] = [new Connection(t, master), new Connection(t, replica)];
   const below = (limit: number): number => Math.floor(random() * limit);
+  // The same names and headers as npm run hostile sends.
+  const chance = new Chance(seed);
   const headerSets: Headers[] = [
     {},
     { accept: '*/*' },
@@ -52,9 +56,11 @@ test('the short cut answers like the long way, whatever the key, the value and t
     const characters = Array.from({ length: 1 + below(12) }, () => CHARACTERS[below(CHARACTERS.length)]).join(
       '',
     );
+    const word = chance.is(0.3) ? chance.of(NAMES) : characters;
     // Of this round alone: a key that is there already would be answered otherwise.
-    const name = `${round}-${characters}${ENDINGS[below(ENDINGS.length)]}`;
-    const headers = headerSets[below(headerSets.length)] as Headers;
+    const name = `${round}-${word}${ENDINGS[below(ENDINGS.length)]}`;
+    const more = Object.fromEntries(chance.some(HARMLESS_HEADERS, 3));
+    const headers: Headers = { ...more, ...headerSets[below(headerSets.length)] };
     const value = Buffer.alloc(below(3) === 0 ? 0 : below(6_000), random() < 0.5 ? 'v' : '\u00ff');
     const [short, long] = [`/v1/keys/s${name}`, `/v1/keys/l${name}`];
     for (const _again of ['new', 'replaced']) {
