@@ -7,7 +7,7 @@ import type { Node } from '../node/node.ts';
 import { Problem } from '../node/problem.ts';
 import type { Turns } from '../node/turns.ts';
 import { formatPosition } from '../replication/position.ts';
-import type { DelCommand, SetCommand } from '../stream/command.ts';
+import { type DelCommand, isTime, type SetCommand } from '../stream/command.ts';
 import { ACKS_ONLY, type AcksQuery, acknowledged } from './acks.ts';
 import type { BodyBudget } from './body-budget.ts';
 import { badKey } from './key.ts';
@@ -172,7 +172,7 @@ function entryOf(object: Readonly<Record<string, unknown>>, now: number): SetCom
   const bytes = fromJsonValue(value, encoding);
   if (typeof bytes === 'string') throw bad(bytes);
   if (bytes.length > MAX_VALUE_BYTES) throw bad(`the value has more than ${MAX_VALUE_BYTES} bytes`);
-  if (expiresAt !== null && (!Number.isSafeInteger(expiresAt) || (expiresAt as number) < 0)) {
+  if (expiresAt !== null && !(typeof expiresAt === 'number' && isTime(expiresAt))) {
     throw bad('"expiresAt" is no time in milliseconds');
   }
   const at = expiresAt as number | null;

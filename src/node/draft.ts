@@ -6,7 +6,7 @@ import { type Entry, isLive } from '../keyspace/entry.ts';
 import { Refusal } from '../keyspace/refusal.ts';
 import type { Draft } from '../keyspace/write.ts';
 import { assertNever, type Command, type DelCommand, type Run, type SetCommand } from '../stream/command.ts';
-import { Encoder } from '../stream/encoder.ts';
+import { checkCommand, Encoder } from '../stream/encoder.ts';
 import type { LookAhead } from './look-ahead.ts';
 import type { StreamHead } from './stream-head.ts';
 
@@ -96,8 +96,11 @@ export class TurnDraft implements Draft {
 
   add(command: Command): number {
     const later = command.kind === 'set' || command.kind === 'del';
-    // The others may have to read the keyspace file, and if that fails nothing may be encoded.
-    if (!later) this.#stage(command);
+    // The others may have to read the keyspace file, and if that fails nothing may be encoded; nor staged what cannot be.
+    if (!later) {
+      checkCommand(command);
+      this.#stage(command);
+    }
     const end = this.#start + this.#encoder.add(command);
     if (this.#encoder.length > this.#transactionLimit) {
       throw new Refusal('BATCH_TOO_LARGE', `its effects have more than ${MAX_TRANSACTION_BYTES} bytes`);

@@ -9,6 +9,11 @@ export const MAX_KEY_BYTES = 1_024;
 /** The largest value, in bytes. */
 export const MAX_VALUE_BYTES = 16 * 1024 * 1024;
 
+/** Whether the stream can say it: whole milliseconds since 1970, not before, up to 2^53 - 1. */
+export function isTime(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0;
+}
+
 export interface SetCommand {
   readonly kind: 'set';
   readonly key: string;

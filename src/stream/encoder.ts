@@ -4,7 +4,8 @@
  *
  * `mark` and `rollback` take commands back that belong to a batch which fails in the middle.
  */
-import { assertNever, type Command, type Run } from './command.ts';
+import { assertNever, type Command, isTime, MAX_KEY_BYTES, MAX_VALUE_BYTES, type Run } from './command.ts';
+import { STREAM_LIMITS } from './decoder.ts';
 
 const CRLF = '\r\n';
 const MULTI = array(['MULTI']);
@@ -32,8 +33,12 @@ export class Encoder {
     return this.#end;
   }
 
-  /** @returns where the command ends, counted from the first byte of the first command */
+  /**
+   * @returns where the command ends, counted from the first byte of the first command
+   * @throws RangeError for a command that no reader of the stream takes; nothing is added
+   */
   add(command: Command): number {
+    checkCommand(command);
     const [value, tail] =
       command.kind === 'set' ? [command.value, tailOf(command.expiresAt)] : ([null, ''] as const);
     return this.#push(headOf(command), value, tail, command);
@@ -94,6 +99,53 @@ export class Encoder {
     this.#parts.push({ text, value, tail, command, end: this.#end, isBoundary: !this.#inTransaction });
     return this.#end;
   }
+}
+
+/**
+ * The last guard: what is written once and cannot be read ends every replica's link and the next start of the node.
+ * @throws RangeError for what `StreamDecoder` refuses, or reads as another command
+ */
+export function checkCommand(command: Command): void {
+  switch (command.kind) {
+    case 'set':
+      checkKey(command.key);
+      if (command.value.length > MAX_VALUE_BYTES) {
+        throw new RangeError(`a value of ${command.value.length} bytes`);
+      }
+      if (command.expiresAt !== null) checkTime(command.expiresAt);
+      return;
+    case 'del':
+      // The name is an element too.
+      if (command.keys.length === 0 || command.keys.length >= STREAM_LIMITS.maxElements) {
+        throw new RangeError(`a DEL of ${command.keys.length} keys`);
+      }
+      for (const key of command.keys) checkKey(key);
+      return;
+    case 'expire-at':
+      checkKey(command.key);
+      checkTime(command.expiresAt);
+      return;
+    case 'persist':
+      checkKey(command.key);
+      return;
+    case 'flush-all':
+      return;
+    default:
+      assertNever(command);
+  }
+}
+
+function checkKey(key: string): void {
+  // A character takes three bytes at most, so nearly no key is measured.
+  const isShort = key.length * 3 <= MAX_KEY_BYTES;
+  if (key === '' || !(isShort || Buffer.byteLength(key) <= MAX_KEY_BYTES)) {
+    throw new RangeError(`a key of ${Buffer.byteLength(key)} bytes`);
+  }
+  if (!key.isWellFormed()) throw new RangeError('a key is not well-formed Unicode');
+}
+
+function checkTime(at: number): void {
+  if (!isTime(at)) throw new RangeError(`${at} is not a time in milliseconds`);
 }
 
 /** The command with its value as a view into the encoded bytes. */

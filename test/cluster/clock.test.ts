@@ -36,6 +36,10 @@ async function change(node: ChildNode, settings: object): Promise<void> {
   assert.equal(answer.status, 200, await answer.text());
 }
 
+function json(body: object): RequestInit {
+  return { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
+}
+
 /** Waits until the node has looked several times at everybody that it is connected to. */
 async function hasLooked(node: ChildNode): Promise<void> {
   const before = await uptimeOf(node);
@@ -106,4 +110,27 @@ test('after the wall clock was set two hours back lag, rates, ages and timeouts 
   await samePosition(master, replica);
   const { outages } = await backlogOf(master);
   assert.ok((outages[0]?.awayMs ?? 0) >= 1_000, JSON.stringify(outages));
+});
+
+test('with a clock before 1970 a ttl is refused, and the replica goes on', async (t) => {
+  const { clock, master, replica } = await pair(t);
+  const ways: readonly (readonly [string, string, RequestInit])[] = [
+    ['PUT', '/v1/keys/ttl?ttl=100', { body: 'v' }],
+    ['PUT', '/v1/keys/at/expiry', json({ ttl: 100 })],
+    ['POST', '/v1/batch', json({ ops: [{ op: 'set', key: 'ttl', value: 'v', ttl: 100 }] })],
+    ['POST', '/v1/batch', json({ ops: [{ op: 'expire', key: 'at', ttl: 100 }] })],
+    ['POST', '/v1/batch', json({ ops: [{ op: 'set', key: 'at', value: 'v', expiresAt: -1000 }] })],
+    ['PUT', '/v1/keys/at?expiresAt=-1000', { body: 'v' }],
+    ['POST', '/v1/import', { body: '{"key":"at","value":"v","expiresAt":-1000}\n' }],
+  ];
+  await master.client.set('at', 'v');
+  await clock.set(-70 * 365 * 24 * HOUR_MS, master);
+  for (const [method, path, init] of ways) {
+    const answer = await fetch(master.url + path, { method, ...init });
+    assert.equal(answer.status, 400, `${method} ${path}: ${await answer.text()}`);
+  }
+  await master.client.set('k', 'still written');
+  await samePosition(master, replica);
+  assert.equal(await textOf(replica, 'k'), 'still written');
+  await linkState(replica, 'streaming');
 });

@@ -43,6 +43,48 @@ test('PING is counted and does nothing', () => {
   });
 });
 
+/** Keys, values and times at the limits and beyond them. */
+const doubtfulKey = fc.oneof(
+  anyKey,
+  fc.constantFrom('', '\ud800', 'a\udc00', '\ud800\udc00', '\ufffd'),
+  fc.integer({ min: MAX_KEY_BYTES - 2, max: MAX_KEY_BYTES + 2 }).map((size) => 'k'.repeat(size)),
+  fc.integer({ min: MAX_KEY_BYTES / 2 - 1, max: MAX_KEY_BYTES / 2 + 1 }).map((size) => 'é'.repeat(size)),
+);
+const doubtfulTime = fc.oneof(
+  fc.double(),
+  fc.integer(),
+  fc.constantFrom(-96_287_990_370, -1, -0, 0, 0.5, 2 ** 53 - 1, 2 ** 53, 1e21, -Infinity, Infinity, NaN),
+);
+
+test('what is written is read as it was meant, or refused before it is written', () => {
+  const doubtful = fc.oneof(
+    anyCommand(doubtfulKey, doubtfulTime),
+    fc.constantFrom<Command>(
+      { kind: 'del', keys: [] },
+      { kind: 'del', keys: Array<string>(STREAM_LIMITS.maxElements - 1).fill('k') },
+      { kind: 'del', keys: Array<string>(STREAM_LIMITS.maxElements).fill('k') },
+      { kind: 'set', key: 'k', value: Buffer.alloc(MAX_VALUE_BYTES + 1), expiresAt: null },
+    ),
+  );
+  fc.assert(
+    fc.property(doubtful, anyCommand(anyKey), (command, next) => {
+      const encoder = new Encoder();
+      let isTaken = true;
+      try {
+        encoder.add(command);
+      } catch (error) {
+        assert.ok(error instanceof RangeError);
+        assert.equal(encoder.length, 0);
+        isTaken = false;
+      }
+      encoder.add(next);
+      const read = new StreamDecoder().push(encoder.finish().bytes)?.commands;
+      assert.equal(JSON.stringify(read), JSON.stringify(isTaken ? [command, next] : [next]));
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
 /** What may stand between two boundaries. */
 interface Group {
   readonly bytes: Buffer;
