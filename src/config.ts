@@ -2,11 +2,11 @@
  * The settings. Each has one name in three spellings: `--backlog-size`, `PSYNCD_BACKLOG_SIZE`, and `"backlogSize"`
  * in the config file; a flag beats the environment, which beats the file. What happens at a limit stands with it.
  */
-import { readFileSync } from 'node:fs';
 import { JsonError, parseJson } from './keyspace/json.ts';
 import { isRawJSON } from './keyspace/json-number.ts';
 import type { Origins } from './node/origins.ts';
 import { canonicalUpstream, parseUpstream } from './replication/upstream.ts';
+import { readSmallFile } from './small-file.ts';
 import type { FsyncPolicy } from './store/state-file.ts';
 
 export interface Settings {
@@ -503,10 +503,13 @@ function first(
   return [null, ''];
 }
 
+/** The largest configuration file, in bytes. */
+const MAX_CONFIG_BYTES = 1024 * 1024;
+
 function readConfigFile(path: string): Readonly<Record<string, string>> {
   let parsed: unknown;
   try {
-    parsed = parseJson(readFileSync(path));
+    parsed = parseJson(readSmallFile(path, MAX_CONFIG_BYTES));
   } catch (error) {
     const detail = error instanceof JsonError ? `it is not JSON: ${error.detail}` : error;
     throw new UsageError(`--config ${path}: ${detail instanceof Error ? detail.message : detail}`);

@@ -43,6 +43,26 @@ test('set, get and del', async (t) => {
   assert.deepEqual(await psyncd(node, ['del', 'a key/ü']), missing);
 });
 
+test('set reads no more from standard input than a value may have', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const child = spawn(process.execPath, [MAIN, 'set', 'k', '-'], {
+    stdio: ['pipe', 'ignore', 'pipe'],
+    env: { ...process.env, PSYNCD_NODE: node.url },
+  });
+  t.after(() => child.kill('SIGKILL'));
+  let stderr = '';
+  child.stderr.on('data', (chunk: Buffer) => {
+    stderr += chunk.toString();
+  });
+  child.stdin.on('error', () => undefined);
+  // The input never ends.
+  child.stdin.write(Buffer.alloc(16 * 1024 * 1024 + 1, 'v'));
+  const [code] = await once(child, 'close');
+  assert.deepEqual({ code, stderr }, { code: 1, stderr: 'psyncd: the value has more than 16777216 bytes\n' });
+  assert.equal(await node.client.get('k'), null);
+});
+
 test('import from a file and from a pipe, also by way of a replica', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');

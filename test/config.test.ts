@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
@@ -254,6 +255,28 @@ test('a file that is not there, or no JSON, is named', () => {
   for (const file of [missing, fileOf('{port: 1}')]) {
     assert.ok(refusal(() => loadSettings({}, {}, file)).startsWith(`--config ${file}: `));
   }
+});
+
+test('a configuration that is no regular file, or has more than 1 MiB, is refused without reading on', () => {
+  const fifo = join(folder, 'fifo');
+  execFileSync('mkfifo', [fifo]);
+  const link = join(folder, 'link');
+  symlinkSync(fifo, link);
+  const limit = 1024 * 1024;
+  for (const [file, reason] of [
+    [fifo, 'it is no regular file'],
+    [link, 'it is no regular file'],
+    [folder, 'it is a folder'],
+    [fileOf(`{"port": 1}${' '.repeat(limit)}`), `it has more than ${limit} bytes`],
+  ] as const) {
+    assert.equal(
+      refusal(() => loadSettings({}, {}, file)),
+      `--config ${file}: ${reason}`,
+    );
+  }
+  const link2 = join(folder, 'link2');
+  symlinkSync(fileOf(`{"port": 1}${' '.repeat(limit - 11)}`), link2);
+  assert.equal(loadSettings({}, {}, link2).port, 1);
 });
 
 test('an empty environment variable counts as not set', () => {

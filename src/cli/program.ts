@@ -10,6 +10,7 @@ import { parsePosition } from '../client/position.ts';
 import { ApiError, Client } from '../client/rest.ts';
 import { flagOf, parseTime, SETTINGS, UsageError, variableOf } from '../config.ts';
 import { parseUpstream } from '../replication/upstream.ts';
+import { MAX_VALUE_BYTES } from '../stream/command.ts';
 import { GrowingBuffer } from '../stream/growing-buffer.ts';
 import { version } from '../version.ts';
 import { CommandError } from './command-error.ts';
@@ -335,8 +336,14 @@ function printJson(value: unknown, space?: number): void {
   process.stdout.write(`${printableJson(value, space)}\n`);
 }
 
+/** @throws CommandError when it is more than a value may have: it may have no end */
 async function standardInput(): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new GrowingBuffer();
-  for await (const chunk of process.stdin) bytes.add(chunk as Buffer);
+  let length = 0;
+  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > MAX_VALUE_BYTES) throw new CommandError(`the value has more than ${MAX_VALUE_BYTES} bytes`);
+    bytes.add(chunk);
+  }
   return new Uint8Array(bytes.take());
 }
