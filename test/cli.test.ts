@@ -1,8 +1,8 @@
 /** The commands that talk to a node, as a user types them. */
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
+import { execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -174,4 +174,60 @@ test('what a node and its peers say cannot act on the terminal: answers and erro
     assert.match(shown, /\\u001b\[2J\\u\{9b\}31m\\nrole/, args[0]);
     assert.match(shown, /^\P{Cc}*\n$/u, args[0]);
   }
+});
+
+test('export writes into a FIFO, replaces what a link leads to, refuses a folder, and makes private files', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await node.client.set('k', 'v');
+  const folder = await temporaryFolder(t);
+  const at = (name: string): string => join(folder, name);
+  const isExport = (text: string): void => assert.match(text, /^\{"key":"k","value":"v",.*\}\n$/);
+
+  execFileSync('mkfifo', [at('fifo')]);
+  await symlink('fifo', at('to-fifo'));
+  for (const name of ['fifo', 'to-fifo']) {
+    const reader = spawn('cat', [at('fifo')], { stdio: ['ignore', 'pipe', 'inherit'] });
+    t.after(() => reader.kill('SIGKILL'));
+    const read = reader.stdout.setEncoding('utf8').toArray();
+    const { code, stderr } = await psyncd(node, ['export', at(name)]);
+    assert.equal(code, 0, stderr);
+    isExport((await read).join(''));
+    assert.ok((await lstat(at('fifo'))).isFIFO());
+  }
+
+  await mkdir(at('folder'));
+  await writeFile(at('folder/old'), 'old');
+  await symlink('folder/old', at('to-old'));
+  await symlink('to-old', at('to-link'));
+  await symlink('folder/new', at('to-new'));
+  for (const [name, target] of [
+    ['to-link', 'folder/old'],
+    ['to-new', 'folder/new'],
+    ['plain', 'plain'],
+  ] as const) {
+    const { code, stderr } = await psyncd(node, ['export', at(name)]);
+    assert.equal(code, 0, stderr);
+    isExport(await readFile(at(target), 'utf8'));
+    const stats = await lstat(at(target));
+    assert.ok(stats.isFile());
+    assert.equal(stats.mode & 0o777, 0o600, target);
+  }
+  assert.equal(await readlink(at('to-old')), 'folder/old');
+  assert.equal(await readlink(at('to-link')), 'to-old');
+  assert.equal(await readlink(at('to-new')), 'folder/new');
+
+  await symlink('circle', at('circle'));
+  for (const [name, reason] of [
+    ['folder', 'it is a folder'],
+    ['circle', 'more than 40 links lead on from it'],
+  ] as const) {
+    const refused = await psyncd(node, ['export', at(name)]);
+    assert.deepEqual(refused, {
+      code: 1,
+      stdout: '',
+      stderr: `psyncd: cannot write ${at(name)}: ${reason}\n`,
+    });
+  }
+  assert.deepEqual((await readdir(at('folder'))).sort(), ['new', 'old']);
 });
