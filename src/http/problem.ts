@@ -1,7 +1,7 @@
 /** Errors to answers: RFC 9457 problem+json, for ours, for Fastify's and for Node's. */
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { StorageError } from '../node/ports.ts';
-import { Problem, type ProblemCode, storageProblem } from '../node/problem.ts';
+import { diskProblem, Problem, type ProblemCode } from '../node/problem.ts';
 import { PROBLEM_TYPE, problemBody } from '../node/problem-body.ts';
 
 /** Answers with the problem, as problem+json. */
@@ -28,7 +28,8 @@ const BY_FASTIFY_CODE: ReadonlyMap<string, ProblemCode> = new Map([
 /** What went wrong, as a problem; null for what is no fault of the client's and has to be logged. */
 export function toProblem(error: FastifyError | Error): Problem | null {
   if (error instanceof Problem) return error;
-  if (error instanceof StorageError) return storageProblem(error);
+  // Writes are answered by the write turn: this was a read, or a call about the node.
+  if (error instanceof StorageError) return diskProblem(error);
   if ('code' in error && NO_DESCRIPTORS.has(error.code)) {
     return new Problem('STORAGE_FAILED', 'no file descriptors are left');
   }

@@ -48,7 +48,12 @@ export type ProblemCode = keyof typeof PROBLEMS;
 
 /** A failed write to disk, as the client sees it. */
 export function storageProblem(error: StorageError): Problem {
-  return new Problem(error.full ? 'DISK_FULL' : 'STORAGE_FAILED', `nothing was written: ${error.message}`);
+  return diskProblem(error, `nothing was written: ${error.message}`);
+}
+
+/** What the disk has refused, where nothing was to be written; or it is not known. */
+export function diskProblem(error: StorageError, detail: string = error.message): Problem {
+  return new Problem(error.full ? 'DISK_FULL' : 'STORAGE_FAILED', detail);
 }
 
 export class Problem extends Error {
