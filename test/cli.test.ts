@@ -43,6 +43,24 @@ test('set, get and del', async (t) => {
   assert.deepEqual(await psyncd(node, ['del', 'a key/ü']), missing);
 });
 
+test('the keys . and .. are a usage error, because no URL of fetch can name them; others with dots are sent', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  for (const args of [
+    ['set', '.', 'v'],
+    ['set', '..', 'v'],
+    ['get', '.'],
+    ['del', '..'],
+  ]) {
+    const stderr = `psyncd: a key of nothing but . or .. segments cannot be sent by this client: "${args[1]}"\n`;
+    assert.deepEqual(await psyncd(node, args), { code: 2, stdout: '', stderr });
+  }
+  for (const key of ['...', './.', 'a/../b', '%2e', '../x']) {
+    assert.equal((await psyncd(node, ['set', key, key])).code, 0, key);
+    assert.equal((await psyncd(node, ['get', key])).stdout, key);
+  }
+});
+
 test('set reads no more from standard input than a value may have', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node');

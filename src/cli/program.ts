@@ -7,7 +7,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { FollowError } from '../client/ending.ts';
 import { parsePosition } from '../client/position.ts';
-import { ApiError, Client } from '../client/rest.ts';
+import { ApiError, Client, UnsendableKey } from '../client/rest.ts';
 import { flagOf, parseTime, SETTINGS, UsageError, variableOf } from '../config.ts';
 import { parseUpstream } from '../replication/upstream.ts';
 import { MAX_VALUE_BYTES } from '../stream/command.ts';
@@ -57,7 +57,7 @@ function isMistake(error: unknown): boolean {
 function rawVerdict(error: unknown): readonly [number, string | null] {
   // Commander has written its own message already.
   if (error instanceof CommanderError) return [error.exitCode === 0 ? 0 : 2, null];
-  if (error instanceof UsageError) return [2, error.message];
+  if (error instanceof UsageError || error instanceof UnsendableKey) return [2, error.message];
   if (error instanceof CommandError) return [1, error.message];
   if (error instanceof FollowError) return [1, `${error.message} (${error.code})`];
   if (error instanceof ApiError) return [1, `${error.message} (${error.code})`];

@@ -27,6 +27,7 @@ export {
   type Condition,
   type Incremented,
   type SetOptions,
+  UnsendableKey,
   type Written,
 } from './rest.ts';
 export {

@@ -20,6 +20,18 @@ export class ApiError extends Error {
   }
 }
 
+/**
+ * A key of nothing but a `.` or `..` segment. In URLs these two lead elsewhere, percent-encoded too, and `fetch` follows that
+ * (WHATWG URL, "single-dot URL path segment"). In a batch or an import they are keys like others.
+ */
+export class UnsendableKey extends Error {
+  override readonly name = 'UnsendableKey';
+
+  constructor(key: string) {
+    super(`a key of nothing but . or .. segments cannot be sent by this client: ${JSON.stringify(key)}`);
+  }
+}
+
 export interface Written {
   readonly key: string;
   readonly version: number;
@@ -153,23 +165,31 @@ export class Client {
     throw problem;
   }
 
-  set(key: string, value: Uint8Array<ArrayBuffer> | string, options: SetOptions = {}): Promise<Written> {
+  async set(
+    key: string,
+    value: Uint8Array<ArrayBuffer> | string,
+    options: SetOptions = {},
+  ): Promise<Written> {
     const query = options.ttl === undefined ? '' : `?ttl=${options.ttl}`;
     return this.#json(this.#keyUrl(key) + query, { ...write('PUT', options), body: value });
   }
 
   /** Adds to an integer; 0 where there is none. @param by digits, if it is beyond 2^53 */
-  increment(key: string, by: number | string = 1, condition: Condition = {}): Promise<Incremented> {
+  async increment(key: string, by: number | string = 1, condition: Condition = {}): Promise<Incremented> {
     return this.#json(`${this.#keyUrl(key)}/increment`, write('POST', condition, { by }));
   }
 
   /** Appends to the value; an entry that is not there is made. */
-  append(key: string, value: Uint8Array<ArrayBuffer> | string, condition: Condition = {}): Promise<Appended> {
+  async append(
+    key: string,
+    value: Uint8Array<ArrayBuffer> | string,
+    condition: Condition = {},
+  ): Promise<Appended> {
     return this.#json(`${this.#keyUrl(key)}/append`, { ...write('POST', condition), body: value });
   }
 
   /** JSON Merge Patch of a value that is JSON: null removes a member. */
-  patch(key: string, patch: unknown, condition: Condition = {}): Promise<Written> {
+  async patch(key: string, patch: unknown, condition: Condition = {}): Promise<Written> {
     const type = 'application/merge-patch+json';
     return this.#json(this.#keyUrl(key), write('PATCH', condition, patch, type));
   }
@@ -243,7 +263,9 @@ export class Client {
     return this.#json(`${this.#base}/v1/digest`, {});
   }
 
+  /** @throws UnsendableKey */
   #keyUrl(key: string): string {
+    if (key === '.' || key === '..') throw new UnsendableKey(key);
     return `${this.#base}/v1/keys/${encodeURIComponent(key)}`;
   }
 
