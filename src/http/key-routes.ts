@@ -1,7 +1,7 @@
 /** `/v1/keys/{key}`: one entry. */
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import type { Entry } from '../keyspace/entry.ts';
+import { type Entry, type Outline, outlineOf } from '../keyspace/entry.ts';
 import { atOnce, isJsonSteps } from '../keyspace/json.ts';
 import { patchSteps } from '../keyspace/merge-patch.ts';
 import type { Operation, OperationResult } from '../keyspace/write.ts';
@@ -34,7 +34,7 @@ import {
   written,
   writtenOnly,
 } from './schemas.ts';
-import { AT_ONCE_BYTES, inSlices, Line } from './slices.ts';
+import { AT_ONCE_BYTES, clientHasGone, inSlices, Line, turn } from './slices.ts';
 import type { Traffic } from './traffic.ts';
 import { reachWanted, WAIT_ONLY, type WaitQuery, wantedPosition } from './wait.ts';
 
@@ -181,7 +181,7 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number,
       const { result, position } = await withBody(request, async (body) => {
         const patch = await parsedBody(body, patchSteps(body));
         const operation = { kind: 'merge-patch', key, patch, patchBytes: body.length, condition } as const;
-        const isLarge = (node.get(key)?.value.length ?? 0) > AT_ONCE_BYTES;
+        const isLarge = (node.outline(key)?.size ?? 0) > AT_ONCE_BYTES;
         if (!isLarge) return operate(operation);
         return largePatches.run(reply, async () =>
           operate({ ...operation, ...(await preparedPatch(node, key, patch)) }),
@@ -221,53 +221,92 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number,
     },
   });
 
+  /** Answers what can be without the value, and reads that only when there is room for the answer. */
   function read(
     key: string,
     request: FastifyRequest,
     reply: FastifyReply,
   ): FastifyReply | Promise<FastifyReply> {
-    const entry = node.get(key);
-    if (entry === null) throw notFound(key);
-    if (entry.value.length > AT_ONCE_BYTES && wantsJson(request.headers.accept)) {
-      return largeReads.run(reply, () => readLarge(key, request, reply));
-    }
-    if (isAnswered(entry, request, reply)) return reply;
-    const room = traffic.answers.admit(request.raw, reply.raw, entry.value.length);
-    // What was read is not kept meanwhile.
+    const outline = node.outline(key);
+    if (outline === null) throw notFound(key);
+    if (isAnswered(outline, request, reply)) return reply;
+    const { accept } = request.headers;
+    // Whether the value is JSON is part of the answer, also to HEAD.
+    const isLookedThrough = wantsJson(accept);
+    if (request.method === 'HEAD' && !isLookedThrough)
+      return sendSize(
+        reply,
+        outline,
+        typeOf(accept, () => false),
+      );
+    const room = traffic.answers.admit(request.raw, reply.raw, outline.size);
+    if (outline.size > AT_ONCE_BYTES) return readLarge(key, request, reply, room);
     if (room !== null) return room.then(() => read(key, request, reply));
-    const isJson = (): boolean => atOnce(isJsonSteps(entry.value));
-    return sendValue(reply, entry, typeOf(request.headers.accept, isJson));
-  }
-
-  /** Reads a value that has to be looked through. */
-  async function readLarge(key: string, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     const entry = node.get(key);
     if (entry === null) throw notFound(key);
-    if (isAnswered(entry, request, reply)) return reply;
-    const room = traffic.answers.admit(request.raw, reply.raw, entry.value.length);
-    if (room !== null) return room.then(() => readLarge(key, request, reply));
-    const isJson = await inSlices(entry.value.length, isJsonSteps(entry.value));
     return sendValue(
       reply,
       entry,
-      typeOf(request.headers.accept, () => isJson),
+      typeOf(accept, () => atOnce(isJsonSteps(entry.value))),
+    );
+  }
+
+  /** Reads a large value when there is room, one in a turn of the event loop. */
+  async function readLarge(
+    key: string,
+    request: FastifyRequest,
+    reply: FastifyReply,
+    room: Promise<void> | null,
+  ): Promise<FastifyReply> {
+    if (room !== null) await room;
+    const { accept } = request.headers;
+    if (wantsJson(accept)) return largeReads.run(reply, () => sendNow(key, request, reply));
+    return sendNow(key, request, reply);
+  }
+
+  async function sendNow(key: string, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+    await turn();
+    if (reply.raw.destroyed) throw clientHasGone();
+    // It is what the entry is now that is answered.
+    forgetHeaders(reply);
+    const entry = node.get(key);
+    if (entry === null) throw notFound(key);
+    const { value } = entry;
+    if (isAnswered(outlineOf(entry), request, reply)) return reply;
+    traffic.answers.count(request.raw, reply.raw, value.length);
+    const { accept } = request.headers;
+    const isJson = wantsJson(accept) && (await inSlices(value.length, isJsonSteps(value)));
+    return sendValue(
+      reply,
+      entry,
+      typeOf(accept, () => isJson),
     );
   }
 
   /** Answers 304 to a client that has this version. @throws Problem PRECONDITION_FAILED */
-  function isAnswered(entry: Entry, request: FastifyRequest, reply: FastifyReply): boolean {
-    readHeaders(reply, entry);
+  function isAnswered(outline: Outline, request: FastifyRequest, reply: FastifyReply): boolean {
+    readHeaders(reply, outline);
     // Also a 304 or 406 is an answer to this Accept (RFC 9110, 12.5.5 and 15.4.5).
     varyBy(reply, 'Accept');
     const { match } = writeCondition({ 'if-match': request.headers['if-match'] });
-    if (match !== undefined && match !== '*' && !match.includes(entry.version)) {
-      throw new Problem('PRECONDITION_FAILED', `it has version ${entry.version}`, {
-        currentVersion: entry.version,
+    if (match !== undefined && match !== '*' && !match.includes(outline.version)) {
+      throw new Problem('PRECONDITION_FAILED', `it has version ${outline.version}`, {
+        currentVersion: outline.version,
       });
     }
-    if (!isKnown(request.headers, entry.version)) return false;
+    if (!isKnown(request.headers, outline.version)) return false;
     reply.code(304).send();
     return true;
+  }
+
+  /** Answers HEAD. */
+  function sendSize(reply: FastifyReply, { size }: Outline, type: string): FastifyReply {
+    // With a stream Fastify leaves the length as it is.
+    return reply
+      .header('content-type', type)
+      .header(...VALUE_POLICY)
+      .header('content-length', size)
+      .send(Readable.from([]));
   }
 
   function sendValue(reply: FastifyReply, entry: Entry, type: string): FastifyReply {
@@ -455,12 +494,17 @@ function answer<T extends object>(
   return { ...members, version, position };
 }
 
-function readHeaders(reply: FastifyReply, entry: Entry): void {
+function readHeaders(reply: FastifyReply, entry: Outline): void {
   reply.header('etag', etag(entry.version));
   expiresHeader(reply, entry);
 }
 
-function expiresHeader(reply: FastifyReply, entry: Entry | null): void {
+/** Takes back what `readHeaders` said. */
+function forgetHeaders(reply: FastifyReply): void {
+  reply.removeHeader('etag').removeHeader('psync-expires-at');
+}
+
+function expiresHeader(reply: FastifyReply, entry: Pick<Entry, 'expiresAt'> | null): void {
   if (entry !== null && entry.expiresAt !== null) reply.header('psync-expires-at', String(entry.expiresAt));
 }
 

@@ -73,10 +73,15 @@ export class Line {
    */
   run<T>(reply: FastifyReply, work: () => Promise<T>): Promise<T> {
     const result = this.#last.then(() => {
-      if (reply.raw.destroyed) throw new Problem('BAD_REQUEST', 'the client has gone');
+      if (reply.raw.destroyed) throw clientHasGone();
       return work();
     });
     this.#last = result.catch(() => undefined);
     return result;
   }
+}
+
+/** For a request that nobody waits for any more; what is said is not sent. */
+export function clientHasGone(): Problem {
+  return new Problem('BAD_REQUEST', 'the client has gone');
 }

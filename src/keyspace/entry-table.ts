@@ -5,7 +5,7 @@
  * neither a key nor an entry is an object that the garbage collector would have to look at.
  */
 import type { ChunkPool } from './chunk-pool.ts';
-import { type Entry, isLive } from './entry.ts';
+import { type Entry, isLive, type Outline } from './entry.ts';
 import { EntryLog } from './entry-records.ts';
 import type { FirstKeys } from './first-keys.ts';
 import type { KeyProbe } from './key-probe.ts';
@@ -13,13 +13,6 @@ import type { KeyProbe } from './key-probe.ts';
 const FIRST_CAPACITY = 64;
 /** Of a key in the index, which is between a third and two thirds full. */
 const INDEX_BYTES = 16;
-
-/** What there is to say of an entry but its value. */
-export interface Outline {
-  readonly size: number;
-  readonly version: number;
-  readonly expiresAt: number | null;
-}
 
 export class EntryTable {
   readonly #records: EntryLog;

@@ -13,8 +13,8 @@
 import { assertNever, type Command } from '../stream/command.ts';
 import type { Changes } from './changes.ts';
 import type { ChunkPool } from './chunk-pool.ts';
-import type { Entry } from './entry.ts';
-import { EntryTable, type Outline } from './entry-table.ts';
+import type { Entry, Outline } from './entry.ts';
+import { EntryTable } from './entry-table.ts';
 import { FirstKeys, type KeyRange } from './first-keys.ts';
 import { KeyProbe } from './key-probe.ts';
 

@@ -1,8 +1,7 @@
 /**
  * One page of the keyspace in key order: what SQLite holds, with the overlay laid over it.
  */
-import { isLive } from './entry.ts';
-import type { Outline } from './entry-table.ts';
+import { isLive, type Outline } from './entry.ts';
 import { compareKeys } from './key.ts';
 import type { Overlay } from './overlay.ts';
 

@@ -4,7 +4,7 @@
  *
  * Owns: how its parts are put together, and whether it takes writes: only while it follows nobody.
  */
-import { type Entry, isLive } from '../keyspace/entry.ts';
+import { type Entry, isLive, type Outline } from '../keyspace/entry.ts';
 import type { Page, PageRequest } from '../keyspace/page.ts';
 import type { WriteRequest } from '../keyspace/write.ts';
 import { CloseCode } from '../replication/close-code.ts';
@@ -296,7 +296,15 @@ export class Node {
 
   /** The entry, or null. Reading what has expired on a master deletes it. */
   get(key: string): Entry | null {
-    const entry = this.#head.raw(key);
+    return this.#live(key, this.#head.raw(key));
+  }
+
+  /** Like `get`, with the size of the value instead of the value, which is not read: a large one costs no more than a small one. */
+  outline(key: string): Outline | null {
+    return this.#live(key, this.#head.outline(key));
+  }
+
+  #live<T extends Pick<Entry, 'expiresAt'>>(key: string, entry: T | null): T | null {
     if (isLive(entry, this.#parts.world.now())) return entry;
     if (entry !== null && this.#writeProblem() === null && this.#failover.status === null) {
       // The reader does not wait for it; if it fails, the expiry cycle comes by later.

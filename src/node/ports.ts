@@ -2,7 +2,7 @@
  * What the node needs of the world. `store`, `ws` and `app.ts` implement these; the node imports none of them.
  */
 import type { Changes } from '../keyspace/changes.ts';
-import type { Entry } from '../keyspace/entry.ts';
+import type { Entry, Outline } from '../keyspace/entry.ts';
 import type { ListedEntry, Scan } from '../keyspace/page.ts';
 import type { CloseCode } from '../replication/close-code.ts';
 import type { FullResyncReason } from '../replication/decide.ts';
@@ -181,6 +181,8 @@ export interface Keyspace {
   /** Where it stood when it was opened. */
   readonly opened: Position;
   get(key: string): Entry | null;
+  /** Like `get`, with the size of the value instead of the value, which is not read: a large one costs no more than a small one. */
+  outline(key: string): Outline | null;
   /** When the entry expires, null for never, undefined if there is none: cheaper than reading it. */
   expiry(key: string): number | null | undefined;
   readonly scan: Scan;

@@ -13,7 +13,7 @@
  */
 
 import { ChunkPool } from '../keyspace/chunk-pool.ts';
-import { type Entry, isLive } from '../keyspace/entry.ts';
+import { type Entry, isLive, type Outline } from '../keyspace/entry.ts';
 import { Overlay } from '../keyspace/overlay.ts';
 import { type ListedEntry, type Page, type PageRequest, readPage } from '../keyspace/page.ts';
 import { Backlog } from '../replication/backlog.ts';
@@ -372,6 +372,12 @@ export class StreamHead {
     if (above !== undefined) return above;
     const known = ahead?.entry(key);
     return known === undefined ? this.#keyspace.get(key) : known;
+  }
+
+  /** Like `raw`, with the size of the value instead of the value, which is not read. */
+  outline(key: string): Outline | null {
+    const above = this.#overlay.outline(key);
+    return above === undefined ? this.#keyspace.outline(key) : above;
   }
 
   /** Like `get`, at `now` (milliseconds since 1970), without reading the value. */

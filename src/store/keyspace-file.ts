@@ -16,7 +16,7 @@ import { Worker } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
 import Database, { type Database as Connection, type Statement } from 'better-sqlite3';
 import type { Changes } from '../keyspace/changes.ts';
-import type { Entry } from '../keyspace/entry.ts';
+import { type Entry, type Outline, outlineOf } from '../keyspace/entry.ts';
 import type { ListedEntry, Scan } from '../keyspace/page.ts';
 import {
   type Digest,
@@ -48,6 +48,7 @@ const READER_CACHE_KIB = 8 * 1024;
 const READER_TIMEOUT_MS = 1_000;
 
 type EntryRow = [value: Buffer, version: number, expiresAt: number | null, checksum: number | null];
+type OutlineRow = [size: number, version: number, expiresAt: number | null];
 type ListRow = [
   key: string,
   version: number,
@@ -66,6 +67,7 @@ export class KeyspaceFile implements Keyspace {
   readonly #watched: WatchedFile;
   readonly #failed: (error: Error) => void;
   readonly #get: Statement;
+  readonly #outline: Statement;
   readonly #expiry: Statement;
   readonly #due: Statement;
   readonly #countDue: Statement;
@@ -102,6 +104,7 @@ export class KeyspaceFile implements Keyspace {
     this.#get = reader
       .prepare('SELECT value, version, expires_at, checksum FROM whole_entries WHERE key = ?')
       .raw();
+    this.#outline = reader.prepare('SELECT size, version, expires_at FROM whole_entries WHERE key = ?').raw();
     this.#expiry = reader.prepare('SELECT expires_at FROM entries WHERE key = ?').pluck();
     this.#due = reader
       .prepare(
@@ -160,6 +163,17 @@ export class KeyspaceFile implements Keyspace {
       const entry = { value, version, expiresAt };
       if (this.#reading) this.#cache.offer(key, entry);
       return entry;
+    });
+  }
+
+  outline(key: string): Outline | null {
+    const cached = this.#reading ? this.#cache.get(key) : undefined;
+    if (cached !== undefined) return outlineOf(cached);
+    return this.#fromDisk('keyspace-read', () => {
+      const row = this.#outline.get(key) as OutlineRow | undefined;
+      if (row === undefined) return null;
+      const [size, version, expiresAt] = row;
+      return { size, version, expiresAt };
     });
   }
 

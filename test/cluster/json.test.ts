@@ -154,6 +154,38 @@ test('no JSON, however large or odd, holds other requests up', async (t) => {
   }
 });
 
+test('many clients that ask for large values at once do not hold other requests up', async (t) => {
+  const { node, http } = await oneNode(t);
+  for (let index = 0; index < 4; index += 1)
+    await http.send('PUT', `/v1/keys/large${index}`, Buffer.alloc(16 * MIB, 'x'));
+  const { etag } = (await http.send('HEAD', '/v1/keys/large0')).headers;
+  const gets = JSON.stringify({ ops: [0, 1, 2, 3].map((index) => ({ op: 'get', key: `large${index}` })) });
+  for (const [what, clients, method, path, body, headers, status, bytes] of [
+    ['HEAD', 60, 'HEAD', '/v1/keys/large0', '', {}, 200, 0],
+    ['GET of a version that is known', 60, 'GET', '/v1/keys/large0', '', { 'if-none-match': etag }, 304, 0],
+    ['GET of another version', 60, 'GET', '/v1/keys/large0', '', { 'if-match': '"1"' }, 412, null],
+    ['GET of what is not known', 12, 'GET', '/v1/keys/large0', '', { 'if-none-match': '"1"' }, 200, 16 * MIB],
+    ['a batch of gets', 12, 'POST', '/v1/batch', gets, JSON_TYPE, 200, null],
+  ] as const) {
+    await t.test(`${clients} times ${what}`, async () => {
+      let answers: Counted[] = [];
+      const stall = await longestStall(node, async () => {
+        const asked = Array.from({ length: clients }, () =>
+          counted(node, method, path, body, headers as Headers),
+        );
+        answers = await Promise.all(asked);
+      });
+      for (const answer of answers) {
+        // Others have not taken their answers in time: that is said, too.
+        if (answer.status === 429 && status === 200) continue;
+        assert.equal(answer.status, status, answer.ends);
+        if (bytes !== null) assert.equal(answer.bytes, bytes);
+      }
+      assert.ok(stall < MOST_STALL_MS, `${Math.round(stall)} ms`);
+    });
+  }
+});
+
 test('answers with large values, sent in pieces, are the JSON that small ones are', async (t) => {
   const { http } = await oneNode(t);
   const values: Readonly<Record<string, Buffer>> = {

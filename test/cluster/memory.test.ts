@@ -194,6 +194,34 @@ test(
   },
 );
 
+test('large values that clients ask for with conditions, and do not read, take no more', LINUX, async (t) => {
+  const cluster = await Cluster.create(t);
+  const memory = 64 * MIB;
+  const node = await cluster.start('node', '--request-memory', String(memory));
+  // Also as JSON.
+  await node.client.set('large', `"${'x'.repeat(LARGE.length - 2)}"`);
+  await until('the value is in the file', async () => (await infoOf(node)).overlay_bytes === '0');
+  for (const headers of [['If-None-Match: "1"'], ['If-None-Match: "1"', 'Accept: application/json']]) {
+    const most = growth(t, node);
+    const sockets = await Promise.all(Array.from({ length: 60 }, () => connected(t, node)));
+    for (const socket of sockets) {
+      socket.pause();
+      socket.write(headOf('GET /v1/keys/large', ...headers));
+    }
+    await until('there is no room', async () => {
+      const answer = await fetch(`${node.url}/v1/keys/large`);
+      await answer.arrayBuffer();
+      return answer.status === 429;
+    });
+    isBelow(most(), 3 * memory + SLACK);
+    for (const socket of sockets) socket.destroy();
+    await until('there is room again', async () => {
+      const answer = await fetch(`${node.url}/v1/keys/large`);
+      return (await answer.arrayBuffer()).byteLength === LARGE.length;
+    });
+  }
+});
+
 test(
   'of large answers that are asked for without waiting one is made at a time, and all come, in order',
   LINUX,

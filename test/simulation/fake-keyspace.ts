@@ -7,7 +7,7 @@
  */
 import { crc32 } from 'node:zlib';
 import type { Changes } from '../../src/keyspace/changes.ts';
-import type { Entry } from '../../src/keyspace/entry.ts';
+import { type Entry, type Outline, outlineOf } from '../../src/keyspace/entry.ts';
 import { compareKeys } from '../../src/keyspace/key.ts';
 import type { ListedEntry, Scan } from '../../src/keyspace/page.ts';
 import type { Digest, DueCursor, EntryReader, FrozenFile, Keyspace, Scrubbed } from '../../src/node/ports.ts';
@@ -59,6 +59,11 @@ export class FakeKeyspace implements Keyspace {
 
   get(key: string): Entry | null {
     return this.#read().entries.get(key) ?? null;
+  }
+
+  outline(key: string): Outline | null {
+    const entry = this.get(key);
+    return entry === null ? null : outlineOf(entry);
   }
 
   expiry(key: string): number | null | undefined {

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { setImmediate as settled } from 'node:timers/promises';
 import type { Changes } from '../../src/keyspace/changes.ts';
-import type { Entry } from '../../src/keyspace/entry.ts';
+import { type Entry, outlineOf } from '../../src/keyspace/entry.ts';
 import { compareKeys } from '../../src/keyspace/key.ts';
 import type { ListedEntry } from '../../src/keyspace/page.ts';
 import { Feed } from '../../src/node/feed.ts';
@@ -164,6 +164,10 @@ export class FakeKeyspace {
     return {
       opened: this.opened,
       get: (key: string) => this.entries.get(key) ?? null,
+      outline: (key: string) => {
+        const entry = this.entries.get(key);
+        return entry === undefined ? null : outlineOf(entry);
+      },
       expiry: (key: string) => this.entries.get(key)?.expiresAt,
       scan: (from: string, exclusive: boolean) =>
         listed(this.entries).filter(({ key }) => compareKeys(key, from) >= (exclusive ? 1 : 0)),
