@@ -6,11 +6,16 @@ import type { RawJson, StaysText } from '../keyspace/json.ts';
 import { fromJsonValue, MAX_VALUE_JSON_BYTES } from '../keyspace/json-value.ts';
 import { keyProblem } from '../keyspace/key.ts';
 import { Refusal } from '../keyspace/refusal.ts';
-import { decideReads, MAX_VALUE_BYTES, type Operation, type OperationResult } from '../keyspace/write.ts';
+import {
+  MAX_BATCH_READ_BYTES,
+  MAX_VALUE_BYTES,
+  type Operation,
+  type OperationResult,
+} from '../keyspace/write.ts';
 import type { Node } from '../node/node.ts';
 import { Problem } from '../node/problem.ts';
-import { formatPosition } from '../replication/position.ts';
 import { ACKS_QUERY, type AcksQuery, acknowledged } from './acks.ts';
+import { type BatchRead, readAtOnce, readBytes, readInTurns } from './batch-read.ts';
 import { expiryOf } from './expiry.ts';
 import { parseJsonBody, readJson } from './json-body.ts';
 import { jsonInteger } from './json-integer.ts';
@@ -19,7 +24,7 @@ import { integerOf } from './key-routes.ts';
 import { areSmall, arrayStream, type WithValue, whole } from './large-json.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 import { batchResults, json, problems, writtenOnly } from './schemas.ts';
-import { AT_ONCE_BYTES, Slice } from './slices.ts';
+import { AT_ONCE_BYTES, Line, Slice } from './slices.ts';
 import type { Traffic } from './traffic.ts';
 import { reachWanted, TIMEOUT, WAIT_QUERY, type WaitQuery } from './wait.ts';
 
@@ -65,6 +70,22 @@ export async function batchRoute(
 }
 
 function route(app: FastifyInstance, node: Node, now: () => number, traffic: Traffic): void {
+  const largeReads = new Line();
+  /** Without a write turn: it would be refused where nothing may be written. */
+  async function read(
+    operations: readonly Operation[],
+    bytes: number,
+    reply: FastifyReply,
+  ): Promise<BatchRead> {
+    try {
+      if (bytes <= AT_ONCE_BYTES) return readAtOnce(node, operations);
+      return await largeReads.run(reply, () => readInTurns(node, operations));
+    } catch (error) {
+      if (error instanceof Refusal) throw new Problem(error.code, error.message, error.extra);
+      throw error;
+    }
+  }
+
   app.post<BatchRoute>('/v1/batch', {
     bodyLimit: MAX_BATCH_BYTES,
     schema: {
@@ -106,11 +127,11 @@ function route(app: FastifyInstance, node: Node, now: () => number, traffic: Tra
       const operations = await operationsOf(ops, now());
       // As with other writes, the header says nothing to a batch that writes.
       if (onlyReads || request.query.position !== undefined) await reachWanted(node, request, reply);
-      // How much it will read is not known; what it has read is counted then.
-      if (ops.some(({ op }) => op === 'get'))
-        await traffic.answers.admit(request.raw, reply.raw, MAX_VALUE_BYTES);
+      const bytes = readBytes(node, operations);
+      if (bytes > 0)
+        await traffic.answers.admit(request.raw, reply.raw, Math.min(bytes, MAX_BATCH_READ_BYTES));
       const { results, position } = await (onlyReads
-        ? read(node, operations)
+        ? read(operations, bytes, reply)
         : node.write({ kind: 'batch', operations }));
       traffic.bodies.release(request.raw);
       return answer(node, request, reply, operations, results, position);
@@ -122,20 +143,6 @@ const TIMEOUT_QUERY = {
   ...TIMEOUT,
   description: 'How long to wait for `position`, and then for `acks`, in milliseconds.',
 } as const;
-
-/** Without a write turn: it would be refused where nothing may be written. */
-function read(
-  node: Node,
-  operations: readonly Operation[],
-): { results: readonly OperationResult[]; position: string } {
-  try {
-    const results = decideReads(operations, (key) => node.get(key));
-    return { results, position: formatPosition(node.position) };
-  } catch (error) {
-    if (error instanceof Refusal) throw new Problem(error.code, error.message, error.extra);
-    throw error;
-  }
-}
 
 async function answer(
   node: Node,

@@ -158,9 +158,17 @@ export function decideReads(
   return operations.map(({ key }, index) => {
     const entry = get(key);
     answerBytes += entry?.value.length ?? 0;
-    if (answerBytes > MAX_BATCH_READ_BYTES) throw ofOperation(index, readsTooMuch());
+    requireReadable(answerBytes, index);
     return { existed: entry !== null, entry };
   });
+}
+
+/**
+ * @param bytes what the operations up to this one read
+ * @throws Refusal BATCH_TOO_LARGE
+ */
+export function requireReadable(bytes: number, index: number): void {
+  if (bytes > MAX_BATCH_READ_BYTES) throw ofOperation(index, readsTooMuch());
 }
 
 function readsTooMuch(): Refusal {
