@@ -257,9 +257,9 @@ function resultOf(operation: Operation, { existed, entry }: OperationResult): Wi
     case 'delete':
       return withoutValue({ deleted: existed });
     case 'increment':
-      return withoutValue({ value: jsonInteger(BigInt(entry?.value.toString('latin1') ?? '0')), version });
+      return withoutValue({ value: jsonInteger(BigInt(entry?.value?.toString('latin1') ?? '0')), version });
     case 'append':
-      return withoutValue({ size: entry?.value.length, version });
+      return withoutValue({ size: entry?.value?.length, version });
     case 'expire':
     case 'persist':
       return withoutValue(

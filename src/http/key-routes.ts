@@ -138,7 +138,7 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number,
       refuseOnReplica(node);
       const written = await withBody(request, async (value) => {
         const { result, position } = await operate({ kind: 'append', key, value, condition });
-        return answer(reply, position, result, { size: result.entry?.value.length ?? 0 });
+        return answer(reply, position, result, { size: result.entry?.value?.length ?? 0 });
       });
       return acknowledged(node, reply, request.query, written);
     },
@@ -405,7 +405,7 @@ export function operationRoutes(app: FastifyInstance, node: Node, now: () => num
       const by = integerOf(request.body?.by ?? 1);
       refuseOnReplica(node);
       const { result, position } = await operate({ kind: 'increment', key, by, condition });
-      const value = BigInt(result.entry?.value.toString('latin1') ?? '0');
+      const value = BigInt(result.entry?.value?.toString('latin1') ?? '0');
       reply.type('application/json; charset=utf-8').serializer(JSON.stringify);
       const members = { value: jsonInteger(value) };
       return acknowledged(node, reply, request.query, answer(reply, position, result, members));

@@ -17,7 +17,11 @@ export function isConditional(condition: Condition): boolean {
 }
 
 /** @throws Refusal PRECONDITION_FAILED, with the current version */
-export function requireCondition(condition: Condition, key: string, entry: Entry | null): void {
+export function requireCondition(
+  condition: Condition,
+  key: string,
+  entry: Pick<Entry, 'version'> | null,
+): void {
   const { match, noneMatch } = condition;
   const version = entry?.version ?? null;
   const failed =

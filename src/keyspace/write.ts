@@ -4,7 +4,7 @@
  */
 import { type Command, type DelCommand, MAX_VALUE_BYTES, type SetCommand } from '../stream/command.ts';
 import { type Condition, isConditional, requireCondition } from './condition.ts';
-import type { Entry } from './entry.ts';
+import type { Entry, Outline } from './entry.ts';
 import { atOnce, JsonError, type Steps } from './json.ts';
 import { byteLengthOf, joined, mergeSteps, type Patch } from './merge-patch.ts';
 import { Refusal } from './refusal.ts';
@@ -64,8 +64,8 @@ export type WriteRequest =
 export interface OperationResult {
   /** The key was there before. */
   readonly existed: boolean;
-  /** The entry as it is now; null: there is none. */
-  readonly entry: Entry | null;
+  /** The entry as it is now, without its value if that was neither read nor set; null: there is none. */
+  readonly entry: (Omit<Entry, 'value'> & { readonly value: Buffer | null }) | null;
 }
 
 export interface WriteOutcome {
@@ -79,7 +79,9 @@ export interface WriteOutcome {
 export interface Draft {
   /** The entry if it is there and has not expired. */
   get(key: string): Entry | null;
-  /** Like `get`, without reading the value. */
+  /** Like `get`, with the size of the value instead of the value, which is not read. */
+  outline(key: string): Outline | null;
+  /** Whether there is an entry that has not expired. */
   has(key: string): boolean;
   /** How many bytes of values were read from what was there before, for everything that was decided so far. */
   readonly readBytes: number;
@@ -134,7 +136,7 @@ function decideBatch(operations: readonly Operation[], draft: Draft): WriteOutco
   const results = operations.map((operation, index) => {
     try {
       const result = operate(operation, draft);
-      if (operation.kind === 'get') answerBytes += result.entry?.value.length ?? 0;
+      if (operation.kind === 'get') answerBytes += result.entry?.value?.length ?? 0;
       if (Math.max(answerBytes, draft.readBytes - begun) > MAX_BATCH_READ_BYTES) throw readsTooMuch();
       return result;
     } catch (error) {
@@ -191,7 +193,7 @@ function operate(operation: Operation, draft: Draft): OperationResult {
   }
   const { key, condition } = operation;
   // Without a condition most operations need not read the old value.
-  if (isConditional(condition)) requireCondition(condition, key, draft.get(key));
+  if (isConditional(condition)) requireCondition(condition, key, draft.outline(key));
   switch (operation.kind) {
     case 'set': {
       const existed = draft.has(key);
@@ -236,12 +238,12 @@ function put(draft: Draft, key: string, value: Buffer, expiresAt: number | null)
 }
 
 function setExpiry(draft: Draft, key: string, expiresAt: number | null): OperationResult {
-  const entry = draft.get(key);
-  if (entry === null) return { existed: false, entry };
-  if (entry.expiresAt !== expiresAt) {
+  const before = draft.outline(key);
+  if (before === null) return { existed: false, entry: null };
+  if (before.expiresAt !== expiresAt) {
     draft.add(expiresAt === null ? { kind: 'persist', key } : { kind: 'expire-at', key, expiresAt });
   }
-  return { existed: true, entry: { ...entry, expiresAt } };
+  return { existed: true, entry: { value: null, version: before.version, expiresAt } };
 }
 
 /** Redis's INCRBY: a value is an integer if it is written as INCRBY would write it. */

@@ -2,7 +2,7 @@
  * The state as a write turn will leave it: the head's, with what the turn has decided so far laid over it. Nothing of
  * it is real before the turn has been journaled.
  */
-import { type Entry, isLive } from '../keyspace/entry.ts';
+import { type Entry, isLive, type Outline } from '../keyspace/entry.ts';
 import { Refusal } from '../keyspace/refusal.ts';
 import type { Draft } from '../keyspace/write.ts';
 import { assertNever, type Command, type DelCommand, type Run, type SetCommand } from '../stream/command.ts';
@@ -17,9 +17,11 @@ import type { StreamHead } from './stream-head.ts';
 export const MAX_TRANSACTION_BYTES = 64 * 1024 * 1024;
 
 /** The state that the turn begins with. */
-type Below = Pick<StreamHead, 'offset' | 'expiry' | 'raw'>;
+type Below = Pick<StreamHead, 'offset' | 'expiry' | 'raw' | 'outline' | 'knowsAbove'>;
+/** What the turn has made of an entry. The value is null if it is the one that the turn began with, and was not read. */
+type Staged = Outline & { readonly value: Buffer | null };
 /** A key and what stood there: undefined for nothing. */
-type Undo = readonly [key: string, before: Entry | null | undefined];
+type Undo = readonly [key: string, before: Staged | null | undefined];
 
 export class TurnDraft implements Draft {
   readonly #head: Below;
@@ -29,7 +31,7 @@ export class TurnDraft implements Draft {
   readonly #encoder = new Encoder();
   readonly #start: number;
   /** What the turn has set, or (null) deleted: as far as somebody has looked. */
-  #staged = new Map<string, Entry | null>();
+  #staged = new Map<string, Staged | null>();
   /** What came after that, with the ends. An import is not looked at: that spares a map of all its entries. */
   #unstaged: (readonly [SetCommand | DelCommand, number])[] = [];
   #flushed = false;
@@ -74,6 +76,11 @@ export class TurnDraft implements Draft {
   get(key: string): Entry | null {
     const entry = this.#raw(key);
     return isLive(entry, this.#now) ? entry : null;
+  }
+
+  outline(key: string): Outline | null {
+    const outline = this.#outline(key);
+    return isLive(outline, this.#now) ? outline : null;
   }
 
   has(key: string): boolean {
@@ -156,7 +163,10 @@ export class TurnDraft implements Draft {
     this.#unstaged = [];
     for (const [command, end] of unstaged) {
       if (command.kind === 'del') for (const key of command.keys) this.#put(key, null);
-      else this.#put(command.key, { value: command.value, version: end, expiresAt: command.expiresAt });
+      else {
+        const { key, value, expiresAt } = command;
+        this.#put(key, { value, size: value.length, version: end, expiresAt });
+      }
     }
   }
 
@@ -180,7 +190,7 @@ export class TurnDraft implements Draft {
     }
   }
 
-  #put(key: string, entry: Entry | null): void {
+  #put(key: string, entry: Staged | null): void {
     if (this.#undo !== null) this.#undo.push([key, this.#staged.get(key)]);
     this.#staged.set(key, entry);
   }
@@ -189,16 +199,54 @@ export class TurnDraft implements Draft {
   #raw(key: string): Entry | null {
     this.#stageAll();
     const staged = this.#staged.get(key);
-    if (staged !== undefined) return staged;
-    if (this.#flushed) return null;
+    if (staged !== undefined) return staged === null ? null : this.#whole(key, staged);
+    return this.#flushed ? null : this.#below(key);
+  }
+
+  #whole(key: string, { value, version, expiresAt }: Staged): Entry {
+    return { value: value ?? (this.#below(key) as Entry).value, version, expiresAt };
+  }
+
+  #below(key: string): Entry | null {
     this.#lookups += 1;
     const entry = this.#head.raw(key, this.#ahead);
     if (entry !== null) this.#readBytes += entry.value.length;
     return entry;
   }
 
+  /** Like `#raw`, without reading the value. */
+  #outline(key: string): Outline | null {
+    this.#stageAll();
+    const staged = this.#staged.get(key);
+    if (staged !== undefined) return staged;
+    if (this.#flushed) return null;
+    this.#lookups += 1;
+    return this.#head.outline(key, this.#ahead);
+  }
+
   #change(key: string, expiresAt: number | null): void {
-    const entry = this.#raw(key);
+    const entry = this.#readable(key);
     if (entry !== null) this.#put(key, { ...entry, expiresAt });
   }
+
+  /**
+   * The entry that the turn began with. The overlay is given its value with the new expiry: what only the file has is read before
+   * anything is encoded, because that can fail; what the overlay has cannot.
+   */
+  #readable(key: string): Staged | null {
+    this.#stageAll();
+    const staged = this.#staged.get(key);
+    if (staged !== undefined) return staged;
+    if (this.#flushed) return null;
+    if (!this.#head.knowsAbove(key)) return stagedOf(this.#below(key));
+    const outline = this.#outline(key);
+    if (outline === null) return null;
+    // The overlay copies it, at most once for each key.
+    this.#readBytes += outline.size;
+    return { ...outline, value: null };
+  }
+}
+
+function stagedOf(entry: Entry | null): Staged | null {
+  return entry === null ? null : { ...entry, size: entry.value.length };
 }

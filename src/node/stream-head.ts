@@ -13,7 +13,7 @@
  */
 
 import { ChunkPool } from '../keyspace/chunk-pool.ts';
-import { type Entry, isLive, type Outline } from '../keyspace/entry.ts';
+import { type Entry, isLive, type Outline, outlineOf } from '../keyspace/entry.ts';
 import { Overlay } from '../keyspace/overlay.ts';
 import { type ListedEntry, type Page, type PageRequest, readPage } from '../keyspace/page.ts';
 import { Backlog } from '../replication/backlog.ts';
@@ -375,9 +375,12 @@ export class StreamHead {
   }
 
   /** Like `raw`, with the size of the value instead of the value, which is not read. */
-  outline(key: string): Outline | null {
+  outline(key: string, ahead: LookAhead | null = null): Outline | null {
     const above = this.#overlay.outline(key);
-    return above === undefined ? this.#keyspace.outline(key) : above;
+    if (above !== undefined) return above;
+    const known = ahead?.entry(key);
+    if (known === undefined) return this.#keyspace.outline(key);
+    return known === null ? null : outlineOf(known);
   }
 
   /** Like `get`, at `now` (milliseconds since 1970), without reading the value. */

@@ -66,6 +66,7 @@ type Head = Pick<
   | 'offset'
   | 'position'
   | 'expiry'
+  | 'outline'
   | 'raw'
   | 'commit'
   | 'full'

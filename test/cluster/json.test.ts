@@ -125,9 +125,20 @@ test('no JSON, however large or odd, holds other requests up', async (t) => {
       'a batch that reads a large value in every operation',
       'POST',
       '/v1/batch',
-      batch(...Array.from({ length: 10_000 }, () => ({ op: 'persist', key: 'controls' }))),
+      batch(...Array.from({ length: 10_000 }, () => ({ op: 'append', key: 'controls', value: '' }))),
       JSON_TYPE,
       413,
+      100,
+    ],
+    [
+      'a batch that changes the expiry of a large value in every operation',
+      'POST',
+      '/v1/batch',
+      batch(
+        ...Array.from({ length: 10_000 }, (_, index) => ({ op: 'expire', key: 'numbers', ttl: 60 + index })),
+      ),
+      JSON_TYPE,
+      200,
       100,
     ],
     [
@@ -165,6 +176,8 @@ test('many clients that ask for large values at once do not hold other requests 
     ['GET of a version that is known', 60, 'GET', '/v1/keys/large0', '', { 'if-none-match': etag }, 304, 0],
     ['GET of another version', 60, 'GET', '/v1/keys/large0', '', { 'if-match': '"1"' }, 412, null],
     ['GET of what is not known', 12, 'GET', '/v1/keys/large0', '', { 'if-none-match': '"1"' }, 200, 16 * MIB],
+    ['another expiry', 200, 'PUT', '/v1/keys/large0/expiry', '{"ttl":600}', JSON_TYPE, 200, null],
+    ['no expiry', 200, 'DELETE', '/v1/keys/large0/expiry', '', {}, 200, null],
     ['a batch of gets', 12, 'POST', '/v1/batch', gets, JSON_TYPE, 200, null],
   ] as const) {
     await t.test(`${clients} times ${what}`, async () => {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { ALWAYS } from '../../src/keyspace/condition.ts';
-import { type Entry, isLive } from '../../src/keyspace/entry.ts';
+import { type Entry, isLive, type Outline, outlineOf } from '../../src/keyspace/entry.ts';
 import { atOnce, JsonError, MAX_JSON_DEPTH } from '../../src/keyspace/json.ts';
 import { patchSteps } from '../../src/keyspace/merge-patch.ts';
 import { Refusal } from '../../src/keyspace/refusal.ts';
@@ -34,6 +34,11 @@ class MemoryDraft implements Draft {
     const entry = this.has(key) ? (this.#entries.get(key) ?? null) : null;
     this.readBytes += entry?.value.length ?? 0;
     return entry;
+  }
+
+  outline(key: string): Outline | null {
+    const entry = this.#entries.get(key);
+    return entry !== undefined && this.has(key) ? outlineOf(entry) : null;
   }
 
   has(key: string): boolean {
@@ -165,7 +170,7 @@ test('a patch whose result would be too deep or too large is refused', () => {
 test('an append up to the limit is taken, one byte more is not', () => {
   const draft = new MemoryDraft({ k: { value: Buffer.alloc(MAX_VALUE_BYTES - 1) } });
   const append: Operation = { kind: 'append', key: 'k', value: Buffer.from('x'), condition: ALWAYS };
-  assert.equal(decideWrite(append, draft).results[0]?.entry?.value.length, MAX_VALUE_BYTES);
+  assert.equal(decideWrite(append, draft).results[0]?.entry?.value?.length, MAX_VALUE_BYTES);
   assert.throws(() => decideWrite(append, draft), refusedWith('VALUE_TOO_LARGE'));
   assert.equal(draft.commands.length, 1);
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { type Entry, isLive } from '../../src/keyspace/entry.ts';
+import { type Entry, isLive, type Outline, outlineOf } from '../../src/keyspace/entry.ts';
 import { Refusal } from '../../src/keyspace/refusal.ts';
 import { TurnDraft } from '../../src/node/draft.ts';
 import { offset } from '../../src/replication/position.ts';
@@ -44,7 +44,14 @@ class Bench {
   constructor(below: Keyspace) {
     this.#state = below;
     const raw = (key: string): Entry | null => below.get(key) ?? null;
-    this.draft = new TurnDraft({ offset: START, raw, expiry: (key) => raw(key)?.expiresAt }, NOW);
+    const outline = (key: string): Outline | null => {
+      const entry = raw(key);
+      return entry === null ? null : outlineOf(entry);
+    };
+    const expiry = (key: string): number | null | undefined => raw(key)?.expiresAt;
+    // Some are in the overlay, and others only in the file.
+    const knowsAbove = (key: string): boolean => key !== 'a';
+    this.draft = new TurnDraft({ offset: START, raw, outline, expiry, knowsAbove }, NOW);
   }
 
   take(step: Step): void {
@@ -77,6 +84,7 @@ class Bench {
     const live = isLive(entry, NOW);
     assert.equal(this.draft.has(key), live, key);
     assert.deepEqual(this.draft.get(key), live ? entry : null, key);
+    assert.equal(this.draft.outline(key)?.version, live ? entry.version : undefined, key);
     assert.equal(this.draft.isDue(key), entry !== null && !live, key);
   }
 
