@@ -88,7 +88,7 @@ class Copy:
 
 
 def entry_of(event):
-    """`value` is text, or, if `encoding` says so, base64 of bytes that are not UTF-8."""
+    """`value` is text, or, if `encoding` says so, base64 of bytes that JSON cannot hold, or holds badly."""
     return {name: event[name] for name in ("value", "encoding", "version", "expiresAt")}
 
 

@@ -14,7 +14,7 @@ export interface Entry {
 }
 
 export function entryOf({ key, value, encoding, version, expiresAt }: SentEntry): Entry {
-  return { key, value: encoding === 'base64' ? bytesOf(value) : value, version, expiresAt };
+  return { key, value: encoding === 'base64' ? textOrBytes(bytesOf(value)) : value, version, expiresAt };
 }
 
 /** @param now in milliseconds since 1970, on the clock of this machine */
@@ -35,5 +35,19 @@ function sameValue(left: Value, right: Value): boolean {
 
 /** @throws DOMException if it is not base64 */
 function bytesOf(base64: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  const characters = atob(base64);
+  const bytes = new Uint8Array(characters.length);
+  for (let index = 0; index < bytes.length; index += 1) bytes[index] = characters.charCodeAt(index);
+  return bytes;
+}
+
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** Text comes as base64 too, if JSON would have to escape a lot of it. */
+function textOrBytes(bytes: Uint8Array<ArrayBuffer>): Value {
+  try {
+    return UTF8.decode(bytes);
+  } catch {
+    return bytes;
+  }
 }

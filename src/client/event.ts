@@ -5,7 +5,7 @@
  * events, which are skipped.
  */
 
-/** An entry as it is sent: `value` is text, or base64 of bytes that are not UTF-8. */
+/** An entry as it is sent: `value` is text, or base64 of bytes that are not UTF-8 or that JSON would escape a lot. */
 export interface SentEntry {
   readonly key: string;
   readonly value: string;

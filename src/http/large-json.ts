@@ -1,7 +1,6 @@
 /** Answers in JSON with large values: written piece by piece while they are sent, in slices. */
-import { isUtf8 } from 'node:buffer';
 import { Readable } from 'node:stream';
-import { toJsonValue } from '../keyspace/json-value.ts';
+import { encodingSteps, toJsonValue } from '../keyspace/json-value.ts';
 import { AT_ONCE_BYTES, Slice } from './slices.ts';
 
 /** So many bytes of a value become text at once; a multiple of three, so that base64 can be joined. */
@@ -36,7 +35,11 @@ export function* pieces(object: WithValue): Generator<string> {
     yield JSON.stringify(whole(object));
     return;
   }
-  const isText = isUtf8(value);
+  const steps = encodingSteps(value);
+  let step = steps.next();
+  for (; step.done !== true; step = steps.next()) yield '';
+  const encoding = step.value;
+  const isText = encoding === 'utf8';
   yield `${JSON.stringify(before).slice(0, -1)},"value":"`;
   for (let from = 0; from < value.length; ) {
     const to = isText
@@ -48,7 +51,7 @@ export function* pieces(object: WithValue): Generator<string> {
     from = to;
   }
   const rest = JSON.stringify(after).slice(1);
-  yield `","encoding":"${isText ? 'utf8' : 'base64'}"${rest === '}' ? '' : ','}${rest}`;
+  yield `","encoding":"${encoding}"${rest === '}' ? '' : ','}${rest}`;
 }
 
 /** @returns `at`, or the end of the character that it is in the middle of */

@@ -337,7 +337,8 @@ export const keyPage = {
           encoding: {
             type: 'string',
             enum: ['utf8', 'base64'],
-            description: 'How `value` is written: text if it is valid UTF-8.',
+            description:
+              'How `value` is written: text if it is valid UTF-8, unless escapes would more than double it.',
           },
         },
       },

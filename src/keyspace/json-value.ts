@@ -1,6 +1,6 @@
 /** Values in JSON: `utf8` text, `base64` for bytes, or `json` for any JSON. */
 import { isUtf8 } from 'node:buffer';
-import { compact, RawJson } from './json.ts';
+import { atOnce, compact, RawJson, type Steps } from './json.ts';
 
 export type Encoding = 'utf8' | 'base64' | 'json';
 
@@ -15,11 +15,40 @@ export const MAX_VALUE_JSON_BYTES = 32 * 1024 * 1024;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
-/** What is valid UTF-8 comes out as text, everything else as base64. */
+/** Values of at most so many bytes are text whenever they are valid UTF-8: their escapes take little room. */
+export const ALWAYS_TEXT_BYTES = 1024;
+/** So many bytes are looked through for escapes in one step: below a millisecond. */
+const SCANNED_BYTES = 64 * 1024;
+
+/** How many bytes JSON needs for each byte of text beyond the byte itself. */
+const ESCAPE_BYTES = Uint8Array.from({ length: 256 }, (_, byte) => {
+  return JSON.stringify(String.fromCharCode(byte)).length - 3;
+});
+
+/** What is valid UTF-8 comes out as text, everything else as base64; so does a text that escapes would more than double. */
 export function toJsonValue(bytes: Buffer): JsonValue {
-  return isUtf8(bytes)
-    ? { value: bytes.toString('utf8'), encoding: 'utf8' }
-    : { value: bytes.toString('base64'), encoding: 'base64' };
+  const encoding = atOnce(encodingSteps(bytes));
+  return { value: bytes.toString(encoding), encoding };
+}
+
+/** How `toJsonValue` writes the value; decided in steps, none of which takes longer than about a millisecond. */
+export function* encodingSteps(bytes: Buffer): Steps<'utf8' | 'base64'> {
+  if (!isUtf8(bytes)) return 'base64';
+  if (bytes.length <= ALWAYS_TEXT_BYTES) return 'utf8';
+  // So many bytes may still be added by escapes.
+  let room = bytes.length;
+  for (let from = 0; from < bytes.length; from += SCANNED_BYTES) {
+    room -= escapeBytes(bytes, from, Math.min(from + SCANNED_BYTES, bytes.length));
+    if (room < 0) return 'base64';
+    yield;
+  }
+  return 'utf8';
+}
+
+function escapeBytes(text: Buffer, from: number, to: number): number {
+  let sum = 0;
+  for (let at = from; at < to; at += 1) sum += ESCAPE_BYTES[text[at] as number] as number;
+  return sum;
 }
 
 /**

@@ -8,6 +8,8 @@
  * An entry belongs to it until its DEL is in the stream, expired or not: so the same position is the same snapshot on every
  * node, whatever the clocks say, and what the stream does with the entry next finds it there.
  */
+
+import type { ListedEntry } from '../keyspace/page.ts';
 import type { CloseCode } from '../replication/close-code.ts';
 import type { FullResyncReason } from '../replication/decide.ts';
 import { formatPosition, type Offset, type Position } from '../replication/position.ts';
@@ -23,6 +25,8 @@ import { unattended } from './unattended.ts';
 /** What is given from memory: at most so many entries, and about so many bytes of values. */
 const SMALL_ENTRIES = 1_000;
 const SMALL_BYTES = HIGH_WATER_BYTES;
+/** The value of an entry that is given alone has so many bytes, or more. */
+const LARGE_ENTRY_BYTES = 256 * 1024;
 /** So many larger ones at the same time: each keeps the WAL from shrinking. */
 const MAX_READERS = 4;
 
@@ -164,9 +168,11 @@ export class FollowerSnapshots {
       follower.tell(resetMessage(formatPosition(reader.position), follower.reason, keys));
       for await (const group of reader.groups) {
         if (!isWanted(waiting)) return;
-        follower.give(new Frames(group.map(entryMessage)));
-        await (follower.isFull ? this.#roomOf(follower) : turns.next());
-        if (!isWanted(waiting)) return;
+        for (const part of parts(group)) {
+          follower.give(new Frames(part.map(entryMessage)));
+          await (follower.isFull ? this.#roomOf(follower) : turns.next());
+          if (!isWanted(waiting)) return;
+        }
       }
       this.#synced(follower, reader.position);
     } finally {
@@ -200,6 +206,18 @@ export class FollowerSnapshots {
   #roomOf(follower: Follower): Promise<void> {
     return new Promise((resolve) => this.#room.set(follower, resolve));
   }
+}
+
+/** The entries in order, in parts that are made in one turn: a large one stands alone. */
+function* parts(group: readonly ListedEntry[]): Generator<readonly ListedEntry[]> {
+  let first = 0;
+  for (const [index, { size }] of group.entries()) {
+    if (size < LARGE_ENTRY_BYTES) continue;
+    if (first < index) yield group.slice(first, index);
+    yield [group[index] as ListedEntry];
+    first = index + 1;
+  }
+  if (first < group.length) yield group.slice(first);
 }
 
 function isWanted({ follower, number }: Waiting): boolean {

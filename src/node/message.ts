@@ -113,6 +113,8 @@ export class Group {
   #only: Message | null = null;
   /** Of a group that has more keys. */
   #effects: Effects | null = null;
+  /** What was made last of a group that has more keys: others often want the same of them. */
+  #last: { readonly wanted: readonly number[]; readonly message: Message } | null = null;
 
   /** @param run what was committed, after the offset `base` */
   constructor(run: Run, base: number, runId: RunId, { first, last, start, end }: GroupRange) {
@@ -130,9 +132,9 @@ export class Group {
     return this.#commands.flatMap(keysOf);
   }
 
-  /** Whether it has made the message that it keeps for everybody who wants it. */
-  get keepsMessage(): boolean {
-    return this.#only !== null;
+  /** The message that it keeps for everybody who wants the same; null: it has made none. */
+  get kept(): Message | null {
+    return this.#only ?? this.#last?.message ?? null;
   }
 
   /** The follower's part of it, as one message; null: there is none. */
@@ -146,8 +148,12 @@ export class Group {
       return this.#only;
     }
     this.#effects ??= new Effects(this.#commands, this.#versions);
-    const changes = this.#effects.changesFor(prefixes);
-    return changes.length === 0 ? null : this.#message(changes);
+    const wanted = this.#effects.wantedBy(prefixes);
+    if (wanted.length === 0) return null;
+    if (this.#last !== null && isSame(this.#last.wanted, wanted)) return this.#last.message;
+    const message = this.#message(this.#effects.changes(wanted));
+    this.#last = { wanted, message };
+    return message;
   }
 
   #message(changes: readonly string[]): Message {
@@ -157,6 +163,10 @@ export class Group {
         : (changes[0] as string);
     return new Message(`{${body},"position":"${this.#position}"}`, this.#position, true);
   }
+}
+
+function isSame(one: readonly number[], other: readonly number[]): boolean {
+  return one.length === other.length && one.every((index, at) => index === other[at]);
 }
 
 /** What commands do to each of their keys, in order. */
@@ -180,9 +190,14 @@ class Effects {
     this.#search = new KeySearch(this.#keys);
   }
 
+  /** Which of the keys are wanted. */
+  wantedBy(prefixes: Prefixes): readonly number[] {
+    return this.#search.find(prefixes);
+  }
+
   /** What is done to the wanted keys, each as the members of a JSON object. */
-  changesFor(prefixes: Prefixes): readonly string[] {
-    return this.#search.find(prefixes).map((index) => {
+  changes(wanted: readonly number[]): readonly string[] {
+    return wanted.map((index) => {
       const owner = this.#owners[index] as number;
       const command = this.#commands[owner] as Command;
       return changeJson(command, this.#keys[index] as string | null, this.#versions[owner] as number);

@@ -119,10 +119,10 @@ export class Stretch {
       const group = this.#groups[index] as Group;
       if (index === last || group.end <= after || group.end > to) continue;
       last = index;
-      const had = group.keepsMessage;
+      const had = group.kept;
       const message = group.messageFor(subscription.prefixes);
       if (message === null) continue;
-      if (group.keepsMessage !== had) this.#countMessage(message);
+      if (group.kept !== had) this.#countMessages((group.kept?.json.length ?? 0) - (had?.json.length ?? 0));
       messages.push(message);
       told = group.end;
     }
@@ -132,9 +132,10 @@ export class Stretch {
     return portion;
   }
 
-  #countMessage({ json }: Message): void {
-    this.#memory += COPIES_OF_MESSAGE * json.length;
-    this.#messageMemory += COPIES_OF_MESSAGE * json.length;
+  /** @param characters how many more the messages have that the groups keep */
+  #countMessages(characters: number): void {
+    this.#memory += COPIES_OF_MESSAGE * characters;
+    this.#messageMemory += COPIES_OF_MESSAGE * characters;
   }
 
   #keep(subscription: Subscription, portion: Portion): void {

@@ -117,10 +117,10 @@ test('no JSON, however large or odd, holds other requests up', async (t) => {
       batch(...reads),
       JSON_TYPE,
       200,
-      4 * 96 * MIB,
+      4 * 21 * MIB,
     ],
-    ['a page of control characters', 'GET', '/v1/keys?values=true&prefix=controls', '', {}, 200, 96 * MIB],
-    ['an export of control characters', 'GET', '/v1/export?prefix=controls', '', {}, 200, 96 * MIB],
+    ['a page of control characters', 'GET', '/v1/keys?values=true&prefix=controls', '', {}, 200, 21 * MIB],
+    ['an export of control characters', 'GET', '/v1/export?prefix=controls', '', {}, 200, 21 * MIB],
     [
       'a batch that reads a large value in every operation',
       'POST',

@@ -82,3 +82,21 @@ test('property: however many followers ask, each gets what a batch does to its k
     }),
   );
 });
+
+test('followers who want the same of a batch share one message, whatever prefixes they gave', () => {
+  const set = (key: string): Command => ({ kind: 'set', key, value: Buffer.from('v'), expiresAt: null });
+  const { bytes, commands, ends } = transaction([set('a1'), set('a2'), set('b1')]);
+  const range = { first: 0, last: 3, start: 0, end: bytes.length };
+  const group = new Group({ bytes, commands, ends, boundaries: [bytes.length] }, 0, runId('a'), range);
+  const first = group.messageFor(new Prefixes(['a', 'x']));
+  assert.equal(group.messageFor(new Prefixes(['a', 'y'])), first);
+  assert.match(group.messageFor(new Prefixes(['b']))?.json ?? '', /"b1"/);
+  assert.equal(group.messageFor(new Prefixes(['a', 'z']))?.json, first?.json);
+});
+
+test('a long value that JSON would escape a lot is told as base64', () => {
+  const value = Buffer.alloc(1024 * 1024, 1);
+  const text = json(transaction([{ kind: 'set', key: 'k', value, expiresAt: null }]), 0);
+  assert.ok(text.includes('"encoding":"base64"'));
+  assert.ok(text.length < 2 * value.length);
+});

@@ -98,3 +98,26 @@ export function after(before: Keyspace, command: Command, version: number): Keys
       return assertNever(command);
   }
 }
+
+/** What JSON writes as it is, escapes with one more byte, and with five more; and what is not UTF-8. */
+const anyPart = fc.constantFrom(
+  'a',
+  'é',
+  '😀',
+  '"',
+  '\\',
+  '\n',
+  '\u0000',
+  '\u0001',
+  '\u001f',
+  '\u007f',
+  '\u2028',
+);
+const anyBytes = fc
+  .array(fc.tuple(anyPart, fc.nat({ max: 40_000 })), { maxLength: 6 })
+  .map((parts) => Buffer.from(parts.map(([part, times]) => part.repeat(times)).join(''), 'utf8'));
+/** Values, long and short, of which JSON escapes little or much. */
+export const anyJsonBytes: fc.Arbitrary<Buffer> = fc.oneof(
+  anyBytes,
+  fc.uint8Array({ maxLength: 100 }).map(Buffer.from),
+);
