@@ -9,8 +9,9 @@
  */
 import type { Offset } from '../replication/position.ts';
 import type { Follower } from './follower.ts';
+import { LARGE_STREAM_BYTES } from './queued-messages.ts';
 import type { StreamHead } from './stream-head.ts';
-import type { Stretch } from './stretch.ts';
+import type { Portion, Stretch } from './stretch.ts';
 import { Stretches } from './stretches.ts';
 import type { Subscription } from './subscription.ts';
 
@@ -31,10 +32,12 @@ interface CatchUpParts {
   readonly head: StreamHead;
   /** How far the followers of the subscription may be given the stream now: where its live ones are. */
   readonly limit: (subscription: Subscription) => Offset;
+  /** Whether a follower may be given another large message. */
+  readonly hasRoom: () => boolean;
   /** The follower is where the live ones are. */
   readonly arrived: (follower: Follower) => void;
   /** The follower was given something. */
-  readonly given: (follower: Follower) => void;
+  readonly given: (follower: Follower, portion: Portion) => void;
   /** What the follower lacks cannot be read. */
   readonly failed: (follower: Follower, error: unknown) => void;
 }
@@ -57,6 +60,8 @@ export class CatchUp {
   readonly #behind = new Set<Follower>();
   /** Those of them who can take something. */
   readonly #ready = new Set<Follower>();
+  /** Those of them who wait until there is room for another large message. */
+  readonly #waiting = new Set<Follower>();
   /** The sweep: who was ready when it began, and how many of them have had their turn. */
   #sweep: readonly Follower[] = [];
   #served = 0;
@@ -83,6 +88,17 @@ export class CatchUp {
     if (!follower.isFull) this.#ready.add(follower);
   }
 
+  /** Whether somebody waits until there is room for another large message. */
+  get isShort(): boolean {
+    return this.#waiting.size > 0;
+  }
+
+  /** There is room for another large message. */
+  hasRoom(): void {
+    for (const follower of this.#waiting) if (!follower.isFull) this.#ready.add(follower);
+    this.#waiting.clear();
+  }
+
   /** Its socket takes more. */
   drained(follower: Follower): void {
     if (this.#behind.has(follower)) this.#ready.add(follower);
@@ -92,6 +108,7 @@ export class CatchUp {
   delete(follower: Follower): void {
     this.#behind.delete(follower);
     this.#ready.delete(follower);
+    this.#waiting.delete(follower);
     if (this.#behind.size === 0) this.#sweep = [];
   }
 
@@ -163,13 +180,18 @@ export class CatchUp {
       stretch = this.#stretches.read(cursor);
     }
     let portion = stretch.sharedPortion(subscription, cursor, upTo);
+    if (portion === null && stretch.bytes >= LARGE_STREAM_BYTES && !this.#parts.hasRoom()) {
+      this.#ready.delete(follower);
+      this.#waiting.add(follower);
+      return false;
+    }
     if (portion === null) {
       portion = this.#stretches.portion(stretch, subscription, cursor, upTo);
       budget.bytes -= portion.frames.size;
     }
     if (portion.told !== null) budget.sends -= 1;
     follower.take(portion);
-    this.#parts.given(follower);
+    this.#parts.given(follower, portion);
     if (follower.isFull) this.#ready.delete(follower);
     return this.#ready.has(follower) && !budget.isSpent;
   }

@@ -39,6 +39,7 @@ import type { FollowerEvents, FollowerSocket, Log, World } from './ports.ts';
 import type { PositionWaiters } from './position-waiters.ts';
 import { PrefixTrie } from './prefix-trie.ts';
 import { Problem } from './problem.ts';
+import { LARGE_STREAM_BYTES, QueuedMessages } from './queued-messages.ts';
 import type { StreamHead } from './stream-head.ts';
 import { Subscription } from './subscription.ts';
 import { Turns } from './turns.ts';
@@ -100,6 +101,7 @@ export class Feed {
   /** Those whose cursor the journal must not be trimmed past. */
   readonly #pinned = new Set<Follower>();
   readonly #snapshots: FollowerSnapshots;
+  readonly #queued = new QueuedMessages<Follower>();
   readonly #bookmarks: Bookmarks;
   readonly #catchUp: CatchUp;
   readonly #counters: FeedCounters = { continued: 0, resets: {}, tooFarBehind: 0 };
@@ -160,7 +162,11 @@ export class Feed {
       head,
       limit: (subscription) => this.#limitOf(subscription),
       arrived: (follower) => this.#goLive(follower),
-      given: (follower) => this.#hasTaken(follower),
+      hasRoom: () => this.#queued.hasRoom,
+      given: (follower, { frames }) => {
+        if (follower.isFull) this.#queued.hold(follower, frames, world.monotonic());
+        this.#hasTaken(follower);
+      },
       failed: (follower, error) => {
         parts.log.error('journal-not-read', { follower: follower.socket.peer, error: String(error) });
         this.#fail(follower, asProblem(error));
@@ -425,6 +431,16 @@ export class Feed {
   #giveRounds(): void {
     const turns = new Turns(this.#parts.world);
     for (const subscription of this.#busy) {
+      if (turns.isOver) return;
+      if (
+        subscription.round === null &&
+        subscription.pendingBytes >= LARGE_STREAM_BYTES &&
+        !this.#queued.hasRoom
+      ) {
+        // They read it from the stream when others have taken what they were given.
+        this.#interrupt(subscription);
+        continue;
+      }
       if (subscription.round === null) this.#begin(subscription);
       while (subscription.round !== null && !turns.isOver) this.#giveRound(subscription, SLICE_SENDS);
       if (subscription.round !== null) return;
@@ -449,6 +465,7 @@ export class Feed {
       round.given += 1;
       if (follower.phase !== 'live') continue;
       follower.give(frames);
+      if (follower.isFull) this.#queued.hold(follower, frames, this.#parts.world.monotonic());
       this.#endIfDone(follower);
       if (follower.isOverdue) this.#close(follower, CloseCode.done, 'time is up');
       if (follower.phase === 'live' && follower.isFull) this.#leaveLive(follower, to);
@@ -510,11 +527,20 @@ export class Feed {
   }
 
   #drained(follower: Follower): void {
+    this.#release(follower);
     if (follower.phase === 'snapshot') this.#snapshots.wake(follower);
     else if (follower.phase === 'behind') {
       this.#catchUp.drained(follower);
       this.#schedule();
     }
+  }
+
+  /** The follower does not keep large messages in memory any more. */
+  #release(follower: Follower): void {
+    this.#queued.release(follower);
+    if (!this.#catchUp.isShort || !this.#queued.hasRoom) return;
+    this.#catchUp.hasRoom();
+    this.#schedule();
   }
 
   #endIfDone(follower: Follower): void {
@@ -542,6 +568,7 @@ export class Feed {
     this.#catchUp.delete(follower);
     this.#pinned.delete(follower);
     this.#snapshots.wake(follower);
+    this.#release(follower);
     if (subscription.members.size === 0) {
       this.#subscriptions.delete(subscription.prefixes.id);
       for (const prefix of subscription.prefixes.list) this.#index.delete(prefix, subscription);
@@ -594,6 +621,13 @@ export class Feed {
     const stuckMs = Math.max(follower.stuckMs(), silentMs);
     if (stuckMs > settings.timeoutMs) {
       this.#close(follower, CloseCode.timedOut, `nothing was taken or answered for ${stuckMs} ms`);
+      follower.socket.terminate();
+      return;
+    }
+    const heldSince = this.#queued.heldSince(follower);
+    if (this.#catchUp.isShort && heldSince !== null && msSince(world, heldSince) > settings.timeoutMs) {
+      this.#counters.tooFarBehind += 1;
+      this.#close(follower, CloseCode.tooFarBehind, 'others wait for the memory that it takes');
       follower.socket.terminate();
       return;
     }

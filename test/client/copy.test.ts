@@ -231,11 +231,11 @@ function byKey(left: Entry, right: Entry): number {
 }
 
 test('a value that comes as base64 is text if it is valid UTF-8, with its byte order mark, and bytes otherwise', () => {
-  const valueOf = (bytes: Buffer): unknown => {
+  const read = (bytes: Buffer): unknown => {
     const value = bytes.toString('base64');
     return entryOf({ key: 'k', value, encoding: 'base64', version: 1, expiresAt: null }).value;
   };
-  assert.equal(valueOf(Buffer.from('\u0001é😀')), '\u0001é😀');
-  assert.equal(valueOf(Buffer.from('\uFEFFa')), '\uFEFFa');
-  assert.deepEqual(valueOf(Buffer.from([0, 255])), Uint8Array.of(0, 255));
+  assert.equal(read(Buffer.from('\u0001é😀')), '\u0001é😀');
+  assert.equal(read(Buffer.from('\uFEFFa')), '\uFEFFa');
+  assert.deepEqual(read(Buffer.from([0, 255])), Uint8Array.of(0, 255));
 });

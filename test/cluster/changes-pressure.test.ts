@@ -29,6 +29,7 @@ function told(events: readonly FeedEvent[]): readonly (string | undefined)[] {
 
 interface FeedStatus {
   readonly followers: number;
+  readonly behind: number;
   readonly counters: { readonly tooFarBehind: number };
 }
 
@@ -97,6 +98,44 @@ test('followers that do not read cost a cursor, are let go with their position, 
     assert.ok(had.length < 40, `it was given ${had.length} MiB`);
   }
   assert.ok((await node.client.replication()).offset > first + 100 * MIB);
+});
+
+test('large messages that wait for followers who do not read are bounded together, and those who read get theirs', {
+  skip: process.platform !== 'linux',
+}, async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node', '--repl-timeout', '60s');
+  const keys = ['a', 'b', 'c', 'd'];
+  // Each has another choice of the keys, so that no two are told the same.
+  const slow = Array.from({ length: 15 }, (_, index) => {
+    const wanted = keys.filter((_, bit) => ((index + 1) >> bit) % 2 === 1);
+    return follow(t, node, `position=now&${wanted.map((key) => `prefix=${key}`).join('&')}`, 'ndjson');
+  });
+  for (const follower of slow) {
+    await follower.to('continue');
+    follower.pause();
+  }
+  const value = Buffer.alloc(11 * MIB, 1).toString('base64');
+  const body = JSON.stringify({ ops: keys.map((key) => ({ op: 'set', key, value, encoding: 'base64' })) });
+  const before = await memory(node, 'VmHWM');
+  const answer = await fetch(`${node.url}/v1/batch`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body,
+  });
+  assert.equal(answer.status, 200);
+  const { position } = (await answer.json()) as { readonly position: string };
+  await until('each has been given a part or waits', async () => (await feedOf(node)).behind === slow.length);
+  const grown = (await memory(node, 'VmHWM')) - before;
+  t.diagnostic(`${(grown / MIB).toFixed(1)} MiB more`);
+  // Text and frame of what is queued, one message beyond it, and the batch itself; without the limit it is 1.5 GiB.
+  assert.ok(grown < 800 * MIB, `it has grown by ${grown / MIB} MiB`);
+  for (const follower of slow.slice(5)) follower.cut();
+  for (const follower of slow.slice(0, 5)) follower.resume();
+  for (const follower of slow.slice(0, 5)) {
+    const [change] = await follower.changes(1);
+    assert.equal(change?.position, position);
+  }
 });
 
 test('followers of a quiet prefix keep their places when a burst elsewhere is longer than the backlog', async (t) => {
