@@ -20,7 +20,6 @@ import { acceptedOf } from './accept.ts';
 import type { RunningSettings } from './admin-routes.ts';
 import { varyBy } from './answer-headers.ts';
 import { EVENT_STREAMS } from './event-schemas.ts';
-import { pausesFor } from './in-order.ts';
 import { toProblem } from './problem.ts';
 import { position, problems, streamed } from './schemas.ts';
 
@@ -104,7 +103,6 @@ export function changesRoute(app: FastifyInstance, node: Node, settings: Running
       const gone = new AbortController();
       reply.raw.once('close', () => gone.abort());
       const admitted = await node.admitFollower(wanted, gone.signal);
-      if (wanted.waitMs !== null) pausesFor(reply.raw, wanted.waitMs);
       if (!gone.signal.aborted) stream(node, admitted, type === EVENT_STREAM, request, reply);
     },
   });

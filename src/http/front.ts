@@ -17,9 +17,8 @@ import { Rounds } from './rounds.ts';
 const { createServer } = process.getBuiltinModule('node:http');
 
 /**
- * A client that has closed its side still gets its answers. Once one of them has begun, some of it has to be sent at least so
- * often, in milliseconds: most clients that close their side have gone. Before, and in a
- * long poll, the request has all the time that it may wait.
+ * A client that has closed its side still gets its answers, as long as some of them is sent at least so often; in
+ * milliseconds. Most clients that close their side have gone.
  */
 export const HALF_CLOSED_MS = 2_000;
 
@@ -75,8 +74,6 @@ export class Front {
         else socket.setTimeout(HALF_CLOSED_MS);
       });
     });
-    // With this listener, Node itself ends no connection for its time-outs.
-    this.server.on('timeout', timedOut);
     this.server.on('request', (request, response) => this.#request(request, response));
     this.server.on('checkContinue', (request, response) => this.#request(request, response));
     this.server.on('checkExpectation', (request, response) => {
@@ -187,7 +184,7 @@ export class Front {
   #handedOver(socket: Socket, then: () => void): void {
     const line = this.#lineOf(socket);
     socket.on('error', () => socket.destroy());
-    if (!line.idle) line.keepServing(() => timedOut(socket));
+    if (!line.idle) line.keepServing();
     line.end(() => {
       if (!socket.destroyed) then();
     });
@@ -213,12 +210,6 @@ export class Front {
   #log(error: unknown, { method, url }: IncomingMessage): void {
     this.#parts.log.error('request-failed', { method, url, error: textOf(error) });
   }
-}
-
-/** Ends a connection on which nothing has moved, unless its client has closed its side and waits for an answer. */
-function timedOut(socket: Lined): void {
-  if (socket.readableEnded && socket[LINE]?.mayPause) socket.setTimeout(HALF_CLOSED_MS);
-  else socket.destroy();
 }
 
 function isIdle(socket: Lined): boolean {

@@ -33,14 +33,6 @@ interface Exchange {
   readonly handler: Handler;
 }
 
-/** Until when an answer that has begun may send nothing, in milliseconds of the monotonic clock. */
-const PAUSES_UNTIL = new WeakMap<ServerResponse, number>();
-
-/** The answer ends by itself in so many milliseconds; until then it may send nothing, though its client has closed its side. */
-export function pausesFor(response: ServerResponse, ms: number): void {
-  PAUSES_UNTIL.set(response, performance.now() + ms);
-}
-
 /** One connection's requests. */
 export class Line implements Starter {
   readonly #socket: Socket;
@@ -62,16 +54,6 @@ export class Line implements Starter {
   /** Whether everything that came is answered. */
   get idle(): boolean {
     return this.#running.length === 0 && this.#waiting.length === 0;
-  }
-
-  /**
-   * Whether the request that is answered next still has time: its answer has not begun, and it ends by itself after the time that
-   * it may wait; or it has begun, and pauses no longer than it has said. If the client has gone, writing the answer shows it.
-   */
-  get mayPause(): boolean {
-    const [next] = this.#running;
-    if (next === undefined) return false;
-    return !next.headersSent || (PAUSES_UNTIL.get(next) ?? 0) > performance.now();
   }
 
   /** Carries the request out, now or when its turn comes. */
@@ -121,11 +103,10 @@ export class Line implements Starter {
   /**
    * For a socket that Node's HTTP server has let go of: passes on what it would tell the answers under way, and notices when
    * the client has gone. What the client sends meanwhile is thrown away.
-   * @param timedOut nothing was sent for as long as the socket's time-out says
    */
-  keepServing(timedOut: () => void): void {
+  keepServing(): void {
     this.#socket.resume();
-    this.#socket.on('timeout', timedOut);
+    this.#socket.on('timeout', () => this.#socket.destroy());
     this.#socket.on('drain', () => this.#running[0]?.emit('drain'));
     this.#socket.once('close', () => {
       for (const response of this.#running) response.destroy();

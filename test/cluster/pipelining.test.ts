@@ -224,37 +224,6 @@ test('a node that stops answers what was asked before, and what was asked behind
   assert.deepEqual(statuses, [202, 503]);
 });
 
-test('a client that has closed its side gets the answers to requests that wait, also for longer than 2 s', async (t) => {
-  const node = await (await Cluster.create(t)).start('node');
-  await node.client.set('k', 'v');
-  const { position } = await node.client.replication();
-  const acks = rawRequest('PUT', '/v1/keys/other?acks=1&timeout=3000', 'v');
-  const read = rawRequest('GET', `/v1/keys/k?position=${position}&timeout=3000`);
-  const later = `${position.slice(0, 41)}${Number(position.slice(41)) + 1_000_000}`;
-  const requests: readonly (readonly [string, readonly number[]])[] = [
-    [acks + read, [202, 200]],
-    [acks + rawRequest('CONNECT', 'h:1'), [202, 501]],
-    [rawRequest('GET', `/v1/keys/k?position=${later}&timeout=3000`), [503]],
-  ];
-  const longPoll = async (): Promise<void> => {
-    const socket = connect({ port: node.port, host: '127.0.0.1', allowHalfOpen: true });
-    socket.end(rawRequest('GET', '/v1/changes?wait=4&prefix=none'));
-    const text = (await socket.setEncoding('latin1').toArray()).join('');
-    assert.match(text, /^HTTP\/1\.1 200 .*\r\n0\r\n\r\n$/s, 'the last chunk of the long poll');
-  };
-  await Promise.all([
-    longPoll(),
-    ...requests.map(async ([bytes, expected]) => {
-      const answers = await exchanged(node, [bytes]);
-      assert.deepEqual(
-        answers.map(({ status }) => status),
-        expected,
-        bytes,
-      );
-    }),
-  ]);
-});
-
 test('a client that has closed its side and is gone keeps no place', async (t) => {
   const node = await (await Cluster.create(t)).start('node');
   const feeds = rawRequest('GET', '/v1/changes') + rawRequest('GET', '/v1/changes');
