@@ -10,13 +10,6 @@ import type { BodyBudget } from './body-budget.ts';
  */
 const DRAIN_FACTOR = 4;
 
-/**
- * Each piece of a body costs about a microsecond, however small it is. A body that has come in more than so many pieces, of
- * fewer bytes than this on average, is refused, and its connection closed: nobody but an attacker sends such.
- */
-export const MAX_SMALL_PIECES = 8_192;
-const SMALL_PIECE_BYTES = 8;
-
 export interface BodyLimit {
   readonly maxBytes: number;
   readonly code: ProblemCode;
@@ -71,21 +64,9 @@ export function readBody(
     let first: Buffer | null = null;
     let rest: GrowingBuffer | null = null;
     let total = 0;
-    let pieces = 0;
     source.on('data', (chunk: Buffer) => {
       if (chunk.length === 0) return;
       total += chunk.length;
-      pieces += 1;
-      if (pieces > MAX_SMALL_PIECES && total < pieces * SMALL_PIECE_BYTES) {
-        source.pause();
-        first = null;
-        if (rest !== null) free(rest.take());
-        budget.release(source);
-        reject(
-          new OversizedBody('BAD_REQUEST', `the body came in more than ${MAX_SMALL_PIECES} tiny pieces`),
-        );
-        return;
-      }
       if (total > maxBytes) {
         // What is read only to be thrown away takes no memory.
         first = null;

@@ -531,19 +531,3 @@ test('more connections than allowed are closed at once, and room is made when ot
   const connection = new Connection(t, node);
   await until('there is room', async () => (await connection.send('GET', '/healthz')).status === 200);
 });
-
-test('a body of one-byte chunks without end is refused with 400, and the connection closed', async (t) => {
-  const node = await (await Cluster.create(t)).start('node');
-  const socket = connect(node.port, '127.0.0.1');
-  socket.on('error', () => undefined);
-  t.after(() => socket.destroy());
-  let text = '';
-  socket.setEncoding('latin1').on('data', (chunk: string) => {
-    text += chunk;
-  });
-  const head = 'PUT /v1/keys/k HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n';
-  socket.write(head + '1\r\nx\r\n'.repeat(9_000));
-  await once(socket, 'close');
-  assert.match(text, /^HTTP\/1\.1 400 .*tiny pieces/s);
-  assert.equal(await node.client.get('k'), null);
-});
