@@ -47,9 +47,10 @@ export interface DirectParts {
 export function direct(parts: DirectParts, other: Handler): Handler {
   const { node } = parts;
   const read = reader(parts, other);
+  const puttable = plainPuts(node);
   return {
     overlap: (request) =>
-      request.method === 'PUT' && puttable(node, request) ? ofPut(request) : other.overlap(request),
+      request.method === 'PUT' && puttable(request) !== null ? ofPut(request) : other.overlap(request),
     handle: (request, response) => {
       if (request.method === 'GET') {
         const key = plainKey(request.url ?? '');
@@ -58,7 +59,7 @@ export function direct(parts: DirectParts, other: Handler): Handler {
           return 'reads';
         }
       } else if (request.method === 'PUT') {
-        const key = puttable(node, request);
+        const key = puttable(request);
         if (key !== null) {
           // It answers what goes wrong; if even that goes wrong, there is nobody left but this connection.
           put(parts, key, request, response).catch(() => response.destroy());
@@ -70,21 +71,26 @@ export function direct(parts: DirectParts, other: Handler): Handler {
   };
 }
 
-/** @returns the key that the request sets, if it may go the short way now */
-function puttable(node: Node, request: IncomingMessage): string | null {
-  const key = node.closing ? null : plainKey(request.url ?? '');
-  return key !== null && isPlainWrite(request, key) && node.writeProblem === null ? key : null;
+/**
+ * @returns what tells the key that a PUT sets, if it may go the short way now; null: it may not. A pipelined request is asked about
+ *   twice in a row, when it is looked at whether it may overlap and when it starts: its headers are read once
+ */
+function plainPuts(node: Node): (request: IncomingMessage) => string | null {
+  let last: IncomingMessage | null = null;
+  let key: string | null = null;
+  return (request) => {
+    if (request !== last) {
+      const plain = plainKey(request.url ?? '');
+      key = plain !== null && isPlainWrite(request, plain) ? plain : null;
+      last = request;
+    }
+    return node.closing || node.writeProblem !== null ? null : key;
+  };
 }
 
 /** Larger writes wait in a line of their own for their turn, where small ones pass them. */
 function ofPut({ headers }: IncomingMessage): Overlap {
   return Number(headers['content-length']) <= SMALL_BYTES ? 'puts' : 'none';
-}
-
-interface Read {
-  readonly key: string;
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
 }
 
 interface Read {
