@@ -18,7 +18,7 @@ import { cannotListen, checkPort } from './port-check.ts';
 import { collectWithoutHelp } from './process-memory.ts';
 import { giveBackWhenQuiet } from './quiet-memory.ts';
 import { formatPosition, type RunId } from './replication/position.ts';
-import { upstreamProblem } from './replication/upstream.ts';
+import { canonicalUpstream, parseUpstream, upstreamProblem } from './replication/upstream.ts';
 import { openDataFolder } from './store/data-folder.ts';
 import { setAside, upstreamOf } from './store/set-aside.ts';
 import { DamageError, StartError } from './store/start-error.ts';
@@ -117,6 +117,12 @@ function checkUpstream(settings: Settings): void {
   if (problem !== null) throw new StartError(`--replica-of: ${problem}`);
 }
 
+/** The master that the settings name, `ws://HOST:PORT`; null: none. */
+function upstreamIn({ replicaOf }: Settings): string | null {
+  const parsed = replicaOf === null || replicaOf === 'no-one' ? null : parseUpstream(replicaOf);
+  return parsed === null ? null : canonicalUpstream(parsed);
+}
+
 /** What is not needed before the folder is open. */
 async function importRest() {
   const [node, server, headers, peer, accept, dial] = await Promise.all([
@@ -185,7 +191,7 @@ async function openOnce(
   const opening = openDataFolder(
     path,
     log,
-    { fsync: settings.fsync, bootId: bootId(), newRunId: world.newRunId },
+    { fsync: settings.fsync, bootId: bootId(), newRunId: world.newRunId, upstream: upstreamIn(settings) },
     broken,
   );
   // The thread is started before the event loop comes to this, and starts up meanwhile.

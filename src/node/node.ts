@@ -137,8 +137,10 @@ export class Node {
   #digest: Promise<unknown> = Promise.resolve();
   #nextDigest: Promise<Digest> | null = null;
   #closing = false;
+  /** Whether the node knows what it is: master or replica, and under which run ID. */
+  #started = false;
 
-  /** Recovers the state at the end of the journal. The node answers reads and writes; `start` connects it. */
+  /** Recovers the state at the end of the journal. The node answers reads; `start` connects it, and lets it take writes. */
   constructor(given: NodeParts) {
     // Links, sessions and the feed know what to do with their own errors; this is for everything else that has a timer.
     const world = ownedWorld(given.world, (error) => logUnexpected(given.log, 'timer', error));
@@ -241,6 +243,7 @@ export class Node {
   ): Promise<void> {
     this.#announcedUrl = announcedUrl;
     await this.#roles.start(listeningUrl, replicaOf);
+    this.#started = true;
     this.#expiry.start();
     this.#backlog.start();
     this.#scrubber.start(this.#wasClean);
@@ -571,6 +574,7 @@ export class Node {
   #writeProblem(): Problem | null {
     if (this.#closing) return shuttingDown();
     const { lost, upstream } = this.#parts.state;
+    if (upstream === null && !this.#started) return new Problem('LOADING', 'this node is starting');
     if (upstream === null)
       return lost === null ? this.#replicaProblem() : storageProblem(new StorageError(lost, false));
     const master = httpUrl(this.#roles.masterUrl ?? upstream);

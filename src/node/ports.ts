@@ -68,6 +68,8 @@ export interface StateChange {
   readonly upstream?: string | null;
   readonly handingOver?: boolean;
   readonly guardedAgainst?: RunId | null;
+  /** true: what the node is, is decided although its files are a copy; `isCopy` is false from now on. */
+  readonly copySettled?: true;
 }
 
 /** psyncd.db: who this node is, and the journal. Every call is synchronous; failures are `StorageError`s. */
@@ -93,6 +95,11 @@ export interface StateStore {
   readonly mayLackBytes: boolean;
   /** The last run ended as it should; or there was none. */
   readonly wasClean: boolean;
+  /**
+   * The files are not the ones that the last run left, but copies: other nodes may have gone on under the same run ID. It
+   * stays so, over restarts too, until `save` is told that it is settled: nothing may be written under that run ID.
+   */
+  readonly isCopy: boolean;
 
   /**
    * Why nothing is written any more, in one line for people: a file is not in its place any more; null: everything is. It is

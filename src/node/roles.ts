@@ -24,6 +24,10 @@ import type { WriteTurn } from './write-turn.ts';
 
 export type Role = 'master' | 'replica';
 
+const COPIED =
+  'psyncd.db is not the file that the last run left: the data folder was copied or restored, and another node may have gone on ' +
+  'under the old run ID; whoever shares the bytes continues, all others get a snapshot';
+
 interface RolesParts {
   readonly world: World;
   readonly log: Log;
@@ -67,6 +71,7 @@ export class Roles {
     this.#listeningUrl = listeningUrl;
     if (replicaOf === 'no-one') await this.promote();
     else if (replicaOf !== null) await this.#replicaOf(replicaOf, true);
+    this.#settleCopy();
     const { upstream } = this.#parts.state;
     if (upstream !== null && this.#link === null) this.#follow(upstream);
   }
@@ -132,7 +137,7 @@ export class Roles {
         throw new Problem(problem.code, problem.detail);
       }
       this.#refuseDuringFailover();
-      await this.#unlinked(() => state.save({ upstream: url, handingOver: false }));
+      await this.#unlinked(() => state.save({ upstream: url, handingOver: false, copySettled: true }));
       this.#demoted();
       this.#follow(url);
       return true;
@@ -187,12 +192,18 @@ export class Roles {
     });
   }
 
-  /** The target of a hand-over has refused: this node is the master again, under its old run ID. */
+  /**
+   * The target of a hand-over has refused: this node is the master again, under its old run ID, unless its files are a copy.
+   */
   takeBack(): Promise<void> {
     return this.#change(async () => {
-      const { state, log } = this.#parts;
+      const { state, log, world } = this.#parts;
       if (!state.handingOver) return;
-      await this.#unlinked(() => state.save({ upstream: null, handingOver: false }));
+      await this.#unlinked(() => {
+        // The files that this is a copy of may be a master under that run ID too.
+        if (state.isCopy) this.#rename(world.newRunId(), 'copied', null);
+        else state.save({ upstream: null, handingOver: false });
+      });
       this.#parts.writes().wake();
       log.warn('failover-taken-back', { position: formatPosition(this.#parts.head.position) });
     });
@@ -216,7 +227,20 @@ export class Roles {
 
   /** Bytes that others have may be missing: under the old run ID they would be written anew, differently. */
   renameAfterLoss(): void {
-    this.#rename(this.#parts.world.newRunId(), 'unclean-stop');
+    const { state, world } = this.#parts;
+    this.#rename(world.newRunId(), state.isCopy ? 'copied' : 'unclean-stop');
+  }
+
+  /**
+   * What becomes of a node whose files are a copy. A master takes a new run ID: under the old one others may have written other
+   * bytes. What a replica holds was its master's, up to where it stands, and PSYNC decides as ever. A node that has handed over
+   * waits for the answer; until then it is both.
+   */
+  #settleCopy(): void {
+    const { state, world } = this.#parts;
+    if (!state.isCopy) return;
+    if (state.upstream === null) this.#rename(world.newRunId(), 'copied');
+    else if (!state.handingOver) state.save({ copySettled: true });
   }
 
   /** The node ends: no role any more. @param last what is done when the link is gone, and nothing changes any more */
@@ -269,7 +293,7 @@ export class Roles {
       continued: (runId, lineage) => this.#continued(runId, lineage),
       streaming: () => {
         // After a full resync too: the question has been answered.
-        if (state.handingOver) state.save({ handingOver: false });
+        if (state.handingOver) state.save({ handingOver: false, copySettled: true });
         this.#parts.settled();
         failover().succeeded();
       },
@@ -299,7 +323,8 @@ export class Roles {
         : continued(history, { runId, lineage }, offset, world.now());
     if (runId !== history.runId) this.#changeHistory(changed, 'master-changed', { handingOver: false });
     // A lineage that has grown is no news for those who follow this node: they need not ask again.
-    else if (handingOver || !isSame(history, changed)) state.save({ history: changed, handingOver: false });
+    else if (handingOver || !isSame(history, changed))
+      state.save({ history: changed, handingOver: false, copySettled: true });
   }
 
   /** The same history under another name. */
@@ -328,8 +353,9 @@ export class Roles {
   ): void {
     const { log, sessions, state } = this.#parts;
     const before = formatPosition(this.#parts.head.position);
-    state.save({ ...change, history });
-    log.info('new-run-id', { reason, before, after: history.runId });
+    state.save({ ...change, history, copySettled: true });
+    const why = reason === 'copied' ? { detail: COPIED } : {};
+    log.info('new-run-id', { reason, ...why, before, after: history.runId });
     sessions.drop(CloseCode.historyChanged, 'the history has a new run ID', except);
     this.#parts.renamed();
   }

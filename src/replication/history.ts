@@ -7,9 +7,15 @@
  */
 import { type Offset, type Position, parseOffset, parseRunId, type RunId } from './position.ts';
 
-export type LineageReason = 'promoted' | 'unclean-stop' | 'master-changed';
+/** Why the history goes on under another run ID; `copied`: the data folder is a copy, or was restored from one. */
+export type LineageReason = 'promoted' | 'unclean-stop' | 'master-changed' | 'copied';
 
-export const LINEAGE_REASONS: readonly LineageReason[] = ['promoted', 'unclean-stop', 'master-changed'];
+export const LINEAGE_REASONS: readonly LineageReason[] = [
+  'promoted',
+  'unclean-stop',
+  'master-changed',
+  'copied',
+];
 
 export interface Ancestor {
   readonly runId: RunId;

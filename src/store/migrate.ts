@@ -31,10 +31,16 @@ export function schemaVersion(kind: FileKind): number {
 /**
  * Checks that the file is ours, with exactly the schema that it should have, and brings that up to date.
  * @param path for the messages
+ * @param fill puts the first rows into a file that was empty, in the transaction that makes its tables
  * @returns whether the file was empty before
  * @throws StartError for a file of somebody else, or of a newer psyncd; Error with SQLite's code for damage for another schema
  */
-export function migrate(db: Database, kind: FileKind, path: string): boolean {
+export function migrate(
+  db: Database,
+  kind: FileKind,
+  path: string,
+  fill: () => void = () => undefined,
+): boolean {
   const version = checkKind(db, kind, path);
   // Before a migration runs: it would run the file's triggers too.
   checkSchema(db, kind, version);
@@ -46,6 +52,7 @@ export function migrate(db: Database, kind: FileKind, path: string): boolean {
       db.pragma(`user_version = ${number}`);
     }
     db.pragma(`application_id = ${APPLICATION_IDS[kind]}`);
+    if (version === 0) fill();
   })();
   return version === 0;
 }

@@ -21,6 +21,7 @@ import { type Ancestor, type History, type LineageReason, newHistory } from '../
 import { type Offset, offset, parseRunId, type RunId } from '../replication/position.ts';
 import { damage } from './entry-checksum.ts';
 import { faultPoint } from './fault-point.ts';
+import { type FileIdentity, identityOf, isSameFile } from './file-identity.ts';
 import { JournalCheckpoints, WAL_PAGES } from './journal-checkpoints.ts';
 import { migrate } from './migrate.ts';
 import type { OpenFiles, WatchedFile } from './open-files.ts';
@@ -34,6 +35,8 @@ export interface StateFileSettings {
   /** Names this boot of the machine; null: unknown. */
   readonly bootId: string | null;
   readonly newRunId: () => RunId;
+  /** The master, `ws://HOST:PORT`, that a new file's node follows; null: it is a master. */
+  readonly upstream: string | null;
 }
 
 interface NodeRow {
@@ -45,6 +48,8 @@ interface NodeRow {
   readonly fsync: string;
   readonly handing_over: number;
   readonly guarded_against: string | null;
+  readonly inode: string | null;
+  readonly born_ns: string | null;
 }
 
 interface KeptRow {
@@ -74,6 +79,7 @@ export class StateFile implements StateStore {
   readonly #files: OpenFiles;
   readonly #watched: WatchedFile;
   #row: NodeRow;
+  #isCopy: boolean;
   #history: History;
   #kept: readonly KeptFile[];
   #syncer: JournalSyncer | null = null;
@@ -84,6 +90,7 @@ export class StateFile implements StateStore {
     this.#log = log;
     this.#settings = settings;
     this.#row = readNode(db);
+    this.#isCopy = isAnother(identityOf(db.name), this.#row);
     this.#history = readHistory(db, this.#row);
     this.#kept = readKept(db);
     this.#insert = db.prepare('INSERT INTO journal (end_offset, bytes, checksum) VALUES (?, ?, ?)');
@@ -112,7 +119,8 @@ export class StateFile implements StateStore {
       db.pragma(`cache_size = -${CACHE_KIB}`);
       db.pragma(`wal_autocheckpoint = ${WAL_PAGES}`);
       keepOthersOut(db);
-      if (migrate(db, 'state', path)) insertNode(db, settings);
+      const made = db;
+      migrate(made, 'state', path, () => insertNode(made, settings));
       return new StateFile(db, log, settings, files);
     } catch (error) {
       db?.close();
@@ -131,12 +139,17 @@ export class StateFile implements StateStore {
     return clean === 0 && fsync !== 'always' && !sameBoot;
   }
 
+  get isCopy(): boolean {
+    return this.#isCopy;
+  }
+
   begin(): void {
     const { fsync, bootId } = this.#settings;
     // The mark itself must be on disk before anything is handed out; from here on the policy holds.
-    this.#durably(() =>
-      this.#db.prepare('UPDATE node SET clean = 0, boot_id = ?, fsync = ?').run(bootId, fsync),
-    );
+    this.#durably(() => {
+      this.#db.prepare('UPDATE node SET clean = 0, boot_id = ?, fsync = ?').run(bootId, fsync);
+      if (!this.#isCopy) this.#putIdentity();
+    });
     if (fsync === 'everysec') this.#syncer = new JournalSyncer(`${this.#db.name}-wal`, this.#log);
   }
 
@@ -255,7 +268,7 @@ export class StateFile implements StateStore {
     });
   }
 
-  save({ history, upstream, handingOver, guardedAgainst }: StateChange): void {
+  save({ history, upstream, handingOver, guardedAgainst, copySettled }: StateChange): void {
     this.#durably(() => {
       if (history !== undefined) this.#putHistory(history);
       if (upstream !== undefined) this.#db.prepare('UPDATE node SET upstream = ?').run(upstream);
@@ -265,7 +278,9 @@ export class StateFile implements StateStore {
       if (guardedAgainst !== undefined) {
         this.#db.prepare('UPDATE node SET guarded_against = ?').run(guardedAgainst);
       }
+      if (copySettled === true) this.#putIdentity();
     });
+    if (copySettled === true) this.#isCopy = false;
     if (history !== undefined) this.#history = history;
     if (upstream !== undefined) this.#row = { ...this.#row, upstream };
     if (handingOver !== undefined) this.#row = { ...this.#row, handing_over: handingOver ? 1 : 0 };
@@ -315,6 +330,11 @@ export class StateFile implements StateStore {
   /** Whether this keyspace file is the current one for whoever reads psyncd.db. */
   #isOnDisk(keyspaceNumber: number): boolean {
     return this.#onDisk(() => readNode(this.#db)).keyspace === keyspaceNumber;
+  }
+
+  #putIdentity(): void {
+    const { inode, bornNs } = identityOf(this.#db.name);
+    this.#db.prepare('UPDATE node SET inode = ?, born_ns = ?').run(inode, bornNs);
   }
 
   #putKept({ keyspaceNumber, name, position, reason, at }: KeptFile): void {
@@ -441,14 +461,20 @@ function keepOthersOut(db: Connection): void {
 
 function insertNode(db: Connection, settings: StateFileSettings): void {
   db.prepare(
-    'INSERT INTO node (only, run_id, keyspace, upstream, clean, boot_id, fsync) VALUES (1, ?, 0, NULL, 1, ?, ?)',
-  ).run(settings.newRunId(), settings.bootId, settings.fsync);
+    'INSERT INTO node (only, run_id, keyspace, upstream, clean, boot_id, fsync) VALUES (1, ?, 0, ?, 1, ?, ?)',
+  ).run(settings.newRunId(), settings.upstream, settings.bootId, settings.fsync);
+}
+
+/** Whether the file is another one than the one that was recorded; of a file with nothing recorded nothing is concluded. */
+function isAnother(found: FileIdentity, { inode, born_ns: bornNs }: NodeRow): boolean {
+  return inode !== null && !isSameFile({ inode, bornNs }, found);
 }
 
 function readNode(db: Connection): NodeRow {
   const row = db
     .prepare(
-      'SELECT run_id, keyspace, upstream, clean, boot_id, fsync, handing_over, guarded_against FROM node',
+      `SELECT run_id, keyspace, upstream, clean, boot_id, fsync, handing_over, guarded_against, inode, born_ns
+       FROM node`,
     )
     .get();
   if (row === undefined) throw new Error('the table node is empty');

@@ -23,6 +23,8 @@ export interface NodeRow {
   readonly boot: string | null;
   readonly fsync: FsyncPolicy;
   readonly kept: readonly KeptFile[];
+  /** Which file psyncd.db was when the last run began; null: it is not recorded. */
+  readonly file: number | null;
 }
 
 export interface JournalRow {
@@ -44,6 +46,8 @@ export class Disk {
   row: NodeRow;
   /** Names the boot of the machine. */
   boot: string;
+  /** Which file psyncd.db is: a copy of it is another one, `becomeCopy`. */
+  file = 1;
   /** Nothing can be written. */
   isFull = false;
   /** By the n of `keyspace-<n>.db`. */
@@ -84,6 +88,11 @@ export class Disk {
   /** Drops the first rows. */
   trim(count: number): void {
     this.#change({ kind: 'trim', count });
+  }
+
+  /** The files are copies from now on: of this node's, of its past, or of another node's. */
+  becomeCopy(): void {
+    this.file += 1;
   }
 
   /** A transaction that is durable, like everything that went before it. */

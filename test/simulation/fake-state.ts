@@ -45,6 +45,11 @@ export class FakeState implements StateStore {
     this.mayLackBytes = !row.clean && row.fsync !== 'always' && !sameBoot;
   }
 
+  get isCopy(): boolean {
+    const { row, file } = this.#disk;
+    return row.file !== null && row.file !== file;
+  }
+
   get history(): History {
     return this.#disk.row.history;
   }
@@ -83,7 +88,12 @@ export class FakeState implements StateStore {
 
   begin(): void {
     this.#process.change('begin', () =>
-      this.#disk.putRow({ clean: false, boot: this.#boot, fsync: this.#fsync }),
+      this.#disk.putRow({
+        clean: false,
+        boot: this.#boot,
+        fsync: this.#fsync,
+        ...(this.isCopy ? {} : { file: this.#disk.file }),
+      }),
     );
     if (this.#fsync !== 'always') this.#keepSyncing();
   }
@@ -144,9 +154,10 @@ export class FakeState implements StateStore {
   }
 
   save(change: StateChange): void {
+    const { copySettled, ...columns } = change;
     this.#process.change('save', () => {
       this.#watcher.saving(change);
-      this.#disk.putRow(change);
+      this.#disk.putRow({ ...columns, ...(copySettled === true ? { file: this.#disk.file } : {}) });
     });
   }
 

@@ -83,6 +83,7 @@ export class Machine {
         boot: null,
         fsync,
         kept: [],
+        file: null,
       },
       parts.chance.hex(8),
     );
