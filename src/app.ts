@@ -12,17 +12,17 @@ import type { Listening } from './http/listening.ts';
 import { LiveSettings } from './live-settings.ts';
 import { LoopLag } from './loop-lag.ts';
 import type { Node } from './node/node.ts';
-import { type Log, StorageError, type World } from './node/ports.ts';
+import type { Log, World } from './node/ports.ts';
 import { Problem } from './node/problem.ts';
 import { cannotListen, checkPort } from './port-check.ts';
 import { collectWithoutHelp } from './process-memory.ts';
 import { giveBackWhenQuiet } from './quiet-memory.ts';
 import { formatPosition, type RunId } from './replication/position.ts';
-import { canonicalUpstream, parseUpstream, upstreamProblem } from './replication/upstream.ts';
-import { openDataFolder } from './store/data-folder.ts';
+import { upstreamProblem } from './replication/upstream.ts';
+import { type FolderSettings, openDataFolder } from './store/data-folder.ts';
 import { setAside, upstreamOf } from './store/set-aside.ts';
 import { DamageError, StartError } from './store/start-error.ts';
-import { codeOf, isDamage } from './store/storage-failure.ts';
+import { isDamaged, messageOf, startFailure } from './store/storage-failure.ts';
 import { version } from './version.ts';
 
 export interface App {
@@ -62,7 +62,10 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   await checkPort(given);
   checkUpstream(given);
   const loopLag = new LoopLag(log);
-  const { settings, live, node, rest } = await open(given, loopLag, log, failed);
+  const path = resolve(given.data);
+  const { settings, live, node, rest } = await open(given, loopLag, log, failed).catch((error: unknown) => {
+    throw startFailure(error, path);
+  });
   loopLag.start();
   giveBackWhenQuiet();
   const { createServer, acceptWebSockets, answerHeaders } = rest;
@@ -81,7 +84,7 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   } catch (error) {
     await stop(server, node);
     if (error instanceof Problem) throw new StartError(`--replica-of: ${error.message}`);
-    throw startError(resolve(settings.data), error);
+    throw startFailure(error, path);
   }
   collectWithoutHelp();
   log.info('started', { position: formatPosition(node.position), role: node.role });
@@ -117,10 +120,14 @@ function checkUpstream(settings: Settings): void {
   if (problem !== null) throw new StartError(`--replica-of: ${problem}`);
 }
 
-/** The master that the settings name, `ws://HOST:PORT`; null: none. */
-function upstreamIn({ replicaOf }: Settings): string | null {
-  const parsed = replicaOf === null || replicaOf === 'no-one' ? null : parseUpstream(replicaOf);
-  return parsed === null ? null : canonicalUpstream(parsed);
+function folderSettings({ fsync, replicaOf }: Settings): FolderSettings {
+  return {
+    fsync,
+    bootId: bootId(),
+    newRunId: world.newRunId,
+    upstream: replicaOf === 'no-one' ? null : replicaOf,
+    mayBeginAnew: replicaOf !== null,
+  };
 }
 
 /** What is not needed before the folder is open. */
@@ -156,23 +163,18 @@ async function open(
     return await openOnce(settings, loopLag, log, failed);
   } catch (error) {
     const path = resolve(settings.data);
-    if (!(error instanceof DamageError) || settings.onDamage !== 'resync') throw startError(path, error);
+    if (!(error instanceof DamageError) || settings.onDamage !== 'resync') throw error;
     const replicaOf = settings.replicaOf ?? upstreamOf(path);
     if (replicaOf === null || replicaOf === 'no-one') {
       throw new StartError(
         `${error.message} (--on-damage resync is for replicas; if this was one, add --replica-of ws://HOST:PORT)`,
       );
     }
-    const aside = await setAside(path);
+    const again = { ...settings, replicaOf };
+    const aside = await setAside(path, folderSettings(again));
     log.error('damaged-files-set-aside', { error: error.message, aside });
-    return openOnce({ ...settings, replicaOf }, loopLag, log, failed);
+    return await openOnce(again, loopLag, log, failed);
   }
-}
-
-/** A disk that takes nothing now is no damage, and no mistake of psyncd's. */
-function startError(path: string, error: unknown): unknown {
-  if (!(error instanceof StorageError)) return error;
-  return new StartError(`${path} cannot be written: ${error.message}; what was in it is still there`);
 }
 
 async function openOnce(
@@ -188,33 +190,30 @@ async function openOnce(
     if (resyncs && node?.startOver() === true) log.error('keyspace-damaged', { error: error.message });
     else failed(error);
   };
-  const opening = openDataFolder(
-    path,
-    log,
-    { fsync: settings.fsync, bootId: bootId(), newRunId: world.newRunId, upstream: upstreamIn(settings) },
-    broken,
-  );
+  const opening = openDataFolder(path, log, folderSettings(settings), broken);
   // The thread is started before the event loop comes to this, and starts up meanwhile.
   const importing = new Promise<void>((resolve) => world.soon(resolve)).then(importRest);
   const [folder, rest] = await Promise.all([opening, importing]);
   const live = new LiveSettings(settings, loopLag, folder.state);
   try {
+    const { state, keyspace, files } = folder;
     node = new rest.Node({
       world,
       log,
       settings: live.node,
-      ...folder,
+      state,
+      keyspace,
+      files,
       dial: rest.dialer(() => live.node.timeoutMs),
       ask: rest.askPeer,
       failed: broken,
     });
     return { settings, live, node, rest };
   } catch (error) {
-    await folder.keyspace.close();
-    folder.state.close(false);
-    if (error instanceof StorageError && !isDamage(codeOf(error.cause))) throw error;
-    const detail = error instanceof Error ? error.message : String(error);
-    throw new DamageError(`${path} is damaged: ${detail}; nothing was changed`);
+    await folder.close();
+    throw isDamaged(error)
+      ? new DamageError(`${path} is damaged: ${messageOf(error)}; nothing was changed`)
+      : error;
   }
 }
 

@@ -50,6 +50,16 @@ export class StorageError extends Error {
   }
 }
 
+/** What the files say does not fit together: they are not what was written. */
+export class FilesDamaged extends Error {
+  override readonly name = 'FilesDamaged';
+}
+
+/** What was asked for is not in the journal. */
+export class NotInJournal extends RangeError {
+  override readonly name = 'NotInJournal';
+}
+
 /** A keyspace file that a full resync has replaced, and that holds what may be nowhere else. */
 export interface KeptFile {
   /** The n of the `keyspace-<n>.db` that it was. */
@@ -115,7 +125,10 @@ export interface StateStore {
   readonly settling: boolean;
   /** Calls back each time when `settling` is over. */
   onSettled(listener: () => void): void;
-  /** The bytes after `after`, which must be in the journal: whole rows, until they are `enoughBytes` or more. */
+  /**
+   * The bytes after `after`, which must be in the journal: whole rows, until they are `enoughBytes` or more.
+   * @throws NotInJournal
+   */
   read(after: Offset, enoughBytes: number): Buffer;
   /** The last offset up to `upTo` at which a commit ended; null: the journal does not go back so far. */
   lastCommit(upTo: Offset): Offset | null;

@@ -23,15 +23,18 @@ import { type Offset, offset, type Position } from '../replication/position.ts';
 import { WriteRate } from '../replication/write-rate.ts';
 import type { Run } from '../stream/command.ts';
 import { StreamDecoder } from '../stream/decoder.ts';
+import { ProtocolError } from '../stream/protocol-error.ts';
 import type { LookAhead } from './look-ahead.ts';
 import { Pace } from './pace.ts';
 import {
   type Digest,
   type DueCursor,
   type EntryReader,
+  FilesDamaged,
   type FrozenFile,
   type Keyspace,
   type Log,
+  NotInJournal,
   type Scrubbed,
   type StateStore,
   StorageError,
@@ -131,7 +134,7 @@ export class StreamHead {
    *
    * After a power cut the keyspace, whose commits are fsynced, may be ahead of the journal; it is a true state of
    * the history, so then it wins. The other way round there is a gap, and that is damage.
-   * @throws Error when journal and keyspace do not meet
+   * @throws FilesDamaged when journal and keyspace do not meet, or the journal holds what is no stream
    */
   static recover(parts: HeadParts): StreamHead {
     const { state, keyspace, settings } = parts;
@@ -139,7 +142,9 @@ export class StreamHead {
     const start = state.journalStart ?? held;
     const end = state.journalEnd ?? held;
     if (start > held) {
-      throw new Error(`the journal begins after byte ${start}, but the keyspace file ends at byte ${held}`);
+      throw new FilesDamaged(
+        `the journal begins after byte ${start}, but the keyspace file ends at byte ${held}`,
+      );
     }
     if (end < held) {
       const head = new StreamHead(parts, held, held);
@@ -149,7 +154,12 @@ export class StreamHead {
     }
     const refillFrom = Math.max(start, Math.min(held, end - settings.backlogBytes)) as Offset;
     const head = new StreamHead(parts, held, refillFrom);
-    head.#replay(refillFrom, held, end);
+    try {
+      head.#replay(refillFrom, held, end);
+    } catch (error) {
+      const isNoStream = error instanceof ProtocolError || error instanceof NotInJournal;
+      throw isNoStream ? new FilesDamaged(error.message, { cause: error }) : error;
+    }
     return head;
   }
 
@@ -166,7 +176,7 @@ export class StreamHead {
       }
       at = offset(at + bytes.length);
     }
-    if (this.#offset !== end) throw new Error(`the journal ends inside a command, at byte ${end}`);
+    if (this.#offset !== end) throw new FilesDamaged(`the journal ends inside a command, at byte ${end}`);
     this.#clock = new CommitClock(end, this.#world.monotonic());
     this.#keepApplying();
   }

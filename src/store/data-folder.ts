@@ -12,25 +12,32 @@ import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { KeptFile, Keyspace, KeyspaceFiles, Log, SnapshotSink } from '../node/ports.ts';
+import { attempt } from '../node/unattended.ts';
 import { type Position, ZERO } from '../replication/position.ts';
 import { faultPoint } from './fault-point.ts';
 import { unify } from './file-tasks.ts';
+import { ASIDE_FOLDER, KEYSPACE_FILE, REPLACED_FILE, STATE_FILE } from './folder-names.ts';
 import { IncomingFile } from './incoming-file.ts';
 import { KeyspaceFile } from './keyspace-file.ts';
 import { schemaVersion } from './migrate.ts';
 import { OpenFiles } from './open-files.ts';
+import { finishSettingAside } from './set-aside.ts';
 import { StartError } from './start-error.ts';
 import { StateFile, type StateFileSettings } from './state-file.ts';
 import { codeOf, messageOf } from './storage-failure.ts';
 import { syncFolder } from './sync-folder.ts';
 
-export const STATE_FILE = 'psyncd.db';
-const KEYSPACE_FILE = /^keyspace-(\d{1,9})\.db(-wal|-shm)?$/;
+export interface FolderSettings extends StateFileSettings {
+  /** The user has said what a new node is to be: it may begin anew beside files that were set aside. */
+  readonly mayBeginAnew: boolean;
+}
 
 export interface OpenFolder {
   readonly state: StateFile;
   readonly keyspace: Keyspace;
   readonly files: KeyspaceFiles;
+  /** Gives the folder back after a start that has failed for another reason; the files stay as they are. It never rejects. */
+  close(): Promise<void>;
 }
 
 /**
@@ -41,12 +48,22 @@ export interface OpenFolder {
 export async function openDataFolder(
   path: string,
   log: Log,
-  settings: StateFileSettings,
+  settings: FolderSettings,
   applierFailed: (error: Error) => void,
 ): Promise<OpenFolder> {
-  prepare(path);
+  prepare(path, settings.mayBeginAnew);
   const open = new OpenFiles(log);
   const state = StateFile.open(join(path, STATE_FILE), log, settings, open);
+  let keyspace: Keyspace | null = null;
+  const close = async (): Promise<void> => {
+    // Whatever fails here, the reason why the node does not start is another one.
+    await keyspace?.close().catch(() => undefined);
+    attempt(
+      () => state.close(false),
+      () => undefined,
+    );
+    open.close();
+  };
   try {
     const number = state.keyspaceNumber;
     const files = new Folder(path, number, open, applierFailed);
@@ -55,21 +72,25 @@ export async function openDataFolder(
     // Removed before it was forgotten: a crash has come between.
     const gone = state.kept.findIndex(({ name }) => existsSync(join(path, name)));
     state.forgetKept(gone === -1 ? 0 : state.kept.length - gone);
-    if (number > 0) return { state, files, keyspace: await files.open(number) };
-    const keyspace = await files.openAt(1, { runId: state.history.runId, offset: ZERO });
-    state.switchKeyspace(1, state.history, null);
-    return { state, files, keyspace };
+    if (number > 0) keyspace = await files.open(number);
+    else {
+      keyspace = await files.openAt(1, { runId: state.history.runId, offset: ZERO });
+      state.switchKeyspace(1, state.history, null);
+    }
+    return { state, files, keyspace, close };
   } catch (error) {
-    state.close(false);
+    await close();
     throw error;
   }
 }
 
-/** Makes the folder if it is not there. */
-function prepare(path: string): void {
+/** Makes the folder if it is not there, and finishes what an earlier start has begun to set aside. */
+function prepare(path: string, mayBeginAnew: boolean): void {
   let names: string[];
   try {
+    faultPoint('folder-open');
     makeFolder(path);
+    finishSettingAside(path);
     names = readdirSync(path);
   } catch (error) {
     if (codeOf(error) === 'EEXIST' || codeOf(error) === 'ENOTDIR') {
@@ -77,11 +98,16 @@ function prepare(path: string): void {
     }
     throw new StartError(`the data folder ${path} cannot be used: ${messageOf(error)}`);
   }
-  // What is left if the process ends while damaged files are set aside is still ours.
-  const others = names.filter((name) => !/^(?:damaged-\d+|replaced-[\w-]+\.db)$/.test(name));
-  if (others.length > 0 && !names.includes(STATE_FILE)) {
+  if (names.includes(STATE_FILE) || names.length === 0) return;
+  if (!names.every((name) => ASIDE_FOLDER.test(name) || REPLACED_FILE.test(name))) {
     throw new StartError(
       `${path} is no data folder of psyncd: it holds other files; choose another with --data`,
+    );
+  }
+  if (!mayBeginAnew) {
+    throw new StartError(
+      `${path} holds only what was set aside or replaced, and not what this node was; say what it is to be: ` +
+        '--replica-of ws://HOST:PORT, or --replica-of no-one for a new, empty master',
     );
   }
 }

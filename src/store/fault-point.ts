@@ -5,17 +5,24 @@
  * `PSYNCD_FAULTS` names a JSON file, `{"journal-append": "ENOSPC"}`, that is read anew each time a point is reached: so a
  * test heals what it broke. The value is the code of the error that is thrown, or `kill`. Without the variable, in every
  * real node, a point is a call of an empty function.
+ *
+ * `CODE#n` is for the n-th time that the thread reaches the point. Beside the points, `"trace"` may name a file: the points that
+ * are reached are added to it, one a line.
  */
-import { readFileSync } from 'node:fs';
+import { appendFileSync, readFileSync } from 'node:fs';
 
 /** Where there are two, the first is reached before the disk is touched, the second after. */
 export const FAULT_POINTS = [
+  'folder-open',
   'state-open',
+  'state-new',
+  'state-made',
   'journal-append',
   'journal-appended',
   'journal-read',
   'journal-trim',
   'journal-fsync',
+  'journal-syncer',
   'journal-checkpoint',
   'journal-checkpointed',
   'state-save',
@@ -23,6 +30,7 @@ export const FAULT_POINTS = [
   'keyspace-switch',
   'keyspace-switched',
   'keyspace-open',
+  'keyspace-reader',
   'keyspace-migrate',
   'keyspace-read',
   'keyspace-scan',
@@ -42,6 +50,10 @@ export const FAULT_POINTS = [
   'file-keep',
   'file-kept',
   'file-remove',
+  'aside-begin',
+  'aside-file',
+  'aside-switch',
+  'aside-end',
 ] as const;
 export type FaultPoint = (typeof FAULT_POINTS)[number];
 
@@ -51,9 +63,14 @@ const FILE = process.env.PSYNCD_FAULTS;
 export const faultPoint: (point: FaultPoint) => void = FILE === undefined ? () => undefined : injected(FILE);
 
 function injected(file: string): (point: FaultPoint) => void {
+  const reached = new Map<FaultPoint, number>();
   return (point) => {
-    const code = (JSON.parse(readFileSync(file, 'utf8')) as Partial<Record<FaultPoint, string>>)[point];
-    if (code === undefined) return;
+    const count = (reached.get(point) ?? 0) + 1;
+    reached.set(point, count);
+    const faults = JSON.parse(readFileSync(file, 'utf8')) as Partial<Record<FaultPoint | 'trace', string>>;
+    if (faults.trace !== undefined) appendFileSync(faults.trace, `${point}\n`);
+    const [code, which] = faults[point]?.split('#') ?? [];
+    if (code === undefined || (which !== undefined && Number(which) !== count)) return;
     if (code === 'kill') process.kill(process.pid, 'SIGKILL');
     throw Object.assign(new Error(`injected at ${point}`), { code });
   };

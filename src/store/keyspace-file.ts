@@ -9,7 +9,7 @@
  * in the overlay too, and taking and dropping a lock for each read costs several system calls (measured: a third of a
  * read). A read transaction keeps a checkpoint from finishing, so while one is made, each read has its own.
  */
-import { existsSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { type FileHandle, open as openFile } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
@@ -38,7 +38,7 @@ import type { OpenFiles, WatchedFile } from './open-files.ts';
 import { ReadCache } from './read-cache.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
 import { DamageError, StartError } from './start-error.ts';
-import { codeOf, isDamage, isOfDisk, messageOf, openingFailure, storageFailure } from './storage-failure.ts';
+import { codeOf, isDamage, isDamaged, messageOf, openingFailure, storageFailure } from './storage-failure.ts';
 import { workerUrl } from './worker-url.ts';
 
 /** V8 would let the applier's garbage grow to several times this before it looks; what it keeps is not limited. */
@@ -137,6 +137,7 @@ export class KeyspaceFile implements Keyspace {
     faultPoint('keyspace-open');
     const applier = await ApplierThread.start({ path, createAt }, failed);
     try {
+      faultPoint('keyspace-reader');
       const reader = new Database(path, { readonly: true, timeout: READER_TIMEOUT_MS });
       try {
         reader.pragma(`cache_size = -${READER_CACHE_KIB}`);
@@ -509,13 +510,23 @@ class CodedError extends Error {
 }
 
 function cannotOpen(path: string, { code, message }: { code: string; message: string }): StartError {
-  if (code === 'SQLITE_CANTOPEN' && !existsSync(path))
+  if (code === 'SQLITE_CANTOPEN' && isMissing(path))
     return new DamageError(`${path} is missing; restore it from a copy`);
   if (message.startsWith(path)) return new StartError(message);
-  if (isDamage(code) || !isOfDisk(code) || code === 'SQLITE_IOERR_SHORT_READ')
-    return new DamageError(damaged(path, message));
+  const error = new CodedError(code, message);
+  // SQLite says of some damaged headers only that it cannot do that (`unsupported file format`).
+  if (isDamaged(error) || code === 'SQLITE_ERROR') return new DamageError(damaged(path, message));
   // The file is what it was; there is no room to bring it up to date, say.
-  return new StartError(`${openingFailure(new CodedError(code, message), path)}; nothing was changed`);
+  return new StartError(`${openingFailure(error, path)}; nothing was changed`);
+}
+
+/** Whether there surely is no such file: not only that it cannot be reached. */
+function isMissing(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) === undefined;
+  } catch {
+    return false;
+  }
 }
 
 function damaged(path: string, message: string): string {

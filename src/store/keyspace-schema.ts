@@ -1,6 +1,7 @@
 /** What both connections of a keyspace file, and a check of one that has just arrived, know of it and its tables. */
 import type { Database } from 'better-sqlite3';
 import { offset, type Position, parseRunId } from '../replication/position.ts';
+import { damage } from './entry-checksum.ts';
 import { faultPoint } from './fault-point.ts';
 import { migrate } from './migrate.ts';
 
@@ -38,7 +39,8 @@ export function numberOf(
 export function readPosition(db: Database): Position {
   const row = db.prepare('SELECT run_id, "offset" FROM position').raw().get() as [string, number] | undefined;
   const runId = parseRunId(row?.[0] ?? '');
-  if (row === undefined || runId === null) throw new Error('the table position is empty or holds no run ID');
+  if (row === undefined || runId === null) throw damage('the table position is empty or holds no run ID');
+  if (!Number.isSafeInteger(row[1]) || row[1] < 0) throw damage(`the table position holds ${row[1]}`);
   return { runId, offset: offset(row[1]) };
 }
 

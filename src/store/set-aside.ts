@@ -1,24 +1,34 @@
-/** What becomes of the files of a replica that are damaged, when it is to get everything from its master anew. */
-import { existsSync } from 'node:fs';
-import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+/**
+ * What becomes of the files of a replica that are damaged, when it is to get everything from its master anew.
+ *
+ * The new psyncd.db, which says whose replica the node is, is complete on disk before anything is moved. So wherever the
+ * process ends, the next start finds the old psyncd.db, or finishes what was begun: it is never an empty master.
+ */
+import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
-import { STATE_FILE } from './data-folder.ts';
+import { faultPoint } from './fault-point.ts';
+import { ASIDE_FOLDER, NEXT_STATE_FILE, NODE_FILE, STATE_COMPANION, STATE_FILE } from './folder-names.ts';
+import { makeStateFile, type StateFileSettings } from './state-file.ts';
 import { codeOf } from './storage-failure.ts';
+import { syncFolder } from './sync-folder.ts';
 
-const OURS = /^(?:psyncd|keyspace-\d+|replaced-[\w-]+)\.db(?:-wal|-shm)?$/;
-const ASIDE = /^damaged-\d+$/;
 /** So many of the folders with damaged files are kept. */
 const MAX_ASIDE = 3;
 
-/** The master that the folder's node follows, as far as psyncd.db can still be read; null: nobody, or unknown. */
+/**
+ * The master that the folder's node follows, as far as psyncd.db can still be read; null: nobody, or unknown. A node that has
+ * handed over, and does not know whether the other one took it, may be the only one that has the data.
+ */
 export function upstreamOf(folder: string): string | null {
   const path = join(folder, STATE_FILE);
   if (!existsSync(path)) return null;
   try {
     const db = new Database(path, { readonly: true });
     try {
-      return (db.prepare('SELECT upstream FROM node').pluck().get() as string | null | undefined) ?? null;
+      const upstream = db.prepare('SELECT upstream FROM node WHERE handing_over = 0').pluck().get();
+      return (upstream as string | null | undefined) ?? null;
     } finally {
       db.close();
     }
@@ -29,17 +39,21 @@ export function upstreamOf(folder: string): string | null {
 }
 
 /**
- * Moves the node's files into a folder `damaged-<ms since 1970>` inside of the data folder. Of such folders the newest
- * three are kept.
+ * Moves the node's files into a folder `damaged-<ms since 1970>` inside of the data folder, and puts a psyncd.db there that is
+ * new but for the node's role. Of such folders the newest three are kept.
  * @returns its path
  */
-export async function setAside(folder: string): Promise<string> {
-  const names = await readdir(folder);
+export async function setAside(folder: string, settings: StateFileSettings): Promise<string> {
+  faultPoint('aside-begin');
+  const next = join(folder, NEXT_STATE_FILE);
+  await removeNext(folder);
+  makeStateFile(next, settings);
+  await syncFolder(folder);
+  const names = readdirSync(folder);
   const aside = join(folder, `damaged-${Date.now()}`);
   await mkdir(aside);
-  // psyncd.db last: without it the folder would be somebody else's.
-  const ours = names.filter((name) => OURS.test(name)).sort();
-  for (const name of ours) {
+  for (const name of inOrder(names.filter((each) => NODE_FILE.test(each)))) {
+    faultPoint('aside-file');
     try {
       await rename(join(folder, name), join(aside, name));
     } catch (error) {
@@ -47,9 +61,44 @@ export async function setAside(folder: string): Promise<string> {
       if (codeOf(error) !== 'ENOENT') throw error;
     }
   }
-  const older = names.filter((name) => ASIDE.test(name)).sort();
+  faultPoint('aside-switch');
+  await rename(next, join(folder, STATE_FILE));
+  await syncFolder(folder);
+  faultPoint('aside-end');
+  const older = names.filter((name) => ASIDE_FOLDER.test(name)).sort();
   for (const name of older.slice(0, Math.max(0, older.length + 1 - MAX_ASIDE))) {
     await rm(join(folder, name), { recursive: true, force: true });
   }
   return aside;
+}
+
+/** Finishes what `setAside` had begun when the process ended, or takes it back if it had not come to psyncd.db. */
+export function finishSettingAside(folder: string): void {
+  const names = readdirSync(folder);
+  if (!names.includes(NEXT_STATE_FILE)) return;
+  if (names.includes(STATE_FILE)) {
+    for (const name of names) if (name.startsWith(NEXT_STATE_FILE)) rmSync(join(folder, name));
+    return;
+  }
+  // SQLite would take the old WAL for one of the new file.
+  const aside = names
+    .filter((name) => ASIDE_FOLDER.test(name))
+    .sort()
+    .at(-1);
+  for (const name of names.filter((each) => STATE_COMPANION.test(each))) {
+    if (aside === undefined) rmSync(join(folder, name));
+    else renameSync(join(folder, name), join(folder, aside, name));
+  }
+  renameSync(join(folder, NEXT_STATE_FILE), join(folder, STATE_FILE));
+}
+
+async function removeNext(folder: string): Promise<void> {
+  for (const suffix of ['-journal', '-wal', '-shm', ''])
+    await rm(join(folder, NEXT_STATE_FILE) + suffix, { force: true });
+}
+
+/** psyncd.db after all others, so that it says to the end what the node is; and what SQLite has beside it last. */
+function inOrder(names: readonly string[]): readonly string[] {
+  const rank = (name: string): number => (name === STATE_FILE ? 1 : STATE_COMPANION.test(name) ? 2 : 0);
+  return names.toSorted((one, other) => rank(one) - rank(other));
 }

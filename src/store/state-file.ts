@@ -12,21 +12,30 @@
  *   no         on disk when the operating system writes it; a crash of the process loses nothing
  * `synchronous` is never OFF: a power cut in a checkpoint would then damage the file.
  */
-import { close, fdatasync, openSync } from 'node:fs';
+import { close, fdatasync, openSync, readdirSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
 import Database, { type Database as Connection, type Statement } from 'better-sqlite3';
-import { type KeptFile, type Log, type StateChange, type StateStore, StorageError } from '../node/ports.ts';
+import {
+  type KeptFile,
+  type Log,
+  NotInJournal,
+  type StateChange,
+  type StateStore,
+  StorageError,
+} from '../node/ports.ts';
 import { FULL_RESYNC_REASONS } from '../replication/decide.ts';
 import { type Ancestor, type History, type LineageReason, newHistory } from '../replication/history.ts';
 import { type Offset, offset, parseRunId, type RunId } from '../replication/position.ts';
 import { damage } from './entry-checksum.ts';
 import { faultPoint } from './fault-point.ts';
 import { type FileIdentity, identityOf, isSameFile } from './file-identity.ts';
+import { KEYSPACE_FILE } from './folder-names.ts';
 import { JournalCheckpoints, WAL_PAGES } from './journal-checkpoints.ts';
 import { migrate } from './migrate.ts';
 import type { OpenFiles, WatchedFile } from './open-files.ts';
 import { DamageError, StartError } from './start-error.ts';
-import { codeOf, messageOf, openingFailure, storageFailure } from './storage-failure.ts';
+import { codeOf, isDamaged, messageOf, openingFailure, storageFailure } from './storage-failure.ts';
 
 export type FsyncPolicy = 'always' | 'everysec' | 'no';
 
@@ -120,7 +129,10 @@ export class StateFile implements StateStore {
       db.pragma(`wal_autocheckpoint = ${WAL_PAGES}`);
       keepOthersOut(db);
       const made = db;
-      migrate(made, 'state', path, () => insertNode(made, settings));
+      migrate(made, 'state', path, () => {
+        refuseBesideData(path);
+        insertNode(made, settings);
+      });
       return new StateFile(db, log, settings, files);
     } catch (error) {
       db?.close();
@@ -245,7 +257,7 @@ export class StateFile implements StateStore {
       at = end;
       if (total >= enoughBytes) break;
     }
-    if (total === 0) throw new RangeError(`byte ${after + 1} is not in the journal`);
+    if (total === 0) throw new NotInJournal(`byte ${after + 1} is not in the journal`);
     return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts, total);
   }
 
@@ -323,7 +335,13 @@ export class StateFile implements StateStore {
     this.#syncer?.close();
     this.#checkpoints.close();
     this.#watched.release();
-    if (clean && this.lost === null) this.#durably(() => this.#db.prepare('UPDATE node SET clean = 1').run());
+    try {
+      if (clean && this.lost === null)
+        this.#durably(() => this.#db.prepare('UPDATE node SET clean = 1').run());
+    } catch (error) {
+      // The next start finds an unclean stop; nothing else is lost.
+      this.#log.warn('stop-not-marked', { error: messageOf(error) });
+    }
     this.#db.close();
   }
 
@@ -396,6 +414,7 @@ class JournalSyncer {
   #count = 0;
 
   constructor(path: string, log: Log) {
+    faultPoint('journal-syncer');
     this.#descriptor = openSync(path, 'r');
     this.#log = log;
     this.#timer = setInterval(() => this.#sync(), SYNC_INTERVAL_MS);
@@ -459,10 +478,32 @@ function keepOthersOut(db: Connection): void {
   db.pragma(`busy_timeout = ${LOCK_WAIT_MS}`);
 }
 
+/**
+ * Makes a psyncd.db of a new node, complete and on disk when this returns; nobody has it open then.
+ * @param path where there is no file
+ */
+export function makeStateFile(path: string, settings: StateFileSettings): void {
+  const db = new Database(path);
+  try {
+    db.pragma('synchronous = FULL');
+    migrate(db, 'state', path, () => insertNode(db, settings));
+  } finally {
+    db.close();
+  }
+  faultPoint('state-made');
+}
+
 function insertNode(db: Connection, settings: StateFileSettings): void {
+  faultPoint('state-new');
   db.prepare(
     'INSERT INTO node (only, run_id, keyspace, upstream, clean, boot_id, fsync) VALUES (1, ?, 0, ?, 1, ?, ?)',
   ).run(settings.newRunId(), settings.upstream, settings.bootId, settings.fsync);
+}
+
+/** @throws Error with SQLite's code for damage: where there is a keyspace file there has been a psyncd.db that says whose it is */
+function refuseBesideData(path: string): void {
+  const file = readdirSync(dirname(path)).find((name) => KEYSPACE_FILE.test(name));
+  if (file !== undefined) throw damage(`it is empty, and there is ${file}`);
 }
 
 /** Whether the file is another one than the one that was recorded; of a file with nothing recorded nothing is concluded. */
@@ -477,7 +518,7 @@ function readNode(db: Connection): NodeRow {
        FROM node`,
     )
     .get();
-  if (row === undefined) throw new Error('the table node is empty');
+  if (row === undefined) throw damage('the table node is empty');
   return row as NodeRow;
 }
 
@@ -490,7 +531,7 @@ function readHistory(db: Connection, row: NodeRow): History {
     lineage: lineage.map(
       (entry): Ancestor => ({
         runId: runIdOf(entry.run_id),
-        validTo: offset(entry.valid_to),
+        validTo: offsetOf(entry.valid_to),
         reason: entry.reason as LineageReason,
         at: entry.at,
       }),
@@ -505,15 +546,20 @@ function readKept(db: Connection): readonly KeptFile[] {
   return rows.map((row) => ({
     keyspaceNumber: row.keyspace,
     name: row.name,
-    position: { runId: runIdOf(row.run_id), offset: offset(row.offset) },
+    position: { runId: runIdOf(row.run_id), offset: offsetOf(row.offset) },
     reason: FULL_RESYNC_REASONS.find((reason) => reason === row.reason) ?? null,
     at: row.at,
   }));
 }
 
+function offsetOf(value: number): Offset {
+  if (!Number.isSafeInteger(value) || value < 0) throw damage(`${value} is no offset`);
+  return offset(value);
+}
+
 function runIdOf(text: string): RunId {
   const runId = parseRunId(text);
-  if (runId === null) throw new Error(`${JSON.stringify(text)} is no run ID`);
+  if (runId === null) throw damage(`${JSON.stringify(text)} is no run ID`);
   return runId;
 }
 
@@ -526,7 +572,7 @@ function explain(path: string, error: unknown): StartError {
       );
     case code === 'SQLITE_CANTOPEN' || code.startsWith('SQLITE_READONLY') || code === 'SQLITE_PERM':
       return new StartError(`${path} cannot be opened for writing: ${messageOf(error)}`);
-    case code === 'SQLITE_NOTADB' || code.startsWith('SQLITE_CORRUPT') || code === 'UNKNOWN':
+    case isDamaged(error):
       return new DamageError(
         `${path} is damaged: ${messageOf(error)}; nothing was changed, restore the folder from a copy or choose another with --data`,
       );

@@ -2,7 +2,8 @@
 import { closeSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
 import { devNull } from 'node:os';
 import Database from 'better-sqlite3';
-import { StorageError } from '../node/ports.ts';
+import { FilesDamaged, StorageError } from '../node/ports.ts';
+import { DamageError, StartError } from './start-error.ts';
 
 /**
  * There is no room: on the disk, in the quota, or under the limit of a file's size; SQLite says `IOERR_SHMSIZE` if the `-shm`
@@ -85,6 +86,27 @@ export function isOfDisk(code: string): boolean {
 /** Trying again would not help: the file is not what was written. */
 export function isDamage(code: string): boolean {
   return code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB';
+}
+
+/**
+ * Whether the files are not what was written: the one place that decides it. Whatever else fails, a full disk, a limit of the
+ * system, missing memory, a mistake of psyncd's, is no reason to give them up.
+ */
+export function isDamaged(error: unknown): boolean {
+  if (error instanceof DamageError || error instanceof FilesDamaged) return true;
+  if (error instanceof StorageError) return isDamaged(error.cause);
+  const code = codeOf(error);
+  return isDamage(code) || code === 'SQLITE_IOERR_SHORT_READ';
+}
+
+/** What has kept a node from starting, in one line for people; a mistake of psyncd's stays what it is. */
+export function startFailure(error: unknown, path: string): unknown {
+  if (error instanceof StartError) return error;
+  const code = codeOf(error);
+  const isOfSystem = isOfDisk(code) || code.startsWith('ERR_WORKER_') || error instanceof RangeError;
+  if (!(error instanceof StorageError) && !isOfSystem) return error;
+  const { message } = error instanceof StorageError ? error : storageFailure(error);
+  return new StartError(`${path} cannot be opened: ${message}; what was in it is still there`);
 }
 
 export function messageOf(error: unknown): string {
