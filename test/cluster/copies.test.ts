@@ -4,7 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { rename, rm } from 'node:fs/promises';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import test from 'node:test';
 import { promisify } from 'node:util';
@@ -218,6 +220,40 @@ test('a clone: the copy of a folder that is started as a replica continues from 
   await assert.rejects(cluster.start('circle', ...wrong), /circle/i);
   const alone = await cluster.start('circle');
   assert.deepEqual([alone.ready.role, alone.ready.runId === runId], ['master', false]);
+});
+
+test('a master that is told to follow takes no writes before it knows what it is', async (t) => {
+  const cluster = await Cluster.create(t);
+  const before = await cluster.start('node');
+  await before.client.set('k', 'v');
+  await before.stop();
+  // It takes connections, and answers nothing.
+  const mute = createServer();
+  const sockets: Socket[] = [];
+  mute.on('connection', (socket) => sockets.push(socket.on('error', () => undefined)));
+  mute.listen(0, '127.0.0.1');
+  await once(mute, 'listening');
+  t.after(() => {
+    mute.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  const upstream = `ws://127.0.0.1:${(mute.address() as AddressInfo).port}`;
+  const starting = cluster.restart('node', before, '--replica-of', upstream);
+  const statuses = new Set<number>();
+  await until('it is asking who its master is', async () => {
+    const answer = await fetch(`${before.url}/v1/keys/k`, { method: 'PUT', body: 'w', redirect: 'manual' });
+    await answer.arrayBuffer();
+    statuses.add(answer.status);
+    return true;
+  });
+  const node = await starting;
+  // A machine that is busy may come to it when it is a replica already.
+  assert.ok(
+    [...statuses].every((status) => status === 503 || status === 307),
+    [...statuses].join(),
+  );
+  assert.equal(node.ready.role, 'replica');
+  assert.equal(await textOf(node, 'k'), 'v');
 });
 
 /** A port on which nobody listens any more. */
