@@ -31,6 +31,11 @@ export interface App {
   readonly url: string;
   /** Takes over settings that may change while the node runs, and says in the log which. */
   reload(settings: Settings): void;
+  /**
+   * Refuses writes, and resolves when the replicas have everything, or after `shutdownTimeout`; reads are answered meanwhile.
+   * `node.stopWaiting` ends that.
+   */
+  waitForReplicas(): Promise<void>;
   /** Stops taking requests, finishes what is under way, writes everything into the files. */
   close(): Promise<void>;
 }
@@ -96,6 +101,7 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
       node.settingsChanged();
       log.info('settings-reloaded', { changed, needRestart });
     },
+    waitForReplicas: () => node.waitForReplicas(),
     close: () => stop(server, node),
   };
 }

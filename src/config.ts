@@ -45,6 +45,7 @@ export interface Settings {
   readonly bodyTimeout: number;
   readonly requestMemory: number;
   readonly maxWaiting: number;
+  readonly shutdownTimeout: number;
   readonly logLevel: LogLevel;
   readonly allowAnonymous: boolean;
 }
@@ -404,6 +405,15 @@ export const SETTINGS: readonly Setting[] = [
     initial: '10000',
     parse: between(whole, '0', '1000000'),
     help: 'writes that wait for acks at the same time, and so many reads that wait for a position; more are refused (429)',
+  },
+  {
+    name: 'shutdownTimeout',
+    placeholder: 'TIME',
+    initial: '10s',
+    parse: between(parseTime, '0', '24h'),
+    help:
+      'how long a master that stops waits until its replicas have everything; then it stops all the same, and the log says who ' +
+      'lacks how much. 0: it does not wait',
   },
   {
     name: 'logLevel',

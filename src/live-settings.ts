@@ -31,6 +31,7 @@ const CHANGEABLE: ReadonlySet<keyof Settings> = new Set([
   'bodyTimeout',
   'requestMemory',
   'maxWaiting',
+  'shutdownTimeout',
 ]);
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
@@ -160,5 +161,6 @@ function nodeSettings(settings: Settings): Writable<NodeSettings> {
     keepReplaced: settings.keepReplaced,
     scrubIntervalMs: settings.scrubInterval,
     maxWaiting: settings.maxWaiting,
+    shutdownTimeoutMs: settings.shutdownTimeout,
   };
 }

@@ -125,6 +125,7 @@ test('without anything given every setting has its default', () => {
     bodyTimeout: 30_000,
     requestMemory: 268_435_456,
     maxWaiting: 10_000,
+    shutdownTimeout: 10_000,
     logLevel: 'info',
     allowAnonymous: false,
   });

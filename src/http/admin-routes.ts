@@ -98,11 +98,12 @@ export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningS
       summary: 'Whether the node should get requests',
       description:
         'A master is ready; a replica is as long as it is connected to its master. Neither is while a file of it is not in its ' +
-        'place any more (`STORAGE_FAILED`).',
+        'place any more (`STORAGE_FAILED`), nor while the node stops (`SHUTTING_DOWN`).',
       tags: ['operation'],
       response: { 200: json('It should.', health), ...problems('LOADING') },
     },
     handler: (_request, reply) => {
+      if (node.stopping) throw new Problem('SHUTTING_DOWN', 'the node is shutting down');
       if (node.lossProblem !== null) throw node.lossProblem;
       const { upstream } = node.status;
       if (upstream !== null && upstream.state !== 'streaming') {

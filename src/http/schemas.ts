@@ -802,6 +802,10 @@ const CONFIG = {
   bodyTimeout: MILLISECONDS,
   requestMemory: BYTES,
   maxWaiting: COUNT,
+  shutdownTimeout: {
+    ...COUNT,
+    description: 'Milliseconds; 0: a master that stops does not wait for its replicas.',
+  },
 } as const;
 
 export const config = {
@@ -839,6 +843,7 @@ export const config = {
       bodyTimeout: 30_000,
       requestMemory: 268_435_456,
       maxWaiting: 10_000,
+      shutdownTimeout: 10_000,
     },
   ],
   type: 'object',

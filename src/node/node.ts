@@ -43,6 +43,7 @@ import { Scrubber, type ScrubSettings, type ScrubStatus } from './scrubber.ts';
 import type { SessionStatus, SyncCounters } from './session.ts';
 import type { SessionRecord } from './session-log.ts';
 import { Sessions, type SessionsSettings } from './sessions.ts';
+import { type Lacking, type ShutdownSettings, ShutdownWait } from './shutdown-wait.ts';
 import { Snapshots } from './snapshots.ts';
 import { type HeadSettings, StreamHead } from './stream-head.ts';
 import { restAfter, Turns } from './turns.ts';
@@ -55,7 +56,8 @@ export interface NodeSettings
     BacklogSettings,
     AdoptionSettings,
     FeedSettings,
-    ScrubSettings {
+    ScrubSettings,
+    ShutdownSettings {
   /** Writes are refused unless so many replicas have acknowledged something within `minReplicasMaxLagMs`; 0: never. */
   readonly minReplicasToWrite: number;
   readonly minReplicasMaxLagMs: number;
@@ -130,12 +132,16 @@ export class Node {
   readonly #feed: Feed;
   readonly #scrubber: Scrubber;
   readonly #exports: Exports;
+  readonly #shutdownWait: ShutdownWait;
   readonly #wasClean: boolean;
   /** Names this process on the wire; never stored. */
   readonly #nodeId: string;
   #announcedUrl: string | null = null;
   #digest: Promise<unknown> = Promise.resolve();
   #nextDigest: Promise<Digest> | null = null;
+  /** Nothing is written any more, and nobody changes the role. */
+  #stopping = false;
+  /** Nothing new is begun. */
   #closing = false;
   /** Whether the node knows what it is: master or replica, and under which run ID. */
   #started = false;
@@ -159,7 +165,10 @@ export class Node {
       announcedUrl: () => this.#announcedUrl,
       notReady: () => this.#roles.notReady,
       takeOver: (position, session) => this.#roles.takeOver(position, session),
-      changed: () => this.#failover.changed(),
+      changed: () => {
+        this.#failover.changed();
+        this.#shutdownWait.changed();
+      },
     });
     this.#positions = new PositionWaiters(parts.world, parts.settings, () => ({
       position: this.position,
@@ -171,7 +180,7 @@ export class Node {
       head: this.#head,
       positions: this.#positions,
       isMaster: () => this.role === 'master',
-      closing: () => this.#closing,
+      closing: () => this.#stopping,
     });
     this.#adoption = new Adoption({
       ...parts,
@@ -196,11 +205,12 @@ export class Node {
       nodeId: this.#nodeId,
       failover: () => this.#failover,
       writes: () => this.#writes,
-      closing: () => this.#closing,
+      closing: () => this.#stopping,
     });
     this.#backlog = new BacklogKeeper({ ...parts, head: this.#head });
     this.#exports = new Exports({ ...parts, head: this.#head });
     this.#scrubber = new Scrubber({ ...parts, head: this.#head });
+    this.#shutdownWait = new ShutdownWait({ ...parts, head: this.#head, sessions: this.#sessions });
     this.#wasClean = parts.state.wasClean;
     // Bytes that others have may be missing here. Under the old run ID they would be written anew, differently.
     // A replica gets them from its master again.
@@ -221,7 +231,7 @@ export class Node {
       head: this.#head,
       sessions: this.#sessions,
       writes: this.#writes,
-      isMaster: () => this.role === 'master' && !this.#closing,
+      isMaster: () => this.role === 'master' && !this.#stopping,
       handOver: (url) => this.#roles.handOver(url),
       takeBack: () => this.#roles.takeBack(),
     });
@@ -255,7 +265,12 @@ export class Node {
     this.#scrubber.adjust();
   }
 
-  /** The node is stopping: nothing new is begun. */
+  /** The node takes no writes any more, and soon nothing at all. */
+  get stopping(): boolean {
+    return this.#stopping;
+  }
+
+  /** The node is about to end: nothing new is begun. */
   get closing(): boolean {
     return this.#closing;
   }
@@ -512,7 +527,7 @@ export class Node {
    * @returns false on a master, which cannot
    */
   startOver(): boolean {
-    if (this.role === 'master' || this.#closing) return false;
+    if (this.role === 'master' || this.#stopping) return false;
     // Whoever touches the damage until then finds it again.
     if (this.#adoption.distrusted) return true;
     this.#adoption.distrust();
@@ -548,17 +563,39 @@ export class Node {
    * Finishes the turn that is due, and refuses writes from now on.
    */
   refuseWrites(): void {
-    if (this.#closing) return;
+    if (this.#stopping) return;
     this.#failover.stop();
     this.#writes.drain();
-    this.#closing = true;
-    this.#sessions.releaseWaiters();
+    this.#stopping = true;
     this.#positions.refuse(shuttingDown());
+  }
+
+  /**
+   * Refuses writes, and resolves when the replicas of a master have acknowledged everything, or after `shutdownTimeoutMs`. Reads are
+   * answered meanwhile, replicas may come and go, and writes that wait for acknowledgements get them.
+   */
+  async waitForReplicas(): Promise<void> {
+    this.refuseWrites();
+    if (this.role === 'master') await this.#shutdownWait.run();
+  }
+
+  /** What `waitForReplicas` waits for, or null. */
+  get lacking(): Lacking | null {
+    return this.#shutdownWait.lacking;
+  }
+
+  /** Lets `waitForReplicas` end now. @returns false if it was not waiting */
+  stopWaiting(): boolean {
+    return this.#shutdownWait.end();
   }
 
   /** Lets the replicas go, writes everything into the files and closes them. */
   async close(): Promise<void> {
     this.refuseWrites();
+    this.#closing = true;
+    this.#shutdownWait.end();
+    this.#sessions.releaseWaiters();
+    this.#positions.refuse(shuttingDown());
     this.#expiry.stop();
     this.#backlog.stop();
     this.#feed.drop(CloseCode.goingAway, 'shutting down');
@@ -572,7 +609,7 @@ export class Node {
   }
 
   #writeProblem(): Problem | null {
-    if (this.#closing) return shuttingDown();
+    if (this.#stopping) return shuttingDown();
     const { lost, upstream } = this.#parts.state;
     if (upstream === null && !this.#started) return new Problem('LOADING', 'this node is starting');
     if (upstream === null)

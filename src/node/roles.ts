@@ -122,6 +122,7 @@ export class Roles {
   /** @param starting what another node answers must not keep this one from starting: its link refuses it, and asks again */
   #replicaOf(wanted: string, starting: boolean): Promise<boolean> {
     return this.#change(async () => {
+      this.#refuseWhenStopping();
       this.#refuseDuringFailover();
       const wrong = upstreamProblem(wanted, this.#listeningUrl);
       const parsed = parseUpstream(wanted);
@@ -136,6 +137,7 @@ export class Roles {
       if (problem !== null && !(starting && problem.code === 'BAD_PEER')) {
         throw new Problem(problem.code, problem.detail);
       }
+      this.#refuseWhenStopping();
       this.#refuseDuringFailover();
       await this.#unlinked(() => state.save({ upstream: url, handingOver: false, copySettled: true }));
       this.#demoted();
@@ -152,6 +154,7 @@ export class Roles {
    */
   promote(): Promise<boolean> {
     return this.#change(async () => {
+      this.#refuseWhenStopping();
       this.#refuseDuringFailover();
       if (this.#parts.state.upstream === null) return false;
       await this.#becomeMaster(null);
@@ -186,6 +189,7 @@ export class Roles {
   /** A hand-over: this node durably stops being the master, and asks the other one to become it. */
   handOver(url: string): Promise<void> {
     return this.#change(async () => {
+      this.#refuseWhenStopping();
       this.#parts.state.save({ upstream: url, handingOver: true });
       this.#demoted();
       this.#follow(url);
@@ -374,6 +378,11 @@ export class Roles {
     this.#parts.writes().wake();
     this.#parts.sessions.forgetAway();
     this.#parts.sessions.releaseWaiters();
+  }
+
+  /** A node that stops keeps its role: it comes back with it, and what it does last depends on it. */
+  #refuseWhenStopping(): void {
+    if (this.#parts.closing()) throw new Problem('SHUTTING_DOWN', 'the node is shutting down');
   }
 
   #refuseDuringFailover(): void {

@@ -201,6 +201,24 @@ export class Session implements SocketEvents {
     return listeningUrl === null ? null : reachableUrl(listeningUrl, this.#socket.peer);
   }
 
+  /** How far the replica has come, by its own word. */
+  get acknowledgedOffset(): number {
+    return this.#acknowledged;
+  }
+
+  /** How much of the stream the replica has not acknowledged. */
+  get lagBytes(): number {
+    return Math.max(0, this.#context.head.offset - this.#acknowledged);
+  }
+
+  /**
+   * The replica has said that everything is in its journal. After a full resync it has to say so anew: a snapshot that was sent
+   * may still be being checked.
+   */
+  get hasEverything(): boolean {
+    return (this.#acknowledgedAt !== null || this.#sync?.kind === 'partial') && this.lagBytes === 0;
+  }
+
   get status(): SessionStatus | null {
     if (this.#phase === 'closed') return null;
     const { head, world } = this.#context;
@@ -211,7 +229,7 @@ export class Session implements SocketEvents {
       peer: this.#socket.peer,
       state: this.#phase,
       offset: this.#acknowledged,
-      lagBytes: Math.max(0, head.offset - this.#acknowledged),
+      lagBytes: this.lagBytes,
       lagSeconds: head.lagMs(this.#acknowledged as Offset) / 1000,
       ...(this.#acknowledgedAt === null ? {} : { ackAgeMs: msSince(world, this.#acknowledgedAt) }),
       ...(this.#snapshot === null
@@ -223,7 +241,7 @@ export class Session implements SocketEvents {
 
   /** Asks the replica to say at once when it has everything up to `offset`. */
   wantAck(offset: Offset): void {
-    if (this.#phase !== 'online' || this.#acknowledged >= offset) return;
+    if (this.#phase !== 'online' || (this.#acknowledgedAt !== null && this.#acknowledged >= offset)) return;
     this.#wantedAck = Math.max(this.#wantedAck ?? 0, offset) as Offset;
     this.#askForAck();
   }

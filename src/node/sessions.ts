@@ -68,6 +68,8 @@ export class Sessions {
   /** Replicas that have gone, by name: when, on the monotonic clock, and where the stream was then. */
   readonly #away = new Map<string, { readonly at: number; readonly offset: number }>();
   #outages: Outage[] = [];
+  /** The end of the stream, once nothing more will be written. */
+  #lastAck: Offset | null = null;
 
   constructor(parts: SessionsParts) {
     this.#parts = parts;
@@ -99,6 +101,11 @@ export class Sessions {
     return this.#outages.toReversed();
   }
 
+  /** The sessions of those who have asked for a sync. */
+  get replicas(): readonly Session[] {
+    return [...this.#open].filter(({ isReplica }) => isReplica);
+  }
+
   /** The sessions of replicas that acknowledge what they get. */
   get acknowledging(): readonly Session[] {
     return [...this.#open].filter(({ acknowledgement }) => acknowledgement !== null);
@@ -126,7 +133,7 @@ export class Sessions {
         counters: this.counters,
         refusal: (asking) => this.#refusal(asking),
         decided: (decided, decision) => this.#decided(decided, decision),
-        wantedAck: () => this.#acks.wanted,
+        wantedAck: () => this.#lastAck ?? this.#acks.wanted,
         acknowledged: () => {
           this.#acks.acknowledged();
           this.#parts.changed();
@@ -172,6 +179,12 @@ export class Sessions {
   /** Asks the replicas to say at once when they have everything up to `offset`. */
   wantAcks(offset: Offset): void {
     for (const session of this.#open) session.wantAck(offset);
+  }
+
+  /** Nothing more will be written: asks all replicas, also those that come later, to say at once when they have everything. */
+  wantLastAcks(): void {
+    this.#lastAck = this.#parts.head.offset;
+    this.wantAcks(this.#lastAck);
   }
 
   /** The roles have changed: who has left was not away, it may have been the master. */

@@ -117,6 +117,7 @@ export class Cluster {
       outputSoftMs: 1_000,
       maxReplicas: chance.of([2, 256, 256, 256]),
       maxWaiting: 10_000,
+      shutdownTimeoutMs: 1_000,
       minReplicasToWrite: chance.of([0, 0, 0, 1]),
       minReplicasMaxLagMs: 3_000,
       allowEmptyMaster: chance.odds(0.3),

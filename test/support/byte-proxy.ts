@@ -1,4 +1,4 @@
-/** A TCP relay that breaks each connection after so many bytes of what the target sends, or goes silent. */
+/** A TCP relay that breaks each connection after so many bytes of what the target sends, goes silent, or holds everything up. */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
@@ -9,6 +9,9 @@ export interface ByteProxy {
   readonly breaks: number;
   /** From now on nothing passes on the present connections, and neither end is told: they are half open. */
   silence(): void;
+  /** From now on nothing that the target sends passes, until `flow`: nothing is lost, and the target finds its socket full. */
+  stall(): void;
+  flow(): void;
 }
 
 /**
@@ -23,11 +26,14 @@ export async function byteProxy(
 ): Promise<ByteProxy> {
   const sockets = new Set<Socket>();
   const silent = new Set<Socket>();
-  const state = { breaks: 0 };
+  const targets = new Set<Socket>();
+  const state = { breaks: 0, stalled: false };
   const server = createServer((from) => {
     const to = connect(targetPort, '127.0.0.1');
     const most = limit();
     let passed = 0;
+    targets.add(to);
+    to.on('close', () => targets.delete(to));
     for (const [socket, other] of [
       [from, to],
       [to, from],
@@ -46,13 +52,16 @@ export async function byteProxy(
       spoil(part);
       if (!from.write(part)) {
         to.pause();
-        from.once('drain', () => to.resume());
+        from.once('drain', () => {
+          if (!state.stalled) to.resume();
+        });
       }
       if (most === null || passed < most) return;
       state.breaks += 1;
       from.destroySoon();
       to.destroy();
     });
+    if (state.stalled) to.pause();
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   t.after(() => {
@@ -64,6 +73,14 @@ export async function byteProxy(
     wsUrl: `ws://127.0.0.1:${port}`,
     get breaks() {
       return state.breaks;
+    },
+    stall: () => {
+      state.stalled = true;
+      for (const target of targets) target.pause();
+    },
+    flow: () => {
+      state.stalled = false;
+      for (const target of targets) target.resume();
     },
     silence: () => {
       for (const socket of sockets) {
