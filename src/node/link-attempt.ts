@@ -2,7 +2,8 @@
  * One connection of a replica to its master, from dialling to its end: `LinkMachine`'s effects carried out.
  *
  * What is received goes through the same `StreamHead.commit` as a master's own writes: it is acknowledged when it is in
- * this node's journal. The old data is served until a snapshot has arrived completely and was checked.
+ * this node's journal. The old data is served until a snapshot has arrived completely and was checked. A snapshot that has
+ * arrived completely does not need the connection any more: it takes over also if that is lost meanwhile.
  */
 import { CloseCode } from '../replication/close-code.ts';
 import type { FullResyncReason } from '../replication/decide.ts';
@@ -78,6 +79,8 @@ export interface AttemptEvents {
   stable(): void;
   /** Whether a snapshot takes over whatever it brings. */
   accepted(): boolean;
+  /** The connection is gone, and the snapshot that came completely is still being checked; `failed` or `objected` follows. */
+  lost(detail: string): void;
   /** The snapshot must not take over; the connection is gone. Called once; nothing follows. */
   objected(detail: string): void;
   /** The connection is gone. Called once; nothing follows. */
@@ -93,7 +96,14 @@ export class LinkAttempt {
   readonly #decoder = new StreamDecoder();
   readonly #startedAt: number;
   #lastHeardAt: number;
+  /** The connection is gone, or given up. */
   #over = false;
+  /** What this connection has brought and is not adopted yet is not to be: this node follows somebody else, or stops. */
+  #unwanted = false;
+  /** Why the snapshot must not take over, found when the connection was lost already. */
+  #objection: string | null = null;
+  /** What was wrong with the snapshot, found when the connection was lost already. */
+  #lateFailure: string | null = null;
   #cancelTick: (() => void) | null = null;
   #cancelAck: (() => void) | null = null;
   #received: Run[] = [];
@@ -101,6 +111,8 @@ export class LinkAttempt {
   #snapshot: IncomingSnapshot | null = null;
   /** Resolves when nothing of a snapshot is in the way of the next attempt. */
   #snapshotGone: Promise<unknown> = Promise.resolve();
+  /** A snapshot has come completely: it is checked and takes over, with the connection or without. */
+  #adopting = false;
   /** Bytes of the stream that arrived while the snapshot was being checked. */
   #early: Buffer[] | null = null;
   /** While this side does not read, it cannot hear the master either. */
@@ -165,12 +177,14 @@ export class LinkAttempt {
 
   /** Ends the connection: this node must not follow that master. */
   refuse(detail: string): void {
+    this.#unwanted = true;
     if (this.#over) return;
     this.#socket.close(CloseCode.goingAway, 'the chain of masters is refused');
     this.#fail('refused', detail);
   }
 
   async stop(): Promise<void> {
+    this.#unwanted = true;
     if (!this.#over) {
       this.#commitReceived();
       this.#end();
@@ -251,34 +265,41 @@ export class LinkAttempt {
 
   #endSnapshot(crc32: number | null): void {
     this.#early = [];
+    this.#adopting = true;
     this.#pause();
     const snapshot = this.#snapshot as IncomingSnapshot;
-    const adopted = this.#adopt(snapshot, crc32);
+    this.#context.log.info('snapshot-received', { url: this.#socket.peer, bytes: snapshot.received });
     // Whoever ends this attempt waits until the adoption has come to its own end.
-    this.#snapshotGone = adopted.catch(() => undefined);
-    adopted
+    this.#snapshotGone = this.#adopt(snapshot, crc32)
       .then((done) => {
         if (done) this.#adopted(snapshot);
       })
-      .catch((error: unknown) => this.#abort(CloseCode.goingAway, `snapshot: ${messageOf(error)}`));
+      .catch((error: unknown) => {
+        const detail = `snapshot: ${messageOf(error)}`;
+        if (this.#over) this.#lateFailure = detail;
+        else this.#abort(CloseCode.goingAway, detail);
+      });
   }
 
   /** @returns whether the snapshot has taken over; if not, nothing is left of it */
   async #adopt(snapshot: IncomingSnapshot, crc32: number | null): Promise<boolean> {
     try {
       const received = await snapshot.finish(crc32);
-      const objection = this.#events.accepted() ? null : await this.#context.objection(received);
-      if (this.#over || objection !== null) {
+      const mayAdopt = this.#unwanted || this.#events.accepted();
+      const objection = mayAdopt ? null : await this.#context.objection(received);
+      if (this.#unwanted || objection !== null) {
         await this.#discard(snapshot);
         if (objection !== null) this.#object(objection);
         return false;
       }
-      this.#snapshot = null;
-      await this.#context.adoptSnapshot(received, () => !this.#over);
-      return !this.#over;
+      await this.#context.adoptSnapshot(received, () => !this.#unwanted);
+      return true;
     } catch (error) {
       await this.#discard(snapshot);
       throw error;
+    } finally {
+      this.#snapshot = null;
+      this.#adopting = false;
     }
   }
 
@@ -298,11 +319,20 @@ export class LinkAttempt {
       bytes: snapshot.announced.length,
       durationMs: msSince(this.#world, this.#startedAt),
     });
-    this.#goStreaming();
     const early = this.#early ?? [];
     this.#early = null;
-    this.#resume();
-    for (const bytes of early) if (!this.#over) this.#stream(bytes);
+    if (this.#unwanted) return;
+    if (!this.#over) {
+      this.#goStreaming();
+      this.#resume();
+      for (const bytes of early) if (!this.#over) this.#stream(bytes);
+      return;
+    }
+    // The next connection may be tried at once: it goes on from what the snapshot has, and what came behind it.
+    this.#events.stable();
+    for (const bytes of early) this.#stream(bytes);
+    const failure = this.#commitReceived();
+    if (failure !== null) this.#lateFailure = `cannot keep the stream: ${failure.message}`;
   }
 
   #goStreaming(): void {
@@ -427,6 +457,7 @@ export class LinkAttempt {
 
   /** Ends the attempt because its snapshot must not take over. */
   #object(detail: string): void {
+    this.#objection = detail;
     if (this.#over) return;
     this.#end();
     this.#socket.close(CloseCode.goingAway, 'this node keeps its data');
@@ -438,16 +469,23 @@ export class LinkAttempt {
     const failure = this.#commitReceived();
     this.#end();
     if (state === 'refused') this.#socket.close(CloseCode.goingAway, 'refused');
-    // The next attempt begins when nothing is left of this one.
-    const told = this.#snapshotGone.then(() =>
-      this.#events.failed(state, failure === null ? detail : `${detail}; ${failure.message}`),
-    );
+    if (this.#adopting && !this.#unwanted) this.#events.lost(detail);
+    // The next attempt begins when nothing is left of this one: before, it would ask for what is about to be replaced.
+    const told = this.#snapshotGone.then(() => {
+      if (this.#objection !== null) {
+        this.#events.objected(this.#objection);
+        return;
+      }
+      const details = [detail, failure?.message ?? null, this.#lateFailure];
+      this.#events.failed(state, details.filter((each) => each !== null).join('; '));
+    });
     unattended(told, (error) => logUnexpected(this.#context.log, `link to ${this.#socket.peer}`, error));
   }
 
   /** An error that nobody expects ends this connection, and nothing else; the link dials again. */
   #mistaken(error: unknown): void {
     logUnexpected(this.#context.log, `link to ${this.#socket.peer}`, error);
+    this.#unwanted = true;
     if (this.#over) return;
     // What has arrived may be what cannot be taken; it is not acknowledged, so the master sends it again.
     this.#received = [];
@@ -461,9 +499,9 @@ export class LinkAttempt {
   #end(): void {
     this.#over = true;
     const snapshot = this.#snapshot;
-    this.#snapshot = null;
-    // While it is being adopted the adoption clears up after itself.
-    if (snapshot !== null && this.#early === null) {
+    // What has come completely is adopted without the connection, or discarded by whoever finds that it is not to be.
+    if (snapshot !== null && !this.#adopting) {
+      this.#snapshot = null;
       this.#snapshotGone = this.#discard(snapshot);
     }
     this.#cancelTick?.();

@@ -154,6 +154,11 @@ export class Link {
       failed: (state, detail) => {
         if (this.#attempt === attempt) this.#failed(state, detail);
       },
+      lost: (detail) => {
+        if (this.#attempt !== attempt) return;
+        this.#detail = `${detail}; the snapshot had come and is being checked`;
+        this.#context.log.warn('link-lost-while-checking', { url: this.url, detail });
+      },
       objected: (detail) => {
         if (this.#attempt !== attempt) return;
         this.#guarded = true;

@@ -3,13 +3,14 @@
  * the process exactly there.
  *
  * `PSYNCD_FAULTS` names a JSON file, `{"journal-append": "ENOSPC"}`, that is read anew each time a point is reached: so a
- * test heals what it broke. The value is the code of the error that is thrown, or `kill`. Without the variable, in every
- * real node, a point is a call of an empty function.
+ * test heals what it broke. The value is the code of the error that is thrown, or `kill`; or, for a point that waits, `hold`.
+ * Without the variable, in every real node, a point is a call of an empty function.
  *
  * `CODE#n` is for the n-th time that the thread reaches the point. Beside the points, `"trace"` may name a file: the points that
  * are reached are added to it, one a line.
  */
 import { appendFileSync, readFileSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
 
 /** Where there are two, the first is reached before the disk is touched, the second after. */
 export const FAULT_POINTS = [
@@ -62,12 +63,30 @@ const FILE = process.env.PSYNCD_FAULTS;
 /** @throws Error with the code that the test has set for this point */
 export const faultPoint: (point: FaultPoint) => void = FILE === undefined ? () => undefined : injected(FILE);
 
+/** How often a point that is held looks whether it may go on, in milliseconds. */
+const HOLD_LOOK_MS = 20;
+
+/** The same where the test may want time to stand still: while the value is `hold`, the point is not passed. */
+export const waitingFaultPoint: (point: FaultPoint) => Promise<void> =
+  FILE === undefined ? () => Promise.resolve() : held(FILE);
+
+function held(file: string): (point: FaultPoint) => Promise<void> {
+  return async (point) => {
+    while (faultsIn(file)[point] === 'hold') await pause(HOLD_LOOK_MS);
+    faultPoint(point);
+  };
+}
+
+function faultsIn(file: string): Partial<Record<FaultPoint | 'trace', string>> {
+  return JSON.parse(readFileSync(file, 'utf8')) as Partial<Record<FaultPoint | 'trace', string>>;
+}
+
 function injected(file: string): (point: FaultPoint) => void {
   const reached = new Map<FaultPoint, number>();
   return (point) => {
     const count = (reached.get(point) ?? 0) + 1;
     reached.set(point, count);
-    const faults = JSON.parse(readFileSync(file, 'utf8')) as Partial<Record<FaultPoint | 'trace', string>>;
+    const faults = faultsIn(file);
     if (faults.trace !== undefined) appendFileSync(faults.trace, `${point}\n`);
     const [code, which] = faults[point]?.split('#') ?? [];
     if (code === undefined || (which !== undefined && Number(which) !== count)) return;

@@ -10,7 +10,7 @@ import { dirname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { SnapshotSink } from '../node/ports.ts';
 import type { Position } from '../replication/position.ts';
-import { faultPoint } from './fault-point.ts';
+import { faultPoint, waitingFaultPoint } from './fault-point.ts';
 import type { Answers, CheckData, Inspection, Question } from './incoming-file-thread.ts';
 import { syncFolder } from './sync-folder.ts';
 import { workerUrl } from './worker-url.ts';
@@ -92,7 +92,7 @@ export class IncomingFile implements SnapshotSink {
   }
 
   async #check(expected: Position, crc32: number | null): Promise<Inspection> {
-    faultPoint('snapshot-check');
+    await waitingFaultPoint('snapshot-check');
     if (crc32 !== null) verify(await this.#checker.ask({ kind: 'sum' }), crc32);
     return this.#checker.ask({ kind: 'inspect', expected });
   }

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFile, readdir, rename, stat, writeFile } from 'node:fs/promises';
+import { copyFile, readdir, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -22,45 +22,15 @@ import {
   writeMany,
 } from '../support/cluster.ts';
 import { Connection, isProblem, json } from '../support/contract.ts';
-
-type Faults = Partial<Record<FaultPoint, string>>;
-
-/** A node's disk that the test can break and mend. */
-class Disk {
-  readonly #file: string;
-
-  private constructor(file: string) {
-    this.#file = file;
-  }
-
-  static async create(cluster: Cluster, name: string): Promise<Disk> {
-    const disk = new Disk(cluster.data(`${name}.faults.json`));
-    await disk.fail({});
-    return disk;
-  }
-
-  async fail(faults: Faults): Promise<void> {
-    // The node may be reading it.
-    await writeFile(`${this.#file}.new`, JSON.stringify(faults));
-    await rename(`${this.#file}.new`, this.#file);
-  }
-
-  mend(): Promise<void> {
-    return this.fail({});
-  }
-
-  start(cluster: Cluster, name: string, ...flags: string[]): Promise<ChildNode> {
-    return cluster.startWith({ PSYNCD_FAULTS: this.#file }, name, ...flags);
-  }
-}
+import { FaultyDisk } from '../support/faulty-disk.ts';
 
 async function faulty(
   t: TestContext,
   name: string,
   ...flags: string[]
-): Promise<{ cluster: Cluster; disk: Disk; node: ChildNode }> {
+): Promise<{ cluster: Cluster; disk: FaultyDisk; node: ChildNode }> {
   const cluster = await Cluster.create(t);
-  const disk = await Disk.create(cluster, name);
+  const disk = await FaultyDisk.create(cluster, name);
   return { cluster, disk, node: await disk.start(cluster, name, ...flags) };
 }
 
@@ -139,7 +109,7 @@ test('the keyspace file takes nothing: writes go on until the overlay is full, w
 test('a replica whose journal takes nothing stops acknowledging, says so, and resumes by itself', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
-  const disk = await Disk.create(cluster, 'replica');
+  const disk = await FaultyDisk.create(cluster, 'replica');
   const replica = await disk.start(cluster, 'replica', '--replica-of', master.wsUrl);
   await master.client.set('a', '1');
   await converged(master, replica);
