@@ -15,6 +15,8 @@ import type { Process } from './process.ts';
 
 /** How long opening, writing and renaming take, on average. */
 const FILE_MS = 3;
+/** How long a snapshot is checked: long enough for its connection to be cut meanwhile. */
+const CHECK_MS = 40;
 
 export class FakeFiles implements KeyspaceFiles {
   readonly schema = 1;
@@ -95,7 +97,7 @@ class FakeSink implements SnapshotSink {
   }
 
   async finish(expected: Position, sum: number | null): Promise<{ readonly empty: boolean }> {
-    await this.#process.pause(FILE_MS);
+    await this.#process.pause(CHECK_MS);
     const bytes = Buffer.concat(this.#parts);
     if (bytes.length !== this.#length) throw new Error(`${bytes.length} bytes came, not ${this.#length}`);
     if (sum !== null && crc32(bytes) !== sum) throw new Error('it is not what the master has sent');

@@ -68,6 +68,12 @@ export const MUTATIONS: readonly Mutation[] = [
       '    const failure = this.#commitReceived();\n    if (failure !== null) {',
   },
   {
+    name: 'a link dials again while the snapshot of the connection before is still being checked',
+    file: 'node/link-attempt.ts',
+    find: 'const told = this.#snapshotGone.then(() => {',
+    replace: 'const told = Promise.resolve().then(() => {',
+  },
+  {
     name: 'the target of a hand-over takes over wherever it stands',
     file: 'node/roles.ts',
     find: 'if (own.runId === position.runId && own.offset === position.offset) {',
