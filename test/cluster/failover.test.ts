@@ -518,8 +518,8 @@ test('a target that is killed or a master that is stopped while it waits: it is 
       await again.client.replicaOf(link.wsUrl);
     } else {
       // The target lacks what was held, and takes nothing.
-      const change = Buffer.from('{"shutdownTimeout": "300ms"}');
-      assert.equal((await new Connection(t, master).send('PATCH', '/v1/config', change)).status, 200);
+      const limit = { shutdownTimeout: '300ms' };
+      assert.equal((await new Connection(t, master).sendJson('PATCH', '/v1/config', limit)).status, 200);
       const stopped = master.stop('SIGTERM');
       isProblem(await answer, 409, 'FAILOVER_ABORTED', /shutting down/);
       assert.equal((await held).status, 201);
