@@ -127,6 +127,7 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
     'over one turn, which has limits of its own; and over the last turns when the node stops',
   ],
   'store/applier.ts': [1, 'on the thread of the applier'],
+  'store/fault-point.ts': [1, 'in tests only, and it waits for a timer each time'],
   'store/gate.ts': [1, 'it waits for a commit of some microseconds'],
   'store/incoming-file-thread.ts': [1, 'on a thread of its own'],
   'store/keyspace-file.ts': [
