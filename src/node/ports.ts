@@ -60,6 +60,18 @@ export class NotInJournal extends RangeError {
   override readonly name = 'NotInJournal';
 }
 
+/** A snapshot has arrived that must not replace anything: it is not what a psyncd writes, or not any more. */
+export class DamagedSnapshot extends Error {
+  override readonly name = 'DamagedSnapshot';
+  /** It is what the sender has read from its disk, byte for byte: the damage did not come on the way. */
+  readonly asSent: boolean;
+
+  constructor(message: string, asSent: boolean) {
+    super(message);
+    this.asSent = asSent;
+  }
+}
+
 /** A keyspace file that a full resync has replaced, and that holds what may be nowhere else. */
 export interface KeptFile {
   /** The n of the `keyspace-<n>.db` that it was. */
@@ -246,7 +258,8 @@ export interface SnapshotSink {
   /** Resolves when the bytes are written, and more may come. */
   write(parts: readonly Buffer[]): Promise<void>;
   /**
-   * Makes it durable and checks that it is a keyspace file of exactly this position; throws what is wrong.
+   * Makes it durable and checks that it is a keyspace file of exactly this position.
+   * @throws DamagedSnapshot that says what is wrong with the file; another Error when it cannot be kept or checked
    * @param crc32 what the CRC-32 of the file must be; null: it is not known
    * @returns whether there is no entry in it
    */

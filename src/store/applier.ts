@@ -12,7 +12,7 @@ import { type Changes, recordsOf } from '../keyspace/changes.ts';
 import type { Position } from '../replication/position.ts';
 import { entryChecksum } from './entry-checksum.ts';
 import { faultPoint } from './fault-point.ts';
-import { type FrozenPages, framesOf } from './frozen-file.ts';
+import { type FrozenPages, framesOf, WalDamaged } from './frozen-file.ts';
 import { sortByKey } from './key-order.ts';
 import { MAX_ROW_BYTES, numberOf, readPosition, writePosition } from './keyspace-schema.ts';
 
@@ -136,10 +136,25 @@ export class Applier {
     faultPoint('applier-freeze');
     const path = this.#db.name;
     const pageSize = numberOf(this.#db, 'page_size');
-    const frames = framesOf(path, this.#walPages('NOOP'), numberOf(this.#db, 'page_count'), pageSize);
+    const frames = this.#frames(path, pageSize);
     const { size: fileBytes } = statSync(path);
     this.#frozen += 1;
     return { position: this.#committed, pageSize, fileBytes, frames };
+  }
+
+  /**
+   * A WAL in which a frame is damaged is moved into the file, if that may be: SQLite still knows in memory which page each frame
+   * holds, and what is in the pages has checksums of its own.
+   * @throws WalDamaged if that may not be, now
+   */
+  #frames(path: string, pageSize: number): Uint32Array<ArrayBuffer> {
+    const count = (): number => numberOf(this.#db, 'page_count');
+    try {
+      return framesOf(path, this.#walPages('NOOP'), count(), pageSize);
+    } catch (error) {
+      if (!(error instanceof WalDamaged) || this.#frozen > 0) throw error;
+      return framesOf(path, this.#walPages('PASSIVE'), count(), pageSize);
+    }
   }
 
   thaw(): void {

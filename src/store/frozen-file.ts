@@ -12,6 +12,7 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import type { Position } from '../replication/position.ts';
+import type { PageSource } from './page-walk.ts';
 
 /** Of the WAL: what stands before the first frame, and in each frame before its page; and where its salts are, in both. */
 const WAL_HEADER_BYTES = 32;
@@ -19,6 +20,11 @@ const FRAME_HEADER_BYTES = 24;
 const SALT_BYTES = 8;
 const SALT_IN_WAL_HEADER = 16;
 const SALT_IN_FRAME_HEADER = 8;
+/** And their sums. */
+const SUM_IN_WAL_HEADER = 24;
+const SUM_IN_FRAME_HEADER = 16;
+/** So many are read in one go: 1 MiB. */
+const FRAMES_AT_ONCE = 256;
 
 /** Which bytes a frozen file has. It goes from the applier's thread to the main one. */
 export interface FrozenPages {
@@ -30,12 +36,19 @@ export interface FrozenPages {
   readonly frames: Uint32Array<ArrayBuffer>;
 }
 
+/** What stands in the WAL is not what SQLite has written there; what the file has is not concerned. */
+export class WalDamaged extends Error {
+  readonly code = 'PSYNCD_WAL_DAMAGED';
+}
+
 /**
- * Says where in the WAL the newest version of each page is.
+ * Says where in the WAL the newest version of each page is. SQLite finds that in memory; here it comes from the frames themselves,
+ * so each is checked: one that names another page than it holds would leave an older version of that page, whole and wrong.
+ * (Measured: 64 MiB of WAL take as long as their headers alone did, one by one.)
  * @param path of the keyspace file
  * @param wal how many frames are committed, and how many of them a checkpoint has moved into the file
  * @param pages how many pages the file has with them
- * @throws Error when the WAL is not what it was said to be
+ * @throws WalDamaged when the WAL is not what it was said to be
  */
 export function framesOf(
   path: string,
@@ -48,25 +61,104 @@ export function framesOf(
   if (wal.checkpointed >= wal.log) return frames;
   const file = openSync(walOf(path), 'r');
   try {
-    const salt = Buffer.alloc(SALT_BYTES);
-    const header = Buffer.alloc(FRAME_HEADER_BYTES);
-    readSync(file, salt, 0, SALT_BYTES, SALT_IN_WAL_HEADER);
-    for (let frame = 1; frame <= wal.log; frame += 1) {
-      const read = readSync(file, header, 0, FRAME_HEADER_BYTES, frameStart(frame, pageSize));
-      if (
-        read < FRAME_HEADER_BYTES ||
-        salt.compare(header, SALT_IN_FRAME_HEADER, SALT_IN_FRAME_HEADER + SALT_BYTES) !== 0
-      ) {
-        throw new Error(`${walOf(path)} has no frame ${frame} of the present round`);
+    const header = Buffer.alloc(WAL_HEADER_BYTES);
+    readSync(file, header, 0, WAL_HEADER_BYTES, 0);
+    const sum = new WalSum(header);
+    const frameBytes = FRAME_HEADER_BYTES + pageSize;
+    const part = Buffer.allocUnsafeSlow(frameBytes * FRAMES_AT_ONCE);
+    for (let first = 1; first <= wal.log; first += FRAMES_AT_ONCE) {
+      const count = Math.min(FRAMES_AT_ONCE, wal.log - first + 1);
+      const read = readSync(file, part, 0, count * frameBytes, frameStart(first, pageSize));
+      for (let index = 0; index < count; index += 1) {
+        const at = index * frameBytes;
+        if (at + frameBytes > read || !sum.matches(part.subarray(at, at + frameBytes))) {
+          throw new WalDamaged(`${walOf(path)} has another frame ${first + index} than was written`);
+        }
+        const page = part.readUInt32BE(at);
+        // What is beyond the end was given back later.
+        if (page <= pages) frames[page - 1] = first + index;
       }
-      const page = header.readUInt32BE(0);
-      // What is beyond the end was given back later.
-      if (page <= pages) frames[page - 1] = frame;
     }
   } finally {
     closeSync(file);
   }
   return frames;
+}
+
+/** The running sum over the frames of a WAL (https://www.sqlite.org/fileformat2.html#checksum_algorithm). */
+class WalSum {
+  readonly #salt: Buffer;
+  readonly #isLittle: boolean;
+  #one: number;
+  #two: number;
+
+  /** @param header of the WAL */
+  constructor(header: Buffer) {
+    this.#salt = Buffer.from(header.subarray(SALT_IN_WAL_HEADER, SALT_IN_WAL_HEADER + SALT_BYTES));
+    this.#isLittle = (header.readUInt32BE(0) & 1) === 0;
+    this.#one = header.readUInt32BE(SUM_IN_WAL_HEADER);
+    this.#two = header.readUInt32BE(SUM_IN_WAL_HEADER + 4);
+  }
+
+  /** Adds the next frame. @returns whether it is the one that was written there, in the present round */
+  matches(frame: Buffer): boolean {
+    if (this.#salt.compare(frame, SALT_IN_FRAME_HEADER, SALT_IN_FRAME_HEADER + SALT_BYTES) !== 0)
+      return false;
+    this.#add(frame, 0, SALT_IN_FRAME_HEADER);
+    this.#add(frame, FRAME_HEADER_BYTES, frame.length);
+    return (
+      frame.readUInt32BE(SUM_IN_FRAME_HEADER) === this.#one >>> 0 &&
+      frame.readUInt32BE(SUM_IN_FRAME_HEADER + 4) === this.#two >>> 0
+    );
+  }
+
+  #add(frame: Buffer, from: number, to: number): void {
+    const isLittle = this.#isLittle;
+    const words = new DataView(frame.buffer, frame.byteOffset, frame.length);
+    let one = this.#one;
+    let two = this.#two;
+    for (let at = from; at < to; at += 8) {
+      one = (one + words.getInt32(at, isLittle) + two) | 0;
+      two = (two + words.getInt32(at + 4, isLittle) + one) | 0;
+    }
+    this.#one = one;
+    this.#two = two;
+  }
+}
+
+/** Reads the bytes for a check, on any thread, at once. What the file itself has is read through a descriptor that stays open. */
+export class FrozenPageSource implements PageSource {
+  readonly bytes: number;
+  readonly #pages: FrozenPages;
+  readonly #file: number;
+  readonly #wal: number | null;
+
+  /** @param path of the keyspace file @param file the same, open; it is not closed here */
+  constructor(path: string, file: number, pages: FrozenPages) {
+    this.bytes = pages.frames.length * pages.pageSize;
+    this.#pages = pages;
+    this.#file = file;
+    this.#wal = pages.frames.some((frame) => frame !== 0) ? openSync(walOf(path), 'r') : null;
+  }
+
+  read(at: number, into: Buffer): number {
+    const { frames, pageSize, fileBytes } = this.#pages;
+    const frame = frames[Math.floor(at / pageSize)] as number;
+    if (frame !== 0 && this.#wal !== null) {
+      const from = frameStart(frame, pageSize) + FRAME_HEADER_BYTES + (at % pageSize);
+      return readSync(this.#wal, into, 0, into.length, from);
+    }
+    // A page that was free from the beginning is nowhere.
+    if (at >= fileBytes) {
+      into.fill(0);
+      return into.length;
+    }
+    return readSync(this.#file, into, 0, into.length, at);
+  }
+
+  close(): void {
+    if (this.#wal !== null) closeSync(this.#wal);
+  }
 }
 
 /** Reads the bytes. */

@@ -3,13 +3,10 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
 import Database, { type Database as Connection } from 'better-sqlite3';
-import { formatPosition, type Position } from '../replication/position.ts';
-import { checkTables, RowCheck } from './entry-check.ts';
-import { damage } from './entry-checksum.ts';
-import { readPosition } from './keyspace-schema.ts';
-import { checkKind, checkSchema, schemaVersion } from './migrate.ts';
-import { PageWalk } from './page-walk.ts';
-import { codeOf, isDamage, messageOf } from './storage-failure.ts';
+import type { Position } from '../replication/position.ts';
+import { expectPosition, inspect } from './inspect.ts';
+import { PlainFile } from './page-walk.ts';
+import { codeOf, isDamage, isOfDisk, messageOf } from './storage-failure.ts';
 
 export interface CheckData {
   readonly path: string;
@@ -26,15 +23,19 @@ export type Question =
 export interface Answers {
   /** The CRC-32 of all that has been written, as it was read back. */
   readonly sum: number;
-  /** The file is one that may replace another. */
   readonly inspect: Inspection;
 }
 
-/** What a file is that has just arrived, and that was checked. */
-export interface Inspection {
-  /** There is no entry in it. */
-  readonly empty: boolean;
-}
+/** A file that has just arrived, and was checked: it may replace another, or it says what is wrong with it. */
+export type Inspection =
+  | {
+      /** There is no entry in it. */
+      readonly empty: boolean;
+    }
+  | { readonly wrong: string };
+
+/** What SQLite says of a file that is shorter than its pages. */
+const SHORT = 'SQLITE_IOERR_SHORT_READ';
 
 const READ_BYTES = 1024 * 1024;
 
@@ -72,47 +73,6 @@ class ReadBack {
   }
 }
 
-/**
- * First the pages of the schema, without SQLite; then the schema, before anything of it is run; then all pages and the entries
- * in them; then SQLite's own check, and what needs more than one row.
- * @returns null if it was stopped
- * @throws Error that says why the file must not replace anything
- */
-function inspect(path: string, expected: Position, isStopped: () => boolean): Inspection | null {
-  const walk = new PageWalk(path);
-  try {
-    walk.checkSchemaPages();
-    const roots = opened(path, (db) => checkedRoots(db, path));
-    const rows = new RowCheck(roots.get('entries') as number, expected.offset);
-    if (!walk.checkPages([...roots.values()], rows, isStopped)) return null;
-    const whole = opened(path, (db) => {
-      const found = db.pragma('quick_check(1)', { simple: true }) as string;
-      if (found !== 'ok') throw damage(found);
-      const position = readPosition(db);
-      if (position.runId !== expected.runId || position.offset !== expected.offset) {
-        throw new Error(`it is at ${formatPosition(position)}, announced was ${formatPosition(expected)}`);
-      }
-      return checkTables(db, isStopped);
-    });
-    return whole ? { empty: rows.entries === 0 } : null;
-  } finally {
-    walk.close();
-  }
-}
-
-/**
- * @returns where the b-trees of tables and indexes begin, by name
- * @throws Error if it is no keyspace file with exactly this node's schema
- */
-function checkedRoots(db: Connection, path: string): ReadonlyMap<string, number> {
-  const version = checkKind(db, 'keyspace', path);
-  const own = schemaVersion('keyspace');
-  if (version !== own) throw new Error(`the master's keyspace has schema ${version}, this node's has ${own}`);
-  checkSchema(db, 'keyspace', version);
-  const rows = db.prepare('SELECT name, rootpage FROM sqlite_schema WHERE rootpage > 0').raw().all();
-  return new Map(rows as [string, number][]);
-}
-
 /** Nobody else has the file open: the locks that closing another descriptor drops are not missed. */
 function opened<T>(path: string, use: (db: Connection) => T): T {
   const db = new Database(path, { readonly: true, fileMustExist: true });
@@ -125,9 +85,25 @@ function opened<T>(path: string, use: (db: Connection) => T): T {
   }
 }
 
-/** What is damaged says so, with SQLite's words or ours. */
-function withReason(error: unknown): unknown {
-  return isDamage(codeOf(error)) ? new Error(`it is damaged: ${messageOf(error)}`) : error;
+/**
+ * @returns null if it was stopped
+ * @throws Error when this node's disk did not let it look
+ */
+function inspected(path: string, expected: Position): Inspection | null {
+  try {
+    const found = inspect(
+      { path, pages: new PlainFile(path), position: expected, opened: (use) => opened(path, use) },
+      () => Atomics.load(stop, 0) !== 0,
+    );
+    if (found === null) return null;
+    expectPosition(found.position, expected, 'announced');
+    return { empty: found.entries === 0 };
+  } catch (error) {
+    const code = codeOf(error);
+    if (isDamage(code) || code === SHORT) return { wrong: `it is damaged: ${messageOf(error)}` };
+    if (isOfDisk(code)) throw error;
+    return { wrong: messageOf(error) };
+  }
 }
 
 const port = parentPort;
@@ -142,15 +118,12 @@ port.on('message', (question: Question) => {
     case 'sum':
       port.postMessage(bytes.sum satisfies Answers['sum']);
       return;
-    case 'inspect':
+    case 'inspect': {
       // Before SQLite opens it: see keyspace-file.ts.
       bytes.close();
-      try {
-        const found = inspect(path, question.expected, () => Atomics.load(stop, 0) !== 0);
-        if (found !== null) port.postMessage(found satisfies Answers['inspect']);
-      } catch (error) {
-        throw withReason(error);
-      }
+      const found = inspected(path, question.expected);
+      if (found !== null) port.postMessage(found satisfies Answers['inspect']);
       return;
+    }
   }
 });

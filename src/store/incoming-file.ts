@@ -8,7 +8,7 @@
 import { type FileHandle, open as openFile, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import type { SnapshotSink } from '../node/ports.ts';
+import { DamagedSnapshot, type SnapshotSink } from '../node/ports.ts';
 import type { Position } from '../replication/position.ts';
 import { faultPoint, waitingFaultPoint } from './fault-point.ts';
 import type { Answers, CheckData, Inspection, Question } from './incoming-file-thread.ts';
@@ -64,9 +64,11 @@ export class IncomingFile implements SnapshotSink {
       throw new Error(`${this.#written} bytes came, announced were ${this.#length}`);
     }
     faultPoint('snapshot-sync');
-    const [{ empty }] = await Promise.all([this.#check(expected, crc32), this.#sync()]);
+    const [found] = await Promise.all([this.#check(expected, crc32), this.#sync()]);
     await this.#close();
-    return { empty };
+    // What was received is what was sent, if there was a sum: the damage is the sender's.
+    if ('wrong' in found) throw new DamagedSnapshot(found.wrong, crc32 !== null);
+    return found;
   }
 
   async discard(): Promise<void> {

@@ -31,8 +31,9 @@ import type { Position } from '../replication/position.ts';
 import type { Answer, Answers, ApplierData, FromApplier, Question, ToApplier } from './applier-protocol.ts';
 import { verifyEntry } from './entry-checksum.ts';
 import { type FaultPoint, faultPoint } from './fault-point.ts';
-import { digest, scrub } from './file-tasks.ts';
+import { digest, inspect, type Stoppable, scrub } from './file-tasks.ts';
 import { FrozenBytes } from './frozen-file.ts';
+import { expectPosition } from './inspect.ts';
 import { numberOf } from './keyspace-schema.ts';
 import type { OpenFiles, WatchedFile } from './open-files.ts';
 import { ReadCache } from './read-cache.ts';
@@ -83,6 +84,8 @@ export class KeyspaceFile implements Keyspace {
   #tidying = false;
   /** There may be something to tidy that the one that is going on has not seen. */
   #untidy = false;
+  /** What was asked for last. */
+  #flushing: Position | null = null;
   #stopScrub: () => void = () => undefined;
   #closing = false;
 
@@ -239,6 +242,7 @@ export class KeyspaceFile implements Keyspace {
   }
 
   async flush(position: Position, changes: readonly Changes[]): Promise<void> {
+    this.#flushing = position;
     await this.#applier.ask({ kind: 'flush', position, changes });
     this.#stopReading();
     this.#tidySoon();
@@ -275,15 +279,47 @@ export class KeyspaceFile implements Keyspace {
     }
   }
 
-  async scrub(): Promise<Scrubbed> {
-    this.#watched.check();
-    const { done, stop } = scrub(this.#path);
+  scrub(): Promise<Scrubbed> {
+    return this.#held(this.#scrub());
+  }
+
+  async #scrub(): Promise<Scrubbed> {
+    try {
+      this.#watched.check();
+      if (!(await this.#inspect())) return { finished: false, entries: 0 };
+      return await this.#stoppable(scrub(this.#path));
+    } catch (error) {
+      throw this.#diskFailure(error);
+    }
+  }
+
+  /**
+   * Checks all of it as a replica would that has received it as a snapshot.
+   * @returns false if it was stopped
+   * @throws Error with SQLite's code for damage
+   */
+  async #inspect(): Promise<boolean> {
+    const pages = await this.#applier.ask({ kind: 'freeze' });
+    try {
+      const found = await this.#stoppable(inspect(this.#path, { file: this.#descriptor.fd, pages }));
+      if (found === null) return false;
+      // SQLite may have read what was committed since, and nothing else.
+      const { runId, offset } = this.#flushing ?? pages.position;
+      const { position } = found;
+      const isBefore = position.runId === pages.position.runId && position.offset < pages.position.offset;
+      if (isBefore || (position.runId === runId && position.offset > offset))
+        expectPosition(position, pages.position, 'committed');
+      return true;
+    } finally {
+      this.#applier.ask({ kind: 'thaw' }).catch(() => undefined);
+    }
+  }
+
+  async #stoppable<T>({ done, stop }: Stoppable<T>): Promise<T> {
     this.#stopScrub = stop;
-    return this.#held(
-      done.catch((error: unknown) => {
-        throw this.#diskFailure(error);
-      }),
-    );
+    // It may have been closed while this was begun.
+    if (this.#closing) stop();
+    return done;
   }
 
   size(): number {

@@ -31,6 +31,36 @@ interface WalkLimits {
 }
 const UNLIMITED: WalkLimits = { pages: Number.POSITIVE_INFINITY, rowBytes: Number.POSITIVE_INFINITY };
 
+/** Where the bytes of a database file come from. */
+export interface PageSource {
+  /** How long the file is. */
+  readonly bytes: number;
+  /** Fills `into` with the bytes that begin at `at`, all of them from one page. @returns how many there were */
+  read(at: number, into: Buffer): number;
+  close(): void;
+}
+
+/** A file that nobody else has open: `close` drops all locks of the process on it. */
+export class PlainFile implements PageSource {
+  readonly #file: number;
+
+  constructor(path: string) {
+    this.#file = openSync(path, 'r');
+  }
+
+  get bytes(): number {
+    return fstatSync(this.#file).size;
+  }
+
+  read(at: number, into: Buffer): number {
+    return readSync(this.#file, into, 0, into.length, at);
+  }
+
+  close(): void {
+    closeSync(this.#file);
+  }
+}
+
 /** What looks at each row of a b-tree: page by page, and within a page in order. */
 export interface RowVisitor {
   /** Of the b-tree. */
@@ -56,7 +86,7 @@ interface TreePage {
 }
 
 export class PageWalk {
-  readonly #file: number;
+  readonly #source: PageSource;
   readonly #pageSize: number;
   readonly #total: number;
   readonly #header = Buffer.alloc(FILE_HEADER_BYTES);
@@ -68,13 +98,14 @@ export class PageWalk {
   #at = 0;
 
   /**
-   * Opens a file that nobody else has open: `close` drops all locks of the process on it.
-   * @throws Error with SQLite's code for damage if it has no header of a database, or another length than that says
+   * @param source is closed by `close`
+   * @throws Error with SQLite's code for damage if it has no header of a database, or another length than that says; the
+   *   source is closed then
    */
-  constructor(path: string) {
-    this.#file = openSync(path, 'r');
+  constructor(source: PageSource) {
+    this.#source = source;
     try {
-      readSync(this.#file, this.#header, 0, FILE_HEADER_BYTES, 0);
+      source.read(0, this.#header);
       if (this.#header.toString('latin1', 0, MAGIC.length) !== MAGIC) throw damage('it is not a database');
       const size = this.#header.readUInt16BE(16);
       this.#pageSize = size === 1 ? 65_536 : size;
@@ -82,12 +113,12 @@ export class PageWalk {
         throw damage('its pages have no size that there is');
       }
       this.#total = this.#header.readUInt32BE(28);
-      const bytes = fstatSync(this.#file).size;
+      const { bytes } = source;
       if (this.#total === 0 || bytes !== this.#total * this.#pageSize) {
         throw damage(`it has ${bytes} bytes, not ${this.#total} pages of ${this.#pageSize}`);
       }
     } catch (error) {
-      closeSync(this.#file);
+      source.close();
       throw error;
     }
     this.#page = Buffer.alloc(this.#pageSize);
@@ -95,7 +126,7 @@ export class PageWalk {
   }
 
   close(): void {
-    closeSync(this.#file);
+    this.#source.close();
   }
 
   /**
@@ -280,7 +311,7 @@ export class PageWalk {
   }
 
   #read(page: number, into: Buffer): void {
-    const read = readSync(this.#file, into, 0, into.length, (page - 1) * this.#pageSize);
+    const read = this.#source.read((page - 1) * this.#pageSize, into);
     if (read < into.length) throw damage(`page ${page} cannot be read`);
   }
 }
