@@ -17,6 +17,7 @@ import type { ChainProblem } from './chain.ts';
 import { msSince } from './elapsed.ts';
 import { IncomingSnapshot, type ReceivedSnapshot } from './incoming-snapshot.ts';
 import {
+  DamagedSnapshot,
   type Dial,
   type Log,
   type SnapshotSink,
@@ -83,6 +84,8 @@ export interface AttemptEvents {
   lost(detail: string): void;
   /** The snapshot must not take over; the connection is gone. Called once; nothing follows. */
   objected(detail: string): void;
+  /** The snapshot is damaged; the connection is gone. Called once; nothing follows. */
+  damaged(detail: string): void;
   /** The connection is gone. Called once; nothing follows. */
   failed(state: 'waiting' | 'refused', detail: string): void;
 }
@@ -102,7 +105,9 @@ export class LinkAttempt {
   #unwanted = false;
   /** Why the snapshot must not take over, found when the connection was lost already. */
   #objection: string | null = null;
-  /** What was wrong with the snapshot, found when the connection was lost already. */
+  /** What of the snapshot is damaged, found when the connection was lost already: then the master is not told. */
+  #damage: string | null = null;
+  /** What else was wrong with the snapshot, found when the connection was lost already. */
   #lateFailure: string | null = null;
   #cancelTick: (() => void) | null = null;
   #cancelAck: (() => void) | null = null;
@@ -276,7 +281,8 @@ export class LinkAttempt {
       })
       .catch((error: unknown) => {
         const detail = `snapshot: ${messageOf(error)}`;
-        if (this.#over) this.#lateFailure = detail;
+        if (error instanceof DamagedSnapshot) this.#refuseSnapshot(error);
+        else if (this.#over) this.#lateFailure = detail;
         else this.#abort(CloseCode.goingAway, detail);
       });
   }
@@ -455,6 +461,15 @@ export class LinkAttempt {
     this.#fail('waiting', detail);
   }
 
+  /** Ends the attempt because its snapshot is damaged, and tells the master if the damage is there. */
+  #refuseSnapshot({ message, asSent }: DamagedSnapshot): void {
+    this.#damage = `snapshot: ${message}`;
+    if (this.#over) return;
+    this.#end();
+    this.#socket.close(asSent ? CloseCode.damagedSnapshot : CloseCode.goingAway, this.#damage);
+    this.#events.damaged(this.#damage);
+  }
+
   /** Ends the attempt because its snapshot must not take over. */
   #object(detail: string): void {
     this.#objection = detail;
@@ -474,6 +489,10 @@ export class LinkAttempt {
     const told = this.#snapshotGone.then(() => {
       if (this.#objection !== null) {
         this.#events.objected(this.#objection);
+        return;
+      }
+      if (this.#damage !== null) {
+        this.#events.damaged(this.#damage);
         return;
       }
       const details = [detail, failure?.message ?? null, this.#lateFailure];

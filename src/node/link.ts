@@ -3,7 +3,12 @@
  *
  *   connecting ─► handshake ─► (snapshot ─►) streaming ─► waiting ─► connecting …
  */
-import { MAX_RETRY_MS, retryDelayMs, schemaRetryDelayMs } from '../replication/backoff.ts';
+import {
+  damageRetryDelayMs,
+  MAX_RETRY_MS,
+  retryDelayMs,
+  schemaRetryDelayMs,
+} from '../replication/backoff.ts';
 import { isSchemaRefusal } from '../replication/keyspace-schema.ts';
 import { msSince } from './elapsed.ts';
 import { LinkAttempt, type LinkContext, type LinkState, type SyncReport } from './link-attempt.ts';
@@ -50,6 +55,8 @@ export class Link {
   #chainSeen = false;
   /** Somebody has accepted that the next full resync replaces this node's data, whatever it brings. */
   #accepted = false;
+  /** So many have come one after the other. */
+  #damagedSnapshots = 0;
 
   constructor(context: LinkContext, url: string) {
     this.#context = context;
@@ -150,6 +157,7 @@ export class Link {
       },
       synced: (report) => {
         this.#lastSync = report;
+        this.#damagedSnapshots = 0;
       },
       failed: (state, detail) => {
         if (this.#attempt === attempt) this.#failed(state, detail);
@@ -158,6 +166,9 @@ export class Link {
         if (this.#attempt !== attempt) return;
         this.#detail = `${detail}; the snapshot had come and is being checked`;
         this.#context.log.warn('link-lost-while-checking', { url: this.url, detail });
+      },
+      damaged: (detail) => {
+        if (this.#attempt === attempt) this.#refusedSnapshot(detail);
       },
       objected: (detail) => {
         if (this.#attempt !== attempt) return;
@@ -190,6 +201,16 @@ export class Link {
     // Of a hand-over it is no answer: that node may well be the master now.
     if (state === 'refused' && !isSchema) this.#context.refused(detail);
     if (detail.startsWith('NOMASTERLINK')) this.#lookAtChain();
+  }
+
+  /** Of who is the master a damaged snapshot says nothing: a hand-over is not refused by it. */
+  #refusedSnapshot(detail: string): void {
+    if (this.#stopped) return;
+    this.#down('refused', detail);
+    this.#damagedSnapshots += 1;
+    const retryMs = damageRetryDelayMs(this.#damagedSnapshots, this.#world.random());
+    this.#context.log.error('snapshot-damaged', { url: this.url, detail, retryMs });
+    this.#cancelRetry = this.#world.after(retryMs, () => this.#dial());
   }
 
   #down(state: 'waiting' | 'refused', detail: string): void {

@@ -165,6 +165,7 @@ export class Node {
       announcedUrl: () => this.#announcedUrl,
       notReady: () => this.#roles.notReady,
       takeOver: (position, session) => this.#roles.takeOver(position, session),
+      snapshotRefused: (replica, reason) => this.#scrubber.suspect(replica, reason),
       changed: () => {
         this.#failover.changed();
         this.#shutdownWait.changed();

@@ -1,6 +1,7 @@
 /**
- * When the keyspace file is looked through for damage that nobody touches: soon after a stop that was none, an hour
- * after any other start, and then every `scrubIntervalMs`. One at a time; what found no end is begun again soon.
+ * Schedules the background scrub, which looks through the keyspace file for damage that no request reads: a minute after an
+ * unclean stop, an hour after a clean start, and then every `scrubIntervalMs`. One runs at a time; one that was interrupted
+ * is begun again soon. If a replica refuses a snapshot because it is damaged, one is begun at once, whatever the interval is.
  */
 import { msSince } from './elapsed.ts';
 import type { Log, World } from './ports.ts';
@@ -30,6 +31,8 @@ const AFTER_START_MS = 3_600_000;
 const AFTER_CRASH_MS = 60_000;
 /** The longest before one that was interrupted is begun again. */
 const AGAIN_MS = 60_000;
+/** Replicas that refuse what they get make a scrub begin no sooner than so long after the end of the one before. */
+const SUSPECT_EVERY_MS = 60_000;
 
 export class Scrubber {
   readonly #world: World;
@@ -41,6 +44,10 @@ export class Scrubber {
   #running = false;
   #stopped = false;
   #last: ScrubStatus['last'] = null;
+  /** When the last one ended, on the monotonic clock. */
+  #endedAt: number | null = null;
+  /** A replica has refused a snapshot since the last one began. */
+  #suspected = false;
 
   constructor(parts: { world: World; log: Log; head: StreamHead; settings: ScrubSettings }) {
     this.#world = parts.world;
@@ -58,6 +65,18 @@ export class Scrubber {
     this.#schedule(wasClean ? AFTER_START_MS : AFTER_CRASH_MS);
   }
 
+  /**
+   * A replica has refused a snapshot of this node because it is damaged: it is looked for at once. Replicas may be wrong, and say
+   * so as often as they like.
+   * @param reason the replica's words
+   */
+  suspect(replica: string, reason: string): void {
+    this.#log.error('snapshot-refused', { replica, reason });
+    if (this.#suspected) return;
+    this.#suspected = true;
+    if (!this.#running) this.#schedule();
+  }
+
   /** Another interval counts from now on. */
   adjust(): void {
     if (this.#settings.scrubIntervalMs !== this.#intervalMs && !this.#running) this.#schedule();
@@ -72,13 +91,24 @@ export class Scrubber {
   #schedule(mostMs = Number.POSITIVE_INFINITY): void {
     this.#cancel?.();
     this.#intervalMs = this.#settings.scrubIntervalMs;
-    if (this.#intervalMs === 0 || this.#stopped) return;
-    this.#cancel = this.#world.after(Math.min(this.#intervalMs, mostMs), () =>
+    if (this.#stopped) return;
+    const nextMs = this.#intervalMs === 0 ? Number.POSITIVE_INFINITY : Math.min(this.#intervalMs, mostMs);
+    const delayMs = this.#suspected ? Math.min(nextMs, this.#suspectedMs()) : nextMs;
+    if (delayMs === Number.POSITIVE_INFINITY) return;
+    this.#cancel = this.#world.after(delayMs, () =>
       unattended(this.#run(), (error) => logUnexpected(this.#log, 'scrub', error)),
     );
   }
 
+  #suspectedMs(): number {
+    return this.#endedAt === null
+      ? 0
+      : Math.max(0, this.#endedAt + SUSPECT_EVERY_MS - this.#world.monotonic());
+  }
+
   async #run(): Promise<void> {
+    const suspected = this.#suspected;
+    this.#suspected = false;
     const at = this.#world.now();
     const startedAt = this.#world.monotonic();
     this.#running = true;
@@ -92,7 +122,10 @@ export class Scrubber {
     }
     this.#running = false;
     this.#last = { ...ended, at, durationMs: msSince(this.#world, startedAt) };
+    this.#endedAt = this.#world.monotonic();
     if (ended.result !== 'failed') this.#log.info('scrubbed', this.#last);
+    if (suspected && ended.result === 'ok') this.#log.warn('refused-snapshot-was-whole', this.#last);
+    if (suspected && ended.result === 'interrupted') this.#suspected = true;
     this.#schedule(ended.result === 'interrupted' ? AGAIN_MS : undefined);
   }
 }

@@ -78,6 +78,8 @@ export interface SessionContext {
   /** It has been decided how the replica is brought up to date. */
   decided(session: Session, decision: Decision): void;
   acknowledged(): void;
+  /** The replica has got the snapshot as it was sent, and says that it is damaged, in words of its own. */
+  snapshotRefused(session: Session, reason: string): void;
   /** What somebody waits for to be acknowledged, or null. */
   wantedAck(): Offset | null;
   ended(session: Session): void;
@@ -275,6 +277,8 @@ export class Session implements SocketEvents {
   closed(code: number, reason: string): void {
     if (this.#phase === 'closed') return;
     this.#context.notes.note('session-closed', { code, reason });
+    if (code === CloseCode.damagedSnapshot && this.#sync?.kind === 'full')
+      this.#context.snapshotRefused(this, reason);
     this.#end();
   }
 

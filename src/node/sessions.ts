@@ -54,6 +54,8 @@ interface SessionsParts {
   announcedUrl(): string | null;
   notReady(): string | null;
   takeOver(position: Position, session: Session): Promise<string | null>;
+  /** A replica says that the snapshot which this node has sent is damaged, in words of its own. */
+  snapshotRefused(replica: string, reason: string): void;
   /** A replica has acknowledged something, or has gone. */
   changed(): void;
 }
@@ -138,6 +140,7 @@ export class Sessions {
           this.#acks.acknowledged();
           this.#parts.changed();
         },
+        snapshotRefused: (session, reason) => this.#parts.snapshotRefused(nameOf(session), reason),
         ended: (ended) => this.#ended(ended),
       },
       socket,

@@ -147,6 +147,11 @@ export class StreamHead {
       );
     }
     if (end < held) {
+      // What is flushed at a clean stop is all in the journal.
+      if (state.wasClean && end > start)
+        throw new Error(
+          `the keyspace file is at byte ${held}, but the journal of a clean stop ends at byte ${end}`,
+        );
       const head = new StreamHead(parts, held, held);
       if (end > start) parts.log.warn('keyspace-ahead-of-journal', { keyspace: held, journal: end });
       state.switchKeyspace(state.keyspaceNumber, state.history, null);

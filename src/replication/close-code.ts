@@ -8,6 +8,8 @@ export const CloseCode = {
   timedOut: 4408,
   historyChanged: 4409,
   tooFarBehind: 4413,
+  /** A replica refuses the snapshot: it arrived as it was sent, and is damaged. */
+  damagedSnapshot: 4422,
   tooMany: 4429,
   notReady: 4503,
 } as const;

@@ -8,6 +8,7 @@ import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { Cluster, converged, textOf, writeMany } from '../support/cluster.ts';
 import { flippedSeparator } from '../support/damage.ts';
+import { RawReplica } from '../support/raw-replica.ts';
 
 const MARK = 'a value that can be found in a file';
 
@@ -249,6 +250,80 @@ test('--on-damage resync: what the scrub of a replica finds is replaced, and the
     assert.match(info.last_scrub_time ?? '', /^\d+$/);
     assert.match(info.last_scrub_duration_ms ?? '', /^\d+$/);
   }
+});
+
+/** Another history with data, which a full resync would replace. */
+async function withData(cluster: Cluster, name: string, ...flags: string[]): Promise<ChildNode> {
+  const node = await cluster.start(name, ...flags);
+  await writeMany(node, 'own', 20);
+  return node;
+}
+
+for (const [what, whileOpen] of [
+  ['before it starts', false],
+  ['while it runs', true],
+] as const) {
+  test(`a bit of a master's keyspace file flips ${what}: a full resync replaces nothing, and the master names the entry and the file`, async (t) => {
+    const cluster = await Cluster.create(t);
+    await stopped(cluster, 'master');
+    if (!whileOpen) await flipped(cluster, 'master', 'keyspace-1.db');
+    // The scrub would not come by.
+    const master = await cluster.start('master', '--scrub-interval', '0');
+    if (whileOpen) await flipped(cluster, 'master', 'keyspace-1.db');
+    const replica = await withData(cluster, 'replica');
+    const before = await replica.client.digest();
+    await replica.client.replicaOf(master.wsUrl);
+    await until('the master has ended', () => master.process.exitCode !== null);
+    assert.equal(master.process.exitCode, 1);
+    assert.match(
+      master.log,
+      /snapshot-refused.*keyspace-1\.db is damaged: the entry \\"marked\\" is not what was written.*restore/s,
+    );
+    const found = /"event":"snapshot-damaged".*"detail":"([^\n]*)/.exec(replica.log)?.[1] ?? replica.log;
+    assert.match(found, /snapshot: it is damaged: the entry \\"marked\\" is not what was written/);
+    assert.deepEqual(await replica.client.digest(), before);
+  });
+}
+
+test('--on-damage resync: a replica in the middle that sends damage mends itself, and then those that follow it', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  let middle = await cluster.start('middle', '--replica-of', master.wsUrl);
+  await writeMany(master, 'k', 50);
+  await master.client.set('marked', MARK);
+  await converged(master, middle);
+  await middle.stop();
+  const [file = ''] = (await readdir(cluster.data('middle'))).filter((name) => name.startsWith('keyspace-'));
+  await flipped(cluster, 'middle', file);
+  middle = await cluster.start('middle', '--on-damage', 'resync', '--scrub-interval', '0');
+  const last = await withData(cluster, 'last');
+  await last.client.replicaOf(middle.wsUrl);
+  await converged(master, middle, last);
+  assert.match(middle.log, /snapshot-refused.*keyspace-damaged/s);
+  assert.equal((await last.client.replication()).kept.length, 1);
+});
+
+test('replicas that call whole snapshots damaged make a master look once, and no sooner again than after a minute', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master', '--scrub-interval', '0');
+  await writeMany(master, 'k', 50);
+  for (let round = 0; round < 5; round += 1) {
+    const liar = await RawReplica.connect(t, master);
+    liar.say('PSYNC', '?', '-1');
+    assert.match(await liar.line(), /^\+FULLRESYNC/);
+    liar.socket.close(4422, 'snapshot: "everything" is damaged');
+    await liar.whenClosed();
+    await until('it was heard', () => master.log.split('snapshot-refused"').length === round + 2);
+    if (round === 0)
+      await until('the master has looked', () => /refused-snapshot-was-whole/.test(master.log));
+  }
+  // One that has got no snapshot is not heard at all.
+  const other = await RawReplica.connect(t, master);
+  other.socket.close(4422, 'snapshot: nothing came');
+  await other.whenClosed();
+  assert.equal((await infoOf(master)).last_scrub_result, 'ok');
+  assert.equal(master.log.split('"scrubbed"').length, 2);
+  assert.equal(master.log.split('snapshot-refused"').length, 6);
 });
 
 /** 300 entries: a tree of inner and outer pages. */
