@@ -212,6 +212,7 @@ async function openOnce(
       files,
       dial: rest.dialer(() => live.node.timeoutMs),
       ask: rest.askPeer,
+      askDigest: rest.askDigest,
       failed: broken,
     });
     return { settings, live, node, rest };

@@ -41,6 +41,7 @@ export interface Settings {
   readonly keepReplaced: number;
   readonly onDamage: 'stop' | 'resync';
   readonly scrubInterval: number;
+  readonly verifyInterval: number;
   readonly maxConnections: number;
   readonly bodyTimeout: number;
   readonly requestMemory: number;
@@ -375,6 +376,13 @@ export const SETTINGS: readonly Setting[] = [
     // A timer takes no more than 24 days.
     parse: between(parseTime, '0', '480h'),
     help: 'how often the keyspace file is looked through for damage that nobody touches; 0: never',
+  },
+  {
+    name: 'verifyInterval',
+    placeholder: 'TIME',
+    initial: '24h',
+    parse: between(parseTime, '0', '480h'),
+    help: 'how often a replica compares what it holds with what its master holds; 0: never',
   },
   {
     name: 'maxConnections',

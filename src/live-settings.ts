@@ -28,6 +28,7 @@ const CHANGEABLE: ReadonlySet<keyof Settings> = new Set([
   'allowEmptyMaster',
   'keepReplaced',
   'scrubInterval',
+  'verifyInterval',
   'bodyTimeout',
   'requestMemory',
   'maxWaiting',
@@ -160,6 +161,7 @@ function nodeSettings(settings: Settings): Writable<NodeSettings> {
     allowEmptyMaster: settings.allowEmptyMaster,
     keepReplaced: settings.keepReplaced,
     scrubIntervalMs: settings.scrubInterval,
+    verifyIntervalMs: settings.verifyInterval,
     maxWaiting: settings.maxWaiting,
     shutdownTimeoutMs: settings.shutdownTimeout,
   };

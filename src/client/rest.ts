@@ -120,6 +120,13 @@ export interface ReplicationAnswer {
   readonly replicas: readonly ReplicaAnswer[];
   readonly goodReplicas?: number;
   readonly failover: null | { readonly state: string; readonly to: string | null };
+  /** How a replica was last compared with its master; older nodes do not tell. */
+  readonly verified?: {
+    readonly at: number;
+    readonly against: string;
+    readonly position: string;
+    readonly equal: boolean;
+  } | null;
   readonly kept: readonly {
     readonly file: string;
     readonly position: string;

@@ -1,7 +1,8 @@
-/** What another node says of itself, over its REST API. Whoever answers there is a stranger until the answer is parsed. */
+/** What another node says of itself, and of what it holds, over its REST API. Whoever answers there is a stranger until the answer is parsed. */
 import type { IncomingMessage } from 'node:http';
 import { parseJson } from '../keyspace/json.ts';
-import type { Peer } from '../node/ports.ts';
+import type { Digest, NoDigest, Peer } from '../node/ports.ts';
+import { formatPosition, type Position, parsePosition } from '../replication/position.ts';
 import { canonicalUpstream, httpUrl, parseUpstream } from '../replication/upstream.ts';
 
 /** How long a peer may take for its whole answer, in milliseconds. */
@@ -18,41 +19,99 @@ export async function askPeer(url: string): Promise<Peer | null> {
   const parsed = parseUpstream(url);
   if (parsed === null) return null;
   try {
-    const answer = await fetched(`${httpUrl(canonicalUpstream(parsed))}/v1/replication`);
-    return answer === null ? null : peerOf(parseJson(answer));
+    const url = `${httpUrl(canonicalUpstream(parsed))}/v1/replication`;
+    const { status, body } = await fetched(url, MAX_ANSWER_BYTES, AbortSignal.timeout(TIMEOUT_MS));
+    return status === 200 ? peerOf(parseJson(body)) : null;
   } catch {
     // Whatever went wrong: this node does not answer now.
     return null;
   }
 }
 
-/** @returns the body of an answer 200; null for any other */
-async function fetched(url: string): Promise<Buffer | null> {
+/**
+ * Asks `/v1/digest` for the digest of the position, or of a later one; the node that is asked asks nobody.
+ * @see AskDigest
+ */
+export async function askDigest(
+  url: string,
+  position: Position,
+  timeoutMs: number,
+  gone: AbortSignal,
+): Promise<Digest | NoDigest> {
+  const parsed = parseUpstream(url);
+  if (parsed === null) return { code: 'BAD_PEER', detail: 'is no node' };
+  // Its own answer that time is up should arrive first.
+  const waitMs = Math.max(0, Math.min(timeoutMs - ANSWER_MS, MAX_WAIT_MS));
+  const query = `position=${formatPosition(position)}&timeout=${Math.floor(waitMs)}`;
+  try {
+    const { status, body } = await fetched(
+      `${httpUrl(canonicalUpstream(parsed))}/v1/digest?${query}`,
+      MAX_DIGEST_BYTES,
+      AbortSignal.any([gone, AbortSignal.timeout(timeoutMs)]),
+    );
+    const answer = parseJson(body);
+    return (status === 200 ? digestOf(answer) : refusalOf(answer)) ?? NO_DIGEST;
+  } catch (error) {
+    if (error instanceof Error && /^(?:Abort|Timeout)Error$/.test(error.name))
+      return { code: 'NOT_REACHED', detail: `no digest has come within ${timeoutMs} ms` };
+    return NO_DIGEST;
+  }
+}
+
+const NO_DIGEST: NoDigest = { code: 'BAD_PEER', detail: 'has not told its digest' };
+/** The longest digest or problem that is read, in bytes. */
+const MAX_DIGEST_BYTES = 64 * 1024;
+/** The longest that a node waits for a position, in milliseconds. */
+const MAX_WAIT_MS = 600_000;
+/** What is left for the answer, in milliseconds. */
+const ANSWER_MS = 500;
+/** So many characters of what a stranger says are repeated. */
+const MAX_DETAIL = 200;
+
+function digestOf(answer: unknown): Digest | null {
+  if (!isObject(answer)) return null;
+  const { position: text, keys, digest } = answer;
+  const position = typeof text === 'string' ? parsePosition(text) : null;
+  if (position === null || typeof keys !== 'number' || !Number.isSafeInteger(keys) || keys < 0) return null;
+  return typeof digest === 'string' && /^[0-9a-f]{32}$/.test(digest) ? { position, keys, digest } : null;
+}
+
+function refusalOf(answer: unknown): NoDigest | null {
+  if (!isObject(answer) || typeof answer.detail !== 'string') return null;
+  const detail = answer.detail.slice(0, MAX_DETAIL).replace(/[^\x20-\x7e]/g, '?');
+  const { code } = answer;
+  return code === 'UNKNOWN_HISTORY' || code === 'NOT_REACHED'
+    ? { code, detail }
+    : { code: 'BAD_PEER', detail: `has not told its digest: ${detail}` };
+}
+
+interface Fetched {
+  readonly status: number;
+  readonly body: Buffer;
+}
+
+/** @returns the answer, whatever its status; a redirect is not followed */
+async function fetched(url: string, maxBytes: number, signal: AbortSignal): Promise<Fetched> {
   // Not fetch(), which refuses some ports whatever is there. Imported when it is needed: to import node:http is to read
   // all of its members, and `WebSocket` among them loads fetch's whole implementation, 20 ms of every start.
   const { get } = await (url.startsWith('https:') ? import('node:https') : import('node:http'));
   return new Promise((resolve, reject) => {
     // The connection is nobody else's: it ends with the answer, and the signal also ends an answer that trickles in.
-    const request = get(url, { agent: false, signal: AbortSignal.timeout(TIMEOUT_MS) });
+    const request = get(url, { agent: false, signal });
     request.on('error', reject);
     request.on('response', (response) => {
-      if (response.statusCode === 200) {
-        bodyOf(response).then(resolve, reject);
-        return;
-      }
-      resolve(null);
-      request.destroy();
+      bodyOf(response, maxBytes).then((body) => resolve({ status: response.statusCode ?? 0, body }), reject);
     });
   });
 }
 
-async function bodyOf(response: IncomingMessage): Promise<Buffer> {
+async function bodyOf(response: IncomingMessage, maxBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   // Leaving the loop early destroys the response, and with it the connection.
   for await (const chunk of response as AsyncIterable<Buffer>) {
     bytes += chunk.length;
-    if (bytes > MAX_ANSWER_BYTES) throw new Error(`an answer of more than ${MAX_ANSWER_BYTES} bytes`);
+    if (bytes > maxBytes) throw new Error(`an answer of more than ${maxBytes} bytes`);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks, bytes);

@@ -47,6 +47,7 @@ export const EXAMPLE_MASTER = {
   ],
   failover: null,
   kept: [],
+  verified: null,
   counters: { syncFull: 1, syncPartialOk: 1, syncPartialErr: 0 },
   feed: EXAMPLE_FEED,
 } as const;
@@ -70,6 +71,12 @@ export const EXAMPLE_REPLICA = {
       at: 1_795_000_000_000,
     },
   ],
+  verified: {
+    at: 1_795_000_000_000,
+    against: 'ws://127.0.0.1:7796',
+    position: EXAMPLE_POSITION,
+    equal: true,
+  },
   counters: { syncFull: 0, syncPartialOk: 0, syncPartialErr: 0 },
   feed: EXAMPLE_FEED,
 } as const;

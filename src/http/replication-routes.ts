@@ -1,8 +1,10 @@
 /** `/v1/replication`, `/v1/digest`: what the node knows of its history, and whom it follows. */
 import type { FastifyInstance } from 'fastify';
 import type { Node } from '../node/node.ts';
+import type { Digest } from '../node/ports.ts';
 import { Problem } from '../node/problem.ts';
 import { formatPosition } from '../replication/position.ts';
+import { MAX_NODE_URL_LENGTH } from '../replication/upstream.ts';
 import {
   backlogReport,
   check,
@@ -18,6 +20,37 @@ import { positionOf, reachWanted, WAIT_ONLY, type WaitQuery } from './wait.ts';
 
 /** The largest JSON body of these calls, in bytes. */
 const MAX_JSON_BYTES = 64 * 1024;
+
+interface DigestQuery extends WaitQuery {
+  readonly against?: string;
+}
+
+const DIGEST_QUERY = {
+  ...WAIT_ONLY,
+  properties: {
+    ...WAIT_ONLY.properties,
+    timeout: {
+      ...WAIT_ONLY.properties.timeout,
+      description:
+        'How long to wait for `position`, in milliseconds; and, with `against`, how long the comparison may take: both nodes read ' +
+        'all of their entries for it, some 100,000 a second.',
+    },
+    against: {
+      type: 'string',
+      maxLength: MAX_NODE_URL_LENGTH,
+      description: 'Another node, `http://HOST:PORT` or `ws://HOST:PORT`: compare with it.',
+      examples: ['http://127.0.0.1:7797'],
+    },
+  },
+} as const;
+
+function answered({ position, keys, digest }: Digest): {
+  readonly position: string;
+  readonly keys: number;
+  readonly digest: string;
+} {
+  return { position: formatPosition(position), keys, digest };
+}
 
 export function replicationRoutes(app: FastifyInstance, node: Node): void {
   // Replicas come here with a WebSocket, which `ws/` takes; what arrives here is no such request.
@@ -210,21 +243,28 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
     },
   });
 
-  app.get<{ Querystring: WaitQuery }>('/v1/digest', {
+  app.get<{ Querystring: DigestQuery }>('/v1/digest', {
     schema: {
       operationId: 'getDigest',
       summary: 'A hash over all entries at one position',
       description:
         'Equal on every node at equal positions. It reads the whole keyspace, on a thread of its own. On a full disk it is ' +
-        'refused (`DISK_FULL`) if the newest writes cannot be moved into the keyspace file that it reads.',
+        'refused (`DISK_FULL`) if the newest writes cannot be moved into the keyspace file that it reads. With `against` this node ' +
+        'compares itself with another one at one position, while both go on; it asks that node for `/v1/digest` and nothing ' +
+        'else. `UNKNOWN_HISTORY`: the two share no history, so their digests say nothing; `NOT_REACHED`: there was no common ' +
+        'position in time; `BAD_PEER`: no node answers there, or not like one. One comparison at a time.',
       tags: ['replication'],
-      querystring: WAIT_ONLY,
-      response: { 200: json('The digest.', digest), ...problems('wait', 'DISK_FULL') },
+      querystring: DIGEST_QUERY,
+      response: { 200: json('The digest.', digest), ...problems('wait', 'DISK_FULL', 'BAD_PEER') },
     },
     handler: async (request, reply) => {
       await reachWanted(node, request, reply);
-      const result = await node.digest();
-      return { ...result, position: formatPosition(result.position) };
+      const { against, timeout } = request.query;
+      if (against === undefined) return answered(await node.digest());
+      const client = new AbortController();
+      reply.raw.once('close', () => client.abort());
+      const { equal, against: other, ...own } = await node.compare(against, timeout, client.signal);
+      return { ...answered(own), against: { url: other.url, ...answered(other) }, equal };
     },
   });
 }

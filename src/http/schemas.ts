@@ -373,6 +373,22 @@ export const digest = {
       description:
         'A hash over key, value and expiry of all entries: equal on every node at equal positions.',
     },
+    against: {
+      type: 'object',
+      description: 'With `against`: what the other node holds at the same position.',
+      required: ['url', 'position', 'keys', 'digest'],
+      properties: {
+        url: { type: 'string' },
+        position,
+        keys: COUNT,
+        digest: { type: 'string', pattern: '^[0-9a-f]{32}$' },
+      },
+    },
+    equal: {
+      type: 'boolean',
+      description:
+        'With `against`: both hold the same. If not, one of them is wrong, and should be stopped and looked at.',
+    },
   },
 } as const;
 
@@ -394,6 +410,7 @@ export const replication = {
     'replicas',
     'failover',
     'kept',
+    'verified',
     'counters',
     'feed',
   ],
@@ -538,6 +555,21 @@ export const replication = {
           position,
           reason: { type: ['string', 'null'], description: 'Of the full resync.' },
           at: { type: 'integer', description: 'Milliseconds since 1970.' },
+        },
+      },
+    },
+    verified: {
+      type: ['object', 'null'],
+      description:
+        'How a replica was last compared with its master in the background (`--verify-interval`); null: not yet, or it is a master.',
+      required: ['at', 'against', 'position', 'equal'],
+      properties: {
+        at: { type: 'integer', description: 'Milliseconds since 1970.' },
+        against: { type: 'string', description: 'The master.' },
+        position,
+        equal: {
+          type: 'boolean',
+          description: 'false: this node held other data at the same position, and gets everything anew.',
         },
       },
     },

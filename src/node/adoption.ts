@@ -37,6 +37,8 @@ export class Adoption {
   #keyspaceNumber: number;
   /** The present keyspace file is damaged: nothing of it is worth keeping. */
   #distrusted = false;
+  /** The present keyspace file holds other data than the master's at the same position. */
+  #differs = false;
   /** Replaced keyspace files on their way out. */
   readonly #retiring = new Set<Promise<void>>();
   /** What is done with closed files, one after the other: they may close in another order than they were replaced. */
@@ -55,6 +57,20 @@ export class Adoption {
   /** Whether what this node has must be replaced, whatever the master's history is. */
   get distrusted(): boolean {
     return this.#distrusted;
+  }
+
+  /** The present keyspace file holds other data than the master's at the same position: it is to be replaced, and kept. */
+  differ(): void {
+    this.#differs = true;
+  }
+
+  get differs(): boolean {
+    return this.#differs;
+  }
+
+  /** There is another master, or none: compared with that one nothing is known to be different. */
+  forgetDifference(): void {
+    this.#differs = false;
   }
 
   /** Resolves when no replaced file is on its way out any more. */
@@ -100,7 +116,8 @@ export class Adoption {
     const { files, state, log } = this.#parts;
     const replaced = this.#parts.head.position;
     const history: History = { runId: position.runId, lineage: lineage ?? [] };
-    const keep = this.#isDiverged(history, position) && !this.#distrusted ? this.#keptAs(reason) : null;
+    const isUnique = this.#differs || this.#isDiverged(history, position);
+    const keep = isUnique && !this.#distrusted ? this.#keptAs(reason) : null;
     // What is kept has to be all in its file.
     if (keep !== null) await this.#parts.head.flush();
     const keyspace = await files.open(keyspaceNumber);
@@ -117,6 +134,7 @@ export class Adoption {
     this.#retire(this.#parts.head.replaceKeyspace(keyspace), this.#keyspaceNumber, keep);
     this.#keyspaceNumber = keyspaceNumber;
     this.#distrusted = false;
+    this.#differs = false;
     this.#parts.replaced();
     const event = { position: formatPosition(position), replaced: formatPosition(replaced) };
     if (keep === null) log.info('snapshot-adopted', event);

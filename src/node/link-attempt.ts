@@ -52,8 +52,11 @@ export interface LinkContext {
   readonly keyspaceSchema: number;
   /** Where this node can be reached itself. */
   listeningUrl(): string | null;
-  /** What to continue from, or null to ask for a snapshot; and whether the asked node is to become the master. */
-  request(): { readonly position: Position | null; readonly failover: boolean };
+  /**
+   * What to continue from, or null to ask for a snapshot; whether that is because the data differs; and whether the asked node
+   * is to become the master.
+   */
+  request(): { readonly position: Position | null; readonly different: boolean; readonly failover: boolean };
   /** The master lets this node continue; its history may have another run ID, or a longer lineage. */
   continued(runId: RunId, lineage: AnsweredLineage): void;
   receiveSnapshot(length: number): Promise<SnapshotSink>;

@@ -14,6 +14,7 @@ import { canonicalUpstream, httpUrl, notAnUpstream, parseUpstream } from '../rep
 import type { AckPlace } from './ack-waiters.ts';
 import { Adoption, type AdoptionSettings } from './adoption.ts';
 import { BacklogKeeper, type BacklogReport, type BacklogSettings } from './backlog-keeper.ts';
+import { type Comparison, Comparisons } from './comparison.ts';
 import { ExpiryCycle } from './expiry-cycle.ts';
 import { Exports } from './exports.ts';
 import { Failover, type FailoverRequest, type FailoverResult, type FailoverStatus } from './failover.ts';
@@ -21,6 +22,7 @@ import { Feed, type FeedSettings, type FeedStatus } from './feed.ts';
 import type { FeedRequest } from './feed-request.ts';
 import type { LinkStatus } from './link.ts';
 import {
+  type AskDigest,
   type AskPeer,
   type Dial,
   type Digest,
@@ -48,6 +50,7 @@ import { Snapshots } from './snapshots.ts';
 import { type HeadSettings, StreamHead } from './stream-head.ts';
 import { restAfter, Turns } from './turns.ts';
 import { logUnexpected, ownedWorld } from './unattended.ts';
+import { type Verified, Verifier, type VerifySettings } from './verifier.ts';
 import { type WriteResult, WriteTurn } from './write-turn.ts';
 
 export interface NodeSettings
@@ -57,7 +60,8 @@ export interface NodeSettings
     AdoptionSettings,
     FeedSettings,
     ScrubSettings,
-    ShutdownSettings {
+    ShutdownSettings,
+    VerifySettings {
   /** Writes are refused unless so many replicas have acknowledged something within `minReplicasMaxLagMs`; 0: never. */
   readonly minReplicasToWrite: number;
   readonly minReplicasMaxLagMs: number;
@@ -72,6 +76,7 @@ export interface NodeParts {
   readonly files: KeyspaceFiles;
   readonly dial: Dial;
   readonly ask: AskPeer;
+  readonly askDigest: AskDigest;
   /** The node cannot go on: the process should end, and loses nothing by that. */
   failed(error: Error): void;
 }
@@ -105,6 +110,8 @@ export interface ReplicationStatus {
     readonly reason: string | null;
     readonly at: number;
   }[];
+  /** Of a replica: how it was last compared with its master. */
+  readonly verified: Verified | null;
   readonly counters: Readonly<SyncCounters>;
   readonly feed: FeedStatus;
 }
@@ -131,6 +138,8 @@ export class Node {
   readonly #backlog: BacklogKeeper;
   readonly #feed: Feed;
   readonly #scrubber: Scrubber;
+  readonly #comparisons: Comparisons;
+  readonly #verifier: Verifier;
   readonly #exports: Exports;
   readonly #shutdownWait: ShutdownWait;
   readonly #wasClean: boolean;
@@ -212,6 +221,22 @@ export class Node {
     this.#exports = new Exports({ ...parts, head: this.#head });
     this.#scrubber = new Scrubber({ ...parts, head: this.#head });
     this.#shutdownWait = new ShutdownWait({ ...parts, head: this.#head, sessions: this.#sessions });
+    this.#comparisons = new Comparisons({
+      ...parts,
+      head: this.#head,
+      nodeId: this.#nodeId,
+      reach: (position, timeoutMs, gone) => this.reach(position, timeoutMs, gone),
+    });
+    this.#verifier = new Verifier({
+      ...parts,
+      master: () => (this.role === 'replica' && this.#roles.settled ? this.upstream : null),
+      compare: (url, timeoutMs, gone) => this.#comparisons.compare(url, timeoutMs, gone),
+      resync: () => {
+        if (this.role === 'master' || this.#closing) return;
+        this.#adoption.differ();
+        this.#roles.startOver();
+      },
+    });
     this.#wasClean = parts.state.wasClean;
     // Bytes that others have may be missing here. Under the old run ID they would be written anew, differently.
     // A replica gets them from its master again.
@@ -258,12 +283,14 @@ export class Node {
     this.#expiry.start();
     this.#backlog.start();
     this.#scrubber.start(this.#wasClean);
+    this.#verifier.start();
   }
 
   /** Does at once what changed settings mean, where that is not done when they are read. */
   settingsChanged(): void {
     this.#backlog.adjust();
     this.#scrubber.adjust();
+    this.#verifier.adjust();
   }
 
   /** The node takes no writes any more, and soon nothing at all. */
@@ -402,6 +429,17 @@ export class Node {
     return this.#nextDigest;
   }
 
+  /**
+   * Compares what this node holds with what the node at the URL holds, at one position.
+   * @param url `ws://HOST:PORT` or `http://HOST:PORT`
+   * @throws Problem BAD_REQUEST for a URL that is none, and @see Comparisons.compare
+   */
+  compare(url: string, timeoutMs: number, gone: AbortSignal): Promise<Comparison> {
+    const parsed = parseUpstream(url.replace(/^http(?=s?:)/i, 'ws'));
+    if (parsed === null) throw new Problem('BAD_REQUEST', notAnUpstream(url));
+    return this.#comparisons.compare(canonicalUpstream(parsed), timeoutMs, gone);
+  }
+
   get status(): ReplicationStatus {
     const { runId, lineage } = this.#head.history;
     const { size, firstOffset, length } = this.#head.backlog;
@@ -424,6 +462,7 @@ export class Node {
         reason,
         at,
       })),
+      verified: this.role === 'master' ? null : this.#verifier.last,
       counters: { ...this.#sessions.counters },
       feed: this.#feed.status,
     };
@@ -601,6 +640,8 @@ export class Node {
     this.#backlog.stop();
     this.#feed.drop(CloseCode.goingAway, 'shutting down');
     this.#scrubber.stop();
+    this.#verifier.stop();
+    this.#comparisons.stop();
     await this.#roles.close(async () => {
       this.#sessions.drop(CloseCode.goingAway, 'shutting down');
       const flushed = await this.#head.close();

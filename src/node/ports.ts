@@ -160,11 +160,29 @@ export interface StateStore {
   close(clean: boolean): void;
 }
 
-export interface Digest {
-  readonly position: Position;
+/** The digest of all entries. */
+export interface Sum {
   readonly keys: number;
   /** 32 hex characters. */
   readonly digest: string;
+}
+
+export interface Digest extends Sum {
+  readonly position: Position;
+}
+
+/** A digest of a position that is not known yet when it is begun. */
+export interface OpenDigest {
+  /** What is read. Until it is closed, the WAL cannot shrink. */
+  readonly position: Position;
+  readonly closed: Promise<void>;
+  /**
+   * To be called once.
+   * @param parts the bytes of the stream from `position` to the wanted one, which ends a commit
+   */
+  at(parts: readonly Buffer[]): Promise<Sum>;
+  /** Has to be called. */
+  close(): void;
 }
 
 /** What a look for damage has come to, if there is none. */
@@ -240,6 +258,8 @@ export interface Keyspace {
   freeze(): Promise<FrozenFile>;
   /** Reads the committed state; flush first. */
   digest(): Promise<Digest>;
+  /** Begins a digest of a position that is to come; flush first. */
+  openDigest(): Promise<OpenDigest>;
   /**
    * Looks for damage in what is committed, slowly; is broken off when the file is to be closed.
    * @throws StorageError for damage too, after it was told like any that is touched
@@ -348,6 +368,24 @@ export interface Peer {
   /** Whom it says that it follows, in its own words, which may be anything; null: nobody. */
   readonly upstream: string | null;
 }
+
+/** Why another node has told no digest. */
+export interface NoDigest {
+  /** `UNKNOWN_HISTORY`, `NOT_REACHED`: what it says itself; else it has not answered like a node. */
+  readonly code: 'UNKNOWN_HISTORY' | 'NOT_REACHED' | 'BAD_PEER';
+  readonly detail: string;
+}
+
+/**
+ * Asks the node at `ws://HOST:PORT` for its digest when it has reached the position. It never rejects, and takes no longer than
+ * `timeoutMs`, or until `gone`.
+ */
+export type AskDigest = (
+  url: string,
+  position: Position,
+  timeoutMs: number,
+  gone: AbortSignal,
+) => Promise<Digest | NoDigest>;
 
 /** Asks the node at `ws://HOST:PORT`; null if it does not answer soon, or not like a node. It never rejects. */
 export type AskPeer = (url: string) => Promise<Peer | null>;

@@ -140,6 +140,7 @@ export class Roles {
       this.#refuseWhenStopping();
       this.#refuseDuringFailover();
       await this.#unlinked(() => state.save({ upstream: url, handingOver: false, copySettled: true }));
+      this.#parts.adoption.forgetDifference();
       this.#demoted();
       this.#follow(url);
       return true;
@@ -289,10 +290,11 @@ export class Roles {
       keyspaceSchema: files.schema,
       listeningUrl: () => this.#listeningUrl,
       request: () => {
-        if (state.handingOver) return { position: head.position, failover: true };
-        if (adoption.distrusted) return { position: null, failover: false };
+        const different = adoption.differs && !adoption.distrusted;
+        if (state.handingOver) return { position: head.position, different: false, failover: true };
+        if (adoption.distrusted || different) return { position: null, different, failover: false };
         // Of a node that has nothing the history says nothing either: it asks for a snapshot.
-        return { position: head.offset === 0 ? null : head.position, failover: false };
+        return { position: head.offset === 0 ? null : head.position, different, failover: false };
       },
       continued: (runId, lineage) => this.#continued(runId, lineage),
       streaming: () => {
@@ -368,6 +370,7 @@ export class Roles {
   async #becomeMaster(except: Session | null): Promise<void> {
     const { world, log } = this.#parts;
     await this.#unlinked(() => this.#rename(world.newRunId(), 'promoted', null, except ?? undefined));
+    this.#parts.adoption.forgetDifference();
     this.#parts.sessions.forgetAway();
     this.#parts.writes().wake();
     log.info('promoted', { position: formatPosition(this.#parts.head.position) });

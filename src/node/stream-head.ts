@@ -35,6 +35,7 @@ import {
   type Keyspace,
   type Log,
   NotInJournal,
+  type OpenDigest,
   type Scrubbed,
   type StateStore,
   StorageError,
@@ -538,6 +539,12 @@ export class StreamHead {
   async digest(): Promise<Digest> {
     await this.#flushForReader();
     return this.#keyspace.digest();
+  }
+
+  /** Begins a digest of a position that is to come, from the state at some offset that is at least the present one. */
+  async openDigest(): Promise<OpenDigest> {
+    await this.#flushForReader();
+    return this.#keyspace.openDigest();
   }
 
   /** @throws StorageError that says why a reader needs room on the disk */

@@ -22,7 +22,8 @@ export type FullResyncReason =
   | 'unknown-run-id'
   | 'ahead-of-master'
   | 'behind-backlog'
-  | 'past-shared-history';
+  | 'past-shared-history'
+  | 'different-data';
 
 export const FULL_RESYNC_REASONS: readonly FullResyncReason[] = [
   'first-sync',
@@ -31,6 +32,7 @@ export const FULL_RESYNC_REASONS: readonly FullResyncReason[] = [
   'ahead-of-master',
   'behind-backlog',
   'past-shared-history',
+  'different-data',
 ];
 
 export type SyncRequest =
@@ -38,6 +40,8 @@ export type SyncRequest =
   | { readonly kind: 'sync' }
   /** `PSYNC ? -1`: nothing to continue from. */
   | { readonly kind: 'psync-first' }
+  /** `PSYNC ?different-data -1`: what the replica holds at its position is not what its master holds there. */
+  | { readonly kind: 'psync-different' }
   /** `PSYNC` with an ID that no history has: it is not 40 hex characters. */
   | { readonly kind: 'psync-unknown' }
   /** `PSYNC <run ID> <asked>`; `asked` is the first byte that is lacking, counted from 1. */
@@ -64,6 +68,8 @@ export function decide(request: SyncRequest, history: History, window: Window): 
       return fullResync('forced');
     case 'psync-first':
       return fullResync('first-sync');
+    case 'psync-different':
+      return fullResync('different-data');
     case 'psync-unknown':
       return fullResync('unknown-run-id');
     case 'psync':

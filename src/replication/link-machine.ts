@@ -12,11 +12,14 @@ import { FULL_RESYNC_REASONS, type FullResyncReason } from './decide.ts';
 import { type Ancestor, parseLineage } from './history.ts';
 import { schemaCapability } from './keyspace-schema.ts';
 import { type Position, parseOffset, parseRunId, type RunId, wireOffset } from './position.ts';
+import { ASKED_DIFFERENT } from './session-machine.ts';
 import { canonicalUpstream, isWildcard, parseUpstream } from './upstream.ts';
 
 export interface LinkRequest {
   /** What to continue from; null asks for a snapshot. */
   readonly position: Position | null;
+  /** With no position: what this node holds is not what its master holds at the same position. */
+  readonly different?: boolean;
   /** Where this node can be reached itself, if it wants that known. */
   readonly listeningUrl: string | null;
   /** The process that asks, so that a node notices when it has dialled itself. */
@@ -241,7 +244,7 @@ export class LinkMachine {
 
   #psync(): readonly string[] {
     const position = this.#request.position;
-    if (position === null) return ['PSYNC', '?', '-1'];
+    if (position === null) return ['PSYNC', this.#request.different === true ? ASKED_DIFFERENT : '?', '-1'];
     const asked = ['PSYNC', position.runId, String(wireOffset(position.offset))];
     return this.#request.failover ? [...asked, 'FAILOVER'] : asked;
   }

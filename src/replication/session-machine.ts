@@ -39,6 +39,8 @@ const MAX_CAPABILITIES = 16;
 const MAX_CAPABILITY_LENGTH = 64;
 /** What a replica's process calls itself; psyncd's own are 40 hex characters. */
 const NODE_ID = /^[\x21-\x7e]{1,64}$/;
+/** In place of a run ID: a snapshot, because a comparison has found different data. To older masters it is `?`. */
+export const ASKED_DIFFERENT = '?different-data';
 /** A signed 64-bit number as Redis reads it (string2ll): one spelling for each, without sign, zeros or spaces in front. */
 const INTEGER = /^(?:0|-?[1-9]\d{0,18})$/;
 const [MIN_INTEGER, MAX_INTEGER] = [-(2n ** 63n), 2n ** 63n - 1n];
@@ -130,6 +132,7 @@ function psync(
   const runId = parseRunId(id);
   if (runId === null && failover) return [state, [reply('-ERR FAILOVER needs a run ID')]];
   if (runId !== null) return startSync(state, { kind: 'psync', runId, asked: wanted }, failover);
+  if (id === ASKED_DIFFERENT) return startSync(state, { kind: 'psync-different' });
   return startSync(state, { kind: id.startsWith('?') ? 'psync-first' : 'psync-unknown' });
 }
 

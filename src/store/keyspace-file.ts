@@ -24,6 +24,7 @@ import {
   type EntryReader,
   type FrozenFile,
   type Keyspace,
+  type OpenDigest,
   type Scrubbed,
   StorageError,
 } from '../node/ports.ts';
@@ -35,6 +36,7 @@ import { digest, inspect, type Stoppable, scrub } from './file-tasks.ts';
 import { FrozenBytes } from './frozen-file.ts';
 import { expectPosition } from './inspect.ts';
 import { numberOf } from './keyspace-schema.ts';
+import { openDigest } from './open-digest.ts';
 import type { OpenFiles, WatchedFile } from './open-files.ts';
 import { ReadCache } from './read-cache.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
@@ -84,6 +86,7 @@ export class KeyspaceFile implements Keyspace {
   #tidying = false;
   /** There may be something to tidy that the one that is going on has not seen. */
   #untidy = false;
+  readonly #openDigests = new Set<OpenDigest>();
   /** What was asked for last. */
   #flushing: Position | null = null;
   #stopScrub: () => void = () => undefined;
@@ -279,6 +282,23 @@ export class KeyspaceFile implements Keyspace {
     }
   }
 
+  async openDigest(): Promise<OpenDigest> {
+    try {
+      this.#watched.check();
+      const opening = openDigest(this.#path, (error) => this.#diskFailure(error));
+      const digest = await this.#tracked(opening);
+      this.#openDigests.add(digest);
+      const forget = digest.closed.then(() => {
+        this.#openDigests.delete(digest);
+      });
+      this.#held(forget).catch(() => undefined);
+      if (this.#closing) digest.close();
+      return digest;
+    } catch (error) {
+      throw this.#diskFailure(error);
+    }
+  }
+
   scrub(): Promise<Scrubbed> {
     return this.#held(this.#scrub());
   }
@@ -331,6 +351,7 @@ export class KeyspaceFile implements Keyspace {
     this.#closing = true;
     this.#watched.release();
     this.#stopScrub();
+    for (const digest of this.#openDigests) digest.close();
     await Promise.allSettled(this.#readings);
     // The applier's connection is the last one: closing it moves the WAL into the file and removes it.
     this.#reader.close();

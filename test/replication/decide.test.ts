@@ -112,13 +112,17 @@ for (const master of [AT_100, GROWN, EMPTY_AT_100, FRESH]) {
   test(`${described(master)}, asked without a position: first-sync; by SYNC: forced`, () => {
     const ask = (request: SyncRequest): Decision => decide(request, historyOf(master), windowOf(master));
     assert.deepEqual(ask({ kind: 'psync-first' }), fullResync('first-sync'));
+    assert.deepEqual(ask({ kind: 'psync-different' }), fullResync('different-data'));
     assert.deepEqual(ask({ kind: 'sync' }), fullResync('forced'));
   });
 }
 
 test('every reason that is given is in the closed list', () => {
   const given = TABLE.map(([, , , expected]) => expected).filter((expected) => typeof expected === 'string');
-  assert.deepEqual(new Set([...given, 'first-sync', 'forced']), new Set<string>(FULL_RESYNC_REASONS));
+  assert.deepEqual(
+    new Set([...given, 'first-sync', 'forced', 'different-data']),
+    new Set<string>(FULL_RESYNC_REASONS),
+  );
 });
 
 /** The same by counting out the bytes: those that the replica has, that both share, and that are still held. */

@@ -125,6 +125,7 @@ export class Cluster {
       followerOutputBytes: chance.of([2_000, 1_000_000]),
       keepReplaced: chance.of([0, 1, 3, 3]),
       scrubIntervalMs: 0,
+      verifyIntervalMs: 0,
     };
   }
 }

@@ -10,7 +10,15 @@ import type { Changes } from '../../src/keyspace/changes.ts';
 import { type Entry, type Outline, outlineOf } from '../../src/keyspace/entry.ts';
 import { compareKeys } from '../../src/keyspace/key.ts';
 import type { ListedEntry, Scan } from '../../src/keyspace/page.ts';
-import type { Digest, DueCursor, EntryReader, FrozenFile, Keyspace, Scrubbed } from '../../src/node/ports.ts';
+import type {
+  Digest,
+  DueCursor,
+  EntryReader,
+  FrozenFile,
+  Keyspace,
+  OpenDigest,
+  Scrubbed,
+} from '../../src/node/ports.ts';
 import type { Position } from '../../src/replication/position.ts';
 import type { Disk, KeyspaceImage } from './disk.ts';
 import { encodeImage } from './keyspace-image.ts';
@@ -140,6 +148,17 @@ export class FakeKeyspace implements Keyspace {
   async digest(): Promise<Digest> {
     const { position, entries } = this.#committed;
     return { position, keys: entries.size, digest: '0'.repeat(32) };
+  }
+
+  async openDigest(): Promise<OpenDigest> {
+    const { position, entries } = this.#committed;
+    const closed = Promise.resolve();
+    return {
+      position,
+      closed,
+      at: () => Promise.resolve({ keys: entries.size, digest: '0'.repeat(32) }),
+      close: () => undefined,
+    };
   }
 
   async scrub(): Promise<Scrubbed> {

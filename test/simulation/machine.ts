@@ -152,6 +152,7 @@ export class Machine {
         keyspace,
         files,
         ...ports,
+        askDigest: () => Promise.resolve({ code: 'BAD_PEER', detail: 'is not asked here' }),
         failed: (error) => {
           // In a crash it ends, whatever it thinks.
           if (process.alive) referee.blame(`${this.name} cannot go on: ${error.message}`);
