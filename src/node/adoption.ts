@@ -133,12 +133,16 @@ export class Adoption {
     this.#parts.snapshots.forget();
     this.#retire(this.#parts.head.replaceKeyspace(keyspace), this.#keyspaceNumber, keep);
     this.#keyspaceNumber = keyspaceNumber;
+    const event = {
+      position: formatPosition(position),
+      replaced: formatPosition(replaced),
+      ...(keep === null ? {} : { kept: keep.name }),
+    };
+    if (keep === null) log.info('snapshot-adopted', event);
+    else log.warn(`snapshot-replaced-${this.#differs ? 'different-data' : 'another-history'}`, event);
     this.#distrusted = false;
     this.#differs = false;
     this.#parts.replaced();
-    const event = { position: formatPosition(position), replaced: formatPosition(replaced) };
-    if (keep === null) log.info('snapshot-adopted', event);
-    else log.warn('snapshot-replaced-another-history', { ...event, kept: keep.name });
   }
 
   /** Whether this node has something that is not in the history at this position. */
