@@ -122,6 +122,7 @@ test('without anything given every setting has its default', () => {
     allowOrigin: [],
     allowHost: [],
     scrubInterval: 86_400_000,
+    verifyInterval: 86_400_000,
     bodyTimeout: 30_000,
     requestMemory: 268_435_456,
     maxWaiting: 10_000,

@@ -38,8 +38,8 @@ const DIGEST_QUERY = {
     against: {
       type: 'string',
       maxLength: MAX_NODE_URL_LENGTH,
-      description: 'Another node, `http://HOST:PORT` or `ws://HOST:PORT`: compare with it.',
-      examples: ['http://127.0.0.1:7797'],
+      description:
+        'Another node, `http://HOST:PORT` or `ws://HOST:PORT`, such as `http://127.0.0.1:7797`: compare with it.',
     },
   },
 } as const;

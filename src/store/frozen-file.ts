@@ -11,6 +11,7 @@
  */
 import { closeSync, openSync, readSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
+import { endianness } from 'node:os';
 import type { Position } from '../replication/position.ts';
 import type { PageSource } from './page-walk.ts';
 
@@ -44,7 +45,7 @@ export class WalDamaged extends Error {
 /**
  * Says where in the WAL the newest version of each page is. SQLite finds that in memory; here it comes from the frames themselves,
  * so each is checked: one that names another page than it holds would leave an older version of that page, whole and wrong.
- * (Measured: 64 MiB of WAL take as long as their headers alone did, one by one.)
+ * (Measured: 0.1 s of the applier's thread for 64 MiB of WAL, which is about the most that there is.)
  * @param path of the keyspace file
  * @param wal how many frames are committed, and how many of them a checkpoint has moved into the file
  * @param pages how many pages the file has with them
@@ -69,9 +70,10 @@ export function framesOf(
     for (let first = 1; first <= wal.log; first += FRAMES_AT_ONCE) {
       const count = Math.min(FRAMES_AT_ONCE, wal.log - first + 1);
       const read = readSync(file, part, 0, count * frameBytes, frameStart(first, pageSize));
+      const words = sum.wordsOf(part);
       for (let index = 0; index < count; index += 1) {
         const at = index * frameBytes;
-        if (at + frameBytes > read || !sum.matches(part.subarray(at, at + frameBytes))) {
+        if (at + frameBytes > read || !sum.matches(part, words, at, frameBytes)) {
           throw new WalDamaged(`${walOf(path)} has another frame ${first + index} than was written`);
         }
         const page = part.readUInt32BE(at);
@@ -88,38 +90,48 @@ export function framesOf(
 /** The running sum over the frames of a WAL (https://www.sqlite.org/fileformat2.html#checksum_algorithm). */
 class WalSum {
   readonly #salt: Buffer;
-  readonly #isLittle: boolean;
+  readonly #isNative: boolean;
   #one: number;
   #two: number;
 
   /** @param header of the WAL */
   constructor(header: Buffer) {
     this.#salt = Buffer.from(header.subarray(SALT_IN_WAL_HEADER, SALT_IN_WAL_HEADER + SALT_BYTES));
-    this.#isLittle = (header.readUInt32BE(0) & 1) === 0;
-    this.#one = header.readUInt32BE(SUM_IN_WAL_HEADER);
-    this.#two = header.readUInt32BE(SUM_IN_WAL_HEADER + 4);
+    this.#isNative = ((header.readUInt32BE(0) & 1) === 0) === (endianness() === 'LE');
+    this.#one = header.readInt32BE(SUM_IN_WAL_HEADER);
+    this.#two = header.readInt32BE(SUM_IN_WAL_HEADER + 4);
   }
 
-  /** Adds the next frame. @returns whether it is the one that was written there, in the present round */
-  matches(frame: Buffer): boolean {
-    if (this.#salt.compare(frame, SALT_IN_FRAME_HEADER, SALT_IN_FRAME_HEADER + SALT_BYTES) !== 0)
-      return false;
-    this.#add(frame, 0, SALT_IN_FRAME_HEADER);
-    this.#add(frame, FRAME_HEADER_BYTES, frame.length);
-    return (
-      frame.readUInt32BE(SUM_IN_FRAME_HEADER) === this.#one >>> 0 &&
-      frame.readUInt32BE(SUM_IN_FRAME_HEADER + 4) === this.#two >>> 0
-    );
+  /** @param part has memory of its own @returns the words that are summed up */
+  wordsOf(part: Buffer<ArrayBuffer>): Int32Array {
+    if (this.#isNative) return new Int32Array(part.buffer, 0, part.length >> 2);
+    const swapped = Buffer.allocUnsafeSlow(part.length);
+    part.copy(swapped);
+    swapped.swap32();
+    return new Int32Array(swapped.buffer, 0, swapped.length >> 2);
   }
 
-  #add(frame: Buffer, from: number, to: number): void {
-    const isLittle = this.#isLittle;
-    const words = new DataView(frame.buffer, frame.byteOffset, frame.length);
+  /**
+   * Adds the next frame.
+   * @param words of the part in which it begins at `at`
+   * @returns whether it is the one that was written there, in the present round
+   */
+  matches(part: Buffer, words: Int32Array, at: number, bytes: number): boolean {
+    const salt = at + SALT_IN_FRAME_HEADER;
+    if (this.#salt.compare(part, salt, salt + SALT_BYTES) !== 0) return false;
+    this.#add(words, at, at + SALT_IN_FRAME_HEADER);
+    this.#add(words, at + FRAME_HEADER_BYTES, at + bytes);
+    const sum = at + SUM_IN_FRAME_HEADER;
+    return part.readInt32BE(sum) === this.#one && part.readInt32BE(sum + 4) === this.#two;
+  }
+
+  #add(words: Int32Array, from: number, to: number): void {
     let one = this.#one;
     let two = this.#two;
-    for (let at = from; at < to; at += 8) {
-      one = (one + words.getInt32(at, isLittle) + two) | 0;
-      two = (two + words.getInt32(at + 4, isLittle) + one) | 0;
+    const end = to >> 2;
+    for (let at = from >> 2; at < end; at += 2) {
+      one = (one + (words[at] as number) + two) | 0;
+      two = (two + (words[at + 1] as number) + one) | 0;
     }
     this.#one = one;
     this.#two = two;

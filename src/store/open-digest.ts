@@ -1,6 +1,7 @@
 /** The main thread's end of open-digest-thread.ts. */
 import { Worker } from 'node:worker_threads';
 import type { OpenDigest, Sum } from '../node/ports.ts';
+import { Problem } from '../node/problem.ts';
 import type { Position } from '../replication/position.ts';
 import { workerUrl } from './worker-url.ts';
 
@@ -17,7 +18,13 @@ export async function openDigest(path: string, failure: (error: unknown) => Erro
   const failed = new Promise<never>((_, reject) => {
     worker.once('error', (error) => reject(failure(error)));
     worker.once('exit', () => {
-      reject(new Error(`the digest of ${path} was not finished`));
+      // Nobody else ends it.
+      reject(
+        new Problem(
+          'NOT_REACHED',
+          `${path} was closed, or replaced by a full resync, before its digest was made`,
+        ),
+      );
       hasClosed();
     });
   });

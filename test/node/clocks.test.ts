@@ -23,6 +23,7 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
   'node/problem-body.ts': [1, `${TOLD}: the header Date`],
   'node/roles.ts': [3, `${TOLD}: in the lineage`],
   'node/scrubber.ts': [1, `${TOLD}: when it began`],
+  'node/verifier.ts': [1, `${TOLD}: when it was compared`],
   'node/sessions.ts': [2, `${TOLD}: events of sessions, and when a replica came back`],
   'node/stream-head.ts': [2, EXPIRY],
   'node/unattended.ts': [1, 'the same World for somebody else'],

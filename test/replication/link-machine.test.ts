@@ -319,6 +319,19 @@ test('a hand-over asks the other node to become the master', () => {
   assert.deepEqual(link.receive(Buffer.from(GREETED)).at(-1), send('PSYNC', A, '51', 'FAILOVER'));
 });
 
+test('it asks for a snapshot and says so if that is because its data differs', () => {
+  const asked = {
+    position: null,
+    listeningUrl: null,
+    nodeId: 'n1',
+    keyspaceSchema: 3,
+    failover: false,
+    different: true,
+  };
+  const effects = new LinkMachine(asked).receive(Buffer.from(GREETED));
+  assert.deepEqual(effects.at(-1), send('PSYNC', '?different-data', '-1'));
+});
+
 test('it says where it can be reached itself, when it knows', () => {
   const link = new LinkMachine({
     position: null,

@@ -149,6 +149,15 @@ test('capabilities are bounded, however many are announced', () => {
   assert.equal(state.capabilities.length, 16);
 });
 
+test('a replica that asks because its data differs says so in place of a run ID', () => {
+  const [state, effects] = sessionStep(NEW_SESSION, ['PSYNC', '?different-data', '-1']);
+  assert.equal(state.kind, 'syncing');
+  assert.deepEqual(effects, [{ kind: 'start-sync', request: { kind: 'psync-different' }, failover: false }]);
+  assert.deepEqual(sessionStep(NEW_SESSION, ['PSYNC', '?anything', '-1'])[1], [
+    { kind: 'start-sync', request: { kind: 'psync-first' }, failover: false },
+  ]);
+});
+
 test('a capability that is longer than any is fine, and not kept', () => {
   const { state, effects } = converse(`REPLCONF capa ${'x'.repeat(4_000)} capa psync2`);
   assert.deepEqual([state.capabilities, effects], [['psync2'], [reply('+OK')]]);
