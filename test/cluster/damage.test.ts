@@ -78,6 +78,19 @@ test('a flipped bit in the journal is noticed at the start, with one line that n
   assert.deepEqual(await readFile(join(cluster.data('node'), 'psyncd.db')), before);
 });
 
+test('a keyspace file that is past the journal of a clean stop is noticed at the start', async (t) => {
+  const cluster = await Cluster.create(t);
+  await stopped(cluster, 'node');
+  const db = new Database(join(cluster.data('node'), 'keyspace-1.db'));
+  // One bit of the number.
+  db.exec('UPDATE position SET "offset" = "offset" + 1048576');
+  db.close();
+  await assert.rejects(
+    cluster.start('node'),
+    /is damaged: the keyspace file is at byte \d+, but the journal of a clean stop ends at byte \d+/,
+  );
+});
+
 /** A folder as an older psyncd has left it: only the first migrations have run. */
 async function olderFolder(folder: string): Promise<void> {
   const runId = 'c'.repeat(40);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { retryDelayMs, schemaRetryDelayMs } from '../../src/replication/backoff.ts';
+import { damageRetryDelayMs, retryDelayMs, schemaRetryDelayMs } from '../../src/replication/backoff.ts';
 
 test('a link that was up dials again at once', () => {
   assert.equal(retryDelayMs(0, 0), 0);
@@ -11,6 +11,11 @@ test('a link that was up dials again at once', () => {
 test('then it waits 100 ms, twice as long each time, and never longer than 5 s', () => {
   const delays = [1, 2, 3, 4, 5, 6, 7, 8, 1_000_000].map((failures) => retryDelayMs(failures, 0));
   assert.deepEqual(delays, [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000]);
+});
+
+test('after damaged snapshots it waits 1 s, twice as long each time, and never longer than 5 min', () => {
+  const delays = [1, 2, 3, 8, 9, 10, 1_000_000].map((failures) => damageRetryDelayMs(failures, 0));
+  assert.deepEqual(delays, [1_000, 2_000, 4_000, 128_000, 256_000, 300_000, 300_000]);
 });
 
 test('jitter takes up to half of it away', () => {
