@@ -9,7 +9,9 @@ import type { Duplex } from 'node:stream';
 import type { KnownHosts } from '../node/hosts.ts';
 import type { Log } from '../node/ports.ts';
 import { Problem } from '../node/problem.ts';
+import type { Loop } from '../node/turns.ts';
 import { type Handler, Line } from './in-order.ts';
+import { ReadTurns } from './read-turns.ts';
 import { normalizeTarget } from './request-target.ts';
 import { Rounds } from './rounds.ts';
 
@@ -45,6 +47,13 @@ export interface Timeouts {
   readonly requestTimeout: number;
 }
 
+const EVENT_LOOP: Loop = {
+  monotonic: () => performance.now(),
+  soon: (callback) => {
+    setImmediate(callback);
+  },
+};
+
 /** Where the line of a connection is kept. */
 const LINE = Symbol('line');
 type Lined = Socket & { [LINE]?: Line };
@@ -53,6 +62,7 @@ export class Front {
   readonly server: Server;
   readonly #parts: FrontParts;
   readonly rounds = new Rounds();
+  readonly #reads = new ReadTurns(EVENT_LOOP);
   #handler: Handler = { overlap: () => 'none', handle: () => 'none' };
 
   constructor(parts: FrontParts) {
@@ -140,7 +150,11 @@ export class Front {
     try {
       // Node throws away what came in one packet behind an upgrade that is not made.
       if (request.headers.upgrade !== undefined) response.setHeader('connection', 'close');
-      this.#lineOf(request.socket).take(request, response, this.#handlerOf(request, then));
+      const { socket } = request;
+      this.#lineOf(socket).take(request, response, this.#handlerOf(request, then));
+      // The line is long; and with a body in chunks the rest of what Node has read may be long to parse.
+      if (socket.isPaused()) this.#reads.watch(socket, response);
+      else if (request.headers['transfer-encoding'] !== undefined) this.#reads.watch(socket, null);
     } catch (error) {
       this.fail(error as Error, request, response);
     }
@@ -183,6 +197,7 @@ export class Front {
   /** Node has let go of the socket: calls `then` once the answers before are out. */
   #handedOver(socket: Socket, then: () => void): void {
     const line = this.#lineOf(socket);
+    this.#reads.forget(socket);
     socket.on('error', () => socket.destroy());
     if (!line.idle) line.keepServing();
     line.end(() => {
