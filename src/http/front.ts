@@ -9,7 +9,7 @@ import type { Duplex } from 'node:stream';
 import type { KnownHosts } from '../node/hosts.ts';
 import type { Log } from '../node/ports.ts';
 import { Problem } from '../node/problem.ts';
-import type { Loop } from '../node/turns.ts';
+import { EVENT_LOOP } from './event-loop.ts';
 import { type Handler, Line } from './in-order.ts';
 import { ReadTurns } from './read-turns.ts';
 import { normalizeTarget } from './request-target.ts';
@@ -46,13 +46,6 @@ export interface Timeouts {
   readonly keepAliveTimeout: number;
   readonly requestTimeout: number;
 }
-
-const EVENT_LOOP: Loop = {
-  monotonic: () => performance.now(),
-  soon: (callback) => {
-    setImmediate(callback);
-  },
-};
 
 /** Where the line of a connection is kept. */
 const LINE = Symbol('line');
