@@ -72,6 +72,7 @@ export class Front {
     // Without it Node closes a connection as soon as the client has closed its side, and pending answers are lost.
     Object.assign(this.server, { httpAllowHalfOpen: true });
     this.server.on('connection', (socket: Socket) => {
+      this.#reads.opened(socket);
       socket.on('end', () => {
         if (isIdle(socket)) socket.end();
         else socket.setTimeout(HALF_CLOSED_MS);

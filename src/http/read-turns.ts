@@ -11,12 +11,17 @@
  */
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { type Loop, TURN_MS } from '../node/turns.ts';
+import { type Loop, SharedTurn, TURN_MS } from '../node/turns.ts';
 
 /** A read that took longer is costly, in milliseconds: the connection waits for its turn. */
 export const COSTLY_READ_MS = 1;
 /** A new connection that has brought fewer bytes has not cost much yet. */
 const CHEAP_BYTES = 8 * 1024;
+/**
+ * The first read of a connection that may be costly comes as a surprise. When such reads have taken so long in one turn of the
+ * event loop, in milliseconds, all other connections are read in the next one.
+ */
+export const SURPRISES_MS = 50;
 
 interface Read {
   readonly socket: Socket;
@@ -41,9 +46,19 @@ export class ReadTurns {
   readonly #reads = new WeakMap<Socket, Read>();
   /** In the order of their turns. */
   readonly #waiting = new Set<Read>();
+  /** Connections that have not been costly yet. */
+  readonly #others = new Set<Socket>();
+  readonly #surprises: SharedTurn;
 
   constructor(loop: Loop) {
     this.#loop = loop;
+    this.#surprises = new SharedTurn(loop, SURPRISES_MS);
+  }
+
+  /** There is a new connection. */
+  opened(socket: Socket): void {
+    this.#others.add(socket);
+    socket.once('close', () => this.#others.delete(socket));
   }
 
   /**
@@ -58,6 +73,7 @@ export class ReadTurns {
 
   /** The connection has become something else than HTTP. */
   forget(socket: Socket): void {
+    this.#others.delete(socket);
     const read = this.#reads.get(socket);
     if (read === undefined) return;
     read.stop();
@@ -69,6 +85,8 @@ export class ReadTurns {
   }
 
   #begin(socket: Socket): Read {
+    this.#others.delete(socket);
+    if (this.#surprises.isOver) this.#holdOthers();
     const parsing = (): void => {
       read.startedAt = this.#loop.monotonic();
     };
@@ -107,6 +125,22 @@ export class ReadTurns {
       this.#wait(read);
     });
     return read;
+  }
+
+  /** Lets the other connections wait for the next turn of the event loop. */
+  #holdOthers(): void {
+    const known: Socket[] = [];
+    const silent: Socket[] = [];
+    for (const socket of this.#others) {
+      if (socket.isPaused()) continue;
+      socket.pause();
+      (socket.bytesRead > 0 ? known : silent).push(socket);
+    }
+    if (known.length + silent.length === 0) return;
+    // They are read in this order: whoever has sent nothing before may be the next surprise.
+    this.#loop.soon(() => {
+      for (const socket of [...known, ...silent]) socket.resume();
+    });
   }
 
   /** Node has parsed what it has read. */

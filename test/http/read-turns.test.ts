@@ -6,7 +6,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import test, { type TestContext } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { until } from '../../src/cli/until.ts';
-import { ReadTurns } from '../../src/http/read-turns.ts';
+import { ReadTurns, SURPRISES_MS } from '../../src/http/read-turns.ts';
 import type { Loop } from '../../src/node/turns.ts';
 
 const HEAD = 'PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n';
@@ -17,6 +17,8 @@ interface Stage {
   readonly turns: ReadTurns;
   /** The server's side of each connection. */
   readonly sockets: Socket[];
+  /** How many requests have come. */
+  readonly requests: () => number;
   readonly client: () => Promise<Socket>;
 }
 
@@ -30,8 +32,15 @@ async function staged(
   const loop: Loop = { monotonic: () => (ms += readMs), soon: (callback) => void setImmediate(callback) };
   const turns = new ReadTurns(loop);
   const sockets: Socket[] = [];
-  const server = createServer((request, response) => handle(request, response, turns));
-  server.on('connection', (socket: Socket) => sockets.push(socket));
+  let requests = 0;
+  const server = createServer((request, response) => {
+    requests += 1;
+    handle(request, response, turns);
+  });
+  server.on('connection', (socket: Socket) => {
+    sockets.push(socket);
+    turns.opened(socket);
+  });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const clients: Socket[] = [];
@@ -43,6 +52,7 @@ async function staged(
   return {
     turns,
     sockets,
+    requests: () => requests,
     client: async () => {
       const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
       socket.on('error', () => undefined);
@@ -93,6 +103,20 @@ test('of many connections with bodies in one-byte chunks only one is read in eac
   assert.ok(most.bytes <= 64 * 1024, `${most.bytes}`);
   for (const each of clients) each.write('0\r\n\r\n');
   await until('all are answered', () => text.match(/<50000>/g)?.length === 6);
+});
+
+test('of many connections that send such bodies for the first time only some are read in one turn of the event loop', async (t) => {
+  const stage = await staged(t, SURPRISES_MS / 4, take);
+  const clients = await Promise.all(Array.from({ length: 40 }, stage.client));
+  await until('all are there', () => stage.sockets.length === clients.length);
+  for (const each of clients) each.write(HEAD + TINY_CHUNKS);
+  let most = 0;
+  for (let before = stage.requests(); before < clients.length; before = stage.requests()) {
+    await nextTurn();
+    most = Math.max(most, stage.requests() - before);
+  }
+  // The clock goes on a quarter with each of them.
+  assert.ok(most >= 1 && most <= 6, `${most}`);
 });
 
 test('a connection whose reads cost little is not held up', async (t) => {
