@@ -24,7 +24,7 @@ const MB = 1e6;
 const ROUNDS = 1;
 const GOAL_MB = 200;
 const MANY = 10_000_000;
-/** Nothing is going on: so long after a burst, what it took has been given back (`src/quiet-memory.ts`). */
+/** Nothing is going on: so long after a burst, what it took has been given back (`src/runtime/quiet-memory.ts`). */
 const QUIET_MS = 20_000;
 /** Of `--seconds`: single PUTs, beside the batches. */
 const LONGER = 3;

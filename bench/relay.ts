@@ -1,7 +1,7 @@
 /** A TCP relay that stands between a replica and its master, and says when the replica is there again after a cut. */
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
-import { relay } from '../src/cli/link-proxy.ts';
+import { relay } from '../src/cli/demo/link-proxy.ts';
 import type { Stoppable } from './scope.ts';
 
 export class Relay implements Stoppable {

@@ -10,20 +10,20 @@ import { resolve } from 'node:path';
 import type { Settings } from './config.ts';
 import type { Listening } from './http/listening.ts';
 import { LiveSettings } from './live-settings.ts';
-import { LoopLag } from './loop-lag.ts';
 import type { Node } from './node/node.ts';
 import type { Log, World } from './node/ports.ts';
 import { Problem } from './node/problem.ts';
-import { cannotListen, checkPort } from './port-check.ts';
-import { collectWithoutHelp } from './process-memory.ts';
-import { giveBackWhenQuiet } from './quiet-memory.ts';
 import { formatPosition, type RunId } from './replication/position.ts';
 import { upstreamProblem } from './replication/upstream.ts';
+import { LoopLag } from './runtime/loop-lag.ts';
+import { cannotListen, checkPort } from './runtime/port-check.ts';
+import { collectWithoutHelp } from './runtime/process-memory.ts';
+import { giveBackWhenQuiet } from './runtime/quiet-memory.ts';
+import { version } from './runtime/version.ts';
 import { type FolderSettings, openDataFolder } from './store/data-folder.ts';
 import { setAside, upstreamOf } from './store/set-aside.ts';
 import { DamageError, StartError } from './store/start-error.ts';
 import { isDamaged, messageOf, startFailure } from './store/storage-failure.ts';
-import { version } from './version.ts';
 
 export interface App {
   readonly node: Node;

@@ -2,12 +2,12 @@
  * The settings. Each has one name in three spellings: `--backlog-size`, `PSYNCD_BACKLOG_SIZE`, and `"backlogSize"`
  * in the config file; a flag beats the environment, which beats the file. What happens at a limit stands with it.
  */
-import { JsonError, parseJson } from './keyspace/json.ts';
-import { isRawJSON } from './keyspace/json-number.ts';
-import type { Origins } from './node/origins.ts';
+import { JsonError, parseJson } from './keyspace/json/json.ts';
+import { isRawJSON } from './keyspace/json/json-number.ts';
 import { canonicalUpstream, parseUpstream } from './replication/upstream.ts';
 import { readSmallFile } from './small-file.ts';
-import type { FsyncPolicy } from './store/state-file.ts';
+import type { FsyncPolicy } from './store/state/state-file.ts';
+import type { Origins } from './web/origins.ts';
 
 export interface Settings {
   readonly port: number;

@@ -1,13 +1,13 @@
 /** The settings of the running node, and the ones among them that may change while it runs. */
 import { isDeepStrictEqual } from 'node:util';
 import { contradictionIn, formatBacklogSize, SETTINGS, type Settings, UsageError } from './config.ts';
-import type { RunningSettings } from './http/admin-routes.ts';
-import type { LoopLag } from './loop-lag.ts';
-import { KnownHosts } from './node/hosts.ts';
+import type { RunningSettings } from './http/routes/admin-routes.ts';
 import type { NodeSettings } from './node/node.ts';
-import type { Origins } from './node/origins.ts';
-import type { StateFile } from './store/state-file.ts';
-import { version } from './version.ts';
+import type { LoopLag } from './runtime/loop-lag.ts';
+import { version } from './runtime/version.ts';
+import type { StateFile } from './store/state/state-file.ts';
+import { KnownHosts } from './web/hosts.ts';
+import type { Origins } from './web/origins.ts';
 
 const CHANGEABLE: ReadonlySet<keyof Settings> = new Set([
   'backlogSize',

@@ -1,8 +1,8 @@
 /** What the routes are registered with when they are only described and never called: no node stands behind them. */
 import type { ApiParts } from '../src/http/api-routes.ts';
-import { KnownHosts } from '../src/node/hosts.ts';
 import type { Node } from '../src/node/node.ts';
-import { version } from '../src/version.ts';
+import { version } from '../src/runtime/version.ts';
+import { KnownHosts } from '../src/web/hosts.ts';
 
 export const DESCRIBED: ApiParts = {
   node: {} as Node,

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { Client } from '../client/rest.ts';
-import { ALLOCATOR, NODE_FLAGS } from '../process-memory.ts';
+import { ALLOCATOR, NODE_FLAGS } from '../runtime/process-memory.ts';
 
 /** The program as this process runs it: `main.ts` in a checkout, `main.js` in the package. */
 const MAIN = fileURLToPath(

@@ -10,9 +10,9 @@ import { parsePosition } from '../client/position.ts';
 import { ApiError, Client, UnsendableKey } from '../client/rest.ts';
 import { between, flagOf, parseTime, SETTINGS, UsageError, variableOf } from '../config.ts';
 import { parseUpstream } from '../replication/upstream.ts';
+import { version } from '../runtime/version.ts';
 import { MAX_VALUE_BYTES } from '../stream/command.ts';
 import { GrowingBuffer } from '../stream/growing-buffer.ts';
-import { version } from '../version.ts';
 import { CommandError } from './command-error.ts';
 import { printable, printableJson, printableLines } from './printable.ts';
 
@@ -207,7 +207,7 @@ function program(): Command {
     .command('demo')
     .description('a master and two replicas on this machine: real data, cut links, resyncs, a restart')
     .option('--once', 'exit when everything has been shown: 0 if all of it was true, 1 if not')
-    .action(async ({ once = false }: { once?: boolean }) => (await import('./demo.ts')).demo(once));
+    .action(async ({ once = false }: { once?: boolean }) => (await import('./demo/demo.ts')).demo(once));
   return psyncd;
 }
 

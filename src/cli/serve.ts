@@ -2,7 +2,7 @@
 import { type App, start } from '../app.ts';
 import { loadSettings, type Settings, UsageError, unknownVariables } from '../config.ts';
 import type { Log } from '../node/ports.ts';
-import type { Lacking } from '../node/shutdown-wait.ts';
+import type { Lacking } from '../node/session/shutdown-wait.ts';
 import { logUnexpected } from '../node/unattended.ts';
 import { StartError } from '../store/start-error.ts';
 import { CommandError } from './command-error.ts';

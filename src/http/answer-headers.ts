@@ -2,8 +2,8 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyReply } from 'fastify';
 import type { Node } from '../node/node.ts';
-import type { Origins } from '../node/origins.ts';
 import { formatPosition } from '../replication/position.ts';
+import type { Origins } from '../web/origins.ts';
 import { corsHeaders } from './cors.ts';
 
 /** Browsers take nothing for another media type than the answer names. */

@@ -2,18 +2,18 @@
 import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Node } from '../node/node.ts';
-import { enterAcks } from './acks.ts';
-import { adminRoutes, type RunningSettings } from './admin-routes.ts';
-import { batchRoute } from './batch-route.ts';
-import { changesRoute } from './changes-route.ts';
-import { change, changeEvent } from './event-schemas.ts';
-import { importRoute } from './import-route.ts';
-import { parseJsonBody, readJson } from './json-body.ts';
-import { operationRoutes, valueRoutes } from './key-routes.ts';
-import { listRoutes } from './list-routes.ts';
-import { replicationRoutes } from './replication-routes.ts';
-import { SHARED } from './schemas.ts';
-import { Traffic } from './traffic.ts';
+import { parseJsonBody, readJson } from './request/json-body.ts';
+import { Traffic } from './request/traffic.ts';
+import { enterAcks } from './routes/acks.ts';
+import { adminRoutes, type RunningSettings } from './routes/admin-routes.ts';
+import { batchRoute } from './routes/batch-route.ts';
+import { changesRoute } from './routes/changes-route.ts';
+import { importRoute } from './routes/import-route.ts';
+import { operationRoutes, valueRoutes } from './routes/key-routes.ts';
+import { listRoutes } from './routes/list-routes.ts';
+import { replicationRoutes } from './routes/replication-routes.ts';
+import { change, changeEvent } from './schemas/event-schemas.ts';
+import { SHARED } from './schemas/schemas.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {

@@ -4,7 +4,7 @@
  * has no part in need the headers as well.
  */
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
-import { isAllowed, type Origins } from '../node/origins.ts';
+import { isAllowed, type Origins } from '../web/origins.ts';
 
 type Headers = Readonly<Record<string, string>>;
 

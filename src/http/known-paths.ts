@@ -1,8 +1,8 @@
 /** What answers requests that no route takes. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Problem } from '../node/problem.ts';
-import { rewriteKeyUrl } from './key.ts';
 import { noSuchPath, sendProblem } from './problem.ts';
+import { rewriteKeyUrl } from './request/key.ts';
 
 /** Which paths there are, and with which methods. */
 export class KnownPaths {

@@ -2,8 +2,8 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { StorageError } from '../node/ports.ts';
 import { diskProblem, Problem, type ProblemCode } from '../node/problem.ts';
-import { PROBLEM_TYPE, problemBody } from '../node/problem-body.ts';
-import { PATTERNS_IN_WORDS } from './patterns.ts';
+import { PROBLEM_TYPE, problemBody } from '../web/problem-body.ts';
+import { PATTERNS_IN_WORDS } from './schemas/patterns.ts';
 
 /** Answers with the problem, as problem+json. */
 export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {

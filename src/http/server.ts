@@ -4,29 +4,29 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
-import { mayCome, type Origins } from '../node/origins.ts';
 import type { Log } from '../node/ports.ts';
 import { Problem } from '../node/problem.ts';
-import { PROBLEM_TYPE, problemBody, rawProblem } from '../node/problem-body.ts';
-import { checkQuery } from '../node/query.ts';
 import { formatPosition } from '../replication/position.ts';
+import { mayCome, type Origins } from '../web/origins.ts';
+import { PROBLEM_TYPE, problemBody, rawProblem } from '../web/problem-body.ts';
+import { checkQuery } from '../web/query.ts';
 import { answerHeaders, NO_SNIFFING } from './answer-headers.ts';
 import { apiRoutes } from './api-routes.ts';
-import { checkEncoding, EncodedBody, OversizedBody } from './body.ts';
-import { BodyStalls } from './body-stalls.ts';
 import { corsHeaders, preflightHeaders } from './cors.ts';
-import { direct } from './direct.ts';
-import { documentRoutes } from './document-routes.ts';
-import type { DocumentParts } from './document-server.ts';
+import { documentRoutes } from './document/document-routes.ts';
+import type { DocumentParts } from './document/document-server.ts';
+import { direct } from './fast-path/direct.ts';
+import { longWay } from './fast-path/long-way.ts';
 import { Front, type Timeouts, type UpgradeListener } from './front.ts';
-import { rewriteKeyUrl } from './key.ts';
 import { KnownPaths } from './known-paths.ts';
 import { Listening } from './listening.ts';
-import { longWay } from './long-way.ts';
 import { sendProblem, toProblem } from './problem.ts';
+import { checkEncoding, EncodedBody, OversizedBody } from './request/body.ts';
+import { BodyStalls } from './request/body-stalls.ts';
+import { rewriteKeyUrl } from './request/key.ts';
+import { Traffic } from './request/traffic.ts';
+import { validators } from './schemas/validation.ts';
 import { plainJson } from './serialization.ts';
-import { Traffic } from './traffic.ts';
-import { validators } from './validation.ts';
 
 /** Longer than Node lets the whole request line be: the key's own limit answers, not the router's. */
 const MAX_PARAM_LENGTH = 65_536;

@@ -3,7 +3,7 @@
  */
 import { isLive, type Outline } from './entry.ts';
 import { compareKeys } from './key.ts';
-import type { Overlay } from './overlay.ts';
+import type { Overlay } from './overlay/overlay.ts';
 
 export interface PageRequest {
   readonly prefix: string;

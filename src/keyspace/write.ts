@@ -5,8 +5,8 @@
 import { type Command, type DelCommand, MAX_VALUE_BYTES, type SetCommand } from '../stream/command.ts';
 import { type Condition, isConditional, requireCondition } from './condition.ts';
 import type { Entry, Outline } from './entry.ts';
-import { atOnce, JsonError, type Steps } from './json.ts';
-import { byteLengthOf, joined, mergeSteps, type Patch } from './merge-patch.ts';
+import { atOnce, JsonError, type Steps } from './json/json.ts';
+import { byteLengthOf, joined, mergeSteps, type Patch } from './json/merge-patch.ts';
 import { Refusal } from './refusal.ts';
 
 export { MAX_VALUE_BYTES };

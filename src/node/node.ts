@@ -12,16 +12,13 @@ import { type Decision, decide, type Place, UNKNOWN_PLACE } from '../replication
 import { formatHash } from '../replication/history-hash.ts';
 import { formatPosition, type Offset, type Position, wireOffset } from '../replication/position.ts';
 import { canonicalUpstream, httpUrl, notAnUpstream, parseUpstream } from '../replication/upstream.ts';
-import type { AckPlace } from './ack-waiters.ts';
-import { Adoption, type AdoptionSettings } from './adoption.ts';
-import { BacklogKeeper, type BacklogReport, type BacklogSettings } from './backlog-keeper.ts';
-import { type Comparison, Comparisons } from './comparison.ts';
-import { ExpiryCycle } from './expiry-cycle.ts';
-import { Exports } from './exports.ts';
-import { Failover, type FailoverRequest, type FailoverResult, type FailoverStatus } from './failover.ts';
-import { Feed, type FeedSettings, type FeedStatus } from './feed.ts';
-import type { FeedRequest } from './feed-request.ts';
-import type { LinkStatus } from './link.ts';
+import { Feed, type FeedSettings, type FeedStatus } from './feed/feed.ts';
+import type { FeedRequest } from './feed/feed-request.ts';
+import { BacklogKeeper, type BacklogReport, type BacklogSettings } from './head/backlog-keeper.ts';
+import { PositionWaiters } from './head/position-waiters.ts';
+import { type HeadSettings, StreamHead } from './head/stream-head.ts';
+import { Adoption, type AdoptionSettings } from './link/adoption.ts';
+import type { LinkStatus } from './link/link.ts';
 import {
   type AskDigest,
   type AskPeer,
@@ -39,20 +36,23 @@ import {
   type StreamSocket,
   type World,
 } from './ports.ts';
-import { PositionWaiters } from './position-waiters.ts';
 import { Problem, storageProblem } from './problem.ts';
-import { type Role, Roles } from './roles.ts';
-import { Scrubber, type ScrubSettings, type ScrubStatus } from './scrubber.ts';
-import type { SessionStatus, SyncCounters } from './session.ts';
-import type { SessionRecord } from './session-log.ts';
-import { Sessions, type SessionsSettings } from './sessions.ts';
-import { type Lacking, type ShutdownSettings, ShutdownWait } from './shutdown-wait.ts';
-import { Snapshots } from './snapshots.ts';
-import { type HeadSettings, StreamHead } from './stream-head.ts';
+import { Failover, type FailoverRequest, type FailoverResult, type FailoverStatus } from './role/failover.ts';
+import { type Role, Roles } from './role/roles.ts';
+import type { AckPlace } from './session/ack-waiters.ts';
+import type { SessionStatus, SyncCounters } from './session/session.ts';
+import type { SessionRecord } from './session/session-log.ts';
+import { Sessions, type SessionsSettings } from './session/sessions.ts';
+import { type Lacking, type ShutdownSettings, ShutdownWait } from './session/shutdown-wait.ts';
+import { Snapshots } from './session/snapshots.ts';
 import { restAfter, Turns } from './turns.ts';
 import { logUnexpected, ownedWorld } from './unattended.ts';
-import { type Verified, Verifier, type VerifySettings } from './verifier.ts';
-import { type WriteResult, WriteTurn } from './write-turn.ts';
+import { type Comparison, Comparisons } from './upkeep/comparison.ts';
+import { Exports } from './upkeep/exports.ts';
+import { Scrubber, type ScrubSettings, type ScrubStatus } from './upkeep/scrubber.ts';
+import { type Verified, Verifier, type VerifySettings } from './upkeep/verifier.ts';
+import { ExpiryCycle } from './write/expiry-cycle.ts';
+import { type WriteResult, WriteTurn } from './write/write-turn.ts';
 
 export interface NodeSettings
   extends HeadSettings,
@@ -199,8 +199,10 @@ export class Node {
     this.#adoption = new Adoption({
       ...parts,
       head: this.#head,
-      sessions: this.#sessions,
-      snapshots,
+      releaseReaders: (code, reason) => {
+        this.#sessions.drop(code, reason);
+        snapshots.forget();
+      },
       replaced: () => {
         this.#positions.moved();
         this.#feed.replaced();

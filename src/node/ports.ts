@@ -1,15 +1,16 @@
 /**
  * What the node needs of the world. `store`, `ws` and `app.ts` implement these; the node imports none of them.
  */
-import type { Changes } from '../keyspace/changes.ts';
+
 import type { Entry, Outline } from '../keyspace/entry.ts';
+import type { Changes } from '../keyspace/overlay/changes.ts';
 import type { ListedEntry, Scan } from '../keyspace/page.ts';
 import type { CloseCode } from '../replication/close-code.ts';
 import type { FullResyncReason } from '../replication/decide.ts';
 import type { History } from '../replication/history.ts';
 import type { HashedOffset } from '../replication/history-hash.ts';
 import type { Offset, Position, RunId } from '../replication/position.ts';
-import type { Framing } from './message.ts';
+import type { Framing } from './feed/message.ts';
 import type { Turns } from './turns.ts';
 
 /** Time, chance and turns of the event loop; a test can bring its own. */

@@ -4,7 +4,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import SqliteDatabase, { type Database } from 'better-sqlite3';
-import { damage } from './entry-checksum.ts';
+import { damage } from './keyspace/entry-checksum.ts';
 import { StartError } from './start-error.ts';
 
 export type FileKind = 'state' | 'keyspace';

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { faultPoint } from './fault-point.ts';
 import { ASIDE_FOLDER, NEXT_STATE_FILE, NODE_FILE, STATE_COMPANION, STATE_FILE } from './folder-names.ts';
-import { makeStateFile, type StateFileSettings } from './state-file.ts';
+import { makeStateFile, type StateFileSettings } from './state/state-file.ts';
 import { codeOf } from './storage-failure.ts';
 import { syncFolder } from './sync-folder.ts';
 

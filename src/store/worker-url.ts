@@ -1,7 +1,9 @@
 /**
- * Where a worker thread's module is: beside this one, with the extension that this one has (`.ts` in a checkout,
- * `.js` in the package).
+ * Where a worker thread's module is: beside the module that starts it, with the same extension (`.ts` in a checkout, `.js` in
+ * the package).
+ * @param from `import.meta.url` of the module that starts the thread
+ * @param name of the thread's module, without its extension
  */
-export function workerUrl(name: string): URL {
-  return new URL(`./${name}${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url);
+export function workerUrl(from: string, name: string): URL {
+  return new URL(`./${name}${from.endsWith('.ts') ? '.ts' : '.js'}`, from);
 }

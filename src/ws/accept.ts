@@ -2,13 +2,14 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
-import { closeCodeOf } from '../node/feed-problems.ts';
-import { type FeedRequest, parseFeedRequest } from '../node/feed-request.ts';
-import { errorMessage } from '../node/message.ts';
-import { type Admission, mayCome } from '../node/origins.ts';
+import { closeCodeOf } from '../node/feed/feed-problems.ts';
+import type { FeedRequest } from '../node/feed/feed-request.ts';
+import { errorMessage } from '../node/feed/message.ts';
 import type { FollowerEvents, FollowerSocket, SocketEvents, StreamSocket } from '../node/ports.ts';
 import { Problem } from '../node/problem.ts';
-import { rawProblem } from '../node/problem-body.ts';
+import { parseFeedRequest } from '../web/feed-query.ts';
+import { type Admission, mayCome } from '../web/origins.ts';
+import { rawProblem } from '../web/problem-body.ts';
 import { WebSocketFollower } from './follower-socket.ts';
 import { MAX_MESSAGE_BYTES, PIECES, Socket, STREAM_PATH, SUBPROTOCOL } from './socket.ts';
 

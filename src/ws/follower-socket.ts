@@ -6,10 +6,10 @@
  */
 import type { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
-import { closePatienceMs } from '../node/close-patience.ts';
-import type { Framing } from '../node/message.ts';
+import type { Framing } from '../node/feed/message.ts';
 import type { FollowerEvents, FollowerSocket } from '../node/ports.ts';
 import { CloseCode } from '../replication/close-code.ts';
+import { closePatienceMs } from '../web/close-patience.ts';
 import { cut } from './socket.ts';
 import { textFrame } from './text-frame.ts';
 

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { ChildNode } from '../../src/cli/child-node.ts';
-import { LinkProxy } from '../../src/cli/link-proxy.ts';
+import { LinkProxy } from '../../src/cli/demo/link-proxy.ts';
 import { until } from '../../src/cli/until.ts';
 import type { ReplicationAnswer } from '../../src/client/rest.ts';
 import { type History, standing } from '../../src/replication/history.ts';

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { ChildNode } from '../../src/cli/child-node.ts';
-import type { LinkProxy } from '../../src/cli/link-proxy.ts';
+import type { LinkProxy } from '../../src/cli/demo/link-proxy.ts';
 import { until } from '../../src/cli/until.ts';
 import { Cluster, samePosition } from '../support/cluster.ts';
 import { offsetOf, TestFollower, TRANSPORTS } from '../support/follower.ts';

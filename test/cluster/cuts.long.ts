@@ -4,7 +4,7 @@ import { readdir } from 'node:fs/promises';
 import test from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { ChildNode } from '../../src/cli/child-node.ts';
-import type { LinkProxy } from '../../src/cli/link-proxy.ts';
+import type { LinkProxy } from '../../src/cli/demo/link-proxy.ts';
 import { until } from '../../src/cli/until.ts';
 import { byteProxy } from '../support/byte-proxy.ts';
 import { Cluster, converged, counters, linkState, textOf } from '../support/cluster.ts';

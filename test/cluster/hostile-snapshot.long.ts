@@ -6,7 +6,7 @@ import test from 'node:test';
 import Database, { type Database as Connection } from 'better-sqlite3';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
-import { entryChecksum } from '../../src/store/entry-checksum.ts';
+import { entryChecksum } from '../../src/store/keyspace/entry-checksum.ts';
 import { Cluster, linkState, textOf } from '../support/cluster.ts';
 import { rootOf } from '../support/damage.ts';
 import { scriptedMaster } from '../support/scripted-master.ts';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { ChildNode } from '../../src/cli/child-node.ts';
-import { loadPlaces } from '../../src/cli/places.ts';
+import { loadPlaces } from '../../src/cli/demo/places.ts';
 import { until } from '../../src/cli/until.ts';
 import { Cluster, converged, counters, textOf } from '../support/cluster.ts';
 

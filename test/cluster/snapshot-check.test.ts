@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import test, { type TestContext } from 'node:test';
 import type { ChildNode } from '../../src/cli/child-node.ts';
-import type { LinkProxy } from '../../src/cli/link-proxy.ts';
+import type { LinkProxy } from '../../src/cli/demo/link-proxy.ts';
 import { until } from '../../src/cli/until.ts';
 import { Cluster, converged, counters, linkState, textOf, writeMany } from '../support/cluster.ts';
 import { FaultyDisk } from '../support/faulty-disk.ts';

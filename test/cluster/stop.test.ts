@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import test, { type TestContext } from 'node:test';
 import type { ChildNode } from '../../src/cli/child-node.ts';
-import { loadPlaces } from '../../src/cli/places.ts';
+import { loadPlaces } from '../../src/cli/demo/places.ts';
 import { waitingLine } from '../../src/cli/serve.ts';
 import { until } from '../../src/cli/until.ts';
 import { byteProxy } from '../support/byte-proxy.ts';

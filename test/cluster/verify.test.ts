@@ -9,7 +9,7 @@ import test, { type TestContext } from 'node:test';
 import Database from 'better-sqlite3';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
-import { entryChecksum } from '../../src/store/entry-checksum.ts';
+import { entryChecksum } from '../../src/store/keyspace/entry-checksum.ts';
 import { Cluster, converged, counters, textOf, writeMany } from '../support/cluster.ts';
 
 interface Compared {

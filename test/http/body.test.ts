@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import test from 'node:test';
 import fc from 'fast-check';
-import { OversizedBody, readBody as readBodyWithin } from '../../src/http/body.ts';
-import { BodyBudget } from '../../src/http/body-budget.ts';
+import { OversizedBody, readBody as readBodyWithin } from '../../src/http/request/body.ts';
+import { BodyBudget } from '../../src/http/request/body-budget.ts';
 import { Problem } from '../../src/node/problem.ts';
 import { anyCuts, cutAt } from '../support/arbitraries.ts';
 

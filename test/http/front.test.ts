@@ -6,8 +6,8 @@ import test, { type TestContext } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { until } from '../../src/cli/until.ts';
 import { Front, type FrontParts } from '../../src/http/front.ts';
-import { KnownHosts } from '../../src/node/hosts.ts';
 import { Problem } from '../../src/node/problem.ts';
+import { KnownHosts } from '../../src/web/hosts.ts';
 import { exchanged, rawRequest } from '../support/raw-http.ts';
 
 const UPGRADE = ['Connection: Upgrade', 'Upgrade: websocket'];

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { pieces, whole } from '../../src/http/large-json.ts';
+import { pieces, whole } from '../../src/http/request/large-json.ts';
 import { anyJsonBytes } from '../support/arbitraries.ts';
 
 test('property: an answer that is written in pieces says the same as one that is written at once', () => {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import test from 'node:test';
-import { PATTERNS_IN_WORDS } from '../../src/http/patterns.ts';
+import { PATTERNS_IN_WORDS } from '../../src/http/schemas/patterns.ts';
 
 test('every form that text in a request has to have is told in words', async () => {
   const patterns: unknown[] = [];

@@ -6,7 +6,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import test, { type TestContext } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { until } from '../../src/cli/until.ts';
-import { ReadTurns, SURPRISES_MS } from '../../src/http/read-turns.ts';
+import { ReadTurns, SURPRISES_MS } from '../../src/http/fast-path/read-turns.ts';
 import type { Loop } from '../../src/node/turns.ts';
 
 const HEAD = 'PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n';

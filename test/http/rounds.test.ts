@@ -1,7 +1,7 @@
 /** How the requests of many connections share the event loop. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Rounds, STARTS_MS } from '../../src/http/rounds.ts';
+import { Rounds, STARTS_MS } from '../../src/http/fast-path/rounds.ts';
 
 /** A loop whose turns the test makes. */
 class FakeLoop {

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { setImmediate as nextTick } from 'node:timers/promises';
 import type { FastifyReply } from 'fastify';
-import { AT_ONCE_BYTES, inSlices, Line, slices } from '../../src/http/slices.ts';
-import type { Steps } from '../../src/keyspace/json.ts';
+import { AT_ONCE_BYTES, inSlices, Line, slices } from '../../src/http/request/slices.ts';
+import type { Steps } from '../../src/keyspace/json/json.ts';
 
 test('in each turn of the event loop one slice is done, however many requests have some', async () => {
   const done: number[] = [];

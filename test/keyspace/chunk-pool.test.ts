@@ -1,7 +1,7 @@
 /** Memory of the overlay that is used again. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { ChunkPool } from '../../src/keyspace/chunk-pool.ts';
+import { ChunkPool } from '../../src/keyspace/overlay/chunk-pool.ts';
 
 test('how much memory a pool keeps follows its setting while it is used', () => {
   let keepBytes = 2 * 1024;

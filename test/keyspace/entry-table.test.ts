@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { ChunkPool } from '../../src/keyspace/chunk-pool.ts';
-import { EntryRecords } from '../../src/keyspace/entry-records.ts';
-import { EntryTable } from '../../src/keyspace/entry-table.ts';
-import { FirstKeys } from '../../src/keyspace/first-keys.ts';
 import { compareKeys } from '../../src/keyspace/key.ts';
-import { KeyProbe } from '../../src/keyspace/key-probe.ts';
+import { ChunkPool } from '../../src/keyspace/overlay/chunk-pool.ts';
+import { EntryRecords } from '../../src/keyspace/overlay/entry-records.ts';
+import { EntryTable } from '../../src/keyspace/overlay/entry-table.ts';
+import { FirstKeys } from '../../src/keyspace/overlay/first-keys.ts';
+import { KeyProbe } from '../../src/keyspace/overlay/key-probe.ts';
 import { anyKey, anyValue } from '../support/arbitraries.ts';
 
 /** As small as the longest key and its header allow. */

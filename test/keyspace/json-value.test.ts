@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { RawJson } from '../../src/keyspace/json.ts';
-import { ALWAYS_TEXT_BYTES, fromJsonValue, toJsonValue } from '../../src/keyspace/json-value.ts';
+import { RawJson } from '../../src/keyspace/json/json.ts';
+import { ALWAYS_TEXT_BYTES, fromJsonValue, toJsonValue } from '../../src/keyspace/json/json-value.ts';
 import { anyJsonBytes } from '../support/arbitraries.ts';
 
 test('property: a value comes back from its JSON, and a long one takes at most twice its bytes there', () => {

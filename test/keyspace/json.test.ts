@@ -17,9 +17,9 @@ import {
   parseJson,
   quoted,
   RawJson,
-} from '../../src/keyspace/json.ts';
-import { isHeldByDouble, isRawJSON } from '../../src/keyspace/json-number.ts';
-import { JsonScanner } from '../../src/keyspace/json-scanner.ts';
+} from '../../src/keyspace/json/json.ts';
+import { isHeldByDouble, isRawJSON } from '../../src/keyspace/json/json-number.ts';
+import { JsonScanner } from '../../src/keyspace/json/json-scanner.ts';
 import { text as anyText } from '../support/arbitraries.ts';
 
 const parsed = (text: string): unknown => parseJson(Buffer.from(text));

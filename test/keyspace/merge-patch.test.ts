@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { atOnce, JsonError, MAX_JSON_DEPTH, parseJson } from '../../src/keyspace/json.ts';
-import { joined, mergeSteps, patchSteps } from '../../src/keyspace/merge-patch.ts';
+import { atOnce, JsonError, MAX_JSON_DEPTH, parseJson } from '../../src/keyspace/json/json.ts';
+import { joined, mergeSteps, patchSteps } from '../../src/keyspace/json/merge-patch.ts';
 
 function merged(target: string, patch: string): string {
   const parsed = atOnce(patchSteps(Buffer.from(patch)));

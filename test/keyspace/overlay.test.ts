@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import type { Changes } from '../../src/keyspace/changes.ts';
-import { ChunkPool } from '../../src/keyspace/chunk-pool.ts';
 import { type Entry, isLive } from '../../src/keyspace/entry.ts';
 import { compareKeys } from '../../src/keyspace/key.ts';
-import { Overlay } from '../../src/keyspace/overlay.ts';
+import type { Changes } from '../../src/keyspace/overlay/changes.ts';
+import { ChunkPool } from '../../src/keyspace/overlay/chunk-pool.ts';
+import { Overlay } from '../../src/keyspace/overlay/overlay.ts';
 import type { Command } from '../../src/stream/command.ts';
 import { written } from '../simulation/written.ts';
 import { after, anyCommand, anyKey, type Keyspace } from '../support/arbitraries.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { ChunkPool } from '../../src/keyspace/chunk-pool.ts';
 import { isLive } from '../../src/keyspace/entry.ts';
-import { Overlay } from '../../src/keyspace/overlay.ts';
+import { ChunkPool } from '../../src/keyspace/overlay/chunk-pool.ts';
+import { Overlay } from '../../src/keyspace/overlay/overlay.ts';
 import {
   type ListedEntry,
   MAX_PAGE_BYTES,

@@ -3,7 +3,7 @@ import test from 'node:test';
 import fc from 'fast-check';
 import { type Entry, isLive, type Outline, outlineOf } from '../../src/keyspace/entry.ts';
 import { Refusal } from '../../src/keyspace/refusal.ts';
-import { TurnDraft } from '../../src/node/draft.ts';
+import { TurnDraft } from '../../src/node/write/draft.ts';
 import { offset } from '../../src/replication/position.ts';
 import type { Command } from '../../src/stream/command.ts';
 import { StreamDecoder } from '../../src/stream/decoder.ts';

@@ -1,11 +1,11 @@
 /** The expiry cycle takes its share of the event loop, whatever a step costs. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { DUE_KEYS, ExpiryCycle } from '../../src/node/expiry-cycle.ts';
+import type { StreamHead } from '../../src/node/head/stream-head.ts';
 import type { DueCursor } from '../../src/node/ports.ts';
-import type { StreamHead } from '../../src/node/stream-head.ts';
 import { BACKGROUND_SHARE } from '../../src/node/turns.ts';
-import type { WriteTurn } from '../../src/node/write-turn.ts';
+import { DUE_KEYS, ExpiryCycle } from '../../src/node/write/expiry-cycle.ts';
+import type { WriteTurn } from '../../src/node/write/write-turn.ts';
 import { FakeWorld, log } from '../support/feed-stage.ts';
 
 /** Its order is that of the numbers. */

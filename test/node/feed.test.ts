@@ -1,8 +1,8 @@
 /** What the feed does in moments that a real node has too seldom to test. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { parseFeedRequest } from '../../src/node/feed-request.ts';
 import { offset, ZERO } from '../../src/replication/position.ts';
+import { parseFeedRequest } from '../../src/web/feed-query.ts';
 import { after } from '../support/arbitraries.ts';
 import { FakeKeyspace, type FakeSocket, KIB, MIB, RUN_ID, Stage } from '../support/feed-stage.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { KnownHosts } from '../../src/node/hosts.ts';
-import { mayCome } from '../../src/node/origins.ts';
+import { KnownHosts } from '../../src/web/hosts.ts';
+import { mayCome } from '../../src/web/origins.ts';
 
 const hosts = new KnownHosts(['DB.example', 'psync.internal:7796', 'my_node', '0.0.0.0', '::1']);
 

@@ -4,7 +4,7 @@ import test from 'node:test';
 import type { Condition } from '../../src/keyspace/condition.ts';
 import type { Entry } from '../../src/keyspace/entry.ts';
 import type { Operation, OperationResult } from '../../src/keyspace/write.ts';
-import { MAX_TURN_LOOKUPS, type WriteResult, WriteTurn } from '../../src/node/write-turn.ts';
+import { MAX_TURN_LOOKUPS, type WriteResult, WriteTurn } from '../../src/node/write/write-turn.ts';
 import { ZERO } from '../../src/replication/position.ts';
 import { FakeKeyspace, log, MIB, RUN_ID, Stage } from '../support/feed-stage.ts';
 import { seeded } from '../support/random.ts';

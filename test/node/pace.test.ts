@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Pace } from '../../src/node/pace.ts';
+import { Pace } from '../../src/node/head/pace.ts';
 
 const MIB = 1024 * 1024;
 

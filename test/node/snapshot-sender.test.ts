@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import test from 'node:test';
 import { crc32 } from 'node:zlib';
 import type { FrozenFile } from '../../src/node/ports.ts';
-import { MESSAGE_BYTES, SnapshotSender } from '../../src/node/snapshot-sender.ts';
+import { MESSAGE_BYTES, SnapshotSender } from '../../src/node/session/snapshot-sender.ts';
 import { offset, type RunId } from '../../src/replication/position.ts';
 
 const MIB = 1024 * 1024;

@@ -1,8 +1,8 @@
 /** Which snapshot a session gets: one that others read, a new one, or none before others are done. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Snapshots } from '../../src/node/snapshots.ts';
-import type { StreamHead } from '../../src/node/stream-head.ts';
+import type { StreamHead } from '../../src/node/head/stream-head.ts';
+import { Snapshots } from '../../src/node/session/snapshots.ts';
 import { runId } from '../support/arbitraries.ts';
 
 const BACKLOG_BYTES = 100;

@@ -1,8 +1,8 @@
 /** Errors that nobody expects: whatever throws in a link or a session costs that connection, never the process. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Link } from '../../src/node/link.ts';
-import type { LinkContext } from '../../src/node/link-attempt.ts';
+import { Link } from '../../src/node/link/link.ts';
+import type { LinkContext } from '../../src/node/link/link-attempt.ts';
 import type { Log, SocketEvents, StreamSocket, World } from '../../src/node/ports.ts';
 import { attempt, ownedSocketEvents, ownedWorld, unattended } from '../../src/node/unattended.ts';
 import { runId } from '../support/arbitraries.ts';

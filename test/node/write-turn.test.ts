@@ -10,7 +10,7 @@ import {
   MAX_TURN_LOOKUPS,
   MAX_TURN_READ_BYTES,
   WriteTurn,
-} from '../../src/node/write-turn.ts';
+} from '../../src/node/write/write-turn.ts';
 import { type Offset, offset, type RunId } from '../../src/replication/position.ts';
 import type { Run } from '../../src/stream/command.ts';
 import { log } from '../support/feed-stage.ts';

@@ -1,14 +1,14 @@
 /**
- * A keyspace file on a fake disk: what `store/keyspace-file.ts` and its applier promise.
+ * A keyspace file on a fake disk: what `store/keyspace/keyspace-file.ts` and its applier promise.
  *
  * The applier's thread does one thing after the other and answers in that order; both take time, and what is asked for
  * meanwhile comes in between. The main thread reads an older commit than the newest as long as its read transaction is
  * open: from its first read after a flush to the next answered flush.
  */
 import { crc32 } from 'node:zlib';
-import type { Changes } from '../../src/keyspace/changes.ts';
 import { type Entry, type Outline, outlineOf } from '../../src/keyspace/entry.ts';
 import { compareKeys } from '../../src/keyspace/key.ts';
+import type { Changes } from '../../src/keyspace/overlay/changes.ts';
 import type { ListedEntry, Scan } from '../../src/keyspace/page.ts';
 import type {
   Digest,

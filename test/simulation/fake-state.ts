@@ -1,9 +1,9 @@
-/** psyncd.db on a fake disk: what `store/state-file.ts` promises, power cuts included. */
+/** psyncd.db on a fake disk: what `store/state/state-file.ts` promises, power cuts included. */
 import type { JournalRow, KeptFile, StateChange, StateStore } from '../../src/node/ports.ts';
 import type { History } from '../../src/replication/history.ts';
 import type { HashedOffset } from '../../src/replication/history-hash.ts';
 import { type Offset, offset, type RunId } from '../../src/replication/position.ts';
-import type { FsyncPolicy } from '../../src/store/state-file.ts';
+import type { FsyncPolicy } from '../../src/store/state/state-file.ts';
 import type { Disk } from './disk.ts';
 import type { Process } from './process.ts';
 

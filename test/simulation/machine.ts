@@ -10,7 +10,7 @@ import { Problem } from '../../src/node/problem.ts';
 import { newHistory } from '../../src/replication/history.ts';
 import { EMPTY_HISTORY_HASH } from '../../src/replication/history-hash.ts';
 import { formatPosition, type Offset, type RunId, ZERO } from '../../src/replication/position.ts';
-import type { FsyncPolicy } from '../../src/store/state-file.ts';
+import type { FsyncPolicy } from '../../src/store/state/state-file.ts';
 import type { Chance } from './chance.ts';
 import { Disk } from './disk.ts';
 import type { EventLoop } from './event-loop.ts';

@@ -16,7 +16,7 @@ export interface Mutation {
 export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'sessions are fed before the journal',
-    file: 'node/stream-head.ts',
+    file: 'node/head/stream-head.ts',
     find: '      const { hash, beginsChain } = this.#places;',
     replace:
       '      for (const listener of this.#listeners) listener(run, from);\n' +
@@ -48,19 +48,19 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'a promotion keeps the run ID',
-    file: 'node/roles.ts',
+    file: 'node/role/roles.ts',
     find: "this.#rename(world.newRunId(), 'promoted', null, except ?? undefined)",
     replace: 'this.#parts.state.save({ upstream: null, handingOver: false })',
   },
   {
     name: 'the journal is trimmed past the slowest session',
-    file: 'node/stream-head.ts',
+    file: 'node/head/stream-head.ts',
     find: 'if (pinned !== null) least = Math.min(least, pinned);',
     replace: 'if (pinned !== null) least = Math.max(least, 0);',
   },
   {
     name: 'a replica acknowledges what is not in its journal yet',
-    file: 'node/link-attempt.ts',
+    file: 'node/link/link-attempt.ts',
     find: '    const failure = this.#commitReceived();\n    if (failure !== null) {',
     replace:
       '    const due = this.#received.reduce((sum, run) => sum + run.bytes.length, 0);\n' +
@@ -69,44 +69,44 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'a link dials again while the snapshot of the connection before is still being checked',
-    file: 'node/link-attempt.ts',
+    file: 'node/link/link-attempt.ts',
     find: 'const told = this.#snapshotGone.then(() => {',
     replace: 'const told = Promise.resolve().then(() => {',
   },
   {
     name: 'the target of a hand-over takes over wherever it stands',
-    file: 'node/roles.ts',
+    file: 'node/role/roles.ts',
     find: 'if (own.runId === position.runId && own.offset === position.offset) {',
     replace: 'if (own.runId === position.runId) {',
     from: 1_201,
   },
   {
     name: 'a master hands over and does not stop being one',
-    file: 'node/roles.ts',
+    file: 'node/role/roles.ts',
     find: 'this.#parts.state.save({ upstream: url, handingOver: true });',
     replace: 'this.#parts.state.save({ upstream: null, handingOver: true });',
   },
   {
     name: 'a full resync does not end the sessions of the old history',
-    file: 'node/adoption.ts',
+    file: 'node/link/adoption.ts',
     find: "this.#parts.sessions.drop(CloseCode.historyChanged, 'a full resync replaced the history');",
     replace: '',
   },
   {
     name: 'a new run ID does not end the sessions',
-    file: 'node/roles.ts',
+    file: 'node/role/roles.ts',
     find: "sessions.drop(CloseCode.historyChanged, 'the history has a new run ID', except);",
     replace: '',
   },
   {
     name: 'what only this node has is not kept if it is shorter',
-    file: 'node/adoption.ts',
+    file: 'node/link/adoption.ts',
     find: "return standing(history, own) !== 'shared' || own.offset > position.offset;",
     replace: 'return own.offset > position.offset;',
   },
   {
     name: 'the overlay forgets what the applier has not written',
-    file: 'keyspace/overlay.ts',
+    file: 'keyspace/overlay/overlay.ts',
     find: 'end !== null && end <= upTo;',
     replace: 'end !== null;',
   },
@@ -118,19 +118,19 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'a snapshot does not keep the journal behind it',
-    file: 'node/snapshots.ts',
+    file: 'node/session/snapshots.ts',
     find: 'head.pin(() => this.#frozen[0]?.at.offset ?? null);',
     replace: 'head.pin(() => null);',
   },
   {
     name: 'a full resync leaves followers where they were',
-    file: 'node/feed.ts',
+    file: 'node/feed/feed.ts',
     find: 'for (const follower of [...this.#followers]) {\n      this.#pinned.delete(follower);',
     replace: 'for (const follower of [] as Follower[]) {\n      this.#pinned.delete(follower);',
   },
   {
     name: 'a follower that catches up is given what another one lacks',
-    file: 'node/stretch.ts',
+    file: 'node/feed/stretch.ts',
     find: 'known === undefined || known.after !== after',
     replace: 'known === undefined',
     // With few seeds: it takes two followers of the same keys that come back to different places of one stretch.
@@ -138,13 +138,13 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'the journal is trimmed past the slowest follower',
-    file: 'node/feed.ts',
+    file: 'node/feed/feed.ts',
     find: 'for (const { cursor } of this.#pinned) need(cursor);',
     replace: '',
   },
   {
     name: 'commits are timed by the wall clock',
-    file: 'node/stream-head.ts',
+    file: 'node/head/stream-head.ts',
     find: '    const now = this.#world.monotonic();\n    const { overlayBytes: filled }',
     replace: '    const now = this.#world.now();\n    const { overlayBytes: filled }',
   },
@@ -156,7 +156,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'a replica is told the history hash of another offset',
-    file: 'node/session.ts',
+    file: 'node/session/session.ts',
     find: 'const hash = this.#context.head.hashAt(at);',
     replace: 'const { hash } = this.#context.head;',
   },

@@ -7,7 +7,7 @@ import type { Entry } from '../../src/keyspace/entry.ts';
 import type { Prefixes } from '../../src/keyspace/prefixes.ts';
 import type { Check, ReplicationStatus } from '../../src/node/node.ts';
 import type { KeptFile, StateChange } from '../../src/node/ports.ts';
-import type { WriteResult } from '../../src/node/write-turn.ts';
+import type { WriteResult } from '../../src/node/write/write-turn.ts';
 import { type Decision, FULL_RESYNC_REASONS } from '../../src/replication/decide.ts';
 import type { History } from '../../src/replication/history.ts';
 import { formatPosition, type Position, parsePosition, type RunId } from '../../src/replication/position.ts';

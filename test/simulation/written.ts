@@ -1,5 +1,5 @@
-import { type Changes, recordsOf } from '../../src/keyspace/changes.ts';
 import type { Entry } from '../../src/keyspace/entry.ts';
+import { type Changes, recordsOf } from '../../src/keyspace/overlay/changes.ts';
 
 /** The entries of a keyspace file after the applier has written `changes` into it. */
 export function written(entries: ReadonlyMap<string, Entry>, changes: Changes): Map<string, Entry> {

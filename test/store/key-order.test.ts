@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { ChunkPool } from '../../src/keyspace/chunk-pool.ts';
-import { EntryLog } from '../../src/keyspace/entry-records.ts';
-import { KeyProbe } from '../../src/keyspace/key-probe.ts';
-import { sortByKey } from '../../src/store/key-order.ts';
+import { ChunkPool } from '../../src/keyspace/overlay/chunk-pool.ts';
+import { EntryLog } from '../../src/keyspace/overlay/entry-records.ts';
+import { KeyProbe } from '../../src/keyspace/overlay/key-probe.ts';
+import { sortByKey } from '../../src/store/keyspace/key-order.ts';
 
 const CHUNK_BYTES = 256;
 /** As near as it has to be. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { Entry } from '../../src/keyspace/entry.ts';
-import { ReadCache } from '../../src/store/read-cache.ts';
+import { ReadCache } from '../../src/store/keyspace/read-cache.ts';
 
 const entry = (bytes: number): Entry => ({ value: Buffer.alloc(bytes), version: 1, expiresAt: null });
 

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import Database from 'better-sqlite3';
 import type { Scrubbed } from '../../src/node/ports.ts';
-import { entryChecksum } from '../../src/store/entry-checksum.ts';
+import { entryChecksum } from '../../src/store/keyspace/entry-checksum.ts';
+import { scrub } from '../../src/store/keyspace/scrub.ts';
 import { migrate } from '../../src/store/migrate.ts';
-import { scrub } from '../../src/store/scrub.ts';
 import { temporaryFolder } from '../support/cluster.ts';
 import { flippedSeparator, pageOf, rootOf, separatorIn } from '../support/damage.ts';
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { ChildNode } from '../../src/cli/child-node.ts';
-import { LinkProxy } from '../../src/cli/link-proxy.ts';
+import { LinkProxy } from '../../src/cli/demo/link-proxy.ts';
 import { until } from '../../src/cli/until.ts';
 import type { DigestAnswer, ReplicationAnswer } from '../../src/client/rest.ts';
 import { violations, watchFetch } from './contract.ts';

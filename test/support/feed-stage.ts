@@ -4,12 +4,13 @@
  */
 import assert from 'node:assert/strict';
 import { setImmediate as settled } from 'node:timers/promises';
-import type { Changes } from '../../src/keyspace/changes.ts';
 import { type Entry, outlineOf } from '../../src/keyspace/entry.ts';
 import { compareKeys } from '../../src/keyspace/key.ts';
+import type { Changes } from '../../src/keyspace/overlay/changes.ts';
 import type { ListedEntry } from '../../src/keyspace/page.ts';
-import { Feed } from '../../src/node/feed.ts';
-import { parseFeedRequest } from '../../src/node/feed-request.ts';
+import { Feed } from '../../src/node/feed/feed.ts';
+import { PositionWaiters } from '../../src/node/head/position-waiters.ts';
+import { StreamHead } from '../../src/node/head/stream-head.ts';
 import type {
   FollowerEvents,
   FollowerSocket,
@@ -18,12 +19,11 @@ import type {
   StateStore,
   World,
 } from '../../src/node/ports.ts';
-import { PositionWaiters } from '../../src/node/position-waiters.ts';
-import { StreamHead } from '../../src/node/stream-head.ts';
 import { type History, newHistory, renamed } from '../../src/replication/history.ts';
 import { type Offset, offset, type Position, type RunId, ZERO } from '../../src/replication/position.ts';
 import type { Command } from '../../src/stream/command.ts';
 import { Encoder } from '../../src/stream/encoder.ts';
+import { parseFeedRequest } from '../../src/web/feed-query.ts';
 import { written } from '../simulation/written.ts';
 import { runId } from './arbitraries.ts';
 import type { FeedEvent } from './follower.ts';

@@ -1,6 +1,6 @@
 /** What a node tells of itself beside `/v1/replication`, as its routes have it; and how it is told other settings. */
 import type { ChildNode } from '../../src/cli/child-node.ts';
-import type { BacklogReport } from '../../src/node/backlog-keeper.ts';
+import type { BacklogReport } from '../../src/node/head/backlog-keeper.ts';
 
 export interface SessionRecord {
   readonly url?: string;

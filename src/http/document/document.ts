@@ -1,0 +1,203 @@
+/**
+ * The OpenAPI document as a whole: its head, and what several operations share. The operations come from the routes,
+ * each with all of its answers written out; here headers, examples, error answers and parameters become components,
+ * so that the document says each of them once.
+ */
+import type { FastifyDynamicSwaggerOptions, SwaggerTransform } from '@fastify/swagger';
+import { PROBLEM_TYPE } from '../../web/problem-body.ts';
+
+/** What `@fastify/swagger` needs to know. @param version of psyncd */
+export function documentOptions(version: string): FastifyDynamicSwaggerOptions {
+  return {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'psyncd',
+        version,
+        description: DESCRIPTION,
+        contact: { name: 'The maintainers of psyncd' },
+        license: { name: 'MIT', identifier: 'MIT' },
+      },
+      servers: [{ url: 'http://127.0.0.1:7796', description: 'A node on this machine.' }],
+      // There is no authentication: said here, so that nobody takes it for forgotten.
+      security: [],
+      tags: [
+        { name: 'keys', description: 'Entries: a key and its bytes.' },
+        { name: 'changes', description: 'The feed of every change.' },
+        { name: 'replication', description: 'History, masters and replicas.' },
+        { name: 'operation', description: 'For operators and supervisors.' },
+      ],
+    },
+    refResolver: { buildLocalReference },
+    transform: describeHead,
+    transformObject: (document) =>
+      'openapiObject' in document ? share(document.openapiObject as Described) : {},
+  };
+}
+
+const DESCRIPTION = [
+  'A key/value service with Redis-style master/replica replication.',
+  '',
+  'Every answer carries `Psync-Position` and `Psync-Role`. Errors are `application/problem+json` (RFC 9457)',
+  'with a stable `code`. A write sent to a replica is redirected to its master with 307.',
+  '',
+  'A node answers to IP addresses, `localhost` and its own names, which `--allow-host` adds to: a request with another `Host` is',
+  '403 `FORBIDDEN`, so that no page can reach a node by a name of its own (DNS rebinding). A body with a `Content-Encoding` other',
+  'than identity is 415 `UNSUPPORTED_MEDIA_TYPE`, an `Expect` other than 100-continue 417 `EXPECTATION_FAILED`.',
+  '',
+  'A path that is not here answers 404 `NOT_FOUND`, a method that its path does not have 405',
+  '`METHOD_NOT_ALLOWED` with `Allow`, and OPTIONS 204 with `Allow`.',
+].join('\n');
+
+/** Schemas go by their own names. */
+function buildLocalReference(schema: object, _base: unknown, _fragment: unknown, index: number): string {
+  return '$id' in schema && typeof schema.$id === 'string' ? schema.$id : `schema-${index}`;
+}
+
+/** A HEAD that Fastify answers by a GET route has that route's answers, without their bodies. */
+const describeHead: SwaggerTransform = ({ schema, url, route }) => {
+  if (route.method !== 'HEAD') return { schema, url };
+  const { operationId, summary, response } = schema as Readonly<Record<string, unknown>>;
+  const head = {
+    ...schema,
+    // The plugin has named it `getKey-head`.
+    operationId: String(operationId).replace(/^get(.*)-head$/, 'head$1'),
+    summary: `${summary}: only the headers`,
+    description: 'What GET answers, without the body.',
+    response: Object.fromEntries(
+      Object.entries(response as Readonly<Record<string, object>>).map(([status, answer]) => [
+        status,
+        { ...answer, content: undefined, type: 'null' },
+      ]),
+    ),
+  };
+  return { schema: head, url };
+};
+
+type Members<T> = Readonly<Record<string, T>>;
+
+interface Header {
+  readonly description?: string;
+  readonly schema: object & { readonly required?: boolean };
+}
+
+interface Answer {
+  readonly description: string;
+  readonly headers?: Members<Header>;
+  readonly content?: Members<{ readonly schema: object; readonly examples?: Members<object> }>;
+}
+
+interface Operation {
+  readonly parameters?: readonly { readonly name: string }[];
+  readonly responses: Members<Answer>;
+}
+
+interface Described {
+  readonly components: object;
+  readonly paths: Members<Members<Operation>>;
+}
+
+/** @returns the document with references to components where an answer or a parameter was written out */
+function share(document: Described): object {
+  const components = new Components(parametersOfSeveral(document));
+  const paths = mapped(document.paths, (operations) =>
+    mapped(operations, (operation) => ({
+      ...operation,
+      ...(operation.parameters === undefined
+        ? {}
+        : { parameters: operation.parameters.map((parameter) => components.parameter(parameter)) }),
+      responses: mapped(operation.responses, (answer) => components.answer(answer)),
+    })),
+  );
+  return { ...document, components: { ...document.components, ...components.all() }, paths };
+}
+
+class Components {
+  readonly #parameters: ReadonlyMap<string, object>;
+  readonly #headers = new Map<string, object>();
+  readonly #examples = new Map<string, object>();
+  readonly #responses = new Map<string, object>();
+
+  constructor(parameters: ReadonlyMap<string, object>) {
+    this.#parameters = parameters;
+  }
+
+  all(): object {
+    return {
+      parameters: inOrder(this.#parameters),
+      headers: inOrder(this.#headers),
+      responses: inOrder(this.#responses),
+      examples: inOrder(this.#examples),
+    };
+  }
+
+  /** What stands for the parameter. */
+  parameter(parameter: { readonly name: string }): object {
+    const { name } = parameter;
+    return same(this.#parameters.get(name), parameter) ? reference('parameters', name) : parameter;
+  }
+
+  /** What stands for the answer: an error's goes by its codes. */
+  answer({ headers = {}, content, ...answer }: Answer): object {
+    const referring = {
+      ...answer,
+      ...(Object.keys(headers).length === 0
+        ? {}
+        : {
+            headers: mapped(headers, (header, name) =>
+              this.#named('headers', this.#headers, name, moved(header)),
+            ),
+          }),
+    };
+    const problem = content?.[PROBLEM_TYPE];
+    if (problem?.examples === undefined)
+      return { ...referring, ...(content === undefined ? {} : { content }) };
+    const examples = mapped(problem.examples, (example, code) =>
+      this.#named('examples', this.#examples, code, example),
+    );
+    return this.#named('responses', this.#responses, Object.keys(examples).join('-'), {
+      ...referring,
+      content: { [PROBLEM_TYPE]: { schema: problem.schema, examples } },
+    });
+  }
+
+  /** A reference to the component, or what it would be, where the name stands for something else already. */
+  #named(kind: string, known: Map<string, object>, name: string, component: object): object {
+    if (!known.has(name)) known.set(name, component);
+    return same(known.get(name), component) ? reference(kind, name) : component;
+  }
+}
+
+/** The parameters that more than one operation has, by name; of several with one name the first. */
+function parametersOfSeveral(document: Described): ReadonlyMap<string, object> {
+  const all = Object.values(document.paths)
+    .flatMap((operations) => Object.values(operations))
+    .flatMap(({ parameters = [] }) => parameters);
+  const several = new Map<string, object>();
+  for (const parameter of all) {
+    const uses = all.filter((each) => same(each, parameter)).length;
+    if (uses > 1 && !several.has(parameter.name)) several.set(parameter.name, parameter);
+  }
+  return several;
+}
+
+/** The schemas of our headers say whether the header is always there: OpenAPI has that beside the schema. */
+function moved({ schema: { required = false, ...schema }, ...header }: Header): object {
+  return { ...header, ...(required ? { required } : {}), schema };
+}
+
+function reference(kind: string, name: string): object {
+  return { $ref: `#/components/${kind}/${name}` };
+}
+
+function same(one: object | undefined, other: object): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
+
+function inOrder(components: ReadonlyMap<string, object>): object {
+  return Object.fromEntries([...components].sort(([one], [other]) => (one < other ? -1 : 1)));
+}
+
+function mapped<T, U>(members: Members<T>, map: (value: T, name: string) => U): Members<U> {
+  return Object.fromEntries(Object.entries(members).map(([name, value]) => [name, map(value, name)]));
+}

@@ -1,0 +1,275 @@
+/**
+ * GET and PUT of one entry, when nothing about the request is out of the ordinary, answered on Node's own HTTP server:
+ * they are most of what a node does, and Fastify's part of them is larger than the node's.
+ *
+ * The reads of one tick of the event loop are answered together at its end, as its writes are: parsing, reading and sending
+ * each run many times in a row then, which the processor's caches like, and the other side is woken once (measured: a
+ * quarter less processor time for each request).
+ *
+ * What is here is a short cut and nothing else. It says the same as the routes of key-routes.ts, which a test holds it to,
+ * and whatever has a query, a condition, an escape in its key or a body that is not small goes the long way.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { ALWAYS } from '../../keyspace/condition.ts';
+import type { Entry } from '../../keyspace/entry.ts';
+import { MAX_KEY_BYTES } from '../../keyspace/key.ts';
+import type { Node } from '../../node/node.ts';
+import { TURN_MS } from '../../node/turns.ts';
+import { formatPosition } from '../../replication/position.ts';
+import { free } from '../../stream/growing-buffer.ts';
+import { NO_SNIFFING, VALUE_POLICY } from '../answer-headers.ts';
+import { type BodyLimit, readBody } from '../request/body.ts';
+import type { BodyStalls } from '../request/body-stalls.ts';
+import { etag } from '../request/conditions.ts';
+import { endOfKey, KEYS_PATH } from '../request/key.ts';
+import type { Traffic } from '../request/traffic.ts';
+import type { Handler, Overlap } from './in-order.ts';
+
+/** `#`, `%` and `?` mean something in a URL; beyond ASCII nothing may stand in one. Each character is one byte of the key. */
+const PLAIN_KEY = /^[!"$&->@-~]+$/;
+/** A PUT of no more bytes is never bulk for the write turn, so that it keeps its place among others. */
+const SMALL_BYTES = 16 * 1024;
+/** Larger bodies are worth a longer way. */
+const BODY: BodyLimit = { maxBytes: 64 * 1024, code: 'VALUE_TOO_LARGE', what: 'a value' };
+/** A value up to here goes out as a string, in one piece with the headers: that saves a second buffer per answer. */
+const MAX_TEXT_BYTES = 4 * 1024;
+/** When the answers of one tick have so many bytes of larger values, the others are made after the event loop's next turn. */
+const TICK_BYTES = 4 * 1024 * 1024;
+
+/** After so many answers it is looked how long they have taken. */
+const READS_PER_LOOK = 16;
+
+export interface DirectParts {
+  readonly node: Node;
+  readonly stalls: BodyStalls;
+  readonly traffic: Traffic;
+  /** Answers what could not be done; never throws. */
+  readonly fail: (error: Error, request: IncomingMessage, response: ServerResponse) => void;
+}
+
+/** @returns what carries requests out; those that it does not answer itself it passes on to `other` */
+export function direct(parts: DirectParts, other: Handler): Handler {
+  const { node } = parts;
+  const read = reader(parts, other);
+  const puttable = plainPuts(node);
+  return {
+    overlap: (request) =>
+      request.method === 'PUT' && puttable(request) !== null ? ofPut(request) : other.overlap(request),
+    handle: (request, response) => {
+      if (request.method === 'GET') {
+        const key = plainKey(request.url ?? '');
+        if (key !== null && !node.closing && isPlainRead(request)) {
+          read({ key, request, response });
+          return 'reads';
+        }
+      } else if (request.method === 'PUT') {
+        const key = puttable(request);
+        if (key !== null) {
+          // It answers what goes wrong; if even that goes wrong, there is nobody left but this connection.
+          put(parts, key, request, response).catch(() => response.destroy());
+          return ofPut(request);
+        }
+      }
+      return other.handle(request, response);
+    },
+  };
+}
+
+/**
+ * @returns what tells the key that a PUT sets, if it may go the short way now; null: it may not. A pipelined request is asked about
+ *   twice in a row, when it is looked at whether it may overlap and when it starts: its headers are read once
+ */
+function plainPuts(node: Node): (request: IncomingMessage) => string | null {
+  let last: IncomingMessage | null = null;
+  let key: string | null = null;
+  return (request) => {
+    if (request !== last) {
+      const plain = plainKey(request.url ?? '');
+      key = plain !== null && isPlainWrite(request, plain) ? plain : null;
+      last = request;
+    }
+    return node.closing || node.writeProblem !== null ? null : key;
+  };
+}
+
+/** Larger writes wait in a line of their own for their turn, where small ones pass them. */
+function ofPut({ headers }: IncomingMessage): Overlap {
+  return Number(headers['content-length']) <= SMALL_BYTES ? 'puts' : 'none';
+}
+
+interface Read {
+  readonly key: string;
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+}
+
+/** @returns what takes a plain read, and answers it at the end of the tick */
+function reader(parts: DirectParts, other: Handler): (read: Read) => void {
+  const { node, fail } = parts;
+  const { answers, pipelines } = parts.traffic;
+  let waiting: Read[] = [];
+  /** Reads that were held up before: each is older than those of its connection that wait, which wait for its answer. */
+  let first: Read[] = [];
+  const begin = (): void => {
+    if (waiting.length === 0 && first.length === 0) setImmediate(answerAll);
+  };
+  const add = (reads: readonly Read[]): void => {
+    begin();
+    waiting.push(...reads);
+  };
+  const addFirst = (read: Read): void => {
+    begin();
+    first.push(read);
+  };
+
+  /** @returns how many bytes of a value that is not small were read */
+  const answer = (read: Read): number => {
+    const { key, request, response } = read;
+    const pipeline = pipelines.isBehind(response) ? pipelines.of(request.socket) : null;
+    if (pipeline?.isHeld === true) {
+      pipeline.wait(response, () => addFirst(read));
+      return 0;
+    }
+    const entry = node.closing ? null : entryOf(node, key);
+    if (entry === null) {
+      other.handle(request, response);
+      return 0;
+    }
+    const { length } = entry.value;
+    if (length <= MAX_TEXT_BYTES) {
+      pipeline?.madeAhead(length);
+      send(node, entry, response);
+      return 0;
+    }
+    const room = answers.admit(request, response, length);
+    if (room === null) send(node, entry, response);
+    else {
+      // What was read is not kept meanwhile.
+      room.then(
+        () => addFirst(read),
+        (problem: Error) => failIfThere(fail, problem, request, response),
+      );
+    }
+    return length;
+  };
+
+  const answerAll = (): void => {
+    const reads = first.length === 0 ? waiting : [...first, ...waiting];
+    waiting = [];
+    first = [];
+    let bytes = 0;
+    const endAt = performance.now() + TURN_MS;
+    for (const [index, read] of reads.entries()) {
+      const isLook = index % READS_PER_LOOK === READS_PER_LOOK - 1;
+      if (bytes > TICK_BYTES || (isLook && performance.now() > endAt)) return add(reads.slice(index));
+      try {
+        bytes += answer(read);
+      } catch (error) {
+        fail(error as Error, read.request, read.response);
+      }
+    }
+  };
+  return (read) => {
+    begin();
+    waiting.push(read);
+  };
+}
+
+function failIfThere(
+  fail: DirectParts['fail'],
+  problem: Error,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
+  if (!response.destroyed && !response.headersSent) fail(problem, request, response);
+}
+
+function plainKey(url: string): string | null {
+  if (!url.startsWith(KEYS_PATH)) return null;
+  const key = url.slice(KEYS_PATH.length);
+  return key.length <= MAX_KEY_BYTES && PLAIN_KEY.test(key) ? key : null;
+}
+
+function isPlainRead({ headers }: IncomingMessage): boolean {
+  const { accept } = headers;
+  return (
+    (accept === undefined || accept === '*/*') &&
+    headers['if-none-match'] === undefined &&
+    headers['if-match'] === undefined &&
+    headers['psync-position'] === undefined
+  );
+}
+
+function isPlainWrite({ headers }: IncomingMessage, key: string): boolean {
+  return (
+    Number(headers['content-length']) <= BODY.maxBytes &&
+    headers['if-none-match'] === undefined &&
+    headers['if-match'] === undefined &&
+    headers.origin === undefined &&
+    headers.expect === undefined &&
+    headers['content-encoding'] === undefined &&
+    endOfKey(key, 'PUT') === key.length
+  );
+}
+
+function send(node: Node, { value, version, expiresAt }: Entry, response: ServerResponse): void {
+  const headers = entryHeaders(node, formatPosition(node.position), version, value.length);
+  headers.push('content-type', 'application/octet-stream', 'vary', 'Accept');
+  headers.push(VALUE_POLICY[0], VALUE_POLICY[1]);
+  if (expiresAt !== null) headers.push('psync-expires-at', String(expiresAt));
+  response.writeHead(200, headers);
+  // The value is a copy that nobody else has.
+  if (value.length > MAX_TEXT_BYTES) response.end(value, () => free(value));
+  else response.end(value.toString('latin1'), 'latin1');
+}
+
+/** @returns null if there is no such entry, or it cannot be read: the long way says so */
+function entryOf(node: Node, key: string): Entry | null {
+  try {
+    return node.get(key);
+  } catch {
+    return null;
+  }
+}
+
+async function put(
+  { node, stalls, traffic: { bodies }, fail }: DirectParts,
+  key: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  stalls.watch(request, (problem) => fail(problem, request, response));
+  try {
+    const value = await readBody(request, request.headers['content-length'], BODY, bodies);
+    stalls.forget(request);
+    const written = await node.write({ kind: 'set', key, value, expiresAt: null, condition: ALWAYS });
+    const result = written.results[0];
+    const version = result?.entry?.version ?? 0;
+    const created = result?.existed === false;
+    const body = `{"key":${JSON.stringify(key)},"version":${version},"created":${created},"expiresAt":null,"position":"${written.position}"}`;
+    const headers = entryHeaders(node, written.position, version, body.length);
+    headers.push('content-type', 'application/json; charset=utf-8');
+    response.writeHead(created ? 201 : 200, headers).end(body, 'latin1');
+  } catch (error) {
+    stalls.forget(request);
+    if (!response.headersSent) fail(error as Error, request, response);
+    else if (!response.writableEnded) response.destroy();
+  } finally {
+    bodies.release(request);
+  }
+}
+
+function entryHeaders(node: Node, position: string, version: number, length: number): string[] {
+  return [
+    'etag',
+    etag(version),
+    'psync-position',
+    position,
+    'psync-role',
+    node.role,
+    'content-length',
+    String(length),
+    NO_SNIFFING[0],
+    NO_SNIFFING[1],
+  ];
+}

@@ -1,0 +1,51 @@
+/** `If-Match` and `If-None-Match` (RFC 9110, 13.1) of entries, whose ETag is their version in quotes. */
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Condition } from '../../keyspace/condition.ts';
+import { Problem } from '../../node/problem.ts';
+
+/**
+ * The condition of a write. With both headers both must be met (RFC 9110, 13.2.2).
+ * @throws Problem BAD_REQUEST for headers that are malformed
+ */
+export function writeCondition(headers: IncomingHttpHeaders): Condition {
+  const match = headers['if-match'];
+  const noneMatch = headers['if-none-match'];
+  return {
+    // A weak ETag never matches here (RFC 9110, 13.1.1).
+    ...(match === undefined ? {} : { match: versions('If-Match', match, false) }),
+    ...(noneMatch === undefined ? {} : { noneMatch: versions('If-None-Match', noneMatch, true) }),
+  };
+}
+
+/** Whether a reader that named what it has in `If-None-Match` has this version already. */
+export function isKnown(headers: IncomingHttpHeaders, version: number): boolean {
+  const known = headers['if-none-match'];
+  if (known === undefined) return false;
+  const list = versions('If-None-Match', known, true);
+  return list === '*' || list.includes(version);
+}
+
+export function etag(version: number): string {
+  return `"${version}"`;
+}
+
+function versions(name: string, header: string, weak: boolean): '*' | readonly number[] {
+  const text = header.trim();
+  if (text === '*') return '*';
+  const found: number[] = [];
+  let count = 0;
+  // Elements of a list may be empty (RFC 9110, 5.6.1.2).
+  const element = /[\s,]*(?:(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*(?:,|$)|$)/y;
+  while (element.lastIndex < text.length) {
+    const match = element.exec(text);
+    if (match === null) throw new Problem('BAD_REQUEST', `${name} is no list of ETags in quotes`);
+    const [, weakness, tag] = match;
+    if (tag === undefined) break;
+    count += 1;
+    // An ETag that is no version is somebody else's: well formed, and never ours.
+    const isOurs = /^[1-9]\d{0,15}$/.test(tag) && (weak || weakness === undefined);
+    if (isOurs) found.push(Number(tag));
+  }
+  if (count === 0) throw new Problem('BAD_REQUEST', `${name} is empty`);
+  return found;
+}

@@ -1,0 +1,43 @@
+/** When an entry expires: as clients say it, in seconds from now or as a time, and as it is kept. */
+import { Problem } from '../../node/problem.ts';
+import { isTime } from '../../stream/command.ts';
+
+export interface ExpiryRequest {
+  /** Seconds from now, fractions allowed. */
+  readonly ttl?: number | undefined;
+  /** Milliseconds since 1970. */
+  readonly expiresAt?: number | null | undefined;
+}
+
+/**
+ * @param now milliseconds since 1970
+ * @returns milliseconds since 1970, or null: never
+ * @throws Problem BAD_REQUEST for both at once, and for a time that is not in the future, or before 1970 because the
+ *   clock of this node is
+ */
+export function expiryOf({ ttl, expiresAt }: ExpiryRequest, now: number): number | null {
+  if (ttl !== undefined && expiresAt !== undefined) {
+    throw new Problem('BAD_REQUEST', 'ttl and expiresAt exclude each other');
+  }
+  if (ttl !== undefined) {
+    if (!(ttl > 0)) {
+      throw new Problem('BAD_REQUEST', `ttl is ${ttl}, and has to be a positive number of seconds`);
+    }
+    const at = Math.ceil(now + ttl * 1000);
+    if (!isTime(at)) {
+      throw new Problem(
+        'BAD_REQUEST',
+        `ttl is ${ttl}: by the clock of this node it would end before 1970, or too far in the future`,
+      );
+    }
+    return at;
+  }
+  if (expiresAt === undefined || expiresAt === null) return null;
+  if (!isTime(expiresAt) || expiresAt <= now) {
+    throw new Problem(
+      'BAD_REQUEST',
+      `expiresAt is ${expiresAt}, and has to be in the future, in milliseconds`,
+    );
+  }
+  return expiresAt;
+}

@@ -1,0 +1,45 @@
+/** What RFC 9112 asks of every request before anybody looks at its path: one host, one form of target, a body that is understood. */
+import type { IncomingMessage } from 'node:http';
+import { Problem } from '../../node/problem.ts';
+
+/** A scheme, an authority without user information, and what follows it. */
+const ABSOLUTE = /^https?:\/\/([^/?#@\s]+)([/?].*)?$/i;
+const SLASH = 0x2f;
+
+/**
+ * Brings the target into origin-form, in `request.url`, with the authority of an absolute-form target as the `Host`
+ * (RFC 9112, 3.2.2). Routes, the short cut and upgrades see nothing else.
+ * @param request of a server with `joinDuplicateHeaders`: several `Host` fields come as one, with commas
+ * @returns why the request must be refused, or null
+ */
+export function normalizeTarget(request: IncomingMessage): Problem | null {
+  const { headers, url = '' } = request;
+  if (headers['transfer-encoding'] !== undefined) {
+    const problem = codingProblem(headers['transfer-encoding'], request.httpVersion);
+    if (problem !== null) return problem;
+  }
+  if (headers.host?.includes(',')) return new Problem('BAD_REQUEST', 'there is more than one Host');
+  if (url.charCodeAt(0) === SLASH || url === '*') return null;
+  const [, authority, rest] = ABSOLUTE.exec(url) ?? [];
+  if (authority === undefined) {
+    const shown = JSON.stringify(url.slice(0, 80));
+    return new Problem('BAD_REQUEST', `the target ${shown} is no path and no http URL`);
+  }
+  headers.host = authority;
+  request.url = pathOf(rest, request.method);
+  return null;
+}
+
+function pathOf(rest: string | undefined, method: string | undefined): string {
+  // RFC 9112, 3.2.4: OPTIONS of an authority alone asks about the server.
+  if (rest === undefined) return method === 'OPTIONS' ? '*' : '/';
+  return rest.startsWith('/') ? rest : `/${rest}`;
+}
+
+/** RFC 9112, 6.1: only `chunked` is understood, and HTTP/1.0 has no transfer codings at all. */
+function codingProblem(coding: string, httpVersion: string): Problem | null {
+  if (httpVersion === '1.0') return new Problem('BAD_REQUEST', 'HTTP/1.0 has no Transfer-Encoding');
+  if (coding.trim().toLowerCase() === 'chunked') return null;
+  const shown = JSON.stringify(coding.slice(0, 80));
+  return new Problem('NOT_IMPLEMENTED', `the transfer coding ${shown} is not understood, only chunked is`);
+}

@@ -1,0 +1,115 @@
+/** What operators look at and turn: `/v1/info`, `/v1/config`, `/healthz`, `/readyz`. */
+import type { FastifyInstance } from 'fastify';
+import type { Node } from '../../node/node.ts';
+import { Problem } from '../../node/problem.ts';
+import type { Admission } from '../../web/origins.ts';
+import { EXAMPLE_INFO } from '../schemas/examples.ts';
+import { config, configPatch, health, json, plainText, problems } from '../schemas/schemas.ts';
+import { formatInfo } from './info.ts';
+
+/** The settings of the running node: `app.ts` knows which may change, and what they mean. */
+export interface RunningSettings extends Admission {
+  readonly version: string;
+  /** By `performance.now()`. */
+  readonly startedAt: number;
+  /** How long nothing of a request's body may arrive. */
+  readonly bodyTimeoutMs: number;
+  /** What request bodies and answers that were not taken yet may have of the memory, in bytes. */
+  readonly requestMemoryBytes: number;
+  /** Of the event loop, in the last seconds. */
+  readonly loopLag: { readonly p99Ms: number; readonly maxMs: number };
+  /** Since the start: rows committed to the journal, and fsyncs of the journal. */
+  readonly journal: { readonly commits: number; readonly fsyncs: number };
+  /** All settings, by name. */
+  current(): Readonly<Record<string, unknown>>;
+  /** @returns what is wrong, as one line, and then nothing was changed; or null */
+  change(values: Readonly<Record<string, string>>): string | null;
+}
+
+export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningSettings): void {
+  app.get('/v1/info', {
+    schema: {
+      operationId: 'getInfo',
+      summary: "The state of the node under Redis's INFO names",
+      description:
+        'For tools and people that know Redis; programs are better off with `/v1/replication`. Beside its names ' +
+        '`last_scrub_result` (`ok`, `interrupted`, `failed`, `none`): of the last search for damage in the keyspace file; ' +
+        '`expired_backlog`: about how many entries have expired and are not deleted yet, counted up to 100,000.',
+      tags: ['operation'],
+      response: { 200: plainText('`name:value` lines in sections.', EXAMPLE_INFO), ...problems() },
+    },
+    handler: (_request, reply) => {
+      reply
+        .type('text/plain; charset=utf-8')
+        .send(formatInfo(node.status, node.scrub, node.overlayBytes, node.expiredBacklog, settings));
+    },
+  });
+
+  app.get('/v1/config', {
+    schema: {
+      operationId: 'getConfig',
+      summary: 'The settings',
+      description: 'All settings that the node runs with, also those that cannot change while it runs.',
+      tags: ['operation'],
+      response: { 200: json('Sizes in bytes, times in milliseconds.', config), ...problems() },
+    },
+    handler: (_request, reply) => {
+      reply.send(settings.current());
+    },
+  });
+
+  app.patch<{ Body: Readonly<Record<string, string | number | boolean>> }>('/v1/config', {
+    schema: {
+      operationId: 'changeConfig',
+      summary: 'Change settings of the running node',
+      description: 'All of what is named, or with 400 nothing. A change lasts until the node stops.',
+      tags: ['operation'],
+      body: { $ref: `${configPatch.$id}#` },
+      response: {
+        200: json('The settings as they are now.', config),
+        ...problems('body'),
+      },
+    },
+    handler: (request, reply) => {
+      const values = Object.entries(request.body).map(([name, value]) => [name, String(value)]);
+      const wrong = settings.change(Object.fromEntries(values));
+      if (wrong !== null) throw new Problem('BAD_REQUEST', wrong);
+      node.settingsChanged();
+      reply.send(settings.current());
+    },
+  });
+
+  app.get('/healthz', {
+    schema: {
+      operationId: 'getHealth',
+      summary: 'Whether the process is alive',
+      description: 'For supervisors: whoever gets no answer may restart it.',
+      tags: ['operation'],
+      response: { 200: json('It is.', health), ...problems() },
+    },
+    handler: (_request, reply) => {
+      reply.send({ status: 'ok' });
+    },
+  });
+
+  app.get('/readyz', {
+    schema: {
+      operationId: 'getReadiness',
+      summary: 'Whether the node should get requests',
+      description:
+        'A master is ready; a replica is as long as it is connected to its master. Neither is while a file of it is not in its ' +
+        'place any more (`STORAGE_FAILED`), nor while the node stops (`SHUTTING_DOWN`).',
+      tags: ['operation'],
+      response: { 200: json('It should.', health), ...problems('LOADING') },
+    },
+    handler: (_request, reply) => {
+      if (node.stopping) throw new Problem('SHUTTING_DOWN', 'the node is shutting down');
+      if (node.lossProblem !== null) throw node.lossProblem;
+      const { upstream } = node.status;
+      if (upstream !== null && upstream.state !== 'streaming') {
+        throw new Problem('LOADING', `the link to ${upstream.url} is ${upstream.state}`);
+      }
+      reply.send({ status: 'ready' });
+    },
+  });
+}

@@ -1,0 +1,278 @@
+/** `POST /v1/batch`: several operations, all or nothing. */
+import type { Readable } from 'node:stream';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { ALWAYS, type Condition } from '../../keyspace/condition.ts';
+import type { RawJson, StaysText } from '../../keyspace/json/json.ts';
+import { fromJsonValue, MAX_VALUE_JSON_BYTES } from '../../keyspace/json/json-value.ts';
+import { keyProblem } from '../../keyspace/key.ts';
+import { Refusal } from '../../keyspace/refusal.ts';
+import {
+  MAX_BATCH_READ_BYTES,
+  MAX_VALUE_BYTES,
+  type Operation,
+  type OperationResult,
+} from '../../keyspace/write.ts';
+import type { Node } from '../../node/node.ts';
+import { Problem } from '../../node/problem.ts';
+import { expiryOf } from '../request/expiry.ts';
+import { parseJsonBody, readJson } from '../request/json-body.ts';
+import { jsonInteger } from '../request/json-integer.ts';
+import { badKey } from '../request/key.ts';
+import { areSmall, arrayStream, type WithValue, whole } from '../request/large-json.ts';
+import { AT_ONCE_BYTES, Line, slices } from '../request/slices.ts';
+import type { Traffic } from '../request/traffic.ts';
+import { reachWanted, TIMEOUT, WAIT_QUERY, type WaitQuery } from '../request/wait.ts';
+import { batchResults, json, problems, writtenOnly } from '../schemas/schemas.ts';
+import { ACKS_QUERY, type AcksQuery, acknowledged } from './acks.ts';
+import { type BatchRead, readAtOnce, readBytes, readInTurns } from './batch-read.ts';
+import { integerOf } from './key-routes.ts';
+import { refuseOnReplica } from './refuse-on-replica.ts';
+
+/** The largest batch, in bytes of JSON. */
+const MAX_BATCH_BYTES = 64 * 1024 * 1024;
+
+/** One operation as the schema has let it through. */
+interface BatchOperation {
+  readonly op: 'set' | 'delete' | 'increment' | 'append' | 'expire' | 'persist' | 'get';
+  readonly key: string;
+  readonly value?: RawJson;
+  readonly encoding?: string;
+  readonly ttl?: number;
+  readonly expiresAt?: number | null;
+  readonly by?: number | string;
+  readonly ifAbsent?: boolean;
+  readonly ifVersion?: number;
+}
+
+/** The values of operations are not made into anything before it is known how they are written: `{"ops": [{"value": …}]}`. */
+const isValue: StaysText = (depth, name) => depth === 3 && name === 'value';
+
+interface BatchRoute {
+  Body: { ops: readonly BatchOperation[] };
+  Querystring: AcksQuery & WaitQuery;
+}
+
+export async function batchRoute(
+  app: FastifyInstance,
+  node: Node,
+  now: () => number,
+  traffic: Traffic,
+): Promise<void> {
+  await app.register((batches, _options, done) => {
+    batches.removeAllContentTypeParsers();
+    batches.addContentTypeParser('application/json', async (request: FastifyRequest, payload: Readable) => {
+      const body = await readJson(request, payload, traffic.bodies);
+      return body.length === 0 ? undefined : parseJsonBody(body, isValue);
+    });
+    route(batches, node, now, traffic);
+    done();
+  });
+}
+
+function route(app: FastifyInstance, node: Node, now: () => number, traffic: Traffic): void {
+  const largeReads = new Line();
+  /** Without a write turn: it would be refused where nothing may be written. */
+  async function read(
+    operations: readonly Operation[],
+    bytes: number,
+    reply: FastifyReply,
+  ): Promise<BatchRead> {
+    try {
+      if (bytes <= AT_ONCE_BYTES) return readAtOnce(node, operations);
+      return await largeReads.run(reply, () => readInTurns(node, operations));
+    } catch (error) {
+      if (error instanceof Refusal) throw new Problem(error.code, error.message, error.extra);
+      throw error;
+    }
+  }
+
+  app.post<BatchRoute>('/v1/batch', {
+    bodyLimit: MAX_BATCH_BYTES,
+    schema: {
+      operationId: 'batch',
+      summary: 'Several operations, all or nothing',
+      description:
+        'Up to 10,000 operations in 64 MiB of JSON, in order; each sees what the ones before it did. If one fails ' +
+        'nothing is applied, and `op` in the answer is its index. `delete`, `expire`, `persist` and `get` of a key ' +
+        'that is not there do not fail: their result says so. The values that a batch reads have at most 64 MiB ' +
+        'together, and the JSON of one value that it sets at most 32 MiB. A batch of nothing but `get`s writes ' +
+        'nothing: a replica answers it too.',
+      tags: ['keys'],
+      querystring: {
+        type: 'object',
+        additionalProperties: false,
+        properties: { ...ACKS_QUERY, position: WAIT_QUERY.position, timeout: TIMEOUT_QUERY },
+      },
+      body: { $ref: 'Batch#' },
+      response: {
+        200: json('All were applied.', batchResults),
+        202: writtenOnly(batchResults),
+        ...problems(
+          'KEY_TOO_LONG',
+          'NOT_INTEGER',
+          'INTEGER_OVERFLOW',
+          'PRECONDITION_FAILED',
+          'VALUE_TOO_LARGE',
+          'BATCH_TOO_LARGE',
+          'body',
+          'write',
+          'wait',
+        ),
+      },
+    },
+    handler: async (request, reply) => {
+      const { ops } = request.body;
+      const onlyReads = ops.every(({ op }) => op === 'get');
+      if (!onlyReads) refuseOnReplica(node);
+      const operations = await operationsOf(ops, now());
+      // As with other writes, the header says nothing to a batch that writes.
+      if (onlyReads || request.query.position !== undefined) await reachWanted(node, request, reply);
+      const bytes = readBytes(node, operations);
+      if (bytes > 0)
+        await traffic.answers.admit(request.raw, reply.raw, Math.min(bytes, MAX_BATCH_READ_BYTES));
+      const { results, position } = await (onlyReads
+        ? read(operations, bytes, reply)
+        : node.write({ kind: 'batch', operations }));
+      traffic.bodies.release(request.raw);
+      return answer(node, request, reply, operations, results, position);
+    },
+  });
+}
+
+const TIMEOUT_QUERY = {
+  ...TIMEOUT,
+  description: 'How long to wait for `position`, and then for `acks`, in milliseconds.',
+} as const;
+
+async function answer(
+  node: Node,
+  request: FastifyRequest<BatchRoute>,
+  reply: FastifyReply,
+  operations: readonly Operation[],
+  results: readonly OperationResult[],
+  position: string,
+): Promise<unknown> {
+  reply.header('psync-position', position).type('application/json; charset=utf-8');
+  const answers = results.map((result, index) => resultOf(operations[index] as Operation, result));
+  const rest = await acknowledged(node, reply, request.query, { position });
+  if (!areSmall(answers)) return arrayStream('results', answers, rest);
+  reply.serializer(JSON.stringify);
+  return { results: answers.map(whole), ...rest };
+}
+
+/** @throws Problem that says which operation is malformed */
+async function operationsOf(ops: readonly BatchOperation[], now: number): Promise<Operation[]> {
+  const turns = slices();
+  const operations: Operation[] = [];
+  for (const [index, op] of ops.entries()) {
+    // Small batches are done within the first slice.
+    if (index % OPERATIONS_AT_ONCE === OPERATIONS_AT_ONCE - 1 || isLarge(op)) await turns.next();
+    operations.push(named(index, () => operationOf(op, now)));
+  }
+  return operations;
+}
+
+/** After so many operations the clock is asked. */
+const OPERATIONS_AT_ONCE = 100;
+
+function isLarge({ value }: BatchOperation): boolean {
+  return value !== undefined && value.bytes.length > AT_ONCE_BYTES;
+}
+
+/** A problem of one operation says which. */
+function named(index: number, parse: () => Operation): Operation {
+  try {
+    return parse();
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    throw new Problem(error.code, `operation ${index}: ${error.message}`, { ...error.extra, op: index });
+  }
+}
+
+const ALLOWED: Readonly<Record<BatchOperation['op'], ReadonlySet<string>>> = {
+  set: new Set(['value', 'encoding', 'ttl', 'expiresAt', 'ifAbsent', 'ifVersion']),
+  delete: new Set(['ifVersion']),
+  increment: new Set(['by', 'ifVersion']),
+  append: new Set(['value', 'encoding', 'ifVersion']),
+  expire: new Set(['ttl', 'expiresAt', 'ifVersion']),
+  persist: new Set(['ifVersion']),
+  get: new Set(),
+};
+
+function operationOf(op: BatchOperation, now: number): Operation {
+  const { key } = op;
+  const problem = keyProblem(key);
+  if (problem !== null) throw badKey(problem);
+  for (const member in op) {
+    if (member !== 'op' && member !== 'key' && !ALLOWED[op.op].has(member)) {
+      throw new Problem('BAD_REQUEST', `${JSON.stringify(member)} has no meaning for ${op.op}`);
+    }
+  }
+  const condition = conditionOf(op);
+  switch (op.op) {
+    case 'set':
+      return { kind: 'set', key, value: bytesOf(op), expiresAt: expiryOf(op, now), condition };
+    case 'append':
+      return { kind: 'append', key, value: bytesOf(op), condition };
+    case 'increment':
+      return { kind: 'increment', key, by: integerOf(op.by ?? 1), condition };
+    case 'expire': {
+      const expiresAt = expiryOf(op, now);
+      if (expiresAt === null) throw new Problem('BAD_REQUEST', 'either ttl or expiresAt is required');
+      return { kind: 'expire', key, expiresAt, condition };
+    }
+    case 'delete':
+    case 'persist':
+      return { kind: op.op, key, condition };
+    case 'get':
+      return { kind: 'get', key };
+  }
+}
+
+function conditionOf({ ifAbsent = false, ifVersion }: BatchOperation): Condition {
+  if (ifAbsent && ifVersion !== undefined) {
+    throw new Problem('BAD_REQUEST', 'ifAbsent and ifVersion contradict each other');
+  }
+  if (ifAbsent) return { noneMatch: '*' };
+  return ifVersion === undefined ? ALWAYS : { match: [ifVersion] };
+}
+
+function bytesOf({ value, encoding }: BatchOperation): Buffer {
+  if (value !== undefined && value.bytes.length > MAX_VALUE_JSON_BYTES) {
+    throw new Problem('VALUE_TOO_LARGE', `a value may have at most ${MAX_VALUE_JSON_BYTES} bytes of JSON`);
+  }
+  const bytes = fromJsonValue(value, encoding);
+  if (typeof bytes === 'string') throw new Problem('BAD_REQUEST', bytes);
+  if (bytes.length > MAX_VALUE_BYTES) {
+    throw new Problem('VALUE_TOO_LARGE', `a value may have at most ${MAX_VALUE_BYTES} bytes`);
+  }
+  return bytes;
+}
+
+function resultOf(operation: Operation, { existed, entry }: OperationResult): WithValue {
+  const version = entry?.version;
+  switch (operation.kind) {
+    case 'set':
+      return withoutValue({ created: !existed, version, expiresAt: entry?.expiresAt });
+    case 'delete':
+      return withoutValue({ deleted: existed });
+    case 'increment':
+      return withoutValue({ value: jsonInteger(BigInt(entry?.value?.toString('latin1') ?? '0')), version });
+    case 'append':
+      return withoutValue({ size: entry?.value?.length, version });
+    case 'expire':
+    case 'persist':
+      return withoutValue(
+        entry === null ? { found: false } : { found: true, expiresAt: entry.expiresAt, version },
+      );
+    case 'get':
+      if (entry === null) return withoutValue({ found: false });
+      return { before: { found: true }, value: entry.value, after: { expiresAt: entry.expiresAt, version } };
+    case 'merge-patch':
+      throw new Error('a batch has no patches');
+  }
+}
+
+function withoutValue(members: object): WithValue {
+  return { before: members, value: null, after: {} };
+}

@@ -1,0 +1,252 @@
+/** `GET /v1/changes`: the feed as Server-Sent Events and as NDJSON; `ws/` has it as a WebSocket. */
+import type { ServerResponse } from 'node:http';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { FeedRequest } from '../../node/feed/feed-request.ts';
+import { errorMessage, type Framing } from '../../node/feed/message.ts';
+import type { Node } from '../../node/node.ts';
+import type { FollowerEvents, FollowerSocket } from '../../node/ports.ts';
+import { Problem } from '../../node/problem.ts';
+import type { CloseCode } from '../../replication/close-code.ts';
+import { formatPosition } from '../../replication/position.ts';
+import { closePatienceMs } from '../../web/close-patience.ts';
+import { MAX_LIMIT, MAX_PREFIXES, MAX_WAIT, parseFeedRequest } from '../../web/feed-query.ts';
+import { mayCome } from '../../web/origins.ts';
+import { varyBy } from '../answer-headers.ts';
+import { toProblem } from '../problem.ts';
+import { acceptedOf } from '../request/accept.ts';
+import { EVENT_STREAMS } from '../schemas/event-schemas.ts';
+import { position, problems, streamed } from '../schemas/schemas.ts';
+import type { RunningSettings } from './admin-routes.ts';
+
+const EVENT_STREAM = 'text/event-stream';
+const NDJSON = 'application/x-ndjson';
+/** What curl says without being told is NDJSON. */
+const MEDIA_TYPES = [NDJSON, EVENT_STREAM] as const;
+/** A connection of which the other end has vanished is noticed by TCP's keep-alives after so long, and some more. */
+const KEEP_ALIVE_MS = 30_000;
+/**
+ * How long an EventSource waits before it connects anew, in milliseconds: at least the first, at most both together, so that not all
+ * who lost a node come back at the same time.
+ */
+const RETRY_MS = 1_000;
+const RETRY_SPREAD_MS = 2_000;
+/** The same after a problem that its next request has again, in milliseconds. */
+const RETRY_IN_VAIN_MS = 600_000;
+
+const ndjson: Framing = (json) => Buffer.from(`${json}\n`, 'utf8');
+const serverSentEvent: Framing = (json, at) =>
+  Buffer.from(at === null ? `data: ${json}\n\n` : `id: ${at}\ndata: ${json}\n\n`, 'utf8');
+
+export function changesRoute(app: FastifyInstance, node: Node, settings: RunningSettings): void {
+  app.get('/v1/changes', {
+    exposeHeadRoute: false,
+    // Parsed by hand, so that all transports say the same of the same query; the schema is for the document.
+    validatorCompiler: () => () => true,
+    schema: {
+      operationId: 'followChanges',
+      summary: 'Follow the changes',
+      description: DESCRIPTION,
+      tags: ['changes'],
+      querystring: QUERY,
+      headers: {
+        type: 'object',
+        properties: {
+          'last-event-id': {
+            ...position,
+            description: 'What an EventSource sends when it connects anew. It beats `position`.',
+          },
+        },
+      },
+      response: {
+        200: streamed('The events, until somebody ends it.', EVENT_STREAMS),
+        ...problems(
+          'BAD_REQUEST',
+          'FORBIDDEN',
+          'NOT_ACCEPTABLE',
+          'POSITION_LOST',
+          'TOO_MANY_REQUESTS',
+          'NOT_REACHED',
+          'STORAGE_FAILED',
+        ),
+      },
+    },
+    errorHandler: (error, request, reply) => {
+      const told = toldInStream(request, toProblem(error));
+      // What is thrown here goes on to the handler of all routes.
+      if (told === null) throw error;
+      return reply
+        .code(200)
+        .type(EVENT_STREAM)
+        .header('cache-control', 'no-store')
+        .serializer(String)
+        .send(told);
+    },
+    handler: async (request, reply) => {
+      varyBy(reply, 'Accept');
+      const { origin, host } = request.headers;
+      if (!mayCome(origin, host, settings)) {
+        throw new Problem(
+          'FORBIDDEN',
+          `pages of ${origin} may not follow this node; --allow-origin lets them`,
+        );
+      }
+      const type = acceptedOf(request.headers.accept, MEDIA_TYPES);
+      if (type === null) {
+        throw new Problem('NOT_ACCEPTABLE', `changes can be had as ${MEDIA_TYPES.join(' or ')}`);
+      }
+      const wanted = parseFeedRequest(request.url, lastEventId(request));
+      const gone = new AbortController();
+      reply.raw.once('close', () => gone.abort());
+      const admitted = await node.admitFollower(wanted, gone.signal);
+      if (!gone.signal.aborted) stream(node, admitted, type === EVENT_STREAM, request, reply);
+    },
+  });
+}
+
+/**
+ * An EventSource gives up for good when the answer is no stream, and its page is not told why. So it is given a stream that says
+ * what is wrong and ends, as a WebSocket is. Other clients get the status of a problem that stays, a malformed query for one.
+ * @returns the stream; null: the problem is to be answered as everywhere
+ */
+function toldInStream({ headers }: FastifyRequest, problem: Problem | null): string | null {
+  if (problem === null || acceptedOf(headers.accept, MEDIA_TYPES) !== EVENT_STREAM) return null;
+  const passes = problem.status === 429 || problem.status === 503;
+  const stays = problem.status === 400 || problem.status === 410;
+  const isFromPage = headers.origin !== undefined || headers['sec-fetch-mode'] !== undefined;
+  if (!passes && !(stays && isFromPage)) return null;
+  const { json } = errorMessage(problem.code, problem.message, problem.extra);
+  return `retry: ${passes ? retryMs() : RETRY_IN_VAIN_MS}\n${serverSentEvent(json, null).toString('utf8')}`;
+}
+
+function retryMs(): number {
+  return RETRY_MS + Math.floor(Math.random() * RETRY_SPREAD_MS);
+}
+
+/** Answers with the feed. Fastify has nothing to do with it any more. */
+function stream(
+  node: Node,
+  wanted: FeedRequest,
+  asEvents: boolean,
+  { raw: { socket } }: FastifyRequest,
+  reply: FastifyReply,
+): void {
+  reply.hijack();
+  reply.raw.writeHead(200, {
+    ...(reply.getHeaders() as Record<string, string>),
+    'content-type': asEvents ? EVENT_STREAM : NDJSON,
+    'cache-control': 'no-store',
+    // nginx would hold events back.
+    'x-accel-buffering': 'no',
+    'psync-position': formatPosition(node.position),
+    'psync-role': node.role,
+  });
+  if (asEvents) reply.raw.write(`retry: ${retryMs()}\n\n`);
+  else reply.raw.flushHeaders();
+  socket.setKeepAlive(true, KEEP_ALIVE_MS);
+  const peer = `${socket.remoteAddress}:${socket.remotePort}`;
+  const follower = new ResponseFollower(reply.raw, peer, asEvents ? serverSentEvent : ndjson);
+  follower.listen(node.serveFollower(wanted, follower));
+}
+
+class ResponseFollower implements FollowerSocket {
+  readonly peer: string;
+  readonly framing: Framing;
+  readonly answersPings = false;
+  readonly #response: ServerResponse;
+
+  constructor(response: ServerResponse, peer: string, framing: Framing) {
+    this.#response = response;
+    this.peer = peer;
+    this.framing = framing;
+  }
+
+  listen(events: FollowerEvents): void {
+    this.#response.on('drain', () => events.drained());
+    this.#response.once('close', () => events.closed());
+  }
+
+  get bufferedBytes(): number {
+    return this.#response.writableLength;
+  }
+
+  send(frames: Buffer): void {
+    if (!this.#response.writableEnded) this.#response.write(frames);
+  }
+
+  ping(): void {
+    // There is no such thing; bookmarks come often enough.
+  }
+
+  close(code: CloseCode): void {
+    this.#response.end();
+    // Who does not read never gets to the end.
+    const timer = setTimeout(() => this.#response.destroy(), closePatienceMs(code));
+    this.#response.once('close', () => clearTimeout(timer));
+  }
+
+  terminate(): void {
+    this.#response.destroy();
+  }
+}
+
+function lastEventId({ headers }: FastifyRequest): string | undefined {
+  const id = headers['last-event-id'];
+  return Array.isArray(id) ? id[0] : id;
+}
+
+const QUERY = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    position: {
+      type: 'string',
+      description:
+        'Go on from here: the last position that you were told. `now`: only what comes. Absent: from a snapshot.',
+      examples: [position.examples[0], 'now'],
+    },
+    prefix: {
+      type: 'array',
+      items: { type: 'string' },
+      maxItems: MAX_PREFIXES,
+      description: 'Only keys that begin so; may be given several times. Absent: all keys.',
+      examples: [['user:']],
+    },
+    snapshot: {
+      type: 'boolean',
+      default: true,
+      description:
+        'Whether a position that is lost is answered with a snapshot; if not, with 410 `POSITION_LOST`.',
+    },
+    limit: {
+      type: 'integer',
+      minimum: 1,
+      maximum: MAX_LIMIT,
+      description: 'End after so many changes. Entries of a snapshot do not count: it is whole or not there.',
+    },
+    wait: {
+      type: 'number',
+      minimum: 0,
+      maximum: MAX_WAIT,
+      description: 'Long poll: end when something has come, and after so many seconds at the latest.',
+      examples: [20],
+    },
+  },
+} as const;
+
+const DESCRIPTION = [
+  'Every change of some prefixes, in order, each exactly once between two resets. `Accept` chooses the form:',
+  '`application/x-ndjson`, one event a line, or `text/event-stream`, where the id of an event is its position. With an',
+  'upgrade to a WebSocket of the subprotocol `psync.v1.json` each message is one event.',
+  '',
+  'Without `position` a snapshot comes first: `reset`, an `entry` for each key, `synced`. With one the answer begins with',
+  '`continue`, if this node can still serve what follows, or else with a `reset` that says why. A position is good on',
+  'every node and every transport, and on masters and replicas alike. A replica that has not reached it yet waits for it, five',
+  'seconds and no longer than `wait`; then it answers 503 `NOT_REACHED`.',
+  '',
+  'A `text/event-stream` is 200 also where another request would be answered 429 or 503, and to a browser where it would be 400',
+  'or 410: it brings an `error` event with the code, and ends. An EventSource would otherwise give up for good.',
+  '',
+  '`bookmark` says that nothing of yours happened up to its position. It comes every two seconds while others write, and',
+  'every ten seconds otherwise: who hears nothing for half a minute should connect anew. Types that you do not know are to',
+  'be ignored.',
+].join('\n');

@@ -1,0 +1,186 @@
+/** `POST /v1/import`: NDJSON in, streamed, in bounded memory. */
+import type { FastifyInstance } from 'fastify';
+import { fromJsonValue } from '../../keyspace/json/json-value.ts';
+import { keyProblem } from '../../keyspace/key.ts';
+import { MAX_VALUE_BYTES } from '../../keyspace/write.ts';
+import type { Node } from '../../node/node.ts';
+import { Problem } from '../../node/problem.ts';
+import type { Turns } from '../../node/turns.ts';
+import { formatPosition } from '../../replication/position.ts';
+import { type DelCommand, isTime, type SetCommand } from '../../stream/command.ts';
+import type { BodyBudget } from '../request/body-budget.ts';
+import { badKey } from '../request/key.ts';
+import { isBlank, lineGroups, parseLine, parseLongLine } from '../request/ndjson.ts';
+import { AT_ONCE_BYTES } from '../request/slices.ts';
+import { imported, json, NDJSON_BODY, problems, writtenOnly } from '../schemas/schemas.ts';
+import { ACKS_ONLY, type AcksQuery, acknowledged } from './acks.ts';
+import { refuseOnReplica } from './refuse-on-replica.ts';
+
+/** Entries are written in groups of so many, or of so many bytes, whichever comes first. */
+const GROUP_ENTRIES = 1_000;
+const GROUP_BYTES = 1024 * 1024;
+
+/** No type at all is fine too; the last one is what `curl --data-binary` says if it is not told otherwise. */
+const MEDIA_TYPES: readonly string[] = [
+  'application/x-ndjson',
+  'application/ndjson',
+  'application/jsonl',
+  'text/plain',
+  'application/octet-stream',
+  'application/x-www-form-urlencoded',
+];
+
+const MEMBERS: ReadonlySet<string> = new Set(['key', 'value', 'encoding', 'expiresAt', 'version']);
+
+export function importRoute(app: FastifyInstance, node: Node, now: () => number, bodies: BodyBudget): void {
+  app.post<{ Querystring: AcksQuery }>('/v1/import', {
+    schema: {
+      operationId: 'importEntries',
+      summary: 'Load many entries',
+      description: [
+        'NDJSON: one `{"key": …, "value": …, "encoding": "utf8" | "base64" | "json", "expiresAt": MS | null}` a line,',
+        'as `/v1/export` writes it. The body is streamed; entries are written while it arrives, in order, and each',
+        'is set whether or not it was there. The whole is not atomic: when a line is malformed, the entries before',
+        'it are in, and the answer says how many. A line has at most 32 MiB. A byte order mark in front is skipped, and so',
+        'are lines of nothing but white space.',
+      ].join('\n'),
+      tags: ['keys'],
+      querystring: ACKS_ONLY,
+      body: NDJSON_BODY,
+      response: {
+        200: json('All lines are in.', imported),
+        202: writtenOnly(imported),
+        ...problems('BAD_LINE', 'write'),
+      },
+    },
+    handler: async (request, reply) => {
+      refuseOnReplica(node);
+      const type = request.bodyType;
+      if (type !== null && !MEDIA_TYPES.includes(type)) {
+        throw new Problem('UNSUPPORTED_MEDIA_TYPE', `an import is application/x-ndjson, not ${type}`);
+      }
+      const body = request.body as import('node:stream').Readable | undefined;
+      const load = new Load(node, now);
+      try {
+        if (body !== undefined) await load.addAll(lineGroups(body, bodies));
+      } catch (error) {
+        // Whatever of the body is still to come is not read as lines; the connection stays usable.
+        bodies.release(request.raw);
+        body?.resume();
+        throw load.explain(error);
+      }
+      reply.header('psync-position', load.position);
+      const answer = { imported: load.imported, position: load.position };
+      return acknowledged(node, reply, request.query, answer);
+    },
+  });
+}
+
+/** One import on its way. */
+class Load {
+  readonly #node: Node;
+  readonly #now: () => number;
+  #line = 0;
+  #group: (SetCommand | DelCommand)[] = [];
+  #groupBytes = 0;
+  readonly #turns: Turns;
+  imported = 0;
+  position: string;
+
+  constructor(node: Node, now: () => number) {
+    this.#node = node;
+    this.#now = now;
+    this.#turns = node.turns();
+    this.position = formatPosition(node.position);
+  }
+
+  /**
+   * Writes all lines; if one cannot be, those before it.
+   * @throws Problem
+   */
+  async addAll(groups: AsyncIterable<readonly Buffer[]>): Promise<void> {
+    try {
+      for await (const lines of groups) await this.#add(lines);
+    } catch (error) {
+      if (error instanceof Problem && error.code === 'BAD_LINE') await this.#write();
+      throw error;
+    }
+    await this.#write();
+  }
+
+  async #add(lines: readonly Buffer[]): Promise<void> {
+    for (const line of lines) {
+      this.#line += 1;
+      if (this.#turns.isOver) await this.#turns.pass();
+      if (isBlank(line)) continue;
+      const entry = await this.#parsed(line);
+      this.#group.push(entry);
+      this.#groupBytes += line.length;
+      if (this.#group.length >= GROUP_ENTRIES || this.#groupBytes >= GROUP_BYTES) await this.#write();
+    }
+  }
+
+  /** Writes what has been collected. */
+  async #write(): Promise<void> {
+    const commands = this.#group;
+    if (commands.length === 0) return;
+    this.#group = [];
+    this.#groupBytes = 0;
+    const { position } = await this.#node.write({ kind: 'load', commands });
+    this.imported += commands.length;
+    this.position = position;
+  }
+
+  /** The error with what the client has to know: the line, and how many entries are in. */
+  explain(error: unknown): unknown {
+    const { imported } = this;
+    if (error instanceof Problem) {
+      const isLine = error.code === 'BAD_LINE';
+      const line = error.extra.line ?? this.#line + 1;
+      const [entries, are] = imported === 1 ? ['1 entry', 'is'] : [`${imported} entries`, 'are'];
+      const detail = isLine
+        ? `line ${line}: ${error.message}; ${entries} before it ${are} in`
+        : `${error.message}; ${entries} ${are} in`;
+      return new Problem(error.code, detail, { ...error.extra, ...(isLine ? { line } : {}), imported });
+    }
+    if (error instanceof Error && 'code' in error && error.code === 'ECONNRESET') {
+      return new Problem('BAD_REQUEST', 'the connection broke before the body was complete', { imported });
+    }
+    return error;
+  }
+
+  async #parsed(line: Buffer): Promise<SetCommand | DelCommand> {
+    try {
+      const object = line.length <= AT_ONCE_BYTES ? parseLine(line) : await parseLongLine(line);
+      return entryOf(object, this.#now());
+    } catch (error) {
+      if (error instanceof Problem) throw new Problem('BAD_LINE', error.message, { line: this.#line });
+      throw error;
+    }
+  }
+}
+
+/** @returns what the line sets; if it has expired at `now` already, that it is not there */
+function entryOf(object: Readonly<Record<string, unknown>>, now: number): SetCommand | DelCommand {
+  const { key, value, encoding, expiresAt = null } = object;
+  for (const member in object) {
+    if (!MEMBERS.has(member)) throw bad(`unknown member ${JSON.stringify(member)}`);
+  }
+  if (typeof key !== 'string') throw bad('"key" is not a string');
+  const problem = keyProblem(key);
+  if (problem !== null) throw badKey(problem, 'BAD_LINE');
+  const bytes = fromJsonValue(value, encoding);
+  if (typeof bytes === 'string') throw bad(bytes);
+  if (bytes.length > MAX_VALUE_BYTES) throw bad(`the value has more than ${MAX_VALUE_BYTES} bytes`);
+  if (expiresAt !== null && !(typeof expiresAt === 'number' && isTime(expiresAt))) {
+    throw bad('"expiresAt" is no time in milliseconds');
+  }
+  const at = expiresAt as number | null;
+  return at !== null && at <= now
+    ? { kind: 'del', keys: [key] }
+    : { kind: 'set', key, value: bytes, expiresAt: at };
+}
+
+function bad(detail: string): Problem {
+  return new Problem('BAD_LINE', detail);
+}

@@ -1,0 +1,180 @@
+/** `/v1/keys`: pages of entries, and deleting many. `/v1/export`: all of them. */
+import { Readable } from 'node:stream';
+import type { FastifyInstance } from 'fastify';
+import { type ListedEntry, MAX_PAGE_BYTES } from '../../keyspace/page.ts';
+import type { Node } from '../../node/node.ts';
+import { Problem } from '../../node/problem.ts';
+import { formatPosition } from '../../replication/position.ts';
+import { areSmall, arrayStream, inBuffers, pieces, type WithValue, whole } from '../request/large-json.ts';
+import { ANSWER_STALL_MS, type UnreadAnswers } from '../request/unread-answers.ts';
+import { reachWanted, WAIT_QUERY, type WaitQuery } from '../request/wait.ts';
+import {
+  deletedMany,
+  exportedEntry,
+  json,
+  keyPage,
+  ndjson,
+  problems,
+  writtenOnly,
+} from '../schemas/schemas.ts';
+import { ACKS_QUERY, type AcksQuery, acknowledged } from './acks.ts';
+import { refuseOnReplica } from './refuse-on-replica.ts';
+
+/** The most entries of one page. */
+export const MAX_PAGE = 1_000;
+
+const PREFIX = {
+  type: 'string',
+  description: 'Only keys that begin so.',
+  examples: ['user:'],
+} as const;
+
+interface ListQuery extends WaitQuery {
+  readonly prefix?: string;
+  readonly after?: string;
+  readonly limit: number;
+  readonly values: boolean;
+}
+
+export function listRoutes(app: FastifyInstance, node: Node, answers: UnreadAnswers): void {
+  app.get<{ Querystring: ListQuery }>('/v1/keys', {
+    schema: {
+      operationId: 'listKeys',
+      summary: 'List entries in key order',
+      description:
+        'Keys are ordered by their UTF-8 bytes. A page with values ends early, with the one with which they reach 16 MiB.',
+      tags: ['keys'],
+      querystring: {
+        type: 'object',
+        additionalProperties: false,
+        properties: {
+          prefix: PREFIX,
+          after: {
+            type: 'string',
+            description: 'Only keys after this one: `next` of the page before.',
+            examples: ['user:2'],
+          },
+          limit: {
+            type: 'integer',
+            minimum: 1,
+            maximum: MAX_PAGE,
+            default: 100,
+            description: 'The most entries of the page.',
+          },
+          values: { type: 'boolean', default: false, description: 'With the values.' },
+          ...WAIT_QUERY,
+        },
+      },
+      response: { 200: json('A page.', keyPage), ...problems('wait', 'DISK_FULL') },
+    },
+    handler: async (request, reply) => {
+      await reachWanted(node, request, reply);
+      const { prefix = '', after = null, limit, values } = request.query;
+      if (values) await answers.admit(request.raw, reply.raw, MAX_PAGE_BYTES);
+      const { entries, next } = await node.page({ prefix, after, limit, values });
+      const position = formatPosition(node.position);
+      reply.header('psync-position', position);
+      const objects = entries.map(listed);
+      if (areSmall(objects)) return { keys: objects.map(whole), next, position };
+      reply.type('application/json; charset=utf-8');
+      return arrayStream('keys', objects, { next, position });
+    },
+  });
+
+  app.delete<{ Querystring: AcksQuery & { prefix?: string; all?: boolean } }>('/v1/keys', {
+    schema: {
+      operationId: 'deleteKeys',
+      summary: 'Delete all entries, or those with a prefix',
+      description:
+        '`all=true` deletes everything at once. With `prefix` entries are deleted in key order, 1,000 at a time, so ' +
+        'that other requests are not held up; entries that are written meanwhile may stay.',
+      tags: ['keys'],
+      querystring: {
+        type: 'object',
+        additionalProperties: false,
+        properties: {
+          prefix: { ...PREFIX, minLength: 1 },
+          all: {
+            type: 'boolean',
+            description: 'Every entry; nothing else may be given then.',
+            examples: [true],
+          },
+          ...ACKS_QUERY,
+        },
+      },
+      response: {
+        200: json('They are deleted.', deletedMany),
+        202: writtenOnly(deletedMany),
+        ...problems('body', 'write'),
+      },
+    },
+    handler: async (request, reply) => {
+      const { prefix, all = false } = request.query;
+      if (all === (prefix !== undefined)) {
+        throw new Problem('BAD_REQUEST', 'either prefix or all=true is required');
+      }
+      refuseOnReplica(node);
+      const { deleted, position } = await (prefix === undefined
+        ? node.deleteAll()
+        : node.deletePrefix(prefix));
+      reply.header('psync-position', position);
+      return acknowledged(node, reply, request.query, { deleted, position });
+    },
+  });
+
+  app.get<{ Querystring: WaitQuery & { prefix?: string } }>('/v1/export', {
+    schema: {
+      operationId: 'exportEntries',
+      summary: 'Read all entries, at one position',
+      description:
+        'NDJSON in key order: `{"key", "value", "encoding", "version", "expiresAt"}` a line, as `/v1/import` takes ' +
+        'it. The header `Psync-Position` says of which position; writes go on meanwhile and are not in it. On a full disk it ' +
+        'is refused (`DISK_FULL`) if the newest writes cannot be moved into the keyspace file that it reads.',
+      tags: ['keys'],
+      querystring: {
+        type: 'object',
+        additionalProperties: false,
+        properties: { prefix: PREFIX, ...WAIT_QUERY },
+      },
+      response: {
+        200: ndjson('The entries.', exportedEntry),
+        ...problems('TOO_MANY_REQUESTS', 'wait', 'DISK_FULL'),
+      },
+    },
+    handler: async (request, reply) => {
+      await reachWanted(node, request, reply);
+      const { position, groups, close } = await node.readEntries(request.query.prefix ?? '');
+      // The client may have gone while the overlay was written into the file.
+      if (reply.raw.destroyed) close();
+      else reply.raw.once('close', close);
+      // What it reads keeps the WAL from shrinking.
+      reply.raw.setTimeout(ANSWER_STALL_MS, () => reply.raw.destroy());
+      reply.header('content-type', 'application/x-ndjson').header('psync-position', formatPosition(position));
+      return Readable.from(lines(groups), { objectMode: false, highWaterMark: 1024 * 1024 });
+    },
+  });
+}
+
+async function* lines(groups: AsyncIterable<readonly ListedEntry[]>): AsyncGenerator<Buffer> {
+  for await (const group of groups) {
+    const objects = group.map(exported);
+    if (areSmall(objects)) {
+      yield Buffer.from(objects.map((object) => `${JSON.stringify(whole(object))}\n`).join(''), 'utf8');
+    } else yield* inBuffers(linePieces(objects));
+  }
+}
+
+function* linePieces(objects: readonly WithValue[]): Generator<string> {
+  for (const object of objects) {
+    yield* pieces(object);
+    yield '\n';
+  }
+}
+
+function exported({ key, version, expiresAt, value }: ListedEntry): WithValue {
+  return { before: { key }, value: value ?? Buffer.alloc(0), after: { version, expiresAt } };
+}
+
+function listed({ key, version, size, expiresAt, value }: ListedEntry): WithValue {
+  return { before: { key, version, size, expiresAt }, value, after: {} };
+}

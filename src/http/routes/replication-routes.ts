@@ -1,0 +1,280 @@
+/** `/v1/replication`, `/v1/digest`: what the node knows of its history, and whom it follows. */
+import type { FastifyInstance } from 'fastify';
+import type { Node } from '../../node/node.ts';
+import type { Digest } from '../../node/ports.ts';
+import { Problem } from '../../node/problem.ts';
+import { parseHash } from '../../replication/history-hash.ts';
+import { formatPosition } from '../../replication/position.ts';
+import { MAX_NODE_URL_LENGTH } from '../../replication/upstream.ts';
+import { positionOf, reachWanted, WAIT_ONLY, type WaitQuery } from '../request/wait.ts';
+import {
+  backlogReport,
+  check,
+  digest,
+  failoverResult,
+  historyHash,
+  json,
+  position,
+  problems,
+  replication,
+  sessions,
+} from '../schemas/schemas.ts';
+
+/** The largest JSON body of these calls, in bytes. */
+const MAX_JSON_BYTES = 64 * 1024;
+
+interface DigestQuery extends WaitQuery {
+  readonly against?: string;
+}
+
+const DIGEST_QUERY = {
+  ...WAIT_ONLY,
+  properties: {
+    ...WAIT_ONLY.properties,
+    timeout: {
+      ...WAIT_ONLY.properties.timeout,
+      description:
+        'How long to wait for `position`, in milliseconds; and, with `against`, how long the comparison may take: both nodes read ' +
+        'all of their entries for it, some 100,000 a second.',
+    },
+    against: {
+      type: 'string',
+      maxLength: MAX_NODE_URL_LENGTH,
+      description:
+        'Another node, `http://HOST:PORT` or `ws://HOST:PORT`, such as `http://127.0.0.1:7797`: compare with it.',
+    },
+  },
+} as const;
+
+function answered({ position, keys, digest }: Digest): {
+  readonly position: string;
+  readonly keys: number;
+  readonly digest: string;
+} {
+  return { position: formatPosition(position), keys, digest };
+}
+
+export function replicationRoutes(app: FastifyInstance, node: Node): void {
+  // Replicas come here with a WebSocket, which `ws/` takes; what arrives here is no such request.
+  app.get('/v1/replication/stream', {
+    schema: { hide: true },
+    handler: (_request, reply) => {
+      // RFC 9110, 15.5.22.
+      reply.header('upgrade', 'websocket').header('connection', 'close, Upgrade');
+      throw new Problem(
+        'UPGRADE_REQUIRED',
+        'replicas connect here with a WebSocket of the subprotocol psync.v1',
+      );
+    },
+  });
+
+  app.get('/v1/replication', {
+    schema: {
+      operationId: 'getReplication',
+      summary: 'Role, position, backlog, upstream, replicas and counters',
+      description:
+        'What this node knows of its history, of the master it follows, and of the replicas that follow it.',
+      tags: ['replication'],
+      response: { 200: json('The state of replication.', replication), ...problems() },
+    },
+    handler: (_request, reply) => {
+      reply.send(node.status);
+    },
+  });
+
+  app.put<{ Body: { url: string } }>('/v1/replication/upstream', {
+    bodyLimit: MAX_JSON_BYTES,
+    schema: {
+      operationId: 'setUpstream',
+      summary: 'Follow a master (REPLICAOF)',
+      description: [
+        'What this node has is kept: if the history of the master allows it, it continues from there; otherwise it',
+        'is served until a snapshot has replaced it. `ws://HOST:PORT`. A node that follows this one, directly or by way of',
+        'others, is refused: 409 names the circle. So is one above which a node answers what no node would: 502.',
+      ].join('\n'),
+      tags: ['replication'],
+      body: { $ref: 'UpstreamRequest#' },
+      response: {
+        200: json('It follows that master already.', replication),
+        202: json('It follows that master from now on.', replication),
+        ...problems('body', 'CIRCLE', 'BAD_PEER', 'FAILOVER_REFUSED', 'DISK_FULL'),
+      },
+    },
+    handler: async (request, reply) => {
+      const changed = await node.replicaOf(request.body.url);
+      reply.code(changed ? 202 : 200);
+      return node.status;
+    },
+  });
+
+  app.delete('/v1/replication/upstream', {
+    schema: {
+      operationId: 'deleteUpstream',
+      summary: 'Become a master (REPLICAOF NO ONE)',
+      description:
+        'Under a new run ID; the old one goes into the lineage, so that siblings can continue from here.',
+      tags: ['replication'],
+      response: {
+        200: json('It is a master.', replication),
+        ...problems('body', 'FAILOVER_REFUSED', 'DISK_FULL'),
+      },
+    },
+    handler: async () => {
+      await node.promote();
+      return node.status;
+    },
+  });
+
+  app.get<{ Querystring: { position?: string; hash?: string } }>('/v1/replication/check', {
+    schema: {
+      operationId: 'checkPosition',
+      summary: 'What PSYNC would answer',
+      description:
+        'Whether a replica at this position would continue or need a snapshot, why, and how many bytes it would be sent. ' +
+        'Nothing is done, and nothing counted. Without a position: of a replica that has nothing. Without a hash: of a replica ' +
+        'that does not tell its history hash.',
+      tags: ['replication'],
+      querystring: {
+        type: 'object',
+        additionalProperties: false,
+        properties: { position, hash: historyHash },
+      },
+      response: { 200: json('The decision.', check), ...problems() },
+    },
+    handler: async (request) => {
+      const { position: asked, hash } = request.query;
+      const { decision, bytes, notNow } = node.check(
+        asked === undefined ? null : positionOf(asked),
+        hash === undefined ? null : parseHash(hash),
+      );
+      const reason = decision.kind === 'full-resync' ? decision.reason : null;
+      return { decision: decision.kind, reason, bytes, notNow };
+    },
+  });
+
+  app.get('/v1/replication/sessions', {
+    schema: {
+      operationId: 'getSessions',
+      summary: 'What happened to the replicas',
+      description: 'The last events of each session: why did it resync, why did it go?',
+      tags: ['replication'],
+      response: { 200: json('The sessions.', sessions), ...problems() },
+    },
+    handler: (_request, reply) => {
+      reply.send({ sessions: node.sessionRecords });
+    },
+  });
+
+  app.get<{ Querystring: { seconds?: number } }>('/v1/replication/backlog', {
+    schema: {
+      operationId: 'getBacklog',
+      summary: 'The backlog, the write rate, and how large it should be',
+      description:
+        'The window, how fast the stream grows, the outages that were seen, and advice: the seconds that a replica may ' +
+        'be away, times the bytes written a second.',
+      tags: ['replication'],
+      querystring: {
+        type: 'object',
+        additionalProperties: false,
+        properties: {
+          seconds: {
+            type: 'number',
+            exclusiveMinimum: 0,
+            maximum: 86_400,
+            description: 'What the advice is for; without it: the longest outage that was seen, or 60 s.',
+            examples: [120],
+          },
+        },
+      },
+      response: { 200: json('The backlog.', backlogReport), ...problems() },
+    },
+    handler: (request, reply) => {
+      reply.send(node.backlogReport(request.query.seconds ?? null));
+    },
+  });
+
+  app.post<{ Body: { to?: string; timeoutMs: number } }>('/v1/replication/failover', {
+    bodyLimit: MAX_JSON_BYTES,
+    schema: {
+      operationId: 'failover',
+      summary: 'Hand the role of the master over to a replica',
+      description: [
+        'Writes are held, the replica gets everything, becomes the master under a new run ID, and this node follows it',
+        'with a partial resync; then the held writes are redirected to it (307). Answered when that is done. Nothing is',
+        'lost, and there are never two masters: when time is up, or it is aborted, before the replica has everything,',
+        'this node is the master as before. The other replicas go on following this node; `replicas` names them.',
+      ].join('\n'),
+      tags: ['replication'],
+      body: { $ref: 'FailoverRequest#' },
+      response: {
+        200: json('The replica is the master.', failoverResult),
+        ...problems('body', 'FAILOVER_REFUSED', 'FAILOVER_ABORTED', 'FAILOVER_TIMED_OUT', 'DISK_FULL'),
+      },
+    },
+    handler: (request) => {
+      const { to = null, timeoutMs } = request.body;
+      return node.failover({ to, timeoutMs });
+    },
+  });
+
+  app.delete('/v1/replication/failover', {
+    schema: {
+      operationId: 'abortFailover',
+      summary: 'Abort a hand-over',
+      description:
+        'Until the replica has been asked to become the master; afterwards only its answer decides (409).',
+      tags: ['replication'],
+      response: { 200: json('It is aborted.', replication), ...problems('body', 'FAILOVER_REFUSED') },
+    },
+    handler: (_request, reply) => {
+      node.abortFailover();
+      reply.send(node.status);
+    },
+  });
+
+  app.post('/v1/replication/accept', {
+    schema: {
+      operationId: 'acceptEmptyMaster',
+      summary: 'Let a guarded full resync happen',
+      description: [
+        'A replica that holds data does not replace it by the empty keyspace of an unrelated history: its link is `refused`',
+        'and `guarded`. This lets the next full resync from that master replace the data, whatever it brings; what is',
+        'replaced is kept as a file.',
+      ].join('\n'),
+      tags: ['replication'],
+      response: {
+        200: json('The master is asked again.', replication),
+        ...problems('body', 'NOTHING_GUARDED'),
+      },
+    },
+    handler: (_request, reply) => {
+      node.acceptEmptyMaster();
+      reply.send(node.status);
+    },
+  });
+
+  app.get<{ Querystring: DigestQuery }>('/v1/digest', {
+    schema: {
+      operationId: 'getDigest',
+      summary: 'A hash over all entries at one position',
+      description:
+        'Equal on every node at equal positions. It reads the whole keyspace, on a thread of its own. On a full disk it is ' +
+        'refused (`DISK_FULL`) if the newest writes cannot be moved into the keyspace file that it reads. With `against` this node ' +
+        'compares itself with another one at one position, while both go on; it asks that node for `/v1/digest` and nothing ' +
+        'else. `UNKNOWN_HISTORY`: the two share no history, so their digests say nothing; `NOT_REACHED`: there was no common ' +
+        'position in time; `BAD_PEER`: no node answers there, or not like one. One comparison at a time.',
+      tags: ['replication'],
+      querystring: DIGEST_QUERY,
+      response: { 200: json('The digest.', digest), ...problems('wait', 'DISK_FULL', 'BAD_PEER') },
+    },
+    handler: async (request, reply) => {
+      await reachWanted(node, request, reply);
+      const { against, timeout } = request.query;
+      if (against === undefined) return answered(await node.digest());
+      const client = new AbortController();
+      reply.raw.once('close', () => client.abort());
+      const { equal, against: other, ...own } = await node.compare(against, timeout, client.signal);
+      return { ...answered(own), against: { url: other.url, ...answered(other) }, equal };
+    },
+  });
+}

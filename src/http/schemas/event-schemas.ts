@@ -1,0 +1,111 @@
+/** JSON Schemas of the feed's events. */
+import { FULL_RESYNC_REASONS } from '../../replication/decide.ts';
+import { EXAMPLE_POSITION } from './examples.ts';
+import { expiresAt, key, position, version } from './schemas.ts';
+
+const ENCODED = {
+  value: { type: 'string' },
+  encoding: { type: 'string', enum: ['utf8', 'base64'] },
+} as const;
+const CHANGES = {
+  set: { key, ...ENCODED, version, expiresAt },
+  delete: { key },
+  expiry: { key, expiresAt },
+  flush: {},
+} as const;
+
+/** A change in a batch has no position of its own. */
+export const change = {
+  $id: 'Change',
+  description: 'What happened to a key; `flush`: all keys are gone.',
+  examples: [{ type: 'delete', key: 'user:2' }],
+  oneOf: Object.entries(CHANGES).map(([type, properties]) => variant(type, properties)),
+} as const;
+
+export const changeEvent = {
+  $id: 'ChangeEvent',
+  description: 'One event of the feed. More types may be added: ignore what you do not know.',
+  examples: [
+    {
+      type: 'set',
+      key: 'user:1',
+      value: 'Ada',
+      encoding: 'utf8',
+      version: 1048576,
+      expiresAt: null,
+      position: EXAMPLE_POSITION,
+    },
+  ],
+  oneOf: [
+    variant(
+      'reset',
+      {
+        position,
+        reason: { type: 'string', enum: FULL_RESYNC_REASONS },
+        keys: { type: 'integer', minimum: 0, description: 'How many entries follow.' },
+      },
+      'A snapshot follows: keep what you have until `synced`. Its position is good for nothing before.',
+    ),
+    variant('entry', CHANGES.set, 'An entry of the snapshot.'),
+    variant('synced', { position }, 'That was the snapshot: it replaces what you had.'),
+    variant(
+      'continue',
+      { position },
+      'Nothing is lost: what follows your position comes.',
+      // Not required: in a cluster that is being upgraded some nodes do not say it yet.
+      { head: { ...position, description: 'Where the node stands: told as much, you have caught up.' } },
+    ),
+    ...Object.entries(CHANGES).map(([type, properties]) => variant(type, { ...properties, position })),
+    variant(
+      'batch',
+      { changes: { type: 'array', items: { $ref: 'Change#' } }, position },
+      'Changes that were made at once: apply all of them or none.',
+    ),
+    variant('bookmark', { position }, 'Nothing of yours happened up to here: resume from here.'),
+    variant('waiting', {}, 'A snapshot will come; others are being given theirs.'),
+    {
+      ...variant('error', { code: { type: 'string' }, detail: { type: 'string' } }, 'The stream ends.'),
+      additionalProperties: true,
+    },
+  ],
+} as const;
+
+const EVENTS = {
+  type: 'string',
+  contentSchema: { $ref: 'ChangeEvent#' },
+} as const;
+const EXAMPLE = `{"type":"continue","position":"${EXAMPLE_POSITION}","head":"${EXAMPLE_POSITION}"}`;
+
+/** The feed as it is streamed. */
+export const EVENT_STREAMS = {
+  'application/x-ndjson': {
+    schema: {
+      ...EVENTS,
+      contentMediaType: 'application/x-ndjson',
+      description: 'One `ChangeEvent` a line.',
+      examples: [`${EXAMPLE}\n`],
+    },
+  },
+  'text/event-stream': {
+    schema: {
+      ...EVENTS,
+      contentMediaType: 'text/event-stream',
+      description: 'The data of each event is one `ChangeEvent`; its id is where to resume.',
+      examples: [`id: ${EXAMPLE_POSITION}\ndata: ${EXAMPLE}\n\n`],
+    },
+  },
+} as const;
+
+function variant(
+  type: string,
+  properties: Readonly<Record<string, object>>,
+  description?: string,
+  optional: Readonly<Record<string, object>> = {},
+): object {
+  return {
+    type: 'object',
+    ...(description === undefined ? {} : { description }),
+    required: ['type', ...Object.keys(properties)],
+    properties: { type: { type: 'string', const: type }, ...properties, ...optional },
+  };
+}

@@ -1,0 +1,180 @@
+/**
+ * The newest state of keys, in memory that another thread can read: records, and an index of this thread's own.
+ *
+ * The index is a hash table with open addressing: of each key its hash and its record's address, in one typed array. So
+ * neither a key nor an entry is an object that the garbage collector would have to look at.
+ */
+
+import { type Entry, isLive, type Outline } from '../entry.ts';
+import type { ChunkPool } from './chunk-pool.ts';
+import { EntryLog } from './entry-records.ts';
+import type { FirstKeys } from './first-keys.ts';
+import type { KeyProbe } from './key-probe.ts';
+
+const FIRST_CAPACITY = 64;
+/** Of a key in the index, which is between a third and two thirds full. */
+const INDEX_BYTES = 16;
+
+export class EntryTable {
+  readonly #records: EntryLog;
+  /** Of each place the hash, and the address plus one; 0: it is free. */
+  #index: Uint32Array | null = null;
+  #capacity: number;
+  #count = 0;
+
+  /** @param expected how many keys there will be, about */
+  constructor(pool: ChunkPool, expected = 0) {
+    this.#records = new EntryLog(pool);
+    this.#capacity = FIRST_CAPACITY;
+    while (isCrowded(expected, this.#capacity)) this.#capacity *= 2;
+  }
+
+  /** How many keys it knows something about. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** The memory that it takes, in bytes, about. */
+  get bytes(): number {
+    return this.#records.bytes + this.#count * INDEX_BYTES;
+  }
+
+  /** @returns the entry, null if it is deleted, undefined if nothing is known of the key */
+  get(probe: KeyProbe): Entry | null | undefined {
+    const address = this.#find(probe);
+    if (address === null) return undefined;
+    const records = this.#records;
+    if (records.isDeleted(address)) return null;
+    return {
+      value: records.copy(address),
+      version: records.version(address),
+      expiresAt: records.expiresAt(address),
+    };
+  }
+
+  /** @returns when the entry expires (null: never); false if it is deleted, undefined if nothing is known of the key */
+  expiry(probe: KeyProbe): number | null | false | undefined {
+    const address = this.#find(probe);
+    if (address === null) return undefined;
+    return !this.#records.isDeleted(address) && this.#records.expiresAt(address);
+  }
+
+  /** Like `get`, with the size of the value, in bytes, instead of the value. */
+  outline(probe: KeyProbe): Outline | null | undefined {
+    const address = this.#find(probe);
+    if (address === null) return undefined;
+    const records = this.#records;
+    if (records.isDeleted(address)) return null;
+    return {
+      size: records.size(address),
+      version: records.version(address),
+      expiresAt: records.expiresAt(address),
+    };
+  }
+
+  has(probe: KeyProbe): boolean {
+    return this.#find(probe) !== null;
+  }
+
+  /** @param value null: the entry is deleted */
+  put(probe: KeyProbe, value: Buffer | null, version: number, expiresAt: number | null): void {
+    const place = this.#place(probe);
+    const index = this.#index as Uint32Array;
+    const before = index[place + 1] as number;
+    if (before !== 0 && this.#records.replace(before - 1, value, version, expiresAt)) return;
+    index[place] = probe.hash;
+    index[place + 1] = this.#records.append(probe, value, version, expiresAt) + 1;
+    if (before === 0) this.#count += 1;
+  }
+
+  /** @returns false if it has no entry with this key */
+  setExpiry(probe: KeyProbe, expiresAt: number | null): boolean {
+    const address = this.#find(probe);
+    if (address === null || this.#records.isDeleted(address)) return false;
+    this.#records.setExpiry(address, expiresAt);
+    return true;
+  }
+
+  /**
+   * Adds those keys of its entries that are wanted.
+   * @param now milliseconds since 1970: what has expired by then is left out
+   * @param probe for its own use
+   * @param counts whether the key, which the probe then stands for, is to be added
+   */
+  collect(wanted: FirstKeys, now: number, probe: KeyProbe, counts: () => boolean): void {
+    this.#records.each(wanted, (address) => {
+      if (this.#records.isDeleted(address)) return;
+      if (!isLive({ expiresAt: this.#records.expiresAt(address) }, now)) return;
+      const key = this.#records.key(address);
+      if (this.#find(probe.of(key)) === address && counts()) wanted.add(key);
+    });
+  }
+
+  /** Where the record of each key is. */
+  addresses(): Uint32Array<ArrayBuffer> {
+    const addresses = new Uint32Array(this.#count);
+    const index = this.#index ?? [];
+    let found = 0;
+    for (let place = 1; place < index.length; place += 2) {
+      const address = index[place] as number;
+      if (address === 0) continue;
+      addresses[found] = address - 1;
+      found += 1;
+    }
+    return addresses;
+  }
+
+  /** What the addresses point into. */
+  get memories(): readonly SharedArrayBuffer[] {
+    return this.#records.chunks.map(({ bytes }) => bytes.buffer);
+  }
+
+  /** Gives its memory back: neither it nor what `memories` returned may be used any more. */
+  release(): void {
+    this.#records.release();
+    this.#index = null;
+    this.#count = 0;
+  }
+
+  #find(probe: KeyProbe): number | null {
+    const index = this.#index;
+    if (index === null) return null;
+    const address = index[this.#placeIn(index, probe) + 1] as number;
+    return address === 0 ? null : address - 1;
+  }
+
+  /** Where the key is in the index, or may be put. */
+  #place(probe: KeyProbe): number {
+    this.#index ??= new Uint32Array(2 * this.#capacity);
+    if (isCrowded(this.#count + 1, this.#capacity)) this.#grow(this.#index);
+    return this.#placeIn(this.#index, probe);
+  }
+
+  #placeIn(index: Uint32Array, probe: KeyProbe): number {
+    const { hash } = probe;
+    for (let place = hash & (this.#capacity - 1); ; place = (place + 1) & (this.#capacity - 1)) {
+      const address = index[2 * place + 1] as number;
+      if (address === 0) return 2 * place;
+      if (index[2 * place] === hash && this.#records.hasKey(address - 1, probe)) return 2 * place;
+    }
+  }
+
+  #grow(before: Uint32Array): void {
+    this.#capacity *= 2;
+    const index = new Uint32Array(2 * this.#capacity);
+    for (let from = 0; from < before.length; from += 2) {
+      const address = before[from + 1] as number;
+      if (address === 0) continue;
+      const hash = before[from] as number;
+      let place = hash & (this.#capacity - 1);
+      while (index[2 * place + 1] !== 0) place = (place + 1) & (this.#capacity - 1);
+      index[2 * place] = hash;
+      index[2 * place + 1] = address;
+    }
+    this.#index = index;
+  }
+}
+
+function isCrowded(count: number, capacity: number): boolean {
+  return 3 * count > 2 * capacity;
+}

@@ -1,0 +1,120 @@
+/**
+ * The decoded stretches of the stream that followers catch up with. They do not overlap, and are kept as far as their memory allows: so those who are behind share one decoding, wherever each of them stands.
+ */
+import type { Offset } from '../../replication/position.ts';
+import type { StreamHead } from '../head/stream-head.ts';
+import { type Portion, readStretch, STRETCH_BYTES, type Stretch } from './stretch.ts';
+import type { Subscription } from './subscription.ts';
+
+/** At so many bytes of memory, by estimate, the stretches that were used least recently are dropped. */
+export const MAX_STRETCH_MEMORY = 32 * 1024 * 1024;
+/** So many stretches are kept at most. */
+const MAX_STRETCHES = 512;
+
+interface Kept {
+  readonly stretch: Stretch;
+  /** A number that grows with each use of any stretch. */
+  usedAt: number;
+}
+
+export class Stretches {
+  readonly #head: StreamHead;
+  /** In the order of the stream. */
+  readonly #kept: Kept[] = [];
+  #memory = 0;
+  #uses = 0;
+
+  constructor(head: StreamHead) {
+    this.#head = head;
+  }
+
+  /** About how many bytes of memory they take. */
+  get memory(): number {
+    return this.#memory;
+  }
+
+  /** @returns the stretch that has the byte after `after`; null: it has to be read */
+  get(after: Offset): Stretch | null {
+    const kept = this.#kept[this.#indexBehind(after) - 1];
+    if (kept === undefined || kept.stretch.to <= after) return null;
+    this.#uses += 1;
+    kept.usedAt = this.#uses;
+    return kept.stretch;
+  }
+
+  /**
+   * Decodes what follows `after`, up to the next stretch that is here or the head.
+   * @param after a boundary that no stretch has the next byte of
+   * @throws StorageError when the journal cannot be read
+   */
+  read(after: Offset): Stretch {
+    const index = this.#indexBehind(after);
+    const upTo = this.#kept[index]?.stretch.from ?? this.#head.offset;
+    const stretch = this.#joined(readStretch(this.#head, after, upTo), index);
+    this.#makeRoom(stretch);
+    return stretch;
+  }
+
+  /**
+   * Keeps a new stretch in front of those from `index` on. While others write, each new one is short: it is joined with
+   * those before it that are not much longer, so that a follower needs few steps for them, and each is seldom joined.
+   */
+  #joined(read: Stretch, index: number): Stretch {
+    let stretch = read;
+    let first = index;
+    for (; first > 0; first -= 1) {
+      const { stretch: before } = this.#kept[first - 1] as Kept;
+      if (before.to !== stretch.from || before.bytes + stretch.bytes > STRETCH_BYTES) break;
+      if (before.bytes > 2 * stretch.bytes) break;
+      this.#memory -= before.memory;
+      stretch = before.joinedWith(stretch);
+    }
+    this.#uses += 1;
+    this.#kept.splice(first, index - first, { stretch, usedAt: this.#uses });
+    this.#memory += stretch.memory;
+    return stretch;
+  }
+
+  /** Puts together what the subscription's followers lack of a stretch; see `Stretch.portion`. */
+  portion(stretch: Stretch, subscription: Subscription, after: Offset, upTo: Offset): Portion {
+    const before = stretch.memory;
+    const portion = stretch.portion(subscription, after, upTo);
+    if (stretch.memory !== before) {
+      this.#memory += stretch.memory - before;
+      this.#makeRoom(stretch);
+    }
+    return portion;
+  }
+
+  clear(): void {
+    this.#kept.length = 0;
+    this.#memory = 0;
+  }
+
+  /** @returns the index of the first stretch that begins behind `after` */
+  #indexBehind(after: Offset): number {
+    let [low, high] = [0, this.#kept.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#kept[middle] as Kept).stretch.from <= after) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** Drops what was used least recently; the stretch that is being used stays, however large it is. */
+  #makeRoom(inUse: Stretch): void {
+    while (
+      this.#kept.length > 1 &&
+      (this.#memory > MAX_STRETCH_MEMORY || this.#kept.length > MAX_STRETCHES)
+    ) {
+      let oldest: Kept | null = null;
+      for (const each of this.#kept) {
+        if (each.stretch !== inUse && (oldest === null || each.usedAt < oldest.usedAt)) oldest = each;
+      }
+      if (oldest === null) return;
+      this.#kept.splice(this.#kept.indexOf(oldest), 1);
+      this.#memory -= oldest.stretch.memory;
+    }
+  }
+}

@@ -1,0 +1,117 @@
+/** Reads that wait until this node has reached a position, so that a client reads its own writes on any node. */
+import { type History, standing } from '../../replication/history.ts';
+import { formatPosition, type Position } from '../../replication/position.ts';
+import type { World } from '../ports.ts';
+import { Problem } from '../problem.ts';
+
+export interface WaitingSettings {
+  /** Writes that wait for acknowledgements at the same time, and so many reads that wait for a position; more are refused. */
+  readonly maxWaiting: number;
+}
+
+interface Waiter {
+  readonly position: Position;
+  readonly resolve: () => void;
+  readonly reject: (problem: Problem) => void;
+}
+
+export class PositionWaiters {
+  readonly #world: World;
+  readonly #settings: WaitingSettings;
+  readonly #now: () => { readonly position: Position; readonly history: History; readonly settled: boolean };
+  readonly #waiters = new Set<Waiter>();
+
+  /** @param now where the node stands; `settled`: its history is not about to change */
+  constructor(
+    world: World,
+    settings: WaitingSettings,
+    now: () => { readonly position: Position; readonly history: History; readonly settled: boolean },
+  ) {
+    this.#world = world;
+    this.#settings = settings;
+    this.#now = now;
+  }
+
+  /**
+   * Resolves when this node has reached the position.
+   * @param gone nobody waits for it any more
+   * @throws Problem UNKNOWN_HISTORY when it never will, NOT_REACHED when time is up
+   */
+  wait(position: Position, timeoutMs: number, gone: AbortSignal): Promise<void> {
+    const verdict = this.#verdict(position);
+    if (verdict === 'reached') return Promise.resolve();
+    if (verdict !== 'not-yet') return Promise.reject(verdict);
+    if (gone.aborted) return Promise.reject(this.#notReached(position, timeoutMs));
+    const { maxWaiting } = this.#settings;
+    if (this.#waiters.size >= maxWaiting) {
+      return Promise.reject(
+        new Problem('TOO_MANY_REQUESTS', `${maxWaiting} reads wait for a position already`),
+      );
+    }
+    return new Promise((resolve, reject) => {
+      const done = (): void => {
+        cancel();
+        gone.removeEventListener('abort', leave);
+        this.#waiters.delete(waiter);
+      };
+      const waiter: Waiter = {
+        position,
+        resolve: () => {
+          done();
+          resolve();
+        },
+        reject: (problem) => {
+          done();
+          reject(problem);
+        },
+      };
+      const leave = (): void => waiter.reject(this.#notReached(position, timeoutMs));
+      gone.addEventListener('abort', leave);
+      const cancel = this.#world.after(timeoutMs, () => waiter.reject(this.#notReached(position, timeoutMs)));
+      this.#waiters.add(waiter);
+    });
+  }
+
+  /** The node stops: nothing more is reached. */
+  refuse(problem: Problem): void {
+    for (const waiter of this.#waiters) waiter.reject(problem);
+  }
+
+  /** The node stands elsewhere now, or its history is another one. */
+  moved(): void {
+    for (const waiter of this.#waiters) {
+      const verdict = this.#verdict(waiter.position);
+      if (verdict === 'reached') waiter.resolve();
+      else if (verdict !== 'not-yet') waiter.reject(verdict);
+    }
+  }
+
+  #verdict(position: Position): 'reached' | 'not-yet' | Problem {
+    const { position: at, history, settled } = this.#now();
+    switch (standing(history, position)) {
+      case 'shared':
+        return position.offset <= at.offset ? 'reached' : 'not-yet';
+      case 'past-shared-history':
+        return unknownHistory(`${formatPosition(position)} is past what that history shares with this one`);
+      case 'unknown-run-id':
+        // A replica that is being connected may learn of it.
+        if (!settled) return 'not-yet';
+        return unknownHistory(`${formatPosition(position)} is of a history that this node does not know`);
+    }
+  }
+
+  #notReached(position: Position, timeoutMs: number): Problem {
+    const { position: at, history } = this.#now();
+    if (standing(history, position) === 'unknown-run-id') {
+      return unknownHistory(`${formatPosition(position)} is of a history that this node does not know`);
+    }
+    return new Problem(
+      'NOT_REACHED',
+      `this node is at ${formatPosition(at)} and did not reach ${formatPosition(position)} within ${timeoutMs} ms`,
+    );
+  }
+}
+
+function unknownHistory(detail: string): Problem {
+  return new Problem('UNKNOWN_HISTORY', detail);
+}

@@ -1,0 +1,118 @@
+/**
+ * The last thing a master does before it goes: it waits until its replicas have acknowledged everything that it has answered
+ * (Redis's `shutdown-timeout`, psync-rules.md, 49). Writes are refused by then, so the end of the stream stays where it is.
+ *
+ * Only a master waits. What a replica has, its master has too, and the replicas of a replica get it from there.
+ */
+import { formatPosition, type Offset } from '../../replication/position.ts';
+import { msSince } from '../elapsed.ts';
+import type { StreamHead } from '../head/stream-head.ts';
+import type { Log, World } from '../ports.ts';
+import type { Session } from './session.ts';
+import type { Sessions } from './sessions.ts';
+
+export interface ShutdownSettings {
+  /** How long a master that stops waits for its replicas; 0: it does not wait. */
+  readonly shutdownTimeoutMs: number;
+}
+
+/** What the replicas lack that are still waited for. */
+export interface Lacking {
+  readonly replicas: number;
+  /** Of the stream, of all of them together. */
+  readonly bytes: number;
+}
+
+interface ShutdownWaitParts {
+  readonly world: World;
+  readonly log: Log;
+  readonly settings: ShutdownSettings;
+  readonly head: StreamHead;
+  readonly sessions: Sessions;
+}
+
+export class ShutdownWait {
+  readonly #parts: ShutdownWaitParts;
+  /** Ends the wait; null: there is none. */
+  #end: (() => void) | null = null;
+
+  constructor(parts: ShutdownWaitParts) {
+    this.#parts = parts;
+  }
+
+  /** What is still waited for, or null. */
+  get lacking(): Lacking | null {
+    return this.#end === null ? null : this.#lackingNow();
+  }
+
+  /** Resolves when all replicas have acknowledged everything, none is left, time is up, or somebody has called `end`. */
+  async run(): Promise<void> {
+    const { log, sessions, settings, world } = this.#parts;
+    const startedAt = world.monotonic();
+    const before = sessions.replicas;
+    sessions.wantLastAcks();
+    const lacking = this.#lackingNow();
+    const timeoutMs = settings.shutdownTimeoutMs;
+    if (lacking.replicas > 0 && timeoutMs > 0) {
+      log.info('waiting-for-replicas', { ...lacking, timeoutMs });
+      await new Promise<void>((resolve) => {
+        const cancel = world.after(timeoutMs, () => this.end());
+        this.#end = () => {
+          cancel();
+          resolve();
+        };
+      });
+    }
+    this.#report(before, msSince(world, startedAt));
+  }
+
+  /** A replica has acknowledged something, or has gone. */
+  changed(): void {
+    if (this.#end !== null && this.#lackingNow().replicas === 0) this.end();
+  }
+
+  /** Waits no longer. @returns false if nothing was waited for */
+  end(): boolean {
+    const end = this.#end;
+    this.#end = null;
+    end?.();
+    return end !== null;
+  }
+
+  #lackingNow(): Lacking {
+    const behind = this.#parts.sessions.replicas.filter((session) => !session.hasEverything);
+    return {
+      replicas: behind.length,
+      bytes: behind.reduce((sum, { lagBytes }) => sum + lagBytes, 0),
+    };
+  }
+
+  /** Says who goes without what. @param before the replicas that were connected when the wait began */
+  #report(before: readonly Session[], waitedMs: number): void {
+    const { head, log, sessions } = this.#parts;
+    const present = sessions.replicas;
+    const gone = before.filter(
+      (session) =>
+        session.status === null &&
+        !session.hasEverything &&
+        !present.some(({ nodeId }) => nodeId !== null && nodeId === session.nodeId),
+    );
+    const all = [...present, ...gone];
+    const behind = all.filter((session) => !session.hasEverything);
+    for (const session of behind) {
+      log.warn('replica-left-behind', {
+        replica: session.url ?? session.peer,
+        state: session.status?.state ?? 'gone',
+        acknowledged: formatPosition({ ...head.position, offset: session.acknowledgedOffset as Offset }),
+        lacksBytes: session.lagBytes,
+      });
+    }
+    if (all.length === 0) return;
+    log.info('replicas-at-stop', {
+      replicas: all.length,
+      upToDate: all.length - behind.length,
+      position: formatPosition(head.position),
+      waitedMs,
+    });
+  }
+}

@@ -1,0 +1,111 @@
+/**
+ * Exports: all live entries with a prefix, at one position, at the pace of whoever reads them.
+ *
+ * Owns: how many there are at the same time, and that none keeps too much on the disk.
+ */
+import { isLive } from '../../keyspace/entry.ts';
+import type { ListedEntry } from '../../keyspace/page.ts';
+import type { StreamHead } from '../head/stream-head.ts';
+import { Hold } from '../hold.ts';
+import type { EntryReader, Log, World } from '../ports.ts';
+import { Problem } from '../problem.ts';
+import { Turns } from '../turns.ts';
+
+/** So many at the same time: each keeps the WAL from shrinking. */
+const MAX_READERS = 8;
+
+interface ExportsParts {
+  readonly world: World;
+  readonly log: Log;
+  readonly head: StreamHead;
+  readonly settings: {
+    /** What a reader may keep on the disk beyond what its pace allows. */
+    readonly outputLimitBytes: number;
+  };
+}
+
+export class Exports {
+  readonly #parts: ExportsParts;
+  #readers = 0;
+  /** One was refused since the last one has ended. */
+  #refused = false;
+
+  constructor(parts: ExportsParts) {
+    this.#parts = parts;
+  }
+
+  /** @throws Problem TOO_MANY_REQUESTS when too many of these are going on */
+  async read(prefix: string): Promise<EntryReader> {
+    if (this.#readers >= MAX_READERS) {
+      this.#refused = true;
+      throw new Problem('TOO_MANY_REQUESTS', `${MAX_READERS} exports are going on already`);
+    }
+    this.#readers += 1;
+    try {
+      return this.#limited(await this.#parts.head.readEntries([prefix]));
+    } catch (error) {
+      this.#ended();
+      throw error;
+    }
+  }
+
+  #ended(): void {
+    this.#readers -= 1;
+    this.#refused = false;
+  }
+
+  #limited(reader: EntryReader): EntryReader {
+    const { head, log, settings, world } = this.#parts;
+    const taken = { bytes: 0 };
+    let ending: Error | null = null;
+    let open = true;
+    const close = (): void => {
+      if (!open) return;
+      open = false;
+      hold.stop();
+      this.#ended();
+      reader.close();
+    };
+    const hold = new Hold({
+      world,
+      held: () => reader.heldBytes(),
+      taken: () => taken.bytes,
+      limits: { hard: () => Math.max(settings.outputLimitBytes, head.backlog.size) },
+      othersWait: () => this.#refused,
+      end: (_, detail) => {
+        ending = new Error(`the export has been ended: ${detail}`);
+        log.warn('export-ended', { detail });
+        close();
+      },
+    });
+    return {
+      position: reader.position,
+      count: (turns) => reader.count(turns),
+      heldBytes: () => reader.heldBytes(),
+      groups: liveEntries(reader.groups, world, taken, () => ending),
+      close,
+    };
+  }
+}
+
+/**
+ * What has not expired now. A reader that takes everything at once lets the event loop have its turns all the same.
+ * @param ending why it does not go on, or null
+ */
+async function* liveEntries(
+  groups: AsyncIterable<readonly ListedEntry[]>,
+  world: World,
+  taken: { bytes: number },
+  ending: () => Error | null,
+): AsyncGenerator<readonly ListedEntry[]> {
+  const now = world.now();
+  const turns = new Turns(world);
+  for await (const group of groups) {
+    yield group.filter((entry) => isLive(entry, now));
+    for (const { key, size } of group) taken.bytes += key.length + size;
+    await turns.next();
+  }
+  // A reader that was closed has no more groups either: what was sent must not look like all.
+  const why = ending();
+  if (why !== null) throw why;
+}

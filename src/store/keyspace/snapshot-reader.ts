@@ -1,0 +1,140 @@
+/**
+ * Reads the entries of one position through a connection of its own, in groups, so that the event loop can have its turns.
+ * A read transaction keeps the position; the file goes on changing behind it.
+ */
+import Database, { type Database as Connection, type Statement } from 'better-sqlite3';
+import { MAX_KEY_BYTES } from '../../keyspace/key.ts';
+import type { ListedEntry } from '../../keyspace/page.ts';
+import type { EntryReader } from '../../node/ports.ts';
+import type { Turns } from '../../node/turns.ts';
+import type { Position } from '../../replication/position.ts';
+import { faultPoint } from '../fault-point.ts';
+import { verifyEntry } from './entry-checksum.ts';
+import { readPosition } from './keyspace-schema.ts';
+
+/** A group ends at so many entries or so many bytes of values: about a millisecond of reading. */
+const GROUP_ENTRIES = 500;
+const GROUP_BYTES = 256 * 1024;
+/** So many entries are counted in one go: about a millisecond. */
+const COUNT_ENTRIES = 2_000;
+const CACHE_KIB = 2 * 1024;
+
+type Row = [key: string, value: Buffer, version: number, expiresAt: number | null, checksum: number | null];
+
+export class SnapshotReader implements EntryReader {
+  readonly position: Position;
+  readonly closed: Promise<void>;
+  readonly heldBytes: () => number;
+  readonly #prefixes: readonly string[];
+  readonly #failure: (error: unknown) => Error;
+  readonly #db: Connection;
+  readonly #first: Statement;
+  readonly #next: Statement;
+  #hasClosed: () => void = () => undefined;
+
+  /**
+   * @param prefixes in key order, and none begins with another one
+   * @param heldBytes how much longer the WAL is than now
+   * @param failure what a failed read is told to, and becomes
+   * @throws what `failure` makes of it when the file cannot be opened
+   */
+  constructor(
+    path: string,
+    prefixes: readonly string[],
+    heldBytes: () => number,
+    failure: (error: unknown) => Error,
+  ) {
+    this.#prefixes = prefixes;
+    this.heldBytes = heldBytes;
+    this.#failure = failure;
+    let db: Connection | null = null;
+    try {
+      db = new Database(path, { readonly: true });
+      db.pragma(`cache_size = -${CACHE_KIB}`);
+      db.exec('BEGIN');
+      this.position = readPosition(db);
+      const select = 'SELECT key, value, version, expires_at, checksum FROM whole_entries WHERE key';
+      this.#first = db.prepare(`${select} >= ? ORDER BY key LIMIT ${GROUP_ENTRIES}`).raw();
+      this.#next = db.prepare(`${select} > ? ORDER BY key LIMIT ${GROUP_ENTRIES}`).raw();
+      this.#db = db;
+    } catch (error) {
+      db?.close();
+      throw failure(error);
+    }
+    this.closed = new Promise((resolve) => {
+      this.#hasClosed = resolve;
+    });
+  }
+
+  get groups(): AsyncIterable<readonly ListedEntry[]> {
+    return this.#groups();
+  }
+
+  close(): void {
+    if (!this.#db.open) return;
+    this.#db.close();
+    this.#hasClosed();
+  }
+
+  async count(turns: Turns): Promise<number> {
+    const slice = this.#db
+      .prepare(
+        `SELECT count(*), max(key) FROM (
+           SELECT key FROM entries WHERE key >= ? AND key > ? AND key < ? ORDER BY key LIMIT ${COUNT_ENTRIES})`,
+      )
+      .raw();
+    let total = 0;
+    for (const prefix of this.#prefixes) {
+      // Behind all keys that begin so: none is longer.
+      const end = `${prefix}${'\u{10FFFF}'.repeat(MAX_KEY_BYTES)}`;
+      for (let after = ''; this.#db.open; ) {
+        const [count, last] = this.#read(() => slice.get(prefix, after, end)) as [number, string];
+        total += count;
+        if (count < COUNT_ENTRIES) break;
+        after = last;
+        await turns.next();
+      }
+    }
+    return total;
+  }
+
+  async *#groups(): AsyncGenerator<readonly ListedEntry[]> {
+    for (const prefix of this.#prefixes) {
+      let statement = this.#first;
+      let after = prefix;
+      while (this.#db.open) {
+        const group = this.#group(statement, after, prefix);
+        const last = group[group.length - 1];
+        if (last === undefined) break;
+        yield group;
+        statement = this.#next;
+        after = last.key;
+      }
+    }
+  }
+
+  #group(statement: Statement, after: string, prefix: string): readonly ListedEntry[] {
+    const group: ListedEntry[] = [];
+    let bytes = 0;
+    this.#read(() => {
+      for (const row of statement.iterate(after) as IterableIterator<Row>) {
+        const [key, value, version, expiresAt, checksum] = row;
+        if (!key.startsWith(prefix)) break;
+        verifyEntry(key, value, version, expiresAt, checksum);
+        group.push({ key, version, size: value.length, expiresAt, value });
+        bytes += key.length + value.length;
+        if (bytes >= GROUP_BYTES) break;
+      }
+    });
+    return group;
+  }
+
+  #read<T>(read: () => T): T {
+    try {
+      faultPoint('entries-read');
+      return read();
+    } catch (error) {
+      throw this.#failure(error);
+    }
+  }
+}

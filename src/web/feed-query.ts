@@ -1,0 +1,84 @@
+/** The query of `/v1/changes`, the same on every transport. */
+import { MAX_KEY_BYTES } from '../keyspace/key.ts';
+import { Prefixes } from '../keyspace/prefixes.ts';
+import type { FeedRequest } from '../node/feed/feed-request.ts';
+import { Problem } from '../node/problem.ts';
+import { parsePosition } from '../replication/position.ts';
+import { parseDecimal } from './decimal.ts';
+import { checkQuery } from './query.ts';
+
+export const MAX_PREFIXES = 100;
+export const MAX_LIMIT = 1_000_000;
+/** In seconds. */
+export const MAX_WAIT = 600;
+
+const PARAMETERS: ReadonlySet<string> = new Set(['position', 'prefix', 'snapshot', 'limit', 'wait']);
+
+/**
+ * @param url with the query; behind the first `?` it may have more of them
+ * @param lastEventId what a browser's EventSource says when it connects anew: it beats the query's position
+ * @throws Problem BAD_REQUEST
+ */
+export function parseFeedRequest(url: string, lastEventId?: string): FeedRequest {
+  checkQuery(url);
+  const [path = ''] = url.split('?', 1);
+  const parameters = new URLSearchParams(url.slice(path.length));
+  for (const name of new Set(parameters.keys())) {
+    if (!PARAMETERS.has(name)) throw bad(`unknown query parameter ${JSON.stringify(name.slice(0, 80))}`);
+    if (name !== 'prefix' && parameters.getAll(name).length > 1) throw bad(`"${name}" may be given once`);
+  }
+  const snapshot = booleanOf(parameters.get('snapshot') ?? 'true');
+  const from = startOf(lastEventId || parameters.get('position'));
+  if (from === 'snapshot' && !snapshot) {
+    throw bad('snapshot=false needs a position to go on from, or position=now');
+  }
+  return {
+    from,
+    prefixes: prefixesOf(parameters.getAll('prefix')),
+    snapshot,
+    limit: numberOf('limit', parameters.get('limit'), 'integer', 1, MAX_LIMIT),
+    waitMs: thousandfold(numberOf('wait', parameters.get('wait'), 'number', 0, MAX_WAIT)),
+  };
+}
+
+function startOf(text: string | null): FeedRequest['from'] {
+  if (text === null) return 'snapshot';
+  if (text === 'now') return 'now';
+  const position = parsePosition(text);
+  if (position !== null) return position;
+  throw bad(`${JSON.stringify(text.slice(0, 80))} is no position, <run ID>:<offset>, and not "now"`);
+}
+
+function prefixesOf(wanted: readonly string[]): Prefixes {
+  if (wanted.length > MAX_PREFIXES) throw bad(`at most ${MAX_PREFIXES} prefixes may be given`);
+  const long = wanted.find((prefix) => Buffer.byteLength(prefix) > MAX_KEY_BYTES);
+  if (long !== undefined) throw bad(`a prefix may have at most ${MAX_KEY_BYTES} bytes, as a key`);
+  return new Prefixes(wanted);
+}
+
+function booleanOf(text: string): boolean {
+  if (text !== 'true' && text !== 'false') throw bad('"snapshot" must be true or false');
+  return text === 'true';
+}
+
+function numberOf(
+  name: string,
+  text: string | null,
+  kind: 'integer' | 'number',
+  least: number,
+  most: number,
+): number | null {
+  if (text === null) return null;
+  const value = parseDecimal(text, kind);
+  if (value === null || value < least || value > most)
+    throw bad(`"${name}" must be from ${least} to ${most}`);
+  return value;
+}
+
+function thousandfold(value: number | null): number | null {
+  return value === null ? null : Math.round(value * 1000);
+}
+
+function bad(detail: string): Problem {
+  return new Problem('BAD_REQUEST', detail);
+}

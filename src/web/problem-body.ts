@@ -1,0 +1,43 @@
+/** A problem as RFC 9457 has it, and as a whole HTTP answer where there is no server to make one. */
+import { PROBLEMS, type Problem, type ProblemCode } from '../node/problem.ts';
+
+export const PROBLEM_TYPE = 'application/problem+json';
+
+export interface ProblemBody {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly code: ProblemCode;
+  readonly detail: string;
+  readonly [extra: string]: unknown;
+}
+
+/** The problem+json object. */
+export function problemBody(problem: Problem): ProblemBody {
+  return {
+    type: `urn:psyncd:problem:${problem.code.toLowerCase().replaceAll('_', '-')}`,
+    title: PROBLEMS[problem.code].title,
+    status: problem.status,
+    code: problem.code,
+    detail: problem.message,
+    ...problem.extra,
+  };
+}
+
+/**
+ * The bytes of an HTTP/1.1 answer, after which the connection is to be closed.
+ * @param headers more of them
+ */
+export function rawProblem(problem: Problem, headers: Readonly<Record<string, string>>): string {
+  const body = JSON.stringify(problemBody(problem));
+  const all = {
+    'Content-Type': PROBLEM_TYPE,
+    // RFC 9110, 6.6.1.
+    Date: new Date().toUTCString(),
+    ...headers,
+    'Content-Length': String(Buffer.byteLength(body)),
+    Connection: 'Upgrade' in headers ? 'close, Upgrade' : 'close',
+  };
+  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
+  return `HTTP/1.1 ${problem.status} ${PROBLEMS[problem.code].title}\r\n${lines.join('')}\r\n${body}`;
+}
