@@ -132,6 +132,8 @@ export class DocumentSession {
     const before = this.#nodes.get(port);
     assert.ok(before === undefined || !isUp(before.node), `a node is up on port ${port} already`);
     const at = before?.port ?? '0';
+    const config = taken(words, '--config');
+    if (config !== undefined) words.push('--config', this.#cluster.data(`work/${config}`));
     const rest = words.map((word) => this.#toReal(word));
     const node = await this.#cluster.start(`work/${folder.replace('./', '')}`, '--port', at, ...rest);
     this.#nodes.set(port, { folder, node, port: String(node.port) });
