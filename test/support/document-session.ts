@@ -62,6 +62,8 @@ function reasonIn(line: string): string | null {
 const START = /^npm start(?: -- (.*))?$/;
 /** `# Ctrl-C in the terminal of port 7797`: the node that listens there is stopped. */
 const STOP = /^# Ctrl-C in the terminal of port (\d+)/;
+/** `# stop ./replica-data`: the node of this folder is stopped. */
+const STOP_FOLDER = /^# stop (\.\/\S+)/;
 /** `# kill -9 the node on port 7797`. */
 const KILL = /^# kill -9 the node on port (\d+)/;
 const END = '--- end of block';
@@ -98,7 +100,7 @@ export class DocumentSession {
     let commands = '';
     for (const line of block.commands.split('\n')) {
       const start = START.exec(line);
-      const stop = STOP.exec(line)?.[1];
+      const stop = STOP.exec(line)?.[1] ?? this.#portOf(STOP_FOLDER.exec(line)?.[1]);
       const kill = KILL.exec(line)?.[1];
       if (start === null && stop === undefined && kill === undefined) {
         commands += `${line}\n`;
@@ -140,6 +142,11 @@ export class DocumentSession {
     if (port === '7796') this.#shell.stdin.write(`export PSYNCD_NODE=${node.url}\n`);
     const { role, runId, offset } = node.ready;
     return this.#toShown(`psyncd listening on ${node.url} role=${role} run-id=${runId} offset=${offset}\n`);
+  }
+
+  /** @returns the port, as the document has it, of the node that runs in this folder */
+  #portOf(folder: string | undefined): string | undefined {
+    return [...this.#nodes].find(([, each]) => each.folder === folder && isUp(each.node))?.[0];
   }
 
   async #stop(port: string, signal: NodeJS.Signals): Promise<void> {
