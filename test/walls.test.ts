@@ -13,7 +13,13 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   replication: ['./position.ts'],
   stream: ['./command.ts', 'node:buffer'],
   keyspace: ['./entry.ts', '../stream/command.ts', 'node:buffer', 'quickselect'],
-  node: ['./ports.ts', '../replication/decide.ts', '../keyspace/entry.ts', '../stream/decoder.ts'],
+  node: [
+    './ports.ts',
+    '../replication/decide.ts',
+    '../keyspace/entry.ts',
+    '../stream/decoder.ts',
+    'xxhash-wasm',
+  ],
   store: ['better-sqlite3', 'node:fs', '../node/ports.ts', '../stream/decoder.ts'],
   http: ['fastify', '@fastify/swagger', '../node/node.ts', '../keyspace/key.ts'],
   ws: ['ws', '../node/ports.ts'],
@@ -21,7 +27,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   cli: ['commander', 'node:fs', '../app.ts', '../client/rest.ts', '../config.ts'],
 };
 const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
-  replication: ['node:fs', 'node:crypto', 'ws', '../stream/command.ts', '../node/ports.ts'],
+  replication: ['node:fs', 'node:crypto', 'ws', 'xxhash-wasm', '../stream/command.ts', '../node/ports.ts'],
   stream: ['node:fs', '../replication/position.ts', 'fastify'],
   keyspace: ['node:fs', '../replication/position.ts', '../node/ports.ts', 'better-sqlite3'],
   node: [

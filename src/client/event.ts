@@ -32,6 +32,7 @@ export type ResetReason =
   | 'ahead-of-master'
   | 'behind-backlog'
   | 'past-shared-history'
+  | 'different-bytes'
   | 'different-data'
   | (string & {});
 

@@ -99,6 +99,8 @@ export interface ReplicationAnswer {
   readonly runId: string;
   readonly offset: number;
   readonly position: string;
+  /** Of the bytes of the stream up to `position`, 16 hex digits; null: unknown. */
+  readonly historyHash: string | null;
   readonly lineage: readonly { readonly runId: string; readonly validTo: number; readonly reason: string }[];
   readonly backlog: { readonly size: number; readonly firstOffset: number; readonly length: number };
   readonly upstream: null | {
@@ -253,9 +255,10 @@ export class Client {
     return this.#json(`${this.#base}/v1/replication/upstream`, { method: 'DELETE' });
   }
 
-  /** What PSYNC would answer to a replica at this position. */
-  check(position: string): Promise<CheckAnswer> {
-    return this.#json(`${this.#base}/v1/replication/check?position=${encodeURIComponent(position)}`, {});
+  /** What PSYNC would answer to a replica at this position. @param hash its history hash there, if it tells one */
+  check(position: string, hash: string | null = null): Promise<CheckAnswer> {
+    const query = new URLSearchParams({ position, ...(hash === null ? {} : { hash }) });
+    return this.#json(`${this.#base}/v1/replication/check?${query}`, {});
   }
 
   /**

@@ -10,6 +10,7 @@ const HISTORY = {
   runId: EXAMPLE_RUN_ID,
   offset: 1_048_576,
   position: EXAMPLE_POSITION,
+  historyHash: '5bd1e995a2c4f037',
   lineage: [
     {
       runId: '1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f7a8b9c0d',

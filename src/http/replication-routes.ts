@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Node } from '../node/node.ts';
 import type { Digest } from '../node/ports.ts';
 import { Problem } from '../node/problem.ts';
+import { parseHash } from '../replication/history-hash.ts';
 import { formatPosition } from '../replication/position.ts';
 import { MAX_NODE_URL_LENGTH } from '../replication/upstream.ts';
 import {
@@ -10,6 +11,7 @@ import {
   check,
   digest,
   failoverResult,
+  historyHash,
   json,
   position,
   problems,
@@ -123,20 +125,28 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
     },
   });
 
-  app.get<{ Querystring: { position?: string } }>('/v1/replication/check', {
+  app.get<{ Querystring: { position?: string; hash?: string } }>('/v1/replication/check', {
     schema: {
       operationId: 'checkPosition',
       summary: 'What PSYNC would answer',
       description:
         'Whether a replica at this position would continue or need a snapshot, why, and how many bytes it would be sent. ' +
-        'Nothing is done, and nothing counted. Without a position: of a replica that has nothing.',
+        'Nothing is done, and nothing counted. Without a position: of a replica that has nothing. Without a hash: of a replica ' +
+        'that does not tell its history hash.',
       tags: ['replication'],
-      querystring: { type: 'object', additionalProperties: false, properties: { position } },
+      querystring: {
+        type: 'object',
+        additionalProperties: false,
+        properties: { position, hash: historyHash },
+      },
       response: { 200: json('The decision.', check), ...problems() },
     },
     handler: async (request) => {
-      const asked = request.query.position;
-      const { decision, bytes, notNow } = node.check(asked === undefined ? null : positionOf(asked));
+      const { position: asked, hash } = request.query;
+      const { decision, bytes, notNow } = node.check(
+        asked === undefined ? null : positionOf(asked),
+        hash === undefined ? null : parseHash(hash),
+      );
       const reason = decision.kind === 'full-resync' ? decision.reason : null;
       return { decision: decision.kind, reason, bytes, notNow };
     },

@@ -28,6 +28,14 @@ export const position = {
   examples: [EXAMPLE_POSITION],
 } as const;
 
+export const historyHash = {
+  type: 'string',
+  pattern: '^[0-9a-f]{16}$',
+  description:
+    'A hash over all bytes of the stream up to a position: two nodes that have the same hold the same.',
+  examples: ['5bd1e995a2c4f037'],
+} as const;
+
 export const key = {
   type: 'string',
   minLength: 1,
@@ -404,6 +412,7 @@ export const replication = {
     'runId',
     'offset',
     'position',
+    'historyHash',
     'lineage',
     'backlog',
     'upstream',
@@ -424,6 +433,13 @@ export const replication = {
     runId: RUN_ID,
     offset: { ...COUNT, description: 'How many bytes of the stream have been applied.' },
     position,
+    historyHash: {
+      type: ['string', 'null'],
+      pattern: historyHash.pattern,
+      description:
+        'A hash over all bytes of the stream up to `position`: two nodes that have the same hold the same. Null: not known, ' +
+        'because the data came from a psyncd that kept none, or from such a master.',
+    },
     lineage: {
       type: 'array',
       description: 'The run IDs that this history grew out of, newest first.',

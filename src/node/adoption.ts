@@ -110,7 +110,7 @@ export class Adoption {
    * @throws Error when it has not taken over; then nothing has changed
    */
   async adopt(
-    { keyspaceNumber, position, lineage, reason }: ReceivedSnapshot,
+    { keyspaceNumber, position, lineage, hash, reason }: ReceivedSnapshot,
     wanted: () => boolean,
   ): Promise<void> {
     const { files, state, log } = this.#parts;
@@ -123,7 +123,7 @@ export class Adoption {
     const keyspace = await files.open(keyspaceNumber);
     try {
       if (!wanted()) throw new Error('it is not wanted any more');
-      state.switchKeyspace(keyspaceNumber, history, keep);
+      state.switchKeyspace(keyspaceNumber, history, keep, { offset: position.offset, hash });
     } catch (error) {
       await keyspace.close();
       throw error;
@@ -131,7 +131,7 @@ export class Adoption {
     // The switch has happened; nothing came between, and nothing comes before the node knows it.
     this.#parts.sessions.drop(CloseCode.historyChanged, 'a full resync replaced the history');
     this.#parts.snapshots.forget();
-    this.#retire(this.#parts.head.replaceKeyspace(keyspace), this.#keyspaceNumber, keep);
+    this.#retire(this.#parts.head.replaceKeyspace(keyspace, hash), this.#keyspaceNumber, keep);
     this.#keyspaceNumber = keyspaceNumber;
     const event = {
       position: formatPosition(position),

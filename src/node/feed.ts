@@ -10,7 +10,7 @@
  * decides when somebody to whom nothing happens is told where the stream is.
  */
 import { CloseCode } from '../replication/close-code.ts';
-import { type Decision, decide, type FullResyncReason } from '../replication/decide.ts';
+import { type Decision, decide, type FullResyncReason, UNKNOWN_PLACE } from '../replication/decide.ts';
 import {
   formatPosition,
   type Offset,
@@ -312,9 +312,10 @@ export class Feed {
   #decide(from: Position): Decision {
     const { head } = this.#parts;
     const decision = decide(
-      { kind: 'psync', runId: from.runId, asked: wireOffset(from.offset) },
+      { kind: 'psync', runId: from.runId, asked: wireOffset(from.offset), hash: null },
       head.history,
       head.backlog,
+      UNKNOWN_PLACE,
     );
     if (decision.kind === 'full-resync' || this.#catchUp.isBoundary(decision.after)) return decision;
     throw new Problem('BAD_REQUEST', `${formatPosition(from)} is inside a write: no node has handed it out`);

@@ -9,6 +9,8 @@ export interface ReceivedSnapshot {
   readonly keyspaceNumber: number;
   readonly position: Position;
   readonly lineage: AnsweredLineage;
+  /** The master's history hash at `position`; null: unknown. */
+  readonly hash: bigint | null;
   readonly reason: FullResyncReason | null;
   /** There is no entry in it. */
   readonly empty: boolean;
@@ -65,9 +67,9 @@ export class IncomingSnapshot {
     await this.#writing;
     if (this.#error !== null) throw this.#error;
     const sink = await this.#sink;
-    const { position, lineage, reason } = this.announced;
+    const { position, lineage, hash, reason } = this.announced;
     const { empty } = await sink.finish(position, crc32);
-    return { keyspaceNumber: sink.keyspaceNumber, position, lineage, reason, empty };
+    return { keyspaceNumber: sink.keyspaceNumber, position, lineage, hash, reason, empty };
   }
 
   async discard(): Promise<void> {

@@ -53,12 +53,17 @@ export interface LinkContext {
   /** Where this node can be reached itself. */
   listeningUrl(): string | null;
   /**
-   * What to continue from, or null to ask for a snapshot; whether that is because the data differs; and whether the asked node
-   * is to become the master.
+   * What to continue from, or null to ask for a snapshot; the history hash there; whether a snapshot is asked for because the
+   * data differs; and whether the asked node is to become the master.
    */
-  request(): { readonly position: Position | null; readonly different: boolean; readonly failover: boolean };
-  /** The master lets this node continue; its history may have another run ID, or a longer lineage. */
-  continued(runId: RunId, lineage: AnsweredLineage): void;
+  request(): {
+    readonly position: Position | null;
+    readonly hash: bigint | null;
+    readonly different: boolean;
+    readonly failover: boolean;
+  };
+  /** The master lets this node continue; its history may have another run ID, or a longer lineage, and has this hash. */
+  continued(runId: RunId, lineage: AnsweredLineage, hash: bigint | null): void;
   receiveSnapshot(length: number): Promise<SnapshotSink>;
   /** Why the snapshot must not replace what this node has, unless somebody has accepted that; or null. */
   objection(snapshot: ReceivedSnapshot): Promise<string | null>;
@@ -243,10 +248,10 @@ export class LinkAttempt {
     }
   }
 
-  #continue({ runId, lacking, lineage, announcedUrl }: LinkEffect & { kind: 'continue' }): void {
+  #continue({ runId, lacking, lineage, announcedUrl, hash }: LinkEffect & { kind: 'continue' }): void {
     const { world, log } = this.#context;
     this.#events.announced(announcedUrl);
-    this.#context.continued(runId, lineage);
+    this.#context.continued(runId, lineage, hash);
     log.info('partial-resync', { url: this.#socket.peer, runId, bytes: lacking });
     this.#events.synced({
       kind: 'partial',

@@ -8,7 +8,8 @@ import { type Entry, isLive, type Outline } from '../keyspace/entry.ts';
 import type { Page, PageRequest } from '../keyspace/page.ts';
 import type { WriteRequest } from '../keyspace/write.ts';
 import { CloseCode } from '../replication/close-code.ts';
-import { type Decision, decide } from '../replication/decide.ts';
+import { type Decision, decide, type Place, UNKNOWN_PLACE } from '../replication/decide.ts';
+import { formatHash } from '../replication/history-hash.ts';
 import { formatPosition, type Offset, type Position, wireOffset } from '../replication/position.ts';
 import { canonicalUpstream, httpUrl, notAnUpstream, parseUpstream } from '../replication/upstream.ts';
 import type { AckPlace } from './ack-waiters.ts';
@@ -91,6 +92,8 @@ export interface ReplicationStatus {
   readonly runId: string;
   readonly offset: number;
   readonly position: string;
+  /** Of the bytes up to `position`, 16 hex digits; null: unknown. */
+  readonly historyHash: string | null;
   readonly lineage: readonly {
     readonly runId: string;
     readonly validTo: number;
@@ -173,7 +176,8 @@ export class Node {
       keyspaceSchema: parts.files.schema,
       announcedUrl: () => this.#announcedUrl,
       notReady: () => this.#roles.notReady,
-      takeOver: (position, session) => this.#roles.takeOver(position, session),
+      takeOver: (position, hash, session) => this.#roles.takeOver(position, hash, session),
+      outdated: (session) => this.#roles.renameOutdated(session),
       snapshotRefused: (replica, reason) => this.#scrubber.suspect(replica, reason),
       changed: () => {
         this.#failover.changed();
@@ -244,6 +248,7 @@ export class Node {
       this.#roles.renameAfterLoss();
     }
     parts.state.begin();
+    if (parts.state.upstream === null) this.#head.beginChain();
     this.#writes = new WriteTurn({ ...parts, head: this.#head, guard: () => this.#writeProblem() });
     this.#expiry = new ExpiryCycle({
       ...parts,
@@ -450,6 +455,7 @@ export class Node {
       runId,
       offset: this.#head.offset,
       position: formatPosition(this.#head.position),
+      historyHash: this.#head.hash === null ? null : formatHash(this.#head.hash),
       lineage,
       backlog: { size, firstOffset, length },
       upstream: this.#roles.link,
@@ -488,15 +494,28 @@ export class Node {
     return this.#backlog.report(formatPosition(this.position), this.#sessions.outages, awaySeconds);
   }
 
-  /** What PSYNC would answer to a replica at this position; null: to one that has nothing. */
-  check(position: Position | null): Check {
+  /**
+   * What PSYNC would answer to a replica at this position; null: to one that has nothing.
+   * @param hash the replica's history hash there; null: it does not tell
+   * @throws Problem STORAGE_FAILED when the journal cannot be read
+   */
+  check(position: Position | null, hash: bigint | null): Check {
     const request =
       position === null
         ? ({ kind: 'psync-first' } as const)
-        : ({ kind: 'psync', runId: position.runId, asked: wireOffset(position.offset) } as const);
-    const decision = decide(request, this.#head.history, this.#head.backlog);
+        : ({ kind: 'psync', runId: position.runId, asked: wireOffset(position.offset), hash } as const);
+    const place = position === null ? UNKNOWN_PLACE : this.#placeAt(position.offset);
+    const decision = decide(request, this.#head.history, this.#head.backlog, place);
     const bytes = decision.kind === 'continue' ? decision.bytes : this.#head.snapshotBytes();
     return { decision, bytes, notNow: this.#roles.notReady?.slice(1) ?? null };
+  }
+
+  #placeAt(offset: Offset): Place {
+    try {
+      return this.#head.placeAt(offset);
+    } catch (error) {
+      throw error instanceof StorageError ? storageProblem(error) : error;
+    }
   }
 
   /**

@@ -7,6 +7,7 @@ import type { ListedEntry, Scan } from '../keyspace/page.ts';
 import type { CloseCode } from '../replication/close-code.ts';
 import type { FullResyncReason } from '../replication/decide.ts';
 import type { History } from '../replication/history.ts';
+import type { HashedOffset } from '../replication/history-hash.ts';
 import type { Offset, Position, RunId } from '../replication/position.ts';
 import type { Framing } from './message.ts';
 import type { Turns } from './turns.ts';
@@ -92,6 +93,15 @@ export interface StateChange {
   readonly guardedAgainst?: RunId | null;
   /** true: what the node is, is decided although its files are a copy; `isCopy` is false from now on. */
   readonly copySettled?: true;
+  readonly toldHash?: HashedOffset;
+}
+
+/** Where a row of the journal begins. */
+export interface JournalRow {
+  /** The offset before its first byte. */
+  readonly start: Offset;
+  /** The history hash there; null: unknown. */
+  readonly hash: bigint | null;
 }
 
 /** psyncd.db: who this node is, and the journal. Every call is synchronous; failures are `StorageError`s. */
@@ -131,8 +141,18 @@ export interface StateStore {
 
   /** Marks this run as begun, durably; before anything is handed out. */
   begin(): void;
-  /** Appends the bytes that end at `end`. When it returns, no crash of the process can lose them. */
-  append(end: Offset, bytes: Buffer): void;
+  /**
+   * Appends the bytes that end at `end`. When it returns, no crash of the process can lose them.
+   * @param hash the history hash before these bytes; null: unknown
+   * @param beginsChain that hash does not follow from what was appended before
+   */
+  append(end: Offset, bytes: Buffer, hash: bigint | null, beginsChain: boolean): void;
+  /** The offset before the last bytes that begin a chain of hashes; null: none of those that are held do. */
+  readonly chainStart: Offset | null;
+  /** The journal row that has the byte after `after`: the offset before it, and the history hash there; null: there is none. */
+  rowWith(after: Offset): JournalRow | null;
+  /** Where the master has told the history hash last, and which; null: never. It counts as long as nothing was written since. */
+  readonly toldHash: HashedOffset | null;
   /** A checkpoint of the journal ends soon if nothing is appended: what can wait should, what cannot is taken all the same. */
   readonly settling: boolean;
   /** Calls back each time when `settling` is over. */
@@ -152,8 +172,14 @@ export interface StateStore {
    * A snapshot takes over: current file, history and an empty journal, in one durable transaction. With another file
    * nothing is guarded against any more.
    * @param keep the replaced file, if it is to stay
+   * @param toldHash the offset of the file, and the history hash there; null: unknown
    */
-  switchKeyspace(keyspaceNumber: number, history: History, keep: KeptFile | null): void;
+  switchKeyspace(
+    keyspaceNumber: number,
+    history: History,
+    keep: KeptFile | null,
+    toldHash: HashedOffset | null,
+  ): void;
   /** Forgets the oldest kept files, but for so many. */
   forgetKept(most: number): void;
   /** Releases the data folder. @param clean everything is in the files: the next start has nothing to recover */

@@ -6,8 +6,9 @@
  */
 import { CloseCode } from '../replication/close-code.ts';
 import { continued, type History, type LineageReason, renamed, standing } from '../replication/history.ts';
+import type { HashedOffset } from '../replication/history-hash.ts';
 import type { AnsweredLineage } from '../replication/link-machine.ts';
-import { formatPosition, type Position, type RunId } from '../replication/position.ts';
+import { formatPosition, type Offset, type Position, type RunId } from '../replication/position.ts';
 import { canonicalUpstream, parseUpstream, upstreamProblem } from '../replication/upstream.ts';
 import type { Adoption } from './adoption.ts';
 import { chainProblem } from './chain.ts';
@@ -56,9 +57,12 @@ export class Roles {
   /** Changes of the role, one after the other. */
   #changing: Promise<unknown> = Promise.resolve();
   #listeningUrl: string | null = null;
+  /** Where this process began: another one, or the disk, has brought the node there. */
+  readonly #began: Position;
 
   constructor(parts: RolesParts) {
     this.#parts = parts;
+    this.#began = parts.head.position;
   }
 
   /**
@@ -164,7 +168,7 @@ export class Roles {
   }
 
   /** PSYNC … FAILOVER: the master hands over to this node. @returns the line that says why not, or null */
-  takeOver(position: Position, session: Session): Promise<string | null> {
+  takeOver(position: Position, hash: bigint | null, session: Session): Promise<string | null> {
     return this.#change(async () => {
       if (this.#parts.closing()) return '-LOADING shutting down';
       const own = this.#parts.head.position;
@@ -172,6 +176,10 @@ export class Roles {
       // It has taken over already, and the answer was lost: it is asked again, and decides as ever.
       if (isShared && (this.role === 'master' || own.runId !== position.runId)) return null;
       if (own.runId === position.runId && own.offset === position.offset) {
+        const ownHash = this.#parts.head.hash;
+        if (hash !== null && ownHash !== null && hash !== ownHash) {
+          return `-ERR FAILOVER at ${formatPosition(position)}, but this node has other bytes up to there`;
+        }
         // Nobody but its own master hands over to a replica.
         const peer = await this.#parts.ask(this.#parts.state.upstream ?? '');
         if (peer === null) return '-LOADING the master does not answer who it is';
@@ -209,6 +217,7 @@ export class Roles {
         if (state.isCopy) this.#rename(world.newRunId(), 'copied', null);
         else state.save({ upstream: null, handingOver: false });
       });
+      this.#parts.head.beginChain();
       this.#parts.writes().wake();
       log.warn('failover-taken-back', { position: formatPosition(this.#parts.head.position) });
     });
@@ -246,6 +255,30 @@ export class Roles {
     if (!state.isCopy) return;
     if (state.upstream === null) this.#rename(world.newRunId(), 'copied');
     else if (!state.handingOver) state.save({ copySettled: true });
+  }
+
+  /**
+   * Somebody has bytes of this node's run ID that this node does not have. If this node is their master, and an earlier process
+   * may have handed them out, the files of this node are older than that process: the machine was rolled back. From where this
+   * process began both have gone on under one name, so this node takes a new one, and keeps writing. A replica concludes
+   * nothing: it may merely lag. No process does this twice: nobody can have bytes of a run ID that it has made itself.
+   * @param session the one that has told, and waits for the answer
+   * @throws StorageError when the disk does not take the new run ID
+   */
+  renameOutdated(session: Session): void {
+    const { head, log, world } = this.#parts;
+    if (this.role !== 'master' || head.history.runId !== this.#began.runId) return;
+    const before = formatPosition(head.position);
+    this.#rename(world.newRunId(), 'rolled-back', undefined, session, this.#began.offset);
+    log.error('rolled-back', {
+      detail:
+        `a replica has writes of this node's history that this node does not have: its files are older than what it has ` +
+        `handed out, as after a restore. It goes on under a new run ID; what it had written up to byte ${this.#began.offset} ` +
+        'is shared with the old one, later writes that only replicas have are lost to it',
+      replica: session.url ?? session.peer,
+      before,
+      after: formatPosition(head.position),
+    });
   }
 
   /** The node ends: no role any more. @param last what is done when the link is gone, and nothing changes any more */
@@ -290,13 +323,16 @@ export class Roles {
       keyspaceSchema: files.schema,
       listeningUrl: () => this.#listeningUrl,
       request: () => {
+        const { hash, position } = head;
+        if (state.handingOver) return { position, hash, different: false, failover: true };
         const different = adoption.differs && !adoption.distrusted;
-        if (state.handingOver) return { position: head.position, different: false, failover: true };
-        if (adoption.distrusted || different) return { position: null, different, failover: false };
         // Of a node that has nothing the history says nothing either: it asks for a snapshot.
-        return { position: head.offset === 0 ? null : head.position, different, failover: false };
+        const hasNothing = adoption.distrusted || different || head.offset === 0;
+        return hasNothing
+          ? { position: null, hash: null, different, failover: false }
+          : { position, hash, different, failover: false };
       },
-      continued: (runId, lineage) => this.#continued(runId, lineage),
+      continued: (runId, lineage, hash) => this.#continued(runId, lineage, hash),
       streaming: () => {
         // After a full resync too: the question has been answered.
         if (state.handingOver) state.save({ handingOver: false, copySettled: true });
@@ -319,26 +355,36 @@ export class Roles {
   }
 
   /** The master goes on from where this node is: its history is this node's. */
-  #continued(runId: RunId, lineage: AnsweredLineage): void {
-    const { state, world } = this.#parts;
+  #continued(runId: RunId, lineage: AnsweredLineage, hash: bigint | null): void {
+    const { head, sessions, state, world } = this.#parts;
     const { history, handingOver } = state;
-    const { offset } = this.#parts.head.position;
+    const { offset } = head;
     const changed =
       lineage === null
         ? renamed(history, { runId, validTo: offset, reason: 'master-changed', at: world.now() })
         : continued(history, { runId, lineage }, offset, world.now());
-    if (runId !== history.runId) this.#changeHistory(changed, 'master-changed', { handingOver: false });
+    const told = hash === head.hash ? {} : { toldHash: { offset, hash } };
+    if (runId !== history.runId)
+      this.#changeHistory(changed, 'master-changed', { handingOver: false, ...told });
     // A lineage that has grown is no news for those who follow this node: they need not ask again.
-    else if (handingOver || !isSame(history, changed))
-      state.save({ history: changed, handingOver: false, copySettled: true });
+    else if (handingOver || hash !== head.hash || !isSame(history, changed)) {
+      state.save({ history: changed, handingOver: false, copySettled: true, ...told });
+    }
+    if (head.adoptHash(hash)) sessions.drop(CloseCode.historyChanged, 'the history hash has changed');
   }
 
   /** The same history under another name. */
-  #rename(runId: RunId, reason: LineageReason, upstream?: null, except?: Session): void {
+  #rename(
+    runId: RunId,
+    reason: LineageReason,
+    upstream?: null,
+    except?: Session,
+    validTo: Offset = this.#parts.head.offset,
+  ): void {
     const { state, world } = this.#parts;
     const history = renamed(state.history, {
       runId,
-      validTo: this.#parts.head.position.offset,
+      validTo,
       reason,
       at: world.now(),
     });
@@ -354,7 +400,7 @@ export class Roles {
   #changeHistory(
     history: History,
     reason: LineageReason,
-    change: { readonly upstream?: null; readonly handingOver?: boolean },
+    change: { readonly upstream?: null; readonly handingOver?: boolean; readonly toldHash?: HashedOffset },
     except?: Session,
   ): void {
     const { log, sessions, state } = this.#parts;
@@ -371,6 +417,7 @@ export class Roles {
     const { world, log } = this.#parts;
     await this.#unlinked(() => this.#rename(world.newRunId(), 'promoted', null, except ?? undefined));
     this.#parts.adoption.forgetDifference();
+    this.#parts.head.beginChain();
     this.#parts.sessions.forgetAway();
     this.#parts.writes().wake();
     log.info('promoted', { position: formatPosition(this.#parts.head.position) });

@@ -6,8 +6,17 @@
  * or, a row at a time, from the journal. So a slow replica costs the journal's disk space, up to `outputLimitBytes`, and no memory.
  */
 import { CloseCode } from '../replication/close-code.ts';
-import { type Decision, decide, type FullResyncReason, type SyncRequest } from '../replication/decide.ts';
+import {
+  type Decision,
+  decide,
+  type FullResyncReason,
+  type Place,
+  type SyncRequest,
+  showsRollback,
+  UNKNOWN_PLACE,
+} from '../replication/decide.ts';
 import { formatLineage } from '../replication/history.ts';
+import { formatHash, HISTORY_HASH } from '../replication/history-hash.ts';
 import { schemaRefusal } from '../replication/keyspace-schema.ts';
 import { formatPosition, fromWireOffset, type Offset, type Position } from '../replication/position.ts';
 import { NEW_SESSION, type SessionState, sessionStep } from '../replication/session-machine.ts';
@@ -69,10 +78,16 @@ export interface SessionContext {
   /** Why nobody can be served now, as the line to answer, or null. */
   notReady(): string | null;
   /**
-   * PSYNC … FAILOVER: this node becomes the master if it stands at exactly `position`.
+   * PSYNC … FAILOVER: this node becomes the master if it stands at exactly `position`, with this history hash.
+   * @param hash null: unknown
    * @returns why it does not, as the line to answer, or null
    */
-  takeOver(position: Position, session: Session): Promise<string | null>;
+  takeOver(position: Position, hash: bigint | null, session: Session): Promise<string | null>;
+  /**
+   * A replica has bytes under this node's run ID that this node does not have.
+   * @throws StorageError when the disk does not take the new run ID
+   */
+  outdated(session: Session): void;
   /** Why there is no place for this one, which asks for a sync; or null. */
   refusal(session: Session): string | null;
   /** It has been decided how the replica is brought up to date. */
@@ -386,7 +401,7 @@ export class Session implements SocketEvents {
       return;
     }
     const position = { runId: request.runId, offset: fromWireOffset(request.asked) as Offset };
-    const answered = this.#context.takeOver(position, this).then((refusal) => {
+    const answered = this.#context.takeOver(position, request.hash, this).then((refusal) => {
       if (this.#isClosed()) return;
       if (refusal === null) this.#answer(request);
       else this.#refuse(refusal);
@@ -401,7 +416,10 @@ export class Session implements SocketEvents {
       this.#refuse(notReady);
       return;
     }
-    const decision = decide(request, head.history, head.backlog);
+    const place = this.#placeOf(request);
+    if (place === null) return;
+    const decision = decide(request, head.history, head.backlog, place);
+    if (showsRollback(request, head.history, decision) && !this.#tellOutdated()) return;
     const mismatch = schemaRefusal(this.#machine.capabilities, this.#context.keyspaceSchema);
     if (decision.kind === 'full-resync' && mismatch !== null) {
       this.#refuse(mismatch, { reason: decision.reason });
@@ -423,16 +441,60 @@ export class Session implements SocketEvents {
     counters.syncPartialOk += 1;
     notes.note('partial-resync', { bytes: decision.bytes, ...asked });
     this.#sync = { kind: 'partial', bytes: decision.bytes };
-    this.#line(`+CONTINUE ${head.position.runId}${this.#more(String(decision.bytes))}`);
+    this.#line(`+CONTINUE ${head.position.runId}${this.#more(String(decision.bytes), decision.after)}`);
     this.#goOnline(decision.after);
   }
 
-  /** What only a replica is told that understands it: a word of its own, this node's lineage, and its announced URL. */
-  #more(word: string): string {
+  /** @returns what this node knows of where the replica stands; null: its journal cannot be read, and the session has ended */
+  #placeOf(request: SyncRequest): Place | null {
+    if (request.kind !== 'psync') return UNKNOWN_PLACE;
+    try {
+      return this.#context.head.placeAt(fromWireOffset(request.asked) as Offset);
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error;
+      this.#journalNotRead(error);
+      return null;
+    }
+  }
+
+  /** @returns whether the node knows now that its bytes are not all that there are; if not, the session has ended */
+  #tellOutdated(): boolean {
+    try {
+      this.#context.outdated(this);
+      return true;
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error;
+      this.#refuse(`-LOADING a new run ID is needed, and cannot be kept: ${error.message}`);
+      return false;
+    }
+  }
+
+  /**
+   * What only a replica is told that understands it: a word of its own, this node's lineage, its announced URL, and its history
+   * hash where the stream goes on.
+   */
+  #more(word: string, after: Offset): string {
     const { capabilities } = this.#machine;
     if (!capabilities.includes('lineage')) return '';
-    const url = capabilities.includes('announced-url') ? ` ${this.#context.announcedUrl() ?? '-'}` : '';
-    return ` ${word} ${formatLineage(this.#context.head.history.lineage)}${url}`;
+    const toldUrl = capabilities.includes('announced-url');
+    const toldHash = capabilities.includes(HISTORY_HASH);
+    const { announcedUrl, head } = this.#context;
+    const url = (toldUrl ? announcedUrl() : null) ?? '-';
+    const words = [word, formatLineage(head.history.lineage)];
+    if (toldUrl || toldHash) words.push(url);
+    if (toldHash) words.push(this.#hashWord(after));
+    return ` ${words.join(' ')}`;
+  }
+
+  #hashWord(at: Offset): string {
+    try {
+      const hash = this.#context.head.hashAt(at);
+      return hash === null ? '-' : formatHash(hash);
+    } catch (error) {
+      // What follows cannot be read either: that ends the session in its own time.
+      if (!(error instanceof StorageError)) throw error;
+      return '-';
+    }
   }
 
   /** Answers that there will be no sync on this connection, and ends it. */
@@ -451,7 +513,8 @@ export class Session implements SocketEvents {
       const { position, length } = snapshot.file;
       this.#sync = { kind: 'full', reason, bytes: length };
       if (announced) {
-        this.#line(`+FULLRESYNC ${position.runId} ${position.offset}${this.#more(reason) || ` ${reason}`}`);
+        const more = this.#more(reason, position.offset) || ` ${reason}`;
+        this.#line(`+FULLRESYNC ${position.runId} ${position.offset}${more}`);
       }
       const checksummed = this.#machine.capabilities.includes('snapshot-crc32');
       this.#line(`$${length}${checksummed ? ' crc32' : ''}`);
@@ -545,10 +608,14 @@ export class Session implements SocketEvents {
       return this.#context.head.read(this.#cursor, MESSAGE_BYTES);
     } catch (error) {
       if (!(error instanceof StorageError)) throw error;
-      this.#context.log.error('journal-not-read', { session: this.#context.id, error: error.message });
-      this.close(CloseCode.notReady, 'the journal cannot be read');
+      this.#journalNotRead(error);
       return null;
     }
+  }
+
+  #journalNotRead(error: StorageError): void {
+    this.#context.log.error('journal-not-read', { session: this.#context.id, error: error.message });
+    this.close(CloseCode.notReady, 'the journal cannot be read');
   }
 
   #heard(): void {

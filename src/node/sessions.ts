@@ -53,7 +53,8 @@ interface SessionsParts {
   readonly keyspaceSchema: number;
   announcedUrl(): string | null;
   notReady(): string | null;
-  takeOver(position: Position, session: Session): Promise<string | null>;
+  takeOver(position: Position, hash: bigint | null, session: Session): Promise<string | null>;
+  outdated(session: Session): void;
   /** A replica says that the snapshot which this node has sent is damaged, in words of its own. */
   snapshotRefused(replica: string, reason: string): void;
   /** A replica has acknowledged something, or has gone. */

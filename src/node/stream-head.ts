@@ -18,6 +18,7 @@ import { Overlay } from '../keyspace/overlay.ts';
 import { type ListedEntry, type Page, type PageRequest, readPage } from '../keyspace/page.ts';
 import { Backlog } from '../replication/backlog.ts';
 import { CommitClock } from '../replication/commit-clock.ts';
+import type { Place } from '../replication/decide.ts';
 import type { History } from '../replication/history.ts';
 import { type Offset, offset, type Position } from '../replication/position.ts';
 import { WriteRate } from '../replication/write-rate.ts';
@@ -26,6 +27,7 @@ import { StreamDecoder } from '../stream/decoder.ts';
 import { ProtocolError } from '../stream/protocol-error.ts';
 import type { LookAhead } from './look-ahead.ts';
 import { Pace } from './pace.ts';
+import { Places } from './places.ts';
 import {
   type Digest,
   type DueCursor,
@@ -91,6 +93,7 @@ export class StreamHead {
   #overlay: Overlay;
   #backlog: Backlog;
   #clock: CommitClock;
+  readonly #places: Places;
   readonly #rate: WriteRate;
   #offset: Offset;
   /** What SQLite surely holds. */
@@ -123,6 +126,7 @@ export class StreamHead {
     this.#applied = at;
     this.#backlog = new Backlog(parts.settings.backlogBytes, backlogEnd);
     this.#clock = new CommitClock(at, parts.world.monotonic());
+    this.#places = new Places(this, parts.state);
     this.#rate = new WriteRate(parts.world.monotonic());
     this.#state.onSettled(() => {
       if (!this.full) this.#releaseWaiters();
@@ -155,13 +159,14 @@ export class StreamHead {
         );
       const head = new StreamHead(parts, held, held);
       if (end > start) parts.log.warn('keyspace-ahead-of-journal', { keyspace: held, journal: end });
-      state.switchKeyspace(state.keyspaceNumber, state.history, null);
+      state.switchKeyspace(state.keyspaceNumber, state.history, null, null);
       return head;
     }
     const refillFrom = Math.max(start, Math.min(held, end - settings.backlogBytes)) as Offset;
     const head = new StreamHead(parts, held, refillFrom);
     try {
       head.#replay(refillFrom, held, end);
+      head.#places.recover(state);
     } catch (error) {
       const isNoStream = error instanceof ProtocolError || error instanceof NotInJournal;
       throw isNoStream ? new FilesDamaged(error.message, { cause: error }) : error;
@@ -197,6 +202,43 @@ export class StreamHead {
 
   get history(): History {
     return this.#state.history;
+  }
+
+  /** The history hash at the present offset; null: unknown. */
+  get hash(): bigint | null {
+    return this.#places.hash;
+  }
+
+  /** A master that does not know its history hash begins a new chain: from here on it can tell what it shares with others. */
+  beginChain(): void {
+    this.#places.begin();
+  }
+
+  /**
+   * The master lets this node continue from the present offset: its history hash there is this node's. If both knew theirs they
+   * are equal, but for where a chain begins.
+   * @param hash null: unknown
+   * @returns whether this node has told others another one
+   */
+  adoptHash(hash: bigint | null): boolean {
+    return this.#places.adopt(hash);
+  }
+
+  /**
+   * What is known of an offset that the backlog holds: whether a write ends there, and the history hash to compare with.
+   * @throws StorageError when the journal cannot be read
+   */
+  placeAt(at: Offset): Place {
+    return this.#places.placeAt(at);
+  }
+
+  /**
+   * The history hash for whoever goes on from an offset where a write ends; null: unknown, or another chain begins behind it.
+   * The journal or the backlog must hold what follows.
+   * @throws StorageError when the journal cannot be read
+   */
+  hashAt(at: Offset): bigint | null {
+    return this.#places.hashAt(at);
   }
 
   get backlog(): Backlog {
@@ -322,7 +364,8 @@ export class StreamHead {
     const from = this.#offset;
     let journaled = false;
     try {
-      this.#state.append(offset(from + run.bytes.length), run.bytes);
+      const { hash, beginsChain } = this.#places;
+      this.#state.append(offset(from + run.bytes.length), run.bytes, hash, beginsChain);
       journaled = true;
       this.#committed(run);
     } catch (error) {
@@ -344,6 +387,7 @@ export class StreamHead {
 
   #committed(run: Run): void {
     this.#backlog.append(run.bytes);
+    this.#places.add(run);
     const overlayBytes = this.overlayBytes;
     this.#take(run);
     const now = this.#world.monotonic();
@@ -589,8 +633,11 @@ export class StreamHead {
     return keyspace.freeze();
   }
 
-  /** A snapshot takes over: from now on this node stands at the keyspace's position, with nothing else known. */
-  replaceKeyspace(keyspace: Keyspace): Keyspace {
+  /**
+   * A snapshot takes over: from now on this node stands at the keyspace's position, with nothing else known.
+   * @param hash the history hash there; null: unknown
+   */
+  replaceKeyspace(keyspace: Keyspace, hash: bigint | null): Keyspace {
     const old = this.#keyspace;
     this.#keyspace = keyspace;
     this.#appliedCount += 1;
@@ -600,6 +647,7 @@ export class StreamHead {
     this.#applied = this.#offset;
     this.#applying = false;
     this.#backlog = new Backlog(this.#backlog.size, this.#offset);
+    this.#places.replace(hash);
     this.#clock = new CommitClock(this.#offset, this.#world.monotonic());
     this.#releaseWaiters();
     return old;

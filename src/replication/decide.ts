@@ -11,6 +11,10 @@
  *
  * With an ancestor that is valid to 80: asks for 81 (has 80) may continue; asks for 82 (has 81) has a byte that
  * this history never had: past-shared-history.
+ *
+ * A run ID is a claim, and the history hash is the proof. Whoever stands inside a command, or has another hash than this
+ * history at the same offset, has other bytes: different-bytes. Whoever has the same hash has the same bytes, also past the
+ * offset up to which an ancestor is known to be shared. If one side does not know its hash, the claim decides.
  */
 import type { Window } from './backlog.ts';
 import { type History, standing } from './history.ts';
@@ -23,6 +27,7 @@ export type FullResyncReason =
   | 'ahead-of-master'
   | 'behind-backlog'
   | 'past-shared-history'
+  | 'different-bytes'
   | 'different-data';
 
 export const FULL_RESYNC_REASONS: readonly FullResyncReason[] = [
@@ -32,6 +37,7 @@ export const FULL_RESYNC_REASONS: readonly FullResyncReason[] = [
   'ahead-of-master',
   'behind-backlog',
   'past-shared-history',
+  'different-bytes',
   'different-data',
 ];
 
@@ -44,8 +50,27 @@ export type SyncRequest =
   | { readonly kind: 'psync-different' }
   /** `PSYNC` with an ID that no history has: it is not 40 hex characters. */
   | { readonly kind: 'psync-unknown' }
-  /** `PSYNC <run ID> <asked>`; `asked` is the first byte that is lacking, counted from 1. */
-  | { readonly kind: 'psync'; readonly runId: RunId; readonly asked: number };
+  /**
+   * `PSYNC <run ID> <asked>`; `asked` is the first byte that is lacking, counted from 1. `hash`: the history hash of whoever
+   * asks, at the offset before that byte; null: it does not tell.
+   */
+  | {
+      readonly kind: 'psync';
+      readonly runId: RunId;
+      readonly asked: number;
+      readonly hash: bigint | null;
+    };
+
+/** What a node knows of one offset of its own stream. */
+export type Place =
+  /** A write ends there. `hash`: the history hash up to there; null: unknown. */
+  | { readonly kind: 'command-end'; readonly hash: bigint | null }
+  /** No position stops there. */
+  | { readonly kind: 'inside-command' }
+  /** It holds nothing of the stream around there. */
+  | { readonly kind: 'unknown' };
+
+export const UNKNOWN_PLACE: Place = { kind: 'unknown' };
 
 export type Decision =
   | {
@@ -61,8 +86,9 @@ export type Decision =
  * @param request what the replica asked for
  * @param history the run ID and lineage of the node that answers
  * @param window the bytes it can serve again
+ * @param place what that node knows of the offset where the replica stands
  */
-export function decide(request: SyncRequest, history: History, window: Window): Decision {
+export function decide(request: SyncRequest, history: History, window: Window, place: Place): Decision {
   switch (request.kind) {
     case 'sync':
       return fullResync('forced');
@@ -73,18 +99,48 @@ export function decide(request: SyncRequest, history: History, window: Window): 
     case 'psync-unknown':
       return fullResync('unknown-run-id');
     case 'psync':
-      return decidePsync(request.runId, request.asked, history, window);
+      return decidePsync(request, history, window, place);
   }
 }
 
-function decidePsync(runId: RunId, asked: number, history: History, window: Window): Decision {
+function decidePsync(
+  { runId, asked, hash }: SyncRequest & { kind: 'psync' },
+  history: History,
+  window: Window,
+  place: Place,
+): Decision {
   const has = fromWireOffset(asked) as Offset;
   const stands = standing(history, { runId, offset: has });
-  if (stands !== 'shared') return fullResync(stands);
+  const bytes = compare(hash, place);
+  if (stands === 'unknown-run-id') return fullResync(stands);
+  if (stands === 'past-shared-history' && bytes !== 'same') return fullResync(stands);
   const next = window.firstOffset + window.length;
   if (asked > next) return fullResync('ahead-of-master');
   if (asked < window.firstOffset) return fullResync('behind-backlog');
+  if (bytes === 'different') return fullResync('different-bytes');
   return { kind: 'continue', after: has, bytes: next - asked };
+}
+
+/** Whether the two sides have the same bytes up to the place, as far as both tell. */
+function compare(hash: bigint | null, place: Place): 'same' | 'different' | 'unknown' {
+  if (place.kind === 'inside-command') return 'different';
+  if (place.kind === 'unknown' || place.hash === null || hash === null) return 'unknown';
+  return place.hash === hash ? 'same' : 'different';
+}
+
+/**
+ * Whether the request shows that bytes exist under the run ID of the node that answers which that node does not have: the
+ * replica is ahead of it, or has another hash. No replica has more than its master has journaled, so the master's files are
+ * older than the master was: the machine was restored, say. (Somebody who tells no hash and stands inside a command is
+ * no replica.)
+ * @param decision what was decided of the request
+ */
+export function showsRollback(request: SyncRequest, history: History, decision: Decision): boolean {
+  if (request.kind !== 'psync' || request.runId !== history.runId || decision.kind === 'continue')
+    return false;
+  return (
+    decision.reason === 'ahead-of-master' || (decision.reason === 'different-bytes' && request.hash !== null)
+  );
 }
 
 function fullResync(reason: FullResyncReason): Decision {

@@ -7,14 +7,18 @@
  */
 import { type Offset, type Position, parseOffset, parseRunId, type RunId } from './position.ts';
 
-/** Why the history goes on under another run ID; `copied`: the data folder is a copy, or was restored from one. */
-export type LineageReason = 'promoted' | 'unclean-stop' | 'master-changed' | 'copied';
+/**
+ * Why the history goes on under another run ID; `copied`: the data folder is a copy, or was restored from one; `rolled-back`:
+ * others have bytes of the old run ID that this node has lost.
+ */
+export type LineageReason = 'promoted' | 'unclean-stop' | 'master-changed' | 'copied' | 'rolled-back';
 
 export const LINEAGE_REASONS: readonly LineageReason[] = [
   'promoted',
   'unclean-stop',
   'master-changed',
   'copied',
+  'rolled-back',
 ];
 
 export interface Ancestor {

@@ -10,6 +10,7 @@
  */
 import { FULL_RESYNC_REASONS, type FullResyncReason } from './decide.ts';
 import { type Ancestor, parseLineage } from './history.ts';
+import { HISTORY_HASH, hashCapability, parseHash } from './history-hash.ts';
 import { schemaCapability } from './keyspace-schema.ts';
 import { type Position, parseOffset, parseRunId, type RunId, wireOffset } from './position.ts';
 import { ASKED_DIFFERENT } from './session-machine.ts';
@@ -20,6 +21,8 @@ export interface LinkRequest {
   readonly position: Position | null;
   /** With no position: what this node holds is not what its master holds at the same position. */
   readonly different?: boolean;
+  /** The history hash at `position`; null: unknown. */
+  readonly hash: bigint | null;
   /** Where this node can be reached itself, if it wants that known. */
   readonly listeningUrl: string | null;
   /** The process that asks, so that a node notices when it has dialled itself. */
@@ -43,6 +46,8 @@ export type LinkEffect =
       readonly lacking: number | null;
       readonly lineage: AnsweredLineage;
       readonly announcedUrl: string | null;
+      /** The master's history hash at the position that was asked for; null: it does not know, or does not tell. */
+      readonly hash: bigint | null;
     }
   /** Full resync: a snapshot of exactly this position follows. */
   | {
@@ -52,6 +57,8 @@ export type LinkEffect =
       readonly lineage: AnsweredLineage;
       /** Under which URL clients reach the master, `ws://HOST:PORT`; null: it does not tell. */
       readonly announcedUrl: string | null;
+      /** The master's history hash at `position`; null: it does not know, or does not tell. */
+      readonly hash: bigint | null;
       readonly length: number;
     }
   | { readonly kind: 'snapshot-bytes'; readonly bytes: Buffer }
@@ -72,6 +79,7 @@ interface Announced {
   readonly reason: FullResyncReason | null;
   readonly lineage: AnsweredLineage;
   readonly announcedUrl: string | null;
+  readonly hash: bigint | null;
 }
 
 /** No line of the handshake comes near this, also with a full lineage; what is longer is not a master. */
@@ -80,10 +88,9 @@ export const MAX_LINE_BYTES = 8_192;
 export const MAX_SNAPSHOT_BYTES = 2 ** 44;
 
 const NEWLINE = 0x0a;
-const CAPABILITIES = ['psync2', 'sqlite', 'lineage', 'snapshot-crc32', 'announced-url'].flatMap((name) => [
-  'capa',
-  name,
-]);
+const CAPABILITIES = ['psync2', 'sqlite', 'lineage', 'snapshot-crc32', 'announced-url', HISTORY_HASH].flatMap(
+  (name) => ['capa', name],
+);
 
 /** What follows a snapshot must still be countable: 4 PiB of writes are left. */
 const MAX_SNAPSHOT_OFFSET = 2 ** 52;
@@ -163,8 +170,8 @@ export class LinkMachine {
         if (match === null || length > MAX_SNAPSHOT_BYTES) {
           return this.#fail(`expected the snapshot's length, got ${quoted(line)}`, effects);
         }
-        const { position, reason, lineage, announcedUrl } = phase;
-        effects.push({ kind: 'snapshot', position, reason, lineage, announcedUrl, length });
+        const { position, reason, lineage, announcedUrl, hash } = phase;
+        effects.push({ kind: 'snapshot', position, reason, lineage, announcedUrl, hash, length });
         this.#snapshotLeft(length, match[2] !== undefined, effects);
         return;
       }
@@ -195,6 +202,7 @@ export class LinkMachine {
         lacking: parseOffset(words[2] ?? ''),
         lineage: parseLineage(words[3] ?? ''),
         announcedUrl: announced(words[4]),
+        hash: parseHash(words[5] ?? ''),
       });
       return;
     }
@@ -210,6 +218,7 @@ export class LinkMachine {
         reason: FULL_RESYNC_REASONS.find((reason) => reason === words[3]) ?? null,
         lineage: parseLineage(words[4] ?? ''),
         announcedUrl: announced(words[5]),
+        hash: parseHash(words[6] ?? ''),
       };
       return;
     }
@@ -237,9 +246,10 @@ export class LinkMachine {
   }
 
   #replconf(): readonly string[] {
-    const { listeningUrl: url, nodeId, keyspaceSchema } = this.#request;
+    const { listeningUrl: url, nodeId, keyspaceSchema, hash } = this.#request;
     const who = [...(url === null ? [] : ['listening-url', url]), 'node-id', nodeId];
-    return ['REPLCONF', ...who, ...CAPABILITIES, 'capa', schemaCapability(keyspaceSchema)];
+    const proof = hash === null ? [] : ['capa', hashCapability(hash)];
+    return ['REPLCONF', ...who, ...CAPABILITIES, 'capa', schemaCapability(keyspaceSchema), ...proof];
   }
 
   #psync(): readonly string[] {

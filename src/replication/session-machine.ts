@@ -7,6 +7,7 @@
  * the replica may ignore, an offset that is no number starts no resync, ACK is never answered.
  */
 import type { SyncRequest } from './decide.ts';
+import { announcedHash } from './history-hash.ts';
 import { type Offset, parseOffset, parseRunId } from './position.ts';
 import { canonicalUpstream, parseUpstream } from './upstream.ts';
 
@@ -131,7 +132,10 @@ function psync(
   // To Redis any other ID is one that it does not know, whatever it looks like; `?` in front asks for a snapshot.
   const runId = parseRunId(id);
   if (runId === null && failover) return [state, [reply('-ERR FAILOVER needs a run ID')]];
-  if (runId !== null) return startSync(state, { kind: 'psync', runId, asked: wanted }, failover);
+  if (runId !== null) {
+    const hash = announcedHash(state.capabilities);
+    return startSync(state, { kind: 'psync', runId, asked: wanted, hash }, failover);
+  }
   if (id === ASKED_DIFFERENT) return startSync(state, { kind: 'psync-different' });
   return startSync(state, { kind: id.startsWith('?') ? 'psync-first' : 'psync-unknown' });
 }

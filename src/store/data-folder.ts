@@ -13,6 +13,7 @@ import { rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { KeptFile, Keyspace, KeyspaceFiles, Log, SnapshotSink } from '../node/ports.ts';
 import { attempt } from '../node/unattended.ts';
+import { EMPTY_HISTORY_HASH } from '../replication/history-hash.ts';
 import { type Position, ZERO } from '../replication/position.ts';
 import { faultPoint } from './fault-point.ts';
 import { unify } from './file-tasks.ts';
@@ -75,7 +76,7 @@ export async function openDataFolder(
     if (number > 0) keyspace = await files.open(number);
     else {
       keyspace = await files.openAt(1, { runId: state.history.runId, offset: ZERO });
-      state.switchKeyspace(1, state.history, null);
+      state.switchKeyspace(1, state.history, null, { offset: ZERO, hash: EMPTY_HISTORY_HASH });
     }
     return { state, files, keyspace, close };
   } catch (error) {

@@ -17,6 +17,7 @@ import { dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
 import Database, { type Database as Connection, type Statement } from 'better-sqlite3';
 import {
+  type JournalRow,
   type KeptFile,
   type Log,
   NotInJournal,
@@ -26,6 +27,7 @@ import {
 } from '../node/ports.ts';
 import { FULL_RESYNC_REASONS } from '../replication/decide.ts';
 import { type Ancestor, type History, type LineageReason, newHistory } from '../replication/history.ts';
+import type { HashedOffset } from '../replication/history-hash.ts';
 import { type Offset, offset, parseRunId, type RunId } from '../replication/position.ts';
 import { damage } from './entry-checksum.ts';
 import { faultPoint } from './fault-point.ts';
@@ -84,6 +86,7 @@ export class StateFile implements StateStore {
   readonly #select: Statement;
   readonly #delete: Statement;
   readonly #lastEnd: Statement;
+  readonly #rowWith: Statement;
   readonly #checkpoints: JournalCheckpoints;
   readonly #files: OpenFiles;
   readonly #watched: WatchedFile;
@@ -102,11 +105,20 @@ export class StateFile implements StateStore {
     this.#isCopy = isAnother(identityOf(db.name), this.#row);
     this.#history = readHistory(db, this.#row);
     this.#kept = readKept(db);
-    this.#insert = db.prepare('INSERT INTO journal (end_offset, bytes, checksum) VALUES (?, ?, ?)');
+    this.#insert = db.prepare(
+      'INSERT INTO journal (end_offset, bytes, checksum, hash_before, begins_chain) VALUES (?, ?, ?, ?, ?)',
+    );
     this.#select = db
       .prepare('SELECT end_offset, bytes, checksum FROM journal WHERE end_offset > ? ORDER BY end_offset')
       .raw();
     this.#lastEnd = db.prepare('SELECT max(end_offset) FROM journal WHERE end_offset <= ?').pluck();
+    // A hash has all 64 bits of an integer.
+    this.#rowWith = db
+      .prepare(
+        'SELECT end_offset - length(bytes), hash_before FROM journal WHERE end_offset > ? ORDER BY end_offset LIMIT 1',
+      )
+      .raw()
+      .safeIntegers();
     this.#delete = db.prepare('DELETE FROM journal WHERE end_offset <= ? ORDER BY end_offset LIMIT ?');
     this.#checkpoints = new JournalCheckpoints(db, log);
     this.#files = files;
@@ -206,11 +218,27 @@ export class StateFile implements StateStore {
     return this.#files.lost;
   }
 
-  append(end: Offset, bytes: Buffer): void {
+  get chainStart(): Offset | null {
+    const row = this.#db
+      .prepare(
+        'SELECT end_offset - length(bytes) FROM journal WHERE begins_chain = 1 ORDER BY end_offset DESC LIMIT 1',
+      )
+      .pluck()
+      .get() as number | undefined;
+    return row === undefined ? null : offset(row);
+  }
+
+  get toldHash(): HashedOffset | null {
+    const columns = this.#db.prepare('SELECT told_offset, told_hash FROM node').raw().safeIntegers();
+    const [at, hash] = columns.get() as [bigint | null, bigint | null];
+    return at === null ? null : { offset: offset(Number(at)), hash: hash === null ? null : unsigned(hash) };
+  }
+
+  append(end: Offset, bytes: Buffer, hash: bigint | null, beginsChain: boolean): void {
     this.#onDisk(() => {
       this.#refuseWhenLost();
       faultPoint('journal-append');
-      this.#insert.run(end, bytes, crc32(bytes));
+      this.#insert.run(end, bytes, crc32(bytes), hash === null ? null : signed(hash), beginsChain ? 1 : null);
       faultPoint('journal-appended');
     });
     this.#commits += 1;
@@ -261,6 +289,15 @@ export class StateFile implements StateStore {
     return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts, total);
   }
 
+  rowWith(after: Offset): JournalRow | null {
+    return this.#onDisk(() => {
+      faultPoint('journal-read');
+      const row = this.#rowWith.get(after) as [bigint, bigint | null] | undefined;
+      if (row === undefined || Number(row[0]) > after) return null;
+      return { start: offset(Number(row[0])), hash: row[1] === null ? null : unsigned(row[1]) };
+    });
+  }
+
   lastCommit(upTo: Offset): Offset | null {
     return this.#onDisk(() => {
       faultPoint('journal-read');
@@ -280,9 +317,10 @@ export class StateFile implements StateStore {
     });
   }
 
-  save({ history, upstream, handingOver, guardedAgainst, copySettled }: StateChange): void {
+  save({ history, upstream, handingOver, guardedAgainst, copySettled, toldHash }: StateChange): void {
     this.#durably(() => {
       if (history !== undefined) this.#putHistory(history);
+      if (toldHash !== undefined) this.#putToldHash(toldHash);
       if (upstream !== undefined) this.#db.prepare('UPDATE node SET upstream = ?').run(upstream);
       if (handingOver !== undefined) {
         this.#db.prepare('UPDATE node SET handing_over = ?').run(handingOver ? 1 : 0);
@@ -299,13 +337,19 @@ export class StateFile implements StateStore {
     if (guardedAgainst !== undefined) this.#row = { ...this.#row, guarded_against: guardedAgainst };
   }
 
-  switchKeyspace(keyspaceNumber: number, history: History, keep: KeptFile | null): void {
+  switchKeyspace(
+    keyspaceNumber: number,
+    history: History,
+    keep: KeptFile | null,
+    toldHash: HashedOffset | null,
+  ): void {
     const replaces = keyspaceNumber !== this.#row.keyspace;
     try {
       this.#durably(() => {
         faultPoint('keyspace-switch');
         if (replaces) this.#db.prepare('UPDATE node SET guarded_against = NULL').run();
         this.#db.prepare('UPDATE node SET keyspace = ?').run(keyspaceNumber);
+        this.#putToldHash(toldHash);
         this.#putHistory(history);
         this.#db.prepare('DELETE FROM journal').run();
         if (keep !== null) this.#putKept(keep);
@@ -359,6 +403,11 @@ export class StateFile implements StateStore {
     this.#db
       .prepare('INSERT INTO kept (keyspace, name, run_id, "offset", reason, at) VALUES (?, ?, ?, ?, ?, ?)')
       .run(keyspaceNumber, name, position.runId, position.offset, reason, at);
+  }
+
+  #putToldHash(told: HashedOffset | null): void {
+    const hash = told === null || told.hash === null ? null : signed(told.hash);
+    this.#db.prepare('UPDATE node SET told_offset = ?, told_hash = ?').run(told?.offset ?? null, hash);
   }
 
   #putHistory(history: History): void {
@@ -555,6 +604,15 @@ function readKept(db: Connection): readonly KeptFile[] {
 function offsetOf(value: number): Offset {
   if (!Number.isSafeInteger(value) || value < 0) throw damage(`${value} is no offset`);
   return offset(value);
+}
+
+/** SQLite's integers have a sign. */
+function signed(hash: bigint): bigint {
+  return BigInt.asIntN(64, hash);
+}
+
+function unsigned(hash: bigint): bigint {
+  return BigInt.asUintN(64, hash);
 }
 
 function runIdOf(text: string): RunId {

@@ -10,7 +10,7 @@ import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import type { ReplicationAnswer } from '../../src/client/rest.ts';
 import type { Window } from '../../src/replication/backlog.ts';
-import { decide } from '../../src/replication/decide.ts';
+import { decide, UNKNOWN_PLACE } from '../../src/replication/decide.ts';
 import { continued, type History, renamed } from '../../src/replication/history.ts';
 import { type Offset, offset, parseRunId, type RunId, wireOffset } from '../../src/replication/position.ts';
 import { Cluster, converged, writeMany } from '../support/cluster.ts';
@@ -97,7 +97,12 @@ class Topology {
     const [own, above] = [this.#of(from), this.#of(to)];
     const { runId } = own.history;
     const asked = wireOffset(own.offset);
-    const decision = decide({ kind: 'psync', runId, asked }, above.history, above.window);
+    const decision = decide(
+      { kind: 'psync', runId, asked, hash: null },
+      above.history,
+      above.window,
+      UNKNOWN_PLACE,
+    );
     const asks = `${this.#name(from)} asks ${this.#name(to)} for ${runId}:${asked}`;
     this.trace.push(`  ${asks}: ${JSON.stringify(decision)}`);
     const { syncFull, syncPartialOk, syncPartialErr } = this.#counters;

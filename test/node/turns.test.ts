@@ -114,6 +114,7 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'node/exports.ts': [1, TURNS],
   'node/feed.ts': [2, TURNS],
   'node/follower-snapshots.ts': [3, TURNS],
+  'node/hash-chain.ts': [1, 'a binary search'],
   'node/incoming-snapshot.ts': [1, 'it waits for the disk in each round'],
   'node/key-search.ts': [1, 'a binary search'],
   'node/message.ts': [1, 'over the commands of one transaction, which MAX_TRANSACTION_BYTES limits'],

@@ -98,7 +98,7 @@ function stage(broken: Partial<LinkContext>): {
       };
     },
     listeningUrl: () => null,
-    request: () => ({ position: { runId: runId('a'), offset: 0 }, failover: false }),
+    request: () => ({ position: { runId: runId('a'), offset: 0 }, hash: null, failover: false }),
     continued: () => undefined,
     receiveSnapshot: () => Promise.reject(MISTAKE),
     objection: () => Promise.resolve(null),

@@ -6,7 +6,10 @@ import {
   type Decision,
   decide,
   FULL_RESYNC_REASONS,
+  type Place,
   type SyncRequest,
+  showsRollback,
+  UNKNOWN_PLACE,
 } from '../../src/replication/decide.ts';
 import type { History } from '../../src/replication/history.ts';
 import { offset, type RunId } from '../../src/replication/position.ts';
@@ -102,7 +105,12 @@ for (const [master, id, asked, expected] of TABLE) {
   const outcome = typeof expected === 'number' ? `continue with ${expected} bytes` : expected;
   test(`${described(master)}, asked for byte ${asked} of ${NAMES.get(id)}: ${outcome}`, () => {
     assert.deepEqual(
-      decide({ kind: 'psync', runId: id, asked }, historyOf(master), windowOf(master)),
+      decide(
+        { kind: 'psync', runId: id, asked, hash: null },
+        historyOf(master),
+        windowOf(master),
+        UNKNOWN_PLACE,
+      ),
       typeof expected === 'number' ? goOn(asked - 1, expected) : fullResync(expected),
     );
   });
@@ -110,19 +118,64 @@ for (const [master, id, asked, expected] of TABLE) {
 
 for (const master of [AT_100, GROWN, EMPTY_AT_100, FRESH]) {
   test(`${described(master)}, asked without a position: first-sync; by SYNC: forced`, () => {
-    const ask = (request: SyncRequest): Decision => decide(request, historyOf(master), windowOf(master));
+    const ask = (request: SyncRequest): Decision =>
+      decide(request, historyOf(master), windowOf(master), UNKNOWN_PLACE);
     assert.deepEqual(ask({ kind: 'psync-first' }), fullResync('first-sync'));
     assert.deepEqual(ask({ kind: 'psync-different' }), fullResync('different-data'));
     assert.deepEqual(ask({ kind: 'sync' }), fullResync('forced'));
   });
 }
 
+const at = (hash: bigint | null): Place => ({ kind: 'command-end', hash });
+const INSIDE: Place = { kind: 'inside-command' };
+
+/** [run ID, asked, the replica's hash, what the master knows of the place, what it answers, whether it was rolled back] */
+const PROOFS: readonly (readonly [RunId, number, bigint | null, Place, number | string, boolean])[] = [
+  [OWN, 81, 7n, at(7n), 20, false],
+  [OWN, 81, 7n, at(8n), 'different-bytes', true],
+  [OWN, 101, 7n, at(8n), 'different-bytes', true],
+  [OWN, 81, 0n, at(8n), 'different-bytes', true],
+  [OWN, 81, null, at(8n), 20, false],
+  [OWN, 81, 7n, at(null), 20, false],
+  [OWN, 81, 7n, UNKNOWN_PLACE, 20, false],
+  [OWN, 81, null, INSIDE, 'different-bytes', false],
+  [OWN, 81, 7n, INSIDE, 'different-bytes', true],
+  [OWN, 102, 7n, UNKNOWN_PLACE, 'ahead-of-master', true],
+  [OWN, 102, null, UNKNOWN_PLACE, 'ahead-of-master', true],
+  [OWN, 70, 7n, UNKNOWN_PLACE, 'behind-backlog', false],
+  [PARENT, 81, 7n, at(7n), 20, false],
+  [PARENT, 81, 7n, at(8n), 'different-bytes', false],
+  [PARENT, 81, null, INSIDE, 'different-bytes', false],
+  // The hash is stronger evidence than the bound of the lineage …
+  [PARENT, 82, 7n, at(7n), 19, false],
+  [PARENT, 101, 7n, at(7n), 0, false],
+  // … but without it the bound stands.
+  [PARENT, 82, 7n, at(8n), 'past-shared-history', false],
+  [PARENT, 82, null, at(8n), 'past-shared-history', false],
+  [PARENT, 82, 7n, at(null), 'past-shared-history', false],
+  [PARENT, 82, 7n, INSIDE, 'past-shared-history', false],
+  [STRANGER, 81, 7n, at(7n), 'unknown-run-id', false],
+];
+
+for (const [id, asked, hash, place, expected, rolledBack] of PROOFS) {
+  const known = place.kind === 'command-end' ? `a command ends there, with hash ${place.hash}` : place.kind;
+  const outcome = typeof expected === 'number' ? `continue with ${expected} bytes` : expected;
+  const shows = rolledBack ? '; its master was rolled back' : '';
+  test(`asked for byte ${asked} of ${NAMES.get(id)} with hash ${hash}, where ${known}: ${outcome}${shows}`, () => {
+    const request = { kind: 'psync', runId: id, asked, hash } as const;
+    const decision = decide(request, historyOf(GROWN), windowOf(GROWN), place);
+    assert.deepEqual(
+      decision,
+      typeof expected === 'number' ? goOn(asked - 1, expected) : fullResync(expected),
+    );
+    assert.equal(showsRollback(request, historyOf(GROWN), decision), rolledBack);
+  });
+}
+
 test('every reason that is given is in the closed list', () => {
   const given = TABLE.map(([, , , expected]) => expected).filter((expected) => typeof expected === 'string');
-  assert.deepEqual(
-    new Set([...given, 'first-sync', 'forced', 'different-data']),
-    new Set<string>(FULL_RESYNC_REASONS),
-  );
+  const others = ['first-sync', 'forced', 'different-bytes', 'different-data'];
+  assert.deepEqual(new Set([...given, ...others]), new Set<string>(FULL_RESYNC_REASONS));
 });
 
 /** The same by counting out the bytes: those that the replica has, that both share, and that are still held. */
@@ -152,7 +205,12 @@ test('the decision is what counting the bytes out gives', () => {
   const anyId = fc.constantFrom(OWN, OWN, PARENT, GRANDPARENT, STRANGER);
   fc.assert(
     fc.property(anyMaster, anyId, fc.integer({ min: -2, max: 23 }), (master, id, asked) => {
-      const decision = decide({ kind: 'psync', runId: id, asked }, historyOf(master), windowOf(master));
+      const decision = decide(
+        { kind: 'psync', runId: id, asked, hash: null },
+        historyOf(master),
+        windowOf(master),
+        UNKNOWN_PLACE,
+      );
       assert.deepEqual(decision, model(master, id, asked));
     }),
     { numRuns: 1_000 },

@@ -18,10 +18,9 @@ const AT_50: Position = { runId: A, offset: offset(50) };
 
 /** What the machine says by itself when the master is content with PING and REPLCONF. */
 const GREETED = '+PONG\r\n+OK\r\n';
-const ANNOUNCED =
-  'node-id n1 capa psync2 capa sqlite capa lineage capa snapshot-crc32 capa announced-url capa keyspace-3'.split(
-    ' ',
-  );
+const CAPABILITIES =
+  'capa psync2 capa sqlite capa lineage capa snapshot-crc32 capa announced-url capa history-hash capa keyspace-3';
+const ANNOUNCED = ['node-id', 'n1', ...CAPABILITIES.split(' ')];
 const REPLCONF = send('REPLCONF', ...ANNOUNCED);
 const ASKED_51 = [REPLCONF, send('PSYNC', A, '51')];
 const ASKED_FIRST = [REPLCONF, send('PSYNC', '?', '-1')];
@@ -75,6 +74,32 @@ const CONVERSATIONS: readonly Conversation[] = [
     `${GREETED}+CONTINUE ${B} 0 - WSS://Node.example:443\r\n`,
     [...ASKED_51, continuing(B, 0, [], 'wss://node.example')],
   ],
+  [
+    'a master that keeps a history hash tells it behind that',
+    AT_50,
+    `${GREETED}+CONTINUE ${B} 0 - - 00000000000000ff\r\n`,
+    [...ASKED_51, continuing(B, 0, [], null, 255n)],
+  ],
+  [
+    'a master that does not know its history hash says so',
+    AT_50,
+    `${GREETED}+CONTINUE ${B} 0 - ws://node.example:7796 -\r\n`,
+    [...ASKED_51, continuing(B, 0, [], 'ws://node.example:7796')],
+  ],
+  [
+    'a history hash comes with a snapshot too',
+    null,
+    `${GREETED}+FULLRESYNC ${B} 120 first-sync - - ffffffffffffffff\r\n$0\r\n`,
+    [...ASKED_FIRST, snapshot(B, 120, 'first-sync', 0, [], null, 2n ** 64n - 1n), snapshotEnd()],
+  ],
+  ...['FF00000000000000', '0x00000000000000', 'ff', '00000000000000000'].map(
+    (word): readonly [string, Position | null, string, readonly Said[]] => [
+      `${word} is no history hash`,
+      AT_50,
+      `${GREETED}+CONTINUE ${B} 0 - - ${word}\r\n`,
+      [...ASKED_51, continuing(B, 0, [])],
+    ],
+  ),
   [
     'so it does with a snapshot',
     null,
@@ -311,6 +336,7 @@ test('it begins with PING', () => {
 test('a hand-over asks the other node to become the master', () => {
   const link = new LinkMachine({
     position: AT_50,
+    hash: null,
     listeningUrl: null,
     nodeId: 'n1',
     keyspaceSchema: 3,
@@ -322,6 +348,7 @@ test('a hand-over asks the other node to become the master', () => {
 test('it asks for a snapshot and says so if that is because its data differs', () => {
   const asked = {
     position: null,
+    hash: null,
     listeningUrl: null,
     nodeId: 'n1',
     keyspaceSchema: 3,
@@ -332,9 +359,16 @@ test('it asks for a snapshot and says so if that is because its data differs', (
   assert.deepEqual(effects.at(-1), send('PSYNC', '?different-data', '-1'));
 });
 
+test('it announces its history hash at the offset that it asks from, if it knows it', () => {
+  assert.deepEqual(machine(AT_50, 255n).receive(Buffer.from('+PONG\r\n')), [
+    send('REPLCONF', ...ANNOUNCED, 'capa', 'history-hash-00000000000000ff'),
+  ]);
+});
+
 test('it says where it can be reached itself, when it knows', () => {
   const link = new LinkMachine({
     position: null,
+    hash: null,
     listeningUrl: 'ws://me:1',
     nodeId: 'n1',
     keyspaceSchema: 3,
@@ -352,8 +386,15 @@ test('the largest snapshot that is taken has 2^44 bytes', () => {
   assert.deepEqual(effects.at(-1), snapshot(A, 7, null, 2 ** 44));
 });
 
-function machine(position: Position | null): LinkMachine {
-  return new LinkMachine({ position, listeningUrl: null, nodeId: 'n1', keyspaceSchema: 3, failover: false });
+function machine(position: Position | null, hash: bigint | null = null): LinkMachine {
+  return new LinkMachine({
+    position,
+    hash,
+    listeningUrl: null,
+    nodeId: 'n1',
+    keyspaceSchema: 3,
+    failover: false,
+  });
 }
 
 /** All effects of the pieces, with neighbouring bytes of the same kind joined. */
@@ -388,8 +429,9 @@ function continuing(
   lacking: number | null = null,
   lineage: AnsweredLineage = null,
   announcedUrl: string | null = null,
+  hash: bigint | null = null,
 ): LinkEffect {
-  return { kind: 'continue', runId: id, lacking, lineage, announcedUrl };
+  return { kind: 'continue', runId: id, lacking, lineage, announcedUrl, hash };
 }
 
 function snapshot(
@@ -399,6 +441,7 @@ function snapshot(
   length: number,
   lineage: AnsweredLineage = null,
   announcedUrl: string | null = null,
+  hash: bigint | null = null,
 ): LinkEffect {
   return {
     kind: 'snapshot',
@@ -406,6 +449,7 @@ function snapshot(
     reason,
     lineage,
     announcedUrl,
+    hash,
     length,
   };
 }

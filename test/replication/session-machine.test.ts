@@ -35,7 +35,7 @@ test('a replica says hello, announces itself, asks, and acknowledges', () => {
   assert.deepEqual(effects, [
     reply('+PONG'),
     reply('+OK'),
-    start({ kind: 'psync', runId: A, asked: 51 }),
+    start({ kind: 'psync', runId: A, asked: 51, hash: null }),
     { kind: 'acknowledged', offset: 50 },
     { kind: 'acknowledged', offset: 120 },
   ]);
@@ -52,14 +52,17 @@ for (const [line, request] of [
   ['sync', { kind: 'sync' }],
   ['PSYNC ? -1', { kind: 'psync-first' }],
   ['PSYNC ? 0', { kind: 'psync-first' }],
-  [`psync ${A.toUpperCase()} 1`, { kind: 'psync', runId: A, asked: 1 }],
-  [`PSYNC ${A} 0`, { kind: 'psync', runId: A, asked: 0 }],
-  [`PSYNC ${A} -5`, { kind: 'psync', runId: A, asked: -5 }],
-  [`PSYNC ${A} 9007199254740991`, { kind: 'psync', runId: A, asked: Number.MAX_SAFE_INTEGER }],
+  [`psync ${A.toUpperCase()} 1`, { kind: 'psync', runId: A, asked: 1, hash: null }],
+  [`PSYNC ${A} 0`, { kind: 'psync', runId: A, asked: 0, hash: null }],
+  [`PSYNC ${A} -5`, { kind: 'psync', runId: A, asked: -5, hash: null }],
+  [`PSYNC ${A} 9007199254740991`, { kind: 'psync', runId: A, asked: Number.MAX_SAFE_INTEGER, hash: null }],
   // Numbers beyond what a double counts are numbers: nothing has come so far.
-  [`PSYNC ${A} 9007199254740992`, { kind: 'psync', runId: A, asked: Number.MAX_SAFE_INTEGER }],
-  [`PSYNC ${A} 9223372036854775807`, { kind: 'psync', runId: A, asked: Number.MAX_SAFE_INTEGER }],
-  [`PSYNC ${A} -9223372036854775808`, { kind: 'psync', runId: A, asked: Number.MIN_SAFE_INTEGER }],
+  [`PSYNC ${A} 9007199254740992`, { kind: 'psync', runId: A, asked: Number.MAX_SAFE_INTEGER, hash: null }],
+  [`PSYNC ${A} 9223372036854775807`, { kind: 'psync', runId: A, asked: Number.MAX_SAFE_INTEGER, hash: null }],
+  [
+    `PSYNC ${A} -9223372036854775808`,
+    { kind: 'psync', runId: A, asked: Number.MIN_SAFE_INTEGER, hash: null },
+  ],
   ['PSYNC replicationid -1', { kind: 'psync-unknown' }],
   [`PSYNC ${A}0 1`, { kind: 'psync-unknown' }],
   [`PSYNC ${A.slice(1)} 1`, { kind: 'psync-unknown' }],
@@ -74,8 +77,24 @@ for (const [line, request] of [
   });
 }
 
-test('PSYNC … FAILOVER asks this node to become the master, and needs a position', () => {
+test('PSYNC brings the history hash that was announced last, and none if it is none', () => {
+  const ask = (...capabilities: readonly string[]): unknown =>
+    converse(`REPLCONF ${capabilities.map((each) => `capa ${each}`).join(' ')}`, `PSYNC ${A} 51`).effects.at(
+      -1,
+    );
   const asked = { kind: 'psync', runId: A, asked: 51 } as const;
+  assert.deepEqual(ask('history-hash'), start({ ...asked, hash: null }));
+  assert.deepEqual(ask('history-hash-00000000000000ff'), start({ ...asked, hash: 255n }));
+  assert.deepEqual(
+    ask('history-hash-00000000000000ff', 'history-hash-0000000000000001'),
+    start({ ...asked, hash: 1n }),
+  );
+  assert.deepEqual(ask('history-hash-FF00000000000000'), start({ ...asked, hash: null }));
+  assert.deepEqual(ask('history-hash-ff'), start({ ...asked, hash: null }));
+});
+
+test('PSYNC … FAILOVER asks this node to become the master, and needs a position', () => {
+  const asked = { kind: 'psync', runId: A, asked: 51, hash: null } as const;
   assert.deepEqual(converse(`psync ${A} 51 failover`).effects, [start(asked, true)]);
   const { state, effects } = converse('PSYNC ? -1 FAILOVER');
   assert.deepEqual(effects, [reply('-ERR FAILOVER needs a run ID')]);

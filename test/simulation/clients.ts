@@ -6,6 +6,7 @@ import { ALWAYS } from '../../src/keyspace/condition.ts';
 import { isLive } from '../../src/keyspace/entry.ts';
 import type { Operation, WriteRequest } from '../../src/keyspace/write.ts';
 import { Problem } from '../../src/node/problem.ts';
+import { formatHash } from '../../src/replication/history-hash.ts';
 import { type Offset, parsePosition } from '../../src/replication/position.ts';
 import type { Chance } from './chance.ts';
 import type { EventLoop } from './event-loop.ts';
@@ -93,7 +94,22 @@ export class Clients {
         runId: runId as NonNullable<ReturnType<typeof parsePosition>>['runId'],
         offset: offset as Offset,
       };
-      this.#referee.checked(machine, node.status, position, node.check(position));
+      this.#referee.checked(machine, node.status, position, null, node.check(position, null));
+    }
+    this.#probeHash(machine, node);
+  }
+
+  /** Asks what PSYNC would answer to whoever has the bytes up to the end of a write, and to whoever has others. */
+  #probeHash(machine: Machine, node: NonNullable<Machine['serving']>): void {
+    const position = parsePosition(this.#answered.length === 0 ? '' : this.#chance.of(this.#answered));
+    const hash = position === null ? undefined : this.#referee.hashOf(machine, position);
+    if (position === null || hash === undefined) return;
+    // A master that did not know its hash has begun a chain there, and compares nothing.
+    if (position.offset === this.#referee.ledger.baseOf(position.runId)) return;
+    const known = BigInt(`0x${hash}`);
+    for (const each of [known, known ^ 1n]) {
+      this.#referee.checked(machine, node.status, position, formatHash(each), node.check(position, each));
+      this.#trace.count('probed a hash');
     }
   }
 

@@ -8,6 +8,7 @@
 import type { Entry } from '../../src/keyspace/entry.ts';
 import type { KeptFile } from '../../src/node/ports.ts';
 import type { History } from '../../src/replication/history.ts';
+import type { HashedOffset } from '../../src/replication/history-hash.ts';
 import type { Position, RunId } from '../../src/replication/position.ts';
 import type { FsyncPolicy } from '../../src/store/state-file.ts';
 import type { Chance } from './chance.ts';
@@ -25,11 +26,16 @@ export interface NodeRow {
   readonly kept: readonly KeptFile[];
   /** Which file psyncd.db was when the last run began; null: it is not recorded. */
   readonly file: number | null;
+  /** The history hash where the last snapshot has taken over. */
+  readonly toldHash: HashedOffset | null;
 }
 
 export interface JournalRow {
   readonly end: number;
   readonly bytes: Buffer;
+  /** The history hash before the row. */
+  readonly hash: bigint | null;
+  readonly beginsChain: boolean;
 }
 
 /** A keyspace file's committed content; a commit makes another one. */

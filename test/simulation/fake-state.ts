@@ -1,6 +1,7 @@
 /** psyncd.db on a fake disk: what `store/state-file.ts` promises, power cuts included. */
-import type { KeptFile, StateChange, StateStore } from '../../src/node/ports.ts';
+import type { JournalRow, KeptFile, StateChange, StateStore } from '../../src/node/ports.ts';
 import type { History } from '../../src/replication/history.ts';
+import type { HashedOffset } from '../../src/replication/history-hash.ts';
 import { type Offset, offset, type RunId } from '../../src/replication/position.ts';
 import type { FsyncPolicy } from '../../src/store/state-file.ts';
 import type { Disk } from './disk.ts';
@@ -98,9 +99,18 @@ export class FakeState implements StateStore {
     if (this.#fsync !== 'always') this.#keepSyncing();
   }
 
-  append(end: Offset, bytes: Buffer): void {
+  get chainStart(): Offset | null {
+    const row = this.#disk.journal.findLast(({ beginsChain }) => beginsChain);
+    return row === undefined ? null : offset(row.end - row.bytes.length);
+  }
+
+  get toldHash(): HashedOffset | null {
+    return this.#disk.row.toldHash;
+  }
+
+  append(end: Offset, bytes: Buffer, hash: bigint | null, beginsChain: boolean): void {
     this.#process.change('append', () => {
-      this.#disk.append({ end, bytes });
+      this.#disk.append({ end, bytes, hash, beginsChain });
       if (this.#fsync === 'always') this.#disk.sync();
       this.#watcher.appended(end - bytes.length, bytes);
     });
@@ -137,6 +147,12 @@ export class FakeState implements StateStore {
     return Buffer.concat(parts, total);
   }
 
+  rowWith(after: Offset): JournalRow | null {
+    const row = this.#disk.journal.find(({ end }) => end > after);
+    const start = row === undefined ? null : offset(row.end - row.bytes.length);
+    return row === undefined || start === null || start > after ? null : { start, hash: row.hash };
+  }
+
   lastCommit(upTo: Offset): Offset | null {
     const commits = this.#disk.journal.flatMap(({ end, bytes }) => [end - bytes.length, end]);
     const at = commits.filter((each) => each <= upTo).at(-1);
@@ -161,7 +177,12 @@ export class FakeState implements StateStore {
     });
   }
 
-  switchKeyspace(keyspaceNumber: number, history: History, keep: KeptFile | null): void {
+  switchKeyspace(
+    keyspaceNumber: number,
+    history: History,
+    keep: KeptFile | null,
+    toldHash: HashedOffset | null,
+  ): void {
     this.#process.change('switch', () => {
       this.#watcher.switching(keyspaceNumber, history, keep);
       const { kept } = this.#disk.row;
@@ -170,7 +191,12 @@ export class FakeState implements StateStore {
         this.#disk.putRow({ guardedAgainst: null });
       }
       this.#disk.emptyJournal();
-      this.#disk.putRow({ keyspaceNumber, history, kept: keep === null ? kept : [...kept, keep] });
+      this.#disk.putRow({
+        keyspaceNumber,
+        history,
+        kept: keep === null ? kept : [...kept, keep],
+        toldHash,
+      });
     });
   }
 

@@ -7,7 +7,7 @@
  */
 import type { Entry } from '../../src/keyspace/entry.ts';
 import type { History } from '../../src/replication/history.ts';
-import type { Position, RunId } from '../../src/replication/position.ts';
+import type { Offset, Position, RunId } from '../../src/replication/position.ts';
 import type { Command } from '../../src/stream/command.ts';
 import { STREAM_LIMITS, StreamDecoder } from '../../src/stream/decoder.ts';
 import { RespParser } from '../../src/stream/resp-parser.ts';
@@ -130,6 +130,11 @@ export class Ledger {
     return this.#chapter(runId).house;
   }
 
+  /** Where the history has its run ID from: up to there its bytes are those of the one that it grew out of. */
+  baseOf(runId: RunId): number {
+    return this.#chapter(runId).base;
+  }
+
   /** A history of nothing. */
   begin(runId: RunId): void {
     this.#chapters.set(runId, new Chapter(null, 0, runId));
@@ -140,8 +145,25 @@ export class Ledger {
     this.#chapters.set(runId, new Chapter(this.#chapter(from.runId), from.offset, house));
   }
 
-  /** How far two histories are the same. */
+  /**
+   * How far two histories are the same: as far as one has grown out of the other, and further if the same was written to both
+   * from there on (a master that has lost the deletion of an expired entry writes it again).
+   */
   sharedBy(one: RunId, other: RunId): number {
+    let shared = this.#grownTogether(one, other);
+    const end = Math.min(this.#chapter(one).end, this.#chapter(other).end);
+    if (shared >= end) return shared;
+    const ours = this.#chapter(one).bytes(shared, end);
+    const theirs = this.#chapter(other).bytes(shared, end);
+    const from = shared;
+    for (let at = from + 1; at <= end && ours[at - from - 1] === theirs[at - from - 1]; at += 1) {
+      const [here, there] = [one, other].map((runId) => this.digestAt({ runId, offset: at as Offset }));
+      if (here !== undefined && there !== undefined) shared = at;
+    }
+    return shared;
+  }
+
+  #grownTogether(one: RunId, other: RunId): number {
     const bounds = new Map<Chapter, number>();
     let bound = Number.POSITIVE_INFINITY;
     for (let at: Chapter | null = this.#chapter(one); at !== null; at = at.parent) {

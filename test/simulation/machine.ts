@@ -8,6 +8,7 @@ import { Node, type NodeSettings } from '../../src/node/node.ts';
 import { type Keyspace, type Log, StorageError } from '../../src/node/ports.ts';
 import { Problem } from '../../src/node/problem.ts';
 import { newHistory } from '../../src/replication/history.ts';
+import { EMPTY_HISTORY_HASH } from '../../src/replication/history-hash.ts';
 import { formatPosition, type Offset, type RunId, ZERO } from '../../src/replication/position.ts';
 import type { FsyncPolicy } from '../../src/store/state-file.ts';
 import type { Chance } from './chance.ts';
@@ -84,6 +85,7 @@ export class Machine {
         fsync,
         kept: [],
         file: null,
+        toldHash: null,
       },
       parts.chance.hex(8),
     );
@@ -229,7 +231,7 @@ export class Machine {
 
   #makeKeyspace(state: FakeState): void {
     this.disk.files.set(1, { position: { runId: state.history.runId, offset: ZERO }, entries: new Map() });
-    state.switchKeyspace(1, state.history, null);
+    state.switchKeyspace(1, state.history, null, { offset: ZERO, hash: EMPTY_HISTORY_HASH });
   }
 
   #point(point: DiskPoint, when: 'before' | 'after'): void {

@@ -17,10 +17,10 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'sessions are fed before the journal',
     file: 'node/stream-head.ts',
-    find: '    this.#state.append(offset(from + run.bytes.length), run.bytes);',
+    find: '      const { hash, beginsChain } = this.#places;',
     replace:
-      '    for (const listener of this.#listeners) listener(run, from);\n' +
-      '    this.#state.append(offset(from + run.bytes.length), run.bytes);',
+      '      for (const listener of this.#listeners) listener(run, from);\n' +
+      '      const { hash, beginsChain } = this.#places;',
   },
   {
     name: 'a replica that has one byte too many may continue',
@@ -147,5 +147,29 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'node/stream-head.ts',
     find: '    const now = this.#world.monotonic();\n    const { overlayBytes: filled }',
     replace: '    const now = this.#world.now();\n    const { overlayBytes: filled }',
+  },
+  {
+    name: 'the history hash is not compared',
+    file: 'replication/decide.ts',
+    find: "return place.hash === hash ? 'same' : 'different';",
+    replace: "return 'same';",
+  },
+  {
+    name: 'a replica is told the history hash of another offset',
+    file: 'node/session.ts',
+    find: 'const hash = this.#context.head.hashAt(at);',
+    replace: 'const { hash } = this.#context.head;',
+  },
+  {
+    name: 'the history hash depends on how the stream was cut',
+    file: 'replication/history-hash.ts',
+    find: 'for (const end of boundaries) {',
+    replace: 'for (const end of boundaries.slice(-1)) {',
+  },
+  {
+    name: 'a replica may continue in the middle of a command',
+    file: 'replication/decide.ts',
+    find: "if (place.kind === 'inside-command') return 'different';",
+    replace: '',
   },
 ];

@@ -38,6 +38,10 @@ export class Referee {
   readonly #machines: Machine[] = [];
   /** How far each replica has said it has each history. */
   readonly #acknowledged = new Map<Machine, Map<RunId, number>>();
+  /** The history hash that was told first at each position. */
+  readonly #hashes = new Map<string, string>();
+  /** The history hashes that each node has told itself. */
+  readonly #told = new Map<Machine, Map<string, string>>();
   #handOvers: HandOver[] = [];
   readonly #times = new Times((what) => this.blame(what));
   #verdict: string | null = null;
@@ -209,12 +213,32 @@ export class Referee {
     }
   }
 
-  /** A session has decided how its replica is brought up to date. @param asked null: not from anywhere */
-  decided(machine: Machine, status: ReplicationStatus, asked: Position | null, decision: Decision): void {
-    const expected = answer(asked, machine.disk.row.history, machine.disk.position.offset, status.backlog);
+  /**
+   * A session has decided how its replica is brought up to date.
+   * @param asked null: not from anywhere
+   * @param hash that was brought, if it is known here
+   */
+  decided(
+    machine: Machine,
+    status: ReplicationStatus,
+    asked: Position | null,
+    decision: Decision,
+    hash: string | null = null,
+  ): void {
+    const at = machine.disk.position;
+    const expected = answer(
+      asked,
+      machine.disk.row.history,
+      at.offset,
+      status.backlog,
+      this.#bytesAt(machine, asked, hash),
+    );
+    // What the replica brought is not known here: with the hash of what this node has, it may have come further.
+    const mayHaveMore = hash === null && asked !== null && this.ledger.knows(asked.runId);
+    const hasSame = mayHaveMore && expected === 'past-shared-history' && this.ledger.includes(at, asked);
     const got = decision.kind === 'continue' ? `continue ${decision.bytes}` : decision.reason;
     const request = asked === null ? 'nothing' : formatPosition(asked);
-    if (got !== expected) {
+    if (got !== expected && !(hasSame && decision.kind === 'continue')) {
       this.blame(`${machine.name} answers ${got} to ${request}; by the rules it is ${expected}`);
     }
     if (decision.kind !== 'continue' || asked === null) return;
@@ -224,8 +248,41 @@ export class Referee {
   }
 
   /** What a node says that it would answer to PSYNC. */
-  checked(machine: Machine, status: ReplicationStatus, asked: Position, { decision }: Check): void {
-    this.decided(machine, status, asked, decision);
+  checked(
+    machine: Machine,
+    status: ReplicationStatus,
+    asked: Position,
+    hash: string | null,
+    { decision }: Check,
+  ): void {
+    this.decided(machine, status, asked, decision, hash);
+  }
+
+  /** @returns the history hash that the node has told when it was at this position; undefined: it has not */
+  hashOf(machine: Machine, position: Position): string | undefined {
+    return this.#told.get(machine)?.get(formatPosition(position));
+  }
+
+  /** What a history hash at `asked` says of the bytes of the node. */
+  #bytesAt(machine: Machine, asked: Position | null, hash: string | null): 'same' | 'other' | 'untold' {
+    const at = machine.disk.position;
+    if (asked === null || !this.ledger.knows(asked.runId) || !this.ledger.includes(at, asked))
+      return 'untold';
+    if (this.ledger.digestAt(asked) === undefined) return 'other';
+    const known = this.hashOf(machine, asked);
+    if (hash === null || known === undefined) return 'untold';
+    return hash === known ? 'same' : 'other';
+  }
+
+  /** Two nodes that stand at one position tell one history hash, if they know it. */
+  #compareHashes(machine: Machine, position: Position, hash: string | null): void {
+    if (hash === null) return;
+    const text = formatPosition(position);
+    const told = this.#told.get(machine) ?? new Map<string, string>();
+    this.#told.set(machine, told.set(text, hash));
+    const known = this.#hashes.get(text);
+    if (known === undefined) this.#hashes.set(text, hash);
+    else if (known !== hash) this.blame(`${machine.name} has hash ${hash} at ${text}, another node ${known}`);
   }
 
   /** A client has got its answer: what it wrote is in the journal. */
@@ -273,6 +330,7 @@ export class Referee {
     if (before !== undefined && before.adoptions === adoptions) this.#checkProgress(machine, before.position);
     machine.mayHaveLost = false;
     this.#checkKept(machine);
+    this.#compareHashes(machine, position, node.status.historyHash);
     const page = await machine.everything();
     if (page !== null) this.#compare(machine.name, position, page);
   }

@@ -212,6 +212,9 @@ interface Row {
   readonly start: number;
   readonly end: number;
   readonly bytes: Buffer;
+  /** The history hash before it. */
+  readonly hash: bigint | null;
+  readonly beginsChain: boolean;
 }
 
 /** A node's feed over a stream that the test writes. */
@@ -224,8 +227,14 @@ export class Stage {
   rows: Row[] = [];
   history: History = newHistory(RUN_ID);
 
-  constructor(backlogBytes = MIB, keyspace = new FakeKeyspace({ runId: RUN_ID, offset: ZERO }, new Map())) {
+  /** @param rows the journal that an earlier process has left */
+  constructor(
+    backlogBytes = MIB,
+    keyspace = new FakeKeyspace({ runId: RUN_ID, offset: ZERO }, new Map()),
+    rows: readonly Row[] = [],
+  ) {
     const { world } = this;
+    this.rows = [...rows];
     this.head = StreamHead.recover({
       world,
       log,
@@ -294,7 +303,7 @@ export class Stage {
   replace(keyspace: FakeKeyspace, history: History): void {
     this.history = history;
     this.rows = [];
-    this.head.replaceKeyspace(keyspace.asKeyspace);
+    this.head.replaceKeyspace(keyspace.asKeyspace, null);
     this.feed.replaced();
   }
 
@@ -319,9 +328,15 @@ export class Stage {
       },
       settling: false,
       onSettled: () => undefined,
-      append: (end: Offset, bytes: Buffer) => {
-        stage.rows.push({ start: end - bytes.length, end, bytes });
+      toldHash: null,
+      get chainStart() {
+        const row = stage.rows.findLast(({ beginsChain }) => beginsChain);
+        return row === undefined ? null : offset(row.start);
       },
+      append: (end: Offset, bytes: Buffer, hash: bigint | null, beginsChain: boolean) => {
+        stage.rows.push({ start: end - bytes.length, end, bytes, hash, beginsChain });
+      },
+      rowWith: (after: Offset) => stage.rows.find(({ start, end }) => start <= after && after < end) ?? null,
       read: (from: Offset) => {
         const row = stage.rows.find(({ start, end }) => start <= from && from < end);
         if (row === undefined) throw new Error(`byte ${from} is not in the journal`);
