@@ -95,7 +95,12 @@ function scaled(text: string, units: Units, bare: string, expected: string): num
   return value;
 }
 
-function between(parse: (text: string) => number, least: string, most: string): (text: string) => number {
+/** @returns what takes a time or size from `least` to `most`, and throws a UsageError for any other */
+export function between(
+  parse: (text: string) => number,
+  least: string,
+  most: string,
+): (text: string) => number {
   return (text) => {
     const value = parse(text);
     if (value < parse(least) || value > parse(most))
@@ -412,7 +417,9 @@ export const SETTINGS: readonly Setting[] = [
     placeholder: 'N',
     initial: '10000',
     parse: between(whole, '0', '1000000'),
-    help: 'writes that wait for acks at the same time, and so many reads that wait for a position; more are refused (429)',
+    help:
+      'writes that wait for acks at the same time, and so many reads that wait for a position; more are refused (429). ' +
+      '0: every one that would have to wait is refused',
   },
   {
     name: 'shutdownTimeout',

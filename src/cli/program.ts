@@ -8,7 +8,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { FollowError } from '../client/ending.ts';
 import { parsePosition } from '../client/position.ts';
 import { ApiError, Client, UnsendableKey } from '../client/rest.ts';
-import { flagOf, parseTime, SETTINGS, UsageError, variableOf } from '../config.ts';
+import { between, flagOf, parseTime, SETTINGS, UsageError, variableOf } from '../config.ts';
 import { parseUpstream } from '../replication/upstream.ts';
 import { MAX_VALUE_BYTES } from '../stream/command.ts';
 import { GrowingBuffer } from '../stream/growing-buffer.ts';
@@ -127,7 +127,7 @@ export function program(): Command {
   client(psyncd, 'failover')
     .argument('[url]', 'the replica, ws://HOST:PORT; without it, the first one that has everything')
     .description('hand the role of the master over to a replica; nothing is lost')
-    .option('--timeout <TIME>', 'how long writes may be held', '10s')
+    .option('--timeout <TIME>', 'how long writes may be held, from 100ms to 1h', '10s')
     .option('--json', 'the result as JSON')
     .action(async (url: string | undefined, options: { node: string; timeout: string; json?: boolean }) => {
       const { formatFailover } = await import('./info.ts');
@@ -269,7 +269,7 @@ function gathered(value: string, before: readonly string[] = []): readonly strin
 /** @param name the flag @returns milliseconds @throws UsageError that names the flag */
 function timeFlag(name: string, text: string): number {
   try {
-    return parseTime(text);
+    return between(parseTime, '100ms', '1h')(text);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     throw new UsageError(`${name}: ${error.message}, got ${JSON.stringify(text)}`);

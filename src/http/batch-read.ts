@@ -9,7 +9,7 @@ import {
 } from '../keyspace/write.ts';
 import type { Node } from '../node/node.ts';
 import { formatPosition } from '../replication/position.ts';
-import { turn } from './slices.ts';
+import { slices } from './slices.ts';
 
 /** When so many bytes of values have been read, the next turn of the event loop comes first. */
 const TURN_BYTES = 4 * 1024 * 1024;
@@ -46,6 +46,7 @@ export async function readInTurns(node: Reader, operations: readonly Operation[]
   const entries = new Map<string, Entry | null>();
   const known = (key: string): Entry | null => entries.get(key) ?? null;
   let kept = 0;
+  const turns = slices();
   let inTurn = 0;
   let { runId } = node.position;
   let isWhole = false;
@@ -71,7 +72,7 @@ export async function readInTurns(node: Reader, operations: readonly Operation[]
       if (kept > MAX_BATCH_READ_BYTES) decideReads(operations, known);
       if (inTurn < TURN_BYTES || round >= MAX_ROUNDS) continue;
       inTurn = 0;
-      await turn();
+      await turns.pass();
     }
   }
   return { results: decideReads(operations, known), position: formatPosition(node.position) };

@@ -24,7 +24,7 @@ import { integerOf } from './key-routes.ts';
 import { areSmall, arrayStream, type WithValue, whole } from './large-json.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 import { batchResults, json, problems, writtenOnly } from './schemas.ts';
-import { AT_ONCE_BYTES, Line, Slice } from './slices.ts';
+import { AT_ONCE_BYTES, Line, slices } from './slices.ts';
 import type { Traffic } from './traffic.ts';
 import { reachWanted, TIMEOUT, WAIT_QUERY, type WaitQuery } from './wait.ts';
 
@@ -162,11 +162,11 @@ async function answer(
 
 /** @throws Problem that says which operation is malformed */
 async function operationsOf(ops: readonly BatchOperation[], now: number): Promise<Operation[]> {
-  const slice = new Slice();
+  const turns = slices();
   const operations: Operation[] = [];
   for (const [index, op] of ops.entries()) {
     // Small batches are done within the first slice.
-    if (index % OPERATIONS_AT_ONCE === OPERATIONS_AT_ONCE - 1 || isLarge(op)) await slice.pause();
+    if (index % OPERATIONS_AT_ONCE === OPERATIONS_AT_ONCE - 1 || isLarge(op)) await turns.next();
     operations.push(named(index, () => operationOf(op, now)));
   }
   return operations;

@@ -14,6 +14,7 @@ import { ALWAYS } from '../keyspace/condition.ts';
 import type { Entry } from '../keyspace/entry.ts';
 import { MAX_KEY_BYTES } from '../keyspace/key.ts';
 import type { Node } from '../node/node.ts';
+import { TURN_MS } from '../node/turns.ts';
 import { formatPosition } from '../replication/position.ts';
 import { free } from '../stream/growing-buffer.ts';
 import { NO_SNIFFING, VALUE_POLICY } from './answer-headers.ts';
@@ -34,6 +35,9 @@ const BODY: BodyLimit = { maxBytes: 64 * 1024, code: 'VALUE_TOO_LARGE', what: 'a
 const MAX_TEXT_BYTES = 4 * 1024;
 /** When the answers of one tick have so many bytes of larger values, the others are made after the event loop's next turn. */
 const TICK_BYTES = 4 * 1024 * 1024;
+
+/** After so many answers it is looked how long they have taken. */
+const READS_PER_LOOK = 16;
 
 export interface DirectParts {
   readonly node: Node;
@@ -104,9 +108,18 @@ function reader(parts: DirectParts, other: Handler): (read: Read) => void {
   const { node, fail } = parts;
   const { answers, pipelines } = parts.traffic;
   let waiting: Read[] = [];
+  /** Reads that were held up before: each is older than those of its connection that wait, which wait for its answer. */
+  let first: Read[] = [];
+  const begin = (): void => {
+    if (waiting.length === 0 && first.length === 0) setImmediate(answerAll);
+  };
   const add = (reads: readonly Read[]): void => {
-    if (waiting.length === 0) setImmediate(answerAll);
+    begin();
     waiting.push(...reads);
+  };
+  const addFirst = (read: Read): void => {
+    begin();
+    first.push(read);
   };
 
   /** @returns how many bytes of a value that is not small were read */
@@ -114,7 +127,7 @@ function reader(parts: DirectParts, other: Handler): (read: Read) => void {
     const { key, request, response } = read;
     const pipeline = pipelines.isBehind(response) ? pipelines.of(request.socket) : null;
     if (pipeline?.isHeld === true) {
-      pipeline.wait(response, () => add([read]));
+      pipeline.wait(response, () => addFirst(read));
       return 0;
     }
     const entry = node.closing ? null : entryOf(node, key);
@@ -133,7 +146,7 @@ function reader(parts: DirectParts, other: Handler): (read: Read) => void {
     else {
       // What was read is not kept meanwhile.
       room.then(
-        () => add([read]),
+        () => addFirst(read),
         (problem: Error) => failIfThere(fail, problem, request, response),
       );
     }
@@ -141,11 +154,14 @@ function reader(parts: DirectParts, other: Handler): (read: Read) => void {
   };
 
   const answerAll = (): void => {
-    const reads = waiting;
+    const reads = first.length === 0 ? waiting : [...first, ...waiting];
     waiting = [];
+    first = [];
     let bytes = 0;
+    const endAt = performance.now() + TURN_MS;
     for (const [index, read] of reads.entries()) {
-      if (bytes > TICK_BYTES) return add(reads.slice(index));
+      const isLook = index % READS_PER_LOOK === READS_PER_LOOK - 1;
+      if (bytes > TICK_BYTES || (isLook && performance.now() > endAt)) return add(reads.slice(index));
       try {
         bytes += answer(read);
       } catch (error) {
@@ -154,7 +170,7 @@ function reader(parts: DirectParts, other: Handler): (read: Read) => void {
     }
   };
   return (read) => {
-    if (waiting.length === 0) setImmediate(answerAll);
+    begin();
     waiting.push(read);
   };
 }

@@ -9,7 +9,9 @@ import type { Duplex } from 'node:stream';
 import type { KnownHosts } from '../node/hosts.ts';
 import type { Log } from '../node/ports.ts';
 import { Problem } from '../node/problem.ts';
+import { EVENT_LOOP } from './event-loop.ts';
 import { type Handler, Line } from './in-order.ts';
+import { ReadTurns } from './read-turns.ts';
 import { normalizeTarget } from './request-target.ts';
 import { Rounds } from './rounds.ts';
 
@@ -53,6 +55,7 @@ export class Front {
   readonly server: Server;
   readonly #parts: FrontParts;
   readonly rounds = new Rounds();
+  readonly #reads = new ReadTurns(EVENT_LOOP);
   #handler: Handler = { overlap: () => 'none', handle: () => 'none' };
 
   constructor(parts: FrontParts) {
@@ -69,6 +72,7 @@ export class Front {
     // Without it Node closes a connection as soon as the client has closed its side, and pending answers are lost.
     Object.assign(this.server, { httpAllowHalfOpen: true });
     this.server.on('connection', (socket: Socket) => {
+      this.#reads.opened(socket);
       socket.on('end', () => {
         if (isIdle(socket)) socket.end();
         else socket.setTimeout(HALF_CLOSED_MS);
@@ -140,7 +144,11 @@ export class Front {
     try {
       // Node throws away what came in one packet behind an upgrade that is not made.
       if (request.headers.upgrade !== undefined) response.setHeader('connection', 'close');
-      this.#lineOf(request.socket).take(request, response, this.#handlerOf(request, then));
+      const { socket } = request;
+      this.#lineOf(socket).take(request, response, this.#handlerOf(request, then));
+      // The line is long; and with a body in chunks the rest of what Node has read may be long to parse.
+      if (socket.isPaused()) this.#reads.watch(socket, response);
+      else if (request.headers['transfer-encoding'] !== undefined) this.#reads.watch(socket, null);
     } catch (error) {
       this.fail(error as Error, request, response);
     }
@@ -183,6 +191,7 @@ export class Front {
   /** Node has let go of the socket: calls `then` once the answers before are out. */
   #handedOver(socket: Socket, then: () => void): void {
     const line = this.#lineOf(socket);
+    this.#reads.forget(socket);
     socket.on('error', () => socket.destroy());
     if (!line.idle) line.keepServing();
     line.end(() => {

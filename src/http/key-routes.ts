@@ -34,7 +34,7 @@ import {
   written,
   writtenOnly,
 } from './schemas.ts';
-import { AT_ONCE_BYTES, clientHasGone, inSlices, Line, turn } from './slices.ts';
+import { AT_ONCE_BYTES, clientHasGone, inSlices, Line, slices } from './slices.ts';
 import type { Traffic } from './traffic.ts';
 import { reachWanted, WAIT_ONLY, type WaitQuery, wantedPosition } from './wait.ts';
 
@@ -265,7 +265,7 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number,
   }
 
   async function sendNow(key: string, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-    await turn();
+    await slices().pass();
     if (reply.raw.destroyed) throw clientHasGone();
     // It is what the entry is now that is answered.
     forgetHeaders(reply);

@@ -1,7 +1,7 @@
 /** Answers in JSON with large values: written piece by piece while they are sent, in slices. */
 import { Readable } from 'node:stream';
 import { encodingSteps, toJsonValue } from '../keyspace/json-value.ts';
-import { AT_ONCE_BYTES, Slice } from './slices.ts';
+import { AT_ONCE_BYTES, slices } from './slices.ts';
 
 /** So many bytes of a value become text at once; a multiple of three, so that base64 can be joined. */
 const PIECE_BYTES = 48 * 1024;
@@ -82,11 +82,10 @@ function* arrayPieces(name: string, objects: readonly WithValue[], rest: object)
 
 /** Text in buffers that are worth sending, in slices. */
 export async function* inBuffers(text: Iterable<string>): AsyncGenerator<Buffer> {
-  const slice = new Slice();
+  const turns = slices();
   let collected = '';
   for (const piece of text) {
-    const pause = slice.pause();
-    if (pause !== undefined) await pause;
+    if (turns.isOver) await turns.pass();
     collected += piece;
     if (collected.length < PIECE_BYTES) continue;
     yield Buffer.from(collected, 'utf8');

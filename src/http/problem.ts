@@ -3,6 +3,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { StorageError } from '../node/ports.ts';
 import { diskProblem, Problem, type ProblemCode } from '../node/problem.ts';
 import { PROBLEM_TYPE, problemBody } from '../node/problem-body.ts';
+import { PATTERNS_IN_WORDS } from './patterns.ts';
 
 /** Answers with the problem, as problem+json. */
 export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
@@ -75,7 +76,7 @@ const SENTENCES: { readonly [keyword: string]: ((params: Params) => string) | un
   minLength: ({ limit }) => `has to have at least ${limit} characters`,
   minProperties: ({ limit }) => `has to have at least ${limit} members`,
   minimum: ({ limit }) => `has to be at least ${limit}`,
-  pattern: ({ pattern }) => `does not have the form ${pattern}`,
+  pattern: ({ pattern }) => PATTERNS_IN_WORDS.get(pattern) ?? 'has another form than it may have',
   required: ({ missingProperty }) => `lacks the member ${JSON.stringify(missingProperty)}`,
   type: ({ type }) => `has to be ${[type].flat().join(',').split(',').map(nameOfType).join(' or ')}`,
 };

@@ -12,10 +12,11 @@ import {
   EXAMPLE_SESSIONS,
   problemExample,
 } from './examples.ts';
+import { INT64_PATTERN, POSITION_PATTERN, RUN_ID_PATTERN } from './patterns.ts';
 
 const RUN_ID = {
   type: 'string',
-  pattern: '^[0-9a-f]{40}$',
+  pattern: RUN_ID_PATTERN,
   description: 'Names one history of writes.',
   examples: [EXAMPLE_RUN_ID],
 } as const;
@@ -23,7 +24,7 @@ const COUNT = { type: 'integer', minimum: 0 } as const;
 
 export const position = {
   type: 'string',
-  pattern: '^[0-9a-f]{40}:[0-9]+$',
+  pattern: POSITION_PATTERN,
   description: 'A position in the stream: `<run ID>:<offset>`.',
   examples: [EXAMPLE_POSITION],
 } as const;
@@ -130,7 +131,7 @@ export const incrementRequest = {
   properties: {
     by: {
       type: ['integer', 'string'],
-      pattern: '^-?[0-9]{1,19}$',
+      pattern: INT64_PATTERN,
       description: 'What is added, negative or not; beyond 2^53 as a string of digits. 1 if it is not given.',
     },
   },

@@ -1,60 +1,32 @@
 /**
- * Work that takes longer than a tick of the event loop may: it is done in slices, and whatever else there is to do comes in
- * between. All such work shares one line: in each turn of the event loop one slice is done, however many requests have some.
+ * Work on one request that takes longer than the event loop may wait: it is done in slices, and whatever else there is to do
+ * comes in between. All such work shares one line: in each turn of the event loop one slice is done, however many requests have
+ * some.
  */
 import type { FastifyReply } from 'fastify';
 import { atOnce, type Steps } from '../keyspace/json.ts';
 import { Problem } from '../node/problem.ts';
+import { OneByOne, Turns } from '../node/turns.ts';
+import { EVENT_LOOP } from './event-loop.ts';
 
 /** JSON up to so many bytes is read, checked or written at once: below a millisecond, and up to ten when it is odd. */
 export const AT_ONCE_BYTES = 64 * 1024;
 
-/** How long a slice may take, in milliseconds. */
-const SLICE_MS = 10;
+const LINE = new OneByOne(EVENT_LOOP);
 
-const waiting: (() => void)[] = [];
-let scheduled = false;
-
-/** Resolves when it is this work's turn to do a slice. */
-export function turn(): Promise<void> {
-  return new Promise((resolve) => {
-    waiting.push(resolve);
-    schedule();
-  });
-}
-
-function schedule(): void {
-  if (scheduled) return;
-  scheduled = true;
-  setImmediate(() => {
-    scheduled = false;
-    waiting.shift()?.();
-    if (waiting.length > 0) schedule();
-  });
-}
-
-/** Says when a slice has been long enough. */
-export class Slice {
-  #until = 0;
-
-  /** Returns at once while there is time left, and otherwise when it is this work's turn again. */
-  pause(): Promise<void> | undefined {
-    return performance.now() < this.#until ? undefined : this.next();
-  }
-
-  async next(): Promise<void> {
-    await turn();
-    this.#until = performance.now() + SLICE_MS;
-  }
+/** @returns the slices of one piece of work; the first one begins when its turn comes */
+export function slices(): Turns {
+  const turns = new Turns(LINE);
+  turns.end();
+  return turns;
 }
 
 /** Does the work at once if it is about few bytes, and in slices otherwise. */
 export async function inSlices<T>(bytes: number, steps: Steps<T>): Promise<T> {
   if (bytes <= AT_ONCE_BYTES) return atOnce(steps);
-  const slice = new Slice();
+  const turns = slices();
   for (;;) {
-    const pause = slice.pause();
-    if (pause !== undefined) await pause;
+    if (turns.isOver) await turns.pass();
     const step = steps.next();
     if (step.done === true) return step.value;
   }

@@ -45,6 +45,11 @@ export class Turns {
     this.#since = this.#loop.monotonic();
   }
 
+  /** The loop has run for as long as it may, whatever the time is: `next` waits. */
+  end(): void {
+    this.#since = Number.NEGATIVE_INFINITY;
+  }
+
   /** Waits until the event loop has had its turn, if this loop has run for as long as it may. */
   async next(): Promise<void> {
     if (this.isOver) await this.pass();
@@ -83,6 +88,34 @@ export class SharedTurn {
       });
     }
     return now - this.#since >= this.#mostMs;
+  }
+}
+
+/**
+ * For loops that requests begin, as many as there are requests: of all that wait for the event loop one goes on in each of its
+ * turns, in the order in which they came. So together they take no longer than one of them.
+ */
+export class OneByOne implements Loop {
+  readonly #loop: Loop;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(loop: Loop) {
+    this.#loop = loop;
+  }
+
+  monotonic(): number {
+    return this.#loop.monotonic();
+  }
+
+  soon(callback: () => void): void {
+    this.#waiting.push(callback);
+    if (this.#waiting.length === 1) this.#loop.soon(() => this.#run());
+  }
+
+  #run(): void {
+    const next = this.#waiting.shift();
+    if (this.#waiting.length > 0) this.#loop.soon(() => this.#run());
+    next?.();
   }
 }
 

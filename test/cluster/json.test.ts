@@ -384,6 +384,13 @@ test('what a body or query lacks is said in plain English', async (t) => {
     ['GET', '/v1/keys?limit=1001', undefined, /^"limit" may be at most 1000$/],
     ['GET', '/v1/keys?values=1', undefined, /^"values" has to be true or false$/],
     [
+      'GET',
+      '/v1/keys?position=abc',
+      undefined,
+      /^"position" has to be RUNID:OFFSET, as "position" in an answer/,
+    ],
+    ['POST', '/v1/keys/c/increment', '{"by":"1e3"}', /^"by" has to be a whole number of at most 19 digits$/],
+    [
       'POST',
       '/v1/keys/c/increment',
       '{"by":1',

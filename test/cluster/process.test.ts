@@ -121,9 +121,10 @@ test('a wrong master or time on the command line is wrong usage, and the message
         resolve({ code: child.exitCode, stderr }),
       );
     });
-  const [none, time] = await Promise.all([
+  const [none, time, bare] = await Promise.all([
     outcome(['replicaof', 'none']),
     outcome(['failover', '--timeout', '5x']),
+    outcome(['failover', '--timeout', '5']),
   ]);
   assert.deepEqual(none, {
     code: 2,
@@ -131,4 +132,9 @@ test('a wrong master or time on the command line is wrong usage, and the message
   });
   assert.equal(time.code, 2);
   assert.match(time.stderr, /--timeout/);
+  assert.equal(bare.code, 2);
+  assert.match(
+    bare.stderr,
+    /--timeout: allowed are 100ms to 1h \(a number without a unit is .*milliseconds\)/,
+  );
 });

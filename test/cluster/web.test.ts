@@ -93,6 +93,7 @@ async function nodes(t: TestContext): Promise<Nodes> {
 async function scriptedAnswer(t: TestContext, status: number, body: object): Promise<string> {
   const server = createServer();
   server.on('upgrade', (_request, connection) => {
+    connection.on('error', () => undefined);
     const text = JSON.stringify(body);
     connection.end(`HTTP/1.1 ${status} No\r\nContent-Length: ${Buffer.byteLength(text)}\r\n\r\n${text}`);
   });

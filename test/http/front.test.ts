@@ -1,8 +1,10 @@
 /** What stands in front of Fastify: whatever throws there costs one request or one connection, never the process. */
 import assert from 'node:assert/strict';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import test, { type TestContext } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { until } from '../../src/cli/until.ts';
 import { Front, type FrontParts } from '../../src/http/front.ts';
 import { KnownHosts } from '../../src/node/hosts.ts';
 import { Problem } from '../../src/node/problem.ts';
@@ -113,4 +115,25 @@ test('a refusal that throws itself ends the connection', async (t) => {
     assert.deepEqual(answers, [], bytes);
   }
   assert.equal(new Set(stage.logged).size, 1);
+});
+
+test('a connection that sends requests without end is not read while they wait', async (t) => {
+  const served: { socket?: Socket; answer?: () => void } = {};
+  const stage = await staged(t, ({ socket }, response) => {
+    served.socket = socket;
+    if (served.answer === undefined) served.answer = () => response.end();
+    else response.end();
+  });
+  const client = connect(stage.port, '127.0.0.1');
+  t.after(() => client.destroy());
+  client.on('error', () => undefined).resume();
+  const many = rawRequest('POST', '/', 'x').repeat(1_000);
+  for (let sent = 0; sent < 40; sent += 1) client.write(many);
+  await until('it has begun', () => (served.socket?.bytesRead ?? 0) > 0);
+  const bytesRead = (): number => served.socket?.bytesRead ?? 0;
+  for (let turn = 0; turn < 500; turn += 1) await nextTurn();
+  // What was read at first, and what was on its way meanwhile.
+  assert.ok(bytesRead() <= 2 * 64 * 1024, `${bytesRead()}`);
+  served.answer?.();
+  await until('all is read', () => bytesRead() === 40 * many.length);
 });

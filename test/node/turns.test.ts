@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import {
   BACKGROUND_SHARE,
   MAX_REST_MS,
+  OneByOne,
   restAfter,
   SharedTurn,
   TURN_MS,
@@ -76,6 +77,28 @@ test('callbacks that call each other share one time in each turn of the event lo
   assert.equal(turn.isOver, false);
 });
 
+test('of all loops that wait in one line, one goes on in each turn of the event loop, in their order', async () => {
+  const loop = new FakeLoop();
+  const line = new OneByOne(loop);
+  const done: string[] = [];
+  const running = ['a', 'b', 'c'].map(async (name) => {
+    const turns = new Turns(line);
+    turns.end();
+    for (let slice = 0; slice < 2; slice += 1) {
+      await turns.next();
+      done.push(name);
+      loop.ms += TURN_MS;
+    }
+  });
+  for (let turn = 1; turn <= 6; turn += 1) {
+    await loop.turn();
+    assert.equal(done.length, turn);
+  }
+  await Promise.all(running);
+  assert.deepEqual(done, ['a', 'b', 'c', 'a', 'b', 'c']);
+  assert.equal(loop.waiting, 0);
+});
+
 test('background work rests so long that its share of the event loop is never passed, whatever a step costs', () => {
   for (const stepMs of [0, 0.3, 1, 7, 20, MAX_REST_MS / 3]) {
     const restMs = restAfter(stepMs);
@@ -97,14 +120,14 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'http/in-order.ts': [1, 'it ends with the turn of the event loop (rounds.ts)'],
   'http/large-json.ts': [
     2,
-    'inBuffers takes the pieces of one value in slices, which slices.ts limits by time; and over the bytes of one character',
+    'inBuffers takes the pieces of one value in slices.ts, which uses turns.ts; and over the bytes of one character',
   ],
   'http/list-routes.ts': [1, 'over groups of Node.readEntries, which uses turns.ts'],
   'http/ndjson.ts': [
     2,
     'over what the socket has given, 64 KiB at a time; import-route.ts, which reads it, uses turns.ts',
   ],
-  'http/slices.ts': [1, 'it gives the event loop its turn after SLICE_MS'],
+  'http/slices.ts': [1, TURNS],
   'node/catch-up.ts': [
     2,
     'over the stretches of one row of the journal, which the limits of a write turn bound; and until Budget is spent',

@@ -1,0 +1,15 @@
+/** The forms of text in requests and answers, as regular expressions for the schemas and in words for people. */
+
+export const RUN_ID_PATTERN = '^[0-9a-f]{40}$';
+export const POSITION_PATTERN = '^[0-9a-f]{40}:[0-9]+$';
+export const INT64_PATTERN = '^-?[0-9]{1,19}$';
+
+/** How a sentence about text that has another form goes on. */
+export const PATTERNS_IN_WORDS: ReadonlyMap<unknown, string> = new Map([
+  [RUN_ID_PATTERN, 'has to be a run ID: 40 characters of 0-9 and a-f'],
+  [
+    POSITION_PATTERN,
+    'has to be RUNID:OFFSET, as "position" in an answer: a run ID of 40 characters of 0-9 and a-f, a colon and a number of bytes',
+  ],
+  [INT64_PATTERN, 'has to be a whole number of at most 19 digits'],
+]);
