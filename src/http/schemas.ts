@@ -12,7 +12,7 @@ import {
   EXAMPLE_SESSIONS,
   problemExample,
 } from './examples.ts';
-import { INT64_PATTERN, POSITION_PATTERN, RUN_ID_PATTERN } from './patterns.ts';
+import { HISTORY_HASH_PATTERN, INT64_PATTERN, POSITION_PATTERN, RUN_ID_PATTERN } from './patterns.ts';
 
 const RUN_ID = {
   type: 'string',
@@ -31,7 +31,7 @@ export const position = {
 
 export const historyHash = {
   type: 'string',
-  pattern: '^[0-9a-f]{16}$',
+  pattern: HISTORY_HASH_PATTERN,
   description:
     'A hash over all bytes of the stream up to a position: two nodes that have the same hold the same.',
   examples: ['5bd1e995a2c4f037'],
