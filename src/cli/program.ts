@@ -72,7 +72,8 @@ function reasonOf(cause: unknown): string {
   return cause.message || ('code' in cause ? String(cause.code) : 'the connection failed');
 }
 
-function program(): Command {
+/** The commands of the program, with what each takes and says in its `--help`; nothing runs before `parseAsync`. */
+export function program(): Command {
   const psyncd = new Command('psyncd')
     .description('A key/value service with Redis-style master/replica replication over HTTP and WebSocket.')
     .version(version())

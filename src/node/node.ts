@@ -256,7 +256,7 @@ export class Node {
       ...parts,
       head: this.#head,
       writes: this.#writes,
-      // During a hand-over nothing expires (psync-rules.md, 56): what would be deleted would have to be held.
+      // During a hand-over nothing expires (docs/design/redis-rules.md, R10): what would be deleted would have to be held.
       isMaster: () => this.#writeProblem() === null && this.#failover.status === null,
     });
     this.#failover = new Failover({

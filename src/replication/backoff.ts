@@ -1,4 +1,4 @@
-/** A link that was up reconnects at once: waiting would only let the backlog move on (psync-rules.md, 61). */
+/** A link that was up reconnects at once: waiting would only let the backlog move on (docs/design/redis-rules.md, R11). */
 export const FIRST_RETRY_MS = 0;
 export const BASE_RETRY_MS = 100;
 export const MAX_RETRY_MS = 5_000;

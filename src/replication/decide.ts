@@ -1,7 +1,7 @@
 /**
  * The PSYNC decision: may this replica go on with the bytes it lacks, or does it need a snapshot first?
  *
- * Redis's rule (`masterTryPartialResynchronization`; psync-rules.md, 1.2), generalised from one ancestor to the
+ * Redis's rule (`masterTryPartialResynchronization`; docs/design/redis-rules.md, R5), generalised from one ancestor to the
  * whole lineage. In numbers: the master is at offset 100 and holds bytes 71 to 100.
  *
  *   asks for 71    has 70      continue, 30 bytes

@@ -157,7 +157,7 @@ export class LinkMachine {
         return;
       case 'replconf':
         if (!/^[+-]/.test(line)) return this.#fail(`unexpected ${quoted(line)}`, effects);
-        // An error here is not critical: an older master may not know an option (psync-rules.md, 3).
+        // An error here is not critical: an older master may not know an option (docs/design/redis-rules.md, R2).
         this.#phase = { kind: 'psync' };
         effects.push({ kind: 'send', words: this.#psync() });
         return;

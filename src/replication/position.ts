@@ -3,7 +3,7 @@
  *
  * Counting, in numbers: a node that has applied 50 bytes is at offset 50, and the next byte it wants is byte 51.
  * Positions carry the 50. Only PSYNC on the wire carries the 51; `wireOffset` and `fromWireOffset` are the one
- * place that converts (psync-rules.md, 7 and 15).
+ * place that converts (docs/design/redis-rules.md, R3 and R5).
  */
 declare const offsetBrand: unique symbol;
 declare const runIdBrand: unique symbol;

@@ -3,7 +3,7 @@
  *
  *   greeting ──REPLCONF──► greeting ──SYNC/PSYNC──► syncing ──(snapshot, if any, was sent)──► REPLCONF ACK …
  *
- * Redis's rules (psync-rules.md, 1.1): unknown capabilities are fine, unknown REPLCONF options are errors that
+ * Redis's rules (docs/design/redis-rules.md, R1): unknown capabilities are fine, unknown REPLCONF options are errors that
  * the replica may ignore, an offset that is no number starts no resync, ACK is never answered.
  */
 import type { SyncRequest } from './decide.ts';

@@ -3,7 +3,7 @@
  *
  * Owns: what came after the last boundary. A *boundary* is a place where a position may stop: the end of a
  * command that is not inside MULTI…EXEC. Nothing is handed out before its boundary has arrived, so that a reader
- * whose connection breaks has either all of a transaction or nothing of it (psync-rules.md, 34).
+ * whose connection breaks has either all of a transaction or nothing of it (docs/design/redis-rules.md, R8).
  */
 import { isUtf8 } from 'node:buffer';
 import { type Command, MAX_KEY_BYTES, MAX_VALUE_BYTES, type Run } from './command.ts';

@@ -1,4 +1,4 @@
-/** The feed for followers, by the contract: the same events and positions whoever asks, whom, and by which transport. */
+/** The feed for followers, as docs/protocol.md has it: the same events and positions whoever asks, whom, and by which transport. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

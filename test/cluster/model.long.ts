@@ -74,7 +74,7 @@ class Chance {
   }
 }
 
-/** What `op` does to `before`, by the contract alone. */
+/** What `op` does to `before`, by docs/http-api.md alone. */
 function expected(op: Op, before: ModelEntry | undefined): Outcome {
   if (op.ifAbsent === true && before !== undefined) return 'PRECONDITION_FAILED';
   if (op.ifVersion !== undefined && before?.version !== op.ifVersion) return 'PRECONDITION_FAILED';

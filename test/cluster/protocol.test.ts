@@ -12,7 +12,7 @@ import { Cluster } from '../support/cluster.ts';
 import { Names, type Step, type Transcript, transcripts } from '../support/transcript.ts';
 
 const MARKDOWN = readFileSync(new URL('../../docs/protocol.md', import.meta.url), 'utf8');
-const README = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+const REPLICATION = readFileSync(new URL('../../docs/replication.md', import.meta.url), 'utf8');
 const ALL = transcripts(MARKDOWN);
 
 /** One connection of the client that the transcript plays. */
@@ -170,14 +170,14 @@ test('without WebSocket: what is wrong before the stream begins is a problem wit
   }
 });
 
-test('both subprotocols have transcripts; the document and the README name every reason of a resync, and no other', () => {
+test('both subprotocols have transcripts; protocol.md and replication.md name every reason of a resync, and no other', () => {
   assert.deepEqual([...new Set(ALL.map(({ subprotocol }) => subprotocol))], ['psync.v1', 'psync.v1.json']);
   const [, listed = ''] = /^- `reason` is one of ([^.]*)\./m.exec(MARKDOWN) ?? [];
   assert.deepEqual(
     [...listed.matchAll(/`([^`]*)`/g)].map(([, reason]) => reason),
     FULL_RESYNC_REASONS,
   );
-  const [, table = ''] = /^\| reason [^\n]*\n\| ?-[^\n]*\n((?:\|[^\n]*\n)*)/m.exec(README) ?? [];
+  const [, table = ''] = /^\| reason [^\n]*\n\| ?-[^\n]*\n((?:\|[^\n]*\n)*)/m.exec(REPLICATION) ?? [];
   assert.deepEqual(
     [...table.matchAll(/^\| `([^`]*)`/gm)].map(([, reason]) => reason),
     FULL_RESYNC_REASONS,

@@ -5,7 +5,7 @@ import { type FakeSocket, KIB, MIB, RUN_ID, Stage } from '../support/feed-stage.
 import { seeded } from '../support/random.ts';
 
 const RUNS = Number(process.env.PSYNCD_RUNS ?? 25);
-/** What docs and ARCHITECTURE.md promise: all hurried bookmarks together, in a second. */
+/** What docs/limits.md promises: all hurried bookmarks together, in a second. */
 const BOOKMARKS_PER_SECOND = 20_000;
 
 /** The last offset that the follower was told. */

@@ -89,7 +89,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a full resync does not end the sessions of the old history',
     file: 'node/link/adoption.ts',
-    find: "this.#parts.sessions.drop(CloseCode.historyChanged, 'a full resync replaced the history');",
+    find: "this.#parts.releaseReaders(CloseCode.historyChanged, 'a full resync replaced the history');",
     replace: '',
   },
   {

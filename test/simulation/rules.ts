@@ -1,4 +1,4 @@
-/** The PSYNC decision once more, from psync-rules.md 1.2 and docs/protocol.md, not from the code: what the referee compares with. */
+/** The PSYNC decision once more, from rule R5 of docs/design/redis-rules.md and docs/protocol.md, not from the code: what the referee compares with. */
 import type { History } from '../../src/replication/history.ts';
 import type { Position } from '../../src/replication/position.ts';
 

@@ -1,4 +1,4 @@
-/** What an application keeps of the feed: a copy of some prefixes. It insists on what the contract promises. */
+/** What an application keeps of the feed: a copy of some prefixes. It insists on what docs/protocol.md promises. */
 import assert from 'node:assert/strict';
 import { type Change, type FeedEvent, offsetOf } from './follower.ts';
 

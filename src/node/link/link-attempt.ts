@@ -77,7 +77,7 @@ export interface LinkContext {
   chainProblem(url: string): Promise<ChainProblem | null>;
 }
 
-/** How often a replica tells its master how far it is (psync-rules.md, 45). */
+/** How often a replica tells its master how far it is (docs/design/redis-rules.md, R9). */
 const ACK_INTERVAL_MS = 1_000;
 export interface AttemptEvents {
   state(state: LinkState): void;

@@ -107,7 +107,7 @@ export class Roles {
 
   /**
    * Why no replica can be served now, as the line to answer, or null. A replica that is not connected does not know how
-   * far the history has gone (psync-rules.md, 12).
+   * far the history has gone (docs/design/redis-rules.md, R4).
    */
   get notReady(): string | null {
     return this.settled ? null : "-NOMASTERLINK Can't SYNC while not connected with my master";

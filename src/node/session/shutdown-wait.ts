@@ -1,6 +1,6 @@
 /**
  * The last thing a master does before it goes: it waits until its replicas have acknowledged everything that it has answered
- * (Redis's `shutdown-timeout`, psync-rules.md, 49). Writes are refused by then, so the end of the stream stays where it is.
+ * (Redis's `shutdown-timeout`; docs/design/redis-rules.md, R12). Writes are refused by then, so the end of the stream stays where it is.
  *
  * Only a master waits. What a replica has, its master has too, and the replicas of a replica get it from there.
  */

@@ -1,5 +1,5 @@
 /**
- * Deletes what has expired, on a master only: replicas hide it and wait for the DEL (psync-rules.md, 56).
+ * Deletes what has expired, on a master only: replicas hide it and wait for the DEL (docs/design/redis-rules.md, R10).
  *
  * A step looks at so many due keys of the keyspace file, in the order in which they are due, and hands them to the
  * write turn, which decides on the newest state. When more is due the next step follows after a rest that is as long as

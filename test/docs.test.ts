@@ -1,0 +1,65 @@
+/** README.md and docs/: every command is run as it stands there, and prints what the document shows. */
+import assert from 'node:assert/strict';
+import { readFile, writeFile } from 'node:fs/promises';
+import test from 'node:test';
+import { PROBLEMS } from '../src/node/problem.ts';
+import { documents } from '../tools/references.ts';
+import { abbreviated, blocksOf, DocumentSession, showsTheSame } from './support/document-session.ts';
+
+/** WRITE_DOCS=1 puts what was printed into the documents, where they show something else. */
+const WRITE = process.env.WRITE_DOCS === '1';
+
+for (const path of documents()) {
+  const file = new URL(`../${path}`, import.meta.url);
+  const text = await readFile(file, 'utf8');
+  const blocks = blocksOf(text);
+  if (blocks.length === 0) continue;
+
+  test(`${path}: every command works, and prints what is shown`, async (t) => {
+    if (blocks.every(({ reason }) => reason !== null)) return;
+    const session = await DocumentSession.open(t);
+    let written = text;
+    // From the last one on in the end, so that no place moves.
+    const changes: [from: number, to: number, printed: string][] = [];
+    const runIds: string[] = [];
+    for (const block of blocks) {
+      if (block.reason !== null) continue;
+      const printed = await session.run(block);
+      const shorter = abbreviated(printed.trim(), runIds);
+      if (block.output === null) {
+        assert.doesNotMatch(
+          printed,
+          /"code":"[A-Z_]+"/,
+          `${path}, line ${block.line}: an error that is not shown`,
+        );
+      } else if (!showsTheSame(block.output, printed)) {
+        if (!WRITE) assert.equal(shorter, block.output.trim(), `${path}, line ${block.line}`);
+        if (block.outputAt !== null) changes.push([...block.outputAt, `${shorter}\n`]);
+      }
+    }
+    for (const [from, to, printed] of changes.reverse())
+      written = `${written.slice(0, from)}${printed}${written.slice(to)}`;
+    if (written !== text) await writeFile(file, written);
+  });
+}
+
+test('every block of commands is one that is run, or says why not', async () => {
+  for (const path of documents()) {
+    const text = await readFile(new URL(`../${path}`, import.meta.url), 'utf8');
+    for (const [fence = '', language] of text.matchAll(/^```(\w*)\n[\s\S]*?^```$/gm)) {
+      const isCommand = /^(npm|npx|curl|psyncd|docker|systemctl|node) /m.test(fence);
+      assert.ok(
+        !isCommand || language === 'sh' || language === 'text',
+        `${path}: commands in a block that is not marked sh:\n${fence}`,
+      );
+    }
+  }
+});
+
+test('docs/http-api.md explains every code of an error, with its status', async () => {
+  const text = await readFile(new URL('../docs/http-api.md', import.meta.url), 'utf8');
+  const rows = [...text.matchAll(/^\| `([A-Z_]+)` \| (\d+) \| .+ \| .+ \|$/gm)];
+  const explained = Object.fromEntries(rows.map(([, code = '', status]) => [code, Number(status)]));
+  const known = Object.fromEntries(Object.entries(PROBLEMS).map(([code, { status }]) => [code, status]));
+  assert.deepEqual(explained, known);
+});

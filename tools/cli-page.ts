@@ -1,0 +1,66 @@
+/** docs/cli.md, made from the commands in src/cli/program.ts. */
+import type { Command } from 'commander';
+import { program } from '../src/cli/program.ts';
+
+export function cliPage(): string {
+  const commands = program().commands.map(section);
+  return `${INTRODUCTION}\n${commands.join('\n')}`;
+}
+
+const INTRODUCTION = `<!-- Made by tools/docs.ts from src/cli/program.ts: run \`npm run docs\` after a change there. -->
+
+# The command line
+
+In a checkout \`npm run -s psyncd -- COMMAND\` runs a command, and \`npm start -- FLAGS\` is \`psyncd serve FLAGS\`. Where the package is
+installed it is \`psyncd COMMAND\`, or \`npx psyncd COMMAND\`.
+
+Commands that talk to a node take \`--node URL\`, or the environment variable \`PSYNCD_NODE\`; the default is
+\`http://127.0.0.1:7796\`. Every command has \`--help\`.
+
+| exit code | meaning |
+|---|---|
+| 0 | done; of \`serve\`: it was asked to stop |
+| 1 | it could not be done; one line on standard error says why |
+| 2 | wrong usage |
+| 141 | nobody reads the output any more, as in \`psyncd follow \\| head\` |
+`;
+
+function section(command: Command): string {
+  const { usage, description, options, args, aliases } = {
+    usage: command.usage().replaceAll('[options] ', '').replaceAll('[options]', ''),
+    description: command.description(),
+    options: command.options,
+    args: command.registeredArguments,
+    aliases: command.aliases(),
+  };
+  const lines = [
+    `## ${command.name()}`,
+    '',
+    `\`psyncd ${`${command.name()} ${usage}`.trim()}\` — ${description}.`,
+  ];
+  if (aliases.length > 0) lines.push('', `Another name for it is \`${aliases.join('`, `')}\`.`);
+  const told = args.filter(({ description }) => description !== '');
+  const own = command.name() === 'serve' ? options.filter(({ long }) => long === '--config') : options;
+  if (told.length + own.length > 0) {
+    lines.push('', '| argument or flag | meaning |', '|---|---|');
+    for (const arg of told) lines.push(row(arg.name(), arg.description));
+    for (const option of own) {
+      const initial = typeof option.defaultValue === 'string' && option.defaultValue !== '' && !option.negate;
+      lines.push(
+        row(option.flags, option.description + (initial ? ` (default: \`${option.defaultValue}\`)` : '')),
+      );
+    }
+  }
+  if (command.name() === 'serve') {
+    lines.push(
+      '',
+      'Every setting is a flag too: [settings.md](settings.md) lists them with their defaults and bounds.',
+    );
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+function row(name: string, text: string): string {
+  const escaped = (words: string): string => words.replaceAll('|', '\\|');
+  return `| \`${escaped(name)}\` | ${escaped(text).replaceAll('<', '\\<')} |`;
+}

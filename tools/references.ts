@@ -1,0 +1,33 @@
+/** Checks what the documents refer to: links between them, and the files of the repository that they name. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+
+const ROOT = new URL('../', import.meta.url);
+
+/** `src/app.ts`, `test/cluster`: a path in backquotes that begins with one of the repository's folders. */
+const PATH = /`((?:src|test|bench|tools|docs|migrations|examples|\.ci|\.github)\/[\w./-]*)`/g;
+const LINK = /\]\((?!https?:|#|mailto:)([^)#\s]+)(?:#[^)]*)?\)/g;
+
+/** Every document for readers of the repository, from its root. */
+export function documents(): readonly string[] {
+  const inFolder = (folder: string): readonly string[] =>
+    readdirSync(new URL(folder, ROOT), { recursive: true, encoding: 'utf8' }).map(
+      (name) => `${folder}${name}`,
+    );
+  return [...readdirSync(ROOT), ...inFolder('docs/'), 'bench/README.md', 'examples/README.md']
+    .filter((path) => path.endsWith('.md'))
+    .sort();
+}
+
+/** @returns one line for each path or link that leads nowhere */
+export function brokenReferences(): readonly string[] {
+  return documents().flatMap((path) => {
+    const document = new URL(path, ROOT);
+    // What stands in a block of code is an example.
+    const text = readFileSync(document, 'utf8').replaceAll(/^```[\s\S]*?^```/gm, '');
+    const named = [...text.matchAll(PATH)].map((match) => new URL(match[1] ?? '', ROOT));
+    const linked = [...text.matchAll(LINK)].map((match) => new URL(match[1] ?? '', document));
+    return [...named, ...linked]
+      .filter((url) => !existsSync(url))
+      .map((url) => `${path} names ${url.pathname.slice(ROOT.pathname.length)}, which is not there`);
+  });
+}
