@@ -7,6 +7,7 @@ import test, { type TestContext } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { until } from '../../src/cli/until.ts';
 import { ReadTurns, SURPRISES_MS } from '../../src/http/fast-path/read-turns.ts';
+import { EVENT_LOOP } from '../../src/http/request/event-loop.ts';
 import type { Loop } from '../../src/node/turns.ts';
 
 const HEAD = 'PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n';
@@ -30,7 +31,7 @@ async function staged(
 ): Promise<Stage> {
   let ms = 0;
   const loop: Loop = { monotonic: () => (ms += readMs), soon: (callback) => void setImmediate(callback) };
-  const turns = new ReadTurns(loop);
+  const turns = new ReadTurns({ ...loop, after: EVENT_LOOP.after });
   const sockets: Socket[] = [];
   let requests = 0;
   const server = createServer((request, response) => {

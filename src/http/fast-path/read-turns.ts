@@ -11,6 +11,7 @@
  */
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { World } from '../../node/ports.ts';
 import { type Loop, SharedTurn, TURN_MS } from '../../node/turns.ts';
 
 /** A read that took longer is costly, in milliseconds: the connection waits for its turn. */
@@ -22,6 +23,13 @@ const CHEAP_BYTES = 8 * 1024;
  * event loop, in milliseconds, all other connections are read in the next one.
  */
 export const SURPRISES_MS = 50;
+/**
+ * A connection whose requests are not answered for so long, in milliseconds, is read all the same: only who reads learns that a
+ * client has gone. So the places of reads that wait are free again a second after their client has left.
+ */
+export const GONE_LOOK_MS = 1_000;
+/** It is read so often without an answer: 64 KiB each time, which may be requests of a client that has not gone. */
+const MAX_LOOKS = 8;
 
 interface Read {
   readonly socket: Socket;
@@ -37,12 +45,16 @@ interface Read {
   costMs: number;
   /** The last two answers to requests that had to wait since it was read; the last request may not be complete. */
   pending: ServerResponse[];
+  /** How often it was read without an answer, since the last one. */
+  looks: number;
+  /** Cancels the next time. */
+  cancelLook: () => void;
   /** Takes the listeners away. */
   readonly stop: () => void;
 }
 
 export class ReadTurns {
-  readonly #loop: Loop;
+  readonly #loop: Loop & Pick<World, 'after'>;
   readonly #reads = new WeakMap<Socket, Read>();
   /** In the order of their turns. */
   readonly #waiting = new Set<Read>();
@@ -50,7 +62,7 @@ export class ReadTurns {
   readonly #others = new Set<Socket>();
   readonly #surprises: SharedTurn;
 
-  constructor(loop: Loop) {
+  constructor(loop: Loop & Pick<World, 'after'>) {
     this.#loop = loop;
     this.#surprises = new SharedTurn(loop, SURPRISES_MS);
   }
@@ -105,6 +117,8 @@ export class ReadTurns {
       startedAt: 0,
       costMs: TURN_MS,
       pending: [],
+      looks: 0,
+      cancelLook: () => undefined,
       stop: () => {
         socket.off('data', parsing).off('data', parsed).off('resume', resumed).off('close', closed);
       },
@@ -165,8 +179,21 @@ export class ReadTurns {
     read.pending = [];
     // The rest of an incomplete request is still to be read.
     const answer = last?.req.complete === false ? before : last;
-    if (answer === null || answer.closed) this.#join(read);
-    else answer.once('close', () => this.#join(read));
+    if (answer === null || answer.closed) {
+      this.#answered(read);
+      return;
+    }
+    answer.once('close', () => this.#answered(read));
+    if (read.looks === MAX_LOOKS) return;
+    read.looks += 1;
+    read.cancelLook();
+    read.cancelLook = this.#loop.after(GONE_LOOK_MS, () => this.#join(read));
+  }
+
+  #answered(read: Read): void {
+    read.looks = 0;
+    read.cancelLook();
+    this.#join(read);
   }
 
   #join(read: Read): void {
@@ -194,6 +221,7 @@ export class ReadTurns {
 
   #drop(read: Read): void {
     read.isClosed = true;
+    read.cancelLook();
     this.#waiting.delete(read);
     this.#reads.delete(read.socket);
   }

@@ -154,7 +154,7 @@ export class StreamHead {
     if (end < held) {
       // What is flushed at a clean stop is all in the journal.
       if (state.wasClean && end > start)
-        throw new Error(
+        throw new FilesDamaged(
           `the keyspace file is at byte ${held}, but the journal of a clean stop ends at byte ${end}`,
         );
       const head = new StreamHead(parts, held, held);
