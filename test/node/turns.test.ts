@@ -169,8 +169,8 @@ const LOOP = /\bfor await \(|\bwhile \(|\bfor \((?:let [^;]*)?; ?[^;]*; ?\)/g;
 test('every loop of the main thread that may be long gives the event loop its turn, or says why it need not', async () => {
   const found: Record<string, number> = {};
   const withoutTurns: string[] = [];
-  for (const room of ['node', 'http', 'store', 'ws']) {
-    for (const name of await readdir(`${SRC}${room}`)) {
+  for (const room of ['node', 'http', 'web', 'store', 'ws']) {
+    for (const name of await readdir(`${SRC}${room}`, { recursive: true })) {
       if (!name.endsWith('.ts')) continue;
       const file = `${room}/${name}`;
       const text = await readFile(`${SRC}${file}`, 'utf8');
