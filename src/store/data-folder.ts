@@ -54,7 +54,9 @@ export async function openDataFolder(
 ): Promise<OpenFolder> {
   prepare(path, settings.mayBeginAnew);
   const open = new OpenFiles(log);
-  const state = StateFile.open(join(path, STATE_FILE), log, settings, open);
+  // An earlier start may have left psyncd.db without a row, because there was no room for one.
+  const begins = (): void => refuseLeftovers(path, readdirSync(path), settings.mayBeginAnew);
+  const state = StateFile.open(join(path, STATE_FILE), log, settings, open, begins);
   let keyspace: Keyspace | null = null;
   const close = async (): Promise<void> => {
     // Whatever fails here, the reason why the node does not start is another one.
@@ -105,12 +107,20 @@ function prepare(path: string, mayBeginAnew: boolean): void {
       `${path} is no data folder of psyncd: it holds other files; choose another with --data`,
     );
   }
-  if (!mayBeginAnew) {
-    throw new StartError(
-      `${path} holds only what was set aside or replaced, and not what this node was; say what it is to be: ` +
-        '--replica-of ws://HOST:PORT, or --replica-of no-one for a new, empty master',
-    );
-  }
+  refuseLeftovers(path, names, mayBeginAnew);
+}
+
+/**
+ * A folder with files that a node has set aside or replaced has had a node, and its role is not known any more.
+ * @throws StartError unless the caller has said what the node is to be
+ */
+function refuseLeftovers(path: string, names: readonly string[], mayBeginAnew: boolean): void {
+  const isLeft = names.some((name) => ASIDE_FOLDER.test(name) || REPLACED_FILE.test(name));
+  if (!isLeft || mayBeginAnew) return;
+  throw new StartError(
+    `${path} holds only what was set aside or replaced, and not what this node was; say what it is to be: ` +
+      '--replica-of ws://HOST:PORT, or --replica-of no-one for a new, empty master',
+  );
 }
 
 /** Like mkdir's `recursive`, which never returns where the parent is there and takes no folders (/proc). */

@@ -115,6 +115,22 @@ test('a first start that would close a circle leaves a replica, not an empty mas
   assert.match(upstream?.detail ?? '', /circle/i);
 });
 
+test('a folder with files set aside, whose first start found no room for a new psyncd.db, does not become an empty master', async (t) => {
+  const cluster = await Cluster.create(t);
+  await mkdir(join(cluster.data('node'), 'damaged-1790000000000'), { recursive: true });
+  const why = await failingStart(
+    cluster,
+    'node',
+    { 'state-new': 'ENOSPC' },
+    '--replica-of',
+    'ws://127.0.0.1:9',
+  );
+  assert.match(why, /no space left/);
+  assert.match(await failingStart(cluster, 'node', {}), /holds only what was set aside/);
+  const node = await cluster.start('node', '--replica-of', 'ws://127.0.0.1:9');
+  assert.equal((await node.client.replication()).role, 'replica');
+});
+
 test('a folder that has lost its psyncd.db does not become an empty master by itself', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node');

@@ -128,9 +128,16 @@ export class StateFile implements StateStore {
   /**
    * Opens the file, or makes a new one with a new run ID.
    * @param files notices if it is not in its place any more: nothing is written then
+   * @param begins called before the first row of a new file; what it throws keeps the file from being made
    * @throws StartError when it is locked, damaged, not ours or cannot be written
    */
-  static open(path: string, log: Log, settings: StateFileSettings, files: OpenFiles): StateFile {
+  static open(
+    path: string,
+    log: Log,
+    settings: StateFileSettings,
+    files: OpenFiles,
+    begins: () => void,
+  ): StateFile {
     let db: Connection | null = null;
     try {
       faultPoint('state-open');
@@ -143,6 +150,7 @@ export class StateFile implements StateStore {
       const made = db;
       migrate(made, 'state', path, () => {
         refuseBesideData(path);
+        begins();
         insertNode(made, settings);
       });
       return new StateFile(db, log, settings, files);
