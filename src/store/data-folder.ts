@@ -1,12 +1,12 @@
 /**
- * The data folder: psyncd.db and the current keyspace-<n>.db, and nothing else that is needed.
+ * The data folder: psyncd.db and the current keyspace-<n>.db are all that a node needs.
  *
- * Beside them there may be `replaced-….db`: keyspace files that a full resync on a diverged history has replaced. They
- * are noted in psyncd.db in the transaction that replaces them, and get their name afterwards, or at the next start.
+ * It may also hold `replaced-….db` files: keyspace files that a full resync on a diverged history replaced. The
+ * transaction that replaces such a file notes it in psyncd.db; the node renames the file afterwards, or at the next
+ * start.
  *
- * A folder that is not empty and has no psyncd.db belongs to somebody else and is left alone. Keyspace files that
- * are not current are what a crash left of a snapshot that was arriving, or of one that was replaced: they are
- * removed at start.
+ * psyncd refuses a folder that has files but no psyncd.db: another program owns it. Keyspace files that are not current
+ * are left over from a crash, during a snapshot or a replacement; psyncd removes them at the start.
  */
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
@@ -29,7 +29,10 @@ import { codeOf, messageOf } from './storage-failure.ts';
 import { syncFolder } from './sync-folder.ts';
 
 export interface FolderSettings extends StateFileSettings {
-  /** The user has said what a new node is to be: it may begin anew beside files that were set aside. */
+  /**
+   * Whether the user has said what role a new node has. If so, the node may start empty beside files that were set
+   * aside.
+   */
   readonly mayBeginAnew: boolean;
 }
 
@@ -37,14 +40,17 @@ export interface OpenFolder {
   readonly state: StateFile;
   readonly keyspace: Keyspace;
   readonly files: KeyspaceFiles;
-  /** Gives the folder back after a start that has failed for another reason; the files stay as they are. It never rejects. */
+  /**
+   * Closes the folder after a start that failed for another reason. It leaves the files as they are and never rejects.
+   */
   close(): Promise<void>;
 }
 
 /**
- * Opens the folder, or makes it.
- * @param applierFailed called if the applier cannot go on
- * @throws StartError, one line: in use, not ours, not writable, damaged; nothing was changed then
+ * Opens the folder, or creates it.
+ * @param applierFailed called when the applier's thread has failed for good
+ * @throws StartError with a message of one line: the folder is in use, belongs to another program, is not writable or
+ * is damaged. Nothing was changed.
  */
 export async function openDataFolder(
   path: string,
@@ -59,7 +65,7 @@ export async function openDataFolder(
   const state = StateFile.open(join(path, STATE_FILE), log, settings, open, begins);
   let keyspace: Keyspace | null = null;
   const close = async (): Promise<void> => {
-    // Whatever fails here, the reason why the node does not start is another one.
+    // The start failed for an earlier reason, which the caller reports; errors while closing would hide it.
     await keyspace?.close().catch(() => undefined);
     attempt(
       () => state.close(false),
@@ -72,7 +78,7 @@ export async function openDataFolder(
     const files = new Folder(path, number, open, applierFailed);
     for (const kept of state.kept) await files.keep(kept);
     await files.removeAllBut(number);
-    // Removed before it was forgotten: a crash has come between.
+    // A crash came between the removal of the file and the removal of its row.
     const gone = state.kept.findIndex(({ name }) => existsSync(join(path, name)));
     state.forgetKept(gone === -1 ? 0 : state.kept.length - gone);
     if (number > 0) keyspace = await files.open(number);
@@ -87,7 +93,7 @@ export async function openDataFolder(
   }
 }
 
-/** Makes the folder if it is not there, and finishes what an earlier start has begun to set aside. */
+/** Creates the folder if it is missing, and finishes moving damaged files aside if an earlier start was interrupted. */
 function prepare(path: string, mayBeginAnew: boolean): void {
   let names: string[];
   try {
@@ -123,7 +129,10 @@ function refuseLeftovers(path: string, names: readonly string[], mayBeginAnew: b
   );
 }
 
-/** Like mkdir's `recursive`, which never returns where the parent is there and takes no folders (/proc). */
+/**
+ * Creates a folder and its parents. mkdir's own `recursive` never returns when the parent exists but accepts no folders
+ * (as in /proc).
+ */
 function makeFolder(path: string): void {
   try {
     mkdirSync(path);
@@ -144,7 +153,7 @@ class Folder implements KeyspaceFiles {
 
   constructor(path: string, current: number, open: OpenFiles, applierFailed: (error: Error) => void) {
     this.#path = path;
-    // Numbers of kept files are not given again; they are all below the current one.
+    // Never reuses the numbers of kept files, which are all below the current number.
     this.#lastNumber = Math.max(1, current);
     this.#open = open;
     this.#applierFailed = applierFailed;
@@ -172,7 +181,7 @@ class Folder implements KeyspaceFiles {
   async keep({ keyspaceNumber, name }: KeptFile): Promise<void> {
     const from = this.#file(keyspaceNumber);
     if (!existsSync(from)) return;
-    // After a crash some of it may still be in its WAL.
+    // After a crash, some of the file's pages may still be in its WAL.
     if (existsSync(`${from}-wal`)) await unify(from);
     faultPoint('file-keep');
     await rename(from, join(this.#path, name));

@@ -1,18 +1,21 @@
 /**
- * Every place where the store touches the disk has a label here, so that a test can make exactly that one fail, or end
- * the process exactly there.
+ * Fault points: each place where the store touches the disk has a label, so that a test can make that place fail or end
+ * the process there.
  *
- * `PSYNCD_FAULTS` names a JSON file, `{"journal-append": "ENOSPC"}`, that is read anew each time a point is reached: so a
- * test heals what it broke. The value is the code of the error that is thrown, or `kill`; or, for a point that waits, `hold`.
- * Without the variable, in every real node, a point is a call of an empty function.
+ * `PSYNCD_FAULTS` names a JSON file such as `{"journal-append": "ENOSPC"}`. Each fault point reads it anew, so a test
+ * can also repair what it broke. A value is the code of the error to throw, or `kill`, or `hold` for a point that
+ * waits. Real nodes run without the variable: each point is then a call of an empty function.
  *
- * `CODE#n` is for the n-th time that the thread reaches the point. Beside the points, `"trace"` may name a file: the points that
- * are reached are added to it, one a line.
+ * `CODE#n` applies to the n-th time that the thread reaches the point. `"trace"` may name a file to which each point
+ * that is reached adds a line.
  */
 import { appendFileSync, readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 
-/** Where there are two, the first is reached before the disk is touched, the second after. */
+/**
+ * Labels of all fault points. In a pair such as `x`, `x-ed`, the process reaches the first before it touches the disk
+ * and the second after.
+ */
 export const FAULT_POINTS = [
   'folder-open',
   'state-open',
@@ -63,10 +66,10 @@ const FILE = process.env.PSYNCD_FAULTS;
 /** @throws Error with the code that the test has set for this point */
 export const faultPoint: (point: FaultPoint) => void = FILE === undefined ? () => undefined : injected(FILE);
 
-/** How often a point that is held looks whether it may go on, in milliseconds. */
+/** Interval between two looks at the file while a point is held, in milliseconds. */
 const HOLD_LOOK_MS = 20;
 
-/** The same where the test may want time to stand still: while the value is `hold`, the point is not passed. */
+/** A fault point that a test can hold: it does not return while its value is `hold`. */
 export const waitingFaultPoint: (point: FaultPoint) => Promise<void> =
   FILE === undefined ? () => Promise.resolve() : held(FILE);
 

@@ -1,13 +1,13 @@
-/** The names of what is in a data folder. */
+/** Names of the files in a data folder. */
 export const STATE_FILE = 'psyncd.db';
-/** A new psyncd.db, complete, that is about to take the place of a damaged one. */
+/** A complete new psyncd.db that is about to replace a damaged one. */
 export const NEXT_STATE_FILE = 'psyncd-next.db';
-/** What is a node's own: all of it is set aside when it is damaged. */
+/** All files of a node: psyncd sets all of them aside when one is damaged. */
 export const NODE_FILE = /^(?:psyncd|keyspace-\d+|replaced-[\w-]+)\.db(?:-wal|-shm)?$/;
-/** What SQLite has of psyncd.db beside it. */
+/** Files that SQLite keeps beside psyncd.db. */
 export const STATE_COMPANION = /^psyncd\.db-(?:wal|shm)$/;
 export const KEYSPACE_FILE = /^keyspace-(\d{1,9})\.db(-wal|-shm)?$/;
-/** A folder with files that were damaged: `damaged-<ms since 1970>`. */
+/** A folder of damaged files: `damaged-<ms since 1970>`. */
 export const ASIDE_FOLDER = /^damaged-\d+$/;
-/** What a full resync has replaced. */
+/** A keyspace file that a full resync has replaced. */
 export const REPLACED_FILE = /^replaced-[\w-]+\.db$/;

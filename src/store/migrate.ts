@@ -1,6 +1,6 @@
 /**
- * Numbered SQL, forward only, one folder per kind of file. SQLite's `user_version` tells how many have run, its
- * `application_id` whose file it is.
+ * Numbered SQL migrations, forward only, in one folder per kind of file. SQLite's `user_version` says how many have
+ * run; its `application_id` says which program owns the file.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import SqliteDatabase, { type Database } from 'better-sqlite3';
@@ -9,7 +9,7 @@ import { StartError } from './start-error.ts';
 
 export type FileKind = 'state' | 'keyspace';
 
-/** `psy` and the kind: what `file` and `sqlite3` show of a file of ours. */
+/** `psy` and a byte for the kind of file; the programs `file` and `sqlite3` show it. */
 const APPLICATION_IDS: Readonly<Record<FileKind, number>> = { state: 0x70737900, keyspace: 0x70737901 };
 
 interface Migration {
@@ -23,17 +23,18 @@ const migrations: Readonly<Record<FileKind, readonly Migration[]>> = {
   keyspace: load('keyspace'),
 };
 
-/** The schema that this version of psyncd writes. */
+/** Version of the schema that this psyncd writes. */
 export function schemaVersion(kind: FileKind): number {
   return migrations[kind].at(-1)?.number ?? 0;
 }
 
 /**
- * Checks that the file is ours, with exactly the schema that it should have, and brings that up to date.
- * @param path for the messages
- * @param fill puts the first rows into a file that was empty, in the transaction that makes its tables
- * @returns whether the file was empty before
- * @throws StartError for a file of somebody else, or of a newer psyncd; Error with SQLite's code for damage for another schema
+ * Checks that psyncd owns the file and that its schema is exactly as expected, then runs the missing migrations.
+ * @param path path to show in messages
+ * @param fill inserts the first rows into an empty file, in the transaction that creates its tables
+ * @returns whether the file was empty
+ * @throws StartError if another program or a newer psyncd made the file; Error with SQLite's code for damage if its
+ * schema differs
  */
 export function migrate(
   db: Database,
@@ -42,7 +43,7 @@ export function migrate(
   fill: () => void = () => undefined,
 ): boolean {
   const version = checkKind(db, kind, path);
-  // Before a migration runs: it would run the file's triggers too.
+  // Checked before a migration runs, because a migration would also run the file's triggers.
   checkSchema(db, kind, version);
   const due = migrations[kind].filter((migration) => migration.number > version);
   if (due.length === 0) return false;
@@ -59,7 +60,7 @@ export function migrate(
 
 /**
  * @returns the schema version of the file; 0 if it is empty
- * @throws StartError for a file of somebody else, or of a newer psyncd
+ * @throws StartError if another program or a newer psyncd made the file
  */
 export function checkKind(db: Database, kind: FileKind, path: string): number {
   const application = db.pragma('application_id', { simple: true });
@@ -84,9 +85,9 @@ interface SchemaRow {
 }
 
 /**
- * Checks that a file has the tables, indexes and views that the migrations up to `version` make, exactly as they make them, and
- * nothing else: a trigger, or a view that lies or never ends, would be run by whoever reads or writes the file.
- * @throws Error with SQLite's code for damage that says what is different
+ * Checks that a file has exactly the tables, indexes and views that the migrations up to `version` create. A trigger,
+ * or a view that lies or never ends, would run in every read or write.
+ * @throws Error with SQLite's code for damage; the message says what differs
  */
 export function checkSchema(db: Database, kind: FileKind, version: number): void {
   const encoding = db.pragma('encoding', { simple: true });
@@ -107,7 +108,7 @@ export function checkSchema(db: Database, kind: FileKind, version: number): void
   }
 }
 
-/** @returns by type and name, how each part is defined */
+/** @returns the definition of each part, by type and name */
 function expectedSchema(kind: FileKind, version: number): ReadonlyMap<string, string> {
   const db = new SqliteDatabase(':memory:');
   try {
@@ -119,7 +120,7 @@ function expectedSchema(kind: FileKind, version: number): ReadonlyMap<string, st
   }
 }
 
-/** Comments and white space, which SQLite keeps too, may differ: a file's schema may be older than they are. */
+/** Removes comments and white space, which SQLite stores too: they may have changed since the file was created. */
 function definitionOf({ tbl_name, sql }: SchemaRow): string {
   const tokens = /('(?:[^']|'')*'|"(?:[^"]|"")*")|--[^\n]*|\/\*[\s\S]*?(?:\*\/|$)|\s+/g;
   const text = sql?.replace(tokens, (_, quoted: string | undefined) => quoted ?? ' ').replace(/ +/g, ' ');

@@ -1,7 +1,6 @@
 /**
- * Notices that a database file which this process has open is not in its place any more: removed, renamed, or replaced by
- * another one, alone or with its folder. SQLite would not: it goes on with the file that it has open, and whatever it
- * writes there is gone when the process ends.
+ * Notices that an open database file is no longer in its place: removed, renamed or replaced, alone or with its folder.
+ * SQLite does not notice: it keeps writing to the file that it has open, and that data is gone when the process ends.
  */
 import { type BigIntStats, statSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
@@ -9,18 +8,18 @@ import { type Log, StorageError } from '../node/ports.ts';
 import { logUnexpected, unattended } from '../node/unattended.ts';
 import { codeOf } from './storage-failure.ts';
 
-/** How often the files are looked for, in milliseconds. What is written between a loss and the next look is lost with it. */
+/** Interval between two looks, in milliseconds. Writes between a loss and the next look are lost. */
 const LOOK_MS = 1_000;
-/** What SQLite keeps beside a database file as long as it is open. */
+/** Suffixes of the files that SQLite keeps while a database is open. */
 const SUFFIXES = ['', '-wal', '-shm'] as const;
 
-/** Which file it is: the inode and its device; null: it has not been there yet. */
+/** Device and inode of a file; null: the file has not been seen yet. */
 type Identity = string | null;
 
 export interface WatchedFile {
-  /** @throws StorageError if another file has its place, or none, now */
+  /** @throws StorageError if the file is gone or replaced now */
   check(): void;
-  /** To be called before the file is closed: SQLite removes what it keeps beside it then. */
+  /** Stops watching. To be called before the file is closed, because closing removes SQLite's companion files. */
   release(): void;
 }
 
@@ -34,12 +33,12 @@ export class OpenFiles {
     this.#log = log;
   }
 
-  /** What is not in its place any more, and what to do, in one line for people; null: everything is. */
+  /** One line for people that names the missing file and says what to do; null: all files are in their places. */
   get lost(): string | null {
     return this.#lost;
   }
 
-  /** @param path of a database file that SQLite has just opened */
+  /** @param path a database file that SQLite has just opened */
   watch(path: string): WatchedFile {
     const paths = SUFFIXES.map((suffix) => path + suffix);
     for (const each of paths) this.#files.set(each, identityNow(each));
@@ -74,7 +73,7 @@ export class OpenFiles {
     for (const path of this.#files.keys()) {
       const found = await identity(path);
       const known = this.#files.get(path);
-      // It was closed meanwhile; or the system does not tell.
+      // The file was closed during the look, or the system gave no answer.
       if (known === undefined || found === undefined) continue;
       if (known === null) this.#files.set(path, found);
       else if (found !== known) lost ??= lossOf(path);
@@ -94,7 +93,7 @@ function lossOf(path: string): string {
   );
 }
 
-/** @returns null if there is no file; undefined if that cannot be said */
+/** @returns null if there is no file; undefined if the system gives no answer */
 async function identity(path: string): Promise<Identity | undefined> {
   try {
     return named(await stat(path, { bigint: true }));

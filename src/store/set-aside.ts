@@ -1,8 +1,8 @@
 /**
- * What becomes of the files of a replica that are damaged, when it is to get everything from its master anew.
+ * Sets aside the damaged files of a replica that is about to get everything from its master anew.
  *
- * The new psyncd.db, which says whose replica the node is, is complete on disk before anything is moved. So wherever the
- * process ends, the next start finds the old psyncd.db, or finishes what was begun: it is never an empty master.
+ * A complete new psyncd.db, which says whose replica the node is, is on disk before any file moves. So after a crash at
+ * any point, the next start finds the old psyncd.db or finishes the work; the node never comes up as an empty master.
  */
 import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
@@ -14,12 +14,13 @@ import { makeStateFile, type StateFileSettings } from './state/state-file.ts';
 import { codeOf } from './storage-failure.ts';
 import { syncFolder } from './sync-folder.ts';
 
-/** So many of the folders with damaged files are kept. */
+/** Number of folders with damaged files that are kept. */
 const MAX_ASIDE = 3;
 
 /**
- * The master that the folder's node follows, as far as psyncd.db can still be read; null: nobody, or unknown. A node that has
- * handed over, and does not know whether the other one took it, may be the only one that has the data.
+ * Reads which master the folder's node follows, as far as psyncd.db is still readable; null: none, or unknown. A node
+ * that was handing over, and does not know whether the other node took over, counts as unknown: it may be the only one
+ * that has the data.
  */
 export function upstreamOf(folder: string): string | null {
   const path = join(folder, STATE_FILE);
@@ -33,15 +34,15 @@ export function upstreamOf(folder: string): string | null {
       db.close();
     }
   } catch {
-    // It is the damaged one.
+    // psyncd.db is the damaged file.
     return null;
   }
 }
 
 /**
- * Moves the node's files into a folder `damaged-<ms since 1970>` inside of the data folder, and puts a psyncd.db there that is
- * new but for the node's role. Of such folders the newest three are kept.
- * @returns its path
+ * Moves the node's files into a folder `damaged-<ms since 1970>` inside the data folder, and creates a new psyncd.db
+ * with the same role. Keeps the newest three such folders.
+ * @returns the path of the new folder
  */
 export async function setAside(folder: string, settings: StateFileSettings): Promise<string> {
   faultPoint('aside-begin');
@@ -57,7 +58,7 @@ export async function setAside(folder: string, settings: StateFileSettings): Pro
     try {
       await rename(join(folder, name), join(aside, name));
     } catch (error) {
-      // SQLite removes what belongs to a file that is being closed.
+      // SQLite removes companion files when another connection closes.
       if (codeOf(error) !== 'ENOENT') throw error;
     }
   }
@@ -72,7 +73,7 @@ export async function setAside(folder: string, settings: StateFileSettings): Pro
   return aside;
 }
 
-/** Finishes what `setAside` had begun when the process ended, or takes it back if it had not come to psyncd.db. */
+/** Finishes an interrupted `setAside`, or undoes it if psyncd.db was not moved yet. */
 export function finishSettingAside(folder: string): void {
   const names = readdirSync(folder);
   if (!names.includes(NEXT_STATE_FILE)) return;
@@ -80,7 +81,7 @@ export function finishSettingAside(folder: string): void {
     for (const name of names) if (name.startsWith(NEXT_STATE_FILE)) rmSync(join(folder, name));
     return;
   }
-  // SQLite would take the old WAL for one of the new file.
+  // Moved too, because SQLite would apply the old WAL to the new file.
   const aside = names
     .filter((name) => ASIDE_FOLDER.test(name))
     .sort()
@@ -97,7 +98,10 @@ async function removeNext(folder: string): Promise<void> {
     await rm(join(folder, NEXT_STATE_FILE) + suffix, { force: true });
 }
 
-/** psyncd.db after all others, so that it says to the end what the node is; and what SQLite has beside it last. */
+/**
+ * Puts psyncd.db after the other files, so that it states the node's role to the end, and SQLite's companion files
+ * last.
+ */
 function inOrder(names: readonly string[]): readonly string[] {
   const rank = (name: string): number => (name === STATE_FILE ? 1 : STATE_COMPANION.test(name) ? 2 : 0);
   return names.toSorted((one, other) => rank(one) - rank(other));

@@ -1,7 +1,10 @@
-/** The node cannot come up with this data folder. The message is one line, and names the file and the way out. */
+/** The node cannot start with this data folder. The message is one line that names the file and the remedy. */
 export class StartError extends Error {
   override readonly name = 'StartError';
 }
 
-/** A file is not what was written. At the start nothing was changed; found later, the node cannot go on with the file. */
+/**
+ * A file is damaged: its bytes are not those that were written. At the start, nothing was changed; later, the node
+ * cannot continue with the file.
+ */
 export class DamageError extends StartError {}

@@ -1,4 +1,4 @@
-/** What SQLite or the file system reported, as the node understands it. */
+/** Classifies the errors of SQLite and the file system for the node. */
 import { closeSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
 import { devNull } from 'node:os';
 import Database from 'better-sqlite3';
@@ -6,16 +6,19 @@ import { FilesDamaged, StorageError } from '../node/ports.ts';
 import { DamageError, StartError } from './start-error.ts';
 
 /**
- * There is no room: on the disk, in the quota, or under the limit of a file's size; SQLite says `IOERR_SHMSIZE` if the `-shm`
- * file, which readers and writers share, cannot become larger.
+ * Codes for missing room: on the disk, in the quota, or under the limit for a file's size. SQLite returns
+ * `IOERR_SHMSIZE` if it cannot lengthen the `-shm` file, which readers and writers share.
  */
 const NO_ROOM = new Set(['SQLITE_FULL', 'SQLITE_IOERR_SHMSIZE', 'ENOSPC', 'EDQUOT', 'EFBIG']);
-/** SQLite says these for a quota or a file's limit too, and does not say which it was. */
+/** Codes that SQLite uses for many causes, among them a quota or a limit for a file's size. */
 const MAY_BE_NO_ROOM = /^SQLITE_(CANTOPEN|IOERR_(WRITE|FSYNC|TRUNCATE|SHMOPEN|SHMMAP)$)/;
-/** So much has to fit behind the longest of the files: more than a small commit adds, in bytes. */
+/** Bytes that must fit behind the longest of the files: more than a small commit adds. */
 const PROBE = Buffer.alloc(64 * 1024);
 
-/** @param path of the database file in question: whether there is room for it is tried out, if SQLite does not say */
+/**
+ * @param path of the database file: if SQLite's code leaves open whether there is room, the function tries to write
+ * beside it
+ */
 export function storageFailure(error: unknown, path?: string): StorageError {
   const code = codeOf(error);
   if (isOutOfDescriptors(code)) return new StorageError('no file descriptors are left', false, error);
@@ -26,20 +29,20 @@ export function storageFailure(error: unknown, path?: string): StorageError {
   return new StorageError(`no space left on ${where}`, true, error);
 }
 
-/** The same for people, with SQLite's word for it. */
+/** Describes the error in one line for people, with SQLite's code. */
 export function openingFailure(error: unknown, path: string): string {
   const { full, message } = storageFailure(error, path);
   return `${path} cannot be opened: ${full ? `${codeOf(error)}: ${message}` : message}`;
 }
 
-/** Whether another file beside this one can be made a bit longer than it, with its WAL, is. */
+/** Whether a file beside this one can be made slightly longer than the database and its WAL. */
 function hasRoom(path: string): boolean {
   const probe = `${path}-probe`;
   try {
     const sizes = [path, `${path}-wal`].map((each) => statSync(each, { throwIfNoEntry: false })?.size ?? 0);
     const file = openSync(probe, 'w');
     try {
-      // What is before it takes no room.
+      // A write far beyond the end leaves a hole, which takes no room.
       return writeSync(file, PROBE, 0, PROBE.length, Math.max(...sizes)) === PROBE.length;
     } finally {
       closeSync(file);
@@ -51,8 +54,8 @@ function hasRoom(path: string): boolean {
 }
 
 /**
- * Whether the process, or the machine, may have no file descriptor left. SQLite does not say why it could not open a file: so
- * another one is tried, not a database's, because to close a descriptor of it would drop SQLite's locks.
+ * Whether the process or the machine may have no file descriptor left. SQLite does not say why it could not open a
+ * file, so this function opens another one. It must not be a database file: closing it would drop SQLite's locks.
  */
 function isOutOfDescriptors(code: string): boolean {
   if (isDescriptorCode(code)) return true;
@@ -75,22 +78,22 @@ export function codeOf(error: unknown): string {
   return 'UNKNOWN';
 }
 
-/** What SQLite says of how it was called, not of the disk. */
+/** Codes for a wrong call of SQLite, which is psyncd's own mistake. */
 const OWN_MISTAKES = /^SQLITE_(CONSTRAINT|ERROR|MISMATCH|MISUSE|RANGE|TOOBIG)/;
 
-/** Whether trying again later may help: what SQLite, the system or we say of the file as it is now. Else there is a bug. */
+/** Whether a later attempt may succeed, because the error comes from the disk. Otherwise it is a bug. */
 export function isOfDisk(code: string): boolean {
   return /^(SQLITE_|PSYNCD_|E[A-Z0-9]+$)/.test(code) && !OWN_MISTAKES.test(code);
 }
 
-/** Trying again would not help: the file is not what was written. */
+/** Whether the code means damage, which no later attempt mends. */
 export function isDamage(code: string): boolean {
   return code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB';
 }
 
 /**
- * Whether the files are not what was written: the one place that decides it. Whatever else fails, a full disk, a limit of the
- * system, missing memory, a mistake of psyncd's, is no reason to give them up.
+ * Whether the error means that the files are damaged. Only this function decides that: no other failure (a full disk, a
+ * system limit, missing memory, a mistake of psyncd) is a reason to give the files up.
  */
 export function isDamaged(error: unknown): boolean {
   if (error instanceof DamageError || error instanceof FilesDamaged) return true;
@@ -99,7 +102,10 @@ export function isDamaged(error: unknown): boolean {
   return isDamage(code) || code === 'SQLITE_IOERR_SHORT_READ';
 }
 
-/** What has kept a node from starting, in one line for people; a mistake of psyncd's stays what it is. */
+/**
+ * Converts the error that kept the node from starting into one line for people; returns psyncd's own mistakes
+ * unchanged.
+ */
 export function startFailure(error: unknown, path: string): unknown {
   if (error instanceof StartError) return error;
   const code = codeOf(error);

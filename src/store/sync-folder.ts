@@ -1,6 +1,6 @@
 import { open as openFile } from 'node:fs/promises';
 
-/** Makes the names in a folder durable; Windows has no such thing, and refuses. */
+/** Makes the file names in a folder durable. Windows offers no such call and returns an error, which is ignored. */
 export async function syncFolder(path: string): Promise<void> {
   if (process.platform === 'win32') return;
   const folder = await openFile(path, 'r');

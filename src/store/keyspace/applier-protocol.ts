@@ -1,11 +1,11 @@
-/** What the main thread and the applier's thread say to each other. */
+/** Messages between the main thread and the applier's thread. */
 import type { Changes } from '../../keyspace/overlay/changes.ts';
 import type { Position } from '../../replication/position.ts';
 import type { FrozenPages } from './frozen-file.ts';
 
 export interface ApplierData {
   readonly path: string;
-  /** For a file that is not there yet: make it, empty, at this position. */
+  /** Position of the empty keyspace file to create; null: the file exists. */
   readonly createAt: Position | null;
 }
 
@@ -13,11 +13,11 @@ export type Question =
   | { readonly kind: 'flush'; readonly position: Position; readonly changes: readonly Changes[] }
   | { readonly kind: 'freeze' | 'tidy' | 'thaw' | 'close' };
 
-/** What comes of each, if it has not failed. */
+/** Result of each question that did not fail. */
 export interface Answers {
   readonly flush: undefined;
   readonly freeze: FrozenPages;
-  /** There is more to do: ask again. */
+  /** Whether there is more to tidy: the main thread asks again. */
   readonly tidy: boolean;
   readonly thaw: undefined;
   readonly close: undefined;
@@ -30,5 +30,5 @@ export type FromApplier =
   | { readonly kind: 'ready'; readonly position: Position }
   | { readonly kind: 'done'; readonly id: number; readonly answer: Answer }
   | { readonly kind: 'failed'; readonly id: number; readonly code: string; readonly message: string }
-  /** The thread cannot start, or cannot go on. */
+  /** The thread cannot start, or has failed for good. */
   | { readonly kind: 'broken'; readonly code: string; readonly message: string };

@@ -1,4 +1,4 @@
-/** The applier's thread: opens the file, then does what the main thread says, in order. */
+/** The applier's thread: opens the file, then answers the main thread's questions in order. */
 import { parentPort, workerData } from 'node:worker_threads';
 import Database, { type Database as Connection } from 'better-sqlite3';
 import { giveBackWhenQuiet } from '../../runtime/quiet-memory.ts';

@@ -1,10 +1,10 @@
 /**
- * The applier writes the keyspace file. It runs on a thread of its own, reads what the overlay has collected where the overlay
- * has it, and writes big batches in key order, because a random key costs a page and neighbours share one (measured:
- * 55,000 rows a second at 1,000 a batch, 280,000 at 500,000).
+ * The applier writes the keyspace file, on a thread of its own. It reads the changes directly from the overlay's shared
+ * memory and writes them in big batches in key order: a random key costs a whole page, while neighbours share one
+ * (measured: 55,000 rows a second in batches of 1,000; 280,000 in batches of 500,000).
  *
- * Owns: the only writing connection of a keyspace file, its checkpoints, and how long the file is.
- * Invariant: the position in the file is a boundary of the stream, committed together with the entries.
+ * Owns the only writing connection of a keyspace file, its checkpoints and the length of the file. Invariant: the
+ * position in the file is a command boundary of the stream, committed in the same transaction as the entries.
  */
 import { statSync } from 'node:fs';
 import type { Database, Statement } from 'better-sqlite3';
@@ -16,37 +16,37 @@ import { type FrozenPages, framesOf, WalDamaged } from './frozen-file.ts';
 import { sortByKey } from './key-order.ts';
 import { MAX_ROW_BYTES, numberOf, readPosition, writePosition } from './keyspace-schema.ts';
 
-/** The WAL is moved into the file when it has this many pages of 4 KiB: 64 MiB. */
+/** Length of the WAL, in pages of 4 KiB, at which the applier moves it into the file: 64 MiB. */
 const CHECKPOINT_PAGES = 16_384;
 /**
- * Pages that deleted entries have left are used again by new ones, but would stay in the file, and travel with each snapshot.
- * So they are given back when they are more than a quarter of it …
+ * Share of free pages above which the applier shortens the file. Deleted entries leave free pages, which new entries
+ * reuse; until then the pages lengthen the file and each snapshot.
  */
 const WASTED_SHARE = 1 / 4;
-/** … and more than 4 MiB, … */
+/** Number of free pages below which the applier never shortens the file: 4 MiB. */
 const WASTED_PAGES = 1_024;
-/** … until they are an eighth; … */
+/** Share of free pages at which the applier stops shortening the file. */
 const KEPT_SHARE = 1 / 8;
-/** … for so long at a time, … */
+/** Longest time that the applier spends on shortening before it looks for other work, in milliseconds. */
 const SHRINK_SLICE_MS = 20;
-/** … of which SQLite moves so many before it is asked again. */
+/** Number of pages that SQLite frees per call while the applier shortens the file. */
 const SHRINK_STEP_PAGES = 64;
-/** In key order a page is not needed again when the next one is reached. */
+/** Page cache of the applier, in KiB. It can be small: in key order, SQLite needs each page once. */
 const CACHE_KIB = 4 * 1024;
-/** In place of a value that stands in `large_values`. */
+/** Placeholder in `entries` for a value that is stored in `large_values`. */
 const ELSEWHERE = Buffer.alloc(0);
-/** What `auto_vacuum` is where pages can be given back. */
+/** The value of `auto_vacuum` in a file that can be shortened. */
 const INCREMENTAL = 2;
-/** A WAL that somebody's long reading has made longer gets as short as this when it begins anew. */
+/** Length to which SQLite cuts the WAL when it restarts it. Only a long read can have made it longer. */
 const WAL_KEPT_BYTES = 256 * 1024 * 1024;
 
-/** How many pages the WAL has, and how many of them are in the file. */
+/** Pages in the WAL, and how many of them a checkpoint has moved into the file. */
 interface WalPages {
   readonly log: number;
   readonly checkpointed: number;
 }
 
-/** It cannot happen as long as nobody else writes; then there are no counts. */
+/** SQLite returned no page counts because another connection writes to the file, which psyncd itself never does. */
 class WalBusy extends Error {
   readonly code = 'PSYNCD_WAL_BUSY';
 }
@@ -59,14 +59,14 @@ export class Applier {
   readonly #putLarge: Statement;
   readonly #dropLarge: Statement;
   #committed: Position;
-  /** So many frozen states are read. */
+  /** Number of frozen states that snapshots are reading. */
   #frozen = 0;
-  /** The file is being made shorter. */
+  /** Whether the applier is shortening the file. */
   #shrinks = false;
-  /** Of a file that an older psyncd has made it is false: it keeps its length. */
+  /** Whether the file can be shortened; false for files that an older psyncd created. */
   readonly #mayShrink: boolean;
 
-  /** @param db a writing connection of a keyspace file, as `prepareKeyspace` has left it */
+  /** @param db a writing connection of a keyspace file, prepared by `prepareKeyspace` */
   constructor(db: Database) {
     this.#db = db;
     db.pragma('synchronous = FULL');
@@ -91,15 +91,15 @@ export class Applier {
   }
 
   /**
-   * Commits everything up to `position`, durably, in one transaction.
-   * @param changes what comes before it, oldest first; what is committed already is not read
+   * Commits all changes up to `position`, durably, in one transaction.
+   * @param changes batches of changes, oldest first; batches that are already committed are not read
    */
   flush(position: Position, changes: readonly Changes[]): void {
     const { runId, offset } = this.#committed;
     if (position.runId === runId && position.offset === offset) return;
     faultPoint('applier-commit');
     this.#db.transaction(() => {
-      // The overlay may have let go of what is committed, and use its memory anew.
+      // The overlay may already have reused the memory of committed changes.
       for (const each of changes) if (each.end > offset) this.#write(each);
       writePosition(this.#db, position);
     })();
@@ -108,19 +108,19 @@ export class Applier {
   }
 
   /**
-   * What is to be done after a flush, and nobody waits for, if the file may be written: moves the WAL into it when it has
-   * become large, and gives back some of what deleted entries have left.
-   * @returns whether there is more to give back
+   * Does the upkeep that no request waits for: moves a long WAL into the file, and shortens the file if deleted entries
+   * have left many free pages. Does nothing while the file must not change.
+   * @returns whether there are more pages to free
    */
   tidy(): boolean {
     if (this.#frozen > 0) return false;
     faultPoint('applier-checkpoint');
     const wasteful = this.#isWasteful();
-    // The file becomes shorter in a checkpoint, not before.
+    // Only a checkpoint shortens the file on disk.
     const shortens = this.#shrinks && !wasteful;
     if (this.#walPages('NOOP').log >= CHECKPOINT_PAGES || shortens) {
       const { log, checkpointed } = this.#walPages('PASSIVE');
-      // Somebody reads an older state: the WAL would grow.
+      // A reader of an older state holds the checkpoint up; freeing more pages would only lengthen the WAL.
       if (checkpointed < log) return false;
     }
     this.#shrinks = wasteful;
@@ -129,8 +129,9 @@ export class Applier {
   }
 
   /**
-   * Leaves alone what is in the file and in the WAL until `thaw`, once for each time; further commits are added to the WAL.
-   * @returns where each page is: together they are a snapshot of exactly the position that was committed last
+   * Freezes the file and the existing WAL frames: until the matching `thaw`, commits only append to the WAL. Calls
+   * nest.
+   * @returns where to find each page; together the pages are a snapshot of the last committed position
    */
   freeze(): FrozenPages {
     faultPoint('applier-freeze');
@@ -143,9 +144,10 @@ export class Applier {
   }
 
   /**
-   * A WAL in which a frame is damaged is moved into the file, if that may be: SQLite still knows in memory which page each frame
-   * holds, and what is in the pages has checksums of its own.
-   * @throws WalDamaged if that may not be, now
+   * Reads which frame holds each page. If a frame is damaged and no snapshot is being read, moves the WAL into the file
+   * first: SQLite still knows in memory which page each frame holds, and the entries in the pages have their own
+   * checksums.
+   * @throws WalDamaged if a frame is damaged and the WAL cannot be moved now
    */
   #frames(path: string, pageSize: number): Uint32Array<ArrayBuffer> {
     const count = (): number => numberOf(this.#db, 'page_count');
@@ -182,7 +184,7 @@ export class Applier {
     })();
   }
 
-  /** @param checkpoint NOOP only counts */
+  /** @param checkpoint NOOP only counts the pages */
   #walPages(checkpoint: 'NOOP' | 'PASSIVE'): WalPages {
     const [pages] = this.#db.pragma(`wal_checkpoint(${checkpoint})`) as [WalPages & { busy: number }];
     if (pages.busy !== 0) throw new WalBusy('somebody else makes a checkpoint');
@@ -195,7 +197,8 @@ export class Applier {
     const { addresses } = changes;
     const records = recordsOf(changes);
     let scratch: Buffer = ELSEWHERE;
-    // A value in several chunks is copied; SQLite has a copy of its own before the next one comes.
+    // Copies a value that is stored in several chunks. The buffer is reused: SQLite has copied the value before the
+    // next one.
     const room = (bytes: number): Buffer => {
       if (bytes > scratch.length) scratch = Buffer.allocUnsafeSlow(bytes);
       return scratch;

@@ -1,10 +1,10 @@
 /**
- * The digest of a keyspace: a hash over key, value and expiry of its entries that does not depend on their order,
- * so that nodes can compare what they hold. Each entry is hashed by itself; the digest is the sum of the hashes
- * modulo 2^128. (A XOR would be as order-free, but lets equal changes in two entries cancel out.)
+ * The digest of a keyspace: a hash over the key, value and expiry of all entries, independent of their order, so that
+ * nodes can compare their data. Each entry is hashed alone; the digest is the sum of the hashes modulo 2^128. (XOR
+ * would be independent of order too, but equal changes in two entries would cancel out.)
  *
- * An entry counts until its DEL is in the stream, whether or not it has expired: so equal positions have equal
- * digests whatever the clocks say.
+ * An entry counts until the stream holds its DEL, even after its expiry. So nodes at equal positions have equal
+ * digests, whatever their clocks say.
  */
 import { hash } from 'node:crypto';
 import type { Database } from 'better-sqlite3';
@@ -14,7 +14,10 @@ import { verifyEntry } from './entry-checksum.ts';
 import { readPosition } from './keyspace-schema.ts';
 
 const MASK = (1n << 128n) - 1n;
-/** Entries between two additions of big integers; small sums are added as numbers in between. */
+/**
+ * Number of 32-bit lanes of a hash. The lanes are summed as plain numbers and added to the big integer only now and
+ * then.
+ */
 const LANES = 4;
 
 type Row = [key: string, value: Buffer, version: number, expiresAt: number | null, checksum: number | null];
@@ -22,18 +25,22 @@ type Row = [key: string, value: Buffer, version: number, expiresAt: number | nul
 type Stored = readonly [value: Buffer, expiresAt: number | null];
 
 /**
- * The digest of a later position than that of the entries which are there: their sum, corrected by what the commands change.
+ * Computes the digest of a position later than that of the file: sums the file's entries, then corrects the sum by the
+ * commands in between.
  * @see digestOf
  */
 export class DigestAt {
   readonly #stored: (key: string) => Stored | null;
   readonly #total: bigint;
   readonly #keys: number;
-  /** What the commands have made of each entry that they name; null: deleted. */
+  /** The last state of each entry that the commands name; null: deleted. */
   readonly #changed = new Map<string, Stored | null>();
   #flushed = false;
 
-  /** @param db a connection in a read transaction, which stays as it is until `end` @throws Error with SQLite's code for damage */
+  /**
+   * @param db a connection in a read transaction, which stays open until `end`
+   * @throws Error with SQLite's code for damage
+   */
   constructor(db: Database) {
     const find = db
       .prepare('SELECT value, version, expires_at, checksum FROM whole_entries WHERE key = ?')
@@ -111,12 +118,15 @@ function hashOf(key: string, value: Buffer, expiresAt: number | null): Buffer {
   return hash('sha256', Buffer.concat([text, value]), 'buffer');
 }
 
-/** @param total may be negative, or have more bits */
+/** @param total a sum of hashes; may be negative or exceed 128 bits */
 function hex(total: bigint): string {
   return (total & MASK).toString(16).padStart(32, '0');
 }
 
-/** @param db a connection whose read transaction this becomes: position and entries are of one moment */
+/**
+ * @param db a connection without a transaction; the call opens a read transaction, so position and entries belong to
+ * one moment
+ */
 export function digestOf(db: Database): Digest {
   return db.transaction((): Digest => {
     const position = readPosition(db);
@@ -125,7 +135,7 @@ export function digestOf(db: Database): Digest {
   })();
 }
 
-/** The sum of the hashes of all entries, in all its bits, and how many there are. */
+/** Sums the hashes of all entries, without reducing the sum, and counts the entries. */
 function sumOf(db: Database): { readonly total: bigint; readonly keys: number } {
   const lanes = new Float64Array(LANES);
   let total = 0n;
@@ -142,13 +152,13 @@ function sumOf(db: Database): { readonly total: bigint; readonly keys: number } 
       (lanes[lane] as number) += digest.readUInt32BE(lane * 4);
     }
     keys += 1;
-    // 2^20 numbers below 2^32 sum up to less than 2^53.
+    // A sum of 2^20 numbers below 2^32 stays below 2^53.
     if (keys % 0x100000 === 0) total = total + carried(lanes);
   }
   return { total: total + carried(lanes), keys };
 }
 
-/** The lanes as one number, most significant first; they are zero afterwards. */
+/** Combines the lanes into one number, most significant lane first, and sets them to zero. */
 function carried(lanes: Float64Array): bigint {
   let sum = 0n;
   for (const lane of lanes) sum = (sum << 32n) + BigInt(lane);

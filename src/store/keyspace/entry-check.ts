@@ -1,10 +1,10 @@
 /**
- * Looks at every entry of a keyspace file that somebody else has made, before it replaces anything: what this node would not
- * have written itself must not get in by way of a snapshot.
+ * Checks every entry of a keyspace file that another node wrote, before the file replaces anything. An entry that this
+ * node would never have written must not enter by way of a snapshot.
  *
- * The rows of `entries` are decoded here, from the bytes of the pages, because handing a row over is most of what SQLite
- * needs for it (measured: 200,000 entries take 0.1 s this way, and 0.8 s as rows of a SELECT). What needs more than one row
- * is asked of SQLite, which does it without handing rows over.
+ * The check decodes the rows of `entries` itself, from the bytes of the pages: SQLite spends most of its time on
+ * handing rows over (measured: 200,000 entries take 0.1 s here and 0.8 s as rows of a SELECT). Rules over more than one
+ * row are left to SQLite, in queries that return no rows.
  */
 import { isUtf8 } from 'node:buffer';
 import { crc32 } from 'node:zlib';
@@ -16,38 +16,47 @@ import { damage, verifyEntry } from './entry-checksum.ts';
 import { MAX_ROW_BYTES } from './keyspace-schema.ts';
 import { type RowVisitor, varint } from './page-walk.ts';
 
-/** Of the columns: key, value, version, expires_at, checksum; the last is not there in rows from before there was one. */
+/**
+ * Number of columns: key, value, version, expires_at, checksum. Rows from before there were checksums lack the last
+ * one.
+ */
 const COLUMNS = 5;
-/** How SQLite says what a column holds (https://www.sqlite.org/fileformat2.html#record_format). */
+/** Serial types of SQLite's record format (https://www.sqlite.org/fileformat2.html#record_format). */
 const NULL = 0;
 const INTEGER_BYTES: readonly (number | undefined)[] = [undefined, 1, 2, 3, 4, 6, 8];
 const ZERO = 8;
 const ONE = 9;
 const FIRST_BLOB = 12;
-/** Version, expiry and punctuation of what a checksum is made of, in bytes. */
+/** Space for the version, expiry and punctuation that an entry's checksum covers, in bytes. */
 const PREFIX_BYTES = 64;
 
-/** Checks the rows of the table `entries`, and their order, but not the values that stand elsewhere. */
+/**
+ * Checks the rows of the table `entries` and their order; `checkTables` checks values that are stored in
+ * `large_values`.
+ */
 export class RowCheck implements RowVisitor {
   readonly root: number;
   readonly rowBytes = MAX_KEY_BYTES + MAX_ROW_BYTES + 64;
   readonly #end: Offset;
-  /** Of the columns of the row: how they are written, and where. */
+  /** Serial type and start of each column of the current row. */
   readonly #types = new Float64Array(COLUMNS);
   readonly #starts = new Uint32Array(COLUMNS + 1);
   readonly #checked = Buffer.alloc(PREFIX_BYTES + MAX_KEY_BYTES + 1 + MAX_ROW_BYTES);
-  /** The key before, in its first bytes; -1: there is none. */
+  /** The previous key, in the first `#lastBytes` bytes; -1: there is none. */
   readonly #last = Buffer.alloc(MAX_KEY_BYTES);
   #lastBytes = -1;
   #entries = 0;
 
-  /** @param root of the table @param end of the file's position: no entry may have a later version */
+  /**
+   * @param root first page of the table
+   * @param end offset of the file's position; no entry may have a later version
+   */
   constructor(root: number, end: Offset) {
     this.root = root;
     this.#end = end;
   }
 
-  /** How many rows there were. */
+  /** Number of rows seen so far. */
   get entries(): number {
     return this.#entries;
   }
@@ -66,7 +75,7 @@ export class RowCheck implements RowVisitor {
     }
   }
 
-  /** @throws Error with SQLite's code for damage that says what is wrong */
+  /** @throws Error with SQLite's code for damage; the message says what is wrong */
   row(record: Buffer, start: number, end: number): void {
     this.#entries += 1;
     this.#split(record, start, end);
@@ -92,13 +101,13 @@ export class RowCheck implements RowVisitor {
     if (expiresAt !== null && (!Number.isSafeInteger(expiresAt) || expiresAt < 0)) {
       throw this.#wrong(record, `expires at ${expiresAt}`);
     }
-    // Of what has an empty value here, the value may stand elsewhere: see checkTables.
+    // An empty value may be a placeholder for a value in `large_values`: `checkTables` checks those.
     if (checksum === null || version === value) return;
     if (checksum !== this.#checksum(record, number, expiresAt))
       throw this.#wrong(record, 'is not what was written');
   }
 
-  /** Whether the last key comes before the one in these bytes. */
+  /** Whether the previous key sorts before the key in these bytes. */
   #isBefore(bytes: Buffer, from: number, to: number): boolean {
     const last = this.#last;
     const common = Math.min(this.#lastBytes, to - from);
@@ -109,7 +118,7 @@ export class RowCheck implements RowVisitor {
     return this.#lastBytes < to - from;
   }
 
-  /** Finds the columns. */
+  /** Finds type and start of each column. */
   #split(record: Buffer, start: number, end: number): void {
     const header = varint(record, start);
     let next = start + header.value;
@@ -127,14 +136,14 @@ export class RowCheck implements RowVisitor {
       throw damage('a row is longer or shorter than its columns');
   }
 
-  /** @returns null behind the last one */
+  /** @returns the next serial type; null after the last one */
   #type(record: Buffer, at: number, headerEnd: number): { value: number; end: number } | null {
     if (at >= headerEnd) return null;
     const first = record[at] as number;
     return first < 0x80 ? { value: first, end: at + 1 } : varint(record, at);
   }
 
-  /** @returns null if there is none; NaN if it is something else */
+  /** @returns the integer; null for SQL NULL; NaN for any other type */
   #integer(record: Buffer, column: number): number | null {
     const type = this.#types[column] as number;
     const at = this.#starts[column] as number;
@@ -145,7 +154,7 @@ export class RowCheck implements RowVisitor {
     return bytes === 8 ? Number(record.readBigInt64BE(at)) : record.readIntBE(at, bytes);
   }
 
-  /** As entryChecksum makes it. */
+  /** Computes the same checksum as `entryChecksum`, from the bytes of the row. */
   #checksum(record: Buffer, version: number, expiresAt: number | null): number {
     const into = this.#checked;
     let length = into.write(`${version} ${expiresAt ?? ''} `, 'latin1');
@@ -174,7 +183,7 @@ function bytesOf(type: number): number {
       : (INTEGER_BYTES[type] ?? 0);
 }
 
-/** Whether it is UTF-8. Most keys are ASCII, and short. */
+/** Whether the bytes are UTF-8. Most keys are short and ASCII, so that case comes first. */
 function isText(bytes: Buffer, from: number, to: number): boolean {
   for (let at = from; at < to; at += 1) {
     if ((bytes[at] as number) >= 0x80) return isUtf8(bytes.subarray(at, to));
@@ -192,10 +201,10 @@ type LargeRow = [
 ];
 
 /**
- * Checks the values that stand elsewhere, and that nothing stands beside the entries that does not belong to them.
- * @param isStopped asked at each entry whose value is elsewhere
- * @returns false if it was stopped
- * @throws Error with SQLite's code for damage that says what is wrong
+ * Checks the values in `large_values`, and that neither it nor the index holds rows without an entry.
+ * @param isStopped asked at each entry whose value is in `large_values`
+ * @returns false if the check was stopped
+ * @throws Error with SQLite's code for damage; the message says what is wrong
  */
 export function checkTables(db: Database, isStopped: () => boolean): boolean {
   const rows = db
@@ -213,7 +222,7 @@ export function checkTables(db: Database, isStopped: () => boolean): boolean {
     if (id !== null && value === null) throw wrong(key, `has a value of more than ${MAX_VALUE_BYTES} bytes`);
     verifyEntry(key, value ?? Buffer.alloc(0), version, expiresAt, checksum);
   }
-  // What nobody has would be in the way of what comes later.
+  // A row without an entry would collide with a later entry of the same key.
   expectCount(db, large, 'large values', 'SELECT count(*) FROM large_values');
   const expiring = db
     .prepare('SELECT count(*) FROM entries NOT INDEXED WHERE expires_at IS NOT NULL')

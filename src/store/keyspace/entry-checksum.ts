@@ -1,6 +1,6 @@
 /**
- * The checksum that stands with each entry of a keyspace file. SQLite has none: a flipped bit in a value would be served
- * as it is. It is checked whenever an entry is read, so what a disk has made of it is noticed when it is touched.
+ * The checksum of each entry in a keyspace file. SQLite has none for its pages: a flipped bit in a value would reach
+ * the client. Each read of an entry verifies the checksum.
  */
 import { crc32 } from 'node:zlib';
 
@@ -10,8 +10,8 @@ export function entryChecksum(key: string, value: Buffer, version: number, expir
 }
 
 /**
- * @param checksum null: of a row from before there were checksums
- * @throws Error with SQLite's own code for damage when they do not agree
+ * @param checksum null: the row dates from before there were checksums
+ * @throws Error with SQLite's code for damage if the checksum does not match
  */
 export function verifyEntry(
   key: string,
@@ -24,7 +24,7 @@ export function verifyEntry(
   throw damage(`the entry ${JSON.stringify(key)} is not what was written`);
 }
 
-/** What is not what was written, as SQLite says it of its own pages. */
+/** Makes an error with the code that SQLite uses for damaged pages. */
 export function damage(message: string): Error {
   return Object.assign(new Error(message), { code: 'SQLITE_CORRUPT' });
 }

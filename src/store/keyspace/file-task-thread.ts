@@ -1,4 +1,4 @@
-/** The thread of one file task. What it throws reaches the main thread as the worker's error. */
+/** The thread of one file task. An exception reaches the main thread as the worker's error. */
 import { parentPort, workerData } from 'node:worker_threads';
 import Database, { type Database as Connection } from 'better-sqlite3';
 import { codeOf, isOfDisk, messageOf } from '../storage-failure.ts';
@@ -9,7 +9,10 @@ import { FrozenPageSource } from './frozen-file.ts';
 import { type Inspection, inspect } from './inspect.ts';
 import { scrub } from './scrub.ts';
 
-/** An inspection works so long, and then rests as long: half a core at most, in milliseconds. */
+/**
+ * Length of each period of work of an inspection, in milliseconds. The thread then rests for as long: it uses at most
+ * half a core.
+ */
 const SLICE_MS = 20;
 
 function asked(task: FileTask, db: Connection): unknown {
@@ -50,7 +53,10 @@ function inspected({ path, frozen }: FileTask, stop: Int32Array, db: Connection)
   );
 }
 
-/** This node has made the file: whatever is wrong with it is damage, also if that makes it look like somebody else's. */
+/**
+ * Reports any failed check as damage: this node wrote the file, even if the damage makes it look like another
+ * program's.
+ */
 function ofThisFile<T>(check: () => T): T {
   try {
     return check();

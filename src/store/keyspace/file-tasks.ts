@@ -1,4 +1,4 @@
-/** Work that reads a whole keyspace file, each on a thread of its own that ends with it. */
+/** Tasks that read a whole keyspace file, each on a thread of its own. */
 import { Worker } from 'node:worker_threads';
 import type { Digest, Scrubbed } from '../../node/ports.ts';
 import { workerUrl } from '../worker-url.ts';
@@ -8,36 +8,36 @@ import type { Inspection } from './inspect.ts';
 export interface FileTask {
   readonly kind: 'digest' | 'inspect' | 'scrub' | 'unify';
   readonly path: string;
-  /** Of an inspection and a scrub: not 0 as soon as it is to stop. Shared with the thread. */
+  /** Shared with the thread: a value other than 0 asks an inspection or a scrub to stop. */
   readonly stop?: Int32Array;
-  /** What is inspected. */
+  /** The frozen file that an inspection reads. */
   readonly frozen?: Frozen;
 }
 
 /** A frozen file for another thread. */
 export interface Frozen {
-  /** The descriptor of the file. Closing it would drop SQLite's locks: the thread leaves it open. */
+  /** Descriptor of the open file. The thread must not close it: that would drop SQLite's locks. */
   readonly file: number;
   readonly pages: FrozenPages;
 }
 
-/** Work that can be told to stop soon, unfinished. */
+/** A task that can be asked to stop early. */
 export interface Stoppable<T> {
   readonly done: Promise<T>;
   stop(): void;
 }
 
-/** The digest of what is committed. */
+/** Computes the digest of the committed entries. */
 export function digest(path: string): Promise<Digest> {
   return run({ kind: 'digest', path });
 }
 
-/** Looks for damage in what is committed. */
+/** Searches the committed data for damage. */
 export function scrub(path: string): Stoppable<Scrubbed> {
   return stoppable({ kind: 'scrub', path });
 }
 
-/** Checks a frozen file as a replica checks what it receives. What comes of it is null if it was stopped. */
+/** Checks a frozen file by the rules for a received snapshot. The result is null if the check was stopped. */
 export function inspect(path: string, frozen: Frozen): Stoppable<Inspection | null> {
   return stoppable({ kind: 'inspect', path, frozen });
 }
@@ -53,7 +53,7 @@ function stoppable<T>(task: FileTask): Stoppable<T> {
   };
 }
 
-/** Moves what is in the WAL of a file that nobody has open into the file, and removes the WAL. */
+/** Moves the WAL of a file that no process has open into the file, and removes the WAL. */
 export async function unify(path: string): Promise<void> {
   await run({ kind: 'unify', path });
 }

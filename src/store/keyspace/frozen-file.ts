@@ -1,13 +1,14 @@
 /**
- * A keyspace file as it was at one commit, read while more is committed.
+ * Reads a keyspace file as it was at one commit, while the applier commits more.
  *
- * What is committed stands in the WAL until a checkpoint moves it into the file. As long as none is made the file does not
- * change, nor does what the WAL holds already: it only grows. So the newest version of each page is either in the file, or
- * in the frame of the WAL that is known for it, and nothing has to be moved or copied first, nor readers of an older state
- * waited for (https://www.sqlite.org/fileformat2.html#the_write_ahead_log). What comes out is byte for byte the file that a
- * checkpoint would make.
+ * Commits go to the WAL until a checkpoint moves them into the file. Without a checkpoint, neither the file nor the
+ * existing WAL frames change; the WAL only grows. So the newest version of each page is either in the file or in a
+ * known frame. Nothing needs to be moved or copied first, and readers of an older state hold nothing up
+ * (https://www.sqlite.org/fileformat2.html#the_write_ahead_log). The bytes are those of the file that a checkpoint
+ * would produce.
  *
- * The WAL may be opened and closed by hand: the locks of POSIX, which closing a file drops, are on the other two.
+ * Opening and closing the WAL by hand is safe: SQLite holds its POSIX locks, which closing a descriptor drops, on the
+ * database file and the `-shm` file.
  */
 import { closeSync, openSync, readSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
@@ -15,41 +16,42 @@ import { endianness } from 'node:os';
 import type { Position } from '../../replication/position.ts';
 import type { PageSource } from './page-walk.ts';
 
-/** Of the WAL: what stands before the first frame, and in each frame before its page; and where its salts are, in both. */
+/** Layout of the WAL: length of its header and of each frame's header, and the place of the salts in both. */
 const WAL_HEADER_BYTES = 32;
 const FRAME_HEADER_BYTES = 24;
 const SALT_BYTES = 8;
 const SALT_IN_WAL_HEADER = 16;
 const SALT_IN_FRAME_HEADER = 8;
-/** And their sums. */
+/** Places of the checksums in the WAL's header and in a frame's header. */
 const SUM_IN_WAL_HEADER = 24;
 const SUM_IN_FRAME_HEADER = 16;
-/** So many are read in one go: 1 MiB. */
+/** Number of frames read at a time: 1 MiB. */
 const FRAMES_AT_ONCE = 256;
 
-/** Which bytes a frozen file has. It goes from the applier's thread to the main one. */
+/** Says where to find the bytes of a frozen file. The applier's thread sends it to the main thread. */
 export interface FrozenPages {
   readonly position: Position;
   readonly pageSize: number;
-  /** How long the file is by itself. */
+  /** Length of the database file without the WAL. */
   readonly fileBytes: number;
-  /** Of each page the frame of the WAL that holds it, counted from 1; 0: it is in the file. */
+  /** For each page, the number of the WAL frame that holds it, counted from 1; 0: the file holds it. */
   readonly frames: Uint32Array<ArrayBuffer>;
 }
 
-/** What stands in the WAL is not what SQLite has written there; what the file has is not concerned. */
+/** A WAL whose bytes are not those that SQLite wrote. It says nothing about the database file. */
 export class WalDamaged extends Error {
   readonly code = 'PSYNCD_WAL_DAMAGED';
 }
 
 /**
- * Says where in the WAL the newest version of each page is. SQLite finds that in memory; here it comes from the frames themselves,
- * so each is checked: one that names another page than it holds would leave an older version of that page, whole and wrong.
- * (Measured: 0.1 s of the applier's thread for 64 MiB of WAL, which is about the most that there is.)
+ * Finds the newest version of each page in the WAL. SQLite has this index in memory; this function reads it from the
+ * frames and verifies each frame's checksum: a frame with a wrong page number would otherwise leave an older, intact
+ * version of the page in place. (Measured: 0.1 s of the applier's thread for 64 MiB of WAL, about the longest that
+ * occurs.)
  * @param path of the keyspace file
- * @param wal how many frames are committed, and how many of them a checkpoint has moved into the file
- * @param pages how many pages the file has with them
- * @throws WalDamaged when the WAL is not what it was said to be
+ * @param wal number of committed frames, and of frames that a checkpoint has moved into the file
+ * @param pages number of pages of the database including the WAL
+ * @throws WalDamaged when a frame is not the one that SQLite wrote
  */
 export function framesOf(
   path: string,
@@ -58,7 +60,7 @@ export function framesOf(
   pageSize: number,
 ): Uint32Array<ArrayBuffer> {
   const frames = new Uint32Array(pages);
-  // The next commit may begin the WAL anew then.
+  // Everything is in the file, and the next commit may restart the WAL.
   if (wal.checkpointed >= wal.log) return frames;
   const file = openSync(walOf(path), 'r');
   try {
@@ -77,7 +79,7 @@ export function framesOf(
           throw new WalDamaged(`${walOf(path)} has another frame ${first + index} than was written`);
         }
         const page = part.readUInt32BE(at);
-        // What is beyond the end was given back later.
+        // A page beyond the end was freed by a later commit.
         if (page <= pages) frames[page - 1] = first + index;
       }
     }
@@ -102,7 +104,10 @@ class WalSum {
     this.#two = header.readInt32BE(SUM_IN_WAL_HEADER + 4);
   }
 
-  /** @param part has memory of its own @returns the words that are summed up */
+  /**
+   * @param part a piece of the WAL with memory of its own
+   * @returns the 32-bit words of the piece
+   */
   wordsOf(part: Buffer<ArrayBuffer>): Int32Array {
     if (this.#isNative) return new Int32Array(part.buffer, 0, part.length >> 2);
     const swapped = Buffer.allocUnsafeSlow(part.length);
@@ -112,9 +117,9 @@ class WalSum {
   }
 
   /**
-   * Adds the next frame.
-   * @param words of the part in which it begins at `at`
-   * @returns whether it is the one that was written there, in the present round
+   * Adds the next frame to the sum.
+   * @param words words of the piece that holds the frame at `at`
+   * @returns whether the frame's checksum and salts are those of the current WAL
    */
   matches(part: Buffer, words: Int32Array, at: number, bytes: number): boolean {
     const salt = at + SALT_IN_FRAME_HEADER;
@@ -138,14 +143,19 @@ class WalSum {
   }
 }
 
-/** Reads the bytes for a check, on any thread, at once. What the file itself has is read through a descriptor that stays open. */
+/**
+ * Reads the bytes synchronously, for a check, on any thread. It reads the file through a descriptor that stays open.
+ */
 export class FrozenPageSource implements PageSource {
   readonly bytes: number;
   readonly #pages: FrozenPages;
   readonly #file: number;
   readonly #wal: number | null;
 
-  /** @param path of the keyspace file @param file the same, open; it is not closed here */
+  /**
+   * @param path of the keyspace file
+   * @param file descriptor of the open file; this class does not close it
+   */
   constructor(path: string, file: number, pages: FrozenPages) {
     this.bytes = pages.frames.length * pages.pageSize;
     this.#pages = pages;
@@ -160,7 +170,7 @@ export class FrozenPageSource implements PageSource {
       const from = frameStart(frame, pageSize) + FRAME_HEADER_BYTES + (at % pageSize);
       return readSync(this.#wal, into, 0, into.length, from);
     }
-    // A page that was free from the beginning is nowhere.
+    // A page that was free from the beginning is neither in the file nor in the WAL.
     if (at >= fileBytes) {
       into.fill(0);
       return into.length;
@@ -173,7 +183,7 @@ export class FrozenPageSource implements PageSource {
   }
 }
 
-/** Reads the bytes. */
+/** Reads the bytes asynchronously, for a snapshot. */
 export class FrozenBytes {
   readonly length: number;
   readonly #pages: FrozenPages;
@@ -184,7 +194,7 @@ export class FrozenBytes {
 
   /**
    * @param path of the keyspace file
-   * @param file the same, open
+   * @param file the open file
    */
   constructor(path: string, file: FileHandle, pages: FrozenPages) {
     this.length = pages.frames.length * pages.pageSize;
@@ -194,17 +204,17 @@ export class FrozenBytes {
   }
 
   /**
-   * Fills `into` with the bytes that begin at `at`; both are whole pages, and end where the file does.
+   * Fills `into` with the bytes from `at`. Both begin and end at page boundaries, or where the file ends.
    *
-   * What is in the WAL was written a moment ago and is read from the system's cache, at once: a page takes some
-   * microseconds, and by way of a thread ten times as long.
+   * It reads WAL pages synchronously: they were written a moment ago and are in the system's cache. A page takes some
+   * microseconds, and ten times as long through Node's thread pool.
    */
   async read(at: number, into: Buffer): Promise<void> {
     const { frames, pageSize, fileBytes } = this.#pages;
     const { bytesRead } = await this.#file.read(into, 0, into.length, at);
     if (this.#closed) throw new Error('the file is not frozen any more');
     if (bytesRead < Math.min(into.length, fileBytes - at)) throw new Error('the file is shorter than it was');
-    // A page that was free from the beginning is nowhere.
+    // A page that was free from the beginning is neither in the file nor in the WAL.
     into.fill(0, bytesRead);
     for (let done = 0; done < into.length; done += pageSize) {
       const frame = frames[(at + done) / pageSize] as number;

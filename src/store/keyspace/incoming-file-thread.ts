@@ -1,4 +1,4 @@
-/** The thread that checks one snapshot: first its bytes, while they arrive, then everything that stands in the file. */
+/** The thread that checks one snapshot: first the bytes while they arrive, then the contents of the file. */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
@@ -10,39 +10,39 @@ import { PlainFile } from './page-walk.ts';
 
 export interface CheckData {
   readonly path: string;
-  /** Not 0 as soon as nobody wants the answers any more. Shared with the thread. */
+  /** Shared with the main thread: a value other than 0 says that no answer is needed any more. */
   readonly stop: Int32Array;
 }
 
 export type Question =
   | { readonly kind: 'written'; readonly to: number }
   | { readonly kind: 'sum' }
-  /** Comes last. */
+  /** The last question. */
   | { readonly kind: 'inspect'; readonly expected: Position };
 
 export interface Answers {
-  /** The CRC-32 of all that has been written, as it was read back. */
+  /** CRC-32 of all bytes written so far, as read back from the file. */
   readonly sum: number;
   readonly inspect: Inspection;
 }
 
-/** A file that has just arrived, and was checked: it may replace another, or it says what is wrong with it. */
+/** Result of the check of a received file: its contents, or what is wrong with it. */
 export type Inspection =
   | {
-      /** There is no entry in it. */
+      /** Whether the file holds no entries. */
       readonly empty: boolean;
     }
   | { readonly wrong: string };
 
-/** What SQLite says of a file that is shorter than its pages. */
+/** SQLite's code for a file that is shorter than its header says. */
 const SHORT = 'SQLITE_IOERR_SHORT_READ';
 
 const READ_BYTES = 1024 * 1024;
 
 /**
- * The sum of what is read back from the file, not of what arrives: so what became of the bytes on their way into the file
- * counts too, and the event loop has nothing to do with it. (It comes from the system's cache: a disk that forgets is
- * found by the checks of pages and entries.)
+ * Computes the CRC-32 of the bytes as read back from the file, so that it also covers the way into the file, and keeps
+ * this work off the event loop. (The bytes come from the system's cache: the checks of pages and entries find a disk
+ * that forgets.)
  */
 class ReadBack {
   readonly #file: number;
@@ -58,7 +58,7 @@ class ReadBack {
     return this.#sum;
   }
 
-  /** @param to there are so many bytes */
+  /** @param to number of bytes in the file */
   advance(to: number): void {
     while (this.#at < to) {
       const read = readSync(this.#file, this.#part, 0, Math.min(READ_BYTES, to - this.#at), this.#at);
@@ -73,7 +73,7 @@ class ReadBack {
   }
 }
 
-/** Nobody else has the file open: the locks that closing another descriptor drops are not missed. */
+/** Opens the file with SQLite. No other connection has it open, so losing its POSIX locks does no harm. */
 function opened<T>(path: string, use: (db: Connection) => T): T {
   const db = new Database(path, { readonly: true, fileMustExist: true });
   try {
@@ -86,8 +86,8 @@ function opened<T>(path: string, use: (db: Connection) => T): T {
 }
 
 /**
- * @returns null if it was stopped
- * @throws Error when this node's disk did not let it look
+ * @returns null if the check was stopped
+ * @throws Error if this node's disk failed during the check
  */
 function inspected(path: string, expected: Position): Inspection | null {
   try {
@@ -119,7 +119,7 @@ port.on('message', (question: Question) => {
       port.postMessage(bytes.sum satisfies Answers['sum']);
       return;
     case 'inspect': {
-      // Before SQLite opens it: see keyspace-file.ts.
+      // Closed before SQLite opens the file: see keyspace-file.ts.
       bytes.close();
       const found = inspected(path, question.expected);
       if (found !== null) port.postMessage(found satisfies Answers['inspect']);

@@ -1,9 +1,9 @@
 /**
- * A snapshot on its way into its file. While it arrives, the part that is there is made durable, and a thread of its own
- * reads it back from the disk and sums it up: so little is left to be done when the last byte has come.
+ * Writes a snapshot into its file while it arrives. Meanwhile it makes the received part durable, and a thread reads it
+ * back and sums it up, so that little work remains after the last byte.
  *
- * Owns: the file until the snapshot has been checked, and that thread.
- * Every descriptor is closed before a connection of SQLite is opened that others use: closing one drops SQLite's locks.
+ * Owns the file until the snapshot is checked, and that thread. It closes every descriptor before other code opens the
+ * file with SQLite: closing one later would drop SQLite's locks.
  */
 import { type FileHandle, open as openFile, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -15,7 +15,7 @@ import { syncFolder } from '../sync-folder.ts';
 import { workerUrl } from '../worker-url.ts';
 import type { Answers, CheckData, Inspection, Question } from './incoming-file-thread.ts';
 
-/** So much is made durable at a time. */
+/** Number of bytes after which the received part is made durable. */
 const SYNC_BYTES = 16 * 1024 * 1024;
 
 export class IncomingFile implements SnapshotSink {
@@ -25,7 +25,7 @@ export class IncomingFile implements SnapshotSink {
   readonly #length: number;
   readonly #checker: Checker;
   #written = 0;
-  /** It is durable up to here, or is being made so. */
+  /** Number of bytes that are durable, or that a running sync makes durable. */
   #synced = 0;
   #syncing: Promise<void> | null = null;
   #open = true;
@@ -38,7 +38,10 @@ export class IncomingFile implements SnapshotSink {
     this.#checker = new Checker(path);
   }
 
-  /** @param path of the file, which must not be there @param length that was announced */
+  /**
+   * @param path of the file to create; no file may be there
+   * @param length announced length in bytes
+   */
   static async create(path: string, keyspaceNumber: number, length: number): Promise<IncomingFile> {
     faultPoint('snapshot-create');
     return new IncomingFile(path, keyspaceNumber, await openFile(path, 'wx'), length);
@@ -48,7 +51,7 @@ export class IncomingFile implements SnapshotSink {
     faultPoint('snapshot-write');
     const length = parts.reduce((sum, part) => sum + part.length, 0);
     const { bytesWritten } = await this.#file.writev(parts);
-    // That is what a disk does which becomes full: the rest says why.
+    // A disk writes only a part when it gets full. Writing the rest makes the system report the reason.
     if (bytesWritten < length) await this.#file.writeFile(Buffer.concat(parts).subarray(bytesWritten));
     this.#written += length;
     this.#checker.written(this.#written);
@@ -56,8 +59,8 @@ export class IncomingFile implements SnapshotSink {
   }
 
   /**
-   * That the file is what the master has sent, a keyspace of exactly our schema, at exactly the position that was announced,
-   * and whole; and that each of its entries is one that this node could have written.
+   * Checks the whole file: the bytes are those that the master sent, the schema is exactly this node's, the position is
+   * the announced one, and this node could have written each entry.
    */
   async finish(expected: Position, crc32: number | null): Promise<{ empty: boolean }> {
     if (this.#written !== this.#length) {
@@ -66,7 +69,7 @@ export class IncomingFile implements SnapshotSink {
     faultPoint('snapshot-sync');
     const [found] = await Promise.all([this.#check(expected, crc32), this.#sync()]);
     await this.#close();
-    // What was received is what was sent, if there was a sum: the damage is the sender's.
+    // With a matching checksum from the master, this node received what the master sent: the master's data is damaged.
     if ('wrong' in found) throw new DamagedSnapshot(found.wrong, crc32 !== null);
     return found;
   }
@@ -77,12 +80,12 @@ export class IncomingFile implements SnapshotSink {
     for (const suffix of ['-wal', '-shm', '']) await rm(this.#path + suffix, { force: true });
   }
 
-  /** Begins with what has been written; waits for what was begun before. */
+  /** Starts to make the written bytes durable, after any earlier sync has ended. */
   async #syncSoFar(): Promise<void> {
     await this.#syncing;
     this.#synced = this.#written;
     this.#syncing = this.#file.datasync();
-    // It is waited for later.
+    // A later step awaits the sync and reports its failure.
     this.#syncing.catch(() => undefined);
   }
 
@@ -108,7 +111,7 @@ export class IncomingFile implements SnapshotSink {
   }
 }
 
-/** @throws Error when the file is not what the master has sent */
+/** @throws Error if the checksum differs from the master's */
 function verify(found: number, expected: number): void {
   if (found === expected) return;
   throw new Error(
@@ -120,7 +123,7 @@ function hex(crc32: number): string {
   return crc32.toString(16).padStart(8, '0');
 }
 
-/** The main thread's end of incoming-file-thread.ts. What is thrown there becomes the answer to what is asked. */
+/** The main thread's side of incoming-file-thread.ts. An exception in the thread rejects the pending question. */
 class Checker {
   readonly #worker: Worker;
   readonly #failed: Promise<never>;
@@ -133,16 +136,16 @@ class Checker {
       this.#worker.once('error', reject);
       this.#worker.once('exit', () => reject(new Error(`the check of ${path} was not finished`)));
     });
-    // Also when nothing is asked.
+    // Prevents an unhandled rejection when no question is pending.
     this.#failed.catch(() => undefined);
   }
 
-  /** @param to so much of the file can be read back */
+  /** @param to number of bytes that can be read back */
   written(to: number): void {
     this.#post({ kind: 'written', to });
   }
 
-  /** One question at a time. */
+  /** Asks one question; the caller awaits the answer before the next one. */
   ask<Q extends Question & { kind: keyof Answers }>(question: Q): Promise<Answers[Q['kind']]> {
     const answer = new Promise<Answers[Q['kind']]>((resolve) => this.#worker.once('message', resolve));
     this.#post(question);
@@ -150,7 +153,7 @@ class Checker {
   }
 
   async stop(): Promise<void> {
-    // A thread is not terminated inside of SQLite: it goes from there by itself.
+    // Asks the thread to end by itself: terminating a thread inside SQLite is not safe.
     Atomics.store(this.#stop, 0, 1);
     await this.#worker.terminate();
   }

@@ -1,7 +1,7 @@
 /**
- * Checks a whole keyspace file: its pages, its schema, its entries, and what belongs to them. A replica checks what it has
- * received before that may replace anything, and a node its own file, with the same rules: so a master finds whatever a
- * replica refuses.
+ * Checks a whole keyspace file: pages, schema, entries and the tables that belong to them. A replica checks a received
+ * file before it replaces anything; a node checks its own file by the same rules, so a master finds all that a replica
+ * would refuse.
  */
 import type { Database as Connection } from 'better-sqlite3';
 import { formatPosition, type Position } from '../../replication/position.ts';
@@ -11,29 +11,29 @@ import { damage } from './entry-checksum.ts';
 import { readPosition } from './keyspace-schema.ts';
 import { type PageSource, PageWalk } from './page-walk.ts';
 
-/** What a file is that was checked and is whole. */
+/** Description of a file that has passed the check. */
 export interface Inspection {
   readonly entries: number;
-  /** Where the file stands, as it says itself. */
+  /** The position that the file itself states. */
   readonly position: Position;
 }
 
 export interface Inspected {
-  /** For the messages. */
+  /** Path to show in messages. */
   readonly path: string;
   readonly pages: PageSource;
-  /** The position of `pages`. */
+  /** Position of `pages`. */
   readonly position: Position;
-  /** Opens the file with SQLite for one use. It may be further than `pages`. */
+  /** Opens the file with SQLite for one use. The file may be at a later position than `pages`. */
   opened<T>(use: (db: Connection) => T): T;
 }
 
 /**
- * First the pages of the schema, without SQLite; then the schema, before anything of it is run; then all pages and the entries
- * in them; then SQLite's own check, and what needs more than one row.
- * @param isStopped asked at each page, and at each entry whose value is elsewhere
- * @returns null if it was stopped
- * @throws Error with SQLite's code for damage, or another one, that says what is wrong
+ * Checks, in this order: the pages of the schema, without SQLite; the schema, before SQLite runs any of it; all pages
+ * and their entries; SQLite's own check, and the rules over more than one row.
+ * @param isStopped asked at each page and at each entry whose value is in `large_values`
+ * @returns null if the check was stopped
+ * @throws Error that says what is wrong, usually with SQLite's code for damage
  */
 export function inspect(file: Inspected, isStopped: () => boolean): Inspection | null {
   const walk = new PageWalk(file.pages);
@@ -49,7 +49,10 @@ export function inspect(file: Inspected, isStopped: () => boolean): Inspection |
   }
 }
 
-/** Checks everything in one read transaction. @returns the position of the file; null if it was stopped */
+/**
+ * Checks the tables in one read transaction.
+ * @returns the position of the file; null if the check was stopped
+ */
 function checkedTables(db: Connection, isStopped: () => boolean): Position | null {
   return db.transaction((): Position | null => {
     const position = readPosition(db);
@@ -59,15 +62,15 @@ function checkedTables(db: Connection, isStopped: () => boolean): Position | nul
   })();
 }
 
-/** @throws Error with SQLite's code for damage if the file stands elsewhere */
+/** @throws Error with SQLite's code for damage if the file has another position */
 export function expectPosition(found: Position, expected: Position, what: string): void {
   if (found.runId === expected.runId && found.offset === expected.offset) return;
   throw damage(`it is at ${formatPosition(found)}, ${what} was ${formatPosition(expected)}`);
 }
 
 /**
- * @returns where the b-trees of tables and indexes begin, by name
- * @throws Error if it is no keyspace file with exactly this node's schema
+ * @returns the first page of each table and index, by name
+ * @throws Error if the file is not a keyspace file with exactly this node's schema
  */
 function checkedRoots(db: Connection, path: string): ReadonlyMap<string, number> {
   const version = checkKind(db, 'keyspace', path);

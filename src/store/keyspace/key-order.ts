@@ -1,28 +1,28 @@
 /**
- * Addresses of records in the order of their keys, as near as it matters to a B-tree: neighbours come together, and a few that
- * begin alike may be in any order among themselves.
+ * Sorts addresses of records by their keys, as exactly as a B-tree benefits from: neighbours come together, but a few
+ * keys with a common beginning may stay in any order.
  *
- * Sorting the keys as strings took a fifth of the applier's time. Here four bytes of a key and where its address stood become one
- * number, and typed arrays of numbers are sorted in native code; where many keys have those four bytes in common, the
- * next four decide.
+ * Sorting the keys as strings took a fifth of the applier's time. Here, four bytes of a key and the index of its
+ * address become one number, and the engine sorts typed arrays of numbers natively. Where many keys share those four
+ * bytes, the next four decide.
  */
 import type { EntryRecords } from '../../keyspace/overlay/entry-records.ts';
 
-/** So many addresses can be told apart beside four bytes of a key in the 53 bits of a number. */
+/** Longest run: the index that fits beside four bytes of a key into the 53 bits of a number. */
 const MAX_RUN = 2 ** 21;
-/** About as many small entries as share a page. */
+/** Number of records that may stay unsorted: about as many small entries as share a page. */
 const UNSORTED = 16;
 
-/** Sorts them in place; runs of two million each by themselves. */
+/** Sorts the addresses in place; arrays of more than two million are sorted in parts. */
 export function sortByKey(addresses: Uint32Array, records: EntryRecords): void {
-  // To be read in the order in which they lie in memory.
+  // Sorted by address first, so that the records are read in memory order.
   addresses.sort();
   for (let from = 0; from < addresses.length; from += MAX_RUN) {
     sortRun(addresses.subarray(from, from + MAX_RUN), records, 0);
   }
 }
 
-/** @param depth so many bytes all of the keys have in common */
+/** @param depth number of bytes that all keys have in common */
 function sortRun(addresses: Uint32Array, records: EntryRecords, depth: number): void {
   const from = commonPrefix(addresses, records, depth);
   if (from === null) return;
@@ -45,7 +45,7 @@ function sortRun(addresses: Uint32Array, records: EntryRecords, depth: number): 
   }
 }
 
-/** @returns how many bytes all of the keys have in common, at least `least`; null: none of them goes on */
+/** @returns number of bytes that all keys have in common, at least `least`; null: no key is longer */
 function commonPrefix(addresses: Uint32Array, records: EntryRecords, least: number): number | null {
   const first = addresses[0];
   if (first === undefined) return null;

@@ -1,13 +1,13 @@
 /**
- * One keyspace file as the main thread sees it: a reading connection, the applier's thread that writes, and one
- * descriptor that reads the file's bytes for snapshots.
+ * One keyspace file as the main thread uses it: a reading connection, the applier's thread that writes, and a
+ * descriptor for reading the bytes of snapshots.
  *
- * The descriptor is opened with the file and closed after both of SQLite's connections: closing any descriptor of a
- * database file drops every POSIX lock that the process has on it, SQLite's own included.
+ * The descriptor is opened with the file and closed after both SQLite connections: closing any descriptor of a database
+ * file drops all POSIX locks that the process holds on it, SQLite's included.
  *
- * The reading connection keeps one read transaction open from flush to flush: what the applier commits in between is
- * in the overlay too, and taking and dropping a lock for each read costs several system calls (measured: a third of a
- * read). A read transaction keeps a checkpoint from finishing, so while one is made, each read has its own.
+ * The reading connection keeps one read transaction open from flush to flush. The overlay holds everything that the
+ * applier commits meanwhile, and locking for each read costs several system calls (measured: a third of a read). A read
+ * transaction keeps a checkpoint from finishing, so during a checkpoint each read has its own.
  */
 import { statSync } from 'node:fs';
 import { type FileHandle, open as openFile } from 'node:fs/promises';
@@ -51,9 +51,15 @@ import { openDigest } from './open-digest.ts';
 import { ReadCache } from './read-cache.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
 
-/** V8 would let the applier's garbage grow to several times this before it looks; what it keeps is not limited. */
+/**
+ * Young generation of the applier's thread, in MB. Without it, V8 lets garbage grow to several times this size;
+ * long-lived memory is not limited.
+ */
 const APPLIER_YOUNG_MB = 24;
-/** Room for the inner pages of some ten million entries; leaves come from the system's cache, and a larger one was not faster. */
+/**
+ * Page cache of the reading connection, in KiB: room for the inner pages of about ten million entries. Leaf pages come
+ * from the system's cache; a larger cache was not faster.
+ */
 const READER_CACHE_KIB = 8 * 1024;
 const READER_TIMEOUT_MS = 1_000;
 
@@ -84,17 +90,17 @@ export class KeyspaceFile implements Keyspace {
   readonly #begin: Statement;
   readonly #commit: Statement;
   readonly #readings = new Set<Promise<unknown>>();
-  /** A read transaction is open. */
+  /** Whether the read transaction is open. */
   #reading = false;
-  /** What was read in it. */
+  /** Entries that were read in the open read transaction. */
   readonly #cache = new ReadCache();
-  /** A checkpoint may be going on. */
+  /** Whether a checkpoint may be running. */
   #isCheckpointing = false;
   #tidying = false;
-  /** There may be something to tidy that the one that is going on has not seen. */
+  /** Whether more upkeep may be due than the running one has seen. */
   #untidy = false;
   readonly #openDigests = new Set<OpenDigest>();
-  /** What was asked for last. */
+  /** Position of the last flush that was started. */
   #flushing: Position | null = null;
   #stopScrub: () => void = () => undefined;
   #closing = false;
@@ -136,9 +142,9 @@ export class KeyspaceFile implements Keyspace {
   }
 
   /**
-   * @param createAt for a new file: the position of an empty keyspace; null: the file must be there
-   * @param files notices if it is not in its place any more
-   * @param failed called if the applier's thread can't go on: what is written from then on stays in the journal
+   * @param createAt position of the empty keyspace of a new file; null: the file must exist
+   * @param files watches whether the file is still in its place
+   * @param failed called when the applier's thread has failed for good; later writes then stay in the journal
    * @throws StartError when the file is missing, damaged, or of another program
    */
   static async open(
@@ -243,7 +249,7 @@ export class KeyspaceFile implements Keyspace {
       this.#watched.check();
       const heldBytes = this.#growth();
       const reader = new SnapshotReader(this.#path, prefixes, heldBytes, (error) => this.#diskFailure(error));
-      // It hears of its own failures.
+      // The digest reports its own failure.
       this.#held(reader.closed).catch(() => undefined);
       return reader;
     } catch (error) {
@@ -321,8 +327,8 @@ export class KeyspaceFile implements Keyspace {
   }
 
   /**
-   * Checks all of it as a replica would that has received it as a snapshot.
-   * @returns false if it was stopped
+   * Checks the whole file by the rules for a received snapshot.
+   * @returns false if the check was stopped
    * @throws Error with SQLite's code for damage
    */
   async #inspect(): Promise<boolean> {
@@ -330,7 +336,7 @@ export class KeyspaceFile implements Keyspace {
     try {
       const found = await this.#stoppable(inspect(this.#path, { file: this.#descriptor.fd, pages }));
       if (found === null) return false;
-      // SQLite may have read what was committed since, and nothing else.
+      // SQLite may already see the commit of the flush in progress, but no later one.
       const { runId, offset } = this.#flushing ?? pages.position;
       const { position } = found;
       const isBefore = position.runId === pages.position.runId && position.offset < pages.position.offset;
@@ -344,7 +350,7 @@ export class KeyspaceFile implements Keyspace {
 
   async #stoppable<T>({ done, stop }: Stoppable<T>): Promise<T> {
     this.#stopScrub = stop;
-    // It may have been closed while this was begun.
+    // `close` may have been called in the meantime.
     if (this.#closing) stop();
     return done;
   }
@@ -360,15 +366,15 @@ export class KeyspaceFile implements Keyspace {
     this.#stopScrub();
     for (const digest of this.#openDigests) digest.close();
     await Promise.allSettled(this.#readings);
-    // The applier's connection is the last one: closing it moves the WAL into the file and removes it.
+    // Closing the applier's connection last makes SQLite move the WAL into the file and remove it.
     this.#reader.close();
     await this.#applier.close();
     await this.#descriptor.close();
   }
 
   /**
-   * @throws StorageError for what SQLite says of the disk; if the file is damaged, the node cannot go on either: what it
-   *   would serve could be anything
+   * Reads from the disk. Damage in the file also ends the node: any further answer could be wrong.
+   * @throws StorageError for SQLite's errors
    */
   #fromDisk<T>(point: FaultPoint, read: () => T): T {
     try {
@@ -382,7 +388,7 @@ export class KeyspaceFile implements Keyspace {
 
   #diskFailure(error: unknown): StorageError {
     if (error instanceof StorageError) return error;
-    // Of a file on its way out nobody is served any more.
+    // A file that is being closed serves no requests, so its damage does not end the node.
     if (isDamage(codeOf(error)) && !this.#closing)
       this.#failed(new DamageError(damaged(this.#path, messageOf(error))));
     return storageFailure(error, this.#path);
@@ -401,12 +407,12 @@ export class KeyspaceFile implements Keyspace {
     this.#cache.clear();
   }
 
-  /** Nobody waits for it; what fails is done after the next flush. */
+  /** Starts the upkeep without waiting for it; the next flush repeats it after a failure. */
   #tidySoon(): void {
     this.#tidy().catch(() => undefined);
   }
 
-  /** Half of the applier's time at most. */
+  /** Repeats the upkeep, using at most half of the applier's time. */
   async #tidy(): Promise<void> {
     this.#untidy = true;
     if (this.#tidying) return;
@@ -420,13 +426,16 @@ export class KeyspaceFile implements Keyspace {
         await wait(performance.now() - startedAt, undefined, { ref: false });
       }
     } catch {
-      // The file is as it was.
+      // A failed upkeep leaves the file as it was.
     } finally {
       this.#tidying = false;
     }
   }
 
-  /** A read transaction would keep a checkpoint from moving everything. @returns whether there is more to do */
+  /**
+   * Does one step of the upkeep, outside of the long read transaction, which would hold a checkpoint up.
+   * @returns whether there is more to do
+   */
   async #tidyOnce(): Promise<boolean> {
     this.#stopReading();
     this.#isCheckpointing = true;
@@ -438,13 +447,13 @@ export class KeyspaceFile implements Keyspace {
   }
 
   async #readFrozen(bytes: FrozenBytes, at: number, into: Buffer): Promise<void> {
-    // Closing moves the WAL into the file.
+    // Closing the file moves the WAL into it, which must not happen during a snapshot.
     if (this.#closing) throw new Error('the file is about to be closed');
     faultPoint('snapshot-read');
     await bytes.read(at, into);
   }
 
-  /** @returns what says how much longer the WAL is than now, in bytes */
+  /** @returns a function that returns by how many bytes the WAL has grown since */
   #growth(): () => number {
     const wal = `${this.#path}-wal`;
     const size = (): number => statSync(wal, { throwIfNoEntry: false })?.size ?? 0;
@@ -452,7 +461,7 @@ export class KeyspaceFile implements Keyspace {
     return () => Math.max(0, size() - before);
   }
 
-  /** The file is not closed while something reads it. */
+  /** Keeps the file open until the reading has ended. */
   #tracked<T>(reading: Promise<T>): Promise<T> {
     this.#readings.add(reading);
     const done = (): void => {
@@ -462,7 +471,10 @@ export class KeyspaceFile implements Keyspace {
     return reading;
   }
 
-  /** The same for what reads one state of it: as long as it does, the WAL cannot be moved as a whole. */
+  /**
+   * Keeps the file open and notes that the reading needs one state of it: until it ends, a checkpoint cannot move the
+   * whole WAL.
+   */
   #held<T>(reading: Promise<T>): Promise<T> {
     const tidy = (): void => this.#tidySoon();
     reading.then(tidy, tidy);
@@ -475,7 +487,7 @@ function listed([key, version, size, expiresAt, value, checksum]: ListRow): List
   return { key, version, size, expiresAt, value };
 }
 
-/** The main thread's end of the applier's thread: questions and their answers. */
+/** The main thread's side of the applier's thread: sends questions and receives answers. */
 class ApplierThread {
   readonly opened: Position;
   readonly #path: string;
@@ -494,7 +506,7 @@ class ApplierThread {
     worker.on('message', (message: FromApplier) => this.#answered(message));
     worker.on('error', (error) => this.#break(error));
     worker.on('exit', () => this.#break(new Error('the applier has ended')));
-    // Whatever ends it but `close` is the end of the node: what is written from then on could never be applied.
+    // If the thread ends without `close`, the node has to end: later writes could never be applied.
   }
 
   static start(data: ApplierData, failed: (error: Error) => void): Promise<ApplierThread> {
@@ -563,7 +575,7 @@ class ApplierThread {
   }
 }
 
-/** An error that has crossed from the thread: its class is lost, its code is not. */
+/** An error that arrived from the thread: it keeps its code but not its class. */
 class CodedError extends Error {
   readonly code: string;
 
@@ -578,13 +590,13 @@ function cannotOpen(path: string, { code, message }: { code: string; message: st
     return new DamageError(`${path} is missing; restore it from a copy`);
   if (message.startsWith(path)) return new StartError(message);
   const error = new CodedError(code, message);
-  // SQLite says of some damaged headers only that it cannot do that (`unsupported file format`).
+  // For some damaged headers SQLite only reports a generic error (`unsupported file format`).
   if (isDamaged(error) || code === 'SQLITE_ERROR') return new DamageError(damaged(path, message));
-  // The file is what it was; there is no room to bring it up to date, say.
+  // The file is intact: for example, the disk is too full to migrate it.
   return new StartError(`${openingFailure(error, path)}; nothing was changed`);
 }
 
-/** Whether there surely is no such file: not only that it cannot be reached. */
+/** Whether the file surely does not exist, rather than being out of reach. */
 function isMissing(path: string): boolean {
   try {
     return statSync(path, { throwIfNoEntry: false }) === undefined;

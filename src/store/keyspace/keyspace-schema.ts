@@ -1,4 +1,4 @@
-/** What both connections of a keyspace file, and a check of one that has just arrived, know of it and its tables. */
+/** Facts about a keyspace file that both connections and the check of a received file share. */
 import type { Database } from 'better-sqlite3';
 import { offset, type Position, parseRunId } from '../../replication/position.ts';
 import { faultPoint } from '../fault-point.ts';
@@ -6,20 +6,21 @@ import { migrate } from '../migrate.ts';
 import { damage } from './entry-checksum.ts';
 
 /**
- * Of a key and its value, in bytes. A row of more than 1,002 would go on in another page, and be read as a whole by every
- * search that comes across it: in a table WITHOUT ROWID the row is what is compared
- * (https://www.sqlite.org/fileformat2.html#index_b_trees). A longer key goes on in one other page, whatever its value.
+ * Largest key plus value that `entries` holds itself, in bytes. A row above 1,002 bytes would continue in another page,
+ * and every search that meets it would read it whole: a table WITHOUT ROWID compares rows
+ * (https://www.sqlite.org/fileformat2.html#index_b_trees). A longer key continues in one more page, whatever its value.
  */
 export const MAX_ROW_BYTES = 960;
 
 /**
- * Makes the file what the applier needs: with a WAL, and the present schema.
- * @param path for the messages
- * @param createAt where a file that is empty begins; null: it is left without a position
- * @throws StartError for a file of somebody else, or of a newer psyncd; Error with SQLite's code for damage for another schema
+ * Prepares the file for the applier: switches to WAL mode and migrates the schema.
+ * @param path path to show in messages
+ * @param createAt position of an empty file; null: the file stays without a position
+ * @throws StartError if another program or a newer psyncd made the file; Error with SQLite's code for damage if its
+ * schema differs
  */
 export function prepareKeyspace(db: Database, path: string, createAt: Position | null): void {
-  // Before anything else is: what a file is to be cannot be changed later.
+  // Set before anything else is written: SQLite cannot change it later.
   if (numberOf(db, 'page_count') === 0) db.pragma('auto_vacuum = INCREMENTAL');
   db.pragma('journal_mode = WAL');
   faultPoint('keyspace-migrate');
@@ -27,7 +28,7 @@ export function prepareKeyspace(db: Database, path: string, createAt: Position |
   if (empty && createAt !== null) writePosition(db, createAt);
 }
 
-/** What SQLite says of the file. */
+/** Reads a number that SQLite keeps for the file. */
 export function numberOf(
   db: Database,
   pragma: 'auto_vacuum' | 'freelist_count' | 'page_count' | 'page_size',
@@ -35,7 +36,7 @@ export function numberOf(
   return db.pragma(pragma, { simple: true }) as number;
 }
 
-/** The position up to which the stream is applied to the file. */
+/** Reads the position up to which the stream is applied to the file. */
 export function readPosition(db: Database): Position {
   const row = db.prepare('SELECT run_id, "offset" FROM position').raw().get() as [string, number] | undefined;
   const runId = parseRunId(row?.[0] ?? '');

@@ -1,7 +1,7 @@
 /**
- * The thread of one digest that is asked for before its position is known. It opens a read transaction, says where that stands,
- * and reads all entries; when it is told what the stream has up to the wanted position, it corrects the sum by the entries that
- * this changes, without reading the others again.
+ * The thread of one digest that is requested before its position is known. It opens a read transaction, reports its
+ * position and sums all entries. When the main thread sends the commands up to the wanted position, the thread corrects
+ * the sum for the entries that they change, without reading the other entries again.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import Database from 'better-sqlite3';
@@ -14,7 +14,7 @@ if (port === null) throw new Error('this module runs as a worker thread');
 const db = new Database(workerData as string, { readonly: true, fileMustExist: true });
 db.exec('BEGIN');
 port.postMessage(readPosition(db));
-// What comes meanwhile waits.
+// Messages that arrive during the summing wait in the port.
 const digest = new DigestAt(db);
 port.on('message', (parts: readonly Uint8Array[]) => {
   const decoder = new StreamDecoder();

@@ -1,4 +1,4 @@
-/** The main thread's end of open-digest-thread.ts. */
+/** The main thread's side of open-digest-thread.ts. */
 import { Worker } from 'node:worker_threads';
 import type { OpenDigest, Sum } from '../../node/ports.ts';
 import { Problem } from '../../node/problem.ts';
@@ -7,7 +7,7 @@ import { workerUrl } from '../worker-url.ts';
 
 /**
  * @param path of the keyspace file
- * @param failure what an error becomes
+ * @param failure converts an error of the thread
  */
 export async function openDigest(path: string, failure: (error: unknown) => Error): Promise<OpenDigest> {
   const worker = new Worker(workerUrl(import.meta.url, 'open-digest-thread'), { workerData: path });
@@ -18,7 +18,7 @@ export async function openDigest(path: string, failure: (error: unknown) => Erro
   const failed = new Promise<never>((_, reject) => {
     worker.once('error', (error) => reject(failure(error)));
     worker.once('exit', () => {
-      // Nobody else ends it.
+      // Only `end` may end the thread.
       reject(
         new Problem(
           'NOT_REACHED',
@@ -28,7 +28,7 @@ export async function openDigest(path: string, failure: (error: unknown) => Erro
       hasClosed();
     });
   });
-  // Also when nothing is asked.
+  // Prevents an unhandled rejection when no question is pending.
   failed.catch(() => undefined);
   const answer = <T>(): Promise<T> =>
     Promise.race([new Promise<T>((resolve) => worker.once('message', resolve)), failed]);
@@ -41,7 +41,7 @@ export async function openDigest(path: string, failure: (error: unknown) => Erro
       return answer<Sum>();
     },
     close: () => {
-      // A thread is not terminated inside of SQLite: it goes from there by itself.
+      // Asks the thread to end by itself: terminating a thread inside SQLite is not safe.
       worker.terminate().catch(() => undefined);
     },
   };

@@ -1,24 +1,28 @@
 /**
- * Looks at the pages of a database file without SQLite, which trusts them more than a stranger's file deserves: b-trees whose
- * pages refer to one page many times over keep it busy for ever, and cells that claim gigabytes take its memory. In a file
- * that passes, each page is in one place only (a b-tree, a chain of overflow pages, or the list of free pages), and each
- * row is as long as its pages are. So whatever SQLite does with it afterwards ends in the time that its size takes.
+ * Checks the pages of a database file without SQLite, which trusts them more than a foreign file deserves: b-trees
+ * whose pages refer to one page many times keep SQLite busy for ever, and cells that claim gigabytes exhaust its
+ * memory. In a file that passes, each page is in exactly one place (a b-tree, a chain of overflow pages or the list of
+ * free pages), and each row is as long as its pages are. After that, every operation of SQLite ends in a time
+ * proportional to the file's size.
  *
  * The format: https://www.sqlite.org/fileformat2.html
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { damage } from './entry-checksum.ts';
 
-/** The table of tables, SQLite's `sqlite_schema`, begins in the first page. */
+/** First page of SQLite's table of tables, `sqlite_schema`. */
 const SCHEMA_ROOT = 1;
-/** So many pages it may have, and so many bytes each of its rows: ours has two pages, and 400 bytes at most. */
+/**
+ * Largest number of pages of the schema, and largest row in bytes. psyncd's schema has two pages and rows of at most
+ * 400 bytes.
+ */
 const SCHEMA_PAGES = 16;
 const SCHEMA_ROW_BYTES = 16 * 1024;
 const MAGIC = 'SQLite format 3\0';
 const FILE_HEADER_BYTES = 100;
-/** As deep as SQLite goes. */
+/** Greatest depth of a b-tree, the same as SQLite's limit. */
 const MAX_DEPTH = 20;
-/** SQLite locks bytes of the page that has this byte: it is never used. */
+/** Offset of the bytes that SQLite locks; it never uses the page that holds them. */
 const LOCK_BYTE = 2 ** 30;
 const INNER_INDEX = 2;
 const INNER_TABLE = 5;
@@ -31,16 +35,19 @@ interface WalkLimits {
 }
 const UNLIMITED: WalkLimits = { pages: Number.POSITIVE_INFINITY, rowBytes: Number.POSITIVE_INFINITY };
 
-/** Where the bytes of a database file come from. */
+/** Source of the bytes of a database file. */
 export interface PageSource {
-  /** How long the file is. */
+  /** Length of the file. */
   readonly bytes: number;
-  /** Fills `into` with the bytes that begin at `at`, all of them from one page. @returns how many there were */
+  /**
+   * Fills `into` with the bytes from `at`, all of them from one page.
+   * @returns number of bytes read
+   */
   read(at: number, into: Buffer): number;
   close(): void;
 }
 
-/** A file that nobody else has open: `close` drops all locks of the process on it. */
+/** A file that no other connection has open: `close` drops all POSIX locks of the process on it. */
 export class PlainFile implements PageSource {
   readonly #file: number;
 
@@ -61,23 +68,29 @@ export class PlainFile implements PageSource {
   }
 }
 
-/** What looks at each row of a b-tree: page by page, and within a page in order. */
+/** Visits each row of a b-tree, page by page and in order within a page. */
 export interface RowVisitor {
-  /** Of the b-tree. */
+  /** First page of the b-tree. */
   readonly root: number;
-  /** The longest row that there may be, in bytes. */
+  /** Longest row allowed, in bytes. */
   readonly rowBytes: number;
-  /** A page begins. @param after the key that all of its rows come after; null: it is the first */
+  /**
+   * Called at the start of a page.
+   * @param after key that all rows of the page must follow; null: it is the first page
+   */
   begin(after: Buffer | null): void;
-  /** @param record the row stands in it from `start` to `end`, and only until this returns */
+  /** @param record holds the row from `start` to `end`, only until this call returns */
   row(record: Buffer, start: number, end: number): void;
-  /** @returns a copy of the key of the last row */
+  /** @returns a copy of the last row's key */
   lastKey(): Buffer;
-  /** The page ends. @param before the key that all of its rows come before; null: it is the last */
+  /**
+   * Called at the end of a page.
+   * @param before key that all rows of the page must precede; null: it is the last page
+   */
   end(before: Buffer | null): void;
 }
 
-/** A page of a b-tree, and the keys between which its rows are, if somebody looks at them. */
+/** A page of a b-tree, and the keys between which its rows must be, if there is a visitor. */
 interface TreePage {
   readonly page: number;
   readonly depth: number;
@@ -98,9 +111,9 @@ export class PageWalk {
   #at = 0;
 
   /**
-   * @param source is closed by `close`
-   * @throws Error with SQLite's code for damage if it has no header of a database, or another length than that says; the
-   *   source is closed then
+   * @param source `close` closes it
+   * @throws Error with SQLite's code for damage if the header is not a database's or states another length; the source
+   * is closed then
    */
   constructor(source: PageSource) {
     this.#source = source;
@@ -130,7 +143,7 @@ export class PageWalk {
   }
 
   /**
-   * Checks the pages that SQLite reads before it does anything else.
+   * Checks the pages that SQLite reads first.
    * @throws Error with SQLite's code for damage
    */
   checkSchemaPages(): void {
@@ -140,10 +153,10 @@ export class PageWalk {
 
   /**
    * Checks all pages.
-   * @param roots where the b-trees begin, but for that of the schema
-   * @param visitor of one of them, which must have no row numbers: an index, or a table WITHOUT ROWID
-   * @returns false if it was stopped
-   * @throws Error with SQLite's code for damage, and what the visitor throws
+   * @param roots first pages of the b-trees, without the schema's
+   * @param visitor visits the rows of one b-tree, which must be an index or a table WITHOUT ROWID
+   * @returns false if the check was stopped
+   * @throws Error with SQLite's code for damage, and the visitor's errors
    */
   checkPages(roots: readonly number[], visitor: RowVisitor, isStopped: () => boolean): boolean {
     this.#begin();
@@ -163,7 +176,7 @@ export class PageWalk {
     this.#unseen = this.#total;
     const lockPage = Math.floor(LOCK_BYTE / this.#pageSize) + 1;
     if (lockPage <= this.#total) this.#see(lockPage);
-    // With auto_vacuum, some pages say what the pages behind them are, five bytes for each.
+    // With auto_vacuum, pointer-map pages describe the pages after them, in five bytes each.
     if (this.#header.readUInt32BE(52) === 0) return;
     const distance = Math.floor(this.#pageSize / 5) + 1;
     for (let page = 2; page <= this.#total; page += distance) this.#see(page === lockPage ? page + 1 : page);
@@ -176,7 +189,7 @@ export class PageWalk {
     this.#unseen -= 1;
   }
 
-  /** @returns false if it was stopped */
+  /** @returns false if the check was stopped */
   #tree(root: number, limits: WalkLimits, isStopped: () => boolean): boolean {
     const pending: TreePage[] = [{ page: root, depth: 1, after: null, before: null }];
     let isTable: boolean | null = null;
@@ -199,7 +212,10 @@ export class PageWalk {
     }
   }
 
-  /** Looks at the cells of the page that was read, and follows what they have elsewhere. @returns its children */
+  /**
+   * Checks the cells of the page in the buffer and follows their overflow pages.
+   * @returns the children of the page
+   */
   #cells({ page, depth, after, before }: TreePage, kind: number, limits: WalkLimits): TreePage[] {
     const visitor = this.#visitor;
     const bytes = this.#page;
@@ -215,7 +231,7 @@ export class PageWalk {
     visitor?.begin(after);
     for (let index = 0; index < count; index += 1) {
       const cell = bytes.readUInt16BE(pointers + 2 * index);
-      // A cell has at least four bytes.
+      // The smallest cell has four bytes.
       if (cell < begin || cell + 4 > bytes.length) throw damage(`a cell of page ${page} is outside of it`);
       used += this.#cell(isInner ? cell + 4 : cell, kind, limits) - cell;
       if (used > bytes.length) throw damage(`the cells of page ${page} overlap`);
@@ -229,11 +245,15 @@ export class PageWalk {
     return children;
   }
 
-  /** Looks at one cell. @param at behind the number of the child, if there is one @returns where the cell ends */
+  /**
+   * Checks one cell.
+   * @param at place after the child's page number, if there is one
+   * @returns the place where the cell ends
+   */
   #cell(at: number, kind: number, { rowBytes }: WalkLimits): number {
     const size = this.#pageSize;
     const length = this.#varint(at);
-    // What is there is the row's number.
+    // The number that was just read is the row number.
     if (kind === INNER_TABLE) return this.#at;
     if (length > rowBytes) throw damage(`a row has ${length} bytes; ${rowBytes} are the most`);
     if (kind === LEAF_TABLE) this.#varint(this.#at);
@@ -258,7 +278,10 @@ export class PageWalk {
     return end + 4;
   }
 
-  /** Goes through a chain of overflow pages. @param bytes how many of the row are in them */
+  /**
+   * Follows a chain of overflow pages.
+   * @param bytes how many bytes of the row are in the chain
+   */
   #follow(first: number, bytes: number): void {
     let page = first;
     for (let left = bytes; left > 0; left -= this.#pageSize - 4) {
@@ -269,7 +292,10 @@ export class PageWalk {
     if (page !== 0) throw damage('a chain of overflow pages is too long');
   }
 
-  /** The same. @returns the bytes */
+  /**
+   * Follows a chain of overflow pages.
+   * @returns the bytes in them
+   */
   #collect(first: number, bytes: number): Buffer {
     const parts: Buffer[] = [];
     let page = first;
@@ -284,7 +310,7 @@ export class PageWalk {
     return Buffer.concat(parts);
   }
 
-  /** Reads a number of the page that was read; behind it is `#at` then. */
+  /** Reads a variable-length number of the page in the buffer and sets `#at` to the place after it. */
   #varint(at: number): number {
     const first = this.#page[at] as number;
     if (first < 0x80) {
@@ -317,8 +343,9 @@ export class PageWalk {
 }
 
 /**
- * SQLite's numbers: seven bits a byte, and of the ninth all eight. Beyond 2^53 the value is about right.
- * @returns it, and where it ends: beyond the bytes if they do not hold it
+ * Decodes SQLite's variable-length numbers: seven bits in each byte, and all eight in the ninth. Values above 2^53 are
+ * rounded.
+ * @returns the value, and the place after it; a place beyond the bytes means that the number is cut off
  */
 export function varint(bytes: Buffer, at: number): { value: number; end: number } {
   let value = 0;

@@ -1,20 +1,20 @@
 /**
- * Entries that were read from a keyspace file a moment ago: a lookup in SQLite and its checksum cost several times what a
- * map does, and what is hot is read again and again.
+ * Caches entries read from a keyspace file: a SQLite lookup with its checksum costs several times as much as a map
+ * lookup, and clients read hot keys again and again.
  *
- * It is right as long as the read transaction is open that the entries were read in: nothing changes for that one. So it is
- * emptied with it, and nobody has to look for what has become stale. In two halves: when the newer one is full the older one
- * goes, so what was not asked for since then is forgotten.
+ * The cache is valid as long as the read transaction in which the entries were read: that transaction sees no change.
+ * `KeyspaceFile` clears the cache with it, so no entry gets stale. The cache has two halves: when the newer half is
+ * full, the older one is dropped, with the entries that nobody has asked for since.
  */
 import type { Entry } from '../../keyspace/entry.ts';
 
-/** Of each half. */
+/** Largest number of entries in each half. */
 const MAX_ENTRIES = 4_096;
 const MAX_BYTES = 4 * 1024 * 1024;
-/** Larger values are cheap to read, for what they are. */
+/** Largest value to cache: reading a larger one is cheap relative to its size. */
 const MAX_VALUE_BYTES = 4 * 1024;
 
-/** What is hot is soon among them; what is cold would only be carried in and out again. */
+/** One read in so many is cached. Hot keys get in soon; cold ones would only push each other out. */
 const CHOSEN_ONE_IN = 8;
 
 export class ReadCache {
@@ -31,7 +31,7 @@ export class ReadCache {
     return old;
   }
 
-  /** An entry was read from the file: it is kept, if it is one of the chosen. */
+  /** Offers an entry that was read from the file; the cache keeps one in `CHOSEN_ONE_IN`. */
   offer(key: string, entry: Entry): void {
     this.#offers += 1;
     if (this.#offers % CHOSEN_ONE_IN === 0 && entry.value.length <= MAX_VALUE_BYTES) this.#add(key, entry);

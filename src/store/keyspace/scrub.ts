@@ -1,16 +1,15 @@
 /**
- * Looks for damage of a keyspace file that no reader would touch, or that looks like a key that is not there.
+ * Searches a keyspace file for damage that no request would read, or that would look like a missing key.
  *
- * First the pages: each is in exactly one b-tree, or free. Then the entries: each has its checksum, comes after the one
- * before, and is found by its key, and in the index of what is due, if it expires. A search that goes the wrong way in an
- * inner page ends where the key is not. By induction nothing is passed over: an entry that is found by its key is where
- * the walk saw it, so the next part of the walk begins right behind it.
+ * First it checks that each page is in exactly one b-tree, or free. Then it checks that each entry has its checksum,
+ * follows the previous one, is found by its key, and is found in the expiry index if it expires. A search misled by an
+ * inner page ends where the key is not. By induction the walk skips nothing: a search for an entry ends where the walk
+ * saw it, so the next part of the walk begins right behind it.
  *
- * Not SQLite's `integrity_check`: it cannot be interrupted, and holds one read transaction, which keeps the WAL from
- * shrinking. This one is told to stop by a flag that it looks at for each page and entry. The
- * entries are read in short transactions, each followed by as long a rest: half a core at most. (Measured, 75 MB and
- * 500,000 entries in the cache: 0.1 s for the pages, 3 s of work for the entries; `integrity_check` needs 0.13 s, and
- * does not look at values.)
+ * SQLite's `integrity_check` cannot be interrupted, and its one read transaction keeps the WAL from shrinking. This
+ * scrub reads a stop flag for each page and entry, and reads the entries in short transactions, each followed by an
+ * equally long rest: half a core at most. (Measured with 75 MB and 500,000 entries in the cache: 0.1 s for the pages
+ * and 3 s for the entries; `integrity_check` takes 0.13 s, but does not check values.)
  */
 import type { Database } from 'better-sqlite3';
 import { compareKeys } from '../../keyspace/key.ts';
@@ -19,17 +18,19 @@ import { faultPoint } from '../fault-point.ts';
 import { damage, verifyEntry } from './entry-checksum.ts';
 import { numberOf } from './keyspace-schema.ts';
 
-/** A read transaction lasts so long, about: as long as one is open, a checkpoint cannot move what comes after it. */
+/**
+ * Approximate length of a read transaction, in milliseconds. While it is open, a checkpoint cannot move later commits.
+ */
 const SLICE_MS = 20;
-/** In the middle of its page SQLite locks bytes of a file: that page is never used. */
+/** Offset of the bytes that SQLite locks, in the middle of a page that it never uses. */
 const LOCK_BYTE = 2 ** 30;
 
 type Row = [key: string, value: Buffer, version: number, expiresAt: number | null, checksum: number | null];
 
 /**
- * @param db a connection of its own
- * @param stop not 0 as soon as it is to stop; whoever sets it notifies
- * @throws Error with SQLite's code for damage when there is some
+ * @param db a connection that nothing else uses
+ * @param stop a value other than 0 asks the scrub to stop; the caller that sets it also notifies
+ * @throws Error with SQLite's code for damage
  */
 export function scrub(db: Database, stop: Int32Array): Scrubbed {
   const isStopped = (): boolean => Atomics.load(stop, 0) !== 0;
@@ -44,7 +45,7 @@ export function scrub(db: Database, stop: Int32Array): Scrubbed {
   return { finished: false, entries: slices.entries };
 }
 
-/** @returns false if it was stopped */
+/** @returns false if the check was stopped */
 function pagesAreWhole(db: Database, isStopped: () => boolean): boolean {
   const total = numberOf(db, 'page_count');
   const pageSize = numberOf(db, 'page_size');
@@ -66,14 +67,14 @@ function pagesAreWhole(db: Database, isStopped: () => boolean): boolean {
 }
 
 /**
- * Where pages can be given back, some say what the pages behind them are: the second, and each after as many as its five bytes
- * for each have room for (https://www.sqlite.org/fileformat2.html#pointer_map_or_ptrmap_pages).
+ * Counts the pointer-map pages of a file with auto_vacuum: page 2, and then one page after every group of pages that
+ * its five-byte rows describe (https://www.sqlite.org/fileformat2.html#pointer_map_or_ptrmap_pages).
  */
 function pointerMapPages(total: number, pageSize: number): number {
   return total < 2 ? 0 : Math.floor((total - 2) / (Math.floor(pageSize / 5) + 1)) + 1;
 }
 
-/** A walk over all entries, a short transaction at a time. */
+/** Walks over all entries, in short transactions. */
 class Slices {
   entries = 0;
   #after: string | null = null;
@@ -109,7 +110,7 @@ class Slices {
     });
   }
 
-  /** @returns whether that was the last */
+  /** @returns whether this was the last part */
   next(): boolean {
     return this.#slice();
   }

@@ -1,6 +1,6 @@
 /**
- * Reads the entries of one position through a connection of its own, in groups, so that the event loop can have its turns.
- * A read transaction keeps the position; the file goes on changing behind it.
+ * Reads the entries of one position in groups, through a connection of its own, so that the event loop can do other
+ * work in between. A read transaction keeps the position while the applier changes the file.
  */
 import Database, { type Database as Connection, type Statement } from 'better-sqlite3';
 import { MAX_KEY_BYTES } from '../../keyspace/key.ts';
@@ -12,10 +12,10 @@ import { faultPoint } from '../fault-point.ts';
 import { verifyEntry } from './entry-checksum.ts';
 import { readPosition } from './keyspace-schema.ts';
 
-/** A group ends at so many entries or so many bytes of values: about a millisecond of reading. */
+/** Largest group: number of entries, and bytes of values; about a millisecond of reading. */
 const GROUP_ENTRIES = 500;
 const GROUP_BYTES = 256 * 1024;
-/** So many entries are counted in one go: about a millisecond. */
+/** Number of entries that are counted at a time: about a millisecond. */
 const COUNT_ENTRIES = 2_000;
 const CACHE_KIB = 2 * 1024;
 
@@ -33,10 +33,10 @@ export class SnapshotReader implements EntryReader {
   #hasClosed: () => void = () => undefined;
 
   /**
-   * @param prefixes in key order, and none begins with another one
-   * @param heldBytes how much longer the WAL is than now
-   * @param failure what a failed read is told to, and becomes
-   * @throws what `failure` makes of it when the file cannot be opened
+   * @param prefixes in key order, none of them a prefix of another
+   * @param heldBytes returns by how many bytes the WAL has grown since
+   * @param failure converts the error of a failed read
+   * @throws the converted error when the file cannot be opened
    */
   constructor(
     path: string,
@@ -85,7 +85,7 @@ export class SnapshotReader implements EntryReader {
       .raw();
     let total = 0;
     for (const prefix of this.#prefixes) {
-      // Behind all keys that begin so: none is longer.
+      // Sorts after all keys with this prefix, because no key is longer.
       const end = `${prefix}${'\u{10FFFF}'.repeat(MAX_KEY_BYTES)}`;
       for (let after = ''; this.#db.open; ) {
         const [count, last] = this.#read(() => slice.get(prefix, after, end)) as [number, string];

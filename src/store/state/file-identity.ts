@@ -1,37 +1,41 @@
 /**
- * Which file a path names, so that a copy of it is told from the file itself.
+ * Identifies a file, to tell a copy from the original.
  *
- * The inode and the birth time stay with a file when it is renamed, moved on its file system, written or chmodded, and over
- * restarts of the process and of the machine. A copy has others. Device numbers, host names and boot IDs change by themselves,
- * and are not looked at.
+ * Inode and birth time survive a rename, a move within the file system, writes, chmod, and restarts of the process and
+ * the machine; a copy has different ones. Device numbers, host names and boot IDs change by themselves, so they do not
+ * count.
  */
 import { type BigIntStats, chmodSync, statSync } from 'node:fs';
 
 export interface FileIdentity {
   readonly inode: string;
-  /** When the file was made, in nanoseconds since 1970; null: the file system does not tell. */
+  /** Birth time of the file in nanoseconds since 1970; null: the file system does not record it. */
   readonly bornNs: string | null;
 }
 
 /**
- * Looks at the file by its path: it opens nothing, so SQLite's locks stay.
- * @throws Error with the system's code when there is no such file
+ * Reads the identity by path, without opening the file, so that SQLite's locks stay.
+ * @throws Error with the system's code if there is no such file
  */
 export function identityOf(path: string): FileIdentity {
   const found = statSync(path, { bigint: true });
   return { inode: String(found.ino), bornNs: bornNs(path, found) };
 }
 
-/** Whether both are the same file, as far as both birth times are known. A new file may have the inode of one that was removed. */
+/**
+ * Whether both are the same file, as far as both birth times are known. The inode alone is not enough: a new file may
+ * get the inode of a removed one.
+ */
 export function isSameFile(one: FileIdentity, other: FileIdentity): boolean {
   if (one.inode !== other.inode) return false;
   return one.bornNs === null || other.bornNs === null || one.bornNs === other.bornNs;
 }
 
 /**
- * Where the system tells no birth time, Node shows 0 or the time of the last change in its place
- * (https://nodejs.org/api/fs.html#statsbirthtime). A file that was written at once after it was made has both times too: so
- * the file is changed once more, by giving it the mode that it has, and a true birth time stays what it was.
+ * Reads the birth time. Where the system records none, Node returns 0 or the time of the last change
+ * (https://nodejs.org/api/fs.html#statsbirthtime). The two times are also equal in a file that was just created. So
+ * this function sets the file's mode to the same value, which changes the time of the last change but not a true birth
+ * time.
  */
 function bornNs(path: string, { birthtimeNs, ctimeNs, mode }: BigIntStats): string | null {
   if (birthtimeNs === 0n) return null;
@@ -39,7 +43,7 @@ function bornNs(path: string, { birthtimeNs, ctimeNs, mode }: BigIntStats): stri
   try {
     chmodSync(path, Number(mode & 0o7777n));
   } catch {
-    // It belongs to somebody else.
+    // Another user owns the file, so psyncd may not change its mode.
     return null;
   }
   const changed = statSync(path, { bigint: true });

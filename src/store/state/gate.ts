@@ -1,21 +1,27 @@
-/** Lets one thread in at a time, until another one closes it, which waits until nobody is inside. */
+/**
+ * A lock between two threads: one thread enters and leaves, until the other closes the gate for good and waits until it
+ * is empty.
+ */
 
 const FREE = 0;
 const TAKEN = 1;
 const CLOSED = 2;
 
-/** How long `close` waits for whoever is inside: a thread that was killed there does not come out any more. */
+/** Longest time that `close` waits, in milliseconds: a thread that was killed inside never leaves. */
 const MAX_WAIT_MS = 30_000;
 
 export class Gate {
-  /** Given to the other thread. */
+  /** Memory to pass to the other thread. */
   readonly shared: Int32Array<SharedArrayBuffer>;
 
   constructor(shared = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))) {
     this.shared = shared;
   }
 
-  /** Does it inside. @returns false, and nothing was done, if the gate is closed or somebody is inside */
+  /**
+   * Runs `inside` within the gate.
+   * @returns false, without running it, if the gate is closed or occupied
+   */
   enter(inside: () => void): boolean {
     if (Atomics.compareExchange(this.shared, 0, FREE, TAKEN) !== FREE) return false;
     try {

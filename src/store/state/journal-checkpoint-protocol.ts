@@ -1,12 +1,14 @@
-/** What the main thread and the thread of the journal's checkpoints tell each other: any message asks for one. */
+/**
+ * Messages between the main thread and the thread of the journal's checkpoints: any message asks for one checkpoint.
+ */
 export interface CheckpointData {
-  /** Of psyncd.db. */
+  /** Path of psyncd.db. */
   readonly path: string;
-  /** Open as long as the main thread has psyncd.db open. */
+  /** The gate stays open as long as the main thread has psyncd.db open. */
   readonly gate: Int32Array<SharedArrayBuffer>;
 }
 
 export interface CheckpointResult {
-  /** null: it was made. */
+  /** Error of the checkpoint; null: it succeeded. */
   readonly failure: string | null;
 }

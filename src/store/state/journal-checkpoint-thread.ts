@@ -1,4 +1,4 @@
-/** The thread of the journal's checkpoints: makes one for each message. */
+/** The thread of the journal's checkpoints: makes one checkpoint for each message. */
 import { parentPort, workerData } from 'node:worker_threads';
 import Database from 'better-sqlite3';
 import { faultPoint } from '../fault-point.ts';
@@ -12,7 +12,7 @@ const entrance = new Gate(gate);
 function checkpoint(): void {
   const db = new Database(path, { fileMustExist: true });
   try {
-    // The WAL is fsynced before, the file after it.
+    // In this mode SQLite fsyncs the WAL before the checkpoint and the file after it.
     db.pragma('synchronous = NORMAL');
     faultPoint('journal-checkpoint');
     db.pragma('wal_checkpoint(PASSIVE)');

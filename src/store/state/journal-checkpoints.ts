@@ -1,15 +1,17 @@
 /**
- * The checkpoints of psyncd.db: what is in the WAL is moved into the file by a thread with a connection of its own, so the
- * event loop waits neither for the 32 MiB that are written nor for the fsyncs.
+ * The checkpoints of psyncd.db. A thread with a connection of its own moves the WAL into the file, so that the event
+ * loop waits neither for writing 32 MiB nor for the fsyncs.
  *
- * The thread's checkpoints are PASSIVE: they stop nobody from committing, so when one ends there are new commits behind it.
- * SQLite begins the WAL anew only with a commit that finds all of it in the file. Therefore:
- *   passes     until little is left; commits go on
- *   settling   one more: nothing that can wait is committed, the event loop goes on
- * A commit that cannot wait comes through; then settling begins again, and after a few times the WAL grows on until the next
- * checkpoint. Its bound is WAL_PAGES, where SQLite makes the checkpoint in the commit.
+ * The thread's checkpoints are PASSIVE: they block no commit, so new commits follow each of them. SQLite restarts the
+ * WAL only at a commit that finds all of it in the file. Therefore a checkpoint has two steps:
+ * - passes: the thread moves the WAL until little is left, while commits go on;
+ * - settling: one more pass, during which the node postpones all commits that can wait. The event loop keeps running.
  *
- * The thread opens its connection for each pass, because the main thread's has to be the last one: it leaves no WAL behind.
+ * A commit that cannot wait comes through. Then settling starts again; after a few attempts the WAL grows until the
+ * next checkpoint. The limit is WAL_PAGES: from there on, SQLite makes a checkpoint in each commit.
+ *
+ * The thread opens its connection for each pass only, because the main thread must close the last connection: that one
+ * removes the WAL.
  */
 import { Worker } from 'node:worker_threads';
 import type { Database as Connection, Statement } from 'better-sqlite3';
@@ -19,23 +21,26 @@ import { workerUrl } from '../worker-url.ts';
 import { Gate } from './gate.ts';
 import type { CheckpointData, CheckpointResult } from './journal-checkpoint-protocol.ts';
 
-/** A checkpoint is made when so many pages of 4 KiB in the WAL are not in the file: 32 MiB. */
+/** Number of WAL pages of 4 KiB not yet in the file at which a checkpoint begins: 32 MiB. */
 const CHECKPOINT_PAGES = 8_192;
-/** The WAL is measured at every so many commits, of half a MiB at most: that costs a sixth of a small one. */
+/**
+ * Number of commits, of at most half a MiB each, between two measurements of the WAL: a measurement costs a sixth of a
+ * small commit.
+ */
 const MEASURED_COMMITS = 8;
-/** What settling may be left with: 2 MiB. Then it takes about as long as its two fsyncs. */
+/** Number of WAL pages at which settling begins: 2 MiB, which takes about as long as the two fsyncs. */
 const SETTLING_PAGES = 512;
-/** Passes before settling begins all the same: the disk is slower than the writers. */
+/** Number of passes after which settling begins even if more pages are left: the disk is slower than the writers. */
 const MAX_PASSES = 6;
-/** Attempts to settle. */
+/** Number of attempts to settle. */
 const MAX_SETTLING_PASSES = 3;
-/** The WAL's bound in pages: 128 MiB. From there on each commit makes the checkpoint itself. */
+/** Largest WAL in pages: 128 MiB. Above it, each commit makes a checkpoint itself. */
 export const WAL_PAGES = 32_768;
-/** After one that has failed. */
+/** Wait after a failed checkpoint, in milliseconds. */
 const RETRY_MS = 1_000;
-/** A thread with nothing to do takes memory only. */
+/** Time after which an idle thread is ended, because it takes memory, in milliseconds. */
 const IDLE_MS = 10_000;
-/** The thread does little in JavaScript. */
+/** Young generation of the thread in MB: it runs little JavaScript. */
 const THREAD_YOUNG_MB = 1;
 
 type Phase = 'idle' | 'passes' | 'settling' | 'failed' | 'closed';
@@ -51,25 +56,25 @@ export class JournalCheckpoints {
   #thread: Worker | null = null;
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param db the main thread's connection */
+  /** @param db the main thread's connection of psyncd.db */
   constructor(db: Connection, log: Log) {
     this.#path = db.name;
     this.#log = log;
-    // Does nothing, and says how long the WAL is.
+    // A NOOP checkpoint changes nothing and returns the length of the WAL.
     this.#measure = db.prepare('PRAGMA wal_checkpoint(NOOP)').raw();
   }
 
-  /** Whatever can wait should not be committed now. */
+  /** Whether commits that can wait should be postponed. */
   get settling(): boolean {
     return this.#phase === 'settling';
   }
 
-  /** Calls back each time when `settling` is over. */
+  /** Registers a callback for each end of settling. */
   onSettled(listener: () => void): void {
     this.#settledListeners.push(listener);
   }
 
-  /** To be called after each commit: begins a checkpoint when it is time. */
+  /** To be called after each commit: begins a checkpoint when one is due. */
   committed(): void {
     this.#commits += 1;
     if (this.#phase !== 'idle' || this.#commits % MEASURED_COMMITS !== 0) return;
@@ -84,7 +89,7 @@ export class JournalCheckpoints {
     );
   }
 
-  /** Returns when the thread has no connection any more, and will have none. */
+  /** Returns once the thread has no connection and can open no other. */
   close(): void {
     this.#phase = 'closed';
     clearTimeout(this.#timer);
@@ -106,7 +111,7 @@ export class JournalCheckpoints {
     }
   }
 
-  /** Nothing is lost: what was not moved is in the WAL, and is moved the next time. */
+  /** Schedules another attempt. Nothing is lost: the pages stay in the WAL. */
   #failed(error: unknown): void {
     if (this.#phase === 'closed') return;
     this.#log.warn('journal-checkpoint-failed', { error: messageOf(error) });
@@ -121,13 +126,13 @@ export class JournalCheckpoints {
     if (settled) for (const listener of this.#settledListeners) listener();
   }
 
-  /** Pages in the WAL that are not in the file. */
+  /** Counts the WAL pages that are not in the file. */
   #left(): number {
     const [, pages, moved] = this.#measure.get() as [busy: number, pages: number, moved: number];
     return pages - moved;
   }
 
-  /** Moves what is in the WAL now. */
+  /** Moves the current WAL into the file. */
   #pass(): Promise<void> {
     const thread = this.#thread ?? this.#startThread();
     return new Promise((resolve, reject) => {
@@ -151,7 +156,7 @@ export class JournalCheckpoints {
       resourceLimits: { maxYoungGenerationSizeMb: THREAD_YOUNG_MB },
     });
     thread.unref();
-    // Whoever waits for it hears of it too.
+    // The pass that waits for the thread reports the failure too.
     thread.on('error', (error) => this.#log.warn('journal-thread-failed', { error: messageOf(error) }));
     thread.once('exit', () => {
       if (this.#thread === thread) this.#thread = null;
@@ -161,7 +166,7 @@ export class JournalCheckpoints {
   }
 
   #endThread(): void {
-    // It is gone or it goes; nobody waits for it.
+    // The thread ends by itself or has ended; the result does not matter.
     this.#thread?.terminate().catch(() => undefined);
     this.#thread = null;
   }

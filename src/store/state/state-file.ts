@@ -1,16 +1,17 @@
 /**
- * psyncd.db: run ID, lineage, upstream, which keyspace file is current, and the journal.
+ * psyncd.db: run ID, lineage, upstream, the number of the current keyspace file, and the journal.
  *
- * Written by the main thread. SQLite's shared lock of an open file lasts as long as the process, and whoever opens the file
- * begins with an exclusive one: that keeps a second process out of the data folder. It is never opened by hand: closing
- * any descriptor of it would drop SQLite's locks. The journal's `-wal` file has none, so fsyncing that one by hand is
- * harmless, and it is how `everysec` works without stopping the event loop.
+ * The main thread writes it. SQLite holds a shared lock on an open file as long as the process runs, and every process
+ * that opens the file first takes an exclusive lock: so a second process cannot use the data folder. No code may open
+ * psyncd.db by hand: closing any descriptor of it would drop SQLite's locks. SQLite keeps no locks on the `-wal` file,
+ * so `everysec` can fsync that one by hand, off the event loop.
  *
- * What a commit promises, by policy:
- *   always     on disk when `append` returns (synchronous = FULL)
- *   everysec   on disk within about a second; a crash of the process loses nothing
- *   no         on disk when the operating system writes it; a crash of the process loses nothing
- * `synchronous` is never OFF: a power cut in a checkpoint would then damage the file.
+ * When a commit is durable depends on the `fsync` setting:
+ * - `always`: on disk when `append` returns (synchronous = FULL);
+ * - `everysec`: on disk within about a second; a crash of the process loses nothing;
+ * - `no`: on disk when the operating system writes it; a crash of the process loses nothing.
+ *
+ * `synchronous` is never OFF: a power cut during a checkpoint would then damage the file.
  */
 import { close, fdatasync, openSync, readdirSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -43,10 +44,10 @@ export type FsyncPolicy = 'always' | 'everysec' | 'no';
 
 export interface StateFileSettings {
   readonly fsync: FsyncPolicy;
-  /** Names this boot of the machine; null: unknown. */
+  /** Identifies this boot of the machine; null: unknown. */
   readonly bootId: string | null;
   readonly newRunId: () => RunId;
-  /** The master, `ws://HOST:PORT`, that a new file's node follows; null: it is a master. */
+  /** URL `ws://HOST:PORT` of the master that a new node follows; null: the new node is a master. */
   readonly upstream: string | null;
 }
 
@@ -72,10 +73,12 @@ interface KeptRow {
   readonly at: number;
 }
 
-/** What is written is not read again, but for what a slow replica lacks. */
+/** Page cache in KiB. It can be small: only slow replicas read the journal. */
 const CACHE_KIB = 2 * 1024;
 const SYNC_INTERVAL_MS = 1_000;
-/** The thread of the checkpoints takes the lock of writers for some microseconds, when it meets a commit. */
+/**
+ * Longest wait for SQLite's write lock, in milliseconds: the thread of the checkpoints holds it for some microseconds.
+ */
 const LOCK_WAIT_MS = 1_000;
 
 export class StateFile implements StateStore {
@@ -112,7 +115,7 @@ export class StateFile implements StateStore {
       .prepare('SELECT end_offset, bytes, checksum FROM journal WHERE end_offset > ? ORDER BY end_offset')
       .raw();
     this.#lastEnd = db.prepare('SELECT max(end_offset) FROM journal WHERE end_offset <= ?').pluck();
-    // A hash has all 64 bits of an integer.
+    // Read as big integers, because a hash uses all 64 bits.
     this.#rowWith = db
       .prepare(
         'SELECT end_offset - length(bytes), hash_before FROM journal WHERE end_offset > ? ORDER BY end_offset LIMIT 1',
@@ -126,10 +129,10 @@ export class StateFile implements StateStore {
   }
 
   /**
-   * Opens the file, or makes a new one with a new run ID.
-   * @param files notices if it is not in its place any more: nothing is written then
+   * Opens the file, or creates it with a new run ID.
+   * @param files watches whether the file is still in its place; if not, all writes are refused
    * @param begins called before the first row of a new file; what it throws keeps the file from being made
-   * @throws StartError when it is locked, damaged, not ours or cannot be written
+   * @throws StartError when the file is locked, damaged, not writable or of another program
    */
   static open(
     path: string,
@@ -177,7 +180,7 @@ export class StateFile implements StateStore {
 
   begin(): void {
     const { fsync, bootId } = this.#settings;
-    // The mark itself must be on disk before anything is handed out; from here on the policy holds.
+    // This mark is made durable before the file is used; after it, the fsync policy applies.
     this.#durably(() => {
       this.#db.prepare('UPDATE node SET clean = 0, boot_id = ?, fsync = ?').run(bootId, fsync);
       if (!this.#isCopy) this.#putIdentity();
@@ -262,7 +265,7 @@ export class StateFile implements StateStore {
     this.#checkpoints.onSettled(listener);
   }
 
-  /** What this process has done: rows committed to the journal, and fsyncs of the journal for them. */
+  /** Counts since the start of the process: rows committed to the journal, and fsyncs of the journal for them. */
   get journalCounters(): { readonly commits: number; readonly fsyncs: number } {
     // With `always` SQLite fsyncs the WAL in each commit.
     const inCommits = this.#settings.fsync === 'always' ? this.#commits : 0;
@@ -317,7 +320,7 @@ export class StateFile implements StateStore {
   }
 
   trim(upTo: Offset, maxRows: number): boolean {
-    // What is in the keyspace file may be nowhere else soon.
+    // While the files are lost, the keyspace file may vanish, and the journal with its data must stay.
     if (this.lost !== null) return false;
     return this.#onDisk(() => {
       faultPoint('journal-trim');
@@ -364,7 +367,7 @@ export class StateFile implements StateStore {
       });
       this.#onDisk(() => faultPoint('keyspace-switched'));
     } catch (error) {
-      // Whoever is told that it has not happened removes the new file: then it must not have.
+      // After an error here the caller removes the new file, so the switch must really not have happened.
       if (!replaces || !this.#isOnDisk(keyspaceNumber)) throw error;
       this.#log.warn('keyspace-switched-all-the-same', { error: messageOf(error) });
     }
@@ -391,13 +394,13 @@ export class StateFile implements StateStore {
       if (clean && this.lost === null)
         this.#durably(() => this.#db.prepare('UPDATE node SET clean = 1').run());
     } catch (error) {
-      // The next start finds an unclean stop; nothing else is lost.
+      // The next start treats this as an unclean stop; nothing else is lost.
       this.#log.warn('stop-not-marked', { error: messageOf(error) });
     }
     this.#db.close();
   }
 
-  /** Whether this keyspace file is the current one for whoever reads psyncd.db. */
+  /** Whether psyncd.db on disk names this keyspace file as the current one. */
   #isOnDisk(keyspaceNumber: number): boolean {
     return this.#onDisk(() => readNode(this.#db)).keyspace === keyspaceNumber;
   }
@@ -429,7 +432,7 @@ export class StateFile implements StateStore {
     }
   }
 
-  /** One transaction that is on disk when this returns, whatever the policy; and all that went before it. */
+  /** Runs one transaction that is on disk on return, together with all earlier ones, whatever the fsync policy. */
   #durably(change: () => unknown): void {
     this.#onDisk(() => {
       this.#refuseWhenLost();
@@ -444,12 +447,12 @@ export class StateFile implements StateStore {
     });
   }
 
-  /** @throws StorageError: what is written now would be gone when the process ends */
+  /** @throws StorageError if the file is lost: a write would vanish when the process ends */
   #refuseWhenLost(): void {
     if (this.#files.lost !== null) throw new StorageError(this.#files.lost, false);
   }
 
-  /** @throws StorageError for what SQLite says of the disk */
+  /** @throws StorageError for SQLite's errors */
   #onDisk<T>(touch: () => T): T {
     try {
       return touch();
@@ -460,7 +463,7 @@ export class StateFile implements StateStore {
   }
 }
 
-/** Fsyncs the journal's WAL once a second if something was written, off the event loop. */
+/** Fsyncs the journal's WAL once a second if a commit has come since, off the event loop. */
 class JournalSyncer {
   readonly #descriptor: number;
   readonly #log: Log;
@@ -478,7 +481,7 @@ class JournalSyncer {
     this.#timer.unref();
   }
 
-  /** How many have succeeded. */
+  /** Number of fsyncs that succeeded. */
   get count(): number {
     return this.#count;
   }
@@ -522,9 +525,10 @@ class JournalSyncer {
 }
 
 /**
- * Takes the exclusive lock, and then keeps the shared one: one process at most gets so far. SQLite takes it with the first
- * write in exclusive mode, and gives it back after the first one in normal mode; none of these writes anything. The first of
- * them opens the WAL: opened in exclusive mode it could not be shared with the thread of the checkpoints.
+ * Takes SQLite's exclusive lock and then keeps the shared one, so that only one process can use the file. SQLite takes
+ * the exclusive lock with the first write transaction in exclusive mode, and gives it back after the first one in
+ * normal mode; none of these transactions writes. The first transaction opens the WAL in normal mode: a WAL opened in
+ * exclusive mode could not be shared with the thread of the checkpoints.
  * @throws SqliteError SQLITE_BUSY when another process has the file open
  */
 function keepOthersOut(db: Connection): void {
@@ -536,8 +540,8 @@ function keepOthersOut(db: Connection): void {
 }
 
 /**
- * Makes a psyncd.db of a new node, complete and on disk when this returns; nobody has it open then.
- * @param path where there is no file
+ * Creates a complete psyncd.db for a new node and closes it; it is on disk on return.
+ * @param path where no file exists
  */
 export function makeStateFile(path: string, settings: StateFileSettings): void {
   const db = new Database(path);
@@ -557,13 +561,16 @@ function insertNode(db: Connection, settings: StateFileSettings): void {
   ).run(settings.newRunId(), settings.upstream, settings.bootId, settings.fsync);
 }
 
-/** @throws Error with SQLite's code for damage: where there is a keyspace file there has been a psyncd.db that says whose it is */
+/**
+ * Refuses to create psyncd.db beside a keyspace file: there must have been a psyncd.db that says whose keyspace it is.
+ * @throws Error with SQLite's code for damage
+ */
 function refuseBesideData(path: string): void {
   const file = readdirSync(dirname(path)).find((name) => KEYSPACE_FILE.test(name));
   if (file !== undefined) throw damage(`it is empty, and there is ${file}`);
 }
 
-/** Whether the file is another one than the one that was recorded; of a file with nothing recorded nothing is concluded. */
+/** Whether the file is another one than the recorded one; false if nothing was recorded. */
 function isAnother(found: FileIdentity, { inode, born_ns: bornNs }: NodeRow): boolean {
   return inode !== null && !isSameFile({ inode, bornNs }, found);
 }
@@ -614,7 +621,7 @@ function offsetOf(value: number): Offset {
   return offset(value);
 }
 
-/** SQLite's integers have a sign. */
+/** Converts to a signed integer, as SQLite stores them. */
 function signed(hash: bigint): bigint {
   return BigInt.asIntN(64, hash);
 }
