@@ -1,4 +1,4 @@
-/** The API's own description: `/openapi.json`, `/openapi.yaml`, and for people `/docs`. */
+/** Routes of the API's own description: `/openapi.json`, `/openapi.yaml`, and `/docs` for people. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { noSuchPath } from '../problem.ts';
 import { once } from '../routes/once.ts';
@@ -19,13 +19,13 @@ export function documentRoutes(app: FastifyInstance, parts: DocumentParts): void
 
   const page = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const { server } = await described();
-    // A HEAD is a GET whose body is left out in the end.
+    // A HEAD is answered like a GET; the server drops the body in the end.
     const answer = await server.inject({ method: 'GET', url: request.url, headers: request.headers });
     if (answer.statusCode === 404) throw noSuchPath(request);
-    // These are of this connection.
+    // These headers belong to this connection, not to the inner request.
     const { connection, date, ...headers } = answer.headers;
     reply.code(answer.statusCode).headers(headers);
-    // An empty buffer would be given a content type.
+    // Fastify would add a content type to an empty buffer.
     return reply.send(answer.rawPayload.length === 0 ? undefined : answer.rawPayload);
   };
   app.get('/docs', page);

@@ -1,7 +1,7 @@
 /**
- * What makes the OpenAPI document, and the pages that show it: a server of its own that listens nowhere, with the same
- * routes. Only few ever ask for it, so it is made when somebody does: loading its plugins and describing the routes
- * would take a quarter of every start.
+ * Makes the OpenAPI document and the pages that show it: a separate server with the same routes that listens nowhere.
+ * It is made on the first request for the document: loading its plugins and describing the routes would take a quarter
+ * of every start.
  */
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
@@ -13,13 +13,13 @@ import { plainJson } from '../serialization.ts';
 import { documentOptions } from './document.ts';
 
 export interface DocumentParts extends ApiParts {
-  /** For the document's `info.version`. */
+  /** Value of the document's `info.version`. */
   readonly version: string;
 }
 
 /**
- * What the pages may do: run their own scripts, ask this node, and be shown in no frame of another page. The scripts that show the
- * document set styles on elements, and bring small images along.
+ * Content security policy of the pages: they may run their own scripts and call this node, and no other page may frame
+ * them. The scripts that show the document set styles on elements and embed small images.
  */
 const PAGE_POLICY = [
   "default-src 'none'",
@@ -33,7 +33,10 @@ const PAGE_POLICY = [
   "frame-ancestors 'none'",
 ].join('; ');
 
-/** @returns a server that answers `/docs` to `inject`; `swagger()` gives the document. Its API routes are not for use. */
+/**
+ * @returns a server that answers `/docs` through `inject`; `swagger()` returns the document. Its API routes must not be
+ * used.
+ */
 export async function createDocumentServer(parts: DocumentParts): Promise<FastifyInstance> {
   const app = Fastify({
     schemaController: { compilersFactory: { buildValidator: validators, buildSerializer: plainJson } },
@@ -45,13 +48,13 @@ export async function createDocumentServer(parts: DocumentParts): Promise<Fastif
   return app;
 }
 
-/** The document as YAML, as it also stands in openapi.yaml. */
+/** Writes the document as YAML, like openapi.yaml. */
 export function documentYaml(server: FastifyInstance): string {
   const document = stringify(server.swagger(), {
     aliasDuplicateObjects: false,
-    // Not folded: Biome folds otherwise.
+    // Folding is off because Biome folds differently.
     lineWidth: 0,
-    // `no` and times in quotes: readers of YAML 1.1 would see something else than text.
+    // Quotes `no` and times, which YAML 1.1 readers would not take for text.
     compat: 'yaml-1.1',
   });
   return `# Made by \`npm run openapi\` from the schemas in src/http; do not edit.\n${document}`;

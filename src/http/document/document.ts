@@ -1,12 +1,15 @@
 /**
- * The OpenAPI document as a whole: its head, and what several operations share. The operations come from the routes,
- * each with all of its answers written out; here headers, examples, error answers and parameters become components,
- * so that the document says each of them once.
+ * Builds the OpenAPI document: its head, and the parts that several operations share. The routes describe each
+ * operation with all its answers written out; this module turns repeated headers, examples, error answers and
+ * parameters into components, so that the document states each once.
  */
 import type { FastifyDynamicSwaggerOptions, SwaggerTransform } from '@fastify/swagger';
 import { PROBLEM_TYPE } from '../../web/problem-body.ts';
 
-/** What `@fastify/swagger` needs to know. @param version of psyncd */
+/**
+ * Options for `@fastify/swagger`.
+ * @param version of psyncd
+ */
 export function documentOptions(version: string): FastifyDynamicSwaggerOptions {
   return {
     openapi: {
@@ -19,7 +22,7 @@ export function documentOptions(version: string): FastifyDynamicSwaggerOptions {
         license: { name: 'MIT', identifier: 'MIT' },
       },
       servers: [{ url: 'http://127.0.0.1:7796', description: 'A node on this machine.' }],
-      // There is no authentication: said here, so that nobody takes it for forgotten.
+      // States that there is no authentication, so that readers do not think it was forgotten.
       security: [],
       tags: [
         { name: 'keys', description: 'Entries: a key and its bytes.' },
@@ -49,18 +52,18 @@ const DESCRIPTION = [
   '`METHOD_NOT_ALLOWED` with `Allow`, and OPTIONS 204 with `Allow`.',
 ].join('\n');
 
-/** Schemas go by their own names. */
+/** Names schemas by their own `$id`. */
 function buildLocalReference(schema: object, _base: unknown, _fragment: unknown, index: number): string {
   return '$id' in schema && typeof schema.$id === 'string' ? schema.$id : `schema-${index}`;
 }
 
-/** A HEAD that Fastify answers by a GET route has that route's answers, without their bodies. */
+/** Gives a HEAD that Fastify answers through a GET route that route's answers without their bodies. */
 const describeHead: SwaggerTransform = ({ schema, url, route }) => {
   if (route.method !== 'HEAD') return { schema, url };
   const { operationId, summary, response } = schema as Readonly<Record<string, unknown>>;
   const head = {
     ...schema,
-    // The plugin has named it `getKey-head`.
+    // The plugin names it `getKey-head`.
     operationId: String(operationId).replace(/^get(.*)-head$/, 'head$1'),
     summary: `${summary}: only the headers`,
     description: 'What GET answers, without the body.',
@@ -97,7 +100,7 @@ interface Described {
   readonly paths: Members<Members<Operation>>;
 }
 
-/** @returns the document with references to components where an answer or a parameter was written out */
+/** @returns the document with references to components in place of repeated answers and parameters */
 function share(document: Described): object {
   const components = new Components(parametersOfSeveral(document));
   const paths = mapped(document.paths, (operations) =>
@@ -131,13 +134,13 @@ class Components {
     };
   }
 
-  /** What stands for the parameter. */
+  /** Reference to the parameter's component, or the parameter itself. */
   parameter(parameter: { readonly name: string }): object {
     const { name } = parameter;
     return same(this.#parameters.get(name), parameter) ? reference('parameters', name) : parameter;
   }
 
-  /** What stands for the answer: an error's goes by its codes. */
+  /** Reference to the answer's component; an error's component is named by its codes. */
   answer({ headers = {}, content, ...answer }: Answer): object {
     const referring = {
       ...answer,
@@ -161,14 +164,14 @@ class Components {
     });
   }
 
-  /** A reference to the component, or what it would be, where the name stands for something else already. */
+  /** Returns a reference to the component, or the component itself if its name is taken by a different one. */
   #named(kind: string, known: Map<string, object>, name: string, component: object): object {
     if (!known.has(name)) known.set(name, component);
     return same(known.get(name), component) ? reference(kind, name) : component;
   }
 }
 
-/** The parameters that more than one operation has, by name; of several with one name the first. */
+/** Parameters that more than one operation has, by name; if several share a name, the first. */
 function parametersOfSeveral(document: Described): ReadonlyMap<string, object> {
   const all = Object.values(document.paths)
     .flatMap((operations) => Object.values(operations))
@@ -181,7 +184,7 @@ function parametersOfSeveral(document: Described): ReadonlyMap<string, object> {
   return several;
 }
 
-/** The schemas of our headers say whether the header is always there: OpenAPI has that beside the schema. */
+/** Moves `required` out of the schema of a header, because OpenAPI states it beside the schema. */
 function moved({ schema: { required = false, ...schema }, ...header }: Header): object {
   return { ...header, ...(required ? { required } : {}), schema };
 }

@@ -1,13 +1,13 @@
 /**
- * GET and PUT of one entry, when nothing about the request is out of the ordinary, answered on Node's own HTTP server:
- * they are most of what a node does, and Fastify's part of them is larger than the node's.
+ * The fast path: answers ordinary GETs and PUTs of one entry directly on Node's HTTP server. They are most of a node's
+ * work, and Fastify would cost more than the work itself.
  *
- * The reads of one tick of the event loop are answered together at its end, as its writes are: parsing, reading and sending
- * each run many times in a row then, which the processor's caches like, and the other side is woken once (measured: a
- * quarter less processor time for each request).
+ * All reads of one tick of the event loop are answered together at its end, like its writes. So parsing, reading and
+ * sending each run many times in a row, which suits the processor's caches, and the peer is woken once (measured: a
+ * quarter less processor time per request).
  *
- * What is here is a short cut and nothing else. It says the same as the routes of key-routes.ts, which a test holds it to,
- * and whatever has a query, a condition, an escape in its key or a body that is not small goes the long way.
+ * The fast path answers exactly as the routes of key-routes.ts, and a test checks that. A request with a query, a
+ * condition, an escaped key or a large body takes the long way through Fastify.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ALWAYS } from '../../keyspace/condition.ts';
@@ -25,29 +25,34 @@ import { endOfKey, KEYS_PATH } from '../request/key.ts';
 import type { Traffic } from '../request/traffic.ts';
 import type { Handler, Overlap } from './in-order.ts';
 
-/** `#`, `%` and `?` mean something in a URL; beyond ASCII nothing may stand in one. Each character is one byte of the key. */
+/**
+ * Keys without escapes. `#`, `%` and `?` have a meaning in URLs, and characters beyond ASCII are not allowed. Each
+ * character is one byte of the key.
+ */
 const PLAIN_KEY = /^[!"$&->@-~]+$/;
-/** A PUT of no more bytes is never bulk for the write turn, so that it keeps its place among others. */
+/** Largest PUT that never counts as bulk in the write turn, so that it keeps its place among other writes, in bytes. */
 const SMALL_BYTES = 16 * 1024;
-/** Larger bodies are worth a longer way. */
+/** Limit for bodies on the fast path; larger ones are worth the long way. */
 const BODY: BodyLimit = { maxBytes: 64 * 1024, code: 'VALUE_TOO_LARGE', what: 'a value' };
-/** A value up to here goes out as a string, in one piece with the headers: that saves a second buffer per answer. */
+/**
+ * Largest value that is sent as a string together with the headers, in bytes: that saves a second buffer per answer.
+ */
 const MAX_TEXT_BYTES = 4 * 1024;
-/** When the answers of one tick have so many bytes of larger values, the others are made after the event loop's next turn. */
+/** Bytes of larger values that one tick may answer; the remaining reads follow after the event loop's next turn. */
 const TICK_BYTES = 4 * 1024 * 1024;
 
-/** After so many answers it is looked how long they have taken. */
+/** Number of answers between two looks at the clock. */
 const READS_PER_LOOK = 16;
 
 export interface DirectParts {
   readonly node: Node;
   readonly stalls: BodyStalls;
   readonly traffic: Traffic;
-  /** Answers what could not be done; never throws. */
+  /** Answers a request that failed; never throws. */
   readonly fail: (error: Error, request: IncomingMessage, response: ServerResponse) => void;
 }
 
-/** @returns what carries requests out; those that it does not answer itself it passes on to `other` */
+/** @returns the handler of the fast path; it passes all other requests on to `other` */
 export function direct(parts: DirectParts, other: Handler): Handler {
   const { node } = parts;
   const read = reader(parts, other);
@@ -65,7 +70,7 @@ export function direct(parts: DirectParts, other: Handler): Handler {
       } else if (request.method === 'PUT') {
         const key = puttable(request);
         if (key !== null) {
-          // It answers what goes wrong; if even that goes wrong, there is nobody left but this connection.
+          // `put` answers its own failures; if even that fails, only closing the connection is left.
           put(parts, key, request, response).catch(() => response.destroy());
           return ofPut(request);
         }
@@ -76,8 +81,9 @@ export function direct(parts: DirectParts, other: Handler): Handler {
 }
 
 /**
- * @returns what tells the key that a PUT sets, if it may go the short way now; null: it may not. A pipelined request is asked about
- *   twice in a row, when it is looked at whether it may overlap and when it starts: its headers are read once
+ * Decides whether a PUT may take the fast path. A pipelined request is asked about twice in a row (whether it may
+ * overlap, and when it starts), so the last answer is kept.
+ * @returns a function that returns the key to set, or null if the request has to take the long way
  */
 function plainPuts(node: Node): (request: IncomingMessage) => string | null {
   let last: IncomingMessage | null = null;
@@ -92,7 +98,7 @@ function plainPuts(node: Node): (request: IncomingMessage) => string | null {
   };
 }
 
-/** Larger writes wait in a line of their own for their turn, where small ones pass them. */
+/** Larger writes wait for their turn in a queue of their own, where small writes overtake them. */
 function ofPut({ headers }: IncomingMessage): Overlap {
   return Number(headers['content-length']) <= SMALL_BYTES ? 'puts' : 'none';
 }
@@ -103,12 +109,14 @@ interface Read {
   readonly response: ServerResponse;
 }
 
-/** @returns what takes a plain read, and answers it at the end of the tick */
+/** @returns a function that takes a plain read and answers it at the end of the tick */
 function reader(parts: DirectParts, other: Handler): (read: Read) => void {
   const { node, fail } = parts;
   const { answers, pipelines } = parts.traffic;
   let waiting: Read[] = [];
-  /** Reads that were held up before: each is older than those of its connection that wait, which wait for its answer. */
+  /**
+   * Reads that were held up before. Each is older than the waiting reads of its connection, which wait for its answer.
+   */
   let first: Read[] = [];
   const begin = (): void => {
     if (waiting.length === 0 && first.length === 0) setImmediate(answerAll);
@@ -122,7 +130,7 @@ function reader(parts: DirectParts, other: Handler): (read: Read) => void {
     first.push(read);
   };
 
-  /** @returns how many bytes of a value that is not small were read */
+  /** @returns bytes of the value that was read, if it is not small */
   const answer = (read: Read): number => {
     const { key, request, response } = read;
     const pipeline = pipelines.isBehind(response) ? pipelines.of(request.socket) : null;
@@ -144,7 +152,7 @@ function reader(parts: DirectParts, other: Handler): (read: Read) => void {
     const room = answers.admit(request, response, length);
     if (room === null) send(node, entry, response);
     else {
-      // What was read is not kept meanwhile.
+      // The value is read again later, so that memory does not hold it during the wait.
       room.then(
         () => addFirst(read),
         (problem: Error) => failIfThere(fail, problem, request, response),
@@ -218,12 +226,12 @@ function send(node: Node, { value, version, expiresAt }: Entry, response: Server
   headers.push(VALUE_POLICY[0], VALUE_POLICY[1]);
   if (expiresAt !== null) headers.push('psync-expires-at', String(expiresAt));
   response.writeHead(200, headers);
-  // The value is a copy that nobody else has.
+  // The value is a copy that only this answer uses.
   if (value.length > MAX_TEXT_BYTES) response.end(value, () => free(value));
   else response.end(value.toString('latin1'), 'latin1');
 }
 
-/** @returns null if there is no such entry, or it cannot be read: the long way says so */
+/** @returns null if there is no such entry or it cannot be read; the long way then answers */
 function entryOf(node: Node, key: string): Entry | null {
   try {
     return node.get(key);

@@ -1,28 +1,31 @@
 /**
- * The requests of one connection, which a client may send without waiting for the answers before them (RFC 9112, 9.3.2). Node
- * hands them all over at once and only sends the answers in order. Here they are also carried out in order: a request starts
- * when the ones before it are answered, unless they may overlap.
+ * Runs the requests of one connection in order. A client may send requests without waiting for the earlier answers (RFC
+ * 9112, 9.3.2). Node passes all of them on at once and only sends the answers in order; here, a request starts only
+ * after the earlier ones are answered, unless they may overlap.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Rounds, Starter } from './rounds.ts';
 
 /**
- * What requests of one kind may do side by side. `reads` change nothing. `puts` are small writes of one entry that the short
- * cut carries out: it waits for the end of each body, also of an empty one, so they reach the write turn in the order in which
- * they came. (Fastify does not wait for an empty body.) `none` waits for everything before it, and everything behind it waits.
+ * Which requests may run at the same time. `reads` change nothing. `puts` are small writes of one entry on the fast
+ * path, which waits for the end of each body, even an empty one; so they reach the write turn in the order of arrival.
+ * (Fastify does not wait for an empty body.) `none` waits for all earlier requests, and all later requests wait for it.
  */
 export type Overlap = 'reads' | 'puts' | 'none';
 
-/** Carries requests out. */
+/** Runs requests. */
 export interface Handler {
-  /** @returns what the request would overlap with, if `handle` took it now */
+  /** @returns what the request would overlap with if `handle` started it now */
   overlap(request: IncomingMessage): Overlap;
-  /** Starts the request. @returns what it overlaps with */
+  /**
+   * Starts the request.
+   * @returns what it overlaps with
+   */
   handle(request: IncomingMessage, response: ServerResponse): Overlap;
 }
 
-/** When so many requests of a connection wait, the node reads no more from it. */
+/** Number of waiting requests at which the server stops reading from the connection. */
 export const MAX_WAITING_REQUESTS = 100;
 
 type WhenAnswered = (unfinished: ServerResponse | undefined) => void;
@@ -33,32 +36,32 @@ interface Exchange {
   readonly handler: Handler;
 }
 
-/** One connection's requests. */
+/** The requests of one connection. */
 export class Line implements Starter {
   readonly #socket: Socket;
   readonly #rounds: Rounds;
-  /** Answers under way, in order; they all overlap with each other. */
+  /** Unfinished answers in order; all of them may overlap. */
   readonly #running: ServerResponse[] = [];
   #overlap: Overlap = 'none';
   #waiting: Exchange[] = [];
-  /** The connection takes no more requests. */
+  /** Whether the connection takes no more requests. */
   #ended = false;
   readonly #closed = (): void => this.#advance();
 
-  /** @param rounds says when a request may start, and calls `startNext` */
+  /** @param rounds decides when a request may start, and calls `startNext` */
   constructor(socket: Socket, rounds: Rounds) {
     this.#socket = socket;
     this.#rounds = rounds;
   }
 
-  /** Whether everything that came is answered. */
+  /** Whether all requests are answered. */
   get idle(): boolean {
     return this.#running.length === 0 && this.#waiting.length === 0;
   }
 
-  /** Carries the request out, now or when its turn comes. */
+  /** Runs the request now, or when its turn comes. */
   take(request: IncomingMessage, response: ServerResponse, handler: Handler): void {
-    // What comes behind the last answer is not carried out (RFC 9112, 9.6).
+    // Requests after the last answer are dropped (RFC 9112, 9.6).
     if (this.#ended || !this.#socket.writable) return;
     const exchange = { request, response, handler };
     if (this.#waiting.length === 0 && this.#mayStart(exchange)) {
@@ -82,9 +85,9 @@ export class Line implements Starter {
   }
 
   /**
-   * Takes no more requests. The last one is not carried out if its body broke off before its turn.
-   * @param whenAnswered called once all complete requests are answered, with the answer to a request whose body broke off after
-   *   it had started; only the first call counts
+   * Takes no more requests. If the body of the last request broke off before its turn, that request is dropped.
+   * @param whenAnswered called once all complete requests are answered, with the answer to a request whose body broke
+   * off after it had started; only the first call counts
    */
   end(whenAnswered: WhenAnswered): void {
     if (this.#ended) return;
@@ -96,13 +99,13 @@ export class Line implements Starter {
     const last = this.#waiting.at(-1)?.response ?? answers.at(-1);
     const done = (): void => whenAnswered(unfinished?.writableFinished ? undefined : unfinished);
     if (last === undefined || last.writableFinished) done();
-    // Before Node's own listener, which may close the connection behind this answer.
+    // Runs before Node's own listener, which may close the connection after this answer.
     else last.prependOnceListener('finish', done);
   }
 
   /**
-   * For a socket that Node's HTTP server has let go of: passes on what it would tell the answers under way, and notices when
-   * the client has gone. What the client sends meanwhile is thrown away.
+   * Takes over a socket that Node's HTTP server has released: passes its events on to the unfinished answers, notices
+   * when the client disconnects, and discards everything that the client still sends.
    */
   keepServing(): void {
     this.#socket.resume();
@@ -124,14 +127,14 @@ export class Line implements Starter {
     this.#overlap = handler.handle(request, response);
   }
 
-  /** An answer is out, or its connection has gone. */
+  /** Continues after an answer was sent or its connection closed. */
   #advance(): void {
     this.#running.shift();
     if (!this.#socket.writable) this.#waiting = [];
     while (this.#rounds.isOpen && this.startNext());
     const [next] = this.#waiting;
     if (next !== undefined && this.#mayStart(next)) this.#rounds.join(this);
-    // The client has closed its side. Node does not always notice that this was the last answer.
+    // The client has closed its side, and Node does not always notice that this was the last answer.
     if (!this.#ended && this.idle && this.#socket.readableEnded) this.#socket.end();
   }
 }

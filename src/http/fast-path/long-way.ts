@@ -1,4 +1,4 @@
-/** Fastify as what carries requests out. */
+/** The long way: Fastify as a handler of requests. */
 import type { IncomingMessage, RequestListener } from 'node:http';
 import type { Handler, Overlap } from './in-order.ts';
 

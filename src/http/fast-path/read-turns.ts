@@ -1,62 +1,62 @@
 /**
- * Connections whose reads cost the event loop much take turns.
+ * Makes connections whose reads are costly take turns.
  *
- * Node reads up to 64 KiB of a connection at a time, thirty-two times in a row, and parses each piece in one go: that can be ten
- * thousand chunks of one byte, or a thousand requests, and ten milliseconds or more. What is read cannot be parsed in smaller
- * portions, but a connection can be paused behind each read. So a connection whose read took long is read again when its turn
- * comes, and in one turn of the event loop only as many are as fit in.
+ * Node reads up to 64 KiB of a connection at a time, up to thirty-two times in a row, and parses each piece in one go.
+ * Such a piece can hold ten thousand chunks of one byte or a thousand requests, and take ten milliseconds or more. Node
+ * cannot parse smaller portions, but the server can pause a connection after each read. So after a costly read, the
+ * connection waits for its turn, and one turn of the event loop has only as many reads as fit in.
  *
- * Node resumes a connection of its own accord, behind each complete request for one: `pause()` alone does not last. Here a
- * connection that waits for its turn is paused again until then.
+ * Node resumes a connection by itself, for example after each complete request, so one `pause()` does not last. This
+ * module pauses a waiting connection again until its turn.
  */
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { World } from '../../node/ports.ts';
 import { type Loop, SharedTurn, TURN_MS } from '../../node/turns.ts';
 
-/** A read that took longer is costly, in milliseconds: the connection waits for its turn. */
+/** Time above which a read is costly, in milliseconds: the connection then waits for its turn. */
 export const COSTLY_READ_MS = 1;
-/** A new connection that has brought fewer bytes has not cost much yet. */
+/** A new connection that has sent fewer bytes than this cannot have been costly yet. */
 const CHEAP_BYTES = 8 * 1024;
 /**
- * The first read of a connection that may be costly comes as a surprise. When such reads have taken so long in one turn of the
- * event loop, in milliseconds, all other connections are read in the next one.
+ * A connection's first costly read cannot be foreseen. When such reads have taken this long in one turn of the event
+ * loop, in milliseconds, all other connections wait for the next turn.
  */
 export const SURPRISES_MS = 50;
 /**
- * A connection whose requests are not answered for so long, in milliseconds, is read all the same: only who reads learns that a
- * client has gone. So the places of reads that wait are free again a second after their client has left.
+ * Time without an answer, in milliseconds, after which a held connection is read all the same: only by reading does the node learn
+ * that a client has gone. So the places of waiting requests are free a second after their client has left.
  */
 export const GONE_LOOK_MS = 1_000;
-/** It is read so often without an answer: 64 KiB each time, which may be requests of a client that has not gone. */
+/** Number of such reads without an answer. Each may bring 64 KiB of further requests from a client that has not gone. */
 const MAX_LOOKS = 8;
 
 interface Read {
   readonly socket: Socket;
-  /** It is paused until its turn, whoever resumes it. */
+  /** Whether the connection stays paused until its turn, even if Node resumes it. */
   isHeld: boolean;
-  /** Somebody would have it read while it is held. */
+  /** Whether Node wanted to resume the connection while it was held. */
   isWanted: boolean;
-  /** It has gone, or is no HTTP any more. */
+  /** Whether the connection is closed, or no longer speaks HTTP. */
   isClosed: boolean;
-  /** When Node began to parse the last read. */
+  /** Time at which Node began to parse the last read. */
   startedAt: number;
-  /** How long its last read took; if that is not known, as long as a turn. */
+  /** Duration of the last read; if unknown, the length of a whole turn. */
   costMs: number;
-  /** The last two answers to requests that had to wait since it was read; the last request may not be complete. */
+  /** The answers to the last two requests that had to wait since the last read; the last request may be incomplete. */
   pending: ServerResponse[];
-  /** How often it was read without an answer, since the last one. */
+  /** How often the connection was read without an answer, since the last one. */
   looks: number;
-  /** Cancels the next time. */
+  /** Cancels the next such read. */
   cancelLook: () => void;
-  /** Takes the listeners away. */
+  /** Removes the listeners. */
   readonly stop: () => void;
 }
 
 export class ReadTurns {
   readonly #loop: Loop & Pick<World, 'after'>;
   readonly #reads = new WeakMap<Socket, Read>();
-  /** In the order of their turns. */
+  /** Waiting connections in the order of their turns. */
   readonly #waiting = new Set<Read>();
   /** Connections that have not been costly yet. */
   readonly #others = new Set<Socket>();
@@ -67,23 +67,23 @@ export class ReadTurns {
     this.#surprises = new SharedTurn(loop, SURPRISES_MS);
   }
 
-  /** There is a new connection. */
+  /** Registers a new connection. */
   opened(socket: Socket): void {
     this.#others.add(socket);
     socket.once('close', () => this.#others.delete(socket));
   }
 
   /**
-   * Measures the reads of the connection from now on. Called while Node parses what it has read of it.
-   * @param response to a request that cannot start yet: the connection is not read before it and those before it are answered.
-   *   Null: the request has a body in chunks
+   * Measures the reads of the connection from now on. Called while Node parses what it has read.
+   * @param response to a request that cannot start yet: the connection is not read before it and the earlier ones are
+   * answered; null: the request has a body in chunks
    */
   watch(socket: Socket, response: ServerResponse | null): void {
     const read = this.#reads.get(socket) ?? this.#begin(socket);
     if (response !== null) read.pending = [...read.pending.slice(-1), response];
   }
 
-  /** The connection has become something else than HTTP. */
+  /** Stops measuring a connection that no longer speaks HTTP. */
   forget(socket: Socket): void {
     this.#others.delete(socket);
     const read = this.#reads.get(socket);
@@ -92,7 +92,7 @@ export class ReadTurns {
     this.#drop(read);
     if (!read.isHeld) return;
     read.isHeld = false;
-    // Node does not start to read again by itself: for its stream the last read is still under way.
+    // Node does not resume reading by itself, because its stream still considers the last read unfinished.
     socket._read(0);
   }
 
@@ -125,7 +125,8 @@ export class ReadTurns {
     };
     this.#reads.set(socket, read);
     this.#hold(read);
-    // With a listener of somebody else Node takes data by `data` too; what it did about pausing stays as it was.
+    // With our `data` listener Node delivers data through events and drops its own listeners for pausing; they are
+    // put back.
     const kept = (['pause', 'resume'] as const).map((name) => [name, socket.listeners(name)] as const);
     socket.prependListener('data', parsing).on('data', parsed);
     for (const [name, listeners] of kept) {
@@ -141,7 +142,7 @@ export class ReadTurns {
     return read;
   }
 
-  /** Lets the other connections wait for the next turn of the event loop. */
+  /** Makes the other connections wait for the next turn of the event loop. */
   #holdOthers(): void {
     const known: Socket[] = [];
     const silent: Socket[] = [];
@@ -151,13 +152,13 @@ export class ReadTurns {
       (socket.bytesRead > 0 ? known : silent).push(socket);
     }
     if (known.length + silent.length === 0) return;
-    // They are read in this order: whoever has sent nothing before may be the next surprise.
+    // Reads in this order: a connection that has sent nothing yet may be the next costly one.
     this.#loop.soon(() => {
       for (const socket of [...known, ...silent]) socket.resume();
     });
   }
 
-  /** Node has parsed what it has read. */
+  /** Called when Node has parsed what it has read. */
   #parsed(read: Read): void {
     // The connection has just become a WebSocket.
     if (read.isClosed) return;
@@ -173,11 +174,11 @@ export class ReadTurns {
     read.socket.pause();
   }
 
-  /** Lets it wait for its turn, behind the answers that are not out. */
+  /** Makes the connection wait for its turn, after its unfinished answers. */
   #wait(read: Read): void {
     const [last = null, before = null] = read.pending.reverse();
     read.pending = [];
-    // The rest of an incomplete request is still to be read.
+    // An incomplete request still needs its remaining bytes, so wait only for the one before.
     const answer = last?.req.complete === false ? before : last;
     if (answer === null || answer.closed) {
       this.#answered(read);

@@ -2,9 +2,9 @@
 import Negotiator from 'negotiator';
 
 /**
- * @param accept the `Accept` header; absent, or without an element: everything is fine
- * @param offered what there is, the preferred one first
- * @returns the one that the client wants most, or null if it wants none
+ * @param accept the `Accept` header; a missing or empty one accepts everything
+ * @param offered available media types, the preferred one first
+ * @returns the offered type that the client prefers; null if it accepts none
  */
 export function acceptedOf<T extends string>(accept: string | undefined, offered: readonly T[]): T | null {
   if (accept === undefined || /^[\s,]*$/.test(accept)) return offered[0] ?? null;

@@ -1,45 +1,45 @@
 /**
- * How much memory the request bodies of all connections take while they arrive and until they are written.
+ * Limits the memory that the request bodies of all connections take from arrival until they are written.
  *
- * Below half of the limit every body is read. Above it the oldest go on, as many as fit into the other half when they are
- * complete, and the others are not read until those have been written: TCP makes their clients wait. So bodies in flight never
- * take more than the limit, and there is always one that makes progress; `BodyStalls` ends those that arrive too slowly, and
- * refuses those that have waited too long.
- * A connection whose body is not read holds what Node has read already, at most 64 KiB.
+ * Below half of the limit, the server reads every body. Above it, the server goes on reading only the oldest bodies: as
+ * many as fit, when complete, into the other half. It stops reading the others until those are written, so TCP makes
+ * their clients wait. Bodies therefore never take more than the limit, and at least one body always makes progress.
+ * `BodyStalls` ends bodies that arrive too slowly and refuses bodies that have waited too long. A connection whose body
+ * is not read keeps at most the 64 KiB that Node has read already.
  */
 import type { Readable } from 'node:stream';
 
 interface Held {
-  /** What is in memory. */
+  /** Bytes of the body in memory now. */
   bytes: number;
-  /** What will be, at most, when the body is complete. */
+  /** Bytes of the complete body, at most. */
   expected: number;
   isComplete: boolean;
-  /** Called when the body may be read again; null: it is read. */
+  /** Called when the body may be read again; null: it is being read. */
   resume: (() => void) | null;
 }
 
 export class BodyBudget {
   readonly #limitBytes: () => number;
-  /** Oldest first. */
+  /** Bodies in order of arrival, oldest first. */
   readonly #bodies = new Map<Readable, Held>();
   #bytes = 0;
   #waiting = 0;
 
-  /** @param limitBytes what all bodies together may take */
+  /** @param limitBytes returns the memory that all bodies together may take */
   constructor(limitBytes: () => number) {
     this.#limitBytes = limitBytes;
   }
 
-  /** What all bodies take now. */
+  /** Memory that all bodies take now. */
   get bytes(): number {
     return this.#bytes;
   }
 
   /**
-   * Says how much of a body is in memory now.
-   * @param expected how much it will be at most
-   * @returns whether more of it may be read now; if not, `whenRoom` says when
+   * Records how many bytes of a body are in memory now.
+   * @param expected bytes of the complete body, at most
+   * @returns whether more of the body may be read now; if not, `whenRoom` tells when
    */
   hold(body: Readable, bytes: number, expected: number): boolean {
     let held = this.#bodies.get(body);
@@ -53,7 +53,7 @@ export class BodyBudget {
     return this.#mayGoOn(held);
   }
 
-  /** Calls `resume` once, when more of the body may be read; never, if the body is released before. */
+  /** Calls `resume` once when more of the body may be read; never if the body is released first. */
   whenRoom(body: Readable, resume: () => void): void {
     const held = this.#bodies.get(body);
     if (held === undefined) return resume();
@@ -62,14 +62,14 @@ export class BodyBudget {
     this.#wake();
   }
 
-  /** Nothing more of the body comes; its bytes count until `release`. */
+  /** Records that the body is complete; its bytes count until `release`. */
   complete(body: Readable): void {
     if (this.#bodies.size === 0) return;
     const held = this.#bodies.get(body);
     if (held !== undefined) held.isComplete = true;
   }
 
-  /** The body is not in memory any more. It may have been released before, or never held. */
+  /** Records that the body is no longer in memory. Does nothing if the body was released before or never held. */
   release(body: Readable): void {
     if (this.#bodies.size === 0) return;
     const held = this.#bodies.get(body);
@@ -80,12 +80,12 @@ export class BodyBudget {
     this.#wake();
   }
 
-  /** How much of the body is in memory, as far as it counts. */
+  /** Bytes of the body that count towards the limit now. */
   heldBytes(body: Readable): number {
     return this.#bodies.get(body)?.bytes ?? 0;
   }
 
-  /** Whether the body is not read because others come first. */
+  /** Whether the body is not read because older bodies come first. */
   isWaiting(body: Readable): boolean {
     const held = this.#bodies.get(body);
     return held !== undefined && held.resume !== null;
@@ -100,7 +100,7 @@ export class BodyBudget {
       before += sizeOf(each);
       if (before > half) return false;
     }
-    // One body may be larger than what is allowed for all.
+    // A single body may exceed the half that is meant for all.
     return before === 0 || before + held.expected <= half;
   }
 

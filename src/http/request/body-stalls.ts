@@ -1,33 +1,35 @@
 /**
- * Bodies of which nothing arrives any more, or too little for the memory that they take: somebody has to let go, and it is not
- * the client.
+ * Ends requests whose body stopped arriving, or arrives too slowly for the memory that it takes.
  *
- * They are looked at from time to time, all together: setting a timer on the socket of every request costs as much as
- * routing it does, and nearly every body is there at once.
+ * One timer looks at all bodies together: a timer for each request's socket costs as much as routing the request, and
+ * nearly every body arrives at once.
  */
 import type { IncomingMessage } from 'node:http';
 import { Problem } from '../../node/problem.ts';
 import type { BodyBudget } from './body-budget.ts';
 
-/** How often within the time-out they are looked at. */
+/** Number of looks within each time-out. */
 const LOOKS = 4;
-/** A body of which more is kept in memory has to arrive at `MIN_BODY_RATE`, in bytes. */
+/** Bodies with more bytes than this in memory have to arrive at `MIN_BODY_RATE`. */
 const SMALL_BODY_BYTES = 64 * 1024;
-/** What such a body has to bring within each time-out, in bytes a second. */
+/** Lowest rate of a large body, averaged over each time-out, in bytes a second. */
 export const MIN_BODY_RATE = 1_024;
-/** A smaller one that is kept in memory has to be complete after so many time-outs. */
+/** Number of time-outs after which a small body in memory has to be complete. */
 const SMALL_BODY_TIMEOUTS = 10;
 
 interface Body {
-  /** What its connection had brought when it was last seen to grow; null: it was not looked at yet. */
+  /** Bytes that the connection had received at the last look with progress; null: no look yet. */
   bytes: number | null;
-  /** When that was. */
+  /** Time of that look. */
   at: number;
-  /** When it was first looked at, or did not wait for this node any more. */
+  /** Time of the first look, or of the first look at which the body no longer waited for this node. */
   since: number;
-  /** Since when it is not read because other bodies come first; null: it is read. */
+  /** Time since which the body is not read because older bodies come first; null: it is being read. */
   waitingSince: number | null;
-  /** What its connection had brought when the time-out began in which its rate is measured, and when that was. */
+  /**
+   * Bytes that the connection had received at the start of the current time-out, over which the rate is measured, and
+   * that time.
+   */
   windowBytes: number;
   windowAt: number;
   readonly stalled: (problem: Problem) => void;
@@ -40,8 +42,8 @@ export class BodyStalls {
   #looking = false;
 
   /**
-   * @param timeoutMs how long nothing of a body may arrive
-   * @param budget knows which bodies are kept in memory, and which are not read
+   * @param timeoutMs returns the longest pause within a body, in milliseconds
+   * @param budget says which bodies are in memory and which are not being read
    */
   constructor(timeoutMs: () => number, budget: Pick<BodyBudget, 'heldBytes' | 'isWaiting'>) {
     this.#timeoutMs = timeoutMs;
@@ -49,8 +51,8 @@ export class BodyStalls {
   }
 
   /**
-   * Calls `stalled` once nothing of the body has arrived for so long, or too little (REQUEST_TIMEOUT), or it has waited so long
-   * for room (TOO_MANY_REQUESTS), unless `forget` comes first.
+   * Calls `stalled` when the body stopped or is too slow (REQUEST_TIMEOUT), or has waited too long for room
+   * (TOO_MANY_REQUESTS), unless `forget` comes first.
    */
   watch(request: IncomingMessage, stalled: (problem: Problem) => void): void {
     this.#bodies.set(request, {
@@ -67,7 +69,7 @@ export class BodyStalls {
     this.#lookLater();
   }
 
-  /** The body is complete, or nobody wants it any more. */
+  /** Stops watching: the body is complete, or no longer needed. */
   forget(request: IncomingMessage): void {
     this.#bodies.delete(request);
   }
@@ -88,7 +90,7 @@ export class BodyStalls {
     if (this.#looking) this.#lookLater();
   }
 
-  /** @returns why the body is given up now, or null */
+  /** @returns the reason to end the request now; null: it may go on */
   #problemOf(request: IncomingMessage, body: Body, now: number): Problem | null {
     const timeoutMs = this.#timeoutMs();
     const { bytesRead } = request.socket;
@@ -98,7 +100,7 @@ export class BodyStalls {
       const detail = `other bodies took the memory for ${timeoutMs} ms; there was no room for this one`;
       return new Problem('TOO_MANY_REQUESTS', detail);
     }
-    // If something lies there, it is this node that does not read on: it waits for the disk, or for room in memory.
+    // Unread bytes mean that this node is the slow side: it waits for the disk or for memory.
     const isUnread = isWaiting || request.readableLength > 0;
     if (body.bytes === null || isUnread) {
       body.since = now;

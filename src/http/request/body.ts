@@ -1,32 +1,34 @@
-/** Request bodies, read with a limit, in a way that leaves the connection usable when the limit is passed. */
+/** Reads request bodies up to a limit, and keeps the connection usable if a body is larger. */
 import type { Readable } from 'node:stream';
 import { Problem, type ProblemCode } from '../../node/problem.ts';
 import { free, GrowingBuffer } from '../../stream/growing-buffer.ts';
 import type { BodyBudget } from './body-budget.ts';
 
 /**
- * What is past the limit is read and thrown away, so that the client can send its next request on the same
- * connection; but not more than so many times the limit: then the connection is closed.
+ * Bytes past the limit are read and discarded, so that the client can send its next request on the same connection.
+ * Beyond this multiple of the limit, the server closes the connection.
  */
 const DRAIN_FACTOR = 4;
 
 export interface BodyLimit {
   readonly maxBytes: number;
   readonly code: ProblemCode;
-  /** What the limit is about, for the message. */
+  /** What the limit applies to, for the message. */
   readonly what: string;
 }
 
-/** Thrown together with closing the connection: the rest of the body is not worth reading. */
+/** Thrown when the server closes the connection, because too much of the body is still to come. */
 export class OversizedBody extends Problem {}
 
-/** Thrown for a body in a content coding. */
+/** Thrown for a body with a `Content-Encoding`. */
 export class EncodedBody extends Problem {}
 
 /**
- * Values are kept as they come, and given back without an encoding: a body that is compressed would become another value.
+ * Refuses encoded bodies: values are stored and returned as they arrive, so a compressed body would become another
+ * value.
  * @param header `Content-Encoding`, or undefined
- * @throws Problem UNSUPPORTED_MEDIA_TYPE for an encoding that changes bytes; its answer says `Accept-Encoding: identity`
+ * @throws Problem UNSUPPORTED_MEDIA_TYPE for an encoding that changes bytes; the answer carries `Accept-Encoding:
+ * identity`
  */
 export function checkEncoding(header: string | undefined): void {
   const codings = (header ?? '').split(',').map((coding) => coding.trim().toLowerCase());
@@ -38,9 +40,9 @@ export function checkEncoding(header: string | undefined): void {
 }
 
 /**
- * Reads a body, as long as the budget lets it. A body that comes in more than one piece counts in the budget, and goes on doing so
- * after it was returned: whoever has written it releases it.
- * @param source undefined: there is no body, which is an empty one
+ * Reads a body, as fast as the budget allows. A body of more than one piece counts in the budget until the caller
+ * releases it, after it has written the body.
+ * @param source undefined: there is no body, which counts as an empty one
  * @param declared the Content-Length, if there is one
  * @returns the whole body, in a buffer of its own
  * @throws Problem with the limit's code when the body is larger
@@ -60,7 +62,7 @@ export function readBody(
   }
   const expected = announced > 0 && announced <= maxBytes ? announced : 0;
   return new Promise((resolve, reject) => {
-    /** What has come, if that is one piece: nearly every body is. */
+    /** The body so far, while it is one piece; nearly every body is. */
     let first: Buffer | null = null;
     let rest: GrowingBuffer | null = null;
     let total = 0;
@@ -68,7 +70,7 @@ export function readBody(
       if (chunk.length === 0) return;
       total += chunk.length;
       if (total > maxBytes) {
-        // What is read only to be thrown away takes no memory.
+        // Discarded bytes take no memory.
         first = null;
         if (rest !== null) free(rest.take());
         budget.release(source);
@@ -94,7 +96,7 @@ export function readBody(
     source.on('end', () => {
       if (total > maxBytes) return reject(new Problem(code, `${tooLarge}; ${total} came`));
       budget.complete(source);
-      // A small chunk is a view into a 64 KiB buffer of the socket: the copy lets that one go.
+      // Copied, because a small chunk is a view that would keep a whole 64 KiB buffer of the socket in memory.
       if (first !== null) resolve(Buffer.from(first));
       else resolve(rest === null ? Buffer.alloc(0) : rest.take());
     });

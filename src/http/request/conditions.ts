@@ -1,11 +1,11 @@
-/** `If-Match` and `If-None-Match` (RFC 9110, 13.1) of entries, whose ETag is their version in quotes. */
+/** Parses `If-Match` and `If-None-Match` (RFC 9110, 13.1). The ETag of an entry is its version in quotes. */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Condition } from '../../keyspace/condition.ts';
 import { Problem } from '../../node/problem.ts';
 
 /**
- * The condition of a write. With both headers both must be met (RFC 9110, 13.2.2).
- * @throws Problem BAD_REQUEST for headers that are malformed
+ * Condition of a write. With both headers, both must hold (RFC 9110, 13.2.2).
+ * @throws Problem BAD_REQUEST for malformed headers
  */
 export function writeCondition(headers: IncomingHttpHeaders): Condition {
   const match = headers['if-match'];
@@ -17,7 +17,7 @@ export function writeCondition(headers: IncomingHttpHeaders): Condition {
   };
 }
 
-/** Whether a reader that named what it has in `If-None-Match` has this version already. */
+/** Whether `If-None-Match` names this version, so that the client already has it. */
 export function isKnown(headers: IncomingHttpHeaders, version: number): boolean {
   const known = headers['if-none-match'];
   if (known === undefined) return false;
@@ -42,7 +42,7 @@ function versions(name: string, header: string, weak: boolean): '*' | readonly n
     const [, weakness, tag] = match;
     if (tag === undefined) break;
     count += 1;
-    // An ETag that is no version is somebody else's: well formed, and never ours.
+    // A well-formed ETag that is not a version matches no entry.
     const isOurs = /^[1-9]\d{0,15}$/.test(tag) && (weak || weakness === undefined);
     if (isOurs) found.push(Number(tag));
   }

@@ -1,4 +1,4 @@
-/** Node's own event loop, for what gives it its turn. */
+/** Node's event loop, as the turn-taking code uses it. */
 import type { World } from '../../node/ports.ts';
 import type { Loop } from '../../node/turns.ts';
 

@@ -1,9 +1,9 @@
-/** When an entry expires: as clients say it, in seconds from now or as a time, and as it is kept. */
+/** Converts the expiry of a request (seconds from now, or a time) into the time that an entry stores. */
 import { Problem } from '../../node/problem.ts';
 import { isTime } from '../../stream/command.ts';
 
 export interface ExpiryRequest {
-  /** Seconds from now, fractions allowed. */
+  /** Seconds from now; fractions are allowed. */
   readonly ttl?: number | undefined;
   /** Milliseconds since 1970. */
   readonly expiresAt?: number | null | undefined;
@@ -11,9 +11,9 @@ export interface ExpiryRequest {
 
 /**
  * @param now milliseconds since 1970
- * @returns milliseconds since 1970, or null: never
- * @throws Problem BAD_REQUEST for both at once, and for a time that is not in the future, or before 1970 because the
- *   clock of this node is
+ * @returns milliseconds since 1970; null: the entry never expires
+ * @throws Problem BAD_REQUEST if both are given, if the time is not in the future, or if it is before 1970 because this
+ * node's clock is
  */
 export function expiryOf({ ttl, expiresAt }: ExpiryRequest, now: number): number | null {
   if (ttl !== undefined && expiresAt !== undefined) {

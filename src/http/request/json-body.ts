@@ -1,4 +1,4 @@
-/** JSON request bodies. */
+/** Reads JSON request bodies. */
 import type { Readable } from 'node:stream';
 import type { FastifyRequest } from 'fastify';
 import { JsonError, JsonTooLarge, jsonSteps, type StaysText, type Steps } from '../../keyspace/json/json.ts';
@@ -9,7 +9,7 @@ import { inSlices } from './slices.ts';
 
 /**
  * @param budget counts the body until it is released
- * @returns the whole body, up to the limit of its route
+ * @returns the whole body, at most as large as its route allows
  * @throws Problem BODY_TOO_LARGE
  */
 export function readJson(request: FastifyRequest, payload: Readable, budget: BodyBudget): Promise<Buffer> {
@@ -19,14 +19,17 @@ export function readJson(request: FastifyRequest, payload: Readable, budget: Bod
 }
 
 /**
- * @param staysText which values are left as they are written; none if it is not given
- * @throws Problem BAD_REQUEST for what is no JSON, BODY_TOO_LARGE for more than 200,000 values
+ * @param staysText selects the values that stay text; default: none
+ * @throws Problem BAD_REQUEST for malformed JSON, BODY_TOO_LARGE for more than 200,000 values
  */
 export function parseJsonBody(bytes: Buffer, staysText?: StaysText): Promise<unknown> {
   return parsedBody(bytes, jsonSteps(bytes, staysText));
 }
 
-/** @param steps what reads the body @throws Problem as `parseJsonBody` */
+/**
+ * @param steps parses the body
+ * @throws Problem like `parseJsonBody`
+ */
 export async function parsedBody<T>(bytes: Buffer, steps: Steps<T>): Promise<T> {
   try {
     return await inSlices(bytes.length, steps);

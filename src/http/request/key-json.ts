@@ -1,4 +1,4 @@
-/** Values that are JSON: read as such, and patched. */
+/** Values that are JSON: how they are sent and patched. */
 import type { Patch } from '../../keyspace/json/merge-patch.ts';
 import { Refusal } from '../../keyspace/refusal.ts';
 import { type PreparedPatch, patchedSteps } from '../../keyspace/write.ts';
@@ -11,14 +11,14 @@ const BYTES_TYPE = 'application/octet-stream';
 const JSON_TYPE = 'application/json';
 const FORMS = [BYTES_TYPE, JSON_TYPE] as const;
 
-/** Whether the client takes JSON rather than bytes. */
+/** Whether the client prefers JSON to bytes. */
 export function wantsJson(accept: string | undefined): boolean {
   return acceptedOf(accept, FORMS) === JSON_TYPE;
 }
 
 /**
- * The media type that the value is sent as.
- * @param isJson whether the value is JSON; asked only if it matters
+ * Media type of the answer.
+ * @param isJson whether the value is JSON; called only if it matters
  * @throws Problem NOT_ACCEPTABLE
  */
 export function typeOf(accept: string | undefined, isJson: () => boolean): string {
@@ -27,13 +27,13 @@ export function typeOf(accept: string | undefined, isJson: () => boolean): strin
     throw new Problem('NOT_ACCEPTABLE', `a value is ${BYTES_TYPE}, or ${JSON_TYPE} if it is JSON`);
   }
   if (wanted !== JSON_TYPE || isJson()) return wanted;
-  // It is no JSON; perhaps the client takes it as it is.
+  // The value is not JSON; the client may still accept plain bytes.
   const bytesWanted = acceptedOf(accept, [BYTES_TYPE]);
   if (bytesWanted !== null) return bytesWanted;
   throw new Problem('NOT_ACCEPTABLE', `the value is not JSON; it can be had as ${BYTES_TYPE}`);
 }
 
-/** Works out what a patch makes of a large value before the write turn, in which nothing else is done. */
+/** Applies a patch to a large value before the write turn, which would otherwise block all other work. */
 export async function preparedPatch(
   node: Node,
   key: string,

@@ -1,9 +1,9 @@
-/** Keys in URLs. */
+/** Parses keys in URLs. */
 import { type KeyProblem, keyProblem, MAX_KEY_BYTES } from '../../keyspace/key.ts';
 import { Problem, type ProblemCode } from '../../node/problem.ts';
 
 export const KEYS_PATH = '/v1/keys/';
-/** What can be done with a key beside reading and writing it; a key that ends so needs its slash as %2F. */
+/** Operations on a key beside reading and writing it. A key that ends like an operation needs its slash as %2F. */
 const OPERATIONS: ReadonlyMap<string, ReadonlySet<string | undefined>> = new Map([
   ['increment', new Set(['POST', 'OPTIONS'])],
   ['append', new Set(['POST', 'OPTIONS'])],
@@ -11,8 +11,8 @@ const OPERATIONS: ReadonlyMap<string, ReadonlySet<string | undefined>> = new Map
 ]);
 
 /**
- * Slashes of a key may stand in a URL as they are. The router wants a parameter to be one segment, so they are
- * escaped before it looks.
+ * Escapes the slashes of a key in a URL: clients may write them as they are, but the router's parameters match only one
+ * segment.
  */
 export function rewriteKeyUrl(url: string, method: string | undefined): string {
   if (!url.startsWith(KEYS_PATH)) return url;
@@ -25,21 +25,24 @@ export function rewriteKeyUrl(url: string, method: string | undefined): string {
   return `${KEYS_PATH}${key.replaceAll('/', '%2F')}${tail}`;
 }
 
-/** @param rest of a path, behind `KEYS_PATH` @returns where the key ends in it, and the name of an operation follows, if one does */
+/**
+ * @param rest of the path, after `KEYS_PATH`
+ * @returns the place where the key ends; the name of an operation may follow
+ */
 export function endOfKey(rest: string, method: string | undefined): number {
   const last = rest.lastIndexOf('/');
   const isOperation = last > 0 && (OPERATIONS.get(rest.slice(last + 1))?.has(method) ?? false);
   return isOperation ? last : rest.length;
 }
 
-/** @throws Problem KEY_TOO_LONG, BAD_REQUEST */
+/** @throws Problem KEY_TOO_LONG or BAD_REQUEST */
 export function checkKey(key: string): string {
   const problem = keyProblem(key);
   if (problem !== null) throw badKey(problem);
   return key;
 }
 
-/** @param code instead of the code that the problem has by itself */
+/** @param code replaces the problem's own code */
 export function badKey(problem: KeyProblem, code?: ProblemCode): Problem {
   switch (problem) {
     case 'too-long':

@@ -1,34 +1,36 @@
-/** Answers in JSON with large values: written piece by piece while they are sent, in slices. */
+/** Writes JSON answers with large values piece by piece while they are sent, in slices. */
 import { Readable } from 'node:stream';
 import { encodingSteps, toJsonValue } from '../../keyspace/json/json-value.ts';
 import { AT_ONCE_BYTES, slices } from './slices.ts';
 
-/** So many bytes of a value become text at once; a multiple of three, so that base64 can be joined. */
+/**
+ * Number of bytes of a value that are encoded at a time; a multiple of three, so that pieces of base64 can be joined.
+ */
 const PIECE_BYTES = 48 * 1024;
 
-/** An object with a value in it, which may be large. */
+/** An object with a value that may be large. */
 export interface WithValue {
-  /** The members before the value; at least one. */
+  /** Members before the value; at least one. */
   readonly before: object;
-  /** Null: it has none. */
+  /** The value; null: there is none. */
   readonly value: Buffer | null;
-  /** The members after the value. */
+  /** Members after the value. */
   readonly after: object;
 }
 
-/** The object as a whole. */
+/** Returns the complete object. */
 export function whole({ before, value, after }: WithValue): object {
   return value === null ? { ...before, ...after } : { ...before, ...toJsonValue(value), ...after };
 }
 
-/** Whether the values are so few bytes together that they are written at once. */
+/** Whether the values are small enough together to be encoded at once. */
 export function areSmall(objects: readonly WithValue[]): boolean {
   let bytes = 0;
   for (const { value } of objects) bytes += value?.length ?? 0;
   return bytes <= AT_ONCE_BYTES;
 }
 
-/** The object's JSON in pieces, none of which takes longer than about a millisecond. */
+/** Yields the JSON of the object in pieces; each takes at most about a millisecond. */
 export function* pieces(object: WithValue): Generator<string> {
   const { before, value, after } = object;
   if (value === null || value.length <= PIECE_BYTES) {
@@ -54,14 +56,14 @@ export function* pieces(object: WithValue): Generator<string> {
   yield `","encoding":"${encoding}"${rest === '}' ? '' : ','}${rest}`;
 }
 
-/** @returns `at`, or the end of the character that it is in the middle of */
+/** @returns `at`, or the end of the character that `at` would split */
 function endOfCharacter(text: Buffer, at: number): number {
   let end = at;
   while (end < text.length && ((text[end] as number) & 0xc0) === 0x80) end += 1;
   return Math.min(end, text.length);
 }
 
-/** `{"<name>": [<objects>], <rest>}` as a stream. */
+/** Streams `{"<name>": [<objects>], <rest>}`. */
 export function arrayStream(name: string, objects: readonly WithValue[], rest: object): Readable {
   return Readable.from(inBuffers(arrayPieces(name, objects, rest)), {
     objectMode: false,
@@ -80,7 +82,7 @@ function* arrayPieces(name: string, objects: readonly WithValue[], rest: object)
   yield `],${JSON.stringify(rest).slice(1)}`;
 }
 
-/** Text in buffers that are worth sending, in slices. */
+/** Collects text into buffers large enough to send, in slices. */
 export async function* inBuffers(text: Iterable<string>): AsyncGenerator<Buffer> {
   const turns = slices();
   let collected = '';

@@ -1,4 +1,4 @@
-/** NDJSON, line by line, in bounded memory. */
+/** Reads NDJSON line by line in bounded memory. */
 import type { Readable } from 'node:stream';
 import {
   JsonError,
@@ -16,15 +16,15 @@ import { inSlices } from './slices.ts';
 /** The longest line, in bytes: a value of 16 MiB as base64, and room for escapes. */
 export const MAX_LINE_BYTES = 32 * 1024 * 1024;
 
-/** A line that has not ended counts in the budget when more of it has arrived, in bytes. */
+/** Size above which an incomplete line counts in the budget, in bytes. */
 const SHORT_LINE_BYTES = 64 * 1024;
 
 const NEWLINE = 0x0a;
 
 /**
- * The lines of a stream without their line ends, in groups as they arrive. A last line needs no line end.
- * The stream is not destroyed when the reader stops early.
- * @param budget counts the line that has not ended; while it has no room for more, nothing is read
+ * Yields the lines of a stream without their line ends, in groups as they arrive. The last line needs no line end.
+ * Stopping early does not destroy the stream.
+ * @param budget counts the incomplete line; while it has no room for more, the stream is not read
  * @throws Problem BAD_LINE for a line beyond the limit
  */
 export async function* lineGroups(source: Readable, budget: BodyBudget): AsyncGenerator<readonly Buffer[]> {
@@ -56,10 +56,13 @@ export async function* lineGroups(source: Readable, budget: BodyBudget): AsyncGe
   if (open.length > 0) yield [open.take()];
 }
 
-/** Members of a line that are left as they are written: how `value` is to be read stands in another member. */
+/** Selects the member `value` to stay text, because another member says how to read it. */
 const isValue: StaysText = (depth, name) => depth === 1 && name === 'value';
 
-/** @returns the members of the line @throws Problem BAD_LINE for what is no JSON object in UTF-8 */
+/**
+ * @returns the members of the line
+ * @throws Problem BAD_LINE if the line is not a JSON object in UTF-8
+ */
 export function parseLine(line: Buffer): Readonly<Record<string, unknown>> {
   try {
     return asObject(parseJson(line, isValue));
@@ -68,7 +71,7 @@ export function parseLine(line: Buffer): Readonly<Record<string, unknown>> {
   }
 }
 
-/** The same for a line that may be long, in slices. */
+/** Parses a line of any length, in slices. */
 export async function parseLongLine(line: Buffer): Promise<Readonly<Record<string, unknown>>> {
   try {
     return asObject(await inSlices(line.length, jsonSteps(line, isValue)));
@@ -88,7 +91,7 @@ function badLine(error: unknown): unknown {
   return error instanceof JsonError ? new Problem('BAD_LINE', `it is not JSON: ${error.detail}`) : error;
 }
 
-/** Whether there is nothing but white space in the line, and perhaps a byte order mark in front. */
+/** Whether the line holds only white space, perhaps after a byte order mark. */
 export function isBlank(line: Buffer): boolean {
   const text = withoutByteOrderMark(line);
   for (let at = 0; at < text.length; at += 1) {

@@ -1,14 +1,15 @@
 /**
- * Requests that a client sends without waiting for the answers before them, as far as their answers take memory. Node keeps
- * each answer until the ones before it are sent: so of a connection only some small answers are made ahead. For a larger one, and
- * when there are enough, the next request waits until the answers before it are sent.
+ * Bounds the memory for answers to pipelined requests (requests that a client sends without waiting for the earlier
+ * answers). Node keeps each answer in memory until the earlier ones are sent. So each connection gets only a few small
+ * answers ahead of time; before a large answer, or when enough are ready, the next request waits until the earlier
+ * answers are sent.
  */
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
-/** What is made ahead for a connection, in bytes, … */
+/** Bytes of answers that may be ready ahead of time on one connection. */
 const AHEAD_BYTES = 64 * 1024;
-/** … and what the head of an answer counts, about. */
+/** Approximate size of the head of an answer, in bytes. */
 const HEAD_BYTES = 256;
 
 interface Waiting {
@@ -16,25 +17,27 @@ interface Waiting {
   readonly go: () => void;
 }
 
-/** The answers of one connection that are not sent yet. */
+/** Tracks the answers of one connection that are not sent yet. */
 export class Pipeline {
-  /** What was made ahead since the last request waited. */
+  /** Bytes made ahead of time since a request last had to wait. */
   #bytes = 0;
   #waiting: Waiting[] = [];
-  /** One of its answers was large, since requests went on the last time: so the next may be, and is tried alone. */
+  /**
+   * Whether a large answer came since requests last went on. If so, the next one may be large too and is made alone.
+   */
   #hasLarge = false;
 
-  /** Whether nothing more may be made ahead, for an answer that is behind others. */
+  /** Whether an answer that is behind others must wait. */
   get isHeld(): boolean {
     return this.#waiting.length > 0 || this.#bytes > AHEAD_BYTES;
   }
 
-  /** An answer that is behind others has been made, with so many bytes. */
+  /** Records an answer of so many bytes that is ready behind others. */
   madeAhead(bytes: number): void {
     this.#bytes += bytes + HEAD_BYTES;
   }
 
-  /** The next answer is large. */
+  /** Records that the next answer is large. */
   large(): void {
     this.#hasLarge = true;
   }
@@ -46,7 +49,7 @@ export class Pipeline {
   }
 
   #wakeLater(response: ServerResponse): void {
-    // Node gives the connection to an answer when the one before it has been sent.
+    // Node assigns the connection to an answer once the previous one is sent.
     response.once('socket', () => {
       const waiting = this.#waiting;
       const now = this.#hasLarge ? waiting.slice(0, 1) : waiting;
@@ -60,11 +63,11 @@ export class Pipeline {
   }
 }
 
-/** The pipelines of all connections that have had one. */
+/** Holds the pipelines of all connections that have had one. */
 export class Pipelines {
   readonly #pipelines = new WeakMap<Socket, Pipeline>();
 
-  /** Whether there are answers before this one on its connection that are not sent yet. */
+  /** Whether unsent answers precede this one on its connection. */
   isBehind(response: ServerResponse): boolean {
     return response.socket === null;
   }

@@ -1,16 +1,19 @@
-/** What RFC 9112 asks of every request before anybody looks at its path: one host, one form of target, a body that is understood. */
+/**
+ * Enforces RFC 9112's rules for every request before its path is looked at: one host, one form of the target, a known
+ * transfer coding.
+ */
 import type { IncomingMessage } from 'node:http';
 import { Problem } from '../../node/problem.ts';
 
-/** A scheme, an authority without user information, and what follows it. */
+/** Matches a scheme, an authority without user information, and the rest. */
 const ABSOLUTE = /^https?:\/\/([^/?#@\s]+)([/?].*)?$/i;
 const SLASH = 0x2f;
 
 /**
- * Brings the target into origin-form, in `request.url`, with the authority of an absolute-form target as the `Host`
- * (RFC 9112, 3.2.2). Routes, the short cut and upgrades see nothing else.
- * @param request of a server with `joinDuplicateHeaders`: several `Host` fields come as one, with commas
- * @returns why the request must be refused, or null
+ * Converts the target to origin-form in `request.url`, and takes the authority of an absolute-form target as the `Host`
+ * (RFC 9112, 3.2.2). Routes, the fast path and upgrades only see the result.
+ * @param request of a server with `joinDuplicateHeaders`: several `Host` fields arrive as one, joined by commas
+ * @returns the reason to refuse the request, or null
  */
 export function normalizeTarget(request: IncomingMessage): Problem | null {
   const { headers, url = '' } = request;
@@ -31,12 +34,12 @@ export function normalizeTarget(request: IncomingMessage): Problem | null {
 }
 
 function pathOf(rest: string | undefined, method: string | undefined): string {
-  // RFC 9112, 3.2.4: OPTIONS of an authority alone asks about the server.
+  // RFC 9112, 3.2.4: OPTIONS with only an authority asks about the server.
   if (rest === undefined) return method === 'OPTIONS' ? '*' : '/';
   return rest.startsWith('/') ? rest : `/${rest}`;
 }
 
-/** RFC 9112, 6.1: only `chunked` is understood, and HTTP/1.0 has no transfer codings at all. */
+/** RFC 9112, 6.1: the server understands only `chunked`, and HTTP/1.0 has no transfer codings. */
 function codingProblem(coding: string, httpVersion: string): Problem | null {
   if (httpVersion === '1.0') return new Problem('BAD_REQUEST', 'HTTP/1.0 has no Transfer-Encoding');
   if (coding.trim().toLowerCase() === 'chunked') return null;

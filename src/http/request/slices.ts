@@ -1,7 +1,6 @@
 /**
- * Work on one request that takes longer than the event loop may wait: it is done in slices, and whatever else there is to do
- * comes in between. All such work shares one line: in each turn of the event loop one slice is done, however many requests have
- * some.
+ * Runs long work for requests in slices, so that the event loop does other work in between. All requests share one
+ * queue: each turn of the event loop runs one slice, however many requests have work.
  */
 import type { FastifyReply } from 'fastify';
 import { atOnce, type Steps } from '../../keyspace/json/json.ts';
@@ -9,19 +8,22 @@ import { Problem } from '../../node/problem.ts';
 import { OneByOne, Turns } from '../../node/turns.ts';
 import { EVENT_LOOP } from './event-loop.ts';
 
-/** JSON up to so many bytes is read, checked or written at once: below a millisecond, and up to ten when it is odd. */
+/**
+ * JSON up to this many bytes is parsed, checked or written at once: it usually takes below a millisecond, and up to ten
+ * for unusual JSON.
+ */
 export const AT_ONCE_BYTES = 64 * 1024;
 
 const LINE = new OneByOne(EVENT_LOOP);
 
-/** @returns the slices of one piece of work; the first one begins when its turn comes */
+/** @returns the turns of one piece of work; the first slice begins when its turn comes */
 export function slices(): Turns {
   const turns = new Turns(LINE);
   turns.end();
   return turns;
 }
 
-/** Does the work at once if it is about few bytes, and in slices otherwise. */
+/** Runs the work at once if it concerns few bytes, and in slices otherwise. */
 export async function inSlices<T>(bytes: number, steps: Steps<T>): Promise<T> {
   if (bytes <= AT_ONCE_BYTES) return atOnce(steps);
   const turns = slices();
@@ -33,15 +35,15 @@ export async function inSlices<T>(bytes: number, steps: Steps<T>): Promise<T> {
 }
 
 /**
- * Work that keeps a large value in memory, one after the other: then memory holds one such value, however many requests want
- * this.
+ * A queue for work that keeps a large value in memory. It runs one piece of work at a time, so memory holds one such
+ * value however many requests wait.
  */
 export class Line {
   #last: Promise<unknown> = Promise.resolve();
 
   /**
    * Runs the work when the work before it has ended.
-   * @param reply of the request: if its client has gone meanwhile nothing is done
+   * @param reply of the request; if its client has disconnected meanwhile, the work is skipped
    */
   run<T>(reply: FastifyReply, work: () => Promise<T>): Promise<T> {
     const result = this.#last.then(() => {
@@ -53,7 +55,7 @@ export class Line {
   }
 }
 
-/** For a request that nobody waits for any more; what is said is not sent. */
+/** The problem for a request whose client has disconnected; it is never sent. */
 export function clientHasGone(): Problem {
   return new Problem('BAD_REQUEST', 'the client has gone');
 }

@@ -1,24 +1,28 @@
 /**
- * How much memory the answers of all connections take that their clients have not taken yet.
+ * Limits the memory for answers that clients have not received yet.
  *
- * An answer is a whole in memory until the last byte of it is with the operating system, so a client that does not read costs
- * what it asked for. Small answers are not counted: what a connection can have of them is little. Larger ones are made one at a
- * time for a connection, and for all connections together as long as they are below the limit; beyond it requests wait, and
- * are refused after a while. Who takes nothing of an answer, or too little in all the time, loses the connection.
+ * Memory holds a whole answer until the operating system has taken its last byte, so a client that does not read costs
+ * the server the size of its answer. Small answers do not count: one connection can have only little of them. Each
+ * connection gets one larger answer at a time, and all connections together stay below the limit; beyond it, requests
+ * wait and are refused after a while. The server closes a connection whose client reads nothing of an answer for a
+ * while, or reads it too slowly overall.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Problem } from '../../node/problem.ts';
 import type { Pipelines } from './pipelines.ts';
 
-/** Answers up to this size are not counted, in bytes. */
+/** Largest answer that does not count, in bytes. */
 export const SMALL_ANSWER_BYTES = 16 * 1024;
-/** A client that takes nothing of an answer for so long is disconnected, in milliseconds. */
+/** Time without progress after which the server disconnects the client, in milliseconds. */
 export const ANSWER_STALL_MS = 30_000;
-/** A client has `ANSWER_STALL_MS`, and as long as the answer needs at this rate, in bytes a second; then it is disconnected. */
+/**
+ * Lowest rate at which a client may read an answer, in bytes a second: it has `ANSWER_STALL_MS` plus the time that the
+ * answer takes at this rate.
+ */
 const MIN_ANSWER_RATE = 16 * 1024;
-/** A request waits so long for others to take their answers, in milliseconds; then it is refused. */
+/** Longest wait of a request for other clients to read their answers, in milliseconds; then it is refused. */
 const MAX_WAIT_MS = 5_000;
-/** So many requests wait for that at the same time; more are refused at once. */
+/** Largest number of requests that wait for room; more are refused at once. */
 const MAX_WAITING = 1_000;
 
 interface Waiting {
@@ -32,22 +36,22 @@ export class UnreadAnswers {
   readonly #waiting = new Set<Waiting>();
   #bytes = 0;
 
-  /** @param limitBytes what all answers together may take; the one that reaches the limit may pass it */
+  /** @param limitBytes returns the memory that all answers may take; the answer that reaches the limit may exceed it */
   constructor(limitBytes: () => number, pipelines: Pipelines) {
     this.#limitBytes = limitBytes;
     this.#pipelines = pipelines;
   }
 
-  /** What all answers take now. */
+  /** Memory that all answers take now. */
   get bytes(): number {
     return this.#bytes;
   }
 
   /**
    * Asks for room before an answer is made.
-   * @param bytes how large it will be, about
-   * @returns null: it counts now, and may be made; else what resolves when that is so
-   * @throws Problem TOO_MANY_REQUESTS (by the promise) when others have not taken their answers in time
+   * @param bytes approximate size of the answer
+   * @returns null: the answer may be made and counts from now on; otherwise a promise that resolves when that is so
+   * @throws Problem TOO_MANY_REQUESTS (through the promise) if other clients have not read their answers in time
    */
   admit(request: IncomingMessage, response: ServerResponse, bytes: number): Promise<void> | null {
     const isLarge = bytes > SMALL_ANSWER_BYTES;
@@ -60,7 +64,7 @@ export class UnreadAnswers {
     return this.#room(response, bytes);
   }
 
-  /** A connection has one large answer at a time. */
+  /** Waits until the connection's previous large answer is done. */
   async #inTurn(request: IncomingMessage, response: ServerResponse, bytes: number): Promise<void> {
     await new Promise<void>((resolve) => this.#pipelines.of(request.socket).wait(response, resolve));
     await this.admit(request, response, bytes);
@@ -91,7 +95,7 @@ export class UnreadAnswers {
     });
   }
 
-  /** Says how large an answer is: it counts until the client has taken it, or has gone. */
+  /** Records the size of an answer: it counts until the client has received it or disconnected. */
   count(request: IncomingMessage, response: ServerResponse, bytes: number): void {
     const before = this.#open.get(response);
     if (before !== undefined) {

@@ -1,11 +1,11 @@
-/** `?position=P&timeout=MS` of a read: answer when this node has reached the position. */
+/** `?position=P&timeout=MS` of a read: the node answers once it has reached the position. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Node } from '../../node/node.ts';
 import { Problem } from '../../node/problem.ts';
 import { type Position, parsePosition } from '../../replication/position.ts';
 import { position } from '../schemas/schemas.ts';
 
-/** The longest that a request may wait for something, and how long it does if it does not say. */
+/** Longest wait that a request may ask for, and the default, in milliseconds. */
 const MAX_TIMEOUT_MS = 600_000;
 const TIMEOUT_MS = 5_000;
 
@@ -21,7 +21,7 @@ export interface WaitQuery {
   readonly timeout: number;
 }
 
-/** What the query of every read may have; the header `Psync-Position` of the request does the same. */
+/** Query parameters of every read; the request header `Psync-Position` does the same as `position`. */
 export const WAIT_QUERY = {
   position: {
     ...position,
@@ -32,14 +32,14 @@ export const WAIT_QUERY = {
   timeout: { ...TIMEOUT, description: 'How long to wait for `position`, in milliseconds.' },
 } as const;
 
-/** The query of a read that takes nothing else. */
+/** Query of a read that has no other parameters. */
 export const WAIT_ONLY = { type: 'object', additionalProperties: false, properties: WAIT_QUERY } as const;
 
 type Waiting = FastifyRequest<{ Querystring: WaitQuery }>;
 
 /**
- * The position that a read brings, or null.
- * @throws Problem BAD_REQUEST for what is no position
+ * Position that a read asks for, or null.
+ * @throws Problem BAD_REQUEST for a malformed position
  */
 export function wantedPosition(request: Waiting): Position | null {
   const text = request.query.position ?? request.headers['psync-position'];
@@ -47,7 +47,7 @@ export function wantedPosition(request: Waiting): Position | null {
 }
 
 /**
- * Waits until this node has reached the position that the read brings, if it does.
+ * Waits until this node has reached the position that the read asks for, if it asks for one.
  * @throws Problem BAD_REQUEST, UNKNOWN_HISTORY, NOT_REACHED, TOO_MANY_REQUESTS
  */
 export async function reachWanted(node: Node, request: Waiting, reply: FastifyReply): Promise<void> {
@@ -58,7 +58,7 @@ export async function reachWanted(node: Node, request: Waiting, reply: FastifyRe
   await node.reach(wanted, request.query.timeout, client.signal);
 }
 
-/** @throws Problem BAD_REQUEST */
+/** @throws Problem BAD_REQUEST for a malformed position */
 export function positionOf(text: string): Position {
   const parsed = parsePosition(text);
   if (parsed === null) {

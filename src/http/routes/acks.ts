@@ -1,4 +1,6 @@
-/** `?acks=N&timeout=MS` of a write (Redis's WAIT): answer when N replicas have it in their journals. */
+/**
+ * `?acks=N&timeout=MS` of a write (Redis's WAIT): the node answers once N replicas have the write in their journals.
+ */
 import type { ServerResponse } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Node } from '../../node/node.ts';
@@ -11,7 +13,7 @@ export interface AcksQuery {
   readonly timeout: number;
 }
 
-/** What the query of every write may have. */
+/** Query parameters of every write. */
 export const ACKS_QUERY = {
   acks: {
     type: 'integer',
@@ -25,14 +27,14 @@ export const ACKS_QUERY = {
   timeout: { ...TIMEOUT, description: 'How long to wait for `acks`, in milliseconds.' },
 } as const;
 
-/** The query of a write that takes nothing else. */
+/** Query of a write that has no other parameters. */
 export const ACKS_ONLY = { type: 'object', additionalProperties: false, properties: ACKS_QUERY } as const;
 
 const places = new WeakMap<ServerResponse, AckPlace>();
 
 /**
- * Before a write is made: takes a place for it if it asks for `acks`. The place is left when the answer is sent, or the client
- * has gone.
+ * Reserves a place among the waiting writes before a write that asks for `acks`. The place is freed when the answer is
+ * sent or the client disconnects.
  * @throws Problem TOO_MANY_REQUESTS; nothing is written then
  */
 export function enterAcks(node: Node, { query }: FastifyRequest, { raw }: FastifyReply): void {
@@ -44,8 +46,8 @@ export function enterAcks(node: Node, { query }: FastifyRequest, { raw }: Fastif
 }
 
 /**
- * @param answer what the write is answered with; it has been written
- * @returns the answer, with `acks` if that was asked for; the status is 202 then if there are too few
+ * @param answer to a write that is done
+ * @returns the answer, with `acks` if the request asked for it; the status is 202 if too few replicas confirmed
  */
 export function acknowledged<T extends { readonly position: string }>(
   node: Node,
@@ -67,7 +69,7 @@ async function waited<T extends { readonly position: string }>(
   const position = parsePosition(answer.position);
   if (position === null) throw new Error(`${answer.position} is no position`);
   const place = places.get(reply.raw);
-  // Who asks for no acknowledgement does not wait.
+  // A request without `acks` does not wait.
   const reached =
     place === undefined
       ? node.acknowledgedBy(position.offset)

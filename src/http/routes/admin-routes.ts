@@ -1,4 +1,4 @@
-/** What operators look at and turn: `/v1/info`, `/v1/config`, `/healthz`, `/readyz`. */
+/** Routes for operators: `/v1/info`, `/v1/config`, `/healthz`, `/readyz`. */
 import type { FastifyInstance } from 'fastify';
 import type { Node } from '../../node/node.ts';
 import { Problem } from '../../node/problem.ts';
@@ -7,22 +7,22 @@ import { EXAMPLE_INFO } from '../schemas/examples.ts';
 import { config, configPatch, health, json, plainText, problems } from '../schemas/schemas.ts';
 import { formatInfo } from './info.ts';
 
-/** The settings of the running node: `app.ts` knows which may change, and what they mean. */
+/** Settings of the running node: `app.ts` knows their meaning and which ones may change. */
 export interface RunningSettings extends Admission {
   readonly version: string;
-  /** By `performance.now()`. */
+  /** Start of the node, on the clock of `performance.now()`. */
   readonly startedAt: number;
-  /** How long nothing of a request's body may arrive. */
+  /** Longest pause within a request's body. */
   readonly bodyTimeoutMs: number;
-  /** What request bodies and answers that were not taken yet may have of the memory, in bytes. */
+  /** Memory for request bodies and unread answers, in bytes. */
   readonly requestMemoryBytes: number;
-  /** Of the event loop, in the last seconds. */
+  /** Delay of the event loop in the last seconds. */
   readonly loopLag: { readonly p99Ms: number; readonly maxMs: number };
-  /** Since the start: rows committed to the journal, and fsyncs of the journal. */
+  /** Counts since the start: rows committed to the journal, and fsyncs of the journal. */
   readonly journal: { readonly commits: number; readonly fsyncs: number };
-  /** All settings, by name. */
+  /** All settings by name. */
   current(): Readonly<Record<string, unknown>>;
-  /** @returns what is wrong, as one line, and then nothing was changed; or null */
+  /** @returns one line that says what is wrong, and nothing was changed; null: the settings were changed */
   change(values: Readonly<Record<string, string>>): string | null;
 }
 

@@ -1,4 +1,4 @@
-/** The `get`s of a batch that writes nothing: they all say what was there at one position. */
+/** Answers a batch of only `get`s: all of them show the state at one position. */
 import type { Entry } from '../../keyspace/entry.ts';
 import {
   decideReads,
@@ -11,9 +11,9 @@ import type { Node } from '../../node/node.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { slices } from '../request/slices.ts';
 
-/** When so many bytes of values have been read, the next turn of the event loop comes first. */
+/** Bytes of values to read before the event loop's next turn comes first. */
 const TURN_BYTES = 4 * 1024 * 1024;
-/** So often it is looked for what others have changed meanwhile; then the rest is read at once. */
+/** Number of rounds that look for entries changed meanwhile; then the rest is read at once. */
 const MAX_ROUNDS = 4;
 
 export interface BatchRead {
@@ -23,7 +23,7 @@ export interface BatchRead {
 
 type Reader = Pick<Node, 'get' | 'outline' | 'position'>;
 
-/** @returns how many bytes of values the `get`s of the batch would read now; one that is read twice counts twice */
+/** @returns bytes of values that the `get`s of the batch would read now; a value that is read twice counts twice */
 export function readBytes(node: Pick<Node, 'outline'>, operations: readonly Operation[]): number {
   let bytes = 0;
   for (const { kind, key } of operations) if (kind === 'get') bytes += node.outline(key)?.size ?? 0;
@@ -37,7 +37,8 @@ export function readAtOnce(node: Reader, operations: readonly Operation[]): Batc
 }
 
 /**
- * Reads `TURN_BYTES` in each turn of the event loop. What others change meanwhile is read again, until nothing has changed.
+ * Reads `TURN_BYTES` in each turn of the event loop, and reads entries again that other requests changed meanwhile,
+ * until none has changed.
  * @throws Refusal BATCH_TOO_LARGE
  */
 export async function readInTurns(node: Reader, operations: readonly Operation[]): Promise<BatchRead> {
@@ -53,7 +54,7 @@ export async function readInTurns(node: Reader, operations: readonly Operation[]
   for (let round = 0; !isWhole; round += 1) {
     isWhole = true;
     if (node.position.runId !== runId) {
-      // Versions of another history say nothing.
+      // Versions of another history cannot be compared.
       runId = node.position.runId;
       entries.clear();
       kept = 0;
@@ -68,7 +69,7 @@ export async function readInTurns(node: Reader, operations: readonly Operation[]
       const bytes = entry?.value.length ?? 0;
       kept += bytes;
       inTurn += bytes;
-      // They have grown since the batch was let in. This says which operation is too much.
+      // The values have grown since the batch was admitted; this call says which operation is too much.
       if (kept > MAX_BATCH_READ_BYTES) decideReads(operations, known);
       if (inTurn < TURN_BYTES || round >= MAX_ROUNDS) continue;
       inTurn = 0;
@@ -78,7 +79,10 @@ export async function readInTurns(node: Reader, operations: readonly Operation[]
   return { results: decideReads(operations, known), position: formatPosition(node.position) };
 }
 
-/** Before anything is read. @throws Refusal BATCH_TOO_LARGE */
+/**
+ * Checks the size before any value is read.
+ * @throws Refusal BATCH_TOO_LARGE
+ */
 function requireFew(node: Reader, operations: readonly Operation[]): void {
   let bytes = 0;
   for (const [index, { key }] of operations.entries()) {

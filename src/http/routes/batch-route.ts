@@ -31,7 +31,7 @@ import { refuseOnReplica } from './refuse-on-replica.ts';
 /** The largest batch, in bytes of JSON. */
 const MAX_BATCH_BYTES = 64 * 1024 * 1024;
 
-/** One operation as the schema has let it through. */
+/** One operation, as the schema admits it. */
 interface BatchOperation {
   readonly op: 'set' | 'delete' | 'increment' | 'append' | 'expire' | 'persist' | 'get';
   readonly key: string;
@@ -44,7 +44,7 @@ interface BatchOperation {
   readonly ifVersion?: number;
 }
 
-/** The values of operations are not made into anything before it is known how they are written: `{"ops": [{"value": …}]}`. */
+/** Selects the values in `{"ops": [{"value": …}]}` to stay text, because another member says how to read them. */
 const isValue: StaysText = (depth, name) => depth === 3 && name === 'value';
 
 interface BatchRoute {
@@ -71,7 +71,7 @@ export async function batchRoute(
 
 function route(app: FastifyInstance, node: Node, now: () => number, traffic: Traffic): void {
   const largeReads = new Line();
-  /** Without a write turn: it would be refused where nothing may be written. */
+  /** Answers a batch of only reads without a write turn, which a read-only node would refuse. */
   async function read(
     operations: readonly Operation[],
     bytes: number,
@@ -125,7 +125,7 @@ function route(app: FastifyInstance, node: Node, now: () => number, traffic: Tra
       const onlyReads = ops.every(({ op }) => op === 'get');
       if (!onlyReads) refuseOnReplica(node);
       const operations = await operationsOf(ops, now());
-      // As with other writes, the header says nothing to a batch that writes.
+      // As for other writes, the header has no effect on a batch that writes.
       if (onlyReads || request.query.position !== undefined) await reachWanted(node, request, reply);
       const bytes = readBytes(node, operations);
       if (bytes > 0)
@@ -160,26 +160,26 @@ async function answer(
   return { results: answers.map(whole), ...rest };
 }
 
-/** @throws Problem that says which operation is malformed */
+/** @throws Problem that names the malformed operation */
 async function operationsOf(ops: readonly BatchOperation[], now: number): Promise<Operation[]> {
   const turns = slices();
   const operations: Operation[] = [];
   for (const [index, op] of ops.entries()) {
-    // Small batches are done within the first slice.
+    // Small batches fit into the first slice.
     if (index % OPERATIONS_AT_ONCE === OPERATIONS_AT_ONCE - 1 || isLarge(op)) await turns.next();
     operations.push(named(index, () => operationOf(op, now)));
   }
   return operations;
 }
 
-/** After so many operations the clock is asked. */
+/** Number of operations between two looks at the clock. */
 const OPERATIONS_AT_ONCE = 100;
 
 function isLarge({ value }: BatchOperation): boolean {
   return value !== undefined && value.bytes.length > AT_ONCE_BYTES;
 }
 
-/** A problem of one operation says which. */
+/** Adds the index of the operation to its problem. */
 function named(index: number, parse: () => Operation): Operation {
   try {
     return parse();

@@ -1,4 +1,4 @@
-/** `GET /v1/changes`: the feed as Server-Sent Events and as NDJSON; `ws/` has it as a WebSocket. */
+/** `GET /v1/changes`: the feed as Server-Sent Events and as NDJSON; `ws/` serves it as a WebSocket. */
 import type { ServerResponse } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { FeedRequest } from '../../node/feed/feed-request.ts';
@@ -20,17 +20,17 @@ import type { RunningSettings } from './admin-routes.ts';
 
 const EVENT_STREAM = 'text/event-stream';
 const NDJSON = 'application/x-ndjson';
-/** What curl says without being told is NDJSON. */
+/** NDJSON comes first: curl gets it by default. */
 const MEDIA_TYPES = [NDJSON, EVENT_STREAM] as const;
-/** A connection of which the other end has vanished is noticed by TCP's keep-alives after so long, and some more. */
+/** Idle time before TCP keep-alives look for a vanished client, in milliseconds. */
 const KEEP_ALIVE_MS = 30_000;
 /**
- * How long an EventSource waits before it connects anew, in milliseconds: at least the first, at most both together, so that not all
- * who lost a node come back at the same time.
+ * Wait of an EventSource before it reconnects, in milliseconds: a random time between the first, and both together, so
+ * that the followers of a lost node do not all return at once.
  */
 const RETRY_MS = 1_000;
 const RETRY_SPREAD_MS = 2_000;
-/** The same after a problem that its next request has again, in milliseconds. */
+/** Wait after a problem that the next request would meet again, in milliseconds. */
 const RETRY_IN_VAIN_MS = 600_000;
 
 const ndjson: Framing = (json) => Buffer.from(`${json}\n`, 'utf8');
@@ -40,7 +40,7 @@ const serverSentEvent: Framing = (json, at) =>
 export function changesRoute(app: FastifyInstance, node: Node, settings: RunningSettings): void {
   app.get('/v1/changes', {
     exposeHeadRoute: false,
-    // Parsed by hand, so that all transports say the same of the same query; the schema is for the document.
+    // Parsed by hand, so that all transports answer the same query alike; the schema only serves the document.
     validatorCompiler: () => () => true,
     schema: {
       operationId: 'followChanges',
@@ -72,7 +72,7 @@ export function changesRoute(app: FastifyInstance, node: Node, settings: Running
     },
     errorHandler: (error, request, reply) => {
       const told = toldInStream(request, toProblem(error));
-      // What is thrown here goes on to the handler of all routes.
+      // Fastify's error handler answers a problem that is thrown here.
       if (told === null) throw error;
       return reply
         .code(200)
@@ -104,9 +104,10 @@ export function changesRoute(app: FastifyInstance, node: Node, settings: Running
 }
 
 /**
- * An EventSource gives up for good when the answer is no stream, and its page is not told why. So it is given a stream that says
- * what is wrong and ends, as a WebSocket is. Other clients get the status of a problem that stays, a malformed query for one.
- * @returns the stream; null: the problem is to be answered as everywhere
+ * Decides whether to send a problem as a stream. An EventSource gives up for good on an answer that is not a stream,
+ * and its page does not learn why. So it gets a stream that states the problem and ends, as a WebSocket does. Other
+ * clients get a problem that stays, such as a malformed query, as a status.
+ * @returns the stream; null: answer the problem as usual
  */
 function toldInStream({ headers }: FastifyRequest, problem: Problem | null): string | null {
   if (problem === null || acceptedOf(headers.accept, MEDIA_TYPES) !== EVENT_STREAM) return null;
@@ -122,7 +123,7 @@ function retryMs(): number {
   return RETRY_MS + Math.floor(Math.random() * RETRY_SPREAD_MS);
 }
 
-/** Answers with the feed. Fastify has nothing to do with it any more. */
+/** Answers with the feed, past Fastify. */
 function stream(
   node: Node,
   wanted: FeedRequest,
@@ -135,7 +136,7 @@ function stream(
     ...(reply.getHeaders() as Record<string, string>),
     'content-type': asEvents ? EVENT_STREAM : NDJSON,
     'cache-control': 'no-store',
-    // nginx would hold events back.
+    // Without this header nginx would hold events back.
     'x-accel-buffering': 'no',
     'psync-position': formatPosition(node.position),
     'psync-role': node.role,
@@ -174,12 +175,12 @@ class ResponseFollower implements FollowerSocket {
   }
 
   ping(): void {
-    // There is no such thing; bookmarks come often enough.
+    // SSE and NDJSON have no ping; bookmarks come often enough.
   }
 
   close(code: CloseCode): void {
     this.#response.end();
-    // Who does not read never gets to the end.
+    // A client that does not read never reaches the end, so the connection is closed after a while.
     const timer = setTimeout(() => this.#response.destroy(), closePatienceMs(code));
     this.#response.once('close', () => clearTimeout(timer));
   }

@@ -1,4 +1,4 @@
-/** `POST /v1/import`: NDJSON in, streamed, in bounded memory. */
+/** `POST /v1/import`: reads NDJSON as a stream, in bounded memory. */
 import type { FastifyInstance } from 'fastify';
 import { fromJsonValue } from '../../keyspace/json/json-value.ts';
 import { keyProblem } from '../../keyspace/key.ts';
@@ -16,11 +16,11 @@ import { imported, json, NDJSON_BODY, problems, writtenOnly } from '../schemas/s
 import { ACKS_ONLY, type AcksQuery, acknowledged } from './acks.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 
-/** Entries are written in groups of so many, or of so many bytes, whichever comes first. */
+/** Largest group of entries that is written together: number of entries, and bytes. */
 const GROUP_ENTRIES = 1_000;
 const GROUP_BYTES = 1024 * 1024;
 
-/** No type at all is fine too; the last one is what `curl --data-binary` says if it is not told otherwise. */
+/** Accepted media types, beside none at all; the last one is the default of `curl --data-binary`. */
 const MEDIA_TYPES: readonly string[] = [
   'application/x-ndjson',
   'application/ndjson',
@@ -64,7 +64,7 @@ export function importRoute(app: FastifyInstance, node: Node, now: () => number,
       try {
         if (body !== undefined) await load.addAll(lineGroups(body, bodies));
       } catch (error) {
-        // Whatever of the body is still to come is not read as lines; the connection stays usable.
+        // The rest of the body is discarded instead of parsed, so the connection stays usable.
         bodies.release(request.raw);
         body?.resume();
         throw load.explain(error);
@@ -76,7 +76,7 @@ export function importRoute(app: FastifyInstance, node: Node, now: () => number,
   });
 }
 
-/** One import on its way. */
+/** One import in progress. */
 class Load {
   readonly #node: Node;
   readonly #now: () => number;
@@ -95,7 +95,7 @@ class Load {
   }
 
   /**
-   * Writes all lines; if one cannot be, those before it.
+   * Writes all lines; at a line that fails, it stops after writing the lines before.
    * @throws Problem
    */
   async addAll(groups: AsyncIterable<readonly Buffer[]>): Promise<void> {
@@ -120,7 +120,7 @@ class Load {
     }
   }
 
-  /** Writes what has been collected. */
+  /** Writes the collected entries. */
   async #write(): Promise<void> {
     const commands = this.#group;
     if (commands.length === 0) return;
@@ -131,7 +131,7 @@ class Load {
     this.position = position;
   }
 
-  /** The error with what the client has to know: the line, and how many entries are in. */
+  /** Adds to an error the line and the number of entries that were written. */
   explain(error: unknown): unknown {
     const { imported } = this;
     if (error instanceof Problem) {
@@ -160,7 +160,7 @@ class Load {
   }
 }
 
-/** @returns what the line sets; if it has expired at `now` already, that it is not there */
+/** @returns the command that sets the entry; if the entry has expired by `now`, the command that deletes it */
 function entryOf(object: Readonly<Record<string, unknown>>, now: number): SetCommand | DelCommand {
   const { key, value, encoding, expiresAt = null } = object;
   for (const member in object) {

@@ -1,4 +1,4 @@
-/** `/v1/info`: the state of the node as Redis's INFO has it, for people and scripts that know those names. */
+/** `/v1/info`: the node's state in the format of Redis's INFO, for people and scripts that know its names. */
 import type { ReplicationStatus } from '../../node/node.ts';
 import type { ScrubStatus } from '../../node/upkeep/scrubber.ts';
 import { parseUpstream, portOf } from '../../replication/upstream.ts';
@@ -38,7 +38,7 @@ export function formatInfo(
     follower_continued: status.feed.counters.continued,
     follower_resets: Object.values(status.feed.counters.resets).reduce((sum, count) => sum + count, 0),
     follower_too_far_behind: status.feed.counters.tooFarBehind,
-    // An estimate, and no more than is counted (MAX_COUNTED of expiry-cycle.ts).
+    // An estimate that stops counting at MAX_COUNTED of expiry-cycle.ts.
     expired_backlog: expiredBacklog,
     event_loop_lag_p99_ms: loopLag.p99Ms,
     event_loop_lag_max_ms: loopLag.maxMs,
@@ -47,11 +47,11 @@ export function formatInfo(
     section('Server', server),
     section('Memory', {
       used_memory_rss: residentBytes(),
-      // Roughly, as it is held against --overlay-size.
+      // Approximate; `--overlay-size` limits it.
       overlay_bytes: overlayBytes,
     }),
     section('Persistence', {
-      // Writes that come together share a commit, and with it, under `--fsync always`, an fsync.
+      // Writes of one turn share a commit and, under `--fsync always`, an fsync.
       journal_commits: journal.commits,
       journal_fsyncs: journal.fsyncs,
       ...persistence(scrub),
@@ -61,7 +61,7 @@ export function formatInfo(
   ].join('\r\n');
 }
 
-/** -1: the system does not tell, because no file descriptors are left. */
+/** Resident memory in bytes; -1: the system does not tell, because no file descriptors are left. */
 function residentBytes(): number {
   try {
     return process.memoryUsage.rss();
@@ -70,7 +70,7 @@ function residentBytes(): number {
   }
 }
 
-/** Not in Redis: the last search for damage in the keyspace file. -1: there was none since the start. */
+/** The last scrub of the keyspace file, which Redis does not have. -1: there was none since the start. */
 function persistence({ running, last }: ScrubStatus): Readonly<Record<string, string | number>> {
   return {
     scrub_in_progress: running ? 1 : 0,
@@ -96,7 +96,7 @@ function replication(status: ReplicationStatus): Readonly<Record<string, string 
     master_replid: status.runId,
     master_replid2: ancestor?.runId ?? NO_RUN_ID,
     master_repl_offset: offset,
-    // Redis names the first byte that is not shared any more.
+    // Redis names the first byte that is no longer shared.
     second_repl_offset: ancestor === undefined ? -1 : ancestor.validTo + 1,
     repl_backlog_active: 1,
     repl_backlog_size: backlog.size,
@@ -136,7 +136,7 @@ function upstreamLines(
   };
 }
 
-/** Not in Redis, but for Valkey's duration: which resync it was, and why. */
+/** The last resync and its reason, which Redis does not have, except for the duration, which Valkey has. */
 function lastSyncLines(sync: LastSync): Readonly<Record<string, string | number>> {
   return {
     last_successful_sync_duration_ms: sync.durationMs,
@@ -153,18 +153,18 @@ function percent(part: number, whole: number): string {
 function replicaLine(replica: ReplicationStatus['replicas'][number]): string {
   const [host, port] = addressOf(replica.url ?? replica.peer);
   const lag = Math.floor((replica.ackAgeMs ?? 0) / 1000);
-  // Redis's `lag` is the age of the last ACK; how old the data is that a replica lacks stands behind it.
+  // Redis's `lag` is the age of the last ACK; the fields after it say how old and how much data the replica lacks.
   const data = `lag_bytes=${replica.lagBytes},lag_seconds=${replica.lagSeconds}`;
   return `ip=${host},port=${port},state=${stateOf(replica)},offset=${replica.offset},lag=${lag},${data}`;
 }
 
-/** Redis's word: one that waits for its turn, or for the snapshot to be frozen, is not sent anything yet. */
+/** State in Redis's words: a replica that still waits for its snapshot is sent nothing yet. */
 function stateOf({ state, progress }: ReplicationStatus['replicas'][number]): string {
   if (state === 'online') return 'online';
   return progress === undefined ? 'wait_bgsave' : 'send_bulk';
 }
 
-/** Host and port of a node's URL, or of `HOST:PORT`; the host may be an IPv6 address. */
+/** Host and port of a node's URL or of `HOST:PORT`; the host may be an IPv6 address. */
 function addressOf(text: string): readonly [string, string] {
   const url = parseUpstream(text);
   if (url !== null) return [url.hostname, portOf(url)];

@@ -1,4 +1,4 @@
-/** `/v1/keys`: pages of entries, and deleting many. `/v1/export`: all of them. */
+/** `/v1/keys`: lists entries in pages, and deletes many. `/v1/export`: all entries. */
 import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import { type ListedEntry, MAX_PAGE_BYTES } from '../../keyspace/page.ts';
@@ -20,7 +20,7 @@ import {
 import { ACKS_QUERY, type AcksQuery, acknowledged } from './acks.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 
-/** The most entries of one page. */
+/** Largest page, in entries. */
 export const MAX_PAGE = 1_000;
 
 const PREFIX = {
@@ -144,10 +144,10 @@ export function listRoutes(app: FastifyInstance, node: Node, answers: UnreadAnsw
     handler: async (request, reply) => {
       await reachWanted(node, request, reply);
       const { position, groups, close } = await node.readEntries(request.query.prefix ?? '');
-      // The client may have gone while the overlay was written into the file.
+      // The client may have disconnected while the applier wrote the overlay to the file.
       if (reply.raw.destroyed) close();
       else reply.raw.once('close', close);
-      // What it reads keeps the WAL from shrinking.
+      // An open export keeps the WAL from shrinking, so a client that stops reading is disconnected.
       reply.raw.setTimeout(ANSWER_STALL_MS, () => reply.raw.destroy());
       reply.header('content-type', 'application/x-ndjson').header('psync-position', formatPosition(position));
       return Readable.from(lines(groups), { objectMode: false, highWaterMark: 1024 * 1024 });

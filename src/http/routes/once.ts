@@ -1,4 +1,6 @@
-/** Makes it at the first call, and from then on returns that; what could not be made is tried again at the next call. */
+/**
+ * Calls `make` at the first call and returns the same result from then on. After a failure, the next call tries again.
+ */
 export function once<T>(make: () => Promise<T>): () => Promise<T> {
   let made: Promise<T> | null = null;
   return () => {

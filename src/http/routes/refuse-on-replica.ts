@@ -1,8 +1,8 @@
 import type { Node } from '../../node/node.ts';
 
 /**
- * Before the body is read: the client sends it to the master instead.
- * @throws Problem READONLY, SHUTTING_DOWN
+ * Refuses a write on a replica before its body is read, so that the client sends it to the master instead.
+ * @throws Problem READONLY or SHUTTING_DOWN
  */
 export function refuseOnReplica(node: Node): void {
   const problem = node.writeProblem;

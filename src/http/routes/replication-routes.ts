@@ -1,4 +1,4 @@
-/** `/v1/replication`, `/v1/digest`: what the node knows of its history, and whom it follows. */
+/** `/v1/replication`, `/v1/digest`: the node's history, its master and its replicas. */
 import type { FastifyInstance } from 'fastify';
 import type { Node } from '../../node/node.ts';
 import type { Digest } from '../../node/ports.ts';
@@ -20,7 +20,7 @@ import {
   sessions,
 } from '../schemas/schemas.ts';
 
-/** The largest JSON body of these calls, in bytes. */
+/** Largest JSON body of these calls, in bytes. */
 const MAX_JSON_BYTES = 64 * 1024;
 
 interface DigestQuery extends WaitQuery {
@@ -55,7 +55,7 @@ function answered({ position, keys, digest }: Digest): {
 }
 
 export function replicationRoutes(app: FastifyInstance, node: Node): void {
-  // Replicas come here with a WebSocket, which `ws/` takes; what arrives here is no such request.
+  // Replicas connect here by WebSocket, which `ws/` handles; a request that arrives here is not one.
   app.get('/v1/replication/stream', {
     schema: { hide: true },
     handler: (_request, reply) => {
