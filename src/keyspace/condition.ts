@@ -1,17 +1,17 @@
-/** Conditions on the present state of an entry: HTTP's `If-Match` and `If-None-Match`, `ifVersion` and `ifAbsent`. */
+/** Conditions on the current state of an entry: HTTP's `If-Match` and `If-None-Match`, `ifVersion` and `ifAbsent`. */
 import type { Entry } from './entry.ts';
 import { Refusal } from './refusal.ts';
 
 export interface Condition {
-  /** The entry must be there, in one of these versions; `*`: in any. */
+  /** Versions of which the entry must have one; `*`: any version, but the entry must exist. */
   readonly match?: '*' | readonly number[];
-  /** The entry must not be there in one of these versions; `*`: not at all. */
+  /** Versions of which the entry must have none; `*`: the entry must not exist. */
   readonly noneMatch?: '*' | readonly number[];
 }
 
 export const ALWAYS: Condition = {};
 
-/** Whether there is anything to check: if not, the entry need not be read. */
+/** Whether there is anything to check; if not, the entry need not be read. */
 export function isConditional(condition: Condition): boolean {
   return condition.match !== undefined || condition.noneMatch !== undefined;
 }

@@ -1,15 +1,15 @@
 /** One entry of the keyspace. */
 export interface Entry {
   readonly value: Buffer;
-  /** The offset of the end of the command that last set it: the same number on every node. */
+  /** Offset of the end of the command that last set the entry: the same number on every node. */
   readonly version: number;
-  /** Milliseconds since 1970, or null: it does not expire. */
+  /** Time of expiry in milliseconds since 1970; null: the entry does not expire. */
   readonly expiresAt: number | null;
 }
 
-/** What there is to say of an entry but its value. */
+/** Everything about an entry except its value. */
 export interface Outline {
-  /** Of the value, in bytes. */
+  /** Size of the value in bytes. */
   readonly size: number;
   readonly version: number;
   readonly expiresAt: number | null;
@@ -19,7 +19,7 @@ export function outlineOf({ value, version, expiresAt }: Entry): Outline {
   return { size: value.length, version, expiresAt };
 }
 
-/** Whether the entry is there for a reader at `now` (milliseconds since 1970). */
+/** Whether a reader at `now` (milliseconds since 1970) sees the entry. */
 export function isLive<T extends Pick<Entry, 'expiresAt'>>(entry: T | null, now: number): entry is T {
   return entry !== null && (entry.expiresAt === null || entry.expiresAt > now);
 }

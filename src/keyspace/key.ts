@@ -4,7 +4,7 @@ export { MAX_KEY_BYTES };
 
 export type KeyProblem = 'empty' | 'too-long' | 'not-unicode';
 
-/** What is wrong with a key, or null. A lone surrogate has no UTF-8 and would come back as another key. */
+/** Says what is wrong with a key; null: nothing. A lone surrogate has no UTF-8 and would come back as another key. */
 export function keyProblem(key: string): KeyProblem | null {
   if (key.length === 0) return 'empty';
   if (key.length > MAX_KEY_BYTES || Buffer.byteLength(key) > MAX_KEY_BYTES) return 'too-long';
@@ -26,7 +26,7 @@ export function compareKeys(a: string, b: string): number {
   return a.length - b.length;
 }
 
-/** Moves surrogates behind all other units: what they encode is above U+FFFF. */
+/** Sorts surrogates after all other units, because they encode characters above U+FFFF. */
 function codePointOrder(unit: number): number {
   return unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit;
 }

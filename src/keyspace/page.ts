@@ -1,52 +1,53 @@
-/**
- * One page of the keyspace in key order: what SQLite holds, with the overlay laid over it.
- */
+/** Reads one page of the keyspace in key order: the keyspace file's entries, with the overlay's entries over them. */
 import { isLive, type Outline } from './entry.ts';
 import { compareKeys } from './key.ts';
 import type { Overlay } from './overlay/overlay.ts';
 
 export interface PageRequest {
   readonly prefix: string;
-  /** Only keys after this one; null: from the first. */
+  /** Only keys after this one; null: from the first key. */
   readonly after: string | null;
-  /** How many entries at most. */
+  /** Largest number of entries. */
   readonly limit: number;
-  /** With the values, or only their sizes. */
+  /** Whether to return values, or only their sizes. */
   readonly values: boolean;
-  /** A page with values ends when they reach so many bytes; it has at least one entry all the same. */
+  /** Bytes of values at which a page ends; it always has at least one entry. */
   readonly maxBytes?: number;
 }
 
 export interface ListedEntry {
   readonly key: string;
   readonly version: number;
-  /** Of the value, in bytes. */
+  /** Size of the value in bytes. */
   readonly size: number;
   readonly expiresAt: number | null;
-  /** Null when the page was asked for without values. */
+  /** The value; null if the request did not ask for values. */
   readonly value: Buffer | null;
 }
 
 export interface Page {
   readonly entries: readonly ListedEntry[];
-  /** Ask again with `after` = this key; null: that was the last page. */
+  /** The next page begins after this key; null: this was the last page. */
   readonly next: string | null;
 }
 
-/** `maxBytes` of a page that does not say. */
+/** Default of `maxBytes`. */
 export const MAX_PAGE_BYTES = 16 * 1024 * 1024;
 
-/** The keyspace file's entries in key order, from the first key ≥ `from` (`exclusive`: > `from`), read as needed. */
+/**
+ * Reads the keyspace file's entries in key order, as far as needed, from the first key ≥ `from` (`exclusive`: >
+ * `from`).
+ */
 export type Scan = (from: string, exclusive: boolean, values: boolean) => Iterable<ListedEntry>;
 
-/** So many entries of the file that are deleted above it can be passed over at once: about ten milliseconds' worth. */
+/** Number of the file's entries deleted in the overlay that one page may skip: about ten milliseconds. */
 export const MAX_HIDDEN = 2_000;
 
 /**
- * @param scan reads the keyspace file; it is read no further than needed
- * @param now milliseconds since 1970: what has expired by then is left out
- * @param maxHidden how many of the file's entries it may pass over because the overlay hides them
- * @returns null: it hides more of them, and had better be written into the file first
+ * @param scan reads the keyspace file, no further than needed
+ * @param now milliseconds since 1970; entries that have expired by then are left out
+ * @param maxHidden number of the file's entries that may be skipped because the overlay hides them
+ * @returns null: the overlay hides more entries; flush it into the file first
  */
 export function readPage(
   request: PageRequest,
@@ -62,7 +63,7 @@ export function readPage(
   for (const entry of merged(request, overlay, scan, now)) {
     if (entry === HIDDEN) {
       hidden += 1;
-      // What is replaced there is on the page instead.
+      // An entry that the overlay replaced does not count: the page has the new one.
       if (hidden > maxHidden + entries.length) return null;
       continue;
     }
@@ -75,7 +76,7 @@ export function readPage(
   return { entries, next: null };
 }
 
-/** Instead of an entry of the file of which the overlay knows better. */
+/** Stands for an entry of the file that the overlay hides. */
 const HIDDEN = Symbol('hidden');
 
 function* merged(
@@ -87,7 +88,7 @@ function* merged(
   const { prefix, after, values } = request;
   const exclusive = after !== null && compareKeys(after, prefix) >= 0;
   const from = exclusive ? after : prefix;
-  // The page, and the entry after it.
+  // Reads one entry more than the page holds, to know whether there is a next page.
   const above = overlay.firstKeys({ prefix, from, exclusive }, request.limit + 1, now);
   let next = 0;
   if (!overlay.hidesEverythingBelow) {
@@ -102,7 +103,7 @@ function* merged(
   for (const key of above.slice(next)) yield listed(key, overlay, values);
 }
 
-/** The overlay's entry. Values are copied, so only of those that are asked for. */
+/** Reads the overlay's entry. Values are copied only if asked for. */
 function listed(key: string, overlay: Overlay, values: boolean): ListedEntry {
   const outline = overlay.outline(key) as Outline;
   return { key, ...outline, value: values ? (overlay.get(key)?.value ?? null) : null };

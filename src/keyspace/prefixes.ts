@@ -1,18 +1,18 @@
-/** Which keys somebody wants: those that begin with one of some prefixes. */
+/** A choice of keys: those that begin with one of several prefixes. */
 import { compareKeys } from './key.ts';
 
 export class Prefixes {
-  /** In key order; none of them begins with another one. `['']` stands for every key. */
+  /** Prefixes in key order, none a prefix of another. `['']` chooses every key. */
   readonly list: readonly string[];
-  /** Equal for the same choice of keys, however it was written. */
+  /** Identifier that is equal for equal choices, however they were written. */
   readonly id: string;
 
-  /** @param wanted none at all: every key */
+  /** @param wanted prefixes; none: every key */
   constructor(wanted: readonly string[]) {
     const sorted = [...new Set(wanted.length === 0 ? [''] : wanted)].sort(compareKeys);
     const list: string[] = [];
     for (const prefix of sorted) {
-      // In key order whatever begins with a prefix follows it.
+      // In key order, strings with a common prefix follow it.
       const last = list[list.length - 1];
       if (last === undefined || !prefix.startsWith(last)) list.push(prefix);
     }

@@ -1,4 +1,4 @@
-/** A request that is well formed and cannot be carried out on the state as it is. It leaves no effect. */
+/** A well-formed request that cannot be carried out in the current state. It has no effect. */
 export type RefusalCode =
   | 'NOT_FOUND'
   | 'PRECONDITION_FAILED'
@@ -11,7 +11,7 @@ export type RefusalCode =
 export class Refusal extends Error {
   override readonly name = 'Refusal';
   readonly code: RefusalCode;
-  /** What a program may want to know beside the code. */
+  /** Further members for programs, beside the code. */
   readonly extra: Readonly<Record<string, unknown>>;
 
   constructor(code: RefusalCode, detail: string, extra: Readonly<Record<string, unknown>> = {}) {

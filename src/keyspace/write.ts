@@ -1,6 +1,6 @@
 /**
- * What clients ask for, and what becomes of it. A request is decided against the newest state, in the write turn;
- * only its effects enter the stream: an increment travels as SET, an expiry in seconds as an absolute time.
+ * Write requests of clients and their decisions. The write turn decides a request on the newest state; only its effects
+ * enter the stream: an increment becomes a SET, an expiry in seconds an absolute time.
  */
 import { type Command, type DelCommand, MAX_VALUE_BYTES, type SetCommand } from '../stream/command.ts';
 import { type Condition, isConditional, requireCondition } from './condition.ts';
@@ -27,10 +27,10 @@ export type Operation =
       readonly kind: 'merge-patch';
       readonly key: string;
       readonly patch: Patch;
-      /** What the patch keeps in memory. */
+      /** Memory of the patch in bytes. */
       readonly patchBytes: number;
       readonly condition: Condition;
-      /** What becomes of a value, worked out before the write turn. It counts if the entry has that value then. */
+      /** The patched value, computed before the write turn. It is used only if the entry still has the old value. */
       readonly prepared?: PreparedPatch;
     }
   | {
@@ -44,56 +44,61 @@ export type Operation =
 
 export interface PreparedPatch {
   readonly before: Buffer;
-  /** Or why there is none. */
+  /** The new value, or the reason why there is none. */
   readonly after: Buffer | Refusal;
 }
 
 export type WriteRequest =
   | Operation
-  /** All or nothing, in order; each sees what the ones before it did. */
+  /** Several operations in order, all or nothing; each sees the effects of the earlier ones. */
   | { readonly kind: 'batch'; readonly operations: readonly Operation[] }
-  /** Entries of an import: set without looking at what was there. */
+  /** Entries of an import, set whatever was there before. */
   | { readonly kind: 'load'; readonly commands: readonly (SetCommand | DelCommand)[] }
-  /** Those of the keys that are there. */
+  /** Deletes those of the keys that exist. */
   | { readonly kind: 'delete-many'; readonly keys: readonly string[] }
-  /** Those of the keys whose time has come. */
+  /** Deletes those of the keys that have expired. */
   | { readonly kind: 'expire-due'; readonly keys: readonly string[] }
   | { readonly kind: 'flush-all' };
 
-/** What an operation found and left. */
+/** The result of one operation. */
 export interface OperationResult {
-  /** The key was there before. */
+  /** Whether the key existed before. */
   readonly existed: boolean;
-  /** The entry as it is now, without its value if that was neither read nor set; null: there is none. */
+  /** The entry after the operation, without its value if the operation neither read nor set it; null: there is none. */
   readonly entry: (Omit<Entry, 'value'> & { readonly value: Buffer | null }) | null;
 }
 
 export interface WriteOutcome {
-  /** Of each operation, in order. */
+  /** Result of each operation, in order. */
   readonly results: readonly OperationResult[];
-  /** How many entries were set or deleted. */
+  /** Number of entries that were set or deleted. */
   readonly count: number;
 }
 
-/** The state as this turn will leave it: what has been decided so far is part of it. */
+/** The state as this write turn will leave it, including all decisions so far. */
 export interface Draft {
-  /** The entry if it is there and has not expired. */
+  /** Returns the entry if it exists and has not expired. */
   get(key: string): Entry | null;
-  /** Like `get`, with the size of the value instead of the value, which is not read. */
+  /** Like `get`, with the size of the value, which is not read. */
   outline(key: string): Outline | null;
   /** Whether there is an entry that has not expired. */
   has(key: string): boolean;
-  /** How many bytes of values were read from what was there before, for everything that was decided so far. */
+  /** Bytes of old values that were read for all decisions so far. */
   readonly readBytes: number;
-  /** Whether there is something whose time has come. */
+  /** Whether the key's entry has expired and can be deleted. */
   isDue(key: string): boolean;
-  /** Adds an effect. @returns the offset where it ends: the version of an entry that it sets */
+  /**
+   * Adds an effect.
+   * @returns the offset at its end, which is the version of an entry that it sets
+   */
   add(command: Command): number;
-  /** Runs `body`; its effects are one transaction, and none of them stays if it throws. */
+  /** Runs `body` as one transaction; if it throws, none of its effects stay. */
   transaction<T>(body: () => T): T;
 }
 
-/** What a batch may read, and what its `get`s may answer, in bytes of values: both are in memory at once. */
+/**
+ * Largest sum of values that a batch may read, and that its `get`s may return, in bytes; both are in memory at once.
+ */
 export const MAX_BATCH_READ_BYTES = 64 * 1024 * 1024;
 const MAX_INT64 = 2n ** 63n - 1n;
 const MIN_INT64 = -(2n ** 63n);
@@ -101,7 +106,7 @@ const NONE: readonly OperationResult[] = [];
 
 /**
  * Decides one request and adds its effects to the draft.
- * @throws Refusal: then it has added none; of a batch, `extra.op` is the index of the operation that failed
+ * @throws Refusal: the draft is unchanged; for a batch, `extra.op` is the index of the failed operation
  */
 export function decideWrite(request: WriteRequest, draft: Draft): WriteOutcome {
   switch (request.kind) {
@@ -148,8 +153,8 @@ function decideBatch(operations: readonly Operation[], draft: Draft): WriteOutco
 }
 
 /**
- * A batch of nothing but `get`s, which writes nothing.
- * @param get the entry, or null
+ * Decides a batch of only `get`s, which writes nothing.
+ * @param get returns the entry, or null
  * @throws Refusal BATCH_TOO_LARGE
  */
 export function decideReads(
@@ -166,7 +171,7 @@ export function decideReads(
 }
 
 /**
- * @param bytes what the operations up to this one read
+ * @param bytes values that the operations up to this one read
  * @throws Refusal BATCH_TOO_LARGE
  */
 export function requireReadable(bytes: number, index: number): void {
@@ -192,7 +197,7 @@ function operate(operation: Operation, draft: Draft): OperationResult {
     return { existed: entry !== null, entry };
   }
   const { key, condition } = operation;
-  // Without a condition most operations need not read the old value.
+  // Without a condition, most operations need not read the old entry.
   if (isConditional(condition)) requireCondition(condition, key, draft.outline(key));
   switch (operation.kind) {
     case 'set': {
@@ -228,7 +233,7 @@ function operate(operation: Operation, draft: Draft): OperationResult {
   }
 }
 
-/** A new value; the expiry stays (Redis's INCR and APPEND keep it too). */
+/** Sets a new value and keeps the expiry, like Redis's INCR and APPEND. */
 function changed(draft: Draft, key: string, before: Entry | null, value: Buffer): OperationResult {
   return { existed: before !== null, entry: put(draft, key, value, before?.expiresAt ?? null) };
 }
@@ -246,7 +251,7 @@ function setExpiry(draft: Draft, key: string, expiresAt: number | null): Operati
   return { existed: true, entry: { value: null, version: before.version, expiresAt } };
 }
 
-/** Redis's INCRBY: a value is an integer if it is written as INCRBY would write it. */
+/** Adds like Redis's INCRBY: a value counts as an integer only in the form that INCRBY writes. */
 function incremented(key: string, entry: Entry | null, by: bigint): bigint {
   const text = entry === null ? '0' : entry.value.subarray(0, 21).toString('latin1');
   if (!/^(?:0|-?[1-9]\d{0,18})$/.test(text)) throw notInteger(key);
@@ -270,7 +275,10 @@ function patched(
   return prepared.after;
 }
 
-/** What a patch makes of a value. @throws Refusal NOT_JSON, VALUE_TOO_LARGE */
+/**
+ * Computes a patched value.
+ * @throws Refusal NOT_JSON, VALUE_TOO_LARGE
+ */
 export function* patchedSteps(key: string, value: Buffer, patch: Patch): Steps<Buffer> {
   try {
     const pieces = yield* mergeSteps(value, patch);

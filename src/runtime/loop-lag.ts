@@ -1,15 +1,15 @@
-/** How long the event loop keeps others waiting: everything that a node does for its clients goes through it. */
+/** Measures how long the event loop makes requests wait. */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Log } from '../node/ports.ts';
 
 const RESOLUTION_MS = 10;
 const LOOK_EVERY_MS = 5_000;
-/** A stall that is worth a line in the log. */
+/** Length of a stall that is logged, in milliseconds. */
 const WARN_MS = 250;
 const NANOSECONDS = 1e6;
 
 export interface Lag {
-  /** Of the last five seconds, in milliseconds. */
+  /** Delays of the last five seconds, in milliseconds. */
   readonly p99Ms: number;
   readonly maxMs: number;
 }
@@ -23,7 +23,7 @@ export class LoopLag {
     this.#log = log;
   }
 
-  /** Watches from now on: while modules are being imported nobody is kept waiting. */
+  /** Starts to measure; before, while modules are imported, no request waits. */
   start(): void {
     this.#histogram.enable();
     setInterval(() => {

@@ -1,13 +1,13 @@
-/** Whether the port can be had: asked before anything is made, so that a node that cannot start leaves nothing behind. */
+/** Checks that the port is free before any file is created, so that a failed start leaves no files behind. */
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { Settings } from '../config.ts';
 import { addressesOf, NO_SUCH_ADDRESS } from '../http/listening.ts';
 import { StartError } from '../store/start-error.ts';
 
-/** @throws StartError, one line, if nobody can listen there now, at one of the addresses */
+/** @throws StartError of one line if the node cannot listen there, at one of the addresses */
 export async function checkPort({ host, port }: Pick<Settings, 'host' | 'port'>): Promise<void> {
-  // A free one is there.
+  // The system picks a free port.
   if (port === 0) return;
   try {
     const [first = host, ...more] = await addressesOf(host);
@@ -28,7 +28,7 @@ async function tryPort(host: string, port: number): Promise<void> {
   await once(server.close(), 'close');
 }
 
-/** @param error what listening has failed with */
+/** @param error of the attempt to listen */
 export function cannotListen(error: unknown, host: string, port: number): StartError {
   if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
     return new StartError(

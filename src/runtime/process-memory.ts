@@ -1,43 +1,46 @@
 /**
- * What makes a node small, and can only be given to a process that starts: to V8 as a flag, to the C library as variables. And
- * what V8 is told later.
+ * Settings that keep a node's memory small. Some must be given to a process at its start: flags for V8, and variables
+ * for the C library.
  *
- * V8 would let young objects take 48 MiB before it looks which of them are still needed; the C library would keep what
- * was freed, because buffers of a size that once was returned to the system it keeps from then on. Together that is a third
- * of what a node takes under load.
+ * By default V8 lets young objects grow to 48 MiB before it collects them, and the C library keeps freed memory: once
+ * it has returned a buffer of some size to the system, it keeps later buffers of that size. Together that is a third of
+ * a node's memory under load.
  */
 import { availableParallelism } from 'node:os';
 import v8 from 'node:v8';
 
-/** For the command line of Node: each half of the young generation has at most so many MiB. */
+/** Node's command-line flags: each half of the young generation has at most so many MiB. */
 export const NODE_FLAGS: readonly string[] = ['--max-semi-space-size=8'];
 
-/** glibc's names; other C libraries do not know them. Buffers of 128 KiB and more go back to the system when they are freed. */
+/**
+ * Variables of glibc; other C libraries ignore them. Buffers of 128 KiB and more return to the system when they are
+ * freed.
+ */
 export const ALLOCATOR: Readonly<Record<string, string>> = {
   MALLOC_MMAP_THRESHOLD_: '131072',
   MALLOC_TRIM_THRESHOLD_: '131072',
   MALLOC_ARENA_MAX: '2',
 };
 
-/** On so few cores threads that help have to wait for one, as has whoever they keep from it. */
+/** Number of cores up to which V8's helper threads would take time from the program's own threads. */
 const FEW_CORES = 2;
 
 /**
- * Young garbage is collected by the thread whose garbage it is, without V8's helpers, where there are few cores. (Measured on
- * two, PUTs with a replica beside them: a tenth less processor time for each.) To be called when the node is up: with another
- * flag V8 would compile more anew in a start.
+ * Collects young garbage on the thread that made it, without V8's helpers, if there are few cores. (Measured on two
+ * cores, for PUTs with a replica: a tenth less processor time per request.) To be called after the start, because V8
+ * would compile more during a start with a different flag.
  */
 export function collectWithoutHelp(): void {
   if (availableParallelism() <= FEW_CORES) v8.setFlagsFromString('--no-parallel-scavenge');
 }
 
 /**
- * Starts the program once more in this process, with the same arguments, if it has not been given what makes it small.
- * Where that is not possible (Windows, an older Node, a parent that has a channel to it) nothing changes.
+ * Starts the program again in this process, with the same arguments, if it lacks these settings. Where that is not
+ * possible (Windows, an older Node, a parent with a channel to it), it does nothing.
  */
 export function startSmall(): void {
   const given = [...process.execArgv, process.env.NODE_OPTIONS ?? ''].join(' ');
-  // Somebody has chosen.
+  // The user has chosen a value.
   if (given.includes('semi-space-size')) return;
   if (process.execve === undefined || process.platform === 'win32' || process.channel !== undefined) return;
   process.execve(

@@ -1,26 +1,28 @@
 /**
- * Gives memory back to the system when nothing is going on.
+ * Returns memory to the system while a thread is idle.
  *
- * V8 collects garbage when there is much of it, and keeps pages for what comes next: after a burst of writes a node that has
- * nothing to do would keep what the burst took, for hours. So each thread that has been quiet for a while does once what V8
- * does when memory runs out. That takes some tens of milliseconds of a thread for which nobody waits; under load it would
- * cost far more than it gives, so there it is not done.
+ * V8 collects garbage when there is much of it, and keeps pages for later: an idle node would keep the memory of a
+ * burst of writes for hours. So each thread that has been idle for a while runs V8's last-resort collection once. That
+ * takes some tens of milliseconds in which no request waits; under load it would cost far more than it saves.
  */
 import { performance } from 'node:perf_hooks';
 import v8 from 'node:v8';
 import vm from 'node:vm';
 
 const LOOK_EVERY_MS = 2_000;
-/** So many looks in a row. */
+/** Number of idle looks in a row before the collection. */
 const QUIET_LOOKS = 5;
-/** At most so much of the time the event loop was at work. */
+/** Largest share of time that the event loop of an idle thread works. */
 const QUIET_SHARE = 0.02;
-/** The heap has grown to so many times what the last time left of it. */
+/** Growth of the heap since the last collection that makes another worthwhile. */
 const GROWTH = 2;
-/** To look at more would take too long: a third of a second, about. Thousands of followers are more. */
+/**
+ * Largest heap that is collected this way, in bytes: a larger one, as with thousands of followers, would take more than
+ * about a third of a second.
+ */
 const MAX_HEAP_BYTES = 256 * 1024 * 1024;
 
-/** For the calling thread, from now on. */
+/** Starts watching the calling thread. */
 export function giveBackWhenQuiet(): void {
   let looks = 0;
   let left = 0;
@@ -39,9 +41,9 @@ export function giveBackWhenQuiet(): void {
 }
 
 /**
- * V8 hands out its collector to contexts that are made while the flag is set. The flag is not given to the whole process
- * because with it V8 would compile Node's own modules anew in each thread, instead of taking them as Node was built with them:
- * an eighth of a start.
+ * Exposes V8's collector: contexts that are created while the flag is set can call it. The flag is not given to the
+ * whole process, because V8 would then compile Node's own modules in each thread instead of using Node's built-in
+ * cache: an eighth of a start.
  */
 export function collectThoroughly(): void {
   v8.setFlagsFromString('--expose-gc');

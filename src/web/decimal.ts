@@ -1,11 +1,14 @@
-/** Numbers in queries. */
+/** Parses numbers in queries. */
 
-/** Digits, with or without a fraction: no sign, no exponent, no other base, no white space. Fifteen digits are exact. */
+/**
+ * Digits, with or without a fraction: no sign, exponent, other base or white space. Fifteen digits are exact in a
+ * double.
+ */
 const WHOLE = /^\d{1,15}$/;
 const FRACTION = /^\d{1,15}(?:\.\d{1,15})?$/;
 
 /**
- * The one way that text from a URL becomes a number.
+ * Parses every number in a URL.
  * @param kind whether a fraction is allowed
  * @returns null for anything but decimal digits
  */

@@ -9,14 +9,14 @@ import { checkQuery } from './query.ts';
 
 export const MAX_PREFIXES = 100;
 export const MAX_LIMIT = 1_000_000;
-/** In seconds. */
+/** Longest `wait`, in seconds. */
 export const MAX_WAIT = 600;
 
 const PARAMETERS: ReadonlySet<string> = new Set(['position', 'prefix', 'snapshot', 'limit', 'wait']);
 
 /**
- * @param url with the query; behind the first `?` it may have more of them
- * @param lastEventId what a browser's EventSource says when it connects anew: it beats the query's position
+ * @param url with the query, which begins at the first `?`
+ * @param lastEventId sent by a browser's EventSource when it reconnects; overrides the query's position
  * @throws Problem BAD_REQUEST
  */
 export function parseFeedRequest(url: string, lastEventId?: string): FeedRequest {

@@ -1,27 +1,30 @@
 /**
- * The names that this node answers to. A page of evil.example can let its name point to this machine's address (DNS rebinding):
- * its browser then takes the node for a part of that site, and lets the page read and write it. The name still stands in `Host`,
- * so a node answers only where nobody else can choose the name.
+ * The host names that this node answers to. A page of evil.example can point its name at this machine's address (DNS
+ * rebinding); the browser then treats the node as part of that site and lets the page read and write it. The `Host`
+ * header still holds the page's name, so the node only answers to names that no attacker can choose.
  */
 import { Problem } from '../node/problem.ts';
 
-/** `NAME`, `ADDRESS`, `[ADDRESS]`, each with a port or without. */
+/** Matches `NAME`, `ADDRESS` or `[ADDRESS]`, with or without a port. */
 const HOST = /^(?:[^:[\]/?#@\\\s]+|\[[^[\]/?#@\\\s]+\])(?::\d{0,5})?$/;
 const IPV4 = /^\d{1,3}(?:\.\d{1,3}){3}$/;
-/** The most characters of a refused name that its refusal repeats. */
+/** Number of characters of a refused name that the refusal shows. */
 const MAX_SHOWN = 80;
 
 export class KnownHosts {
   readonly #names: ReadonlySet<string>;
-  /** The last `Host` that was found good: nearly all requests bring the same. */
+  /** The last accepted `Host`: nearly all requests send the same. */
   #lastGood: string | null = null;
 
-  /** @param names DNS names by which others reach this node, in any spelling */
+  /** @param names DNS names under which clients reach this node, in any spelling */
   constructor(names: readonly string[]) {
     this.#names = new Set(names.map((name) => hostName(name)).filter((name) => name !== null));
   }
 
-  /** @param host a `Host` header: whether it names an IP address, this machine, or this node by a name that it was given */
+  /**
+   * @param host a `Host` header
+   * @returns whether it is an IP address, this machine, or one of the node's names
+   */
   isKnown(host: string): boolean {
     if (host === this.#lastGood) return true;
     const name = hostName(host);
@@ -33,8 +36,8 @@ export class KnownHosts {
 
   /**
    * @param host the `Host` header; undefined: the request has none
-   * @param httpVersion as in `1.1`; only before that a request may come without a Host (RFC 9112, 3.2)
-   * @returns why the request is not answered, or null
+   * @param httpVersion such as `1.1`; only older requests may lack a Host (RFC 9112, 3.2)
+   * @returns the reason to refuse the request, or null
    */
   refusal(host: string | undefined, httpVersion: string): Problem | null {
     if (host === undefined) {
@@ -50,9 +53,8 @@ export class KnownHosts {
 }
 
 /**
- * The name in a `Host` header, as a URL parser writes it: in lowercase, IP addresses in their usual form, and without the dot that
- * may end it.
- * @returns null for what is no host
+ * Normalizes the name in a `Host` header like a URL parser: lowercase, IP addresses in their usual form, no final dot.
+ * @returns null if it is not a host
  */
 function hostName(host: string): string | null {
   const url = `http://${host}`;
@@ -64,7 +66,7 @@ function isAddress(name: string): boolean {
   return name.startsWith('[') || IPV4.test(name);
 }
 
-/** Browsers and systems look for these names nowhere else than on this machine (RFC 6761, 6.3). */
+/** Browsers and systems resolve these names to this machine only (RFC 6761, 6.3). */
 function isLocalhost(name: string): boolean {
   return name === 'localhost' || name.endsWith('.localhost');
 }

@@ -1,23 +1,26 @@
-/** Which web pages may come here. Browsers say in `Origin` where a page is from; programs do not send it. */
+/**
+ * Decides which web pages may call this node. Browsers state a page's origin in `Origin`; other programs do not send
+ * it.
+ */
 import type { KnownHosts } from './hosts.ts';
 
-/** Origins as browsers write them, in lowercase; `any`: all of them. */
+/** Origins in lowercase, as browsers write them; `any`: all origins. */
 export type Origins = readonly string[] | 'any';
 
-/** Who may ask this node: by which names, and pages from where. */
+/** Settings for who may call this node: its host names, and the allowed origins of pages. */
 export interface Admission {
   readonly hosts: KnownHosts;
   readonly allowedOrigins: Origins;
 }
 
-/** Whether the settings let pages of this origin come. */
+/** Whether the settings allow pages of this origin. */
 export function isAllowed(origin: string, allowed: Origins): boolean {
   return allowed === 'any' || allowed.includes(origin.toLowerCase());
 }
 
 /**
- * @param origin of the request; absent: it is not from a page of another origin
- * @param host the request's own `Host`: pages that were loaded from there may always come, if this node answers to that name
+ * @param origin of the request; absent: it does not come from a page of another origin
+ * @param host the request's `Host`; pages loaded from it are always allowed, if this node answers to that name
  */
 export function mayCome(
   origin: string | undefined,

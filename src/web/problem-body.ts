@@ -1,4 +1,4 @@
-/** A problem as RFC 9457 has it, and as a whole HTTP answer where there is no server to make one. */
+/** Writes a problem as RFC 9457 defines it, and as a complete HTTP answer where no HTTP server is in charge. */
 import { PROBLEMS, type Problem, type ProblemCode } from '../node/problem.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
@@ -25,8 +25,8 @@ export function problemBody(problem: Problem): ProblemBody {
 }
 
 /**
- * The bytes of an HTTP/1.1 answer, after which the connection is to be closed.
- * @param headers more of them
+ * Writes a complete HTTP/1.1 answer, after which the caller closes the connection.
+ * @param headers additional headers
  */
 export function rawProblem(problem: Problem, headers: Readonly<Record<string, string>>): string {
   const body = JSON.stringify(problemBody(problem));

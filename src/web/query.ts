@@ -1,11 +1,11 @@
-/** The query of a URL, as HTTP requests and WebSockets bring it. */
+/** Checks the query of a URL, for HTTP requests and WebSockets. */
 import { Problem } from '../node/problem.ts';
 
 /**
- * Parsers put a replacement character where the bytes are no text, and leave a `%` that escapes nothing as it is: such a
- * query would be answered as if it had asked for something else.
+ * Refuses malformed escapes. URL parsers replace invalid UTF-8 and leave a stray `%`, so the node would answer another
+ * query than the one that was sent.
  * @param url with or without a query
- * @throws Problem BAD_REQUEST when some of the query is not percent-encoded UTF-8
+ * @throws Problem BAD_REQUEST if the query is not percent-encoded UTF-8
  */
 export function checkQuery(url: string): void {
   const start = url.indexOf('?');

@@ -1,4 +1,4 @@
-/** Takes WebSockets on the HTTP server's port: those of replicas, and those of followers. */
+/** Accepts WebSockets of replicas and followers on the HTTP server's port. */
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
@@ -15,37 +15,37 @@ import { MAX_MESSAGE_BYTES, PIECES, Socket, STREAM_PATH, SUBPROTOCOL } from './s
 
 export const CHANGES_PATH = '/v1/changes';
 export const FOLLOWER_SUBPROTOCOL = 'psync.v1.json';
-/** A follower has nothing to say. */
+/** Largest message from a follower, in bytes. Followers have no reason to send any. */
 const MAX_FOLLOWER_MESSAGE_BYTES = 1024;
 
-/** What a refusal of another version must say (RFC 6455, 4.2.2). */
+/** Version that the refusal of another version must state (RFC 6455, 4.2.2). */
 const VERSION = '13';
 const OTHER_VERSION = { 'Sec-WebSocket-Version': VERSION, Upgrade: 'websocket' };
 
-/** Who takes the sockets. */
+/** Receives the accepted sockets. */
 export interface Acceptor {
   readonly admission: Admission;
-  /** What every HTTP answer of the node carries. */
+  /** Headers of every HTTP answer of the node. */
   headers(request: IncomingMessage): Readonly<Record<string, string>>;
-  /** Gets each new socket of a replica and says where its events go. */
+  /** Takes a replica's new socket and returns the receiver of its events. */
   accept(socket: StreamSocket): SocketEvents;
-  /** Resolves to what is to be served, when it can be; rejects with the Problem why it cannot. */
+  /** Resolves to the request to serve, once it can be served; rejects with a Problem otherwise. */
   admitFollower(request: FeedRequest, gone: AbortSignal): Promise<FeedRequest>;
   serveFollower(request: FeedRequest, socket: FollowerSocket): FollowerEvents;
 }
 
-/** One path that takes WebSockets. */
+/** A path that accepts WebSockets. */
 interface Endpoint {
   readonly subprotocol: string;
   readonly webSockets: WebSocketServer;
-  /** Why a page of this origin is not taken, or null. */
+  /** The reason to refuse a page of this origin, or null. */
   refusal(request: IncomingMessage): string | null;
   taken(ws: WebSocket, request: IncomingMessage, connection: Duplex): void;
 }
 
 /**
- * @returns what takes the `upgrade` requests of a server: the paths with their subprotocols are accepted, everything else is
- *   refused with a problem: 400, 403, 404, 405 or 426
+ * @returns the handler of a server's `upgrade` requests: it accepts the known paths with their subprotocols, and
+ * refuses everything else with a problem: 400, 403, 404, 405 or 426
  */
 export function acceptWebSockets(
   acceptor: Acceptor,
@@ -56,11 +56,11 @@ export function acceptWebSockets(
   ]);
   const refuse = (request: IncomingMessage, connection: Duplex, { problem, headers }: Refusal): void => {
     connection.on('error', () => connection.destroy());
-    // HTTP's time-outs do not cover what was to be upgraded.
+    // HTTP's time-outs do not apply to an upgrade.
     connection.once('finish', () => connection.destroy());
     connection.end(rawProblem(problem, { ...acceptor.headers(request), ...headers }));
   };
-  // What `ws` itself finds wrong with a handshake.
+  // Failures of a handshake that `ws` itself finds.
   for (const { webSockets } of endpoints.values()) {
     webSockets.on('wsClientError', (error, connection, request) => {
       refuse(request, connection, { problem: new Problem('BAD_REQUEST', error.message) });
@@ -79,10 +79,10 @@ export function acceptWebSockets(
   };
 }
 
-/** Why there is no WebSocket. */
+/** The reason to refuse a WebSocket. */
 interface Refusal {
   readonly problem: Problem;
-  /** More headers of the answer. */
+  /** Additional headers of the answer. */
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -117,7 +117,7 @@ function replicas(acceptor: Acceptor): Endpoint {
   return {
     subprotocol: SUBPROTOCOL,
     webSockets: serverOf(SUBPROTOCOL, MAX_MESSAGE_BYTES),
-    // Browsers send it, nodes do not: a page of anybody's must not read the database, or pose as a replica.
+    // Only browsers send `Origin`. No web page may read the database or pose as a replica.
     refusal: ({ headers }) => (headers.origin === undefined ? null : 'replication is not for web pages'),
     taken: (ws, request) => {
       const socket = new Socket(ws, peerOf(request));
@@ -138,7 +138,7 @@ function followers(acceptor: Acceptor): Endpoint {
       const socket = new WebSocketFollower(ws, connection, peerOf(request));
       follow(acceptor, request.url ?? '', ws, socket).catch((error: unknown) => {
         const problem = error instanceof Problem ? error : new Problem('INTERNAL', String(error));
-        // Browsers see nothing of an upgrade that is refused: so it is accepted, and then says why not.
+        // Browsers hide a refused upgrade from the page, so the server accepts it and then sends the error.
         socket.send(socket.framing(errorMessage(problem.code, problem.message, problem.extra).json, null));
         socket.close(closeCodeOf(problem), problem.message);
       });
@@ -158,7 +158,7 @@ async function follow(
   ws.once('close', leave);
   const request = await acceptor.admitFollower(wanted, gone.signal);
   if (gone.signal.aborted) return;
-  // It costs more than all the rest of a follower that does nothing.
+  // Removed because it takes more memory than the rest of an idle follower.
   ws.off('close', leave);
   socket.listen(acceptor.serveFollower(request, socket));
 }

@@ -4,14 +4,14 @@ import { WebSocket } from 'ws';
 import type { Dial } from '../node/ports.ts';
 import { MAX_MESSAGE_BYTES, PIECES, Socket, STREAM_PATH, SUBPROTOCOL } from './socket.ts';
 
-/** So much of an answer that refuses the WebSocket is read, in bytes: a problem of psyncd's has a few hundred. */
+/** Bytes to read of an answer that refuses the WebSocket; a problem of psyncd has a few hundred. */
 const MAX_REFUSAL_BYTES = 4 * 1024;
-/** So many characters of what it says are shown. */
+/** Characters to show of its text. */
 const MAX_DETAIL_LENGTH = 300;
-/** The answer that refuses the WebSocket must be whole after so long, in milliseconds. */
+/** Time for the refusing answer to be complete, in milliseconds. */
 const REFUSAL_TIMEOUT_MS = 1_000;
 
-/** @param handshakeTimeoutMs asked at each dial: how long connecting and the upgrade may take */
+/** @param handshakeTimeoutMs called at each dial: the time allowed for connecting and the upgrade */
 export function dialer(handshakeTimeoutMs: () => number): Dial {
   return (url, events) => {
     const ws = new WebSocket(new URL(STREAM_PATH, url), SUBPROTOCOL, {
@@ -40,7 +40,7 @@ export function dialer(handshakeTimeoutMs: () => number): Dial {
   };
 }
 
-/** What the problem says that the WebSocket was refused with; null if it is none. */
+/** Returns the detail of the problem with which the master refused the WebSocket; null: the answer is not a problem. */
 async function detailOf(response: IncomingMessage): Promise<string | null> {
   const timer = setTimeout(() => response.destroy(), REFUSAL_TIMEOUT_MS);
   try {
@@ -59,7 +59,7 @@ async function detailOf(response: IncomingMessage): Promise<string | null> {
   }
 }
 
-/** The other side may be anybody: its text must not look like more than one line of ours. */
+/** Puts foreign text on one line, so that it cannot look like lines of this node. */
 function oneLine(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, ' ').slice(0, MAX_DETAIL_LENGTH);
 }

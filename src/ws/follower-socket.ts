@@ -1,8 +1,9 @@
 /**
  * The WebSocket of a follower.
  *
- * `ws` does the handshake, reads, and answers pings; messages to the follower are written to the connection as they are,
- * whole frames that all followers share. Without compression `ws` writes whole frames too, at once, so the two never mix.
+ * `ws` does the handshake, reads, and answers pings. Messages to the follower are written straight to the connection,
+ * as whole frames that all followers share. Without compression `ws` also writes whole frames at once, so the two never
+ * mix.
  */
 import type { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
@@ -25,16 +26,16 @@ export class WebSocketFollower implements FollowerSocket {
     this.#connection = connection;
     this.peer = peer;
     ws.on('message', () => this.close(CloseCode.protocolError, 'a follower has nothing to say'));
-    // `close` follows.
+    // A `close` event follows.
     ws.on('error', () => undefined);
   }
 
-  /** Tells `events` what happens from now on. */
+  /** Reports to `events` from now on. */
   listen(events: FollowerEvents): void {
     this.#connection.on('drain', () => events.drained());
     this.#ws.on('pong', () => events.alive());
     this.#ws.on('close', () => events.closed());
-    // It may have gone before anybody listened.
+    // The socket may have closed before this call.
     if (this.#ws.readyState === WebSocket.CLOSED) events.closed();
   }
 

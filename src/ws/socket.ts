@@ -1,23 +1,26 @@
-/** One `ws` WebSocket as the node's `StreamSocket`. */
+/** Adapts a `ws` WebSocket to the node's `StreamSocket`. */
 import { WebSocket } from 'ws';
 import type { SocketEvents, StreamSocket } from '../node/ports.ts';
 
 export const SUBPROTOCOL = 'psync.v1';
 export const STREAM_PATH = '/v1/replication/stream';
-/** The largest message that is accepted; peers send at most 256 KiB. */
+/** Largest accepted message in bytes; peers send at most 256 KiB. */
 export const MAX_MESSAGE_BYTES = 1024 * 1024;
 /**
- * In how many pieces a message may arrive: frames, and reads of the socket. `ws` keeps each as an object until the message is
- * complete, and closes the connection (1008) when there are more.
+ * Largest number of pieces of one message: frames, and reads of the socket. `ws` keeps each as an object until the
+ * message is complete, and closes the connection (1008) if there are more.
  */
 export const PIECES = { maxFragments: 1_024, maxBufferedChunks: 16 * 1_024 } as const;
-/** After a close frame the peer has so long to answer before the connection is dropped. */
+/** Time for the peer to answer a close frame before the connection is dropped, in milliseconds. */
 const CLOSE_TIMEOUT_MS = 1_000;
 
-/** A peer that was frozen must not find more keep-alives at once: `ws` cuts the connection at 60 pings. */
+/**
+ * Number of unanswered pings after which no more are sent: `ws` cuts the connection at 60 pings at once, so a peer that
+ * was frozen must not find so many.
+ */
 const MAX_UNANSWERED_PINGS = 30;
 
-/** What RFC 6455 lets a close frame say, in bytes. */
+/** Longest reason that RFC 6455 allows in a close frame, in bytes. */
 const MAX_REASON_BYTES = 123;
 const PROTOCOL_ERROR = 4400;
 
@@ -25,7 +28,7 @@ export class Socket implements StreamSocket {
   readonly peer: string;
   readonly #ws: WebSocket;
   #paused = false;
-  /** Pings that no pong has come for. */
+  /** Number of pings without a pong. */
   #unanswered = 0;
 
   constructor(ws: WebSocket, peer: string) {
@@ -33,7 +36,7 @@ export class Socket implements StreamSocket {
     this.peer = peer;
   }
 
-  /** Sends everything that the WebSocket reports to `events`, until it is closed. */
+  /** Reports everything that happens on the WebSocket to `events`, until it closes. */
   listen(events: SocketEvents): void {
     let closed = false;
     this.#ws.on('message', (data, isBinary) => {
@@ -45,7 +48,7 @@ export class Socket implements StreamSocket {
       this.#unanswered = Math.max(0, this.#unanswered - 1);
       events.alive();
     });
-    // `close` follows every error and tells the rest.
+    // A `close` event follows every error and reports it.
     let detail = '';
     this.#ws.on('error', (error) => {
       detail = error.message || String((error as { code?: unknown }).code ?? error);
@@ -62,7 +65,7 @@ export class Socket implements StreamSocket {
   }
 
   send(bytes: Buffer, sent?: () => void): void {
-    // An error here is followed by `close`.
+    // A `close` event reports an error here.
     this.#ws.send(bytes, { binary: true, compress: false }, () => sent?.());
   }
 
@@ -97,10 +100,10 @@ export class Socket implements StreamSocket {
   }
 }
 
-/** At most 123 bytes of UTF-8, without half a character at the end. */
+/** Shortens text to at most 123 bytes of UTF-8 without splitting a character. */
 export function cut(text: string): string {
   if (Buffer.byteLength(text) <= MAX_REASON_BYTES) return text;
-  // At most three bytes for each UTF-16 unit, and three for the dots; ASCII fits as far as it goes.
+  // A UTF-16 unit takes at most three bytes, and so do the dots; ASCII text fits up to the limit.
   const most = /^[\x20-\x7e]*$/.test(text) ? MAX_REASON_BYTES - 3 : 40;
   return `${text.slice(0, most)}…`;
 }

@@ -1,13 +1,13 @@
-/** A text message as a server sends it: one unmasked frame (RFC 6455, 5.2). */
+/** Makes a text message as a server sends it: one unmasked frame (RFC 6455, 5.2). */
 
 const FINAL_TEXT = 0x81;
-/** The longest payload whose length stands in the second byte, and in two bytes behind it. */
+/** Longest payload whose length fits into the second byte, and into the two bytes after it. */
 const SHORT = 125;
 const MEDIUM = 0xffff;
 
 /**
- * Made once and written to every socket as it is: `ws` would make a header for each of them.
- * @param text what the message says
+ * Makes a frame once, to be written to every socket; `ws` would make a header for each socket.
+ * @param text contents of the message
  */
 export function textFrame(text: string): Buffer {
   const length = Buffer.byteLength(text);

@@ -1,24 +1,26 @@
-/** Numbers of JSON: which of them a double holds, and how the others are kept. */
+/** Numbers of JSON: which of them a double can hold, and how the others are kept. */
 
 /**
- * A number as it is written, for `JSON.stringify` to write it so again. In Node since 21; TypeScript's library does not know
- * these two yet.
+ * `rawJSON` wraps a number as it is written, so that `JSON.stringify` writes it unchanged. Node has both functions
+ * since version 21; TypeScript's library does not declare them yet.
  */
 export const { rawJSON, isRawJSON } = JSON as unknown as {
   rawJSON(text: string): object;
   isRawJSON(value: unknown): value is { readonly rawJSON: string };
 };
 
-/** Longer spellings are kept as they are, which is always right, so that looking at one costs next to nothing. */
+/** Longest spelling that is examined; longer ones are kept as they are written, which is always correct. */
 const MAX_SPELLING = 1_100;
-/** The most significant digits that a double needs to be told from every other one. */
+/** Number of significant digits that identify any double. */
 const MAX_DIGITS = 17;
-/** Decimal numbers of so many digits, that are no denormals, survive the way through a double (IEEE 754, DBL_DIG). */
+/**
+ * Number of digits that survive a conversion to a double and back, unless the number is denormal (IEEE 754, DBL_DIG).
+ */
 const SAFE_DIGITS = 15;
 
 /**
- * Whether writing the double out again gives the same number: its shortest decimal form has the same digits at the same places
- * and the same sign. So `1.0`, `1e2` and `0.1` are held; `-0`, `1e400`, 2^53+1 and `99999999.99999999999` are not.
+ * Whether writing the double again gives the same number: the same digits at the same places, with the same sign. True
+ * for `1.0`, `1e2` and `0.1`; false for `-0`, `1e400`, 2^53+1 and `99999999.99999999999`.
  * @param text a number of JSON
  */
 export function isHeldByDouble(text: string): boolean {
@@ -31,19 +33,19 @@ export function isHeldByDouble(text: string): boolean {
   return written !== null && written.digits === digits && written.exponent === exponent;
 }
 
-/** As a number if a double holds it, or else as it is written. */
+/** Returns a number if a double can hold it, and otherwise the number as it is written. */
 export function numberOf(text: string): number | object {
   return isHeldByDouble(text) ? Number(text) : rawJSON(text);
 }
 
 interface Decimal {
-  /** Without zeros at either end; of zero: none. */
+  /** Digits without zeros at either end; empty for zero. */
   readonly digits: string;
-  /** Of the last digit: its power of ten. */
+  /** Power of ten of the last digit. */
   readonly exponent: number;
 }
 
-/** @returns null for what has more digits than any double's shortest form, or is no number */
+/** @returns null for more digits than the shortest form of any double, and for text that is not a number */
 function decimalOf(text: string): Decimal | null {
   const match = /^-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(text);
   if (match === null) return null;

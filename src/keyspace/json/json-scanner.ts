@@ -1,15 +1,15 @@
 /**
- * JSON (RFC 8259) as it arrives: bytes, read from front to back, once. Each step of a loop here takes at least one byte, so
- * reading costs time in proportion to the length whatever the text is.
+ * Scans JSON (RFC 8259) from front to back, once, as bytes. Each step of a loop consumes at least one byte, so the time
+ * is proportional to the length, whatever the text.
  */
 
-/** The most levels of arrays and objects inside each other. Deeper JSON is refused: code that recurses would run out of stack. */
+/** Deepest nesting of arrays and objects. Deeper JSON is refused, because recursive code would run out of stack. */
 export const MAX_JSON_DEPTH = 128;
 
-/** JSON that is refused. The message says what is wrong, in plain English. */
+/** An error in JSON. The message says what is wrong, in plain English. */
 export class JsonError extends Error {
   override readonly name = 'JsonError';
-  /** Offset of the byte, from 0. */
+  /** Offset of the byte, counted from 0. */
   readonly at: number;
 
   constructor(detail: string, at: number) {
@@ -17,7 +17,7 @@ export class JsonError extends Error {
     this.at = at;
   }
 
-  /** What is wrong, and where. */
+  /** Says what is wrong, and where. */
   get detail(): string {
     return `${this.message} (at byte ${this.at})`;
   }
@@ -33,7 +33,7 @@ const CLOSE_ARRAY = 0x5d;
 export const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
-/** What `skip` expects next. */
+/** States of `skip`: what it expects next. */
 const VALUE = 0;
 const VALUE_OR_END = 1;
 const AFTER_VALUE = 2;
@@ -43,34 +43,40 @@ const AFTER_NAME = 5;
 
 const IDLE = -1;
 
-/** `skip` returns after so many bytes at the latest, but for a string or number that is longer: about a millisecond. */
+/** Number of bytes after which `skip` returns, except within a longer string or number: about a millisecond. */
 const SKIP_BYTES = 128 * 1024;
 
-/** A place in a JSON text, and what is passed on the way. */
+/** A place in a JSON text, with facts about the part before it. */
 export class JsonScanner {
   readonly bytes: Buffer;
   /** Offset of the next byte. */
   at = 0;
-  /** How many arrays and objects are open here. */
+  /** Number of open arrays and objects. */
   depth = 0;
-  /** How many bytes of white space were passed between tokens. */
+  /** Number of bytes of white space between the tokens so far. */
   spaces = 0;
-  /** What was passed last by `passString`: whether it has a backslash, and whether it has bytes beyond ASCII. */
+  /**
+   * Facts about the last string that `passString` passed: whether it has a backslash, and whether it has bytes beyond
+   * ASCII.
+   */
   hasEscapes = false;
   hasOthers = false;
-  /** Of the open containers, by depth: whether it is an object, or else an array. */
+  /** For each open container, by depth: true for an object, false for an array. */
   readonly #isObject: boolean[] = [];
-  /** What `skip` goes on with; IDLE: it begins with a value. */
+  /** State in which `skip` continues; IDLE: it begins with a value. */
   #expected = IDLE;
-  /** The depth at which what `skip` passes began. */
+  /** Depth at which the value that `skip` passes began. */
   #floor = 0;
 
-  /** @param bytes UTF-8: the caller has checked that */
+  /** @param bytes valid UTF-8; the caller has checked that */
   constructor(bytes: Buffer) {
     this.bytes = bytes;
   }
 
-  /** Passes white space. @returns the next byte, or -1 at the end */
+  /**
+   * Passes white space.
+   * @returns the next byte, or -1 at the end
+   */
   next(): number {
     const { bytes } = this;
     let at = this.at;
@@ -80,13 +86,19 @@ export class JsonScanner {
     return at < bytes.length ? (bytes[at] as number) : -1;
   }
 
-  /** @throws JsonError unless this byte is the next one behind white space; it is passed */
+  /**
+   * Passes white space and this byte.
+   * @throws JsonError if another byte comes
+   */
   expect(byte: number, what: string): void {
     if (this.next() !== byte) throw this.unexpected(what);
     this.at += 1;
   }
 
-  /** Passes the bracket that opens an array or object. @throws JsonError beyond the deepest level */
+  /**
+   * Passes the opening bracket of an array or object.
+   * @throws JsonError beyond the deepest level
+   */
   open(isObject: boolean): void {
     if (this.depth === MAX_JSON_DEPTH) {
       throw new JsonError(`it is nested more than ${MAX_JSON_DEPTH} levels`, this.at);
@@ -96,15 +108,15 @@ export class JsonScanner {
     this.at += 1;
   }
 
-  /** Passes the bracket that closes one. */
+  /** Passes a closing bracket. */
   close(): void {
     this.depth -= 1;
     this.at += 1;
   }
 
   /**
-   * Passes one value with all that is in it, some of it in each call.
-   * @returns true when it is passed; false: call again
+   * Passes one value with everything in it, a part per call.
+   * @returns true at the end of the value; false: call again
    * @throws JsonError
    */
   skip(): boolean {
@@ -149,7 +161,7 @@ export class JsonScanner {
         expected = this.#isObject[this.depth] === true ? NAME : VALUE;
         continue;
       }
-      // What is left ends a value, or is wrong.
+      // Only the end of an array or a scalar value may come here.
       if (expected <= VALUE_OR_END && byte !== CLOSE_ARRAY) this.passScalar();
       else if (byte === this.#closing(expected)) this.close();
       else throw this.unexpected(EXPECTED[expected] as string);
@@ -163,14 +175,17 @@ export class JsonScanner {
     return false;
   }
 
-  /** The bracket that may stand here, or -1. */
+  /** Closing bracket that is allowed here, or -1. */
   #closing(expected: number): number {
     if (expected === AFTER_VALUE) return this.#isObject[this.depth] === true ? CLOSE_OBJECT : CLOSE_ARRAY;
     if (expected === NAME_OR_END) return CLOSE_OBJECT;
     return expected === VALUE_OR_END ? CLOSE_ARRAY : -1;
   }
 
-  /** Passes a string, a number, true, false or null. @throws JsonError for anything else */
+  /**
+   * Passes a string, a number, true, false or null.
+   * @throws JsonError for anything else
+   */
   passScalar(): void {
     const byte = this.at < this.bytes.length ? (this.bytes[this.at] as number) : -1;
     if (byte === QUOTE) this.passString();
@@ -181,7 +196,10 @@ export class JsonScanner {
     else throw this.unexpected('a value');
   }
 
-  /** Passes a string with its quotes. @throws JsonError */
+  /**
+   * Passes a string with its quotes.
+   * @throws JsonError
+   */
   passString(): void {
     const { bytes } = this;
     const { length } = bytes;
@@ -206,7 +224,7 @@ export class JsonScanner {
     this.at = at + 1;
   }
 
-  /** @returns the offset behind the escape that begins at `at` */
+  /** @returns the offset after the escape that begins at `at` */
   #passEscape(at: number): number {
     const { bytes } = this;
     const letter = bytes[at + 1];
@@ -242,7 +260,10 @@ export class JsonScanner {
     this.at = at;
   }
 
-  /** @returns the offset behind the digits that begin at `from` @throws JsonError if there is none */
+  /**
+   * @returns the offset after the digits that begin at `from`
+   * @throws JsonError if there are none
+   */
   #endOfDigits(from: number): number {
     const { bytes } = this;
     let at = from;
@@ -258,11 +279,11 @@ export class JsonScanner {
     this.at += literal.length;
   }
 
-  /** @param what was expected here */
+  /** @param what what was expected here */
   unexpected(what: string): JsonError {
     const { bytes, at } = this;
     if (at >= bytes.length) return new JsonError(`${what} was expected, and it ends`, at);
-    // The character that begins here, not only its first byte.
+    // Shows the whole character, not only its first byte.
     const [found] = bytes.toString('utf8', at, at + 4);
     return new JsonError(`${what} was expected, not ${JSON.stringify(found)}`, at);
   }

@@ -1,4 +1,4 @@
-/** Values in JSON: `utf8` text, `base64` for bytes, or `json` for any JSON. */
+/** Values within JSON: `utf8` for text, `base64` for bytes, `json` for any JSON. */
 import { isUtf8 } from 'node:buffer';
 import { atOnce, compact, RawJson, type Steps } from './json.ts';
 
@@ -9,33 +9,35 @@ export interface JsonValue {
   readonly encoding: 'utf8' | 'base64';
 }
 
-/** The JSON of one value may have so many bytes: 16 MiB as base64, and room for escapes. */
+/** Longest JSON of one value, in bytes: 16 MiB as base64, and room for escapes. */
 export const MAX_VALUE_JSON_BYTES = 32 * 1024 * 1024;
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
-/** Values of at most so many bytes are text whenever they are valid UTF-8: their escapes take little room. */
+/** Largest value that is always written as text if it is valid UTF-8, in bytes: its escapes take little room. */
 export const ALWAYS_TEXT_BYTES = 1024;
-/** So many bytes are looked through for escapes in one step: below a millisecond. */
+/** Number of bytes that are scanned for escapes per step: below a millisecond. */
 const SCANNED_BYTES = 64 * 1024;
 
-/** How many bytes JSON needs for each byte of text beyond the byte itself. */
+/** Extra bytes that JSON needs to escape each byte of text. */
 const ESCAPE_BYTES = Uint8Array.from({ length: 256 }, (_, byte) => {
   return JSON.stringify(String.fromCharCode(byte)).length - 3;
 });
 
-/** What is valid UTF-8 comes out as text, everything else as base64; so does a text that escapes would more than double. */
+/**
+ * Writes valid UTF-8 as text, and other bytes as base64; text that escapes would more than double becomes base64 too.
+ */
 export function toJsonValue(bytes: Buffer): JsonValue {
   const encoding = atOnce(encodingSteps(bytes));
   return { value: bytes.toString(encoding), encoding };
 }
 
-/** How `toJsonValue` writes the value; decided in steps, none of which takes longer than about a millisecond. */
+/** Decides how `toJsonValue` writes the value, in steps of at most about a millisecond. */
 export function* encodingSteps(bytes: Buffer): Steps<'utf8' | 'base64'> {
   if (!isUtf8(bytes)) return 'base64';
   if (bytes.length <= ALWAYS_TEXT_BYTES) return 'utf8';
-  // So many bytes may still be added by escapes.
+  // Bytes that escapes may still add.
   let room = bytes.length;
   for (let from = 0; from < bytes.length; from += SCANNED_BYTES) {
     room -= escapeBytes(bytes, from, Math.min(from + SCANNED_BYTES, bytes.length));
@@ -52,9 +54,9 @@ function escapeBytes(text: Buffer, from: number, to: number): number {
 }
 
 /**
- * @param value as it is written (`RawJson`); absent: there is none
+ * @param value the JSON as it is written (`RawJson`); absent: there is none
  * @param encoding how `value` is written; absent: `utf8`
- * @returns the bytes, in a buffer of their own, or what is wrong as text
+ * @returns the bytes, in a buffer of their own; or a text that says what is wrong
  */
 export function fromJsonValue(value: unknown, encoding: unknown): Buffer | string {
   if (value !== undefined && !(value instanceof RawJson)) throw new TypeError('the value has been parsed');
@@ -74,15 +76,15 @@ export function fromJsonValue(value: unknown, encoding: unknown): Buffer | strin
   }
 }
 
-/** @param json a string of JSON that has been checked */
+/** @param json a valid JSON string */
 function fromText(json: Buffer): Buffer | string {
   if (!json.includes(BACKSLASH)) return Buffer.from(json.subarray(1, -1));
   const text = JSON.parse(json.toString('utf8')) as string;
-  // A lone surrogate has no UTF-8: it would be stored as something else.
+  // A lone surrogate has no UTF-8; storing it would change it.
   return text.isWellFormed() ? Buffer.from(text, 'utf8') : '"value" holds half of a surrogate pair';
 }
 
-/** Buffer.from skips what is no base64; here that is an error. */
+/** Checks the text first, because `Buffer.from` silently skips invalid base64. */
 function fromBase64(json: Buffer): Buffer | string {
   const text = json.includes(BACKSLASH)
     ? (JSON.parse(json.toString('utf8')) as string)

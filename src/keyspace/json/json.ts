@@ -1,14 +1,14 @@
 /**
- * The one way into JSON: bodies, lines of imports, values that are patched, configuration files and other nodes' answers.
+ * The only JSON parser of the program: for bodies, lines of imports, patched values, configuration files and answers of
+ * other nodes.
+ * - It accepts UTF-8, with or without a byte order mark (RFC 8259, 8.1).
+ * - It allows at most 128 levels, and at most 200,000 values that become objects in memory.
+ * - It keeps a number as it is written if a double cannot hold it.
+ * - It refuses a repeated name in an object (RFC 7493, 2.3), because programs disagree about its meaning. `__proto__`
+ * is an ordinary name.
  *
- * - UTF-8, with or without a byte order mark in front (RFC 8259, 8.1).
- * - At most 128 levels, and at most 200,000 values that become objects in memory.
- * - A number that a double does not hold stays as it is written.
- * - A name stands once in an object (RFC 7493, 2.3): programs differ in what they make of the second. `__proto__` is a name like
- *   others.
- *
- * What may be large is read in steps: a generator yields after about a millisecond's work, and whoever drives it decides
- * what happens meanwhile.
+ * It reads large texts in steps: a generator yields after about a millisecond's work, and its caller decides what
+ * happens in between.
  */
 import { isUtf8 } from 'node:buffer';
 import { numberOf } from './json-number.ts';
@@ -16,13 +16,16 @@ import { JsonError, JsonScanner, OPEN_OBJECT } from './json-scanner.ts';
 
 export { JsonError, MAX_JSON_DEPTH } from './json-scanner.ts';
 
-/** JSON that has more values than are made of one text. */
+/** An error for JSON with more values than one text may have. */
 export class JsonTooLarge extends JsonError {}
 
-/** The most values and members of one text that become objects in memory; what stays text (`RawJson`) counts as one. */
+/**
+ * Largest number of values and members of one text that become objects in memory; a value that stays text (`RawJson`)
+ * counts as one.
+ */
 export const MAX_JSON_VALUES = 200_000;
 
-/** The generators yield after so many values: a fraction of a millisecond. */
+/** Number of values after which the generators yield: a fraction of a millisecond. */
 const STEP_VALUES = 1_000;
 
 const SPACE = 0x20;
@@ -34,10 +37,10 @@ const CLOSE_OBJECT = 0x7d;
 const COMMA = 0x2c;
 const COLON = 0x3a;
 
-/** Work in steps. */
+/** Work that is done in steps. */
 export type Steps<T> = Generator<undefined, T, undefined>;
 
-/** Does all the steps at once. */
+/** Runs all steps at once. */
 export function atOnce<T>(steps: Steps<T>): T {
   for (;;) {
     const step = steps.next();
@@ -45,11 +48,11 @@ export function atOnce<T>(steps: Steps<T>): T {
   }
 }
 
-/** One value of a JSON text as it is written there; it has been checked. */
+/** One value of a JSON text as it is written there, already validated. */
 export class RawJson {
-  /** A view of the text. */
+  /** A view into the text. */
   readonly bytes: Buffer;
-  /** Whether there is white space between its tokens. */
+  /** Whether there is white space between the tokens. */
   readonly hasSpaces: boolean;
 
   constructor(bytes: Buffer, hasSpaces: boolean) {
@@ -59,21 +62,28 @@ export class RawJson {
 }
 
 /**
- * Which values stay text.
- * @param depth how many arrays and objects the value is in
- * @param name of the member whose value it is; in an array: empty
- * @param first the first byte of the value
+ * Selects the values that stay text.
+ * @param depth number of arrays and objects around the value
+ * @param name name of the member; empty within an array
+ * @param first first byte of the value
  */
 export type StaysText = (depth: number, name: string, first: number) => boolean;
 
 const NEVER: StaysText = () => false;
 
-/** Parses at once. @throws JsonError */
+/**
+ * Parses a text at once.
+ * @throws JsonError
+ */
 export function parseJson(bytes: Buffer, staysText = NEVER): unknown {
   return atOnce(jsonSteps(bytes, staysText));
 }
 
-/** Parses in steps. @returns objects, arrays, strings, numbers (`isRawJSON`: not held), booleans, null, RawJson @throws JsonError */
+/**
+ * Parses a text in steps.
+ * @returns objects, arrays, strings, numbers (`isRawJSON`: kept as written), booleans, null or RawJson
+ * @throws JsonError
+ */
 export function* jsonSteps(bytes: Buffer, staysText = NEVER): Steps<unknown> {
   const builder = new Builder(scannerOf(bytes), staysText);
   const value = yield* builder.value();
@@ -81,7 +91,7 @@ export function* jsonSteps(bytes: Buffer, staysText = NEVER): Steps<unknown> {
   return value;
 }
 
-/** Whether the bytes are JSON, in steps, without making anything of it. */
+/** Whether the bytes are JSON; in steps, without building values. */
 export function* isJsonSteps(bytes: Buffer): Steps<boolean> {
   try {
     const scanner = scannerOf(bytes);
@@ -94,7 +104,10 @@ export function* isJsonSteps(bytes: Buffer): Steps<boolean> {
   }
 }
 
-/** @returns a scanner at the beginning, behind a byte order mark @throws JsonError for what is not UTF-8 */
+/**
+ * @returns a scanner at the beginning, after any byte order mark
+ * @throws JsonError if the bytes are not UTF-8
+ */
 export function scannerOf(bytes: Buffer): JsonScanner {
   if (!isUtf8(bytes)) throw new JsonError('it is not UTF-8', 0);
   return new JsonScanner(withoutByteOrderMark(bytes));
@@ -104,26 +117,29 @@ export function withoutByteOrderMark(bytes: Buffer): Buffer {
   return bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes;
 }
 
-/** @throws JsonError unless nothing but white space is left */
+/** @throws JsonError if anything but white space is left */
 export function endOf(scanner: JsonScanner): void {
   if (scanner.next() !== -1) throw scanner.unexpected('the end');
 }
 
-/** The string that the scanner passes next. */
+/** Passes the next string and returns it. */
 export function stringOf(scanner: JsonScanner): string {
   const { at } = scanner;
   scanner.passString();
   return passedString(scanner, at);
 }
 
-/** The string that the scanner has just passed. @param start where its first quote is */
+/**
+ * Returns the string that the scanner has just passed.
+ * @param start offset of its opening quote
+ */
 export function passedString(scanner: JsonScanner, start: number): string {
   const { bytes, at } = scanner;
   if (scanner.hasEscapes) return JSON.parse(bytes.toString('utf8', start, at)) as string;
   return bytes.toString(scanner.hasOthers ? 'utf8' : 'latin1', start + 1, at - 1);
 }
 
-/** The next member's name; the scanner stands behind the colon then. */
+/** Passes the next member's name and its colon, and returns the name. */
 export function nameOf(scanner: JsonScanner): string {
   if (scanner.next() !== QUOTE) throw scanner.unexpected('the name of a member in double quotes');
   const { at } = scanner;
@@ -133,12 +149,12 @@ export function nameOf(scanner: JsonScanner): string {
   return name;
 }
 
-/** Names are few and come often: comparing bytes costs a fraction of making text of them. */
+/** Caches the names of members: they repeat often, and comparing bytes costs a fraction of decoding them. */
 class NameCache {
   readonly #bytes: Buffer[] = [];
   readonly #names: string[] = [];
 
-  /** @param start of a string in ASCII that the scanner has just passed */
+  /** @param start offset of an ASCII string that the scanner has just passed */
   find(scanner: JsonScanner, start: number): string {
     const { bytes, at } = scanner;
     const length = at - start - 2;
@@ -161,17 +177,17 @@ const CACHED_NAMES = 256;
 const MAX_CACHED_BYTES = 16;
 const NAMES = new NameCache();
 
-/** What is no value: `#leaf` says that an array, an object or a long text begins. */
+/** Returned by `#leaf` when an array, an object or a long text begins. */
 const NO_LEAF = Symbol('no leaf');
 
-/** Makes values of text. Recurses at most as deep as JSON may be. */
+/** Builds values from text. The recursion is at most as deep as JSON may be. */
 class Builder {
   readonly scanner: JsonScanner;
   readonly #staysText: StaysText;
   #values = 0;
-  /** How many values had been made when the generator yielded last. */
+  /** Number of values at the last yield. */
   #yielded = 0;
-  /** Where a text begins that takes more than one step to pass, and how much white space came before it. */
+  /** Start of a text that takes more than one step to pass, and the white space before it. */
   #text: { readonly at: number; readonly spaces: number } | null = null;
 
   constructor(scanner: JsonScanner, staysText: StaysText) {
@@ -179,13 +195,13 @@ class Builder {
     this.#staysText = staysText;
   }
 
-  /** The value that begins here, which is in nothing. */
+  /** Builds the outermost value. */
   *value(): Steps<unknown> {
     const leaf = this.#leaf('');
     return leaf === NO_LEAF ? yield* this.#container() : leaf;
   }
 
-  /** A value that is made without a generator, which costs more than most values do. */
+  /** Builds a value without a generator, which would cost more than most values do. */
   #leaf(name: string): unknown {
     const { scanner } = this;
     this.#values += 1;
@@ -205,7 +221,7 @@ class Builder {
     return this.#scalar(first);
   }
 
-  /** The array, object or long text that `#leaf` has found. */
+  /** Builds the array, object or long text that `#leaf` has found. */
   *#container(): Steps<unknown> {
     const { scanner } = this;
     const text = this.#text;
@@ -279,12 +295,12 @@ class Builder {
   }
 }
 
-/** Assigning `__proto__` would change what the object inherits from instead. */
+/** Defines a member. Assigning `__proto__` would change the object's prototype instead. */
 function define(object: object, name: string, value: unknown): void {
   Object.defineProperty(object, name, { value, enumerable: true, configurable: true, writable: true });
 }
 
-/** The text without white space between its tokens, in a buffer of its own. Strings and numbers stay as they are written. */
+/** Removes the white space between tokens, into a new buffer. Strings and numbers stay as they are written. */
 export function compact({ bytes, hasSpaces }: RawJson): Buffer {
   if (!hasSpaces) return Buffer.from(bytes);
   const result = Buffer.allocUnsafe(bytes.length);
@@ -297,7 +313,7 @@ export function compact({ bytes, hasSpaces }: RawJson): Buffer {
     length += 1;
     if (byte === QUOTE) inString = !inString;
     else if (byte === BACKSLASH) {
-      // What it escapes may be a quote.
+      // The escaped character may be a quote.
       at += 1;
       result[length] = bytes[at] as number;
       length += 1;
@@ -306,16 +322,16 @@ export function compact({ bytes, hasSpaces }: RawJson): Buffer {
   return Buffer.from(result.subarray(0, length));
 }
 
-/** JSON strings are made of text in pieces of so many characters: V8 makes a long string that is full of escapes five times slower. */
+/** Number of characters that are quoted at a time: V8 takes five times as long for a long string full of escapes. */
 const QUOTED_CHARACTERS = 64 * 1024;
 
-/** The text as a string of JSON: as `JSON.stringify` writes it, in time that grows only with its length. */
+/** Writes the text as a JSON string, like `JSON.stringify`, in time proportional to its length. */
 export function quoted(text: string): string {
   if (text.length <= QUOTED_CHARACTERS) return JSON.stringify(text);
   let result = '"';
   for (let from = 0; from < text.length; ) {
     let end = Math.min(from + QUOTED_CHARACTERS, text.length);
-    // Not between the two halves of a character: each would be escaped.
+    // Keeps surrogate pairs together; separated halves would be escaped.
     if (end < text.length && (text.charCodeAt(end) & 0xfc00) === 0xdc00) end += 1;
     result += JSON.stringify(text.slice(from, end)).slice(1, -1);
     from = end;

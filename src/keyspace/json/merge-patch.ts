@@ -1,6 +1,6 @@
 /**
- * JSON Merge Patch, RFC 7396, on text: what the patch does not name stays as it is written, byte for byte, its numbers and its
- * white space too. Nothing is made of it in memory, so that a value of 16 MiB costs about what reading it costs.
+ * JSON Merge Patch (RFC 7396) on text: members that the patch does not name stay byte for byte, with their numbers and
+ * white space. It builds no objects in memory, so patching a value of 16 MiB costs about as much as reading it.
  */
 import {
   compact,
@@ -15,7 +15,7 @@ import {
 } from './json.ts';
 import { type JsonScanner, OPEN_OBJECT } from './json-scanner.ts';
 
-/** What a patch says: what its objects are is known, everything else is text. */
+/** A parsed patch: its objects are parsed, and all other values stay text. */
 export type Patch = RawJson | PatchObject;
 interface PatchObject {
   readonly [name: string]: Patch;
@@ -27,21 +27,21 @@ const QUOTE = 0x22;
 const CLOSE_OBJECT = 0x7d;
 const NULL = Buffer.from('null');
 
-/** @throws JsonError for what is no JSON, too deep, or has more than 200,000 members in objects */
+/** @throws JsonError for malformed JSON, too many levels, or more than 200,000 members of objects */
 export function* patchSteps(bytes: Buffer): Steps<Patch> {
   return (yield* jsonSteps(bytes, (_depth, _name, first) => first !== OPEN_OBJECT)) as Patch;
 }
 
-/** What the result is made of, in order: bytes and text of JSON. */
+/** Parts of the result in order: bytes and text of JSON. */
 export type Pieces = readonly (Buffer | string | Pieces)[];
 
-/** The generator yields after so many bytes: about a millisecond. */
+/** Number of bytes after which the generator yields: about a millisecond. */
 const STEP_BYTES = 128 * 1024;
 
 /**
- * RFC 7396, section 2: null removes a member, objects are merged, everything else replaces.
+ * Applies a patch (RFC 7396, section 2): null removes a member, objects are merged, and any other value replaces.
  * @param target JSON
- * @throws JsonError if `target` is no JSON
+ * @throws JsonError if `target` is not JSON
  */
 export function* mergeSteps(target: Buffer, patch: Patch): Steps<Pieces> {
   const scanner = scannerOf(target);
@@ -50,7 +50,7 @@ export function* mergeSteps(target: Buffer, patch: Patch): Steps<Pieces> {
   return pieces;
 }
 
-/** How many bytes the pieces are together. */
+/** Returns the total length of the pieces in bytes. */
 export function byteLengthOf(pieces: Pieces): number {
   let sum = 0;
   for (const piece of flat(pieces))
@@ -58,7 +58,7 @@ export function byteLengthOf(pieces: Pieces): number {
   return sum;
 }
 
-/** The pieces in one buffer. */
+/** Joins the pieces into one buffer. */
 export function joined(pieces: Pieces): Buffer {
   const result = Buffer.allocUnsafeSlow(byteLengthOf(pieces));
   let length = 0;
@@ -68,7 +68,7 @@ export function joined(pieces: Pieces): Buffer {
   return result;
 }
 
-/** Recurses as deep as the result is nested. */
+/** Flattens the pieces; the recursion is as deep as the result is nested. */
 function* flat(pieces: Pieces): Generator<Buffer | string> {
   for (const piece of pieces) {
     if (typeof piece === 'string' || Buffer.isBuffer(piece)) yield piece;
@@ -76,7 +76,10 @@ function* flat(pieces: Pieces): Generator<Buffer | string> {
   }
 }
 
-/** The scanner stands before a value of the target, and passes it. @returns what becomes of the value */
+/**
+ * Passes the value of the target at the scanner.
+ * @returns the value after the patch
+ */
 function* merged(scanner: JsonScanner, patch: Patch): Steps<Pieces> {
   if (scanner.next() === OPEN_OBJECT && !(patch instanceof RawJson))
     return yield* mergedObject(scanner, patch);
@@ -87,10 +90,10 @@ function* merged(scanner: JsonScanner, patch: Patch): Steps<Pieces> {
 function* mergedObject(scanner: JsonScanner, patch: PatchObject): Steps<Pieces> {
   const { bytes } = scanner;
   const names = new Names(patch);
-  /** Members of the result: stretches of the target that stay, and what the patch names. */
+  /** Members of the result: runs of unchanged members, and the members that the patch names. */
   const members: Pieces[] = [];
   const found = new Set<string>();
-  // The members that stay and are not in `members` yet: from the first one's name to the last one's value.
+  // Unchanged members that are not in `members` yet: from the first one's name to the last one's value.
   let [from, to] = [0, 0];
   const keep = (): void => {
     if (to > from) members.push([bytes.subarray(from, to)]);
@@ -130,7 +133,7 @@ function* mergedObject(scanner: JsonScanner, patch: PatchObject): Steps<Pieces> 
   return inBraces([...members, ...added.map((name) => memberOf(name, patch[name] as Patch))]);
 }
 
-/** What a patch leaves where there was nothing to merge it with: itself without the members that are null. */
+/** Applies a patch where the target has no object: the patch itself, without members that are null. */
 function written(patch: Patch): Pieces {
   if (patch instanceof RawJson) return [patch.hasSpaces ? compact(patch) : patch.bytes];
   return inBraces(Object.entries(patch).map(([name, value]) => memberOf(name, value)));
@@ -140,7 +143,7 @@ function memberOf(name: string, value: Patch): Pieces {
   return isNull(value) ? [] : [quoted(name), ':', written(value)];
 }
 
-/** @param members those that are empty are left out */
+/** @param members empty ones are left out */
 function inBraces(members: readonly Pieces[]): Pieces {
   const pieces: Pieces[number][] = [];
   for (const member of members) if (member.length > 0) pieces.push(pieces.length === 0 ? '{' : ',', member);
@@ -152,10 +155,10 @@ function isNull(patch: Patch): boolean {
   return patch instanceof RawJson && patch.bytes.equals(NULL);
 }
 
-/** The names of a patch's members, to be found among those of the target without making text of each. */
+/** The names of a patch's members, for a search among the target's names that decodes only likely matches. */
 class Names {
   readonly #names: ReadonlySet<string>;
-  /** Length and last byte of each name, as UTF-8. */
+  /** Length and last byte of each name in UTF-8. */
   readonly #marks = new Set<number>();
 
   constructor(patch: PatchObject) {
@@ -166,7 +169,10 @@ class Names {
     }
   }
 
-  /** @param start of a string that the scanner has just passed @returns the string if it is one of the names, or null */
+  /**
+   * @param start offset of a string that the scanner has just passed
+   * @returns the string if it is one of the names, and otherwise null
+   */
   find(scanner: JsonScanner, start: number): string | null {
     if (!scanner.hasEscapes && !this.#marks.has(markOf(scanner.bytes, start + 1, scanner.at - 1)))
       return null;

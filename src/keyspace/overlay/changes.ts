@@ -1,17 +1,14 @@
-/**
- * What became of keys in one stretch of the stream, in memory that another thread can read: so it goes to the thread that
- * writes the keyspace file without a copy.
- */
+/** The changes of keys over a range of the stream, in shared memory: the applier's thread reads them without a copy. */
 import { EntryRecords } from './entry-records.ts';
 
 export interface Changes {
-  /** The offset of the stretch's last byte. */
+  /** Offset of the last byte of the range. */
   readonly end: number;
-  /** Nothing is left of what was there before the stretch. */
+  /** Whether a FLUSHALL deleted everything from before the range. */
   readonly flushed: boolean;
-  /** Of each key a record, in no order. */
+  /** Address of one record for each key, in no order. */
   readonly addresses: Uint32Array<ArrayBuffer>;
-  /** What the addresses point into, in chunks of `chunkBytes`. */
+  /** The memory that the addresses point into, in chunks of `chunkBytes`. */
   readonly memories: readonly SharedArrayBuffer[];
   readonly chunkBytes: number;
 }

@@ -1,14 +1,14 @@
 /**
- * Memory that two threads can read, in pieces of one size that are used again and again.
+ * A pool of shared memory in chunks of one size, which are reused.
  *
- * Shared memory is freed when no thread has an object for it any more, and V8 does not count it when it decides whether to
- * look for such objects. So it is not left to the garbage collector: whoever is done with a chunk gives it back.
+ * The garbage collector frees shared memory once no thread refers to it, but V8 does not count that memory when it
+ * decides whether to collect. So the user of a chunk gives it back explicitly.
  */
 
-/** Larger than any key that is read from a stream, which must fit in one, with its header. */
+/** Size of a chunk in bytes. A key that arrives in a stream fits into one chunk together with its header. */
 export const CHUNK_BYTES = 1024 * 1024;
 
-/** One piece, seen in three ways. */
+/** One chunk, with three views of its memory. */
 export interface Chunk {
   readonly bytes: Buffer<SharedArrayBuffer>;
   readonly words: Uint32Array<SharedArrayBuffer>;
@@ -23,7 +23,7 @@ export class ChunkPool {
   #makeRoom: () => boolean = () => false;
 
   /**
-   * @param keepBytes asked each time: how much of what is given back is kept at most
+   * @param keepBytes returns how much returned memory the pool keeps, in bytes
    * @param chunkBytes a power of two
    */
   constructor(keepBytes: () => number, chunkBytes = CHUNK_BYTES) {
@@ -31,30 +31,33 @@ export class ChunkPool {
     this.#keepBytes = keepBytes;
   }
 
-  /** @param makeRoom called before more memory is taken than is kept: gives some back, or returns false if there is none */
+  /**
+   * @param makeRoom called before the pool takes more memory than it keeps; it gives some back, or returns false if it
+   * has none
+   */
   onShortage(makeRoom: () => boolean): void {
     this.#makeRoom = makeRoom;
   }
 
-  /** How many chunks are kept at most. */
+  /** Largest number of chunks that the pool keeps. */
   get #most(): number {
     return Math.ceil(this.#keepBytes() / this.chunkBytes);
   }
 
-  /** Its bytes are whatever they were. */
+  /** Returns a chunk with arbitrary contents. */
   take(): Chunk {
     while (this.#free.length === 0 && this.#taken >= this.#most && this.#makeRoom());
     this.#taken += 1;
     return this.#free.pop() ?? chunkOf(new SharedArrayBuffer(this.chunkBytes));
   }
 
-  /** Nobody reads them any more. */
+  /** Takes chunks back that no code reads any more. */
   giveBack(chunks: readonly Chunk[]): void {
     this.#taken -= chunks.length;
     this.#free.push(...chunks.slice(0, Math.max(0, this.#most - this.#taken - this.#free.length)));
   }
 
-  /** Leaves what is not taken to the garbage collector. */
+  /** Leaves the unused chunks to the garbage collector. */
   clear(): void {
     this.#free = [];
   }

@@ -1,14 +1,14 @@
 /**
- * Entries one behind the other in chunks of memory, as another thread can read them without being told more than where
- * they are: an entry object, its key's string, its value's view and what the garbage collector needs for all of them are
- * several times a small value's size, and hundreds of thousands of them are what a full collection has to walk.
+ * Entries as records in chunks of shared memory; another thread only needs their addresses. Objects would cost several
+ * times the size of a small value (entry, key string, value view, and the collector's own data), and each full
+ * collection would have to walk hundreds of thousands of them.
  *
  * A record is
  *
- *     version f64 | expiry f64, -Infinity: never | value's length u32 | room for it u32 | key's length u32 | key | value
+ * version f64 | expiry f64, -Infinity: never | value's length u32 | room for it u32 | key's length u32 | key | value
  *
- * Its address counts units of eight bytes. Header and key lie in one chunk; a value may go on in the next ones. Where the rest
- * of a chunk is too short for them but not for a header, one with a key's length of 0 says so.
+ * Addresses count units of eight bytes. Header and key lie in one chunk; a value may continue in the next chunks. Where
+ * the rest of a chunk is too short for header and key but holds a header, a header with key length 0 ends the chunk.
  */
 import { type Chunk, type ChunkPool, chunkOf } from './chunk-pool.ts';
 import type { FirstKeys } from './first-keys.ts';
@@ -16,12 +16,12 @@ import type { KeyProbe } from './key-probe.ts';
 
 const UNIT_BYTES = 8;
 const HEADER_BYTES = 28;
-/** Where the words of a header lie. */
+/** Places of the 32-bit words in a header. */
 const LENGTH = 4;
 const ROOM = 5;
 const KEY_LENGTH = 6;
 const NEVER = Number.NEGATIVE_INFINITY;
-/** Instead of a value's length: there is no entry with this key. */
+/** Value length that marks a deleted key. */
 const DELETED = 0xffff_ffff;
 
 /** Reads records. */
@@ -51,7 +51,7 @@ export class EntryRecords {
     return this.chunk(address).doubles[this.unit(address)] as number;
   }
 
-  /** Milliseconds since 1970; null: never. */
+  /** Time of expiry in milliseconds since 1970; null: never. */
   expiresAt(address: number): number | null {
     const at = this.chunk(address).doubles[this.unit(address) + 1] as number;
     return at === NEVER ? null : at;
@@ -62,12 +62,12 @@ export class EntryRecords {
     return this.chunk(address).bytes.toString('utf8', from, from + this.keyLength(address));
   }
 
-  /** In bytes. */
+  /** Length of the key in bytes. */
   keyLength(address: number): number {
     return this.word(address, KEY_LENGTH);
   }
 
-  /** One byte of the key as it is in UTF-8; 0 beyond its end. */
+  /** One byte of the key in UTF-8; 0 beyond its end. */
   keyByte(address: number, index: number): number {
     if (index >= this.keyLength(address)) return 0;
     return this.chunk(address).bytes[this.keyStart(address) + index] as number;
@@ -84,24 +84,24 @@ export class EntryRecords {
     return true;
   }
 
-  /** Of the value, in bytes. */
+  /** Size of the value in bytes. */
   size(address: number): number {
     return this.word(address, LENGTH);
   }
 
   /**
-   * The value where it lies, if it lies in one chunk: good until the chunks are given back. Else a copy.
-   * @param room gives memory for a copy of so many bytes at least
+   * Returns the value in place if it lies in one chunk, valid until the chunks are given back; otherwise a copy.
+   * @param room returns memory for a copy of at least so many bytes
    */
   view(address: number, room: (bytes: number) => Buffer = Buffer.allocUnsafe): Buffer {
     const length = this.word(address, LENGTH);
     const { chunk, at } = this.valueStart(address);
-    // Behind the last record of all there may be no chunk where an empty value could begin.
+    // After the very last record there may be no chunk in which an empty value could begin.
     if (length === 0 || at + length > this.chunkBytes) return this.#copyTo(address, room(length));
     return (this.chunks[chunk] as Chunk).bytes.subarray(at, at + length);
   }
 
-  /** The value, to keep. */
+  /** Returns a copy of the value that the caller may keep. */
   copy(address: number): Buffer {
     return this.#copyTo(address, Buffer.allocUnsafe(this.word(address, LENGTH)));
   }
@@ -116,7 +116,7 @@ export class EntryRecords {
     return into;
   }
 
-  /** Where the value begins. */
+  /** Place where the value begins. */
   protected valueStart(address: number): { chunk: number; at: number } {
     const chunk = address >>> this.#shift;
     const at = this.keyStart(address) + this.keyLength(address);
@@ -143,9 +143,9 @@ export class EntryRecords {
 /** Writes records. */
 export class EntryLog extends EntryRecords {
   readonly #pool: ChunkPool;
-  /** Where the next record may begin, in bytes. */
+  /** Place where the next record may begin, in bytes. */
   #end = 0;
-  /** Of each chunk the address of the first record that begins in it; null: a value goes through all of it. */
+  /** For each chunk, the address of the first record that begins in it; null: a value fills the whole chunk. */
   readonly #firsts: (number | null)[] = [];
 
   constructor(pool: ChunkPool) {
@@ -153,12 +153,15 @@ export class EntryLog extends EntryRecords {
     this.#pool = pool;
   }
 
-  /** How much of the memory is taken. */
+  /** Memory in use, in bytes. */
   get bytes(): number {
     return this.#end;
   }
 
-  /** @param value null: the entry is deleted. @returns the record's address */
+  /**
+   * @param value null: the entry is deleted
+   * @returns the record's address
+   */
   append(probe: KeyProbe, value: Buffer | null, version: number, expiresAt: number | null): number {
     const head = HEADER_BYTES + probe.length;
     const left = this.chunkBytes - (this.#end % this.chunkBytes);
@@ -181,7 +184,10 @@ export class EntryLog extends EntryRecords {
     return address;
   }
 
-  /** Another value for the record's key. @returns false if it is too large; then nothing has changed */
+  /**
+   * Replaces the value of a record.
+   * @returns false, without a change, if the new value is too large
+   */
   replace(address: number, value: Buffer | null, version: number, expiresAt: number | null): boolean {
     if (value !== null && value.length > this.word(address, ROOM)) return false;
     this.#put(address, value, version, expiresAt);
@@ -193,9 +199,9 @@ export class EntryLog extends EntryRecords {
   }
 
   /**
-   * The chunks come in an order that is far from that of writing: keys that were written in descending order would all be
-   * admitted, because none of those before would be as small.
-   * @param admitted called with each record whose key is admitted, also if a later one has replaced it
+   * Visits the records chunk by chunk, in scattered order: keys written in descending order would otherwise all be
+   * admitted, because each would be smaller than those before.
+   * @param admitted called with each record whose key is admitted, even if a later record has replaced it
    */
   each(wanted: FirstKeys, admitted: (address: number) => void): void {
     for (const chunk of scattered(this.#firsts.length)) {
@@ -216,21 +222,21 @@ export class EntryLog extends EntryRecords {
     }
   }
 
-  /** Nobody reads it any more. */
+  /** Gives the memory back; no code may read the records any more. */
   release(): void {
     this.#pool.giveBack(this.chunks);
     this.chunks.length = 0;
     this.#firsts.length = 0;
   }
 
-  /** A record begins in this chunk. */
+  /** Notes that a record begins in this chunk. */
   #begins(address: number, chunk: number): void {
     if (this.#firsts.length > chunk) return;
     while (this.#firsts.length < chunk) this.#firsts.push(null);
     this.#firsts.push(address);
   }
 
-  /** Says that nothing follows in the chunk in which the last record ends. */
+  /** Marks the rest of the last chunk as unused. */
   #skipRest(): void {
     const address = this.#end / UNIT_BYTES;
     this.chunk(address).words[this.unit(address) * 2 + KEY_LENGTH] = 0;
@@ -254,7 +260,10 @@ function roundedUp(bytes: number): number {
   return Math.ceil(bytes / UNIT_BYTES) * UNIT_BYTES;
 }
 
-/** The numbers below `count`, each once, so that the first few of them are spread over all: steps of the golden section. */
+/**
+ * Yields each number below `count` once, in steps of the golden section, so that the first few are spread over the
+ * range.
+ */
 function* scattered(count: number): Generator<number> {
   let step = Math.max(1, Math.round(count * 0.618));
   while (greatestCommonDivisor(count, step) > 1) step += 1;

@@ -1,8 +1,8 @@
 /**
- * The newest state of keys, in memory that another thread can read: records, and an index of this thread's own.
+ * The newest state of keys: records in shared memory, and an index that belongs to this thread.
  *
- * The index is a hash table with open addressing: of each key its hash and its record's address, in one typed array. So
- * neither a key nor an entry is an object that the garbage collector would have to look at.
+ * The index is a hash table with open addressing in one typed array: for each key, its hash and the address of its
+ * record. So the garbage collector sees no object for a key or an entry.
  */
 
 import { type Entry, isLive, type Outline } from '../entry.ts';
@@ -12,34 +12,34 @@ import type { FirstKeys } from './first-keys.ts';
 import type { KeyProbe } from './key-probe.ts';
 
 const FIRST_CAPACITY = 64;
-/** Of a key in the index, which is between a third and two thirds full. */
+/** Bytes of index per key; the index is between a third and two thirds full. */
 const INDEX_BYTES = 16;
 
 export class EntryTable {
   readonly #records: EntryLog;
-  /** Of each place the hash, and the address plus one; 0: it is free. */
+  /** For each slot, the hash and the address plus one; 0: the slot is free. */
   #index: Uint32Array | null = null;
   #capacity: number;
   #count = 0;
 
-  /** @param expected how many keys there will be, about */
+  /** @param expected approximate number of keys */
   constructor(pool: ChunkPool, expected = 0) {
     this.#records = new EntryLog(pool);
     this.#capacity = FIRST_CAPACITY;
     while (isCrowded(expected, this.#capacity)) this.#capacity *= 2;
   }
 
-  /** How many keys it knows something about. */
+  /** Number of keys in the table, deleted ones included. */
   get count(): number {
     return this.#count;
   }
 
-  /** The memory that it takes, in bytes, about. */
+  /** Approximate memory in bytes. */
   get bytes(): number {
     return this.#records.bytes + this.#count * INDEX_BYTES;
   }
 
-  /** @returns the entry, null if it is deleted, undefined if nothing is known of the key */
+  /** @returns the entry; null: it is deleted; undefined: the table does not know the key */
   get(probe: KeyProbe): Entry | null | undefined {
     const address = this.#find(probe);
     if (address === null) return undefined;
@@ -52,14 +52,14 @@ export class EntryTable {
     };
   }
 
-  /** @returns when the entry expires (null: never); false if it is deleted, undefined if nothing is known of the key */
+  /** @returns time of expiry (null: never); false: the entry is deleted; undefined: the table does not know the key */
   expiry(probe: KeyProbe): number | null | false | undefined {
     const address = this.#find(probe);
     if (address === null) return undefined;
     return !this.#records.isDeleted(address) && this.#records.expiresAt(address);
   }
 
-  /** Like `get`, with the size of the value, in bytes, instead of the value. */
+  /** Like `get`, with the size of the value in bytes instead of the value. */
   outline(probe: KeyProbe): Outline | null | undefined {
     const address = this.#find(probe);
     if (address === null) return undefined;
@@ -87,7 +87,7 @@ export class EntryTable {
     if (before === 0) this.#count += 1;
   }
 
-  /** @returns false if it has no entry with this key */
+  /** @returns false if the table has no entry with this key */
   setExpiry(probe: KeyProbe, expiresAt: number | null): boolean {
     const address = this.#find(probe);
     if (address === null || this.#records.isDeleted(address)) return false;
@@ -96,10 +96,10 @@ export class EntryTable {
   }
 
   /**
-   * Adds those keys of its entries that are wanted.
-   * @param now milliseconds since 1970: what has expired by then is left out
-   * @param probe for its own use
-   * @param counts whether the key, which the probe then stands for, is to be added
+   * Adds the wanted keys of the table's entries.
+   * @param now milliseconds since 1970; entries that have expired by then are left out
+   * @param probe for use by this call
+   * @param counts whether to add the key that the probe holds
    */
   collect(wanted: FirstKeys, now: number, probe: KeyProbe, counts: () => boolean): void {
     this.#records.each(wanted, (address) => {
@@ -110,7 +110,7 @@ export class EntryTable {
     });
   }
 
-  /** Where the record of each key is. */
+  /** Address of each key's record. */
   addresses(): Uint32Array<ArrayBuffer> {
     const addresses = new Uint32Array(this.#count);
     const index = this.#index ?? [];
@@ -124,12 +124,12 @@ export class EntryTable {
     return addresses;
   }
 
-  /** What the addresses point into. */
+  /** The memory that the addresses point into. */
   get memories(): readonly SharedArrayBuffer[] {
     return this.#records.chunks.map(({ bytes }) => bytes.buffer);
   }
 
-  /** Gives its memory back: neither it nor what `memories` returned may be used any more. */
+  /** Gives the memory back: neither the table nor the result of `memories` may be used any more. */
   release(): void {
     this.#records.release();
     this.#index = null;
@@ -143,7 +143,7 @@ export class EntryTable {
     return address === 0 ? null : address - 1;
   }
 
-  /** Where the key is in the index, or may be put. */
+  /** Slot of the key, or the free slot where it belongs. */
   #place(probe: KeyProbe): number {
     this.#index ??= new Uint32Array(2 * this.#capacity);
     if (isCrowded(this.#count + 1, this.#capacity)) this.#grow(this.#index);

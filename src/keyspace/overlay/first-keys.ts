@@ -1,22 +1,23 @@
 /**
- * The first keys of a range, out of many that are in no order, by one look at each.
+ * Finds the first keys of a range among many unordered keys, looking at each once.
  *
- * Nearly all of them are past the range, or past as many as are wanted that were found before: one comparison of bytes where
- * they lie, and no string is made. Sorting all of an overlay for a page kept everybody waiting for most of a second.
+ * Nearly all keys are outside of the range, or after as many keys as are wanted: one comparison of bytes in place
+ * rejects them, without making a string. Sorting a whole overlay for one page blocked the event loop for most of a
+ * second.
  */
 import quickselect from 'quickselect';
 import { compareKeys } from '../key.ts';
 
 export interface KeyRange {
-  /** Only keys that begin so. */
+  /** Only keys with this prefix. */
   readonly prefix: string;
-  /** Not below the prefix. */
+  /** First key of the range; not below the prefix. */
   readonly from: string;
-  /** Without `from` itself. */
+  /** Whether `from` itself is excluded. */
   readonly exclusive: boolean;
 }
 
-/** More are kept than are wanted, if few are: what is beyond them is looked for each time that there are twice as many. */
+/** Smallest number of keys to keep, if fewer are wanted. When twice as many have come, the larger ones are dropped. */
 const KEPT = 512;
 
 export class FirstKeys {
@@ -24,11 +25,11 @@ export class FirstKeys {
   readonly #kept: number;
   readonly #from: Buffer;
   readonly #exclusive: boolean;
-  /** Only keys before it; null: there is no such bound. */
+  /** Only keys before this one; null: no upper bound. */
   #before: Buffer | null;
   readonly #candidates: string[] = [];
 
-  /** @param count how many are wanted */
+  /** @param count number of keys that are wanted */
   constructor({ prefix, from, exclusive }: KeyRange, count: number) {
     this.#count = count;
     this.#kept = Math.max(count, KEPT);
@@ -37,14 +38,14 @@ export class FirstKeys {
     this.#before = behind(prefix);
   }
 
-  /** Whether the key whose UTF-8 bytes are here may be one of them. */
+  /** Whether the key with these UTF-8 bytes may be among the first. */
   admits(memory: Uint8Array, start: number, length: number): boolean {
     if (this.#before !== null && compareBytes(memory, start, length, this.#before) >= 0) return false;
     const order = compareBytes(memory, start, length, this.#from);
     return this.#exclusive ? order > 0 : order >= 0;
   }
 
-  /** @param key one that is admitted, and was not added before */
+  /** @param key an admitted key that was not added before */
   add(key: string): void {
     this.#candidates.push(key);
     if (this.#candidates.length < 2 * this.#kept) return;
@@ -54,17 +55,17 @@ export class FirstKeys {
     this.#before = Buffer.from(this.#candidates[last] as string);
   }
 
-  /** In key order; fewer than were wanted: these are all. */
+  /** The keys in order; fewer than wanted means that there are no more. */
   get keys(): readonly string[] {
     return this.#candidates.sort(compareKeys).slice(0, this.#count);
   }
 }
 
-/** The least bytes that come after everything that begins with the prefix; null: after the empty one there is nothing. */
+/** The smallest bytes that sort after every key with the prefix; null: the prefix is empty, so there are none. */
 function behind(prefix: string): Buffer | null {
   if (prefix === '') return null;
   const bytes = Buffer.from(prefix);
-  // In UTF-8 no byte is 0xff.
+  // UTF-8 never contains the byte 0xff.
   bytes[bytes.length - 1] = (bytes[bytes.length - 1] as number) + 1;
   return bytes;
 }

@@ -1,24 +1,27 @@
 /**
- * A key as it is looked for: its UTF-8 bytes and their hash, worked out once for all the tables that are asked.
+ * A key to look up: its UTF-8 bytes and their hash, computed once for all tables.
  *
- * The hash is HalfSipHash-1-3 (https://github.com/veorq/SipHash), with a secret of this process: keys are chosen by
- * clients, and one who could choose keys of one hash would turn a table into a list.
+ * The hash is HalfSipHash-1-3 (https://github.com/veorq/SipHash) with a secret of this process: clients choose the
+ * keys, and a client that could choose keys with equal hashes would turn a table into a list.
  */
 const FIRST_CAPACITY = 1024;
-/** A UTF-16 code unit becomes at most so many bytes. */
+/** Largest number of bytes for one UTF-16 code unit. */
 const MAX_UNIT_BYTES = 3;
 const [K0, K1] = crypto.getRandomValues(new Int32Array(2)) as unknown as readonly [number, number];
 const encoder = new TextEncoder();
 
 export class KeyProbe {
-  /** The key's bytes, and then whatever was there before. */
+  /** The key's bytes, followed by leftovers of earlier keys. */
   bytes = new Uint8Array(FIRST_CAPACITY);
-  /** How many bytes the key has. */
+  /** Number of bytes of the key. */
   length = 0;
-  /** 32 bits, not negative. */
+  /** Hash of 32 bits, not negative. */
   hash = 0;
 
-  /** From now on it stands for this key. @returns itself */
+  /**
+   * Sets the key.
+   * @returns this probe
+   */
   of(key: string): this {
     if (key.length * MAX_UNIT_BYTES > this.bytes.length) {
       this.bytes = new Uint8Array(key.length * MAX_UNIT_BYTES);
@@ -29,7 +32,7 @@ export class KeyProbe {
   }
 }
 
-/** @returns how many bytes it has written: UTF-8 */
+/** @returns number of bytes of UTF-8 that were written */
 function encode(key: string, into: Uint8Array): number {
   for (let at = 0; at < key.length; at += 1) {
     const unit = key.charCodeAt(at);
@@ -44,7 +47,8 @@ function halfSipHash(bytes: Uint8Array, length: number): number {
   let v1 = K1;
   let v2 = K0 ^ 0x6c796765;
   let v3 = K1 ^ 0x74656462;
-  // One round for each word of the message, and for the last one, which has the length in it; then three.
+  // One round for each word of the message and one for the last word, which contains the length; then three final
+  // rounds.
   const words = length >> 2;
   for (let round = 0; round < words + 4; round += 1) {
     let word = 0;

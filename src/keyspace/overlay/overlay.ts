@@ -1,14 +1,15 @@
 /**
- * What the stream says and the keyspace file does not yet hold: the newest state per key, in memory.
+ * The overlay: the newest state of all keys that the stream has changed and the keyspace file does not yet hold, in
+ * memory.
  *
- * A list of *generations*, each covering a range of offsets. Writes go into the last one. When it is sealed, the
- * applier is asked to write everything up to its end into SQLite. When that is committed the generation is *written*:
- * it counts no more, and is only kept because a lookup in it costs a fraction of one in SQLite, and what was written
- * is soon asked for. As soon as its memory is needed it goes, as a whole. Dropping entry by entry was rejected: it
- * stalls the event loop in proportion to the batch, and a batch has hundreds of thousands of entries.
+ * It is a list of *generations*, each covering a range of offsets. Writes go into the last one. After a generation is
+ * sealed, the applier writes everything up to its end to SQLite. From that commit on the generation is *written*: it no
+ * longer counts as pending, and stays only because a lookup in it costs a fraction of one in SQLite and clients soon
+ * read what was written. When its memory is needed, the whole generation is dropped. Dropping single entries was
+ * rejected: it stalls the event loop in proportion to the batch, which has hundreds of thousands of entries.
  *
- * Invariant: reading the generations from newest to oldest, then SQLite, gives the state at the head of the stream. The
- * written ones are the oldest, and the oldest of them goes first: so what is left says what SQLite says.
+ * Invariant: reading the generations from newest to oldest, then SQLite, gives the state at the head of the stream.
+ * Written generations are the oldest ones, and the oldest is dropped first, so the remaining ones agree with SQLite.
  */
 import { assertNever, type Command } from '../../stream/command.ts';
 import type { Entry, Outline } from '../entry.ts';
@@ -18,55 +19,55 @@ import { EntryTable } from './entry-table.ts';
 import { FirstKeys, type KeyRange } from './first-keys.ts';
 import { KeyProbe } from './key-probe.ts';
 
-/** Finds what is below: the entry in the keyspace file, or null. */
+/** Looks a key up in the keyspace file; null: no entry. */
 export type Below = (key: string) => Entry | null;
 
 interface Generation {
   readonly table: EntryTable;
-  /** A FLUSHALL: nothing older shows through. */
+  /** Whether a FLUSHALL in it hides everything older. */
   readonly flushed: boolean;
-  /** Written before that, in bytes. */
+  /** Bytes written before that FLUSHALL. */
   readonly flushedBytes: number;
-  /** Set when it is sealed: the offset of its last byte. */
+  /** Offset of the last byte, set when the generation is sealed. */
   end: number | null;
 }
 
-/** What a FLUSHALL counts. */
+/** Size for which a FLUSHALL counts, in bytes. */
 const FLUSH_BYTES = 64;
-/** A key that is in none of them is looked for in all. */
+/** Largest number of written generations, because the lookup of a missing key visits all of them. */
 const MAX_WRITTEN = 4;
 
 export class Overlay {
   readonly #pool: ChunkPool;
   readonly #probe = new KeyProbe();
-  /** Oldest first. */
+  /** Generations, oldest first. */
   #generations: Generation[];
-  /** How many of them are written: the first ones. */
+  /** Number of written generations; they come first. */
   #written = 0;
 
-  /** @param pool of no other overlay */
+  /** @param pool serves only this overlay */
   constructor(pool: ChunkPool) {
     this.#pool = pool;
     this.#generations = [this.#generation(0)];
     pool.onShortage(() => this.#dropOldest());
   }
 
-  /** The memory that it takes for what is not written, in bytes, roughly. */
+  /** Approximate memory of the generations that are not written, in bytes. */
   get bytes(): number {
     return sumOf(this.#generations, bytesOf, this.#written);
   }
 
-  /** How many keys it knows something about that is not written; one that is in two generations counts twice. */
+  /** Number of keys in the generations that are not written; a key in two of them counts twice. */
   get size(): number {
     return sumOf(this.#generations, countOf, this.#written);
   }
 
-  /** The memory that the unsealed generation takes, in bytes, roughly. */
+  /** Approximate memory of the unsealed generation, in bytes. */
   get unsealedBytes(): number {
     return bytesOf(this.#newest());
   }
 
-  /** @returns the entry, null if it was deleted, undefined if this overlay does not know */
+  /** @returns the entry; null: it was deleted; undefined: the overlay does not know the key */
   get(key: string): Entry | null | undefined {
     return this.#find(key, getFrom, null);
   }
@@ -76,15 +77,18 @@ export class Overlay {
     return this.#find(key, outlineFrom, null);
   }
 
-  /** @returns when the entry expires (null: never), without reading it; false if it was deleted, undefined like `get` */
+  /**
+   * Finds the expiry without reading the entry.
+   * @returns time of expiry (null: never); false: the entry was deleted; undefined: like `get`
+   */
   expiry(key: string): number | null | false | undefined {
     return this.#find(key, expiryFrom, false);
   }
 
   /**
    * Applies one command.
-   * @param version the offset of the command's end
-   * @param below looks a key up in the keyspace file, for commands that change an entry without replacing it
+   * @param version offset of the command's end
+   * @param below looks a key up in the keyspace file, for commands that change a part of an entry
    */
   apply(command: Command, version: number, below: Below): void {
     switch (command.kind) {
@@ -109,8 +113,8 @@ export class Overlay {
   }
 
   /**
-   * Closes the newest generation at this offset and opens another.
-   * @returns false if there was nothing in it
+   * Seals the newest generation at this offset and opens another.
+   * @returns false if it was empty
    */
   seal(end: number): boolean {
     const generation = this.#newest();
@@ -120,7 +124,7 @@ export class Overlay {
     return true;
   }
 
-  /** What is to be written, oldest first: the sealed generations. Good until `applied` says that it was. */
+  /** The sealed generations to be written, oldest first. Valid until `applied` is called for them. */
   get sealed(): readonly Changes[] {
     return this.#unwritten.flatMap(({ table, flushed, end }): Changes[] => {
       if (end === null) return [];
@@ -129,28 +133,28 @@ export class Overlay {
     });
   }
 
-  /** The keyspace file holds the generations up to this end now. */
+  /** Records that the keyspace file now holds the generations up to this end. */
   applied(upTo: number): void {
     const isApplied = ({ end }: Generation): boolean => end !== null && end <= upTo;
     this.#written = this.#generations.filter(isApplied).length;
     while (this.#written > MAX_WRITTEN) this.#dropOldest();
   }
 
-  /** Gives the memory back that it keeps for what is written, but for so many bytes. */
+  /** Gives back the memory of written generations, except for so many bytes. */
   forgetWritten(keepBytes: number): void {
     while (sumOf(this.#generations, bytesOf, 0, this.#written) > keepBytes) this.#dropOldest();
     this.#pool.clear();
   }
 
-  /** Whether nothing of the keyspace file shows through any more. */
+  /** Whether the overlay hides the whole keyspace file. */
   get hidesEverythingBelow(): boolean {
     return this.#unwritten.some((generation) => generation.flushed);
   }
 
   /**
-   * The first keys of a range, in key order, of entries that are not written.
-   * @param count at most so many; if there are fewer, these are all
-   * @param now milliseconds since 1970: what has expired by then is left out
+   * Returns the first keys of a range, in order, among the entries that are not written.
+   * @param count largest number of keys; fewer means that there are no more
+   * @param now milliseconds since 1970; entries that have expired by then are left out
    */
   firstKeys(range: KeyRange, count: number, now: number): readonly string[] {
     const wanted = new FirstKeys(range, count);
@@ -162,13 +166,13 @@ export class Overlay {
     return wanted.keys;
   }
 
-  /** Whether what the keyspace file says of this key counts no more. */
+  /** Whether the overlay hides the keyspace file's entry of this key. */
   hides(key: string): boolean {
-    // An overlay that is empty does not even look at the key.
+    // An empty overlay does not even hash the key.
     return (this.size > 0 && this.#isIn(this.#probe.of(key), this.#written)) || this.hidesEverythingBelow;
   }
 
-  /** Whether one of the generations from this index on knows something about the key. */
+  /** Whether a generation from this index on knows the key. */
   #isIn(probe: KeyProbe, from: number): boolean {
     for (let index = from; index < this.#generations.length; index += 1) {
       if (this.#generations[index]?.table.has(probe)) return true;
@@ -180,7 +184,10 @@ export class Overlay {
     return this.#generations.slice(this.#written);
   }
 
-  /** @returns false if none of them is written */
+  /**
+   * Drops the oldest generation.
+   * @returns false if it is not written yet
+   */
   #dropOldest(): boolean {
     if (this.#written === 0) return false;
     this.#written -= 1;
@@ -189,8 +196,8 @@ export class Overlay {
   }
 
   /**
-   * @param from looks the key up in one generation; undefined: it knows nothing of it
-   * @param gone what a FLUSHALL has made of keys that were not written again
+   * @param from looks the key up in one generation; undefined: the generation does not know it
+   * @param gone the result for keys that a FLUSHALL deleted
    */
   #find<T>(key: string, from: (table: EntryTable, probe: KeyProbe) => T | undefined, gone: T): T | undefined {
     if (this.#knowsNothing) return undefined;
@@ -208,7 +215,7 @@ export class Overlay {
     return this.#generations[this.#generations.length - 1] as Generation;
   }
 
-  /** So that whoever reads what is on disk pays nothing for an overlay that is empty. */
+  /** Whether the overlay is empty, so that reads from disk skip it without cost. */
   get #knowsNothing(): boolean {
     return this.#generations.length === 1 && bytesOf(this.#newest()) === 0;
   }
@@ -223,7 +230,7 @@ export class Overlay {
 
   #flush(): void {
     const generation = this.#newest();
-    // Counted all the same: so much has been written since the last generation was sealed.
+    // Counted even though the memory is freed: `bytes` says how much was written since the last seal.
     const flushedBytes = bytesOf(generation) + FLUSH_BYTES;
     generation.table.release();
     this.#generations[this.#generations.length - 1] = {
@@ -234,7 +241,7 @@ export class Overlay {
     };
   }
 
-  /** @param expected how many keys there will be, about */
+  /** @param expected approximate number of keys */
   #generation(expected: number): Generation {
     return { table: new EntryTable(this.#pool, expected), flushed: false, flushedBytes: 0, end: null };
   }
