@@ -1,19 +1,20 @@
 /**
- * The last N bytes of the stream, in memory: fixed length, first in first out (Redis's replication backlog).
+ * The backlog: the last N bytes of the stream, in memory, of fixed length, first in first out (Redis's replication
+ * backlog).
  *
- * Owns: the window [firstOffset, firstOffset + length), counted like the wire, from byte 1.
- * Invariant: `firstOffset + length - 1` is the offset of the last byte that was appended.
+ * Owns the window [firstOffset, firstOffset + length), counted from byte 1 like the wire protocol. Invariant:
+ * `firstOffset + length - 1` is the offset of the last appended byte.
  *
- * A ring: appending copies the bytes in and never allocates. What `read` returns is a copy too, because the ring
- * may overwrite those bytes while a socket still holds them.
+ * It is a ring: appending copies the bytes in and never allocates. `read` returns a copy too, because the ring may
+ * overwrite the bytes while a socket still holds them.
  */
 import { type Offset, offset } from './position.ts';
 
-/** The part of the stream that a partial resync can be served from. */
+/** The range of the stream from which the node can serve a partial resync. */
 export interface Window {
-  /** The first byte held, counted from 1. With nothing held: the byte that would come next. */
+  /** First byte held, counted from 1; if none is held, the next byte to come. */
   readonly firstOffset: number;
-  /** How many bytes are held. */
+  /** Number of bytes held. */
   readonly length: number;
 }
 
@@ -23,8 +24,8 @@ export class Backlog implements Window {
   #length = 0;
 
   /**
-   * @param size how many bytes it holds at most
-   * @param end the offset of the last byte before the first one that will be appended
+   * @param size largest number of bytes to hold
+   * @param end offset of the last byte before the first appended one
    */
   constructor(size: number, end: Offset) {
     this.#ring = ring(size);
@@ -52,7 +53,7 @@ export class Backlog implements Window {
     this.#length = Math.min(size, this.#length + bytes.length);
   }
 
-  /** Changes how many bytes it holds at most; of what it holds the newest bytes stay. */
+  /** Changes the size; the newest bytes stay. */
   resize(size: number): void {
     if (size === this.size) return;
     const resized = ring(size);
@@ -62,14 +63,14 @@ export class Backlog implements Window {
     this.#length = kept.length;
   }
 
-  /** Whether the byte after `after`, and all that follow, are held; being caught up counts. */
+  /** Whether all bytes after `after` are held; true also if there are none yet. */
   holds(after: Offset): boolean {
     return after >= this.#end - this.#length && after <= this.#end;
   }
 
   /**
-   * The bytes after `after`: a copy of at most `maxBytes`, empty when there are none yet.
-   * @throws RangeError when they are not held
+   * Returns a copy of at most `maxBytes` of the bytes after `after`; empty if there are none yet.
+   * @throws RangeError if they are not held
    */
   read(after: Offset, maxBytes: number): Buffer {
     if (!this.holds(after)) {
@@ -93,7 +94,7 @@ function ring(size: number): Buffer {
   return Buffer.alloc(size);
 }
 
-/** Writes the bytes after `after` to where they belong: byte k of the stream (from 1) stands at (k - 1) mod size. */
+/** Writes the bytes after `after` to their places: byte k of the stream (from 1) is at (k - 1) mod size. */
 function put(into: Buffer, bytes: Buffer, after: Offset): void {
   const at = after % into.length;
   const untilWrap = Math.min(bytes.length, into.length - at);

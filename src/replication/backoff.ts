@@ -1,17 +1,19 @@
-/** A link that was up reconnects at once: waiting would only let the backlog move on (docs/design/redis-rules.md, R11). */
+/**
+ * Wait after a link that was up, in milliseconds: none, because the backlog moves on meanwhile
+ * (docs/design/redis-rules.md, R11).
+ */
 export const FIRST_RETRY_MS = 0;
 export const BASE_RETRY_MS = 100;
 export const MAX_RETRY_MS = 5_000;
-/** Until somebody has upgraded one of two nodes. */
+/** Wait between attempts when the nodes' schemas do not match, until a user upgrades one node, in milliseconds. */
 export const SCHEMA_RETRY_MS = 30_000;
 export const BASE_DAMAGE_RETRY_MS = 1_000;
 export const MAX_DAMAGE_RETRY_MS = 300_000;
 
 /**
- * How long a replica waits before it dials its master again, in milliseconds.
- * Doubles from 100 ms to 5 s; jitter takes up to half away, so that a hundred replicas of one master that comes
- * back do not all arrive in the same moment.
- * @param failures how many attempts have failed since the link was last up
+ * Returns the wait before a replica dials its master again, in milliseconds. It doubles from 100 ms to 5 s; jitter
+ * removes up to half, so that a hundred replicas of a restarted master do not all arrive at the same moment.
+ * @param failures failed attempts since the link was last up
  * @param random a number in [0, 1)
  */
 export function retryDelayMs(failures: number, random: number): number {
@@ -20,14 +22,18 @@ export function retryDelayMs(failures: number, random: number): number {
   return jittered(ceiling, random);
 }
 
-/** The same, when the master can send no snapshot that this node understands. @param random a number in [0, 1) */
+/**
+ * Returns the wait, in milliseconds, when the master's snapshots have a schema that this node does not know.
+ * @param random a number in [0, 1)
+ */
 export function schemaRetryDelayMs(random: number): number {
   return jittered(SCHEMA_RETRY_MS, random);
 }
 
 /**
- * The same, after a snapshot that was received and is damaged: each costs the whole transfer. Doubles from 1 s to 5 min.
- * @param failures how many such snapshots have come one after the other, this one included
+ * Returns the wait, in milliseconds, after a damaged snapshot, because each costs the whole transfer. It doubles from 1
+ * s to 5 min.
+ * @param failures damaged snapshots in a row, including this one
  * @param random a number in [0, 1)
  */
 export function damageRetryDelayMs(failures: number, random: number): number {

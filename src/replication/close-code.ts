@@ -1,6 +1,8 @@
-/** WebSocket close codes of both subprotocols: RFC 6455's, and 4000 plus the HTTP status that says the same. */
+/**
+ * WebSocket close codes of both subprotocols: those of RFC 6455, and 4000 plus the HTTP status with the same meaning.
+ */
 export const CloseCode = {
-  /** A follower has got what it asked for. */
+  /** The follower has received everything it asked for. */
   done: 1000,
   goingAway: 1001,
   protocolError: 4400,
@@ -8,7 +10,7 @@ export const CloseCode = {
   timedOut: 4408,
   historyChanged: 4409,
   tooFarBehind: 4413,
-  /** A replica refuses the snapshot: it arrived as it was sent, and is damaged. */
+  /** The replica refuses the snapshot: the data was damaged before the master sent it. */
   damagedSnapshot: 4422,
   tooMany: 4429,
   notReady: 4503,

@@ -42,17 +42,17 @@ export const FULL_RESYNC_REASONS: readonly FullResyncReason[] = [
 ];
 
 export type SyncRequest =
-  /** `SYNC`, the old way: whoever sends it wants a snapshot. */
+  /** `SYNC`, the old form: asks for a snapshot. */
   | { readonly kind: 'sync' }
-  /** `PSYNC ? -1`: nothing to continue from. */
+  /** `PSYNC ? -1`: the replica has nothing to continue from. */
   | { readonly kind: 'psync-first' }
-  /** `PSYNC ?different-data -1`: what the replica holds at its position is not what its master holds there. */
+  /** `PSYNC ?different-data -1`: the replica's data differs from the master's at the same position. */
   | { readonly kind: 'psync-different' }
-  /** `PSYNC` with an ID that no history has: it is not 40 hex characters. */
+  /** `PSYNC` with a malformed run ID: not 40 hex characters. */
   | { readonly kind: 'psync-unknown' }
   /**
-   * `PSYNC <run ID> <asked>`; `asked` is the first byte that is lacking, counted from 1. `hash`: the history hash of whoever
-   * asks, at the offset before that byte; null: it does not tell.
+   * `PSYNC <run ID> <asked>`; `asked` is the first missing byte, counted from 1. `hash`: the replica's history hash at
+   * the offset before that byte; null: not stated.
    */
   | {
       readonly kind: 'psync';
@@ -61,13 +61,13 @@ export type SyncRequest =
       readonly hash: bigint | null;
     };
 
-/** What a node knows of one offset of its own stream. */
+/** What a node knows about one offset of its own stream. */
 export type Place =
-  /** A write ends there. `hash`: the history hash up to there; null: unknown. */
+  /** A write ends at the offset. `hash`: the history hash up to there; null: unknown. */
   | { readonly kind: 'command-end'; readonly hash: bigint | null }
-  /** No position stops there. */
+  /** The offset is inside a write, so no position stops there. */
   | { readonly kind: 'inside-command' }
-  /** It holds nothing of the stream around there. */
+  /** The node no longer holds the stream around the offset. */
   | { readonly kind: 'unknown' };
 
 export const UNKNOWN_PLACE: Place = { kind: 'unknown' };
@@ -75,18 +75,18 @@ export const UNKNOWN_PLACE: Place = { kind: 'unknown' };
 export type Decision =
   | {
       readonly kind: 'continue';
-      /** Where the replica stands: the stream goes on after it. */
+      /** Offset of the replica; the stream continues after it. */
       readonly after: Offset;
-      /** How many bytes it lacks now. */
+      /** Number of bytes that the replica lacks now. */
       readonly bytes: number;
     }
   | { readonly kind: 'full-resync'; readonly reason: FullResyncReason };
 
 /**
- * @param request what the replica asked for
- * @param history the run ID and lineage of the node that answers
- * @param window the bytes it can serve again
- * @param place what that node knows of the offset where the replica stands
+ * @param request the replica's request
+ * @param history run ID and lineage of the answering node
+ * @param window bytes that the node can send again
+ * @param place what the node knows about the replica's offset
  */
 export function decide(request: SyncRequest, history: History, window: Window, place: Place): Decision {
   switch (request.kind) {
@@ -121,7 +121,7 @@ function decidePsync(
   return { kind: 'continue', after: has, bytes: next - asked };
 }
 
-/** Whether the two sides have the same bytes up to the place, as far as both tell. */
+/** Whether the two sides have the same bytes up to the place, as far as both state it. */
 function compare(hash: bigint | null, place: Place): 'same' | 'different' | 'unknown' {
   if (place.kind === 'inside-command') return 'different';
   if (place.kind === 'unknown' || place.hash === null || hash === null) return 'unknown';
@@ -129,11 +129,11 @@ function compare(hash: bigint | null, place: Place): 'same' | 'different' | 'unk
 }
 
 /**
- * Whether the request shows that bytes exist under the run ID of the node that answers which that node does not have: the
- * replica is ahead of it, or has another hash. No replica has more than its master has journaled, so the master's files are
- * older than the master was: the machine was restored, say. (Somebody who tells no hash and stands inside a command is
- * no replica.)
- * @param decision what was decided of the request
+ * Whether the request proves that bytes exist under this node's run ID that this node lacks: the replica is ahead, or
+ * has another hash. A replica never has more than its master has journaled, so this node's files are older than the
+ * node was: the machine was restored, for example. (A client that states no hash and asks from inside a command is not
+ * a replica.)
+ * @param decision the decision for the request
  */
 export function showsRollback(request: SyncRequest, history: History, decision: Decision): boolean {
   if (request.kind !== 'psync' || request.runId !== history.runId || decision.kind === 'continue')

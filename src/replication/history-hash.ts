@@ -1,40 +1,41 @@
 /**
- * The history hash: a 64-bit value that stands for every byte of the stream up to a position. Two nodes that are at one
- * offset and have the same history hash hold the same bytes; a run ID alone is only a claim (a copied or restored data folder
- * makes the same claim and holds other bytes).
+ * The history hash: a 64-bit value that stands for every byte of the stream up to a position. Two nodes at one offset
+ * with the same history hash hold the same bytes. A run ID alone is only a claim: a copied or restored data folder
+ * makes the same claim and may hold other bytes.
  *
- * It is a chain over the *writes* of the stream. A write is what lies between two places where a position may stop: a command
- * that stands alone, or MULTI to EXEC. `hash(n + 1) = xxh64(bytes of write n + 1, seed = hash(n))`, and 0 before the first
- * byte. A write of more than 64 KiB is chained in pieces of 64 KiB, counted from its start. So the value depends on the bytes
- * alone, never on how they were cut into messages or journal rows.
+ * It is a chain over the *writes* of the stream. A write is the range between two places where a position may stop: a
+ * single command, or MULTI to EXEC. `hash(n + 1) = xxh64(bytes of write n + 1, seed = hash(n))`, and 0 before the first
+ * byte. A write of more than 64 KiB is chained in pieces of 64 KiB, counted from its start. So the value depends on the
+ * bytes alone, never on how they were divided into messages or journal rows.
  *
- * `null` stands for an unknown hash: the data came from a psyncd that kept none, or a power cut has lost the journal's end.
+ * `null` stands for an unknown hash: the data came from a psyncd that kept none, or a power cut has destroyed the
+ * journal's end.
  */
 import { formatPosition, type Offset, type Position } from './position.ts';
 
-/** @returns the 64-bit hash of the bytes; from 0 to 2^64 - 1, as the seed is */
+/** @returns the 64-bit hash of the bytes; hash and seed are from 0 to 2^64 - 1 */
 export type Hash64 = (bytes: Uint8Array, seed: bigint) => bigint;
 
-/** A history hash, and where it is the stream's. */
+/** A history hash and its offset in the stream. */
 export interface HashedOffset {
   readonly offset: Offset;
-  /** Null: unknown. */
+  /** The hash; null: unknown. */
   readonly hash: bigint | null;
 }
 
 /** The history hash at offset 0. */
 export const EMPTY_HISTORY_HASH = 0n;
-/** What a replica announces that understands history hashes. */
+/** Capability that a replica announces if it knows history hashes. */
 export const HISTORY_HASH = 'history-hash';
-/** Larger writes are chained in pieces of so many bytes: the hash function copies one piece at a time. */
+/** Size of the pieces of a large write, in bytes: the hash function copies one piece at a time. */
 const PIECE_BYTES = 64 * 1024;
 const HEX = /^[0-9a-f]{16}$/;
 
 /**
  * @param hash the history hash before the writes
  * @param bytes the writes
- * @param boundaries where each write ends, counted from the start of `bytes`, in order
- * @returns the history hash behind them
+ * @param boundaries end of each write, counted from the start of `bytes`, in order
+ * @returns the history hash after them
  */
 export function chained(
   hash: bigint,
@@ -54,7 +55,7 @@ export function chained(
   return value;
 }
 
-/** @returns the value with which a master begins a new chain that does not know the hash of what came before */
+/** @returns the value with which a master begins a new chain if it does not know the earlier hash */
 export function begunAt(position: Position, hash64: Hash64): bigint {
   return hash64(new TextEncoder().encode(formatPosition(position)), EMPTY_HISTORY_HASH);
 }
@@ -64,17 +65,17 @@ export function formatHash(hash: bigint): string {
   return hash.toString(16).padStart(16, '0');
 }
 
-/** @returns the hash that the 16 lowercase hex digits name, or null when the text is anything else */
+/** @returns the hash for 16 lowercase hex digits; null for any other text */
 export function parseHash(text: string): bigint | null {
   return HEX.test(text) ? BigInt(`0x${text}`) : null;
 }
 
-/** What a replica announces: the history hash at exactly the offset that it asks from. */
+/** Capability in which a replica announces its history hash at the offset from which it asks. */
 export function hashCapability(hash: bigint): string {
   return `${HISTORY_HASH}-${formatHash(hash)}`;
 }
 
-/** @returns the history hash that the replica has announced, the last one if there are several; null: none */
+/** @returns the announced history hash, the last one if there are several; null: none */
 export function announcedHash(capabilities: readonly string[]): bigint | null {
   const prefix = `${HISTORY_HASH}-`;
   for (const capability of capabilities.toReversed()) {

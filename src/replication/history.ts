@@ -1,15 +1,15 @@
 /**
- * What a node knows about where its data comes from: the run ID of its history, and the *lineage*: the run IDs
- * this history grew out of, each with the offset up to which it is shared. Redis keeps one ancestor
- * (`replid2`, `second_replid_offset`); psyncd keeps them all.
+ * Where a node's data comes from: the run ID of its history, and its *lineage*: the run IDs of the earlier histories
+ * that this one continues, each with the offset up to which they share their bytes. Redis keeps one ancestor
+ * (`replid2`, `second_replid_offset`); psyncd keeps several.
  *
  * Histories are values: every function here returns a new one.
  */
 import { type Offset, type Position, parseOffset, parseRunId, type RunId } from './position.ts';
 
 /**
- * Why the history goes on under another run ID; `copied`: the data folder is a copy, or was restored from one; `rolled-back`:
- * others have bytes of the old run ID that this node has lost.
+ * Reason for a new run ID. `copied`: the data folder is a copy, or was restored from one; `rolled-back`: other nodes
+ * have bytes of the old run ID that this node has lost.
  */
 export type LineageReason = 'promoted' | 'unclean-stop' | 'master-changed' | 'copied' | 'rolled-back';
 
@@ -23,27 +23,27 @@ export const LINEAGE_REASONS: readonly LineageReason[] = [
 
 export interface Ancestor {
   readonly runId: RunId;
-  /** Up to and including this offset the ancestor's bytes are this history's bytes. */
+  /** Last offset up to which the ancestor's bytes are also this history's bytes. */
   readonly validTo: Offset;
   readonly reason: LineageReason;
-  /** When it became an ancestor, in milliseconds since 1970. */
+  /** Time at which it became an ancestor, in milliseconds since 1970. */
   readonly at: number;
 }
 
 export interface History {
   readonly runId: RunId;
-  /** Newest first. */
+  /** Ancestors, newest first. */
   readonly lineage: readonly Ancestor[];
 }
 
-/** The lineage keeps this many ancestors; the oldest is forgotten first (its replicas get a full resync). */
+/** Largest number of ancestors; the oldest is dropped first, and its replicas then get a full resync. */
 export const MAX_ANCESTORS = 64;
 
 export function newHistory(runId: RunId): History {
   return { runId, lineage: [] };
 }
 
-/** Whether a position is on a history, whose end may not have come so far yet; if not, why not. */
+/** Whether a position lies on this history, even beyond its current end; if not, the reason. */
 export type Standing = 'shared' | 'unknown-run-id' | 'past-shared-history';
 
 /** In numbers: with an ancestor that is valid to 80, its position 80 is shared, and 81 past the shared history. */
@@ -54,16 +54,16 @@ export function standing(history: History, { runId, offset }: Position): Standin
   return offset > ancestor.validTo ? 'past-shared-history' : 'shared';
 }
 
-/** Whether the two have anything in common: a run ID that both are or grew out of. */
+/** Whether two histories are related: they share a run ID, as the current one or as an ancestor. */
 export function areRelated(one: History, other: History): boolean {
   const known = new Set(runIdsOf(one));
   return runIdsOf(other).some((runId) => known.has(runId));
 }
 
 /**
- * What a node's history is once its master lets it continue from `validTo`: the master's. What the node grew out of
- * itself it shares with the master up to there, so ancestors that the master does not know (any more) are kept.
- * @param at now, in milliseconds since 1970
+ * Returns a node's history after its master has let it continue from `validTo`: the master's history. Ancestors of the
+ * node that the master does not know (any more) are kept, because the node shares them with the master up to there.
+ * @param at the current time in milliseconds since 1970
  */
 export function continued(own: History, master: History, validTo: Offset, at: number): History {
   const known = new Set(runIdsOf(master));
@@ -75,8 +75,8 @@ export function continued(own: History, master: History, validTo: Offset, at: nu
 }
 
 /**
- * The history goes on under another run ID: after a promotion, after a stop that may have lost bytes, or because
- * the master did so (`+CONTINUE <new run ID>`). The old ID stays valid up to `validTo`.
+ * Gives the history another run ID: after a promotion, after a stop that may have lost bytes, or because the master has
+ * done so (`+CONTINUE <new run ID>`). The old ID stays valid up to `validTo`.
  */
 export function renamed(
   history: History,
@@ -94,20 +94,20 @@ export function renamed(
     reason: change.reason,
     at: change.at,
   };
-  // What an older ancestor shares with this history cannot reach past the point where it was left.
+  // This history cannot share an older ancestor beyond the point where it branched off.
   const older = history.lineage
     .filter((entry) => entry.runId !== change.runId)
     .map((entry) => ({ ...entry, validTo: Math.min(entry.validTo, change.validTo) as Offset }));
   return { runId: change.runId, lineage: [ancestor, ...older].slice(0, MAX_ANCESTORS) };
 }
 
-/** A lineage as one word of a line: `<run ID>:<valid to>:<reason>:<at>`, joined with commas; `-` if it is empty. */
+/** Writes a lineage as one word: `<run ID>:<valid to>:<reason>:<at>`, joined with commas; `-` if it is empty. */
 export function formatLineage(lineage: readonly Ancestor[]): string {
   if (lineage.length === 0) return '-';
   return lineage.map(({ runId, validTo, reason, at }) => [runId, validTo, reason, at].join(':')).join(',');
 }
 
-/** @returns the lineage that the word stands for, or null for a word that is none */
+/** @returns the lineage that the word states; null for any other word */
 export function parseLineage(word: string): readonly Ancestor[] | null {
   if (word === '-') return [];
   const lineage: Ancestor[] = [];
@@ -115,7 +115,7 @@ export function parseLineage(word: string): readonly Ancestor[] | null {
     const [id = '', bound = '', why = '', when = '', ...rest] = part.split(':');
     const [runId, validTo, at] = [parseRunId(id), parseOffset(bound), parseOffset(when)];
     if (runId === null || validTo === null || at === null || rest.length > 0) return null;
-    // A newer node may have a reason that this one does not know.
+    // A newer node may send a reason that this one does not know.
     const reason = LINEAGE_REASONS.find((each) => each === why) ?? 'master-changed';
     lineage.push({ runId, validTo, reason, at });
   }

@@ -1,17 +1,17 @@
 /**
- * Which schema of keyspace files the two ends of a link know: a snapshot is such a file, so a full resync needs the
- * same on both sides. The stream does not depend on it: a partial resync goes on whatever the schemas are.
+ * Schema versions of keyspace files at both ends of a link. A snapshot is such a file, so a full resync needs equal
+ * versions. The stream does not depend on the schema: a partial resync works with any versions.
  */
 
-/** What a replica announces: `capa keyspace-3`. */
+/** Capability that a replica announces: `capa keyspace-3`. */
 export function schemaCapability(schema: number): string {
   return `keyspace-${schema}`;
 }
 
 /**
- * @param capabilities what the replica has announced; if it says nothing of schemas, it checks what it gets itself
- * @param own of this node's keyspace file
- * @returns why it cannot be sent a snapshot, as the line to answer, or null
+ * @param capabilities announced by the replica; if it states no schema, it checks the snapshot itself
+ * @param own schema of this node's keyspace file
+ * @returns the line that refuses a snapshot, or null
  */
 export function schemaRefusal(capabilities: readonly string[], own: number): string | null {
   const known = capabilities.flatMap((capability) => /^keyspace-(\d{1,9})$/.exec(capability)?.[1] ?? []);
@@ -22,7 +22,7 @@ export function schemaRefusal(capabilities: readonly string[], own: number): str
   );
 }
 
-/** Whether a master's refusal is this one. It says nothing of who is the master: a hand-over is not refused by it. */
+/** Whether a master's refusal is about the schema. Such a refusal does not mean that a hand-over was refused. */
 export function isSchemaRefusal(detail: string): boolean {
   return detail.startsWith('SCHEMA ');
 }

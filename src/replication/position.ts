@@ -8,9 +8,9 @@
 declare const offsetBrand: unique symbol;
 declare const runIdBrand: unique symbol;
 
-/** How many bytes of the stream have been applied since the history began. */
+/** Number of bytes of the stream applied since the history began. */
 export type Offset = number & { readonly [offsetBrand]: true };
-/** 40 lowercase hex characters that name one history of writes. */
+/** Name of one history of writes: 40 lowercase hex characters. */
 export type RunId = string & { readonly [runIdBrand]: true };
 
 export interface Position {
@@ -26,13 +26,13 @@ export function offset(value: number): Offset {
   return value as Offset;
 }
 
-/** @returns the offset that the digits name, or null when the text is anything else: each offset has one spelling */
+/** @returns the offset for these digits; null for any other text, so each offset has exactly one spelling */
 export function parseOffset(text: string): Offset | null {
   const value = Number(text);
   return /^(?:0|[1-9]\d{0,15})$/.test(text) && Number.isSafeInteger(value) ? (value as Offset) : null;
 }
 
-/** @returns the run ID in lowercase (they are compared without regard to case), or null */
+/** @returns the run ID in lowercase, because case does not matter in comparisons; or null */
 export function parseRunId(text: string): RunId | null {
   return /^[0-9a-f]{40}$/i.test(text) ? (text.toLowerCase() as RunId) : null;
 }
@@ -41,7 +41,7 @@ export function formatPosition(position: Position): string {
   return `${position.runId}:${position.offset}`;
 }
 
-/** @returns the position that `<run ID>:<offset>` names, or null when the text is anything else */
+/** @returns the position for `<run ID>:<offset>`; null for any other text */
 export function parsePosition(text: string): Position | null {
   const match = /^([0-9a-f]{40}):(\d+)$/i.exec(text);
   const runId = parseRunId(match?.[1] ?? '');
@@ -49,12 +49,12 @@ export function parsePosition(text: string): Position | null {
   return runId === null || value === null ? null : { runId, offset: value };
 }
 
-/** The first byte that is lacking at this offset: what PSYNC asks for. */
+/** The first missing byte at this offset: what PSYNC asks for. */
 export function wireOffset(applied: Offset): number {
   return applied + 1;
 }
 
-/** The offset of a node that asks for byte `asked`; -1 for somebody who asks for byte 0, which does not exist. */
+/** The offset of a node that asks for byte `asked`; -1 if it asks for byte 0, which does not exist. */
 export function fromWireOffset(asked: number): number {
   return asked - 1;
 }

@@ -1,22 +1,24 @@
 /**
- * What the URL of a node may look like, wherever it comes from: a setting, a request, a peer's answer or a handshake.
- * Pure rules; a node that is reached by another name is noticed in the handshake, by its node ID.
+ * Rules for the URL of a node, whether it comes from a setting, a request, a peer's answer or a handshake. A node that
+ * is reached under another name is recognized later, in the handshake, by its node ID.
  */
 const LOCAL: ReadonlySet<string> = new Set(['localhost', '127.0.0.1', '[::1]']);
 const WILDCARD: ReadonlySet<string> = new Set(['0.0.0.0', '[::]']);
 
-/** The longest URL of a node, in characters: a DNS name has 253 at most, and scheme and port take a dozen. */
+/** Longest URL of a node, in characters: a DNS name has at most 253, and scheme and port a dozen. */
 export const MAX_NODE_URL_LENGTH = 300;
 /**
- * Nothing but scheme, host, port and one slash. `URL` alone would drop tabs and line ends, and take back-slashes; and it
- * would leave out that there was a `?` or a `#` with nothing behind it.
+ * Allows only scheme, host, port and one slash. `URL` alone would drop tabs and line ends, accept backslashes, and hide
+ * an empty `?` or `#`.
  */
 const NODE_URL = /^wss?:\/\/[^\s\\/?#@\p{Cc}]+\/?$/iu;
-/** A DNS name, an IPv4 address, or an IPv6 address in brackets. `URL` also takes commas, quotes and the like. */
+/**
+ * Matches a DNS name, an IPv4 address, or an IPv6 address in brackets. `URL` also accepts commas, quotes and the like.
+ */
 const HOST = /^(?:[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?\.?|\[[0-9a-f:.]+\])$/;
 const MAX_HOST_LENGTH = 253;
 
-/** @returns the URL if it is `ws://HOST:PORT` or `wss://HOST:PORT`, with or without a slash at its end; else null */
+/** @returns the URL if it is `ws://HOST:PORT` or `wss://HOST:PORT`, with or without a final slash; otherwise null */
 export function parseUpstream(text: string): URL | null {
   if (text.length > MAX_NODE_URL_LENGTH || !NODE_URL.test(text) || !URL.canParse(text)) return null;
   const url = new URL(text);
@@ -24,14 +26,17 @@ export function parseUpstream(text: string): URL | null {
   return isHost && url.port !== '0' ? url : null;
 }
 
-/** The rule in words, for whoever gave another URL. @param text at most its first 100 characters are repeated */
+/**
+ * States the rule, for a user who gave another URL.
+ * @param text shown up to its first 100 characters
+ */
 export function notAnUpstream(text: string): string {
   const shown = text.length > 100 ? `${text.slice(0, 100)}…` : text;
   return `${JSON.stringify(shown)} is no URL of the form ws://HOST:PORT`;
 }
 
 /**
- * @param listeningUrl where this node listens; null: not known yet
+ * @param listeningUrl URL at which this node listens; null: not known yet
  * @returns what is wrong, or null
  */
 export function upstreamProblem(text: string, listeningUrl: string | null): string | null {
@@ -44,13 +49,14 @@ export function upstreamProblem(text: string, listeningUrl: string | null): stri
   return null;
 }
 
-/** The URL in the one form in which it is kept and compared: ASCII, lowercase, without a slash at the end. */
+/** Normalizes a URL for storage and comparison: ASCII, lowercase, no final slash. */
 export function canonicalUpstream(url: URL): string {
   return `${url.protocol}//${url.host}`;
 }
 
 /**
- * Where a replica can be reached that announces `ws://0.0.0.0:PORT`, all of its addresses: where it comes from.
+ * Resolves the URL of a replica that announces all its addresses (`ws://0.0.0.0:PORT`) to the address from which it
+ * connects.
  * @param peer `HOST:PORT`
  */
 export function reachableUrl(announced: string, peer: string): string {
@@ -60,7 +66,7 @@ export function reachableUrl(announced: string, peer: string): string {
   return `${url.protocol}//${host.includes(':') ? `[${host}]` : host}:${portOf(url)}`;
 }
 
-/** Whether the URL names all addresses of a machine, which only that machine itself can dial. */
+/** Whether the URL names all addresses of a machine, which only the machine itself can dial. */
 export function isWildcard(url: URL): boolean {
   return WILDCARD.has(url.hostname);
 }
@@ -70,7 +76,7 @@ export function httpUrl(upstream: string): string {
   return upstream.replace(/^ws/, 'http').replace(/\/$/, '');
 }
 
-/** The port that the URL names, or the one that its scheme means. */
+/** The port in the URL, or the default port of its scheme. */
 export function portOf(url: URL): string {
   if (url.port !== '') return url.port;
   return url.protocol === 'wss:' ? '443' : '80';

@@ -1,21 +1,21 @@
 /**
- * How fast the stream grows, from what was committed in each second of the last ten minutes; and how large a backlog
- * has to be for replicas that may be away for a given time.
+ * Measures how fast the stream grows, from the commits of the last ten minutes by second, and recommends a backlog size
+ * for replicas that may be away for a given time.
  */
 
-/** How far back it remembers, in seconds. */
+/** Length of the memory in seconds. */
 export const REMEMBERED_SECONDS = 600;
-/** The rate "now" is the mean of so many seconds, and the peak is the busiest so many in a row. */
+/** Number of seconds over which the current rate is the mean, and over which the peak is measured. */
 export const RATE_SECONDS = 10;
 
 export class WriteRate {
-  /** Bytes of second s at s mod length. */
+  /** Bytes of each second; second s is at s mod length. */
   readonly #bytes = new Float64Array(REMEMBERED_SECONDS);
   readonly #startedAt: number;
-  /** The newest second that has a place. */
+  /** The newest second that is recorded. */
   #second: number;
 
-  /** @param now milliseconds on a clock that nobody can set, here and in the other methods */
+  /** @param now milliseconds on a monotonic clock, like in the other methods */
   constructor(now: number) {
     this.#startedAt = Math.floor(now / 1000);
     this.#second = this.#startedAt;
@@ -27,11 +27,11 @@ export class WriteRate {
     this.#bytes[at] = (this.#bytes[at] as number) + bytes;
   }
 
-  /** Bytes a second: the mean of the last ten full seconds, and the mean of the busiest ten that are remembered. */
+  /** Rates in bytes a second: the mean of the last ten full seconds, and the mean of the busiest ten in memory. */
   rates(now: number): { readonly current: number; readonly peak: number } {
     this.#advance(now);
     const seconds = Math.min(this.#second - this.#startedAt, REMEMBERED_SECONDS - 1);
-    // The present second is not over: it counts as soon as it is, or if there is no other.
+    // The current second is incomplete, so it counts only if there is no other.
     const last = seconds === 0 ? this.#second : this.#second - 1;
     const width = Math.max(1, Math.min(RATE_SECONDS, seconds));
     let sum = 0;
@@ -49,7 +49,7 @@ export class WriteRate {
     return this.#bytes[((second % REMEMBERED_SECONDS) + REMEMBERED_SECONDS) % REMEMBERED_SECONDS] as number;
   }
 
-  /** Clears the seconds that have passed. */
+  /** Clears the seconds that have passed since the last call. */
   #advance(now: number): void {
     const second = Math.floor(now / 1000);
     if (second - this.#second >= REMEMBERED_SECONDS) this.#bytes.fill(0);
@@ -60,7 +60,10 @@ export class WriteRate {
   }
 }
 
-/** The rule: the time that a replica may be away, times the bytes that are written meanwhile. @returns bytes */
+/**
+ * Recommends a backlog: the time that a replica may be away times the bytes written a second.
+ * @returns bytes
+ */
 export function backlogFor(awayMs: number, bytesPerSecond: number): number {
   return Math.ceil((awayMs / 1000) * bytesPerSecond);
 }

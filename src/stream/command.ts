@@ -1,15 +1,15 @@
 /**
- * The commands of the stream: effects, never requests. Each is one that a stock Redis replica could execute.
- * Times are absolute, in milliseconds since 1970; `null` means that the entry does not expire.
+ * The commands of the stream are effects, never requests. A stock Redis replica could execute each of them. Times are
+ * absolute, in milliseconds since 1970; `null` means that the entry does not expire.
  */
 export type Command = SetCommand | DelCommand | ExpireAtCommand | PersistCommand | FlushAllCommand;
 
-/** The longest key, in bytes of UTF-8. */
+/** Longest key in bytes of UTF-8. */
 export const MAX_KEY_BYTES = 1_024;
-/** The largest value, in bytes. */
+/** Largest value in bytes. */
 export const MAX_VALUE_BYTES = 16 * 1024 * 1024;
 
-/** Whether the stream can say it: whole milliseconds since 1970, not before, up to 2^53 - 1. */
+/** Whether the stream can state this time: whole milliseconds since 1970, from 0 to 2^53 - 1. */
 export function isTime(value: number): boolean {
   return Number.isSafeInteger(value) && value >= 0;
 }
@@ -38,11 +38,10 @@ export interface FlushAllCommand {
 }
 
 /**
- * Commands and the bytes that they are on the wire.
- * `ends[i]` is where `commands[i]` ends, counted from the start of `bytes`; the last end may be less than
- * `bytes.length`, because EXEC belongs to the bytes and is no command.
- * `boundaries` are the places where a position may stop, in order: the end of a command that stands alone, or of
- * EXEC. The last one is `bytes.length`.
+ * Commands together with their bytes on the wire. `ends[i]` is the end of `commands[i]`, counted from the start of
+ * `bytes`; the last end may be less than `bytes.length`, because EXEC is part of the bytes but not a command.
+ * `boundaries` are the places where a position may stop, in order: the end of a single command, or of EXEC. The last
+ * one is `bytes.length`.
  */
 export interface Run {
   readonly bytes: Buffer;

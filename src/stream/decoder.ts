@@ -1,9 +1,9 @@
 /**
- * Bytes of the stream to commands, however the bytes are cut.
+ * Decodes the bytes of the stream into commands, however the bytes are divided.
  *
- * Owns: what came after the last boundary. A *boundary* is a place where a position may stop: the end of a
- * command that is not inside MULTI…EXEC. Nothing is handed out before its boundary has arrived, so that a reader
- * whose connection breaks has either all of a transaction or nothing of it (docs/design/redis-rules.md, R8).
+ * Owns the bytes after the last boundary. A *boundary* is a place where a position may stop: the end of a command
+ * outside MULTI…EXEC. The decoder returns no command before its boundary has arrived. So a reader whose connection
+ * breaks has either a whole transaction or nothing of it (docs/design/redis-rules.md, R8).
  */
 import { isUtf8 } from 'node:buffer';
 import { type Command, MAX_KEY_BYTES, MAX_VALUE_BYTES, type Run } from './command.ts';
@@ -11,14 +11,14 @@ import { ProtocolError } from './protocol-error.ts';
 import { type RespArray, type RespLimits, RespParser } from './resp-parser.ts';
 
 /**
- * Most commands in one transaction, each key of a DEL counted as one more, and most elements of one array. Small ones take far
- * more memory decoded than on the wire, about 300 bytes each, and time when they are applied together. Masters make a sixth
- * of it: 10,000 operations in a batch, 1,000 keys in a DEL.
+ * Largest number of commands in one transaction, where each key of a DEL counts as one more, and of elements in one
+ * array. Small commands take far more memory decoded than on the wire, about 300 bytes each, and time when they are
+ * applied together. Masters make at most a sixth of it: 10,000 operations in a batch, 1,000 keys in a DEL.
  */
 export const MAX_TRANSACTION_COMMANDS = 65_536;
-/** The largest transaction, in bytes on the wire: twice what a master makes. */
+/** Largest transaction in bytes on the wire: twice what a master makes. */
 export const MAX_TRANSACTION_BYTES = 128 * 1024 * 1024;
-/** The longest string: four times the largest value; and the longest array, which is that and a key. */
+/** Longest string, four times the largest value; and the longest array, which holds such a string and a key. */
 const MAX_BULK_BYTES = 64 * 1024 * 1024;
 const MAX_ARRAY_BYTES = MAX_BULK_BYTES + 1024 * 1024;
 
@@ -27,17 +27,17 @@ export const STREAM_LIMITS: RespLimits = {
   maxBulkBytes: MAX_BULK_BYTES,
   maxArrayBytes: MAX_ARRAY_BYTES,
 };
-/** The longest name of a command, and of an option. */
+/** Longest name of a command or an option. */
 const MAX_NAME_BYTES = 32;
 const EMPTY = Buffer.alloc(0);
 
 export class StreamDecoder {
   readonly #parser: RespParser;
-  /** The bytes since the last boundary that are parsed already: an open MULTI. */
+  /** Parsed bytes since the last boundary: an open MULTI. */
   #open = new Pieces();
   #openCommands: Command[] = [];
   #openEnds: number[] = [];
-  /** What the open transaction holds: its commands, and the keys of its DELs. */
+  /** Number of commands in the open transaction, plus the keys of its DELs. */
   #openCount = 0;
   #inMulti = false;
 
@@ -45,15 +45,15 @@ export class StreamDecoder {
     this.#parser = new RespParser(limits);
   }
 
-  /** Bytes held back because their boundary has not arrived. */
+  /** Number of bytes held back because their boundary has not arrived. */
   get heldBytes(): number {
     return this.#open.bytes + this.#parser.bufferedBytes;
   }
 
   /**
    * Takes the next bytes of the stream; the caller must not change them afterwards.
-   * @returns all that is complete now, or null when no boundary was reached
-   * @throws ProtocolError for bytes that are no command of the stream; the decoder is of no use afterwards
+   * @returns all complete commands, or null when no boundary was reached
+   * @throws ProtocolError for bytes that are not a command of the stream; the decoder is then unusable
    */
   push(bytes: Buffer): Run | null {
     this.#parser.push(bytes);
@@ -91,7 +91,7 @@ export class StreamDecoder {
     return { bytes: done.joined(), commands, ends, boundaries };
   }
 
-  /** @throws ProtocolError when the open transaction takes more memory than it may */
+  /** @throws ProtocolError when the open transaction exceeds its limits */
   #checkTransaction(): void {
     if (this.#open.bytes > MAX_TRANSACTION_BYTES) {
       throw new ProtocolError(`a transaction of more than ${MAX_TRANSACTION_BYTES} bytes`);
@@ -101,9 +101,9 @@ export class StreamDecoder {
     }
   }
 
-  /** @returns the command, or null for what only belongs to the bytes: PING, MULTI and EXEC */
+  /** @returns the command; null for PING, MULTI and EXEC, which are only part of the bytes */
   #take(array: RespArray): Command | null {
-    // Nearly all commands are this one: it is recognised without making a string.
+    // Nearly all commands are SETs, so they are recognized without making a string.
     const name = array.is(0, 'SET') ? 'SET' : nameAt(array, 0);
     if (name !== 'MULTI' && name !== 'EXEC') return parseCommand(name, array);
     arity(name, array, 1);
@@ -113,7 +113,7 @@ export class StreamDecoder {
   }
 }
 
-/** @returns the command, or null for PING, which is counted and does nothing */
+/** @returns the command; null for PING, which counts as bytes and does nothing */
 function parseCommand(name: string, array: RespArray): Command | null {
   switch (name) {
     case 'SET': {
@@ -155,7 +155,7 @@ function arity(name: string, array: RespArray, count: number): void {
   }
 }
 
-/** Names are compared without regard to case; a long one is cut, and then is none of ours. */
+/** Returns the name in uppercase, because case does not matter. A long name is cut, and then matches no command. */
 function nameAt(array: RespArray, index: number): string {
   return array.text(index, 'latin1', MAX_NAME_BYTES).toUpperCase();
 }
@@ -164,7 +164,7 @@ function keyAt(array: RespArray, index: number): string {
   const size = array.sizeOf(index);
   if (size === 0 || size > MAX_KEY_BYTES) throw new ProtocolError(`a key of ${size} bytes`);
   const text = array.text(index, 'utf8');
-  // Decoding replaces what is no UTF-8 by U+FFFD; a key that holds one of its own is rare enough to look twice.
+  // Decoding replaces invalid UTF-8 by U+FFFD. Keys that really contain U+FFFD are rare, so a second check is cheap.
   if (text.includes('\uFFFD') && !isUtf8(array.bytes(index))) throw new ProtocolError('a key is not UTF-8');
   return text;
 }
@@ -185,12 +185,12 @@ function timeAt(array: RespArray, index: number): number {
   return value;
 }
 
-/** Bytes in the order in which they were added. They lie one behind the other far more often than not. */
+/** Collects bytes in order. Pieces usually lie directly behind each other. */
 class Pieces {
-  /** How many they are. */
+  /** Total number of bytes. */
   bytes = 0;
   #before: Buffer[] = [];
-  /** The last piece, which grows as long as what is added follows it: no view is made of each command. */
+  /** The last piece. It grows while added bytes follow it directly, so there is no view per command. */
   #buffer: Buffer = EMPTY;
   #from = 0;
   #to = 0;
@@ -205,7 +205,7 @@ class Pieces {
     this.bytes += to - from;
   }
 
-  /** Adds what `other` has, which is empty afterwards. */
+  /** Moves all bytes of `other` here and empties it. */
   take(other: Pieces): void {
     for (const piece of other.#before) this.add(piece, 0, piece.length);
     this.add(other.#buffer, other.#from, other.#to);
@@ -214,7 +214,7 @@ class Pieces {
     other.bytes = 0;
   }
 
-  /** As one buffer: if it is one piece no byte is copied. */
+  /** Returns all bytes in one buffer; a single piece is not copied. */
   joined(): Buffer {
     return this.#before.length === 0
       ? this.#last()

@@ -1,8 +1,8 @@
 /**
- * Commands to bytes. A turn's commands are added one after the other, and where each ends is known at once, before
- * anything is written: an entry's version is such an end, and a later request of the same turn may ask for it.
+ * Encodes commands. The commands of a turn are added one by one, and the end of each is known at once, before any byte
+ * is written: that end is the entry's version, which a later request of the same turn may need.
  *
- * `mark` and `rollback` take commands back that belong to a batch which fails in the middle.
+ * `mark` and `rollback` remove the commands of a batch that fails in the middle.
  */
 import { assertNever, type Command, isTime, MAX_KEY_BYTES, MAX_VALUE_BYTES, type Run } from './command.ts';
 import { STREAM_LIMITS } from './decoder.ts';
@@ -13,13 +13,13 @@ const EXEC = array(['EXEC']);
 
 interface Part {
   readonly text: string;
-  /** What is written between the text and the tail. */
+  /** Bytes between the head and the tail. */
   readonly value: Buffer | null;
   readonly tail: string;
-  /** Null: MULTI or EXEC. */
+  /** The command; null: MULTI or EXEC. */
   readonly command: Command | null;
   readonly end: number;
-  /** A position may stop behind it. */
+  /** Whether a position may stop after it. */
   readonly isBoundary: boolean;
 }
 
@@ -28,14 +28,15 @@ export class Encoder {
   #end = 0;
   #inTransaction = false;
 
-  /** How many bytes the commands take so far. */
+  /** Number of bytes so far. */
   get length(): number {
     return this.#end;
   }
 
   /**
-   * @returns where the command ends, counted from the first byte of the first command
-   * @throws RangeError for a command that no reader of the stream takes; nothing is added
+   * Adds a command.
+   * @returns its end, counted from the first byte of the first command
+   * @throws RangeError for a command that readers of the stream refuse; nothing is added
    */
   add(command: Command): number {
     checkCommand(command);
@@ -44,7 +45,7 @@ export class Encoder {
     return this.#push(headOf(command), value, tail, command);
   }
 
-  /** What follows is applied as a whole or not at all, until `endTransaction`. */
+  /** Starts a transaction: all commands until `endTransaction` are applied as a whole or not at all. */
   beginTransaction(): void {
     this.#inTransaction = true;
     this.#push(MULTI, null, '', null);
@@ -55,7 +56,7 @@ export class Encoder {
     this.#push(EXEC, null, '', null);
   }
 
-  /** @returns what `rollback` takes to undo everything that is added from now on */
+  /** @returns a mark; `rollback` removes everything that is added after it */
   mark(): number {
     return this.#parts.length;
   }
@@ -68,13 +69,13 @@ export class Encoder {
   }
 
   /**
-   * Writes everything into one buffer of exactly its length.
+   * Writes everything into one buffer of exactly the right length.
    *
-   * The values of the returned commands are views into that buffer, so that what a request brought can be let go: a
+   * The values of the returned commands are views into that buffer, so that the requests' own buffers can be freed: a
    * small body is often a view that keeps a 64 KiB socket buffer alive.
    */
   finish(): Run {
-    // Not from Node's shared pool: the bytes live on in the overlay.
+    // Allocated outside of Node's shared pool, because the overlay keeps the bytes.
     const bytes = Buffer.allocUnsafeSlow(this.#end);
     const commands: Command[] = [];
     const ends: number[] = [];
@@ -102,8 +103,9 @@ export class Encoder {
 }
 
 /**
- * The last guard: what is written once and cannot be read ends every replica's link and the next start of the node.
- * @throws RangeError for what `StreamDecoder` refuses, or reads as another command
+ * Checks a command before it is written: an unreadable command in the journal would end the link of every replica, and
+ * the next start of the node.
+ * @throws RangeError for a command that `StreamDecoder` refuses or reads differently
  */
 export function checkCommand(command: Command): void {
   switch (command.kind) {
@@ -115,7 +117,7 @@ export function checkCommand(command: Command): void {
       if (command.expiresAt !== null) checkTime(command.expiresAt);
       return;
     case 'del':
-      // The name is an element too.
+      // The command's name counts as an element.
       if (command.keys.length === 0 || command.keys.length >= STREAM_LIMITS.maxElements) {
         throw new RangeError(`a DEL of ${command.keys.length} keys`);
       }
@@ -136,7 +138,7 @@ export function checkCommand(command: Command): void {
 }
 
 function checkKey(key: string): void {
-  // A character takes three bytes at most, so nearly no key is measured.
+  // A UTF-16 unit takes at most three bytes, so short keys need no measuring.
   const isShort = key.length * 3 <= MAX_KEY_BYTES;
   if (key === '' || !(isShort || Buffer.byteLength(key) <= MAX_KEY_BYTES)) {
     throw new RangeError(`a key of ${Buffer.byteLength(key)} bytes`);
@@ -148,14 +150,14 @@ function checkTime(at: number): void {
   if (!isTime(at)) throw new RangeError(`${at} is not a time in milliseconds`);
 }
 
-/** The command with its value as a view into the encoded bytes. */
+/** Returns the command with its value as a view into the encoded bytes. */
 function within(bytes: Buffer, end: number, command: Command & { kind: 'set' }, tail: string): Command {
   const to = end - tail.length;
   const value = bytes.subarray(to - command.value.length, to);
   return { kind: 'set', key: command.key, value, expiresAt: command.expiresAt };
 }
 
-/** Everything of a command up to its value; of a command without a value, everything. */
+/** Encodes a command up to its value, or completely if it has none. */
 function headOf(command: Command): string {
   switch (command.kind) {
     case 'set': {
@@ -175,12 +177,12 @@ function headOf(command: Command): string {
   }
 }
 
-/** What follows a SET's value: ASCII. */
+/** Encodes the part after a SET's value, in ASCII. */
 function tailOf(expiresAt: number | null): string {
   return expiresAt === null ? CRLF : `${CRLF}${bulk('PXAT')}${bulk(String(expiresAt))}`;
 }
 
-/** A RESP2 array of bulk strings, as text. */
+/** Encodes a RESP2 array of bulk strings as text. */
 export function array(elements: readonly string[]): string {
   return `*${elements.length}${CRLF}${elements.map(bulk).join('')}`;
 }

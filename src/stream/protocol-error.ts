@@ -1,4 +1,4 @@
-/** The peer sent bytes that are not RESP, or RESP beyond a limit. The connection that brought them is closed. */
+/** The peer sent bytes that are not RESP, or RESP beyond a limit. The node closes the connection. */
 export class ProtocolError extends Error {
   override readonly name = 'ProtocolError';
 }

@@ -1,34 +1,34 @@
 /**
- * An incremental parser of RESP2 arrays of bulk strings, the only RESP that psyncd's peers send each other.
+ * An incremental parser of RESP2 arrays of bulk strings, the only RESP between psyncd's nodes.
  *
- * Owns: the bytes of one command that has not arrived completely, and how far that command was understood.
- * Invariant: what `next` returns depends on the bytes alone, never on how they were cut into messages.
+ * Owns the bytes of one incomplete command, and the state of its parsing. Invariant: the result of `next` depends on
+ * the bytes alone, never on how they were divided into messages.
  *
- * A command that arrives in many pieces costs time in proportion to its length, not to its length times the pieces:
- * its bytes are collected in a buffer that doubles, or that is as large as its next string is known to be, and what
- * was understood of it is not looked at again. A piece with whole commands only is not copied at all.
+ * The time for a command is proportional to its length, however many pieces it arrives in: the parser collects the
+ * bytes in a buffer that doubles, or has the known size of the next string, and never parses a byte twice. A piece with
+ * whole commands only is not copied.
  */
 import { ProtocolError } from './protocol-error.ts';
 
 export interface RespLimits {
-  /** Most elements that one array may have. */
+  /** Largest number of elements in one array. */
   readonly maxElements: number;
-  /** Most bytes that one element may have. */
+  /** Longest element in bytes. */
   readonly maxBulkBytes: number;
-  /** Most bytes that one array may take on the wire. */
+  /** Longest array in bytes on the wire. */
   readonly maxArrayBytes: number;
 }
 
 /**
- * One complete array. It lies in `buffer` from `start` on; a view of its bytes is made for who asks for one, because
- * a Buffer costs more than reading most commands does.
+ * One complete array. It lies in `buffer` from `start`; views are made on demand only, because a Buffer costs more than
+ * reading most commands.
  */
 export class RespArray {
   readonly buffer: Buffer;
   readonly start: number;
-  /** How many bytes it took on the wire. */
+  /** Number of bytes on the wire. */
   readonly size: number;
-  /** Where each element begins and ends, counted from `start`. */
+  /** Begin and end of each element, counted from `start`. */
   readonly #ranges: readonly number[];
 
   constructor(buffer: Buffer, start: number, size: number, ranges: readonly number[]) {
@@ -38,12 +38,12 @@ export class RespArray {
     this.#ranges = ranges;
   }
 
-  /** How many elements there are. */
+  /** Number of elements. */
   get length(): number {
     return this.#ranges.length / 2;
   }
 
-  /** How many bytes an element has. */
+  /** Number of bytes of an element. */
   sizeOf(index: number): number {
     return this.#to(index) - this.#from(index);
   }
@@ -73,7 +73,7 @@ export class RespArray {
     return Array.from({ length: this.length }, (_, index) => this.bytes(index));
   }
 
-  /** The bytes that it took on the wire. */
+  /** All bytes of the array on the wire. */
   get raw(): Buffer {
     return this.buffer.subarray(this.start, this.start + this.size);
   }
@@ -92,35 +92,37 @@ const LF = 0x0a;
 const ASTERISK = 0x2a;
 const DOLLAR = 0x24;
 const ZERO = 0x30;
-/** So many pieces are kept before they are copied together: each is an object of its own, and they may be tiny. */
+/** Number of pieces that are kept before they are joined: each is an object, and they may be tiny. */
 const MAX_PIECES = 64;
-/** `*` or `$`, up to ten digits, CR LF. */
+/** Length of `*` or `$`, up to ten digits, and CR LF. */
 const MAX_HEADER_BYTES = 13;
 const EMPTY = Buffer.alloc(0);
 
 export class RespParser {
   readonly #limits: RespLimits;
-  /** Bytes [#start, #end) are there and not yet returned; what is behind #end, if anything, is room for more. */
+  /** Bytes [#start, #end) have arrived and were not returned yet; the space after #end is free. */
   #buffer: Buffer = EMPTY;
   #start = 0;
   #end = 0;
   #waiting: Buffer[] = [];
   #waitingBytes = 0;
-  /** How many bytes have to be there before it is worth trying again. */
+  /** Number of bytes needed before another attempt is useful. */
   #need = 1;
-  /** Of the command at #start: how many elements it has (null: not known yet), and where those that are there lie. */
+  /**
+   * For the command at #start: its number of elements (null: not known yet), and the places of those that have arrived.
+   */
   #count: number | null = null;
   #ranges: number[] = [];
-  /** How many of its bytes are understood. */
+  /** Number of its bytes that are parsed. */
   #understood = 0;
-  /** Where the header ends that was read last, counted from #start. */
+  /** End of the last header, counted from #start. */
   #headerEnd = 0;
 
   constructor(limits: RespLimits) {
     this.#limits = limits;
   }
 
-  /** Bytes that were pushed and not yet returned by `next`. */
+  /** Number of bytes that were pushed and not yet returned by `next`. */
   get bufferedBytes(): number {
     return this.#end - this.#start + this.#waitingBytes;
   }
@@ -136,7 +138,7 @@ export class RespParser {
   /**
    * Takes the next complete array.
    * @returns the array, or null when more bytes are needed
-   * @throws ProtocolError when the bytes cannot become an array, or one beyond the limits
+   * @throws ProtocolError when the bytes cannot become an array within the limits
    */
   next(): RespArray | null {
     if (this.bufferedBytes < this.#need) return null;
@@ -151,7 +153,7 @@ export class RespParser {
     return array;
   }
 
-  /** Puts what has been pushed behind what is there. */
+  /** Appends the pushed pieces to the buffer. */
   #collect(): void {
     if (this.#waitingBytes === 0) return;
     const rest = this.#end - this.#start;
@@ -167,7 +169,7 @@ export class RespParser {
     this.#waitingBytes = 0;
   }
 
-  /** Sees to it that what waits fits behind #end, in memory that is this parser's own. */
+  /** Makes room for the waiting pieces after #end, in memory of the parser's own. */
   #makeRoom(rest: number): void {
     if (this.#isOwn && this.#buffer.length - this.#end >= this.#waitingBytes) return;
     const wanted = rest + this.#waitingBytes;
@@ -178,12 +180,15 @@ export class RespParser {
     this.#end = rest;
   }
 
-  /** Of a buffer that was pushed everything is there: only one of its own has room. */
+  /** Whether the buffer is the parser's own: only then it has room after #end. */
   get #isOwn(): boolean {
     return this.#buffer.length > this.#end;
   }
 
-  /** Goes on where it has stopped. @returns whether the command is complete */
+  /**
+   * Continues parsing.
+   * @returns whether the command is complete
+   */
   #understand(): boolean {
     if (this.#count === null) {
       const count = this.#header(ASTERISK);
@@ -220,7 +225,10 @@ export class RespParser {
     return true;
   }
 
-  /** Reads `*<n>CRLF` or `$<n>CRLF` where it has stopped. @returns n, or null when that is not complete yet */
+  /**
+   * Reads `*<n>CRLF` or `$<n>CRLF` at the current place.
+   * @returns n, or null when it is incomplete
+   */
   #header(type: number): number | null {
     const buffer = this.#buffer;
     const at = this.#start + this.#understood;
@@ -248,7 +256,7 @@ export class RespParser {
       return null;
     }
     if (index === digitsFrom) throw new ProtocolError('a length is missing');
-    // As Redis reads it: each number has one spelling.
+    // Like Redis, accepts only one spelling of each number.
     if (buffer[digitsFrom] === ZERO && index > digitsFrom + 1) {
       throw new ProtocolError('a length begins with a zero');
     }
