@@ -1,6 +1,6 @@
-/** What `Client.batch` takes and gives: the operations of `POST /v1/batch`, and one result for each. */
+/** Parameters and results of `Client.batch`: the operations of `POST /v1/batch`, and one result for each. */
 
-/** Text, or as `encoding` says: base64 of any bytes, or any JSON. */
+/** Text, or as `encoding` says: base64 for any bytes, or any JSON. */
 type Sent =
   | { readonly value: string; readonly encoding?: 'utf8' | 'base64' }
   | { readonly value: unknown; readonly encoding: 'json' };
@@ -21,17 +21,17 @@ export type BatchOperation = { readonly key: string } & (
   | { readonly op: 'get' }
 );
 
-/** Which members there are depends on the operation. */
+/** Result of one operation; its members depend on the operation. */
 export interface BatchResult {
   readonly version?: number;
   readonly expiresAt?: number | null;
-  /** `set`: the key was not there before. */
+  /** `set`: whether the key is new. */
   readonly created?: boolean;
-  /** `delete`: the key was there. */
+  /** `delete`: whether the key existed. */
   readonly deleted?: boolean;
-  /** `expire`, `persist`, `get`: the key is there. */
+  /** `expire`, `persist`, `get`: whether the key exists. */
   readonly found?: boolean;
-  /** `append`: of the value, in bytes. */
+  /** `append`: size of the value in bytes. */
   readonly size?: number;
   /** `increment`: the new value. `get`: the value, as `encoding` says. */
   readonly value?: number | string;
@@ -39,7 +39,7 @@ export interface BatchResult {
 }
 
 export interface BatchAnswer {
-  /** One for each operation, in order. */
+  /** Result of each operation, in order. */
   readonly results: readonly BatchResult[];
   readonly position: string;
 }

@@ -3,17 +3,17 @@
  *
  *   empty ──reset──► replacing ──synced──► current ──reset──► replacing (the old entries are served) ──synced──► …
  *                        │                    ▲
- *                        └──continue──► catching-up ──told a position that is no earlier than the head──► current
+ *                        └──continue──► catching-up ──a position at or past the head──► current
  *
- * `continue` throws a half snapshot away; and who was told no head, or has it already, is current at once.
- * The invariant: `entries` are always exactly what the node had at `position`. What an event changes is there as a
- * whole when its effects are returned, a batch and a whole snapshot too.
+ * `continue` discards an incomplete snapshot. If `continue` states no head, or one that the copy already has, the copy
+ * is current at once. The invariant: `entries` are always exactly what the node had at `position`. An event takes
+ * effect as a whole before `take` returns, even a batch or a whole snapshot.
  */
 import { type Entry, entryOf, sameEntry } from './entry.ts';
 import type { ChangeEvent, FeedChange, FeedEvent, ResetReason } from './event.ts';
 import { isBefore } from './position.ts';
 
-/** What has become of one key: `entry` null: it is gone; `before` null: it was not there. */
+/** The change of one key. `entry` null: the entry was removed; `before` null: it did not exist. */
 export interface Change {
   readonly key: string;
   readonly entry: Entry | null;
@@ -21,12 +21,12 @@ export interface Change {
 }
 
 export type CopyState =
-  /** Nothing has been received completely yet. */
+  /** No complete copy has been received yet. */
   | { readonly kind: 'empty' }
   | { readonly kind: 'current' }
-  /** What was written while it was away is coming. */
+  /** The writes since the last connection are arriving. */
   | { readonly kind: 'catching-up'; readonly head: string }
-  /** A snapshot is coming; `received` of `expected` entries, if that is known. */
+  /** A snapshot is arriving: `received` of `expected` entries, if the number is known. */
   | {
       readonly kind: 'replacing';
       readonly reason: ResetReason;
@@ -36,11 +36,11 @@ export type CopyState =
 
 export type CopyEffect =
   | { readonly kind: 'reset'; readonly reason: ResetReason }
-  /** The snapshot has replaced everything; the changes are what is different now. */
+  /** A snapshot has replaced the copy; the changes are the differences. */
   | { readonly kind: 'replaced'; readonly position: string; readonly changes: readonly Change[] }
-  /** The copy has changed; at most one change for each key. */
+  /** The copy has changed; at most one change per key. */
   | { readonly kind: 'changed'; readonly position: string; readonly changes: readonly Change[] }
-  /** The copy is the same at a later position. */
+  /** The position has moved, without a change of the copy. */
   | { readonly kind: 'moved'; readonly position: string };
 
 interface Incoming {
@@ -52,11 +52,11 @@ interface Incoming {
 export class Copy {
   #entries: Map<string, Entry>;
   #position: string | null;
-  /** Where the node stood when it said `continue`; null: it did not say. */
+  /** Head of the node as stated in `continue`; null: not stated. */
   #head: string | null = null;
   #incoming: Incoming | null = null;
 
-  /** @param stored what to go on from */
+  /** @param stored a stored copy to continue from */
   constructor(stored: { readonly position: string; readonly entries: Iterable<Entry> } | null = null) {
     this.#entries = new Map();
     for (const entry of stored?.entries ?? []) this.#entries.set(entry.key, entry);
@@ -67,7 +67,7 @@ export class Copy {
     return this.#entries;
   }
 
-  /** null: it is of no position yet, and empty. */
+  /** Position of the copy; null: it is empty and has none yet. */
   get position(): string | null {
     return this.#position;
   }
@@ -84,7 +84,10 @@ export class Copy {
       : { kind: 'current' };
   }
 
-  /** @returns what happened, for whoever is interested; the copy has changed already */
+  /**
+   * Applies an event.
+   * @returns the effects; the copy has already changed
+   */
   take(event: FeedEvent): readonly CopyEffect[] {
     switch (event.type) {
       case 'reset':
@@ -145,7 +148,7 @@ export class Copy {
     return [{ kind: 'changed', position: event.position, changes }];
   }
 
-  /** @param before gets what each key that is touched was before the first touch */
+  /** @param before receives the state of each changed key before its first change */
   #apply(change: FeedChange, before: Map<string, Entry | null>): void {
     if (change.type === 'flush') {
       for (const [key, entry] of this.#entries) if (!before.has(key)) before.set(key, entry);

@@ -1,9 +1,9 @@
 /**
- * Where a follower stands, over any number of connections, without any of them: which events to pass on, and what to
- * ask for when the connection is cut.
+ * Tracks a follower's position over any number of connections: which events to pass on, and what to ask for after a
+ * cut. It opens no connections itself.
  *
- * The invariant: the position is that of the last event that was passed on outside a snapshot. While a snapshot
- * comes, the position from before it stays the one to resume from: half a snapshot is worth nothing.
+ * The invariant: the position is that of the last event passed on outside a snapshot. During a snapshot the earlier
+ * position stays the one to resume from, because half a snapshot is useless.
  */
 import type { FeedEvent } from './event.ts';
 import { hasReached } from './position.ts';
@@ -14,24 +14,25 @@ export class Cursor {
   #position: string | undefined;
   #inSnapshot = false;
 
-  /** @param position as it is asked for: a position, `now`, or undefined for a snapshot first */
+  /** @param position where to begin: a position, `now`, or undefined for a snapshot */
   constructor(position?: string) {
     this.#position = position;
   }
 
-  /** What to ask for on the next connection. */
+  /** Position to ask for on the next connection. */
   get position(): string | undefined {
     return this.#position;
   }
 
-  /** A new connection begins. */
+  /** Records the start of a new connection. */
   connected(): void {
     this.#inSnapshot = false;
   }
 
   /**
-   * @returns `drop`: it has been passed on before; `violation`: it cannot come here, and nothing that follows on this
-   *   connection is to be trusted
+   * Checks an event.
+   * @returns `drop`: the event was passed on before; `violation`: it must not come here, so nothing more on this
+   * connection can be trusted
    */
   take(event: FeedEvent): CursorVerdict {
     switch (event.type) {
@@ -46,14 +47,14 @@ export class Cursor {
         this.#position = event.position;
         return 'deliver';
       case 'continue':
-        // It may name the same place under a newer run ID.
+        // The position may name the same place under a newer run ID.
         this.#inSnapshot = false;
         this.#position = event.position;
         return 'deliver';
       case 'waiting':
         return 'deliver';
       case 'error':
-        // Whoever is let go for being slow is told where that was: nothing of its own lies before.
+        // A follower that is disconnected for being slow is told its position: no event of its own lies before it.
         if (!this.#inSnapshot && event.position !== undefined && !this.#isBehind(event.position)) {
           this.#position = event.position;
         }
@@ -64,7 +65,7 @@ export class Cursor {
         break;
       default:
         if (this.#inSnapshot) return 'violation';
-        // Two changes never share a position.
+        // Two changes never have the same position.
         if (event.position === this.#position || this.#isBehind(event.position)) return 'drop';
     }
     this.#position = event.position;

@@ -1,23 +1,23 @@
-/** How a connection to the feed can end, and what that means for the one who follows. */
+/** Ways in which a connection to the feed ends, and what they mean for the follower. */
 
 export type Ending =
   | {
       readonly kind: 'closed';
-      /** A WebSocket close code; 1006: there was none. */
+      /** WebSocket close code; 1006: the connection broke without one. */
       readonly code: number;
       readonly reason: string;
-      /** The `error` event that came before. */
+      /** The `error` event before the close, if there was one. */
       readonly error: { readonly code: string; readonly detail: string } | null;
     }
-  /** It was never up. */
+  /** The connection was never established. */
   | { readonly kind: 'unreachable'; readonly detail: string }
-  /** Nothing came for so long that there is nobody any more. */
+  /** The node has sent nothing for so long that the connection counts as dead. */
   | { readonly kind: 'silent'; readonly ms: number }
-  /** What came is not the feed. */
+  /** The node has sent something that is not the feed. */
   | { readonly kind: 'malformed'; readonly detail: string }
-  /** More came than the application takes: closed from this side, to go on when it has caught up. */
+  /** The application is too slow: the client closed the connection and resumes once it has caught up. */
   | { readonly kind: 'overrun' }
-  /** The application does not want any more. */
+  /** The application has stopped following. */
   | { readonly kind: 'aborted' };
 
 export type EndingVerdict =
@@ -25,12 +25,12 @@ export type EndingVerdict =
   | { readonly kind: 'retry'; readonly where: 'same' | 'next'; readonly detail: string }
   | { readonly kind: 'fail'; readonly error: FollowError };
 
-/** Following cannot go on, and the same again would end the same way. */
+/** Following has failed for good: another attempt would end the same way. */
 export class FollowError extends Error {
   override readonly name = 'FollowError';
-  /** The stable code of the node's `error` event: `POSITION_LOST`, `BAD_REQUEST`, `FORBIDDEN` … */
+  /** Stable code of the node's `error` event: `POSITION_LOST`, `BAD_REQUEST`, `FORBIDDEN` … */
   readonly code: string;
-  /** The close code of the WebSocket. */
+  /** WebSocket close code. */
   readonly closeCode: number;
 
   constructor(code: string, detail: string, closeCode: number) {
@@ -41,9 +41,9 @@ export class FollowError extends Error {
 }
 
 const TOO_FAR_BEHIND = 4413;
-/** The close codes from 4400 to 4499 that do not say that the request is wrong: timed out, behind, too many. */
+/** Close codes from 4400 to 4499 that do not blame the request: timed out, too far behind, too many followers. */
 const RETRIED: ReadonlySet<number> = new Set([4408, TOO_FAR_BEHIND, 4429]);
-/** What a code means when no `error` event has said it. */
+/** Error codes for close codes that come without an `error` event. */
 const CODES: Readonly<Record<number, string>> = {
   4400: 'BAD_REQUEST',
   4401: 'UNAUTHORIZED',

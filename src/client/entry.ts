@@ -1,4 +1,4 @@
-/** An entry as a mirror holds it. */
+/** An entry in a mirror. */
 import type { SentEntry } from './event.ts';
 
 /** Text if it is valid UTF-8, otherwise its bytes. */
@@ -7,9 +7,9 @@ export type Value = string | Uint8Array<ArrayBuffer>;
 export interface Entry {
   readonly key: string;
   readonly value: Value;
-  /** The offset of the end of the write that last set it; `If-Match: "VERSION"` writes over exactly this. */
+  /** Offset of the end of the write that last set the entry; `If-Match: "VERSION"` overwrites exactly this version. */
   readonly version: number;
-  /** In milliseconds since 1970; null: it does not expire. */
+  /** Time of expiry in milliseconds since 1970; null: the entry does not expire. */
   readonly expiresAt: number | null;
 }
 
@@ -43,7 +43,7 @@ function bytesOf(base64: string): Uint8Array<ArrayBuffer> {
 
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** Text comes as base64 too, if JSON would have to escape a lot of it. */
+/** Decodes base64. Text comes as base64 too if JSON would have to escape a lot of it. */
 function textOrBytes(bytes: Uint8Array<ArrayBuffer>): Value {
   try {
     return UTF8.decode(bytes);

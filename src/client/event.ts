@@ -1,30 +1,33 @@
 /**
- * The events of the feed (`psync.v1.json`): what each is, and how it is read from its JSON text.
+ * Events of the feed (`psync.v1.json`): their types, and how to parse them.
  *
- * What this client does not know is not an error: a newer node may send more members, which are kept, and more types of
- * events, which are skipped.
+ * Unknown parts are no error, because a newer node may send them: unknown members are kept, and unknown types of events
+ * are skipped.
  */
 
-/** An entry as it is sent: `value` is text, or base64 of bytes that are not UTF-8 or that JSON would escape a lot. */
+/**
+ * An entry as the node sends it: `value` is text, or base64 for bytes that are not UTF-8 and for text that JSON would
+ * escape a lot.
+ */
 export interface SentEntry {
   readonly key: string;
   readonly value: string;
   readonly encoding: 'utf8' | 'base64';
-  /** The offset of the end of the write that last set it: the same number on every node. */
+  /** Offset of the end of the write that last set the entry: the same number on every node. */
   readonly version: number;
-  /** In milliseconds since 1970; null: it does not expire. */
+  /** Time of expiry in milliseconds since 1970; null: the entry does not expire. */
   readonly expiresAt: number | null;
 }
 
-/** One change, as it stands in a batch, or with a position of its own as an event. */
+/** One change: within a batch, or as an event with a position of its own. */
 export type FeedChange =
   | ({ readonly type: 'set' } & SentEntry)
   | { readonly type: 'delete'; readonly key: string }
   | { readonly type: 'expiry'; readonly key: string; readonly expiresAt: number | null }
-  /** Everything is gone. */
+  /** All entries were deleted. */
   | { readonly type: 'flush' };
 
-/** Why a snapshot is sent; a newer node may have other words. */
+/** Reason for a snapshot; a newer node may have other reasons. */
 export type ResetReason =
   | 'first-sync'
   | 'forced'
@@ -38,40 +41,43 @@ export type ResetReason =
 
 export interface ResetEvent {
   readonly type: 'reset';
-  /** What the snapshot is of; not to be resumed from before `synced`. */
+  /** Position of the snapshot; do not resume from it before `synced`. */
   readonly position: string;
   readonly reason: ResetReason;
-  /** How many entries follow, as far as the node knows. */
+  /** Number of entries that follow, as far as the node knows. */
   readonly keys?: number;
 }
 
-/** What you have stays, and what follows comes after this position. A snapshot that has not been completed is void. */
+/** Keep the copy: the next events follow this position. Discard an incomplete snapshot. */
 export interface ContinueEvent {
   readonly type: 'continue';
   readonly position: string;
-  /** Where the node stands: who has been told a position no earlier has caught up. An older node does not say it. */
+  /**
+   * Head of the node: a follower has caught up once it has received this or a later position. Older nodes do not state
+   * it.
+   */
   readonly head?: string;
 }
 
-/** What changes the copy, each at a position: to be applied as a whole. */
+/** An event that changes the copy, with a position. Apply it as a whole. */
 export type ChangeEvent = (
   | FeedChange
   | { readonly type: 'batch'; readonly changes: readonly FeedChange[] }
 ) & { readonly position: string };
 
 export type FeedEvent =
-  /** A snapshot follows: `entry` … `synced`. Keep what you have until then. */
+  /** Start of a snapshot: `entry` events follow, then `synced`. Keep the old copy until then. */
   | ResetEvent
   | ({ readonly type: 'entry' } & SentEntry)
-  /** The snapshot is complete: what you have is exactly the entries since `reset`. */
+  /** End of a snapshot: the copy is exactly the entries since `reset`. */
   | { readonly type: 'synced'; readonly position: string }
   | ContinueEvent
   | ChangeEvent
-  /** Nothing of yours happened up to here. */
+  /** No entry with your prefixes has changed up to this position. */
   | { readonly type: 'bookmark'; readonly position: string }
-  /** A snapshot will come; others are being given theirs. */
+  /** The follower waits for its snapshot, because other followers are receiving theirs. */
   | { readonly type: 'waiting' }
-  /** The connection is about to be closed, and why; `position`, if it is there, is where to go on. */
+  /** The node is about to close the connection for this reason; `position`, if present, is where to resume. */
   | {
       readonly type: 'error';
       readonly code: string;
@@ -79,15 +85,16 @@ export type FeedEvent =
       readonly position?: string;
     };
 
-/** What came is not an event of the feed. */
+/** A message that is not an event of the feed. */
 export class FeedFormatError extends Error {
   override readonly name = 'FeedFormatError';
 }
 
 /**
- * @param text one JSON event
- * @returns the event, with members that this client does not know; null: a type that it does not know
- * @throws FeedFormatError when it is no event
+ * Parses a message.
+ * @param text one event in JSON
+ * @returns the event, with any unknown members; null: its type is unknown
+ * @throws FeedFormatError if it is not an event
  */
 export function parseEvent(text: string): FeedEvent | null {
   let event: unknown;
@@ -104,7 +111,7 @@ export function parseEvent(text: string): FeedEvent | null {
 
 type Members = Readonly<Record<string, unknown>>;
 
-/** @returns null: a type that is not known */
+/** @returns null: the type is unknown */
 function isKnown(event: Members): boolean | null {
   switch (event.type) {
     case 'entry':
@@ -141,7 +148,7 @@ function isChange(change: unknown): boolean {
       return isText(change.key);
     case 'expiry':
       return isText(change.key) && isTime(change.expiresAt);
-    // A change that is not known would be one that is missed: unlike an event, it cannot be skipped.
+    // Unlike an unknown event, an unknown change cannot be skipped, because the copy would lack it.
     default:
       return change.type === 'flush';
   }

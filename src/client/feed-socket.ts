@@ -1,9 +1,9 @@
 /**
- * One WebSocket to the feed of one node: its events in order, and then how it ended.
+ * A WebSocket to the feed of one node: yields its events in order, and then how it ended.
  *
- * A WebSocket of a browser cannot be told to wait. So what has come and was not taken is bounded here: beyond the
- * bound the connection is closed, what has come is still taken, and the follower connects again from there. Only a
- * snapshot is exempt: it cannot be resumed, so with a bound it might never end.
+ * A browser's WebSocket cannot be told to wait, so this class limits the queue of received events. Beyond the limit it
+ * closes the connection; the application still gets the queued events, and the follower then reconnects from there. A
+ * snapshot is exempt: it cannot be resumed, so with a limit it might never finish.
  */
 import type { Ending } from './ending.ts';
 import { type FeedEvent, FeedFormatError, parseEvent } from './event.ts';
@@ -11,15 +11,15 @@ import { type FeedEvent, FeedFormatError, parseEvent } from './event.ts';
 export const SUBPROTOCOL = 'psync.v1.json';
 
 export interface SocketLimits {
-  /** How long connecting may take. */
+  /** Time allowed for connecting, in milliseconds. */
   readonly connectMs: number;
-  /** A connection on which nothing comes for so long is dead: a node says something every ten seconds. */
+  /** Silence after which a connection counts as dead, in milliseconds. Nodes send something every ten seconds. */
   readonly silenceMs: number;
-  /** How much may wait to be taken, in characters. */
+  /** Limit of the queue in characters. */
   readonly queueLength: number;
 }
 
-/** So many that have been taken stay in the queue at most, or as many as have not. */
+/** Number of consumed events that the queue may hold, unless more are unconsumed. */
 const FORGET_AT = 256;
 
 export type Next =
@@ -31,7 +31,7 @@ export class FeedSocket {
   readonly #socket: WebSocket;
   readonly #opened: () => void;
   #queue: { readonly event: FeedEvent; readonly length: number }[] = [];
-  /** The first of the queue that has not been taken: shifting a long array each time would be slow. */
+  /** Index of the first unconsumed event; shifting a long array each time would be slow. */
   #head = 0;
   #queued = 0;
   #inSnapshot = false;
@@ -42,7 +42,7 @@ export class FeedSocket {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #heardAt = 0;
 
-  /** @param opened called when it is up */
+  /** @param opened called when the connection is established */
   constructor(url: string, limits: SocketLimits, opened: () => void) {
     this.#limits = limits;
     this.#opened = opened;
@@ -56,7 +56,7 @@ export class FeedSocket {
     }, limits.connectMs);
   }
 
-  /** The next event, or, when all of them have been taken, how it ended. */
+  /** Returns the next event, or after the last one how the connection ended. */
   async next(): Promise<Next> {
     for (;;) {
       const first = this.#queue[this.#head];
@@ -76,7 +76,7 @@ export class FeedSocket {
     }
   }
 
-  /** What has not been taken is thrown away. */
+  /** Closes the connection and discards the queued events. */
   abort(): void {
     this.#queue = [];
     this.#head = 0;
@@ -101,7 +101,7 @@ export class FeedSocket {
     }
   };
 
-  /** What is wrong is told by `close`, or, to pages, by nobody. */
+  /** The `close` event reports failures, as far as browsers tell them to pages. */
   readonly #onError = (): void => undefined;
 
   readonly #onClose = ({ code, reason }: { code: number; reason: string }): void => {
@@ -125,7 +125,7 @@ export class FeedSocket {
     if (this.#queued > this.#limits.queueLength && !this.#inSnapshot) this.#end({ kind: 'overrun' });
   }
 
-  /** One timer for all messages: it looks when the last one came, and sleeps for what is left. */
+  /** Uses one timer for all messages: when it fires, it checks the time of the last message and sleeps for the rest. */
   #watch(ms: number): void {
     this.#timer = setTimeout(() => {
       const left = this.#heardAt + this.#limits.silenceMs - performance.now();
@@ -141,7 +141,7 @@ export class FeedSocket {
     this.#socket.removeEventListener('open', this.#onOpen);
     this.#socket.removeEventListener('message', this.#onMessage);
     this.#socket.removeEventListener('close', this.#onClose);
-    // A closed one does not mind.
+    // Closing a closed socket does nothing.
     this.#socket.close();
     this.#wake?.();
   }

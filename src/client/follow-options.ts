@@ -1,21 +1,21 @@
-/** What `follow` and `mirror` are told, checked once, before there is a connection. */
+/** Options of `follow` and `mirror`, checked once before the first connection. */
 import { BASE_RETRY_MS, MAX_RETRY_MS, type RetryBounds } from './backoff.ts';
 import type { SocketLimits } from './feed-socket.ts';
 
-/** One node, or several that have the same data: they are tried in this order. `http://HOST:PORT` or `ws://…` */
+/** URLs of one node, or of several with the same data, tried in this order: `http://HOST:PORT` or `ws://…` */
 export type FollowTarget =
   | { readonly url: string; readonly urls?: undefined }
   | { readonly urls: readonly string[]; readonly url?: undefined };
 
-/** Each more than 0; times are in milliseconds. */
+/** Limits, each above 0; times are in milliseconds. */
 export interface FollowLimits {
-  /** How long connecting may take; 10 s. */
+  /** Time allowed for connecting; default 10 s. */
   readonly connectMs?: number | undefined;
-  /** A connection on which nothing comes for so long is taken as dead; 30 s, and nodes say something every 10 s. */
+  /** Silence after which a connection counts as dead; default 30 s. Nodes send something every 10 s. */
   readonly silenceMs?: number | undefined;
-  /** How much may wait to be taken by a slow application, in characters of JSON; 16 Mi, a snapshot is exempt. */
+  /** Limit of the queue for a slow application, in characters of JSON; default 16 Mi. A snapshot is exempt. */
   readonly queueLength?: number | undefined;
-  /** The bounds of the time between two attempts; 500 and 10,000. */
+  /** Shortest and longest time between two attempts; defaults 500 and 10,000. */
   readonly retryBaseMs?: number | undefined;
   readonly retryMaxMs?: number | undefined;
 }
@@ -26,15 +26,15 @@ export interface CheckedOptions {
   readonly retry: RetryBounds;
 }
 
-/** Timers take no more. */
+/** Longest time that a timer accepts. */
 const MAX_LIMIT = 2 ** 31 - 1;
 
-/** @throws TypeError that names what is wrong: no URL, or one that is none, or a limit that is no positive number */
+/** @throws TypeError that names the mistake: no URL, a malformed URL, or a limit that is not a positive number */
 export function checkedOptions(options: FollowTarget & FollowLimits): CheckedOptions {
   const urls = options.urls ?? [options.url];
   if (urls.length === 0 || urls[0] === undefined) throw new TypeError('there is no URL to follow');
   for (const url of urls) {
-    // A path is a proxy's, before that of the node.
+    // A path before the node's own paths belongs to a proxy.
     if (!/^(http|ws)s?:\/\/[^/?#]+(\/[^?#]*)?$/i.test(url) || !URL.canParse(url)) {
       throw new TypeError(`${url} is no URL of the form http://HOST:PORT`);
     }

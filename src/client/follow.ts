@@ -1,6 +1,6 @@
 /**
- * Follows the changes of a node, over as many connections as it takes: cut ones are opened again, at the next node if
- * there are several, from the position of the last event that was passed on. So no event is lost, and none comes twice.
+ * Follows the changes of a node over any number of connections. After a cut it reconnects, to the next node if there
+ * are several, from the position of the last event passed on. So no event is lost and none is repeated.
  */
 import { retryDelayMs } from './backoff.ts';
 import { Cursor } from './cursor.ts';
@@ -9,34 +9,35 @@ import type { FeedEvent } from './event.ts';
 import { FeedSocket, type SocketLimits } from './feed-socket.ts';
 import { checkedOptions, type FollowLimits, type FollowTarget } from './follow-options.ts';
 
-/** A connection that lasted so long was good, even if nothing happened on it, in milliseconds. */
+/** Duration after which a connection counts as good even without events, in milliseconds. */
 const GOOD_AFTER_MS = 5_000;
 
 export type FollowOptions = FollowTarget &
   FollowLimits & {
-    /** Only keys that begin with this, or with one of these. Without it: all. */
+    /** Only keys with this prefix, or with one of these; default: all keys. */
     readonly prefix?: string | readonly string[] | undefined;
-    /** Where to begin: undefined: with a snapshot; `now`: only what comes; or the position of an earlier event. */
+    /**
+     * Where to begin. undefined: with a snapshot; `now`: with new changes only; or the position of an earlier event.
+     */
     readonly position?: string | undefined;
-    /** false: if the position cannot be continued from, fail (`POSITION_LOST`) instead of sending a snapshot. */
+    /** false: fail with `POSITION_LOST`, instead of receiving a snapshot, if the position cannot be continued from. */
     readonly snapshot?: boolean | undefined;
-    /** Ends the iteration. */
+    /** Aborting it ends the iteration. */
     readonly signal?: AbortSignal | undefined;
-    /** Told what becomes of the connection. */
+    /** Called when the state of the connection changes. */
     readonly onConnection?: ((state: ConnectionState) => void) | undefined;
   };
 
 export type ConnectionState =
   | { readonly kind: 'connecting'; readonly url: string }
   | { readonly kind: 'open'; readonly url: string }
-  /** The connection to `url` has ended, or there was none; the next attempt is in `delayMs`. */
+  /** The connection to `url` has ended or could not be established; the next attempt is in `delayMs`. */
   | { readonly kind: 'waiting'; readonly url: string; readonly detail: string; readonly delayMs: number };
 
 /**
- * The events of the feed, for `for await`. After each cut there is a `continue`, or a `reset` with a snapshot; a
- * snapshot that a cut ended is void. `error` events are not passed on: they are thrown if they are final.
- * @throws FollowError when the node says that the same request will never be served; TypeError for a wrong
- *   URL or limit
+ * Yields the events of the feed, for `for await`. After each cut comes a `continue`, or a `reset` with a snapshot;
+ * discard a snapshot that a cut interrupted. It does not yield `error` events but throws the final ones.
+ * @throws FollowError when the node will never serve the request; TypeError for a wrong URL or limit
  */
 export async function* follow(options: FollowOptions): AsyncGenerator<FeedEvent, void, undefined> {
   const { signal, onConnection } = options;
@@ -102,7 +103,7 @@ function feedUrl(base: string, { prefix, snapshot }: FollowOptions, position: st
   return `${base.replace(/^http/i, 'ws').replace(/\/+$/, '')}/v1/changes${search}`;
 }
 
-/** Ends early when the signal does. */
+/** Waits; ends early when the signal is aborted. */
 function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   if (signal?.aborted) return Promise.resolve();
   return new Promise((resolve) => {

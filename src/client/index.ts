@@ -1,6 +1,6 @@
 /**
- * psyncd/client: the usual REST calls, the feed of changes, and a live copy of it, for browsers and for Node. It needs `fetch`
- * and `WebSocket`, and nothing else.
+ * psyncd/client: the common REST calls, the feed of changes, and a live copy of the data, for browsers and Node. It
+ * only needs `fetch` and `WebSocket`.
  */
 
 export type { BatchAnswer, BatchOperation, BatchResult } from './batch.ts';

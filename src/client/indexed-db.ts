@@ -1,12 +1,12 @@
-/** A mirror's storage in the browser's IndexedDB: one database, with one transaction for each update. */
+/** Stores a mirror in the browser's IndexedDB: one database, one transaction per update. */
 import type { Entry } from './entry.ts';
 import { type MirrorStorage, StorageConflict, type StoredCopy } from './storage.ts';
 
 const ENTRIES = 'entries';
 const META = 'meta';
-/** The one record of `meta`. */
+/** Key of the only record in `meta`. */
 const CURRENT = 'current';
-/** Of what is stored: another one is thrown away and the mirror starts over. */
+/** Version of the stored format; a copy in another format is discarded, and the mirror starts over. */
 const VERSION = 1;
 
 interface Meta {
@@ -14,9 +14,9 @@ interface Meta {
   readonly position: string;
 }
 
-/** @param name of the database, `psyncd:NAME`; two mirrors at a time must not share one */
+/** @param name names the database `psyncd:NAME`; two mirrors must not share one at the same time */
 export function indexedDbStorage(name: string): MirrorStorage {
-  // Opened when it is needed first, and again if that failed.
+  // The database opens on first use, and again after a failure.
   let opening: Promise<IDBDatabase> | null = null;
   const database = (): Promise<IDBDatabase> => {
     opening ??= open(`psyncd:${name}`, lost).catch((error: unknown) => {
@@ -56,9 +56,9 @@ export function indexedDbStorage(name: string): MirrorStorage {
           meta.put({ scope: current.scope, position: update.position } satisfies Meta, CURRENT);
         }
       } catch (error) {
-        // Nothing of it may be stored, also what was asked for before it failed.
+        // Nothing of a failed update may be stored, including earlier requests of the transaction.
         abort(transaction);
-        // That it was aborted is only the consequence.
+        // The abort is only a consequence of the first error.
         done.catch(() => undefined);
         throw error;
       }
@@ -66,14 +66,14 @@ export function indexedDbStorage(name: string): MirrorStorage {
     },
 
     async close() {
-      // If it could not be opened there is nothing to close.
+      // A database that could not be opened needs no closing.
       (await opening?.catch(() => null))?.close();
       opening = null;
     },
   };
 }
 
-/** @param lost called when the browser closes it, as when somebody deletes the data of the site */
+/** @param lost called when the browser closes the database, for example because the user deletes the site's data */
 function open(name: string, lost: () => void): Promise<IDBDatabase> {
   const request = indexedDB.open(name, VERSION);
   request.onupgradeneeded = () => {
@@ -88,7 +88,7 @@ function open(name: string, lost: () => void): Promise<IDBDatabase> {
     request.onsuccess = () => {
       const database = request.result;
       database.onclose = lost;
-      // Whoever deletes it, or a newer version of the page, must not wait for this one.
+      // A deletion, or a newer version of the page, must not wait for this connection.
       database.onversionchange = () => {
         database.close();
         lost();
@@ -109,7 +109,7 @@ function abort(transaction: IDBTransaction): void {
   try {
     transaction.abort();
   } catch {
-    // It has been aborted already.
+    // The transaction is already aborted.
   }
 }
 

@@ -1,8 +1,8 @@
-/** Who wants to be told what, by name. */
+/** Listeners for events, by name. */
 export class Listeners<Events extends object> {
   readonly #listeners = new Map<keyof Events, Set<(event: never) => void>>();
 
-  /** @returns call it to be told no more */
+  /** @returns a function that removes the listener */
   on<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): () => void {
     const listeners = this.#listeners.get(name) ?? new Set();
     this.#listeners.set(name, listeners);
@@ -12,7 +12,10 @@ export class Listeners<Events extends object> {
     };
   }
 
-  /** What a listener throws ends neither the others nor the caller: it becomes an uncaught error of the program. */
+  /**
+   * Calls the listeners. An exception in one stops neither the others nor the caller: it becomes an uncaught error of
+   * the program.
+   */
   emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
     for (const listener of [...(this.#listeners.get(name) ?? [])]) {
       try {

@@ -1,8 +1,8 @@
 /**
- * A live copy of a node's entries, or of those under some prefixes, in this program: reads are local and at once.
+ * A live copy of a node's entries, or of those with some prefixes, in this program: reads are local and immediate.
  *
- * This is the shell: `Copy` knows what an event does, `follow` how to stay connected, `Saver` how to store. It joins
- * them and says what is going on.
+ * This module connects the parts: `Copy` applies events, `follow` keeps the connection, `Saver` stores the copy. It
+ * also reports the state.
  */
 import { type Change, Copy, type CopyEffect } from './copy.ts';
 import { FollowError } from './ending.ts';
@@ -16,54 +16,57 @@ import { Client } from './rest.ts';
 import { Saver } from './saver.ts';
 import type { MirrorStorage, StoredCopy } from './storage.ts';
 
-/** Those of `follow`, but for what the mirror itself decides: where to begin, and when to end. */
+/** Options of `follow`, except those that the mirror decides: where to begin, and when to end. */
 export type MirrorOptions = FollowTarget &
   Omit<FollowLimits, 'queueLength'> &
   Pick<FollowOptions, 'prefix'> & {
-    /** Told of every change; the same as `on('change', …)`, but sure to be there before the first one. */
+    /** Called for every change, like `on('change', …)`, but surely registered before the first one. */
     readonly onChange?: ((event: MirrorEvents['change']) => void) | undefined;
-    /** Keeps the copy, so that the next mirror with the same storage and prefixes goes on from it. */
+    /** Where to store the copy, so that the next mirror with the same storage and prefixes continues from it. */
     readonly storage?: MirrorStorage | undefined;
   };
 
 export type MirrorState =
-  /** The storage is read. */
+  /** The mirror is reading its storage. */
   | { readonly kind: 'loading' }
   | { readonly kind: 'connecting'; readonly url: string }
-  /** A snapshot comes; what was there before is served until it is complete. */
+  /** A snapshot is arriving; reads see the old copy until it is complete. */
   | {
       readonly kind: 'syncing';
       readonly url: string;
       readonly reason: ResetReason;
       readonly received: number;
-      /** null: not known. */
+      /** Number of entries of the snapshot; null: unknown. */
       readonly expected: number | null;
     }
-  /** What was written while there was no connection is coming, up to `head`; what is there already is served. */
+  /** The writes since the last connection are arriving, up to `head`; reads see what has arrived. */
   | { readonly kind: 'catching-up'; readonly url: string; readonly head: string }
-  /** It has everything, and changes are applied as they come. */
+  /** The copy is complete, and changes are applied as they arrive. */
   | { readonly kind: 'live'; readonly url: string }
   /** There is no connection; the next attempt is in `delayMs`. */
   | { readonly kind: 'waiting'; readonly url: string; readonly detail: string; readonly delayMs: number }
-  /** It cannot go on; what it has stays readable. */
+  /** The mirror has failed for good; the copy stays readable. */
   | { readonly kind: 'failed'; readonly error: Error }
   | { readonly kind: 'closed' };
 
 export interface MirrorEvents {
-  /** A snapshot is complete; its `change` comes right after. */
+  /** A snapshot is complete; its `change` event follows at once. */
   readonly synced: { readonly position: string };
-  /** Entries have changed, all of them already, at most one change a key. After a snapshot: what is different now. */
+  /** Entries have changed; all changes are already applied, at most one per key. After a snapshot: the differences. */
   readonly change: { readonly position: string; readonly changes: readonly Change[] };
-  /** The node cannot go on from where this mirror is, or it is new: a snapshot follows. */
+  /** The node cannot continue from the mirror's position, or the mirror is new: a snapshot follows. */
   readonly reset: { readonly reason: ResetReason };
-  /** The copy is of a later position now, changed or not. */
+  /** The copy has a later position, with or without changes. */
   readonly position: { readonly position: string };
   readonly state: MirrorState;
-  /** Storing or loading has failed; the mirror goes on without, and tries again unless it is a StorageConflict. */
+  /**
+   * Storing or loading has failed. The mirror continues without storage, and tries again unless the error is a
+   * StorageConflict.
+   */
   readonly 'storage-error': { readonly error: unknown };
 }
 
-/** The close code that says that the request is wrong. */
+/** Close code for a malformed request. */
 const BAD_REQUEST = 4400;
 
 export class MirrorClosedError extends Error {
@@ -74,7 +77,7 @@ export class MirrorClosedError extends Error {
   }
 }
 
-/** @throws TypeError when there is no URL, or one that is none, or a limit that is no positive number */
+/** @throws TypeError for a missing or malformed URL, or a limit that is not a positive number */
 export function mirror(options: MirrorOptions): Mirror {
   return new Mirror(options);
 }
@@ -95,18 +98,18 @@ export class Mirror {
     this.#options = options;
     this.#url = checkedOptions(options).urls[0] as string;
     this.#waiters = new PositionWaiters(() => this.#lineage());
-    // Who does not ask does not have to handle it.
+    // Prevents an unhandled rejection for applications that do not use `ready`.
     this.#ready.promise.catch(() => undefined);
     if (options.onChange !== undefined) this.on('change', options.onChange);
     this.#running = this.#run();
   }
 
-  /** @returns text, or bytes if they are not valid UTF-8; undefined: there is none, or it has expired */
+  /** @returns text, or bytes if the value is not valid UTF-8; undefined: there is no such entry, or it has expired */
   get(key: string): Value | undefined {
     return this.getEntry(key)?.value;
   }
 
-  /** @returns the value's bytes, whatever they are */
+  /** @returns the bytes of the value */
   getBytes(key: string): Uint8Array<ArrayBuffer> | undefined {
     const value = this.get(key);
     return typeof value === 'string' ? new TextEncoder().encode(value) : value;
@@ -122,7 +125,7 @@ export class Mirror {
     return this.getEntry(key) !== undefined;
   }
 
-  /** In no particular order. */
+  /** Yields all entries, in no particular order. */
   *entries(): IterableIterator<Entry> {
     const now = Date.now();
     for (const entry of this.#copy.entries.values()) if (!isExpired(entry, now)) yield entry;
@@ -132,14 +135,14 @@ export class Mirror {
     for (const { key } of this.entries()) yield key;
   }
 
-  /** How many entries there are; counts them, because some may have expired. */
+  /** Number of entries. It counts them, because some may have expired. */
   get size(): number {
     let size = 0;
     for (const _ of this.entries()) size += 1;
     return size;
   }
 
-  /** What the copy is a copy of; null: of nothing yet. */
+  /** Position of the copy; null: it has none yet. */
   get position(): string | null {
     return this.#copy.position;
   }
@@ -151,20 +154,20 @@ export class Mirror {
   }
 
   /**
-   * Resolves when the copy is up to date for the first time: has everything that the node had when the connection was
-   * made. Rejects when the mirror is closed or fails before.
+   * Resolves when the copy first has everything that the node had when the connection was made. Rejects when the mirror
+   * is closed or fails first.
    */
   get ready(): Promise<void> {
     return this.#ready.promise;
   }
 
   /**
-   * Resolves when the copy has everything up to a position, such as the one that a write was answered with.
-   * A position of a history that the node does not know may still come to be on its own, after a promotion that it has not
-   * heard of: that ends by the signal only.
-   * @param position `<run ID>:<offset>` @param options `signal` ends the waiting, `AbortSignal.timeout(5000)` for one
-   * @throws LostPositionError when that history has ended before; what the signal gives as its reason;
-   *   MirrorClosedError; FollowError
+   * Resolves when the copy has reached a position, such as that of the answer to a write. If the node does not know the
+   * position's history, it may still learn of it, after a promotion; then only `signal` ends the wait.
+   * @param position `<run ID>:<offset>`
+   * @param options `signal` ends the wait, for example `AbortSignal.timeout(5000)`
+   * @throws LostPositionError when that history ended before the position; the signal's reason; MirrorClosedError;
+   * FollowError
    */
   waitFor(position: string, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
     if (this.#state.kind === 'closed') return Promise.reject(new MirrorClosedError());
@@ -172,12 +175,12 @@ export class Mirror {
     return this.#waiters.wait(position, options.signal);
   }
 
-  /** @returns call it to be told no more */
+  /** @returns a function that removes the listener */
   on<Name extends keyof MirrorEvents>(name: Name, listener: (event: MirrorEvents[Name]) => void): () => void {
     return this.#listeners.on(name, listener);
   }
 
-  /** Stops following, and stores what is left to be stored. What there is stays readable. */
+  /** Stops following and stores the remaining changes. The copy stays readable. */
   async close(): Promise<void> {
     this.#abort.abort();
     await this.#running;
@@ -196,7 +199,7 @@ export class Mirror {
     await this.#saver?.close();
   }
 
-  /** @param position where to go on; undefined: from a snapshot */
+  /** @param position where to continue; undefined: from a snapshot */
   async #follow(position: string | undefined): Promise<void> {
     const { signal } = this.#abort;
     const onConnection = (state: ConnectionState): void => this.#connection(state);
@@ -207,8 +210,8 @@ export class Mirror {
         for (const effect of this.#copy.take(event)) this.#perform(effect);
       }
     } catch (error) {
-      // A position that was stored, or is of another node, may be one that this node does not take. Without it the request
-      // is right, or really wrong.
+      // The node may reject a position that was stored or comes from another node. A request without it shows whether
+      // the rest of the request is wrong.
       const isWrong = error instanceof FollowError && error.closeCode === BAD_REQUEST;
       if (!isWrong || !mayBeThePosition) throw error;
       await this.#follow(undefined);
@@ -271,7 +274,7 @@ export class Mirror {
     if (changes.length > 0) this.#listeners.emit('change', { position, changes });
   }
 
-  /** The copy is of a later position: it may be up to date now. */
+  /** The position has moved: the copy may be up to date now. */
   #arrived(): void {
     const { state } = this.#copy;
     if (state.kind === 'catching-up') {
@@ -285,7 +288,7 @@ export class Mirror {
 
   #connection(state: ConnectionState): void {
     this.#url = state.url;
-    // An open connection is not worth a word before the node has said how it goes on.
+    // An open connection is only reported once the node has said how it continues.
     if (state.kind !== 'open') this.#become(state);
   }
 
@@ -305,7 +308,7 @@ export class Mirror {
   }
 }
 
-/** What the copy is a copy of, as one text: the prefixes in order. */
+/** Describes what the copy contains, as text: the prefixes in order. */
 function scopeOf(prefix: string | readonly string[] | undefined): string {
   const prefixes = typeof prefix === 'string' ? [prefix] : (prefix ?? ['']);
   return JSON.stringify([...new Set(prefixes)].sort());

@@ -1,18 +1,17 @@
 /**
- * Who waits until a mirror has got to a position, as an application does that has written something and wants to see
- * it here.
+ * Waits until a mirror has reached a position: an application that has written something wants to see it in its mirror.
  *
- * Offsets go on counting when a replica is promoted, but under another run ID. So with equal run IDs the offsets tell;
- * otherwise the node is asked for its lineage, which says up to where the older history is part of the newer one. A
- * position that is on no history of the node may still come to be: the mirror might be at a replica that has not heard
- * of the promotion yet. Only one that lies past the shared part never comes.
+ * A promotion changes the run ID while the offsets count on. With equal run IDs the offsets decide; otherwise the
+ * node's lineage says how much of the older history the newer one includes. A position on an unknown history may still
+ * be reached, because the mirror's replica may not have heard of a promotion yet. Only a position past the shared part
+ * is lost for good.
  */
 import { hasReached, type ParsedPosition, parsePosition } from './position.ts';
 
-/** Up to where older histories are part of the node's. */
+/** Older histories of the node, each with the offset up to which it is included. */
 export type Lineage = readonly { readonly runId: string; readonly validTo: number }[];
 
-/** The position is on a history that has ended before it: what was written there is lost. */
+/** The position's history ended before the position: that write is lost. */
 export class LostPositionError extends Error {
   override readonly name = 'LostPositionError';
 
@@ -31,18 +30,17 @@ export class PositionWaiters {
   readonly #lineageOf: () => Promise<Lineage>;
   readonly #waiters = new Set<Waiter>();
   #at: string | null = null;
-  /** Of the node, when the mirror was at this run ID. */
+  /** The node's lineage when the mirror had this run ID. */
   #lineage: { readonly runId: string; readonly ancestors: Lineage } | null = null;
   #isAsking = false;
 
-  /** @param lineageOf asks the node that is followed; may fail, and is asked again later */
+  /** @param lineageOf asks the followed node; after a failure it is asked again later */
   constructor(lineageOf: () => Promise<Lineage>) {
     this.#lineageOf = lineageOf;
   }
 
   /**
-   * @throws TypeError when it is no position; LostPositionError when it can never be reached; what the signal gives as
-   *   its reason
+   * @throws TypeError if the text is not a position; LostPositionError if it can never be reached; the signal's reason
    */
   wait(wanted: string, signal?: AbortSignal): Promise<void> {
     if (parsePosition(wanted) === null) return Promise.reject(new TypeError(`${wanted} is no position`));
@@ -63,13 +61,13 @@ export class PositionWaiters {
     });
   }
 
-  /** The mirror is here now. */
+  /** Reports the mirror's new position. */
   moved(position: string): void {
     this.#at = position;
     if (this.#waiters.size > 0) this.#look();
   }
 
-  /** Nobody gets what they wait for. */
+  /** Rejects all waiting calls. */
   rejectAll(error: unknown): void {
     for (const { reject } of this.#waiters) reject(error);
   }
@@ -101,7 +99,7 @@ export class PositionWaiters {
         (ancestors) => {
           this.#lineage = { runId, ancestors };
         },
-        // Asked again when the mirror moves on.
+        // The next move of the mirror asks again.
         () => undefined,
       )
       .finally(() => {

@@ -1,10 +1,7 @@
-/**
- * psyncd's REST API for programs: thin, typed, and without anything of the server, so that it runs wherever there is
- * `fetch`.
- */
+/** A thin, typed client of psyncd's REST API. It uses no code of the server, so it runs wherever there is `fetch`. */
 import type { BatchAnswer, BatchOperation } from './batch.ts';
 
-/** An answer that is an error, with its stable code. */
+/** An error answer with its stable code. */
 export class ApiError extends Error {
   override readonly name = 'ApiError';
   readonly status: number;
@@ -21,8 +18,8 @@ export class ApiError extends Error {
 }
 
 /**
- * A key of nothing but a `.` or `..` segment. In URLs these two lead elsewhere, percent-encoded too, and `fetch` follows that
- * (WHATWG URL, "single-dot URL path segment"). In a batch or an import they are keys like others.
+ * A key that consists of a `.` or `..` segment. URL parsers resolve these segments even when they are percent-encoded,
+ * and so does `fetch` (WHATWG URL, "single-dot URL path segment"). Batches and imports accept such keys.
  */
 export class UnsendableKey extends Error {
   override readonly name = 'UnsendableKey';
@@ -36,35 +33,38 @@ export interface Written {
   readonly key: string;
   readonly version: number;
   readonly created: boolean;
-  /** In milliseconds since 1970; null: it does not expire. */
+  /** Time of expiry in milliseconds since 1970; null: the entry does not expire. */
   readonly expiresAt: number | null;
   readonly position: string;
 }
 
 export interface Incremented {
-  /** Beyond 2^53 it is rounded here; `get` has its digits. */
+  /** The new value; rounded beyond 2^53, where `get` returns all digits. */
   readonly value: number;
   readonly version: number;
   readonly position: string;
 }
 
 export interface Appended {
-  /** Of the value, in bytes. */
+  /** Size of the value in bytes. */
   readonly size: number;
   readonly version: number;
   readonly position: string;
 }
 
-/** What an entry has to be for a write to happen; otherwise ApiError PRECONDITION_FAILED, with what it is in `problem`. */
+/**
+ * State that the entry must have for the write; otherwise ApiError PRECONDITION_FAILED, with the actual state in
+ * `problem`.
+ */
 export interface Condition {
-  /** It is of exactly this version. */
+  /** The entry must have exactly this version. */
   readonly ifVersion?: number | undefined;
-  /** There is none. */
+  /** The entry must not exist. */
   readonly ifAbsent?: boolean | undefined;
 }
 
 export interface SetOptions extends Condition {
-  /** In seconds. Without it the entry does not expire. */
+  /** Time to live in seconds. Without it the entry does not expire. */
   readonly ttl?: number | undefined;
 }
 
@@ -86,7 +86,7 @@ export interface ReplicaAnswer {
   readonly state: string;
   readonly offset: number;
   readonly lagBytes: number;
-  /** How old the data is that it lacks, on the clock of the node that it follows. */
+  /** Age of the data that the replica lacks, on the clock of the node that it follows. */
   readonly lagSeconds: number;
   readonly ackAgeMs?: number;
   readonly progress?: { readonly sent: number; readonly total: number };
@@ -99,13 +99,13 @@ export interface ReplicationAnswer {
   readonly runId: string;
   readonly offset: number;
   readonly position: string;
-  /** Of the bytes of the stream up to `position`, 16 hex digits; null: unknown. */
+  /** Hash of the stream's bytes up to `position`, 16 hex digits; null: unknown. */
   readonly historyHash: string | null;
   readonly lineage: readonly { readonly runId: string; readonly validTo: number; readonly reason: string }[];
   readonly backlog: { readonly size: number; readonly firstOffset: number; readonly length: number };
   readonly upstream: null | {
     readonly url: string;
-    /** Where clients reach the master, if it is not where its replica dials it. */
+    /** URL of the master for clients, if it differs from the one that its replica dials. */
     readonly announcedUrl?: string;
     readonly state: string;
     readonly detail?: string;
@@ -122,7 +122,7 @@ export interface ReplicationAnswer {
   readonly replicas: readonly ReplicaAnswer[];
   readonly goodReplicas?: number;
   readonly failover: null | { readonly state: string; readonly to: string | null };
-  /** How a replica was last compared with its master; older nodes do not tell. */
+  /** Last comparison of a replica with its master; older nodes do not report it. */
   readonly verified?: {
     readonly at: number;
     readonly against: string;
@@ -156,7 +156,7 @@ export interface FailoverAnswer {
   readonly replicas: readonly string[];
 }
 
-/** Calls one node; writes that it redirects to its master follow by themselves. */
+/** Calls one node, and follows its redirects of writes to the master. */
 export class Client {
   readonly #base: string;
 
@@ -165,7 +165,7 @@ export class Client {
     this.#base = base.replace(/\/+$/, '');
   }
 
-  /** @returns the value's bytes, whatever they are, or null if there is none */
+  /** @returns the bytes of the value; null: there is no such entry */
   async get(key: string): Promise<Uint8Array | null> {
     const response = await fetch(this.#keyUrl(key));
     if (response.ok) return new Uint8Array(await response.arrayBuffer());
@@ -183,12 +183,15 @@ export class Client {
     return this.#json(this.#keyUrl(key) + query, { ...write('PUT', options), body: value });
   }
 
-  /** Adds to an integer; 0 where there is none. @param by digits, if it is beyond 2^53 */
+  /**
+   * Adds to an integer; a missing entry counts as 0.
+   * @param by a string of digits if it is beyond 2^53
+   */
   async increment(key: string, by: number | string = 1, condition: Condition = {}): Promise<Incremented> {
     return this.#json(`${this.#keyUrl(key)}/increment`, write('POST', condition, { by }));
   }
 
-  /** Appends to the value; an entry that is not there is made. */
+  /** Appends to the value; creates a missing entry. */
   async append(
     key: string,
     value: Uint8Array<ArrayBuffer> | string,
@@ -197,18 +200,18 @@ export class Client {
     return this.#json(`${this.#keyUrl(key)}/append`, { ...write('POST', condition), body: value });
   }
 
-  /** JSON Merge Patch of a value that is JSON: null removes a member. */
+  /** Applies a JSON Merge Patch to a JSON value: null removes a member. */
   async patch(key: string, patch: unknown, condition: Condition = {}): Promise<Written> {
     const type = 'application/merge-patch+json';
     return this.#json(this.#keyUrl(key), write('PATCH', condition, patch, type));
   }
 
-  /** Several operations, all or nothing; ApiError says in `problem.op` which one it was. */
+  /** Runs several operations, all or nothing; `problem.op` of an ApiError is the index of the one that failed. */
   batch(ops: readonly BatchOperation[]): Promise<BatchAnswer> {
     return this.#json(`${this.#base}/v1/batch`, write('POST', {}, { ops }));
   }
 
-  /** @returns whether it was there */
+  /** @returns whether the entry existed */
   async delete(key: string, condition: Condition = {}): Promise<boolean> {
     const response = await fetch(this.#keyUrl(key), write('DELETE', condition));
     if (response.ok) {
@@ -220,7 +223,7 @@ export class Client {
     throw problem;
   }
 
-  /** @param lines NDJSON; cannot be redirected, so this has to be the master */
+  /** @param lines NDJSON; a stream cannot be redirected, so this node has to be the master */
   import(lines: ReadableStream<Uint8Array>): Promise<Imported> {
     const request = {
       method: 'POST',
@@ -231,7 +234,10 @@ export class Client {
     return this.#json(`${this.#base}/v1/import`, request);
   }
 
-  /** @param prefix of the keys; empty: all @returns NDJSON that `import` takes, all of one position */
+  /**
+   * @param prefix of the keys; empty: all keys
+   * @returns NDJSON that `import` accepts, all at one position
+   */
   async export(
     prefix = '',
   ): Promise<{ readonly position: string; readonly lines: ReadableStream<Uint8Array> }> {
@@ -245,24 +251,30 @@ export class Client {
     return this.#json(`${this.#base}/v1/replication`, {});
   }
 
-  /** REPLICAOF. @param url `ws://HOST:PORT` */
+  /**
+   * Makes the node follow a master (REPLICAOF).
+   * @param url `ws://HOST:PORT`
+   */
   replicaOf(url: string): Promise<ReplicationAnswer> {
     return this.#json(`${this.#base}/v1/replication/upstream`, write('PUT', {}, { url }));
   }
 
-  /** REPLICAOF NO ONE. */
+  /** Makes the node a master (REPLICAOF NO ONE). */
   promote(): Promise<ReplicationAnswer> {
     return this.#json(`${this.#base}/v1/replication/upstream`, { method: 'DELETE' });
   }
 
-  /** What PSYNC would answer to a replica at this position. @param hash its history hash there, if it tells one */
+  /**
+   * Asks what PSYNC would answer to a replica at this position.
+   * @param hash the replica's history hash there; null: not stated
+   */
   check(position: string, hash: string | null = null): Promise<CheckAnswer> {
     const query = new URLSearchParams({ position, ...(hash === null ? {} : { hash }) });
     return this.#json(`${this.#base}/v1/replication/check?${query}`, {});
   }
 
   /**
-   * Hands the master's role over; answered when that is done.
+   * Hands the master's role over to a replica, and resolves when that is done.
    * @param to the replica, `ws://HOST:PORT`; undefined: the first one that has everything
    */
   failover(to?: string, timeoutMs?: number): Promise<FailoverAnswer> {
@@ -286,7 +298,10 @@ export class Client {
   }
 }
 
-/** @param body sent as JSON, if there is one @param type its media type */
+/**
+ * @param body sent as JSON, if there is one
+ * @param type media type of the body
+ */
 function write(
   method: string,
   { ifVersion, ifAbsent }: Condition,

@@ -1,19 +1,20 @@
 /**
- * Brings what a mirror holds into its storage, in the background and in batches: while one update is stored the next
- * one gathers. Between two of them the storage rests.
+ * Stores a mirror's copy in the background, in batches: while one update is stored, the next one gathers. The storage
+ * rests between two updates.
  *
- * Where the storage stands is known exactly or not at all. After a failed update it is not, so that the next update
- * replaces everything; and when somebody else has written, this one stops: what the other one stores is as good.
+ * The stored position is either known exactly or not at all. After a failed update it is unknown, so the next update
+ * replaces everything. If another program has written to the storage, this one stops, because the other copy is as
+ * good.
  */
 import type { Entry } from './entry.ts';
 import { type MirrorStorage, StorageConflict } from './storage.ts';
 
-/** How long changes are gathered, in milliseconds. */
+/** Time for which changes are gathered, in milliseconds. */
 export const SAVE_EVERY_MS = 250;
-/** How long the storage is left alone after a failure, in milliseconds. */
+/** Time without an attempt after a failure, in milliseconds. */
 export const SAVE_AGAIN_MS = 30_000;
 
-/** What there is to store. */
+/** The copy to store. */
 export interface Source {
   readonly position: string | null;
   readonly entries: ReadonlyMap<string, Entry>;
@@ -24,15 +25,15 @@ export class Saver {
   readonly #scope: string;
   readonly #source: () => Source;
   readonly #failed: (error: unknown) => void;
-  /** Which keys have changed since the last update. */
+  /** Keys that have changed since the last update. */
   #changed = new Set<string>();
-  /** The position that is stored; null: what is stored is not what it should be. */
+  /** The stored position; null: the stored copy is not usable. */
   #base: string | null;
   #saving: Promise<void> | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isOver = false;
 
-  /** @param base the position that the storage has, of this scope; null: it has nothing that is of use */
+  /** @param base the stored position for this scope; null: nothing usable is stored */
   constructor(
     storage: MirrorStorage,
     scope: string,
@@ -47,13 +48,13 @@ export class Saver {
     this.#failed = failed;
   }
 
-  /** These keys have changed, or, without any, only the position; to be stored some time soon. */
+  /** Schedules an update for these keys or, without keys, for the position alone. */
   changed(keys: Iterable<string>): void {
     for (const key of keys) this.#changed.add(key);
     this.#schedule(SAVE_EVERY_MS);
   }
 
-  /** Stores what is left, and lets the storage go. */
+  /** Stores the remaining changes and closes the storage. */
   async close(): Promise<void> {
     clearTimeout(this.#timer);
     await this.#saving;

@@ -1,24 +1,24 @@
 /**
- * Where a mirror can keep its copy, so that a page that is loaded again goes on by position instead of starting over.
+ * Storage for a mirror's copy, so that a reloaded page continues from a position instead of starting over.
  *
- * Data and position belong together: each update is stored as a whole or not at all. That is all that a storage has
- * to promise; whatever else goes wrong, the worst that happens is that the mirror starts over.
+ * Data and position belong together: a storage only has to promise that each update is stored as a whole or not at all.
+ * Whatever else fails, the mirror at worst starts over.
  */
 import type { Entry } from './entry.ts';
 
 export interface StoredCopy {
-  /** What the copy is a copy of: the prefixes. Another scope is another copy. */
+  /** What the copy contains: the prefixes. Another scope is another copy. */
   readonly scope: string;
   readonly position: string;
   readonly entries: Iterable<Entry>;
 }
 
 export type StorageUpdate =
-  /** Whatever was there is replaced. */
+  /** Replaces everything that was stored. */
   | ({ readonly kind: 'replace' } & StoredCopy)
   | {
       readonly kind: 'patch';
-      /** What has to be the stored position, and is not if somebody else has written. */
+      /** The stored position that the update expects; another one means that another program has written. */
       readonly base: string;
       readonly position: string;
       readonly put: readonly Entry[];
@@ -26,15 +26,15 @@ export type StorageUpdate =
     };
 
 export interface MirrorStorage {
-  /** @returns null: there is nothing. A rejection means the same to a mirror. */
+  /** @returns null: nothing is stored. A mirror treats a rejection like null. */
   load(): Promise<StoredCopy | null>;
   /** @throws StorageConflict when a patch has another base */
   save(update: StorageUpdate): Promise<void>;
-  /** Lets go; nothing follows. */
+  /** Closes the storage; no further calls follow. */
   close(): Promise<void>;
 }
 
-/** Somebody else writes to the same storage, such as the same page in another tab. */
+/** Another program writes to the same storage, such as the same page in another tab. */
 export class StorageConflict extends Error {
   override readonly name = 'StorageConflict';
 
@@ -43,7 +43,7 @@ export class StorageConflict extends Error {
   }
 }
 
-/** Forgets with the process; for tests, and for mirrors that come and go within a page. */
+/** Keeps the copy in memory only: for tests, and for mirrors that come and go within a page. */
 export function memoryStorage(): MirrorStorage {
   let stored: { scope: string; position: string; entries: Map<string, Entry> } | null = null;
   return {
