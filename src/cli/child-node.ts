@@ -1,4 +1,4 @@
-/** A node in a process of its own, started and stopped by this one; it ends when this process does. */
+/** Runs a node in a child process, which ends when this process does. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -16,7 +16,7 @@ export class ChildNode {
   readonly url: string;
   readonly client: Client;
   readonly process: ChildProcess;
-  /** What it said when it was ready. */
+  /** The node's message when it was ready. */
   readonly ready: { readonly role: string; readonly runId: string; readonly offset: number };
   readonly #log: string[];
 
@@ -30,9 +30,9 @@ export class ChildNode {
 
   /**
    * @param flags of `psyncd serve`
-   * @param environment variables beside those of this process
-   * @param main the program's file: another build than the one that this process runs
-   * @throws Error with what the process wrote when it ends instead of becoming ready
+   * @param environment variables in addition to those of this process
+   * @param main file of the program, to run another build than this process does
+   * @throws Error with the output of the process if it ends instead of becoming ready
    */
   static async start(
     flags: readonly string[],
@@ -40,7 +40,7 @@ export class ChildNode {
     main: string = MAIN,
   ): Promise<ChildNode> {
     const child = spawn(process.execPath, [...NODE_FLAGS, main, 'serve', ...flags], {
-      // With the channel the child notices when this process is gone.
+      // Through the channel the child notices the end of this process.
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       env: { ...ALLOCATOR, ...process.env, ...environment },
     });
@@ -67,12 +67,12 @@ export class ChildNode {
     return this.url.replace(/^http/, 'ws');
   }
 
-  /** The last lines of its log. */
+  /** The last lines of the node's log. */
   get log(): string {
     return this.#log.join('');
   }
 
-  /** @returns the exit code; null if a signal ended it */
+  /** @returns the exit code; null if a signal ended the process */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
     const child = this.process;
     if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;

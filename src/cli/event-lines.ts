@@ -1,13 +1,13 @@
-/** One event of the feed as lines for people: columns and colour on a terminal, tabs in a pipe. */
+/** Formats an event of the feed as lines for people: columns and colour on a terminal, tabs in a pipe. */
 import { styleText } from 'node:util';
 import type { FeedChange, FeedEvent, SentEntry } from '../client/event.ts';
 import { parsePosition } from '../client/position.ts';
 import { count, counted } from './info.ts';
 import { printable } from './printable.ts';
 
-/** How long a value may be in a pipe, in characters; a terminal shows what fits into the line. */
+/** Longest value shown in a pipe, in characters; on a terminal it depends on the width. */
 const MAX_VALUE = 80;
-/** A value is shown with at least so many characters, or it would say nothing. */
+/** Shortest room for a value, in characters; less would be useless. */
 const MIN_VALUE = 24;
 const KEY_WIDTH = 24;
 const OFFSET_WIDTH = 12;
@@ -27,11 +27,11 @@ const COLOURS = {
 } as const;
 
 /**
- * Most lines have an offset only. The whole position stands where one can go on from and the history begins or gets
- * another name: `synced`, `continue`, and `history`, behind the first event under another run ID.
- * @param before the position before the event, as a cursor has it
- * @param columns how wide the terminal is; null: it is none
- * @returns lines without their ends; none for what people do not want to see
+ * Formats one event. Most lines show only the offset. The whole position stands where a user can resume and the history
+ * begins or changes its run ID: `synced`, `continue`, and `history` after the first event under another run ID.
+ * @param before position before the event, as a cursor has it
+ * @param columns width of the terminal; null: the output is not a terminal
+ * @returns lines without line ends; none for events that are not for people
  */
 export function eventLines(
   event: FeedEvent,
@@ -47,7 +47,7 @@ function shownLines(event: FeedEvent, columns: number | null): readonly string[]
   switch (event.type) {
     case 'reset': {
       const keys = event.keys === undefined ? '' : `, ${counted(event.keys, 'entry', 'entries')}`;
-      // Its position is good for nothing before `synced`.
+      // Its position cannot be resumed from before `synced`.
       return [show('reset', '', `a snapshot follows: ${event.reason}${keys}`)];
     }
     case 'entry':
@@ -81,7 +81,7 @@ function renamingLines(
   before: string | undefined,
   columns: number | null,
 ): readonly string[] {
-  // These say the whole position anyway, or one that cannot be resumed from.
+  // These lines show the whole position anyway, or one that cannot be resumed from.
   if (event.type === 'reset' || event.type === 'synced' || event.type === 'continue') return [];
   if (!('position' in event) || event.position === undefined || before === undefined) return [];
   const [was, is] = [parsePosition(before)?.runId, parsePosition(event.position)?.runId];
@@ -89,7 +89,7 @@ function renamingLines(
   return [milestone('history', event.position, 'goes on under another run ID', columns)];
 }
 
-/** A line with the whole position: in a pipe in the place of the offset. */
+/** Formats a line with the whole position; in a pipe it replaces the offset. */
 function milestone(
   kind: keyof typeof COLOURS,
   position: string,

@@ -1,4 +1,4 @@
-/** `psyncd export`: a node's entries as NDJSON, into a file or to standard output, with progress. */
+/** `psyncd export`: writes a node's entries as NDJSON into a file or to standard output, and shows progress. */
 import { constants, createWriteStream } from 'node:fs';
 import { lstat, open, readlink, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
@@ -11,22 +11,22 @@ import { progress } from './progress.ts';
 
 export interface Exported {
   readonly exported: number;
-  /** What the entries are of: all of them of this one position. */
+  /** The position of all entries in the file. */
   readonly position: string;
 }
 
 const NEWLINE = 0x0a;
-/** So many links are followed, as Linux does. */
+/** Number of symbolic links to follow, the same as on Linux. */
 const MAX_LINKS = 40;
 
-/** The entries of a node are nobody else's business. */
+/** Mode of the file: only its owner may read the entries. */
 const FILE_MODE = 0o600;
 
 /**
- * @param path a file, or `-` for standard output. A file is there when it is complete, and not before; the target of a link is
- *   replaced, and the link stays. A device or FIFO is written into.
- * @param prefix of the keys; empty: all
- * @throws CommandError when it cannot be written
+ * @param path a file, or `-` for standard output. The file appears when it is complete. A symbolic link stays, and its
+ * target is replaced. A device or FIFO is written to directly.
+ * @param prefix of the keys; empty: all keys
+ * @throws CommandError when the file cannot be written
  */
 export async function exportFile(path: string, node: string, prefix: string): Promise<Exported> {
   const place = path === '-' ? null : await naming(path, () => placeOf(path));
@@ -36,7 +36,7 @@ export async function exportFile(path: string, node: string, prefix: string): Pr
     return { exported: await copy(source, process.stdout, !process.stdout.isTTY), position };
   const exported = await naming(path, async () => {
     if (place.isFile) return replace(place.path, source);
-    // Opening a FIFO waits for somebody who reads from it.
+    // Opening a FIFO waits for a reader.
     const file = await open(place.path, constants.O_WRONLY);
     return copy(source, file.createWriteStream(), true);
   });
@@ -44,9 +44,9 @@ export async function exportFile(path: string, node: string, prefix: string): Pr
 }
 
 interface Place {
-  /** Behind all links. */
+  /** Path after following all links. */
   readonly path: string;
-  /** It is a regular file, or will be one; else what is written goes into what is there. */
+  /** Whether it is, or will be, a regular file; otherwise the output goes into the existing device or FIFO. */
   readonly isFile: boolean;
 }
 
@@ -54,17 +54,17 @@ async function placeOf(path: string): Promise<Place> {
   const target = await targetOf(path);
   const stats = await stat(target).catch(unlessMissing);
   if (stats?.isDirectory()) throw new CommandError(`cannot write ${path}: it is a folder`);
-  // A socket too: opening it fails, and says so.
+  // A socket counts as not a file; opening it fails with a message.
   return { path: target, isFile: stats?.isFile() ?? true };
 }
 
-/** Follows links by hand, because the last one may lead to a file that is not there yet. */
+/** Follows links itself, because the last one may lead to a file that does not exist yet. */
 async function targetOf(path: string): Promise<string> {
   let target = path;
   for (let hops = 0; hops < MAX_LINKS; hops += 1) {
     const stats = await lstat(target).catch(unlessMissing);
     if (!stats?.isSymbolicLink()) return target;
-    // `..` of a link's target is meant from where the link really is.
+    // A `..` in a link's target is relative to the link's real folder.
     target = resolve(await realpath(dirname(target)), await readlink(target));
   }
   throw new CommandError(`cannot write ${path}: more than ${MAX_LINKS} links lead on from it`);
@@ -87,7 +87,7 @@ async function replace(path: string, source: Readable): Promise<number> {
   }
 }
 
-/** What the system says of the file becomes one line that names it. */
+/** Turns a system error into one line that names the file. */
 async function naming<T>(path: string, write: () => Promise<T>): Promise<T> {
   try {
     return await write();
@@ -97,7 +97,7 @@ async function naming<T>(path: string, write: () => Promise<T>): Promise<T> {
   }
 }
 
-/** @returns how many lines it was */
+/** @returns number of lines */
 async function copy(source: Readable, target: Writable, isShown: boolean): Promise<number> {
   const shown = isShown ? progress('exporting', null) : null;
   let [entries, bytes] = [0, 0];
@@ -115,7 +115,7 @@ async function copy(source: Readable, target: Writable, isShown: boolean): Promi
   try {
     await pipeline(source, counting, target);
   } catch (error) {
-    // Undici's word for it.
+    // Undici's message for a broken connection.
     if (!(error instanceof TypeError && error.message === 'terminated')) throw error;
     throw new CommandError(
       `the node has broken the export off after ${counted(entries, 'entry', 'entries')}`,

@@ -1,4 +1,4 @@
-/** `psyncd follow`: the changes as they come, until Ctrl-C, over as many connections as it takes. */
+/** `psyncd follow`: prints changes as they come, until Ctrl-C, and reconnects as often as needed. */
 import { once } from 'node:events';
 import { Cursor } from '../client/cursor.ts';
 import type { FeedEvent } from '../client/event.ts';
@@ -11,18 +11,18 @@ import { printable, printableJson } from './printable.ts';
 export interface FollowOptions {
   readonly nodes: readonly string[];
   readonly prefixes: readonly string[];
-  /** null: from a snapshot. */
+  /** Position to resume from; null: begin with a snapshot. */
   readonly position: string | null;
-  /** Whether a snapshot may come. */
+  /** Whether the node may send a snapshot. */
   readonly snapshot: boolean;
-  /** Each event as it was received, one a line. */
+  /** Whether to print each event as received, one per line. */
   readonly json: boolean;
 }
 
 /**
- * Resolves when it is told to stop.
- * @returns whether somebody still reads its output
- * @throws CommandError, FollowError, TypeError of fetch: why it cannot go on
+ * Resolves when the user stops it.
+ * @returns whether its output still has a reader
+ * @throws CommandError, FollowError or fetch's TypeError with the reason why it cannot continue
  */
 export async function followChanges(options: FollowOptions): Promise<boolean> {
   const { nodes, prefixes, position, snapshot, json } = options;
@@ -53,7 +53,7 @@ export async function followChanges(options: FollowOptions): Promise<boolean> {
       await print(event, before, json, abort.signal);
     }
     const { reason } = abort.signal;
-    // Whoever stops it gives no reason; that is an AbortError.
+    // A stop by the user has no reason of its own, only an AbortError.
     if (reason instanceof Error && reason.name !== 'AbortError') throw reason;
     note(lastWords(cursor.position));
     return isRead;
@@ -63,7 +63,7 @@ export async function followChanges(options: FollowOptions): Promise<boolean> {
   }
 }
 
-/** @param before the position before the event */
+/** @param before position before the event */
 async function print(
   event: FeedEvent,
   before: string | undefined,
@@ -74,11 +74,11 @@ async function print(
   const columns = stdout.isTTY ? stdout.columns : null;
   const lines = json ? [printableJson(event)] : eventLines(event, before, columns);
   if (lines.length === 0 || stdout.write(lines.map((line) => `${line}\n`).join(''))) return;
-  // Whoever reads slowly is waited for; the feed is not read on meanwhile.
+  // Waits for a slow reader of the output; meanwhile the feed is not read.
   await once(stdout, 'drain', { signal }).catch(() => undefined);
 }
 
-/** What becomes of the connection, on standard error, without repeating itself. */
+/** Reports the state of the connection on standard error, without repetition. */
 class ConnectionNotes {
   readonly #nodes: readonly string[];
   readonly #giveUp: (error: Error) => void;
@@ -86,7 +86,7 @@ class ConnectionNotes {
   #attempts = 0;
   #lost = false;
 
-  /** @param giveUp called when there has never been a connection, with the reason */
+  /** @param giveUp called with the reason if no node could be reached at the start */
   constructor(nodes: readonly string[], giveUp: (error: Error) => void) {
     this.#nodes = nodes;
     this.#giveUp = giveUp;
@@ -97,7 +97,7 @@ class ConnectionNotes {
     if (state.kind !== 'waiting') return;
     this.#attempts += 1;
     if (!this.#hasBeenUp) {
-      // At the start nobody wants to wait for a node that is not there.
+      // At the start, the command fails rather than wait for a missing node.
       if (this.#attempts === this.#nodes.length) this.#explain(state).catch(this.#giveUp);
       return;
     }
@@ -112,7 +112,7 @@ class ConnectionNotes {
     note(event.type === 'continue' ? 'connected again, nothing is lost' : `connected again: ${event.reason}`);
   }
 
-  /** A WebSocket does not tell why there is none; a request does. */
+  /** Asks by HTTP for the reason, because a failed WebSocket does not tell it. */
   async #explain({ url, detail }: ConnectionState & { kind: 'waiting' }): Promise<void> {
     try {
       await new Client(url.replace(/^ws/i, 'http')).replication();
@@ -125,7 +125,10 @@ class ConnectionNotes {
   }
 }
 
-/** How it was started is not known, by npm, npx or itself: so only what has to be another flag than before. */
+/**
+ * Says how to resume. The command line is unknown (npm, npx or psyncd itself), so the text names only the flag to
+ * change.
+ */
 function lastWords(position: string | undefined): string {
   if (position === undefined || position === 'now')
     return 'stopped before there was a position to go on from';

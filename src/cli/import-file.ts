@@ -1,4 +1,4 @@
-/** `psyncd import`: a file of NDJSON into a node, with progress. */
+/** `psyncd import`: sends a file of NDJSON to a node, and shows progress. */
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { Readable, Transform } from 'node:stream';
@@ -6,14 +6,20 @@ import { Client, type Imported } from '../client/rest.ts';
 import { CommandError } from './command-error.ts';
 import { progress } from './progress.ts';
 
-/** @param path a file, or `-` for standard input @param node any node: if it is a replica, its master gets the data */
+/**
+ * @param path a file, or `-` for standard input
+ * @param node any node: if it is a replica, the data goes to its master
+ */
 export async function importFile(path: string, node: string): Promise<Imported> {
   const total = path === '-' ? null : await sizeOf(path);
   const source = path === '-' ? process.stdin : createReadStream(path);
   return importStream(source, total, await masterOf(node));
 }
 
-/** @param total in bytes; null: unknown @param master `http://HOST:PORT` */
+/**
+ * @param total size in bytes; null: unknown
+ * @param master `http://HOST:PORT`
+ */
 export async function importStream(
   source: Readable,
   total: number | null,
@@ -46,10 +52,10 @@ export async function importStream(
   }
 }
 
-/** A streamed body cannot be sent twice, so a redirect would come too late. */
+/** Finds the master first: a streamed body cannot be sent again after a redirect. */
 async function masterOf(node: string): Promise<string> {
   let url = node;
-  // A chain of replicas is followed so far and no further.
+  // Follows a chain of replicas up to a limit.
   for (let hops = 0; hops < 16; hops += 1) {
     const { upstream } = await new Client(url).replication();
     if (upstream === null) return url;

@@ -1,7 +1,7 @@
-/** `psyncd info`: the state of replication for people. */
+/** `psyncd info`: formats the state of replication for people. */
 import type { CheckAnswer, FailoverAnswer, ReplicaAnswer, ReplicationAnswer } from '../client/rest.ts';
 
-/** @returns lines of text, in the node's own words where it says any: they have to be made printable */
+/** @returns lines of text with words of the node in them; the caller has to make them printable */
 export function formatInfo(answer: ReplicationAnswer): readonly string[] {
   const { role, runId, offset, backlog, upstream, replicas, lineage, counters, failover, kept } = answer;
   const lines: [string, string][] = [
@@ -45,7 +45,7 @@ export function formatInfo(answer: ReplicationAnswer): readonly string[] {
   return [...lines.map(([name, text]) => `${name.padEnd(width)}  ${text}`), ...replicas.map(replicaLine)];
 }
 
-/** @returns lines: who is the master now, and who does not follow it yet */
+/** @returns lines that name the new master, and the replicas that do not follow it yet */
 export function formatFailover({ master, position, heldMs, replicas }: FailoverAnswer): readonly string[] {
   const done = `${master} is the master, at ${position}; writes were held for ${heldMs} ms`;
   if (replicas.length === 0) return [done];
@@ -53,7 +53,7 @@ export function formatFailover({ master, position, heldMs, replicas }: FailoverA
   return [done, `${others} (psyncd replicaof ${master} --node …)`];
 }
 
-/** @returns one line: what a replica would get, and why */
+/** @returns one line that says what a replica would get, and why */
 export function formatCheck({ decision, reason, bytes, notNow }: CheckAnswer): string {
   const what =
     decision === 'continue'
@@ -81,12 +81,15 @@ function seconds(value: number): string {
   return `${value.toFixed(1)} s`;
 }
 
-/** 1234567 as 1,234,567. */
+/** Formats 1234567 as 1,234,567. */
 export function count(value: number): string {
   return value.toLocaleString('en-US');
 }
 
-/** 1 entry, 1,234 entries. @param many the word for more than one of it */
+/**
+ * Formats 1 entry, 1,234 entries.
+ * @param many the plural
+ */
 export function counted(value: number, one: string, many: string): string {
   return `${count(value)} ${value === 1 ? one : many}`;
 }

@@ -1,4 +1,4 @@
-/** The log of a node: to standard error, for people on a terminal, as JSON lines everywhere else. */
+/** A node's log on standard error: text for people on a terminal, JSON lines otherwise. */
 import { write, writeSync } from 'node:fs';
 import pino from 'pino';
 import type { LogLevel } from '../config.ts';
@@ -8,23 +8,23 @@ import { printable } from './printable.ts';
 /** The file descriptor of standard error. */
 const STANDARD_ERROR = 2;
 /**
- * How much of the log waits while standard error takes nothing, in bytes: its disk is full, or the program that reads it has
- * stopped. Further lines are dropped.
+ * Size of the log that waits while standard error takes nothing, because its disk is full or its reader has stopped, in
+ * bytes. Further lines are dropped.
  */
 const MAX_WAITING_BYTES = 1024 * 1024;
 
 /**
- * @param level the least important lines that are written
- * @returns a log whose writes neither fail nor wait: the node serves on when its log cannot be written
+ * @param level the least important level to write
+ * @returns a log whose writes never fail or block: the node keeps serving when its log cannot be written
  */
 export async function createLog(level: LogLevel): Promise<Log> {
   const output = new PatientOutput();
-  // `process.exit` waits for nothing, and the last lines say why it was called.
+  // `process.exit` waits for no output, and the last lines give its reason.
   process.on('exit', () => output.flush());
   const logger = process.stderr.isTTY
     ? pino({ level, base: null }, await readable(output))
     : pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, output);
-  // JSON lines are data; on a terminal what peers have said must not act.
+  // JSON lines are data; on a terminal, text from peers must not act as commands.
   const shown = process.stderr.isTTY ? printableFields : (fields: object): object => fields;
   return {
     info: (event, fields = {}) => logger.info(shown(fields), event),
@@ -34,8 +34,8 @@ export async function createLog(level: LogLevel): Promise<Log> {
 }
 
 /**
- * Writes lines to standard error on a thread of Node's pool, one write at a time. Pino's own destination is not used: when the
- * disk is full, its error ends the process, and its flush at the end tries for ever.
+ * Writes lines to standard error on Node's thread pool, one write at a time. It replaces Pino's own destination, whose
+ * error on a full disk ends the process, and whose final flush tries for ever.
  */
 class PatientOutput {
   #waiting: Buffer[] = [];
@@ -50,12 +50,12 @@ class PatientOutput {
     if (!this.#isWriting) this.#writeAll();
   }
 
-  /** Writes what waits, in one try. */
+  /** Writes the waiting lines, in one attempt. */
   flush(): void {
     try {
       writeSync(STANDARD_ERROR, Buffer.concat(this.#waiting));
     } catch {
-      // Nobody is left who could be told.
+      // There is no other place to report the error.
     }
   }
 
@@ -66,7 +66,7 @@ class PatientOutput {
     this.#isWriting = true;
     write(STANDARD_ERROR, bytes, (error, written) => {
       this.#isWriting = false;
-      // After an error these lines are lost; the ones behind them are tried anew.
+      // An error loses these lines; later lines are tried again.
       if (error === null && written < bytes.length) {
         const rest = bytes.subarray(written);
         this.#waiting.unshift(rest);
@@ -77,15 +77,15 @@ class PatientOutput {
   }
 }
 
-/** @returns a destination for lines of JSON that passes them on as text for people */
+/** @returns a destination that turns JSON lines into text for people */
 async function readable(output: PatientOutput): Promise<{ write(line: string): void }> {
-  // Loaded only for a terminal: a node starts sooner without.
+  // Loaded only for a terminal, because a node starts faster without it.
   const { prettyFactory } = (await import('pino-pretty')).default;
   const format = prettyFactory({ colorize: true, translateTime: 'SYS:HH:MM:ss.l' });
   return { write: (line) => output.write(format(JSON.parse(line)) ?? '') };
 }
 
-/** @returns the same fields, with all text in them printable: pino-pretty lets C1 controls and the like through */
+/** @returns the same fields with all text made printable; pino-pretty lets C1 controls and the like through */
 export function printableFields(fields: object): object {
   return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, printableValue(value)]));
 }

@@ -1,11 +1,11 @@
-/** What others have said, on a terminal: it must not move the cursor, hide anything, nor make two lines of one. */
+/** Makes foreign text safe for a terminal: it must not move the cursor, hide text or add lines. */
 
-/** Control and format characters, halves of pairs, and what separates lines and paragraphs. */
+/** Control and format characters, lone surrogates, and separators of lines and paragraphs. */
 const UNSAFE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
-/** What JSON leaves as it is, and some terminals obey. */
+/** Characters that JSON does not escape but some terminals obey. */
 const UNSAFE_IN_JSON = /[\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
 
-/** @returns one line: what could do harm is written as an escape, as in JSON or as `\u{…}` */
+/** @returns one line; harmful characters become escapes as in JSON, or `\u{…}` */
 export function printable(text: string): string {
   return text.replace(UNSAFE, (character) => {
     const escaped = JSON.stringify(character).slice(1, -1);
@@ -13,7 +13,10 @@ export function printable(text: string): string {
   });
 }
 
-/** JSON of the same value; what a terminal could take for a command is escaped. @param space as of `JSON.stringify` */
+/**
+ * Writes JSON of the same value, with escapes for characters that a terminal could obey.
+ * @param space like `JSON.stringify`
+ */
 export function printableJson(value: unknown, space?: number): string {
   return JSON.stringify(value, null, space).replace(
     UNSAFE_IN_JSON,
@@ -21,7 +24,7 @@ export function printableJson(value: unknown, space?: number): string {
   );
 }
 
-/** Lines for people, one after the other; each is one line, whatever stands in it. */
+/** Joins lines for people; each stays one line, whatever it contains. */
 export function printableLines(lines: readonly string[]): string {
   return lines.map(printable).join('\n');
 }

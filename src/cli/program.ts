@@ -1,8 +1,8 @@
 /**
- * The command line: what each command is called, takes and says in its `--help`. Exit codes: 0, 1 failed, 2 usage,
- * 141 nobody reads its output any more.
+ * The command line: names, arguments and `--help` of all commands. Exit codes: 0 success, 1 failure, 2 wrong usage, 141
+ * the reader of the output has gone.
  *
- * What only one command needs is imported when that command runs: `serve` starts sooner without the demo.
+ * Modules that only one command needs are imported when it runs, so `serve` starts faster without the demo.
  */
 import { Command, CommanderError, Option } from 'commander';
 import { FollowError } from '../client/ending.ts';
@@ -17,10 +17,10 @@ import { CommandError } from './command-error.ts';
 import { printable, printableJson, printableLines } from './printable.ts';
 
 const DEFAULT_NODE = 'http://127.0.0.1:7796';
-/** What a shell reports of a program that SIGPIPE has ended; Node ignores that signal. */
+/** Exit code that shells report for a program ended by SIGPIPE; Node ignores that signal. */
 const SIGPIPE_CODE = 141;
 
-/** @param argv as `process.argv`; sets the exit code, and ends the process when a command is wrong or fails */
+/** @param argv like `process.argv`; the call sets the exit code, and ends the process after wrong usage or a failure */
 export async function run(argv: readonly string[]): Promise<void> {
   process.stdout.on('error', outputFailed);
   try {
@@ -28,34 +28,34 @@ export async function run(argv: readonly string[]): Promise<void> {
   } catch (error) {
     const [code, line] = verdict(error);
     if (line !== null) process.stderr.write(`psyncd: ${line}\n`);
-    // Not process.exit(): what was written to a pipe may still be on its way.
+    // Not process.exit(): output to a pipe may still be in flight.
     process.exitCode = code;
     if (code !== 0) setImmediate(() => process.exit(code));
   }
 }
 
-/** Whoever read the output has gone (`| head`), which is none of our business; or it cannot be written. */
+/** The reader of the output has gone (`| head`), which is no failure; or the output cannot be written. */
 function outputFailed(error: NodeJS.ErrnoException): void {
   if (error.code === 'EPIPE') process.exit(SIGPIPE_CODE);
   process.stderr.write(`psyncd: cannot write to standard output: ${error.message}\n`);
   process.exit(1);
 }
 
-/** @returns the exit code and what to say: lines that are printable, whatever a node or a file has put into them */
+/** @returns the exit code and the message: printable lines, whatever a node or a file has put into them */
 function verdict(error: unknown): readonly [number, string | null] {
   const [code, text] = rawVerdict(error);
   if (text === null) return [code, null];
   return [code, printableLines(code === 1 && isMistake(error) ? text.split('\n') : [text])];
 }
 
-/** Of psyncd's own mistakes the stack is shown, which has many lines. */
+/** psyncd's own mistakes are shown with their stack. */
 function isMistake(error: unknown): boolean {
   const known = [CommandError, FollowError, ApiError].some((kind) => error instanceof kind);
   return !known && error instanceof Error && error.message !== 'fetch failed';
 }
 
 function rawVerdict(error: unknown): readonly [number, string | null] {
-  // Commander has written its own message already.
+  // Commander has already written its own message.
   if (error instanceof CommanderError) return [error.exitCode === 0 ? 0 : 2, null];
   if (error instanceof UsageError || error instanceof UnsendableKey) return [2, error.message];
   if (error instanceof CommandError) return [1, error.message];
@@ -72,7 +72,7 @@ function reasonOf(cause: unknown): string {
   return cause.message || ('code' in cause ? String(cause.code) : 'the connection failed');
 }
 
-/** The commands of the program, with what each takes and says in its `--help`; nothing runs before `parseAsync`. */
+/** The commands with their arguments and `--help`; nothing runs before `parseAsync`. */
 export function program(): Command {
   const psyncd = new Command('psyncd')
     .description('A key/value service with Redis-style master/replica replication over HTTP and WebSocket.')
@@ -243,11 +243,11 @@ function followCommand(psyncd: Command): void {
       if (position !== null && position !== 'now') checkPosition('--position', position, ', or now');
       if (!snapshot && position === null) throw new UsageError('--no-snapshot needs --position');
       const { followChanges } = await import('./follow.ts');
-      // It ends by itself then, and says how to go on.
+      // The command ends by itself then, and says how to resume.
       process.stdout.off('error', outputFailed);
       const isRead = await followChanges({ nodes: node, prefixes: prefix, position, snapshot, json });
       const exit = (): void => process.exit(isRead ? 0 : SIGPIPE_CODE);
-      // A connection whose other end has vanished would keep the process for a while.
+      // A connection to a vanished node would keep the process alive for a while.
       if (isRead) process.stdout.write('', () => process.stderr.write('', exit));
       else process.stderr.write('', exit);
     });
@@ -261,12 +261,16 @@ interface FollowFlags {
   readonly json?: true;
 }
 
-/** Of a flag that may be repeated. */
+/** Collects the values of a repeatable flag. */
 function gathered(value: string, before: readonly string[] = []): readonly string[] {
   return [...before, value];
 }
 
-/** @param name the flag @returns milliseconds @throws UsageError that names the flag */
+/**
+ * @param name of the flag
+ * @returns milliseconds
+ * @throws UsageError that names the flag
+ */
 function timeFlag(name: string, text: string): number {
   try {
     return between(parseTime, '100ms', '1h')(text);
@@ -276,12 +280,15 @@ function timeFlag(name: string, text: string): number {
   }
 }
 
-/** Of a flag that may be repeated, and whose values commas separate. */
+/** Joins the values of a repeatable flag with commas. */
 function joined(value: string, before?: string): string {
   return before === undefined ? value : `${before},${value}`;
 }
 
-/** @param name what the command line calls it @param others what else it may be */
+/**
+ * @param name as shown to the user
+ * @param others other accepted values
+ */
 function checkPosition(name: string, position: string, others = ''): void {
   if (parsePosition(position) !== null) return;
   throw new UsageError(`${name}: expected <run ID>:<offset>${others}, got ${JSON.stringify(position)}`);
@@ -308,14 +315,14 @@ function serveCommand(psyncd: Command): void {
     const { config, ...given } = options;
     const flags = Object.fromEntries(Object.entries(given).map(([name, value]) => [name, String(value)]));
     const { serve } = await import('./serve.ts');
-    // A node serves on when nobody takes what it prints.
+    // A node keeps serving when nothing reads its output.
     process.stdout.off('error', outputFailed);
     process.stdout.on('error', () => undefined);
     return serve(flags, typeof config === 'string' ? config : null);
   });
 }
 
-/** A command that talks to a running node. */
+/** Adds a command that talks to a running node. */
 function client(psyncd: Command, name: string): Command {
   return psyncd
     .command(name)
@@ -328,7 +335,7 @@ function checkNode(url: string): void {
   throw new UsageError(`--node: expected http://HOST:PORT, got ${JSON.stringify(url)}`);
 }
 
-/** Lines for people; what nodes and their peers have said in them is made printable. */
+/** Prints lines for people; text from nodes and their peers is made printable. */
 function print(...lines: readonly string[]): void {
   process.stdout.write(`${printableLines(lines)}\n`);
 }
@@ -337,7 +344,7 @@ function printJson(value: unknown, space?: number): void {
   process.stdout.write(`${printableJson(value, space)}\n`);
 }
 
-/** @throws CommandError when it is more than a value may have: it may have no end */
+/** @throws CommandError when the input is longer than a value may be; it may be endless */
 async function standardInput(): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new GrowingBuffer();
   let length = 0;

@@ -1,15 +1,15 @@
-/** Progress of long work: a bar on a terminal, a line now and then when there is none. */
+/** Shows the progress of long work: a bar on a terminal, otherwise a line now and then. */
 import { Presets, SingleBar } from 'cli-progress';
 
 export interface Progress {
-  /** @param detail a few words that stand behind the bar */
+  /** @param detail a few words after the bar */
   update(done: number, detail?: string): void;
   stop(): void;
 }
 
 const LINE_EVERY_MS = 2_000;
 
-/** @param total in the same unit as `done`; null: not known, so that there is no bar, but the detail alone */
+/** @param total in the same unit as `done`; null: unknown, so only the detail is shown, without a bar */
 export function progress(label: string, total: number | null): Progress {
   return process.stderr.isTTY ? bar(label, total) : lines(label, total);
 }

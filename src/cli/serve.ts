@@ -1,4 +1,4 @@
-/** `psyncd serve`: one node, until it is told to stop. */
+/** `psyncd serve`: runs one node until it is told to stop. */
 import { type App, start } from '../app.ts';
 import { loadSettings, type Settings, UsageError, unknownVariables } from '../config.ts';
 import type { Log } from '../node/ports.ts';
@@ -10,29 +10,29 @@ import { counted } from './info.ts';
 import { createLog } from './log.ts';
 
 /**
- * How long closing may take once nobody is waited for any more, in milliseconds. Then the process ends all the same; the journal has
- * everything that was answered.
+ * Time for closing after the wait for replicas, in milliseconds. Then the process ends anyway; the journal holds every
+ * answered write.
  */
 const STOP_WITHIN_MS = 4_500;
 /**
- * A signal that comes so soon after another, in milliseconds, is the same one: npm passes on the SIGINT that the terminal sends to
- * all of its group, and `timeout` signals first its child and then the group.
+ * Time within which a second signal counts as the same one, in milliseconds: npm repeats the SIGINT that the terminal
+ * sends to its whole group, and `timeout` signals first its child and then the group.
  */
 const SAME_SIGNAL_MS = 500;
-/** On a terminal the line that says what is waited for is renewed this often, in milliseconds. */
+/** Interval at which a terminal shows again what the stop waits for, in milliseconds. */
 const TELL_EVERY_MS = 1_000;
 
-/** For umask: files that the node makes are 0600, folders 0700. */
+/** umask: the node creates files with mode 0600 and folders with 0700. */
 const OWNER_ONLY = 0o077;
 
-/** @throws UsageError, or CommandError with the line why the node cannot start */
+/** @throws UsageError, or CommandError of one line with the reason why the node cannot start */
 export async function serve(
   flags: Readonly<Record<string, string | undefined>>,
   configFile: string | null,
 ): Promise<void> {
-  // Before any file is made: values, positions and later tokens are nobody's but the owner's.
+  // Set before any file is created: values, positions and later tokens belong to the owner alone.
   process.umask(OWNER_ONLY);
-  // Without a listener this signal opens Node's debugger to everybody on the machine.
+  // Without a listener this signal would open Node's debugger to everyone on the machine.
   process.on('SIGUSR1', () => undefined);
   const load = (): Settings => loadSettings(flags, process.env, configFile);
   const settings = load();
@@ -51,12 +51,12 @@ export async function serve(
   }
   goOnAfterMistakes(log);
   const { role, status } = app.node;
-  // Listened for first: whoever reads the line may tell it to stop at once.
+  // Registered first, because the reader of the line may stop the node at once.
   const signals = new StopSignals();
   process.stdout.write(
     `psyncd listening on ${app.url} role=${role} run-id=${status.runId} offset=${status.offset}\n`,
   );
-  // Without a listener this signal would end the process without a clean stop.
+  // Without a listener this signal would end the process uncleanly.
   if (!process.stdin.isTTY) process.on('SIGHUP', () => reload(app, load, log));
   log.info('stopping', { signal: await signals.first });
   signals.onNext((signal) => {
@@ -79,7 +79,7 @@ export async function serve(
   if (process.connected) process.disconnect();
 }
 
-/** Reads the config file once more; if it cannot be used, the settings stay as they are. */
+/** Reads the config file again; if it is not usable, the settings stay. */
 function reload(app: App, load: () => Settings, log: Log): void {
   try {
     app.reload(load());
@@ -90,16 +90,20 @@ function reload(app: App, load: () => Settings, log: Log): void {
 }
 
 /**
- * The last resort for errors that have no owner (src/node/unattended.ts): the node logs them with their stack and serves on.
- * That is safe for the data: a commit that is not whole in memory ends the node on purpose (StreamHead.commit), damage and
- * failing storage do too, and everything else belongs to one request, one connection or one timer.
+ * Handles errors that no other code caught (src/node/unattended.ts): the node logs them with their stack and keeps
+ * serving. That is safe for the data: a commit that is incomplete in memory ends the node on purpose
+ * (StreamHead.commit), and so do damage and failing storage. Every other error concerns one request, one connection or
+ * one timer.
  */
 function goOnAfterMistakes(log: Log): void {
   process.on('uncaughtException', (error) => logUnexpected(log, 'process', error));
   process.on('unhandledRejection', (error) => logUnexpected(log, 'promise', error));
 }
 
-/** Writes to a terminal, again and again, what the stop waits for. @returns what ends that */
+/**
+ * Shows repeatedly on a terminal what the stop waits for.
+ * @returns a function that ends this
+ */
 function tellWhoIsWaitedFor({ node }: App): () => void {
   const tell = (): void => {
     const { lacking } = node;
@@ -110,15 +114,15 @@ function tellWhoIsWaitedFor({ node }: App): () => void {
   return () => clearInterval(timer);
 }
 
-/** What a stop that waits says on a terminal. */
+/** Text for a terminal about a stop that waits for replicas. */
 export function waitingLine({ replicas, bytes }: Lacking): string {
   const lacking = `${counted(replicas, 'replica', 'replicas')}, ${(bytes / 1024 ** 2).toFixed(1)} MiB to go`;
   return `waiting for ${lacking}; press Ctrl-C again to stop at once`;
 }
 
-/** The signals that tell the node to stop. A node that another process started over a channel ends when that process does. */
+/** Signals that stop the node. A node that another process started over a channel also ends with that process. */
 class StopSignals {
-  /** The name of the first one. */
+  /** Name of the first signal. */
   readonly first: Promise<string>;
   #next: (signal: string) => void = () => undefined;
 
@@ -134,13 +138,13 @@ class StopSignals {
       };
       process.on('SIGTERM', taken);
       process.on('SIGINT', taken);
-      // The terminal that it was started in is closed.
+      // The node's terminal was closed.
       if (process.stdin.isTTY) process.on('SIGHUP', taken);
       if (process.connected) process.once('disconnect', () => resolve('disconnect'));
     });
   }
 
-  /** @param next is called for each signal after the first; for none that is the same as the one before */
+  /** @param next called for each later signal, except for repetitions of the same one */
   onNext(next: (signal: string) => void): void {
     this.#next = next;
   }

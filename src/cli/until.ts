@@ -3,10 +3,10 @@ import { setTimeout as wait } from 'node:timers/promises';
 const POLL_MS = 20;
 
 /**
- * Asks again and again until there is an answer.
- * @param what for the message when time is up
+ * Calls `probe` repeatedly until it returns an answer.
+ * @param what named in the message when time is up
  * @param probe null, undefined or false: not yet
- * @throws Error when there is none after `timeoutMs`; its cause is the probe's last error, if it threw
+ * @throws Error when there is no answer after `timeoutMs`; its cause is the probe's last error, if it threw
  */
 export async function until<T>(
   what: string,

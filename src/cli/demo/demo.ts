@@ -1,6 +1,6 @@
 /**
- * `psyncd demo`: a master and two replicas as three processes, and what they are for. Every line it prints with a
- * check mark is computed from positions, digests and counters that the nodes report.
+ * `psyncd demo`: runs a master and two replicas as three processes and shows what they do. Every line with a check mark
+ * is computed from positions, digests and counters that the nodes report.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -15,24 +15,24 @@ import { until } from '../until.ts';
 import { LinkProxy } from './link-proxy.ts';
 import { loadPlaces } from './places.ts';
 
-/** Writes while the link is cut: few enough for the backlog … */
+/** Number of writes while the link is cut that the backlog can hold. */
 const SMALL_WRITES = 200;
-/** … and more than it holds (1 MiB). */
+/** Number of writes while the link is cut that exceed the backlog of 1 MiB. */
 const LARGE_WRITES = 40;
 const LARGE_VALUE = 'x'.repeat(64 * 1024);
 
 interface Nodes {
   master: ChildNode;
   readonly near: ChildNode;
-  /** Follows the master through `link`. */
+  /** Replica 2, which follows the master through `link`. */
   readonly far: ChildNode;
   readonly link: LinkProxy;
   readonly folder: string;
 }
 
 /**
- * @param once return when everything has been shown, instead of at Ctrl-C
- * @throws CommandError when a step did not happen
+ * @param once return after the last step instead of at Ctrl-C
+ * @throws CommandError when a step did not happen as expected
  */
 export async function demo(once: boolean): Promise<void> {
   const interrupted = signalled();
@@ -188,7 +188,7 @@ async function converged({ master, near, far }: Nodes): Promise<{ keys: number; 
   return first;
 }
 
-/** What the master knows of replica 2. */
+/** Finds replica 2 among the master's replicas. */
 async function sessionOf({ far }: Nodes, { replicas }: ReplicationAnswer): Promise<ReplicaAnswer> {
   const session = replicas.find(({ url }) => url === far.wsUrl);
   if (session === undefined) throw new CommandError('the master does not list replica 2');

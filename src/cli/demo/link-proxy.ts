@@ -1,4 +1,4 @@
-/** A TCP relay that can be cut: what a broken network is to the two ends of a link. */
+/** A TCP relay that can be cut, to act as a broken network. */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 
@@ -26,7 +26,7 @@ export class LinkProxy {
     return `ws://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  /** Breaks all connections, and every new one until `restore`. */
+  /** Breaks all connections, and all new ones until `restore`. */
   cut(): void {
     this.#isCut = true;
     for (const socket of this.#sockets) socket.destroy();
@@ -54,9 +54,9 @@ export class LinkProxy {
 }
 
 /**
- * Passes everything on, in both directions; when one side ends, so does the other.
+ * Relays both directions; when one side ends, so does the other.
  * @param targetPort on loopback
- * @param open both sockets are in it as long as they are open
+ * @param open holds both sockets as long as they are open
  */
 export function relay(from: Socket, targetPort: number, open: Set<Socket>): void {
   const to = connect(targetPort, '127.0.0.1');

