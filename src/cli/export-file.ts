@@ -117,9 +117,7 @@ async function copy(source: Readable, target: Writable, isShown: boolean): Promi
   } catch (error) {
     // Undici's message for a broken connection.
     if (!(error instanceof TypeError && error.message === 'terminated')) throw error;
-    throw new CommandError(
-      `the node has broken the export off after ${counted(entries, 'entry', 'entries')}`,
-    );
+    throw new CommandError(`the node broke off the export after ${counted(entries, 'entry', 'entries')}`);
   } finally {
     shown?.stop();
   }

@@ -1,4 +1,4 @@
-/** Errors to answers: RFC 9457 problem+json, for ours, for Fastify's and for Node's. */
+/** Turns errors into answers (RFC 9457 problem+json): psyncd's own errors, Fastify's and Node's. */
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { StorageError } from '../node/ports.ts';
 import { diskProblem, Problem, type ProblemCode } from '../node/problem.ts';
@@ -18,7 +18,7 @@ export function noSuchPath({ originalUrl }: FastifyRequest): Problem {
   return new Problem('NOT_FOUND', `there is no ${originalUrl.split('?')[0]} here`);
 }
 
-/** What the system answers when a process may open no more files, connections or threads. */
+/** Codes of the system when the process may open no more files or connections. */
 const NO_DESCRIPTORS: ReadonlySet<unknown> = new Set(['EMFILE', 'ENFILE']);
 
 const BY_FASTIFY_CODE: ReadonlyMap<string, ProblemCode> = new Map([
@@ -26,10 +26,10 @@ const BY_FASTIFY_CODE: ReadonlyMap<string, ProblemCode> = new Map([
   ['FST_ERR_CTP_BODY_TOO_LARGE', 'BODY_TOO_LARGE'],
 ]);
 
-/** What went wrong, as a problem; null for what is no fault of the client's and has to be logged. */
+/** Converts an error to a problem; null: the client did not cause it, and the caller has to log it. */
 export function toProblem(error: FastifyError | Error): Problem | null {
   if (error instanceof Problem) return error;
-  // Writes are answered by the write turn: this was a read, or a call about the node.
+  // The write turn answers failed writes itself, so this was a read or a call about the node.
   if (error instanceof StorageError) return diskProblem(error);
   if ('code' in error && NO_DESCRIPTORS.has(error.code)) {
     return new Problem('STORAGE_FAILED', 'no file descriptors are left');
@@ -46,7 +46,7 @@ export function toProblem(error: FastifyError | Error): Problem | null {
   return null;
 }
 
-/** What the validators found, in plain English. */
+/** Says in plain English which rule of the schema the request breaks. */
 function validationDetail(error: FastifyError): string {
   const [first] = error.validation ?? [];
   if (first === undefined) return error.message;
@@ -57,29 +57,36 @@ function validationDetail(error: FastifyError): string {
   }
   const path = first.instancePath.split('/').slice(1).join('.');
   const name = path === '' ? 'the body' : JSON.stringify(path);
-  return `${name} ${SENTENCES[keyword]?.(params) ?? 'is not what was expected'}`;
+  return `${name} ${SENTENCES[keyword]?.(params) ?? 'is not valid'}`;
 }
 
 type Params = Readonly<Record<string, unknown>>;
 
-/** How a sentence about something goes on that breaks a rule of JSON Schema. */
+/**
+ * For each keyword of JSON Schema, the rest of a sentence that begins with the name of the value that breaks it. A test
+ * checks that every keyword of the validators is here.
+ */
 const SENTENCES: { readonly [keyword: string]: ((params: Params) => string) | undefined } = {
-  additionalProperties: () => 'has a member that is unknown',
+  additionalProperties: () => 'has an unknown member',
   decimal: ({ kind }) =>
     `has to be ${kind === 'integer' ? 'a whole number' : 'a number'} in decimal digits, at most 15`,
   enum: ({ allowedValues }) => `has to be one of ${(allowedValues as readonly unknown[]).join(', ')}`,
   exclusiveMinimum: ({ limit }) => `has to be more than ${limit}`,
-  maxItems: ({ limit }) => `may have at most ${limit} elements`,
-  maxLength: ({ limit }) => `may have at most ${limit} characters`,
-  maxProperties: ({ limit }) => `may have at most ${limit} members`,
+  maxItems: ({ limit }) => `may have at most ${amount(limit, 'element')}`,
+  maxLength: ({ limit }) => `may have at most ${amount(limit, 'character')}`,
+  maxProperties: ({ limit }) => `may have at most ${amount(limit, 'member')}`,
   maximum: ({ limit }) => `may be at most ${limit}`,
-  minLength: ({ limit }) => `has to have at least ${limit} characters`,
-  minProperties: ({ limit }) => `has to have at least ${limit} members`,
+  minLength: ({ limit }) => `has to have at least ${amount(limit, 'character')}`,
+  minProperties: ({ limit }) => `has to have at least ${amount(limit, 'member')}`,
   minimum: ({ limit }) => `has to be at least ${limit}`,
-  pattern: ({ pattern }) => PATTERNS_IN_WORDS.get(pattern) ?? 'has another form than it may have',
+  pattern: ({ pattern }) => PATTERNS_IN_WORDS.get(pattern) ?? 'has the wrong form',
   required: ({ missingProperty }) => `lacks the member ${JSON.stringify(missingProperty)}`,
   type: ({ type }) => `has to be ${[type].flat().join(',').split(',').map(nameOfType).join(' or ')}`,
 };
+
+function amount(count: unknown, one: string): string {
+  return `${count} ${count === 1 ? one : `${one}s`}`;
+}
 
 function nameOfType(type: string): string {
   return TYPES.get(type) ?? type;

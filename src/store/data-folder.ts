@@ -124,7 +124,7 @@ function refuseLeftovers(path: string, names: readonly string[], mayBeginAnew: b
   const isLeft = names.some((name) => ASIDE_FOLDER.test(name) || REPLACED_FILE.test(name));
   if (!isLeft || mayBeginAnew) return;
   throw new StartError(
-    `${path} holds only what was set aside or replaced, and not what this node was; say what it is to be: ` +
+    `${path} holds only files that were set aside or replaced, which do not say what role this node had; choose one: ` +
       '--replica-of ws://HOST:PORT, or --replica-of no-one for a new, empty master',
   );
 }

@@ -88,8 +88,8 @@ export class OpenFiles {
 
 function lossOf(path: string): string {
   return (
-    `${path} is not the file any more that this node has open: it was removed, renamed or replaced. If that file comes ` +
-    'back, the node goes on; else stop the node and restore the folder from a copy, or let a replica take over'
+    `${path} is no longer the file that this node has open: it was removed, renamed or replaced. If you put that file ` +
+    'back, the node continues; otherwise stop the node and restore the folder from a copy, or promote a replica'
   );
 }
 

@@ -97,7 +97,7 @@ export class BodyStalls {
     const isWaiting = this.#budget.isWaiting(request);
     body.waitingSince = isWaiting ? (body.waitingSince ?? now) : null;
     if (body.waitingSince !== null && now - body.waitingSince >= timeoutMs) {
-      const detail = `other bodies took the memory for ${timeoutMs} ms; there was no room for this one`;
+      const detail = `other request bodies filled the memory for ${timeoutMs} ms; there was no room for this one`;
       return new Problem('TOO_MANY_REQUESTS', detail);
     }
     // Unread bytes mean that this node is the slow side: it waits for the disk or for memory.
@@ -111,7 +111,7 @@ export class BodyStalls {
       body.bytes = bytesRead;
       body.at = now;
     } else if (now - body.at >= timeoutMs) {
-      return tooSlow(`nothing of the body arrived for ${timeoutMs} ms`);
+      return tooSlow(`no part of the body arrived for ${timeoutMs} ms`);
     }
     const held = this.#budget.heldBytes(request);
     if (held > 0 && held <= SMALL_BODY_BYTES && now - body.since >= SMALL_BODY_TIMEOUTS * timeoutMs) {

@@ -17,7 +17,7 @@ export interface ExpiryRequest {
  */
 export function expiryOf({ ttl, expiresAt }: ExpiryRequest, now: number): number | null {
   if (ttl !== undefined && expiresAt !== undefined) {
-    throw new Problem('BAD_REQUEST', 'ttl and expiresAt exclude each other');
+    throw new Problem('BAD_REQUEST', 'give either ttl or expiresAt, not both');
   }
   if (ttl !== undefined) {
     if (!(ttl > 0)) {

@@ -26,7 +26,7 @@ export function normalizeTarget(request: IncomingMessage): Problem | null {
   const [, authority, rest] = ABSOLUTE.exec(url) ?? [];
   if (authority === undefined) {
     const shown = JSON.stringify(url.slice(0, 80));
-    return new Problem('BAD_REQUEST', `the target ${shown} is no path and no http URL`);
+    return new Problem('BAD_REQUEST', `the target ${shown} is neither a path nor an http URL`);
   }
   headers.host = authority;
   request.url = pathOf(rest, request.method);

@@ -57,5 +57,5 @@ export class Line {
 
 /** The problem for a request whose client has disconnected; it is never sent. */
 export function clientHasGone(): Problem {
-  return new Problem('BAD_REQUEST', 'the client has gone');
+  return new Problem('BAD_REQUEST', 'the client has disconnected');
 }

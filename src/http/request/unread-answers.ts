@@ -137,7 +137,7 @@ export class UnreadAnswers {
   #tooMany(): Problem {
     return new Problem(
       'TOO_MANY_REQUESTS',
-      `clients have not taken ${this.#bytes} bytes of answers yet; there is no room for another large one`,
+      `clients have not read ${this.#bytes} bytes of earlier answers yet; there is no room for another large answer`,
     );
   }
 }

@@ -72,7 +72,7 @@ export function fromJsonValue(value: unknown, encoding: unknown): Buffer | strin
     case 'json':
       return value === undefined ? '"value" is missing' : compact(value);
     default:
-      return '"encoding" is none of utf8, base64, json';
+      return '"encoding" is not one of utf8, base64, json';
   }
 }
 

@@ -187,7 +187,7 @@ export class Applier {
   /** @param checkpoint NOOP only counts the pages */
   #walPages(checkpoint: 'NOOP' | 'PASSIVE'): WalPages {
     const [pages] = this.#db.pragma(`wal_checkpoint(${checkpoint})`) as [WalPages & { busy: number }];
-    if (pages.busy !== 0) throw new WalBusy('somebody else makes a checkpoint');
+    if (pages.busy !== 0) throw new WalBusy('another program is writing to the file');
     return pages;
   }
 

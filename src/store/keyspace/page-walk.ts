@@ -123,7 +123,7 @@ export class PageWalk {
       const size = this.#header.readUInt16BE(16);
       this.#pageSize = size === 1 ? 65_536 : size;
       if (this.#pageSize < 512 || (this.#pageSize & (this.#pageSize - 1)) !== 0 || this.#header[20] !== 0) {
-        throw damage('its pages have no size that there is');
+        throw damage('its page size is not valid');
       }
       this.#total = this.#header.readUInt32BE(28);
       const { bytes } = source;
