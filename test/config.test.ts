@@ -153,7 +153,7 @@ test('a flag beats the environment, which beats the file, which beats the defaul
   );
 });
 
-test('the backlog may be as large as replicas need that are away for so long', () => {
+test('the backlog size may be given as the time that replicas may be away', () => {
   const { backlogSize } = loadSettings({ backlogSize: 'auto:2m' }, {}, null);
   assert.deepEqual(backlogSize, { awayMs: 120_000 });
   assert.equal(formatBacklogSize(backlogSize), 'auto:120s');
@@ -252,7 +252,7 @@ for (const [flags, environment, content, expected] of [
   });
 }
 
-test('a file that is not there, or no JSON, is named', () => {
+test('a config file that is missing or not JSON is named in the error', () => {
   const missing = join(folder, 'missing.json');
   for (const file of [missing, fileOf('{port: 1}')]) {
     assert.ok(refusal(() => loadSettings({}, {}, file)).startsWith(`--config ${file}: `));
@@ -289,7 +289,7 @@ test('a configuration file may begin with a byte order mark, and have white spac
   assert.equal(loadSettings({}, {}, fileOf('\ufeff\n {"port": 1}\n')).port, 1);
 });
 
-test('a value that a better source replaces is not looked at', () => {
+test('a value that a stronger source overrides is not checked', () => {
   assert.equal(loadSettings({ port: '1' }, { PSYNCD_PORT: 'x' }, fileOf({ port: 'y' })).port, 1);
 });
 

@@ -31,7 +31,7 @@ test('in a pipe: tabs, the kind first, the offset last', () => {
   assert.deepEqual(lines({ type: 'bookmark', position: P }), []);
 });
 
-test('where the history begins, or gets another name, stands the whole position', () => {
+test('the whole position stands where the history begins or changes its run ID', () => {
   const other = `${'b'.repeat(40)}:1300`;
   const lines = (event: FeedEvent, before?: string): readonly string[] => eventLines(event, before, null);
   assert.deepEqual(lines({ type: 'synced', position: P }), [`synced\tthat was the snapshot\t${P}`]);
@@ -68,7 +68,7 @@ test('bytes are shown as such', () => {
   assert.equal(line, 'set\tuser:1\t0xff00 (2 bytes)\t1234');
 });
 
-test('what somebody has stored cannot write on the terminal', () => {
+test('stored control characters cannot act on the terminal', () => {
   const [line = ''] = eventLines(
     { ...SET, key: 'a\tb\r', value: '\u001b[2J\n\u009b\u202e\u2028' },
     BEFORE,

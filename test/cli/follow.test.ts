@@ -92,7 +92,7 @@ test('--json: each event as it was sent; Ctrl-C tells how to go on, and that is 
   ]);
 });
 
-test('a cut is told once, and that nothing is lost', async (t) => {
+test('a cut is reported once, with the note that nothing is lost', async (t) => {
   const model = history();
   const feed = await scriptedFeed(t, (index, query) => {
     const said = model.from(query.get('position') ?? undefined);
@@ -148,7 +148,7 @@ test('follow exits with 141, as the documents say, when nobody reads its output 
   assert.match(command.stderr, /^psyncd: stopped; /);
 });
 
-test('what cannot be followed: one line, exit code 1; what is wrong: 2', async (t) => {
+test('a failure to follow prints one line and exits with 1, wrong usage exits with 2', async (t) => {
   const lost = { type: 'error', code: 'POSITION_LOST', detail: 'it is gone (behind-backlog)' };
   const feed = await scriptedFeed(t, () => [lost, 4409]);
   const position = `${'a'.repeat(40)}:5`;
@@ -177,7 +177,7 @@ test('what cannot be followed: one line, exit code 1; what is wrong: 2', async (
   }
 });
 
-test('a node that is not there is told at once', async (t) => {
+test('a node that cannot be reached is reported at once', async (t) => {
   const node = await (await Cluster.create(t)).start('node');
   await node.stop();
   const command = new Command(t, 'follow', '--node', node.url);

@@ -9,7 +9,7 @@ import type { ReplicationAnswer } from '../../src/client/rest.ts';
 const HARM = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
 const EVIL = '\u001b[2J\u0007\r\nrole master\u009b31m\u202e\u2028\ud800';
 
-test('what could move the cursor or make a second line is escaped; words are not', () => {
+test('characters that could move the cursor or add a line are escaped, and words are not', () => {
   assert.equal(printable('grüße, 世界 "x" \\'), 'grüße, 世界 "x" \\');
   assert.equal(printable('\u001b[2J\n\u009b\u202e'), '\\u001b[2J\\n\\u{9b}\\u{202e}');
   fc.assert(
@@ -61,7 +61,7 @@ test('what a node says of itself and of its peers is shown in as many lines as i
   }
 });
 
-test('the log on a terminal shows what peers have said, and does not do it', () => {
+test('the log on a terminal shows control characters of peers as escapes', () => {
   const fields = printableFields({ detail: EVIL, bytes: 5, nested: { list: [EVIL, null] } });
   assert.doesNotMatch(JSON.stringify(fields), HARM);
   assert.deepEqual(printableFields({ url: 'ws://h:1', n: 5 }), { url: 'ws://h:1', n: 5 });

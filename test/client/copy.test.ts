@@ -23,7 +23,7 @@ THREE.set('a', '1');
 THREE.set('b', '2', 5_000);
 THREE.set('c', '3');
 
-test('nothing is there before a snapshot is complete, and all of it at `synced`', () => {
+test('the copy is empty until a snapshot is complete, and has all of it at `synced`', () => {
   const copy = new Copy();
   const events = THREE.snapshot('first-sync');
   assert.deepEqual(copy.state, { kind: 'empty' });
@@ -36,7 +36,7 @@ test('nothing is there before a snapshot is complete, and all of it at `synced`'
   assert.deepEqual([copy.position, copy.state], [THREE.position, { kind: 'current' }]);
 });
 
-test('during a reset the old copy is served; its end tells only what is different', () => {
+test('during a reset the old copy is served, and its end reports only the differences', () => {
   const copy = copyOf(THREE.snapshot('first-sync'));
   const other = new FeedModel('b'.repeat(40));
   other.set('a', '1');
@@ -57,7 +57,7 @@ test('during a reset the old copy is served; its end tells only what is differen
   assert.deepEqual(values(copy), { a: '1', b: 'two', d: '4' });
 });
 
-test('who continues has caught up when it is told the head, or more, under whatever run ID', () => {
+test('a copy that continues has caught up at the head or past it, under any run ID', () => {
   const [start, head] = [10, 30].map((offset) => `${'a'.repeat(40)}:${offset}`) as [string, string];
   const behind = { kind: 'catching-up', head } as const;
   const resumed = (): Copy => {
@@ -84,7 +84,7 @@ test('who continues has caught up when it is told the head, or more, under whate
   }
 });
 
-test('a batch is one effect, with what became of each key in the end', () => {
+test('a batch is one effect, with the final state of each key', () => {
   const copy = copyOf(THREE.snapshot('first-sync'));
   const position = `${'a'.repeat(40)}:999`;
   const changes: FeedChange[] = [
@@ -130,7 +130,7 @@ test('bytes that are not UTF-8 are bytes', () => {
   assert.deepEqual(copy.entries.get('k')?.value, Uint8Array.of(0, 255, 128));
 });
 
-test('what is no event is refused; what a newer node may send is not', () => {
+test('a message that is not an event is refused, and unknown parts of a newer node are not', () => {
   for (const text of [
     '',
     'x',

@@ -51,7 +51,7 @@ test('a snapshot, then the changes as they come; leaving the loop closes the con
   await emptied(feed);
 });
 
-test('cut after each message: every change comes exactly once', async (t) => {
+test('every change comes exactly once, even if the connection is cut after each message', async (t) => {
   const history = model();
   const start = `${'a'.repeat(40)}:0`;
   // The first connection breaks after the first message, the second one after the second, and so on.
@@ -100,7 +100,7 @@ test('a reset in the middle of the stream: until `synced` the old position is th
   assert.deepEqual(events.slice(-rest.length), rest);
 });
 
-test('what a node says twice is delivered once', async (t) => {
+test('an event that a node repeats is delivered once', async (t) => {
   const history = model();
   const twice = history.events.flatMap((event) => [event, event]);
   const feed = await scriptedFeed(t, () => [
@@ -137,7 +137,7 @@ test('the next node is asked when one goes away, is not ready, or is not there',
   for (const feed of [notReady, last]) assert.equal(feed.requests[0]?.get('position'), history.position);
 });
 
-test('too far behind, or too many: again, with the position', async (t) => {
+test('after being too far behind, or one follower too many, it reconnects with its position', async (t) => {
   const history = model();
   const feed = await scriptedFeed(t, (index, query) => {
     if (index === 0) return [...history.from(undefined), 4413];
@@ -170,7 +170,7 @@ for (const [closeCode, code, detail] of FINAL) {
   });
 }
 
-test('a node that goes silent is left', async (t) => {
+test('a node that goes silent is disconnected', async (t) => {
   const history = model();
   const feed = await scriptedFeed(t, (index, query) =>
     index === 0 ? [...history.from(undefined)] : history.from(query.get('position') ?? undefined),
@@ -180,7 +180,7 @@ test('a node that goes silent is left', async (t) => {
   assert.equal(feed.requests[1]?.get('position'), history.position);
 });
 
-test('a node that goes silent is left, also while somebody sets the clock back', async (t) => {
+test('a node that goes silent is disconnected, also while somebody sets the clock back', async (t) => {
   const now = Date.now();
   let looks = 0;
   t.mock.method(Date, 'now', () => {
@@ -195,7 +195,7 @@ test('a node that goes silent is left, also while somebody sets the clock back',
   assert.equal(events.at(-1)?.type, 'continue');
 });
 
-test('a machine that takes connections and says nothing is left', async (t) => {
+test('a machine that accepts connections and sends nothing is disconnected', async (t) => {
   const sockets = new Set<Socket>();
   const mute = createServer((socket) => sockets.add(socket)).listen(0, '127.0.0.1');
   await once(mute, 'listening');
@@ -209,7 +209,7 @@ test('a machine that takes connections and says nothing is left', async (t) => {
   assert.equal(events.length, 7);
 });
 
-test('what is not the feed is left, and nothing of it is delivered', async (t) => {
+test('a server that does not send the feed is disconnected, and nothing of it is delivered', async (t) => {
   const history = model();
   const wrong = [
     'nonsense',
@@ -224,7 +224,7 @@ test('what is not the feed is left, and nothing of it is delivered', async (t) =
   assert.equal(feed.requests.length, 3);
 });
 
-test('an application that is slow is not buried: it gets everything, over several connections', async (t) => {
+test('a slow application gets everything, over several connections, with bounded memory', async (t) => {
   const history = new FeedModel();
   for (let index = 0; index < 200; index += 1) history.set('k', `value ${index}`);
   const start = `${'a'.repeat(40)}:0`;
@@ -265,7 +265,7 @@ test('an abort ends the loop, wherever it is', async (t) => {
   });
 });
 
-test('options that are wrong are told at once, by name', async () => {
+test('wrong options are refused at once, by name', async () => {
   const url = 'http://127.0.0.1:9';
   const wrong: readonly (readonly [object, RegExp])[] = [
     [{}, /^there is no URL to follow$/],

@@ -61,7 +61,7 @@ test('a mirror holds what the node holds, and follows', async (t) => {
   assert.deepEqual(told[0]?.length, 3);
 });
 
-test('what has expired is not there, before the node says so', async (t) => {
+test('an expired entry is hidden, even before the node deletes it', async (t) => {
   const history = new FeedModel();
   history.set('old', '1', 1_000);
   history.set('young', '2', 8e15);
@@ -71,7 +71,7 @@ test('what has expired is not there, before the node says so', async (t) => {
   assert.deepEqual(contents(copy), { young: '2' });
 });
 
-test('a batch is there as a whole when a listener hears of it', async (t) => {
+test('a batch is applied as a whole before a listener is called', async (t) => {
   const history = abc();
   const feed = await honest(t, history);
   const copy = open(t, { url: feed.url });
@@ -107,7 +107,7 @@ test('during a reset the old copy is served, and the new one is there at once', 
   assert.deepEqual(events, ['reset unknown-run-id', 'synced', 'change 3']);
 });
 
-test('wherever it is cut, it ends with the same', async (t) => {
+test('a mirror ends with the same entries, wherever the connection is cut', async (t) => {
   const history = abc();
   history.write({ type: 'flush' });
   for (const key of ['d', 'e', 'f']) history.set(key, key);
@@ -131,7 +131,7 @@ test('wherever it is cut, it ends with the same', async (t) => {
   }
 });
 
-test('a connection that breaks is told, and what is there stays', async (t) => {
+test('a broken connection is reported, and the entries stay', async (t) => {
   const history = abc();
   const feed = await scriptedFeed(t, (index) => (index === 0 ? [...history.from(undefined), 4503] : []));
   const copy = open(t, { url: feed.url, retryBaseMs: 1e6, retryMaxMs: 1e6 });
@@ -142,7 +142,7 @@ test('a connection that breaks is told, and what is there stays', async (t) => {
   assert.deepEqual(contents(copy), expected(history));
 });
 
-test('what a node refuses for good is a failure that everybody hears of', async (t) => {
+test('a final refusal is a failure that every listener and waiting call receives', async (t) => {
   const feed = await scriptedFeed(t, () => [{ type: 'error', code: 'FORBIDDEN', detail: 'not you' }, 4403]);
   const copy = open(t, { url: feed.url });
   const waiting = copy.waitFor(`${'a'.repeat(40)}:5`);
@@ -153,7 +153,7 @@ test('what a node refuses for good is a failure that everybody hears of', async 
   assert.equal(copy.state.kind, 'failed');
 });
 
-test('close ends the connection and whoever waits, and is harmless twice', async (t) => {
+test('close ends the connection and all waiting calls, and may be called twice', async (t) => {
   const history = abc();
   const feed = await honest(t, history);
   const copy = open(t, { url: feed.url });
@@ -226,7 +226,7 @@ test('with a storage, the next mirror goes on where the last one was', async (t)
   );
 });
 
-test('what was stored is there before there is a connection', async (t) => {
+test('stored entries can be read before there is a connection', async (t) => {
   const history = abc();
   const feed = await honest(t, history);
   const storage = memoryStorage();
@@ -238,7 +238,7 @@ test('what was stored is there before there is a connection', async (t) => {
   assert.deepEqual(contents(second), expected(history));
 });
 
-test('what was stored of other prefixes is not used', async (t) => {
+test('a stored copy of other prefixes is not used', async (t) => {
   const history = abc();
   const feed = await honest(t, history);
   const storage = memoryStorage();
@@ -251,7 +251,7 @@ test('what was stored of other prefixes is not used', async (t) => {
   assert.deepEqual(positions, [null, null, history.position]);
 });
 
-test('while it runs it stores what it has, without being closed', async (t) => {
+test('a mirror stores its entries while it runs, before it is closed', async (t) => {
   const history = abc();
   const feed = await honest(t, history);
   const storage = memoryStorage();
@@ -317,7 +317,7 @@ test('when another mirror stores in the same place, this one leaves it alone', a
   assert.deepEqual(stored, { a: 'value of a', b: 'value of b', c: 'value of c' });
 });
 
-test('a storage that cannot be read is a mirror that starts over', async (t) => {
+test('a mirror whose storage cannot be read starts over', async (t) => {
   const history = abc();
   const feed = await honest(t, history);
   const storage = { ...memoryStorage(), load: () => Promise.reject(new Error('unreadable')) };
@@ -328,7 +328,7 @@ test('a storage that cannot be read is a mirror that starts over', async (t) => 
   assert.deepEqual([contents(copy), errors], [expected(history), ['Error: unreadable']]);
 });
 
-test('a stored position that no node understands is a mirror that starts over', async (t) => {
+test('a mirror whose stored position no node accepts starts over', async (t) => {
   const history = abc();
   const wrong = { type: 'error', code: 'BAD_REQUEST', detail: 'that is no position' };
   const feed = await scriptedFeed(t, (_index, query) =>

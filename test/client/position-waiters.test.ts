@@ -45,7 +45,7 @@ for (const [name, at, wanted, expected] of CASES) {
   });
 }
 
-test('it is reached when the mirror moves there, also by way of a promotion', async () => {
+test('a waiting call resolves when the mirror reaches the position, even across a promotion', async () => {
   const waiters = new PositionWaiters(async () => LINEAGE);
   const [first, second] = [waiters.wait(`${A}:60`), waiters.wait(`${A}:80`)];
   waiters.moved(`${A}:59`);

@@ -74,7 +74,7 @@ async function check(storage: MirrorStorage, past: Past): Promise<string | null>
   return stored?.position ?? null;
 }
 
-test('what is stored is always a state that the copy has had; without failures it is the last one', async (t) => {
+test('the stored copy is always a state that the mirror had, and without failures the last one', async (t) => {
   mock.timers.enable({ apis: ['setTimeout'] });
   t.after(() => mock.timers.reset());
   const property = fc.asyncProperty(fc.array(action, { maxLength: 40 }), async (actions) => {

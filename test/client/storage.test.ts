@@ -80,7 +80,7 @@ for (const [name, create] of Object.entries(STORAGES)) {
   });
 }
 
-test('indexedDbStorage: what cannot be stored leaves everything as it was', async () => {
+test('indexedDbStorage: a failed update leaves everything as it was', async () => {
   const storage = indexedDbStorage('uncloneable');
   await storage.save(REPLACE);
   const bad = { ...entry('x'), value: (() => undefined) as unknown as string };
@@ -92,7 +92,7 @@ test('indexedDbStorage: what cannot be stored leaves everything as it was', asyn
   await storage.close();
 });
 
-test('indexedDbStorage: two of one name see each other, and only one of them goes on', async () => {
+test('indexedDbStorage: of two writers to one name only one goes on', async () => {
   const [one, other] = [indexedDbStorage('shared'), indexedDbStorage('shared')];
   await one.save(REPLACE);
   assert.equal((await other.load())?.position, 'p1');
@@ -102,7 +102,7 @@ test('indexedDbStorage: two of one name see each other, and only one of them goe
   await Promise.all([one.close(), other.close()]);
 });
 
-test('indexedDbStorage: what somebody deletes while it is open is made again', async () => {
+test('indexedDbStorage: a database that is deleted while it is open is created again', async () => {
   const storage = indexedDbStorage('deleted');
   await storage.save(REPLACE);
   await new Promise((resolve, reject) => {

@@ -311,7 +311,7 @@ test('many writes that wait for the ACK of a frozen replica get it when it goes 
   assert.deepEqual(await counters(master), { syncFull: 1, syncPartialOk: 0, syncPartialErr: 0 });
 });
 
-test('who waits for acks is answered with 202 at once when the node becomes a replica, and when it stops', async (t) => {
+test('writes that wait for acks are answered with 202 at once when the node becomes a replica, and when it stops', async (t) => {
   const cluster = await Cluster.create(t);
   const [node, other] = [await cluster.start('node'), await cluster.start('other')];
   await converged(other);
@@ -393,7 +393,7 @@ test('min-replicas: without replicas writes are refused and change nothing; read
   await converged(master, replica);
 });
 
-test('min-replicas can be changed while the node runs, and a replica does not care about it', async (t) => {
+test('min-replicas can be changed while the node runs, and has no effect on a replica', async (t) => {
   const cluster = await Cluster.create(t);
   const [master, replica] = await masterAnd(cluster, 1);
   assert.ok(replica !== undefined);
@@ -691,7 +691,7 @@ async function waitingClient(node: ChildNode, method: string, path: string): Pro
   return () => socket.destroy();
 }
 
-test('with --max-waiting writes that wait, one more is 429 and not made; whoever has gone waits no more', async (t) => {
+test('with --max-waiting waiting writes, one more is refused with 429; a client that disconnects frees its place', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node', '--max-waiting', '3');
   const connection = new Connection(t, node);
@@ -718,7 +718,7 @@ test('with --max-waiting writes that wait, one more is 429 and not made; whoever
   await until('there are places again', async () => (await put(connection, 'k', 'v', 1, 1)).status === 202);
 });
 
-test('with --max-waiting reads that wait for a position, one more is 429; whoever has gone waits no more', async (t) => {
+test('with --max-waiting waiting reads, one more is refused with 429; a client that disconnects frees its place', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node', '--max-waiting', '3');
   const connection = new Connection(t, node);

@@ -45,7 +45,7 @@ async function connections(node: ChildNode): Promise<number> {
   return table.split('\n').filter((line) => new RegExp(`^\\s*\\d+: \\S+:${hex} \\S+ 01 `).test(line)).length;
 }
 
-test('followers that do not read cost a cursor, are let go with their position, and lose nothing', {
+test('followers that do not read cost a cursor, are disconnected with their position, and lose nothing', {
   skip: process.platform !== 'linux',
 }, async (t) => {
   const cluster = await Cluster.create(t);

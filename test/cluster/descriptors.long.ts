@@ -32,7 +32,7 @@ const FEW = 20;
 /** What opens something when it is asked. */
 const OPENING = ['/v1/export', '/v1/digest', '/docs', '/openapi.json'];
 
-test('without file descriptors what needs one is 503, the rest goes on, and all is well when there are some again', {
+test('without file descriptors requests that need one get 503, the others go on, and all work again afterwards', {
   skip: !hasPrlimit(),
 }, async (t) => {
   const cluster = await Cluster.create(t);

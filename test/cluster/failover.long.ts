@@ -531,7 +531,7 @@ test('a target that is killed or a master that is stopped while it waits: it is 
   }
 });
 
-test('a hand-over that makes no sense is refused, and changes nothing', async (t) => {
+test('an impossible hand-over is refused, and changes nothing', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const toMaster = new Connection(t, master);
@@ -642,7 +642,7 @@ test('a write that comes while the target decides is held like the others, and s
   await converged(target, master);
 });
 
-test('a master that is stopped while the target decides answers who waits for it, and asks again after its restart', async (t) => {
+test('a master that is stopped while the target decides answers the waiting requests, and asks the target again after its restart', async (t) => {
   const cluster = await Cluster.create(t);
   const { master, target, link } = await pair(t, cluster);
   const { answer } = await asked(t, { master, target, link });

@@ -64,7 +64,7 @@ async function during(
   assert.ok(longestMs <= Math.max(PATIENCE_MS, tookMs / 3), report);
 }
 
-test(`/healthz answers soon while a node does what takes long with ${ENTRIES} entries`, {
+test(`/healthz answers soon while a node does long work on ${ENTRIES} entries`, {
   timeout: 240_000,
 }, async (t) => {
   const cluster = await Cluster.create(t);
@@ -112,7 +112,7 @@ test(`/healthz answers soon while a node does what takes long with ${ENTRIES} en
   );
 });
 
-test('a replica that catches up with a long stretch of the stream answers soon meanwhile, and so does its master', {
+test('a replica that catches up with much of the stream answers requests soon meanwhile, and so does its master', {
   timeout: 120_000,
 }, async (t) => {
   const cluster = await Cluster.create(t);

@@ -107,7 +107,7 @@ test('a replica that reads nothing is closed with 4413 at the hard limit', async
   assert.deepEqual(await lastEvent(master), ['session-ended', 4413]);
 });
 
-test('… and at the soft limit when it has lasted, but not before', async (t) => {
+test('a replica that reads too slowly is closed with 4413 after a time at the soft limit, but not before', async (t) => {
   const cluster = await Cluster.create(t);
   const soft = ['--replica-output-soft-limit', '1mb', '--replica-output-soft-time', '1h'];
   const master = await cluster.start('master', ...soft, '--repl-ping-interval', '50ms');
@@ -189,7 +189,7 @@ test('an export in a trickle is ended when it holds too much of the disk, and do
   assert.equal(whole.trim().split('\n').length, 20_000);
 });
 
-test('a follower that takes its snapshot in a trickle is let go when it holds too much of the disk', async (t) => {
+test('a follower that reads its snapshot in a trickle is disconnected when it holds too much of the disk', async (t) => {
   const cluster = await Cluster.create(t);
   const limits = ['--follower-output-limit', '1mb', '--apply-interval', '20ms'];
   const master = await cluster.start('master', ...limits);

@@ -45,7 +45,7 @@ test('--fsync always: each commit is one fsync, and many requests share one', as
   assert.ok(commits * 5 < CONNECTIONS * WRITES, `${commits} commits`);
 });
 
-test('the other policies do not fsync in the commit', async (t) => {
+test('with the other fsync policies a commit does not wait for an fsync', async (t) => {
   const cluster = await Cluster.create(t);
   for (const policy of ['everysec', 'no']) {
     const node = await cluster.start(policy, '--fsync', policy);

@@ -39,7 +39,7 @@ function entriesOf(cluster: Cluster, name: string, file: string): Readonly<Recor
   }
 }
 
-test('a master that comes back empty does not wipe its replica, which says so, serves on, and waits', async (t) => {
+test('an empty master cannot wipe its replica, which says so, keeps serving, and waits for the operator', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
@@ -88,7 +88,7 @@ test('a master that comes back empty does not wipe its replica, which says so, s
   assert.equal(((await refused.json()) as { code: string }).code, 'NOTHING_GUARDED');
 });
 
-test('an empty master of an unrelated history that has been written to and emptied wipes nothing either', async (t) => {
+test('a master of an unrelated history that was emptied by its clients cannot wipe a replica either', async (t) => {
   const cluster = await Cluster.create(t);
   const [stranger, node] = [await cluster.start('stranger'), await cluster.start('node')];
   await stranger.client.set('k', 'v');
@@ -104,7 +104,7 @@ test('an empty master of an unrelated history that has been written to and empti
   assert.equal((await accept(node)).status, 409);
 });
 
-test('the guard lets through what is no wipe: a master with data, the same history emptied, a replica without data', async (t) => {
+test('the guard allows a full resync from a master with data, of the same history emptied, and into an empty replica', async (t) => {
   const cluster = await Cluster.create(t);
   const { master, link, replica } = await cluster.linked(['--backlog-size', '16kb']);
   await writeMany(master, 'k', 10);
@@ -125,7 +125,7 @@ test('the guard lets through what is no wipe: a master with data, the same histo
   await converged(stranger, replica);
 });
 
-test('--allow-empty-master lets an empty master have its way', async (t) => {
+test('--allow-empty-master lets an empty master wipe its replica', async (t) => {
   const cluster = await Cluster.create(t);
   const [empty, node] = [await cluster.start('empty'), await cluster.start('node', '--allow-empty-master')];
   await node.client.set('mine', 'data');

@@ -79,7 +79,7 @@ function lineageOf({ lineage }: ReplicationAnswer): unknown[] {
   return lineage.map(({ runId, validTo, reason }) => ({ runId, validTo, reason }));
 }
 
-test('a master that was rolled back and has written as much as before: nobody continues over other bytes, and it says so', async (t) => {
+test('no replica continues over different bytes after its master was rolled back and wrote as much again, and the master says so', async (t) => {
   const { cluster, shared, master, replica, restore } = await rolledBack(t);
   const sibling = await cluster.start('sibling', '--replica-of', master.wsUrl);
   await writeMany(master, 'k', 5, 'anew');

@@ -59,7 +59,7 @@ test('PUT, GET, HEAD and DELETE of a key, any bytes, any characters', async (t) 
   assert.equal((await connection.send('GET', '/v1/keys/empty')).body.length, 0);
 });
 
-test('a key may be called like what every JavaScript object has', async (t) => {
+test('a key may have the name of a member of every JavaScript object', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node');
   const connection = new Connection(t, node);
@@ -217,7 +217,7 @@ test('pages of keys follow each other in the order of their UTF-8 bytes, on ever
   isProblem(await connection.send('GET', '/v1/keys?prefx=b'), 400, 'BAD_REQUEST', /"prefx"/);
 });
 
-test('a key that is too long, empty or no UTF-8', async (t) => {
+test('a key that is too long, empty or not UTF-8 is refused', async (t) => {
   const cluster = await Cluster.create(t);
   const connection = new Connection(t, await cluster.start('node'));
   isProblem(
@@ -410,7 +410,7 @@ test('unknown paths are 404, other methods 405 with Allow, no HTTP is 400', asyn
   assert.match(text, /application\/problem\+json/);
 });
 
-test('a body that stops arriving is given up with 408, whoever reads it; one that only comes slowly is not', async (t) => {
+test('a body that stops arriving is answered 408 on every route, and a slow body is accepted', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node', '--body-timeout', '300ms');
   for (const head of [

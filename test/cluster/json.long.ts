@@ -52,7 +52,7 @@ function counted(
   });
 }
 
-test('no JSON, however large or odd, holds other requests up', async (t) => {
+test('other requests are not delayed by JSON, however large or unusual', async (t) => {
   const { node, http } = await oneNode(t);
   const numbers = `{"big":12345678901234567890,"all":[${'1,'.repeat(8 * MIB - 40)}1]}`;
   await http.send('PUT', '/v1/keys/numbers', numbers);

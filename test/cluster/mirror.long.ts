@@ -112,7 +112,7 @@ test('however often it is cut, a mirror has every change once', async (t) => {
   assert.equal(new Set(sets).size, sets.length, 'a change was told twice');
 });
 
-test('what has left the backlog comes as a snapshot, and the old copy is served until then', async (t) => {
+test('a mirror behind the backlog gets a snapshot, and serves its old copy until then', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node', '--backlog-size', '16kb');
   const proxy = await cluster.proxy(node);
@@ -211,7 +211,7 @@ test('a mirror that resumes is ready when it has what was written while it was a
   }
 });
 
-test('what expires goes away, here at once, and by the word of the master', async (t) => {
+test('an expired entry vanishes from the mirror at once, and on the node by the master’s DEL', async (t) => {
   const node = await (await Cluster.create(t)).start('node');
   const copy = open(t, { url: node.url });
   await copy.ready;

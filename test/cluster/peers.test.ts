@@ -58,7 +58,7 @@ async function serves(node: ChildNode): Promise<void> {
   assert.equal(node.process.exitCode, null);
 }
 
-test('a master that names an upstream which is none is refused in one clear line, and ends nobody', async (t) => {
+test('a master that names a malformed upstream is refused in one clear line, and stops no node', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node');
   await node.client.set('k', 'v');
@@ -197,7 +197,7 @@ const NONSENSE: readonly (readonly [what: string, answer: (runId: string) => str
   ['a line of another protocol', () => '$-1\r\n'],
 ];
 
-test('whatever a master says at whatever place, its replica serves on and asks again', async (t) => {
+test('a replica keeps serving and asks again, whatever its master sends at any point', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node');
   await node.client.set('k', 'v');

@@ -74,7 +74,7 @@ const HANDSHAKE = [
   'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==',
 ];
 
-test('what is sent behind a small PUT, in the same packet, sees what it wrote', async (t) => {
+test('a request behind a small PUT in the same packet sees its write', async (t) => {
   const cluster = await Cluster.create(t);
   for (const flags of [[], ['--allow-origin', 'http://there.example']]) {
     const node = await cluster.start(`node${flags.length}`, ...flags);
@@ -172,7 +172,7 @@ test('small PUTs of one connection share the write turns', async (t) => {
   assert.ok((await commits()) - before < 500, `${(await commits()) - before} commits`);
 });
 
-test('what cannot be carried out is answered behind what was asked before, and ends the connection', async (t) => {
+test('a malformed request is answered after the earlier ones, and ends the connection', async (t) => {
   const node = await (await Cluster.create(t)).start('node');
   const broken = [
     ['no HTTP', 'this is no HTTP\r\n\r\n', 400],
@@ -208,7 +208,7 @@ test('what cannot be carried out is answered behind what was asked before, and e
   }
 });
 
-test('a node that stops answers what was asked before, and what was asked behind it', async (t) => {
+test('a node that stops answers all requests that it has received, in order', async (t) => {
   const node = await (await Cluster.create(t)).start('node');
   const waits = '/v1/keys/k?acks=1&timeout=60000';
   const answering = exchanged(
@@ -224,7 +224,7 @@ test('a node that stops answers what was asked before, and what was asked behind
   assert.deepEqual(statuses, [202, 503]);
 });
 
-test('a client that has closed its side and is gone keeps no place', async (t) => {
+test('a client that has closed its side frees its place among the connections', async (t) => {
   const node = await (await Cluster.create(t)).start('node');
   const feeds = rawRequest('GET', '/v1/changes') + rawRequest('GET', '/v1/changes');
   const behind = [

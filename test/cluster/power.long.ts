@@ -32,7 +32,7 @@ async function cutPower(cluster: Cluster, name: string, node: ChildNode, lostByt
 /** Entries of this size take a known part of the WAL each. */
 const VALUE = 'x'.repeat(3_000);
 
-test('after a power cut that lost handed-out bytes: a new run ID; who is ahead gets a full resync, who is not continues', async (t) => {
+test('after a power cut that lost sent bytes the master has a new run ID; replicas that are ahead get a full resync, the others continue', async (t) => {
   const cluster = await Cluster.create(t);
   const flags = ['--apply-interval', '1h'];
   const master = await cluster.start('master', ...flags);

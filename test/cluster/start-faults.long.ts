@@ -89,7 +89,7 @@ async function killedReplica(t: TestContext, to: string): Promise<void> {
   await writeFile(join(to, 'keyspace-9.db'), 'half a snapshot');
 }
 
-test('whatever fails when a replica starts: one line says so, and role, upstream, history and data stay', async (t) => {
+test('when a replica fails to start, one line says why, and its role, upstream, history and data stay', async (t) => {
   const template = join(await temporaryFolder(t), 'template');
   await killedReplica(t, template);
   const { folder, start, traced } = await starter(t);

@@ -67,7 +67,7 @@ async function usedFolder(cluster: Cluster): Promise<string> {
   return cluster.data('used');
 }
 
-test('the port is taken', async (t) => {
+test('a node whose port is taken does not start, and names the port', async (t) => {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   t.after(() => server.close());
@@ -114,7 +114,7 @@ test('a node that cannot start leaves a new folder unmade, and an old one as it 
   assert.deepEqual(await contents(used), before);
 });
 
-test('the data folder is used by another process', async (t) => {
+test('a data folder in use by another process is refused', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node');
   await node.client.set('k', 'v');
@@ -152,7 +152,7 @@ test('of an older psyncd, which holds psyncd.db in SQLite’s exclusive mode, an
   assert.equal(await textOf(await cluster.start('used'), 'k'), 'w');
 });
 
-test('the data folder is a file', async (t) => {
+test('a data folder that is a file is refused', async (t) => {
   const folder = await temporaryFolder(t);
   await writeFile(join(folder, 'file'), 'mine');
   await refuses(['serve', '--port', '0', '--data', join(folder, 'file')], /is not a folder/);
@@ -160,7 +160,7 @@ test('the data folder is a file', async (t) => {
   assert.deepEqual(await contents(folder), { file: Buffer.from('mine').toString('base64') });
 });
 
-test('the data folder cannot be written', async () => {
+test('a data folder that cannot be written is refused', async () => {
   // Root may write wherever there is a real file system, so the test takes one where nobody can.
   await refuses(
     ['serve', '--port', '0', '--data', '/proc/psyncd'],
@@ -168,14 +168,14 @@ test('the data folder cannot be written', async () => {
   );
 });
 
-test('the folder belongs to somebody else', async (t) => {
+test('a folder with files of another program is refused', async (t) => {
   const folder = await temporaryFolder(t);
   await mkdir(join(folder, 'photos'));
   await refuses(['serve', '--port', '0', '--data', folder], /is no data folder of psyncd/);
   assert.deepEqual(await readdir(folder), ['photos']);
 });
 
-test('psyncd.db is another program’s database', async (t) => {
+test('a psyncd.db that is another program’s database is refused', async (t) => {
   const folder = await temporaryFolder(t);
   const { default: Database } = await import('better-sqlite3');
   const db = new Database(join(folder, 'psyncd.db'));
@@ -230,7 +230,7 @@ for (const [what, sql] of [
   });
 }
 
-test('the keyspace file is missing', async (t) => {
+test('a data folder without its keyspace file is refused', async (t) => {
   const cluster = await Cluster.create(t);
   const folder = await usedFolder(cluster);
   const { rm } = await import('node:fs/promises');
@@ -248,7 +248,7 @@ test('a folder of a newer psyncd is left alone', async (t) => {
   await refuses(['serve', '--port', '0', '--data', folder], /was written by a newer psyncd \(schema 99/);
 });
 
-test('a replica of itself', async (t) => {
+test('a node that is told to follow itself is refused', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node');
   await node.stop();

@@ -80,7 +80,7 @@ test('SIGTERM in the middle of writes, an import and a replica: exit code 0, and
   assert.equal(await master.stop('SIGINT'), 0);
 });
 
-test('a node whose starter has gone ends by itself', async (t) => {
+test('a node ends when the process that started it has ended', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node');
   const exited = new Promise((resolve) => node.process.once('exit', resolve));

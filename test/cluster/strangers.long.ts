@@ -12,7 +12,7 @@ import { scriptedMaster } from '../support/scripted-master.ts';
 
 const QUICK = ['--repl-timeout', '500ms', '--repl-ping-interval', '100ms'];
 
-test('a snapshot of which nothing is taken is given up, and the next replica gets its own', async (t) => {
+test('a snapshot for a replica that reads nothing is given up, and the next replica gets its own', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master', ...QUICK, '--backlog-size', '16kb');
   for (let index = 0; index < 30; index += 1) await master.client.set(`k${index}`, 'x'.repeat(1_000_000));
@@ -32,7 +32,7 @@ test('a snapshot of which nothing is taken is given up, and the next replica get
   });
 });
 
-test('who says no PSYNC, or too much before it, takes nobody’s place', async (t) => {
+test('a connection that sends no PSYNC, or too much before it, does not take the place of a replica', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node');
   const chatty = await RawReplica.connect(t, node);
@@ -60,7 +60,7 @@ test('a web page is no replica, and writes nothing from another origin', async (
   assert.equal((await http.send('GET', '/v1/keys/k', undefined, foreign)).status, 200);
 });
 
-test('a stranger cannot hand over to a replica', async (t) => {
+test('a node that is not the master cannot hand over to a replica', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
@@ -102,7 +102,7 @@ test('a master that sends nonsense ends its link, not the replica', async (t) =>
   assert.equal(await textOf(replica, 'k'), 'v');
 });
 
-test('reads whose clients have gone wait no more', async (t) => {
+test('waiting reads end when their clients disconnect', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node', '--max-waiting', '50');
   await node.client.set('k', 'v');

@@ -154,7 +154,7 @@ test('-NOMASTERLINK and -LOADING mean: later, with the same position', async (t)
   assert.equal((await linkState(replica, 'waiting')).upstream?.detail, 'LOADING not ready');
 });
 
-test('a master that sends what is no command loses the link, and nothing of it is applied', async (t) => {
+test('a master that sends an invalid command loses the link, and nothing of it is applied', async (t) => {
   const cluster = await Cluster.create(t);
   const closes: number[] = [];
   const master = await scriptedMaster(t, (socket, [, runId]) => {
@@ -241,7 +241,7 @@ test('more replicas than allowed are turned away with 4429', async (t) => {
   await converged(master, replica);
 });
 
-test('a WebSocket that is refused before there is one gets a problem, as every request does', async (t) => {
+test('a refused WebSocket upgrade is answered with a problem, like every request', async (t) => {
   const node = await (await Cluster.create(t)).start('node');
   const http = new Connection(t, node);
   const handshake = {

@@ -49,7 +49,7 @@ for (const [name, sizes, declared] of [
   });
 }
 
-test('a body that goes on past four times the limit is not waited for', async () => {
+test('the connection is closed when a body goes on past four times the limit', async () => {
   const source = new Readable({ read() {} });
   const body = readBody(source, undefined, LIMIT);
   source.push(Buffer.alloc(400));

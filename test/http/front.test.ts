@@ -99,7 +99,7 @@ test('an upgrade that throws is a 500 and a line in the log; once there is a Web
   assert.deepEqual(late.logged, ['request-failed']);
 });
 
-test('a refusal that throws itself ends the connection', async (t) => {
+test('a refusal that throws an error ends the connection', async (t) => {
   const fault = (): never => {
     throw new Error('a fault');
   };

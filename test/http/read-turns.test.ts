@@ -185,7 +185,7 @@ test('a long body behind many requests is read to its end', async (t) => {
   await until('it has ended', () => ended.at(-1) === 'PUT');
 });
 
-test('a connection that becomes something else is left alone', async (t) => {
+test('a connection that becomes a WebSocket is no longer paused', async (t) => {
   let taken = '';
   const stage = await staged(t, 10, take);
   const client = await stage.client();

@@ -22,7 +22,7 @@ test('in each turn of the event loop one slice is done, however many requests ha
   assert.deepEqual(done, [0, 1, 2, 3, 4]);
 });
 
-test('what is small is done at once, and what is large lets the event loop turn between its slices', async () => {
+test('small work is done at once, and large work lets the event loop turn between its slices', async () => {
   let turns = 0;
   let counting = true;
   const count = (): void => {
@@ -42,7 +42,7 @@ test('what is small is done at once, and what is large lets the event loop turn 
   counting = false;
 });
 
-test('large values are worked on one after the other, and not for a client that has gone', async () => {
+test('large values are handled one at a time, and not for a client that has disconnected', async () => {
   const line = new Line();
   const reply = (destroyed: boolean): FastifyReply => ({ raw: { destroyed } }) as FastifyReply;
   const log: string[] = [];

@@ -26,7 +26,7 @@ async function unread(t: TestContext, answers: UnreadAnswers): Promise<ServerRes
   return response;
 }
 
-test('a client that takes too little of an answer in all its time loses the connection, and the answer counts no more', async (t) => {
+test('a client that reads an answer too slowly is disconnected, and the answer no longer counts', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const answers = new UnreadAnswers(() => 1, new Pipelines());
   const response = await unread(t, answers);

@@ -31,7 +31,7 @@ function keysOf(table: EntryTable): readonly string[] {
   return wanted.keys;
 }
 
-test('whatever is put, deleted and given another expiry, it reads like a plain map', () => {
+test('the table reads like a plain map, whatever is put, deleted and given another expiry', () => {
   const put = fc.record({ key: anyKey, value: fc.option(anyValue), expiresAt: fc.option(fc.maxSafeNat()) });
   fc.assert(
     fc.property(fc.array(put, { maxLength: 200 }), fc.nat(300), (puts, expected) => {
@@ -80,7 +80,7 @@ test('an empty value at the end of a chunk, with no other behind it, is read lik
   assert.equal(EntryRecords.of(table.memories, CHUNK_BYTES).view(address).length, 0);
 });
 
-test('a table that is released leaves its memory to the next one', () => {
+test('the memory of a released table is reused by the next one', () => {
   const pool = new ChunkPool(() => 16 * CHUNK_BYTES, CHUNK_BYTES);
   const memories = [1, 2].map(() => {
     const table = new EntryTable(pool);

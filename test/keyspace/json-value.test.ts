@@ -17,7 +17,7 @@ test('property: a value comes back from its JSON, and a long one takes at most t
   );
 });
 
-test('a text with ordinary escapes stays text, and so does a short one of nothing but control characters', () => {
+test('a text with ordinary escapes stays text, and so does a short one of only control characters', () => {
   const document = JSON.stringify(Array.from({ length: 10_000 }, (_, id) => ({ id, name: 'a "name"' })));
   assert.deepEqual(toJsonValue(Buffer.from(document)), { value: document, encoding: 'utf8' });
   const short = '\u0001'.repeat(ALWAYS_TEXT_BYTES);

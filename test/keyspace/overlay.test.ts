@@ -92,7 +92,7 @@ function entriesOf(overlay: Overlay): (readonly [string, Entry | null | undefine
   return overlay.firstKeys(ALL, MANY, EVER).map((key) => [key, overlay.get(key)] as const);
 }
 
-test('whatever is written, sealed and applied, overlay over file reads like a plain map', () => {
+test('overlay and file together read like a plain map, whatever is written, sealed and applied', () => {
   fc.assert(
     fc.property(fc.array(anyStep, { maxLength: 40 }), (steps) => {
       const bench = new Bench();
@@ -126,7 +126,7 @@ test('an expiry for an entry of the file takes it from there, version and all', 
   assert.deepEqual(overlay.get('k'), { ...entry, expiresAt: 9 });
 });
 
-test('an expiry for a key that is nowhere, or was deleted, or flushed, makes no entry', () => {
+test('an expiry for a missing, deleted or flushed key creates no entry', () => {
   const overlay = newOverlay();
   const expire = { kind: 'expire-at', key: 'k', expiresAt: 9 } as const;
   overlay.apply(expire, 10, () => null);
@@ -139,7 +139,7 @@ test('an expiry for a key that is nowhere, or was deleted, or flushed, makes no 
   assert.equal(overlay.get('k'), null);
 });
 
-test('with nothing new in it there is nothing to seal', () => {
+test('an overlay without new writes cannot be sealed', () => {
   const overlay = newOverlay();
   assert.equal(overlay.seal(0), false);
   overlay.apply({ kind: 'flush-all' }, 10, () => null);
@@ -228,7 +228,7 @@ test('of many keys, however they were ordered, the first ones are found', () => 
   }
 });
 
-test('applied at 10 forgets what was sealed at 10, and nothing that is newer or not sealed', () => {
+test('applied(10) removes what was sealed at 10, and keeps newer and unsealed generations', () => {
   const overlay = newOverlay();
   for (const [key, end] of [
     ['a', 10],
@@ -247,7 +247,7 @@ test('applied at 10 forgets what was sealed at 10, and nothing that is newer or 
   assert.equal(known(), 'c');
 });
 
-test('what is written is looked up in memory until that is needed, the oldest first; it is not counted and not listed', () => {
+test('written generations still answer lookups until their memory is needed, oldest first, but are not counted or listed', () => {
   const overlay = newOverlay();
   let end = 0;
   /** Half of the memory each. */
@@ -282,7 +282,7 @@ test('of many small generations that are written the last few are looked up in m
   assert.deepEqual([overlay.get('6'), overlay.get('7'), overlay.get('10')], [undefined, null, null]);
 });
 
-test('its bytes grow by at least the value that comes, but for one that fits where the old one was', () => {
+test('each new value increases the counted bytes by its size, unless it fits in place of the old one', () => {
   const overlay = newOverlay();
   const set = (size: number, end: number): void =>
     overlay.apply({ kind: 'set', key: 'k', value: Buffer.alloc(size), expiresAt: null }, end, () => null);
@@ -300,7 +300,7 @@ test('its bytes grow by at least the value that comes, but for one that fits whe
   assert.equal(overlay.bytes, 0);
 });
 
-test('what was read stays what it was when its memory is used again', () => {
+test('a value that was read stays intact when its memory is reused', () => {
   const overlay = newOverlay();
   const value = (letter: string): Buffer => Buffer.from(letter.repeat(200));
   const set = (letter: string, end: number): void =>

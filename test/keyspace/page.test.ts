@@ -131,7 +131,7 @@ test('a page that ends with the last key says that it was the last page', () => 
   assert.deepEqual([keysOf(page), page.next], [['a', 'b', 'c'], null]);
 });
 
-test('what has expired at this millisecond is not there any more, and makes no page incomplete', () => {
+test('an entry that expires in this millisecond is not listed, and the page is still full', () => {
   const file = new Map([...fileOf(['a', 'c'], SMALL, NOW + 1), ...fileOf(['b', 'd'], SMALL, NOW)]);
   const page = readPage({ ...ALL, limit: 2 }, newOverlay(), scanOf(file), NOW);
   assert.deepEqual([keysOf(page), page.next], [['a', 'c'], null]);
@@ -144,14 +144,14 @@ test('the file is read one entry past the page and no further', () => {
   assert.deepEqual(read, ['a', 'b', 'c']);
 });
 
-test('below a FLUSHALL the file is not read at all', () => {
+test('after a FLUSHALL in the overlay the file is not read at all', () => {
   const overlay = newOverlay();
   overlay.apply({ kind: 'flush-all' }, 10, () => null);
   const page = readPage(ALL, overlay, () => assert.fail('read the file'), NOW);
   assert.deepEqual(page, { entries: [], next: null });
 });
 
-test('the file is not read on and on behind entries that are deleted above it: they are to be written first', () => {
+test('a page that would skip too many deleted entries of the file asks for a flush first', () => {
   const keys = ['a', 'b', 'c', 'd'];
   const overlay = newOverlay();
   overlay.apply({ kind: 'del', keys: ['a', 'b'] }, 10, () => null);

@@ -79,7 +79,7 @@ function refusedWith(code: string, extra: object = {}): (error: unknown) => bool
   };
 }
 
-test('what has expired is deleted by one command, and what is not due stays', () => {
+test('expired entries are deleted by one command, and all others stay', () => {
   const draft = new MemoryDraft({ due: { expiresAt: NOW }, later: { expiresAt: NOW + 1 }, never: {} });
   const request = { kind: 'expire-due', keys: ['due', 'later', 'never', 'absent'] } as const;
   assert.equal(decideWrite(request, draft).count, 1);
@@ -88,7 +88,7 @@ test('what has expired is deleted by one command, and what is not due stays', ()
   assert.equal(draft.commands.length, 1);
 });
 
-test('deleting many deletes what is there, and nothing at all adds nothing', () => {
+test('deleting many deletes the keys that exist, and adds no command if none does', () => {
   const draft = new MemoryDraft({ a: {}, b: {}, expired: { expiresAt: NOW } });
   assert.equal(decideWrite({ kind: 'delete-many', keys: ['a', 'x', 'expired', 'b'] }, draft).count, 2);
   assert.deepEqual(draft.commands, [{ kind: 'del', keys: ['a', 'b'] }]);
@@ -105,7 +105,7 @@ test('an increment travels as the SET of its result, with the expiry that was th
   ]);
 });
 
-test('an expiry that is as it should be adds nothing, and does not change the version', () => {
+test('setting the same expiry again adds nothing, and does not change the version', () => {
   const draft = new MemoryDraft({ k: { expiresAt: 5_000 } });
   for (const expiresAt of [5_000, 6_000, 6_000]) {
     const { results } = decideWrite({ kind: 'expire', key: 'k', expiresAt, condition: ALWAYS }, draft);

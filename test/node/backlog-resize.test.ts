@@ -36,7 +36,7 @@ test('a large backlog is filled in the background, and then holds what the journ
   assert.deepEqual(head.backlog.read(offset(firstOffset - 1), 64 * MIB).length, length);
 });
 
-test('another size that is asked for while a backlog is filled wins', async () => {
+test('a new size requested while a backlog is being filled takes effect', async () => {
   const { head, world } = filled();
   const first = head.resizeBacklog(32 * MIB);
   const second = head.resizeBacklog(16 * MIB);

@@ -34,7 +34,7 @@ function changesOf({ events }: FakeSocket): readonly string[] {
   return events.flatMap(({ type, key }) => (type === 'set' ? [String(key)] : []));
 }
 
-test('a follower that lacks nothing is live at once', () => {
+test('a follower that has everything is live at once', () => {
   const stage = new Stage();
   stage.set('other/1');
   stage.follow('position=now&prefix=mine/');
@@ -106,7 +106,7 @@ test('a follower that finds nothing of its own for long keeps its place on the w
   assert.equal(told(), stage.head.offset);
 });
 
-test('a follower of another history gets nothing that was decoded before', async () => {
+test('a follower of another history gets nothing that was decoded for the old one', async () => {
   const stage = new Stage();
   for (let index = 0; index < 10; index += 1) stage.set(`k${index}`, 1_000);
   const { socket } = stage.follow(`position=${RUN_ID}:0`);
@@ -119,7 +119,7 @@ test('a follower of another history gets nothing that was decoded before', async
   assert.deepEqual(new Set(positions), new Set(['b']));
 });
 
-test('the decoded stretches take no more memory than their limit, and give what the stream has', (t) => {
+test('the cache of decoded stream ranges stays within its memory limit and returns the stream’s commands', (t) => {
   const { seed, random } = seeded();
   t.diagnostic(`PSYNCD_SEED=${seed}`);
   const below = (limit: number): number => Math.floor(random() * limit);

@@ -34,7 +34,7 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
 const WALL_CLOCK = /(?<!\bperformance)\.now\b|\bnew Date\(\)/g;
 const COMMENT = /\/\*.*?\*\/|^\s*\/\/.*?$/gms;
 
-test('only what expires, and times of day that people read, ask the wall clock', async () => {
+test('the wall clock is read only for expiry, and for times of day that people read', async () => {
   const found: Record<string, number> = {};
   for await (const file of glob('**/*.ts', { cwd: SRC })) {
     const text = (await readFile(`${SRC}${file}`, 'utf8')).replace(COMMENT, '');

@@ -73,7 +73,7 @@ for (const [lookMs, turnMs] of [
   });
 }
 
-test('the backlog of expiry tells how many due entries are not deleted yet', async () => {
+test('the expired backlog is the number of expired entries that are not deleted yet', async () => {
   const stage = new Stage(20 * DUE_KEYS, 1, 1);
   assert.equal(stage.cycle.backlog, 20 * DUE_KEYS);
   stage.cycle.start();
@@ -85,7 +85,7 @@ test('the backlog of expiry tells how many due entries are not deleted yet', asy
   stage.cycle.stop();
 });
 
-test('the backlog of expiry counts on after the wall clock was set forward by hours, and back', async () => {
+test('the expired backlog stays correct after the wall clock was set forward by hours, and back', async () => {
   const world = new FakeWorld();
   let due = [world.ms + 4_000_000];
   const isDue = (now: number, after: DueCursor | null, at: number): boolean =>

@@ -6,7 +6,7 @@ import { parseFeedRequest } from '../../src/web/feed-query.ts';
 import { after } from '../support/arbitraries.ts';
 import { FakeKeyspace, type FakeSocket, KIB, MIB, RUN_ID, Stage } from '../support/feed-stage.ts';
 
-test('a bookmark that is due when too much is pending does not make those lose it who read it from the stream', async () => {
+test('followers that read pending changes from the stream lose none when a bookmark is due', async () => {
   const stage = new Stage();
   const { socket } = stage.follow('position=now');
   await stage.world.settle();
@@ -19,7 +19,7 @@ test('a bookmark that is due when too much is pending does not make those lose i
   assert.deepEqual(socket.seen, ['continue', '1', '2', '3', '4', '5', '6', '7', '8']);
 });
 
-test('a bookmark that is due when a full resync replaces everything does not keep followers from going on', async () => {
+test('a bookmark that is due during a full resync does not stop the followers', async () => {
   const stage = new Stage();
   const { socket } = stage.follow('position=now');
   await stage.world.settle();
@@ -38,7 +38,7 @@ test('a bookmark that is due when a full resync replaces everything does not kee
   assert.deepEqual(socket.seen, ['continue', 'reset', '2', 'new', 'synced', '3']);
 });
 
-test('those who read from the stream what is pending begin where the journal still is', async () => {
+test('followers that read pending changes from the stream begin where the journal still has them', async () => {
   const stage = new Stage(16 * KIB);
   const { socket } = stage.follow('position=now&prefix=rare/');
   await stage.world.settle();
@@ -52,7 +52,7 @@ test('those who read from the stream what is pending begin where the journal sti
   assert.deepEqual(socket.seen, ['continue', 'rare/1', 'rare/2', 'rare/3']);
 });
 
-test('a snapshot that is begun anew while its follower takes nothing leaves no reader behind', async () => {
+test('restarting the snapshot of a follower that reads nothing closes the old reader', async () => {
   const value = Buffer.alloc(200 * KIB, 'x');
   const entries = new Map(['a', 'b', 'c', 'd'].map((key) => [key, { value, version: 1, expiresAt: null }]));
   const old = new FakeKeyspace({ runId: RUN_ID, offset: ZERO }, entries);
@@ -71,7 +71,7 @@ test('a snapshot that is begun anew while its follower takes nothing leaves no r
   assert.deepEqual(socket.seen.slice(-6), ['reset', 'a', 'b', 'c', 'd', 'synced']);
 });
 
-test('a long poll that joined while others are given something ends when its time is up', async () => {
+test('a long poll that joins while other followers receive events ends when its time is up', async () => {
   const stage = new Stage();
   const many = Array.from({ length: 900 }, () => stage.follow('position=now'));
   await stage.world.settle();
@@ -90,7 +90,7 @@ function hasCaughtUp({ events }: FakeSocket): boolean {
   return head !== undefined && events.at(-1)?.position === head;
 }
 
-test('who continues is told soon that it has come to the head, whatever it lacks', async () => {
+test('a follower that continues is soon told that it has reached the head, whatever it lacked', async () => {
   const stage = new Stage();
   stage.set('mine/1');
   stage.set('other/1');
@@ -100,7 +100,7 @@ test('who continues is told soon that it has come to the head, whatever it lacks
   assert.ok(hasCaughtUp(socket), 'the stretch ends with what is not its own');
 });
 
-test('…also when what is pending for those who are live ends before the head', async () => {
+test('a follower that continues is told that it has reached the head even if the pending groups end before it', async () => {
   const stage = new Stage();
   stage.follow('position=now&prefix=mine/');
   await stage.world.settle();
@@ -113,7 +113,7 @@ test('…also when what is pending for those who are live ends before the head',
   assert.ok(hasCaughtUp(socket));
 });
 
-test('a long poll from where a replica has not come yet takes no more than its time in all', async (t) => {
+test('a long poll from a position ahead of a replica takes no longer than its wait', async (t) => {
   const stage = new Stage();
   stage.isMaster = false;
   stage.set('k');
@@ -123,12 +123,12 @@ test('a long poll from where a replica has not come yet takes no more than its t
       parseFeedRequest(`/?position=${RUN_ID}:${ahead}&wait=${wait}`),
       new AbortController().signal,
     );
-  await t.test('when it does not come', async () => {
+  await t.test('when the replica does not reach the position', async () => {
     const refused = assert.rejects(poll(0), { code: 'NOT_REACHED', message: /within 0 ms$/ });
     await stage.world.pass(0);
     await refused;
   });
-  await t.test('when it comes', async () => {
+  await t.test('when the replica reaches the position', async () => {
     const admitted = poll(3);
     await stage.world.pass(2_000);
     stage.set('k');
@@ -137,7 +137,7 @@ test('a long poll from where a replica has not come yet takes no more than its t
   });
 });
 
-test('a long poll whose time is up is not told again what it was told just now', async () => {
+test('a long poll whose time is up does not get its last bookmark twice', async () => {
   const stage = new Stage();
   stage.set('other/1');
   const { socket } = stage.follow(`position=${RUN_ID}:0&prefix=mine/&wait=1`);

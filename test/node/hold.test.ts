@@ -50,7 +50,7 @@ function stage(soft?: { bytes: number; ms: number }): Stage {
   return the;
 }
 
-test('a reader that takes nothing goes when it holds more than the limit, once', () => {
+test('a reader that reads nothing is disconnected once, when it holds more than the limit', () => {
   const the = stage();
   the.pass(10, 0, MIB);
   assert.deepEqual(the.ended, []);
@@ -60,14 +60,14 @@ test('a reader that takes nothing goes when it holds more than the limit, once',
   ]);
 });
 
-test('a reader that is as fast as the writers never goes, whatever it holds, also when others wait', () => {
+test('a reader as fast as the writers is never disconnected, whatever it holds and even if others wait', () => {
   const the = stage({ bytes: MIB, ms: 0 });
   the.othersWait = true;
   the.pass(1_000, MIB, MIB);
   assert.deepEqual(the.ended, []);
 });
 
-test('a reader goes at the soft limit when that has lasted', () => {
+test('a reader above the soft limit for the whole time is disconnected', () => {
   const the = stage({ bytes: MIB, ms: 5_000 });
   the.held = 2 * MIB;
   the.pass(5);
@@ -81,7 +81,7 @@ test('a reader goes at the soft limit when that has lasted', () => {
   assert.equal(the.ended[0]?.[0], CloseCode.tooFarBehind);
 });
 
-test('a slow reader goes only when others wait, and not before it has been slow for a while', () => {
+test('a slow reader is disconnected only if others wait, and only after it has been slow for a while', () => {
   const the = stage();
   the.othersWait = true;
   the.pass(9, 1_000);

@@ -61,7 +61,7 @@ function entries(): Map<string, Entry> {
   );
 }
 
-test('the lookups of a large batch leave the event loop its turns, and none is left for the batch itself', async () => {
+test('the lookups of a large batch are done ahead, and let the event loop turn in between', async () => {
   const lookUps = new LookUps(entries());
   const operations = Array.from({ length: KEYS }, (_, index): Operation => {
     const key = keyOf(index);

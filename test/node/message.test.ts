@@ -51,7 +51,7 @@ test('property: a message has at most six times as many characters as its part o
   );
 });
 
-test('property: however many followers ask, each gets what a batch does to its keys, in order', () => {
+test('property: each follower gets the changes of a batch to its keys, in order, however many followers there are', () => {
   const commands = fc.array(anyCommand(anyKey), { minLength: 2, maxLength: 20 });
   // More followers than are served before the keys are sorted.
   const followers = fc.array(fc.array(fc.string({ maxLength: 2 }), { maxLength: 3 }), {
@@ -83,7 +83,7 @@ test('property: however many followers ask, each gets what a batch does to its k
   );
 });
 
-test('followers who want the same of a batch share one message, whatever prefixes they gave', () => {
+test('followers that get the same changes of a batch share one message, whatever their prefixes', () => {
   const set = (key: string): Command => ({ kind: 'set', key, value: Buffer.from('v'), expiresAt: null });
   const { bytes, commands, ends } = transaction([set('a1'), set('a2'), set('b1')]);
   const range = { first: 0, last: 3, start: 0, end: bytes.length };
@@ -94,7 +94,7 @@ test('followers who want the same of a batch share one message, whatever prefixe
   assert.equal(group.messageFor(new Prefixes(['a', 'z']))?.json, first?.json);
 });
 
-test('a long value that JSON would escape a lot is told as base64', () => {
+test('a long value that JSON would escape a lot is sent as base64', () => {
   const value = Buffer.alloc(1024 * 1024, 1);
   const text = json(transaction([{ kind: 'set', key: 'k', value, expiresAt: null }]), 0);
   assert.ok(text.includes('"encoding":"base64"'));

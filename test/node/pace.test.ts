@@ -39,7 +39,7 @@ test('room is given out over the whole commit: no writer stands still, and none 
   assert.equal(pace.pauseMs(10_000), 0);
 });
 
-test('who writes little does not wait, whatever is being committed', () => {
+test('a client that writes little does not wait, whatever the applier is committing', () => {
   const pace = new Pace();
   pace.begun(32 * MIB, 0);
   for (let now = 0; now < 900; now += 1) {

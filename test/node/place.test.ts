@@ -72,20 +72,20 @@ test('at each offset the head tells whether a write ends there, and the history 
   assert.deepEqual(stage.head.placeAt(offset(stage.head.offset + 1)), { kind: 'unknown' });
 });
 
-test('after a restart it tells the same, from what the journal has', () => {
+test('after a restart the head tells the same from the journal', () => {
   const before = filled();
   const stage = new Stage(8 * MIB, undefined, before.rows);
   assert.equal(stage.head.hash, before.head.hash);
   check(stage, everyHash(before));
 });
 
-test('what has left the backlog is not looked for', () => {
+test('places before the backlog are not searched for', () => {
   const before = filled();
   const stage = new Stage(MIB / 4, undefined, before.rows);
   assert.deepEqual(stage.head.placeAt(offset(100)), { kind: 'unknown' });
 });
 
-test('a place in a large row costs one reading of that row, however often it is asked for', () => {
+test('a place in a large row is found by reading the row once, however often it is asked for', () => {
   const before = filled();
   const stage = new Stage(8 * MIB, undefined, before.rows);
   const row = before.rows.find(({ bytes }) => bytes.length > 8 * MARK_BYTES);
@@ -156,7 +156,7 @@ test('a journal without hashes has an unknown one, and a master begins a chain t
   assert.deepEqual(again.placeAt(rowEnd(stage, -2)), { kind: 'command-end', hash: known });
 });
 
-test('a replica that is told a hash goes on with it', () => {
+test('a replica that receives a hash continues the chain from it', () => {
   const { head } = new Stage(
     8 * MIB,
     undefined,

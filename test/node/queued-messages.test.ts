@@ -10,7 +10,7 @@ import {
 
 const large = (characters: number): Message => new Message('x'.repeat(characters), null);
 
-test('a message that many were given counts once, until the last of them has taken it', () => {
+test('a message that many followers share counts once, until the last of them has received it', () => {
   const queued = new QueuedMessages<string>();
   const message = large(MAX_QUEUED_CHARACTERS / 2);
   for (const holder of ['a', 'b', 'c']) queued.hold(holder, new Frames([message]), 1);

@@ -41,7 +41,7 @@ for (const length of [1, MIB, 9 * MIB + 5]) {
   });
 }
 
-test('a socket that takes nothing is given a few parts; when it is closed no more is read', async () => {
+test('a socket that takes nothing gets only a few parts, and nothing more is read once it is closed', async () => {
   let reads = 0;
   const taken: (() => void)[] = [];
   const sender = new SnapshotSender(
@@ -63,7 +63,7 @@ test('a socket that takes nothing is given a few parts; when it is closed no mor
   assert.equal(reads, before);
 });
 
-test('a part that cannot be read ends it with that error', async () => {
+test('a snapshot of which a part cannot be read ends with that error', async () => {
   const sender = new SnapshotSender(
     frozen(randomBytes(MIB), () => {
       throw new Error('no disk');

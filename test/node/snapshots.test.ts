@@ -32,7 +32,7 @@ function stage() {
   return { the, snapshots: new Snapshots(head as unknown as StreamHead, () => MAX_HELD_BYTES) };
 }
 
-test('who comes within a backlog shares a snapshot; later ones do not wait for it, but for the fifth', async () => {
+test('replicas that come within one backlog share a snapshot; later ones get another, up to four at a time', async () => {
   const { the, snapshots } = stage();
   const taken = [await snapshots.acquire()];
   the.offset = BACKLOG_BYTES;
@@ -61,7 +61,7 @@ test('who comes within a backlog shares a snapshot; later ones do not wait for i
   assert.deepEqual([the.open, the.pinned()], [0, null]);
 });
 
-test('however many come one after the other, there is a moment without a frozen file when enough was written', async () => {
+test('however many replicas come in a row, the file is unfrozen for a moment once enough was written', async () => {
   const { the, snapshots } = stage();
   let before = await snapshots.acquire();
   while (the.offset + 101 <= MAX_HELD_BYTES) {

@@ -77,7 +77,7 @@ test('callbacks that call each other share one time in each turn of the event lo
   assert.equal(turn.isOver, false);
 });
 
-test('of all loops that wait in one line, one goes on in each turn of the event loop, in their order', async () => {
+test('each turn of the event loop continues one of the loops that share a line, in their order', async () => {
   const loop = new FakeLoop();
   const line = new OneByOne(loop);
   const done: string[] = [];
@@ -99,7 +99,7 @@ test('of all loops that wait in one line, one goes on in each turn of the event 
   assert.equal(loop.waiting, 0);
 });
 
-test('background work rests so long that its share of the event loop is never passed, whatever a step costs', () => {
+test('background work never exceeds its share of the event loop, whatever a step costs', () => {
   for (const stepMs of [0, 0.3, 1, 7, 20, MAX_REST_MS / 3]) {
     const restMs = restAfter(stepMs);
     assert.ok(stepMs / (stepMs + restMs) <= BACKGROUND_SHARE, `${stepMs} ms, then ${restMs} ms`);
@@ -166,7 +166,7 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
 };
 const LOOP = /\bfor await \(|\bwhile \(|\bfor \((?:let [^;]*)?; ?[^;]*; ?\)/g;
 
-test('every loop of the main thread that may be long gives the event loop its turn, or says why it need not', async () => {
+test('every loop of the main thread that may be long lets the event loop turn, or states why it need not', async () => {
   const found: Record<string, number> = {};
   const withoutTurns: string[] = [];
   for (const room of ['node', 'http', 'web', 'store', 'ws']) {

@@ -36,7 +36,7 @@ class FakeWorld implements World {
   }
 }
 
-test('what a callback, a socket’s handler or a lost promise throws comes to its owner', async () => {
+test('errors of callbacks, socket handlers and unawaited promises reach the part that owns them', async () => {
   const heard: unknown[] = [];
   const owner = (error: unknown): unknown => heard.push(error);
   const world = new FakeWorld();
@@ -128,7 +128,7 @@ const BROKEN: readonly (readonly [what: string, broken: Partial<LinkContext>])[]
 ];
 
 for (const [what, broken] of BROKEN) {
-  test(`a link that makes a mistake with ${what} says so, and dials again when it is over`, async () => {
+  test(`a link that throws during ${what} logs it, and dials again afterwards`, async () => {
     const { link, world, dialled, logged } = stage(broken);
     link.start();
     dialled[0]?.events.opened();
@@ -143,7 +143,7 @@ for (const [what, broken] of BROKEN) {
   });
 }
 
-test('a link that cannot even dial tries again, and says why', async () => {
+test('a link whose dialler throws tries again, and logs the reason', async () => {
   const { link, world, logged } = stage({ dial: fail });
   link.start();
   await settle(world);

@@ -130,7 +130,7 @@ class Stage {
   }
 }
 
-test('while an import waits for the applier single writes go on', async () => {
+test('single writes go on while an import waits for the applier', async () => {
   const stage = new Stage();
   stage.crowded = true;
   stage.bulk('import');
@@ -144,7 +144,7 @@ test('while an import waits for the applier single writes go on', async () => {
   assert.deepEqual(stage.answered, ['a', 'b', 'import']);
 });
 
-test('a pause is for what brings much; where that has taken its share already, for everybody', async () => {
+test('only large requests are paused, and all requests once the large ones have used their share', async () => {
   const stage = new Stage();
   stage.pauseMs = 10;
   stage.bulk('import');
@@ -161,7 +161,7 @@ test('a pause is for what brings much; where that has taken its share already, f
   assert.deepEqual(stage.answered, ['a', 'b', 'import']);
 });
 
-test('a single write that pauses is decided when the pause is over, although a bulk request still waits for room', async () => {
+test('a paused single write is decided after its pause, even while a bulk request still waits for room', async () => {
   const stage = new Stage();
   stage.crowded = true;
   stage.bulk('import');
@@ -174,7 +174,7 @@ test('a single write that pauses is decided when the pause is over, although a b
   assert.deepEqual(stage.answered, ['a']);
 });
 
-test('when the overlay is full nobody writes, and then everybody does', async () => {
+test('while the overlay is full all writes wait, and then all of them are done', async () => {
   const stage = new Stage();
   stage.full = true;
   stage.crowded = true;
@@ -186,7 +186,7 @@ test('when the overlay is full nobody writes, and then everybody does', async ()
   assert.deepEqual(stage.answered, ['a', 'import']);
 });
 
-test('single writes that fill every turn and bulk requests have turns alternately', async () => {
+test('bulk requests get every other turn when single writes fill all turns', async () => {
   const stage = new Stage();
   for (const name of ['x', 'y']) stage.bulk(name, MAX_TURN_BYTES);
   const value = Buffer.alloc(BULK_BYTES / 2);
@@ -199,7 +199,7 @@ test('single writes that fill every turn and bulk requests have turns alternatel
   assert.equal(stage.answered.length, 66);
 });
 
-test('a single write that comes while bulk requests wait is answered after at most one of them', async () => {
+test('a single write waits for at most one of the waiting bulk requests', async () => {
   const stage = new Stage();
   for (const name of ['x', 'y', 'z']) stage.batch(name, MAX_TURN_LOOKUPS);
   stage.single('a');
@@ -212,7 +212,7 @@ test('a single write that comes while bulk requests wait is answered after at mo
   assert.deepEqual(stage.turns, [1, MAX_TURN_LOOKUPS, 2, MAX_TURN_LOOKUPS, MAX_TURN_LOOKUPS]);
 });
 
-test('a bulk request that would take the room of single writes waits, and they go on', async () => {
+test('a bulk request that would take the room of single writes waits, and the single writes go on', async () => {
   const stage = new Stage();
   stage.mostBytes = 2 * BULK_BYTES;
   stage.bulk('large', 3 * BULK_BYTES);
@@ -242,7 +242,7 @@ test('a turn ends when it has read many bytes of values', async () => {
   assert.deepEqual(stage.turns, [2, 2, 1]);
 });
 
-test('the last turns before a stop take everything, whoever would have to wait', async () => {
+test('the last turns before a stop write all requests, even those that would have to wait', async () => {
   const stage = new Stage();
   stage.full = true;
   stage.crowded = true;

@@ -84,7 +84,7 @@ test('after any appends it reads like the end of one long buffer', () => {
   );
 });
 
-test('what was read stays as it is when the ring moves on, and what was appended may be changed', () => {
+test('bytes that were read stay intact when the ring moves on, and appended buffers may be reused', () => {
   const backlog = new Backlog(4, ZERO);
   const given = Buffer.from('abcd');
   backlog.append(given);
@@ -125,7 +125,7 @@ for (const [name, size, start, length, sizes] of [
   });
 }
 
-test('a size that is none is refused, and nothing changes', () => {
+test('an invalid size is refused, and nothing changes', () => {
   const backlog = new Backlog(10, ZERO);
   backlog.append(stretch(0, 6));
   for (const size of [0, -1, 1.5, Number.NaN]) assert.throws(() => backlog.resize(size), RangeError);

@@ -10,7 +10,7 @@ interface Commit {
   readonly afterMs: number;
 }
 
-test('whoever has everything lags by nothing', () => {
+test('a replica that has everything has no lag', () => {
   const clock = new CommitClock(offset(100), 1_000);
   assert.equal(clock.lagMs(offset(100), 9_000), 0);
   clock.committed(offset(150), 2_000);

@@ -154,7 +154,7 @@ for (const [line, answer] of [
   });
 }
 
-test('what stood before an unknown option is not kept either', () => {
+test('options before an unknown option are not kept either', () => {
   assert.deepEqual(converse('REPLCONF node-id n1 colour red').state, NEW_SESSION);
 });
 
@@ -177,7 +177,7 @@ test('a replica that asks because its data differs says so in place of a run ID'
   ]);
 });
 
-test('a capability that is longer than any is fine, and not kept', () => {
+test('an overlong capability is accepted, and not kept', () => {
   const { state, effects } = converse(`REPLCONF capa ${'x'.repeat(4_000)} capa psync2`);
   assert.deepEqual([state.capabilities, effects], [['psync2'], [reply('+OK')]]);
 });

@@ -9,12 +9,12 @@ function written(perSecond: Readonly<Record<number, number>>): WriteRate {
   return rate;
 }
 
-test('nothing written is no rate', () => {
+test('without writes the rate is zero', () => {
   assert.deepEqual(new WriteRate(0).rates(0), { current: 0, peak: 0 });
   assert.deepEqual(new WriteRate(0).rates(10_000_000), { current: 0, peak: 0 });
 });
 
-test('in the first second what has come counts at once', () => {
+test('in the first second writes count at once', () => {
   assert.deepEqual(written({ 0: 700 }).rates(900), { current: 700, peak: 700 });
 });
 
@@ -37,7 +37,7 @@ test('a burst stays the peak for ten minutes, and is forgotten then', () => {
   assert.equal(rate.rates((100 + REMEMBERED_SECONDS + 10) * 1000).peak, 0);
 });
 
-test('after a pause longer than what is remembered nothing is left', () => {
+test('after a pause longer than ten minutes the rate and its peak are zero', () => {
   const rate = written({ 5: 1_000 });
   assert.deepEqual(rate.rates(5_000_000), { current: 0, peak: 0 });
 });

@@ -133,7 +133,7 @@ test('after each commit the file holds the state at its position: no value of a 
   );
 });
 
-test('what deleted entries have left is given back, some at a time; not while the file is frozen, and it gets shorter when nobody reads what was', async (t) => {
+test('pages of deleted entries are freed a few at a time, not while the file is frozen, and the file gets shorter once no old state is read', async (t) => {
   const path = join(await temporaryFolder(t), 'keyspace-1.db');
   const db = fresh(path);
   t.after(() => db.close());

@@ -52,7 +52,7 @@ function checkpointed(path: string): Buffer {
   return bytes;
 }
 
-test('it has the bytes of its moment, wherever they are, and later commits change none of them', async (t) => {
+test('a frozen file has the bytes of its commit, in file or WAL, and later commits change none of them', async (t) => {
   const { path, db, applier } = await keyspace(t);
   const { seed, random } = seeded();
   t.diagnostic(`PSYNCD_SEED=${seed}`);

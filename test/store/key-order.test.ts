@@ -27,7 +27,7 @@ function check(keys: readonly string[]): void {
   }
 }
 
-test('whatever the keys are, each is among its neighbours', () => {
+test('sorting brings each key close to its neighbours, whatever the keys are', () => {
   const word = fc.constantFrom('', 'a', 'b', 'ab', 'user:', 'user:profile:', '/', 'é', '日本', '\u{1f600}');
   const key = fc.tuple(word, word, fc.nat(300)).map((parts) => parts.join(''));
   fc.assert(fc.property(fc.uniqueArray(key, { maxLength: 400 }), (keys) => check(keys)));
@@ -44,6 +44,6 @@ for (const [what, keyOf] of [
   });
 }
 
-test('no key, and one', () => {
+test('sorting works for no key and for one key', () => {
   assert.deepEqual([sorted([]), sorted(['one'])], [[], ['one']]);
 });

@@ -46,7 +46,7 @@ async function filled(t: TestContext): Promise<Filled> {
   return { keyspace, deleteAll: () => flush([{ kind: 'del', keys: KEYS }]) };
 }
 
-test('a frozen file that is let go while a flush is tidied up after gets its share too', async (t) => {
+test('upkeep runs again if a frozen file is released while upkeep is running', async (t) => {
   const { keyspace, deleteAll } = await filled(t);
   const frozen = await keyspace.freeze();
   await deleteAll();

@@ -10,7 +10,7 @@ function held(cache: ReadCache, keys: readonly string[]): number {
   return keys.filter((key) => cache.get(key) !== undefined).length;
 }
 
-test('what is read again and again is soon served from memory, and is the same entry', () => {
+test('an entry that is read often is soon served from memory, and is the same entry', () => {
   const cache = new ReadCache();
   const hot = entry(100);
   for (let reads = 0; reads < 8; reads += 1) cache.offer('hot', hot);
@@ -18,7 +18,7 @@ test('what is read again and again is soon served from memory, and is the same e
   assert.equal(cache.get('cold'), undefined);
 });
 
-test('it is empty when the read transaction has ended', () => {
+test('the cache is empty when the read transaction has ended', () => {
   const cache = new ReadCache();
   for (let reads = 0; reads < 80_000; reads += 1) cache.offer(`k${reads}`, entry(1));
   cache.clear();
@@ -31,7 +31,7 @@ test('it is empty when the read transaction has ended', () => {
   );
 });
 
-test('it holds no more than its limits, whatever is read, and keeps what is asked for', () => {
+test('the cache stays within its limits, and keeps the entries that are read often', () => {
   for (const [bytes, most] of [
     [1, 2 * 4_096],
     [4_096, 2 * 1_024],

@@ -1,4 +1,4 @@
-/** The scrub of a keyspace file: what it finds, what it lets pass, and that it stops when it is told to. */
+/** The scrub of a keyspace file: what it finds, what it lets pass, and that a scrub stops when it is told to. */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -83,11 +83,11 @@ for (const vacuum of ['INCREMENTAL', 'NONE'] as const) {
   });
 }
 
-test('it stops when it is told to', async (t) => {
+test('a scrub stops when it is told to', async (t) => {
   assert.deepEqual(scrubbed(await keyspace(t), 1), { finished: false, entries: 0 });
 });
 
-test('a search that goes the wrong way is found', async (t) => {
+test('a page that misleads searches is found', async (t) => {
   const path = await keyspace(t);
   const lost = flippedSeparator(path);
   const db = new Database(path);
@@ -105,7 +105,7 @@ test('a pointer to another page of the tree is found: what it pointed to is lost
   assert.throws(() => scrubbed(path), { code: 'SQLITE_CORRUPT', message: /page \d+ is used twice/ });
 });
 
-test('an expiry that the index of what is due does not have is found', async (t) => {
+test('an entry that is missing from the expiry index is found', async (t) => {
   const path = await keyspace(t);
   changed(path, rootOf(path, 'entries_by_expiry'), (page) => {
     page.write('kez/', separatorIn(page), 'latin1');

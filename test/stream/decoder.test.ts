@@ -56,7 +56,7 @@ const doubtfulTime = fc.oneof(
   fc.constantFrom(-96_287_990_370, -1, -0, 0, 0.5, 2 ** 53 - 1, 2 ** 53, 1e21, -Infinity, Infinity, NaN),
 );
 
-test('what is written is read as it was meant, or refused before it is written', () => {
+test('every command is decoded as it was encoded, or refused before it is encoded', () => {
   const doubtful = fc.oneof(
     anyCommand(doubtfulKey, doubtfulTime),
     fc.constantFrom<Command>(
@@ -330,7 +330,7 @@ for (const [what, wire] of MALFORMED) {
   });
 }
 
-test('the limit of a transaction is for each of them, not for all together', () => {
+test('the limit applies to each transaction, not to all together', () => {
   const decoder = new StreamDecoder();
   const command = array(['DEL', 'a']).repeat(MAX_TRANSACTION_COMMANDS / 4);
   const transaction = Buffer.from(`${array(['MULTI'])}${command}${array(['EXEC'])}`);
