@@ -1,10 +1,10 @@
-/** As much of autocannon as load.ts uses; the package has no types of its own. */
+/** Types for the part of autocannon that load.ts uses; the package has none of its own. */
 declare module 'autocannon' {
   import type { EventEmitter } from 'node:events';
 
   export interface Request {
     readonly path: string;
-    /** What is not said is as in the options. */
+    /** Members that are absent are as in the options. */
     readonly method?: string;
     readonly headers?: Readonly<Record<string, string>>;
     readonly body?: string;
@@ -12,7 +12,7 @@ declare module 'autocannon' {
 
   /** One connection. */
   export interface Connection {
-    /** Replaces the requests that it sends over and over; each is built once, here. */
+    /** Replaces the requests that the connection repeats; each is built once, here. */
     setRequests(requests: Request[]): void;
   }
 
@@ -20,7 +20,7 @@ declare module 'autocannon' {
     readonly url: string;
     readonly method: string;
     readonly connections: number;
-    /** Seconds. */
+    /** Duration in seconds. */
     readonly duration: number;
     readonly headers?: Readonly<Record<string, string>>;
     readonly body?: string;
@@ -33,7 +33,7 @@ declare module 'autocannon' {
     readonly non2xx: number;
   }
 
-  /** `start`: everything is set up; `response`: one has come. */
+  /** `start`: everything is set up; `response`: an answer has arrived. */
   export interface Run extends EventEmitter, PromiseLike<Result> {
     stop(): void;
   }

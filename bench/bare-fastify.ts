@@ -1,17 +1,17 @@
 /**
- * The limit of `put` and `get`, a process of its own: Fastify, as bare as it can answer the same requests. It sends
- * the same headers and JSON of the same shape and size as psyncd, and keeps nothing.
+ * The limit for `put` and `get`, in a process of its own: a Fastify that only answers the same requests. It sends the
+ * same headers and JSON of the same shape and size as psyncd, and stores nothing.
  */
 import type { AddressInfo } from 'node:net';
 import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
 import { VALUE } from './workload.ts';
 
 const RUN_ID = '8f3b0c6d1e2a4b5c6d7e8f9a0b1c2d3e4f5a6b7c';
-/** What a PUT adds to psyncd's stream; and where psyncd stands when the keys are in. */
+/** Bytes that a PUT adds to psyncd's stream, and psyncd's offset once all keys are written. */
 const COMMAND_BYTES = 143;
 const FIRST_OFFSET = 14_300_000;
 
-/** As in psyncd's own schema: Fastify compiles it into a serialiser. */
+/** Copied from psyncd's own schema; Fastify compiles it into a serializer. */
 const written = {
   type: 'object',
   required: ['key', 'version', 'created', 'expiresAt', 'position'],
@@ -57,5 +57,5 @@ function keyOf(request: FastifyRequest): string {
 
 await app.listen({ host: '127.0.0.1', port: 0 });
 process.stdout.write(`listening on http://127.0.0.1:${(app.server.address() as AddressInfo).port}\n`);
-// The channel closes when the process that started this one is gone.
+// The channel closes when the parent process ends.
 process.once('disconnect', () => process.exit(0));

@@ -18,7 +18,7 @@ export class BareServer implements Stoppable {
 
   /**
    * @param script a file of this folder
-   * @throws Error when it ends instead of listening; why, it has written to standard error
+   * @throws Error when the process ends instead of listening; the reason is on standard error
    */
   static async start(script: string): Promise<BareServer> {
     const path = fileURLToPath(new URL(script, import.meta.url));

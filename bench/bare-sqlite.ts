@@ -1,8 +1,8 @@
 /**
- * The limit of `sustained`, a process of its own: better-sqlite3 writing the same operations, as fast as the applier was
- * designed for, which is half a million random keys at a time, in order of the key. It does nothing else.
+ * The limit for `sustained`, in a process of its own: better-sqlite3 alone writes the same operations in the way that
+ * suits the applier best, half a million random keys at a time in key order.
  *
- * The parent says `run`, and gets the operations a second.
+ * The parent sends `run` and receives the operations per second.
  */
 import Database from 'better-sqlite3';
 import { Command } from 'commander';

@@ -1,14 +1,14 @@
 /**
- * The limit of `followers`, a process of its own: `ws` as its users use it, one `send` of the same bytes to each client.
- * The parent says for how long.
+ * The limit for `followers`, in a process of its own: plain `ws`, with one `send` of the same bytes to each client. The
+ * parent says for how long.
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { WebSocketServer } from 'ws';
 
-/** As long as psyncd's message about one small write. */
+/** A message as long as psyncd's message about one small write. */
 const MESSAGE = Buffer.alloc(275, 'x');
-/** One that does not take more is left out until it does. */
+/** A client with more unsent bytes is skipped until it has read them. */
 const HIGH_WATER_BYTES = 256 * 1024;
 
 const server = createServer();
@@ -26,5 +26,5 @@ process.on('message', ({ seconds }: { seconds: number }) => send(performance.now
 server.listen(0, '127.0.0.1', () => {
   process.stdout.write(`listening on http://127.0.0.1:${(server.address() as AddressInfo).port}\n`);
 });
-// The channel closes when the process that started this one is gone.
+// The channel closes when the parent process ends.
 process.once('disconnect', () => process.exit(0));

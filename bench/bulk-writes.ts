@@ -1,6 +1,6 @@
 /**
- * As many writes as a node takes, from a process of its own: batches, or an import, of random keys. The bodies are built
- * before the clock starts, a key in each operation once, and sent in another order each time.
+ * Writes as fast as a node accepts, from a process of its own: batches or an import of random keys. The bodies are
+ * built before the clock starts and sent in another order each time.
  *
  * Prints a line of JSON.
  */
@@ -13,12 +13,12 @@ import { keyAt, VALUE } from './workload.ts';
 export interface BulkWritten {
   readonly operations: number;
   readonly seconds: number;
-  /** The longest that one batch took; 0: it was no batch. */
+  /** Longest time of one batch; 0 for an import. */
   readonly longestMs: number;
 }
 
 const BODY_OPERATIONS = 1_000;
-/** So many requests are open at a time: the node always has one to go on with. */
+/** Number of requests open at a time, so that the node always has one to work on. */
 const CONNECTIONS = 4;
 
 const { port, kind, operations, keys } = new Command()

@@ -1,4 +1,4 @@
-/** A process of this folder that says when it is ready, and answers to what it is asked. */
+/** A child process in this folder that reports when it is ready and answers questions. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
@@ -28,7 +28,7 @@ export class Child implements Stoppable {
       const ended = once(child, 'exit').then(() => {
         throw new Error(`${script} has ended`);
       });
-      // Also when nobody is waiting for an answer.
+      // Prevents an unhandled rejection when no answer is awaited.
       ended.catch(() => undefined);
       await Promise.race([once(child, 'message'), ended]);
       return new Child(child, ended);

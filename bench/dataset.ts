@@ -1,4 +1,4 @@
-/** Data folders with many entries: filled once in a run, and copied for each node that wants one. */
+/** Data folders with many entries: each is filled once per run and copied for each node. */
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,7 +6,7 @@ import { ChildNode } from '../src/cli/child-node.ts';
 import { fill } from './fill.ts';
 
 export class Dataset {
-  /** The program that nodes run; undefined: the sources. */
+  /** Program that nodes run; undefined: the sources. */
   readonly main: string | undefined;
   readonly #filled = new Map<number, Promise<string>>();
   #folder: Promise<string> | null = null;
@@ -15,7 +15,7 @@ export class Dataset {
     this.main = main;
   }
 
-  /** A copy of the folder of a node that holds so many entries, the first keys, and was stopped. */
+  /** Copies the folder of a stopped node that holds the first so many keys. */
   async copy(entries: number, to: string): Promise<void> {
     let filled = this.#filled.get(entries);
     if (filled === undefined) {

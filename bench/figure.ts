@@ -1,21 +1,23 @@
-/** A line of the table: what was measured, beside what, and the goal that it is held against. */
+/** One row of the table: the measurement, its comparison, and the goal. */
 import type { Summary } from './statistics.ts';
 
 export interface Figure {
-  /** The row of the goals that it belongs to. */
+  /** Row of the goals that it belongs to. */
   readonly row: number;
   readonly what: string;
   readonly unit: string;
-  /** Null: it could not be measured here; the note says why. */
+  /** The measurement; null: impossible here, for the reason in the note. */
   readonly psyncd: Summary | null;
-  /** Its limit or its peer, measured in turns with it, in the same unit. */
+  /** The limit or the peer, measured in turns with psyncd, in the same unit. */
   readonly beside?: { readonly name: string; readonly values: Summary };
-  /** psyncd / beside, formed in each pair: what moves the whole machine moves both halves of it. */
+  /** psyncd / comparison, computed for each pair, so that disturbances of the whole machine cancel out. */
   readonly ratio?: Summary;
   readonly goal?: Goal;
-  /** The goal's conditions were not there, as when the load was not taken: it is not met, whatever the figure. */
+  /**
+   * The conditions of the goal were not met, for example because the load was refused; then the goal is not met either.
+   */
   readonly isOffGoal?: boolean;
-  /** What one has to know to read it. */
+  /** A remark that a reader needs. */
   readonly note?: string;
 }
 
@@ -23,16 +25,16 @@ export interface Goal {
   readonly kind: 'at least' | 'under';
   readonly value: number;
   /**
-   * What is held against it. A time that somebody waited is not made better by the times when nobody did: there it is
-   * the worst round, else the median.
+   * Value to compare with the goal. For waiting times it is the worst round, because good rounds do not shorten a bad
+   * one; otherwise the median.
    */
   readonly of: 'median ratio' | 'median' | 'worst';
 }
 
-/** A node takes a load if it answers so much of it. */
+/** Share of a load that a node must answer to count as taking it. */
 export const TAKEN = 0.95;
 
-/** @returns null if nobody can say: there is no goal, or nothing to hold against it */
+/** @returns null if there is no goal or no value to compare */
 export function isMet({ psyncd, ratio, goal, isOffGoal = false }: Figure): boolean | null {
   if (goal === undefined) return null;
   if (isOffGoal) return false;

@@ -1,6 +1,6 @@
 /**
- * `followers`: how fast changes reach many followers, and what idle ones cost; beside bare `ws`, which sends messages of the
- * same size to as many clients as fast as it can.
+ * `followers`: how fast changes reach many followers, and what idle followers cost, compared with plain `ws` sending
+ * messages of the same size to as many clients.
  */
 import { setTimeout as wait } from 'node:timers/promises';
 import { until } from '../src/cli/until.ts';
@@ -23,10 +23,10 @@ const LOADS = [
 ] as const;
 const IDLE = 10_000;
 const RETURNING = 10_000;
-/** While they return others write so many times a second. */
+/** Writes per second while the followers return. */
 const RETURNING_RATE = 33;
 const RETURNING_GOAL_S = 10;
-/** It holds what all of them lack. */
+/** Backlog that holds all changes that the followers missed. */
 const RETURNING_BACKLOG = '16mb';
 const SETTLED_MS = 60_000;
 
@@ -43,7 +43,7 @@ export const followers: Study = {
           `followers: ${whole(count)} at ${whole(rate)} writes/s: ${whole(load.perSecond)} messages/s, ` +
             `p50 ${load.p50.toFixed(1)} ms, p99 ${load.p99.toFixed(1)} ms; bare ws ${whole(bare)} messages/s`,
         );
-        // The first one is the warm-up.
+        // The first round is the warm-up.
         if (round > 0) loads.push({ ...load, bare });
       }
     }
@@ -61,17 +61,17 @@ export const followers: Study = {
 interface Load {
   readonly followers: number;
   readonly rate: number;
-  /** Writes that were answered, a second. */
+  /** Writes answered per second. */
   readonly written: number;
-  /** Messages that all followers together got, a second. */
+  /** Messages per second that all followers together received. */
   readonly perSecond: number;
   readonly p50: number;
   readonly p99: number;
-  /** Messages a second that bare `ws` sends to as many clients. */
+  /** Messages per second that plain `ws` sends to as many clients. */
   readonly bare: number;
 }
 
-/** Messages a second that arrive at clients of bare `ws`. */
+/** Messages per second that arrive at clients of plain `ws`. */
 async function bareRate(scope: Scope, count: number, seconds: number): Promise<number> {
   const server = await scope.start(() => BareServer.start('bare-ws.ts'));
   const swarm = await swarmOf(scope, Number(new URL(server.url).port), '/', 'bare', count);
@@ -98,7 +98,7 @@ async function underLoad(
   const got = await received(swarm);
   const { last, late } = await writer.finish();
   const writes = last.writes + late;
-  // Nothing counts that did not arrive: what is on its way comes now.
+  // Only messages that arrived count, so wait for those in flight.
   let total = got.messages;
   await until(
     'every follower has every write',
@@ -122,7 +122,7 @@ async function underLoad(
   };
 }
 
-/** How many bytes of memory the process has more for each client that does nothing. */
+/** Memory per idle client, in bytes. */
 async function idleBytes(scope: Scope, which: 'psyncd' | 'bare'): Promise<number> {
   const [server, port] = await (async () => {
     if (which === 'bare') {
@@ -135,7 +135,7 @@ async function idleBytes(scope: Scope, which: 'psyncd' | 'bare'): Promise<number
   const path = which === 'bare' ? '/' : '/v1/changes?position=now';
   const subprotocol = which === 'bare' ? 'bare' : 'psync.v1.json';
   const pid = server.process.pid as number;
-  // What it needs for its first clients it needs once.
+  // The first clients are not counted, because they cause one-time costs.
   const first = await swarmOf(scope, port, path, subprotocol, 100);
   const before = residentBytes(pid);
   const rest = await swarmOf(scope, port, path, subprotocol, IDLE - 100);
@@ -146,8 +146,8 @@ async function idleBytes(scope: Scope, which: 'psyncd' | 'bare'): Promise<number
 }
 
 /**
- * How long it takes until followers with prefixes of their own, each of which lacks one change, have connected and are live,
- * while others write.
+ * Time until returning followers with prefixes of their own, each of which missed one change, are connected and live
+ * while writes go on.
  */
 async function returningSeconds(scope: Scope): Promise<number> {
   const { node } = await scope.node('--backlog-size', RETURNING_BACKLOG);
@@ -186,7 +186,7 @@ function swarmOf(
   return Child.start(scope, 'swarm.ts', { port, path, subprotocol, clients });
 }
 
-/** What has come since this was asked last. */
+/** Messages received since the last question. */
 function received(swarm: Child): Promise<Received> {
   return swarm.ask('measure');
 }

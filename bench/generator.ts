@@ -1,6 +1,6 @@
 /**
- * The load of `put` and `get`: wrk where it is on the PATH, else load.ts. wrk takes a third of the processor time for a
- * request: on two cores that is the difference between measuring the server and measuring the generator.
+ * Load for `put` and `get`: wrk if it is on the PATH, otherwise load.ts. wrk needs a third of the processor time per
+ * request; on two cores that decides whether the server or the generator is measured.
  */
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -12,12 +12,12 @@ import { CONNECTIONS, VALUE } from './workload.ts';
 const LOAD = fileURLToPath(new URL('./load.ts', import.meta.url));
 const WRK_SCRIPT = fileURLToPath(new URL('./wrk.lua', import.meta.url));
 const run = promisify(execFile);
-/** wrk's own are two seconds: on a busy disk an fsync may take that long, and slow is not wrong. */
+/** wrk's default is two seconds; an fsync on a busy disk may take that long, and slow is not an error. */
 const TIMEOUT = '30s';
 
 export interface Load {
   readonly method: 'PUT' | 'GET';
-  /** Random ones of the first so many. */
+  /** Requests use random keys among the first so many. */
   readonly keys: number;
   readonly seconds: number;
   /** Default: wrk if it is there. */
@@ -27,9 +27,9 @@ export interface Load {
 export interface LoadResult {
   readonly requests: number;
   readonly perSecond: number;
-  /** How much of the time the generator was at work; near 1 it is the generator that limits. */
+  /** Share of the time for which the generator worked; near 1 the generator is the limit. */
   readonly generatorBusy: number;
-  /** Processor time of the server per request, all its threads; null where the system does not tell. */
+  /** Processor time of the server per request, of all its threads; null: the system does not tell. */
   readonly serverMicrosPerRequest: number | null;
 }
 
@@ -42,8 +42,8 @@ export interface Target {
 export const GENERATOR = isOnPath('wrk') ? 'wrk' : 'autocannon';
 
 /**
- * @param signal ends it early
- * @throws Error when it failed, or an answer was not 2xx
+ * @param signal ends the load early
+ * @throws Error when the generator failed, or an answer was not 2xx
  */
 export function underLoad(target: Target, load: Load, signal: AbortSignal): Promise<LoadResult> {
   const { generator = GENERATOR } = load;

@@ -1,4 +1,4 @@
-/** Where and of what a result is: without it a number means nothing later. */
+/** Describes the machine and the commit of a result; without them a figure means nothing later. */
 import { execFile } from 'node:child_process';
 import { cpus, loadavg, totalmem } from 'node:os';
 import { promisify } from 'node:util';
@@ -6,7 +6,9 @@ import { promisify } from 'node:util';
 export interface Machine {
   readonly cpu: string;
   readonly cores: number;
-  /** How many threads wanted a core in the minute before: near 0, or others were at work too. 0 on Windows. */
+  /**
+   * Number of threads that wanted a core in the minute before; near 0 unless other programs were working. 0 on Windows.
+   */
   readonly loadBefore: number;
   readonly memoryBytes: number;
   readonly platform: string;

@@ -1,16 +1,16 @@
-/** Rounds in which psyncd and what it is compared with take turns. */
+/** Rounds in which psyncd and its comparison take turns. */
 import { type Summary, summary } from './statistics.ts';
 
-/** One pair, measured one right after the other. */
+/** Two measurements, one right after the other. */
 export interface Pair<P, B> {
   readonly psyncd: P;
   readonly beside: B;
 }
 
 /**
- * The first pair is not counted: code gets compiled, files get their size, caches fill. Who begins changes from round to
- * round, so that a drift of the machine favours nobody.
- * @param progress gets each pair, with its number; 0: the warm-up
+ * Runs the rounds. The first pair is not counted: code is compiled, files grow, caches fill. The first of a pair
+ * alternates, so that a drift of the machine favours neither.
+ * @param progress receives each pair with its number; 0: the warm-up
  */
 export async function pairs<P, B>(
   rounds: number,

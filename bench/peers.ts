@@ -1,6 +1,6 @@
 /**
- * `peers`: what somebody would have who picked Redis: psyncd's PUT and GET over HTTP beside SET and GET of Redis over its own
- * protocol, with as many connections, as redis-benchmark measures them. No goal: HTTP alone costs more than all of Redis.
+ * `peers`: psyncd's PUT and GET over HTTP compared with Redis's SET and GET over its own protocol, with as many
+ * connections, measured by redis-benchmark. There is no goal: HTTP alone costs more than all of Redis.
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';

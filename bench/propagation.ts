@@ -1,4 +1,4 @@
-/** `propagation`: how long after the master's answer a write is seen by a follower of the replica. */
+/** `propagation`: time from the master's answer to a write until a follower of the replica sees it. */
 import { setTimeout as wait } from 'node:timers/promises';
 import { TAKEN } from './figure.ts';
 import { replicaOf } from './replica.ts';
@@ -14,11 +14,11 @@ const WRITES_PER_SECOND = 10_000;
 /** Times in milliseconds. */
 interface Round {
   readonly writesPerSecond: number;
-  /** From the answer until it was seen. */
+  /** From the answer until a follower saw the write. */
   readonly p50: number;
   readonly p99: number;
   readonly max: number;
-  /** From when it was sent until it was seen. */
+  /** From sending the write until a follower saw it. */
   readonly visibleP50: number;
   readonly visibleP99: number;
 }

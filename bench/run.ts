@@ -1,4 +1,7 @@
-/** `npm run bench`: runs the studies one after the other; the table to stdout, progress to stderr. */
+/**
+ * `npm run bench`: runs the studies one after the other; prints the table to standard output and progress to standard
+ * error.
+ */
 import { relative } from 'node:path';
 import { BUILT_MAIN, build } from './built.ts';
 import { Dataset } from './dataset.ts';
@@ -25,12 +28,12 @@ const GOALS: readonly Study[] = [
   ...[put, putReplica, putAlways, get, getCold, peers, sustained],
   ...[resync, reconnect, propagation, restart, memory, stalls],
 ];
-/** Only if they are named: they have no row among the goals. */
+/** Studies that run only if they are named, because they have no goals. */
 const OTHERS: readonly Study[] = [followers, soak];
 const STUDIES = [...GOALS, ...OTHERS];
 /** What a shell reports of a program that Ctrl-C has ended. */
 const INTERRUPTED = 130;
-/** A load above this share of the cores, before anything has begun, is somebody else's. */
+/** Share of the cores above which the load before the start comes from other programs. */
 const BUSY_SHARE = 0.5;
 
 async function main(): Promise<number> {
@@ -66,7 +69,7 @@ async function main(): Promise<number> {
         if (findings.rows !== undefined) process.stdout.write(`${table(findings.rows)}\n\n`);
       } catch (error) {
         if (interrupted) throw error;
-        // The others are still worth having.
+        // The other studies are still useful.
         failed.push(study.name);
         say(`${study.name}: ${textOf(error)}`);
       }
@@ -81,13 +84,13 @@ async function main(): Promise<number> {
     say(interrupted ? 'interrupted' : textOf(error));
     return interrupted ? INTERRUPTED : 1;
   } finally {
-    // Also what was measured before an interruption.
+    // Also prints what was measured before an interruption.
     if (figures.length > 0) process.stdout.write(`${table(figureRows(figures))}\n`);
     await dataset.close();
   }
 }
 
-/** Does it with a scope of its own; an interruption ends both. */
+/** Runs `work` with a scope of its own; an interruption ends both. */
 async function inScope<T>(
   interruption: Promise<never>,
   dataset: Dataset,
@@ -110,5 +113,5 @@ function say(line: string): void {
 }
 
 process.exitCode = await main();
-// What a failure or an interruption has left behind may keep the event loop going for long.
+// Leftovers of a failure or an interruption may keep the event loop alive for long.
 if (process.exitCode !== 0) process.exit();

@@ -1,6 +1,6 @@
 /**
- * What a measurement has started: processes and a temp folder. All of it ends with `close`, whether the measurement
- * was finished, failed, or was interrupted in the middle of starting something.
+ * Everything that a measurement has started: processes and a temporary folder. `close` ends all of it, whether the
+ * measurement finished, failed or was interrupted during a start.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

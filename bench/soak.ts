@@ -1,7 +1,7 @@
 /**
- * `soak`: a master and one replica under full load for minutes. What must not grow with the time are their memory and
- * their files; that is shown by comparing the last third of the run with the second. The first third is left out: heaps
- * grow into their size, files get their pages.
+ * `soak`: a master and one replica under full load for minutes. Their memory and files must not grow with time, so the
+ * last third of the run is compared with the second. The first third is left out: heaps and files still grow to their
+ * size.
  */
 import { execFile } from 'node:child_process';
 import { readdir, stat } from 'node:fs/promises';
@@ -79,7 +79,7 @@ async function measured({ node, data }: Place): Promise<Sample> {
   return { 'resident memory': residentBytes(node.process.pid as number), ...files, offset };
 }
 
-/** Nothing counts if the two do not hold the same in the end. */
+/** Fails if the two nodes do not hold the same in the end. */
 async function checkEqual(master: ChildNode, replica: ChildNode): Promise<void> {
   await until(
     'the replica holds what its master does',

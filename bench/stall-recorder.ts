@@ -1,16 +1,16 @@
 /**
- * Loaded into a node before its own program (`--import`): how long a request that comes at any moment would wait for the
- * event loop. INFO's figures are of five seconds and end at 99 %.
+ * Loaded into a node before its program (`--import`): measures how long a request that arrives at a random moment would
+ * wait for the event loop. INFO's figures cover five seconds and end at 99 %.
  *
- * A histogram of delays, as perf_hooks has it, counts a stall of 100 ms once, like a delay of 1 ms; but a hundred times as
- * many requests come in it. So a stall counts here for each millisecond in which somebody could have come.
+ * The histogram of perf_hooks counts a stall of 100 ms once, like one of 1 ms, although a hundred times as many
+ * requests arrive during it. Here a stall counts once for each millisecond in which a request could arrive.
  *
- * The parent says `begin`, and `end`.
+ * The parent sends `begin` and `end`.
  */
 import { isMainThread } from 'node:worker_threads';
 
 export interface Stalls {
-  /** Milliseconds that 99.9 % of the moments do not exceed. */
+  /** Milliseconds of waiting that 99.9 % of the moments do not exceed. */
   readonly p999: number;
   readonly max: number;
   readonly seconds: number;
@@ -19,7 +19,7 @@ export interface Stalls {
 const TICK_MS = 1;
 const LONGEST_MS = 60_000;
 
-/** Moments by the milliseconds that whoever came then had to wait. */
+/** Number of moments by the milliseconds of waiting. */
 const moments = new Uint32Array(LONGEST_MS);
 let timer: NodeJS.Timeout | undefined;
 let beganAt = 0;

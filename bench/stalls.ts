@@ -1,6 +1,6 @@
 /**
- * `stalls`: how long the event loop of a master keeps others waiting at full load: writes of all kinds, entries that expire,
- * pages, a full resync, and what the applier makes of it all, checkpoints and trimming included.
+ * `stalls`: how long a master's event loop makes requests wait under full load: writes of all kinds, expiring entries,
+ * pages, a full resync, and the applier's work with checkpoints and trimming.
  */
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';

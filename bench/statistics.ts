@@ -1,4 +1,4 @@
-/** What many rounds come down to. */
+/** Summary of many rounds. */
 export interface Summary {
   readonly median: number;
   readonly min: number;

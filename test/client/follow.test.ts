@@ -180,7 +180,7 @@ test('a node that goes silent is disconnected', async (t) => {
   assert.equal(feed.requests[1]?.get('position'), history.position);
 });
 
-test('a node that goes silent is disconnected, also while somebody sets the clock back', async (t) => {
+test('a node that goes silent is disconnected, even if the clock is set back', async (t) => {
   const now = Date.now();
   let looks = 0;
   t.mock.method(Date, 'now', () => {

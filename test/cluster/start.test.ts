@@ -88,7 +88,7 @@ const TWO_ADDRESSES = `data:text/javascript,${encodeURIComponent(`
   syncBuiltinESMExports();
 `)}`;
 
-test('the port is taken on another address of localhost than the first', {
+test('a node whose port is taken on any address of localhost does not start', {
   skip: process.platform !== 'linux' && 'no 127.0.0.2 here',
 }, async (t) => {
   const server = createServer().listen(0, '127.0.0.2');
