@@ -126,7 +126,7 @@ test('a folder with files set aside, whose first start found no room for a new p
     'ws://127.0.0.1:9',
   );
   assert.match(why, /no space left/);
-  assert.match(await failingStart(cluster, 'node', {}), /holds only what was set aside/);
+  assert.match(await failingStart(cluster, 'node', {}), /holds only files that were set aside/);
   const node = await cluster.start('node', '--replica-of', 'ws://127.0.0.1:9');
   assert.equal((await node.client.replication()).role, 'replica');
 });
