@@ -7,9 +7,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { Settings } from './config.ts';
 import type { Listening } from './http/listening.ts';
-import { LiveSettings } from './live-settings.ts';
 import type { Node } from './node/node.ts';
 import type { Log, World } from './node/ports.ts';
 import { Problem } from './node/problem.ts';
@@ -20,6 +18,8 @@ import { cannotListen, checkPort } from './runtime/port-check.ts';
 import { collectWithoutHelp } from './runtime/process-memory.ts';
 import { giveBackWhenQuiet } from './runtime/quiet-memory.ts';
 import { version } from './runtime/version.ts';
+import { LiveSettings } from './settings/live.ts';
+import type { Settings } from './settings/table.ts';
 import { type FolderSettings, openDataFolder } from './store/data-folder.ts';
 import { setAside, upstreamOf } from './store/set-aside.ts';
 import { DamageError, StartError } from './store/start-error.ts';

@@ -1,19 +1,15 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
-import {
-  flagOf,
-  formatBacklogSize,
-  loadSettings,
-  parseSize,
-  parseTime,
-  SETTINGS,
-  UsageError,
-  variableOf,
-} from '../src/config.ts';
+import { program } from '../src/cli/program.ts';
+import { config, configPatch } from '../src/http/schemas/config.ts';
+import { loadSettings } from '../src/settings/load.ts';
+import { formatBacklogSize, parseSize, parseTime, UsageError } from '../src/settings/parse.ts';
+import { flagOf, variableOf } from '../src/settings/setting.ts';
+import { SETTINGS } from '../src/settings/table.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'psyncd-config-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -326,3 +322,50 @@ for (const host of [
     assert.equal(loadSettings({ host, allowAnonymous: 'true' }, {}, null).host, host);
   });
 }
+
+test('the table of settings is the only place that lists settings: elsewhere no five lines name four of them', () => {
+  const root = new URL('..', import.meta.url).pathname;
+  // A single word such as `port` may mean anything; each of the others stands for one setting.
+  const names = SETTINGS.map(({ name }) => name).filter((name) => /[A-Z]/.test(name));
+  const spellings = names.map(
+    (name) => new RegExp(`(?<![-\\w])(?:${name}|${flagOf(name)}|${variableOf(name)})(?![-\\w])`),
+  );
+  const lists = ['src', 'tools'].flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+      .map((path) => join(folder, path))
+      .filter((path) => path.endsWith('.ts') && path !== 'src/settings/table.ts' && !/generated/.test(path))
+      .flatMap((path) => {
+        const lines = readFileSync(join(root, path), 'utf8').split('\n');
+        const at = lines.findIndex((_line, index) => {
+          const some = lines.slice(index, index + 5).join('\n');
+          return spellings.filter((spelling) => spelling.test(some)).length >= 4;
+        });
+        return at === -1 ? [] : [`${path}:${at + 1}`];
+      }),
+  );
+  assert.deepEqual(lists, []);
+});
+
+test('/v1/config describes each setting whose entry has a schema, and takes those that may change', () => {
+  const described = SETTINGS.filter(({ schema }) => schema !== null);
+  const named = described.map(({ name }) => name).sort();
+  assert.deepEqual(Object.keys(config.properties).sort(), named);
+  assert.deepEqual([...config.required].sort(), named);
+  const live = described.filter(({ isLive }) => isLive).map(({ name }) => name);
+  assert.deepEqual(Object.keys(configPatch.properties).sort(), live.sort());
+});
+
+test('a default is allowed by the setting itself, and `atMost` names a setting', () => {
+  const names = new Set<string>(SETTINGS.map(({ name }) => name));
+  for (const { initial, parse, atMost } of SETTINGS) {
+    if (initial !== null) assert.doesNotThrow(() => parse(initial));
+    assert.ok(atMost === undefined || names.has(atMost));
+  }
+});
+
+test('the help of serve shows each flag, and a default only where there is one', () => {
+  const serve = program().commands.find((command) => command.name() === 'serve');
+  const help = serve?.helpInformation() ?? '';
+  for (const { name } of SETTINGS) assert.match(help, new RegExp(`^ +${flagOf(name)}[ <\\n]`, 'm'));
+  assert.doesNotMatch(help, /\(default: *\)/);
+});

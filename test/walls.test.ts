@@ -41,7 +41,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   'http/schemas': ['./x.ts', '../../web/decimal.ts'],
   web: ['./query.ts', '../node/problem.ts', '../node/feed/feed-request.ts', '../replication/position.ts'],
   client: ['./rest.ts'],
-  cli: ['commander', 'node:fs', '../app.ts', '../client/rest.ts', '../config.ts'],
+  cli: ['commander', 'node:fs', '../app.ts', '../client/rest.ts', '../settings/load.ts'],
 };
 const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
   replication: ['node:fs', 'node:crypto', 'ws', 'xxhash-wasm', '../stream/command.ts', '../node/ports.ts'],

@@ -1,12 +1,13 @@
-/** docs/settings.md, made from the table of settings in src/config.ts. */
-import { flagOf, loadSettings, SETTINGS, type Setting, UsageError, variableOf } from '../src/config.ts';
-import { LiveSettings } from '../src/live-settings.ts';
+/** docs/settings.md, made from the table of settings in src/settings/table.ts. */
+import { UsageError } from '../src/settings/parse.ts';
+import { flagOf, variableOf } from '../src/settings/setting.ts';
+import { type NamedSetting, SETTINGS } from '../src/settings/table.ts';
 
 export function settingsPage(): string {
   return `${INTRODUCTION}\n${SETTINGS.map(section).join('\n')}`;
 }
 
-const INTRODUCTION = `<!-- Made by tools/docs.ts from src/config.ts: run \`npm run docs\` after a change there. -->
+const INTRODUCTION = `<!-- Made by tools/docs.ts from src/settings/table.ts: run \`npm run docs\` after a change there. -->
 
 # Settings
 
@@ -23,8 +24,8 @@ number with \`ms\`, \`s\`, \`m\` or \`h\`.
 config file and SIGHUP. All others need a restart.
 `;
 
-function section(setting: Setting): string {
-  const { name, placeholder, initial, help, isList } = setting;
+function section(setting: NamedSetting): string {
+  const { name, placeholder, initial, help, isList, isLive } = setting;
   const flag = placeholder === null ? flagOf(name) : `${flagOf(name)} ${placeholder}`;
   const rows: readonly (readonly [string, string | null])[] = [
     ['flag', `\`${flag}\`${isList === true ? ', may be repeated' : ''}`],
@@ -32,7 +33,7 @@ function section(setting: Setting): string {
     ['file', `\`"${name}"\``],
     ['default', initial === null || initial === '' ? 'none' : `\`${initial}\``],
     ['allowed', allowed(setting)],
-    ['changeable', isChangeable(name) ? 'yes' : 'no'],
+    ['changeable', isLive ? 'yes' : 'no'],
   ];
   return [
     `## ${flagOf(name).slice(2)}`,
@@ -52,7 +53,7 @@ function section(setting: Setting): string {
 const FAR_TOO_LARGE = '999999999999999';
 
 /** @returns what the setting says is allowed when it refuses a value; null if it takes any text */
-function allowed({ placeholder, parse }: Setting): string | null {
+function allowed({ placeholder, parse }: NamedSetting): string | null {
   if (placeholder === null) return '`true`, `false`';
   try {
     parse(FAR_TOO_LARGE);
@@ -61,14 +62,4 @@ function allowed({ placeholder, parse }: Setting): string | null {
     if (!(error instanceof UsageError)) throw error;
     return error.message.replace(/^(allowed are|expected) /, '').replace(/ \(a number without .*?\)/, '');
   }
-}
-
-const LIVE = new LiveSettings(
-  loadSettings({}, {}, null),
-  { last: { p99Ms: 0, maxMs: 0 } } as ConstructorParameters<typeof LiveSettings>[1],
-  { journalCounters: { commits: 0, fsyncs: 0 } },
-);
-
-function isChangeable(name: string): boolean {
-  return LIVE.change({ [name]: String(LIVE.current()[name]) }) === null;
 }

@@ -8,9 +8,11 @@ import { Command, CommanderError, Option } from 'commander';
 import { FollowError } from '../client/ending.ts';
 import { parsePosition } from '../client/position.ts';
 import { ApiError, Client, UnsendableKey } from '../client/rest.ts';
-import { between, flagOf, parseTime, SETTINGS, UsageError, variableOf } from '../config.ts';
 import { parseUpstream } from '../replication/upstream.ts';
 import { version } from '../runtime/version.ts';
+import { between, parseTime, UsageError } from '../settings/parse.ts';
+import { flagOf, variableOf } from '../settings/setting.ts';
+import { SETTINGS } from '../settings/table.ts';
 import { MAX_VALUE_BYTES } from '../stream/command.ts';
 import { GrowingBuffer } from '../stream/growing-buffer.ts';
 import { CommandError } from './command-error.ts';
@@ -301,7 +303,8 @@ function serveCommand(psyncd: Command): void {
     .option('--config <FILE>', 'settings as a JSON object, {"backlogSize": "8mb"}');
   for (const { name, placeholder, initial, help, isList } of SETTINGS) {
     const flags = placeholder === null ? flagOf(name) : `${flagOf(name)} <${placeholder}>`;
-    const text = initial === null || placeholder === null ? help : `${help} (default: ${initial})`;
+    const text =
+      initial === null || initial === '' || placeholder === null ? help : `${help} (default: ${initial})`;
     const option = new Option(flags, text);
     serveIt.addOption(isList === true ? option.argParser(joined) : option);
   }

@@ -1,9 +1,11 @@
 /** `psyncd serve`: runs one node until it is told to stop. */
 import { type App, start } from '../app.ts';
-import { loadSettings, type Settings, UsageError, unknownVariables } from '../config.ts';
 import type { Log } from '../node/ports.ts';
 import type { Lacking } from '../node/session/shutdown-wait.ts';
 import { logUnexpected } from '../node/unattended.ts';
+import { loadSettings, unknownVariables } from '../settings/load.ts';
+import { UsageError } from '../settings/parse.ts';
+import type { Settings } from '../settings/table.ts';
 import { StartError } from '../store/start-error.ts';
 import { CommandError } from './command-error.ts';
 import { counted } from './info.ts';

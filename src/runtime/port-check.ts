@@ -1,8 +1,8 @@
 /** Checks that the port is free before any file is created, so that a failed start leaves no files behind. */
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import type { Settings } from '../config.ts';
 import { addressesOf, NO_SUCH_ADDRESS } from '../http/listening.ts';
+import type { Settings } from '../settings/table.ts';
 import { StartError } from '../store/start-error.ts';
 
 /** @throws StartError of one line if the node cannot listen there, at one of the addresses */

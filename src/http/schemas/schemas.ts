@@ -3,6 +3,7 @@ import { PROBLEMS, type ProblemCode } from '../../node/problem.ts';
 import { SESSION_EVENTS } from '../../node/session/session-log.ts';
 import { FULL_RESYNC_REASONS } from '../../replication/decide.ts';
 import { LINEAGE_REASONS } from '../../replication/history.ts';
+import { config, configPatch } from './config.ts';
 import {
   EXAMPLE_BACKLOG,
   EXAMPLE_MASTER,
@@ -821,134 +822,6 @@ export const upstreamRequest = {
   properties: {
     url: { type: 'string', maxLength: 2048, description: 'Of the master: `ws://HOST:PORT`.' },
   },
-} as const;
-
-const BYTES = { type: 'integer', minimum: 1, description: 'Bytes.' } as const;
-const MILLISECONDS = { type: 'integer', minimum: 1, description: 'Milliseconds.' } as const;
-const BACKLOG_SIZE = {
-  type: ['integer', 'string'],
-  description: 'Bytes; or `auto:TIME`: as large as replicas need that are away for so long.',
-} as const;
-const CONFIG = {
-  backlogSize: BACKLOG_SIZE,
-  backlogFloor: BYTES,
-  backlogCeiling: BYTES,
-  overlaySize: BYTES,
-  applyInterval: MILLISECONDS,
-  replTimeout: MILLISECONDS,
-  replPingInterval: MILLISECONDS,
-  replicaOutputLimit: BYTES,
-  replicaOutputSoftLimit: BYTES,
-  replicaOutputSoftTime: MILLISECONDS,
-  maxReplicas: COUNT,
-  maxFollowers: COUNT,
-  followerOutputLimit: BYTES,
-  minReplicasToWrite: COUNT,
-  minReplicasMaxLag: MILLISECONDS,
-  allowEmptyMaster: { type: 'boolean', description: 'A full resync may replace data by nothing.' },
-  keepReplaced: { ...COUNT, description: 'Files of diverged histories that are kept.' },
-  scrubInterval: { ...COUNT, description: 'Milliseconds; 0: the keyspace file is not looked through.' },
-  bodyTimeout: MILLISECONDS,
-  requestMemory: BYTES,
-  maxWaiting: COUNT,
-  shutdownTimeout: {
-    ...COUNT,
-    description: 'Milliseconds; 0: a master that stops does not wait for its replicas.',
-  },
-} as const;
-
-export const config = {
-  $id: 'Config',
-  examples: [
-    {
-      host: '127.0.0.1',
-      port: 7796,
-      data: './psyncd-data',
-      fsync: 'everysec',
-      announceUrl: null,
-      maxConnections: 16_000,
-      allowOrigin: [],
-      allowHost: [],
-      onDamage: 'stop',
-      logLevel: 'info',
-      backlogSize: 1_048_576,
-      backlogFloor: 1_048_576,
-      backlogCeiling: 268_435_456,
-      overlaySize: 67_108_864,
-      applyInterval: 2_000,
-      replTimeout: 60_000,
-      replPingInterval: 10_000,
-      replicaOutputLimit: 268_435_456,
-      replicaOutputSoftLimit: 67_108_864,
-      replicaOutputSoftTime: 60_000,
-      maxReplicas: 256,
-      maxFollowers: 10_000,
-      followerOutputLimit: 67_108_864,
-      minReplicasToWrite: 0,
-      minReplicasMaxLag: 10_000,
-      allowEmptyMaster: false,
-      keepReplaced: 3,
-      scrubInterval: 86_400_000,
-      bodyTimeout: 30_000,
-      requestMemory: 268_435_456,
-      maxWaiting: 10_000,
-      shutdownTimeout: 10_000,
-    },
-  ],
-  type: 'object',
-  required: [
-    'fsync',
-    'host',
-    'port',
-    'data',
-    'announceUrl',
-    'maxConnections',
-    'allowOrigin',
-    'allowHost',
-    'onDamage',
-    'logLevel',
-    ...Object.keys(CONFIG),
-  ],
-  properties: {
-    host: { type: 'string', description: 'Fixed while running.' },
-    port: { type: 'integer', description: 'Fixed while running.' },
-    data: { type: 'string', description: 'The data folder. Fixed while running.' },
-    fsync: { type: 'string', enum: ['always', 'everysec', 'no'], description: 'Fixed while running.' },
-    announceUrl: { type: ['string', 'null'], description: 'Fixed while running.' },
-    maxConnections: { ...COUNT, description: 'Fixed while running.' },
-    allowOrigin: {
-      type: ['array', 'string'],
-      items: { type: 'string' },
-      description: 'Origins whose pages may come; `any`: all. Fixed while running.',
-    },
-    allowHost: {
-      type: 'array',
-      items: { type: 'string' },
-      description:
-        'Names that requests may call the node by, beside those of `host` and `announceUrl`. Fixed while running.',
-    },
-    onDamage: { type: 'string', enum: ['stop', 'resync'], description: 'Fixed while running.' },
-    logLevel: { type: 'string', enum: ['error', 'warn', 'info'], description: 'Fixed while running.' },
-    ...CONFIG,
-  },
-} as const;
-
-export const configPatch = {
-  $id: 'ConfigPatch',
-  examples: [{ replTimeout: '30s', overlaySize: 134_217_728, backlogSize: 'auto:120s' }],
-  type: 'object',
-  description:
-    'What is not named stays. A change lasts until the node stops. Others can only be set at the start.',
-  minProperties: 1,
-  properties: Object.fromEntries(
-    Object.keys(CONFIG).map((name) => [
-      name,
-      {
-        type: ['integer', 'string', 'boolean'],
-        description: 'As on the command line: a number, text with a unit (`2mb`, `5s`), true or false.',
-      },
-    ]),
-  ),
 } as const;
 
 export const health = {

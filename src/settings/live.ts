@@ -1,0 +1,124 @@
+/** The settings of the running node: which of them may change while it runs, and what the node and the HTTP side read. */
+import { isDeepStrictEqual } from 'node:util';
+import type { RunningSettings } from '../http/routes/admin-routes.ts';
+import type { NodeSettings } from '../node/node.ts';
+import type { LoopLag } from '../runtime/loop-lag.ts';
+import { version } from '../runtime/version.ts';
+import type { StateFile } from '../store/state/state-file.ts';
+import { KnownHosts } from '../web/hosts.ts';
+import type { Origins } from '../web/origins.ts';
+import { contradictionIn } from './load.ts';
+import { UsageError } from './parse.ts';
+import { type NodeValues, SETTINGS, type Settings, shown } from './table.ts';
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
+export class LiveSettings implements RunningSettings {
+  readonly version = version();
+  readonly startedAt = performance.now();
+  readonly #loopLag: LoopLag;
+  readonly #state: Pick<StateFile, 'journalCounters'>;
+  /** Settings of the node, which reads a value each time that it needs it. */
+  readonly node: NodeSettings;
+  readonly #node: Writable<NodeSettings>;
+  readonly hosts: KnownHosts;
+  #settings: Settings;
+  /** Settings as the last load read them from flags, environment and file. */
+  #loaded: Settings;
+
+  constructor(settings: Settings, loopLag: LoopLag, state: Pick<StateFile, 'journalCounters'>) {
+    this.#loopLag = loopLag;
+    this.#state = state;
+    this.#loaded = settings;
+    this.#settings = settings;
+    this.hosts = new KnownHosts(ownNames(settings));
+    this.#node = nodeSettings(settings);
+    this.node = this.#node;
+  }
+
+  get allowedOrigins(): Origins {
+    return this.#settings.allowOrigin;
+  }
+
+  get bodyTimeoutMs(): number {
+    return this.#settings.bodyTimeout;
+  }
+
+  get requestMemoryBytes(): number {
+    return this.#settings.requestMemory;
+  }
+
+  get loopLag(): { readonly p99Ms: number; readonly maxMs: number } {
+    return this.#loopLag.last;
+  }
+
+  get journal(): { readonly commits: number; readonly fsyncs: number } {
+    return this.#state.journalCounters;
+  }
+
+  current(): Readonly<Record<string, unknown>> {
+    return shown(this.#settings);
+  }
+
+  change(values: Readonly<Record<string, string>>): string | null {
+    const changed: Record<string, unknown> = {};
+    for (const [name, text] of Object.entries(values)) {
+      const setting = SETTINGS.find((each) => each.name === name);
+      if (setting === undefined) return `there is no setting ${JSON.stringify(name)}`;
+      if (!setting.isLive) return `${name} can only be set when the node starts`;
+      try {
+        changed[name] = setting.parse(text);
+      } catch (error) {
+        if (!(error instanceof UsageError)) throw error;
+        return `${name}: ${error.message}, got ${JSON.stringify(text)}`;
+      }
+    }
+    const settings = { ...this.#settings, ...changed };
+    const contradiction = contradictionIn(settings);
+    if (contradiction !== null) return contradiction;
+    this.#take(settings);
+    return null;
+  }
+
+  /**
+   * Takes over the settings that may change while the node runs.
+   * @param settings as they would be if the node started now
+   * @returns the names of the settings that were changed, and of those that differ and need a restart
+   */
+  reload(settings: Settings): {
+    readonly changed: readonly string[];
+    readonly needRestart: readonly string[];
+  } {
+    const different = SETTINGS.filter(({ name }) => !isDeepStrictEqual(settings[name], this.#loaded[name]));
+    // A value that PATCH has set stays, unless the file has a new one.
+    this.#loaded = settings;
+    const changed = different.filter(({ isLive }) => isLive).map(({ name }) => name);
+    this.#take({ ...this.#settings, ...Object.fromEntries(changed.map((name) => [name, settings[name]])) });
+    return { changed, needRestart: different.filter(({ isLive }) => !isLive).map(({ name }) => name) };
+  }
+
+  #take(settings: Settings): void {
+    this.#settings = settings;
+    Object.assign(this.#node, nodeSettings(settings));
+  }
+}
+
+/** @returns the names of this node, beside its IP addresses */
+function ownNames({ host, announceUrl, allowHost }: Settings): readonly string[] {
+  return [...allowHost, host, ...(announceUrl === null ? [] : [new URL(announceUrl).host])];
+}
+
+/** @returns the settings that have a name in the node, under that name */
+function nodeValues(settings: Settings): NodeValues {
+  const named = SETTINGS.flatMap(({ name, node }) => (node === undefined ? [] : [[node, settings[name]]]));
+  return Object.fromEntries(named) as NodeValues;
+}
+
+function nodeSettings(settings: Settings): Writable<NodeSettings> {
+  const { backlogSize, backlogFloor } = settings;
+  return {
+    ...nodeValues(settings),
+    backlogBytes: typeof backlogSize === 'number' ? backlogSize : backlogFloor,
+    backlogAwayMs: typeof backlogSize === 'number' ? null : backlogSize.awayMs,
+  };
+}

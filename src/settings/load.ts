@@ -1,0 +1,111 @@
+/** Loads the settings: a flag beats the environment, which beats the config file, which beats the default. */
+import { JsonError, parseJson } from '../keyspace/json/json.ts';
+import { isRawJSON } from '../keyspace/json/json-number.ts';
+import { UsageError } from './parse.ts';
+import { flagOf, variableOf } from './setting.ts';
+import { readSmallFile } from './small-file.ts';
+import { SETTINGS, type SettingName, type Settings } from './table.ts';
+
+/**
+ * @param flags what the command line gave, by setting name
+ * @param environment the process's variables
+ * @param configFile the path of a JSON file, or null
+ * @throws UsageError with one line for a setting that is unknown or cannot be used
+ */
+export function loadSettings(
+  flags: Readonly<Record<string, string | undefined>>,
+  environment: Readonly<Record<string, string | undefined>>,
+  configFile: string | null,
+): Settings {
+  const file = configFile === null ? {} : readConfigFile(configFile);
+  const values: Record<string, unknown> = {};
+  for (const { name, initial, parse } of SETTINGS) {
+    const [text, source] = first(
+      [flags[name], flagOf(name)],
+      // An empty variable is what a unit file or a container leaves of one that has no value.
+      [environment[variableOf(name)] || undefined, variableOf(name)],
+      [file[name], `"${name}" in ${configFile}`],
+      [initial ?? undefined, 'the default'],
+    );
+    try {
+      values[name] = text === null ? null : parse(text);
+    } catch (error) {
+      if (!(error instanceof UsageError)) throw error;
+      throw new UsageError(`${source}: ${error.message}, got ${JSON.stringify(text)}`);
+    }
+  }
+  const settings = values as unknown as Settings;
+  const contradiction = contradictionIn(settings);
+  if (contradiction !== null) throw new UsageError(contradiction);
+  if (!isLoopback(settings.host) && !settings.allowAnonymous) {
+    throw new UsageError(
+      `--host ${settings.host} lets others in without a password; --allow-anonymous says that this is meant`,
+    );
+  }
+  return settings;
+}
+
+/** Variables of the command line and of tests, which begin as settings do. */
+const OTHER_VARIABLES: ReadonlySet<string> = new Set([
+  'PSYNCD_NODE',
+  'PSYNCD_TOKEN',
+  'PSYNCD_FAULTS',
+  'PSYNCD_SEED',
+]);
+const TEST_VARIABLE = /^PSYNCD_(?:TEST|WAL)_/;
+
+/** @returns the environment variables that begin as settings do but name none, for example misspelt ones */
+export function unknownVariables(
+  environment: Readonly<Record<string, string | undefined>>,
+): readonly string[] {
+  const known = new Set([...SETTINGS.map(({ name }) => variableOf(name)), ...OTHER_VARIABLES]);
+  return Object.keys(environment)
+    .filter((name) => name.startsWith('PSYNCD_') && !known.has(name) && !TEST_VARIABLE.test(name))
+    .sort();
+}
+
+/** @returns one line that names two settings that contradict each other, or null */
+export function contradictionIn(settings: Settings): string | null {
+  for (const { name, atMost } of SETTINGS) {
+    if (atMost === undefined) continue;
+    const [value, most] = [settings[name], settings[atMost as SettingName]];
+    if (Number(value) > Number(most)) return `${name} (${value}) is larger than ${atMost} (${most})`;
+  }
+  return null;
+}
+
+function first(
+  ...candidates: readonly (readonly [string | undefined, string])[]
+): readonly [string | null, string] {
+  for (const [text, source] of candidates) if (text !== undefined) return [text, source];
+  return [null, ''];
+}
+
+/** The largest configuration file, in bytes. */
+const MAX_CONFIG_BYTES = 1024 * 1024;
+
+function readConfigFile(path: string): Readonly<Record<string, string>> {
+  let parsed: unknown;
+  try {
+    parsed = parseJson(readSmallFile(path, MAX_CONFIG_BYTES));
+  } catch (error) {
+    const detail = error instanceof JsonError ? `it is not JSON: ${error.detail}` : error;
+    throw new UsageError(`--config ${path}: ${detail instanceof Error ? detail.message : detail}`);
+  }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed) || isRawJSON(parsed)) {
+    throw new UsageError(`--config ${path}: expected a JSON object`);
+  }
+  const known = new Set<string>(SETTINGS.map(({ name }) => name));
+  const values: Record<string, string> = {};
+  for (const [name, value] of Object.entries(parsed)) {
+    if (!known.has(name)) throw new UsageError(`--config ${path}: there is no setting "${name}"`);
+    if (isRawJSON(value)) values[name] = value.rawJSON;
+    else if (['string', 'number', 'boolean'].includes(typeof value)) values[name] = String(value);
+    else throw new UsageError(`--config ${path}: "${name}" is no string, number or boolean`);
+  }
+  return values;
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
+}

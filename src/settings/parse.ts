@@ -1,0 +1,135 @@
+/** Parsers of the texts that users give for settings: each returns the value, or throws a UsageError that says what it expects. */
+import { canonicalUpstream, parseUpstream } from '../replication/upstream.ts';
+import type { Origins } from '../web/origins.ts';
+
+/** Wrong usage, exit code 2: a setting or an argument that psyncd cannot use. The message is one line. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+/** Size of the backlog in bytes; or how long replicas may be away, from which the node derives the size. */
+export type BacklogSize = number | { readonly awayMs: number };
+
+type Units = ReadonlyMap<string, number>;
+const SIZE_UNITS: Units = new Map(Object.entries({ b: 1, kb: 1024, mb: 1024 ** 2, gb: 1024 ** 3 }));
+const TIME_UNITS: Units = new Map(Object.entries({ ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }));
+
+/** Reads `1mb`, `512kb` or `100` (bytes); units are of 1,024. @returns bytes @throws UsageError */
+export function parseSize(text: string): number {
+  return scaled(text, SIZE_UNITS, 'b', 'a size such as 512kb, 1mb or 2gb');
+}
+
+/** Reads `500ms`, `10s` or `2m`; a bare number is milliseconds. @returns milliseconds @throws UsageError */
+export function parseTime(text: string): number {
+  return scaled(text, TIME_UNITS, 'ms', 'a time such as 500ms, 10s or 2m');
+}
+
+function scaled(text: string, units: Units, bare: string, expected: string): number {
+  const match = /^(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]*)$/i.exec(text.trim());
+  const unit = units.get((match?.[2] || bare).toLowerCase());
+  const value = Math.round(Number(match?.[1]) * (unit ?? Number.NaN));
+  if (!Number.isSafeInteger(value)) throw new UsageError(`expected ${expected}`);
+  return value;
+}
+
+/** Reads decimal digits. @throws UsageError */
+export function parseWhole(text: string): number {
+  if (!/^\d{1,15}$/.test(text)) throw new UsageError('expected a whole number');
+  return Number(text);
+}
+
+/** @returns a parser that accepts numbers, times or sizes from `least` to `most`, and throws a UsageError for all others */
+export function between(
+  parse: (text: string) => number,
+  least: string,
+  most: string,
+): (text: string) => number {
+  return (text) => {
+    const value = parse(text);
+    if (value < parse(least) || value > parse(most))
+      throw new UsageError(
+        `allowed are ${least} to ${most}${/\d$/.test(text) && parse !== parseWhole ? ' (a number without a unit is bytes or milliseconds)' : ''}`,
+      );
+    return value;
+  };
+}
+
+/** @returns a parser that accepts these words only, and throws a UsageError for all others */
+export function oneOf<T extends string>(...words: readonly T[]): (text: string) => T {
+  return (text) => {
+    const word = words.find((each) => each === text);
+    if (word === undefined) throw new UsageError(`expected one of ${words.join(', ')}`);
+    return word;
+  };
+}
+
+/** Reads `true` or `false`. @throws UsageError */
+export function trueOrFalse(text: string): boolean {
+  return oneOf('true', 'false')(text) === 'true';
+}
+
+/** Accepts every text but the empty one. @throws UsageError */
+export function filled(text: string): string {
+  if (text === '') throw new UsageError('it is empty');
+  return text;
+}
+
+/** Reads `1mb`, or `auto:120s`. @throws UsageError */
+export function backlogSize(text: string): BacklogSize {
+  const auto = /^auto:(.*)$/i.exec(text.trim());
+  if (auto !== null) return { awayMs: between(parseTime, '1s', '24h')(auto[1] as string) };
+  try {
+    return between(parseSize, '16kb', '4gb')(text);
+  } catch (error) {
+    if (error instanceof UsageError) throw new UsageError(`${error.message}; or auto:TIME, as in auto:120s`);
+    throw error;
+  }
+}
+
+/** @returns the size as users write it: bytes, or `auto:120s` */
+export function formatBacklogSize(size: BacklogSize): number | string {
+  if (typeof size === 'number') return size;
+  return size.awayMs % 1000 === 0 ? `auto:${size.awayMs / 1000}s` : `auto:${size.awayMs}ms`;
+}
+
+function listed(text: string): readonly string[] {
+  return text
+    .split(',')
+    .map((each) => each.trim())
+    .filter((each) => each !== '');
+}
+
+/** Reads `https://app.example,http://localhost:3000`, or `*`; browsers send `null` as the origin of local files. @throws UsageError */
+export function origins(text: string): Origins {
+  const list = listed(text);
+  if (list.includes('*')) return 'any';
+  const wrong = list.find((each) => each !== 'null' && !/^https?:\/\/[^/?#@\s]+$/.test(each));
+  if (wrong !== undefined) throw new UsageError('expected origins of the form https://HOST[:PORT], or *');
+  return list.map((each) => each.toLowerCase());
+}
+
+/** Reads `db.example,db`. Names stand without a port: the node knows its own. @returns lowercase DNS names @throws UsageError */
+export function hostNames(text: string): readonly string[] {
+  return listed(text).map((name) => {
+    const url = `http://${name}`;
+    if (/[:/?#@\\\s*]|^\./.test(name) || !URL.canParse(url)) {
+      throw new UsageError('expected names such as db.example, without a port');
+    }
+    return new URL(url).hostname;
+  });
+}
+
+/** Accepts `ws://HOST:PORT` and `no-one`, and returns the text as it is. @throws UsageError */
+export function upstream(text: string): string {
+  if (text !== 'no-one' && parseUpstream(text) === null) {
+    throw new UsageError('expected a URL of the form ws://HOST:PORT, or no-one');
+  }
+  return text;
+}
+
+/** Reads `ws://HOST:PORT`. @returns its canonical form @throws UsageError */
+export function masterUrl(text: string): string {
+  const url = parseUpstream(text);
+  if (url === null) throw new UsageError('expected a URL of the form ws://HOST:PORT');
+  return canonicalUpstream(url);
+}
