@@ -145,7 +145,8 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'node/feed/prefix-trie.ts': [2, 'over the characters of one prefix, which MAX_KEY_BYTES limits'],
   'node/session/session.ts': [1, TURNS],
   'node/session/snapshots.ts': [1, 'it waits for the readers of a frozen file in each round'],
-  'node/head/stream-head.ts': [3, TURNS],
+  'node/head/backlog-refill.ts': [2, TURNS],
+  'node/head/recovery.ts': [1, 'over the journal, before the node serves anybody'],
   'node/feed/stretches.ts': [2, 'a binary search; and over what is kept, at most MAX_STRETCHES'],
   'node/write/write-turn.ts': [
     2,

@@ -3,6 +3,7 @@ import test from 'node:test';
 import { ALWAYS } from '../../src/keyspace/condition.ts';
 import { type Entry, outlineOf } from '../../src/keyspace/entry.ts';
 import type { WriteRequest } from '../../src/keyspace/write.ts';
+import { admissionFor } from '../../src/node/head/admission.ts';
 import type { World } from '../../src/node/ports.ts';
 import {
   BULK_BYTES,
@@ -53,15 +54,6 @@ class Stage {
       get position() {
         return { runId: 'a'.repeat(40) as RunId, offset: offset(stage.#offset) };
       },
-      get full() {
-        return stage.full;
-      },
-      get crowded() {
-        return stage.crowded;
-      },
-      get pauseMs() {
-        return stage.pauseMs;
-      },
       expiry: () => null,
       appliedCount: 0,
       knowsAbove: () => false,
@@ -74,7 +66,8 @@ class Stage {
         stage.#offset += run.bytes.length;
         stage.turns.push(run.commands.length);
       },
-      fits: (bytes: number) => bytes <= stage.mostBytes,
+      admission: (bulkBytes: number) =>
+        admissionFor(stage.full, stage.crowded, bulkBytes <= stage.mostBytes, stage.pauseMs),
       whenRoom: (callback: () => void) => void stage.#waiters.push(callback),
     };
     this.writes = new WriteTurn({ world, log, head, guard: () => null });

@@ -54,7 +54,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'the journal is trimmed past the slowest session',
-    file: 'node/head/stream-head.ts',
+    file: 'node/head/journal-trim.ts',
     find: 'if (pinned !== null) least = Math.min(least, pinned);',
     replace: 'if (pinned !== null) least = Math.max(least, 0);',
   },
@@ -145,8 +145,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'commits are timed by the wall clock',
     file: 'node/head/stream-head.ts',
-    find: '    const now = this.#world.monotonic();\n    const { overlayBytes: filled }',
-    replace: '    const now = this.#world.now();\n    const { overlayBytes: filled }',
+    find: '      const now = this.#world.monotonic();\n      this.#applying.filled',
+    replace: '      const now = this.#world.now();\n      this.#applying.filled',
   },
   {
     name: 'the history hash is not compared',

@@ -10,6 +10,7 @@
 import { Refusal } from '../../keyspace/refusal.ts';
 import { decideWrite, type WriteOutcome, type WriteRequest } from '../../keyspace/write.ts';
 import { formatPosition, type Offset } from '../../replication/position.ts';
+import { assertNever } from '../../stream/command.ts';
 import { LookAhead, lookupCount } from '../head/look-ahead.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import { type Log, StorageError, type World } from '../ports.ts';
@@ -69,10 +70,7 @@ type Head = Pick<
   | 'outline'
   | 'raw'
   | 'commit'
-  | 'full'
-  | 'crowded'
-  | 'fits'
-  | 'pauseMs'
+  | 'admission'
   | 'whenRoom'
   | 'appliedCount'
   | 'knowsAbove'
@@ -203,25 +201,43 @@ export class WriteTurn {
   #due(): void {
     this.#scheduled = false;
     if (!this.#anyWaiting || this.#held) return;
-    // What is refused anyway waits for nothing.
-    const mayWrite = this.#guard() === null;
-    const { full, crowded } = this.#head;
-    const pauseMs = full ? 0 : this.#head.pauseMs;
-    if (mayWrite && (full || (crowded && pauseMs > 0))) {
-      if (full) this.#awaitRoom();
-      else this.#pause(pauseMs);
+    const bulk = this.#bulk[0];
+    // A node that may not write refuses all requests at once, whatever room there is.
+    if (this.#guard() !== null) {
+      this.#turnOf(bulk !== undefined);
       return;
     }
-    const bulk = this.#bulk[0];
-    const hasRoom = bulk === undefined || (!crowded && this.#head.fits(bulk.overlayBytes));
-    const withBulk = bulk !== undefined && (!mayWrite || (isReady(bulk) && hasRoom && pauseMs === 0));
-    if (this.#single.length > 0 || withBulk)
-      this.#turn(withBulk && (this.#bulkIsNext || this.#single.length === 0));
-    if (this.#single.length > 0 || (withBulk && this.#bulk.length > 0)) this.#schedule();
-    // It is scheduled when it is ready.
-    else if (bulk !== undefined && !isReady(bulk)) return;
-    else if (this.#bulk.length > 0 && hasRoom && pauseMs > 0) this.#pause(pauseMs);
-    else if (this.#bulk.length > 0) this.#awaitRoom();
+    const admission = this.#head.admission(bulk?.overlayBytes ?? 0);
+    switch (admission.kind) {
+      case 'wait-for-room':
+        this.#awaitRoom();
+        return;
+      case 'pause':
+        this.#pause(admission.ms);
+        return;
+      case 'singles-only':
+        this.#turnOf(false);
+        if (this.#single.length > 0) this.#schedule();
+        // A bulk request that reads ahead schedules its turn when that is done.
+        else if (bulk === undefined || !isReady(bulk)) return;
+        else if (admission.ms === null) this.#awaitRoom();
+        else this.#pause(admission.ms);
+        return;
+      case 'go': {
+        const withBulk = bulk !== undefined && isReady(bulk);
+        this.#turnOf(withBulk);
+        if (this.#single.length > 0 || (withBulk && this.#bulk.length > 0)) this.#schedule();
+        return;
+      }
+      default:
+        assertNever(admission);
+    }
+  }
+
+  /** Runs one turn, if a request may have one. @param withBulk the first bulk request may have its turn */
+  #turnOf(withBulk: boolean): void {
+    const hasSingles = this.#single.length > 0;
+    if (hasSingles || withBulk) this.#turn(withBulk && (this.#bulkIsNext || !hasSingles));
   }
 
   #awaitRoom(): void {

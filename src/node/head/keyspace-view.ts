@@ -1,0 +1,222 @@
+/**
+ * Reads of the keyspace at the head of the stream: of single entries, of pages, and of everything. Each read lays the overlay
+ * over the keyspace file. `StreamHead` extends this class, so that a lookup of the hot path costs no further call.
+ */
+import { type Entry, isLive, type Outline, outlineOf } from '../../keyspace/entry.ts';
+import { type ListedEntry, type Page, type PageRequest, readPage } from '../../keyspace/page.ts';
+import type { Position } from '../../replication/position.ts';
+import {
+  type Digest,
+  type DueCursor,
+  type EntryReader,
+  type Keyspace,
+  type OpenDigest,
+  type Scrubbed,
+  StorageError,
+  type World,
+} from '../ports.ts';
+import type { Layers } from './layers.ts';
+import type { LookAhead } from './look-ahead.ts';
+
+/** Number of overlay keys above which a page is read after a flush. Looking at so many takes ten to twenty milliseconds. */
+const PAGE_OVERLAY_KEYS = 500_000;
+/** The same for one of many pages of a request, for which nobody waits. Looking at so many keys takes about a millisecond. */
+const SERIES_OVERLAY_KEYS = 10_000;
+/** Result of the read in `collect` when the entries pass a limit. */
+const TOO_MANY = Symbol('too many');
+
+export abstract class KeyspaceView {
+  readonly #world: World;
+  readonly #layers: Layers;
+  #lastPageMs = 0;
+
+  constructor(world: World, layers: Layers) {
+    this.#world = world;
+    this.#layers = layers;
+  }
+
+  abstract get position(): Position;
+  abstract flush(): Promise<void>;
+
+  /** The entry at the head of the stream; null: there is none, or it has expired. */
+  get(key: string): Entry | null {
+    const entry = this.raw(key);
+    return isLive(entry, this.#world.now()) ? entry : null;
+  }
+
+  /**
+   * The entry even if it has expired: it exists until the stream deletes it.
+   * @param ahead an earlier read of the keyspace file that still counts
+   */
+  raw(key: string, ahead: LookAhead | null = null): Entry | null {
+    const above = this.#layers.overlay.get(key);
+    if (above !== undefined) return above;
+    const known = ahead?.entry(key);
+    return known === undefined ? this.#layers.keyspace.get(key) : known;
+  }
+
+  /** Like `raw`, with the size of the value instead of the value, which is not read. */
+  outline(key: string, ahead: LookAhead | null = null): Outline | null {
+    const above = this.#layers.overlay.outline(key);
+    if (above !== undefined) return above;
+    const known = ahead?.entry(key);
+    if (known === undefined) return this.#layers.keyspace.outline(key);
+    return known === null ? null : outlineOf(known);
+  }
+
+  /** Whether an entry exists that has not expired at `now` (milliseconds since 1970). Does not read the value. */
+  has(key: string, now: number): boolean {
+    const expiresAt = this.expiry(key);
+    return expiresAt !== undefined && (expiresAt === null || expiresAt > now);
+  }
+
+  /**
+   * Time at which the entry expires or has expired, in milliseconds since 1970; null: never; undefined: there is no entry.
+   * @param ahead an earlier read of the keyspace file that still counts
+   */
+  expiry(key: string, ahead: LookAhead | null = null): number | null | undefined {
+    const above = this.#layers.overlay.expiry(key);
+    if (above === false) return undefined;
+    if (above !== undefined) return above;
+    return ahead?.hasExpiry(key) === true ? ahead.expiry(key) : this.#layers.keyspace.expiry(key);
+  }
+
+  /**
+   * Number of times that the applier changed the keyspace file, or a snapshot replaced it. While the number stays the same,
+   * the file's answer for a key that the overlay does not know stays the same.
+   */
+  get appliedCount(): number {
+    return this.#layers.appliedCount;
+  }
+
+  /** Whether the overlay knows the key, so that the keyspace file's answer for it does not count. */
+  knowsAbove(key: string): boolean {
+    return this.#layers.overlay.expiry(key) !== undefined;
+  }
+
+  /** The keyspace file's entry for the key; the overlay may have a newer one. @throws StorageError */
+  below(key: string): Entry | null {
+    return this.#layers.keyspace.get(key);
+  }
+
+  /** The expiry of the keyspace file's entry, as `expiry` returns it. @throws StorageError */
+  expiryBelow(key: string): number | null | undefined {
+    return this.#layers.keyspace.expiry(key);
+  }
+
+  /**
+   * Reads one page of the state at the head at the moment when the promise resolves. The read looks at all keys of the
+   * overlay; if these are very many, it first flushes them into the file, where an index finds the page.
+   * @param inSeries the page is one of many for one request, so a flush pays off sooner
+   */
+  async page(request: PageRequest, inSeries = false): Promise<Page> {
+    if (this.#layers.overlay.size > (inSeries ? SERIES_OVERLAY_KEYS : PAGE_OVERLAY_KEYS)) await this.flush();
+    return this.#shown((maxHidden) =>
+      readPage(request, this.#layers.overlay, this.#layers.keyspace.scan, this.#world.now(), maxHidden),
+    );
+  }
+
+  /**
+   * Runs the read; if the overlay hides too many entries of the file, flushes and runs it again.
+   * @param read returns null if the overlay hides more than `maxHidden` entries
+   */
+  async #shown<T>(read: (maxHidden?: number) => T | null): Promise<T> {
+    const timed = (maxHidden?: number): T | null => {
+      const startedAt = this.#world.monotonic();
+      const found = read(maxHidden);
+      this.#lastPageMs = this.#world.monotonic() - startedAt;
+      return found;
+    };
+    const found = timed();
+    if (found !== null) return found;
+    await this.flush();
+    // Few entries can be deleted during the flush, so the second read has no limit.
+    return timed(Number.POSITIVE_INFINITY) as T;
+  }
+
+  /** Time that the read of the last page took, in milliseconds. It counts for the caller that has just got a page. */
+  get lastPageMs(): number {
+    return this.#lastPageMs;
+  }
+
+  /** Entries of the keyspace file that are due at `now`. Later writes may have deleted or changed some of them. */
+  due(now: number, after: DueCursor | null, limit: number): ReturnType<Keyspace['due']> {
+    return this.#layers.keyspace.due(now, after, limit);
+  }
+
+  /** Number of entries of the keyspace file behind the cursor that are due at `now`; counts no further than `most`. */
+  countDue(now: number, after: DueCursor | null, most: number): number {
+    return this.#layers.keyspace.countDue(now, after, most);
+  }
+
+  /**
+   * Reads all entries with these prefixes, at an offset that is at least the present one.
+   * @param prefixes in key order; no prefix begins with another one
+   */
+  async readEntries(prefixes: readonly string[]): Promise<EntryReader> {
+    await this.#flushForReader();
+    return this.#layers.keyspace.readEntries(prefixes);
+  }
+
+  /**
+   * Reads all entries with these prefixes, expired ones too, in one step and of one position. Flushes first as `page` does.
+   * @returns null if there are more than `maxEntries`, or more than about `maxBytes` of values
+   */
+  async collect(
+    prefixes: readonly string[],
+    maxEntries: number,
+    maxBytes: number,
+  ): Promise<{ readonly position: Position; readonly entries: readonly ListedEntry[] } | null> {
+    if (this.#layers.overlay.size > PAGE_OVERLAY_KEYS) await this.flush();
+    const found = await this.#shown((maxHidden) => {
+      const entries: ListedEntry[] = [];
+      let bytes = 0;
+      for (const prefix of prefixes) {
+        const limit = Math.max(1, maxEntries - entries.length);
+        const request = { prefix, after: null, limit, values: true, maxBytes };
+        const { overlay, keyspace } = this.#layers;
+        const page = readPage(request, overlay, keyspace.scan, Number.NEGATIVE_INFINITY, maxHidden);
+        if (page === null) return null;
+        for (const entry of page.entries) bytes += entry.size;
+        entries.push(...page.entries);
+        if (page.next !== null || entries.length > maxEntries || bytes > maxBytes) return TOO_MANY;
+      }
+      return { position: this.position, entries };
+    });
+    return found === TOO_MANY ? null : found;
+  }
+
+  /** Size that a snapshot would have, about, in bytes. */
+  snapshotBytes(): number {
+    return this.#layers.keyspace.size();
+  }
+
+  /** Computes the digest of the state at an offset that is at least the present one. */
+  async digest(): Promise<Digest> {
+    await this.#flushForReader();
+    return this.#layers.keyspace.digest();
+  }
+
+  /** Begins a digest of a later position, from the state at an offset that is at least the present one. */
+  async openDigest(): Promise<OpenDigest> {
+    await this.#flushForReader();
+    return this.#layers.keyspace.openDigest();
+  }
+
+  /** @throws StorageError that says why a reader needs room on the disk */
+  async #flushForReader(): Promise<void> {
+    try {
+      await this.flush();
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error;
+      const why =
+        'the newest writes are in the journal, and have to be in the keyspace file before it is read';
+      throw new StorageError(`${why}: ${error.message}`, error.full, error);
+    }
+  }
+
+  /** Searches the keyspace file for damage. */
+  scrub(): Promise<Scrubbed> {
+    return this.#layers.keyspace.scrub();
+  }
+}

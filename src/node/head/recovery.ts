@@ -1,0 +1,89 @@
+/**
+ * Recovery of the head of the stream from the files. A restart is a partial resync from the node's own journal: the head
+ * decodes and applies the bytes that the keyspace file lacks with the code that a replica uses, and refills the backlog.
+ *
+ * After a power cut the keyspace file, whose commits are fsynced, may be ahead of the journal. The file holds a true state
+ * of the history, so recovery takes it. A journal that begins behind the end of the keyspace file leaves a gap: that is damage.
+ */
+import { type Offset, offset } from '../../replication/position.ts';
+import type { Run } from '../../stream/command.ts';
+import { StreamDecoder } from '../../stream/decoder.ts';
+import { ProtocolError } from '../../stream/protocol-error.ts';
+import { FilesDamaged, NotInJournal, type StateStore } from '../ports.ts';
+import type { HeadParts } from './head-parts.ts';
+
+/** Number of journal bytes that recovery and a refill of the backlog ask for at a time; a read returns whole rows. */
+export const REPLAY_BYTES = 1024 * 1024;
+
+export interface RecoveryPlan {
+  /** End of the keyspace file. */
+  readonly held: Offset;
+  /** Offset from which the backlog is refilled; at most `held`. */
+  readonly refillFrom: Offset;
+  /** End of the journal; null: the keyspace file is ahead of the journal, and no byte is replayed. */
+  readonly end: Offset | null;
+}
+
+/**
+ * Compares the journal with the keyspace file.
+ * @throws FilesDamaged when there is a gap between them
+ * @throws Error when the last stop was clean and the journal lacks bytes all the same
+ */
+export function planRecovery({
+  state,
+  keyspace,
+  settings,
+  log,
+}: Pick<HeadParts, 'state' | 'keyspace' | 'settings' | 'log'>): RecoveryPlan {
+  const held = keyspace.opened.offset;
+  const start = state.journalStart ?? held;
+  const end = state.journalEnd ?? held;
+  if (start > held) {
+    throw new FilesDamaged(
+      `the journal begins after byte ${start}, but the keyspace file ends at byte ${held}`,
+    );
+  }
+  if (end >= held) {
+    const refillFrom = Math.max(start, Math.min(held, end - settings.backlogBytes)) as Offset;
+    return { held, refillFrom, end };
+  }
+  // A clean stop flushes only bytes that the journal has.
+  if (state.wasClean && end > start)
+    throw new FilesDamaged(
+      `the keyspace file is at byte ${held}, but the journal of a clean stop ends at byte ${end}`,
+    );
+  if (end > start) log.warn('keyspace-ahead-of-journal', { keyspace: held, journal: end });
+  return { held, refillFrom: held, end: null };
+}
+
+/**
+ * Reads the journal from `refillFrom` to `end`.
+ * @param refill takes all bytes, for the backlog
+ * @param take takes the commands after `held`, for the overlay
+ */
+export function replay(
+  state: Pick<StateStore, 'read'>,
+  { held, refillFrom }: RecoveryPlan,
+  end: Offset,
+  refill: (bytes: Buffer) => void,
+  take: (run: Run) => void,
+): void {
+  const decoder = new StreamDecoder();
+  let at = refillFrom;
+  while (at < end) {
+    let bytes = state.read(at, REPLAY_BYTES);
+    if (at < held && at + bytes.length > held) bytes = bytes.subarray(0, held - at);
+    refill(bytes);
+    if (at >= held) {
+      const run = decoder.push(bytes);
+      if (run !== null) take(run);
+    }
+    at = offset(at + bytes.length);
+  }
+}
+
+/** @returns the error that recovery throws: damage if the journal holds bytes that are no stream, else the same error */
+export function recoveryError(error: unknown): unknown {
+  const isNoStream = error instanceof ProtocolError || error instanceof NotInJournal;
+  return isNoStream ? new FilesDamaged(error.message, { cause: error }) : error;
+}
