@@ -145,8 +145,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'commits are timed by the wall clock',
     file: 'node/head/stream-head.ts',
-    find: '      const now = this.#world.monotonic();\n      this.#applying.filled',
-    replace: '      const now = this.#world.now();\n      this.#applying.filled',
+    find: '    const now = this.#world.monotonic();\n    this.#applying.filled',
+    replace: '    const now = this.#world.now();\n    this.#applying.filled',
   },
   {
     name: 'the history hash is not compared',

@@ -102,12 +102,14 @@ export class Applying {
   /**
    * Notes that a commit has filled the overlay.
    * @param before memory of the overlay before the commit, in bytes
+   * @param after memory of the overlay after the commit, in bytes
    * @param now milliseconds of the monotonic clock
    */
-  filled(before: number, now: number): void {
-    const { bytes } = this.#layers.overlay;
-    const limit = bytes < this.#crowdedBytes ? this.#crowdedBytes : this.#settings.overlayBytes;
-    this.#pace.added(bytes - before, limit - bytes, now);
+  filled(before: number, after: number, now: number): void {
+    const { overlayBytes } = this.#settings;
+    const crowdedBytes = overlayBytes * (1 - RESERVED_SHARE);
+    const limit = after < crowdedBytes ? crowdedBytes : overlayBytes;
+    this.#pace.added(after - before, limit - after, now);
   }
 
   /** Starts the applier on the unsealed generation: now if that is large, after `applyIntervalMs` if it is small. */

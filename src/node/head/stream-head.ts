@@ -233,14 +233,7 @@ export class StreamHead extends KeyspaceView {
       const { hash, beginsChain } = this.#places;
       this.#state.append(offset(from + run.bytes.length), run.bytes, hash, beginsChain);
       journaled = true;
-      this.#backlog.append(run.bytes);
-      this.#places.add(run);
-      const before = this.#layers.overlay.bytes;
-      this.#take(run);
-      const now = this.#world.monotonic();
-      this.#applying.filled(before, now);
-      this.#clock.committed(this.#offset, now);
-      this.#rate.committed(run.bytes.length, now);
+      this.#committed(run);
     } catch (error) {
       if (journaled || !(error instanceof StorageError)) {
         this.#failed(
@@ -256,6 +249,19 @@ export class StreamHead extends KeyspaceView {
       );
     }
     this.#applying.keepApplying(this.#offset);
+  }
+
+  /** Takes a journaled run into memory. */
+  #committed(run: Run): void {
+    this.#backlog.append(run.bytes);
+    this.#places.add(run);
+    const { overlay } = this.#layers;
+    const before = overlay.bytes;
+    this.#take(run);
+    const now = this.#world.monotonic();
+    this.#applying.filled(before, overlay.bytes, now);
+    this.#clock.committed(this.#offset, now);
+    this.#rate.committed(run.bytes.length, now);
   }
 
   /** Applies a run to the overlay and moves the offset, for a new run and for one from the journal. */
