@@ -1,10 +1,10 @@
 /**
- * Reads what the keyspace file says of the keys of a bulk request before the request has its turn, a few milliseconds at a
- * time: in the turn itself thousands of lookups would keep everybody waiting, the more so if the file is not in memory.
+ * Reads the keyspace file for the keys of a bulk request before the request has its turn, a few milliseconds at a time.
+ * Thousands of lookups in the turn itself would delay all clients, most of all when the file is not in memory.
  *
- * What was read counts in the turn for keys that the overlay does not know, and only if the overlay has given nothing to the
- * file since then (`StreamHead.appliedCount`): until that, whatever is newer than the file is in the overlay. So the turn
- * decides the same as if it had read the file itself.
+ * The turn uses an earlier read only for keys that the overlay does not know, and only if the applier has changed nothing in
+ * the file since (`StreamHead.appliedCount`); until then the overlay holds everything newer than the file. So the turn
+ * decides as if it had read the file itself.
  */
 
 import { isConditional } from '../../keyspace/condition.ts';
@@ -14,11 +14,11 @@ import { StorageError } from '../ports.ts';
 import type { Turns } from '../turns.ts';
 import type { StreamHead } from './stream-head.ts';
 
-/** A value up to so many bytes is kept until the turn; larger ones are read in the turn, where they are cheap for what they are. */
+/** Largest value, in bytes, that is kept until the turn. The turn reads larger values itself. */
 const MAX_VALUE_BYTES = 4 * 1024;
-/** What the keys and values of one request that are read ahead take together at most, in bytes; the rest is read in the turn. */
+/** Limit for the keys and values read ahead for one request, in bytes. The turn reads the rest itself. */
 const MAX_BYTES = 16 * 1024 * 1024;
-/** What a key takes beside its value, in bytes, roughly. */
+/** Memory of a key beside its value, in bytes, roughly. */
 const KEY_BYTES = 128;
 
 type Head = Pick<StreamHead, 'appliedCount' | 'knowsAbove' | 'below' | 'expiryBelow'>;
@@ -34,22 +34,22 @@ export class LookAhead {
     this.#request = request;
   }
 
-  /** Everything has been read that will be. */
+  /** Whether the reading ahead has finished. */
   get isDone(): boolean {
     return this.#isDone;
   }
 
-  /** Whether what was read still counts. */
+  /** Whether the turn may use the entries read ahead. */
   counts({ appliedCount }: Pick<Head, 'appliedCount'>): boolean {
     return appliedCount === this.#appliedCount;
   }
 
-  /** @returns what the file says of the entry; undefined: that was not read */
+  /** @returns the file's entry, or null if there is none; undefined: the key was not read */
   entry(key: string): Entry | null | undefined {
     return this.#entries.get(key);
   }
 
-  /** @returns whether it was read when the entry expires, or that there is none */
+  /** @returns whether the expiry of the key was read */
   hasExpiry(key: string): boolean {
     return this.#expiries.has(key);
   }
@@ -65,20 +65,20 @@ export class LookAhead {
     try {
       for (const [key, isWhole] of lookupsOf(this.#request)) {
         if (turns.isOver) await turns.pass();
-        // What was read before counts no more then, and nor would what comes now.
+        // The file has changed, so neither earlier nor later reads count.
         if (!this.counts(head) || bytes >= MAX_BYTES) break;
         if (head.knowsAbove(key)) continue;
         bytes += KEY_BYTES;
         if (isWhole) {
           if (this.#entries.has(key)) continue;
           const entry = head.below(key);
-          // A value that is not kept was read all the same.
+          // The limit counts values that are read but not kept.
           bytes += entry?.value.length ?? 0;
           if ((entry?.value.length ?? 0) <= MAX_VALUE_BYTES) this.#entries.set(key, entry);
         } else this.#expiries.set(key, head.expiryBelow(key));
       }
     } catch (error) {
-      // The turn finds the same, and says so to the client.
+      // The turn gets the same error and reports it to the client.
       if (!(error instanceof StorageError)) throw error;
     } finally {
       this.#isDone = true;
@@ -86,7 +86,7 @@ export class LookAhead {
   }
 }
 
-/** @returns how many keys the request has to be looked up for, at most */
+/** @returns the largest number of keys that the turn looks up for the request */
 export function lookupCount(request: WriteRequest): number {
   switch (request.kind) {
     case 'batch':
@@ -99,7 +99,7 @@ export function lookupCount(request: WriteRequest): number {
   }
 }
 
-/** The keys that a request asks for, and whether it wants the whole entry or only when it expires. */
+/** Yields the keys that a request asks for, and whether it needs the whole entry or only its expiry. */
 function* lookupsOf(request: WriteRequest): Generator<readonly [key: string, isWhole: boolean]> {
   if (request.kind === 'batch') {
     for (const operation of request.operations) yield [operation.key, wantsEntry(operation)];

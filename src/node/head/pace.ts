@@ -1,35 +1,34 @@
 /**
- * How fast writers may fill the overlay while the applier empties it.
+ * Speed limit for writers while the applier commits the overlay to the keyspace file.
  *
- * Without it they fill it as fast as they can and then stand still until the applier commits, for a second and more; and
- * with an import stands everybody who only wants to set one key. So while a commit is under way, what room there is is
- * given out over the time that the commit will still take, which is known from the one before: writers become slow
- * instead of standing.
+ * Without it, writers fill the overlay at full speed and then all stop for a second or more until the commit finishes; an
+ * import would stop everybody who wants to set a single key. So the pace spreads the remaining room over the remaining time
+ * of the commit, which it predicts from the commit before: writers become slow instead of stopping.
  */
 
-/** The longest pause between two turns. */
+/** Longest pause between two turns, in milliseconds. */
 const MAX_PAUSE_MS = 25;
-/** Of the predicted time of a commit: what it is thought to still need when that is over. */
+/** Share of the predicted time that an overdue commit is assumed to need still. */
 const OVERRUN = 0.1;
-/** Commits of less say little about how fast the applier is. */
+/** Smallest commit, in bytes, from which the pace measures how fast the applier is. */
 const TELLING_BYTES = 1024 * 1024;
 
 export class Pace {
-  /** Of the last commit that was worth measuring; before the first, what a small machine needs. */
+  /** Time per byte of the last measured commit; before the first, the time that a small machine needs. */
   #msPerByte = 1_000 / (32 * 1024 * 1024);
-  /** The commit that is under way. */
+  /** Start of the running commit, on the monotonic clock; null: no commit runs. */
   #startedAt: number | null = null;
   #bytes = 0;
-  /** When the next turn may be, on the monotonic clock. */
+  /** Earliest time of the next turn, on the monotonic clock. */
   #notBefore = 0;
 
-  /** The applier begins to commit so many bytes of the overlay. @param now milliseconds of the monotonic clock */
+  /** Notes that the applier begins to commit `bytes` of the overlay. @param now milliseconds of the monotonic clock */
   begun(bytes: number, now: number): void {
     this.#startedAt = now;
     this.#bytes = bytes;
   }
 
-  /** The commit is over, or has failed. */
+  /** Notes that the commit has finished or failed. */
   ended(now: number): void {
     if (this.#startedAt !== null && this.#bytes >= TELLING_BYTES) {
       this.#msPerByte = (now - this.#startedAt) / this.#bytes;
@@ -38,7 +37,7 @@ export class Pace {
     this.#notBefore = 0;
   }
 
-  /** A turn has brought so many bytes into the overlay. @param room how many more it may take */
+  /** Notes that a turn brought `bytes` into the overlay. @param room number of bytes that the overlay can still take */
   added(bytes: number, room: number, now: number): void {
     if (this.#startedAt === null) return;
     const predicted = this.#bytes * this.#msPerByte;
@@ -47,7 +46,7 @@ export class Pace {
     this.#notBefore = Math.min(Math.max(this.#notBefore, now) + left * share, now + MAX_PAUSE_MS);
   }
 
-  /** How long to wait with the next turn, in whole milliseconds. */
+  /** Time to wait before the next turn, in whole milliseconds. */
   pauseMs(now: number): number {
     return Math.max(0, Math.floor(this.#notBefore - now));
   }
