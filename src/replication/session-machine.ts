@@ -13,16 +13,16 @@ import { canonicalUpstream, parseUpstream } from './upstream.ts';
 
 export type SessionState = {
   readonly kind: 'greeting' | 'syncing';
-  /** Where the replica says that it can be reached itself. */
+  /** URL under which the replica says that other nodes reach it; null: it has not said. */
   readonly listeningUrl: string | null;
   readonly capabilities: readonly string[];
-  /** The process that the replica runs in, so that a node notices when it has dialled itself. */
+  /** ID of the process that the replica runs in: by it a node notices that it has dialled itself. */
   readonly nodeId: string | null;
 };
 
 export type SessionEffect =
   | { readonly kind: 'reply'; readonly line: string }
-  /** `failover`: before it is answered, this node becomes the master, if it stands where the request does. */
+  /** `failover`: before this node answers, it becomes the master if it stands at the position of the request. */
   | { readonly kind: 'start-sync'; readonly request: SyncRequest; readonly failover: boolean }
   | { readonly kind: 'acknowledged'; readonly offset: Offset }
   | { readonly kind: 'protocol-error'; readonly detail: string };
@@ -34,48 +34,79 @@ export const NEW_SESSION: SessionState = {
   nodeId: null,
 };
 
-/** The last so many capabilities are kept, … */
+/** Capabilities of one replica that the master keeps; of more it keeps the last ones. */
 const MAX_CAPABILITIES = 16;
-/** … and none of more characters: this node knows none that is nearly as long. */
+/** Characters of the longest capability that the master keeps; psyncd knows none that is nearly as long. */
 const MAX_CAPABILITY_LENGTH = 64;
-/** What a replica's process calls itself; psyncd's own are 40 hex characters. */
+/** Form of the ID of a replica's process; the IDs of psyncd are 40 hex characters. */
 const NODE_ID = /^[\x21-\x7e]{1,64}$/;
-/** In place of a run ID: a snapshot, because a comparison has found different data. To older masters it is `?`. */
+/** Asks, in place of a run ID, for a snapshot because a comparison found different data. Older masters read it as `?`. */
 export const ASKED_DIFFERENT = '?different-data';
 /** A signed 64-bit number as Redis reads it (string2ll): one spelling for each, without sign, zeros or spaces in front. */
 const INTEGER = /^(?:0|-?[1-9]\d{0,18})$/;
 const [MIN_INTEGER, MAX_INTEGER] = [-(2n ** 63n), 2n ** 63n - 1n];
 
+/** Kinds of commands: REPLCONF ACK with one value is a command of its own. */
+export type CommandKind = 'ping' | 'announce' | 'ack' | 'sync' | 'psync' | 'unknown';
+
+type Step = readonly [SessionState, readonly SessionEffect[]];
+type Take = (state: SessionState, words: readonly string[]) => Step;
+
+/** A reply after PSYNC would stand in the middle of the snapshot or the stream, so the master ends the conversation. */
+const afterPsync: Take = (state, words) => [
+  state,
+  [protocolError(`${printable(words.slice(0, 2).join(' '))} after PSYNC`)],
+];
+
+/** State × command: every pair has its answer, and the compiler refuses a table that lacks one. */
+const TABLE: { readonly [S in SessionState['kind']]: { readonly [C in CommandKind]: Take } } = {
+  greeting: {
+    ping: (state) => [state, [reply('+PONG')]],
+    announce: replconf,
+    ack: (state) => [state, [protocolError('REPLCONF ACK before PSYNC')]],
+    sync: (state) => startSync(state, { kind: 'sync' }),
+    psync,
+    unknown: (state, words) => [
+      state,
+      [protocolError(`unknown command ${printable((words[0] ?? '').toUpperCase())}`)],
+    ],
+  },
+  syncing: {
+    ping: afterPsync,
+    announce: afterPsync,
+    ack: (state, words) => [state, [acknowledgement(words[2] ?? '')]],
+    sync: afterPsync,
+    psync: afterPsync,
+    unknown: afterPsync,
+  },
+};
+
 /**
- * @param state where the conversation stands
+ * Takes one command of the replica.
+ * @param state state of the conversation before the command
  * @param words the command and its arguments
- * @returns the new state, and what is to be done, in this order
+ * @returns the state after the command, and the effects to carry out, in this order
  */
-export function sessionStep(
-  state: SessionState,
-  words: readonly string[],
-): readonly [SessionState, readonly SessionEffect[]] {
-  const name = (words[0] ?? '').toUpperCase();
-  // From here on a reply would stand in the middle of the snapshot or the stream.
-  if (state.kind === 'syncing') return [state, [acknowledgement(name, words)]];
-  switch (name) {
+export function sessionStep(state: SessionState, words: readonly string[]): Step {
+  return TABLE[state.kind][kindOf(words)](state, words);
+}
+
+function kindOf(words: readonly string[]): CommandKind {
+  switch ((words[0] ?? '').toUpperCase()) {
     case 'PING':
-      return [state, [reply('+PONG')]];
+      return 'ping';
     case 'REPLCONF':
-      return replconf(state, words);
+      return words.length === 3 && words[1]?.toLowerCase() === 'ack' ? 'ack' : 'announce';
     case 'SYNC':
-      return startSync(state, { kind: 'sync' });
+      return 'sync';
     case 'PSYNC':
-      return psync(state, words);
+      return 'psync';
     default:
-      return [state, [protocolError(`unknown command ${printable(name)}`)]];
+      return 'unknown';
   }
 }
 
-function replconf(
-  state: SessionState,
-  words: readonly string[],
-): readonly [SessionState, readonly SessionEffect[]] {
+function replconf(state: SessionState, words: readonly string[]): Step {
   if (words.length < 3 || words.length % 2 === 0) return [state, [reply('-ERR syntax error')]];
   let next = state;
   let url: URL | null = null;
@@ -86,7 +117,7 @@ function replconf(
       case 'ack':
         return [state, [protocolError('REPLCONF ACK before PSYNC')]];
       case 'listening-url':
-        // After a hand-over this node follows it, and until then INFO shows it: it is a node's URL and nothing else.
+        // INFO shows the URL, and this node follows it after a hand-over: it must be a node's URL and nothing else.
         url = parseUpstream(value);
         if (url === null) return [state, [reply('-ERR listening-url is no URL of the form ws://HOST:PORT')]];
         next = { ...next, listeningUrl: canonicalUpstream(url) };
@@ -96,7 +127,7 @@ function replconf(
         next = { ...next, nodeId: value };
         break;
       case 'capa':
-        // What this node cannot know is fine, and of no use.
+        // An unknown capability is fine, and the master has no use for it.
         if (value.length > MAX_CAPABILITY_LENGTH) break;
         next = { ...next, capabilities: [...next.capabilities, value].slice(-MAX_CAPABILITIES) };
         break;
@@ -107,21 +138,14 @@ function replconf(
   return [next, [reply('+OK')]];
 }
 
-function acknowledgement(name: string, words: readonly string[]): SessionEffect {
-  const [, option, value] = words;
-  if (name !== 'REPLCONF' || words.length !== 3 || option?.toLowerCase() !== 'ack') {
-    return protocolError(`${printable(words.slice(0, 2).join(' '))} after PSYNC`);
-  }
-  const acknowledged = parseOffset(value ?? '');
+function acknowledgement(value: string): SessionEffect {
+  const acknowledged = parseOffset(value);
   return acknowledged === null
     ? protocolError('REPLCONF ACK without an offset')
     : { kind: 'acknowledged', offset: acknowledged };
 }
 
-function psync(
-  state: SessionState,
-  words: readonly string[],
-): readonly [SessionState, readonly SessionEffect[]] {
+function psync(state: SessionState, words: readonly string[]): Step {
   const [, id, asked, option] = words;
   const failover = words.length === 4 && option?.toUpperCase() === 'FAILOVER';
   if ((words.length !== 3 && !failover) || id === undefined || asked === undefined) {
@@ -129,7 +153,7 @@ function psync(
   }
   const wanted = integer(asked);
   if (wanted === null) return [state, [reply('-ERR value is not an integer or out of range')]];
-  // To Redis any other ID is one that it does not know, whatever it looks like; `?` in front asks for a snapshot.
+  // Redis takes any other word for an unknown ID, whatever it looks like; `?` in front asks for a snapshot.
   const runId = parseRunId(id);
   if (runId === null && failover) return [state, [reply('-ERR FAILOVER needs a run ID')]];
   if (runId !== null) {
@@ -140,7 +164,7 @@ function psync(
   return startSync(state, { kind: id.startsWith('?') ? 'psync-first' : 'psync-unknown' });
 }
 
-/** @returns the number; beyond 2^53, where no stream ends, the nearest that a double can count; null for what is none */
+/** @returns the number; beyond 2^53, where no stream ends, the nearest safe integer; null for a text that is no number */
 function integer(text: string): number | null {
   if (!INTEGER.test(text)) return null;
   const value = BigInt(text);
@@ -148,11 +172,7 @@ function integer(text: string): number | null {
   return Math.max(Number.MIN_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, Number(value)));
 }
 
-function startSync(
-  state: SessionState,
-  request: SyncRequest,
-  failover = false,
-): readonly [SessionState, readonly SessionEffect[]] {
+function startSync(state: SessionState, request: SyncRequest, failover = false): Step {
   return [{ ...state, kind: 'syncing' }, [{ kind: 'start-sync', request, failover }]];
 }
 
@@ -164,7 +184,7 @@ function protocolError(detail: string): SessionEffect {
   return { kind: 'protocol-error', detail };
 }
 
-/** A replica's own words, cut and without control characters, fit to be sent back in one line. */
+/** Cuts a replica's words and replaces control characters, so that one line can send them back. */
 function printable(text: string): string {
   return text.slice(0, 32).replace(/[^\x20-\x7e]/g, '?');
 }

@@ -3,6 +3,7 @@ import test from 'node:test';
 import fc from 'fast-check';
 import type { SyncRequest } from '../../src/replication/decide.ts';
 import {
+  type CommandKind,
   NEW_SESSION,
   type SessionEffect,
   type SessionState,
@@ -204,6 +205,48 @@ for (const [what, ...lines] of [
   test(`${what} ends the conversation`, () => {
     assert.equal(converse(...lines).effects.at(-1)?.kind, 'protocol-error');
   });
+}
+
+/** One command of each kind, as a replica sends it. */
+const COMMANDS: { readonly [C in CommandKind]: string } = {
+  ping: 'PING',
+  announce: 'REPLCONF node-id n1',
+  ack: 'REPLCONF ACK 5',
+  sync: 'SYNC',
+  psync: 'PSYNC ? -1',
+  unknown: 'GET k',
+};
+/** What each command does in each state: the state after it, and the effect. */
+const OUTCOMES: {
+  readonly [S in SessionState['kind']]: {
+    readonly [C in CommandKind]: readonly [SessionState['kind'], SessionEffect['kind']];
+  };
+} = {
+  greeting: {
+    ping: ['greeting', 'reply'],
+    announce: ['greeting', 'reply'],
+    ack: ['greeting', 'protocol-error'],
+    sync: ['syncing', 'start-sync'],
+    psync: ['syncing', 'start-sync'],
+    unknown: ['greeting', 'protocol-error'],
+  },
+  syncing: {
+    ping: ['syncing', 'protocol-error'],
+    announce: ['syncing', 'protocol-error'],
+    ack: ['syncing', 'acknowledged'],
+    sync: ['syncing', 'protocol-error'],
+    psync: ['syncing', 'protocol-error'],
+    unknown: ['syncing', 'protocol-error'],
+  },
+};
+for (const [kind, row] of Object.entries(OUTCOMES)) {
+  for (const [command, expected] of Object.entries(row)) {
+    test(`in the state ${kind} the command ${command} leads to ${expected.join(' with the effect ')}`, () => {
+      const before: SessionState = { ...NEW_SESSION, kind: kind as SessionState['kind'] };
+      const [state, effects] = sessionStep(before, COMMANDS[command as CommandKind].split(' '));
+      assert.deepEqual([state.kind, ...effects.map((effect) => effect.kind)], expected);
+    });
+  }
 }
 
 test('whatever a peer says, it gets one printable line at most before the sync, and none after it', () => {
