@@ -156,9 +156,9 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'a replica is told the history hash of another offset',
-    file: 'node/session/session.ts',
-    find: 'const hash = this.#context.head.hashAt(at);',
-    replace: 'const { hash } = this.#context.head;',
+    file: 'node/session/sync-answer.ts',
+    find: 'const hash = head.hashAt(at);',
+    replace: 'const { hash } = head;',
   },
   {
     name: 'the history hash depends on how the stream was cut',

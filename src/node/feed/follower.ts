@@ -5,7 +5,7 @@
  */
 import type { FullResyncReason } from '../../replication/decide.ts';
 import type { Offset } from '../../replication/position.ts';
-import { msSince } from '../elapsed.ts';
+import { TakenWatch } from '../liveness.ts';
 import type { FollowerEvents, FollowerSocket } from '../ports.ts';
 import type { FeedRequest } from './feed-request.ts';
 import type { Frames } from './frames.ts';
@@ -51,7 +51,7 @@ export class Follower implements FollowerEvents {
   #arrears = 0;
   #changes = 0;
   #given = 0;
-  #taken: { readonly bytes: number; readonly at: number } | null = null;
+  readonly #taken: TakenWatch;
   #isDone = false;
   #last: Message | null = null;
 
@@ -69,6 +69,7 @@ export class Follower implements FollowerEvents {
     this.#told = at;
     this.#promised = at;
     this.#context = context;
+    this.#taken = new TakenWatch(context);
     this.heardAt = context.monotonic();
   }
 
@@ -212,12 +213,7 @@ export class Follower implements FollowerEvents {
 
   /** @returns for how many whole milliseconds it has taken nothing of what it was given */
   stuckMs(): number {
-    const { bufferedBytes } = this.socket;
-    const bytes = this.#given - bufferedBytes;
-    if (this.#taken === null || bufferedBytes === 0 || bytes !== this.#taken.bytes) {
-      this.#taken = { bytes, at: this.#context.monotonic() };
-    }
-    return msSince(this.#context, this.#taken.at);
+    return this.#taken.stuckMs(this.#given, this.socket.bufferedBytes);
   }
 
   drained(): void {

@@ -1,13 +1,13 @@
 /**
- * The master's side of one connected replica: `SessionMachine`'s effects carried out on a socket.
+ * The master's side of one connected replica: carries out the effects of `SessionMachine` on a socket.
  *
- * A session is a cursor into the stream, not a queue. While its socket takes bytes it is handed each commit's own
- * buffer, shared by all sessions; when the socket is full the session stops, and later reads on from the backlog
- * or, a row at a time, from the journal. So a slow replica costs the journal's disk space, up to `outputLimitBytes`, and no memory.
+ *   handshake ──PSYNC──► (snapshot ──►) online ──► closed
+ *
+ * The file is longer than most: a third of it are the short getters by which the rest of the node sees a replica, and the
+ * answer to PSYNC stays in one place with the refusals that may come before it.
  */
 import { CloseCode } from '../../replication/close-code.ts';
 import {
-  type Decision,
   decide,
   type FullResyncReason,
   type Place,
@@ -15,223 +15,146 @@ import {
   showsRollback,
   UNKNOWN_PLACE,
 } from '../../replication/decide.ts';
-import { formatLineage } from '../../replication/history.ts';
-import { formatHash, HISTORY_HASH } from '../../replication/history-hash.ts';
 import { schemaRefusal } from '../../replication/keyspace-schema.ts';
-import { formatPosition, fromWireOffset, type Offset, type Position } from '../../replication/position.ts';
+import { formatPosition, fromWireOffset, type Offset } from '../../replication/position.ts';
 import { NEW_SESSION, type SessionState, sessionStep } from '../../replication/session-machine.ts';
 import { reachableUrl } from '../../replication/upstream.ts';
 import { ProtocolError } from '../../stream/protocol-error.ts';
 import { RespParser } from '../../stream/resp-parser.ts';
 import { msSince } from '../elapsed.ts';
-import type { StreamHead } from '../head/stream-head.ts';
-import { Hold } from '../hold.ts';
-import { GETACK, type LinkTimes } from '../link-times.ts';
-import { type Log, type SocketEvents, StorageError, type StreamSocket, type World } from '../ports.ts';
-import { SharedTurn } from '../turns.ts';
-import { attempt, logUnexpected, owned, ownedWorld, unattended } from '../unattended.ts';
-import type { SessionNotes } from './session-log.ts';
-import { MESSAGE_BYTES, SnapshotSender } from './snapshot-sender.ts';
-import type { Snapshot, Snapshots } from './snapshots.ts';
+import { Liveness } from '../liveness.ts';
+import { type FrozenFile, type SocketEvents, StorageError, type StreamSocket } from '../ports.ts';
+import { attempt, logUnexpected, ownedWorld, unattended } from '../unattended.ts';
+import type { SessionContext, SessionStatus, SyncSummary } from './session-context.ts';
+import { SessionOutput } from './session-output.ts';
+import { SnapshotTransfer } from './snapshot-transfer.ts';
+import { answerTail } from './sync-answer.ts';
+
+export type {
+  OutputLimits,
+  SessionContext,
+  SessionStatus,
+  SyncCounters,
+  SyncSummary,
+} from './session-context.ts';
 
 export type SessionPhase = 'handshake' | 'snapshot' | 'online' | 'closed';
 
-export interface SessionStatus {
-  readonly id: string;
-  readonly url?: string;
-  readonly peer: string;
-  readonly state: 'handshake' | 'snapshot' | 'online';
-  /** What the replica has acknowledged: it is in its journal. */
-  readonly offset: number;
-  readonly lagBytes: number;
-  /** How long ago, on this node's clock, the first byte was committed that it has not acknowledged. */
-  readonly lagSeconds: number;
-  readonly ackAgeMs?: number;
-  /** While a snapshot is sent. */
-  readonly progress?: { readonly sent: number; readonly total: number };
-  /** How it was last brought up to date. */
-  readonly sync?: SyncSummary;
-}
-
-export interface SyncSummary {
-  readonly kind: 'full' | 'partial';
-  readonly reason?: FullResyncReason;
-  /** The snapshot's size, or how many bytes of the stream were lacking. */
-  readonly bytes: number;
-}
-
-/** What the session needs of its node. */
-export interface SessionContext {
-  readonly id: string;
-  readonly world: World;
-  readonly log: Log;
-  readonly head: StreamHead;
-  readonly snapshots: Snapshots;
-  readonly counters: SyncCounters;
-  readonly settings: OutputLimits;
-  readonly notes: SessionNotes;
-  /** This process; a replica that names it has dialled itself. */
-  readonly nodeId: string;
-  /** Of this node's keyspace file. */
-  readonly keyspaceSchema: number;
-  /** Where clients reach this node, if it is announced. */
-  announcedUrl(): string | null;
-  /** Why nobody can be served now, as the line to answer, or null. */
-  notReady(): string | null;
-  /**
-   * PSYNC … FAILOVER: this node becomes the master if it stands at exactly `position`, with this history hash.
-   * @param hash null: unknown
-   * @returns why it does not, as the line to answer, or null
-   */
-  takeOver(position: Position, hash: bigint | null, session: Session): Promise<string | null>;
-  /**
-   * A replica has bytes under this node's run ID that this node does not have.
-   * @throws StorageError when the disk does not take the new run ID
-   */
-  outdated(session: Session): void;
-  /** Why there is no place for this one, which asks for a sync; or null. */
-  refusal(session: Session): string | null;
-  /** It has been decided how the replica is brought up to date. */
-  decided(session: Session, decision: Decision): void;
-  acknowledged(): void;
-  /** The replica has got the snapshot as it was sent, and says that it is damaged, in words of its own. */
-  snapshotRefused(session: Session, reason: string): void;
-  /** What somebody waits for to be acknowledged, or null. */
-  wantedAck(): Offset | null;
-  ended(session: Session): void;
-}
-
-export interface OutputLimits extends LinkTimes {
-  /** A session that lags by more than this is closed at once; never below the backlog. */
-  readonly outputLimitBytes: number;
-  /** A session that lags by more than this for `outputSoftMs` is closed; never below the backlog. */
-  readonly outputSoftBytes: number;
-  readonly outputSoftMs: number;
-}
-
-export interface SyncCounters {
-  syncFull: number;
-  syncPartialOk: number;
-  syncPartialErr: number;
-}
-
-/** While so many bytes wait in the socket, no more are given to it. */
-const HIGH_WATER_BYTES = 1024 * 1024;
-const EMPTY = Buffer.alloc(0);
-/** So many commands may come before PSYNC, within so long. */
+/** Commands that a connection may send before PSYNC; one more ends it. */
 const MAX_GREETING = 64;
+/** Milliseconds within which a connection must send PSYNC. */
 const GREETING_MS = 10_000;
-/** The handshake's commands are short. */
+/** Limits of one command; the commands of the handshake are short. */
 const HANDSHAKE_LIMITS = { maxElements: 64, maxBulkBytes: 4_096, maxArrayBytes: 16_384 };
 
 export class Session implements SocketEvents {
   readonly #context: SessionContext;
   readonly #socket: StreamSocket;
   readonly #parser = new RespParser(HANDSHAKE_LIMITS);
-  readonly #unpin: () => void;
+  readonly #output: SessionOutput;
+  readonly #liveness: Liveness;
   #machine: SessionState = NEW_SESSION;
   #phase: SessionPhase = 'handshake';
-  /** The stream has been given to the socket up to here. */
-  #cursor: Offset;
-  /** What follows the cursor, as far as it was fetched: the rest of a turn, shared, or of a journal row. */
-  #unsent: Buffer = EMPTY;
-  /** How far behind it may be beyond the limit: it went online that far behind, or one command was that large. */
-  #arrears = 0;
-  /** How long it has been behind the soft limit. */
-  #softSince: number | null = null;
-  /** Somebody waits for an acknowledgement of this offset. */
-  #wantedAck: Offset | null = null;
-  /** A ping that asks for an ACK is on its way. */
-  #asking = false;
+  /** The snapshot on its way to the replica, in the phase `snapshot`. */
+  #transfer: SnapshotTransfer | null = null;
   #acknowledged = 0;
+  /** Moment of the monotonic clock at which the replica last acknowledged something. */
   #acknowledgedAt: number | null = null;
   #sync: SyncSummary | null = null;
-  /** While a snapshot is sent. */
-  #snapshot: SnapshotSender | null = null;
-  /** How much of the snapshot the replica had taken, and since when it has not taken more. */
-  #taken: { readonly bytes: number; readonly at: number } | null = null;
   readonly #startedAt: number;
   #commands = 0;
-  #lastHeardAt: number;
-  #cancelTick: () => void;
-  readonly #readTurn: SharedTurn;
-  /** It goes on with giving in the next turn of the event loop. */
-  #pumpDue = false;
 
   constructor(context: SessionContext, socket: StreamSocket) {
-    this.#context = { ...context, world: ownedWorld(context.world, (error) => this.mistaken(error)) };
+    const mistaken = (error: unknown): void => this.mistaken(error);
+    const { head, notes, settings } = context;
+    const world = ownedWorld(context.world, mistaken);
+    this.#context = { ...context, world };
     this.#socket = socket;
-    this.#cursor = context.head.offset;
-    this.#readTurn = new SharedTurn(context.world);
-    this.#startedAt = context.world.monotonic();
-    this.#lastHeardAt = this.#startedAt;
-    this.#unpin = context.head.pin(() => (this.#phase === 'online' ? this.#cursor : null));
-    this.#cancelTick = this.#scheduleTick();
-    context.notes.note('connected');
+    this.#startedAt = world.monotonic();
+    this.#output = new SessionOutput({
+      world,
+      head,
+      settings,
+      socket,
+      close: (code, detail) => this.close(code, detail),
+      journalNotRead: (error) => this.#journalNotRead(error),
+      mistaken,
+    });
+    this.#liveness = new Liveness({
+      world,
+      times: settings,
+      socket,
+      lookMs: () => Math.max(settings.outputSoftMs / 2, 100),
+      look: () => this.#look(),
+      silent: (silentMs) => this.#drop(CloseCode.timedOut, `silent for ${silentMs} ms`),
+    });
+    notes.note('connected');
   }
 
   /**
-   * What the replica has in its journal, and when it said so last, on the monotonic clock; null: it is not online, or never says
-   * so.
+   * Offset that the replica has in its journal, and the moment of the monotonic clock at which it last said so; null: the
+   * replica is not online, or has not acknowledged anything.
    */
   get acknowledgement(): { readonly offset: number; readonly at: number } | null {
     if (this.#phase !== 'online' || this.#acknowledgedAt === null) return null;
     return { offset: this.#acknowledged, at: this.#acknowledgedAt };
   }
 
-  /** It has asked for a sync; until then it is a connection and nothing else. */
+  /** Whether the peer has asked for a sync; until then it is a mere connection. */
   get isReplica(): boolean {
     return this.#machine.kind === 'syncing';
   }
 
-  /** The process that the replica runs in. */
+  /** ID of the process that the replica runs in. */
   get nodeId(): string | null {
     return this.#machine.nodeId;
   }
 
-  /** Where the connection comes from. */
+  /** Address from which the connection comes. */
   get peer(): string {
     return this.#socket.peer;
   }
 
-  /** In milliseconds of the monotonic clock. */
+  /** Moment of the monotonic clock at which this node last heard of the replica. */
   get lastHeardAt(): number {
-    return this.#lastHeardAt;
+    return this.#liveness.heardAt;
   }
 
-  /** A sync has been started here. */
+  /** Whether this session has begun a sync. */
   get hasSynced(): boolean {
     return this.#sync !== null;
   }
 
-  /** Where the replica says that it can be reached. */
+  /** URL under which the replica says that other nodes reach it. */
   get url(): string | null {
     const { listeningUrl } = this.#machine;
     return listeningUrl === null ? null : reachableUrl(listeningUrl, this.#socket.peer);
   }
 
-  /** How far the replica has come, by its own word. */
+  /** Offset that the replica has in its journal, by its own word. */
   get acknowledgedOffset(): number {
     return this.#acknowledged;
   }
 
-  /** How much of the stream the replica has not acknowledged. */
+  /** Bytes of the stream that the replica has not acknowledged. */
   get lagBytes(): number {
     return Math.max(0, this.#context.head.offset - this.#acknowledged);
   }
 
   /**
-   * The replica has said that everything is in its journal. After a full resync it has to say so anew: a snapshot that was sent
-   * may still be being checked.
+   * Whether the replica has said that everything is in its journal. After a full resync it has to say so anew, because it may
+   * still be checking the snapshot.
    */
   get hasEverything(): boolean {
     return (this.#acknowledgedAt !== null || this.#sync?.kind === 'partial') && this.lagBytes === 0;
   }
 
+  /** The session as administrators see it; null: it has ended. */
   get status(): SessionStatus | null {
     if (this.#phase === 'closed') return null;
     const { head, world } = this.#context;
     const { url } = this;
+    const progress = this.#transfer?.progress ?? null;
     return {
       id: this.#context.id,
       ...(url === null ? {} : { url }),
@@ -241,23 +164,21 @@ export class Session implements SocketEvents {
       lagBytes: this.lagBytes,
       lagSeconds: head.lagMs(this.#acknowledged as Offset) / 1000,
       ...(this.#acknowledgedAt === null ? {} : { ackAgeMs: msSince(world, this.#acknowledgedAt) }),
-      ...(this.#snapshot === null
-        ? {}
-        : { progress: { sent: this.#snapshot.given, total: this.#sync?.bytes ?? 0 } }),
+      ...(progress === null ? {} : { progress }),
       ...(this.#sync === null ? {} : { sync: this.#sync }),
     };
   }
 
-  /** Asks the replica to say at once when it has everything up to `offset`. */
+  /** Asks the replica to acknowledge as soon as it has everything up to `offset`. */
   wantAck(offset: Offset): void {
-    if (this.#phase !== 'online' || (this.#acknowledgedAt !== null && this.#acknowledged >= offset)) return;
-    this.#wantedAck = Math.max(this.#wantedAck ?? 0, offset) as Offset;
-    this.#askForAck();
+    if (this.#acknowledgedAt !== null && this.#acknowledged >= offset) return;
+    this.#output.wantAck(offset);
   }
 
+  /** Takes commands of the replica, which may arrive in pieces. */
   message(bytes: Buffer): void {
     if (this.#phase === 'closed') return;
-    this.#heard();
+    this.#liveness.heard();
     try {
       this.#parser.push(bytes);
       for (let next = this.#parser.next(); next !== null; next = this.#parser.next()) {
@@ -270,26 +191,27 @@ export class Session implements SocketEvents {
     }
   }
 
-  /** A ping of this side has come back. */
+  /** A pong of the replica has come. */
   alive(): void {
-    this.#heard();
-    this.#asking = false;
-    this.#askForAck();
+    this.#liveness.heard();
+    this.#output.answered();
   }
 
+  /** A ping of the replica has come. */
   pinged(): void {
-    this.#heard();
+    this.#liveness.heard();
   }
 
+  /** The connection has ended: the replica closed it, or the network did. */
   closed(code: number, reason: string): void {
     if (this.#phase === 'closed') return;
     this.#context.notes.note('session-closed', { code, reason });
     if (code === CloseCode.damagedSnapshot && this.#sync?.kind === 'full')
-      this.#context.snapshotRefused(this, reason);
+      this.#context.snapshotRefused(reason);
     this.#end();
   }
 
-  /** Ends the conversation from this side. */
+  /** Ends the session from this side, and tells the replica why. */
   close(code: number, reason: string): void {
     if (this.#phase === 'closed') return;
     this.#context.notes.note('session-ended', { code, reason });
@@ -297,7 +219,7 @@ export class Session implements SocketEvents {
     this.#socket.close(code, reason);
   }
 
-  /** An error that nobody expects ends this session, and nothing else; the replica comes back. */
+  /** Logs an error that nobody expects, and ends this session alone; the replica connects again. */
   mistaken(error: unknown): void {
     logUnexpected(this.#context.log, `session ${this.#context.id}`, error);
     attempt(
@@ -306,38 +228,9 @@ export class Session implements SocketEvents {
     );
   }
 
-  /** A commit's bytes, which begin after `from`. */
+  /** Gives the replica the bytes of a commit. @param from offset before them */
   committed(bytes: Buffer, from: Offset): void {
-    if (this.#phase !== 'online') return;
-    if (this.#cursor === from) this.#unsent = bytes;
-    this.#pump();
-    this.#limit(bytes.length);
-  }
-
-  /** @param added how long the commit was that came just now, in bytes */
-  #limit(added: number): void {
-    const { head, settings, world } = this.#context;
-    const behind = head.offset - this.#cursor;
-    // A limit below the backlog would cut off replicas that a partial resync brings back to where they were.
-    const limit = Math.max(settings.outputLimitBytes, head.backlog.size);
-    // A single command may be larger than the limit; it has to pass all the same, or it would never get through, and
-    // what is written while it passes must not be held against the replica.
-    if (behind <= limit) this.#arrears = 0;
-    else if (added > limit) this.#arrears = Math.max(this.#arrears, behind);
-    if (behind > this.#arrears + limit) {
-      this.close(CloseCode.tooFarBehind, `${behind} bytes behind`);
-      return;
-    }
-    const soft = Math.max(settings.outputSoftBytes, head.backlog.size);
-    if (behind <= this.#arrears + soft) {
-      this.#softSince = null;
-      return;
-    }
-    this.#softSince ??= world.monotonic();
-    const softMs = msSince(world, this.#softSince);
-    if (softMs > settings.outputSoftMs) {
-      this.close(CloseCode.tooFarBehind, `${behind} bytes behind, more than ${soft} for ${softMs} ms`);
-    }
+    this.#output.committed(bytes, from);
   }
 
   #take(words: readonly string[]): void {
@@ -353,7 +246,7 @@ export class Session implements SocketEvents {
     for (const effect of effects) {
       switch (effect.kind) {
         case 'reply':
-          this.#line(effect.line);
+          this.#output.line(effect.line);
           break;
         case 'start-sync':
           this.#startSync(effect.request, effect.failover);
@@ -383,7 +276,7 @@ export class Session implements SocketEvents {
       this.#refuse('-ERR a node cannot be its own master');
       return;
     }
-    const refusal = this.#context.refusal(this);
+    const refusal = this.#context.refusal();
     if (refusal !== null) {
       this.close(CloseCode.tooMany, refusal);
       return;
@@ -393,7 +286,7 @@ export class Session implements SocketEvents {
       return;
     }
     const position = { runId: request.runId, offset: fromWireOffset(request.asked) as Offset };
-    const answered = this.#context.takeOver(position, request.hash, this).then((refusal) => {
+    const answered = this.#context.takeOver(position, request.hash).then((refusal) => {
       if (this.#isClosed()) return;
       if (refusal === null) this.#answer(request);
       else this.#refuse(refusal);
@@ -417,7 +310,7 @@ export class Session implements SocketEvents {
       this.#refuse(mismatch, { reason: decision.reason });
       return;
     }
-    this.#context.decided(this, decision);
+    this.#context.decided(decision);
     const asked = request.kind === 'psync' ? { runId: request.runId, asked: request.asked } : {};
     if (decision.kind === 'full-resync') {
       counters.syncFull += 1;
@@ -433,11 +326,13 @@ export class Session implements SocketEvents {
     counters.syncPartialOk += 1;
     notes.note('partial-resync', { bytes: decision.bytes, ...asked });
     this.#sync = { kind: 'partial', bytes: decision.bytes };
-    this.#line(`+CONTINUE ${head.position.runId}${this.#more(String(decision.bytes), decision.after)}`);
+    this.#output.line(
+      `+CONTINUE ${head.position.runId}${this.#tail(String(decision.bytes), decision.after)}`,
+    );
     this.#goOnline(decision.after);
   }
 
-  /** @returns what this node knows of where the replica stands; null: its journal cannot be read, and the session has ended */
+  /** @returns where the replica stands, as far as this node knows; null: this node cannot read its journal, and the session has ended */
   #placeOf(request: SyncRequest): Place | null {
     if (request.kind !== 'psync') return UNKNOWN_PLACE;
     try {
@@ -449,10 +344,10 @@ export class Session implements SocketEvents {
     }
   }
 
-  /** @returns whether the node knows now that its bytes are not all that there are; if not, the session has ended */
+  /** @returns whether this node has a new run ID now, because it lacks bytes of its history; if not, the session has ended */
   #tellOutdated(): boolean {
     try {
-      this.#context.outdated(this);
+      this.#context.outdated();
       return true;
     } catch (error) {
       if (!(error instanceof StorageError)) throw error;
@@ -461,148 +356,52 @@ export class Session implements SocketEvents {
     }
   }
 
-  /**
-   * What only a replica is told that understands it: a word of its own, this node's lineage, its announced URL, and its history
-   * hash where the stream goes on.
-   */
-  #more(word: string, after: Offset): string {
-    const { capabilities } = this.#machine;
-    if (!capabilities.includes('lineage')) return '';
-    const toldUrl = capabilities.includes('announced-url');
-    const toldHash = capabilities.includes(HISTORY_HASH);
+  #tail(word: string, after: Offset): string {
     const { announcedUrl, head } = this.#context;
-    const url = (toldUrl ? announcedUrl() : null) ?? '-';
-    const words = [word, formatLineage(head.history.lineage)];
-    if (toldUrl || toldHash) words.push(url);
-    if (toldHash) words.push(this.#hashWord(after));
-    return ` ${words.join(' ')}`;
+    const { capabilities } = this.#machine;
+    return answerTail({ head, announcedUrl: announcedUrl(), capabilities }, word, after);
   }
 
-  #hashWord(at: Offset): string {
-    try {
-      const hash = this.#context.head.hashAt(at);
-      return hash === null ? '-' : formatHash(hash);
-    } catch (error) {
-      // What follows cannot be read either: that ends the session in its own time.
-      if (!(error instanceof StorageError)) throw error;
-      return '-';
-    }
-  }
-
-  /** Answers that there will be no sync on this connection, and ends it. */
+  /** Answers that this connection gets no sync, and ends it. */
   #refuse(line: string, why: Readonly<Record<string, string>> = {}): void {
     this.#context.notes.note('refused', { ...why, answer: line });
-    this.#line(line);
+    this.#output.line(line);
     this.close(CloseCode.notReady, line.slice(1, 100));
   }
 
-  /** @param announced SYNC is older than the line that tells position and reason: it gets the snapshot alone */
-  async #fullResync(reason: FullResyncReason, announced: boolean): Promise<void> {
+  /** @param announced false for SYNC, which is older than the line with position and reason: it gets the snapshot alone */
+  #fullResync(reason: FullResyncReason, announced: boolean): Promise<void> {
+    const { head, notes, settings, snapshots, world } = this.#context;
     this.#phase = 'snapshot';
-    const snapshot = await this.#context.snapshots.acquire();
-    try {
-      if (this.#isClosed()) return;
-      const { position, length } = snapshot.file;
-      this.#sync = { kind: 'full', reason, bytes: length };
-      if (announced) {
-        const more = this.#more(reason, position.offset) || ` ${reason}`;
-        this.#line(`+FULLRESYNC ${position.runId} ${position.offset}${more}`);
-      }
-      const checksummed = this.#machine.capabilities.includes('snapshot-crc32');
-      this.#line(`$${length}${checksummed ? ' crc32' : ''}`);
-      this.#snapshot = new SnapshotSender(snapshot.file, (bytes, sent) => this.#give(bytes, sent));
-      const hold = this.#limitHold(snapshot, this.#snapshot);
-      let crc32: number;
-      try {
-        crc32 = await this.#snapshot.send();
-      } finally {
-        hold.stop();
-      }
-      if (this.#isClosed()) return;
-      if (checksummed) this.#line(`$crc32 ${crc32.toString(16).padStart(8, '0')}`);
-      this.#context.notes.note('snapshot-sent', { position: formatPosition(position), bytes: length });
-      // Online before the snapshot is let go: one of the two pins the journal at every moment.
-      this.#goOnline(position.offset);
-    } finally {
-      snapshot.release();
-    }
-  }
-
-  /** Watches over what is on the disk because of the snapshot. */
-  #limitHold({ file }: Snapshot, sender: SnapshotSender): Hold {
-    const { head, settings, snapshots, world } = this.#context;
-    const neverBelowBacklog = (bytes: number): number => Math.max(bytes, head.backlog.size);
-    return new Hold({
+    this.#transfer = new SnapshotTransfer({
       world,
-      held: () => head.offset - file.position.offset + file.heldBytes(),
-      taken: () => sender.given - this.#socket.bufferedBytes,
-      limits: {
-        hard: () => neverBelowBacklog(settings.outputLimitBytes),
-        soft: () => ({ bytes: neverBelowBacklog(settings.outputSoftBytes), ms: settings.outputSoftMs }),
+      head,
+      settings,
+      snapshots,
+      socket: this.#socket,
+      output: this.#output,
+      checksummed: this.#machine.capabilities.includes('snapshot-crc32'),
+      begun: ({ position, length }: FrozenFile) => {
+        this.#sync = { kind: 'full', reason, bytes: length };
+        if (!announced) return;
+        const tail = this.#tail(reason, position.offset) || ` ${reason}`;
+        this.#output.line(`+FULLRESYNC ${position.runId} ${position.offset}${tail}`);
       },
-      othersWait: () => snapshots.awaited,
-      end: (code, detail) => {
-        this.close(code, detail);
-        // What it has not taken is in its way.
-        this.#socket.terminate();
+      sent: ({ position, length }) => {
+        notes.note('snapshot-sent', { position: formatPosition(position), bytes: length });
+        this.#goOnline(position.offset);
       },
+      // The bytes that the replica has not taken stand in the way of a close frame.
+      end: (code, detail) => this.#drop(code, detail),
     });
+    return this.#transfer.run();
   }
 
   #goOnline(after: Offset): void {
-    this.#cursor = after;
-    // What was written while the snapshot was sent is no fault of the replica's: it may catch up in its own time.
-    this.#arrears = this.#context.head.offset - after;
     this.#acknowledged = after;
     this.#phase = 'online';
-    this.#snapshot = null;
-    this.#wantedAck = this.#context.wantedAck();
-    this.#pump();
-  }
-
-  /**
-   * Gives the socket what it takes, in messages of at most 256 KiB. A socket that takes everything at once calls back before
-   * the event loop has its turn: what has to be read for it is read for a while only, and the rest in the next turn.
-   */
-  #pump(): void {
-    const { head } = this.#context;
-    while (this.#phase === 'online' && this.#socket.bufferedBytes < HIGH_WATER_BYTES) {
-      if (this.#unsent.length === 0) {
-        if (this.#cursor === head.offset) break;
-        if (this.#readTurn.isOver) {
-          this.#pumpSoon();
-          break;
-        }
-        const read = this.#read();
-        if (read === null) return;
-        this.#unsent = read;
-      }
-      const part = this.#unsent.subarray(0, MESSAGE_BYTES);
-      this.#unsent = this.#unsent.subarray(part.length);
-      this.#cursor = (this.#cursor + part.length) as Offset;
-      this.#give(part);
-    }
-    this.#askForAck();
-  }
-
-  #pumpSoon(): void {
-    if (this.#pumpDue) return;
-    this.#pumpDue = true;
-    this.#context.world.soon(() => {
-      this.#pumpDue = false;
-      this.#pump();
-    });
-  }
-
-  /** @returns null when the disk does not give what the replica lacks: it has to come back */
-  #read(): Buffer | null {
-    try {
-      return this.#context.head.read(this.#cursor, MESSAGE_BYTES);
-    } catch (error) {
-      if (!(error instanceof StorageError)) throw error;
-      this.#journalNotRead(error);
-      return null;
-    }
+    this.#transfer = null;
+    this.#output.goOnline(after, this.#context.wantedAck());
   }
 
   #journalNotRead(error: StorageError): void {
@@ -610,85 +409,37 @@ export class Session implements SocketEvents {
     this.close(CloseCode.notReady, 'the journal cannot be read');
   }
 
-  #heard(): void {
-    this.#lastHeardAt = this.#context.world.monotonic();
-  }
-
-  /**
-   * The ping frame arrives after the bytes whose acknowledgement it asks for, and is not one of the stream's. There is one
-   * at a time: a replica that was busy for a moment would find hundreds, and WebSocket libraries take that for an
-   * attack (`ws` cuts the connection at 60). What was committed meanwhile is asked for together.
-   */
-  #askForAck(): void {
-    if (this.#wantedAck === null || this.#cursor < this.#wantedAck || this.#phase !== 'online') return;
-    if (this.#asking) return;
-    this.#wantedAck = null;
-    this.#asking = true;
-    this.#socket.ping(GETACK);
-  }
-
-  #line(line: string): void {
-    this.#give(Buffer.from(`${line}\r\n`, 'latin1'));
-  }
-
-  /** @param sent called when the bytes were taken, or never will be */
-  #give(bytes: Buffer, sent = (): void => this.#pump()): void {
-    this.#socket.send(
-      bytes,
-      owned(sent, (error) => this.mistaken(error)),
-    );
-  }
-
-  #scheduleTick(): () => void {
-    const { timeoutMs, pingIntervalMs, outputSoftMs } = this.#context.settings;
-    const intervalMs = Math.min(pingIntervalMs, timeoutMs / 2, Math.max(outputSoftMs / 2, 100));
-    return this.#context.world.after(intervalMs, () => this.#tick());
-  }
-
-  #tick(): void {
-    const { world, settings } = this.#context;
-    const silentMs = msSince(world, this.#lastHeardAt);
-    if (silentMs > settings.timeoutMs) {
-      this.close(CloseCode.timedOut, `silent for ${silentMs} ms`);
-      this.#socket.terminate();
-      return;
-    }
+  /** Ends the session if the replica does not ask for a sync, does not take its snapshot, or is too far behind. */
+  #look(): void {
+    const { settings, world } = this.#context;
     if (this.#machine.kind === 'greeting' && msSince(world, this.#startedAt) > GREETING_MS) {
       this.close(CloseCode.timedOut, `no PSYNC within ${GREETING_MS} ms`);
       return;
     }
-    if (this.#isStuck()) return;
-    this.#socket.ping();
-    if (this.#phase === 'online') this.#limit(0);
-    if (!this.#isClosed()) this.#cancelTick = this.#scheduleTick();
+    const stuckMs = this.#transfer?.stuckMs() ?? 0;
+    if (stuckMs > settings.timeoutMs) {
+      this.#drop(CloseCode.timedOut, `nothing of the snapshot was taken for ${stuckMs} ms`);
+      return;
+    }
+    this.#output.checkLimits(0);
   }
 
-  /** A snapshot of which nothing is taken keeps others from theirs, and the journal from being trimmed. */
-  #isStuck(): boolean {
-    if (this.#snapshot === null) return false;
-    const bytes = this.#snapshot.given - this.#socket.bufferedBytes;
-    const { world } = this.#context;
-    if (this.#taken === null || bytes !== this.#taken.bytes || this.#socket.bufferedBytes === 0) {
-      this.#taken = { bytes, at: world.monotonic() };
-      return false;
-    }
-    const stuckMs = msSince(world, this.#taken.at);
-    if (stuckMs <= this.#context.settings.timeoutMs) return false;
-    this.close(CloseCode.timedOut, `nothing of the snapshot was taken for ${stuckMs} ms`);
+  /** Ends the session, and drops the connection without waiting for the replica's answer. */
+  #drop(code: number, reason: string): void {
+    this.close(code, reason);
     this.#socket.terminate();
-    return true;
   }
 
   #end(): void {
     this.#phase = 'closed';
-    this.#cancelTick();
-    this.#unpin();
-    this.#snapshot?.stop();
+    this.#liveness.stop();
+    this.#output.end();
+    this.#transfer?.stop();
     this.#context.notes.end();
-    this.#context.ended(this);
+    this.#context.ended();
   }
 
-  /** A function, because TypeScript does not know that #phase changes during an await. */
+  /** Reads the phase by a function, because TypeScript does not know that it changes during an `await`. */
   #isClosed(): boolean {
     return this.#phase === 'closed';
   }

@@ -13,7 +13,8 @@ import type { StreamHead } from '../head/stream-head.ts';
 import type { Log, SocketEvents, StreamSocket, World } from '../ports.ts';
 import { attempt, ownedSocketEvents } from '../unattended.ts';
 import { type AckPlace, AckWaiters } from './ack-waiters.ts';
-import { type OutputLimits, Session, type SessionStatus, type SyncCounters } from './session.ts';
+import { Session } from './session.ts';
+import type { OutputLimits, SessionStatus, SyncCounters } from './session-context.ts';
 import { SessionLog, type SessionRecord } from './session-log.ts';
 import type { Snapshots } from './snapshots.ts';
 
@@ -117,21 +118,23 @@ export class Sessions {
   accept(socket: StreamSocket, refusal: readonly [CloseCode, string] | null): SocketEvents {
     this.#count += 1;
     const id = String(this.#count);
-    const session = new Session(
+    const session: Session = new Session(
       {
         ...this.#parts,
         id,
         notes: this.#log.open(id, socket.peer),
         counters: this.counters,
-        refusal: (asking) => this.#refusal(asking),
-        decided: (decided, decision) => this.#decided(decided, decision),
+        takeOver: (position, hash) => this.#parts.takeOver(position, hash, session),
+        outdated: () => this.#parts.outdated(session),
+        refusal: () => this.#refusal(session),
+        decided: (decision) => this.#decided(session, decision),
         wantedAck: () => this.#lastAck ?? this.#acks.wanted,
         acknowledged: () => {
           this.#acks.acknowledged();
           this.#parts.changed();
         },
-        snapshotRefused: (session, reason) => this.#parts.snapshotRefused(nameOf(session), reason),
-        ended: (ended) => this.#ended(ended),
+        snapshotRefused: (reason) => this.#parts.snapshotRefused(nameOf(session), reason),
+        ended: () => this.#ended(session),
       },
       socket,
     );

@@ -1,0 +1,93 @@
+/** The contract between one session and its node, and the facts that a session reports about its replica. */
+import type { Decision, FullResyncReason } from '../../replication/decide.ts';
+import type { Offset, Position } from '../../replication/position.ts';
+import type { StreamHead } from '../head/stream-head.ts';
+import type { LinkTimes } from '../link-times.ts';
+import type { Log, World } from '../ports.ts';
+import type { SessionNotes } from './session-log.ts';
+import type { Snapshots } from './snapshots.ts';
+
+export interface SessionStatus {
+  readonly id: string;
+  /** URL under which the replica says that other nodes reach it. */
+  readonly url?: string;
+  readonly peer: string;
+  readonly state: 'handshake' | 'snapshot' | 'online';
+  /** Offset that the replica has acknowledged: everything up to it is in the replica's journal. */
+  readonly offset: number;
+  /** Bytes of the stream that the replica has not acknowledged. */
+  readonly lagBytes: number;
+  /** Seconds, on this node's clock, since this node committed the first byte that the replica has not acknowledged. */
+  readonly lagSeconds: number;
+  /** Milliseconds since the last acknowledgement. */
+  readonly ackAgeMs?: number;
+  /** Bytes of the snapshot that this node has sent, while it sends one. */
+  readonly progress?: { readonly sent: number; readonly total: number };
+  /** The way in which this node last brought the replica up to date. */
+  readonly sync?: SyncSummary;
+}
+
+export interface SyncSummary {
+  readonly kind: 'full' | 'partial';
+  readonly reason?: FullResyncReason;
+  /** Size of the snapshot, or of the part of the stream that the replica lacked. */
+  readonly bytes: number;
+}
+
+/** Counts of syncs since the node started, under Redis's names. */
+export interface SyncCounters {
+  syncFull: number;
+  syncPartialOk: number;
+  syncPartialErr: number;
+}
+
+export interface OutputLimits extends LinkTimes {
+  /** Lag in bytes beyond which the node closes a session at once; the backlog's size counts if that is larger. */
+  readonly outputLimitBytes: number;
+  /** Lag in bytes that a session may have for `outputSoftMs` only; the backlog's size counts if that is larger. */
+  readonly outputSoftBytes: number;
+  readonly outputSoftMs: number;
+}
+
+/** The parts of the node that a session uses, and the questions that it asks its node. */
+export interface SessionContext {
+  readonly id: string;
+  readonly world: World;
+  readonly log: Log;
+  readonly head: StreamHead;
+  readonly snapshots: Snapshots;
+  readonly counters: SyncCounters;
+  readonly settings: OutputLimits;
+  readonly notes: SessionNotes;
+  /** ID of this process; a replica that has the same ID has dialled itself. */
+  readonly nodeId: string;
+  /** Schema of this node's keyspace file. */
+  readonly keyspaceSchema: number;
+  /** URL under which clients reach this node; null: this node announces none. */
+  announcedUrl(): string | null;
+  /** The line that tells a replica why this node can serve nobody now; null: it can. */
+  notReady(): string | null;
+  /**
+   * Makes this node the master if it stands at exactly `position` (PSYNC … FAILOVER).
+   * @param hash history hash at the position; null: unknown
+   * @returns the line that tells why this node stays a replica; null: it is the master now
+   */
+  takeOver(position: Position, hash: bigint | null): Promise<string | null>;
+  /**
+   * Reports that the replica has bytes under this node's run ID that this node lacks.
+   * @throws StorageError when the disk does not take the new run ID
+   */
+  outdated(): void;
+  /** The reason why this node has no place for one more replica; null: it has one. */
+  refusal(): string | null;
+  /** Reports how this node brings the replica up to date. */
+  decided(decision: Decision): void;
+  /** Reports that the replica has acknowledged something. */
+  acknowledged(): void;
+  /** Reports that the replica found the snapshot damaged although it arrived as this node sent it. @param reason in the replica's words */
+  snapshotRefused(reason: string): void;
+  /** The offset whose acknowledgement a writer waits for; null: no writer waits. */
+  wantedAck(): Offset | null;
+  /** Reports that the session has ended. Called once. */
+  ended(): void;
+}

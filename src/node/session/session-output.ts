@@ -1,0 +1,203 @@
+/**
+ * The stream on its way to one replica, and the limits on how far the replica may fall behind.
+ *
+ * The output is a cursor into the stream, not a queue. While the socket takes bytes, the output gives it the buffer of each
+ * commit, which all sessions share. When the socket is full, the output stops, and later reads on from the backlog or, row by
+ * row, from the journal. So a slow replica costs disk space for the journal, up to `outputLimitBytes`, and no memory.
+ */
+import { CloseCode } from '../../replication/close-code.ts';
+import type { Offset } from '../../replication/position.ts';
+import { msSince } from '../elapsed.ts';
+import type { StreamHead } from '../head/stream-head.ts';
+import { GETACK } from '../link-times.ts';
+import { StorageError, type StreamSocket, type World } from '../ports.ts';
+import { SharedTurn } from '../turns.ts';
+import { owned } from '../unattended.ts';
+import type { OutputLimits } from './session-context.ts';
+import { MESSAGE_BYTES } from './snapshot-sender.ts';
+
+/** Bytes that wait in the socket at which the output stops giving it more. */
+const HIGH_WATER_BYTES = 1024 * 1024;
+const EMPTY = Buffer.alloc(0);
+
+interface OutputParts {
+  readonly world: World;
+  readonly head: StreamHead;
+  readonly settings: OutputLimits;
+  readonly socket: StreamSocket;
+  /** Ends the session, because the replica is too far behind. */
+  close(code: CloseCode, detail: string): void;
+  /** Ends the session, because the disk does not give what the replica lacks. */
+  journalNotRead(error: StorageError): void;
+  /** Takes an error that nobody expects. */
+  mistaken(error: unknown): void;
+}
+
+export class SessionOutput {
+  readonly #parts: OutputParts;
+  readonly #unpin: () => void;
+  /** `before`: the replica has not got a position to go on from. `online`: it gets the stream. `ended`: it gets nothing. */
+  #state: 'before' | 'online' | 'ended' = 'before';
+  /** Offset up to which the socket was given the stream. */
+  #cursor: Offset;
+  /** Bytes after the cursor that were fetched already: the rest of a commit's buffer, which is shared, or of a journal row. */
+  #unsent: Buffer = EMPTY;
+  /** Bytes that the replica may lag beyond the limits: it went online that far behind, or one command was that large. */
+  #allowance = 0;
+  /** Moment of the monotonic clock since which the replica has been behind the soft limit. */
+  #softSince: number | null = null;
+  /** Offset whose acknowledgement a writer waits for. */
+  #wantedAck: Offset | null = null;
+  /** Whether a ping that asks for an acknowledgement has no pong yet. */
+  #asking = false;
+  readonly #readTurn: SharedTurn;
+  /** Whether the output goes on in the next turn of the event loop. */
+  #pumpDue = false;
+
+  constructor(parts: OutputParts) {
+    this.#parts = parts;
+    this.#cursor = parts.head.offset;
+    this.#readTurn = new SharedTurn(parts.world);
+    this.#unpin = parts.head.pin(() => (this.#state === 'online' ? this.#cursor : null));
+  }
+
+  /** Gives nothing more, and lets the journal go. */
+  end(): void {
+    this.#state = 'ended';
+    this.#unpin();
+  }
+
+  /**
+   * Begins to give the stream.
+   * @param after offset that the replica has
+   * @param wantedAck offset whose acknowledgement a writer waits for; null: no writer waits
+   */
+  goOnline(after: Offset, wantedAck: Offset | null): void {
+    this.#cursor = after;
+    // Clients wrote this much while the replica got its snapshot: it may catch up in its own time.
+    this.#allowance = this.#parts.head.offset - after;
+    this.#state = 'online';
+    this.#wantedAck = wantedAck;
+    this.#pump();
+  }
+
+  /** Gives a commit's bytes. @param from offset before them */
+  committed(bytes: Buffer, from: Offset): void {
+    if (this.#state !== 'online') return;
+    if (this.#cursor === from) this.#unsent = bytes;
+    this.#pump();
+    this.checkLimits(bytes.length);
+  }
+
+  /** Asks the replica to acknowledge as soon as it has everything up to `offset`. */
+  wantAck(offset: Offset): void {
+    if (this.#state !== 'online') return;
+    this.#wantedAck = Math.max(this.#wantedAck ?? 0, offset) as Offset;
+    this.#askForAck();
+  }
+
+  /** A pong has come: the output may ask for the next acknowledgement. */
+  answered(): void {
+    this.#asking = false;
+    this.#askForAck();
+  }
+
+  /** Sends one line of the conversation. */
+  line(line: string): void {
+    this.give(Buffer.from(`${line}\r\n`, 'latin1'));
+  }
+
+  /** Sends bytes. @param sent called when the operating system has taken the bytes, or never will */
+  give(bytes: Buffer, sent = (): void => this.#pump()): void {
+    const { mistaken, socket } = this.#parts;
+    socket.send(bytes, owned(sent, mistaken));
+  }
+
+  /**
+   * Ends the session if the replica is too far behind.
+   * @param added size in bytes of the commit that has just come; 0: none has
+   */
+  checkLimits(added: number): void {
+    if (this.#state !== 'online') return;
+    const { close, head, settings, world } = this.#parts;
+    const behind = head.offset - this.#cursor;
+    // A limit below the backlog would cut off replicas that a partial resync brings back to where they were.
+    const limit = Math.max(settings.outputLimitBytes, head.backlog.size);
+    // A single command may be larger than the limit, and must get through all the same. Writes that come while it
+    // passes do not count against the replica.
+    if (behind <= limit) this.#allowance = 0;
+    else if (added > limit) this.#allowance = Math.max(this.#allowance, behind);
+    if (behind > this.#allowance + limit) {
+      close(CloseCode.tooFarBehind, `${behind} bytes behind`);
+      return;
+    }
+    const soft = Math.max(settings.outputSoftBytes, head.backlog.size);
+    if (behind <= this.#allowance + soft) {
+      this.#softSince = null;
+      return;
+    }
+    this.#softSince ??= world.monotonic();
+    const softMs = msSince(world, this.#softSince);
+    if (softMs > settings.outputSoftMs) {
+      close(CloseCode.tooFarBehind, `${behind} bytes behind, more than ${soft} for ${softMs} ms`);
+    }
+  }
+
+  /**
+   * Gives the socket as much as it takes, in messages of at most 256 KiB. A socket that takes everything at once calls back
+   * within the same turn of the event loop; so the output reads for it for a limited time, and goes on in the next turn.
+   */
+  #pump(): void {
+    const { head, socket } = this.#parts;
+    while (this.#state === 'online' && socket.bufferedBytes < HIGH_WATER_BYTES) {
+      if (this.#unsent.length === 0) {
+        if (this.#cursor === head.offset) break;
+        if (this.#readTurn.isOver) {
+          this.#pumpSoon();
+          break;
+        }
+        const read = this.#read();
+        if (read === null) return;
+        this.#unsent = read;
+      }
+      const part = this.#unsent.subarray(0, MESSAGE_BYTES);
+      this.#unsent = this.#unsent.subarray(part.length);
+      this.#cursor = (this.#cursor + part.length) as Offset;
+      this.give(part);
+    }
+    this.#askForAck();
+  }
+
+  #pumpSoon(): void {
+    if (this.#pumpDue) return;
+    this.#pumpDue = true;
+    this.#parts.world.soon(() => {
+      this.#pumpDue = false;
+      this.#pump();
+    });
+  }
+
+  /** @returns bytes after the cursor; null: the disk does not give them, and the session has ended */
+  #read(): Buffer | null {
+    try {
+      return this.#parts.head.read(this.#cursor, MESSAGE_BYTES);
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error;
+      this.#parts.journalNotRead(error);
+      return null;
+    }
+  }
+
+  /**
+   * Sends a ping frame that asks for an acknowledgement. It arrives after the bytes that it asks about, and is no part of the
+   * stream. The output sends one at a time: a replica that was busy for a moment would find hundreds, and WebSocket libraries
+   * take that for an attack (`ws` cuts the connection at 60). The next one asks for all that was committed meanwhile.
+   */
+  #askForAck(): void {
+    if (this.#wantedAck === null || this.#cursor < this.#wantedAck || this.#state !== 'online') return;
+    if (this.#asking) return;
+    this.#wantedAck = null;
+    this.#asking = true;
+    this.#parts.socket.ping(GETACK);
+  }
+}
