@@ -16,6 +16,7 @@ import { ProtocolError } from '../../stream/protocol-error.ts';
 import { msSince } from '../elapsed.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import { GETACK, type LinkTimes } from '../link-times.ts';
+import { Liveness } from '../liveness.ts';
 import {
   DamagedSnapshot,
   type Dial,
@@ -106,7 +107,7 @@ export class LinkAttempt {
   readonly #machine: LinkMachine;
   readonly #decoder = new StreamDecoder();
   readonly #startedAt: number;
-  #lastHeardAt: number;
+  readonly #liveness: Liveness;
   /** The connection is gone, or given up. */
   #over = false;
   /** What this connection has brought and is not adopted yet is not to be: this node follows somebody else, or stops. */
@@ -117,7 +118,6 @@ export class LinkAttempt {
   #damage: string | null = null;
   /** What else was wrong with the snapshot, found when the connection was lost already. */
   #lateFailure: string | null = null;
-  #cancelTick: (() => void) | null = null;
   #cancelAck: (() => void) | null = null;
   #received: Run[] = [];
   #turnDue = false;
@@ -140,7 +140,6 @@ export class LinkAttempt {
     this.#world = ownedWorld(context.world, (error) => this.#mistaken(error));
     this.#events = events;
     this.#startedAt = context.world.monotonic();
-    this.#lastHeardAt = this.#startedAt;
     this.#receiveTurn = new SharedTurn(context.world);
     this.#machine = new LinkMachine({
       ...context.request(),
@@ -171,7 +170,16 @@ export class LinkAttempt {
         this.#run(this.#machine.start());
       }, mistaken),
     });
-    this.#scheduleTick();
+    this.#liveness = new Liveness({
+      world: this.#world,
+      times: context.settings,
+      socket: this.#socket,
+      isDeaf: () => this.#paused,
+      silent: (silentMs) => {
+        this.#socket.terminate();
+        this.#abort(CloseCode.timedOut, `the master was silent for ${silentMs} ms`);
+      },
+    });
   }
 
   get progress(): { received: number; total: number } | null {
@@ -181,11 +189,12 @@ export class LinkAttempt {
   }
 
   get silentMs(): number {
-    return msSince(this.#world, this.#lastHeardAt);
+    return this.#liveness.silentMs;
   }
 
+  /** Notes that something has just come from the master. */
   alive(): void {
-    this.#lastHeardAt = this.#world.monotonic();
+    this.#liveness.heard();
   }
 
   /** Ends the connection: this node must not follow that master. */
@@ -446,23 +455,6 @@ export class LinkAttempt {
     this.#socket.send(Buffer.from(array(words), 'utf8'));
   }
 
-  #scheduleTick(): void {
-    const { pingIntervalMs, timeoutMs } = this.#context.settings;
-    this.#cancelTick = this.#world.after(Math.min(pingIntervalMs, timeoutMs / 2), () => this.#tick());
-  }
-
-  #tick(): void {
-    if (this.#paused) this.alive();
-    const silentMs = this.silentMs;
-    if (silentMs > this.#context.settings.timeoutMs) {
-      this.#socket.terminate();
-      this.#abort(CloseCode.timedOut, `the master was silent for ${silentMs} ms`);
-      return;
-    }
-    this.#socket.ping();
-    this.#scheduleTick();
-  }
-
   #abort(code: number, detail: string): void {
     if (this.#over) return;
     this.#socket.close(code, detail.slice(0, 100));
@@ -531,7 +523,7 @@ export class LinkAttempt {
       this.#snapshot = null;
       this.#snapshotGone = this.#discard(snapshot);
     }
-    this.#cancelTick?.();
+    this.#liveness.stop();
     this.#cancelAck?.();
   }
 }
