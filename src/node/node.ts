@@ -12,8 +12,10 @@ import { type Decision, decide, type Place, UNKNOWN_PLACE } from '../replication
 import { formatHash } from '../replication/history-hash.ts';
 import { formatPosition, type Offset, type Position, wireOffset } from '../replication/position.ts';
 import { canonicalUpstream, httpUrl, notAnUpstream, parseUpstream } from '../replication/upstream.ts';
-import { Feed, type FeedSettings, type FeedStatus } from './feed/feed.ts';
+import { Feed } from './feed/feed.ts';
 import type { FeedRequest } from './feed/feed-request.ts';
+import type { FeedSettings } from './feed/feed-settings.ts';
+import type { FeedStatus } from './feed/feed-status.ts';
 import { BacklogKeeper, type BacklogReport, type BacklogSettings } from './head/backlog-keeper.ts';
 import { PositionWaiters } from './head/position-waiters.ts';
 import { type HeadSettings, StreamHead } from './head/stream-head.ts';

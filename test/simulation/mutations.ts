@@ -125,8 +125,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a full resync leaves followers where they were',
     file: 'node/feed/feed.ts',
-    find: 'for (const follower of [...this.#followers]) {\n      this.#pinned.delete(follower);',
-    replace: 'for (const follower of [] as Follower[]) {\n      this.#pinned.delete(follower);',
+    find: 'for (const follower of [...this.#followers]) {\n      this.#catchUp.delete(follower);',
+    replace: 'for (const follower of [] as Follower[]) {\n      this.#catchUp.delete(follower);',
   },
   {
     name: 'a follower that catches up is given what another one lacks',
@@ -139,7 +139,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'the journal is trimmed past the slowest follower',
     file: 'node/feed/feed.ts',
-    find: 'for (const { cursor } of this.#pinned) need(cursor);',
+    find: 'for (const { cursor } of this.#pinned) if (least === null || cursor < least) least = cursor;',
     replace: '',
   },
   {

@@ -1,48 +1,44 @@
 /**
- * Brings followers up to date that lack something of the stream, until they are where the live ones are.
+ * Brings followers up to date that lack a part of the stream, until they reach the live followers.
  *
- * They are served in *sweeps*: everybody who can take something, in the order of their places in the stream. Neighbours need
- * the same stretches, so the stream is decoded once for all of them, however many they are and whatever their prefixes. A
- * follower whose turn it is goes as far as it can, to the head if nothing of its own is in the way, and is live then.
+ * A *sweep* serves all followers whose sockets take more, in the order of their places in the stream. Neighbours need the same
+ * stretches, so the feed decodes the stream once for all of them, whatever their number and their prefixes. Each follower goes
+ * as far as it can: to the head, where it goes live, unless events of its own fill its socket first.
  *
- * Owns: who is behind, and the decoded stretches.
+ * Owns: the followers that are behind, and the decoded stretches.
  */
-import type { Offset } from '../../replication/position.ts';
+import { formatPosition, type Offset } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { Follower } from './follower.ts';
+import type { Bookmarks } from './bookmarks.ts';
+import type { Follower, FollowerService } from './follower.ts';
+import { bookmarkMessage, type Message } from './message.ts';
 import { LARGE_STREAM_BYTES } from './queued-messages.ts';
-import type { Portion, Stretch } from './stretch.ts';
+import type { Rounds } from './rounds.ts';
+import type { Stretch } from './stretch.ts';
 import { Stretches } from './stretches.ts';
-import type { Subscription } from './subscription.ts';
 
-/** In one turn of the event loop so many pieces are sent… */
+/** Most pieces that one turn of the event loop sends. Each limit of a turn stands for less than a millisecond. */
 const SLICE_SENDS = 128;
-/** …so many stretches are decoded… */
+/** Most stretches that one turn of the event loop decodes. */
 const SLICE_READS = 4;
-/** …so many bytes of messages are put together that no other follower has been given… */
+/** Most bytes of messages that one turn of the event loop makes, beside messages that another follower shares. */
 const SLICE_BYTES = 256 * 1024;
-/** …and so many times a follower's prefixes are looked for in a stretch: less than a millisecond each. */
+/** Most searches of one turn of the event loop for a follower's prefixes in a stretch. */
 const SLICE_STEPS = 1_024;
-/** In one sweep a follower is given so many stretches, so that the others who are behind keep near to it. */
+/** Most stretches that a follower gets in one sweep, so that the other followers stay near to it. */
 const SWEEP_STRETCHES = 32;
-/** The decoded stretches are kept until nobody has been behind at so many calls of `tidy` in a row. */
+/** Calls of `tidy` in a row without a follower that is behind, after which the decoded stretches are dropped. */
 const IDLE_TIDIES = 20;
 
-interface CatchUpParts {
+interface CatchUpParts extends FollowerService {
   readonly head: StreamHead;
-  /** How far the followers of the subscription may be given the stream now: where its live ones are. */
-  readonly limit: (subscription: Subscription) => Offset;
-  /** Whether a follower may be given another large message. */
-  readonly hasRoom: () => boolean;
-  /** The follower is where the live ones are. */
-  readonly arrived: (follower: Follower) => void;
-  /** The follower was given something. */
-  readonly given: (follower: Follower, portion: Portion) => void;
-  /** What the follower lacks cannot be read. */
+  readonly rounds: Rounds;
+  readonly bookmarks: Bookmarks;
+  /** The store cannot read the part of the stream that the follower lacks. */
   readonly failed: (follower: Follower, error: unknown) => void;
 }
 
-/** What may still be done in this turn. */
+/** Work that the present turn may still do. */
 class Budget {
   sends = SLICE_SENDS;
   reads = SLICE_READS;
@@ -58,11 +54,11 @@ export class CatchUp {
   readonly #parts: CatchUpParts;
   readonly #stretches: Stretches;
   readonly #behind = new Set<Follower>();
-  /** Those of them who can take something. */
+  /** Followers that are behind and whose sockets take more. */
   readonly #ready = new Set<Follower>();
-  /** Those of them who wait until there is room for another large message. */
+  /** Followers that are behind and wait for room for another large message. */
   readonly #waiting = new Set<Follower>();
-  /** The sweep: who was ready when it began, and how many of them have had their turn. */
+  /** The present sweep: the followers that were ready at its begin; the first `#served` of them have had their turn. */
   #sweep: readonly Follower[] = [];
   #served = 0;
   #idleTidies = 0;
@@ -72,39 +68,67 @@ export class CatchUp {
     this.#stretches = new Stretches(parts.head);
   }
 
-  /** How many followers are behind. */
+  /** Number of followers that are behind. */
   get size(): number {
     return this.#behind.size;
   }
 
-  /** Whether there is nothing to do before a socket takes more. */
+  /** Whether no follower can be served before a socket drains. */
   get isIdle(): boolean {
     return this.#ready.size === 0;
   }
 
-  /** The follower is behind from now on. */
+  /** Starts with a follower that has just resumed or fallen behind; one that lacks nothing goes live at once. */
+  start(follower: Follower): void {
+    this.#parts.endIfDone(follower);
+    if (follower.phase !== 'behind') return;
+    if (follower.cursor === this.#parts.rounds.limitOf(follower.subscription)) {
+      this.arrive(follower);
+    } else {
+      this.add(follower);
+      this.#parts.wake();
+    }
+  }
+
+  /** Adds a follower that is behind. */
   add(follower: Follower): void {
     this.#behind.add(follower);
     if (!follower.isFull) this.#ready.add(follower);
   }
 
-  /** Whether somebody waits until there is room for another large message. */
+  /**
+   * Lets a follower go live that has everything that the live ones have, and tells it its place unless it knows it. A long
+   * poll whose time is up ends instead.
+   */
+  arrive(follower: Follower): void {
+    if (follower.isOverdue || follower.told < follower.cursor)
+      follower.tellPlace(this.#bookmarkFor(follower));
+    if (follower.isOverdue) {
+      this.#parts.overdue(follower);
+      return;
+    }
+    follower.goLive();
+    this.delete(follower);
+    if (follower.phase === 'live') this.#parts.rounds.join(follower);
+  }
+
+  /** Whether a follower waits for room for another large message. */
   get isShort(): boolean {
     return this.#waiting.size > 0;
   }
 
-  /** There is room for another large message. */
-  hasRoom(): void {
+  /** Serves the followers that waited for room for another large message. */
+  roomMade(): void {
     for (const follower of this.#waiting) if (!follower.isFull) this.#ready.add(follower);
     this.#waiting.clear();
   }
 
-  /** Its socket takes more. */
+  /** Serves a follower again whose socket has drained. */
   drained(follower: Follower): void {
     if (this.#behind.has(follower)) this.#ready.add(follower);
   }
 
-  /** It is live, is given a snapshot, or has gone. */
+  /** Removes a follower that is live, gets a snapshot, or is closed. */
   delete(follower: Follower): void {
     this.#behind.delete(follower);
     this.#ready.delete(follower);
@@ -112,16 +136,16 @@ export class CatchUp {
     if (this.#behind.size === 0) this.#sweep = [];
   }
 
-  /** Gives back the memory that nobody needs any more; to be called from time to time. */
+  /** Frees unused memory; upkeep calls it from time to time. */
   tidy(): void {
     this.#idleTidies = this.#behind.size === 0 ? this.#idleTidies + 1 : 0;
     if (this.#idleTidies >= IDLE_TIDIES) this.#stretches.clear();
   }
 
   /**
-   * Whether a position may stop here: not inside a write. The journal says where commits end; one that has many writes is
-   * looked through, and what was decoded for that serves the followers that go on from there.
-   * @param at an offset that the backlog holds
+   * Whether a position may stop here: not inside a write. The journal says where commits end. The feed decodes a commit of
+   * many writes, and keeps the stretches for the followers that go on from there.
+   * @param at offset that the backlog holds
    * @throws StorageError when the journal cannot be read
    */
   isBoundary(at: Offset): boolean {
@@ -134,12 +158,12 @@ export class CatchUp {
     return from === at;
   }
 
-  /** Drops what was decoded: the stream is another one, or has another name, or nobody follows any more. */
+  /** Drops the decoded stretches: the stream has another content or run ID, or the last follower has gone. */
   forget(): void {
     this.#stretches.clear();
   }
 
-  /** Does what there is to do, as much as one turn of the event loop may take. */
+  /** Serves followers for as long as one turn of the event loop may last. */
   turn(): void {
     const budget = new Budget();
     if (this.#served >= this.#sweep.length) this.#startSweep();
@@ -163,14 +187,14 @@ export class CatchUp {
     }
   }
 
-  /** Gives the follower what it lacks of one stretch. @returns whether it can be given more in this turn */
+  /** Sends the follower its part of one stretch. @returns whether it can take more in this turn */
   #advance(follower: Follower, budget: Budget): boolean {
     const { subscription, cursor } = follower;
-    const upTo = this.#parts.limit(subscription);
+    const upTo = this.#parts.rounds.limitOf(subscription);
     budget.steps -= 1;
     if (cursor >= upTo) {
-      // It may be ahead of the live ones, if it came after what is pending for them: then they will be there soon.
-      if (cursor === upTo) this.#parts.arrived(follower);
+      // A follower that came after the pending groups is ahead of the live ones; they reach it soon.
+      if (cursor === upTo) this.arrive(follower);
       budget.sends -= 1;
       return false;
     }
@@ -191,8 +215,20 @@ export class CatchUp {
     }
     if (portion.told !== null) budget.sends -= 1;
     follower.take(portion);
-    this.#parts.given(follower, portion);
+    this.#parts.given(follower, portion.frames);
+    this.#keepPlace(follower);
     if (follower.isFull) this.#ready.delete(follower);
     return this.#ready.has(follower) && !budget.isSpent;
+  }
+
+  /** Tells the follower its place if it has long found no event of its own: it could not resume from the last one. */
+  #keepPlace(follower: Follower): void {
+    if (follower.phase !== 'behind' || !this.#parts.bookmarks.isStale(follower.told, follower.cursor)) return;
+    follower.tellPlace(this.#bookmarkFor(follower));
+  }
+
+  #bookmarkFor({ cursor }: Follower): Message {
+    const { runId } = this.#parts.head.position;
+    return bookmarkMessage(formatPosition({ runId, offset: cursor }));
   }
 }

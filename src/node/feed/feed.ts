@@ -1,75 +1,35 @@
 /**
- * The feed of changes: every follower gets the stream's events that are of its prefixes, in order, each exactly once
- * between two resets, and resumes by the decision that a replica's PSYNC is answered with.
+ * The feed of changes: sends every follower the stream's events of its prefixes, in order, each exactly once between two
+ * resets.
  *
- * What is committed is noted for those who want it, and nothing else is done in the write turn. It is given out after it, a
- * slice of sends at a time, so that thousands of followers do not hold up anybody. A round that takes long finds more
- * pending when it is done, and the next one sends that in one piece: the more there is to do, the less each event costs.
+ * The façade that the rest of the node uses. `Admission` decides how a request is served, `Rounds` serve the live followers,
+ * `CatchUp` serves those that are behind, `FollowerSnapshots` send snapshots, `Upkeep` and `Bookmarks` work by the clock.
  *
- * Owns: the followers, what each subscription has pending, who is let go. `CatchUp` has those who are behind, `Bookmarks`
- * decides when somebody to whom nothing happens is told where the stream is.
+ * Owns: the followers, from `attach` until the feed closes them.
  */
 import { CloseCode } from '../../replication/close-code.ts';
-import { type Decision, decide, type FullResyncReason, UNKNOWN_PLACE } from '../../replication/decide.ts';
-import {
-  formatPosition,
-  type Offset,
-  type Position,
-  type RunId,
-  wireOffset,
-} from '../../replication/position.ts';
-import type { Command, Run } from '../../stream/command.ts';
-import { msSince } from '../elapsed.ts';
+import type { Decision, FullResyncReason } from '../../replication/decide.ts';
+import { formatPosition, type Offset, type Position, type RunId } from '../../replication/position.ts';
+import type { Run } from '../../stream/command.ts';
 import type { PositionWaiters } from '../head/position-waiters.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { FollowerEvents, FollowerSocket, Log, World } from '../ports.ts';
 import { Problem } from '../problem.ts';
-import { Turns } from '../turns.ts';
-import { attempt, logUnexpected, ownedWorld, unattended } from '../unattended.ts';
+import { attempt, logUnexpected, ownedWorld } from '../unattended.ts';
+import { Admission } from './admission.ts';
 import { Bookmarks } from './bookmarks.ts';
 import { CatchUp } from './catch-up.ts';
 import { asProblem, closeCodeOf, lost } from './feed-problems.ts';
 import type { FeedRequest } from './feed-request.ts';
-import { Follower, type FollowerContext } from './follower.ts';
+import type { FeedSettings } from './feed-settings.ts';
+import type { FeedCounters, FeedStatus } from './feed-status.ts';
+import { Follower, type FollowerContext, type FollowerService } from './follower.ts';
 import { FollowerSnapshots } from './follower-snapshots.ts';
-import {
-  bookmarkMessage,
-  continueMessage,
-  errorMessage,
-  forEachGroup,
-  Group,
-  type GroupRange,
-  WAITING,
-} from './message.ts';
-import { PrefixTrie } from './prefix-trie.ts';
-import { LARGE_STREAM_BYTES, QueuedMessages } from './queued-messages.ts';
-import { Subscription } from './subscription.ts';
-
-export interface FeedSettings {
-  /** How many followers are served at the same time. */
-  readonly maxFollowers: number;
-  /** A follower that lags by more than so many bytes of the stream is let go; never below the backlog. */
-  readonly followerOutputBytes: number;
-  /** One that takes nothing, or says nothing to pings, for so long is let go. */
-  readonly timeoutMs: number;
-  readonly pingIntervalMs: number;
-}
-
-export interface FeedStatus {
-  readonly followers: number;
-  /** Of these: how many are being brought up to date, and how many wait for a snapshot or are being given one. */
-  readonly behind: number;
-  readonly inSnapshot: number;
-  readonly counters: Readonly<FeedCounters>;
-}
-
-interface FeedCounters {
-  continued: number;
-  /** Snapshots that were begun, by reason. */
-  resets: Record<string, number>;
-  /** Followers that were let go because they lagged too far. */
-  tooFarBehind: number;
-}
+import type { Frames } from './frames.ts';
+import { continueMessage, errorMessage } from './message.ts';
+import { QueuedMessages } from './queued-messages.ts';
+import { Rounds } from './rounds.ts';
+import { Upkeep } from './upkeep.ts';
 
 interface FeedParts {
   readonly world: World;
@@ -81,109 +41,69 @@ interface FeedParts {
   readonly closing: () => boolean;
 }
 
-/** So many sends are done between two looks at the clock: less than a millisecond. */
-const SLICE_SENDS = 128;
-/** If more than so many bytes of the stream are pending, its followers read them from the backlog. */
-const MAX_PENDING_BYTES = 4 * 1024 * 1024;
-/** The feed looks so often for bookmarks that are due, followers that are to be let go, and memory that nobody needs. */
-const SWEEP_MS = 500;
-/** How long a follower that is ahead of this node, or knows a newer history, waits until the node has it. */
-const REACH_MS = 5_000;
-
 export class Feed {
   readonly #parts: FeedParts;
-  /** The subscriptions by their prefixes. */
-  readonly #index = new PrefixTrie<Subscription>();
-  readonly #subscriptions = new Map<string, Subscription>();
   readonly #followers = new Set<Follower>();
-  /** Subscriptions that have something to give. */
-  readonly #busy = new Set<Subscription>();
-  /** Those whose cursor the journal must not be trimmed past. */
+  /** Followers that need the stream behind their cursor: the journal keeps it. */
   readonly #pinned = new Set<Follower>();
-  readonly #snapshots: FollowerSnapshots;
   readonly #queued = new QueuedMessages<Follower>();
-  readonly #bookmarks: Bookmarks;
-  readonly #catchUp: CatchUp;
   readonly #counters: FeedCounters = { continued: 0, resets: {}, tooFarBehind: 0 };
-  readonly #found = new Set<Subscription>();
+  readonly #admission: Admission;
+  readonly #rounds: Rounds;
+  readonly #catchUp: CatchUp;
+  readonly #snapshots: FollowerSnapshots;
+  readonly #bookmarks: Bookmarks;
+  readonly #upkeep: Upkeep;
   readonly #context: FollowerContext = {
     monotonic: () => this.#parts.world.monotonic(),
-    drained: (follower) =>
-      attempt(
-        () => this.#drained(follower),
-        (error) => this.#mistaken(error),
-      ),
-    closed: (follower) =>
-      attempt(
-        () => this.#remove(follower),
-        (error) => this.#mistaken(error),
-      ),
+    after: (delayMs, callback) => this.#parts.world.after(delayMs, callback),
+    moved: (follower) => this.#pin(follower),
+    overdue: (follower) => this.#overdue(follower),
+    drained: (follower) => this.#attempt(() => this.#drained(follower)),
+    closed: (follower) => this.#attempt(() => this.#remove(follower)),
   };
-  #scheduled = false;
-  #cancelSweep: (() => void) | null = null;
-  #sweeping = false;
-  #pingedAt = Number.NEGATIVE_INFINITY;
-  /** The history that the followers' places are of. */
-  #place: RunId;
+  /** Part of the wiring that `Rounds` and `CatchUp` share. */
+  readonly #service: FollowerService = {
+    hasRoom: () => this.#queued.hasRoom,
+    given: (follower, frames) => this.#given(follower, frames),
+    endIfDone: (follower) => this.#endIfDone(follower),
+    overdue: (follower) => this.#close(follower, CloseCode.done, 'time is up'),
+    wake: () => this.#schedule(),
+  };
+  #isScheduled = false;
+  /** Run ID of the history to which the followers' cursors belong. */
+  #runId: RunId;
 
   constructor(given: FeedParts) {
-    const world = ownedWorld(given.world, (error) => this.#mistaken(error));
-    const parts = { ...given, world };
+    const parts = { ...given, world: ownedWorld(given.world, (error) => this.#mistaken(error)) };
     this.#parts = parts;
-    const { head } = parts;
-    this.#place = head.position.runId;
-    this.#snapshots = new FollowerSnapshots({
-      ...parts,
-      begun: (follower, at) => {
-        follower.beginSnapshot(at);
-        this.#pinned.add(follower);
-      },
-      synced: (follower) => {
-        follower.endSnapshot(head.offset);
-        this.#isBehind(follower);
-      },
-      failed: (follower, error) => {
-        parts.log.error('follower-snapshot-failed', { follower: follower.socket.peer, error: String(error) });
-        this.#fail(follower, new Problem('STORAGE_FAILED', 'the snapshot cannot be read'));
-      },
-      tooSlow: (follower, code, detail) => {
-        this.#counters.tooFarBehind += 1;
-        this.#close(follower, code, detail);
-        // What it has not taken is in its way.
-        follower.socket.terminate();
-      },
-    });
+    this.#runId = parts.head.position.runId;
+    this.#rounds = this.#newRounds();
     this.#bookmarks = new Bookmarks({
       ...parts,
-      subscriptions: () => this.#subscriptions.values(),
-      send: (subscription) => this.#bookmark(subscription),
+      subscriptions: () => this.#rounds.subscriptions,
+      send: (subscription) => this.#rounds.bookmark(subscription),
     });
-    this.#catchUp = new CatchUp({
-      head,
-      limit: (subscription) => this.#limitOf(subscription),
-      arrived: (follower) => this.#goLive(follower),
-      hasRoom: () => this.#queued.hasRoom,
-      given: (follower, { frames }) => {
-        if (follower.isFull) this.#queued.hold(follower, frames, world.monotonic());
-        this.#hasTaken(follower);
-      },
-      failed: (follower, error) => {
-        parts.log.error('journal-not-read', { follower: follower.socket.peer, error: String(error) });
-        this.#fail(follower, asProblem(error));
-      },
+    this.#catchUp = this.#newCatchUp();
+    this.#snapshots = this.#newSnapshots();
+    this.#admission = new Admission({ ...parts, catchUp: this.#catchUp, followers: this.#followers });
+    this.#upkeep = new Upkeep({
+      ...parts,
+      followers: this.#followers,
+      catchUp: this.#catchUp,
+      bookmarks: this.#bookmarks,
+      queued: this.#queued,
+      close: (follower, code, reason) => this.#close(follower, code, reason),
+      counters: this.#counters,
+      mistaken: (error) => this.#mistaken(error),
     });
-    head.pin(() => this.#leastNeeded());
-    head.onCommit((run, from) =>
-      attempt(
-        () => this.#committed(run, from),
-        (error) => this.#mistaken(error),
-      ),
-    );
+    parts.head.pin(() => this.#leastNeeded());
+    parts.head.onCommit((run, from) => this.#attempt(() => this.#committed(run, from)));
   }
 
   get status(): FeedStatus {
     let inSnapshot = 0;
-    for (const { phase } of this.#followers) if (phase === 'snapshot') inSnapshot += 1;
+    for (const { needsSnapshot } of this.#followers) if (needsSnapshot) inSnapshot += 1;
     return {
       followers: this.#followers.size,
       behind: this.#catchUp.size,
@@ -193,46 +113,28 @@ export class Feed {
   }
 
   /**
-   * Waits until the request can be answered: a position that this node has not reached yet is waited for, at most as long
-   * as a long poll waits.
-   * @param gone nobody waits for it any more
-   * @returns the request, with what is left of a long poll's time
-   * @throws Problem why it cannot be served: BAD_REQUEST, TOO_MANY_REQUESTS, NOT_REACHED, POSITION_LOST, SHUTTING_DOWN,
-   *   STORAGE_FAILED
+   * Waits until the feed can answer the request: see `Admission.admit`.
+   * @param gone aborts the wait when the client has gone
+   * @returns the request, with the remaining time of a long poll
+   * @throws Problem why the feed cannot serve it: BAD_REQUEST, TOO_MANY_REQUESTS, NOT_REACHED, POSITION_LOST,
+   *   SHUTTING_DOWN, STORAGE_FAILED
    */
-  async admit(request: FeedRequest, gone: AbortSignal): Promise<FeedRequest> {
-    this.#refuseNow();
-    const { from, waitMs } = request;
-    if (typeof from === 'string') return request;
-    const { world } = this.#parts;
-    const began = world.monotonic();
-    if (!this.#parts.isMaster()) await this.#reach(from, Math.min(REACH_MS, waitMs ?? REACH_MS), gone);
-    this.#refuseNow();
-    try {
-      const decision = this.#decide(from);
-      if (decision.kind === 'full-resync' && !request.snapshot) throw lost(from, decision.reason);
-    } finally {
-      // It may go away before it is attached.
-      if (this.#followers.size === 0) this.#catchUp.forget();
-    }
-    if (waitMs === null) return request;
-    return { ...request, waitMs: Math.max(0, waitMs - msSince(world, began)) };
+  admit(request: FeedRequest, gone: AbortSignal): Promise<FeedRequest> {
+    return this.#admission.admit(request, gone);
   }
 
   /**
-   * Serves a follower that was admitted just now.
-   * @returns where the socket's events go
+   * Serves a follower that `admit` has just let in.
+   * @returns the handler of the socket's events
    */
   attach(request: FeedRequest, socket: FollowerSocket): FollowerEvents {
-    const { head, world } = this.#parts;
-    const subscription = this.#subscribe(request);
+    const { head } = this.#parts;
+    const subscription = this.#rounds.subscribe(request);
     const follower = new Follower(request, socket, subscription, head.offset, this.#context);
     this.#followers.add(follower);
     subscription.members.add(follower);
-    this.#startSweeping();
-    if (request.waitMs !== null) {
-      follower.cancelWait = world.after(request.waitMs, () => this.#overdue(follower));
-    }
+    this.#upkeep.start();
+    follower.startWait();
     const { from } = request;
     if (from === 'snapshot') this.#reset(follower, 'first-sync');
     else if (from === 'now') this.#continue(follower, head.offset);
@@ -240,48 +142,87 @@ export class Feed {
     return follower;
   }
 
-  /** The history has a new run ID from here on; what was handed out of it stays what it was. */
+  /** Takes over a new run ID of the same history; positions that the feed has sent stay valid. */
   renamed(): void {
-    this.#place = this.#parts.head.position.runId;
+    this.#runId = this.#parts.head.position.runId;
     this.#catchUp.forget();
-    for (const subscription of this.#subscriptions.values()) {
-      if (subscription.live.size > 0) this.#bookmark(subscription);
-    }
+    this.#rounds.bookmarkAll();
   }
 
-  /** A full resync has replaced what this node has: where each follower stands may be nowhere now. */
+  /** Decides anew for each follower: a full resync has replaced the stream, and its place may exist no longer. */
   replaced(): void {
-    const before = this.#place;
-    this.#place = this.#parts.head.position.runId;
+    const before = this.#runId;
+    this.#runId = this.#parts.head.position.runId;
     this.#catchUp.forget();
-    for (const subscription of this.#subscriptions.values()) {
-      for (const [follower, place] of subscription.interrupt()) {
-        follower.fallBehind(place, subscription.announced);
-      }
-      subscription.at = this.#parts.head.offset;
-    }
-    this.#busy.clear();
+    this.#rounds.replaced();
     this.#bookmarks.replaced();
     for (const follower of [...this.#followers]) {
-      this.#pinned.delete(follower);
       this.#catchUp.delete(follower);
-      if (follower.phase === 'snapshot') this.#reset(follower, follower.reason);
+      if (follower.needsSnapshot) this.#reset(follower, follower.reason);
       else this.#resume(follower, { runId: before, offset: follower.cursor });
     }
   }
 
-  /** Lets everybody go; they come back, here or elsewhere. */
+  /** Closes all followers; they come back, here or on another node. */
   drop(code: CloseCode, reason: string): void {
     for (const follower of [...this.#followers]) this.#close(follower, code, reason);
   }
 
+  #newRounds(): Rounds {
+    return new Rounds({
+      ...this.#parts,
+      ...this.#service,
+      fellBehind: (follower) => this.#catchUp.add(follower),
+      interrupted: (follower) => this.#catchUp.start(follower),
+    });
+  }
+
+  #newCatchUp(): CatchUp {
+    return new CatchUp({
+      ...this.#service,
+      head: this.#parts.head,
+      rounds: this.#rounds,
+      bookmarks: this.#bookmarks,
+      failed: (follower, error) => {
+        this.#parts.log.error('journal-not-read', { follower: follower.socket.peer, error: String(error) });
+        this.#fail(follower, asProblem(error));
+      },
+    });
+  }
+
+  #newSnapshots(): FollowerSnapshots {
+    const { head, log } = this.#parts;
+    return new FollowerSnapshots({
+      ...this.#parts,
+      begun: (follower, at) => follower.startSnapshot(at),
+      synced: (follower) => {
+        follower.finishSnapshot(head.offset);
+        this.#catchUp.start(follower);
+      },
+      failed: (follower, error) => {
+        log.error('follower-snapshot-failed', { follower: follower.socket.peer, error: String(error) });
+        this.#fail(follower, new Problem('STORAGE_FAILED', 'the snapshot cannot be read'));
+      },
+      tooSlow: (follower, code, detail) => {
+        this.#counters.tooFarBehind += 1;
+        this.#close(follower, code, detail);
+        // The bytes that wait in the socket would hold up its close.
+        follower.socket.terminate();
+      },
+    });
+  }
+
+  #attempt(work: () => void): void {
+    attempt(work, (error) => this.#mistaken(error));
+  }
+
   /**
-   * After an error that nobody expects it is not known who has got what: everybody is let go, and comes back with a position
-   * from which nothing is lost.
+   * Closes all followers after an unexpected error: the feed does not know what each of them has received. They come back with
+   * a position from which they lose nothing.
    */
   #mistaken(error: unknown): void {
     logUnexpected(this.#parts.log, 'feed', error);
-    this.#busy.clear();
+    this.#rounds.clear();
     for (const follower of [...this.#followers]) {
       attempt(
         () => this.#close(follower, CloseCode.notReady, 'psyncd made a mistake'),
@@ -290,41 +231,10 @@ export class Feed {
     }
   }
 
-  #refuseNow(): void {
-    if (this.#parts.closing()) throw new Problem('SHUTTING_DOWN', 'the node is shutting down');
-    const { maxFollowers } = this.#parts.settings;
-    if (this.#followers.size >= maxFollowers) {
-      throw new Problem('TOO_MANY_REQUESTS', `${maxFollowers} followers are connected already`);
-    }
-  }
-
-  /** A replica may be a little behind the node where the follower was, and may not have heard of a promotion yet. */
-  async #reach(from: Position, timeoutMs: number, gone: AbortSignal): Promise<void> {
-    try {
-      await this.#parts.positions.wait(from, timeoutMs, gone);
-    } catch (error) {
-      // Of a history that is not this node's a snapshot helps.
-      if (!(error instanceof Problem) || error.code !== 'UNKNOWN_HISTORY') throw error;
-    }
-  }
-
-  /** @throws Problem BAD_REQUEST for a position that was never handed out */
-  #decide(from: Position): Decision {
-    const { head } = this.#parts;
-    const decision = decide(
-      { kind: 'psync', runId: from.runId, asked: wireOffset(from.offset), hash: null },
-      head.history,
-      head.backlog,
-      UNKNOWN_PLACE,
-    );
-    if (decision.kind === 'full-resync' || this.#catchUp.isBoundary(decision.after)) return decision;
-    throw new Problem('BAD_REQUEST', `${formatPosition(from)} is inside a write: no node has handed it out`);
-  }
-
   #resume(follower: Follower, from: Position): void {
     let decision: Decision;
     try {
-      decision = this.#decide(from);
+      decision = this.#admission.decide(from);
     } catch (error) {
       this.#fail(follower, asProblem(error));
       return;
@@ -335,11 +245,13 @@ export class Feed {
   }
 
   #continue(follower: Follower, after: Offset): void {
-    const { head } = this.#parts;
+    const { offset, runId } = this.#parts.head.position;
     this.#counters.continued += 1;
-    follower.continueBehind(after, head.offset);
-    follower.tell(continueMessage(this.#at(after), this.#at(head.offset)));
-    this.#isBehind(follower);
+    follower.resumeAt(after, offset);
+    follower.tell(
+      continueMessage(formatPosition({ runId, offset: after }), formatPosition({ runId, offset })),
+    );
+    this.#catchUp.start(follower);
   }
 
   #reset(follower: Follower, reason: FullResyncReason): void {
@@ -348,199 +260,50 @@ export class Feed {
     this.#snapshots.begin(follower, reason);
   }
 
-  /** The follower gets what it lacks from the stream until it is live; if it lacks nothing, it is live at once. */
-  #isBehind(follower: Follower): void {
-    this.#endIfDone(follower);
-    if (follower.phase !== 'behind') return;
-    this.#pinned.add(follower);
-    if (follower.cursor === this.#limitOf(follower.subscription)) {
-      this.#goLive(follower);
-    } else {
-      this.#catchUp.add(follower);
-      this.#schedule();
-    }
-  }
-
-  #subscribe({ prefixes }: FeedRequest): Subscription {
-    const known = this.#subscriptions.get(prefixes.id);
-    if (known !== undefined) return known;
-    const { head, world } = this.#parts;
-    const subscription = new Subscription(prefixes, head.offset, world.monotonic());
-    this.#subscriptions.set(prefixes.id, subscription);
-    for (const prefix of prefixes.list) this.#index.add(prefix, subscription);
-    return subscription;
-  }
-
-  /** Notes for everybody who wants it what was committed. */
   #committed(run: Run, from: Offset): void {
     if (this.#followers.size === 0) return;
-    const { head } = this.#parts;
-    const { runId } = head.position;
-    forEachGroup(run, (range) => this.#note(run, from, runId, range));
+    this.#rounds.committed(run, from);
     this.#bookmarks.committed();
   }
 
-  #note(run: Run, from: Offset, runId: RunId, range: GroupRange): void {
-    const found = this.#found;
-    for (let index = range.first; index < range.last; index += 1) {
-      const command = run.commands[index] as Command;
-      if (command.kind === 'flush-all') for (const each of this.#subscriptions.values()) found.add(each);
-      else if (command.kind === 'del') for (const key of command.keys) this.#index.find(key, found);
-      else this.#index.find(command.key, found);
-    }
-    if (found.size === 0) return;
-    const group = new Group(run, from, runId, range);
-    for (const subscription of found) {
-      if (subscription.live.size === 0) continue;
-      subscription.add(group);
-      if (subscription.pendingBytes > MAX_PENDING_BYTES && subscription.pending.length > 1) {
-        this.#interrupt(subscription);
-      } else {
-        this.#busy.add(subscription);
-      }
-    }
-    found.clear();
-    this.#schedule();
-  }
-
-  /** Too much is pending: everybody reads it from the stream instead, at their own pace. */
-  #interrupt(subscription: Subscription): void {
-    this.#busy.delete(subscription);
-    for (const [follower, place] of subscription.interrupt()) {
-      follower.fallBehind(place, subscription.announced);
-      this.#isBehind(follower);
-    }
-  }
-
-  #bookmark(subscription: Subscription): void {
-    subscription.bookmarkDue = true;
-    this.#busy.add(subscription);
-    this.#schedule();
-  }
-
   #schedule(): void {
-    if (this.#scheduled || (this.#busy.size === 0 && this.#catchUp.isIdle)) return;
-    this.#scheduled = true;
+    if (this.#isScheduled || (this.#rounds.isIdle && this.#catchUp.isIdle)) return;
+    this.#isScheduled = true;
     this.#parts.world.soon(() => {
-      this.#scheduled = false;
-      this.#giveRounds();
+      this.#isScheduled = false;
+      this.#rounds.turn();
       this.#catchUp.turn();
       this.#schedule();
     });
   }
 
-  #giveRounds(): void {
-    const turns = new Turns(this.#parts.world);
-    for (const subscription of this.#busy) {
-      if (turns.isOver) return;
-      if (
-        subscription.round === null &&
-        subscription.pendingBytes >= LARGE_STREAM_BYTES &&
-        !this.#queued.hasRoom
-      ) {
-        // They read it from the stream when others have taken what they were given.
-        this.#interrupt(subscription);
-        continue;
-      }
-      if (subscription.round === null) this.#begin(subscription);
-      while (subscription.round !== null && !turns.isOver) this.#giveRound(subscription, SLICE_SENDS);
-      if (subscription.round !== null) return;
-      // Those who have waited longer come first.
-      this.#busy.delete(subscription);
-      if (subscription.isBusy && subscription.live.size > 0) this.#busy.add(subscription);
-    }
-  }
-
-  #begin(subscription: Subscription): void {
-    const { head, world } = this.#parts;
-    subscription.begin(head.offset, world.monotonic(), () => bookmarkMessage(this.#at(head.offset)));
-  }
-
-  /** @param most how many sends */
-  #giveRound(subscription: Subscription, most: number): void {
-    const round = subscription.round as NonNullable<Subscription['round']>;
-    const { members, frames, to } = round;
-    const until = Math.min(members.length, round.given + most);
-    while (round.given < until && subscription.round === round) {
-      const follower = members[round.given] as Follower;
-      round.given += 1;
-      if (follower.phase !== 'live') continue;
-      follower.give(frames);
-      if (follower.isFull) this.#queued.hold(follower, frames, this.#parts.world.monotonic());
-      this.#endIfDone(follower);
-      if (follower.isOverdue) this.#close(follower, CloseCode.done, 'time is up');
-      if (follower.phase === 'live' && follower.isFull) this.#leaveLive(follower, to);
-    }
-    if (round.given === members.length) subscription.round = null;
-  }
-
-  #leaveLive(follower: Follower, place: Offset): void {
-    const { subscription } = follower;
-    subscription.live.delete(follower);
-    follower.fallBehind(place, subscription.announced);
-    this.#pinned.add(follower);
-    this.#catchUp.add(follower);
-  }
-
-  /** How far followers of the subscription that catch up may be given the stream: they do not overtake the live ones. */
-  #limitOf(subscription: Subscription): Offset {
-    if (subscription.live.size === 0 && subscription.isBusy) this.#interrupt(subscription);
-    // Nothing of theirs is pending: everybody who is live has got everything.
-    if (!subscription.isBusy) subscription.at = this.#parts.head.offset;
-    return subscription.at;
-  }
-
-  /** A follower that catches up was given something. It keeps its place, also if it finds nothing of its own for long. */
-  #hasTaken(follower: Follower): void {
+  /** Counts large frames that wait in the follower's socket; closes a follower that has everything it asked for. */
+  #given(follower: Follower, frames: Frames): void {
+    if (follower.isFull) this.#queued.hold(follower, frames, this.#parts.world.monotonic());
     this.#endIfDone(follower);
-    if (follower.phase !== 'behind' || !this.#bookmarks.isStale(follower.told, follower.cursor)) return;
-    follower.tellPlace(bookmarkMessage(this.#at(follower.cursor)));
   }
 
-  #goLive(follower: Follower): void {
-    const { subscription } = follower;
-    if (follower.isOverdue || follower.told < follower.cursor) {
-      follower.tellPlace(bookmarkMessage(this.#at(follower.cursor)));
-    }
-    if (follower.isOverdue) {
-      this.#close(follower, CloseCode.done, 'time is up');
-      return;
-    }
-    follower.goLive();
-    this.#pinned.delete(follower);
-    this.#catchUp.delete(follower);
-    subscription.live.add(follower);
-    // What is pending may end before the head that it waits to hear of.
-    if (subscription.willTell < follower.promised) this.#bookmark(subscription);
-  }
-
-  /** A long poll's time is up: it learns where it stands. */
+  /** Ends a long poll that has lasted for `waitMs`, with the follower's place; a pending round ends it by itself. */
   #overdue(follower: Follower): void {
-    follower.isOverdue = true;
-    if (follower.phase !== 'live') return;
-    const { subscription } = follower;
-    // What is pending is something; it is given at once.
-    if (subscription.owes(follower)) return;
-    subscription.live.delete(follower);
-    const place = subscription.isBusy ? subscription.at : this.#parts.head.offset;
-    follower.fallBehind(place, subscription.announced);
-    this.#goLive(follower);
+    if (follower.phase !== 'live' || follower.subscription.owes(follower)) return;
+    this.#rounds.leave(follower);
+    this.#catchUp.arrive(follower);
   }
 
   #drained(follower: Follower): void {
     this.#release(follower);
-    if (follower.phase === 'snapshot') this.#snapshots.wake(follower);
+    if (follower.needsSnapshot) this.#snapshots.wake(follower);
     else if (follower.phase === 'behind') {
       this.#catchUp.drained(follower);
       this.#schedule();
     }
   }
 
-  /** The follower does not keep large messages in memory any more. */
+  /** Counts no large message for the follower any more, and serves followers that waited for the room. */
   #release(follower: Follower): void {
     this.#queued.release(follower);
     if (!this.#catchUp.isShort || !this.#queued.hasRoom) return;
-    this.#catchUp.hasRoom();
+    this.#catchUp.roomMade();
     this.#schedule();
   }
 
@@ -561,101 +324,27 @@ export class Feed {
 
   #remove(follower: Follower): void {
     if (follower.phase === 'closed') return;
-    follower.end();
-    const { subscription } = follower;
-    subscription.live.delete(follower);
-    subscription.members.delete(follower);
+    follower.close();
     this.#followers.delete(follower);
     this.#catchUp.delete(follower);
-    this.#pinned.delete(follower);
     this.#snapshots.wake(follower);
     this.#release(follower);
-    if (subscription.members.size === 0) {
-      this.#subscriptions.delete(subscription.prefixes.id);
-      for (const prefix of subscription.prefixes.list) this.#index.delete(prefix, subscription);
-      this.#busy.delete(subscription);
-    }
-    if (this.#followers.size === 0) {
-      this.#cancelSweep?.();
-      this.#cancelSweep = null;
-      this.#bookmarks.stop();
-      this.#catchUp.forget();
-    }
+    this.#rounds.remove(follower);
+    if (this.#followers.size > 0) return;
+    this.#upkeep.stop();
+    this.#bookmarks.stop();
+    this.#catchUp.forget();
   }
 
-  #startSweeping(): void {
-    this.#cancelSweep ??= this.#parts.world.after(SWEEP_MS, () => {
-      this.#cancelSweep = null;
-      if (!this.#sweeping) unattended(this.#sweep(), (error) => this.#mistaken(error));
-      if (this.#followers.size > 0) this.#startSweeping();
-    });
-  }
-
-  /** Bookmarks that are due, and followers that are to be let go. */
-  async #sweep(): Promise<void> {
-    this.#sweeping = true;
-    const { settings, world } = this.#parts;
-    const now = world.monotonic();
-    const pings = now - this.#pingedAt >= settings.pingIntervalMs;
-    if (pings) this.#pingedAt = now;
-    const turns = new Turns(world);
-    try {
-      this.#bookmarks.sweep();
-      this.#catchUp.tidy();
-      for (const follower of [...this.#followers]) {
-        if (turns.isOver) await turns.pass();
-        if (follower.phase !== 'closed') this.#examine(follower, pings);
-      }
-    } finally {
-      this.#sweeping = false;
-    }
-  }
-
-  #examine(follower: Follower, ping: boolean): void {
-    const { head, settings, world } = this.#parts;
-    const lag = follower.phase === 'behind' ? head.offset - follower.cursor : 0;
-    if (lag > follower.arrears + Math.max(settings.followerOutputBytes, head.backlog.size)) {
-      this.#letGo(follower, lag);
-      return;
-    }
-    const silentMs = follower.socket.answersPings ? msSince(world, follower.heardAt) : 0;
-    const stuckMs = Math.max(follower.stuckMs(), silentMs);
-    if (stuckMs > settings.timeoutMs) {
-      this.#close(follower, CloseCode.timedOut, `nothing was taken or answered for ${stuckMs} ms`);
-      follower.socket.terminate();
-      return;
-    }
-    const heldSince = this.#queued.heldSince(follower);
-    if (this.#catchUp.isShort && heldSince !== null && msSince(world, heldSince) > settings.timeoutMs) {
-      this.#counters.tooFarBehind += 1;
-      this.#close(follower, CloseCode.tooFarBehind, 'others wait for the memory that it takes');
-      follower.socket.terminate();
-      return;
-    }
-    if (!ping) return;
-    follower.socket.ping();
-    if (follower.phase === 'snapshot' && !this.#pinned.has(follower)) follower.tell(WAITING);
-  }
-
-  /** Where it stands is the last that it hears: from there it continues, if that is still possible. */
-  #letGo(follower: Follower, lag: number): void {
-    this.#counters.tooFarBehind += 1;
-    const position = this.#at(follower.cursor);
-    follower.tell(errorMessage('TOO_FAR_BEHIND', `${lag} bytes behind`, { position }));
-    this.#close(follower, CloseCode.tooFarBehind, `${lag} bytes behind, at ${position}`);
+  /** Keeps the journal for a follower that receives a snapshot or catches up. */
+  #pin(follower: Follower): void {
+    if (follower.phase === 'snapshot' || follower.phase === 'behind') this.#pinned.add(follower);
+    else this.#pinned.delete(follower);
   }
 
   #leastNeeded(): Offset | null {
-    let least: Offset | null = null;
-    const need = (at: Offset): void => {
-      if (least === null || at < least) least = at;
-    };
-    for (const { cursor } of this.#pinned) need(cursor);
-    for (const { round, at } of this.#busy) need(round?.from ?? at);
+    let least = this.#rounds.leastNeeded;
+    for (const { cursor } of this.#pinned) if (least === null || cursor < least) least = cursor;
     return least;
-  }
-
-  #at(at: Offset): string {
-    return formatPosition({ runId: this.#parts.head.position.runId, offset: at });
   }
 }

@@ -221,5 +221,5 @@ function* parts(group: readonly ListedEntry[]): Generator<readonly ListedEntry[]
 }
 
 function isWanted({ follower, number }: Waiting): boolean {
-  return follower.phase === 'snapshot' && follower.snapshot === number;
+  return follower.needsSnapshot && follower.snapshot === number;
 }

@@ -1,60 +1,81 @@
 /**
- * One follower: what it asked for, where it stands, and its socket. `Feed` decides what it is given, and when.
+ * One follower: its request, its phase, its place in the stream and its socket.
  *
- * It costs a cursor: what it has not been given yet is read from the stream when there is room for it.
+ * A follower costs the server a cursor: the server reads the stream for it only while its socket has room.
+ *
+ * Phases: a follower starts `waiting`. `FOLLOWER_TRANSITIONS` (follower-phase.ts) says which event leads where; the methods named like the events
+ * are the only way to change the phase.
+ *
+ * Places of a follower that is behind: `told <= cursor`. Only `resumeAt`, `fallBehind` and `finishSnapshot` may set them back;
+ * `take` and `tellPlace` move them forward. A client that is cut off resumes from `told`, so it loses no event. While the
+ * follower is live, `announced` and `at` of its subscription stand for `told` and `cursor`, and its own are out of date.
+ * `announcedHead` is the end of the part that was missing when the follower resumed: `resumeAt` and `finishSnapshot` set it.
  */
 import type { FullResyncReason } from '../../replication/decide.ts';
 import type { Offset } from '../../replication/position.ts';
+import { msSince } from '../elapsed.ts';
 import { TakenWatch } from '../liveness.ts';
 import type { FollowerEvents, FollowerSocket } from '../ports.ts';
 import type { FeedRequest } from './feed-request.ts';
+import { FOLLOWER_TRANSITIONS, type FollowerEvent, type FollowerPhase } from './follower-phase.ts';
 import type { Frames } from './frames.ts';
 import type { Message } from './message.ts';
 import type { Portion } from './stretch.ts';
 import type { Subscription } from './subscription.ts';
 
-/** While so many bytes wait in its socket a follower is given nothing more. */
+/** Bytes waiting in a follower's socket at which the feed sends it no more until the socket drains. */
 export const HIGH_WATER_BYTES = 256 * 1024;
 
-export type FollowerPhase =
-  /** It waits for a snapshot, or is given one. */
-  | 'snapshot'
-  /** It is given what it lacks up to where the live ones are, as far as its socket takes it. */
-  | 'behind'
-  | 'live'
-  | 'closed';
-
-/** What the follower tells of itself. */
+/** The clock and the timers that a follower uses, and the owner's handlers of its events. */
 export interface FollowerContext {
-  /** As that of `World`. */
+  /** Milliseconds of the monotonic clock, as in `World`. */
   monotonic(): number;
+  /** Calls back once after the delay, as in `World`. @returns a function that cancels the call */
+  after(delayMs: number, callback: () => void): () => void;
+  /** The follower has entered another phase, or the same one again. */
+  moved(follower: Follower): void;
+  /** The follower's long poll has lasted for `waitMs`. */
+  overdue(follower: Follower): void;
   drained(follower: Follower): void;
   closed(follower: Follower): void;
+}
+
+/** What the feed does for whoever sends followers the stream. */
+export interface FollowerService {
+  /** Whether sockets have room for another large message. */
+  hasRoom(): boolean;
+  /** Accounts for frames that the follower has received, and closes the follower if it has everything. */
+  given(follower: Follower, frames: Frames): void;
+  /** Closes the follower if it has everything that its request asks for. */
+  endIfDone(follower: Follower): void;
+  /** Closes the follower of a long poll whose time is up; it knows its place. */
+  overdue(follower: Follower): void;
+  /** Schedules a turn: there is something to send. */
+  wake(): void;
 }
 
 export class Follower implements FollowerEvents {
   readonly request: FeedRequest;
   readonly socket: FollowerSocket;
   readonly subscription: Subscription;
-  /** Of a long poll: time is up, and it is to be told where it stands. */
-  isOverdue = false;
-  cancelWait: (() => void) | null = null;
-  /** In milliseconds of the monotonic clock. */
-  heardAt: number;
   readonly #context: FollowerContext;
-  #phase: FollowerPhase = 'snapshot';
+  #phase: FollowerPhase = 'waiting';
   #cursor: Offset;
   #told: Offset;
-  #promised: Offset;
+  #announcedHead: Offset;
   #snapshot = 0;
   #reason: FullResyncReason = 'first-sync';
-  #arrears = 0;
+  #extraLagBytes = 0;
   #changes = 0;
-  #given = 0;
+  #sentBytes = 0;
   readonly #taken: TakenWatch;
+  #heardAt: number;
   #isDone = false;
+  #isOverdue = false;
+  #cancelWait: (() => void) | null = null;
   #last: Message | null = null;
 
+  /** @param at head of the stream: the follower's place until a transition sets another one */
   constructor(
     request: FeedRequest,
     socket: FollowerSocket,
@@ -67,130 +88,154 @@ export class Follower implements FollowerEvents {
     this.subscription = subscription;
     this.#cursor = at;
     this.#told = at;
-    this.#promised = at;
+    this.#announcedHead = at;
     this.#context = context;
     this.#taken = new TakenWatch(context);
-    this.heardAt = context.monotonic();
+    this.#heardAt = context.monotonic();
   }
 
   get phase(): FollowerPhase {
     return this.#phase;
   }
 
-  /** It has been given everything up to here; of a live one the subscription knows. */
+  /** Whether the follower waits for its snapshot, or receives it. */
+  get needsSnapshot(): boolean {
+    return this.#phase === 'waiting' || this.#phase === 'snapshot';
+  }
+
+  /** Place up to which the feed has sent the follower everything; out of date while it is live. */
   get cursor(): Offset {
     return this.#cursor;
   }
 
-  /** The last position that it was told; of a live one the subscription knows. */
+  /** Last position that the feed has sent the follower; out of date while it is live. */
   get told(): Offset {
     return this.#told;
   }
 
-  /** The head that it was told when it continued: it waits until it is told that it has come so far. */
-  get promised(): Offset {
-    return this.#promised;
+  /** Head offset sent in `continue`; the follower has caught up once it receives a position at or past it. */
+  get announcedHead(): Offset {
+    return this.#announcedHead;
   }
 
-  /** Which snapshot it waits for; another number, and the one that is being read is not wanted any more. */
+  /** Number of the snapshot that the follower waits for or receives; readers of an earlier number stop. */
   get snapshot(): number {
     return this.#snapshot;
   }
 
-  /** Why it is given a snapshot. */
+  /** Reason that the follower's `reset` states. */
   get reason(): FullResyncReason {
     return this.#reason;
   }
 
-  /** How far behind it may be beyond the limit: so much was written while it was given its snapshot. */
-  get arrears(): number {
-    return this.#arrears;
+  /** Bytes that the follower may lag beyond the limit: writers wrote them while it received its snapshot. */
+  get extraLagBytes(): number {
+    return this.#extraLagBytes;
   }
 
-  /** It waits for a snapshot, and is given nothing else until it has it. */
+  /** Asks for a new snapshot; the feed sends the follower nothing else before its end. */
   awaitSnapshot(reason: FullResyncReason): void {
-    this.#phase = 'snapshot';
+    if (!this.#move('awaitSnapshot')) return;
     this.#snapshot += 1;
     this.#reason = reason;
   }
 
-  /** The snapshot that it is about to be given is that of `at`. */
-  beginSnapshot(at: Offset): void {
+  /** Starts the snapshot. @param at position of its entries */
+  startSnapshot(at: Offset): void {
+    if (!this.#move('startSnapshot')) return;
     this.#cursor = at;
   }
 
   /**
-   * It has been given its snapshot, and goes on behind it.
-   * @param head what was written meanwhile is no fault of the follower's
+   * Ends the snapshot: the follower reads the stream from there on.
+   * @param head the follower may lag as many bytes more as writers wrote during the snapshot
    */
-  endSnapshot(head: Offset): void {
-    this.#phase = 'behind';
+  finishSnapshot(head: Offset): void {
+    if (!this.#move('finishSnapshot')) return;
     this.#told = this.#cursor;
-    this.#promised = this.#cursor;
-    this.#arrears = head - this.#cursor;
+    this.#announcedHead = this.#cursor;
+    this.#extraLagBytes = head - this.#cursor;
     if (this.request.waitMs !== null) this.#isDone = true;
   }
 
-  /** It was told that it goes on behind `after`, while the head is there. */
-  continueBehind(after: Offset, head: Offset): void {
-    this.#phase = 'behind';
+  /**
+   * Continues behind a place that the client knows.
+   * @param after place of the client
+   * @param head head of the stream, sent in `continue`
+   */
+  resumeAt(after: Offset, head: Offset): void {
+    if (!this.#move('resumeAt')) return;
     this.#cursor = after;
     this.#told = after;
-    this.#promised = head;
+    this.#announcedHead = head;
   }
 
   /**
-   * It is not live any more.
-   * @param place it has been given everything up to here
-   * @param told the last position that it was told
+   * Leaves the live followers.
+   * @param cursor place up to which the feed has sent the follower everything
+   * @param told last position that the feed has sent the follower
    */
-  fallBehind(place: Offset, told: Offset): void {
-    this.#phase = 'behind';
-    this.#cursor = place;
+  fallBehind(cursor: Offset, told: Offset): void {
+    if (!this.#move('fallBehind')) return;
+    this.#cursor = cursor;
     this.#told = told;
   }
 
-  /** Gives it the part of the stream that follows its place. */
+  /** Joins the live followers: the feed has sent it everything that they have. */
+  goLive(): void {
+    if (!this.#move('goLive')) return;
+    this.#extraLagBytes = 0;
+  }
+
+  /** Ends the follower; cancels the timer of its long poll. */
+  close(): void {
+    if (this.#move('close')) this.#cancelWait?.();
+  }
+
+  /** Starts the timer of a long poll; does nothing for a stream. */
+  startWait(): void {
+    const { waitMs } = this.request;
+    if (waitMs === null) return;
+    this.#cancelWait = this.#context.after(waitMs, () => {
+      this.#isOverdue = true;
+      this.#context.overdue(this);
+    });
+  }
+
+  /** Whether the long poll has lasted for `waitMs`: the feed tells the follower its place and closes it. */
+  get isOverdue(): boolean {
+    return this.#isOverdue;
+  }
+
+  /** Sends the follower the part of the stream that follows its cursor. */
   take({ frames, told, to }: Portion): void {
     this.give(frames);
     this.#told = told ?? this.#told;
     this.#cursor = to;
   }
 
-  /** Tells it its place. @param bookmark says where that is */
+  /** Tells the follower its place. @param bookmark names the cursor */
   tellPlace(bookmark: Message): void {
     this.#told = this.#cursor;
     if (this.#last?.json !== bookmark.json) this.tell(bookmark);
   }
 
-  /** It has been given everything that the live followers have. */
-  goLive(): void {
-    this.#phase = 'live';
-    this.#arrears = 0;
-  }
-
-  /** It is given nothing more. */
-  end(): void {
-    this.#phase = 'closed';
-    this.cancelWait?.();
-  }
-
-  /** Bytes that its socket has taken. */
+  /** Bytes that the follower's socket has taken. */
   get takenBytes(): number {
-    return this.#given - this.socket.bufferedBytes;
+    return this.#sentBytes - this.socket.bufferedBytes;
   }
 
-  /** The socket has as much as it should have at a time. */
+  /** Whether the socket's buffer has reached `HIGH_WATER_BYTES`. */
   get isFull(): boolean {
     return this.socket.bufferedBytes >= HIGH_WATER_BYTES;
   }
 
-  /** It has got what it asked for, and is to be let go. */
+  /** Whether the follower has everything that its request asks for; the feed then closes it. */
   get isDone(): boolean {
     return this.#isDone;
   }
 
-  /** Gives it the messages, or as many of them as it wants. */
+  /** Sends the messages, up to the limit of the request. */
   give(frames: Frames): void {
     const { limit, waitMs } = this.request;
     if (limit === null && waitMs === null) {
@@ -206,14 +251,20 @@ export class Follower implements FollowerEvents {
     if (waitMs !== null && this.#changes > 0) this.#isDone = true;
   }
 
+  /** Sends one message. */
   tell(message: Message): void {
     this.#last = message;
     this.#send(message.framed(this.socket.framing));
   }
 
-  /** @returns for how many whole milliseconds it has taken nothing of what it was given */
+  /** @returns whole milliseconds since the follower took any byte of what waits in its socket; 0: nothing waits */
   stuckMs(): number {
-    return this.#taken.stuckMs(this.#given, this.socket.bufferedBytes);
+    return this.#taken.stuckMs(this.#sentBytes, this.socket.bufferedBytes);
+  }
+
+  /** @returns whole milliseconds since the follower's last sign of life; 0 on a transport without pings */
+  silentMs(): number {
+    return this.socket.answersPings ? msSince(this.#context, this.#heardAt) : 0;
   }
 
   drained(): void {
@@ -221,15 +272,30 @@ export class Follower implements FollowerEvents {
   }
 
   alive(): void {
-    this.heardAt = this.#context.monotonic();
+    this.#heardAt = this.#context.monotonic();
   }
 
   closed(): void {
     this.#context.closed(this);
   }
 
+  /**
+   * Enters the phase that the event leads to.
+   * @returns false when the follower is closed and ignores the event
+   * @throws Error for an event that is impossible in the phase: a mistake in the feed
+   */
+  #move(event: FollowerEvent): boolean {
+    if (this.#phase === 'closed') return false;
+    const next = FOLLOWER_TRANSITIONS[this.#phase][event];
+    if (next === 'impossible')
+      throw new Error(`${event} is impossible for a follower in phase ${this.#phase}`);
+    this.#phase = next;
+    this.#context.moved(this);
+    return true;
+  }
+
   #send(frames: Buffer): void {
-    this.#given += frames.length;
+    this.#sentBytes += frames.length;
     this.socket.send(frames);
   }
 }

@@ -1,10 +1,12 @@
 /**
- * The followers that want the same keys. What they are told is made once for all of them.
+ * The followers that want the same keys. The feed makes each message once for all of them.
  *
- * A follower is *live* when it has been given everything up to `at`. What is committed for it is collected in
- * `pending`, and given to all live followers in a *round*, which covers the stream from `at` to the head at the moment when
- * it begins. One that cannot take it leaves the live ones, keeps its place in the stream as a cursor, and comes back when it
- * has caught up. So whoever is slow costs nothing here, and what is pending is as old as the last round.
+ * A follower is *live* once the feed has sent it everything up to `at`. A commit adds its groups to `pending`. A *round* sends
+ * the pending groups to all live followers; it covers the stream from `at` to the head at its begin. A follower whose socket is
+ * full leaves the live ones, keeps its place in the stream as a cursor, and comes back when it has caught up. So a slow
+ * follower costs the subscription nothing, and pending groups are no older than the last round.
+ *
+ * Places: `announced <= at`, and each live follower has received a position at or past `announced` once the round is over.
  */
 import type { Prefixes } from '../../keyspace/prefixes.ts';
 import { type Offset, offset } from '../../replication/position.ts';
@@ -12,29 +14,38 @@ import type { Follower } from './follower.ts';
 import { Frames } from './frames.ts';
 import type { Group, Message } from './message.ts';
 
-/** Something that is given to all who were live when it began. */
+/** Messages for all followers that were live when the round began. */
 export interface Round {
-  /** Half open, counted like offsets: it tells of what was written behind `from`, up to and including `to`. */
+  /** The round tells of the writes behind `from`, up to and including `to`. */
   readonly from: Offset;
   readonly to: Offset;
+  /** Last position that the members received before the round. */
+  readonly announcedBefore: Offset;
   readonly frames: Frames;
   readonly members: readonly Follower[];
-  /** How many of the members have had it. */
+  /** Number of members that have received the round. */
   given: number;
+}
+
+/** A follower that was live, with its places: see `Follower`. */
+export interface Interrupted {
+  readonly follower: Follower;
+  readonly cursor: Offset;
+  readonly told: Offset;
 }
 
 export class Subscription {
   readonly prefixes: Prefixes;
-  /** Live or not. */
+  /** All followers of the subscription, live or not. */
   readonly members = new Set<Follower>();
   readonly live = new Set<Follower>();
-  /** The live followers have been given everything up to here, or the round will. */
+  /** Place up to which the live followers have everything, or get it in the present round. */
   at: Offset;
-  /** The last position that they were told. */
+  /** Last position that the feed has sent the live followers, or sends in the present round. */
   announced: Offset;
-  /** When they were told something last, in milliseconds of the monotonic clock. */
+  /** Begin of the last round, in milliseconds of the monotonic clock. */
   announcedAt: number;
-  /** They are to be told where the stream is, even if nothing of theirs happened. */
+  /** Whether the next round tells the live followers where the stream is, even without an event of theirs. */
   bookmarkDue = false;
   pending: Group[] = [];
   pendingBytes = 0;
@@ -48,64 +59,73 @@ export class Subscription {
     this.announcedAt = now;
   }
 
+  /** Adds a group for the next round. */
   add(group: Group): void {
-    // What lies before it is not theirs, and may have left the journal already: nobody may have to read that.
+    // The stream before the group has no event of theirs, and the journal may have lost it: no follower must read it.
     if (this.round === null && this.pending.length === 0) this.at = offset(group.end - group.bytes);
     this.pending.push(group);
     this.pendingBytes += group.bytes;
   }
 
-  /** Whether there is something to be given, or being given. */
+  /** Whether the subscription has something to send, or is sending it. */
   get isBusy(): boolean {
     return this.round !== null || this.pending.length > 0 || this.bookmarkDue;
   }
 
-  /** How far the live followers will have been told that the stream is, when they have got what is pending. */
+  /** Position that the live followers know once they have the pending groups. */
   get willTell(): Offset {
     return this.pending[this.pending.length - 1]?.end ?? this.at;
   }
 
   /**
-   * Begins a round with what is pending.
+   * Begins a round with the pending groups.
    * @param to the head of the stream
    * @param now milliseconds of the monotonic clock
-   * @param bookmark says where that is
+   * @param bookmark makes the message that names `to`
    */
   begin(to: Offset, now: number, bookmark: () => Message): void {
     const messages = this.pending.flatMap((group) => group.messageFor(this.prefixes) ?? []);
     const last = this.pending[this.pending.length - 1];
     const from = last === undefined ? to : this.at;
+    const announcedBefore = this.announced;
     this.announced = this.bookmarkDue || last === undefined ? to : last.end;
     if (this.bookmarkDue) messages.push(bookmark());
     this.pending = [];
     this.pendingBytes = 0;
     this.bookmarkDue = false;
-    this.round = { from, to, frames: new Frames(messages), members: [...this.live], given: 0 };
+    this.round = {
+      from,
+      to,
+      announcedBefore,
+      frames: new Frames(messages),
+      members: [...this.live],
+      given: 0,
+    };
     this.at = to;
     this.announcedAt = now;
   }
 
-  /** Forgets what is pending or half given. @returns the followers that were live, with their places */
-  interrupt(): readonly (readonly [Follower, Offset])[] {
-    const { round } = this;
-    const waiting = new Set(round?.members.slice(round.given));
-    const places = [...this.live].map((follower) => [follower, this.#placeOf(follower, waiting)] as const);
+  /** Drops the pending groups and the present round. @returns the followers that were live, with their places */
+  interrupt(): readonly Interrupted[] {
+    const { announced, at, round } = this;
+    const unserved = new Set(round?.members.slice(round.given));
+    const places = [...this.live].map((follower) =>
+      round !== null && unserved.has(follower)
+        ? { follower, cursor: round.from, told: round.announcedBefore }
+        : { follower, cursor: at, told: announced },
+    );
     this.live.clear();
     this.pending = [];
     this.pendingBytes = 0;
-    // They will be told when they are live again.
+    // Each follower gets its bookmark when it goes live again.
     this.bookmarkDue = false;
     this.round = null;
     return places;
   }
 
-  /** Whether the live follower will be given something by itself, soon. */
+  /** Whether a round will soon send the live follower something. */
   owes(follower: Follower): boolean {
     if (this.pending.length > 0 || this.bookmarkDue) return true;
     return this.round !== null && this.round.members.indexOf(follower, this.round.given) !== -1;
-  }
-
-  #placeOf(follower: Follower, waiting: ReadonlySet<Follower>): Offset {
-    return this.round !== null && waiting.has(follower) ? this.round.from : this.at;
   }
 }

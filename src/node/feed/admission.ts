@@ -1,0 +1,100 @@
+/**
+ * Decides whether the feed can serve a request, and how: from a position, with a snapshot, or not at all.
+ *
+ * A follower resumes by the decision that answers a replica's PSYNC.
+ */
+import { type Decision, decide, UNKNOWN_PLACE } from '../../replication/decide.ts';
+import { formatPosition, type Position, wireOffset } from '../../replication/position.ts';
+import { msSince } from '../elapsed.ts';
+import type { PositionWaiters } from '../head/position-waiters.ts';
+import type { StreamHead } from '../head/stream-head.ts';
+import type { World } from '../ports.ts';
+import { Problem } from '../problem.ts';
+import type { CatchUp } from './catch-up.ts';
+import { lost } from './feed-problems.ts';
+import type { FeedRequest } from './feed-request.ts';
+import type { FeedSettings } from './feed-settings.ts';
+
+/** Longest wait of a follower that is ahead of this node, or knows a newer history, in milliseconds. */
+const REACH_MS = 5_000;
+
+interface AdmissionParts {
+  readonly world: World;
+  readonly head: StreamHead;
+  readonly positions: PositionWaiters;
+  readonly settings: Pick<FeedSettings, 'maxFollowers'>;
+  readonly isMaster: () => boolean;
+  readonly closing: () => boolean;
+  readonly followers: ReadonlySet<unknown>;
+  readonly catchUp: CatchUp;
+}
+
+export class Admission {
+  readonly #parts: AdmissionParts;
+
+  constructor(parts: AdmissionParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Waits until the feed can answer the request. A replica waits for a position that it has not reached yet, at most as
+   * long as a long poll waits.
+   * @param gone aborts the wait when the client has gone
+   * @returns the request, with the remaining time of a long poll
+   * @throws Problem why the feed cannot serve it: BAD_REQUEST, TOO_MANY_REQUESTS, NOT_REACHED, POSITION_LOST,
+   *   SHUTTING_DOWN, STORAGE_FAILED
+   */
+  async admit(request: FeedRequest, gone: AbortSignal): Promise<FeedRequest> {
+    this.#refuseNow();
+    const { from, waitMs } = request;
+    if (typeof from === 'string') return request;
+    const { catchUp, followers, isMaster, world } = this.#parts;
+    const began = world.monotonic();
+    if (!isMaster()) await this.#reach(from, Math.min(REACH_MS, waitMs ?? REACH_MS), gone);
+    this.#refuseNow();
+    try {
+      const decision = this.decide(from);
+      if (decision.kind === 'full-resync' && !request.snapshot) throw lost(from, decision.reason);
+    } finally {
+      // The client may leave before `attach`, and no other follower would drop the decoded stretches.
+      if (followers.size === 0) catchUp.forget();
+    }
+    if (waitMs === null) return request;
+    return { ...request, waitMs: Math.max(0, waitMs - msSince(world, began)) };
+  }
+
+  /**
+   * Decides how a follower goes on from a position.
+   * @throws Problem BAD_REQUEST for a position that no node has handed out
+   * @throws StorageError when the store cannot read the journal
+   */
+  decide(from: Position): Decision {
+    const { catchUp, head } = this.#parts;
+    const decision = decide(
+      { kind: 'psync', runId: from.runId, asked: wireOffset(from.offset), hash: null },
+      head.history,
+      head.backlog,
+      UNKNOWN_PLACE,
+    );
+    if (decision.kind === 'full-resync' || catchUp.isBoundary(decision.after)) return decision;
+    throw new Problem('BAD_REQUEST', `${formatPosition(from)} is inside a write: no node has handed it out`);
+  }
+
+  #refuseNow(): void {
+    const { closing, followers, settings } = this.#parts;
+    if (closing()) throw new Problem('SHUTTING_DOWN', 'the node is shutting down');
+    if (followers.size >= settings.maxFollowers) {
+      throw new Problem('TOO_MANY_REQUESTS', `${settings.maxFollowers} followers are connected already`);
+    }
+  }
+
+  /** Waits until this replica has the position: it may lag behind the follower's last node, or not know a promotion yet. */
+  async #reach(from: Position, timeoutMs: number, gone: AbortSignal): Promise<void> {
+    try {
+      await this.#parts.positions.wait(from, timeoutMs, gone);
+    } catch (error) {
+      // The feed answers a position of an unknown history with a snapshot.
+      if (!(error instanceof Problem) || error.code !== 'UNKNOWN_HISTORY') throw error;
+    }
+  }
+}
