@@ -1,7 +1,10 @@
 /** A follower to whom nothing happens keeps its place: the backlog does not move on past what it was told. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { type FakeSocket, KIB, MIB, RUN_ID, Stage } from '../support/feed-stage.ts';
+import { newHistory } from '../../src/replication/history.ts';
+import { offset } from '../../src/replication/position.ts';
+import { runId } from '../support/arbitraries.ts';
+import { FakeKeyspace, type FakeSocket, KIB, MIB, RUN_ID, Stage } from '../support/feed-stage.ts';
 import { seeded } from '../support/random.ts';
 
 const RUNS = Number(process.env.PSYNCD_RUNS ?? 25);
@@ -45,6 +48,22 @@ test('a follower that goes live in the middle of a burst is told where it ended'
   await stage.world.settle();
   await stage.world.pass(100);
   assert.ok(keepsItsPlace(stage, socket));
+});
+
+test('after a full resync to a lower offset a live follower still hears within 2 s where the stream is', async () => {
+  const stage = new Stage();
+  const { socket } = stage.follow('position=now&prefix=quiet/');
+  await stage.world.settle();
+  for (let index = 0; index < 20; index += 1) stage.set('other', 200 * KIB);
+  // A bookmark announces a high offset of the former stream.
+  await stage.world.pass(3_000);
+  assert.equal(told(socket), stage.head.offset);
+  const low = { runId: runId('b'), offset: offset(1_000) };
+  stage.replace(new FakeKeyspace(low, new Map()), newHistory(low.runId));
+  await stage.world.settle();
+  stage.set('other');
+  await stage.world.pass(3_000);
+  assert.equal(told(socket), stage.head.offset);
 });
 
 test('property: after each burst every live follower has a place that the backlog holds', async (t) => {

@@ -1,40 +1,40 @@
 /**
- * Keeps the places of followers to whom nothing happens. A follower that is cut off resumes from the last position that it
- * was told, and it can do so only while the backlog holds what follows that position. So each subscription gets a bookmark
- * from time to time, and sooner while the stream runs fast.
+ * Keeps the places of followers that receive no events. A follower that is cut off resumes from the last position that it
+ * received, and only while the backlog holds the stream behind that position. So each subscription gets a bookmark from time
+ * to time, and sooner while writers write fast.
  *
- * Owns: when the next bookmarks are due. The feed sends them.
+ * Owns: the times of the next bookmarks. The rounds send them.
  */
 import type { Offset } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { World } from '../ports.ts';
 import type { Subscription } from './subscription.ts';
 
-/** A live follower that was told nothing for so long is told where the stream is, if it has moved. */
+/** Milliseconds without a message after which live followers get a bookmark, if the head has moved. */
 const BOOKMARK_MS = 2_000;
-/** A live follower that was told nothing for so long is told so that it knows that the feed is alive. */
+/** Milliseconds without a message after which live followers get a bookmark in any case: a sign of life. */
 const HEARTBEAT_MS = 10_000;
-/** A follower gets a bookmark when more than this share of the backlog lies between what it was told and the head. */
+/** Share of the backlog between a follower's last position and the head at which it gets a bookmark. */
 const BACKLOG_SHARE = 1 / 4;
-/** The feed looks for such followers each time the head has moved by this share of the backlog. */
+/** Share of the backlog by which the head moves between two searches for such followers. */
 const LOOK_SHARE = 1 / 8;
-/** Two rounds of hurried bookmarks are at least so many milliseconds apart. */
+/** Least milliseconds between two rounds of hurried bookmarks. */
 const HURRIED_MS = 50;
-/** All hurried bookmarks together are at most so many a second. */
+/** Most hurried bookmarks of all followers in a second. */
 export const HURRIED_PER_SECOND = 20_000;
 
 interface BookmarksParts {
   readonly world: World;
   readonly head: StreamHead;
   readonly subscriptions: () => Iterable<Subscription>;
-  /** Tells the live followers of the subscription where the stream is, in their next round. */
+  /** Has the next round tell the live followers of the subscription where the stream is. */
   readonly send: (subscription: Subscription) => void;
 }
 
 export class Bookmarks {
   readonly #parts: BookmarksParts;
   #lookedAt: Offset;
-  /** Set while the last hurried bookmarks are too recent for more. */
+  /** Cancels the pause after hurried bookmarks; null: there is none. */
   #cancelPause: (() => void) | null = null;
 
   constructor(parts: BookmarksParts) {
@@ -48,12 +48,12 @@ export class Bookmarks {
     if (head.offset - this.#lookedAt >= head.backlog.size * LOOK_SHARE) this.#hurry();
   }
 
-  /** The stream goes on from another place. */
+  /** A full resync has replaced the stream: the head is at another place. */
   replaced(): void {
     this.#lookedAt = this.#parts.head.offset;
   }
 
-  /** Sends the bookmarks that are due because time has passed. */
+  /** Sends the bookmarks whose time has come. */
   sweep(): void {
     const { head, world, subscriptions, send } = this.#parts;
     const now = world.monotonic();
@@ -65,20 +65,20 @@ export class Bookmarks {
     }
   }
 
-  /** Whether a follower that was told the one offset has to be told the other one, lest the backlog moves on past it. */
+  /** Whether a follower at `at` needs a bookmark, because the backlog will soon lose the stream behind `told`. */
   isStale(told: Offset, at: Offset): boolean {
     return at - told >= this.#parts.head.backlog.size * BACKLOG_SHARE;
   }
 
-  /** Nobody follows any more. */
+  /** Cancels the pause: the last follower has gone. */
   stop(): void {
     this.#cancelPause?.();
     this.#cancelPause = null;
   }
 
   /**
-   * Tells followers where the stream is before the backlog moves on past what they know. What is written during the pause
-   * after it is looked at when the pause ends: so the last writes of a burst are told too.
+   * Sends bookmarks to followers whose last position the backlog will soon lose. The end of the pause after them looks
+   * again, so the last writes of a burst count too.
    */
   #hurry(): void {
     if (this.#cancelPause !== null) return;

@@ -1,12 +1,13 @@
 /**
  * Snapshots for followers: the entries of their prefixes at one position.
  *
- * Owns: who waits. One whose entries are few is given them from memory at once, together with all who wait for the same,
- * one choice of prefixes after the other. The others come after them: a few at a time read the file, each at the pace of its
- * socket, and what the entries take in memory is one group for each. So a thousand that come at once cost little more than one.
+ * Owns: the followers that wait for a snapshot. The feed collects few entries in memory and sends them at once to all
+ * followers with the same prefixes. Large snapshots come after the small ones: a few readers at a time read the keyspace file,
+ * each at the pace of its follower's socket, with one group of entries in memory. So a thousand followers that come together
+ * cost little more than one.
  *
- * An entry belongs to it until its DEL is in the stream, expired or not: so the same position is the same snapshot on every
- * node, whatever the clocks say, and what the stream does with the entry next finds it there.
+ * An entry belongs to the snapshot until the stream has its DEL, even if it has expired. So a position means the same snapshot
+ * on every node, whatever its clock says, and the next command of the stream finds the entry there.
  */
 
 import type { ListedEntry } from '../../keyspace/page.ts';
@@ -22,44 +23,45 @@ import { type Follower, HIGH_WATER_BYTES } from './follower.ts';
 import { Frames } from './frames.ts';
 import { entryMessage, resetMessage, syncedMessage } from './message.ts';
 
-/** What is given from memory: at most so many entries, and about so many bytes of values. */
+/** Most entries of a snapshot that the feed collects in memory. */
 const SMALL_ENTRIES = 1_000;
+/** Most bytes of values of a snapshot that the feed collects in memory, by estimate. */
 const SMALL_BYTES = HIGH_WATER_BYTES;
-/** The value of an entry that is given alone has so many bytes, or more. */
+/** Least bytes of an entry's value at which the feed sends the entry alone. */
 const LARGE_ENTRY_BYTES = 256 * 1024;
-/** So many larger ones at the same time: each keeps the WAL from shrinking. */
+/** Most readers of the keyspace file at the same time; each of them keeps the WAL from shrinking. */
 const MAX_READERS = 4;
 
 interface Waiting {
   readonly follower: Follower;
-  /** Of the follower, when it began to wait. */
+  /** Number of the snapshot that the follower asked for. */
   readonly number: number;
 }
 
 interface SnapshotsParts {
   readonly world: World;
   readonly head: StreamHead;
-  /** It is about to be given the entries of this offset: what follows must not go away. */
+  /** The feed is about to send the entries of this offset; the journal has to keep the stream behind it. */
   begun(follower: Follower, at: Offset): void;
-  /** It has been given them. */
+  /** The follower has received its snapshot. */
   synced(follower: Follower): void;
-  /** It cannot be given them. */
+  /** The store cannot read the snapshot. */
   failed(follower: Follower, error: unknown): void;
-  /** It takes them so slowly that it has to go. */
+  /** The follower takes its snapshot too slowly, and the feed has to close it. */
   tooSlow(follower: Follower, code: CloseCode, detail: string): void;
   readonly settings: {
-    /** What it may keep on the disk beyond what its pace allows. */
+    /** Most bytes that a reader may keep on the disk beyond what the follower's pace allows. */
     readonly followerOutputBytes: number;
   };
 }
 
 export class FollowerSnapshots {
   readonly #parts: SnapshotsParts;
-  /** By the choice of prefixes. */
+  /** Followers whose snapshot may be small, by the ID of their prefixes. */
   readonly #small = new Map<string, Waiting[]>();
   #serving = false;
   #large: Waiting[] = [];
-  /** Those who are being given theirs from the file. */
+  /** Followers whose readers read the keyspace file. */
   readonly #reading = new Set<Waiting>();
   readonly #room = new Map<Follower, () => void>();
 
@@ -67,10 +69,10 @@ export class FollowerSnapshots {
     this.#parts = parts;
   }
 
-  /** The follower gets a snapshot, and nothing else until it has it. */
+  /** Queues a snapshot for the follower; the feed sends it nothing else before the end of the snapshot. */
   begin(follower: Follower, reason: FullResyncReason): void {
     follower.awaitSnapshot(reason);
-    // A reader that waits for room is not wanted any more; it has to notice, and to go.
+    // Wakes a reader of an earlier snapshot, which then stops.
     this.wake(follower);
     const waiting: Waiting = { follower, number: follower.snapshot };
     const { id } = follower.request.prefixes;
@@ -80,7 +82,7 @@ export class FollowerSnapshots {
     if (!this.#serving) unattended(this.#serveSmall(), (error) => this.#parts.failed(follower, error));
   }
 
-  /** Its socket takes more, or it has gone. */
+  /** Continues a reader that waits for the follower's socket: it has drained or closed. */
   wake(follower: Follower): void {
     this.#room.get(follower)?.();
     this.#room.delete(follower);
@@ -208,7 +210,7 @@ export class FollowerSnapshots {
   }
 }
 
-/** The entries in order, in parts that are made in one turn: a large one stands alone. */
+/** Splits the entries, in order, into parts that one turn makes into messages; a large entry stands alone. */
 function* parts(group: readonly ListedEntry[]): Generator<readonly ListedEntry[]> {
   let first = 0;
   for (const [index, { size }] of group.entries()) {

@@ -127,6 +127,8 @@ export class Rounds {
     for (const subscription of this.#subscriptions.values()) {
       for (const { follower, cursor, told } of subscription.interrupt()) follower.fallBehind(cursor, told);
       subscription.at = this.#parts.head.offset;
+      // Offsets of the former stream say nothing about this one; a follower learns its place before it goes live.
+      subscription.announced = subscription.at;
     }
     this.#busy.clear();
   }
