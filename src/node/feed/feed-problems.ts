@@ -1,11 +1,11 @@
-/** What a follower is told when it cannot be served, or not any more. */
+/** Problems of followers that the feed cannot serve, and their close codes. */
 import { CloseCode } from '../../replication/close-code.ts';
 import type { FullResyncReason } from '../../replication/decide.ts';
 import { formatPosition, type Position } from '../../replication/position.ts';
 import { StorageError } from '../ports.ts';
 import { Problem } from '../problem.ts';
 
-/** The close code of a WebSocket that says what the problem's HTTP status does. */
+/** @returns the WebSocket close code that corresponds to the problem's HTTP status */
 export function closeCodeOf({ code, status }: Problem): CloseCode {
   if (code === 'SHUTTING_DOWN') return CloseCode.goingAway;
   switch (status) {
@@ -22,7 +22,7 @@ export function closeCodeOf({ code, status }: Problem): CloseCode {
   }
 }
 
-/** Its position cannot be continued from, and it wants no snapshot. */
+/** @returns the problem of a follower whose position is lost and that wants no snapshot */
 export function lost(from: Position, reason: FullResyncReason): Problem {
   return new Problem(
     'POSITION_LOST',
@@ -31,7 +31,7 @@ export function lost(from: Position, reason: FullResyncReason): Problem {
   );
 }
 
-/** @throws what is no fault of the request's, nor of the disk's */
+/** @returns the problem of a refused request or a failed store. @throws any other error as it is */
 export function asProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
   if (error instanceof StorageError) return new Problem('STORAGE_FAILED', error.message);

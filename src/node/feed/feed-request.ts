@@ -1,15 +1,15 @@
-/** What a follower asks for, on every transport. */
+/** The request of a follower, on every transport. */
 import type { Prefixes } from '../../keyspace/prefixes.ts';
 import type { Position } from '../../replication/position.ts';
 
 export interface FeedRequest {
-  /** Where to go on; `snapshot`: from a snapshot; `now`: only what comes. */
+  /** Start of the stream: behind a position, with a snapshot, or with the next event (`now`). */
   readonly from: Position | 'snapshot' | 'now';
   readonly prefixes: Prefixes;
-  /** Whether a position that is lost is answered with a snapshot; otherwise with an error. */
+  /** Whether the feed answers a lost position with a snapshot; otherwise it answers with an error. */
   readonly snapshot: boolean;
-  /** The stream ends after so many changes; null: never. */
+  /** Number of changes after which the stream ends; null: it does not end. */
   readonly limit: number | null;
-  /** Long poll: the stream ends when it has brought something, and after so long at the latest; null: never. */
+  /** Longest wait of a long poll for its first changes, in milliseconds; null: a stream that does not end. */
   readonly waitMs: number | null;
 }

@@ -1,7 +1,7 @@
-/** Messages in the form of a transport, joined to pieces that are handed to every socket as they are. */
+/** Messages in the form of a transport, joined to pieces that all sockets share. */
 import type { Framing, Message } from './message.ts';
 
-/** Smaller pieces are joined up to this: one call of the system sends them. */
+/** Most bytes of a piece that is joined of several frames; one system call sends it. */
 const PIECE_BYTES = 64 * 1024;
 
 export class Frames {
@@ -12,12 +12,12 @@ export class Frames {
     this.messages = messages;
   }
 
-  /** About how many bytes it takes in one framing. */
+  /** Bytes of the messages in one framing, by estimate. */
   get size(): number {
     return this.messages.reduce((sum, { json }) => sum + json.length, 0);
   }
 
-  /** Everything, in order; the same buffers for everybody who asks. */
+  /** @returns all messages, in order; every caller gets the same buffers */
   pieces(framing: Framing): readonly Buffer[] {
     let pieces = this.#pieces.get(framing);
     if (pieces === undefined) {

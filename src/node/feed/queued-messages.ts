@@ -1,16 +1,16 @@
 /**
- * What large messages take in memory until the sockets of followers have taken them: each counts once, however many
- * followers it was given to. Without a limit, each choice of prefixes could keep a message of its own of one large write.
+ * Counts the memory of large messages until the sockets of followers have taken them. Each message counts once, whatever the
+ * number of its followers. Without a limit, each set of prefixes could keep a message of its own of one large write.
  */
 import type { Frames } from './frames.ts';
 import type { Message } from './message.ts';
 
 /**
- * While the large messages that wait in sockets have so many characters together, no follower is given another one: it
- * waits until others have taken theirs.
+ * Most characters of all large messages that wait in sockets. At the limit, followers wait for their next large message until
+ * others have taken theirs.
  */
 export const MAX_QUEUED_CHARACTERS = 128 * 1024 * 1024;
-/** What is made of so many bytes of the stream, or more, is large. */
+/** Least bytes of a large message, and of the part of the stream that it is made of. */
 export const LARGE_STREAM_BYTES = 256 * 1024;
 
 type Queued = Message | Frames;
@@ -21,22 +21,22 @@ interface Held {
   readonly since: number;
 }
 
-/** @typeParam Holder who was given the messages */
+/** @typeParam Holder receiver of the messages */
 export class QueuedMessages<Holder> {
   readonly #holders = new Map<Queued, Set<Holder>>();
   readonly #held = new Map<Holder, Held[]>();
   #characters = 0;
 
-  /** Whether another large message may be given. */
+  /** Whether the sockets have room for another large message. */
   get hasRoom(): boolean {
     return this.#characters < MAX_QUEUED_CHARACTERS;
   }
 
-  /** The holder's socket has taken only a part of the frames. @param now milliseconds of the monotonic clock */
+  /** Counts frames of which the holder's socket has taken only a part. @param now milliseconds of the monotonic clock */
   hold(holder: Holder, frames: Frames, now: number): void {
     if (frames.size < LARGE_STREAM_BYTES) return;
     const { messages } = frames;
-    // Others share the message, though their frames are others.
+    // Other followers share the message, but not the frames.
     const queued = messages.length === 1 ? (messages[0] as Message) : frames;
     const held = this.#held.get(holder);
     if (held === undefined) this.#held.set(holder, [{ queued, since: now }]);
@@ -50,7 +50,7 @@ export class QueuedMessages<Holder> {
     this.#characters += sizeOf(queued);
   }
 
-  /** The holder's socket has taken everything, or it has gone. */
+  /** Stops counting for a holder whose socket has taken everything or has closed. */
   release(holder: Holder): void {
     for (const { queued } of this.#held.get(holder) ?? []) {
       const holders = this.#holders.get(queued);
@@ -61,7 +61,7 @@ export class QueuedMessages<Holder> {
     this.#held.delete(holder);
   }
 
-  /** Since when the holder has what it has not taken, in milliseconds of the monotonic clock; null: it has nothing. */
+  /** @returns time since which a large message waits in the holder's socket, in milliseconds of the monotonic clock; null: none waits */
   heldSince(holder: Holder): number | null {
     return this.#held.get(holder)?.[0]?.since ?? null;
   }

@@ -1,4 +1,4 @@
-/** Part of the stream, decoded once for all who catch up, whatever their prefixes. */
+/** A stretch: a part of the stream that the feed decodes once for all followers that catch up, whatever their prefixes. */
 import { type Offset, offset, type RunId } from '../../replication/position.ts';
 import type { Run } from '../../stream/command.ts';
 import { StreamDecoder } from '../../stream/decoder.ts';
@@ -8,39 +8,40 @@ import { firstNotBefore, KeySearch } from './key-search.ts';
 import { forEachGroup, Group, type Message } from './message.ts';
 import type { Subscription } from './subscription.ts';
 
-/** What a follower is given of a stretch. */
+/** The part of a stretch that the feed sends a follower. */
 export interface Portion {
-  /** It covers what was written behind `after`, up to and including `to`. */
+  /** The portion covers the writes behind `after`, up to and including `to`. */
   readonly after: Offset;
   readonly to: Offset;
   readonly frames: Frames;
-  /** How far its last message tells that the stream is; null: it has none. */
+  /** Position of its last message; null: it has no message. */
   readonly told: Offset | null;
 }
 
-/** So much of the stream is decoded at a time, in bytes; a larger write is decoded as a whole. */
+/** Bytes of the stream in one stretch; a larger write makes one stretch of its own. */
 export const STRETCH_BYTES = 64 * 1024;
-/** About how many bytes of memory a stretch takes beside the bytes of the stream, and each of its keys. */
+/** Bytes of memory that a stretch takes beside its part of the stream, by estimate. */
 const MEMORY_OF_STRETCH = 1_024;
+/** Bytes of memory that each key of a stretch takes, by estimate. */
 const MEMORY_OF_KEY = 256;
-/** A message that a group keeps is text, and text in the framing of a transport. */
+/** Copies of a message that a group keeps: its JSON, and its frame for a transport. */
 const COPIES_OF_MESSAGE = 2;
 const NOTHING = new Frames([]);
 
 export class Stretch {
-  /** Half open, counted like offsets: it has what was written behind `from`, up to and including `to`. */
+  /** The stretch holds the writes behind `from`, up to and including `to`. */
   readonly from: Offset;
   readonly to: Offset;
   readonly #groups: readonly Group[];
-  /** Where positions may stop, in order, the last one at its end; counted from the start of the stream. */
+  /** Offsets at which a position may stop, in order; the last one is the end of the stretch. */
   readonly #boundaries: readonly number[];
   readonly #search: KeySearch;
-  /** Of each key that is searched: which of the groups has it. */
+  /** Index of the group of each key in the search. */
   readonly #groupOf: readonly number[];
-  /** What the followers of a subscription were given last: those who are at the same place share it. */
+  /** Last portion of each subscription; its followers at the same place share it. */
   readonly #portions = new Map<Subscription, Portion>();
   #memory: number;
-  /** Of this, what the messages take that the groups keep. */
+  /** Part of `#memory` that the kept messages of the groups take. */
   #messageMemory: number;
 
   private constructor(
@@ -75,12 +76,12 @@ export class Stretch {
     return new Stretch(from, boundaries, groups, 0);
   }
 
-  /** How many bytes of the stream it has. */
+  /** Bytes of the stream in the stretch. */
   get bytes(): number {
     return this.to - this.from;
   }
 
-  /** About how many bytes of memory it takes. */
+  /** Bytes of memory that the stretch takes, by estimate. */
   get memory(): number {
     return this.#memory;
   }
@@ -97,7 +98,7 @@ export class Stretch {
     return new Stretch(this.from, boundaries, [...this.#groups, ...next.#groups], messageMemory);
   }
 
-  /** What another follower of the subscription has been given of it at this place; null: nobody has. */
+  /** @returns the portion that another follower of the subscription got at this place; null: there is none */
   sharedPortion(subscription: Subscription, after: Offset, upTo: Offset): Portion | null {
     const known = this.#portions.get(subscription);
     if (known === undefined || known.after !== after) return null;
@@ -105,9 +106,9 @@ export class Stretch {
   }
 
   /**
-   * Puts together what the subscription's followers lack of it.
-   * @param after they have everything up to here, a place in the stretch
-   * @param upTo and are to have nothing behind here, a boundary
+   * Makes a portion for followers of the subscription.
+   * @param after place in the stretch up to which they have everything
+   * @param upTo boundary at which the portion ends at the latest
    */
   portion(subscription: Subscription, after: Offset, upTo: Offset): Portion {
     const to = offset(Math.min(this.to, upTo));
@@ -147,9 +148,9 @@ export class Stretch {
 }
 
 /**
- * What follows `from`.
- * @param upTo but nothing behind here, a boundary
- * @throws StorageError when the journal cannot be read
+ * Reads and decodes the stretch that follows `from`.
+ * @param upTo boundary at which the stretch ends at the latest
+ * @throws StorageError when the store cannot read the journal
  */
 export function readStretch(head: StreamHead, from: Offset, upTo: Offset): Stretch {
   const lacking = upTo - from;

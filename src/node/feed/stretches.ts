@@ -1,14 +1,15 @@
 /**
- * The decoded stretches of the stream that followers catch up with. They do not overlap, and are kept as far as their memory allows: so those who are behind share one decoding, wherever each of them stands.
+ * The decoded stretches for followers that catch up. They do not overlap. The feed keeps as many as their memory limit allows,
+ * so that all followers that are behind share one decoding, whatever their places.
  */
 import type { Offset } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import { type Portion, readStretch, STRETCH_BYTES, type Stretch } from './stretch.ts';
 import type { Subscription } from './subscription.ts';
 
-/** At so many bytes of memory, by estimate, the stretches that were used least recently are dropped. */
+/** Most bytes of memory of all stretches, by estimate; beyond, the least recently used ones go. */
 export const MAX_STRETCH_MEMORY = 32 * 1024 * 1024;
-/** So many stretches are kept at most. */
+/** Most stretches; beyond, the least recently used one goes. */
 const MAX_STRETCHES = 512;
 
 interface Kept {
@@ -28,12 +29,12 @@ export class Stretches {
     this.#head = head;
   }
 
-  /** About how many bytes of memory they take. */
+  /** Bytes of memory that all stretches take, by estimate. */
   get memory(): number {
     return this.#memory;
   }
 
-  /** @returns the stretch that has the byte after `after`; null: it has to be read */
+  /** @returns the stretch with the byte behind `after`; null: none is here, and `read` makes it */
   get(after: Offset): Stretch | null {
     const kept = this.#kept[this.#indexBehind(after) - 1];
     if (kept === undefined || kept.stretch.to <= after) return null;
@@ -43,9 +44,9 @@ export class Stretches {
   }
 
   /**
-   * Decodes what follows `after`, up to the next stretch that is here or the head.
-   * @param after a boundary that no stretch has the next byte of
-   * @throws StorageError when the journal cannot be read
+   * Decodes the stream behind `after`, up to the next stretch that is here or the head.
+   * @param after boundary; no stretch here has the byte behind it
+   * @throws StorageError when the store cannot read the journal
    */
   read(after: Offset): Stretch {
     const index = this.#indexBehind(after);
@@ -75,7 +76,7 @@ export class Stretches {
     return stretch;
   }
 
-  /** Puts together what the subscription's followers lack of a stretch; see `Stretch.portion`. */
+  /** Makes a portion of the stretch for followers of the subscription; see `Stretch.portion`. */
   portion(stretch: Stretch, subscription: Subscription, after: Offset, upTo: Offset): Portion {
     const before = stretch.memory;
     const portion = stretch.portion(subscription, after, upTo);
@@ -102,7 +103,7 @@ export class Stretches {
     return low;
   }
 
-  /** Drops what was used least recently; the stretch that is being used stays, however large it is. */
+  /** Drops the least recently used stretches; the one in use stays, whatever its size. */
   #makeRoom(inUse: Stretch): void {
     while (
       this.#kept.length > 1 &&
