@@ -141,7 +141,7 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'node/link/incoming-snapshot.ts': [1, 'it waits for the disk in each round'],
   'node/feed/key-search.ts': [1, 'a binary search'],
   'node/feed/message.ts': [1, 'over the commands of one transaction, which MAX_TRANSACTION_BYTES limits'],
-  'node/node.ts': [1, TURNS],
+  'node/write/delete-prefix.ts': [1, TURNS],
   'node/feed/prefix-trie.ts': [2, 'over the characters of one prefix, which MAX_KEY_BYTES limits'],
   'node/session/session-output.ts': [1, TURNS],
   'node/session/snapshots.ts': [1, 'it waits for the readers of a frozen file in each round'],

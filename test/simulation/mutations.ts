@@ -36,9 +36,9 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'a master that has lost bytes keeps its run ID',
-    file: 'node/node.ts',
-    find: 'if (parts.state.mayLackBytes && parts.state.upstream === null) {',
-    replace: 'if (parts.state.mayLackBytes && parts.state.upstream === "") {',
+    file: 'node/assembly.ts',
+    find: 'if (state.mayLackBytes && state.upstream === null) {',
+    replace: 'if (state.mayLackBytes && state.upstream === "") {',
   },
   {
     name: 'an ancestor is shared without bound',

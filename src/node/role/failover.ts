@@ -10,6 +10,7 @@
  * this node goes on following the target. The target becomes the master only if it stands at exactly this node's position.
  */
 import { formatPosition, type Offset } from '../../replication/position.ts';
+import { canonicalUpstream, notAnUpstream, parseUpstream } from '../../replication/upstream.ts';
 import { msSince } from '../elapsed.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { AskPeer, Log, World } from '../ports.ts';
@@ -50,6 +51,8 @@ interface FailoverParts {
   readonly writes: WriteTurn;
   readonly ask: AskPeer;
   isMaster(): boolean;
+  /** The target that was asked to become the master and has not answered, `ws://HOST:PORT`, or null. */
+  unanswered(): string | null;
   /** Durably stops being a master, follows `url`, and asks it to become the master. */
   handOver(url: string): Promise<void>;
   /** The target has refused: this node is the master again, as if nothing had been. */
@@ -78,9 +81,10 @@ export class Failover {
 
   /**
    * Hands over, and resolves when the target is the master.
-   * @throws Problem FAILOVER_REFUSED, FAILOVER_ABORTED, FAILOVER_TIMED_OUT
+   * @throws Problem FAILOVER_REFUSED, FAILOVER_ABORTED, FAILOVER_TIMED_OUT, BAD_REQUEST for an invalid URL
    */
-  async run({ to, timeoutMs }: FailoverRequest): Promise<FailoverResult> {
+  async run({ to: asked, timeoutMs }: FailoverRequest): Promise<FailoverResult> {
+    const to = asked === null ? null : canonicalTarget(asked);
     const { world, log, head, writes } = this.#parts;
     if (this.#running !== null) throw refused('a hand-over is going on already');
     if (!this.#parts.isMaster()) throw refused('this node is a replica: ask its master to hand over');
@@ -125,7 +129,15 @@ export class Failover {
 
   /** Gives the hand-over up while that is possible. @throws Problem FAILOVER_REFUSED when it is not, or none is going on */
   abort(why = 'it was aborted'): void {
-    if (this.#running === null) throw refused('no hand-over is going on');
+    if (this.#running === null) {
+      const target = this.#parts.unanswered();
+      throw refused(
+        target === null
+          ? 'no hand-over is going on'
+          : `${target} has been asked to become the master: only its answer decides now. ` +
+              'DELETE /v1/replication/upstream makes this node a master, if the other is known not to be one',
+      );
+    }
     if (this.#running.status.state === 'in-progress') {
       throw refused('the target has been asked to become the master: only its answer decides now');
     }
@@ -208,6 +220,12 @@ export class Failover {
           'DELETE /v1/replication/upstream makes this node a master, if the other is known not to be one';
     return new Problem('FAILOVER_TIMED_OUT', `after ${timeoutMs} ms ${what}`);
   }
+}
+
+function canonicalTarget(url: string): string {
+  const parsed = parseUpstream(url);
+  if (parsed === null) throw new Problem('BAD_REQUEST', notAnUpstream(url));
+  return canonicalUpstream(parsed);
 }
 
 function refused(detail: string): Problem {

@@ -224,9 +224,11 @@ export class Roles {
     });
   }
 
-  /** Lets the full resync happen that would replace this node's data by nothing. @returns false if there is none */
-  acceptEmptyMaster(): boolean {
-    return this.#link?.accept() ?? false;
+  /** Allows the refused full resync, which replaces this node's data by nothing. @throws Problem NOTHING_GUARDED if there is none */
+  acceptEmptyMaster(): void {
+    if (this.#link?.accept() !== true) {
+      throw new Problem('NOTHING_GUARDED', 'no full resync waits to be accepted');
+    }
   }
 
   /** Asks the master anew; what it is asked for has changed. */

@@ -7,7 +7,7 @@
  */
 import { type History, standing } from '../../replication/history.ts';
 import { formatPosition, type Offset, type Position } from '../../replication/position.ts';
-import { httpUrl } from '../../replication/upstream.ts';
+import { canonicalUpstream, httpUrl, notAnUpstream, parseUpstream } from '../../replication/upstream.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import {
   type AskDigest,
@@ -47,6 +47,17 @@ export class Comparisons {
 
   constructor(parts: ComparisonParts) {
     this.#parts = parts;
+  }
+
+  /**
+   * Compares what this node holds with what the node at a URL of a user holds.
+   * @param url `ws://HOST:PORT` or `http://HOST:PORT`
+   * @throws Problem BAD_REQUEST for an invalid URL, and @see compare
+   */
+  compareWith(url: string, timeoutMs: number, gone: AbortSignal): Promise<Comparison> {
+    const parsed = parseUpstream(url.replace(/^http(?=s?:)/i, 'ws'));
+    if (parsed === null) throw new Problem('BAD_REQUEST', notAnUpstream(url));
+    return this.compare(canonicalUpstream(parsed), timeoutMs, gone);
   }
 
   /**

@@ -1,0 +1,300 @@
+/**
+ * The wiring of a node: which parts it has, what each part gets, and which part hears of which event.
+ *
+ * Each part gets the parts that it uses as arguments. Parts that are made later reach it only as callbacks, which nobody calls
+ * before the constructor is done; the order of the constructor is therefore the order of the dependencies.
+ */
+import { Feed } from './feed/feed.ts';
+import type { FeedSettings } from './feed/feed-settings.ts';
+import { BacklogKeeper, type BacklogSettings } from './head/backlog-keeper.ts';
+import { PositionWaiters } from './head/position-waiters.ts';
+import { type HeadSettings, StreamHead } from './head/stream-head.ts';
+import { Adoption, type AdoptionSettings } from './link/adoption.ts';
+import type { AskDigest, AskPeer, Dial, Keyspace, KeyspaceFiles, Log, StateStore, World } from './ports.ts';
+import { Failover } from './role/failover.ts';
+import { Roles } from './role/roles.ts';
+import { Sessions, type SessionsSettings } from './session/sessions.ts';
+import { type ShutdownSettings, ShutdownWait } from './session/shutdown-wait.ts';
+import { Snapshots } from './session/snapshots.ts';
+import { logUnexpected, ownedWorld } from './unattended.ts';
+import { Comparisons } from './upkeep/comparison.ts';
+import { Digests } from './upkeep/digests.ts';
+import { Exports } from './upkeep/exports.ts';
+import { Scrubber, type ScrubSettings } from './upkeep/scrubber.ts';
+import { Verifier, type VerifySettings } from './upkeep/verifier.ts';
+import { ExpiryCycle } from './write/expiry-cycle.ts';
+import { WriteGuard, type WriteGuardSettings } from './write/write-guard.ts';
+import { WriteTurn } from './write/write-turn.ts';
+
+export interface NodeSettings
+  extends HeadSettings,
+    SessionsSettings,
+    BacklogSettings,
+    AdoptionSettings,
+    FeedSettings,
+    ScrubSettings,
+    ShutdownSettings,
+    VerifySettings,
+    WriteGuardSettings {}
+
+/** The ports and settings that a node is made from. */
+export interface NodeParts {
+  readonly world: World;
+  readonly log: Log;
+  readonly settings: NodeSettings;
+  readonly state: StateStore;
+  readonly keyspace: Keyspace;
+  readonly files: KeyspaceFiles;
+  readonly dial: Dial;
+  readonly ask: AskPeer;
+  readonly askDigest: AskDigest;
+  /** Hears that the node cannot go on. The process should end, and loses nothing by that. */
+  failed(error: Error): void;
+}
+
+export class Assembly {
+  readonly world: World;
+  readonly log: Log;
+  readonly settings: NodeSettings;
+  readonly state: StateStore;
+  readonly #ports: NodeParts;
+  /** Names this process on the wire; the node never stores it. */
+  readonly nodeId: string;
+  /** The phases of the node's life; `Node` sets each to true once. `closing`: the node begins nothing new. */
+  readonly life = { started: false, stopping: false, closing: false };
+  /** The URL that the node announces to clients, `ws://HOST:PORT`, or null. */
+  announcedUrl: string | null = null;
+  /** Whether the last run ended as it should. */
+  readonly wasClean: boolean;
+
+  readonly head: StreamHead;
+  readonly snapshots: Snapshots;
+  readonly sessions: Sessions;
+  readonly positions: PositionWaiters;
+  readonly feed: Feed;
+  readonly adoption: Adoption;
+  readonly roles: Roles;
+  readonly guard: WriteGuard;
+  readonly writes: WriteTurn;
+  readonly expiry: ExpiryCycle;
+  readonly failover: Failover;
+  readonly shutdownWait: ShutdownWait;
+  readonly backlog: BacklogKeeper;
+  readonly exports: Exports;
+  readonly digests: Digests;
+  readonly scrubber: Scrubber;
+  readonly comparisons: Comparisons;
+  readonly verifier: Verifier;
+
+  /** Recovers the state at the end of the journal, and puts the parts together. Nothing runs yet. */
+  constructor(ports: NodeParts) {
+    const { log, settings, state } = ports;
+    // Links, sessions and the feed handle their own errors; this owner gets those of all other timers.
+    const world = ownedWorld(ports.world, (error) => logUnexpected(log, 'timer', error));
+    this.#ports = ports;
+    this.world = world;
+    this.log = log;
+    this.settings = settings;
+    this.state = state;
+    this.nodeId = world.newRunId();
+    this.head = this.#recover();
+    const { head } = this;
+    this.snapshots = new Snapshots(head, () => settings.outputLimitBytes);
+    this.sessions = this.#newSessions();
+    this.positions = this.#newPositions();
+    this.feed = this.#newFeed();
+    this.adoption = this.#newAdoption();
+    this.roles = this.#newRoles();
+    this.backlog = new BacklogKeeper({ world, settings, log, head });
+    this.exports = new Exports({ world, log, settings, head });
+    this.digests = new Digests(head);
+    this.scrubber = new Scrubber({ world, log, head, settings });
+    this.shutdownWait = new ShutdownWait({ world, log, settings, head, sessions: this.sessions });
+    this.comparisons = this.#newComparisons();
+    this.verifier = this.#newVerifier();
+    this.wasClean = state.wasClean;
+    this.#beginRun();
+    this.guard = this.#newGuard();
+    this.writes = new WriteTurn({ world, log, head, guard: () => this.guard.problem });
+    this.expiry = this.#newExpiry();
+    this.failover = this.#newFailover();
+    head.onCommit(() => this.positions.moved());
+  }
+
+  #recover(): StreamHead {
+    const { keyspace } = this.#ports;
+    const { log, settings, state, world } = this;
+    return StreamHead.recover({
+      world,
+      log,
+      settings,
+      state,
+      keyspace,
+      failed: (error) => this.#ports.failed(error),
+    });
+  }
+
+  /**
+   * Marks the run as begun. A master that may lack bytes which others have takes a new run ID before that: under the old one it
+   * would write those bytes anew, differently. A replica gets them from its master again.
+   */
+  #beginRun(): void {
+    const { state } = this;
+    if (state.mayLackBytes && state.upstream === null) {
+      this.roles.renameAfterLoss();
+    }
+    state.begin();
+    if (state.upstream === null) this.head.beginChain();
+  }
+
+  #newSessions(): Sessions {
+    const { head, log, nodeId, settings, snapshots, world } = this;
+    return new Sessions({
+      world,
+      log,
+      head,
+      snapshots,
+      settings,
+      nodeId,
+      keyspaceSchema: this.#ports.files.schema,
+      announcedUrl: () => this.announcedUrl,
+      notReady: () => this.roles.notReady,
+      takeOver: (position, hash, session) => this.roles.takeOver(position, hash, session),
+      outdated: (session) => this.roles.renameOutdated(session),
+      snapshotRefused: (replica, reason) => this.scrubber.suspect(replica, reason),
+      changed: () => {
+        this.failover.changed();
+        this.shutdownWait.changed();
+      },
+    });
+  }
+
+  #newPositions(): PositionWaiters {
+    return new PositionWaiters(this.world, this.settings, () => ({
+      position: this.head.position,
+      history: this.head.history,
+      settled: this.roles.settled,
+    }));
+  }
+
+  #newFeed(): Feed {
+    const { head, log, positions, settings, world } = this;
+    return new Feed({
+      world,
+      log,
+      head,
+      positions,
+      settings,
+      isMaster: () => this.roles.role === 'master',
+      closing: () => this.life.stopping,
+    });
+  }
+
+  #newAdoption(): Adoption {
+    const { head, log, settings, state, world } = this;
+    return new Adoption({
+      world,
+      log,
+      settings,
+      state,
+      files: this.#ports.files,
+      head,
+      releaseReaders: (code, reason) => {
+        this.sessions.drop(code, reason);
+        this.snapshots.forget();
+      },
+      replaced: () => {
+        this.positions.moved();
+        this.feed.replaced();
+      },
+    });
+  }
+
+  #newRoles(): Roles {
+    const { adoption, head, log, nodeId, sessions, settings, state, world } = this;
+    const { ask, dial, files } = this.#ports;
+    return new Roles({
+      world,
+      log,
+      settings,
+      state,
+      files,
+      dial,
+      ask,
+      head,
+      sessions,
+      adoption,
+      nodeId,
+      renamed: () => {
+        this.positions.moved();
+        this.feed.renamed();
+      },
+      settled: () => this.positions.moved(),
+      failover: () => this.failover,
+      writes: () => this.writes,
+      closing: () => this.life.stopping,
+    });
+  }
+
+  #newComparisons(): Comparisons {
+    const { head, nodeId, world } = this;
+    const { ask, askDigest } = this.#ports;
+    return new Comparisons({
+      world,
+      head,
+      ask,
+      askDigest,
+      nodeId,
+      reach: (position, timeoutMs, gone) => this.positions.wait(position, timeoutMs, gone),
+    });
+  }
+
+  #newVerifier(): Verifier {
+    const { log, settings, world } = this;
+    return new Verifier({
+      world,
+      log,
+      settings,
+      master: () => (this.roles.role === 'replica' && this.roles.settled ? this.state.upstream : null),
+      compare: (url, timeoutMs, gone) => this.comparisons.compare(url, timeoutMs, gone),
+      resync: () => {
+        if (this.roles.role === 'master' || this.life.closing) return;
+        this.adoption.differ();
+        this.roles.startOver();
+      },
+    });
+  }
+
+  #newGuard(): WriteGuard {
+    return new WriteGuard({
+      settings: this.settings,
+      state: this.state,
+      life: this.life,
+      masterUrl: () => this.roles.masterUrl,
+      guarded: () => this.roles.guarded,
+      goodReplicas: (maxLagMs) => this.sessions.goodReplicas(maxLagMs),
+      handsOver: () => this.failover.status !== null,
+    });
+  }
+
+  #newExpiry(): ExpiryCycle {
+    const { head, log, world, writes } = this;
+    return new ExpiryCycle({ world, log, head, writes, isMaster: () => this.guard.mayExpire });
+  }
+
+  #newFailover(): Failover {
+    const { head, log, sessions, world, writes } = this;
+    return new Failover({
+      world,
+      log,
+      head,
+      sessions,
+      writes,
+      ask: this.#ports.ask,
+      isMaster: () => this.roles.role === 'master' && !this.life.stopping,
+      unanswered: () => (this.state.handingOver ? this.state.upstream : null),
+      handOver: (url) => this.roles.handOver(url),
+      takeBack: () => this.roles.takeBack(),
+    });
+  }
+}

@@ -1,0 +1,75 @@
+/** The replication status of a node, as `GET /v1/replication` and the metrics tell it. */
+import { formatHash } from '../replication/history-hash.ts';
+import { formatPosition } from '../replication/position.ts';
+import type { Assembly } from './assembly.ts';
+import type { FeedStatus } from './feed/feed-status.ts';
+import type { LinkStatus } from './link/link.ts';
+import type { FailoverStatus } from './role/failover.ts';
+import type { Role } from './role/roles.ts';
+import type { SessionStatus, SyncCounters } from './session/session.ts';
+import type { Verified } from './upkeep/verifier.ts';
+
+export interface ReplicationStatus {
+  readonly role: Role;
+  /** Names this process. */
+  readonly nodeId: string;
+  readonly runId: string;
+  readonly offset: number;
+  readonly position: string;
+  /** The hash of the bytes up to `position`, 16 hex digits; null: unknown. */
+  readonly historyHash: string | null;
+  readonly lineage: readonly {
+    readonly runId: string;
+    readonly validTo: number;
+    readonly reason: string;
+    readonly at: number;
+  }[];
+  readonly backlog: { readonly size: number; readonly firstOffset: number; readonly length: number };
+  readonly upstream: LinkStatus | null;
+  readonly replicas: readonly SessionStatus[];
+  /** The number of replicas that count for `--min-replicas-to-write`; absent without that setting. */
+  readonly goodReplicas?: number;
+  readonly failover: FailoverStatus | null;
+  /** The keyspace files that full resyncs have replaced and the node has kept in the data folder, oldest first. */
+  readonly kept: readonly {
+    readonly file: string;
+    readonly position: string;
+    readonly reason: string | null;
+    readonly at: number;
+  }[];
+  /** The result of a replica's last comparison with its master; null: none yet, or this node is a master. */
+  readonly verified: Verified | null;
+  readonly counters: Readonly<SyncCounters>;
+  readonly feed: FeedStatus;
+}
+
+/** @returns the status at this moment */
+export function replicationStatus(node: Assembly): ReplicationStatus {
+  const { head, roles, sessions } = node;
+  const { runId, lineage } = head.history;
+  const { size, firstOffset, length } = head.backlog;
+  const { minReplicasToWrite, minReplicasMaxLagMs } = node.settings;
+  return {
+    role: roles.role,
+    nodeId: node.nodeId,
+    runId,
+    offset: head.offset,
+    position: formatPosition(head.position),
+    historyHash: head.hash === null ? null : formatHash(head.hash),
+    lineage,
+    backlog: { size, firstOffset, length },
+    upstream: roles.link,
+    replicas: sessions.statuses,
+    ...(minReplicasToWrite === 0 ? {} : { goodReplicas: sessions.goodReplicas(minReplicasMaxLagMs) }),
+    failover: node.failover.status,
+    kept: node.state.kept.map(({ name, position, reason, at }) => ({
+      file: name,
+      position: formatPosition(position),
+      reason,
+      at,
+    })),
+    verified: roles.role === 'master' ? null : node.verifier.last,
+    counters: { ...sessions.counters },
+    feed: node.feed.status,
+  };
+}

@@ -1,0 +1,57 @@
+/** Deletes all entries of a prefix in steps, so that single writes get their turns in between. */
+import type { Page } from '../../keyspace/page.ts';
+import { formatPosition } from '../../replication/position.ts';
+import type { StreamHead } from '../head/stream-head.ts';
+import type { World } from '../ports.ts';
+import { restAfter } from '../turns.ts';
+import type { WriteTurn } from './write-turn.ts';
+
+/** The most entries that one step deletes, which takes a few milliseconds. */
+const STEP_KEYS = 500;
+
+interface DeletePrefixParts {
+  readonly world: World;
+  readonly head: Pick<StreamHead, 'page' | 'lastPageMs' | 'position'>;
+  readonly writes: Pick<WriteTurn, 'submit' | 'singles' | 'lastTurnMs'>;
+}
+
+/**
+ * Deletes the entries whose keys begin with the prefix, in key order. While other clients write, it takes a quarter of the event
+ * loop (`BACKGROUND_SHARE`); otherwise it takes as much as it gets.
+ * @returns the number of deleted entries, and the position of the last deletion
+ * @throws Problem @see WriteTurn.submit; the entries of earlier steps are deleted then
+ */
+export async function deletePrefix(
+  { world, head, writes }: DeletePrefixParts,
+  prefix: string,
+): Promise<{ deleted: number; position: string }> {
+  let deleted = 0;
+  let position = formatPosition(head.position);
+  let after: string | null = null;
+  let singles = writes.singles;
+  do {
+    const page: Page = await head.page({ prefix, after, limit: STEP_KEYS, values: false }, true);
+    const pageMs = head.lastPageMs;
+    const keys = page.entries.map(({ key }) => key);
+    if (keys.length > 0) {
+      const result = await writes.submit({ kind: 'delete-many', keys });
+      deleted += result.count;
+      position = result.position;
+      await rest(world, pageMs + writes.lastTurnMs, writes.singles > singles);
+      singles = writes.singles;
+    }
+    after = page.next;
+  } while (after !== null);
+  return { deleted, position };
+}
+
+/**
+ * @param stepMs the duration of the step before, in milliseconds
+ * @param othersWrite whether to rest for the share of other writers, or for one turn of the event loop only
+ */
+function rest(world: World, stepMs: number, othersWrite: boolean): Promise<void> {
+  return new Promise((resolve) => {
+    if (othersWrite) world.after(restAfter(stepMs), resolve);
+    else world.soon(resolve);
+  });
+}
