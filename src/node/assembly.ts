@@ -13,6 +13,7 @@ import { Adoption, type AdoptionSettings } from './link/adoption.ts';
 import type { AskDigest, AskPeer, Dial, Keyspace, KeyspaceFiles, Log, StateStore, World } from './ports.ts';
 import { Failover } from './role/failover.ts';
 import { Roles } from './role/roles.ts';
+import { RunIds } from './role/run-ids.ts';
 import { Sessions, type SessionsSettings } from './session/sessions.ts';
 import { type ShutdownSettings, ShutdownWait } from './session/shutdown-wait.ts';
 import { Snapshots } from './session/snapshots.ts';
@@ -73,6 +74,7 @@ export class Assembly {
   readonly positions: PositionWaiters;
   readonly feed: Feed;
   readonly adoption: Adoption;
+  readonly runIds: RunIds;
   readonly roles: Roles;
   readonly guard: WriteGuard;
   readonly writes: WriteTurn;
@@ -104,6 +106,7 @@ export class Assembly {
     this.positions = this.#newPositions();
     this.feed = this.#newFeed();
     this.adoption = this.#newAdoption();
+    this.runIds = this.#newRunIds();
     this.roles = this.#newRoles();
     this.backlog = new BacklogKeeper({ world, settings, log, head });
     this.exports = new Exports({ world, log, settings, head });
@@ -141,7 +144,7 @@ export class Assembly {
   #beginRun(): void {
     const { state } = this;
     if (state.mayLackBytes && state.upstream === null) {
-      this.roles.renameAfterLoss();
+      this.runIds.renameAfterLoss();
     }
     state.begin();
     if (state.upstream === null) this.head.beginChain();
@@ -160,7 +163,7 @@ export class Assembly {
       announcedUrl: () => this.announcedUrl,
       notReady: () => this.roles.notReady,
       takeOver: (position, hash, session) => this.roles.takeOver(position, hash, session),
-      outdated: (session) => this.roles.renameOutdated(session),
+      outdated: (session) => this.runIds.renameOutdated(session),
       snapshotRefused: (replica, reason) => this.scrubber.suspect(replica, reason),
       changed: () => {
         this.failover.changed();
@@ -210,8 +213,17 @@ export class Assembly {
     });
   }
 
+  #newRunIds(): RunIds {
+    const { head, log, sessions, state, world } = this;
+    const renamed = (): void => {
+      this.positions.moved();
+      this.feed.renamed();
+    };
+    return new RunIds({ world, log, state, head, sessions, renamed });
+  }
+
   #newRoles(): Roles {
-    const { adoption, head, log, nodeId, sessions, settings, state, world } = this;
+    const { adoption, head, log, nodeId, runIds, sessions, settings, state, world } = this;
     const { ask, dial, files } = this.#ports;
     return new Roles({
       world,
@@ -224,15 +236,17 @@ export class Assembly {
       head,
       sessions,
       adoption,
+      runIds,
       nodeId,
-      renamed: () => {
-        this.positions.moved();
-        this.feed.renamed();
+      events: {
+        roleChanged: () => this.writes.wake(),
+        linkStreams: () => {
+          this.positions.moved();
+          this.failover.linkStreams();
+        },
+        takenBack: (detail) => this.failover.takenBack(detail),
       },
-      settled: () => this.positions.moved(),
-      failover: () => this.failover,
-      writes: () => this.writes,
-      closing: () => this.life.stopping,
+      stopping: () => this.life.stopping,
     });
   }
 
@@ -283,18 +297,16 @@ export class Assembly {
   }
 
   #newFailover(): Failover {
-    const { head, log, sessions, world, writes } = this;
+    const { head, log, roles, sessions, world, writes } = this;
     return new Failover({
       world,
       log,
       head,
       sessions,
       writes,
+      roles,
       ask: this.#ports.ask,
-      isMaster: () => this.roles.role === 'master' && !this.life.stopping,
-      unanswered: () => (this.state.handingOver ? this.state.upstream : null),
-      handOver: (url) => this.roles.handOver(url),
-      takeBack: () => this.roles.takeBack(),
+      stopping: () => this.life.stopping,
     });
   }
 }

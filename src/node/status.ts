@@ -4,7 +4,7 @@ import { formatPosition } from '../replication/position.ts';
 import type { Assembly } from './assembly.ts';
 import type { FeedStatus } from './feed/feed-status.ts';
 import type { LinkStatus } from './link/link.ts';
-import type { FailoverStatus } from './role/failover.ts';
+import type { FailoverStatus } from './role/hand-over.ts';
 import type { Role } from './role/roles.ts';
 import type { SessionStatus, SyncCounters } from './session/session.ts';
 import type { Verified } from './upkeep/verifier.ts';

@@ -21,7 +21,7 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
   'node/upkeep/exports.ts': [1, EXPIRY],
   'node/node.ts': [1, EXPIRY],
   'web/problem-body.ts': [1, `${TOLD}: the header Date`],
-  'node/role/roles.ts': [3, `${TOLD}: in the lineage`],
+  'node/role/run-ids.ts': [3, `${TOLD}: in the lineage`],
   'node/upkeep/scrubber.ts': [1, `${TOLD}: when it began`],
   'node/upkeep/verifier.ts': [1, `${TOLD}: when it was compared`],
   'node/session/sessions.ts': [2, `${TOLD}: events of sessions, and when a replica came back`],

@@ -49,7 +49,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a promotion keeps the run ID',
     file: 'node/role/roles.ts',
-    find: "this.#rename(world.newRunId(), 'promoted', null, except ?? undefined)",
+    find: "runIds.rename('promoted', { upstream: null, except })",
     replace: 'this.#parts.state.save({ upstream: null, handingOver: false })',
   },
   {
@@ -94,7 +94,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'a new run ID does not end the sessions',
-    file: 'node/role/roles.ts',
+    file: 'node/role/run-ids.ts',
     find: "sessions.drop(CloseCode.historyChanged, 'the history has a new run ID', except);",
     replace: '',
   },

@@ -1,13 +1,10 @@
 /**
- * The planned hand-over (Redis's FAILOVER): this master and one of its replicas change places, and nothing is lost.
+ * The planned hand-over (Redis's FAILOVER): this master and one of its replicas change places without losing a write.
+ * `hand-over.ts` has its states. The node holds writes from `waiting` to the end, and then redirects them to the master.
  *
- *   waiting-for-sync ──the target has everything──► in-progress ──it has become the master──► done
- *      └── time-out, abort: nothing has happened         └── it refuses: this node is the master again
- *
- * Writes are held from the beginning to the end, and are then sent to whoever is the master.
- * Never two masters: this node durably stops being one *before* it asks the target to become one (PSYNC … FAILOVER, again
- * and again until there is an answer). From then on only the target's answer decides: a time-out ends the waiting, and
- * this node goes on following the target. The target becomes the master only if it stands at exactly this node's position.
+ * Invariant: there are never two masters. This node durably stops being one *before* it asks the target to become one (PSYNC …
+ * FAILOVER, again and again until there is an answer). From then on only the target's answer decides: a time-out ends the
+ * waiting, and this node goes on following the target. The target becomes the master only if it is at exactly this node's position.
  */
 import { formatPosition, type Offset } from '../../replication/position.ts';
 import { canonicalUpstream, notAnUpstream, parseUpstream } from '../../replication/upstream.ts';
@@ -18,9 +15,18 @@ import { Problem } from '../problem.ts';
 import type { Session } from '../session/session.ts';
 import type { Sessions } from '../session/sessions.ts';
 import type { WriteTurn } from '../write/write-turn.ts';
+import {
+  type FailoverStatus,
+  type HandOver,
+  type HandOverEvent,
+  handOverStatus,
+  handOverStep,
+  refused,
+} from './hand-over.ts';
+import type { Roles } from './roles.ts';
 
 export interface FailoverRequest {
-  /** The replica that is to become the master, `ws://HOST:PORT`; null: the first one that has everything. */
+  /** The replica that becomes the master, `ws://HOST:PORT`; null: the first one that has everything. */
   readonly to: string | null;
   readonly timeoutMs: number;
 }
@@ -28,19 +34,12 @@ export interface FailoverRequest {
 export interface FailoverResult {
   /** The new master, `ws://HOST:PORT`. */
   readonly master: string;
-  /** Where this node stands, under the new master's run ID. */
+  /** The position of this node, under the new master's run ID. */
   readonly position: string;
-  /** How long writes were held. */
+  /** The time for which the node held writes, in milliseconds. */
   readonly heldMs: number;
-  /** Replicas that go on following this node, as a chain: where they can be reached. */
+  /** The URLs of the replicas that go on following this node, as a chain. */
   readonly replicas: readonly string[];
-}
-
-export type FailoverState = 'waiting-for-sync' | 'in-progress';
-
-export interface FailoverStatus {
-  readonly state: FailoverState;
-  readonly to: string | null;
 }
 
 interface FailoverParts {
@@ -48,26 +47,18 @@ interface FailoverParts {
   readonly log: Log;
   readonly head: StreamHead;
   readonly sessions: Sessions;
-  readonly writes: WriteTurn;
+  readonly writes: Pick<WriteTurn, 'hold' | 'release'>;
+  readonly roles: Pick<Roles, 'role' | 'unanswered' | 'reserve' | 'handOver'>;
   readonly ask: AskPeer;
-  isMaster(): boolean;
-  /** The target that was asked to become the master and has not answered, `ws://HOST:PORT`, or null. */
-  unanswered(): string | null;
-  /** Durably stops being a master, follows `url`, and asks it to become the master. */
-  handOver(url: string): Promise<void>;
-  /** The target has refused: this node is the master again, as if nothing had been. */
-  takeBack(): Promise<void>;
-}
-
-interface Running {
-  status: FailoverStatus;
-  readonly resolve: () => void;
-  readonly reject: (problem: Problem) => void;
+  /** Whether the node stops. */
+  stopping(): boolean;
 }
 
 export class Failover {
   readonly #parts: FailoverParts;
-  #running: Running | null = null;
+  #state: HandOver = { kind: 'none' };
+  /** Settles the outcome of the hand-over that is going on. */
+  #settle: (problem: Problem | null) => void = () => undefined;
   /** Looks whether a target has everything. */
   #look: () => void = () => undefined;
 
@@ -76,7 +67,7 @@ export class Failover {
   }
 
   get status(): FailoverStatus | null {
-    return this.#running?.status ?? null;
+    return handOverStatus(this.#state);
   }
 
   /**
@@ -84,97 +75,115 @@ export class Failover {
    * @throws Problem FAILOVER_REFUSED, FAILOVER_ABORTED, FAILOVER_TIMED_OUT, BAD_REQUEST for an invalid URL
    */
   async run({ to: asked, timeoutMs }: FailoverRequest): Promise<FailoverResult> {
+    const { world, log, roles, writes } = this.#parts;
     const to = asked === null ? null : canonicalTarget(asked);
-    const { world, log, head, writes } = this.#parts;
-    if (this.#running !== null) throw refused('a hand-over is going on already');
-    if (!this.#parts.isMaster()) throw refused('this node is a replica: ask its master to hand over');
-    let ended: Running = null as unknown as Running;
-    const outcome = new Promise<void>((resolve, reject) => {
-      ended = { status: { state: 'waiting-for-sync', to }, resolve, reject };
-    });
-    // Whoever waits for it gets the rejection; nobody does while the target is looked for.
-    outcome.catch(() => undefined);
-    this.#running = ended;
-    const cancelTimer = world.after(timeoutMs, () => ended.reject(this.#timedOut(timeoutMs)));
-    let heldAt: number | null = null;
+    if (this.status === null && (roles.role !== 'master' || this.#parts.stopping()))
+      throw refused('this node is a replica: ask its master to hand over');
+    this.#step({ kind: 'begin', to });
+    const outcome = this.#outcome();
+    const release = roles.reserve(
+      refused('a hand-over is going on; DELETE /v1/replication/failover aborts it'),
+    );
+    const cancelTimer = world.after(timeoutMs, () => this.#step({ kind: 'timed-out', timeoutMs }));
+    let isHeld = false;
     try {
       const targets = await Promise.race([this.#targets(to), outcome.then(never)]);
-      heldAt = world.monotonic();
+      const heldAt = world.monotonic();
+      isHeld = true;
       writes.hold();
-      log.info('failover-waiting', { to, position: formatPosition(head.position) });
-      const target = await Promise.race([this.#caughtUp(targets), outcome.then(never)]);
-      const others = this.#parts.sessions.acknowledging.flatMap(({ url }) => url ?? []);
-      ended.status = { state: 'in-progress', to: target };
-      log.info('failover-handing-over', { to: target, position: formatPosition(head.position) });
-      await this.#parts.handOver(target);
-      await outcome;
-      const result = {
-        master: target,
-        position: formatPosition(head.position),
-        heldMs: msSince(world, heldAt),
-        replicas: others.filter((url) => url !== target),
-      };
-      log.info('failover-done', { ...result });
-      return result;
+      const result = await this.#handOver(to, targets, outcome);
+      const done = { ...result, heldMs: msSince(world, heldAt) };
+      log.info('failover-done', { ...done });
+      return done;
     } catch (error) {
       log.warn('failover-failed', { to, error: error instanceof Error ? error.message : String(error) });
       throw error;
     } finally {
       cancelTimer();
       this.#look = () => undefined;
-      this.#running = null;
-      if (heldAt !== null) writes.release();
+      this.#step({ kind: 'over' });
+      release();
+      if (isHeld) writes.release();
     }
   }
 
-  /** Gives the hand-over up while that is possible. @throws Problem FAILOVER_REFUSED when it is not, or none is going on */
-  abort(why = 'it was aborted'): void {
-    if (this.#running === null) {
-      const target = this.#parts.unanswered();
+  /** Gives the hand-over up while that is possible. @throws Problem FAILOVER_REFUSED when it is not, or there is none */
+  abort(): void {
+    const target = this.#parts.roles.unanswered;
+    if (this.status === null && target !== null) {
       throw refused(
-        target === null
-          ? 'no hand-over is going on'
-          : `${target} has been asked to become the master: only its answer decides now. ` +
-              'DELETE /v1/replication/upstream makes this node a master, if the other is known not to be one',
+        `${target} has been asked to become the master: only its answer decides now. ` +
+          'DELETE /v1/replication/upstream makes this node a master, if the other is known not to be one',
       );
     }
-    if (this.#running.status.state === 'in-progress') {
-      throw refused('the target has been asked to become the master: only its answer decides now');
-    }
-    this.#running.reject(new Problem('FAILOVER_ABORTED', `${why}; this node is still the master`));
+    this.#step({ kind: 'abort' });
   }
 
-  /** The node stops. What the target has been asked for, it is asked again when the node is back. */
+  /** Ends the waiting, because the node stops. A target that was asked already is asked again after the restart. */
   stop(): void {
-    if (this.#running === null) return;
-    if (this.#running.status.state === 'waiting-for-sync') this.abort('the node is shutting down');
-    else {
-      this.#running.reject(
-        new Problem(
-          'SHUTTING_DOWN',
-          'the node is shutting down; the target is asked again after the restart',
-        ),
-      );
-    }
+    this.#step({ kind: 'stop' });
   }
 
-  /** A replica has acknowledged something, or has gone. */
+  /** Hears that a replica has acknowledged something, or has gone. */
   changed(): void {
     this.#look();
   }
 
-  /** The link to the target streams: it is the master. */
-  succeeded(): void {
-    if (this.#running?.status.state === 'in-progress') this.#running.resolve();
+  /** Hears that the link streams: after a hand-over, that the target is the master. */
+  linkStreams(): void {
+    this.#step({ kind: 'took-over' });
   }
 
-  /** The target has answered that it does not become the master. */
-  async failed(detail: string): Promise<void> {
-    await this.#parts.takeBack();
-    this.#running?.reject(refused(`the target refuses: ${detail}; this node is the master again`));
+  /** Hears that the target has refused, and that this node is the master again. */
+  takenBack(detail: string): void {
+    this.#step({ kind: 'target-refused', detail });
   }
 
-  /** The replicas that could take over: they can be reached under the URL that they say. */
+  /** @throws Problem if the event is refused in this state */
+  #step(event: HandOverEvent): void {
+    const before = this.#state;
+    const next = handOverStep(before, event);
+    if (next instanceof Problem) throw next;
+    this.#state = next;
+    if (next.kind === 'ended' && before.kind !== 'ended') this.#settle(next.problem);
+  }
+
+  /** @returns a promise that settles when the hand-over has ended */
+  #outcome(): Promise<void> {
+    const outcome = new Promise<void>((resolve, reject) => {
+      this.#settle = (problem) => (problem === null ? resolve() : reject(problem));
+    });
+    // `run` gets the rejection too, but does not wait for it at every moment.
+    outcome.catch(() => undefined);
+    return outcome;
+  }
+
+  /** Waits for a target that has everything, and asks it to become the master. */
+  async #handOver(
+    to: string | null,
+    targets: readonly Session[],
+    outcome: Promise<void>,
+  ): Promise<Omit<FailoverResult, 'heldMs'>> {
+    const { head, log, roles, sessions } = this.#parts;
+    this.#step({ kind: 'chosen' });
+    log.info('failover-waiting', { to, position: formatPosition(head.position) });
+    const target = await Promise.race([this.#caughtUp(targets), outcome.then(never)]);
+    const others = sessions.acknowledging.flatMap(({ url }) => url ?? []);
+    this.#step({ kind: 'caught-up', target });
+    // An abort of the same moment counts: then the target is not asked, and `outcome` rejects.
+    if (this.#state.kind === 'asked') {
+      log.info('failover-handing-over', { to: target, position: formatPosition(head.position) });
+      await roles.handOver(target);
+    }
+    await outcome;
+    return {
+      master: target,
+      position: formatPosition(head.position),
+      replicas: others.filter((url) => url !== target),
+    };
+  }
+
+  /** @returns the sessions of the replicas that could take over: they answer under the URL that they announce */
   async #targets(to: string | null): Promise<readonly Session[]> {
     const online = this.#parts.sessions.acknowledging.filter(({ url }) => url !== null);
     const named = to === null ? online : online.filter(({ url }) => url === to);
@@ -195,30 +204,20 @@ export class Failover {
     throw refused(`no replica can be reached from here under the URL that it announces: ${urls}`);
   }
 
-  /** @returns the URL of the first target that has acknowledged everything; nothing is written meanwhile */
+  /** @returns the URL of the first target that has acknowledged everything; the node writes nothing meanwhile */
   #caughtUp(targets: readonly Session[]): Promise<string> {
     const { head, sessions } = this.#parts;
     const end: Offset = head.offset;
-    return new Promise((resolve, reject) => {
+    return new Promise((resolve) => {
       this.#look = () => {
         const online = targets.filter(({ acknowledgement }) => acknowledgement !== null);
         const ready = online.find(({ acknowledgement }) => (acknowledgement?.offset ?? 0) >= end);
         if (ready !== undefined) resolve(ready.url as string);
-        else if (online.length === 0) reject(refused('the target has gone; this node is still the master'));
+        else if (online.length === 0) this.#step({ kind: 'gone' });
       };
       sessions.wantAcks(end);
       this.#look();
     });
-  }
-
-  #timedOut(timeoutMs: number): Problem {
-    const { state, to } = (this.#running as Running).status;
-    const what =
-      state === 'waiting-for-sync'
-        ? 'no target had everything; this node is still the master'
-        : `${to} was asked to become the master and has not answered; this node follows it, and keeps asking. ` +
-          'DELETE /v1/replication/upstream makes this node a master, if the other is known not to be one';
-    return new Problem('FAILOVER_TIMED_OUT', `after ${timeoutMs} ms ${what}`);
   }
 }
 
@@ -228,11 +227,7 @@ function canonicalTarget(url: string): string {
   return canonicalUpstream(parsed);
 }
 
-function refused(detail: string): Problem {
-  return new Problem('FAILOVER_REFUSED', detail);
-}
-
-/** The outcome came before there was a target: only a rejection can. */
+/** Stands for a hand-over that ends before there is a target, which only a rejection can do. */
 function never(): never {
   throw new Error('the hand-over ended before it began');
 }

@@ -1,14 +1,11 @@
 /**
- * Master or replica, and of whom: the role, and every change of the history's name.
+ * The role of a node: master, or replica of which master.
  *
- * Owns: the link. Invariant: there is a link if and only if the stored upstream is not null, but for the moments of a
- * change; changes come one after the other.
+ * Owns: the link. Invariant: there is a link if and only if the stored upstream is not null, except for the moments of a
+ * change. Changes come one after the other. The wiring (assembly.ts) connects the events that `RoleEvents` lists.
  */
-import { CloseCode } from '../../replication/close-code.ts';
-import { continued, type History, type LineageReason, renamed, standing } from '../../replication/history.ts';
-import type { HashedOffset } from '../../replication/history-hash.ts';
-import type { AnsweredLineage } from '../../replication/link-machine.ts';
-import { formatPosition, type Offset, type Position, type RunId } from '../../replication/position.ts';
+import { standing } from '../../replication/history.ts';
+import { formatPosition, type Position } from '../../replication/position.ts';
 import { canonicalUpstream, parseUpstream, upstreamProblem } from '../../replication/upstream.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { Adoption } from '../link/adoption.ts';
@@ -21,14 +18,19 @@ import { Problem } from '../problem.ts';
 import type { Session } from '../session/session.ts';
 import type { Sessions } from '../session/sessions.ts';
 import { logUnexpected, unattended } from '../unattended.ts';
-import type { WriteTurn } from '../write/write-turn.ts';
-import type { Failover } from './failover.ts';
+import type { RunIds } from './run-ids.ts';
 
 export type Role = 'master' | 'replica';
 
-const COPIED =
-  'psyncd.db is not the file that the last run left: the data folder was copied or restored, and another node may have gone on ' +
-  'under the old run ID; whoever shares the bytes continues, all others get a snapshot';
+/** The events that the roles report. */
+export interface RoleEvents {
+  /** The node has become a master or a replica: waiting writes are decided again. */
+  roleChanged(): void;
+  /** The link streams: the history is not about to change, and after a hand-over the target is the master. */
+  linkStreams(): void;
+  /** The target of a hand-over has refused, and this node is the master again. */
+  takenBack(detail: string): void;
+}
 
 interface RolesParts {
   readonly world: World;
@@ -40,16 +42,12 @@ interface RolesParts {
   readonly ask: AskPeer;
   readonly head: StreamHead;
   readonly sessions: Sessions;
-  /** The history has a new run ID. */
-  renamed(): void;
-  /** The link streams: the history is not about to change. */
-  settled(): void;
   readonly adoption: Adoption;
+  readonly runIds: RunIds;
   readonly nodeId: string;
-  /** They need the roles themselves. */
-  failover(): Failover;
-  writes(): WriteTurn;
-  closing(): boolean;
+  readonly events: RoleEvents;
+  /** Whether the node stops. A node that stops keeps its role. */
+  stopping(): boolean;
 }
 
 export class Roles {
@@ -58,12 +56,11 @@ export class Roles {
   /** Changes of the role, one after the other. */
   #changing: Promise<unknown> = Promise.resolve();
   #listeningUrl: string | null = null;
-  /** Where this process began: another one, or the disk, has brought the node there. */
-  readonly #began: Position;
+  /** The reason why users may not change the role now, or null. */
+  #reservation: Problem | null = null;
 
   constructor(parts: RolesParts) {
     this.#parts = parts;
-    this.#began = parts.head.position;
   }
 
   /**
@@ -76,7 +73,7 @@ export class Roles {
     this.#listeningUrl = listeningUrl;
     if (replicaOf === 'no-one') await this.promote();
     else if (replicaOf !== null) await this.#replicaOf(replicaOf, true);
-    this.#settleCopy();
+    this.#parts.runIds.settleCopy();
     const { upstream } = this.#parts.state;
     if (upstream !== null && this.#link === null) this.#follow(upstream);
   }
@@ -113,6 +110,20 @@ export class Roles {
     return this.settled ? null : "-NOMASTERLINK Can't SYNC while not connected with my master";
   }
 
+  /** The target of a hand-over that has not answered yet, `ws://HOST:PORT`, or null. */
+  get unanswered(): string | null {
+    const { handingOver, upstream } = this.#parts.state;
+    return handingOver ? upstream : null;
+  }
+
+  /** Refuses changes of the role by users. @param why the problem that they get @returns ends that */
+  reserve(why: Problem): () => void {
+    this.#reservation = why;
+    return () => {
+      this.#reservation = null;
+    };
+  }
+
   /**
    * REPLICAOF: follows the master at the URL from now on. What this node has is kept and continued from, if the
    * master's history allows it, and is served until a snapshot has replaced it.
@@ -128,7 +139,7 @@ export class Roles {
   #replicaOf(wanted: string, starting: boolean): Promise<boolean> {
     return this.#change(async () => {
       this.#refuseWhenStopping();
-      this.#refuseDuringFailover();
+      this.#refuseWhenReserved();
       const wrong = upstreamProblem(wanted, this.#listeningUrl);
       const parsed = parseUpstream(wanted);
       if (wrong !== null || parsed === null) throw new Problem('BAD_REQUEST', wrong ?? wanted);
@@ -143,7 +154,7 @@ export class Roles {
         throw new Problem(problem.code, problem.detail);
       }
       this.#refuseWhenStopping();
-      this.#refuseDuringFailover();
+      this.#refuseWhenReserved();
       await this.#unlinked(() => state.save({ upstream: url, handingOver: false, copySettled: true }));
       this.#parts.adoption.forgetDifference();
       this.#demoted();
@@ -161,7 +172,7 @@ export class Roles {
   promote(): Promise<boolean> {
     return this.#change(async () => {
       this.#refuseWhenStopping();
-      this.#refuseDuringFailover();
+      this.#refuseWhenReserved();
       if (this.#parts.state.upstream === null) return false;
       await this.#becomeMaster(null);
       return true;
@@ -171,7 +182,7 @@ export class Roles {
   /** PSYNC … FAILOVER: the master hands over to this node. @returns the line that says why not, or null */
   takeOver(position: Position, hash: bigint | null, session: Session): Promise<string | null> {
     return this.#change(async () => {
-      if (this.#parts.closing()) return '-LOADING shutting down';
+      if (this.#parts.stopping()) return '-LOADING shutting down';
       const own = this.#parts.head.position;
       const isShared = standing(this.#parts.head.history, position) === 'shared';
       // It has taken over already, and the answer was lost: it is asked again, and decides as ever.
@@ -209,17 +220,17 @@ export class Roles {
   /**
    * The target of a hand-over has refused: this node is the master again, under its old run ID, unless its files are a copy.
    */
-  takeBack(): Promise<void> {
+  #takeBack(): Promise<void> {
     return this.#change(async () => {
-      const { state, log, world } = this.#parts;
+      const { state, log, runIds } = this.#parts;
       if (!state.handingOver) return;
       await this.#unlinked(() => {
         // The files that this is a copy of may be a master under that run ID too.
-        if (state.isCopy) this.#rename(world.newRunId(), 'copied', null);
+        if (state.isCopy) runIds.rename('copied', { upstream: null });
         else state.save({ upstream: null, handingOver: false });
       });
       this.#parts.head.beginChain();
-      this.#parts.writes().wake();
+      this.#parts.events.roleChanged();
       log.warn('failover-taken-back', { position: formatPosition(this.#parts.head.position) });
     });
   }
@@ -231,6 +242,14 @@ export class Roles {
     }
   }
 
+  /** A master that refuses answers the question of a hand-over, if there is one. */
+  #linkRefused(detail: string): void {
+    const { events, log, state } = this.#parts;
+    if (!state.handingOver) return;
+    const takenBack = this.#takeBack().then(() => events.takenBack(detail));
+    unattended(takenBack, (error) => log.error('failover-not-taken-back', { error: String(error) }));
+  }
+
   /** Asks the master anew; what it is asked for has changed. */
   startOver(): void {
     const begun = this.#change(async () => {
@@ -240,48 +259,6 @@ export class Roles {
       this.#follow(upstream);
     });
     unattended(begun, (error) => logUnexpected(this.#parts.log, 'roles', error));
-  }
-
-  /** Bytes that others have may be missing: under the old run ID they would be written anew, differently. */
-  renameAfterLoss(): void {
-    const { state, world } = this.#parts;
-    this.#rename(world.newRunId(), state.isCopy ? 'copied' : 'unclean-stop');
-  }
-
-  /**
-   * What becomes of a node whose files are a copy. A master takes a new run ID: under the old one others may have written other
-   * bytes. What a replica holds was its master's, up to where it stands, and PSYNC decides as ever. A node that has handed over
-   * waits for the answer; until then it is both.
-   */
-  #settleCopy(): void {
-    const { state, world } = this.#parts;
-    if (!state.isCopy) return;
-    if (state.upstream === null) this.#rename(world.newRunId(), 'copied');
-    else if (!state.handingOver) state.save({ copySettled: true });
-  }
-
-  /**
-   * Somebody has bytes of this node's run ID that this node does not have. If this node is their master, and an earlier process
-   * may have handed them out, the files of this node are older than that process: the machine was rolled back. From where this
-   * process began both have gone on under one name, so this node takes a new one, and keeps writing. A replica concludes
-   * nothing: it may merely lag. No process does this twice: nobody can have bytes of a run ID that it has made itself.
-   * @param session the one that has told, and waits for the answer
-   * @throws StorageError when the disk does not take the new run ID
-   */
-  renameOutdated(session: Session): void {
-    const { head, log, world } = this.#parts;
-    if (this.role !== 'master' || head.history.runId !== this.#began.runId) return;
-    const before = formatPosition(head.position);
-    this.#rename(world.newRunId(), 'rolled-back', undefined, session, this.#began.offset);
-    log.error('rolled-back', {
-      detail:
-        `a replica has writes of this node's history that this node does not have: its files are older than what it has ` +
-        `handed out, as after a restore. It goes on under a new run ID; what it had written up to byte ${this.#began.offset} ` +
-        'is shared with the old one, later writes that only replicas have are lost to it',
-      replica: session.url ?? session.peer,
-      before,
-      after: formatPosition(head.position),
-    });
   }
 
   /** The node ends: no role any more. @param last what is done when the link is gone, and nothing changes any more */
@@ -320,9 +297,15 @@ export class Roles {
   }
 
   #linkContext(): LinkContext {
-    const { adoption, ask, failover, files, head, nodeId, state, world } = this.#parts;
+    const { adoption, ask, dial, events, files, head, log, nodeId, runIds, settings, state, world } =
+      this.#parts;
     return {
-      ...this.#parts,
+      world,
+      log,
+      head,
+      dial,
+      settings,
+      nodeId,
       keyspaceSchema: files.schema,
       listeningUrl: () => this.#listeningUrl,
       request: () => {
@@ -335,21 +318,13 @@ export class Roles {
           ? { position: null, hash: null, different, failover: false }
           : { position, hash, different, failover: false };
       },
-      continued: (runId, lineage, hash) => this.#continued(runId, lineage, hash),
+      continued: (runId, lineage, hash) => runIds.continued(runId, lineage, hash),
       streaming: () => {
         // After a full resync too: the question has been answered.
         if (state.handingOver) state.save({ handingOver: false, copySettled: true });
-        this.#parts.settled();
-        failover().succeeded();
+        events.linkStreams();
       },
-      refused: (detail) => {
-        if (!state.handingOver) return;
-        failover()
-          .failed(detail)
-          .catch((error: unknown) => {
-            this.#parts.log.error('failover-not-taken-back', { error: String(error) });
-          });
-      },
+      refused: (detail) => this.#linkRefused(detail),
       chainProblem: (url) => chainProblem(url, nodeId, ask, world),
       receiveSnapshot: (length) => files.receive(length),
       objection: (snapshot) => adoption.objection(snapshot),
@@ -357,96 +332,32 @@ export class Roles {
     };
   }
 
-  /** The master goes on from where this node is: its history is this node's. */
-  #continued(runId: RunId, lineage: AnsweredLineage, hash: bigint | null): void {
-    const { head, sessions, state, world } = this.#parts;
-    const { history, handingOver } = state;
-    const { offset } = head;
-    const changed =
-      lineage === null
-        ? renamed(history, { runId, validTo: offset, reason: 'master-changed', at: world.now() })
-        : continued(history, { runId, lineage }, offset, world.now());
-    const told = hash === head.hash ? {} : { toldHash: { offset, hash } };
-    if (runId !== history.runId)
-      this.#changeHistory(changed, 'master-changed', { handingOver: false, ...told });
-    // A lineage that has grown is no news for those who follow this node: they need not ask again.
-    else if (handingOver || hash !== head.hash || !isSame(history, changed)) {
-      state.save({ history: changed, handingOver: false, copySettled: true, ...told });
-    }
-    if (head.adoptHash(hash)) sessions.drop(CloseCode.historyChanged, 'the history hash has changed');
-  }
-
-  /** The same history under another name. */
-  #rename(
-    runId: RunId,
-    reason: LineageReason,
-    upstream?: null,
-    except?: Session,
-    validTo: Offset = this.#parts.head.offset,
-  ): void {
-    const { state, world } = this.#parts;
-    const history = renamed(state.history, {
-      runId,
-      validTo,
-      reason,
-      at: world.now(),
-    });
-    this.#changeHistory(
-      history,
-      reason,
-      upstream === undefined ? {} : { upstream, handingOver: false },
-      except,
-    );
-  }
-
-  /** Whoever follows this node must ask again to learn the new run ID. */
-  #changeHistory(
-    history: History,
-    reason: LineageReason,
-    change: { readonly upstream?: null; readonly handingOver?: boolean; readonly toldHash?: HashedOffset },
-    except?: Session,
-  ): void {
-    const { log, sessions, state } = this.#parts;
-    const before = formatPosition(this.#parts.head.position);
-    state.save({ ...change, history, copySettled: true });
-    const why = reason === 'copied' ? { detail: COPIED } : {};
-    log.info('new-run-id', { reason, ...why, before, after: history.runId });
-    sessions.drop(CloseCode.historyChanged, 'the history has a new run ID', except);
-    this.#parts.renamed();
-  }
-
   /** @param except the session that asked for it, and waits for the answer */
   async #becomeMaster(except: Session | null): Promise<void> {
-    const { world, log } = this.#parts;
-    await this.#unlinked(() => this.#rename(world.newRunId(), 'promoted', null, except ?? undefined));
+    const { log, runIds } = this.#parts;
+    await this.#unlinked(() => runIds.rename('promoted', { upstream: null, except }));
     this.#parts.adoption.forgetDifference();
     this.#parts.head.beginChain();
     this.#parts.sessions.forgetAway();
-    this.#parts.writes().wake();
+    this.#parts.events.roleChanged();
     log.info('promoted', { position: formatPosition(this.#parts.head.position) });
   }
 
   /** This node is a replica from now on. */
   #demoted(): void {
-    this.#parts.writes().wake();
+    this.#parts.events.roleChanged();
     this.#parts.sessions.forgetAway();
     this.#parts.sessions.releaseWaiters();
   }
 
   /** A node that stops keeps its role: it comes back with it, and what it does last depends on it. */
   #refuseWhenStopping(): void {
-    if (this.#parts.closing()) throw new Problem('SHUTTING_DOWN', 'the node is shutting down');
+    if (this.#parts.stopping()) throw new Problem('SHUTTING_DOWN', 'the node is shutting down');
   }
 
-  #refuseDuringFailover(): void {
-    if (this.#parts.failover().status === null) return;
-    throw new Problem(
-      'FAILOVER_REFUSED',
-      'a hand-over is going on; DELETE /v1/replication/failover aborts it',
-    );
+  #refuseWhenReserved(): void {
+    if (this.#reservation === null) return;
+    const { code, message } = this.#reservation;
+    throw new Problem(code, message);
   }
-}
-
-function isSame(one: History, other: History): boolean {
-  return JSON.stringify(one) === JSON.stringify(other);
 }
