@@ -53,7 +53,7 @@ interface RolesParts {
 export class Roles {
   readonly #parts: RolesParts;
   #link: Link | null = null;
-  /** Changes of the role, one after the other. */
+  /** The last change of the role that was asked for; the next one begins when it is done. */
   #changing: Promise<unknown> = Promise.resolve();
   #listeningUrl: string | null = null;
   /** The reason why users may not change the role now, or null. */
@@ -65,8 +65,8 @@ export class Roles {
 
   /**
    * Connects the node.
-   * @param listeningUrl where it can be reached, `ws://HOST:PORT`; a replica tells its master
-   * @param replicaOf the master to follow, or `no-one`; null: what it was when it stopped
+   * @param listeningUrl the URL that the node listens on, `ws://HOST:PORT`; a replica tells its master
+   * @param replicaOf the master to follow, or `no-one`; null: the role that the node had when it stopped
    * @throws Problem BAD_REQUEST for a URL that cannot be a master, CIRCLE
    */
   async start(listeningUrl: string, replicaOf: string | null): Promise<void> {
@@ -82,12 +82,12 @@ export class Roles {
     return this.#parts.state.upstream === null ? 'master' : 'replica';
   }
 
-  /** The master's history is refused, until somebody accepts it. */
+  /** Whether this node refuses its master's history until a user accepts it. */
   get guarded(): boolean {
     return this.#link?.guarded ?? false;
   }
 
-  /** Where writes go, `ws://HOST:PORT`; null: they stay here. */
+  /** The URL of the node that takes writes, `ws://HOST:PORT`; null: this node takes them. */
   get masterUrl(): string | null {
     const { upstream } = this.#parts.state;
     return this.#link !== null && this.#link.url === upstream ? this.#link.masterUrl : upstream;
@@ -97,14 +97,14 @@ export class Roles {
     return this.#link?.status ?? null;
   }
 
-  /** The history is not about to change: a master's, or that of a replica that is connected. */
+  /** Whether the history stays for now: it does on a master, and on a replica whose link streams. */
   get settled(): boolean {
     return this.role === 'master' || (this.#link?.streaming ?? false);
   }
 
   /**
-   * Why no replica can be served now, as the line to answer, or null. A replica that is not connected does not know how
-   * far the history has gone (docs/design/redis-rules.md, R4).
+   * The line that refuses every replica now, or null. A replica without a link does not know how far the history has gone
+   * (docs/design/redis-rules.md, R4).
    */
   get notReady(): string | null {
     return this.settled ? null : "-NOMASTERLINK Can't SYNC while not connected with my master";
@@ -116,7 +116,11 @@ export class Roles {
     return handingOver ? upstream : null;
   }
 
-  /** Refuses changes of the role by users. @param why the problem that they get @returns ends that */
+  /**
+   * Refuses changes of the role by users.
+   * @param why the problem that they get
+   * @returns a function that ends the refusal
+   */
   reserve(why: Problem): () => void {
     this.#reservation = why;
     return () => {
@@ -125,8 +129,8 @@ export class Roles {
   }
 
   /**
-   * REPLICAOF: follows the master at the URL from now on. What this node has is kept and continued from, if the
-   * master's history allows it, and is served until a snapshot has replaced it.
+   * REPLICAOF: follows the master at the URL from now on. The node keeps its data and continues from it if the master's
+   * history allows that; otherwise it serves its data until a snapshot has replaced it.
    * @returns false if it follows that master already
    * @throws Problem BAD_REQUEST for a URL that cannot be a master, CIRCLE if that one follows this node, BAD_PEER if a
    *   node above answers nonsense, FAILOVER_REFUSED during a hand-over
@@ -207,7 +211,7 @@ export class Roles {
     });
   }
 
-  /** A hand-over: this node durably stops being the master, and asks the other one to become it. */
+  /** Hands over: this node durably stops being the master, and asks the node at the URL to become it. */
   handOver(url: string): Promise<void> {
     return this.#change(async () => {
       this.#refuseWhenStopping();
@@ -217,15 +221,13 @@ export class Roles {
     });
   }
 
-  /**
-   * The target of a hand-over has refused: this node is the master again, under its old run ID, unless its files are a copy.
-   */
+  /** Makes this node the master again after a refused hand-over, under its old run ID unless its files are a copy. */
   #takeBack(): Promise<void> {
     return this.#change(async () => {
       const { state, log, runIds } = this.#parts;
       if (!state.handingOver) return;
       await this.#unlinked(() => {
-        // The files that this is a copy of may be a master under that run ID too.
+        // The node that the files were copied from may be a master under the old run ID.
         if (state.isCopy) runIds.rename('copied', { upstream: null });
         else state.save({ upstream: null, handingOver: false });
       });
@@ -242,7 +244,7 @@ export class Roles {
     }
   }
 
-  /** A master that refuses answers the question of a hand-over, if there is one. */
+  /** Takes a refusal by the master as the answer to a hand-over, if one is unanswered. */
   #linkRefused(detail: string): void {
     const { events, log, state } = this.#parts;
     if (!state.handingOver) return;
@@ -250,7 +252,7 @@ export class Roles {
     unattended(takenBack, (error) => log.error('failover-not-taken-back', { error: String(error) }));
   }
 
-  /** Asks the master anew; what it is asked for has changed. */
+  /** Makes a new link, because this node now asks its master for something else. */
   startOver(): void {
     const begun = this.#change(async () => {
       const { upstream } = this.#parts.state;
@@ -261,7 +263,7 @@ export class Roles {
     unattended(begun, (error) => logUnexpected(this.#parts.log, 'roles', error));
   }
 
-  /** The node ends: no role any more. @param last what is done when the link is gone, and nothing changes any more */
+  /** Ends the link for good. @param last the steps to do after that; the role does not change any more then */
   async close(last: () => Promise<void>): Promise<void> {
     await this.#change(async () => {
       await this.#link?.stop();
@@ -282,12 +284,12 @@ export class Roles {
     link.start();
   }
 
-  /** Ends the link and then makes a change; if the change fails, the link is begun anew, and nothing is changed. */
+  /** Ends the link and then makes a change. If the change fails, nothing has changed, and the link begins anew. */
   async #unlinked(change: () => void): Promise<void> {
     const link = this.#link;
     this.#link = null;
     try {
-      // From here on no more bytes of the old master come in.
+      // From here on this node receives no more bytes of the old master.
       await link?.stop();
       change();
     } catch (error) {
@@ -312,7 +314,7 @@ export class Roles {
         const { hash, position } = head;
         if (state.handingOver) return { position, hash, different: false, failover: true };
         const different = adoption.differs && !adoption.distrusted;
-        // Of a node that has nothing the history says nothing either: it asks for a snapshot.
+        // A node without data asks for a snapshot: its history means nothing to the master.
         const hasNothing = adoption.distrusted || different || head.offset === 0;
         return hasNothing
           ? { position: null, hash: null, different, failover: false }
@@ -320,7 +322,7 @@ export class Roles {
       },
       continued: (runId, lineage, hash) => runIds.continued(runId, lineage, hash),
       streaming: () => {
-        // After a full resync too: the question has been answered.
+        // The target has answered, also if the answer was a full resync.
         if (state.handingOver) state.save({ handingOver: false, copySettled: true });
         events.linkStreams();
       },
@@ -332,7 +334,7 @@ export class Roles {
     };
   }
 
-  /** @param except the session that asked for it, and waits for the answer */
+  /** @param except the session whose request caused the change, and which waits for the answer */
   async #becomeMaster(except: Session | null): Promise<void> {
     const { log, runIds } = this.#parts;
     await this.#unlinked(() => runIds.rename('promoted', { upstream: null, except }));

@@ -1,7 +1,7 @@
 /**
  * Exports: all live entries with a prefix, at one position, at the pace of whoever reads them.
  *
- * Owns: how many there are at the same time, and that none keeps too much on the disk.
+ * Owns: the limit of exports at the same time, and the limit of what each keeps on the disk.
  */
 import { isLive } from '../../keyspace/entry.ts';
 import type { ListedEntry } from '../../keyspace/page.ts';
@@ -11,7 +11,7 @@ import type { EntryReader, Log, World } from '../ports.ts';
 import { Problem } from '../problem.ts';
 import { Turns } from '../turns.ts';
 
-/** So many at the same time: each keeps the WAL from shrinking. */
+/** The most exports at the same time: each keeps the WAL from shrinking. */
 const MAX_READERS = 8;
 
 interface ExportsParts {
@@ -19,7 +19,7 @@ interface ExportsParts {
   readonly log: Log;
   readonly head: StreamHead;
   readonly settings: {
-    /** What a reader may keep on the disk beyond what its pace allows. */
+    /** The bytes that a reader may keep on the disk beyond what its pace allows. */
     readonly outputLimitBytes: number;
   };
 }
@@ -27,14 +27,14 @@ interface ExportsParts {
 export class Exports {
   readonly #parts: ExportsParts;
   #readers = 0;
-  /** One was refused since the last one has ended. */
+  /** Whether the node has refused an export since the last one ended. */
   #refused = false;
 
   constructor(parts: ExportsParts) {
     this.#parts = parts;
   }
 
-  /** @throws Problem TOO_MANY_REQUESTS when too many of these are going on */
+  /** @returns all live entries with the prefix @throws Problem TOO_MANY_REQUESTS while `MAX_READERS` exports are going on */
   async read(prefix: string): Promise<EntryReader> {
     if (this.#readers >= MAX_READERS) {
       this.#refused = true;

@@ -1,5 +1,5 @@
 /**
- * Deletes what has expired, on a master only: replicas hide it and wait for the DEL (docs/design/redis-rules.md, R10).
+ * Deletes expired entries, on a master only: replicas hide it and wait for the DEL (docs/design/redis-rules.md, R10).
  *
  * A step looks at so many due keys of the keyspace file, in the order in which they are due, and hands them to the
  * write turn, which decides on the newest state. When more is due the next step follows after a rest that is as long as
@@ -14,13 +14,13 @@ import type { DueCursor, Log, World } from '../ports.ts';
 import { restAfter } from '../turns.ts';
 import type { WriteTurn } from './write-turn.ts';
 
-/** One DEL deletes at most so many keys: a step of a few milliseconds. */
+/** The most keys that one DEL deletes; a step takes a few milliseconds. */
 export const DUE_KEYS = 500;
-/** How long the cycle waits after a step that found nothing more, in milliseconds. */
+/** The wait after a step that found nothing more, in milliseconds. */
 const IDLE_MS = 100;
-/** How long it waits after a step that failed, in milliseconds. */
+/** The wait after a step that failed, in milliseconds. */
 const RETRY_MS = 1_000;
-/** The backlog is counted up to so many entries, which takes about five milliseconds; a longer one is not told apart. */
+/** The most entries that the backlog counts, which takes about five milliseconds. */
 export const MAX_COUNTED = 100_000;
 
 export class ExpiryCycle {
@@ -30,7 +30,7 @@ export class ExpiryCycle {
   readonly #writes: WriteTurn;
   readonly #isMaster: () => boolean;
   #cursor: DueCursor | null = null;
-  /** The last entry that it has deleted. */
+  /** The last entry that the cycle has deleted. */
   #deletedUpTo: DueCursor | null = null;
   #cancel: (() => void) | null = null;
   #stopped = false;
@@ -59,8 +59,8 @@ export class ExpiryCycle {
   }
 
   /**
-   * How many entries are due and not deleted yet, counted up to `MAX_COUNTED`. An estimate: entries that the keyspace file does
-   * not hold yet, or that fell due before what was deleted last, are not counted.
+   * The number of expired entries that the cycle has not deleted yet, up to `MAX_COUNTED`. It is an estimate: it lacks entries that
+   * the keyspace file does not hold yet, and entries that expired before the last deleted one.
    */
   get backlog(): number {
     return this.#head.countDue(this.#world.now(), this.#deletedUpTo, MAX_COUNTED);
