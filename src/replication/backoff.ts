@@ -43,6 +43,17 @@ export function damageRetryDelayMs(failures: number, random: number): number {
   );
 }
 
+/**
+ * Returns the wait, in milliseconds, before a replica asks a master again whose empty keyspace it has refused: the master may be
+ * repaired meanwhile. Each answer costs a snapshot. The wait doubles from half of the time-out of links to ten times of it.
+ * @param refusals refused snapshots in a row, including this one
+ * @param timeoutMs time-out of links, in milliseconds
+ * @param random a number in [0, 1)
+ */
+export function guardRetryDelayMs(refusals: number, timeoutMs: number, random: number): number {
+  return jittered(Math.min(10 * timeoutMs, (timeoutMs / 2) * 2 ** Math.min(refusals - 1, 16)), random);
+}
+
 function jittered(ceilingMs: number, random: number): number {
   return Math.round(ceilingMs * (1 - random / 2));
 }

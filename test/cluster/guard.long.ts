@@ -1,6 +1,6 @@
 /** What a full resync must not destroy: data that an empty master would wipe, and what only this node has. */
 import assert from 'node:assert/strict';
-import { readdir, rm } from 'node:fs/promises';
+import { readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import Database from 'better-sqlite3';
@@ -86,6 +86,28 @@ test('an empty master cannot wipe its replica, which says so, keeps serving, and
   const refused = await accept(again);
   assert.equal(refused.status, 409);
   assert.equal(((await refused.json()) as { code: string }).code, 'NOTHING_GUARDED');
+});
+
+test('a replica that has refused an empty master follows it again by itself once the master has its data back', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  const replica = await cluster.start('replica', '--replica-of', master.wsUrl, '--repl-timeout', '1s');
+  await writeMany(master, 'k', 10);
+  await converged(master, replica);
+
+  await master.stop();
+  await rename(cluster.data('master'), cluster.data('away'));
+  const empty = await cluster.restart('master', master);
+  await guarded(replica);
+  await empty.stop();
+  await rm(cluster.data('master'), { recursive: true });
+  await rename(cluster.data('away'), cluster.data('master'));
+  const repaired = await cluster.restart('master', empty);
+  const { upstream } = await linkState(replica, 'streaming');
+  assert.equal(upstream?.guarded, undefined);
+  await repaired.client.set('new', 'write');
+  await converged(repaired, replica);
+  assert.deepEqual(await counters(repaired), { syncFull: 0, syncPartialOk: 1, syncPartialErr: 0 });
 });
 
 test('a master of an unrelated history that was emptied by its clients cannot wipe a replica either', async (t) => {

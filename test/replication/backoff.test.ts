@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { damageRetryDelayMs, retryDelayMs, schemaRetryDelayMs } from '../../src/replication/backoff.ts';
+import {
+  damageRetryDelayMs,
+  guardRetryDelayMs,
+  retryDelayMs,
+  schemaRetryDelayMs,
+} from '../../src/replication/backoff.ts';
 
 test('a link that was up dials again at once', () => {
   assert.equal(retryDelayMs(0, 0), 0);
@@ -34,4 +39,10 @@ test('jitter takes up to half of it away', () => {
       },
     ),
   );
+});
+
+test('a master whose empty keyspace was refused is asked again after half a time-out, and ever later, up to ten time-outs', () => {
+  const delays = [1, 2, 3, 5, 6, 1_000_000].map((refusals) => guardRetryDelayMs(refusals, 60_000, 0));
+  assert.deepEqual(delays, [30_000, 60_000, 120_000, 480_000, 600_000, 600_000]);
+  assert.equal(guardRetryDelayMs(1, 60_000, 0.999_999), 15_000);
 });

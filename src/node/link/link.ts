@@ -5,6 +5,7 @@
  */
 import {
   damageRetryDelayMs,
+  guardRetryDelayMs,
   MAX_RETRY_MS,
   retryDelayMs,
   schemaRetryDelayMs,
@@ -51,6 +52,8 @@ export class Link {
   /** Since when it has not been streaming, on the monotonic clock. */
   #downSince: number | null;
   #guarded = false;
+  /** Snapshots in a row that this node has refused in order to keep what it has. */
+  #refusals = 0;
   /** Whether the chain above has been looked at since this node follows that master. */
   #chainSeen = false;
   /** Somebody has accepted that the next full resync replaces this node's data, whatever it brings. */
@@ -85,7 +88,9 @@ export class Link {
 
   /** Asks a master again whose full resync was objected to: it may have another history now. */
   askAgain(): void {
-    if (this.#guarded) this.#dial();
+    if (!this.#guarded || this.#attempt !== null) return;
+    this.#cancelRetry?.();
+    this.#dial();
   }
 
   /** Lets a full resync happen that was objected to. @returns false if none was */
@@ -94,7 +99,7 @@ export class Link {
     this.#accepted = true;
     this.#detail = null;
     this.#failures = 0;
-    this.#dial();
+    this.askAgain();
     return true;
   }
 
@@ -125,7 +130,6 @@ export class Link {
 
   #dial(): void {
     this.#cancelRetry = null;
-    this.#guarded = false;
     this.#state = 'connecting';
     try {
       this.#attempt = this.#newAttempt();
@@ -143,6 +147,8 @@ export class Link {
         this.#detail = null;
         this.#downSince = null;
         this.#accepted = false;
+        this.#guarded = false;
+        this.#refusals = 0;
         this.#context.streaming();
         // Of two nodes that were told at the same moment to follow each other's replicas neither could see it before.
         if (!this.#chainSeen) this.#lookAtChain();
@@ -172,16 +178,28 @@ export class Link {
       },
       objected: (detail) => {
         if (this.#attempt !== attempt) return;
-        this.#guarded = true;
-        this.#down('refused', detail);
-        this.#context.log.warn('full-resync-guarded', { url: this.url, detail });
+        this.#guard(detail);
       },
     });
     return attempt;
   }
 
+  /** Keeps what this node has, and asks the master again later: it may have its own data back by then. */
+  #guard(detail: string): void {
+    if (this.#stopped) return;
+    const isNew = !this.#guarded;
+    this.#guarded = true;
+    this.#refusals += 1;
+    this.#down('refused', detail);
+    const { log, settings } = this.#context;
+    const retryMs = guardRetryDelayMs(this.#refusals, settings.timeoutMs, this.#world.random());
+    if (isNew) log.warn('full-resync-guarded', { url: this.url, detail, retryMs });
+    this.#cancelRetry = this.#world.after(retryMs, () => this.#dial());
+  }
+
   #failed(state: 'waiting' | 'refused', detail: string): void {
     if (this.#stopped) return;
+    this.#guarded = false;
     const { log } = this.#context;
     const world = this.#world;
     const before = this.#detail;
@@ -234,7 +252,7 @@ export class Link {
   /** An error that nobody expects costs this connection at most: the link is tried again. */
   #mistaken(error: unknown): void {
     logUnexpected(this.#context.log, `link to ${this.url}`, error);
-    if (this.#stopped || this.#attempt !== null || this.#guarded) return;
+    if (this.#stopped || this.#attempt !== null) return;
     this.#cancelRetry?.();
     this.#cancelRetry = this.#world.after(MAX_RETRY_MS, () => this.#dial());
   }
