@@ -215,6 +215,7 @@ async function openOnce(
       askDigest: rest.askDigest,
       failed: broken,
     });
+    await folder.settle();
     return { settings, live, node, rest };
   } catch (error) {
     await folder.close();

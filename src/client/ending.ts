@@ -56,9 +56,9 @@ export function endingVerdict(ending: Ending): EndingVerdict {
     case 'aborted':
       return { kind: 'stop' };
     case 'overrun':
-      return { kind: 'retry', where: 'same', detail: 'more events came than the application took' };
+      return { kind: 'retry', where: 'same', detail: 'more came than the application took' };
     case 'silent':
-      return { kind: 'retry', where: 'next', detail: `the node sent nothing for ${ending.ms} ms` };
+      return { kind: 'retry', where: 'next', detail: `nothing came for ${ending.ms} ms` };
     case 'unreachable':
     case 'malformed':
       return { kind: 'retry', where: 'next', detail: ending.detail };

@@ -266,10 +266,10 @@ export class Client {
 
   /**
    * Asks what PSYNC would answer to a replica at this position.
-   * @param hash the replica's history hash there; null: not stated
+   * @param hash the replica's history hash there, if it is known
    */
-  check(position: string, hash: string | null = null): Promise<CheckAnswer> {
-    const query = new URLSearchParams({ position, ...(hash === null ? {} : { hash }) });
+  check(position: string, hash?: string | null): Promise<CheckAnswer> {
+    const query = new URLSearchParams(hash ? { position, hash } : { position });
     return this.#json(`${this.#base}/v1/replication/check?${query}`, {});
   }
 

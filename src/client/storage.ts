@@ -39,7 +39,7 @@ export class StorageConflict extends Error {
   override readonly name = 'StorageConflict';
 
   constructor() {
-    super('another program writes to the same storage');
+    super('something else writes to the same storage');
   }
 }
 

@@ -23,7 +23,7 @@ import { KeyspaceFile } from './keyspace/keyspace-file.ts';
 import { schemaVersion } from './migrate.ts';
 import { OpenFiles } from './open-files.ts';
 import { finishSettingAside } from './set-aside.ts';
-import { StartError } from './start-error.ts';
+import { DamageError, StartError } from './start-error.ts';
 import { StateFile, type StateFileSettings } from './state/state-file.ts';
 import { codeOf, messageOf } from './storage-failure.ts';
 import { syncFolder } from './sync-folder.ts';
@@ -40,6 +40,11 @@ export interface OpenFolder {
   readonly state: StateFile;
   readonly keyspace: Keyspace;
   readonly files: KeyspaceFiles;
+  /**
+   * Finishes what a crash has interrupted: names kept files, and removes keyspace files that are not current. Called once the
+   * files that psyncd.db names have turned out to fit together: a start that fails has removed nothing.
+   */
+  settle(): Promise<void>;
   /**
    * Closes the folder after a start that failed for another reason. It leaves the files as they are and never rejects.
    */
@@ -76,21 +81,46 @@ export async function openDataFolder(
   try {
     const number = state.keyspaceNumber;
     const files = new Folder(path, number, open, applierFailed);
-    for (const kept of state.kept) await files.keep(kept);
-    await files.removeAllBut(number);
-    // A crash came between the removal of the file and the removal of its row.
-    const gone = state.kept.findIndex(({ name }) => existsSync(join(path, name)));
-    state.forgetKept(gone === -1 ? 0 : state.kept.length - gone);
+    if (state.kept.some(({ keyspaceNumber }) => keyspaceNumber === number)) {
+      throw new DamageError(
+        `${path} is damaged: psyncd.db says that keyspace-${number}.db was replaced, and is current`,
+      );
+    }
+    const settle = async (): Promise<void> => {
+      for (const kept of state.kept) await files.keep(kept);
+      await files.removeAllBut(state.keyspaceNumber);
+      // A crash came between the removal of the file and the removal of its row.
+      const gone = state.kept.findIndex(({ name }) => existsSync(join(path, name)));
+      state.forgetKept(gone === -1 ? 0 : state.kept.length - gone);
+    };
     if (number > 0) keyspace = await files.open(number);
     else {
+      refuseUnnamedData(path, state);
       keyspace = await files.openAt(1, { runId: state.history.runId, offset: ZERO });
+      if (keyspace.opened.offset !== ZERO) throw unnamedData(path, 'keyspace-1.db');
       state.switchKeyspace(1, state.history, null, { offset: ZERO, hash: EMPTY_HISTORY_HASH });
     }
-    return { state, files, keyspace, close };
+    return { state, files, keyspace, settle, close };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+/**
+ * A node whose psyncd.db names no keyspace file has never begun: it has at most an empty keyspace-1.db, and no journal.
+ * @throws DamageError
+ */
+function refuseUnnamedData(path: string, state: StateFile): void {
+  const other = readdirSync(path).find((name) => KEYSPACE_FILE.test(name) && !/^keyspace-1\.db/.test(name));
+  if (other !== undefined) throw unnamedData(path, other);
+  if (state.journalEnd !== null) throw unnamedData(path, 'a journal');
+}
+
+function unnamedData(path: string, what: string): DamageError {
+  return new DamageError(
+    `${path} is damaged: psyncd.db names no keyspace file, but there is ${what}; nothing was changed`,
+  );
 }
 
 /** Creates the folder if it is missing, and finishes moving damaged files aside if an earlier start was interrupted. */
@@ -180,11 +210,13 @@ class Folder implements KeyspaceFiles {
 
   async keep({ keyspaceNumber, name }: KeptFile): Promise<void> {
     const from = this.#file(keyspaceNumber);
-    if (!existsSync(from)) return;
+    const to = join(this.#path, name);
+    // What has the name already is never overwritten.
+    if (!existsSync(from) || existsSync(to)) return;
     // After a crash, some of the file's pages may still be in its WAL.
     if (existsSync(`${from}-wal`)) await unify(from);
     faultPoint('file-keep');
-    await rename(from, join(this.#path, name));
+    await rename(from, to);
     faultPoint('file-kept');
     for (const suffix of ['-wal', '-shm']) await rm(from + suffix, { force: true });
     await syncFolder(this.#path);

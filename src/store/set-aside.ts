@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { faultPoint } from './fault-point.ts';
 import { ASIDE_FOLDER, NEXT_STATE_FILE, NODE_FILE, STATE_COMPANION, STATE_FILE } from './folder-names.ts';
+import { isNodeIntact } from './state/node-checksum.ts';
 import { makeStateFile, type StateFileSettings } from './state/state-file.ts';
 import { codeOf } from './storage-failure.ts';
 import { syncFolder } from './sync-folder.ts';
@@ -28,6 +29,7 @@ export function upstreamOf(folder: string): string | null {
   try {
     const db = new Database(path, { readonly: true });
     try {
+      if (!isNodeIntact(db)) return null;
       const upstream = db.prepare('SELECT upstream FROM node WHERE handing_over = 0').pluck().get();
       return (upstream as string | null | undefined) ?? null;
     } finally {

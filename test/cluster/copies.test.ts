@@ -41,7 +41,7 @@ async function statusAt(node: ChildNode, position: string): Promise<number> {
 /** Changes what a stopped node's psyncd.db says of the node. */
 function editNode(cluster: Cluster, name: string, assignments: string): void {
   const db = new Database(join(cluster.data(name), 'psyncd.db'));
-  db.exec(`UPDATE node SET ${assignments}`);
+  db.exec(`UPDATE node SET checksum = NULL, ${assignments}`);
   db.close();
 }
 

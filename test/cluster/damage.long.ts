@@ -1,6 +1,6 @@
 /** Files that are not what was written: noticed at the start, or when they are touched; never served. */
 import assert from 'node:assert/strict';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import Database from 'better-sqlite3';
@@ -399,3 +399,47 @@ async function infoOf(node: ChildNode): Promise<Readonly<Record<string, string>>
   const text = await (await fetch(`${node.url}/v1/info`)).text();
   return Object.fromEntries(text.split('\r\n').map((line) => line.split(/:(.*)/s).slice(0, 2)));
 }
+
+test('a flipped bit in what psyncd.db says of the node is damage at the start, which removes nothing', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await node.client.set('k', 'v');
+  await node.stop();
+  const folder = cluster.data('node');
+  const rows = [
+    'keyspace = 0',
+    'keyspace = 3',
+    `upstream = '7s://127.0.0.1:1'`,
+    `run_id = '${'a'.repeat(40)}'`,
+  ];
+  for (const change of rows) {
+    await cp(folder, cluster.data('copy'), { recursive: true });
+    const db = new Database(join(cluster.data('copy'), 'psyncd.db'));
+    db.exec(`UPDATE node SET ${change}`);
+    db.close();
+    const before = (await readdir(cluster.data('copy'))).filter((name) => /^keyspace.*db$/.test(name));
+    await assert.rejects(cluster.start('copy'), /what it says of the node is not what was written/, change);
+    const after = (await readdir(cluster.data('copy'))).filter((name) => /^keyspace.*db$/.test(name));
+    assert.deepEqual(after, before);
+    await rm(cluster.data('copy'), { recursive: true });
+  }
+});
+
+test('a start whose psyncd.db names a keyspace file that is not there removes no other one', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  await master.client.set('k', 'v');
+  const replica = await cluster.start('replica');
+  await replica.stop();
+  const folder = cluster.data('replica');
+  await cp(join(folder, 'psyncd.db'), cluster.data('old.db'));
+  const following = await cluster.start('replica', '--replica-of', master.wsUrl);
+  await converged(master, following);
+  await following.stop();
+  await cp(join(folder, 'psyncd.db'), cluster.data('new.db'));
+  await cp(cluster.data('old.db'), join(folder, 'psyncd.db'));
+  await assert.rejects(cluster.start('replica'), /keyspace-1\.db is missing/);
+  await cp(cluster.data('new.db'), join(folder, 'psyncd.db'));
+  const again = await cluster.start('replica');
+  await converged(master, again);
+});

@@ -268,7 +268,7 @@ test('folders of a psyncd that kept no hashes: everybody continues, and from the
   for (const name of ['master', 'replica']) {
     const db = new Database(join(cluster.data(name), 'psyncd.db'));
     db.exec('UPDATE journal SET hash_before = NULL, begins_chain = NULL');
-    db.exec('UPDATE node SET told_offset = NULL, told_hash = NULL');
+    db.exec('UPDATE node SET checksum = NULL, told_offset = NULL, told_hash = NULL');
     db.close();
   }
   const upgraded = await cluster.restart('master', master);

@@ -25,7 +25,7 @@ async function cutPower(cluster: Cluster, name: string, node: ChildNode, lostByt
   const { size } = await stat(wal);
   await truncate(wal, Math.max(0, size - lostBytes));
   const db = new Database(join(cluster.data(name), 'psyncd.db'));
-  db.prepare("UPDATE node SET boot_id = 'another boot'").run();
+  db.prepare("UPDATE node SET checksum = NULL, boot_id = 'another boot'").run();
   db.close();
 }
 

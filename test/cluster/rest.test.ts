@@ -695,7 +695,7 @@ test('a batch', async (t) => {
         [{ op: 'set', key: '', value: 'v' }, /key is empty/],
         [{ op: 'get', key: '\udc00' }, /Unicode/],
         [{ op: 'set', key: 'k', value: 'v', ttl: 0 }, /ttl/],
-        [{ op: 'set', key: 'k', value: 'v', ttl: 1, expiresAt: Date.now() + 9_999 }, /exclude/],
+        [{ op: 'set', key: 'k', value: 'v', ttl: 1, expiresAt: Date.now() + 9_999 }, /not both/],
         [{ op: 'set', key: 'k', value: 'v', expiresAt: 1 }, /future/],
         [{ op: 'set', key: 'k', value: 'v', ifAbsent: true, ifVersion: 1 }, /contradict/],
         [{ op: 'expire', key: 'k' }, /required/],

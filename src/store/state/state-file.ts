@@ -39,6 +39,7 @@ import { DamageError, StartError } from '../start-error.ts';
 import { codeOf, isDamaged, messageOf, openingFailure, storageFailure } from '../storage-failure.ts';
 import { type FileIdentity, identityOf, isSameFile } from './file-identity.ts';
 import { JournalCheckpoints, WAL_PAGES } from './journal-checkpoints.ts';
+import { isNodeIntact, putNodeChecksum } from './node-checksum.ts';
 
 export type FsyncPolicy = 'always' | 'everysec' | 'no';
 
@@ -104,6 +105,7 @@ export class StateFile implements StateStore {
     this.#db = db;
     this.#log = log;
     this.#settings = settings;
+    if (!isNodeIntact(db)) throw damage('what it says of the node is not what was written');
     this.#row = readNode(db);
     this.#isCopy = isAnother(identityOf(db.name), this.#row);
     this.#history = readHistory(db, this.#row);
@@ -439,7 +441,10 @@ export class StateFile implements StateStore {
       this.#db.pragma('synchronous = FULL');
       try {
         faultPoint('state-save');
-        this.#db.transaction(change)();
+        this.#db.transaction(() => {
+          change();
+          putNodeChecksum(this.#db);
+        })();
         faultPoint('state-saved');
       } finally {
         if (this.#settings.fsync !== 'always') this.#db.pragma('synchronous = NORMAL');
