@@ -1,6 +1,7 @@
 /** The machines of a run, what connects them, and who watches them. */
 import type { FsyncPolicy } from '../../src/store/state/state-file.ts';
 import { Chance } from './chance.ts';
+import type { FolderCopy } from './disk.ts';
 import { EventLoop, settled } from './event-loop.ts';
 import { SimulatedFollower } from './follower.ts';
 import { Machine, type Settings } from './machine.ts';
@@ -11,6 +12,7 @@ import { Trace } from './trace.ts';
 
 /** How long a machine is down, on average. */
 const DOWN_MS = 600;
+const MAX_COPIES = 6;
 
 export class Cluster {
   readonly chance: Chance;
@@ -21,6 +23,9 @@ export class Cluster {
   readonly machines: readonly Machine[];
   readonly followers: readonly SimulatedFollower[];
   steps = 0;
+  /** Copies of folders, the last ones. */
+  #copies: { readonly of: Machine; readonly folder: FolderCopy }[] = [];
+  readonly #putBack = new Set<Machine>();
 
   constructor(seed: number, keepLines: number) {
     this.chance = new Chance(seed);
@@ -90,8 +95,30 @@ export class Cluster {
     return true;
   }
 
+  /** A copy of the folder is kept; a power cut later does not take from it what was not on disk. */
+  keepCopy(machine: Machine): void {
+    // Who has handed over waits for an answer: a copy of that is asked about by `copies.test.ts`.
+    if (machine.disk.row.keyspaceNumber === 0 || machine.disk.row.handingOver) return;
+    this.#copies = [...this.#copies.slice(1 - MAX_COPIES), { of: machine, folder: machine.disk.copy() }];
+    this.trace.count('folder copied');
+  }
+
+  /** The machine goes down, and comes up with an older folder: its own, or, noticed, another one's. */
+  putBack(machine: Machine): void {
+    this.#putBack.add(machine);
+    machine.crash('process');
+  }
+
+  #older(machine: Machine): void {
+    if (!this.#putBack.delete(machine)) return;
+    const isCloned = this.chance.odds(0.3);
+    const copies = isCloned ? this.#copies : this.#copies.filter(({ of }) => of === machine);
+    if (copies.length > 0) machine.putBack(this.chance.of(copies).folder, isCloned || this.chance.odds(0.4));
+  }
+
   #restart(machine: Machine): void {
     this.loop.at(this.chance.delay(DOWN_MS), () => {
+      this.#older(machine);
       // An operator has changed the policy meanwhile.
       if (this.chance.odds(0.03)) machine.fsync = this.chance.of<FsyncPolicy>(['always', 'everysec', 'no']);
       const replicaOf = this.chance.odds(0.02) ? this.chance.of(this.machines).url : null;

@@ -11,7 +11,9 @@ export interface ConversationWatcher {
   /** The replica says what is in its journal. */
   acknowledged(offset: number): void;
   /** The master has answered with a full resync. */
-  announced(position: Position, reason: string): void;
+  announced(position: Position, reason: string, asked: string): void;
+  /** The replica may go on from there. */
+  continued(offset: number): void;
 }
 
 type Phase =
@@ -32,6 +34,7 @@ export class Conversation {
   readonly #watcher: ConversationWatcher;
   readonly #requests = new RespParser(LIMITS);
   #asked = 0;
+  #askedRunId = '';
   #phase: Phase = { kind: 'lines' };
   #line = '';
 
@@ -43,7 +46,7 @@ export class Conversation {
     this.#requests.push(bytes);
     for (let next = this.#requests.next(); next !== null; next = this.#requests.next()) {
       const words = next.elements.map((element) => element.toString('utf8'));
-      if (words[0] === 'PSYNC') this.#asked = Number(words[2]);
+      if (words[0] === 'PSYNC') [this.#askedRunId, this.#asked] = [words[1] ?? '', Number(words[2])];
       if (words[0] === 'REPLCONF' && words[1] === 'ACK') this.#watcher.acknowledged(Number(words[2]));
     }
   }
@@ -86,11 +89,12 @@ export class Conversation {
     const [answer, id = '', number = '', reason = ''] = line.split(' ');
     const runId = parseRunId(id);
     if (answer === '+CONTINUE' && runId !== null) {
+      this.#watcher.continued(this.#asked - 1);
       this.#phase = { kind: 'stream', runId, at: this.#asked - 1 };
     }
     const offset = parseOffset(number);
     if (answer === '+FULLRESYNC' && runId !== null && offset !== null) {
-      this.#watcher.announced({ runId, offset }, reason);
+      this.#watcher.announced({ runId, offset }, reason, this.#askedRunId);
       this.#phase = { kind: 'length', position: { runId, offset } };
     }
   }

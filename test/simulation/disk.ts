@@ -44,6 +44,14 @@ export interface KeyspaceImage {
   readonly entries: ReadonlyMap<string, Entry>;
 }
 
+export interface FolderCopy {
+  readonly row: NodeRow;
+  readonly truth: RunId;
+  readonly journal: readonly JournalRow[];
+  readonly files: ReadonlyMap<number, KeyspaceImage>;
+  readonly kept: ReadonlyMap<string, KeyspaceImage>;
+}
+
 type JournalChange =
   | { readonly kind: 'append'; readonly row: JournalRow }
   | { readonly kind: 'trim'; readonly count: number };
@@ -60,6 +68,8 @@ export class Disk {
   readonly files = new Map<number, KeyspaceImage>();
   /** By name. */
   readonly kept = new Map<string, KeyspaceImage>();
+  /** Which of the streams that there are under the run ID this disk's bytes are of: only the referee knows. */
+  truth: RunId;
   /** How often a snapshot has taken over. */
   adoptions = 0;
   #journal: JournalRow[] = [];
@@ -69,6 +79,24 @@ export class Disk {
   constructor(row: NodeRow, boot: string) {
     this.row = row;
     this.boot = boot;
+    this.truth = row.history.runId;
+  }
+
+  /** What a copy of the folder holds: everything that was written, on disk or not. */
+  copy(): FolderCopy {
+    const { row, truth } = this;
+    return { row, truth, journal: [...this.#journal], files: new Map(this.files), kept: new Map(this.kept) };
+  }
+
+  /** The folder's content is the copy's from now on; which file psyncd.db is does not change. */
+  putBack({ row, truth, journal, files, kept }: FolderCopy): void {
+    this.row = row;
+    this.truth = truth;
+    this.#journal = [...journal];
+    this.#synced = [...journal];
+    this.#unsynced = [];
+    replace(this.files, files);
+    replace(this.kept, kept);
   }
 
   get journal(): readonly JournalRow[] {
@@ -135,6 +163,11 @@ export class Disk {
     this.#unsynced.push(change);
     carryOut(change, this.#journal);
   }
+}
+
+function replace<K, V>(map: Map<K, V>, content: ReadonlyMap<K, V>): void {
+  map.clear();
+  for (const [key, value] of content) map.set(key, value);
 }
 
 function carryOut(change: JournalChange, journal: JournalRow[]): void {

@@ -1,5 +1,11 @@
 /** psyncd.db on a fake disk: what `store/state/state-file.ts` promises, power cuts included. */
-import type { JournalRow, KeptFile, StateChange, StateStore } from '../../src/node/ports.ts';
+import {
+  type JournalRow,
+  type KeptFile,
+  NotInJournal,
+  type StateChange,
+  type StateStore,
+} from '../../src/node/ports.ts';
 import type { History } from '../../src/replication/history.ts';
 import type { HashedOffset } from '../../src/replication/history-hash.ts';
 import { type Offset, offset, type RunId } from '../../src/replication/position.ts';
@@ -143,7 +149,7 @@ export class FakeState implements StateStore {
       at = end;
       if (total >= enoughBytes) break;
     }
-    if (total === 0) throw new RangeError(`byte ${after + 1} is not in the journal`);
+    if (total === 0) throw new NotInJournal(`byte ${after + 1} is not in the journal`);
     return Buffer.concat(parts, total);
   }
 

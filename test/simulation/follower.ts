@@ -58,6 +58,10 @@ export class SimulatedFollower {
   #building: { readonly keys: number; readonly entries: Map<string, Entry> } | null = null;
   /** From where it goes on; null: it has nothing. */
   #position: Position | null = null;
+  /** The same under the true name of its stream; null: it has nothing, or was misled. */
+  #truth: Position | null = null;
+  /** Two streams had its position, and it went on with the other one. */
+  #isMisled = false;
   #connection: Connection | null = null;
   #isCalm = false;
 
@@ -171,7 +175,8 @@ export class SimulatedFollower {
           return this.#blame(`gets ${building.entries.size} entries, of ${building.keys}`);
         }
         this.#entries = building.entries;
-        this.#position = null;
+        this.#position = this.#truth = null;
+        this.#isMisled = false;
         return this.#moved(machine, event.position, true);
       }
       case 'waiting':
@@ -210,8 +215,9 @@ export class SimulatedFollower {
         this.#entries.delete(change.key);
         return;
       case 'expiry':
-        if (known === undefined) this.#blame(`is told when ${change.key} expires, which it does not have`);
-        else this.#entries.set(change.key, { ...known, expiresAt: change.expiresAt });
+        if (known === undefined) {
+          if (!this.#isMisled) this.#blame(`is told when ${change.key} expires, which it does not have`);
+        } else this.#entries.set(change.key, { ...known, expiresAt: change.expiresAt });
         return;
       case 'flush':
         this.#entries.clear();
@@ -224,14 +230,14 @@ export class SimulatedFollower {
   #moved(machine: Machine, text: string, compare: boolean): void {
     const position = parsePosition(text);
     if (position === null) return this.#blame(`is told ${text}`);
-    const before = this.#position;
     this.#position = position;
-    this.#referee.followed(
-      `${this.#name} at ${machine.name}`,
-      before,
-      position,
-      compare ? { prefixes: this.#prefixes, entries: this.#entries } : null,
-    );
+    if (this.#isMisled) return;
+    const seen = compare ? { prefixes: this.#prefixes, entries: this.#entries } : null;
+    const name = `${this.#name} at ${machine.name}`;
+    this.#truth = this.#referee.followed(name, machine, this.#truth, position, seen);
+    if (this.#truth !== null) return;
+    this.#isMisled = true;
+    this.#trace.count('follower misled by a position of lost bytes');
   }
 
   #blame(what: string): void {

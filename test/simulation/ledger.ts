@@ -4,6 +4,9 @@
  *
  * A history that grew out of another one shares that one's bytes up to its `base`, and has its own from there on.
  * Only the master of a history makes bytes of it: everybody else's have to be here already.
+ *
+ * A master whose folder was rolled back unnoticed makes other bytes under the same run ID. Each such stream has a *true name*
+ * here, which no node knows: that of the first one is the run ID.
  */
 import type { Entry } from '../../src/keyspace/entry.ts';
 import type { History } from '../../src/replication/history.ts';
@@ -121,6 +124,8 @@ class Chapter {
 export class Ledger {
   readonly #chapters = new Map<RunId, Chapter>();
   readonly #values = new Set<string>();
+  /** The true names of the streams under a run ID, if there is more than one. */
+  readonly #streams = new Map<RunId, RunId[]>();
 
   knows(runId: RunId): boolean {
     return this.#chapters.has(runId);
@@ -143,6 +148,27 @@ export class Ledger {
   /** A history goes on under another run ID. @param house the parent's, or another one */
   branch(runId: RunId, from: Position, house: string): void {
     this.#chapters.set(runId, new Chapter(this.#chapter(from.runId), from.offset, house));
+  }
+
+  /** A master goes on from an older copy of its files, under the run ID that it has. @returns the true name of its stream */
+  fork(runId: RunId, truth: RunId, from: Offset): RunId {
+    const streams = this.streamsOf(runId);
+    const name = `${runId}~${streams.length}` as RunId;
+    this.#streams.set(runId, [...streams, name]);
+    this.#chapters.set(name, new Chapter(this.#chapter(truth), from, name));
+    return name;
+  }
+
+  /** The true names of all streams under the run ID. */
+  streamsOf(runId: RunId): RunId[] {
+    return this.#streams.get(runId) ?? [runId];
+  }
+
+  /** Whether who truly stands at `later` has all that some stream under the other's run ID had at `earlier`. */
+  includesNamed(later: Position, earlier: Position): boolean {
+    return this.streamsOf(earlier.runId).some((runId) => {
+      return this.includes(later, { runId, offset: earlier.offset });
+    });
   }
 
   /**
@@ -229,10 +255,10 @@ export class Ledger {
   }
 
   /** @returns an ancestor that is said to be shared further than it is, or null */
-  exaggeration(history: History): string | null {
+  exaggeration(history: History, truth: RunId): string | null {
     for (const { runId, validTo } of history.lineage) {
       if (!this.knows(runId)) return `${runId} is in a lineage, and was never a history`;
-      const shared = this.sharedBy(history.runId, runId);
+      const shared = Math.max(...this.streamsOf(runId).map((stream) => this.sharedBy(truth, stream)));
       if (validTo > shared)
         return `${history.runId} says it shares ${runId} to ${validTo}; it does to ${shared}`;
     }

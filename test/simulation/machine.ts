@@ -9,10 +9,16 @@ import { type Keyspace, type Log, StorageError } from '../../src/node/ports.ts';
 import { Problem } from '../../src/node/problem.ts';
 import { newHistory } from '../../src/replication/history.ts';
 import { EMPTY_HISTORY_HASH } from '../../src/replication/history-hash.ts';
-import { formatPosition, type Offset, type RunId, ZERO } from '../../src/replication/position.ts';
+import {
+  formatPosition,
+  type Offset,
+  type Position,
+  type RunId,
+  ZERO,
+} from '../../src/replication/position.ts';
 import type { FsyncPolicy } from '../../src/store/state/state-file.ts';
 import type { Chance } from './chance.ts';
-import { Disk } from './disk.ts';
+import { Disk, type FolderCopy } from './disk.ts';
 import type { EventLoop } from './event-loop.ts';
 import { FakeFiles } from './fake-files.ts';
 import { FakeState } from './fake-state.ts';
@@ -63,6 +69,8 @@ export class Machine {
   #failsOnce = false;
   /** Operators that wait for a promotion. */
   promotions = 0;
+  /** Where this life of the node began. */
+  began: Position | null = null;
   /** The power was cut, and not all that was written was on disk. */
   mayHaveLost = false;
 
@@ -143,6 +151,7 @@ export class Machine {
       const there = state.kept.findIndex(({ name }) => this.disk.kept.has(name));
       state.forgetKept(there === -1 ? 0 : state.kept.length - there);
       if (state.keyspaceNumber === 0) this.#makeKeyspace(state);
+      this.began = this.disk.position;
       const keyspace: Keyspace = await files.open(state.keyspaceNumber);
       const { network } = this.#parts;
       const ports = { dial: network.dial(this, process), ask: network.ask(this, process) };
@@ -201,6 +210,17 @@ export class Machine {
     this.#note(`crashes (${kind}${lost > 0 ? `, ${lost} transactions lost` : ''})`);
     this.#parts.trace.count(`crash ${kind}${lost > 0 ? ' with loss' : ''}`);
     this.#ended(kind === 'power');
+  }
+
+  /** An operator, or a restored machine, puts a copy of a folder in the place of this one's. @param noticed as another file */
+  putBack(copy: FolderCopy, noticed: boolean): void {
+    if (this.#life !== null) return;
+    this.disk.putBack(copy);
+    if (noticed) this.disk.becomeCopy();
+    this.#parts.referee.restored(this, noticed);
+    this.mayHaveLost = false;
+    this.#note(`gets an older folder${noticed ? '' : ', in place'}: ${formatPosition(this.disk.position)}`);
+    this.#parts.trace.count(`folder ${noticed ? 'restored' : 'rolled back in place'}`);
   }
 
   /** Stops as it should. */
@@ -292,5 +312,5 @@ export class Machine {
 function isMistake(event: string, error: string): boolean {
   // A crash is thrown out of a port like an error that nobody expects.
   if (event === 'unexpected-error') return !error.startsWith('Crashed');
-  return /\b(RangeError|TypeError|ReferenceError)\b/.test(error);
+  return /\b(NotInJournal|RangeError|TypeError|ReferenceError)\b/.test(error);
 }

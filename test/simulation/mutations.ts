@@ -172,4 +172,22 @@ export const MUTATIONS: readonly Mutation[] = [
     find: "if (place.kind === 'inside-command') return 'different';",
     replace: '',
   },
+  {
+    name: 'a copied folder is not noticed at the start',
+    file: 'node/roles.ts',
+    find: "if (state.upstream === null) this.#rename(world.newRunId(), 'copied');",
+    replace: 'if (state.upstream === null) state.save({ copySettled: true });',
+  },
+  {
+    name: 'a master that learns that it was rolled back keeps its run ID',
+    file: 'replication/decide.ts',
+    find: "decision.reason === 'ahead-of-master' || (decision.reason === 'different-bytes' && request.hash !== null)",
+    replace: "decision.reason === 'forced'",
+  },
+  {
+    name: 'a run ID that was rolled back is valid up to the present offset',
+    file: 'node/roles.ts',
+    find: "'rolled-back', undefined, session, this.#began.offset)",
+    replace: "'rolled-back', undefined, session)",
+  },
 ];

@@ -69,7 +69,12 @@ export class Network {
       const conversation = new Conversation({
         handedOut: (runId, at, bytes) => this.#referee.handedOut(to as Machine, runId, at, bytes),
         acknowledged: (offset) => this.#referee.acknowledges(from, offset),
-        announced: (position, reason) => this.#referee.announced(to as Machine, position, reason),
+        announced: (position, reason, asked) => {
+          this.#referee.announced(to as Machine, position, reason, asked);
+        },
+        continued: (offset) => {
+          if (process.alive) this.#referee.continued(to as Machine, from, offset);
+        },
       });
       const dialer = new FakeSocket(url, process, this.#scale, (bytes) => conversation.replicaSends(bytes));
       const peer = `${from.name}:${40_000 + this.#count}`;

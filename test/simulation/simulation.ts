@@ -90,6 +90,9 @@ function actionsOf(cluster: Cluster, operator: Operator): readonly Action[] {
     void promise.catch((error: unknown) => tolerate(cluster, error));
   /** Some runs have much of it, some nothing. */
   const some = (weight: number): number => weight * chance.of([0, 0.3, 1, 3]);
+  /** Of a node that is the master as often as not: nobody but a master goes on with other bytes. */
+  const either = (): Machine => (chance.odds(0.5) ? master() : any());
+  const copying = chance.of([0, 2, 8]);
   return [
     { weight: 100, run: () => clients.write(master()) },
     { weight: 5, run: () => caught(clients.read(any())) },
@@ -104,7 +107,10 @@ function actionsOf(cluster: Cluster, operator: Operator): readonly Action[] {
     { weight: some(2), run: () => any().crash('power') },
     { weight: some(4), run: () => any().arm(armedCrash(chance)) },
     { weight: some(1), run: () => caught(any().stop()) },
+    { weight: copying, run: () => cluster.keepCopy(either()) },
+    { weight: copying / 2, run: () => cluster.putBack(either()) },
     { weight: some(1), run: () => fillDisk(cluster, any()) },
+    { weight: some(0.5), run: () => fullAtStart(cluster, any()) },
     { weight: some(1), run: () => any().failOnce() },
     { weight: some(2), run: () => any().setClock(skew(chance)) },
     { weight: some(1), run: () => operator.resizeBacklog(any()) },
@@ -152,6 +158,12 @@ function fillDisk({ chance, loop }: Cluster, { disk }: Machine): void {
   loop.at(chance.delay(1_500), () => {
     disk.isFull = false;
   });
+}
+
+/** The node ends, and its disk is full when it starts again, once or several times. */
+function fullAtStart(cluster: Cluster, machine: Machine): void {
+  machine.crash('process');
+  fillDisk(cluster, machine);
 }
 
 /** Mostly some seconds, forward or backward; seldom up to four hours. */
