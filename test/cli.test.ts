@@ -194,6 +194,25 @@ test('what a node and its peers say cannot act on the terminal: answers and erro
   }
 });
 
+test('check with --hash says whether a replica with other bytes may continue, and refuses what is no hash', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await node.client.set('k', 'v');
+  const { position, historyHash } = await node.client.replication();
+  assert.ok(historyHash !== null);
+  const other = historyHash.replace(/^./, (digit) => (digit === '0' ? '1' : '0'));
+  for (const [hash, decision, reason] of [
+    [historyHash, 'continue', null],
+    [other, 'full-resync', 'different-bytes'],
+  ] as const) {
+    const { stdout } = await psyncd(node, ['check', position, '--hash', hash, '--json']);
+    const answer = JSON.parse(stdout) as { decision: string; reason: string | null };
+    assert.deepEqual([answer.decision, answer.reason], [decision, reason]);
+  }
+  const { stderr } = await psyncd(node, ['check', position, '--hash', 'abc']);
+  assert.match(stderr, /--hash: expected 16 hex digits/);
+});
+
 test('export writes into a FIFO, replaces what a link leads to, refuses a folder, and makes private files', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node');

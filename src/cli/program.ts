@@ -117,11 +117,19 @@ export function program(): Command {
     .description(
       'tell what a replica at this position would get: the bytes that it lacks, or a snapshot, and why',
     )
+    .option(
+      '--hash <HASH>',
+      'the history hash that the replica has there, 16 hex digits; without it, it tells none',
+    )
     .option('--json', 'as GET /v1/replication/check has it')
-    .action(async (position: string, { node, json }: { node: string; json?: boolean }) => {
+    .action(async (position: string, options: { node: string; hash?: string; json?: boolean }) => {
+      const { node, hash = null, json } = options;
       checkPosition('the position', position);
+      if (hash !== null && !HISTORY_HASH.test(hash)) {
+        throw new UsageError(`--hash: expected 16 hex digits, got ${JSON.stringify(hash)}`);
+      }
       const { formatCheck } = await import('./info.ts');
-      const answer = await new Client(node).check(position);
+      const answer = await new Client(node).check(position, hash);
       if (json) printJson(answer);
       else print(formatCheck(answer));
     });
@@ -286,6 +294,9 @@ function timeFlag(name: string, text: string): number {
 function joined(value: string, before?: string): string {
   return before === undefined ? value : `${before},${value}`;
 }
+
+/** Form of the history hash that `GET /v1/replication` tells. */
+const HISTORY_HASH = /^[0-9a-f]{16}$/;
 
 /**
  * @param name as shown to the user
