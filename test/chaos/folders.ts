@@ -56,10 +56,11 @@ export async function folders(
         await run.round(STEPS);
         if (round % 10 === 0) tell(`${round} rounds: ${run.summary}`);
       }
-      await run.end();
     } catch (error) {
       tell(run.last);
       throw error;
+    } finally {
+      await run.end();
     }
     tell(`${rounds} rounds: ${run.summary}`);
     return { rounds, counts: run.counts, answered: run.answered };
