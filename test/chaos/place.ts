@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { ChildNode } from '../../src/cli/child-node.ts';
-import { LinkProxy } from '../../src/cli/link-proxy.ts';
+import { LinkProxy } from '../../src/cli/demo/link-proxy.ts';
 
 const FLAGS = ['--repl-timeout', '2s', '--repl-ping-interval', '500ms', '--log-level', 'warn'];
 
