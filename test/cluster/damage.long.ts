@@ -7,11 +7,13 @@ import Database from 'better-sqlite3';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { Cluster, converged, textOf, writeMany } from '../support/cluster.ts';
-import { flippedSeparator } from '../support/damage.ts';
+import { flippedSeparator, movePosition } from '../support/damage.ts';
 import { seeded } from '../support/random.ts';
 import { RawReplica } from '../support/raw-replica.ts';
 
 const MARK = 'a value that can be found in a file';
+/** What `SET k1 v` takes in the stream. */
+const SET_BYTES = '*3\r\n$3\r\nSET\r\n$2\r\nk1\r\n$1\r\nv\r\n'.length;
 
 /** Flips one bit of MARK in the file, also in copies that pages which were moved have left behind. */
 async function flipped(cluster: Cluster, name: string, file: string): Promise<void> {
@@ -82,13 +84,56 @@ test('a keyspace file that is past the journal of a clean stop is noticed at the
   const cluster = await Cluster.create(t);
   await stopped(cluster, 'node');
   const db = new Database(join(cluster.data('node'), 'keyspace-1.db'));
-  // One bit of the number.
-  db.exec('UPDATE position SET "offset" = "offset" + 1048576');
+  movePosition(db, 1_048_576);
   db.close();
   await assert.rejects(
     cluster.start('node'),
     /is damaged: the keyspace file is at byte \d+, but the journal of a clean stop ends at byte \d+/,
   );
+});
+
+for (const [what, change] of [
+  ['past the journal', (at: number) => at + 2 ** 40],
+  ['to another write in the journal', (at: number) => at + SET_BYTES],
+] as const) {
+  test(`after a crash, a flipped bit in the position of the keyspace file is noticed at the start: ${what}`, async (t) => {
+    const cluster = await Cluster.create(t);
+    await stopped(cluster, 'node');
+    const node = await cluster.start('node', '--apply-interval', '1h');
+    for (const key of ['k1', 'k2']) await node.client.set(key, 'v');
+    await node.stop('SIGKILL');
+    const path = join(cluster.data('node'), 'keyspace-1.db');
+    const db = new Database(path);
+    const at = db.prepare('SELECT "offset" FROM position').pluck().get() as number;
+    db.prepare('UPDATE position SET "offset" = ?').run(change(at));
+    db.close();
+    await assert.rejects(
+      cluster.start('node'),
+      /keyspace-1\.db is damaged: the table position holds [0-9a-f]+:\d+, which is not what was written/,
+    );
+    const mended = new Database(path);
+    mended.prepare('UPDATE position SET "offset" = ?').run(at);
+    mended.close();
+    assert.equal(await textOf(await cluster.start('node'), 'k2'), 'v');
+  });
+}
+
+test('the keyspace file of another node is noticed at the start, also when it fits the journal', async (t) => {
+  const cluster = await Cluster.create(t);
+  for (const name of ['node', 'other']) await stopped(cluster, name);
+  const path = join(cluster.data('node'), 'keyspace-1.db');
+  const own = await readFile(path);
+  await writeFile(path, await readFile(join(cluster.data('other'), 'keyspace-1.db')));
+  await assert.rejects(cluster.start('node'), (error: Error) => {
+    assert.match(
+      error.message,
+      /is damaged: the keyspace file is of another history: it is at [0-9a-f]+:\d+/,
+    );
+    assert.equal(error.message.split('\n').filter((line) => line.startsWith('psyncd:')).length, 1);
+    return true;
+  });
+  await writeFile(path, own);
+  assert.equal(await textOf(await cluster.start('node'), 'marked'), MARK);
 });
 
 /** A folder as an older psyncd has left it: only the first migrations have run. */

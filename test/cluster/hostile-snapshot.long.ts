@@ -7,8 +7,9 @@ import Database, { type Database as Connection } from 'better-sqlite3';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { entryChecksum } from '../../src/store/keyspace/entry-checksum.ts';
+import { positionChecksum } from '../../src/store/keyspace/keyspace-schema.ts';
 import { Cluster, linkState, textOf } from '../support/cluster.ts';
-import { rootOf } from '../support/damage.ts';
+import { movePosition, rootOf } from '../support/damage.ts';
 import { scriptedMaster } from '../support/scripted-master.ts';
 
 const LARGE_BYTES = 50_000;
@@ -183,8 +184,13 @@ const MUTATIONS: readonly Mutation[] = [
   },
   {
     what: 'another position',
-    change: (db) => db.exec('UPDATE position SET "offset" = "offset" - 1'),
+    change: (db) => movePosition(db, -1),
     refusal: /it is at [0-9a-f]+:\d+, announced was/,
+  },
+  {
+    what: 'a position without its checksum',
+    change: (db) => db.exec('UPDATE position SET checksum = NULL'),
+    refusal: /it is damaged: the table position holds [0-9a-f]+:\d+, which is not what was written/,
   },
   { what: 'half of the file', spoil: (file) => file.subarray(0, file.length / 2), refusal: OTHER_PAGES },
   {
@@ -301,7 +307,11 @@ function utf16({ runId, offset }: Source, path: string): Connection {
   for (const name of ['user_version', 'application_id'])
     db.pragma(`${name} = ${good.pragma(name, { simple: true })}`);
   good.close();
-  db.prepare('INSERT INTO position VALUES (1, ?, ?)').run(runId, offset);
+  db.prepare('INSERT INTO position VALUES (1, ?, ?, ?)').run(
+    runId,
+    offset,
+    positionChecksum({ runId, offset }),
+  );
   return db;
 }
 

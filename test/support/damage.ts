@@ -1,6 +1,8 @@
 /** Damage of a keyspace file that SQLite does not notice by itself. */
 import { readFileSync, writeFileSync } from 'node:fs';
-import Database from 'better-sqlite3';
+import Database, { type Database as Connection } from 'better-sqlite3';
+import { offset } from '../../src/replication/position.ts';
+import { readPosition, writePosition } from '../../src/store/keyspace/keyspace-schema.ts';
 
 /** Where a page of a file that nobody has open begins, and how long it is. */
 export function pageOf(path: string, number: number): { readonly at: number; readonly length: number } {
@@ -40,4 +42,10 @@ export function flippedSeparator(path: string): string {
   bytes[found] = (bytes[found] as number) ^ 0x08;
   writeFileSync(path, bytes);
   return `key/${String(number - 1).padStart(4, '0')}`;
+}
+
+/** Moves the position of a keyspace file, with its checksum, as psyncd would. */
+export function movePosition(db: Connection, by: number): void {
+  const { runId, offset: at } = readPosition(db);
+  writePosition(db, { runId, offset: offset(at + by) });
 }

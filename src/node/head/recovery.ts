@@ -11,6 +11,7 @@ import { StreamDecoder } from '../../stream/decoder.ts';
 import { ProtocolError } from '../../stream/protocol-error.ts';
 import { FilesDamaged, NotInJournal, type StateStore } from '../ports.ts';
 import type { HeadParts } from './head-parts.ts';
+import { checkStanding } from './keyspace-standing.ts';
 
 /** Number of journal bytes that recovery and a refill of the backlog ask for at a time; a read returns whole rows. */
 export const REPLAY_BYTES = 1024 * 1024;
@@ -26,7 +27,7 @@ export interface RecoveryPlan {
 
 /**
  * Compares the journal with the keyspace file.
- * @throws FilesDamaged when there is a gap between them
+ * @throws FilesDamaged when there is a gap between them, or they are of different histories
  * @throws Error when the last stop was clean and the journal lacks bytes all the same
  */
 export function planRecovery({
@@ -35,6 +36,7 @@ export function planRecovery({
   settings,
   log,
 }: Pick<HeadParts, 'state' | 'keyspace' | 'settings' | 'log'>): RecoveryPlan {
+  checkStanding(state, keyspace.opened);
   const held = keyspace.opened.offset;
   const start = state.journalStart ?? held;
   const end = state.journalEnd ?? held;
