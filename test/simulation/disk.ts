@@ -56,12 +56,20 @@ type JournalChange =
   | { readonly kind: 'append'; readonly row: JournalRow }
   | { readonly kind: 'trim'; readonly count: number };
 
+/** Files of all disks that have been made: no two have the same identity, also on two machines. */
+let files = 0;
+
+function newFile(): number {
+  files += 1;
+  return files;
+}
+
 export class Disk {
   row: NodeRow;
   /** Names the boot of the machine. */
   boot: string;
   /** Which file psyncd.db is: a copy of it is another one, `becomeCopy`. */
-  file = 1;
+  file = newFile();
   /** Nothing can be written. */
   isFull = false;
   /** By the n of `keyspace-<n>.db`. */
@@ -126,7 +134,7 @@ export class Disk {
 
   /** The files are copies from now on: of this node's, of its past, or of another node's. */
   becomeCopy(): void {
-    this.file += 1;
+    this.file = newFile();
   }
 
   /** A transaction that is durable, like everything that went before it. */

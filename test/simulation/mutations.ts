@@ -174,8 +174,8 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'a copied folder is not noticed at the start',
-    file: 'node/roles.ts',
-    find: "if (state.upstream === null) this.#rename(world.newRunId(), 'copied');",
+    file: 'node/role/run-ids.ts',
+    find: "if (state.upstream === null) this.rename('copied');",
     replace: 'if (state.upstream === null) state.save({ copySettled: true });',
   },
   {
@@ -186,8 +186,8 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'a run ID that was rolled back is valid up to the present offset',
-    file: 'node/roles.ts',
-    find: "'rolled-back', undefined, session, this.#began.offset)",
-    replace: "'rolled-back', undefined, session)",
+    file: 'node/role/run-ids.ts',
+    find: "this.rename('rolled-back', { except: session, validTo: this.#began.offset });",
+    replace: "this.rename('rolled-back', { except: session });",
   },
 ];
