@@ -326,3 +326,25 @@ test('a replica that differs again after it got everything anew gives the alarm,
   assert.deepEqual([status.verified?.equal, status.kept.length], [false, 1]);
   assert.match(replica.log, /find out which node is wrong/);
 });
+
+test('a comparison with a node that never tells its digest is given up when 64 MiB were written meanwhile', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
+  await master.client.set('k', 'v');
+  await converged(master, replica);
+  const mute = await inFrontOf(t, replica, () => undefined);
+  const compared = fetch(`${master.url}/v1/digest?against=${mute}&timeout=110000`);
+  const value = Buffer.alloc(4 * 1024 * 1024, 'v');
+  let answer: Response | null = null;
+  const answered = compared.then((response) => {
+    answer = response;
+  });
+  for (let written = 0; answer === null && written < 100; written += 1) {
+    assert.ok((await fetch(`${master.url}/v1/keys/k`, { method: 'PUT', body: value })).ok);
+  }
+  await answered;
+  const problem = (await (answer as unknown as Response).json()) as { code: string; detail: string };
+  assert.equal(problem.code, 'NOT_REACHED');
+  assert.match(problem.detail, /more than 67108864 bytes were written/);
+});

@@ -9,6 +9,7 @@ import { type History, standing } from '../../replication/history.ts';
 import { formatPosition, type Offset, type Position } from '../../replication/position.ts';
 import { canonicalUpstream, httpUrl, notAnUpstream, parseUpstream } from '../../replication/upstream.ts';
 import type { StreamHead } from '../head/stream-head.ts';
+import { Hold } from '../hold.ts';
 import {
   type AskDigest,
   type AskPeer,
@@ -76,8 +77,9 @@ export class Comparisons {
     const cancel = this.#parts.world.after(timeoutMs, stop);
     gone.addEventListener('abort', stop);
     try {
-      return await this.#compare(url, timeoutMs, running.signal);
+      return await this.#compare(url, timeoutMs, running);
     } catch (error) {
+      if (running.signal.reason instanceof Problem) throw running.signal.reason;
       if (running.signal.aborted && !(error instanceof Problem))
         throw new Problem(
           'NOT_REACHED',
@@ -96,8 +98,9 @@ export class Comparisons {
     this.#running?.abort();
   }
 
-  async #compare(url: string, timeoutMs: number, over: AbortSignal): Promise<Comparison> {
+  async #compare(url: string, timeoutMs: number, running: AbortController): Promise<Comparison> {
     const { ask, head, nodeId, world } = this.#parts;
+    const over = running.signal;
     const until = world.monotonic() + timeoutMs;
     const leftMs = (): number => Math.max(0, Math.floor(until - world.monotonic()));
     const peer = await ask(url);
@@ -106,11 +109,13 @@ export class Comparisons {
     let from = head.offset;
     const unpin = head.pin(() => from);
     let open: OpenDigest | null = null;
+    let hold: Hold | null = null;
     const close = (): void => open?.close();
     over.addEventListener('abort', close);
     try {
       open = await head.openDigest();
       from = open.position.offset;
+      hold = this.#limitHold(from, running);
       over.throwIfAborted();
       const theirs = await this.#parts.askDigest(url, open.position, leftMs(), over);
       if ('code' in theirs) throw new Problem(theirs.code, told(url, theirs));
@@ -126,9 +131,24 @@ export class Comparisons {
       };
     } finally {
       over.removeEventListener('abort', close);
+      hold?.stop();
       open?.close();
       unpin();
     }
+  }
+
+  /** Gives the comparison up when too much has been written since: the open state keeps all of it on the disk. */
+  #limitHold(from: Offset, running: AbortController): Hold {
+    const { head, world } = this.#parts;
+    const detail = `more than ${MAX_BETWEEN_BYTES} bytes were written before the other node had told its digest`;
+    return new Hold({
+      world,
+      held: () => head.offset - from,
+      taken: () => 0,
+      limits: { hard: () => MAX_BETWEEN_BYTES },
+      othersWait: () => false,
+      end: () => running.abort(new Problem('NOT_REACHED', detail)),
+    });
   }
 
   /** @throws Problem if the other node cannot be there */
