@@ -231,6 +231,44 @@ function sameAs(position: (asked: string) => string): Answering {
   };
 }
 
+test('after a correction at the same position, followers and replicas of the corrected node get the data anew', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  let replica = await cluster.start('replica', '--replica-of', master.wsUrl);
+  await writeMany(master, 'k', 10);
+  const { position } = await converged(master, replica);
+  await replica.stop();
+  await tampered(cluster, 'replica', 'k7');
+  replica = await cluster.start('replica', '--verify-interval', '0');
+  await until('it streams', async () => (await replica.client.replication()).upstream?.state === 'streaming');
+  const below = await cluster.start('below', '--replica-of', replica.wsUrl);
+  await until('it has a copy', async () => (await textOf(below, 'k7')) === 'something else');
+  const ndjson = { accept: 'application/x-ndjson' };
+  const gone = new AbortController();
+  t.after(() => gone.abort());
+  const live = await fetch(`${replica.url}/v1/changes?prefix=k7`, { headers: ndjson, signal: gone.signal });
+  let seen = '';
+  const reading = (async () => {
+    for await (const chunk of live.body ?? []) seen += Buffer.from(chunk).toString();
+  })().catch(() => undefined);
+  await until('the follower has the wrong value', () => seen.includes('"synced"'));
+
+  await fetch(`${replica.url}/v1/config`, {
+    method: 'PATCH',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ verifyInterval: '200ms' }),
+  });
+  await until('the live follower is told the right value', () => /different-data[\s\S]*"v7"/.test(seen));
+  const again = await fetch(`${replica.url}/v1/changes?prefix=k7&position=${position}&wait=0`, {
+    headers: ndjson,
+  });
+  assert.match(await again.text(), /^\{"type":"reset",[^\n]*"reason":"different-data"/);
+  await until('the node below is corrected', async () => (await textOf(below, 'k7')) === 'v7');
+  await converged(master, replica, below);
+  gone.abort();
+  await reading;
+});
+
 test('a peer that answers nonsense, too much, elsewhere or nothing costs one clear answer, in time', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');

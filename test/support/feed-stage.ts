@@ -303,7 +303,7 @@ export class Stage {
   replace(keyspace: FakeKeyspace, history: History): void {
     this.history = history;
     this.rows = [];
-    this.head.replaceKeyspace(keyspace.asKeyspace, null);
+    this.head.replaceKeyspace(keyspace.asKeyspace, null, false);
     this.feed.replaced();
   }
 

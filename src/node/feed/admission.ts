@@ -3,7 +3,7 @@
  *
  * A follower resumes by the decision that answers a replica's PSYNC.
  */
-import { type Decision, decide, UNKNOWN_PLACE } from '../../replication/decide.ts';
+import { type Decision, UNKNOWN_PLACE } from '../../replication/decide.ts';
 import { formatPosition, type Position, wireOffset } from '../../replication/position.ts';
 import { msSince } from '../elapsed.ts';
 import type { PositionWaiters } from '../head/position-waiters.ts';
@@ -70,10 +70,8 @@ export class Admission {
    */
   decide(from: Position): Decision {
     const { catchUp, head } = this.#parts;
-    const decision = decide(
+    const decision = head.decide(
       { kind: 'psync', runId: from.runId, asked: wireOffset(from.offset), hash: null },
-      head.history,
-      head.backlog,
       UNKNOWN_PLACE,
     );
     if (decision.kind === 'full-resync' || catchUp.isBoundary(decision.after)) return decision;

@@ -11,7 +11,7 @@
  */
 import { Backlog } from '../../replication/backlog.ts';
 import { CommitClock } from '../../replication/commit-clock.ts';
-import type { Place } from '../../replication/decide.ts';
+import { type Decision, decide, type Place, type SyncRequest } from '../../replication/decide.ts';
 import type { History } from '../../replication/history.ts';
 import { type Offset, offset, type Position } from '../../replication/position.ts';
 import { WriteRate } from '../../replication/write-rate.ts';
@@ -55,6 +55,8 @@ export class StreamHead extends KeyspaceView {
   /** Names the refill of the backlog that was asked for last. */
   #refill: object | null = null;
   #closed = false;
+  /** Where a snapshot has corrected this node's data without a change of the position; null: nowhere. */
+  #correctedAt: Offset | null = null;
 
   private constructor(parts: HeadParts, layers: Layers, backlogEnd: Offset) {
     const { world, log, settings, state } = parts;
@@ -310,13 +312,26 @@ export class StreamHead extends KeyspaceView {
   }
 
   /**
+   * Decides how a replica or follower goes on. Whoever stands exactly where this node's data was corrected may have the wrong data
+   * from this node, and cannot continue; earlier positions are behind the backlog, which begins there.
+   * @param place this node's knowledge of the position that is asked for
+   */
+  decide(request: SyncRequest, place: Place): Decision {
+    const decision = decide(request, this.history, this.#backlog, place);
+    const isCorrected = decision.kind === 'continue' && decision.after === this.#correctedAt;
+    return isCorrected ? { kind: 'full-resync', reason: 'different-data' } : decision;
+  }
+
+  /**
    * Puts a snapshot in place of the state: the node stands at the snapshot's position and knows nothing of the bytes before.
    * @param hash the history hash there; null: unknown
+   * @param corrects this node's data was wrong, and so is what others have from it
    * @returns the keyspace before, which the caller closes
    */
-  replaceKeyspace(keyspace: Keyspace, hash: bigint | null): Keyspace {
+  replaceKeyspace(keyspace: Keyspace, hash: bigint | null, corrects: boolean): Keyspace {
     const before = this.#layers.replace(keyspace);
     this.#offset = keyspace.opened.offset;
+    this.#correctedAt = corrects ? this.#offset : null;
     this.#backlog = new Backlog(this.#backlog.size, this.#offset);
     this.#places.replace(hash);
     this.#clock = new CommitClock(this.#offset, this.#world.monotonic());

@@ -128,7 +128,7 @@ export class Adoption {
     }
     // The switch has happened; nothing came between, and nothing comes before the node knows it.
     this.#parts.releaseReaders(CloseCode.historyChanged, 'a full resync replaced the history');
-    this.#retire(this.#parts.head.replaceKeyspace(keyspace, hash), this.#keyspaceNumber, keep);
+    this.#retire(this.#parts.head.replaceKeyspace(keyspace, hash, this.#differs), this.#keyspaceNumber, keep);
     this.#keyspaceNumber = keyspaceNumber;
     const event = {
       position: formatPosition(position),

@@ -1,5 +1,5 @@
 /** Answers, without a replica, how this node would answer a replica's PSYNC. */
-import { type Decision, decide, type Place, UNKNOWN_PLACE } from '../../replication/decide.ts';
+import { type Decision, type Place, UNKNOWN_PLACE } from '../../replication/decide.ts';
 import { type Offset, type Position, wireOffset } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import { StorageError } from '../ports.ts';
@@ -31,7 +31,7 @@ export function psyncCheck(
       ? ({ kind: 'psync-first' } as const)
       : ({ kind: 'psync', runId: position.runId, asked: wireOffset(position.offset), hash } as const);
   const place = position === null ? UNKNOWN_PLACE : placeAt(head, position.offset);
-  const decision = decide(request, head.history, head.backlog, place);
+  const decision = head.decide(request, place);
   const bytes = decision.kind === 'continue' ? decision.bytes : head.snapshotBytes();
   return { decision, bytes, notNow: notReady?.slice(1) ?? null };
 }

@@ -8,7 +8,6 @@
  */
 import { CloseCode } from '../../replication/close-code.ts';
 import {
-  decide,
   type FullResyncReason,
   type Place,
   type SyncRequest,
@@ -303,7 +302,7 @@ export class Session implements SocketEvents {
     }
     const place = this.#placeOf(request);
     if (place === null) return;
-    const decision = decide(request, head.history, head.backlog, place);
+    const decision = head.decide(request, place);
     if (showsRollback(request, head.history, decision) && !this.#tellOutdated()) return;
     const mismatch = schemaRefusal(this.#machine.capabilities, this.#context.keyspaceSchema);
     if (decision.kind === 'full-resync' && mismatch !== null) {
