@@ -231,7 +231,7 @@ test('a file or the folder that is removed or replaced while the node runs is no
       await http.send('PUT', '/v1/keys/k', 'v'),
       503,
       'STORAGE_FAILED',
-      /nothing was written: .* is not the file/,
+      /nothing was written: .* is no longer the file/,
     );
     isProblem(
       await http.send('GET', '/readyz'),
@@ -273,7 +273,7 @@ test('a file or the folder that is removed or replaced while the node runs is no
   await until('it is missed', async () => (await fetch(`${replica.url}/readyz`)).status === 503);
   await master.client.set('k', 'meanwhile');
   await until('it says so', async () =>
-    /cannot keep the stream: .* is not the file/.test(
+    /cannot keep the stream: .* is no longer the file/.test(
       (await replica.client.replication()).upstream?.detail ?? '',
     ),
   );
