@@ -4,6 +4,7 @@
  * connection, round by round. So a single request on another connection waits for one round, not for all of them.
  */
 import { type Loop, SharedTurn } from '../../node/turns.ts';
+import { EVENT_LOOP } from '../request/event-loop.ts';
 
 /** A connection whose requests wait for their turn. */
 export interface Starter {
@@ -13,13 +14,6 @@ export interface Starter {
    */
   startNext(): boolean;
 }
-
-const LOOP: Loop = {
-  monotonic: () => performance.now(),
-  soon: (callback) => {
-    setImmediate(callback);
-  },
-};
 
 /**
  * Time for starting requests in one turn of the event loop, in milliseconds; starting is a third of the work for a
@@ -41,7 +35,7 @@ export class Rounds {
   readonly #waiting = new Set<Starter>();
 
   /** @param loop replaced in tests */
-  constructor(loop: Loop = LOOP) {
+  constructor(loop: Loop = EVENT_LOOP) {
     this.#loop = loop;
     this.#turn = new SharedTurn(loop, STARTS_MS);
   }
