@@ -412,6 +412,20 @@ export function operationRoutes(app: FastifyInstance, node: Node, now: () => num
     },
   });
 
+  /** Carries out a change of when the entry expires. @param expiresAt answered time, in milliseconds since 1970; null: never */
+  const change = async (
+    operation: Operation & { readonly key: string },
+    expiresAt: number | null,
+    query: AcksQuery,
+    reply: FastifyReply,
+  ) => {
+    refuseOnReplica(node);
+    const { key } = operation;
+    const { result, position } = await operate(operation);
+    if (!result.existed) throw notFound(key);
+    return acknowledged(node, reply, query, answer(reply, position, result, { key, expiresAt }));
+  };
+
   app.put<WriteRoute & { Body: ExpiryRequest }>('/v1/keys/:key/expiry', {
     bodyLimit: MAX_JSON_BYTES,
     schema: {
@@ -434,11 +448,7 @@ export function operationRoutes(app: FastifyInstance, node: Node, now: () => num
       const condition = writeCondition(request.headers);
       const expiresAt = expiryOf(request.body, now());
       if (expiresAt === null) throw new Problem('BAD_REQUEST', 'either ttl or expiresAt is required');
-      refuseOnReplica(node);
-      const { result, position } = await operate({ kind: 'expire', key, expiresAt, condition });
-      if (!result.existed) throw notFound(key);
-      const members = { key, expiresAt };
-      return acknowledged(node, reply, request.query, answer(reply, position, result, members));
+      return change({ kind: 'expire', key, expiresAt, condition }, expiresAt, request.query, reply);
     },
   });
 
@@ -460,11 +470,7 @@ export function operationRoutes(app: FastifyInstance, node: Node, now: () => num
     handler: async (request, reply) => {
       const key = checkKey(request.params.key);
       const condition = writeCondition(request.headers);
-      refuseOnReplica(node);
-      const { result, position } = await operate({ kind: 'persist', key, condition });
-      if (!result.existed) throw notFound(key);
-      const members = { key, expiresAt: null };
-      return acknowledged(node, reply, request.query, answer(reply, position, result, members));
+      return change({ kind: 'persist', key, condition }, null, request.query, reply);
     },
   });
 }
