@@ -19,6 +19,8 @@ import {
 
 const SEED = Number(process.env.PSYNCD_SEED ?? Date.now() % 1_000_000);
 const REQUESTS = 4_000;
+/** Requests for one operation, until one of them is carried out. */
+const TRIES = 200;
 
 interface Call {
   readonly method: string;
@@ -350,6 +352,27 @@ const calls = fc.oneof(
   { weight: 6, arbitrary: elsewhere },
 );
 
+/**
+ * The operations that no request carries out, though each that is not in `done` is asked for by up to `TRIES` further
+ * requests: chance may leave a seldom one out of the first thousands, and the node may have been a replica just then.
+ */
+async function neverDone(http: Connection, done: ReadonlySet<string>): Promise<string[]> {
+  const never = [];
+  for (const { path, method, operation } of OPERATIONS) {
+    const id = operation.operationId;
+    if (done.has(id) || NEED_REPLICAS.has(id)) continue;
+    let carriedOut = false;
+    for (const call of fc.sample(callOf(path, method, operation), { seed: SEED, numRuns: TRIES })) {
+      const { status } = await http.send(call.method, call.path, call.body, call.headers);
+      carriedOut = status < 300;
+      if (carriedOut) break;
+    }
+    if (!carriedOut) never.push(id);
+  }
+  violations.splice(0);
+  return never;
+}
+
 test(`${REQUESTS} requests of all kinds: never the node's fault, always as the document says`, async (t) => {
   t.diagnostic(`PSYNCD_SEED=${SEED}`);
   const cluster = await Cluster.create(t);
@@ -374,10 +397,8 @@ test(`${REQUESTS} requests of all kinds: never the node's fault, always as the d
   }
   violations.splice(0);
   assert.equal([...wrong.values()].join('\n'), '', `PSYNCD_SEED=${SEED}`);
-  const never = OPERATIONS.map(({ operation }) => operation.operationId).filter(
-    (id) => !done.has(id) && !NEED_REPLICAS.has(id),
-  );
-  assert.deepEqual(never, [], `operations that were never carried out, with PSYNCD_SEED=${SEED}`);
+  await node.client.promote();
+  assert.deepEqual(await neverDone(http, done), [], `never carried out, with PSYNCD_SEED=${SEED}`);
 
   await node.client.promote();
   assert.equal((await http.send('PUT', '/v1/keys/after', 'v')).status, 201);
