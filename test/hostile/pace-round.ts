@@ -24,12 +24,6 @@ function* endless(first: string, again: string): Generator<Buffer> {
   for (const piece = Buffer.from(again); ; ) yield piece;
 }
 
-/**
- * Node drops each request that waits by itself when its connection is reset: a thousand of them take some milliseconds, for all
- * connections that are reset in one turn of the event loop. So there are few connections of this kind.
- */
-const PIPELINES = 'pipelines of reads';
-
 const IMPOLITE: Readonly<Record<string, Impolite>> = {
   'a body in one-byte chunks': async (wire, chance, host) => {
     const chunks = '1\r\nx\r\n'.repeat(2_000 + chance.below(30_000));
@@ -88,7 +82,7 @@ const IMPOLITE: Readonly<Record<string, Impolite>> = {
     const head = `PUT /v1/keys/odd/acks?acks=1000&timeout=60000 HTTP/1.1\r\nHost: ${host}\r\nContent-Length: 1\r\n\r\nx`;
     await wire.send([Buffer.from(head)]);
   },
-  [PIPELINES]: async (wire, chance, host) => {
+  'pipelines of reads': async (wire, chance, host) => {
     const paths = [
       '/v1/keys/odd/small',
       '/v1/keys/none',
@@ -112,7 +106,7 @@ export async function paceRound(subject: Subject, chance: Chance): Promise<void>
   try {
     await polite(subject, 'PUT', '/v1/keys/odd/large', large);
     await polite(subject, 'PUT', '/v1/keys/odd/small', Buffer.from('small'));
-    const some = Array.from({ length: 5 + chance.below(name === PIPELINES ? 5 : 25) }, async () => {
+    const some = Array.from({ length: 5 + chance.below(25) }, async () => {
       const wire = await Wire.to(subject.node.port);
       wires.push(wire);
       await impolite(wire, chance, host);

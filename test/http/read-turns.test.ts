@@ -206,3 +206,24 @@ test('a connection that becomes a WebSocket is no longer paused', async (t) => {
   await until('it came', () => taken === 'something else');
   assert.equal(pauses, 0);
 });
+
+test('of many connections that are reset at once only one drops its waiting requests in each turn of the event loop', async (t) => {
+  const waiting: IncomingMessage[] = [];
+  const stage = await staged(t, 10, (request, response, turns) => {
+    waiting.push(request);
+    turns.watch(request.socket, response);
+  });
+  const count = 5;
+  const clients = await Promise.all(Array.from({ length: count }, stage.client));
+  for (const client of clients) client.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(MANY));
+  await until('all requests have come', () => stage.requests() === count * MANY);
+  for (const socket of stage.sockets) socket.destroy();
+  const dropped = (): number => waiting.filter(({ destroyed }) => destroyed).length;
+  let before = 0;
+  while (before < count * MANY) {
+    await nextTurn();
+    const now = dropped();
+    assert.ok(now - before <= MANY, `${now - before} requests were dropped in one turn`);
+    before = now;
+  }
+});

@@ -13,6 +13,7 @@ import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { World } from '../../node/ports.ts';
 import { type Loop, SharedTurn, TURN_MS } from '../../node/turns.ts';
+import { Closings } from './closings.ts';
 
 /** Time above which a read is costly, in milliseconds: the connection then waits for its turn. */
 export const COSTLY_READ_MS = 1;
@@ -61,10 +62,12 @@ export class ReadTurns {
   /** Connections that have not been costly yet. */
   readonly #others = new Set<Socket>();
   readonly #surprises: SharedTurn;
+  readonly #closings: Closings;
 
   constructor(loop: Loop & Pick<World, 'after'>) {
     this.#loop = loop;
     this.#surprises = new SharedTurn(loop, SURPRISES_MS);
+    this.#closings = new Closings(loop);
   }
 
   /** Registers a new connection. */
@@ -109,6 +112,7 @@ export class ReadTurns {
       socket.pause();
     };
     const closed = (): void => this.#drop(read);
+    const noClosing = this.#closings.take(socket);
     const read: Read = {
       socket,
       isHeld: false,
@@ -120,6 +124,7 @@ export class ReadTurns {
       looks: 0,
       cancelLook: () => undefined,
       stop: () => {
+        noClosing();
         socket.off('data', parsing).off('data', parsed).off('resume', resumed).off('close', closed);
       },
     };
