@@ -1,24 +1,24 @@
-/** Writes that wait until so many replicas have them in their journals (Redis's WAIT). */
+/** Writes that wait until a number of replicas has them in its journals (Redis's WAIT). */
 import type { Offset } from '../../replication/position.ts';
 import type { WaitingSettings } from '../head/position-waiters.ts';
 import type { World } from '../ports.ts';
 import { Problem } from '../problem.ts';
 
-/** The right of one write to wait. Whoever has it counts until `leave`. */
+/** The right of one write to wait. The place counts towards `maxWaiting` until the write calls `leave`. */
 export interface AckPlace {
   /**
-   * @returns how many replicas have acknowledged the offset: `replicas` at least, or as many as had when time was up, or when
-   *   the place was left
+   * Waits until `replicas` replicas have acknowledged the offset, the time is up, or the write calls `leave`.
+   * @returns the number of replicas that have acknowledged the offset
    */
   wait(offset: Offset, replicas: number, timeoutMs: number): Promise<number>;
-  /** Nobody waits any more, or will. */
+  /** Gives the place back, and ends the wait if there is one. Further calls change nothing. */
   leave(): void;
 }
 
 interface Waiter {
   readonly offset: Offset;
   readonly replicas: number;
-  /** @param reached how many replicas have it */
+  /** @param reached number of replicas that have acknowledged the offset */
   resolve(reached: number): void;
 }
 
@@ -30,7 +30,7 @@ export class AckWaiters {
   #waiters = new Set<Waiter>();
   #checkDue = false;
 
-  /** @param countAt how many replicas have acknowledged this offset */
+  /** @param countAt counts the replicas that have acknowledged an offset */
   constructor(world: World, settings: WaitingSettings, countAt: (offset: Offset) => number) {
     this.#world = world;
     this.#settings = settings;
@@ -38,8 +38,8 @@ export class AckWaiters {
   }
 
   /**
-   * Takes a place, before the write is made: so a write that may not wait is not made either.
-   * @throws Problem TOO_MANY_REQUESTS
+   * Takes a place. The caller does so before it makes the write, so that it does not make a write that cannot wait.
+   * @throws Problem TOO_MANY_REQUESTS when `maxWaiting` writes have a place
    */
   enter(): AckPlace {
     const { maxWaiting } = this.#settings;
@@ -84,14 +84,14 @@ export class AckWaiters {
     return waiter;
   }
 
-  /** What has to be acknowledged for nobody to wait any more, or null. */
+  /** The largest offset that a write waits for; null: no write waits. */
   get wanted(): Offset | null {
     let wanted: Offset | null = null;
     for (const { offset } of this.#waiters) if (wanted === null || offset > wanted) wanted = offset;
     return wanted;
   }
 
-  /** A replica has acknowledged something: all that comes in one tick is looked at once. */
+  /** Notes that a replica has acknowledged something. One look at the end of the tick serves all acknowledgements of the tick. */
   acknowledged(): void {
     if (this.#checkDue || this.#waiters.size === 0) return;
     this.#checkDue = true;
@@ -106,7 +106,7 @@ export class AckWaiters {
     });
   }
 
-  /** Nothing more is to be waited for: this node is no master any more, or stops. */
+  /** Ends all waits with the counts of this moment: this node is no longer the master, or it stops. */
   release(): void {
     for (const waiter of this.#waiters) waiter.resolve(this.#countAt(waiter.offset));
   }

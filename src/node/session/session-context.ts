@@ -41,11 +41,13 @@ export interface SyncCounters {
   syncPartialErr: number;
 }
 
+/** The bounds on how far a replica may lag, and the times by which the session keeps its connection alive. */
 export interface OutputLimits extends LinkTimes {
   /** Lag in bytes beyond which the node closes a session at once; the backlog's size counts if that is larger. */
   readonly outputLimitBytes: number;
   /** Lag in bytes that a session may have for `outputSoftMs` only; the backlog's size counts if that is larger. */
   readonly outputSoftBytes: number;
+  /** Milliseconds for which a session may lag more than `outputSoftBytes`. */
   readonly outputSoftMs: number;
 }
 
@@ -84,7 +86,10 @@ export interface SessionContext {
   decided(decision: Decision): void;
   /** Reports that the replica has acknowledged something. */
   acknowledged(): void;
-  /** Reports that the replica found the snapshot damaged although it arrived as this node sent it. @param reason in the replica's words */
+  /**
+   * Reports that the replica found the snapshot damaged although it arrived as this node sent it.
+   * @param reason in the replica's words
+   */
   snapshotRefused(reason: string): void;
   /** The offset whose acknowledgement a writer waits for; null: no writer waits. */
   wantedAck(): Offset | null;

@@ -1,14 +1,15 @@
 /**
- * The last events of each session, so that "why did it resync?" is one request, also after the session has ended.
- * What is noted here is logged under the same name.
+ * The last events of each session. One request answers "why did it resync?", also after the session has ended.
+ * Each event is also a line of the log, under the same name.
  */
 import type { Log } from '../ports.ts';
 
-/** Events of one session that are kept, and how many sessions that have ended. */
+/** The number of events that the log keeps of one session: the last ones. */
 const MAX_EVENTS = 32;
+/** The number of ended sessions that the log keeps: the last ones. Open sessions do not count. */
 const MAX_ENDED = 64;
 
-/** `session-ended`: by this side; `session-closed`: by the replica, or by the network. */
+/** Names of the events. `session-ended`: this node closed the session; `session-closed`: the replica or the network did. */
 export const SESSION_EVENTS = [
   'connected',
   'refused',
@@ -24,17 +25,18 @@ export interface SessionEvent {
   /** Milliseconds since 1970. */
   readonly at: number;
   readonly event: SessionEventName;
-  /** What the event is about: position, reason, bytes, code … */
+  /** Details of the event: position, reason, bytes, close code. */
   readonly fields: Readonly<Record<string, string | number>>;
 }
 
 export interface SessionRecord {
   readonly id: string;
   readonly peer: string;
-  /** Where the replica says that it can be reached. */
+  /** URL under which the replica says that other nodes reach it. */
   url?: string;
+  /** Whether the session has not ended yet. */
   open: boolean;
-  /** Oldest first; of very many the oldest are gone. */
+  /** The last 32 events, oldest first. */
   readonly events: readonly SessionEvent[];
 }
 
@@ -48,12 +50,12 @@ export class SessionLog {
     this.#now = now;
   }
 
-  /** Of open sessions and of the last ones that have ended, newest first. */
+  /** The records of the open sessions and of the last 64 that have ended, newest first. */
   get records(): readonly SessionRecord[] {
     return this.#records.toReversed();
   }
 
-  /** @returns what notes an event of this session */
+  /** Begins the record of a session. @returns the notebook in which the session writes its events */
   open(id: string, peer: string): SessionNotes {
     const record = { id, peer, open: true, events: [] as SessionEvent[] };
     this.#records.push(record);
@@ -71,6 +73,7 @@ export class SessionLog {
   }
 }
 
+/** The record of one session, as the session writes it. */
 export class SessionNotes {
   readonly #record: SessionRecord & { events: SessionEvent[] };
   readonly #log: Log;
@@ -89,11 +92,12 @@ export class SessionNotes {
     this.#ended = ended;
   }
 
-  /** The replica has said where it can be reached. */
+  /** Notes the URL under which the replica says that other nodes reach it. */
   named(url: string): void {
     this.#record.url = url;
   }
 
+  /** Adds an event to the record and to the log. */
   note(event: SessionEventName, fields: Readonly<Record<string, string | number>> = {}): void {
     const { id, peer, url, events } = this.#record;
     this.#log.info(event, { session: id, replica: url ?? peer, ...fields });
@@ -101,6 +105,7 @@ export class SessionNotes {
     events.push({ at: this.#now(), event, fields });
   }
 
+  /** Notes that the session has ended: from now on its record counts towards the 64 that the log keeps. */
   end(): void {
     this.#record.open = false;
     this.#ended();

@@ -16,7 +16,7 @@ import { owned } from '../unattended.ts';
 import type { OutputLimits } from './session-context.ts';
 import { MESSAGE_BYTES } from './snapshot-sender.ts';
 
-/** Bytes that wait in the socket at which the output stops giving it more. */
+/** Bytes that may wait in the socket: from this number on, the output gives it nothing more until the socket has sent some. */
 const HIGH_WATER_BYTES = 1024 * 1024;
 const EMPTY = Buffer.alloc(0);
 
@@ -27,7 +27,7 @@ interface OutputParts {
   readonly socket: StreamSocket;
   /** Ends the session, because the replica is too far behind. */
   close(code: CloseCode, detail: string): void;
-  /** Ends the session, because the disk does not give what the replica lacks. */
+  /** Ends the session, because this node cannot read the journal rows that the replica lacks. */
   journalNotRead(error: StorageError): void;
   /** Takes an error that nobody expects. */
   mistaken(error: unknown): void;
@@ -36,22 +36,23 @@ interface OutputParts {
 export class SessionOutput {
   readonly #parts: OutputParts;
   readonly #unpin: () => void;
-  /** `before`: the replica has not got a position to go on from. `online`: it gets the stream. `ended`: it gets nothing. */
+  /** `before`: the replica has no position yet to continue from. `online`: it gets the stream. `ended`: it gets nothing more. */
   #state: 'before' | 'online' | 'ended' = 'before';
   /** Offset up to which the socket was given the stream. */
   #cursor: Offset;
-  /** Bytes after the cursor that were fetched already: the rest of a commit's buffer, which is shared, or of a journal row. */
+  /** Bytes after the cursor that the output already holds: the rest of a commit's buffer, which sessions share, or of a read. */
   #unsent: Buffer = EMPTY;
-  /** Bytes that the replica may lag beyond the limits: it went online that far behind, or one command was that large. */
+  /** Bytes that the replica may lag beyond the limits, because it went online that far behind or one commit was that large. */
   #allowance = 0;
   /** Moment of the monotonic clock since which the replica has been behind the soft limit. */
   #softSince: number | null = null;
   /** Offset whose acknowledgement a writer waits for. */
   #wantedAck: Offset | null = null;
-  /** Whether a ping that asks for an acknowledgement has no pong yet. */
+  /** Whether the output waits for the pong to a ping that asked for an acknowledgement. */
   #asking = false;
+  /** Limits how long the output reads in one turn of the event loop. */
   readonly #readTurn: SharedTurn;
-  /** Whether the output goes on in the next turn of the event loop. */
+  /** Whether the output has asked to continue in the next turn of the event loop. */
   #pumpDue = false;
 
   constructor(parts: OutputParts) {
@@ -61,7 +62,7 @@ export class SessionOutput {
     this.#unpin = parts.head.pin(() => (this.#state === 'online' ? this.#cursor : null));
   }
 
-  /** Gives nothing more, and lets the journal go. */
+  /** Gives nothing more, and no longer keeps the journal from being trimmed. */
   end(): void {
     this.#state = 'ended';
     this.#unpin();
@@ -74,7 +75,7 @@ export class SessionOutput {
    */
   goOnline(after: Offset, wantedAck: Offset | null): void {
     this.#cursor = after;
-    // Clients wrote this much while the replica got its snapshot: it may catch up in its own time.
+    // The replica lacks these bytes because clients wrote them while it got its snapshot, not because it is slow.
     this.#allowance = this.#parts.head.offset - after;
     this.#state = 'online';
     this.#wantedAck = wantedAck;
@@ -115,7 +116,7 @@ export class SessionOutput {
 
   /**
    * Ends the session if the replica is too far behind.
-   * @param added size in bytes of the commit that has just come; 0: none has
+   * @param added size in bytes of the commit that the caller has just given to the output; 0: the caller gave none
    */
   checkLimits(added: number): void {
     if (this.#state !== 'online') return;
@@ -123,8 +124,8 @@ export class SessionOutput {
     const behind = head.offset - this.#cursor;
     // A limit below the backlog would cut off replicas that a partial resync brings back to where they were.
     const limit = Math.max(settings.outputLimitBytes, head.backlog.size);
-    // A single command may be larger than the limit, and must get through all the same. Writes that come while it
-    // passes do not count against the replica.
+    // A single commit may be larger than the limit, and the replica must still get it. The allowance lasts until the replica is
+    // within the limit again, so writes that arrive while it takes the large commit do not end the session.
     if (behind <= limit) this.#allowance = 0;
     else if (added > limit) this.#allowance = Math.max(this.#allowance, behind);
     if (behind > this.#allowance + limit) {
@@ -144,8 +145,8 @@ export class SessionOutput {
   }
 
   /**
-   * Gives the socket as much as it takes, in messages of at most 256 KiB. A socket that takes everything at once calls back
-   * within the same turn of the event loop; so the output reads for it for a limited time, and goes on in the next turn.
+   * Gives the socket bytes until 1 MiB waits in it, in messages of at most 256 KiB. A socket that takes everything at once
+   * calls back within the same turn of the event loop, without end; so the output reads for 5 ms at most in one turn.
    */
   #pump(): void {
     const { head, socket } = this.#parts;
@@ -177,7 +178,7 @@ export class SessionOutput {
     });
   }
 
-  /** @returns bytes after the cursor; null: the disk does not give them, and the session has ended */
+  /** @returns bytes after the cursor; null: this node cannot read them, and the session has ended */
   #read(): Buffer | null {
     try {
       return this.#parts.head.read(this.#cursor, MESSAGE_BYTES);
@@ -189,9 +190,10 @@ export class SessionOutput {
   }
 
   /**
-   * Sends a ping frame that asks for an acknowledgement. It arrives after the bytes that it asks about, and is no part of the
-   * stream. The output sends one at a time: a replica that was busy for a moment would find hundreds, and WebSocket libraries
-   * take that for an attack (`ws` cuts the connection at 60). The next one asks for all that was committed meanwhile.
+   * Sends a ping frame that asks for an acknowledgement. The frame arrives after the bytes that it asks about, and is no part
+   * of the stream (docs/decisions/005-keep-alives-are-not-in-the-stream.md). The output waits for the pong before it sends the
+   * next one: otherwise a replica that was busy for a moment would find hundreds of pings, and WebSocket libraries take that
+   * for an attack (`ws` cuts the connection at 60). The next ping asks for everything that was committed meanwhile.
    */
   #askForAck(): void {
     if (this.#wantedAck === null || this.#cursor < this.#wantedAck || this.#state !== 'online') return;

@@ -99,12 +99,12 @@ export class Session implements SocketEvents {
     return { offset: this.#acknowledged, at: this.#acknowledgedAt };
   }
 
-  /** Whether the peer has asked for a sync; until then it is a mere connection. */
+  /** Whether the peer has asked for a sync (PSYNC or SYNC). */
   get isReplica(): boolean {
     return this.#machine.kind === 'syncing';
   }
 
-  /** ID of the process that the replica runs in. */
+  /** ID of the replica's process; null: the replica has not said it. */
   get nodeId(): string | null {
     return this.#machine.nodeId;
   }
@@ -119,18 +119,18 @@ export class Session implements SocketEvents {
     return this.#liveness.heardAt;
   }
 
-  /** Whether this session has begun a sync. */
+  /** Whether this session has begun to bring the replica up to date. */
   get hasSynced(): boolean {
     return this.#sync !== null;
   }
 
-  /** URL under which the replica says that other nodes reach it. */
+  /** URL under which the replica says that other nodes reach it; null: it has not said one. */
   get url(): string | null {
     const { listeningUrl } = this.#machine;
     return listeningUrl === null ? null : reachableUrl(listeningUrl, this.#socket.peer);
   }
 
-  /** Offset that the replica has in its journal, by its own word. */
+  /** Offset up to which the replica says that its journal holds the stream; online, at least the offset at which it went online. */
   get acknowledgedOffset(): number {
     return this.#acknowledged;
   }
@@ -141,8 +141,8 @@ export class Session implements SocketEvents {
   }
 
   /**
-   * Whether the replica has said that everything is in its journal. After a full resync it has to say so anew, because it may
-   * still be checking the snapshot.
+   * Whether the replica has the whole stream. After a full resync it must acknowledge something first, because it may still be
+   * checking the snapshot.
    */
   get hasEverything(): boolean {
     return (this.#acknowledgedAt !== null || this.#sync?.kind === 'partial') && this.lagBytes === 0;
@@ -174,7 +174,7 @@ export class Session implements SocketEvents {
     this.#output.wantAck(offset);
   }
 
-  /** Takes commands of the replica, which may arrive in pieces. */
+  /** Takes bytes of the replica's commands; a command may arrive in pieces. */
   message(bytes: Buffer): void {
     if (this.#phase === 'closed') return;
     this.#liveness.heard();
@@ -218,7 +218,7 @@ export class Session implements SocketEvents {
     this.#socket.close(code, reason);
   }
 
-  /** Logs an error that nobody expects, and ends this session alone; the replica connects again. */
+  /** Logs an error that nobody expects, and ends only this session; the replica connects again. */
   mistaken(error: unknown): void {
     logUnexpected(this.#context.log, `session ${this.#context.id}`, error);
     attempt(
@@ -331,7 +331,10 @@ export class Session implements SocketEvents {
     this.#goOnline(decision.after);
   }
 
-  /** @returns where the replica stands, as far as this node knows; null: this node cannot read its journal, and the session has ended */
+  /**
+   * @returns this node's knowledge of the offset from which the replica asks to continue; null: this node cannot read its
+   *   journal, and the session has ended
+   */
   #placeOf(request: SyncRequest): Place | null {
     if (request.kind !== 'psync') return UNKNOWN_PLACE;
     try {
@@ -343,7 +346,10 @@ export class Session implements SocketEvents {
     }
   }
 
-  /** @returns whether this node has a new run ID now, because it lacks bytes of its history; if not, the session has ended */
+  /**
+   * Reports that this node lacks bytes of its history, which makes it take a new run ID.
+   * @returns whether it has the new run ID; false: it could not store it, and the session has ended
+   */
   #tellOutdated(): boolean {
     try {
       this.#context.outdated();
@@ -361,14 +367,17 @@ export class Session implements SocketEvents {
     return answerTail({ head, announcedUrl: announcedUrl(), capabilities }, word, after);
   }
 
-  /** Answers that this connection gets no sync, and ends it. */
+  /** Refuses the sync with an error line, and ends the session. @param why more fields for the session's log */
   #refuse(line: string, why: Readonly<Record<string, string>> = {}): void {
     this.#context.notes.note('refused', { ...why, answer: line });
     this.#output.line(line);
     this.close(CloseCode.notReady, line.slice(1, 100));
   }
 
-  /** @param announced false for SYNC, which is older than the line with position and reason: it gets the snapshot alone */
+  /**
+   * Sends a snapshot, then the stream.
+   * @param announced whether +FULLRESYNC goes before the snapshot; false for SYNC, which is older than that line
+   */
   #fullResync(reason: FullResyncReason, announced: boolean): Promise<void> {
     const { head, notes, settings, snapshots, world } = this.#context;
     this.#phase = 'snapshot';
@@ -390,7 +399,7 @@ export class Session implements SocketEvents {
         notes.note('snapshot-sent', { position: formatPosition(position), bytes: length });
         this.#goOnline(position.offset);
       },
-      // The bytes that the replica has not taken stand in the way of a close frame.
+      // A close frame would wait behind the bytes that the replica does not take, so the connection is dropped.
       end: (code, detail) => this.#drop(code, detail),
     });
     return this.#transfer.run();

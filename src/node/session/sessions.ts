@@ -1,5 +1,5 @@
 /**
- * The replicas that are connected: who they are, what they have acknowledged, and how long they were away.
+ * The connected replicas: their names, the offsets that they have acknowledged, and the outages from which they came back.
  *
  * Owns: the open sessions, the counters of resyncs, the log of sessions, the outages.
  */
@@ -19,17 +19,18 @@ import { SessionLog, type SessionRecord } from './session-log.ts';
 import type { Snapshots } from './snapshots.ts';
 
 export interface SessionsSettings extends OutputLimits, WaitingSettings {
-  /** How many replicas are served at the same time. */
+  /** The largest number of replicas that this node serves at the same time. */
   readonly maxReplicas: number;
 }
 
 /**
- * Connections that have not asked for a sync yet: so many are open at the same time. They are no replicas and take no
- * replica's place. One more costs the oldest its connection, because a real handshake takes some round trips only.
+ * The largest number of open connections that have not asked for a sync. They do not count towards `maxReplicas`. One more
+ * connection makes this node close the oldest of them, because a real handshake takes only some round trips.
  */
 export const MAX_HANDSHAKES = 64;
-/** The last outages that are remembered, and the replicas whose return is waited for. */
+/** The number of outages that this node remembers: the last ones. */
 const MAX_OUTAGES = 32;
+/** The number of absent replicas that this node remembers, so that it can report the outage when one comes back. */
 const MAX_AWAY = 256;
 
 interface SessionsParts {
@@ -38,16 +39,17 @@ interface SessionsParts {
   readonly head: StreamHead;
   readonly snapshots: Snapshots;
   readonly settings: SessionsSettings;
+  /** ID of this process. */
   readonly nodeId: string;
-  /** Of this node's keyspace file. */
+  /** Schema of this node's keyspace file. */
   readonly keyspaceSchema: number;
   announcedUrl(): string | null;
   notReady(): string | null;
   takeOver(position: Position, hash: bigint | null, session: Session): Promise<string | null>;
   outdated(session: Session): void;
-  /** A replica says that the snapshot which this node has sent is damaged, in words of its own. */
+  /** A replica found the snapshot damaged that this node had sent. @param reason in the replica's words */
   snapshotRefused(replica: string, reason: string): void;
-  /** A replica has acknowledged something, or has gone. */
+  /** A replica has acknowledged something, or its session has ended. */
   changed(): void;
 }
 
@@ -57,11 +59,16 @@ export class Sessions {
   readonly #open = new Set<Session>();
   readonly #log: SessionLog;
   readonly #acks: AckWaiters;
+  /** Number of connections that this node has accepted; it makes the session's ID. */
   #count = 0;
-  /** Replicas that have gone, by name: when, on the monotonic clock, and where the stream was then. */
+  /**
+   * Absent replicas by name, the longest absence first. `at`: when this node last heard of the replica, on the monotonic
+   * clock; `offset`: the head's offset when the session ended.
+   */
   readonly #away = new Map<string, { readonly at: number; readonly offset: number }>();
+  /** Oldest first. */
   #outages: Outage[] = [];
-  /** The end of the stream, once nothing more will be written. */
+  /** The last offset of the stream, because this node takes no more writes; null: it takes writes. */
   #lastAck: Offset | null = null;
 
   constructor(parts: SessionsParts) {
@@ -70,7 +77,7 @@ export class Sessions {
     this.#acks = new AckWaiters(parts.world, parts.settings, (offset) => this.acknowledgedBy(offset));
     parts.head.onCommit(({ bytes }, from) => {
       for (const session of this.#open) {
-        // The commit is done: what goes wrong with one replica is not the writer's, nor the others'.
+        // An error with one replica ends its session only: the commit is done, and the other replicas still get it.
         attempt(
           () => session.committed(bytes, from),
           (error) => session.mistaken(error),
@@ -79,41 +86,41 @@ export class Sessions {
     });
   }
 
-  /** Of the replicas: of those who have asked for a sync. */
+  /** The statuses of the sessions that have asked for a sync. */
   get statuses(): readonly SessionStatus[] {
     return [...this.#open].flatMap((session) => (session.isReplica ? (session.status ?? []) : []));
   }
 
-  /** Of open sessions and of the last ones that have ended, newest first. */
+  /** The records of the open sessions and of the last 64 that have ended, newest first. */
   get records(): readonly SessionRecord[] {
     return this.#log.records;
   }
 
-  /** Newest first. */
+  /** The last 32 outages of replicas that came back, newest first. */
   get outages(): readonly Outage[] {
     return this.#outages.toReversed();
   }
 
-  /** The sessions of those who have asked for a sync. */
+  /** The sessions that have asked for a sync. */
   get replicas(): readonly Session[] {
     return [...this.#open].filter(({ isReplica }) => isReplica);
   }
 
-  /** The sessions of replicas that acknowledge what they get. */
+  /** The sessions that are online and have acknowledged something. */
   get acknowledging(): readonly Session[] {
     return [...this.#open].filter(({ acknowledgement }) => acknowledgement !== null);
   }
 
-  /** How many replicas have acknowledged something within so many milliseconds. */
+  /** Counts the replicas that have acknowledged something within the last `maxLagMs` milliseconds. */
   goodReplicas(maxLagMs: number): number {
     const since = this.#parts.world.monotonic() - maxLagMs;
     return this.#countOf(({ at }) => at >= since);
   }
 
   /**
-   * Takes a connection.
-   * @param refusal the close code and reason if nobody can be served
-   * @returns where its events go; if it cannot be served, it is closed at once
+   * Begins a session on a connection.
+   * @param refusal the close code and the reason with which this node closes the session at once; null: it serves the replica
+   * @returns the session, as the receiver of the socket's events
    */
   accept(socket: StreamSocket, refusal: readonly [CloseCode, string] | null): SocketEvents {
     this.#count += 1;
@@ -147,19 +154,19 @@ export class Sessions {
     return ownedSocketEvents(session, (error) => session.mistaken(error));
   }
 
-  /** Closes all sessions, but for one. */
+  /** Closes all sessions except `except`. */
   drop(code: CloseCode, reason: string, except: Session | null = null): void {
     for (const session of [...this.#open]) if (session !== except) session.close(code, reason);
   }
 
-  /** How many replicas have acknowledged everything up to `offset`. */
+  /** Counts the replicas that have acknowledged everything up to `offset`. */
   acknowledgedBy(offset: Offset): number {
     return this.#countOf((acknowledgement) => acknowledgement.offset >= offset);
   }
 
   /**
-   * Takes a place for a write that will wait for acknowledgements.
-   * @throws Problem TOO_MANY_REQUESTS
+   * Takes a place for a write that will wait for acknowledgements. The wait asks the replicas to acknowledge at once.
+   * @throws Problem TOO_MANY_REQUESTS when `maxWaiting` writes have a place
    */
   enterAcks(): AckPlace {
     const place = this.#acks.enter();
@@ -172,28 +179,34 @@ export class Sessions {
     };
   }
 
-  /** Asks the replicas to say at once when they have everything up to `offset`. */
+  /** Asks the replicas to acknowledge as soon as they have everything up to `offset`. */
   wantAcks(offset: Offset): void {
     for (const session of this.#open) session.wantAck(offset);
   }
 
-  /** Nothing more will be written: asks all replicas, also those that come later, to say at once when they have everything. */
+  /**
+   * Asks all replicas, also those that connect later, to acknowledge as soon as they have the whole stream. This node takes no
+   * more writes.
+   */
   wantLastAcks(): void {
     this.#lastAck = this.#parts.head.offset;
     this.wantAcks(this.#lastAck);
   }
 
-  /** The roles have changed: who has left was not away, it may have been the master. */
+  /** Forgets the absent replicas, because the roles have changed: a replica that left may have been the master meanwhile. */
   forgetAway(): void {
     this.#away.clear();
   }
 
-  /** Whoever waits for acknowledgements gets those that there are. */
+  /** Ends all waits for acknowledgements with the counts of this moment. */
   releaseWaiters(): void {
     this.#acks.release();
   }
 
-  /** Whether there is a place for a replica that asks for a sync; where it was connected before is its own place. */
+  /**
+   * Counts the other replicas; an older connection of the same process does not count.
+   * @returns the reason why there is no place for a replica that asks for a sync; null: there is one
+   */
   #refusal(asking: Session): string | null {
     const { maxReplicas } = this.#parts.settings;
     let others = 0;
@@ -205,8 +218,8 @@ export class Sessions {
   }
 
   /**
-   * How many replicas have acknowledged something like this. One that was restarted is another process, and its old
-   * connection may still be open on this side: by its URL it counts once.
+   * Counts the replicas whose acknowledgement fits. A replica counts once, by its URL: after a restart it is another process,
+   * and its old connection may still be open on this side.
    */
   #countOf(fits: (acknowledgement: { readonly offset: number; readonly at: number }) => boolean): number {
     const replicas = new Set<string>();
@@ -219,7 +232,7 @@ export class Sessions {
 
   #decided(session: Session, decision: Decision): void {
     const { nodeId } = session;
-    // A connection that broke without a word may still be open on this side: nobody counts twice.
+    // The replica's old connection may have broken without a close frame, and then still be open on this side.
     for (const other of nodeId === null ? [] : [...this.#open]) {
       if (other !== session && other.nodeId === nodeId)
         other.close(CloseCode.goingAway, 'the replica has connected anew');
@@ -254,6 +267,7 @@ export class Sessions {
   }
 }
 
+/** @returns the name of the replica for people and for counting: its URL, or the address of the connection */
 function nameOf({ url, peer }: Session): string {
   return url ?? peer;
 }

@@ -1,8 +1,8 @@
 /**
- * The last thing a master does before it goes: it waits until its replicas have acknowledged everything that it has answered
- * (Redis's `shutdown-timeout`; docs/design/redis-rules.md, R12). Writes are refused by then, so the end of the stream stays where it is.
+ * The wait of a master that stops, until its replicas have acknowledged every write that it has answered (Redis's
+ * `shutdown-timeout`; docs/design/redis-rules.md, R12). The node refuses writes by then, so the end of the stream does not move.
  *
- * Only a master waits. What a replica has, its master has too, and the replicas of a replica get it from there.
+ * Only a master waits. A replica has nothing that its master does not have, and its own replicas can get that from the master.
  */
 import { formatPosition, type Offset } from '../../replication/position.ts';
 import { msSince } from '../elapsed.ts';
@@ -12,14 +12,14 @@ import type { Session } from './session.ts';
 import type { Sessions } from './sessions.ts';
 
 export interface ShutdownSettings {
-  /** How long a master that stops waits for its replicas; 0: it does not wait. */
+  /** Milliseconds for which a master that stops waits for its replicas; 0: it does not wait. */
   readonly shutdownTimeoutMs: number;
 }
 
-/** What the replicas lack that are still waited for. */
+/** The replicas that the master waits for. */
 export interface Lacking {
   readonly replicas: number;
-  /** Of the stream, of all of them together. */
+  /** Bytes of the stream that they have not acknowledged, all of them together. */
   readonly bytes: number;
 }
 
@@ -33,19 +33,19 @@ interface ShutdownWaitParts {
 
 export class ShutdownWait {
   readonly #parts: ShutdownWaitParts;
-  /** Ends the wait; null: there is none. */
+  /** Ends the wait; null: this node does not wait. */
   #end: (() => void) | null = null;
 
   constructor(parts: ShutdownWaitParts) {
     this.#parts = parts;
   }
 
-  /** What is still waited for, or null. */
+  /** The replicas that this node waits for now; null: it does not wait. */
   get lacking(): Lacking | null {
     return this.#end === null ? null : this.#lackingNow();
   }
 
-  /** Resolves when all replicas have acknowledged everything, none is left, time is up, or somebody has called `end`. */
+  /** Resolves when all connected replicas have acknowledged everything, the time is up, or somebody has called `end`. */
   async run(): Promise<void> {
     const { log, sessions, settings, world } = this.#parts;
     const startedAt = world.monotonic();
@@ -66,12 +66,12 @@ export class ShutdownWait {
     this.#report(before, msSince(world, startedAt));
   }
 
-  /** A replica has acknowledged something, or has gone. */
+  /** Notes that a replica has acknowledged something, or that its session has ended. */
   changed(): void {
     if (this.#end !== null && this.#lackingNow().replicas === 0) this.end();
   }
 
-  /** Waits no longer. @returns false if nothing was waited for */
+  /** Ends the wait. @returns false if this node did not wait */
   end(): boolean {
     const end = this.#end;
     this.#end = null;
@@ -87,7 +87,11 @@ export class ShutdownWait {
     };
   }
 
-  /** Says who goes without what. @param before the replicas that were connected when the wait began */
+  /**
+   * Logs each replica that lacks bytes, and how many replicas have everything. A replica that left during the wait and did not
+   * come back counts too.
+   * @param before the replicas that were connected when the wait began
+   */
   #report(before: readonly Session[], waitedMs: number): void {
     const { head, log, sessions } = this.#parts;
     const present = sessions.replicas;

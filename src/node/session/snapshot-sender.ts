@@ -1,21 +1,23 @@
 /**
  * A frozen keyspace file on its way to one replica.
  *
- * The event loop of a busy master comes by only every few milliseconds, so each time there must be much to send: while one
- * part of the file is sent, the next is read. The parts are read into the same few buffers again and again, each as soon
- * as the socket has taken what was in it: fresh ones, a file's worth of them, would have the garbage collector walk the
- * whole heap several times (measured for 152 MB: 0.3 s of processor time). That the socket takes is the back-pressure.
+ * The event loop of a busy master serves this sender only every few milliseconds, so the sender must have much to send each
+ * time: it reads the next part of the file while the socket sends the present one. It reads into four buffers in turn, each
+ * as soon as the socket has taken its bytes; a slow socket therefore slows the reading down. New buffers for each part would
+ * make the garbage collector walk the whole heap several times (measured for 152 MB: 0.3 s of processor time).
  */
 import type { FrozenFile } from '../ports.ts';
 
-/** The largest message that is sent: far below what the receiving side accepts. */
+/** The largest message that a master sends, in bytes; far below the largest that a replica accepts. */
 export const MESSAGE_BYTES = 256 * 1024;
 const BUFFERS = 4;
+/** Size of one buffer: the sender reads the file in parts of this size. */
 const BUFFER_BYTES = 1024 * 1024;
 
-/** A part of the file, and when the socket has taken what was in it before. */
+/** One of the buffers. */
 interface Slot {
   readonly buffer: Buffer;
+  /** Resolves when the socket has taken the bytes of the buffer, so that it can be filled anew. */
   taken: Promise<void>;
 }
 
@@ -26,7 +28,7 @@ export class SnapshotSender {
   #given = 0;
   #stopped = false;
 
-  /** @param give sends bytes; `sent` must be called when they were taken, or never will be */
+  /** @param give sends bytes; it calls `sent` when the socket has taken them, and also when the socket never will */
   constructor(file: FrozenFile, give: (bytes: Buffer, sent?: () => void) => void) {
     this.#file = file;
     this.#give = give;
@@ -37,17 +39,20 @@ export class SnapshotSender {
     }));
   }
 
-  /** How much of the file was given to the socket. */
+  /** Bytes of the file that the sender has given to the socket. */
   get given(): number {
     return this.#given;
   }
 
-  /** No more is sent. */
+  /** Sends nothing more: `send` resolves soon. */
   stop(): void {
     this.#stopped = true;
   }
 
-  /** @returns the CRC-32 of what was sent; measured: 1 MiB takes less than 0.4 ms */
+  /**
+   * Sends the file. Resolves when the socket was given all of it, or after `stop`.
+   * @returns the CRC-32 of the bytes that were sent (measured: 1 MiB takes less than 0.4 ms)
+   */
   async send(): Promise<number> {
     let crc32 = 0;
     let reading = this.#read(0, 0);
@@ -55,7 +60,7 @@ export class SnapshotSender {
       const part = await reading;
       if (this.#stopped) break;
       reading = this.#read(index + 1, this.#given + part.length);
-      // It is waited for in the next turn, if there is one.
+      // The next round awaits this read and takes its error. If the sender stops, no round follows, and the error has no taker.
       reading.catch(() => undefined);
       crc32 = this.#file.crc32(part, crc32);
       this.#send(this.#slot(index), part);
@@ -67,7 +72,7 @@ export class SnapshotSender {
     return this.#slots[index % this.#slots.length] as Slot;
   }
 
-  /** @returns what the file has at `at`, in the slot's buffer, as soon as that is free */
+  /** Reads the part of the file that begins at byte `at`, as soon as its buffer is free. @returns the part, in that buffer */
   async #read(index: number, at: number): Promise<Buffer> {
     const slot = this.#slot(index);
     await slot.taken;

@@ -1,4 +1,4 @@
-/** One snapshot for one replica: the wait for a frozen file, the bytes, and the watch over what they hold on the disk. */
+/** Sends one snapshot to one replica: waits for a frozen file, sends its bytes, and limits the disk space that they hold. */
 import type { CloseCode } from '../../replication/close-code.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import { Hold } from '../hold.ts';
@@ -16,13 +16,13 @@ interface TransferParts {
   readonly snapshots: Snapshots;
   readonly socket: StreamSocket;
   readonly output: SessionOutput;
-  /** Whether the replica wants the checksum of the bytes behind them. */
+  /** Whether the replica wants the CRC-32 of the snapshot after the last byte of it. */
   readonly checksummed: boolean;
-  /** The snapshot is there, and its bytes follow. */
+  /** Called when the snapshot is ready, before its first byte is sent. */
   begun(file: FrozenFile): void;
-  /** The socket was given the whole snapshot. Until this returns, the snapshot keeps the journal that follows it. */
+  /** Called when the socket was given the whole snapshot. Until it returns, the snapshot keeps the journal that follows it. */
   sent(file: FrozenFile): void;
-  /** Ends the session, because its snapshot holds too much on the disk, or others wait for it. */
+  /** Ends the session, because its snapshot holds too much disk space, or other replicas wait for it. */
   end(code: CloseCode, detail: string): void;
 }
 
@@ -38,14 +38,14 @@ export class SnapshotTransfer {
     this.#taken = new TakenWatch(parts.world);
   }
 
-  /** Bytes that the socket was given, of all; null: there is no snapshot yet. */
+  /** Bytes of the snapshot that the socket was given, and its size; null: no snapshot is ready yet. */
   get progress(): { readonly sent: number; readonly total: number } | null {
     return this.#sender === null ? null : { sent: this.#sender.given, total: this.#length };
   }
 
   /**
-   * Milliseconds for which the replica has taken nothing of the snapshot. Such a snapshot keeps others from theirs, and the
-   * journal from being trimmed.
+   * Milliseconds for which the replica has taken nothing of the snapshot. Meanwhile the snapshot keeps other replicas from
+   * getting theirs, and the journal from being trimmed.
    */
   stuckMs(): number {
     if (this.#sender === null) return 0;
@@ -58,7 +58,7 @@ export class SnapshotTransfer {
     this.#sender?.stop();
   }
 
-  /** Sends a snapshot. @throws Error when there is none, or the disk does not give it */
+  /** Sends a snapshot. @throws Error when the keyspace file cannot be frozen or read */
   async run(): Promise<void> {
     const { begun, checksummed, output, sent, snapshots } = this.#parts;
     const snapshot = await snapshots.acquire();
@@ -88,7 +88,7 @@ export class SnapshotTransfer {
     }
   }
 
-  /** Watches over the bytes that stay on the disk because of the snapshot. */
+  /** Begins to watch the bytes that stay on the disk because of the snapshot. @returns the watch, which the caller stops */
   #limitHold({ file }: Snapshot, sender: SnapshotSender): Hold {
     const { end, head, settings, snapshots, socket, world } = this.#parts;
     const neverBelowBacklog = (bytes: number): number => Math.max(bytes, head.backlog.size);

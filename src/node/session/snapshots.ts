@@ -1,27 +1,28 @@
 /**
  * Snapshots for full resyncs: the keyspace file, frozen at one position, read by as many sessions as need it.
  *
- * Owns: the frozen files, a few at most, and how many sessions read each.
- * A session joins a frozen file if what has been written since fits into the backlog, under the same run ID; otherwise the file
- * is frozen anew beside it. That has to end, also under a steady stream of replicas, or the WAL would grow for ever: when
- * there are too many frozen files, or much has been written since the first of them, who comes waits until they are let go.
- * Those who read them slowly are sent away then (hold.ts).
+ * Owns: the frozen files, four at most, and the number of sessions that read each.
+ * A session joins a frozen file if the bytes written since it was frozen fit into the backlog, under the same run ID; otherwise
+ * this class freezes the file again, beside the first one. If replicas kept coming, some file would always be frozen, and the
+ * WAL would grow for ever. So with four frozen files, or when more than `maxHeldBytes` were written since the first of an
+ * unbroken row of them, a session that comes waits until a file is released; meanwhile hold.ts ends the sessions of slow readers.
  */
 import type { Offset, Position } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { FrozenFile } from '../ports.ts';
 
-/** So many frozen files at the same time. */
+/** The largest number of frozen files at the same time. */
 const MAX_FROZEN = 4;
 
+/** One session's share in a frozen file. */
 export interface Snapshot {
   readonly file: FrozenFile;
-  /** To be called exactly once. */
+  /** Gives the share back. The session calls it exactly once. */
   release(): void;
 }
 
 interface Frozen {
-  /** Where the head stood when the freeze was asked for. */
+  /** The head's position when this class asked for the freeze; the position of the file is this one or a later one. */
   readonly at: Position;
   readonly file: Promise<FrozenFile>;
   readers: number;
@@ -30,27 +31,32 @@ interface Frozen {
 export class Snapshots {
   readonly #head: StreamHead;
   readonly #maxHeldBytes: () => number;
-  /** The oldest first. */
+  /** The frozen files that sessions read, oldest first. */
   #frozen: Frozen[] = [];
-  /** Where the head stood when the first was frozen of those between which no moment was without one. */
+  /** The head's offset when the present unbroken row of frozen files began: since then at least one file was frozen. */
   #heldFrom: Offset;
+  /** Resumes the sessions that wait until a frozen file is released. */
   #thawed: (() => void)[] = [];
 
-  /** @param maxHeldBytes no further file is frozen when so many bytes were written since the first one was */
+  /** @param maxHeldBytes bytes of the stream, written since an unbroken row of frozen files began, that prevent a further freeze */
   constructor(head: StreamHead, maxHeldBytes: () => number) {
     this.#head = head;
     this.#maxHeldBytes = maxHeldBytes;
     this.#heldFrom = head.offset;
-    // What follows a snapshot must still be there when the snapshot has been sent.
+    // A session continues from the journal when it has sent the snapshot, so the journal after it must still be there.
     head.pin(() => this.#frozen[0]?.at.offset ?? null);
   }
 
-  /** Somebody waits until frozen files are let go. */
+  /** Whether a session waits until a frozen file is released. */
   get awaited(): boolean {
     return this.#thawed.length > 0;
   }
 
-  /** @returns a snapshot that is at most a backlog old */
+  /**
+   * Joins a frozen file that is fresh, or freezes the keyspace file; may wait until other sessions release theirs.
+   * @returns a share in a snapshot that the stream has left behind by at most the size of the backlog
+   * @throws StorageError when the keyspace file cannot be frozen
+   */
   async acquire(): Promise<Snapshot> {
     const frozen = await this.#join();
     try {
@@ -67,7 +73,7 @@ export class Snapshots {
     }
   }
 
-  /** @returns a frozen file that is fresh, among whose readers the caller is counted */
+  /** @returns a fresh frozen file, with the caller counted as one of its readers */
   async #join(): Promise<Frozen> {
     for (;;) {
       const fresh = this.#frozen.find(({ at }) => !this.#isStale(at));
@@ -95,7 +101,7 @@ export class Snapshots {
     return runId !== position.runId || position.offset - offset > backlog.size;
   }
 
-  /** The keyspace file is about to be replaced: whoever comes now gets a snapshot of the new one. */
+  /** Forgets the frozen files, because a full resync is about to replace the keyspace file. Present readers may finish. */
   forget(): void {
     this.#frozen = [];
     this.#wake();

@@ -1,4 +1,4 @@
-/** The words of the answer to PSYNC that only newer replicas understand. */
+/** Makes the last words of the answer to PSYNC, which only psyncd's replicas understand. */
 import { formatLineage } from '../../replication/history.ts';
 import { formatHash, HISTORY_HASH } from '../../replication/history-hash.ts';
 import type { Offset } from '../../replication/position.ts';
@@ -8,7 +8,7 @@ import { StorageError } from '../ports.ts';
 interface Answering {
   readonly head: StreamHead;
   readonly announcedUrl: string | null;
-  /** Capabilities that the replica has announced: it gets a word only if it understands it. */
+  /** Capabilities that the replica has announced; it gets only the words that these say it understands. */
   readonly capabilities: readonly string[];
 }
 
@@ -37,7 +37,7 @@ function hashWord(head: StreamHead, at: Offset): string {
     const hash = head.hashAt(at);
     return hash === null ? '-' : formatHash(hash);
   } catch (error) {
-    // The session cannot read what follows either, and ends when it gets there.
+    // The session cannot read the journal after this offset either, and ends when it gets there.
     if (!(error instanceof StorageError)) throw error;
     return '-';
   }
