@@ -1,7 +1,8 @@
 /**
- * How large the backlog is, and should be. The rule: the time that a replica may be away, times the bytes that are
- * written meanwhile, at the busiest rate of the last ten minutes. `--backlog-size auto:120s` keeps to it, between a floor
- * and a ceiling: it grows at once, and shrinks when half would do.
+ * Reports how large the backlog is and should be, and resizes it if the setting says so. It should hold the bytes that clients
+ * write while a replica is away: the time that a replica may be away, times the highest write rate of the last ten minutes.
+ * With `--backlog-size auto:120s` the keeper follows that rule between a floor and a ceiling. It enlarges the backlog at once,
+ * and shrinks it when half of its size is enough.
  */
 import type { FullResyncReason } from '../../replication/decide.ts';
 import { offset } from '../../replication/position.ts';
@@ -9,28 +10,32 @@ import { backlogFor } from '../../replication/write-rate.ts';
 import type { Log, World } from '../ports.ts';
 import type { StreamHead } from './stream-head.ts';
 
-/** A replica was away, and has come back. */
+/** An absence of a replica, from which it came back. */
 export interface Outage {
-  /** Where it says that it can be reached, or where it comes from. */
+  /** URL under which the replica says that other nodes reach it, or else the address of its connection. */
   readonly replica: string;
-  /** When it came back, in milliseconds since 1970. */
+  /** Time of the return, in milliseconds since 1970. */
   readonly at: number;
   readonly awayMs: number;
-  /** How many bytes were written meanwhile. */
+  /** Bytes that clients wrote meanwhile. */
   readonly bytes: number;
+  /** The kind of resync that brought the replica up to date. */
   readonly kind: 'partial' | 'full';
   readonly reason?: FullResyncReason;
 }
 
 export interface BacklogSettings {
-  /** Of a fixed size: how large it is. */
+  /** The fixed size, if `backlogAwayMs` is null. */
   readonly backlogBytes: number;
-  /** How long replicas may be away; null: the size is fixed. */
+  /** Milliseconds for which a replica may be away; the keeper sizes the backlog for them. null: the size is fixed. */
   readonly backlogAwayMs: number | null;
+  /** Smallest size that the keeper chooses. */
   readonly backlogFloorBytes: number;
+  /** Largest size that the keeper chooses. */
   readonly backlogCeilingBytes: number;
 }
 
+/** The answer of `GET /v1/replication/backlog`. */
 export interface BacklogReport {
   readonly position: string;
   readonly size: number;
@@ -38,11 +43,11 @@ export interface BacklogReport {
   readonly length: number;
   /** null: the size is fixed. */
   readonly auto: { readonly awaySeconds: number; readonly floor: number; readonly ceiling: number } | null;
-  /** Bytes a second. */
+  /** Bytes written per second: now, and at the peak of the last ten minutes. */
   readonly rate: { readonly current: number; readonly peak: number };
-  /** How long ago the oldest byte that is held was written. */
+  /** Seconds since the commit of the oldest byte in the backlog. */
   readonly historySeconds: number;
-  /** How long a replica may be away at the peak rate; null: nothing was written. */
+  /** Seconds for which a replica may be away at the peak rate; null: the peak rate is 0. */
   readonly coversSeconds: number | null;
   readonly outages: readonly Outage[];
   readonly advice: {
@@ -53,11 +58,13 @@ export interface BacklogReport {
   };
 }
 
+/** Milliseconds between two looks at the size. */
 const TICK_MS = 1_000;
-/** Sizes are multiples of this, so that small changes of the rate change nothing. */
+/** The keeper chooses multiples of this size, so that a small change of the rate does not resize the backlog. */
 const STEP_BYTES = 64 * 1024;
-/** What advice assumes while no replica has been away. */
+/** Absence for which the advice is, while no replica has been away. */
 const DEFAULT_AWAY_SECONDS = 60;
+/** Smallest size that the advice names: the smallest that `--backlog-size` accepts. */
 const MIN_BYTES = 16 * 1024;
 
 export class BacklogKeeper {
@@ -66,7 +73,7 @@ export class BacklogKeeper {
   readonly #head: StreamHead;
   readonly #settings: BacklogSettings;
   #cancel: (() => void) | null = null;
-  /** The size of the backlog that is being filled; null: none is. */
+  /** Size that the head is changing the backlog to; null: no change is under way. */
   #resizingTo: number | null = null;
 
   constructor(parts: { world: World; log: Log; head: StreamHead; settings: BacklogSettings }) {
@@ -77,7 +84,7 @@ export class BacklogKeeper {
   }
 
   start(): void {
-    // First: whatever becomes of this tick, there is a next one.
+    // The next tick is scheduled first, so that it comes even if this one throws.
     this.#cancel = this.#world.after(TICK_MS, () => this.start());
     this.adjust();
   }
@@ -86,7 +93,7 @@ export class BacklogKeeper {
     this.#cancel?.();
   }
 
-  /** Makes the backlog as large as the settings want it now. */
+  /** Resizes the backlog to the size that the settings ask for now. */
   adjust(): void {
     const { size } = this.#head.backlog;
     const wanted = this.#wanted();
@@ -107,13 +114,17 @@ export class BacklogKeeper {
       },
       (error: unknown) => {
         if (this.#resizingTo === wanted) this.#resizingTo = null;
-        // No memory for it, or the journal could not be read: it stays as it is, and the next tick tries again.
+        // There was no memory, or the journal could not be read. The old backlog stays, and the next tick tries again.
         this.#log.warn('backlog-not-resized', { before: size, wanted, error: String(error) });
       },
     );
   }
 
-  /** @param awaySeconds what the advice is for; null: the longest outage that was seen */
+  /**
+   * @param position the node's position, for the report
+   * @param outages the last outages, newest first
+   * @param awaySeconds absence for which the advice is; null: the setting's, or else the longest of `outages`
+   */
   report(position: string, outages: readonly Outage[], awaySeconds: number | null): BacklogReport {
     const { size, firstOffset, length } = this.#head.backlog;
     const { backlogAwayMs, backlogFloorBytes: floor, backlogCeilingBytes: ceiling } = this.#settings;

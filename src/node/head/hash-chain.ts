@@ -1,7 +1,7 @@
 /**
- * The history hash at the head of the stream, and *marks*: places inside large journal rows whose hash is known, so that an
- * offset which somebody asks for is found without decoding more than 64 KiB. Rows that are small need none: the journal
- * says where they begin, and which hash is there.
+ * The history hash at the head of the stream, and *marks*: sections of large journal rows, each with the hash at its start. With
+ * them the node finds the hash at any offset by decoding at most 64 KiB. Small rows need no marks, because the journal stores the
+ * start of each row and the hash there.
  *
  * Owns: the head's history hash, and the marks.
  */
@@ -10,28 +10,29 @@ import type { Offset } from '../../replication/position.ts';
 import type { Run } from '../../stream/command.ts';
 import { xxh64 } from './xxh64.ts';
 
-/** A stretch of the stream. Marks do not overlap, and begin and end where writes do. */
+/** A section of the stream. Marks do not overlap, and begin and end where writes begin and end. */
 export interface Mark {
   readonly from: number;
   readonly to: number;
   /** The history hash at `from`; null: unknown. */
   readonly hash: bigint | null;
-  /** It is one single write, which may be larger than `MARK_BYTES`. */
+  /** Whether the mark is one single write, larger than `MARK_BYTES`. */
   readonly isWhole: boolean;
 }
 
-/** A row that is larger gets marks: each covers at most so many bytes, or a single write. */
+/** Size in bytes above which a row gets marks, and the largest size of a mark that covers more than one write. */
 export const MARK_BYTES = 64 * 1024;
 
 export class HashChain {
   #hash: bigint | null;
+  /** The start of the chain (see the getter). */
   #from: Offset;
-  /** In the order of the stream. */
+  /** Sorted by offset. */
   #marks: Mark[] = [];
 
   /**
    * @param hash the history hash at the head; null: unknown
-   * @param from the chain is unbroken since this offset
+   * @param from offset since which the chain is unbroken
    */
   constructor(hash: bigint | null, from: Offset) {
     this.#hash = hash;
@@ -44,20 +45,24 @@ export class HashChain {
   }
 
   /**
-   * The hash follows from the one at this offset and all bytes between. Before it there may be other hashes: of whoever goes
-   * on from one of these the hash at the head is not known.
+   * Start of the chain: the hash at the head follows from the hash here and all bytes between. The hashes at earlier offsets
+   * belong to another chain, so the hash at the head does not follow from them.
    */
   get from(): Offset {
     return this.#from;
   }
 
-  /** From the head at `at` on the stream has this hash; what is known of the places before it stays. */
+  /** Begins a chain with this hash at the head, whose offset is `at`. The marks before it stay. */
   set(hash: bigint | null, at: Offset): void {
     this.#hash = hash;
     this.#from = at;
   }
 
-  /** The head moves. @param from where it was @param keptFrom marks of what ends before this offset are dropped */
+  /**
+   * Adds a run at the head.
+   * @param from offset before the run
+   * @param keptFrom offset up to which nobody asks for hashes any more: marks that end before it are dropped
+   */
   add({ bytes, boundaries }: Run, from: Offset, keptFrom: number): void {
     if (bytes.length > MARK_BYTES) {
       const first = this.#marks.findIndex(({ to }) => to >= keptFrom);
@@ -70,7 +75,7 @@ export class HashChain {
     }
   }
 
-  /** Marks a large row that has none, or not all. @param hash the history hash before it */
+  /** Makes the marks of a large row, in place of those that it has. @param from offset before the row @param hash the hash there */
   mark({ bytes, boundaries }: Run, from: Offset, hash: bigint | null): void {
     const { marks } = marksOf(bytes, boundaries, from, hash);
     const before = this.#marks.filter(({ to }) => to <= from);
@@ -78,7 +83,7 @@ export class HashChain {
     this.#marks = [...before, ...marks, ...after];
   }
 
-  /** @returns the mark that has the byte after `at`; null: the byte is in a row without marks */
+  /** @returns the mark that covers the byte after `at`; null: no mark does */
   markWith(at: Offset): Mark | null {
     let [low, high] = [0, this.#marks.length];
     while (low < high) {
@@ -91,7 +96,12 @@ export class HashChain {
   }
 }
 
-/** Chains over a large row, and marks it on the way. */
+/**
+ * Makes the marks of a large row.
+ * @param base offset before the row
+ * @param before the history hash there; null: unknown
+ * @returns the marks, and the history hash after the row
+ */
 function marksOf(
   bytes: Buffer,
   boundaries: readonly number[],

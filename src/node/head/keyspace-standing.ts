@@ -1,18 +1,18 @@
-/** Whether the keyspace file and psyncd.db belong together: they are two files, and somebody may have put one of them back alone. */
+/** Checks that the keyspace file and psyncd.db belong together: somebody may have restored only one of these two files. */
 import { MAX_ANCESTORS } from '../../replication/history.ts';
 import { formatPosition, type Position } from '../../replication/position.ts';
 import { FilesDamaged, type StateStore } from '../ports.ts';
 
 /**
- * Checks where the keyspace file says that it stands against what psyncd.db knows.
+ * Compares the position that the keyspace file names with the history in psyncd.db.
  *
- * The file has the run ID that the node had when the last flush moved it, so after a rename it may be that of an ancestor. A
- * change of the history is on disk before a flush writes the new run ID, so psyncd.db is never behind the file. A lineage
- * that is full may have forgotten the file's run ID: then any is taken.
+ * The file names the run ID that the node had at its last flush; if the history has a new run ID since then, that is the run ID of
+ * an ancestor. psyncd.db stores a new run ID before a flush writes it into the file, so psyncd.db knows each run ID that the file
+ * can name. Only a full lineage may have forgotten it; then any run ID passes.
  *
- * Where the file is ahead of the journal: see `StreamHead.recover`.
- * @param opened where the file stands
- * @throws FilesDamaged when the file is that of another history, or older than the snapshot that this node has adopted
+ * A file that is ahead of the journal passes; recovery.ts handles it.
+ * @param opened the position that the keyspace file names
+ * @throws FilesDamaged when the file is of another history, or older than the snapshot that this node has adopted
  */
 export function checkStanding(
   state: Pick<StateStore, 'history' | 'journalEnd' | 'toldHash'>,

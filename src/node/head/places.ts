@@ -1,10 +1,10 @@
 /**
- * What the head of the stream knows of the offsets that its backlog holds: where writes end, and the history hash there. It
- * compares with what a replica brings, and tells whoever goes on from there.
+ * Answers, for the offsets that the backlog holds, whether a write ends there and which history hash belongs to it. The node
+ * compares that with the hash of a replica that wants to continue there, and sends the hash to a replica that does.
  *
  * Owns: the chain of history hashes.
- * The work is bounded: a place is found from the start of its journal row, or from a mark in a large one (hash-chain.ts), with at
- * most 64 KiB to decode. A large row that has no marks yet is decoded once.
+ * The work for one answer is bounded: decoding begins at the start of the journal row, or at a mark in a large row
+ * (hash-chain.ts), and covers at most 64 KiB. A large row that has no marks yet is decoded whole, once.
  */
 import { type Place, UNKNOWN_PLACE } from '../../replication/decide.ts';
 import type { History } from '../../replication/history.ts';
@@ -17,8 +17,9 @@ import { HashChain, MARK_BYTES, type Mark } from './hash-chain.ts';
 import type { StreamHead } from './stream-head.ts';
 import { xxh64 } from './xxh64.ts';
 
-/** The ends of the writes of one mark, with the history hashes there. */
+/** The ends of the writes in one section of the stream, with the history hashes there. */
 interface Ends {
+  /** Offset before the section. */
   readonly from: number;
   readonly hashes: ReadonlyMap<number, bigint | null>;
 }
@@ -27,7 +28,7 @@ export class Places {
   readonly #head: Pick<StreamHead, 'backlog' | 'history' | 'offset' | 'position' | 'read'>;
   readonly #state: Pick<StateStore, 'read' | 'rowWith'>;
   #chain = new HashChain(null, ZERO);
-  /** Of the mark at the old end of the backlog, which only the journal still has from its start. */
+  /** The ends in the oldest mark of the backlog, when the backlog no longer holds the start of that mark. */
   #oldest: Ends | null = null;
 
   constructor(
@@ -43,12 +44,12 @@ export class Places {
     return this.#chain.hash;
   }
 
-  /** Whether the bytes that are committed next begin a chain: their hash does not follow from what is journaled. */
+  /** Whether the next commit begins a chain: the hash before it does not follow from the journal's last row. */
   get beginsChain(): boolean {
     return this.#chain.from === this.#head.offset;
   }
 
-  /** The head is where the journal ends, or where the keyspace file is if there is none. @throws StorageError */
+  /** Takes the chain from the files, when the head has recovered. @throws StorageError when the journal cannot be read */
   recover(state: StateStore): void {
     const { chainStart, toldHash } = state;
     const { offset } = this.#head;
@@ -56,13 +57,13 @@ export class Places {
     this.#chain = new HashChain(recoveredHash(state, offset), from);
   }
 
-  /** A snapshot has taken over; the head is there. @param hash null: unknown */
+  /** Begins a chain at the head, because a snapshot has replaced the state. @param hash the master's hash there; null: unknown */
   replace(hash: bigint | null): void {
     this.#chain = new HashChain(hash, this.#head.offset);
     this.#oldest = null;
   }
 
-  /** The run is about to move the head; it is in the backlog already. */
+  /** Adds a run to the chain. The caller has put it into the backlog, and moves the head afterwards. */
   add(run: Run): void {
     const { backlog, offset } = this.#head;
     this.#chain.add(run, offset, backlog.firstOffset - 1);
@@ -107,7 +108,7 @@ export class Places {
     if (at - row.start <= MARK_BYTES) {
       return placeIn(endsOf(this.#read(row.start, at), row.start, row.hash), at);
     }
-    // The row is large, and was journaled before this process or before the backlog went back so far.
+    // The row is large and has no marks: another process journaled it, or the backlog did not reach back to it before a resize.
     const run = new StreamDecoder().push(this.#state.read(row.start, 1));
     if (run !== null) this.#chain.mark(run, row.start, row.hash);
     const found = this.#chain.markWith(at);
@@ -119,14 +120,14 @@ export class Places {
     if (mark.isWhole) return { kind: 'inside-command' };
     const from = mark.from as Offset;
     if (this.#head.backlog.holds(from)) return placeIn(endsOf(this.#read(from, at), from, mark.hash), at);
-    // All of its row is read for it, so that is done once.
+    // The journal returns the whole large row for this, so the result is kept.
     if (this.#oldest?.from !== from) {
       this.#oldest = endsOf(this.#read(from, mark.to as Offset), from, mark.hash);
     }
     return placeIn(this.#oldest, at);
   }
 
-  /** @returns the bytes behind `from` up to `to`, which the backlog or the journal has */
+  /** @returns the bytes after `from` up to `to`; the backlog or the journal must hold them */
   #read(from: Offset, to: Offset): Buffer {
     const parts: Buffer[] = [];
     for (let at: number = from; at < to; at += (parts.at(-1) as Buffer).length) {
@@ -136,7 +137,7 @@ export class Places {
   }
 }
 
-/** @param bytes what follows `from`, where a write ends @param hash the history hash there */
+/** @param bytes the stream after `from`, an offset where a write ends @param hash the history hash at `from` */
 function endsOf(bytes: Buffer, from: Offset, hash: bigint | null): Ends {
   const hashes = new Map<number, bigint | null>();
   let at = 0;
@@ -155,9 +156,10 @@ function placeIn({ hashes }: Ends, at: Offset): Place {
 }
 
 /**
- * @param end where the journal ends, or the keyspace file if the journal is empty; after a power cut that may be ahead of the
- *   last snapshot
- * @returns the history hash there, as the master has told it, or from the last row of the journal; null: unknown
+ * Finds the history hash after a start: the one that the master has sent, or the one that follows from the journal's last row.
+ * @param end the end of the journal, or of the keyspace file if the journal is empty; after a power cut the file may be ahead of
+ *   the last snapshot
+ * @returns the hash at `end`; null: unknown
  */
 function recoveredHash(state: StateStore, end: Offset): bigint | null {
   if (end === 0) return EMPTY_HISTORY_HASH;
@@ -170,7 +172,7 @@ function recoveredHash(state: StateStore, end: Offset): bigint | null {
   return run === null ? null : chained(row.hash, run.bytes, run.boundaries, xxh64);
 }
 
-/** Whether this is the hash with which a chain was begun at `at`: it says nothing of the bytes before, and nobody compares it. */
+/** Whether a chain began at `at` with this hash. Such a hash says nothing of the bytes before, so no comparison uses it. */
 function begins({ runId, lineage }: History, at: Offset, hash: bigint): boolean {
   const runIds = [runId, ...lineage.map((ancestor) => ancestor.runId)];
   return runIds.some((each) => begunAt({ runId: each, offset: at }, xxh64) === hash);

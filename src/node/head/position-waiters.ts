@@ -5,7 +5,10 @@ import type { World } from '../ports.ts';
 import { Problem } from '../problem.ts';
 
 export interface WaitingSettings {
-  /** Writes that wait for acknowledgements at the same time, and so many reads that wait for a position; more are refused. */
+  /**
+   * The largest number of writes that wait for acknowledgements, and of reads that wait for a position, at the same time. The node
+   * refuses more.
+   */
   readonly maxWaiting: number;
 }
 
@@ -21,7 +24,7 @@ export class PositionWaiters {
   readonly #now: () => { readonly position: Position; readonly history: History; readonly settled: boolean };
   readonly #waiters = new Set<Waiter>();
 
-  /** @param now where the node stands; `settled`: its history is not about to change */
+  /** @param now returns the node's position and history; `settled`: the history is not about to change */
   constructor(
     world: World,
     settings: WaitingSettings,
@@ -34,8 +37,9 @@ export class PositionWaiters {
 
   /**
    * Resolves when this node has reached the position.
-   * @param gone nobody waits for it any more
-   * @throws Problem UNKNOWN_HISTORY when it never will, NOT_REACHED when time is up
+   * @param gone ends the wait, because the client has gone
+   * @throws Problem UNKNOWN_HISTORY when this node can never reach it, NOT_REACHED when the time is up, TOO_MANY_REQUESTS when
+   *   `maxWaiting` reads wait
    */
   wait(position: Position, timeoutMs: number, gone: AbortSignal): Promise<void> {
     const verdict = this.#verdict(position);
@@ -72,12 +76,12 @@ export class PositionWaiters {
     });
   }
 
-  /** The node stops: nothing more is reached. */
+  /** Rejects all waits with this problem, because the node stops. */
   refuse(problem: Problem): void {
     for (const waiter of this.#waiters) waiter.reject(problem);
   }
 
-  /** The node stands elsewhere now, or its history is another one. */
+  /** Looks at all waits again, because the position or the history of the node has changed. */
   moved(): void {
     for (const waiter of this.#waiters) {
       const verdict = this.#verdict(waiter.position);
@@ -94,7 +98,7 @@ export class PositionWaiters {
       case 'past-shared-history':
         return unknownHistory(`${formatPosition(position)} is past what that history shares with this one`);
       case 'unknown-run-id':
-        // A replica that is being connected may learn of it.
+        // A replica whose link is not up yet may learn that run ID from its master.
         if (!settled) return 'not-yet';
         return unknownHistory(`${formatPosition(position)} is of a history that this node does not know`);
     }

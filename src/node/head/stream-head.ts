@@ -52,10 +52,10 @@ export class StreamHead extends KeyspaceView {
   #offset: Offset;
   #backlog: Backlog;
   #clock: CommitClock;
-  /** Names the refill of the backlog that was asked for last. */
+  /** Identifies the latest resize of the backlog, so that an earlier one stops. */
   #refill: object | null = null;
   #closed = false;
-  /** Where a snapshot has corrected this node's data without a change of the position; null: nowhere. */
+  /** Offset at which a snapshot corrected wrong data of this node; null: there is none since the last snapshot. */
   #correctedAt: Offset | null = null;
 
   private constructor(parts: HeadParts, layers: Layers, backlogEnd: Offset) {
@@ -132,15 +132,15 @@ export class StreamHead extends KeyspaceView {
   /**
    * Takes over the master's history hash at the present offset, from which the master lets this node continue. Two known
    * hashes are equal, unless a chain begins there.
-   * @param hash null: unknown
-   * @returns whether this node has told others a different hash
+   * @param hash the master's hash; null: unknown
+   * @returns whether this node had another hash, which it may have told its own replicas
    */
   adoptHash(hash: bigint | null): boolean {
     return this.#places.adopt(hash);
   }
 
   /**
-   * Whether a write ends at this offset, and the history hash to compare there. The backlog must hold the offset.
+   * Whether a write ends at this offset, and the history hash to compare there. Unknown for an offset outside the backlog.
    * @throws StorageError when the journal cannot be read
    */
   placeAt(at: Offset): Place {
@@ -149,7 +149,7 @@ export class StreamHead extends KeyspaceView {
 
   /**
    * The history hash at an offset where a write ends, for a node that continues there; null: unknown, or another chain begins
-   * behind the offset. The journal or the backlog must hold the bytes behind the offset.
+   * after the offset. The journal or the backlog must hold the bytes after the offset.
    * @throws StorageError when the journal cannot be read
    */
   hashAt(at: Offset): bigint | null {
@@ -173,7 +173,8 @@ export class StreamHead extends KeyspaceView {
   /**
    * Replaces the backlog by one of this size in bytes, with the newest bytes that the backlog or the journal has: at once if
    * these are few, else in the background (backlog-refill.ts).
-   * @returns whether the new backlog took over; false: somebody asked for another size, or a snapshot replaced the history
+   * @returns whether the new backlog took over; false: a later call asked for another size, a snapshot replaced the history, or the
+   *   node stops
    * @throws StorageError when the journal cannot be read, RangeError when there is no memory; then the backlog stays as it was
    */
   async resizeBacklog(size: number): Promise<boolean> {
@@ -312,9 +313,9 @@ export class StreamHead extends KeyspaceView {
   }
 
   /**
-   * Decides how a replica or follower goes on. Whoever stands exactly where this node's data was corrected may have the wrong data
-   * from this node, and cannot continue; earlier positions are behind the backlog, which begins there.
-   * @param place this node's knowledge of the position that is asked for
+   * Decides how a replica or follower continues. One that stands exactly where a snapshot corrected this node's data may have the
+   * wrong data from this node, so it cannot continue. The backlog begins there too, so earlier positions cannot continue either.
+   * @param place this node's knowledge of the requested offset
    */
   decide(request: SyncRequest, place: Place): Decision {
     const decision = decide(request, this.history, this.#backlog, place);
@@ -323,9 +324,9 @@ export class StreamHead extends KeyspaceView {
   }
 
   /**
-   * Puts a snapshot in place of the state: the node stands at the snapshot's position and knows nothing of the bytes before.
+   * Replaces the state by a snapshot's: the node stands at the snapshot's position, and has no bytes of the stream before it.
    * @param hash the history hash there; null: unknown
-   * @param corrects this node's data was wrong, and so is what others have from it
+   * @param corrects whether this node's data was wrong, and may be wrong at replicas and followers that have it from this node
    * @returns the keyspace before, which the caller closes
    */
   replaceKeyspace(keyspace: Keyspace, hash: bigint | null, corrects: boolean): Keyspace {
