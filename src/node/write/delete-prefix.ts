@@ -1,4 +1,4 @@
-/** Deletes all entries of a prefix in steps, so that single writes get their turns in between. */
+/** Deletes all entries with a prefix in steps, so that single writes get turns between them. */
 import type { Page } from '../../keyspace/page.ts';
 import { formatPosition } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
@@ -6,7 +6,7 @@ import type { World } from '../ports.ts';
 import { restAfter } from '../turns.ts';
 import type { WriteTurn } from './write-turn.ts';
 
-/** The most entries that one step deletes, which takes a few milliseconds. */
+/** The largest number of entries that one step deletes, which takes a few milliseconds. */
 const STEP_KEYS = 500;
 
 interface DeletePrefixParts {

@@ -1,6 +1,6 @@
 /**
- * The state as a write turn will leave it: the head's, with what the turn has decided so far laid over it. Nothing of
- * it is real before the turn has been journaled.
+ * The state as a write turn will leave it: the head's state, and over it the effects that the turn has decided so far. Nobody
+ * else sees a draft. The effects take place when the head commits the finished run.
  */
 import { type Entry, isLive, type Outline } from '../../keyspace/entry.ts';
 import { Refusal } from '../../keyspace/refusal.ts';
@@ -17,64 +17,71 @@ import type { LookAhead } from '../head/look-ahead.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 
 /**
- * The effects of one batch, in bytes: appending to a large value a thousand times travels as a thousand values. Followers
- * get them as one message, in which a byte can become six characters, and a string of V8 has less than 512 MiB.
+ * The largest size of the effects of one batch, in bytes. A small batch can have large effects: a thousand appends to a large
+ * value become a thousand SETs of the whole value. Followers get the effects as one message, in which a byte can become six
+ * characters, and a string of V8 has less than 512 MiB.
  */
 export const MAX_TRANSACTION_BYTES = 64 * 1024 * 1024;
 
-/** The state that the turn begins with. */
+/** The head, as the state below the draft. */
 type Below = Pick<StreamHead, 'offset' | 'expiry' | 'raw' | 'outline' | 'knowsAbove'>;
-/** What the turn has made of an entry. The value is null if it is the one that the turn began with, and was not read. */
+/** An entry that the turn has changed. `value` null: the entry still has its value from before the turn, which was not read. */
 type Staged = Outline & { readonly value: Buffer | null };
-/** A key and what stood there: undefined for nothing. */
+/** A key, and its place in `#staged` before a change; undefined: it had none. */
 type Undo = readonly [key: string, before: Staged | null | undefined];
 
 export class TurnDraft implements Draft {
   readonly #head: Below;
   readonly #now: number;
-  /** What was read of the keyspace file for the request that is decided now, if it still counts. */
+  /** The entries that were read ahead for the present request; null: there are none, or they no longer count. */
   #ahead: LookAhead | null = null;
   readonly #encoder = new Encoder();
+  /** Offset of the head before the turn. */
   readonly #start: number;
-  /** What the turn has set, or (null) deleted: as far as somebody has looked. */
+  /** The entries that the turn has set, and null for each key that it has deleted; without those in `#unstaged`. */
   #staged = new Map<string, Staged | null>();
-  /** What came after that, with the ends. An import is not looked at: that spares a map of all its entries. */
+  /**
+   * SETs and DELs after those in `#staged`, each with the offset of its end. They move to `#staged` when a request looks a key
+   * up. An import looks nothing up, so it does not pay for a map of all its entries.
+   */
   #unstaged: (readonly [SetCommand | DelCommand, number])[] = [];
+  /** Whether the turn has deleted all entries, so that the state below does not count. */
   #flushed = false;
-  /** In a transaction: what stood in `#staged` before each change. */
+  /** The places in `#staged` before each change of the present transaction; null: there is no transaction. */
   #undo: Undo[] | null = null;
+  /** Length of the effects, in bytes, at which the present transaction is too large. */
   #transactionLimit = Number.POSITIVE_INFINITY;
   #lookups = 0;
   #readBytes = 0;
 
-  /** @param now milliseconds since 1970: one moment for the whole turn */
+  /** @param now milliseconds since 1970; entries expire at this moment for the whole turn */
   constructor(head: Below, now: number) {
     this.#head = head;
     this.#now = now;
     this.#start = head.offset;
   }
 
-  /** Where the head will stand. */
+  /** Offset of the head after the effects so far. */
   get end(): number {
     return this.#start + this.#encoder.length;
   }
 
-  /** How many bytes the effects take so far. */
+  /** Length of the effects so far, in bytes. */
   get bytes(): number {
     return this.#encoder.length;
   }
 
-  /** How many times it had to ask what the turn began with. */
+  /** Number of lookups in the head's state so far. */
   get lookups(): number {
     return this.#lookups;
   }
 
-  /** From now on another request is decided. @param ahead what was read of the keyspace file for it before the turn */
+  /** Begins the next request. @param ahead the entries that were read ahead for it; null: there are none that count */
   begin(ahead: LookAhead | null): void {
     this.#ahead = ahead;
   }
 
-  /** How many bytes of values were read. */
+  /** Bytes of values that the turn has read from the head's state so far. */
   get readBytes(): number {
     return this.#readBytes;
   }
@@ -109,7 +116,8 @@ export class TurnDraft implements Draft {
 
   add(command: Command): number {
     const later = command.kind === 'set' || command.kind === 'del';
-    // The others may have to read the keyspace file, and if that fails nothing may be encoded; nor staged what cannot be.
+    // The other commands may have to read the keyspace file, which can fail, so they are staged before they are encoded. They are
+    // checked before that, because a command that cannot be encoded must not be staged.
     if (!later) {
       checkCommand(command);
       this.#stage(command);
@@ -157,7 +165,7 @@ export class TurnDraft implements Draft {
     return this.#encoder.finish();
   }
 
-  /** @returns when the entry that the turn began with expires; undefined: there was none */
+  /** @returns the expiry of the entry in the head's state, in milliseconds since 1970; null: never; undefined: there is no entry */
   #expiryBelow(key: string): number | null | undefined {
     this.#lookups += 1;
     return this.#head.expiry(key, this.#ahead);
@@ -185,7 +193,8 @@ export class TurnDraft implements Draft {
         this.#change(command.key, null);
         return;
       case 'flush-all':
-        // A transaction that fails goes back to the map that it found, and undoes what came before this.
+        // A transaction that fails restores the old map and undoes the changes before this command. Later changes are made in the
+        // new map, so they need no undo.
         this.#unstaged = [];
         this.#staged = new Map();
         this.#undo = null;
@@ -201,7 +210,7 @@ export class TurnDraft implements Draft {
     this.#staged.set(key, entry);
   }
 
-  /** What the turn has left of the key so far, expired or not. */
+  /** The entry after the effects so far, even if it has expired. */
   #raw(key: string): Entry | null {
     this.#stageAll();
     const staged = this.#staged.get(key);
@@ -213,6 +222,7 @@ export class TurnDraft implements Draft {
     return { value: value ?? (this.#below(key) as Entry).value, version, expiresAt };
   }
 
+  /** The entry in the head's state, even if it has expired. */
   #below(key: string): Entry | null {
     this.#lookups += 1;
     const entry = this.#head.raw(key, this.#ahead);
@@ -220,7 +230,7 @@ export class TurnDraft implements Draft {
     return entry;
   }
 
-  /** Like `#raw`, without reading the value. */
+  /** Like `#raw`, with the size of the value instead of the value, which is not read. */
   #outline(key: string): Outline | null {
     this.#stageAll();
     const staged = this.#staged.get(key);
@@ -236,8 +246,8 @@ export class TurnDraft implements Draft {
   }
 
   /**
-   * The entry that the turn began with. The overlay is given its value with the new expiry: what only the file has is read before
-   * anything is encoded, because that can fail; what the overlay has cannot.
+   * The entry, in a form that lets the overlay take it with another expiry. The overlay needs the value for that. A value that only
+   * the keyspace file has is read now, before anything is encoded, because the read can fail; a value in the overlay stays there.
    */
   #readable(key: string): Staged | null {
     this.#stageAll();
@@ -247,7 +257,7 @@ export class TurnDraft implements Draft {
     if (!this.#head.knowsAbove(key)) return stagedOf(this.#below(key));
     const outline = this.#outline(key);
     if (outline === null) return null;
-    // The overlay copies it, at most once for each key.
+    // The overlay copies the value when it takes the new expiry, once for each key of a turn at most.
     this.#readBytes += outline.size;
     return { ...outline, value: null };
   }

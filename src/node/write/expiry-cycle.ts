@@ -1,12 +1,11 @@
 /**
- * Deletes expired entries, on a master only: replicas hide it and wait for the DEL (docs/design/redis-rules.md, R10).
+ * Deletes expired entries, on a master only: a replica hides them and waits for the master's DEL (docs/design/redis-rules.md, R10).
  *
- * A step looks at so many due keys of the keyspace file, in the order in which they are due, and hands them to the
- * write turn, which decides on the newest state. When more is due the next step follows after a rest that is as long as
- * the step makes necessary: however many entries expire together, and whatever a step costs, deleting them takes a quarter
- * of the event loop (`BACKGROUND_SHARE`).
- * Entries that are only in the overlay are found once the applier has written them, at most an apply interval later;
- * until then readers do not see them any more either.
+ * A step reads up to 500 due keys of the keyspace file, in the order of their expiries, and submits them to the write turn,
+ * which checks each key against the newest state. If more keys are due, the cycle rests for three times as long as the step took:
+ * so the deletion takes at most a quarter of the event loop (`BACKGROUND_SHARE`), however many entries expire together.
+ * The cycle finds an entry of the overlay only after the applier has written it to the keyspace file, at most an apply interval
+ * later. Readers do not see an expired entry meanwhile.
  */
 import { compareKeys } from '../../keyspace/key.ts';
 import type { StreamHead } from '../head/stream-head.ts';
@@ -16,7 +15,7 @@ import type { WriteTurn } from './write-turn.ts';
 
 /** The most keys that one DEL deletes; a step takes a few milliseconds. */
 export const DUE_KEYS = 500;
-/** The wait after a step that found nothing more, in milliseconds. */
+/** The wait after a step that found the last due keys, in milliseconds. */
 const IDLE_MS = 100;
 /** The wait after a step that failed, in milliseconds. */
 const RETRY_MS = 1_000;
@@ -29,8 +28,9 @@ export class ExpiryCycle {
   readonly #head: StreamHead;
   readonly #writes: WriteTurn;
   readonly #isMaster: () => boolean;
+  /** The last key that the cycle has looked at; null: the next step begins with the first due key. */
   #cursor: DueCursor | null = null;
-  /** The last entry that the cycle has deleted. */
+  /** The deleted entry with the latest expiry. */
   #deletedUpTo: DueCursor | null = null;
   #cancel: (() => void) | null = null;
   #stopped = false;
@@ -72,7 +72,7 @@ export class ExpiryCycle {
       this.#step().then(
         (restMs) => this.#later(restMs),
         (error: unknown) => {
-          // A full disk, or the role changed: what is due stays due.
+          // The disk was full, or the role changed. The keys stay due, and a later step deletes them.
           this.#log.warn('expiry-failed', { error: error instanceof Error ? error.message : String(error) });
           this.#later(RETRY_MS);
         },
@@ -80,20 +80,20 @@ export class ExpiryCycle {
     });
   }
 
-  /** @returns when the next step is due, in milliseconds */
+  /** @returns the wait before the next step, in milliseconds */
   async #step(): Promise<number> {
     if (!this.#isMaster()) return IDLE_MS;
     const startedAt = this.#world.monotonic();
     const now = this.#world.now();
-    // The clock was set back: what expires now comes before what was deleted then.
+    // Somebody set the clock back, so the entries that expire next come before the last deleted one.
     if (this.#deletedUpTo !== null && this.#deletedUpTo.expiresAt > now) this.#deletedUpTo = null;
     const { keys, cursor } = this.#head.due(now, this.#cursor, DUE_KEYS);
     const lookedMs = this.#world.monotonic() - startedAt;
-    // What was deleted is listed until the applier has written it: the cursor is past it until the end is reached.
+    // The file lists deleted entries until the applier has written the deletion. The cursor skips them, up to the last due key.
     this.#cursor = keys.length < DUE_KEYS ? null : cursor;
     if (keys.length === 0) return IDLE_MS;
     await this.#writes.submit({ kind: 'expire-due', keys });
-    // From the beginning it comes by entries again that are deleted and not written yet.
+    // After a new beginning, the cursor may be at entries before the last deleted one: their deletion is not written yet.
     if (isBehind(cursor, this.#deletedUpTo)) this.#deletedUpTo = cursor;
     return keys.length < DUE_KEYS ? IDLE_MS : restAfter(lookedMs + this.#writes.lastTurnMs);
   }

@@ -1,13 +1,13 @@
-/** What a write request takes, before its turn and after it. */
+/** Estimates the memory that a write request takes: while it waits for its turn, and in the overlay after it. */
 import { Refusal } from '../../keyspace/refusal.ts';
 import type { PreparedPatch, WriteRequest } from '../../keyspace/write.ts';
 
-/** What a request takes beside its values, roughly. */
+/** Memory of a waiting request beside its values, in bytes, roughly. */
 const REQUEST_BYTES = 1_024;
-/** What an entry takes in the overlay beside its value, in bytes, roughly. */
+/** Memory of an entry of the overlay beside its value, in bytes, roughly. */
 const ENTRY_BYTES = 128;
 
-/** What a request keeps in memory while it waits. */
+/** @returns the memory that the request takes while it waits, in bytes, roughly */
 export function bytesOf(request: WriteRequest): number {
   switch (request.kind) {
     case 'set':
@@ -35,7 +35,7 @@ function preparedBytes(prepared: PreparedPatch | undefined): number {
   return prepared.before.length + (prepared.after instanceof Refusal ? 0 : prepared.after.length);
 }
 
-/** What a bulk request brings into the overlay, in bytes, about. */
+/** @returns the memory that the effects of the request take in the overlay, in bytes, roughly */
 export function overlayBytesOf(request: WriteRequest): number {
   switch (request.kind) {
     case 'set':

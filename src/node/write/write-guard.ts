@@ -1,4 +1,4 @@
-/** Decides whether this node takes writes: it does only while it follows nobody, is started, and does not stop. */
+/** Decides whether this node takes writes: only if it follows no master, has started, does not stop, and has not lost its disk. */
 import { httpUrl } from '../../replication/upstream.ts';
 import { type StateStore, StorageError } from '../ports.ts';
 import { Problem, storageProblem } from '../problem.ts';
@@ -26,7 +26,7 @@ interface WriteGuardParts {
   masterUrl(): string | null;
   /** Whether this node refuses the history of its master. */
   guarded(): boolean;
-  /** The number of replicas that have acknowledged something within so many milliseconds. */
+  /** Counts the replicas that have acknowledged something within the last `maxLagMs` milliseconds. */
   goodReplicas(maxLagMs: number): number;
   /** Whether a hand-over is going on. */
   handsOver(): boolean;

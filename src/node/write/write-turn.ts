@@ -1,11 +1,11 @@
 /**
- * The write turn: the one synchronous step in which writes are decided, journaled, applied and fanned out.
+ * The write turn: the one synchronous step in which a node decides writes, journals and applies their effects, and passes them on.
  *
- * All requests that arrive in one tick of the event loop share a turn, and with it one journal row and one SQLite
- * commit. A turn is bounded; what does not fit goes into the next one, after the event loop has had its say.
- * Bulk requests have turns of their own, by turns with those of single writes: a single write waits for one bulk
- * request at most, and a bulk request for one turn of single writes.
- * Without `await` inside there is nothing that could come between deciding a request and applying it.
+ * All requests that arrive in one tick of the event loop share a turn, and so one journal row and one SQLite commit. A turn is
+ * bounded; the requests that do not fit have the next turn, after the event loop has handled other events.
+ * Turns of bulk requests alternate with turns of single writes: a single write waits for at most one bulk request, and a bulk
+ * request for at most one turn of single writes.
+ * A turn contains no `await`, so nothing can happen between the decision about a request and its application.
  */
 import { Refusal } from '../../keyspace/refusal.ts';
 import { decideWrite, type WriteOutcome, type WriteRequest } from '../../keyspace/write.ts';
@@ -21,45 +21,50 @@ import { TurnDraft } from './draft.ts';
 import { bytesOf, overlayBytesOf } from './request-size.ts';
 
 export interface WriteResult extends WriteOutcome {
-  /** `<run ID>:<offset>`: whoever has reached it sees the write. */
+  /** `<run ID>:<offset>`: every node that has reached this position has the write. */
   readonly position: string;
 }
 
-/** One turn decides at most so many requests … */
+/** The largest number of requests in one turn. */
 export const MAX_TURN_REQUESTS = 1_024;
-/** … and takes no more once their effects reach so many bytes, of small values about 15 ms' worth … */
+/** Length of the effects, in bytes, from which a turn takes no further request. With small values they take about 15 ms. */
 export const MAX_TURN_BYTES = 512 * 1024;
-/** … or so many keys were looked up, which takes 10 to 20 µs each if they are on disk. */
+/** Number of lookups from which a turn takes no further request. A lookup takes 10 to 20 µs if the key is on the disk. */
 export const MAX_TURN_LOOKUPS = 1_000;
-/** … or so many bytes of values were read, for conditions, patches and batches: about 20 ms' worth. */
+/**
+ * Bytes of values from which a turn takes no further request, if it has read them for conditions, patches and batches. They take
+ * about 20 ms.
+ */
 export const MAX_TURN_READ_BYTES = 16 * 1024 * 1024;
 /**
- * Requests that keep more in memory are *bulk*: they wait in a line of their own, so that an import or large batches do not
- * keep single writes waiting for the applier.
+ * Memory in bytes above which a waiting request is a *bulk* request. Bulk requests wait in a line of their own, so that single
+ * writes do not wait for the applier because of an import or large batches.
  */
 export const BULK_BYTES = 64 * 1024;
 
 /**
- * What waits for its turn holds at most so many bytes of values: while the overlay is full, or a hand-over goes on. More is
- * refused, or memory would have no bound.
+ * The largest memory of all waiting requests, in bytes; the turn refuses more. Requests wait for long while the overlay is full,
+ * or during a hand-over.
  */
 export const MAX_WAITING_BYTES = 256 * 1024 * 1024;
 
+/** The decision about one request; `end`: offset after its effects. */
 type Decided = { readonly outcome: WriteOutcome; readonly end: Offset } | { readonly refused: Problem };
 
+/** A request that waits for its turn. */
 interface Waiting {
   readonly request: WriteRequest;
-  /** What it keeps in memory while it waits. */
+  /** Memory that the request takes while it waits, in bytes, roughly. */
   readonly bytes: number;
-  /** What a bulk request brings into the overlay, in bytes, about; of others 0. */
+  /** Memory that a bulk request takes in the overlay, in bytes, roughly; 0 for a single write. */
   readonly overlayBytes: number;
-  /** Of a bulk request with many keys to look up: it has no turn before that is done. */
+  /** The reading ahead of a bulk request with many lookups, which must finish before the turn; null: there is none. */
   ahead: LookAhead | null;
   readonly resolve: (result: WriteResult) => void;
   readonly reject: (error: Error) => void;
 }
 
-/** Answers whether this node may write now: the problem to send if it may not. */
+/** @returns the problem with which this node refuses writes now; null: it takes writes */
 export type Guard = () => Problem | null;
 
 type Head = Pick<
@@ -83,21 +88,25 @@ export class WriteTurn {
   readonly #log: Log;
   readonly #head: Head;
   readonly #guard: Guard;
-  /** Each line is first come, first served. */
+  /** The single writes that wait, oldest first. */
   #single: Waiting[] = [];
+  /** The bulk requests that wait, oldest first. */
   #bulk: Waiting[] = [];
+  /** Memory of all waiting requests, in bytes, roughly. */
   #waitingBytes = 0;
+  /** Whether the event loop will call `#due` in its next turn. */
   #scheduled = false;
-  /** Single writes have had their turn since the last one of a bulk request. */
+  /** Whether single writes have had a turn since the last turn of a bulk request. */
   #bulkIsNext = false;
   #singles = 0;
   #lastTurnMs = 0;
-  /** It reads ahead for bulk requests. */
+  /** Whether the keyspace file is being read ahead for bulk requests. */
   #looksAhead = false;
-  /** It is called back when there is room. */
+  /** Whether the head will call back when the overlay has room. */
   #awaitsRoom = false;
-  /** It is called back when a pause is over. */
+  /** Whether a timer will call back at the end of a pause. */
   #pausing = false;
+  /** Whether no turn runs until `release`. */
   #held = false;
 
   constructor(parts: { world: World; log: Log; head: Head; guard: Guard }) {
@@ -108,9 +117,9 @@ export class WriteTurn {
   }
 
   /**
-   * @returns when the request is in the journal
-   * @throws Problem READONLY, SHUTTING_DOWN, DISK_FULL, STORAGE_FAILED, TOO_MANY_REQUESTS, or what the request was refused
-   *   with; then nothing of it was written
+   * Puts a request into its line. Resolves when the journal has its effects.
+   * @throws Problem READONLY, SHUTTING_DOWN, DISK_FULL, STORAGE_FAILED, TOO_MANY_REQUESTS, or the code of the refusal of the
+   *   request (keyspace/write.ts); nothing of the request was written then
    */
   submit(request: WriteRequest): Promise<WriteResult> {
     const bytes = bytesOf(request);
@@ -133,46 +142,47 @@ export class WriteTurn {
     });
   }
 
-  /** How many requests that are not bulk have been submitted so far. */
+  /** Number of single writes submitted since the start. */
   get singles(): number {
     return this.#singles;
   }
 
-  /** How long the last turn took, in milliseconds; for whoever has just got its answer. */
+  /** Duration of the last turn, in milliseconds. It counts for the caller whose request has just been answered. */
   get lastTurnMs(): number {
     return this.#lastTurnMs;
   }
 
-  /** No turn is run until `release`: requests wait, and are not decided. */
+  /** Runs no turn until `release`, so that requests wait undecided; `drain` still runs turns. */
   hold(): void {
     this.#held = true;
   }
 
+  /** Runs turns again after `hold`. */
   release(): void {
     this.#held = false;
     this.wake();
   }
 
-  /** Runs the turns that are due, now: the last ones, before the node stops. */
+  /** Runs turns until no request waits, because the node stops. Bulk requests do not wait for their reading ahead. */
   drain(): void {
     for (const each of this.#bulk) each.ahead = null;
     while (this.#anyWaiting) this.#turn(this.#single.length === 0);
   }
 
-  /** Decides again, soon, whether the waiting requests may run: the node's role has changed. */
+  /** Looks at the waiting requests again in the next turn of the event loop, because the node's role has changed. */
   wake(): void {
-    // Also when they wait for room, which may be long in coming: #due looks at the role first.
+    // Requests that wait for room get a turn too: #due asks the guard first, which may refuse them all.
     if (this.#anyWaiting) this.#world.soon(() => this.#due());
   }
 
-  /** Reads ahead for the bulk requests that wait, one after the other. */
+  /** Starts reading ahead for the waiting bulk requests, one after the other, unless that is under way. */
   #startLookingAhead(): void {
     if (this.#looksAhead) return;
     this.#looksAhead = true;
     unattended(this.#lookAhead(), (error) => {
       logUnexpected(this.#log, 'look-ahead', error);
       this.#looksAhead = false;
-      // The request that failed counts as looked up; the turn decides it without.
+      // The reading ahead of the failed request counts as finished; the turn reads the keyspace file itself.
       this.#startLookingAhead();
       this.#schedule();
     });
@@ -202,7 +212,7 @@ export class WriteTurn {
     this.#scheduled = false;
     if (!this.#anyWaiting || this.#held) return;
     const bulk = this.#bulk[0];
-    // A node that may not write refuses all requests at once, whatever room there is.
+    // A node that takes no writes refuses all requests at once, even if the overlay has no room.
     if (this.#guard() !== null) {
       this.#turnOf(bulk !== undefined);
       return;
@@ -234,7 +244,7 @@ export class WriteTurn {
     }
   }
 
-  /** Runs one turn, if a request may have one. @param withBulk the first bulk request may have its turn */
+  /** Runs one turn, if a request can have it. @param withBulk whether the first bulk request can */
   #turnOf(withBulk: boolean): void {
     const hasSingles = this.#single.length > 0;
     if (hasSingles || withBulk) this.#turn(withBulk && (this.#bulkIsNext || !hasSingles));
@@ -258,7 +268,7 @@ export class WriteTurn {
     });
   }
 
-  /** @param ofBulk at least one bulk request has its turn, else single writes have theirs */
+  /** @param ofBulk whether the turn decides bulk requests, at least one; if not, it decides single writes */
   #turn(ofBulk: boolean): void {
     const startedAt = this.#world.monotonic();
     this.#bulkIsNext = !ofBulk;
@@ -266,6 +276,7 @@ export class WriteTurn {
     this.#lastTurnMs = this.#world.monotonic() - startedAt;
   }
 
+  /** Decides the requests of one line up to the bounds of a turn, commits their effects, and answers them. */
   #decideLine(ofBulk: boolean): void {
     const refusal = this.#guard();
     if (refusal !== null) {
@@ -310,7 +321,7 @@ export class WriteTurn {
     }
   }
 
-  /** Adds one request's effects to the draft, or finds why it has none. */
+  /** Adds the effects of one request to the draft, or nothing if the request is refused. */
   #decide(request: WriteRequest, draft: TurnDraft): Decided {
     try {
       const outcome = decideWrite(request, draft);
@@ -319,20 +330,22 @@ export class WriteTurn {
       if (error instanceof Refusal) return { refused: new Problem(error.code, error.message, error.extra) };
       // The keyspace file could not be read; nothing of the request is in the draft.
       if (error instanceof StorageError) return { refused: storageProblem(error) };
-      // Thrown on, it would come again with each turn, and nobody could write any more.
+      // If the error left the turn, the same request would fail each later turn, and nobody could write any more.
       logUnexpected(this.#log, 'write turn', error);
       return { refused: new Problem('INTERNAL', 'the log of the node says more') };
     }
   }
 
+  /** @returns the problem for the requests of the turn whose commit failed */
   #failed(error: unknown): Error {
-    // The node is about to end, and nobody is told what is not known: whether it was written.
+    // After another error the node ends, and does not answer: it does not know whether the journal has the effects.
     if (!(error instanceof StorageError)) throw error;
     this.#log.error('write-failed', { error: error.message });
     return storageProblem(error);
   }
 }
 
+/** Whether the request needs no reading ahead, or its reading ahead has finished. */
 function isReady({ ahead }: Waiting): boolean {
   return ahead === null || ahead.isDone;
 }
