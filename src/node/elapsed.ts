@@ -1,4 +1,4 @@
-/** How long something has taken, for whoever tells it or holds it against a limit. */
+/** Durations in whole milliseconds, for reports and for limits. */
 import type { World } from './ports.ts';
 
 /** @param at a moment of the world's monotonic clock @returns whole milliseconds since then */

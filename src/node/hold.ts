@@ -1,38 +1,38 @@
 /**
- * What a reader of a snapshot keeps on the disk. As long as one is read the WAL of the keyspace file cannot begin anew, and the
- * journal keeps what follows the snapshot: whatever is written meanwhile adds to both. So a reader may be slow, but not
- * without end: what it holds is bounded by what it has taken, and who is hardly taking anything makes room for others.
+ * Limits the disk space that the reader of a snapshot holds. While a snapshot is read, the WAL of the keyspace file cannot begin
+ * anew, and the journal keeps the bytes after the snapshot; each write adds to both. So this class ends a reader that holds
+ * much more than it has taken, and a reader that takes almost nothing while others wait.
  */
 import { CloseCode } from '../replication/close-code.ts';
 import type { World } from './ports.ts';
 
 /**
- * How often it is looked at, in milliseconds. Looks are counted, not time: while the node itself stands still, its readers
- * cannot take anything.
+ * Milliseconds between two looks at a reader. The limits count looks, not time on the clock: while the whole node is stopped,
+ * its readers cannot take anything.
  */
 export const LOOK_MS = 1_000;
-/** For each byte that it takes, a reader may hold so many beyond the limit: one that is faster than the writers may go on. */
+/** Bytes beyond the limit that a reader may hold for each byte that it has taken: a reader faster than the writers may finish. */
 const CREDIT = 2;
-/** A reader that takes less than this a second, in bytes, … */
+/** Bytes a second below which a reader is slow, on average over `SLOW_LOOKS` looks. */
 const LEAST_BYTES_PER_SECOND = 256 * 1024;
-/** … for so many looks, one after the other, is slow: it goes when others wait. */
+/** Number of looks after which this class decides anew whether a reader is slow. */
 const SLOW_LOOKS = 10;
 
 interface HoldParts {
   readonly world: World;
-  /** Bytes of journal and WAL that could go without this reader. */
+  /** Bytes of the journal and of the WAL that stay on the disk because of this reader. */
   held(): number;
   /** Bytes that the reader has taken so far. */
   taken(): number;
   readonly limits: {
-    /** In bytes. */
+    /** Bytes that a reader may never hold beyond its credit. */
     hard(): number;
-    /** In bytes, for at most so long, in milliseconds. */
+    /** Bytes that a reader may hold beyond its credit for at most `ms` milliseconds. */
     soft?(): { readonly bytes: number; readonly ms: number };
   };
-  /** Somebody cannot begin to read because of those who do. */
+  /** Whether others wait for a snapshot and cannot get one before a reader ends. */
   othersWait(): boolean;
-  /** The reader has to go. Called once. */
+  /** Ends the reader, and says why. Called once. */
   end(code: CloseCode, detail: string): void;
 }
 
@@ -40,8 +40,9 @@ export class Hold {
   readonly #parts: HoldParts;
   #cancel: () => void = () => undefined;
   #looks = 0;
+  /** Milliseconds for which the reader has been beyond the soft limit: the number of looks times `LOOK_MS`. */
   #softMs = 0;
-  /** What had been taken when the present stretch of looks began. */
+  /** Bytes that the reader had taken when the present row of `SLOW_LOOKS` looks began. */
   #takenBefore = 0;
   #isSlow = false;
 
@@ -50,7 +51,7 @@ export class Hold {
     this.#lookLater();
   }
 
-  /** To be called when the reader is done, or has gone. */
+  /** Ends the watch. The owner calls it when the reader has finished or its connection has ended. */
   stop(): void {
     this.#cancel();
   }
@@ -63,7 +64,7 @@ export class Hold {
     });
   }
 
-  /** @returns why the reader has to go, or null */
+  /** @returns the close code and the reason with which the reader must end; null: it may continue */
   #look(): [CloseCode, string] | null {
     const { held, limits, othersWait, taken } = this.#parts;
     const [heldBytes, takenBytes] = [held(), taken()];

@@ -1,11 +1,11 @@
-/** What both ends of a replication connection agree on: how it is kept alive, and how an acknowledgement is asked for. */
+/** Rules that both ends of a replication connection share: how it stays alive, and how a master asks for an acknowledgement. */
 
 export interface LinkTimes {
-  /** A connection that has been silent for so long is dropped. */
+  /** Milliseconds of silence of the other end after which a node drops the connection. */
   readonly timeoutMs: number;
-  /** Both sides send a ping frame this often. */
+  /** Milliseconds between two ping frames; both ends send them. */
   readonly pingIntervalMs: number;
 }
 
-/** A ping frame that says this asks for a REPLCONF ACK at once (Redis puts REPLCONF GETACK into the stream). */
+/** Text of a ping frame with which a master asks for a REPLCONF ACK at once (Redis puts REPLCONF GETACK into the stream). */
 export const GETACK = 'GETACK';

@@ -1,61 +1,61 @@
 /**
- * How long code on the main thread runs before it gives the event loop its turn.
+ * Limits how long a loop on the main thread runs before it lets the event loop handle other events.
  *
- * Everything that a node does for its clients goes through one event loop. A loop that awaits only promises which are
- * settled already never lets it poll: a fast reader of an export would stop the whole node. So each loop whose length a
- * user decides runs for a time, not for a count, and then waits until the event loop has handled what is ready.
+ * A node serves all its clients with one event loop. A loop that awaits only promises that are already settled never lets the
+ * event loop poll, so a fast reader of an export would stop the whole node. Therefore each loop whose length a user decides runs
+ * for a limited time, not for a number of steps, and then waits until the event loop has handled the events that are ready.
  *
- * The clock is the world's monotonic one: a test drives it.
+ * The clock is the world's monotonic one, so that a test can drive it.
  */
 import type { World } from './ports.ts';
 
-/** The longest that one loop runs at a time, in milliseconds. At the limit the event loop handles what is ready. */
+/** The longest time that one loop runs before it lets the event loop handle other events, in milliseconds. */
 export const TURN_MS = 5;
 /**
- * The share of the event loop that background work takes at most: work that nobody waits for, such as deleting expired
- * entries. After a step it rests for three times as long as the step took.
+ * The largest share of the event loop's time that background work takes: work that no client waits for, such as the deletion of
+ * expired entries. After a step it rests for three times as long as the step took.
  */
 export const BACKGROUND_SHARE = 1 / 4;
-/** The longest rest after one step of background work, in milliseconds: one slow step does not stop the work for long. */
+/** The longest rest after one step of background work, in milliseconds, so that one slow step does not stop the work for long. */
 export const MAX_REST_MS = 1_000;
 
-/** The time and the turns that a loop needs. */
+/** The clock and the event loop, as a loop needs them. */
 export type Loop = Pick<World, 'monotonic' | 'soon'>;
 
-/** The turns of one long loop. It asks between its steps whether it has run for long enough. */
+/** The turns of one long loop. The loop asks between its steps whether its turn is over. */
 export class Turns {
   readonly #loop: Loop;
   readonly #mostMs: number;
   #since: number;
 
-  /** @param mostMs how long it may run at a time, in milliseconds */
+  /** @param mostMs the longest time of one turn, in milliseconds */
   constructor(loop: Loop, mostMs = TURN_MS) {
     this.#loop = loop;
     this.#mostMs = mostMs;
     this.#since = loop.monotonic();
   }
 
-  /** Whether the loop has run for as long as it may. */
+  /** Whether the loop has run for the whole time of its turn. */
   get isOver(): boolean {
     return this.#loop.monotonic() - this.#since >= this.#mostMs;
   }
 
-  /** The event loop has just had its turn: the time counts from now on. */
+  /** Begins a new turn now. The caller knows that the event loop has just handled other events. */
   begin(): void {
     this.#since = this.#loop.monotonic();
   }
 
-  /** The loop has run for as long as it may, whatever the time is: `next` waits. */
+  /** Ends the turn before its time is up, so that `next` waits. */
   end(): void {
     this.#since = Number.NEGATIVE_INFINITY;
   }
 
-  /** Waits until the event loop has had its turn, if this loop has run for as long as it may. */
+  /** Waits until the event loop has handled other events, if the turn is over. */
   async next(): Promise<void> {
     if (this.isOver) await this.pass();
   }
 
-  /** Waits until the event loop has had its turn. */
+  /** Waits until the event loop has handled other events, and begins a new turn. */
   async pass(): Promise<void> {
     await new Promise<void>((resolve) => this.#loop.soon(resolve));
     this.begin();
@@ -63,22 +63,22 @@ export class Turns {
 }
 
 /**
- * The turns of a loop that is driven by callbacks, which may call each other without an end: the time counts from its first
- * use after the event loop had its turn.
+ * The turns of work that callbacks do, when they may call each other without end. A turn begins when a callback first asks after
+ * the event loop has handled other events.
  */
 export class SharedTurn {
   readonly #loop: Loop;
   readonly #mostMs: number;
-  /** When it was used first in this turn of the event loop; null: it was not yet. */
+  /** Moment of the monotonic clock at which the present turn began; null: no callback has asked yet. */
   #since: number | null = null;
 
-  /** @param mostMs how long all uses together may take in one turn of the event loop, in milliseconds */
+  /** @param mostMs the longest time that all callbacks together may take in one turn of the event loop, in milliseconds */
   constructor(loop: Loop, mostMs = TURN_MS) {
     this.#loop = loop;
     this.#mostMs = mostMs;
   }
 
-  /** Whether the callbacks have run for as long as they may: what is left is done in the next turn of the event loop. */
+  /** Whether the callbacks have used up the turn, and must leave the rest of their work to the next turn of the event loop. */
   get isOver(): boolean {
     const now = this.#loop.monotonic();
     if (this.#since === null) {
@@ -92,8 +92,8 @@ export class SharedTurn {
 }
 
 /**
- * For loops that requests begin, as many as there are requests: of all that wait for the event loop one goes on in each of its
- * turns, in the order in which they came. So together they take no longer than one of them.
+ * An event loop for loops that requests begin. In each turn of the real event loop, only one of the waiting loops continues, in
+ * the order in which they began to wait. So many requests take no more of each turn than one request does.
  */
 export class OneByOne implements Loop {
   readonly #loop: Loop;

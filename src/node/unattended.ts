@@ -1,19 +1,19 @@
 /**
- * What nobody waits for has an owner all the same. A callback of a timer or a socket that throws, or a promise that nobody
- * awaits and that rejects, would end the process; with these helpers it goes to the owner, who logs it and closes or repeats
- * what failed.
+ * Owners for errors that no caller catches. A callback of a timer or a socket that throws, and a promise that nobody awaits and
+ * that rejects, would end the process. With these functions the error goes to an owner, which logs it and closes or repeats the
+ * work that failed.
  */
 import type { Log, SocketEvents, World } from './ports.ts';
 
-/** What an owner does with an error that nobody expects. */
+/** Takes an error that nobody expects. */
 export type Owner = (error: unknown) => void;
 
-/** Lets a promise go: if it rejects, its owner hears of it. */
+/** Gives the error to the owner if the promise rejects. The caller does not await the promise. */
 export function unattended(work: Promise<unknown>, owner: Owner): void {
   work.catch(owner);
 }
 
-/** @returns the same world; what its callbacks throw goes to the owner */
+/** @returns the same world; an error that one of its callbacks throws goes to the owner */
 export function ownedWorld(world: World, owner: Owner): World {
   return {
     now: () => world.now(),
@@ -25,7 +25,7 @@ export function ownedWorld(world: World, owner: Owner): World {
   };
 }
 
-/** @returns the events of a socket of `psync.v1`; what a handler throws goes to the owner */
+/** @returns the same handlers for a socket of `psync.v1`; an error that a handler throws goes to the owner */
 export function ownedSocketEvents(events: SocketEvents, owner: Owner): SocketEvents {
   return {
     message: (bytes) => attempt(() => events.message(bytes), owner),
@@ -35,12 +35,12 @@ export function ownedSocketEvents(events: SocketEvents, owner: Owner): SocketEve
   };
 }
 
-/** @returns a callback that does not throw */
+/** @returns a callback that gives the errors of `callback` to the owner instead of throwing them */
 export function owned(callback: () => void, owner: Owner): () => void {
   return () => attempt(callback, owner);
 }
 
-/** Does it now; what it throws goes to the owner. */
+/** Does the work now, and gives an error that it throws to the owner. */
 export function attempt(work: () => void, owner: Owner): void {
   try {
     work();
@@ -50,8 +50,8 @@ export function attempt(work: () => void, owner: Owner): void {
 }
 
 /**
- * Logs an error that nobody expects: it is a mistake in psyncd, so it comes with its stack.
- * @param where whose it is, for people: `link`, `session 3`
+ * Logs an error that nobody expects, with its stack, because it is a mistake in psyncd.
+ * @param where the part of the node that failed, for people: `link`, `session 3`
  */
 export function logUnexpected(log: Log, where: string, error: unknown): void {
   log.error('unexpected-error', {
