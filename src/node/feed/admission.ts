@@ -15,7 +15,7 @@ import { lost } from './feed-problems.ts';
 import type { FeedRequest } from './feed-request.ts';
 import type { FeedSettings } from './feed-settings.ts';
 
-/** Longest wait of a follower that is ahead of this node, or knows a newer history, in milliseconds. */
+/** Longest time, in milliseconds, that a replica waits until it reaches a follower's position or learns of its history. */
 const REACH_MS = 5_000;
 
 interface AdmissionParts {
@@ -64,7 +64,7 @@ export class Admission {
   }
 
   /**
-   * Decides how a follower goes on from a position.
+   * Decides how a follower continues from a position.
    * @throws Problem BAD_REQUEST for a position that no node has handed out
    * @throws StorageError when the store cannot read the journal
    */
@@ -86,7 +86,7 @@ export class Admission {
     }
   }
 
-  /** Waits until this replica has the position: it may lag behind the follower's last node, or not know a promotion yet. */
+  /** Waits until this replica has the position. It may lag behind the follower's last node, or not know of a promotion yet. */
   async #reach(from: Position, timeoutMs: number, gone: AbortSignal): Promise<void> {
     try {
       await this.#parts.positions.wait(from, timeoutMs, gone);

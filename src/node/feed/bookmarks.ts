@@ -1,7 +1,7 @@
 /**
- * Keeps the places of followers that receive no events. A follower that is cut off resumes from the last position that it
- * received, and only while the backlog holds the stream behind that position. So each subscription gets a bookmark from time
- * to time, and sooner while writers write fast.
+ * Keeps followers that receive no events able to resume. A follower that loses its connection resumes from the last position that
+ * it received, and only while the backlog holds the stream after that position. So each subscription gets a bookmark from time to
+ * time, and sooner while clients write fast.
  *
  * Owns: the times of the next bookmarks. The rounds send them.
  */
@@ -12,15 +12,15 @@ import type { Subscription } from './subscription.ts';
 
 /** Milliseconds without a message after which live followers get a bookmark, if the head has moved. */
 const BOOKMARK_MS = 2_000;
-/** Milliseconds without a message after which live followers get a bookmark in any case: a sign of life. */
+/** Milliseconds without a message after which live followers get a bookmark even if the head has not moved, as a sign of life. */
 const HEARTBEAT_MS = 10_000;
 /** Share of the backlog between a follower's last position and the head at which it gets a bookmark. */
 const BACKLOG_SHARE = 1 / 4;
 /** Share of the backlog by which the head moves between two searches for such followers. */
 const LOOK_SHARE = 1 / 8;
-/** Least milliseconds between two rounds of hurried bookmarks. */
+/** Smallest number of milliseconds between two rounds of hurried bookmarks. */
 const HURRIED_MS = 50;
-/** Most hurried bookmarks of all followers in a second. */
+/** Largest number of hurried bookmarks in a second, to all followers together. */
 export const HURRIED_PER_SECOND = 20_000;
 
 interface BookmarksParts {
@@ -33,6 +33,7 @@ interface BookmarksParts {
 
 export class Bookmarks {
   readonly #parts: BookmarksParts;
+  /** Offset of the head at the last search for followers that need a hurried bookmark. */
   #lookedAt: Offset;
   /** Cancels the pause after hurried bookmarks; null: there is none. */
   #cancelPause: (() => void) | null = null;
@@ -42,13 +43,13 @@ export class Bookmarks {
     this.#lookedAt = parts.head.offset;
   }
 
-  /** The head has moved. */
+  /** Notes that the head has moved. */
   committed(): void {
     const { head } = this.#parts;
     if (head.offset - this.#lookedAt >= head.backlog.size * LOOK_SHARE) this.#hurry();
   }
 
-  /** A full resync has replaced the stream: the head is at another place. */
+  /** Starts again at the head, because a full resync has replaced the stream. */
   replaced(): void {
     this.#lookedAt = this.#parts.head.offset;
   }
@@ -65,7 +66,7 @@ export class Bookmarks {
     }
   }
 
-  /** Whether a follower at `at` needs a bookmark, because the backlog will soon lose the stream behind `told`. */
+  /** Whether a follower at `at` needs a bookmark, because the backlog will soon lose the stream after `told`. */
   isStale(told: Offset, at: Offset): boolean {
     return at - told >= this.#parts.head.backlog.size * BACKLOG_SHARE;
   }

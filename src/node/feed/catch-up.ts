@@ -2,8 +2,8 @@
  * Brings followers up to date that lack a part of the stream, until they reach the live followers.
  *
  * A *sweep* serves all followers whose sockets take more, in the order of their places in the stream. Neighbours need the same
- * stretches, so the feed decodes the stream once for all of them, whatever their number and their prefixes. Each follower goes
- * as far as it can: to the head, where it goes live, unless events of its own fill its socket first.
+ * stretches, so the feed decodes the stream once for all of them, whatever their number and their prefixes. A sweep brings each
+ * follower to the head, where it goes live, unless its socket is full first or it has read 32 stretches.
  *
  * Owns: the followers that are behind, and the decoded stretches.
  */
@@ -17,15 +17,15 @@ import type { Rounds } from './rounds.ts';
 import type { Stretch } from './stretch.ts';
 import { Stretches } from './stretches.ts';
 
-/** Most pieces that one turn of the event loop sends. Each limit of a turn stands for less than a millisecond. */
+/** Largest number of portions that one turn of the event loop sends. Each limit of a turn takes less than a millisecond. */
 const SLICE_SENDS = 128;
-/** Most stretches that one turn of the event loop decodes. */
+/** Largest number of stretches that one turn of the event loop decodes. */
 const SLICE_READS = 4;
-/** Most bytes of messages that one turn of the event loop makes, beside messages that another follower shares. */
+/** Bytes of messages after which a turn of the event loop makes no more; messages made for an earlier follower do not count. */
 const SLICE_BYTES = 256 * 1024;
-/** Most searches of one turn of the event loop for a follower's prefixes in a stretch. */
+/** Largest number of searches for a follower's prefixes in a stretch, in one turn of the event loop. */
 const SLICE_STEPS = 1_024;
-/** Most stretches that a follower gets in one sweep, so that the other followers stay near to it. */
+/** Largest number of stretches that a follower reads in one sweep, so that the other followers stay near it. */
 const SWEEP_STRETCHES = 32;
 /** Calls of `tidy` in a row without a follower that is behind, after which the decoded stretches are dropped. */
 const IDLE_TIDIES = 20;
@@ -34,7 +34,7 @@ interface CatchUpParts extends FollowerService {
   readonly head: StreamHead;
   readonly rounds: Rounds;
   readonly bookmarks: Bookmarks;
-  /** The store cannot read the part of the stream that the follower lacks. */
+  /** Called when the store cannot read the part of the stream that the follower lacks. */
   readonly failed: (follower: Follower, error: unknown) => void;
 }
 
@@ -78,7 +78,7 @@ export class CatchUp {
     return this.#ready.size === 0;
   }
 
-  /** Starts with a follower that has just resumed or fallen behind; one that lacks nothing goes live at once. */
+  /** Takes a follower that has just resumed, or whose round was dropped. If it lacks nothing, it goes live at once. */
   start(follower: Follower): void {
     this.#parts.endIfDone(follower);
     if (follower.phase !== 'behind') return;
@@ -97,8 +97,8 @@ export class CatchUp {
   }
 
   /**
-   * Lets a follower go live that has everything that the live ones have, and tells it its place unless it knows it. A long
-   * poll whose time is up ends instead.
+   * Lets a follower go live when it has everything that the live followers have, and tells it its place unless it knows it.
+   * A long poll whose time is up ends instead.
    */
   arrive(follower: Follower): void {
     if (follower.isOverdue || follower.told < follower.cursor)
@@ -143,8 +143,8 @@ export class CatchUp {
   }
 
   /**
-   * Whether a position may stop here: not inside a write. The journal says where commits end. The feed decodes a commit of
-   * many writes, and keeps the stretches for the followers that go on from there.
+   * Whether a write ends at this offset, so that a position may stop there. The journal says where commits end. The feed decodes
+   * a commit of many writes, and keeps the stretches for the followers that continue from there.
    * @param at offset that the backlog holds
    * @throws StorageError when the journal cannot be read
    */
@@ -158,7 +158,7 @@ export class CatchUp {
     return from === at;
   }
 
-  /** Drops the decoded stretches: the stream has another content or run ID, or the last follower has gone. */
+  /** Drops the decoded stretches, because the stream or its run ID is another one, or the last follower has gone. */
   forget(): void {
     this.#stretches.clear();
   }
@@ -193,7 +193,7 @@ export class CatchUp {
     const upTo = this.#parts.rounds.limitOf(subscription);
     budget.steps -= 1;
     if (cursor >= upTo) {
-      // A follower that came after the pending groups is ahead of the live ones; they reach it soon.
+      // A follower that resumed at a newer position than the live ones have is ahead of them until their next round.
       if (cursor === upTo) this.arrive(follower);
       budget.sends -= 1;
       return false;
@@ -221,7 +221,7 @@ export class CatchUp {
     return this.#ready.has(follower) && !budget.isSpent;
   }
 
-  /** Tells the follower its place if it has long found no event of its own: it could not resume from the last one. */
+  /** Tells the follower its place if it got no event for so long that the backlog will soon lose the stream after the last one. */
   #keepPlace(follower: Follower): void {
     if (follower.phase !== 'behind' || !this.#parts.bookmarks.isStale(follower.told, follower.cursor)) return;
     follower.tellPlace(this.#bookmarkFor(follower));

@@ -26,7 +26,7 @@ export function closeCodeOf({ code, status }: Problem): CloseCode {
 export function lost(from: Position, reason: FullResyncReason): Problem {
   return new Problem(
     'POSITION_LOST',
-    `what follows ${formatPosition(from)} cannot be served any more (${reason}); a snapshot can`,
+    `this node cannot continue after ${formatPosition(from)} (${reason}); ask for a snapshot instead`,
     { reason },
   );
 }

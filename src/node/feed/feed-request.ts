@@ -3,7 +3,7 @@ import type { Prefixes } from '../../keyspace/prefixes.ts';
 import type { Position } from '../../replication/position.ts';
 
 export interface FeedRequest {
-  /** Start of the stream: behind a position, with a snapshot, or with the next event (`now`). */
+  /** Start of the stream: after a position, with a snapshot, or with the next event (`now`). */
   readonly from: Position | 'snapshot' | 'now';
   readonly prefixes: Prefixes;
   /** Whether the feed answers a lost position with a snapshot; otherwise it answers with an error. */

@@ -1,10 +1,11 @@
 /** Limits of the feed. */
 export interface FeedSettings {
-  /** Most followers at the same time. */
+  /** Largest number of followers at the same time. */
   readonly maxFollowers: number;
-  /** Most bytes of the stream that a follower may lag before the feed closes it; never less than the backlog. */
+  /** Bytes of the stream that a follower may lag before the feed closes it; the backlog's size counts if that is larger. */
   readonly followerOutputBytes: number;
-  /** Longest time, in milliseconds, for which a follower takes nothing or answers no ping before the feed closes it. */
+  /** Longest time, in milliseconds, for which a follower may take nothing or answer no ping before the feed closes it. */
   readonly timeoutMs: number;
+  /** Milliseconds between two pings to each follower. */
   readonly pingIntervalMs: number;
 }

@@ -44,7 +44,7 @@ interface FeedParts {
 export class Feed {
   readonly #parts: FeedParts;
   readonly #followers = new Set<Follower>();
-  /** Followers that need the stream behind their cursor: the journal keeps it. */
+  /** Followers for which the journal keeps the stream after their cursors. */
   readonly #pinned = new Set<Follower>();
   readonly #queued = new QueuedMessages<Follower>();
   readonly #counters: FeedCounters = { continued: 0, resets: {}, tooFarBehind: 0 };
@@ -149,7 +149,7 @@ export class Feed {
     this.#rounds.bookmarkAll();
   }
 
-  /** Decides anew for each follower: a full resync has replaced the stream, and its place may exist no longer. */
+  /** Decides anew for each follower, because a full resync has replaced the stream and its place may no longer exist. */
   replaced(): void {
     const before = this.#runId;
     this.#runId = this.#parts.head.position.runId;
@@ -206,7 +206,7 @@ export class Feed {
       tooSlow: (follower, code, detail) => {
         this.#counters.tooFarBehind += 1;
         this.#close(follower, code, detail);
-        // The bytes that wait in the socket would hold up its close.
+        // A close frame would wait behind the bytes that the follower does not take, so the connection is dropped.
         follower.socket.terminate();
       },
     });
@@ -283,7 +283,7 @@ export class Feed {
     this.#endIfDone(follower);
   }
 
-  /** Ends a long poll that has lasted for `waitMs`, with the follower's place; a pending round ends it by itself. */
+  /** Ends a long poll that has lasted for `waitMs`, and tells the follower its place. If a round is pending, the round ends it. */
   #overdue(follower: Follower): void {
     if (follower.phase !== 'live' || follower.subscription.owes(follower)) return;
     this.#rounds.leave(follower);
@@ -299,7 +299,7 @@ export class Feed {
     }
   }
 
-  /** Counts no large message for the follower any more, and serves followers that waited for the room. */
+  /** Stops counting large messages for the follower, and serves followers that waited for room. */
   #release(follower: Follower): void {
     this.#queued.release(follower);
     if (!this.#catchUp.isShort || !this.#queued.hasRoom) return;
@@ -308,7 +308,7 @@ export class Feed {
   }
 
   #endIfDone(follower: Follower): void {
-    if (follower.isDone) this.#close(follower, CloseCode.done, 'that is what was asked for');
+    if (follower.isDone) this.#close(follower, CloseCode.done, 'the request is complete');
   }
 
   #fail(follower: Follower, problem: Problem): void {
@@ -342,6 +342,7 @@ export class Feed {
     else this.#pinned.delete(follower);
   }
 
+  /** @returns the smallest offset after which a follower needs the journal; null: no follower needs it */
   #leastNeeded(): Offset | null {
     let least = this.#rounds.leastNeeded;
     for (const { cursor } of this.#pinned) if (least === null || cursor < least) least = cursor;

@@ -23,13 +23,13 @@ import { type Follower, HIGH_WATER_BYTES } from './follower.ts';
 import { Frames } from './frames.ts';
 import { entryMessage, resetMessage, syncedMessage } from './message.ts';
 
-/** Most entries of a snapshot that the feed collects in memory. */
+/** Largest number of entries of a snapshot that the feed collects in memory. */
 const SMALL_ENTRIES = 1_000;
-/** Most bytes of values of a snapshot that the feed collects in memory, by estimate. */
+/** Largest number of bytes of values of a snapshot that the feed collects in memory, by estimate. */
 const SMALL_BYTES = HIGH_WATER_BYTES;
-/** Least bytes of an entry's value at which the feed sends the entry alone. */
+/** Size of an entry's value, in bytes, from which the feed sends the entry alone. */
 const LARGE_ENTRY_BYTES = 256 * 1024;
-/** Most readers of the keyspace file at the same time; each of them keeps the WAL from shrinking. */
+/** Largest number of readers of the keyspace file at the same time; each of them keeps the WAL from shrinking. */
 const MAX_READERS = 4;
 
 interface Waiting {
@@ -41,16 +41,16 @@ interface Waiting {
 interface SnapshotsParts {
   readonly world: World;
   readonly head: StreamHead;
-  /** The feed is about to send the entries of this offset; the journal has to keep the stream behind it. */
+  /** Called before the feed sends the entries of this offset; the journal has to keep the stream after it. */
   begun(follower: Follower, at: Offset): void;
-  /** The follower has received its snapshot. */
+  /** Called when the feed has sent the follower its snapshot. */
   synced(follower: Follower): void;
-  /** The store cannot read the snapshot. */
+  /** Called when the store cannot read the snapshot. */
   failed(follower: Follower, error: unknown): void;
-  /** The follower takes its snapshot too slowly, and the feed has to close it. */
+  /** Called when the follower takes its snapshot too slowly, so that the feed must close it. */
   tooSlow(follower: Follower, code: CloseCode, detail: string): void;
   readonly settings: {
-    /** Most bytes that a reader may keep on the disk beyond what the follower's pace allows. */
+    /** Bytes that a reader may hold on the disk beyond the credit of what its follower has taken (hold.ts). */
     readonly followerOutputBytes: number;
   };
 }
@@ -63,6 +63,7 @@ export class FollowerSnapshots {
   #large: Waiting[] = [];
   /** Followers whose readers read the keyspace file. */
   readonly #reading = new Set<Waiting>();
+  /** Continues the reader of each follower whose socket is full. */
   readonly #room = new Map<Follower, () => void>();
 
   constructor(parts: SnapshotsParts) {
@@ -82,7 +83,7 @@ export class FollowerSnapshots {
     if (!this.#serving) unattended(this.#serveSmall(), (error) => this.#parts.failed(follower, error));
   }
 
-  /** Continues a reader that waits for the follower's socket: it has drained or closed. */
+  /** Continues a reader that waits for the follower's socket, because the socket has drained or closed. */
   wake(follower: Follower): void {
     this.#room.get(follower)?.();
     this.#room.delete(follower);
@@ -222,6 +223,7 @@ function* parts(group: readonly ListedEntry[]): Generator<readonly ListedEntry[]
   if (first < group.length) yield group.slice(first);
 }
 
+/** Whether the follower still waits for this snapshot, and not for a later one. */
 function isWanted({ follower, number }: Waiting): boolean {
   return follower.needsSnapshot && follower.snapshot === number;
 }

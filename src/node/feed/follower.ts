@@ -3,8 +3,8 @@
  *
  * A follower costs the server a cursor: the server reads the stream for it only while its socket has room.
  *
- * Phases: a follower starts `waiting`. `FOLLOWER_TRANSITIONS` (follower-phase.ts) says which event leads where; the methods named like the events
- * are the only way to change the phase.
+ * Phases: a follower starts `waiting`. `FOLLOWER_TRANSITIONS` (follower-phase.ts) names the next phase for each event; only the
+ * methods named like the events change the phase.
  *
  * Places of a follower that is behind: `told <= cursor`. Only `resumeAt`, `fallBehind` and `finishSnapshot` may set them back;
  * `take` and `tellPlace` move them forward. A client that is cut off resumes from `told`, so it loses no event. While the
@@ -32,15 +32,17 @@ export interface FollowerContext {
   monotonic(): number;
   /** Calls back once after the delay, as in `World`. @returns a function that cancels the call */
   after(delayMs: number, callback: () => void): () => void;
-  /** The follower has entered another phase, or the same one again. */
+  /** Called when the follower has entered another phase, or the same one again. */
   moved(follower: Follower): void;
-  /** The follower's long poll has lasted for `waitMs`. */
+  /** Called when the follower's long poll has lasted for `waitMs`. */
   overdue(follower: Follower): void;
+  /** Called when the follower's socket has sent everything that waited in it. */
   drained(follower: Follower): void;
+  /** Called when the follower's connection has ended. */
   closed(follower: Follower): void;
 }
 
-/** What the feed does for whoever sends followers the stream. */
+/** The part of the feed that `Rounds` and `CatchUp` call while they send followers the stream. */
 export interface FollowerService {
   /** Whether sockets have room for another large message. */
   hasRoom(): boolean;
@@ -50,7 +52,7 @@ export interface FollowerService {
   endIfDone(follower: Follower): void;
   /** Closes the follower of a long poll whose time is up; it knows its place. */
   overdue(follower: Follower): void;
-  /** Schedules a turn: there is something to send. */
+  /** Schedules a turn, because there is something to send. */
   wake(): void;
 }
 
@@ -147,8 +149,8 @@ export class Follower implements FollowerEvents {
   }
 
   /**
-   * Ends the snapshot: the follower reads the stream from there on.
-   * @param head the follower may lag as many bytes more as writers wrote during the snapshot
+   * Ends the snapshot. The follower reads the stream after it.
+   * @param head head of the stream; the follower may lag more by the bytes that clients wrote during the snapshot
    */
   finishSnapshot(head: Offset): void {
     if (!this.#move('finishSnapshot')) return;
@@ -159,7 +161,7 @@ export class Follower implements FollowerEvents {
   }
 
   /**
-   * Continues behind a place that the client knows.
+   * Continues after a place that the client knows.
    * @param after place of the client
    * @param head head of the stream, sent in `continue`
    */
@@ -181,7 +183,7 @@ export class Follower implements FollowerEvents {
     this.#told = told;
   }
 
-  /** Joins the live followers: the feed has sent it everything that they have. */
+  /** Joins the live followers, because the feed has sent it everything that they have. */
   goLive(): void {
     if (!this.#move('goLive')) return;
     this.#extraLagBytes = 0;
@@ -257,7 +259,7 @@ export class Follower implements FollowerEvents {
     this.#send(message.framed(this.socket.framing));
   }
 
-  /** @returns whole milliseconds since the follower took any byte of what waits in its socket; 0: nothing waits */
+  /** @returns whole milliseconds since the follower took a byte that waited in its socket; 0: nothing waits there */
   stuckMs(): number {
     return this.#taken.stuckMs(this.#sentBytes, this.socket.bufferedBytes);
   }

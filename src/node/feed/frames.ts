@@ -1,7 +1,7 @@
-/** Messages in the form of a transport, joined to pieces that all sockets share. */
+/** Messages, framed for a transport and joined into pieces that all sockets share. */
 import type { Framing, Message } from './message.ts';
 
-/** Most bytes of a piece that is joined of several frames; one system call sends it. */
+/** Largest size of a piece that joins several frames, in bytes; one system call sends it. */
 const PIECE_BYTES = 64 * 1024;
 
 export class Frames {

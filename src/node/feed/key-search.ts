@@ -1,11 +1,11 @@
 /**
- * Finds which of some keys begin with one of somebody's prefixes. The first searches compare every key; if more follow, the
- * keys are sorted once, and a search takes a few steps for each prefix and each key that is found. So thousands who search
- * the same keys for different prefixes cost little more than one.
+ * Finds those keys of a list that begin with one of several prefixes. The first searches compare every key. The next one sorts the
+ * keys, and from then on a search takes a few steps for each prefix and each key found. So searches of thousands of subscriptions
+ * in the same keys cost little more than one.
  */
 import type { Prefixes } from '../../keyspace/prefixes.ts';
 
-/** So many searches compare every key before the keys are sorted: sorting costs about as much as they do. */
+/** Number of searches that compare every key before the keys are sorted. Sorting costs about as much as these searches. */
 const SCANS = 4;
 
 export class KeySearch {
@@ -13,12 +13,12 @@ export class KeySearch {
   #scans = 0;
   #sorted: SortedKeys | null = null;
 
-  /** @param keys null stands for what everybody wants, whatever the prefixes are */
+  /** @param keys null stands for a change that every search finds: a FLUSHALL changes all keys */
   constructor(keys: readonly (string | null)[]) {
     this.#keys = keys;
   }
 
-  /** @returns the indexes of what is wanted, in ascending order */
+  /** @returns the indexes of the keys that begin with one of the prefixes, in ascending order */
   find(prefixes: Prefixes): readonly number[] {
     const { list } = prefixes;
     if (list[0] === '') return Array.from(this.#keys.keys());
@@ -35,11 +35,12 @@ export class KeySearch {
   }
 }
 
+/** The keys in ascending order. */
 interface SortedKeys {
   readonly keys: readonly string[];
-  /** Where each of them was before. */
+  /** Index of each key in the unsorted list. */
   readonly indexes: readonly number[];
-  /** What everybody wants. */
+  /** Indexes of the nulls, which every search finds. */
   readonly always: readonly number[];
 }
 
@@ -50,12 +51,12 @@ function sort(all: readonly (string | null)[]): SortedKeys {
     if (key === null) always.push(index);
     else pairs.push([key, index]);
   }
-  // By UTF-16 units: whatever begins with the same prefix stands together in this order too.
+  // The order is by UTF-16 units, unlike the order of keys elsewhere: it also keeps keys with the same prefix together.
   pairs.sort(([one], [other]) => (one < other ? -1 : one > other ? 1 : 0));
   return { keys: pairs.map(([key]) => key), indexes: pairs.map(([, index]) => index), always };
 }
 
-/** @param prefixes none of them begins with another one: no key is found twice */
+/** @param prefixes no prefix begins with another one, so no key is found twice */
 function findIn({ keys, indexes, always }: SortedKeys, prefixes: readonly string[]): readonly number[] {
   const found = [...always];
   for (const prefix of prefixes) {
@@ -66,7 +67,7 @@ function findIn({ keys, indexes, always }: SortedKeys, prefixes: readonly string
   return found.sort((one, other) => one - other);
 }
 
-/** @returns the index of the first of the values, which are in order, that is not less than `value` */
+/** @param values in ascending order @returns the index of the first one that is not less than `value` */
 export function firstNotBefore<T extends string | number>(values: readonly T[], value: T): number {
   let [low, high] = [0, values.length];
   while (low < high) {

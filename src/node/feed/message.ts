@@ -1,5 +1,6 @@
 /**
- * What followers are told: JSON, made once and shared by all who get it, also in the form that their transport gives it.
+ * The messages of the feed as JSON. The feed makes each message once, and frames it once for each transport; all followers share
+ * both.
  */
 import { quoted } from '../../keyspace/json/json.ts';
 import { toJsonValue } from '../../keyspace/json/json-value.ts';
@@ -11,18 +12,19 @@ import { assertNever, type Command, type Run } from '../../stream/command.ts';
 import { KeySearch } from './key-search.ts';
 
 /**
- * How a message looks on a transport.
+ * Makes a message's frame for one transport.
  * @param json one event, without a line end
- * @param position where somebody resumes who has taken it; null: it says nothing about that
+ * @param position position from which a client that has the message resumes; null: the message does not change that position
  */
 export type Framing = (json: string, position: string | null) => Buffer;
 
 export class Message {
   readonly json: string;
-  /** Where somebody resumes who has taken it; null: it says nothing about that. */
+  /** Position from which a client that has the message resumes; null: the message does not change that position. */
   readonly position: string | null;
-  /** It tells of a write; snapshots, bookmarks and the like do not. */
+  /** Whether the message reports writes. Messages of snapshots, bookmarks and `continue` do not. */
   readonly isChange: boolean;
+  /** Framing of `#frame`. */
   #framing: Framing | null = null;
   #frame: Buffer | null = null;
 
@@ -32,7 +34,7 @@ export class Message {
     this.isChange = isChange;
   }
 
-  /** Nearly always asked for by one transport only: the last one's is kept. */
+  /** @returns the frame for a transport. The message keeps the last one only, because most messages go to one transport. */
   framed(framing: Framing): Buffer {
     if (this.#frame === null || this.#framing !== framing) {
       this.#framing = framing;
@@ -42,34 +44,42 @@ export class Message {
   }
 }
 
-/** A snapshot of so many entries follows. Its position is good for nothing before `synced` has come. */
+/**
+ * Begins a snapshot. A client cannot resume from its position before `synced` has come, because it would lack entries.
+ * @param keys number of entries that follow
+ */
 export function resetMessage(position: string, reason: FullResyncReason, keys: number): Message {
   return new Message(`{"type":"reset","position":"${position}","reason":"${reason}","keys":${keys}}`, null);
 }
 
+/** One entry of a snapshot. */
 export function entryMessage({ key, value, version, expiresAt }: ListedEntry): Message {
   const json = `{"type":"entry","key":${JSON.stringify(key)},${valueJson(value ?? Buffer.alloc(0))},"version":${version},"expiresAt":${expiresAt}}`;
   return new Message(json, null);
 }
 
+/** Ends a snapshot: from now on the client can resume from the snapshot's position. */
 export function syncedMessage(position: string): Message {
   return new Message(`{"type":"synced","position":"${position}"}`, position);
 }
 
-/** @param head where the node stands: who has been told as much has everything that was there when it was answered */
+/**
+ * Answers a request for the stream after a position.
+ * @param head the node's position; a client that receives this position, or a later one, has caught up
+ */
 export function continueMessage(position: string, head: string): Message {
   return new Message(`{"type":"continue","position":"${position}","head":"${head}"}`, position);
 }
 
-/** Nothing of the follower's happened up to here. */
+/** Tells a follower that it has all changes of its prefixes up to this position. */
 export function bookmarkMessage(position: string): Message {
   return new Message(`{"type":"bookmark","position":"${position}"}`, position);
 }
 
-/** A snapshot will come; others are being given theirs. */
+/** Tells a follower that its snapshot comes later, because the feed sends other followers theirs. */
 export const WAITING = new Message('{"type":"waiting"}', null);
 
-/** @param extra more members, such as the position to resume from */
+/** The last message before the feed closes a follower. @param extra more members, such as the position to resume from */
 export function errorMessage(
   code: string,
   detail: string,
@@ -78,7 +88,7 @@ export function errorMessage(
   return new Message(JSON.stringify({ type: 'error', code, detail, ...extra }), null);
 }
 
-/** Which commands of a run belong together, and which of its bytes they are; both half open. */
+/** One group in a run: its commands, from `first` up to but not including `last`, and its bytes, from `start` up to `end`. */
 export interface GroupRange {
   readonly first: number;
   readonly last: number;
@@ -86,7 +96,7 @@ export interface GroupRange {
   readonly end: number;
 }
 
-/** Calls back for each command that stands alone and each transaction, in order, but not for those that do nothing. */
+/** Calls back for each group of a run, in order, but not for groups without commands. */
 export function forEachGroup({ commands, ends, boundaries }: Run, take: (range: GroupRange) => void): void {
   let [first, start] = [0, 0];
   for (const end of boundaries) {
@@ -98,46 +108,47 @@ export function forEachGroup({ commands, ends, boundaries }: Run, take: (range: 
   }
 }
 
-/** A command that stands alone, or the commands of one transaction. */
+/** A group: one command that is not in a transaction, or the commands of one transaction. A follower gets it as one message. */
 export class Group {
   readonly #commands: readonly Command[];
-  /** Where each command ends: the version of what it sets. */
+  /** Offset of the end of each command, which is the version of the entry that it sets. */
   readonly #versions: readonly number[];
   readonly #position: string;
+  /** Whether the group is a transaction. */
   readonly #isBatch: boolean;
-  /** How many bytes of the stream it takes. */
+  /** Bytes of the stream that the group takes. */
   readonly bytes: number;
-  /** Where it ends. */
+  /** Offset of the end of the group. */
   readonly end: Offset;
-  /** Of a group that has one key only, so that everybody who wants some of it wants all of it. */
+  /** Message of a group with one key, which is the same for every follower; null: not made yet, or the group has more keys. */
   #only: Message | null = null;
-  /** Of a group that has more keys. */
+  /** Effects of a group with more than one key; null: not made yet. */
   #effects: Effects | null = null;
-  /** What was made last of a group that has more keys: others often want the same of them. */
+  /** Last message of a group with more than one key, and the indexes of its keys: other followers often want the same keys. */
   #last: { readonly wanted: readonly number[]; readonly message: Message } | null = null;
 
-  /** @param run what was committed, after the offset `base` */
+  /** @param run the run that holds the group @param base offset before the run */
   constructor(run: Run, base: number, runId: RunId, { first, last, start, end }: GroupRange) {
     this.#commands = run.commands.slice(first, last);
     this.#versions = run.ends.slice(first, last).map((at) => base + at);
     this.#position = `${runId}:${base + end}`;
-    // EXEC stands between the last command and the boundary.
+    // A transaction has an EXEC between its last command and its end.
     this.#isBatch = run.ends[last - 1] !== end;
     this.bytes = end - start;
     this.end = (base + end) as Offset;
   }
 
-  /** Each key that it changes, in order, as often as it changes; null for all keys at once. */
+  /** The keys that the commands change, in order, repeated if they are; null stands for all keys at once. */
   get keys(): readonly (string | null)[] {
     return this.#commands.flatMap(keysOf);
   }
 
-  /** The message that it keeps for everybody who wants the same; null: it has made none. */
+  /** The message that the group keeps for other followers; null: it has made none. */
   get kept(): Message | null {
     return this.#only ?? this.#last?.message ?? null;
   }
 
-  /** The follower's part of it, as one message; null: there is none. */
+  /** @returns one message with the changes of keys that have these prefixes; null: there are none */
   messageFor(prefixes: Prefixes): Message | null {
     if (this.#only !== null) return this.#only;
     const [command] = this.#commands as [Command];
@@ -169,12 +180,12 @@ function isSame(one: readonly number[], other: readonly number[]): boolean {
   return one.length === other.length && one.every((index, at) => index === other[at]);
 }
 
-/** What commands do to each of their keys, in order. */
+/** The effects of commands on each of their keys, in order. */
 class Effects {
   readonly #commands: readonly Command[];
   readonly #versions: readonly number[];
   readonly #keys: (string | null)[] = [];
-  /** Of each key: which of the commands has it. */
+  /** Index of the command of each key in `#keys`. */
   readonly #owners: number[] = [];
   readonly #search: KeySearch;
 
@@ -190,12 +201,12 @@ class Effects {
     this.#search = new KeySearch(this.#keys);
   }
 
-  /** Which of the keys are wanted. */
+  /** @returns the indexes of the keys that have these prefixes */
   wantedBy(prefixes: Prefixes): readonly number[] {
     return this.#search.find(prefixes);
   }
 
-  /** What is done to the wanted keys, each as the members of a JSON object. */
+  /** @param wanted indexes of keys @returns the effect on each of them, as the members of a JSON object */
   changes(wanted: readonly number[]): readonly string[] {
     return wanted.map((index) => {
       const owner = this.#owners[index] as number;
@@ -205,7 +216,7 @@ class Effects {
   }
 }
 
-/** The keys that a command changes; null for all keys at once. */
+/** @returns the keys that a command changes; null stands for all keys at once */
 function keysOf(command: Command): readonly (string | null)[] {
   switch (command.kind) {
     case 'flush-all':
@@ -221,7 +232,7 @@ function keysOf(command: Command): readonly (string | null)[] {
   }
 }
 
-/** @param of one of the command's keys */
+/** @param of one of the command's keys @returns the members of a JSON object */
 function changeJson(command: Command, of: string | null, version: number): string {
   const key = JSON.stringify(of);
   switch (command.kind) {

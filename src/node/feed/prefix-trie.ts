@@ -1,15 +1,15 @@
 /**
- * Finds who wants a key: the values of all prefixes with which it begins, in time that grows with the length of the key and
- * with what is found, however many prefixes and different lengths of prefixes there are.
+ * Finds the subscriptions of a key: the values of all prefixes with which the key begins. The time grows with the length of the
+ * key and with the number of values found, but not with the number or the lengths of the prefixes.
  *
- * A compressed trie over UTF-16 units: each node but the root stands for a prefix that has values, or for one where at least
- * two others part. So it has fewer than two nodes for each prefix, however long the prefixes are.
+ * It is a compressed trie over UTF-16 units: each node except the root stands for a prefix that has values, or for the common
+ * beginning of at least two such prefixes. So it has fewer than two nodes for each prefix, however long the prefixes are.
  */
 
 interface Node<T> {
-  /** What the node's prefix has more than that of its parent; of the root nothing. */
+  /** The units of the node's prefix after those of its parent's prefix; empty for the root. */
   label: string;
-  /** By the first unit of their labels. */
+  /** Children by the first unit of their labels. */
   readonly children: Map<number, Node<T>>;
   readonly values: Set<T>;
 }
@@ -36,7 +36,7 @@ export class PrefixTrie<T> {
     node.values.add(value);
   }
 
-  /** Takes the value from the prefix, if it is there. */
+  /** Removes the value from the prefix, if the prefix has it. */
   delete(prefix: string, value: T): void {
     let parent: Node<T> | null = null;
     let node = this.#root;
@@ -71,7 +71,7 @@ export class PrefixTrie<T> {
     }
   }
 
-  /** How many nodes there are, the root left out. */
+  /** Number of nodes, without the root. */
   get size(): number {
     let size = 0;
     const open = [this.#root];
@@ -87,7 +87,7 @@ function newNode<T>(label: string): Node<T> {
   return { label, children: new Map(), values: new Set() };
 }
 
-/** How many units the label has in common with what stands in the prefix at `at`. */
+/** @returns the number of units that the label and the rest of the prefix from `at` have in common at their beginnings */
 function sharedLength(label: string, prefix: string, at: number): number {
   const most = Math.min(label.length, prefix.length - at);
   let length = 0;
@@ -95,7 +95,7 @@ function sharedLength(label: string, prefix: string, at: number): number {
   return length;
 }
 
-/** Places a new node between a node and its child. @returns the new node, which stands for the first `length` units */
+/** Puts a new node between a node and its child. @param length units of the child's label that it takes @returns the new node */
 function split<T>(parent: Node<T>, child: Node<T>, length: number): Node<T> {
   const between = newNode<T>(child.label.slice(0, length));
   parent.children.set(between.label.charCodeAt(0), between);
@@ -104,7 +104,7 @@ function split<T>(parent: Node<T>, child: Node<T>, length: number): Node<T> {
   return between;
 }
 
-/** A node without values that has only one child takes the child's place. */
+/** Replaces a node that has no values and only one child by that child. */
 function mergeWithOnlyChild<T>(node: Node<T>): void {
   const [child] = node.children.values();
   if (child === undefined || node.values.size > 0 || node.children.size > 1) return;

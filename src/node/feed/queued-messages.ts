@@ -6,18 +6,18 @@ import type { Frames } from './frames.ts';
 import type { Message } from './message.ts';
 
 /**
- * Most characters of all large messages that wait in sockets. At the limit, followers wait for their next large message until
- * others have taken theirs.
+ * Largest number of characters of all large messages that wait in sockets. At the limit, followers wait for their next large
+ * message until others have taken theirs.
  */
 export const MAX_QUEUED_CHARACTERS = 128 * 1024 * 1024;
-/** Least bytes of a large message, and of the part of the stream that it is made of. */
+/** Size in bytes from which a message, or the part of the stream that it is made of, is large. */
 export const LARGE_STREAM_BYTES = 256 * 1024;
 
 type Queued = Message | Frames;
 
 interface Held {
   readonly queued: Queued;
-  /** In milliseconds of the monotonic clock. */
+  /** Begin of the wait, in milliseconds of the monotonic clock. */
   readonly since: number;
 }
 

@@ -1,5 +1,5 @@
 /**
- * Sends the live followers what writers commit.
+ * Sends the commits of writers to the live followers.
  *
  * A commit only adds its groups to the subscriptions that want them; the write turn does nothing else. After it, rounds send
  * the pending groups, one slice of sends at a time, so that thousands of followers do not delay other work. A long round finds
@@ -20,27 +20,28 @@ import { PrefixTrie } from './prefix-trie.ts';
 import { LARGE_STREAM_BYTES } from './queued-messages.ts';
 import { Subscription } from './subscription.ts';
 
-/** Sends between two looks at the clock; they take less than a millisecond. */
+/** Number of sends between two looks at the clock; they take less than a millisecond together. */
 const SLICE_SENDS = 128;
-/** Most bytes of the stream that a subscription has pending; beyond, its followers read them from the backlog. */
+/** Bytes of the stream that a subscription may have pending. Above it, its followers read them from the backlog instead. */
 const MAX_PENDING_BYTES = 4 * 1024 * 1024;
 
 interface RoundsParts extends FollowerService {
   readonly world: World;
   readonly head: StreamHead;
-  /** The follower's socket is full: it reads the stream once it has drained. */
+  /** Called when the follower's socket is full; the follower reads the stream after its socket has drained. */
   readonly fellBehind: (follower: Follower) => void;
-  /** The rounds have dropped the pending groups: the follower reads them from the stream. */
+  /** Called when the rounds have dropped pending groups; the follower reads them from the stream. */
   readonly interrupted: (follower: Follower) => void;
 }
 
 export class Rounds {
   readonly #parts: RoundsParts;
   readonly #index = new PrefixTrie<Subscription>();
-  /** By the ID of their prefixes. */
+  /** The subscriptions by the ID of their prefixes. */
   readonly #subscriptions = new Map<string, Subscription>();
   /** Subscriptions with something to send. */
   readonly #busy = new Set<Subscription>();
+  /** The subscriptions that want the present group; empty between two groups. */
   readonly #found = new Set<Subscription>();
 
   constructor(parts: RoundsParts) {
@@ -56,7 +57,7 @@ export class Rounds {
     return this.#busy.size === 0;
   }
 
-  /** The least offset that a pending group or a round may have to be read from again; null: there is none. */
+  /** Smallest offset after which followers may have to read the stream, if groups or rounds are dropped; null: there is none. */
   get leastNeeded(): Offset | null {
     let least: Offset | null = null;
     for (const { round, at } of this.#busy) {
@@ -96,7 +97,7 @@ export class Rounds {
     if (subscription.willTell < follower.announcedHead) this.bookmark(subscription);
   }
 
-  /** Takes a live follower out, which the rounds owe nothing. */
+  /** Takes a follower out of the live ones. The rounds owe it nothing. */
   leave(follower: Follower): void {
     const { subscription } = follower;
     this.#leaveAt(follower, subscription.isBusy ? subscription.at : this.#parts.head.offset);
@@ -122,7 +123,7 @@ export class Rounds {
     }
   }
 
-  /** Drops the pending groups and goes on at the head: a full resync has replaced the stream. Nobody is live after it. */
+  /** Drops the pending groups and continues at the head, because a full resync has replaced the stream. No follower stays live. */
   replaced(): void {
     for (const subscription of this.#subscriptions.values()) {
       for (const { follower, cursor, told } of subscription.interrupt()) follower.fallBehind(cursor, told);
@@ -138,7 +139,7 @@ export class Rounds {
     this.#busy.clear();
   }
 
-  /** Sends what is pending, for as long as one turn may last. */
+  /** Sends pending groups, for as long as one turn of the event loop may last. */
   turn(): void {
     const turns = new Turns(this.#parts.world);
     for (const subscription of this.#busy) {
@@ -158,7 +159,7 @@ export class Rounds {
     }
   }
 
-  /** @returns how far the feed may send the stream to followers that catch up: they do not overtake the live ones */
+  /** @returns the offset up to which followers that catch up get the stream, so that they do not overtake the live ones */
   limitOf(subscription: Subscription): Offset {
     if (subscription.live.size === 0 && subscription.isBusy) this.#interrupt(subscription);
     // Without pending groups, every live follower has everything up to the head.

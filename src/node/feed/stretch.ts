@@ -10,7 +10,7 @@ import type { Subscription } from './subscription.ts';
 
 /** The part of a stretch that the feed sends a follower. */
 export interface Portion {
-  /** The portion covers the writes behind `after`, up to and including `to`. */
+  /** The portion covers the writes that end after `after`, up to and including `to`. */
   readonly after: Offset;
   readonly to: Offset;
   readonly frames: Frames;
@@ -29,7 +29,7 @@ const COPIES_OF_MESSAGE = 2;
 const NOTHING = new Frames([]);
 
 export class Stretch {
-  /** The stretch holds the writes behind `from`, up to and including `to`. */
+  /** The stretch holds the writes that end after `from`, up to and including `to`. */
   readonly from: Offset;
   readonly to: Offset;
   readonly #groups: readonly Group[];
@@ -68,7 +68,7 @@ export class Stretch {
     this.#memory = MEMORY_OF_STRETCH + this.bytes + MEMORY_OF_KEY * keys.length + messageMemory;
   }
 
-  /** @param run what was committed behind `from` by the history with this run ID */
+  /** @param run the writes after the offset `from` @param runId run ID of the history, for the positions in messages */
   static decoded(run: Run, from: Offset, runId: RunId): Stretch {
     const groups: Group[] = [];
     forEachGroup(run, (range) => groups.push(new Group(run, from, runId, range)));
@@ -133,7 +133,7 @@ export class Stretch {
     return portion;
   }
 
-  /** @param characters how many more the messages have that the groups keep */
+  /** Corrects the estimate of memory. @param characters number by which the messages that the groups keep have grown */
   #countMessages(characters: number): void {
     this.#memory += COPIES_OF_MESSAGE * characters;
     this.#messageMemory += COPIES_OF_MESSAGE * characters;

@@ -7,9 +7,9 @@ import type { StreamHead } from '../head/stream-head.ts';
 import { type Portion, readStretch, STRETCH_BYTES, type Stretch } from './stretch.ts';
 import type { Subscription } from './subscription.ts';
 
-/** Most bytes of memory of all stretches, by estimate; beyond, the least recently used ones go. */
+/** Largest memory of all stretches, in bytes, by estimate. Above it, the feed drops the least recently used stretches. */
 export const MAX_STRETCH_MEMORY = 32 * 1024 * 1024;
-/** Most stretches; beyond, the least recently used one goes. */
+/** Largest number of stretches. Above it, the feed drops the least recently used one. */
 const MAX_STRETCHES = 512;
 
 interface Kept {
@@ -20,7 +20,7 @@ interface Kept {
 
 export class Stretches {
   readonly #head: StreamHead;
-  /** In the order of the stream. */
+  /** Sorted by their places in the stream. */
   readonly #kept: Kept[] = [];
   #memory = 0;
   #uses = 0;
@@ -34,7 +34,7 @@ export class Stretches {
     return this.#memory;
   }
 
-  /** @returns the stretch with the byte behind `after`; null: none is here, and `read` makes it */
+  /** @returns the kept stretch with the byte after `after`; null: no kept stretch has it, and `read` makes one */
   get(after: Offset): Stretch | null {
     const kept = this.#kept[this.#indexBehind(after) - 1];
     if (kept === undefined || kept.stretch.to <= after) return null;
@@ -44,8 +44,8 @@ export class Stretches {
   }
 
   /**
-   * Decodes the stream behind `after`, up to the next stretch that is here or the head.
-   * @param after boundary; no stretch here has the byte behind it
+   * Decodes the stream after `after`, up to the next kept stretch or the head, and keeps the result.
+   * @param after offset where a write ends; no kept stretch has the byte after it
    * @throws StorageError when the store cannot read the journal
    */
   read(after: Offset): Stretch {
@@ -92,7 +92,7 @@ export class Stretches {
     this.#memory = 0;
   }
 
-  /** @returns the index of the first stretch that begins behind `after` */
+  /** @returns the index of the first stretch that begins after `after` */
   #indexBehind(after: Offset): number {
     let [low, high] = [0, this.#kept.length];
     while (low < high) {

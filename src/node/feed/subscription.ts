@@ -1,5 +1,5 @@
 /**
- * The followers that want the same keys. The feed makes each message once for all of them.
+ * The followers with the same prefixes. The feed makes each message once for all of them.
  *
  * A follower is *live* once the feed has sent it everything up to `at`. A commit adds its groups to `pending`. A *round* sends
  * the pending groups to all live followers; it covers the stream from `at` to the head at its begin. A follower whose socket is
@@ -16,7 +16,7 @@ import type { Group, Message } from './message.ts';
 
 /** Messages for all followers that were live when the round began. */
 export interface Round {
-  /** The round tells of the writes behind `from`, up to and including `to`. */
+  /** The round covers the writes that end after `from`, up to and including `to`. */
   readonly from: Offset;
   readonly to: Offset;
   /** Last position that the members received before the round. */
@@ -45,10 +45,13 @@ export class Subscription {
   announced: Offset;
   /** Begin of the last round, in milliseconds of the monotonic clock. */
   announcedAt: number;
-  /** Whether the next round tells the live followers where the stream is, even without an event of theirs. */
+  /** Whether the next round tells the live followers the position of the head, even without an event of theirs. */
   bookmarkDue = false;
+  /** Groups for the next round, in the order of the stream. */
   pending: Group[] = [];
+  /** Bytes of the stream in the pending groups. */
   pendingBytes = 0;
+  /** The present round; null: there is none. */
   round: Round | null = null;
 
   /** @param now milliseconds of the monotonic clock */

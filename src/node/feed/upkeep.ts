@@ -30,7 +30,7 @@ interface UpkeepParts {
   readonly queued: QueuedMessages<Follower>;
   readonly close: (follower: Follower, code: CloseCode, reason: string) => void;
   readonly counters: Pick<FeedCounters, 'tooFarBehind'>;
-  /** An error that nobody expects. */
+  /** Takes an error that nobody expects. */
   readonly mistaken: (error: unknown) => void;
 }
 
@@ -54,7 +54,7 @@ export class Upkeep {
     });
   }
 
-  /** Stops the timer: the last follower has gone. */
+  /** Stops the timer, because the last follower has gone. */
   stop(): void {
     this.#cancel?.();
     this.#cancel = null;
@@ -80,7 +80,7 @@ export class Upkeep {
     }
   }
 
-  /** @returns whether it closed the follower, because it lags, says nothing, or keeps memory that others wait for */
+  /** @returns whether the feed closed the follower, because it lags, says nothing, or holds memory that others wait for */
   #closeIfDue(follower: Follower): boolean {
     const { catchUp, close, counters, head, queued, settings, world } = this.#parts;
     const lag = follower.phase === 'behind' ? head.offset - follower.cursor : 0;
@@ -90,21 +90,21 @@ export class Upkeep {
     }
     const stuckMs = Math.max(follower.stuckMs(), follower.silentMs());
     if (stuckMs > settings.timeoutMs) {
-      close(follower, CloseCode.timedOut, `nothing was taken or answered for ${stuckMs} ms`);
+      close(follower, CloseCode.timedOut, `the follower took nothing or answered nothing for ${stuckMs} ms`);
       follower.socket.terminate();
       return true;
     }
     const heldSince = queued.heldSince(follower);
     if (catchUp.isShort && heldSince !== null && msSince(world, heldSince) > settings.timeoutMs) {
       counters.tooFarBehind += 1;
-      close(follower, CloseCode.tooFarBehind, 'others wait for the memory that it takes');
+      close(follower, CloseCode.tooFarBehind, 'other followers wait for the memory that this one holds');
       follower.socket.terminate();
       return true;
     }
     return false;
   }
 
-  /** Tells the follower its place last: it resumes from there while the backlog still holds what follows. */
+  /** Closes a follower that lags too far, and tells it its place: it resumes there while the backlog holds the stream after it. */
   #closeLagging(follower: Follower, lag: number): void {
     const { close, counters, head } = this.#parts;
     counters.tooFarBehind += 1;
