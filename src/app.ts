@@ -1,8 +1,8 @@
 /**
  * The composition root: the only place that sees every folder.
  *
- * The store is imported first, so that the applier's thread starts soon; all the rest is imported meanwhile
- * (`importRest`), which takes about as long.
+ * It imports the store first, so that the applier's thread starts early. It imports the other folders (`importRest`) while that
+ * thread starts, which takes about as long.
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -29,18 +29,18 @@ export interface App {
   readonly node: Node;
   /** `http://HOST:PORT` */
   readonly url: string;
-  /** Takes over settings that may change while the node runs, and says in the log which. */
+  /** Takes over the settings that may change while the node runs, and logs their names. */
   reload(settings: Settings): void;
   /**
-   * Refuses writes, and resolves when the replicas have everything, or after `shutdownTimeout`; reads are answered meanwhile.
-   * `node.stopWaiting` ends that.
+   * Refuses writes, and resolves when the replicas have everything, or after `shutdownTimeout`. The node answers reads meanwhile.
+   * `node.stopWaiting` ends the wait.
    */
   waitForReplicas(): Promise<void>;
-  /** Stops taking requests, finishes what is under way, writes everything into the files. */
+  /** Takes no more requests, finishes the present ones, and writes everything into the files. */
   close(): Promise<void>;
 }
 
-/** How long requests that are under way may take when the node stops. */
+/** Longest time that present requests may take when the node stops, in milliseconds. */
 const CLOSE_REQUESTS_MS = 2_000;
 
 const world: World = {
@@ -59,11 +59,11 @@ const world: World = {
 
 /**
  * Starts a node.
- * @param failed called when it cannot go on: the process should end, and loses nothing by that
+ * @param failed called when the node cannot continue; the process should end then, and loses nothing by that
  * @throws StartError, one line, when the data folder or the address cannot be used
  */
 export async function start(given: Settings, log: Log, failed: (error: Error) => void): Promise<App> {
-  // A node that cannot start has not made anything.
+  // The checks come first, so that a node that cannot start makes no files.
   await checkPort(given);
   checkUpstream(given);
   const loopLag = new LoopLag(log);
@@ -110,12 +110,12 @@ function urlHost({ host }: Settings): string {
   return host.includes(':') ? `[${host}]` : host;
 }
 
-/** Where other nodes reach this one. */
+/** @returns the URL under which other nodes reach this one, `ws://HOST:PORT` */
 function listeningUrl(settings: Settings, port: number): string {
   return settings.announceUrl ?? `ws://${urlHost(settings)}:${port}`;
 }
 
-/** @throws StartError for a master that cannot be one */
+/** @throws StartError if `--replica-of` names this node itself, or a URL that no master can have */
 function checkUpstream(settings: Settings): void {
   const { port, replicaOf } = settings;
   if (replicaOf === null || replicaOf === 'no-one') return;
@@ -136,7 +136,7 @@ function folderSettings({ fsync, replicaOf }: Settings): FolderSettings {
   };
 }
 
-/** What is not needed before the folder is open. */
+/** Imports the modules that the start does not need before the folder is open. */
 async function importRest() {
   const [node, server, headers, peer, accept, dial] = await Promise.all([
     import('./node/node.ts'),
@@ -158,7 +158,7 @@ interface Opened {
   readonly rest: Rest;
 }
 
-/** Opens the folder; a replica's that is damaged is set aside, if the settings say so, and a new one begun. */
+/** Opens the data folder. With `--on-damage resync` it sets a replica's damaged files aside and begins new ones. */
 async function open(
   settings: Settings,
   loopLag: LoopLag,
@@ -197,7 +197,7 @@ async function openOnce(
     else failed(error);
   };
   const opening = openDataFolder(path, log, folderSettings(settings), broken);
-  // The thread is started before the event loop comes to this, and starts up meanwhile.
+  // The import begins in the next turn of the event loop, after `openDataFolder` has started the applier's thread.
   const importing = new Promise<void>((resolve) => world.soon(resolve)).then(importRest);
   const [folder, rest] = await Promise.all([opening, importing]);
   const live = new LiveSettings(settings, loopLag, folder.state);
@@ -225,7 +225,7 @@ async function openOnce(
   }
 }
 
-/** @returns the port */
+/** @returns the port on which the server listens */
 async function listen(
   server: Listening,
   { host, port, maxConnections }: Settings,
@@ -242,12 +242,12 @@ async function listen(
 async function stop(server: Listening, node: Node): Promise<void> {
   node.refuseWrites();
   const impatient = setTimeout(() => server.closeAllConnections(), CLOSE_REQUESTS_MS);
-  // Upgraded connections are the node's: it closes them.
+  // The node closes the WebSocket connections.
   await Promise.all([server.close(), node.close()]);
   clearTimeout(impatient);
 }
 
-/** Which boot of the machine this is; null where the system does not tell. */
+/** @returns the ID of the machine's present boot; null: the operating system has none */
 function bootId(): string | null {
   try {
     return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();

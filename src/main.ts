@@ -13,8 +13,8 @@ if (major < NEEDED[0] || (major === NEEDED[0] && minor < NEEDED[1])) {
   );
   process.exit(1);
 }
-// Half of a start is compiling. What has been compiled is kept for the next one, by Node, in its usual place; where that
-// is not possible nothing changes. Worker threads, and a Node that starts itself once more, look only at the variable.
+// Half of the time of a start is compilation. Node keeps compiled code for the next start, in its usual folder; if it cannot write
+// there, nothing changes. The variable is set because worker threads, and the process after `startSmall`, look only at it.
 process.env.NODE_COMPILE_CACHE ??= join(tmpdir(), 'node-compile-cache');
 if (process.argv[2] === 'serve') startSmall();
 module.enableCompileCache();

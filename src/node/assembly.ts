@@ -1,8 +1,8 @@
 /**
- * The wiring of a node: which parts it has, what each part gets, and which part hears of which event.
+ * The wiring of a node: makes its parts, gives each part the other parts that it uses, and connects their events.
  *
- * Each part gets the parts that it uses as arguments. Parts that are made later reach it only as callbacks, which nobody calls
- * before the constructor is done; the order of the constructor is therefore the order of the dependencies.
+ * Each part gets the parts that it uses as arguments. It reaches a part that is made later only by a callback, which nobody calls
+ * before the constructor has finished. So the order in the constructor is the order of the dependencies.
  */
 import { Feed } from './feed/feed.ts';
 import type { FeedSettings } from './feed/feed-settings.ts';
@@ -49,7 +49,7 @@ export interface NodeParts {
   readonly dial: Dial;
   readonly ask: AskPeer;
   readonly askDigest: AskDigest;
-  /** Hears that the node cannot go on. The process should end, and loses nothing by that. */
+  /** Called when the node cannot continue. The process should end then; it loses nothing by that. */
   failed(error: Error): void;
 }
 
@@ -138,8 +138,8 @@ export class Assembly {
   }
 
   /**
-   * Marks the run as begun. A master that may lack bytes which others have takes a new run ID before that: under the old one it
-   * would write those bytes anew, differently. A replica gets them from its master again.
+   * Marks the run as begun. A master that may lack bytes that its replicas have takes a new run ID before that: under the old one
+   * it would write other bytes at the same offsets. A replica gets the bytes from its master again.
    */
   #beginRun(): void {
     const { state } = this;

@@ -294,7 +294,7 @@ export class Node {
     return this.#parts.feed.attach(request, socket);
   }
 
-  /** Runs the due write turns, and refuses writes from now on. */
+  /** Decides the waiting writes, and refuses writes from now on. */
   refuseWrites(): void {
     const { failover, life, positions, writes } = this.#parts;
     if (life.stopping) return;
@@ -313,7 +313,7 @@ export class Node {
     if (this.role === 'master') await this.#parts.shutdownWait.run();
   }
 
-  /** The bytes and replicas that `waitForReplicas` waits for, or null. */
+  /** The replicas that `waitForReplicas` waits for now; null: it does not wait. */
   get lacking(): Lacking | null {
     return this.#parts.shutdownWait.lacking;
   }

@@ -1,4 +1,4 @@
-/** The settings of the running node: which of them may change while it runs, and what the node and the HTTP side read. */
+/** The settings of the running node, as the node and the HTTP server read them. Some of them change while the node runs. */
 import { isDeepStrictEqual } from 'node:util';
 import type { RunningSettings } from '../http/routes/admin-routes.ts';
 import type { NodeSettings } from '../node/node.ts';
@@ -82,7 +82,7 @@ export class LiveSettings implements RunningSettings {
 
   /**
    * Takes over the settings that may change while the node runs.
-   * @param settings as they would be if the node started now
+   * @param settings the settings with which the node would start now
    * @returns the names of the settings that were changed, and of those that differ and need a restart
    */
   reload(settings: Settings): {
@@ -90,7 +90,7 @@ export class LiveSettings implements RunningSettings {
     readonly needRestart: readonly string[];
   } {
     const different = SETTINGS.filter(({ name }) => !isDeepStrictEqual(settings[name], this.#loaded[name]));
-    // A value that PATCH has set stays, unless the file has a new one.
+    // The new settings are compared with the last load, so a value that PATCH has set stays unless the file has a new one.
     this.#loaded = settings;
     const changed = different.filter(({ isLive }) => isLive).map(({ name }) => name);
     this.#take({ ...this.#settings, ...Object.fromEntries(changed.map((name) => [name, settings[name]])) });

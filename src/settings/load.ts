@@ -22,7 +22,7 @@ export function loadSettings(
   for (const { name, initial, parse } of SETTINGS) {
     const [text, source] = first(
       [flags[name], flagOf(name)],
-      // An empty variable is what a unit file or a container leaves of one that has no value.
+      // Unit files and containers pass an empty variable when the user gave it no value, so an empty one counts as not set.
       [environment[variableOf(name)] || undefined, variableOf(name)],
       [file[name], `"${name}" in ${configFile}`],
       [initial ?? undefined, 'the default'],
@@ -45,7 +45,7 @@ export function loadSettings(
   return settings;
 }
 
-/** Variables of the command line and of tests, which begin as settings do. */
+/** Variables of the command line and of tests, which begin with PSYNCD_ like those of settings. */
 const OTHER_VARIABLES: ReadonlySet<string> = new Set([
   'PSYNCD_NODE',
   'PSYNCD_TOKEN',
@@ -54,7 +54,7 @@ const OTHER_VARIABLES: ReadonlySet<string> = new Set([
 ]);
 const TEST_VARIABLE = /^PSYNCD_(?:TEST|WAL)_/;
 
-/** @returns the environment variables that begin as settings do but name none, for example misspelt ones */
+/** @returns the environment variables that begin with PSYNCD_ but name no setting, for example misspelt ones */
 export function unknownVariables(
   environment: Readonly<Record<string, string | undefined>>,
 ): readonly string[] {

@@ -1,4 +1,4 @@
-/** Parsers of the texts that users give for settings: each returns the value, or throws a UsageError that says what it expects. */
+/** Parsers for the texts of settings. Each returns the value, or throws a UsageError that names the texts that it accepts. */
 import { canonicalUpstream, parseUpstream } from '../replication/upstream.ts';
 import type { Origins } from '../web/origins.ts';
 
@@ -7,7 +7,7 @@ export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
-/** Size of the backlog in bytes; or how long replicas may be away, from which the node derives the size. */
+/** Size of the backlog in bytes; or the time for which replicas may be away, from which the node computes the size. */
 export type BacklogSize = number | { readonly awayMs: number };
 
 type Units = ReadonlyMap<string, number>;
@@ -68,7 +68,7 @@ export function trueOrFalse(text: string): boolean {
   return oneOf('true', 'false')(text) === 'true';
 }
 
-/** Accepts every text but the empty one. @throws UsageError */
+/** Accepts every text except the empty one. @throws UsageError */
 export function filled(text: string): string {
   if (text === '') throw new UsageError('it is empty');
   return text;

@@ -1,9 +1,9 @@
-/** One entry of the table of settings: its form, its spellings, and the kinds that most entries are of. */
+/** The type of an entry in the table of settings, the spellings of its name, and functions that make the usual kinds of entries. */
 import { between, parseSize, parseTime, parseWhole, trueOrFalse } from './parse.ts';
 
-/** All that psyncd knows of one setting; `name` is the key of the entry in the table. */
+/** An entry of the table of settings. The key of the entry is the name of the setting. */
 export interface Setting<T = unknown> {
-  /** What `--help` shows behind the flag; null for a switch. */
+  /** Word after the flag in `--help`; null: the flag takes no value. */
   readonly placeholder: string | null;
   /** The default, as users would write it; null: the setting has no value. */
   readonly initial: string | null;
@@ -19,7 +19,7 @@ export interface Setting<T = unknown> {
   readonly node?: string;
   /** Marks a flag that users may repeat: it then means the same as one flag with all values separated by commas. */
   readonly isList?: true;
-  /** @returns the value as answers of `/v1/config` show it, where that is not the value itself */
+  /** @returns the value as answers of `/v1/config` show it; absent: they show the value itself */
   readonly show?: (value: never) => unknown;
   /** Name of a setting that must not be smaller than this one. */
   readonly atMost?: string;
@@ -35,7 +35,7 @@ export function variableOf(name: string): string {
   return `PSYNCD_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
 }
 
-/** Schema of a number of things. */
+/** Schema of a whole number without a unit. */
 export const COUNT = { type: 'integer', minimum: 0 } as const;
 const BYTES = { type: 'integer', minimum: 1, description: 'Bytes.' } as const;
 const MILLISECONDS = { type: 'integer', minimum: 1, description: 'Milliseconds.' } as const;

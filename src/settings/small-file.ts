@@ -1,11 +1,12 @@
-/** Small files that the user names, read whole. A name may lead to anything: to a device, a FIFO, a file without end. */
+/** Reads small files that the user names. The name may be that of a device, of a FIFO, or of a file without end. */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 
 /**
- * @param path of a regular file, or of a link to one
- * @param maxBytes the most that it may have
- * @returns its bytes
- * @throws Error that says why it is not read: it is no file, it is too large, or what the system says
+ * Reads a whole file.
+ * @param path path of a regular file, or of a link to one
+ * @param maxBytes largest size of the file
+ * @returns the bytes of the file
+ * @throws Error with the reason: it is not a regular file, it is too large, or the error of the operating system
  */
 export function readSmallFile(path: string, maxBytes: number): Buffer {
   // Without O_NONBLOCK a FIFO would keep the process until somebody writes into it.
@@ -14,7 +15,7 @@ export function readSmallFile(path: string, maxBytes: number): Buffer {
     const stats = fstatSync(file);
     if (stats.isDirectory()) throw new Error('it is a folder');
     if (!stats.isFile()) throw new Error('it is no regular file');
-    // The size is not believed: files of /proc have none, and others grow.
+    // The size in `stats` is not used, because files in /proc have the size 0, and other files may grow meanwhile.
     const bytes = Buffer.alloc(maxBytes + 1);
     let length = 0;
     for (let read = -1; read !== 0 && length < bytes.length; length += read) {

@@ -1,9 +1,9 @@
 /**
- * The settings of `psyncd serve`. An entry is all that one needs: the command line, the environment, the config file,
- * `/v1/config` with its schemas, the node's settings and docs/settings.md follow from it.
+ * The settings of `psyncd serve`, one entry each. The command line, the environment, the config file, `/v1/config` with its
+ * schemas, the node's settings and docs/settings.md all follow from these entries.
  *
  * Each setting has one name in three spellings: `--backlog-size`, `PSYNCD_BACKLOG_SIZE`, and `"backlogSize"` in the config
- * file. The order is that of `--help` and of `/v1/config`: first the settings that only a start can set.
+ * file. `--help` and `/v1/config` show the settings in this order: first those that only a start can set.
  */
 import {
   backlogSize,
@@ -41,7 +41,7 @@ export const TABLE = {
     placeholder: 'FOLDER',
     initial: './psyncd-data',
     parse: filled,
-    help: 'data folder; made if it is not there',
+    help: 'data folder; the node makes it if it does not exist',
     isLive: false,
     schema: { type: 'string', description: `The data folder. ${FIXED}` },
   },
@@ -50,7 +50,7 @@ export const TABLE = {
     placeholder: 'URL',
     initial: null,
     parse: upstream,
-    help: 'follow this master, ws://HOST:PORT; no-one: be a master. Without it the node is what it was',
+    help: 'follow this master, ws://HOST:PORT; no-one: be a master. Without it, the node keeps the role that it had when it stopped',
     isLive: false,
     schema: null,
   },
@@ -58,22 +58,26 @@ export const TABLE = {
     placeholder: 'POLICY',
     initial: 'everysec',
     parse: oneOf(...FSYNC_POLICIES),
-    help: 'when an answered write is on disk: always, everysec, no',
+    help:
+      'when an answered write is on the disk: always (before the answer), everysec (after a second at most), no (when the ' +
+      'operating system writes it)',
     isLive: false,
     schema: { type: 'string', enum: FSYNC_POLICIES, description: FIXED },
   },
-  /** `ws://HOST:PORT` under which other nodes reach this one; null: where it listens. */
+  /** `ws://HOST:PORT` under which other nodes reach this one; null: the address on which it listens. */
   announceUrl: {
     placeholder: 'URL',
     initial: null,
     parse: masterUrl,
-    help: 'ws://HOST:PORT under which other nodes reach this one, if that is not where it listens; redirected writes go there',
+    help:
+      'ws://HOST:PORT under which other nodes reach this one, if it differs from the address on which the node listens; ' +
+      'replicas redirect writes to it',
     isLive: false,
     schema: { type: ['string', 'null'], description: FIXED },
   },
   maxConnections: {
     ...count('16000', '1', '1000000'),
-    help: 'connections at the same time, replicas and followers included; more are closed at once',
+    help: 'largest number of connections at the same time, replicas and followers included; the node closes more at once',
     isLive: false,
     schema: { ...COUNT, description: FIXED },
   },
@@ -87,7 +91,7 @@ export const TABLE = {
     schema: {
       type: ['array', 'string'],
       items: { type: 'string' },
-      description: `Origins whose pages may come; \`any\`: all. ${FIXED}`,
+      description: `Origins whose web pages may read, write and follow here; \`any\`: all. ${FIXED}`,
     },
   },
   allowHost: {
@@ -97,19 +101,19 @@ export const TABLE = {
     isList: true,
     help:
       'names by which clients reach this node, such as db.example, separated by commas; IP addresses, localhost and the names ' +
-      'in --host and --announce-url need not be given. Requests for other names are refused (403)',
+      'in --host and --announce-url are known without it. The node refuses requests for other names (403)',
     isLive: false,
     schema: {
       type: 'array',
       items: { type: 'string' },
-      description: `Names that requests may call the node by, beside those of \`host\` and \`announceUrl\`. ${FIXED}`,
+      description: `Names that the node answers to, beside those of \`host\` and \`announceUrl\`. ${FIXED}`,
     },
   },
   onDamage: {
     placeholder: 'WHAT',
     initial: 'stop',
     parse: oneOf(...ON_DAMAGE),
-    help: 'what a replica does whose files are damaged: stop, or resync from its master. A master always stops',
+    help: 'action of a replica that finds its files damaged: stop, or resync from its master. A master always stops',
     isLive: false,
     schema: { type: 'string', enum: ON_DAMAGE, description: FIXED },
   },
@@ -117,13 +121,13 @@ export const TABLE = {
     placeholder: 'LEVEL',
     initial: 'info',
     parse: oneOf(...LOG_LEVELS),
-    help: 'what goes to standard error: error, warn, info',
+    help: 'lowest level of the messages that the node logs to standard error: error, warn, info',
     isLive: false,
     schema: { type: 'string', enum: LOG_LEVELS, description: FIXED },
   },
   allowAnonymous: {
     ...toggle(),
-    help: 'let everybody who can reach a --host other than loopback read and write',
+    help: 'accept a --host other than loopback, where everybody who can reach it may read and write',
     isLive: false,
     schema: null,
   },
@@ -134,155 +138,166 @@ export const TABLE = {
     parse: backlogSize,
     show: formatBacklogSize,
     help:
-      'bytes of the stream kept in memory; a replica that lacks more gets a full resync. auto:TIME: as large as replicas ' +
-      'need that are away for so long, at the rate that is written',
+      'bytes of the stream that the node keeps in memory; a replica that lacks more gets a full resync. auto:TIME: large enough ' +
+      'for replicas that are away for TIME, at the highest write rate of the last ten minutes',
     isLive: true,
     schema: {
       type: ['integer', 'string'],
-      description: 'Bytes; or `auto:TIME`: as large as replicas need that are away for so long.',
+      description: 'Bytes; or `auto:TIME`: large enough for replicas that are away for TIME.',
     },
   },
   backlogFloor: {
     ...size('1mb', '16kb', '4gb'),
     atMost: 'backlogCeiling',
-    help: 'the smallest that --backlog-size auto makes it',
+    help: 'smallest backlog that --backlog-size auto:TIME chooses',
     isLive: true,
     node: 'backlogFloorBytes',
   },
   backlogCeiling: {
     ...size('256mb', '16kb', '4gb'),
-    help: 'the largest that --backlog-size auto makes it',
+    help: 'largest backlog that --backlog-size auto:TIME chooses',
     isLive: true,
     node: 'backlogCeilingBytes',
   },
   overlaySize: {
     ...size('64mb', '1mb', '16gb'),
-    help: 'memory for writes that SQLite does not hold yet; at the limit writers wait',
+    help: 'memory for entries that the keyspace file does not hold yet; at the limit writers wait',
     isLive: true,
     node: 'overlayBytes',
   },
   applyInterval: {
     ...time('2s', '1ms', '1h'),
-    help: 'longest time before a write is moved from the journal into the keyspace file',
+    help: 'longest time before the node writes an entry from the journal into the keyspace file',
     isLive: true,
     node: 'applyIntervalMs',
   },
   replTimeout: {
     ...time('60s', '100ms', '24h'),
-    help: 'a replication link silent for so long is dropped',
+    help: 'silence of the other node after which a node drops a replication link',
     isLive: true,
     node: 'timeoutMs',
   },
   replPingInterval: {
     ...time('10s', '10ms', '1h'),
-    help: 'how often both sides of a link send a ping frame',
+    help: 'time between two ping frames, which both ends of a replication link send',
     isLive: true,
     node: 'pingIntervalMs',
   },
   replicaOutputLimit: {
     ...size('256mb', '16kb', '1024gb'),
-    help: 'a replica that reads so slowly that it lags by more is disconnected; never below the backlog',
+    help: "largest lag of a replica that reads slowly; beyond, the node disconnects it. Never less than the backlog's size",
     isLive: true,
     node: 'outputLimitBytes',
   },
   replicaOutputSoftLimit: {
     ...size('64mb', '16kb', '1024gb'),
-    help: 'a replica that lags by more for longer than --replica-output-soft-time is disconnected',
+    help: 'lag that a replica may have for --replica-output-soft-time only; after that, the node disconnects it',
     isLive: true,
     node: 'outputSoftBytes',
   },
   replicaOutputSoftTime: {
     ...time('60s', '100ms', '24h'),
-    help: 'how long a replica may lag by more than --replica-output-soft-limit',
+    help: 'longest time for which a replica may lag by more than --replica-output-soft-limit',
     isLive: true,
     node: 'outputSoftMs',
   },
   maxReplicas: {
     ...count('256', '0', '100000'),
-    help: 'replicas served at the same time; more are refused',
+    help: 'largest number of replicas at the same time; the node refuses more',
     isLive: true,
     node: 'maxReplicas',
   },
   maxFollowers: {
     ...count('10000', '0', '1000000'),
-    help: 'followers of /v1/changes served at the same time; more are refused',
+    help: 'largest number of followers of /v1/changes at the same time; the node refuses more',
     isLive: true,
     node: 'maxFollowers',
   },
   followerOutputLimit: {
     ...size('64mb', '16kb', '1024gb'),
-    help: 'a follower that reads so slowly that it lags by more of the stream is let go; never below the backlog',
+    help: "largest lag of a follower that reads slowly; beyond, the node disconnects it. Never less than the backlog's size",
     isLive: true,
     node: 'followerOutputBytes',
   },
   minReplicasToWrite: {
     ...count('0', '0', '1000'),
-    help: 'refuse writes (503 NOREPLICAS) unless so many replicas have acknowledged something lately; 0: never',
+    help:
+      'number of replicas without which the node refuses writes (503 NOREPLICAS); a replica counts if it has acknowledged ' +
+      'something within --min-replicas-max-lag. 0: the node needs none',
     isLive: true,
     node: 'minReplicasToWrite',
   },
   minReplicasMaxLag: {
-    // Replicas acknowledge once a second: with a limit of one second every other ACK would come too late.
+    // Replicas acknowledge once a second, so with a limit of one second every other acknowledgement would come too late.
     ...time('10s', '2s', '24h'),
-    help: 'how long ago "lately" may be; replicas acknowledge once a second',
+    help:
+      'longest time since the last acknowledgement of a replica that counts for --min-replicas-to-write; replicas acknowledge ' +
+      'once a second',
     isLive: true,
     node: 'minReplicasMaxLagMs',
   },
   allowEmptyMaster: {
     ...toggle(),
-    help: 'let a full resync replace data by the empty keyspace of an unrelated history',
+    help: "let a full resync replace this node's data by the empty keyspace of an unrelated history",
     isLive: true,
     node: 'allowEmptyMaster',
-    schema: { type: 'boolean', description: 'A full resync may replace data by nothing.' },
+    schema: {
+      type: 'boolean',
+      description:
+        "A full resync may replace this node's data by the empty keyspace of an unrelated history.",
+    },
   },
   keepReplaced: {
     ...count('3', '0', '100'),
-    help: 'how many keyspace files are kept that a full resync has replaced on a diverged history',
+    help: 'number of keyspace files that the node keeps when full resyncs replace data that only this node has',
     isLive: true,
     node: 'keepReplaced',
-    schema: { ...COUNT, description: 'Files of diverged histories that are kept.' },
+    schema: { ...COUNT, description: 'Number of replaced keyspace files that the node keeps.' },
   },
   scrubInterval: {
-    // Timers of Node take at most 24 days.
+    // Node's timers accept at most 24 days.
     ...time('24h', '0', '480h'),
     help: 'how often the node searches the keyspace file for damage in data that no request reads; 0: never',
     isLive: true,
     node: 'scrubIntervalMs',
-    schema: { ...COUNT, description: 'Milliseconds; 0: the keyspace file is not looked through.' },
+    schema: {
+      ...COUNT,
+      description: 'Milliseconds; 0: the node does not search the keyspace file for damage.',
+    },
   },
   verifyInterval: {
     ...time('24h', '0', '480h'),
-    help: 'how often a replica compares what it holds with what its master holds; 0: never',
+    help: "how often a replica compares its data with its master's; 0: never",
     isLive: true,
     node: 'verifyIntervalMs',
-    // `/v1/config` answers it and takes it, but openapi.yaml has never named it.
+    // `/v1/config` shows it and changes it, but openapi.yaml does not name it.
     schema: null,
   },
   bodyTimeout: {
     ...time('30s', '100ms', '24h'),
-    help: 'a request of whose body nothing arrives for so long, or less than 1 KiB a second, is given up with 408',
+    help: 'time without a byte of a request body after which the node answers 408; it does so too for less than 1 KiB a second',
     isLive: true,
   },
   requestMemory: {
     ...size('256mb', '1mb', '1024gb'),
     help:
-      'memory for request bodies (one half) and for answers that clients have not taken (the other); at the limit ' +
+      'memory for request bodies (one half) and for answers that clients have not taken (the other half); at the limit ' +
       'large bodies and large answers wait',
     isLive: true,
   },
   maxWaiting: {
     ...count('10000', '0', '1000000'),
     help:
-      'writes that wait for acks at the same time, and so many reads that wait for a position; more are refused (429). ' +
-      '0: every one that would have to wait is refused',
+      'largest number of writes that wait for acks, and of reads that wait for a position, at the same time; the node refuses ' +
+      'more (429). 0: the node refuses all requests that would have to wait',
     isLive: true,
     node: 'maxWaiting',
   },
   shutdownTimeout: {
     ...time('10s', '0', '24h'),
     help:
-      'how long a master that stops waits until its replicas have everything; then it stops all the same, and the log says who ' +
-      'lacks how much. 0: it does not wait',
+      'longest time that a master waits, when it stops, until its replicas have everything; after that it stops anyway, and logs ' +
+      'how many bytes each replica lacks. 0: it does not wait',
     isLive: true,
     node: 'shutdownTimeoutMs',
     schema: {
@@ -302,7 +317,7 @@ export type Settings = {
     | (Table[Name]['initial'] extends null ? null : never);
 };
 
-/** The values that the node reads, by the names under which it reads them. */
+/** The values of `NodeSettings`, by the names in it. */
 export type NodeValues = {
   [Name in SettingName as Table[Name] extends { readonly node: infer N extends string }
     ? N
@@ -322,7 +337,7 @@ export const SETTINGS: readonly NamedSetting[] = Object.entries<Setting>(TABLE).
   ...setting,
 }));
 
-/** @returns the values as `/v1/config` shows them: of all settings that openapi.yaml names or that may change */
+/** @returns the values as `/v1/config` shows them, of all settings that openapi.yaml names or that may change */
 export function shown(settings: Settings): Readonly<Record<string, unknown>> {
   const visible = SETTINGS.filter(({ isLive, schema }) => isLive || schema !== null);
   return Object.fromEntries(

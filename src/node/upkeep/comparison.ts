@@ -1,9 +1,10 @@
 /**
- * Compares what this node holds with what another one holds, at one position, while both go on.
+ * Compares the keyspace of this node with the keyspace of another node at one position, while both nodes serve their clients.
  *
- * No node stands still for that. This node opens the state of its own position; the other one is asked for its digest at that
- * position or a later one, wherever it happens to be; and when this node has got as far, its digest is corrected by what
- * the stream has in between. The other node only tells its digest and asks nobody: so nodes cannot ask each other in circles.
+ * This node opens a digest of its state at its own position. It asks the other node for the digest of that position or of a later
+ * one, whichever the other node has reached. When this node has reached that position too, it adds the part of the stream between
+ * the two positions to its own digest. The other node computes its digest without asking any node, so nodes cannot ask each other
+ * in circles.
  */
 import { type History, standing } from '../../replication/history.ts';
 import { formatPosition, type Offset, type Position } from '../../replication/position.ts';
@@ -22,11 +23,12 @@ import {
 import { Problem } from '../problem.ts';
 import { Turns } from '../turns.ts';
 
-/** So much may be written between the two positions at most, in bytes: it is held in memory. */
+/** Largest part of the stream between the two positions, in bytes, because this node holds it in memory. */
 const MAX_BETWEEN_BYTES = 64 * 1024 * 1024;
-/** Read of it at a time. */
+/** Number of bytes of that part that this node reads at a time. */
 const PART_BYTES = 1024 * 1024;
 
+/** The digest of this node, and the digest of the other node at the same position. */
 export interface Comparison extends Digest {
   readonly against: Digest & { readonly url: string };
   readonly equal: boolean;
@@ -44,6 +46,7 @@ interface ComparisonParts {
 
 export class Comparisons {
   readonly #parts: ComparisonParts;
+  /** Ends the running comparison; null: none runs. */
   #running: AbortController | null = null;
 
   constructor(parts: ComparisonParts) {
@@ -51,7 +54,7 @@ export class Comparisons {
   }
 
   /**
-   * Compares what this node holds with what the node at a URL of a user holds.
+   * Compares this node with the node at a URL that a user has given.
    * @param url `ws://HOST:PORT` or `http://HOST:PORT`
    * @throws Problem BAD_REQUEST for an invalid URL, and @see compare
    */
@@ -62,11 +65,12 @@ export class Comparisons {
   }
 
   /**
-   * @param url of the other node, `ws://HOST:PORT`
-   * @param timeoutMs for all of it
-   * @param gone nobody waits for it any more
-   * @throws Problem TOO_MANY_REQUESTS while another one is going on; BAD_PEER if no node answers there; BAD_REQUEST if it is this
-   *   node; UNKNOWN_HISTORY if the two share no history; NOT_REACHED if there was no common position in time
+   * Compares this node with another one.
+   * @param url URL of the other node, `ws://HOST:PORT`
+   * @param timeoutMs longest time of the whole comparison, in milliseconds
+   * @param gone ends the comparison, because the caller waits no longer
+   * @throws Problem TOO_MANY_REQUESTS while another comparison runs; BAD_PEER if no node answers there; BAD_REQUEST if the other
+   *   node is this node; UNKNOWN_HISTORY if the two share no history; NOT_REACHED if they reached no common position in time
    */
   async compare(url: string, timeoutMs: number, gone: AbortSignal): Promise<Comparison> {
     if (this.#running !== null)
@@ -93,7 +97,7 @@ export class Comparisons {
     }
   }
 
-  /** The node stops. */
+  /** Ends the running comparison, because the node stops. */
   stop(): void {
     this.#running?.abort();
   }
@@ -137,7 +141,7 @@ export class Comparisons {
     }
   }
 
-  /** Gives the comparison up when too much has been written since: the open state keeps all of it on the disk. */
+  /** Ends the comparison if clients write more than `MAX_BETWEEN_BYTES` meanwhile: the open digest keeps all of it on the disk. */
   #limitHold(from: Offset, running: AbortController): Hold {
     const { head, world } = this.#parts;
     const detail = `more than ${MAX_BETWEEN_BYTES} bytes were written before the other node had told its digest`;
@@ -151,7 +155,7 @@ export class Comparisons {
     });
   }
 
-  /** @throws Problem if the other node cannot be there */
+  /** @throws Problem if this node cannot compare itself at the position of the other node */
   #check(url: string, theirs: Position, own: Position, history: History): void {
     if (standing(history, theirs) !== 'shared')
       throw new Problem(
@@ -167,7 +171,7 @@ export class Comparisons {
       );
   }
 
-  /** The bytes up to `end`, which this node has reached. */
+  /** @returns the stream from the position of the open digest up to `end`, which this node has reached */
   async #between(open: OpenDigest, end: Offset, over: AbortSignal): Promise<Buffer[]> {
     const { head, world } = this.#parts;
     const turns = new Turns(world);
@@ -176,7 +180,7 @@ export class Comparisons {
       over.throwIfAborted();
       if (standing(head.history, open.position) !== 'shared' || head.offset < end)
         throw new Problem('UNKNOWN_HISTORY', 'a full resync has replaced what this node held');
-      // It is handed to another thread: what is only a view would take all of its memory along.
+      // The parts move to another thread. A view would move the whole memory that it is a part of, so each part is copied.
       const part = Buffer.from(head.read(at, PART_BYTES).subarray(0, end - at));
       parts.push(part);
       at = (at + part.length) as Offset;
@@ -186,12 +190,13 @@ export class Comparisons {
   }
 }
 
+/** @returns the detail of the problem that reports why the other node has no digest */
 function told(url: string, { code, detail }: NoDigest): string {
   if (code === 'BAD_PEER') return `${httpUrl(url)} ${detail}`;
   return `${httpUrl(url)} says: ${detail}`;
 }
 
-/** Whether the comparison failed because of the disk, or because it was not possible now. */
+/** Whether a comparison may fail with this error although psyncd works: the disk failed, or no comparison was possible now. */
 export function isExpected(error: unknown): boolean {
   return error instanceof Problem || error instanceof StorageError;
 }

@@ -1,7 +1,7 @@
 /**
- * Exports: all live entries with a prefix, at one position, at the pace of whoever reads them.
+ * Exports: all live entries with a prefix, at one position, as fast as the client reads them.
  *
- * Owns: the limit of exports at the same time, and the limit of what each keeps on the disk.
+ * Owns: the limit on the number of exports at the same time, and the limit on the disk space that each of them holds.
  */
 import { isLive } from '../../keyspace/entry.ts';
 import type { ListedEntry } from '../../keyspace/page.ts';
@@ -11,7 +11,7 @@ import type { EntryReader, Log, World } from '../ports.ts';
 import { Problem } from '../problem.ts';
 import { Turns } from '../turns.ts';
 
-/** The most exports at the same time: each keeps the WAL from shrinking. */
+/** Largest number of exports at the same time, because each keeps the WAL from shrinking. */
 const MAX_READERS = 8;
 
 interface ExportsParts {
@@ -19,7 +19,7 @@ interface ExportsParts {
   readonly log: Log;
   readonly head: StreamHead;
   readonly settings: {
-    /** The bytes that a reader may keep on the disk beyond what its pace allows. */
+    /** Bytes that an export may hold on the disk beyond the credit of what its client has taken (hold.ts). */
     readonly outputLimitBytes: number;
   };
 }
@@ -89,8 +89,9 @@ export class Exports {
 }
 
 /**
- * What has not expired now. A reader that takes everything at once lets the event loop have its turns all the same.
- * @param ending why it does not go on, or null
+ * Yields the entries that have not expired when the export begins, and counts what the client takes. Lets the event loop handle
+ * other events even if the client takes everything at once.
+ * @param ending returns the error with which this node has ended the export; null: it has not
  */
 async function* liveEntries(
   groups: AsyncIterable<readonly ListedEntry[]>,
@@ -105,7 +106,7 @@ async function* liveEntries(
     for (const { key, size } of group) taken.bytes += key.length + size;
     await turns.next();
   }
-  // A reader that was closed has no more groups either: what was sent must not look like all.
+  // A closed reader yields no more groups, like a finished one. The error keeps the client from taking a part for the whole.
   const why = ending();
   if (why !== null) throw why;
 }

@@ -1,7 +1,7 @@
 /**
- * Schedules the background scrub, which looks through the keyspace file for damage that no request reads: a minute after an
- * unclean stop, an hour after a clean start, and then every `scrubIntervalMs`. One runs at a time; one that was interrupted
- * is begun again soon. If a replica refuses a snapshot because it is damaged, one is begun at once, whatever the interval is.
+ * Schedules the background scrub, which searches the keyspace file for damage in data that no request reads: one minute after an
+ * unclean stop, one hour after a clean start, and then every `scrubIntervalMs`. One scrub runs at a time. An interrupted one begins
+ * again within a minute. If a replica refuses a snapshot as damaged, a scrub begins at once, whatever the interval is.
  */
 import { msSince } from '../elapsed.ts';
 import type { StreamHead } from '../head/stream-head.ts';
@@ -9,29 +9,31 @@ import type { Log, World } from '../ports.ts';
 import { logUnexpected, unattended } from '../unattended.ts';
 
 export interface ScrubSettings {
-  /** 0: never. */
+  /** Milliseconds between two scrubs; 0: no scrub begins by itself. */
   readonly scrubIntervalMs: number;
 }
 
 export interface ScrubStatus {
   readonly running: boolean;
-  /** The last one that has ended since the node has started. */
+  /** The last scrub that has ended since the node started; null: none has. */
   readonly last: {
-    /** When it began, in milliseconds since 1970. */
+    /** Begin of the scrub, in milliseconds since 1970. */
     readonly at: number;
     readonly durationMs: number;
-    /** `interrupted`: a full resync has replaced the file. */
+    /** `ok`: the file has no damage; `interrupted`: a full resync replaced the file; `failed`: the log says why. */
     readonly result: 'ok' | 'interrupted' | 'failed';
+    /** Number of entries that the scrub has read. */
     readonly entries: number;
   } | null;
 }
 
-/** The longest before the first one. */
+/** Longest time from a clean start to the first scrub, in milliseconds; the interval may be shorter. */
 const AFTER_START_MS = 3_600_000;
+/** Longest time from the start after an unclean stop to the first scrub, in milliseconds. */
 const AFTER_CRASH_MS = 60_000;
-/** The longest before one that was interrupted is begun again. */
+/** Longest time from an interrupted scrub to the next one, in milliseconds. */
 const AGAIN_MS = 60_000;
-/** Replicas that refuse what they get make a scrub begin no sooner than so long after the end of the one before. */
+/** Shortest time from the end of a scrub to the next one that a refused snapshot causes, in milliseconds. */
 const SUSPECT_EVERY_MS = 60_000;
 
 export class Scrubber {
@@ -40,13 +42,14 @@ export class Scrubber {
   readonly #head: StreamHead;
   readonly #settings: ScrubSettings;
   #cancel: (() => void) | null = null;
+  /** The interval with which the next scrub was scheduled. */
   #intervalMs = 0;
   #running = false;
   #stopped = false;
   #last: ScrubStatus['last'] = null;
-  /** When the last one ended, on the monotonic clock. */
+  /** End of the last scrub, on the monotonic clock; null: none has ended. */
   #endedAt: number | null = null;
-  /** A replica has refused a snapshot since the last one began. */
+  /** Whether a replica has refused a snapshot since the last scrub began. */
   #suspected = false;
 
   constructor(parts: { world: World; log: Log; head: StreamHead; settings: ScrubSettings }) {
@@ -60,15 +63,16 @@ export class Scrubber {
     return { running: this.#running, last: this.#last };
   }
 
-  /** @param wasClean the last run has ended as it should */
+  /** Schedules the first scrub. @param wasClean whether the last run of the node ended with a clean stop */
   start(wasClean: boolean): void {
     this.#schedule(wasClean ? AFTER_START_MS : AFTER_CRASH_MS);
   }
 
   /**
-   * A replica has refused a snapshot of this node because it is damaged: it is looked for at once. Replicas may be wrong, and say
-   * so as often as they like.
-   * @param reason the replica's words
+   * Begins a scrub at once, because a replica has refused a snapshot of this node as damaged. The replica may be wrong, and it may
+   * refuse often, so the scrubs that refusals cause are at least a minute apart.
+   * @param replica name of the replica
+   * @param reason in the replica's words
    */
   suspect(replica: string, reason: string): void {
     this.#log.error('snapshot-refused', { replica, reason });
@@ -77,17 +81,18 @@ export class Scrubber {
     if (!this.#running) this.#schedule();
   }
 
-  /** Another interval counts from now on. */
+  /** Schedules the next scrub anew if the interval in the settings has changed. */
   adjust(): void {
     if (this.#settings.scrubIntervalMs !== this.#intervalMs && !this.#running) this.#schedule();
   }
 
-  /** Nothing is begun any more; what is going on ends when the keyspace file is closed. */
+  /** Begins no further scrub. A running one ends when the keyspace file is closed. */
   stop(): void {
     this.#stopped = true;
     this.#cancel?.();
   }
 
+  /** @param mostMs longest time to the next scrub; the interval may be shorter */
   #schedule(mostMs = Number.POSITIVE_INFINITY): void {
     this.#cancel?.();
     this.#intervalMs = this.#settings.scrubIntervalMs;
@@ -100,6 +105,7 @@ export class Scrubber {
     );
   }
 
+  /** @returns milliseconds until a scrub may begin because of a refused snapshot */
   #suspectedMs(): number {
     return this.#endedAt === null
       ? 0
@@ -117,7 +123,7 @@ export class Scrubber {
       const { finished, entries } = await this.#head.scrub();
       ended = { result: finished ? 'ok' : 'interrupted', entries };
     } catch (error) {
-      // Damage has been told to whoever decides what becomes of the node.
+      // The keyspace file has already reported damage to the code that ends the node.
       this.#log.warn('scrub-failed', { error: String(error) });
     }
     this.#running = false;

@@ -1,7 +1,7 @@
 /**
- * Compares a replica with its master in the background: every `verifyIntervalMs`, and the first time an hour after the start at
- * the latest. A difference at one position is what must never be. It is an alarm, and the replica gets everything anew from its
- * master; the file that it had is kept.
+ * Compares a replica with its master in the background: the first time within an hour after the start, and then every
+ * `verifyIntervalMs`. Equal positions must have equal data. If they have not, the verifier logs an error, and the replica gets a
+ * full resync from its master; the node keeps the file that the replica had.
  */
 import { formatPosition } from '../../replication/position.ts';
 import type { Log, World } from '../ports.ts';
@@ -9,14 +9,15 @@ import { logUnexpected, unattended } from '../unattended.ts';
 import { type Comparison, isExpected } from './comparison.ts';
 
 export interface VerifySettings {
-  /** 0: never. */
+  /** Milliseconds between two comparisons; 0: the node makes none. */
   readonly verifyIntervalMs: number;
 }
 
-/** The last comparison that has come to an end. */
+/** A finished comparison. */
 export interface Verified {
-  /** In milliseconds since 1970. */
+  /** End of the comparison, in milliseconds since 1970. */
   readonly at: number;
+  /** URL of the master. */
   readonly against: string;
   readonly position: string;
   readonly equal: boolean;
@@ -29,25 +30,27 @@ interface VerifierParts {
   /** The master, `ws://HOST:PORT`, if this node is a replica and its link streams; else null. */
   master(): string | null;
   compare(url: string, timeoutMs: number, gone: AbortSignal): Promise<Comparison>;
-  /** Everything is to come anew from the master. */
+  /** Replaces the data of this node by a full resync from the master. */
   resync(): void;
 }
 
-/** The longest before the first one, in milliseconds. */
+/** Longest time from the start to the first comparison, in milliseconds; the interval may be shorter. */
 const AFTER_START_MS = 3_600_000;
-/** The longest before the next one, if one was not possible, in milliseconds. */
+/** Longest time from a comparison that failed to the next one, in milliseconds. */
 const AGAIN_MS = 600_000;
-/** How long one may take, in milliseconds: both nodes read everything that they hold. */
+/** Longest time of one comparison, in milliseconds: both nodes read all their entries. */
 const TIMEOUT_MS = 600_000;
-/** Differences make a full resync no sooner than so long after the one before, in milliseconds; the alarm is given each time. */
+/** Shortest time between two full resyncs because of a difference, in milliseconds. The node logs every difference. */
 const RESYNC_EVERY_MS = 3_600_000;
 
 export class Verifier {
   readonly #parts: VerifierParts;
   readonly #gone = new AbortController();
   #cancel: (() => void) | null = null;
+  /** The interval with which the next comparison was scheduled. */
   #intervalMs = 0;
   #running = false;
+  /** Last full resync because of a difference, on the monotonic clock; null: there was none. */
   #resyncedAt: number | null = null;
   #last: Verified | null = null;
 
@@ -55,6 +58,7 @@ export class Verifier {
     this.#parts = parts;
   }
 
+  /** The last finished comparison; null: there is none. */
   get last(): Verified | null {
     return this.#last;
   }
@@ -63,16 +67,18 @@ export class Verifier {
     this.#schedule(AFTER_START_MS);
   }
 
-  /** Another interval counts from now on. */
+  /** Schedules the next comparison anew if the interval in the settings has changed. */
   adjust(): void {
     if (this.#parts.settings.verifyIntervalMs !== this.#intervalMs && !this.#running) this.#schedule();
   }
 
+  /** Ends a running comparison and begins no further one. */
   stop(): void {
     this.#gone.abort();
     this.#cancel?.();
   }
 
+  /** @param mostMs longest time to the next comparison; the interval may be shorter */
   #schedule(mostMs = Number.POSITIVE_INFINITY): void {
     this.#cancel?.();
     const { world, log, settings } = this.#parts;
