@@ -4,7 +4,7 @@ declare module 'autocannon' {
 
   export interface Request {
     readonly path: string;
-    /** Members that are absent are as in the options. */
+    /** An absent member has the value of the options. */
     readonly method?: string;
     readonly headers?: Readonly<Record<string, string>>;
     readonly body?: string;

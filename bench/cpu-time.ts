@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs';
 
-/** Linux counts in hundredths of a second here, on every machine that Node runs on. */
+/** Microseconds of one unit of /proc/PID/stat: a hundredth of a second, on every machine that Node runs on. */
 const TICK_MICROS = 10_000;
-/** Of the fields behind the process's name. */
+/** Index of the user time among the fields after the process's name; the system time follows it. */
 const USER_TICKS = 11;
 const SYSTEM_TICKS = 12;
 
 /**
- * The processor time that a process has used so far, all its threads together.
+ * Reads the processor time that a process has used, all its threads together.
  * @returns microseconds; null where the system has no /proc
  */
 export function cpuMicros(pid: number): number | null {

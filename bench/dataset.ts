@@ -15,7 +15,7 @@ export class Dataset {
     this.main = main;
   }
 
-  /** Copies the folder of a stopped node that holds the first so many keys. */
+  /** Copies the data folder of a stopped node that holds the first `entries` keys. */
   async copy(entries: number, to: string): Promise<void> {
     let filled = this.#filled.get(entries);
     if (filled === undefined) {

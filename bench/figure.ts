@@ -2,7 +2,7 @@
 import type { Summary } from './statistics.ts';
 
 export interface Figure {
-  /** Row of the goals that it belongs to. */
+  /** Number of the row in the table of goals (README.md). */
   readonly row: number;
   readonly what: string;
   readonly unit: string;

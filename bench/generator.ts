@@ -12,15 +12,15 @@ import { CONNECTIONS, VALUE } from './workload.ts';
 const LOAD = fileURLToPath(new URL('./load.ts', import.meta.url));
 const WRK_SCRIPT = fileURLToPath(new URL('./wrk.lua', import.meta.url));
 const run = promisify(execFile);
-/** wrk's default is two seconds; an fsync on a busy disk may take that long, and slow is not an error. */
+/** Time after which wrk counts a request as failed. Its default of two seconds is too short for an fsync on a busy disk. */
 const TIMEOUT = '30s';
 
 export interface Load {
   readonly method: 'PUT' | 'GET';
-  /** Requests use random keys among the first so many. */
+  /** Number of keys: requests use random ones of the first `keys`. */
   readonly keys: number;
   readonly seconds: number;
-  /** Default: wrk if it is there. */
+  /** Program that makes the load; default: wrk if it is on the PATH. */
   readonly generator?: 'wrk' | 'autocannon';
 }
 
@@ -29,7 +29,7 @@ export interface LoadResult {
   readonly perSecond: number;
   /** Share of the time for which the generator worked; near 1 the generator is the limit. */
   readonly generatorBusy: number;
-  /** Processor time of the server per request, of all its threads; null: the system does not tell. */
+  /** Processor time of the server per request, of all its threads, in microseconds; null: the system has no /proc. */
   readonly serverMicrosPerRequest: number | null;
 }
 
@@ -38,10 +38,11 @@ export interface Target {
   readonly pid: number;
 }
 
-/** What `underLoad` uses if it is not told. */
+/** Program that `underLoad` uses unless the load names another one. */
 export const GENERATOR = isOnPath('wrk') ? 'wrk' : 'autocannon';
 
 /**
+ * Puts a server under load.
  * @param signal ends the load early
  * @throws Error when the generator failed, or an answer was not 2xx
  */

@@ -1,9 +1,9 @@
 /**
- * The load generator where there is no wrk (generator.ts), a process of its own: on two cores it must not share the event loop of what it measures.
+ * The load generator without wrk (generator.ts), in a process of its own, so that it does not share the server's event loop.
  * Prints one line of JSON.
  *
- * What it counts lies between two moments of its own, not between autocannon's start and end: that span includes
- * building the requests, and a generator whose code is not compiled yet.
+ * It counts the answers between two moments of its own, not between autocannon's start and end. That span would include the
+ * time for making the requests, and the time in which the generator's code is not compiled yet.
  *
  * Random keys without work per request: the keys are shuffled, and each connection gets its share as requests that
  * are built once, before the clock starts, and then sent over and over. Together the connections cover every key,
@@ -25,7 +25,7 @@ interface LoadOptions {
   readonly seconds: number;
 }
 
-/** Until the generator runs at full speed. */
+/** Seconds after which the generator runs at full speed and the measurement begins. */
 const LEAD_SECONDS = 1;
 
 async function load({ url, pid, method, keys, seconds }: LoadOptions): Promise<LoadResult> {
@@ -34,7 +34,7 @@ async function load({ url, pid, method, keys, seconds }: LoadOptions): Promise<L
     url,
     method,
     connections: CONNECTIONS,
-    // It ends when `stop` is called; this is only the latest moment.
+    // `stop` ends the load; this is only the latest end.
     duration: LEAD_SECONDS + seconds + 10,
     ...(method === 'PUT' ? { body: VALUE, headers: { 'content-type': 'application/octet-stream' } } : {}),
     setupClient: (connection: Connection) => connection.setRequests(shares.pop() ?? []),
@@ -61,7 +61,7 @@ async function load({ url, pid, method, keys, seconds }: LoadOptions): Promise<L
   return counted;
 }
 
-/** @param count of the keys; of a million only a part, so that the requests fit into memory */
+/** @param count number of keys; of a million keys the requests use only a part, so that they fit into memory */
 function sharesOfKeys(count: number): Request[][] {
   const step = Math.ceil(count / KEYS);
   const keys = Array.from({ length: Math.floor(count / step) }, (_, index) => index * step);

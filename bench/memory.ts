@@ -1,4 +1,4 @@
-/** `memory`: how much a node takes with a million entries, and with ten, after they came in and after much has changed. */
+/** `memory`: the resident memory of a node with one million entries, and with ten, after an import and after many writes. */
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
@@ -24,15 +24,15 @@ const MB = 1e6;
 const ROUNDS = 1;
 const GOAL_MB = 200;
 const MANY = 10_000_000;
-/** Nothing is going on: so long after a burst, what it took has been given back (`src/runtime/quiet-memory.ts`). */
+/** Milliseconds without requests after which a node has returned the memory of a burst (`src/runtime/quiet-memory.ts`). */
 const QUIET_MS = 20_000;
-/** Of `--seconds`: single PUTs, beside the batches. */
+/** The single PUTs after the batches last for this many times `--seconds`. */
 const LONGER = 3;
 
 interface Resident {
   readonly loaded: number;
   readonly churned: number;
-  /** The most that it ever was. */
+  /** Highest resident memory since the start, in bytes. */
   readonly peak: number;
 }
 
@@ -89,7 +89,7 @@ async function resident(scope: Scope, entries: number, { operations, seconds }: 
   await fill(node, entries);
   const loaded = await quietBytes(node, pid);
   const flags = ['--port', String(node.port), '--kind', 'batch', '--operations', String(operations)];
-  // The requests are built before they are sent, so not of ten million keys.
+  // The generator makes its requests before it sends them, so it does not use all of ten million keys.
   const keys = Math.min(entries, 1_000_000);
   await promisify(execFile)(process.execPath, [BULK, ...flags, '--keys', String(keys)], {
     signal: scope.signal,
@@ -103,7 +103,7 @@ async function resident(scope: Scope, entries: number, { operations, seconds }: 
   return { loaded, churned, peak: Number(kib) * 1024 };
 }
 
-/** When the applier has nothing left to do, and the node has noticed. */
+/** @returns resident bytes after the applier has finished and the node has returned unused memory */
 async function quietBytes(node: ChildNode, pid: number): Promise<number> {
   await polled(100, async () => Number((await infoOf(node)).overlay_bytes) === 0);
   await wait(QUIET_MS);

@@ -4,24 +4,24 @@ import { Command, InvalidArgumentError } from 'commander';
 export interface Options {
   /** Studies to run, by name. */
   readonly names: readonly string[];
-  /** Undefined: what the study says. */
+  /** Number of rounds; undefined: each study has its own. */
   readonly rounds?: number;
-  /** How long one server is under load in one round. */
+  /** Seconds for which one server is under load in one round. */
   readonly seconds: number;
-  /** What a keyspace holds where a million entries are asked for. */
+  /** Number of entries in the large keyspaces; a million by default. */
   readonly entries: number;
-  /** How many operations a sustained load has. */
+  /** Number of operations of `sustained` and `memory`. */
   readonly operations: number;
-  /** Entries of the second, larger keyspace of `memory`; 0: there is none. */
+  /** Number of entries in the second, larger keyspace of `memory`; 0: there is none. */
   readonly manyEntries: number;
-  /** How long a soak lasts. */
+  /** Minutes for which `soak` runs. */
   readonly minutes: number;
 }
 
 const FULL = 10_000_000;
 const SHORT_OPERATIONS = 1_000_000;
 
-/** Prints help or what is wrong, and ends the process, where there is nothing to run. */
+/** Reads the command line. For `--help` or a wrong command line it prints a text and ends the process. */
 export function parseOptions(
   argv: readonly string[],
   known: readonly string[],

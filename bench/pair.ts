@@ -8,8 +8,8 @@ export interface Pair<P, B> {
 }
 
 /**
- * Runs the rounds. The first pair is not counted: code is compiled, files grow, caches fill. The first of a pair
- * alternates, so that a drift of the machine favours neither.
+ * Runs the rounds. The first pair does not count, because code is compiled, files grow and caches fill during it. The two halves
+ * of a pair take turns at being first, so that a drift of the machine favours neither.
  * @param progress receives each pair with its number; 0: the warm-up
  */
 export async function pairs<P, B>(
@@ -30,7 +30,7 @@ export async function pairs<P, B>(
   return counted;
 }
 
-/** Both halves and their ratio, of one number of each. */
+/** @returns the summaries of one number of each half, and of the ratios of the pairs */
 export function compared<P, B>(
   rounds: readonly Pair<P, B>[],
   ofPsyncd: (half: P) => number,

@@ -15,7 +15,7 @@ import type { Study } from './study.ts';
 import { CONNECTIONS, KEYS, VALUE } from './workload.ts';
 
 const ROUNDS = 2;
-/** About what Redis answers in a second: redis-benchmark is told a number, not a time. */
+/** Roughly the requests that Redis answers in a second; redis-benchmark takes a number of requests, not a time. */
 const REQUESTS_PER_SECOND = 60_000;
 const CASES = [
   { row: 1, method: 'PUT', command: 'set' },
@@ -66,7 +66,7 @@ export const peers: Study = {
   },
 };
 
-/** @returns requests a second */
+/** @returns requests per second */
 async function redisBenchmark(
   port: number,
   command: string,

@@ -14,11 +14,11 @@ const WRITES_PER_SECOND = 10_000;
 /** Times in milliseconds. */
 interface Round {
   readonly writesPerSecond: number;
-  /** From the answer until a follower saw the write. */
+  /** Time from the master's answer until a follower saw the write, for half of the writes. */
   readonly p50: number;
   readonly p99: number;
   readonly max: number;
-  /** From sending the write until a follower saw it. */
+  /** Time from sending the write until a follower saw it, for half of the writes. */
   readonly visibleP50: number;
   readonly visibleP99: number;
 }

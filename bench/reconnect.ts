@@ -1,4 +1,4 @@
-/** `reconnect`: a partial resync of a mebibyte, from when the replica's connection is there until it has everything. */
+/** `reconnect`: the time of a partial resync of 1 MiB, from the replica's new connection until the replica has everything. */
 import type { ChildNode } from '../src/cli/child-node.ts';
 import { fill } from './fill.ts';
 import { polled } from './polled.ts';
@@ -11,14 +11,14 @@ import { KEYS, keyAt } from './workload.ts';
 
 const ROUNDS = 5;
 const GOAL_MS = 20;
-/** As many writes as fit into the default backlog of a mebibyte. */
+/** Number of writes that the replica misses: as many as fit into the default backlog of 1 MiB. */
 const MISSED_WRITES = 7_200;
 const WITHIN_MS = 60_000;
 
 interface Reconnect {
   readonly ms: number;
   readonly bytes: number;
-  /** What the replica itself says, of the whole of its attempt. */
+  /** Milliseconds of the whole attempt, as the replica reports them. */
   readonly linkMs: number;
 }
 
@@ -29,7 +29,7 @@ export const reconnect: Study = {
     const { node: master } = await scope.filledNode(KEYS);
     const relay = await scope.start(() => Relay.to(master.port));
     const { node: replica } = await scope.node('--replica-of', relay.wsUrl);
-    // A replica that loses its connection has been following: its code is compiled.
+    // A replica that loses its connection has followed before, so its code is compiled. The fill does the same here.
     await fill(master, KEYS);
     await follows(replica, (await master.client.replication()).offset);
     const rounds: Reconnect[] = [];
@@ -63,7 +63,7 @@ async function once(scope: Scope, master: ChildNode, relay: Relay, replica: Chil
   await relay.cut();
   await fill(master, MISSED_WRITES);
   const { offset, position } = await master.client.replication();
-  // It would begin while the master's applier is at work with what was written.
+  // The digest waits for the master's applier, which would otherwise work during the measurement.
   await master.client.digest();
   const reached = reachedAt(replica, position);
   await relay.restored();
@@ -74,7 +74,10 @@ async function once(scope: Scope, master: ChildNode, relay: Relay, replica: Chil
   return { ms, bytes: offset - before, linkMs: sync.durationMs };
 }
 
-/** A read that waits for the position: to poll would take the processor from the relay, which is in this process. */
+/**
+ * Reads from the replica with a wait for the position. Polling would take processor time from the relay, which runs in this
+ * process.
+ */
 async function reachedAt(replica: ChildNode, position: string): Promise<number> {
   const query = new URLSearchParams({ position, timeout: String(WITHIN_MS) });
   const answer = await fetch(`${replica.url}/v1/keys/${keyAt(0)}?${query}`);
@@ -84,7 +87,7 @@ async function reachedAt(replica: ChildNode, position: string): Promise<number> 
   return at;
 }
 
-/** Waits until it has so much; how it got there. */
+/** Waits until the replica has the offset. @returns its last sync */
 function follows(
   replica: ChildNode,
   offset: number,

@@ -1,4 +1,4 @@
-/** `redis-server` in a process of its own, as a peer: with a folder of its own and nothing of the system's settings. */
+/** `redis-server` in a process of its own, as a peer to compare with. It has its own folder, and ignores the system's settings. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp } from 'node:fs/promises';
@@ -32,7 +32,7 @@ export class Redis implements Stoppable {
   }
 
   /**
-   * Without its own saving to disk, which would disturb it, and without the five seconds for which it waits for more
+   * Starts Redis without saving to disk, which would disturb it, and without the five seconds for which it waits for more
    * replicas before it begins a full resync.
    */
   static start(scope: Scope): Promise<Redis> {
@@ -48,7 +48,7 @@ export class Redis implements Stoppable {
     });
   }
 
-  /** Sends a command, and takes its answer. */
+  /** Sends a command. @returns its answer, as RESP */
   async ask(command: string): Promise<string> {
     this.#text = '';
     this.#socket.write(`${command}\r\n`);
@@ -56,7 +56,7 @@ export class Redis implements Stoppable {
     return this.#text;
   }
 
-  /** The first so many keys. */
+  /** Sets the first `entries` keys. */
   async fill(entries: number): Promise<void> {
     this.#text = '';
     for (let from = 0; from < entries; from += FILL_CHUNK) {
@@ -70,7 +70,7 @@ export class Redis implements Stoppable {
     if (!/^(\+OK\r\n)*$/.test(this.#text.slice(0, 5_000))) throw new Error('Redis has refused a write');
   }
 
-  /** INFO's lines of a section. */
+  /** @returns the lines of a section of INFO, by their names */
   async info(section: string): Promise<Readonly<Record<string, string>>> {
     const lines = (await this.ask(`INFO ${section}`)).split('\r\n');
     return Object.fromEntries(lines.map((line) => line.split(':', 2) as [string, string]));

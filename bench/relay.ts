@@ -1,4 +1,4 @@
-/** A TCP relay that stands between a replica and its master, and says when the replica is there again after a cut. */
+/** A TCP relay between a replica and its master. It can cut their connection, and reports when the replica connects again. */
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { relay } from '../src/cli/demo/link-proxy.ts';
@@ -15,7 +15,7 @@ export class Relay implements Stoppable {
     server.on('connection', (from) => relay(from, targetPort, this.#sockets));
   }
 
-  /** @param targetPort on loopback */
+  /** @param targetPort port of the master on loopback */
   static async to(targetPort: number): Promise<Relay> {
     const server = createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');
@@ -26,7 +26,7 @@ export class Relay implements Stoppable {
     return `ws://127.0.0.1:${this.#port}`;
   }
 
-  /** Breaks what there is, and refuses what comes. */
+  /** Breaks the present connections and refuses new ones. */
   async cut(): Promise<void> {
     const closed = once(this.#server, 'close');
     this.#server.close();
@@ -34,7 +34,7 @@ export class Relay implements Stoppable {
     await closed;
   }
 
-  /** Lets connections through again. @returns when the first one has come */
+  /** Accepts connections again. Resolves when the first one has come. */
   async restored(): Promise<void> {
     const connection = once(this.#server, 'connection');
     this.#server.listen(this.#port, '127.0.0.1');

@@ -4,7 +4,7 @@ import type { Place, Scope } from './scope.ts';
 
 const POLL_MS = 20;
 
-/** A new node that follows the master, and has had its full resync. */
+/** Starts a replica of the master. Resolves when the replica has finished its full resync. */
 export async function replicaOf(scope: Scope, master: ChildNode): Promise<Place> {
   const replica = await scope.node('--replica-of', master.wsUrl);
   await polled(POLL_MS, async () => {
@@ -14,7 +14,7 @@ export async function replicaOf(scope: Scope, master: ChildNode): Promise<Place>
   return replica;
 }
 
-/** Waits until the replica has what the master has now. */
+/** Waits until the replica has reached the present offset of the master. */
 export async function caughtUp(master: ChildNode, replica: ChildNode, everyMs = POLL_MS): Promise<void> {
   const { offset } = await master.client.replication();
   await polled(everyMs, async () => (await replica.client.replication()).offset >= offset);

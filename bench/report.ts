@@ -1,4 +1,4 @@
-/** What comes out: a table for people, and a file for each study. */
+/** Writes the results: a table for people, and a file for each study. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Figure, type Goal, isMet } from './figure.ts';
@@ -19,7 +19,7 @@ export function figureRows(figures: readonly Figure[]): readonly (readonly strin
   return [HEADINGS, ...ordered.map(cells)];
 }
 
-/** @param rows cells, as many in each @returns lines, the last without a line end */
+/** @param rows rows with equal numbers of cells @returns the lines of the table, without a line end after the last */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   return rows
@@ -92,7 +92,7 @@ export function saveFindings(
   });
 }
 
-/** The whole table of a run. @returns the path of the file */
+/** Saves the whole table of a run. @returns the path of the file */
 export function saveFigures(
   figures: readonly Figure[],
   machine: Machine,

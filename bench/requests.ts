@@ -1,4 +1,4 @@
-/** `put…` and `get…`: requests a second, beside a Fastify that does nothing with them. */
+/** `put…` and `get…`: requests per second, compared with a bare Fastify that answers the same requests and stores nothing. */
 import type { ChildNode } from '../src/cli/child-node.ts';
 import { BareServer } from './bare-server.ts';
 import { GENERATOR, type Load, type LoadResult, underLoad } from './generator.ts';
@@ -11,7 +11,7 @@ import { summary } from './statistics.ts';
 import type { Findings, Study } from './study.ts';
 import { KEYS } from './workload.ts';
 
-/** Many short ones: what disturbs one of a pair more than the other is then rarely the median. */
+/** Number of rounds. They are short and many, so that a disturbance of one half of a pair rarely decides the median. */
 const ROUNDS = 5;
 const HOT_KEYS = 1_000;
 
@@ -20,13 +20,13 @@ interface Case {
   readonly row: number;
   readonly what: string;
   readonly method: 'PUT' | 'GET';
-  /** Requests are for random ones of the first so many. */
+  /** Number of keys: requests use random ones of the first `keys`. */
   readonly keys: (options: Options) => number;
-  /** What the node holds: the requested keys are there from the beginning, so that every round does the same. */
+  /** Number of entries that the node holds before the first round, so that all rounds do the same work. */
   readonly entries: (options: Options) => number;
   readonly flags?: readonly string[];
   readonly replica?: boolean;
-  /** At least so much of bare Fastify. */
+  /** Goal: smallest share of bare Fastify's requests per second. */
   readonly goal: number;
 }
 
@@ -98,7 +98,7 @@ async function run(
   return findings(one, rounds);
 }
 
-/** Waits until the applier has nothing left to do: it would work on through the other server's turn. */
+/** Waits until the applier has finished. Otherwise it would work while the other server is measured. */
 async function settled(node: ChildNode, entries: number): Promise<void> {
   const { keys } = await node.client.digest();
   if (keys !== entries) throw new Error(`the node has ${keys} keys, not ${entries}`);
@@ -126,7 +126,7 @@ function findings({ row, what, goal }: Case, rounds: readonly Pair<LoadResult, L
   };
 }
 
-/** Processor time for a request, psyncd / bare, all threads together. */
+/** @returns processor time per request, psyncd / bare Fastify, all threads together; null: the system has no /proc */
 function cpuRatio(rounds: readonly Pair<LoadResult, LoadResult>[]): number | null {
   const ratios = rounds.flatMap(({ psyncd, beside }) => {
     const [one, other] = [psyncd.serverMicrosPerRequest, beside.serverMicrosPerRequest];

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 
 /**
- * The memory that a process has now. Linux only, as `cpuMicros` is.
+ * Reads the resident memory of a process. Linux only, like `cpuMicros`.
  * @returns bytes
  */
 export function residentBytes(pid: number): number {

@@ -1,8 +1,8 @@
 /**
- * `restart`: from the start of the process until the first GET is answered, with much data, with little, and with none.
- * A start with an empty folder is what Node and the modules take; what is more than that is the data's.
+ * `restart`: the time from the start of the process until it answers the first GET, with much data, with little, and with none.
+ * A start with an empty folder shows the time that Node and the modules take; the difference is the time for the data.
  *
- * `stopped`: it was told to stop. `killed`: `kill -9` under writers, so the journal is replayed.
+ * `stopped`: the node before was stopped cleanly. `killed`: `kill -9` ended it under writers, so the start replays the journal.
  */
 import { cp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -17,17 +17,17 @@ import { keyAt, VALUE } from './workload.ts';
 
 const ROUNDS = 5;
 const GOAL_MS = 300;
-/** The smaller amount of data, of the larger. */
+/** Ratio of the larger amount of data to the smaller one. */
 const SMALL_PART = 10;
 const WRITERS = 16;
-/** What the writers leave in the journal, at least, before the kill. */
+/** Smallest number of bytes that the writers leave in the journal before the kill. */
 const JOURNAL_BYTES = 4 * 1024 * 1024;
 
 interface Case {
   readonly name: string;
-  /** A data folder as the process left it; null: an empty one. */
+  /** Data folder as the process left it; null: an empty folder. */
   readonly data: string | null;
-  /** Whether there is a goal for it. */
+  /** Whether the case has a goal. */
   readonly held: boolean;
   readonly times: number[];
 }
@@ -44,7 +44,7 @@ export const restart: Study = {
       cases.push({ name: `${whole(count)} entries, stopped`, data: stopped, held, times: [] });
       cases.push({ name: `${whole(count)} entries, killed`, data: killed, held, times: [] });
     }
-    // Not counted: caches fill.
+    // The first starts do not count, because caches fill during them.
     for (const each of cases) await firstAnswerMs(scope, each.data);
     for (let round = 1; round <= rounds; round += 1) {
       for (const each of cases) each.times.push(await firstAnswerMs(scope, each.data));
@@ -56,7 +56,7 @@ export const restart: Study = {
   },
 };
 
-/** @returns the paths of two data folders that nobody uses */
+/** @returns the paths of two unused data folders */
 async function prepare(scope: Scope, entries: number): Promise<{ stopped: string; killed: string }> {
   const stopped = await scope.filledFolder(entries);
   const { node: writing, data } = await scope.filledNode(entries);
@@ -74,16 +74,16 @@ async function prepare(scope: Scope, entries: number): Promise<{ stopped: string
   return { stopped, killed: data };
 }
 
-/** Replaces entries until the node is gone. */
+/** Replaces entries until the node has ended. */
 async function write(node: ChildNode, entries: number): Promise<void> {
   try {
     for (;;) await node.client.set(keyAt(Math.floor(Math.random() * entries)), VALUE);
   } catch {
-    // It was killed.
+    // The kill has ended the request.
   }
 }
 
-/** With a copy of the folder, so that each start finds the same. */
+/** Starts a node on a copy of the folder, so that each start finds the same files. @returns milliseconds to the first answer */
 async function firstAnswerMs(scope: Scope, data: string | null): Promise<number> {
   const copy = join(scope.folder, 'start');
   if (data !== null) await cp(data, copy, { recursive: true });

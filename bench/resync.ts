@@ -1,6 +1,6 @@
 /**
- * `resync`: a full resync of much data while the master takes writes, from REPLICAOF until the replica serves and has what
- * the master had a moment ago; beside Redis doing the same, and a copy of the file that psyncd transfers.
+ * `resync`: a full resync of much data while the master takes writes. The time counts from REPLICAOF until the replica streams and
+ * has reached the master's offset of that moment. Compared with Redis under the same writes, and with a copy of the keyspace file.
  */
 import { copyFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -21,19 +21,20 @@ import type { Study } from './study.ts';
 const ROUNDS = 3;
 const WRITES_PER_SECOND = 10_000;
 const POLL_MS = 5;
-/** Until a writer's times are the node's. */
+/** Milliseconds for which a writer runs before it is measured, so that its code is compiled. */
 const LEAD_MS = 1_000;
-/** Of Redis's time. */
+/** Goal: psyncd's time, as a share of Redis's time. */
 const GOAL_RATIO = 0.6;
-/** Of the master's p99 when there is no resync. */
+/** Goal: p99 of the master's writes during the resync, as a multiple of the p99 before it. */
 const GOAL_P99_RATIO = 2;
 
 interface Resync {
   readonly ms: number;
-  /** The master's, in milliseconds: before the resync, and during it. */
+  /** p99 of the master's writes before the resync, in milliseconds. */
   readonly p99Before: number;
+  /** p99 of the master's writes during the resync, in milliseconds. */
   readonly p99During: number;
-  /** Writes that the master answered during it, a second. */
+  /** Writes per second that the master answered during the resync. */
   readonly writesPerSecond: number;
   readonly copyMs: number;
 }
@@ -150,7 +151,7 @@ async function ofRedis(scope: Scope, master: Redis, { entries, seconds }: Option
   return { ms, copyMs: 0, ...latencies(before, during) };
 }
 
-/** It has been writing for a while, and its code is compiled. */
+/** Starts a writer. @returns the writer, when it has been writing for `LEAD_MS` */
 async function writerTo(
   scope: Scope,
   port: number,
@@ -171,7 +172,7 @@ function latencies(before: Written, during: Written): Omit<Resync, 'ms' | 'copyM
   };
 }
 
-/** How long the file takes that a full resync transfers: in the page cache, and not fsynced. */
+/** @returns the milliseconds for a copy of the keyspace file, which a full resync transfers; without an fsync */
 async function copied(scope: Scope, data: string): Promise<number> {
   const name = (await readdir(data)).find((each) => /^keyspace-\d+\.db$/.test(each));
   if (name === undefined) throw new Error(`there is no keyspace file in ${data}`);

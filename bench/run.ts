@@ -23,7 +23,7 @@ import { stalls } from './stalls.ts';
 import type { Study } from './study.ts';
 import { sustained } from './sustained.ts';
 
-/** In the order of the goals. */
+/** The studies that have goals, in the order of the goals. */
 const GOALS: readonly Study[] = [
   ...[put, putReplica, putAlways, get, getCold, peers, sustained],
   ...[resync, reconnect, propagation, restart, memory, stalls],
@@ -31,7 +31,7 @@ const GOALS: readonly Study[] = [
 /** Studies that run only if they are named, because they have no goals. */
 const OTHERS: readonly Study[] = [followers, soak];
 const STUDIES = [...GOALS, ...OTHERS];
-/** What a shell reports of a program that Ctrl-C has ended. */
+/** Exit code of a program that Ctrl-C has ended, as shells report it. */
 const INTERRUPTED = 130;
 /** Share of the cores above which the load before the start comes from other programs. */
 const BUSY_SHARE = 0.5;
@@ -49,7 +49,7 @@ async function main(): Promise<number> {
       });
     }
   });
-  // It may come between two studies, when nobody waits for it.
+  // Between two studies nothing awaits this promise, and its rejection must not end the process.
   interruption.catch(() => undefined);
   const startedAt = performance.now();
   const figures: Figure[] = [];
@@ -84,7 +84,7 @@ async function main(): Promise<number> {
     say(interrupted ? 'interrupted' : textOf(error));
     return interrupted ? INTERRUPTED : 1;
   } finally {
-    // Also prints what was measured before an interruption.
+    // After an interruption this prints the figures that were measured before it.
     if (figures.length > 0) process.stdout.write(`${table(figureRows(figures))}\n`);
     await dataset.close();
   }

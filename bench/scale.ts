@@ -1,8 +1,9 @@
 /**
- * What a million entries cost beside time: resident memory while they are imported and exported, how long a page takes
- * among them, and how long other requests wait while 100,000 are deleted or all expire at once.
+ * Measures how a node behaves with a million entries: its resident memory during an import and an export, the time for a page of
+ * 1,000 entries, and the longest wait of other requests while it deletes 100,000 entries or while all entries expire at once.
  *
- * `node bench/scale.ts [ENTRIES]`; prints as it goes. Single figures of one machine: look at what does not grow.
+ * `node bench/scale.ts [ENTRIES]` prints each figure when it has it. Figures of different machines cannot be compared; run it with
+ * different numbers of entries, and see which figures grow with the number.
  */
 import { readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -19,7 +20,7 @@ const folder = await mkdtemp(join(tmpdir(), 'psyncd-scale-'));
 await build((line) => process.stderr.write(`${line}\n`));
 const node = await ChildNode.start(['--port', '0', '--data', folder], {}, BUILT_MAIN);
 
-/** The node's resident memory, in MiB: now, and at its highest. */
+/** @returns the node's resident memory in MiB, now and at its highest, as text */
 function memory(): string {
   const status = readFileSync(`/proc/${node.process.pid}/status`, 'utf8');
   const [now, most] = ['VmRSS', 'VmHWM'].map((name) => {
@@ -37,7 +38,7 @@ function* lines(from: number, to: number, more: string): Generator<string> {
   for (let start = from; start < to; start += 1_000) {
     let group = '';
     for (let index = start; index < Math.min(start + 1_000, to); index += 1) {
-      // 7919 is prime: every key once, in no order.
+      // 7919 is prime, so each key occurs once, in an order that looks random.
       group += `{"key":"${keyAt((index * 7_919) % entries)}","value":"${'x'.repeat(100)}"${more}}\n`;
     }
     yield group;
@@ -50,7 +51,7 @@ async function load(from: number, to: number, more = ''): Promise<void> {
   );
 }
 
-/** The longest that a request took while `work` went on, in milliseconds. */
+/** Repeats a request while `work` runs. @returns the longest time of a request, in milliseconds */
 async function longestDuring(request: () => Promise<unknown>, work: () => Promise<unknown>): Promise<number> {
   let going = true;
   let longest = 0;

@@ -1,6 +1,6 @@
 /**
- * Everything that a measurement has started: processes and a temporary folder. `close` ends all of it, whether the
- * measurement finished, failed or was interrupted during a start.
+ * The processes and the temporary folder of a measurement. `close` ends the processes and removes the folder, whether the
+ * measurement finished, failed or was interrupted while a process started.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -8,10 +8,12 @@ import { join } from 'node:path';
 import { ChildNode } from '../src/cli/child-node.ts';
 import type { Dataset } from './dataset.ts';
 
+/** A process that the scope stops. */
 export interface Stoppable {
   stop(): Promise<unknown>;
 }
 
+/** A node and its data folder. */
 export interface Place {
   readonly node: ChildNode;
   readonly data: string;
@@ -30,17 +32,17 @@ export class Scope {
     this.#dataset = dataset;
   }
 
-  /** @param dataset what nodes that begin with data get it from; all of them run its program */
+  /** @param dataset source of data folders with entries; all nodes of the scope run its program */
   static async open(dataset: Dataset): Promise<Scope> {
     return new Scope(await mkdtemp(join(tmpdir(), 'psyncd-bench-')), dataset);
   }
 
-  /** Aborted when the scope closes. */
+  /** Signal that aborts when the scope closes. */
   get signal(): AbortSignal {
     return this.#closing.signal;
   }
 
-  /** Starts something that ends with this scope. It is registered before it is there: a `close` meanwhile waits. */
+  /** Starts something that ends with this scope. A `close` during the start waits for it. */
   start<T extends Stoppable>(starting: () => Promise<T>): Promise<T> {
     this.signal.throwIfAborted();
     const started = starting();
@@ -48,31 +50,31 @@ export class Scope {
     return started;
   }
 
-  /** A node with an empty data folder, and default settings unless the flags say otherwise. */
+  /** Starts a node with an empty data folder, and with default settings except for the flags. */
   async node(...flags: string[]): Promise<Place> {
     const data = this.#freshFolder();
     return { node: await this.nodeAt(data, ...flags), data };
   }
 
-  /** A node that holds the first so many keys, and has nothing left to do. */
+  /** Starts a node that holds the first `entries` keys, all of them in its keyspace file. */
   async filledNode(entries: number, ...flags: string[]): Promise<Place> {
     const data = await this.filledFolder(entries);
     return { node: await this.nodeAt(data, ...flags), data };
   }
 
-  /** The data folder of such a node, that nobody uses. */
+  /** @returns an unused data folder with the first `entries` keys */
   async filledFolder(entries: number): Promise<string> {
     const data = this.#freshFolder();
     await this.#dataset.copy(entries, data);
     return data;
   }
 
-  /** A node with this data folder. */
+  /** Starts a node with this data folder. */
   nodeAt(data: string, ...flags: string[]): Promise<ChildNode> {
     return this.nodeWith({}, data, ...flags);
   }
 
-  /** The same, with more environment variables. */
+  /** Starts a node with this data folder and more environment variables. */
   nodeWith(
     environment: Readonly<Record<string, string>>,
     data: string,
@@ -91,7 +93,7 @@ export class Scope {
     this.#closing.abort();
     await Promise.all(
       this.#owned.map((started) =>
-        // What did not start has told the one who started it.
+        // The caller of `start` has already got the error of a failed start.
         started.then((each) => each.stop()).catch(() => undefined),
       ),
     );

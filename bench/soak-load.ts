@@ -1,9 +1,9 @@
 /**
- * The load of `soak`, a process of its own: a mix of all kinds of writes and of reads, over a bounded number of keys, as
- * fast as the server answers. Prints a line of JSON with how many requests were answered.
+ * The load of `soak`, in a process of its own: a mix of reads and of all kinds of writes to a bounded number of keys, as fast as
+ * the server answers. Prints a line of JSON with the number of answered requests.
  *
- * As in load.ts each connection has requests that are built once and are sent over and over; what an entry is at a
- * moment depends on which connection was there last.
+ * As in load.ts, each connection makes its requests once and repeats them. The connections share the keys, so the state of an
+ * entry depends on the connection that wrote it last.
  */
 import autocannon, { type Connection, type Request } from 'autocannon';
 import { Command } from 'commander';
@@ -13,7 +13,7 @@ import { CONNECTIONS, KEYS, keyAt, VALUE } from './workload.ts';
 const REQUESTS_PER_CONNECTION = 500;
 const BATCH_OPERATIONS = 20;
 const TTL_SECONDS = 2;
-/** How often each kind comes, of 100; what is left are GETs. */
+/** Percentage of each kind of request; all others are GETs. */
 const MIX = { put: 50, expiring: 10, delete: 10, batch: 5 } as const;
 
 function anyKey(): string {
@@ -57,7 +57,7 @@ run.on('response', (_client: Connection, status: number) =>
   answers.set(status, (answers.get(status) ?? 0) + 1),
 );
 const { errors, timeouts } = await run;
-// A key that was deleted, or has expired, is not there.
+// A GET or DELETE of an entry that was deleted or has expired gets a 404.
 const wrong = [...answers].filter(([status]) => status >= 300 && status !== 404);
 if (errors + timeouts + wrong.length > 0) {
   throw new Error(`answers ${JSON.stringify(wrong)}, ${errors} connections failed, ${timeouts} timed out`);

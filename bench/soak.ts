@@ -49,7 +49,7 @@ export const soak: Study = {
   },
 };
 
-/** What was seen at one moment, in bytes, by name. */
+/** Sizes at one moment, in bytes, by the names of what was measured. */
 type Sample = Readonly<Record<string, number>>;
 
 async function sample(master: Place, replica: Place): Promise<Sample> {
@@ -79,7 +79,7 @@ async function measured({ node, data }: Place): Promise<Sample> {
   return { 'resident memory': residentBytes(node.process.pid as number), ...files, offset };
 }
 
-/** Fails if the two nodes do not hold the same in the end. */
+/** @throws Error if the two nodes do not have the same data in the end */
 async function checkEqual(master: ChildNode, replica: ChildNode): Promise<void> {
   await until(
     'the replica holds what its master does',

@@ -1,6 +1,6 @@
 /**
- * Loaded into a node before its program (`--import`): measures how long a request that arrives at a random moment would
- * wait for the event loop. INFO's figures cover five seconds and end at 99 %.
+ * A module that a node loads before its program (`--import`): measures how long a request that arrives at a random moment would
+ * wait for the event loop. The figures in `/v1/info` cover only five seconds, and only the 99th percentile.
  *
  * The histogram of perf_hooks counts a stall of 100 ms once, like one of 1 ms, although a hundred times as many
  * requests arrive during it. Here a stall counts once for each millisecond in which a request could arrive.

@@ -20,7 +20,7 @@ const LOAD = fileURLToPath(new URL('./soak-load.ts', import.meta.url));
 const RECORDER = new URL('./stall-recorder.ts', import.meta.url).href;
 const ROUNDS = 2;
 const GOAL_MS = 25;
-/** Of `--seconds`: checkpoints come every some seconds, and expiry begins after two. */
+/** Multiple of `--seconds` that the load lasts, because checkpoints come every few seconds, and expiry begins after two. */
 const LONGER = 5;
 const PAGE_EVERY_MS = 50;
 
@@ -79,7 +79,7 @@ async function underFullLoad(scope: Scope, node: ChildNode, seconds: number): Pr
   return { ...found, requestsPerSecond: requests / seconds, pages: await paging };
 }
 
-/** Pages from anywhere, now and then. @returns how many */
+/** Reads pages from random places, with pauses, until `done`. @returns the number of pages */
 async function readPages(node: ChildNode, done: () => boolean): Promise<number> {
   let pages = 0;
   while (!done()) {

@@ -19,7 +19,7 @@ export function summary(values: readonly number[]): Summary {
   return { median: (low + high) / 2, min, max };
 }
 
-/** @param sorted in rising order @param share 0.99: what 99 % of them do not exceed @returns NaN of nothing */
+/** @param sorted values in ascending order @param share 0.99: the value that 99 % do not exceed @returns NaN if there are none */
 export function percentile(sorted: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
 }

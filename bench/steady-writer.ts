@@ -1,4 +1,4 @@
-/** The other end of steady-writes.ts. */
+/** Starts steady-writes.ts in a process of its own, and asks it for its measurements. */
 import { Child } from './child.ts';
 import { polled } from './polled.ts';
 import type { Scope } from './scope.ts';
@@ -8,12 +8,12 @@ const POLL_MS = 20;
 
 export interface Writing {
   readonly port: number;
-  /** Requests a second. */
+  /** Requests per second. */
   readonly rate: number;
-  /** Random ones of the first so many. */
+  /** Number of keys: requests use random ones of the first `keys`. */
   readonly keys: number;
   readonly protocol: 'put' | 'get' | 'redis';
-  /** The port of a replica of which it is to be a follower too. */
+  /** Port of a replica that the writer also follows. */
   readonly follow?: number;
 }
 
@@ -28,12 +28,15 @@ export class SteadyWriter {
     return new SteadyWriter(await Child.start(scope, 'steady-writes.ts', { ...writing }));
   }
 
-  /** What has happened since this was asked last. */
+  /** @returns the measurements since the last call */
   measured(): Promise<Written> {
     return this.#child.ask('measure');
   }
 
-  /** The same, and no more is sent; it ends when what was sent is answered. @returns that many more were answered */
+  /**
+   * Stops sending, and waits for the answers to all requests that were sent.
+   * @returns `last`: the measurements until the stop; `late`: the number of requests answered after it
+   */
   async finish(): Promise<{ readonly last: Written; readonly late: number }> {
     const last = await this.#child.ask<Written>('stop');
     let late = 0;

@@ -1,8 +1,8 @@
 /**
- * Small writes, or reads, at a steady rate, from a process of its own: pipelined on a few connections, stamped with the time, over
- * HTTP or, to compare, as Redis takes them. It can also follow a replica, and then knows when each write was seen there.
+ * Sends small writes, or reads, at a steady rate, from a process of its own: pipelined on a few connections, with a time stamp in
+ * each value, over HTTP or in Redis's protocol. It can also follow a replica, and then measures when each write arrives there.
  *
- * The parent says `measure` and gets what has happened since it said so last; at `stop` no more is sent.
+ * The parent sends `measure` and receives the measurements since its last question; after `stop` the process sends nothing more.
  */
 import { connect, type Socket } from 'node:net';
 import { Command } from 'commander';
@@ -11,27 +11,27 @@ import { positive } from './options.ts';
 import { keyAt, VALUE } from './workload.ts';
 
 export interface Written {
-  /** Answered. */
+  /** Number of answered requests. */
   readonly writes: number;
-  /** Sent, and not answered. */
+  /** Number of requests that were sent and not answered yet. */
   readonly open: number;
   readonly seconds: number;
-  /** Milliseconds from when a write was sent until it was answered, in order. */
+  /** Milliseconds from sending a write until its answer, in ascending order. */
   readonly latencies: readonly number[];
-  /** Milliseconds from a write's answer until it was seen on the replica, in order; 0 if it was there before. */
+  /** Milliseconds from a write's answer until the replica had the write, in ascending order; 0 if the replica had it before. */
   readonly propagation: readonly number[];
-  /** The same from when it was sent. */
+  /** Milliseconds from sending a write until the replica had it, in ascending order. */
   readonly visible: readonly number[];
 }
 
 const CONNECTIONS = 4;
-/** Writes are sent in portions, so often. */
+/** Milliseconds between two portions of requests. */
 const PORTION_MS = 1;
-/** So many may be unanswered: a node that cannot keep up is not asked for more. */
+/** Largest number of unanswered requests. At this number the process sends no more, because the node cannot keep up. */
 const MAX_OPEN = 4_000;
-/** What stands at the beginning of each answer; a `2` or `+OK` is good. */
+/** Bytes by which the process finds the answers: the begin of each HTTP answer, or the end of each Redis answer. */
 const ANSWERS = { put: 'HTTP/1.1 ', get: 'HTTP/1.1 ', redis: '\r\n' } as const;
-/** So many answered writes are forgotten at once. */
+/** Number of answered writes that a connection forgets at once. */
 const FORGET_AT = 1_024;
 const STAMP = /"value":"(\d+)-/;
 
@@ -62,10 +62,10 @@ let answeredSince = 0;
 let latencies: number[] = [];
 let propagation: number[] = [];
 let visible: number[] = [];
-/** What was sent, by its stamp, until it has been answered and seen on the replica. */
+/** Writes by their stamps, until they have been answered and the replica has them. */
 const unseen = new Map<string, Write>();
 
-/** One connection; answers come in the order of the requests. */
+/** One connection. Its answers come in the order of its requests. */
 class Pipe {
   readonly socket: Socket;
   readonly #open: Write[] = [];
@@ -101,7 +101,7 @@ class Pipe {
     for (;;) {
       const at = text.indexOf(mark, from);
       const end = at + mark.length;
-      // The digit behind it says whether it is good.
+      // The next digit of an HTTP answer is the first digit of its status, so it must have arrived.
       if (at === -1 || (isHttp && end >= text.length)) break;
       const good = isHttp ? text[end] === '2' : text.startsWith('+', from);
       if (!good) fail(`an answer was ${text.slice(from, end + 3)}`);
@@ -114,7 +114,7 @@ class Pipe {
   #answered(): void {
     const write = this.#open[this.#at] as Write;
     this.#at += 1;
-    // Not a `shift` for each: with thousands open that moves all of them.
+    // `shift` for each answer would be slow, because it moves thousands of open writes.
     if (this.#at === FORGET_AT) {
       this.#open.splice(0, this.#at);
       this.#at = 0;
@@ -127,7 +127,7 @@ class Pipe {
   }
 }
 
-/** Both of its ends are known. */
+/** Records the times of a write when it has been answered and the replica has it. */
 function told({ stamp, sentAt, answeredAt, seenAt }: Write): void {
   if (answeredAt === undefined || seenAt === undefined) return;
   unseen.delete(stamp);
@@ -183,10 +183,10 @@ setInterval(() => {
   if (!sending) return;
   const due = Math.floor(((performance.now() - startedAt) / 1000) * rate) - sent - refused;
   const count = Math.max(0, Math.min(due, MAX_OPEN - (sent - answered)));
-  // It is not made up for later: that would be another rate.
+  // Requests that could not be sent are not sent later, because the rate would then be higher than asked for.
   refused += due - count;
   const share = Math.ceil(count / pipes.length);
-  // In turns: at a low rate one of them gets all there is, and a server closes connections that bring nothing.
+  // The connections take turns, because at a low rate the first one gets all requests, and servers close idle connections.
   pipes.push(pipes.shift() as Pipe);
   for (const [index, pipe] of pipes.entries()) pipe.send(Math.min(share, count - index * share));
   sent += count;

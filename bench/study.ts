@@ -1,24 +1,26 @@
-/** What can be named on the command line: it measures something, and says what came of it. */
+/** A study: a measurement that the command line of `npm run bench` can name. */
 import type { Figure } from './figure.ts';
 import type { Options } from './options.ts';
 import type { Scope } from './scope.ts';
 
 export interface Study {
   readonly name: string;
-  /** What it looks at, for the result's file. */
+  /** Description of the measurement, for the file of results. */
   readonly what: string;
   /**
-   * @param scope what is started in there ends with it
-   * @param progress gets a line now and then
+   * Runs the measurement.
+   * @param scope ends the processes that the study starts in it
+   * @param progress receives lines that report the progress
    */
   run(scope: Scope, options: Options, progress: (line: string) => void): Promise<Findings>;
 }
 
+/** The results of a study. */
 export interface Findings {
-  /** For the table of the goals. */
+  /** Rows for the table of goals. */
   readonly figures: readonly Figure[];
-  /** A table of its own, the headings first. */
+  /** Rows of another table, the headings first. */
   readonly rows?: readonly (readonly string[])[];
-  /** Everything that was seen. */
+  /** All single measurements, for the file of results. */
   readonly details: unknown;
 }

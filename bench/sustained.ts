@@ -1,6 +1,6 @@
 /**
- * `sustained`: millions of writes of random keys among a million, as batches, as an import, and with a replica; beside
- * SQLite alone. Other requests go on meanwhile, and must not wait.
+ * `sustained`: millions of writes to random keys among a million, as batches, as an import, and with a replica. Compared with
+ * SQLite alone. Other requests run meanwhile, and must not wait for long.
  */
 import { execFile } from 'node:child_process';
 import { rm } from 'node:fs/promises';
@@ -22,14 +22,17 @@ import type { Findings, Study } from './study.ts';
 
 const BULK = fileURLToPath(new URL('./bulk-writes.ts', import.meta.url));
 const ROUNDS = 2;
-/** Operations that are not counted. */
+/** Number of operations before the measurement. */
 const WARM_UP = 100_000;
 const GOAL_PER_SECOND = 250_000;
 const GOAL_WAIT_MS = 100;
-/** The overlay's limit is looked at before each turn, which may then bring 512 KiB of effects, and a large request more. */
+/**
+ * Goal: largest size of the overlay, as a multiple of `--overlay-size`. It is more than 1 because the node checks the limit
+ * before each turn, and a turn may then add 512 KiB of effects, or more for a large request.
+ */
 const GOAL_OVERLAY = 1.25;
 const GOAL_KEEPS_UP = 0.95;
-/** Requests beside the load. */
+/** Number of single PUTs per second, and of GETs, beside the load. */
 const PROBES_PER_SECOND = 100;
 const LOOK_EVERY_MS = 50;
 const CAUGHT_UP_POLL_MS = 5;
@@ -37,11 +40,11 @@ const CAUGHT_UP_POLL_MS = 5;
 interface Bulk {
   readonly perSecond: number;
   readonly longestBatchMs: number;
-  /** The longest that a PUT or a GET took meanwhile. */
+  /** Longest time of a single PUT during the load. */
   readonly longestPutMs: number;
   readonly longestGetMs: number;
   readonly overlayBytes: number;
-  /** How fast a replica had it all; null: there was none. */
+  /** Operations per second until the replica had all of them; null: there was no replica. */
   readonly replicaPerSecond: number | null;
 }
 
@@ -71,7 +74,7 @@ export const sustained: Study = {
       }),
       () => sqlite.ask<number>('run'),
       ({ psyncd, beside }, number) => progress(`sustained: round ${number}: ${line(psyncd, beside)}`),
-      // Each takes so long that a whole one would be wasted on it.
+      // A round takes so long that a whole round would be wasted on a warm-up.
       { warmUp: false },
     );
     const { overlaySize } = (await (await fetch(`${place.node.url}/v1/config`)).json()) as {
@@ -81,7 +84,7 @@ export const sustained: Study = {
   },
 };
 
-/** @param replicas to be waited for too */
+/** @param replicas replicas whose end of the load is measured too */
 async function bulk(
   scope: Scope,
   { node }: Place,
@@ -107,7 +110,7 @@ async function bulk(
     { signal: scope.signal },
   );
   const written = JSON.parse(stdout) as BulkWritten;
-  // What the process needs to start and to build its requests is not the replica's.
+  // The process needs time to start and to make its requests; that time does not count for the replica.
   const beforeMs = performance.now() - startedAt - written.seconds * 1000;
   for (const replica of replicas) await caughtUp(node, replica.node, CAUGHT_UP_POLL_MS);
   const replicaSeconds = (performance.now() - startedAt - beforeMs) / 1000;
@@ -116,7 +119,7 @@ async function bulk(
   const [longestPutMs, longestGetMs] = await Promise.all(
     probes.map(async (each) => percentile((await each.finish()).last.latencies, 1)),
   );
-  // The applier would work on through somebody else's turn.
+  // The digest waits for the applier, which would otherwise work during the next measurement.
   await node.client.digest();
   return {
     perSecond: written.operations / written.seconds,

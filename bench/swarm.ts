@@ -1,8 +1,9 @@
 /**
- * Many WebSocket clients in one process of its own, as cheap as they can be: they count messages, and look into those of a
- * few. Raw sockets, because a library's clients would be the limit instead of the server.
+ * Many cheap WebSocket clients in one process. They count messages, and ten of them read the times in their messages. They use
+ * raw sockets, because a library's clients would need more time than the server.
  *
- * `INDEX` in the path stands for the number of the client. The parent says `measure` and gets what has come since it said so last.
+ * `INDEX` in the path stands for the number of the client. The parent sends `measure` and receives the counts since its last
+ * question.
  */
 import { connect, type Socket } from 'node:net';
 import { Command } from 'commander';
@@ -11,18 +12,18 @@ import { positive } from './options.ts';
 export interface Received {
   readonly messages: number;
   readonly bytes: number;
-  /** Connections that have ended. */
+  /** Number of connections that have ended. */
   readonly lost: number;
-  /** Milliseconds from when a write was sent until a client had its message, sampled, in order. */
+  /** Milliseconds from sending a write until a sampled client had its message, in ascending order. */
   readonly latencies: readonly number[];
   readonly seconds: number;
 }
 
-/** So many clients look into their messages. */
+/** Number of clients that read the times in their messages. */
 const SAMPLED = 10;
-/** So many connections are opened at a time. */
+/** Number of connections that are opened at a time. */
 const OPENING = 100;
-/** What a writer puts in front of its values: nanoseconds of the machine's monotonic clock. */
+/** Begin of a value of steady-writes.ts: nanoseconds of the machine's monotonic clock. */
 const STAMP = /"value":"(\d+)-/;
 
 const { port, path, subprotocol, clients } = new Command()
@@ -39,11 +40,11 @@ let lost = 0;
 let latencies: number[] = [];
 let since = process.hrtime.bigint();
 
-/** Counts whole frames, however they are cut. */
+/** Counts whole frames, however their bytes are divided. */
 class Frames {
   readonly #look: boolean;
   #held = Buffer.alloc(0);
-  /** Of the frame that has begun: how much of it has not come. */
+  /** Bytes of the present frame that have not arrived yet. */
   #missing = 0;
 
   constructor(look: boolean) {
@@ -82,7 +83,7 @@ class Frames {
         this.#missing = end - data.length;
         return;
       }
-      // Pings are left out.
+      // Only text frames count, not pings.
       if (((data[at] as number) & 0x0f) === 1) messages += 1;
       if (this.#look) this.#stamp(data.toString('latin1', at + header, end));
       at = end;

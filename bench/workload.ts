@@ -1,10 +1,10 @@
-/** What is written and read: the same in every measurement and for every server. */
+/** The keys and values that all measurements use, with every server. */
 
-/** Keys that requests are spread over. */
+/** Number of keys among which requests choose. */
 export const KEYS = 100_000;
 export const CONNECTIONS = 64;
 
-/** 100 bytes of text, so that NDJSON needs no base64. */
+/** The value of every entry: 100 bytes of text, so that NDJSON needs no base64. */
 export const VALUE = 'psyncd keeps what you write. '.repeat(4).slice(0, 100);
 
 const DIGITS = 9;
@@ -19,7 +19,7 @@ function lineAt(index: number): string {
   return `${JSON.stringify({ key: keyAt(index), value: VALUE })}\n`;
 }
 
-/** The first keys as `POST /v1/import` takes them. */
+/** Yields the first `entries` keys as lines for `POST /v1/import`. */
 export function* ndjson(entries: number): Generator<Buffer> {
   for (let from = 0; from < entries; from += CHUNK_LINES) {
     const lines = Array.from({ length: Math.min(CHUNK_LINES, entries - from) }, (_, at) => lineAt(from + at));

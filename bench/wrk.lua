@@ -1,5 +1,5 @@
--- What wrk sends: one method, random keys as workload.ts makes them. Arguments: method, number of keys, value.
--- In the end a line of JSON goes to standard output, behind what wrk itself says.
+-- The requests that wrk sends: one method, with random keys like those of workload.ts. Arguments: method, number of keys, value.
+-- At the end it prints a line of JSON to standard output, after wrk's own output.
 local head, tail, keys
 
 function init(args)
@@ -14,7 +14,7 @@ function init(args)
   math.randomseed(os.time())
 end
 
--- By hand: wrk.format makes a table of headers each time.
+-- Joins strings, because wrk.format would make a table of headers for each request.
 function request()
   return head .. string.format('%09d', math.random(0, keys - 1)) .. tail
 end
