@@ -3,8 +3,8 @@
 
     python3 follow.py [PREFIX [FILE]]          needs websockets: apt install python3-websockets
 
-Stop it and start it again: it goes on from where it was. docs/protocol.md has the rules that it follows.
-PSYNCD_NODE is the node, http://127.0.0.1:7796 if it is not set.
+You can stop it and start it again: it continues from its last position. It follows the rules in docs/protocol.md.
+PSYNCD_NODE names the node; the default is http://127.0.0.1:7796.
 """
 import argparse
 import asyncio
@@ -21,17 +21,17 @@ except ImportError:
 
 NODE = os.environ.get("PSYNCD_NODE", "http://127.0.0.1:7796")
 COMMAND = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-COMMAND.add_argument("prefix", nargs="?", default="", help="of the keys; all without it")
-COMMAND.add_argument("file", nargs="?", default="copy.json", help="where the copy is kept (default: copy.json)")
+COMMAND.add_argument("prefix", nargs="?", default="", help="prefix of the keys to follow (default: all keys)")
+COMMAND.add_argument("file", nargs="?", default="copy.json", help="file for the copy (default: copy.json)")
 ARGUMENTS = COMMAND.parse_args()
 PREFIX, FILE = ARGUMENTS.prefix, ARGUMENTS.file
-SILENCE_SECONDS = 30  # A node says something every ten seconds; if it does not, there is nobody.
+SILENCE_SECONDS = 30  # A node sends something every ten seconds; after this silence the connection counts as dead.
 MAX_DELAY_SECONDS = 10
-NOT_AGAIN = {4400: "the request is wrong", 4403: "forbidden"}  # The same again would end the same way.
+NOT_AGAIN = {4400: "the request is wrong", 4403: "forbidden"}  # Another attempt would end the same way.
 
 
 class Copy:
-    """The entries, and the position that they are of: always stored together."""
+    """The entries and their position, which are always stored together."""
 
     def __init__(self):
         self.position, self.entries, self.incoming = None, {}, None
@@ -39,22 +39,22 @@ class Copy:
             try:
                 with open(FILE) as file:
                     stored = json.load(file)
-                # Of another prefix it would be another copy.
+                # A copy for another prefix has other entries, so it does not count.
                 if stored["prefix"] == PREFIX:
                     self.position, self.entries = stored["position"], stored["entries"]
-            except (ValueError, KeyError, TypeError):  # Perhaps it is somebody else's: it is not overwritten.
-                sys.exit(f"{FILE} is no copy that this has stored; remove it, or name another file")
+            except (ValueError, KeyError, TypeError):  # Another program may have written the file, so it stays.
+                sys.exit(f"{FILE} was not written by follow.py; remove it, or name another file")
 
     def store(self):
         with open(FILE + ".new", "w") as file:
             json.dump({"prefix": PREFIX, "position": self.position, "entries": self.entries}, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(FILE + ".new", FILE)  # At once, or not at all.
+        os.replace(FILE + ".new", FILE)  # Replaces the file as a whole, also if the machine crashes.
 
     def take(self, event):
         kind = event["type"]
-        if kind == "reset":  # The old copy stays, and its position, until the new one is complete.
+        if kind == "reset":  # The old copy and its position stay until the new copy is complete.
             self.incoming = {}
         elif kind == "entry":
             self.incoming[event["key"]] = entry_of(event)
@@ -62,7 +62,7 @@ class Copy:
             self.entries, self.incoming = self.incoming, None
         elif kind == "continue":
             self.incoming = None
-        elif kind == "batch":  # What happened at once is stored at once.
+        elif kind == "batch":  # The changes of a batch belong together, so they are stored together.
             for change in event["changes"]:
                 self.apply(change)
         else:
@@ -88,14 +88,14 @@ class Copy:
 
 
 def entry_of(event):
-    """`value` is text, or, if `encoding` says so, base64 of bytes that JSON cannot hold, or holds badly."""
+    """`value` is text if `encoding` is `utf8`; if `encoding` is `base64`, it is base64 of the bytes of the value."""
     return {name: event[name] for name in ("value", "encoding", "version", "expiresAt")}
 
 
 async def follow_once(copy):
     query = [("prefix", PREFIX)] + ([("position", copy.position)] if copy.position else [])
     url = f"{NODE.replace('http', 'ws', 1)}/v1/changes?{urlencode(query)}"
-    # max_size: the library's own limit is less than a value may have.
+    # max_size: the library's own limit is smaller than the largest value.
     async with websockets.connect(url, subprotocols=["psync.v1.json"], max_size=None, close_timeout=1) as socket:
         while True:
             event = json.loads(await asyncio.wait_for(socket.recv(), SILENCE_SECONDS))
@@ -118,7 +118,7 @@ async def main():
             print("the connection has ended:", code, file=sys.stderr)
         except (OSError, asyncio.TimeoutError, websockets.InvalidHandshake) as error:
             print("no connection:", error or "silence", file=sys.stderr)
-        # Longer each time that brought nothing, and not at the same moment as everybody else.
+        # The delay grows with each attempt that brought nothing. It is random, so that followers do not all return together.
         delay = 0.1 if copy.position != before else min(2 * delay, MAX_DELAY_SECONDS)
         await asyncio.sleep(delay * random.uniform(0.5, 1))
 

@@ -1,4 +1,4 @@
-/** docs/cli.md, made from the commands in src/cli/program.ts. */
+/** Makes docs/cli.md from the commands in src/cli/program.ts. */
 import type { Command } from 'commander';
 import { program } from '../src/cli/program.ts';
 
@@ -11,18 +11,18 @@ const INTRODUCTION = `<!-- Made by tools/docs.ts from src/cli/program.ts: run \`
 
 # The command line
 
-In a checkout \`npm run -s psyncd -- COMMAND\` runs a command, and \`npm start -- FLAGS\` is \`psyncd serve FLAGS\`. Where the package is
-installed it is \`psyncd COMMAND\`, or \`npx psyncd COMMAND\`.
+In a checkout \`npm run -s psyncd -- COMMAND\` runs a command, and \`npm start -- FLAGS\` runs \`psyncd serve FLAGS\`. With an
+installed package the command is \`psyncd COMMAND\` or \`npx psyncd COMMAND\`.
 
 Commands that talk to a node take \`--node URL\`, or the environment variable \`PSYNCD_NODE\`; the default is
 \`http://127.0.0.1:7796\`. Every command has \`--help\`.
 
 | exit code | meaning |
 |---|---|
-| 0 | done; of \`serve\`: it was asked to stop |
-| 1 | it could not be done; one line on standard error says why |
+| 0 | the command succeeded; \`serve\` stopped because it was asked to |
+| 1 | the command failed; one line on standard error says why |
 | 2 | wrong usage |
-| 141 | nobody reads the output any more, as in \`psyncd follow \\| head\` |
+| 141 | the reader of the output has ended, as in \`psyncd follow \\| head\` |
 `;
 
 function section(command: Command): string {
@@ -38,7 +38,7 @@ function section(command: Command): string {
     '',
     `\`psyncd ${`${command.name()} ${usage}`.trim()}\` — ${description}.`,
   ];
-  if (aliases.length > 0) lines.push('', `Another name for it is \`${aliases.join('`, `')}\`.`);
+  if (aliases.length > 0) lines.push('', `Another name of the command is \`${aliases.join('`, `')}\`.`);
   const told = args.filter(({ description }) => description !== '');
   const own = command.name() === 'serve' ? options.filter(({ long }) => long === '--config') : options;
   if (told.length + own.length > 0) {

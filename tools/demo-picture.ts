@@ -1,6 +1,6 @@
 /**
- * docs/images/demo.svg: the recorded output of `npm run demo -- --once` (docs/images/demo.txt) as a picture of a terminal.
- * `npm run docs -- --record-demo` runs the demo and records it anew.
+ * Makes docs/images/demo.svg, a picture of a terminal with the recorded output of `npm run demo -- --once`
+ * (docs/images/demo.txt). `npm run docs -- --record-demo` runs the demo and records it anew.
  */
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -9,19 +9,20 @@ import { fileURLToPath } from 'node:url';
 const RECORDING = new URL('../docs/images/demo.txt', import.meta.url);
 const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url));
 
-/** Runs the demo and keeps its output, without the progress bar. */
+/** Runs the demo and records its output, which has no progress bar because it does not go to a terminal. */
 export function recordDemo(): void {
   const output = execFileSync(process.execPath, [MAIN, 'demo', '--once'], { encoding: 'utf8' });
   writeFileSync(RECORDING, output);
 }
 
-/** In characters; longer lines go on in the next one, indented. */
+/** Width of the picture in characters. A longer line continues in the next one, indented. */
 const COLUMNS = 96;
 const CHARACTER_WIDTH = 8.4;
 const LINE_HEIGHT = 21;
 const MARGIN = 20;
 const TITLE_HEIGHT = 34;
 
+/** @returns the recorded output as SVG */
 export function demoPicture(): string {
   const text = readFileSync(RECORDING, 'utf8').trimEnd();
   const lines = ['$ npm run demo -- --once', ...text.split('\n')].flatMap(wrapped);

@@ -1,4 +1,4 @@
-/** What the routes are registered with when they are only described and never called: no node stands behind them. */
+/** Parts for routes that are registered only so that their schemas can be read. Nobody calls the routes, so there is no node. */
 import type { ApiParts } from '../src/http/api-routes.ts';
 import type { Node } from '../src/node/node.ts';
 import { version } from '../src/runtime/version.ts';

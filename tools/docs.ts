@@ -1,7 +1,7 @@
 /**
- * Makes the documents that follow from the code: docs/settings.md, docs/cli.md and the picture of the demo. `--check` compares
- * them instead, and also checks that the files that the documents name are there; it fails on any difference.
- * `--record-demo` runs the demo first, and draws what it says.
+ * Makes the documents that follow from the code: docs/settings.md, docs/cli.md and the picture of the demo. With `--check` it
+ * compares them instead, and fails on any difference. In both cases it fails if a document names a file that does not exist.
+ * With `--record-demo` it runs the demo first and draws the new output.
  */
 import { cliPage } from './cli-page.ts';
 import { demoPicture, recordDemo } from './demo-picture.ts';

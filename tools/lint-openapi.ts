@@ -1,8 +1,8 @@
 /**
- * Two linters with their recommended rules read openapi.yaml: Redocly (redocly.yaml) and Spectral (`spectral:oas`,
- * where a hint counts as much as an error). Neither has exceptions, and neither needs a network.
+ * Lints openapi.yaml with the recommended rules of Redocly (redocly.yaml) and of Spectral (`spectral:oas`, where a hint counts as
+ * much as an error), without exceptions. Neither linter needs a network.
  *
- * Spectral is used without its command line, which would bring 90 more packages.
+ * It calls Spectral as a library, because Spectral's command line would bring 90 more packages.
  */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -17,7 +17,7 @@ const [redocly, spectral] = [lintWithRedocly(), await lintWithSpectral()];
 process.stderr.write([...redocly, ...spectral].map((line) => `${line}\n`).join(''));
 process.exitCode = redocly.length + spectral.length === 0 ? 0 : 1;
 
-/** @returns what it has to say, if that is more than that the document is valid */
+/** @returns Redocly's output, if it found a mistake; otherwise nothing */
 function lintWithRedocly(): readonly string[] {
   const offline = { REDOCLY_TELEMETRY: 'off', REDOCLY_SUPPRESS_UPDATE_NOTICE: 'true' };
   const { status, stdout, stderr } = spawnSync(

@@ -2,8 +2,8 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 
 /**
- * Writes the file; with `--check` on the command line it is compared instead, and a difference makes the process fail.
- * @param path from the repository's root
+ * Writes the file. With `--check` on the command line it compares the file instead, and a difference makes the process fail.
+ * @param path path from the repository's root
  * @param command the npm script that makes the file
  */
 export function make(path: string, text: string, command = 'openapi'): void {

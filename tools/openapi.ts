@@ -1,6 +1,6 @@
 /**
- * Makes openapi.yaml from the schemas of the routes: the routes are the source, so the document cannot drift.
- * `--check` compares instead, and fails on any difference.
+ * Makes openapi.yaml from the schemas of the routes, so that the document and the routes cannot disagree. With `--check` it
+ * compares the file instead, and fails on any difference.
  */
 import { createDocumentServer, documentYaml } from '../src/http/document/document-server.ts';
 import { version } from '../src/runtime/version.ts';

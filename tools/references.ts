@@ -1,4 +1,4 @@
-/** Checks what the documents refer to: links between them, and the files of the repository that they name. */
+/** Checks the links between the documents, and the paths of files that the documents name. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 
 const ROOT = new URL('../', import.meta.url);
@@ -7,7 +7,7 @@ const ROOT = new URL('../', import.meta.url);
 const PATH = /`((?:src|test|bench|tools|docs|migrations|examples|\.ci|\.github)\/[\w./-]*)`/g;
 const LINK = /\]\((?!https?:|#|mailto:)([^)#\s]+)(?:#[^)]*)?\)/g;
 
-/** Every document for readers of the repository, from its root. */
+/** @returns the paths of all documents, from the repository's root */
 export function documents(): readonly string[] {
   const inFolder = (folder: string): readonly string[] =>
     readdirSync(new URL(folder, ROOT), { recursive: true, encoding: 'utf8' }).map(
@@ -22,7 +22,7 @@ export function documents(): readonly string[] {
 export function brokenReferences(): readonly string[] {
   return documents().flatMap((path) => {
     const document = new URL(path, ROOT);
-    // What stands in a block of code is an example.
+    // Blocks of code are examples, and may name files that do not exist.
     const text = readFileSync(document, 'utf8').replaceAll(/^```[\s\S]*?^```/gm, '');
     const named = [...text.matchAll(PATH)].map((match) => new URL(match[1] ?? '', ROOT));
     const linked = [...text.matchAll(LINK)].map((match) => new URL(match[1] ?? '', document));

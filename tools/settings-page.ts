@@ -1,4 +1,4 @@
-/** docs/settings.md, made from the table of settings in src/settings/table.ts. */
+/** Makes docs/settings.md from the table of settings in src/settings/table.ts. */
 import { UsageError } from '../src/settings/parse.ts';
 import { flagOf, variableOf } from '../src/settings/setting.ts';
 import { type NamedSetting, SETTINGS } from '../src/settings/table.ts';
@@ -13,15 +13,14 @@ const INTRODUCTION = `<!-- Made by tools/docs.ts from src/settings/table.ts: run
 
 Each setting has one name in three spellings: a flag of \`psyncd serve\`, an environment variable, and a member of the JSON
 object in the file that \`--config\` names. A flag beats the environment, and the environment beats the file. In the file
-a value is written as on the command line, \`{"backlogSize": "8mb", "port": 7801}\`; an environment variable that is empty
-counts as not set. A setting that is unknown in the file, or a value that cannot be used, stops the start with exit code 2 and one
-line that names its source.
+you write a value as on the command line, \`{"backlogSize": "8mb", "port": 7801}\`. An empty environment variable counts as not
+set. An unknown setting in the file, or an invalid value, stops the start with exit code 2 and one line that names its source.
 
 A size is a number of bytes, or a number with \`kb\`, \`mb\` or \`gb\` (units of 1,024). A time is a number of milliseconds, or a
 number with \`ms\`, \`s\`, \`m\` or \`h\`.
 
-**Changeable** settings can be changed while the node runs: by \`PATCH /v1/config\` until the node stops, or by an edit of the
-config file and SIGHUP. All others need a restart.
+You can change **changeable** settings while the node runs: with \`PATCH /v1/config\` until the node stops, or with an edit of the
+config file and SIGHUP. All other settings need a restart.
 `;
 
 function section(setting: NamedSetting): string {
@@ -49,10 +48,10 @@ function section(setting: NamedSetting): string {
   ].join('\n');
 }
 
-/** Larger than every bound, and none of the words that a setting may take. */
+/** A value that no setting with bounds or fixed words accepts. */
 const FAR_TOO_LARGE = '999999999999999';
 
-/** @returns what the setting says is allowed when it refuses a value; null if it takes any text */
+/** @returns the allowed values, as the setting names them when it refuses a value; null if it accepts any text */
 function allowed({ placeholder, parse }: NamedSetting): string | null {
   if (placeholder === null) return '`true`, `false`';
   try {

@@ -1,6 +1,7 @@
 /**
- * Runs the tests: `npm test` the short ones, in less than three minutes on two quiet cores, and `npm run test:all` the long ones
- * (`*.long.ts`) too, or with `--only-long` nothing else. A file or a folder after `--` runs what is there, whatever its length; options go to Node's test runner:
+ * Runs the tests. `npm test` runs the short ones, in less than three minutes on two idle cores; `npm run test:all` runs the long
+ * ones (`*.long.ts`) too, and with `--only-long` only those. A file or a folder after `--` selects its tests, short and long;
+ * options go to Node's test runner:
  *
  *   npm test -- test/node
  *   npm test -- test/cluster/acks.test.ts --test-name-pattern=majority
@@ -13,7 +14,7 @@ import { fileURLToPath } from 'node:url';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const SHORT = 'test/**/*.test.ts';
 const LONG = 'test/**/*.long.ts';
-/** Each test file is a process, and many of them start nodes and wait for them. */
+/** Options of Node's test runner. Three files run at a time on two cores, because many of them wait for nodes. */
 const OPTIONS = ['--test', '--test-concurrency=3', '--test-timeout=120000'];
 
 /** @returns the test files at a path, which is a file or a folder, as the caller wrote it or from the project's root */

@@ -1,6 +1,7 @@
 /**
- * Makes the functions that check queries and bodies from the schemas of the routes, by Ajv, as source code: a node neither loads
- * Ajv nor compiles anything, which its first requests would wait for. `--check` compares instead, and fails on any difference.
+ * Makes the source code of the functions that check queries and bodies, with Ajv, from the schemas of the routes. So a node does
+ * not load Ajv or compile schemas, and its first requests do not wait for that. With `--check` it compares the files instead, and
+ * fails on any difference.
  */
 import { Ajv, type Options } from 'ajv';
 import standalone from 'ajv/dist/standalone/index.js';
@@ -20,26 +21,26 @@ const OPTIONS: Options = {
   code: { source: true, esm: true },
 };
 
-/** Text from a URL becomes the number or boolean that is asked for. In a JSON body a string is a string. */
+/** Options of Ajv for each part of a request. Text from a URL is converted to the type of the schema; JSON bodies are not. */
 const PARTS: Readonly<Record<string, Options>> = {
-  // With strict numbers `1e999`, once it is a number, is held against no maximum.
+  // With strict numbers, Ajv would not compare Infinity (from the text `1e999`) with the maximum.
   querystring: { ...OPTIONS, coerceTypes: true, strictNumbers: false },
   body: OPTIONS,
 };
 
-/** The only thing that Ajv's code takes from Ajv. */
+/** The only import in the code that Ajv makes. */
 const LENGTH = 'require("ajv/dist/runtime/ucs2length").default';
 const OWN_LENGTH = '(text) => { let count = 0; for (const _ of text) count += 1; return count; }';
 
 interface Checked {
-  /** `PUT /v1/keys/:key` */
+  /** Method and path, such as `PUT /v1/keys/:key`. */
   readonly route: string;
   readonly part: string;
-  /** What of it is checked, as JSON. */
+  /** The rules of the schema, without its texts for people, as JSON. */
   readonly schema: string;
 }
 
-/** What the routes want to have checked. */
+/** @returns the schemas of queries and bodies of all routes */
 async function checked(): Promise<Checked[]> {
   const found: Checked[] = [];
   const app = Fastify({
@@ -47,7 +48,7 @@ async function checked(): Promise<Checked[]> {
       compilersFactory: {
         buildValidator: (() => (given: { schema: object; httpPart: string; method: string; url: string }) => {
           const { schema, httpPart: part, method, url } = given;
-          // Of a GET there is always a HEAD, which takes the same.
+          // Fastify adds a HEAD for each GET, with the same schemas.
           if (method !== 'HEAD' && part in PARTS) {
             found.push({ route: `${method} ${url}`, part, schema: checking(schema) });
           }
@@ -62,7 +63,7 @@ async function checked(): Promise<Checked[]> {
   return found;
 }
 
-/** What of a schema is not for people only, as JSON. */
+/** @returns the rules of a schema, without its texts for people, as JSON */
 function checking(schema: object): string {
   return JSON.stringify(schema, (name, value) => {
     const isText = name === 'description' && typeof value === 'string';
@@ -74,7 +75,7 @@ function source(part: string, all: readonly Checked[]): string {
   const ajv = new Ajv(PARTS[part]);
   for (const schema of SHARED) ajv.addSchema(JSON.parse(checking(schema)));
   const routes = all.filter((each) => each.part === part);
-  // Many take the same, and Ajv would name two functions alike if it were given one schema twice.
+  // Many routes have equal schemas, and Ajv would give two functions one name if it got the same schema twice.
   const names = new Map<string, string>();
   for (const { schema } of routes) {
     if (names.has(schema)) continue;

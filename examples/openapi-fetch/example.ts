@@ -5,7 +5,7 @@ import type { paths } from './psyncd.d.ts';
 const client = createClient<paths>({ baseUrl: process.env.PSYNCD_NODE ?? 'http://127.0.0.1:7796' });
 const asItIs = <T>(body: T): T => body;
 
-// A value is any bytes: it is sent as it is, and read as what you ask for.
+// A value is any bytes: `bodySerializer` sends it unchanged, and `parseAs` chooses the form of the answer.
 const params = { path: { key: 'photos/ada.png' } };
 const value = new Uint8Array([0x89, 0x50, 0x4e, 0x47]);
 const written = await client.PUT('/v1/keys/{key}', { params, body: value, bodySerializer: asItIs });
@@ -13,7 +13,7 @@ if (written.error !== undefined) throw new Error(written.error.detail);
 const read = await client.GET('/v1/keys/{key}', { params, parseAs: 'arrayBuffer' });
 console.log('bytes:', new Uint8Array(read.data ?? new ArrayBuffer()));
 
-// Only if nobody has written it since: otherwise 412, with the version that it has now.
+// Writes only if nobody has written the entry since; otherwise the answer is 412 with its present version.
 const header = { 'If-Match': `"${written.data.version}"` };
 await client.PUT('/v1/keys/{key}', { params, body: 'newer', bodySerializer: asItIs });
 const late = await client.PUT('/v1/keys/{key}', {
@@ -23,14 +23,14 @@ const late = await client.PUT('/v1/keys/{key}', {
 });
 console.log('late:', late.error?.code, late.error?.currentVersion);
 
-// JSON bodies and answers are typed.
+// The types of JSON bodies and answers are generated.
 const { data } = await client.POST('/v1/keys/{key}/increment', {
   params: { path: { key: 'visits' } },
   body: { by: 2 },
 });
 console.log('visits:', data?.value);
 
-// Page after page, until `next` is null.
+// Reads page after page until `next` is null.
 let after: string | undefined;
 do {
   const page = await client.GET('/v1/keys', { params: { query: { limit: 1, ...(after && { after }) } } });

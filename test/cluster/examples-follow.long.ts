@@ -138,7 +138,7 @@ test('follow.py: --help helps, and a file that is no copy is neither a traceback
     await assert.rejects(promisify(execFile)(PYTHON, [script, 'user:', file]), {
       code: 1,
       stdout: '',
-      stderr: `${file} is no copy that this has stored; remove it, or name another file\n`,
+      stderr: `${file} was not written by follow.py; remove it, or name another file\n`,
     });
     assert.equal(await readFile(file, 'utf8'), text);
   }
