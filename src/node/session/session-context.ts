@@ -7,12 +7,19 @@ import type { Log, World } from '../ports.ts';
 import type { SessionNotes } from './session-log.ts';
 import type { Snapshots } from './snapshots.ts';
 
+/**
+ * `handshake`: the peer has not got an answer to PSYNC. `snapshot`: it waits for its snapshot or receives it. `online`: it gets the
+ * stream. `closed`: the session has ended.
+ */
+export type SessionPhase = 'handshake' | 'snapshot' | 'online' | 'closed';
+
+/** A session as administrators see it. */
 export interface SessionStatus {
   readonly id: string;
   /** URL under which the replica says that other nodes reach it. */
   readonly url?: string;
   readonly peer: string;
-  readonly state: 'handshake' | 'snapshot' | 'online';
+  readonly state: Exclude<SessionPhase, 'closed'>;
   /** Offset that the replica has acknowledged: everything up to it is in the replica's journal. */
   readonly offset: number;
   /** Bytes of the stream that the replica has not acknowledged. */

@@ -1,33 +1,26 @@
 /**
- * The master's side of one connected replica: carries out the effects of `SessionMachine` on a socket.
+ * The master's side of one connected replica: carries out the effects of its conversation on a socket.
  *
  *   handshake ──PSYNC──► (snapshot ──►) online ──► closed
  *
- * The file is longer than most: a third of it are the short getters by which the rest of the node sees a replica, and the
- * answer to PSYNC stays in one place with the refusals that may come before it.
+ * conversation.ts reads the replica's commands, sync-verdict.ts decides the answer to PSYNC, session-output.ts sends the stream,
+ * and replica-progress.ts keeps the acknowledgements.
  */
 import { CloseCode } from '../../replication/close-code.ts';
-import {
-  type FullResyncReason,
-  type Place,
-  type SyncRequest,
-  showsRollback,
-  UNKNOWN_PLACE,
-} from '../../replication/decide.ts';
-import { schemaRefusal } from '../../replication/keyspace-schema.ts';
+import type { Decision, FullResyncReason, SyncRequest } from '../../replication/decide.ts';
 import { formatPosition, fromWireOffset, type Offset } from '../../replication/position.ts';
-import { NEW_SESSION, type SessionState, sessionStep } from '../../replication/session-machine.ts';
 import { reachableUrl } from '../../replication/upstream.ts';
-import { ProtocolError } from '../../stream/protocol-error.ts';
-import { RespParser } from '../../stream/resp-parser.ts';
 import { msSince } from '../elapsed.ts';
 import { Liveness } from '../liveness.ts';
-import { type FrozenFile, type SocketEvents, StorageError, type StreamSocket } from '../ports.ts';
+import type { FrozenFile, SocketEvents, StorageError, StreamSocket } from '../ports.ts';
 import { attempt, logUnexpected, ownedWorld, unattended } from '../unattended.ts';
-import type { SessionContext, SessionStatus, SyncSummary } from './session-context.ts';
+import { Conversation } from './conversation.ts';
+import { ReplicaProgress } from './replica-progress.ts';
+import type { SessionContext, SessionPhase, SessionStatus } from './session-context.ts';
 import { SessionOutput } from './session-output.ts';
 import { SnapshotTransfer } from './snapshot-transfer.ts';
 import { answerTail } from './sync-answer.ts';
+import { syncVerdict } from './sync-verdict.ts';
 
 export type {
   OutputLimits,
@@ -37,37 +30,28 @@ export type {
   SyncSummary,
 } from './session-context.ts';
 
-export type SessionPhase = 'handshake' | 'snapshot' | 'online' | 'closed';
-
-/** Commands that a connection may send before PSYNC; one more ends it. */
-const MAX_GREETING = 64;
 /** Milliseconds within which a connection must send PSYNC. */
 const GREETING_MS = 10_000;
-/** Limits of one command; the commands of the handshake are short. */
-const HANDSHAKE_LIMITS = { maxElements: 64, maxBulkBytes: 4_096, maxArrayBytes: 16_384 };
 
 export class Session implements SocketEvents {
+  /** The replica's acknowledgements and its last sync. */
+  readonly progress: ReplicaProgress;
   readonly #context: SessionContext;
   readonly #socket: StreamSocket;
-  readonly #parser = new RespParser(HANDSHAKE_LIMITS);
   readonly #output: SessionOutput;
   readonly #liveness: Liveness;
-  #machine: SessionState = NEW_SESSION;
+  readonly #conversation: Conversation;
   #phase: SessionPhase = 'handshake';
   /** The snapshot on its way to the replica, in the phase `snapshot`. */
   #transfer: SnapshotTransfer | null = null;
-  #acknowledged = 0;
-  /** Moment of the monotonic clock at which the replica last acknowledged something. */
-  #acknowledgedAt: number | null = null;
-  #sync: SyncSummary | null = null;
   readonly #startedAt: number;
-  #commands = 0;
 
   constructor(context: SessionContext, socket: StreamSocket) {
     const mistaken = (error: unknown): void => this.mistaken(error);
     const { head, notes, settings } = context;
     const world = ownedWorld(context.world, mistaken);
     this.#context = { ...context, world };
+    this.progress = new ReplicaProgress({ world, head });
     this.#socket = socket;
     this.#startedAt = world.monotonic();
     this.#output = new SessionOutput({
@@ -78,6 +62,14 @@ export class Session implements SocketEvents {
       close: (code, detail) => this.close(code, detail),
       journalNotRead: (error) => this.#journalNotRead(error),
       mistaken,
+    });
+    this.#conversation = new Conversation({
+      phase: () => this.#phase,
+      reply: (line) => this.#output.line(line),
+      named: () => this.#named(),
+      startSync: (request, failover) => this.#startSync(request, failover),
+      acknowledged: (offset) => this.#acknowledge(offset),
+      protocolError: (detail) => this.close(CloseCode.protocolError, detail),
     });
     this.#liveness = new Liveness({
       world,
@@ -95,18 +87,19 @@ export class Session implements SocketEvents {
    * replica is not online, or has not acknowledged anything.
    */
   get acknowledgement(): { readonly offset: number; readonly at: number } | null {
-    if (this.#phase !== 'online' || this.#acknowledgedAt === null) return null;
-    return { offset: this.#acknowledged, at: this.#acknowledgedAt };
+    const { acknowledgedAt, acknowledgedOffset } = this.progress;
+    if (this.#phase !== 'online' || acknowledgedAt === null) return null;
+    return { offset: acknowledgedOffset, at: acknowledgedAt };
   }
 
   /** Whether the peer has asked for a sync (PSYNC or SYNC). */
   get isReplica(): boolean {
-    return this.#machine.kind === 'syncing';
+    return this.#conversation.state.kind === 'syncing';
   }
 
   /** ID of the replica's process; null: the replica has not said it. */
   get nodeId(): string | null {
-    return this.#machine.nodeId;
+    return this.#conversation.state.nodeId;
   }
 
   /** Address from which the connection comes. */
@@ -119,39 +112,15 @@ export class Session implements SocketEvents {
     return this.#liveness.heardAt;
   }
 
-  /** Whether this session has begun to bring the replica up to date. */
-  get hasSynced(): boolean {
-    return this.#sync !== null;
-  }
-
   /** URL under which the replica says that other nodes reach it; null: it has not said one. */
   get url(): string | null {
-    const { listeningUrl } = this.#machine;
+    const { listeningUrl } = this.#conversation.state;
     return listeningUrl === null ? null : reachableUrl(listeningUrl, this.#socket.peer);
-  }
-
-  /** Offset up to which the replica says that its journal holds the stream; online, at least the offset at which it went online. */
-  get acknowledgedOffset(): number {
-    return this.#acknowledged;
-  }
-
-  /** Bytes of the stream that the replica has not acknowledged. */
-  get lagBytes(): number {
-    return Math.max(0, this.#context.head.offset - this.#acknowledged);
-  }
-
-  /**
-   * Whether the replica has the whole stream. After a full resync it must acknowledge something first, because it may still be
-   * checking the snapshot.
-   */
-  get hasEverything(): boolean {
-    return (this.#acknowledgedAt !== null || this.#sync?.kind === 'partial') && this.lagBytes === 0;
   }
 
   /** The session as administrators see it; null: it has ended. */
   get status(): SessionStatus | null {
     if (this.#phase === 'closed') return null;
-    const { head, world } = this.#context;
     const { url } = this;
     const progress = this.#transfer?.progress ?? null;
     return {
@@ -159,35 +128,21 @@ export class Session implements SocketEvents {
       ...(url === null ? {} : { url }),
       peer: this.#socket.peer,
       state: this.#phase,
-      offset: this.#acknowledged,
-      lagBytes: this.lagBytes,
-      lagSeconds: head.lagMs(this.#acknowledged as Offset) / 1000,
-      ...(this.#acknowledgedAt === null ? {} : { ackAgeMs: msSince(world, this.#acknowledgedAt) }),
+      ...this.progress.status,
       ...(progress === null ? {} : { progress }),
-      ...(this.#sync === null ? {} : { sync: this.#sync }),
     };
   }
 
   /** Asks the replica to acknowledge as soon as it has everything up to `offset`. */
   wantAck(offset: Offset): void {
-    if (this.#acknowledgedAt !== null && this.#acknowledged >= offset) return;
-    this.#output.wantAck(offset);
+    if (!this.progress.hasAcknowledged(offset)) this.#output.wantAck(offset);
   }
 
   /** Takes bytes of the replica's commands; a command may arrive in pieces. */
   message(bytes: Buffer): void {
     if (this.#phase === 'closed') return;
     this.#liveness.heard();
-    try {
-      this.#parser.push(bytes);
-      for (let next = this.#parser.next(); next !== null; next = this.#parser.next()) {
-        this.#take(next.elements.map((element) => element.toString('utf8')));
-        if (this.#isClosed()) return;
-      }
-    } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error;
-      this.close(CloseCode.protocolError, error.message);
-    }
+    this.#conversation.receive(bytes);
   }
 
   /** A pong of the replica has come. */
@@ -205,7 +160,7 @@ export class Session implements SocketEvents {
   closed(code: number, reason: string): void {
     if (this.#phase === 'closed') return;
     this.#context.notes.note('session-closed', { code, reason });
-    if (code === CloseCode.damagedSnapshot && this.#sync?.kind === 'full')
+    if (code === CloseCode.damagedSnapshot && this.progress.sync?.kind === 'full')
       this.#context.snapshotRefused(reason);
     this.#end();
   }
@@ -232,32 +187,8 @@ export class Session implements SocketEvents {
     this.#output.committed(bytes, from);
   }
 
-  #take(words: readonly string[]): void {
-    this.#commands += 1;
-    if (this.#phase === 'handshake' && this.#commands > MAX_GREETING) {
-      this.close(CloseCode.protocolError, `more than ${MAX_GREETING} commands before PSYNC`);
-      return;
-    }
-    const [next, effects] = sessionStep(this.#machine, words);
-    const named = next.listeningUrl !== this.#machine.listeningUrl;
-    this.#machine = next;
-    if (named && this.url !== null) this.#context.notes.named(this.url);
-    for (const effect of effects) {
-      switch (effect.kind) {
-        case 'reply':
-          this.#output.line(effect.line);
-          break;
-        case 'start-sync':
-          this.#startSync(effect.request, effect.failover);
-          break;
-        case 'acknowledged':
-          this.#acknowledge(effect.offset);
-          break;
-        case 'protocol-error':
-          this.close(CloseCode.protocolError, effect.detail);
-          return;
-      }
-    }
+  #named(): void {
+    if (this.url !== null) this.#context.notes.named(this.url);
   }
 
   #acknowledge(offset: Offset): void {
@@ -265,13 +196,12 @@ export class Session implements SocketEvents {
       this.close(CloseCode.protocolError, `ACK ${offset} is past ${this.#context.head.offset}`);
       return;
     }
-    this.#acknowledged = Math.max(this.#acknowledged, offset);
-    this.#acknowledgedAt = this.#context.world.monotonic();
+    this.progress.acknowledge(offset);
     this.#context.acknowledged();
   }
 
   #startSync(request: SyncRequest, failover: boolean): void {
-    if (this.#machine.nodeId === this.#context.nodeId) {
+    if (this.#conversation.state.nodeId === this.#context.nodeId) {
       this.#refuse('-ERR a node cannot be its own master');
       return;
     }
@@ -294,22 +224,23 @@ export class Session implements SocketEvents {
   }
 
   #answer(request: SyncRequest): void {
-    const { head, counters, log, notes } = this.#context;
-    const notReady = this.#context.notReady();
-    if (notReady !== null) {
-      this.#refuse(notReady);
-      return;
+    const verdict = syncVerdict(this.#context, this.#conversation.state.capabilities, request);
+    switch (verdict.kind) {
+      case 'refuse':
+        this.#refuse(verdict.line, verdict.why);
+        return;
+      case 'journal-not-read':
+        this.#journalNotRead(verdict.error);
+        return;
+      default:
+        this.#sync(request, verdict);
     }
-    const place = this.#placeOf(request);
-    if (place === null) return;
-    const decision = head.decide(request, place);
-    if (showsRollback(request, head.history, decision) && !this.#tellOutdated()) return;
-    const mismatch = schemaRefusal(this.#machine.capabilities, this.#context.keyspaceSchema);
-    if (decision.kind === 'full-resync' && mismatch !== null) {
-      this.#refuse(mismatch, { reason: decision.reason });
-      return;
-    }
-    this.#context.decided(decision);
+  }
+
+  /** Brings the replica up to date. */
+  #sync(request: SyncRequest, decision: Decision): void {
+    const { counters, decided, head, log, notes } = this.#context;
+    decided(decision);
     const asked = request.kind === 'psync' ? { runId: request.runId, asked: request.asked } : {};
     if (decision.kind === 'full-resync') {
       counters.syncFull += 1;
@@ -324,46 +255,16 @@ export class Session implements SocketEvents {
     }
     counters.syncPartialOk += 1;
     notes.note('partial-resync', { bytes: decision.bytes, ...asked });
-    this.#sync = { kind: 'partial', bytes: decision.bytes };
+    this.progress.synced({ kind: 'partial', bytes: decision.bytes });
     this.#output.line(
       `+CONTINUE ${head.position.runId}${this.#tail(String(decision.bytes), decision.after)}`,
     );
     this.#goOnline(decision.after);
   }
 
-  /**
-   * @returns this node's knowledge of the offset from which the replica asks to continue; null: this node cannot read its
-   *   journal, and the session has ended
-   */
-  #placeOf(request: SyncRequest): Place | null {
-    if (request.kind !== 'psync') return UNKNOWN_PLACE;
-    try {
-      return this.#context.head.placeAt(fromWireOffset(request.asked) as Offset);
-    } catch (error) {
-      if (!(error instanceof StorageError)) throw error;
-      this.#journalNotRead(error);
-      return null;
-    }
-  }
-
-  /**
-   * Reports that this node lacks bytes of its history, which makes it take a new run ID.
-   * @returns whether it has the new run ID; false: it could not store it, and the session has ended
-   */
-  #tellOutdated(): boolean {
-    try {
-      this.#context.outdated();
-      return true;
-    } catch (error) {
-      if (!(error instanceof StorageError)) throw error;
-      this.#refuse(`-LOADING a new run ID is needed, and cannot be kept: ${error.message}`);
-      return false;
-    }
-  }
-
   #tail(word: string, after: Offset): string {
     const { announcedUrl, head } = this.#context;
-    const { capabilities } = this.#machine;
+    const { capabilities } = this.#conversation.state;
     return answerTail({ head, announcedUrl: announcedUrl(), capabilities }, word, after);
   }
 
@@ -388,9 +289,9 @@ export class Session implements SocketEvents {
       snapshots,
       socket: this.#socket,
       output: this.#output,
-      checksummed: this.#machine.capabilities.includes('snapshot-crc32'),
+      checksummed: this.#conversation.state.capabilities.includes('snapshot-crc32'),
       begun: ({ position, length }: FrozenFile) => {
-        this.#sync = { kind: 'full', reason, bytes: length };
+        this.progress.synced({ kind: 'full', reason, bytes: length });
         if (!announced) return;
         const tail = this.#tail(reason, position.offset) || ` ${reason}`;
         this.#output.line(`+FULLRESYNC ${position.runId} ${position.offset}${tail}`);
@@ -406,7 +307,7 @@ export class Session implements SocketEvents {
   }
 
   #goOnline(after: Offset): void {
-    this.#acknowledged = after;
+    this.progress.wentOnline(after);
     this.#phase = 'online';
     this.#transfer = null;
     this.#output.goOnline(after, this.#context.wantedAck());
@@ -420,7 +321,7 @@ export class Session implements SocketEvents {
   /** Ends the session if the replica does not ask for a sync, does not take its snapshot, or is too far behind. */
   #look(): void {
     const { settings, world } = this.#context;
-    if (this.#machine.kind === 'greeting' && msSince(world, this.#startedAt) > GREETING_MS) {
+    if (this.#conversation.state.kind === 'greeting' && msSince(world, this.#startedAt) > GREETING_MS) {
       this.close(CloseCode.timedOut, `no PSYNC within ${GREETING_MS} ms`);
       return;
     }

@@ -254,7 +254,7 @@ export class Sessions {
 
   #ended(session: Session): void {
     this.#open.delete(session);
-    if (session.hasSynced) {
+    if (session.progress.sync !== null) {
       const name = nameOf(session);
       this.#away.delete(name);
       this.#away.set(name, { at: session.lastHeardAt, offset: this.#parts.head.offset });

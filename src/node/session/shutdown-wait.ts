@@ -80,10 +80,10 @@ export class ShutdownWait {
   }
 
   #lackingNow(): Lacking {
-    const behind = this.#parts.sessions.replicas.filter((session) => !session.hasEverything);
+    const behind = this.#parts.sessions.replicas.filter((session) => !session.progress.hasEverything);
     return {
       replicas: behind.length,
-      bytes: behind.reduce((sum, { lagBytes }) => sum + lagBytes, 0),
+      bytes: behind.reduce((sum, { progress }) => sum + progress.lagBytes, 0),
     };
   }
 
@@ -98,17 +98,20 @@ export class ShutdownWait {
     const gone = before.filter(
       (session) =>
         session.status === null &&
-        !session.hasEverything &&
+        !session.progress.hasEverything &&
         !present.some(({ nodeId }) => nodeId !== null && nodeId === session.nodeId),
     );
     const all = [...present, ...gone];
-    const behind = all.filter((session) => !session.hasEverything);
+    const behind = all.filter((session) => !session.progress.hasEverything);
     for (const session of behind) {
       log.warn('replica-left-behind', {
         replica: session.url ?? session.peer,
         state: session.status?.state ?? 'gone',
-        acknowledged: formatPosition({ ...head.position, offset: session.acknowledgedOffset as Offset }),
-        lacksBytes: session.lagBytes,
+        acknowledged: formatPosition({
+          ...head.position,
+          offset: session.progress.acknowledgedOffset as Offset,
+        }),
+        lacksBytes: session.progress.lagBytes,
       });
     }
     if (all.length === 0) return;
