@@ -8,7 +8,7 @@
  * Random keys without work per request: the keys are shuffled, and each connection gets its share as requests that
  * are built once, before the clock starts, and then sent over and over. Together the connections cover every key,
  * in no order. (One `requests` array for all was rejected: all connections would send the same keys in step.
- * `setupRequest` was rejected too: it builds each request anew, and then the generator is what is measured.)
+ * `setupRequest` was rejected too: it makes each request anew, so the bench would measure the generator.)
  */
 import autocannon, { type Connection, type Request } from 'autocannon';
 import { Command } from 'commander';

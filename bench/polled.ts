@@ -3,9 +3,9 @@ import { setTimeout as wait } from 'node:timers/promises';
 const WITHIN_MS = 300_000;
 
 /**
- * Asks again and again until there is an answer: more often than `until`, because what is timed may take only some
+ * Asks repeatedly until there is an answer. It asks more often than `until`, because a measurement may take only some
  * milliseconds.
- * @param probe null, undefined or false: not yet
+ * @param probe asks once; null, undefined or false: no answer yet
  */
 export async function polled<T>(
   everyMs: number,

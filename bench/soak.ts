@@ -49,7 +49,7 @@ export const soak: Study = {
   },
 };
 
-/** Sizes at one moment, in bytes, by the names of what was measured. */
+/** Sizes at one moment, in bytes: resident memory of each node, each file, and the lag, by name. */
 type Sample = Readonly<Record<string, number>>;
 
 async function sample(master: Place, replica: Place): Promise<Sample> {

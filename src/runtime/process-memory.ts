@@ -9,7 +9,7 @@
 import { availableParallelism } from 'node:os';
 import v8 from 'node:v8';
 
-/** Node's command-line flags: each half of the young generation has at most so many MiB. */
+/** Node's command-line flags: each half of V8's young generation has at most 8 MiB. */
 export const NODE_FLAGS: readonly string[] = ['--max-semi-space-size=8'];
 
 /**
@@ -26,9 +26,9 @@ export const ALLOCATOR: Readonly<Record<string, string>> = {
 const FEW_CORES = 2;
 
 /**
- * Collects young garbage on the thread that made it, without V8's helpers, if there are few cores. (Measured on two
- * cores, for PUTs with a replica: a tenth less processor time per request.) To be called after the start, because V8
- * would compile more during a start with a different flag.
+ * Makes V8 collect young garbage on the thread that made it, without helper threads, if there are few cores. (Measured on
+ * two cores, for PUTs with a replica: a tenth less processor time per request.) Call it after the start, because V8 would
+ * compile more during a start with a different flag.
  */
 export function collectWithoutHelp(): void {
   if (availableParallelism() <= FEW_CORES) v8.setFlagsFromString('--no-parallel-scavenge');

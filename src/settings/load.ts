@@ -7,7 +7,7 @@ import { readSmallFile } from './small-file.ts';
 import { SETTINGS, type SettingName, type Settings } from './table.ts';
 
 /**
- * @param flags what the command line gave, by setting name
+ * @param flags values from the command line, by setting name
  * @param environment the process's variables
  * @param configFile the path of a JSON file, or null
  * @throws UsageError with one line for a setting that is unknown or cannot be used

@@ -1,9 +1,9 @@
-/** The head's one answer to the write turn: which writers may go on now, and what the others wait for. */
+/** The head's one answer to the write turn: which writers may continue now, and for what the others wait. */
 
 export type Admission =
-  /** Single writes and the first bulk request may go on. */
+  /** Single writes and the first bulk request may continue. */
   | { readonly kind: 'go' }
-  /** Single writes may go on. Bulk requests wait for `ms` milliseconds; null: until the applier makes room. */
+  /** Single writes may continue. Bulk requests wait for `ms` milliseconds; null: until the applier makes room. */
   | { readonly kind: 'singles-only'; readonly ms: number | null }
   /** All writers wait until the applier, or a checkpoint of the journal, makes room. */
   | { readonly kind: 'wait-for-room' }

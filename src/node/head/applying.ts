@@ -1,6 +1,6 @@
 /**
  * Keeps the applier busy, and tells writers when there is room. It seals the overlay's newest generation when that is old or
- * large, asks the applier to commit it to the keyspace file, and lets waiting writers go on.
+ * large, asks the applier to commit it to the keyspace file, and lets waiting writers continue.
  *
  * Owns: the offset up to which the keyspace file holds the stream, and the writers that wait for room.
  */
@@ -65,7 +65,7 @@ export class Applying {
   }
 
   /**
-   * Decides which writers may go on now.
+   * Decides which writers may continue now.
    * @param bulkBytes bytes that the first bulk request brings into the overlay, about; 0: no bulk request waits. A request
    *   that is larger than all the room fits when the overlay is nearly empty
    */

@@ -1,6 +1,6 @@
 /**
  * Fills a backlog of another size from the backlog before and the journal, in the background and a few milliseconds at a
- * time. Writes go on meanwhile; the backlog before serves until the new one is complete.
+ * time. Clients may write meanwhile; the old backlog serves replicas until the new one is complete.
  */
 import { Backlog } from '../../replication/backlog.ts';
 import { type Offset, offset } from '../../replication/position.ts';
@@ -10,8 +10,9 @@ import { REPLAY_BYTES } from './recovery.ts';
 import type { StreamHead } from './stream-head.ts';
 
 /**
- * @param size in bytes
- * @param from the first byte behind this offset is the oldest that the new backlog gets
+ * Fills a new backlog.
+ * @param size size of the new backlog, in bytes
+ * @param from the first byte after this offset is the oldest that the new backlog gets
  * @param isWanted asked after each rest: whether somebody still needs the new backlog
  * @param takeOver puts the new backlog in place, in the same step in which it becomes complete
  * @returns whether the new backlog took over; false: nobody needs it any more

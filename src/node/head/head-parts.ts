@@ -1,4 +1,4 @@
-/** What the head of the stream is built from: its settings, its ports and the listener's type. */
+/** The settings and ports of the head of the stream, and the type of its listeners. */
 import type { Offset } from '../../replication/position.ts';
 import type { Run } from '../../stream/command.ts';
 import type { Keyspace, Log, StateStore, World } from '../ports.ts';

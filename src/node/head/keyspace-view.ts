@@ -18,9 +18,9 @@ import {
 import type { Layers } from './layers.ts';
 import type { LookAhead } from './look-ahead.ts';
 
-/** Number of overlay keys above which a page is read after a flush. Looking at so many takes ten to twenty milliseconds. */
+/** Number of overlay keys above which a page is read after a flush. A look at half a million keys takes 10 to 20 ms. */
 const PAGE_OVERLAY_KEYS = 500_000;
-/** The same for one of many pages of a request, for which nobody waits. Looking at so many keys takes about a millisecond. */
+/** The same number for a page that is one of many of a request. A look at 10,000 keys takes about 1 ms. */
 const SERIES_OVERLAY_KEYS = 10_000;
 /** Result of the read in `collect` when the entries pass a limit. */
 const TOO_MANY = Symbol('too many');
@@ -144,7 +144,7 @@ export abstract class KeyspaceView {
     return this.#layers.keyspace.due(now, after, limit);
   }
 
-  /** Number of entries of the keyspace file behind the cursor that are due at `now`; counts no further than `most`. */
+  /** Number of entries of the keyspace file after the cursor that are due at `now`; counts no further than `most`. */
   countDue(now: number, after: DueCursor | null, most: number): number {
     return this.#layers.keyspace.countDue(now, after, most);
   }
@@ -186,7 +186,7 @@ export abstract class KeyspaceView {
     return found === TOO_MANY ? null : found;
   }
 
-  /** Size that a snapshot would have, about, in bytes. */
+  /** Approximate size of a snapshot, in bytes. */
   snapshotBytes(): number {
     return this.#layers.keyspace.size();
   }

@@ -3,7 +3,7 @@
  * decodes and applies the bytes that the keyspace file lacks with the code that a replica uses, and refills the backlog.
  *
  * After a power cut the keyspace file, whose commits are fsynced, may be ahead of the journal. The file holds a true state
- * of the history, so recovery takes it. A journal that begins behind the end of the keyspace file leaves a gap: that is damage.
+ * of the history, so recovery takes it. A journal that begins after the end of the keyspace file leaves a gap, which is damage.
  */
 import { type Offset, offset } from '../../replication/position.ts';
 import type { Run } from '../../stream/command.ts';
@@ -27,8 +27,8 @@ export interface RecoveryPlan {
 
 /**
  * Compares the journal with the keyspace file.
- * @throws FilesDamaged when there is a gap between them, or they are of different histories
- * @throws Error when the last stop was clean and the journal lacks bytes all the same
+ * @throws FilesDamaged when there is a gap between them, when they are of different histories, or when the last stop was clean and
+ *   the journal lacks bytes that the keyspace file has
  */
 export function planRecovery({
   state,

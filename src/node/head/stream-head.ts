@@ -279,7 +279,7 @@ export class StreamHead extends KeyspaceView {
 
   /**
    * Reads the bytes after `after`, at least one if there are any.
-   * @param enoughBytes the backlog returns at most so many; the journal returns whole rows, until they reach that size
+   * @param enoughBytes the backlog returns at most this number; the journal returns whole rows, until they reach this size
    */
   read(after: Offset, enoughBytes: number): Buffer {
     return this.#backlog.holds(after)

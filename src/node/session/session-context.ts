@@ -74,7 +74,7 @@ export interface SessionContext {
   readonly keyspaceSchema: number;
   /** URL under which clients reach this node; null: this node announces none. */
   announcedUrl(): string | null;
-  /** The line that tells a replica why this node can serve nobody now; null: it can. */
+  /** The line that tells a replica why this node can serve no replica now; null: it can. */
   notReady(): string | null;
   /**
    * Makes this node the master if it stands at exactly `position` (PSYNC … FAILOVER).

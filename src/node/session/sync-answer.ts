@@ -14,7 +14,7 @@ interface Answering {
 
 /**
  * @param word first word: the number of bytes that the replica lacked, or the reason for a full resync
- * @param after offset from which the stream goes on
+ * @param after offset from which the stream continues
  * @returns the word, this node's lineage, its announced URL and its history hash at `after`, with a space in front; an empty
  *   string for a replica that does not know lineages
  */

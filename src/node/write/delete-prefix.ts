@@ -17,7 +17,7 @@ interface DeletePrefixParts {
 
 /**
  * Deletes the entries whose keys begin with the prefix, in key order. While other clients write, it takes a quarter of the event
- * loop (`BACKGROUND_SHARE`); otherwise it takes as much as it gets.
+ * loop (`BACKGROUND_SHARE`); otherwise it takes all the time that the loop has.
  * @returns the number of deleted entries, and the position of the last deletion
  * @throws Problem @see WriteTurn.submit; the entries of earlier steps are deleted then
  */
