@@ -7,35 +7,25 @@
  * request for at most one turn of single writes.
  * A turn contains no `await`, so nothing can happen between the decision about a request and its application.
  */
-import { Refusal } from '../../keyspace/refusal.ts';
-import { decideWrite, type WriteOutcome, type WriteRequest } from '../../keyspace/write.ts';
-import { formatPosition, type Offset } from '../../replication/position.ts';
+import type { WriteRequest } from '../../keyspace/write.ts';
 import { assertNever } from '../../stream/command.ts';
 import { LookAhead, lookupCount } from '../head/look-ahead.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import { type Log, StorageError, type World } from '../ports.ts';
-import { Problem, storageProblem } from '../problem.ts';
+import type { Log, World } from '../ports.ts';
+import { Problem } from '../problem.ts';
 import { Turns } from '../turns.ts';
 import { logUnexpected, unattended } from '../unattended.ts';
-import { TurnDraft } from './draft.ts';
+import { DecidedTurn, isReady, MAX_TURN_LOOKUPS, type Waiting, type WriteResult } from './decided-turn.ts';
 import { bytesOf, overlayBytesOf } from './request-size.ts';
 
-export interface WriteResult extends WriteOutcome {
-  /** `<run ID>:<offset>`: every node that has reached this position has the write. */
-  readonly position: string;
-}
+export {
+  MAX_TURN_BYTES,
+  MAX_TURN_LOOKUPS,
+  MAX_TURN_READ_BYTES,
+  MAX_TURN_REQUESTS,
+  type WriteResult,
+} from './decided-turn.ts';
 
-/** The largest number of requests in one turn. */
-export const MAX_TURN_REQUESTS = 1_024;
-/** Length of the effects, in bytes, from which a turn takes no further request. With small values they take about 15 ms. */
-export const MAX_TURN_BYTES = 512 * 1024;
-/** Number of lookups from which a turn takes no further request. A lookup takes 10 to 20 µs if the key is on the disk. */
-export const MAX_TURN_LOOKUPS = 1_000;
-/**
- * Bytes of values from which a turn takes no further request, if it has read them for conditions, patches and batches. They take
- * about 20 ms.
- */
-export const MAX_TURN_READ_BYTES = 16 * 1024 * 1024;
 /**
  * Memory in bytes above which a waiting request is a *bulk* request. Bulk requests wait in a line of their own, so that single
  * writes do not wait for the applier because of an import or large batches.
@@ -47,22 +37,6 @@ export const BULK_BYTES = 64 * 1024;
  * or during a hand-over.
  */
 export const MAX_WAITING_BYTES = 256 * 1024 * 1024;
-
-/** The decision about one request; `end`: offset after its effects. */
-type Decided = { readonly outcome: WriteOutcome; readonly end: Offset } | { readonly refused: Problem };
-
-/** A request that waits for its turn. */
-interface Waiting {
-  readonly request: WriteRequest;
-  /** Memory that the request takes while it waits, in bytes, roughly. */
-  readonly bytes: number;
-  /** Memory that a bulk request takes in the overlay, in bytes, roughly; 0 for a single write. */
-  readonly overlayBytes: number;
-  /** The reading ahead of a bulk request with many lookups, which must finish before the turn; null: there is none. */
-  ahead: LookAhead | null;
-  readonly resolve: (result: WriteResult) => void;
-  readonly reject: (error: Error) => void;
-}
 
 /** @returns the problem with which this node refuses writes now; null: it takes writes */
 export type Guard = () => Problem | null;
@@ -287,65 +261,8 @@ export class WriteTurn {
       for (const each of refused) each.reject(refusal);
       return;
     }
-    const draft = new TurnDraft(this.#head, this.#world.now());
-    const decided: Decided[] = [];
-    const hasRoom = (): boolean =>
-      decided.length < MAX_TURN_REQUESTS &&
-      draft.bytes < MAX_TURN_BYTES &&
-      draft.lookups < MAX_TURN_LOOKUPS &&
-      draft.readBytes < MAX_TURN_READ_BYTES;
-    const take = (line: Waiting[], atLeast: number): Waiting[] => {
-      let count = 0;
-      for (const each of line) {
-        if (!isReady(each) || (count >= atLeast && !hasRoom())) break;
-        draft.begin(each.ahead?.counts(this.#head) === true ? each.ahead : null);
-        decided.push(this.#decide(each.request, draft));
-        count += 1;
-      }
-      return line.splice(0, count);
-    };
-    const taken = ofBulk ? take(this.#bulk, 1) : take(this.#single, 0);
-    for (const { bytes } of taken) this.#waitingBytes -= bytes;
-    try {
-      if (draft.bytes > 0) this.#head.commit(draft.finish());
-    } catch (error) {
-      const problem = this.#failed(error);
-      for (const each of taken) each.reject(problem);
-      return;
-    }
-    const { runId } = this.#head.position;
-    for (const [index, each] of decided.entries()) {
-      const { resolve, reject } = taken[index] as Waiting;
-      if ('refused' in each) reject(each.refused);
-      else resolve({ ...each.outcome, position: formatPosition({ runId, offset: each.end }) });
-    }
+    const turn = new DecidedTurn(this.#head, this.#log, this.#world.now());
+    this.#waitingBytes -= ofBulk ? turn.take(this.#bulk, 1) : turn.take(this.#single, 0);
+    turn.finish();
   }
-
-  /** Adds the effects of one request to the draft, or nothing if the request is refused. */
-  #decide(request: WriteRequest, draft: TurnDraft): Decided {
-    try {
-      const outcome = decideWrite(request, draft);
-      return { outcome, end: draft.end as Offset };
-    } catch (error) {
-      if (error instanceof Refusal) return { refused: new Problem(error.code, error.message, error.extra) };
-      // The keyspace file could not be read; nothing of the request is in the draft.
-      if (error instanceof StorageError) return { refused: storageProblem(error) };
-      // If the error left the turn, the same request would fail each later turn, and nobody could write any more.
-      logUnexpected(this.#log, 'write turn', error);
-      return { refused: new Problem('INTERNAL', 'the log of the node says more') };
-    }
-  }
-
-  /** @returns the problem for the requests of the turn whose commit failed */
-  #failed(error: unknown): Error {
-    // After another error the node ends, and does not answer: it does not know whether the journal has the effects.
-    if (!(error instanceof StorageError)) throw error;
-    this.#log.error('write-failed', { error: error.message });
-    return storageProblem(error);
-  }
-}
-
-/** Whether the request needs no reading ahead, or its reading ahead has finished. */
-function isReady({ ahead }: Waiting): boolean {
-  return ahead === null || ahead.isDone;
 }
