@@ -406,7 +406,7 @@ test('a position', async (t) => {
     assert.equal((await follower.whenEnded()).status, 400);
   });
 
-  await t.test('inside a write is 400, for a batch too', async (t) => {
+  await t.test('inside a write, or inside a batch, is one of a lost history: a snapshot comes', async (t) => {
     const batch = { ops: ['b1', 'b2'].map((key) => ({ op: 'set', key, value: 'v' })) };
     const before = offsetOf(await position(master));
     const answer = await http.sendJson('POST', '/v1/batch', batch);
@@ -415,8 +415,13 @@ test('a position', async (t) => {
     await converged(master, replica);
     for (const at of [before + 1, inside, end - 1]) {
       const query = `position=${runId}:${at}`;
-      await refused(t, master, { query }, 400, 'BAD_REQUEST', 4400, /inside a write/);
-      await refused(t, replica, { query }, 400, 'BAD_REQUEST', 4400, /inside a write/);
+      for (const node of [master, replica]) {
+        const [reset, ...rest] = await poll(t, node, query);
+        assert.deepEqual([reset?.type, reset?.reason], ['reset', 'different-bytes']);
+        assert.equal(rest.at(-1)?.type, 'synced');
+        const only = `${query}&snapshot=false`;
+        await refused(t, node, { query: only }, 410, 'POSITION_LOST', 4409, /different-bytes/);
+      }
     }
     const [first, next] = await poll(t, master, `position=${runId}:${before}`);
     assert.deepEqual([first?.type, next?.type, next?.changes?.length], ['continue', 'batch', 2]);

@@ -4,7 +4,7 @@
  * A follower resumes by the decision that answers a replica's PSYNC.
  */
 import { type Decision, UNKNOWN_PLACE } from '../../replication/decide.ts';
-import { formatPosition, type Position, wireOffset } from '../../replication/position.ts';
+import { type Position, wireOffset } from '../../replication/position.ts';
 import { msSince } from '../elapsed.ts';
 import type { PositionWaiters } from '../head/position-waiters.ts';
 import type { StreamHead } from '../head/stream-head.ts';
@@ -64,8 +64,8 @@ export class Admission {
   }
 
   /**
-   * Decides how a follower continues from a position.
-   * @throws Problem BAD_REQUEST for a position that no node has handed out
+   * Decides how a follower continues from a position. A position inside a write is one of a history that this node has lost: it was
+   * handed out before the node's folder was put back in place (docs/history.md), or never.
    * @throws StorageError when the store cannot read the journal
    */
   decide(from: Position): Decision {
@@ -75,7 +75,7 @@ export class Admission {
       UNKNOWN_PLACE,
     );
     if (decision.kind === 'full-resync' || catchUp.isBoundary(decision.after)) return decision;
-    throw new Problem('BAD_REQUEST', `${formatPosition(from)} is inside a write: no node has handed it out`);
+    return { kind: 'full-resync', reason: 'different-bytes' };
   }
 
   #refuseNow(): void {
