@@ -10,6 +10,7 @@ import type { FullResyncReason } from '../../replication/decide.ts';
 import { type AnsweredLineage, type LinkEffect, LinkMachine } from '../../replication/link-machine.ts';
 import type { Position, RunId } from '../../replication/position.ts';
 import type { Run } from '../../stream/command.ts';
+import { concatenation } from '../../stream/concatenation.ts';
 import { StreamDecoder } from '../../stream/decoder.ts';
 import { array } from '../../stream/encoder.ts';
 import { ProtocolError } from '../../stream/protocol-error.ts';
@@ -442,7 +443,7 @@ export class LinkAttempt {
     this.#received = [];
     if (received.length === 0) return null;
     try {
-      this.#context.head.commit(merged(received));
+      this.#context.head.commit(concatenation(received));
       this.#events.stable();
       return null;
     } catch (error) {
@@ -526,25 +527,6 @@ export class LinkAttempt {
     this.#liveness.stop();
     this.#cancelAck?.();
   }
-}
-
-function merged(runs: readonly Run[]): Run {
-  const first = runs[0] as Run;
-  if (runs.length === 1) return first;
-  let base = 0;
-  const ends: number[] = [];
-  const boundaries: number[] = [];
-  for (const run of runs) {
-    for (const end of run.ends) ends.push(base + end);
-    for (const boundary of run.boundaries) boundaries.push(base + boundary);
-    base += run.bytes.length;
-  }
-  return {
-    bytes: Buffer.concat(runs.map((run) => run.bytes)),
-    commands: runs.flatMap((run) => run.commands),
-    ends,
-    boundaries,
-  };
 }
 
 function messageOf(error: unknown): string {
