@@ -1,13 +1,9 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import {
-  type AnsweredLineage,
-  type LinkEffect,
-  LinkMachine,
-  MAX_LINE_BYTES,
-  MAX_SNAPSHOT_BYTES,
-} from '../../src/replication/link-machine.ts';
+import { LinkMachine } from '../../src/replication/link-machine.ts';
+import type { AnsweredLineage, LinkEffect, NotServed } from '../../src/replication/link-phases.ts';
+import { MAX_LINE_BYTES, MAX_SNAPSHOT_BYTES } from '../../src/replication/link-step.ts';
 import { offset, type Position } from '../../src/replication/position.ts';
 import { anyCuts, cutAt, everySplit, runId } from '../support/arbitraries.ts';
 
@@ -235,21 +231,32 @@ const CONVERSATIONS: readonly Conversation[] = [
     '-NOMASTERLINK means later, and what follows is not read',
     AT_50,
     `${GREETED}-NOMASTERLINK Can't SYNC while not connected with my master\r\n+CONTINUE ${A}\r\n`,
-    [...ASKED_51, notNow("NOMASTERLINK Can't SYNC while not connected with my master")],
+    [...ASKED_51, notServed('no-master-link', "NOMASTERLINK Can't SYNC while not connected with my master")],
   ],
-  ['-LOADING means later', AT_50, `${GREETED}-LOADING\r\n`, [...ASKED_51, notNow('LOADING')]],
-  ['-ERR to PSYNC means later', AT_50, `${GREETED}-ERR no\r\n`, [...ASKED_51, notNow('ERR no')]],
+  ['-LOADING means later', AT_50, `${GREETED}-LOADING\r\n`, [...ASKED_51, notServed('not-now', 'LOADING')]],
+  [
+    '-ERR to PSYNC means that the master refuses',
+    AT_50,
+    `${GREETED}-ERR no\r\n`,
+    [...ASKED_51, notServed('refused', 'ERR no')],
+  ],
+  [
+    'an error of another name that begins like one of these means later',
+    AT_50,
+    `${GREETED}-ERRATIC\r\n`,
+    [...ASKED_51, notServed('not-now', 'ERRATIC')],
+  ],
   [
     'a master whose snapshots it does not understand says so',
     AT_50,
     `${GREETED}-SCHEMA the master has 4\r\n`,
-    [...ASKED_51, notNow('SCHEMA the master has 4')],
+    [...ASKED_51, notServed('other-schema', 'SCHEMA the master has 4')],
   ],
   [
-    '-ERR to PING means later, and nothing was asked',
+    '-ERR to PING means that the master refuses, and nothing was asked',
     AT_50,
     '-ERR max clients\r\n',
-    [notNow('ERR max clients')],
+    [notServed('refused', 'ERR max clients')],
   ],
   ['something else than +PONG', AT_50, 'HTTP/1.1 400 Bad Request\r\n\r\n', ['error']],
   ['+CONTINUE without having asked for it', null, `${GREETED}+CONTINUE ${A}\r\n`, [...ASKED_FIRST, 'error']],
@@ -290,10 +297,10 @@ const CONVERSATIONS: readonly Conversation[] = [
     ],
   ),
   [
-    'a line of 4,096 bytes with its end is read',
+    'a line of 8,192 bytes with its end is read',
     AT_50,
     `${GREETED}-${'x'.repeat(MAX_LINE_BYTES - 3)}\r\n`,
-    [...ASKED_51, notNow('x'.repeat(MAX_LINE_BYTES - 3))],
+    [...ASKED_51, notServed('not-now', 'x'.repeat(MAX_LINE_BYTES - 3))],
   ],
   [
     'a line of one byte more',
@@ -301,7 +308,7 @@ const CONVERSATIONS: readonly Conversation[] = [
     `${GREETED}-${'x'.repeat(MAX_LINE_BYTES - 2)}\r\n`,
     [...ASKED_51, 'error'],
   ],
-  ['4,097 bytes without any line end', AT_50, 'x'.repeat(MAX_LINE_BYTES + 1), ['error']],
+  ['8,193 bytes without any line end', AT_50, 'x'.repeat(MAX_LINE_BYTES + 1), ['error']],
 ];
 
 function malformed(answer: string): Conversation {
@@ -420,8 +427,8 @@ function stream(bytes: string): LinkEffect {
   return { kind: 'stream', bytes: Buffer.from(bytes) };
 }
 
-function notNow(detail: string): LinkEffect {
-  return { kind: 'not-now', detail };
+function notServed(why: NotServed, detail: string): LinkEffect {
+  return { kind: 'not-served', why, detail };
 }
 
 function continuing(

@@ -1,6 +1,6 @@
 /** A snapshot on its way in: written to its file while it arrives, with back-pressure. */
 import type { FullResyncReason } from '../../replication/decide.ts';
-import type { AnsweredLineage, LinkEffect } from '../../replication/link-machine.ts';
+import type { AnsweredLineage, LinkEffect } from '../../replication/link-phases.ts';
 import type { Position } from '../../replication/position.ts';
 import type { SnapshotSink } from '../ports.ts';
 

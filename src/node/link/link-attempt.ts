@@ -7,7 +7,8 @@
  */
 import { CloseCode } from '../../replication/close-code.ts';
 import type { FullResyncReason } from '../../replication/decide.ts';
-import { type AnsweredLineage, type LinkEffect, LinkMachine } from '../../replication/link-machine.ts';
+import { LinkMachine } from '../../replication/link-machine.ts';
+import type { AnsweredLineage, LinkEffect } from '../../replication/link-phases.ts';
 import type { Position, RunId } from '../../replication/position.ts';
 import type { Run } from '../../stream/command.ts';
 import { concatenation } from '../../stream/concatenation.ts';
@@ -248,9 +249,11 @@ export class LinkAttempt {
           if (this.#early === null) this.#stream(effect.bytes);
           else this.#early.push(effect.bytes);
           break;
-        case 'not-now':
-          this.#fail(/^(?:ERR|SCHEMA)\b/.test(effect.detail) ? 'refused' : 'waiting', effect.detail);
+        case 'not-served': {
+          const isRefused = effect.why === 'refused' || effect.why === 'other-schema';
+          this.#fail(isRefused ? 'refused' : 'waiting', effect.detail);
           break;
+        }
         case 'protocol-error':
           this.#abort(CloseCode.protocolError, effect.detail);
           break;

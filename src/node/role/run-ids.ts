@@ -6,7 +6,7 @@
 import { CloseCode } from '../../replication/close-code.ts';
 import { continued, type History, type LineageReason, renamed } from '../../replication/history.ts';
 import type { HashedOffset } from '../../replication/history-hash.ts';
-import type { AnsweredLineage } from '../../replication/link-machine.ts';
+import type { AnsweredLineage } from '../../replication/link-phases.ts';
 import { formatPosition, type Offset, type Position, type RunId } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { Log, StateStore, World } from '../ports.ts';

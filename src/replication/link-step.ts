@@ -1,0 +1,258 @@
+/**
+ * The answer of each phase of `link-phases.ts` to each input: two tables, `ON_LINE` for the phases that read lines and `ON_BYTES`
+ * for those that read bytes. A conversation that is over reads nothing.
+ */
+import { FULL_RESYNC_REASONS } from './decide.ts';
+import { parseLineage } from './history.ts';
+import { HISTORY_HASH, hashCapability, parseHash } from './history-hash.ts';
+import { schemaCapability } from './keyspace-schema.ts';
+import type {
+  BytesPhase,
+  In,
+  LinePhase,
+  LinkEffect,
+  LinkPhase,
+  LinkRequest,
+  NotServed,
+} from './link-phases.ts';
+import { parseOffset, parseRunId, wireOffset } from './position.ts';
+import { ASKED_DIFFERENT } from './session-machine.ts';
+import { canonicalUpstream, isWildcard, parseUpstream } from './upstream.ts';
+
+/** Kinds of lines; `status` is any line with `+` that has no kind of its own. */
+export type LineKind =
+  | 'empty'
+  | 'status'
+  | 'continue'
+  | 'full-resync'
+  | 'error'
+  | 'length'
+  | 'checksum'
+  | 'other'
+  | 'too-long';
+
+/** Bytes of the longest line. No line of the handshake comes near this, even with a full lineage. */
+export const MAX_LINE_BYTES = 8_192;
+/** Largest snapshot that a replica takes, in bytes: 16 TiB, more than SQLite's default page count allows. */
+export const MAX_SNAPSHOT_BYTES = 2 ** 44;
+/** Largest offset of a snapshot: the stream after it must still be countable, and 4 PiB are left. */
+const MAX_SNAPSHOT_OFFSET = 2 ** 52;
+
+const CAPABILITIES = ['psync2', 'sqlite', 'lineage', 'snapshot-crc32', 'announced-url', HISTORY_HASH].flatMap(
+  (name) => ['capa', name],
+);
+
+type Step = readonly [LinkPhase, readonly LinkEffect[]];
+type OnLine<K extends LinePhase> = (phase: In<K>, line: string, request: LinkRequest) => Step;
+
+/** Redis sends empty lines while it prepares an answer: the master is still there. */
+const stay = (phase: LinkPhase): Step => [phase, []];
+const unexpected = (_phase: LinkPhase, line: string): Step => failed(`unexpected ${quoted(line)}`);
+const notLength = (_phase: LinkPhase, line: string): Step =>
+  failed(`expected the snapshot's length, got ${quoted(line)}`);
+const notChecksum = (_phase: LinkPhase, line: string): Step =>
+  failed(`expected the snapshot's checksum, got ${quoted(line)}`);
+const greet: OnLine<'ping'> = (_phase, _line, request) => [{ kind: 'replconf' }, [replconf(request)]];
+const ask: OnLine<'replconf'> = (_phase, _line, request) => [{ kind: 'psync' }, [psync(request)]];
+
+/** The cells that all phases share. */
+const ANY_PHASE = {
+  empty: stay,
+  'too-long': () => failed(`a line of more than ${MAX_LINE_BYTES} bytes`),
+};
+
+/** Phase × kind of line: every pair has its answer, and the compiler refuses a table that lacks one. */
+const ON_LINE: { readonly [K in LinePhase]: { readonly [L in LineKind]: OnLine<K> } } = {
+  ping: {
+    ...ANY_PHASE,
+    status: greet,
+    continue: greet,
+    'full-resync': greet,
+    error: notServed,
+    length: unexpected,
+    checksum: unexpected,
+    other: unexpected,
+  },
+  replconf: {
+    ...ANY_PHASE,
+    status: ask,
+    continue: ask,
+    'full-resync': ask,
+    // An error is not critical here: an older master may not know an option (docs/design/redis-rules.md, R2).
+    error: ask,
+    length: unexpected,
+    checksum: unexpected,
+    other: unexpected,
+  },
+  psync: {
+    ...ANY_PHASE,
+    status: unexpected,
+    continue: continued,
+    'full-resync': fullResync,
+    error: notServed,
+    length: unexpected,
+    checksum: unexpected,
+    other: unexpected,
+  },
+  length: {
+    ...ANY_PHASE,
+    status: notLength,
+    continue: notLength,
+    'full-resync': notLength,
+    error: notLength,
+    length: snapshotBegins,
+    checksum: notLength,
+    other: notLength,
+  },
+  checksum: {
+    ...ANY_PHASE,
+    status: notChecksum,
+    continue: notChecksum,
+    'full-resync': notChecksum,
+    error: notChecksum,
+    length: notChecksum,
+    checksum: snapshotEnds,
+    other: notChecksum,
+  },
+};
+
+/** The phases that read bytes. `snapshot` is given at most `left` bytes. */
+const ON_BYTES: { readonly [K in BytesPhase]: (phase: In<K>, bytes: Buffer) => Step } = {
+  snapshot: ({ left, checksummed }, bytes) => {
+    const [next, effects] = snapshotLeft(left - bytes.length, checksummed);
+    return [next, [{ kind: 'snapshot-bytes', bytes }, ...effects]];
+  },
+  stream: (phase, bytes) => [phase, [{ kind: 'stream', bytes }]],
+};
+
+/**
+ * Takes one line of the master.
+ * @param line the line without its end; null: it is longer than `MAX_LINE_BYTES`
+ * @returns the phase after the line, and the effects to carry out, in this order
+ */
+export function lineStep(phase: In<LinePhase>, line: string | null, request: LinkRequest): Step {
+  // The cell belongs to this phase, which TypeScript cannot follow through two lookups.
+  const cell = ON_LINE[phase.kind][kindOf(line)] as OnLine<LinePhase>;
+  return cell(phase, line ?? '', request);
+}
+
+/** Takes bytes of the snapshot, at most as many as are left of it, or of the stream. @returns as `lineStep` */
+export function bytesStep(phase: In<BytesPhase>, bytes: Buffer): Step {
+  return phase.kind === 'snapshot' ? ON_BYTES.snapshot(phase, bytes) : ON_BYTES.stream(phase, bytes);
+}
+
+function kindOf(line: string | null): LineKind {
+  if (line === null) return 'too-long';
+  if (line === '') return 'empty';
+  const [word] = line.split(' ', 1);
+  if (word === '+CONTINUE') return 'continue';
+  if (word === '+FULLRESYNC') return 'full-resync';
+  if (line.startsWith('+')) return 'status';
+  if (line.startsWith('-')) return 'error';
+  if (line.startsWith('$crc32')) return 'checksum';
+  return line.startsWith('$') ? 'length' : 'other';
+}
+
+function continued(_phase: In<'psync'>, line: string, { position: asked }: LinkRequest): Step {
+  const words = line.split(' ');
+  const runId = parseRunId(words[1] ?? '');
+  if (asked === null) return failed('+CONTINUE without having asked for it');
+  if (runId === null && words.length > 1) return failed(`malformed ${quoted(line)}`);
+  const effect: LinkEffect = {
+    kind: 'continue',
+    runId: runId ?? asked.runId,
+    lacking: parseOffset(words[2] ?? ''),
+    lineage: parseLineage(words[3] ?? ''),
+    announcedUrl: announcedUrl(words[4]),
+    hash: parseHash(words[5] ?? ''),
+  };
+  return [{ kind: 'stream' }, [effect]];
+}
+
+function fullResync(_phase: In<'psync'>, line: string): Step {
+  const words = line.split(' ');
+  const runId = parseRunId(words[1] ?? '');
+  const offset = parseOffset(words[2] ?? '');
+  if (runId === null || offset === null || offset > MAX_SNAPSHOT_OFFSET) {
+    return failed(`malformed ${quoted(line)}`);
+  }
+  const next: LinkPhase = {
+    kind: 'length',
+    position: { runId, offset },
+    // A newer master may state a reason that this node does not know: the node does not pass it on.
+    reason: FULL_RESYNC_REASONS.find((reason) => reason === words[3]) ?? null,
+    lineage: parseLineage(words[4] ?? ''),
+    announcedUrl: announcedUrl(words[5]),
+    hash: parseHash(words[6] ?? ''),
+  };
+  return [next, []];
+}
+
+function snapshotBegins(phase: In<'length'>, line: string): Step {
+  // The word announces a checksum behind the snapshot; it stands here so that it does not depend on the lineage.
+  const match = /^\$(\d{1,14})( crc32)?$/.exec(line);
+  const length = Number(match?.[1]);
+  if (match === null || length > MAX_SNAPSHOT_BYTES) return notLength(phase, line);
+  const [next, effects] = snapshotLeft(length, match[2] !== undefined);
+  return [next, [{ ...phase, kind: 'snapshot', length }, ...effects]];
+}
+
+function snapshotLeft(left: number, checksummed: boolean): Step {
+  if (left > 0) return [{ kind: 'snapshot', left, checksummed }, []];
+  if (checksummed) return [{ kind: 'checksum' }, []];
+  return [{ kind: 'stream' }, [{ kind: 'snapshot-end', crc32: null }]];
+}
+
+function snapshotEnds(phase: In<'checksum'>, line: string): Step {
+  const digits = /^\$crc32 ([0-9a-f]{8})$/.exec(line)?.[1];
+  if (digits === undefined) return notChecksum(phase, line);
+  return [{ kind: 'stream' }, [{ kind: 'snapshot-end', crc32: Number.parseInt(digits, 16) }]];
+}
+
+function notServed(_phase: LinkPhase, line: string): Step {
+  const detail = line.slice(1);
+  return [{ kind: 'over' }, [{ kind: 'not-served', why: whyNotServed(detail), detail }]];
+}
+
+/** @param detail error of a master, without the `-` in front */
+export function whyNotServed(detail: string): NotServed {
+  switch (/^\w*/.exec(detail)?.[0]) {
+    case 'ERR':
+      return 'refused';
+    case 'SCHEMA':
+      return 'other-schema';
+    case 'NOMASTERLINK':
+      return 'no-master-link';
+    default:
+      return 'not-now';
+  }
+}
+
+function failed(detail: string): Step {
+  return [{ kind: 'over' }, [{ kind: 'protocol-error', detail }]];
+}
+
+function replconf({ listeningUrl: url, nodeId, keyspaceSchema, hash }: LinkRequest): LinkEffect {
+  const who = [...(url === null ? [] : ['listening-url', url]), 'node-id', nodeId];
+  const proof = hash === null ? [] : ['capa', hashCapability(hash)];
+  const words = ['REPLCONF', ...who, ...CAPABILITIES, 'capa', schemaCapability(keyspaceSchema), ...proof];
+  return { kind: 'send', words };
+}
+
+function psync({ position, different, failover }: LinkRequest): LinkEffect {
+  if (position === null) {
+    return { kind: 'send', words: ['PSYNC', different === true ? ASKED_DIFFERENT : '?', '-1'] };
+  }
+  const words = ['PSYNC', position.runId, String(wireOffset(position.offset))];
+  return { kind: 'send', words: failover ? [...words, 'FAILOVER'] : words };
+}
+
+/** @returns the URL in its one form; null for `-`, for no word, for no URL, and for one that other nodes cannot dial */
+function announcedUrl(word = '-'): string | null {
+  const url = parseUpstream(word);
+  return url === null || isWildcard(url) ? null : canonicalUpstream(url);
+}
+
+function quoted(line: string): string {
+  return JSON.stringify(line.slice(0, 80));
+}
