@@ -21,8 +21,3 @@ export function schemaRefusal(capabilities: readonly string[], own: number): str
     'upgrade the older one'
   );
 }
-
-/** Whether a master's refusal is about the schema. Such a refusal does not mean that a hand-over was refused. */
-export function isSchemaRefusal(detail: string): boolean {
-  return detail.startsWith('SCHEMA ');
-}

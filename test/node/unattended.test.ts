@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Link } from '../../src/node/link/link.ts';
-import type { LinkContext } from '../../src/node/link/link-attempt.ts';
+import type { LinkContext } from '../../src/node/link/link-context.ts';
 import type { Log, SocketEvents, StreamSocket, World } from '../../src/node/ports.ts';
 import { attempt, ownedSocketEvents, ownedWorld, unattended } from '../../src/node/unattended.ts';
 import { runId } from '../support/arbitraries.ts';
@@ -80,7 +80,6 @@ function stage(broken: Partial<LinkContext>): {
     head: { offset: 0, full: false, commit: () => undefined, whenRoom: () => undefined },
     settings: { timeoutMs: 60_000, pingIntervalMs: 10_000 },
     nodeId: 'n',
-    keyspaceSchema: 1,
     dial: (url: string, events: Dialled['events']): StreamSocket => {
       const socket: Dialled = { events, terminated: false };
       dialled.push(socket);
@@ -97,15 +96,20 @@ function stage(broken: Partial<LinkContext>): {
         },
       };
     },
-    listeningUrl: () => null,
-    request: () => ({ position: { runId: runId('a'), offset: 0 }, hash: null, failover: false }),
+    request: () => ({
+      position: { runId: runId('a'), offset: 0 },
+      hash: null,
+      listeningUrl: null,
+      nodeId: 'n',
+      keyspaceSchema: 1,
+      failover: false,
+    }),
     continued: () => undefined,
-    receiveSnapshot: () => Promise.reject(MISTAKE),
-    objection: () => Promise.resolve(null),
-    adoptSnapshot: () => Promise.resolve(),
+    files: { receive: () => Promise.reject(MISTAKE) },
+    adoption: { objection: () => Promise.resolve(null), adopt: () => Promise.resolve() },
     streaming: () => undefined,
     refused: () => undefined,
-    chainProblem: () => Promise.resolve(null),
+    ask: () => Promise.resolve(null),
     ...broken,
   } as unknown as LinkContext;
   return { link: new Link(context, 'ws://master:1'), world, dialled, logged };
@@ -124,7 +128,7 @@ const BROKEN: readonly (readonly [what: string, broken: Partial<LinkContext>])[]
   ['the master’s answer', { continued: fail }],
   ['its going online', { streaming: fail }],
   ['a commit', { head: { offset: 0, commit: fail } as unknown as LinkContext['head'] }],
-  ['what stands above the master', { chainProblem: () => Promise.reject(MISTAKE) }],
+  ['what stands above the master', { ask: () => Promise.reject(MISTAKE) }],
 ];
 
 for (const [what, broken] of BROKEN) {

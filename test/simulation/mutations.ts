@@ -60,18 +60,18 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'a replica acknowledges what is not in its journal yet',
-    file: 'node/link/link-attempt.ts',
-    find: '    const failure = this.#commitReceived();\n    if (failure !== null) {',
+    file: 'node/link/received-stream.ts',
+    find: '    const failure = this.commit();\n    if (failure !== null) {',
     replace:
       '    const due = this.#received.reduce((sum, run) => sum + run.bytes.length, 0);\n' +
-      "    if (due > 0) this.#send(['REPLCONF', 'ACK', String(this.#context.head.offset + due)]);\n" +
-      '    const failure = this.#commitReceived();\n    if (failure !== null) {',
+      "    if (due > 0) connection.send(['REPLCONF', 'ACK', String(head.offset + due)]);\n" +
+      '    const failure = this.commit();\n    if (failure !== null) {',
   },
   {
     name: 'a link dials again while the snapshot of the connection before is still being checked',
     file: 'node/link/link-attempt.ts',
-    find: 'const told = this.#snapshotGone.then(() => {',
-    replace: 'const told = Promise.resolve().then(() => {',
+    find: 'const outcome = await this.#reception?.settled;',
+    replace: 'const outcome = await (undefined as Outcome | undefined);',
   },
   {
     name: 'the target of a hand-over takes over wherever it stands',

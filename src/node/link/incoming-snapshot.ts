@@ -1,10 +1,11 @@
-/** A snapshot on its way in: written to its file while it arrives, with back-pressure. */
+/** Writes a snapshot into its file while it arrives, with back-pressure. */
 import type { FullResyncReason } from '../../replication/decide.ts';
 import type { AnsweredLineage, LinkEffect } from '../../replication/link-phases.ts';
 import type { Position } from '../../replication/position.ts';
 import type { SnapshotSink } from '../ports.ts';
+import type { MasterConnection } from './master-connection.ts';
 
-/** What a snapshot is that has been received and checked, and could take over. */
+/** A snapshot that has arrived, was checked, and could take over. */
 export interface ReceivedSnapshot {
   readonly keyspaceNumber: number;
   readonly position: Position;
@@ -12,40 +13,38 @@ export interface ReceivedSnapshot {
   /** The master's history hash at `position`; null: unknown. */
   readonly hash: bigint | null;
   readonly reason: FullResyncReason | null;
-  /** There is no entry in it. */
+  /** Whether it has no entry. */
   readonly empty: boolean;
 }
 
-/** While so much of a snapshot waits to be written, no more is read from the socket. */
+/** Bytes that wait for the disk at which this node stops reading from the socket; it reads on at half of them. */
 const MAX_UNWRITTEN_BYTES = 8 * 1024 * 1024;
 
 export class IncomingSnapshot {
   readonly announced: LinkEffect & { kind: 'snapshot' };
+  /** Bytes that have come. */
   received = 0;
   readonly #sink: Promise<SnapshotSink>;
-  readonly #pause: () => void;
-  readonly #resume: () => void;
+  readonly #connection: Pick<MasterConnection, 'pause' | 'resume'>;
   readonly #failed: (error: Error) => void;
-  /** All has come: the socket stays paused until the snapshot has taken over. */
+  /** Whether all bytes have come: the socket stays paused then until the snapshot has taken over. */
   #complete = false;
-  /** What has come and is not being written yet. */
+  /** Bytes that have come and that the disk has not been given. */
   #waiting: Buffer[] = [];
   #unwrittenBytes = 0;
-  /** Resolves when there is nothing left to write. */
+  /** Resolves when nothing is left to write; null: nothing is. */
   #writing: Promise<void> | null;
   #error: Error | null = null;
 
   constructor(parts: {
     sink: Promise<SnapshotSink>;
     announced: LinkEffect & { kind: 'snapshot' };
-    pause: () => void;
-    resume: () => void;
+    connection: Pick<MasterConnection, 'pause' | 'resume'>;
     failed: (error: Error) => void;
   }) {
     this.announced = parts.announced;
     this.#sink = parts.sink;
-    this.#pause = parts.pause;
-    this.#resume = parts.resume;
+    this.#connection = parts.connection;
     this.#failed = parts.failed;
     this.#writing = this.#write();
   }
@@ -54,13 +53,14 @@ export class IncomingSnapshot {
     this.received += bytes.length;
     this.#unwrittenBytes += bytes.length;
     this.#waiting.push(bytes);
-    if (this.#unwrittenBytes > MAX_UNWRITTEN_BYTES) this.#pause();
+    if (this.#unwrittenBytes > MAX_UNWRITTEN_BYTES) this.#connection.pause();
     this.#writing ??= this.#write();
   }
 
   /**
-   * @param crc32 of what the master has sent, if it has told
-   * @returns what came, which was checked
+   * Waits for the disk, and checks the snapshot.
+   * @param crc32 checksum of the bytes as the master has sent them; null: unknown
+   * @throws DamagedSnapshot, or an error of the disk
    */
   async finish(crc32: number | null): Promise<ReceivedSnapshot> {
     this.#complete = true;
@@ -72,14 +72,15 @@ export class IncomingSnapshot {
     return { keyspaceNumber: sink.keyspaceNumber, position, lineage, hash, reason, empty };
   }
 
+  /** Removes the file. */
   async discard(): Promise<void> {
     await this.#writing;
-    // If there is no sink, there is nothing to discard, and its error was told already.
+    // Without a sink there is nothing to discard, and `failed` has reported its error.
     const sink = await this.#sink.catch(() => null);
     await sink?.discard();
   }
 
-  /** Writes what has come, all of it at once: a busy event loop would make each write by itself wait for long. */
+  /** Writes all bytes that have come at once: on a busy event loop each single write would wait for long. */
   async #write(): Promise<void> {
     try {
       const sink = await this.#sink;
@@ -88,11 +89,11 @@ export class IncomingSnapshot {
         this.#waiting = [];
         await sink.write(parts);
         for (const { length } of parts) this.#unwrittenBytes -= length;
-        if (!this.#complete && this.#unwrittenBytes <= MAX_UNWRITTEN_BYTES / 2) this.#resume();
+        if (!this.#complete && this.#unwrittenBytes <= MAX_UNWRITTEN_BYTES / 2) this.#connection.resume();
       }
       this.#writing = null;
     } catch (error) {
-      // Nothing more is written: #writing stays.
+      // `#writing` stays, so that nothing writes any more.
       this.#error = error instanceof Error ? error : new Error(String(error));
       this.#failed(this.#error);
     }

@@ -10,11 +10,12 @@ import {
   retryDelayMs,
   schemaRetryDelayMs,
 } from '../../replication/backoff.ts';
-import { isSchemaRefusal } from '../../replication/keyspace-schema.ts';
 import { msSince } from '../elapsed.ts';
 import type { World } from '../ports.ts';
-import { logUnexpected, ownedWorld, unattended } from '../unattended.ts';
-import { LinkAttempt, type LinkContext, type LinkState, type SyncReport } from './link-attempt.ts';
+import { logUnexpected, messageOf, ownedWorld, unattended } from '../unattended.ts';
+import { chainProblem } from './chain.ts';
+import { LinkAttempt } from './link-attempt.ts';
+import type { AttemptEnd, LinkContext, LinkState, SyncReport } from './link-context.ts';
 
 export interface LinkStatus {
   readonly url: string;
@@ -135,7 +136,7 @@ export class Link {
       this.#attempt = this.#newAttempt();
     } catch (error) {
       // Nothing was dialled, for one because the stored URL is none.
-      this.#failed('waiting', `cannot dial: ${error instanceof Error ? error.message : error}`);
+      this.#ended({ kind: 'lost', detail: `cannot dial: ${messageOf(error)}` });
     }
   }
 
@@ -165,28 +166,34 @@ export class Link {
         this.#lastSync = report;
         this.#damagedSnapshots = 0;
       },
-      failed: (state, detail) => {
-        if (this.#attempt === attempt) this.#failed(state, detail);
-      },
       lost: (detail) => {
         if (this.#attempt !== attempt) return;
         this.#detail = `${detail}; the snapshot had come and is being checked`;
         this.#context.log.warn('link-lost-while-checking', { url: this.url, detail });
       },
-      damaged: (detail) => {
-        if (this.#attempt === attempt) this.#refusedSnapshot(detail);
-      },
-      objected: (detail) => {
-        if (this.#attempt !== attempt) return;
-        this.#guard(detail);
+      ended: (end) => {
+        if (this.#attempt === attempt) this.#ended(end);
       },
     });
     return attempt;
   }
 
+  #ended(end: AttemptEnd): void {
+    if (this.#stopped) return;
+    switch (end.kind) {
+      case 'guarded':
+        this.#guard(end.detail);
+        break;
+      case 'damaged':
+        this.#refusedSnapshot(end.detail);
+        break;
+      default:
+        this.#failed(end);
+    }
+  }
+
   /** Keeps what this node has, and asks the master again later: it may have its own data back by then. */
   #guard(detail: string): void {
-    if (this.#stopped) return;
     const isNew = !this.#guarded;
     this.#guarded = true;
     this.#refusals += 1;
@@ -197,14 +204,14 @@ export class Link {
     this.#cancelRetry = this.#world.after(retryMs, () => this.#dial());
   }
 
-  #failed(state: 'waiting' | 'refused', detail: string): void {
-    if (this.#stopped) return;
+  #failed({ kind, detail }: AttemptEnd): void {
+    const isSchema = kind === 'other-schema';
+    const state = kind === 'refused' || isSchema ? 'refused' : 'waiting';
     this.#guarded = false;
     const { log } = this.#context;
     const world = this.#world;
     const before = this.#detail;
     this.#down(state, detail);
-    const isSchema = state === 'refused' && isSchemaRefusal(detail);
     const delayMs = isSchema
       ? schemaRetryDelayMs(world.random())
       : // A refusal is no cut: the same is answered if it is asked again at once.
@@ -218,12 +225,11 @@ export class Link {
     this.#cancelRetry = world.after(delayMs, () => this.#dial());
     // Of a hand-over it is no answer: that node may well be the master now.
     if (state === 'refused' && !isSchema) this.#context.refused(detail);
-    if (detail.startsWith('NOMASTERLINK')) this.#lookAtChain();
+    if (kind === 'no-master-link') this.#lookAtChain();
   }
 
   /** Of who is the master a damaged snapshot says nothing: a hand-over is not refused by it. */
   #refusedSnapshot(detail: string): void {
-    if (this.#stopped) return;
     this.#down('refused', detail);
     this.#damagedSnapshots += 1;
     const retryMs = damageRetryDelayMs(this.#damagedSnapshots, this.#world.random());
@@ -240,7 +246,8 @@ export class Link {
 
   /** A master that has no link itself may be waiting for this very node. */
   #lookAtChain(): void {
-    const looked = this.#context.chainProblem(this.url).then((problem) => {
+    const { ask, nodeId } = this.#context;
+    const looked = chainProblem(this.url, nodeId, ask, this.#world).then((problem) => {
       if (problem === null || this.#stopped) return;
       this.#chainSeen = false;
       if (this.#attempt === null) this.#down('refused', problem.detail);

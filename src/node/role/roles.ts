@@ -5,13 +5,14 @@
  * change. Changes come one after the other. The wiring (assembly.ts) connects the events that `RoleEvents` lists.
  */
 import { standing } from '../../replication/history.ts';
+import type { LinkRequest } from '../../replication/link-phases.ts';
 import { formatPosition, type Position } from '../../replication/position.ts';
 import { canonicalUpstream, parseUpstream, upstreamProblem } from '../../replication/upstream.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { Adoption } from '../link/adoption.ts';
 import { chainProblem } from '../link/chain.ts';
 import { Link, type LinkStatus } from '../link/link.ts';
-import type { LinkContext } from '../link/link-attempt.ts';
+import type { LinkContext } from '../link/link-context.ts';
 import type { LinkTimes } from '../link-times.ts';
 import type { AskPeer, Dial, KeyspaceFiles, Log, StateStore, World } from '../ports.ts';
 import { Problem } from '../problem.ts';
@@ -306,20 +307,12 @@ export class Roles {
       log,
       head,
       dial,
+      ask,
       settings,
       nodeId,
-      keyspaceSchema: files.schema,
-      listeningUrl: () => this.#listeningUrl,
-      request: () => {
-        const { hash, position } = head;
-        if (state.handingOver) return { position, hash, different: false, failover: true };
-        const different = adoption.differs && !adoption.distrusted;
-        // A node without data asks for a snapshot: its history means nothing to the master.
-        const hasNothing = adoption.distrusted || different || head.offset === 0;
-        return hasNothing
-          ? { position: null, hash: null, different, failover: false }
-          : { position, hash, different, failover: false };
-      },
+      files,
+      adoption,
+      request: () => this.#request(),
       continued: (runId, lineage, hash) => runIds.continued(runId, lineage, hash),
       streaming: () => {
         // The target has answered, also if the answer was a full resync.
@@ -327,11 +320,21 @@ export class Roles {
         events.linkStreams();
       },
       refused: (detail) => this.#linkRefused(detail),
-      chainProblem: (url) => chainProblem(url, nodeId, ask, world),
-      receiveSnapshot: (length) => files.receive(length),
-      objection: (snapshot) => adoption.objection(snapshot),
-      adoptSnapshot: (snapshot, wanted) => adoption.adopt(snapshot, wanted),
     };
+  }
+
+  /** @returns what this node asks its master for now */
+  #request(): LinkRequest {
+    const { adoption, files, head, nodeId, state } = this.#parts;
+    const node = { listeningUrl: this.#listeningUrl, nodeId, keyspaceSchema: files.schema };
+    const { hash, position } = head;
+    if (state.handingOver) return { ...node, position, hash, failover: true };
+    const different = adoption.differs && !adoption.distrusted;
+    // A node without data asks for a snapshot: its history means nothing to the master.
+    const needsSnapshot = adoption.distrusted || different || head.offset === 0;
+    return needsSnapshot
+      ? { ...node, position: null, hash: null, different, failover: false }
+      : { ...node, position, hash, failover: false };
   }
 
   /** @param except the session whose request caused the change, and which waits for the answer */

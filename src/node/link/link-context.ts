@@ -1,0 +1,70 @@
+/** The contract between a link, its connections and their node. */
+import type { FullResyncReason } from '../../replication/decide.ts';
+import type { AnsweredLineage, LinkRequest, NotServed } from '../../replication/link-phases.ts';
+import type { RunId } from '../../replication/position.ts';
+import type { StreamHead } from '../head/stream-head.ts';
+import type { LinkTimes } from '../link-times.ts';
+import type { AskPeer, Dial, KeyspaceFiles, Log, World } from '../ports.ts';
+import type { Adoption } from './adoption.ts';
+
+export type LinkState = 'connecting' | 'handshake' | 'snapshot' | 'streaming' | 'waiting' | 'refused';
+
+/** The way in which the master has brought this node up to date. */
+export interface SyncReport {
+  readonly kind: 'full' | 'partial';
+  readonly reason: FullResyncReason | null;
+  /** Size of the snapshot, or of the part of the stream that this node lacked; null: the master did not tell. */
+  readonly bytes: number | null;
+  readonly durationMs: number;
+}
+
+/** The parts of the node that a link uses, the question that it asks its node, and the events that it reports. */
+export interface LinkContext {
+  readonly world: World;
+  readonly log: Log;
+  readonly head: StreamHead;
+  readonly dial: Dial;
+  readonly ask: AskPeer;
+  readonly settings: LinkTimes;
+  /** ID of this process; a node that answers with the same is this node itself. */
+  readonly nodeId: string;
+  readonly files: Pick<KeyspaceFiles, 'receive'>;
+  readonly adoption: Pick<Adoption, 'objection' | 'adopt'>;
+  /** What this node asks its master for now. */
+  request(): LinkRequest;
+  /** The master lets this node continue, perhaps under another run ID; its history has this lineage and this hash. */
+  continued(runId: RunId, lineage: AnsweredLineage, hash: bigint | null): void;
+  /** From now on this node receives the master's writes. */
+  streaming(): void;
+  /** The master has refused this node. */
+  refused(detail: string): void;
+}
+
+/** How one connection to the master ended. */
+export interface AttemptEnd {
+  readonly kind:
+    | NotServed
+    /** The connection is lost, or one side has given it up. */
+    | 'lost'
+    /** This node has refused a snapshot, in order to keep its data. */
+    | 'guarded'
+    /** The snapshot is damaged. */
+    | 'damaged';
+  readonly detail: string;
+}
+
+/** The events that one connection reports to its link, and the question that it asks. */
+export interface AttemptEvents {
+  state(state: LinkState): void;
+  /** The master has answered; it announces this URL to clients, or none. */
+  announced(url: string | null): void;
+  synced(report: SyncReport): void;
+  /** The connection has brought something, or has streamed for a while: the next one may be tried at once. */
+  stable(): void;
+  /** The connection is lost, and this node still checks the snapshot that it has brought; `ended` follows. */
+  lost(detail: string): void;
+  /** The connection is gone, and nothing of its snapshot is left. Called once; nothing follows. */
+  ended(end: AttemptEnd): void;
+  /** Whether a user has allowed the next snapshot, whatever it brings. */
+  accepted(): boolean;
+}

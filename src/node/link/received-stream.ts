@@ -1,0 +1,146 @@
+/**
+ * The master's stream on its way into this node: decoded when it arrives, committed once in each turn of the event loop, and
+ * acknowledged.
+ *
+ * The bytes go through the same `StreamHead.commit` as a master's own writes. Invariant: this node acknowledges only bytes that
+ * are in its journal.
+ */
+import { CloseCode } from '../../replication/close-code.ts';
+import type { Run } from '../../stream/command.ts';
+import { concatenation } from '../../stream/concatenation.ts';
+import { StreamDecoder } from '../../stream/decoder.ts';
+import { ProtocolError } from '../../stream/protocol-error.ts';
+import type { StreamHead } from '../head/stream-head.ts';
+import { StorageError, type World } from '../ports.ts';
+import { SharedTurn } from '../turns.ts';
+import type { MasterConnection } from './master-connection.ts';
+
+/** Time between two acknowledgements of a replica (docs/design/redis-rules.md, R9). */
+const ACK_INTERVAL_MS = 1_000;
+
+interface ReceivedStreamParts {
+  readonly world: World;
+  readonly head: StreamHead;
+  readonly connection: Pick<MasterConnection, 'send' | 'pause' | 'resume' | 'endTurn' | 'beginTurn'>;
+  /** The connection has brought something, or has streamed for a while. */
+  stable(): void;
+  /** This node cannot go on with the stream. */
+  failed(code: CloseCode, detail: string): void;
+}
+
+export class ReceivedStream {
+  readonly #parts: ReceivedStreamParts;
+  readonly #decoder = new StreamDecoder();
+  /** The turn of the event loop in which this node decodes. */
+  readonly #turn: SharedTurn;
+  #phase: 'waiting' | 'live' | 'stopped' = 'waiting';
+  /** Runs that arrived in this turn and are not committed. */
+  #received: Run[] = [];
+  #isTurnDue = false;
+  /** Whether the master wants an acknowledgement at once. */
+  #isAckWanted = false;
+  #cancelAck: () => void = () => undefined;
+
+  constructor(parts: ReceivedStreamParts) {
+    this.#parts = parts;
+    this.#turn = new SharedTurn(parts.world);
+  }
+
+  /** Begins to acknowledge: now, and then in intervals. */
+  start(): void {
+    this.#phase = 'live';
+    this.#acknowledgeAgain();
+  }
+
+  /** Ends the acknowledgements and the turns, with the connection. `take` and `commit` still work. */
+  stop(): void {
+    this.#phase = 'stopped';
+    this.#cancelAck();
+  }
+
+  /** Takes bytes of the stream; the caller must not change them afterwards. */
+  take(bytes: Buffer): void {
+    try {
+      const run = this.#decoder.push(bytes);
+      if (run === null) return;
+      this.#received.push(run);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.#parts.failed(CloseCode.protocolError, error.message);
+      return;
+    }
+    // Decoding takes time, and so will committing; the socket may have more at once than a turn should bring.
+    if (this.#turn.isOver) this.#parts.connection.endTurn();
+    this.#scheduleTurn();
+  }
+
+  /** Acknowledges as soon as the bytes that have arrived so far are in the journal. */
+  acknowledgeSoon(): void {
+    this.#isAckWanted = true;
+    this.#scheduleTurn();
+  }
+
+  /** Commits the runs that have arrived. @returns the reason why the journal did not take them; they are lost then. Else null */
+  commit(): StorageError | null {
+    const received = this.#received;
+    this.#received = [];
+    if (received.length === 0) return null;
+    try {
+      this.#parts.head.commit(concatenation(received));
+      this.#parts.stable();
+      return null;
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error;
+      return error;
+    }
+  }
+
+  /** Forgets the runs that have arrived: this node does not acknowledge them, so the master sends them again. */
+  drop(): void {
+    this.#received = [];
+  }
+
+  /** All runs that arrive in one turn of the event loop become one row of the journal, as in a master's write turn. */
+  #scheduleTurn(): void {
+    if (this.#isTurnDue) return;
+    this.#isTurnDue = true;
+    this.#parts.world.soon(() => {
+      this.#isTurnDue = false;
+      this.#takeTurn();
+    });
+  }
+
+  #takeTurn(): void {
+    if (this.#phase === 'stopped') return;
+    const { connection, head } = this.#parts;
+    const failure = this.commit();
+    if (failure !== null) {
+      this.#parts.failed(CloseCode.goingAway, `cannot keep the stream: ${failure.message}`);
+      return;
+    }
+    if (this.#isAckWanted && this.#phase === 'live') this.#acknowledge();
+    this.#isAckWanted = false;
+    if (!head.full) {
+      connection.beginTurn();
+      return;
+    }
+    connection.pause();
+    head.whenRoom(() => {
+      if (this.#phase !== 'stopped') connection.resume();
+    });
+  }
+
+  #acknowledgeAgain(): void {
+    this.#cancelAck();
+    this.#acknowledge();
+    this.#cancelAck = this.#parts.world.after(ACK_INTERVAL_MS, () => {
+      this.#parts.stable();
+      this.#acknowledgeAgain();
+    });
+  }
+
+  #acknowledge(): void {
+    const { connection, head } = this.#parts;
+    connection.send(['REPLCONF', 'ACK', String(head.offset)]);
+  }
+}
