@@ -1,7 +1,7 @@
 /**
- * A snapshot takes over: what it may not replace, what is kept of what it replaces, and the switch itself.
+ * The switch to a snapshot: which data it must not replace, which replaced files the node keeps, and the durable step itself.
  *
- * Owns: which keyspace file is current, and the replaced ones on their way out.
+ * Owns: the number of the current keyspace file, and the replaced files that are still open.
  */
 import { CloseCode } from '../../replication/close-code.ts';
 import { areRelated, type History, standing } from '../../replication/history.ts';
@@ -11,9 +11,9 @@ import type { KeptFile, Keyspace, KeyspaceFiles, Log, StateStore, World } from '
 import type { ReceivedSnapshot } from './incoming-snapshot.ts';
 
 export interface AdoptionSettings {
-  /** A full resync may replace data by the empty keyspace of an unrelated history. */
+  /** Whether a full resync may replace data by the empty keyspace of an unrelated history. */
   readonly allowEmptyMaster: boolean;
-  /** So many replaced keyspace files of diverged histories are kept. */
+  /** Number of replaced keyspace files of diverged histories that the node keeps. */
   readonly keepReplaced: number;
 }
 
@@ -24,22 +24,22 @@ interface AdoptionParts {
   readonly state: StateStore;
   readonly files: KeyspaceFiles;
   readonly head: StreamHead;
-  /** Ends what reads the present keyspace for others: the replicas' sessions, and the snapshots made for them. */
+  /** Ends the readers of the current keyspace: the replicas' sessions, and the snapshots made for them. */
   releaseReaders(code: CloseCode, reason: string): void;
-  /** A snapshot has taken over. */
+  /** Hears that a snapshot has taken over. */
   replaced(): void;
 }
 
 export class Adoption {
   readonly #parts: AdoptionParts;
   #keyspaceNumber: number;
-  /** The present keyspace file is damaged: nothing of it is worth keeping. */
+  /** Whether the current keyspace file is damaged: the node keeps nothing of it. */
   #distrusted = false;
-  /** The present keyspace file holds other data than the master's at the same position. */
+  /** Whether the current keyspace file has other data than the master's at the same position. */
   #differs = false;
-  /** Replaced keyspace files on their way out. */
+  /** Replaced keyspace files that are not closed and put away. */
   readonly #retiring = new Set<Promise<void>>();
-  /** What is done with closed files, one after the other: they may close in another order than they were replaced. */
+  /** Puts closed files away, one after the other: they may close in another order than they were replaced. */
   #retired: Promise<void> = Promise.resolve();
 
   constructor(parts: AdoptionParts) {
@@ -47,39 +47,40 @@ export class Adoption {
     this.#keyspaceNumber = parts.state.keyspaceNumber;
   }
 
-  /** The present keyspace file is damaged. */
+  /** Notes that the current keyspace file is damaged. */
   distrust(): void {
     this.#distrusted = true;
   }
 
-  /** Whether what this node has must be replaced, whatever the master's history is. */
+  /** Whether the node must replace its data, whatever the master's history is. */
   get distrusted(): boolean {
     return this.#distrusted;
   }
 
-  /** The present keyspace file holds other data than the master's at the same position: it is to be replaced, and kept. */
+  /** Notes that the current keyspace file has other data than the master's at the same position: the node must replace and keep it. */
   differ(): void {
     this.#differs = true;
   }
 
+  /** Whether the current keyspace file has other data than the master's at the same position. */
   get differs(): boolean {
     return this.#differs;
   }
 
-  /** There is another master, or none: compared with that one nothing is known to be different. */
+  /** Forgets the difference: the node has another master, or none, and nobody has compared the two. */
   forgetDifference(): void {
     this.#differs = false;
   }
 
-  /** Resolves when no replaced file is on its way out any more. */
+  /** Resolves when all replaced files are closed and put away. */
   async settled(): Promise<void> {
     await Promise.all(this.#retiring);
   }
 
   /**
-   * A replica that holds data does not replace it by the empty keyspace of an unrelated history; nor by what has been
-   * written to that history since, until somebody accepts it.
-   * @returns why this snapshot must not take over, or null
+   * Protects a replica that has data from an empty master: it refuses the empty keyspace of an unrelated history, and later
+   * states of that history, until a user accepts one.
+   * @returns the reason why this snapshot must not take over, or null
    */
   async objection({ empty, position, lineage }: ReceivedSnapshot): Promise<string | null> {
     const { guardedAgainst } = this.#parts.state;
@@ -103,9 +104,9 @@ export class Adoption {
   }
 
   /**
-   * A snapshot that was received and checked takes over.
-   * @param wanted asked at the last moment: whether it still is
-   * @throws Error when it has not taken over; then nothing has changed
+   * Lets a checked snapshot take over.
+   * @param wanted asked at the last moment: whether the node still wants the snapshot
+   * @throws Error when the snapshot has not taken over; then nothing has changed
    */
   async adopt(
     { keyspaceNumber, position, lineage, hash, reason }: ReceivedSnapshot,
@@ -116,7 +117,7 @@ export class Adoption {
     const history: History = { runId: position.runId, lineage: lineage ?? [] };
     const isUnique = this.#differs || this.#isDiverged(history, position);
     const keep = isUnique && !this.#distrusted ? this.#keptAs(reason) : null;
-    // What is kept has to be all in its file.
+    // A kept file must be complete without the overlay.
     if (keep !== null) await this.#parts.head.flush();
     const keyspace = await files.open(keyspaceNumber);
     try {
@@ -126,7 +127,7 @@ export class Adoption {
       await keyspace.close();
       throw error;
     }
-    // The switch has happened; nothing came between, and nothing comes before the node knows it.
+    // No await stands between the durable switch and the end of this function: nobody sees the node in between.
     this.#parts.releaseReaders(CloseCode.historyChanged, 'a full resync replaced the history');
     this.#retire(this.#parts.head.replaceKeyspace(keyspace, hash, this.#differs), this.#keyspaceNumber, keep);
     this.#keyspaceNumber = keyspaceNumber;
@@ -142,14 +143,14 @@ export class Adoption {
     this.#parts.replaced();
   }
 
-  /** Whether this node has something that is not in the history at this position. */
+  /** Whether this node has bytes that the history does not have at this position. */
   #isDiverged(history: History, position: Position): boolean {
     const own = this.#parts.head.position;
     if (own.offset === 0) return false;
     return standing(history, own) !== 'shared' || own.offset > position.offset;
   }
 
-  /** @returns under which name the present keyspace file is kept when it is replaced; null: it is not */
+  /** @returns the name under which the node keeps its current keyspace file; null: it keeps none */
   #keptAs(reason: ReceivedSnapshot['reason']): KeptFile | null {
     if (this.#parts.settings.keepReplaced === 0) return null;
     const { position } = this.#parts.head;
@@ -163,7 +164,7 @@ export class Adoption {
     };
   }
 
-  /** Closes a replaced keyspace file, when nobody reads it any more, and keeps it or removes it. */
+  /** Closes a replaced keyspace file as soon as nobody reads it, and then keeps or removes it. */
   #retire(keyspace: Keyspace, number: number, keep: KeptFile | null): void {
     const retired = keyspace
       .close()
@@ -178,10 +179,10 @@ export class Adoption {
 
   async #putAway(number: number, keep: KeptFile | null): Promise<void> {
     const { files, state, settings } = this.#parts;
-    // While it was read on, later ones may have taken its place.
+    // Later files may have taken its place while somebody still read it.
     if (keep === null || !state.kept.some(({ name }) => name === keep.name)) return files.remove(number);
     await files.keep(keep);
-    // Removed before they are forgotten: after a crash in between, the next start forgets them.
+    // Remove first, forget then: after a crash in between, the next start forgets the removed files.
     const excess = state.kept.slice(0, Math.max(0, state.kept.length - settings.keepReplaced));
     for (const file of excess) await files.removeKept(file);
     state.forgetKept(settings.keepReplaced);

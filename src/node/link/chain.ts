@@ -1,24 +1,25 @@
-/** Who follows whom: a node asks its future master, that one's master, and so on upward. */
+/** The chain of masters above a node: the node asks its future master whom it follows, then that one's master, and so on. */
 import { canonicalUpstream, notAnUpstream, parseUpstream } from '../../replication/upstream.ts';
 import type { AskPeer, World } from '../ports.ts';
 
-/** A chain of replicas is looked at so far up, and for so long. */
+/** Number of masters that a node asks at most. */
 const MAX_CHAIN = 32;
+/** Time after which a node asks no further master. */
 const CHAIN_LOOK_MS = 3_000;
 
 export interface ChainProblem {
-  /** CIRCLE: the chain comes by the asking node or by itself again. BAD_PEER: a node on it names an upstream that is none. */
+  /** CIRCLE: the chain leads back to the asking node or to itself. BAD_PEER: a node on it names an upstream that is no URL. */
   readonly code: 'CIRCLE' | 'BAD_PEER';
-  /** What is wrong, in words. */
+  /** The problem in words. */
   readonly detail: string;
 }
 
 /**
- * Looks at the chain of masters above a node.
- * @param url the master that a node would follow, `ws://HOST:PORT`
- * @param nodeId of the node that would
- * @returns why that node must not follow that master; null if nothing speaks against it, as far as can be seen: who does not
- *   answer is not asked further
+ * Checks the chain of masters above a node.
+ * @param url the master that the node would follow, `ws://HOST:PORT`
+ * @param nodeId ID of the node's process
+ * @returns the reason why the node must not follow that master; null if it finds none. The check ends at the first master that
+ *   does not answer
  */
 export async function chainProblem(
   url: string,

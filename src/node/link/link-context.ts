@@ -30,7 +30,7 @@ export interface LinkContext {
   readonly nodeId: string;
   readonly files: Pick<KeyspaceFiles, 'receive'>;
   readonly adoption: Pick<Adoption, 'objection' | 'adopt'>;
-  /** What this node asks its master for now. */
+  /** The request that this node sends to its master now. */
   request(): LinkRequest;
   /** The master lets this node continue, perhaps under another run ID; its history has this lineage and this hash. */
   continued(runId: RunId, lineage: AnsweredLineage, hash: bigint | null): void;

@@ -1,7 +1,7 @@
 /**
- * A replica's connection to its master, again and again: when it is dialled, and what is told of it.
+ * A replica's link to its master: one connection after the other, the pauses between them, and the state that users see.
  *
- *   connecting ─► handshake ─► (snapshot ─►) streaming ─► waiting ─► connecting …
+ *   connecting ─► handshake ─► (snapshot ─►) streaming ─► waiting or refused ─► connecting …
  */
 import {
   damageRetryDelayMs,
@@ -19,24 +19,25 @@ import type { AttemptEnd, LinkContext, LinkState, SyncReport } from './link-cont
 
 export interface LinkStatus {
   readonly url: string;
-  /** Under which URL the master wants to be reached by clients, if it has told. */
+  /** URL under which clients reach the master, if it announces one. */
   readonly announcedUrl?: string;
   readonly state: LinkState;
-  /** What went wrong last, while it is not streaming. */
+  /** Last problem, while the link does not stream. */
   readonly detail?: string;
   readonly lastSync?: SyncReport;
-  /** While a snapshot arrives. */
+  /** Bytes of the snapshot, while this node receives or checks one. */
   readonly progress?: { readonly received: number; readonly total: number };
-  /** When anything was last heard of the master. */
+  /** Milliseconds since this node last heard of the master. */
   readonly lastIoAgeMs?: number;
-  /** How long it has not been streaming. */
+  /** Milliseconds since the link last streamed, while it does not. */
   readonly downMs?: number;
-  /** A full resync would replace this node's data by nothing, and waits until somebody accepts that. */
+  /** Present while this node refuses a full resync that would replace its data by nothing, until a user accepts it. */
   readonly guarded?: true;
 }
 
-/** While a link stays down for the same reason the log says so this often. */
+/** Time between two lines of the log about a link that stays down for the same reason. */
 const TELL_EVERY_MS = 60_000;
+
 export class Link {
   readonly url: string;
   readonly #context: LinkContext;
@@ -45,21 +46,24 @@ export class Link {
   #announcedUrl: string | null = null;
   #detail: string | null = null;
   #lastSync: SyncReport | null = null;
+  /** Connections in a row that brought nothing. */
   #failures = 0;
+  /** Moment of the monotonic clock at which the log last said that the link is down. */
   #toldAt = Number.NEGATIVE_INFINITY;
   #attempt: LinkAttempt | null = null;
   #cancelRetry: (() => void) | null = null;
   #stopped = false;
-  /** Since when it has not been streaming, on the monotonic clock. */
+  /** Moment of the monotonic clock since which the link does not stream; null: it streams. */
   #downSince: number | null;
+  /** Whether this node has refused the last full resync in order to keep its data. */
   #guarded = false;
-  /** Snapshots in a row that this node has refused in order to keep what it has. */
+  /** Snapshots in a row that this node has refused in order to keep its data. */
   #refusals = 0;
-  /** Whether the chain above has been looked at since this node follows that master. */
+  /** Whether this node has checked the chain of masters above it since the link began. */
   #chainSeen = false;
-  /** Somebody has accepted that the next full resync replaces this node's data, whatever it brings. */
+  /** Whether a user has allowed the next full resync, whatever it brings. */
   #accepted = false;
-  /** So many have come one after the other. */
+  /** Damaged snapshots in a row. */
   #damagedSnapshots = 0;
 
   constructor(context: LinkContext, url: string) {
@@ -69,32 +73,34 @@ export class Link {
     this.#downSince = context.world.monotonic();
   }
 
+  /** Dials the master. */
   start(): void {
     this.#dial();
   }
 
-  /** Where clients reach the master: as it announces, or else where this node has dialled it. */
+  /** URL under which clients reach the master: the one that it announces, or else the one that this node dials. */
   get masterUrl(): string {
     return this.#announcedUrl ?? this.url;
   }
 
+  /** Whether this node receives the master's writes. */
   get streaming(): boolean {
     return this.#state === 'streaming';
   }
 
-  /** A full resync was objected to, and waits. */
+  /** Whether this node has refused the last full resync in order to keep its data. */
   get guarded(): boolean {
     return this.#guarded;
   }
 
-  /** Asks a master again whose full resync was objected to: it may have another history now. */
+  /** Asks a master again whose full resync this node has refused: it may have another history now. */
   askAgain(): void {
     if (!this.#guarded || this.#attempt !== null) return;
     this.#cancelRetry?.();
     this.#dial();
   }
 
-  /** Lets a full resync happen that was objected to. @returns false if none was */
+  /** Allows the full resync that this node has refused. @returns false if it has refused none */
   accept(): boolean {
     if (!this.#guarded) return false;
     this.#accepted = true;
@@ -120,7 +126,7 @@ export class Link {
     };
   }
 
-  /** Ends the link; what was received and not yet complete is given up. */
+  /** Ends the link, and gives up a snapshot that has not taken over. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#cancelRetry?.();
@@ -135,7 +141,7 @@ export class Link {
     try {
       this.#attempt = this.#newAttempt();
     } catch (error) {
-      // Nothing was dialled, for one because the stored URL is none.
+      // There is no connection, for example because the stored URL is none.
       this.#ended({ kind: 'lost', detail: `cannot dial: ${messageOf(error)}` });
     }
   }
@@ -151,7 +157,7 @@ export class Link {
         this.#guarded = false;
         this.#refusals = 0;
         this.#context.streaming();
-        // Of two nodes that were told at the same moment to follow each other's replicas neither could see it before.
+        // If two nodes begin to follow each other's replicas at the same moment, neither can see the circle before.
         if (!this.#chainSeen) this.#lookAtChain();
         this.#chainSeen = true;
       },
@@ -192,7 +198,7 @@ export class Link {
     }
   }
 
-  /** Keeps what this node has, and asks the master again later: it may have its own data back by then. */
+  /** Keeps the data of this node, and asks the master again later: by then it may have its own data back. */
   #guard(detail: string): void {
     const isNew = !this.#guarded;
     this.#guarded = true;
@@ -214,7 +220,7 @@ export class Link {
     this.#down(state, detail);
     const delayMs = isSchema
       ? schemaRetryDelayMs(world.random())
-      : // A refusal is no cut: the same is answered if it is asked again at once.
+      : // The master would give the same answer if this node asked again at once.
         retryDelayMs(state === 'refused' ? Math.max(1, this.#failures) : this.#failures, world.random());
     this.#failures += 1;
     const now = world.monotonic();
@@ -223,12 +229,12 @@ export class Link {
       this.#toldAt = now;
     }
     this.#cancelRetry = world.after(delayMs, () => this.#dial());
-    // Of a hand-over it is no answer: that node may well be the master now.
+    // A refusal because of the schema does not answer a hand-over: that node may well be the master now.
     if (state === 'refused' && !isSchema) this.#context.refused(detail);
     if (kind === 'no-master-link') this.#lookAtChain();
   }
 
-  /** Of who is the master a damaged snapshot says nothing: a hand-over is not refused by it. */
+  /** Asks for another snapshot later. A damaged one says nothing about who is the master, so it does not answer a hand-over. */
   #refusedSnapshot(detail: string): void {
     this.#down('refused', detail);
     this.#damagedSnapshots += 1;
@@ -244,7 +250,7 @@ export class Link {
     this.#downSince ??= this.#world.monotonic();
   }
 
-  /** A master that has no link itself may be waiting for this very node. */
+  /** Checks the chain of masters above this node: a master without a link may be waiting for this very node. */
   #lookAtChain(): void {
     const { ask, nodeId } = this.#context;
     const looked = chainProblem(this.url, nodeId, ask, this.#world).then((problem) => {
@@ -256,7 +262,7 @@ export class Link {
     unattended(looked, (error) => this.#mistaken(error));
   }
 
-  /** An error that nobody expects costs this connection at most: the link is tried again. */
+  /** An error that nobody expects costs one connection at most: the link dials again. */
   #mistaken(error: unknown): void {
     logUnexpected(this.#context.log, `link to ${this.url}`, error);
     if (this.#stopped || this.#attempt !== null) return;

@@ -59,7 +59,7 @@ export class Failover {
   #state: HandOver = { kind: 'none' };
   /** Settles the outcome of the hand-over that is going on. */
   #settle: (problem: Problem | null) => void = () => undefined;
-  /** Looks whether a target has everything. */
+  /** Checks whether a target has acknowledged everything. */
   #look: () => void = () => undefined;
 
   constructor(parts: FailoverParts) {
@@ -119,7 +119,7 @@ export class Failover {
     this.#step({ kind: 'abort' });
   }
 
-  /** Ends the waiting, because the node stops. A target that was asked already is asked again after the restart. */
+  /** Ends the waiting, because the node stops. If it has asked the target already, it asks again after the restart. */
   stop(): void {
     this.#step({ kind: 'stop' });
   }
@@ -170,7 +170,7 @@ export class Failover {
     const target = await Promise.race([this.#caughtUp(targets), outcome.then(never)]);
     const others = sessions.acknowledging.flatMap(({ url }) => url ?? []);
     this.#step({ kind: 'caught-up', target });
-    // An abort of the same moment counts: then the target is not asked, and `outcome` rejects.
+    // After an abort of the same moment the node does not ask the target, and `outcome` rejects.
     if (this.#state.kind === 'asked') {
       log.info('failover-handing-over', { to: target, position: formatPosition(head.position) });
       await roles.handOver(target);

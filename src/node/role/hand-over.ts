@@ -143,7 +143,7 @@ export function handOverStep(state: HandOver, event: HandOverEvent): HandOver | 
   return cell(state, event);
 }
 
-/** @returns what users see of the hand-over, or null if there is none */
+/** @returns the status of the hand-over for users, or null if there is none */
 export function handOverStatus(state: HandOver): FailoverStatus | null {
   switch (state.kind) {
     case 'none':

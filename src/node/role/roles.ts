@@ -25,7 +25,7 @@ export type Role = 'master' | 'replica';
 
 /** The events that the roles report. */
 export interface RoleEvents {
-  /** The node has become a master or a replica: waiting writes are decided again. */
+  /** The node has become a master or a replica, and decides waiting writes again. */
   roleChanged(): void;
   /** The link streams: the history is not about to change, and after a hand-over the target is the master. */
   linkStreams(): void;
@@ -140,7 +140,7 @@ export class Roles {
     return this.#replicaOf(wanted, false);
   }
 
-  /** @param starting what another node answers must not keep this one from starting: its link refuses it, and asks again */
+  /** @param starting whether this node starts: a BAD_PEER above must not prevent that, because the link refuses such a master */
   #replicaOf(wanted: string, starting: boolean): Promise<boolean> {
     return this.#change(async () => {
       this.#refuseWhenStopping();
@@ -190,14 +190,14 @@ export class Roles {
       if (this.#parts.stopping()) return '-LOADING shutting down';
       const own = this.#parts.head.position;
       const isShared = standing(this.#parts.head.history, position) === 'shared';
-      // It has taken over already, and the answer was lost: it is asked again, and decides as ever.
+      // This node has taken over already, and its answer was lost: it answers the second request like any PSYNC.
       if (isShared && (this.role === 'master' || own.runId !== position.runId)) return null;
       if (own.runId === position.runId && own.offset === position.offset) {
         const ownHash = this.#parts.head.hash;
         if (hash !== null && ownHash !== null && hash !== ownHash) {
           return `-ERR FAILOVER at ${formatPosition(position)}, but this node has other bytes up to there`;
         }
-        // Nobody but its own master hands over to a replica.
+        // Only its own master may hand over to a replica.
         const peer = await this.#parts.ask(this.#parts.state.upstream ?? '');
         if (peer === null) return '-LOADING the master does not answer who it is';
         if (peer.nodeId !== session.nodeId) return '-ERR FAILOVER comes from a node that is not the master';
@@ -315,7 +315,7 @@ export class Roles {
       request: () => this.#request(),
       continued: (runId, lineage, hash) => runIds.continued(runId, lineage, hash),
       streaming: () => {
-        // The target has answered, also if the answer was a full resync.
+        // The target has answered, even if its answer was a full resync.
         if (state.handingOver) state.save({ handingOver: false, copySettled: true });
         events.linkStreams();
       },
@@ -323,7 +323,7 @@ export class Roles {
     };
   }
 
-  /** @returns what this node asks its master for now */
+  /** @returns the request that this node sends to its master now */
   #request(): LinkRequest {
     const { adoption, files, head, nodeId, state } = this.#parts;
     const node = { listeningUrl: this.#listeningUrl, nodeId, keyspaceSchema: files.schema };
@@ -348,14 +348,14 @@ export class Roles {
     log.info('promoted', { position: formatPosition(this.#parts.head.position) });
   }
 
-  /** This node is a replica from now on. */
+  /** Reports that this node is a replica from now on. */
   #demoted(): void {
     this.#parts.events.roleChanged();
     this.#parts.sessions.forgetAway();
     this.#parts.sessions.releaseWaiters();
   }
 
-  /** A node that stops keeps its role: it comes back with it, and what it does last depends on it. */
+  /** Refuses changes while the node stops: its last steps depend on its role, and it comes back with it. */
   #refuseWhenStopping(): void {
     if (this.#parts.stopping()) throw new Problem('SHUTTING_DOWN', 'the node is shutting down');
   }

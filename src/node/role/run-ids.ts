@@ -59,7 +59,7 @@ export class RunIds {
     this.#store(history, reason, change, except);
   }
 
-  /** Renames after a loss: under the old run ID this node would write bytes anew, differently, that others may have. */
+  /** Renames after a loss: under the old run ID this node would write other bytes at offsets that others may have. */
   renameAfterLoss(): void {
     this.rename(this.#parts.state.isCopy ? 'copied' : 'unclean-stop');
   }
