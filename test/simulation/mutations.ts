@@ -72,6 +72,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'node/link/link-attempt.ts',
     find: 'const outcome = await this.#reception?.settled;',
     replace: 'const outcome = await (undefined as Outcome | undefined);',
+    from: 641,
   },
   {
     name: 'the target of a hand-over takes over wherever it stands',
