@@ -125,7 +125,7 @@ export class LinkAttempt {
         else this.#reception.keep(effect.bytes);
         break;
       case 'not-served':
-        this.#notServed(effect);
+        this.#close(CloseCode.goingAway, 'not served', { kind: effect.why, detail: effect.detail });
         break;
       case 'protocol-error':
         this.#abort(CloseCode.protocolError, effect.detail);
@@ -193,13 +193,6 @@ export class LinkAttempt {
   #goStreaming(): void {
     this.#events.state('streaming');
     this.#stream.start();
-  }
-
-  /** A refusal ends the connection at once; a master that cannot serve now closes it itself. */
-  #notServed({ why, detail }: LinkEffect & { kind: 'not-served' }): void {
-    const end: AttemptEnd = { kind: why, detail };
-    if (why === 'refused' || why === 'other-schema') this.#close(CloseCode.goingAway, 'refused', end);
-    else this.#end(end);
   }
 
   #abort(code: CloseCode, detail: string): void {
