@@ -19,10 +19,6 @@ export class LinkMachine {
     this.#request = request;
   }
 
-  get phase(): LinkPhase['kind'] {
-    return this.#phase.kind;
-  }
-
   /** @returns the effects of an open connection: the replica speaks first */
   start(): readonly LinkEffect[] {
     return [{ kind: 'send', words: ['PING'] }];

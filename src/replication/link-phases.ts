@@ -95,6 +95,9 @@ export type LinkPhase =
   | { readonly kind: 'over' };
 
 type Kind = LinkPhase['kind'];
+/** The phases that read lines. */
 export type LinePhase = 'ping' | 'replconf' | 'psync' | 'length' | 'checksum';
+/** The phases that read bytes. */
 export type BytesPhase = 'snapshot' | 'stream';
+/** The phase of one kind. */
 export type In<K extends Kind> = Extract<LinkPhase, { readonly kind: K }>;

@@ -49,6 +49,7 @@ export class IncomingSnapshot {
     this.#writing = this.#write();
   }
 
+  /** Takes bytes; the caller must not change them afterwards. */
   write(bytes: Buffer): void {
     this.received += bytes.length;
     this.#unwrittenBytes += bytes.length;

@@ -100,6 +100,7 @@ export class SnapshotReception {
     return this.#isOver ? null : { received: this.#incoming.received, total: this.#parts.announced.length };
   }
 
+  /** Report of this full resync for users, as of now. */
   get report(): SyncReport {
     const { announced, startedAt } = this.#parts;
     const durationMs = msSince(this.#context.world, startedAt);
@@ -111,6 +112,7 @@ export class SnapshotReception {
     return this.#state.kind === 'checking' || this.#state.kind === 'adopting';
   }
 
+  /** Takes bytes of the snapshot; the caller must not change them afterwards. */
   write(bytes: Buffer): void {
     this.#incoming.write(bytes);
   }
