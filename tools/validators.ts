@@ -7,7 +7,7 @@ import { Ajv, type Options } from 'ajv';
 import standalone from 'ajv/dist/standalone/index.js';
 import Fastify from 'fastify';
 import { apiRoutes } from '../src/http/api-routes.ts';
-import { SHARED } from '../src/http/schemas/schemas.ts';
+import { SHARED } from '../src/http/schemas/shared.ts';
 import { plainJson } from '../src/http/serialization.ts';
 import { DESCRIBED } from './described.ts';
 import { make } from './made-file.ts';

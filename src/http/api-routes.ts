@@ -12,8 +12,8 @@ import { importRoute } from './routes/import-route.ts';
 import { operationRoutes, valueRoutes } from './routes/key-routes.ts';
 import { listRoutes } from './routes/list-routes.ts';
 import { replicationRoutes } from './routes/replication-routes.ts';
-import { change, changeEvent } from './schemas/event-schemas.ts';
-import { SHARED } from './schemas/schemas.ts';
+import { change, changeEvent } from './schemas/changes.ts';
+import { SHARED } from './schemas/shared.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {

@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Node } from '../../node/node.ts';
 import { Problem } from '../../node/problem.ts';
 import { type Position, parsePosition } from '../../replication/position.ts';
-import { position } from '../schemas/schemas.ts';
+import { position } from '../schemas/members.ts';
 
 /** Longest wait that a request may ask for, and the default, in milliseconds. */
 const MAX_TIMEOUT_MS = 600_000;

@@ -3,9 +3,11 @@ import type { FastifyInstance } from 'fastify';
 import type { Node } from '../../node/node.ts';
 import { Problem } from '../../node/problem.ts';
 import type { Admission } from '../../web/origins.ts';
+import { json, plainText } from '../schemas/answers.ts';
 import { config, configPatch } from '../schemas/config.ts';
 import { EXAMPLE_INFO } from '../schemas/examples.ts';
-import { health, json, plainText, problems } from '../schemas/schemas.ts';
+import { health } from '../schemas/health.ts';
+import { problems } from '../schemas/problems.ts';
 import { formatInfo } from './info.ts';
 
 /** Settings of the running node: `app.ts` knows their meaning and which ones may change. */

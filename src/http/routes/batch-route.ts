@@ -22,7 +22,9 @@ import { areSmall, arrayStream, type WithValue, whole } from '../request/large-j
 import { AT_ONCE_BYTES, Line, slices } from '../request/slices.ts';
 import type { Traffic } from '../request/traffic.ts';
 import { reachWanted, TIMEOUT, WAIT_QUERY, type WaitQuery } from '../request/wait.ts';
-import { batchResults, json, problems, writtenOnly } from '../schemas/schemas.ts';
+import { json, writtenOnly } from '../schemas/answers.ts';
+import { batchResults } from '../schemas/batch.ts';
+import { problems } from '../schemas/problems.ts';
 import { ACKS_QUERY, type AcksQuery, acknowledged } from './acks.ts';
 import { type BatchRead, readAtOnce, readBytes, readInTurns } from './batch-read.ts';
 import { integerOf } from './key-routes.ts';

@@ -14,8 +14,10 @@ import { mayCome } from '../../web/origins.ts';
 import { varyBy } from '../answer-headers.ts';
 import { toProblem } from '../problem.ts';
 import { acceptedOf } from '../request/accept.ts';
-import { EVENT_STREAMS } from '../schemas/event-schemas.ts';
-import { position, problems, streamed } from '../schemas/schemas.ts';
+import { streamed } from '../schemas/answers.ts';
+import { EVENT_STREAMS } from '../schemas/changes.ts';
+import { position } from '../schemas/members.ts';
+import { problems } from '../schemas/problems.ts';
 import type { RunningSettings } from './admin-routes.ts';
 
 const EVENT_STREAM = 'text/event-stream';

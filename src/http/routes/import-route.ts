@@ -12,7 +12,9 @@ import type { BodyBudget } from '../request/body-budget.ts';
 import { badKey } from '../request/key.ts';
 import { isBlank, lineGroups, parseLine, parseLongLine } from '../request/ndjson.ts';
 import { AT_ONCE_BYTES } from '../request/slices.ts';
-import { imported, json, NDJSON_BODY, problems, writtenOnly } from '../schemas/schemas.ts';
+import { json, writtenOnly } from '../schemas/answers.ts';
+import { imported, NDJSON_BODY } from '../schemas/import-export.ts';
+import { problems } from '../schemas/problems.ts';
 import { ACKS_ONLY, type AcksQuery, acknowledged } from './acks.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 

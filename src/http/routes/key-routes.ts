@@ -20,21 +20,10 @@ import { preparedPatch, typeOf, wantsJson } from '../request/key-json.ts';
 import { AT_ONCE_BYTES, clientHasGone, inSlices, Line, slices } from '../request/slices.ts';
 import type { Traffic } from '../request/traffic.ts';
 import { reachWanted, WAIT_ONLY, type WaitQuery, wantedPosition } from '../request/wait.ts';
-import {
-  appended,
-  bytes,
-  deleted,
-  expiry,
-  incremented,
-  json,
-  noContent,
-  problems,
-  RAW_BODY,
-  READ_HEADERS,
-  WRITE_HEADERS,
-  written,
-  writtenOnly,
-} from '../schemas/schemas.ts';
+import { bytes, json, noContent, RAW_BODY, writtenOnly } from '../schemas/answers.ts';
+import { READ_HEADERS, WRITE_HEADERS } from '../schemas/headers.ts';
+import { appended, deleted, expiry, incremented, written } from '../schemas/keys.ts';
+import { problems } from '../schemas/problems.ts';
 import { ACKS_ONLY, ACKS_QUERY, type AcksQuery, acknowledged } from './acks.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 

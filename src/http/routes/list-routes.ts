@@ -8,15 +8,10 @@ import { formatPosition } from '../../replication/position.ts';
 import { areSmall, arrayStream, inBuffers, pieces, type WithValue, whole } from '../request/large-json.ts';
 import { ANSWER_STALL_MS, type UnreadAnswers } from '../request/unread-answers.ts';
 import { reachWanted, WAIT_QUERY, type WaitQuery } from '../request/wait.ts';
-import {
-  deletedMany,
-  exportedEntry,
-  json,
-  keyPage,
-  ndjson,
-  problems,
-  writtenOnly,
-} from '../schemas/schemas.ts';
+import { json, ndjson, writtenOnly } from '../schemas/answers.ts';
+import { exportedEntry } from '../schemas/import-export.ts';
+import { deletedMany, keyPage } from '../schemas/keys.ts';
+import { problems } from '../schemas/problems.ts';
 import { ACKS_QUERY, type AcksQuery, acknowledged } from './acks.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 

@@ -7,18 +7,15 @@ import { parseHash } from '../../replication/history-hash.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { MAX_NODE_URL_LENGTH } from '../../replication/upstream.ts';
 import { positionOf, reachWanted, WAIT_ONLY, type WaitQuery } from '../request/wait.ts';
-import {
-  backlogReport,
-  check,
-  digest,
-  failoverResult,
-  historyHash,
-  json,
-  position,
-  problems,
-  replication,
-  sessions,
-} from '../schemas/schemas.ts';
+import { json } from '../schemas/answers.ts';
+import { backlogReport } from '../schemas/backlog.ts';
+import { check } from '../schemas/check.ts';
+import { digest } from '../schemas/digest.ts';
+import { historyHash, position } from '../schemas/members.ts';
+import { problems } from '../schemas/problems.ts';
+import { replication } from '../schemas/replication.ts';
+import { failoverResult } from '../schemas/role.ts';
+import { sessions } from '../schemas/sessions.ts';
 
 /** Largest JSON body of these calls, in bytes. */
 const MAX_JSON_BYTES = 64 * 1024;

@@ -1,7 +1,7 @@
-/** JSON Schemas of the feed's events. */
+/** Schemas of `/v1/changes`: the events of the feed. */
 import { FULL_RESYNC_REASONS } from '../../replication/decide.ts';
 import { EXAMPLE_POSITION } from './examples.ts';
-import { expiresAt, key, position, version } from './schemas.ts';
+import { expiresAt, key, position, version } from './members.ts';
 
 const ENCODED = {
   value: { type: 'string' },

@@ -1,0 +1,78 @@
+/** Schema of `/v1/replication/backlog`. */
+import { EXAMPLE_BACKLOG } from './examples.ts';
+import { COUNT, position, syncReason } from './members.ts';
+
+export const backlogReport = {
+  $id: 'BacklogReport',
+  examples: [EXAMPLE_BACKLOG],
+  type: 'object',
+  required: [
+    'position',
+    'size',
+    'firstOffset',
+    'length',
+    'auto',
+    'rate',
+    'historySeconds',
+    'coversSeconds',
+    'outages',
+    'advice',
+  ],
+  properties: {
+    position,
+    size: { ...COUNT, description: 'How many bytes it holds at most.' },
+    firstOffset: { ...COUNT, description: 'The first byte that is held, counted from 1.' },
+    length: { ...COUNT, description: 'How many bytes are held.' },
+    auto: {
+      type: ['object', 'null'],
+      description: 'With `--backlog-size auto:TIME`: what the size follows; null: it is fixed.',
+      required: ['awaySeconds', 'floor', 'ceiling'],
+      properties: { awaySeconds: { type: 'number' }, floor: COUNT, ceiling: COUNT },
+    },
+    rate: {
+      type: 'object',
+      description:
+        'Bytes written a second: the mean of the last ten seconds, and of the busiest ten of ten minutes.',
+      required: ['current', 'peak'],
+      properties: { current: COUNT, peak: COUNT },
+    },
+    historySeconds: {
+      type: 'number',
+      minimum: 0,
+      description:
+        'How long ago the oldest byte that is held was committed; after a restart: since the start.',
+    },
+    coversSeconds: {
+      type: ['number', 'null'],
+      description: 'How long a full backlog lasts at the peak rate; null: nothing was written lately.',
+    },
+    outages: {
+      type: 'array',
+      description: 'Replicas that were away and have come back, newest first.',
+      items: {
+        type: 'object',
+        required: ['replica', 'at', 'awayMs', 'bytes', 'kind'],
+        properties: {
+          replica: { type: 'string', description: 'Where it can be reached, or where it came from.' },
+          at: { type: 'integer', description: 'When it came back, in milliseconds since 1970.' },
+          awayMs: COUNT,
+          bytes: { ...COUNT, description: 'How many bytes were written meanwhile.' },
+          kind: { type: 'string', enum: ['full', 'partial'] },
+          reason: syncReason,
+        },
+      },
+    },
+    advice: {
+      type: 'object',
+      description:
+        'The rule: seconds that a replica may be away, times the bytes written a second at the peak.',
+      required: ['awaySeconds', 'size', 'enough', 'text'],
+      properties: {
+        awaySeconds: { type: 'number' },
+        size: { ...COUNT, description: 'How large the backlog should be, in bytes.' },
+        enough: { type: 'boolean', description: 'It is that large.' },
+        text: { type: 'string', description: 'The same for people.' },
+      },
+    },
+  },
+} as const;

@@ -1,0 +1,93 @@
+/** Schemas of `/v1/batch`. */
+import { EXAMPLE_POSITION } from './examples.ts';
+import { acks, COUNT, expiresAt, position, version } from './members.ts';
+
+/** The most operations of one batch. */
+export const MAX_BATCH = 10_000;
+
+export const batchRequest = {
+  $id: 'Batch',
+  examples: [
+    {
+      ops: [
+        { op: 'set', key: 'user:1', value: { name: 'Ada' }, encoding: 'json', ifAbsent: true },
+        { op: 'increment', key: 'users', by: 1 },
+        { op: 'get', key: 'users' },
+      ],
+    },
+  ],
+  type: 'object',
+  required: ['ops'],
+  additionalProperties: false,
+  properties: {
+    ops: {
+      type: 'array',
+      maxItems: MAX_BATCH,
+      items: {
+        type: 'object',
+        required: ['op', 'key'],
+        additionalProperties: false,
+        properties: {
+          op: { type: 'string', enum: ['set', 'delete', 'increment', 'append', 'expire', 'persist', 'get'] },
+          key: { type: 'string', examples: ['user:1'] },
+          value: { description: '`set`, `append`: text, base64 or any JSON, as `encoding` says.' },
+          // No `default`: Ajv would write it into operations that have no value, where it is refused.
+          encoding: {
+            type: 'string',
+            enum: ['utf8', 'base64', 'json'],
+            description: '`set`, `append`: how `value` is written; utf8 if it is not given.',
+          },
+          ttl: { type: 'number', description: '`set`, `expire`: seconds.' },
+          expiresAt: { type: ['integer', 'null'], description: '`set`, `expire`: milliseconds since 1970.' },
+          by: { type: ['integer', 'string'], description: '`increment`: 1 if it is not given.' },
+          ifAbsent: { type: 'boolean', description: '`set`: only if there is no such entry.' },
+          ifVersion: { type: 'integer', description: 'Only if the entry has this version.' },
+        },
+      },
+    },
+  },
+} as const;
+
+export const batchResults = {
+  $id: 'BatchResults',
+  examples: [
+    {
+      results: [
+        { created: true, version: 1048533, expiresAt: null },
+        { value: 42, version: 1048576 },
+        { found: true, value: '42', encoding: 'utf8', expiresAt: null, version: 1048576 },
+      ],
+      position: EXAMPLE_POSITION,
+    },
+  ],
+  type: 'object',
+  required: ['results', 'position'],
+  properties: {
+    results: {
+      type: 'array',
+      description: 'One for each operation, in order.',
+      items: {
+        type: 'object',
+        properties: {
+          version,
+          expiresAt,
+          created: { type: 'boolean', description: '`set`: the key was not there before.' },
+          deleted: { type: 'boolean', description: '`delete`: the key was there.' },
+          found: { type: 'boolean', description: '`expire`, `persist`, `get`: the key is there.' },
+          size: { ...COUNT, description: '`append`: of the value, in bytes.' },
+          value: {
+            type: ['integer', 'string'],
+            description: '`increment`: the new value. `get`: the value.',
+          },
+          encoding: {
+            type: 'string',
+            enum: ['utf8', 'base64'],
+            description: '`get`: how `value` is written.',
+          },
+        },
+      },
+    },
+    position,
+    acks,
+  },
+} as const;

@@ -1,0 +1,36 @@
+/** Schema of `/v1/digest`. */
+import { EXAMPLE_POSITION } from './examples.ts';
+import { COUNT, position } from './members.ts';
+
+export const digest = {
+  $id: 'Digest',
+  examples: [{ position: EXAMPLE_POSITION, keys: 171000, digest: '0f343b0931126a20f133d67c2b018a3b' }],
+  type: 'object',
+  required: ['position', 'keys', 'digest'],
+  properties: {
+    position,
+    keys: { ...COUNT, description: 'How many entries.' },
+    digest: {
+      type: 'string',
+      pattern: '^[0-9a-f]{32}$',
+      description:
+        'A hash over key, value and expiry of all entries: equal on every node at equal positions.',
+    },
+    against: {
+      type: 'object',
+      description: 'With `against`: what the other node holds at the same position.',
+      required: ['url', 'position', 'keys', 'digest'],
+      properties: {
+        url: { type: 'string' },
+        position,
+        keys: COUNT,
+        digest: { type: 'string', pattern: '^[0-9a-f]{32}$' },
+      },
+    },
+    equal: {
+      type: 'boolean',
+      description:
+        'With `against`: both hold the same. If not, one of them is wrong, and should be stopped and looked at.',
+    },
+  },
+} as const;

@@ -1,0 +1,61 @@
+/** Headers that requests bring and answers carry, in the schemas of the routes. */
+import { position } from './members.ts';
+
+/** `required`: of the header, not of its schema; `document.ts` moves it. */
+export const HEADERS = {
+  'Psync-Position': {
+    ...position,
+    description: 'Where this node stands in the stream; of a write: where it stands after it.',
+    required: true,
+  },
+  'Psync-Role': {
+    description: 'Whether it takes writes.',
+    type: 'string',
+    enum: ['master', 'replica'],
+    required: true,
+  },
+} as const;
+export const ENTRY_HEADERS = {
+  ...HEADERS,
+  ETag: { description: 'The version, quoted.', type: 'string', examples: ['"1048576"'], required: true },
+  'Psync-Expires-At': {
+    description: 'If the entry expires: when, in milliseconds since 1970.',
+    type: 'integer',
+    examples: [1_900_000_000_000],
+  },
+} as const;
+
+const IF_MATCH = {
+  type: 'string',
+  description: 'Only if the entry has one of these versions (`"17"`, `"17", "42"`), or `*`: if there is one.',
+  examples: ['"1048576"'],
+} as const;
+
+/** The conditions that a write may bring. */
+export const WRITE_HEADERS = {
+  type: 'object',
+  properties: {
+    'If-Match': IF_MATCH,
+    'If-None-Match': {
+      type: 'string',
+      description: '`*`: only if there is no such entry.',
+      examples: ['*'],
+    },
+  },
+} as const;
+
+export const READ_HEADERS = {
+  type: 'object',
+  properties: {
+    'Psync-Position': {
+      ...position,
+      description: 'Answer when this node has reached the position: like `position` in the query.',
+    },
+    'If-Match': IF_MATCH,
+    'If-None-Match': {
+      type: 'string',
+      description: 'Answer 304 if the entry still has one of these versions.',
+      examples: ['"1048576"'],
+    },
+  },
+} as const;

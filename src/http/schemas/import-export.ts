@@ -1,0 +1,43 @@
+/** Schemas of `/v1/import` and `/v1/export`. */
+import { EXAMPLE_POSITION } from './examples.ts';
+import { acks, COUNT, expiresAt, key, position, version } from './members.ts';
+
+export const exportedEntry = {
+  $id: 'ExportedEntry',
+  examples: [{ key: 'greeting', value: 'hello', encoding: 'utf8', version: 1048576, expiresAt: null }],
+  type: 'object',
+  required: ['key', 'value', 'encoding', 'version', 'expiresAt'],
+  properties: {
+    key,
+    value: { type: 'string' },
+    encoding: { type: 'string', enum: ['utf8', 'base64'] },
+    version,
+    expiresAt,
+  },
+} as const;
+
+export const imported = {
+  $id: 'Imported',
+  examples: [{ imported: 171000, position: EXAMPLE_POSITION }],
+  type: 'object',
+  required: ['imported', 'position'],
+  properties: { imported: { ...COUNT, description: 'How many entries were written.' }, position, acks },
+} as const;
+
+const NDJSON_EXAMPLE = [
+  '{"key":"greeting","value":"hello"}\n',
+  '{"key":"bytes","value":"AP8=","encoding":"base64","expiresAt":1900000000000}\n',
+].join('');
+
+/** A request's body of lines of JSON, streamed. Without a `type`, so that clients may bring a stream or text. */
+export const NDJSON_BODY = {
+  content: {
+    'application/x-ndjson': {
+      schema: {
+        contentMediaType: 'application/x-ndjson',
+        description: 'One object a line.',
+        examples: [NDJSON_EXAMPLE],
+      },
+    },
+  },
+} as const;

@@ -1,0 +1,175 @@
+/** Schemas of `/v1/keys`: what reads and writes of entries take and answer. */
+import { EXAMPLE_POSITION } from './examples.ts';
+import { acks, COUNT, expiresAt, key, position, version } from './members.ts';
+import { INT64_PATTERN } from './patterns.ts';
+
+export const written = {
+  $id: 'Written',
+  examples: [
+    { key: 'greeting', version: 1048576, created: true, expiresAt: null, position: EXAMPLE_POSITION },
+  ],
+  type: 'object',
+  required: ['key', 'version', 'created', 'expiresAt', 'position'],
+  properties: {
+    key,
+    version,
+    created: { type: 'boolean', description: 'The key was not there before.' },
+    expiresAt,
+    position,
+    acks,
+  },
+} as const;
+
+export const appended = {
+  $id: 'Appended',
+  examples: [{ size: 12, version: 1048576, position: EXAMPLE_POSITION }],
+  type: 'object',
+  required: ['size', 'version', 'position'],
+  properties: { size: { ...COUNT, description: 'Of the value, in bytes.' }, version, position, acks },
+} as const;
+
+export const incremented = {
+  $id: 'Incremented',
+  examples: [{ value: 42, version: 1048576, position: EXAMPLE_POSITION }],
+  type: 'object',
+  required: ['value', 'version', 'position'],
+  properties: {
+    value: { type: 'integer', format: 'int64', description: 'The new value.' },
+    version,
+    position,
+    acks,
+  },
+} as const;
+
+export const incrementRequest = {
+  $id: 'IncrementRequest',
+  examples: [{ by: 1 }, { by: '-9223372036854775808' }],
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    by: {
+      type: ['integer', 'string'],
+      pattern: INT64_PATTERN,
+      description: 'What is added, negative or not; beyond 2^53 as a string of digits. 1 if it is not given.',
+    },
+  },
+} as const;
+
+export const expiryRequest = {
+  $id: 'ExpiryRequest',
+  examples: [{ ttl: 60 }, { expiresAt: 1_900_000_000_000 }],
+  type: 'object',
+  description: 'One of the two.',
+  additionalProperties: false,
+  minProperties: 1,
+  maxProperties: 1,
+  properties: {
+    ttl: {
+      type: 'number',
+      exclusiveMinimum: 0,
+      description: 'Seconds from now; fractions are allowed.',
+    },
+    expiresAt: { type: 'integer', minimum: 1, description: 'Milliseconds since 1970, in the future.' },
+  },
+} as const;
+
+export const expiry = {
+  $id: 'Expiry',
+  examples: [
+    { key: 'session:7', expiresAt: 1_900_000_000_000, version: 1048576, position: EXAMPLE_POSITION },
+  ],
+  type: 'object',
+  required: ['key', 'expiresAt', 'version', 'position'],
+  properties: { key, expiresAt, version, position, acks },
+} as const;
+
+export const mergePatch = {
+  $id: 'MergePatch',
+  description:
+    'Any JSON. An object is merged into the value, null removes a member; everything else replaces it.',
+  examples: [{ name: 'Ada', nickname: null }],
+} as const;
+
+export const deleted = {
+  $id: 'Deleted',
+  examples: [{ key: 'greeting', deleted: true, position: EXAMPLE_POSITION }],
+  type: 'object',
+  required: ['key', 'deleted', 'position'],
+  properties: { key, deleted: { type: 'boolean', const: true }, position, acks },
+} as const;
+
+export const deletedMany = {
+  $id: 'DeletedMany',
+  examples: [
+    { deleted: 3, position: EXAMPLE_POSITION },
+    { deleted: null, position: EXAMPLE_POSITION },
+  ],
+  type: 'object',
+  required: ['deleted', 'position'],
+  properties: {
+    deleted: {
+      type: ['integer', 'null'],
+      minimum: 0,
+      description: 'How many entries; null with `all=true`, which does not count them.',
+    },
+    position,
+    acks,
+  },
+} as const;
+
+export const keyPage = {
+  $id: 'KeyPage',
+  examples: [
+    {
+      keys: [
+        {
+          key: 'user:1',
+          version: 1048533,
+          size: 14,
+          expiresAt: null,
+          value: '{"name":"Ada"}',
+          encoding: 'utf8',
+        },
+        {
+          key: 'user:2',
+          version: 1048576,
+          size: 2,
+          expiresAt: 1_900_000_000_000,
+          value: 'AP8=',
+          encoding: 'base64',
+        },
+      ],
+      next: 'user:2',
+      position: EXAMPLE_POSITION,
+    },
+  ],
+  type: 'object',
+  required: ['keys', 'next', 'position'],
+  properties: {
+    keys: {
+      type: 'array',
+      items: {
+        type: 'object',
+        required: ['key', 'version', 'size', 'expiresAt'],
+        properties: {
+          key,
+          version,
+          size: { ...COUNT, description: 'Of the value, in bytes.' },
+          expiresAt,
+          value: { type: 'string', description: 'With `values=true`.' },
+          encoding: {
+            type: 'string',
+            enum: ['utf8', 'base64'],
+            description:
+              'How `value` is written: text if it is valid UTF-8, unless escapes would more than double it.',
+          },
+        },
+      },
+    },
+    next: {
+      type: ['string', 'null'],
+      description: 'Ask again with `after` = this; null: that was the last page.',
+    },
+    position,
+  },
+} as const;

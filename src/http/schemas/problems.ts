@@ -1,0 +1,107 @@
+/** Schema of errors, and the error answers of a route. */
+
+import { PROBLEMS, type ProblemCode } from '../../node/problem.ts';
+import { FULL_RESYNC_REASONS } from '../../replication/decide.ts';
+import { problemExample } from './examples.ts';
+import { HEADERS } from './headers.ts';
+
+export const problem = {
+  $id: 'Problem',
+  type: 'object',
+  description: 'An error, as RFC 9457 has it.',
+  required: ['type', 'title', 'status', 'code', 'detail'],
+  properties: {
+    type: { type: 'string', format: 'uri', examples: ['urn:psyncd:problem:not-found'] },
+    title: { type: 'string' },
+    status: { type: 'integer' },
+    code: { type: 'string', enum: Object.keys(PROBLEMS), description: 'Stable: what programs look at.' },
+    detail: { type: 'string', description: 'What happened, for people.' },
+    master: { type: 'string', description: 'READONLY: the URL of the master.' },
+    line: { type: 'integer', minimum: 1, description: 'BAD_LINE: which line, counted from 1.' },
+    imported: { type: 'integer', minimum: 0, description: 'How many entries of the import are in.' },
+    op: { type: 'integer', minimum: 0, description: 'Which operation of the batch, counted from 0.' },
+    reason: {
+      type: 'string',
+      enum: FULL_RESYNC_REASONS,
+      description: 'POSITION_LOST: why, in the words of a resync.',
+    },
+    currentVersion: {
+      type: ['integer', 'null'],
+      description: 'PRECONDITION_FAILED: the version that the entry has; null: there is none.',
+    },
+  },
+} as const;
+
+/** What groups of routes may answer. */
+const GROUPS = {
+  /** Every route. */
+  any: [
+    'BAD_REQUEST',
+    'FORBIDDEN',
+    'REQUEST_TIMEOUT',
+    'HEADERS_TOO_LARGE',
+    'INTERNAL',
+    'NOT_IMPLEMENTED',
+    'STORAGE_FAILED',
+    'SHUTTING_DOWN',
+  ],
+  /** Every write; what is no media type at all in `Content-Type` is refused also where any would do. */
+  write: ['READONLY', 'NOREPLICAS', 'LOADING', 'TOO_MANY_REQUESTS', 'DISK_FULL', 'UNSUPPORTED_MEDIA_TYPE'],
+  /** Every read that may wait for a position. */
+  wait: ['UNKNOWN_HISTORY', 'NOT_REACHED', 'TOO_MANY_REQUESTS'],
+  /** What reads a body as JSON; also a DELETE that brings one. */
+  body: ['BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'],
+} as const satisfies Readonly<Record<string, readonly ProblemCode[]>>;
+
+type Group = keyof typeof GROUPS;
+
+/** Sent before there is a request that could be answered, so without the headers that every answer carries. */
+const WITHOUT_HEADERS: ReadonlySet<ProblemCode> = new Set(['REQUEST_TIMEOUT', 'HEADERS_TOO_LARGE']);
+
+/**
+ * Error answers by status: these, and those that every route may give.
+ * @param names codes, or groups of codes
+ */
+export function problems(...names: (Group | ProblemCode)[]): Record<number, object> {
+  const wanted = new Set<ProblemCode>([
+    ...GROUPS.any,
+    ...names.flatMap((name): readonly ProblemCode[] =>
+      name in GROUPS ? GROUPS[name as Group] : [name as ProblemCode],
+    ),
+  ]);
+  const codes = PROBLEM_CODES.filter((code) => wanted.has(code));
+  const byStatus: Record<number, object> = {};
+  for (const status of new Set(codes.map((code) => PROBLEMS[code].status))) {
+    const these = codes.filter((code) => PROBLEMS[code].status === status);
+    byStatus[status] = {
+      description: these.map((code) => `\`${code}\`: ${PROBLEMS[code].title}.`).join(' '),
+      headers: {
+        ...(these.every((code) => WITHOUT_HEADERS.has(code)) ? {} : HEADERS),
+        ...(status === 307 ? { Location: LOCATION } : {}),
+        ...(status === 503 || status === 429 ? { 'Retry-After': RETRY_AFTER } : {}),
+      },
+      content: {
+        'application/problem+json': {
+          schema: { $ref: 'Problem#' },
+          examples: Object.fromEntries(these.map((code) => [code, problemExample(code)])),
+        },
+      },
+    };
+  }
+  return byStatus;
+}
+
+const PROBLEM_CODES = Object.keys(PROBLEMS) as ProblemCode[];
+const RETRY_AFTER = {
+  description: 'After so many seconds it may be possible.',
+  type: 'integer',
+  examples: [1],
+  required: true,
+} as const;
+const LOCATION = {
+  description: 'The same call on the master.',
+  type: 'string',
+  format: 'uri',
+  examples: ['http://127.0.0.1:7796/v1/keys/greeting'],
+  required: true,
+} as const;
