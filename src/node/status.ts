@@ -1,4 +1,5 @@
 /** The replication status of a node, as `GET /v1/replication` and the metrics tell it. */
+import type { History } from '../replication/history.ts';
 import { formatHash } from '../replication/history-hash.ts';
 import { formatPosition } from '../replication/position.ts';
 import type { Assembly } from './assembly.ts';
@@ -18,12 +19,7 @@ export interface ReplicationStatus {
   readonly position: string;
   /** The hash of the bytes up to `position`, 16 hex digits; null: unknown. */
   readonly historyHash: string | null;
-  readonly lineage: readonly {
-    readonly runId: string;
-    readonly validTo: number;
-    readonly reason: string;
-    readonly at: number;
-  }[];
+  readonly lineage: History['lineage'];
   readonly backlog: { readonly size: number; readonly firstOffset: number; readonly length: number };
   readonly upstream: LinkStatus | null;
   readonly replicas: readonly SessionStatus[];

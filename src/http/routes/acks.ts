@@ -6,29 +6,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Node } from '../../node/node.ts';
 import type { AckPlace } from '../../node/session/ack-waiters.ts';
 import { parsePosition } from '../../replication/position.ts';
-import { TIMEOUT } from '../request/wait.ts';
-
-export interface AcksQuery {
-  readonly acks?: number;
-  readonly timeout: number;
-}
-
-/** Query parameters of every write. */
-export const ACKS_QUERY = {
-  acks: {
-    type: 'integer',
-    minimum: 0,
-    maximum: 1_000,
-    description:
-      'Answer when so many replicas have the write in their journals. If they have not when time is up, the answer is ' +
-      '202 and tells how many have; it is written either way. If too many writes wait already it is 429, and nothing is written.',
-    examples: [1],
-  },
-  timeout: { ...TIMEOUT, description: 'How long to wait for `acks`, in milliseconds.' },
-} as const;
-
-/** Query of a write that has no other parameters. */
-export const ACKS_ONLY = { type: 'object', additionalProperties: false, properties: ACKS_QUERY } as const;
+import type { AcksQuery } from '../schemas/queries.ts';
 
 const places = new WeakMap<ServerResponse, AckPlace>();
 

@@ -5,6 +5,7 @@ import { Problem } from '../../node/problem.ts';
 import type { Admission } from '../../web/origins.ts';
 import { json, plainText } from '../schemas/answers.ts';
 import { config, configPatch } from '../schemas/config.ts';
+import { type Described, referenceTo } from '../schemas/described.ts';
 import { EXAMPLE_INFO } from '../schemas/examples.ts';
 import { health } from '../schemas/health.ts';
 import { problems } from '../schemas/problems.ts';
@@ -61,13 +62,13 @@ export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningS
     },
   });
 
-  app.patch<{ Body: Readonly<Record<string, string | number | boolean>> }>('/v1/config', {
+  app.patch<{ Body: Described<typeof configPatch> }>('/v1/config', {
     schema: {
       operationId: 'changeConfig',
       summary: 'Change settings of the running node',
       description: 'All of what is named, or with 400 nothing. A change lasts until the node stops.',
       tags: ['operation'],
-      body: { $ref: `${configPatch.$id}#` },
+      body: referenceTo(configPatch),
       response: {
         200: json('The settings as they are now.', config),
         ...problems('body'),
@@ -82,7 +83,7 @@ export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningS
     },
   });
 
-  app.get('/healthz', {
+  app.get<{ Reply: Described<typeof health> }>('/healthz', {
     schema: {
       operationId: 'getHealth',
       summary: 'Whether the process is alive',
@@ -95,7 +96,7 @@ export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningS
     },
   });
 
-  app.get('/readyz', {
+  app.get<{ Reply: Described<typeof health> }>('/readyz', {
     schema: {
       operationId: 'getReadiness',
       summary: 'Whether the node should get requests',

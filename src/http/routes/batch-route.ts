@@ -21,11 +21,12 @@ import { badKey } from '../request/key.ts';
 import { areSmall, arrayStream, type WithValue, whole } from '../request/large-json.ts';
 import { AT_ONCE_BYTES, Line, slices } from '../request/slices.ts';
 import type { Traffic } from '../request/traffic.ts';
-import { reachWanted, TIMEOUT, WAIT_QUERY, type WaitQuery } from '../request/wait.ts';
+import { reachWanted } from '../request/wait.ts';
 import { json, writtenOnly } from '../schemas/answers.ts';
-import { batchResults } from '../schemas/batch.ts';
+import { batchQuery, batchRequest, batchResults } from '../schemas/batch.ts';
+import { type Described, referenceTo } from '../schemas/described.ts';
 import { problems } from '../schemas/problems.ts';
-import { ACKS_QUERY, type AcksQuery, acknowledged } from './acks.ts';
+import { acknowledged } from './acks.ts';
 import { type BatchRead, readAtOnce, readBytes, readInTurns } from './batch-read.ts';
 import { integerOf } from './key-routes.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
@@ -33,25 +34,16 @@ import { refuseOnReplica } from './refuse-on-replica.ts';
 /** The largest batch, in bytes of JSON. */
 const MAX_BATCH_BYTES = 64 * 1024 * 1024;
 
-/** One operation, as the schema admits it. */
-interface BatchOperation {
-  readonly op: 'set' | 'delete' | 'increment' | 'append' | 'expire' | 'persist' | 'get';
-  readonly key: string;
-  readonly value?: RawJson;
-  readonly encoding?: string;
-  readonly ttl?: number;
-  readonly expiresAt?: number | null;
-  readonly by?: number | string;
-  readonly ifAbsent?: boolean;
-  readonly ifVersion?: number;
-}
+type Batch = Described<typeof batchRequest>;
+/** One operation, as the schema admits it; its value is still text. */
+type BatchOperation = Omit<Batch['ops'][number], 'value'> & { readonly value?: RawJson };
 
 /** Selects the values in `{"ops": [{"value": …}]}` to stay text, because another member says how to read them. */
 const isValue: StaysText = (depth, name) => depth === 3 && name === 'value';
 
 interface BatchRoute {
-  Body: { ops: readonly BatchOperation[] };
-  Querystring: AcksQuery & WaitQuery;
+  Body: { readonly ops: readonly BatchOperation[] };
+  Querystring: Described<typeof batchQuery>;
 }
 
 export async function batchRoute(
@@ -100,12 +92,8 @@ function route(app: FastifyInstance, node: Node, now: () => number, traffic: Tra
         'together, and the JSON of one value that it sets at most 32 MiB. A batch of nothing but `get`s writes ' +
         'nothing: a replica answers it too.',
       tags: ['keys'],
-      querystring: {
-        type: 'object',
-        additionalProperties: false,
-        properties: { ...ACKS_QUERY, position: WAIT_QUERY.position, timeout: TIMEOUT_QUERY },
-      },
-      body: { $ref: 'Batch#' },
+      querystring: batchQuery,
+      body: referenceTo(batchRequest),
       response: {
         200: json('All were applied.', batchResults),
         202: writtenOnly(batchResults),
@@ -140,11 +128,6 @@ function route(app: FastifyInstance, node: Node, now: () => number, traffic: Tra
     },
   });
 }
-
-const TIMEOUT_QUERY = {
-  ...TIMEOUT,
-  description: 'How long to wait for `position`, and then for `acks`, in milliseconds.',
-} as const;
 
 async function answer(
   node: Node,

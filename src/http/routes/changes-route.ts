@@ -9,13 +9,13 @@ import { Problem } from '../../node/problem.ts';
 import type { CloseCode } from '../../replication/close-code.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { closePatienceMs } from '../../web/close-patience.ts';
-import { MAX_LIMIT, MAX_PREFIXES, MAX_WAIT, parseFeedRequest } from '../../web/feed-query.ts';
+import { parseFeedRequest } from '../../web/feed-query.ts';
 import { mayCome } from '../../web/origins.ts';
 import { varyBy } from '../answer-headers.ts';
 import { toProblem } from '../problem.ts';
 import { acceptedOf } from '../request/accept.ts';
 import { streamed } from '../schemas/answers.ts';
-import { EVENT_STREAMS } from '../schemas/changes.ts';
+import { changesQuery, EVENT_STREAMS } from '../schemas/changes.ts';
 import { position } from '../schemas/members.ts';
 import { problems } from '../schemas/problems.ts';
 import type { RunningSettings } from './admin-routes.ts';
@@ -49,7 +49,7 @@ export function changesRoute(app: FastifyInstance, node: Node, settings: Running
       summary: 'Follow the changes',
       description: DESCRIPTION,
       tags: ['changes'],
-      querystring: QUERY,
+      querystring: changesQuery,
       headers: {
         type: 'object',
         properties: {
@@ -196,45 +196,6 @@ function lastEventId({ headers }: FastifyRequest): string | undefined {
   const id = headers['last-event-id'];
   return Array.isArray(id) ? id[0] : id;
 }
-
-const QUERY = {
-  type: 'object',
-  additionalProperties: false,
-  properties: {
-    position: {
-      type: 'string',
-      description:
-        'Go on from here: the last position that you were told. `now`: only what comes. Absent: from a snapshot.',
-      examples: [position.examples[0], 'now'],
-    },
-    prefix: {
-      type: 'array',
-      items: { type: 'string' },
-      maxItems: MAX_PREFIXES,
-      description: 'Only keys that begin so; may be given several times. Absent: all keys.',
-      examples: [['user:']],
-    },
-    snapshot: {
-      type: 'boolean',
-      default: true,
-      description:
-        'Whether a position that is lost is answered with a snapshot; if not, with 410 `POSITION_LOST`.',
-    },
-    limit: {
-      type: 'integer',
-      minimum: 1,
-      maximum: MAX_LIMIT,
-      description: 'End after so many changes. Entries of a snapshot do not count: it is whole or not there.',
-    },
-    wait: {
-      type: 'number',
-      minimum: 0,
-      maximum: MAX_WAIT,
-      description: 'Long poll: end when something has come, and after so many seconds at the latest.',
-      examples: [20],
-    },
-  },
-} as const;
 
 const DESCRIPTION = [
   'Every change of some prefixes, in order, each exactly once between two resets. `Accept` chooses the form:',

@@ -13,9 +13,11 @@ import { badKey } from '../request/key.ts';
 import { isBlank, lineGroups, parseLine, parseLongLine } from '../request/ndjson.ts';
 import { AT_ONCE_BYTES } from '../request/slices.ts';
 import { json, writtenOnly } from '../schemas/answers.ts';
+import type { Described } from '../schemas/described.ts';
 import { imported, NDJSON_BODY } from '../schemas/import-export.ts';
 import { problems } from '../schemas/problems.ts';
-import { ACKS_ONLY, type AcksQuery, acknowledged } from './acks.ts';
+import { type AcksQuery, acksQuery } from '../schemas/queries.ts';
+import { acknowledged } from './acks.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 
 /** Largest group of entries that is written together: number of entries, and bytes. */
@@ -35,7 +37,7 @@ const MEDIA_TYPES: readonly string[] = [
 const MEMBERS: ReadonlySet<string> = new Set(['key', 'value', 'encoding', 'expiresAt', 'version']);
 
 export function importRoute(app: FastifyInstance, node: Node, now: () => number, bodies: BodyBudget): void {
-  app.post<{ Querystring: AcksQuery }>('/v1/import', {
+  app.post<{ Querystring: AcksQuery; Reply: Described<typeof imported> }>('/v1/import', {
     schema: {
       operationId: 'importEntries',
       summary: 'Load many entries',
@@ -47,7 +49,7 @@ export function importRoute(app: FastifyInstance, node: Node, now: () => number,
         'are lines of nothing but white space.',
       ].join('\n'),
       tags: ['keys'],
-      querystring: ACKS_ONLY,
+      querystring: acksQuery,
       body: NDJSON_BODY,
       response: {
         200: json('All lines are in.', imported),

@@ -12,41 +12,40 @@ import { free } from '../../stream/growing-buffer.ts';
 import { VALUE_POLICY, varyBy } from '../answer-headers.ts';
 import { readBody } from '../request/body.ts';
 import { etag, isKnown, writeCondition } from '../request/conditions.ts';
-import { type ExpiryRequest, expiryOf } from '../request/expiry.ts';
+import { expiryOf } from '../request/expiry.ts';
 import { parsedBody } from '../request/json-body.ts';
 import { jsonInteger } from '../request/json-integer.ts';
 import { checkKey } from '../request/key.ts';
 import { preparedPatch, typeOf, wantsJson } from '../request/key-json.ts';
 import { AT_ONCE_BYTES, clientHasGone, inSlices, Line, slices } from '../request/slices.ts';
 import type { Traffic } from '../request/traffic.ts';
-import { reachWanted, WAIT_ONLY, type WaitQuery, wantedPosition } from '../request/wait.ts';
+import { reachWanted, wantedPosition } from '../request/wait.ts';
 import { bytes, json, noContent, RAW_BODY, writtenOnly } from '../schemas/answers.ts';
+import { type Described, referenceTo } from '../schemas/described.ts';
 import { READ_HEADERS, WRITE_HEADERS } from '../schemas/headers.ts';
-import { appended, deleted, expiry, incremented, written } from '../schemas/keys.ts';
+import {
+  appended,
+  deleted,
+  expiry,
+  expiryRequest,
+  incremented,
+  incrementRequest,
+  keyParams,
+  mergePatch,
+  putQuery,
+  written,
+} from '../schemas/keys.ts';
 import { problems } from '../schemas/problems.ts';
-import { ACKS_ONLY, ACKS_QUERY, type AcksQuery, acknowledged } from './acks.ts';
+import { type AcksQuery, acksQuery, type WaitQuery, waitQuery } from '../schemas/queries.ts';
+import { acknowledged } from './acks.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 
 const VALUE_LIMIT = { maxBytes: MAX_VALUE_BYTES, code: 'VALUE_TOO_LARGE', what: 'a value' } as const;
 /** The largest JSON body of an operation on a key, in bytes; of a patch it is the largest value. */
 const MAX_JSON_BYTES = 64 * 1024;
 
-const KEY_PARAMS = {
-  type: 'object',
-  required: ['key'],
-  properties: {
-    key: {
-      type: 'string',
-      description:
-        'At most 1,024 bytes of UTF-8, percent-encoded. Slashes may stand as they are, but for a key that ends with ' +
-        '`/increment`, `/append` or `/expiry`.',
-      examples: ['greeting'],
-    },
-  },
-} as const;
-
 interface KeyRoute {
-  Params: { key: string };
+  Params: Described<typeof keyParams>;
 }
 
 interface WriteRoute extends KeyRoute {
@@ -61,7 +60,7 @@ interface ValueRoute extends WriteRoute {
 export function valueRoutes(app: FastifyInstance, node: Node, now: () => number, traffic: Traffic): void {
   // Each for its own: a patch may have to wait until this node may write.
   const [largeReads, largePatches] = [new Line(), new Line()];
-  app.put<ValueRoute & { Querystring: AcksQuery & { ttl?: number } }>('/v1/keys/:key', {
+  app.put<ValueRoute & { Querystring: Described<typeof putQuery> }>('/v1/keys/:key', {
     schema: {
       operationId: 'putKey',
       summary: 'Set an entry',
@@ -69,20 +68,9 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number,
         'The body is the value: any bytes, up to 16 MiB, whatever its media type. Without `ttl` the entry does not ' +
         'expire, also if the one before it would have.',
       tags: ['keys'],
-      params: KEY_PARAMS,
+      params: keyParams,
       headers: WRITE_HEADERS,
-      querystring: {
-        type: 'object',
-        additionalProperties: false,
-        properties: {
-          ttl: {
-            type: 'number',
-            description: 'Seconds until it expires; fractions are allowed.',
-            examples: [60],
-          },
-          ...ACKS_QUERY,
-        },
-      },
+      querystring: putQuery,
       body: RAW_BODY,
       response: {
         200: json('The entry was replaced.', written, 'etag'),
@@ -111,9 +99,9 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number,
       summary: 'Append bytes to the value',
       description: 'The body is what is appended. An entry that is not there is made. The expiry stays.',
       tags: ['keys'],
-      params: KEY_PARAMS,
+      params: keyParams,
       headers: WRITE_HEADERS,
-      querystring: ACKS_ONLY,
+      querystring: acksQuery,
       body: RAW_BODY,
       response: {
         200: json('The entry as it is now.', appended, 'etag'),
@@ -141,10 +129,10 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number,
         'JSON Merge Patch, RFC 7396: null removes a member. What the patch does not name stays as it is written. The ' +
         'expiry stays. A patch has at most 16 MiB, 128 levels and 200,000 members.',
       tags: ['keys'],
-      params: KEY_PARAMS,
+      params: keyParams,
       headers: WRITE_HEADERS,
-      querystring: ACKS_ONLY,
-      body: { content: { 'application/merge-patch+json': { schema: { $ref: 'MergePatch#' } } } },
+      querystring: acksQuery,
+      body: { content: { 'application/merge-patch+json': { schema: referenceTo(mergePatch) } } },
       response: {
         200: json('The value was changed.', written, 'etag'),
         202: writtenOnly(written, 'etag'),
@@ -190,9 +178,9 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number,
         'The bytes as they were set. `HEAD` answers the same without them. With `Accept: application/json` a value ' +
         'that is JSON comes as such; one that is not is 406.',
       tags: ['keys'],
-      params: KEY_PARAMS,
+      params: keyParams,
       headers: READ_HEADERS,
-      querystring: WAIT_ONLY,
+      querystring: waitQuery,
       response: {
         200: bytes('The value.'),
         304: noContent('The client has this version already.', 'etag'),
@@ -332,9 +320,9 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number,
       summary: 'Delete an entry',
       description: 'An entry that is not there is 404, so that of two who delete it one is told.',
       tags: ['keys'],
-      params: KEY_PARAMS,
+      params: keyParams,
       headers: WRITE_HEADERS,
-      querystring: ACKS_ONLY,
+      querystring: acksQuery,
       response: {
         200: json('It was there, and is deleted.', deleted),
         202: writtenOnly(deleted),
@@ -359,7 +347,7 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number,
 export function operationRoutes(app: FastifyInstance, node: Node, now: () => number): void {
   const operate = operator(node);
 
-  app.post<WriteRoute & { Body: { by?: number | string } | null }>('/v1/keys/:key/increment', {
+  app.post<WriteRoute & { Body: Described<typeof incrementRequest> | null }>('/v1/keys/:key/increment', {
     bodyLimit: MAX_JSON_BYTES,
     schema: {
       operationId: 'incrementKey',
@@ -367,10 +355,10 @@ export function operationRoutes(app: FastifyInstance, node: Node, now: () => num
       description:
         'A 64-bit signed integer in decimal digits. An entry that is not there counts as 0. The expiry stays.',
       tags: ['keys'],
-      params: KEY_PARAMS,
+      params: keyParams,
       headers: WRITE_HEADERS,
-      querystring: ACKS_ONLY,
-      body: { $ref: 'IncrementRequest#' },
+      querystring: acksQuery,
+      body: referenceTo(incrementRequest),
       response: {
         200: json('The new value.', incremented, 'etag'),
         202: writtenOnly(incremented, 'etag'),
@@ -415,17 +403,17 @@ export function operationRoutes(app: FastifyInstance, node: Node, now: () => num
     return acknowledged(node, reply, query, answer(reply, position, result, { key, expiresAt }));
   };
 
-  app.put<WriteRoute & { Body: ExpiryRequest }>('/v1/keys/:key/expiry', {
+  app.put<WriteRoute & { Body: Described<typeof expiryRequest> }>('/v1/keys/:key/expiry', {
     bodyLimit: MAX_JSON_BYTES,
     schema: {
       operationId: 'setExpiry',
       summary: 'Let an entry expire',
       description: 'After `ttl` seconds, or at the time `expiresAt`. The value stays as it is.',
       tags: ['keys'],
-      params: KEY_PARAMS,
+      params: keyParams,
       headers: WRITE_HEADERS,
-      querystring: ACKS_ONLY,
-      body: { $ref: 'ExpiryRequest#' },
+      querystring: acksQuery,
+      body: referenceTo(expiryRequest),
       response: {
         200: json('When it expires.', expiry, 'etag'),
         202: writtenOnly(expiry, 'etag'),
@@ -447,9 +435,9 @@ export function operationRoutes(app: FastifyInstance, node: Node, now: () => num
       summary: 'Let an entry stay',
       description: 'It does not expire any more; one that did not anyway stays as it is.',
       tags: ['keys'],
-      params: KEY_PARAMS,
+      params: keyParams,
       headers: WRITE_HEADERS,
-      querystring: ACKS_ONLY,
+      querystring: acksQuery,
       response: {
         200: json('It does not expire.', expiry, 'etag'),
         202: writtenOnly(expiry, 'etag'),

@@ -7,59 +7,24 @@ import { Problem } from '../../node/problem.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { areSmall, arrayStream, inBuffers, pieces, type WithValue, whole } from '../request/large-json.ts';
 import { ANSWER_STALL_MS, type UnreadAnswers } from '../request/unread-answers.ts';
-import { reachWanted, WAIT_QUERY, type WaitQuery } from '../request/wait.ts';
+import { reachWanted } from '../request/wait.ts';
 import { json, ndjson, writtenOnly } from '../schemas/answers.ts';
-import { exportedEntry } from '../schemas/import-export.ts';
-import { deletedMany, keyPage } from '../schemas/keys.ts';
+import type { Described } from '../schemas/described.ts';
+import { exportedEntry, exportQuery } from '../schemas/import-export.ts';
+import { deletedMany, deleteKeysQuery, keyPage, listQuery } from '../schemas/keys.ts';
 import { problems } from '../schemas/problems.ts';
-import { ACKS_QUERY, type AcksQuery, acknowledged } from './acks.ts';
+import { acknowledged } from './acks.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 
-/** Largest page, in entries. */
-export const MAX_PAGE = 1_000;
-
-const PREFIX = {
-  type: 'string',
-  description: 'Only keys that begin so.',
-  examples: ['user:'],
-} as const;
-
-interface ListQuery extends WaitQuery {
-  readonly prefix?: string;
-  readonly after?: string;
-  readonly limit: number;
-  readonly values: boolean;
-}
-
 export function listRoutes(app: FastifyInstance, node: Node, answers: UnreadAnswers): void {
-  app.get<{ Querystring: ListQuery }>('/v1/keys', {
+  app.get<{ Querystring: Described<typeof listQuery> }>('/v1/keys', {
     schema: {
       operationId: 'listKeys',
       summary: 'List entries in key order',
       description:
         'Keys are ordered by their UTF-8 bytes. A page with values ends early, with the one with which they reach 16 MiB.',
       tags: ['keys'],
-      querystring: {
-        type: 'object',
-        additionalProperties: false,
-        properties: {
-          prefix: PREFIX,
-          after: {
-            type: 'string',
-            description: 'Only keys after this one: `next` of the page before.',
-            examples: ['user:2'],
-          },
-          limit: {
-            type: 'integer',
-            minimum: 1,
-            maximum: MAX_PAGE,
-            default: 100,
-            description: 'The most entries of the page.',
-          },
-          values: { type: 'boolean', default: false, description: 'With the values.' },
-          ...WAIT_QUERY,
-        },
-      },
+      querystring: listQuery,
       response: { 200: json('A page.', keyPage), ...problems('wait', 'DISK_FULL') },
     },
     handler: async (request, reply) => {
@@ -76,48 +41,39 @@ export function listRoutes(app: FastifyInstance, node: Node, answers: UnreadAnsw
     },
   });
 
-  app.delete<{ Querystring: AcksQuery & { prefix?: string; all?: boolean } }>('/v1/keys', {
-    schema: {
-      operationId: 'deleteKeys',
-      summary: 'Delete all entries, or those with a prefix',
-      description:
-        '`all=true` deletes everything at once. With `prefix` entries are deleted in key order, 1,000 at a time, so ' +
-        'that other requests are not held up; entries that are written meanwhile may stay.',
-      tags: ['keys'],
-      querystring: {
-        type: 'object',
-        additionalProperties: false,
-        properties: {
-          prefix: { ...PREFIX, minLength: 1 },
-          all: {
-            type: 'boolean',
-            description: 'Every entry; nothing else may be given then.',
-            examples: [true],
-          },
-          ...ACKS_QUERY,
+  app.delete<{ Querystring: Described<typeof deleteKeysQuery>; Reply: Described<typeof deletedMany> }>(
+    '/v1/keys',
+    {
+      schema: {
+        operationId: 'deleteKeys',
+        summary: 'Delete all entries, or those with a prefix',
+        description:
+          '`all=true` deletes everything at once. With `prefix` entries are deleted in key order, 1,000 at a time, so ' +
+          'that other requests are not held up; entries that are written meanwhile may stay.',
+        tags: ['keys'],
+        querystring: deleteKeysQuery,
+        response: {
+          200: json('They are deleted.', deletedMany),
+          202: writtenOnly(deletedMany),
+          ...problems('body', 'write'),
         },
       },
-      response: {
-        200: json('They are deleted.', deletedMany),
-        202: writtenOnly(deletedMany),
-        ...problems('body', 'write'),
+      handler: async (request, reply) => {
+        const { prefix, all = false } = request.query;
+        if (all === (prefix !== undefined)) {
+          throw new Problem('BAD_REQUEST', 'either prefix or all=true is required');
+        }
+        refuseOnReplica(node);
+        const { deleted, position } = await (prefix === undefined
+          ? node.deleteAll()
+          : node.deletePrefix(prefix));
+        reply.header('psync-position', position);
+        return acknowledged(node, reply, request.query, { deleted, position });
       },
     },
-    handler: async (request, reply) => {
-      const { prefix, all = false } = request.query;
-      if (all === (prefix !== undefined)) {
-        throw new Problem('BAD_REQUEST', 'either prefix or all=true is required');
-      }
-      refuseOnReplica(node);
-      const { deleted, position } = await (prefix === undefined
-        ? node.deleteAll()
-        : node.deletePrefix(prefix));
-      reply.header('psync-position', position);
-      return acknowledged(node, reply, request.query, { deleted, position });
-    },
-  });
+  );
 
-  app.get<{ Querystring: WaitQuery & { prefix?: string } }>('/v1/export', {
+  app.get<{ Querystring: Described<typeof exportQuery> }>('/v1/export', {
     schema: {
       operationId: 'exportEntries',
       summary: 'Read all entries, at one position',
@@ -126,11 +82,7 @@ export function listRoutes(app: FastifyInstance, node: Node, answers: UnreadAnsw
         'it. The header `Psync-Position` says of which position; writes go on meanwhile and are not in it. On a full disk it ' +
         'is refused (`DISK_FULL`) if the newest writes cannot be moved into the keyspace file that it reads.',
       tags: ['keys'],
-      querystring: {
-        type: 'object',
-        additionalProperties: false,
-        properties: { prefix: PREFIX, ...WAIT_QUERY },
-      },
+      querystring: exportQuery,
       response: {
         200: ndjson('The entries.', exportedEntry),
         ...problems('TOO_MANY_REQUESTS', 'wait', 'DISK_FULL'),

@@ -5,43 +5,21 @@ import type { Digest } from '../../node/ports.ts';
 import { Problem } from '../../node/problem.ts';
 import { parseHash } from '../../replication/history-hash.ts';
 import { formatPosition } from '../../replication/position.ts';
-import { MAX_NODE_URL_LENGTH } from '../../replication/upstream.ts';
-import { positionOf, reachWanted, WAIT_ONLY, type WaitQuery } from '../request/wait.ts';
+import { positionOf, reachWanted } from '../request/wait.ts';
 import { json } from '../schemas/answers.ts';
-import { backlogReport } from '../schemas/backlog.ts';
-import { check } from '../schemas/check.ts';
-import { digest } from '../schemas/digest.ts';
-import { historyHash, position } from '../schemas/members.ts';
+import { backlogQuery, backlogReport } from '../schemas/backlog.ts';
+import { check, checkQuery } from '../schemas/check.ts';
+import { type Described, referenceTo } from '../schemas/described.ts';
+import { digest, digestQuery } from '../schemas/digest.ts';
 import { problems } from '../schemas/problems.ts';
 import { replication } from '../schemas/replication.ts';
-import { failoverResult } from '../schemas/role.ts';
+import { failoverRequest, failoverResult, upstreamRequest } from '../schemas/role.ts';
 import { sessions } from '../schemas/sessions.ts';
 
 /** Largest JSON body of these calls, in bytes. */
 const MAX_JSON_BYTES = 64 * 1024;
 
-interface DigestQuery extends WaitQuery {
-  readonly against?: string;
-}
-
-const DIGEST_QUERY = {
-  ...WAIT_ONLY,
-  properties: {
-    ...WAIT_ONLY.properties,
-    timeout: {
-      ...WAIT_ONLY.properties.timeout,
-      description:
-        'How long to wait for `position`, in milliseconds; and, with `against`, how long the comparison may take: both nodes read ' +
-        'all of their entries for it, some 100,000 a second.',
-    },
-    against: {
-      type: 'string',
-      maxLength: MAX_NODE_URL_LENGTH,
-      description:
-        'Another node, `http://HOST:PORT` or `ws://HOST:PORT`, such as `http://127.0.0.1:7797`: compare with it.',
-    },
-  },
-} as const;
+type State = Described<typeof replication>;
 
 function answered({ position, keys, digest }: Digest): {
   readonly position: string;
@@ -65,7 +43,7 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
     },
   });
 
-  app.get('/v1/replication', {
+  app.get<{ Reply: State }>('/v1/replication', {
     schema: {
       operationId: 'getReplication',
       summary: 'Role, position, backlog, upstream, replicas and counters',
@@ -79,7 +57,7 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
     },
   });
 
-  app.put<{ Body: { url: string } }>('/v1/replication/upstream', {
+  app.put<{ Body: Described<typeof upstreamRequest>; Reply: State }>('/v1/replication/upstream', {
     bodyLimit: MAX_JSON_BYTES,
     schema: {
       operationId: 'setUpstream',
@@ -90,7 +68,7 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
         'others, is refused: 409 names the circle. So is one above which a node answers what no node would: 502.',
       ].join('\n'),
       tags: ['replication'],
-      body: { $ref: 'UpstreamRequest#' },
+      body: referenceTo(upstreamRequest),
       response: {
         200: json('It follows that master already.', replication),
         202: json('It follows that master from now on.', replication),
@@ -104,7 +82,7 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
     },
   });
 
-  app.delete('/v1/replication/upstream', {
+  app.delete<{ Reply: State }>('/v1/replication/upstream', {
     schema: {
       operationId: 'deleteUpstream',
       summary: 'Become a master (REPLICAOF NO ONE)',
@@ -122,34 +100,33 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
     },
   });
 
-  app.get<{ Querystring: { position?: string; hash?: string } }>('/v1/replication/check', {
-    schema: {
-      operationId: 'checkPosition',
-      summary: 'What PSYNC would answer',
-      description:
-        'Whether a replica at this position would continue or need a snapshot, why, and how many bytes it would be sent. ' +
-        'Nothing is done, and nothing counted. Without a position: of a replica that has nothing. Without a hash: of a replica ' +
-        'that does not tell its history hash.',
-      tags: ['replication'],
-      querystring: {
-        type: 'object',
-        additionalProperties: false,
-        properties: { position, hash: historyHash },
+  app.get<{ Querystring: Described<typeof checkQuery>; Reply: Described<typeof check> }>(
+    '/v1/replication/check',
+    {
+      schema: {
+        operationId: 'checkPosition',
+        summary: 'What PSYNC would answer',
+        description:
+          'Whether a replica at this position would continue or need a snapshot, why, and how many bytes it would be sent. ' +
+          'Nothing is done, and nothing counted. Without a position: of a replica that has nothing. Without a hash: of a replica ' +
+          'that does not tell its history hash.',
+        tags: ['replication'],
+        querystring: checkQuery,
+        response: { 200: json('The decision.', check), ...problems() },
       },
-      response: { 200: json('The decision.', check), ...problems() },
+      handler: async (request) => {
+        const { position: asked, hash } = request.query;
+        const { decision, bytes, notNow } = node.check(
+          asked === undefined ? null : positionOf(asked),
+          hash === undefined ? null : parseHash(hash),
+        );
+        const reason = decision.kind === 'full-resync' ? decision.reason : null;
+        return { decision: decision.kind, reason, bytes, notNow };
+      },
     },
-    handler: async (request) => {
-      const { position: asked, hash } = request.query;
-      const { decision, bytes, notNow } = node.check(
-        asked === undefined ? null : positionOf(asked),
-        hash === undefined ? null : parseHash(hash),
-      );
-      const reason = decision.kind === 'full-resync' ? decision.reason : null;
-      return { decision: decision.kind, reason, bytes, notNow };
-    },
-  });
+  );
 
-  app.get('/v1/replication/sessions', {
+  app.get<{ Reply: Described<typeof sessions> }>('/v1/replication/sessions', {
     schema: {
       operationId: 'getSessions',
       summary: 'What happened to the replicas',
@@ -162,59 +139,53 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
     },
   });
 
-  app.get<{ Querystring: { seconds?: number } }>('/v1/replication/backlog', {
-    schema: {
-      operationId: 'getBacklog',
-      summary: 'The backlog, the write rate, and how large it should be',
-      description:
-        'The window, how fast the stream grows, the outages that were seen, and advice: the seconds that a replica may ' +
-        'be away, times the bytes written a second.',
-      tags: ['replication'],
-      querystring: {
-        type: 'object',
-        additionalProperties: false,
-        properties: {
-          seconds: {
-            type: 'number',
-            exclusiveMinimum: 0,
-            maximum: 86_400,
-            description: 'What the advice is for; without it: the longest outage that was seen, or 60 s.',
-            examples: [120],
-          },
+  app.get<{ Querystring: Described<typeof backlogQuery>; Reply: Described<typeof backlogReport> }>(
+    '/v1/replication/backlog',
+    {
+      schema: {
+        operationId: 'getBacklog',
+        summary: 'The backlog, the write rate, and how large it should be',
+        description:
+          'The window, how fast the stream grows, the outages that were seen, and advice: the seconds that a replica may ' +
+          'be away, times the bytes written a second.',
+        tags: ['replication'],
+        querystring: backlogQuery,
+        response: { 200: json('The backlog.', backlogReport), ...problems() },
+      },
+      handler: (request, reply) => {
+        reply.send(node.backlogReport(request.query.seconds ?? null));
+      },
+    },
+  );
+
+  app.post<{ Body: Described<typeof failoverRequest>; Reply: Described<typeof failoverResult> }>(
+    '/v1/replication/failover',
+    {
+      bodyLimit: MAX_JSON_BYTES,
+      schema: {
+        operationId: 'failover',
+        summary: 'Hand the role of the master over to a replica',
+        description: [
+          'Writes are held, the replica gets everything, becomes the master under a new run ID, and this node follows it',
+          'with a partial resync; then the held writes are redirected to it (307). Answered when that is done. Nothing is',
+          'lost, and there are never two masters: when time is up, or it is aborted, before the replica has everything,',
+          'this node is the master as before. The other replicas go on following this node; `replicas` names them.',
+        ].join('\n'),
+        tags: ['replication'],
+        body: referenceTo(failoverRequest),
+        response: {
+          200: json('The replica is the master.', failoverResult),
+          ...problems('body', 'FAILOVER_REFUSED', 'FAILOVER_ABORTED', 'FAILOVER_TIMED_OUT', 'DISK_FULL'),
         },
       },
-      response: { 200: json('The backlog.', backlogReport), ...problems() },
-    },
-    handler: (request, reply) => {
-      reply.send(node.backlogReport(request.query.seconds ?? null));
-    },
-  });
-
-  app.post<{ Body: { to?: string; timeoutMs: number } }>('/v1/replication/failover', {
-    bodyLimit: MAX_JSON_BYTES,
-    schema: {
-      operationId: 'failover',
-      summary: 'Hand the role of the master over to a replica',
-      description: [
-        'Writes are held, the replica gets everything, becomes the master under a new run ID, and this node follows it',
-        'with a partial resync; then the held writes are redirected to it (307). Answered when that is done. Nothing is',
-        'lost, and there are never two masters: when time is up, or it is aborted, before the replica has everything,',
-        'this node is the master as before. The other replicas go on following this node; `replicas` names them.',
-      ].join('\n'),
-      tags: ['replication'],
-      body: { $ref: 'FailoverRequest#' },
-      response: {
-        200: json('The replica is the master.', failoverResult),
-        ...problems('body', 'FAILOVER_REFUSED', 'FAILOVER_ABORTED', 'FAILOVER_TIMED_OUT', 'DISK_FULL'),
+      handler: (request) => {
+        const { to = null, timeoutMs } = request.body;
+        return node.failover({ to, timeoutMs });
       },
     },
-    handler: (request) => {
-      const { to = null, timeoutMs } = request.body;
-      return node.failover({ to, timeoutMs });
-    },
-  });
+  );
 
-  app.delete('/v1/replication/failover', {
+  app.delete<{ Reply: State }>('/v1/replication/failover', {
     schema: {
       operationId: 'abortFailover',
       summary: 'Abort a hand-over',
@@ -229,7 +200,7 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
     },
   });
 
-  app.post('/v1/replication/accept', {
+  app.post<{ Reply: State }>('/v1/replication/accept', {
     schema: {
       operationId: 'acceptEmptyMaster',
       summary: 'Let a guarded full resync happen',
@@ -250,7 +221,7 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
     },
   });
 
-  app.get<{ Querystring: DigestQuery }>('/v1/digest', {
+  app.get<{ Querystring: Described<typeof digestQuery>; Reply: Described<typeof digest> }>('/v1/digest', {
     schema: {
       operationId: 'getDigest',
       summary: 'A hash over all entries at one position',
@@ -261,7 +232,7 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
         'else. `UNKNOWN_HISTORY`: the two share no history, so their digests say nothing; `NOT_REACHED`: there was no common ' +
         'position in time; `BAD_PEER`: no node answers there, or not like one. One comparison at a time.',
       tags: ['replication'],
-      querystring: DIGEST_QUERY,
+      querystring: digestQuery,
       response: { 200: json('The digest.', digest), ...problems('wait', 'DISK_FULL', 'BAD_PEER') },
     },
     handler: async (request, reply) => {

@@ -76,3 +76,17 @@ export const backlogReport = {
     },
   },
 } as const;
+
+export const backlogQuery = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    seconds: {
+      type: 'number',
+      exclusiveMinimum: 0,
+      maximum: 86_400,
+      description: 'What the advice is for; without it: the longest outage that was seen, or 60 s.',
+      examples: [120],
+    },
+  },
+} as const;

@@ -1,6 +1,7 @@
 /** Schemas of `/v1/batch`. */
 import { EXAMPLE_POSITION } from './examples.ts';
 import { acks, COUNT, expiresAt, position, version } from './members.ts';
+import { acksParameters, timeout, waitParameters } from './queries.ts';
 
 /** The most operations of one batch. */
 export const MAX_BATCH = 10_000;
@@ -89,5 +90,18 @@ export const batchResults = {
     },
     position,
     acks,
+  },
+} as const;
+
+export const batchQuery = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    ...acksParameters,
+    position: waitParameters.position,
+    timeout: {
+      ...timeout,
+      description: 'How long to wait for `position`, and then for `acks`, in milliseconds.',
+    },
   },
 } as const;

@@ -1,5 +1,6 @@
 /** Schemas of `/v1/changes`: the events of the feed. */
 import { FULL_RESYNC_REASONS } from '../../replication/decide.ts';
+import { MAX_LIMIT, MAX_PREFIXES, MAX_WAIT } from '../../web/feed-query.ts';
 import { EXAMPLE_POSITION } from './examples.ts';
 import { expiresAt, key, position, version } from './members.ts';
 
@@ -68,6 +69,45 @@ export const changeEvent = {
       additionalProperties: true,
     },
   ],
+} as const;
+
+export const changesQuery = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    position: {
+      type: 'string',
+      description:
+        'Go on from here: the last position that you were told. `now`: only what comes. Absent: from a snapshot.',
+      examples: [EXAMPLE_POSITION, 'now'],
+    },
+    prefix: {
+      type: 'array',
+      items: { type: 'string' },
+      maxItems: MAX_PREFIXES,
+      description: 'Only keys that begin so; may be given several times. Absent: all keys.',
+      examples: [['user:']],
+    },
+    snapshot: {
+      type: 'boolean',
+      default: true,
+      description:
+        'Whether a position that is lost is answered with a snapshot; if not, with 410 `POSITION_LOST`.',
+    },
+    limit: {
+      type: 'integer',
+      minimum: 1,
+      maximum: MAX_LIMIT,
+      description: 'End after so many changes. Entries of a snapshot do not count: it is whole or not there.',
+    },
+    wait: {
+      type: 'number',
+      minimum: 0,
+      maximum: MAX_WAIT,
+      description: 'Long poll: end when something has come, and after so many seconds at the latest.',
+      examples: [20],
+    },
+  },
 } as const;
 
 const EVENTS = {

@@ -1,6 +1,6 @@
 /** Schema of `/v1/replication/check`. */
 import { FULL_RESYNC_REASONS } from '../../replication/decide.ts';
-import { COUNT } from './members.ts';
+import { COUNT, historyHash, position } from './members.ts';
 
 export const check = {
   $id: 'Check',
@@ -23,4 +23,10 @@ export const check = {
       description: 'The node is a replica that is not connected, and would say this until it is.',
     },
   },
+} as const;
+
+export const checkQuery = {
+  type: 'object',
+  additionalProperties: false,
+  properties: { position, hash: historyHash },
 } as const;

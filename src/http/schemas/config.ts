@@ -31,7 +31,7 @@ export const configPatch = {
     SETTINGS.filter(({ isLive, schema }) => isLive && schema !== null).map(({ name }) => [
       name,
       {
-        type: ['integer', 'string', 'boolean'],
+        type: ['integer', 'string', 'boolean'] as const,
         description: 'As on the command line: a number, text with a unit (`2mb`, `5s`), true or false.',
       },
     ]),

@@ -1,6 +1,8 @@
 /** Schema of `/v1/digest`. */
+import { MAX_NODE_URL_LENGTH } from '../../replication/upstream.ts';
 import { EXAMPLE_POSITION } from './examples.ts';
 import { COUNT, position } from './members.ts';
+import { waitParameters, waitQuery } from './queries.ts';
 
 export const digest = {
   $id: 'Digest',
@@ -31,6 +33,25 @@ export const digest = {
       type: 'boolean',
       description:
         'With `against`: both hold the same. If not, one of them is wrong, and should be stopped and looked at.',
+    },
+  },
+} as const;
+
+export const digestQuery = {
+  ...waitQuery,
+  properties: {
+    ...waitParameters,
+    timeout: {
+      ...waitParameters.timeout,
+      description:
+        'How long to wait for `position`, in milliseconds; and, with `against`, how long the comparison may take: both nodes read ' +
+        'all of their entries for it, some 100,000 a second.',
+    },
+    against: {
+      type: 'string',
+      maxLength: MAX_NODE_URL_LENGTH,
+      description:
+        'Another node, `http://HOST:PORT` or `ws://HOST:PORT`, such as `http://127.0.0.1:7797`: compare with it.',
     },
   },
 } as const;

@@ -1,6 +1,7 @@
 /** Schemas of `/v1/import` and `/v1/export`. */
 import { EXAMPLE_POSITION } from './examples.ts';
 import { acks, COUNT, expiresAt, key, position, version } from './members.ts';
+import { prefix, waitParameters } from './queries.ts';
 
 export const exportedEntry = {
   $id: 'ExportedEntry',
@@ -40,4 +41,10 @@ export const NDJSON_BODY = {
       },
     },
   },
+} as const;
+
+export const exportQuery = {
+  type: 'object',
+  additionalProperties: false,
+  properties: { prefix, ...waitParameters },
 } as const;

@@ -2,6 +2,7 @@
 import { EXAMPLE_POSITION } from './examples.ts';
 import { acks, COUNT, expiresAt, key, position, version } from './members.ts';
 import { INT64_PATTERN } from './patterns.ts';
+import { acksParameters, prefix, waitParameters } from './queries.ts';
 
 export const written = {
   $id: 'Written',
@@ -171,5 +172,72 @@ export const keyPage = {
       description: 'Ask again with `after` = this; null: that was the last page.',
     },
     position,
+  },
+} as const;
+
+/** Largest page, in entries. */
+const MAX_PAGE = 1_000;
+
+export const listQuery = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    prefix,
+    after: {
+      type: 'string',
+      description: 'Only keys after this one: `next` of the page before.',
+      examples: ['user:2'],
+    },
+    limit: {
+      type: 'integer',
+      minimum: 1,
+      maximum: MAX_PAGE,
+      default: 100,
+      description: 'The most entries of the page.',
+    },
+    values: { type: 'boolean', default: false, description: 'With the values.' },
+    ...waitParameters,
+  },
+} as const;
+
+export const deleteKeysQuery = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    prefix: { ...prefix, minLength: 1 },
+    all: {
+      type: 'boolean',
+      description: 'Every entry; nothing else may be given then.',
+      examples: [true],
+    },
+    ...acksParameters,
+  },
+} as const;
+
+export const putQuery = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    ttl: {
+      type: 'number',
+      description: 'Seconds until it expires; fractions are allowed.',
+      examples: [60],
+    },
+    ...acksParameters,
+  },
+} as const;
+
+/** Part of the path of one entry. */
+export const keyParams = {
+  type: 'object',
+  required: ['key'],
+  properties: {
+    key: {
+      type: 'string',
+      description:
+        'At most 1,024 bytes of UTF-8, percent-encoded. Slashes may stand as they are, but for a key that ends with ' +
+        '`/increment`, `/append` or `/expiry`.',
+      examples: ['greeting'],
+    },
   },
 } as const;

@@ -5,6 +5,8 @@ import { FULL_RESYNC_REASONS } from '../../replication/decide.ts';
 import { problemExample } from './examples.ts';
 import { HEADERS } from './headers.ts';
 
+const PROBLEM_CODES = Object.keys(PROBLEMS) as ProblemCode[];
+
 export const problem = {
   $id: 'Problem',
   type: 'object',
@@ -14,7 +16,7 @@ export const problem = {
     type: { type: 'string', format: 'uri', examples: ['urn:psyncd:problem:not-found'] },
     title: { type: 'string' },
     status: { type: 'integer' },
-    code: { type: 'string', enum: Object.keys(PROBLEMS), description: 'Stable: what programs look at.' },
+    code: { type: 'string', enum: PROBLEM_CODES, description: 'Stable: what programs look at.' },
     detail: { type: 'string', description: 'What happened, for people.' },
     master: { type: 'string', description: 'READONLY: the URL of the master.' },
     line: { type: 'integer', minimum: 1, description: 'BAD_LINE: which line, counted from 1.' },
@@ -91,7 +93,6 @@ export function problems(...names: (Group | ProblemCode)[]): Record<number, obje
   return byStatus;
 }
 
-const PROBLEM_CODES = Object.keys(PROBLEMS) as ProblemCode[];
 const RETRY_AFTER = {
   description: 'After so many seconds it may be possible.',
   type: 'integer',
