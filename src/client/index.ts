@@ -3,7 +3,7 @@
  * only needs `fetch` and `WebSocket`.
  */
 
-export type { BatchAnswer, BatchOperation, BatchResult } from './batch.ts';
+export type * from './answers.ts';
 export type { Change } from './copy.ts';
 export { FollowError } from './ending.ts';
 export type { Entry, Value } from './entry.ts';
@@ -22,13 +22,13 @@ export {
 export { LostPositionError } from './position-waiters.ts';
 export {
   ApiError,
-  type Appended,
+  type BatchOperation,
+  type BatchResult,
   Client,
   type Condition,
-  type Incremented,
+  type ReplicaAnswer,
   type SetOptions,
   UnsendableKey,
-  type Written,
 } from './rest.ts';
 export {
   type MirrorStorage,

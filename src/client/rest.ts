@@ -1,5 +1,17 @@
 /** A thin, typed client of psyncd's REST API. It uses no code of the server, so it runs wherever there is `fetch`. */
-import type { BatchAnswer, BatchOperation } from './batch.ts';
+import type {
+  Appended,
+  BatchAnswer,
+  CheckAnswer,
+  DigestAnswer,
+  FailoverAnswer,
+  Imported,
+  Incremented,
+  ReplicationAnswer,
+  Written,
+} from './answers.ts';
+
+export type * from './answers.ts';
 
 /** An error answer with its stable code. */
 export class ApiError extends Error {
@@ -29,29 +41,6 @@ export class UnsendableKey extends Error {
   }
 }
 
-export interface Written {
-  readonly key: string;
-  readonly version: number;
-  readonly created: boolean;
-  /** Time of expiry in milliseconds since 1970; null: the entry does not expire. */
-  readonly expiresAt: number | null;
-  readonly position: string;
-}
-
-export interface Incremented {
-  /** The new value; rounded beyond 2^53, where `get` returns all digits. */
-  readonly value: number;
-  readonly version: number;
-  readonly position: string;
-}
-
-export interface Appended {
-  /** Size of the value in bytes. */
-  readonly size: number;
-  readonly version: number;
-  readonly position: string;
-}
-
 /**
  * State that the entry must have for the write; otherwise ApiError PRECONDITION_FAILED, with the actual state in
  * `problem`.
@@ -68,93 +57,33 @@ export interface SetOptions extends Condition {
   readonly ttl?: number | undefined;
 }
 
-export interface Imported {
-  readonly imported: number;
-  readonly position: string;
-}
+/** Text, or as `encoding` says: base64 for any bytes, or any JSON. */
+type Sent =
+  | { readonly value: string; readonly encoding?: 'utf8' | 'base64' }
+  | { readonly value: unknown; readonly encoding: 'json' };
+/** `ttl` in seconds, or `expiresAt` in milliseconds since 1970. */
+type Expiring =
+  | { readonly ttl: number; readonly expiresAt?: undefined }
+  | { readonly expiresAt: number; readonly ttl?: undefined };
+type Never = { readonly ttl?: undefined; readonly expiresAt?: undefined };
+type IfVersion = { readonly ifVersion?: number };
+type IfAbsent = { readonly ifAbsent: true; readonly ifVersion?: undefined };
 
-export interface DigestAnswer {
-  readonly position: string;
-  readonly keys: number;
-  readonly digest: string;
-}
+/** One operation of a batch. */
+export type BatchOperation = { readonly key: string } & (
+  | ({ readonly op: 'set' } & Sent & (Expiring | Never) & (IfVersion | IfAbsent))
+  | ({ readonly op: 'append' } & Sent & IfVersion)
+  | ({ readonly op: 'increment'; readonly by?: number | string } & IfVersion)
+  | ({ readonly op: 'expire' } & Expiring & IfVersion)
+  | ({ readonly op: 'delete' | 'persist' } & IfVersion)
+  | { readonly op: 'get' }
+);
 
-export interface ReplicaAnswer {
-  readonly id: string;
-  readonly url?: string;
-  readonly peer: string;
-  readonly state: string;
-  readonly offset: number;
-  readonly lagBytes: number;
-  /** Age of the data that the replica lacks, on the clock of the node that it follows. */
-  readonly lagSeconds: number;
-  readonly ackAgeMs?: number;
-  readonly progress?: { readonly sent: number; readonly total: number };
-  readonly sync?: { readonly kind: 'full' | 'partial'; readonly reason?: string; readonly bytes: number };
-}
+/** Result of one operation; its members depend on the operation. */
+export type BatchResult = BatchAnswer['results'][number];
 
-export interface ReplicationAnswer {
-  readonly role: 'master' | 'replica';
-  readonly nodeId: string;
-  readonly runId: string;
-  readonly offset: number;
-  readonly position: string;
-  /** Hash of the stream's bytes up to `position`, 16 hex digits; null: unknown. */
-  readonly historyHash: string | null;
-  readonly lineage: readonly { readonly runId: string; readonly validTo: number; readonly reason: string }[];
-  readonly backlog: { readonly size: number; readonly firstOffset: number; readonly length: number };
-  readonly upstream: null | {
-    readonly url: string;
-    /** URL of the master for clients, if it differs from the one that its replica dials. */
-    readonly announcedUrl?: string;
-    readonly state: string;
-    readonly detail?: string;
-    readonly lastSync?: {
-      readonly kind: 'full' | 'partial';
-      readonly reason: string | null;
-      readonly bytes: number | null;
-      readonly durationMs: number;
-    };
-    readonly progress?: { readonly received: number; readonly total: number };
-    readonly downMs?: number;
-    readonly guarded?: boolean;
-  };
-  readonly replicas: readonly ReplicaAnswer[];
-  readonly goodReplicas?: number;
-  readonly failover: null | { readonly state: string; readonly to: string | null };
-  /** Last comparison of a replica with its master; older nodes do not report it. */
-  readonly verified?: {
-    readonly at: number;
-    readonly against: string;
-    readonly position: string;
-    readonly equal: boolean;
-  } | null;
-  readonly kept: readonly {
-    readonly file: string;
-    readonly position: string;
-    readonly reason: string | null;
-    readonly at: number;
-  }[];
-  readonly counters: {
-    readonly syncFull: number;
-    readonly syncPartialOk: number;
-    readonly syncPartialErr: number;
-  };
-}
-
-export interface CheckAnswer {
-  readonly decision: 'continue' | 'full-resync';
-  readonly reason: string | null;
-  readonly bytes: number;
-  readonly notNow: string | null;
-}
-
-export interface FailoverAnswer {
-  readonly master: string;
-  readonly position: string;
-  readonly heldMs: number;
-  readonly replicas: readonly string[];
-}
+/** One replica of the node, as `ReplicationAnswer` lists it. */
+export type ReplicaAnswer = ReplicationAnswer['replicas'][number];
 
 /** Calls one node, and follows its redirects of writes to the master. */
 export class Client {

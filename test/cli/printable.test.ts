@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { formatCheck, formatFailover, formatInfo } from '../../src/cli/info.ts';
 import { printableFields } from '../../src/cli/log.ts';
 import { printable, printableJson, printableLines } from '../../src/cli/printable.ts';
-import type { ReplicationAnswer } from '../../src/client/rest.ts';
+import type { CheckAnswer, ReplicationAnswer } from '../../src/client/rest.ts';
 
 const HARM = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
 const EVIL = '\u001b[2J\u0007\r\nrole master\u009b31m\u202e\u2028\ud800';
@@ -49,7 +49,7 @@ test('what a node says of itself and of its peers is shown in as many lines as i
     counters: { syncFull: 0, syncPartialOk: 0, syncPartialErr: 0 },
   } as unknown as ReplicationAnswer;
   const failover = { master: EVIL, position: EVIL, heldMs: 1, replicas: [EVIL] };
-  const check = { decision: 'full-resync', reason: EVIL, bytes: 1, notNow: EVIL } as const;
+  const check = { decision: EVIL, reason: EVIL, bytes: 1, notNow: EVIL } as unknown as CheckAnswer;
   for (const [lines, count] of [
     [formatInfo(answer), 13],
     [formatFailover(failover), 2],

@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import test, { type TestContext } from 'node:test';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
+import type { ReplicationAnswer } from '../../src/client/answers.ts';
 import { HIGH_WATER_BYTES } from '../../src/node/feed/follower.ts';
 import { CloseCode } from '../../src/replication/close-code.ts';
 import { Cluster, converged } from '../support/cluster.ts';
@@ -27,15 +28,8 @@ function told(events: readonly FeedEvent[]): readonly (string | undefined)[] {
   return events.filter(({ type }) => type === 'set').map(({ position }) => position);
 }
 
-interface FeedStatus {
-  readonly followers: number;
-  readonly behind: number;
-  readonly counters: { readonly tooFarBehind: number };
-}
-
-async function feedOf(node: ChildNode): Promise<FeedStatus> {
-  const answer = await fetch(`${node.url}/v1/replication`);
-  return ((await answer.json()) as { readonly feed: FeedStatus }).feed;
+async function feedOf(node: ChildNode): Promise<ReplicationAnswer['feed']> {
+  return (await node.client.replication()).feed;
 }
 
 /** How many connections the node has, besides those on which it listens. */

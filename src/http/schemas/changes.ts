@@ -1,6 +1,7 @@
 /** Schemas of `/v1/changes`: the events of the feed. */
 import { FULL_RESYNC_REASONS } from '../../replication/decide.ts';
 import { MAX_LIMIT, MAX_PREFIXES, MAX_WAIT } from '../../web/feed-query.ts';
+import { referenceTo } from './described.ts';
 import { EXAMPLE_POSITION } from './examples.ts';
 import { expiresAt, key, position, version } from './members.ts';
 
@@ -20,7 +21,12 @@ export const change = {
   $id: 'Change',
   description: 'What happened to a key; `flush`: all keys are gone.',
   examples: [{ type: 'delete', key: 'user:2' }],
-  oneOf: Object.entries(CHANGES).map(([type, properties]) => variant(type, properties)),
+  oneOf: [
+    variant('set', CHANGES.set),
+    variant('delete', CHANGES.delete),
+    variant('expiry', CHANGES.expiry),
+    variant('flush', CHANGES.flush),
+  ],
 } as const;
 
 export const changeEvent = {
@@ -56,10 +62,13 @@ export const changeEvent = {
       // Not required: in a cluster that is being upgraded some nodes do not say it yet.
       { head: { ...position, description: 'Where the node stands: told as much, you have caught up.' } },
     ),
-    ...Object.entries(CHANGES).map(([type, properties]) => variant(type, { ...properties, position })),
+    variant('set', { ...CHANGES.set, position }),
+    variant('delete', { ...CHANGES.delete, position }),
+    variant('expiry', { ...CHANGES.expiry, position }),
+    variant('flush', { ...CHANGES.flush, position }),
     variant(
       'batch',
-      { changes: { type: 'array', items: { $ref: 'Change#' } }, position },
+      { changes: { type: 'array', items: referenceTo(change) }, position },
       'Changes that were made at once: apply all of them or none.',
     ),
     variant('bookmark', { position }, 'Nothing of yours happened up to here: resume from here.'),
@@ -136,16 +145,26 @@ export const EVENT_STREAMS = {
   },
 } as const;
 
-function variant(
-  type: string,
-  properties: Readonly<Record<string, object>>,
+/** Schema of one form of an event. */
+interface Variant<Type extends string, Required, Optional> {
+  readonly type: 'object';
+  readonly description?: string;
+  readonly required: readonly ('type' | keyof Required)[];
+  readonly properties: { readonly type: { readonly type: 'string'; readonly const: Type } } & Required &
+    Optional;
+}
+
+/** @param required members beside `type` that every such event has */
+function variant<const Type extends string, const Required extends object, const Optional extends object>(
+  type: Type,
+  required: Required,
   description?: string,
-  optional: Readonly<Record<string, object>> = {},
-): object {
+  optional = {} as Optional,
+): Variant<Type, Required, Optional> {
   return {
     type: 'object',
     ...(description === undefined ? {} : { description }),
-    required: ['type', ...Object.keys(properties)],
-    properties: { type: { type: 'string', const: type }, ...properties, ...optional },
+    required: ['type', ...(Object.keys(required) as (keyof Required)[])],
+    properties: { type: { type: 'string', const: type }, ...required, ...optional },
   };
 }

@@ -1,0 +1,89 @@
+/**
+ * The types of psyncd/client and the schemas of the API describe the same. The compiler checks these tests: a statement that is
+ * not true has the type `false`, so that `npm run check` refuses its value.
+ */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import type * as client from '../../src/client/answers.ts';
+import type { FeedChange, FeedEvent } from '../../src/client/event.ts';
+import type { BatchOperation } from '../../src/client/rest.ts';
+import type { batchRequest, batchResults } from '../../src/http/schemas/batch.ts';
+import type { change, changeEvent } from '../../src/http/schemas/changes.ts';
+import type { check } from '../../src/http/schemas/check.ts';
+import type { Described } from '../../src/http/schemas/described.ts';
+import type { digest } from '../../src/http/schemas/digest.ts';
+import type { imported } from '../../src/http/schemas/import-export.ts';
+import type { appended, incremented, written } from '../../src/http/schemas/keys.ts';
+import type { replication } from '../../src/http/schemas/replication.ts';
+import type { failoverResult } from '../../src/http/schemas/role.ts';
+import type { ReplicationStatus } from '../../src/node/node.ts';
+
+/** Whether both types have the same members, each optional in both or in none. */
+type Same<One, Other> =
+  (<T>() => T extends One ? 1 : 2) extends <T>() => T extends Other ? 1 : 2 ? true : false;
+/** Whether every value of the one type is also a value of the other. */
+type Fits<One, Other> = [One] extends [Other] ? true : false;
+/** A value as it arrives after `JSON.stringify`, which leaves undefined members out. */
+type Sent<T> = T extends unknown
+  ? { [Name in keyof T as T[Name] extends undefined ? never : Name]: Exclude<T[Name], undefined> }
+  : never;
+
+function hold(statements: Readonly<Record<string, true>>): void {
+  assert.ok(Object.values(statements).every((isTrue) => isTrue));
+}
+
+test('psyncd/client declares each answer as its schema describes it', () => {
+  const statements: {
+    Written: Same<client.Written, Described<typeof written>>;
+    Incremented: Same<client.Incremented, Described<typeof incremented>>;
+    Appended: Same<client.Appended, Described<typeof appended>>;
+    Imported: Same<client.Imported, Described<typeof imported>>;
+    BatchAnswer: Same<client.BatchAnswer, Described<typeof batchResults>>;
+    DigestAnswer: Same<client.DigestAnswer, Described<typeof digest>>;
+    ReplicationAnswer: Same<client.ReplicationAnswer, Described<typeof replication>>;
+    CheckAnswer: Same<client.CheckAnswer, Described<typeof check>>;
+    FailoverAnswer: Same<client.FailoverAnswer, Described<typeof failoverResult>>;
+  } = {
+    Written: true,
+    Incremented: true,
+    Appended: true,
+    Imported: true,
+    BatchAnswer: true,
+    DigestAnswer: true,
+    ReplicationAnswer: true,
+    CheckAnswer: true,
+    FailoverAnswer: true,
+  };
+  hold(statements);
+});
+
+test('a node only reports a state of replication that its schema describes', () => {
+  const statements: { status: Fits<ReplicationStatus, client.ReplicationAnswer> } = { status: true };
+  hold(statements);
+});
+
+test('the schema admits every operation of a batch that psyncd/client can send', () => {
+  type Admitted = Described<typeof batchRequest>['ops'][number];
+  const statements: { operations: Fits<Sent<BatchOperation>, Admitted> } = { operations: true };
+  hold(statements);
+});
+
+test('psyncd/client knows every event of the feed with the members that its schema describes', () => {
+  type DescribedEvent = Described<typeof changeEvent>;
+  const statements: {
+    events: Fits<DescribedEvent, FeedEvent>;
+    changes: Fits<Described<typeof change>, FeedChange>;
+    types: Same<FeedEvent['type'], DescribedEvent['type']>;
+  } = { events: true, changes: true, types: true };
+  hold(statements);
+});
+
+test('a statement that is not true does not compile', () => {
+  // @ts-expect-error: a member is optional in one of the types only.
+  const optional: Same<{ a: 1 }, { a?: 1 }> = true;
+  // @ts-expect-error: a member is missing in one of the types.
+  const missing: Same<{ a: 1 }, { a: 1; b?: 2 }> = true;
+  // @ts-expect-error: null is a value of one of the types only.
+  const nullable: Fits<{ a: 1 | null }, { a: 1 }> = true;
+  for (const refused of [optional, missing, nullable]) assert.equal(refused, true);
+});
