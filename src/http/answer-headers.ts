@@ -1,10 +1,12 @@
 /** Headers that do not depend on what was asked for. */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyReply } from 'fastify';
+import type { Entry } from '../keyspace/entry.ts';
 import type { Node } from '../node/node.ts';
 import { formatPosition } from '../replication/position.ts';
 import type { Origins } from '../web/origins.ts';
 import { corsHeaders } from './cors.ts';
+import { etag } from './request/conditions.ts';
 
 /** Browsers take nothing for another media type than the answer names. */
 export const NO_SNIFFING = ['x-content-type-options', 'nosniff'] as const;
@@ -33,4 +35,13 @@ export function varyBy(reply: FastifyReply, name: string): FastifyReply {
   const others = reply.getHeader('vary');
   if (others === undefined) return reply.header('vary', name);
   return String(others).split(', ').includes(name) ? reply : reply.header('vary', `${others}, ${name}`);
+}
+
+/** Headers of an answer about one entry. */
+export function entryHeaders(
+  reply: FastifyReply,
+  { version, expiresAt }: Pick<Entry, 'version' | 'expiresAt'>,
+): void {
+  reply.header('etag', etag(version));
+  if (expiresAt !== null) reply.header('psync-expires-at', String(expiresAt));
 }

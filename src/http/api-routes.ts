@@ -9,7 +9,10 @@ import { adminRoutes, type RunningSettings } from './routes/admin-routes.ts';
 import { batchRoute } from './routes/batch-route.ts';
 import { changesRoute } from './routes/changes-route.ts';
 import { importRoute } from './routes/import-route.ts';
-import { operationRoutes, valueRoutes } from './routes/key-routes.ts';
+import { keyDeleteRoute } from './routes/key-delete-route.ts';
+import { operationRoutes } from './routes/key-operation-routes.ts';
+import { keyReadRoute } from './routes/key-read-route.ts';
+import { valueRoutes } from './routes/key-value-routes.ts';
 import { listRoutes } from './routes/list-routes.ts';
 import { replicationRoutes } from './routes/replication-routes.ts';
 import { change, changeEvent } from './schemas/changes.ts';
@@ -54,6 +57,8 @@ export async function apiRoutes(
       parsed(null, payload),
     );
     valueRoutes(values, node, now, traffic);
+    keyReadRoute(values, node, traffic);
+    keyDeleteRoute(values, node);
     importRoute(values, node, now, traffic.bodies);
     done();
   });

@@ -6,8 +6,8 @@
  * sending each run many times in a row, which suits the processor's caches, and the peer is woken once (measured: a
  * quarter less processor time per request).
  *
- * The fast path answers exactly as the routes of key-routes.ts, and a test checks that. A request with a query, a
- * condition, an escaped key or a large body takes the long way through Fastify.
+ * The fast path answers exactly as key-read-route.ts and key-value-routes.ts, and a test checks that. A request with a
+ * query, a condition, an escaped key or a large body takes the long way through Fastify.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ALWAYS } from '../../keyspace/condition.ts';

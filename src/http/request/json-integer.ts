@@ -1,3 +1,16 @@
+/** 64-bit integers in JSON, whose numbers many clients round beyond 2^53. */
+import { Problem } from '../../node/problem.ts';
+
+/** @throws Problem BAD_REQUEST for what is no 64-bit integer */
+export function integerOf(value: number | string): bigint {
+  const isInteger = typeof value === 'string' ? /^-?\d{1,19}$/.test(value) : Number.isSafeInteger(value);
+  if (!isInteger)
+    throw new Problem('BAD_REQUEST', '"by" is no integer; beyond 2^53 it has to be a string of digits');
+  const by = BigInt(value);
+  if (BigInt.asIntN(64, by) !== by) throw new Problem('BAD_REQUEST', '"by" has more than 64 bits');
+  return by;
+}
+
 /**
  * Writes a 64-bit integer as a JSON number with all its digits. Clients whose numbers are doubles round it beyond 2^53;
  * they find the exact text in the value itself.

@@ -53,3 +53,7 @@ export function badKey(problem: KeyProblem, code?: ProblemCode): Problem {
       return new Problem(code ?? 'BAD_REQUEST', 'the key is not Unicode');
   }
 }
+
+export function keyNotFound(key: string): Problem {
+  return new Problem('NOT_FOUND', `there is no key ${JSON.stringify(key)}`);
+}

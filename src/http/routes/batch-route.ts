@@ -16,7 +16,7 @@ import type { Node } from '../../node/node.ts';
 import { Problem } from '../../node/problem.ts';
 import { expiryOf } from '../request/expiry.ts';
 import { parseJsonBody, readJson } from '../request/json-body.ts';
-import { jsonInteger } from '../request/json-integer.ts';
+import { integerOf, jsonInteger } from '../request/json-integer.ts';
 import { badKey } from '../request/key.ts';
 import { areSmall, arrayStream, type WithValue, whole } from '../request/large-json.ts';
 import { AT_ONCE_BYTES, Line, slices } from '../request/slices.ts';
@@ -28,7 +28,6 @@ import { type Described, referenceTo } from '../schemas/described.ts';
 import { problems } from '../schemas/problems.ts';
 import { acknowledged } from './acks.ts';
 import { type BatchRead, readAtOnce, readBytes, readInTurns } from './batch-read.ts';
-import { integerOf } from './key-routes.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 
 /** The largest batch, in bytes of JSON. */

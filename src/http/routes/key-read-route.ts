@@ -1,0 +1,154 @@
+/** `GET /v1/keys/{key}`: the value of one entry. */
+import { Readable } from 'node:stream';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { type Entry, type Outline, outlineOf } from '../../keyspace/entry.ts';
+import { atOnce, isJsonSteps } from '../../keyspace/json/json.ts';
+import type { Node } from '../../node/node.ts';
+import { Problem } from '../../node/problem.ts';
+import { free } from '../../stream/growing-buffer.ts';
+import { entryHeaders, VALUE_POLICY, varyBy } from '../answer-headers.ts';
+import { isKnown, writeCondition } from '../request/conditions.ts';
+import { checkKey, keyNotFound } from '../request/key.ts';
+import { typeOf, wantsJson } from '../request/key-json.ts';
+import { AT_ONCE_BYTES, clientHasGone, inSlices, Line, slices } from '../request/slices.ts';
+import type { Traffic } from '../request/traffic.ts';
+import { reachWanted, wantedPosition } from '../request/wait.ts';
+import { bytes, noContent } from '../schemas/answers.ts';
+import type { Described } from '../schemas/described.ts';
+import { READ_HEADERS } from '../schemas/headers.ts';
+import { keyParams } from '../schemas/keys.ts';
+import { problems } from '../schemas/problems.ts';
+import { type WaitQuery, waitQuery } from '../schemas/queries.ts';
+
+interface ReadRoute {
+  Params: Described<typeof keyParams>;
+  Querystring: WaitQuery;
+}
+
+export function keyReadRoute(app: FastifyInstance, node: Node, traffic: Traffic): void {
+  const reads = new KeyReads(node, traffic);
+  app.get<ReadRoute>('/v1/keys/:key', {
+    config: { swagger: { exposeHeadRoute: true } },
+    schema: {
+      operationId: 'getKey',
+      summary: 'Read an entry',
+      description:
+        'The bytes as they were set. `HEAD` answers the same without them. With `Accept: application/json` a value ' +
+        'that is JSON comes as such; one that is not is 406.',
+      tags: ['keys'],
+      params: keyParams,
+      headers: READ_HEADERS,
+      querystring: waitQuery,
+      response: {
+        200: bytes('The value.'),
+        304: noContent('The client has this version already.', 'etag'),
+        ...problems('KEY_TOO_LONG', 'NOT_FOUND', 'NOT_ACCEPTABLE', 'PRECONDITION_FAILED', 'wait'),
+      },
+    },
+    handler: (request, reply) => {
+      const key = checkKey(request.params.key);
+      // Most reads do not wait, and are answered without a promise.
+      if (wantedPosition(request) !== null) {
+        return reachWanted(node, request, reply).then(() => reads.answer(key, request, reply));
+      }
+      const late = reads.answer(key, request, reply);
+      return late instanceof Promise ? late : undefined;
+    },
+  });
+}
+
+class KeyReads {
+  readonly #node: Node;
+  readonly #traffic: Traffic;
+  /** Values that have to be looked through for JSON. */
+  readonly #largeReads = new Line();
+
+  constructor(node: Node, traffic: Traffic) {
+    this.#node = node;
+    this.#traffic = traffic;
+  }
+
+  /** Answers what needs no value at once, and reads the value only when there is room for the answer. */
+  answer(key: string, request: FastifyRequest, reply: FastifyReply): FastifyReply | Promise<FastifyReply> {
+    const outline = this.#node.outline(key);
+    if (outline === null) throw keyNotFound(key);
+    if (isAnswered(outline, request, reply)) return reply;
+    const { accept } = request.headers;
+    // The answer depends on whether the value is JSON, also the answer to HEAD.
+    if (request.method === 'HEAD' && !wantsJson(accept)) {
+      const type = typeOf(accept, () => false);
+      return sendSize(reply, outline, type);
+    }
+    const room = this.#traffic.answers.admit(request.raw, reply.raw, outline.size);
+    if (outline.size > AT_ONCE_BYTES) return this.#answerLarge(key, request, reply, room);
+    if (room !== null) return room.then(() => this.answer(key, request, reply));
+    const entry = this.#node.get(key);
+    if (entry === null) throw keyNotFound(key);
+    const type = typeOf(accept, () => atOnce(isJsonSteps(entry.value)));
+    return sendValue(reply, entry, type);
+  }
+
+  /** Reads a large value when there is room, one in a turn of the event loop. */
+  async #answerLarge(
+    key: string,
+    request: FastifyRequest,
+    reply: FastifyReply,
+    room: Promise<void> | null,
+  ): Promise<FastifyReply> {
+    if (room !== null) await room;
+    const { accept } = request.headers;
+    if (wantsJson(accept)) return this.#largeReads.run(reply, () => this.#answerNow(key, request, reply));
+    return this.#answerNow(key, request, reply);
+  }
+
+  async #answerNow(key: string, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+    await slices().pass();
+    if (reply.raw.destroyed) throw clientHasGone();
+    // The answer is the entry as it is now, so the headers of the older state go.
+    reply.removeHeader('etag').removeHeader('psync-expires-at');
+    const entry = this.#node.get(key);
+    if (entry === null) throw keyNotFound(key);
+    const { value } = entry;
+    if (isAnswered(outlineOf(entry), request, reply)) return reply;
+    this.#traffic.answers.count(request.raw, reply.raw, value.length);
+    const { accept } = request.headers;
+    const isJson = wantsJson(accept) && (await inSlices(value.length, isJsonSteps(value)));
+    const type = typeOf(accept, () => isJson);
+    return sendValue(reply, entry, type);
+  }
+}
+
+/** Answers 304 to a client that has this version. @throws Problem PRECONDITION_FAILED */
+function isAnswered(outline: Outline, request: FastifyRequest, reply: FastifyReply): boolean {
+  entryHeaders(reply, outline);
+  // A 304 or 406 also depends on Accept (RFC 9110, 12.5.5 and 15.4.5).
+  varyBy(reply, 'Accept');
+  const { match } = writeCondition({ 'if-match': request.headers['if-match'] });
+  if (match !== undefined && match !== '*' && !match.includes(outline.version)) {
+    throw new Problem('PRECONDITION_FAILED', `it has version ${outline.version}`, {
+      currentVersion: outline.version,
+    });
+  }
+  if (!isKnown(request.headers, outline.version)) return false;
+  reply.code(304).send();
+  return true;
+}
+
+/** Answers HEAD. */
+function sendSize(reply: FastifyReply, { size }: Outline, type: string): FastifyReply {
+  // With a stream Fastify leaves the length as it is.
+  return reply
+    .header('content-type', type)
+    .header(...VALUE_POLICY)
+    .header('content-length', size)
+    .send(Readable.from([]));
+}
+
+function sendValue(reply: FastifyReply, entry: Entry, type: string): FastifyReply {
+  // The value is a copy that only this answer uses.
+  reply.raw.once('finish', () => free(entry.value));
+  return reply
+    .header('content-type', type)
+    .header(...VALUE_POLICY)
+    .send(entry.value);
+}
