@@ -13,6 +13,7 @@ import type { Log, World } from './node/ports.ts';
 import { Problem } from './node/problem.ts';
 import { formatPosition, type RunId } from './replication/position.ts';
 import { upstreamProblem } from './replication/upstream.ts';
+import { EVENT_LOOP } from './runtime/event-loop.ts';
 import { LoopLag } from './runtime/loop-lag.ts';
 import { cannotListen, checkPort } from './runtime/port-check.ts';
 import { collectWithoutHelp } from './runtime/process-memory.ts';
@@ -44,17 +45,10 @@ export interface App {
 const CLOSE_REQUESTS_MS = 2_000;
 
 const world: World = {
+  ...EVENT_LOOP,
   now: () => Date.now(),
-  monotonic: () => performance.now(),
   random: () => Math.random(),
   newRunId: () => randomBytes(20).toString('hex') as RunId,
-  after: (delayMs, callback) => {
-    const timer = setTimeout(callback, delayMs);
-    return () => clearTimeout(timer);
-  },
-  soon: (callback) => {
-    setImmediate(callback);
-  },
 };
 
 /**

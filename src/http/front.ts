@@ -8,11 +8,11 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Log } from '../node/ports.ts';
 import { Problem } from '../node/problem.ts';
+import { EVENT_LOOP } from '../runtime/event-loop.ts';
 import type { KnownHosts } from '../web/hosts.ts';
 import { type Handler, Line } from './fast-path/in-order.ts';
 import { ReadTurns } from './fast-path/read-turns.ts';
 import { Rounds } from './fast-path/rounds.ts';
-import { EVENT_LOOP } from './request/event-loop.ts';
 import { normalizeTarget } from './request/request-target.ts';
 
 // An import statement would read everything that the module exports, and so load Node's WebSocket client (undici).

@@ -7,8 +7,8 @@ import test, { type TestContext } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { until } from '../../src/cli/until.ts';
 import { ReadTurns, SURPRISES_MS } from '../../src/http/fast-path/read-turns.ts';
-import { EVENT_LOOP } from '../../src/http/request/event-loop.ts';
 import type { Loop } from '../../src/node/turns.ts';
+import { EVENT_LOOP } from '../../src/runtime/event-loop.ts';
 
 const HEAD = 'PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n';
 const TINY_CHUNKS = '1\r\nx\r\n'.repeat(50_000);

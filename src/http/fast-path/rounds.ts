@@ -4,7 +4,7 @@
  * connection, round by round. So a single request on another connection waits for one round, not for all of them.
  */
 import { type Loop, SharedTurn } from '../../node/turns.ts';
-import { EVENT_LOOP } from '../request/event-loop.ts';
+import { EVENT_LOOP } from '../../runtime/event-loop.ts';
 
 /** A connection whose requests wait for their turn. */
 export interface Starter {

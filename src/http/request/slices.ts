@@ -6,7 +6,7 @@ import type { FastifyReply } from 'fastify';
 import { atOnce, type Steps } from '../../keyspace/json/json.ts';
 import { Problem } from '../../node/problem.ts';
 import { OneByOne, Turns } from '../../node/turns.ts';
-import { EVENT_LOOP } from './event-loop.ts';
+import { EVENT_LOOP } from '../../runtime/event-loop.ts';
 
 /**
  * JSON up to this many bytes is parsed, checked or written at once: it usually takes below a millisecond, and up to ten
