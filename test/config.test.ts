@@ -9,7 +9,7 @@ import { config, configPatch } from '../src/http/schemas/config.ts';
 import { loadSettings } from '../src/settings/load.ts';
 import { formatBacklogSize, parseSize, parseTime, UsageError } from '../src/settings/parse.ts';
 import { flagOf, variableOf } from '../src/settings/setting.ts';
-import { SETTINGS } from '../src/settings/table.ts';
+import { SETTINGS, shown } from '../src/settings/table.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'psyncd-config-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -353,6 +353,13 @@ test('/v1/config describes each setting whose entry has a schema, and takes thos
   assert.deepEqual([...config.required].sort(), named);
   const live = described.filter(({ isLive }) => isLive).map(({ name }) => name);
   assert.deepEqual(Object.keys(configPatch.properties).sort(), live.sort());
+});
+
+test('openapi.yaml names each setting that /v1/config answers or takes', () => {
+  const answered = Object.keys(shown(loadSettings({}, {}, null)));
+  assert.deepEqual(Object.keys(config.properties), answered);
+  const taken = SETTINGS.filter(({ isLive }) => isLive).map(({ name }) => name);
+  assert.deepEqual(Object.keys(configPatch.properties), taken);
 });
 
 test('a default is allowed by the setting itself, and `atMost` names a setting', () => {

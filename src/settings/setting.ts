@@ -13,7 +13,7 @@ export interface Setting<T = unknown> {
   readonly help: string;
   /** Whether `PATCH /v1/config` and a reload may change it while the node runs. */
   readonly isLive: boolean;
-  /** JSON Schema of the value in the answers of `/v1/config`; null: openapi.yaml does not name the setting. */
+  /** JSON Schema of the value in the answers of `/v1/config`; null: `/v1/config` does not show the setting. */
   readonly schema: object | null;
   /** Name under which the node reads the value each time that it needs it: a member of `NodeSettings`. */
   readonly node?: string;
