@@ -82,14 +82,14 @@ export class Front {
     this.server.on('checkContinue', (request, response) => this.#request(request, response));
     this.server.on('checkExpectation', (request, response) => {
       // RFC 9110, 10.1.1.
-      const problem = new Problem('EXPECTATION_FAILED', 'only 100-continue can be expected');
+      const problem = new Problem('EXPECTATION_FAILED', 'the node meets no expectation but 100-continue');
       this.#request(request, response, this.#refusal(problem, false));
     });
     this.server.on('upgrade', (request, connection, head) => {
       this.#handedOver(connection as Socket, () => this.#upgrade(request, connection, head));
     });
     this.server.on('connect', (request, connection) => {
-      const problem = new Problem('NOT_IMPLEMENTED', 'this is no proxy');
+      const problem = new Problem('NOT_IMPLEMENTED', 'this node is not a proxy');
       this.#handedOver(connection as Socket, () => this.#end(connection, problem, request));
     });
   }

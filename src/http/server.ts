@@ -111,7 +111,12 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
     // What it may read the browser decides, by the headers of the answer.
     const asks = method === 'GET' || method === 'HEAD' || method === 'OPTIONS';
     if (asks || mayCome(origin, host, parts.settings)) return done();
-    return done(new Problem('FORBIDDEN', `a page of ${origin} must not change anything here`));
+    return done(
+      new Problem(
+        'FORBIDDEN',
+        `pages of ${origin} may not change anything on this node; --allow-origin lets them`,
+      ),
+    );
   });
   app.addHook('onSend', (request, reply, payload, done) => {
     if (Buffer.isBuffer(payload) || typeof payload === 'string') {
@@ -251,6 +256,6 @@ function brokenRequest({ code }: Error & { code?: string }): Problem {
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return new Problem('REQUEST_TIMEOUT', 'the request did not arrive in time');
     default:
-      return new Problem('BAD_REQUEST', 'this is no HTTP request');
+      return new Problem('BAD_REQUEST', 'this is not an HTTP request');
   }
 }

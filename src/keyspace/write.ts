@@ -259,7 +259,7 @@ function incremented(key: string, entry: Entry | null, by: bigint): bigint {
   if (before > MAX_INT64 || before < MIN_INT64) throw notInteger(key);
   const after = before + by;
   if (after > MAX_INT64 || after < MIN_INT64) {
-    throw new Refusal('INTEGER_OVERFLOW', `${before} and ${by} are beyond 64 bits`);
+    throw new Refusal('INTEGER_OVERFLOW', `the sum of ${before} and ${by} has more than 64 bits`);
   }
   return after;
 }
@@ -296,7 +296,7 @@ function notFound(key: string): Refusal {
 }
 
 function notInteger(key: string): Refusal {
-  return new Refusal('NOT_INTEGER', `the value of ${JSON.stringify(key)} is no 64-bit integer`);
+  return new Refusal('NOT_INTEGER', `the value of ${JSON.stringify(key)} is not a 64-bit integer`);
 }
 
 function tooLarge(key: string, length: number): Refusal {

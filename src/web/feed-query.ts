@@ -46,7 +46,7 @@ function startOf(text: string | null): FeedRequest['from'] {
   if (text === 'now') return 'now';
   const position = parsePosition(text);
   if (position !== null) return position;
-  throw bad(`${JSON.stringify(text.slice(0, 80))} is no position, <run ID>:<offset>, and not "now"`);
+  throw bad(`${JSON.stringify(text.slice(0, 80))} is neither a position, <run ID>:<offset>, nor "now"`);
 }
 
 function prefixesOf(wanted: readonly string[]): Prefixes {

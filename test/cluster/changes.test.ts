@@ -399,7 +399,7 @@ test('a position', async (t) => {
       'latest',
     ];
     for (const text of wrong) {
-      await refused(t, master, { query: `position=${text}` }, 400, 'BAD_REQUEST', 4400, /no position/);
+      await refused(t, master, { query: `position=${text}` }, 400, 'BAD_REQUEST', 4400, /neither a position/);
     }
     const headers = { 'last-event-id': `${runId}:` };
     const follower = TestFollower.follow(t, master.url, { transport: 'sse', headers });

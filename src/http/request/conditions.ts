@@ -38,7 +38,7 @@ function versions(name: string, header: string, weak: boolean): '*' | readonly n
   const element = /[\s,]*(?:(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*(?:,|$)|$)/y;
   while (element.lastIndex < text.length) {
     const match = element.exec(text);
-    if (match === null) throw new Problem('BAD_REQUEST', `${name} is no list of ETags in quotes`);
+    if (match === null) throw new Problem('BAD_REQUEST', `${name} is not a list of ETags in quotes`);
     const [, weakness, tag] = match;
     if (tag === undefined) break;
     count += 1;

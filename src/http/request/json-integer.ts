@@ -5,7 +5,7 @@ import { Problem } from '../../node/problem.ts';
 export function integerOf(value: number | string): bigint {
   const isInteger = typeof value === 'string' ? /^-?\d{1,19}$/.test(value) : Number.isSafeInteger(value);
   if (!isInteger)
-    throw new Problem('BAD_REQUEST', '"by" is no integer; beyond 2^53 it has to be a string of digits');
+    throw new Problem('BAD_REQUEST', '"by" is not an integer; send one beyond 2^53 as a string of digits');
   const by = BigInt(value);
   if (BigInt.asIntN(64, by) !== by) throw new Problem('BAD_REQUEST', '"by" has more than 64 bits');
   return by;

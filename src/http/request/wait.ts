@@ -34,7 +34,7 @@ export function positionOf(text: string): Position {
   if (parsed === null) {
     throw new Problem(
       'BAD_REQUEST',
-      `${JSON.stringify(text.slice(0, 80))} is no position, <run ID>:<offset>`,
+      `${JSON.stringify(text.slice(0, 80))} is not a position, <run ID>:<offset>`,
     );
   }
   return parsed;

@@ -177,7 +177,7 @@ function entryOf(object: Readonly<Record<string, unknown>>, now: number): SetCom
   if (typeof bytes === 'string') throw bad(bytes);
   if (bytes.length > MAX_VALUE_BYTES) throw bad(`the value has more than ${MAX_VALUE_BYTES} bytes`);
   if (expiresAt !== null && !(typeof expiresAt === 'number' && isTime(expiresAt))) {
-    throw bad('"expiresAt" is no time in milliseconds');
+    throw bad('"expiresAt" is not a time in milliseconds');
   }
   const at = expiresAt as number | null;
   return at !== null && at <= now

@@ -125,7 +125,7 @@ function isAnswered(outline: Outline, request: FastifyRequest, reply: FastifyRep
   varyBy(reply, 'Accept');
   const { match } = writeCondition({ 'if-match': request.headers['if-match'] });
   if (match !== undefined && match !== '*' && !match.includes(outline.version)) {
-    throw new Problem('PRECONDITION_FAILED', `it has version ${outline.version}`, {
+    throw new Problem('PRECONDITION_FAILED', `the entry has version ${outline.version}`, {
       currentVersion: outline.version,
     });
   }

@@ -163,11 +163,13 @@ const EXAMPLES: Readonly<Record<ProblemCode, Example>> = {
     detail: 'line 3: "key" is not a string; 2 entries before it are in',
     extra: { line: 3, imported: 2 },
   },
-  FORBIDDEN: { detail: 'a page of http://evil.example must not change anything here' },
+  FORBIDDEN: {
+    detail: 'pages of http://evil.example may not change anything on this node; --allow-origin lets them',
+  },
   NOT_FOUND: { detail: 'there is no key "greeting"' },
   NOT_JSON: { detail: 'the value of "greeting" is not JSON' },
-  NOT_INTEGER: { detail: 'the value of "greeting" is not an integer' },
-  INTEGER_OVERFLOW: { detail: 'the result has more than 64 bits' },
+  NOT_INTEGER: { detail: 'the value of "greeting" is not a 64-bit integer' },
+  INTEGER_OVERFLOW: { detail: 'the sum of 9223372036854775807 and 1 has more than 64 bits' },
   PRECONDITION_FAILED: { detail: '"greeting" has version 1048576', extra: { currentVersion: 1_048_576 } },
   CIRCLE: {
     detail: 'a circle: this node -> ws://127.0.0.1:7797 -> ws://127.0.0.1:7796, which is this node',
@@ -186,7 +188,7 @@ const EXAMPLES: Readonly<Record<ProblemCode, Example>> = {
     detail: `this node is at ${EXAMPLE_RUN_ID}:1048523 and did not reach ${EXAMPLE_POSITION} within 5000 ms`,
   },
   POSITION_LOST: {
-    detail: `this node cannot continue after ${EXAMPLE_POSITION} (behind-backlog); ask for a snapshot instead`,
+    detail: `the node no longer has what follows ${EXAMPLE_POSITION} (behind-backlog); follow again without a position`,
     extra: { reason: 'behind-backlog' },
   },
   METHOD_NOT_ALLOWED: { detail: 'POST is not allowed on /v1/keys/greeting' },
@@ -196,7 +198,7 @@ const EXAMPLES: Readonly<Record<ProblemCode, Example>> = {
   BATCH_TOO_LARGE: { detail: 'the effects of the batch have more than 67108864 bytes' },
   BODY_TOO_LARGE: { detail: 'Request body is too large' },
   UNSUPPORTED_MEDIA_TYPE: { detail: 'Unsupported Media Type' },
-  EXPECTATION_FAILED: { detail: 'only 100-continue can be expected' },
+  EXPECTATION_FAILED: { detail: 'the node meets no expectation but 100-continue' },
   UPGRADE_REQUIRED: { detail: 'replicas connect here with a WebSocket of the subprotocol psync.v1' },
   HEADERS_TOO_LARGE: { detail: 'the headers have more than 16 KiB' },
   READONLY: {
