@@ -8,67 +8,67 @@
 export interface Written {
   /** At most 1,024 bytes of UTF-8. */
   readonly key: string;
-  /** The offset of the end of the command that last set the entry; its ETag. */
+  /** Offset of the end of the command that last set the entry. It is also the ETag. */
   readonly version: number;
-  /** The key was not there before. */
+  /** Whether the key is new. */
   readonly created: boolean;
   /** When the entry expires, in milliseconds since 1970; null: never. */
   readonly expiresAt: number | null;
   /** A position in the stream: `<run ID>:<offset>`. */
   readonly position: string;
-  /** With `acks`: how many replicas have it in their journals. */
+  /** With `acks`: number of replicas that have the write in their journals. */
   readonly acks?: number;
 }
 
 /** `Incremented` of openapi.yaml. */
 export interface Incremented {
-  /** The new value. */
+  /** The new value. JavaScript rounds it beyond 2^53; `GET` returns all digits. */
   readonly value: number;
-  /** The offset of the end of the command that last set the entry; its ETag. */
+  /** Offset of the end of the command that last set the entry. It is also the ETag. */
   readonly version: number;
   /** A position in the stream: `<run ID>:<offset>`. */
   readonly position: string;
-  /** With `acks`: how many replicas have it in their journals. */
+  /** With `acks`: number of replicas that have the write in their journals. */
   readonly acks?: number;
 }
 
 /** `Appended` of openapi.yaml. */
 export interface Appended {
-  /** Of the value, in bytes. */
+  /** Size of the value in bytes. */
   readonly size: number;
-  /** The offset of the end of the command that last set the entry; its ETag. */
+  /** Offset of the end of the command that last set the entry. It is also the ETag. */
   readonly version: number;
   /** A position in the stream: `<run ID>:<offset>`. */
   readonly position: string;
-  /** With `acks`: how many replicas have it in their journals. */
+  /** With `acks`: number of replicas that have the write in their journals. */
   readonly acks?: number;
 }
 
 /** `Imported` of openapi.yaml. */
 export interface Imported {
-  /** How many entries were written. */
+  /** Number of entries that were written. */
   readonly imported: number;
   /** A position in the stream: `<run ID>:<offset>`. */
   readonly position: string;
-  /** With `acks`: how many replicas have it in their journals. */
+  /** With `acks`: number of replicas that have the write in their journals. */
   readonly acks?: number;
 }
 
 /** `BatchResults` of openapi.yaml. */
 export interface BatchAnswer {
-  /** One for each operation, in order. */
+  /** Result of each operation, in order. */
   readonly results: readonly {
-    /** The offset of the end of the command that last set the entry; its ETag. */
+    /** Offset of the end of the command that last set the entry. It is also the ETag. */
     readonly version?: number;
     /** When the entry expires, in milliseconds since 1970; null: never. */
     readonly expiresAt?: number | null;
-    /** `set`: the key was not there before. */
+    /** `set`: whether the key is new. */
     readonly created?: boolean;
-    /** `delete`: the key was there. */
+    /** `delete`: whether the key existed. */
     readonly deleted?: boolean;
-    /** `expire`, `persist`, `get`: the key is there. */
+    /** `expire`, `persist`, `get`: whether the key exists. */
     readonly found?: boolean;
-    /** `append`: of the value, in bytes. */
+    /** `append`: size of the value in bytes. */
     readonly size?: number;
     /** `increment`: the new value. `get`: the value. */
     readonly value?: number | string;
@@ -77,7 +77,7 @@ export interface BatchAnswer {
   }[];
   /** A position in the stream: `<run ID>:<offset>`. */
   readonly position: string;
-  /** With `acks`: how many replicas have it in their journals. */
+  /** With `acks`: number of replicas that have the write in their journals. */
   readonly acks?: number;
 }
 
@@ -85,9 +85,12 @@ export interface BatchAnswer {
 export interface DigestAnswer {
   /** A position in the stream: `<run ID>:<offset>`. */
   readonly position: string;
-  /** How many entries. */
+  /** Number of entries. */
   readonly keys: number;
-  /** A hash over key, value and expiry of all entries: equal on every node at equal positions. */
+  /**
+   * Hash over key, value and expiry of all entries. It is equal on all nodes at the same
+   * position.
+   */
   readonly digest: string;
   /** With `against`: what the other node holds at the same position. */
   readonly against?: {
@@ -98,8 +101,8 @@ export interface DigestAnswer {
     readonly digest: string;
   };
   /**
-   * With `against`: both hold the same. If not, one of them is wrong, and should be stopped
-   * and looked at.
+   * With `against`: whether both nodes hold the same data. If not, one of them is wrong: stop
+   * it and look at it.
    */
   readonly equal?: boolean;
 }
@@ -107,94 +110,97 @@ export interface DigestAnswer {
 /** `Replication` of openapi.yaml. */
 export interface ReplicationAnswer {
   readonly role: 'master' | 'replica';
-  /** Names this process: what is the same node under two addresses has the same. */
+  /** Name of this process. Two addresses with the same name are one node. */
   readonly nodeId: string;
-  /** Names one history of writes. */
+  /** Name of one history of writes. */
   readonly runId: string;
-  /** How many bytes of the stream have been applied. */
+  /** Number of bytes of the stream that this node has applied. */
   readonly offset: number;
   /** A position in the stream: `<run ID>:<offset>`. */
   readonly position: string;
   /**
-   * A hash over all bytes of the stream up to `position`: two nodes that have the same hold
-   * the same. Null: not known, because the data came from a psyncd that kept none, or from
-   * such a master.
+   * Hash over all bytes of the stream up to `position`. Two nodes with the same hash hold the
+   * same data. Null: unknown, because the data came from a psyncd that kept none, or from such
+   * a master.
    */
   readonly historyHash: string | null;
-  /** The run IDs that this history grew out of, newest first. */
+  /** Run IDs of the earlier histories that this history continues, newest first. */
   readonly lineage: readonly {
-    /** Names one history of writes. */
+    /** Name of one history of writes. */
     readonly runId: string;
-    /** The offset up to which that history is shared. */
+    /** Offset up to which both histories have the same bytes. */
     readonly validTo: number;
     readonly reason: 'promoted' | 'unclean-stop' | 'master-changed' | 'copied' | 'rolled-back';
     /** Milliseconds since 1970. */
     readonly at: number;
   }[];
-  /** The last bytes of the stream; what a partial resync is served from. Bytes count from 1. */
+  /** Last bytes of the stream, from which this node serves partial resyncs. Bytes count from 1. */
   readonly backlog: {
     readonly size: number;
     readonly firstOffset: number;
     readonly length: number;
   };
-  /** The master that this node follows; null: it is one. */
+  /** The master that this node follows; null: this node is a master. */
   readonly upstream: {
-    /** Where this node dials it. */
+    /** URL that this node dials. */
     readonly url: string;
     /**
-     * Where the master says that clients reach it (`--announce-url`): writes are redirected
+     * URL that the master announces to clients (`--announce-url`). This node redirects writes
      * there.
      */
     readonly announcedUrl?: string;
     readonly state: 'connecting' | 'handshake' | 'snapshot' | 'streaming' | 'waiting' | 'refused';
-    /** What went wrong last. */
+    /** The last error of the link. */
     readonly detail?: string;
     readonly lastSync?: {
       readonly kind: 'full' | 'partial';
-      /** Of a full resync. */
+      /** Reason of a full resync; null for a partial one. */
       readonly reason: string | null;
-      /** The snapshot's size, or the bytes that were lacking; null: the master did not tell. */
+      /**
+       * Size of the snapshot, or of the part of the stream that this node lacked; null: the master
+       * did not say.
+       */
       readonly bytes: number | null;
       readonly durationMs: number;
     };
-    /** While a snapshot arrives: bytes. */
+    /** Bytes of the snapshot, while it arrives. */
     readonly progress?: {
       readonly received: number;
       readonly total: number;
     };
-    /** How long nothing has been heard of the master. */
+    /** Milliseconds since this node last heard from the master. */
     readonly lastIoAgeMs?: number;
-    /** While it is not streaming: since when. */
+    /** Milliseconds since the link stopped streaming, while it does not stream. */
     readonly downMs?: number;
     /**
-     * A full resync would replace this node’s data by nothing, and waits for `POST
+     * Whether a full resync that would replace the data of this node by nothing waits for `POST
      * /v1/replication/accept`.
      */
     readonly guarded?: boolean;
   } | null;
   readonly replicas: readonly {
     readonly id: string;
-    /** Where the replica says that it can be reached. */
+    /** URL under which the replica says that other nodes reach it. */
     readonly url?: string;
-    /** Where the connection comes from. */
+    /** Address from which the replica connects. */
     readonly peer: string;
     readonly state: 'handshake' | 'snapshot' | 'online';
-    /** What it has acknowledged. */
+    /** Offset that the replica has acknowledged. */
     readonly offset: number;
     readonly lagBytes: number;
     /**
-     * How long ago the first byte was committed here that the replica has not acknowledged; 0:
-     * it has everything.
+     * Seconds since this node committed the first byte that the replica has not acknowledged; 0:
+     * the replica has everything.
      */
     readonly lagSeconds: number;
-    /** How long ago it acknowledged something. */
+    /** Milliseconds since the last acknowledgement. */
     readonly ackAgeMs?: number;
-    /** While a snapshot is sent: bytes. */
+    /** Bytes of the snapshot, while this node sends it. */
     readonly progress?: {
       readonly sent: number;
       readonly total: number;
     };
-    /** How it was last brought up to date. */
+    /** The last resync of the replica. */
     readonly sync?: {
       readonly kind: 'full' | 'partial';
       readonly reason?:
@@ -206,21 +212,21 @@ export interface ReplicationAnswer {
         | 'past-shared-history'
         | 'different-bytes'
         | 'different-data';
-      /** The snapshot's size, or the bytes that were lacking. */
+      /** Size of the snapshot, or of the part of the stream that the replica lacked. */
       readonly bytes: number;
     };
   }[];
-  /** With `minReplicasToWrite`: how many replicas have acknowledged something lately. */
+  /** With `minReplicasToWrite`: number of replicas that have acknowledged something lately. */
   readonly goodReplicas?: number;
-  /** The hand-over that is going on. */
+  /** The hand-over in progress; null: there is none. */
   readonly failover: {
     readonly state: 'waiting-for-sync' | 'in-progress';
     /** The replica; null: the first one that has everything. */
     readonly to: string | null;
   } | null;
   /**
-   * Keyspace files that full resyncs on a diverged history have replaced, oldest first: SQLite
-   * files in the data folder.
+   * Keyspace files that full resyncs on a diverged history have replaced, oldest first. They
+   * are SQLite files in the data folder.
    */
   readonly kept: readonly {
     readonly file: string;
@@ -232,8 +238,8 @@ export interface ReplicationAnswer {
     readonly at: number;
   }[];
   /**
-   * How a replica was last compared with its master in the background (`--verify-interval`);
-   * null: not yet, or it is a master.
+   * Last comparison of this replica with its master in the background (`--verify-interval`);
+   * null: there was none, or this node is a master.
    */
   readonly verified: {
     /** Milliseconds since 1970. */
@@ -242,10 +248,10 @@ export interface ReplicationAnswer {
     readonly against: string;
     /** A position in the stream: `<run ID>:<offset>`. */
     readonly position: string;
-    /** false: this node held other data at the same position, and gets everything anew. */
+    /** Whether both held the same data at the position. If not, this node gets a full resync. */
     readonly equal: boolean;
   } | null;
-  /** Since the process started, counted as Redis counts them. */
+  /** Resyncs since the process started, counted as Redis counts them. */
   readonly counters: {
     readonly syncFull: number;
     readonly syncPartialOk: number;
@@ -253,19 +259,19 @@ export interface ReplicationAnswer {
   };
   /** The followers of `/v1/changes`. */
   readonly feed: {
-    /** How many are connected. */
+    /** Number of connected followers. */
     readonly followers: number;
-    /** How many of them read more slowly than is written. */
+    /** Number of followers that read more slowly than clients write. */
     readonly behind: number;
-    /** How many wait for a snapshot, or are being given one. */
+    /** Number of followers that wait for a snapshot or receive one. */
     readonly inSnapshot: number;
-    /** Since the process started. */
+    /** Counts since the process started. */
     readonly counters: {
-      /** Followers that went on from their position. */
+      /** Number of followers that continued from their position. */
       readonly continued: number;
-      /** Snapshots that were begun, by reason. */
+      /** Number of snapshots that the node began to send, by reason. */
       readonly resets: { readonly [name: string]: number };
-      /** Followers that were let go because they lagged too far. */
+      /** Number of followers that the node disconnected because they lagged too far. */
       readonly tooFarBehind: number;
     };
   };
@@ -274,7 +280,7 @@ export interface ReplicationAnswer {
 /** `Check` of openapi.yaml. */
 export interface CheckAnswer {
   readonly decision: 'continue' | 'full-resync';
-  /** Of a full resync. */
+  /** Reason of a full resync; null for a partial one. */
   readonly reason:
     | 'first-sync'
     | 'forced'
@@ -285,9 +291,15 @@ export interface CheckAnswer {
     | 'different-bytes'
     | 'different-data'
     | null;
-  /** How many bytes are lacking; of a full resync: of the snapshot, about. */
+  /**
+   * Number of bytes that the replica lacks; for a full resync: the approximate size of the
+   * snapshot.
+   */
   readonly bytes: number;
-  /** The node is a replica that is not connected, and would say this until it is. */
+  /**
+   * What the node would answer now, because it is a replica without a connection to its
+   * master; null: it would decide.
+   */
   readonly notNow: string | null;
 }
 
@@ -295,12 +307,12 @@ export interface CheckAnswer {
 export interface FailoverAnswer {
   /** The new master; this node follows it. */
   readonly master: string;
-  /** Where this node stands, under the run ID of the new master. */
+  /** Position of this node, under the run ID of the new master. */
   readonly position: string;
-  /** How long writes were held. */
+  /** Milliseconds for which writes were held. */
   readonly heldMs: number;
   /**
-   * Replicas that go on following this node, as a chain; they can be pointed at the new
+   * Replicas that still follow this node, as a chain. They can be told to follow the new
    * master.
    */
   readonly replicas: readonly string[];

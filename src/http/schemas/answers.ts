@@ -21,7 +21,11 @@ export function json(description: string, schema: { readonly $id: string }, of?:
 
 /** The answer to a write that asked for more acknowledgements than came in time. */
 export function writtenOnly(schema: { readonly $id: string }, of?: 'etag'): object {
-  return json('It is written; fewer replicas than `acks` had it when time was up.', schema, of);
+  return json(
+    'The write is done, and fewer replicas than `acks` had it in their journals in time.',
+    schema,
+    of,
+  );
 }
 
 /** An answer of the value's own bytes. */

@@ -20,9 +20,9 @@ export const backlogReport = {
   ],
   properties: {
     position,
-    size: { ...COUNT, description: 'How many bytes it holds at most.' },
-    firstOffset: { ...COUNT, description: 'The first byte that is held, counted from 1.' },
-    length: { ...COUNT, description: 'How many bytes are held.' },
+    size: { ...COUNT, description: 'Largest number of bytes that the backlog holds.' },
+    firstOffset: { ...COUNT, description: 'First byte that the backlog holds, counted from 1.' },
+    length: { ...COUNT, description: 'Number of bytes that the backlog holds.' },
     auto: {
       type: ['object', 'null'],
       description: 'With `--backlog-size auto:TIME`: what the size follows; null: it is fixed.',
@@ -40,23 +40,26 @@ export const backlogReport = {
       type: 'number',
       minimum: 0,
       description:
-        'How long ago the oldest byte that is held was committed; after a restart: since the start.',
+        'Seconds since the oldest byte of the backlog was committed; after a restart: since the start.',
     },
     coversSeconds: {
       type: ['number', 'null'],
-      description: 'How long a full backlog lasts at the peak rate; null: nothing was written lately.',
+      description: 'Seconds that a full backlog lasts at the peak rate; null: nothing was written lately.',
     },
     outages: {
       type: 'array',
-      description: 'Replicas that were away and have come back, newest first.',
+      description: 'Replicas that lost their connection and came back, newest first.',
       items: {
         type: 'object',
         required: ['replica', 'at', 'awayMs', 'bytes', 'kind'],
         properties: {
           replica: { type: 'string', description: 'Where it can be reached, or where it came from.' },
-          at: { type: 'integer', description: 'When it came back, in milliseconds since 1970.' },
+          at: {
+            type: 'integer',
+            description: 'Time at which the replica came back, in milliseconds since 1970.',
+          },
           awayMs: COUNT,
-          bytes: { ...COUNT, description: 'How many bytes were written meanwhile.' },
+          bytes: { ...COUNT, description: 'Number of bytes that were written meanwhile.' },
           kind: { type: 'string', enum: ['full', 'partial'] },
           reason: syncReason,
         },
@@ -69,8 +72,8 @@ export const backlogReport = {
       required: ['awaySeconds', 'size', 'enough', 'text'],
       properties: {
         awaySeconds: { type: 'number' },
-        size: { ...COUNT, description: 'How large the backlog should be, in bytes.' },
-        enough: { type: 'boolean', description: 'It is that large.' },
+        size: { ...COUNT, description: 'Size in bytes that the backlog should have.' },
+        enough: { type: 'boolean', description: 'Whether the backlog has that size.' },
         text: { type: 'string', description: 'The same for people.' },
       },
     },

@@ -66,16 +66,16 @@ export const batchResults = {
   properties: {
     results: {
       type: 'array',
-      description: 'One for each operation, in order.',
+      description: 'Result of each operation, in order.',
       items: {
         type: 'object',
         properties: {
           version,
           expiresAt,
-          created: { type: 'boolean', description: '`set`: the key was not there before.' },
-          deleted: { type: 'boolean', description: '`delete`: the key was there.' },
-          found: { type: 'boolean', description: '`expire`, `persist`, `get`: the key is there.' },
-          size: { ...COUNT, description: '`append`: of the value, in bytes.' },
+          created: { type: 'boolean', description: '`set`: whether the key is new.' },
+          deleted: { type: 'boolean', description: '`delete`: whether the key existed.' },
+          found: { type: 'boolean', description: '`expire`, `persist`, `get`: whether the key exists.' },
+          size: { ...COUNT, description: '`append`: size of the value in bytes.' },
           value: {
             type: ['integer', 'string'],
             description: '`increment`: the new value. `get`: the value.',

@@ -14,13 +14,18 @@ export const check = {
     decision: { type: 'string', enum: ['continue', 'full-resync'] },
     reason: {
       type: ['string', 'null'],
-      description: 'Of a full resync.',
+      description: 'Reason of a full resync; null for a partial one.',
       enum: [...FULL_RESYNC_REASONS, null],
     },
-    bytes: { ...COUNT, description: 'How many bytes are lacking; of a full resync: of the snapshot, about.' },
+    bytes: {
+      ...COUNT,
+      description:
+        'Number of bytes that the replica lacks; for a full resync: the approximate size of the snapshot.',
+    },
     notNow: {
       type: ['string', 'null'],
-      description: 'The node is a replica that is not connected, and would say this until it is.',
+      description:
+        'What the node would answer now, because it is a replica without a connection to its master; null: it would decide.',
     },
   },
 } as const;

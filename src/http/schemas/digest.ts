@@ -11,12 +11,12 @@ export const digest = {
   required: ['position', 'keys', 'digest'],
   properties: {
     position,
-    keys: { ...COUNT, description: 'How many entries.' },
+    keys: { ...COUNT, description: 'Number of entries.' },
     digest: {
       type: 'string',
       pattern: '^[0-9a-f]{32}$',
       description:
-        'A hash over key, value and expiry of all entries: equal on every node at equal positions.',
+        'Hash over key, value and expiry of all entries. It is equal on all nodes at the same position.',
     },
     against: {
       type: 'object',
@@ -32,7 +32,7 @@ export const digest = {
     equal: {
       type: 'boolean',
       description:
-        'With `against`: both hold the same. If not, one of them is wrong, and should be stopped and looked at.',
+        'With `against`: whether both nodes hold the same data. If not, one of them is wrong: stop it and look at it.',
     },
   },
 } as const;

@@ -5,11 +5,12 @@ import { position } from './members.ts';
 export const HEADERS = {
   'Psync-Position': {
     ...position,
-    description: 'Where this node stands in the stream; of a write: where it stands after it.',
+    description:
+      'Position of this node in the stream; in the answer to a write: the position after the write.',
     required: true,
   },
   'Psync-Role': {
-    description: 'Whether it takes writes.',
+    description: 'Whether this node is the master, which takes writes, or a replica.',
     type: 'string',
     enum: ['master', 'replica'],
     required: true,
@@ -19,7 +20,7 @@ export const ENTRY_HEADERS = {
   ...HEADERS,
   ETag: { description: 'The version, quoted.', type: 'string', examples: ['"1048576"'], required: true },
   'Psync-Expires-At': {
-    description: 'If the entry expires: when, in milliseconds since 1970.',
+    description: 'Time of expiry in milliseconds since 1970, if the entry expires.',
     type: 'integer',
     examples: [1_900_000_000_000],
   },

@@ -22,7 +22,7 @@ export const imported = {
   examples: [{ imported: 171000, position: EXAMPLE_POSITION }],
   type: 'object',
   required: ['imported', 'position'],
-  properties: { imported: { ...COUNT, description: 'How many entries were written.' }, position, acks },
+  properties: { imported: { ...COUNT, description: 'Number of entries that were written.' }, position, acks },
 } as const;
 
 const NDJSON_EXAMPLE = [

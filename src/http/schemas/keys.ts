@@ -14,7 +14,7 @@ export const written = {
   properties: {
     key,
     version,
-    created: { type: 'boolean', description: 'The key was not there before.' },
+    created: { type: 'boolean', description: 'Whether the key is new.' },
     expiresAt,
     position,
     acks,
@@ -26,7 +26,7 @@ export const appended = {
   examples: [{ size: 12, version: 1048576, position: EXAMPLE_POSITION }],
   type: 'object',
   required: ['size', 'version', 'position'],
-  properties: { size: { ...COUNT, description: 'Of the value, in bytes.' }, version, position, acks },
+  properties: { size: { ...COUNT, description: 'Size of the value in bytes.' }, version, position, acks },
 } as const;
 
 export const incremented = {
@@ -35,7 +35,11 @@ export const incremented = {
   type: 'object',
   required: ['value', 'version', 'position'],
   properties: {
-    value: { type: 'integer', format: 'int64', description: 'The new value.' },
+    value: {
+      type: 'integer',
+      format: 'int64',
+      description: 'The new value. JavaScript rounds it beyond 2^53; `GET` returns all digits.',
+    },
     version,
     position,
     acks,
@@ -51,7 +55,7 @@ export const incrementRequest = {
     by: {
       type: ['integer', 'string'],
       pattern: INT64_PATTERN,
-      description: 'What is added, negative or not; beyond 2^53 as a string of digits. 1 if it is not given.',
+      description: 'Number to add, which may be negative; beyond 2^53 as a string of digits. Default: 1.',
     },
   },
 } as const;
@@ -60,7 +64,7 @@ export const expiryRequest = {
   $id: 'ExpiryRequest',
   examples: [{ ttl: 60 }, { expiresAt: 1_900_000_000_000 }],
   type: 'object',
-  description: 'One of the two.',
+  description: 'Exactly one of the two members.',
   additionalProperties: false,
   minProperties: 1,
   maxProperties: 1,
@@ -111,7 +115,7 @@ export const deletedMany = {
     deleted: {
       type: ['integer', 'null'],
       minimum: 0,
-      description: 'How many entries; null with `all=true`, which does not count them.',
+      description: 'Number of deleted entries; null with `all=true`, which does not count them.',
     },
     position,
     acks,
@@ -155,7 +159,7 @@ export const keyPage = {
         properties: {
           key,
           version,
-          size: { ...COUNT, description: 'Of the value, in bytes.' },
+          size: { ...COUNT, description: 'Size of the value in bytes.' },
           expiresAt,
           value: { type: 'string', description: 'With `values=true`.' },
           encoding: {
@@ -193,9 +197,9 @@ export const listQuery = {
       minimum: 1,
       maximum: MAX_PAGE,
       default: 100,
-      description: 'The most entries of the page.',
+      description: 'Largest number of entries of the page.',
     },
-    values: { type: 'boolean', default: false, description: 'With the values.' },
+    values: { type: 'boolean', default: false, description: 'Whether the page has the values too.' },
     ...waitParameters,
   },
 } as const;
@@ -207,7 +211,7 @@ export const deleteKeysQuery = {
     prefix: { ...prefix, minLength: 1 },
     all: {
       type: 'boolean',
-      description: 'Every entry; nothing else may be given then.',
+      description: 'Delete every entry. It cannot be combined with `prefix`.',
       examples: [true],
     },
     ...acksParameters,

@@ -6,7 +6,7 @@ import { HISTORY_HASH_PATTERN, POSITION_PATTERN, RUN_ID_PATTERN } from './patter
 export const RUN_ID = {
   type: 'string',
   pattern: RUN_ID_PATTERN,
-  description: 'Names one history of writes.',
+  description: 'Name of one history of writes.',
   examples: [EXAMPLE_RUN_ID],
 } as const;
 export const COUNT = { type: 'integer', minimum: 0 } as const;
@@ -22,7 +22,7 @@ export const historyHash = {
   type: 'string',
   pattern: HISTORY_HASH_PATTERN,
   description:
-    'A hash over all bytes of the stream up to a position: two nodes that have the same hold the same.',
+    'Hash over all bytes of the stream up to a position. Two nodes with the same hash hold the same data.',
   examples: ['5bd1e995a2c4f037'],
 } as const;
 
@@ -36,7 +36,7 @@ export const key = {
 export const version = {
   type: 'integer',
   minimum: 1,
-  description: 'The offset of the end of the command that last set the entry; its ETag.',
+  description: 'Offset of the end of the command that last set the entry. It is also the ETag.',
 } as const;
 
 export const expiresAt = {
@@ -47,7 +47,7 @@ export const expiresAt = {
 /** How many replicas have a write, in the answer to one that asked. */
 export const acks = {
   ...COUNT,
-  description: 'With `acks`: how many replicas have it in their journals.',
+  description: 'With `acks`: number of replicas that have the write in their journals.',
 } as const;
 
 /** Reason of a full resync. */

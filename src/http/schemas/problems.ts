@@ -10,26 +10,34 @@ const PROBLEM_CODES = Object.keys(PROBLEMS) as ProblemCode[];
 export const problem = {
   $id: 'Problem',
   type: 'object',
-  description: 'An error, as RFC 9457 has it.',
+  description: 'An error in the form of RFC 9457.',
   required: ['type', 'title', 'status', 'code', 'detail'],
   properties: {
     type: { type: 'string', format: 'uri', examples: ['urn:psyncd:problem:not-found'] },
     title: { type: 'string' },
     status: { type: 'integer' },
-    code: { type: 'string', enum: PROBLEM_CODES, description: 'Stable: what programs look at.' },
+    code: { type: 'string', enum: PROBLEM_CODES, description: 'Stable code, for programs.' },
     detail: { type: 'string', description: 'What happened, for people.' },
     master: { type: 'string', description: 'READONLY: the URL of the master.' },
-    line: { type: 'integer', minimum: 1, description: 'BAD_LINE: which line, counted from 1.' },
-    imported: { type: 'integer', minimum: 0, description: 'How many entries of the import are in.' },
-    op: { type: 'integer', minimum: 0, description: 'Which operation of the batch, counted from 0.' },
+    line: { type: 'integer', minimum: 1, description: 'BAD_LINE: number of the line, counted from 1.' },
+    imported: {
+      type: 'integer',
+      minimum: 0,
+      description: 'Number of entries of the import that were written.',
+    },
+    op: {
+      type: 'integer',
+      minimum: 0,
+      description: 'Index of the failed operation of the batch, counted from 0.',
+    },
     reason: {
       type: 'string',
       enum: FULL_RESYNC_REASONS,
-      description: 'POSITION_LOST: why, in the words of a resync.',
+      description: 'POSITION_LOST: the reason, one of those of a full resync.',
     },
     currentVersion: {
       type: ['integer', 'null'],
-      description: 'PRECONDITION_FAILED: the version that the entry has; null: there is none.',
+      description: 'PRECONDITION_FAILED: the version of the entry; null: there is no entry.',
     },
   },
 } as const;
@@ -94,13 +102,13 @@ export function problems(...names: (Group | ProblemCode)[]): Record<number, obje
 }
 
 const RETRY_AFTER = {
-  description: 'After so many seconds it may be possible.',
+  description: 'Seconds after which the client should try again.',
   type: 'integer',
   examples: [1],
   required: true,
 } as const;
 const LOCATION = {
-  description: 'The same call on the master.',
+  description: 'URL of the same call on the master.',
   type: 'string',
   format: 'uri',
   examples: ['http://127.0.0.1:7796/v1/keys/greeting'],

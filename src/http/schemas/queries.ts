@@ -50,6 +50,6 @@ export type AcksQuery = Described<typeof acksQuery>;
 /** Query parameter of calls that concern only some keys. */
 export const prefix = {
   type: 'string',
-  description: 'Only keys that begin so.',
+  description: 'Only keys that begin with this text.',
   examples: ['user:'],
 } as const;

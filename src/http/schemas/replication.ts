@@ -29,28 +29,28 @@ export const replication = {
     role: { type: 'string', enum: ['master', 'replica'] },
     nodeId: {
       type: 'string',
-      description: 'Names this process: what is the same node under two addresses has the same.',
+      description: 'Name of this process. Two addresses with the same name are one node.',
       examples: [EXAMPLE_RUN_ID],
     },
     runId: RUN_ID,
-    offset: { ...COUNT, description: 'How many bytes of the stream have been applied.' },
+    offset: { ...COUNT, description: 'Number of bytes of the stream that this node has applied.' },
     position,
     historyHash: {
       type: ['string', 'null'],
       pattern: historyHash.pattern,
       description:
-        'A hash over all bytes of the stream up to `position`: two nodes that have the same hold the same. Null: not known, ' +
+        'Hash over all bytes of the stream up to `position`. Two nodes with the same hash hold the same data. Null: unknown, ' +
         'because the data came from a psyncd that kept none, or from such a master.',
     },
     lineage: {
       type: 'array',
-      description: 'The run IDs that this history grew out of, newest first.',
+      description: 'Run IDs of the earlier histories that this history continues, newest first.',
       items: {
         type: 'object',
         required: ['runId', 'validTo', 'reason', 'at'],
         properties: {
           runId: RUN_ID,
-          validTo: { ...COUNT, description: 'The offset up to which that history is shared.' },
+          validTo: { ...COUNT, description: 'Offset up to which both histories have the same bytes.' },
           reason: { type: 'string', enum: LINEAGE_REASONS },
           at: { type: 'integer', description: 'Milliseconds since 1970.' },
         },
@@ -58,52 +58,59 @@ export const replication = {
     },
     backlog: {
       type: 'object',
-      description: 'The last bytes of the stream; what a partial resync is served from. Bytes count from 1.',
+      description:
+        'Last bytes of the stream, from which this node serves partial resyncs. Bytes count from 1.',
       required: ['size', 'firstOffset', 'length'],
       properties: { size: COUNT, firstOffset: COUNT, length: COUNT },
     },
     upstream: {
       type: ['object', 'null'],
-      description: 'The master that this node follows; null: it is one.',
+      description: 'The master that this node follows; null: this node is a master.',
       required: ['url', 'state'],
       properties: {
-        url: { type: 'string', description: 'Where this node dials it.' },
+        url: { type: 'string', description: 'URL that this node dials.' },
         announcedUrl: {
           type: 'string',
           description:
-            'Where the master says that clients reach it (`--announce-url`): writes are redirected there.',
+            'URL that the master announces to clients (`--announce-url`). This node redirects writes there.',
         },
         state: {
           type: 'string',
           enum: ['connecting', 'handshake', 'snapshot', 'streaming', 'waiting', 'refused'],
         },
-        detail: { type: 'string', description: 'What went wrong last.' },
+        detail: { type: 'string', description: 'The last error of the link.' },
         lastSync: {
           type: 'object',
           required: ['kind', 'reason', 'bytes', 'durationMs'],
           properties: {
             kind: { type: 'string', enum: ['full', 'partial'] },
-            reason: { type: ['string', 'null'], description: 'Of a full resync.' },
+            reason: {
+              type: ['string', 'null'],
+              description: 'Reason of a full resync; null for a partial one.',
+            },
             bytes: {
               type: ['integer', 'null'],
               description:
-                "The snapshot's size, or the bytes that were lacking; null: the master did not tell.",
+                'Size of the snapshot, or of the part of the stream that this node lacked; null: the master did not say.',
             },
             durationMs: COUNT,
           },
         },
         progress: {
           type: 'object',
-          description: 'While a snapshot arrives: bytes.',
+          description: 'Bytes of the snapshot, while it arrives.',
           required: ['received', 'total'],
           properties: { received: COUNT, total: COUNT },
         },
-        lastIoAgeMs: { ...COUNT, description: 'How long nothing has been heard of the master.' },
-        downMs: { ...COUNT, description: 'While it is not streaming: since when.' },
+        lastIoAgeMs: { ...COUNT, description: 'Milliseconds since this node last heard from the master.' },
+        downMs: {
+          ...COUNT,
+          description: 'Milliseconds since the link stopped streaming, while it does not stream.',
+        },
         guarded: {
           type: 'boolean',
           description:
-            'A full resync would replace this node’s data by nothing, and waits for `POST /v1/replication/accept`.',
+            'Whether a full resync that would replace the data of this node by nothing waits for `POST /v1/replication/accept`.',
         },
       },
     },
@@ -114,32 +121,35 @@ export const replication = {
         required: ['id', 'peer', 'state', 'offset', 'lagBytes', 'lagSeconds'],
         properties: {
           id: { type: 'string' },
-          url: { type: 'string', description: 'Where the replica says that it can be reached.' },
-          peer: { type: 'string', description: 'Where the connection comes from.' },
+          url: { type: 'string', description: 'URL under which the replica says that other nodes reach it.' },
+          peer: { type: 'string', description: 'Address from which the replica connects.' },
           state: { type: 'string', enum: ['handshake', 'snapshot', 'online'] },
-          offset: { ...COUNT, description: 'What it has acknowledged.' },
+          offset: { ...COUNT, description: 'Offset that the replica has acknowledged.' },
           lagBytes: COUNT,
           lagSeconds: {
             type: 'number',
             minimum: 0,
             description:
-              'How long ago the first byte was committed here that the replica has not acknowledged; 0: it has everything.',
+              'Seconds since this node committed the first byte that the replica has not acknowledged; 0: the replica has everything.',
           },
-          ackAgeMs: { ...COUNT, description: 'How long ago it acknowledged something.' },
+          ackAgeMs: { ...COUNT, description: 'Milliseconds since the last acknowledgement.' },
           progress: {
             type: 'object',
-            description: 'While a snapshot is sent: bytes.',
+            description: 'Bytes of the snapshot, while this node sends it.',
             required: ['sent', 'total'],
             properties: { sent: COUNT, total: COUNT },
           },
           sync: {
             type: 'object',
-            description: 'How it was last brought up to date.',
+            description: 'The last resync of the replica.',
             required: ['kind', 'bytes'],
             properties: {
               kind: { type: 'string', enum: ['full', 'partial'] },
               reason: syncReason,
-              bytes: { ...COUNT, description: "The snapshot's size, or the bytes that were lacking." },
+              bytes: {
+                ...COUNT,
+                description: 'Size of the snapshot, or of the part of the stream that the replica lacked.',
+              },
             },
           },
         },
@@ -147,11 +157,11 @@ export const replication = {
     },
     goodReplicas: {
       ...COUNT,
-      description: 'With `minReplicasToWrite`: how many replicas have acknowledged something lately.',
+      description: 'With `minReplicasToWrite`: number of replicas that have acknowledged something lately.',
     },
     failover: {
       type: ['object', 'null'],
-      description: 'The hand-over that is going on.',
+      description: 'The hand-over in progress; null: there is none.',
       required: ['state', 'to'],
       properties: {
         state: { type: 'string', enum: ['waiting-for-sync', 'in-progress'] },
@@ -164,7 +174,7 @@ export const replication = {
     kept: {
       type: 'array',
       description:
-        'Keyspace files that full resyncs on a diverged history have replaced, oldest first: SQLite files in the data folder.',
+        'Keyspace files that full resyncs on a diverged history have replaced, oldest first. They are SQLite files in the data folder.',
       items: {
         type: 'object',
         required: ['file', 'position', 'reason', 'at'],
@@ -179,7 +189,7 @@ export const replication = {
     verified: {
       type: ['object', 'null'],
       description:
-        'How a replica was last compared with its master in the background (`--verify-interval`); null: not yet, or it is a master.',
+        'Last comparison of this replica with its master in the background (`--verify-interval`); null: there was none, or this node is a master.',
       required: ['at', 'against', 'position', 'equal'],
       properties: {
         at: { type: 'integer', description: 'Milliseconds since 1970.' },
@@ -187,13 +197,14 @@ export const replication = {
         position,
         equal: {
           type: 'boolean',
-          description: 'false: this node held other data at the same position, and gets everything anew.',
+          description:
+            'Whether both held the same data at the position. If not, this node gets a full resync.',
         },
       },
     },
     counters: {
       type: 'object',
-      description: 'Since the process started, counted as Redis counts them.',
+      description: 'Resyncs since the process started, counted as Redis counts them.',
       required: ['syncFull', 'syncPartialOk', 'syncPartialErr'],
       properties: { syncFull: COUNT, syncPartialOk: COUNT, syncPartialErr: COUNT },
     },
@@ -202,24 +213,24 @@ export const replication = {
       description: 'The followers of `/v1/changes`.',
       required: ['followers', 'behind', 'inSnapshot', 'counters'],
       properties: {
-        followers: { ...COUNT, description: 'How many are connected.' },
-        behind: { ...COUNT, description: 'How many of them read more slowly than is written.' },
-        inSnapshot: { ...COUNT, description: 'How many wait for a snapshot, or are being given one.' },
+        followers: { ...COUNT, description: 'Number of connected followers.' },
+        behind: { ...COUNT, description: 'Number of followers that read more slowly than clients write.' },
+        inSnapshot: { ...COUNT, description: 'Number of followers that wait for a snapshot or receive one.' },
         counters: {
           type: 'object',
-          description: 'Since the process started.',
+          description: 'Counts since the process started.',
           required: ['continued', 'resets', 'tooFarBehind'],
           properties: {
-            continued: { ...COUNT, description: 'Followers that went on from their position.' },
+            continued: { ...COUNT, description: 'Number of followers that continued from their position.' },
             resets: {
               type: 'object',
-              description: 'Snapshots that were begun, by reason.',
+              description: 'Number of snapshots that the node began to send, by reason.',
               propertyNames: { enum: FULL_RESYNC_REASONS },
               additionalProperties: COUNT,
             },
             tooFarBehind: {
               ...COUNT,
-              description: 'Followers that were let go because they lagged too far.',
+              description: 'Number of followers that the node disconnected because they lagged too far.',
             },
           },
         },

@@ -11,7 +11,8 @@ export const failoverRequest = {
     to: {
       type: 'string',
       maxLength: 2048,
-      description: 'The replica that is to become the master; without it, the first one that has everything.',
+      description:
+        'URL of the replica that becomes the master. Without it, the first replica that has everything.',
     },
     timeoutMs: {
       type: 'integer',
@@ -19,7 +20,7 @@ export const failoverRequest = {
       maximum: 3_600_000,
       default: 10_000,
       description:
-        'How long writes may be held. When it is up before a target had everything, nothing has happened.',
+        'Milliseconds for which the node may hold writes. If no target has everything by then, nothing changes.',
     },
   },
 } as const;
@@ -38,13 +39,13 @@ export const failoverResult = {
   required: ['master', 'position', 'heldMs', 'replicas'],
   properties: {
     master: { type: 'string', description: 'The new master; this node follows it.' },
-    position: { ...position, description: 'Where this node stands, under the run ID of the new master.' },
-    heldMs: { ...COUNT, description: 'How long writes were held.' },
+    position: { ...position, description: 'Position of this node, under the run ID of the new master.' },
+    heldMs: { ...COUNT, description: 'Milliseconds for which writes were held.' },
     replicas: {
       type: 'array',
       items: { type: 'string' },
       description:
-        'Replicas that go on following this node, as a chain; they can be pointed at the new master.',
+        'Replicas that still follow this node, as a chain. They can be told to follow the new master.',
     },
   },
 } as const;
@@ -56,6 +57,6 @@ export const upstreamRequest = {
   required: ['url'],
   additionalProperties: false,
   properties: {
-    url: { type: 'string', maxLength: 2048, description: 'Of the master: `ws://HOST:PORT`.' },
+    url: { type: 'string', maxLength: 2048, description: 'URL of the master, `ws://HOST:PORT`.' },
   },
 } as const;

@@ -10,18 +10,18 @@ export const sessions = {
   properties: {
     sessions: {
       type: 'array',
-      description: 'Of replicas that are connected, and the last 64 that were, newest first.',
+      description: 'Sessions of the connected replicas, and the last 64 that ended, newest first.',
       items: {
         type: 'object',
         required: ['id', 'peer', 'open', 'events'],
         properties: {
           id: { type: 'string' },
-          peer: { type: 'string', description: 'Where the connection comes from.' },
-          url: { type: 'string', description: 'Where the replica says that it can be reached.' },
-          open: { type: 'boolean', description: 'It is connected.' },
+          peer: { type: 'string', description: 'Address from which the replica connects.' },
+          url: { type: 'string', description: 'URL under which the replica says that other nodes reach it.' },
+          open: { type: 'boolean', description: 'Whether the replica is connected.' },
           events: {
             type: 'array',
-            description: 'The last 32, oldest first.',
+            description: 'The last 32 events, oldest first.',
             items: {
               type: 'object',
               required: ['at', 'event', 'fields'],
@@ -30,7 +30,8 @@ export const sessions = {
                 event: { type: 'string', enum: SESSION_EVENTS },
                 fields: {
                   type: 'object',
-                  description: 'What it is about: `reason`, `bytes`, `runId`, `asked`, `position`, `code` …',
+                  description:
+                    'Facts of the event: `reason`, `bytes`, `runId`, `asked`, `position`, `code` …',
                   additionalProperties: { type: ['string', 'number'] },
                 },
               },
