@@ -188,7 +188,7 @@ const EXAMPLES: Readonly<Record<ProblemCode, Example>> = {
     detail: `this node is at ${EXAMPLE_RUN_ID}:1048523 and did not reach ${EXAMPLE_POSITION} within 5000 ms`,
   },
   POSITION_LOST: {
-    detail: `the node no longer has what follows ${EXAMPLE_POSITION} (behind-backlog); follow again without a position`,
+    detail: `this node cannot continue after ${EXAMPLE_POSITION} (behind-backlog); ask for a snapshot instead`,
     extra: { reason: 'behind-backlog' },
   },
   METHOD_NOT_ALLOWED: { detail: 'POST is not allowed on /v1/keys/greeting' },

@@ -26,7 +26,7 @@ export function closeCodeOf({ code, status }: Problem): CloseCode {
 export function lost(from: Position, reason: FullResyncReason): Problem {
   return new Problem(
     'POSITION_LOST',
-    `the node no longer has what follows ${formatPosition(from)} (${reason}); follow again without a position`,
+    `this node cannot continue after ${formatPosition(from)} (${reason}); ask for a snapshot instead`,
     { reason },
   );
 }
