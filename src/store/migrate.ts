@@ -6,6 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import SqliteDatabase, { type Database } from 'better-sqlite3';
 import { damage } from './keyspace/entry-checksum.ts';
 import { StartError } from './start-error.ts';
+import { WalMarks } from './wal-mark.ts';
 
 export type FileKind = 'state' | 'keyspace';
 
@@ -29,7 +30,8 @@ export function schemaVersion(kind: FileKind): number {
 }
 
 /**
- * Checks that psyncd owns the file and that its schema is exactly as expected, then runs the missing migrations.
+ * Checks that psyncd owns the file and that its schema is exactly as expected, then runs the missing migrations. Their
+ * transaction draws a mark.
  * @param path path to show in messages
  * @param fill inserts the first rows into an empty file, in the transaction that creates its tables
  * @returns whether the file was empty
@@ -54,6 +56,7 @@ export function migrate(
     }
     db.pragma(`application_id = ${APPLICATION_IDS[kind]}`);
     if (version === 0) fill();
+    new WalMarks(db).draw();
   })();
   return version === 0;
 }

@@ -164,6 +164,7 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'store/keyspace/page-walk.ts': [1, 'on the threads of incoming-file-thread.ts and file-task-thread.ts'],
   'store/keyspace/scrub.ts': [1, 'on a thread of its own'],
   'store/keyspace/snapshot-reader.ts': [2, TURNS],
+  'store/stale-wal.ts': [1, 'over the columns of one row; its check comes before the node serves anybody'],
   'ws/dial.ts': [1, 'over what the socket has given of one answer, which MAX_REFUSAL_BYTES limits'],
 };
 const LOOP = /\bfor await \(|\bwhile \(|\bfor \((?:let [^;]*)?; ?[^;]*; ?\)/g;

@@ -11,6 +11,7 @@ import type { Database, Statement } from 'better-sqlite3';
 import { type Changes, recordsOf } from '../../keyspace/overlay/changes.ts';
 import type { Position } from '../../replication/position.ts';
 import { faultPoint } from '../fault-point.ts';
+import { WalMarks } from '../wal-mark.ts';
 import { entryChecksum } from './entry-checksum.ts';
 import { type FrozenPages, framesOf, WalDamaged } from './frozen-file.ts';
 import { sortByKey } from './key-order.ts';
@@ -58,6 +59,8 @@ export class Applier {
   readonly #anyLarge: Statement;
   readonly #putLarge: Statement;
   readonly #dropLarge: Statement;
+  /** Each transaction draws a mark. */
+  readonly #marks: WalMarks;
   #committed: Position;
   /** Number of frozen states that snapshots are reading. */
   #frozen = 0;
@@ -86,6 +89,7 @@ export class Applier {
       `DELETE FROM large_values
        WHERE id = (SELECT version FROM entries WHERE key = ? AND length(value) = 0)`,
     );
+    this.#marks = new WalMarks(db);
     this.#mayShrink = numberOf(this.#db, 'auto_vacuum') === INCREMENTAL;
     this.#committed = readPosition(db);
   }
@@ -102,6 +106,7 @@ export class Applier {
       // The overlay may already have reused the memory of committed changes.
       for (const each of changes) if (each.end > offset) this.#write(each);
       writePosition(this.#db, position);
+      this.#marks.draw();
     })();
     faultPoint('applier-committed');
     this.#committed = position;
@@ -179,6 +184,7 @@ export class Applier {
     faultPoint('applier-shrink');
     const until = performance.now() + SHRINK_SLICE_MS;
     this.#db.transaction(() => {
+      this.#marks.draw();
       do this.#db.exec(`PRAGMA incremental_vacuum(${SHRINK_STEP_PAGES})`);
       while (performance.now() < until && numberOf(this.#db, 'freelist_count') > WASTED_PAGES);
     })();

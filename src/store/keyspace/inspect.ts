@@ -6,6 +6,7 @@
 import type { Database as Connection } from 'better-sqlite3';
 import { formatPosition, type Position } from '../../replication/position.ts';
 import { checkKind, checkSchema, schemaVersion } from '../migrate.ts';
+import { WalMarks } from '../wal-mark.ts';
 import { checkTables, RowCheck } from './entry-check.ts';
 import { damage } from './entry-checksum.ts';
 import { readPosition } from './keyspace-schema.ts';
@@ -56,6 +57,7 @@ export function inspect(file: Inspected, isStopped: () => boolean): Inspection |
 function checkedTables(db: Connection, isStopped: () => boolean): Position | null {
   return db.transaction((): Position | null => {
     const position = readPosition(db);
+    new WalMarks(db).read();
     const found = db.pragma('quick_check(1)', { simple: true }) as string;
     if (found !== 'ok') throw damage(found);
     return checkTables(db, isStopped) ? position : null;

@@ -31,6 +31,7 @@ import {
 import type { Position } from '../../replication/position.ts';
 import { type FaultPoint, faultPoint } from '../fault-point.ts';
 import type { OpenFiles, WatchedFile } from '../open-files.ts';
+import { isWalStale, staleWal } from '../stale-wal.ts';
 import { DamageError, StartError } from '../start-error.ts';
 import {
   codeOf,
@@ -46,7 +47,7 @@ import { verifyEntry } from './entry-checksum.ts';
 import { digest, inspect, type Stoppable, scrub } from './file-tasks.ts';
 import { FrozenBytes } from './frozen-file.ts';
 import { expectPosition } from './inspect.ts';
-import { numberOf } from './keyspace-schema.ts';
+import { MARK_SCHEMA, numberOf } from './keyspace-schema.ts';
 import { openDigest } from './open-digest.ts';
 import { ReadCache } from './read-cache.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
@@ -154,6 +155,7 @@ export class KeyspaceFile implements Keyspace {
     failed: (error: Error) => void,
   ): Promise<KeyspaceFile> {
     faultPoint('keyspace-open');
+    if (isWalStale(path, MARK_SCHEMA)) throw staleWal(path);
     const applier = await ApplierThread.start({ path, createAt }, failed);
     try {
       faultPoint('keyspace-reader');

@@ -15,6 +15,8 @@ export const MAX_ROW_BYTES = 960;
 
 /** The schema since which the position has a checksum. */
 const CHECKSUM_SCHEMA = 5;
+/** The schema since which the file has marks. */
+export const MARK_SCHEMA = 6;
 
 /**
  * Prepares the file for the applier: switches to WAL mode and migrates the schema.

@@ -36,6 +36,8 @@ const MAX_PASSES = 6;
 const MAX_SETTLING_PASSES = 3;
 /** Largest WAL in pages: 128 MiB. Above it, each commit makes a checkpoint itself. */
 export const WAL_PAGES = 32_768;
+/** Number of WAL pages above which a commit may find, before the next measurement, that one has made a checkpoint. */
+const LONG_PAGES = WAL_PAGES / 2;
 /** Wait after a failed checkpoint, in milliseconds. */
 const RETRY_MS = 1_000;
 /** Time after which an idle thread is ended, because it takes memory, in milliseconds. */
@@ -53,6 +55,9 @@ export class JournalCheckpoints {
   readonly #settledListeners: (() => void)[] = [];
   #phase: Phase = 'idle';
   #commits = 0;
+  #mayRestartWal = true;
+  #isPassing = false;
+  #isLong = false;
   #thread: Worker | null = null;
   #timer: NodeJS.Timeout | undefined;
 
@@ -69,6 +74,14 @@ export class JournalCheckpoints {
     return this.#phase === 'settling';
   }
 
+  /**
+   * Whether the next commit may begin the WAL anew: it is the first one of this process, a pass is running or has ended
+   * since the last commit, or commits may make checkpoints themselves.
+   */
+  get mayRestartWal(): boolean {
+    return this.#mayRestartWal;
+  }
+
   /** Registers a callback for each end of settling. */
   onSettled(listener: () => void): void {
     this.#settledListeners.push(listener);
@@ -77,6 +90,7 @@ export class JournalCheckpoints {
   /** To be called after each commit: begins a checkpoint when one is due. */
   committed(): void {
     this.#commits += 1;
+    this.#mayRestartWal = this.#isPassing || this.#isLong || this.#phase === 'failed';
     if (this.#phase !== 'idle' || this.#commits % MEASURED_COMMITS !== 0) return;
     try {
       if (this.#left() < CHECKPOINT_PAGES) return;
@@ -129,15 +143,19 @@ export class JournalCheckpoints {
   /** Counts the WAL pages that are not in the file. */
   #left(): number {
     const [, pages, moved] = this.#measure.get() as [busy: number, pages: number, moved: number];
+    this.#isLong = pages > LONG_PAGES;
     return pages - moved;
   }
 
   /** Moves the current WAL into the file. */
   #pass(): Promise<void> {
     const thread = this.#thread ?? this.#startThread();
+    this.#isPassing = true;
+    this.#mayRestartWal = true;
     return new Promise((resolve, reject) => {
       const done = (error: Error | null): void => {
         thread.off('message', answered).off('error', done).off('exit', ended);
+        this.#isPassing = false;
         if (error === null) resolve();
         else reject(error);
       };

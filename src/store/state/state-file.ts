@@ -2,8 +2,8 @@
  * psyncd.db: run ID, lineage, upstream, the number of the current keyspace file, and the journal.
  *
  * The main thread writes it. SQLite holds a shared lock on an open file as long as the process runs, and every process
- * that opens the file first takes an exclusive lock: so a second process cannot use the data folder. No code may open
- * psyncd.db by hand: closing any descriptor of it would drop SQLite's locks. SQLite keeps no locks on the `-wal` file,
+ * that opens the file first takes an exclusive lock: so a second process cannot use the data folder. While it is
+ * open, no code may open it by hand: closing any descriptor of it would drop SQLite's locks. SQLite keeps no locks on the `-wal` file,
  * so `everysec` can fsync that one by hand, off the event loop.
  *
  * When a commit is durable depends on the `fsync` setting:
@@ -35,8 +35,17 @@ import { KEYSPACE_FILE } from '../folder-names.ts';
 import { damage } from '../keyspace/entry-checksum.ts';
 import { migrate } from '../migrate.ts';
 import type { OpenFiles, WatchedFile } from '../open-files.ts';
+import { isWalStale, staleWal } from '../stale-wal.ts';
 import { DamageError, StartError } from '../start-error.ts';
-import { codeOf, isDamaged, messageOf, openingFailure, storageFailure } from '../storage-failure.ts';
+import {
+  codeOf,
+  isDamage,
+  isDamaged,
+  messageOf,
+  openingFailure,
+  storageFailure,
+} from '../storage-failure.ts';
+import { WalMarks } from '../wal-mark.ts';
 import { type FileIdentity, identityOf, isSameFile } from './file-identity.ts';
 import { JournalCheckpoints, WAL_PAGES } from './journal-checkpoints.ts';
 import { isNodeIntact, putNodeChecksum } from './node-checksum.ts';
@@ -77,6 +86,8 @@ interface KeptRow {
 /** Page cache in KiB. It can be small: only slow replicas read the journal. */
 const CACHE_KIB = 2 * 1024;
 const SYNC_INTERVAL_MS = 1_000;
+/** The schema since which the file has marks. */
+export const MARK_SCHEMA = 8;
 /**
  * Longest wait for SQLite's write lock, in milliseconds: the thread of the checkpoints holds it for some microseconds.
  */
@@ -92,6 +103,7 @@ export class StateFile implements StateStore {
   readonly #lastEnd: Statement;
   readonly #rowWith: Statement;
   readonly #checkpoints: JournalCheckpoints;
+  readonly #marks: WalMarks;
   readonly #files: OpenFiles;
   readonly #watched: WatchedFile;
   #row: NodeRow;
@@ -126,6 +138,7 @@ export class StateFile implements StateStore {
       .safeIntegers();
     this.#delete = db.prepare('DELETE FROM journal WHERE end_offset <= ? ORDER BY end_offset LIMIT ?');
     this.#checkpoints = new JournalCheckpoints(db, log);
+    this.#marks = new WalMarks(db);
     this.#files = files;
     this.#watched = files.watch(db.name);
   }
@@ -146,6 +159,7 @@ export class StateFile implements StateStore {
     let db: Connection | null = null;
     try {
       faultPoint('state-open');
+      refuseStaleWal(path);
       db = new Database(path, { timeout: 0 });
       db.pragma('journal_mode = WAL');
       db.pragma('synchronous = FULL');
@@ -251,7 +265,15 @@ export class StateFile implements StateStore {
     this.#onDisk(() => {
       this.#refuseWhenLost();
       faultPoint('journal-append');
-      this.#insert.run(end, bytes, crc32(bytes), hash === null ? null : signed(hash), beginsChain ? 1 : null);
+      this.#marked(() =>
+        this.#insert.run(
+          end,
+          bytes,
+          crc32(bytes),
+          hash === null ? null : signed(hash),
+          beginsChain ? 1 : null,
+        ),
+      );
       faultPoint('journal-appended');
     });
     this.#commits += 1;
@@ -326,7 +348,7 @@ export class StateFile implements StateStore {
     if (this.lost !== null) return false;
     return this.#onDisk(() => {
       faultPoint('journal-trim');
-      return this.#delete.run(upTo, maxRows).changes === maxRows;
+      return this.#marked(() => this.#delete.run(upTo, maxRows)).changes === maxRows;
     });
   }
 
@@ -444,12 +466,22 @@ export class StateFile implements StateStore {
         this.#db.transaction(() => {
           change();
           putNodeChecksum(this.#db);
+          this.#marks.draw();
         })();
         faultPoint('state-saved');
       } finally {
         if (this.#settings.fsync !== 'always') this.#db.pragma('synchronous = NORMAL');
       }
     });
+  }
+
+  /** Runs one transaction; it draws a mark if it may be the first one of a WAL. */
+  #marked<T>(change: () => T): T {
+    if (!this.#checkpoints.mayRestartWal) return change();
+    return this.#db.transaction(() => {
+      this.#marks.draw();
+      return change();
+    })();
   }
 
   /** @throws StorageError if the file is lost: a write would vanish when the process ends */
@@ -542,6 +574,43 @@ function keepOthersOut(db: Connection): void {
     db.transaction(() => undefined).immediate();
   }
   db.pragma(`busy_timeout = ${LOCK_WAIT_MS}`);
+}
+
+/**
+ * @throws DamageError if the WAL belongs to another state of the file; SqliteError SQLITE_BUSY when another process has
+ * the file open
+ */
+function refuseStaleWal(path: string): void {
+  if (!isWalStale(path, MARK_SCHEMA)) return;
+  // Another process may have written to both while they were compared.
+  lockOnce(path);
+  if (isWalStale(path, MARK_SCHEMA)) throw staleWal(path);
+}
+
+/**
+ * Takes and gives back the lock, without moving the WAL into the file: SQLite does that when the last connection that may
+ * write is closed, unless another one has the file open.
+ * @throws SqliteError SQLITE_BUSY when another process has the file open
+ */
+function lockOnce(path: string): void {
+  const db = new Database(path, { timeout: 0 });
+  const reader = new Database(path, { readonly: true });
+  try {
+    lenient(() => keepOthersOut(db));
+    lenient(() => reader.pragma('schema_version'));
+  } finally {
+    db.close();
+    reader.close();
+  }
+}
+
+/** Ignores what SQLite says of a mixture of two states, but not that the file is in use. */
+function lenient(use: () => void): void {
+  try {
+    use();
+  } catch (error) {
+    if (!isDamage(codeOf(error))) throw error;
+  }
 }
 
 /**
