@@ -208,9 +208,12 @@ class Run {
     await Promise.all(this.#places.map(({ back }) => back));
     this.#count('roll-backs in place');
     const replicas = await this.#replicasOf(place);
-    await this.#down(place);
-    await overwrite(copy.path, place.data);
-    await place.start();
+    if (this.#random() < 0.4) await this.#putBesideWals(copy, place);
+    else {
+      await this.#down(place);
+      await overwrite(copy.path, place.data);
+      await place.start();
+    }
     const { role, runId, offset } = place.node.ready;
     if (role !== 'master') return;
     this.#forks.push({ runId, offset } as Position);
@@ -225,6 +228,26 @@ class Run {
       },
     );
     this.#count('masters that noticed');
+  }
+
+  /**
+   * Older files are put over those of a killed node, whose WALs stay where the copy has none. The node takes them if they
+   * are one state, and refuses them otherwise; then the copy is put back as it should be.
+   */
+  async #putBesideWals(copy: Copy, place: Place): Promise<void> {
+    this.#count('roll-backs beside WALs');
+    await place.node.stop('SIGKILL');
+    for (const name of await readdir(copy.path))
+      await writeFile(join(place.data, name), await readFile(join(copy.path, name)));
+    try {
+      await place.start();
+    } catch (error) {
+      assert.match((error as Error).message, /is damaged/);
+      const isStale = /belongs to another state/.test((error as Error).message);
+      this.#count(isStale ? 'refused as stale WALs' : 'refused as damage beside WALs');
+      await overwrite(copy.path, place.data);
+      await place.start();
+    }
   }
 
   /** Who follows the place and goes on with what it writes. */

@@ -12,7 +12,7 @@ import { ChunkPool } from '../../src/keyspace/overlay/chunk-pool.ts';
 import { Overlay } from '../../src/keyspace/overlay/overlay.ts';
 import { offset } from '../../src/replication/position.ts';
 import { Applier } from '../../src/store/keyspace/applier.ts';
-import { MARK_SCHEMA, prepareKeyspace } from '../../src/store/keyspace/keyspace-schema.ts';
+import { MARK_SCHEMA, prepareKeyspace, writePosition } from '../../src/store/keyspace/keyspace-schema.ts';
 import { isWalStale } from '../../src/store/stale-wal.ts';
 import { runId } from '../support/arbitraries.ts';
 import { temporaryFolder } from '../support/cluster.ts';
@@ -221,4 +221,30 @@ test('whenever a process ends, its file and WAL are taken; of different moments 
     `${whole.length} of ${moments.length} files are whole; ${refused} of ${PAIRS} pairs were refused`,
   );
   assert.ok(refused > PAIRS / 4, `${refused} were refused`);
+});
+
+test('a file from before there were marks: its WAL with the migration is taken, a later one is refused', async (t) => {
+  const path = join(await temporaryFolder(t), 'keyspace-1.db');
+  const db = new Database(path);
+  t.after(() => db.close());
+  const names = ['001-initial', '002-expiry-index', '003-entry-checksum', '004-large-values'];
+  for (const name of [...names, '005-position-checksum'])
+    db.exec(readFileSync(new URL(`../../migrations/keyspace/${name}.sql`, import.meta.url), 'utf8'));
+  db.pragma(`application_id = ${0x70737901}`);
+  db.pragma('user_version = 5');
+  writePosition(db, { runId: RUN_ID, offset: offset(1) });
+  db.pragma('journal_mode = WAL');
+  const before = readFileSync(path);
+  prepareKeyspace(db, path, null);
+  const pair = `${path}.pair`;
+  put(pair, before, readFileSync(`${path}-wal`));
+  assert.equal(isWalStale(pair, MARK_SCHEMA), false);
+  assert.equal(read(pair), contentsOf(db));
+
+  db.pragma('wal_checkpoint(TRUNCATE)');
+  new Applier(db).flush({ runId: RUN_ID, offset: offset(2) }, []);
+  put(pair, before, readFileSync(`${path}-wal`));
+  assert.equal(isWalStale(pair, MARK_SCHEMA), true);
+  put(pair, readFileSync(path), readFileSync(`${path}-wal`));
+  assert.equal(isWalStale(pair, MARK_SCHEMA), false);
 });

@@ -2,9 +2,9 @@
  * psyncd.db: run ID, lineage, upstream, the number of the current keyspace file, and the journal.
  *
  * The main thread writes it. SQLite holds a shared lock on an open file as long as the process runs, and every process
- * that opens the file first takes an exclusive lock: so a second process cannot use the data folder. While it is
- * open, no code may open it by hand: closing any descriptor of it would drop SQLite's locks. SQLite keeps no locks on the `-wal` file,
- * so `everysec` can fsync that one by hand, off the event loop.
+ * that opens the file first takes an exclusive lock: so a second process cannot use the data folder. While psyncd.db is
+ * open, no code may open it by hand: closing any descriptor of it would drop SQLite's locks. SQLite keeps no locks on the
+ * `-wal` file, so `everysec` can fsync that one by hand, off the event loop.
  *
  * When a commit is durable depends on the `fsync` setting:
  * - `always`: on disk when `append` returns (synchronous = FULL);
