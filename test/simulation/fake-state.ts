@@ -116,7 +116,8 @@ export class FakeState implements StateStore {
 
   append(end: Offset, bytes: Buffer, hash: bigint | null, beginsChain: boolean): void {
     this.#process.change('append', () => {
-      this.#disk.append({ end, bytes, hash, beginsChain });
+      // The caller may use its buffer again.
+      this.#disk.append({ end, bytes: Buffer.from(bytes), hash, beginsChain });
       if (this.#fsync === 'always') this.#disk.sync();
       this.#watcher.appended(end - bytes.length, bytes);
     });
