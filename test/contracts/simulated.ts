@@ -1,8 +1,8 @@
 /** One machine of the simulation without its node: a disk, and a process on an event loop that runs by itself. */
 import type { TestContext } from 'node:test';
-import { newHistory } from '../../src/replication/history.ts';
+import { emptyDisk } from '../simulation/calm.ts';
 import { Chance } from '../simulation/chance.ts';
-import { Disk } from '../simulation/disk.ts';
+import type { Disk } from '../simulation/disk.ts';
 import { EventLoop, settled } from '../simulation/event-loop.ts';
 import { Process } from '../simulation/process.ts';
 import { runId } from '../support/arbitraries.ts';
@@ -43,24 +43,5 @@ export function simulated(t: TestContext): Simulated {
     await ran;
     if (failure !== null) throw failure;
   });
-  return { loop, chance, disk: emptyDisk(), process };
-}
-
-function emptyDisk(): Disk {
-  return new Disk(
-    {
-      history: newHistory(runId('a')),
-      upstream: null,
-      handingOver: false,
-      guardedAgainst: null,
-      keyspaceNumber: 0,
-      clean: true,
-      boot: null,
-      fsync: 'always',
-      kept: [],
-      file: null,
-      toldHash: null,
-    },
-    'boot',
-  );
+  return { loop, chance, disk: emptyDisk(runId('a')), process };
 }

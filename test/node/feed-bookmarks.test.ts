@@ -4,7 +4,7 @@ import test from 'node:test';
 import { newHistory } from '../../src/replication/history.ts';
 import { offset } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
-import { FakeKeyspace, type FakeSocket, KIB, MIB, RUN_ID, Stage } from '../support/feed-stage.ts';
+import { type FakeSocket, KIB, keyspaceAt, MIB, RUN_ID, Stage } from '../support/feed-stage.ts';
 import { seeded } from '../support/random.ts';
 
 const RUNS = Number(process.env.PSYNCD_RUNS ?? 25);
@@ -59,7 +59,7 @@ test('after a full resync to a lower offset a live follower still hears within 2
   await stage.world.pass(3_000);
   assert.equal(told(socket), stage.head.offset);
   const low = { runId: runId('b'), offset: offset(1_000) };
-  stage.replace(new FakeKeyspace(low, new Map()), newHistory(low.runId));
+  stage.replace(keyspaceAt(low, new Map()), newHistory(low.runId));
   await stage.world.settle();
   stage.set('other');
   await stage.world.pass(3_000);

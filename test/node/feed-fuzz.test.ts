@@ -11,7 +11,7 @@ import { type Offset, offset, type RunId } from '../../src/replication/position.
 import type { Command } from '../../src/stream/command.ts';
 import { array } from '../../src/stream/encoder.ts';
 import { after, type Keyspace } from '../support/arbitraries.ts';
-import { FakeKeyspace, type FakeSocket, KIB, MIB, RUN_ID, Stage } from '../support/feed-stage.ts';
+import { type FakeSocket, KIB, keyspaceAt, MIB, RUN_ID, Stage } from '../support/feed-stage.ts';
 import { Mirror, type Step } from '../support/mirror.ts';
 import { seeded } from '../support/random.ts';
 
@@ -76,14 +76,14 @@ class Play {
   readonly clients: readonly Client[];
   readonly steps: Step[] = [];
   state: Keyspace = new Map();
-  keyspaces: FakeKeyspace[];
+  keyspaces: ReturnType<typeof keyspaceAt>[];
   #renames = 0;
   readonly #bystanders: FollowerEvents[] = [];
 
   constructor(seed: number) {
     const { random } = seeded(seed);
     this.#below = (limit) => Math.floor(random() * limit);
-    this.keyspaces = [new FakeKeyspace({ runId: RUN_ID, offset: offset(0) }, new Map())];
+    this.keyspaces = [keyspaceAt({ runId: RUN_ID, offset: offset(0) }, new Map())];
     this.stage = new Stage(this.#of([16 * KIB, 256 * KIB, 8 * MIB]), this.keyspaces[0]);
     this.clients = Array.from({ length: 6 }, () => new Client(this.#of(CHOICES)));
     if (this.#below(8) === 0) this.#addBystanders();
@@ -229,7 +229,7 @@ class Play {
       this.#note([command], at, false);
       at += lengthOf(command);
     }
-    const keyspace = new FakeKeyspace({ runId: stage.history.runId, offset: at as Offset }, this.state);
+    const keyspace = keyspaceAt({ runId: stage.history.runId, offset: at as Offset }, this.state);
     this.keyspaces.push(keyspace);
     stage.replace(keyspace, stage.history);
   }

@@ -4,7 +4,7 @@ import test from 'node:test';
 import { offset, ZERO } from '../../src/replication/position.ts';
 import { parseFeedRequest } from '../../src/web/feed-query.ts';
 import { after } from '../support/arbitraries.ts';
-import { FakeKeyspace, type FakeSocket, KIB, MIB, RUN_ID, Stage } from '../support/feed-stage.ts';
+import { type FakeSocket, KIB, keyspaceAt, MIB, RUN_ID, Stage } from '../support/feed-stage.ts';
 
 test('followers that read pending changes from the stream lose none when a bookmark is due', async () => {
   const stage = new Stage();
@@ -30,7 +30,7 @@ test('a bookmark that is due during a full resync does not stop the followers', 
     { kind: 'set', key: 'new', value: Buffer.from('v'), expiresAt: null },
     5_000,
   );
-  stage.replace(new FakeKeyspace({ runId: RUN_ID, offset: offset(5_000_000) }, entries), stage.history);
+  stage.replace(keyspaceAt({ runId: RUN_ID, offset: offset(5_000_000) }, entries), stage.history);
   stage.set('2');
   await stage.world.settle();
   stage.set('3');
@@ -55,12 +55,12 @@ test('followers that read pending changes from the stream begin where the journa
 test('restarting the snapshot of a follower that reads nothing closes the old reader', async () => {
   const value = Buffer.alloc(200 * KIB, 'x');
   const entries = new Map(['a', 'b', 'c', 'd'].map((key) => [key, { value, version: 1, expiresAt: null }]));
-  const old = new FakeKeyspace({ runId: RUN_ID, offset: ZERO }, entries);
+  const old = keyspaceAt({ runId: RUN_ID, offset: ZERO }, entries);
   const stage = new Stage(MIB, old);
   const { socket, events } = stage.follow('prefix=', true);
   await stage.world.settle();
   assert.equal(old.openReaders, 1);
-  const next = new FakeKeyspace({ runId: RUN_ID, offset: offset(5_000_000) }, entries);
+  const next = keyspaceAt({ runId: RUN_ID, offset: offset(5_000_000) }, entries);
   stage.replace(next, stage.history);
   await stage.world.settle();
   assert.equal(old.openReaders, 0);

@@ -6,7 +6,7 @@ import type { Entry } from '../../src/keyspace/entry.ts';
 import type { Operation, OperationResult } from '../../src/keyspace/write.ts';
 import { MAX_TURN_LOOKUPS, type WriteResult, WriteTurn } from '../../src/node/write/write-turn.ts';
 import { ZERO } from '../../src/replication/position.ts';
-import { FakeKeyspace, log, MIB, RUN_ID, Stage } from '../support/feed-stage.ts';
+import { keyspaceAt, log, MIB, RUN_ID, Stage } from '../support/feed-stage.ts';
 import { seeded } from '../support/random.ts';
 
 const KEYS = 3 * MAX_TURN_LOOKUPS;
@@ -23,7 +23,7 @@ class LookUps {
   #since = 0;
 
   constructor(entries: ReadonlyMap<string, Entry>) {
-    const file = new FakeKeyspace({ runId: RUN_ID, offset: ZERO }, entries);
+    const file = keyspaceAt({ runId: RUN_ID, offset: ZERO }, entries);
     const look = <T>(read: (key: string) => T) => {
       return (key: string): T => {
         this.stage.world.ms += LOOKUP_MS;
@@ -32,10 +32,8 @@ class LookUps {
         return read(key);
       };
     };
-    const { asKeyspace } = file;
-    Object.defineProperty(file, 'asKeyspace', {
-      value: { ...asKeyspace, get: look(asKeyspace.get), expiry: look(asKeyspace.expiry) },
-    });
+    file.get = look(file.get.bind(file));
+    file.expiry = look(file.expiry.bind(file));
     this.stage = new Stage(MIB, file);
     const { world, head } = this.stage;
     this.writes = new WriteTurn({ world, log, head, guard: () => null });

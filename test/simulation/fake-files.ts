@@ -11,7 +11,7 @@ import type { Position } from '../../src/replication/position.ts';
 import type { Disk } from './disk.ts';
 import { FakeKeyspace } from './fake-keyspace.ts';
 import { decodeImage } from './keyspace-image.ts';
-import type { Process } from './process.ts';
+import type { Life } from './process.ts';
 
 /** How long opening, writing and renaming take, on average. */
 const FILE_MS = 3;
@@ -21,11 +21,11 @@ const CHECK_MS = 40;
 export class FakeFiles implements KeyspaceFiles {
   readonly schema = 1;
   readonly #disk: Disk;
-  readonly #process: Process;
+  readonly #process: Life;
   readonly #blame: (what: string) => void;
   #lastNumber: number;
 
-  constructor(disk: Disk, process: Process, blame: (what: string) => void) {
+  constructor(disk: Disk, process: Life, blame: (what: string) => void) {
     this.#disk = disk;
     this.#process = process;
     this.#blame = blame;
@@ -80,11 +80,11 @@ export class FakeFiles implements KeyspaceFiles {
 class FakeSink implements SnapshotSink {
   readonly keyspaceNumber: number;
   readonly #disk: Disk;
-  readonly #process: Process;
+  readonly #process: Life;
   readonly #length: number;
   #parts: Buffer[] = [];
 
-  constructor(disk: Disk, process: Process, keyspaceNumber: number, length: number) {
+  constructor(disk: Disk, process: Life, keyspaceNumber: number, length: number) {
     this.#disk = disk;
     this.#process = process;
     this.keyspaceNumber = keyspaceNumber;

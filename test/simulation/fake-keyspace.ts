@@ -18,11 +18,13 @@ import type {
   Keyspace,
   OpenDigest,
   Scrubbed,
+  Sum,
 } from '../../src/node/ports.ts';
 import type { Position } from '../../src/replication/position.ts';
+import { StreamDecoder } from '../../src/stream/decoder.ts';
 import type { Disk, KeyspaceImage } from './disk.ts';
-import { encodeImage } from './keyspace-image.ts';
-import type { Process } from './process.ts';
+import { addDigests, applyCommand, encodeImage, entryDigest } from './keyspace-image.ts';
+import type { Life } from './process.ts';
 import { written } from './written.ts';
 
 /** How long the applier's thread takes for one thing, and a read of a file, on average; large files take longer. */
@@ -34,7 +36,7 @@ const NOTHING = Buffer.alloc(0);
 export class FakeKeyspace implements Keyspace {
   readonly opened: Position;
   readonly #disk: Disk;
-  readonly #process: Process;
+  readonly #process: Life;
   readonly #number: number;
   readonly #blame: (what: string) => void;
   readonly #workMs: number;
@@ -48,8 +50,10 @@ export class FakeKeyspace implements Keyspace {
   /** The frozen file that nobody has thawed. */
   readonly #frozen = new Set<object>();
   #closed = false;
+  /** Number of entry readers that are not closed. */
+  openReaders = 0;
 
-  constructor(disk: Disk, process: Process, number: number, blame: (what: string) => void) {
+  constructor(disk: Disk, process: Life, number: number, blame: (what: string) => void) {
     this.#disk = disk;
     this.#process = process;
     this.#number = number;
@@ -100,18 +104,24 @@ export class FakeKeyspace implements Keyspace {
 
   readEntries(prefixes: readonly string[]): EntryReader {
     const image = this.#committed;
-    let close = (): void => undefined;
+    let isOpen = true;
+    let closed = (): void => undefined;
     void this.#tracked(
       new Promise<void>((resolve) => {
-        close = resolve;
+        closed = resolve;
       }),
     );
+    this.openReaders += 1;
     return {
       position: image.position,
-      groups: this.#groups(image, prefixes),
+      groups: this.#groups(image, prefixes, () => isOpen),
       count: () => Promise.resolve(this.#count(image, prefixes)),
       heldBytes: () => 0,
-      close,
+      close: () => {
+        if (isOpen) this.openReaders -= 1;
+        isOpen = false;
+        closed();
+      },
     };
   }
 
@@ -147,16 +157,20 @@ export class FakeKeyspace implements Keyspace {
 
   async digest(): Promise<Digest> {
     const { position, entries } = this.#committed;
-    return { position, keys: entries.size, digest: '0'.repeat(32) };
+    return { position, ...sumOf(entries) };
   }
 
   async openDigest(): Promise<OpenDigest> {
     const { position, entries } = this.#committed;
-    const closed = Promise.resolve();
     return {
       position,
-      closed,
-      at: () => Promise.resolve({ keys: entries.size, digest: '0'.repeat(32) }),
+      closed: Promise.resolve(),
+      at: async (parts) => {
+        const run = new StreamDecoder().push(Buffer.concat(parts));
+        const later = new Map(entries);
+        for (const command of run?.commands ?? []) applyCommand(later, command, 0);
+        return sumOf(later);
+      },
       close: () => undefined,
     };
   }
@@ -181,8 +195,13 @@ export class FakeKeyspace implements Keyspace {
       .length;
   }
 
-  async *#groups(image: KeyspaceImage, prefixes: readonly string[]): AsyncGenerator<readonly ListedEntry[]> {
+  async *#groups(
+    image: KeyspaceImage,
+    prefixes: readonly string[],
+    isOpen: () => boolean,
+  ): AsyncGenerator<readonly ListedEntry[]> {
     for (const entry of listed(image, true)) {
+      if (!isOpen()) return;
       if (!prefixes.some((prefix) => entry.key.startsWith(prefix))) continue;
       await this.#process.pause(this.#readMs);
       yield [entry];
@@ -256,6 +275,13 @@ export class FakeKeyspace implements Keyspace {
     reading.then(done, done);
     return reading;
   }
+}
+
+/** The digest of entries; it does not depend on versions, like that of a keyspace file. */
+function sumOf(entries: ReadonlyMap<string, Entry>): Sum {
+  let sum = 0;
+  for (const [key, entry] of entries) sum = addDigests(sum, entryDigest(key, { ...entry, version: 0 }));
+  return { keys: entries.size, digest: sum.toString(16).padStart(32, '0') };
 }
 
 function listed({ entries }: KeyspaceImage, values: boolean): ListedEntry[] {

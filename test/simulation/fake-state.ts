@@ -11,7 +11,7 @@ import type { HashedOffset } from '../../src/replication/history-hash.ts';
 import { type Offset, offset, type RunId } from '../../src/replication/position.ts';
 import type { FsyncPolicy } from '../../src/store/state/state-file.ts';
 import type { Disk } from './disk.ts';
-import type { Process } from './process.ts';
+import type { Life } from './process.ts';
 
 /** What the referee wants to know of each change, before the node can go on. */
 export interface StateWatcher {
@@ -32,7 +32,7 @@ export class FakeState implements StateStore {
   readonly mayLackBytes: boolean;
   readonly wasClean: boolean;
   readonly #disk: Disk;
-  readonly #process: Process;
+  readonly #process: Life;
   readonly #watcher: StateWatcher;
   readonly #fsync: FsyncPolicy;
   readonly #boot: string | null;
@@ -40,7 +40,7 @@ export class FakeState implements StateStore {
   settling = false;
 
   /** @param boot names the boot of the machine; null: unknown */
-  constructor(disk: Disk, process: Process, watcher: StateWatcher, fsync: FsyncPolicy, boot: string | null) {
+  constructor(disk: Disk, process: Life, watcher: StateWatcher, fsync: FsyncPolicy, boot: string | null) {
     this.#disk = disk;
     this.#process = process;
     this.#watcher = watcher;

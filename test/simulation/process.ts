@@ -132,3 +132,6 @@ export class Process implements World {
     return result;
   }
 }
+
+/** What the fakes of a process need of it: its time, its chance, its end and the failures of its disk. */
+export type Life = Pick<Process, 'chance' | 'elapsed' | 'at' | 'pause' | 'change'>;

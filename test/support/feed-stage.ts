@@ -4,33 +4,28 @@
  */
 import assert from 'node:assert/strict';
 import { setImmediate as settled } from 'node:timers/promises';
-import { type Entry, outlineOf } from '../../src/keyspace/entry.ts';
-import { compareKeys } from '../../src/keyspace/key.ts';
-import type { Changes } from '../../src/keyspace/overlay/changes.ts';
-import type { ListedEntry } from '../../src/keyspace/page.ts';
+import type { Entry } from '../../src/keyspace/entry.ts';
 import { Feed } from '../../src/node/feed/feed.ts';
 import { PositionWaiters } from '../../src/node/head/position-waiters.ts';
 import { StreamHead } from '../../src/node/head/stream-head.ts';
-import type {
-  FollowerEvents,
-  FollowerSocket,
-  Keyspace,
-  Log,
-  StateStore,
-  World,
-} from '../../src/node/ports.ts';
-import { type History, newHistory, renamed } from '../../src/replication/history.ts';
-import { type Offset, offset, type Position, type RunId, ZERO } from '../../src/replication/position.ts';
+import type { FollowerEvents, FollowerSocket, Log, World } from '../../src/node/ports.ts';
+import { type History, renamed } from '../../src/replication/history.ts';
+import { type Position, type RunId, ZERO } from '../../src/replication/position.ts';
 import type { Command } from '../../src/stream/command.ts';
 import { Encoder } from '../../src/stream/encoder.ts';
 import { parseFeedRequest } from '../../src/web/feed-query.ts';
-import { written } from '../simulation/written.ts';
+import { CALM, emptyDisk } from '../simulation/calm.ts';
+import type { JournalRow } from '../simulation/disk.ts';
+import { FakeKeyspace } from '../simulation/fake-keyspace.ts';
+import { FakeState } from '../simulation/fake-state.ts';
 import { runId } from './arbitraries.ts';
 import type { FeedEvent } from './follower.ts';
 
 export const KIB = 1024;
 export const MIB = 1024 * KIB;
 export const RUN_ID = runId('a');
+
+const UNWATCHED = { appended: () => undefined, saving: () => undefined, switching: () => undefined };
 
 export const log: Log = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
@@ -147,74 +142,15 @@ export class FakeSocket implements FollowerSocket {
   }
 }
 
-/** A keyspace file whose applier is at once done with everything. */
-export class FakeKeyspace {
-  readonly opened: Position;
-  entries: ReadonlyMap<string, Entry>;
-  openReaders = 0;
-  #position: Position;
-
-  constructor(opened: Position, entries: ReadonlyMap<string, Entry>) {
-    this.opened = opened;
-    this.#position = opened;
-    this.entries = entries;
-  }
-
-  get asKeyspace(): Keyspace {
-    return {
-      opened: this.opened,
-      get: (key: string) => this.entries.get(key) ?? null,
-      outline: (key: string) => {
-        const entry = this.entries.get(key);
-        return entry === undefined ? null : outlineOf(entry);
-      },
-      expiry: (key: string) => this.entries.get(key)?.expiresAt,
-      scan: (from: string, exclusive: boolean) =>
-        listed(this.entries).filter(({ key }) => compareKeys(key, from) >= (exclusive ? 1 : 0)),
-      flush: async (position: Position, changes: readonly Changes[]) => {
-        for (const each of changes) {
-          if (each.end > this.#position.offset) this.entries = written(this.entries, each);
-        }
-        this.#position = position;
-      },
-      readEntries: (prefixes: readonly string[]) => this.#read(prefixes),
-    } as unknown as Keyspace;
-  }
-
-  #read(prefixes: readonly string[]): ReturnType<Keyspace['readEntries']> {
-    const wanted = listed(this.entries).filter(({ key }) =>
-      prefixes.some((prefix) => key.startsWith(prefix)),
-    );
-    let isOpen = true;
-    this.openReaders += 1;
-    return {
-      position: this.#position,
-      groups: (async function* groups() {
-        for (const entry of wanted) yield [entry];
-      })(),
-      count: () => Promise.resolve(wanted.length),
-      heldBytes: () => 0,
-      close: () => {
-        if (isOpen) this.openReaders -= 1;
-        isOpen = false;
-      },
-    };
-  }
+/** @returns a keyspace file that does everything at once */
+export function keyspaceAt(position: Position, entries: ReadonlyMap<string, Entry>): FakeKeyspace {
+  const disk = emptyDisk(position.runId);
+  disk.files.set(1, { position, entries });
+  return new FakeKeyspace(disk, CALM, 1, (what) => assert.fail(what));
 }
 
-function listed(entries: ReadonlyMap<string, Entry>): ListedEntry[] {
-  return [...entries]
-    .map(([key, entry]) => ({ key, size: entry.value.length, ...entry }))
-    .sort((one, other) => compareKeys(one.key, other.key));
-}
-
-interface Row {
+interface Row extends JournalRow {
   readonly start: number;
-  readonly end: number;
-  readonly bytes: Buffer;
-  /** The history hash before it. */
-  readonly hash: bigint | null;
-  readonly beginsChain: boolean;
 }
 
 /** A node's feed over a stream that the test writes. */
@@ -224,23 +160,22 @@ export class Stage {
   readonly feed: Feed;
   readonly positions: PositionWaiters;
   isMaster = true;
-  rows: Row[] = [];
-  history: History = newHistory(RUN_ID);
+  readonly #disk = emptyDisk(RUN_ID);
 
   /** @param rows the journal that an earlier process has left */
   constructor(
     backlogBytes = MIB,
-    keyspace = new FakeKeyspace({ runId: RUN_ID, offset: ZERO }, new Map()),
-    rows: readonly Row[] = [],
+    keyspace = keyspaceAt({ runId: RUN_ID, offset: ZERO }, new Map()),
+    rows: readonly JournalRow[] = [],
   ) {
     const { world } = this;
-    this.rows = [...rows];
+    for (const row of rows) this.#disk.append(row);
     this.head = StreamHead.recover({
       world,
       log,
       settings: { backlogBytes, overlayBytes: 1_024 * MIB, applyIntervalMs: 1 },
-      state: this.#state(),
-      keyspace: keyspace.asKeyspace,
+      state: new FakeState(this.#disk, CALM, UNWATCHED, 'always', null),
+      keyspace,
       failed: (error) => {
         throw error;
       },
@@ -265,6 +200,20 @@ export class Stage {
       isMaster: () => this.isMaster,
       closing: () => false,
     });
+  }
+
+  get history(): History {
+    return this.#disk.row.history;
+  }
+
+  /** The rows of the journal, oldest first. */
+  get rows(): readonly Row[] {
+    return this.#disk.journal.map((row) => ({ ...row, start: row.end - row.bytes.length }));
+  }
+
+  /** Nothing can be read of the journal any more. */
+  loseJournal(): void {
+    this.#disk.emptyJournal();
   }
 
   follow(query: string, isStuck = false): { readonly socket: FakeSocket; readonly events: FollowerEvents } {
@@ -295,59 +244,15 @@ export class Stage {
   /** The history goes on under another run ID. */
   rename(to: RunId): void {
     const change = { runId: to, validTo: this.head.offset, reason: 'promoted', at: 0 } as const;
-    this.history = renamed(this.history, change);
+    this.#disk.putRow({ history: renamed(this.history, change) });
     this.feed.renamed();
   }
 
   /** A full resync. */
   replace(keyspace: FakeKeyspace, history: History): void {
-    this.history = history;
-    this.rows = [];
-    this.head.replaceKeyspace(keyspace.asKeyspace, null, false);
+    this.#disk.putRow({ history });
+    this.loseJournal();
+    this.head.replaceKeyspace(keyspace, null, false);
     this.feed.replaced();
-  }
-
-  #startUpTo(upTo: Offset): number | null {
-    const [first] = this.rows;
-    return first !== undefined && first.start <= upTo ? first.start : null;
-  }
-
-  #state(): StateStore {
-    const stage = this;
-    return {
-      get history() {
-        return stage.history;
-      },
-      get journalStart() {
-        const [first] = stage.rows;
-        return first === undefined ? null : offset(first.start);
-      },
-      get journalEnd() {
-        const last = stage.rows.at(-1);
-        return last === undefined ? null : offset(last.end);
-      },
-      settling: false,
-      onSettled: () => undefined,
-      toldHash: null,
-      get chainStart() {
-        const row = stage.rows.findLast(({ beginsChain }) => beginsChain);
-        return row === undefined ? null : offset(row.start);
-      },
-      append: (end: Offset, bytes: Buffer, hash: bigint | null, beginsChain: boolean) => {
-        stage.rows.push({ start: end - bytes.length, end, bytes, hash, beginsChain });
-      },
-      rowWith: (after: Offset) => stage.rows.find(({ start, end }) => start <= after && after < end) ?? null,
-      read: (from: Offset) => {
-        const row = stage.rows.find(({ start, end }) => start <= from && from < end);
-        if (row === undefined) throw new Error(`byte ${from} is not in the journal`);
-        return row.bytes.subarray(from - row.start);
-      },
-      lastCommit: (upTo: Offset) =>
-        stage.rows.findLast(({ end }) => end <= upTo)?.end ?? stage.#startUpTo(upTo),
-      trim: (upTo: Offset) => {
-        stage.rows = stage.rows.filter(({ end }) => end > upTo);
-        return false;
-      },
-    } as unknown as StateStore;
   }
 }
