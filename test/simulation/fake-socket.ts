@@ -6,6 +6,8 @@ import type { Process } from './process.ts';
 /** After a close frame the peer has so long to answer. */
 const CLOSE_TIMEOUT_MS = 1_000;
 const ABNORMAL = 1006;
+/** So many pings may be unanswered; then no more are sent without text. */
+const MAX_UNANSWERED_PINGS = 30;
 
 export class FakeSocket implements StreamSocket {
   readonly peer: string;
@@ -17,7 +19,8 @@ export class FakeSocket implements StreamSocket {
   #out: Pipe | null = null;
   #in: Pipe | null = null;
   #events: SocketEvents | null = null;
-  #state: 'open' | 'closing' | 'closed' = 'open';
+  #state: 'connecting' | 'open' | 'closing' | 'closed' = 'connecting';
+  #unanswered = 0;
 
   constructor(peer: string, process: Process, scale: number, sending: (bytes: Buffer) => void) {
     this.peer = peer;
@@ -30,6 +33,11 @@ export class FakeSocket implements StreamSocket {
   connect(into: Pipe, from: Pipe): void {
     this.#out = into;
     this.#in = from;
+  }
+
+  /** From now on it can be used. */
+  open(): void {
+    if (this.#state === 'connecting') this.#state = 'open';
   }
 
   listen(events: SocketEvents): void {
@@ -46,6 +54,7 @@ export class FakeSocket implements StreamSocket {
 
   send(bytes: Buffer, sent: () => void = () => undefined): void {
     if (!this.process.alive) return;
+    if (this.#state === 'connecting') throw new Error('the WebSocket is not open');
     const taken = (): void => {
       if (this.process.alive) sent();
     };
@@ -58,7 +67,9 @@ export class FakeSocket implements StreamSocket {
   }
 
   ping(text = ''): void {
-    if (this.#state === 'open') this.#push({ kind: 'ping', text });
+    if (this.#state !== 'open' || (text === '' && this.#unanswered >= MAX_UNANSWERED_PINGS)) return;
+    this.#unanswered += 1;
+    this.#push({ kind: 'ping', text });
   }
 
   pause(): void {
@@ -70,6 +81,7 @@ export class FakeSocket implements StreamSocket {
   }
 
   close(code: number, reason: string): void {
+    if (this.#state === 'connecting') this.terminate();
     if (this.#state !== 'open') return;
     // A paused socket would never see the peer's answer.
     this.resume();
@@ -97,6 +109,7 @@ export class FakeSocket implements StreamSocket {
         if (this.#state === 'open') this.#push({ kind: 'pong' });
         return;
       case 'pong':
+        this.#unanswered = Math.max(0, this.#unanswered - 1);
         this.#events?.alive();
         return;
       case 'close':

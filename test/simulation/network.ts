@@ -100,10 +100,13 @@ export class Network {
         dialer.connect(connection.up, connection.down);
         server.connect(connection.down, connection.up);
         dialer.listen(events);
+        server.open();
         this.#open.push(connection);
         server.listen(target.node.accept(server));
         process.at(this.#chance.delay(this.#settings.latencyMs), () => {
-          if (!dialer.isClosed) events.opened();
+          if (dialer.isClosed) return;
+          dialer.open();
+          events.opened();
         });
       });
       dialer.listen(events);
