@@ -1,6 +1,7 @@
 /** The keyspace files of a fake disk: what `store/data-folder.ts` promises. */
 import { crc32 } from 'node:zlib';
 import {
+  DamagedSnapshot,
   type KeptFile,
   type Keyspace,
   type KeyspaceFiles,
@@ -8,7 +9,7 @@ import {
   StorageError,
 } from '../../src/node/ports.ts';
 import type { Position } from '../../src/replication/position.ts';
-import type { Disk } from './disk.ts';
+import type { Disk, KeyspaceImage } from './disk.ts';
 import { FakeKeyspace } from './fake-keyspace.ts';
 import { decodeImage } from './keyspace-image.ts';
 import type { Life } from './process.ts';
@@ -56,7 +57,7 @@ export class FakeFiles implements KeyspaceFiles {
   async keep({ keyspaceNumber, name, position }: KeptFile): Promise<void> {
     await this.#process.pause(FILE_MS);
     const image = this.#disk.files.get(keyspaceNumber);
-    if (image === undefined) return;
+    if (image === undefined || this.#disk.kept.has(name)) return;
     if (image.position.offset !== position.offset) {
       this.#blame(`${name} is at ${image.position.offset}, not where it was when it was replaced`);
     }
@@ -74,6 +75,15 @@ export class FakeFiles implements KeyspaceFiles {
   /** What a crash has left of snapshots that were arriving, or of files that were replaced. */
   async removeAllBut(number: number): Promise<void> {
     for (const other of [...this.#disk.files.keys()]) if (other !== number) await this.remove(other);
+  }
+}
+
+/** @throws DamagedSnapshot for bytes that are no snapshot */
+function imageOf(bytes: Buffer, asSent: boolean): KeyspaceImage {
+  try {
+    return decodeImage(bytes);
+  } catch (error) {
+    throw new DamagedSnapshot(String(error), asSent);
   }
 }
 
@@ -101,10 +111,11 @@ class FakeSink implements SnapshotSink {
     const bytes = Buffer.concat(this.#parts);
     if (bytes.length !== this.#length) throw new Error(`${bytes.length} bytes came, not ${this.#length}`);
     if (sum !== null && crc32(bytes) !== sum) throw new Error('it is not what the master has sent');
-    const image = decodeImage(bytes);
+    const image = imageOf(bytes, sum !== null);
     const { runId, offset } = image.position;
     if (runId !== expected.runId || offset !== expected.offset) {
-      throw new Error(`it is at ${runId}:${offset}, announced was ${expected.runId}:${expected.offset}`);
+      const told = `${expected.runId}:${expected.offset}`;
+      throw new DamagedSnapshot(`it is at ${runId}:${offset}, announced was ${told}`, sum !== null);
     }
     return this.#process.change('finish', () => {
       if (this.#disk.files.has(this.keyspaceNumber))
