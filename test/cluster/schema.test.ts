@@ -12,9 +12,9 @@ import { Cluster, converged, counters, linkState, textOf, writeMany } from '../s
 async function newerPsyncd(t: TestContext): Promise<typeof ChildNode> {
   const folder = await plant({
     name: 'the next schema',
-    file: 'store/migrate.ts',
-    find: 'return migrations[kind].at(-1)?.number ?? 0;',
-    replace: "return (migrations[kind].at(-1)?.number ?? 0) + (kind === 'keyspace' ? 1 : 0);",
+    in: 'schemaVersion',
+    find: 'migrations[kind].at(-1)?.number ?? 0',
+    replace: "(migrations[kind].at(-1)?.number ?? 0) + (kind === 'keyspace' ? 1 : 0)",
   });
   t.after(() => rm(folder, { recursive: true, force: true }));
   await symlink(fileURLToPath(new URL('../../migrations', import.meta.url)), join(folder, 'migrations'));

@@ -4,9 +4,9 @@
  */
 export interface Mutation {
   readonly name: string;
-  /** In `src/`. */
-  readonly file: string;
-  /** Is there exactly once. */
+  /** The function (`decidePsync`) or member (`StreamHead.commit`) with the code; its file does not matter. */
+  readonly in: string;
+  /** Code that is there exactly once; white space and comments in it do not count. */
   readonly find: string;
   readonly replace: string;
   /** The seed to begin with, for what is found so rarely that the first ones take too long. */
@@ -16,122 +16,122 @@ export interface Mutation {
 export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'sessions are fed before the journal',
-    file: 'node/head/stream-head.ts',
-    find: '      const { hash, beginsChain } = this.#places;',
+    in: 'StreamHead.commit',
+    find: 'const { hash, beginsChain } = this.#places;',
     replace:
-      '      for (const listener of this.#listeners) listener(run, from);\n' +
-      '      const { hash, beginsChain } = this.#places;',
+      'for (const listener of this.#listeners) listener(run, from);\n' +
+      'const { hash, beginsChain } = this.#places;',
   },
   {
     name: 'a replica that has one byte too many may continue',
-    file: 'replication/decide.ts',
-    find: 'if (asked > next) return',
-    replace: 'if (asked > next + 1) return',
+    in: 'decidePsync',
+    find: 'asked > next',
+    replace: 'asked > next + 1',
   },
   {
     name: 'a replica that lacks one byte too many may continue',
-    file: 'replication/decide.ts',
-    find: 'if (asked < window.firstOffset) return',
-    replace: 'if (asked < window.firstOffset - 1) return',
+    in: 'decidePsync',
+    find: 'asked < window.firstOffset',
+    replace: 'asked < window.firstOffset - 1',
   },
   {
     name: 'a master that has lost bytes keeps its run ID',
-    file: 'node/assembly.ts',
-    find: 'if (state.mayLackBytes && state.upstream === null) {',
-    replace: 'if (state.mayLackBytes && state.upstream === "") {',
+    in: 'Assembly.#beginRun',
+    find: 'state.mayLackBytes && state.upstream === null',
+    replace: 'state.mayLackBytes && state.upstream === ""',
   },
   {
     name: 'an ancestor is shared without bound',
-    file: 'replication/history.ts',
-    find: "return offset > ancestor.validTo ? 'past-shared-history' : 'shared';",
-    replace: "return 'shared';",
+    in: 'standing',
+    find: "offset > ancestor.validTo ? 'past-shared-history' : 'shared'",
+    replace: "'shared'",
   },
   {
     name: 'a promotion keeps the run ID',
-    file: 'node/role/roles.ts',
+    in: 'Roles.#becomeMaster',
     find: "runIds.rename('promoted', { upstream: null, except })",
     replace: 'this.#parts.state.save({ upstream: null, handingOver: false })',
   },
   {
     name: 'the journal is trimmed past the slowest session',
-    file: 'node/head/journal-trim.ts',
-    find: 'if (pinned !== null) least = Math.min(least, pinned);',
-    replace: 'if (pinned !== null) least = Math.max(least, 0);',
+    in: 'JournalTrim.#trimmableTo',
+    find: 'Math.min(least, pinned)',
+    replace: 'Math.max(least, 0)',
   },
   {
     name: 'a replica acknowledges what is not in its journal yet',
-    file: 'node/link/received-stream.ts',
-    find: '    const failure = this.commit();\n    if (failure !== null) {',
+    in: 'ReceivedStream.#takeTurn',
+    find: 'const failure = this.commit();',
     replace:
-      '    const due = this.#received.reduce((sum, run) => sum + run.bytes.length, 0);\n' +
-      "    if (due > 0) connection.send(['REPLCONF', 'ACK', String(head.offset + due)]);\n" +
-      '    const failure = this.commit();\n    if (failure !== null) {',
+      'const due = this.#received.reduce((sum, run) => sum + run.bytes.length, 0);\n' +
+      "if (due > 0) connection.send(['REPLCONF', 'ACK', String(head.offset + due)]);\n" +
+      'const failure = this.commit();',
   },
   {
     name: 'a link dials again while the snapshot of the connection before is still being checked',
-    file: 'node/link/link-attempt.ts',
-    find: 'const outcome = await this.#reception?.settled;',
-    replace: 'const outcome = await (undefined as Outcome | undefined);',
+    in: 'LinkAttempt.#tell',
+    find: 'await this.#reception?.settled',
+    replace: 'await (undefined as Outcome | undefined)',
     from: 641,
   },
   {
     name: 'the target of a hand-over takes over wherever it stands',
-    file: 'node/role/roles.ts',
-    find: 'if (own.runId === position.runId && own.offset === position.offset) {',
-    replace: 'if (own.runId === position.runId) {',
+    in: 'Roles.takeOver',
+    find: 'own.runId === position.runId && own.offset === position.offset',
+    replace: 'own.runId === position.runId',
     from: 1_201,
   },
   {
     name: 'a master hands over and does not stop being one',
-    file: 'node/role/roles.ts',
-    find: 'this.#parts.state.save({ upstream: url, handingOver: true });',
-    replace: 'this.#parts.state.save({ upstream: null, handingOver: true });',
+    in: 'Roles.handOver',
+    find: 'upstream: url',
+    replace: 'upstream: null',
   },
   {
     name: 'a full resync does not end the sessions of the old history',
-    file: 'node/link/adoption.ts',
+    in: 'Adoption.adopt',
     find: "this.#parts.releaseReaders(CloseCode.historyChanged, 'a full resync replaced the history');",
     replace: '',
   },
   {
     name: 'a new run ID does not end the sessions',
-    file: 'node/role/run-ids.ts',
+    in: 'RunIds.#store',
     find: "sessions.drop(CloseCode.historyChanged, 'the history has a new run ID', except);",
     replace: '',
   },
   {
     name: 'what only this node has is not kept if it is shorter',
-    file: 'node/link/adoption.ts',
-    find: "return standing(history, own) !== 'shared' || own.offset > position.offset;",
-    replace: 'return own.offset > position.offset;',
+    in: 'Adoption.#isDiverged',
+    find: "standing(history, own) !== 'shared' || own.offset > position.offset",
+    replace: 'own.offset > position.offset',
   },
   {
     name: 'the overlay forgets what the applier has not written',
-    file: 'keyspace/overlay/overlay.ts',
-    find: 'end !== null && end <= upTo;',
-    replace: 'end !== null;',
+    in: 'Overlay.applied',
+    find: 'end !== null && end <= upTo',
+    replace: 'end !== null',
   },
   {
     name: 'half a transaction is applied',
-    file: 'stream/decoder.ts',
-    find: '      if (this.#inMulti) {',
-    replace: '      if (this.#inMulti && this.#open.bytes > MAX_TRANSACTION_BYTES) {',
+    in: 'StreamDecoder.push',
+    find: 'if (this.#inMulti)',
+    replace: 'if (this.#inMulti && this.#open.bytes > MAX_TRANSACTION_BYTES)',
   },
   {
     name: 'a snapshot does not keep the journal behind it',
-    file: 'node/session/snapshots.ts',
-    find: 'head.pin(() => this.#frozen[0]?.at.offset ?? null);',
-    replace: 'head.pin(() => null);',
+    in: 'Snapshots.constructor',
+    find: 'this.#frozen[0]?.at.offset ?? null',
+    replace: 'null',
   },
   {
     name: 'a full resync leaves followers where they were',
-    file: 'node/feed/feed.ts',
-    find: 'for (const follower of [...this.#followers]) {\n      this.#catchUp.delete(follower);',
-    replace: 'for (const follower of [] as Follower[]) {\n      this.#catchUp.delete(follower);',
+    in: 'Feed.replaced',
+    find: 'for (const follower of [...this.#followers])',
+    replace: 'for (const follower of [] as Follower[])',
   },
   {
     name: 'a follower that catches up is given what another one lacks',
-    file: 'node/feed/stretch.ts',
+    in: 'Stretch.sharedPortion',
     find: 'known === undefined || known.after !== after',
     replace: 'known === undefined',
     // With few seeds: it takes two followers of the same keys that come back to different places of one stretch.
@@ -139,56 +139,56 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'the journal is trimmed past the slowest follower',
-    file: 'node/feed/feed.ts',
+    in: 'Feed.#leastNeeded',
     find: 'for (const { cursor } of this.#pinned) if (least === null || cursor < least) least = cursor;',
     replace: '',
   },
   {
     name: 'commits are timed by the wall clock',
-    file: 'node/head/stream-head.ts',
-    find: '    const now = this.#world.monotonic();\n    this.#applying.filled',
-    replace: '    const now = this.#world.now();\n    this.#applying.filled',
+    in: 'StreamHead.#committed',
+    find: 'this.#world.monotonic()',
+    replace: 'this.#world.now()',
   },
   {
     name: 'the history hash is not compared',
-    file: 'replication/decide.ts',
-    find: "return place.hash === hash ? 'same' : 'different';",
-    replace: "return 'same';",
+    in: 'compare',
+    find: "place.hash === hash ? 'same' : 'different'",
+    replace: "'same'",
   },
   {
     name: 'a replica is told the history hash of another offset',
-    file: 'node/session/sync-answer.ts',
+    in: 'hashWord',
     find: 'const hash = head.hashAt(at);',
     replace: 'const { hash } = head;',
   },
   {
     name: 'the history hash depends on how the stream was cut',
-    file: 'replication/history-hash.ts',
-    find: 'for (const end of boundaries) {',
-    replace: 'for (const end of boundaries.slice(-1)) {',
+    in: 'chained',
+    find: 'of boundaries)',
+    replace: 'of boundaries.slice(-1))',
   },
   {
     name: 'a replica may continue in the middle of a command',
-    file: 'replication/decide.ts',
+    in: 'compare',
     find: "if (place.kind === 'inside-command') return 'different';",
     replace: '',
   },
   {
     name: 'a copied folder is not noticed at the start',
-    file: 'node/role/run-ids.ts',
-    find: "if (state.upstream === null) this.rename('copied');",
-    replace: 'if (state.upstream === null) state.save({ copySettled: true });',
+    in: 'RunIds.settleCopy',
+    find: "this.rename('copied')",
+    replace: 'state.save({ copySettled: true })',
   },
   {
     name: 'a master that learns that it was rolled back keeps its run ID',
-    file: 'replication/decide.ts',
+    in: 'showsRollback',
     find: "decision.reason === 'ahead-of-master' || (decision.reason === 'different-bytes' && request.hash !== null)",
     replace: "decision.reason === 'forced'",
   },
   {
     name: 'a run ID that was rolled back is valid up to the present offset',
-    file: 'node/role/run-ids.ts',
-    find: "this.rename('rolled-back', { except: session, validTo: this.#began.offset });",
-    replace: "this.rename('rolled-back', { except: session });",
+    in: 'RunIds.renameOutdated',
+    find: '{ except: session, validTo: this.#began.offset }',
+    replace: '{ except: session }',
   },
 ];
