@@ -7,39 +7,31 @@
  * A copy of a running node is made while all its threads stand still: what a snapshot of its volume would hold.
  */
 import assert from 'node:assert/strict';
-import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { until } from '../../src/cli/until.ts';
-import type { DigestAnswer, ReplicationAnswer } from '../../src/client/rest.ts';
-import { type Position, parsePosition } from '../../src/replication/position.ts';
+import type { ReplicationAnswer } from '../../src/client/rest.ts';
+import type { Position } from '../../src/replication/position.ts';
 import type { Seeded } from '../support/random.ts';
 import { withPlaces } from './chaos.ts';
+import { Divergence } from './divergence.ts';
+import { FolderCopies, overwrite, replaceFolder } from './folder-copies.ts';
 import type { Place } from './place.ts';
 import { follow, judge, settle } from './settle.ts';
-import { type Answered, Writer } from './writer.ts';
+import { Writer } from './writer.ts';
 
 const NODES = 4;
 const WRITERS = 3;
 const STEPS = 4;
-const MAX_COPIES = 6;
 const MAX_DOWN_MS = 200;
 /** So many of the last steps are told when a promise is broken. */
 const LAST = 40;
 const PAUSE_MS = 150;
-/** A node that answers no digest within so long is not compared this time. */
-const DIGEST_MS = 2_000;
 
 export interface FoldersOutcome {
   readonly rounds: number;
   /** How often what was done, and what nodes said of it. */
   readonly counts: Readonly<Record<string, number>>;
   readonly answered: number;
-}
-
-interface Copy {
-  readonly of: Place;
-  readonly path: string;
 }
 
 /** @throws AssertionError when a promise was not kept */
@@ -70,20 +62,19 @@ export async function folders(
 class Run {
   readonly counts: Record<string, number> = {};
   readonly #places: readonly Place[];
-  readonly #folder: string;
   readonly #random: () => number;
   readonly #writers: Writer[] = [];
-  /** Where masters were rolled back unnoticed: under one run ID two streams begin there. */
-  readonly #forks: Position[] = [];
-  #copies: Copy[] = [];
-  #made = 0;
+  readonly #copies: FolderCopies;
+  readonly #divergence: Divergence;
   /** What was done last. */
   #last: readonly string[] = [];
   #leader: Place;
 
   constructor(places: readonly Place[], folder: string, random: () => number) {
     this.#places = places;
-    this.#folder = folder;
+    const count = (what: string): void => this.#count(what);
+    this.#copies = new FolderCopies(folder, random, count);
+    this.#divergence = new Divergence(count);
     this.#random = random;
     this.#leader = places[0] as Place;
   }
@@ -122,14 +113,14 @@ class Run {
     for (let step = 0; step < steps; step += 1) {
       await this.#step();
       await wait(this.#random() * PAUSE_MS);
-      await this.#compare();
+      await this.#divergence.compare(this.#places);
     }
     await Promise.all(this.#places.map(({ back }) => back));
     await Promise.all(this.#writers.map((writer) => writer.pause()));
-    await this.#compare();
+    await this.#divergence.compare(this.#places);
     if (this.#random() < 0.5) this.#leader = this.#pick();
     await settle(this.#places, this.#leader);
-    await judge(this.#leader.node, this.#writers, (each) => this.#isExcused(each));
+    await judge(this.#leader.node, this.#writers, (each) => this.#divergence.isExcused(each));
     for (const { reason } of (await this.#leader.node.client.replication()).lineage.slice(0, 1)) {
       this.#count(`rounds ended under a history that was ${reason}`);
     }
@@ -152,7 +143,7 @@ class Run {
       place.proxy.cut();
       await wait(this.#random() * PAUSE_MS);
       place.proxy.restore();
-    } else if (chance < 0.45) await this.#copy(place);
+    } else if (chance < 0.45) await this.#copies.make(place);
     else if (chance < 0.6) await this.#restore();
     else if (chance < 0.78) await this.#rollBack();
     else if (chance < 0.88) await this.#clone(place);
@@ -163,46 +154,22 @@ class Run {
     }
   }
 
-  /** Keeps a copy of the folder: of a running node, a stopped one, or a killed one. */
-  async #copy(place: Place): Promise<Copy> {
-    this.#made += 1;
-    const copy = { of: place, path: join(this.#folder, `copy${this.#made}`) };
-    const work = (): Promise<void> => cp(place.data, copy.path, { recursive: true });
-    const chance = this.#random();
-    if (chance < 0.5) {
-      this.#count('copies while running');
-      await place.paused(work);
-    } else {
-      this.#count('copies while down');
-      await place.node.stop(chance < 0.8 ? 'SIGTERM' : 'SIGKILL');
-      await work();
-      await place.start();
-    }
-    this.#copies.push(copy);
-    if (this.#copies.length > MAX_COPIES) {
-      const [dropped] = this.#copies.splice(Math.floor(this.#random() * (MAX_COPIES - 1)), 1);
-      await rm((dropped as Copy).path, { recursive: true });
-    }
-    return copy;
-  }
-
   /** An older copy takes the place of the folder: the node notices. */
   async #restore(): Promise<void> {
-    const copy = this.#anyCopy();
+    const copy = this.#copies.any();
     if (copy === null) return;
     const { of: place } = copy;
     await place.back;
     this.#count('restores');
     await this.#down(place);
-    await rm(place.data, { recursive: true });
-    await cp(copy.path, place.data, { recursive: true });
+    await replaceFolder(copy.path, place);
     await place.start();
     await this.#noteCopied(place, 'restored');
   }
 
   /** Older bytes are written over the files, which stay the same files: nothing but the history hash tells. */
   async #rollBack(): Promise<void> {
-    const copy = this.#anyCopy();
+    const copy = this.#copies.any();
     if (copy === null) return;
     const { of: place } = copy;
     await Promise.all(this.#places.map(({ back }) => back));
@@ -216,7 +183,7 @@ class Run {
     }
     const { role, runId, offset } = place.node.ready;
     if (role !== 'master') return;
-    this.#forks.push({ runId, offset } as Position);
+    this.#divergence.fork({ runId, offset } as Position);
     this.#count('masters rolled back');
     const ahead = replicas.find((each) => each.runId === runId && each.offset > offset);
     if (ahead === undefined || this.#random() < 0.5) return;
@@ -263,11 +230,10 @@ class Run {
   async #clone(source: Place): Promise<void> {
     const target = this.#pick();
     if (target === source) return;
-    const { path } = await this.#copy(source);
+    const { path } = await this.#copies.make(source);
     await target.back;
     await this.#down(target);
-    await rm(target.data, { recursive: true });
-    await cp(path, target.data, { recursive: true });
+    await replaceFolder(path, target);
     const chance = this.#random();
     const flags = chance < 0.25 ? ['--replica-of', 'no-one'] : [];
     await target.start(...flags);
@@ -301,44 +267,6 @@ class Run {
     this.#count(`masters that were ${how} and said ${reason}`);
   }
 
-  /** No two nodes are at one position with different data. */
-  async #compare(): Promise<void> {
-    const answers = await Promise.all(
-      this.#places.map(async ({ name, node }) => ({ name, answer: await digestOf(node.url) })),
-    );
-    const seen = new Map<string, { readonly name: string; readonly answer: DigestAnswer }>();
-    for (const { name, answer } of answers) {
-      if (answer === null) continue;
-      const other = seen.get(answer.position);
-      seen.set(answer.position, { name, answer });
-      if (other === undefined) continue;
-      this.#count('digests compared');
-      if (other.answer.digest === answer.digest) continue;
-      // Until somebody who has the lost bytes meets the node that was rolled back, its positions may be theirs.
-      const position = parsePosition(answer.position) as Position;
-      const isForked = this.#isForked(position);
-      assert.ok(isForked, `${name} and ${other.name} are both at ${answer.position}, with different data`);
-      this.#count('pairs at one position after a roll-back that nobody had noticed yet');
-    }
-  }
-
-  /**
-   * Two streams have its position, and only the hash would tell them apart: a master was rolled back behind it, before or
-   * after it was answered, and either stream may come back with a copy.
-   */
-  #isExcused({ position }: Answered): boolean {
-    const parsed = parsePosition(position);
-    return parsed === null || this.#isForked(parsed);
-  }
-
-  #isForked({ runId, offset }: Position): boolean {
-    return this.#forks.some((fork) => fork.runId === runId && fork.offset < offset);
-  }
-
-  #anyCopy(): Copy | null {
-    return this.#copies[Math.floor(this.#random() * this.#copies.length)] ?? null;
-  }
-
   #pick(): Place {
     return this.#places[Math.floor(this.#random() * this.#places.length)] as Place;
   }
@@ -347,22 +275,4 @@ class Run {
     this.counts[what] = (this.counts[what] ?? 0) + 1;
     this.#last = [...this.#last.slice(1 - LAST), what];
   }
-}
-
-async function digestOf(url: string): Promise<DigestAnswer | null> {
-  try {
-    const answer = await fetch(`${url}/v1/digest`, { signal: AbortSignal.timeout(DIGEST_MS) });
-    return answer.ok ? ((await answer.json()) as DigestAnswer) : null;
-  } catch {
-    return null;
-  }
-}
-
-/** As `cat copy/file > data/file` of each, and `rm` of what the copy does not have. */
-async function overwrite(copy: string, data: string): Promise<void> {
-  const names = new Set(await readdir(copy));
-  for (const name of await readdir(data)) {
-    if (!names.has(name)) await rm(join(data, name), { recursive: true });
-  }
-  for (const name of names) await writeFile(join(data, name), await readFile(join(copy, name)));
 }

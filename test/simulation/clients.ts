@@ -54,7 +54,7 @@ export class Clients {
     const now = reached.process.now();
     const got = serving.get(key);
     const there = (await everything)?.get(key) ?? null;
-    this.#referee.read(machine, key, got, isLive(there, now) ? there : null);
+    this.#referee.readers.read(machine, key, got, isLive(there, now) ? there : null);
   }
 
   /** Reads its own write on another node. */
@@ -63,7 +63,7 @@ export class Clients {
     const position = text === null ? null : parsePosition(text);
     if (position === null) return;
     machine.serving?.reach(position, WAIT_MS, new AbortController().signal).then(
-      () => this.#referee.reached(machine, position),
+      () => this.#referee.readers.reached(machine, position),
       (error: unknown) => this.#failed(error),
     );
   }
@@ -94,7 +94,7 @@ export class Clients {
         runId: runId as NonNullable<ReturnType<typeof parsePosition>>['runId'],
         offset: offset as Offset,
       };
-      this.#referee.checked(machine, node.status, position, null, node.check(position, null));
+      this.#referee.resyncs.checked(machine, node.status, position, null, node.check(position, null));
     }
     this.#probeHash(machine, node);
   }
@@ -102,13 +102,19 @@ export class Clients {
   /** Asks what PSYNC would answer to whoever has the bytes up to the end of a write, and to whoever has others. */
   #probeHash(machine: Machine, node: NonNullable<Machine['serving']>): void {
     const position = parsePosition(this.#answered.length === 0 ? '' : this.#chance.of(this.#answered));
-    const hash = position === null ? undefined : this.#referee.hashOf(machine, position);
+    const hash = position === null ? undefined : this.#referee.resyncs.hashOf(machine, position);
     if (position === null || hash === undefined) return;
     // A master that did not know its hash has begun a chain there, and compares nothing.
     if (position.offset === this.#referee.ledger.baseOf(position.runId)) return;
     const known = BigInt(`0x${hash}`);
     for (const each of [known, known ^ 1n]) {
-      this.#referee.checked(machine, node.status, position, formatHash(each), node.check(position, each));
+      this.#referee.resyncs.checked(
+        machine,
+        node.status,
+        position,
+        formatHash(each),
+        node.check(position, each),
+      );
       this.#trace.count('probed a hash');
     }
   }
@@ -120,7 +126,7 @@ export class Clients {
       (result) => {
         const key = 'key' in request ? request.key : null;
         const value = request.kind === 'set' ? request.value : null;
-        this.#referee.answered(machine, key, value, result);
+        this.#referee.readers.answered(machine, key, value, result);
         this.#answered = [...this.#answered.slice(-9), result.position];
         this.#trace.count('write answered');
         if (this.#chance.odds(0.1)) this.#waitForReplicas(machine, result.position);
@@ -128,7 +134,7 @@ export class Clients {
       (error: unknown) => {
         this.#failed(error);
         this.#trace.count('write refused');
-        for (const value of values) this.#referee.refused(machine, value.toString('latin1'));
+        for (const value of values) this.#referee.readers.refused(machine, value.toString('latin1'));
       },
     );
   }
@@ -142,7 +148,7 @@ export class Clients {
       ?.wait(position.offset, this.#chance.between(1, 3), WAIT_MS)
       .then(
         (count) => {
-          this.#referee.waited(machine, position, count);
+          this.#referee.resyncs.waited(machine, position, count);
           this.#trace.count(`acknowledged by ${count}`);
         },
         (error: unknown) => this.#failed(error),

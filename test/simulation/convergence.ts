@@ -62,7 +62,7 @@ async function unite(cluster: Cluster): Promise<void> {
     }
     if (!(await cluster.run(1_000))) return;
     if (!machines.every((machine) => isUnited(machine, master))) continue;
-    for (const machine of machines) referee.checkLeftBehind(machine);
+    for (const machine of machines) referee.disks.checkLeftBehind(machine);
     await settle(cluster);
     return;
   }

@@ -234,7 +234,7 @@ export class SimulatedFollower {
     if (this.#isMisled) return;
     const seen = compare ? { prefixes: this.#prefixes, entries: this.#entries } : null;
     const name = `${this.#name} at ${machine.name}`;
-    this.#truth = this.#referee.followed(name, machine, this.#truth, position, seen);
+    this.#truth = this.#referee.readers.followed(name, machine, this.#truth, position, seen);
     if (this.#truth !== null) return;
     this.#isMisled = true;
     this.#trace.count('follower misled by a position of lost bytes');

@@ -275,9 +275,9 @@ export class Machine {
   #watcher(): ConstructorParameters<typeof FakeState>[2] {
     const { referee } = this.#parts;
     return {
-      appended: (from, bytes) => referee.appended(this, from, bytes),
-      saving: (change) => referee.saving(this, change),
-      switching: (number, history, keep) => referee.switching(this, number, history, keep),
+      appended: (from, bytes) => referee.disks.appended(this, from, bytes),
+      saving: (change) => referee.disks.saving(this, change),
+      switching: (number, history, keep) => referee.disks.switching(this, number, history, keep),
     };
   }
 
@@ -294,10 +294,10 @@ export class Machine {
       const has = runId === undefined ? null : { runId, offset: ((asked as number) - 1) as Offset };
       if (event === 'full-resync') {
         const reason = fields.reason as 'first-sync';
-        this.#parts.referee.decided(this, this.node.status, has, { kind: 'full-resync', reason });
+        this.#parts.referee.resyncs.decided(this, this.node.status, has, { kind: 'full-resync', reason });
       } else if (event === 'partial-resync' && has !== null) {
         const decision = { kind: 'continue', after: has.offset, bytes: bytes as number } as const;
-        this.#parts.referee.decided(this, this.node.status, has, decision);
+        this.#parts.referee.resyncs.decided(this, this.node.status, has, decision);
       }
     };
     return { info: tell, warn: tell, error: tell };

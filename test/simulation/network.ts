@@ -67,13 +67,13 @@ export class Network {
       const to = this.#machines.get(url);
       this.#count += 1;
       const conversation = new Conversation({
-        handedOut: (runId, at, bytes) => this.#referee.handedOut(to as Machine, runId, at, bytes),
-        acknowledged: (offset) => this.#referee.acknowledges(from, offset),
+        handedOut: (runId, at, bytes) => this.#referee.resyncs.handedOut(to as Machine, runId, at, bytes),
+        acknowledged: (offset) => this.#referee.resyncs.acknowledges(from, offset),
         announced: (position, reason, asked) => {
-          this.#referee.announced(to as Machine, position, reason, asked);
+          this.#referee.resyncs.announced(to as Machine, position, reason, asked);
         },
         continued: (offset) => {
-          if (process.alive) this.#referee.continued(to as Machine, from, offset);
+          if (process.alive) this.#referee.resyncs.continued(to as Machine, from, offset);
         },
       });
       const dialer = new FakeSocket(url, process, this.#scale, (bytes) => conversation.replicaSends(bytes));
