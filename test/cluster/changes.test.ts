@@ -106,101 +106,106 @@ async function refused(
   });
 }
 
-test('the events', async (t) => {
+test('followers get the events of exactly their prefixes', async (t) => {
   const { master, replica, http } = await pair(t);
   const put = (key: string, value: Buffer | string, query = ''): Promise<Answer> =>
     http.send('PUT', `/v1/keys/${encodeURIComponent(key)}${query}`, value);
 
-  await t.test('are the same, at the same positions, on every transport of master and replica', async (t) => {
-    const start = await position(master);
-    const followers = [master, replica].flatMap((node) =>
-      TRANSPORTS.map((transport) => follow(t, node, `position=${start}&prefix=e/`, transport)),
-    );
-    const wanted: FeedEvent[] = [{ type: 'continue', position: start, head: start }];
-    const later = Date.now() + 1_000_000;
-    const version = (answer: Answer): number => offsetOf(written(answer));
-    const set = async (key: string, value: string, expiresAt: number | null = null): Promise<void> => {
-      const query = expiresAt === null ? '' : `?ttl=1000`;
-      const answer = await put(key, value, query);
+  await t.test(
+    'events are the same, at the same positions, on every transport of master and replica',
+    async (t) => {
+      const start = await position(master);
+      const followers = [master, replica].flatMap((node) =>
+        TRANSPORTS.map((transport) => follow(t, node, `position=${start}&prefix=e/`, transport)),
+      );
+      const wanted: FeedEvent[] = [{ type: 'continue', position: start, head: start }];
+      const later = Date.now() + 1_000_000;
+      const version = (answer: Answer): number => offsetOf(written(answer));
+      const set = async (key: string, value: string, expiresAt: number | null = null): Promise<void> => {
+        const query = expiresAt === null ? '' : `?ttl=1000`;
+        const answer = await put(key, value, query);
+        wanted.push({
+          type: 'set',
+          key,
+          value,
+          encoding: 'utf8',
+          version: version(answer),
+          expiresAt: expiresAt === null ? null : Number(json(answer).expiresAt),
+          position: written(answer),
+        });
+      };
+      await set('e/1', 'one');
+      await set('other', 'not of this prefix');
+      wanted.pop();
+      await set('e/2', '', later);
+      const expiry = await http.sendJson('PUT', '/v1/keys/e/1/expiry', { expiresAt: later });
+      wanted.push({ type: 'expiry', key: 'e/1', expiresAt: later, position: written(expiry) });
+      const persist = await http.send('DELETE', '/v1/keys/e/1/expiry');
+      wanted.push({ type: 'expiry', key: 'e/1', expiresAt: null, position: written(persist) });
+      const count = await http.sendJson('POST', '/v1/keys/e/n/increment', { by: 41 });
       wanted.push({
         type: 'set',
-        key,
-        value,
+        key: 'e/n',
+        value: '41',
         encoding: 'utf8',
-        version: version(answer),
-        expiresAt: expiresAt === null ? null : Number(json(answer).expiresAt),
-        position: written(answer),
+        version: version(count),
+        expiresAt: null,
+        position: written(count),
       });
-    };
-    await set('e/1', 'one');
-    await set('other', 'not of this prefix');
-    wanted.pop();
-    await set('e/2', '', later);
-    const expiry = await http.sendJson('PUT', '/v1/keys/e/1/expiry', { expiresAt: later });
-    wanted.push({ type: 'expiry', key: 'e/1', expiresAt: later, position: written(expiry) });
-    const persist = await http.send('DELETE', '/v1/keys/e/1/expiry');
-    wanted.push({ type: 'expiry', key: 'e/1', expiresAt: null, position: written(persist) });
-    const count = await http.sendJson('POST', '/v1/keys/e/n/increment', { by: 41 });
-    wanted.push({
-      type: 'set',
-      key: 'e/n',
-      value: '41',
-      encoding: 'utf8',
-      version: version(count),
-      expiresAt: null,
-      position: written(count),
-    });
-    const batch = await http.sendJson('POST', '/v1/batch', {
-      ops: [
-        { op: 'set', key: 'e/b', value: 'AP8=', encoding: 'base64' },
-        { op: 'set', key: 'o/b', value: 'x' },
-        { op: 'delete', key: 'e/1' },
-      ],
-    });
-    const [first] = json(batch).results as { version: number }[];
-    wanted.push({
-      type: 'batch',
-      changes: [
-        {
-          type: 'set',
-          key: 'e/b',
-          value: 'AP8=',
-          encoding: 'base64',
-          version: Number(first?.version),
-          expiresAt: null,
-        },
-        { type: 'delete', key: 'e/1' },
-      ],
-      position: written(batch),
-    });
-    const elsewhere = await http.sendJson('POST', '/v1/batch', { ops: [{ op: 'set', key: 'o', value: '' }] });
-    written(elsewhere);
-    const gone = await http.send('DELETE', '/v1/keys/e/n');
-    wanted.push({ type: 'delete', key: 'e/n', position: written(gone) });
-    const many = await http.send('DELETE', '/v1/keys?prefix=e/');
-    wanted.push({
-      type: 'batch',
-      changes: [
-        { type: 'delete', key: 'e/2' },
-        { type: 'delete', key: 'e/b' },
-      ],
-      position: written(many),
-    });
-    const flush = await http.send('DELETE', '/v1/keys?all=true');
-    wanted.push({ type: 'flush', position: written(flush) });
-    for (const follower of followers) {
-      const events = await follower.take(({ type }) => type === 'flush');
-      assert.deepEqual(
-        events.filter(({ type }) => type !== 'bookmark'),
-        wanted,
-        follower.transport,
-      );
-      follower.close();
-    }
-  });
+      const batch = await http.sendJson('POST', '/v1/batch', {
+        ops: [
+          { op: 'set', key: 'e/b', value: 'AP8=', encoding: 'base64' },
+          { op: 'set', key: 'o/b', value: 'x' },
+          { op: 'delete', key: 'e/1' },
+        ],
+      });
+      const [first] = json(batch).results as { version: number }[];
+      wanted.push({
+        type: 'batch',
+        changes: [
+          {
+            type: 'set',
+            key: 'e/b',
+            value: 'AP8=',
+            encoding: 'base64',
+            version: Number(first?.version),
+            expiresAt: null,
+          },
+          { type: 'delete', key: 'e/1' },
+        ],
+        position: written(batch),
+      });
+      const elsewhere = await http.sendJson('POST', '/v1/batch', {
+        ops: [{ op: 'set', key: 'o', value: '' }],
+      });
+      written(elsewhere);
+      const gone = await http.send('DELETE', '/v1/keys/e/n');
+      wanted.push({ type: 'delete', key: 'e/n', position: written(gone) });
+      const many = await http.send('DELETE', '/v1/keys?prefix=e/');
+      wanted.push({
+        type: 'batch',
+        changes: [
+          { type: 'delete', key: 'e/2' },
+          { type: 'delete', key: 'e/b' },
+        ],
+        position: written(many),
+      });
+      const flush = await http.send('DELETE', '/v1/keys?all=true');
+      wanted.push({ type: 'flush', position: written(flush) });
+      for (const follower of followers) {
+        const events = await follower.take(({ type }) => type === 'flush');
+        assert.deepEqual(
+          events.filter(({ type }) => type !== 'bookmark'),
+          wanted,
+          follower.transport,
+        );
+        follower.close();
+      }
+    },
+  );
 
   await t.test(
-    'of a key that expires: a delete when the master deletes it, and nothing before',
+    'a key that expires is a delete event when the master deletes it, and no event before',
     async (t) => {
       const followers = [
         follow(t, master, 'position=now&prefix=x/'),
@@ -219,7 +224,7 @@ test('the events', async (t) => {
   );
 
   await t.test(
-    'carry values that are empty, binary, or around the lengths of WebSocket frames',
+    'events carry values that are empty, binary, or around the lengths of WebSocket frames',
     async (t) => {
       const followers = TRANSPORTS.map((transport) => follow(t, master, 'position=now&prefix=v', transport));
       for (const follower of followers) await follower.to('continue');
@@ -245,48 +250,54 @@ test('the events', async (t) => {
     },
   );
 
-  await t.test('carry 16 MiB that JSON makes six times as long, as a change and in a snapshot', async (t) => {
-    const value = Buffer.alloc(16 * MIB, 1);
-    const live = follow(t, master, 'position=now&prefix=large', 'websocket');
-    await live.to('continue');
-    const at = written(await put('large', value));
-    const [change] = await live.changes(1);
-    assert.ok(change !== undefined && bytesOf(change).equals(value));
-    assert.equal(change.position, at);
-    live.close();
-    // The replica may have it later than a follower of the master.
-    await converged(master, replica);
-    const snapshot = follow(t, replica, 'prefix=large&wait=0', 'sse');
-    // A slow machine says before that it is at work.
-    const [reset, entry, synced] = (await snapshot.all()).filter(({ type }) => type !== 'waiting');
-    assert.deepEqual([reset?.keys, entry?.key, synced?.type], [1, 'large', 'synced']);
-    assert.ok(entry !== undefined && bytesOf(entry).equals(value));
-    written(await http.send('DELETE', '/v1/keys/large'));
-  });
+  await t.test(
+    'an event carries 16 MiB that JSON makes six times as long, as a change and in a snapshot',
+    async (t) => {
+      const value = Buffer.alloc(16 * MIB, 1);
+      const live = follow(t, master, 'position=now&prefix=large', 'websocket');
+      await live.to('continue');
+      const at = written(await put('large', value));
+      const [change] = await live.changes(1);
+      assert.ok(change !== undefined && bytesOf(change).equals(value));
+      assert.equal(change.position, at);
+      live.close();
+      // The replica may have it later than a follower of the master.
+      await converged(master, replica);
+      const snapshot = follow(t, replica, 'prefix=large&wait=0', 'sse');
+      // A slow machine says before that it is at work.
+      const [reset, entry, synced] = (await snapshot.all()).filter(({ type }) => type !== 'waiting');
+      assert.deepEqual([reset?.keys, entry?.key, synced?.type], [1, 'large', 'synced']);
+      assert.ok(entry !== undefined && bytesOf(entry).equals(value));
+      written(await http.send('DELETE', '/v1/keys/large'));
+    },
+  );
 
-  await t.test('come once to somebody whose prefixes overlap, and to nobody else', async (t) => {
-    const queries = [
-      'prefix=p&prefix=pq&prefix=p',
-      'prefix=pq&prefix=x',
-      'prefix=p%F0%9F%98%80',
-      'prefix=',
-      '',
-    ];
-    const followers = queries.map((query) => follow(t, master, `position=now&${query}`));
-    for (const follower of followers) await follower.to('continue');
-    const keys = ['p', 'pq', 'pqr', 'p😀', 'p😁', 'x', 'y'];
-    for (const key of keys) written(await put(key, key));
-    const wanted = [['p', 'pq', 'pqr', 'p😀', 'p😁'], ['pq', 'pqr', 'x'], ['p😀'], keys, keys];
-    written(await http.send('DELETE', '/v1/keys?all=true'));
-    for (const [index, follower] of followers.entries()) {
-      const events = await follower.take(({ type }) => type === 'flush');
-      const changes = events.filter(({ type }) => type !== 'bookmark').map(({ type, key }) => key ?? type);
-      assert.deepEqual(changes, [...(wanted[index] ?? []), 'flush'], queries[index]);
-      follower.close();
-    }
-  });
+  await t.test(
+    'an event reaches a follower whose prefixes overlap once, and no follower of other prefixes',
+    async (t) => {
+      const queries = [
+        'prefix=p&prefix=pq&prefix=p',
+        'prefix=pq&prefix=x',
+        'prefix=p%F0%9F%98%80',
+        'prefix=',
+        '',
+      ];
+      const followers = queries.map((query) => follow(t, master, `position=now&${query}`));
+      for (const follower of followers) await follower.to('continue');
+      const keys = ['p', 'pq', 'pqr', 'p😀', 'p😁', 'x', 'y'];
+      for (const key of keys) written(await put(key, key));
+      const wanted = [['p', 'pq', 'pqr', 'p😀', 'p😁'], ['pq', 'pqr', 'x'], ['p😀'], keys, keys];
+      written(await http.send('DELETE', '/v1/keys?all=true'));
+      for (const [index, follower] of followers.entries()) {
+        const events = await follower.take(({ type }) => type === 'flush');
+        const changes = events.filter(({ type }) => type !== 'bookmark').map(({ type, key }) => key ?? type);
+        assert.deepEqual(changes, [...(wanted[index] ?? []), 'flush'], queries[index]);
+        follower.close();
+      }
+    },
+  );
 
-  await t.test('of a prefix that contains what is special in a query: as it is written', async (t) => {
+  await t.test('a prefix may contain characters that are special in a query', async (t) => {
     for (const prefix of ['a?b', 'a=b', 'a&b', 'a+b', 'a b', 'a#b', 'a%b', 'a/b']) {
       written(await put(`${prefix}/1`, 'v'));
       for (const query of [
@@ -302,7 +313,7 @@ test('the events', async (t) => {
     }
   });
 
-  await t.test('of a snapshot are the entries that live, each once, and no others', async (t) => {
+  await t.test('a snapshot has each entry that has not expired once, and no others', async (t) => {
     written(await put('s/1', 'one'));
     written(await put('s/2', '', '?ttl=1000'));
     written(await put('s/3', Buffer.from([200])));
@@ -330,13 +341,13 @@ test('the events', async (t) => {
     }
   });
 
-  await t.test('of a snapshot of nothing: a reset with no keys, and synced', async (t) => {
+  await t.test('a snapshot without entries is a reset with no keys, and synced', async (t) => {
     const [reset, synced, ...more] = await poll(t, master, 'prefix=nothing/');
     assert.deepEqual([reset?.type, reset?.keys, synced?.type, more], ['reset', 0, 'synced', []]);
   });
 });
 
-test('a position', async (t) => {
+test('a follower may give its last position, and gets what follows it or a snapshot', async (t) => {
   const { master, replica, http } = await pair(t);
   const start = await position(master);
   const all: string[] = [];
@@ -346,21 +357,24 @@ test('a position', async (t) => {
   const [runId] = start.split(':') as [string];
   await converged(master, replica);
 
-  await t.test('is good on any node and any transport: nothing is lost or repeated', async (t) => {
-    let at = start;
-    const seen: (string | undefined)[] = [];
-    for (let turn = 0; turn < all.length; turn += 1) {
-      const transport = TRANSPORTS[turn % 3] as Transport;
-      const node = turn % 2 === 0 ? master : replica;
-      const [begun, change, ...more] = await follow(t, node, `position=${at}&limit=1`, transport).all();
-      assert.deepEqual([begun?.type, begun?.position, more], ['continue', at, []]);
-      seen.push(change?.position);
-      at = String(change?.position);
-    }
-    assert.deepEqual(seen, all);
-  });
+  await t.test(
+    'a position is good on any node and any transport: no event is lost or repeated',
+    async (t) => {
+      let at = start;
+      const seen: (string | undefined)[] = [];
+      for (let turn = 0; turn < all.length; turn += 1) {
+        const transport = TRANSPORTS[turn % 3] as Transport;
+        const node = turn % 2 === 0 ? master : replica;
+        const [begun, change, ...more] = await follow(t, node, `position=${at}&limit=1`, transport).all();
+        assert.deepEqual([begun?.type, begun?.position, more], ['continue', at, []]);
+        seen.push(change?.position);
+        at = String(change?.position);
+      }
+      assert.deepEqual(seen, all);
+    },
+  );
 
-  await t.test('that is the newest one brings a bookmark to who does not wait', async (t) => {
+  await t.test('a request without `wait` from the newest position gets a bookmark', async (t) => {
     const at = all.at(-1);
     assert.deepEqual(await poll(t, replica, `position=${at}`), [
       { type: 'continue', position: at, head: at },
@@ -368,18 +382,18 @@ test('a position', async (t) => {
     ]);
   });
 
-  await t.test('of zero continues, as long as the backlog has it all', async (t) => {
+  await t.test('offset 0 continues as long as the backlog holds the whole stream', async (t) => {
     const events = await poll(t, master, `position=${runId}:0`);
     assert.deepEqual([events[0]?.type, events[0]?.position], ['continue', `${runId}:0`]);
     assert.deepEqual(events.filter(({ type }) => type === 'set').length, all.length + 1);
   });
 
-  await t.test('may be written in capital letters', async (t) => {
+  await t.test('the run ID of a position may be written in capital letters', async (t) => {
     const [first] = await poll(t, master, `position=${start.toUpperCase()}`);
     assert.deepEqual([first?.type, first?.position], ['continue', start]);
   });
 
-  await t.test('that is malformed, or half of one, is 400', async (t) => {
+  await t.test('a malformed or incomplete position is 400', async (t) => {
     const wrong = [
       '',
       runId,
@@ -406,7 +420,7 @@ test('a position', async (t) => {
     assert.equal((await follower.whenEnded()).status, 400);
   });
 
-  await t.test('inside a write, or inside a batch, is one of a lost history: a snapshot comes', async (t) => {
+  await t.test('a position inside a write or a batch gets a snapshot, like one of a lost history', async (t) => {
     const batch = { ops: ['b1', 'b2'].map((key) => ({ op: 'set', key, value: 'v' })) };
     const before = offsetOf(await position(master));
     const answer = await http.sendJson('POST', '/v1/batch', batch);
@@ -427,16 +441,19 @@ test('a position', async (t) => {
     assert.deepEqual([first?.type, next?.type, next?.changes?.length], ['continue', 'batch', 2]);
   });
 
-  await t.test('of another history brings a snapshot, or an error to who does not want one', async (t) => {
-    const foreign = `position=${'0'.repeat(40)}:7`;
-    const [reset, ...rest] = await poll(t, master, `${foreign}&prefix=k`);
-    assert.deepEqual([reset?.type, reset?.reason, reset?.keys], ['reset', 'unknown-run-id', 3]);
-    assert.equal(rest.at(-1)?.type, 'synced');
-    const query = `${foreign}&snapshot=false`;
-    await refused(t, master, { query }, 410, 'POSITION_LOST', 4409, /unknown-run-id/);
-  });
+  await t.test(
+    'a position of another history gets a snapshot, or an error if the follower wants none',
+    async (t) => {
+      const foreign = `position=${'0'.repeat(40)}:7`;
+      const [reset, ...rest] = await poll(t, master, `${foreign}&prefix=k`);
+      assert.deepEqual([reset?.type, reset?.reason, reset?.keys], ['reset', 'unknown-run-id', 3]);
+      assert.equal(rest.at(-1)?.type, 'synced');
+      const query = `${foreign}&snapshot=false`;
+      await refused(t, master, { query }, 410, 'POSITION_LOST', 4409, /unknown-run-id/);
+    },
+  );
 
-  await t.test('ahead of a master brings a snapshot that says so', async (t) => {
+  await t.test('a position ahead of a master gets a snapshot that says so', async (t) => {
     const ahead = `position=${runId}:${offsetOf(await position(master)) + 1_000_000}`;
     const [reset] = await poll(t, master, ahead);
     assert.deepEqual([reset?.type, reset?.reason], ['reset', 'ahead-of-master']);
@@ -444,7 +461,7 @@ test('a position', async (t) => {
     await refused(t, master, { query }, 410, 'POSITION_LOST', 4409, /ahead-of-master/);
   });
 
-  await t.test('ahead of a replica is waited for, and continues when it is there', async (t) => {
+  await t.test('a replica waits until it reaches a position ahead of it, and continues then', async (t) => {
     const now = offsetOf(await position(master));
     const key = '/v1/keys/awaited';
     const bytes = offsetOf(written(await http.send('PUT', key, 'v'))) - now;
@@ -462,13 +479,13 @@ test('a position', async (t) => {
     }
   });
 
-  await t.test('ahead of a replica that does not come is 503 after some seconds', async (t) => {
+  await t.test('a position that a replica does not reach is 503 after some seconds', async (t) => {
     const query = `position=${runId}:${offsetOf(await position(master)) + 1_000_000}`;
     await refused(t, replica, { query: `${query}&wait=0` }, 503, 'NOT_REACHED', 4503, /within 0 ms/);
     await refused(t, replica, { query }, 503, 'NOT_REACHED', 4503);
   });
 
-  await t.test('in Last-Event-ID beats the one in the query', async (t) => {
+  await t.test('the position in Last-Event-ID counts before the one in the query', async (t) => {
     const headers = { 'last-event-id': String(all[5]) };
     for (const query of [
       `position=${start}&limit=1`,
@@ -483,7 +500,7 @@ test('a position', async (t) => {
     }
   });
 
-  await t.test('"now" brings only what comes', async (t) => {
+  await t.test('the position "now" gets only later events', async (t) => {
     const followers = TRANSPORTS.map((transport) => follow(t, replica, 'position=now&limit=1', transport));
     const at = await position(master);
     for (const follower of followers) {
@@ -527,14 +544,14 @@ test('every position that was handed out is continued or reset, never taken for 
   assert.deepEqual(new Set(answers.slice(continued)), new Set(['continue']));
 });
 
-test('what is asked for', async (t) => {
+test('the query of a follower decides what it gets and when the stream ends', async (t) => {
   const { master, replica, http } = await pair(t);
   const put = async (key: string, value = 'v'): Promise<string> =>
     written(await http.send('PUT', `/v1/keys/${key}`, value));
   const start = await position(master);
 
   await t.test(
-    '"limit" ends the stream after so many changes, a batch being one, entries none',
+    '"limit" ends the stream after so many changes; a batch counts as one, entries of a snapshot do not count',
     async (t) => {
       await put('l/1');
       const ops = ['l/2', 'l/3'].map((key) => ({ op: 'set', key, value: 'v' }));
@@ -567,7 +584,7 @@ test('what is asked for', async (t) => {
   );
 
   await t.test(
-    '"wait" ends the stream with what there is, with a snapshot, or when something comes',
+    '"wait" ends the stream after pending changes, after a snapshot, or after the next change',
     async (t) => {
       const before = await position(master);
       await put('w/1');
@@ -630,7 +647,7 @@ test('what is asked for', async (t) => {
     );
   });
 
-  await t.test('what is unknown, repeated or out of range is 400', async (t) => {
+  await t.test('an unknown, repeated or out-of-range query parameter is 400', async (t) => {
     const bad = [
       'offset=5',
       'Prefix=a',
@@ -665,7 +682,7 @@ test('what is asked for', async (t) => {
     for (const query of bad) await refused(t, master, { query }, 400, 'BAD_REQUEST', 4400);
   });
 
-  await t.test('at the limits it is taken', async (t) => {
+  await t.test('query parameters at their limits are accepted', async (t) => {
     const prefixes = Array.from({ length: 100 }, (_, index) => `prefix=${index}${'x'.repeat(60)}`).join('&');
     for (const query of [
       prefixes,
@@ -685,14 +702,14 @@ test('what is asked for', async (t) => {
     }
   });
 
-  await t.test('that is no percent-encoded UTF-8 is 400', async (t) => {
+  await t.test('a query that is no percent-encoded UTF-8 is 400', async (t) => {
     for (const query of ['prefix=%ff', 'prefix=%ED%A0%BD', 'prefix=%zz', 'prefix=%', 'limit=1&prefix=a%F']) {
       const detail = /^"prefix=[^&]*" in the query is not percent-encoded UTF-8$/;
       await refused(t, master, { query }, 400, 'BAD_REQUEST', 4400, detail);
     }
   });
 
-  await t.test('another method, or a form that there is not', async () => {
+  await t.test('another method is 405, and a media type that the route does not have is 406', async () => {
     for (const method of ['HEAD', 'POST', 'PUT', 'DELETE', 'PATCH']) {
       const answer = await http.send(method, '/v1/changes');
       assert.deepEqual([answer.status, answer.headers.allow], [405, 'GET, OPTIONS'], method);
@@ -716,7 +733,7 @@ test('what is asked for', async (t) => {
   });
 });
 
-test('who may follow', async (t) => {
+test('a node admits followers up to its limits, and refuses foreign pages and other protocols', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node', '--max-followers', '4');
   const friendly = await cluster.start('friendly', '--allow-origin', 'https://app.example');
@@ -801,18 +818,21 @@ test('who may follow', async (t) => {
     await friendly.client.set('still', 'there');
   });
 
-  await t.test('a WebSocket of nonsense frames, or that goes at once, hurts nobody', async (t) => {
-    for (const bytes of [[0x8f, 0x80], [0x81, 0x01, 0x61], [0xff, 0xff, 0xff], [0x89, 0xfe], []]) {
-      const socket = await upgraded(t, friendly);
-      socket.write(Buffer.from([...bytes, 0, 0, 0, 0]));
-      socket.on('data', () => undefined);
-      if (bytes.length === 0) socket.destroy();
-      else socket.end();
-      await once(socket, 'close');
-    }
-    await friendly.client.set('still', 'there');
-    assert.equal(await friendly.stop(), 0);
-  });
+  await t.test(
+    'a WebSocket that sends malformed frames or disconnects at once does not disturb other followers',
+    async (t) => {
+      for (const bytes of [[0x8f, 0x80], [0x81, 0x01, 0x61], [0xff, 0xff, 0xff], [0x89, 0xfe], []]) {
+        const socket = await upgraded(t, friendly);
+        socket.write(Buffer.from([...bytes, 0, 0, 0, 0]));
+        socket.on('data', () => undefined);
+        if (bytes.length === 0) socket.destroy();
+        else socket.end();
+        await once(socket, 'close');
+      }
+      await friendly.client.set('still', 'there');
+      assert.equal(await friendly.stop(), 0);
+    },
+  );
 });
 
 async function roomFor(t: TestContext, node: ChildNode): Promise<boolean> {
@@ -849,33 +869,39 @@ async function* eventSource(t: TestContext, url: string): AsyncGenerator<FeedEve
   for await (const line of createInterface({ input: child.stdout })) yield JSON.parse(line) as FeedEvent;
 }
 
-test('a page with an EventSource', async (t) => {
+test('a page with an EventSource gets errors as events, and reconnects after a while', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node', '--max-followers', '0');
 
-  await t.test('is told why it is not served, and is served as soon as there is room', async (t) => {
-    const events = eventSource(t, `${node.url}/v1/changes?position=now`);
-    const { value: refusal } = await events.next();
-    assert.deepEqual([refusal?.type, refusal?.code], ['error', 'TOO_MANY_REQUESTS']);
-    const http = new Connection(t, node);
-    assert.equal((await http.sendJson('PATCH', '/v1/config', { maxFollowers: 10 })).status, 200);
-    let event: FeedEvent | undefined = refusal;
-    while (event?.type === 'error') event = (await events.next()).value;
-    assert.equal(event?.type, 'continue');
-  });
+  await t.test(
+    'an EventSource is told why it is not served, and is served as soon as there is room',
+    async (t) => {
+      const events = eventSource(t, `${node.url}/v1/changes?position=now`);
+      const { value: refusal } = await events.next();
+      assert.deepEqual([refusal?.type, refusal?.code], ['error', 'TOO_MANY_REQUESTS']);
+      const http = new Connection(t, node);
+      assert.equal((await http.sendJson('PATCH', '/v1/config', { maxFollowers: 10 })).status, 200);
+      let event: FeedEvent | undefined = refusal;
+      while (event?.type === 'error') event = (await events.next()).value;
+      assert.equal(event?.type, 'continue');
+    },
+  );
 
-  await t.test('is told that its query is malformed, and asks again only much later', async (t) => {
-    for (const query of ['limit=x', 'prefix=%ff', 'snapshot=false']) {
-      for (const page of [{ 'sec-fetch-mode': 'cors' }, { origin: node.url }]) {
-        const follower = TestFollower.follow(t, node.url, { transport: 'sse', query, headers: page });
-        const [event] = await follower.all();
-        assert.deepEqual([event?.type, event?.code, follower.ended?.status], ['error', 'BAD_REQUEST', 200]);
-        assert.ok((follower.retryMs ?? 0) >= 60_000);
+  await t.test(
+    'an EventSource with a malformed query is told so, and asks again only much later',
+    async (t) => {
+      for (const query of ['limit=x', 'prefix=%ff', 'snapshot=false']) {
+        for (const page of [{ 'sec-fetch-mode': 'cors' }, { origin: node.url }]) {
+          const follower = TestFollower.follow(t, node.url, { transport: 'sse', query, headers: page });
+          const [event] = await follower.all();
+          assert.deepEqual([event?.type, event?.code, follower.ended?.status], ['error', 'BAD_REQUEST', 200]);
+          assert.ok((follower.retryMs ?? 0) >= 60_000);
+        }
       }
-    }
-  });
+    },
+  );
 
-  await t.test('waits a while before it connects anew, not all pages the same', async (t) => {
+  await t.test('each EventSource waits a time of its own before it reconnects', async (t) => {
     const query = 'position=now&wait=0';
     const waits = new Set<number | null>();
     for (let page = 0; page < 8; page += 1) {

@@ -4,7 +4,7 @@ import test from 'node:test';
 import { ApiError } from '../../src/client/rest.ts';
 import { Cluster, textOf } from '../support/cluster.ts';
 
-test('conditions and expiry: what `set` and `delete` are told is what the node does', async (t) => {
+test('the conditions and expiry that `set` and `delete` of the client take are carried out', async (t) => {
   const node = await (await Cluster.create(t)).start('node');
   const { client } = node;
   const failed = { name: 'ApiError', status: 412, code: 'PRECONDITION_FAILED' };
@@ -19,7 +19,7 @@ test('conditions and expiry: what `set` and `delete` are told is what the node d
   assert.equal(await client.delete('k', { ifVersion: second.version }), true);
 });
 
-test('increment, append and patch', async (t) => {
+test('increment, append and patch of the client change the value and return it', async (t) => {
   const node = await (await Cluster.create(t)).start('node');
   const { client } = node;
   assert.equal((await client.increment('n')).value, 1);

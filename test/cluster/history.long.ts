@@ -167,7 +167,7 @@ test('a replica that moves between two masters which were started from one folde
   assert.equal(await textOf(replica, 'k4'), 'twos4');
 });
 
-test('PSYNC: places inside a command, what the hash proves, and nodes that know nothing of hashes', async (t) => {
+test('PSYNC continues only at the end of a command and over equal bytes, also with nodes that keep no hashes', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   await writeMany(master, 'k', 3);
@@ -197,12 +197,12 @@ test('PSYNC: places inside a command, what the hash proves, and nodes that know 
     }
   });
 
-  await t.test('an old replica is answered as ever: by run ID and offset', async () => {
+  await t.test('a replica that sends no hash is answered by run ID and offset', async () => {
     assert.equal(await ask(early.offset + 1), `+CONTINUE ${runId}`);
     assert.equal(await ask(early.offset + 1, 'lineage'), `+CONTINUE ${runId} ${offset - early.offset} -`);
   });
 
-  await t.test('a replica that keeps hashes is told the one where the stream goes on', async () => {
+  await t.test('a replica that keeps hashes is told the hash where the stream continues', async () => {
     const lacking = offset - early.offset;
     assert.equal(
       await ask(early.offset + 1, 'lineage', 'history-hash'),
@@ -236,7 +236,7 @@ test('PSYNC: places inside a command, what the hash proves, and nodes that know 
     await master.client.promote();
   });
 
-  await t.test('a master that keeps no hashes is followed as ever', async (each) => {
+  await t.test('a replica follows a master that keeps no hashes', async (each) => {
     const answered: string[][] = [];
     const old = await scriptedMaster(each, (socket, words) => {
       answered.push([...words]);

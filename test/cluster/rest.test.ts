@@ -64,7 +64,7 @@ async function oneNode(t: TestContext, ...flags: string[]): Promise<OneNode> {
   return { node, http: new Connection(t, node) };
 }
 
-test('expiry', async (t) => {
+test('an entry with an expiry is readable until then, and no longer', async (t) => {
   // Nothing is moved into SQLite by itself, where the expiry cycle would find it: this test decides when.
   const { node, http } = await oneNode(t, '--apply-interval', '1h');
 
@@ -154,39 +154,47 @@ test('expiry', async (t) => {
   });
 
   // From here on there is something that may be deleted at any time.
-  await t.test('a write to what has expired starts fresh, before anybody has deleted it', async () => {
-    const writes: readonly (readonly [string, string, string, Headers, number])[] = [
-      ['PUT', '', 'new', {}, 201],
-      ['PUT', '', 'new', { 'if-none-match': '*' }, 201],
-      ['POST', '/append', 'new', {}, 200],
-      ['POST', '/increment', '{"by":5}', { 'content-type': 'application/json' }, 200],
-      ['PATCH', '', '{}', PATCH_TYPE, 404],
-      ['DELETE', '', '', {}, 404],
-      ['PUT', '/expiry', '{"ttl":60}', { 'content-type': 'application/json' }, 404],
-      ['DELETE', '/expiry', '', {}, 404],
-      ['PUT', '', 'new', { 'if-match': '*' }, 412],
-    ];
-    let last = 0;
-    for (const index of writes.keys()) {
-      last = Number(json(await http.send('PUT', `/v1/keys/old${index}?ttl=0.05`, '37')).expiresAt);
-    }
-    await reached(last);
-    for (const [index, [method, operation, body, headers, status]] of writes.entries()) {
-      const path = `/v1/keys/old${index}`;
-      const answer = await http.send(method, `${path}${operation}`, body === '' ? undefined : body, headers);
-      assert.equal(answer.status, status, `${method} ${operation}`);
-      if (status === 412) assert.equal(json(answer).currentVersion, null);
-      const read = await http.send('GET', path);
-      if (status >= 400) {
-        assert.equal(read.status, 404);
-        continue;
+  await t.test(
+    'a write to an expired key creates a new entry, also before the expired one is deleted',
+    async () => {
+      const writes: readonly (readonly [string, string, string, Headers, number])[] = [
+        ['PUT', '', 'new', {}, 201],
+        ['PUT', '', 'new', { 'if-none-match': '*' }, 201],
+        ['POST', '/append', 'new', {}, 200],
+        ['POST', '/increment', '{"by":5}', { 'content-type': 'application/json' }, 200],
+        ['PATCH', '', '{}', PATCH_TYPE, 404],
+        ['DELETE', '', '', {}, 404],
+        ['PUT', '/expiry', '{"ttl":60}', { 'content-type': 'application/json' }, 404],
+        ['DELETE', '/expiry', '', {}, 404],
+        ['PUT', '', 'new', { 'if-match': '*' }, 412],
+      ];
+      let last = 0;
+      for (const index of writes.keys()) {
+        last = Number(json(await http.send('PUT', `/v1/keys/old${index}?ttl=0.05`, '37')).expiresAt);
       }
-      assert.equal(read.body.toString(), body.startsWith('{') ? '5' : 'new');
-      assert.equal(read.headers['psync-expires-at'], undefined);
-    }
-  });
+      await reached(last);
+      for (const [index, [method, operation, body, headers, status]] of writes.entries()) {
+        const path = `/v1/keys/old${index}`;
+        const answer = await http.send(
+          method,
+          `${path}${operation}`,
+          body === '' ? undefined : body,
+          headers,
+        );
+        assert.equal(answer.status, status, `${method} ${operation}`);
+        if (status === 412) assert.equal(json(answer).currentVersion, null);
+        const read = await http.send('GET', path);
+        if (status >= 400) {
+          assert.equal(read.status, 404);
+          continue;
+        }
+        assert.equal(read.body.toString(), body.startsWith('{') ? '5' : 'new');
+        assert.equal(read.headers['psync-expires-at'], undefined);
+      }
+    },
+  );
 
-  await t.test('what has expired is nowhere to be seen', async () => {
+  await t.test('no read returns an expired entry', async () => {
     const set = await http.send('PUT', '/v1/keys/gone?ttl=0.01', 'v');
     await reached(Number(json(set).expiresAt));
     const page = json(await http.send('GET', '/v1/keys?prefix=gone&values=true'));
@@ -259,7 +267,7 @@ test('a replica hides what has expired, and waits for the DEL', async (t) => {
   assert.equal(await offset(replica), hidden + delBytes('k'));
 });
 
-test('conditions', async (t) => {
+test('conditional requests read and write only if their condition is met', async (t) => {
   const { node, http } = await oneNode(t);
   const versionOf = async (key: string): Promise<number> =>
     Number(json(await http.send('PUT', `/v1/keys/${key}`, 'v')).version);
@@ -288,7 +296,7 @@ test('conditions', async (t) => {
     );
   });
 
-  await t.test('every write keeps to its condition, or writes nothing', async () => {
+  await t.test('a write whose condition is not met changes nothing', async () => {
     const writes: readonly (readonly [string, string, string, Headers])[] = [
       ['PUT', '', 'new', {}],
       ['POST', '/append', '1', {}],
@@ -346,7 +354,7 @@ test('conditions', async (t) => {
     }
   });
 
-  await t.test('If-Match on a key that is not there: 412 with null', async () => {
+  await t.test('If-Match on a missing key is 412 with null as the current entry', async () => {
     await writesNothing(node, async () => {
       for (const match of ['*', '"1"']) {
         const answer = await http.send('PUT', '/v1/keys/absent', 'v', { 'if-match': match });
@@ -358,7 +366,7 @@ test('conditions', async (t) => {
   });
 });
 
-test('merge patch', async (t) => {
+test('a merge patch changes only the members that it names', async (t) => {
   const { node, http } = await oneNode(t);
   const patch = (key: string, body: string, headers: Headers = PATCH_TYPE): Promise<Answer> =>
     http.send('PATCH', `/v1/keys/${key}`, body, headers);
@@ -370,7 +378,7 @@ test('merge patch', async (t) => {
   assert.deepEqual({ created: json(answer).created, key: json(answer).key }, { created: false, key: 'j' });
   assert.equal(await textOf(node, 'j'), '{"a":{"c":2,"e":"é"},"d":{}}');
 
-  await t.test('__proto__ is data', async () => {
+  await t.test('a member named __proto__ is patched like any other', async () => {
     await http.send('PUT', '/v1/keys/p', '{}');
     await patch('p', '{"__proto__":{"polluted":true},"constructor":{"prototype":1}}');
     assert.equal(await textOf(node, 'p'), '{"__proto__":{"polluted":true},"constructor":{"prototype":1}}');
@@ -379,13 +387,13 @@ test('merge patch', async (t) => {
     assert.equal((await http.send('GET', '/v1/config')).body.includes('polluted'), false);
   });
 
-  await t.test('numbers that the patch does not name keep all their digits', async () => {
+  await t.test('numbers of other members keep all their digits', async () => {
     await http.send('PUT', '/v1/keys/n', `{"id":${INT64_MAX},"name":"x"}`);
     await patch('n', '{"name":"y"}');
     assert.equal(await textOf(node, 'n'), `{"id":${INT64_MAX},"name":"y"}`);
   });
 
-  await t.test('what cannot be patched stays as it is', async () => {
+  await t.test('a value that cannot be patched stays as it is', async () => {
     const deep = (levels: number): string => `${'{"a":'.repeat(levels)}1${'}'.repeat(levels)}`;
     await http.send('PUT', '/v1/keys/text', 'no JSON');
     await http.send('PUT', '/v1/keys/bytes', Buffer.from([0x22, 0xff, 0x22]));
@@ -414,12 +422,12 @@ test('merge patch', async (t) => {
   });
 });
 
-test('increment', async (t) => {
+test('an increment adds to a 64-bit integer', async (t) => {
   const { node, http } = await oneNode(t);
   const increment = (key: string, body: unknown = {}): Promise<Answer> =>
     http.sendJson('POST', `/v1/keys/${key}/increment`, body);
 
-  await t.test('counts from 0, up and down, over all of 64 bits', async () => {
+  await t.test('an increment counts from 0, up and down, over all of 64 bits', async () => {
     const first = await increment('n');
     assert.deepEqual({ status: first.status, value: json(first).value }, { status: 200, value: 1 });
     assert.equal(json(await increment('n', { by: -3 })).value, -2);
@@ -439,11 +447,11 @@ test('increment', async (t) => {
     }
   });
 
-  await t.test('without a body it adds one', async () => {
+  await t.test('an increment without a body adds one', async () => {
     assert.equal(json(await http.send('POST', '/v1/keys/bare/increment')).value, 1);
   });
 
-  await t.test('what is no integer as INCRBY writes it is refused', async () => {
+  await t.test('an increment of a value that is no integer in the form of INCRBY is refused', async () => {
     const values = [
       '',
       '01',
@@ -519,7 +527,7 @@ test('two hundred clients count to ten thousand', async (t) => {
   assert.equal(new Set(versions).size, 10_000);
 });
 
-test('append', async (t) => {
+test('an append adds bytes to the end of a value', async (t) => {
   const { node, http } = await oneNode(t);
   const first = await http.send('POST', '/v1/keys/a/append', Buffer.from([0, 255]));
   assert.deepEqual({ status: first.status, size: json(first).size }, { status: 200, size: 2 });
@@ -588,7 +596,7 @@ test('deleting many: by prefix, all, neither, both', async (t) => {
   assert.equal((await converged(master, replica)).keys, 0);
 });
 
-test('a batch', async (t) => {
+test('a batch is one write', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('master');
   const replica = await cluster.start('replica', '--replica-of', node.wsUrl);
@@ -596,61 +604,64 @@ test('a batch', async (t) => {
   const http = new Connection(t, node);
   const batch = (...ops: readonly unknown[]): Promise<Answer> => http.sendJson('POST', '/v1/batch', { ops });
 
-  await t.test('does all operations in order, each on what the ones before it left', async () => {
-    const at = Date.now() + 1_000_000;
-    const answer = await batch(
-      { op: 'get', key: 'k' },
-      { op: 'set', key: 'k', value: '41' },
-      { op: 'increment', key: 'k' },
-      { op: 'increment', key: 'k', by: '-2' },
-      { op: 'append', key: 'k', value: 'AP8=', encoding: 'base64' },
-      { op: 'get', key: 'k' },
-      { op: 'expire', key: 'k', expiresAt: at },
-      { op: 'get', key: 'k' },
-      { op: 'persist', key: 'k' },
-      { op: 'set', key: 'j', value: { a: [1] }, encoding: 'json', expiresAt: at, ifAbsent: true },
-      { op: 'delete', key: 'k' },
-      { op: 'delete', key: 'k' },
-      { op: 'expire', key: 'k', ttl: 5 },
-      { op: 'persist', key: 'k' },
-      { op: 'set', key: 'k', value: 'ü', encoding: 'utf8', expiresAt: null },
-    );
-    assert.equal(answer.status, 200);
-    const results = json(answer).results as Record<string, unknown>[];
-    const version = (index: number): unknown => results[index]?.version;
-    assert.deepEqual(results, [
-      { found: false },
-      { created: true, version: version(1), expiresAt: null },
-      { value: 42, version: version(2) },
-      { value: 40, version: version(3) },
-      { size: 4, version: version(4) },
-      { found: true, value: 'NDAA/w==', encoding: 'base64', expiresAt: null, version: version(4) },
-      { found: true, expiresAt: at, version: version(4) },
-      { found: true, value: 'NDAA/w==', encoding: 'base64', expiresAt: at, version: version(4) },
-      { found: true, expiresAt: null, version: version(4) },
-      { created: true, version: version(9), expiresAt: at },
-      { deleted: true },
-      { deleted: false },
-      { found: false },
-      { found: false },
-      { created: true, version: version(14), expiresAt: null },
-    ]);
-    const versions = [1, 2, 3, 4, 9, 14].map(version) as number[];
-    assert.deepEqual(
-      versions,
-      [...new Set(versions)].sort((a, b) => a - b),
-    );
-    assert.equal(answer.headers['psync-position'], json(answer).position);
-    assert.equal((await http.send('GET', '/v1/keys/k')).headers.etag, `"${version(14)}"`);
-    assert.equal(await textOf(node, 'j'), '{"a":[1]}');
-    await converged(node, replica);
-    assert.equal(
-      (await new Connection(t, replica).send('GET', '/v1/keys/k')).headers.etag,
-      `"${version(14)}"`,
-    );
-  });
+  await t.test(
+    'the operations of a batch are done in order, each on the result of those before it',
+    async () => {
+      const at = Date.now() + 1_000_000;
+      const answer = await batch(
+        { op: 'get', key: 'k' },
+        { op: 'set', key: 'k', value: '41' },
+        { op: 'increment', key: 'k' },
+        { op: 'increment', key: 'k', by: '-2' },
+        { op: 'append', key: 'k', value: 'AP8=', encoding: 'base64' },
+        { op: 'get', key: 'k' },
+        { op: 'expire', key: 'k', expiresAt: at },
+        { op: 'get', key: 'k' },
+        { op: 'persist', key: 'k' },
+        { op: 'set', key: 'j', value: { a: [1] }, encoding: 'json', expiresAt: at, ifAbsent: true },
+        { op: 'delete', key: 'k' },
+        { op: 'delete', key: 'k' },
+        { op: 'expire', key: 'k', ttl: 5 },
+        { op: 'persist', key: 'k' },
+        { op: 'set', key: 'k', value: 'ü', encoding: 'utf8', expiresAt: null },
+      );
+      assert.equal(answer.status, 200);
+      const results = json(answer).results as Record<string, unknown>[];
+      const version = (index: number): unknown => results[index]?.version;
+      assert.deepEqual(results, [
+        { found: false },
+        { created: true, version: version(1), expiresAt: null },
+        { value: 42, version: version(2) },
+        { value: 40, version: version(3) },
+        { size: 4, version: version(4) },
+        { found: true, value: 'NDAA/w==', encoding: 'base64', expiresAt: null, version: version(4) },
+        { found: true, expiresAt: at, version: version(4) },
+        { found: true, value: 'NDAA/w==', encoding: 'base64', expiresAt: at, version: version(4) },
+        { found: true, expiresAt: null, version: version(4) },
+        { created: true, version: version(9), expiresAt: at },
+        { deleted: true },
+        { deleted: false },
+        { found: false },
+        { found: false },
+        { created: true, version: version(14), expiresAt: null },
+      ]);
+      const versions = [1, 2, 3, 4, 9, 14].map(version) as number[];
+      assert.deepEqual(
+        versions,
+        [...new Set(versions)].sort((a, b) => a - b),
+      );
+      assert.equal(answer.headers['psync-position'], json(answer).position);
+      assert.equal((await http.send('GET', '/v1/keys/k')).headers.etag, `"${version(14)}"`);
+      assert.equal(await textOf(node, 'j'), '{"a":[1]}');
+      await converged(node, replica);
+      assert.equal(
+        (await new Connection(t, replica).send('GET', '/v1/keys/k')).headers.etag,
+        `"${version(14)}"`,
+      );
+    },
+  );
 
-  await t.test('without effects leaves the position', async () => {
+  await t.test('a batch without effects does not move the position', async () => {
     await writesNothing(node, async () => {
       assert.deepEqual(json(await batch()).results, []);
       const [got] = json(await batch({ op: 'get', key: 'j' })).results as { value: string }[];
@@ -659,7 +670,7 @@ test('a batch', async (t) => {
     });
   });
 
-  await t.test('takes 10,000 operations and not one more', async () => {
+  await t.test('a batch has at most 10,000 operations', async () => {
     const ops = Array.from({ length: 10_000 }, () => ({ op: 'increment', key: 'many' }));
     const answer = await batch(...ops);
     assert.equal((json(answer).results as { value: number }[]).at(-1)?.value, 10_000);
@@ -668,7 +679,7 @@ test('a batch', async (t) => {
     });
   });
 
-  await t.test('that is malformed is refused, and nothing of it is done', async () => {
+  await t.test('a malformed batch is refused and changes nothing', async () => {
     const good = { op: 'set', key: 'half', value: 'v' };
     await writesNothing(node, async () => {
       for (const bad of [
@@ -725,40 +736,43 @@ test('a batch', async (t) => {
     });
   });
 
-  await t.test('of which one operation fails is not done at all, here or on a replica', async () => {
-    await batch(
-      { op: 'set', key: 'a', value: '1' },
-      { op: 'set', key: 'text', value: 'x' },
-      { op: 'set', key: 'max', value: INT64_MAX },
-    );
-    await samePosition(node, replica);
-    const before = await converged(node, replica);
-    const { version } = json(await http.send('HEAD', '/v1/keys/a').then(withVersion));
-    const failing: readonly (readonly [Record<string, unknown>, number, string])[] = [
-      [{ op: 'set', key: 'a', value: 'v', ifAbsent: true }, 412, 'PRECONDITION_FAILED'],
-      [{ op: 'set', key: 'a', value: 'v', ifVersion: 1 }, 412, 'PRECONDITION_FAILED'],
-      [{ op: 'delete', key: 'absent', ifVersion: 1 }, 412, 'PRECONDITION_FAILED'],
-      // What it had before the batch it has no more after the batch's own set.
-      [{ op: 'append', key: 'a', value: 'v', ifVersion: version }, 412, 'PRECONDITION_FAILED'],
-      [{ op: 'increment', key: 'text' }, 409, 'NOT_INTEGER'],
-      [{ op: 'increment', key: 'max' }, 409, 'INTEGER_OVERFLOW'],
-    ];
-    for (const [bad, status, code] of failing) {
-      const answer = await batch(
-        { op: 'set', key: 'a', value: '2' },
-        { op: 'delete', key: 'text2' },
-        { op: 'set', key: 'new', value: 'v' },
-        bad,
-        { op: 'set', key: 'later', value: 'v' },
+  await t.test(
+    'a batch with an operation that fails changes nothing, on the master or a replica',
+    async () => {
+      await batch(
+        { op: 'set', key: 'a', value: '1' },
+        { op: 'set', key: 'text', value: 'x' },
+        { op: 'set', key: 'max', value: INT64_MAX },
       );
-      isProblem(answer, status, code, /^operation 3: /);
-      assert.equal(json(answer).op, 3);
-      if (status === 412) assert.ok('currentVersion' in json(answer));
-    }
-    assert.deepEqual(await converged(node, replica), before);
-  });
+      await samePosition(node, replica);
+      const before = await converged(node, replica);
+      const { version } = json(await http.send('HEAD', '/v1/keys/a').then(withVersion));
+      const failing: readonly (readonly [Record<string, unknown>, number, string])[] = [
+        [{ op: 'set', key: 'a', value: 'v', ifAbsent: true }, 412, 'PRECONDITION_FAILED'],
+        [{ op: 'set', key: 'a', value: 'v', ifVersion: 1 }, 412, 'PRECONDITION_FAILED'],
+        [{ op: 'delete', key: 'absent', ifVersion: 1 }, 412, 'PRECONDITION_FAILED'],
+        // What it had before the batch it has no more after the batch's own set.
+        [{ op: 'append', key: 'a', value: 'v', ifVersion: version }, 412, 'PRECONDITION_FAILED'],
+        [{ op: 'increment', key: 'text' }, 409, 'NOT_INTEGER'],
+        [{ op: 'increment', key: 'max' }, 409, 'INTEGER_OVERFLOW'],
+      ];
+      for (const [bad, status, code] of failing) {
+        const answer = await batch(
+          { op: 'set', key: 'a', value: '2' },
+          { op: 'delete', key: 'text2' },
+          { op: 'set', key: 'new', value: 'v' },
+          bad,
+          { op: 'set', key: 'later', value: 'v' },
+        );
+        isProblem(answer, status, code, /^operation 3: /);
+        assert.equal(json(answer).op, 3);
+        if (status === 412) assert.ok('currentVersion' in json(answer));
+      }
+      assert.deepEqual(await converged(node, replica), before);
+    },
+  );
 
-  await t.test('is one step for every reader, also on a replica', async () => {
+  await t.test('no reader sees half a batch, also on a replica', async () => {
     const keys = Array.from({ length: 8 }, (_, index) => `atom:${index}`);
     let writing = true;
     const writer = (async () => {
@@ -1041,7 +1055,7 @@ test('/readyz: a master is ready, a replica while it is connected', async (t) =>
   await until('it is ready', async () => (await ofReplica.send('GET', '/readyz')).status === 200);
 });
 
-test('the document', async (t) => {
+test('the node serves its OpenAPI document as JSON, as YAML and as pages', async (t) => {
   const { http } = await oneNode(t);
   const file = readFileSync(new URL('../../openapi.yaml', import.meta.url), 'utf8');
   assert.deepEqual(json(await http.send('GET', '/openapi.json')), parse(file));
@@ -1069,32 +1083,39 @@ test('the document', async (t) => {
 /** Every path of the document, with a key where one is wanted. */
 const PATHS = Object.keys(document.paths).map((path) => path.replace('{key}', 'k'));
 
-test('methods', async (t) => {
+test('each path answers the methods that it has, and names them', async (t) => {
   const { http } = await oneNode(t);
   await http.send('PUT', '/v1/keys/k', '{"a":1}');
 
-  await t.test('OPTIONS answers 204 with what there is, other methods 405 with the same', async () => {
-    for (const path of PATHS) {
-      const options = await http.send('OPTIONS', path);
-      assert.equal(options.status, 204, path);
-      const allowed = String(options.headers.allow).split(', ');
-      const documented = Object.keys(document.paths[path.replace('/keys/k', '/keys/{key}')] ?? {});
-      for (const method of documented) {
-        assert.ok(allowed.includes(method.toUpperCase()), `OPTIONS ${path} does not tell of ${method}`);
+  await t.test(
+    'OPTIONS is 204 with the methods of the path, and any other method 405 with the same',
+    async () => {
+      for (const path of PATHS) {
+        const options = await http.send('OPTIONS', path);
+        assert.equal(options.status, 204, path);
+        const allowed = String(options.headers.allow).split(', ');
+        const documented = Object.keys(document.paths[path.replace('/keys/k', '/keys/{key}')] ?? {});
+        for (const method of documented) {
+          assert.ok(allowed.includes(method.toUpperCase()), `OPTIONS ${path} does not tell of ${method}`);
+        }
+        for (const method of ['GET', 'PUT', 'POST', 'PATCH', 'DELETE', 'TRACE', 'PROPFIND']) {
+          if (documented.includes(method.toLowerCase())) continue;
+          // A key may end with `/append`: GET /v1/keys/k/append reads the key `k/append`.
+          const answer = await http.send(method, path);
+          assert.equal(
+            answer.status === 405,
+            !allowed.includes(method),
+            `${method} ${path}: ${answer.status}`,
+          );
+          if (answer.status === 405)
+            assert.equal(answer.headers.allow, options.headers.allow, `${method} ${path}`);
+        }
       }
-      for (const method of ['GET', 'PUT', 'POST', 'PATCH', 'DELETE', 'TRACE', 'PROPFIND']) {
-        if (documented.includes(method.toLowerCase())) continue;
-        // A key may end with `/append`: GET /v1/keys/k/append reads the key `k/append`.
-        const answer = await http.send(method, path);
-        assert.equal(answer.status === 405, !allowed.includes(method), `${method} ${path}: ${answer.status}`);
-        if (answer.status === 405)
-          assert.equal(answer.headers.allow, options.headers.allow, `${method} ${path}`);
-      }
-    }
-    isProblem(await http.send('OPTIONS', '/v1/nothing'), 404, 'NOT_FOUND');
-  });
+      isProblem(await http.send('OPTIONS', '/v1/nothing'), 404, 'NOT_FOUND');
+    },
+  );
 
-  await t.test('HEAD is GET without the body', async () => {
+  await t.test('HEAD is answered like GET, without the body', async () => {
     const CLOCKED = new Set(['/v1/info', '/v1/replication', '/v1/replication/backlog']);
     for (const path of [
       // The feed is a stream without an end, and has no HEAD.

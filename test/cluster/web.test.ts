@@ -105,48 +105,51 @@ async function scriptedAnswer(t: TestContext, status: number, body: object): Pro
 test('a request for a name that is not of this node is refused', async (t) => {
   const { plain, open, http, openHttp } = await nodes(t);
 
-  await t.test('on every route, reads too, and nothing is written', async () => {
-    for (const [node, connection] of [
-      [plain, http],
-      [open, openHttp],
-    ] as const) {
-      await node.client.set('k', 'v');
-      const before = await node.client.replication();
-      const host = `${EVIL}:${node.port}`;
-      for (const [path, operations] of Object.entries(document.paths)) {
-        for (const method of Object.keys(operations)) {
-          for (const origin of [{}, { origin: `http://${host}` }]) {
-            const headers = { host, ...origin };
-            const answer = await connection.send(
-              method.toUpperCase(),
-              path.replace('{key}', 'k'),
-              undefined,
-              headers,
-            );
-            assert.equal(answer.status, 403, `${method} ${path}`);
-            if (method !== 'head') isProblem(answer, 403, 'FORBIDDEN', /"evil\.example:\d+".*--allow-host/);
+  await t.test(
+    'a request for a foreign name is refused on every route, also for reads, and writes nothing',
+    async () => {
+      for (const [node, connection] of [
+        [plain, http],
+        [open, openHttp],
+      ] as const) {
+        await node.client.set('k', 'v');
+        const before = await node.client.replication();
+        const host = `${EVIL}:${node.port}`;
+        for (const [path, operations] of Object.entries(document.paths)) {
+          for (const method of Object.keys(operations)) {
+            for (const origin of [{}, { origin: `http://${host}` }]) {
+              const headers = { host, ...origin };
+              const answer = await connection.send(
+                method.toUpperCase(),
+                path.replace('{key}', 'k'),
+                undefined,
+                headers,
+              );
+              assert.equal(answer.status, 403, `${method} ${path}`);
+              if (method !== 'head') isProblem(answer, 403, 'FORBIDDEN', /"evil\.example:\d+".*--allow-host/);
+            }
           }
         }
+        for (const path of ['/docs', '/openapi.json', '/v1/replication/stream']) {
+          isProblem(await connection.send('GET', path, undefined, { host }), 403, 'FORBIDDEN');
+        }
+        for (const line of [
+          'OPTIONS *',
+          'TRACE /v1/keys',
+          'QUERY /v1/keys',
+          'GET /nothing',
+          'GET /v1/keys/%ff',
+        ]) {
+          isRawProblem(await raw(node, line, [`Host: ${host}`]), 403, 'FORBIDDEN');
+        }
+        isProblem(await connection.send('PUT', '/v1/keys/k', 'new', { host }), 403, 'FORBIDDEN');
+        isProblem(await connection.send('PUT', '/v1/keys/k?', 'new', { host }), 403, 'FORBIDDEN');
+        assert.equal((await node.client.replication()).position, before.position);
       }
-      for (const path of ['/docs', '/openapi.json', '/v1/replication/stream']) {
-        isProblem(await connection.send('GET', path, undefined, { host }), 403, 'FORBIDDEN');
-      }
-      for (const line of [
-        'OPTIONS *',
-        'TRACE /v1/keys',
-        'QUERY /v1/keys',
-        'GET /nothing',
-        'GET /v1/keys/%ff',
-      ]) {
-        isRawProblem(await raw(node, line, [`Host: ${host}`]), 403, 'FORBIDDEN');
-      }
-      isProblem(await connection.send('PUT', '/v1/keys/k', 'new', { host }), 403, 'FORBIDDEN');
-      isProblem(await connection.send('PUT', '/v1/keys/k?', 'new', { host }), 403, 'FORBIDDEN');
-      assert.equal((await node.client.replication()).position, before.position);
-    }
-  });
+    },
+  );
 
-  await t.test('on WebSockets', async () => {
+  await t.test('a WebSocket for a foreign name is refused', async () => {
     for (const line of [STREAM, CHANGES]) {
       for (const protocol of ['psync.v1', 'psync.v1.json']) {
         const headers = [`Host: ${EVIL}`, ...HANDSHAKE, `Sec-WebSocket-Protocol: ${protocol}`];
@@ -157,21 +160,24 @@ test('a request for a name that is not of this node is refused', async (t) => {
     }
   });
 
-  await t.test('no HTTP at all is answered like every problem', async () => {
+  await t.test('bytes that are no HTTP are answered with a problem', async () => {
     isRawProblem(await raw(plain, 'this is no', ['Host: localhost']), 400, 'BAD_REQUEST');
   });
 
-  await t.test('names that the settings give are answered, and addresses, and localhost', async () => {
-    for (const host of ['db.example', 'A.example:80', 'b.example.', 'localhost', '[::1]:1', '10.0.0.1']) {
-      assert.equal((await openHttp.send('GET', '/healthz', undefined, { host })).status, 200, host);
-      assert.equal((await openHttp.send('GET', '/v1/keys/k', undefined, { host })).status, 200, host);
-    }
-    const config = json(await openHttp.send('GET', '/v1/config'));
-    assert.deepEqual(config.allowHost, ['db.example', 'a.example', 'b.example']);
-    isProblem(await http.send('GET', '/healthz', undefined, { host: 'db.example' }), 403, 'FORBIDDEN');
-  });
+  await t.test(
+    'requests for names from the settings, for addresses and for localhost are answered',
+    async () => {
+      for (const host of ['db.example', 'A.example:80', 'b.example.', 'localhost', '[::1]:1', '10.0.0.1']) {
+        assert.equal((await openHttp.send('GET', '/healthz', undefined, { host })).status, 200, host);
+        assert.equal((await openHttp.send('GET', '/v1/keys/k', undefined, { host })).status, 200, host);
+      }
+      const config = json(await openHttp.send('GET', '/v1/config'));
+      assert.deepEqual(config.allowHost, ['db.example', 'a.example', 'b.example']);
+      isProblem(await http.send('GET', '/healthz', undefined, { host: 'db.example' }), 403, 'FORBIDDEN');
+    },
+  );
 
-  await t.test('the announced name is answered', async (t) => {
+  await t.test('requests for the announced name are answered', async (t) => {
     const cluster = await Cluster.create(t);
     const node = await cluster.start('node', '--announce-url', 'ws://node-1.example:80');
     const http = new Connection(t, node);
@@ -194,17 +200,20 @@ test('a request for a name that is not of this node is refused', async (t) => {
     },
   );
 
-  await t.test('without a Host: HTTP/1.0 is answered, HTTP/1.1 is a problem', async () => {
-    const old = await raw(plain, 'GET /healthz', [], '', '1.0');
-    assert.equal(old.status, 200);
-    isRawProblem(await raw(plain, 'GET /healthz', []), 400, 'BAD_REQUEST', /Host/);
-    isRawProblem(await raw(plain, 'GET /v1/keys/k', []), 400, 'BAD_REQUEST', /Host/);
-    isRawProblem(await raw(plain, CHANGES, HANDSHAKE), 400, 'BAD_REQUEST', /Host/);
-    isRawProblem(await raw(plain, 'GET /healthz', ['Host:']), 403, 'FORBIDDEN', /--allow-host/);
-  });
+  await t.test(
+    'a request without a Host is answered if it is HTTP/1.0, and a problem if it is HTTP/1.1',
+    async () => {
+      const old = await raw(plain, 'GET /healthz', [], '', '1.0');
+      assert.equal(old.status, 200);
+      isRawProblem(await raw(plain, 'GET /healthz', []), 400, 'BAD_REQUEST', /Host/);
+      isRawProblem(await raw(plain, 'GET /v1/keys/k', []), 400, 'BAD_REQUEST', /Host/);
+      isRawProblem(await raw(plain, CHANGES, HANDSHAKE), 400, 'BAD_REQUEST', /Host/);
+      isRawProblem(await raw(plain, 'GET /healthz', ['Host:']), 403, 'FORBIDDEN', /--allow-host/);
+    },
+  );
 });
 
-test('answers for browsers and caches', async (t) => {
+test('answers tell browsers and caches what they may do with them', async (t) => {
   const { plain, open, http, openHttp } = await nodes(t);
   for (const connection of [http, openHttp]) {
     await connection.send('PUT', '/v1/keys/json', '{"a":1}');
@@ -212,7 +221,7 @@ test('answers for browsers and caches', async (t) => {
   }
   const [put, get] = ['PUT /v1/keys/k', 'GET /v1/keys/json'];
 
-  await t.test('every answer to a page that may come lets it read the answer', async () => {
+  await t.test('a page of an allowed origin may read every answer', async () => {
     const local = ['Host: localhost', `Origin: ${APP}`];
     for (const [line, status, headers = [], body = ''] of [
       [get, 200],
@@ -260,7 +269,7 @@ test('answers for browsers and caches', async (t) => {
     }
   });
 
-  await t.test('what a browser asks before a page sends something is answered, for every path', async () => {
+  await t.test('the preflight request of a browser is answered for every path', async () => {
     for (const path of ['/v1/keys/k', '/v1/nothing', '/v1/keys/%ff', '/v1/keys?prefix=%ff', '*']) {
       const asked = {
         origin: APP,
@@ -286,7 +295,7 @@ test('answers for browsers and caches', async (t) => {
     isProblem(await openHttp.send('OPTIONS', '/v1/nothing', undefined, foreign), 404, 'NOT_FOUND');
   });
 
-  await t.test('what depends on Accept says so, also when nothing is sent', async () => {
+  await t.test('an answer that depends on Accept has Vary, also an answer without a body', async () => {
     for (const [connection, vary] of [
       [http, 'Accept'],
       [openHttp, 'Origin, Accept'],
@@ -310,20 +319,17 @@ test('answers for browsers and caches', async (t) => {
     }
   });
 
-  await t.test(
-    'a value is no page: it runs no script and has no origin, whichever way it is read',
-    async () => {
-      for (const connection of [http, openHttp]) {
-        for (const path of ['/v1/keys/json', '/v1/keys/json?']) {
-          for (const accept of ['*/*', 'application/json']) {
-            const { headers } = await connection.send('GET', path, undefined, { accept });
-            assert.equal(headers['content-security-policy'], "default-src 'none'; sandbox");
-            assert.equal(headers['x-content-type-options'], 'nosniff');
-          }
+  await t.test('a value that a browser shows runs no script and has no origin', async () => {
+    for (const connection of [http, openHttp]) {
+      for (const path of ['/v1/keys/json', '/v1/keys/json?']) {
+        for (const accept of ['*/*', 'application/json']) {
+          const { headers } = await connection.send('GET', path, undefined, { accept });
+          assert.equal(headers['content-security-policy'], "default-src 'none'; sandbox");
+          assert.equal(headers['x-content-type-options'], 'nosniff');
         }
       }
-    },
-  );
+    }
+  });
 
   await t.test(
     'the pages of the document run only their own scripts, and are shown in no frame',
@@ -349,7 +355,7 @@ test('answers for browsers and caches', async (t) => {
   );
 });
 
-test('HTTP as RFC 9110 has it', async (t) => {
+test('requests are answered by the rules of RFC 9110', async (t) => {
   const { plain, open, http } = await nodes(t);
   const local = 'Host: localhost';
 
@@ -396,7 +402,7 @@ test('HTTP as RFC 9110 has it', async (t) => {
     assert.equal((await write(tag, '"1"')).status, 200);
   });
 
-  await t.test('an empty Accept is no preference', async () => {
+  await t.test('an empty Accept counts as no preference', async () => {
     await http.send('PUT', '/v1/keys/a', '{}');
     for (const accept of ['', ' ', ',', ' , ,']) {
       const value = await http.send('GET', '/v1/keys/a', undefined, { accept });
@@ -424,7 +430,7 @@ test('HTTP as RFC 9110 has it', async (t) => {
     },
   );
 
-  await t.test('OPTIONS * tells every method of the server', async () => {
+  await t.test('OPTIONS * names every method of the server', async () => {
     for (const node of [plain, open]) {
       const answer = await raw(node, 'OPTIONS *', [local]);
       assert.equal(answer.status, 204);
@@ -433,35 +439,38 @@ test('HTTP as RFC 9110 has it', async (t) => {
     }
   });
 
-  await t.test('a body with a Content-Encoding is 415 and says what is taken, on every route', async () => {
-    const before = (await plain.client.replication()).position;
-    for (const [path, operations] of Object.entries(document.paths)) {
-      for (const method of Object.keys(operations)) {
-        if (!['put', 'post', 'patch'].includes(method)) continue;
-        for (const coding of ['gzip', 'GZIP', 'identity, br', 'x-unknown']) {
-          const headers = { 'content-encoding': coding, 'content-type': 'application/json' };
-          const answer = await http.send(method.toUpperCase(), path.replace('{key}', 'k'), '{}', headers);
-          isProblem(answer, 415, 'UNSUPPORTED_MEDIA_TYPE', /Content-Encoding/);
-          assert.equal(answer.headers['accept-encoding'], 'identity', `${method} ${path}`);
+  await t.test(
+    'a body with a Content-Encoding is 415 on every route, and the answer names what is accepted',
+    async () => {
+      const before = (await plain.client.replication()).position;
+      for (const [path, operations] of Object.entries(document.paths)) {
+        for (const method of Object.keys(operations)) {
+          if (!['put', 'post', 'patch'].includes(method)) continue;
+          for (const coding of ['gzip', 'GZIP', 'identity, br', 'x-unknown']) {
+            const headers = { 'content-encoding': coding, 'content-type': 'application/json' };
+            const answer = await http.send(method.toUpperCase(), path.replace('{key}', 'k'), '{}', headers);
+            isProblem(answer, 415, 'UNSUPPORTED_MEDIA_TYPE', /Content-Encoding/);
+            assert.equal(answer.headers['accept-encoding'], 'identity', `${method} ${path}`);
+          }
         }
       }
-    }
-    assert.equal((await plain.client.replication()).position, before);
-    for (const coding of ['identity', '', 'Identity, ']) {
-      for (const path of ['/v1/keys/k', '/v1/keys/k?']) {
-        const answer = await http.send('PUT', path, 'v', { 'content-encoding': coding });
-        assert.ok(answer.status < 300, coding);
+      assert.equal((await plain.client.replication()).position, before);
+      for (const coding of ['identity', '', 'Identity, ']) {
+        for (const path of ['/v1/keys/k', '/v1/keys/k?']) {
+          const answer = await http.send('PUT', path, 'v', { 'content-encoding': coding });
+          assert.ok(answer.status < 300, coding);
+        }
       }
-    }
-  });
+    },
+  );
 
-  await t.test('a patch of another type is told which one is taken', async () => {
+  await t.test('a patch of another media type is told which one is accepted', async () => {
     const answer = await http.send('PATCH', '/v1/keys/k', '{}', { 'content-type': 'application/json' });
     isProblem(answer, 415, 'UNSUPPORTED_MEDIA_TYPE');
     assert.equal(answer.headers['accept-patch'], 'application/merge-patch+json');
   });
 
-  await t.test('an expectation is met, or refused with a problem', async () => {
+  await t.test('an Expect header is met, or refused with a problem', async () => {
     const size = 'Content-Length: 1';
     for (const path of ['/v1/keys/x', '/v1/keys/x?']) {
       const met = await raw(plain, `PUT ${path}`, [local, size, 'Expect: 100-continue'], 'v');
@@ -482,7 +491,7 @@ test('HTTP as RFC 9110 has it', async (t) => {
     assert.doesNotMatch(foreign.text, /100 Continue/);
   });
 
-  await t.test('what is only for WebSockets answers others with 426', async () => {
+  await t.test('a path that is only for WebSockets is 426 for other requests', async () => {
     for (const more of [[], ['Connection: close, Upgrade', 'Upgrade: h2c']]) {
       const answer = await raw(plain, STREAM, [local, ...more]);
       isRawProblem(answer, 426, 'UPGRADE_REQUIRED', /psync\.v1/);
@@ -494,7 +503,7 @@ test('HTTP as RFC 9110 has it', async (t) => {
     isRawProblem(old, 426, 'UPGRADE_REQUIRED');
   });
 
-  await t.test('a WebSocket of another version, or by another method, is told what is right', async () => {
+  await t.test('a WebSocket of another version or method is told the right one', async () => {
     for (const version of ['', '0', '8', '12', '14', '13, 8', 'x']) {
       for (const line of [STREAM, CHANGES]) {
         const handshake = HANDSHAKE.map((header) => header.replace('13', version));

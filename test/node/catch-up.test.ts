@@ -94,7 +94,7 @@ test('followers that return to places inside one large commit share one look at 
   }
 });
 
-test('a follower that finds nothing of its own for long keeps its place on the way', async () => {
+test('a follower with no change of its own for a long stretch keeps its place meanwhile', async () => {
   const stage = new Stage();
   for (let index = 0; index < 64; index += 1) stage.set('other', 15 * KIB);
   const { socket } = stage.follow(`position=${RUN_ID}:0&prefix=mine/`);

@@ -123,12 +123,12 @@ test('a long poll from a position ahead of a replica takes no longer than its wa
       parseFeedRequest(`/?position=${RUN_ID}:${ahead}&wait=${wait}`),
       new AbortController().signal,
     );
-  await t.test('when the replica does not reach the position', async () => {
+  await t.test('a long poll whose position the replica does not reach ends after its wait', async () => {
     const refused = assert.rejects(poll(0), { code: 'NOT_REACHED', message: /within 0 ms$/ });
     await stage.world.pass(0);
     await refused;
   });
-  await t.test('when the replica reaches the position', async () => {
+  await t.test('a long poll whose position the replica reaches ends after its wait', async () => {
     const admitted = poll(3);
     await stage.world.pass(2_000);
     stage.set('k');

@@ -28,7 +28,7 @@ function filled(
   return { bytes, pauses };
 }
 
-test('room is given out over the whole commit: no writer stands still, and none is held up while there is no commit', () => {
+test('the room of the overlay lasts for the whole commit of the applier, and writers do not wait when there is none', () => {
   const pace = new Pace();
   filled(pace, 2_000, Number.POSITIVE_INFINITY, MIB);
   const { bytes, pauses } = filled(pace, 2_000, 32 * MIB, 256 * 1024);

@@ -22,7 +22,7 @@ test('a key finds the values of all prefixes with which it begins, and no others
   assert.deepEqual(found(trie, ''), [0]);
 });
 
-test('property: it finds what a comparison with each prefix finds, and is empty when everything was taken out', () => {
+test('property: the trie finds what a comparison with each prefix finds, and is empty after all prefixes are removed', () => {
   const text = fc.string({ unit: fc.constantFrom('a', 'b', '/', 'é', '\u{1f600}', '\ud83d'), maxLength: 8 });
   const step = fc.record({ prefix: text, value: fc.nat({ max: 3 }), isAdded: fc.boolean(), key: text });
   fc.assert(

@@ -61,7 +61,7 @@ test('replicas that come within one backlog share a snapshot; later ones get ano
   assert.deepEqual([the.open, the.pinned()], [0, null]);
 });
 
-test('however many replicas come in a row, the file is unfrozen for a moment once enough was written', async () => {
+test('the file is thawed for a moment once enough was written, however many replicas come in a row', async () => {
   const { the, snapshots } = stage();
   let before = await snapshots.acquire();
   while (the.offset + 101 <= MAX_HELD_BYTES) {

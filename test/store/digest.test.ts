@@ -50,7 +50,7 @@ function apply(entries: Entries, command: Command): void {
   }
 }
 
-test('whatever the commands are, the corrected digest is that of the entries which they make', async (t) => {
+test('the digest that commands correct equals the digest of the entries after them', async (t) => {
   const db = await file(t);
   const { seed, random } = seeded();
   t.diagnostic(`PSYNCD_SEED=${seed}`);

@@ -39,7 +39,7 @@ for (const [what, keyOf] of [
   ['keys that begin alike', (number: number) => `${'long and the same '.repeat(8)}${number * 7919}`],
   ['some prefixes', (number: number) => `${['users', 'orders', 'sessions'][number % 3]}/${number}`],
 ] as const) {
-  test(`two thousand keys: ${what}`, () => {
+  test(`sorting brings two thousand keys close to their neighbours: ${what}`, () => {
     check([...new Set(Array.from({ length: 2_000 }, (_, number) => keyOf(number)))].reverse());
   });
 }

@@ -67,7 +67,7 @@ function changed(path: string, page: number, change: (bytes: Buffer) => void): v
 }
 
 for (const vacuum of ['INCREMENTAL', 'NONE'] as const) {
-  test(`a file that is what was written passes, with everything in it, also while some of it is in the WAL (auto_vacuum ${vacuum})`, async (t) => {
+  test(`a scrub of an undamaged file looks at all of it, also at what is still in the WAL (auto_vacuum ${vacuum})`, async (t) => {
     const path = await keyspace(t, vacuum);
     assert.deepEqual(scrubbed(path), { finished: true, entries: ENTRIES + 4 });
     const writer = new Database(path);
@@ -87,7 +87,7 @@ test('a scrub stops when it is told to', async (t) => {
   assert.deepEqual(scrubbed(await keyspace(t), 1), { finished: false, entries: 0 });
 });
 
-test('a page that misleads searches is found', async (t) => {
+test('a scrub finds a page that misleads searches', async (t) => {
   const path = await keyspace(t);
   const lost = flippedSeparator(path);
   const db = new Database(path);
@@ -96,7 +96,7 @@ test('a page that misleads searches is found', async (t) => {
   assert.throws(() => scrubbed(path), { code: 'SQLITE_CORRUPT' });
 });
 
-test('a pointer to another page of the tree is found: what it pointed to is lost', async (t) => {
+test('a scrub finds a pointer to the wrong page of the tree', async (t) => {
   const path = await keyspace(t);
   // The pointer to the rightmost page becomes that of the first cell.
   changed(path, rootOf(path, 'entries'), (page) =>
@@ -105,7 +105,7 @@ test('a pointer to another page of the tree is found: what it pointed to is lost
   assert.throws(() => scrubbed(path), { code: 'SQLITE_CORRUPT', message: /page \d+ is used twice/ });
 });
 
-test('an entry that is missing from the expiry index is found', async (t) => {
+test('a scrub finds an entry that is missing from the expiry index', async (t) => {
   const path = await keyspace(t);
   changed(path, rootOf(path, 'entries_by_expiry'), (page) => {
     page.write('kez/', separatorIn(page), 'latin1');
@@ -113,7 +113,7 @@ test('an entry that is missing from the expiry index is found', async (t) => {
   assert.throws(() => scrubbed(path), { code: 'SQLITE_CORRUPT', message: /is not found by its expiry/ });
 });
 
-test('a flipped bit of a value is found', async (t) => {
+test('a scrub finds a flipped bit of a value', async (t) => {
   const path = await keyspace(t);
   const bytes = readFileSync(path);
   const at = bytes.indexOf('key/0500key/0500');
@@ -122,7 +122,7 @@ test('a flipped bit of a value is found', async (t) => {
   assert.throws(() => scrubbed(path), { code: 'SQLITE_CORRUPT', message: /is not what was written/ });
 });
 
-test('a large value that is not there any more is found', async (t) => {
+test('a scrub finds that a large value is missing', async (t) => {
   const path = await keyspace(t);
   const db = new Database(path);
   db.prepare('DELETE FROM large_values WHERE id = ?').run(ENTRIES + 2);
@@ -130,7 +130,7 @@ test('a large value that is not there any more is found', async (t) => {
   assert.throws(() => scrubbed(path), { code: 'SQLITE_CORRUPT', message: /is not what was written/ });
 });
 
-test('a page of zeros is found', async (t) => {
+test('a scrub finds a page of zeros', async (t) => {
   const path = await keyspace(t);
   const db = new Database(path);
   const leaf = db
