@@ -9,7 +9,7 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Listening } from './http/listening.ts';
 import type { Node } from './node/node.ts';
-import type { Log, World } from './node/ports.ts';
+import type { Log, World } from './node/ports/world.ts';
 import { Problem } from './node/problem.ts';
 import { formatPosition, type RunId } from './replication/position.ts';
 import { upstreamProblem } from './replication/upstream.ts';

@@ -14,18 +14,25 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   stream: ['./command.ts', 'node:buffer'],
   keyspace: ['./entry.ts', '../stream/command.ts', 'node:buffer', 'quickselect'],
   node: [
-    './ports.ts',
+    './ports/world.ts',
     '../replication/decide.ts',
     '../keyspace/entry.ts',
     '../stream/decoder.ts',
     'xxhash-wasm',
   ],
-  store: ['better-sqlite3', 'node:fs', '../node/ports.ts', '../stream/decoder.ts'],
+  store: ['better-sqlite3', 'node:fs', '../node/ports/world.ts', '../stream/decoder.ts'],
   http: ['fastify', '@fastify/swagger', '../node/node.ts', '../keyspace/key.ts'],
-  ws: ['ws', '../node/ports.ts'],
+  ws: ['ws', '../node/ports/world.ts'],
   'keyspace/overlay': ['./overlay.ts', '../entry.ts', '../../stream/command.ts'],
-  'node/head': ['./pace.ts', '../ports.ts', '../turns.ts', '../../replication/decide.ts', 'xxhash-wasm'],
-  'node/write': ['./draft.ts', '../ports.ts', '../head/stream-head.ts'],
+  'node/ports': ['./world.ts', '../turns.ts', '../../keyspace/entry.ts'],
+  'node/head': [
+    './pace.ts',
+    '../ports/world.ts',
+    '../turns.ts',
+    '../../replication/decide.ts',
+    'xxhash-wasm',
+  ],
+  'node/write': ['./draft.ts', '../ports/world.ts', '../head/stream-head.ts'],
   'node/session': ['./sessions.ts', '../hold.ts', '../head/stream-head.ts'],
   'node/link': ['./link.ts', '../link-times.ts', '../head/stream-head.ts'],
   'node/role': [
@@ -44,9 +51,16 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   cli: ['commander', 'node:fs', '../app.ts', '../client/rest.ts', '../settings/load.ts'],
 };
 const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
-  replication: ['node:fs', 'node:crypto', 'ws', 'xxhash-wasm', '../stream/command.ts', '../node/ports.ts'],
+  replication: [
+    'node:fs',
+    'node:crypto',
+    'ws',
+    'xxhash-wasm',
+    '../stream/command.ts',
+    '../node/ports/world.ts',
+  ],
   stream: ['node:fs', '../replication/position.ts', 'fastify'],
-  keyspace: ['node:fs', '../replication/position.ts', '../node/ports.ts', 'better-sqlite3'],
+  keyspace: ['node:fs', '../replication/position.ts', '../node/ports/world.ts', 'better-sqlite3'],
   node: [
     'node:fs',
     'node:os',
@@ -60,7 +74,8 @@ const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
   store: ['ws', 'fastify', '../http/x.ts', '../ws/x.ts', '../app.ts', '../cli/x.ts'],
   http: ['ws', 'better-sqlite3', '../store/x.ts', '../ws/x.ts', '../app.ts'],
   ws: ['fastify', 'better-sqlite3', '../store/x.ts', '../http/x.ts', '../app.ts'],
-  'keyspace/overlay': ['../../node/ports.ts', 'better-sqlite3'],
+  'keyspace/overlay': ['../../node/ports/world.ts', 'better-sqlite3'],
+  'node/ports': ['../head/stream-head.ts', '../node.ts', 'node:fs', 'xxhash-wasm'],
   'node/head': [
     '../write/x.ts',
     '../session/x.ts',
@@ -79,7 +94,7 @@ const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
   'http/routes': ['../server.ts', '../front.ts', '../fast-path/x.ts', '../../ws/x.ts'],
   'http/schemas': ['../routes/x.ts', '../request/x.ts', '../server.ts', '../../store/x.ts'],
   web: ['../node/node.ts', '../http/x.ts', '../ws/x.ts', 'fastify'],
-  client: ['node:fs', 'ws', '../node/ports.ts'],
+  client: ['node:fs', 'ws', '../node/ports/world.ts'],
   cli: ['fastify', 'ws', 'better-sqlite3', '../http/x.ts', '../ws/x.ts'],
 };
 

@@ -1,7 +1,7 @@
 /** A node's log on standard error: text for people on a terminal, JSON lines otherwise. */
 import { write, writeSync } from 'node:fs';
 import pino from 'pino';
-import type { Log } from '../node/ports.ts';
+import type { Log } from '../node/ports/world.ts';
 import type { LogLevel } from '../settings/table.ts';
 import { printable } from './printable.ts';
 

@@ -1,6 +1,6 @@
 /** `psyncd serve`: runs one node until it is told to stop. */
 import { type App, start } from '../app.ts';
-import type { Log } from '../node/ports.ts';
+import type { Log } from '../node/ports/world.ts';
 import type { Lacking } from '../node/session/shutdown-wait.ts';
 import { logUnexpected } from '../node/unattended.ts';
 import { loadSettings, unknownVariables } from '../settings/load.ts';

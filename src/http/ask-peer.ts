@@ -1,7 +1,8 @@
 /** What another node says of itself, and of what it holds, over its REST API. Whoever answers there is a stranger until the answer is parsed. */
 import type { IncomingMessage } from 'node:http';
 import { parseJson } from '../keyspace/json/json.ts';
-import type { Digest, NoDigest, Peer } from '../node/ports.ts';
+import type { Digest } from '../node/ports/keyspace.ts';
+import type { NoDigest, Peer } from '../node/ports/peers.ts';
 import { formatPosition, type Position, parsePosition } from '../replication/position.ts';
 import { canonicalUpstream, httpUrl, parseUpstream } from '../replication/upstream.ts';
 

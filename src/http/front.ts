@@ -6,7 +6,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { Log } from '../node/ports.ts';
+import type { Log } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';
 import { EVENT_LOOP } from '../runtime/event-loop.ts';
 import type { KnownHosts } from '../web/hosts.ts';

@@ -1,6 +1,6 @@
 /** Turns errors into answers (RFC 9457 problem+json): psyncd's own errors, Fastify's and Node's. */
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
-import { StorageError } from '../node/ports.ts';
+import { StorageError } from '../node/ports/failures.ts';
 import { diskProblem, Problem, type ProblemCode } from '../node/problem.ts';
 import { PROBLEM_TYPE, problemBody } from '../web/problem-body.ts';
 import { PATTERNS_IN_WORDS } from './schemas/patterns.ts';

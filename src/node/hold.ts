@@ -4,7 +4,7 @@
  * much more than it has taken, and a reader that takes almost nothing while others wait.
  */
 import { CloseCode } from '../replication/close-code.ts';
-import type { World } from './ports.ts';
+import type { World } from './ports/world.ts';
 
 /**
  * Milliseconds between two looks at a reader. The limits count looks, not time on the clock: while the whole node is stopped,

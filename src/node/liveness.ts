@@ -5,7 +5,8 @@
  */
 import { msSince } from './elapsed.ts';
 import type { LinkTimes } from './link-times.ts';
-import type { StreamSocket, World } from './ports.ts';
+import type { StreamSocket } from './ports/stream-socket.ts';
+import type { World } from './ports/world.ts';
 
 type Clock = Pick<World, 'monotonic'>;
 

@@ -11,14 +11,9 @@ import { formatPosition, type Offset, type Position } from '../replication/posit
 import { Assembly, type NodeParts } from './assembly.ts';
 import type { FeedRequest } from './feed/feed-request.ts';
 import type { BacklogReport } from './head/backlog-keeper.ts';
-import type {
-  Digest,
-  EntryReader,
-  FollowerEvents,
-  FollowerSocket,
-  SocketEvents,
-  StreamSocket,
-} from './ports.ts';
+import type { FollowerEvents, FollowerSocket } from './ports/follower-socket.ts';
+import type { Digest, EntryReader } from './ports/keyspace.ts';
+import type { SocketEvents, StreamSocket } from './ports/stream-socket.ts';
 import { Problem } from './problem.ts';
 import type { FailoverRequest, FailoverResult } from './role/failover.ts';
 import type { Role } from './role/roles.ts';

@@ -2,7 +2,7 @@
  * Every error that a client can see, in one place: stable code, HTTP status, title. A title says what happened and what the client
  * can do; the detail of a `Problem` says it for one request. Handlers throw a `Problem`, which is sent as RFC 9457 problem+json.
  */
-import type { StorageError } from './ports.ts';
+import type { StorageError } from './ports/failures.ts';
 
 export const PROBLEMS = {
   BAD_REQUEST: { status: 400, title: 'The request is malformed; correct it' },

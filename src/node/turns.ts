@@ -7,7 +7,7 @@
  *
  * The clock is the world's monotonic one, so that a test can drive it.
  */
-import type { World } from './ports.ts';
+import type { World } from './ports/world.ts';
 
 /** The longest time that one loop runs before it lets the event loop handle other events, in milliseconds. */
 export const TURN_MS = 5;

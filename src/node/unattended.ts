@@ -3,7 +3,8 @@
  * that rejects, would end the process. With these functions the error goes to an owner, which logs it and closes or repeats the
  * work that failed.
  */
-import type { Log, SocketEvents, World } from './ports.ts';
+import type { SocketEvents } from './ports/stream-socket.ts';
+import type { Log, World } from './ports/world.ts';
 
 /** Takes an error that nobody expects. */
 export type Owner = (error: unknown) => void;

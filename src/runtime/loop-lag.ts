@@ -1,6 +1,6 @@
 /** Measures how long the event loop makes requests wait. */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import type { Log } from '../node/ports.ts';
+import type { Log } from '../node/ports/world.ts';
 
 const RESOLUTION_MS = 10;
 const LOOK_EVERY_MS = 5_000;

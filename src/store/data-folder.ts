@@ -11,7 +11,10 @@
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { KeptFile, Keyspace, KeyspaceFiles, Log, SnapshotSink } from '../node/ports.ts';
+import type { Keyspace } from '../node/ports/keyspace.ts';
+import type { KeyspaceFiles, SnapshotSink } from '../node/ports/keyspace-files.ts';
+import type { KeptFile } from '../node/ports/state-store.ts';
+import type { Log } from '../node/ports/world.ts';
 import { attempt } from '../node/unattended.ts';
 import { EMPTY_HISTORY_HASH } from '../replication/history-hash.ts';
 import { type Position, ZERO } from '../replication/position.ts';

@@ -4,7 +4,8 @@
  */
 import { type BigIntStats, statSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { type Log, StorageError } from '../node/ports.ts';
+import { StorageError } from '../node/ports/failures.ts';
+import type { Log } from '../node/ports/world.ts';
 import { logUnexpected, unattended } from '../node/unattended.ts';
 import { codeOf } from './storage-failure.ts';
 

@@ -2,7 +2,7 @@
 import { closeSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
 import { devNull } from 'node:os';
 import Database from 'better-sqlite3';
-import { FilesDamaged, StorageError } from '../node/ports.ts';
+import { FilesDamaged, StorageError } from '../node/ports/failures.ts';
 import { DamageError, StartError } from './start-error.ts';
 
 /**

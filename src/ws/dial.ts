@@ -1,7 +1,7 @@
 /** Opens WebSockets to masters. */
 import type { IncomingMessage } from 'node:http';
 import { WebSocket } from 'ws';
-import type { Dial } from '../node/ports.ts';
+import type { Dial } from '../node/ports/stream-socket.ts';
 import { MAX_MESSAGE_BYTES, PIECES, Socket, STREAM_PATH, SUBPROTOCOL } from './socket.ts';
 
 /** Bytes to read of an answer that refuses the WebSocket; a problem of psyncd has a few hundred. */

@@ -1,6 +1,6 @@
 /** Adapts a `ws` WebSocket to the node's `StreamSocket`. */
 import { WebSocket } from 'ws';
-import type { SocketEvents, StreamSocket } from '../node/ports.ts';
+import type { SocketEvents, StreamSocket } from '../node/ports/stream-socket.ts';
 
 export const SUBPROTOCOL = 'psync.v1';
 export const STREAM_PATH = '/v1/replication/stream';

@@ -60,11 +60,16 @@ export async function replaceFolder(path: string, place: Place): Promise<void> {
   await cp(path, place.data, { recursive: true });
 }
 
+/** As `cat copy/file > data/file` of each; what the copy does not have stays. */
+export async function putOver(copy: string, data: string): Promise<void> {
+  for (const name of await readdir(copy)) await writeFile(join(data, name), await readFile(join(copy, name)));
+}
+
 /** As `cat copy/file > data/file` of each, and `rm` of what the copy does not have. */
 export async function overwrite(copy: string, data: string): Promise<void> {
   const names = new Set(await readdir(copy));
   for (const name of await readdir(data)) {
     if (!names.has(name)) await rm(join(data, name), { recursive: true });
   }
-  for (const name of names) await writeFile(join(data, name), await readFile(join(copy, name)));
+  await putOver(copy, data);
 }

@@ -14,7 +14,7 @@ import type { Position } from '../../src/replication/position.ts';
 import type { Seeded } from '../support/random.ts';
 import { withPlaces } from './chaos.ts';
 import { Divergence } from './divergence.ts';
-import { FolderCopies, overwrite, replaceFolder } from './folder-copies.ts';
+import { type Copy, FolderCopies, overwrite, putOver, replaceFolder } from './folder-copies.ts';
 import type { Place } from './place.ts';
 import { follow, judge, settle } from './settle.ts';
 import { Writer } from './writer.ts';
@@ -204,8 +204,7 @@ class Run {
   async #putBesideWals(copy: Copy, place: Place): Promise<void> {
     this.#count('roll-backs beside WALs');
     await place.node.stop('SIGKILL');
-    for (const name of await readdir(copy.path))
-      await writeFile(join(place.data, name), await readFile(join(copy.path, name)));
+    await putOver(copy.path, place.data);
     try {
       await place.start();
     } catch (error) {

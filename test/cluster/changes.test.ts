@@ -420,26 +420,29 @@ test('a follower may give its last position, and gets what follows it or a snaps
     assert.equal((await follower.whenEnded()).status, 400);
   });
 
-  await t.test('a position inside a write or a batch gets a snapshot, like one of a lost history', async (t) => {
-    const batch = { ops: ['b1', 'b2'].map((key) => ({ op: 'set', key, value: 'v' })) };
-    const before = offsetOf(await position(master));
-    const answer = await http.sendJson('POST', '/v1/batch', batch);
-    const end = offsetOf(written(answer));
-    const [{ version: inside }] = json(answer).results as [{ version: number }];
-    await converged(master, replica);
-    for (const at of [before + 1, inside, end - 1]) {
-      const query = `position=${runId}:${at}`;
-      for (const node of [master, replica]) {
-        const [reset, ...rest] = await poll(t, node, query);
-        assert.deepEqual([reset?.type, reset?.reason], ['reset', 'different-bytes']);
-        assert.equal(rest.at(-1)?.type, 'synced');
-        const only = `${query}&snapshot=false`;
-        await refused(t, node, { query: only }, 410, 'POSITION_LOST', 4409, /different-bytes/);
+  await t.test(
+    'a position inside a write or a batch gets a snapshot, like one of a lost history',
+    async (t) => {
+      const batch = { ops: ['b1', 'b2'].map((key) => ({ op: 'set', key, value: 'v' })) };
+      const before = offsetOf(await position(master));
+      const answer = await http.sendJson('POST', '/v1/batch', batch);
+      const end = offsetOf(written(answer));
+      const [{ version: inside }] = json(answer).results as [{ version: number }];
+      await converged(master, replica);
+      for (const at of [before + 1, inside, end - 1]) {
+        const query = `position=${runId}:${at}`;
+        for (const node of [master, replica]) {
+          const [reset, ...rest] = await poll(t, node, query);
+          assert.deepEqual([reset?.type, reset?.reason], ['reset', 'different-bytes']);
+          assert.equal(rest.at(-1)?.type, 'synced');
+          const only = `${query}&snapshot=false`;
+          await refused(t, node, { query: only }, 410, 'POSITION_LOST', 4409, /different-bytes/);
+        }
       }
-    }
-    const [first, next] = await poll(t, master, `position=${runId}:${before}`);
-    assert.deepEqual([first?.type, next?.type, next?.changes?.length], ['continue', 'batch', 2]);
-  });
+      const [first, next] = await poll(t, master, `position=${runId}:${before}`);
+      assert.deepEqual([first?.type, next?.type, next?.changes?.length], ['continue', 'batch', 2]);
+    },
+  );
 
   await t.test(
     'a position of another history gets a snapshot, or an error if the follower wants none',

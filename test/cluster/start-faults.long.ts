@@ -7,7 +7,7 @@ import { cp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import type { App } from '../../src/app.ts';
-import type { Log } from '../../src/node/ports.ts';
+import type { Log } from '../../src/node/ports/world.ts';
 import { loadSettings } from '../../src/settings/load.ts';
 import type { FaultPoint } from '../../src/store/fault-point.ts';
 import { StartError } from '../../src/store/start-error.ts';

@@ -1,7 +1,10 @@
 /** What `KeyspaceFiles` and `SnapshotSink` promise, for a data folder and for the fake one of the simulation. */
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
-import { DamagedSnapshot, type KeptFile, type Keyspace, type KeyspaceFiles } from '../../src/node/ports.ts';
+import { DamagedSnapshot } from '../../src/node/ports/failures.ts';
+import type { Keyspace } from '../../src/node/ports/keyspace.ts';
+import type { KeyspaceFiles } from '../../src/node/ports/keyspace-files.ts';
+import type { KeptFile } from '../../src/node/ports/state-store.ts';
 import { offset, type Position } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
 import { KeyspaceWriter, set } from './keyspace-writer.ts';

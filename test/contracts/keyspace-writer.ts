@@ -4,7 +4,7 @@ import { compareKeys } from '../../src/keyspace/key.ts';
 import { ChunkPool } from '../../src/keyspace/overlay/chunk-pool.ts';
 import { Overlay } from '../../src/keyspace/overlay/overlay.ts';
 import type { ListedEntry } from '../../src/keyspace/page.ts';
-import type { Keyspace } from '../../src/node/ports.ts';
+import type { Keyspace } from '../../src/node/ports/keyspace.ts';
 import { offset, type Position } from '../../src/replication/position.ts';
 import type { Command } from '../../src/stream/command.ts';
 import { Encoder } from '../../src/stream/encoder.ts';

@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { outlineOf } from '../../src/keyspace/entry.ts';
 import { compareKeys } from '../../src/keyspace/key.ts';
 import type { ListedEntry } from '../../src/keyspace/page.ts';
-import type { DueCursor, EntryReader, Keyspace } from '../../src/node/ports.ts';
+import type { DueCursor, EntryReader, Keyspace } from '../../src/node/ports/keyspace.ts';
 import { type Loop, Turns } from '../../src/node/turns.ts';
 import type { Command } from '../../src/stream/command.ts';
 import { anyCommand, text } from '../support/arbitraries.ts';

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { until } from '../../src/cli/until.ts';
-import type { Dial, StreamSocket } from '../../src/node/ports.ts';
+import type { Dial, StreamSocket } from '../../src/node/ports/stream-socket.ts';
 import { KnownHosts } from '../../src/web/hosts.ts';
 import { acceptWebSockets } from '../../src/ws/accept.ts';
 import { dialer } from '../../src/ws/dial.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import { until } from '../../src/cli/until.ts';
-import type { SocketEvents, StreamSocket } from '../../src/node/ports.ts';
+import type { SocketEvents, StreamSocket } from '../../src/node/ports/stream-socket.ts';
 
 /** One end of a connection, and what it has told. */
 export class End implements SocketEvents {

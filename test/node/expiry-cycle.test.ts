@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { StreamHead } from '../../src/node/head/stream-head.ts';
-import type { DueCursor } from '../../src/node/ports.ts';
+import type { DueCursor } from '../../src/node/ports/keyspace.ts';
 import { BACKGROUND_SHARE } from '../../src/node/turns.ts';
 import { DUE_KEYS, ExpiryCycle } from '../../src/node/write/expiry-cycle.ts';
 import type { WriteTurn } from '../../src/node/write/write-turn.ts';

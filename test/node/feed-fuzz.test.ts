@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import type { FollowerEvents } from '../../src/node/ports.ts';
+import type { FollowerEvents } from '../../src/node/ports/follower-socket.ts';
 import { Problem } from '../../src/node/problem.ts';
 import { type Offset, offset, type RunId } from '../../src/replication/position.ts';
 import type { Command } from '../../src/stream/command.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Hold } from '../../src/node/hold.ts';
-import type { World } from '../../src/node/ports.ts';
+import type { World } from '../../src/node/ports/world.ts';
 import { CloseCode } from '../../src/replication/close-code.ts';
 
 const MIB = 2 ** 20;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { checkStanding } from '../../src/node/head/keyspace-standing.ts';
-import { FilesDamaged } from '../../src/node/ports.ts';
+import { FilesDamaged } from '../../src/node/ports/failures.ts';
 import { type History, MAX_ANCESTORS, newHistory, renamed } from '../../src/replication/history.ts';
 import { offset, type Position, type RunId } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';

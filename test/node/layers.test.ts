@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Layers } from '../../src/node/head/layers.ts';
-import type { Keyspace } from '../../src/node/ports.ts';
+import type { Keyspace } from '../../src/node/ports/keyspace.ts';
 
 const MIB = 1024 * 1024;
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Link } from '../../src/node/link/link.ts';
 import type { LinkContext } from '../../src/node/link/link-context.ts';
-import type { SocketEvents, StreamSocket } from '../../src/node/ports.ts';
+import type { SocketEvents, StreamSocket } from '../../src/node/ports/stream-socket.ts';
 import { offset } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
 

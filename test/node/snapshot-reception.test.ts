@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { LinkContext } from '../../src/node/link/link-context.ts';
 import { type Outcome, SnapshotReception } from '../../src/node/link/snapshot-reception.ts';
-import { DamagedSnapshot, type SnapshotSink } from '../../src/node/ports.ts';
+import { DamagedSnapshot } from '../../src/node/ports/failures.ts';
+import type { SnapshotSink } from '../../src/node/ports/keyspace-files.ts';
 import { offset } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import test from 'node:test';
 import { crc32 } from 'node:zlib';
-import type { FrozenFile } from '../../src/node/ports.ts';
+import type { FrozenFile } from '../../src/node/ports/keyspace.ts';
 import { MESSAGE_BYTES, SnapshotSender } from '../../src/node/session/snapshot-sender.ts';
 import { offset, type RunId } from '../../src/replication/position.ts';
 

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Link } from '../../src/node/link/link.ts';
 import type { LinkContext } from '../../src/node/link/link-context.ts';
-import type { Log, SocketEvents, StreamSocket, World } from '../../src/node/ports.ts';
+import type { SocketEvents, StreamSocket } from '../../src/node/ports/stream-socket.ts';
+import type { Log, World } from '../../src/node/ports/world.ts';
 import { attempt, ownedSocketEvents, ownedWorld, unattended } from '../../src/node/unattended.ts';
 import { runId } from '../support/arbitraries.ts';
 

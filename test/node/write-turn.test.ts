@@ -4,7 +4,7 @@ import { ALWAYS } from '../../src/keyspace/condition.ts';
 import { type Entry, outlineOf } from '../../src/keyspace/entry.ts';
 import type { WriteRequest } from '../../src/keyspace/write.ts';
 import { admissionFor } from '../../src/node/head/admission.ts';
-import type { World } from '../../src/node/ports.ts';
+import type { World } from '../../src/node/ports/world.ts';
 import {
   BULK_BYTES,
   MAX_TURN_BYTES,

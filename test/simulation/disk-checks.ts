@@ -1,5 +1,5 @@
 /** What nodes write to their disks: bytes of their histories, names of histories, and files. */
-import type { KeptFile, StateChange } from '../../src/node/ports.ts';
+import type { KeptFile, StateChange } from '../../src/node/ports/state-store.ts';
 import type { History } from '../../src/replication/history.ts';
 import { formatPosition, type Offset, type Position, type RunId } from '../../src/replication/position.ts';
 import type { Ledger } from './ledger.ts';

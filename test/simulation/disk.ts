@@ -6,7 +6,7 @@
  * synced. Keyspace files change by whole commits, which are durable.
  */
 import type { Entry } from '../../src/keyspace/entry.ts';
-import type { KeptFile } from '../../src/node/ports.ts';
+import type { KeptFile } from '../../src/node/ports/state-store.ts';
 import type { History } from '../../src/replication/history.ts';
 import type { HashedOffset } from '../../src/replication/history-hash.ts';
 import type { Position, RunId } from '../../src/replication/position.ts';

@@ -1,13 +1,9 @@
 /** The keyspace files of a fake disk: what `store/data-folder.ts` promises. */
 import { crc32 } from 'node:zlib';
-import {
-  DamagedSnapshot,
-  type KeptFile,
-  type Keyspace,
-  type KeyspaceFiles,
-  type SnapshotSink,
-  StorageError,
-} from '../../src/node/ports.ts';
+import { DamagedSnapshot, StorageError } from '../../src/node/ports/failures.ts';
+import type { Keyspace } from '../../src/node/ports/keyspace.ts';
+import type { KeyspaceFiles, SnapshotSink } from '../../src/node/ports/keyspace-files.ts';
+import type { KeptFile } from '../../src/node/ports/state-store.ts';
 import type { Position } from '../../src/replication/position.ts';
 import type { Disk, KeyspaceImage } from './disk.ts';
 import { FakeKeyspace } from './fake-keyspace.ts';

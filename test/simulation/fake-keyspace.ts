@@ -19,7 +19,7 @@ import type {
   OpenDigest,
   Scrubbed,
   Sum,
-} from '../../src/node/ports.ts';
+} from '../../src/node/ports/keyspace.ts';
 import type { Position } from '../../src/replication/position.ts';
 import { StreamDecoder } from '../../src/stream/decoder.ts';
 import type { Disk, KeyspaceImage } from './disk.ts';

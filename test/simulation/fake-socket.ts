@@ -1,5 +1,5 @@
 /** One end of a connection: what `ws/socket.ts` promises, over a pipe in each direction. */
-import type { SocketEvents, StreamSocket } from '../../src/node/ports.ts';
+import type { SocketEvents, StreamSocket } from '../../src/node/ports/stream-socket.ts';
 import type { Frame, Pipe } from './pipe.ts';
 import type { Process } from './process.ts';
 

@@ -1,11 +1,6 @@
 /** psyncd.db on a fake disk: what `store/state/state-file.ts` promises, power cuts included. */
-import {
-  type JournalRow,
-  type KeptFile,
-  NotInJournal,
-  type StateChange,
-  type StateStore,
-} from '../../src/node/ports.ts';
+import { NotInJournal } from '../../src/node/ports/failures.ts';
+import type { JournalRow, KeptFile, StateChange, StateStore } from '../../src/node/ports/state-store.ts';
 import type { History } from '../../src/replication/history.ts';
 import type { HashedOffset } from '../../src/replication/history-hash.ts';
 import { type Offset, offset, type RunId } from '../../src/replication/position.ts';

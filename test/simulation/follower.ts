@@ -6,7 +6,7 @@ import type { Entry } from '../../src/keyspace/entry.ts';
 import { Prefixes } from '../../src/keyspace/prefixes.ts';
 import type { FeedRequest } from '../../src/node/feed/feed-request.ts';
 import type { Framing } from '../../src/node/feed/message.ts';
-import type { FollowerEvents, FollowerSocket } from '../../src/node/ports.ts';
+import type { FollowerEvents, FollowerSocket } from '../../src/node/ports/follower-socket.ts';
 import { Problem } from '../../src/node/problem.ts';
 import { formatPosition, type Position, parsePosition } from '../../src/replication/position.ts';
 import type { Chance } from './chance.ts';

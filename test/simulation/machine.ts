@@ -5,7 +5,9 @@
  */
 import type { Entry } from '../../src/keyspace/entry.ts';
 import { Node, type NodeSettings } from '../../src/node/node.ts';
-import { type Keyspace, type Log, StorageError } from '../../src/node/ports.ts';
+import { StorageError } from '../../src/node/ports/failures.ts';
+import type { Keyspace } from '../../src/node/ports/keyspace.ts';
+import type { Log } from '../../src/node/ports/world.ts';
 import { Problem } from '../../src/node/problem.ts';
 import { newHistory } from '../../src/replication/history.ts';
 import { EMPTY_HISTORY_HASH } from '../../src/replication/history-hash.ts';

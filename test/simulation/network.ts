@@ -6,7 +6,8 @@
  *   slow        a few bytes at a time: the sender's outbox fills
  *   parted      two machines cannot reach each other
  */
-import type { AskPeer, Dial } from '../../src/node/ports.ts';
+import type { AskPeer } from '../../src/node/ports/peers.ts';
+import type { Dial } from '../../src/node/ports/stream-socket.ts';
 import type { Chance } from './chance.ts';
 import { Conversation } from './conversation.ts';
 import type { EventLoop } from './event-loop.ts';

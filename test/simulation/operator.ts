@@ -1,6 +1,6 @@
 /** Whoever runs the nodes: says who follows whom, hands over, stops and restarts, and makes mistakes. */
 
-import { StorageError } from '../../src/node/ports.ts';
+import { StorageError } from '../../src/node/ports/failures.ts';
 import { Problem } from '../../src/node/problem.ts';
 import type { Chance } from './chance.ts';
 import type { Cluster } from './cluster.ts';

@@ -4,7 +4,7 @@
  * A crash is thrown out of a port like an error that nobody expects, and from that moment on nothing that the node
  * still does has an effect: its timers never fire, its disk and its sockets take nothing.
  */
-import type { World } from '../../src/node/ports.ts';
+import type { World } from '../../src/node/ports/world.ts';
 import type { RunId } from '../../src/replication/position.ts';
 import type { Chance } from './chance.ts';
 import type { EventLoop } from './event-loop.ts';

@@ -13,7 +13,7 @@ import {
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import Database, { type Database as Connection } from 'better-sqlite3';
-import type { Digest } from '../../src/node/ports.ts';
+import type { Digest } from '../../src/node/ports/keyspace.ts';
 import { offset, type Position } from '../../src/replication/position.ts';
 import { Applier } from '../../src/store/keyspace/applier.ts';
 import { digestOf } from '../../src/store/keyspace/digest.ts';

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import Database from 'better-sqlite3';
-import type { Scrubbed } from '../../src/node/ports.ts';
+import type { Scrubbed } from '../../src/node/ports/keyspace.ts';
 import { entryChecksum } from '../../src/store/keyspace/entry-checksum.ts';
 import { scrub } from '../../src/store/keyspace/scrub.ts';
 import { migrate } from '../../src/store/migrate.ts';

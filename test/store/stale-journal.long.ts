@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import Database from 'better-sqlite3';
-import type { Log } from '../../src/node/ports.ts';
+import type { Log } from '../../src/node/ports/world.ts';
 import { offset } from '../../src/replication/position.ts';
 import { OpenFiles } from '../../src/store/open-files.ts';
 import { isWalStale } from '../../src/store/stale-wal.ts';

@@ -11,7 +11,7 @@
  */
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import type { World } from '../../node/ports.ts';
+import type { World } from '../../node/ports/world.ts';
 import { type Loop, SharedTurn, TURN_MS } from '../../node/turns.ts';
 import { Closings } from './closings.ts';
 

@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { FeedRequest } from '../../node/feed/feed-request.ts';
 import { errorMessage, type Framing } from '../../node/feed/message.ts';
 import type { Node } from '../../node/node.ts';
-import type { FollowerEvents, FollowerSocket } from '../../node/ports.ts';
+import type { FollowerEvents, FollowerSocket } from '../../node/ports/follower-socket.ts';
 import { Problem } from '../../node/problem.ts';
 import type { CloseCode } from '../../replication/close-code.ts';
 import { formatPosition } from '../../replication/position.ts';

@@ -1,7 +1,7 @@
 /** `/v1/replication`, `/v1/digest`: the node's history, its master and its replicas. */
 import type { FastifyInstance } from 'fastify';
 import type { Node } from '../../node/node.ts';
-import type { Digest } from '../../node/ports.ts';
+import type { Digest } from '../../node/ports/keyspace.ts';
 import { Problem } from '../../node/problem.ts';
 import { parseHash } from '../../replication/history-hash.ts';
 import { formatPosition } from '../../replication/position.ts';

@@ -8,7 +8,7 @@ import { type Position, wireOffset } from '../../replication/position.ts';
 import { msSince } from '../elapsed.ts';
 import type { PositionWaiters } from '../head/position-waiters.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { World } from '../ports.ts';
+import type { World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
 import type { CatchUp } from './catch-up.ts';
 import { lost } from './feed-problems.ts';

@@ -7,7 +7,7 @@
  */
 import type { Offset } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { World } from '../ports.ts';
+import type { World } from '../ports/world.ts';
 import type { Subscription } from './subscription.ts';
 
 /** Milliseconds without a message after which live followers get a bookmark, if the head has moved. */

@@ -2,7 +2,7 @@
 import { CloseCode } from '../../replication/close-code.ts';
 import type { FullResyncReason } from '../../replication/decide.ts';
 import { formatPosition, type Position } from '../../replication/position.ts';
-import { StorageError } from '../ports.ts';
+import { StorageError } from '../ports/failures.ts';
 import { Problem } from '../problem.ts';
 
 /** @returns the WebSocket close code that corresponds to the problem's HTTP status */

@@ -13,7 +13,8 @@ import { formatPosition, type Offset, type Position, type RunId } from '../../re
 import type { Run } from '../../stream/command.ts';
 import type { PositionWaiters } from '../head/position-waiters.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { FollowerEvents, FollowerSocket, Log, World } from '../ports.ts';
+import type { FollowerEvents, FollowerSocket } from '../ports/follower-socket.ts';
+import type { Log, World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
 import { attempt, logUnexpected, ownedWorld } from '../unattended.ts';
 import { Admission } from './admission.ts';

@@ -15,7 +15,7 @@ import type { FullResyncReason } from '../../replication/decide.ts';
 import type { Offset } from '../../replication/position.ts';
 import { msSince } from '../elapsed.ts';
 import { TakenWatch } from '../liveness.ts';
-import type { FollowerEvents, FollowerSocket } from '../ports.ts';
+import type { FollowerEvents, FollowerSocket } from '../ports/follower-socket.ts';
 import type { FeedRequest } from './feed-request.ts';
 import { FOLLOWER_TRANSITIONS, type FollowerEvent, type FollowerPhase } from './follower-phase.ts';
 import type { Frames } from './frames.ts';

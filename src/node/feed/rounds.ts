@@ -11,7 +11,7 @@
 import { formatPosition, type Offset, type RunId } from '../../replication/position.ts';
 import type { Command, Run } from '../../stream/command.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { World } from '../ports.ts';
+import type { World } from '../ports/world.ts';
 import { Turns } from '../turns.ts';
 import type { FeedRequest } from './feed-request.ts';
 import type { Follower, FollowerService } from './follower.ts';

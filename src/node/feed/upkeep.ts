@@ -6,7 +6,7 @@ import { CloseCode } from '../../replication/close-code.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { msSince } from '../elapsed.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { World } from '../ports.ts';
+import type { World } from '../ports/world.ts';
 import { Turns } from '../turns.ts';
 import { unattended } from '../unattended.ts';
 import type { Bookmarks } from './bookmarks.ts';

@@ -5,7 +5,8 @@
  * Owns: the offset up to which the keyspace file holds the stream, and the writers that wait for room.
  */
 import type { Offset, Position } from '../../replication/position.ts';
-import type { Log, StateStore, World } from '../ports.ts';
+import type { StateStore } from '../ports/state-store.ts';
+import type { Log, World } from '../ports/world.ts';
 import { type Admission, admissionFor } from './admission.ts';
 import type { HeadSettings } from './head-parts.ts';
 import type { Layers } from './layers.ts';

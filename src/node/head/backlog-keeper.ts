@@ -7,7 +7,7 @@
 import type { FullResyncReason } from '../../replication/decide.ts';
 import { offset } from '../../replication/position.ts';
 import { backlogFor } from '../../replication/write-rate.ts';
-import type { Log, World } from '../ports.ts';
+import type { Log, World } from '../ports/world.ts';
 import type { StreamHead } from './stream-head.ts';
 
 /** An absence of a replica, from which it came back. */

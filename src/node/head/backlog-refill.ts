@@ -4,7 +4,7 @@
  */
 import { Backlog } from '../../replication/backlog.ts';
 import { type Offset, offset } from '../../replication/position.ts';
-import type { World } from '../ports.ts';
+import type { World } from '../ports/world.ts';
 import { restAfter, Turns } from '../turns.ts';
 import { REPLAY_BYTES } from './recovery.ts';
 import type { StreamHead } from './stream-head.ts';

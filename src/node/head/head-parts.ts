@@ -1,7 +1,9 @@
 /** The settings and ports of the head of the stream, and the type of its listeners. */
 import type { Offset } from '../../replication/position.ts';
 import type { Run } from '../../stream/command.ts';
-import type { Keyspace, Log, StateStore, World } from '../ports.ts';
+import type { Keyspace } from '../ports/keyspace.ts';
+import type { StateStore } from '../ports/state-store.ts';
+import type { Log, World } from '../ports/world.ts';
 
 export interface HeadSettings {
   /** Size of the backlog at the start, in bytes; `resizeBacklog` changes it. */

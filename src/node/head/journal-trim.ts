@@ -4,7 +4,8 @@
  * Owns: the pins, with which readers keep rows in the journal.
  */
 import type { Offset } from '../../replication/position.ts';
-import type { Log, StateStore, World } from '../ports.ts';
+import type { StateStore } from '../ports/state-store.ts';
+import type { Log, World } from '../ports/world.ts';
 import { restAfter, TURN_MS } from '../turns.ts';
 
 /** Largest number of journal rows that one step drops. Small rows take about a millisecond together. */

@@ -5,16 +5,9 @@
 import { type Entry, isLive, type Outline, outlineOf } from '../../keyspace/entry.ts';
 import { type ListedEntry, type Page, type PageRequest, readPage } from '../../keyspace/page.ts';
 import type { Position } from '../../replication/position.ts';
-import {
-  type Digest,
-  type DueCursor,
-  type EntryReader,
-  type Keyspace,
-  type OpenDigest,
-  type Scrubbed,
-  StorageError,
-  type World,
-} from '../ports.ts';
+import { StorageError } from '../ports/failures.ts';
+import type { Digest, DueCursor, EntryReader, Keyspace, OpenDigest, Scrubbed } from '../ports/keyspace.ts';
+import type { World } from '../ports/world.ts';
 import type { Layers } from './layers.ts';
 import type { LookAhead } from './look-ahead.ts';
 

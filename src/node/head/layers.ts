@@ -6,7 +6,7 @@
  */
 import { ChunkPool } from '../../keyspace/overlay/chunk-pool.ts';
 import { Overlay } from '../../keyspace/overlay/overlay.ts';
-import type { Keyspace } from '../ports.ts';
+import type { Keyspace } from '../ports/keyspace.ts';
 import type { HeadSettings } from './head-parts.ts';
 
 export class Layers {

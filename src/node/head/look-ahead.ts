@@ -10,7 +10,7 @@
 import { isConditional } from '../../keyspace/condition.ts';
 import type { Entry } from '../../keyspace/entry.ts';
 import type { Operation, WriteRequest } from '../../keyspace/write.ts';
-import { StorageError } from '../ports.ts';
+import { StorageError } from '../ports/failures.ts';
 import type { Turns } from '../turns.ts';
 import type { StreamHead } from './stream-head.ts';
 

@@ -12,7 +12,7 @@ import { begunAt, chained, EMPTY_HISTORY_HASH } from '../../replication/history-
 import { type Offset, ZERO } from '../../replication/position.ts';
 import type { Run } from '../../stream/command.ts';
 import { StreamDecoder } from '../../stream/decoder.ts';
-import type { StateStore } from '../ports.ts';
+import type { StateStore } from '../ports/state-store.ts';
 import { HashChain, MARK_BYTES, type Mark } from './hash-chain.ts';
 import type { StreamHead } from './stream-head.ts';
 import { xxh64 } from './xxh64.ts';

@@ -1,7 +1,7 @@
 /** Reads that wait until this node has reached a position, so that a client reads its own writes on any node. */
 import { type History, standing } from '../../replication/history.ts';
 import { formatPosition, type Position } from '../../replication/position.ts';
-import type { World } from '../ports.ts';
+import type { World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
 
 export interface WaitingSettings {

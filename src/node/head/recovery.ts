@@ -9,7 +9,8 @@ import { type Offset, offset } from '../../replication/position.ts';
 import type { Run } from '../../stream/command.ts';
 import { StreamDecoder } from '../../stream/decoder.ts';
 import { ProtocolError } from '../../stream/protocol-error.ts';
-import { FilesDamaged, NotInJournal, type StateStore } from '../ports.ts';
+import { FilesDamaged, NotInJournal } from '../ports/failures.ts';
+import type { StateStore } from '../ports/state-store.ts';
 import type { HeadParts } from './head-parts.ts';
 import { checkStanding } from './keyspace-standing.ts';
 

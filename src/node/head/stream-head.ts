@@ -16,15 +16,10 @@ import type { History } from '../../replication/history.ts';
 import { type Offset, offset, type Position } from '../../replication/position.ts';
 import { WriteRate } from '../../replication/write-rate.ts';
 import type { Run } from '../../stream/command.ts';
-import {
-  FilesDamaged,
-  type FrozenFile,
-  type Keyspace,
-  type Log,
-  type StateStore,
-  StorageError,
-  type World,
-} from '../ports.ts';
+import { FilesDamaged, StorageError } from '../ports/failures.ts';
+import type { FrozenFile, Keyspace } from '../ports/keyspace.ts';
+import type { StateStore } from '../ports/state-store.ts';
+import type { Log, World } from '../ports/world.ts';
 import { attempt, logUnexpected } from '../unattended.ts';
 import type { Admission } from './admission.ts';
 import { Applying } from './applying.ts';

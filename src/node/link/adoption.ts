@@ -7,7 +7,10 @@ import { CloseCode } from '../../replication/close-code.ts';
 import { areRelated, type History, standing } from '../../replication/history.ts';
 import { formatPosition, type Position } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { KeptFile, Keyspace, KeyspaceFiles, Log, StateStore, World } from '../ports.ts';
+import type { Keyspace } from '../ports/keyspace.ts';
+import type { KeyspaceFiles } from '../ports/keyspace-files.ts';
+import type { KeptFile, StateStore } from '../ports/state-store.ts';
+import type { Log, World } from '../ports/world.ts';
 import type { ReceivedSnapshot } from './incoming-snapshot.ts';
 
 export interface AdoptionSettings {

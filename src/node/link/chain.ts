@@ -1,6 +1,7 @@
 /** The chain of masters above a node: the node asks its future master whom it follows, then that one's master, and so on. */
 import { canonicalUpstream, notAnUpstream, parseUpstream } from '../../replication/upstream.ts';
-import type { AskPeer, World } from '../ports.ts';
+import type { AskPeer } from '../ports/peers.ts';
+import type { World } from '../ports/world.ts';
 
 /** Number of masters that a node asks at most. */
 const MAX_CHAIN = 32;

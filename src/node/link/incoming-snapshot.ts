@@ -2,7 +2,7 @@
 import type { FullResyncReason } from '../../replication/decide.ts';
 import type { AnsweredLineage, LinkEffect } from '../../replication/link-phases.ts';
 import type { Position } from '../../replication/position.ts';
-import type { SnapshotSink } from '../ports.ts';
+import type { SnapshotSink } from '../ports/keyspace-files.ts';
 import type { MasterConnection } from './master-connection.ts';
 
 /** A snapshot that has arrived, was checked, and could take over. */

@@ -4,7 +4,10 @@ import type { AnsweredLineage, LinkRequest, NotServed } from '../../replication/
 import type { RunId } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { LinkTimes } from '../link-times.ts';
-import type { AskPeer, Dial, KeyspaceFiles, Log, World } from '../ports.ts';
+import type { KeyspaceFiles } from '../ports/keyspace-files.ts';
+import type { AskPeer } from '../ports/peers.ts';
+import type { Dial } from '../ports/stream-socket.ts';
+import type { Log, World } from '../ports/world.ts';
 import type { Adoption } from './adoption.ts';
 
 export type LinkState = 'connecting' | 'handshake' | 'snapshot' | 'streaming' | 'waiting' | 'refused';

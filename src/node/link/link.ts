@@ -11,7 +11,7 @@ import {
   schemaRetryDelayMs,
 } from '../../replication/backoff.ts';
 import { msSince } from '../elapsed.ts';
-import type { World } from '../ports.ts';
+import type { World } from '../ports/world.ts';
 import { logUnexpected, messageOf, ownedWorld, unattended } from '../unattended.ts';
 import { chainProblem } from './chain.ts';
 import { LinkAttempt } from './link-attempt.ts';

@@ -7,7 +7,8 @@
 import { array } from '../../stream/encoder.ts';
 import { GETACK, type LinkTimes } from '../link-times.ts';
 import { Liveness } from '../liveness.ts';
-import type { Dial, SocketEvents, StreamSocket, World } from '../ports.ts';
+import type { Dial, SocketEvents, StreamSocket } from '../ports/stream-socket.ts';
+import type { World } from '../ports/world.ts';
 import { attempt, type Owner, owned, ownedSocketEvents } from '../unattended.ts';
 
 interface MasterConnectionParts {

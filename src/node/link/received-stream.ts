@@ -11,7 +11,8 @@ import { concatenation } from '../../stream/concatenation.ts';
 import { StreamDecoder } from '../../stream/decoder.ts';
 import { ProtocolError } from '../../stream/protocol-error.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import { StorageError, type World } from '../ports.ts';
+import { StorageError } from '../ports/failures.ts';
+import type { World } from '../ports/world.ts';
 import { SharedTurn } from '../turns.ts';
 import type { MasterConnection } from './master-connection.ts';
 

@@ -9,7 +9,8 @@ import type { HashedOffset } from '../../replication/history-hash.ts';
 import type { AnsweredLineage } from '../../replication/link-phases.ts';
 import { formatPosition, type Offset, type Position, type RunId } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { Log, StateStore, World } from '../ports.ts';
+import type { StateStore } from '../ports/state-store.ts';
+import type { Log, World } from '../ports/world.ts';
 import type { Session } from '../session/session.ts';
 import type { Sessions } from '../session/sessions.ts';
 

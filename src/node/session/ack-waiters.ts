@@ -1,7 +1,7 @@
 /** Writes that wait until a number of replicas has them in its journals (Redis's WAIT). */
 import type { Offset } from '../../replication/position.ts';
 import type { WaitingSettings } from '../head/position-waiters.ts';
-import type { World } from '../ports.ts';
+import type { World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
 
 /** The right of one write to wait. The place counts towards `maxWaiting` until the write calls `leave`. */

@@ -2,7 +2,7 @@
 import { type Decision, type Place, UNKNOWN_PLACE } from '../../replication/decide.ts';
 import { type Offset, type Position, wireOffset } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import { StorageError } from '../ports.ts';
+import { StorageError } from '../ports/failures.ts';
 import { storageProblem } from '../problem.ts';
 
 /** The answer that PSYNC would get. */

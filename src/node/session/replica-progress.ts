@@ -2,7 +2,7 @@
 import type { Offset } from '../../replication/position.ts';
 import { msSince } from '../elapsed.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { World } from '../ports.ts';
+import type { World } from '../ports/world.ts';
 import type { SessionStatus, SyncSummary } from './session-context.ts';
 
 interface ProgressParts {

@@ -3,7 +3,7 @@ import type { Decision, FullResyncReason } from '../../replication/decide.ts';
 import type { Offset, Position } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { LinkTimes } from '../link-times.ts';
-import type { Log, World } from '../ports.ts';
+import type { Log, World } from '../ports/world.ts';
 import type { SessionNotes } from './session-log.ts';
 import type { Snapshots } from './snapshots.ts';
 

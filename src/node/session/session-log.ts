@@ -2,7 +2,7 @@
  * The last events of each session. One request answers "why did it resync?", also after the session has ended.
  * Each event is also a line of the log, under the same name.
  */
-import type { Log } from '../ports.ts';
+import type { Log } from '../ports/world.ts';
 
 /** The number of events that the log keeps of one session: the last ones. */
 const MAX_EVENTS = 32;

@@ -12,7 +12,9 @@ import { formatPosition, fromWireOffset, type Offset } from '../../replication/p
 import { reachableUrl } from '../../replication/upstream.ts';
 import { msSince } from '../elapsed.ts';
 import { Liveness } from '../liveness.ts';
-import type { FrozenFile, SocketEvents, StorageError, StreamSocket } from '../ports.ts';
+import type { StorageError } from '../ports/failures.ts';
+import type { FrozenFile } from '../ports/keyspace.ts';
+import type { SocketEvents, StreamSocket } from '../ports/stream-socket.ts';
 import { attempt, logUnexpected, ownedWorld, unattended } from '../unattended.ts';
 import { Conversation } from './conversation.ts';
 import { ReplicaProgress } from './replica-progress.ts';

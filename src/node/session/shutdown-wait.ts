@@ -7,7 +7,7 @@
 import { formatPosition, type Offset } from '../../replication/position.ts';
 import { msSince } from '../elapsed.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { Log, World } from '../ports.ts';
+import type { Log, World } from '../ports/world.ts';
 import type { Session } from './session.ts';
 import type { Sessions } from './sessions.ts';
 

@@ -6,7 +6,7 @@
  * as soon as the socket has taken its bytes; a slow socket therefore slows the reading down. New buffers for each part would
  * make the garbage collector walk the whole heap several times (measured for 152 MB: 0.3 s of processor time).
  */
-import type { FrozenFile } from '../ports.ts';
+import type { FrozenFile } from '../ports/keyspace.ts';
 
 /** The largest message that a master sends, in bytes; far below the largest that a replica accepts. */
 export const MESSAGE_BYTES = 256 * 1024;

@@ -9,7 +9,7 @@
  */
 import type { Offset, Position } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { FrozenFile } from '../ports.ts';
+import type { FrozenFile } from '../ports/keyspace.ts';
 
 /** The largest number of frozen files at the same time. */
 const MAX_FROZEN = 4;

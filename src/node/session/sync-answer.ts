@@ -3,7 +3,7 @@ import { formatLineage } from '../../replication/history.ts';
 import { formatHash, HISTORY_HASH } from '../../replication/history-hash.ts';
 import type { Offset } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import { StorageError } from '../ports.ts';
+import { StorageError } from '../ports/failures.ts';
 
 interface Answering {
   readonly head: StreamHead;

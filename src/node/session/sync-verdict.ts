@@ -9,7 +9,7 @@ import {
 import { schemaRefusal } from '../../replication/keyspace-schema.ts';
 import { fromWireOffset, type Offset } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import { StorageError } from '../ports.ts';
+import { StorageError } from '../ports/failures.ts';
 import type { SessionContext } from './session-context.ts';
 
 export type SyncVerdict =

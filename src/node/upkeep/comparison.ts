@@ -11,15 +11,10 @@ import { formatPosition, type Offset, type Position } from '../../replication/po
 import { canonicalUpstream, httpUrl, notAnUpstream, parseUpstream } from '../../replication/upstream.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import { Hold } from '../hold.ts';
-import {
-  type AskDigest,
-  type AskPeer,
-  type Digest,
-  type NoDigest,
-  type OpenDigest,
-  StorageError,
-  type World,
-} from '../ports.ts';
+import { StorageError } from '../ports/failures.ts';
+import type { Digest, OpenDigest } from '../ports/keyspace.ts';
+import type { AskDigest, AskPeer, NoDigest } from '../ports/peers.ts';
+import type { World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
 import { Turns } from '../turns.ts';
 

@@ -4,7 +4,7 @@
  * Owns: that one digest is computed at a time. Requests that arrive meanwhile share the next one.
  */
 import type { StreamHead } from '../head/stream-head.ts';
-import type { Digest } from '../ports.ts';
+import type { Digest } from '../ports/keyspace.ts';
 
 export class Digests {
   readonly #head: Pick<StreamHead, 'digest'>;

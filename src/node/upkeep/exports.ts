@@ -7,7 +7,8 @@ import { isLive } from '../../keyspace/entry.ts';
 import type { ListedEntry } from '../../keyspace/page.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import { Hold } from '../hold.ts';
-import type { EntryReader, Log, World } from '../ports.ts';
+import type { EntryReader } from '../ports/keyspace.ts';
+import type { Log, World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
 import { Turns } from '../turns.ts';
 

@@ -5,7 +5,7 @@
  */
 import { msSince } from '../elapsed.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { Log, World } from '../ports.ts';
+import type { Log, World } from '../ports/world.ts';
 import { logUnexpected, unattended } from '../unattended.ts';
 
 export interface ScrubSettings {

@@ -4,7 +4,7 @@
  * full resync from its master; the node keeps the file that the replica had.
  */
 import { formatPosition } from '../../replication/position.ts';
-import type { Log, World } from '../ports.ts';
+import type { Log, World } from '../ports/world.ts';
 import { logUnexpected, unattended } from '../unattended.ts';
 import { type Comparison, isExpected } from './comparison.ts';
 

@@ -4,7 +4,8 @@ import { decideWrite, type WriteOutcome, type WriteRequest } from '../../keyspac
 import { formatPosition, type Offset } from '../../replication/position.ts';
 import type { LookAhead } from '../head/look-ahead.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import { type Log, StorageError } from '../ports.ts';
+import { StorageError } from '../ports/failures.ts';
+import type { Log } from '../ports/world.ts';
 import { Problem, storageProblem } from '../problem.ts';
 import { logUnexpected } from '../unattended.ts';
 import { TurnDraft } from './draft.ts';

@@ -2,7 +2,7 @@
 import type { Page } from '../../keyspace/page.ts';
 import { formatPosition } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { World } from '../ports.ts';
+import type { World } from '../ports/world.ts';
 import { restAfter } from '../turns.ts';
 import type { WriteTurn } from './write-turn.ts';
 

@@ -9,7 +9,8 @@
  */
 import { compareKeys } from '../../keyspace/key.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { DueCursor, Log, World } from '../ports.ts';
+import type { DueCursor } from '../ports/keyspace.ts';
+import type { Log, World } from '../ports/world.ts';
 import { restAfter } from '../turns.ts';
 import type { WriteTurn } from './write-turn.ts';
 

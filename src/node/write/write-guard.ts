@@ -1,6 +1,7 @@
 /** Decides whether this node takes writes: only if it follows no master, has started, does not stop, and has not lost its disk. */
 import { httpUrl } from '../../replication/upstream.ts';
-import { type StateStore, StorageError } from '../ports.ts';
+import { StorageError } from '../ports/failures.ts';
+import type { StateStore } from '../ports/state-store.ts';
 import { Problem, storageProblem } from '../problem.ts';
 
 export interface WriteGuardSettings {

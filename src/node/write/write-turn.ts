@@ -11,7 +11,7 @@ import type { WriteRequest } from '../../keyspace/write.ts';
 import { assertNever } from '../../stream/command.ts';
 import { LookAhead, lookupCount } from '../head/look-ahead.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { Log, World } from '../ports.ts';
+import type { Log, World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
 import { Turns } from '../turns.ts';
 import { logUnexpected, unattended } from '../unattended.ts';

@@ -8,7 +8,7 @@
  */
 import { hash } from 'node:crypto';
 import type { Database } from 'better-sqlite3';
-import type { Digest, Sum } from '../../node/ports.ts';
+import type { Digest, Sum } from '../../node/ports/keyspace.ts';
 import { assertNever, type Command } from '../../stream/command.ts';
 import { verifyEntry } from './entry-checksum.ts';
 import { readPosition } from './keyspace-schema.ts';

@@ -8,7 +8,8 @@
 import { type FileHandle, open as openFile, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { DamagedSnapshot, type SnapshotSink } from '../../node/ports.ts';
+import { DamagedSnapshot } from '../../node/ports/failures.ts';
+import type { SnapshotSink } from '../../node/ports/keyspace-files.ts';
 import type { Position } from '../../replication/position.ts';
 import { faultPoint, waitingFaultPoint } from '../fault-point.ts';
 import { syncFolder } from '../sync-folder.ts';

@@ -18,16 +18,16 @@ import Database, { type Database as Connection, type Statement } from 'better-sq
 import { type Entry, type Outline, outlineOf } from '../../keyspace/entry.ts';
 import type { Changes } from '../../keyspace/overlay/changes.ts';
 import type { ListedEntry, Scan } from '../../keyspace/page.ts';
-import {
-  type Digest,
-  type DueCursor,
-  type EntryReader,
-  type FrozenFile,
-  type Keyspace,
-  type OpenDigest,
-  type Scrubbed,
-  StorageError,
-} from '../../node/ports.ts';
+import { StorageError } from '../../node/ports/failures.ts';
+import type {
+  Digest,
+  DueCursor,
+  EntryReader,
+  FrozenFile,
+  Keyspace,
+  OpenDigest,
+  Scrubbed,
+} from '../../node/ports/keyspace.ts';
 import type { Position } from '../../replication/position.ts';
 import { type FaultPoint, faultPoint } from '../fault-point.ts';
 import type { OpenFiles, WatchedFile } from '../open-files.ts';

@@ -1,6 +1,6 @@
 /** The main thread's side of open-digest-thread.ts. */
 import { Worker } from 'node:worker_threads';
-import type { OpenDigest, Sum } from '../../node/ports.ts';
+import type { OpenDigest, Sum } from '../../node/ports/keyspace.ts';
 import { Problem } from '../../node/problem.ts';
 import type { Position } from '../../replication/position.ts';
 import { workerUrl } from '../worker-url.ts';

@@ -13,7 +13,7 @@
  */
 import type { Database } from 'better-sqlite3';
 import { compareKeys } from '../../keyspace/key.ts';
-import type { Scrubbed } from '../../node/ports.ts';
+import type { Scrubbed } from '../../node/ports/keyspace.ts';
 import { faultPoint } from '../fault-point.ts';
 import { damage, verifyEntry } from './entry-checksum.ts';
 import { numberOf } from './keyspace-schema.ts';

@@ -5,7 +5,7 @@
 import Database, { type Database as Connection, type Statement } from 'better-sqlite3';
 import { MAX_KEY_BYTES } from '../../keyspace/key.ts';
 import type { ListedEntry } from '../../keyspace/page.ts';
-import type { EntryReader } from '../../node/ports.ts';
+import type { EntryReader } from '../../node/ports/keyspace.ts';
 import type { Turns } from '../../node/turns.ts';
 import type { Position } from '../../replication/position.ts';
 import { faultPoint } from '../fault-point.ts';

@@ -15,7 +15,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import type { Database as Connection, Statement } from 'better-sqlite3';
-import type { Log } from '../../node/ports.ts';
+import type { Log } from '../../node/ports/world.ts';
 import { messageOf } from '../storage-failure.ts';
 import { workerUrl } from '../worker-url.ts';
 import { Gate } from './gate.ts';

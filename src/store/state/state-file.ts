@@ -17,15 +17,9 @@ import { close, fdatasync, openSync, readdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
 import Database, { type Database as Connection, type Statement } from 'better-sqlite3';
-import {
-  type JournalRow,
-  type KeptFile,
-  type Log,
-  NotInJournal,
-  type StateChange,
-  type StateStore,
-  StorageError,
-} from '../../node/ports.ts';
+import { NotInJournal, StorageError } from '../../node/ports/failures.ts';
+import type { JournalRow, KeptFile, StateChange, StateStore } from '../../node/ports/state-store.ts';
+import type { Log } from '../../node/ports/world.ts';
 import { FULL_RESYNC_REASONS } from '../../replication/decide.ts';
 import { type Ancestor, type History, type LineageReason, newHistory } from '../../replication/history.ts';
 import type { HashedOffset } from '../../replication/history-hash.ts';

@@ -1,0 +1,31 @@
+/** Port: questions to other nodes. `src/http/ask-peer.ts` implements it. */
+import type { Position } from '../../replication/position.ts';
+import type { Digest } from './keyspace.ts';
+
+/** What another node says of itself. */
+export interface Peer {
+  readonly nodeId: string;
+  /** Whom it says that it follows, in its own words, which may be anything; null: nobody. */
+  readonly upstream: string | null;
+}
+
+/** Why another node has told no digest. */
+export interface NoDigest {
+  /** `UNKNOWN_HISTORY`, `NOT_REACHED`: what it says itself; else it has not answered like a node. */
+  readonly code: 'UNKNOWN_HISTORY' | 'NOT_REACHED' | 'BAD_PEER';
+  readonly detail: string;
+}
+
+/**
+ * Asks the node at `ws://HOST:PORT` for its digest when it has reached the position. It never rejects, and takes no longer than
+ * `timeoutMs`, or until `gone`.
+ */
+export type AskDigest = (
+  url: string,
+  position: Position,
+  timeoutMs: number,
+  gone: AbortSignal,
+) => Promise<Digest | NoDigest>;
+
+/** Asks the node at `ws://HOST:PORT`; null if it does not answer soon, or not like a node. It never rejects. */
+export type AskPeer = (url: string) => Promise<Peer | null>;

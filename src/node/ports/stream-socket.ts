@@ -1,0 +1,35 @@
+/** Port: connections between nodes. `src/ws` implements it. */
+/** A WebSocket of `psync.v1`, whichever side opened it. */
+export interface StreamSocket {
+  /** Who is at the other end, for people. */
+  readonly peer: string;
+  /** Bytes that were sent and that the operating system has not taken yet. */
+  readonly bufferedBytes: number;
+  /** @param sent called when the bytes were taken, or never will be */
+  send(bytes: Buffer, sent?: () => void): void;
+  /**
+   * Sends a ping frame, after everything that was sent before; one without text only if not many are unanswered.
+   * @param text at most 125 bytes of ASCII
+   */
+  ping(text?: string): void;
+  /** Stops and restarts reading: back-pressure. */
+  pause(): void;
+  resume(): void;
+  /** Says good-bye; the socket goes away by itself if the peer does not answer. */
+  close(code: number, reason: string): void;
+  /** Drops the connection now. */
+  terminate(): void;
+}
+
+/** What a socket tells. After `closed` nothing more comes. */
+export interface SocketEvents {
+  message(bytes: Buffer): void;
+  /** The peer's pong: it is alive. */
+  alive(): void;
+  /** The peer's ping, after everything that it sent before. */
+  pinged(text: string): void;
+  closed(code: number, reason: string): void;
+}
+
+/** Opens a socket to a master. `opened` comes first; if it cannot be opened, only `closed`. */
+export type Dial = (url: string, events: SocketEvents & { opened(): void }) => StreamSocket;
