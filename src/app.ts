@@ -4,20 +4,19 @@
  * It imports the store first, so that the applier's thread starts early. It imports the other folders (`importRest`) while that
  * thread starts, which takes about as long.
  */
-import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Listening } from './http/listening.ts';
 import type { Node } from './node/node.ts';
-import type { Log, World } from './node/ports/world.ts';
+import type { Log } from './node/ports/world.ts';
 import { Problem } from './node/problem.ts';
-import { formatPosition, type RunId } from './replication/position.ts';
+import { formatPosition } from './replication/position.ts';
 import { upstreamProblem } from './replication/upstream.ts';
-import { EVENT_LOOP } from './runtime/event-loop.ts';
 import { LoopLag } from './runtime/loop-lag.ts';
 import { cannotListen, checkPort } from './runtime/port-check.ts';
 import { collectWithoutHelp } from './runtime/process-memory.ts';
 import { giveBackWhenQuiet } from './runtime/quiet-memory.ts';
+import { systemWorld } from './runtime/system-world.ts';
 import { version } from './runtime/version.ts';
 import { LiveSettings } from './settings/live.ts';
 import type { Settings } from './settings/table.ts';
@@ -43,13 +42,6 @@ export interface App {
 
 /** Longest time that present requests may take when the node stops, in milliseconds. */
 const CLOSE_REQUESTS_MS = 2_000;
-
-const world: World = {
-  ...EVENT_LOOP,
-  now: () => Date.now(),
-  random: () => Math.random(),
-  newRunId: () => randomBytes(20).toString('hex') as RunId,
-};
 
 /**
  * Starts a node.
@@ -124,7 +116,7 @@ function folderSettings({ fsync, replicaOf }: Settings): FolderSettings {
   return {
     fsync,
     bootId: bootId(),
-    newRunId: world.newRunId,
+    newRunId: systemWorld.newRunId,
     upstream: replicaOf === 'no-one' ? null : replicaOf,
     mayBeginAnew: replicaOf !== null,
   };
@@ -192,13 +184,13 @@ async function openOnce(
   };
   const opening = openDataFolder(path, log, folderSettings(settings), broken);
   // The import begins in the next turn of the event loop, after `openDataFolder` has started the applier's thread.
-  const importing = new Promise<void>((resolve) => world.soon(resolve)).then(importRest);
+  const importing = new Promise<void>((resolve) => systemWorld.soon(resolve)).then(importRest);
   const [folder, rest] = await Promise.all([opening, importing]);
   const live = new LiveSettings(settings, loopLag, folder.state);
   try {
     const { state, keyspace, files } = folder;
     node = new rest.Node({
-      world,
+      world: systemWorld,
       log,
       settings: live.node,
       state,

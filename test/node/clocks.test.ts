@@ -13,7 +13,7 @@ const TOLD = 'people read it as a time of day';
  * `World.monotonic()`, or outside of the node with `performance.now()`.
  */
 const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> = {
-  'app.ts': [1, 'the World of the node'],
+  'runtime/system-world.ts': [1, 'the World of the node'],
   'client/mirror.ts': [2, EXPIRY],
   'http/api-routes.ts': [1, `${EXPIRY}: of a TTL`],
   'node/link/adoption.ts': [1, `${TOLD}: when a file was replaced`],

@@ -4,37 +4,15 @@ import test from 'node:test';
 import { Link } from '../../src/node/link/link.ts';
 import type { LinkContext } from '../../src/node/link/link-context.ts';
 import type { SocketEvents, StreamSocket } from '../../src/node/ports/stream-socket.ts';
-import type { Log, World } from '../../src/node/ports/world.ts';
+import type { Log } from '../../src/node/ports/world.ts';
 import { attempt, ownedSocketEvents, ownedWorld, unattended } from '../../src/node/unattended.ts';
 import { runId } from '../support/arbitraries.ts';
+import { FakeWorld } from '../support/feed-stage.ts';
 
 const MISTAKE = new TypeError('a mistake of the test');
 
 function fail(): never {
   throw MISTAKE;
-}
-
-/** Timers run when the test says so; what they throw would be the process's end, so it is the test's. */
-class FakeWorld implements World {
-  readonly due: (() => void)[] = [];
-  now = (): number => 1;
-  monotonic = () => 0;
-  random = (): number => 0;
-  newRunId = (): ReturnType<World['newRunId']> => runId('a');
-  after = (_delayMs: number, callback: () => void): (() => void) => {
-    this.due.push(callback);
-    return () => {
-      const at = this.due.indexOf(callback);
-      if (at !== -1) this.due.splice(at, 1);
-    };
-  };
-  soon = (callback: () => void): void => {
-    this.due.push(callback);
-  };
-
-  run(): void {
-    for (const callback of this.due.splice(0)) callback();
-  }
 }
 
 test('errors of callbacks, socket handlers and unawaited promises reach the part that owns them', async () => {
@@ -44,7 +22,7 @@ test('errors of callbacks, socket handlers and unawaited promises reach the part
   const owned = ownedWorld(world, owner);
   owned.soon(fail);
   owned.after(5, fail);
-  world.run();
+  await world.pass(5);
   const events = ownedSocketEvents({ message: fail, alive: fail, pinged: fail, closed: fail }, owner);
   events.message(Buffer.alloc(0));
   events.alive();
@@ -116,13 +94,8 @@ function stage(broken: Partial<LinkContext>): {
   return { link: new Link(context, 'ws://master:1'), world, dialled, logged };
 }
 
-/** Lets everything happen that is on its way. */
-async function settle(world: FakeWorld): Promise<void> {
-  for (let round = 0; round < 5; round += 1) {
-    await new Promise((resolve) => setImmediate(resolve));
-    world.run();
-  }
-}
+/** Long enough for a link to dial again, and too short for it to notice silence. */
+const DIAL_AGAIN_MS = 10_000;
 
 const SET = '*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n';
 const BROKEN: readonly (readonly [what: string, broken: Partial<LinkContext>])[] = [
@@ -140,7 +113,8 @@ for (const [what, broken] of BROKEN) {
     for (const line of ['+PONG\r\n', '+OK\r\n', `+CONTINUE ${runId('a')}\r\n`, SET]) {
       dialled[0]?.events.message(Buffer.from(line));
     }
-    await settle(world);
+    await world.settle();
+    await world.pass(DIAL_AGAIN_MS);
     assert.ok(logged.includes('unexpected-error'), logged.join());
     if (what === 'what stands above the master') assert.equal(link.streaming, true);
     else assert.deepEqual([dialled[0]?.terminated, dialled.length > 1], [true, true]);
@@ -151,9 +125,9 @@ for (const [what, broken] of BROKEN) {
 test('a link whose dialler throws tries again, and logs the reason', async () => {
   const { link, world, logged } = stage({ dial: fail });
   link.start();
-  await settle(world);
+  await world.pass(DIAL_AGAIN_MS);
   assert.match(link.status.detail ?? '', /^cannot dial: a mistake of the test/);
   assert.ok(logged.includes('link-down'));
-  assert.ok(world.due.length > 0);
+  assert.ok(world.timers > 0);
   await link.stop();
 });

@@ -36,6 +36,7 @@ export class FakeWorld implements World {
   ms = 1_000_000;
   /** How wrong the wall clock is. */
   skewMs = 0;
+  #runIds = 0;
   #soon: (() => void)[] = [];
   #timers: { readonly at: number; readonly callback: () => void }[] = [];
 
@@ -56,8 +57,9 @@ export class FakeWorld implements World {
     return 0.5;
   }
 
-  newRunId(): Position['runId'] {
-    return RUN_ID;
+  newRunId(): RunId {
+    this.#runIds += 1;
+    return this.#runIds.toString(16).padStart(40, '0') as RunId;
   }
 
   after(delayMs: number, callback: () => void): () => void {
