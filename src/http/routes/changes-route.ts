@@ -151,7 +151,8 @@ function stream(
   follower.listen(node.serveFollower(wanted, follower));
 }
 
-class ResponseFollower implements FollowerSocket {
+/** The HTTP answer of a follower: NDJSON or server-sent events. */
+export class ResponseFollower implements FollowerSocket {
   readonly peer: string;
   readonly framing: Framing;
   readonly answersPings = false;
