@@ -82,8 +82,8 @@ test('followers that return to places inside one large commit share one look at 
   assert.equal(places.length, count);
   const reads = countReads(stage);
   const inside = String(Number(places[0]?.split(':')[1]) - 1);
-  const refused = stage.follow(`position=${RUN_ID}:${inside}`).socket;
-  assert.equal(refused.events.at(-1)?.code, 'BAD_REQUEST');
+  const lost = stage.follow(`position=${RUN_ID}:${inside}&snapshot=false`).socket;
+  assert.equal(lost.events.at(-1)?.code, 'POSITION_LOST');
   const sockets = places.map(
     (place, index) => stage.follow(`position=${place}&prefix=f${index + 1}/`).socket,
   );

@@ -104,8 +104,15 @@ export class Clients {
     const position = parsePosition(this.#answered.length === 0 ? '' : this.#chance.of(this.#answered));
     const hash = position === null ? undefined : this.#referee.resyncs.hashOf(machine, position);
     if (position === null || hash === undefined) return;
-    // A master that did not know its hash has begun a chain there, and compares nothing.
-    if (position.offset === this.#referee.ledger.baseOf(position.runId)) return;
+    // A master that did not know its hash has begun a chain there, under a new run ID. It compares nothing there, nor do those who
+    // follow it, under either name.
+    const { ledger } = this.#referee;
+    if (
+      [position.runId, machine.disk.row.history.runId].some(
+        (runId) => position.offset === ledger.baseOf(runId),
+      )
+    )
+      return;
     const known = BigInt(`0x${hash}`);
     for (const each of [known, known ^ 1n]) {
       this.#referee.resyncs.checked(

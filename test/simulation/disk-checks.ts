@@ -73,6 +73,7 @@ export class DiskChecks {
       return;
     }
     const had = trulyAt(disk);
+    const before = disk.position;
     const digest = digestOf(image.entries);
     const { runId, offset } = image.position;
     const streams = this.#ledger.streamsOf(runId);
@@ -83,7 +84,10 @@ export class DiskChecks {
     const wrong = wrongContent(this.#ledger, name, position, image.entries);
     if (wrong !== null) this.#blame(wrong);
     const isLost = had.offset > 0 && !this.#ledger.includes(position, had);
-    if (isLost && keep === null && machine.settings.keepReplaced > 0) {
+    // A master that was rolled back in place has written past this node: its backlog no longer has the bytes there, nor
+    // their hash, so by its name what this node had is on the history that takes over.
+    const isNamed = this.#ledger.includesNamed(position, before);
+    if (isLost && !isNamed && keep === null && machine.settings.keepReplaced > 0) {
       this.#blame(`${name} replaces ${formatPosition(had)} by ${formatPosition(position)} and keeps nothing`);
     }
   }

@@ -41,6 +41,7 @@ interface Event extends Change {
   readonly keys: number;
   readonly changes: readonly Change[];
   readonly code: string;
+  readonly reason: string;
 }
 
 export class SimulatedFollower {
@@ -160,6 +161,7 @@ export class SimulatedFollower {
     this.#trace.count(`follower gets ${event.type}`);
     switch (event.type) {
       case 'reset':
+        if (event.reason === 'different-bytes') this.#referee.readers.disowned(this.#name, this.#truth);
         this.#building = { keys: event.keys, entries: new Map() };
         return;
       case 'entry':

@@ -99,6 +99,8 @@ export class Machine {
       },
       parts.chance.hex(8),
     );
+    // A copy of a folder in which no node has begun is no copy of a history.
+    this.disk.putRow({ file: this.disk.file });
   }
 
   get node(): Node | null {

@@ -59,6 +59,12 @@ export class ReaderChecks {
     return truth;
   }
 
+  /** A follower is told that the bytes up to where it truly is are not the node's. */
+  disowned(name: string, truth: Position | null): void {
+    if (truth !== null && !this.#isAmbiguous(truth))
+      this.#blame(`${name} is at ${formatPosition(truth)}, and is told that no write ends there`);
+  }
+
   /** Whether there are two streams under the run ID that are not the same up to there. */
   #isAmbiguous({ runId, offset }: Position): boolean {
     const name = runId.slice(0, RUN_ID_LENGTH) as RunId;

@@ -105,6 +105,8 @@ export class ResyncChecks {
     decision: Decision,
     hash: string | null = null,
   ): void {
+    // A node whose journal was lost knows no hash up to there, whatever it told before.
+    if (status.historyHash === null) this.forget(machine);
     const at = machine.disk.position;
     const expected = answer(
       asked,
