@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { ChildNode } from '../../src/cli/child-node.ts';
 import { LinkProxy } from '../../src/cli/demo/link-proxy.ts';
+import { type KeptPort, keptPort } from '../support/kept-port.ts';
 
 const FLAGS = ['--repl-timeout', '2s', '--repl-ping-interval', '500ms', '--log-level', 'warn'];
 
@@ -10,22 +11,26 @@ const FLAGS = ['--repl-timeout', '2s', '--repl-ping-interval', '500ms', '--log-l
 export class Place {
   readonly name: string;
   readonly #folder: string;
+  readonly #port: KeptPort;
   /** Others follow this node through it. */
   readonly proxy: LinkProxy;
   node: ChildNode;
   /** Resolves when it is up and going. */
   back: Promise<void> = Promise.resolve();
 
-  private constructor(name: string, folder: string, node: ChildNode, proxy: LinkProxy) {
+  private constructor(name: string, folder: string, port: KeptPort, node: ChildNode, proxy: LinkProxy) {
     this.name = name;
     this.#folder = folder;
+    this.#port = port;
     this.node = node;
     this.proxy = proxy;
   }
 
   static async start(folder: string, name: string): Promise<Place> {
-    const node = await ChildNode.start(['--port', '0', '--data', join(folder, name), ...FLAGS]);
-    return new Place(name, folder, node, await LinkProxy.to(node.port));
+    const kept = await keptPort();
+    const port = String(kept.port);
+    const node = await ChildNode.start(['--port', port, '--data', join(folder, name), ...FLAGS]);
+    return new Place(name, folder, kept, node, await LinkProxy.to(node.port));
   }
 
   get data(): string {
@@ -43,7 +48,7 @@ export class Place {
 
   /** A process again, under the port that it had. @param flags beside those of all nodes */
   async start(...flags: readonly string[]): Promise<void> {
-    const port = String(this.node.port);
+    const port = String(this.#port.port);
     this.node = await ChildNode.start(['--port', port, '--data', this.data, ...FLAGS, ...flags]);
   }
 
@@ -70,5 +75,6 @@ export class Place {
     this.node.process.kill('SIGCONT');
     await this.node.stop('SIGKILL');
     await this.proxy.close();
+    this.#port.release();
   }
 }

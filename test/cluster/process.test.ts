@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { until } from '../../src/cli/until.ts';
 import { Cluster, temporaryFolder } from '../support/cluster.ts';
 import { Connection } from '../support/contract.ts';
+import { keptPort } from '../support/kept-port.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 /** What is written there fails with ENOSPC. */
@@ -66,7 +67,10 @@ test('data folder and files are readable by their owner only', async (t) => {
 test('a node serves on when neither its log nor its output can be written', async (t) => {
   const data = join(await temporaryFolder(t), 'data');
   const full = openSync(FULL, 'w');
-  const withoutLog = spawn(process.execPath, [MAIN, 'serve', '--data', data, '--port', '0'], {
+  const kept = await keptPort();
+  t.after(kept.release);
+  const port = String(kept.port);
+  const withoutLog = spawn(process.execPath, [MAIN, 'serve', '--data', data, '--port', port], {
     stdio: ['ignore', 'pipe', full],
   });
   t.after(() => withoutLog.kill('SIGKILL'));
@@ -83,7 +87,6 @@ test('a node serves on when neither its log nor its output can be written', asyn
     await fetch(`${url}/v1/replication/upstream`, { method: 'DELETE' });
   }
   assert.equal((await fetch(`${url}/v1/keys/k`, { method: 'PUT', body: 'v' })).status, 201);
-  const { port } = new URL(url);
   withoutLog.kill('SIGTERM');
   assert.deepEqual(await once(withoutLog, 'exit'), [0, null]);
 

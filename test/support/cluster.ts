@@ -10,6 +10,7 @@ import { LinkProxy } from '../../src/cli/demo/link-proxy.ts';
 import { until } from '../../src/cli/until.ts';
 import type { DigestAnswer, ReplicationAnswer } from '../../src/client/rest.ts';
 import { violations, watchFetch } from './contract.ts';
+import { type KeptPort, keptPort } from './kept-port.ts';
 
 // Some hundred processes are started, each with the same modules: half of a start is compiling them.
 process.env.NODE_COMPILE_CACHE ??= fileURLToPath(
@@ -28,6 +29,7 @@ export class Cluster {
   readonly #folder: string;
   readonly #nodes: ChildNode[] = [];
   readonly #proxies: LinkProxy[] = [];
+  readonly #ports: KeptPort[] = [];
 
   private constructor(t: TestContext, folder: string) {
     this.#t = t;
@@ -46,7 +48,7 @@ export class Cluster {
     return join(this.#folder, name);
   }
 
-  /** Starts the node called `name`, on a free port unless the flags say otherwise. */
+  /** Starts the node called `name`, on a port that is its own until the test ends, unless the flags name another one. */
   start(name: string, ...flags: string[]): Promise<ChildNode> {
     return this.startWith({}, name, ...flags);
   }
@@ -57,7 +59,7 @@ export class Cluster {
     name: string,
     ...flags: string[]
   ): Promise<ChildNode> {
-    const port = flags.includes('--port') ? [] : ['--port', '0'];
+    const port = flags.includes('--port') ? [] : ['--port', String(await this.#freePort())];
     const node = await ChildNode.start(['--data', this.data(name), ...port, ...flags], environment);
     this.#nodes.push(node);
     watchFetch(node.url);
@@ -91,6 +93,12 @@ export class Cluster {
     return { master, link, replica };
   }
 
+  async #freePort(): Promise<number> {
+    const kept = await keptPort();
+    this.#ports.push(kept);
+    return kept.port;
+  }
+
   async #end(): Promise<void> {
     // In Node since 22; the type definitions do not know it.
     const { passed } = this.#t as TestContext & { readonly passed: boolean };
@@ -104,6 +112,7 @@ export class Cluster {
         return node.stop('SIGKILL');
       }),
     );
+    for (const kept of this.#ports) kept.release();
     await rm(this.#folder, { recursive: true, force: true });
     assert.deepEqual(violations.splice(0), [], 'answers that openapi.yaml does not describe');
   }

@@ -133,11 +133,11 @@ export class DocumentSession {
     const [folder, port] = [taken(words, '--data') ?? './psyncd-data', taken(words, '--port') ?? '7796'];
     const before = this.#nodes.get(port);
     assert.ok(before === undefined || !isUp(before.node), `a node is up on port ${port} already`);
-    const at = before?.port ?? '0';
     const config = taken(words, '--config');
     if (config !== undefined) words.push('--config', this.#cluster.data(`work/${config}`));
     const rest = words.map((word) => this.#toReal(word));
-    const node = await this.#cluster.start(`work/${folder.replace('./', '')}`, '--port', at, ...rest);
+    const at = before === undefined ? [] : ['--port', before.port];
+    const node = await this.#cluster.start(`work/${folder.replace('./', '')}`, ...at, ...rest);
     this.#nodes.set(port, { folder, node, port: String(node.port) });
     if (port === '7796') this.#shell.stdin.write(`export PSYNCD_NODE=${node.url}\n`);
     const { role, runId, offset } = node.ready;
