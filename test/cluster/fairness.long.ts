@@ -70,7 +70,7 @@ test(`/healthz answers soon while a node does long work on ${ENTRIES} entries`, 
   const cluster = await Cluster.create(t);
   const node = await cluster.start('master');
   const body = lines('a/', ENTRIES);
-  const probe = await Probe.start(node.url);
+  const probe = await Probe.start(node);
   t.after(() => probe.stop());
   const watch = (name: string, work: () => Promise<unknown>): Promise<void> => during(t, probe, name, work);
 
@@ -122,7 +122,7 @@ test('a replica that catches up with much of the stream answers requests soon me
   await replica.stop('SIGTERM');
   await load(master, lines('a/', ENTRIES));
   const again = await cluster.restart('replica', replica);
-  const probes = await Promise.all([master, again].map(({ url }) => Probe.start(url)));
+  const probes = await Promise.all([master, again].map((node) => Probe.start(node)));
   t.after(() => Promise.all(probes.map((probe) => probe.stop())));
   const [ofMaster, ofReplica] = probes as [Probe, Probe];
   await during(t, ofMaster, 'catching up, the master', () =>
@@ -138,7 +138,7 @@ test('a single PUT beside batches, imports, deletions of prefixes and expiry is 
 }, async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('master');
-  const probe = await Probe.start(node.url, 'put');
+  const probe = await Probe.start(node, 'put');
   t.after(() => probe.stop());
   /** @param bulkMs how long one piece of the bulk work took: on a busy machine that is what counts */
   const beside = async (name: string, work: () => Promise<number>): Promise<void> => {

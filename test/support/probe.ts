@@ -1,10 +1,14 @@
 /**
  * Asks a node for something small again and again, each time when the last answer has come, from a thread of its own: what the
- * test itself does, such as reading an export, makes no answer late.
+ * test itself does, such as reading an export, makes no answer late. Nor does what other processes do: the time in which the
+ * node's main thread, or that of the probe, was ready and other threads had the processors does not count, where the system
+ * tells it.
  */
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import type { ChildNode } from '../../src/cli/child-node.ts';
 
 export interface Waits {
   /** The longest that an answer took, in milliseconds. */
@@ -29,10 +33,9 @@ export class Probe {
    * Resolves when the first answer has come.
    * @param what `health` asks for `/healthz`; `put` sets the entry `probe`
    */
-  static async start(url: string, what: 'health' | 'put' = 'health'): Promise<Probe> {
-    const worker = new Worker(new URL(import.meta.url), {
-      workerData: what === 'health' ? [`${url}/healthz`, 'GET'] : [`${url}/v1/keys/probe`, 'PUT'],
-    });
+  static async start({ url, process }: ChildNode, what: 'health' | 'put' = 'health'): Promise<Probe> {
+    const [path, method] = what === 'health' ? ['/healthz', 'GET'] : ['/v1/keys/probe', 'PUT'];
+    const worker = new Worker(new URL(import.meta.url), { workerData: [url + path, method, process.pid] });
     await once(worker, 'message');
     return new Probe(worker);
   }
@@ -62,12 +65,26 @@ function ask(url: string, method: string): Promise<void> {
   });
 }
 
-async function probe(url: string, method: string): Promise<void> {
+/** How long a thread has been ready without a processor, in milliseconds: on Linux the second number of `schedstat`. */
+function delayedMs(thread: string): number {
+  try {
+    return Number(readFileSync(`/proc/${thread}/schedstat`, 'latin1').split(' ')[1]) / 1e6;
+  } catch {
+    return 0;
+  }
+}
+
+/** The time, without that in which the node's main thread or this thread had to wait for a processor. */
+function undelayedNow(pid: number): number {
+  return performance.now() - delayedMs(`${pid}/task/${pid}`) - delayedMs('thread-self');
+}
+
+async function probe(url: string, method: string, pid: number): Promise<void> {
   let waits: number[] = [];
-  let startedAt = performance.now();
+  let startedAt = undelayedNow(pid);
   parentPort?.on('message', () => {
     // One that is not answered yet has waited, too.
-    const sorted = [...waits, performance.now() - startedAt].sort((one, other) => one - other);
+    const sorted = [...waits, undelayedNow(pid) - startedAt].sort((one, other) => one - other);
     waits = [];
     parentPort?.postMessage({
       longestMs: sorted.at(-1),
@@ -76,12 +93,12 @@ async function probe(url: string, method: string): Promise<void> {
     });
   });
   for (let isFirst = true; ; isFirst = false) {
-    startedAt = performance.now();
+    startedAt = undelayedNow(pid);
     await ask(url, method);
-    waits.push(performance.now() - startedAt);
+    waits.push(undelayedNow(pid) - startedAt);
     if (isFirst) parentPort?.postMessage('ready');
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
 }
 
-if (!isMainThread && Array.isArray(workerData)) await probe(workerData[0], workerData[1]);
+if (!isMainThread && Array.isArray(workerData)) await probe(workerData[0], workerData[1], workerData[2]);
