@@ -118,6 +118,7 @@ test('followers get the events of exactly their prefixes', async (t) => {
       const followers = [master, replica].flatMap((node) =>
         TRANSPORTS.map((transport) => follow(t, node, `position=${start}&prefix=e/`, transport)),
       );
+      await until('all have begun', () => followers.every(({ received }) => received.length > 0));
       const wanted: FeedEvent[] = [{ type: 'continue', position: start, head: start }];
       const later = Date.now() + 1_000_000;
       const version = (answer: Answer): number => offsetOf(written(answer));
@@ -323,7 +324,8 @@ test('followers get the events of exactly their prefixes', async (t) => {
     for (const node of [master, replica]) {
       await converged(master, replica);
       for (const transport of TRANSPORTS) {
-        const events = await poll(t, node, 'prefix=s/', transport);
+        // If the master deletes just now what has expired, that is told behind the snapshot.
+        const events = (await poll(t, node, 'prefix=s/', transport)).filter(({ type }) => type !== 'delete');
         const [reset, ...rest] = events;
         assert.deepEqual([reset?.type, reset?.reason, reset?.keys], ['reset', 'first-sync', 3]);
         assert.deepEqual(
@@ -569,6 +571,7 @@ test('the query of a follower decides what it gets and when the stream ends', as
         );
         assert.deepEqual([follower.ended?.isWhole, follower.ended?.closeCode ?? 1000], [true, 1000]);
       });
+      await converged(master, replica);
       const followers = TRANSPORTS.map((transport) => follow(t, replica, 'prefix=l/&limit=1', transport));
       for (const follower of followers) {
         const snapshot = await follower.to('synced');
@@ -624,6 +627,7 @@ test('the query of a follower decides what it gets and when the stream ends', as
   await t.test('"wait" ends with a bookmark when time is up, from which nothing is lost', async (t) => {
     const before = await position(master);
     const after = await put('elsewhere');
+    await converged(master, replica);
     await onAll(async (transport) => {
       for (const wait of ['0', '0.05', '0.5']) {
         const follower = follow(t, replica, `position=${before}&prefix=w/&wait=${wait}`, transport);

@@ -8,7 +8,7 @@ import { connect } from 'node:net';
 import test from 'node:test';
 import { Chance } from '../hostile/chance.ts';
 import { HARMLESS_HEADERS, NAMES } from '../hostile/dictionary.ts';
-import { Cluster, converged } from '../support/cluster.ts';
+import { Cluster, converged, linkState } from '../support/cluster.ts';
 import { type Answer, Connection, type Headers, json } from '../support/contract.ts';
 import { Pipeline } from '../support/pipeline.ts';
 import { seeded } from '../support/random.ts';
@@ -39,6 +39,7 @@ test('the short cut answers like the long way, whatever the key, the value and t
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
+  await linkState(replica, 'streaming');
   const [http, onReplica] = [new Connection(t, master), new Connection(t, replica)];
   const below = (limit: number): number => Math.floor(random() * limit);
   // The same names and headers as npm run hostile sends.
@@ -75,7 +76,7 @@ test('the short cut answers like the long way, whatever the key, the value and t
       exact(await http.send('GET', `${short}?`, undefined, headers)),
       `GET ${short} ${JSON.stringify(headers)}`,
     );
-    assert.equal((await onReplica.send('GET', `${short}?position=${at}`)).status, 200, short);
+    assert.equal((await onReplica.send('GET', `${short}?position=${at}&timeout=60000`)).status, 200, short);
     assert.deepEqual(
       exact(await onReplica.send('GET', short, undefined, headers)),
       exact(await onReplica.send('GET', `${short}?`, undefined, headers)),

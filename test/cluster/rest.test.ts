@@ -241,12 +241,22 @@ test('a replica hides what has expired, and waits for the DEL', async (t) => {
   } = await cluster.linked(['--apply-interval', '10ms'], ['--apply-interval', '10ms']);
   const http = new Connection(t, replica);
   await linkState(replica, 'streaming');
-  const set = await fetch(`${master.url}/v1/keys/k?ttl=1`, { method: 'PUT', body: 'v' });
-  const { expiresAt } = (await set.json()) as { expiresAt: number };
   await master.client.set('stays', 'v');
-  await samePosition(master, replica);
-  assert.equal((await http.send('GET', '/v1/keys/k')).headers['psync-expires-at'], String(expiresAt));
-  proxy.cut();
+  let expiresAt = 0;
+  for (let ttl = 1; ; ttl *= 2) {
+    const set = await fetch(`${master.url}/v1/keys/k?ttl=${ttl}`, { method: 'PUT', body: 'v' });
+    ({ expiresAt } = (await set.json()) as { expiresAt: number });
+    await samePosition(master, replica);
+    const read = await http.send('GET', '/v1/keys/k');
+    proxy.cut();
+    if (Date.now() < expiresAt) {
+      assert.equal(read.headers['psync-expires-at'], String(expiresAt));
+      break;
+    }
+    // The machine is so busy that it has expired before the link was cut.
+    proxy.restore();
+    await linkState(replica, 'streaming');
+  }
   await reached(expiresAt);
   const hidden = await offset(replica);
   isProblem(await http.send('GET', '/v1/keys/k'), 404, 'NOT_FOUND');
@@ -878,7 +888,6 @@ test('exports that are given up make room for others', async (t) => {
   await until(
     'an export is possible',
     async () => (await http.send('GET', '/v1/export?prefix=none')).status === 200,
-    5_000,
   );
 });
 

@@ -38,6 +38,11 @@ async function silentReplica(t: TestContext, master: ChildNode, url: string): Pr
   return replica;
 }
 
+/** A body of these bytes over and over: an import of it is never over. */
+function endless(bytes: Uint8Array): ReadableStream<Uint8Array> {
+  return new ReadableStream({ pull: (controller) => controller.enqueue(new Uint8Array(bytes)) });
+}
+
 test('SIGTERM in the middle of writes, an import and a replica: exit code 0, and nothing answered is lost', async (t) => {
   const cluster = await Cluster.create(t);
   let master = await cluster.start('master');
@@ -50,7 +55,11 @@ test('SIGTERM in the middle of writes, an import and a replica: exit code 0, and
       answered = number;
     }
   })().catch(() => undefined);
-  const importing = fetch(`${url}/v1/import`, { method: 'POST', body: new Uint8Array(loadPlaces().ndjson) })
+  const importing = fetch(`${url}/v1/import`, {
+    method: 'POST',
+    body: endless(loadPlaces().ndjson),
+    duplex: 'half',
+  })
     .then(async (response) => ({ status: response.status, body: await response.json() }))
     .catch(() => null);
   await until(
