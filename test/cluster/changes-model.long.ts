@@ -342,17 +342,20 @@ async function run(t: TestContext, seed: number): Promise<void> {
     );
   await until('all is deleted that expires', async () => !(await expiring()));
   await samePosition(...story.nodes);
-  const { position } = await story.master.client.replication();
-  const end = offsetOf(position);
   const restless = mirrors.map(({ mirror }) => mirror);
-  const heardOfEnd = (): boolean => {
+  const heardOfEnd = async (): Promise<boolean> => {
     broken();
+    // Asked anew each time: what expires meanwhile is deleted.
+    const end = offsetOf((await story.master.client.replication()).position);
     return [oracle, ...restless].every(
       (mirror) => mirror.position?.split(':')[0] !== undefined && mirror.offset === end,
     );
   };
   await until('everybody has heard of the end', heardOfEnd);
   for (const mirror of mirrors) await mirror.stop();
+  await until('the oracle has seen what all have seen', () =>
+    restless.every((mirror) => mirror.offset <= oracle.offset),
+  );
   watching.cut();
   await watched;
   broken();
@@ -376,7 +379,7 @@ async function run(t: TestContext, seed: number): Promise<void> {
         continue;
       }
       const last = each.steps.at(-1)?.offset ?? each.base;
-      const to = index === mirror.segments.length - 1 ? end : last;
+      const to = index === mirror.segments.length - 1 ? mirror.offset : last;
       const expected: readonly Step[] = segment.steps.filter(
         ({ offset }) => offset > each.base && offset <= to,
       );

@@ -12,6 +12,8 @@ import { type FeedEvent, offsetOf, TestFollower, TRANSPORTS, type Transport } fr
 
 const MIB = 1024 * 1024;
 const GARBAGE_BYTES = 100 * MIB;
+/** Of bursts beside followers of a quiet prefix, on a busy machine. */
+const MOST_ROUNDS = 20;
 
 function follow(t: TestContext, node: ChildNode, query: string, transport: Transport): TestFollower {
   return TestFollower.follow(t, node.url, { query, transport });
@@ -135,31 +137,42 @@ test('large messages that wait for followers who do not read are bounded togethe
 test('followers of a quiet prefix keep their places when a burst elsewhere is longer than the backlog', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node', '--backlog-size', '1mb');
-  for (let round = 0; round < 3; round += 1) {
-    const followers = ['', '&limit=5', '&wait=600'].flatMap((query) =>
-      TRANSPORTS.map((transport) => follow(t, node, `position=now&prefix=quiet/${query}`, transport)),
-    );
-    for (const follower of followers) await follower.to('continue');
-    const burst = Array.from({ length: 40 }, (_, index) =>
-      node.client.set(`other/${index}`, Buffer.alloc(200 * 1024, 'x')),
-    );
-    await Promise.all(burst);
-    const { backlog } = await node.client.replication();
-    // Bookmarks that only come as often as they do at leisure would come later.
-    const deadline = performance.now() + 1_500;
-    for (const follower of followers) {
-      const { transport } = follower;
-      const told = (): number => offsetOf(follower.received.findLast(({ position }) => position)?.position);
-      while (told() < backlog.firstOffset - 1 && performance.now() < deadline) {
-        await new Promise((resolve) => setTimeout(resolve, 5));
-      }
-      follower.cut();
-      const position = follower.received.findLast((event) => event.position !== undefined)?.position;
-      const [first] = await follow(t, node, `position=${position}&prefix=quiet/`, transport).take(() => true);
-      assert.equal(first?.type, 'continue', `${transport}: ${JSON.stringify(first)}, round ${round}`);
-    }
+  // Bookmarks that only come as often as they do at leisure come later than that in every round; on a busy machine, in some.
+  let [rounds, inTime] = [0, 0];
+  for (; inTime < 3; rounds += 1) {
+    assert.ok(rounds < MOST_ROUNDS, `in ${inTime} of ${rounds} rounds all were told in time`);
+    if (await keptTheirPlaces(t, node)) inTime += 1;
   }
 });
+
+/** @returns whether all followers of a quiet prefix were told in time where they stand, during a burst elsewhere */
+async function keptTheirPlaces(t: TestContext, node: ChildNode): Promise<boolean> {
+  const followers = ['', '&limit=5', '&wait=600'].flatMap((query) =>
+    TRANSPORTS.map((transport) => follow(t, node, `position=now&prefix=quiet/${query}`, transport)),
+  );
+  for (const follower of followers) await follower.to('continue');
+  const burst = Array.from({ length: 40 }, (_, index) =>
+    node.client.set(`other/${index}`, Buffer.alloc(200 * 1024, 'x')),
+  );
+  await Promise.all(burst);
+  const { backlog } = await node.client.replication();
+  const deadline = performance.now() + 1_500;
+  let all = true;
+  for (const follower of followers) {
+    const { transport } = follower;
+    const told = (): number => offsetOf(follower.received.findLast(({ position }) => position)?.position);
+    while (told() < backlog.firstOffset - 1 && performance.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    const isInTime = told() >= backlog.firstOffset - 1;
+    follower.cut();
+    all &&= isInTime;
+    const position = follower.received.findLast((event) => event.position !== undefined)?.position;
+    const [first] = await follow(t, node, `position=${position}&prefix=quiet/`, transport).take(() => true);
+    if (isInTime) assert.equal(first?.type, 'continue', `${transport}: ${JSON.stringify(first)}`);
+  }
+  return all;
+}
 
 test('hundreds of followers with prefixes of their own that return together get what they lack while others write', async (t) => {
   const cluster = await Cluster.create(t);

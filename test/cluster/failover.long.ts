@@ -584,7 +584,7 @@ test('once the target was asked only its answer decides, also after the time-out
   const connection = new Connection(t, master);
   for (const end of ['it goes on', 'it is dead'] as const) {
     const before = await master.client.replication();
-    const { answer } = await asked(t, { master, target, link }, 2_000);
+    const { answer } = await asked(t, { master, target, link }, 8_000);
     assert.equal(await infoFailover(master), 'failover-in-progress');
     isProblem(await connection.send('DELETE', FAILOVER), 409, 'FAILOVER_REFUSED', /only its answer decides/);
     isProblem(await connection.send('DELETE', '/v1/replication/upstream'), 409, 'FAILOVER_REFUSED');

@@ -28,7 +28,8 @@ async function load(node: ChildNode, count: number, prefix = 'k', valueBytes = 1
 
 test('SYNC, the old way: a snapshot without a line before it, then the stream, and no ACK is expected', async (t) => {
   const cluster = await Cluster.create(t);
-  const master = await cluster.start('master', '--repl-timeout', '400ms', '--repl-ping-interval', '100ms');
+  // This process answers the pings, and a busy machine may keep it from that for a second.
+  const master = await cluster.start('master', '--repl-timeout', '3s', '--repl-ping-interval', '100ms');
   await writeMany(master, 'a/', 20);
   const { position } = await master.client.replication();
   const follower = await RawReplica.connect(t, master);
@@ -43,12 +44,12 @@ test('SYNC, the old way: a snapshot without a line before it, then the stream, a
   await master.client.set('k', 'v');
   const set = '*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n';
   assert.equal((await follower.take(set.length)).toString(), set);
-  // It answers pings, as every WebSocket does; many time-outs later it is still there.
+  // It answers pings, as every WebSocket does; two time-outs later it is still there.
   let pings = 0;
   follower.socket.on('ping', () => {
     pings += 1;
   });
-  await until('thirty pings came', () => pings >= 30);
+  await until('seventy pings came', () => pings >= 70);
   const [session] = (await master.client.replication()).replicas;
   assert.equal(session?.state, 'online');
   assert.equal(session?.sync?.reason, 'forced');
@@ -59,12 +60,16 @@ test('SYNC, the old way: a snapshot without a line before it, then the stream, a
 test('replicas that come together share one snapshot', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
-  await load(master, 3_000);
+  // More than the sockets hold, so that the first one's snapshot is still on its way when the others ask.
+  await load(master, 300, 'k', 100_000);
   const replicas = await Promise.all([1, 2, 3].map(() => RawReplica.connect(t, master)));
-  for (const replica of replicas) {
+  for (const replica of replicas) replica.socket.pause();
+  for (const [index, replica] of replicas.entries()) {
     replica.say('PSYNC', '?', '-1');
+    await until('it has asked', async () => (await master.client.replication()).replicas.length > index);
     await master.client.set('between', 'two requests');
   }
+  for (const replica of replicas) replica.socket.resume();
   const lines = await Promise.all(replicas.map((replica) => replica.line()));
   assert.equal(new Set(lines).size, 1, lines.join('\n'));
   assert.match(lines[0] ?? '', /^\+FULLRESYNC [0-9a-f]{40} \d+ first-sync$/);
@@ -361,7 +366,8 @@ test('--backlog-size auto:TIME grows with what is written, up to the ceiling, an
 
 test('a half-open link is noticed on both sides within the time-out, and the replica continues', async (t) => {
   const cluster = await Cluster.create(t);
-  const quick = ['--repl-timeout', '500ms', '--repl-ping-interval', '100ms'];
+  // Longer than a busy machine keeps a node from answering.
+  const quick = ['--repl-timeout', '3s', '--repl-ping-interval', '100ms'];
   const master = await cluster.start('master', ...quick);
   const proxy = await byteProxy(t, master.port);
   const replica = await cluster.start('replica', '--replica-of', proxy.wsUrl, ...quick);

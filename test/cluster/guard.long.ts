@@ -107,7 +107,10 @@ test('a replica that has refused an empty master follows it again by itself once
   assert.equal(upstream?.guarded, undefined);
   await repaired.client.set('new', 'write');
   await converged(repaired, replica);
-  assert.deepEqual(await counters(repaired), { syncFull: 0, syncPartialOk: 1, syncPartialErr: 0 });
+  // With its short time-out it may have come back more than once.
+  const { syncFull, syncPartialOk, syncPartialErr } = await counters(repaired);
+  assert.deepEqual([syncFull, syncPartialErr], [0, 0]);
+  assert.ok(syncPartialOk >= 1);
 });
 
 test('a master of an unrelated history that was emptied by its clients cannot wipe a replica either', async (t) => {
