@@ -198,6 +198,22 @@ for (const [where, isOpen] of [
   });
 }
 
+test('one flipped bit that makes of the checksum of an entry the time at which it expires is found', async (t) => {
+  const path = await whole(t);
+  const bytes = readFileSync(path);
+  // Header of the row `key/0137`: its length, and the types of key, value (137 bytes), version and expiry (none).
+  const header = bytes.indexOf(Buffer.from([0x07, 0x1d, 0x82, 0x1e, 0x02, 0x00]));
+  assert.notEqual(header, -1);
+  // A number of two bytes now, which takes in the type of the checksum.
+  bytes[header + 5] = 0x80;
+  writeFileSync(path, bytes);
+  const db = new Database(path, { readonly: true });
+  const row = db.prepare("SELECT expires_at IS NULL, checksum IS NULL FROM entries WHERE key = 'key/0137'");
+  assert.deepEqual(row.raw().get(), [0, 1]);
+  db.close();
+  assert.match(String(refusal(path)), /there are 80 expiries, but 81 belong to entries/);
+});
+
 test('one flipped bit of the WAL of a file that is open: what arrives is what was written, or it is refused', async (t) => {
   const good = await whole(t);
   const { seed, random } = seeded();
