@@ -4,6 +4,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileS
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { program } from '../src/cli/program.ts';
 import { config, configPatch } from '../src/http/schemas/config.ts';
 import { loadSettings } from '../src/settings/load.ts';
@@ -324,7 +325,7 @@ for (const host of [
 }
 
 test('the table of settings is the only place that lists settings: elsewhere no five lines name four of them', () => {
-  const root = new URL('..', import.meta.url).pathname;
+  const root = fileURLToPath(new URL('..', import.meta.url));
   // A single word such as `port` may mean anything; each of the others stands for one setting.
   const names = SETTINGS.map(({ name }) => name).filter((name) => /[A-Z]/.test(name));
   const spellings = names.map(
