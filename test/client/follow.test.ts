@@ -172,12 +172,11 @@ for (const [closeCode, code, detail] of FINAL) {
 
 test('a node that goes silent is disconnected', async (t) => {
   const history = model();
-  const feed = await scriptedFeed(t, (index, query) =>
-    index === 0 ? [...history.from(undefined)] : history.from(query.get('position') ?? undefined),
-  );
+  const feed = await scriptedFeed(t, (_index, query) => history.from(query.get('position') ?? undefined));
   const events = await collect({ url: feed.url, silenceMs: 50 }, ({ type }) => type === 'continue');
   assert.equal(events.at(-1)?.type, 'continue');
-  assert.equal(feed.requests[1]?.get('position'), history.position);
+  // On a busy machine the snapshot may come too late on the first connections.
+  assert.equal(feed.requests.at(-1)?.get('position'), history.position);
 });
 
 test('a node that goes silent is disconnected, even if the clock is set back', async (t) => {
@@ -188,9 +187,7 @@ test('a node that goes silent is disconnected, even if the clock is set back', a
     return now - looks * 7_200_000;
   });
   const history = model();
-  const feed = await scriptedFeed(t, (index, query) =>
-    index === 0 ? [...history.from(undefined)] : history.from(query.get('position') ?? undefined),
-  );
+  const feed = await scriptedFeed(t, (_index, query) => history.from(query.get('position') ?? undefined));
   const events = await collect({ url: feed.url, silenceMs: 50 }, ({ type }) => type === 'continue');
   assert.equal(events.at(-1)?.type, 'continue');
 });

@@ -137,8 +137,7 @@ async function lastEvent(
 async function trickle(t: Parameters<typeof RawReplica.connect>[0], master: ChildNode): Promise<RawReplica> {
   const replica = await RawReplica.connect(t, master);
   replica.say('PSYNC', '?', '-1');
-  await until('the snapshot comes', () => replica.receivedBytes > 100);
-  replica.socket.pause();
+  await replica.pauseAfter(100);
   return replica;
 }
 
@@ -211,21 +210,6 @@ test('a follower that reads its snapshot in a trickle is disconnected when it ho
   });
 });
 
-/** Lets the replica read until so many bytes have come in all, and then nothing: a poll would notice it many bytes later. */
-async function readAndPause(replica: RawReplica, bytes: number): Promise<void> {
-  const { socket } = replica;
-  await new Promise<void>((resolve) => {
-    const pause = (): void => {
-      if (replica.receivedBytes < bytes) return;
-      socket.off('message', pause);
-      socket.pause();
-      resolve();
-    };
-    socket.on('message', pause);
-    socket.resume();
-  });
-}
-
 test('a replica that takes its snapshot slowly, but takes it, is not closed', async (t) => {
   const cluster = await Cluster.create(t);
   const limits = ['--replica-output-limit', '1mb', '--replica-output-soft-limit', '1mb'];
@@ -246,7 +230,8 @@ test('a replica that takes its snapshot slowly, but takes it, is not closed', as
   // It reads a part, and then nothing while more is written than any limit allows, several times.
   let length = 0;
   for (let part = 1; part <= 5; part += 1) {
-    await readAndPause(replica, part * 1_750_000);
+    replica.socket.resume();
+    await replica.pauseAfter(part * 1_750_000);
     if (part === 1) {
       await replica.line();
       length = Number((await replica.line()).slice(1));

@@ -246,8 +246,8 @@ test('a connection is a replica from its PSYNC on; while it waits for its snapsh
   // They take nobody's place either.
   const first = await RawReplica.connect(t, master);
   first.say('PSYNC', '?', '-1');
+  await first.pauseAfter(1);
   assert.match(await first.line(), /^\+FULLRESYNC/);
-  first.socket.pause();
   // More than the backlog: the next one needs a snapshot of its own, and waits until the first has gone.
   await master.client.set('k0', 'y'.repeat(2_000_000));
   named.say('PSYNC', '?', '-1');

@@ -18,9 +18,8 @@ test('a snapshot for a replica that reads nothing is given up, and the next repl
   for (let index = 0; index < 30; index += 1) await master.client.set(`k${index}`, 'x'.repeat(1_000_000));
   const stalled = await RawReplica.connect(t, master);
   stalled.say('PSYNC', '?', '-1');
-  await stalled.line();
   // It reads nothing any more, and says all the time that it is alive.
-  stalled.socket.pause();
+  await stalled.pauseAfter(1);
   const alive = setInterval(() => stalled.socket.ping(), 100);
   t.after(() => clearInterval(alive));
   await master.client.set('more', 'x'.repeat(100_000));

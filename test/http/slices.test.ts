@@ -30,14 +30,21 @@ test('small work is done at once, and large work lets the event loop turn betwee
     if (counting) setImmediate(count);
   };
   setImmediate(count);
-  function* busy(ms: number): Steps<string> {
+  function* busy(ms: number, isDone = () => false): Steps<string> {
     const end = performance.now() + ms;
-    while (performance.now() < end) yield;
+    while (performance.now() < end && !isDone()) yield;
     return 'done';
   }
   assert.equal(await inSlices(AT_ONCE_BYTES, busy(50)), 'done');
   assert.ok(turns <= 1, `${turns}`);
-  assert.equal(await inSlices(AT_ONCE_BYTES + 1, busy(200)), 'done');
+  // Where other processes have the processors, a slice may last for long.
+  assert.equal(
+    await inSlices(
+      AT_ONCE_BYTES + 1,
+      busy(20_000, () => turns >= 3),
+    ),
+    'done',
+  );
   assert.ok(turns >= 3, `${turns}`);
   counting = false;
 });

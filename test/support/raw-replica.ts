@@ -62,6 +62,20 @@ export class RawReplica {
     return this.#cut(end).toString('latin1').trimEnd();
   }
 
+  /** Reads nothing more once so many bytes have come in all: a poll would notice that many bytes later. */
+  async pauseAfter(bytes: number): Promise<void> {
+    const { socket } = this;
+    await new Promise<void>((resolve) => {
+      const pause = (): void => {
+        if (this.#receivedBytes < bytes) return;
+        socket.off('message', pause);
+        socket.pause();
+        resolve();
+      };
+      socket.on('message', pause);
+    });
+  }
+
   async whenClosed(): Promise<{ readonly code: number; readonly reason: string }> {
     return until('the connection is closed', () => this.closed);
   }
