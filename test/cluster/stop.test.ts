@@ -8,6 +8,7 @@ import { waitingLine } from '../../src/cli/serve.ts';
 import { until } from '../../src/cli/until.ts';
 import { byteProxy } from '../support/byte-proxy.ts';
 import { Cluster, converged, linkState, textOf } from '../support/cluster.ts';
+import { endlessImport } from '../support/endless-import.ts';
 import { RawReplica } from '../support/raw-replica.ts';
 
 /** More than this process would wait: whoever waits in vain is noticed. */
@@ -38,11 +39,6 @@ async function silentReplica(t: TestContext, master: ChildNode, url: string): Pr
   return replica;
 }
 
-/** A body of these bytes over and over: an import of it is never over. */
-function endless(bytes: Uint8Array): ReadableStream<Uint8Array> {
-  return new ReadableStream({ pull: (controller) => controller.enqueue(new Uint8Array(bytes)) });
-}
-
 test('SIGTERM in the middle of writes, an import and a replica: exit code 0, and nothing answered is lost', async (t) => {
   const cluster = await Cluster.create(t);
   let master = await cluster.start('master');
@@ -55,12 +51,8 @@ test('SIGTERM in the middle of writes, an import and a replica: exit code 0, and
       answered = number;
     }
   })().catch(() => undefined);
-  const importing = fetch(`${url}/v1/import`, {
-    method: 'POST',
-    body: endless(loadPlaces().ndjson),
-    duplex: 'half',
-  })
-    .then(async (response) => ({ status: response.status, body: await response.json() }))
+  const importing = endlessImport(url, loadPlaces().ndjson)
+    .then(async (response) => response && { status: response.status, body: await response.json() })
     .catch(() => null);
   await until(
     'writes are under way',

@@ -17,6 +17,8 @@ const FROM = Number(process.env.PSYNCD_SEED ?? Math.floor(Date.now() / DAY_MS) *
 const SECONDS = 10;
 /** A planted bug has to be found within so many. */
 const MUTATION_SEEDS = 400;
+/** For all of them together; each takes some seconds, and many on a busy machine. */
+const MUTATIONS_MS = 1_200_000;
 
 interface Run {
   readonly code: number;
@@ -56,7 +58,7 @@ test('the same seed is the same run', async () => {
   assert.equal(code, 0, text);
 });
 
-test('a planted bug is found', async (t) => {
+test('a planted bug is found', { timeout: MUTATIONS_MS }, async (t) => {
   for (const mutation of MUTATIONS) {
     await t.test(mutation.name, async (each) => {
       const folder = await plant(mutation);
