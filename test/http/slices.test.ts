@@ -22,9 +22,12 @@ test('in each turn of the event loop one slice is done, however many requests ha
   assert.deepEqual(done, [0, 1, 2, 3, 4]);
 });
 
-test('small work is done at once, and large work lets the event loop turn between its slices', async () => {
+test('small work is done at once, and large work lets the event loop turn between its slices', async (t) => {
   let turns = 0;
   let counting = true;
+  t.after(() => {
+    counting = false;
+  });
   const count = (): void => {
     turns += 1;
     if (counting) setImmediate(count);
@@ -46,7 +49,6 @@ test('small work is done at once, and large work lets the event loop turn betwee
     'done',
   );
   assert.ok(turns >= 3, `${turns}`);
-  counting = false;
 });
 
 test('large values are handled one at a time, and not for a client that has disconnected', async () => {
