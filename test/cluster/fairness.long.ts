@@ -113,7 +113,7 @@ test(`/healthz answers soon while a node does long work on ${ENTRIES} entries`, 
 });
 
 test('a replica that catches up with much of the stream answers requests soon meanwhile, and so does its master', {
-  timeout: 120_000,
+  timeout: 240_000,
 }, async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master', '--backlog-size', '64mb');

@@ -234,7 +234,9 @@ test('a partial resync is told on both sides with the same bytes', async (t) => 
 
 test('a connection is a replica from its PSYNC on; while it waits for its snapshot, INFO says wait_bgsave', async (t) => {
   const cluster = await Cluster.create(t);
-  const master = await cluster.start('master', '--max-replicas', '2');
+  // So many snapshots are sent at the same time; one more waits.
+  const atOnce = 4;
+  const master = await cluster.start('master', '--max-replicas', String(atOnce + 1));
   // What is sent of it does not fit into the sockets.
   for (let index = 0; index < 30; index += 1) await master.client.set(`k${index}`, 'x'.repeat(1_000_000));
   const silent = await RawReplica.connect(t, master);
@@ -244,19 +246,22 @@ test('a connection is a replica from its PSYNC on; while it waits for its snapsh
   assert.equal((await infoOf(master)).connected_slaves, '0');
   assert.deepEqual((await master.client.replication()).replicas, []);
   // They take nobody's place either.
-  const first = await RawReplica.connect(t, master);
-  first.say('PSYNC', '?', '-1');
-  await first.pauseAfter(1);
-  assert.match(await first.line(), /^\+FULLRESYNC/);
-  // More than the backlog: the next one needs a snapshot of its own, and waits until the first has gone.
-  await master.client.set('k0', 'y'.repeat(2_000_000));
+  for (let index = 0; index < atOnce; index += 1) {
+    const taking = await RawReplica.connect(t, master);
+    taking.say('PSYNC', '?', '-1');
+    await taking.pauseAfter(1);
+    assert.match(await taking.line(), /^\+FULLRESYNC/);
+    // More than the backlog: the next one needs a snapshot of its own.
+    await master.client.set('k0', `${index}`.repeat(2_000_000));
+  }
   named.say('PSYNC', '?', '-1');
-  const states = await until('both are replicas', async () => {
-    const { connected_slaves, slave0 = '', slave1 = '' } = await infoOf(master);
-    return connected_slaves === '2' ? [slave0, slave1] : null;
+  const states = await until('all are replicas', async () => {
+    const info = await infoOf(master);
+    if (info.connected_slaves !== String(atOnce + 1)) return null;
+    return Array.from({ length: atOnce + 1 }, (_, index) => info[`slave${index}`] ?? '');
   });
   assert.deepEqual(states.map((line) => /,state=([a-z_]+),/.exec(line)?.[1]).sort(), [
-    'send_bulk',
+    ...Array.from({ length: atOnce }, () => 'send_bulk'),
     'wait_bgsave',
   ]);
   silent.say('PSYNC', '?', '-1');
