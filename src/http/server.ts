@@ -147,7 +147,7 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
     if (hasBody && isWrite(raw.method)) checkEncoding(raw.headers['content-encoding']);
     if (hasBody && !raw.complete)
       limitStalls(stalls, raw, reply, (error) => front.fail(error, raw, reply.raw));
-    if (hasBody) reply.raw.once('close', () => traffic.bodies.release(raw));
+    if (hasBody) reply.raw.once('close', () => traffic.bodies.end(raw));
     done();
   });
   // A client that waits for leave to send its body gets it here (RFC 9110, 10.1.1): until now the request may be refused without.

@@ -137,7 +137,9 @@ test(
     assert.ok(statuses.includes('408') || statuses.includes('429'));
     await until('there is room again', async () => {
       const answer = await fetch(`${node.url}/v1/keys/k`, { method: 'PUT', body: LARGE });
-      return answer.ok;
+      const text = await answer.text();
+      if (!answer.ok) throw new Error(text);
+      return true;
     });
   },
 );

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import test from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { OversizedBody, readBody as readBodyWithin } from '../../src/http/request/body.ts';
 import { BodyBudget } from '../../src/http/request/body-budget.ts';
@@ -62,6 +63,20 @@ test('a body that announces more than four times the limit is refused before a b
   const source = arriving(401);
   await assert.rejects(readBody(source, '401', LIMIT), (error) => isProblem(error, 'VALUE_TOO_LARGE', true));
   assert.equal(source.readableFlowing, null);
+});
+
+test('what arrives of a body whose request is answered already takes no memory', async () => {
+  const budget = new BodyBudget(() => 100);
+  const source = new Readable({ read() {} });
+  void readBodyWithin(source, '100', LIMIT, budget);
+  source.push(Buffer.alloc(20));
+  source.push(Buffer.alloc(20));
+  await nextTurn();
+  assert.equal(budget.bytes, 40);
+  budget.end(source);
+  source.push(Buffer.alloc(20));
+  await nextTurn();
+  assert.equal(budget.bytes, 0);
 });
 
 test('a connection that breaks in the middle is a bad request', async () => {

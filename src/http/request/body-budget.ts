@@ -23,6 +23,8 @@ export class BodyBudget {
   readonly #limitBytes: () => number;
   /** Bodies in order of arrival, oldest first. */
   readonly #bodies = new Map<Readable, Held>();
+  /** Bodies whose requests are answered: what still arrives of them is dropped, and does not count. */
+  readonly #over = new WeakSet<Readable>();
   #bytes = 0;
   #waiting = 0;
 
@@ -42,6 +44,7 @@ export class BodyBudget {
    * @returns whether more of the body may be read now; if not, `whenRoom` tells when
    */
   hold(body: Readable, bytes: number, expected: number): boolean {
+    if (this.#over.has(body)) return true;
     let held = this.#bodies.get(body);
     if (held === undefined) {
       held = { bytes: 0, expected, isComplete: false, resume: null };
@@ -78,6 +81,17 @@ export class BodyBudget {
     this.#bytes -= held.bytes;
     if (held.resume !== null) this.#waiting -= 1;
     this.#wake();
+  }
+
+  /** Releases the body for good: its request is answered, whatever still arrives of it. */
+  end(body: Readable): void {
+    this.#over.add(body);
+    this.release(body);
+  }
+
+  /** Whether the body's request is answered. */
+  isOver(body: Readable): boolean {
+    return this.#over.has(body);
   }
 
   /** Bytes of the body that count towards the limit now. */

@@ -41,7 +41,8 @@ export function checkEncoding(header: string | undefined): void {
 
 /**
  * Reads a body, as fast as the budget allows. A body of more than one piece counts in the budget until the caller
- * releases it, after it has written the body.
+ * releases it, after it has written the body. If the budget ends it before, the rest is dropped, and the promise stays
+ * pending: the request is answered.
  * @param source undefined: there is no body, which counts as an empty one
  * @param declared the Content-Length, if there is one
  * @returns the whole body, in a buffer of its own
@@ -68,6 +69,11 @@ export function readBody(
     let total = 0;
     source.on('data', (chunk: Buffer) => {
       if (chunk.length === 0) return;
+      if (budget.isOver(source)) {
+        first = null;
+        if (rest !== null) free(rest.take());
+        return;
+      }
       total += chunk.length;
       if (total > maxBytes) {
         // Discarded bytes take no memory.
@@ -94,6 +100,7 @@ export function readBody(
       budget.whenRoom(source, () => source.resume());
     });
     source.on('end', () => {
+      if (budget.isOver(source)) return;
       if (total > maxBytes) return reject(new Problem(code, `${tooLarge}; ${total} came`));
       budget.complete(source);
       // Copied, because a small chunk is a view that would keep a whole 64 KiB buffer of the socket in memory.
