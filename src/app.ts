@@ -6,10 +6,14 @@
  */
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { Access } from './access/access.ts';
+import { tokenReader } from './access/token-reader.ts';
+import { TokenWatch } from './access/token-watch.ts';
 import type { Listening } from './http/listening.ts';
 import type { Node } from './node/node.ts';
 import type { Log } from './node/ports/world.ts';
 import { Problem } from './node/problem.ts';
+import { logUnexpected, unattended } from './node/unattended.ts';
 import { formatPosition } from './replication/position.ts';
 import { upstreamProblem } from './replication/upstream.ts';
 import { LoopLag } from './runtime/loop-lag.ts';
@@ -19,6 +23,7 @@ import { giveBackWhenQuiet } from './runtime/quiet-memory.ts';
 import { systemWorld } from './runtime/system-world.ts';
 import { version } from './runtime/version.ts';
 import { LiveSettings } from './settings/live.ts';
+import { tokensPath } from './settings/load.ts';
 import type { Settings } from './settings/table.ts';
 import { type FolderSettings, openDataFolder } from './store/data-folder.ts';
 import { setAside, upstreamOf } from './store/set-aside.ts';
@@ -60,14 +65,18 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   loopLag.start();
   giveBackWhenQuiet();
   const { createServer, acceptWebSockets, answerHeaders } = rest;
+  const access = new Access(log, settings, systemWorld);
+  const tokens = new TokenWatch({ path: tokensPath(settings), access, world: systemWorld, log });
+  await startTokens(tokens, settings, node);
   const upgrade = acceptWebSockets({
+    access,
     admission: live,
     headers: (request) => answerHeaders(node, live.allowedOrigins, request.headers),
     accept: (socket) => node.accept(socket),
     admitFollower: (request, gone) => node.admitFollower(request, gone),
     serveFollower: (request, socket) => node.serveFollower(request, socket),
   });
-  const server = await createServer({ node, log, version: version(), settings: live, upgrade });
+  const server = await createServer({ node, access, log, version: version(), settings: live, upgrade });
   const port = await listen(server, settings, node);
   const host = urlHost(settings);
   try {
@@ -83,13 +92,27 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
     node,
     url: `http://${host}:${port}`,
     reload: (settings) => {
+      unattended(tokens.reload(), (error) => logUnexpected(log, 'tokens', error));
       const { changed, needRestart } = live.reload(settings);
       node.settingsChanged();
       log.info('settings-reloaded', { changed, needRestart });
     },
     waitForReplicas: () => node.waitForReplicas(),
-    close: () => stop(server, node),
+    close: () => {
+      tokens.stop();
+      return stop(server, node);
+    },
   };
+}
+
+/** @throws StartError if there are tokens that cannot be used */
+async function startTokens(tokens: TokenWatch, settings: Settings, node: Node): Promise<void> {
+  try {
+    await tokens.start(settings.tokensFile !== null);
+  } catch (error) {
+    await node.close();
+    throw new StartError(`the tokens in ${tokensPath(settings)} cannot be used: ${messageOf(error)}`);
+  }
 }
 
 function urlHost({ host }: Settings): string {
@@ -187,6 +210,7 @@ async function openOnce(
   const importing = new Promise<void>((resolve) => systemWorld.soon(resolve)).then(importRest);
   const [folder, rest] = await Promise.all([opening, importing]);
   const live = new LiveSettings(settings, loopLag, folder.state);
+  const upstreamToken = tokenReader(settings.upstreamTokenFile, log);
   try {
     const { state, keyspace, files } = folder;
     node = new rest.Node({
@@ -196,9 +220,10 @@ async function openOnce(
       state,
       keyspace,
       files,
-      dial: rest.dialer(() => live.node.timeoutMs),
-      ask: rest.askPeer,
-      askDigest: rest.askDigest,
+      dial: rest.dialer(() => live.node.timeoutMs, upstreamToken),
+      ask: (url) => rest.askPeer(url, upstreamToken()),
+      askDigest: (url, position, timeoutMs, gone) =>
+        rest.askDigest(url, position, timeoutMs, gone, upstreamToken()),
       failed: broken,
     });
     await folder.settle();

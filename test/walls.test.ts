@@ -46,7 +46,14 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   'http/request': ['./body.ts', '../schemas/x.ts', '../../node/problem.ts'],
   'http/routes': ['../request/body.ts', '../schemas/x.ts', '../problem.ts', 'fastify'],
   'http/schemas': ['./x.ts', '../../web/decimal.ts'],
-  web: ['./query.ts', '../node/problem.ts', '../node/feed/feed-request.ts', '../replication/position.ts'],
+  access: ['./right.ts', '../node/problem.ts', '../keyspace/key.ts', '../runtime/small-file.ts', 'node:fs'],
+  web: [
+    './query.ts',
+    '../access/access.ts',
+    '../node/problem.ts',
+    '../node/feed/feed-request.ts',
+    '../replication/position.ts',
+  ],
   client: ['./rest.ts'],
   cli: ['commander', 'node:fs', '../app.ts', '../client/rest.ts', '../settings/load.ts'],
 };

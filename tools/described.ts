@@ -1,4 +1,5 @@
 /** Parts for routes that are registered only so that their schemas can be read. Nobody calls the routes, so there is no node. */
+import type { Access } from '../src/access/access.ts';
 import type { ApiParts } from '../src/http/api-routes.ts';
 import type { Node } from '../src/node/node.ts';
 import { version } from '../src/runtime/version.ts';
@@ -6,6 +7,7 @@ import { KnownHosts } from '../src/web/hosts.ts';
 
 export const DESCRIBED: ApiParts = {
   node: {} as Node,
+  access: {} as Access,
   settings: {
     version: version(),
     startedAt: 0,

@@ -4,7 +4,7 @@ import { lstat, open, readlink, realpath, rename, rm, stat } from 'node:fs/promi
 import { dirname, resolve } from 'node:path';
 import { Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { Client } from '../client/rest.ts';
+import type { Client } from '../client/rest.ts';
 import { CommandError } from './command-error.ts';
 import { counted } from './info.ts';
 import { progress } from './progress.ts';
@@ -28,9 +28,9 @@ const FILE_MODE = 0o600;
  * @param prefix of the keys; empty: all keys
  * @throws CommandError when the file cannot be written
  */
-export async function exportFile(path: string, node: string, prefix: string): Promise<Exported> {
+export async function exportFile(path: string, node: Client, prefix: string): Promise<Exported> {
   const place = path === '-' ? null : await naming(path, () => placeOf(path));
-  const { position, lines } = await new Client(node).export(prefix);
+  const { position, lines } = await node.export(prefix);
   const source = Readable.fromWeb(lines as Parameters<typeof Readable.fromWeb>[0]);
   if (place === null)
     return { exported: await copy(source, process.stdout, !process.stdout.isTTY), position };

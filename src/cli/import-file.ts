@@ -2,7 +2,8 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { Readable, Transform } from 'node:stream';
-import { Client, type Imported } from '../client/rest.ts';
+import { ApiError, Client, type Imported, type ReplicationAnswer } from '../client/rest.ts';
+import type { Token } from '../client/token.ts';
 import { CommandError } from './command-error.ts';
 import { progress } from './progress.ts';
 
@@ -10,10 +11,10 @@ import { progress } from './progress.ts';
  * @param path a file, or `-` for standard input
  * @param node any node: if it is a replica, the data goes to its master
  */
-export async function importFile(path: string, node: string): Promise<Imported> {
+export async function importFile(path: string, node: string, token?: Token): Promise<Imported> {
   const total = path === '-' ? null : await sizeOf(path);
   const source = path === '-' ? process.stdin : createReadStream(path);
-  return importStream(source, total, await masterOf(node));
+  return importStream(source, total, await masterOf(node, token), token);
 }
 
 /**
@@ -24,6 +25,7 @@ export async function importStream(
   source: Readable,
   total: number | null,
   master: string,
+  token?: Token,
 ): Promise<Imported> {
   const shown = total === null ? null : progress('importing', total);
   let sent = 0;
@@ -44,7 +46,7 @@ export async function importStream(
   };
   process.once('SIGINT', interrupted);
   try {
-    return await new Client(master).import(Readable.toWeb(counted) as ReadableStream<Uint8Array>);
+    return await new Client(master, { token }).import(Readable.toWeb(counted) as ReadableStream<Uint8Array>);
   } finally {
     process.off('SIGINT', interrupted);
     shown?.stop();
@@ -52,12 +54,22 @@ export async function importStream(
   }
 }
 
+/** @returns what the node follows; null: it is a master, or this token may not ask, and the node will say what it is */
+async function upstreamOf(node: Client): Promise<ReplicationAnswer['upstream']> {
+  try {
+    return (await node.replication()).upstream;
+  } catch (error) {
+    if (error instanceof ApiError && error.code === 'FORBIDDEN') return null;
+    throw error;
+  }
+}
+
 /** Finds the master first: a streamed body cannot be sent again after a redirect. */
-async function masterOf(node: string): Promise<string> {
+async function masterOf(node: string, token: Token | undefined): Promise<string> {
   let url = node;
   // Follows a chain of replicas up to a limit.
   for (let hops = 0; hops < 16; hops += 1) {
-    const { upstream } = await new Client(url).replication();
+    const upstream = await upstreamOf(new Client(url, { token }));
     if (upstream === null) return url;
     url = (upstream.announcedUrl ?? upstream.url).replace(/^ws/, 'http');
   }

@@ -5,9 +5,11 @@
  * Modules that only one command needs are imported when it runs, so `serve` starts faster without the demo.
  */
 import { Command, CommanderError, Option } from 'commander';
+import { readToken } from '../access/token-reader.ts';
 import { FollowError } from '../client/ending.ts';
 import { parsePosition } from '../client/position.ts';
 import { ApiError, Client, UnsendableKey } from '../client/rest.ts';
+import type { Token } from '../client/token.ts';
 import { parseUpstream } from '../replication/upstream.ts';
 import { version } from '../runtime/version.ts';
 import { between, parseTime, UsageError } from '../settings/parse.ts';
@@ -17,6 +19,7 @@ import { MAX_VALUE_BYTES } from '../stream/command.ts';
 import { GrowingBuffer } from '../stream/growing-buffer.ts';
 import { CommandError } from './command-error.ts';
 import { printable, printableJson, printableLines } from './printable.ts';
+import { tokenCommand } from './token.ts';
 
 const DEFAULT_NODE = 'http://127.0.0.1:7796';
 /** Exit code that shells report for a program ended by SIGPIPE; Node ignores that signal. */
@@ -89,11 +92,11 @@ export function program(): Command {
     .alias('slaveof')
     .argument('<url>', 'the master, ws://HOST:PORT, or no-one: be a master')
     .description('make a running node follow a master, or become one')
-    .action(async (url: string, { node }: { node: string }) => {
+    .action(async (url: string, options: Reach) => {
       if (url !== 'no-one' && parseUpstream(url) === null) {
         throw new UsageError(`expected ws://HOST:PORT, or no-one to be a master, got ${JSON.stringify(url)}`);
       }
-      const api = new Client(node);
+      const api = clientOf(options);
       const { role, position, upstream } = url === 'no-one' ? await api.promote() : await api.replicaOf(url);
       print(
         role === 'master'
@@ -105,9 +108,9 @@ export function program(): Command {
   client(psyncd, 'info')
     .description('show role, position, backlog, master and replicas of a node')
     .option('--json', 'as GET /v1/replication has it')
-    .action(async ({ node, json }: { node: string; json?: boolean }) => {
+    .action(async ({ json, ...options }: Reach & { json?: boolean }) => {
       const { formatInfo } = await import('./info.ts');
-      const answer = await new Client(node).replication();
+      const answer = await clientOf(options).replication();
       if (json) printJson(answer, 2);
       else print(...formatInfo(answer));
     });
@@ -122,14 +125,14 @@ export function program(): Command {
       'the history hash that the replica has there, 16 hex digits; without it, it tells none',
     )
     .option('--json', 'as GET /v1/replication/check has it')
-    .action(async (position: string, options: { node: string; hash?: string; json?: boolean }) => {
-      const { node, hash = null, json } = options;
+    .action(async (position: string, options: Reach & { hash?: string; json?: boolean }) => {
+      const { hash = null, json } = options;
       checkPosition('the position', position);
       if (hash !== null && !HISTORY_HASH.test(hash)) {
         throw new UsageError(`--hash: expected 16 hex digits, got ${JSON.stringify(hash)}`);
       }
       const { formatCheck } = await import('./info.ts');
-      const answer = await new Client(node).check(position, hash);
+      const answer = await clientOf(options).check(position, hash);
       if (json) printJson(answer);
       else print(formatCheck(answer));
     });
@@ -139,9 +142,9 @@ export function program(): Command {
     .description('hand the role of the master over to a replica; nothing is lost')
     .option('--timeout <TIME>', 'how long writes may be held, from 100ms to 1h', '10s')
     .option('--json', 'the result as JSON')
-    .action(async (url: string | undefined, options: { node: string; timeout: string; json?: boolean }) => {
+    .action(async (url: string | undefined, options: Reach & { timeout: string; json?: boolean }) => {
       const { formatFailover } = await import('./info.ts');
-      const result = await new Client(options.node).failover(url, timeFlag('--timeout', options.timeout));
+      const result = await clientOf(options).failover(url, timeFlag('--timeout', options.timeout));
       if (options.json) printJson(result);
       else print(...formatFailover(result));
     });
@@ -149,8 +152,8 @@ export function program(): Command {
   client(psyncd, 'get')
     .argument('<key>')
     .description("write a key's value to standard output; exit code 1 if there is none")
-    .action(async (key: string, { node }: { node: string }) => {
-      const value = await new Client(node).get(key);
+    .action(async (key: string, options: Reach) => {
+      const value = await clientOf(options).get(key);
       if (value === null) throw new CommandError(`there is no key ${JSON.stringify(key)}`);
       process.stdout.write(value);
       if (process.stdout.isTTY) process.stdout.write('\n');
@@ -160,17 +163,17 @@ export function program(): Command {
     .argument('<key>')
     .argument('<value>', 'the value; - reads it from standard input')
     .description('set a key')
-    .action(async (key: string, value: string, { node }: { node: string }) => {
+    .action(async (key: string, value: string, options: Reach) => {
       const body = value === '-' ? await standardInput() : value;
-      const written = await new Client(node).set(key, body);
+      const written = await clientOf(options).set(key, body);
       print(`${written.created ? 'created' : 'replaced'}, at ${written.position}`);
     });
 
   client(psyncd, 'del')
     .argument('<key>')
     .description('delete a key; exit code 1 if there is none')
-    .action(async (key: string, { node }: { node: string }) => {
-      if (!(await new Client(node).delete(key))) {
+    .action(async (key: string, options: Reach) => {
+      if (!(await clientOf(options).delete(key))) {
         throw new CommandError(`there is no key ${JSON.stringify(key)}`);
       }
       print('deleted');
@@ -180,12 +183,12 @@ export function program(): Command {
     .argument('<file>', 'NDJSON, one {"key": …, "value": …} a line; - reads standard input')
     .description('load many entries')
     .option('--json', 'the result as JSON')
-    .action(async (file: string, { node, json }: { node: string; json?: boolean }) => {
+    .action(async (file: string, { json, ...options }: Reach & { json?: boolean }) => {
       const [{ importFile }, { counted }] = await Promise.all([
         import('./import-file.ts'),
         import('./info.ts'),
       ]);
-      const result = await importFile(file, node);
+      const result = await importFile(file, options.node, tokenFor(options));
       if (json) printJson(result);
       else print(`${counted(result.imported, 'entry', 'entries')} imported, at ${result.position}`);
     });
@@ -195,7 +198,7 @@ export function program(): Command {
     .description('write all entries as NDJSON, as they are at one position, for import')
     .option('--prefix <P>', 'only keys that begin so', '')
     .option('--json', 'the result as JSON; not with standard output')
-    .action(async (file: string, options: { node: string; prefix: string; json?: boolean }) => {
+    .action(async (file: string, options: Reach & { prefix: string; json?: boolean }) => {
       if (options.json && file === '-') {
         throw new UsageError(
           '--json is about an export into a file; standard output has the entries, which are JSON',
@@ -205,7 +208,7 @@ export function program(): Command {
         import('./export-file.ts'),
         import('./info.ts'),
       ]);
-      const result = await exportFile(file, options.node, options.prefix);
+      const result = await exportFile(file, clientOf(options), options.prefix);
       const text = `${counted(result.exported, 'entry', 'entries')} exported, at ${result.position}`;
       if (options.json) printJson(result);
       else if (file !== '-') print(text);
@@ -213,6 +216,7 @@ export function program(): Command {
     });
 
   followCommand(psyncd);
+  tokenCommand(psyncd);
 
   psyncd
     .command('demo')
@@ -240,6 +244,7 @@ function followCommand(psyncd: Command): void {
         .argParser(gathered)
         .env('PSYNCD_NODE'),
     )
+    .addOption(tokenOption())
     .addHelpText(
       'after',
       '\nA line has the offset that it brings you to; synced, continue and history have the whole position, its run ID\n' +
@@ -255,7 +260,14 @@ function followCommand(psyncd: Command): void {
       const { followChanges } = await import('./follow.ts');
       // The command ends by itself then, and says how to resume.
       process.stdout.off('error', outputFailed);
-      const isRead = await followChanges({ nodes: node, prefixes: prefix, position, snapshot, json });
+      const isRead = await followChanges({
+        nodes: node,
+        token: tokenFor(options),
+        prefixes: prefix,
+        position,
+        snapshot,
+        json,
+      });
       const exit = (): void => process.exit(isRead ? 0 : SIGPIPE_CODE);
       // A connection to a vanished node would keep the process alive for a while.
       if (isRead) process.stdout.write('', () => process.stderr.write('', exit));
@@ -264,6 +276,7 @@ function followCommand(psyncd: Command): void {
 }
 
 interface FollowFlags {
+  readonly tokenFile?: string;
   readonly node?: readonly string[];
   readonly prefix?: readonly string[];
   readonly position?: string;
@@ -336,12 +349,43 @@ function serveCommand(psyncd: Command): void {
   });
 }
 
+/** How a command reaches its node. */
+interface Reach {
+  readonly node: string;
+  readonly tokenFile?: string;
+}
+
 /** Adds a command that talks to a running node. */
 function client(psyncd: Command, name: string): Command {
   return psyncd
     .command(name)
     .addOption(new Option('--node <URL>', 'the node').default(DEFAULT_NODE).env('PSYNCD_NODE'))
+    .addOption(tokenOption())
     .hook('preAction', (command) => checkNode(String(command.opts().node)));
+}
+
+/** The token itself is no flag: everybody on the machine may read the command line of a process. */
+function tokenOption(): Option {
+  return new Option('--token-file <FILE>', 'file with the token to show; PSYNCD_TOKEN is the token itself');
+}
+
+function clientOf(reach: Reach): Client {
+  return new Client(reach.node, { token: tokenFor(reach) });
+}
+
+/** @throws UsageError if the file has no token */
+function tokenFor({ tokenFile }: Pick<Reach, 'tokenFile'>): Token | undefined {
+  if (tokenFile === undefined) return process.env.PSYNCD_TOKEN?.trim() || undefined;
+  // Read anew for each connection, so that a token can be exchanged meanwhile.
+  const read = (): string => {
+    try {
+      return readToken(tokenFile);
+    } catch (error) {
+      throw new UsageError(`--token-file: ${error instanceof Error ? error.message : error}`);
+    }
+  };
+  read();
+  return read;
 }
 
 function checkNode(url: string): void {

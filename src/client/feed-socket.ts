@@ -7,6 +7,7 @@
  */
 import type { Ending } from './ending.ts';
 import { type FeedEvent, FeedFormatError, parseEvent } from './event.ts';
+import { tokenProtocol } from './token.ts';
 
 export const SUBPROTOCOL = 'psync.v1.json';
 
@@ -42,11 +43,17 @@ export class FeedSocket {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #heardAt = 0;
 
-  /** @param opened called when the connection is established */
-  constructor(url: string, limits: SocketLimits, opened: () => void) {
+  /**
+   * @param token for a node with tokens
+   * @param opened called when the connection is established
+   */
+  constructor(url: string, token: string | undefined, limits: SocketLimits, opened: () => void) {
     this.#limits = limits;
     this.#opened = opened;
-    this.#socket = new WebSocket(url, SUBPROTOCOL);
+    this.#socket = new WebSocket(
+      url,
+      token === undefined ? SUBPROTOCOL : [SUBPROTOCOL, tokenProtocol(token)],
+    );
     this.#socket.addEventListener('open', this.#onOpen);
     this.#socket.addEventListener('message', this.#onMessage);
     this.#socket.addEventListener('error', this.#onError);

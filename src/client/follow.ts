@@ -8,6 +8,7 @@ import { type Ending, endingVerdict } from './ending.ts';
 import type { FeedEvent } from './event.ts';
 import { FeedSocket, type SocketLimits } from './feed-socket.ts';
 import { checkedOptions, type FollowLimits, type FollowTarget } from './follow-options.ts';
+import { type Token, tokenOf } from './token.ts';
 
 /** Duration after which a connection counts as good even without events, in milliseconds. */
 const GOOD_AFTER_MS = 5_000;
@@ -22,6 +23,8 @@ export type FollowOptions = FollowTarget &
     readonly position?: string | undefined;
     /** false: fail with `POSITION_LOST`, instead of receiving a snapshot, if the position cannot be continued from. */
     readonly snapshot?: boolean | undefined;
+    /** For nodes with tokens. A function is asked anew for every connection; a token in its place is shown to all. */
+    readonly token?: Token | undefined;
     /** Aborting it ends the iteration. */
     readonly signal?: AbortSignal | undefined;
     /** Called when the state of the connection changes. */
@@ -45,18 +48,35 @@ export async function* follow(options: FollowOptions): AsyncGenerator<FeedEvent,
   const cursor = new Cursor(options.position);
   let turn = 0;
   let failures = 0;
+  let refusals = 0;
   while (!signal?.aborted) {
     const url = urls[turn % urls.length] as string;
     const before = cursor.position;
-    const opened = { at: Number.POSITIVE_INFINITY };
+    const opened = { at: Number.POSITIVE_INFINITY, isServed: false };
     onConnection?.({ kind: 'connecting', url });
-    const ending = yield* oneConnection(url, options, limits, cursor, () => {
-      opened.at = performance.now();
-      onConnection?.({ kind: 'open', url });
-    });
+    const ending = yield* oneConnection(
+      url,
+      options,
+      limits,
+      cursor,
+      () => {
+        opened.at = performance.now();
+        onConnection?.({ kind: 'open', url });
+      },
+      () => {
+        opened.isServed = true;
+      },
+    );
     const verdict = endingVerdict(ending);
     if (verdict.kind === 'stop') return;
-    if (verdict.kind === 'fail') throw verdict.error;
+    if (verdict.kind === 'fail') {
+      // A function may have a new token; the same dead one would be refused for ever.
+      refusals = opened.isServed ? 1 : refusals + 1;
+      const mayTryAgain = verdict.error.code === 'UNAUTHORIZED' && typeof options.token === 'function';
+      if (!mayTryAgain || refusals > 1) throw verdict.error;
+      continue;
+    }
+    refusals = 0;
     const isGood = cursor.position !== before || performance.now() - opened.at >= GOOD_AFTER_MS;
     failures = isGood ? 0 : failures + 1;
     if (verdict.where === 'next') turn += 1;
@@ -72,10 +92,17 @@ async function* oneConnection(
   limits: SocketLimits,
   cursor: Cursor,
   opened: () => void,
+  served: () => void,
 ): AsyncGenerator<FeedEvent, Ending, undefined> {
   const { signal } = options;
   cursor.connected();
-  const socket = new FeedSocket(feedUrl(url, options, cursor.position), limits, opened);
+  let token: string | undefined;
+  try {
+    token = await tokenOf(options.token);
+  } catch (error) {
+    return { kind: 'unreachable', detail: `there is no token: ${error}` };
+  }
+  const socket = new FeedSocket(feedUrl(url, options, cursor.position), token, limits, opened);
   const abort = (): void => socket.abort();
   signal?.addEventListener('abort', abort);
   try {
@@ -86,7 +113,9 @@ async function* oneConnection(
       if (verdict === 'violation') {
         return { kind: 'malformed', detail: `${next.event.type} where it cannot come` };
       }
-      if (verdict === 'deliver') yield next.event;
+      if (verdict !== 'deliver') continue;
+      served();
+      yield next.event;
     }
   } finally {
     signal?.removeEventListener('abort', abort);

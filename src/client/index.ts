@@ -37,3 +37,4 @@ export {
   type StorageUpdate,
   type StoredCopy,
 } from './storage.ts';
+export type { Token } from './token.ts';

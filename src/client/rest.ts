@@ -11,6 +11,8 @@ import type {
   Written,
 } from './answers.ts';
 
+import { type Token, tokenOf } from './token.ts';
+
 export type * from './answers.ts';
 
 /** An error answer with its stable code. */
@@ -88,15 +90,20 @@ export type ReplicaAnswer = ReplicationAnswer['replicas'][number];
 /** Calls one node, and follows its redirects of writes to the master. */
 export class Client {
   readonly #base: string;
+  readonly #token: Token | undefined;
 
-  /** @param base `http://HOST:PORT` */
-  constructor(base: string) {
+  /**
+   * @param base `http://HOST:PORT`
+   * @param options.token for a node with tokens
+   */
+  constructor(base: string, options: { readonly token?: Token | undefined } = {}) {
     this.#base = base.replace(/\/+$/, '');
+    this.#token = options.token;
   }
 
   /** @returns the bytes of the value; null: there is no such entry */
   async get(key: string): Promise<Uint8Array | null> {
-    const response = await fetch(this.#keyUrl(key));
+    const response = await this.#fetch(this.#keyUrl(key));
     if (response.ok) return new Uint8Array(await response.arrayBuffer());
     const problem = await problemOf(response);
     if (problem.code === 'NOT_FOUND') return null;
@@ -142,7 +149,7 @@ export class Client {
 
   /** @returns whether the entry existed */
   async delete(key: string, condition: Condition = {}): Promise<boolean> {
-    const response = await fetch(this.#keyUrl(key), write('DELETE', condition));
+    const response = await this.#fetch(this.#keyUrl(key), write('DELETE', condition));
     if (response.ok) {
       await response.body?.cancel();
       return true;
@@ -171,7 +178,7 @@ export class Client {
     prefix = '',
   ): Promise<{ readonly position: string; readonly lines: ReadableStream<Uint8Array> }> {
     const query = prefix === '' ? '' : `?prefix=${encodeURIComponent(prefix)}`;
-    const response = await fetch(`${this.#base}/v1/export${query}`);
+    const response = await this.#fetch(`${this.#base}/v1/export${query}`);
     if (!response.ok || response.body === null) throw await problemOf(response);
     return { position: response.headers.get('psync-position') ?? '', lines: response.body };
   }
@@ -220,8 +227,18 @@ export class Client {
     return `${this.#base}/v1/keys/${encodeURIComponent(key)}`;
   }
 
+  async #fetch(url: string, init: RequestInit = {}): Promise<Response> {
+    const token = await tokenOf(this.#token);
+    if (token === undefined) return fetch(url, init);
+    const headers = { ...(init.headers as Record<string, string>), authorization: `Bearer ${token}` };
+    const response = await fetch(url, { ...init, headers });
+    // Where a node redirects a write to its master, `fetch` leaves the token out (Fetch, HTTP-redirect fetch).
+    if (response.status !== 401 || !response.redirected) return response;
+    return fetch(response.url, { ...init, headers });
+  }
+
   async #json<T>(url: string, init: RequestInit): Promise<T> {
-    const response = await fetch(url, init);
+    const response = await this.#fetch(url, init);
     if (!response.ok) throw await problemOf(response);
     return (await response.json()) as T;
   }

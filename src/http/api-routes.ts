@@ -1,6 +1,7 @@
 /** The API's routes with the schemas that they name and the parsers of their bodies; on the server, and in its document. */
 import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Access } from '../access/access.ts';
 import type { Node } from '../node/node.ts';
 import { parseJsonBody, readJson } from './request/json-body.ts';
 import { Traffic } from './request/traffic.ts';
@@ -27,13 +28,14 @@ declare module 'fastify' {
 
 export interface ApiParts {
   readonly node: Node;
+  readonly access: Access;
   readonly settings: RunningSettings;
 }
 
 /** @param traffic without it nothing has a limit: for what only describes the routes */
 export async function apiRoutes(
   app: FastifyInstance,
-  { node, settings }: ApiParts,
+  { node, access, settings }: ApiParts,
   traffic = new Traffic(() => Number.POSITIVE_INFINITY),
 ): Promise<void> {
   const now = (): number => Date.now();
@@ -71,7 +73,7 @@ export async function apiRoutes(
   operationRoutes(app, node, now);
   listRoutes(app, node, traffic.answers);
   await batchRoute(app, node, now, traffic);
-  changesRoute(app, node, settings);
+  changesRoute(app, { node, access, settings });
   replicationRoutes(app, node);
   adminRoutes(app, node, settings);
 }

@@ -14,14 +14,15 @@ export const MAX_ANSWER_BYTES = 1024 * 1024;
 /**
  * Asks `/v1/replication` and nothing else; a redirect is not followed.
  * @param url `ws://HOST:PORT`; of anything else nobody is asked
+ * @param token to show to it; null: none
  * @returns null if nobody answers in time, or not like a node, or with more than `MAX_ANSWER_BYTES`
  */
-export async function askPeer(url: string): Promise<Peer | null> {
+export async function askPeer(url: string, token: string | null = null): Promise<Peer | null> {
   const parsed = parseUpstream(url);
   if (parsed === null) return null;
   try {
     const url = `${httpUrl(canonicalUpstream(parsed))}/v1/replication`;
-    const { status, body } = await fetched(url, MAX_ANSWER_BYTES, AbortSignal.timeout(TIMEOUT_MS));
+    const { status, body } = await fetched(url, MAX_ANSWER_BYTES, AbortSignal.timeout(TIMEOUT_MS), token);
     return status === 200 ? peerOf(parseJson(body)) : null;
   } catch {
     // Whatever went wrong: this node does not answer now.
@@ -38,6 +39,7 @@ export async function askDigest(
   position: Position,
   timeoutMs: number,
   gone: AbortSignal,
+  token: string | null = null,
 ): Promise<Digest | NoDigest> {
   const parsed = parseUpstream(url);
   if (parsed === null) return { code: 'BAD_PEER', detail: 'is no node' };
@@ -49,6 +51,7 @@ export async function askDigest(
       `${httpUrl(canonicalUpstream(parsed))}/v1/digest?${query}`,
       MAX_DIGEST_BYTES,
       AbortSignal.any([gone, AbortSignal.timeout(timeoutMs)]),
+      token,
     );
     const answer = parseJson(body);
     return (status === 200 ? digestOf(answer) : refusalOf(answer)) ?? NO_DIGEST;
@@ -92,13 +95,22 @@ interface Fetched {
 }
 
 /** @returns the answer, whatever its status; a redirect is not followed */
-async function fetched(url: string, maxBytes: number, signal: AbortSignal): Promise<Fetched> {
+async function fetched(
+  url: string,
+  maxBytes: number,
+  signal: AbortSignal,
+  token: string | null,
+): Promise<Fetched> {
   // Not fetch(), which refuses some ports whatever is there. Imported when it is needed: to import node:http is to read
   // all of its members, and `WebSocket` among them loads fetch's whole implementation, 20 ms of every start.
   const { get } = await (url.startsWith('https:') ? import('node:https') : import('node:http'));
   return new Promise((resolve, reject) => {
     // The connection is nobody else's: it ends with the answer, and the signal also ends an answer that trickles in.
-    const request = get(url, { agent: false, signal });
+    const request = get(url, {
+      agent: false,
+      signal,
+      ...(token === null ? {} : { headers: { authorization: `Bearer ${token}` } }),
+    });
     request.on('error', reject);
     request.on('response', (response) => {
       bodyOf(response, maxBytes).then((body) => resolve({ status: response.statusCode ?? 0, body }), reject);

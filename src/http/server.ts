@@ -4,12 +4,14 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
+import { type Access, AccessProblem, LimitProblem } from '../access/access.ts';
+import type { Principal } from '../access/principal.ts';
 import type { Log } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';
 import { formatPosition } from '../replication/position.ts';
 import { mayCome, type Origins } from '../web/origins.ts';
 import { PROBLEM_TYPE, problemBody, rawProblem } from '../web/problem-body.ts';
-import { checkQuery } from '../web/query.ts';
+import { checkQuery, refuseTokenInQuery } from '../web/query.ts';
 import { answerHeaders, NO_SNIFFING } from './answer-headers.ts';
 import { apiRoutes } from './api-routes.ts';
 import { corsHeaders, preflightHeaders } from './cors.ts';
@@ -25,6 +27,7 @@ import { checkEncoding, EncodedBody, OversizedBody } from './request/body.ts';
 import { BodyStalls } from './request/body-stalls.ts';
 import { rewriteKeyUrl } from './request/key.ts';
 import { Traffic } from './request/traffic.ts';
+import { mustBeAllowed, requirementOf } from './required-rights.ts';
 import { validators } from './schemas/validation.ts';
 import { plainJson } from './serialization.ts';
 
@@ -36,15 +39,23 @@ const RETRY_AFTER_SECONDS = '1';
 
 const BODY_HEADERS = ['content-type', 'content-length', 'transfer-encoding'] as const;
 
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Who sends the request. */
+    principal: Principal;
+  }
+}
+
 export interface ServerParts extends DocumentParts {
   readonly log: Log;
+  readonly access: Access;
   /** Takes what wants to become a WebSocket. */
   readonly upgrade: UpgradeListener;
 }
 
 /** @returns the server, not listening yet */
 export async function createServer(parts: ServerParts): Promise<Listening> {
-  const { node } = parts;
+  const { access, node } = parts;
   const { allowedOrigins, hosts } = parts.settings;
   const traffic = new Traffic(() => parts.settings.requestMemoryBytes);
   const stalls = new BodyStalls(() => parts.settings.bodyTimeoutMs, traffic.bodies);
@@ -64,7 +75,7 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
       const isShort = allowedOrigins.length === 0;
       const fail = front.fail.bind(front);
       return front.serve(
-        isShort ? direct({ node, stalls, traffic, fail }, long) : long,
+        isShort ? direct({ node, access, stalls, traffic, fail }, long) : long,
         options as unknown as Timeouts,
       );
     },
@@ -82,6 +93,7 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
     clientErrorHandler: (error, socket) => front.broken(error, socket, brokenRequest(error)),
   });
   const known = new KnownPaths(app);
+  app.decorateRequest('principal');
 
   app.addHook('onRequest', (request, reply, done) => {
     reply.header(...NO_SNIFFING).headers(corsHeaders(request.headers, allowedOrigins));
@@ -102,6 +114,10 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
   });
   app.addHook('onRequest', (request, _reply, done) => {
     checkQuery(request.url);
+    done();
+  });
+  app.addHook('onRequest', (request, _reply, done) => {
+    authorize(access, request);
     done();
   });
   // A page of another origin may send simple requests without asking; it must not write.
@@ -158,6 +174,17 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
   await apiRoutes(app, parts, traffic);
   documentRoutes(app, parts);
   return new Listening(app);
+}
+
+/**
+ * Finds out who sends the request, and whether that one may.
+ * @throws Problem UNAUTHORIZED, FORBIDDEN; BAD_REQUEST for a token where none belongs
+ */
+function authorize(access: Access, request: FastifyRequest): void {
+  refuseTokenInQuery(request.url);
+  if (!request.is404 && requirementOf(request) === 'open') return;
+  request.principal = access.authenticate(request.headers.authorization, request.raw.socket);
+  if (!request.is404) mustBeAllowed(request.principal, request);
 }
 
 function limitStalls(
@@ -242,6 +269,8 @@ function explained(
   const headers: Record<string, string> = {};
   if (problem.code === 'READONLY') headers.location = `${problem.extra.master}${url}`;
   if (problem.status === 503 || problem.status === 429) headers['retry-after'] = RETRY_AFTER_SECONDS;
+  if (problem instanceof LimitProblem) headers['retry-after'] = String(problem.retryAfterSeconds);
+  if (problem instanceof AccessProblem) headers['www-authenticate'] = problem.challenge;
   if (problem instanceof EncodedBody) headers['accept-encoding'] = 'identity';
   // The rest of the body is not worth reading.
   if (problem instanceof OversizedBody) headers.connection = 'close';

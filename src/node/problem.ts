@@ -8,10 +8,8 @@ export const PROBLEMS = {
   BAD_REQUEST: { status: 400, title: 'The request is malformed; correct it' },
   KEY_TOO_LONG: { status: 400, title: 'The key is too long; use a shorter one' },
   BAD_LINE: { status: 400, title: 'A line of the import is malformed; correct it' },
-  FORBIDDEN: {
-    status: 403,
-    title: 'The node does not answer this host or this page; see --allow-host and --allow-origin',
-  },
+  UNAUTHORIZED: { status: 401, title: 'A valid token is needed; see docs/access.md' },
+  FORBIDDEN: { status: 403, title: 'The host, the page or the token may not do this; see the detail' },
   NOT_FOUND: { status: 404, title: 'There is no such key or path' },
   NOT_JSON: { status: 409, title: 'The value is not JSON; set it instead of patching it' },
   NOT_INTEGER: { status: 409, title: 'The value is not an integer; set it first' },

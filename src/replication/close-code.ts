@@ -6,6 +6,8 @@ export const CloseCode = {
   done: 1000,
   goingAway: 1001,
   protocolError: 4400,
+  /** The token is unknown, revoked or expired, or there is none. */
+  unauthorized: 4401,
   forbidden: 4403,
   timedOut: 4408,
   historyChanged: 4409,

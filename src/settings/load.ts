@@ -1,9 +1,11 @@
 /** Loads the settings: a flag beats the environment, which beats the config file, which beats the default. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { JsonError, parseJson } from '../keyspace/json/json.ts';
 import { isRawJSON } from '../keyspace/json/json-number.ts';
+import { readSmallFile } from '../runtime/small-file.ts';
 import { UsageError } from './parse.ts';
 import { flagOf, variableOf } from './setting.ts';
-import { readSmallFile } from './small-file.ts';
 import { SETTINGS, type SettingName, type Settings } from './table.ts';
 
 /**
@@ -37,12 +39,18 @@ export function loadSettings(
   const settings = values as unknown as Settings;
   const contradiction = contradictionIn(settings);
   if (contradiction !== null) throw new UsageError(contradiction);
-  if (!isLoopback(settings.host) && !settings.allowAnonymous) {
+  if (!isLoopback(settings.host) && !settings.allowAnonymous && !existsSync(tokensPath(settings))) {
     throw new UsageError(
-      `--host ${settings.host} lets others in without a password; --allow-anonymous says that this is meant`,
+      `--host ${settings.host} lets everybody in who can reach it; psyncd token create makes a token that they then need, ` +
+        'and --allow-anonymous says that they need none',
     );
   }
   return settings;
+}
+
+/** @returns the path of the file with the tokens, whether it is there or not */
+export function tokensPath({ tokensFile, data }: Pick<Settings, 'tokensFile' | 'data'>): string {
+  return tokensFile ?? join(data, 'tokens.json');
 }
 
 /** Variables of the command line and of tests, which begin with PSYNCD_ like those of settings. */

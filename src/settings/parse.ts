@@ -1,4 +1,5 @@
 /** Parsers for the texts of settings. Each returns the value, or throws a UsageError that names the texts that it accepts. */
+import { isRight, RIGHTS, type Right } from '../access/right.ts';
 import { canonicalUpstream, parseUpstream } from '../replication/upstream.ts';
 import type { Origins } from '../web/origins.ts';
 
@@ -116,6 +117,14 @@ export function hostNames(text: string): readonly string[] {
       throw new UsageError('expected names such as db.example, without a port');
     }
     return new URL(url).hostname;
+  });
+}
+
+/** Reads `read,metrics`. @returns rights of requests without a token @throws UsageError */
+export function rights(text: string): readonly Right[] {
+  return listed(text).map((name) => {
+    if (!isRight(name)) throw new UsageError(`expected some of ${RIGHTS.join(', ')}, separated by commas`);
+    return name;
   });
 }
 

@@ -13,6 +13,7 @@ import {
   masterUrl,
   oneOf,
   origins,
+  rights,
   upstream,
 } from './parse.ts';
 import { COUNT, count, type Setting, size, time, toggle } from './setting.ts';
@@ -130,6 +131,39 @@ export const TABLE = {
     help: 'accept a --host other than loopback, where everybody who can reach it may read and write',
     isLive: false,
     schema: null,
+  },
+  /** null: `tokens.json` in the data folder. */
+  tokensFile: {
+    placeholder: 'FILE',
+    initial: null,
+    parse: filled,
+    help: 'the tokens that clients need, as psyncd token makes them (default: tokens.json in the data folder, if it is there)',
+    isLive: false,
+    schema: { type: ['string', 'null'], description: FIXED },
+  },
+  anonymousRights: {
+    placeholder: 'RIGHTS',
+    initial: '',
+    parse: rights,
+    isList: true,
+    help: 'on a node with tokens: what a request without one may do, of read, write, replicate, metrics, admin, separated by commas',
+    isLive: false,
+    schema: { type: 'array', items: { type: 'string' }, description: FIXED },
+  },
+  authFailures: {
+    ...count('10', '1', '1000000'),
+    help: 'tokens that are not valid which one address may show in a minute; then it has to wait (429)',
+    isLive: false,
+    schema: { ...COUNT, description: FIXED },
+  },
+  /** Read again for each connection, so that a token can be exchanged without a restart. */
+  upstreamTokenFile: {
+    placeholder: 'FILE',
+    initial: null,
+    parse: filled,
+    help: 'file with the token that this node shows to its master; read again for each connection',
+    isLive: false,
+    schema: { type: ['string', 'null'], description: FIXED },
   },
   /** The node reads it as `backlogBytes` and `backlogAwayMs`. */
   backlogSize: {

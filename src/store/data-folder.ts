@@ -126,6 +126,9 @@ function unnamedData(path: string, what: string): DamageError {
   );
 }
 
+/** Tokens may be made before the first start. */
+const TOKENS_FILE = /^tokens\.json(?:\.new)?$/;
+
 /** Creates the folder if it is missing, and finishes moving damaged files aside if an earlier start was interrupted. */
 function prepare(path: string, mayBeginAnew: boolean): void {
   let names: string[];
@@ -141,7 +144,9 @@ function prepare(path: string, mayBeginAnew: boolean): void {
     throw new StartError(`the data folder ${path} cannot be used: ${messageOf(error)}`);
   }
   if (names.includes(STATE_FILE) || names.length === 0) return;
-  if (!names.every((name) => ASIDE_FOLDER.test(name) || REPLACED_FILE.test(name))) {
+  const isOurs = (name: string): boolean =>
+    ASIDE_FOLDER.test(name) || REPLACED_FILE.test(name) || TOKENS_FILE.test(name);
+  if (!names.every(isOurs)) {
     throw new StartError(
       `${path} is no data folder of psyncd: it holds other files; choose another with --data`,
     );

@@ -27,3 +27,15 @@ function isDecodable(text: string): boolean {
     return false;
   }
 }
+
+/** Names that other services give to a token in a query. */
+const TOKEN_PARAMETER = /[?&](?:access_token|auth_token|token|_token)=/i;
+
+/**
+ * Refuses a token in a URL: it would stand in logs, histories and `Referer` headers.
+ * @throws Problem BAD_REQUEST that says where the token belongs
+ */
+export function refuseTokenInQuery(url: string): void {
+  if (!url.includes('?') || !TOKEN_PARAMETER.test(url)) return;
+  throw new Problem('BAD_REQUEST', 'a token belongs in the header Authorization: Bearer TOKEN, not in a URL');
+}

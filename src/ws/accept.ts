@@ -2,15 +2,19 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
+import { type Access, AccessProblem, LimitProblem } from '../access/access.ts';
+import type { Principal } from '../access/principal.ts';
 import { closeCodeOf } from '../node/feed/feed-problems.ts';
 import type { FeedRequest } from '../node/feed/feed-request.ts';
 import { errorMessage } from '../node/feed/message.ts';
 import type { FollowerEvents, FollowerSocket } from '../node/ports/follower-socket.ts';
 import type { SocketEvents, StreamSocket } from '../node/ports/stream-socket.ts';
 import { Problem } from '../node/problem.ts';
+import { endWhenRevoked, mustFollow } from '../web/feed-access.ts';
 import { parseFeedRequest } from '../web/feed-query.ts';
 import { type Admission, mayCome } from '../web/origins.ts';
 import { rawProblem } from '../web/problem-body.ts';
+import { refuseTokenInQuery } from '../web/query.ts';
 import { WebSocketFollower } from './follower-socket.ts';
 import { MAX_MESSAGE_BYTES, PIECES, Socket, STREAM_PATH, SUBPROTOCOL } from './socket.ts';
 
@@ -18,6 +22,8 @@ export const CHANGES_PATH = '/v1/changes';
 export const FOLLOWER_SUBPROTOCOL = 'psync.v1.json';
 /** Largest message from a follower, in bytes. Followers have no reason to send any. */
 const MAX_FOLLOWER_MESSAGE_BYTES = 1024;
+/** Begins the subprotocol that brings a token. */
+const BEARER = 'bearer.';
 
 /** Version that the refusal of another version must state (RFC 6455, 4.2.2). */
 const VERSION = '13';
@@ -25,6 +31,7 @@ const OTHER_VERSION = { 'Sec-WebSocket-Version': VERSION, Upgrade: 'websocket' }
 
 /** Receives the accepted sockets. */
 export interface Acceptor {
+  readonly access: Access;
   readonly admission: Admission;
   /** Headers of every HTTP answer of the node. */
   headers(request: IncomingMessage): Readonly<Record<string, string>>;
@@ -41,6 +48,8 @@ interface Endpoint {
   readonly webSockets: WebSocketServer;
   /** The reason to refuse a page of this origin, or null. */
   refusal(request: IncomingMessage): string | null;
+  /** @throws Problem if the sender may not have this WebSocket at all */
+  authorize(request: IncomingMessage): void;
   taken(ws: WebSocket, request: IncomingMessage, connection: Duplex): void;
 }
 
@@ -71,7 +80,10 @@ export function acceptWebSockets(
     const path = (request.url ?? '').split('?')[0];
     const endpoint = endpoints.get(path);
     const refusal = refusalOf(request, path, endpoint, acceptor.admission);
+    const unauthorized =
+      refusal === null && endpoint !== undefined ? unauthorizedOf(request, endpoint) : null;
     if (refusal !== null) refuse(request, connection, refusal);
+    else if (unauthorized !== null) refuse(request, connection, unauthorized);
     else if (endpoint !== undefined) {
       endpoint.webSockets.handleUpgrade(request, connection, head, (ws) =>
         endpoint.taken(ws, request, connection),
@@ -85,6 +97,23 @@ interface Refusal {
   readonly problem: Problem;
   /** Additional headers of the answer. */
   readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** The reason to refuse the sender of a request that is otherwise in order, or null. */
+function unauthorizedOf(request: IncomingMessage, endpoint: Endpoint): Refusal | null {
+  try {
+    refuseTokenInQuery(request.url ?? '');
+    endpoint.authorize(request);
+    return null;
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    if (problem instanceof AccessProblem)
+      return { problem, headers: { 'WWW-Authenticate': problem.challenge } };
+    if (problem instanceof LimitProblem) {
+      return { problem, headers: { 'Retry-After': String(problem.retryAfterSeconds) } };
+    }
+    return { problem };
+  }
 }
 
 function refusalOf(
@@ -109,25 +138,59 @@ function refusalOf(
     const problem = new Problem('UPGRADE_REQUIRED', `Sec-WebSocket-Version must be ${VERSION}`);
     return { problem, headers: OTHER_VERSION };
   }
-  const offered = (headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
-  if (offered.includes(endpoint.subprotocol)) return null;
+  if (offeredBy(request).includes(endpoint.subprotocol)) return null;
   return { problem: new Problem('BAD_REQUEST', `the subprotocol ${endpoint.subprotocol} is required`) };
 }
 
+/** The subprotocols that the client offers. */
+function offeredBy({ headers }: IncomingMessage): readonly string[] {
+  return (headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
+}
+
+/**
+ * Finds the token in the subprotocols: `bearer.` and the token in base64url. Pages cannot set headers of a WebSocket.
+ * @returns null: there is none; empty: it is not base64url
+ */
+function offeredToken(request: IncomingMessage): string | null {
+  const offered = offeredBy(request).find((name) => name.startsWith(BEARER));
+  if (offered === undefined) return null;
+  return Buffer.from(offered.slice(BEARER.length), 'base64url').toString('latin1');
+}
+
 function replicas(acceptor: Acceptor): Endpoint {
+  const { access } = acceptor;
+  const replica = ({ headers, socket }: IncomingMessage): Principal => {
+    const principal = access.authenticate(headers.authorization, socket);
+    principal.mustHave('replicate');
+    return principal;
+  };
   return {
     subprotocol: SUBPROTOCOL,
     webSockets: serverOf(SUBPROTOCOL, MAX_MESSAGE_BYTES),
     // Only browsers send `Origin`. No web page may read the database or pose as a replica.
     refusal: ({ headers }) => (headers.origin === undefined ? null : 'replication is not for web pages'),
+    authorize: replica,
     taken: (ws, request) => {
       const socket = new Socket(ws, peerOf(request));
+      const unwatch = access.watch(replica(request), {
+        may: (principal) => principal.has('replicate'),
+        revoked: (problem) => socket.close(closeCodeOf(problem), problem.message),
+      });
+      ws.once('close', unwatch);
       socket.listen(acceptor.accept(socket));
     },
   };
 }
 
 function followers(acceptor: Acceptor): Endpoint {
+  const { access } = acceptor;
+  const follower = (request: IncomingMessage): Principal => {
+    const { headers, socket } = request;
+    const token = headers.authorization === undefined ? offeredToken(request) : null;
+    return token === null
+      ? access.authenticate(headers.authorization, socket)
+      : access.authenticateToken(token, socket);
+  };
   return {
     subprotocol: FOLLOWER_SUBPROTOCOL,
     webSockets: serverOf(FOLLOWER_SUBPROTOCOL, MAX_FOLLOWER_MESSAGE_BYTES),
@@ -135,9 +198,13 @@ function followers(acceptor: Acceptor): Endpoint {
       mayCome(origin, host, acceptor.admission)
         ? null
         : `pages of ${origin} may not follow this node; --allow-origin lets them`,
+    // A page learns nothing of a refused upgrade: it is told on the open WebSocket.
+    authorize: (request) => {
+      if (request.headers.origin === undefined && offeredToken(request) === null) follower(request);
+    },
     taken: (ws, request, connection) => {
       const socket = new WebSocketFollower(ws, connection, peerOf(request));
-      follow(acceptor, request.url ?? '', ws, socket).catch((error: unknown) => {
+      follow(acceptor, request, follower, ws, socket).catch((error: unknown) => {
         const problem = error instanceof Problem ? error : new Problem('INTERNAL', String(error));
         // Browsers hide a refused upgrade from the page, so the server accepts it and then sends the error.
         socket.send(socket.framing(errorMessage(problem.code, problem.message, problem.extra).json, null));
@@ -149,11 +216,15 @@ function followers(acceptor: Acceptor): Endpoint {
 
 async function follow(
   acceptor: Acceptor,
-  url: string,
+  upgrade: IncomingMessage,
+  authenticate: (upgrade: IncomingMessage) => Principal,
   ws: WebSocket,
   socket: WebSocketFollower,
 ): Promise<void> {
-  const wanted = parseFeedRequest(url);
+  const principal = authenticate(upgrade);
+  const wanted = parseFeedRequest(upgrade.url ?? '');
+  mustFollow(principal, wanted);
+  ws.once('close', endWhenRevoked(acceptor.access, principal, wanted, socket));
   const gone = new AbortController();
   const leave = (): void => gone.abort();
   ws.once('close', leave);

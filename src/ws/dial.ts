@@ -11,15 +11,20 @@ const MAX_DETAIL_LENGTH = 300;
 /** Time for the refusing answer to be complete, in milliseconds. */
 const REFUSAL_TIMEOUT_MS = 1_000;
 
-/** @param handshakeTimeoutMs called at each dial: the time allowed for connecting and the upgrade */
-export function dialer(handshakeTimeoutMs: () => number): Dial {
+/**
+ * @param handshakeTimeoutMs called at each dial: the time allowed for connecting and the upgrade
+ * @param token called at each dial: the token to show to the master; null: none
+ */
+export function dialer(handshakeTimeoutMs: () => number, token: () => string | null): Dial {
   return (url, events) => {
+    const shown = token();
     const ws = new WebSocket(new URL(STREAM_PATH, url), SUBPROTOCOL, {
       handshakeTimeout: handshakeTimeoutMs(),
       maxPayload: MAX_MESSAGE_BYTES,
       ...PIECES,
       perMessageDeflate: false,
       followRedirects: false,
+      ...(shown === null ? {} : { headers: { authorization: `Bearer ${shown}` } }),
     });
     const socket = new Socket(ws, url);
     let refusal: string | null = null;

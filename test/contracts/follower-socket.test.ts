@@ -10,6 +10,7 @@ import type { FollowerSocket } from '../../src/node/ports/follower-socket.ts';
 import { KnownHosts } from '../../src/web/hosts.ts';
 import { acceptWebSockets, CHANGES_PATH, FOLLOWER_SUBPROTOCOL } from '../../src/ws/accept.ts';
 import { Connection } from '../simulation/follower-connection.ts';
+import { openAccess } from '../support/open-access.ts';
 import { describeFollowerSocket, type Followed, Told } from './follower-socket.ts';
 import { simulated } from './simulated.ts';
 
@@ -20,6 +21,7 @@ describeFollowerSocket('a WebSocket', async (t) => {
   server.on(
     'upgrade',
     acceptWebSockets({
+      access: openAccess(),
       admission: { hosts: new KnownHosts([]), allowedOrigins: [] },
       headers: () => ({}),
       accept: () => {

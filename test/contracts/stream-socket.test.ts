@@ -9,6 +9,7 @@ import { acceptWebSockets } from '../../src/ws/accept.ts';
 import { dialer } from '../../src/ws/dial.ts';
 import { FakeSocket } from '../simulation/fake-socket.ts';
 import { Pipe } from '../simulation/pipe.ts';
+import { openAccess } from '../support/open-access.ts';
 import { simulated } from './simulated.ts';
 import { describeStreamSocket, End, type OpenEnd, type SocketPlace } from './stream-socket.ts';
 
@@ -20,6 +21,7 @@ describeStreamSocket('a WebSocket', async (t) => {
   server.on(
     'upgrade',
     acceptWebSockets({
+      access: openAccess(),
       admission: { hosts: new KnownHosts([]), allowedOrigins: [] },
       headers: () => ({}),
       accept: (socket) => {
@@ -39,7 +41,10 @@ describeStreamSocket('a WebSocket', async (t) => {
     for (const { socket } of accepted) socket.terminate();
     return new Promise((resolve) => server.close(resolve));
   });
-  const dial = dialer(() => HANDSHAKE_MS);
+  const dial = dialer(
+    () => HANDSHAKE_MS,
+    () => null,
+  );
   const url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return place(
     (end) => dial(url, eventsOf(end)),

@@ -10,6 +10,8 @@
  * query, a condition, an escaped key or a large body takes the long way through Fastify.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Access } from '../../access/access.ts';
+import type { Right } from '../../access/right.ts';
 import { ALWAYS } from '../../keyspace/condition.ts';
 import type { Entry } from '../../keyspace/entry.ts';
 import { MAX_KEY_BYTES } from '../../keyspace/key.ts';
@@ -46,6 +48,7 @@ const READS_PER_LOOK = 16;
 
 export interface DirectParts {
   readonly node: Node;
+  readonly access: Access;
   readonly stalls: BodyStalls;
   readonly traffic: Traffic;
   /** Answers a request that failed; never throws. */
@@ -54,16 +57,21 @@ export interface DirectParts {
 
 /** @returns the handler of the fast path; it passes all other requests on to `other` */
 export function direct(parts: DirectParts, other: Handler): Handler {
-  const { node } = parts;
+  const { node, access } = parts;
   const read = reader(parts, other);
-  const puttable = plainPuts(node);
+  const puttable = plainPuts(node, access);
   return {
     overlap: (request) =>
       request.method === 'PUT' && puttable(request) !== null ? ofPut(request) : other.overlap(request),
     handle: (request, response) => {
       if (request.method === 'GET') {
         const key = plainKey(request.url ?? '');
-        if (key !== null && !node.closing && isPlainRead(request)) {
+        if (
+          key !== null &&
+          !node.closing &&
+          isPlainRead(request) &&
+          isAllowed(access, 'read', request, key)
+        ) {
           read({ key, request, response });
           return 'reads';
         }
@@ -85,13 +93,15 @@ export function direct(parts: DirectParts, other: Handler): Handler {
  * overlap, and when it starts), so the last answer is kept.
  * @returns a function that returns the key to set, or null if the request has to take the long way
  */
-function plainPuts(node: Node): (request: IncomingMessage) => string | null {
+function plainPuts(node: Node, access: Access): (request: IncomingMessage) => string | null {
   let last: IncomingMessage | null = null;
   let key: string | null = null;
   return (request) => {
     if (request !== last) {
       const plain = plainKey(request.url ?? '');
-      key = plain !== null && isPlainWrite(request, plain) ? plain : null;
+      const isPlain =
+        plain !== null && isPlainWrite(request, plain) && isAllowed(access, 'write', request, plain);
+      key = isPlain ? plain : null;
       last = request;
     }
     return node.closing || node.writeProblem !== null ? null : key;
@@ -196,6 +206,11 @@ function plainKey(url: string): string | null {
   if (!url.startsWith(KEYS_PATH)) return null;
   const key = url.slice(KEYS_PATH.length);
   return key.length <= MAX_KEY_BYTES && PLAIN_KEY.test(key) ? key : null;
+}
+
+/** Whether the sender may do this; if not, the long way says why. */
+function isAllowed(access: Access, right: Right, { headers, socket }: IncomingMessage, key: string): boolean {
+  return access.isOpen || (access.find(headers.authorization, socket)?.covers(right, key) ?? false);
 }
 
 function isPlainRead({ headers }: IncomingMessage): boolean {

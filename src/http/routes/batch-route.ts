@@ -1,6 +1,7 @@
 /** `POST /v1/batch`: several operations, all or nothing. */
 import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { Principal } from '../../access/principal.ts';
 import { ALWAYS, type Condition } from '../../keyspace/condition.ts';
 import type { RawJson, StaysText } from '../../keyspace/json/json.ts';
 import { fromJsonValue, MAX_VALUE_JSON_BYTES } from '../../keyspace/json/json-value.ts';
@@ -114,6 +115,7 @@ function route(app: FastifyInstance, node: Node, now: () => number, traffic: Tra
       const onlyReads = ops.every(({ op }) => op === 'get');
       if (!onlyReads) refuseOnReplica(node);
       const operations = await operationsOf(ops, now());
+      mustCoverAll(request.principal, operations);
       // As for other writes, the header has no effect on a batch that writes.
       if (onlyReads || request.query.position !== undefined) await reachWanted(node, request, reply);
       const bytes = readBytes(node, operations);
@@ -126,6 +128,19 @@ function route(app: FastifyInstance, node: Node, now: () => number, traffic: Tra
       return answer(node, request, reply, operations, results, position);
     },
   });
+}
+
+/** @throws Problem FORBIDDEN that names the operations whose keys or rights the sender lacks */
+function mustCoverAll(principal: Principal, operations: readonly Operation[]): void {
+  const refused: number[] = [];
+  for (const [index, { kind, key }] of operations.entries()) {
+    if (!principal.covers(kind === 'get' ? 'read' : 'write', key)) refused.push(index);
+  }
+  const [first] = refused;
+  if (first === undefined) return;
+  const kind = operations[first]?.kind === 'get' ? 'read' : 'write';
+  const { message, code } = principal.refusal(kind, principal.has(kind));
+  throw new Problem(code, `operation ${first}: ${message}; nothing was done`, { ops: refused });
 }
 
 async function answer(

@@ -1,6 +1,7 @@
 /** `GET /v1/changes`: the feed as Server-Sent Events and as NDJSON; `ws/` serves it as a WebSocket. */
 import type { ServerResponse } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { Access } from '../../access/access.ts';
 import type { FeedRequest } from '../../node/feed/feed-request.ts';
 import { errorMessage, type Framing } from '../../node/feed/message.ts';
 import type { Node } from '../../node/node.ts';
@@ -9,6 +10,7 @@ import { Problem } from '../../node/problem.ts';
 import type { CloseCode } from '../../replication/close-code.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { closePatienceMs } from '../../web/close-patience.ts';
+import { endWhenRevoked, mustFollow } from '../../web/feed-access.ts';
 import { parseFeedRequest } from '../../web/feed-query.ts';
 import { mayCome } from '../../web/origins.ts';
 import { varyBy } from '../answer-headers.ts';
@@ -39,7 +41,14 @@ const ndjson: Framing = (json) => Buffer.from(`${json}\n`, 'utf8');
 const serverSentEvent: Framing = (json, at) =>
   Buffer.from(at === null ? `data: ${json}\n\n` : `id: ${at}\ndata: ${json}\n\n`, 'utf8');
 
-export function changesRoute(app: FastifyInstance, node: Node, settings: RunningSettings): void {
+export function changesRoute(
+  app: FastifyInstance,
+  {
+    node,
+    access,
+    settings,
+  }: { readonly node: Node; readonly access: Access; readonly settings: RunningSettings },
+): void {
   app.get('/v1/changes', {
     exposeHeadRoute: false,
     // Parsed by hand, so that all transports answer the same query alike; the schema only serves the document.
@@ -97,10 +106,11 @@ export function changesRoute(app: FastifyInstance, node: Node, settings: Running
         throw new Problem('NOT_ACCEPTABLE', `changes can be had as ${MEDIA_TYPES.join(' or ')}`);
       }
       const wanted = parseFeedRequest(request.url, lastEventId(request));
+      mustFollow(request.principal, wanted);
       const gone = new AbortController();
       reply.raw.once('close', () => gone.abort());
       const admitted = await node.admitFollower(wanted, gone.signal);
-      if (!gone.signal.aborted) stream(node, admitted, type === EVENT_STREAM, request, reply);
+      if (!gone.signal.aborted) stream(node, access, admitted, type === EVENT_STREAM, request, reply);
     },
   });
 }
@@ -128,9 +138,10 @@ function retryMs(): number {
 /** Answers with the feed, past Fastify. */
 function stream(
   node: Node,
+  access: Access,
   wanted: FeedRequest,
   asEvents: boolean,
-  { raw: { socket } }: FastifyRequest,
+  { principal, raw: { socket } }: FastifyRequest,
   reply: FastifyReply,
 ): void {
   reply.hijack();
@@ -148,6 +159,7 @@ function stream(
   socket.setKeepAlive(true, KEEP_ALIVE_MS);
   const peer = `${socket.remoteAddress}:${socket.remotePort}`;
   const follower = new ResponseFollower(reply.raw, peer, asEvents ? serverSentEvent : ndjson);
+  reply.raw.once('close', endWhenRevoked(access, principal, wanted, follower));
   follower.listen(node.serveFollower(wanted, follower));
 }
 

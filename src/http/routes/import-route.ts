@@ -1,5 +1,6 @@
 /** `POST /v1/import`: reads NDJSON as a stream, in bounded memory. */
 import type { FastifyInstance } from 'fastify';
+import type { Principal } from '../../access/principal.ts';
 import { fromJsonValue } from '../../keyspace/json/json-value.ts';
 import { keyProblem } from '../../keyspace/key.ts';
 import { MAX_VALUE_BYTES } from '../../keyspace/write.ts';
@@ -64,7 +65,7 @@ export function importRoute(app: FastifyInstance, node: Node, now: () => number,
         throw new Problem('UNSUPPORTED_MEDIA_TYPE', `an import is application/x-ndjson, not ${type}`);
       }
       const body = request.body as import('node:stream').Readable | undefined;
-      const load = new Load(node, now);
+      const load = new Load(node, now, request.principal);
       try {
         if (body !== undefined) await load.addAll(lineGroups(body, bodies));
       } catch (error) {
@@ -84,6 +85,7 @@ export function importRoute(app: FastifyInstance, node: Node, now: () => number,
 class Load {
   readonly #node: Node;
   readonly #now: () => number;
+  readonly #principal: Principal;
   #line = 0;
   #group: (SetCommand | DelCommand)[] = [];
   #groupBytes = 0;
@@ -91,9 +93,10 @@ class Load {
   imported = 0;
   position: string;
 
-  constructor(node: Node, now: () => number) {
+  constructor(node: Node, now: () => number, principal: Principal) {
     this.#node = node;
     this.#now = now;
+    this.#principal = principal;
     this.#turns = node.turns();
     this.position = formatPosition(node.position);
   }
@@ -106,7 +109,7 @@ class Load {
     try {
       for await (const lines of groups) await this.#add(lines);
     } catch (error) {
-      if (error instanceof Problem && error.code === 'BAD_LINE') await this.#write();
+      if (error instanceof Problem && isOfLine(error)) await this.#write();
       throw error;
     }
     await this.#write();
@@ -118,10 +121,19 @@ class Load {
       if (this.#turns.isOver) await this.#turns.pass();
       if (isBlank(line)) continue;
       const entry = await this.#parsed(line);
+      this.#mustCover(entry);
       this.#group.push(entry);
       this.#groupBytes += line.length;
       if (this.#group.length >= GROUP_ENTRIES || this.#groupBytes >= GROUP_BYTES) await this.#write();
     }
+  }
+
+  /** @throws Problem FORBIDDEN */
+  #mustCover(entry: SetCommand | DelCommand): void {
+    const key = entry.kind === 'set' ? entry.key : (entry.keys[0] as string);
+    if (this.#principal.covers('write', key)) return;
+    const { code, message } = this.#principal.refusal('write', this.#principal.has('write'));
+    throw new Problem(code, message, { line: this.#line });
   }
 
   /** Writes the collected entries. */
@@ -139,7 +151,7 @@ class Load {
   explain(error: unknown): unknown {
     const { imported } = this;
     if (error instanceof Problem) {
-      const isLine = error.code === 'BAD_LINE';
+      const isLine = isOfLine(error);
       const line = error.extra.line ?? this.#line + 1;
       const [entries, are] = imported === 1 ? ['1 entry', 'is'] : [`${imported} entries`, 'are'];
       const detail = isLine
@@ -162,6 +174,11 @@ class Load {
       throw error;
     }
   }
+}
+
+/** Whether the problem is that of one line: then the lines before it are in. */
+function isOfLine({ code }: Problem): boolean {
+  return code === 'BAD_LINE' || code === 'FORBIDDEN';
 }
 
 /** @returns the command that sets the entry; if the entry has expired by `now`, the command that deletes it */

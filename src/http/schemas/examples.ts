@@ -163,6 +163,7 @@ const EXAMPLES: Readonly<Record<ProblemCode, Example>> = {
     detail: 'line 3: "key" is not a string; 2 entries before it are in',
     extra: { line: 3, imported: 2 },
   },
+  UNAUTHORIZED: { detail: 'the token is not valid' },
   FORBIDDEN: {
     detail: 'pages of http://evil.example may not change anything on this node; --allow-origin lets them',
   },

@@ -11,6 +11,8 @@ export function closeCodeOf({ code, status }: Problem): CloseCode {
   switch (status) {
     case 400:
       return CloseCode.protocolError;
+    case 401:
+      return CloseCode.unauthorized;
     case 403:
       return CloseCode.forbidden;
     case 410:

@@ -1,0 +1,235 @@
+/**
+ * Who may do what on this node, while it runs: which token belongs to whom, and which open streams end when a token
+ * goes. Looking up a token is synchronous, because the fast path asks too.
+ */
+import type { Log, World } from '../node/ports/world.ts';
+import { Problem } from '../node/problem.ts';
+import { Buckets, clientOf } from './buckets.ts';
+import { ANYBODY, Principal } from './principal.ts';
+import type { Right } from './right.ts';
+import { isToken, tokenDigest } from './token.ts';
+import type { TokenRecord } from './token-list.ts';
+
+/** An answer that says how to do better in `WWW-Authenticate` (RFC 6750, 3). */
+export class AccessProblem extends Problem {
+  readonly challenge: string;
+
+  constructor(code: 'UNAUTHORIZED' | 'FORBIDDEN', detail: string, error: string | null) {
+    super(code, detail);
+    this.challenge = `Bearer realm="psyncd"${error === null ? '' : `, error="${error}"`}`;
+  }
+}
+
+/** Too many requests; the answer says when to come again. */
+export class LimitProblem extends Problem {
+  readonly retryAfterSeconds: number;
+
+  constructor(detail: string, retryAfterSeconds: number) {
+    super('TOO_MANY_REQUESTS', detail);
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+}
+
+/** The connection of a request. */
+export interface Connection {
+  readonly remoteAddress?: string | undefined;
+}
+
+export interface AccessSettings {
+  /** Rights of requests without a token, on a node with tokens. */
+  readonly anonymousRights: readonly Right[];
+  /** Number of tokens that are not valid which one address may show in a minute. */
+  readonly authFailures: number;
+}
+
+/** Something that stays open after it was allowed: a feed, a replica's link. */
+export interface Opened {
+  /** Whether this principal may still have it. */
+  readonly may: (principal: Principal) => boolean;
+  /** Ends it. Called once. */
+  readonly revoked: (problem: Problem) => void;
+}
+
+/** The connection of a request: what was found for its last token is kept with it. */
+interface Known {
+  readonly authorization: string;
+  readonly principal: Principal;
+  readonly edition: number;
+}
+
+const BEARER = /^Bearer +([^\s,]+)$/i;
+
+export class Access {
+  readonly #log: Log;
+  readonly #now: () => number;
+  readonly #anonymous: Principal | null;
+  readonly #failures: Buckets;
+  readonly #opened = new Map<Opened, string>();
+  readonly #known = new WeakMap<object, Known>();
+  /** null: there are no tokens on this node, and everybody may do everything. */
+  #byDigest: ReadonlyMap<string, Principal> | null = null;
+  #byId: ReadonlyMap<string, Principal> = new Map();
+  /** Changes with each change of the tokens. */
+  #edition = 0;
+  /** Earliest time at which a token expires, Unix time in milliseconds. */
+  #nextExpiry = Number.POSITIVE_INFINITY;
+
+  constructor(
+    log: Log,
+    { anonymousRights: anonymous, authFailures }: AccessSettings,
+    { now, monotonic }: Pick<World, 'now' | 'monotonic'>,
+  ) {
+    this.#log = log;
+    this.#now = now;
+    this.#failures = new Buckets(authFailures / 60, authFailures, monotonic);
+    this.#anonymous =
+      anonymous.length === 0
+        ? null
+        : new Principal({
+            id: 'anonymous',
+            name: 'anonymous',
+            rights: anonymous,
+            prefixes: null,
+            expiresAt: null,
+          });
+  }
+
+  /** Whether everybody may do everything, because there are no tokens. */
+  get isOpen(): boolean {
+    return this.#byDigest === null;
+  }
+
+  /** Takes over the tokens, and ends the streams that lost what they need. */
+  replace(records: readonly TokenRecord[]): void {
+    const byDigest = new Map<string, Principal>();
+    const byId = new Map<string, Principal>();
+    this.#nextExpiry = Number.POSITIVE_INFINITY;
+    for (const record of records) {
+      const principal = new Principal(record);
+      byDigest.set(record.sha256, principal);
+      byId.set(record.id, principal);
+      if (record.expiresAt !== null) this.#nextExpiry = Math.min(this.#nextExpiry, record.expiresAt);
+    }
+    this.#byDigest = byDigest;
+    this.#byId = byId;
+    this.#edition += 1;
+    this.#recheck();
+  }
+
+  /**
+   * Finds the sender of a request without saying why there is none: for the fast path, which leaves that to others.
+   * @see authenticate
+   */
+  find(authorization: string | undefined, connection: Connection): Principal | null {
+    if (this.#byDigest === null) return ANYBODY;
+    if (authorization === undefined) return this.#anonymous;
+    const known = this.#known.get(connection);
+    if (known?.authorization === authorization && known.edition === this.#edition) {
+      return known.principal.hasExpired(this.#now()) ? null : known.principal;
+    }
+    const token = this.#mayTry(connection) ? tokenOf(authorization) : null;
+    const principal = token === null ? null : this.#principalOf(token);
+    if (typeof principal === 'string' || principal === null) return null;
+    this.#known.set(connection, { authorization, principal, edition: this.#edition });
+    return principal;
+  }
+
+  /**
+   * @param authorization the `Authorization` header; undefined: the request has none
+   * @param connection of the request; a second request with the same header costs no hash
+   * @throws Problem UNAUTHORIZED, the same for each token that is no good; BAD_REQUEST if it is no Bearer token
+   */
+  authenticate(authorization: string | undefined, connection: Connection): Principal {
+    const principal = this.find(authorization, connection);
+    if (principal !== null) return principal;
+    if (authorization === undefined) {
+      throw new AccessProblem('UNAUTHORIZED', 'a token is needed: Authorization: Bearer TOKEN', null);
+    }
+    const token = tokenOf(authorization);
+    if (token === null) {
+      throw new Problem('BAD_REQUEST', 'expected one Authorization header, Bearer and a token');
+    }
+    return this.authenticateToken(token, connection);
+  }
+
+  /** @throws Problem UNAUTHORIZED; TOO_MANY_REQUESTS if this client has shown too many tokens that were no good */
+  authenticateToken(token: string, connection: Connection): Principal {
+    if (this.#byDigest === null) return ANYBODY;
+    const client = clientOf(connection.remoteAddress ?? '');
+    const { allowed, seconds } = this.#failures.look(client);
+    if (!allowed)
+      throw new LimitProblem('too many tokens that are not valid came from this address', seconds);
+    const principal = this.#principalOf(token);
+    if (typeof principal !== 'string') return principal;
+    this.#failures.take(client);
+    throw this.#invalid(principal, isToken(token) ? (token.split('_')[1] ?? null) : null);
+  }
+
+  /**
+   * Ends `opened` as soon as the principal's token is revoked, expires, or loses what it needs.
+   * @returns a function to call when it has ended otherwise
+   */
+  watch(principal: Principal, opened: Opened): () => void {
+    this.#opened.set(opened, principal.id);
+    return () => this.#opened.delete(opened);
+  }
+
+  /** Ends the streams of tokens that have expired meanwhile; to be called at least once a second. */
+  tick(): void {
+    if (this.#now() >= this.#nextExpiry) this.#recheck();
+  }
+
+  /** Looks at all open streams. */
+  #recheck(): void {
+    const now = this.#now();
+    const expiries = [...this.#byId.values()].flatMap(({ expiresAt }) =>
+      expiresAt !== null && expiresAt > now ? [expiresAt] : [],
+    );
+    this.#nextExpiry = expiries.reduce((least, each) => Math.min(least, each), Number.POSITIVE_INFINITY);
+    for (const [opened, id] of this.#opened) {
+      const principal = this.#present(id);
+      if (principal !== null && opened.may(principal)) continue;
+      this.#opened.delete(opened);
+      opened.revoked(
+        principal === null
+          ? this.#invalid('it was revoked, or has expired', id)
+          : new AccessProblem(
+              'FORBIDDEN',
+              'the token has lost a right that this needs',
+              'insufficient_scope',
+            ),
+      );
+    }
+  }
+
+  /** @returns what the principal is now; null: it is gone */
+  #present(id: string): Principal | null {
+    if (id === this.#anonymous?.id) return this.#anonymous;
+    const principal = this.#byId.get(id);
+    return principal === undefined || principal.hasExpired(this.#now()) ? null : principal;
+  }
+
+  /** Whether the client may show a token; before anything is hashed. */
+  #mayTry({ remoteAddress = '' }: Connection): boolean {
+    return this.#failures.look(clientOf(remoteAddress)).allowed;
+  }
+
+  /** @returns whose token it is, or what is wrong with it */
+  #principalOf(token: string): Principal | string {
+    if (!isToken(token)) return 'it is mistyped, or no token of psyncd';
+    const principal = this.#byDigest?.get(tokenDigest(token));
+    if (principal === undefined) return 'it is unknown or was revoked';
+    return principal.hasExpired(this.#now()) ? 'it has expired' : principal;
+  }
+
+  /** The log knows what is wrong; a client is told the same whatever it is. */
+  #invalid(reason: string, id: string | null): AccessProblem {
+    this.#log.info('token-refused', { reason, ...(id === null ? {} : { id }) });
+    return new AccessProblem('UNAUTHORIZED', 'the token is not valid', 'invalid_token');
+  }
+}
+
+/** @returns the token in an `Authorization` header; null: it is not one Bearer token (RFC 6750, 2.1) */
+function tokenOf(authorization: string): string | null {
+  return BEARER.exec(authorization)?.[1] ?? null;
+}

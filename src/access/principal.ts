@@ -1,0 +1,75 @@
+/** Who sends a request, and what that one may do. */
+import { Problem } from '../node/problem.ts';
+import type { Right } from './right.ts';
+
+export interface PrincipalParts {
+  readonly id: string;
+  readonly name: string;
+  readonly rights: Iterable<Right>;
+  /** Beginnings of the keys that `read` and `write` are about; null: all keys. */
+  readonly prefixes: readonly string[] | null;
+  /** Unix time in milliseconds; null: never. */
+  readonly expiresAt: number | null;
+}
+
+export class Principal {
+  /** Public part of the token; it may stand in logs. */
+  readonly id: string;
+  readonly name: string;
+  readonly expiresAt: number | null;
+  readonly #rights: ReadonlySet<Right>;
+  readonly #prefixes: readonly string[] | null;
+
+  constructor({ id, name, rights, prefixes, expiresAt }: PrincipalParts) {
+    this.id = id;
+    this.name = name;
+    this.expiresAt = expiresAt;
+    this.#rights = new Set(rights);
+    this.#prefixes = prefixes;
+  }
+
+  /** @param now Unix time in milliseconds */
+  hasExpired(now: number): boolean {
+    return this.expiresAt !== null && this.expiresAt <= now;
+  }
+
+  /** Whether it has the right at all, maybe for some keys only. */
+  has(right: Right): boolean {
+    return this.#rights.has(right) || this.#rights.has('admin');
+  }
+
+  /**
+   * Whether it has the right for every key that begins with the prefix. A key is such a prefix of itself.
+   * Keys are well-formed text, so comparing text is comparing their bytes.
+   */
+  covers(right: Right, prefix: string): boolean {
+    if (!this.has(right)) return false;
+    return this.#prefixes?.some((own) => prefix.startsWith(own)) ?? true;
+  }
+
+  /** @throws Problem FORBIDDEN; it says the same of keys that are there and of keys that are not */
+  mustCover(right: Right, prefix: string): void {
+    if (this.covers(right, prefix)) return;
+    throw this.refusal(right, this.has(right));
+  }
+
+  /** @throws Problem FORBIDDEN if it has none of the rights */
+  mustHave(...rights: readonly Right[]): void {
+    if (!rights.some((right) => this.has(right))) throw this.refusal(rights[0] as Right, false);
+  }
+
+  /** @param isLimited whether it has the right, but for other keys */
+  refusal(right: Right, isLimited: boolean): Problem {
+    const lacking = isLimited ? `the right ${right} for other keys only` : `no right ${right}`;
+    return new Problem('FORBIDDEN', `the token ${this.id} has ${lacking}`, { right });
+  }
+}
+
+/** Everybody, on a node without tokens. */
+export const ANYBODY = new Principal({
+  id: 'anybody',
+  name: 'anybody',
+  rights: ['admin'],
+  prefixes: null,
+  expiresAt: null,
+});

@@ -1,0 +1,87 @@
+/**
+ * `tokens.json` on the disk. The command line and a running node may both change it: each change first makes the file
+ * `tokens.json.new`, which only one of them can do, and then renames it into place.
+ */
+import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { atOnce } from '../keyspace/json/json.ts';
+import { readSmallFile } from '../runtime/small-file.ts';
+import { formatTokenList, TokenListError, type TokenRecord, tokenListSteps } from './token-list.ts';
+
+/** Largest list, in bytes: some 50,000 tokens. */
+export const MAX_TOKENS_BYTES = 16 * 1024 * 1024;
+/** How often a change asks again for the file that another process is changing, and how long it waits between. */
+const ATTEMPTS = 50;
+const RETRY_MS = 20;
+/** A change takes milliseconds: what is older was left by a process that was killed. */
+const ABANDONED_MS = 10_000;
+
+/**
+ * @returns the tokens of the file; null: there is no such file
+ * @throws TokenListError if the list cannot be used, Error if the file cannot be read
+ */
+export function readTokens(path: string): readonly TokenRecord[] | null {
+  const bytes = readTokenBytes(path);
+  return bytes === null ? null : atOnce(tokenListSteps(bytes));
+}
+
+/** @returns the bytes of the file; null: there is no such file */
+export function readTokenBytes(path: string): Buffer | null {
+  try {
+    return readSmallFile(path, MAX_TOKENS_BYTES);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+/**
+ * Replaces the list by a changed one, so that a reader sees the old one or the new one, and so does the next start.
+ * @param change gets the present tokens, also of a file that is not there; it may throw
+ * @returns what `change` returned
+ * @throws TokenListError if the present list cannot be used or the new one is too large, Error if the disk fails
+ */
+export async function changeTokens<T extends { readonly tokens: readonly TokenRecord[] }>(
+  path: string,
+  change: (tokens: readonly TokenRecord[]) => T,
+): Promise<T> {
+  const temporary = `${path}.new`;
+  // The data folder, before the first start.
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const file = await openAlone(temporary);
+  try {
+    const changed = change(readTokens(path) ?? []);
+    const bytes = Buffer.from(formatTokenList(changed.tokens), 'utf8');
+    if (bytes.length > MAX_TOKENS_BYTES) {
+      throw new TokenListError(`the list would have more than ${MAX_TOKENS_BYTES} bytes`);
+    }
+    for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
+    fsyncSync(file);
+    renameSync(temporary, path);
+    return changed;
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** Makes the file; waits while another process has it. */
+async function openAlone(path: string): Promise<number> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return openSync(path, 'wx', 0o600);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || attempt === ATTEMPTS) throw error;
+    }
+    if (isAbandoned(path)) rmSync(path, { force: true });
+    else await pause(RETRY_MS);
+  }
+}
+
+function isAbandoned(path: string): boolean {
+  const { mtimeMs } = statSync(path, { throwIfNoEntry: false }) ?? {};
+  return mtimeMs !== undefined && Date.now() - mtimeMs > ABANDONED_MS;
+}

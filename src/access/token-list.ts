@@ -1,0 +1,159 @@
+/** The content of `tokens.json`, `{"tokens": [...]}`: what psyncd keeps of each token. Pure; `token-file.ts` reads and writes it. */
+import { JsonError, jsonSteps, type Steps } from '../keyspace/json/json.ts';
+import { isRawJSON } from '../keyspace/json/json-number.ts';
+import { keyProblem } from '../keyspace/key.ts';
+import { isRight, RIGHTS, type Right, unlimited } from './right.ts';
+
+export interface TokenRecord {
+  readonly id: string;
+  readonly name: string;
+  /** SHA-256 of the token, 64 hex digits. */
+  readonly sha256: string;
+  readonly rights: readonly Right[];
+  /** Beginnings of the keys that the rights are about; null: all keys. */
+  readonly prefixes: readonly string[] | null;
+  /** Unix time in milliseconds; null: never. */
+  readonly expiresAt: number | null;
+  /** Unix time in milliseconds. */
+  readonly createdAt: number;
+  /** Whatever the operator wants to remember. */
+  readonly note: string | null;
+}
+
+/** Longest name of a token, in characters. */
+export const MAX_NAME_LENGTH = 100;
+/** Largest number of key prefixes of one token: each read and each write looks at all of them. */
+export const MAX_TOKEN_PREFIXES = 100;
+const ID = /^[0-9A-Za-z]{8}$/;
+const SHA256 = /^[0-9a-f]{64}$/;
+/** Number of tokens that are looked at in one step. */
+const STEP = 100;
+
+/** The list cannot be used; the message says which token and which member. */
+export class TokenListError extends Error {}
+
+/**
+ * Reads a list in steps, because ten thousand tokens take longer than one turn of the event loop may.
+ * @throws TokenListError
+ */
+export function* tokenListSteps(bytes: Buffer): Steps<readonly TokenRecord[]> {
+  let parsed: unknown;
+  try {
+    parsed = yield* jsonSteps(bytes);
+  } catch (error) {
+    if (error instanceof JsonError) throw new TokenListError(`it is not JSON: ${error.detail}`);
+    throw error;
+  }
+  const tokens = membersOf(parsed)?.get('tokens');
+  if (!Array.isArray(tokens)) throw new TokenListError('expected {"tokens": [...]}');
+  const records: TokenRecord[] = [];
+  const seen = new Set<string>();
+  for (const [index, each] of tokens.entries()) {
+    if (index % STEP === STEP - 1) yield;
+    const record = recordOf(each, `token ${index + 1}`);
+    for (const unique of [record.id, record.sha256]) {
+      if (seen.has(unique)) throw new TokenListError(`token ${index + 1}: ${unique} is in the list twice`);
+      seen.add(unique);
+    }
+    records.push(record);
+  }
+  return records;
+}
+
+/** @returns the text of `tokens.json` */
+export function formatTokenList(records: readonly TokenRecord[]): string {
+  const tokens = records.map(({ prefixes, expiresAt, createdAt, note, ...record }) => ({
+    ...record,
+    ...(prefixes === null ? {} : { prefixes }),
+    ...(expiresAt === null ? {} : { expiresAt: new Date(expiresAt).toISOString() }),
+    createdAt: new Date(createdAt).toISOString(),
+    ...(note === null ? {} : { note }),
+  }));
+  return `${JSON.stringify({ tokens }, null, 2)}\n`;
+}
+
+/** What is asked for when a token is made. */
+export interface TokenRequest {
+  readonly name: string;
+  readonly rights: readonly string[];
+  readonly prefixes: readonly string[] | null;
+}
+
+/** @returns what is wrong with the name, rights and prefixes of a token, in one line that begins with the member; or null */
+export function tokenProblem({ name, rights, prefixes }: TokenRequest): string | null {
+  if (name === '' || name.length > MAX_NAME_LENGTH || !name.isWellFormed()) {
+    return `name: expected 1 to ${MAX_NAME_LENGTH} characters`;
+  }
+  if (rights.length === 0) return `rights: expected some of ${RIGHTS.join(', ')}`;
+  for (const right of rights) {
+    if (!isRight(right)) {
+      return `rights: there is no right ${JSON.stringify(right)}; there are ${RIGHTS.join(', ')}`;
+    }
+  }
+  if (prefixes === null) return null;
+  if (prefixes.length === 0 || prefixes.length > MAX_TOKEN_PREFIXES) {
+    return `prefixes: expected 1 to ${MAX_TOKEN_PREFIXES} of them, or none at all`;
+  }
+  const wrong = prefixes.find((prefix) => keyProblem(prefix) !== null);
+  if (wrong !== undefined) return `prefixes: ${JSON.stringify(wrong)} is not the beginning of a key`;
+  const whole = unlimited(rights as readonly Right[]);
+  return whole === null
+    ? null
+    : `prefixes: the right ${whole} is for the whole node, prefixes cannot limit it`;
+}
+
+const MEMBERS: ReadonlySet<string> = new Set([
+  'id',
+  'name',
+  'sha256',
+  'rights',
+  'prefixes',
+  'expiresAt',
+  'createdAt',
+  'note',
+]);
+
+function recordOf(value: unknown, where: string): TokenRecord {
+  const wrong = (what: string): TokenListError => new TokenListError(`${where}: ${what}`);
+  const members = membersOf(value);
+  if (members === null) throw wrong('expected an object');
+  for (const name of members.keys()) if (!MEMBERS.has(name)) throw wrong(`there is no member "${name}"`);
+  const text = (name: string, pattern: RegExp): string => {
+    const found = members.get(name);
+    if (typeof found === 'string' && pattern.test(found)) return found;
+    throw wrong(`"${name}" is not ${pattern.source}`);
+  };
+  const texts = (name: string): readonly string[] => {
+    const found = members.get(name);
+    if (Array.isArray(found) && found.every((each) => typeof each === 'string')) return found;
+    throw wrong(`"${name}" is no list of texts`);
+  };
+  const time = (name: string): number => {
+    const found = members.get(name);
+    const ms = typeof found === 'string' ? Date.parse(found) : Number.NaN;
+    if (Number.isNaN(ms)) throw wrong(`"${name}" is no date such as 2027-01-31T00:00:00Z`);
+    return ms;
+  };
+  const request = {
+    name: text('name', /^/),
+    rights: texts('rights'),
+    prefixes: members.has('prefixes') ? texts('prefixes') : null,
+  };
+  const problem = tokenProblem(request);
+  if (problem !== null) throw wrong(problem);
+  return {
+    ...request,
+    rights: request.rights as readonly Right[],
+    id: text('id', ID),
+    sha256: text('sha256', SHA256),
+    expiresAt: members.has('expiresAt') ? time('expiresAt') : null,
+    createdAt: time('createdAt'),
+    note: members.has('note') ? text('note', /^/) : null,
+  };
+}
+
+/** @returns the members of an object, whatever their names are; null: it is none */
+function membersOf(value: unknown): ReadonlyMap<string, unknown> | null {
+  if (typeof value !== 'object' || value === null || Array.isArray(value) || isRawJSON(value)) return null;
+  return new Map(Object.entries(value));
+}

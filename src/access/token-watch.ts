@@ -1,0 +1,110 @@
+/**
+ * Reads `tokens.json` when it changes. `fs.watch` misses files that are exchanged by a rename or through a symbolic link,
+ * as secrets in containers are, so the file's identity is polled.
+ */
+import { stat } from 'node:fs/promises';
+import type { Log, World } from '../node/ports/world.ts';
+import { Turns } from '../node/turns.ts';
+import { logUnexpected, unattended } from '../node/unattended.ts';
+import type { Access } from './access.ts';
+import { readTokenBytes } from './token-file.ts';
+import { TokenListError, type TokenRecord, tokenListSteps } from './token-list.ts';
+
+/** How often the file is looked at, in milliseconds: open streams end within a second. */
+const LOOK_MS = 400;
+
+export class TokenWatch {
+  readonly #path: string;
+  readonly #access: Access;
+  readonly #world: World;
+  readonly #log: Log;
+  #seen = '';
+  #lastFailure = '';
+  #cancel: () => void = () => undefined;
+  #isStopped = false;
+
+  constructor(parts: {
+    readonly path: string;
+    readonly access: Access;
+    readonly world: World;
+    readonly log: Log;
+  }) {
+    this.#path = parts.path;
+    this.#access = parts.access;
+    this.#world = parts.world;
+    this.#log = parts.log;
+  }
+
+  /**
+   * Reads the file for the first time, and goes on looking at it.
+   * @param isNamed whether a setting names the file: then it must be there
+   * @throws Error that says why the tokens cannot be used
+   */
+  async start(isNamed: boolean): Promise<void> {
+    const seen = await this.#look();
+    if (isNamed || seen !== '') await this.#load();
+    this.#seen = seen;
+    this.#lookLater();
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#cancel();
+  }
+
+  /** Reads the file now, whether it seems to have changed or not; if it cannot be used, the tokens stay as they were. */
+  async reload(): Promise<void> {
+    try {
+      const seen = await this.#look();
+      if (seen === '' && this.#access.isOpen) return;
+      await this.#load();
+      this.#seen = seen;
+      this.#lastFailure = '';
+      this.#log.info('tokens-reloaded', {});
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      if (message !== this.#lastFailure) this.#log.error('tokens-not-reloaded', { error: message });
+      this.#lastFailure = message;
+    }
+  }
+
+  #lookLater(): void {
+    if (this.#isStopped) return;
+    this.#cancel = this.#world.after(LOOK_MS, () => {
+      unattended(
+        this.#lookAgain().finally(() => this.#lookLater()),
+        (error) => logUnexpected(this.#log, 'tokens', error),
+      );
+    });
+  }
+
+  async #lookAgain(): Promise<void> {
+    this.#access.tick();
+    if ((await this.#look().catch(() => '?')) !== this.#seen) await this.reload();
+  }
+
+  /** @returns what tells one state of the file from another; empty: there is none */
+  async #look(): Promise<string> {
+    try {
+      const { ino, size, mtimeMs } = await stat(this.#path);
+      return `${ino}:${size}:${mtimeMs}`;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
+      throw error;
+    }
+  }
+
+  async #load(): Promise<void> {
+    const bytes = readTokenBytes(this.#path);
+    if (bytes === null) throw new TokenListError('there is no such file');
+    const turns = new Turns(this.#world);
+    const steps = tokenListSteps(bytes);
+    let records: readonly TokenRecord[] | null = null;
+    while (records === null) {
+      const step = steps.next();
+      if (step.done === true) records = step.value;
+      else await turns.next();
+    }
+    this.#access.replace(records);
+  }
+}

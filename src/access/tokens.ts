@@ -1,0 +1,73 @@
+/** Makes, lists and revokes tokens, for the command line and for `/v1/tokens`. */
+
+import type { Right } from './right.ts';
+import { newToken, tokenDigest } from './token.ts';
+import { changeTokens, readTokens } from './token-file.ts';
+import { TokenListError, type TokenRecord, type TokenRequest, tokenProblem } from './token-list.ts';
+
+export { TokenListError };
+
+/** Largest number of tokens. */
+export const MAX_TOKENS = 50_000;
+
+export interface WantedToken extends TokenRequest {
+  /** Unix time in milliseconds; null: never. */
+  readonly expiresAt: number | null;
+}
+
+/** What may be shown of a token to who manages them. */
+export type ShownToken = Omit<TokenRecord, 'sha256'>;
+
+export interface CreatedToken {
+  readonly record: ShownToken;
+  /** The token itself; it is kept nowhere. */
+  readonly text: string;
+}
+
+/**
+ * @param path of the file
+ * @param now Unix time in milliseconds
+ * @throws TokenListError if the request or the file cannot be used
+ */
+export async function createToken(path: string, wanted: WantedToken, now: number): Promise<CreatedToken> {
+  const problem = tokenProblem(wanted);
+  if (problem !== null) throw new TokenListError(problem);
+  if (wanted.expiresAt !== null && wanted.expiresAt <= now) {
+    throw new TokenListError('expiresAt: expected a time to come');
+  }
+  const { id, text } = newToken();
+  const record: TokenRecord = {
+    id,
+    name: wanted.name,
+    rights: [...new Set(wanted.rights as readonly Right[])],
+    prefixes: wanted.prefixes,
+    expiresAt: wanted.expiresAt,
+    createdAt: now,
+    note: null,
+    sha256: tokenDigest(text),
+  };
+  await changeTokens(path, (tokens) => {
+    if (tokens.length >= MAX_TOKENS) throw new TokenListError(`there are ${MAX_TOKENS} tokens already`);
+    return { tokens: [...tokens, record] };
+  });
+  return { record: shownOf(record), text };
+}
+
+/** @returns the tokens in the order in which they were made @throws TokenListError */
+export function listTokens(path: string): readonly ShownToken[] {
+  return (readTokens(path) ?? []).map(shownOf);
+}
+
+/** @returns the token that is no longer valid; null: there is none with this ID @throws TokenListError */
+export async function revokeToken(path: string, id: string): Promise<ShownToken | null> {
+  if (!(readTokens(path) ?? []).some((token) => token.id === id)) return null;
+  const { revoked } = await changeTokens(path, (tokens) => ({
+    tokens: tokens.filter((token) => token.id !== id),
+    revoked: tokens.find((token) => token.id === id) ?? null,
+  }));
+  return revoked === null ? null : shownOf(revoked);
+}
+
+function shownOf({ sha256, ...shown }: TokenRecord): ShownToken {
+  return shown;
+}

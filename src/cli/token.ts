@@ -1,0 +1,125 @@
+/** `psyncd token`: makes, lists and revokes the tokens of a node, in its `tokens.json`. */
+import type { Command } from 'commander';
+import { Option } from 'commander';
+import { RIGHTS } from '../access/right.ts';
+import type { ShownToken } from '../access/tokens.ts';
+import { parseTime, UsageError } from '../settings/parse.ts';
+import { variableOf } from '../settings/setting.ts';
+import { CommandError } from './command-error.ts';
+import { printable, printableJson, printableLines } from './printable.ts';
+
+const DAY_MS = 86_400_000;
+/** Longest life of a token, in milliseconds: ten years. */
+const MAX_LIFE_MS = 3_650 * DAY_MS;
+const DEFAULT_FILE = 'psyncd-data/tokens.json';
+
+type Tokens = typeof import('../access/tokens.ts');
+
+interface CreateFlags {
+  readonly tokens: string;
+  readonly rights: string;
+  readonly prefix?: readonly string[];
+  readonly expires?: string;
+  readonly json?: true;
+}
+
+/** Adds the command. */
+export function tokenCommand(psyncd: Command): void {
+  const token = psyncd
+    .command('token')
+    .description('make, list and revoke tokens; as soon as a node has one, its clients need one');
+
+  token
+    .command('create')
+    .argument('<name>', 'what the token is for, such as backend')
+    .description('make a token and print it; it is shown only once')
+    .requiredOption('--rights <RIGHTS>', `some of ${RIGHTS.join(', ')}, separated by commas`)
+    .addOption(
+      new Option('--prefix <P>', 'only keys that begin so; may be repeated').argParser(
+        (value: string, before: readonly string[] = []) => [...before, value],
+      ),
+    )
+    .option('--expires <TIME>', 'how long it is valid, such as 12h or 30d; without it, until it is revoked')
+    .option('--json', 'the token with its ID as JSON')
+    .addOption(fileOption())
+    .action(async (name: string, flags: CreateFlags) => {
+      const now = Date.now();
+      const expiresAt = flags.expires === undefined ? null : now + lifeOf(flags.expires);
+      const wanted = {
+        name,
+        rights: flags.rights.split(',').map((right) => right.trim()),
+        prefixes: flags.prefix ?? null,
+        expiresAt,
+      };
+      const { record, text } = await inFile(flags.tokens, ({ createToken }) =>
+        createToken(flags.tokens, wanted, now),
+      );
+      // The token stands alone on standard output, so that a script can take it.
+      process.stdout.write(
+        flags.json ? `${printableJson({ ...shown(record), token: text })}\n` : `${text}\n`,
+      );
+      if (!flags.json) process.stderr.write(`${printable(`${lineOf(record)}; it is not shown again`)}\n`);
+    });
+
+  token
+    .command('list')
+    .description('show the tokens without their secrets')
+    .option('--json', 'as JSON')
+    .addOption(fileOption())
+    .action(async ({ tokens, json }: { readonly tokens: string; readonly json?: true }) => {
+      const records = await inFile(tokens, async ({ listTokens }) => listTokens(tokens));
+      if (json) process.stdout.write(`${printableJson({ tokens: records.map(shown) }, 2)}\n`);
+      else if (records.length === 0) process.stdout.write('there are no tokens\n');
+      else process.stdout.write(`${printableLines(records.map(lineOf))}\n`);
+    });
+
+  token
+    .command('revoke')
+    .argument('<id>', 'the ID of the token, as list shows it')
+    .description('make a token invalid; a running node closes its open streams within a second')
+    .addOption(fileOption())
+    .action(async (id: string, { tokens }: { readonly tokens: string }) => {
+      const revoked = await inFile(tokens, ({ revokeToken }) => revokeToken(tokens, id));
+      if (revoked === null) throw new CommandError(`there is no token ${JSON.stringify(id)} in ${tokens}`);
+      process.stdout.write(`${printable(`revoked ${lineOf(revoked)}`)}\n`);
+    });
+}
+
+function fileOption(): Option {
+  return new Option('--tokens <FILE>', 'the file of the node')
+    .default(DEFAULT_FILE)
+    .env(variableOf('tokensFile'));
+}
+
+/** Turns what is wrong with the file, or with what is asked for, into one line. */
+async function inFile<T>(path: string, work: (tokens: Tokens) => Promise<T>): Promise<T> {
+  const tokens = await import('../access/tokens.ts');
+  try {
+    return await work(tokens);
+  } catch (error) {
+    if (error instanceof tokens.TokenListError) throw new CommandError(`${path}: ${error.message}`);
+    if (error instanceof Error && 'code' in error) throw new CommandError(`${path}: ${error.message}`);
+    throw error;
+  }
+}
+
+/** Reads `12h` or `30d`. @returns milliseconds @throws UsageError */
+function lifeOf(text: string): number {
+  const [, days] = /^(\d{1,5})d$/.exec(text) ?? [];
+  const ms = days === undefined ? parseTime(text) : Number(days) * DAY_MS;
+  if (ms > 0 && ms <= MAX_LIFE_MS) return ms;
+  throw new UsageError(`--expires: expected a time from 1ms to 3650d, got ${JSON.stringify(text)}`);
+}
+
+function shown({ expiresAt, createdAt, ...rest }: ShownToken): Readonly<Record<string, unknown>> {
+  return { ...rest, expiresAt, createdAt };
+}
+
+function lineOf({ id, name, rights, prefixes, expiresAt }: ShownToken): string {
+  const keys =
+    prefixes === null
+      ? ''
+      : ` for keys that begin with ${prefixes.map((each) => JSON.stringify(each)).join(', ')}`;
+  const end = expiresAt === null ? '' : `, until ${new Date(expiresAt).toISOString()}`;
+  return `${id} ${name}: ${rights.join(', ')}${keys}${end}`;
+}

@@ -1,0 +1,109 @@
+/**
+ * Which right each operation needs. What is not in the table is refused: a new route needs a row before anybody can
+ * call it on a node with tokens.
+ */
+import type { FastifyRequest } from 'fastify';
+import type { Principal } from '../access/principal.ts';
+import type { Right } from '../access/right.ts';
+import { Problem } from '../node/problem.ts';
+
+/**
+ * Where the keys of a request stand:
+ * - `path`: one key in the path
+ * - `query`: all keys that begin with `prefix`, or all keys if there is none
+ * - `flush`: the same, but `all=true` needs the right `admin`
+ * - `body`: the handler looks at each of them, because they stand in the body or are parsed there
+ * - `node`: it concerns the whole node
+ */
+type Keys = 'path' | 'query' | 'flush' | 'body' | 'node';
+
+/** Any of the rights is enough. */
+interface Required {
+  readonly rights: readonly [Right, ...Right[]];
+  readonly keys: Keys;
+}
+
+/** `open`: for everybody; `token`: for everybody who has a token. */
+export type Requirement = Required | 'open' | 'token';
+
+const READ_KEY: Required = { rights: ['read'], keys: 'path' };
+const WRITE_KEY: Required = { rights: ['write'], keys: 'path' };
+const READ_SOME: Required = { rights: ['read'], keys: 'query' };
+const ADMIN: Required = { rights: ['admin'], keys: 'node' };
+const STATUS: Required = { rights: ['metrics', 'replicate'], keys: 'node' };
+
+/** By operation ID of openapi.yaml. */
+export const REQUIRED: ReadonlyMap<string, Requirement> = new Map<string, Requirement>([
+  ['getKey', READ_KEY],
+  ['headKey', READ_KEY],
+  ['putKey', WRITE_KEY],
+  ['patchKey', WRITE_KEY],
+  ['deleteKey', WRITE_KEY],
+  ['appendToKey', WRITE_KEY],
+  ['incrementKey', WRITE_KEY],
+  ['setExpiry', WRITE_KEY],
+  ['deleteExpiry', WRITE_KEY],
+  ['listKeys', READ_SOME],
+  ['exportEntries', READ_SOME],
+  ['followChanges', { rights: ['read'], keys: 'body' }],
+  ['getDigest', { rights: ['read', 'replicate'], keys: 'query' }],
+  ['deleteKeys', { rights: ['write'], keys: 'flush' }],
+  ['batch', { rights: ['read', 'write'], keys: 'body' }],
+  ['importEntries', { rights: ['write'], keys: 'body' }],
+  ['getReplication', STATUS],
+  ['getSessions', STATUS],
+  ['getBacklog', STATUS],
+  ['getInfo', STATUS],
+  ['checkPosition', { rights: ['read', 'metrics', 'replicate'], keys: 'node' }],
+  ['setUpstream', ADMIN],
+  ['deleteUpstream', ADMIN],
+  ['failover', ADMIN],
+  ['abortFailover', ADMIN],
+  ['acceptEmptyMaster', ADMIN],
+  ['getConfig', ADMIN],
+  ['changeConfig', ADMIN],
+  ['listTokens', ADMIN],
+  ['createToken', ADMIN],
+  ['revokeToken', ADMIN],
+  ['getHealth', 'open'],
+  ['getReadiness', 'open'],
+]);
+
+/** Paths without an operation: the API's description. */
+const DESCRIPTION = /^\/(?:openapi\.(?:json|yaml)|docs(?:\/\*)?)$/;
+
+/** @returns what the route of the request needs; null: the table does not know it */
+export function requirementOf({ routeOptions: { url, schema } }: FastifyRequest): Requirement | null {
+  if (url !== undefined && DESCRIPTION.test(url)) return 'token';
+  const { operationId } = (schema ?? {}) as { readonly operationId?: string };
+  return operationId === undefined ? null : (REQUIRED.get(operationId) ?? null);
+}
+
+/** @throws Problem FORBIDDEN if the principal may not do what the request asks for */
+export function mustBeAllowed(principal: Principal, request: FastifyRequest): void {
+  const required = requirementOf(request);
+  if (required === 'open' || required === 'token') return;
+  if (required === null) throw new Problem('FORBIDDEN', 'no right allows this');
+  const { rights, keys } = required;
+  principal.mustHave(...rights);
+  if (keys === 'body' || keys === 'node') return;
+  if (keys === 'flush' && (request.query as { readonly all?: string }).all !== undefined)
+    principal.mustHave('admin');
+  // Who follows the node gets all keys anyway.
+  if (rights.includes('replicate') && principal.has('replicate')) return;
+  for (const prefix of keys === 'path' ? [keyOf(request)] : prefixesOf(request)) {
+    principal.mustCover(rights[0], prefix);
+  }
+}
+
+/** The key as the router has decoded it. */
+function keyOf({ params }: FastifyRequest): string {
+  const { key } = params as { readonly key?: string };
+  return key ?? '';
+}
+
+/** All keys begin with the empty prefix. */
+function prefixesOf({ query }: FastifyRequest): readonly string[] {
+  const { prefix = '' } = query as { readonly prefix?: string | readonly string[] };
+  return typeof prefix === 'string' ? [prefix] : prefix;
+}

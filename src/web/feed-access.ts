@@ -1,0 +1,31 @@
+/** The right to follow changes, the same on every transport. */
+import type { Access } from '../access/access.ts';
+import type { Principal } from '../access/principal.ts';
+import { closeCodeOf } from '../node/feed/feed-problems.ts';
+import type { FeedRequest } from '../node/feed/feed-request.ts';
+import { errorMessage } from '../node/feed/message.ts';
+import type { FollowerSocket } from '../node/ports/follower-socket.ts';
+
+/** @throws Problem FORBIDDEN if some of the keys that are asked for may not be read */
+export function mustFollow(principal: Principal, { prefixes }: FeedRequest): void {
+  for (const prefix of prefixes.list) principal.mustCover('read', prefix);
+}
+
+/**
+ * Ends a feed as soon as the token no longer allows it: an `error` event, then the end.
+ * @returns a function to call when the feed has ended otherwise
+ */
+export function endWhenRevoked(
+  access: Access,
+  principal: Principal,
+  { prefixes }: FeedRequest,
+  socket: FollowerSocket,
+): () => void {
+  return access.watch(principal, {
+    may: (now) => prefixes.list.every((prefix) => now.covers('read', prefix)),
+    revoked: (problem) => {
+      socket.send(socket.framing(errorMessage(problem.code, problem.message, problem.extra).json, null));
+      socket.close(closeCodeOf(problem), problem.message);
+    },
+  });
+}
