@@ -76,7 +76,15 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
     admitFollower: (request, gone) => node.admitFollower(request, gone),
     serveFollower: (request, socket) => node.serveFollower(request, socket),
   });
-  const server = await createServer({ node, access, log, version: version(), settings: live, upgrade });
+  const server = await createServer({
+    node,
+    access,
+    tokens,
+    log,
+    version: version(),
+    settings: live,
+    upgrade,
+  });
   const port = await listen(server, settings, node);
   const host = urlHost(settings);
   try {

@@ -8,6 +8,7 @@ import { KnownHosts } from '../src/web/hosts.ts';
 export const DESCRIBED: ApiParts = {
   node: {} as Node,
   access: {} as Access,
+  tokens: { path: '', reload: async () => undefined },
   settings: {
     version: version(),
     startedAt: 0,

@@ -28,6 +28,11 @@ export class Principal {
     this.#prefixes = prefixes;
   }
 
+  /** Whether this is everybody, on a node without tokens. */
+  get isAnybody(): boolean {
+    return this === ANYBODY;
+  }
+
   /** @param now Unix time in milliseconds */
   hasExpired(now: number): boolean {
     return this.expiresAt !== null && this.expiresAt <= now;

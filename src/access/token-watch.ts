@@ -14,7 +14,8 @@ import { TokenListError, type TokenRecord, tokenListSteps } from './token-list.t
 const LOOK_MS = 400;
 
 export class TokenWatch {
-  readonly #path: string;
+  /** Path of the file. */
+  readonly path: string;
   readonly #access: Access;
   readonly #world: World;
   readonly #log: Log;
@@ -29,7 +30,7 @@ export class TokenWatch {
     readonly world: World;
     readonly log: Log;
   }) {
-    this.#path = parts.path;
+    this.path = parts.path;
     this.#access = parts.access;
     this.#world = parts.world;
     this.#log = parts.log;
@@ -86,7 +87,7 @@ export class TokenWatch {
   /** @returns what tells one state of the file from another; empty: there is none */
   async #look(): Promise<string> {
     try {
-      const { ino, size, mtimeMs } = await stat(this.#path);
+      const { ino, size, mtimeMs } = await stat(this.path);
       return `${ino}:${size}:${mtimeMs}`;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
@@ -95,7 +96,7 @@ export class TokenWatch {
   }
 
   async #load(): Promise<void> {
-    const bytes = readTokenBytes(this.#path);
+    const bytes = readTokenBytes(this.path);
     if (bytes === null) throw new TokenListError('there is no such file');
     const turns = new Turns(this.#world);
     const steps = tokenListSteps(bytes);

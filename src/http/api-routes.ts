@@ -16,6 +16,7 @@ import { keyReadRoute } from './routes/key-read-route.ts';
 import { valueRoutes } from './routes/key-value-routes.ts';
 import { listRoutes } from './routes/list-routes.ts';
 import { replicationRoutes } from './routes/replication-routes.ts';
+import { type TokenPlace, tokenRoutes } from './routes/token-routes.ts';
 import { change, changeEvent } from './schemas/changes.ts';
 import { SHARED } from './schemas/shared.ts';
 
@@ -29,13 +30,14 @@ declare module 'fastify' {
 export interface ApiParts {
   readonly node: Node;
   readonly access: Access;
+  readonly tokens: TokenPlace;
   readonly settings: RunningSettings;
 }
 
 /** @param traffic without it nothing has a limit: for what only describes the routes */
 export async function apiRoutes(
   app: FastifyInstance,
-  { node, access, settings }: ApiParts,
+  { node, access, tokens, settings }: ApiParts,
   traffic = new Traffic(() => Number.POSITIVE_INFINITY),
 ): Promise<void> {
   const now = (): number => Date.now();
@@ -76,4 +78,5 @@ export async function apiRoutes(
   changesRoute(app, { node, access, settings });
   replicationRoutes(app, node);
   adminRoutes(app, node, settings);
+  tokenRoutes(app, tokens);
 }

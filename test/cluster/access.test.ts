@@ -97,6 +97,9 @@ const OPERATIONS: Readonly<Record<string, readonly [string, string, readonly Rig
   acceptEmptyMaster: ['POST', '/v1/replication/accept', []],
   getConfig: ['GET', '/v1/config', []],
   changeConfig: ['PATCH', '/v1/config', [], '{}'],
+  listTokens: ['GET', '/v1/tokens', []],
+  createToken: ['POST', '/v1/tokens', [], '{}'],
+  revokeToken: ['DELETE', '/v1/tokens/none', []],
   getHealth: ['GET', '/healthz', []],
   getReadiness: ['GET', '/readyz', []],
 };
@@ -259,6 +262,43 @@ test('an address that shows many wrong tokens has to wait, and its good connecti
   assert.deepEqual(statuses.slice(11), [429, 429, 200]);
   assert.ok(Number(answers.at(-2)?.headers.get('retry-after')) > 1);
   assert.equal((await call(node, null, 'GET', '/healthz')).status, 200);
+});
+
+test('the API makes, lists and revokes tokens, with effect before it answers', async (t) => {
+  const { node, admin } = await guarded(t);
+  const wanted = { name: 'web', rights: ['read'], prefixes: ['mine/'] };
+  const answer = await call(node, admin, 'POST', '/v1/tokens', JSON.stringify(wanted), JSON_TYPE);
+  assert.equal(answer.status, 201);
+  const { id, token } = (await answer.json()) as { id: string; token: string };
+  assert.equal((await call(node, token, 'GET', '/v1/keys?prefix=mine%2F')).status, 200);
+  const list = await (await call(node, admin, 'GET', '/v1/tokens')).text();
+  assert.ok(list.includes(id) && !list.includes(token) && !/[0-9a-f]{64}/.test(list));
+  const { seen } = socket(t, `${node.wsUrl}/v1/changes?prefix=mine%2F`, [
+    'psync.v1.json',
+    tokenProtocol(token),
+  ]);
+  await until('the snapshot has come', () => seen.types.includes('synced'));
+  assert.equal((await call(node, admin, 'DELETE', `/v1/tokens/${id}`)).status, 200);
+  assert.equal((await call(node, token, 'GET', '/v1/keys?prefix=mine%2F')).status, 401);
+  await until('the WebSocket is closed', () => seen.code !== null);
+  assert.equal(seen.code, 4401);
+  assert.equal((await call(node, admin, 'DELETE', `/v1/tokens/${id}`)).status, 404);
+  for (const wrong of [
+    { ...wanted, rights: ['fly'] },
+    { ...wanted, rights: ['admin'] },
+    { ...wanted, expiresAt: 1 },
+    { name: 'x' },
+  ]) {
+    const { status } = await call(node, admin, 'POST', '/v1/tokens', JSON.stringify(wrong), JSON_TYPE);
+    assert.equal(status, 400, JSON.stringify(wrong));
+  }
+});
+
+test('a node without tokens makes none for whoever can reach it', async (t) => {
+  const node = await (await Cluster.create(t)).start('node');
+  const wanted = JSON.stringify({ name: 'mine', rights: ['admin'] });
+  assert.equal((await call(node, null, 'POST', '/v1/tokens', wanted, JSON_TYPE)).status, 403);
+  assert.equal((await call(node, null, 'GET', '/v1/keys/k')).status, 404);
 });
 
 test('requests without a token may do what --anonymous-rights says', async (t) => {

@@ -22,8 +22,18 @@ export function documentOptions(version: string): FastifyDynamicSwaggerOptions {
         license: { name: 'MIT', identifier: 'MIT' },
       },
       servers: [{ url: 'http://127.0.0.1:7796', description: 'A node on this machine.' }],
-      // States that there is no authentication, so that readers do not think it was forgotten.
-      security: [],
+      // A node without tokens asks for none.
+      security: [{ token: [] }, {}],
+      components: {
+        securitySchemes: {
+          token: {
+            type: 'http',
+            scheme: 'bearer',
+            description:
+              'A token that `psyncd token create` or `POST /v1/tokens` has made. A node without tokens needs none.',
+          },
+        },
+      },
       tags: [
         { name: 'keys', description: 'Entries: a key and its bytes.' },
         { name: 'changes', description: 'The feed of every change.' },
@@ -47,6 +57,10 @@ const DESCRIPTION = [
   'A node answers to IP addresses, `localhost` and its own names, which `--allow-host` adds to: a request with another `Host` is',
   '403 `FORBIDDEN`, so that no page can reach a node by a name of its own (DNS rebinding). A body with a `Content-Encoding` other',
   'than identity is 415 `UNSUPPORTED_MEDIA_TYPE`, an `Expect` other than 100-continue 417 `EXPECTATION_FAILED`.',
+  '',
+  'On a node with tokens every call but `/healthz` and `/readyz` needs one with the right for it: without a valid token the answer is',
+  '401 `UNAUTHORIZED`, without the right 403 `FORBIDDEN`; an address that shows many invalid tokens has to wait (429). A WebSocket',
+  'takes the token in the same header, or from pages as the subprotocol `bearer.` with the token in base64url.',
   '',
   'A path that is not here answers 404 `NOT_FOUND`, a method that its path does not have 405',
   '`METHOD_NOT_ALLOWED` with `Allow`, and OPTIONS 204 with `Allow`.',

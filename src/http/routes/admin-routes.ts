@@ -86,6 +86,7 @@ export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningS
   app.get<{ Reply: Described<typeof health> }>('/healthz', {
     schema: {
       operationId: 'getHealth',
+      security: [],
       summary: 'Whether the process is alive',
       description: 'For supervisors: whoever gets no answer may restart it.',
       tags: ['operation'],
@@ -99,6 +100,7 @@ export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningS
   app.get<{ Reply: Described<typeof health> }>('/readyz', {
     schema: {
       operationId: 'getReadiness',
+      security: [],
       summary: 'Whether the node should get requests',
       description:
         'A master is ready; a replica is as long as it is connected to its master. Neither is while a file of it is not in its ' +

@@ -47,6 +47,7 @@ const GROUPS = {
   /** Every route. */
   any: [
     'BAD_REQUEST',
+    'UNAUTHORIZED',
     'FORBIDDEN',
     'REQUEST_TIMEOUT',
     'HEADERS_TOO_LARGE',
@@ -54,6 +55,8 @@ const GROUPS = {
     'NOT_IMPLEMENTED',
     'STORAGE_FAILED',
     'SHUTTING_DOWN',
+    // Too many tokens that are not valid.
+    'TOO_MANY_REQUESTS',
   ],
   /** Every write; what is no media type at all in `Content-Type` is refused also where any would do. */
   write: ['READONLY', 'NOREPLICAS', 'LOADING', 'TOO_MANY_REQUESTS', 'DISK_FULL', 'UNSUPPORTED_MEDIA_TYPE'],
@@ -87,6 +90,7 @@ export function problems(...names: (Group | ProblemCode)[]): Record<number, obje
       description: these.map((code) => `\`${code}\`: ${PROBLEMS[code].title}.`).join(' '),
       headers: {
         ...(these.every((code) => WITHOUT_HEADERS.has(code)) ? {} : HEADERS),
+        ...(status === 401 ? { 'WWW-Authenticate': CHALLENGE } : {}),
         ...(status === 307 ? { Location: LOCATION } : {}),
         ...(status === 503 || status === 429 ? { 'Retry-After': RETRY_AFTER } : {}),
       },
@@ -105,6 +109,12 @@ const RETRY_AFTER = {
   description: 'Seconds after which the client should try again.',
   type: 'integer',
   examples: [1],
+  required: true,
+} as const;
+const CHALLENGE = {
+  description: 'How to authenticate (RFC 6750, 3).',
+  type: 'string',
+  examples: ['Bearer realm="psyncd"'],
   required: true,
 } as const;
 const LOCATION = {

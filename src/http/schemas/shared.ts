@@ -22,6 +22,7 @@ import { problem } from './problems.ts';
 import { replication } from './replication.ts';
 import { failoverRequest, failoverResult, upstreamRequest } from './role.ts';
 import { sessions } from './sessions.ts';
+import { createdToken, revokedToken, tokenList, tokenRequest } from './tokens.ts';
 
 export const SHARED = [
   problem,
@@ -49,5 +50,9 @@ export const SHARED = [
   upstreamRequest,
   config,
   configPatch,
+  tokenList,
+  tokenRequest,
+  createdToken,
+  revokedToken,
   health,
 ] as const;

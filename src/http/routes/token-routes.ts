@@ -1,0 +1,121 @@
+/** `/v1/tokens`: makes, lists and revokes the tokens of a running node. */
+import type { FastifyInstance } from 'fastify';
+import {
+  createToken,
+  listTokens,
+  revokeToken,
+  type ShownToken,
+  TokenListError,
+} from '../../access/tokens.ts';
+import { Problem } from '../../node/problem.ts';
+import { json } from '../schemas/answers.ts';
+import { type Described, referenceTo } from '../schemas/described.ts';
+import { problems } from '../schemas/problems.ts';
+import { createdToken, revokedToken, tokenList, tokenRequest } from '../schemas/tokens.ts';
+
+/** Where the tokens of the node are. */
+export interface TokenPlace {
+  /** Path of `tokens.json`. */
+  readonly path: string;
+  /** Resolves when the node uses what the file holds now. */
+  reload(): Promise<void>;
+}
+
+export function tokenRoutes(app: FastifyInstance, place: TokenPlace): void {
+  app.get('/v1/tokens', {
+    schema: {
+      operationId: 'listTokens',
+      summary: 'The tokens, without their secrets',
+      description: 'What the file of the node holds of each token: who it is for and what it allows.',
+      tags: ['operation'],
+      response: { 200: json('All tokens, also those that have expired.', tokenList), ...problems() },
+    },
+    handler: async () => ({ tokens: inFile(() => listTokens(place.path)).map(membersOf) }),
+  });
+
+  app.post<{ Body: Described<typeof tokenRequest> }>('/v1/tokens', {
+    schema: {
+      operationId: 'createToken',
+      summary: 'Make a token',
+      description:
+        'The answer is the only place where the token itself is shown. The first token of a node is made on its machine, with ' +
+        '`psyncd token create`: a node without tokens refuses this call.',
+      tags: ['operation'],
+      body: referenceTo(tokenRequest),
+      response: {
+        201: json('The token is valid from now on.', createdToken),
+        ...problems('body', 'DISK_FULL'),
+      },
+    },
+    handler: async (request, reply) => {
+      if (request.principal.isAnybody) {
+        throw new Problem(
+          'FORBIDDEN',
+          'this node has no tokens; psyncd token create makes the first one on its machine',
+        );
+      }
+      const { name, rights, prefixes = null, expiresAt = null } = request.body;
+      const { record, text } = await inFileAsync(() =>
+        createToken(place.path, { name, rights, prefixes, expiresAt }, Date.now()),
+      );
+      await place.reload();
+      reply.code(201).header('cache-control', 'no-store');
+      return { ...membersOf(record), token: text };
+    },
+  });
+
+  app.delete<{ Params: { readonly id: string } }>('/v1/tokens/:id', {
+    schema: {
+      operationId: 'revokeToken',
+      summary: 'Revoke a token',
+      description: 'Its open streams and replicas are disconnected before the answer is sent.',
+      tags: ['operation'],
+      params: {
+        type: 'object',
+        required: ['id'],
+        properties: { id: { type: 'string', description: 'ID of the token, as the list shows it.' } },
+      },
+      response: {
+        200: json('The token is no longer valid.', revokedToken),
+        ...problems('NOT_FOUND', 'DISK_FULL'),
+      },
+    },
+    handler: async ({ params: { id } }) => {
+      const revoked = await inFileAsync(() => revokeToken(place.path, id));
+      if (revoked === null)
+        throw new Problem('NOT_FOUND', `there is no token ${JSON.stringify(id.slice(0, 80))}`);
+      await place.reload();
+      return { id, revoked: true };
+    },
+  });
+}
+
+function membersOf({ note, ...members }: ShownToken): Omit<ShownToken, 'note'> {
+  return members;
+}
+
+function inFile<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw problemOf(error);
+  }
+}
+
+async function inFileAsync<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw problemOf(error);
+  }
+}
+
+/** What is wrong with the request, or with the file. */
+function problemOf(error: unknown): unknown {
+  if (error instanceof TokenListError) return new Problem('BAD_REQUEST', error.message);
+  const code = error instanceof Error && 'code' in error ? error.code : null;
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    return new Problem('DISK_FULL', 'there is no room for the tokens');
+  if (code !== null) return new Problem('STORAGE_FAILED', `the tokens cannot be read or written: ${code}`);
+  return error;
+}
