@@ -149,7 +149,15 @@ export interface ReplicationAnswer {
      * there.
      */
     readonly announcedUrl?: string;
-    readonly state: 'connecting' | 'handshake' | 'snapshot' | 'streaming' | 'waiting' | 'refused';
+    /** `unauthorized`: the master wants a token, or another one (`--upstream-token-file`). */
+    readonly state:
+      | 'connecting'
+      | 'handshake'
+      | 'snapshot'
+      | 'streaming'
+      | 'waiting'
+      | 'refused'
+      | 'unauthorized';
     /** The last error of the link. */
     readonly detail?: string;
     readonly lastSync?: {

@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { WebSocket } from 'ws';
 import type { Dial } from '../node/ports/stream-socket.ts';
+import { CloseCode } from '../replication/close-code.ts';
 import { MAX_MESSAGE_BYTES, PIECES, Socket, STREAM_PATH, SUBPROTOCOL } from './socket.ts';
 
 /** Bytes to read of an answer that refuses the WebSocket; a problem of psyncd has a few hundred. */
@@ -28,10 +29,12 @@ export function dialer(handshakeTimeoutMs: () => number, token: () => string | n
     });
     const socket = new Socket(ws, url);
     let refusal: string | null = null;
+    let refusedWith: number | null = null;
     ws.on('open', () => events.opened());
     ws.on('unexpected-response', (_request, response) => {
       const status = `the answer is ${response.statusCode}`;
       refusal = status;
+      refusedWith = closeCodeFor(response.statusCode, shown !== null);
       const told = detailOf(response).then((detail) => {
         if (detail !== null) refusal = `${status}: ${detail}`;
       });
@@ -39,10 +42,19 @@ export function dialer(handshakeTimeoutMs: () => number, token: () => string | n
     });
     socket.listen({
       ...events,
-      closed: (code, reason) => events.closed(code, refusal ?? reason),
+      closed: (code, reason) => events.closed(refusedWith ?? code, refusal ?? reason),
     });
     return socket;
   };
+}
+
+/**
+ * The close code with the same meaning as a refusal of the WebSocket; null: none.
+ * @param isShown whether the master has seen a token: then 403 is about its rights, and otherwise about the host
+ */
+function closeCodeFor(status: number | undefined, isShown: boolean): number | null {
+  if (status === 401) return CloseCode.unauthorized;
+  return status === 403 && isShown ? CloseCode.forbidden : null;
 }
 
 /** Returns the detail of the problem with which the master refused the WebSocket; null: the answer is not a problem. */

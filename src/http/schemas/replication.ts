@@ -76,7 +76,8 @@ export const replication = {
         },
         state: {
           type: 'string',
-          enum: ['connecting', 'handshake', 'snapshot', 'streaming', 'waiting', 'refused'],
+          enum: ['connecting', 'handshake', 'snapshot', 'streaming', 'waiting', 'refused', 'unauthorized'],
+          description: '`unauthorized`: the master wants a token, or another one (`--upstream-token-file`).',
         },
         detail: { type: 'string', description: 'The last error of the link.' },
         lastSync: {

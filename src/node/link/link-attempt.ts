@@ -51,7 +51,10 @@ export class LinkAttempt {
       received: (bytes) => this.#run(this.#machine.receive(bytes)),
       ackWanted: () => this.#stream.acknowledgeSoon(),
       closed: (code, reason) =>
-        this.#end({ kind: 'lost', detail: reason === '' ? `closed with ${code}` : reason }),
+        this.#end({
+          kind: isAboutToken(code) ? 'unauthorized' : 'lost',
+          detail: reason === '' ? `closed with ${code}` : reason,
+        }),
       silent: (silentMs) => this.#abort(CloseCode.timedOut, `the master was silent for ${silentMs} ms`),
       mistaken,
     });
@@ -269,4 +272,8 @@ export class LinkAttempt {
 /** @returns the end of an attempt whose snapshot must not take over */
 function endAfter(outcome: Outcome & { kind: 'refused' | 'damaged' }): AttemptEnd {
   return { kind: outcome.kind === 'refused' ? 'guarded' : 'damaged', detail: outcome.detail };
+}
+
+function isAboutToken(code: number): boolean {
+  return code === CloseCode.unauthorized || code === CloseCode.forbidden;
 }

@@ -10,7 +10,15 @@ import type { Dial } from '../ports/stream-socket.ts';
 import type { Log, World } from '../ports/world.ts';
 import type { Adoption } from './adoption.ts';
 
-export type LinkState = 'connecting' | 'handshake' | 'snapshot' | 'streaming' | 'waiting' | 'refused';
+export type LinkState =
+  | 'connecting'
+  | 'handshake'
+  | 'snapshot'
+  | 'streaming'
+  | 'waiting'
+  | 'refused'
+  /** The master wants a token, or another one. */
+  | 'unauthorized';
 
 /** The way in which the master has brought this node up to date. */
 export interface SyncReport {
@@ -49,6 +57,8 @@ export interface AttemptEnd {
     | NotServed
     /** The connection is lost, or one side has given it up. */
     | 'lost'
+    /** The master wants a token, or another one. */
+    | 'unauthorized'
     /** This node has refused a snapshot, in order to keep its data. */
     | 'guarded'
     /** The snapshot is damaged. */

@@ -212,7 +212,7 @@ export class Link {
 
   #failed({ kind, detail }: AttemptEnd): void {
     const isSchema = kind === 'other-schema';
-    const state = kind === 'refused' || isSchema ? 'refused' : 'waiting';
+    const state = kind === 'unauthorized' ? kind : kind === 'refused' || isSchema ? 'refused' : 'waiting';
     this.#guarded = false;
     const { log } = this.#context;
     const world = this.#world;
@@ -221,7 +221,7 @@ export class Link {
     const delayMs = isSchema
       ? schemaRetryDelayMs(world.random())
       : // The master would give the same answer if this node asked again at once.
-        retryDelayMs(state === 'refused' ? Math.max(1, this.#failures) : this.#failures, world.random());
+        retryDelayMs(state === 'waiting' ? this.#failures : Math.max(1, this.#failures), world.random());
     this.#failures += 1;
     const now = world.monotonic();
     if (detail !== before || now - this.#toldAt >= TELL_EVERY_MS) {
@@ -243,7 +243,7 @@ export class Link {
     this.#cancelRetry = this.#world.after(retryMs, () => this.#dial());
   }
 
-  #down(state: 'waiting' | 'refused', detail: string): void {
+  #down(state: 'waiting' | 'refused' | 'unauthorized', detail: string): void {
     this.#attempt = null;
     this.#state = state;
     this.#detail = detail;
