@@ -66,6 +66,8 @@ const STOP = /^# Ctrl-C in the terminal of port (\d+)/;
 const STOP_FOLDER = /^# stop (\.\/\S+)/;
 /** `# kill -9 the node on port 7797`. */
 const KILL = /^# kill -9 the node on port (\d+)/;
+/** Flags whose files are in the folder of the document. */
+const FILE_FLAGS = ['--config', '--upstream-token-file'] as const;
 const END = '--- end of block';
 
 export class DocumentSession {
@@ -120,10 +122,17 @@ export class DocumentSession {
   async #settled(): Promise<void> {
     const nodes = [...this.#nodes.values()].map(({ node }) => node).filter(isUp);
     await until('the replicas have what their masters have', async () => {
-      const states = await Promise.all(nodes.map((node) => node.client.replication()));
-      return states.every(({ upstream, position }) => {
+      // A node with tokens does not say; its document waits itself.
+      const answers = nodes.map((node) => node.client.replication().catch(() => null));
+      const states = await Promise.all(answers);
+      return states.every((state) => {
+        if (state === null) return true;
+        const { upstream, position } = state;
         const master = nodes.findIndex(({ wsUrl }) => wsUrl === upstream?.url);
-        return master === -1 || (upstream?.state === 'streaming' && states[master]?.position === position);
+        return (
+          master === -1 ||
+          (upstream?.state === 'streaming' && (states[master] ?? state).position === position)
+        );
       });
     });
   }
@@ -133,8 +142,10 @@ export class DocumentSession {
     const [folder, port] = [taken(words, '--data') ?? './psyncd-data', taken(words, '--port') ?? '7796'];
     const before = this.#nodes.get(port);
     assert.ok(before === undefined || !isUp(before.node), `a node is up on port ${port} already`);
-    const config = taken(words, '--config');
-    if (config !== undefined) words.push('--config', this.#cluster.data(`work/${config}`));
+    for (const flag of FILE_FLAGS) {
+      const file = taken(words, flag);
+      if (file !== undefined) words.push(flag, this.#cluster.data(`work/${file.replace('./', '')}`));
+    }
     const rest = words.map((word) => this.#toReal(word));
     const at = before === undefined ? [] : ['--port', before.port];
     const node = await this.#cluster.start(`work/${folder.replace('./', '')}`, ...at, ...rest);
