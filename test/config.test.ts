@@ -124,6 +124,10 @@ test('without anything given every setting has its default', () => {
     requestMemory: 268_435_456,
     maxWaiting: 10_000,
     shutdownTimeout: 10_000,
+    tokensFile: null,
+    anonymousRights: [],
+    authFailures: 10,
+    upstreamTokenFile: null,
     logLevel: 'info',
     allowAnonymous: false,
   });

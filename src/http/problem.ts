@@ -73,6 +73,7 @@ const SENTENCES: { readonly [keyword: string]: ((params: Params) => string) | un
   enum: ({ allowedValues }) => `has to be one of ${(allowedValues as readonly unknown[]).join(', ')}`,
   exclusiveMinimum: ({ limit }) => `has to be more than ${limit}`,
   maxItems: ({ limit }) => `may have at most ${amount(limit, 'element')}`,
+  minItems: ({ limit }) => `has to have at least ${amount(limit, 'element')}`,
   maxLength: ({ limit }) => `may have at most ${amount(limit, 'character')}`,
   maxProperties: ({ limit }) => `may have at most ${amount(limit, 'member')}`,
   maximum: ({ limit }) => `may be at most ${limit}`,

@@ -69,8 +69,8 @@ export const REQUIRED: ReadonlyMap<string, Requirement> = new Map<string, Requir
   ['getReadiness', 'open'],
 ]);
 
-/** Paths without an operation: the API's description. */
-const DESCRIPTION = /^\/(?:openapi\.(?:json|yaml)|docs(?:\/\*)?)$/;
+/** Paths without an operation: the API's description, and what answers 426 to all but a WebSocket. */
+const DESCRIPTION = /^\/(?:openapi\.(?:json|yaml)|docs(?:\/\*)?|v1\/replication\/stream)$/;
 
 /** @returns what the route of the request needs; null: the table does not know it */
 export function requirementOf({ routeOptions: { url, schema } }: FastifyRequest): Requirement | null {

@@ -5,7 +5,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
 import { type Access, AccessProblem, LimitProblem } from '../access/access.ts';
-import type { Principal } from '../access/principal.ts';
+import { ANYBODY, type Principal } from '../access/principal.ts';
 import type { Log } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';
 import { formatPosition } from '../replication/position.ts';
@@ -182,6 +182,10 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
  */
 function authorize(access: Access, request: FastifyRequest): void {
   refuseTokenInQuery(request.url);
+  if (access.isOpen) {
+    request.principal = ANYBODY;
+    return;
+  }
   if (!request.is404 && requirementOf(request) === 'open') return;
   request.principal = access.authenticate(request.headers.authorization, request.raw.socket);
   if (!request.is404) mustBeAllowed(request.principal, request);

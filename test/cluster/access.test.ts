@@ -130,7 +130,14 @@ test('each operation is for exactly those whose token has a right that it names'
       assert.equal(status !== 403 && status !== 401, isAllowed, `${operation} with ${right}: ${status}`);
     }
   }
-  for (const path of ['/docs', '/openapi.json', '/openapi.yaml', '/nothing', '/v1/keys/']) {
+  for (const path of [
+    '/docs',
+    '/openapi.json',
+    '/openapi.yaml',
+    '/nothing',
+    '/v1/keys/',
+    '/v1/replication/stream',
+  ]) {
     assert.equal((await call(node, null, 'GET', path)).status, 401, path);
     assert.notEqual((await call(node, tokens.get('metrics') as string, 'GET', path)).status, 401, path);
   }

@@ -25,6 +25,7 @@ const SENTENCES: { readonly [keyword: string]: readonly [params: object, sentenc
   maxLength: [{ limit: 10 }, '"name" may have at most 10 characters'],
   maxProperties: [{ limit: 10 }, '"name" may have at most 10 members'],
   maximum: [{ limit: 10 }, '"name" may be at most 10'],
+  minItems: [{ limit: 1 }, '"name" has to have at least 1 element'],
   minLength: [{ limit: 1 }, '"name" has to have at least 1 character'],
   minProperties: [{ limit: 1 }, '"name" has to have at least 1 member'],
   minimum: [{ limit: 1 }, '"name" has to be at least 1'],

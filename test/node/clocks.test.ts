@@ -14,8 +14,11 @@ const TOLD = 'people read it as a time of day';
  */
 const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> = {
   'runtime/system-world.ts': [1, 'the World of the node'],
+  'access/token-file.ts': [1, 'the age of a file'],
+  'cli/token.ts': [1, `${EXPIRY}: of a token`],
   'client/mirror.ts': [2, EXPIRY],
   'http/api-routes.ts': [1, `${EXPIRY}: of a TTL`],
+  'http/routes/token-routes.ts': [1, `${EXPIRY}: of a token`],
   'node/link/adoption.ts': [1, `${TOLD}: when a file was replaced`],
   'node/write/expiry-cycle.ts': [2, EXPIRY],
   'node/upkeep/exports.ts': [1, EXPIRY],
