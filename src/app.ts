@@ -231,7 +231,14 @@ async function openOnce(
       dial: rest.dialer(() => live.node.timeoutMs, upstreamToken),
       ask: (url) => rest.askPeer(url, upstreamToken()),
       askDigest: (url, position, timeoutMs, gone) =>
-        rest.askDigest(url, position, timeoutMs, gone, upstreamToken()),
+        // The token is for the master, not for any other node that somebody wants to compare this one with.
+        rest.askDigest(
+          url,
+          position,
+          timeoutMs,
+          gone,
+          url === node?.status.upstream?.url ? upstreamToken() : null,
+        ),
       failed: broken,
     });
     await folder.settle();

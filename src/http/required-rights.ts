@@ -10,12 +10,11 @@ import { Problem } from '../node/problem.ts';
 /**
  * Where the keys of a request stand:
  * - `path`: one key in the path
- * - `query`: all keys that begin with `prefix`, or all keys if there is none
- * - `flush`: the same, but `all=true` needs the right `admin`
+ * - `query`: all keys that begin with `prefix`, or all keys if there is none; `all` and `against` need the right `admin`
  * - `body`: the handler looks at each of them, because they stand in the body or are parsed there
  * - `node`: it concerns the whole node
  */
-type Keys = 'path' | 'query' | 'flush' | 'body' | 'node';
+type Keys = 'path' | 'query' | 'body' | 'node';
 
 /** Any of the rights is enough. */
 interface Required {
@@ -47,7 +46,7 @@ export const REQUIRED: ReadonlyMap<string, Requirement> = new Map<string, Requir
   ['exportEntries', READ_SOME],
   ['followChanges', { rights: ['read'], keys: 'body' }],
   ['getDigest', { rights: ['read', 'replicate'], keys: 'query' }],
-  ['deleteKeys', { rights: ['write'], keys: 'flush' }],
+  ['deleteKeys', { rights: ['write'], keys: 'query' }],
   ['batch', { rights: ['read', 'write'], keys: 'body' }],
   ['importEntries', { rights: ['write'], keys: 'body' }],
   ['getReplication', STATUS],
@@ -87,13 +86,18 @@ export function mustBeAllowed(principal: Principal, request: FastifyRequest): vo
   const { rights, keys } = required;
   principal.mustHave(...rights);
   if (keys === 'body' || keys === 'node') return;
-  if (keys === 'flush' && (request.query as { readonly all?: string }).all !== undefined)
-    principal.mustHave('admin');
+  if (reachesFurther(request)) principal.mustHave('admin');
   // Who follows the node gets all keys anyway.
   if (rights.includes('replicate') && principal.has('replicate')) return;
   for (const prefix of keys === 'path' ? [keyOf(request)] : prefixesOf(request)) {
     principal.mustCover(rights[0], prefix);
   }
+}
+
+/** Whether the request deletes everything, or makes this node ask another one. */
+function reachesFurther({ query }: FastifyRequest): boolean {
+  const { all, against } = query as { readonly all?: string; readonly against?: string };
+  return all !== undefined || against !== undefined;
 }
 
 /** The key as the router has decoded it. */

@@ -183,6 +183,13 @@ test('a token with a prefix reaches no other key, on any path into the node', as
   }
   assert.ok(await isRefused('GET', '/v1/digest'));
   assert.ok(await isRefused('DELETE', '/v1/keys?all=true'));
+  const whole = await make(['read', 'write', 'replicate']);
+  await known(node, whole);
+  for (const [method, path] of [
+    ['DELETE', '/v1/keys?all=true'],
+    ['GET', '/v1/digest?against=ws://127.0.0.1:1'],
+  ] as const)
+    assert.equal((await call(node, whole, method, path)).status, 403, path);
   assert.ok(await isRefused('GET', '/v1/changes?prefix=mine%2F&prefix=o&wait=0'));
   assert.ok(!(await isRefused('GET', '/v1/keys?prefix=mine%2F')));
   assert.ok(!(await isRefused('GET', '/v1/export?prefix=mine%2Fa')));
