@@ -95,7 +95,8 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
     throw startFailure(error, path);
   }
   collectWithoutHelp();
-  log.info('started', { position: formatPosition(node.position), role: node.role });
+  const clients = access.isOpen ? 'everybody' : 'with tokens';
+  log.info('started', { position: formatPosition(node.position), role: node.role, clients });
   return {
     node,
     url: `http://${host}:${port}`,

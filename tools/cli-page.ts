@@ -3,7 +3,10 @@ import type { Command } from 'commander';
 import { program } from '../src/cli/program.ts';
 
 export function cliPage(): string {
-  const commands = program().commands.map(section);
+  // A group of commands has its members beside it.
+  const commands = program()
+    .commands.flatMap((command) => [command, ...command.commands])
+    .map(section);
   return `${INTRODUCTION}\n${commands.join('\n')}`;
 }
 
@@ -15,7 +18,7 @@ In a checkout \`npm run -s psyncd -- COMMAND\` runs a command, and \`npm start -
 installed package the command is \`psyncd COMMAND\` or \`npx psyncd COMMAND\`.
 
 Commands that talk to a node take \`--node URL\`, or the environment variable \`PSYNCD_NODE\`; the default is
-\`http://127.0.0.1:7796\`. Every command has \`--help\`.
+\`http://127.0.0.1:7796\`. On a node with tokens they need \`--token-file FILE\`, or the token itself in \`PSYNCD_TOKEN\`. Every command has \`--help\`.
 
 | exit code | meaning |
 |---|---|
@@ -24,6 +27,15 @@ Commands that talk to a node take \`--node URL\`, or the environment variable \`
 | 2 | wrong usage |
 | 141 | the reader of the output has ended, as in \`psyncd follow \\| head\` |
 `;
+
+/** Name of the command after `psyncd`. */
+function nameOf(command: Command): string {
+  const group =
+    command.parent?.parent === null || command.parent?.parent === undefined
+      ? ''
+      : `${command.parent.name()} `;
+  return group + command.name();
+}
 
 function section(command: Command): string {
   const { usage, description, options, args, aliases } = {
@@ -34,9 +46,9 @@ function section(command: Command): string {
     aliases: command.aliases(),
   };
   const lines = [
-    `## ${command.name()}`,
+    `## ${nameOf(command)}`,
     '',
-    `\`psyncd ${`${command.name()} ${usage}`.trim()}\` — ${description}.`,
+    `\`psyncd ${`${nameOf(command)} ${usage}`.trim()}\` — ${description}.`,
   ];
   if (aliases.length > 0) lines.push('', `Another name of the command is \`${aliases.join('`, `')}\`.`);
   const told = args.filter(({ description }) => description !== '');

@@ -4,31 +4,12 @@
  */
 import type { Log, World } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';
+import { AccessProblem, LimitProblem, tokenNeeded } from './access-problem.ts';
 import { Buckets, clientOf } from './buckets.ts';
-import { ANYBODY, Principal } from './principal.ts';
+import { ANONYMOUS, ANYBODY, Principal } from './principal.ts';
 import type { Right } from './right.ts';
 import { isToken, tokenDigest } from './token.ts';
 import type { TokenRecord } from './token-list.ts';
-
-/** An answer that says how to do better in `WWW-Authenticate` (RFC 6750, 3). */
-export class AccessProblem extends Problem {
-  readonly challenge: string;
-
-  constructor(code: 'UNAUTHORIZED' | 'FORBIDDEN', detail: string, error: string | null) {
-    super(code, detail);
-    this.challenge = `Bearer realm="psyncd"${error === null ? '' : `, error="${error}"`}`;
-  }
-}
-
-/** Too many requests; the answer says when to come again. */
-export class LimitProblem extends Problem {
-  readonly retryAfterSeconds: number;
-
-  constructor(detail: string, retryAfterSeconds: number) {
-    super('TOO_MANY_REQUESTS', detail);
-    this.retryAfterSeconds = retryAfterSeconds;
-  }
-}
 
 /** The connection of a request. */
 export interface Connection {
@@ -86,7 +67,7 @@ export class Access {
       anonymous.length === 0
         ? null
         : new Principal({
-            id: 'anonymous',
+            id: ANONYMOUS,
             name: 'anonymous',
             rights: anonymous,
             prefixes: null,
@@ -127,7 +108,7 @@ export class Access {
     if (known?.authorization === authorization && known.edition === this.#edition) {
       return known.principal.hasExpired(this.#now()) ? null : known.principal;
     }
-    const token = this.#mayTry(connection) ? tokenOf(authorization) : null;
+    const token = tokenOf(authorization);
     const principal = token === null ? null : this.#principalOf(token);
     if (typeof principal === 'string' || principal === null) return null;
     this.#known.set(connection, { authorization, principal, edition: this.#edition });
@@ -143,7 +124,7 @@ export class Access {
     const principal = this.find(authorization, connection);
     if (principal !== null) return principal;
     if (authorization === undefined) {
-      throw new AccessProblem('UNAUTHORIZED', 'a token is needed: Authorization: Bearer TOKEN', null);
+      throw tokenNeeded();
     }
     const token = tokenOf(authorization);
     if (token === null) {
@@ -155,14 +136,15 @@ export class Access {
   /** @throws Problem UNAUTHORIZED; TOO_MANY_REQUESTS if this client has shown too many tokens that were no good */
   authenticateToken(token: string, connection: Connection): Principal {
     if (this.#byDigest === null) return ANYBODY;
-    const client = clientOf(connection.remoteAddress ?? '');
-    const { allowed, seconds } = this.#failures.look(client);
-    if (!allowed)
-      throw new LimitProblem('too many tokens that are not valid came from this address', seconds);
     const principal = this.#principalOf(token);
     if (typeof principal !== 'string') return principal;
-    this.#failures.take(client);
-    throw this.#invalid(principal, isToken(token) ? (token.split('_')[1] ?? null) : null);
+    // A valid token is never refused for what its neighbours do: behind a proxy all clients have one address. Looking a token up
+    // costs less than reading its request.
+    const { remoteAddress = '' } = connection;
+    const { allowed, seconds } = this.#failures.take(clientOf(remoteAddress));
+    if (!allowed)
+      throw new LimitProblem('too many tokens that are not valid came from this address', seconds);
+    throw this.#invalid(principal, isToken(token) ? (token.split('_')[1] ?? null) : null, remoteAddress);
   }
 
   /**
@@ -209,11 +191,6 @@ export class Access {
     return principal === undefined || principal.hasExpired(this.#now()) ? null : principal;
   }
 
-  /** Whether the client may show a token; before anything is hashed. */
-  #mayTry({ remoteAddress = '' }: Connection): boolean {
-    return this.#failures.look(clientOf(remoteAddress)).allowed;
-  }
-
   /** @returns whose token it is, or what is wrong with it */
   #principalOf(token: string): Principal | string {
     if (!isToken(token)) return 'it is mistyped, or no token of psyncd';
@@ -223,8 +200,12 @@ export class Access {
   }
 
   /** The log knows what is wrong; a client is told the same whatever it is. */
-  #invalid(reason: string, id: string | null): AccessProblem {
-    this.#log.info('token-refused', { reason, ...(id === null ? {} : { id }) });
+  #invalid(reason: string, id: string | null, address?: string): AccessProblem {
+    this.#log.info('token-refused', {
+      reason,
+      ...(id === null ? {} : { id }),
+      ...(address === undefined ? {} : { address }),
+    });
     return new AccessProblem('UNAUTHORIZED', 'the token is not valid', 'invalid_token');
   }
 }

@@ -1,5 +1,6 @@
 /** Who sends a request, and what that one may do. */
-import { Problem } from '../node/problem.ts';
+import type { Problem } from '../node/problem.ts';
+import { AccessProblem, tokenNeeded } from './access-problem.ts';
 import type { Right } from './right.ts';
 
 export interface PrincipalParts {
@@ -65,10 +66,17 @@ export class Principal {
 
   /** @param isLimited whether it has the right, but for other keys */
   refusal(right: Right, isLimited: boolean): Problem {
-    const lacking = isLimited ? `the right ${right} for other keys only` : `no right ${right}`;
-    return new Problem('FORBIDDEN', `the token ${this.id} has ${lacking}`, { right });
+    if (this.id === ANONYMOUS) return tokenNeeded();
+    const own = (this.#prefixes ?? []).map((prefix) => JSON.stringify(prefix)).join(', ');
+    const lacking = isLimited
+      ? `the right ${right} only for keys that begin with ${own}`
+      : `no right ${right}`;
+    return new AccessProblem('FORBIDDEN', `the token ${this.id} has ${lacking}`, 'insufficient_scope');
   }
 }
+
+/** ID of requests without a token, on a node with tokens. */
+export const ANONYMOUS = 'anonymous';
 
 /** Everybody, on a node without tokens. */
 export const ANYBODY = new Principal({

@@ -2,7 +2,17 @@
  * `tokens.json` on the disk. The command line and a running node may both change it: each change first makes the file
  * `tokens.json.new`, which only one of them can do, and then renames it into place.
  */
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fchownSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { atOnce } from '../keyspace/json/json.ts';
@@ -32,6 +42,7 @@ export function readTokenBytes(path: string): Buffer | null {
     return readSmallFile(path, MAX_TOKENS_BYTES);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    if (error instanceof Error && !('code' in error)) throw new TokenListError(error.message);
     throw error;
   }
 }
@@ -51,6 +62,7 @@ export async function changeTokens<T extends { readonly tokens: readonly TokenRe
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const file = await openAlone(temporary);
   try {
+    keepOwner(path, file);
     const changed = change(readTokens(path) ?? []);
     const bytes = Buffer.from(formatTokenList(changed.tokens), 'utf8');
     if (bytes.length > MAX_TOKENS_BYTES) {
@@ -66,6 +78,15 @@ export async function changeTokens<T extends { readonly tokens: readonly TokenRe
   } finally {
     closeSync(file);
   }
+}
+
+/**
+ * Gives the new file the owner of the present one, or of its folder: the node that reads it may run as another user.
+ * @throws Error EPERM if that is not possible
+ */
+function keepOwner(path: string, file: number): void {
+  const { uid, gid } = statSync(path, { throwIfNoEntry: false }) ?? statSync(dirname(path));
+  if (process.getuid?.() !== uid) fchownSync(file, uid, gid);
 }
 
 /** Makes the file; waits while another process has it. */

@@ -23,12 +23,17 @@ export function readToken(path: string): string {
  * file has none, the log says so, and the other side refuses.
  */
 export function tokenReader(path: string | null, log: Log): () => string | null {
+  let told = '';
   return () => {
     if (path === null) return null;
     try {
-      return readToken(path);
+      const token = readToken(path);
+      told = '';
+      return token;
     } catch (error) {
-      log.error('no-upstream-token', { error: error instanceof Error ? error.message : String(error) });
+      const message = error instanceof Error ? error.message : String(error);
+      if (message !== told) log.error('no-upstream-token', { error: message });
+      told = message;
       return null;
     }
   };

@@ -65,6 +65,9 @@ function rawVerdict(error: unknown): readonly [number, string | null] {
   if (error instanceof UsageError || error instanceof UnsendableKey) return [2, error.message];
   if (error instanceof CommandError) return [1, error.message];
   if (error instanceof FollowError) return [1, `${error.message} (${error.code})`];
+  if (error instanceof ApiError && error.code === 'UNAUTHORIZED') {
+    return [1, `${error.message}; --token-file FILE or PSYNCD_TOKEN shows one (${error.code})`];
+  }
   if (error instanceof ApiError) return [1, `${error.message} (${error.code})`];
   if (error instanceof TypeError && error.message === 'fetch failed') {
     return [1, `cannot reach the node: ${reasonOf(error.cause)}; is it running? --node names another`];

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import { RIGHTS } from '../access/right.ts';
+import { tokenProblem } from '../access/token-list.ts';
 import type { ShownToken } from '../access/tokens.ts';
 import { parseTime, UsageError } from '../settings/parse.ts';
 import { variableOf } from '../settings/setting.ts';
@@ -33,7 +34,11 @@ export function tokenCommand(psyncd: Command): void {
     .command('create')
     .argument('<name>', 'what the token is for, such as backend')
     .description('make a token and print it; it is shown only once')
-    .requiredOption('--rights <RIGHTS>', `some of ${RIGHTS.join(', ')}, separated by commas`)
+    .addOption(
+      new Option('--rights <RIGHTS>', `some of ${RIGHTS.join(', ')}, separated by commas`)
+        .argParser((value: string, before?: string) => (before === undefined ? value : `${before},${value}`))
+        .makeOptionMandatory(),
+    )
     .addOption(
       new Option('--prefix <P>', 'only keys that begin so; may be repeated').argParser(
         (value: string, before: readonly string[] = []) => [...before, value],
@@ -51,6 +56,8 @@ export function tokenCommand(psyncd: Command): void {
         prefixes: flags.prefix ?? null,
         expiresAt,
       };
+      const wrong = tokenProblem(wanted);
+      if (wrong !== null) throw new UsageError(wrong);
       const { record, text } = await inFile(flags.tokens, ({ createToken }) =>
         createToken(flags.tokens, wanted, now),
       );
@@ -58,7 +65,10 @@ export function tokenCommand(psyncd: Command): void {
       process.stdout.write(
         flags.json ? `${printableJson({ ...shown(record), token: text })}\n` : `${text}\n`,
       );
-      if (!flags.json) process.stderr.write(`${printable(`${lineOf(record)}; it is not shown again`)}\n`);
+      if (!flags.json)
+        process.stderr.write(
+          `${printable(`${lineOf(record)}; in ${flags.tokens}; it is not shown again`)}\n`,
+        );
     });
 
   token
@@ -80,7 +90,10 @@ export function tokenCommand(psyncd: Command): void {
     .addOption(fileOption())
     .action(async (id: string, { tokens }: { readonly tokens: string }) => {
       const revoked = await inFile(tokens, ({ revokeToken }) => revokeToken(tokens, id));
-      if (revoked === null) throw new CommandError(`there is no token ${JSON.stringify(id)} in ${tokens}`);
+      if (revoked === null)
+        throw new CommandError(
+          `there is no token with the ID ${JSON.stringify(id)} in ${tokens}; psyncd token list shows the IDs`,
+        );
       process.stdout.write(`${printable(`revoked ${lineOf(revoked)}`)}\n`);
     });
 }
@@ -106,9 +119,21 @@ async function inFile<T>(path: string, work: (tokens: Tokens) => Promise<T>): Pr
 /** Reads `12h` or `30d`. @returns milliseconds @throws UsageError */
 function lifeOf(text: string): number {
   const [, days] = /^(\d{1,5})d$/.exec(text) ?? [];
-  const ms = days === undefined ? parseTime(text) : Number(days) * DAY_MS;
+  const ms = days === undefined ? timeOf(text) : Number(days) * DAY_MS;
   if (ms > 0 && ms <= MAX_LIFE_MS) return ms;
-  throw new UsageError(`--expires: expected a time from 1ms to 3650d, got ${JSON.stringify(text)}`);
+  throw new UsageError(
+    `--expires: expected a time such as 12h or 30d, up to 3650d, got ${JSON.stringify(text)}`,
+  );
+}
+
+/** @returns milliseconds; 0: it is no time */
+function timeOf(text: string): number {
+  try {
+    return parseTime(text);
+  } catch (error) {
+    if (error instanceof UsageError) return 0;
+    throw error;
+  }
 }
 
 function shown({ expiresAt, createdAt, ...rest }: ShownToken): Readonly<Record<string, unknown>> {
@@ -120,6 +145,7 @@ function lineOf({ id, name, rights, prefixes, expiresAt }: ShownToken): string {
     prefixes === null
       ? ''
       : ` for keys that begin with ${prefixes.map((each) => JSON.stringify(each)).join(', ')}`;
-  const end = expiresAt === null ? '' : `, until ${new Date(expiresAt).toISOString()}`;
+  const until = expiresAt !== null && expiresAt <= Date.now() ? 'expired' : 'until';
+  const end = expiresAt === null ? '' : `, ${until} ${new Date(expiresAt).toISOString()}`;
   return `${id} ${name}: ${rights.join(', ')}${keys}${end}`;
 }

@@ -50,10 +50,7 @@ export class FeedSocket {
   constructor(url: string, token: string | undefined, limits: SocketLimits, opened: () => void) {
     this.#limits = limits;
     this.#opened = opened;
-    this.#socket = new WebSocket(
-      url,
-      token === undefined ? SUBPROTOCOL : [SUBPROTOCOL, tokenProtocol(token)],
-    );
+    this.#socket = new WebSocket(url, !token ? SUBPROTOCOL : [SUBPROTOCOL, tokenProtocol(token)]);
     this.#socket.addEventListener('open', this.#onOpen);
     this.#socket.addEventListener('message', this.#onMessage);
     this.#socket.addEventListener('error', this.#onError);

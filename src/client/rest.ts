@@ -229,7 +229,7 @@ export class Client {
 
   async #fetch(url: string, init: RequestInit = {}): Promise<Response> {
     const token = await tokenOf(this.#token);
-    if (token === undefined) return fetch(url, init);
+    if (!token) return fetch(url, init);
     const headers = { ...(init.headers as Record<string, string>), authorization: `Bearer ${token}` };
     const response = await fetch(url, { ...init, headers });
     // Where a node redirects a write to its master, `fetch` leaves the token out (Fetch, HTTP-redirect fetch).

@@ -4,7 +4,8 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
-import { type Access, AccessProblem, LimitProblem } from '../access/access.ts';
+import type { Access } from '../access/access.ts';
+import { AccessProblem, LimitProblem } from '../access/access-problem.ts';
 import { ANYBODY, type Principal } from '../access/principal.ts';
 import type { Log } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';

@@ -39,7 +39,13 @@ export function loadSettings(
   const settings = values as unknown as Settings;
   const contradiction = contradictionIn(settings);
   if (contradiction !== null) throw new UsageError(contradiction);
-  if (!isLoopback(settings.host) && !settings.allowAnonymous && !existsSync(tokensPath(settings))) {
+  const hasTokens = existsSync(tokensPath(settings));
+  if (settings.anonymousRights.length > 0 && !hasTokens) {
+    throw new UsageError(
+      `--anonymous-rights is for a node with tokens, and there is no ${tokensPath(settings)}`,
+    );
+  }
+  if (!isLoopback(settings.host) && !settings.allowAnonymous && !hasTokens) {
     throw new UsageError(
       `--host ${settings.host} lets everybody in who can reach it; psyncd token create makes a token that they then need, ` +
         'and --allow-anonymous says that they need none',

@@ -2,7 +2,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
-import { type Access, AccessProblem, LimitProblem } from '../access/access.ts';
+import type { Access } from '../access/access.ts';
+import { AccessProblem, LimitProblem } from '../access/access-problem.ts';
 import type { Principal } from '../access/principal.ts';
 import { closeCodeOf } from '../node/feed/feed-problems.ts';
 import type { FeedRequest } from '../node/feed/feed-request.ts';
@@ -198,9 +199,9 @@ function followers(acceptor: Acceptor): Endpoint {
       mayCome(origin, host, acceptor.admission)
         ? null
         : `pages of ${origin} may not follow this node; --allow-origin lets them`,
-    // A page learns nothing of a refused upgrade: it is told on the open WebSocket.
+    // A client without headers, such as a page, learns nothing of a refused upgrade: it is told on the open WebSocket.
     authorize: (request) => {
-      if (request.headers.origin === undefined && offeredToken(request) === null) follower(request);
+      if (request.headers.authorization !== undefined) follower(request);
     },
     taken: (ws, request, connection) => {
       const socket = new WebSocketFollower(ws, connection, peerOf(request));

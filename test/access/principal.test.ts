@@ -72,7 +72,7 @@ test('a refusal names the right and says nothing of the key', () => {
       (error: unknown) =>
         error instanceof Problem &&
         error.code === 'FORBIDDEN' &&
-        error.message === 'the token aaaaaaaa has the right read for other keys only',
+        error.message === 'the token aaaaaaaa has the right read only for keys that begin with "user:"',
     );
   }
   assert.throws(() => reader.mustCover('write', 'user:1'), /has no right write/);

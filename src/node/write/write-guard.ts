@@ -68,7 +68,11 @@ export class WriteGuard {
         `this node refuses the history of ${master}, and sends no writes there; POST /v1/replication/accept accepts it`,
       );
     }
-    return new Problem('READONLY', `this node is a replica; write to ${master} (curl: add -L)`, { master });
+    return new Problem(
+      'READONLY',
+      `this node is a replica; write to ${master} (curl: add -L, or --location-trusted with a token)`,
+      { master },
+    );
   }
 
   #acknowledgementProblem(): Problem | null {

@@ -1,0 +1,27 @@
+/** The refusals of access, which clients can act upon. */
+import { Problem } from '../node/problem.ts';
+
+/** An answer that says how to do better in `WWW-Authenticate` (RFC 6750, 3). */
+export class AccessProblem extends Problem {
+  readonly challenge: string;
+
+  constructor(code: 'UNAUTHORIZED' | 'FORBIDDEN', detail: string, error: string | null) {
+    super(code, detail);
+    this.challenge = `Bearer realm="psyncd"${error === null ? '' : `, error="${error}"`}`;
+  }
+}
+
+/** Too many requests; the answer says when to come again. */
+export class LimitProblem extends Problem {
+  readonly retryAfterSeconds: number;
+
+  constructor(detail: string, retryAfterSeconds: number) {
+    super('TOO_MANY_REQUESTS', detail);
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+}
+
+/** A request without a token that needs one. */
+export function tokenNeeded(): AccessProblem {
+  return new AccessProblem('UNAUTHORIZED', 'a token is needed: Authorization: Bearer TOKEN', null);
+}
