@@ -220,6 +220,7 @@ async function openOnce(
   const [folder, rest] = await Promise.all([opening, importing]);
   const live = new LiveSettings(settings, loopLag, folder.state);
   const upstreamToken = tokenReader(settings.upstreamTokenFile, log);
+  const isMaster = (url: string): boolean => url === node?.status.upstream?.url;
   try {
     const { state, keyspace, files } = folder;
     node = new rest.Node({
@@ -230,16 +231,10 @@ async function openOnce(
       keyspace,
       files,
       dial: rest.dialer(() => live.node.timeoutMs, upstreamToken),
-      ask: (url) => rest.askPeer(url, upstreamToken()),
+      ask: (url, isOurs) => rest.askPeer(url, isOurs || isMaster(url) ? upstreamToken() : null),
       askDigest: (url, position, timeoutMs, gone) =>
         // The token is for the master, not for any other node that somebody wants to compare this one with.
-        rest.askDigest(
-          url,
-          position,
-          timeoutMs,
-          gone,
-          url === node?.status.upstream?.url ? upstreamToken() : null,
-        ),
+        rest.askDigest(url, position, timeoutMs, gone, isMaster(url) ? upstreamToken() : null),
       failed: broken,
     });
     await folder.settle();

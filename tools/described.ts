@@ -8,7 +8,7 @@ import { KnownHosts } from '../src/web/hosts.ts';
 export const DESCRIBED: ApiParts = {
   node: {} as Node,
   access: {} as Access,
-  tokens: { path: '', reload: async () => undefined },
+  tokens: { path: '', reload: async () => true },
   settings: {
     version: version(),
     startedAt: 0,

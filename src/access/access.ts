@@ -31,11 +31,18 @@ export interface Opened {
   readonly revoked: (problem: Problem) => void;
 }
 
-/** The connection of a request: what was found for its last token is kept with it. */
+/** A token that the node knows. */
 interface Known {
+  /** The whole record as text: a changed one is another principal. */
+  readonly form: string;
+  readonly sha256: string;
+  readonly principal: Principal;
+}
+
+/** What was found for the last token of a connection. */
+interface Shown {
   readonly authorization: string;
   readonly principal: Principal;
-  readonly edition: number;
 }
 
 const BEARER = /^Bearer +([^\s,]+)$/i;
@@ -45,15 +52,13 @@ export class Access {
   readonly #now: () => number;
   readonly #anonymous: Principal | null;
   readonly #failures: Buckets;
-  readonly #opened = new Map<Opened, string>();
-  readonly #known = new WeakMap<object, Known>();
+  readonly #opened = new Map<Opened, Principal>();
+  readonly #shown = new WeakMap<object, Shown>();
   /** null: there are no tokens on this node, and everybody may do everything. */
   #byDigest: ReadonlyMap<string, Principal> | null = null;
-  #byId: ReadonlyMap<string, Principal> = new Map();
-  /** Changes with each change of the tokens. */
-  #edition = 0;
-  /** Earliest time at which a token expires, Unix time in milliseconds. */
-  #nextExpiry = Number.POSITIVE_INFINITY;
+  #byId: ReadonlyMap<string, Known> = new Map();
+  /** During a change: the new principals of tokens whose rights have changed. */
+  #successors = new Map<Principal, Principal>();
 
   constructor(
     log: Log,
@@ -80,21 +85,28 @@ export class Access {
     return this.#byDigest === null;
   }
 
-  /** Takes over the tokens, and ends the streams that lost what they need. */
+  /** Takes over the tokens, and ends the streams that lost what they need. An unchanged token keeps its principal. */
   replace(records: readonly TokenRecord[]): void {
     const byDigest = new Map<string, Principal>();
-    const byId = new Map<string, Principal>();
-    this.#nextExpiry = Number.POSITIVE_INFINITY;
+    const byId = new Map<string, Known>();
     for (const record of records) {
-      const principal = new Principal(record);
+      const form = JSON.stringify(record);
+      const before = this.#byId.get(record.id);
+      const principal = before?.form === form ? before.principal : new Principal(record);
       byDigest.set(record.sha256, principal);
-      byId.set(record.id, principal);
-      if (record.expiresAt !== null) this.#nextExpiry = Math.min(this.#nextExpiry, record.expiresAt);
+      byId.set(record.id, { form, principal, sha256: record.sha256 });
+    }
+    for (const [id, { principal, sha256 }] of this.#byId) {
+      const now = byId.get(id);
+      if (now?.principal === principal) continue;
+      principal.retire();
+      // The same secret with other rights: its streams may go on with those.
+      if (now?.sha256 === sha256) this.#successors.set(principal, now.principal);
     }
     this.#byDigest = byDigest;
     this.#byId = byId;
-    this.#edition += 1;
     this.#recheck();
+    this.#successors = new Map();
   }
 
   /**
@@ -104,14 +116,14 @@ export class Access {
   find(authorization: string | undefined, connection: Connection): Principal | null {
     if (this.#byDigest === null) return ANYBODY;
     if (authorization === undefined) return this.#anonymous;
-    const known = this.#known.get(connection);
-    if (known?.authorization === authorization && known.edition === this.#edition) {
-      return known.principal.hasExpired(this.#now()) ? null : known.principal;
+    const shown = this.#shown.get(connection);
+    if (shown?.authorization === authorization && !shown.principal.isRetired) {
+      return shown.principal.hasExpired(this.#now()) ? null : shown.principal;
     }
     const token = tokenOf(authorization);
     const principal = token === null ? null : this.#principalOf(token);
     if (typeof principal === 'string' || principal === null) return null;
-    this.#known.set(connection, { authorization, principal, edition: this.#edition });
+    this.#shown.set(connection, { authorization, principal });
     return principal;
   }
 
@@ -148,47 +160,48 @@ export class Access {
   }
 
   /**
-   * Ends `opened` as soon as the principal's token is revoked, expires, or loses what it needs.
+   * Ends `opened` as soon as the principal's token is revoked, expires, or loses what it needs; at once if that is so already.
    * @returns a function to call when it has ended otherwise
    */
   watch(principal: Principal, opened: Opened): () => void {
-    this.#opened.set(opened, principal.id);
+    this.#opened.set(opened, principal);
+    this.#look(opened, principal);
     return () => this.#opened.delete(opened);
   }
 
   /** Ends the streams of tokens that have expired meanwhile; to be called at least once a second. */
   tick(): void {
-    if (this.#now() >= this.#nextExpiry) this.#recheck();
+    const now = this.#now();
+    for (const [opened, principal] of this.#opened)
+      if (principal.hasExpired(now)) this.#look(opened, principal);
   }
 
-  /** Looks at all open streams. */
+  /** Looks at the open streams of tokens that are gone or changed. */
   #recheck(): void {
-    const now = this.#now();
-    const expiries = [...this.#byId.values()].flatMap(({ expiresAt }) =>
-      expiresAt !== null && expiresAt > now ? [expiresAt] : [],
-    );
-    this.#nextExpiry = expiries.reduce((least, each) => Math.min(least, each), Number.POSITIVE_INFINITY);
-    for (const [opened, id] of this.#opened) {
-      const principal = this.#present(id);
-      if (principal !== null && opened.may(principal)) continue;
-      this.#opened.delete(opened);
-      opened.revoked(
-        principal === null
-          ? this.#invalid('it was revoked, or has expired', id)
-          : new AccessProblem(
-              'FORBIDDEN',
-              'the token has lost a right that this needs',
-              'insufficient_scope',
-            ),
-      );
+    for (const [opened, principal] of this.#opened) {
+      const isOfOpenNode = principal.isAnybody && !this.isOpen;
+      if (principal.isRetired || isOfOpenNode) this.#look(opened, principal);
     }
   }
 
+  #look(opened: Opened, principal: Principal): void {
+    const now = principal.isAnybody && !this.isOpen ? null : this.#present(principal);
+    if (now !== null && opened.may(now)) {
+      this.#opened.set(opened, now);
+      return;
+    }
+    this.#opened.delete(opened);
+    opened.revoked(
+      now === null
+        ? this.#invalid('it was revoked, or has expired', principal.id)
+        : new AccessProblem('FORBIDDEN', 'the token has lost a right that this needs', 'insufficient_scope'),
+    );
+  }
+
   /** @returns what the principal is now; null: it is gone */
-  #present(id: string): Principal | null {
-    if (id === this.#anonymous?.id) return this.#anonymous;
-    const principal = this.#byId.get(id);
-    return principal === undefined || principal.hasExpired(this.#now()) ? null : principal;
+  #present(principal: Principal): Principal | null {
+    const now = principal.isRetired ? (this.#successors.get(principal) ?? null) : principal;
+    return now === null || now.hasExpired(this.#now()) ? null : now;
   }
 
   /** @returns whose token it is, or what is wrong with it */

@@ -20,6 +20,7 @@ export class Principal {
   readonly expiresAt: number | null;
   readonly #rights: ReadonlySet<Right>;
   readonly #prefixes: readonly string[] | null;
+  #isRetired = false;
 
   constructor({ id, name, rights, prefixes, expiresAt }: PrincipalParts) {
     this.id = id;
@@ -39,8 +40,27 @@ export class Principal {
     return this.expiresAt !== null && this.expiresAt <= now;
   }
 
+  /** Whether its token was revoked or changed: what was begun with it may not go on. */
+  get isRetired(): boolean {
+    return this.#isRetired;
+  }
+
+  /** Takes all rights away, because its token was revoked or changed. */
+  retire(): void {
+    if (!this.isAnybody) this.#isRetired = true;
+  }
+
+  /**
+   * To be asked again after each wait, before anything is done or told.
+   * @throws Problem UNAUTHORIZED if its token was revoked or changed meanwhile
+   */
+  mustBeCurrent(): void {
+    if (this.#isRetired) throw new AccessProblem('UNAUTHORIZED', 'the token is not valid', 'invalid_token');
+  }
+
   /** Whether it has the right at all, maybe for some keys only. */
   has(right: Right): boolean {
+    if (this.#isRetired) return false;
     return this.#rights.has(right) || this.#rights.has('admin');
   }
 
@@ -66,6 +86,7 @@ export class Principal {
 
   /** @param isLimited whether it has the right, but for other keys */
   refusal(right: Right, isLimited: boolean): Problem {
+    if (this.#isRetired) return new AccessProblem('UNAUTHORIZED', 'the token is not valid', 'invalid_token');
     if (this.id === ANONYMOUS) return tokenNeeded();
     const own = (this.#prefixes ?? []).map((prefix) => JSON.stringify(prefix)).join(', ');
     const lacking = isLimited

@@ -19,7 +19,7 @@ import { atOnce } from '../keyspace/json/json.ts';
 import { readSmallFile } from '../runtime/small-file.ts';
 import { formatTokenList, TokenListError, type TokenRecord, tokenListSteps } from './token-list.ts';
 
-/** Largest list, in bytes: some 50,000 tokens. */
+/** Largest list, in bytes: some 40,000 tokens. */
 export const MAX_TOKENS_BYTES = 16 * 1024 * 1024;
 /** How often a change asks again for the file that another process is changing, and how long it waits between. */
 const ATTEMPTS = 50;
@@ -68,6 +68,8 @@ export async function changeTokens<T extends { readonly tokens: readonly TokenRe
     if (bytes.length > MAX_TOKENS_BYTES) {
       throw new TokenListError(`the list would have more than ${MAX_TOKENS_BYTES} bytes`);
     }
+    // What is written can be read at the next start.
+    atOnce(tokenListSteps(bytes));
     for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
     fsyncSync(file);
     renameSync(temporary, path);

@@ -23,6 +23,7 @@ export class TokenWatch {
   #lastFailure = '';
   #cancel: () => void = () => undefined;
   #isStopped = false;
+  #loading: Promise<unknown> = Promise.resolve();
 
   constructor(parts: {
     readonly path: string;
@@ -53,19 +54,35 @@ export class TokenWatch {
     this.#cancel();
   }
 
-  /** Reads the file now, whether it seems to have changed or not; if it cannot be used, the tokens stay as they were. */
-  async reload(): Promise<void> {
+  /**
+   * Reads the file now, whether it seems to have changed or not; if it cannot be used, the tokens stay as they were.
+   * @returns whether the node uses what the file held when this was called, or something newer
+   */
+  reload(): Promise<boolean> {
+    // One after the other: an older list must not take the place of a newer one.
+    const done = this.#loading.then(() => this.#reload());
+    this.#loading = done;
+    return done;
+  }
+
+  async #reload(): Promise<boolean> {
+    let seen: string | null = null;
     try {
-      const seen = await this.#look();
-      if (seen === '' && this.#access.isOpen) return;
+      seen = await this.#look();
+      if (seen === '' && this.#access.isOpen) return true;
       await this.#load();
       this.#seen = seen;
       this.#lastFailure = '';
       this.#log.info('tokens-reloaded', {});
+      return true;
     } catch (error) {
+      const isOfSystem = error instanceof Error && 'code' in error;
+      // A list that is wrong stays wrong until it is changed; a file that could not be opened may be readable now.
+      if (seen !== null && !isOfSystem) this.#seen = seen;
       const message = error instanceof Error ? error.message : String(error);
       if (message !== this.#lastFailure) this.#log.error('tokens-not-reloaded', { error: message });
       this.#lastFailure = message;
+      return false;
     }
   }
 
@@ -87,8 +104,8 @@ export class TokenWatch {
   /** @returns what tells one state of the file from another; empty: there is none */
   async #look(): Promise<string> {
     try {
-      const { ino, size, mtimeMs } = await stat(this.path);
-      return `${ino}:${size}:${mtimeMs}`;
+      const { ino, size, mtimeMs, ctimeMs } = await stat(this.path);
+      return `${ino}:${size}:${mtimeMs}:${ctimeMs}`;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
       throw error;

@@ -8,7 +8,7 @@ import { TokenListError, type TokenRecord, type TokenRequest, tokenProblem } fro
 export { TokenListError };
 
 /** Largest number of tokens. */
-export const MAX_TOKENS = 50_000;
+export const MAX_TOKENS = 15_000;
 
 export interface WantedToken extends TokenRequest {
   /** Unix time in milliseconds; null: never. */

@@ -167,6 +167,11 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
     if (hasBody) reply.raw.once('close', () => traffic.bodies.end(raw));
     done();
   });
+  // A body may take a while, and its sender's token may be revoked meanwhile.
+  app.addHook('preHandler', (request, _reply, done) => {
+    request.principal?.mustBeCurrent();
+    done();
+  });
   // A client that waits for leave to send its body gets it here (RFC 9110, 10.1.1): until now the request may be refused without.
   app.addHook('preParsing', ({ raw }, reply, payload, done) => {
     if (raw.headers.expect !== undefined && raw.httpVersion !== '1.0') reply.raw.writeContinue();

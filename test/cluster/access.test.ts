@@ -1,6 +1,7 @@
 /** Tokens: who may do what, the same on every path into a node. */
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { WebSocket } from 'ws';
@@ -540,4 +541,62 @@ test('a client with a token writes through a replica', async (t) => {
   );
   assert.equal((await client.set('k', 'v')).created, true);
   await assert.rejects(replica.client.set('k', 'v'), { code: 'UNAUTHORIZED' });
+});
+
+test('what was begun with a token does not go on once the token is revoked', async (t) => {
+  const { cluster, node, file, admin, make } = await guarded(t);
+  const tokenFile = join(cluster.data('node'), '..', 'token');
+  writeFileSync(tokenFile, admin);
+  const replica = await cluster.start(
+    'replica',
+    '--replica-of',
+    node.wsUrl,
+    '--upstream-token-file',
+    tokenFile,
+  );
+  const token = await make(['read', 'write']);
+  await known(node, token);
+  const { position } = await new Client(node.url, { token: admin }).set('k', 'v');
+  await until('the replica has it', async () => (await replica.client.replication()).position === position);
+  writeFileSync(join(cluster.data('replica'), 'tokens.json'), readFileSync(file));
+  await known(replica, token);
+  const [runId, offset] = position.split(':') as [string, string];
+  const later = `${runId}:${Number(offset) + 1}`;
+  const held = connect(node.port, '127.0.0.1');
+  t.after(() => held.destroy());
+  let heldAnswer = '';
+  held.on('data', (data) => {
+    heldAnswer += data;
+  });
+  const head = `Host: localhost\r\nAuthorization: Bearer ${token}\r\n`;
+  const waiting = `GET /v1/keys/k?position=${later}&timeout=60000 HTTP/1.1\r\n${head}\r\n`;
+  held.write(`${waiting}PUT /v1/keys/late HTTP/1.1\r\n${head}Content-Length: 1\r\n\r\nx`);
+  const slow = connect(node.port, '127.0.0.1');
+  t.after(() => slow.destroy());
+  let slowAnswer = '';
+  slow.on('data', (data) => {
+    slowAnswer += data;
+  });
+  slow.write(`PUT /v1/keys/slow HTTP/1.1\r\n${head}Content-Length: 2\r\n\r\nx`);
+  // On the replica the stream waits for a position that comes later.
+  const stream = fetch(`${replica.url}/v1/changes?position=${later}`, {
+    headers: { authorization: `Bearer ${token}`, accept: 'application/x-ndjson' },
+  });
+  await until('the reads wait', async () => {
+    const answer = await call(node, admin, 'GET', '/v1/info');
+    return /waiting|connected/.test(await answer.text());
+  });
+  const id = token.split('_')[1] as string;
+  await revokeToken(file, id);
+  await revokeToken(join(cluster.data('replica'), 'tokens.json'), id);
+  for (const each of [node, replica])
+    await until('the token is gone', async () => (await call(each, token, 'GET', '/docs')).status === 401);
+  slow.write('y');
+  assert.equal((await call(node, admin, 'PUT', '/v1/keys/k', 'secret')).status, 200);
+  await until('all are answered', () => /HTTP.*HTTP/s.test(heldAnswer) && slowAnswer !== '');
+  assert.doesNotMatch(heldAnswer + slowAnswer, /secret|HTTP\/1\.1 20/);
+  const text = await (await stream).text();
+  assert.doesNotMatch(text, /secret/);
+  for (const key of ['late', 'slow'])
+    assert.equal((await call(node, admin, 'GET', `/v1/keys/${key}`)).status, 404, key);
 });

@@ -99,12 +99,12 @@ function plainPuts(node: Node, access: Access): (request: IncomingMessage) => st
   return (request) => {
     if (request !== last) {
       const plain = plainKey(request.url ?? '');
-      const isPlain =
-        plain !== null && isPlainWrite(request, plain) && isAllowed(access, 'write', request, plain);
-      key = isPlain ? plain : null;
+      key = plain !== null && isPlainWrite(request, plain) ? plain : null;
       last = request;
     }
-    return node.closing || node.writeProblem !== null ? null : key;
+    // A token may have been revoked while the request waited for its turn.
+    if (key === null || node.closing || node.writeProblem !== null) return null;
+    return isAllowed(access, 'write', request, key) ? key : null;
   };
 }
 
@@ -256,7 +256,7 @@ function entryOf(node: Node, key: string): Entry | null {
 }
 
 async function put(
-  { node, stalls, traffic: { bodies }, fail }: DirectParts,
+  { node, access, stalls, traffic: { bodies }, fail }: DirectParts,
   key: string,
   request: IncomingMessage,
   response: ServerResponse,
@@ -265,6 +265,8 @@ async function put(
   try {
     const value = await readBody(request, request.headers['content-length'], BODY, bodies);
     stalls.forget(request);
+    // Its body may have taken a while.
+    access.authenticate(request.headers.authorization, request.socket).mustCover('write', key);
     const written = await node.write({ kind: 'set', key, value, expiresAt: null, condition: ALWAYS });
     const result = written.results[0];
     const version = result?.entry?.version ?? 0;

@@ -26,6 +26,7 @@ export async function reachWanted(node: Node, request: Waiting, reply: FastifyRe
   const client = new AbortController();
   reply.raw.once('close', () => client.abort());
   await node.reach(wanted, request.query.timeout, client.signal);
+  request.principal.mustBeCurrent();
 }
 
 /** @throws Problem BAD_REQUEST for a malformed position */

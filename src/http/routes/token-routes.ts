@@ -1,5 +1,7 @@
 /** `/v1/tokens`: makes, lists and revokes the tokens of a running node. */
+import { existsSync } from 'node:fs';
 import type { FastifyInstance } from 'fastify';
+import type { Principal } from '../../access/principal.ts';
 import {
   createToken,
   listTokens,
@@ -17,8 +19,8 @@ import { createdToken, revokedToken, tokenList, tokenRequest } from '../schemas/
 export interface TokenPlace {
   /** Path of `tokens.json`. */
   readonly path: string;
-  /** Resolves when the node uses what the file holds now. */
-  reload(): Promise<void>;
+  /** Resolves when the node has read the file: whether it uses what the file holds now. */
+  reload(): Promise<boolean>;
 }
 
 export function tokenRoutes(app: FastifyInstance, place: TokenPlace): void {
@@ -30,7 +32,10 @@ export function tokenRoutes(app: FastifyInstance, place: TokenPlace): void {
       tags: ['operation'],
       response: { 200: json('All tokens, also those that have expired.', tokenList), ...problems() },
     },
-    handler: async () => ({ tokens: inFile(() => listTokens(place.path)).map(membersOf) }),
+    handler: async (request) => {
+      mustBeThere(place, request.principal);
+      return { tokens: inFile(() => listTokens(place.path)).map(membersOf) };
+    },
   });
 
   app.post<{ Body: Described<typeof tokenRequest> }>('/v1/tokens', {
@@ -54,11 +59,12 @@ export function tokenRoutes(app: FastifyInstance, place: TokenPlace): void {
           'this node has no tokens; psyncd token create makes the first one on its machine',
         );
       }
+      mustBeThere(place, request.principal);
       const { name, rights, prefixes = null, expiresAt = null } = request.body;
       const { record, text } = await inFileAsync(() =>
         createToken(place.path, { name, rights, prefixes, expiresAt }, Date.now()),
       );
-      await place.reload();
+      await used(place);
       reply.code(201).header('cache-control', 'no-store');
       return { ...membersOf(record), token: text };
     },
@@ -80,14 +86,30 @@ export function tokenRoutes(app: FastifyInstance, place: TokenPlace): void {
         ...problems('NOT_FOUND', 'DISK_FULL'),
       },
     },
-    handler: async ({ params: { id } }) => {
+    handler: async ({ params: { id }, principal }) => {
+      mustBeThere(place, principal);
       const revoked = await inFileAsync(() => revokeToken(place.path, id));
       if (revoked === null)
         throw new Problem('NOT_FOUND', `there is no token ${JSON.stringify(id.slice(0, 80))}`);
-      await place.reload();
+      await used(place);
       return { id, revoked: true };
     },
   });
+}
+
+/** @throws Problem STORAGE_FAILED if the file that the node has read is gone: what it says now is not what the node uses */
+function mustBeThere({ path }: TokenPlace, principal: Principal): void {
+  if (principal.isAnybody || existsSync(path)) return;
+  throw new Problem(
+    'STORAGE_FAILED',
+    'the file with the tokens is gone; the node still uses what it held: put it back',
+  );
+}
+
+/** @throws Problem STORAGE_FAILED if the node cannot read what was written */
+async function used(place: TokenPlace): Promise<void> {
+  if (await place.reload()) return;
+  throw new Problem('STORAGE_FAILED', 'the file is changed, and the node cannot read it; its log says why');
 }
 
 function membersOf({ note, ...members }: ShownToken): Omit<ShownToken, 'note'> {

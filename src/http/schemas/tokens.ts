@@ -2,9 +2,12 @@
 import { RIGHTS } from '../../access/right.ts';
 import { MAX_NAME_LENGTH, MAX_TOKEN_PREFIXES } from '../../access/token-list.ts';
 
+/** The end of the year 9999. */
+const MAX_TIME = 253_402_300_799_999;
 const TIME = {
   type: 'integer',
   minimum: 0,
+  maximum: MAX_TIME,
   description: 'Unix time in milliseconds.',
   examples: [1_790_000_000_000],
 } as const;

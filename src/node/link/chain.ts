@@ -31,7 +31,8 @@ export async function chainProblem(
   const path = [url];
   const until = world.monotonic() + CHAIN_LOOK_MS;
   for (let next = url; path.length <= MAX_CHAIN && world.monotonic() < until; ) {
-    const peer = await ask(next);
+    // The masters above are named by others.
+    const peer = await ask(next, next === url);
     if (peer === null) return null;
     if (peer.nodeId === nodeId) {
       return circle(

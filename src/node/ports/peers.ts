@@ -27,5 +27,9 @@ export type AskDigest = (
   gone: AbortSignal,
 ) => Promise<Digest | NoDigest>;
 
-/** Asks the node at `ws://HOST:PORT`; null if it does not answer soon, or not like a node. It never rejects. */
-export type AskPeer = (url: string) => Promise<Peer | null>;
+/**
+ * Asks the node at `ws://HOST:PORT`; null if it does not answer soon, or not like a node. It never rejects.
+ * @param isOurs whether an operator has named this node as the master, or it is a replica of this one: only such nodes are shown
+ *   the token of this node
+ */
+export type AskPeer = (url: string, isOurs: boolean) => Promise<Peer | null>;

@@ -197,7 +197,9 @@ export class Failover {
       );
     }
     const reachable = await Promise.all(
-      named.map(async (session) => (await this.#parts.ask(session.url as string))?.nodeId === session.nodeId),
+      named.map(
+        async (session) => (await this.#parts.ask(session.url as string, true))?.nodeId === session.nodeId,
+      ),
     );
     const targets = named.filter((_session, index) => reachable[index]);
     if (targets.length > 0) return targets;

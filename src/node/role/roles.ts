@@ -202,7 +202,7 @@ export class Roles {
           return `-ERR FAILOVER at ${formatPosition(position)}, but this node has other bytes up to there`;
         }
         // Only its own master may hand over to a replica.
-        const peer = await this.#parts.ask(this.#parts.state.upstream ?? '');
+        const peer = await this.#parts.ask(this.#parts.state.upstream ?? '', true);
         if (peer === null) return '-LOADING the master does not answer who it is';
         if (peer.nodeId !== session.nodeId) return '-ERR FAILOVER comes from a node that is not the master';
         if (session.status === null) return '-ERR the session has ended';

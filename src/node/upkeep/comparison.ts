@@ -102,7 +102,7 @@ export class Comparisons {
     const over = running.signal;
     const until = world.monotonic() + timeoutMs;
     const leftMs = (): number => Math.max(0, Math.floor(until - world.monotonic()));
-    const peer = await ask(url);
+    const peer = await ask(url, false);
     if (peer === null) throw new Problem('BAD_PEER', `no node answers at ${httpUrl(url)}`);
     if (peer.nodeId === nodeId) throw new Problem('BAD_REQUEST', `${url} is this node itself`);
     let from = head.offset;
