@@ -59,6 +59,9 @@ const REFUSED: Readonly<Record<string, number>> = {
   failover: 409,
   abortFailover: 409,
   acceptEmptyMaster: 409,
+  // A node without tokens makes none for whoever can reach it.
+  createToken: 403,
+  revokeToken: 404,
 };
 /** Positions that the document cannot know, and acknowledgements that nobody here gives. */
 const ELSEWHERE: ReadonlySet<string> = new Set(['position', 'acks']);
