@@ -156,7 +156,8 @@ export class Front {
 
   #handlerOf(request: IncomingMessage, then: Handler): Handler {
     const problem = normalizeTarget(request);
-    // Where such a request ends, and what comes behind it, others on the way may see otherwise.
+    // The node closes the connection after a request with a malformed target: a proxy in front of it may disagree about where that
+    // request ends and the next one begins.
     if (problem !== null) return this.#refusal(problem, true);
     const foreign = this.#parts.hosts.refusal(request.headers.host, request.httpVersion);
     return foreign === null ? then : this.#refusal(foreign, false);

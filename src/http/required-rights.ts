@@ -11,10 +11,11 @@ import { Problem } from '../node/problem.ts';
  * Where the keys of a request stand:
  * - `path`: one key in the path
  * - `query`: all keys that begin with `prefix`, or all keys if there is none; `all` and `against` need the right `admin`
- * - `body`: the handler looks at each of them, because they stand in the body or are parsed there
+ * - `handler`: the route's handler checks each key itself, because only it parses them: from the body, or for `/v1/changes` from
+ *   the query
  * - `node`: it concerns the whole node
  */
-type Keys = 'path' | 'query' | 'body' | 'node';
+type Keys = 'path' | 'query' | 'handler' | 'node';
 
 /** Any of the rights is enough. */
 interface Required {
@@ -44,11 +45,11 @@ export const REQUIRED: ReadonlyMap<string, Requirement> = new Map<string, Requir
   ['deleteExpiry', WRITE_KEY],
   ['listKeys', READ_SOME],
   ['exportEntries', READ_SOME],
-  ['followChanges', { rights: ['read'], keys: 'body' }],
+  ['followChanges', { rights: ['read'], keys: 'handler' }],
   ['getDigest', { rights: ['read', 'replicate'], keys: 'query' }],
   ['deleteKeys', { rights: ['write'], keys: 'query' }],
-  ['batch', { rights: ['read', 'write'], keys: 'body' }],
-  ['importEntries', { rights: ['write'], keys: 'body' }],
+  ['batch', { rights: ['read', 'write'], keys: 'handler' }],
+  ['importEntries', { rights: ['write'], keys: 'handler' }],
   ['getReplication', STATUS],
   ['getSessions', STATUS],
   ['getBacklog', STATUS],
@@ -85,7 +86,7 @@ export function mustBeAllowed(principal: Principal, request: FastifyRequest): vo
   if (required === null) throw new Problem('FORBIDDEN', 'no right allows this');
   const { rights, keys } = required;
   principal.mustHave(...rights);
-  if (keys === 'body' || keys === 'node') return;
+  if (keys === 'handler' || keys === 'node') return;
   if (reachesFurther(request)) principal.mustHave('admin');
   // Who follows the node gets all keys anyway.
   if (rights.includes('replicate') && principal.has('replicate')) return;

@@ -100,7 +100,8 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
     reply.header(...NO_SNIFFING).headers(corsHeaders(request.headers, allowedOrigins));
     if (!answerPreflight(request, reply, allowedOrigins)) done();
   });
-  // Only what reads: the others wait in their line for all answers before them.
+  // This hook delays only reads. Any other request starts only after all earlier ones of its connection are answered
+  // (fast-path/in-order.ts).
   app.addHook('onRequest', ({ method, raw: { socket } }, { raw }, done) => {
     const { pipelines } = traffic;
     const reads = method === 'GET' || method === 'HEAD';

@@ -1,4 +1,4 @@
-/** The replication status of a node, as `GET /v1/replication` and the metrics tell it. */
+/** The replication status of a node, as `GET /v1/replication` and INFO tell it. */
 import type { History } from '../replication/history.ts';
 import { formatHash } from '../replication/history-hash.ts';
 import { formatPosition } from '../replication/position.ts';

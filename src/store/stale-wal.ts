@@ -91,7 +91,8 @@ function markInFile(
 }
 
 /**
- * Looks for all marks in a WAL. Frames behind the last commit may count too: their marks are in no file.
+ * Looks for all marks in a WAL, also in frames behind the last commit: SQLite never moves those into a database file, so no file
+ * has such a mark by mistake.
  * @returns null: there is none, or one cannot be read
  */
 function marksInWal(path: string): WalMarksFound | null {

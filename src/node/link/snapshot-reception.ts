@@ -188,7 +188,10 @@ export class SnapshotReception {
     }
   }
 
-  /** Removes the file. One that cannot be removed now is removed at the next start: it must not hide why it had to go. */
+  /**
+   * Removes the snapshot's file. If that fails, the log says so, the caller still reports why the snapshot was rejected, and the
+   * next start of the node removes the file.
+   */
   async #discard(): Promise<void> {
     try {
       await this.#incoming.discard();
