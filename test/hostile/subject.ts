@@ -108,7 +108,7 @@ export class Subject {
       this.peakBytes = Math.max(this.peakBytes, residentBytes(this.node));
       const growth = this.peakBytes - this.#startBytes;
       if (growth > MAX_GROWTH_BYTES)
-        this.found('memory', `${Math.round(growth / 1024 ** 2)} MiB more than at the start`);
+        this.found('memory', `${Math.round(growth / 1024 ** 2)} MiB more than at the start: ${this.doing}`);
       await pause(ASK_EVERY_MS);
     }
   }
