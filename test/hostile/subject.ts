@@ -14,8 +14,12 @@ import type { RawAnswer } from './answers.ts';
 export const MAX_STALL_MS = 250;
 /** No answer at all for so long means that the node hangs, however busy the machine is. */
 const HANGS_MS = 20_000;
+/** What docs/limits.md allows at the same time: `--request-memory` and the overlay. */
+const LIMITS_BYTES = (256 + 64) * 1024 ** 2;
+/** What V8 and the allocator hold beside that, or have not given back yet. */
+const SLACK_BYTES = 80 * 1024 ** 2;
 /** How much more than at its start a node may hold, beside what `allow` adds for a round. */
-const MAX_GROWTH_BYTES = 350 * 1024 ** 2;
+const MAX_GROWTH_BYTES = LIMITS_BYTES + SLACK_BYTES;
 const ASK_EVERY_MS = 10;
 /** Lines of the log that only a fault of psyncd's own writes. */
 const OWN_FAULT = /request-failed|unhandled|uncaught|TypeError|RangeError|ReferenceError/;
