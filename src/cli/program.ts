@@ -19,6 +19,7 @@ import { MAX_VALUE_BYTES } from '../stream/command.ts';
 import { GrowingBuffer } from '../stream/growing-buffer.ts';
 import { CommandError } from './command-error.ts';
 import { printable, printableJson, printableLines } from './printable.ts';
+import { gathered, joined } from './repeatable.ts';
 import { tokenCommand } from './token.ts';
 
 const DEFAULT_NODE = 'http://127.0.0.1:7796';
@@ -287,11 +288,6 @@ interface FollowFlags {
   readonly json?: true;
 }
 
-/** Collects the values of a repeatable flag. */
-function gathered(value: string, before: readonly string[] = []): readonly string[] {
-  return [...before, value];
-}
-
 /**
  * @param name of the flag
  * @returns milliseconds
@@ -304,11 +300,6 @@ function timeFlag(name: string, text: string): number {
     if (!(error instanceof UsageError)) throw error;
     throw new UsageError(`${name}: ${error.message}, got ${JSON.stringify(text)}`);
   }
-}
-
-/** Joins the values of a repeatable flag with commas. */
-function joined(value: string, before?: string): string {
-  return before === undefined ? value : `${before},${value}`;
 }
 
 /** Form of the history hash that `GET /v1/replication` tells. */

@@ -1,6 +1,5 @@
 /** `psyncd token`: makes, lists and revokes the tokens of a node, in its `tokens.json`. */
-import type { Command } from 'commander';
-import { Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { RIGHTS } from '../access/right.ts';
 import { tokenProblem } from '../access/token-list.ts';
 import type { ShownToken } from '../access/tokens.ts';
@@ -8,6 +7,7 @@ import { parseTime, UsageError } from '../settings/parse.ts';
 import { variableOf } from '../settings/setting.ts';
 import { CommandError } from './command-error.ts';
 import { printable, printableJson, printableLines } from './printable.ts';
+import { gathered, joined } from './repeatable.ts';
 
 const DAY_MS = 86_400_000;
 /** Longest life of a token, in milliseconds: ten years. */
@@ -36,14 +36,10 @@ export function tokenCommand(psyncd: Command): void {
     .description('make a token and print it; it is shown only once')
     .addOption(
       new Option('--rights <RIGHTS>', `some of ${RIGHTS.join(', ')}, separated by commas`)
-        .argParser((value: string, before?: string) => (before === undefined ? value : `${before},${value}`))
+        .argParser(joined)
         .makeOptionMandatory(),
     )
-    .addOption(
-      new Option('--prefix <P>', 'only keys that begin so; may be repeated').argParser(
-        (value: string, before: readonly string[] = []) => [...before, value],
-      ),
-    )
+    .addOption(new Option('--prefix <P>', 'only keys that begin so; may be repeated').argParser(gathered))
     .option('--expires <TIME>', 'how long it is valid, such as 12h or 30d; without it, until it is revoked')
     .option('--json', 'the token with its ID as JSON')
     .addOption(fileOption())
@@ -62,9 +58,7 @@ export function tokenCommand(psyncd: Command): void {
         createToken(flags.tokens, wanted, now),
       );
       // The token stands alone on standard output, so that a script can take it.
-      process.stdout.write(
-        flags.json ? `${printableJson({ ...shown(record), token: text })}\n` : `${text}\n`,
-      );
+      process.stdout.write(flags.json ? `${printableJson({ ...record, token: text })}\n` : `${text}\n`);
       if (!flags.json)
         process.stderr.write(
           `${printable(`${lineOf(record)}; in ${flags.tokens}; it is not shown again`)}\n`,
@@ -78,7 +72,7 @@ export function tokenCommand(psyncd: Command): void {
     .addOption(fileOption())
     .action(async ({ tokens, json }: { readonly tokens: string; readonly json?: true }) => {
       const records = await inFile(tokens, async ({ listTokens }) => listTokens(tokens));
-      if (json) process.stdout.write(`${printableJson({ tokens: records.map(shown) }, 2)}\n`);
+      if (json) process.stdout.write(`${printableJson({ tokens: records }, 2)}\n`);
       else if (records.length === 0) process.stdout.write('there are no tokens\n');
       else process.stdout.write(`${printableLines(records.map(lineOf))}\n`);
     });
@@ -134,10 +128,6 @@ function timeOf(text: string): number {
     if (error instanceof UsageError) return 0;
     throw error;
   }
-}
-
-function shown({ expiresAt, createdAt, ...rest }: ShownToken): Readonly<Record<string, unknown>> {
-  return { ...rest, expiresAt, createdAt };
 }
 
 function lineOf({ id, name, rights, prefixes, expiresAt }: ShownToken): string {
