@@ -48,6 +48,18 @@ async function known(node: ChildNode, token: string): Promise<void> {
   );
 }
 
+/** Starts a replica that shows the token, from a file that can be changed. */
+async function following(
+  cluster: Cluster,
+  master: ChildNode,
+  token: string,
+): Promise<{ readonly replica: ChildNode; readonly tokenFile: string }> {
+  const tokenFile = join(cluster.data('node'), '..', 'token');
+  writeFileSync(tokenFile, `${token}\n`);
+  const flags = ['--replica-of', master.wsUrl, '--upstream-token-file', tokenFile];
+  return { replica: await cluster.start('replica', ...flags), tokenFile };
+}
+
 function call(
   node: ChildNode,
   token: string | null,
@@ -457,15 +469,7 @@ test('a replica shows its token to its master, and a new one after a change, wit
   const token = await make(['replicate']);
   await known(node, token);
   await call(node, admin, 'PUT', '/v1/keys/k', 'v');
-  const tokenFile = join(cluster.data('node'), '..', 'token');
-  writeFileSync(tokenFile, `${token}\n`);
-  const replica = await cluster.start(
-    'replica',
-    '--replica-of',
-    node.wsUrl,
-    '--upstream-token-file',
-    tokenFile,
-  );
+  const { replica, tokenFile } = await following(cluster, node, token);
   const master = new Client(node.url, { token: admin });
   const streaming = (): Promise<unknown> =>
     until('the replica streams', async () => {
@@ -525,15 +529,7 @@ test('a client that asks for its token goes on after a change, and ends with one
 
 test('a client with a token writes through a replica', async (t) => {
   const { cluster, node, admin } = await guarded(t);
-  const tokenFile = join(cluster.data('node'), '..', 'token');
-  writeFileSync(tokenFile, admin);
-  const replica = await cluster.start(
-    'replica',
-    '--replica-of',
-    node.wsUrl,
-    '--upstream-token-file',
-    tokenFile,
-  );
+  const { replica } = await following(cluster, node, admin);
   const client = new Client(replica.url, { token: admin });
   await until(
     'the replica knows its master',
@@ -545,15 +541,7 @@ test('a client with a token writes through a replica', async (t) => {
 
 test('what was begun with a token does not go on once the token is revoked', async (t) => {
   const { cluster, node, file, admin, make } = await guarded(t);
-  const tokenFile = join(cluster.data('node'), '..', 'token');
-  writeFileSync(tokenFile, admin);
-  const replica = await cluster.start(
-    'replica',
-    '--replica-of',
-    node.wsUrl,
-    '--upstream-token-file',
-    tokenFile,
-  );
+  const { replica } = await following(cluster, node, admin);
   const token = await make(['read', 'write']);
   await known(node, token);
   const { position } = await new Client(node.url, { token: admin }).set('k', 'v');
@@ -569,23 +557,23 @@ test('what was begun with a token does not go on once the token is revoked', asy
     heldAnswer += data;
   });
   const head = `Host: localhost\r\nAuthorization: Bearer ${token}\r\n`;
+  // Its answer says that the packet has arrived, and what stands behind it.
+  const first = `GET /healthz HTTP/1.1\r\n${head}\r\n`;
   const waiting = `GET /v1/keys/k?position=${later}&timeout=60000 HTTP/1.1\r\n${head}\r\n`;
-  held.write(`${waiting}PUT /v1/keys/late HTTP/1.1\r\n${head}Content-Length: 1\r\n\r\nx`);
+  held.write(`${first}${waiting}PUT /v1/keys/late HTTP/1.1\r\n${head}Content-Length: 1\r\n\r\nx`);
   const slow = connect(node.port, '127.0.0.1');
   t.after(() => slow.destroy());
   let slowAnswer = '';
   slow.on('data', (data) => {
     slowAnswer += data;
   });
-  slow.write(`PUT /v1/keys/slow HTTP/1.1\r\n${head}Content-Length: 2\r\n\r\nx`);
+  slow.write(`${first}PUT /v1/keys/slow HTTP/1.1\r\n${head}Content-Length: 2\r\n\r\nx`);
   // On the replica the stream waits for a position that comes later.
   const stream = fetch(`${replica.url}/v1/changes?position=${later}`, {
     headers: { authorization: `Bearer ${token}`, accept: 'application/x-ndjson' },
   });
-  await until('the reads wait', async () => {
-    const answer = await call(node, admin, 'GET', '/v1/info');
-    return /waiting|connected/.test(await answer.text());
-  });
+  await until('both packets have arrived', () => heldAnswer !== '' && slowAnswer !== '');
+  [heldAnswer, slowAnswer] = ['', ''];
   const id = token.split('_')[1] as string;
   await revokeToken(file, id);
   await revokeToken(join(cluster.data('replica'), 'tokens.json'), id);
