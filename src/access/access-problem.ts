@@ -25,3 +25,15 @@ export class LimitProblem extends Problem {
 export function tokenNeeded(): AccessProblem {
   return new AccessProblem('UNAUTHORIZED', 'a token is needed: Authorization: Bearer TOKEN', null);
 }
+
+/** A token that is no good; a client is told the same whatever is wrong with it. */
+export function tokenInvalid(): AccessProblem {
+  return new AccessProblem('UNAUTHORIZED', 'the token is not valid', 'invalid_token');
+}
+
+/** @returns what the answer to a refused request must carry beside the problem */
+export function refusalHeaders(problem: Problem): Readonly<Record<string, string>> {
+  if (problem instanceof AccessProblem) return { 'www-authenticate': problem.challenge };
+  if (problem instanceof LimitProblem) return { 'retry-after': String(problem.retryAfterSeconds) };
+  return {};
+}

@@ -4,7 +4,7 @@
  */
 import type { Log, World } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';
-import { AccessProblem, LimitProblem, tokenNeeded } from './access-problem.ts';
+import { AccessProblem, LimitProblem, tokenInvalid, tokenNeeded } from './access-problem.ts';
 import { Buckets, clientOf } from './buckets.ts';
 import { ANONYMOUS, ANYBODY, Principal } from './principal.ts';
 import type { Right } from './right.ts';
@@ -45,6 +45,7 @@ interface Shown {
   readonly principal: Principal;
 }
 
+const EXPIRED = 'it has expired';
 const BEARER = /^Bearer +([^\s,]+)$/i;
 
 export class Access {
@@ -116,15 +117,8 @@ export class Access {
   find(authorization: string | undefined, connection: Connection): Principal | null {
     if (this.#byDigest === null) return ANYBODY;
     if (authorization === undefined) return this.#anonymous;
-    const shown = this.#shown.get(connection);
-    if (shown?.authorization === authorization && !shown.principal.isRetired) {
-      return shown.principal.hasExpired(this.#now()) ? null : shown.principal;
-    }
-    const token = tokenOf(authorization);
-    const principal = token === null ? null : this.#principalOf(token);
-    if (typeof principal === 'string' || principal === null) return null;
-    this.#shown.set(connection, { authorization, principal });
-    return principal;
+    const found = this.#shownBy(authorization, connection);
+    return typeof found === 'string' ? null : found;
   }
 
   /**
@@ -133,30 +127,47 @@ export class Access {
    * @throws Problem UNAUTHORIZED, the same for each token that is no good; BAD_REQUEST if it is no Bearer token
    */
   authenticate(authorization: string | undefined, connection: Connection): Principal {
-    const principal = this.find(authorization, connection);
-    if (principal !== null) return principal;
+    if (this.#byDigest === null) return ANYBODY;
     if (authorization === undefined) {
+      if (this.#anonymous !== null) return this.#anonymous;
       throw tokenNeeded();
     }
-    const token = tokenOf(authorization);
-    if (token === null) {
+    const found = this.#shownBy(authorization, connection);
+    if (found === null) {
       throw new Problem('BAD_REQUEST', 'expected one Authorization header, Bearer and a token');
     }
-    return this.authenticateToken(token, connection);
+    if (typeof found !== 'string') return found;
+    throw this.#refused(found, tokenOf(authorization) ?? '', connection);
   }
 
   /** @throws Problem UNAUTHORIZED; TOO_MANY_REQUESTS if this client has shown too many tokens that were no good */
   authenticateToken(token: string, connection: Connection): Principal {
     if (this.#byDigest === null) return ANYBODY;
-    const principal = this.#principalOf(token);
-    if (typeof principal !== 'string') return principal;
+    const found = this.#principalOf(token);
+    if (typeof found !== 'string') return found;
+    throw this.#refused(found, token, connection);
+  }
+
+  /** @returns whose token the header has, or what is wrong with the token; null: it is not one Bearer token */
+  #shownBy(authorization: string, connection: Connection): Principal | string | null {
+    const shown = this.#shown.get(connection);
+    if (shown?.authorization === authorization && !shown.principal.isRetired) {
+      return shown.principal.hasExpired(this.#now()) ? EXPIRED : shown.principal;
+    }
+    const token = tokenOf(authorization);
+    if (token === null) return null;
+    const found = this.#principalOf(token);
+    if (typeof found !== 'string') this.#shown.set(connection, { authorization, principal: found });
+    return found;
+  }
+
+  #refused(reason: string, token: string, { remoteAddress = '' }: Connection): Problem {
     // A valid token is never refused for what its neighbours do: behind a proxy all clients have one address. Looking a token up
     // costs less than reading its request.
-    const { remoteAddress = '' } = connection;
     const { allowed, seconds } = this.#failures.take(clientOf(remoteAddress));
     if (!allowed)
-      throw new LimitProblem('too many tokens that are not valid came from this address', seconds);
-    throw this.#invalid(principal, isToken(token) ? (token.split('_')[1] ?? null) : null, remoteAddress);
+      return new LimitProblem('too many tokens that are not valid came from this address', seconds);
+    return this.#invalid(reason, isToken(token) ? (token.split('_')[1] ?? null) : null, remoteAddress);
   }
 
   /**
@@ -178,14 +189,12 @@ export class Access {
 
   /** Looks at the open streams of tokens that are gone or changed. */
   #recheck(): void {
-    for (const [opened, principal] of this.#opened) {
-      const isOfOpenNode = principal.isAnybody && !this.isOpen;
-      if (principal.isRetired || isOfOpenNode) this.#look(opened, principal);
-    }
+    for (const [opened, principal] of this.#opened)
+      if (principal.isRetired || principal.isAnybody) this.#look(opened, principal);
   }
 
   #look(opened: Opened, principal: Principal): void {
-    const now = principal.isAnybody && !this.isOpen ? null : this.#present(principal);
+    const now = this.#present(principal);
     if (now !== null && opened.may(now)) {
       this.#opened.set(opened, now);
       return;
@@ -200,6 +209,7 @@ export class Access {
 
   /** @returns what the principal is now; null: it is gone */
   #present(principal: Principal): Principal | null {
+    if (principal.isAnybody) return this.isOpen ? principal : null;
     const now = principal.isRetired ? (this.#successors.get(principal) ?? null) : principal;
     return now === null || now.hasExpired(this.#now()) ? null : now;
   }
@@ -209,7 +219,7 @@ export class Access {
     if (!isToken(token)) return 'it is mistyped, or no token of psyncd';
     const principal = this.#byDigest?.get(tokenDigest(token));
     if (principal === undefined) return 'it is unknown or was revoked';
-    return principal.hasExpired(this.#now()) ? 'it has expired' : principal;
+    return principal.hasExpired(this.#now()) ? EXPIRED : principal;
   }
 
   /** The log knows what is wrong; a client is told the same whatever it is. */
@@ -219,7 +229,7 @@ export class Access {
       ...(id === null ? {} : { id }),
       ...(address === undefined ? {} : { address }),
     });
-    return new AccessProblem('UNAUTHORIZED', 'the token is not valid', 'invalid_token');
+    return tokenInvalid();
   }
 }
 

@@ -1,6 +1,6 @@
 /** Who sends a request, and what that one may do. */
 import type { Problem } from '../node/problem.ts';
-import { AccessProblem, tokenNeeded } from './access-problem.ts';
+import { AccessProblem, tokenInvalid, tokenNeeded } from './access-problem.ts';
 import type { Right } from './right.ts';
 
 export interface PrincipalParts {
@@ -55,7 +55,7 @@ export class Principal {
    * @throws Problem UNAUTHORIZED if its token was revoked or changed meanwhile
    */
   mustBeCurrent(): void {
-    if (this.#isRetired) throw new AccessProblem('UNAUTHORIZED', 'the token is not valid', 'invalid_token');
+    if (this.#isRetired) throw tokenInvalid();
   }
 
   /** Whether it has the right at all, maybe for some keys only. */
@@ -73,20 +73,25 @@ export class Principal {
     return this.#prefixes?.some((own) => prefix.startsWith(own)) ?? true;
   }
 
-  /** @throws Problem FORBIDDEN; it says the same of keys that are there and of keys that are not */
+  /** @returns why it has no such right; it is the same for keys that are there and for keys that are not. null: it has */
+  problem(right: Right, prefix: string): Problem | null {
+    return this.covers(right, prefix) ? null : this.#refusal(right, this.has(right));
+  }
+
+  /** @throws Problem FORBIDDEN as `problem` says */
   mustCover(right: Right, prefix: string): void {
-    if (this.covers(right, prefix)) return;
-    throw this.refusal(right, this.has(right));
+    const problem = this.problem(right, prefix);
+    if (problem !== null) throw problem;
   }
 
   /** @throws Problem FORBIDDEN if it has none of the rights */
   mustHave(...rights: readonly Right[]): void {
-    if (!rights.some((right) => this.has(right))) throw this.refusal(rights[0] as Right, false);
+    if (!rights.some((right) => this.has(right))) throw this.#refusal(rights[0] as Right, false);
   }
 
   /** @param isLimited whether it has the right, but for other keys */
-  refusal(right: Right, isLimited: boolean): Problem {
-    if (this.#isRetired) return new AccessProblem('UNAUTHORIZED', 'the token is not valid', 'invalid_token');
+  #refusal(right: Right, isLimited: boolean): Problem {
+    if (this.#isRetired) return tokenInvalid();
     if (this.id === ANONYMOUS) return tokenNeeded();
     const own = (this.#prefixes ?? []).map((prefix) => JSON.stringify(prefix)).join(', ');
     const lacking = isLimited

@@ -5,7 +5,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Access } from '../access/access.ts';
-import { AccessProblem, LimitProblem } from '../access/access-problem.ts';
+import { refusalHeaders } from '../access/access-problem.ts';
 import { ANYBODY, type Principal } from '../access/principal.ts';
 import type { Log } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';
@@ -280,8 +280,7 @@ function explained(
   const headers: Record<string, string> = {};
   if (problem.code === 'READONLY') headers.location = `${problem.extra.master}${url}`;
   if (problem.status === 503 || problem.status === 429) headers['retry-after'] = RETRY_AFTER_SECONDS;
-  if (problem instanceof LimitProblem) headers['retry-after'] = String(problem.retryAfterSeconds);
-  if (problem instanceof AccessProblem) headers['www-authenticate'] = problem.challenge;
+  Object.assign(headers, refusalHeaders(problem));
   if (problem instanceof EncodedBody) headers['accept-encoding'] = 'identity';
   // The rest of the body is not worth reading.
   if (problem instanceof OversizedBody) headers.connection = 'close';

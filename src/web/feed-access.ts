@@ -5,6 +5,7 @@ import { closeCodeOf } from '../node/feed/feed-problems.ts';
 import type { FeedRequest } from '../node/feed/feed-request.ts';
 import { errorMessage } from '../node/feed/message.ts';
 import type { FollowerSocket } from '../node/ports/follower-socket.ts';
+import type { Problem } from '../node/problem.ts';
 
 /** @throws Problem FORBIDDEN if some of the keys that are asked for may not be read */
 export function mustFollow(principal: Principal, { prefixes }: FeedRequest): void {
@@ -23,9 +24,12 @@ export function endWhenRevoked(
 ): () => void {
   return access.watch(principal, {
     may: (now) => prefixes.list.every((prefix) => now.covers('read', prefix)),
-    revoked: (problem) => {
-      socket.send(socket.framing(errorMessage(problem.code, problem.message, problem.extra).json, null));
-      socket.close(closeCodeOf(problem), problem.message);
-    },
+    revoked: (problem) => endWith(socket, problem),
   });
+}
+
+/** Ends a feed with an `error` event that says why. */
+export function endWith(socket: FollowerSocket, problem: Problem): void {
+  socket.send(socket.framing(errorMessage(problem.code, problem.message, problem.extra).json, null));
+  socket.close(closeCodeOf(problem), problem.message);
 }

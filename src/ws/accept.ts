@@ -3,15 +3,14 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { Access } from '../access/access.ts';
-import { AccessProblem, LimitProblem } from '../access/access-problem.ts';
+import { refusalHeaders } from '../access/access-problem.ts';
 import type { Principal } from '../access/principal.ts';
 import { closeCodeOf } from '../node/feed/feed-problems.ts';
 import type { FeedRequest } from '../node/feed/feed-request.ts';
-import { errorMessage } from '../node/feed/message.ts';
 import type { FollowerEvents, FollowerSocket } from '../node/ports/follower-socket.ts';
 import type { SocketEvents, StreamSocket } from '../node/ports/stream-socket.ts';
 import { Problem } from '../node/problem.ts';
-import { endWhenRevoked, mustFollow } from '../web/feed-access.ts';
+import { endWhenRevoked, endWith, mustFollow } from '../web/feed-access.ts';
 import { parseFeedRequest } from '../web/feed-query.ts';
 import { type Admission, mayCome } from '../web/origins.ts';
 import { rawProblem } from '../web/problem-body.ts';
@@ -108,12 +107,7 @@ function unauthorizedOf(request: IncomingMessage, endpoint: Endpoint): Refusal |
     return null;
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    if (problem instanceof AccessProblem)
-      return { problem, headers: { 'WWW-Authenticate': problem.challenge } };
-    if (problem instanceof LimitProblem) {
-      return { problem, headers: { 'Retry-After': String(problem.retryAfterSeconds) } };
-    }
-    return { problem };
+    return { problem, headers: refusalHeaders(problem) };
   }
 }
 
@@ -208,8 +202,7 @@ function followers(acceptor: Acceptor): Endpoint {
       follow(acceptor, request, follower, ws, socket).catch((error: unknown) => {
         const problem = error instanceof Problem ? error : new Problem('INTERNAL', String(error));
         // Browsers hide a refused upgrade from the page, so the server accepts it and then sends the error.
-        socket.send(socket.framing(errorMessage(problem.code, problem.message, problem.extra).json, null));
-        socket.close(closeCodeOf(problem), problem.message);
+        endWith(socket, problem);
       });
     },
   };

@@ -132,15 +132,18 @@ function route(app: FastifyInstance, node: Node, now: () => number, traffic: Tra
 
 /** @throws Problem FORBIDDEN that names the operations whose keys or rights the sender lacks */
 function mustCoverAll(principal: Principal, operations: readonly Operation[]): void {
+  let first: Problem | null = null;
   const refused: number[] = [];
   for (const [index, { kind, key }] of operations.entries()) {
-    if (!principal.covers(kind === 'get' ? 'read' : 'write', key)) refused.push(index);
+    const problem = principal.problem(kind === 'get' ? 'read' : 'write', key);
+    if (problem === null) continue;
+    first ??= problem;
+    refused.push(index);
   }
-  const [first] = refused;
-  if (first === undefined) return;
-  const kind = operations[first]?.kind === 'get' ? 'read' : 'write';
-  const { message, code } = principal.refusal(kind, principal.has(kind));
-  throw new Problem(code, `operation ${first}: ${message}; nothing was done`, { ops: refused });
+  if (first === null) return;
+  throw new Problem(first.code, `operation ${refused[0]}: ${first.message}; nothing was done`, {
+    ops: refused,
+  });
 }
 
 async function answer(

@@ -131,9 +131,8 @@ class Load {
   /** @throws Problem FORBIDDEN */
   #mustCover(entry: SetCommand | DelCommand): void {
     const key = entry.kind === 'set' ? entry.key : (entry.keys[0] as string);
-    if (this.#principal.covers('write', key)) return;
-    const { code, message } = this.#principal.refusal('write', this.#principal.has('write'));
-    throw new Problem(code, message, { line: this.#line });
+    const problem = this.#principal.problem('write', key);
+    if (problem !== null) throw new Problem(problem.code, problem.message, { line: this.#line });
   }
 
   /** Writes the collected entries. */

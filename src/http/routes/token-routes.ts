@@ -34,7 +34,7 @@ export function tokenRoutes(app: FastifyInstance, place: TokenPlace): void {
     },
     handler: async (request) => {
       mustBeThere(place, request.principal);
-      return { tokens: inFile(() => listTokens(place.path)).map(membersOf) };
+      return { tokens: (await inFile(async () => listTokens(place.path))).map(membersOf) };
     },
   });
 
@@ -61,7 +61,7 @@ export function tokenRoutes(app: FastifyInstance, place: TokenPlace): void {
       }
       mustBeThere(place, request.principal);
       const { name, rights, prefixes = null, expiresAt = null } = request.body;
-      const { record, text } = await inFileAsync(() =>
+      const { record, text } = await inFile(() =>
         createToken(place.path, { name, rights, prefixes, expiresAt }, Date.now()),
       );
       await used(place);
@@ -88,7 +88,7 @@ export function tokenRoutes(app: FastifyInstance, place: TokenPlace): void {
     },
     handler: async ({ params: { id }, principal }) => {
       mustBeThere(place, principal);
-      const revoked = await inFileAsync(() => revokeToken(place.path, id));
+      const revoked = await inFile(() => revokeToken(place.path, id));
       if (revoked === null)
         throw new Problem('NOT_FOUND', `there is no token ${JSON.stringify(id.slice(0, 80))}`);
       await used(place);
@@ -116,15 +116,7 @@ function membersOf({ note, ...members }: ShownToken): Omit<ShownToken, 'note'> {
   return members;
 }
 
-function inFile<T>(work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    throw problemOf(error);
-  }
-}
-
-async function inFileAsync<T>(work: () => Promise<T>): Promise<T> {
+async function inFile<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
