@@ -88,7 +88,10 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   const port = await listen(server, settings, node);
   const host = urlHost(settings);
   try {
-    await node.start(listeningUrl(settings, port), settings.replicaOf, settings.announceUrl);
+    await node.start(listeningUrl(settings, port), settings.replicaOf, {
+      announced: settings.announceUrl,
+      public: settings.publicUrl,
+    });
   } catch (error) {
     await stop(server, node);
     if (error instanceof Problem) throw new StartError(`--replica-of: ${error.message}`);

@@ -128,6 +128,8 @@ test('without anything given every setting has its default', () => {
     anonymousRights: [],
     authFailures: 10,
     upstreamTokenFile: null,
+    trustProxy: [],
+    publicUrl: null,
     logLevel: 'info',
     allowAnonymous: false,
   });

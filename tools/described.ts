@@ -4,6 +4,7 @@ import type { ApiParts } from '../src/http/api-routes.ts';
 import type { Node } from '../src/node/node.ts';
 import { version } from '../src/runtime/version.ts';
 import { KnownHosts } from '../src/web/hosts.ts';
+import { NO_PROXIES } from '../src/web/proxies.ts';
 
 export const DESCRIBED: ApiParts = {
   node: {} as Node,
@@ -16,6 +17,8 @@ export const DESCRIBED: ApiParts = {
     change: () => null,
     hosts: new KnownHosts([]),
     allowedOrigins: [],
+    proxies: NO_PROXIES,
+    publicUrl: null,
     bodyTimeoutMs: 0,
     requestMemoryBytes: 0,
     loopLag: { p99Ms: 0, maxMs: 0 },

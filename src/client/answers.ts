@@ -145,8 +145,8 @@ export interface ReplicationAnswer {
     /** URL that this node dials. */
     readonly url: string;
     /**
-     * URL that the master announces to clients (`--announce-url`). This node redirects writes
-     * there.
+     * URL that the master announces to clients (`--public-url`, else `--announce-url`). This
+     * node redirects writes there.
      */
     readonly announcedUrl?: string;
     /** `unauthorized`: the master wants a token, or another one (`--upstream-token-file`). */

@@ -9,7 +9,8 @@ import type { Duplex } from 'node:stream';
 import type { Log } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';
 import { EVENT_LOOP } from '../runtime/event-loop.ts';
-import type { KnownHosts } from '../web/hosts.ts';
+import { hostRefusal } from '../web/hosts.ts';
+import type { Admission } from '../web/origins.ts';
 import { type Handler, Line } from './fast-path/in-order.ts';
 import { ReadTurns } from './fast-path/read-turns.ts';
 import { Rounds } from './fast-path/rounds.ts';
@@ -29,8 +30,8 @@ export type UpgradeListener = (request: IncomingMessage, connection: Duplex, hea
 
 export interface FrontParts {
   readonly log: Log;
-  /** The names that the node answers to. */
-  readonly hosts: KnownHosts;
+  /** The names that the node answers to, and the proxies in front of it. */
+  readonly admission: Pick<Admission, 'hosts' | 'proxies'>;
   /** Answers a request that cannot be carried out, and logs what is no fault of the client's. */
   readonly refuse: (error: Error, request: IncomingMessage, response: ServerResponse) => void;
   /**
@@ -159,7 +160,7 @@ export class Front {
     // The node closes the connection after a request with a malformed target: a proxy in front of it may disagree about where that
     // request ends and the next one begins.
     if (problem !== null) return this.#refusal(problem, true);
-    const foreign = this.#parts.hosts.refusal(request.headers.host, request.httpVersion);
+    const foreign = hostRefusal(request, this.#parts.admission);
     return foreign === null ? then : this.#refusal(foreign, false);
   }
 

@@ -57,12 +57,12 @@ export interface ServerParts extends DocumentParts {
 /** @returns the server, not listening yet */
 export async function createServer(parts: ServerParts): Promise<Listening> {
   const { access, node } = parts;
-  const { allowedOrigins, hosts } = parts.settings;
+  const { allowedOrigins } = parts.settings;
   const traffic = new Traffic(() => parts.settings.requestMemoryBytes);
   const stalls = new BodyStalls(() => parts.settings.bodyTimeoutMs, traffic.bodies);
   const front = new Front({
     log: parts.log,
-    hosts,
+    admission: parts.settings,
     refuse: (error, request, response) => answerErrorDirectly(parts, error, request, response),
     rawAnswer: (problem, request) =>
       rawProblem(problem, answerHeaders(node, allowedOrigins, request?.headers ?? null)),
@@ -124,15 +124,14 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
   });
   // A page of another origin may send simple requests without asking; it must not write.
   app.addHook('onRequest', (request, _reply, done) => {
-    const { origin, host } = request.headers;
-    const { method } = request;
+    const { method, raw } = request;
     // What it may read the browser decides, by the headers of the answer.
     const asks = method === 'GET' || method === 'HEAD' || method === 'OPTIONS';
-    if (asks || mayCome(origin, host, parts.settings)) return done();
+    if (asks || mayCome(raw, parts.settings)) return done();
     return done(
       new Problem(
         'FORBIDDEN',
-        `pages of ${origin} may not change anything on this node; --allow-origin lets them`,
+        `pages of ${raw.headers.origin} may not change anything on this node; --allow-origin lets them`,
       ),
     );
   });

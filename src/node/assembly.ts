@@ -4,6 +4,7 @@
  * Each part gets the parts that it uses as arguments. It reaches a part that is made later only by a callback, which nobody calls
  * before the constructor has finished. So the order in the constructor is the order of the dependencies.
  */
+
 import { Feed } from './feed/feed.ts';
 import type { FeedSettings } from './feed/feed-settings.ts';
 import { BacklogKeeper, type BacklogSettings } from './head/backlog-keeper.ts';
@@ -22,6 +23,7 @@ import { RunIds } from './role/run-ids.ts';
 import { Sessions, type SessionsSettings } from './session/sessions.ts';
 import { type ShutdownSettings, ShutdownWait } from './session/shutdown-wait.ts';
 import { Snapshots } from './session/snapshots.ts';
+import type { ClientUrls } from './session/sync-answer.ts';
 import { logUnexpected, ownedWorld } from './unattended.ts';
 import { Comparisons } from './upkeep/comparison.ts';
 import { Digests } from './upkeep/digests.ts';
@@ -68,8 +70,7 @@ export class Assembly {
   readonly nodeId: string;
   /** The phases of the node's life; `Node` sets each to true once. `closing`: the node begins nothing new. */
   readonly life = { started: false, stopping: false, closing: false };
-  /** The URL that the node announces to clients, `ws://HOST:PORT`, or null. */
-  announcedUrl: string | null = null;
+  clientUrls: ClientUrls = { announced: null, public: null };
   /** Whether the last run ended as it should. */
   readonly wasClean: boolean;
 
@@ -165,7 +166,7 @@ export class Assembly {
       settings,
       nodeId,
       keyspaceSchema: this.#ports.files.schema,
-      announcedUrl: () => this.announcedUrl,
+      clientUrls: () => this.clientUrls,
       notReady: () => this.roles.notReady,
       takeOver: (position, hash, session) => this.roles.takeOver(position, hash, session),
       outdated: (session) => this.runIds.renameOutdated(session),

@@ -3,6 +3,7 @@
  *
  * Owns: the order in which the parts begin and end. `Assembly` makes the parts and connects them.
  */
+
 import { type Entry, isLive, type Outline } from '../keyspace/entry.ts';
 import type { Page, PageRequest } from '../keyspace/page.ts';
 import type { WriteRequest } from '../keyspace/write.ts';
@@ -21,6 +22,7 @@ import type { AckPlace } from './session/ack-waiters.ts';
 import { type Check, psyncCheck } from './session/psync-check.ts';
 import type { SessionRecord } from './session/session-log.ts';
 import type { Lacking } from './session/shutdown-wait.ts';
+import type { ClientUrls } from './session/sync-answer.ts';
 import { type ReplicationStatus, replicationStatus } from './status.ts';
 import { Turns } from './turns.ts';
 import type { Comparison } from './upkeep/comparison.ts';
@@ -45,17 +47,16 @@ export class Node {
    * Connects the node.
    * @param listeningUrl the URL that the node listens on, `ws://HOST:PORT`; a replica tells its master
    * @param replicaOf the master to follow, or `no-one`; null: the role that the node had when it stopped
-   * @param announcedUrl the URL that clients write to, `ws://HOST:PORT`, if it differs from the one that replicas dial; null: the
-   *   node announces none
+   * @param clientUrls the URLs that replicas redirect writes to, if they differ from the one that they dial
    * @throws Problem BAD_REQUEST for a URL that cannot be a master
    */
   async start(
     listeningUrl: string,
     replicaOf: string | null,
-    announcedUrl: string | null = null,
+    clientUrls: ClientUrls = { announced: null, public: null },
   ): Promise<void> {
     const { backlog, expiry, life, roles, scrubber, verifier, wasClean } = this.#parts;
-    this.#parts.announcedUrl = announcedUrl;
+    this.#parts.clientUrls = clientUrls;
     await roles.start(listeningUrl, replicaOf);
     life.started = true;
     expiry.start();

@@ -17,7 +17,7 @@ import type {
 } from './link-phases.ts';
 import { parseOffset, parseRunId, wireOffset } from './position.ts';
 import { ASKED_DIFFERENT } from './session-machine.ts';
-import { canonicalUpstream, isWildcard, parseUpstream } from './upstream.ts';
+import { canonicalUpstream, isWildcard, parsePublicUrl, parseUpstream } from './upstream.ts';
 
 /** Kinds of lines; `status` is any line with `+` that has no kind of its own. */
 export type LineKind =
@@ -38,9 +38,15 @@ export const MAX_SNAPSHOT_BYTES = 2 ** 44;
 /** Largest offset of a snapshot: the stream after it must still be countable, and 4 PiB are left. */
 const MAX_SNAPSHOT_OFFSET = 2 ** 52;
 
-const CAPABILITIES = ['psync2', 'sqlite', 'lineage', 'snapshot-crc32', 'announced-url', HISTORY_HASH].flatMap(
-  (name) => ['capa', name],
-);
+const CAPABILITIES = [
+  'psync2',
+  'sqlite',
+  'lineage',
+  'snapshot-crc32',
+  'announced-url',
+  'public-url',
+  HISTORY_HASH,
+].flatMap((name) => ['capa', name]);
 
 type Step = readonly [LinkPhase, readonly LinkEffect[]];
 type OnLine<K extends LinePhase> = (phase: In<K>, line: string, request: LinkRequest) => Step;
@@ -247,8 +253,13 @@ function psync({ position, different, failover }: LinkRequest): LinkEffect {
   return { kind: 'send', words: failover ? [...words, 'FAILOVER'] : words };
 }
 
-/** @returns the URL in its one form; null for `-`, for no word, for no URL, and for one that other nodes cannot dial */
+/**
+ * @returns the URL for clients in its one form: `ws://HOST:PORT`, or a public `https://HOST/PATH`; null for `-`, for no word, for no
+ *   URL, and for one that others cannot dial
+ */
 function announcedUrl(word = '-'): string | null {
+  const open = parsePublicUrl(word);
+  if (open !== null) return open;
   const url = parseUpstream(word);
   return url === null || isWildcard(url) ? null : canonicalUpstream(url);
 }

@@ -12,6 +12,7 @@ export const MAX_NODE_URL_LENGTH = 300;
  * an empty `?` or `#`.
  */
 const NODE_URL = /^wss?:\/\/[^\s\\/?#@\p{Cc}]+\/?$/iu;
+const PUBLIC_URL = /^(https?):\/\/([^\s\\/?#@]+)((?:\/[\w.~-]+)*\/?)$/i;
 /**
  * Matches a DNS name, an IPv4 address, or an IPv6 address in brackets. `URL` also accepts commas, quotes and the like.
  */
@@ -24,6 +25,21 @@ export function parseUpstream(text: string): URL | null {
   const url = new URL(text);
   const isHost = url.hostname.length <= MAX_HOST_LENGTH && HOST.test(url.hostname);
   return isHost && url.port !== '0' ? url : null;
+}
+
+/**
+ * @returns the URL if it is `http://HOST:PORT/PATH` or `https://…`, the path optional and in plain characters; without a final slash;
+ *   otherwise null
+ */
+export function parsePublicUrl(text: string): string | null {
+  const match = PUBLIC_URL.exec(text);
+  const [, scheme = '', authority = '', path = ''] = match ?? [];
+  if (match === null || text.length > MAX_NODE_URL_LENGTH) return null;
+  const url = parseUpstream(`${scheme.toLowerCase() === 'https' ? 'wss' : 'ws'}://${authority}`);
+  // `URL` would remove such parts of the path, and clients do too.
+  if (url === null || isWildcard(url) || path.split('/').some((part) => part === '.' || part === '..'))
+    return null;
+  return `${httpUrl(canonicalUpstream(url))}${path.replace(/\/$/, '')}`;
 }
 
 /**

@@ -7,6 +7,7 @@ import { version } from '../runtime/version.ts';
 import type { StateFile } from '../store/state/state-file.ts';
 import { KnownHosts } from '../web/hosts.ts';
 import type { Origins } from '../web/origins.ts';
+import { Proxies } from '../web/proxies.ts';
 import { contradictionIn } from './load.ts';
 import { UsageError } from './parse.ts';
 import { type NodeValues, SETTINGS, type Settings, shown } from './table.ts';
@@ -22,6 +23,7 @@ export class LiveSettings implements RunningSettings {
   readonly node: NodeSettings;
   readonly #node: Writable<NodeSettings>;
   readonly hosts: KnownHosts;
+  readonly proxies: Proxies;
   #settings: Settings;
   /** Settings as the last load read them from flags, environment and file. */
   #loaded: Settings;
@@ -32,12 +34,17 @@ export class LiveSettings implements RunningSettings {
     this.#loaded = settings;
     this.#settings = settings;
     this.hosts = new KnownHosts(ownNames(settings));
+    this.proxies = new Proxies(settings.trustProxy);
     this.#node = nodeSettings(settings);
     this.node = this.#node;
   }
 
   get allowedOrigins(): Origins {
     return this.#settings.allowOrigin;
+  }
+
+  get publicUrl(): string | null {
+    return this.#settings.publicUrl;
   }
 
   get bodyTimeoutMs(): number {
@@ -104,8 +111,9 @@ export class LiveSettings implements RunningSettings {
 }
 
 /** @returns the names of this node, beside its IP addresses */
-function ownNames({ host, announceUrl, allowHost }: Settings): readonly string[] {
-  return [...allowHost, host, ...(announceUrl === null ? [] : [new URL(announceUrl).host])];
+function ownNames({ host, announceUrl, publicUrl, allowHost }: Settings): readonly string[] {
+  const urls = [announceUrl, publicUrl].filter((url) => url !== null);
+  return [...allowHost, host, ...urls.map((url) => new URL(url).host)];
 }
 
 /** @returns the settings that have a name in the node, under that name */

@@ -1,6 +1,7 @@
 /** Parsers for the texts of settings. Each returns the value, or throws a UsageError that names the texts that it accepts. */
+import { isIP } from 'node:net';
 import { isRight, RIGHTS, type Right } from '../access/right.ts';
-import { canonicalUpstream, parseUpstream } from '../replication/upstream.ts';
+import { canonicalUpstream, parsePublicUrl, parseUpstream } from '../replication/upstream.ts';
 import type { Origins } from '../web/origins.ts';
 
 /** Wrong usage, exit code 2: a setting or an argument that psyncd cannot use. The message is one line. */
@@ -118,6 +119,29 @@ export function hostNames(text: string): readonly string[] {
     }
     return new URL(url).hostname;
   });
+}
+
+/** Reads `10.0.0.7,10.0.0.0/8`. @returns addresses and networks @throws UsageError */
+export function proxies(text: string): readonly string[] {
+  const list = listed(text);
+  if (!list.every(isAddressOrNetwork)) {
+    throw new UsageError('expected addresses or networks such as 10.0.0.7 or 10.0.0.0/8');
+  }
+  return list;
+}
+
+function isAddressOrNetwork(text: string): boolean {
+  const [address = '', bits, ...more] = text.split('/');
+  const version = isIP(address);
+  if (version === 0 || address.includes('%') || more.length > 0) return false;
+  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128));
+}
+
+/** Reads `https://app.example/kv`. @returns the URL without a final slash @throws UsageError */
+export function publicUrl(text: string): string {
+  const url = parsePublicUrl(text);
+  if (url === null) throw new UsageError('expected a URL of the form https://HOST[:PORT][/PATH]');
+  return url;
 }
 
 /** Reads `read,metrics`. @returns rights of requests without a token @throws UsageError */

@@ -13,6 +13,8 @@ import {
   masterUrl,
   oneOf,
   origins,
+  proxies,
+  publicUrl,
   rights,
   upstream,
 } from './parse.ts';
@@ -109,6 +111,32 @@ export const TABLE = {
       items: { type: 'string' },
       description: `Names that the node answers to, beside those of \`host\` and \`announceUrl\`. ${FIXED}`,
     },
+  },
+  trustProxy: {
+    placeholder: 'ADDRESSES',
+    initial: '',
+    parse: proxies,
+    isList: true,
+    help:
+      'addresses and networks of proxies in front of this node, such as 10.0.0.7 or 10.0.0.0/8, separated by commas; the node believes ' +
+      'their X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host',
+    isLive: false,
+    schema: {
+      type: 'array',
+      items: { type: 'string' },
+      description: `Proxies whose X-Forwarded headers the node believes. ${FIXED}`,
+    },
+  },
+  /** Without a final slash. */
+  publicUrl: {
+    placeholder: 'URL',
+    initial: null,
+    parse: publicUrl,
+    help:
+      'URL under which clients reach this node, such as https://app.example/kv, if proxies in front change it; redirects to this node and ' +
+      'its API description name it',
+    isLive: false,
+    schema: { type: ['string', 'null'], description: FIXED },
   },
   onDamage: {
     placeholder: 'WHAT',

@@ -4,6 +4,7 @@
  * header still holds the page's name, so the node only answers to names that no attacker can choose.
  */
 import { Problem } from '../node/problem.ts';
+import type { Forwarded, Proxies } from './proxies.ts';
 
 /** Matches `NAME`, `ADDRESS` or `[ADDRESS]`, with or without a port. */
 const HOST = /^(?:[^:[\]/?#@\\\s]+|\[[^[\]/?#@\\\s]+\])(?::\d{0,5})?$/;
@@ -50,6 +51,19 @@ export class KnownHosts {
       `this node does not answer to the Host ${shown}; --allow-host NAME adds a name that it answers to`,
     );
   }
+}
+
+/**
+ * @returns the reason to refuse a request for its `Host`, or for the `X-Forwarded-Host` of a trusted proxy; null: there is none. Both
+ *   are looked at: a page in a browser on the proxy's machine comes from a trusted address, and can set the second but not the first.
+ */
+export function hostRefusal(
+  request: Forwarded & { readonly httpVersion: string },
+  { hosts, proxies }: { readonly hosts: KnownHosts; readonly proxies: Proxies },
+): Problem | null {
+  const refusal = hosts.refusal(request.headers.host, request.httpVersion);
+  const forwarded = proxies.forwardedHost(request);
+  return refusal ?? (forwarded === undefined ? null : hosts.refusal(forwarded, request.httpVersion));
 }
 
 /**

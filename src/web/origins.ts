@@ -3,14 +3,18 @@
  * it.
  */
 import type { KnownHosts } from './hosts.ts';
+import type { Forwarded, Proxies } from './proxies.ts';
 
 /** Origins in lowercase, as browsers write them; `any`: all origins. */
 export type Origins = readonly string[] | 'any';
 
-/** Settings for who may call this node: its host names, and the allowed origins of pages. */
+/** Settings for who may call this node: its host names, the allowed origins of pages, and the proxies in front of it. */
 export interface Admission {
   readonly hosts: KnownHosts;
   readonly allowedOrigins: Origins;
+  readonly proxies: Proxies;
+  /** URL under which clients reach this node, without a final slash; null: the one that they happen to use. */
+  readonly publicUrl: string | null;
 }
 
 /** Whether the settings allow pages of this origin. */
@@ -19,15 +23,20 @@ export function isAllowed(origin: string, allowed: Origins): boolean {
 }
 
 /**
- * @param origin of the request; absent: it does not come from a page of another origin
- * @param host the request's `Host`; pages loaded from it are always allowed, if this node answers to that name
+ * @param request with an `Origin` if a page of another origin makes it. Pages of the node itself may always come: those that were loaded
+ *   from the host that the request names, or from `--public-url`
  */
 export function mayCome(
-  origin: string | undefined,
-  host: string | undefined,
-  { hosts, allowedOrigins }: Admission,
+  request: Forwarded,
+  { hosts, allowedOrigins, proxies, publicUrl }: Admission,
 ): boolean {
+  const { origin, host: named } = request.headers;
   if (origin === undefined || isAllowed(origin, allowedOrigins)) return true;
+  if (!URL.canParse(origin)) return false;
+  if (publicUrl !== null && new URL(publicUrl).origin === origin) return true;
+  const host = proxies.forwardedHost(request) ?? named;
   if (host === undefined || !hosts.isKnown(host)) return false;
-  return URL.canParse(origin) && new URL(origin).host === host;
+  const { host: from, protocol } = new URL(origin);
+  const scheme = proxies.schemeOf(request);
+  return from === host && (scheme === null || protocol === `${scheme}:`);
 }

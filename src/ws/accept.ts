@@ -12,6 +12,7 @@ import type { SocketEvents, StreamSocket } from '../node/ports/stream-socket.ts'
 import { Problem } from '../node/problem.ts';
 import { endWhenRevoked, endWith, mustFollow } from '../web/feed-access.ts';
 import { parseFeedRequest } from '../web/feed-query.ts';
+import { hostRefusal } from '../web/hosts.ts';
 import { type Admission, mayCome } from '../web/origins.ts';
 import { rawProblem } from '../web/problem-body.ts';
 import { refuseTokenInQuery } from '../web/query.ts';
@@ -115,10 +116,10 @@ function refusalOf(
   request: IncomingMessage,
   path: string | undefined,
   endpoint: Endpoint | undefined,
-  { hosts }: Admission,
+  admission: Admission,
 ): Refusal | null {
   const { headers, method } = request;
-  const foreign = hosts.refusal(headers.host, request.httpVersion);
+  const foreign = hostRefusal(request, admission);
   if (foreign !== null) return { problem: foreign };
   if (endpoint === undefined) {
     return { problem: new Problem('NOT_FOUND', `there is no WebSocket at ${path}`) };
@@ -166,7 +167,7 @@ function replicas(acceptor: Acceptor): Endpoint {
     refusal: ({ headers }) => (headers.origin === undefined ? null : 'replication is not for web pages'),
     authorize: replica,
     taken: (ws, request) => {
-      const socket = new Socket(ws, peerOf(request));
+      const socket = new Socket(ws, acceptor.admission.proxies.peerOf(request));
       const unwatch = access.watch(replica(request), {
         may: (principal) => principal.has('replicate'),
         revoked: (problem) => socket.close(closeCodeOf(problem), problem.message),
@@ -189,16 +190,16 @@ function followers(acceptor: Acceptor): Endpoint {
   return {
     subprotocol: FOLLOWER_SUBPROTOCOL,
     webSockets: serverOf(FOLLOWER_SUBPROTOCOL, MAX_FOLLOWER_MESSAGE_BYTES),
-    refusal: ({ headers: { origin, host } }) =>
-      mayCome(origin, host, acceptor.admission)
+    refusal: (request) =>
+      mayCome(request, acceptor.admission)
         ? null
-        : `pages of ${origin} may not follow this node; --allow-origin lets them`,
+        : `pages of ${request.headers.origin} may not follow this node; --allow-origin lets them`,
     // A client without headers, such as a page, learns nothing of a refused upgrade: it is told on the open WebSocket.
     authorize: (request) => {
       if (request.headers.authorization !== undefined) follower(request);
     },
     taken: (ws, request, connection) => {
-      const socket = new WebSocketFollower(ws, connection, peerOf(request));
+      const socket = new WebSocketFollower(ws, connection, acceptor.admission.proxies.peerOf(request));
       follow(acceptor, request, follower, ws, socket).catch((error: unknown) => {
         const problem = error instanceof Problem ? error : new Problem('INTERNAL', String(error));
         // Browsers hide a refused upgrade from the page, so the server accepts it and then sends the error.
@@ -238,8 +239,4 @@ function serverOf(subprotocol: string, maxPayload: number): WebSocketServer {
     perMessageDeflate: false,
     handleProtocols: () => subprotocol,
   });
-}
-
-function peerOf({ socket: { remoteAddress, remotePort } }: IncomingMessage): string {
-  return `${remoteAddress}:${remotePort}`;
 }

@@ -7,10 +7,9 @@ import { WebSocket } from 'ws';
 import { until } from '../../src/cli/until.ts';
 import { ResponseFollower } from '../../src/http/routes/changes-route.ts';
 import type { FollowerSocket } from '../../src/node/ports/follower-socket.ts';
-import { KnownHosts } from '../../src/web/hosts.ts';
 import { acceptWebSockets, CHANGES_PATH, FOLLOWER_SUBPROTOCOL } from '../../src/ws/accept.ts';
 import { Connection } from '../simulation/follower-connection.ts';
-import { openAccess } from '../support/open-access.ts';
+import { NO_SETTINGS, openAccess } from '../support/open-access.ts';
 import { describeFollowerSocket, type Followed, Told } from './follower-socket.ts';
 import { simulated } from './simulated.ts';
 
@@ -22,7 +21,7 @@ describeFollowerSocket('a WebSocket', async (t) => {
     'upgrade',
     acceptWebSockets({
       access: openAccess(),
-      admission: { hosts: new KnownHosts([]), allowedOrigins: [] },
+      admission: NO_SETTINGS,
       headers: () => ({}),
       accept: () => {
         throw new Error('nobody replicates');

@@ -4,12 +4,11 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { until } from '../../src/cli/until.ts';
 import type { Dial, StreamSocket } from '../../src/node/ports/stream-socket.ts';
-import { KnownHosts } from '../../src/web/hosts.ts';
 import { acceptWebSockets } from '../../src/ws/accept.ts';
 import { dialer } from '../../src/ws/dial.ts';
 import { FakeSocket } from '../simulation/fake-socket.ts';
 import { Pipe } from '../simulation/pipe.ts';
-import { openAccess } from '../support/open-access.ts';
+import { NO_SETTINGS, openAccess } from '../support/open-access.ts';
 import { simulated } from './simulated.ts';
 import { describeStreamSocket, End, type OpenEnd, type SocketPlace } from './stream-socket.ts';
 
@@ -22,7 +21,7 @@ describeStreamSocket('a WebSocket', async (t) => {
     'upgrade',
     acceptWebSockets({
       access: openAccess(),
-      admission: { hosts: new KnownHosts([]), allowedOrigins: [] },
+      admission: NO_SETTINGS,
       headers: () => ({}),
       accept: (socket) => {
         const end = endOf(() => socket);

@@ -7,7 +7,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { until } from '../../src/cli/until.ts';
 import { Front, type FrontParts } from '../../src/http/front.ts';
 import { Problem } from '../../src/node/problem.ts';
-import { KnownHosts } from '../../src/web/hosts.ts';
+import { NO_SETTINGS } from '../support/open-access.ts';
 import { exchanged, rawRequest } from '../support/raw-http.ts';
 
 const UPGRADE = ['Connection: Upgrade', 'Upgrade: websocket'];
@@ -27,7 +27,7 @@ async function staged(
   const log = (event: string): void => void logged.push(event);
   const front = new Front({
     log: { info: log, warn: log, error: log },
-    hosts: new KnownHosts([]),
+    admission: NO_SETTINGS,
     refuse: (error, _request, response) => {
       if (!(error instanceof Problem)) log('request-failed');
       response.writeHead(500, { 'content-length': 0 }).end();

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { KnownHosts } from '../../src/web/hosts.ts';
 import { mayCome } from '../../src/web/origins.ts';
+import { NO_SETTINGS } from '../support/open-access.ts';
 
 const hosts = new KnownHosts(['DB.example', 'psync.internal:7796', 'my_node', '0.0.0.0', '::1']);
 
@@ -72,11 +73,15 @@ test('a request without a Host is answered if it is HTTP/1.0, and malformed othe
 });
 
 test("a page comes from this node only if the node answers to the page's host", () => {
-  const admission = { hosts, allowedOrigins: ['https://app.example'] };
-  assert.ok(mayCome('http://db.example:7796', 'db.example:7796', admission));
-  assert.ok(mayCome('http://127.0.0.1:7796', '127.0.0.1:7796', admission));
-  assert.ok(!mayCome('http://evil.example:7796', 'evil.example:7796', admission));
-  assert.ok(!mayCome('http://127.0.0.1:7797', '127.0.0.1:7796', admission));
-  assert.ok(!mayCome('http://127.0.0.1:7796', undefined, admission));
-  assert.ok(mayCome('https://APP.example', '127.0.0.1:7796', admission));
+  const comes = (origin: string, host: string | undefined): boolean =>
+    mayCome(
+      { headers: { origin, host }, socket: { remoteAddress: '127.0.0.1', remotePort: 1 } },
+      { ...NO_SETTINGS, hosts, allowedOrigins: ['https://app.example'] },
+    );
+  assert.ok(comes('http://db.example:7796', 'db.example:7796'));
+  assert.ok(comes('http://127.0.0.1:7796', '127.0.0.1:7796'));
+  assert.ok(!comes('http://evil.example:7796', 'evil.example:7796'));
+  assert.ok(!comes('http://127.0.0.1:7797', '127.0.0.1:7796'));
+  assert.ok(!comes('http://127.0.0.1:7796', undefined));
+  assert.ok(comes('https://APP.example', '127.0.0.1:7796'));
 });

@@ -15,7 +15,7 @@ const AT_50: Position = { runId: A, offset: offset(50) };
 /** What the machine says by itself when the master is content with PING and REPLCONF. */
 const GREETED = '+PONG\r\n+OK\r\n';
 const CAPABILITIES =
-  'capa psync2 capa sqlite capa lineage capa snapshot-crc32 capa announced-url capa history-hash capa keyspace-3';
+  'capa psync2 capa sqlite capa lineage capa snapshot-crc32 capa announced-url capa public-url capa history-hash capa keyspace-3';
 const ANNOUNCED = ['node-id', 'n1', ...CAPABILITIES.split(' ')];
 const REPLCONF = send('REPLCONF', ...ANNOUNCED);
 const ASKED_51 = [REPLCONF, send('PSYNC', A, '51')];

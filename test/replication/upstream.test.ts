@@ -5,6 +5,7 @@ import {
   httpUrl,
   MAX_NODE_URL_LENGTH,
   notAnUpstream,
+  parsePublicUrl,
   parseUpstream,
   reachableUrl,
   upstreamProblem,
@@ -81,3 +82,38 @@ test('a URL of a node has an HTTP address', () => {
   assert.equal(httpUrl('ws://h:1/'), 'http://h:1');
   assert.equal(httpUrl('wss://h'), 'https://h');
 });
+
+for (const [text, canonical] of [
+  ['https://app.example', 'https://app.example'],
+  ['HTTPS://App.Example:443/kv/', 'https://app.example/kv'],
+  ['http://127.0.0.1:8080/a/b-c_d.e~1', 'http://127.0.0.1:8080/a/b-c_d.e~1'],
+  ['http://[::1]:7796/', 'http://[::1]:7796'],
+] as const) {
+  test(`${text} is a public URL`, () => assert.equal(parsePublicUrl(text), canonical));
+}
+
+for (const text of [
+  '',
+  'app.example',
+  '/kv',
+  'ws://app.example',
+  'https://',
+  'https:///kv',
+  'https://app.example/kv?x=1',
+  'https://app.example/kv#x',
+  'https://me@app.example/kv',
+  'https://app.example/a//b',
+  'https://app.example/a/../b',
+  'https://app.example/.',
+  'https://app.example/a b',
+  'https://app.example/a%20b',
+  'https://app.example/ä',
+  'https://app.example\\kv',
+  'https://app.example/kv\n',
+  'https://0.0.0.0/kv',
+  'https://app.example:0/kv',
+  `https://app.example/${'a'.repeat(MAX_NODE_URL_LENGTH)}`,
+]) {
+  test(`${JSON.stringify(text.slice(0, 60))} is no public URL`, () =>
+    assert.equal(parsePublicUrl(text), null));
+}

@@ -1,21 +1,31 @@
 /** Routes of the API's own description: `/openapi.json`, `/openapi.yaml`, and `/docs` for people. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { baseUrlOf } from '../../web/base-url.ts';
 import { noSuchPath } from '../problem.ts';
 import { once } from '../routes/once.ts';
 import type { DocumentParts } from './document-server.ts';
 
 export function documentRoutes(app: FastifyInstance, parts: DocumentParts): void {
   const described = once(async () => {
-    const { createDocumentServer, documentYaml } = await import('./document-server.ts');
+    const { createDocumentServer, documentYaml, withServer, SERVER } = await import('./document-server.ts');
     const server = await createDocumentServer(parts);
-    return { server, yaml: () => documentYaml(server) };
+    const yaml = once(async () => documentYaml(server));
+    return {
+      server,
+      json: (url: string) => withServer(server.swagger(), url),
+      yaml: async (url: string) => (await yaml()).replace(`- url: ${SERVER.url}`, () => `- url: ${url}`),
+    };
   });
+  const base = ({ raw }: FastifyRequest): string => baseUrlOf(raw, parts.settings);
 
-  app.get('/openapi.json', async () => (await described()).server.swagger());
-  app.get('/openapi.yaml', async (_request, reply) => {
+  const asJson = async (request: FastifyRequest) => (await described()).json(base(request));
+  const asYaml = async (request: FastifyRequest, reply: FastifyReply): Promise<string> => {
     reply.type('application/yaml');
-    return (await described()).yaml();
-  });
+    return (await described()).yaml(base(request));
+  };
+  // The pages ask for the second of each pair.
+  for (const path of ['/openapi.json', '/docs/json']) app.get(path, asJson);
+  for (const path of ['/openapi.yaml', '/docs/yaml']) app.get(path, asYaml);
 
   const page = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const { server } = await described();
@@ -25,6 +35,7 @@ export function documentRoutes(app: FastifyInstance, parts: DocumentParts): void
     // These headers belong to this connection, not to the inner request.
     const { connection, date, ...headers } = answer.headers;
     reply.code(answer.statusCode).headers(headers);
+    if (typeof headers.location === 'string') reply.header('location', `${base(request)}${headers.location}`);
     // Fastify would add a content type to an empty buffer.
     return reply.send(answer.rawPayload.length === 0 ? undefined : answer.rawPayload);
   };

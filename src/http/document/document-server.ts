@@ -10,7 +10,9 @@ import { stringify } from 'yaml';
 import { type ApiParts, apiRoutes } from '../api-routes.ts';
 import { validators } from '../schemas/validation.ts';
 import { plainJson } from '../serialization.ts';
-import { documentOptions } from './document.ts';
+import { documentOptions, SERVER } from './document.ts';
+
+export { SERVER };
 
 export interface DocumentParts extends ApiParts {
   /** Value of the document's `info.version`. */
@@ -46,6 +48,11 @@ export async function createDocumentServer(parts: DocumentParts): Promise<Fastif
   await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: PAGE_POLICY });
   await app.ready();
   return app;
+}
+
+/** @returns the document of a node at this URL */
+export function withServer(document: object, url: string): object {
+  return { ...document, servers: [{ ...SERVER, url }] };
 }
 
 /** Writes the document as YAML, like openapi.yaml. */

@@ -6,6 +6,9 @@
 import type { FastifyDynamicSwaggerOptions, SwaggerTransform } from '@fastify/swagger';
 import { PROBLEM_TYPE } from '../../web/problem-body.ts';
 
+/** Stands in openapi.yaml; a node puts its own URL into the documents that it serves. */
+export const SERVER = { url: 'http://127.0.0.1:7796', description: 'The node.' };
+
 /**
  * Options for `@fastify/swagger`.
  * @param version of psyncd
@@ -21,7 +24,7 @@ export function documentOptions(version: string): FastifyDynamicSwaggerOptions {
         contact: { name: 'The maintainers of psyncd' },
         license: { name: 'MIT', identifier: 'MIT' },
       },
-      servers: [{ url: 'http://127.0.0.1:7796', description: 'A node on this machine.' }],
+      servers: [SERVER],
       // A node without tokens asks for none.
       security: [{ token: [] }, {}],
       components: {

@@ -41,14 +41,13 @@ const ndjson: Framing = (json) => Buffer.from(`${json}\n`, 'utf8');
 const serverSentEvent: Framing = (json, at) =>
   Buffer.from(at === null ? `data: ${json}\n\n` : `id: ${at}\ndata: ${json}\n\n`, 'utf8');
 
-export function changesRoute(
-  app: FastifyInstance,
-  {
-    node,
-    access,
-    settings,
-  }: { readonly node: Node; readonly access: Access; readonly settings: RunningSettings },
-): void {
+interface ChangesParts {
+  readonly node: Node;
+  readonly access: Access;
+  readonly settings: RunningSettings;
+}
+
+export function changesRoute(app: FastifyInstance, { node, access, settings }: ChangesParts): void {
   app.get('/v1/changes', {
     exposeHeadRoute: false,
     // Parsed by hand, so that all transports answer the same query alike; the schema only serves the document.
@@ -94,11 +93,10 @@ export function changesRoute(
     },
     handler: async (request, reply) => {
       varyBy(reply, 'Accept');
-      const { origin, host } = request.headers;
-      if (!mayCome(origin, host, settings)) {
+      if (!mayCome(request.raw, settings)) {
         throw new Problem(
           'FORBIDDEN',
-          `pages of ${origin} may not follow this node; --allow-origin lets them`,
+          `pages of ${request.headers.origin} may not follow this node; --allow-origin lets them`,
         );
       }
       const type = acceptedOf(request.headers.accept, MEDIA_TYPES);
@@ -110,7 +108,8 @@ export function changesRoute(
       const gone = new AbortController();
       reply.raw.once('close', () => gone.abort());
       const admitted = await node.admitFollower(wanted, gone.signal);
-      if (!gone.signal.aborted) stream(node, access, admitted, type === EVENT_STREAM, request, reply);
+      if (!gone.signal.aborted)
+        stream({ node, access, settings }, admitted, type === EVENT_STREAM, request, reply);
     },
   });
 }
@@ -137,11 +136,10 @@ function retryMs(): number {
 
 /** Answers with the feed, past Fastify. */
 function stream(
-  node: Node,
-  access: Access,
+  { node, access, settings }: ChangesParts,
   wanted: FeedRequest,
   asEvents: boolean,
-  { principal, raw: { socket } }: FastifyRequest,
+  { principal, raw }: FastifyRequest,
   reply: FastifyReply,
 ): void {
   reply.hijack();
@@ -156,9 +154,12 @@ function stream(
   });
   if (asEvents) reply.raw.write(`retry: ${retryMs()}\n\n`);
   else reply.raw.flushHeaders();
-  socket.setKeepAlive(true, KEEP_ALIVE_MS);
-  const peer = `${socket.remoteAddress}:${socket.remotePort}`;
-  const follower = new ResponseFollower(reply.raw, peer, asEvents ? serverSentEvent : ndjson);
+  raw.socket.setKeepAlive(true, KEEP_ALIVE_MS);
+  const follower = new ResponseFollower(
+    reply.raw,
+    settings.proxies.peerOf(raw),
+    asEvents ? serverSentEvent : ndjson,
+  );
   reply.raw.once('close', endWhenRevoked(access, principal, wanted, follower));
   follower.listen(node.serveFollower(wanted, follower));
 }

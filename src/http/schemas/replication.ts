@@ -72,7 +72,7 @@ export const replication = {
         announcedUrl: {
           type: 'string',
           description:
-            'URL that the master announces to clients (`--announce-url`). This node redirects writes there.',
+            'URL that the master announces to clients (`--public-url`, else `--announce-url`). This node redirects writes there.',
         },
         state: {
           type: 'string',

@@ -1,4 +1,5 @@
 /** The contract between one session and its node, and the facts that a session reports about its replica. */
+
 import type { Decision, FullResyncReason } from '../../replication/decide.ts';
 import type { Offset, Position } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
@@ -6,6 +7,7 @@ import type { LinkTimes } from '../link-times.ts';
 import type { Log, World } from '../ports/world.ts';
 import type { SessionNotes } from './session-log.ts';
 import type { Snapshots } from './snapshots.ts';
+import type { ClientUrls } from './sync-answer.ts';
 
 /**
  * `handshake`: the peer has not got an answer to PSYNC. `snapshot`: it waits for its snapshot or receives it. `online`: it gets the
@@ -72,8 +74,8 @@ export interface SessionContext {
   readonly nodeId: string;
   /** Schema of this node's keyspace file. */
   readonly keyspaceSchema: number;
-  /** URL under which clients reach this node; null: this node announces none. */
-  announcedUrl(): string | null;
+  /** URLs under which clients reach this node. */
+  clientUrls(): ClientUrls;
   /** The line that tells a replica why this node can serve no replica now; null: it can. */
   notReady(): string | null;
   /**

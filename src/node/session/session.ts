@@ -265,9 +265,9 @@ export class Session implements SocketEvents {
   }
 
   #tail(word: string, after: Offset): string {
-    const { announcedUrl, head } = this.#context;
+    const { clientUrls, head } = this.#context;
     const { capabilities } = this.#conversation.state;
-    return answerTail({ head, announcedUrl: announcedUrl(), capabilities }, word, after);
+    return answerTail({ head, urls: clientUrls(), capabilities }, word, after);
   }
 
   /** Refuses the sync with an error line, and ends the session. @param why more fields for the session's log */

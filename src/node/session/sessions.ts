@@ -3,6 +3,7 @@
  *
  * Owns: the open sessions, the counters of resyncs, the log of sessions, the outages.
  */
+
 import { CloseCode } from '../../replication/close-code.ts';
 import type { Decision } from '../../replication/decide.ts';
 import type { Offset, Position } from '../../replication/position.ts';
@@ -18,6 +19,7 @@ import { Session } from './session.ts';
 import type { OutputLimits, SessionStatus, SyncCounters } from './session-context.ts';
 import { SessionLog, type SessionRecord } from './session-log.ts';
 import type { Snapshots } from './snapshots.ts';
+import type { ClientUrls } from './sync-answer.ts';
 
 export interface SessionsSettings extends OutputLimits, WaitingSettings {
   /** The largest number of replicas that this node serves at the same time. */
@@ -44,7 +46,7 @@ interface SessionsParts {
   readonly nodeId: string;
   /** Schema of this node's keyspace file. */
   readonly keyspaceSchema: number;
-  announcedUrl(): string | null;
+  clientUrls(): ClientUrls;
   notReady(): string | null;
   takeOver(position: Position, hash: bigint | null, session: Session): Promise<string | null>;
   outdated(session: Session): void;
