@@ -56,6 +56,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   ],
   client: ['./rest.ts'],
   cli: ['commander', 'node:fs', '../app.ts', '../client/rest.ts', '../settings/load.ts'],
+  'cli/commands': ['commander', '../options/node.ts', '../../settings/load.ts'],
 };
 const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
   replication: [
@@ -103,6 +104,7 @@ const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
   web: ['../node/node.ts', '../http/x.ts', '../ws/x.ts', 'fastify'],
   client: ['node:fs', 'ws', '../node/ports/world.ts'],
   cli: ['fastify', 'ws', 'better-sqlite3', '../http/x.ts', '../ws/x.ts'],
+  'cli/commands': ['fastify', 'ws', 'better-sqlite3', '../../http/x.ts', '../../ws/x.ts'],
 };
 
 interface Diagnostic {

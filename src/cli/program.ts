@@ -18,9 +18,9 @@ import { SETTINGS } from '../settings/table.ts';
 import { MAX_VALUE_BYTES } from '../stream/command.ts';
 import { GrowingBuffer } from '../stream/growing-buffer.ts';
 import { CommandError } from './command-error.ts';
-import { printable, printableJson, printableLines } from './printable.ts';
-import { gathered, joined } from './repeatable.ts';
-import { tokenCommand } from './token.ts';
+import { tokenCommand } from './commands/token.ts';
+import { gathered, joined } from './options/repeatable.ts';
+import { printable, printableJson, printableLines } from './output/printable.ts';
 
 const DEFAULT_NODE = 'http://127.0.0.1:7796';
 /** Exit code that shells report for a program ended by SIGPIPE; Node ignores that signal. */
@@ -113,7 +113,7 @@ export function program(): Command {
     .description('show role, position, backlog, master and replicas of a node')
     .option('--json', 'as GET /v1/replication has it')
     .action(async ({ json, ...options }: Reach & { json?: boolean }) => {
-      const { formatInfo } = await import('./info.ts');
+      const { formatInfo } = await import('./output/info.ts');
       const answer = await clientOf(options).replication();
       if (json) printJson(answer, 2);
       else print(...formatInfo(answer));
@@ -135,7 +135,7 @@ export function program(): Command {
       if (hash !== null && !HISTORY_HASH.test(hash)) {
         throw new UsageError(`--hash: expected 16 hex digits, got ${JSON.stringify(hash)}`);
       }
-      const { formatCheck } = await import('./info.ts');
+      const { formatCheck } = await import('./output/info.ts');
       const answer = await clientOf(options).check(position, hash);
       if (json) printJson(answer);
       else print(formatCheck(answer));
@@ -147,7 +147,7 @@ export function program(): Command {
     .option('--timeout <TIME>', 'how long writes may be held, from 100ms to 1h', '10s')
     .option('--json', 'the result as JSON')
     .action(async (url: string | undefined, options: Reach & { timeout: string; json?: boolean }) => {
-      const { formatFailover } = await import('./info.ts');
+      const { formatFailover } = await import('./output/info.ts');
       const result = await clientOf(options).failover(url, timeFlag('--timeout', options.timeout));
       if (options.json) printJson(result);
       else print(...formatFailover(result));
@@ -189,8 +189,8 @@ export function program(): Command {
     .option('--json', 'the result as JSON')
     .action(async (file: string, { json, ...options }: Reach & { json?: boolean }) => {
       const [{ importFile }, { counted }] = await Promise.all([
-        import('./import-file.ts'),
-        import('./info.ts'),
+        import('./tasks/import-file.ts'),
+        import('./output/info.ts'),
       ]);
       const result = await importFile(file, options.node, tokenFor(options));
       if (json) printJson(result);
@@ -209,8 +209,8 @@ export function program(): Command {
         );
       }
       const [{ exportFile }, { counted }] = await Promise.all([
-        import('./export-file.ts'),
-        import('./info.ts'),
+        import('./tasks/export-file.ts'),
+        import('./output/info.ts'),
       ]);
       const result = await exportFile(file, clientOf(options), options.prefix);
       const text = `${counted(result.exported, 'entry', 'entries')} exported, at ${result.position}`;
@@ -261,7 +261,7 @@ function followCommand(psyncd: Command): void {
       for (const url of node) checkNode(url);
       if (position !== null && position !== 'now') checkPosition('--position', position, ', or now');
       if (!snapshot && position === null) throw new UsageError('--no-snapshot needs --position');
-      const { followChanges } = await import('./follow.ts');
+      const { followChanges } = await import('./tasks/follow.ts');
       // The command ends by itself then, and says how to resume.
       process.stdout.off('error', outputFailed);
       const isRead = await followChanges({
@@ -335,7 +335,7 @@ function serveCommand(psyncd: Command): void {
   serveIt.action(async (options: Readonly<Record<string, string | true | undefined>>) => {
     const { config, ...given } = options;
     const flags = Object.fromEntries(Object.entries(given).map(([name, value]) => [name, String(value)]));
-    const { serve } = await import('./serve.ts');
+    const { serve } = await import('./tasks/serve.ts');
     // A node keeps serving when nothing reads its output.
     process.stdout.off('error', outputFailed);
     process.stdout.on('error', () => undefined);

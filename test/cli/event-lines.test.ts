@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { eventLines } from '../../src/cli/event-lines.ts';
+import { eventLines } from '../../src/cli/output/event-lines.ts';
 import type { FeedEvent } from '../../src/client/event.ts';
 
 const P = `${'a'.repeat(40)}:1234`;

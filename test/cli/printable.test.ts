@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { formatCheck, formatFailover, formatInfo } from '../../src/cli/info.ts';
-import { printableFields } from '../../src/cli/log.ts';
-import { printable, printableJson, printableLines } from '../../src/cli/printable.ts';
+import { formatCheck, formatFailover, formatInfo } from '../../src/cli/output/info.ts';
+import { printableFields } from '../../src/cli/output/log.ts';
+import { printable, printableJson, printableLines } from '../../src/cli/output/printable.ts';
 import type { CheckAnswer, ReplicationAnswer } from '../../src/client/rest.ts';
 
 const HARM = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;

@@ -4,7 +4,7 @@ import { readdir } from 'node:fs/promises';
 import test, { type TestContext } from 'node:test';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { loadPlaces } from '../../src/cli/demo/places.ts';
-import { waitingLine } from '../../src/cli/serve.ts';
+import { waitingLine } from '../../src/cli/tasks/serve.ts';
 import { until } from '../../src/cli/until.ts';
 import { byteProxy } from '../support/byte-proxy.ts';
 import { Cluster, converged, linkState, textOf } from '../support/cluster.ts';

@@ -15,7 +15,7 @@ const TOLD = 'people read it as a time of day';
 const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> = {
   'runtime/system-world.ts': [1, 'the World of the node'],
   'access/token-file.ts': [1, 'the age of a file'],
-  'cli/token.ts': [2, `${EXPIRY}: of a token`],
+  'cli/commands/token.ts': [2, `${EXPIRY}: of a token`],
   'client/mirror.ts': [2, EXPIRY],
   'http/api-routes.ts': [1, `${EXPIRY}: of a TTL`],
   'http/routes/token-routes.ts': [1, `${EXPIRY}: of a token`],

@@ -1,5 +1,5 @@
 /** `psyncd info`: formats the state of replication for people. */
-import type { CheckAnswer, FailoverAnswer, ReplicaAnswer, ReplicationAnswer } from '../client/rest.ts';
+import type { CheckAnswer, FailoverAnswer, ReplicaAnswer, ReplicationAnswer } from '../../client/rest.ts';
 
 /** @returns lines of text with words of the node in them; the caller has to make them printable */
 export function formatInfo(answer: ReplicationAnswer): readonly string[] {

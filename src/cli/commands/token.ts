@@ -1,20 +1,20 @@
 /** `psyncd token`: makes, lists and revokes the tokens of a node, in its `tokens.json`. */
 import { type Command, Option } from 'commander';
-import { RIGHTS } from '../access/right.ts';
-import { tokenProblem } from '../access/token-list.ts';
-import type { ShownToken } from '../access/tokens.ts';
-import { parseTime, UsageError } from '../settings/parse.ts';
-import { variableOf } from '../settings/setting.ts';
-import { CommandError } from './command-error.ts';
-import { printable, printableJson, printableLines } from './printable.ts';
-import { gathered, joined } from './repeatable.ts';
+import { RIGHTS } from '../../access/right.ts';
+import { tokenProblem } from '../../access/token-list.ts';
+import type { ShownToken } from '../../access/tokens.ts';
+import { parseTime, UsageError } from '../../settings/parse.ts';
+import { variableOf } from '../../settings/setting.ts';
+import { CommandError } from '../command-error.ts';
+import { gathered, joined } from '../options/repeatable.ts';
+import { printable, printableJson, printableLines } from '../output/printable.ts';
 
 const DAY_MS = 86_400_000;
 /** Longest life of a token, in milliseconds: ten years. */
 const MAX_LIFE_MS = 3_650 * DAY_MS;
 const DEFAULT_FILE = 'psyncd-data/tokens.json';
 
-type Tokens = typeof import('../access/tokens.ts');
+type Tokens = typeof import('../../access/tokens.ts');
 
 interface CreateFlags {
   readonly tokens: string;
@@ -100,7 +100,7 @@ function fileOption(): Option {
 
 /** Turns what is wrong with the file, or with what is asked for, into one line. */
 async function inFile<T>(path: string, work: (tokens: Tokens) => Promise<T>): Promise<T> {
-  const tokens = await import('../access/tokens.ts');
+  const tokens = await import('../../access/tokens.ts');
   try {
     return await work(tokens);
   } catch (error) {

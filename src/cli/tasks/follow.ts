@@ -1,13 +1,13 @@
 /** `psyncd follow`: prints changes as they come, until Ctrl-C, and reconnects as often as needed. */
 import { once } from 'node:events';
-import { Cursor } from '../client/cursor.ts';
-import type { FeedEvent } from '../client/event.ts';
-import { type ConnectionState, follow } from '../client/follow.ts';
-import { Client } from '../client/rest.ts';
-import type { Token } from '../client/token.ts';
-import { CommandError } from './command-error.ts';
-import { eventLines } from './event-lines.ts';
-import { printable, printableJson } from './printable.ts';
+import { Cursor } from '../../client/cursor.ts';
+import type { FeedEvent } from '../../client/event.ts';
+import { type ConnectionState, follow } from '../../client/follow.ts';
+import { Client } from '../../client/rest.ts';
+import type { Token } from '../../client/token.ts';
+import { CommandError } from '../command-error.ts';
+import { eventLines } from '../output/event-lines.ts';
+import { printable, printableJson } from '../output/printable.ts';
 
 export interface FollowOptions {
   readonly nodes: readonly string[];

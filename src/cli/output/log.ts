@@ -1,8 +1,8 @@
 /** A node's log on standard error: text for people on a terminal, JSON lines otherwise. */
 import { write, writeSync } from 'node:fs';
 import pino from 'pino';
-import type { Log } from '../node/ports/world.ts';
-import type { LogLevel } from '../settings/table.ts';
+import type { Log } from '../../node/ports/world.ts';
+import type { LogLevel } from '../../settings/table.ts';
 import { printable } from './printable.ts';
 
 /** The file descriptor of standard error. */

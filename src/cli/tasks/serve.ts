@@ -1,15 +1,15 @@
 /** `psyncd serve`: runs one node until it is told to stop. */
-import { type App, start } from '../app.ts';
-import type { Log } from '../node/ports/world.ts';
-import type { Lacking } from '../node/session/shutdown-wait.ts';
-import { logUnexpected } from '../node/unattended.ts';
-import { loadSettings, unknownVariables } from '../settings/load.ts';
-import { UsageError } from '../settings/parse.ts';
-import type { Settings } from '../settings/table.ts';
-import { StartError } from '../store/start-error.ts';
-import { CommandError } from './command-error.ts';
-import { counted } from './info.ts';
-import { createLog } from './log.ts';
+import { type App, start } from '../../app.ts';
+import type { Log } from '../../node/ports/world.ts';
+import type { Lacking } from '../../node/session/shutdown-wait.ts';
+import { logUnexpected } from '../../node/unattended.ts';
+import { loadSettings, unknownVariables } from '../../settings/load.ts';
+import { UsageError } from '../../settings/parse.ts';
+import type { Settings } from '../../settings/table.ts';
+import { StartError } from '../../store/start-error.ts';
+import { CommandError } from '../command-error.ts';
+import { counted } from '../output/info.ts';
+import { createLog } from '../output/log.ts';
 
 /**
  * Time for closing after the wait for replicas, in milliseconds. Then the process ends anyway; the journal holds every

@@ -2,10 +2,10 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { Readable, Transform } from 'node:stream';
-import { ApiError, Client, type Imported, type ReplicationAnswer } from '../client/rest.ts';
-import type { Token } from '../client/token.ts';
-import { CommandError } from './command-error.ts';
-import { progress } from './progress.ts';
+import { ApiError, Client, type Imported, type ReplicationAnswer } from '../../client/rest.ts';
+import type { Token } from '../../client/token.ts';
+import { CommandError } from '../command-error.ts';
+import { progress } from '../output/progress.ts';
 
 /**
  * @param path a file, or `-` for standard input

@@ -1,7 +1,7 @@
 /** Formats an event of the feed as lines for people: columns and colour on a terminal, tabs in a pipe. */
 import { styleText } from 'node:util';
-import type { FeedChange, FeedEvent, SentEntry } from '../client/event.ts';
-import { parsePosition } from '../client/position.ts';
+import type { FeedChange, FeedEvent, SentEntry } from '../../client/event.ts';
+import { parsePosition } from '../../client/position.ts';
 import { count, counted } from './info.ts';
 import { printable } from './printable.ts';
 
