@@ -1,4 +1,4 @@
-/** Makes docs/cli.md from the commands in src/cli/program.ts. */
+/** Makes docs/cli.md from the commands in src/cli. */
 import type { Command } from 'commander';
 import { program } from '../src/cli/program.ts';
 
@@ -10,7 +10,7 @@ export function cliPage(): string {
   return `${INTRODUCTION}\n${commands.join('\n')}`;
 }
 
-const INTRODUCTION = `<!-- Made by tools/docs.ts from src/cli/program.ts: run \`npm run docs\` after a change there. -->
+const INTRODUCTION = `<!-- Made by tools/docs.ts from the commands in src/cli: run \`npm run docs\` after a change there. -->
 
 # The command line
 

@@ -7,7 +7,8 @@ import { parseTime, UsageError } from '../../settings/parse.ts';
 import { variableOf } from '../../settings/setting.ts';
 import { CommandError } from '../command-error.ts';
 import { gathered, joined } from '../options/repeatable.ts';
-import { printable, printableJson, printableLines } from '../output/printable.ts';
+import { printable } from '../output/printable.ts';
+import { print, printJson } from '../output/standard-output.ts';
 
 const DAY_MS = 86_400_000;
 /** Longest life of a token, in milliseconds: ten years. */
@@ -58,7 +59,8 @@ export function tokenCommand(psyncd: Command): void {
         createToken(flags.tokens, wanted, now),
       );
       // The token stands alone on standard output, so that a script can take it.
-      process.stdout.write(flags.json ? `${printableJson({ ...record, token: text })}\n` : `${text}\n`);
+      if (flags.json) printJson({ ...record, token: text });
+      else print(text);
       if (!flags.json)
         process.stderr.write(
           `${printable(`${lineOf(record)}; in ${flags.tokens}; it is not shown again`)}\n`,
@@ -72,9 +74,9 @@ export function tokenCommand(psyncd: Command): void {
     .addOption(fileOption())
     .action(async ({ tokens, json }: { readonly tokens: string; readonly json?: true }) => {
       const records = await inFile(tokens, async ({ listTokens }) => listTokens(tokens));
-      if (json) process.stdout.write(`${printableJson({ tokens: records }, 2)}\n`);
-      else if (records.length === 0) process.stdout.write('there are no tokens\n');
-      else process.stdout.write(`${printableLines(records.map(lineOf))}\n`);
+      if (json) printJson({ tokens: records }, 2);
+      else if (records.length === 0) print('there are no tokens');
+      else print(...records.map(lineOf));
     });
 
   token
@@ -88,7 +90,7 @@ export function tokenCommand(psyncd: Command): void {
         throw new CommandError(
           `there is no token with the ID ${JSON.stringify(id)} in ${tokens}; psyncd token list shows the IDs`,
         );
-      process.stdout.write(`${printable(`revoked ${lineOf(revoked)}`)}\n`);
+      print(`revoked ${lineOf(revoked)}`);
     });
 }
 

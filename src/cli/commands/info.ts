@@ -1,0 +1,47 @@
+/** `psyncd info` and `psyncd check`: what a node says of its replication. */
+import type { Command } from 'commander';
+import { UsageError } from '../../settings/parse.ts';
+import { clientOf, nodeCommand, type Reach } from '../options/node.ts';
+import { checkPosition } from '../options/values.ts';
+import { print, printJson } from '../output/standard-output.ts';
+
+/** Form of the history hash that `GET /v1/replication` tells. */
+const HISTORY_HASH = /^[0-9a-f]{16}$/;
+
+/** Adds the command. */
+export function infoCommand(psyncd: Command): void {
+  nodeCommand(psyncd, 'info')
+    .description('show role, position, backlog, master and replicas of a node')
+    .option('--json', 'as GET /v1/replication has it')
+    .action(async ({ json, ...options }: Reach & { json?: boolean }) => {
+      const { formatInfo } = await import('../output/info.ts');
+      const answer = await clientOf(options).replication();
+      if (json) printJson(answer, 2);
+      else print(...formatInfo(answer));
+    });
+}
+
+/** Adds the command. */
+export function checkCommand(psyncd: Command): void {
+  nodeCommand(psyncd, 'check')
+    .argument('<position>', '<run ID>:<offset>, what a replica has')
+    .description(
+      'tell what a replica at this position would get: the bytes that it lacks, or a snapshot, and why',
+    )
+    .option(
+      '--hash <HASH>',
+      'the history hash that the replica has there, 16 hex digits; without it, it tells none',
+    )
+    .option('--json', 'as GET /v1/replication/check has it')
+    .action(async (position: string, options: Reach & { hash?: string; json?: boolean }) => {
+      const { hash = null, json } = options;
+      checkPosition('the position', position);
+      if (hash !== null && !HISTORY_HASH.test(hash)) {
+        throw new UsageError(`--hash: expected 16 hex digits, got ${JSON.stringify(hash)}`);
+      }
+      const { formatCheck } = await import('../output/info.ts');
+      const answer = await clientOf(options).check(position, hash);
+      if (json) printJson(answer);
+      else print(formatCheck(answer));
+    });
+}

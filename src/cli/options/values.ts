@@ -1,0 +1,28 @@
+/** Values of flags and arguments that several commands take. */
+import { parsePosition } from '../../client/position.ts';
+import { between, parseTime, UsageError } from '../../settings/parse.ts';
+
+/**
+ * @param name of the flag
+ * @returns milliseconds
+ * @throws UsageError that names the flag
+ */
+export function timeFlag(name: string, text: string): number {
+  try {
+    return between(parseTime, '100ms', '1h')(text);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new UsageError(`${name}: ${error.message}, got ${JSON.stringify(text)}`);
+  }
+}
+
+/**
+ * Refuses what is no position.
+ * @param name as shown to the user
+ * @param others other accepted values
+ * @throws UsageError
+ */
+export function checkPosition(name: string, position: string, others = ''): void {
+  if (parsePosition(position) !== null) return;
+  throw new UsageError(`${name}: expected <run ID>:<offset>${others}, got ${JSON.stringify(position)}`);
+}
