@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import test, { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { program } from '../src/cli/program.ts';
-import { config, configPatch } from '../src/http/schemas/config.ts';
+import { config, configPatch } from '../src/http/schemas/node/config.ts';
 import { loadSettings } from '../src/settings/load.ts';
 import { formatBacklogSize, parseSize, parseTime, UsageError } from '../src/settings/parse.ts';
 import { flagOf, variableOf } from '../src/settings/setting.ts';

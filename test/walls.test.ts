@@ -46,6 +46,8 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   'http/request': ['./body.ts', '../schemas/x.ts', '../../node/problem.ts'],
   'http/routes': ['../request/body.ts', '../schemas/x.ts', '../problem.ts', 'fastify'],
   'http/schemas': ['./x.ts', '../../web/decimal.ts'],
+  'http/schemas/keys': ['../common/members.ts', './keys.ts', '../../../web/feed-query.ts'],
+  'http/schemas/common': ['./members.ts', '../../../node/problem.ts'],
   access: ['./right.ts', '../node/problem.ts', '../keyspace/key.ts', '../runtime/small-file.ts', 'node:fs'],
   web: [
     './query.ts',
@@ -100,6 +102,8 @@ const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
   'node/upkeep': ['../session/x.ts', '../feed/x.ts', '../role/x.ts'],
   'http/request': ['../routes/x.ts', '../server.ts', '../fast-path/x.ts', '../../store/x.ts'],
   'http/routes': ['../server.ts', '../front.ts', '../fast-path/x.ts', '../../ws/x.ts'],
+  'http/schemas/keys': ['../../routes/x.ts', '../../request/x.ts', '../../server.ts', '../../../store/x.ts'],
+  'http/schemas/common': ['../shared.ts', '../keys/keys.ts', '../node/x.ts', '../replication/x.ts'],
   'http/schemas': ['../routes/x.ts', '../request/x.ts', '../server.ts', '../../store/x.ts'],
   web: ['../node/node.ts', '../http/x.ts', '../ws/x.ts', 'fastify'],
   client: ['node:fs', 'ws', '../node/ports/world.ts'],

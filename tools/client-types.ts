@@ -4,13 +4,13 @@
  */
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { batchResults } from '../src/http/schemas/batch.ts';
-import { check } from '../src/http/schemas/check.ts';
-import { digest } from '../src/http/schemas/digest.ts';
-import { imported } from '../src/http/schemas/import-export.ts';
-import { appended, incremented, written } from '../src/http/schemas/keys.ts';
-import { replication } from '../src/http/schemas/replication.ts';
-import { failoverResult } from '../src/http/schemas/role.ts';
+import { batchResults } from '../src/http/schemas/keys/batch.ts';
+import { imported } from '../src/http/schemas/keys/import-export.ts';
+import { appended, incremented, written } from '../src/http/schemas/keys/keys.ts';
+import { check } from '../src/http/schemas/replication/check.ts';
+import { digest } from '../src/http/schemas/replication/digest.ts';
+import { replication } from '../src/http/schemas/replication/replication.ts';
+import { failoverResult } from '../src/http/schemas/replication/role.ts';
 import { make } from './made-file.ts';
 
 const PATH = 'src/client/answers.ts';

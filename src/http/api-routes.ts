@@ -17,7 +17,7 @@ import { valueRoutes } from './routes/key-value-routes.ts';
 import { listRoutes } from './routes/list-routes.ts';
 import { replicationRoutes } from './routes/replication-routes.ts';
 import { type TokenPlace, tokenRoutes } from './routes/token-routes.ts';
-import { change, changeEvent } from './schemas/changes.ts';
+import { change, changeEvent } from './schemas/keys/changes.ts';
 import { SHARED } from './schemas/shared.ts';
 
 declare module 'fastify' {

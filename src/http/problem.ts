@@ -3,7 +3,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { StorageError } from '../node/ports/failures.ts';
 import { diskProblem, Problem, type ProblemCode } from '../node/problem.ts';
 import { PROBLEM_TYPE, problemBody } from '../web/problem-body.ts';
-import { PATTERNS_IN_WORDS } from './schemas/patterns.ts';
+import { PATTERNS_IN_WORDS } from './schemas/common/patterns.ts';
 
 /** Answers with the problem, as problem+json. */
 export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {

@@ -7,15 +7,15 @@ import test from 'node:test';
 import type * as client from '../../src/client/answers.ts';
 import type { FeedChange, FeedEvent } from '../../src/client/event.ts';
 import type { BatchOperation } from '../../src/client/rest.ts';
-import type { batchRequest, batchResults } from '../../src/http/schemas/batch.ts';
-import type { change, changeEvent } from '../../src/http/schemas/changes.ts';
-import type { check } from '../../src/http/schemas/check.ts';
-import type { Described } from '../../src/http/schemas/described.ts';
-import type { digest } from '../../src/http/schemas/digest.ts';
-import type { imported } from '../../src/http/schemas/import-export.ts';
-import type { appended, incremented, written } from '../../src/http/schemas/keys.ts';
-import type { replication } from '../../src/http/schemas/replication.ts';
-import type { failoverResult } from '../../src/http/schemas/role.ts';
+import type { Described } from '../../src/http/schemas/common/described.ts';
+import type { batchRequest, batchResults } from '../../src/http/schemas/keys/batch.ts';
+import type { change, changeEvent } from '../../src/http/schemas/keys/changes.ts';
+import type { imported } from '../../src/http/schemas/keys/import-export.ts';
+import type { appended, incremented, written } from '../../src/http/schemas/keys/keys.ts';
+import type { check } from '../../src/http/schemas/replication/check.ts';
+import type { digest } from '../../src/http/schemas/replication/digest.ts';
+import type { replication } from '../../src/http/schemas/replication/replication.ts';
+import type { failoverResult } from '../../src/http/schemas/replication/role.ts';
 import type { ReplicationStatus } from '../../src/node/node.ts';
 
 /** Whether both types have the same members, each optional in both or in none. */

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import test from 'node:test';
 import { toProblem } from '../../src/http/problem.ts';
-import { PATTERNS_IN_WORDS, RUN_ID_PATTERN } from '../../src/http/schemas/patterns.ts';
+import { PATTERNS_IN_WORDS, RUN_ID_PATTERN } from '../../src/http/schemas/common/patterns.ts';
 
 test('a request with text of the wrong form is refused in words, without a regular expression', async () => {
   const patterns: unknown[] = [];

@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Node } from '../../node/node.ts';
 import { Problem } from '../../node/problem.ts';
 import { type Position, parsePosition } from '../../replication/position.ts';
-import type { WaitQuery } from '../schemas/queries.ts';
+import type { WaitQuery } from '../schemas/common/queries.ts';
 
 type Waiting = FastifyRequest<{ Querystring: WaitQuery }>;
 

@@ -6,7 +6,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Node } from '../../node/node.ts';
 import type { AckPlace } from '../../node/session/ack-waiters.ts';
 import { parsePosition } from '../../replication/position.ts';
-import type { AcksQuery } from '../schemas/queries.ts';
+import type { AcksQuery } from '../schemas/common/queries.ts';
 
 const places = new WeakMap<ServerResponse, AckPlace>();
 

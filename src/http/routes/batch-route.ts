@@ -23,10 +23,10 @@ import { areSmall, arrayStream, type WithValue, whole } from '../request/large-j
 import { AT_ONCE_BYTES, Line, slices } from '../request/slices.ts';
 import type { Traffic } from '../request/traffic.ts';
 import { reachWanted } from '../request/wait.ts';
-import { json, writtenOnly } from '../schemas/answers.ts';
-import { batchQuery, batchRequest, batchResults } from '../schemas/batch.ts';
-import { type Described, referenceTo } from '../schemas/described.ts';
-import { problems } from '../schemas/problems.ts';
+import { json, writtenOnly } from '../schemas/common/answers.ts';
+import { type Described, referenceTo } from '../schemas/common/described.ts';
+import { problems } from '../schemas/common/problems.ts';
+import { batchQuery, batchRequest, batchResults } from '../schemas/keys/batch.ts';
 import { acknowledged } from './acks.ts';
 import { type BatchRead, readAtOnce, readBytes, readInTurns } from './batch-read.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';

@@ -16,10 +16,10 @@ import { mayCome } from '../../web/origins.ts';
 import { varyBy } from '../answer-headers.ts';
 import { toProblem } from '../problem.ts';
 import { acceptedOf } from '../request/accept.ts';
-import { streamed } from '../schemas/answers.ts';
-import { changesQuery, EVENT_STREAMS } from '../schemas/changes.ts';
-import { position } from '../schemas/members.ts';
-import { problems } from '../schemas/problems.ts';
+import { streamed } from '../schemas/common/answers.ts';
+import { position } from '../schemas/common/members.ts';
+import { problems } from '../schemas/common/problems.ts';
+import { changesQuery, EVENT_STREAMS } from '../schemas/keys/changes.ts';
 import type { RunningSettings } from './admin-routes.ts';
 
 const EVENT_STREAM = 'text/event-stream';

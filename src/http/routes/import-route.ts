@@ -13,11 +13,11 @@ import type { BodyBudget } from '../request/body-budget.ts';
 import { badKey } from '../request/key.ts';
 import { isBlank, lineGroups, parseLine, parseLongLine } from '../request/ndjson.ts';
 import { AT_ONCE_BYTES } from '../request/slices.ts';
-import { json, writtenOnly } from '../schemas/answers.ts';
-import type { Described } from '../schemas/described.ts';
-import { imported, NDJSON_BODY } from '../schemas/import-export.ts';
-import { problems } from '../schemas/problems.ts';
-import { type AcksQuery, acksQuery } from '../schemas/queries.ts';
+import { json, writtenOnly } from '../schemas/common/answers.ts';
+import type { Described } from '../schemas/common/described.ts';
+import { problems } from '../schemas/common/problems.ts';
+import { type AcksQuery, acksQuery } from '../schemas/common/queries.ts';
+import { imported, NDJSON_BODY } from '../schemas/keys/import-export.ts';
 import { acknowledged } from './acks.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 

@@ -4,12 +4,12 @@ import type { Node } from '../../node/node.ts';
 import { Problem } from '../../node/problem.ts';
 import { expiryOf } from '../request/expiry.ts';
 import { integerOf, jsonInteger } from '../request/json-integer.ts';
-import { json, writtenOnly } from '../schemas/answers.ts';
-import { type Described, referenceTo } from '../schemas/described.ts';
-import { WRITE_HEADERS } from '../schemas/headers.ts';
-import { expiry, expiryRequest, incremented, incrementRequest, keyParams } from '../schemas/keys.ts';
-import { problems } from '../schemas/problems.ts';
-import { acksQuery } from '../schemas/queries.ts';
+import { json, writtenOnly } from '../schemas/common/answers.ts';
+import { type Described, referenceTo } from '../schemas/common/described.ts';
+import { WRITE_HEADERS } from '../schemas/common/headers.ts';
+import { problems } from '../schemas/common/problems.ts';
+import { acksQuery } from '../schemas/common/queries.ts';
+import { expiry, expiryRequest, incremented, incrementRequest, keyParams } from '../schemas/keys/keys.ts';
 import { type WriteRoute, writeHandler } from './key-write.ts';
 
 /** Largest JSON body of an operation on a key, in bytes. */

@@ -13,12 +13,12 @@ import { typeOf, wantsJson } from '../request/key-json.ts';
 import { AT_ONCE_BYTES, clientHasGone, inSlices, Line, slices } from '../request/slices.ts';
 import type { Traffic } from '../request/traffic.ts';
 import { reachWanted, wantedPosition } from '../request/wait.ts';
-import { bytes, noContent } from '../schemas/answers.ts';
-import type { Described } from '../schemas/described.ts';
-import { READ_HEADERS } from '../schemas/headers.ts';
-import { keyParams } from '../schemas/keys.ts';
-import { problems } from '../schemas/problems.ts';
-import { type WaitQuery, waitQuery } from '../schemas/queries.ts';
+import { bytes, noContent } from '../schemas/common/answers.ts';
+import type { Described } from '../schemas/common/described.ts';
+import { READ_HEADERS } from '../schemas/common/headers.ts';
+import { problems } from '../schemas/common/problems.ts';
+import { type WaitQuery, waitQuery } from '../schemas/common/queries.ts';
+import { keyParams } from '../schemas/keys/keys.ts';
 
 interface ReadRoute {
   Params: Described<typeof keyParams>;

@@ -12,12 +12,12 @@ import { parsedBody } from '../request/json-body.ts';
 import { preparedPatch } from '../request/key-json.ts';
 import { AT_ONCE_BYTES, Line } from '../request/slices.ts';
 import type { Traffic } from '../request/traffic.ts';
-import { json, RAW_BODY, writtenOnly } from '../schemas/answers.ts';
-import { type Described, referenceTo } from '../schemas/described.ts';
-import { WRITE_HEADERS } from '../schemas/headers.ts';
-import { appended, keyParams, mergePatch, putQuery, written } from '../schemas/keys.ts';
-import { problems } from '../schemas/problems.ts';
-import { acksQuery } from '../schemas/queries.ts';
+import { json, RAW_BODY, writtenOnly } from '../schemas/common/answers.ts';
+import { type Described, referenceTo } from '../schemas/common/described.ts';
+import { WRITE_HEADERS } from '../schemas/common/headers.ts';
+import { problems } from '../schemas/common/problems.ts';
+import { acksQuery } from '../schemas/common/queries.ts';
+import { appended, keyParams, mergePatch, putQuery, written } from '../schemas/keys/keys.ts';
 import { type WriteRoute, writeHandler } from './key-write.ts';
 
 const VALUE_LIMIT = { maxBytes: MAX_VALUE_BYTES, code: 'VALUE_TOO_LARGE', what: 'a value' } as const;

@@ -6,9 +6,9 @@ import type { Node } from '../../node/node.ts';
 import { entryHeaders } from '../answer-headers.ts';
 import { writeCondition } from '../request/conditions.ts';
 import { checkKey, keyNotFound } from '../request/key.ts';
-import type { Described } from '../schemas/described.ts';
-import type { keyParams } from '../schemas/keys.ts';
-import type { AcksQuery } from '../schemas/queries.ts';
+import type { Described } from '../schemas/common/described.ts';
+import type { AcksQuery } from '../schemas/common/queries.ts';
+import type { keyParams } from '../schemas/keys/keys.ts';
 import { acknowledged } from './acks.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 

@@ -8,11 +8,11 @@ import { formatPosition } from '../../replication/position.ts';
 import { areSmall, arrayStream, inBuffers, pieces, type WithValue, whole } from '../request/large-json.ts';
 import { ANSWER_STALL_MS, type UnreadAnswers } from '../request/unread-answers.ts';
 import { reachWanted } from '../request/wait.ts';
-import { json, ndjson, writtenOnly } from '../schemas/answers.ts';
-import type { Described } from '../schemas/described.ts';
-import { exportedEntry, exportQuery } from '../schemas/import-export.ts';
-import { deletedMany, deleteKeysQuery, keyPage, listQuery } from '../schemas/keys.ts';
-import { problems } from '../schemas/problems.ts';
+import { json, ndjson, writtenOnly } from '../schemas/common/answers.ts';
+import type { Described } from '../schemas/common/described.ts';
+import { problems } from '../schemas/common/problems.ts';
+import { exportedEntry, exportQuery } from '../schemas/keys/import-export.ts';
+import { deletedMany, deleteKeysQuery, keyPage, listQuery } from '../schemas/keys/keys.ts';
 import { acknowledged } from './acks.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 

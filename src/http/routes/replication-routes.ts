@@ -6,15 +6,15 @@ import { Problem } from '../../node/problem.ts';
 import { parseHash } from '../../replication/history-hash.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { positionOf, reachWanted } from '../request/wait.ts';
-import { json } from '../schemas/answers.ts';
-import { backlogQuery, backlogReport } from '../schemas/backlog.ts';
-import { check, checkQuery } from '../schemas/check.ts';
-import { type Described, referenceTo } from '../schemas/described.ts';
-import { digest, digestQuery } from '../schemas/digest.ts';
-import { problems } from '../schemas/problems.ts';
-import { replication } from '../schemas/replication.ts';
-import { failoverRequest, failoverResult, upstreamRequest } from '../schemas/role.ts';
-import { sessions } from '../schemas/sessions.ts';
+import { json } from '../schemas/common/answers.ts';
+import { type Described, referenceTo } from '../schemas/common/described.ts';
+import { problems } from '../schemas/common/problems.ts';
+import { backlogQuery, backlogReport } from '../schemas/replication/backlog.ts';
+import { check, checkQuery } from '../schemas/replication/check.ts';
+import { digest, digestQuery } from '../schemas/replication/digest.ts';
+import { replication } from '../schemas/replication/replication.ts';
+import { failoverRequest, failoverResult, upstreamRequest } from '../schemas/replication/role.ts';
+import { sessions } from '../schemas/replication/sessions.ts';
 
 /** Largest JSON body of these calls, in bytes. */
 const MAX_JSON_BYTES = 64 * 1024;

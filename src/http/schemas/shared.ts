@@ -1,11 +1,8 @@
 /** Schemas that have a name in openapi.yaml, in its order. */
-import { backlogReport } from './backlog.ts';
-import { batchRequest, batchResults } from './batch.ts';
-import { check } from './check.ts';
-import { config, configPatch } from './config.ts';
-import { digest } from './digest.ts';
-import { health } from './health.ts';
-import { exportedEntry, imported } from './import-export.ts';
+
+import { problem } from './common/problems.ts';
+import { batchRequest, batchResults } from './keys/batch.ts';
+import { exportedEntry, imported } from './keys/import-export.ts';
 import {
   appended,
   deleted,
@@ -17,12 +14,16 @@ import {
   keyPage,
   mergePatch,
   written,
-} from './keys.ts';
-import { problem } from './problems.ts';
-import { replication } from './replication.ts';
-import { failoverRequest, failoverResult, upstreamRequest } from './role.ts';
-import { sessions } from './sessions.ts';
-import { createdToken, revokedToken, tokenList, tokenRequest } from './tokens.ts';
+} from './keys/keys.ts';
+import { config, configPatch } from './node/config.ts';
+import { health } from './node/health.ts';
+import { createdToken, revokedToken, tokenList, tokenRequest } from './node/tokens.ts';
+import { backlogReport } from './replication/backlog.ts';
+import { check } from './replication/check.ts';
+import { digest } from './replication/digest.ts';
+import { replication } from './replication/replication.ts';
+import { failoverRequest, failoverResult, upstreamRequest } from './replication/role.ts';
+import { sessions } from './replication/sessions.ts';
 
 export const SHARED = [
   problem,

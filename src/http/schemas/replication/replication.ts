@@ -1,8 +1,8 @@
 /** Schema of `/v1/replication`: the state of replication. */
-import { FULL_RESYNC_REASONS } from '../../replication/decide.ts';
-import { LINEAGE_REASONS } from '../../replication/history.ts';
-import { EXAMPLE_MASTER, EXAMPLE_REPLICA, EXAMPLE_RUN_ID } from './examples.ts';
-import { COUNT, historyHash, position, RUN_ID, syncReason } from './members.ts';
+import { FULL_RESYNC_REASONS } from '../../../replication/decide.ts';
+import { LINEAGE_REASONS } from '../../../replication/history.ts';
+import { EXAMPLE_MASTER, EXAMPLE_REPLICA, EXAMPLE_RUN_ID } from '../common/examples.ts';
+import { COUNT, historyHash, position, RUN_ID, syncReason } from '../common/members.ts';
 
 export const replication = {
   $id: 'Replication',

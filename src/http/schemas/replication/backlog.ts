@@ -1,6 +1,6 @@
 /** Schema of `/v1/replication/backlog`. */
-import { EXAMPLE_BACKLOG } from './examples.ts';
-import { COUNT, position, syncReason } from './members.ts';
+import { EXAMPLE_BACKLOG } from '../common/examples.ts';
+import { COUNT, position, syncReason } from '../common/members.ts';
 
 export const backlogReport = {
   $id: 'BacklogReport',

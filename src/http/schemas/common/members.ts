@@ -1,5 +1,5 @@
 /** Members that several schemas have. */
-import { FULL_RESYNC_REASONS } from '../../replication/decide.ts';
+import { FULL_RESYNC_REASONS } from '../../../replication/decide.ts';
 import { EXAMPLE_POSITION, EXAMPLE_RUN_ID } from './examples.ts';
 import { HISTORY_HASH_PATTERN, POSITION_PATTERN, RUN_ID_PATTERN } from './patterns.ts';
 

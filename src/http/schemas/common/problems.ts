@@ -1,7 +1,7 @@
 /** Schema of errors, and the error answers of a route. */
 
-import { PROBLEMS, type ProblemCode } from '../../node/problem.ts';
-import { FULL_RESYNC_REASONS } from '../../replication/decide.ts';
+import { PROBLEMS, type ProblemCode } from '../../../node/problem.ts';
+import { FULL_RESYNC_REASONS } from '../../../replication/decide.ts';
 import { problemExample } from './examples.ts';
 import { HEADERS } from './headers.ts';
 

@@ -1,6 +1,6 @@
 /** Schemas of the calls that change the role of a node: `/v1/replication/upstream` and `/v1/replication/failover`. */
-import { EXAMPLE_POSITION } from './examples.ts';
-import { COUNT, position } from './members.ts';
+import { EXAMPLE_POSITION } from '../common/examples.ts';
+import { COUNT, position } from '../common/members.ts';
 
 export const failoverRequest = {
   $id: 'FailoverRequest',

@@ -1,5 +1,5 @@
 /** JSON Schemas of `/v1/config`, which follow from the table of settings. */
-import { SETTINGS, type Settings, shown } from '../../settings/table.ts';
+import { SETTINGS, type Settings, shown } from '../../../settings/table.ts';
 
 const described = SETTINGS.flatMap(({ name, schema }) => (schema === null ? [] : [[name, schema] as const]));
 const NAMES = described.map(([name]) => name);

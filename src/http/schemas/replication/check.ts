@@ -1,6 +1,6 @@
 /** Schema of `/v1/replication/check`. */
-import { FULL_RESYNC_REASONS } from '../../replication/decide.ts';
-import { COUNT, historyHash, position } from './members.ts';
+import { FULL_RESYNC_REASONS } from '../../../replication/decide.ts';
+import { COUNT, historyHash, position } from '../common/members.ts';
 
 export const check = {
   $id: 'Check',

@@ -1,7 +1,7 @@
 /** Schemas of `/v1/batch`. */
-import { EXAMPLE_POSITION } from './examples.ts';
-import { acks, COUNT, expiresAt, position, version } from './members.ts';
-import { acksParameters, timeout, waitParameters } from './queries.ts';
+import { EXAMPLE_POSITION } from '../common/examples.ts';
+import { acks, COUNT, expiresAt, position, version } from '../common/members.ts';
+import { acksParameters, timeout, waitParameters } from '../common/queries.ts';
 
 /** The most operations of one batch. */
 export const MAX_BATCH = 10_000;

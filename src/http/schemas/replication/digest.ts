@@ -1,8 +1,8 @@
 /** Schema of `/v1/digest`. */
-import { MAX_NODE_URL_LENGTH } from '../../replication/upstream.ts';
-import { EXAMPLE_POSITION } from './examples.ts';
-import { COUNT, position } from './members.ts';
-import { waitParameters, waitQuery } from './queries.ts';
+import { MAX_NODE_URL_LENGTH } from '../../../replication/upstream.ts';
+import { EXAMPLE_POSITION } from '../common/examples.ts';
+import { COUNT, position } from '../common/members.ts';
+import { waitParameters, waitQuery } from '../common/queries.ts';
 
 export const digest = {
   $id: 'Digest',

@@ -1,7 +1,7 @@
 /** Schemas of `/v1/import` and `/v1/export`. */
-import { EXAMPLE_POSITION } from './examples.ts';
-import { acks, COUNT, expiresAt, key, position, version } from './members.ts';
-import { prefix, waitParameters } from './queries.ts';
+import { EXAMPLE_POSITION } from '../common/examples.ts';
+import { acks, COUNT, expiresAt, key, position, version } from '../common/members.ts';
+import { prefix, waitParameters } from '../common/queries.ts';
 
 export const exportedEntry = {
   $id: 'ExportedEntry',

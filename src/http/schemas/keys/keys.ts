@@ -1,8 +1,8 @@
 /** Schemas of `/v1/keys`: what reads and writes of entries take and answer. */
-import { EXAMPLE_POSITION } from './examples.ts';
-import { acks, COUNT, expiresAt, key, position, version } from './members.ts';
-import { INT64_PATTERN } from './patterns.ts';
-import { acksParameters, prefix, waitParameters } from './queries.ts';
+import { EXAMPLE_POSITION } from '../common/examples.ts';
+import { acks, COUNT, expiresAt, key, position, version } from '../common/members.ts';
+import { INT64_PATTERN } from '../common/patterns.ts';
+import { acksParameters, prefix, waitParameters } from '../common/queries.ts';
 
 export const written = {
   $id: 'Written',

@@ -1,6 +1,6 @@
 /** Examples for the API's document: of every error, and of what is too long to stand in its schema. */
-import { Problem, type ProblemCode } from '../../node/problem.ts';
-import { problemBody } from '../../web/problem-body.ts';
+import { Problem, type ProblemCode } from '../../../node/problem.ts';
+import { problemBody } from '../../../web/problem-body.ts';
 
 export const EXAMPLE_RUN_ID = '8f3b0c6d1e2a4b5c6d7e8f9a0b1c2d3e4f5a6b7c';
 export const EXAMPLE_POSITION = `${EXAMPLE_RUN_ID}:1048576`;

@@ -1,9 +1,9 @@
 /** Schemas of `/v1/changes`: the events of the feed. */
-import { FULL_RESYNC_REASONS } from '../../replication/decide.ts';
-import { MAX_LIMIT, MAX_PREFIXES, MAX_WAIT } from '../../web/feed-query.ts';
-import { referenceTo } from './described.ts';
-import { EXAMPLE_POSITION } from './examples.ts';
-import { expiresAt, key, position, version } from './members.ts';
+import { FULL_RESYNC_REASONS } from '../../../replication/decide.ts';
+import { MAX_LIMIT, MAX_PREFIXES, MAX_WAIT } from '../../../web/feed-query.ts';
+import { referenceTo } from '../common/described.ts';
+import { EXAMPLE_POSITION } from '../common/examples.ts';
+import { expiresAt, key, position, version } from '../common/members.ts';
 
 const ENCODED = {
   value: { type: 'string' },

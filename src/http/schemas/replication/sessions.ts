@@ -1,6 +1,6 @@
 /** Schema of `/v1/replication/sessions`. */
-import { SESSION_EVENTS } from '../../node/session/session-log.ts';
-import { EXAMPLE_SESSIONS } from './examples.ts';
+import { SESSION_EVENTS } from '../../../node/session/session-log.ts';
+import { EXAMPLE_SESSIONS } from '../common/examples.ts';
 
 export const sessions = {
   $id: 'Sessions',
