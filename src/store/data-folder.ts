@@ -27,7 +27,8 @@ import { schemaVersion } from './migrate.ts';
 import { OpenFiles } from './open-files.ts';
 import { finishSettingAside } from './set-aside.ts';
 import { DamageError, StartError } from './start-error.ts';
-import { StateFile, type StateFileSettings } from './state/state-file.ts';
+import { StateFile } from './state/state-file.ts';
+import type { StateFileSettings } from './state/state-settings.ts';
 import { codeOf, messageOf } from './storage-failure.ts';
 import { syncFolder } from './sync-folder.ts';
 

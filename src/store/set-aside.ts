@@ -11,7 +11,8 @@ import Database from 'better-sqlite3';
 import { faultPoint } from './fault-point.ts';
 import { ASIDE_FOLDER, NEXT_STATE_FILE, NODE_FILE, STATE_COMPANION, STATE_FILE } from './folder-names.ts';
 import { isNodeIntact } from './state/node-checksum.ts';
-import { makeStateFile, type StateFileSettings } from './state/state-file.ts';
+import { makeStateFile } from './state/state-opening.ts';
+import type { StateFileSettings } from './state/state-settings.ts';
 import { codeOf } from './storage-failure.ts';
 import { syncFolder } from './sync-folder.ts';
 

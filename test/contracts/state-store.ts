@@ -7,7 +7,7 @@ import { NotInJournal } from '../../src/node/ports/failures.ts';
 import type { KeptFile, StateStore } from '../../src/node/ports/state-store.ts';
 import { newHistory, renamed } from '../../src/replication/history.ts';
 import { type Offset, offset } from '../../src/replication/position.ts';
-import type { FsyncPolicy } from '../../src/store/state/state-file.ts';
+import type { FsyncPolicy } from '../../src/store/state/state-settings.ts';
 import { runId } from '../support/arbitraries.ts';
 import { seeded } from '../support/random.ts';
 

@@ -1,5 +1,5 @@
 /** The machines of a run, what connects them, and who watches them. */
-import type { FsyncPolicy } from '../../src/store/state/state-file.ts';
+import type { FsyncPolicy } from '../../src/store/state/state-settings.ts';
 import { Chance } from './chance.ts';
 import type { FolderCopy } from './disk.ts';
 import { EventLoop, settled } from './event-loop.ts';

@@ -10,7 +10,7 @@ import type { KeptFile } from '../../src/node/ports/state-store.ts';
 import type { History } from '../../src/replication/history.ts';
 import type { HashedOffset } from '../../src/replication/history-hash.ts';
 import type { Position, RunId } from '../../src/replication/position.ts';
-import type { FsyncPolicy } from '../../src/store/state/state-file.ts';
+import type { FsyncPolicy } from '../../src/store/state/state-settings.ts';
 import type { Chance } from './chance.ts';
 
 export interface NodeRow {

@@ -4,7 +4,7 @@ import type { JournalRow, KeptFile, StateChange, StateStore } from '../../src/no
 import type { History } from '../../src/replication/history.ts';
 import type { HashedOffset } from '../../src/replication/history-hash.ts';
 import { type Offset, offset, type RunId } from '../../src/replication/position.ts';
-import type { FsyncPolicy } from '../../src/store/state/state-file.ts';
+import type { FsyncPolicy } from '../../src/store/state/state-settings.ts';
 import type { Disk } from './disk.ts';
 import type { Life } from './process.ts';
 

@@ -18,7 +18,7 @@ import {
   type RunId,
   ZERO,
 } from '../../src/replication/position.ts';
-import type { FsyncPolicy } from '../../src/store/state/state-file.ts';
+import type { FsyncPolicy } from '../../src/store/state/state-settings.ts';
 import type { Chance } from './chance.ts';
 import { Disk, type FolderCopy } from './disk.ts';
 import type { EventLoop } from './event-loop.ts';
