@@ -2,15 +2,15 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
+import { builtClient, launched, WITHOUT_BROWSER } from '../support/browser.ts';
 import { Cluster, temporaryFolder } from '../support/cluster.ts';
 import { staticFiles } from '../support/static-files.ts';
 
@@ -18,10 +18,6 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** CI installs them, and says so; elsewhere what is not there cannot be tested. */
 const MUST_RUN = process.env.PSYNCD_TEST_EXAMPLES === 'all';
 const PYTHON = ['python3', '/usr/bin/python3'].find(hasWebsockets);
-const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) =>
-  existsSync(path),
-);
-
 function hasWebsockets(python: string): boolean {
   try {
     execFileSync(python, ['-c', 'import websockets'], { stdio: 'ignore' });
@@ -144,22 +140,6 @@ test('follow.py: --help helps, and a file that is no copy is neither a traceback
   }
 });
 
-async function launched(t: TestContext): Promise<Browser> {
-  assert.ok(CHROMIUM !== undefined);
-  // The sandbox needs what containers often do not have; the page is our own.
-  const browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
-  t.after(() => browser.close());
-  return browser;
-}
-
-/** The built client, as `npm run build` makes it. */
-async function builtClient(t: TestContext): Promise<string> {
-  const folder = await temporaryFolder(t);
-  const flags = ['-p', 'tsconfig.client.json', '--noEmit', 'false', '--outDir', folder];
-  await promisify(execFile)(join(ROOT, 'node_modules', '.bin', 'tsc'), flags, { cwd: ROOT });
-  return folder;
-}
-
 /** What the page shows, oldest change first. */
 async function shown(
   page: Page,
@@ -179,7 +159,7 @@ function showsChange(page: Page, text: string): Promise<unknown> {
 }
 
 test('page.html in Chromium: a cut and a reload lose nothing, double nothing, and start nothing over', {
-  skip: CHROMIUM === undefined && !MUST_RUN && 'there is no Chromium',
+  skip: WITHOUT_BROWSER,
 }, async (t) => {
   const origin = await staticFiles(t, [
     ['/dist/', await builtClient(t)],
