@@ -29,6 +29,7 @@ import { type FolderSettings, openDataFolder } from './store/data-folder.ts';
 import { setAside, upstreamOf } from './store/set-aside.ts';
 import { DamageError, StartError } from './store/start-error.ts';
 import { isDamaged, messageOf, startFailure } from './store/storage-failure.ts';
+import type { RequestLimit } from './web/request-limit.ts';
 
 export interface App {
   readonly node: Node;
@@ -68,8 +69,10 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   const access = new Access(log, settings, systemWorld);
   const tokens = new TokenWatch({ path: tokensPath(settings), access, world: systemWorld, log });
   await startTokens(tokens, settings, node);
+  const limit = await requestLimit(settings, access);
   const upgrade = acceptWebSockets({
     access,
+    limit,
     admission: live,
     headers: (request) => answerHeaders(node, live.allowedOrigins, request.headers),
     accept: (socket) => node.accept(socket),
@@ -79,6 +82,7 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   const server = await createServer({
     node,
     access,
+    limit,
     tokens,
     log,
     version: version(),
@@ -125,6 +129,13 @@ async function startTokens(tokens: TokenWatch, settings: Settings, node: Node): 
     await node.close();
     throw new StartError(`the tokens in ${tokensPath(settings)} cannot be used: ${messageOf(error)}`);
   }
+}
+
+/** @returns null if clients may send as many requests as they like */
+async function requestLimit({ rateLimit }: Settings, access: Access): Promise<RequestLimit | null> {
+  if (rateLimit === 0) return null;
+  const { RequestLimit } = await import('./web/request-limit.ts');
+  return new RequestLimit(rateLimit, access, systemWorld.monotonic);
 }
 
 function urlHost({ host }: Settings): string {

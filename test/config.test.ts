@@ -127,6 +127,7 @@ test('without anything given every setting has its default', () => {
     tokensFile: null,
     anonymousRights: [],
     authFailures: 10,
+    rateLimit: 0,
     upstreamTokenFile: null,
     trustProxy: [],
     publicUrl: null,

@@ -14,10 +14,13 @@ export class AccessProblem extends Problem {
 /** Too many requests; the answer says when to come again. */
 export class LimitProblem extends Problem {
   readonly retryAfterSeconds: number;
+  /** More headers of the answer. */
+  readonly headers: object;
 
-  constructor(detail: string, retryAfterSeconds: number) {
+  constructor(detail: string, retryAfterSeconds: number, headers: object = {}) {
     super('TOO_MANY_REQUESTS', detail);
     this.retryAfterSeconds = retryAfterSeconds;
+    this.headers = headers;
   }
 }
 
@@ -34,6 +37,7 @@ export function tokenInvalid(): AccessProblem {
 /** @returns what the answer to a refused request must carry beside the problem */
 export function refusalHeaders(problem: Problem): Readonly<Record<string, string>> {
   if (problem instanceof AccessProblem) return { 'www-authenticate': problem.challenge };
-  if (problem instanceof LimitProblem) return { 'retry-after': String(problem.retryAfterSeconds) };
+  if (problem instanceof LimitProblem)
+    return { 'retry-after': String(problem.retryAfterSeconds), ...problem.headers };
   return {};
 }

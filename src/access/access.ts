@@ -11,11 +11,6 @@ import type { Right } from './right.ts';
 import { isToken, tokenDigest } from './token.ts';
 import type { TokenRecord } from './token-list.ts';
 
-/** The connection of a request. */
-export interface Connection {
-  readonly remoteAddress?: string | undefined;
-}
-
 export interface AccessSettings {
   /** Rights of requests without a token, on a node with tokens. */
   readonly anonymousRights: readonly Right[];
@@ -114,7 +109,7 @@ export class Access {
    * Finds the sender of a request without saying why there is none: for the fast path, which leaves that to others.
    * @see authenticate
    */
-  find(authorization: string | undefined, connection: Connection): Principal | null {
+  find(authorization: string | undefined, connection: object): Principal | null {
     if (this.#byDigest === null) return ANYBODY;
     if (authorization === undefined) return this.#anonymous;
     const found = this.#shownBy(authorization, connection);
@@ -124,9 +119,10 @@ export class Access {
   /**
    * @param authorization the `Authorization` header; undefined: the request has none
    * @param connection of the request; a second request with the same header costs no hash
+   * @param address of the client, for which tokens that are not valid count
    * @throws Problem UNAUTHORIZED, the same for each token that is no good; BAD_REQUEST if it is no Bearer token
    */
-  authenticate(authorization: string | undefined, connection: Connection): Principal {
+  authenticate(authorization: string | undefined, connection: object, address: string): Principal {
     if (this.#byDigest === null) return ANYBODY;
     if (authorization === undefined) {
       if (this.#anonymous !== null) return this.#anonymous;
@@ -137,19 +133,19 @@ export class Access {
       throw new Problem('BAD_REQUEST', 'expected one Authorization header, Bearer and a token');
     }
     if (typeof found !== 'string') return found;
-    throw this.#refused(found, tokenOf(authorization) ?? '', connection);
+    throw this.#refused(found, tokenOf(authorization) ?? '', address);
   }
 
   /** @throws Problem UNAUTHORIZED; TOO_MANY_REQUESTS if this client has shown too many tokens that were no good */
-  authenticateToken(token: string, connection: Connection): Principal {
+  authenticateToken(token: string, address: string): Principal {
     if (this.#byDigest === null) return ANYBODY;
     const found = this.#principalOf(token);
     if (typeof found !== 'string') return found;
-    throw this.#refused(found, token, connection);
+    throw this.#refused(found, token, address);
   }
 
   /** @returns whose token the header has, or what is wrong with the token; null: it is not one Bearer token */
-  #shownBy(authorization: string, connection: Connection): Principal | string | null {
+  #shownBy(authorization: string, connection: object): Principal | string | null {
     const shown = this.#shown.get(connection);
     if (shown?.authorization === authorization && !shown.principal.isRetired) {
       return shown.principal.hasExpired(this.#now()) ? EXPIRED : shown.principal;
@@ -161,13 +157,13 @@ export class Access {
     return found;
   }
 
-  #refused(reason: string, token: string, { remoteAddress = '' }: Connection): Problem {
+  #refused(reason: string, token: string, address: string): Problem {
     // A valid token is never refused for what its neighbours do: behind a proxy all clients have one address. Looking a token up
     // costs less than reading its request.
-    const { allowed, seconds } = this.#failures.take(clientOf(remoteAddress));
+    const { allowed, seconds } = this.#failures.take(clientOf(address));
     if (!allowed)
       return new LimitProblem('too many tokens that are not valid came from this address', seconds);
-    return this.#invalid(reason, isToken(token) ? (token.split('_')[1] ?? null) : null, remoteAddress);
+    return this.#invalid(reason, isToken(token) ? (token.split('_')[1] ?? null) : null, address);
   }
 
   /**

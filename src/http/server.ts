@@ -5,14 +5,16 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Access } from '../access/access.ts';
-import { refusalHeaders } from '../access/access-problem.ts';
+import { LimitProblem, refusalHeaders } from '../access/access-problem.ts';
 import { ANYBODY, type Principal } from '../access/principal.ts';
 import type { Log } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';
 import { formatPosition } from '../replication/position.ts';
+import { clientAddress } from '../web/client-address.ts';
 import { mayCome, type Origins } from '../web/origins.ts';
 import { PROBLEM_TYPE, problemBody, rawProblem } from '../web/problem-body.ts';
 import { checkQuery, refuseTokenInQuery } from '../web/query.ts';
+import type { RequestLimit } from '../web/request-limit.ts';
 import { answerHeaders, NO_SNIFFING } from './answer-headers.ts';
 import { apiRoutes } from './api-routes.ts';
 import { corsHeaders, preflightHeaders } from './cors.ts';
@@ -20,6 +22,7 @@ import { documentRoutes } from './document/document-routes.ts';
 import type { DocumentParts } from './document/document-server.ts';
 import { direct } from './fast-path/direct.ts';
 import { longWay } from './fast-path/long-way.ts';
+import { isSkippable, rateHeaders, rateLimited, withRateHeaders } from './fast-path/rate-limited.ts';
 import { Front, type Timeouts, type UpgradeListener } from './front.ts';
 import { KnownPaths } from './known-paths.ts';
 import { Listening } from './listening.ts';
@@ -50,13 +53,15 @@ declare module 'fastify' {
 export interface ServerParts extends DocumentParts {
   readonly log: Log;
   readonly access: Access;
+  /** How many requests a client may send; null: as many as it likes. */
+  readonly limit: RequestLimit | null;
   /** Takes what wants to become a WebSocket. */
   readonly upgrade: UpgradeListener;
 }
 
 /** @returns the server, not listening yet */
 export async function createServer(parts: ServerParts): Promise<Listening> {
-  const { access, node } = parts;
+  const { access, limit, node } = parts;
   const { allowedOrigins } = parts.settings;
   const traffic = new Traffic(() => parts.settings.requestMemoryBytes);
   const stalls = new BodyStalls(() => parts.settings.bodyTimeoutMs, traffic.bodies);
@@ -75,8 +80,12 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
       // With CORS every answer has headers of its own.
       const isShort = allowedOrigins.length === 0;
       const fail = front.fail.bind(front);
+      const other = limit === null ? long : withRateHeaders(long);
+      const handler = isShort ? direct({ node, access, stalls, traffic, fail }, other) : other;
+      const isPreflight = (request: IncomingMessage): boolean =>
+        preflightHeaders(request, allowedOrigins) !== null;
       return front.serve(
-        isShort ? direct({ node, access, stalls, traffic, fail }, long) : long,
+        limit === null ? handler : rateLimited(handler, limit, isPreflight, fail),
         options as unknown as Timeouts,
       );
     },
@@ -193,7 +202,8 @@ function authorize(access: Access, request: FastifyRequest): void {
     return;
   }
   if (!request.is404 && requirementOf(request) === 'open') return;
-  request.principal = access.authenticate(request.headers.authorization, request.raw.socket);
+  const { raw } = request;
+  request.principal = access.authenticate(raw.headers.authorization, raw.socket, clientAddress(raw));
   if (!request.is404) mustBeAllowed(request.principal, request);
 }
 
@@ -252,14 +262,17 @@ function answerErrorDirectly(
 ): void {
   const { problem, headers } = explained(parts, error, request.method ?? '', request.url ?? '');
   const body = JSON.stringify(problemBody(problem));
+  // A client that sends too much would only connect again.
+  const staysOpen = request.complete || (error instanceof LimitProblem && isSkippable(request));
   // Nothing more comes of the body.
-  if (!request.complete) response.once('finish', () => request.socket.destroySoon());
+  if (!staysOpen) response.once('finish', () => request.socket.destroySoon());
   response.writeHead(problem.status, {
     ...answerHeaders(parts.node, parts.settings.allowedOrigins, request.headers),
+    ...rateHeaders(response),
     ...headers,
     'content-type': PROBLEM_TYPE,
     'content-length': Buffer.byteLength(body),
-    ...(request.complete ? {} : { connection: 'close' }),
+    ...(staysOpen ? {} : { connection: 'close' }),
   });
   response.end(body);
 }

@@ -40,6 +40,19 @@ export function parseWhole(text: string): number {
   return Number(text);
 }
 
+/** Largest `--rate-limit`, in requests a second. */
+const MAX_RATE = 1_000_000;
+
+/** Reads `100/s`, or `0`. @returns requests a second; 0: no limit @throws UsageError */
+export function parseRate(text: string): number {
+  const digits = /^(\d{1,7})(?:\/s)?$/.exec(text.trim())?.[1];
+  const value = Number(digits);
+  if (digits === undefined || value > MAX_RATE || (value > 0 && !text.includes('/'))) {
+    throw new UsageError(`expected 1/s to ${MAX_RATE}/s, or 0`);
+  }
+  return value;
+}
+
 /** @returns a parser that accepts numbers, times or sizes from `least` to `most`, and throws a UsageError for all others */
 export function between(
   parse: (text: string) => number,

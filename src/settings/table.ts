@@ -13,6 +13,7 @@ import {
   masterUrl,
   oneOf,
   origins,
+  parseRate,
   proxies,
   publicUrl,
   rights,
@@ -183,6 +184,17 @@ export const TABLE = {
     help: 'tokens that are not valid which one address may show in a minute; then it has to wait (429)',
     isLive: false,
     schema: { ...COUNT, description: FIXED },
+  },
+  /** Requests a second; 0: no limit. */
+  rateLimit: {
+    placeholder: 'N/s',
+    initial: '0',
+    parse: parseRate,
+    help:
+      'requests that one token, or one address without a token, may send in a second, such as 100/s; more get 429. ' +
+      '/healthz, /readyz and preflights do not count. 0: no limit',
+    isLive: false,
+    schema: { ...COUNT, description: `Requests a second; 0: no limit. ${FIXED}` },
   },
   /** Read again for each connection, so that a token can be exchanged without a restart. */
   upstreamTokenFile: {

@@ -10,12 +10,14 @@ import type { FeedRequest } from '../node/feed/feed-request.ts';
 import type { FollowerEvents, FollowerSocket } from '../node/ports/follower-socket.ts';
 import type { SocketEvents, StreamSocket } from '../node/ports/stream-socket.ts';
 import { Problem } from '../node/problem.ts';
+import { clientAddress } from '../web/client-address.ts';
 import { endWhenRevoked, endWith, mustFollow } from '../web/feed-access.ts';
 import { parseFeedRequest } from '../web/feed-query.ts';
 import { hostRefusal } from '../web/hosts.ts';
 import { type Admission, mayCome } from '../web/origins.ts';
 import { rawProblem } from '../web/problem-body.ts';
 import { refuseTokenInQuery } from '../web/query.ts';
+import type { RateHeaders, RequestLimit } from '../web/request-limit.ts';
 import { WebSocketFollower } from './follower-socket.ts';
 import { MAX_MESSAGE_BYTES, PIECES, Socket, STREAM_PATH, SUBPROTOCOL } from './socket.ts';
 
@@ -33,6 +35,8 @@ const OTHER_VERSION = { 'Sec-WebSocket-Version': VERSION, Upgrade: 'websocket' }
 /** Receives the accepted sockets. */
 export interface Acceptor {
   readonly access: Access;
+  /** How many requests a client may send; null: as many as it likes. */
+  readonly limit: RequestLimit | null;
   readonly admission: Admission;
   /** Headers of every HTTP answer of the node. */
   headers(request: IncomingMessage): Readonly<Record<string, string>>;
@@ -56,7 +60,7 @@ interface Endpoint {
 
 /**
  * @returns the handler of a server's `upgrade` requests: it accepts the known paths with their subprotocols, and
- * refuses everything else with a problem: 400, 403, 404, 405 or 426
+ * refuses everything else with a problem: 400, 403, 404, 405, 426 or 429
  */
 export function acceptWebSockets(
   acceptor: Acceptor,
@@ -65,19 +69,33 @@ export function acceptWebSockets(
     [STREAM_PATH, replicas(acceptor)],
     [CHANGES_PATH, followers(acceptor)],
   ]);
+  /** Headers that state the limit of the sender, for the answers to upgrades. */
+  const rates = new WeakMap<IncomingMessage, RateHeaders>();
   const refuse = (request: IncomingMessage, connection: Duplex, { problem, headers }: Refusal): void => {
     connection.on('error', () => connection.destroy());
     // HTTP's time-outs do not apply to an upgrade.
     connection.once('finish', () => connection.destroy());
-    connection.end(rawProblem(problem, { ...acceptor.headers(request), ...headers }));
+    const all = { ...acceptor.headers(request), ...rates.get(request), ...headers };
+    connection.end(rawProblem(problem, all));
   };
-  // Failures of a handshake that `ws` itself finds.
   for (const { webSockets } of endpoints.values()) {
+    // Failures of a handshake that `ws` itself finds.
     webSockets.on('wsClientError', (error, connection, request) => {
       refuse(request, connection, { problem: new Problem('BAD_REQUEST', error.message) });
     });
+    if (acceptor.limit !== null) {
+      webSockets.on('headers', (lines, request) => {
+        for (const [name, value] of Object.entries(rates.get(request) ?? {})) lines.push(`${name}: ${value}`);
+      });
+    }
   }
   return (request, connection, head) => {
+    const counted = acceptor.limit?.count(request, authorizationOf(request)) ?? null;
+    if (counted !== null) rates.set(request, counted.headers);
+    if (counted !== null && counted.problem !== null) {
+      refuse(request, connection, { problem: counted.problem, headers: refusalHeaders(counted.problem) });
+      return;
+    }
     const path = (request.url ?? '').split('?')[0];
     const endpoint = endpoints.get(path);
     const refusal = refusalOf(request, path, endpoint, acceptor.admission);
@@ -153,10 +171,19 @@ function offeredToken(request: IncomingMessage): string | null {
   return Buffer.from(offered.slice(BEARER.length), 'base64url').toString('latin1');
 }
 
+/** @returns the `Authorization` header, or what it would be with the token in the subprotocols */
+function authorizationOf(request: IncomingMessage): string | undefined {
+  const { authorization } = request.headers;
+  if (authorization !== undefined) return authorization;
+  const token = offeredToken(request);
+  return token === null ? undefined : `Bearer ${token}`;
+}
+
 function replicas(acceptor: Acceptor): Endpoint {
   const { access } = acceptor;
-  const replica = ({ headers, socket }: IncomingMessage): Principal => {
-    const principal = access.authenticate(headers.authorization, socket);
+  const replica = (request: IncomingMessage): Principal => {
+    const { headers, socket } = request;
+    const principal = access.authenticate(headers.authorization, socket, clientAddress(request));
     principal.mustHave('replicate');
     return principal;
   };
@@ -184,8 +211,8 @@ function followers(acceptor: Acceptor): Endpoint {
     const { headers, socket } = request;
     const token = headers.authorization === undefined ? offeredToken(request) : null;
     return token === null
-      ? access.authenticate(headers.authorization, socket)
-      : access.authenticateToken(token, socket);
+      ? access.authenticate(headers.authorization, socket, clientAddress(request))
+      : access.authenticateToken(token, clientAddress(request));
   };
   return {
     subprotocol: FOLLOWER_SUBPROTOCOL,

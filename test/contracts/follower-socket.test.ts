@@ -22,6 +22,7 @@ describeFollowerSocket('a WebSocket', async (t) => {
     acceptWebSockets({
       access: openAccess(),
       admission: NO_SETTINGS,
+      limit: null,
       headers: () => ({}),
       accept: () => {
         throw new Error('nobody replicates');

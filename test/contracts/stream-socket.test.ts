@@ -22,6 +22,7 @@ describeStreamSocket('a WebSocket', async (t) => {
     acceptWebSockets({
       access: openAccess(),
       admission: NO_SETTINGS,
+      limit: null,
       headers: () => ({}),
       accept: (socket) => {
         const end = endOf(() => socket);

@@ -19,6 +19,7 @@ import type { Node } from '../../node/node.ts';
 import { TURN_MS } from '../../node/turns.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { free } from '../../stream/growing-buffer.ts';
+import { clientAddress } from '../../web/client-address.ts';
 import { NO_SNIFFING, VALUE_POLICY } from '../answer-headers.ts';
 import { type BodyLimit, readBody } from '../request/body.ts';
 import type { BodyStalls } from '../request/body-stalls.ts';
@@ -26,6 +27,7 @@ import { etag } from '../request/conditions.ts';
 import { endOfKey, KEYS_PATH } from '../request/key.ts';
 import type { Traffic } from '../request/traffic.ts';
 import type { Handler, Overlap } from './in-order.ts';
+import { pushRateHeaders } from './rate-limited.ts';
 
 /**
  * Keys without escapes. `#`, `%` and `?` have a meaning in URLs, and characters beyond ASCII are not allowed. Each
@@ -240,6 +242,7 @@ function send(node: Node, { value, version, expiresAt }: Entry, response: Server
   headers.push('content-type', 'application/octet-stream', 'vary', 'Accept');
   headers.push(VALUE_POLICY[0], VALUE_POLICY[1]);
   if (expiresAt !== null) headers.push('psync-expires-at', String(expiresAt));
+  pushRateHeaders(headers, response);
   response.writeHead(200, headers);
   // The value is a copy that only this answer uses.
   if (value.length > MAX_TEXT_BYTES) response.end(value, () => free(value));
@@ -266,7 +269,9 @@ async function put(
     const value = await readBody(request, request.headers['content-length'], BODY, bodies);
     stalls.forget(request);
     // Its body may have taken a while.
-    access.authenticate(request.headers.authorization, request.socket).mustCover('write', key);
+    access
+      .authenticate(request.headers.authorization, request.socket, clientAddress(request))
+      .mustCover('write', key);
     const written = await node.write({ kind: 'set', key, value, expiresAt: null, condition: ALWAYS });
     const result = written.results[0];
     const version = result?.entry?.version ?? 0;
@@ -274,6 +279,7 @@ async function put(
     const body = `{"key":${JSON.stringify(key)},"version":${version},"created":${created},"expiresAt":null,"position":"${written.position}"}`;
     const headers = entryHeaders(node, written.position, version, body.length);
     headers.push('content-type', 'application/json; charset=utf-8');
+    pushRateHeaders(headers, response);
     response.writeHead(created ? 201 : 200, headers).end(body, 'latin1');
   } catch (error) {
     stalls.forget(request);

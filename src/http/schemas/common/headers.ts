@@ -1,6 +1,22 @@
 /** Headers that requests bring and answers carry, in the schemas of the routes. */
 import { position } from './members.ts';
 
+/** What an answer says of the limit of its client, on a node with `--rate-limit`. */
+const RATE_HEADERS = {
+  'RateLimit-Policy': {
+    description:
+      'With `--rate-limit`: how many requests (`q`) one token or one address may send in so many seconds (`w`).',
+    type: 'string',
+    examples: ['"token";q=100;w=1'],
+  },
+  RateLimit: {
+    description:
+      'With `--rate-limit`: requests that are left now (`r`), and seconds (`t`) until all are back.',
+    type: 'string',
+    examples: ['"token";r=99;t=1'],
+  },
+} as const;
+
 /** `required`: of the header, not of its schema; `document.ts` moves it. */
 export const HEADERS = {
   'Psync-Position': {
@@ -15,6 +31,7 @@ export const HEADERS = {
     enum: ['master', 'replica'],
     required: true,
   },
+  ...RATE_HEADERS,
 } as const;
 export const ENTRY_HEADERS = {
   ...HEADERS,
