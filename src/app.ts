@@ -29,7 +29,7 @@ import { type FolderSettings, openDataFolder } from './store/data-folder.ts';
 import { setAside, upstreamOf } from './store/set-aside.ts';
 import { DamageError, StartError } from './store/start-error.ts';
 import { isDamaged, messageOf, startFailure } from './store/storage-failure.ts';
-import type { RequestLimit } from './web/request-limit.ts';
+import type { ClientLimits } from './web/client-limits.ts';
 
 export interface App {
   readonly node: Node;
@@ -69,10 +69,10 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   const access = new Access(log, settings, systemWorld);
   const tokens = new TokenWatch({ path: tokensPath(settings), access, world: systemWorld, log });
   await startTokens(tokens, settings, node);
-  const limit = await requestLimit(settings, access);
+  const limits = await limitsOf(settings, access);
   const upgrade = acceptWebSockets({
     access,
-    limit,
+    limits,
     admission: live,
     headers: (request) => answerHeaders(node, live.allowedOrigins, request.headers),
     accept: (socket) => node.accept(socket),
@@ -82,7 +82,7 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   const server = await createServer({
     node,
     access,
-    limit,
+    limits,
     tokens,
     log,
     version: version(),
@@ -131,11 +131,14 @@ async function startTokens(tokens: TokenWatch, settings: Settings, node: Node): 
   }
 }
 
-/** @returns null if clients may send as many requests as they like */
-async function requestLimit({ rateLimit }: Settings, access: Access): Promise<RequestLimit | null> {
-  if (rateLimit === 0) return null;
-  const { RequestLimit } = await import('./web/request-limit.ts');
-  return new RequestLimit(rateLimit, access, systemWorld.monotonic);
+/** Loads the limits only if a setting asks for one: most nodes have none. */
+async function limitsOf(settings: Settings, access: Access): Promise<ClientLimits> {
+  const { rateLimit, maxConnectionsPerToken, maxFollowersPerToken } = settings;
+  if (rateLimit + maxConnectionsPerToken + maxFollowersPerToken === 0) {
+    return { requests: null, followers: null };
+  }
+  const { clientLimits } = await import('./web/client-limits.ts');
+  return clientLimits(settings, access, systemWorld.monotonic);
 }
 
 function urlHost({ host }: Settings): string {

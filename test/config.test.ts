@@ -128,6 +128,8 @@ test('without anything given every setting has its default', () => {
     anonymousRights: [],
     authFailures: 10,
     rateLimit: 0,
+    maxConnectionsPerToken: 0,
+    maxFollowersPerToken: 0,
     upstreamTokenFile: null,
     trustProxy: [],
     publicUrl: null,

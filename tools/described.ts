@@ -9,6 +9,7 @@ import { NO_PROXIES } from '../src/web/proxies.ts';
 export const DESCRIBED: ApiParts = {
   node: {} as Node,
   access: {} as Access,
+  limits: { requests: null, followers: null },
   tokens: { path: '', reload: async () => true },
   settings: {
     version: version(),

@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Access } from '../access/access.ts';
 import type { Node } from '../node/node.ts';
+import type { ClientLimits } from '../web/client-limits.ts';
 import { parseJsonBody, readJson } from './request/json-body.ts';
 import { Traffic } from './request/traffic.ts';
 import { enterAcks } from './routes/acks.ts';
@@ -30,6 +31,7 @@ declare module 'fastify' {
 export interface ApiParts {
   readonly node: Node;
   readonly access: Access;
+  readonly limits: ClientLimits;
   readonly tokens: TokenPlace;
   readonly settings: RunningSettings;
 }
@@ -37,7 +39,7 @@ export interface ApiParts {
 /** @param traffic without it nothing has a limit: for what only describes the routes */
 export async function apiRoutes(
   app: FastifyInstance,
-  { node, access, tokens, settings }: ApiParts,
+  { node, access, limits, tokens, settings }: ApiParts,
   traffic = new Traffic(() => Number.POSITIVE_INFINITY),
 ): Promise<void> {
   const now = (): number => Date.now();
@@ -75,7 +77,7 @@ export async function apiRoutes(
   operationRoutes(app, node, now);
   listRoutes(app, node, traffic.answers);
   await batchRoute(app, node, now, traffic);
-  changesRoute(app, { node, access, settings });
+  changesRoute(app, { node, access, followers: limits.followers, settings });
   replicationRoutes(app, node);
   adminRoutes(app, node, settings);
   tokenRoutes(app, tokens);

@@ -14,15 +14,14 @@ import { clientAddress } from '../web/client-address.ts';
 import { mayCome, type Origins } from '../web/origins.ts';
 import { PROBLEM_TYPE, problemBody, rawProblem } from '../web/problem-body.ts';
 import { checkQuery, refuseTokenInQuery } from '../web/query.ts';
-import type { RequestLimit } from '../web/request-limit.ts';
 import { answerHeaders, NO_SNIFFING } from './answer-headers.ts';
 import { apiRoutes } from './api-routes.ts';
 import { corsHeaders, preflightHeaders } from './cors.ts';
 import { documentRoutes } from './document/document-routes.ts';
 import type { DocumentParts } from './document/document-server.ts';
 import { direct } from './fast-path/direct.ts';
+import { isSkippable, limited, rateHeaders, withRateHeaders } from './fast-path/limited.ts';
 import { longWay } from './fast-path/long-way.ts';
-import { isSkippable, rateHeaders, rateLimited, withRateHeaders } from './fast-path/rate-limited.ts';
 import { Front, type Timeouts, type UpgradeListener } from './front.ts';
 import { KnownPaths } from './known-paths.ts';
 import { Listening } from './listening.ts';
@@ -53,15 +52,14 @@ declare module 'fastify' {
 export interface ServerParts extends DocumentParts {
   readonly log: Log;
   readonly access: Access;
-  /** How many requests a client may send; null: as many as it likes. */
-  readonly limit: RequestLimit | null;
   /** Takes what wants to become a WebSocket. */
   readonly upgrade: UpgradeListener;
 }
 
 /** @returns the server, not listening yet */
 export async function createServer(parts: ServerParts): Promise<Listening> {
-  const { access, limit, node } = parts;
+  const { access, node } = parts;
+  const { requests } = parts.limits;
   const { allowedOrigins } = parts.settings;
   const traffic = new Traffic(() => parts.settings.requestMemoryBytes);
   const stalls = new BodyStalls(() => parts.settings.bodyTimeoutMs, traffic.bodies);
@@ -80,12 +78,12 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
       // With CORS every answer has headers of its own.
       const isShort = allowedOrigins.length === 0;
       const fail = front.fail.bind(front);
-      const other = limit === null ? long : withRateHeaders(long);
+      const other = requests === null ? long : withRateHeaders(long);
       const handler = isShort ? direct({ node, access, stalls, traffic, fail }, other) : other;
       const isPreflight = (request: IncomingMessage): boolean =>
         preflightHeaders(request, allowedOrigins) !== null;
       return front.serve(
-        limit === null ? handler : rateLimited(handler, limit, isPreflight, fail),
+        requests === null ? handler : limited(handler, requests, isPreflight, fail),
         options as unknown as Timeouts,
       );
     },

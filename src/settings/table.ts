@@ -196,6 +196,22 @@ export const TABLE = {
     isLive: false,
     schema: { ...COUNT, description: `Requests a second; 0: no limit. ${FIXED}` },
   },
+  maxConnectionsPerToken: {
+    ...count('0', '0', '1000000'),
+    help:
+      'largest number of connections of one token, or of one address without a token, at the same time; the node closes more ' +
+      '(429). 0: no limit but --max-connections',
+    isLive: false,
+    schema: { ...COUNT, description: `0: no limit but that of all connections. ${FIXED}` },
+  },
+  maxFollowersPerToken: {
+    ...count('0', '0', '1000000'),
+    help:
+      'largest number of followers of /v1/changes of one token, or of one address without a token, at the same time; the node ' +
+      'refuses more. 0: no limit but --max-followers',
+    isLive: false,
+    schema: { ...COUNT, description: `0: no limit but that of all followers. ${FIXED}` },
+  },
   /** Read again for each connection, so that a token can be exchanged without a restart. */
   upstreamTokenFile: {
     placeholder: 'FILE',

@@ -1,9 +1,9 @@
 /** `--rate-limit`: how many requests a second one client may send, over HTTP and to open WebSockets. */
 import type { IncomingMessage } from 'node:http';
-import type { Access } from '../access/access.ts';
 import { LimitProblem } from '../access/access-problem.ts';
 import { Buckets } from '../access/buckets.ts';
 import { clientKind, clientName } from '../access/client-name.ts';
+import type { Principal } from '../access/principal.ts';
 import { clientAddress } from './client-address.ts';
 
 /** Headers that tell a client its limit and what is left of it (draft-ietf-httpapi-ratelimit-headers of September 2025). */
@@ -22,25 +22,19 @@ export interface Counted {
 
 export class RequestLimit {
   readonly #perSecond: number;
-  readonly #access: Pick<Access, 'find' | 'isOpen'>;
   readonly #buckets: Buckets;
 
   /**
    * @param perSecond requests of one client; as many may come at once
    * @param monotonic milliseconds
    */
-  constructor(perSecond: number, access: Pick<Access, 'find' | 'isOpen'>, monotonic: () => number) {
+  constructor(perSecond: number, monotonic: () => number) {
     this.#perSecond = perSecond;
-    this.#access = access;
     this.#buckets = new Buckets(perSecond, perSecond, monotonic);
   }
 
-  /**
-   * Counts a request. A request with a token that is not valid counts for its address.
-   * @param authorization the `Authorization` header, or what stands for it
-   */
-  count(request: IncomingMessage, authorization = request.headers.authorization): Counted {
-    const principal = this.#access.isOpen ? null : this.#access.find(authorization, request.socket);
+  /** @param principal null: the sender of the request has not been found */
+  count(request: IncomingMessage, principal: Principal | null): Counted {
     const kind = clientKind(principal);
     const { allowed, left, seconds } = this.#buckets.take(clientName(principal, clientAddress(request)));
     const headers = {
@@ -48,7 +42,7 @@ export class RequestLimit {
       ratelimit: `"${kind}";r=${left};t=${seconds}`,
     };
     if (allowed) return { problem: null, headers };
-    const detail = `one ${kind} may send ${this.#perSecond} requests a second`;
+    const detail = `the limit of requests of one ${kind} is ${this.#perSecond} a second`;
     return { problem: new LimitProblem(detail, seconds, headers), headers };
   }
 }

@@ -11,13 +11,14 @@ import type { FollowerEvents, FollowerSocket } from '../node/ports/follower-sock
 import type { SocketEvents, StreamSocket } from '../node/ports/stream-socket.ts';
 import { Problem } from '../node/problem.ts';
 import { clientAddress } from '../web/client-address.ts';
+import type { ClientLimits } from '../web/client-limits.ts';
 import { endWhenRevoked, endWith, mustFollow } from '../web/feed-access.ts';
 import { parseFeedRequest } from '../web/feed-query.ts';
 import { hostRefusal } from '../web/hosts.ts';
 import { type Admission, mayCome } from '../web/origins.ts';
 import { rawProblem } from '../web/problem-body.ts';
 import { refuseTokenInQuery } from '../web/query.ts';
-import type { RateHeaders, RequestLimit } from '../web/request-limit.ts';
+import type { RateHeaders } from '../web/request-limit.ts';
 import { WebSocketFollower } from './follower-socket.ts';
 import { MAX_MESSAGE_BYTES, PIECES, Socket, STREAM_PATH, SUBPROTOCOL } from './socket.ts';
 
@@ -35,8 +36,7 @@ const OTHER_VERSION = { 'Sec-WebSocket-Version': VERSION, Upgrade: 'websocket' }
 /** Receives the accepted sockets. */
 export interface Acceptor {
   readonly access: Access;
-  /** How many requests a client may send; null: as many as it likes. */
-  readonly limit: RequestLimit | null;
+  readonly limits: ClientLimits;
   readonly admission: Admission;
   /** Headers of every HTTP answer of the node. */
   headers(request: IncomingMessage): Readonly<Record<string, string>>;
@@ -83,17 +83,17 @@ export function acceptWebSockets(
     webSockets.on('wsClientError', (error, connection, request) => {
       refuse(request, connection, { problem: new Problem('BAD_REQUEST', error.message) });
     });
-    if (acceptor.limit !== null) {
+    if (acceptor.limits.requests !== null) {
       webSockets.on('headers', (lines, request) => {
         for (const [name, value] of Object.entries(rates.get(request) ?? {})) lines.push(`${name}: ${value}`);
       });
     }
   }
   return (request, connection, head) => {
-    const counted = acceptor.limit?.count(request, authorizationOf(request)) ?? null;
-    if (counted !== null) rates.set(request, counted.headers);
-    if (counted !== null && counted.problem !== null) {
-      refuse(request, connection, { problem: counted.problem, headers: refusalHeaders(counted.problem) });
+    const gated = acceptor.limits.requests?.pass(request, authorizationOf(request));
+    if (gated !== undefined && gated.headers !== null) rates.set(request, gated.headers);
+    if (gated !== undefined && gated.problem !== null) {
+      refuse(request, connection, { problem: gated.problem, headers: refusalHeaders(gated.problem) });
       return;
     }
     const path = (request.url ?? '').split('?')[0];
@@ -246,6 +246,8 @@ async function follow(
   const principal = authenticate(upgrade);
   const wanted = parseFeedRequest(upgrade.url ?? '');
   mustFollow(principal, wanted);
+  const { followers } = acceptor.limits;
+  if (followers !== null) ws.once('close', followers.take(principal, clientAddress(upgrade)));
   ws.once('close', endWhenRevoked(acceptor.access, principal, wanted, socket));
   const gone = new AbortController();
   const leave = (): void => gone.abort();

@@ -36,7 +36,10 @@ function hasRefusal(answers: readonly RawAnswer[], kind: 'token' | 'address'): v
   assert.equal(refused.headers.get('retry-after'), '1');
   assert.match(refused.headers.get('psync-position') ?? '', /^[0-9a-f]{40}:\d+$/);
   const { code, detail } = JSON.parse(refused.body) as Record<string, string>;
-  assert.deepEqual([code, detail], ['TOO_MANY_REQUESTS', `one ${kind} may send 4 requests a second`]);
+  assert.deepEqual(
+    [code, detail],
+    ['TOO_MANY_REQUESTS', `the limit of requests of one ${kind} is 4 a second`],
+  );
 }
 
 const PATHS: Readonly<Record<string, readonly string[]>> = {

@@ -22,7 +22,7 @@ describeFollowerSocket('a WebSocket', async (t) => {
     acceptWebSockets({
       access: openAccess(),
       admission: NO_SETTINGS,
-      limit: null,
+      limits: { requests: null, followers: null },
       headers: () => ({}),
       accept: () => {
         throw new Error('nobody replicates');

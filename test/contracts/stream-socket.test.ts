@@ -22,7 +22,7 @@ describeStreamSocket('a WebSocket', async (t) => {
     acceptWebSockets({
       access: openAccess(),
       admission: NO_SETTINGS,
-      limit: null,
+      limits: { requests: null, followers: null },
       headers: () => ({}),
       accept: (socket) => {
         const end = endOf(() => socket);

@@ -27,7 +27,7 @@ import { etag } from '../request/conditions.ts';
 import { endOfKey, KEYS_PATH } from '../request/key.ts';
 import type { Traffic } from '../request/traffic.ts';
 import type { Handler, Overlap } from './in-order.ts';
-import { pushRateHeaders } from './rate-limited.ts';
+import { pushRateHeaders } from './limited.ts';
 
 /**
  * Keys without escapes. `#`, `%` and `?` have a meaning in URLs, and characters beyond ASCII are not allowed. Each

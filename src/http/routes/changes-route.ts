@@ -9,9 +9,11 @@ import type { FollowerEvents, FollowerSocket } from '../../node/ports/follower-s
 import { Problem } from '../../node/problem.ts';
 import type { CloseCode } from '../../replication/close-code.ts';
 import { formatPosition } from '../../replication/position.ts';
+import { clientAddress } from '../../web/client-address.ts';
 import { closePatienceMs } from '../../web/close-patience.ts';
 import { endWhenRevoked, mustFollow } from '../../web/feed-access.ts';
 import { parseFeedRequest } from '../../web/feed-query.ts';
+import type { FollowerLimit } from '../../web/follower-limit.ts';
 import { mayCome } from '../../web/origins.ts';
 import { varyBy } from '../answer-headers.ts';
 import { toProblem } from '../problem.ts';
@@ -44,10 +46,15 @@ const serverSentEvent: Framing = (json, at) =>
 interface ChangesParts {
   readonly node: Node;
   readonly access: Access;
+  /** How many feeds a client may have; null: as many as it likes. */
+  readonly followers: FollowerLimit | null;
   readonly settings: RunningSettings;
 }
 
-export function changesRoute(app: FastifyInstance, { node, access, settings }: ChangesParts): void {
+export function changesRoute(
+  app: FastifyInstance,
+  { node, access, followers, settings }: ChangesParts,
+): void {
   app.get('/v1/changes', {
     exposeHeadRoute: false,
     // Parsed by hand, so that all transports answer the same query alike; the schema only serves the document.
@@ -105,13 +112,26 @@ export function changesRoute(app: FastifyInstance, { node, access, settings }: C
       }
       const wanted = parseFeedRequest(request.url, lastEventId(request));
       mustFollow(request.principal, wanted);
+      if (followers !== null) countUntilClosed(followers, request, reply);
       const gone = new AbortController();
       reply.raw.once('close', () => gone.abort());
       const admitted = await node.admitFollower(wanted, gone.signal);
       if (!gone.signal.aborted)
-        stream({ node, access, settings }, admitted, type === EVENT_STREAM, request, reply);
+        stream({ node, access, followers, settings }, admitted, type === EVENT_STREAM, request, reply);
     },
   });
+}
+
+/** @throws Problem TOO_MANY_REQUESTS if the sender has as many feeds as it may have */
+function countUntilClosed(
+  followers: FollowerLimit,
+  { principal, raw }: FastifyRequest,
+  reply: FastifyReply,
+): void {
+  const release = followers.take(principal, clientAddress(raw));
+  // The client may have gone while the request waited for its turn.
+  if (reply.raw.destroyed) release();
+  else reply.raw.once('close', release);
 }
 
 /**

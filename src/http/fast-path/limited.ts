@@ -1,6 +1,7 @@
-/** Applies `--rate-limit` to every HTTP request, before the fast path and Fastify part. Without the setting nothing of this runs. */
+/** Applies the limits of clients to every HTTP request, before the fast path and Fastify part. Without such limits nothing of this runs. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { RateHeaders, RequestLimit } from '../../web/request-limit.ts';
+import type { RequestGate } from '../../web/client-limits.ts';
+import type { RateHeaders } from '../../web/request-limit.ts';
 import type { Handler } from './in-order.ts';
 
 /** Largest body of a refused request that the node skips in order to keep the connection, in bytes. */
@@ -16,11 +17,11 @@ const NONE: Partial<RateHeaders> = {};
 /**
  * @param isPreflight whether a browser asks what a page may send: that does not count
  * @param fail answers a request that is refused
- * @returns the handler, which gets only the requests that are within the limit
+ * @returns the handler, which gets only the requests that are within the limits
  */
-export function rateLimited(
+export function limited(
   handler: Handler,
-  limit: RequestLimit,
+  gate: RequestGate,
   isPreflight: (request: IncomingMessage) => boolean,
   fail: (error: Error, request: IncomingMessage, response: ServerResponse) => void,
 ): Handler {
@@ -28,9 +29,10 @@ export function rateLimited(
     overlap: handler.overlap,
     handle: (request, response: Rated) => {
       if (PROBE.test(request.url ?? '') || isPreflight(request)) return handler.handle(request, response);
-      const { problem, headers } = limit.count(request);
-      response[RATE] = headers;
+      const { problem, isLast, headers } = gate.pass(request);
+      if (headers !== null) response[RATE] = headers;
       if (problem === null) return handler.handle(request, response);
+      if (isLast) response.setHeader('connection', 'close');
       fail(problem, request, response);
       return 'none';
     },

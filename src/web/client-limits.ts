@@ -1,0 +1,77 @@
+/** What one client may do at most, by the settings: a token, or an address without a token. */
+import type { IncomingMessage } from 'node:http';
+import type { Access } from '../access/access.ts';
+import type { LimitProblem } from '../access/access-problem.ts';
+import { ConnectionLimit } from './connection-limit.ts';
+import { FollowerLimit } from './follower-limit.ts';
+import { type RateHeaders, RequestLimit } from './request-limit.ts';
+
+export interface LimitSettings {
+  /** Requests a second; in each of these settings 0 means no limit. */
+  readonly rateLimit: number;
+  readonly maxConnectionsPerToken: number;
+  readonly maxFollowersPerToken: number;
+}
+
+/** The limits that the settings set; null: none. */
+export interface ClientLimits {
+  readonly requests: RequestGate | null;
+  readonly followers: FollowerLimit | null;
+}
+
+/** A request that was counted. */
+export interface Gated {
+  /** The reason to refuse it; null: it is within the limits. */
+  readonly problem: LimitProblem | null;
+  /** Whether the connection has to end behind a refusal. */
+  readonly isLast: boolean;
+  /** Headers of its answer; null: requests have no limit. */
+  readonly headers: RateHeaders | null;
+}
+
+/** What a request, or the opening of a WebSocket, has to pass. */
+export class RequestGate {
+  readonly #access: Pick<Access, 'find' | 'isOpen'>;
+  readonly #connections: ConnectionLimit | null;
+  readonly #requests: RequestLimit | null;
+
+  constructor(
+    access: Pick<Access, 'find' | 'isOpen'>,
+    connections: ConnectionLimit | null,
+    requests: RequestLimit | null,
+  ) {
+    this.#access = access;
+    this.#connections = connections;
+    this.#requests = requests;
+  }
+
+  /**
+   * Counts a request. A request with a token that is not valid counts for its address.
+   * @param authorization the `Authorization` header, or what stands for it
+   */
+  pass(request: IncomingMessage, authorization = request.headers.authorization): Gated {
+    const principal = this.#access.isOpen ? null : this.#access.find(authorization, request.socket);
+    const refused = this.#connections?.claim(request, principal) ?? null;
+    const counted = this.#requests?.count(request, principal) ?? null;
+    return {
+      problem: refused ?? counted?.problem ?? null,
+      isLast: refused !== null,
+      headers: counted?.headers ?? null,
+    };
+  }
+}
+
+/** @param monotonic milliseconds */
+export function clientLimits(
+  { rateLimit, maxConnectionsPerToken, maxFollowersPerToken }: LimitSettings,
+  access: Access,
+  monotonic: () => number,
+): ClientLimits {
+  const connections = maxConnectionsPerToken === 0 ? null : new ConnectionLimit(maxConnectionsPerToken);
+  const requests = rateLimit === 0 ? null : new RequestLimit(rateLimit, monotonic);
+  const isGated = connections !== null || requests !== null;
+  return {
+    requests: isGated ? new RequestGate(access, connections, requests) : null,
+    followers: maxFollowersPerToken === 0 ? null : new FollowerLimit(maxFollowersPerToken),
+  };
+}
