@@ -30,6 +30,7 @@ import { setAside, upstreamOf } from './store/set-aside.ts';
 import { DamageError, StartError } from './store/start-error.ts';
 import { isDamaged, messageOf, startFailure } from './store/storage-failure.ts';
 import type { ClientLimits } from './web/client-limits.ts';
+import type { Proxies } from './web/proxies.ts';
 
 export interface App {
   readonly node: Node;
@@ -69,7 +70,7 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   const access = new Access(log, settings, systemWorld);
   const tokens = new TokenWatch({ path: tokensPath(settings), access, world: systemWorld, log });
   await startTokens(tokens, settings, node);
-  const limits = await limitsOf(settings, access);
+  const limits = await limitsOf(settings, access, live.proxies);
   const upgrade = acceptWebSockets({
     access,
     limits,
@@ -132,13 +133,13 @@ async function startTokens(tokens: TokenWatch, settings: Settings, node: Node): 
 }
 
 /** Loads the limits only if a setting asks for one: most nodes have none. */
-async function limitsOf(settings: Settings, access: Access): Promise<ClientLimits> {
+async function limitsOf(settings: Settings, access: Access, proxies: Proxies): Promise<ClientLimits> {
   const { rateLimit, maxConnectionsPerToken, maxFollowersPerToken } = settings;
   if (rateLimit + maxConnectionsPerToken + maxFollowersPerToken === 0) {
     return { requests: null, followers: null };
   }
   const { clientLimits } = await import('./web/client-limits.ts');
-  return clientLimits(settings, access, systemWorld.monotonic);
+  return clientLimits(settings, access, proxies, systemWorld.monotonic);
 }
 
 function urlHost({ host }: Settings): string {

@@ -10,7 +10,6 @@ import { ANYBODY, type Principal } from '../access/principal.ts';
 import type { Log } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';
 import { formatPosition } from '../replication/position.ts';
-import { clientAddress } from '../web/client-address.ts';
 import { mayCome, type Origins } from '../web/origins.ts';
 import { PROBLEM_TYPE, problemBody, rawProblem } from '../web/problem-body.ts';
 import { checkQuery, refuseTokenInQuery } from '../web/query.ts';
@@ -60,7 +59,7 @@ export interface ServerParts extends DocumentParts {
 export async function createServer(parts: ServerParts): Promise<Listening> {
   const { access, node } = parts;
   const { requests } = parts.limits;
-  const { allowedOrigins } = parts.settings;
+  const { allowedOrigins, proxies } = parts.settings;
   const traffic = new Traffic(() => parts.settings.requestMemoryBytes);
   const stalls = new BodyStalls(() => parts.settings.bodyTimeoutMs, traffic.bodies);
   const front = new Front({
@@ -79,7 +78,7 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
       const isShort = allowedOrigins.length === 0;
       const fail = front.fail.bind(front);
       const other = requests === null ? long : withRateHeaders(long);
-      const handler = isShort ? direct({ node, access, stalls, traffic, fail }, other) : other;
+      const handler = isShort ? direct({ node, access, proxies, stalls, traffic, fail }, other) : other;
       const isPreflight = (request: IncomingMessage): boolean =>
         preflightHeaders(request, allowedOrigins) !== null;
       return front.serve(
@@ -126,7 +125,7 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
     done();
   });
   app.addHook('onRequest', (request, _reply, done) => {
-    authorize(access, request);
+    authorize(parts, request);
     done();
   });
   // A page of another origin may send simple requests without asking; it must not write.
@@ -193,7 +192,7 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
  * Finds out who sends the request, and whether that one may.
  * @throws Problem UNAUTHORIZED, FORBIDDEN; BAD_REQUEST for a token where none belongs
  */
-function authorize(access: Access, request: FastifyRequest): void {
+function authorize({ access, settings: { proxies } }: ServerParts, request: FastifyRequest): void {
   refuseTokenInQuery(request.url);
   if (access.isOpen) {
     request.principal = ANYBODY;
@@ -201,7 +200,7 @@ function authorize(access: Access, request: FastifyRequest): void {
   }
   if (!request.is404 && requirementOf(request) === 'open') return;
   const { raw } = request;
-  request.principal = access.authenticate(raw.headers.authorization, raw.socket, clientAddress(raw));
+  request.principal = access.authenticate(raw.headers.authorization, raw.socket, proxies.addressOf(raw));
   if (!request.is404) mustBeAllowed(request.principal, request);
 }
 

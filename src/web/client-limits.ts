@@ -4,6 +4,7 @@ import type { Access } from '../access/access.ts';
 import type { LimitProblem } from '../access/access-problem.ts';
 import { ConnectionLimit } from './connection-limit.ts';
 import { FollowerLimit } from './follower-limit.ts';
+import type { Proxies } from './proxies.ts';
 import { type RateHeaders, RequestLimit } from './request-limit.ts';
 
 export interface LimitSettings {
@@ -32,15 +33,18 @@ export interface Gated {
 /** What a request, or the opening of a WebSocket, has to pass. */
 export class RequestGate {
   readonly #access: Pick<Access, 'find' | 'isOpen'>;
+  readonly #proxies: Proxies;
   readonly #connections: ConnectionLimit | null;
   readonly #requests: RequestLimit | null;
 
   constructor(
     access: Pick<Access, 'find' | 'isOpen'>,
+    proxies: Proxies,
     connections: ConnectionLimit | null,
     requests: RequestLimit | null,
   ) {
     this.#access = access;
+    this.#proxies = proxies;
     this.#connections = connections;
     this.#requests = requests;
   }
@@ -51,8 +55,9 @@ export class RequestGate {
    */
   pass(request: IncomingMessage, authorization = request.headers.authorization): Gated {
     const principal = this.#access.isOpen ? null : this.#access.find(authorization, request.socket);
-    const refused = this.#connections?.claim(request, principal) ?? null;
-    const counted = this.#requests?.count(request, principal) ?? null;
+    const address = this.#proxies.addressOf(request);
+    const refused = this.#connections?.claim(request, principal, address) ?? null;
+    const counted = this.#requests?.count(principal, address) ?? null;
     return {
       problem: refused ?? counted?.problem ?? null,
       isLast: refused !== null,
@@ -65,13 +70,14 @@ export class RequestGate {
 export function clientLimits(
   { rateLimit, maxConnectionsPerToken, maxFollowersPerToken }: LimitSettings,
   access: Access,
+  proxies: Proxies,
   monotonic: () => number,
 ): ClientLimits {
   const connections = maxConnectionsPerToken === 0 ? null : new ConnectionLimit(maxConnectionsPerToken);
   const requests = rateLimit === 0 ? null : new RequestLimit(rateLimit, monotonic);
   const isGated = connections !== null || requests !== null;
   return {
-    requests: isGated ? new RequestGate(access, connections, requests) : null,
+    requests: isGated ? new RequestGate(access, proxies, connections, requests) : null,
     followers: maxFollowersPerToken === 0 ? null : new FollowerLimit(maxFollowersPerToken),
   };
 }

@@ -7,7 +7,6 @@ import { LimitProblem } from '../access/access-problem.ts';
 import { clientKind, clientName } from '../access/client-name.ts';
 import { Holdings } from '../access/holdings.ts';
 import type { Principal } from '../access/principal.ts';
-import { clientAddress } from './client-address.ts';
 import { RETRY_SECONDS } from './follower-limit.ts';
 
 /** The client to which a connection belongs. */
@@ -27,11 +26,11 @@ export class ConnectionLimit {
   /**
    * Counts the connection of the request for its sender, until it closes or somebody else sends on it.
    * @param principal null: the sender has not been found
+   * @param address of the sender
    * @returns the reason to refuse the request and to close the connection; null: the sender may have it
    */
-  claim(request: IncomingMessage, principal: Principal | null): LimitProblem | null {
-    const { socket } = request;
-    const name = clientName(principal, clientAddress(request));
+  claim({ socket }: IncomingMessage, principal: Principal | null, address: string): LimitProblem | null {
+    const name = clientName(principal, address);
     const owner = this.#owners.get(socket);
     if (owner?.name === name || socket.destroyed) return null;
     const release = this.#holdings.take(name);

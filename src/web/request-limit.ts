@@ -1,10 +1,8 @@
 /** `--rate-limit`: how many requests a second one client may send, over HTTP and to open WebSockets. */
-import type { IncomingMessage } from 'node:http';
 import { LimitProblem } from '../access/access-problem.ts';
 import { Buckets } from '../access/buckets.ts';
 import { clientKind, clientName } from '../access/client-name.ts';
 import type { Principal } from '../access/principal.ts';
-import { clientAddress } from './client-address.ts';
 
 /** Headers that tell a client its limit and what is left of it (draft-ietf-httpapi-ratelimit-headers of September 2025). */
 export interface RateHeaders {
@@ -33,10 +31,14 @@ export class RequestLimit {
     this.#buckets = new Buckets(perSecond, perSecond, monotonic);
   }
 
-  /** @param principal null: the sender of the request has not been found */
-  count(request: IncomingMessage, principal: Principal | null): Counted {
+  /**
+   * Counts a request.
+   * @param principal null: the sender has not been found
+   * @param address of the sender
+   */
+  count(principal: Principal | null, address: string): Counted {
     const kind = clientKind(principal);
-    const { allowed, left, seconds } = this.#buckets.take(clientName(principal, clientAddress(request)));
+    const { allowed, left, seconds } = this.#buckets.take(clientName(principal, address));
     const headers = {
       'ratelimit-policy': `"${kind}";q=${this.#perSecond};w=1`,
       ratelimit: `"${kind}";r=${left};t=${seconds}`,

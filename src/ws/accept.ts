@@ -10,7 +10,6 @@ import type { FeedRequest } from '../node/feed/feed-request.ts';
 import type { FollowerEvents, FollowerSocket } from '../node/ports/follower-socket.ts';
 import type { SocketEvents, StreamSocket } from '../node/ports/stream-socket.ts';
 import { Problem } from '../node/problem.ts';
-import { clientAddress } from '../web/client-address.ts';
 import type { ClientLimits } from '../web/client-limits.ts';
 import { endWhenRevoked, endWith, mustFollow } from '../web/feed-access.ts';
 import { parseFeedRequest } from '../web/feed-query.ts';
@@ -180,10 +179,14 @@ function authorizationOf(request: IncomingMessage): string | undefined {
 }
 
 function replicas(acceptor: Acceptor): Endpoint {
-  const { access } = acceptor;
+  const { access, admission } = acceptor;
   const replica = (request: IncomingMessage): Principal => {
     const { headers, socket } = request;
-    const principal = access.authenticate(headers.authorization, socket, clientAddress(request));
+    const principal = access.authenticate(
+      headers.authorization,
+      socket,
+      admission.proxies.addressOf(request),
+    );
     principal.mustHave('replicate');
     return principal;
   };
@@ -206,13 +209,13 @@ function replicas(acceptor: Acceptor): Endpoint {
 }
 
 function followers(acceptor: Acceptor): Endpoint {
-  const { access } = acceptor;
+  const { access, admission } = acceptor;
   const follower = (request: IncomingMessage): Principal => {
     const { headers, socket } = request;
     const token = headers.authorization === undefined ? offeredToken(request) : null;
     return token === null
-      ? access.authenticate(headers.authorization, socket, clientAddress(request))
-      : access.authenticateToken(token, clientAddress(request));
+      ? access.authenticate(headers.authorization, socket, admission.proxies.addressOf(request))
+      : access.authenticateToken(token, admission.proxies.addressOf(request));
   };
   return {
     subprotocol: FOLLOWER_SUBPROTOCOL,
@@ -247,7 +250,8 @@ async function follow(
   const wanted = parseFeedRequest(upgrade.url ?? '');
   mustFollow(principal, wanted);
   const { followers } = acceptor.limits;
-  if (followers !== null) ws.once('close', followers.take(principal, clientAddress(upgrade)));
+  if (followers !== null)
+    ws.once('close', followers.take(principal, acceptor.admission.proxies.addressOf(upgrade)));
   ws.once('close', endWhenRevoked(acceptor.access, principal, wanted, socket));
   const gone = new AbortController();
   const leave = (): void => gone.abort();

@@ -1,5 +1,7 @@
 /** A node behind proxies: what it believes of their headers, and the URLs that it tells clients. */
 import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'node:test';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
@@ -88,4 +90,36 @@ test('only addresses, networks and plain URLs are accepted', async (t) => {
   ] as const) {
     await assert.rejects(cluster.start('node', flag, value), said);
   }
+});
+
+test('limits of clients count behind proxies by the address that a trusted proxy tells', async (t) => {
+  const cluster = await Cluster.create(t);
+  const flags = ['--rate-limit', '1/s', '--max-followers-per-token', '1'];
+  const trusting = await cluster.start('trusting', '--trust-proxy', '127.0.0.1', ...flags);
+  const from = (index: number): string => `X-Forwarded-For: 192.0.2.${index}`;
+  const many = Array.from({ length: 6 }, (_, index) => rawRequest('GET', '/v1/keys/k', '', from(index)));
+  const answers = await exchanged(trusting, [many.join('')]);
+  assert.deepEqual(
+    answers.map(({ status }) => status),
+    Array<number>(6).fill(404),
+  );
+  const same = await exchanged(trusting, [many.fill(rawRequest('GET', '/v1/keys/k', '', from(9))).join('')]);
+  assert.ok(same.some(({ status }) => status === 429));
+  const stranger = await cluster.start('stranger', ...flags);
+  const made = await exchanged(stranger, [
+    Array.from({ length: 6 }, (_, index) => rawRequest('GET', '/v1/keys/k', '', from(index))).join(''),
+  ]);
+  assert.ok(made.some(({ status }) => status === 429));
+});
+
+test('wrong tokens count behind proxies for the client that shows them', async (t) => {
+  const cluster = await Cluster.create(t);
+  const tokens = join(cluster.data('node'), 'tokens.json');
+  mkdirSync(cluster.data('node'));
+  writeFileSync(tokens, '{"tokens":[]}');
+  const node = await cluster.start('node', '--trust-proxy', '127.0.0.1', '--auth-failures', '1');
+  const wrong = (index: number): Promise<RawAnswer> =>
+    asked(node, 'GET', '/v1/keys/k', `X-Forwarded-For: 192.0.2.${index}`, 'Authorization: Bearer wrong');
+  for (const index of [1, 2, 3]) assert.equal((await wrong(index)).status, 401);
+  assert.equal((await wrong(1)).status, 429);
 });

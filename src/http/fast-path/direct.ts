@@ -19,7 +19,7 @@ import type { Node } from '../../node/node.ts';
 import { TURN_MS } from '../../node/turns.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { free } from '../../stream/growing-buffer.ts';
-import { clientAddress } from '../../web/client-address.ts';
+import type { Proxies } from '../../web/proxies.ts';
 import { NO_SNIFFING, VALUE_POLICY } from '../answer-headers.ts';
 import { type BodyLimit, readBody } from '../request/body.ts';
 import type { BodyStalls } from '../request/body-stalls.ts';
@@ -51,6 +51,7 @@ const READS_PER_LOOK = 16;
 export interface DirectParts {
   readonly node: Node;
   readonly access: Access;
+  readonly proxies: Proxies;
   readonly stalls: BodyStalls;
   readonly traffic: Traffic;
   /** Answers a request that failed; never throws. */
@@ -259,7 +260,7 @@ function entryOf(node: Node, key: string): Entry | null {
 }
 
 async function put(
-  { node, access, stalls, traffic: { bodies }, fail }: DirectParts,
+  { node, access, proxies, stalls, traffic: { bodies }, fail }: DirectParts,
   key: string,
   request: IncomingMessage,
   response: ServerResponse,
@@ -270,7 +271,7 @@ async function put(
     stalls.forget(request);
     // Its body may have taken a while.
     access
-      .authenticate(request.headers.authorization, request.socket, clientAddress(request))
+      .authenticate(request.headers.authorization, request.socket, proxies.addressOf(request))
       .mustCover('write', key);
     const written = await node.write({ kind: 'set', key, value, expiresAt: null, condition: ALWAYS });
     const result = written.results[0];

@@ -9,12 +9,12 @@ import type { FollowerEvents, FollowerSocket } from '../../node/ports/follower-s
 import { Problem } from '../../node/problem.ts';
 import type { CloseCode } from '../../replication/close-code.ts';
 import { formatPosition } from '../../replication/position.ts';
-import { clientAddress } from '../../web/client-address.ts';
 import { closePatienceMs } from '../../web/close-patience.ts';
 import { endWhenRevoked, mustFollow } from '../../web/feed-access.ts';
 import { parseFeedRequest } from '../../web/feed-query.ts';
 import type { FollowerLimit } from '../../web/follower-limit.ts';
 import { mayCome } from '../../web/origins.ts';
+import type { Proxies } from '../../web/proxies.ts';
 import { varyBy } from '../answer-headers.ts';
 import { toProblem } from '../problem.ts';
 import { acceptedOf } from '../request/accept.ts';
@@ -112,7 +112,7 @@ export function changesRoute(
       }
       const wanted = parseFeedRequest(request.url, lastEventId(request));
       mustFollow(request.principal, wanted);
-      if (followers !== null) countUntilClosed(followers, request, reply);
+      if (followers !== null) countUntilClosed(followers, settings.proxies, request, reply);
       const gone = new AbortController();
       reply.raw.once('close', () => gone.abort());
       const admitted = await node.admitFollower(wanted, gone.signal);
@@ -125,10 +125,11 @@ export function changesRoute(
 /** @throws Problem TOO_MANY_REQUESTS if the sender has as many feeds as it may have */
 function countUntilClosed(
   followers: FollowerLimit,
+  proxies: Proxies,
   { principal, raw }: FastifyRequest,
   reply: FastifyReply,
 ): void {
-  const release = followers.take(principal, clientAddress(raw));
+  const release = followers.take(principal, proxies.addressOf(raw));
   // The client may have gone while the request waited for its turn.
   if (reply.raw.destroyed) release();
   else reply.raw.once('close', release);
