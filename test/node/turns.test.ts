@@ -157,10 +157,8 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'store/fault-point.ts': [1, 'in tests only, and it waits for a timer each time'],
   'store/state/gate.ts': [1, 'it waits for a commit of some microseconds'],
   'store/keyspace/incoming-file-thread.ts': [1, 'on a thread of its own'],
-  'store/keyspace/keyspace-file.ts': [
-    2,
-    'a page has a limit; tidying waits for the thread of the applier in each round',
-  ],
+  'store/keyspace/file-reader.ts': [1, 'a page has a limit'],
+  'store/keyspace/keyspace-file.ts': [1, 'tidying waits for the thread of the applier in each round'],
   'store/keyspace/page-walk.ts': [1, 'on the threads of incoming-file-thread.ts and file-task-thread.ts'],
   'store/keyspace/scrub.ts': [1, 'on a thread of its own'],
   'store/keyspace/snapshot-reader.ts': [2, TURNS],

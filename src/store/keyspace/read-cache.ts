@@ -3,7 +3,7 @@
  * lookup, and clients read hot keys again and again.
  *
  * The cache is valid as long as the read transaction in which the entries were read: that transaction sees no change.
- * `KeyspaceFile` clears the cache with it, so no entry gets stale. The cache has two halves: when the newer half is
+ * `FileReader` clears the cache with it, so no entry gets stale. The cache has two halves: when the newer half is
  * full, the older one is dropped, with the entries that nobody has asked for since.
  */
 import type { Entry } from '../../keyspace/entry.ts';
