@@ -7,7 +7,7 @@
  * finds nothing: other checks find damage.
  */
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
-import { varint } from './keyspace/page-walk.ts';
+import { varint } from './checks/varint.ts';
 import { DamageError } from './start-error.ts';
 import { FRAME_HEADER_BYTES, frameStart, WAL_HEADER_BYTES, WalSum, walOf } from './wal-layout.ts';
 import { type Mark, markChecksum } from './wal-mark.ts';

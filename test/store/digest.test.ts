@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import Database, { type Database as Connection } from 'better-sqlite3';
 import { offset } from '../../src/replication/position.ts';
-import { DigestAt, digestOf } from '../../src/store/keyspace/digest.ts';
+import { DigestAt, digestOf } from '../../src/store/checks/digest.ts';
 import { entryChecksum } from '../../src/store/keyspace/entry-checksum.ts';
 import { prepareKeyspace } from '../../src/store/keyspace/keyspace-schema.ts';
 import type { Command } from '../../src/stream/command.ts';

@@ -13,8 +13,8 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import type { Position } from '../../replication/position.ts';
+import type { PageSource } from '../checks/page-source.ts';
 import { FRAME_HEADER_BYTES, frameStart, WAL_HEADER_BYTES, WalSum, walOf } from '../wal-layout.ts';
-import type { PageSource } from './page-walk.ts';
 
 /** Number of frames read at a time: 1 MiB. */
 const FRAMES_AT_ONCE = 256;

@@ -4,9 +4,9 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
 import Database, { type Database as Connection } from 'better-sqlite3';
 import type { Position } from '../../replication/position.ts';
+import { expectPosition, inspect } from '../checks/inspect.ts';
+import { PlainFile } from '../checks/page-source.ts';
 import { codeOf, isDamage, isOfDisk, messageOf } from '../storage-failure.ts';
-import { expectPosition, inspect } from './inspect.ts';
-import { PlainFile } from './page-walk.ts';
 
 export interface CheckData {
   readonly path: string;

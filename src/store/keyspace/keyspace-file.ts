@@ -22,17 +22,17 @@ import type {
   Scrubbed,
 } from '../../node/ports/keyspace.ts';
 import type { Position } from '../../replication/position.ts';
+import { digest, inspect, type Stoppable, scrub } from '../checks/file-tasks.ts';
+import { expectPosition } from '../checks/inspect.ts';
+import { openDigest } from '../checks/open-digest.ts';
 import { faultPoint } from '../fault-point.ts';
 import type { OpenFiles, WatchedFile } from '../open-files.ts';
 import { isWalStale, staleWal } from '../stale-wal.ts';
 import { ApplierCalls } from './applier-calls.ts';
 import { FileFailures } from './file-failures.ts';
 import { FileReader } from './file-reader.ts';
-import { digest, inspect, type Stoppable, scrub } from './file-tasks.ts';
 import { FrozenBytes } from './frozen-file.ts';
-import { expectPosition } from './inspect.ts';
 import { MARK_SCHEMA } from './keyspace-schema.ts';
-import { openDigest } from './open-digest.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
 
 export class KeyspaceFile implements Keyspace {

@@ -10,8 +10,8 @@ import { hash } from 'node:crypto';
 import type { Database } from 'better-sqlite3';
 import type { Digest, Sum } from '../../node/ports/keyspace.ts';
 import { assertNever, type Command } from '../../stream/command.ts';
-import { verifyEntry } from './entry-checksum.ts';
-import { readPosition } from './keyspace-schema.ts';
+import { verifyEntry } from '../keyspace/entry-checksum.ts';
+import { readPosition } from '../keyspace/keyspace-schema.ts';
 
 const MASK = (1n << 128n) - 1n;
 /**

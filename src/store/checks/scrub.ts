@@ -15,8 +15,8 @@ import type { Database } from 'better-sqlite3';
 import { compareKeys } from '../../keyspace/key.ts';
 import type { Scrubbed } from '../../node/ports/keyspace.ts';
 import { faultPoint } from '../fault-point.ts';
-import { damage, verifyEntry } from './entry-checksum.ts';
-import { numberOf } from './keyspace-schema.ts';
+import { damage, verifyEntry } from '../keyspace/entry-checksum.ts';
+import { numberOf } from '../keyspace/keyspace-schema.ts';
 
 /**
  * Approximate length of a read transaction, in milliseconds. While it is open, a checkpoint cannot move later commits.

@@ -12,9 +12,10 @@ import type { Database } from 'better-sqlite3';
 import { MAX_KEY_BYTES } from '../../keyspace/key.ts';
 import { MAX_VALUE_BYTES } from '../../keyspace/write.ts';
 import type { Offset } from '../../replication/position.ts';
-import { damage, verifyEntry } from './entry-checksum.ts';
-import { MAX_ROW_BYTES } from './keyspace-schema.ts';
-import { type RowVisitor, varint } from './page-walk.ts';
+import { damage, verifyEntry } from '../keyspace/entry-checksum.ts';
+import { MAX_ROW_BYTES } from '../keyspace/keyspace-schema.ts';
+import type { RowVisitor } from './page-walk.ts';
+import { varint } from './varint.ts';
 
 /**
  * Number of columns: key, value, version, expires_at, checksum. Rows from before there were checksums lack the last

@@ -1,11 +1,11 @@
 /** The thread of one file task. An exception reaches the main thread as the worker's error. */
 import { parentPort, workerData } from 'node:worker_threads';
 import Database, { type Database as Connection } from 'better-sqlite3';
+import { damage } from '../keyspace/entry-checksum.ts';
+import { FrozenPageSource } from '../keyspace/frozen-file.ts';
 import { codeOf, isOfDisk, messageOf } from '../storage-failure.ts';
 import { digestOf } from './digest.ts';
-import { damage } from './entry-checksum.ts';
 import type { FileTask } from './file-tasks.ts';
-import { FrozenPageSource } from './frozen-file.ts';
 import { type Inspection, inspect } from './inspect.ts';
 import { scrub } from './scrub.ts';
 

@@ -6,8 +6,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import Database from 'better-sqlite3';
 import { StreamDecoder } from '../../stream/decoder.ts';
+import { readPosition } from '../keyspace/keyspace-schema.ts';
 import { DigestAt } from './digest.ts';
-import { readPosition } from './keyspace-schema.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('this module runs as a worker thread');

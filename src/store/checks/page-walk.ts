@@ -7,8 +7,9 @@
  *
  * The format: https://www.sqlite.org/fileformat2.html
  */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { damage } from './entry-checksum.ts';
+import { damage } from '../keyspace/entry-checksum.ts';
+import type { PageSource } from './page-source.ts';
+import { varint } from './varint.ts';
 
 /** First page of SQLite's table of tables, `sqlite_schema`. */
 const SCHEMA_ROOT = 1;
@@ -34,39 +35,6 @@ interface WalkLimits {
   readonly rowBytes: number;
 }
 const UNLIMITED: WalkLimits = { pages: Number.POSITIVE_INFINITY, rowBytes: Number.POSITIVE_INFINITY };
-
-/** Source of the bytes of a database file. */
-export interface PageSource {
-  /** Length of the file. */
-  readonly bytes: number;
-  /**
-   * Fills `into` with the bytes from `at`, all of them from one page.
-   * @returns number of bytes read
-   */
-  read(at: number, into: Buffer): number;
-  close(): void;
-}
-
-/** A file that no other connection has open: `close` drops all POSIX locks of the process on it. */
-export class PlainFile implements PageSource {
-  readonly #file: number;
-
-  constructor(path: string) {
-    this.#file = openSync(path, 'r');
-  }
-
-  get bytes(): number {
-    return fstatSync(this.#file).size;
-  }
-
-  read(at: number, into: Buffer): number {
-    return readSync(this.#file, into, 0, into.length, at);
-  }
-
-  close(): void {
-    closeSync(this.#file);
-  }
-}
 
 /** Visits each row of a b-tree, page by page and in order within a page. */
 export interface RowVisitor {
@@ -340,20 +308,4 @@ export class PageWalk {
     const read = this.#source.read((page - 1) * this.#pageSize, into);
     if (read < into.length) throw damage(`page ${page} cannot be read`);
   }
-}
-
-/**
- * Decodes SQLite's variable-length numbers: seven bits in each byte, and all eight in the ninth. Values above 2^53 are
- * rounded.
- * @returns the value, and the place after it; a place beyond the bytes means that the number is cut off
- */
-export function varint(bytes: Buffer, at: number): { value: number; end: number } {
-  let value = 0;
-  for (let index = 0; index < 8; index += 1) {
-    const byte = bytes[at + index];
-    if (byte === undefined) return { value, end: bytes.length + 1 };
-    value = value * 128 + (byte & 0x7f);
-    if (byte < 0x80) return { value, end: at + index + 1 };
-  }
-  return { value: value * 256 + (bytes[at + 8] ?? 0), end: at + 9 };
 }

@@ -1,8 +1,8 @@
 /** Tasks that read a whole keyspace file, each on a thread of its own. */
 import { Worker } from 'node:worker_threads';
 import type { Digest, Scrubbed } from '../../node/ports/keyspace.ts';
+import type { FrozenPages } from '../keyspace/frozen-file.ts';
 import { workerUrl } from '../worker-url.ts';
-import type { FrozenPages } from './frozen-file.ts';
 import type { Inspection } from './inspect.ts';
 
 export interface FileTask {

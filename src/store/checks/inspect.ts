@@ -5,12 +5,13 @@
  */
 import type { Database as Connection } from 'better-sqlite3';
 import { formatPosition, type Position } from '../../replication/position.ts';
+import { damage } from '../keyspace/entry-checksum.ts';
+import { readPosition } from '../keyspace/keyspace-schema.ts';
 import { checkKind, checkSchema, schemaVersion } from '../migrate.ts';
 import { WalMarks } from '../wal-mark.ts';
 import { checkTables, RowCheck } from './entry-check.ts';
-import { damage } from './entry-checksum.ts';
-import { readPosition } from './keyspace-schema.ts';
-import { type PageSource, PageWalk } from './page-walk.ts';
+import type { PageSource } from './page-source.ts';
+import { PageWalk } from './page-walk.ts';
 
 /** Description of a file that has passed the check. */
 export interface Inspection {
