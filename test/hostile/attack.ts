@@ -86,7 +86,9 @@ export async function attack(
       }
       for (const subject of subjects) subject.look(`round ${count}, ${kind}, seed ${seed}`);
     }
-    await keepsWhatItAnswered(subjects, truth, data);
+    await Promise.all(subjects.map((subject) => subject.end()));
+    await Promise.all(subjects.map((subject) => subject.givesBack()));
+    await keepsWhatItAnswered(master, truth, data);
     return {
       rounds,
       findings: new Map(subjects.flatMap(({ findings }) => [...findings])),
@@ -113,12 +115,10 @@ async function within(timeoutMs: number, what: string, work: Promise<void>): Pro
 
 /** Kills the master, starts it again, and looks whether it holds what the model says. */
 async function keepsWhatItAnswered(
-  subjects: readonly Subject[],
+  master: Subject,
   truth: Truth,
   data: (name: string) => string[],
 ): Promise<void> {
-  await Promise.all(subjects.map((subject) => subject.end()));
-  const [master] = subjects as [Subject];
   if (master.hasEnded) return;
   await master.node.stop('SIGKILL');
   const again = await ChildNode.start(data('master'));

@@ -16,10 +16,18 @@ export const MAX_STALL_MS = 250;
 const HANGS_MS = 20_000;
 /** What docs/limits.md allows at the same time: `--request-memory` and the overlay. */
 const LIMITS_BYTES = (256 + 64) * 1024 ** 2;
-/** What V8 and the allocator hold beside that, or have not given back yet. */
-const SLACK_BYTES = 80 * 1024 ** 2;
-/** How much more than at its start a node may hold, beside what `allow` adds for a round. */
-const MAX_GROWTH_BYTES = LIMITS_BYTES + SLACK_BYTES;
+/**
+ * Garbage that V8 has not collected yet, and freed memory that the allocator keeps: V8 begins to collect behind 64 MiB of new buffers,
+ * lets a small heap grow to about four times what is alive, and is slower on a busy machine.
+ */
+const GARBAGE_BYTES = 256 * 1024 ** 2;
+/** How much more than at its start a node may hold under attack. */
+const MAX_GROWTH_BYTES = LIMITS_BYTES + GARBAGE_BYTES;
+/** How much more it may hold once nobody has sent anything for a while: the overlay, and freed memory that the allocator keeps. */
+const MAX_KEPT_BYTES = (64 + 96) * 1024 ** 2;
+/** Time for giving memory back; a node collects garbage thoroughly behind ten quiet seconds. */
+const GIVES_BACK_MS = 60_000;
+const LOOK_EVERY_MS = 500;
 const ASK_EVERY_MS = 10;
 /** Lines of the log that only a fault of psyncd's own writes. */
 const OWN_FAULT = /request-failed|unhandled|uncaught|TypeError|RangeError|ReferenceError/;
@@ -87,6 +95,22 @@ export class Subject {
     if (fault !== null) {
       const line = fresh.slice(Math.max(0, fault.index - 200), fault.index + 1_200);
       this.found(`log: ${/\b\w*Error: .{0,60}/.exec(line)?.[0] ?? fault[0]}`, `${round}\n${line}`);
+    }
+  }
+
+  /** Waits until the node, which nobody asks any more, has given back what it took under attack. Call it behind `end`. */
+  async givesBack(): Promise<void> {
+    const endAt = performance.now() + GIVES_BACK_MS;
+    const growth = (): number => residentBytes(this.node) - this.#startBytes;
+    while (growth() > MAX_KEPT_BYTES && !this.hasEnded) {
+      if (performance.now() > endAt) {
+        this.found(
+          'memory kept',
+          `${Math.round(growth() / 1024 ** 2)} MiB more than at the start, when quiet`,
+        );
+        return;
+      }
+      await pause(LOOK_EVERY_MS);
     }
   }
 
