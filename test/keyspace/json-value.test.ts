@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { RawJson } from '../../src/keyspace/json/json.ts';
+import { RawJson } from '../../src/keyspace/json/json-text.ts';
 import { ALWAYS_TEXT_BYTES, fromJsonValue, toJsonValue } from '../../src/keyspace/json/json-value.ts';
 import { anyJsonBytes } from '../support/arbitraries.ts';
 

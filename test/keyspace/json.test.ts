@@ -7,7 +7,6 @@ import test from 'node:test';
 import fc from 'fast-check';
 import {
   atOnce,
-  compact,
   isJsonSteps,
   JsonError,
   JsonTooLarge,
@@ -15,11 +14,10 @@ import {
   MAX_JSON_DEPTH,
   MAX_JSON_VALUES,
   parseJson,
-  quoted,
-  RawJson,
 } from '../../src/keyspace/json/json.ts';
 import { isHeldByDouble, isRawJSON } from '../../src/keyspace/json/json-number.ts';
 import { JsonScanner } from '../../src/keyspace/json/json-scanner.ts';
+import { compact, quoted, RawJson } from '../../src/keyspace/json/json-text.ts';
 import { text as anyText } from '../support/arbitraries.ts';
 
 const parsed = (text: string): unknown => parseJson(Buffer.from(text));

@@ -1,6 +1,7 @@
 /** Values within JSON: `utf8` for text, `base64` for bytes, `json` for any JSON. */
 import { isUtf8 } from 'node:buffer';
-import { atOnce, compact, RawJson, type Steps } from './json.ts';
+import { atOnce, type Steps } from './json.ts';
+import { compact, RawJson } from './json-text.ts';
 
 export type Encoding = 'utf8' | 'base64' | 'json';
 

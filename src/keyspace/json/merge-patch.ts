@@ -2,18 +2,9 @@
  * JSON Merge Patch (RFC 7396) on text: members that the patch does not name stay byte for byte, with their numbers and
  * white space. It builds no objects in memory, so patching a value of 16 MiB costs about as much as reading it.
  */
-import {
-  compact,
-  endOf,
-  JsonError,
-  jsonSteps,
-  passedString,
-  quoted,
-  RawJson,
-  type Steps,
-  scannerOf,
-} from './json.ts';
+import { endOf, JsonError, jsonSteps, passedString, type Steps, scannerOf } from './json.ts';
 import { type JsonScanner, OPEN_OBJECT } from './json-scanner.ts';
+import { compact, quoted, RawJson } from './json-text.ts';
 
 /** A parsed patch: its objects are parsed, and all other values stay text. */
 export type Patch = RawJson | PatchObject;
