@@ -76,7 +76,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'the target of a hand-over takes over wherever it stands',
-    in: 'Roles.takeOver',
+    in: 'takeOverAnswer',
     find: 'own.runId === position.runId && own.offset === position.offset',
     replace: 'own.runId === position.runId',
     from: 1_201,

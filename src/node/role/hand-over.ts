@@ -71,15 +71,20 @@ const STILL_MASTER = {
   over,
 };
 
+/** The cells that `none` and `ended` share: the node waits for none of these events. */
+const NOTHING_AWAITED = {
+  chosen: stay,
+  'caught-up': stay,
+  gone: stay,
+  'took-over': stay,
+  'target-refused': stay,
+  'timed-out': stay,
+};
+
 const TABLE: { readonly [K in Kind]: Row<K> } = {
   none: {
     begin: (_state, { to }) => ({ kind: 'choosing', to }),
-    chosen: stay,
-    'caught-up': stay,
-    gone: stay,
-    'took-over': stay,
-    'target-refused': stay,
-    'timed-out': stay,
+    ...NOTHING_AWAITED,
     abort: () => refused('no hand-over is going on'),
     stop: stay,
     over,
@@ -124,12 +129,7 @@ const TABLE: { readonly [K in Kind]: Row<K> } = {
   },
   ended: {
     begin: goingOn,
-    chosen: stay,
-    'caught-up': stay,
-    gone: stay,
-    'took-over': stay,
-    'target-refused': stay,
-    'timed-out': stay,
+    ...NOTHING_AWAITED,
     abort: (state) => (state.status.state === 'in-progress' ? tooLate() : state),
     stop: stay,
     over,

@@ -4,8 +4,6 @@
  * Owns: the link. Invariant: there is a link if and only if the stored upstream is not null, except for the moments of a
  * change. Changes come one after the other. The wiring (assembly.ts) connects the events that `RoleEvents` lists.
  */
-import { standing } from '../../replication/history.ts';
-import type { LinkRequest } from '../../replication/link-phases.ts';
 import { formatPosition, type Position } from '../../replication/position.ts';
 import { canonicalUpstream, parseUpstream, upstreamProblem } from '../../replication/upstream.ts';
 import type { StreamHead } from '../head/stream-head.ts';
@@ -23,7 +21,9 @@ import { Problem } from '../problem.ts';
 import type { Session } from '../session/session.ts';
 import type { Sessions } from '../session/sessions.ts';
 import { logUnexpected, unattended } from '../unattended.ts';
+import { linkRequest } from './link-request.ts';
 import type { RunIds } from './run-ids.ts';
+import { takeOverAnswer } from './take-over.ts';
 
 export type Role = 'master' | 'replica';
 
@@ -192,24 +192,10 @@ export class Roles {
   takeOver(position: Position, hash: bigint | null, session: Session): Promise<string | null> {
     return this.#change(async () => {
       if (this.#parts.stopping()) return '-LOADING shutting down';
-      const own = this.#parts.head.position;
-      const isShared = standing(this.#parts.head.history, position) === 'shared';
-      // This node has taken over already, and its answer was lost: it answers the second request like any PSYNC.
-      if (isShared && (this.role === 'master' || own.runId !== position.runId)) return null;
-      if (own.runId === position.runId && own.offset === position.offset) {
-        const ownHash = this.#parts.head.hash;
-        if (hash !== null && ownHash !== null && hash !== ownHash) {
-          return `-ERR FAILOVER at ${formatPosition(position)}, but this node has other bytes up to there`;
-        }
-        // Only its own master may hand over to a replica.
-        const peer = await this.#parts.ask(this.#parts.state.upstream ?? '', true);
-        if (peer === null) return '-LOADING the master does not answer who it is';
-        if (peer.nodeId !== session.nodeId) return '-ERR FAILOVER comes from a node that is not the master';
-        if (session.status === null) return '-ERR the session has ended';
-        await this.#becomeMaster(session);
-        return null;
-      }
-      return `-ERR FAILOVER at ${formatPosition(position)}, but this node is at ${formatPosition(own)}`;
+      const answer = await takeOverAnswer(this.#parts, this.role, { position, hash, session });
+      if (answer.kind === 'refused') return answer.line;
+      if (answer.kind === 'take-over') await this.#becomeMaster(session);
+      return null;
     }).catch((error: unknown) => {
       this.#parts.log.error('take-over-failed', { error: String(error) });
       return `-ERR FAILOVER: ${error instanceof Error ? error.message : error}`;
@@ -316,7 +302,7 @@ export class Roles {
       nodeId,
       files,
       adoption,
-      request: () => this.#request(),
+      request: () => linkRequest(this.#parts, this.#listeningUrl),
       continued: (runId, lineage, hash) => runIds.continued(runId, lineage, hash),
       streaming: () => {
         // The target has answered, even if its answer was a full resync.
@@ -325,20 +311,6 @@ export class Roles {
       },
       refused: (detail) => this.#linkRefused(detail),
     };
-  }
-
-  /** @returns the request that this node sends to its master now */
-  #request(): LinkRequest {
-    const { adoption, files, head, nodeId, state } = this.#parts;
-    const node = { listeningUrl: this.#listeningUrl, nodeId, keyspaceSchema: files.schema };
-    const { hash, position } = head;
-    if (state.handingOver) return { ...node, position, hash, failover: true };
-    const different = adoption.differs && !adoption.distrusted;
-    // A node without data asks for a snapshot: its history means nothing to the master.
-    const needsSnapshot = adoption.distrusted || different || head.offset === 0;
-    return needsSnapshot
-      ? { ...node, position: null, hash: null, different, failover: false }
-      : { ...node, position, hash, failover: false };
   }
 
   /** @param except the session whose request caused the change, and which waits for the answer */

@@ -1,0 +1,33 @@
+/** What a replica asks its master for. */
+import type { LinkRequest } from '../../replication/link-phases.ts';
+import type { StreamHead } from '../head/stream-head.ts';
+import type { Adoption } from '../link/adoption.ts';
+import type { KeyspaceFiles } from '../ports/keyspace-files.ts';
+import type { StateStore } from '../ports/state-store.ts';
+
+interface Asker {
+  readonly adoption: Adoption;
+  readonly files: KeyspaceFiles;
+  readonly head: StreamHead;
+  readonly nodeId: string;
+  readonly state: StateStore;
+}
+
+/**
+ * @param listeningUrl the URL that the node listens on, `ws://HOST:PORT`; null: unknown
+ * @returns the request that this node sends to its master now
+ */
+export function linkRequest(
+  { adoption, files, head, nodeId, state }: Asker,
+  listeningUrl: string | null,
+): LinkRequest {
+  const node = { listeningUrl, nodeId, keyspaceSchema: files.schema };
+  const { hash, position } = head;
+  if (state.handingOver) return { ...node, position, hash, failover: true };
+  const different = adoption.differs && !adoption.distrusted;
+  // A node without data asks for a snapshot: its history means nothing to the master.
+  const needsSnapshot = adoption.distrusted || different || head.offset === 0;
+  return needsSnapshot
+    ? { ...node, position: null, hash: null, different, failover: false }
+    : { ...node, position, hash, failover: false };
+}

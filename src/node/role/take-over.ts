@@ -1,0 +1,59 @@
+/** Whether a replica may become the master when its master hands over to it. */
+import { standing } from '../../replication/history.ts';
+import { formatPosition, type Position } from '../../replication/position.ts';
+import type { StreamHead } from '../head/stream-head.ts';
+import type { AskPeer } from '../ports/peers.ts';
+import type { StateStore } from '../ports/state-store.ts';
+import type { Session } from '../session/session.ts';
+
+interface Replica {
+  readonly ask: AskPeer;
+  readonly head: StreamHead;
+  readonly state: StateStore;
+}
+
+interface TakeOverRequest {
+  /** Where the master stands. */
+  readonly position: Position;
+  /** The master's history hash there; null: unknown. */
+  readonly hash: bigint | null;
+  /** The session over which the request came. */
+  readonly session: Session;
+}
+
+export type TakeOverAnswer =
+  | { readonly kind: 'take-over' }
+  /** This node has taken over already, and its answer was lost: it answers the second request like any PSYNC. */
+  | { readonly kind: 'taken-over' }
+  | { readonly kind: 'refused'; readonly line: string };
+
+/** @returns what this node does about PSYNC … FAILOVER; it has asked its master who that is */
+export async function takeOverAnswer(
+  { ask, head, state }: Replica,
+  role: 'master' | 'replica',
+  { position, hash, session }: TakeOverRequest,
+): Promise<TakeOverAnswer> {
+  const own = head.position;
+  const isShared = standing(head.history, position) === 'shared';
+  if (isShared && (role === 'master' || own.runId !== position.runId)) return { kind: 'taken-over' };
+  if (own.runId === position.runId && own.offset === position.offset) {
+    const ownHash = head.hash;
+    if (hash !== null && ownHash !== null && hash !== ownHash) {
+      return refused(
+        `-ERR FAILOVER at ${formatPosition(position)}, but this node has other bytes up to there`,
+      );
+    }
+    // Only its own master may hand over to a replica.
+    const peer = await ask(state.upstream ?? '', true);
+    if (peer === null) return refused('-LOADING the master does not answer who it is');
+    if (peer.nodeId !== session.nodeId)
+      return refused('-ERR FAILOVER comes from a node that is not the master');
+    if (session.status === null) return refused('-ERR the session has ended');
+    return { kind: 'take-over' };
+  }
+  return refused(`-ERR FAILOVER at ${formatPosition(position)}, but this node is at ${formatPosition(own)}`);
+}
+
+function refused(line: string): TakeOverAnswer {
+  return { kind: 'refused', line };
+}
