@@ -6,10 +6,11 @@
  */
 
 import { Feed } from './feed/feed.ts';
-import type { FeedSettings } from './feed/feed-settings.ts';
+import type { FeedSettings } from './feed/feed-parts.ts';
 import { BacklogKeeper, type BacklogSettings } from './head/backlog-keeper.ts';
+import type { HeadSettings } from './head/head-parts.ts';
 import { PositionWaiters } from './head/position-waiters.ts';
-import { type HeadSettings, StreamHead } from './head/stream-head.ts';
+import { StreamHead } from './head/stream-head.ts';
 import { Adoption, type AdoptionSettings } from './link/adoption.ts';
 import type { Keyspace } from './ports/keyspace.ts';
 import type { KeyspaceFiles } from './ports/keyspace-files.ts';

@@ -3,11 +3,11 @@ import type { History } from '../replication/history.ts';
 import { formatHash } from '../replication/history-hash.ts';
 import { formatPosition } from '../replication/position.ts';
 import type { Assembly } from './assembly.ts';
-import type { FeedStatus } from './feed/feed-status.ts';
+import type { FeedStatus } from './feed/feed-parts.ts';
 import type { LinkStatus } from './link/link.ts';
 import type { FailoverStatus } from './role/hand-over.ts';
 import type { Role } from './role/roles.ts';
-import type { SessionStatus, SyncCounters } from './session/session.ts';
+import type { SessionStatus, SyncCounters } from './session/session-context.ts';
 import type { Verified } from './upkeep/verifier.ts';
 
 export interface ReplicationStatus {

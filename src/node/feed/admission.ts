@@ -11,9 +11,9 @@ import type { StreamHead } from '../head/stream-head.ts';
 import type { World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
 import type { CatchUp } from './catch-up.ts';
+import type { FeedSettings } from './feed-parts.ts';
 import { lost } from './feed-problems.ts';
 import type { FeedRequest } from './feed-request.ts';
-import type { FeedSettings } from './feed-settings.ts';
 
 /** Longest time, in milliseconds, that a replica waits until it reaches a follower's position or learns of its history. */
 const REACH_MS = 5_000;

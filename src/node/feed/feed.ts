@@ -11,19 +11,15 @@ import { CloseCode } from '../../replication/close-code.ts';
 import type { Decision, FullResyncReason } from '../../replication/decide.ts';
 import { formatPosition, type Offset, type Position, type RunId } from '../../replication/position.ts';
 import type { Run } from '../../stream/command.ts';
-import type { PositionWaiters } from '../head/position-waiters.ts';
-import type { StreamHead } from '../head/stream-head.ts';
 import type { FollowerEvents, FollowerSocket } from '../ports/follower-socket.ts';
-import type { Log, World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
 import { attempt, logUnexpected, ownedWorld } from '../unattended.ts';
 import { Admission } from './admission.ts';
 import { Bookmarks } from './bookmarks.ts';
 import { CatchUp } from './catch-up.ts';
+import type { FeedCounters, FeedParts, FeedStatus } from './feed-parts.ts';
 import { asProblem, closeCodeOf, lost } from './feed-problems.ts';
 import type { FeedRequest } from './feed-request.ts';
-import type { FeedSettings } from './feed-settings.ts';
-import type { FeedCounters, FeedStatus } from './feed-status.ts';
 import { Follower, type FollowerContext, type FollowerService } from './follower.ts';
 import { FollowerSnapshots } from './follower-snapshots.ts';
 import type { Frames } from './frames.ts';
@@ -31,16 +27,6 @@ import { continueMessage, errorMessage } from './message.ts';
 import { QueuedMessages } from './queued-messages.ts';
 import { Rounds } from './rounds.ts';
 import { Upkeep } from './upkeep.ts';
-
-interface FeedParts {
-  readonly world: World;
-  readonly log: Log;
-  readonly head: StreamHead;
-  readonly positions: PositionWaiters;
-  readonly settings: FeedSettings;
-  readonly isMaster: () => boolean;
-  readonly closing: () => boolean;
-}
 
 export class Feed {
   readonly #parts: FeedParts;

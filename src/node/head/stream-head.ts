@@ -8,6 +8,8 @@
  *   3. the listeners (the sessions and the feed) pass them on.
  *
  * Owns: the offset, the backlog, the listeners. Reads of entries are in keyspace-view.ts.
+ *
+ * Over 350 lines: only this class may move the offset, and most of its members are one call of the part that does the work.
  */
 import { Backlog } from '../../replication/backlog.ts';
 import { CommitClock } from '../../replication/commit-clock.ts';
@@ -30,8 +32,6 @@ import { KeyspaceView } from './keyspace-view.ts';
 import { Layers } from './layers.ts';
 import { Places } from './places.ts';
 import { planRecovery, REPLAY_BYTES, recoveryError, replay } from './recovery.ts';
-
-export type { CommitListener, HeadParts, HeadSettings } from './head-parts.ts';
 
 export class StreamHead extends KeyspaceView {
   readonly #world: World;

@@ -24,14 +24,6 @@ import { SnapshotTransfer } from './snapshot-transfer.ts';
 import { answerTail } from './sync-answer.ts';
 import { syncVerdict } from './sync-verdict.ts';
 
-export type {
-  OutputLimits,
-  SessionContext,
-  SessionStatus,
-  SyncCounters,
-  SyncSummary,
-} from './session-context.ts';
-
 /** Milliseconds within which a connection must send PSYNC. */
 const GREETING_MS = 10_000;
 
