@@ -31,6 +31,14 @@ export interface RunningSettings extends Admission {
 }
 
 export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningSettings): void {
+  getInfoRoute(app, node, settings);
+  getConfigRoute(app, settings);
+  changeConfigRoute(app, node, settings);
+  getHealthRoute(app);
+  getReadinessRoute(app, node);
+}
+
+function getInfoRoute(app: FastifyInstance, node: Node, settings: RunningSettings): void {
   app.get('/v1/info', {
     schema: {
       operationId: 'getInfo',
@@ -48,7 +56,9 @@ export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningS
         .send(formatInfo(node.status, node.scrub, node.overlayBytes, node.expiredBacklog, settings));
     },
   });
+}
 
+function getConfigRoute(app: FastifyInstance, settings: RunningSettings): void {
   app.get('/v1/config', {
     schema: {
       operationId: 'getConfig',
@@ -61,7 +71,9 @@ export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningS
       reply.send(settings.current());
     },
   });
+}
 
+function changeConfigRoute(app: FastifyInstance, node: Node, settings: RunningSettings): void {
   app.patch<{ Body: Described<typeof configPatch> }>('/v1/config', {
     schema: {
       operationId: 'changeConfig',
@@ -82,7 +94,9 @@ export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningS
       reply.send(settings.current());
     },
   });
+}
 
+function getHealthRoute(app: FastifyInstance): void {
   app.get<{ Reply: Described<typeof health> }>('/healthz', {
     schema: {
       operationId: 'getHealth',
@@ -96,7 +110,9 @@ export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningS
       reply.send({ status: 'ok' });
     },
   });
+}
 
+function getReadinessRoute(app: FastifyInstance, node: Node): void {
   app.get<{ Reply: Described<typeof health> }>('/readyz', {
     schema: {
       operationId: 'getReadiness',

@@ -30,6 +30,12 @@ interface SetExpiryRoute extends ExpiryRoute {
 }
 
 export function operationRoutes(app: FastifyInstance, node: Node, now: () => number): void {
+  incrementKeyRoute(app, node);
+  setExpiryRoute(app, node, now);
+  deleteExpiryRoute(app, node);
+}
+
+function incrementKeyRoute(app: FastifyInstance, node: Node): void {
   app.post<IncrementRoute>('/v1/keys/:key/increment', {
     bodyLimit: MAX_JSON_BYTES,
     schema: {
@@ -71,7 +77,9 @@ export function operationRoutes(app: FastifyInstance, node: Node, now: () => num
       };
     }),
   });
+}
 
+function setExpiryRoute(app: FastifyInstance, node: Node, now: () => number): void {
   app.put<SetExpiryRoute>('/v1/keys/:key/expiry', {
     bodyLimit: MAX_JSON_BYTES,
     schema: {
@@ -99,7 +107,9 @@ export function operationRoutes(app: FastifyInstance, node: Node, now: () => num
       };
     }),
   });
+}
 
+function deleteExpiryRoute(app: FastifyInstance, node: Node): void {
   app.delete<ExpiryRoute>('/v1/keys/:key/expiry', {
     schema: {
       operationId: 'deleteExpiry',

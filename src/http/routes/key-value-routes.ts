@@ -41,8 +41,12 @@ interface PatchRoute extends ValueRoute {
 }
 
 export function valueRoutes(app: FastifyInstance, node: Node, now: () => number, traffic: Traffic): void {
-  const largePatches = new Line();
+  putKeyRoute(app, node, now, traffic);
+  appendToKeyRoute(app, node, traffic);
+  patchKeyRoute(app, node, traffic);
+}
 
+function putKeyRoute(app: FastifyInstance, node: Node, now: () => number, traffic: Traffic): void {
   app.put<PutRoute>('/v1/keys/:key', {
     schema: {
       operationId: 'putKey',
@@ -74,7 +78,9 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number,
       };
     }),
   });
+}
 
+function appendToKeyRoute(app: FastifyInstance, node: Node, traffic: Traffic): void {
   app.post<AppendRoute>('/v1/keys/:key/append', {
     schema: {
       operationId: 'appendToKey',
@@ -96,6 +102,10 @@ export function valueRoutes(app: FastifyInstance, node: Node, now: () => number,
       answer: ({ entry, version, position }) => ({ size: entry?.value?.length ?? 0, version, position }),
     })),
   });
+}
+
+function patchKeyRoute(app: FastifyInstance, node: Node, traffic: Traffic): void {
+  const largePatches = new Line();
 
   app.patch<PatchRoute>('/v1/keys/:key', {
     schema: {

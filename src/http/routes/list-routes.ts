@@ -17,6 +17,12 @@ import { acknowledged } from './acks.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 
 export function listRoutes(app: FastifyInstance, node: Node, answers: UnreadAnswers): void {
+  listKeysRoute(app, node, answers);
+  deleteKeysRoute(app, node);
+  exportEntriesRoute(app, node);
+}
+
+function listKeysRoute(app: FastifyInstance, node: Node, answers: UnreadAnswers): void {
   app.get<{ Querystring: Described<typeof listQuery> }>('/v1/keys', {
     schema: {
       operationId: 'listKeys',
@@ -40,7 +46,9 @@ export function listRoutes(app: FastifyInstance, node: Node, answers: UnreadAnsw
       return arrayStream('keys', objects, { next, position });
     },
   });
+}
 
+function deleteKeysRoute(app: FastifyInstance, node: Node): void {
   app.delete<{ Querystring: Described<typeof deleteKeysQuery>; Reply: Described<typeof deletedMany> }>(
     '/v1/keys',
     {
@@ -72,7 +80,9 @@ export function listRoutes(app: FastifyInstance, node: Node, answers: UnreadAnsw
       },
     },
   );
+}
 
+function exportEntriesRoute(app: FastifyInstance, node: Node): void {
   app.get<{ Querystring: Described<typeof exportQuery> }>('/v1/export', {
     schema: {
       operationId: 'exportEntries',

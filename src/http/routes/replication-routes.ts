@@ -30,6 +30,20 @@ function answered({ position, keys, digest }: Digest): {
 }
 
 export function replicationRoutes(app: FastifyInstance, node: Node): void {
+  streamRoute(app);
+  getReplicationRoute(app, node);
+  setUpstreamRoute(app, node);
+  deleteUpstreamRoute(app, node);
+  checkPositionRoute(app, node);
+  getSessionsRoute(app, node);
+  getBacklogRoute(app, node);
+  failoverRoute(app, node);
+  abortFailoverRoute(app, node);
+  acceptEmptyMasterRoute(app, node);
+  getDigestRoute(app, node);
+}
+
+function streamRoute(app: FastifyInstance): void {
   // Replicas connect here by WebSocket, which `ws/` handles; a request that arrives here is not one.
   app.get('/v1/replication/stream', {
     schema: { hide: true },
@@ -42,7 +56,9 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
       );
     },
   });
+}
 
+function getReplicationRoute(app: FastifyInstance, node: Node): void {
   app.get<{ Reply: State }>('/v1/replication', {
     schema: {
       operationId: 'getReplication',
@@ -56,7 +72,9 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
       reply.send(node.status);
     },
   });
+}
 
+function setUpstreamRoute(app: FastifyInstance, node: Node): void {
   app.put<{ Body: Described<typeof upstreamRequest>; Reply: State }>('/v1/replication/upstream', {
     bodyLimit: MAX_JSON_BYTES,
     schema: {
@@ -81,7 +99,9 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
       return node.status;
     },
   });
+}
 
+function deleteUpstreamRoute(app: FastifyInstance, node: Node): void {
   app.delete<{ Reply: State }>('/v1/replication/upstream', {
     schema: {
       operationId: 'deleteUpstream',
@@ -99,7 +119,9 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
       return node.status;
     },
   });
+}
 
+function checkPositionRoute(app: FastifyInstance, node: Node): void {
   app.get<{ Querystring: Described<typeof checkQuery>; Reply: Described<typeof check> }>(
     '/v1/replication/check',
     {
@@ -125,7 +147,9 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
       },
     },
   );
+}
 
+function getSessionsRoute(app: FastifyInstance, node: Node): void {
   app.get<{ Reply: Described<typeof sessions> }>('/v1/replication/sessions', {
     schema: {
       operationId: 'getSessions',
@@ -138,7 +162,9 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
       reply.send({ sessions: node.sessionRecords });
     },
   });
+}
 
+function getBacklogRoute(app: FastifyInstance, node: Node): void {
   app.get<{ Querystring: Described<typeof backlogQuery>; Reply: Described<typeof backlogReport> }>(
     '/v1/replication/backlog',
     {
@@ -157,7 +183,9 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
       },
     },
   );
+}
 
+function failoverRoute(app: FastifyInstance, node: Node): void {
   app.post<{ Body: Described<typeof failoverRequest>; Reply: Described<typeof failoverResult> }>(
     '/v1/replication/failover',
     {
@@ -184,7 +212,9 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
       },
     },
   );
+}
 
+function abortFailoverRoute(app: FastifyInstance, node: Node): void {
   app.delete<{ Reply: State }>('/v1/replication/failover', {
     schema: {
       operationId: 'abortFailover',
@@ -199,7 +229,9 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
       reply.send(node.status);
     },
   });
+}
 
+function acceptEmptyMasterRoute(app: FastifyInstance, node: Node): void {
   app.post<{ Reply: State }>('/v1/replication/accept', {
     schema: {
       operationId: 'acceptEmptyMaster',
@@ -220,7 +252,9 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
       reply.send(node.status);
     },
   });
+}
 
+function getDigestRoute(app: FastifyInstance, node: Node): void {
   app.get<{ Querystring: Described<typeof digestQuery>; Reply: Described<typeof digest> }>('/v1/digest', {
     schema: {
       operationId: 'getDigest',
