@@ -7,11 +7,11 @@ import { cp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import type { App } from '../../src/app.ts';
-import type { Log } from '../../src/node/ports/world.ts';
 import { loadSettings } from '../../src/settings/load.ts';
 import type { FaultPoint } from '../../src/store/fault-point.ts';
 import { StartError } from '../../src/store/start-error.ts';
 import { Cluster, converged, temporaryFolder, writeMany } from '../support/cluster.ts';
+import { SILENT } from '../support/silent-log.ts';
 
 type Faults = Readonly<Record<string, string>>;
 
@@ -23,8 +23,6 @@ interface Starter {
   /** The points that a start reaches. */
   traced(...flags: readonly (readonly [string, string])[]): Promise<ReadonlySet<FaultPoint>>;
 }
-
-const silent: Log = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
 async function starter(t: TestContext): Promise<Starter> {
   const folder = await temporaryFolder(t);
@@ -39,7 +37,7 @@ async function starter(t: TestContext): Promise<Starter> {
   const begin: Starter['start'] = async (faults, ...flags) => {
     await writeFile(faultsFile, JSON.stringify(faults));
     const given = { port: '0', data, ...Object.fromEntries(flags) };
-    const app = await start(loadSettings(given, {}, null), silent, () => undefined);
+    const app = await start(loadSettings(given, {}, null), SILENT, () => undefined);
     apps.add(app);
     return {
       ...app,

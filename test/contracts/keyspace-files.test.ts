@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { openDataFolder } from '../../src/store/data-folder.ts';
 import { FakeFiles } from '../simulation/fake-files.ts';
 import { temporaryFolder } from '../support/cluster.ts';
+import { SILENT } from '../support/silent-log.ts';
 import { describeKeyspaceFiles } from './keyspace-files.ts';
 import { RUN_ID, START } from './keyspace-writer.ts';
 import { simulated } from './simulated.ts';
 
-const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined };
 const SETTINGS = {
   fsync: 'no',
   bootId: null,

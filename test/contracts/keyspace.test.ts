@@ -6,11 +6,10 @@ import { KeyspaceFile } from '../../src/store/keyspace/keyspace-file.ts';
 import { OpenFiles } from '../../src/store/open-files.ts';
 import { FakeKeyspace } from '../simulation/fake-keyspace.ts';
 import { temporaryFolder } from '../support/cluster.ts';
+import { SILENT } from '../support/silent-log.ts';
 import { describeKeyspace } from './keyspace.ts';
 import { START } from './keyspace-writer.ts';
 import { simulated } from './simulated.ts';
-
-const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
 describeKeyspace('a keyspace file', async (t) => {
   const path = join(await temporaryFolder(t), 'keyspace-1.db');

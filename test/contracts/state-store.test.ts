@@ -5,10 +5,10 @@ import { OpenFiles } from '../../src/store/open-files.ts';
 import { StateFile } from '../../src/store/state/state-file.ts';
 import { FakeState } from '../simulation/fake-state.ts';
 import { temporaryFolder } from '../support/cluster.ts';
+import { SILENT } from '../support/silent-log.ts';
 import { simulated } from './simulated.ts';
 import { describeStateStore, FIRST_RUN_ID } from './state-store.ts';
 
-const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined };
 const UNWATCHED = { appended: () => undefined, saving: () => undefined, switching: () => undefined };
 
 describeStateStore('psyncd.db', async (t) => {

@@ -6,7 +6,8 @@ import type { DueCursor } from '../../src/node/ports/keyspace.ts';
 import { BACKGROUND_SHARE } from '../../src/node/turns.ts';
 import { DUE_KEYS, ExpiryCycle } from '../../src/node/write/expiry-cycle.ts';
 import type { WriteTurn } from '../../src/node/write/write-turn.ts';
-import { FakeWorld, log } from '../support/feed-stage.ts';
+import { FakeWorld } from '../support/feed-stage.ts';
+import { SILENT } from '../support/silent-log.ts';
 
 /** Its order is that of the numbers. */
 function keyOf(number: number): string {
@@ -50,7 +51,7 @@ class Stage {
     };
     this.cycle = new ExpiryCycle({
       world: this.world,
-      log,
+      log: SILENT,
       head: head as unknown as StreamHead,
       writes: writes as unknown as WriteTurn,
       isMaster: () => true,
@@ -107,7 +108,7 @@ test('the expired backlog stays correct after the wall clock was set forward by 
   };
   const cycle = new ExpiryCycle({
     world,
-    log,
+    log: SILENT,
     head: head as unknown as StreamHead,
     writes: writes as unknown as WriteTurn,
     isMaster: () => true,

@@ -6,8 +6,9 @@ import type { Entry } from '../../src/keyspace/entry.ts';
 import type { Operation, OperationResult } from '../../src/keyspace/write.ts';
 import { MAX_TURN_LOOKUPS, type WriteResult, WriteTurn } from '../../src/node/write/write-turn.ts';
 import { ZERO } from '../../src/replication/position.ts';
-import { keyspaceAt, log, MIB, RUN_ID, Stage } from '../support/feed-stage.ts';
+import { keyspaceAt, MIB, RUN_ID, Stage } from '../support/feed-stage.ts';
 import { seeded } from '../support/random.ts';
+import { SILENT } from '../support/silent-log.ts';
 
 const KEYS = 3 * MAX_TURN_LOOKUPS;
 /** What a lookup in the keyspace file takes, in milliseconds. */
@@ -36,7 +37,7 @@ class LookUps {
     file.expiry = look(file.expiry.bind(file));
     this.stage = new Stage(MIB, file);
     const { world, head } = this.stage;
-    this.writes = new WriteTurn({ world, log, head, guard: () => null });
+    this.writes = new WriteTurn({ world, log: SILENT, head, guard: () => null });
   }
 
   async turn(): Promise<void> {

@@ -14,7 +14,7 @@ import {
 } from '../../src/node/write/write-turn.ts';
 import { type Offset, offset, type RunId } from '../../src/replication/position.ts';
 import type { Run } from '../../src/stream/command.ts';
-import { log } from '../support/feed-stage.ts';
+import { SILENT } from '../support/silent-log.ts';
 
 const condition = {};
 
@@ -70,7 +70,7 @@ class Stage {
         admissionFor(stage.full, stage.crowded, bulkBytes <= stage.mostBytes, stage.pauseMs),
       whenRoom: (callback: () => void) => void stage.#waiters.push(callback),
     };
-    this.writes = new WriteTurn({ world, log, head, guard: () => null });
+    this.writes = new WriteTurn({ world, log: SILENT, head, guard: () => null });
   }
 
   submit(name: string, request: WriteRequest): void {

@@ -11,8 +11,8 @@ import { OpenFiles } from '../../src/store/open-files.ts';
 import type { Command } from '../../src/stream/command.ts';
 import { runId } from '../support/arbitraries.ts';
 import { temporaryFolder } from '../support/cluster.ts';
+import { SILENT } from '../support/silent-log.ts';
 
-const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined };
 const RUN_ID = runId('a');
 const KEYS = Array.from({ length: 12 }, (_, index) => `large/${index}`);
 const LARGE_BYTES = 12 * 2 ** 20;

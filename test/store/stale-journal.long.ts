@@ -8,7 +8,6 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import Database from 'better-sqlite3';
-import type { Log } from '../../src/node/ports/world.ts';
 import { offset } from '../../src/replication/position.ts';
 import { OpenFiles } from '../../src/store/open-files.ts';
 import { isWalStale } from '../../src/store/stale-wal.ts';
@@ -17,6 +16,7 @@ import { MARK_SCHEMA } from '../../src/store/state/state-opening.ts';
 import { runId } from '../support/arbitraries.ts';
 import { temporaryFolder } from '../support/cluster.ts';
 import { seeded } from '../support/random.ts';
+import { SILENT } from '../support/silent-log.ts';
 
 const MOMENTS = 8;
 const MIB = 1024 * 1024;
@@ -25,7 +25,6 @@ const MAX_APART_BYTES = 40 * MIB;
 const MAX_ROW_BYTES = 512 * 1024;
 const JOURNAL_BYTES = 8 * MIB;
 
-const log: Log = { info: () => undefined, warn: () => undefined, error: () => undefined };
 const settings = { fsync: 'everysec', bootId: null, newRunId: () => runId('a'), upstream: null } as const;
 
 interface Moment {
@@ -34,7 +33,7 @@ interface Moment {
 }
 
 function opened(path: string): StateFile {
-  const state = StateFile.open(path, log, settings, new OpenFiles(log), () => undefined);
+  const state = StateFile.open(path, SILENT, settings, new OpenFiles(SILENT), () => undefined);
   state.begin();
   return state;
 }

@@ -9,7 +9,7 @@ import { Feed } from '../../src/node/feed/feed.ts';
 import { PositionWaiters } from '../../src/node/head/position-waiters.ts';
 import { StreamHead } from '../../src/node/head/stream-head.ts';
 import type { FollowerEvents, FollowerSocket } from '../../src/node/ports/follower-socket.ts';
-import type { Log, World } from '../../src/node/ports/world.ts';
+import type { World } from '../../src/node/ports/world.ts';
 import { type History, renamed } from '../../src/replication/history.ts';
 import { type Position, type RunId, ZERO } from '../../src/replication/position.ts';
 import type { Command } from '../../src/stream/command.ts';
@@ -21,14 +21,13 @@ import { FakeKeyspace } from '../simulation/fake-keyspace.ts';
 import { FakeState } from '../simulation/fake-state.ts';
 import { runId } from './arbitraries.ts';
 import type { FeedEvent } from './follower.ts';
+import { SILENT } from './silent-log.ts';
 
 export const KIB = 1024;
 export const MIB = 1024 * KIB;
 export const RUN_ID = runId('a');
 
 const UNWATCHED = { appended: () => undefined, saving: () => undefined, switching: () => undefined };
-
-export const log: Log = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
 /** Nothing happens by itself. */
 export class FakeWorld implements World {
@@ -175,7 +174,7 @@ export class Stage {
     for (const row of rows) this.#disk.append(row);
     this.head = StreamHead.recover({
       world,
-      log,
+      log: SILENT,
       settings: { backlogBytes, overlayBytes: 1_024 * MIB, applyIntervalMs: 1 },
       state: new FakeState(this.#disk, CALM, UNWATCHED, 'always', null),
       keyspace,
@@ -191,7 +190,7 @@ export class Stage {
     }));
     this.feed = new Feed({
       world,
-      log,
+      log: SILENT,
       head,
       positions: this.positions,
       settings: {
