@@ -26,7 +26,7 @@ function nearness(psyncd: LoadResult, bare: LoadResult): number {
   return one === null || other === null ? throughput : Math.max(throughput, other / one);
 }
 
-test('PUT and GET stay near a Fastify that does nothing', async (t) => {
+test('PUT and GET are nearly as fast as a Fastify server that does nothing', async (t) => {
   const scope = await Scope.open(new Dataset());
   t.after(() => scope.close());
   const [{ node }, bare] = await Promise.all([

@@ -59,7 +59,7 @@ test('the packed tarball runs `npx psyncd serve` in an empty folder', async (t) 
   await exited;
 });
 
-test('where there is nothing to build with, as after `npm ci --omit=dev`, `npm ci` builds nothing and does not fail', async (t) => {
+test('without the packages for building, as after `npm ci --omit=dev`, `npm ci` builds nothing and does not fail', async (t) => {
   const folder = await temporaryFolder(t);
   await copyFile(join(ROOT, 'package.json'), join(folder, 'package.json'));
   await mkdir(join(folder, 'src'));

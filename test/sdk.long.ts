@@ -74,7 +74,7 @@ const TSCONFIG = {
   exclude: ['**/node_modules', '**/openapi-ts.config.ts'],
 };
 
-test('what is generated, the examples and the adapters compile under strict', async () => {
+test("the generated clients, the examples and the adapters compile with TypeScript's strict", async () => {
   const { stdout } = await run(join(ROOT, 'node_modules', '.bin', 'tsc'), ['-p', folder]).catch(
     (error: { stdout: string }) => error,
   );
@@ -104,7 +104,7 @@ for (const name of CLIENTS) {
       );
     });
 
-    await t.test('keys with slashes, Unicode and everything else are what they are', async () => {
+    await t.test('keys with slashes, Unicode and other special characters come back unchanged', async () => {
       for (const key of KEYS) {
         assert.equal(ok(await sdk.set(`keys ${key}`, new Blob([key]))).key, `keys ${key}`);
         assert.deepEqual(Buffer.from(await bytesOf(await sdk.get(`keys ${key}`, 'blob'))).toString(), key);
@@ -114,7 +114,7 @@ for (const name of CLIENTS) {
       for (const key of KEYS) assert.deepEqual(ok(await sdk.delete(`keys ${key}`)).deleted, true);
     });
 
-    await t.test('conditions hold, and what does not says the version there is', async () => {
+    await t.test('conditions are checked, and a failed one names the present version', async () => {
       const { version } = ok(await sdk.set('once', new Blob(['1']), { 'If-None-Match': '*' }));
       const again = await sdk.set('once', new Blob(['2']), { 'If-None-Match': '*' });
       assert.equal(again.status, 412);
@@ -128,7 +128,7 @@ for (const name of CLIENTS) {
       assert.equal((await sdk.delete('once', { 'If-Match': etag })).status, 412);
     });
 
-    await t.test('errors have their codes', async () => {
+    await t.test('errors carry their code', async () => {
       const missing = await sdk.get('missing', 'blob');
       assert.equal(missing.status, 404);
       assert.equal(missing.problem?.code, 'NOT_FOUND');
@@ -152,7 +152,7 @@ for (const name of CLIENTS) {
       assert.equal(ok(await sdk.increment('visits', '40')).value, 42);
     });
 
-    await t.test('entries expire, and stay', async () => {
+    await t.test('entries expire, or stay once the expiry is deleted', async () => {
       const before = Date.now();
       const { expiresAt } = ok(await sdk.set('session', new Blob(['s']), {}, 60.5));
       assert.ok(expiresAt !== null && expiresAt >= before + 60_500 && expiresAt <= Date.now() + 60_501);
@@ -185,7 +185,7 @@ for (const name of CLIENTS) {
       assert.deepEqual(ok(await sdk.getJson('batch')), { n: 1 });
     });
 
-    await t.test('pages go on to the end', async () => {
+    await t.test('pages of keys lead to the last key', async () => {
       const expected = Array.from({ length: 25 }, (_, index) => `page/${String(index).padStart(2, '0')}`);
       const lines = expected.map((key) => `${JSON.stringify({ key, value: '/w==', encoding: 'base64' })}\n`);
       assert.equal(ok(await sdk.import(lines.join(''))).imported, 25);
@@ -209,7 +209,7 @@ for (const name of CLIENTS) {
       );
     });
 
-    await t.test('the state of the node is text, and JSON', async () => {
+    await t.test('the state of the node can be read as text and as JSON', async () => {
       assert.match(ok(await sdk.info()), /^role:master$/m);
       const { data, headers } = await sdk.replication();
       assert.deepEqual([data?.role, data?.position], ['master', headers.get('psync-position')]);
@@ -236,7 +236,7 @@ for (const name of CLIENTS) {
     assert.equal(lines[0], 'bytes: Uint8Array(4) [ 137, 80, 78, 71 ]');
     assert.match(lines[1] ?? '', /^late: PRECONDITION_FAILED \d+$/);
     assert.deepEqual(lines.slice(3), ['key: photos/ada.png 5', 'key: visits 1']);
-    await t.test('its counter counts', () => assert.equal(lines[2], 'visits: 2'));
+    await t.test("the example's counter has the right value", () => assert.equal(lines[2], 'visits: 2'));
   });
 }
 

@@ -6,13 +6,13 @@ import { folders } from './folders.ts';
 const KILLS = 8;
 const ROUNDS = 4;
 
-test(`${KILLS} kills, stops, cuts, promotions and hand-overs under writers: nothing answered is lost, nobody diverges`, async (t) => {
+test(`after ${KILLS} kills, stops, cuts, promotions and hand-overs under writers, no answered write is lost and all nodes are equal`, async (t) => {
   const chance = seeded();
   t.diagnostic(`PSYNCD_SEED=${chance.seed}`);
   await chaos(chance, KILLS, (line) => t.diagnostic(line));
 });
 
-test(`${ROUNDS} rounds of copies, restores, roll-backs and clones under writers: no position has two contents`, async (t) => {
+test(`after ${ROUNDS} rounds of copies, restores, roll-backs and clones under writers, no position has two contents`, async (t) => {
   const chance = seeded();
   t.diagnostic(`PSYNCD_SEED=${chance.seed}`);
   await folders(chance, ROUNDS, (line) => t.diagnostic(line));

@@ -31,7 +31,7 @@ async function isReplicaOf(node: ChildNode, master: ChildNode): Promise<void> {
   assert.deepEqual([role, upstream?.url], ['replica', master.wsUrl]);
 }
 
-test('killed anywhere while damaged files are set aside, or right after: the next start is a replica, and gets everything anew', async (t) => {
+test('a replica killed while it sets damaged files aside is a replica at its next start, and gets a full resync', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
@@ -131,7 +131,7 @@ test('a folder with files set aside, whose first start found no room for a new p
   assert.equal((await node.client.replication()).role, 'replica');
 });
 
-test('a folder that has lost its psyncd.db does not become an empty master by itself', async (t) => {
+test('a folder without its psyncd.db does not become an empty master by itself', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node');
   await node.client.set('k', 'v');

@@ -402,7 +402,7 @@ const SEEDS = Number(process.env.PSYNCD_SEEDS ?? 1);
 const { seed: FIRST } = seeded();
 
 for (let seed = FIRST; seed < FIRST + SEEDS; seed += 1) {
-  test(`mirrors that are cut and moved about see everything once, and end up with what there is (PSYNCD_SEED=${seed})`, async (t) => {
+  test(`mirrors that are cut off and moved between nodes see each change once and end up equal to the master (PSYNCD_SEED=${seed})`, async (t) => {
     await run(t, seed);
   });
 }

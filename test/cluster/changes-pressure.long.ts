@@ -42,7 +42,7 @@ async function connections(node: ChildNode): Promise<number> {
   return table.split('\n').filter((line) => new RegExp(`^\\s*\\d+: \\S+:${hex} \\S+ 01 `).test(line)).length;
 }
 
-test('followers that do not read cost a cursor, are disconnected with their position, and lose nothing', {
+test('followers that do not read cost only a cursor, are disconnected with their position, and lose nothing', {
   skip: process.platform !== 'linux',
 }, async (t) => {
   const cluster = await Cluster.create(t);
@@ -97,7 +97,7 @@ test('followers that do not read cost a cursor, are disconnected with their posi
   assert.ok((await node.client.replication()).offset > first + 100 * MIB);
 });
 
-test('large messages that wait for followers who do not read are bounded together, and those who read get theirs', {
+test('large messages for followers that do not read have one bound together, and followers that read get theirs', {
   skip: process.platform !== 'linux',
 }, async (t) => {
   const cluster = await Cluster.create(t);
@@ -217,7 +217,7 @@ function mostDescriptors(): number {
   }
 }
 
-test('a thousand that connect at once are all given their snapshots, small ones not behind large ones', {
+test('a thousand followers that connect at once all get their snapshots, and small ones do not wait for large ones', {
   skip: mostDescriptors() < 1_500 && 'a process may open too few files here',
 }, async (t) => {
   const cluster = await Cluster.create(t);
@@ -270,7 +270,7 @@ test('a thousand that connect at once are all given their snapshots, small ones 
   }
 });
 
-test('when the node stops or is killed its followers go on where they were, and nothing is lost or doubled', async (t) => {
+test('followers continue from their positions after the node was stopped or killed, and get each change once', async (t) => {
   const cluster = await Cluster.create(t);
   const flags = ['--backlog-size', '8mb'];
   let node = await cluster.start('node', ...flags);
@@ -316,7 +316,7 @@ test('when the node stops or is killed its followers go on where they were, and 
   assert.ok(all.length > 60, `${all.length} writes`);
 });
 
-test('a follower that takes or answers nothing for --repl-timeout is dropped, one that has nothing to take is not', async (t) => {
+test('a follower that reads or answers nothing for --repl-timeout is dropped; one with nothing to read is not', async (t) => {
   const cluster = await Cluster.create(t);
   // This process answers the pings of the idle ones, and a busy machine may keep it from that for a second.
   const node = await cluster.start('node', '--repl-timeout', '3s', '--repl-ping-interval', '100ms');

@@ -20,7 +20,7 @@ async function begunAnew(folder: string): Promise<number> {
   }
 }
 
-test('under writers the WAL of a master and of its replica begins anew, before its bound; a stop leaves none', async (t) => {
+test('under writers the WALs of a master and its replica begin anew before their bound, and a stop leaves none', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const replica = await cluster.start('replica', '--replica-of', master.wsUrl);

@@ -72,7 +72,7 @@ test('a wall clock that is set four hours forward, and back again, cuts off no r
   assert.equal(status.upstream?.state, 'streaming');
 });
 
-test('after the wall clock was set two hours back lag, rates, ages and timeouts go on', async (t) => {
+test('lag, rates, ages and time-outs stay right after the wall clock is set two hours back', async (t) => {
   const { clock, master, replica } = await pair(t);
   await clock.set(-2 * HOUR_MS, master);
   assert.ok((await uptimeOf(master)) >= 0);
@@ -112,7 +112,7 @@ test('after the wall clock was set two hours back lag, rates, ages and timeouts 
   assert.ok((outages[0]?.awayMs ?? 0) >= 1_000, JSON.stringify(outages));
 });
 
-test('with a clock before 1970 a ttl is refused, and the replica goes on', async (t) => {
+test('a node whose clock is before 1970 refuses a ttl, and its replica goes on', async (t) => {
   const { clock, master, replica } = await pair(t);
   const ways: readonly (readonly [string, string, RequestInit])[] = [
     ['PUT', '/v1/keys/ttl?ttl=100', { body: 'v' }],

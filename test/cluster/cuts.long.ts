@@ -34,7 +34,7 @@ class Writer {
   }
 }
 
-test('three replicas that connect at once under five writers end up with the same, each by one full resync', async (t) => {
+test('three replicas that connect at once under five writers end up equal, each after one full resync', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const replicas = await Promise.all(['one', 'two', 'three'].map((name) => cluster.start(name)));
@@ -52,7 +52,7 @@ test('three replicas that connect at once under five writers end up with the sam
   assert.deepEqual(await counters(master), { syncFull: 3, syncPartialOk: 0, syncPartialErr: 0 });
 });
 
-test(`links cut ${CUTS} times, every few moments: partial resyncs only, and nothing is lost`, async (t) => {
+test(`replicas whose links are cut ${CUTS} times need only partial resyncs, and lose nothing`, async (t) => {
   const { random, seed } = seeded();
   t.diagnostic(`PSYNCD_SEED=${seed}`);
   const cluster = await Cluster.create(t);
@@ -92,7 +92,7 @@ test(`links cut ${CUTS} times, every few moments: partial resyncs only, and noth
   t.diagnostic(`${await partialResyncs()} partial resyncs`);
 });
 
-test('a snapshot that is cut at twenty random points leaves no trace, and the old data is served all the time', async (t) => {
+test('a snapshot that is cut off at twenty random points leaves no file behind, and the replica serves its old data meanwhile', async (t) => {
   const { random, seed } = seeded();
   t.diagnostic(`PSYNCD_SEED=${seed}`);
   const cluster = await Cluster.create(t);

@@ -47,7 +47,7 @@ for (const [what, touch] of [
     (node: ChildNode) => fetch(`${node.url}/v1/keys/marked/append`, { method: 'POST', body: 'x' }),
   ],
 ] as const) {
-  test(`a flipped bit of a value in the keyspace file is never served: ${what} touches it, and the node ends`, async (t) => {
+  test(`a flipped bit of a value in the keyspace file is never served: the node ends when ${what} touches it`, async (t) => {
     const cluster = await Cluster.create(t);
     await stopped(cluster, 'node');
     await flipped(cluster, 'node', 'keyspace-1.db');
@@ -200,7 +200,7 @@ test('a keyspace of a newer psyncd is refused at the start, untouched', async (t
   assert.deepEqual((await readdir(cluster.data('node'))).sort(), ['keyspace-1.db', 'psyncd.db']);
 });
 
-test('--on-damage resync: a replica that touches damage gets everything anew, without a restart', async (t) => {
+test('with --on-damage resync a replica that touches damage gets a full resync without a restart', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   let replica = await cluster.start('replica', '--replica-of', master.wsUrl);
@@ -225,7 +225,7 @@ for (const [what, file, flags] of [
   ['its keyspace file', /^keyspace-\d+\.db$/, false],
   ['psyncd.db, when it is told whom to follow', /^psyncd\.db$/, true],
 ] as const) {
-  test(`--on-damage resync: a replica that finds ${what} damaged at the start sets its files aside and begins anew`, async (t) => {
+  test(`with --on-damage resync a replica that finds ${what} damaged at the start sets its files aside and gets a full resync`, async (t) => {
     const cluster = await Cluster.create(t);
     const master = await cluster.start('master');
     const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
@@ -258,7 +258,7 @@ for (const [what, file, flags] of [
   });
 }
 
-test('--on-damage resync does not make a master begin anew', async (t) => {
+test('--on-damage resync does not make a master replace its files', async (t) => {
   const cluster = await Cluster.create(t);
   await stopped(cluster, 'node');
   const path = join(cluster.data('node'), 'keyspace-1.db');
@@ -288,7 +288,7 @@ test('damage that looks like a key that is not there is found by the scrub, and 
   assert.match(node.log, /keyspace-1\.db is damaged: the entry \\".*\\" is not .*restore/);
 });
 
-test('--on-damage resync: what the scrub of a replica finds is replaced, and the next one finds nothing', async (t) => {
+test('with --on-damage resync a replica replaces data that the scrub finds damaged, and the next scrub finds nothing', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master', '--scrub-interval', '50ms');
   let replica = await cluster.start('replica', '--replica-of', master.wsUrl);
@@ -322,7 +322,7 @@ for (const [what, whileOpen] of [
   ['before it starts', false],
   ['while it runs', true],
 ] as const) {
-  test(`a bit of a master's keyspace file flips ${what}: a full resync replaces nothing, and the master names the entry and the file`, async (t) => {
+  test(`after a bit of a master's keyspace file flips ${what}, a full resync replaces nothing, and the master names entry and file`, async (t) => {
     const cluster = await Cluster.create(t);
     await stopped(cluster, 'master');
     if (!whileOpen) await flipped(cluster, 'master', 'keyspace-1.db');
@@ -346,7 +346,7 @@ for (const [what, whileOpen] of [
   });
 }
 
-test('whichever bit of a master flips while it is stopped: after a full resync the replica has the true data, or its own, and the master says why', async (t) => {
+test('whichever bit of a stopped master flips, its replica ends up with the true data or keeps its own, and the master says why', async (t) => {
   const cluster = await Cluster.create(t);
   const { seed, random } = seeded();
   t.diagnostic(`PSYNCD_SEED=${seed}`);
@@ -390,7 +390,7 @@ test('whichever bit of a master flips while it is stopped: after a full resync t
   }
 });
 
-test('--on-damage resync: a replica in the middle that sends damage mends itself, and then those that follow it', async (t) => {
+test('with --on-damage resync a replica in the middle that sends damage mends itself, and then its own replicas', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   let middle = await cluster.start('middle', '--replica-of', master.wsUrl);
@@ -408,7 +408,7 @@ test('--on-damage resync: a replica in the middle that sends damage mends itself
   assert.equal((await last.client.replication()).kept.length, 1);
 });
 
-test('replicas that call whole snapshots damaged make a master look once, and no sooner again than after a minute', async (t) => {
+test('a master whose good snapshots are called damaged checks its file once within a minute', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master', '--scrub-interval', '0');
   await writeMany(master, 'k', 50);
@@ -445,7 +445,7 @@ async function infoOf(node: ChildNode): Promise<Readonly<Record<string, string>>
   return Object.fromEntries(text.split('\r\n').map((line) => line.split(/:(.*)/s).slice(0, 2)));
 }
 
-test('a flipped bit in what psyncd.db says of the node is damage at the start, which removes nothing', async (t) => {
+test("a flipped bit in the node's row of psyncd.db is damage at the start, and the start removes no file", async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node');
   await node.client.set('k', 'v');

@@ -32,7 +32,7 @@ const FEW = 20;
 /** What opens something when it is asked. */
 const OPENING = ['/v1/export', '/v1/digest', '/docs', '/openapi.json'];
 
-test('without file descriptors requests that need one get 503, the others go on, and all work again afterwards', {
+test('a node without free file descriptors answers 503 to requests that need one, serves the others, and recovers', {
   skip: !hasPrlimit(),
 }, async (t) => {
   const cluster = await Cluster.create(t);

@@ -75,7 +75,7 @@ class Program {
   }
 }
 
-test('follow.py: cut and started again, it loses nothing and has nothing twice', {
+test('follow.py loses nothing and has nothing twice after cuts and restarts', {
   skip: PYTHON === undefined && !MUST_RUN && 'there is no python3 with websockets',
 }, async (t) => {
   assert.ok(PYTHON !== undefined);
@@ -121,7 +121,7 @@ test('follow.py: cut and started again, it loses nothing and has nothing twice',
   assert.deepEqual(Object.keys(JSON.parse(await readFile(file, 'utf8')).entries), ['user:else']);
 });
 
-test('follow.py: --help helps, and a file that is no copy is neither a traceback nor overwritten', {
+test('follow.py has --help, and refuses a file that is no copy in one line, without overwriting it', {
   skip: PYTHON === undefined && !MUST_RUN && 'there is no python3 with websockets',
 }, async (t) => {
   assert.ok(PYTHON !== undefined);
@@ -158,7 +158,7 @@ function showsChange(page: Page, text: string): Promise<unknown> {
   return until(`the page shows ${text}`, async () => (await shown(page)).changes.includes(text));
 }
 
-test('page.html in Chromium: a cut and a reload lose nothing, double nothing, and start nothing over', {
+test('page.html in Chromium loses and doubles nothing in a cut and a reload, and needs no second snapshot', {
   skip: WITHOUT_BROWSER,
 }, async (t) => {
   const origin = await staticFiles(t, [

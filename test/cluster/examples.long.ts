@@ -90,7 +90,7 @@ async function send(node: ChildNode, method: string, path: string, operation: Op
   });
 }
 
-test('every example of the document is taken by the server', async (t) => {
+test('the server accepts each example of openapi.yaml', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node');
   let sent = 0;

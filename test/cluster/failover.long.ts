@@ -282,7 +282,7 @@ function countOf(text: string, part: string): number {
   return text.split(part).length - 1;
 }
 
-test('a hand-over to a given replica: it is the master, the old one follows it, and nobody needs a snapshot', async (t) => {
+test('after a hand-over the named replica is the master, the old master follows it, and no node needs a snapshot', async (t) => {
   const cluster = await Cluster.create(t);
   const old = await cluster.start('old');
   const [target, other] = await Promise.all(
@@ -341,7 +341,7 @@ test('a hand-over to a given replica: it is the master, the old one follows it, 
   for (const node of [old, target]) assert.equal((await counters(node)).syncPartialErr, 0);
 });
 
-test('hand-overs to and fro under load: every write is carried out once, by partial resyncs, with never two masters', async (t) => {
+test('hand-overs to and fro under load carry out each write once, need only partial resyncs, and never make two masters', async (t) => {
   const cluster = await Cluster.create(t);
   const one = await cluster.start('one');
   const two = await cluster.start('two', '--replica-of', one.wsUrl);
@@ -395,7 +395,7 @@ test('hand-overs to and fro under load: every write is carried out once, by part
   }
 });
 
-test('a frozen target is refused, or time is up, and no write has to wait; a hand-over to any replica goes to another', async (t) => {
+test('a hand-over to a frozen replica is refused or times out while writes go on; one to any replica chooses another', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const [frozen, running] = await Promise.all(
@@ -431,7 +431,7 @@ test('a frozen target is refused, or time is up, and no write has to wait; a han
   assert.equal((await counters(master)).syncFull, 2);
 });
 
-test('while the target lacks something writes are held: given up, they succeed where they are; handed over, on the new master', async (t) => {
+test('writes are held until the target has everything; they succeed on the old master if the hand-over fails, else on the new one', async (t) => {
   const cluster = await Cluster.create(t);
   const { master, target, link } = await pair(t, cluster);
   const connection = new Connection(t, master);
@@ -500,7 +500,7 @@ test('while the target lacks something writes are held: given up, they succeed w
   await converged(target, master);
 });
 
-test('a target that is killed or a master that is stopped while it waits: it is given up, and what was held is written', async (t) => {
+test('a hand-over fails and the held writes succeed when the target is killed or the waiting master is stopped', async (t) => {
   const cluster = await Cluster.create(t);
   const { master, target, link } = await pair(t, cluster);
   for (const end of ['the target is killed', 'the master is stopped'] as const) {
@@ -578,7 +578,7 @@ test('an impossible hand-over is refused, and changes nothing', async (t) => {
   await converged(master, replica, leaf);
 });
 
-test('once the target was asked only its answer decides, also after the time-out; if it never comes, an operator does', async (t) => {
+test('once the target was asked, only its answer decides, also after the time-out; without an answer the operator decides', async (t) => {
   const cluster = await Cluster.create(t);
   const { master, target, link } = await pair(t, cluster);
   const connection = new Connection(t, master);
@@ -624,7 +624,7 @@ test('once the target was asked only its answer decides, also after the time-out
   assert.deepEqual(await counters(master), { syncFull: 1, syncPartialOk: 2, syncPartialErr: 0 });
 });
 
-test('a write that comes while the target decides is held like the others, and succeeds on the new master', async (t) => {
+test('a write that arrives while the target decides is held, and succeeds on the new master', async (t) => {
   const cluster = await Cluster.create(t);
   const { master, target, link } = await pair(t, cluster);
   const { answer } = await asked(t, { master, target, link });
@@ -642,7 +642,7 @@ test('a write that comes while the target decides is held like the others, and s
   await converged(target, master);
 });
 
-test('a master that is stopped while the target decides answers the waiting requests, and asks the target again after its restart', async (t) => {
+test('a master that is stopped while the target decides answers the waiting requests, and asks again after its restart', async (t) => {
   const cluster = await Cluster.create(t);
   const { master, target, link } = await pair(t, cluster);
   const { answer } = await asked(t, { master, target, link });
@@ -661,7 +661,7 @@ test('a master that is stopped while the target decides answers the waiting requ
   assert.deepEqual({ outcome: await outcome, inTime }, { outcome: 'answered', inTime: true });
 });
 
-test('either node killed while the target decides: when it is back the target becomes the master, and nothing is lost', async (t) => {
+test('if either node is killed while the target decides, the target becomes the master when both are back, and nothing is lost', async (t) => {
   const cluster = await Cluster.create(t);
   const { master, target, link: first } = await pair(t, cluster);
   const { answer } = await asked(t, { master, target, link: first });
@@ -692,7 +692,7 @@ test('either node killed while the target decides: when it is back the target be
   for (const node of [master, old]) assert.equal((await counters(node)).syncPartialErr, 0);
 });
 
-test('a node that does not stand where the master does refuses to take over, and the old master is one again', async (t) => {
+test('a node at another position than the master refuses to take over, and the old master is the master again', async (t) => {
   const cluster = await Cluster.create(t);
   const { master, target, link } = await pair(t, cluster);
   const { runId } = await master.client.replication();
@@ -713,7 +713,7 @@ test('a node that does not stand where the master does refuses to take over, and
   await converged(master, stranger);
 });
 
-test('a master of another history at the address of the target is no target: it replaces nothing', async (t) => {
+test("a hand-over that reaches a master of another history at the target's address replaces no data", async (t) => {
   const cluster = await Cluster.create(t);
   const { master, target, link } = await pair(t, cluster);
   const { runId } = await master.client.replication();
@@ -740,7 +740,7 @@ test('a master of another history at the address of the target is no target: it 
 
 const KILLS = 3;
 
-test(`kill -9 in the middle of hand-overs, ${KILLS} times: one master is left, and nothing answered is lost or repeated`, async (t) => {
+test(`after kill -9 in the middle of ${KILLS} hand-overs there is one master, and no answered write is lost or repeated`, async (t) => {
   const { seed, random } = seeded();
   t.diagnostic(`PSYNCD_SEED=${seed}`);
   const cluster = await Cluster.create(t);
@@ -813,7 +813,7 @@ function psyncd(node: ChildNode, ...args: readonly string[]): Promise<Outcome> {
   });
 }
 
-test('psyncd failover: to a named replica, to any, and what is refused', async (t) => {
+test('psyncd failover hands over to a named replica or to any, and says why it is refused', async (t) => {
   const cluster = await Cluster.create(t);
   const { master, target, link } = await pair(t, cluster);
   const done = /^(ws:\S+) is the master, at ([0-9a-f]{40}:\d+); writes were held for \d+ ms\n$/;
@@ -843,7 +843,7 @@ test('psyncd failover: to a named replica, to any, and what is refused', async (
   assert.deepEqual({ code: usage.code, stdout: usage.stdout }, { code: 2, stdout: '' });
 });
 
-test('psyncd check: what a replica at a position would get and why, without getting it', async (t) => {
+test('psyncd check says what a replica at a position would get and why, and starts no resync', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master', '--backlog-size', '16kb');
   const replica = await cluster.start('replica', '--replica-of', master.wsUrl);

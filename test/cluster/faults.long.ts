@@ -39,7 +39,7 @@ for (const [code, status, problem] of [
   ['SQLITE_IOERR_SHMSIZE', 507, 'DISK_FULL'],
   ['SQLITE_IOERR_WRITE', 503, 'STORAGE_FAILED'],
 ] as const) {
-  test(`the journal takes nothing (${code}): writes answer ${status} and change nothing, everything else goes on`, async (t) => {
+  test(`when the journal cannot be written (${code}), writes get ${status} and change nothing, and everything else goes on`, async (t) => {
     const { cluster, disk, node } = await faulty(t, 'master');
     const replica = await cluster.start('replica', '--replica-of', node.wsUrl);
     await writeMany(node, 'k', 20);
@@ -70,7 +70,7 @@ for (const [code, status, problem] of [
 }
 
 for (const code of ['ERR_OUT_OF_RANGE', 'SQLITE_CONSTRAINT_PRIMARYKEY']) {
-  test(`the applier fails for another reason than the disk (${code}): the node ends and says so, nothing is lost`, async (t) => {
+  test(`when the applier fails for another reason than the disk (${code}), the node says so and ends, and nothing is lost`, async (t) => {
     const { cluster, disk, node } = await faulty(t, 'master', '--apply-interval', '10ms');
     await node.client.set('before', '1');
     await node.client.digest();
@@ -85,7 +85,7 @@ for (const code of ['ERR_OUT_OF_RANGE', 'SQLITE_CONSTRAINT_PRIMARYKEY']) {
   });
 }
 
-test('the keyspace file takes nothing: writes go on until the overlay is full, wait, and go on when there is room', async (t) => {
+test('when the keyspace file cannot be written, writes go on until the overlay is full, wait, and go on when there is room', async (t) => {
   const { disk, node } = await faulty(t, 'master', '--overlay-size', '1mb', '--apply-interval', '10ms');
   await disk.fail({ 'applier-commit': 'SQLITE_FULL' });
   const value = 'x'.repeat(10_000);
@@ -106,7 +106,7 @@ test('the keyspace file takes nothing: writes go on until the overlay is full, w
   assert.equal((await node.client.digest()).keys, 150);
 });
 
-test('a replica whose journal takes nothing stops acknowledging, says so, and resumes by itself', async (t) => {
+test('a replica whose journal cannot be written stops acknowledging, says so, and resumes by itself', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const disk = await FaultyDisk.create(cluster, 'replica');
@@ -136,7 +136,7 @@ for (const point of [
   'snapshot-check',
   'keyspace-switch',
 ] as const) {
-  test(`a replica whose disk fails at ${point} keeps and serves its old data, and has the new when the disk works`, async (t) => {
+  test(`a replica whose disk fails at ${point} keeps serving its old data, and gets the new data once the disk works`, async (t) => {
     const { cluster, disk, node } = await faulty(t, 'node');
     await node.client.set('old', 'data');
     const master = await cluster.start('master');
@@ -158,7 +158,7 @@ for (const point of [
   });
 }
 
-test('a refused snapshot that cannot be removed hides nothing; a disk that fails right after the switch costs no second one', async (t) => {
+test('a refused snapshot that cannot be removed hides no error; a disk failure right after the switch needs no second snapshot', async (t) => {
   const { cluster, disk, node } = await faulty(t, 'node');
   await node.client.set('old', 'data');
   const { position: old } = await node.client.replication();
@@ -216,7 +216,7 @@ test('a journal that cannot be fsynced in the background says so until it can; w
   assert.equal(await node.stop(), 0);
 });
 
-test('a file or the folder that is removed or replaced while the node runs is noticed: nothing is written until it is back', async (t) => {
+test('a node notices that a file or the folder was removed or replaced, and writes nothing until it is back', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master', '--apply-interval', '10ms');
   const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
@@ -296,7 +296,7 @@ function limitFiles(node: ChildNode, bytes: number | 'unlimited'): void {
 
 const hasPrlimit = spawnSync('prlimit', ['--version']).status === 0;
 
-test('a file that may not become larger is a full disk: 507, what needs no room goes on, and the next start says so', {
+test("at the limit of a file's size writes get 507, requests that need no room go on, and a start says why it fails", {
   skip: !hasPrlimit && 'prlimit is not installed',
 }, async (t) => {
   const cluster = await Cluster.create(t);
@@ -329,7 +329,7 @@ test('a file that may not become larger is a full disk: 507, what needs no room 
   assert.equal(await textOf(await cluster.start('node'), 'small'), 'y');
 });
 
-test('an export and a digest on a full disk answer 507, and say for what they need room', async (t) => {
+test('on a full disk an export and a digest get 507, which says for what they need room', async (t) => {
   const { disk, node } = await faulty(t, 'node', '--apply-interval', '1h');
   await disk.fail({ 'applier-commit': 'SQLITE_FULL' });
   await node.client.set('k', 'v');
@@ -342,7 +342,7 @@ test('an export and a digest on a full disk answer 507, and say for what they ne
   assert.equal((await node.client.digest()).keys, 1);
 });
 
-test('REPLICAOF and promotion on a full disk answer 507 and change nothing', async (t) => {
+test('on a full disk REPLICAOF and a promotion get 507 and change nothing', async (t) => {
   const { cluster, disk, node } = await faulty(t, 'node');
   const master = await cluster.start('master');
   const http = new Connection(t, node);
@@ -366,7 +366,7 @@ test('REPLICAOF and promotion on a full disk answer 507 and change nothing', asy
   await node.client.promote();
 });
 
-test('a checkpoint of the journal that fails is logged and costs nothing, and is made when it can be', async (t) => {
+test('a failed checkpoint of the journal is logged, loses nothing, and is made later', async (t) => {
   const { cluster, disk, node } = await faulty(t, 'node');
   const replica = await cluster.start('replica', '--replica-of', node.wsUrl);
   const value = 'x'.repeat(500_000);
@@ -388,7 +388,7 @@ test('a checkpoint of the journal that fails is logged and costs nothing, and is
   await converged(node, replica);
 });
 
-test('a keyspace that cannot be read answers 503, never a wrong value, and goes on when it can', async (t) => {
+test('a node that cannot read its keyspace file answers 503, never a wrong value, and recovers', async (t) => {
   const { cluster, disk, node: before } = await faulty(t, 'node');
   await before.client.set('k', 'v');
   await before.stop();
@@ -408,7 +408,7 @@ test('a keyspace that cannot be read answers 503, never a wrong value, and goes 
   assert.equal((await http.send('GET', '/v1/keys/k')).body.toString(), 'v');
 });
 
-test('a keyspace file that there is no room to bring up to date is not called damaged, and stays as it is', async (t) => {
+test('a keyspace file that cannot be migrated on a full disk is not called damaged, and stays unchanged', async (t) => {
   const { cluster, disk, node } = await faulty(t, 'node');
   await node.client.set('k', 'v');
   await node.stop();
@@ -444,7 +444,7 @@ test('a keyspace file that turns out to be damaged ends the node with one line t
   assert.match(node.log, /keyspace-1\.db is damaged: .*restore the folder from a copy/);
 });
 
-test('a journal that cannot be read sends the slow replica away, and nobody else notices', async (t) => {
+test('when the journal cannot be read, only the slow replica that needs it is disconnected', async (t) => {
   const { cluster, disk, node } = await faulty(t, 'master', '--backlog-size', '16kb');
   const replica = await cluster.start('replica', '--replica-of', node.wsUrl);
   await node.client.set('k', 'v');
@@ -479,7 +479,7 @@ const KILLED_AT: readonly FaultPoint[] = [
 const digitsFor = (point: FaultPoint): number => (point.startsWith('journal-checkpoint') ? 400_000 : 2_000);
 
 for (const point of KILLED_AT) {
-  test(`killed at ${point}, a master comes back by itself with everything that was answered, and half of nothing`, async (t) => {
+  test(`a master killed at ${point} restarts with each answered write, and with no half transaction`, async (t) => {
     const { cluster, disk, node } = await faulty(
       t,
       'master',
@@ -553,7 +553,7 @@ for (const point of [
   'file-keep',
   'file-kept',
 ] as const) {
-  test(`killed at ${point}, a replica has the old data or the new, one keyspace file, and what it replaced`, async (t) => {
+  test(`a replica killed at ${point} has the old or the new data in one keyspace file, and the kept file of replaced data`, async (t) => {
     const { cluster, disk, node } = await faulty(t, 'node');
     await writeMany(node, 'mine', 5);
     const { position } = await node.client.replication();

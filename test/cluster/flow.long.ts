@@ -26,7 +26,7 @@ async function load(node: ChildNode, count: number, prefix = 'k', valueBytes = 1
   await answer.body?.cancel();
 }
 
-test('SYNC, the old way: a snapshot without a line before it, then the stream, and no ACK is expected', async (t) => {
+test('the old command SYNC gets a snapshot without a line before it, then the stream, and owes no ACK', async (t) => {
   const cluster = await Cluster.create(t);
   // This process answers the pings, and a busy machine may keep it from that for a second.
   const master = await cluster.start('master', '--repl-timeout', '3s', '--repl-ping-interval', '100ms');
@@ -141,7 +141,7 @@ async function trickle(t: Parameters<typeof RawReplica.connect>[0], master: Chil
   return replica;
 }
 
-test('a replica that takes its snapshot in a trickle is closed with 4413 when it holds too much of the disk', async (t) => {
+test('a replica that reads its snapshot too slowly is closed with 4413 once that holds too much of the disk', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master', '--replica-output-limit', '8mb', '--apply-interval', '20ms');
   await load(master, 20_000);
@@ -158,7 +158,7 @@ test('a replica that takes its snapshot in a trickle is closed with 4413 when it
   assert.match(JSON.stringify(session), /its snapshot holds \d+ bytes on the disk, and \d+ of it were taken/);
 });
 
-test('a full resync does not wait for replicas that take theirs in a trickle', async (t) => {
+test('a full resync does not wait for replicas that read theirs slowly', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   await load(master, 20_000);
@@ -173,7 +173,7 @@ test('a full resync does not wait for replicas that take theirs in a trickle', a
   assert.deepEqual(replicas.map(({ state }) => state).sort(), ['online', 'snapshot', 'snapshot']);
 });
 
-test('an export in a trickle is ended when it holds too much of the disk, and does not look whole', async (t) => {
+test('an export that is read too slowly is cut off once it holds too much of the disk, and does not look complete', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master', '--replica-output-limit', '1mb', '--apply-interval', '20ms');
   await load(master, 20_000);
@@ -193,7 +193,7 @@ test('an export in a trickle is ended when it holds too much of the disk, and do
   assert.equal(whole.trim().split('\n').length, 20_000);
 });
 
-test('a follower that reads its snapshot in a trickle is disconnected when it holds too much of the disk', async (t) => {
+test('a follower that reads its snapshot too slowly is disconnected once that holds too much of the disk', async (t) => {
   const cluster = await Cluster.create(t);
   const limits = ['--follower-output-limit', '1mb', '--apply-interval', '20ms'];
   const master = await cluster.start('master', ...limits);
@@ -210,7 +210,7 @@ test('a follower that reads its snapshot in a trickle is disconnected when it ho
   });
 });
 
-test('a replica that takes its snapshot slowly, but takes it, is not closed', async (t) => {
+test('a replica that reads its snapshot slowly but steadily is not closed', async (t) => {
   const cluster = await Cluster.create(t);
   const limits = ['--replica-output-limit', '1mb', '--replica-output-soft-limit', '1mb'];
   // How long a busy machine takes for all this is no subject here: pongs come behind what was sent before the pings.
@@ -254,7 +254,7 @@ test('a replica that takes its snapshot slowly, but takes it, is not closed', as
   assert.equal(replica.closed, null);
 });
 
-test('the backlog is resized while the node runs: the newest bytes stay, and more may come back', async (t) => {
+test('a backlog that is resized while the node runs keeps its newest bytes, and may get older ones back from the journal', async (t) => {
   const cluster = await Cluster.create(t);
   const { master, link, replica } = await cluster.linked();
   await writeMany(master, 'a/', 200, 'x'.repeat(500));
@@ -289,7 +289,7 @@ test('the backlog is resized while the node runs: the newest bytes stay, and mor
   assert.equal((await backlogOf(master)).size, 16_384);
 });
 
-test('the backlog report: rate, history, outages, and advice by the rule', async (t) => {
+test('the backlog report shows the write rate, the window and the outages, and advises a size from them', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const link = await cluster.proxy(master);
@@ -328,7 +328,7 @@ test('the backlog report: rate, history, outages, and advice by the rule', async
   assert.match(advice.text, /3600 s away x \d+ bytes a second/);
 });
 
-test('--backlog-size auto:TIME grows with what is written, up to the ceiling, and is never below the floor', async (t) => {
+test('--backlog-size auto:TIME grows with the write rate up to its ceiling, and never falls below its floor', async (t) => {
   const cluster = await Cluster.create(t);
   const auto = ['--backlog-size', 'auto:1h', '--backlog-floor', '64kb', '--backlog-ceiling', '3mb'];
   const master = await cluster.start('master', ...auto);
@@ -349,7 +349,7 @@ test('--backlog-size auto:TIME grows with what is written, up to the ceiling, an
   assert.equal(config.backlogSize, 'auto:90s');
 });
 
-test('a half-open link is noticed on both sides within the time-out, and the replica continues', async (t) => {
+test('both sides notice a half-open link within the time-out, and the replica continues', async (t) => {
   const cluster = await Cluster.create(t);
   // Longer than a busy machine keeps a node from answering.
   const quick = ['--repl-timeout', '3s', '--repl-ping-interval', '100ms'];

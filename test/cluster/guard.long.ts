@@ -158,7 +158,7 @@ test('--allow-empty-master lets an empty master wipe its replica', async (t) => 
   assert.equal((await converged(empty, node)).keys, 0);
 });
 
-test('what a full resync replaces on a diverged history is kept as one file; the oldest go, and none is left over', async (t) => {
+test('a full resync of a diverged history keeps the replaced data as one file; the oldest kept files go, and none is orphaned', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node', '--keep-replaced', '2', ...QUICK);
   const positions: string[] = [];
@@ -196,7 +196,7 @@ test('what a full resync replaces on a diverged history is kept as one file; the
   assert.equal(files.length, 4);
 });
 
-test('killed right after a diverged history was replaced, the node still has the kept file', async (t) => {
+test('a node killed right after a diverged history was replaced still has the kept file', async (t) => {
   const cluster = await Cluster.create(t);
   const other = await cluster.start('other');
   await writeMany(other, 'o', 20);

@@ -79,7 +79,7 @@ function lineageOf({ lineage }: ReplicationAnswer): unknown[] {
   return lineage.map(({ runId, validTo, reason }) => ({ runId, validTo, reason }));
 }
 
-test('no replica continues over different bytes after its master was rolled back and wrote as much again, and the master says so', async (t) => {
+test('no replica continues over different bytes after its master was rolled back and wrote as many bytes again; the master logs it', async (t) => {
   const { cluster, shared, master, replica, restore } = await rolledBack(t);
   const sibling = await cluster.start('sibling', '--replica-of', master.wsUrl);
   await writeMany(master, 'k', 5, 'anew');
@@ -130,7 +130,7 @@ test('no replica continues over different bytes after its master was rolled back
   assert.deepEqual(lineageOf(await master.client.replication()), lineageOf(after));
 });
 
-test('a master that was rolled back and is asked by a replica that is ahead takes a new run ID, and keeps writing', async (t) => {
+test('a rolled-back master takes a new run ID when a replica ahead of it asks, and keeps taking writes', async (t) => {
   const { shared, master, replica, restore } = await rolledBack(t);
   const lost = await replica.client.replication();
   restore();
@@ -258,7 +258,7 @@ test('PSYNC continues only at the end of a command and over equal bytes, also wi
   });
 });
 
-test('folders of a psyncd that kept no hashes: everybody continues, and from the next connection on hashes are compared', async (t) => {
+test('nodes on folders of a psyncd without hashes all continue, and compare hashes from the next connection on', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const replica = await cluster.start('replica', '--replica-of', master.wsUrl);

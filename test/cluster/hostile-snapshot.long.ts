@@ -315,7 +315,7 @@ function utf16({ runId, offset }: Source, path: string): Connection {
   return db;
 }
 
-test('whatever is wrong with a snapshot, the replica names it, keeps its good copy, and asks again', async (t) => {
+test('a replica says what is wrong with a snapshot, keeps its data, and asks again', async (t) => {
   const cluster = await Cluster.create(t);
   const source = await goodSnapshot(cluster);
   const replica = await cluster.start('replica');

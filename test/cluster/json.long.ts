@@ -165,7 +165,7 @@ test('other requests are not delayed by JSON, however large or unusual', async (
   }
 });
 
-test('many clients that ask for large values at once do not hold other requests up', async (t) => {
+test('many clients that ask for large values at once do not delay other requests', async (t) => {
   const { node, http } = await oneNode(t);
   for (let index = 0; index < 4; index += 1)
     await http.send('PUT', `/v1/keys/large${index}`, Buffer.alloc(16 * MIB, 'x'));
@@ -199,7 +199,7 @@ test('many clients that ask for large values at once do not hold other requests 
   }
 });
 
-test('answers with large values, sent in pieces, are the JSON that small ones are', async (t) => {
+test('answers with large values, which are sent in pieces, have the same JSON as small ones', async (t) => {
   const { http } = await oneNode(t);
   const values: Readonly<Record<string, Buffer>> = {
     astral: Buffer.from('\u{1f600}é"\\\n\u0001'.repeat(20_000)),
@@ -252,7 +252,7 @@ test('answers with large values, sent in pieces, are the JSON that small ones ar
   }
 });
 
-test('numbers that a double does not hold stay as they are written, whichever way they come', async (t) => {
+test('numbers that a double cannot hold stay as they are written, on every way into the node', async (t) => {
   const { node, http } = await oneNode(t);
   const number = '99999999.99999999999';
   await http.send('PUT', '/v1/keys/stored', `{ "n" : ${number}, "old": 1 }`);
@@ -283,7 +283,7 @@ test('numbers that a double does not hold stay as they are written, whichever wa
   }
 });
 
-test('an import says which line is wrong, whatever is wrong with it, and the lines before it are in', async (t) => {
+test('a refused import names the wrong line, and keeps the entries of the lines before it', async (t) => {
   const { http } = await oneNode(t);
   const nested = (levels: number): string => `${'['.repeat(levels)}${']'.repeat(levels)}`;
   const json128 = `{"key":"deep","encoding":"json","value":${nested(127)}}`;
@@ -309,7 +309,7 @@ test('an import says which line is wrong, whatever is wrong with it, and the lin
   }
 });
 
-test('a byte order mark and white space are fine in imports and in bodies', async (t) => {
+test('imports and bodies may have a byte order mark and white space', async (t) => {
   const { node, http } = await oneNode(t);
   const lines = '\ufeff{"key":"a","value":"1"}\r\n \t\r\n\n{"key":"b","value":"2"}\n   ';
   assert.equal(json(await http.send('POST', '/v1/import', lines)).imported, 2);
@@ -370,7 +370,7 @@ test('numbers in queries are decimal digits, with a fraction only where one mean
   assert.equal((await http.send('PUT', '/v1/keys/k?ttl=0100.250&timeout=007', 'v')).status, 200);
 });
 
-test('what a body or query lacks is said in plain English', async (t) => {
+test('an error about a body or a query says in plain English what is missing', async (t) => {
   const { http } = await oneNode(t);
   for (const [method, path, body, detail] of [
     ['POST', '/v1/batch', '{}', /^the body lacks the member "ops"$/],
@@ -402,7 +402,7 @@ test('what a body or query lacks is said in plain English', async (t) => {
   }
 });
 
-test('a batch of nothing but gets is answered by a replica, and where too few replicas are there for writes', async (t) => {
+test('a batch of reads is answered by a replica, and by a master with too few replicas for writes', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const replica = await cluster.start('replica', '--replica-of', master.url.replace('http', 'ws'));

@@ -36,7 +36,7 @@ class Writer {
   }
 }
 
-test(`kill -9 during an import, ${KILLS} times: nothing answered is lost, replicas resume by partial resync`, async (t) => {
+test(`after kill -9 during ${KILLS} imports no answered entry is lost, and replicas continue by partial resyncs`, async (t) => {
   const cluster = await Cluster.create(t);
   const backlog = ['--backlog-size', '32mb'];
   let master = await cluster.start('master', ...backlog);

@@ -59,53 +59,53 @@ function headOf(request: string, ...headers: readonly string[]): string {
   return [`${request} HTTP/1.1`, 'Host: 127.0.0.1', ...headers, '', ''].join('\r\n');
 }
 
+test('an idle node gives back the memory of a burst of writes, and answers as before', LINUX, async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const pid = pidOf(node);
+  await fill(node, ENTRIES);
+  const after = residentBytes(pid);
+  await until('a third of it has been given back', () => residentBytes(pid) < (after * 2) / 3, 60_000);
+  assert.equal(await textOf(node, keyAt(ENTRIES - 1)), VALUE);
+});
+
 test(
-  'with nothing to do, a node gives back what a burst of writes took, and answers as before',
+  'a body takes no more memory than its bytes, however small the chunks in which it is sent',
   LINUX,
   async (t) => {
     const cluster = await Cluster.create(t);
     const node = await cluster.start('node');
-    const pid = pidOf(node);
-    await fill(node, ENTRIES);
-    const after = residentBytes(pid);
-    await until('a third of it has been given back', () => residentBytes(pid) < (after * 2) / 3, 60_000);
-    assert.equal(await textOf(node, keyAt(ENTRIES - 1)), VALUE);
+    const bytes = MIB / 2;
+    const line = '{"key":"imported","value":"v"}';
+    for (const [head, body, status] of [
+      [headOf('PUT /v1/keys/k', 'Transfer-Encoding: chunked'), 'x'.repeat(bytes), 201],
+      [headOf('POST /v1/import', 'Transfer-Encoding: chunked'), line.padEnd(bytes), 200],
+      [
+        headOf('POST /v1/batch', 'Content-Type: application/json', 'Transfer-Encoding: chunked'),
+        '{"ops":[]}'.padStart(bytes),
+        200,
+      ],
+    ] as const) {
+      const socket = await connected(t, node);
+      const most = growth(t, node);
+      const answered = once(socket, 'data');
+      socket.write(head);
+      for (let at = 0; at < bytes; at += 4_096) {
+        const chunks = [...body.slice(at, at + 4_096)].map((byte) => `1\r\n${byte}\r\n`);
+        if (!socket.write(chunks.join(''))) await once(socket, 'drain');
+      }
+      socket.write('0\r\n\r\n');
+      const [answer] = (await answered) as [Buffer];
+      assert.match(answer.toString(), new RegExp(`^HTTP/1.1 ${status} `), head);
+      isBelow(most(), 3 * bytes + SLACK);
+      socket.destroy();
+    }
+    assert.equal((await node.client.get('k'))?.length, bytes);
   },
 );
 
-test('a body costs its bytes, in however small chunks it is sent', LINUX, async (t) => {
-  const cluster = await Cluster.create(t);
-  const node = await cluster.start('node');
-  const bytes = MIB / 2;
-  const line = '{"key":"imported","value":"v"}';
-  for (const [head, body, status] of [
-    [headOf('PUT /v1/keys/k', 'Transfer-Encoding: chunked'), 'x'.repeat(bytes), 201],
-    [headOf('POST /v1/import', 'Transfer-Encoding: chunked'), line.padEnd(bytes), 200],
-    [
-      headOf('POST /v1/batch', 'Content-Type: application/json', 'Transfer-Encoding: chunked'),
-      '{"ops":[]}'.padStart(bytes),
-      200,
-    ],
-  ] as const) {
-    const socket = await connected(t, node);
-    const most = growth(t, node);
-    const answered = once(socket, 'data');
-    socket.write(head);
-    for (let at = 0; at < bytes; at += 4_096) {
-      const chunks = [...body.slice(at, at + 4_096)].map((byte) => `1\r\n${byte}\r\n`);
-      if (!socket.write(chunks.join(''))) await once(socket, 'drain');
-    }
-    socket.write('0\r\n\r\n');
-    const [answer] = (await answered) as [Buffer];
-    assert.match(answer.toString(), new RegExp(`^HTTP/1.1 ${status} `), head);
-    isBelow(most(), 3 * bytes + SLACK);
-    socket.destroy();
-  }
-  assert.equal((await node.client.get('k'))?.length, bytes);
-});
-
 test(
-  'bodies that arrive together take no more than --request-memory, and those that stop are given up',
+  '--request-memory bounds bodies that arrive together, and the node gives up those that stall',
   LINUX,
   async (t) => {
     const cluster = await Cluster.create(t);
@@ -145,7 +145,7 @@ test(
 );
 
 test(
-  'eight clients that set values of 16 MiB take twice what is on its way, beside the overlay',
+  'eight clients that set values of 16 MiB take at most twice their bodies in memory, beside the overlay',
   LINUX,
   async (t) => {
     const cluster = await Cluster.create(t);
@@ -167,7 +167,7 @@ test(
 );
 
 test(
-  'answers that nobody reads take no more than --request-memory; others are told to come again, and are answered when they have gone',
+  '--request-memory bounds unread answers: other clients get 429 until the readers have gone',
   LINUX,
   async (t) => {
     const cluster = await Cluster.create(t);
@@ -198,7 +198,7 @@ test(
   },
 );
 
-test('large values that clients ask for with conditions, and do not read, take no more', LINUX, async (t) => {
+test('--request-memory bounds unread large answers to conditional requests too', LINUX, async (t) => {
   const cluster = await Cluster.create(t);
   const memory = 64 * MIB;
   const node = await cluster.start('node', '--request-memory', String(memory));
@@ -227,7 +227,7 @@ test('large values that clients ask for with conditions, and do not read, take n
 });
 
 test(
-  'of large answers that are asked for without waiting one is made at a time, and all come, in order',
+  'large answers to pipelined requests are made one at a time, and all arrive, in order',
   LINUX,
   async (t) => {
     const cluster = await Cluster.create(t);

@@ -60,7 +60,7 @@ async function same(copy: Mirror, node: ChildNode, prefix = ''): Promise<void> {
   assert.deepEqual(held(copy), await exported(node, prefix));
 }
 
-test('a mirror of a replica has what is written on the master, of its prefixes only', async (t) => {
+test('a mirror of a replica has the entries that are written on the master under its prefixes, and no others', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
@@ -86,7 +86,7 @@ test('a mirror of a replica has what is written on the master, of its prefixes o
   assert.equal(copy.has('other'), false);
 });
 
-test('however often it is cut, a mirror has every change once', async (t) => {
+test('a mirror sees each change once, however often its connection is cut', async (t) => {
   const node = await (await Cluster.create(t)).start('node', '--backlog-size', '16kb');
   const { seed, random } = seeded();
   t.diagnostic(`PSYNCD_SEED=${seed}`);
@@ -132,7 +132,7 @@ test('a mirror behind the backlog gets a snapshot, and serves its old copy until
   assert.deepEqual(resets, ['behind-backlog']);
 });
 
-test('across a promotion: the next node continues, and writes from before it are waited for', async (t) => {
+test('a mirror continues on the promoted node, and waits for the writes from before the promotion', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
@@ -157,7 +157,7 @@ test('across a promotion: the next node continues, and writes from before it are
   assert.deepEqual(resets, []);
 });
 
-test('a replica that gets a full resync itself: its followers get one too, on the same connection', async (t) => {
+test('the followers of a replica that gets a full resync get a snapshot too, on the same connection', async (t) => {
   const cluster = await Cluster.create(t);
   const [master, other] = [await cluster.start('master'), await cluster.start('other')];
   await writeMany(master, 'k', 3);
@@ -176,7 +176,7 @@ test('a replica that gets a full resync itself: its followers get one too, on th
   assert.deepEqual(told, ['unknown-run-id', 'syncing', 'live']);
 });
 
-test('a mirror that was closed and stored goes on by position, and the node says so', async (t) => {
+test('a mirror that was closed and stored continues from its position without a reset', async (t) => {
   const node = await (await Cluster.create(t)).start('node');
   await writeMany(node, 'k', 50);
   const storage = memoryStorage();
@@ -193,7 +193,7 @@ test('a mirror that was closed and stored goes on by position, and the node says
   assert.equal(resets, 0);
 });
 
-test('a mirror that resumes is ready when it has what was written while it was away', async (t) => {
+test('a mirror that resumes is ready once it has the writes from the time when it was away', async (t) => {
   const node = await (await Cluster.create(t)).start('node');
   const storage = memoryStorage();
   const first = open(t, { url: node.url, prefix: 'k', storage });

@@ -418,7 +418,7 @@ async function play(t: TestContext, seed: number): Promise<void> {
   assert.deepEqual(await master.client.digest(), before);
 }
 
-test(`${STEPS} random operations leave what a Map would hold, on every node`, async (t) => {
+test(`after ${STEPS} random operations each node holds the same entries as a Map`, async (t) => {
   t.diagnostic(`PSYNCD_SEED=${SEED}`);
   await play(t, SEED);
 });

@@ -32,7 +32,7 @@ async function cutPower(cluster: Cluster, name: string, node: ChildNode, lostByt
 /** Entries of this size take a known part of the WAL each. */
 const VALUE = 'x'.repeat(3_000);
 
-test('after a power cut that lost sent bytes the master has a new run ID; replicas that are ahead get a full resync, the others continue', async (t) => {
+test('a master that lost sent bytes in a power cut takes a new run ID; replicas ahead of it get a full resync, the others continue', async (t) => {
   const cluster = await Cluster.create(t);
   const flags = ['--apply-interval', '1h'];
   const master = await cluster.start('master', ...flags);
@@ -78,7 +78,7 @@ test('after a power cut that lost sent bytes the master has a new run ID; replic
   file.close();
 });
 
-test('after a power cut that lost nothing the run ID is a new one all the same: nobody can know; all continue', async (t) => {
+test('a master takes a new run ID also after a power cut that lost nothing, because it cannot know; all replicas continue', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
@@ -93,7 +93,7 @@ test('after a power cut that lost nothing the run ID is a new one all the same: 
   assert.deepEqual(await counters(again), { syncFull: 0, syncPartialOk: 1, syncPartialErr: 0 });
 });
 
-test('--fsync always: answered means on disk, and the run ID survives the power cut', async (t) => {
+test('with --fsync always each answered write survives a power cut, and so does the run ID', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master', '--fsync', 'always');
   const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
@@ -108,7 +108,7 @@ test('--fsync always: answered means on disk, and the run ID survives the power 
   assert.deepEqual(await counters(again), { syncFull: 0, syncPartialOk: 1, syncPartialErr: 0 });
 });
 
-test('a replica that lost the end of its journal in a power cut gets it from its master again', async (t) => {
+test('a replica that lost the end of its journal in a power cut gets those bytes from its master again', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const flags = ['--replica-of', master.wsUrl, '--apply-interval', '1h'];

@@ -64,7 +64,7 @@ function onlyKeyspaceFile(cluster: Cluster, name: string): Promise<boolean> {
   });
 }
 
-test('to and fro within one history nobody gets a snapshot; those below hear only of a new run ID', async (t) => {
+test('replicas that are moved to and fro within one history need no snapshot; their own replicas only get a new run ID', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const [sibling, middle] = await Promise.all([
@@ -96,7 +96,7 @@ test('to and fro within one history nobody gets a snapshot; those below hear onl
   assert.deepEqual(await counters(middle), { syncFull: 1, syncPartialOk: 1, syncPartialErr: 0 });
 });
 
-test('re-pointed, or promoted, in the middle of a handshake or a snapshot: as if that had not begun', async (t) => {
+test('a replica re-pointed or promoted during a handshake or a snapshot behaves as if that had not begun', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
@@ -146,7 +146,7 @@ test('re-pointed, or promoted, in the middle of a handshake or a snapshot: as if
   });
 });
 
-test('to the same master, to itself, or in a circle: nothing changes, and a circle is named', async (t) => {
+test('re-pointing a node to its own master, to itself or in a circle changes nothing, and the answer names a circle', async (t) => {
   const cluster = await Cluster.create(t);
   const top = await cluster.start('top');
   const middle = await cluster.start('middle', '--replica-of', top.wsUrl);
@@ -182,7 +182,7 @@ test('to the same master, to itself, or in a circle: nothing changes, and a circ
   await converged(top, middle, leaf);
 });
 
-test('a circle that was made while one of its nodes was down is named by both, and a promotion opens it', async (t) => {
+test('both nodes name a circle that was made while one of them was down, and a promotion opens it', async (t) => {
   const cluster = await Cluster.create(t);
   const one = await cluster.start('one');
   let two = await cluster.start('two', '--replica-of', one.wsUrl);
@@ -206,7 +206,7 @@ test('a circle that was made while one of its nodes was down is named by both, a
   assert.deepEqual(await counters(two), { syncFull: 0, syncPartialOk: 0, syncPartialErr: 0 });
 });
 
-test('a replica that is behind is promoted: what the others had beyond it is kept in a file', async (t) => {
+test('when a replica that is behind is promoted, the others keep the data that it lacks in a file', async (t) => {
   const cluster = await Cluster.create(t);
   // Of what is kept the last part is in no keyspace file before it is needed there.
   const late = ['--apply-interval', '1h'];

@@ -46,7 +46,7 @@ function adopted(replica: ChildNode): readonly string[] {
   return [...replica.log.matchAll(event)].map((match) => match[1] as string);
 }
 
-test('the link is cut while a snapshot is checked: it takes over, and the stream goes on by a partial resync', async (t) => {
+test('a replica whose link is cut while it checks a snapshot takes that over, and continues by a partial resync', async (t) => {
   const { disk, master, link, replica } = await checking(t);
   const { position } = await master.client.replication();
   link.cut();
@@ -64,7 +64,7 @@ test('the link is cut while a snapshot is checked: it takes over, and the stream
   assert.deepEqual(await counters(master), { syncFull: 1, syncPartialOk: 1, syncPartialErr: 1 });
 });
 
-test('the master is killed while its snapshot is checked: it takes over, and the restarted master continues', async (t) => {
+test('a replica whose master is killed while it checks a snapshot takes that over, and continues from the restarted master', async (t) => {
   const { cluster, disk, master, link, replica } = await checking(t);
   await master.stop('SIGKILL');
   await noticesLoss(replica);
@@ -94,7 +94,7 @@ for (const cut of [false, true]) {
   });
 }
 
-test('a replica that is promoted while it checks a snapshot keeps what it has', async (t) => {
+test('a replica that is promoted while it checks a snapshot keeps its own data', async (t) => {
   const { cluster, disk, link, replica } = await checking(t);
   link.cut();
   await noticesLoss(replica);
@@ -110,7 +110,7 @@ test('a replica that is promoted while it checks a snapshot keeps what it has', 
   });
 });
 
-test('an empty snapshot is refused also when its link was cut meanwhile, and not asked for again', async (t) => {
+test('a replica refuses an empty snapshot also after its link was cut, and does not ask for it again', async (t) => {
   const { disk, master, link, replica } = await checking(t, 0);
   link.cut();
   await noticesLoss(replica);
@@ -122,7 +122,7 @@ test('an empty snapshot is refused also when its link was cut meanwhile, and not
   assert.equal((await counters(master)).syncFull, 1);
 });
 
-test('what is wrong with a snapshot is told also when its link was cut meanwhile, and another one is asked for', async (t) => {
+test('a replica says what is wrong with a snapshot also after its link was cut, and asks for another one', async (t) => {
   const { disk, master, link, replica } = await checking(t);
   link.cut();
   await noticesLoss(replica);

@@ -12,7 +12,7 @@ import { RawReplica } from '../support/raw-replica.ts';
 
 const SNAPSHOTS = 20;
 
-test('a full resync that begins while written entries go into the file is not broken off', async (t) => {
+test('a full resync that begins while the applier writes entries into the file completes', async (t) => {
   const cluster = await Cluster.create(t);
   // The applier commits again as soon as it has committed.
   const master = await cluster.start('master', '--apply-interval', '1ms');
@@ -38,7 +38,7 @@ test('a full resync that begins while written entries go into the file is not br
   assert.deepEqual(await counters(master), { syncFull: SNAPSHOTS, syncPartialOk: 0, syncPartialErr: 0 });
 });
 
-test('a bit that flips on the way in a value is noticed: nothing is replaced, and the replica asks again', async (t) => {
+test('a replica notices a bit of a snapshot that flips on the way, keeps its data, and asks again', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const mark = 'a value that can be found on the wire';
@@ -92,7 +92,7 @@ test('a bit that flips on the way in a value is noticed: nothing is replaced, an
   for (const peer of [knows, doesNot]) assert.equal((await peer.take(set.length)).toString(), set);
 });
 
-test('what was deleted does not stay on the disk, nor travel with a full resync', async (t) => {
+test('deleted entries do not stay on the disk, and do not travel with a full resync', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master', '--apply-interval', '20ms');
   const file = join(cluster.data('master'), 'keyspace-1.db');
@@ -121,7 +121,7 @@ test('what was deleted does not stay on the disk, nor travel with a full resync'
   assert.equal(await textOf(late, 'kept'), 'value');
 });
 
-test('a full resync does not wait for an export that nobody takes, and the export goes on', async (t) => {
+test('a full resync does not wait for an export that its client does not read, and the export goes on', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   // More than sockets hold.

@@ -46,7 +46,7 @@ class Writes {
   }
 }
 
-test('an older copy is put over some files of a killed node: it refuses to start, or holds what was written up to its position', async (t) => {
+test('a killed node with some files from an older copy refuses to start, or holds exactly the writes up to its position', async (t) => {
   const { seed, random } = seeded();
   t.diagnostic(`PSYNCD_SEED=${seed}`);
   const below = (end: number): number => Math.floor(random() * end);

@@ -12,7 +12,7 @@ import { scriptedMaster } from '../support/scripted-master.ts';
 
 const QUICK = ['--repl-timeout', '500ms', '--repl-ping-interval', '100ms'];
 
-test('a snapshot for a replica that reads nothing is given up, and the next replica gets its own', async (t) => {
+test('the master gives up the snapshot of a replica that reads nothing, and the next replica gets one', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master', ...QUICK, '--backlog-size', '16kb');
   for (let index = 0; index < 30; index += 1) await master.client.set(`k${index}`, 'x'.repeat(1_000_000));
@@ -39,7 +39,7 @@ test('a connection that sends no PSYNC, or too much before it, does not take the
   assert.deepEqual((await chatty.whenClosed()).code, 4400);
 });
 
-test('a web page is no replica, and writes nothing from another origin', async (t) => {
+test('a web page of another origin can neither connect as a replica nor write', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node');
   const page = new WebSocket(`${node.wsUrl}/v1/replication/stream`, 'psync.v1', {

@@ -224,7 +224,7 @@ async function hasWhatItLists(cluster: Cluster, name: string, node: ChildNode): 
   });
 }
 
-test(`five nodes re-pointed at random ${STEPS} times cost exactly the resyncs that were predicted`, async (t) => {
+test(`five nodes that are re-pointed at random ${STEPS} times need exactly the predicted resyncs`, async (t) => {
   const { seed, random } = seeded();
   t.diagnostic(`PSYNCD_SEED=${seed}`);
   const pick = <T>(from: readonly T[]): T => {

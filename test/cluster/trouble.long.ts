@@ -23,7 +23,7 @@ function refusalOf(replica: ChildNode): Promise<string> {
   return until('the replica refuses', async () => (await replica.client.replication()).upstream?.detail);
 }
 
-test('a snapshot that breaks off is discarded, again and again, and the old data is served', async (t) => {
+test('a replica discards a snapshot that breaks off, however often, and serves its old data', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await scriptedMaster(t, (socket) => {
     socket.send(Buffer.from(`+FULLRESYNC ${RUN_ID} 1000 unknown-run-id\r\n$100000\r\n`));
@@ -87,7 +87,7 @@ test('a snapshot with damaged pages is refused, and the old data is served', asy
   assert.equal(await textOf(replica, 'old'), 'data');
 });
 
-test('links cut and masters changed while snapshots arrive: the last master wins, with one file', async (t) => {
+test("a replica whose link is cut and master changed while snapshots arrive ends up with the last master's data in one file", async (t) => {
   const cluster = await Cluster.create(t);
   const masters = [await cluster.start('one'), await cluster.start('two')] as const;
   for (const [index, master] of masters.entries()) {
@@ -142,7 +142,7 @@ test('an export that nobody reads keeps neither writers nor a full resync waitin
   await converged(master, replica);
 });
 
-test('-NOMASTERLINK and -LOADING mean: later, with the same position', async (t) => {
+test('a replica that is told -LOADING asks again later with the same position', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await scriptedMaster(t, (socket) => socket.send(Buffer.from('-LOADING not ready\r\n')));
   const replica = await cluster.start('replica');
@@ -154,7 +154,7 @@ test('-NOMASTERLINK and -LOADING mean: later, with the same position', async (t)
   assert.equal((await linkState(replica, 'waiting')).upstream?.detail, 'LOADING not ready');
 });
 
-test('a master that sends an invalid command loses the link, and nothing of it is applied', async (t) => {
+test('a replica drops the link of a master that sends an invalid command, and applies nothing of it', async (t) => {
   const cluster = await Cluster.create(t);
   const closes: number[] = [];
   const master = await scriptedMaster(t, (socket, [, runId]) => {

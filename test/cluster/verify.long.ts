@@ -42,7 +42,7 @@ function isEqual(answer: Compared): void {
   );
 }
 
-test('a master, its replica and a replica of that are equal, whoever is asked; itself and strangers are told apart', async (t) => {
+test('a master, its replica and a replica of that compare as equal whichever is asked; a node refuses itself and strangers', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
@@ -82,7 +82,7 @@ test('a master, its replica and a replica of that are equal, whoever is asked; i
   }
 });
 
-test('under writes of every kind that do not stop, nodes are compared at one position and are equal', async (t) => {
+test('nodes under constant writes of all kinds are compared at one position, and are equal', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
@@ -143,7 +143,7 @@ async function tampered(cluster: Cluster, name: string, key: string): Promise<vo
   db.close();
 }
 
-test('a replica whose file was changed and looks whole is found, gets everything anew with the reason different-data, and its file is kept', async (t) => {
+test('a replica with a changed but intact file is found, gets a full resync with reason different-data, and keeps that file', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   let replica = await cluster.start('replica', '--replica-of', master.wsUrl);
@@ -231,7 +231,7 @@ function sameAs(position: (asked: string) => string): Answering {
   };
 }
 
-test('after a correction at the same position, followers and replicas of the corrected node get the data anew', async (t) => {
+test('the followers and replicas of a node that was corrected at its position get the data again', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   let replica = await cluster.start('replica', '--replica-of', master.wsUrl);
@@ -269,7 +269,7 @@ test('after a correction at the same position, followers and replicas of the cor
   await reading;
 });
 
-test('a peer that answers nonsense, too much, elsewhere or nothing costs one clear answer, in time', async (t) => {
+test('a comparison with a peer that answers nonsense, too much, elsewhere or nothing ends in time with a clear error', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
@@ -341,7 +341,7 @@ test('a peer that answers nonsense, too much, elsewhere or nothing costs one cle
   isEqual(await compared(master, replica.url));
 });
 
-test('a replica that differs again after it got everything anew gives the alarm, and does not get it again and again', async (t) => {
+test('a replica that differs again after a full resync raises the alarm, and does not resync again and again', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   await writeMany(master, 'k', 20);

@@ -39,7 +39,7 @@ function lastLine(text: string): string {
   return text.trimEnd().split('\n').at(-1) ?? '';
 }
 
-test('whatever fails, and in whatever order: every promise is kept', async (t) => {
+test('every promise is kept, whatever fails in whatever order', async (t) => {
   t.diagnostic(`seeds from ${FROM}`);
   const { code, text } = await run(ROOT, [
     '--from',

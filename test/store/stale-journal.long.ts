@@ -60,7 +60,7 @@ function pair(path: string, file: Moment, wal: Moment | null): void {
   if (wal !== null) linkSync(`${wal.path}-wal`, `${path}-wal`);
 }
 
-test('whenever a process ends, its journal and WAL are taken; of different moments only what is one state is', async (t) => {
+test('a journal and its WAL are accepted whenever the process ended; files of different moments only if they are one state', async (t) => {
   const folder = await temporaryFolder(t);
   const { seed, random } = seeded();
   t.diagnostic(`PSYNCD_SEED=${seed}`);
