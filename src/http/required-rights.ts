@@ -70,7 +70,7 @@ export const REQUIRED: ReadonlyMap<string, Requirement> = new Map<string, Requir
 ]);
 
 /** Paths without an operation: the API's description, and what answers 426 to all but a WebSocket. */
-const DESCRIPTION = /^\/(?:openapi\.(?:json|yaml)|docs(?:\/\*)?|v1\/replication\/stream)$/;
+const DESCRIPTION = /^\/(?:openapi\.(?:json|yaml)|docs(?:\/(?:\*|json|yaml))?|v1\/replication\/stream)$/;
 
 /** @returns what the route of the request needs; null: the table does not know it */
 export function requirementOf({ routeOptions: { url, schema } }: FastifyRequest): Requirement | null {
