@@ -2,16 +2,15 @@
  * The HTTP side: Fastify with psyncd's routes. Handlers translate; whatever they decide about replication would be
  * in the wrong room.
  */
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Access } from '../access/access.ts';
-import { LimitProblem, refusalHeaders } from '../access/access-problem.ts';
 import { ANYBODY, type Principal } from '../access/principal.ts';
 import type { Log } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';
 import { formatPosition } from '../replication/position.ts';
 import { mayCome, type Origins } from '../web/origins.ts';
-import { PROBLEM_TYPE, problemBody, rawProblem } from '../web/problem-body.ts';
+import { rawProblem } from '../web/problem-body.ts';
 import { checkQuery, refuseTokenInQuery } from '../web/query.ts';
 import { answerHeaders, NO_SNIFFING } from './answer-headers.ts';
 import { apiRoutes } from './api-routes.ts';
@@ -19,13 +18,14 @@ import { corsHeaders, preflightHeaders } from './cors.ts';
 import { documentRoutes } from './document/document-routes.ts';
 import type { DocumentParts } from './document/document-server.ts';
 import { direct } from './fast-path/direct.ts';
-import { isSkippable, limited, rateHeaders, withRateHeaders } from './fast-path/limited.ts';
+import { limited, withRateHeaders } from './fast-path/limited.ts';
 import { longWay } from './fast-path/long-way.ts';
 import { Front, type Timeouts, type UpgradeListener } from './front.ts';
 import { KnownPaths } from './known-paths.ts';
 import { Listening } from './listening.ts';
-import { sendProblem, toProblem } from './problem.ts';
-import { checkEncoding, EncodedBody, OversizedBody } from './request/body.ts';
+import { sendProblem } from './problem.ts';
+import { answerError, answerErrorDirectly, brokenRequest, RETRY_AFTER_SECONDS } from './refusals.ts';
+import { checkEncoding } from './request/body.ts';
 import { BodyStalls } from './request/body-stalls.ts';
 import { rewriteKeyUrl } from './request/key.ts';
 import { Traffic } from './request/traffic.ts';
@@ -35,9 +35,6 @@ import { plainJson } from './serialization.ts';
 
 /** Longer than Node lets the whole request line be: the key's own limit answers, not the router's. */
 const MAX_PARAM_LENGTH = 65_536;
-
-/** What is not possible now may be in a second: replicas acknowledge, and links are dialled, about that often. */
-const RETRY_AFTER_SECONDS = '1';
 
 const BODY_HEADERS = ['content-type', 'content-length', 'transfer-encoding'] as const;
 
@@ -236,74 +233,4 @@ function answerPreflight(request: FastifyRequest, reply: FastifyReply, allowed: 
 /** Whether the request's body means something to its route. */
 function isWrite(method: string | undefined): boolean {
   return method === 'PUT' || method === 'POST' || method === 'PATCH';
-}
-
-function answerError(
-  parts: ServerParts,
-  error: Error,
-  request: FastifyRequest,
-  reply: FastifyReply,
-): FastifyReply {
-  const { problem, headers } = explained(parts, error, request.method, request.originalUrl);
-  // Fastify closes the connection behind every body that cannot be read; one that has come whole is not in the way.
-  if (request.raw.complete && !parts.node.closing) reply.removeHeader('connection');
-  return sendProblem(reply.headers(headers), problem);
-}
-
-/** The same without Fastify. */
-function answerErrorDirectly(
-  parts: ServerParts,
-  error: Error,
-  request: IncomingMessage,
-  response: ServerResponse,
-): void {
-  const { problem, headers } = explained(parts, error, request.method ?? '', request.url ?? '');
-  const body = JSON.stringify(problemBody(problem));
-  // A client that sends too much would only connect again.
-  const staysOpen = request.complete || (error instanceof LimitProblem && isSkippable(request));
-  // Nothing more comes of the body.
-  if (!staysOpen) response.once('finish', () => request.socket.destroySoon());
-  response.writeHead(problem.status, {
-    ...answerHeaders(parts.node, parts.settings.allowedOrigins, request.headers),
-    ...rateHeaders(response),
-    ...headers,
-    'content-type': PROBLEM_TYPE,
-    'content-length': Buffer.byteLength(body),
-    ...(staysOpen ? {} : { connection: 'close' }),
-  });
-  response.end(body);
-}
-
-/** What to answer; what is no fault of the client's is logged. */
-function explained(
-  parts: ServerParts,
-  error: Error,
-  method: string,
-  url: string,
-): { problem: Problem; headers: Record<string, string> } {
-  const problem = toProblem(error);
-  if (problem === null) {
-    parts.log.error('request-failed', { method, url, error: error.stack ?? String(error) });
-    return { problem: new Problem('INTERNAL', 'the log of the node says more'), headers: {} };
-  }
-  const headers: Record<string, string> = {};
-  if (problem.code === 'READONLY') headers.location = `${problem.extra.master}${url}`;
-  if (problem.status === 503 || problem.status === 429) headers['retry-after'] = RETRY_AFTER_SECONDS;
-  Object.assign(headers, refusalHeaders(problem));
-  if (problem instanceof EncodedBody) headers['accept-encoding'] = 'identity';
-  // The rest of the body is not worth reading.
-  if (problem instanceof OversizedBody) headers.connection = 'close';
-  return { problem, headers };
-}
-
-/** What is wrong with what is no HTTP request, or not all of one. */
-function brokenRequest({ code }: Error & { code?: string }): Problem {
-  switch (code) {
-    case 'HPE_HEADER_OVERFLOW':
-      return new Problem('HEADERS_TOO_LARGE', 'the headers have more than 16 KiB');
-    case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return new Problem('REQUEST_TIMEOUT', 'the request did not arrive in time');
-    default:
-      return new Problem('BAD_REQUEST', 'this is not an HTTP request');
-  }
 }
