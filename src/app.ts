@@ -9,7 +9,7 @@ import { resolve } from 'node:path';
 import { Access } from './access/access.ts';
 import { tokenReader } from './access/token-reader.ts';
 import { TokenWatch } from './access/token-watch.ts';
-import type { Listening } from './http/listening.ts';
+import type { Servers } from './http/servers.ts';
 import type { Node } from './node/node.ts';
 import type { Log } from './node/ports/world.ts';
 import { Problem } from './node/problem.ts';
@@ -24,6 +24,7 @@ import { systemWorld } from './runtime/system-world.ts';
 import { version } from './runtime/version.ts';
 import { LiveSettings } from './settings/live.ts';
 import { tokensPath } from './settings/load.ts';
+import { formatAddress } from './settings/parse.ts';
 import type { Settings } from './settings/table.ts';
 import { type FolderSettings, openDataFolder } from './store/data-folder.ts';
 import { setAside, upstreamOf } from './store/set-aside.ts';
@@ -36,6 +37,8 @@ export interface App {
   readonly node: Node;
   /** `http://HOST:PORT` */
   readonly url: string;
+  /** The same of the admin listener; null: there is none. */
+  readonly adminUrl: string | null;
   /** Takes over the settings that may change while the node runs, and logs their names. */
   reload(settings: Settings): void;
   /**
@@ -58,6 +61,7 @@ const CLOSE_REQUESTS_MS = 2_000;
 export async function start(given: Settings, log: Log, failed: (error: Error) => void): Promise<App> {
   // The checks come first, so that a node that cannot start makes no files.
   await checkPort(given);
+  if (given.adminListen !== null) await checkPort(given.adminListen, '--admin-listen');
   checkUpstream(given);
   const loopLag = new LoopLag(log);
   const path = resolve(given.data);
@@ -66,7 +70,7 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   });
   loopLag.start();
   giveBackWhenQuiet();
-  const { createServer, acceptWebSockets, answerHeaders } = rest;
+  const { Servers, acceptWebSockets, answerHeaders } = rest;
   const access = new Access(log, settings, systemWorld);
   const tokens = new TokenWatch({ path: tokensPath(settings), access, world: systemWorld, log });
   await startTokens(tokens, settings, node);
@@ -80,18 +84,9 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
     admitFollower: (request, gone) => node.admitFollower(request, gone),
     serveFollower: (request, socket) => node.serveFollower(request, socket),
   });
-  const server = await createServer({
-    node,
-    access,
-    limits,
-    tokens,
-    log,
-    version: version(),
-    settings: live,
-    upgrade,
-  });
-  const port = await listen(server, settings, node);
-  const host = urlHost(settings);
+  const parts = { node, access, limits, tokens, log, version: version(), settings: live, upgrade };
+  const server = await Servers.create(parts, settings.adminListen !== null);
+  const { port, adminUrl } = await listen(server, settings, node);
   try {
     await node.start(listeningUrl(settings, port), settings.replicaOf, {
       announced: settings.announceUrl,
@@ -107,7 +102,8 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   log.info('started', { position: formatPosition(node.position), role: node.role, clients });
   return {
     node,
-    url: `http://${host}:${port}`,
+    url: httpUrl(settings.host, port),
+    adminUrl,
     reload: (settings) => {
       unattended(tokens.reload(), (error) => logUnexpected(log, 'tokens', error));
       const { changed, needRestart } = live.reload(settings);
@@ -142,13 +138,13 @@ async function limitsOf(settings: Settings, access: Access, proxies: Proxies): P
   return clientLimits(settings, access, proxies, systemWorld.monotonic);
 }
 
-function urlHost({ host }: Settings): string {
-  return host.includes(':') ? `[${host}]` : host;
+function httpUrl(host: string, port: number): string {
+  return `http://${formatAddress({ host, port })}`;
 }
 
 /** @returns the URL under which other nodes reach this one, `ws://HOST:PORT` */
 function listeningUrl(settings: Settings, port: number): string {
-  return settings.announceUrl ?? `ws://${urlHost(settings)}:${port}`;
+  return settings.announceUrl ?? `ws://${formatAddress({ host: settings.host, port })}`;
 }
 
 /** @throws StartError if `--replica-of` names this node itself, or a URL that no master can have */
@@ -176,7 +172,7 @@ function folderSettings({ fsync, replicaOf }: Settings): FolderSettings {
 async function importRest() {
   const [node, server, headers, peer, accept, dial] = await Promise.all([
     import('./node/node.ts'),
-    import('./http/server.ts'),
+    import('./http/servers.ts'),
     import('./http/answer-headers.ts'),
     import('./http/ask-peer.ts'),
     import('./ws/accept.ts'),
@@ -265,21 +261,26 @@ async function openOnce(
   }
 }
 
-/** @returns the port on which the server listens */
+/** @returns the port of the main listener, and the URL of the admin listener */
 async function listen(
-  server: Listening,
-  { host, port, maxConnections }: Settings,
+  servers: Servers,
+  { host, port, adminListen, maxConnections }: Settings,
   node: Node,
-): Promise<number> {
+): Promise<{ readonly port: number; readonly adminUrl: string | null }> {
+  let [tried, flag] = [{ host, port }, '--port'];
   try {
-    return await server.listen(host, port, maxConnections);
+    const bound = await servers.main.listen(host, port, maxConnections);
+    if (adminListen === null) return { port: bound, adminUrl: null };
+    [tried, flag] = [adminListen, '--admin-listen'];
+    const adminPort = await servers.listenForAdmins(adminListen.host, adminListen.port);
+    return { port: bound, adminUrl: httpUrl(adminListen.host, adminPort) };
   } catch (error) {
-    await node.close();
-    throw cannotListen(error, host, port);
+    await Promise.all([servers.close(), node.close()]);
+    throw cannotListen(error, tried.host, tried.port, flag);
   }
 }
 
-async function stop(server: Listening, node: Node): Promise<void> {
+async function stop(server: Servers, node: Node): Promise<void> {
   node.refuseWrites();
   const impatient = setTimeout(() => server.closeAllConnections(), CLOSE_REQUESTS_MS);
   // The node closes the WebSocket connections.

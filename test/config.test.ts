@@ -128,6 +128,7 @@ test('without anything given every setting has its default', () => {
     anonymousRights: [],
     authFailures: 10,
     rateLimit: 0,
+    adminListen: null,
     maxConnectionsPerToken: 0,
     maxFollowersPerToken: 0,
     upstreamTokenFile: null,

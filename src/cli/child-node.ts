@@ -10,10 +10,13 @@ import { ALLOCATOR, NODE_FLAGS } from '../runtime/process-memory.ts';
 const MAIN = fileURLToPath(
   new URL(import.meta.url.endsWith('.ts') ? '../main.ts' : '../main.js', import.meta.url),
 );
-const READY = /^psyncd listening on (http:\/\/\S+) role=(\w+) run-id=([0-9a-f]{40}) offset=(\d+)$/;
+const READY =
+  /^psyncd listening on (http:\/\/\S+) role=(\w+) run-id=([0-9a-f]{40}) offset=(\d+)(?: admin=(\S+))?$/;
 
 export class ChildNode {
   readonly url: string;
+  /** URL of the admin listener; null: it has none. */
+  readonly adminUrl: string | null;
   readonly client: Client;
   readonly process: ChildProcess;
   /** The node's message when it was ready. */
@@ -23,6 +26,7 @@ export class ChildNode {
   private constructor(child: ChildProcess, ready: RegExpExecArray, log: string[]) {
     this.process = child;
     this.url = ready[1] as string;
+    this.adminUrl = ready[5] ?? null;
     this.client = new Client(this.url);
     this.ready = { role: ready[2] as string, runId: ready[3] as string, offset: Number(ready[4]) };
     this.#log = log;

@@ -39,7 +39,8 @@ export interface FrontParts {
    * @param request null: it is not known, because it is no HTTP
    */
   readonly rawAnswer: (problem: Problem, request: IncomingMessage | null) => string;
-  readonly upgrade: UpgradeListener;
+  /** null: there are no WebSockets. */
+  readonly upgrade: UpgradeListener | null;
 }
 
 /** What Fastify has decided about connections; in milliseconds. */
@@ -180,8 +181,10 @@ export class Front {
     const before = socket.bytesWritten;
     try {
       const problem = normalizeTarget(request);
-      if (problem === null) this.#parts.upgrade(request, connection, head);
-      else this.#end(connection, problem, request);
+      const { upgrade } = this.#parts;
+      if (problem !== null) this.#end(connection, problem, request);
+      else if (upgrade !== null) upgrade(request, connection, head);
+      else this.#end(connection, new Problem('NOT_FOUND', 'this listener has no WebSockets'), request);
     } catch (error) {
       this.#log(error, request);
       // Behind the handshake no HTTP may follow.

@@ -3,13 +3,16 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Problem } from '../node/problem.ts';
 import { noSuchPath, sendProblem } from './problem.ts';
 import { rewriteKeyUrl } from './request/key.ts';
+import { isOnSide, type Side } from './sides.ts';
 
 /** Which paths there are, and with which methods. */
 export class KnownPaths {
   readonly #methods = new Map<string, Set<string>>();
 
-  constructor(app: FastifyInstance) {
-    app.addHook('onRoute', ({ url, method }) => {
+  /** @param side only paths of this side are known */
+  constructor(app: FastifyInstance, side: Side) {
+    app.addHook('onRoute', ({ url, method, schema }) => {
+      if (!isOnSide(side, { url, schema })) return;
       const methods = this.#methods.get(url) ?? new Set(['OPTIONS']);
       for (const each of [method].flat()) methods.add(each);
       this.#methods.set(url, methods);

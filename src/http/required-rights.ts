@@ -74,8 +74,16 @@ const DESCRIPTION = /^\/(?:openapi\.(?:json|yaml)|docs(?:\/(?:\*|json|yaml))?|v1
 
 /** @returns what the route of the request needs; null: the table does not know it */
 export function requirementOf({ routeOptions: { url, schema } }: FastifyRequest): Requirement | null {
-  if (url !== undefined && DESCRIPTION.test(url)) return 'token';
   const { operationId } = (schema ?? {}) as { readonly operationId?: string };
+  return requirementFor(url, operationId);
+}
+
+/**
+ * @param url of a route, as it was registered
+ * @param operationId undefined: the route has none
+ */
+export function requirementFor(url: string | undefined, operationId: string | undefined): Requirement | null {
+  if (url !== undefined && DESCRIPTION.test(url)) return 'token';
   return operationId === undefined ? null : (REQUIRED.get(operationId) ?? null);
 }
 
@@ -95,8 +103,11 @@ export function mustBeAllowed(principal: Principal, request: FastifyRequest): vo
   }
 }
 
-/** Whether the request deletes everything, or makes this node ask another one. */
-function reachesFurther({ query }: FastifyRequest): boolean {
+/** Operations of which some requests need the right `admin`. */
+export const REACHES_FURTHER: ReadonlySet<string> = new Set(['deleteKeys', 'getDigest']);
+
+/** Whether the request deletes everything, or makes this node ask another one: then it needs the right `admin`. */
+export function reachesFurther({ query }: FastifyRequest): boolean {
   const { all, against } = query as { readonly all?: string; readonly against?: string };
   return all !== undefined || against !== undefined;
 }

@@ -32,6 +32,7 @@ import { Traffic } from './request/traffic.ts';
 import { mustBeAllowed, requirementOf } from './required-rights.ts';
 import { validators } from './schemas/validation.ts';
 import { plainJson } from './serialization.ts';
+import { elsewhere, type Side } from './sides.ts';
 
 /** Longer than Node lets the whole request line be: the key's own limit answers, not the router's. */
 const MAX_PARAM_LENGTH = 65_536;
@@ -52,12 +53,19 @@ export interface ServerParts extends DocumentParts {
   readonly upgrade: UpgradeListener;
 }
 
-/** @returns the server, not listening yet */
-export async function createServer(parts: ServerParts): Promise<Listening> {
+/**
+ * @param side which operations it serves
+ * @param traffic the limits of memory, which all servers of a node share
+ * @returns the server, not listening yet
+ */
+export async function createServer(
+  parts: ServerParts,
+  side: Side = 'all',
+  traffic = new Traffic(() => parts.settings.requestMemoryBytes),
+): Promise<Listening> {
   const { access, node } = parts;
   const { requests } = parts.limits;
   const { allowedOrigins, proxies } = parts.settings;
-  const traffic = new Traffic(() => parts.settings.requestMemoryBytes);
   const stalls = new BodyStalls(() => parts.settings.bodyTimeoutMs, traffic.bodies);
   const front = new Front({
     log: parts.log,
@@ -65,14 +73,14 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
     refuse: (error, request, response) => answerErrorDirectly(parts, error, request, response),
     rawAnswer: (problem, request) =>
       rawProblem(problem, answerHeaders(node, allowedOrigins, request?.headers ?? null)),
-    upgrade: parts.upgrade,
+    upgrade: side === 'admin' ? null : parts.upgrade,
   });
   const app = Fastify({
     logger: false,
     serverFactory: (fastify, options) => {
       const long = longWay(fastify, () => front.rounds.longStarted());
       // With CORS every answer has headers of its own.
-      const isShort = allowedOrigins.length === 0;
+      const isShort = allowedOrigins.length === 0 && side !== 'admin';
       const fail = front.fail.bind(front);
       const other = requests === null ? long : withRateHeaders(long);
       const handler = isShort ? direct({ node, access, proxies, stalls, traffic, fail }, other) : other;
@@ -96,7 +104,7 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
     },
     clientErrorHandler: (error, socket) => front.broken(error, socket, brokenRequest(error)),
   });
-  const known = new KnownPaths(app);
+  const known = new KnownPaths(app, side);
   app.decorateRequest('principal');
 
   app.addHook('onRequest', (request, reply, done) => {
@@ -122,7 +130,11 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
     done();
   });
   app.addHook('onRequest', (request, _reply, done) => {
-    authorize(parts, request);
+    refuseTokenInQuery(request.url);
+    authenticate(parts, request);
+    const problem = request.is404 ? null : elsewhere(side, request);
+    if (problem !== null) throw problem;
+    if (!request.is404 && !access.isOpen) mustBeAllowed(request.principal, request);
     done();
   });
   // A page of another origin may send simple requests without asking; it must not write.
@@ -186,11 +198,10 @@ export async function createServer(parts: ServerParts): Promise<Listening> {
 }
 
 /**
- * Finds out who sends the request, and whether that one may.
- * @throws Problem UNAUTHORIZED, FORBIDDEN; BAD_REQUEST for a token where none belongs
+ * Finds out who sends the request.
+ * @throws Problem UNAUTHORIZED; BAD_REQUEST for what is no token; TOO_MANY_REQUESTS
  */
-function authorize({ access, settings: { proxies } }: ServerParts, request: FastifyRequest): void {
-  refuseTokenInQuery(request.url);
+function authenticate({ access, settings: { proxies } }: ServerParts, request: FastifyRequest): void {
   if (access.isOpen) {
     request.principal = ANYBODY;
     return;
@@ -198,7 +209,6 @@ function authorize({ access, settings: { proxies } }: ServerParts, request: Fast
   if (!request.is404 && requirementOf(request) === 'open') return;
   const { raw } = request;
   request.principal = access.authenticate(raw.headers.authorization, raw.socket, proxies.addressOf(raw));
-  if (!request.is404) mustBeAllowed(request.principal, request);
 }
 
 function limitStalls(

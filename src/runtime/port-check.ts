@@ -5,8 +5,14 @@ import { addressesOf, NO_SUCH_ADDRESS } from '../http/listening.ts';
 import type { Settings } from '../settings/table.ts';
 import { StartError } from '../store/start-error.ts';
 
-/** @throws StartError of one line if the node cannot listen there, at one of the addresses */
-export async function checkPort({ host, port }: Pick<Settings, 'host' | 'port'>): Promise<void> {
+/**
+ * @param flag that names the address
+ * @throws StartError of one line if the node cannot listen there, at one of the addresses
+ */
+export async function checkPort(
+  { host, port }: Pick<Settings, 'host' | 'port'>,
+  flag = '--port',
+): Promise<void> {
   // The system picks a free port.
   if (port === 0) return;
   try {
@@ -18,7 +24,7 @@ export async function checkPort({ host, port }: Pick<Settings, 'host' | 'port'>)
       });
     }
   } catch (error) {
-    throw cannotListen(error, host, port);
+    throw cannotListen(error, host, port, flag);
   }
 }
 
@@ -28,11 +34,11 @@ async function tryPort(host: string, port: number): Promise<void> {
   await once(server.close(), 'close');
 }
 
-/** @param error of the attempt to listen */
-export function cannotListen(error: unknown, host: string, port: number): StartError {
+/** @param error of the attempt to listen @param flag that names the address */
+export function cannotListen(error: unknown, host: string, port: number, flag = '--port'): StartError {
   if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
     return new StartError(
-      `port ${port} on ${host} is taken; choose another with --port, or 0 for a free one`,
+      `port ${port} on ${host} is taken; choose another with ${flag}, or 0 for a free one`,
     );
   }
   return new StartError(

@@ -33,7 +33,7 @@ export class LiveSettings implements RunningSettings {
     this.#state = state;
     this.#loaded = settings;
     this.#settings = settings;
-    this.hosts = new KnownHosts(ownNames(settings));
+    this.hosts = new KnownHosts([...ownNames(settings), ...adminName(settings)]);
     this.proxies = new Proxies(settings.trustProxy);
     this.#node = nodeSettings(settings);
     this.node = this.#node;
@@ -129,4 +129,9 @@ function nodeSettings(settings: Settings): Writable<NodeSettings> {
     backlogBytes: typeof backlogSize === 'number' ? backlogSize : backlogFloor,
     backlogAwayMs: typeof backlogSize === 'number' ? null : backlogSize.awayMs,
   };
+}
+
+/** @returns the name in the address of the admin listener, if there is one */
+function adminName({ adminListen }: Settings): readonly string[] {
+  return adminListen === null ? [] : [adminListen.host];
 }

@@ -45,11 +45,19 @@ export function loadSettings(
       `--anonymous-rights is for a node with tokens, and there is no ${tokensPath(settings)}`,
     );
   }
-  if (!isLoopback(settings.host) && !settings.allowAnonymous && !hasTokens) {
+  const { adminListen, host, port } = settings;
+  const open = [
+    ['--host', host],
+    ['--admin-listen', adminListen?.host ?? host],
+  ].find(([, name = '']) => !isLoopback(name));
+  if (open !== undefined && !settings.allowAnonymous && !hasTokens) {
     throw new UsageError(
-      `--host ${settings.host} lets everybody in who can reach it; psyncd token create makes a token that they then need, ` +
+      `${open.join(' ')} lets everybody in who can reach it; psyncd token create makes a token that they then need, ` +
         'and --allow-anonymous says that they need none',
     );
+  }
+  if (adminListen !== null && port !== 0 && adminListen.port === port && adminListen.host === host) {
+    throw new UsageError('--admin-listen names the address of the other listener; give it another port');
   }
   return settings;
 }

@@ -123,6 +123,28 @@ export function origins(text: string): Origins {
   return list.map((each) => each.toLowerCase());
 }
 
+/** An address to listen on. */
+export interface Address {
+  /** Without brackets. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Reads `127.0.0.1:7797` and `[::1]:7797`; port 0: a free one. @throws UsageError */
+export function address(text: string): Address {
+  const [, bracketed, plain, digits] = /^(?:\[([^[\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text.trim()) ?? [];
+  const host = bracketed ?? plain;
+  const port = Number(digits);
+  if (host === undefined || !(port <= 65_535))
+    throw new UsageError('expected HOST:PORT, such as 127.0.0.1:7797');
+  return { host, port };
+}
+
+/** @returns the address as users write it */
+export function formatAddress({ host, port }: Address): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
 /** Reads `db.example,db`. Names stand without a port: the node knows its own. @returns lowercase DNS names @throws UsageError */
 export function hostNames(text: string): readonly string[] {
   return listed(text).map((name) => {

@@ -6,8 +6,10 @@
  * file. `--help` and `/v1/config` show the settings in this order: first those that only a start can set.
  */
 import {
+  address,
   backlogSize,
   filled,
+  formatAddress,
   formatBacklogSize,
   hostNames,
   masterUrl,
@@ -40,6 +42,18 @@ export const TABLE = {
     help: 'TCP port; 0 picks a free one',
     isLive: false,
     schema: { type: 'integer', description: FIXED },
+  },
+  /** null: the other listener serves everything. */
+  adminListen: {
+    placeholder: 'HOST:PORT',
+    initial: null,
+    parse: address,
+    show: formatAddress,
+    help:
+      'a second address to listen on, such as 127.0.0.1:7797, for everything that needs the right admin; the first address then ' +
+      'answers 404 to it',
+    isLive: false,
+    schema: { type: ['string', 'null'], description: FIXED },
   },
   data: {
     placeholder: 'FOLDER',
@@ -432,7 +446,7 @@ export function shown(settings: Settings): Readonly<Record<string, unknown>> {
   return Object.fromEntries(
     visible.map(({ name, show }) => [
       name,
-      show === undefined ? settings[name] : show(settings[name] as never),
+      show === undefined || settings[name] === null ? settings[name] : show(settings[name] as never),
     ]),
   );
 }

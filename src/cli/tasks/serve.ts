@@ -55,8 +55,9 @@ export async function serve(
   const { role, status } = app.node;
   // Registered first, because the reader of the line may stop the node at once.
   const signals = new StopSignals();
+  const admin = app.adminUrl === null ? '' : ` admin=${app.adminUrl}`;
   process.stdout.write(
-    `psyncd listening on ${app.url} role=${role} run-id=${status.runId} offset=${status.offset}\n`,
+    `psyncd listening on ${app.url} role=${role} run-id=${status.runId} offset=${status.offset}${admin}\n`,
   );
   // Without a listener this signal would end the process uncleanly.
   if (!process.stdin.isTTY) process.on('SIGHUP', () => reload(app, load, log));

@@ -65,7 +65,7 @@ function getConfigRoute(app: FastifyInstance, settings: RunningSettings): void {
       summary: 'The settings',
       description: 'All settings that the node runs with, also those that cannot change while it runs.',
       tags: ['operation'],
-      response: { 200: json('Sizes in bytes, times in milliseconds.', config), ...problems() },
+      response: { 200: json('Sizes in bytes, times in milliseconds.', config), ...problems('admin') },
     },
     handler: (_request, reply) => {
       reply.send(settings.current());
@@ -83,7 +83,7 @@ function changeConfigRoute(app: FastifyInstance, node: Node, settings: RunningSe
       body: referenceTo(configPatch),
       response: {
         200: json('The settings as they are now.', config),
-        ...problems('body'),
+        ...problems('admin', 'body'),
       },
     },
     handler: (request, reply) => {

@@ -63,7 +63,7 @@ function deleteKeysRoute(app: FastifyInstance, node: Node): void {
         response: {
           200: json('They are deleted.', deletedMany),
           202: writtenOnly(deletedMany),
-          ...problems('body', 'write'),
+          ...problems('admin', 'body', 'write'),
         },
       },
       handler: async (request, reply) => {

@@ -90,7 +90,7 @@ function setUpstreamRoute(app: FastifyInstance, node: Node): void {
       response: {
         200: json('It follows that master already.', replication),
         202: json('It follows that master from now on.', replication),
-        ...problems('body', 'CIRCLE', 'BAD_PEER', 'FAILOVER_REFUSED', 'DISK_FULL'),
+        ...problems('admin', 'body', 'CIRCLE', 'BAD_PEER', 'FAILOVER_REFUSED', 'DISK_FULL'),
       },
     },
     handler: async (request, reply) => {
@@ -111,7 +111,7 @@ function deleteUpstreamRoute(app: FastifyInstance, node: Node): void {
       tags: ['replication'],
       response: {
         200: json('It is a master.', replication),
-        ...problems('body', 'FAILOVER_REFUSED', 'DISK_FULL'),
+        ...problems('admin', 'body', 'FAILOVER_REFUSED', 'DISK_FULL'),
       },
     },
     handler: async () => {
@@ -203,7 +203,14 @@ function failoverRoute(app: FastifyInstance, node: Node): void {
         body: referenceTo(failoverRequest),
         response: {
           200: json('The replica is the master.', failoverResult),
-          ...problems('body', 'FAILOVER_REFUSED', 'FAILOVER_ABORTED', 'FAILOVER_TIMED_OUT', 'DISK_FULL'),
+          ...problems(
+            'admin',
+            'body',
+            'FAILOVER_REFUSED',
+            'FAILOVER_ABORTED',
+            'FAILOVER_TIMED_OUT',
+            'DISK_FULL',
+          ),
         },
       },
       handler: (request) => {
@@ -222,7 +229,10 @@ function abortFailoverRoute(app: FastifyInstance, node: Node): void {
       description:
         'Until the replica has been asked to become the master; afterwards only its answer decides (409).',
       tags: ['replication'],
-      response: { 200: json('It is aborted.', replication), ...problems('body', 'FAILOVER_REFUSED') },
+      response: {
+        200: json('It is aborted.', replication),
+        ...problems('admin', 'body', 'FAILOVER_REFUSED'),
+      },
     },
     handler: (_request, reply) => {
       node.abortFailover();
@@ -244,7 +254,7 @@ function acceptEmptyMasterRoute(app: FastifyInstance, node: Node): void {
       tags: ['replication'],
       response: {
         200: json('The master is asked again.', replication),
-        ...problems('body', 'NOTHING_GUARDED'),
+        ...problems('admin', 'body', 'NOTHING_GUARDED'),
       },
     },
     handler: (_request, reply) => {
@@ -267,7 +277,7 @@ function getDigestRoute(app: FastifyInstance, node: Node): void {
         'position in time; `BAD_PEER`: no node answers there, or not like one. One comparison at a time.',
       tags: ['replication'],
       querystring: digestQuery,
-      response: { 200: json('The digest.', digest), ...problems('wait', 'DISK_FULL', 'BAD_PEER') },
+      response: { 200: json('The digest.', digest), ...problems('admin', 'wait', 'DISK_FULL', 'BAD_PEER') },
     },
     handler: async (request, reply) => {
       await reachWanted(node, request, reply);

@@ -30,7 +30,7 @@ export function tokenRoutes(app: FastifyInstance, place: TokenPlace): void {
       summary: 'The tokens, without their secrets',
       description: 'What the file of the node holds of each token: who it is for and what it allows.',
       tags: ['operation'],
-      response: { 200: json('All tokens, also those that have expired.', tokenList), ...problems() },
+      response: { 200: json('All tokens, also those that have expired.', tokenList), ...problems('admin') },
     },
     handler: async (request) => {
       mustBeThere(place, request.principal);
@@ -49,7 +49,7 @@ export function tokenRoutes(app: FastifyInstance, place: TokenPlace): void {
       body: referenceTo(tokenRequest),
       response: {
         201: json('The token is valid from now on.', createdToken),
-        ...problems('body', 'DISK_FULL'),
+        ...problems('admin', 'body', 'DISK_FULL'),
       },
     },
     handler: async (request, reply) => {

@@ -62,6 +62,8 @@ const GROUPS = {
   write: ['READONLY', 'NOREPLICAS', 'LOADING', 'TOO_MANY_REQUESTS', 'DISK_FULL', 'UNSUPPORTED_MEDIA_TYPE'],
   /** Every read that may wait for a position. */
   wait: ['UNKNOWN_HISTORY', 'NOT_REACHED', 'TOO_MANY_REQUESTS'],
+  /** What another listener may serve (`--admin-listen`). */
+  admin: ['NOT_FOUND'],
   /** What reads a body as JSON; also a DELETE that brings one. */
   body: ['BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'],
 } as const satisfies Readonly<Record<string, readonly ProblemCode[]>>;
