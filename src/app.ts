@@ -14,6 +14,7 @@ import type { Node } from './node/node.ts';
 import type { Log } from './node/ports/world.ts';
 import { Problem } from './node/problem.ts';
 import { logUnexpected, unattended } from './node/unattended.ts';
+import { accessLines, accessLogOf, limitsOf } from './optional-parts.ts';
 import { formatPosition } from './replication/position.ts';
 import { upstreamProblem } from './replication/upstream.ts';
 import { LoopLag } from './runtime/loop-lag.ts';
@@ -30,8 +31,6 @@ import { type FolderSettings, openDataFolder } from './store/data-folder.ts';
 import { setAside, upstreamOf } from './store/set-aside.ts';
 import { DamageError, StartError } from './store/start-error.ts';
 import { isDamaged, messageOf, startFailure } from './store/storage-failure.ts';
-import type { ClientLimits } from './web/client-limits.ts';
-import type { Proxies } from './web/proxies.ts';
 
 export interface App {
   readonly node: Node;
@@ -75,8 +74,11 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   const tokens = new TokenWatch({ path: tokensPath(settings), access, world: systemWorld, log });
   await startTokens(tokens, settings, node);
   const limits = await limitsOf(settings, access, live.proxies);
+  const lines = await accessLines(settings, log, node);
+  const accessLog = await accessLogOf(lines, { access, node, proxies: live.proxies });
   const upgrade = acceptWebSockets({
     access,
+    accessLog,
     limits,
     admission: live,
     headers: (request) => answerHeaders(node, live.allowedOrigins, request.headers),
@@ -84,7 +86,7 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
     admitFollower: (request, gone) => node.admitFollower(request, gone),
     serveFollower: (request, socket) => node.serveFollower(request, socket),
   });
-  const parts = { node, access, limits, tokens, log, version: version(), settings: live, upgrade };
+  const parts = { node, access, accessLog, limits, tokens, log, version: version(), settings: live, upgrade };
   const server = await Servers.create(parts, settings.adminListen !== null);
   const { port, adminUrl } = await listen(server, settings, node);
   try {
@@ -105,15 +107,17 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
     url: httpUrl(settings.host, port),
     adminUrl,
     reload: (settings) => {
+      lines?.reopen();
       unattended(tokens.reload(), (error) => logUnexpected(log, 'tokens', error));
       const { changed, needRestart } = live.reload(settings);
       node.settingsChanged();
       log.info('settings-reloaded', { changed, needRestart });
     },
     waitForReplicas: () => node.waitForReplicas(),
-    close: () => {
+    close: async () => {
       tokens.stop();
-      return stop(server, node);
+      await stop(server, node);
+      await lines?.close();
     },
   };
 }
@@ -126,16 +130,6 @@ async function startTokens(tokens: TokenWatch, settings: Settings, node: Node): 
     await node.close();
     throw new StartError(`the tokens in ${tokensPath(settings)} cannot be used: ${messageOf(error)}`);
   }
-}
-
-/** Loads the limits only if a setting asks for one: most nodes have none. */
-async function limitsOf(settings: Settings, access: Access, proxies: Proxies): Promise<ClientLimits> {
-  const { rateLimit, maxConnectionsPerToken, maxFollowersPerToken } = settings;
-  if (rateLimit + maxConnectionsPerToken + maxFollowersPerToken === 0) {
-    return { requests: null, followers: null };
-  }
-  const { clientLimits } = await import('./web/client-limits.ts');
-  return clientLimits(settings, access, proxies, systemWorld.monotonic);
 }
 
 function httpUrl(host: string, port: number): string {

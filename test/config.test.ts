@@ -129,6 +129,7 @@ test('without anything given every setting has its default', () => {
     authFailures: 10,
     rateLimit: 0,
     adminListen: null,
+    accessLog: null,
     maxConnectionsPerToken: 0,
     maxFollowersPerToken: 0,
     upstreamTokenFile: null,

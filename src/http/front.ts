@@ -11,6 +11,7 @@ import { Problem } from '../node/problem.ts';
 import { EVENT_LOOP } from '../runtime/event-loop.ts';
 import { hostRefusal } from '../web/hosts.ts';
 import type { Admission } from '../web/origins.ts';
+import { COUNTED } from './counted-response.ts';
 import { type Handler, Line } from './fast-path/in-order.ts';
 import { ReadTurns } from './fast-path/read-turns.ts';
 import { Rounds } from './fast-path/rounds.ts';
@@ -39,6 +40,10 @@ export interface FrontParts {
    * @param request null: it is not known, because it is no HTTP
    */
   readonly rawAnswer: (problem: Problem, request: IncomingMessage | null) => string;
+  /** Notes a request that has come, for the access log; null: there is none. */
+  readonly arrived: ((request: IncomingMessage, response: ServerResponse) => void) | null;
+  /** Notes a request that is answered past Node's server. */
+  readonly refused: ((request: IncomingMessage, status: number) => void) | null;
   /** null: there are no WebSockets. */
   readonly upgrade: UpgradeListener | null;
 }
@@ -64,6 +69,7 @@ export class Front {
     this.#parts = parts;
     this.server = createServer({
       joinDuplicateHeaders: true,
+      ...(parts.arrived === null ? {} : { ServerResponse: COUNTED }),
       // Node would answer without a problem; `KnownHosts` refuses such requests.
       requireHostHeader: false,
       // Requests that offer an upgrade to something else, `curl --http2` for one, are answered as they are; so are those
@@ -147,7 +153,9 @@ export class Front {
       // Node throws away what came in one packet behind an upgrade that is not made.
       if (request.headers.upgrade !== undefined) response.setHeader('connection', 'close');
       const { socket } = request;
-      this.#lineOf(socket).take(request, response, this.#handlerOf(request, then));
+      const handler = this.#handlerOf(request, then);
+      this.#parts.arrived?.(request, response);
+      this.#lineOf(socket).take(request, response, handler);
       // The line is long; and with a body in chunks the rest of what Node has read may be long to parse.
       if (socket.isPaused()) this.#reads.watch(socket, response);
       else if (request.headers['transfer-encoding'] !== undefined) this.#reads.watch(socket, null);
@@ -209,6 +217,7 @@ export class Front {
     // HTTP's time-outs do not cover what Node has let go of.
     connection.once('finish', () => connection.destroy());
     try {
+      if (request !== null) this.#parts.refused?.(request, problem.status);
       connection.end(this.#parts.rawAnswer(problem, request));
     } catch (error) {
       this.#parts.log.error('request-failed', { error: textOf(error) });

@@ -8,10 +8,13 @@ import { isOnSide, type Side } from './sides.ts';
 /** Which paths there are, and with which methods. */
 export class KnownPaths {
   readonly #methods = new Map<string, Set<string>>();
+  /** Paths of all sides, as routes name them. */
+  readonly #patterns = new Set<string>();
 
   /** @param side only paths of this side are known */
   constructor(app: FastifyInstance, side: Side) {
     app.addHook('onRoute', ({ url, method, schema }) => {
+      this.#patterns.add(url);
       if (!isOnSide(side, { url, schema })) return;
       const methods = this.#methods.get(url) ?? new Set(['OPTIONS']);
       for (const each of [method].flat()) methods.add(each);
@@ -40,6 +43,19 @@ export class KnownPaths {
     if (request.method === 'OPTIONS') return reply.code(204).send();
     const detail = `${request.method} is not allowed on ${request.originalUrl.split('?')[0]}`;
     return sendProblem(reply, new Problem('METHOD_NOT_ALLOWED', detail));
+  }
+
+  /**
+   * @param target of a request, as clients send it
+   * @returns its path with placeholders for what clients choose, `/v1/keys/{key}`; `unknown` if no route has it, because there may
+   *   be anything in it
+   */
+  shown(method: string | undefined, target: string): string {
+    const path = rewriteKeyUrl(target, method).split('?')[0] ?? '';
+    if (this.#patterns.has(path)) return path;
+    for (const pattern of this.#patterns)
+      if (matches(pattern, path)) return pattern.replace(/:([a-z]+)/gi, '{$1}');
+    return 'unknown';
   }
 
   /** `OPTIONS *` asks about the server as a whole (RFC 9110, 9.3.7). */

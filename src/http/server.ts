@@ -9,6 +9,7 @@ import { ANYBODY, type Principal } from '../access/principal.ts';
 import type { Log } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';
 import { formatPosition } from '../replication/position.ts';
+import type { AccessLog } from '../web/access-log.ts';
 import { mayCome, type Origins } from '../web/origins.ts';
 import { rawProblem } from '../web/problem-body.ts';
 import { checkQuery, refuseTokenInQuery } from '../web/query.ts';
@@ -49,6 +50,8 @@ declare module 'fastify' {
 export interface ServerParts extends DocumentParts {
   readonly log: Log;
   readonly access: Access;
+  /** null: there is none. */
+  readonly accessLog: AccessLog | null;
   /** Takes what wants to become a WebSocket. */
   readonly upgrade: UpgradeListener;
 }
@@ -63,7 +66,7 @@ export async function createServer(
   side: Side = 'all',
   traffic = new Traffic(() => parts.settings.requestMemoryBytes),
 ): Promise<Listening> {
-  const { access, node } = parts;
+  const { access, accessLog, node } = parts;
   const { requests } = parts.limits;
   const { allowedOrigins, proxies } = parts.settings;
   const stalls = new BodyStalls(() => parts.settings.bodyTimeoutMs, traffic.bodies);
@@ -73,6 +76,16 @@ export async function createServer(
     refuse: (error, request, response) => answerErrorDirectly(parts, error, request, response),
     rawAnswer: (problem, request) =>
       rawProblem(problem, answerHeaders(node, allowedOrigins, request?.headers ?? null)),
+    arrived:
+      accessLog === null
+        ? null
+        : (request, response) =>
+            accessLog.request(request, response, known.shown(request.method, request.url ?? '')),
+    refused:
+      accessLog === null
+        ? null
+        : (request, status) =>
+            accessLog.refused(request, known.shown(request.method, request.url ?? ''), status),
     upgrade: side === 'admin' ? null : parts.upgrade,
   });
   const app = Fastify({

@@ -169,6 +169,17 @@ export const TABLE = {
     isLive: false,
     schema: { type: 'string', enum: LOG_LEVELS, description: FIXED },
   },
+  /** A path, or `-` for standard output; null: none. */
+  accessLog: {
+    placeholder: 'FILE',
+    initial: null,
+    parse: filled,
+    help:
+      'file for one JSON line about each request and each WebSocket, opened again on SIGHUP; - is standard output. Lines hold no keys, ' +
+      'values or tokens; if the disk does not keep up, lines are lost and counted',
+    isLive: false,
+    schema: { type: ['string', 'null'], description: FIXED },
+  },
   allowAnonymous: {
     ...toggle(),
     help: 'accept a --host other than loopback, where everybody who can reach it may read and write',

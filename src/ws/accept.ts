@@ -10,6 +10,7 @@ import type { FeedRequest } from '../node/feed/feed-request.ts';
 import type { FollowerEvents, FollowerSocket } from '../node/ports/follower-socket.ts';
 import type { SocketEvents, StreamSocket } from '../node/ports/stream-socket.ts';
 import { Problem } from '../node/problem.ts';
+import type { AccessLog } from '../web/access-log.ts';
 import type { ClientLimits } from '../web/client-limits.ts';
 import { endWhenRevoked, endWith, mustFollow } from '../web/feed-access.ts';
 import { parseFeedRequest } from '../web/feed-query.ts';
@@ -36,6 +37,8 @@ const OTHER_VERSION = { 'Sec-WebSocket-Version': VERSION, Upgrade: 'websocket' }
 export interface Acceptor {
   readonly access: Access;
   readonly limits: ClientLimits;
+  /** null: there is none. */
+  readonly accessLog: AccessLog | null;
   readonly admission: Admission;
   /** Headers of every HTTP answer of the node. */
   headers(request: IncomingMessage): Readonly<Record<string, string>>;
@@ -64,7 +67,7 @@ interface Endpoint {
 export function acceptWebSockets(
   acceptor: Acceptor,
 ): (request: IncomingMessage, connection: Duplex, head: Buffer) => void {
-  const endpoints = new Map<string | undefined, Endpoint>([
+  const endpoints = new Map<string, Endpoint>([
     [STREAM_PATH, replicas(acceptor)],
     [CHANGES_PATH, followers(acceptor)],
   ]);
@@ -74,6 +77,9 @@ export function acceptWebSockets(
     connection.on('error', () => connection.destroy());
     // HTTP's time-outs do not apply to an upgrade.
     connection.once('finish', () => connection.destroy());
+    const path = pathOf(request);
+    const shown = endpoints.has(path) ? path : 'unknown';
+    acceptor.accessLog?.refused(request, shown, problem.status, authorizationOf(request));
     const all = { ...acceptor.headers(request), ...rates.get(request), ...headers };
     connection.end(rawProblem(problem, all));
   };
@@ -95,7 +101,7 @@ export function acceptWebSockets(
       refuse(request, connection, { problem: gated.problem, headers: refusalHeaders(gated.problem) });
       return;
     }
-    const path = (request.url ?? '').split('?')[0];
+    const path = pathOf(request);
     const endpoint = endpoints.get(path);
     const refusal = refusalOf(request, path, endpoint, acceptor.admission);
     const unauthorized =
@@ -103,11 +109,17 @@ export function acceptWebSockets(
     if (refusal !== null) refuse(request, connection, refusal);
     else if (unauthorized !== null) refuse(request, connection, unauthorized);
     else if (endpoint !== undefined) {
-      endpoint.webSockets.handleUpgrade(request, connection, head, (ws) =>
-        endpoint.taken(ws, request, connection),
-      );
+      endpoint.webSockets.handleUpgrade(request, connection, head, (ws) => {
+        const ended = acceptor.accessLog?.opened(request, path, authorizationOf(request));
+        if (ended !== undefined) ws.once('close', ended);
+        endpoint.taken(ws, request, connection);
+      });
     }
   };
+}
+
+function pathOf({ url = '' }: IncomingMessage): string {
+  return url.split('?')[0] ?? '';
 }
 
 /** The reason to refuse a WebSocket. */

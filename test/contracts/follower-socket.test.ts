@@ -23,6 +23,7 @@ describeFollowerSocket('a WebSocket', async (t) => {
       access: openAccess(),
       admission: NO_SETTINGS,
       limits: { requests: null, followers: null },
+      accessLog: null,
       headers: () => ({}),
       accept: () => {
         throw new Error('nobody replicates');

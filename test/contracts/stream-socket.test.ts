@@ -23,6 +23,7 @@ describeStreamSocket('a WebSocket', async (t) => {
       access: openAccess(),
       admission: NO_SETTINGS,
       limits: { requests: null, followers: null },
+      accessLog: null,
       headers: () => ({}),
       accept: (socket) => {
         const end = endOf(() => socket);

@@ -33,6 +33,8 @@ async function staged(
       response.writeHead(500, { 'content-length': 0 }).end();
     },
     rawAnswer: ({ status }) => `HTTP/1.1 ${status} x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`,
+    arrived: null,
+    refused: null,
     upgrade: () => {
       throw new Error('a fault');
     },

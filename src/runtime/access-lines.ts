@@ -1,0 +1,83 @@
+/** The file of `--access-log`: JSON lines, or none at all rather than a node that waits for its disk. */
+import { close, constants, fstatSync, openSync } from 'node:fs';
+import type { Log } from '../node/ports/world.ts';
+import { StartError } from '../store/start-error.ts';
+import { LineOutput } from './line-output.ts';
+
+/** Instead of a file: standard output. */
+const STANDARD = '-';
+const STANDARD_OUTPUT = 1;
+/** Without waiting for the reader of a pipe. */
+const FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NONBLOCK;
+/** Longest time that the lines may take when the node stops, in milliseconds. */
+const CLOSE_MS = 1_000;
+
+export interface AccessLines {
+  /** Writes one line, or loses it. */
+  write(event: string, fields: object): void;
+  /** Opens the file again, because the present one may have been renamed. If that fails, the present one stays. */
+  reopen(): void;
+  /** Resolves when the lines are written, or after a second. */
+  close(): Promise<void>;
+}
+
+/**
+ * @param path of the file, which is made if it is not there; `-`: standard output
+ * @throws StartError of one line if it cannot be written
+ */
+export async function openAccessLines(path: string, log: Log): Promise<AccessLines> {
+  const output = new LineOutput(opened(path), failures(log));
+  const { pino } = await import('pino');
+  const logger = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime }, output);
+  let told = 0;
+  process.on('exit', () => output.flush());
+  return {
+    write: (event, fields) => {
+      logger.info(fields, event);
+      if (output.lost === told) return;
+      // If there is no room for this line either, the next one tells the number.
+      const lines = output.lost - told;
+      logger.warn({ lines }, 'lines-lost');
+      if (output.lost === told + lines) told += lines;
+    },
+    reopen: () => {
+      if (path === STANDARD) return;
+      try {
+        output.replace(opened(path));
+      } catch (error) {
+        log.error('access-log-not-reopened', {
+          error: error instanceof Error ? error.message : String(error),
+        });
+      }
+    },
+    close: async () => {
+      const late = new Promise((resolve) => setTimeout(resolve, CLOSE_MS).unref());
+      await Promise.race([output.idle(), late]);
+    },
+  };
+}
+
+/** @returns the descriptor of the file */
+function opened(path: string): number {
+  if (path === STANDARD) return STANDARD_OUTPUT;
+  let descriptor: number;
+  try {
+    descriptor = openSync(path, FLAGS, 0o600);
+  } catch (error) {
+    throw new StartError(`--access-log: ${error instanceof Error ? error.message : error}`);
+  }
+  const stats = fstatSync(descriptor);
+  if (stats.isFile() || stats.isCharacterDevice()) return descriptor;
+  close(descriptor);
+  throw new StartError(`--access-log: ${path} is no file; - is standard output`);
+}
+
+/** @returns a function that logs each kind of failure once, until another kind comes */
+function failures(log: Log): (error: NodeJS.ErrnoException) => void {
+  let last: string | undefined;
+  return ({ code, message }) => {
+    if (code === last) return;
+    last = code;
+    log.error('access-log-not-written', { error: message });
+  };
+}

@@ -1,0 +1,103 @@
+/**
+ * `--access-log`: one line for each request that was answered or broke off, and two for each WebSocket. Lines hold no tokens, no
+ * values and no keys: a path stands there as the API's description has it.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Access } from '../access/access.ts';
+import type { Proxies } from './proxies.ts';
+
+/** Where the lines go. */
+export interface Lines {
+  write(event: string, fields: object): void;
+}
+
+/** An answer that counts the bytes of its body. */
+export interface CountedResponse extends ServerResponse {
+  readonly bodyBytes: number;
+}
+
+export interface AccessLogParts {
+  readonly lines: Lines;
+  readonly access: Pick<Access, 'find' | 'isOpen'>;
+  readonly proxies: Proxies;
+  /** Position of the node now. */
+  readonly position: () => string;
+  /** Milliseconds. */
+  readonly monotonic: () => number;
+}
+
+/** What is known of a request when it arrives. */
+interface Arrived {
+  readonly method: string | undefined;
+  readonly path: string;
+  readonly principal?: { readonly id: string; readonly name: string };
+  readonly address: string;
+}
+
+export class AccessLog {
+  readonly #parts: AccessLogParts;
+
+  constructor(parts: AccessLogParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Writes a line once the answer is sent, or its connection has ended.
+   * @param path without keys
+   */
+  request(request: IncomingMessage, response: ServerResponse, path: string): void {
+    const { lines, monotonic, position } = this.#parts;
+    const arrived = this.#arrived(request, path, request.headers.authorization);
+    const since = monotonic();
+    response.once('close', () => {
+      lines.write('request', {
+        ...arrived,
+        status: response.headersSent ? response.statusCode : null,
+        bytes: (response as CountedResponse).bodyBytes ?? null,
+        ms: rounded(monotonic() - since),
+        ...(response.writableFinished ? {} : { aborted: true }),
+        position: position(),
+      });
+    });
+  }
+
+  /** Writes the line of a request that was answered past Node's server: a WebSocket that was refused, for example. */
+  refused(request: IncomingMessage, path: string, status: number, authorization?: string): void {
+    const { lines, position } = this.#parts;
+    lines.write('request', { ...this.#arrived(request, path, authorization), status, position: position() });
+  }
+
+  /**
+   * Writes the line of a WebSocket that is open now.
+   * @param authorization the `Authorization` header, or what stands for it
+   * @returns a function that writes the line of its end, with the close code
+   */
+  opened(request: IncomingMessage, path: string, authorization?: string): (code: number) => void {
+    const { lines, monotonic, position } = this.#parts;
+    const arrived = this.#arrived(request, path, authorization);
+    const { socket } = request;
+    const [since, before] = [monotonic(), socket.bytesWritten];
+    lines.write('websocket-opened', { ...arrived, status: 101, position: position() });
+    return (code) => {
+      const bytes = socket.bytesWritten - before;
+      const ms = rounded(monotonic() - since);
+      lines.write('websocket-closed', { ...arrived, code, bytes, ms, position: position() });
+    };
+  }
+
+  #arrived(request: IncomingMessage, path: string, authorization: string | undefined): Arrived {
+    const { access, proxies } = this.#parts;
+    const principal = access.isOpen ? null : access.find(authorization, request.socket);
+    return {
+      method: request.method,
+      path,
+      ...(principal === null ? {} : { principal: { id: principal.id, name: principal.name } }),
+      address: proxies.addressOf(request),
+    };
+  }
+}
+
+/** @returns the milliseconds with at most three digits after the point */
+function rounded(ms: number): number {
+  return Math.round(ms * 1_000) / 1_000;
+}
