@@ -4,6 +4,7 @@
  * Unknown parts are no error, because a newer node may send them: unknown members are kept, and unknown types of events
  * are skipped.
  */
+import type { CheckAnswer } from './answers.ts';
 
 /**
  * An entry as the node sends it: `value` is text, or base64 for bytes that are not UTF-8 and for text that JSON would
@@ -28,16 +29,7 @@ export type FeedChange =
   | { readonly type: 'flush' };
 
 /** Reason for a snapshot; a newer node may have other reasons. */
-export type ResetReason =
-  | 'first-sync'
-  | 'forced'
-  | 'unknown-run-id'
-  | 'ahead-of-master'
-  | 'behind-backlog'
-  | 'past-shared-history'
-  | 'different-bytes'
-  | 'different-data'
-  | (string & {});
+export type ResetReason = NonNullable<CheckAnswer['reason']> | (string & {});
 
 export interface ResetEvent {
   readonly type: 'reset';
