@@ -20,6 +20,8 @@ export interface Load {
   /** Number of keys: requests use random ones of the first `keys`. */
   readonly keys: number;
   readonly seconds: number;
+  /** Token that every request shows; default: none. */
+  readonly token?: string;
   /** Program that makes the load; default: wrk if it is on the PATH. */
   readonly generator?: 'wrk' | 'autocannon';
 }
@@ -53,21 +55,21 @@ export function underLoad(target: Target, load: Load, signal: AbortSignal): Prom
 
 async function withAutocannon(
   { url, pid }: Target,
-  { method, keys, seconds }: Load,
+  { method, keys, seconds, token }: Load,
   signal: AbortSignal,
 ): Promise<LoadResult> {
   const flags = ['--url', url, '--pid', String(pid), '--method', method];
   const { stdout } = await run(
     process.execPath,
     [LOAD, ...flags, '--keys', String(keys), '--seconds', String(seconds)],
-    { signal },
+    { signal, env: environment(token) },
   );
   return JSON.parse(stdout) as LoadResult;
 }
 
 async function withWrk(
   { url, pid }: Target,
-  { method, keys, seconds }: Load,
+  { method, keys, seconds, token }: Load,
   signal: AbortSignal,
 ): Promise<LoadResult> {
   const flags = [
@@ -84,7 +86,10 @@ async function withWrk(
     String(keys),
   ];
   const before = cpuMicros(pid);
-  const { stdout } = await run('wrk', [...flags, ...(method === 'PUT' ? [VALUE] : [])], { signal });
+  const { stdout } = await run('wrk', [...flags, ...(method === 'PUT' ? [VALUE] : [])], {
+    signal,
+    env: environment(token),
+  });
   const after = cpuMicros(pid);
   const said = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as {
     readonly requests: number;
@@ -100,4 +105,9 @@ async function withWrk(
     generatorBusy: said.cpuSeconds / tookSeconds,
     serverMicrosPerRequest: before === null || after === null ? null : (after - before) / said.requests,
   };
+}
+
+/** The token is no argument: others on the machine can read those. */
+function environment(token: string | undefined): NodeJS.ProcessEnv {
+  return { ...process.env, BENCH_TOKEN: token ?? '' };
 }

@@ -30,13 +30,17 @@ const LEAD_SECONDS = 1;
 
 async function load({ url, pid, method, keys, seconds }: LoadOptions): Promise<LoadResult> {
   const shares = sharesOfKeys(keys);
+  const token = process.env.BENCH_TOKEN ?? '';
+  const type: Record<string, string> = method === 'PUT' ? { 'content-type': 'application/octet-stream' } : {};
+  const authorization: Record<string, string> = token === '' ? {} : { authorization: `Bearer ${token}` };
   const run = autocannon({
     url,
     method,
     connections: CONNECTIONS,
     // `stop` ends the load; this is only the latest end.
     duration: LEAD_SECONDS + seconds + 10,
-    ...(method === 'PUT' ? { body: VALUE, headers: { 'content-type': 'application/octet-stream' } } : {}),
+    headers: { ...type, ...authorization },
+    ...(method === 'PUT' ? { body: VALUE } : {}),
     setupClient: (connection: Connection) => connection.setRequests(shares.pop() ?? []),
   });
   let responses = 0;

@@ -3,6 +3,7 @@
  * error.
  */
 import { relative } from 'node:path';
+import { access } from './access.ts';
 import { BUILT_MAIN, build } from './built.ts';
 import { Dataset } from './dataset.ts';
 import type { Figure } from './figure.ts';
@@ -26,7 +27,7 @@ import { sustained } from './sustained.ts';
 /** The studies that have goals, in the order of the goals. */
 const GOALS: readonly Study[] = [
   ...[put, putReplica, putAlways, get, getCold, peers, sustained],
-  ...[resync, reconnect, propagation, restart, memory, stalls],
+  ...[resync, reconnect, propagation, restart, memory, stalls, access],
 ];
 /** Studies that run only if they are named, because they have no goals. */
 const OTHERS: readonly Study[] = [followers, soak];
