@@ -2,6 +2,7 @@
  * Who may do what on this node, while it runs: which token belongs to whom, and which open streams end when a token
  * goes. Looking up a token is synchronous, because the fast path asks too.
  */
+import type { Steps } from '../keyspace/json/json.ts';
 import type { Log, World } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';
 import { AccessProblem, LimitProblem, tokenInvalid, tokenNeeded } from './access-problem.ts';
@@ -40,6 +41,8 @@ interface Shown {
   readonly principal: Principal;
 }
 
+/** Number of tokens that are taken over in one step. */
+const STEP = 100;
 const EXPIRED = 'it has expired';
 const BEARER = /^Bearer +([^\s,]+)$/i;
 
@@ -81,11 +84,16 @@ export class Access {
     return this.#byDigest === null;
   }
 
-  /** Takes over the tokens, and ends the streams that lost what they need. An unchanged token keeps its principal. */
-  replace(records: readonly TokenRecord[]): void {
+  /**
+   * Takes over the tokens, and ends the streams that lost what they need. An unchanged token keeps its principal. In steps, because ten
+   * thousand tokens take longer than one turn of the event loop may; until the last step all tokens are as they were. One call must be
+   * through before the next begins.
+   */
+  *replaceSteps(records: readonly TokenRecord[]): Steps<void> {
     const byDigest = new Map<string, Principal>();
     const byId = new Map<string, Known>();
-    for (const record of records) {
+    for (const [index, record] of records.entries()) {
+      if (index % STEP === STEP - 1) yield;
       const form = JSON.stringify(record);
       const before = this.#byId.get(record.id);
       const principal = before?.form === form ? before.principal : new Principal(record);

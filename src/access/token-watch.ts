@@ -3,12 +3,13 @@
  * as secrets in containers are, so the file's identity is polled.
  */
 import { stat } from 'node:fs/promises';
+import type { Steps } from '../keyspace/json/json.ts';
 import type { Log, World } from '../node/ports/world.ts';
 import { Turns } from '../node/turns.ts';
 import { logUnexpected, unattended } from '../node/unattended.ts';
 import type { Access } from './access.ts';
 import { readTokenBytes } from './token-file.ts';
-import { TokenListError, type TokenRecord, tokenListSteps } from './token-list.ts';
+import { TokenListError, tokenListSteps } from './token-list.ts';
 
 /** How often the file is looked at, in milliseconds: open streams end within a second. */
 const LOOK_MS = 400;
@@ -116,13 +117,16 @@ export class TokenWatch {
     const bytes = readTokenBytes(this.path);
     if (bytes === null) throw new TokenListError('there is no such file');
     const turns = new Turns(this.#world);
-    const steps = tokenListSteps(bytes);
-    let records: readonly TokenRecord[] | null = null;
-    while (records === null) {
-      const step = steps.next();
-      if (step.done === true) records = step.value;
-      else await turns.next();
-    }
-    this.#access.replace(records);
+    const records = await inTurns(tokenListSteps(bytes), turns);
+    await inTurns(this.#access.replaceSteps(records), turns);
+  }
+}
+
+/** Takes the steps, and lets the event loop handle other events whenever a turn is over. */
+async function inTurns<T>(steps: Steps<T>, turns: Turns): Promise<T> {
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+    await turns.next();
   }
 }
