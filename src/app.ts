@@ -14,7 +14,7 @@ import type { Node } from './node/node.ts';
 import type { Log } from './node/ports/world.ts';
 import { Problem } from './node/problem.ts';
 import { logUnexpected, unattended } from './node/unattended.ts';
-import { accessLines, accessLogOf, limitsOf } from './optional-parts.ts';
+import { accessLines, accessLogOf, limitsOf, listenerTls } from './optional-parts.ts';
 import { formatPosition } from './replication/position.ts';
 import { upstreamProblem } from './replication/upstream.ts';
 import { LoopLag } from './runtime/loop-lag.ts';
@@ -34,7 +34,7 @@ import { isDamaged, messageOf, startFailure } from './store/storage-failure.ts';
 
 export interface App {
   readonly node: Node;
-  /** `http://HOST:PORT` */
+  /** `http://HOST:PORT`, or `https://` with TLS. */
   readonly url: string;
   /** The same of the admin listener; null: there is none. */
   readonly adminUrl: string | null;
@@ -62,6 +62,7 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   await checkPort(given);
   if (given.adminListen !== null) await checkPort(given.adminListen, '--admin-listen');
   checkUpstream(given);
+  const tls = await listenerTls(given, log);
   const loopLag = new LoopLag(log);
   const path = resolve(given.data);
   const { settings, live, node, rest } = await open(given, loopLag, log, failed).catch((error: unknown) => {
@@ -86,8 +87,20 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
     admitFollower: (request, gone) => node.admitFollower(request, gone),
     serveFollower: (request, socket) => node.serveFollower(request, socket),
   });
-  const parts = { node, access, accessLog, limits, tokens, log, version: version(), settings: live, upgrade };
+  const parts = {
+    node,
+    access,
+    accessLog,
+    limits,
+    tokens,
+    log,
+    version: version(),
+    settings: live,
+    upgrade,
+    tls,
+  };
   const server = await Servers.create(parts, settings.adminListen !== null);
+  await tls?.start();
   const { port, adminUrl } = await listen(server, settings, node);
   try {
     await node.start(listeningUrl(settings, port), settings.replicaOf, {
@@ -100,15 +113,17 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
     throw startFailure(error, path);
   }
   collectWithoutHelp();
-  const clients = access.isOpen ? 'everybody' : 'with tokens';
+  const openTo = settings.tlsClientAuth === 'required' ? 'with certificates' : 'everybody';
+  const clients = access.isOpen ? openTo : 'with tokens';
   log.info('started', { position: formatPosition(node.position), role: node.role, clients });
   return {
     node,
-    url: httpUrl(settings.host, port),
+    url: httpUrl(settings, settings.host, port),
     adminUrl,
     reload: (settings) => {
       lines?.reopen();
       unattended(tokens.reload(), (error) => logUnexpected(log, 'tokens', error));
+      if (tls !== null) unattended(tls.reload(), (error) => logUnexpected(log, 'tls', error));
       const { changed, needRestart } = live.reload(settings);
       node.settingsChanged();
       log.info('settings-reloaded', { changed, needRestart });
@@ -116,6 +131,7 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
     waitForReplicas: () => node.waitForReplicas(),
     close: async () => {
       tokens.stop();
+      tls?.stop();
       await stop(server, node);
       await lines?.close();
     },
@@ -132,13 +148,14 @@ async function startTokens(tokens: TokenWatch, settings: Settings, node: Node): 
   }
 }
 
-function httpUrl(host: string, port: number): string {
-  return `http://${formatAddress({ host, port })}`;
+/** @returns `http://HOST:PORT`, or `https://` with TLS */
+function httpUrl({ tlsCert }: Settings, host: string, port: number): string {
+  return `${tlsCert === null ? 'http' : 'https'}://${formatAddress({ host, port })}`;
 }
 
-/** @returns the URL under which other nodes reach this one, `ws://HOST:PORT` */
+/** @returns the URL under which other nodes reach this one, `ws://HOST:PORT`, or `wss://` with TLS */
 function listeningUrl(settings: Settings, port: number): string {
-  return settings.announceUrl ?? `ws://${formatAddress({ host: settings.host, port })}`;
+  return settings.announceUrl ?? httpUrl(settings, settings.host, port).replace(/^http/, 'ws');
 }
 
 /** @throws StartError if `--replica-of` names this node itself, or a URL that no master can have */
@@ -258,16 +275,17 @@ async function openOnce(
 /** @returns the port of the main listener, and the URL of the admin listener */
 async function listen(
   servers: Servers,
-  { host, port, adminListen, maxConnections }: Settings,
+  settings: Settings,
   node: Node,
 ): Promise<{ readonly port: number; readonly adminUrl: string | null }> {
+  const { host, port, adminListen, maxConnections } = settings;
   let [tried, flag] = [{ host, port }, '--port'];
   try {
     const bound = await servers.main.listen(host, port, maxConnections);
     if (adminListen === null) return { port: bound, adminUrl: null };
     [tried, flag] = [adminListen, '--admin-listen'];
     const adminPort = await servers.listenForAdmins(adminListen.host, adminListen.port);
-    return { port: bound, adminUrl: httpUrl(adminListen.host, adminPort) };
+    return { port: bound, adminUrl: httpUrl(settings, adminListen.host, adminPort) };
   } catch (error) {
     await Promise.all([servers.close(), node.close()]);
     throw cannotListen(error, tried.host, tried.port, flag);

@@ -6,9 +6,26 @@ import { formatPosition } from './replication/position.ts';
 import type { AccessLines } from './runtime/access-lines.ts';
 import { systemWorld } from './runtime/system-world.ts';
 import type { Settings } from './settings/table.ts';
+import { StartError } from './store/start-error.ts';
+import type { ListenerTls } from './tls/listener-tls.ts';
 import type { AccessLog } from './web/access-log.ts';
 import type { ClientLimits } from './web/client-limits.ts';
 import type { Proxies } from './web/proxies.ts';
+
+/**
+ * @returns null: the node speaks plain HTTP
+ * @throws StartError that names the setting and the file that cannot be used
+ */
+export async function listenerTls(settings: Settings, log: Log): Promise<ListenerTls | null> {
+  const { tlsCert, tlsKey } = settings;
+  if (tlsCert === null || tlsKey === null) return null;
+  const { ListenerTls } = await import('./tls/listener-tls.ts');
+  try {
+    return new ListenerTls({ ...settings, tlsCert, tlsKey }, systemWorld, log);
+  } catch (error) {
+    throw new StartError(error instanceof Error ? error.message : String(error));
+  }
+}
 
 /** @returns what one client may do at most */
 export async function limitsOf(settings: Settings, access: Access, proxies: Proxies): Promise<ClientLimits> {

@@ -135,6 +135,12 @@ test('without anything given every setting has its default', () => {
     upstreamTokenFile: null,
     trustProxy: [],
     publicUrl: null,
+    tlsCert: null,
+    tlsKey: null,
+    tlsClientCa: null,
+    tlsClientAuth: 'no',
+    tlsMinVersion: '1.2',
+    tlsReloadInterval: 60_000,
     logLevel: 'info',
     allowAnonymous: false,
   });
@@ -332,6 +338,34 @@ for (const host of [
       /--allow-anonymous/,
     );
     assert.equal(loadSettings({ host, allowAnonymous: 'true' }, {}, null).host, host);
+  });
+}
+
+const TLS = { tlsCert: 'node.crt', tlsKey: 'node.key' };
+
+test('required certificates of clients are a credential, which opens other addresses than loopback', () => {
+  const required = { ...TLS, tlsClientCa: 'ca.crt', tlsClientAuth: 'required' };
+  assert.equal(loadSettings({ ...required, host: '0.0.0.0' }, {}, null).host, '0.0.0.0');
+  for (const flags of [TLS, { ...required, tlsClientAuth: 'optional' }]) {
+    assert.match(
+      refusal(() => loadSettings({ ...flags, host: '0.0.0.0' }, {}, null)),
+      /^--host 0\.0\.0\.0 lets everybody in/,
+    );
+  }
+});
+
+for (const [flags, line] of [
+  [{ tlsCert: 'node.crt' }, '--tls-cert needs --tls-key'],
+  [{ tlsKey: 'node.key' }, '--tls-key needs --tls-cert'],
+  [{ tlsClientCa: 'ca.crt', tlsClientAuth: 'required' }, '--tls-client-ca needs --tls-cert'],
+  [{ ...TLS, tlsClientCa: 'ca.crt' }, '--tls-client-ca needs --tls-client-auth'],
+  [{ ...TLS, tlsClientAuth: 'required' }, '--tls-client-auth needs --tls-client-ca'],
+] as const) {
+  test(`of the settings for TLS, ${Object.keys(flags).join(' and ')} alone: ${line}`, () => {
+    assert.equal(
+      refusal(() => loadSettings(flags, {}, null)),
+      line,
+    );
   });
 }
 

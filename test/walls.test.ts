@@ -49,6 +49,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   'http/schemas/keys': ['../common/members.ts', './keys.ts', '../../../web/feed-query.ts'],
   'http/schemas/common': ['./members.ts', '../../../node/problem.ts'],
   access: ['./right.ts', '../node/problem.ts', '../keyspace/key.ts', '../runtime/small-file.ts', 'node:fs'],
+  tls: ['./pem.ts', '../node/ports/world.ts', '../access/buckets.ts', '../settings/table.ts', 'node:tls'],
   web: [
     './query.ts',
     '../access/access.ts',
@@ -105,6 +106,7 @@ const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
   'http/schemas/keys': ['../../routes/x.ts', '../../request/x.ts', '../../server.ts', '../../../store/x.ts'],
   'http/schemas/common': ['../shared.ts', '../keys/keys.ts', '../node/x.ts', '../replication/x.ts'],
   'http/schemas': ['../routes/x.ts', '../request/x.ts', '../server.ts', '../../store/x.ts'],
+  tls: ['../http/x.ts', '../ws/x.ts', '../access/access.ts', '../settings/load.ts', 'ws', 'fastify'],
   web: ['../node/node.ts', '../http/x.ts', '../ws/x.ts', 'fastify'],
   client: ['node:fs', 'ws', '../node/ports/world.ts'],
   cli: ['fastify', 'ws', 'better-sqlite3', '../http/x.ts', '../ws/x.ts'],

@@ -11,7 +11,7 @@ const MAIN = fileURLToPath(
   new URL(import.meta.url.endsWith('.ts') ? '../main.ts' : '../main.js', import.meta.url),
 );
 const READY =
-  /^psyncd listening on (http:\/\/\S+) role=(\w+) run-id=([0-9a-f]{40}) offset=(\d+)(?: admin=(\S+))?$/;
+  /^psyncd listening on (https?:\/\/\S+) role=(\w+) run-id=([0-9a-f]{40}) offset=(\d+)(?: admin=(\S+))?$/;
 
 export class ChildNode {
   readonly url: string;

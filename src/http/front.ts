@@ -3,9 +3,10 @@
  * through here. It brings the target into one form, keeps the order of each connection, and turns whatever throws into a 500
  * and a line in the log.
  */
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { TlsOptions } from 'node:tls';
 import type { Log } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';
 import { EVENT_LOOP } from '../runtime/event-loop.ts';
@@ -19,6 +20,9 @@ import { normalizeTarget } from './request/request-target.ts';
 
 // An import statement would read everything that the module exports, and so load Node's WebSocket client (undici).
 const { createServer } = process.getBuiltinModule('node:http');
+
+/** Code of Node's error for a plain HTTP request on a port with TLS. */
+const HTTP_REQUEST = 'ERR_SSL_HTTP_REQUEST';
 
 /**
  * A client that has closed its side still gets its answers, as long as some of them is sent at least so often; in
@@ -46,6 +50,8 @@ export interface FrontParts {
   readonly refused: ((request: IncomingMessage, status: number) => void) | null;
   /** null: there are no WebSockets. */
   readonly upgrade: UpgradeListener | null;
+  /** For a server with TLS; null: plain HTTP. */
+  readonly tls: TlsOptions | null;
 }
 
 /** What Fastify has decided about connections; in milliseconds. */
@@ -67,7 +73,7 @@ export class Front {
 
   constructor(parts: FrontParts) {
     this.#parts = parts;
-    this.server = createServer({
+    const options: ServerOptions = {
       joinDuplicateHeaders: true,
       ...(parts.arrived === null ? {} : { ServerResponse: COUNTED }),
       // Node would answer without a problem; `KnownHosts` refuses such requests.
@@ -76,10 +82,11 @@ export class Front {
       // behind answers that are not out yet, because Node lets go of the connection when it hands it over. Node asks since
       // 24.9; before, every request with `Upgrade` counts as one for a WebSocket.
       shouldUpgradeCallback: (request) => isWebSocket(request) && isIdle(request.socket),
-    });
+    };
+    this.server = serverWith(options, parts.tls);
     // Without it Node closes a connection as soon as the client has closed its side, and pending answers are lost.
     Object.assign(this.server, { httpAllowHalfOpen: true });
-    this.server.on('connection', (socket: Socket) => {
+    this.server.on(parts.tls === null ? 'connection' : 'secureConnection', (socket: Socket) => {
       this.#reads.opened(socket);
       socket.on('end', () => {
         if (isIdle(socket)) socket.end();
@@ -137,7 +144,8 @@ export class Front {
 
   /** Answers what is no HTTP: Node has given up on the connection. Answers under way go out before. */
   broken(error: Error & { code?: string }, socket: Socket, problem: Problem): void {
-    if (error.code === 'ECONNRESET' || !socket.writable) {
+    if (error.code === HTTP_REQUEST) answerPlain(socket);
+    if (error.code === 'ECONNRESET' || isOfTls(error) || !socket.writable) {
       socket.destroy();
       return;
     }
@@ -233,6 +241,32 @@ export class Front {
   #log(error: unknown, { method, url }: IncomingMessage): void {
     this.#parts.log.error('request-failed', { method, url, error: textOf(error) });
   }
+}
+
+function serverWith(options: ServerOptions, tls: TlsOptions | null): Server {
+  if (tls === null) return createServer(options);
+  // Node's HTTP server lets a client close its side of a connection first, and its HTTPS server has to be told to.
+  const both = { ...options, ...tls, allowHalfOpen: true };
+  return process.getBuiltinModule('node:https').createServer(both);
+}
+
+/** Whether the handshake has failed: nothing can be sent then. */
+function isOfTls({ code = '' }: { readonly code?: string }): boolean {
+  return code.startsWith('ERR_SSL_') || code.startsWith('ERR_TLS_');
+}
+
+const PLAIN_ANSWER = 'this is an https port\n';
+
+/** Answers plain HTTP on a port with TLS. Node has given the connection up, and shows the one below TLS as `_parent` only. */
+function answerPlain(socket: Socket & { readonly _parent?: Socket }): void {
+  const plain = socket._parent;
+  if (plain === undefined || !plain.writable) return;
+  plain.on('error', () => plain.destroy());
+  plain.write(
+    'HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\n' +
+      `content-length: ${PLAIN_ANSWER.length}\r\n\r\n${PLAIN_ANSWER}`,
+  );
+  plain.destroySoon();
 }
 
 function isIdle(socket: Lined): boolean {

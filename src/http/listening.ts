@@ -9,13 +9,18 @@ export const NO_SUCH_ADDRESS: ReadonlySet<unknown> = new Set(['EADDRNOTAVAIL', '
 
 export class Listening {
   readonly #app: FastifyInstance;
+  readonly #closeAll: () => void;
   /** They listen on the further addresses and hand their connections to the HTTP server. */
   readonly #others: Server[] = [];
   #closed: readonly Promise<unknown>[] = [];
 
-  /** @param app not ready yet */
-  constructor(app: FastifyInstance) {
+  /**
+   * @param app not ready yet
+   * @param closeAll ends the connections that the server does not know of yet, because their TLS handshakes are not over
+   */
+  constructor(app: FastifyInstance, closeAll: () => void) {
     this.#app = app;
+    this.#closeAll = closeAll;
     app.addHook('preClose', (done) => {
       this.#closed = this.#others.map((server) => once(server.close(), 'close'));
       done();
@@ -54,6 +59,7 @@ export class Listening {
   /** Ends all connections that are not upgraded, answered or not. */
   closeAllConnections(): void {
     this.#app.server.closeAllConnections();
+    this.#closeAll();
   }
 
   async #listenToo(addresses: readonly string[], port: number, maxConnections: number): Promise<void> {

@@ -3,12 +3,14 @@
  * in the wrong room.
  */
 import type { IncomingMessage } from 'node:http';
+import type { Server as TlsServer } from 'node:tls';
 import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Access } from '../access/access.ts';
 import { ANYBODY, type Principal } from '../access/principal.ts';
 import type { Log } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';
 import { formatPosition } from '../replication/position.ts';
+import type { ListenerTls } from '../tls/listener-tls.ts';
 import type { AccessLog } from '../web/access-log.ts';
 import { mayCome, type Origins } from '../web/origins.ts';
 import { rawProblem } from '../web/problem-body.ts';
@@ -54,6 +56,8 @@ export interface ServerParts extends DocumentParts {
   readonly accessLog: AccessLog | null;
   /** Takes what wants to become a WebSocket. */
   readonly upgrade: UpgradeListener;
+  /** null: plain HTTP. */
+  readonly tls: ListenerTls | null;
 }
 
 /**
@@ -66,7 +70,7 @@ export async function createServer(
   side: Side = 'all',
   traffic = new Traffic(() => parts.settings.requestMemoryBytes),
 ): Promise<Listening> {
-  const { access, accessLog, node } = parts;
+  const { access, accessLog, node, tls } = parts;
   const { requests } = parts.limits;
   const { allowedOrigins, proxies } = parts.settings;
   const stalls = new BodyStalls(() => parts.settings.bodyTimeoutMs, traffic.bodies);
@@ -87,7 +91,9 @@ export async function createServer(
         : (request, status) =>
             accessLog.refused(request, known.shown(request.method, request.url ?? ''), status),
     upgrade: side === 'admin' ? null : parts.upgrade,
+    tls: tls?.options ?? null,
   });
+  tls?.serve(front.server as unknown as TlsServer);
   const app = Fastify({
     logger: false,
     serverFactory: (fastify, options) => {
@@ -207,7 +213,7 @@ export async function createServer(
   });
   await apiRoutes(app, parts, traffic);
   documentRoutes(app, parts);
-  return new Listening(app);
+  return new Listening(app, () => tls?.closeAll());
 }
 
 /**

@@ -45,12 +45,13 @@ export function loadSettings(
       `--anonymous-rights is for a node with tokens, and there is no ${tokensPath(settings)}`,
     );
   }
+  const hasCredential = hasTokens || settings.tlsClientAuth === 'required';
   const { adminListen, host, port } = settings;
   const open = [
     ['--host', host],
     ['--admin-listen', adminListen?.host ?? host],
   ].find(([, name = '']) => !isLoopback(name));
-  if (open !== undefined && !settings.allowAnonymous && !hasTokens) {
+  if (open !== undefined && !settings.allowAnonymous && !hasCredential) {
     throw new UsageError(
       `${open.join(' ')} lets everybody in who can reach it; psyncd token create makes a token that they then need, ` +
         'and --allow-anonymous says that they need none',
@@ -88,12 +89,19 @@ export function unknownVariables(
 
 /** @returns one line that names two settings that contradict each other, or null */
 export function contradictionIn(settings: Settings): string | null {
-  for (const { name, atMost } of SETTINGS) {
+  for (const { name, atMost, needs = [] } of SETTINGS) {
+    const lacking = needs.find((each) => !isGiven(settings[each as SettingName]));
+    if (lacking !== undefined && isGiven(settings[name])) return `${flagOf(name)} needs ${flagOf(lacking)}`;
     if (atMost === undefined) continue;
     const [value, most] = [settings[name], settings[atMost as SettingName]];
     if (Number(value) > Number(most)) return `${name} (${value}) is larger than ${atMost} (${most})`;
   }
   return null;
+}
+
+/** Whether a setting that others need has a value that turns it on. */
+function isGiven(value: unknown): boolean {
+  return value !== null && value !== false && value !== 'no';
 }
 
 function first(

@@ -23,6 +23,8 @@ export interface Setting<T = unknown> {
   readonly show?: (value: never) => unknown;
   /** Name of a setting that must not be smaller than this one. */
   readonly atMost?: string;
+  /** Names of settings without which this one means nothing. */
+  readonly needs?: readonly string[];
 }
 
 /** @returns the flag of the setting: `--backlog-size` for `backlogSize` */

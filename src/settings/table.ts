@@ -25,6 +25,8 @@ import { COUNT, count, type Setting, size, time, toggle } from './setting.ts';
 
 const FSYNC_POLICIES = ['always', 'everysec', 'no'] as const;
 const ON_DAMAGE = ['stop', 'resync'] as const;
+const TLS_CLIENT_AUTH = ['no', 'optional', 'required'] as const;
+const TLS_VERSIONS = ['1.2', '1.3'] as const;
 const LOG_LEVELS = ['error', 'warn', 'info'] as const;
 const FIXED = 'Fixed while running.';
 
@@ -246,6 +248,56 @@ export const TABLE = {
     isLive: false,
     schema: { type: ['string', 'null'], description: FIXED },
   },
+  tlsCert: {
+    placeholder: 'FILE',
+    initial: null,
+    parse: filled,
+    needs: ['tlsKey'],
+    help: 'PEM file with the certificate of this node and those between it and its CA: the node then takes only https and wss',
+    isLive: false,
+    schema: { type: ['string', 'null'], description: FIXED },
+  },
+  tlsKey: {
+    placeholder: 'FILE',
+    initial: null,
+    parse: filled,
+    needs: ['tlsCert'],
+    help: 'PEM file with the key of --tls-cert, without a pass phrase',
+    isLive: false,
+    schema: { type: ['string', 'null'], description: FIXED },
+  },
+  tlsClientCa: {
+    placeholder: 'FILE',
+    initial: null,
+    parse: filled,
+    needs: ['tlsCert', 'tlsClientAuth'],
+    help: 'PEM file with the CAs that sign the certificates of clients and replicas',
+    isLive: false,
+    schema: { type: ['string', 'null'], description: FIXED },
+  },
+  tlsClientAuth: {
+    placeholder: 'WHO',
+    initial: 'no',
+    parse: oneOf(...TLS_CLIENT_AUTH),
+    needs: ['tlsClientCa'],
+    help: 'whether clients show a certificate that --tls-client-ca has signed: no, optional, required',
+    isLive: false,
+    schema: { type: 'string', enum: TLS_CLIENT_AUTH, description: FIXED },
+  },
+  tlsMinVersion: {
+    placeholder: 'VERSION',
+    initial: '1.2',
+    parse: oneOf(...TLS_VERSIONS),
+    help: 'oldest version of TLS that the node speaks: 1.2 or 1.3',
+    isLive: false,
+    schema: { type: 'string', enum: TLS_VERSIONS, description: FIXED },
+  },
+  tlsReloadInterval: {
+    ...time('1m', '0', '24h'),
+    help: 'how often the node looks whether the files for TLS have changed; it also looks on SIGHUP. 0: on SIGHUP only',
+    isLive: false,
+    schema: { ...COUNT, description: `Milliseconds; 0: on SIGHUP only. ${FIXED}` },
+  },
   /** The node reads it as `backlogBytes` and `backlogAwayMs`. */
   backlogSize: {
     placeholder: 'SIZE',
@@ -429,6 +481,11 @@ export type Settings = {
   readonly [Name in SettingName]:
     | ReturnType<Table[Name]['parse']>
     | (Table[Name]['initial'] extends null ? null : never);
+};
+
+/** The values of the settings of TLS for the listener. */
+export type TlsSettings = {
+  readonly [Name in SettingName as Name extends `tls${string}` ? Name : never]: Settings[Name];
 };
 
 /** The values of `NodeSettings`, by the names in it. */

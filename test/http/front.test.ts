@@ -38,6 +38,7 @@ async function staged(
     upgrade: () => {
       throw new Error('a fault');
     },
+    tls: null,
     ...parts,
   });
   const server = front.serve(

@@ -1,0 +1,46 @@
+/** The open connections of clients that have shown a certificate, so that they end when its CA is removed. */
+import type { X509Certificate } from 'node:crypto';
+import type { TLSSocket } from 'node:tls';
+import type { World } from '../node/ports/world.ts';
+import { Turns } from '../node/turns.ts';
+
+export class ClientConnections {
+  readonly #world: World;
+  readonly #open = new Set<TLSSocket>();
+  #distrusted: (socket: TLSSocket) => void = (socket) => socket.destroy();
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  /** @param distrusted gets each connection whose CA is removed; without it they are cut */
+  onDistrusted(distrusted: (socket: TLSSocket) => void): void {
+    this.#distrusted = distrusted;
+  }
+
+  /** Takes a connection whose handshake is over. */
+  add(socket: TLSSocket): void {
+    this.#open.add(socket);
+    socket.once('close', () => this.#open.delete(socket));
+  }
+
+  /**
+   * Ends the connections of clients whose certificates none of the CAs has signed. Node does not tell the certificates between
+   * a client's and its CA, so such a client is disconnected too: it may connect again, and is checked anew.
+   */
+  async recheck(cas: readonly X509Certificate[]): Promise<void> {
+    const turns = new Turns(this.#world);
+    for (const socket of [...this.#open]) {
+      await turns.next();
+      const certificate = socket.destroyed ? undefined : socket.getPeerX509Certificate();
+      if (certificate !== undefined && !cas.some((ca) => isSignedBy(certificate, ca))) {
+        this.#distrusted(socket);
+      }
+    }
+  }
+}
+
+function isSignedBy(certificate: X509Certificate, ca: X509Certificate): boolean {
+  if (certificate.fingerprint256 === ca.fingerprint256) return true;
+  return certificate.checkIssued(ca) && certificate.verify(ca.publicKey);
+}
