@@ -181,15 +181,16 @@ function folderSettings({ fsync, replicaOf }: Settings): FolderSettings {
 
 /** Imports the modules that the start does not need before the folder is open. */
 async function importRest() {
-  const [node, server, headers, peer, accept, dial] = await Promise.all([
+  const [node, server, headers, peer, accept, dial, tls] = await Promise.all([
     import('./node/node.ts'),
     import('./http/servers.ts'),
     import('./http/answer-headers.ts'),
     import('./http/ask-peer.ts'),
     import('./ws/accept.ts'),
     import('./ws/dial.ts'),
+    import('./tls/upstream-tls.ts'),
   ]);
-  return { ...node, ...server, ...headers, ...peer, ...accept, ...dial };
+  return { ...node, ...server, ...headers, ...peer, ...accept, ...dial, ...tls };
 }
 
 type Rest = Awaited<ReturnType<typeof importRest>>;
@@ -245,6 +246,8 @@ async function openOnce(
   const [folder, rest] = await Promise.all([opening, importing]);
   const live = new LiveSettings(settings, loopLag, folder.state);
   const upstreamToken = tokenReader(settings.upstreamTokenFile, log);
+  const upstreamTls = new rest.UpstreamTls(settings, systemWorld);
+  const peerTls = (): ReturnType<typeof upstreamTls.options> => upstreamTls.options();
   const isMaster = (url: string): boolean => url === node?.status.upstream?.url;
   try {
     const { state, keyspace, files } = folder;
@@ -255,11 +258,11 @@ async function openOnce(
       state,
       keyspace,
       files,
-      dial: rest.dialer(() => live.node.timeoutMs, upstreamToken),
-      ask: (url, isOurs) => rest.askPeer(url, isOurs || isMaster(url) ? upstreamToken() : null),
+      dial: rest.dialer(() => live.node.timeoutMs, upstreamToken, upstreamTls),
+      ask: (url, isOurs) => rest.askPeer(url, isOurs || isMaster(url) ? upstreamToken() : null, peerTls),
       askDigest: (url, position, timeoutMs, gone) =>
         // The token is for the master, not for any other node that somebody wants to compare this one with.
-        rest.askDigest(url, position, timeoutMs, gone, isMaster(url) ? upstreamToken() : null),
+        rest.askDigest(url, position, timeoutMs, gone, isMaster(url) ? upstreamToken() : null, peerTls),
       failed: broken,
     });
     await folder.settle();

@@ -149,7 +149,11 @@ export interface ReplicationAnswer {
      * node redirects writes there.
      */
     readonly announcedUrl?: string;
-    /** `unauthorized`: the master wants a token, or another one (`--upstream-token-file`). */
+    /**
+     * `unauthorized`: the master wants a token, or another one (`--upstream-token-file`). `tls`:
+     * the two nodes do not agree on TLS, or one does not trust the certificate of the other
+     * (`--upstream-ca`, `--upstream-cert`).
+     */
     readonly state:
       | 'connecting'
       | 'handshake'
@@ -157,7 +161,8 @@ export interface ReplicationAnswer {
       | 'streaming'
       | 'waiting'
       | 'refused'
-      | 'unauthorized';
+      | 'unauthorized'
+      | 'tls';
     /** The last error of the link. */
     readonly detail?: string;
     readonly lastSync?: {

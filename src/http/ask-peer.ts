@@ -1,10 +1,15 @@
 /** What another node says of itself, and of what it holds, over its REST API. Whoever answers there is a stranger until the answer is parsed. */
 import type { IncomingMessage } from 'node:http';
+import type { ConnectionOptions } from 'node:tls';
 import { parseJson } from '../keyspace/json/json.ts';
 import type { Digest } from '../node/ports/keyspace.ts';
 import type { NoDigest, Peer } from '../node/ports/peers.ts';
 import { formatPosition, type Position, parsePosition } from '../replication/position.ts';
 import { canonicalUpstream, httpUrl, parseUpstream } from '../replication/upstream.ts';
+
+/** Gives the TLS options of one connection; it may throw, which counts as no answer. */
+type PeerTls = () => ConnectionOptions;
+const DEFAULT_TLS: PeerTls = () => ({});
 
 /** How long a peer may take for its whole answer, in milliseconds. */
 const TIMEOUT_MS = 1_000;
@@ -15,14 +20,25 @@ export const MAX_ANSWER_BYTES = 1024 * 1024;
  * Asks `/v1/replication` and nothing else; a redirect is not followed.
  * @param url `ws://HOST:PORT`; of anything else nobody is asked
  * @param token to show to it; null: none
+ * @param tls options of the connection to a `wss://` URL
  * @returns null if nobody answers in time, or not like a node, or with more than `MAX_ANSWER_BYTES`
  */
-export async function askPeer(url: string, token: string | null = null): Promise<Peer | null> {
+export async function askPeer(
+  url: string,
+  token: string | null = null,
+  tls: PeerTls = DEFAULT_TLS,
+): Promise<Peer | null> {
   const parsed = parseUpstream(url);
   if (parsed === null) return null;
   try {
     const url = `${httpUrl(canonicalUpstream(parsed))}/v1/replication`;
-    const { status, body } = await fetched(url, MAX_ANSWER_BYTES, AbortSignal.timeout(TIMEOUT_MS), token);
+    const { status, body } = await fetched(
+      url,
+      MAX_ANSWER_BYTES,
+      AbortSignal.timeout(TIMEOUT_MS),
+      token,
+      tls,
+    );
     return status === 200 ? peerOf(parseJson(body)) : null;
   } catch {
     // Whatever went wrong: this node does not answer now.
@@ -40,6 +56,7 @@ export async function askDigest(
   timeoutMs: number,
   gone: AbortSignal,
   token: string | null = null,
+  tls: PeerTls = DEFAULT_TLS,
 ): Promise<Digest | NoDigest> {
   const parsed = parseUpstream(url);
   if (parsed === null) return { code: 'BAD_PEER', detail: 'is no node' };
@@ -52,6 +69,7 @@ export async function askDigest(
       MAX_DIGEST_BYTES,
       AbortSignal.any([gone, AbortSignal.timeout(timeoutMs)]),
       token,
+      tls,
     );
     const answer = parseJson(body);
     return (status === 200 ? digestOf(answer) : refusalOf(answer)) ?? NO_DIGEST;
@@ -100,13 +118,17 @@ async function fetched(
   maxBytes: number,
   signal: AbortSignal,
   token: string | null,
+  tls: PeerTls,
 ): Promise<Fetched> {
+  const isSecure = url.startsWith('https:');
+  const options = isSecure ? tls() : {};
   // Not fetch(), which refuses some ports whatever is there. Imported when it is needed: to import node:http is to read
   // all of its members, and `WebSocket` among them loads fetch's whole implementation, 20 ms of every start.
-  const { get } = await (url.startsWith('https:') ? import('node:https') : import('node:http'));
+  const { get } = await (isSecure ? import('node:https') : import('node:http'));
   return new Promise((resolve, reject) => {
     // The connection is nobody else's: it ends with the answer, and the signal also ends an answer that trickles in.
     const request = get(url, {
+      ...options,
       agent: false,
       signal,
       ...(token === null ? {} : { headers: { authorization: `Bearer ${token}` } }),

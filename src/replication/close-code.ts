@@ -5,6 +5,8 @@ export const CloseCode = {
   /** The follower has received everything it asked for. */
   done: 1000,
   goingAway: 1001,
+  /** Never sent: there is no connection, because its TLS handshake failed (RFC 6455, 7.4.1). */
+  tlsFailed: 1015,
   protocolError: 4400,
   /** The token is unknown, revoked or expired, or there is none. */
   unauthorized: 4401,

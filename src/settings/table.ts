@@ -70,7 +70,7 @@ export const TABLE = {
     placeholder: 'URL',
     initial: null,
     parse: upstream,
-    help: 'follow this master, ws://HOST:PORT; no-one: be a master. Without it, the node keeps the role that it had when it stopped',
+    help: 'follow this master, ws://HOST:PORT or wss://HOST:PORT; no-one: be a master. Without it, the node keeps the role that it had when it stopped',
     isLive: false,
     schema: null,
   },
@@ -245,6 +245,40 @@ export const TABLE = {
     initial: null,
     parse: filled,
     help: 'file with the token that this node shows to its master; read again for each connection',
+    isLive: false,
+    schema: { type: ['string', 'null'], description: FIXED },
+  },
+  /** Read again for each connection, like the certificate and the key. */
+  upstreamCa: {
+    placeholder: 'FILE',
+    initial: null,
+    parse: filled,
+    help: 'PEM file with the CAs of masters at wss:// URLs, beside those of the system; read again for each connection',
+    isLive: false,
+    schema: { type: ['string', 'null'], description: FIXED },
+  },
+  upstreamCaOnly: {
+    ...toggle(),
+    needs: ['upstreamCa'],
+    help: 'trust only the CAs in --upstream-ca, not those of the system',
+    isLive: false,
+    schema: { type: 'boolean', description: FIXED },
+  },
+  upstreamCert: {
+    placeholder: 'FILE',
+    initial: null,
+    parse: filled,
+    needs: ['upstreamKey'],
+    help: 'PEM file with the certificate that this node shows to its master; read again for each connection',
+    isLive: false,
+    schema: { type: ['string', 'null'], description: FIXED },
+  },
+  upstreamKey: {
+    placeholder: 'FILE',
+    initial: null,
+    parse: filled,
+    needs: ['upstreamCert'],
+    help: 'PEM file with the key of --upstream-cert, without a pass phrase',
     isLive: false,
     schema: { type: ['string', 'null'], description: FIXED },
   },
@@ -486,6 +520,11 @@ export type Settings = {
 /** The values of the settings of TLS for the listener. */
 export type TlsSettings = {
   readonly [Name in SettingName as Name extends `tls${string}` ? Name : never]: Settings[Name];
+};
+
+/** The values of the settings for connections to a master. */
+export type UpstreamSettings = {
+  readonly [Name in SettingName as Name extends `upstream${string}` ? Name : never]: Settings[Name];
 };
 
 /** The values of `NodeSettings`, by the names in it. */

@@ -1,6 +1,5 @@
 /** A certificate with its private key, checked before anything uses them. */
 import type { X509Certificate } from 'node:crypto';
-import { createSecureContext } from 'node:tls';
 import { certificatesOf, type NamedFile, privateKeyOf, readPem, TlsFileError } from './pem.ts';
 
 export interface KeyPair {
@@ -30,7 +29,8 @@ export function readKeyPair(certFile: NamedFile, keyFile: NamedFile, now: number
     throw new TlsFileError(certFile, `the certificate has expired at ${validToDate.toISOString()}`);
   }
   try {
-    createSecureContext({ cert, key });
+    // An import statement would load all CAs that Node knows at every start.
+    process.getBuiltinModule('node:tls').createSecureContext({ cert, key });
   } catch (error) {
     // OpenSSL refuses short keys, for example.
     throw new TlsFileError(certFile, reasonOf(error));

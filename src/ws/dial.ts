@@ -1,8 +1,10 @@
 /** Opens WebSockets to masters. */
 import type { IncomingMessage } from 'node:http';
 import { WebSocket } from 'ws';
-import type { Dial } from '../node/ports/stream-socket.ts';
+import { type Dial, UnusableTls } from '../node/ports/stream-socket.ts';
 import { CloseCode } from '../replication/close-code.ts';
+import { TlsFileError } from '../tls/pem.ts';
+import type { UpstreamTls } from '../tls/upstream-tls.ts';
 import { MAX_MESSAGE_BYTES, PIECES, Socket, STREAM_PATH, SUBPROTOCOL } from './socket.ts';
 
 /** Bytes to read of an answer that refuses the WebSocket; a problem of psyncd has a few hundred. */
@@ -15,26 +17,39 @@ const REFUSAL_TIMEOUT_MS = 1_000;
 /**
  * @param handshakeTimeoutMs called at each dial: the time allowed for connecting and the upgrade
  * @param token called at each dial: the token to show to the master; null: none
+ * @param tls for `wss://` URLs
  */
-export function dialer(handshakeTimeoutMs: () => number, token: () => string | null): Dial {
+export function dialer(handshakeTimeoutMs: () => number, token: () => string | null, tls: UpstreamTls): Dial {
   return (url, events) => {
     const shown = token();
+    const isSecure = url.startsWith('wss:');
     const ws = new WebSocket(new URL(STREAM_PATH, url), SUBPROTOCOL, {
       handshakeTimeout: handshakeTimeoutMs(),
       maxPayload: MAX_MESSAGE_BYTES,
       ...PIECES,
       perMessageDeflate: false,
       followRedirects: false,
+      ...(isSecure ? tlsOptions(tls) : {}),
       ...(shown === null ? {} : { headers: { authorization: `Bearer ${shown}` } }),
     });
     const socket = new Socket(ws, url);
     let refusal: string | null = null;
     let refusedWith: number | null = null;
-    ws.on('open', () => events.opened());
+    let isOpen = false;
+    ws.on('open', () => {
+      isOpen = true;
+      events.opened();
+    });
+    ws.on('error', (error: Error & { code?: unknown }) => {
+      if (!isSecure || isOpen || refusal !== null) return;
+      const problem = tls.problem(error);
+      if (problem !== null) [refusal, refusedWith] = [oneLine(problem), CloseCode.tlsFailed];
+      else if (error.code === 'ECONNRESET') refusal = `${error.message}${tls.suspicion}`;
+    });
     ws.on('unexpected-response', (_request, response) => {
       const status = `the answer is ${response.statusCode}`;
       refusal = status;
-      refusedWith = closeCodeFor(response.statusCode, shown !== null);
+      refusedWith = closeCodeFor(response.statusCode, shown !== null || (isSecure && tls.isShown));
       const told = detailOf(response).then((detail) => {
         if (detail !== null) refusal = `${status}: ${detail}`;
       });
@@ -48,9 +63,19 @@ export function dialer(handshakeTimeoutMs: () => number, token: () => string | n
   };
 }
 
+/** @throws UnusableTls */
+function tlsOptions(tls: UpstreamTls): ReturnType<UpstreamTls['options']> {
+  try {
+    return tls.options();
+  } catch (error) {
+    if (error instanceof TlsFileError) throw new UnusableTls(error.message);
+    throw error;
+  }
+}
+
 /**
  * The close code with the same meaning as a refusal of the WebSocket; null: none.
- * @param isShown whether the master has seen a token: then 403 is about its rights, and otherwise about the host
+ * @param isShown whether the master has seen a token or a certificate: then 403 is about its rights, and otherwise about the host
  */
 function closeCodeFor(status: number | undefined, isShown: boolean): number | null {
   if (status === 401) return CloseCode.unauthorized;

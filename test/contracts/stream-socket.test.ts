@@ -8,7 +8,7 @@ import { acceptWebSockets } from '../../src/ws/accept.ts';
 import { dialer } from '../../src/ws/dial.ts';
 import { FakeSocket } from '../simulation/fake-socket.ts';
 import { Pipe } from '../simulation/pipe.ts';
-import { NO_SETTINGS, openAccess } from '../support/open-access.ts';
+import { NO_SETTINGS, openAccess, systemTls } from '../support/open-access.ts';
 import { simulated } from './simulated.ts';
 import { describeStreamSocket, End, type OpenEnd, type SocketPlace } from './stream-socket.ts';
 
@@ -45,6 +45,7 @@ describeStreamSocket('a WebSocket', async (t) => {
   const dial = dialer(
     () => HANDSHAKE_MS,
     () => null,
+    systemTls(),
   );
   const url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return place(

@@ -24,6 +24,7 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
   'node/upkeep/exports.ts': [1, EXPIRY],
   'node/node.ts': [1, EXPIRY],
   'tls/listener-tls.ts': [4, 'a certificate expires at a time of day'],
+  'tls/upstream-tls.ts': [1, 'a certificate expires at a time of day'],
   'web/problem-body.ts': [1, `${TOLD}: the header Date`],
   'node/role/run-ids.ts': [3, `${TOLD}: in the lineage`],
   'node/upkeep/scrubber.ts': [1, `${TOLD}: when it began`],

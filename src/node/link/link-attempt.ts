@@ -52,7 +52,7 @@ export class LinkAttempt {
       ackWanted: () => this.#stream.acknowledgeSoon(),
       closed: (code, reason) =>
         this.#end({
-          kind: isAboutToken(code) ? 'unauthorized' : 'lost',
+          kind: kindOfClose(code),
           detail: reason === '' ? `closed with ${code}` : reason,
         }),
       silent: (silentMs) => this.#abort(CloseCode.timedOut, `the master was silent for ${silentMs} ms`),
@@ -274,6 +274,7 @@ function endAfter(outcome: Outcome & { kind: 'refused' | 'damaged' }): AttemptEn
   return { kind: outcome.kind === 'refused' ? 'guarded' : 'damaged', detail: outcome.detail };
 }
 
-function isAboutToken(code: number): boolean {
-  return code === CloseCode.unauthorized || code === CloseCode.forbidden;
+function kindOfClose(code: number): 'unauthorized' | 'tls' | 'lost' {
+  if (code === CloseCode.tlsFailed) return 'tls';
+  return code === CloseCode.unauthorized || code === CloseCode.forbidden ? 'unauthorized' : 'lost';
 }

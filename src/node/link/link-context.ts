@@ -18,7 +18,9 @@ export type LinkState =
   | 'waiting'
   | 'refused'
   /** The master wants a token, or another one. */
-  | 'unauthorized';
+  | 'unauthorized'
+  /** The two nodes do not agree on TLS, or one does not trust the other's certificate. */
+  | 'tls';
 
 /** The way in which the master has brought this node up to date. */
 export interface SyncReport {
@@ -59,6 +61,8 @@ export interface AttemptEnd {
     | 'lost'
     /** The master wants a token, or another one. */
     | 'unauthorized'
+    /** The two nodes do not agree on TLS. */
+    | 'tls'
     /** This node has refused a snapshot, in order to keep its data. */
     | 'guarded'
     /** The snapshot is damaged. */

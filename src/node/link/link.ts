@@ -11,6 +11,7 @@ import {
   schemaRetryDelayMs,
 } from '../../replication/backoff.ts';
 import { msSince } from '../elapsed.ts';
+import { UnusableTls } from '../ports/stream-socket.ts';
 import type { World } from '../ports/world.ts';
 import { logUnexpected, messageOf, ownedWorld, unattended } from '../unattended.ts';
 import { chainProblem } from './chain.ts';
@@ -142,7 +143,9 @@ export class Link {
       this.#attempt = this.#newAttempt();
     } catch (error) {
       // There is no connection, for example because the stored URL is none.
-      this.#ended({ kind: 'lost', detail: `cannot dial: ${messageOf(error)}` });
+      const detail = messageOf(error);
+      if (error instanceof UnusableTls) this.#ended({ kind: 'tls', detail });
+      else this.#ended({ kind: 'lost', detail: `cannot dial: ${detail}` });
     }
   }
 
@@ -212,7 +215,8 @@ export class Link {
 
   #failed({ kind, detail }: AttemptEnd): void {
     const isSchema = kind === 'other-schema';
-    const state = kind === 'unauthorized' ? kind : kind === 'refused' || isSchema ? 'refused' : 'waiting';
+    const isNamed = kind === 'unauthorized' || kind === 'tls';
+    const state = isNamed ? kind : kind === 'refused' || isSchema ? 'refused' : 'waiting';
     this.#guarded = false;
     const { log } = this.#context;
     const world = this.#world;
@@ -243,7 +247,7 @@ export class Link {
     this.#cancelRetry = this.#world.after(retryMs, () => this.#dial());
   }
 
-  #down(state: 'waiting' | 'refused' | 'unauthorized', detail: string): void {
+  #down(state: 'waiting' | 'refused' | 'unauthorized' | 'tls', detail: string): void {
     this.#attempt = null;
     this.#state = state;
     this.#detail = detail;

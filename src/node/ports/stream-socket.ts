@@ -31,5 +31,11 @@ export interface SocketEvents {
   closed(code: number, reason: string): void;
 }
 
-/** Opens a socket to a master. `opened` comes first; if it cannot be opened, only `closed`. */
+/** The files for TLS cannot be used, so that there is no connection at all. The message is one line. */
+export class UnusableTls extends Error {}
+
+/**
+ * Opens a socket to a master. `opened` comes first; if it cannot be opened, only `closed`, with 1015 if TLS is the reason.
+ * @throws UnusableTls
+ */
 export type Dial = (url: string, events: SocketEvents & { opened(): void }) => StreamSocket;

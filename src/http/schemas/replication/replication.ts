@@ -76,8 +76,19 @@ export const replication = {
         },
         state: {
           type: 'string',
-          enum: ['connecting', 'handshake', 'snapshot', 'streaming', 'waiting', 'refused', 'unauthorized'],
-          description: '`unauthorized`: the master wants a token, or another one (`--upstream-token-file`).',
+          enum: [
+            'connecting',
+            'handshake',
+            'snapshot',
+            'streaming',
+            'waiting',
+            'refused',
+            'unauthorized',
+            'tls',
+          ],
+          description:
+            '`unauthorized`: the master wants a token, or another one (`--upstream-token-file`). `tls`: the two nodes do not agree on ' +
+            'TLS, or one does not trust the certificate of the other (`--upstream-ca`, `--upstream-cert`).',
         },
         detail: { type: 'string', description: 'The last error of the link.' },
         lastSync: {
