@@ -58,6 +58,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     '../replication/position.ts',
   ],
   client: ['./rest.ts'],
+  'client-node': ['./transport.ts', '../client/transport.ts', 'undici', 'node:tls'],
   cli: ['commander', 'node:fs', '../app.ts', '../client/rest.ts', '../settings/load.ts'],
   'cli/commands': ['commander', '../options/node.ts', '../../settings/load.ts'],
 };
@@ -109,6 +110,7 @@ const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
   tls: ['../http/x.ts', '../ws/x.ts', '../access/access.ts', '../settings/load.ts', 'ws', 'fastify'],
   web: ['../node/node.ts', '../http/x.ts', '../ws/x.ts', 'fastify'],
   client: ['node:fs', 'ws', '../node/ports/world.ts'],
+  'client-node': ['ws', '../tls/pem.ts', '../node/ports/world.ts', '../access/access.ts'],
   cli: ['fastify', 'ws', 'better-sqlite3', '../http/x.ts', '../ws/x.ts'],
   'cli/commands': ['fastify', 'ws', 'better-sqlite3', '../../http/x.ts', '../../ws/x.ts'],
 };

@@ -30,12 +30,24 @@ function rawVerdict(error: unknown): readonly [number, string | null] {
   }
   if (error instanceof ApiError) return [1, `${error.message} (${error.code})`];
   if (error instanceof TypeError && error.message === 'fetch failed') {
-    return [1, `cannot reach the node: ${reasonOf(error.cause)}; is it running? --node names another`];
+    return [1, unreachable(error.cause)];
   }
   return [1, error instanceof Error ? (error.stack ?? error.message) : String(error)];
 }
 
+function unreachable(cause: unknown): string {
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+  if (/^(?:UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_)/.test(code)) {
+    return `cannot trust the node: ${reasonOf(cause)}; --ca FILE names its CA`;
+  }
+  // A client hears nothing else when it has no certificate.
+  const hint =
+    code === 'UND_ERR_SOCKET' ? '; if it requires certificates, --cert FILE and --key FILE show one' : '';
+  return `cannot reach the node: ${reasonOf(cause)}; is it running? --node names another${hint}`;
+}
+
 function reasonOf(cause: unknown): string {
   if (!(cause instanceof Error)) return 'the connection failed';
+  if ('reason' in cause) return String(cause.reason);
   return cause.message || ('code' in cause ? String(cause.code) : 'the connection failed');
 }

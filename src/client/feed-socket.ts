@@ -8,6 +8,7 @@
 import type { Ending } from './ending.ts';
 import { type FeedEvent, FeedFormatError, parseEvent } from './event.ts';
 import { tokenProtocol } from './token.ts';
+import type { Transport } from './transport.ts';
 
 export const SUBPROTOCOL = 'psync.v1.json';
 
@@ -44,12 +45,18 @@ export class FeedSocket {
   #heardAt = 0;
 
   /**
-   * @param token for a node with tokens
+   * @param shown token for a node with tokens, and how to connect
    * @param opened called when the connection is established
    */
-  constructor(url: string, token: string | undefined, limits: SocketLimits, opened: () => void) {
+  constructor(
+    url: string,
+    { token, transport }: { readonly token?: string | undefined; readonly transport?: Transport | undefined },
+    limits: SocketLimits,
+    opened: () => void,
+  ) {
     this.#limits = limits;
     this.#opened = opened;
+    const { WebSocket } = transport ?? globalThis;
     this.#socket = new WebSocket(url, !token ? SUBPROTOCOL : [SUBPROTOCOL, tokenProtocol(token)]);
     this.#socket.addEventListener('open', this.#onOpen);
     this.#socket.addEventListener('message', this.#onMessage);

@@ -9,6 +9,7 @@ import type { FeedEvent } from './event.ts';
 import { FeedSocket, type SocketLimits } from './feed-socket.ts';
 import { checkedOptions, type FollowLimits, type FollowTarget } from './follow-options.ts';
 import { type Token, tokenOf } from './token.ts';
+import type { Transport } from './transport.ts';
 
 /** Duration after which a connection counts as good even without events, in milliseconds. */
 const GOOD_AFTER_MS = 5_000;
@@ -25,6 +26,8 @@ export type FollowOptions = FollowTarget &
     readonly snapshot?: boolean | undefined;
     /** For nodes with tokens. A function is asked anew for every connection; a token in its place is shown to all. */
     readonly token?: Token | undefined;
+    /** For nodes with certificates of their own. */
+    readonly transport?: Transport | undefined;
     /** Aborting it ends the iteration. */
     readonly signal?: AbortSignal | undefined;
     /** Called when the state of the connection changes. */
@@ -94,7 +97,7 @@ async function* oneConnection(
   opened: () => void,
   served: () => void,
 ): AsyncGenerator<FeedEvent, Ending, undefined> {
-  const { signal } = options;
+  const { signal, transport } = options;
   cursor.connected();
   let token: string | undefined;
   try {
@@ -102,7 +105,7 @@ async function* oneConnection(
   } catch (error) {
     return { kind: 'unreachable', detail: `there is no token: ${error}` };
   }
-  const socket = new FeedSocket(feedUrl(url, options, cursor.position), token, limits, opened);
+  const socket = new FeedSocket(feedUrl(url, options, cursor.position), { token, transport }, limits, opened);
   const abort = (): void => socket.abort();
   signal?.addEventListener('abort', abort);
   try {

@@ -38,3 +38,4 @@ export {
   type StoredCopy,
 } from './storage.ts';
 export type { Token } from './token.ts';
+export type { Transport } from './transport.ts';

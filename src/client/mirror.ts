@@ -19,7 +19,7 @@ import type { MirrorStorage, StoredCopy } from './storage.ts';
 /** Options of `follow`, except those that the mirror decides: where to begin, and when to end. */
 export type MirrorOptions = FollowTarget &
   Omit<FollowLimits, 'queueLength'> &
-  Pick<FollowOptions, 'prefix'> & {
+  Pick<FollowOptions, 'prefix' | 'token' | 'transport'> & {
     /** Called for every change, like `on('change', …)`, but surely registered before the first one. */
     readonly onChange?: ((event: MirrorEvents['change']) => void) | undefined;
     /** Where to store the copy, so that the next mirror with the same storage and prefixes continues from it. */
@@ -304,7 +304,7 @@ export class Mirror {
   }
 
   async #lineage(): Promise<Lineage> {
-    return (await new Client(this.#url.replace(/^ws/i, 'http')).replication()).lineage;
+    return (await new Client(this.#url.replace(/^ws/i, 'http'), this.#options).replication()).lineage;
   }
 }
 

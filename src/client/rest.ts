@@ -12,6 +12,7 @@ import type {
 } from './answers.ts';
 
 import { type Token, tokenOf } from './token.ts';
+import type { Transport } from './transport.ts';
 
 export type * from './answers.ts';
 
@@ -91,14 +92,20 @@ export type ReplicaAnswer = ReplicationAnswer['replicas'][number];
 export class Client {
   readonly #base: string;
   readonly #token: Token | undefined;
+  readonly #transport: Transport | undefined;
 
   /**
    * @param base `http://HOST:PORT`
    * @param options.token for a node with tokens
+   * @param options.transport for a node with certificates of its own
    */
-  constructor(base: string, options: { readonly token?: Token | undefined } = {}) {
+  constructor(
+    base: string,
+    options: { readonly token?: Token | undefined; readonly transport?: Transport | undefined } = {},
+  ) {
     this.#base = base.replace(/\/+$/, '');
     this.#token = options.token;
+    this.#transport = options.transport;
   }
 
   /** @returns the bytes of the value; null: there is no such entry */
@@ -228,6 +235,7 @@ export class Client {
   }
 
   async #fetch(url: string, init: RequestInit = {}): Promise<Response> {
+    const { fetch } = this.#transport ?? globalThis;
     const token = await tokenOf(this.#token);
     if (!token) return fetch(url, init);
     const headers = { ...(init.headers as Record<string, string>), authorization: `Bearer ${token}` };

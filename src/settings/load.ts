@@ -72,6 +72,9 @@ export function tokensPath({ tokensFile, data }: Pick<Settings, 'tokensFile' | '
 const OTHER_VARIABLES: ReadonlySet<string> = new Set([
   'PSYNCD_NODE',
   'PSYNCD_TOKEN',
+  'PSYNCD_CA',
+  'PSYNCD_CERT',
+  'PSYNCD_KEY',
   'PSYNCD_FAULTS',
   'PSYNCD_SEED',
 ]);

@@ -16,6 +16,7 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
   'runtime/system-world.ts': [1, 'the World of the node'],
   'access/token-file.ts': [1, 'the age of a file'],
   'cli/commands/token.ts': [2, `${EXPIRY}: of a token`],
+  'cli/options/node.ts': [1, 'a certificate expires at a time of day'],
   'client/mirror.ts': [2, EXPIRY],
   'http/api-routes.ts': [1, `${EXPIRY}: of a TTL`],
   'http/routes/token-routes.ts': [1, `${EXPIRY}: of a token`],

@@ -1,7 +1,7 @@
 /** `psyncd import` and `psyncd export`: many entries as NDJSON. */
 import type { Command } from 'commander';
 import { UsageError } from '../../settings/parse.ts';
-import { clientOf, nodeCommand, type Reach, tokenFor } from '../options/node.ts';
+import { clientOf, nodeCommand, type Reach, shownBy } from '../options/node.ts';
 import { printable } from '../output/printable.ts';
 import { print, printJson } from '../output/standard-output.ts';
 
@@ -16,7 +16,7 @@ export function importCommand(psyncd: Command): void {
         import('../tasks/import-file.ts'),
         import('../output/info.ts'),
       ]);
-      const result = await importFile(file, options.node, tokenFor(options));
+      const result = await importFile(file, options.node, await shownBy(options));
       if (json) printJson(result);
       else print(`${counted(result.imported, 'entry', 'entries')} imported, at ${result.position}`);
     });
@@ -39,7 +39,7 @@ export function exportCommand(psyncd: Command): void {
         import('../tasks/export-file.ts'),
         import('../output/info.ts'),
       ]);
-      const result = await exportFile(file, clientOf(options), options.prefix);
+      const result = await exportFile(file, await clientOf(options), options.prefix);
       const text = `${counted(result.exported, 'entry', 'entries')} exported, at ${result.position}`;
       if (options.json) printJson(result);
       else if (file !== '-') print(text);

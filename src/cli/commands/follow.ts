@@ -1,13 +1,12 @@
 /** `psyncd follow`: shows the changes as they come. */
 import { type Command, Option } from 'commander';
 import { UsageError } from '../../settings/parse.ts';
-import { checkNode, DEFAULT_NODE, tokenFor, tokenOption } from '../options/node.ts';
+import { checkNode, DEFAULT_NODE, type ShownFlags, shownBy, withShown } from '../options/node.ts';
 import { gathered } from '../options/repeatable.ts';
 import { checkPosition } from '../options/values.ts';
 import { outliveOutput, SIGPIPE_CODE } from '../output/standard-output.ts';
 
-interface FollowFlags {
-  readonly tokenFile?: string;
+interface FollowFlags extends ShownFlags {
   readonly node?: readonly string[];
   readonly prefix?: readonly string[];
   readonly position?: string;
@@ -17,7 +16,7 @@ interface FollowFlags {
 
 /** Adds the command. */
 export function followCommand(psyncd: Command): void {
-  psyncd
+  const command = psyncd
     .command('follow')
     .description(
       'show the changes as they come, until Ctrl-C; once connected, it resumes after cuts by itself',
@@ -33,8 +32,8 @@ export function followCommand(psyncd: Command): void {
       new Option('--node <URL>', `a node; may be repeated: others to go to (default: ${DEFAULT_NODE})`)
         .argParser(gathered)
         .env('PSYNCD_NODE'),
-    )
-    .addOption(tokenOption())
+    );
+  withShown(command)
     .addHelpText(
       'after',
       '\nA line has the offset that it brings you to; synced, continue and history have the whole position, its run ID\n' +
@@ -52,7 +51,7 @@ export function followCommand(psyncd: Command): void {
       outliveOutput();
       const isRead = await followChanges({
         nodes: node,
-        token: tokenFor(options),
+        shown: await shownBy(options),
         prefixes: prefix,
         position,
         snapshot,

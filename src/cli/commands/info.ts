@@ -15,7 +15,7 @@ export function infoCommand(psyncd: Command): void {
     .option('--json', 'as GET /v1/replication has it')
     .action(async ({ json, ...options }: Reach & { json?: boolean }) => {
       const { formatInfo } = await import('../output/info.ts');
-      const answer = await clientOf(options).replication();
+      const answer = await (await clientOf(options)).replication();
       if (json) printJson(answer, 2);
       else print(...formatInfo(answer));
     });
@@ -40,7 +40,7 @@ export function checkCommand(psyncd: Command): void {
         throw new UsageError(`--hash: expected 16 hex digits, got ${JSON.stringify(hash)}`);
       }
       const { formatCheck } = await import('../output/info.ts');
-      const answer = await clientOf(options).check(position, hash);
+      const answer = await (await clientOf(options)).check(position, hash);
       if (json) printJson(answer);
       else print(formatCheck(answer));
     });

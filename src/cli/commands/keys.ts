@@ -12,7 +12,7 @@ export function getCommand(psyncd: Command): void {
     .argument('<key>')
     .description("write a key's value to standard output; exit code 1 if there is none")
     .action(async (key: string, options: Reach) => {
-      const value = await clientOf(options).get(key);
+      const value = await (await clientOf(options)).get(key);
       if (value === null) throw new CommandError(`there is no key ${JSON.stringify(key)}`);
       process.stdout.write(value);
       if (process.stdout.isTTY) process.stdout.write('\n');
@@ -27,7 +27,7 @@ export function setCommand(psyncd: Command): void {
     .description('set a key')
     .action(async (key: string, value: string, options: Reach) => {
       const body = value === '-' ? await standardInput() : value;
-      const written = await clientOf(options).set(key, body);
+      const written = await (await clientOf(options)).set(key, body);
       print(`${written.created ? 'created' : 'replaced'}, at ${written.position}`);
     });
 }
@@ -38,7 +38,7 @@ export function delCommand(psyncd: Command): void {
     .argument('<key>')
     .description('delete a key; exit code 1 if there is none')
     .action(async (key: string, options: Reach) => {
-      if (!(await clientOf(options).delete(key))) {
+      if (!(await (await clientOf(options)).delete(key))) {
         throw new CommandError(`there is no key ${JSON.stringify(key)}`);
       }
       print('deleted');

@@ -16,7 +16,7 @@ export function replicaofCommand(psyncd: Command): void {
       if (url !== 'no-one' && parseUpstream(url) === null) {
         throw new UsageError(`expected ws://HOST:PORT, or no-one to be a master, got ${JSON.stringify(url)}`);
       }
-      const api = clientOf(options);
+      const api = await clientOf(options);
       const { role, position, upstream } = url === 'no-one' ? await api.promote() : await api.replicaOf(url);
       print(
         role === 'master'
@@ -35,7 +35,7 @@ export function failoverCommand(psyncd: Command): void {
     .option('--json', 'the result as JSON')
     .action(async (url: string | undefined, options: Reach & { timeout: string; json?: boolean }) => {
       const { formatFailover } = await import('../output/info.ts');
-      const result = await clientOf(options).failover(url, timeFlag('--timeout', options.timeout));
+      const result = await (await clientOf(options)).failover(url, timeFlag('--timeout', options.timeout));
       if (options.json) printJson(result);
       else print(...formatFailover(result));
     });

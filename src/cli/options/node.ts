@@ -1,42 +1,92 @@
-/** How a command reaches a running node: `--node` and `--token-file`. */
+/** How a command reaches a running node: `--node`, what it trusts and what it shows. */
 import { type Command, Option } from 'commander';
 import { readToken } from '../../access/token-reader.ts';
 import { Client } from '../../client/rest.ts';
 import type { Token } from '../../client/token.ts';
+import type { Transport } from '../../client/transport.ts';
 import { UsageError } from '../../settings/parse.ts';
 
 export const DEFAULT_NODE = 'http://127.0.0.1:7796';
 
 /** How a command reaches its node. */
-export interface Reach {
+export interface Reach extends ShownFlags {
   readonly node: string;
+}
+
+/** Flags about what a command trusts and shows. */
+export interface ShownFlags {
   readonly tokenFile?: string;
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+}
+
+/** Options of psyncd/client that follow from them. */
+export interface Shown {
+  readonly token: Token | undefined;
+  readonly transport: Transport | undefined;
 }
 
 /** Adds a command that talks to a running node. */
 export function nodeCommand(psyncd: Command, name: string): Command {
-  return psyncd
+  const command = psyncd
     .command(name)
-    .addOption(new Option('--node <URL>', 'the node').default(DEFAULT_NODE).env('PSYNCD_NODE'))
-    .addOption(tokenOption())
-    .hook('preAction', (command) => checkNode(String(command.opts().node)));
+    .addOption(new Option('--node <URL>', 'the node').default(DEFAULT_NODE).env('PSYNCD_NODE'));
+  return withShown(command).hook('preAction', (command) => checkNode(String(command.opts().node)));
 }
 
-/** The token itself is no flag: everybody on the machine may read the command line of a process. */
-export function tokenOption(): Option {
-  return new Option('--token-file <FILE>', 'file with the token to show; PSYNCD_TOKEN is the token itself');
+/** Adds the flags. The token itself is no flag: everybody on the machine may read the command line of a process. */
+export function withShown(command: Command): Command {
+  return command
+    .option('--token-file <FILE>', 'file with the token to show; PSYNCD_TOKEN is the token itself')
+    .addOption(
+      new Option('--ca <FILE>', 'PEM file with the CA of an https:// node, beside those of the system').env(
+        'PSYNCD_CA',
+      ),
+    )
+    .addOption(new Option('--cert <FILE>', 'PEM file with a certificate to show').env('PSYNCD_CERT'))
+    .addOption(new Option('--key <FILE>', 'PEM file with the key of --cert').env('PSYNCD_KEY'));
 }
 
-/** @throws UsageError if the file of the token has none */
-export function clientOf(reach: Reach): Client {
-  return new Client(reach.node, { token: tokenFor(reach) });
+/** @throws UsageError if a file cannot be used */
+export async function clientOf(reach: Reach): Promise<Client> {
+  return new Client(reach.node, await shownBy(reach));
+}
+
+/** @throws UsageError if a file cannot be used */
+export async function shownBy(flags: ShownFlags): Promise<Shown> {
+  return { token: tokenFor(flags), transport: await transportFor(flags) };
+}
+
+/** @returns undefined: the one of the platform */
+async function transportFor({ ca, cert, key }: ShownFlags): Promise<Transport | undefined> {
+  if (ca === undefined && cert === undefined && key === undefined) return undefined;
+  if ((cert === undefined) !== (key === undefined)) throw new UsageError('--cert and --key need each other');
+  const [{ nodeTransport }, { readPem, certificatesOf, TlsFileError }, { readKeyPair }] = await Promise.all([
+    import('../../client-node/transport.ts'),
+    import('../../tls/pem.ts'),
+    import('../../tls/key-pair.ts'),
+  ]);
+  try {
+    const caFile = ca === undefined ? null : { flag: '--ca', path: ca };
+    const trusted = caFile === null ? undefined : readPem(caFile);
+    if (caFile !== null && trusted !== undefined) certificatesOf(caFile, trusted);
+    const pair =
+      cert === undefined || key === undefined
+        ? {}
+        : readKeyPair({ flag: '--cert', path: cert }, { flag: '--key', path: key }, Date.now());
+    return nodeTransport({ ca: trusted, ...pair });
+  } catch (error) {
+    if (error instanceof TlsFileError) throw new UsageError(error.message);
+    throw error;
+  }
 }
 
 /**
  * @returns the token to show: the text of `PSYNCD_TOKEN`, or a function that reads the file
  * @throws UsageError if the file has no token
  */
-export function tokenFor({ tokenFile }: Pick<Reach, 'tokenFile'>): Token | undefined {
+function tokenFor({ tokenFile }: ShownFlags): Token | undefined {
   if (tokenFile === undefined) return process.env.PSYNCD_TOKEN?.trim() || undefined;
   // Read anew for each connection, so that a token can be exchanged meanwhile.
   const read = (): string => {

@@ -4,14 +4,14 @@ import { Cursor } from '../../client/cursor.ts';
 import type { FeedEvent } from '../../client/event.ts';
 import { type ConnectionState, follow } from '../../client/follow.ts';
 import { Client } from '../../client/rest.ts';
-import type { Token } from '../../client/token.ts';
 import { CommandError } from '../command-error.ts';
+import type { Shown } from '../options/node.ts';
 import { eventLines } from '../output/event-lines.ts';
 import { printable, printableJson } from '../output/printable.ts';
 
 export interface FollowOptions {
   readonly nodes: readonly string[];
-  readonly token: Token | undefined;
+  readonly shown: Shown;
   readonly prefixes: readonly string[];
   /** Position to resume from; null: begin with a snapshot. */
   readonly position: string | null;
@@ -38,11 +38,11 @@ export async function followChanges(options: FollowOptions): Promise<boolean> {
     isRead = false;
     stop();
   });
-  const connections = new ConnectionNotes(nodes, options.token, (error) => abort.abort(error));
+  const connections = new ConnectionNotes(nodes, options.shown, (error) => abort.abort(error));
   try {
     const events = follow({
       urls: nodes,
-      token: options.token,
+      ...options.shown,
       prefix: prefixes.length === 0 ? undefined : prefixes,
       position: position ?? undefined,
       snapshot,
@@ -84,16 +84,16 @@ async function print(
 /** Reports the state of the connection on standard error, without repetition. */
 class ConnectionNotes {
   readonly #nodes: readonly string[];
-  readonly #token: Token | undefined;
+  readonly #shown: Shown;
   readonly #giveUp: (error: Error) => void;
   #hasBeenUp = false;
   #attempts = 0;
   #lost = false;
 
   /** @param giveUp called with the reason if no node could be reached at the start */
-  constructor(nodes: readonly string[], token: Token | undefined, giveUp: (error: Error) => void) {
+  constructor(nodes: readonly string[], shown: Shown, giveUp: (error: Error) => void) {
     this.#nodes = nodes;
-    this.#token = token;
+    this.#shown = shown;
     this.#giveUp = giveUp;
   }
 
@@ -120,7 +120,7 @@ class ConnectionNotes {
   /** Asks by HTTP for the reason, because a failed WebSocket does not tell it. */
   async #explain({ url, detail }: ConnectionState & { kind: 'waiting' }): Promise<void> {
     try {
-      await new Client(url.replace(/^ws/i, 'http'), { token: this.#token }).replication();
+      await new Client(url.replace(/^ws/i, 'http'), this.#shown).replication();
       this.#giveUp(
         new CommandError(`cannot follow ${url}: ${detail}, though the node answers; is it older?`),
       );

@@ -3,18 +3,18 @@ import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { Readable, Transform } from 'node:stream';
 import { ApiError, Client, type Imported, type ReplicationAnswer } from '../../client/rest.ts';
-import type { Token } from '../../client/token.ts';
 import { CommandError } from '../command-error.ts';
+import type { Shown } from '../options/node.ts';
 import { progress } from '../output/progress.ts';
 
 /**
  * @param path a file, or `-` for standard input
  * @param node any node: if it is a replica, the data goes to its master
  */
-export async function importFile(path: string, node: string, token?: Token): Promise<Imported> {
+export async function importFile(path: string, node: string, shown?: Shown): Promise<Imported> {
   const total = path === '-' ? null : await sizeOf(path);
   const source = path === '-' ? process.stdin : createReadStream(path);
-  return importStream(source, total, await masterOf(node, token), token);
+  return importStream(source, total, await masterOf(node, shown), shown);
 }
 
 /**
@@ -25,31 +25,31 @@ export async function importStream(
   source: Readable,
   total: number | null,
   master: string,
-  token?: Token,
+  shown?: Shown,
 ): Promise<Imported> {
-  const shown = total === null ? null : progress('importing', total);
+  const bar = total === null ? null : progress('importing', total);
   let sent = 0;
   const counted = source.pipe(
     new Transform({
       transform(chunk: Buffer, _encoding, done) {
         sent += chunk.length;
-        shown?.update(sent, `${(sent / 1024 ** 2).toFixed(1)} MiB`);
+        bar?.update(sent, `${(sent / 1024 ** 2).toFixed(1)} MiB`);
         done(null, chunk);
       },
     }),
   );
   source.on('error', (error) => counted.destroy(error));
   const interrupted = (): void => {
-    shown?.stop();
+    bar?.stop();
     process.stderr.write(`\npsyncd: interrupted; of the ${sent} bytes that were read, most entries are in\n`);
     process.exit(130);
   };
   process.once('SIGINT', interrupted);
   try {
-    return await new Client(master, { token }).import(Readable.toWeb(counted) as ReadableStream<Uint8Array>);
+    return await new Client(master, shown).import(Readable.toWeb(counted) as ReadableStream<Uint8Array>);
   } finally {
     process.off('SIGINT', interrupted);
-    shown?.stop();
+    bar?.stop();
     source.destroy();
   }
 }
@@ -65,11 +65,11 @@ async function upstreamOf(node: Client): Promise<ReplicationAnswer['upstream']> 
 }
 
 /** Finds the master first: a streamed body cannot be sent again after a redirect. */
-async function masterOf(node: string, token: Token | undefined): Promise<string> {
+async function masterOf(node: string, shown: Shown | undefined): Promise<string> {
   let url = node;
   // Follows a chain of replicas up to a limit.
   for (let hops = 0; hops < 16; hops += 1) {
-    const upstream = await upstreamOf(new Client(url, { token }));
+    const upstream = await upstreamOf(new Client(url, shown));
     if (upstream === null) return url;
     url = (upstream.announcedUrl ?? upstream.url).replace(/^ws/, 'http');
   }
