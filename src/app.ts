@@ -72,6 +72,7 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   giveBackWhenQuiet();
   const { Servers, acceptWebSockets, answerHeaders } = rest;
   const access = new Access(log, settings, systemWorld);
+  tls?.clients.onIdentified((connection, names) => access.certified.add(connection, names));
   const tokens = new TokenWatch({ path: tokensPath(settings), access, world: systemWorld, log });
   await startTokens(tokens, settings, node);
   const limits = await limitsOf(settings, access, live.proxies);

@@ -29,6 +29,11 @@ export function tokenNeeded(): AccessProblem {
   return new AccessProblem('UNAUTHORIZED', 'a token is needed: Authorization: Bearer TOKEN', null);
 }
 
+/** A client whose certificate its CA has signed, and to which the list gives no rights. */
+export function certificateUnknown(): AccessProblem {
+  return new AccessProblem('FORBIDDEN', 'the certificate is in no entry of the list of tokens', null);
+}
+
 /** A token that is no good; a client is told the same whatever is wrong with it. */
 export function tokenInvalid(): AccessProblem {
   return new AccessProblem('UNAUTHORIZED', 'the token is not valid', 'invalid_token');

@@ -5,12 +5,19 @@
 import type { Steps } from '../keyspace/json/json.ts';
 import type { Log, World } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';
-import { AccessProblem, LimitProblem, tokenInvalid, tokenNeeded } from './access-problem.ts';
+import {
+  AccessProblem,
+  certificateUnknown,
+  LimitProblem,
+  tokenInvalid,
+  tokenNeeded,
+} from './access-problem.ts';
 import { Buckets, clientOf } from './buckets.ts';
+import { Certified } from './certified.ts';
 import { ANONYMOUS, ANYBODY, Principal } from './principal.ts';
 import type { Right } from './right.ts';
 import { isToken, tokenDigest } from './token.ts';
-import type { TokenRecord } from './token-list.ts';
+import { secretOf, type TokenRecord } from './token-list.ts';
 
 export interface AccessSettings {
   /** Rights of requests without a token, on a node with tokens. */
@@ -31,7 +38,7 @@ export interface Opened {
 interface Known {
   /** The whole record as text: a changed one is another principal. */
   readonly form: string;
-  readonly sha256: string;
+  readonly secret: string;
   readonly principal: Principal;
 }
 
@@ -47,6 +54,8 @@ const EXPIRED = 'it has expired';
 const BEARER = /^Bearer +([^\s,]+)$/i;
 
 export class Access {
+  /** The connections of clients with certificates. A token in a request counts more than the certificate. */
+  readonly certified = new Certified();
   readonly #log: Log;
   readonly #now: () => number;
   readonly #anonymous: Principal | null;
@@ -92,23 +101,26 @@ export class Access {
   *replaceSteps(records: readonly TokenRecord[]): Steps<void> {
     const byDigest = new Map<string, Principal>();
     const byId = new Map<string, Known>();
+    const byName = new Map<string, Principal>();
     for (const [index, record] of records.entries()) {
       if (index % STEP === STEP - 1) yield;
       const form = JSON.stringify(record);
       const before = this.#byId.get(record.id);
       const principal = before?.form === form ? before.principal : new Principal(record);
-      byDigest.set(record.sha256, principal);
-      byId.set(record.id, { form, principal, sha256: record.sha256 });
+      if ('sha256' in record) byDigest.set(record.sha256, principal);
+      else byName.set(record.certificate.san, principal);
+      byId.set(record.id, { form, principal, secret: secretOf(record) });
     }
-    for (const [id, { principal, sha256 }] of this.#byId) {
+    for (const [id, { principal, secret }] of this.#byId) {
       const now = byId.get(id);
       if (now?.principal === principal) continue;
       principal.retire();
       // The same secret with other rights: its streams may go on with those.
-      if (now?.sha256 === sha256) this.#successors.set(principal, now.principal);
+      if (now?.secret === secret) this.#successors.set(principal, now.principal);
     }
     this.#byDigest = byDigest;
     this.#byId = byId;
+    this.certified.replace(byName);
     this.#recheck();
     this.#successors = new Map();
   }
@@ -119,7 +131,8 @@ export class Access {
    */
   find(authorization: string | undefined, connection: object): Principal | null {
     if (this.#byDigest === null) return ANYBODY;
-    if (authorization === undefined) return this.#anonymous;
+    if (authorization === undefined)
+      return this.certified.principalOf(connection, this.#now()) ?? this.#anonymous;
     const found = this.#shownBy(authorization, connection);
     return typeof found === 'string' ? null : found;
   }
@@ -132,16 +145,23 @@ export class Access {
    */
   authenticate(authorization: string | undefined, connection: object, address: string): Principal {
     if (this.#byDigest === null) return ANYBODY;
-    if (authorization === undefined) {
-      if (this.#anonymous !== null) return this.#anonymous;
-      throw tokenNeeded();
-    }
+    if (authorization === undefined) return this.#without(connection, address);
     const found = this.#shownBy(authorization, connection);
     if (found === null) {
       throw new Problem('BAD_REQUEST', 'expected one Authorization header, Bearer and a token');
     }
     if (typeof found !== 'string') return found;
     throw this.#refused(found, tokenOf(authorization) ?? '', address);
+  }
+
+  /** @returns the sender of a request without a token @throws Problem UNAUTHORIZED; FORBIDDEN if its certificate is unknown */
+  #without(connection: object, address: string): Principal {
+    const found = this.certified.principalOf(connection, this.#now()) ?? this.#anonymous;
+    if (found !== null) return found;
+    const names = this.certified.namesOf(connection);
+    if (names === null) throw tokenNeeded();
+    if (this.certified.isFirstRefusal(connection)) this.#log.info('certificate-refused', { names, address });
+    throw certificateUnknown();
   }
 
   /** @throws Problem UNAUTHORIZED; TOO_MANY_REQUESTS if this client has shown too many tokens that were no good */

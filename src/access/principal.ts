@@ -11,6 +11,8 @@ export interface PrincipalParts {
   readonly prefixes: readonly string[] | null;
   /** Unix time in milliseconds; null: never. */
   readonly expiresAt: number | null;
+  /** The certificate that its owner shows; absent: it is a token. */
+  readonly certificate?: { readonly san: string };
 }
 
 export class Principal {
@@ -20,14 +22,17 @@ export class Principal {
   readonly expiresAt: number | null;
   readonly #rights: ReadonlySet<Right>;
   readonly #prefixes: readonly string[] | null;
+  /** For people. */
+  readonly #proof: string;
   #isRetired = false;
 
-  constructor({ id, name, rights, prefixes, expiresAt }: PrincipalParts) {
+  constructor({ id, name, rights, prefixes, expiresAt, certificate }: PrincipalParts) {
     this.id = id;
     this.name = name;
     this.expiresAt = expiresAt;
     this.#rights = new Set(rights);
     this.#prefixes = prefixes;
+    this.#proof = certificate === undefined ? `token ${id}` : `certificate ${certificate.san}`;
   }
 
   /** Whether this is everybody, on a node without tokens. */
@@ -97,7 +102,7 @@ export class Principal {
     const lacking = isLimited
       ? `the right ${right} only for keys that begin with ${own}`
       : `no right ${right}`;
-    return new AccessProblem('FORBIDDEN', `the token ${this.id} has ${lacking}`, 'insufficient_scope');
+    return new AccessProblem('FORBIDDEN', `the ${this.#proof} has ${lacking}`, 'insufficient_scope');
   }
 }
 

@@ -4,11 +4,18 @@ import { isRawJSON } from '../keyspace/json/json-number.ts';
 import { keyProblem } from '../keyspace/key.ts';
 import { isRight, RIGHTS, type Right, unlimited } from './right.ts';
 
-export interface TokenRecord {
+/** What the owner of an entry shows. */
+export type Proof =
+  /** SHA-256 of a token, 64 hex digits. */
+  | { readonly sha256: string }
+  /** A name in a certificate: a URI or DNS name of the subject, else its common name. */
+  | { readonly certificate: { readonly san: string } };
+
+export type TokenRecord = TokenMembers & Proof;
+
+export interface TokenMembers {
   readonly id: string;
   readonly name: string;
-  /** SHA-256 of the token, 64 hex digits. */
-  readonly sha256: string;
   readonly rights: readonly Right[];
   /** Beginnings of the keys that the rights are about; null: all keys. */
   readonly prefixes: readonly string[] | null;
@@ -51,13 +58,18 @@ export function* tokenListSteps(bytes: Buffer): Steps<readonly TokenRecord[]> {
   for (const [index, each] of tokens.entries()) {
     if (index % STEP === STEP - 1) yield;
     const record = recordOf(each, `token ${index + 1}`);
-    for (const unique of [record.id, record.sha256]) {
+    for (const unique of [record.id, secretOf(record)]) {
       if (seen.has(unique)) throw new TokenListError(`token ${index + 1}: ${unique} is in the list twice`);
       seen.add(unique);
     }
     records.push(record);
   }
   return records;
+}
+
+/** @returns what tells the proof of one entry from that of all others */
+export function secretOf(record: Proof): string {
+  return 'sha256' in record ? record.sha256 : `certificate ${record.certificate.san}`;
 }
 
 /** @returns the text of `tokens.json` */
@@ -102,10 +114,25 @@ export function tokenProblem({ name, rights, prefixes }: TokenRequest): string |
     : `prefixes: the right ${whole} is for the whole node, prefixes cannot limit it`;
 }
 
+/** Longest name in a certificate, in characters. */
+const MAX_SAN_LENGTH = 1_000;
+const SAN_EXPECTED = `expected {"san": NAME}, a name of at most ${MAX_SAN_LENGTH} printable characters`;
+
+/** @returns what is wrong with a name that a certificate should have, or null */
+export function sanProblem(san: string): string | null {
+  return san !== '' && san.length <= MAX_SAN_LENGTH && /^[^\p{Cc}\p{Cf}]+$/u.test(san) ? null : SAN_EXPECTED;
+}
+
+/** @returns the one spelling of a name: DNS names are the same in upper and lower case, URIs are not */
+export function canonicalSan(san: string): string {
+  return san.includes(':') ? san : san.toLowerCase();
+}
+
 const MEMBERS: ReadonlySet<string> = new Set([
   'id',
   'name',
   'sha256',
+  'certificate',
   'rights',
   'prefixes',
   'expiresAt',
@@ -134,6 +161,15 @@ function recordOf(value: unknown, where: string): TokenRecord {
     if (Number.isNaN(ms)) throw wrong(`"${name}" is no date such as 2027-01-31T00:00:00Z`);
     return ms;
   };
+  const proof = (): Proof => {
+    if (!members.has('certificate')) return { sha256: text('sha256', SHA256) };
+    if (members.has('sha256')) throw wrong('"sha256" and "certificate" exclude each other');
+    const parts = membersOf(members.get('certificate'));
+    const san = parts?.get('san');
+    const problem = parts?.size === 1 && typeof san === 'string' ? sanProblem(san) : SAN_EXPECTED;
+    if (problem !== null) throw wrong(`"certificate": ${problem}`);
+    return { certificate: { san: canonicalSan(san as string) } };
+  };
   const request = {
     name: text('name', /^/),
     rights: texts('rights'),
@@ -145,7 +181,7 @@ function recordOf(value: unknown, where: string): TokenRecord {
     ...request,
     rights: request.rights as readonly Right[],
     id: text('id', ID),
-    sha256: text('sha256', SHA256),
+    ...proof(),
     expiresAt: members.has('expiresAt') ? time('expiresAt') : null,
     createdAt: time('createdAt'),
     note: members.has('note') ? text('note', /^/) : null,

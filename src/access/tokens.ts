@@ -3,7 +3,17 @@
 import type { Right } from './right.ts';
 import { newToken, tokenDigest } from './token.ts';
 import { changeTokens, readTokens } from './token-file.ts';
-import { TokenListError, type TokenRecord, type TokenRequest, tokenProblem } from './token-list.ts';
+import {
+  canonicalSan,
+  type Proof,
+  sanProblem,
+  secretOf,
+  TokenListError,
+  type TokenMembers,
+  type TokenRecord,
+  type TokenRequest,
+  tokenProblem,
+} from './token-list.ts';
 
 export { TokenListError };
 
@@ -16,7 +26,7 @@ export interface WantedToken extends TokenRequest {
 }
 
 /** What may be shown of a token to who manages them. */
-export type ShownToken = Omit<TokenRecord, 'sha256'>;
+export type ShownToken = TokenMembers & { readonly certificate?: { readonly san: string } };
 
 export interface CreatedToken {
   readonly record: ShownToken;
@@ -30,12 +40,38 @@ export interface CreatedToken {
  * @throws TokenListError if the request or the file cannot be used
  */
 export async function createToken(path: string, wanted: WantedToken, now: number): Promise<CreatedToken> {
+  const { id, text } = newToken();
+  return { record: await added(path, wanted, now, { sha256: tokenDigest(text) }, id), text };
+}
+
+/**
+ * Gives rights to the owner of a certificate; nothing secret is made.
+ * @param san a URI or DNS name of its subject, else its common name
+ * @throws TokenListError as `createToken`
+ */
+export async function addCertificate(
+  path: string,
+  wanted: WantedToken,
+  san: string,
+  now: number,
+): Promise<ShownToken> {
+  const problem = sanProblem(san);
+  if (problem !== null) throw new TokenListError(problem);
+  return added(path, wanted, now, { certificate: { san: canonicalSan(san) } }, newToken().id);
+}
+
+async function added(
+  path: string,
+  wanted: WantedToken,
+  now: number,
+  proof: Proof,
+  id: string,
+): Promise<ShownToken> {
   const problem = tokenProblem(wanted);
   if (problem !== null) throw new TokenListError(problem);
   if (wanted.expiresAt !== null && wanted.expiresAt <= now) {
     throw new TokenListError('expiresAt: expected a time to come');
   }
-  const { id, text } = newToken();
   const record: TokenRecord = {
     id,
     name: wanted.name,
@@ -44,13 +80,15 @@ export async function createToken(path: string, wanted: WantedToken, now: number
     expiresAt: wanted.expiresAt,
     createdAt: now,
     note: null,
-    sha256: tokenDigest(text),
+    ...proof,
   };
   await changeTokens(path, (tokens) => {
     if (tokens.length >= MAX_TOKENS) throw new TokenListError(`there are ${MAX_TOKENS} tokens already`);
+    if (tokens.some((token) => secretOf(token) === secretOf(record)))
+      throw new TokenListError('the certificate is in the list already');
     return { tokens: [...tokens, record] };
   });
-  return { record: shownOf(record), text };
+  return shownOf(record);
 }
 
 /** @returns the tokens in the order in which they were made @throws TokenListError */
@@ -68,6 +106,8 @@ export async function revokeToken(path: string, id: string): Promise<ShownToken 
   return revoked === null ? null : shownOf(revoked);
 }
 
-function shownOf({ sha256, ...shown }: TokenRecord): ShownToken {
+function shownOf(record: TokenRecord): ShownToken {
+  if (!('sha256' in record)) return record;
+  const { sha256, ...shown } = record;
   return shown;
 }

@@ -3,24 +3,26 @@ import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import type { World } from '../node/ports/world.ts';
 import { Turns } from '../node/turns.ts';
+import { namesOf } from './certificate-names.ts';
 
 export class ClientConnections {
   readonly #world: World;
   readonly #open = new Set<TLSSocket>();
-  #distrusted: (socket: TLSSocket) => void = (socket) => socket.destroy();
+  #identified: (connection: object, names: readonly string[]) => void = () => undefined;
 
   constructor(world: World) {
     this.#world = world;
   }
 
-  /** @param distrusted gets each connection whose CA is removed; without it they are cut */
-  onDistrusted(distrusted: (socket: TLSSocket) => void): void {
-    this.#distrusted = distrusted;
+  /** @param identified gets each connection with the names of its certificate, before its first request */
+  onIdentified(identified: (connection: object, names: readonly string[]) => void): void {
+    this.#identified = identified;
   }
 
   /** Takes a connection whose handshake is over. */
-  add(socket: TLSSocket): void {
+  add(socket: TLSSocket, certificate: X509Certificate): void {
     this.#open.add(socket);
+    this.#identified(socket, namesOf(certificate));
     socket.once('close', () => this.#open.delete(socket));
   }
 
@@ -34,7 +36,7 @@ export class ClientConnections {
       await turns.next();
       const certificate = socket.destroyed ? undefined : socket.getPeerX509Certificate();
       if (certificate !== undefined && !cas.some((ca) => isSignedBy(certificate, ca))) {
-        this.#distrusted(socket);
+        socket.destroy();
       }
     }
   }

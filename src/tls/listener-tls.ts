@@ -164,8 +164,10 @@ export class ListenerTls {
     const addresses = addressesOf(socket);
     this.#handshakes.get(addresses)?.();
     this.#handshakes.delete(addresses);
-    if (this.#settings.tlsClientAuth === 'no' || socket.getPeerX509Certificate() === undefined) return;
-    if (socket.authorized) this.clients.add(socket);
+    if (this.#settings.tlsClientAuth === 'no') return;
+    const certificate = socket.getPeerX509Certificate();
+    if (certificate === undefined) return;
+    if (socket.authorized) this.clients.add(socket, certificate);
     else {
       this.#refused(socket.authorizationError, socket.remoteAddress);
       socket.destroy();

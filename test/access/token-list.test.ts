@@ -82,6 +82,7 @@ test('a list that cannot be used is refused with the token and the member', asyn
   const path = join(await temporaryFolder(t), 'tokens.json');
   const sha256 = 'a'.repeat(64);
   const good = { id: 'aaaaaaaa', name: 'n', sha256, rights: ['read'], createdAt: '2026-01-01T00:00:00Z' };
+  const { sha256: _, ...certified } = good;
   const lists: readonly (readonly [unknown, RegExp])[] = [
     ['{', /it is not JSON/],
     ['', /it is not JSON/],
@@ -96,6 +97,24 @@ test('a list that cannot be used is refused with the token and the member', asyn
     [{ tokens: [{ ...good, expiresAt: 'soon' }] }, /token 1: "expiresAt" is no date/],
     [{ tokens: [{ ...good, expiresAt: 5 }] }, /token 1: "expiresAt" is no date/],
     [{ tokens: [{ ...good, sha256: 'A'.repeat(64) }] }, /token 1: "sha256"/],
+    [{ tokens: [{ ...good, certificate: { san: 'a' } }] }, /token 1: "sha256" and "certificate" exclude/],
+    [{ tokens: [{ ...certified, certificate: 'a' }] }, /token 1: "certificate": expected \{"san": NAME\}/],
+    [{ tokens: [{ ...certified, certificate: { san: '' } }] }, /token 1: "certificate": expected/],
+    [{ tokens: [{ ...certified, certificate: { san: 'a\n' } }] }, /token 1: "certificate": expected/],
+    [{ tokens: [{ ...certified, certificate: { san: 'a', dns: 'b' } }] }, /token 1: "certificate": expected/],
+    [
+      { tokens: [{ ...certified, certificate: { san: 'x'.repeat(1_001) } }] },
+      /token 1: "certificate": expected/,
+    ],
+    [
+      {
+        tokens: [
+          { ...certified, certificate: { san: 'A.example' } },
+          { ...certified, id: 'bbbbbbbb', certificate: { san: 'a.example' } },
+        ],
+      },
+      /token 2: certificate a\.example is in the list twice/,
+    ],
     [{ tokens: [{ ...good, id: '__proto__' }] }, /token 1: "id"/],
     [{ tokens: [{ ...good, right: 1 }] }, /token 1: there is no member "right"/],
     ['{"tokens":[{"__proto__":{"id":"aaaaaaaa"}}]}', /token 1: there is no member "__proto__"/],

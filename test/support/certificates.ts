@@ -20,6 +20,8 @@ interface Wanted {
   readonly fromDays?: number;
   readonly toDays?: number;
   readonly isCa?: boolean;
+  /** Further lines of the file of extensions. */
+  readonly more?: string;
 }
 
 const DAY_MS = 86_400_000;
@@ -51,7 +53,7 @@ export class Certificates {
 
   /** Makes a key and its certificate. @param name also the common name */
   make(name: string, wanted: Wanted = {}): Pair {
-    const { ca = 'ca', san = LOCAL_NAMES, fromDays = 0, toDays = 30, isCa = false } = wanted;
+    const { ca = 'ca', san = LOCAL_NAMES, fromDays = 0, toDays = 30, isCa = false, more = '' } = wanted;
     const [cert, key, request] = [
       this.path(`${name}.crt`),
       this.path(`${name}.key`),
@@ -63,7 +65,7 @@ export class Certificates {
     writeFileSync(this.path('index.txt'), '');
     writeFileSync(
       extensions,
-      `basicConstraints=critical,CA:${isCa}\nsubjectKeyIdentifier=hash\n${san === null ? '' : `subjectAltName=${san}\n`}`,
+      `basicConstraints=critical,CA:${isCa}\nsubjectKeyIdentifier=hash\n${san === null ? '' : `subjectAltName=${san}\n`}${more}`,
     );
     openssl('ecparam', '-name', 'prime256v1', '-genkey', '-noout', '-out', key);
     openssl('req', '-new', '-config', config, '-key', key, '-subj', `/CN=${name}`, '-out', request);

@@ -22,6 +22,7 @@ interface CreateFlags {
   readonly rights: string;
   readonly prefix?: readonly string[];
   readonly expires?: string;
+  readonly certificate?: string;
   readonly json?: true;
 }
 
@@ -42,6 +43,10 @@ export function tokenCommand(psyncd: Command): void {
     )
     .addOption(new Option('--prefix <P>', 'only keys that begin so; may be repeated').argParser(gathered))
     .option('--expires <TIME>', 'how long it is valid, such as 12h or 30d; without it, until it is revoked')
+    .option(
+      '--certificate <NAME>',
+      'give the rights to the owner of a certificate instead, by a URI or DNS name in it, else its common name',
+    )
     .option('--json', 'the token with its ID as JSON')
     .addOption(fileOption())
     .action(async (name: string, flags: CreateFlags) => {
@@ -55,6 +60,15 @@ export function tokenCommand(psyncd: Command): void {
       };
       const wrong = tokenProblem(wanted);
       if (wrong !== null) throw new UsageError(wrong);
+      const { certificate } = flags;
+      if (certificate !== undefined) {
+        const added = await inFile(flags.tokens, ({ addCertificate }) =>
+          addCertificate(flags.tokens, wanted, certificate, now),
+        );
+        if (flags.json) printJson(added);
+        else print(`${lineOf(added)}; in ${flags.tokens}`);
+        return;
+      }
       const { record, text } = await inFile(flags.tokens, ({ createToken }) =>
         createToken(flags.tokens, wanted, now),
       );
@@ -132,12 +146,13 @@ function timeOf(text: string): number {
   }
 }
 
-function lineOf({ id, name, rights, prefixes, expiresAt }: ShownToken): string {
+function lineOf({ id, name, rights, prefixes, expiresAt, certificate }: ShownToken): string {
   const keys =
     prefixes === null
       ? ''
       : ` for keys that begin with ${prefixes.map((each) => JSON.stringify(each)).join(', ')}`;
   const until = expiresAt !== null && expiresAt <= Date.now() ? 'expired' : 'until';
   const end = expiresAt === null ? '' : `, ${until} ${new Date(expiresAt).toISOString()}`;
-  return `${id} ${name}: ${rights.join(', ')}${keys}${end}`;
+  const owner = certificate === undefined ? '' : ` of the certificate ${certificate.san}`;
+  return `${id} ${name}${owner}: ${rights.join(', ')}${keys}${end}`;
 }

@@ -78,7 +78,17 @@ export const tokenList = {
       items: {
         type: 'object',
         required: ['id', 'name', 'rights', 'prefixes', 'expiresAt', 'createdAt'],
-        properties: MEMBERS,
+        properties: {
+          ...MEMBERS,
+          certificate: {
+            type: 'object',
+            required: ['san'],
+            properties: {
+              san: { type: 'string', description: 'URI or DNS name of the subject, else its common name.' },
+            },
+            description: 'Present if the owner shows a certificate instead of a token.',
+          },
+        },
       },
       description: 'In the order in which they were made. The tokens themselves are kept nowhere.',
     },

@@ -1,0 +1,30 @@
+/** Which names of a certificate count, and that no name passes for another one. */
+import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import test from 'node:test';
+import { namesOf } from '../../src/tls/certificate-names.ts';
+import { Certificates } from '../support/certificates.ts';
+
+for (const [what, san, names] of [
+  [
+    'URIs come before DNS names',
+    'DNS:A.example,URI:spiffe://b/C,DNS:d.example',
+    ['spiffe://b/C', 'a.example', 'd.example'],
+  ],
+  ['without alternative names the common name counts', null, ['subject']],
+  ['addresses and mail are no names', 'IP:127.0.0.1,email:a@b.example', ['subject']],
+  ['with a DNS name the common name does not count', 'DNS:a.example', ['a.example']],
+  ['a comma begins no other name', 'URI:x:a\\, DNS:admin', ['x:a, DNS:admin']],
+  ['a DNS name with a colon is none', 'DNS:spiffe://b/c', ['subject']],
+] as const) {
+  test(`of a certificate, ${what}`, async (t) => {
+    const certificates = await Certificates.create(t);
+    const text = san?.includes('\\,') ? '@names' : san;
+    const { cert } = certificates.make('subject', {
+      san: text,
+      more: text === '@names' ? '[names]\nURI.1=x:a, DNS:admin\n' : '',
+    });
+    assert.deepEqual(namesOf(new X509Certificate(readFileSync(cert))), names);
+  });
+}
