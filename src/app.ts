@@ -14,7 +14,7 @@ import type { Node } from './node/node.ts';
 import type { Log } from './node/ports/world.ts';
 import { Problem } from './node/problem.ts';
 import { logUnexpected, unattended } from './node/unattended.ts';
-import { accessLines, accessLogOf, limitsOf, listenerTls } from './optional-parts.ts';
+import { accessLogOf, limitsOf, listenerTls } from './optional-parts.ts';
 import { formatPosition } from './replication/position.ts';
 import { upstreamProblem } from './replication/upstream.ts';
 import { LoopLag } from './runtime/loop-lag.ts';
@@ -76,8 +76,7 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   const tokens = new TokenWatch({ path: tokensPath(settings), access, world: systemWorld, log });
   await startTokens(tokens, settings, node);
   const limits = await limitsOf(settings, access, live.proxies);
-  const lines = await accessLines(settings, log, node);
-  const accessLog = await accessLogOf(lines, { access, node, proxies: live.proxies });
+  const { lines, accessLog } = await accessLogOf(settings, { access, node, proxies: live.proxies, log });
   const upgrade = acceptWebSockets({
     access,
     accessLog,

@@ -37,39 +37,37 @@ export async function limitsOf(settings: Settings, access: Access, proxies: Prox
   return clientLimits(settings, access, proxies, systemWorld.monotonic);
 }
 
-/**
- * @param node closed if the file cannot be written
- * @returns the file of the access log; null: there is none
- * @throws StartError if it cannot be written
- */
-export async function accessLines(
-  { accessLog }: Settings,
-  log: Log,
-  node: Node,
-): Promise<AccessLines | null> {
-  if (accessLog === null) return null;
-  const { openAccessLines } = await import('./runtime/access-lines.ts');
+interface AccessLogParts {
+  readonly access: Access;
+  /** Closed if the file cannot be written. */
+  readonly node: Node;
+  readonly proxies: Proxies;
+  readonly log: Log;
+}
+
+/** The access log and its file; null: there is none. */
+interface OpenedAccessLog {
+  readonly lines: AccessLines | null;
+  readonly accessLog: AccessLog | null;
+}
+
+/** @throws StartError if the file cannot be written */
+export async function accessLogOf(
+  { accessLog: path }: Settings,
+  { access, node, proxies, log }: AccessLogParts,
+): Promise<OpenedAccessLog> {
+  if (path === null) return { lines: null, accessLog: null };
+  const [{ openAccessLines }, { AccessLog }] = await Promise.all([
+    import('./runtime/access-lines.ts'),
+    import('./web/access-log.ts'),
+  ]);
   try {
-    return await openAccessLines(accessLog, log);
+    const lines = await openAccessLines(path, log);
+    const position = (): string => formatPosition(node.position);
+    const { monotonic } = systemWorld;
+    return { lines, accessLog: new AccessLog({ lines, access, proxies, position, monotonic }) };
   } catch (error) {
     await node.close();
     throw error;
   }
-}
-
-interface AccessLogParts {
-  readonly access: Access;
-  readonly node: Node;
-  readonly proxies: Proxies;
-}
-
-/** @returns what writes the lines; null: there is no file */
-export async function accessLogOf(
-  lines: AccessLines | null,
-  { access, node, proxies }: AccessLogParts,
-): Promise<AccessLog | null> {
-  if (lines === null) return null;
-  const { AccessLog } = await import('./web/access-log.ts');
-  const position = (): string => formatPosition(node.position);
-  return new AccessLog({ lines, access, proxies, position, monotonic: systemWorld.monotonic });
 }

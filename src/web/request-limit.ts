@@ -1,7 +1,7 @@
 /** `--rate-limit`: how many requests a second one client may send, over HTTP and to open WebSockets. */
 import { LimitProblem } from '../access/access-problem.ts';
 import { Buckets } from '../access/buckets.ts';
-import { clientKind, clientName } from '../access/client-name.ts';
+import { type ClientKind, clientKind, clientName } from '../access/client-name.ts';
 import type { Principal } from '../access/principal.ts';
 
 /** Headers that tell a client its limit and what is left of it (draft-ietf-httpapi-ratelimit-headers of September 2025). */
@@ -20,6 +20,8 @@ export interface Counted {
 
 export class RequestLimit {
   readonly #perSecond: number;
+  /** By the kind of the client. */
+  readonly #policies: Readonly<Record<ClientKind, string>>;
   readonly #buckets: Buckets;
 
   /**
@@ -28,6 +30,8 @@ export class RequestLimit {
    */
   constructor(perSecond: number, monotonic: () => number) {
     this.#perSecond = perSecond;
+    const of = (kind: ClientKind): string => `"${kind}";q=${perSecond};w=1`;
+    this.#policies = { token: of('token'), address: of('address') };
     this.#buckets = new Buckets(perSecond, perSecond, monotonic);
   }
 
@@ -40,7 +44,7 @@ export class RequestLimit {
     const kind = clientKind(principal);
     const { allowed, left, seconds } = this.#buckets.take(clientName(principal, address));
     const headers = {
-      'ratelimit-policy': `"${kind}";q=${this.#perSecond};w=1`,
+      'ratelimit-policy': this.#policies[kind],
       ratelimit: `"${kind}";r=${left};t=${seconds}`,
     };
     if (allowed) return { problem: null, headers };

@@ -45,8 +45,12 @@ function requiring(auth: 'optional' | 'required'): (certificates: Certificates) 
 }
 
 /** Common name of the certificate that a new connection gets. */
-async function nameOf(node: ChildNode, client: Identity): Promise<string> {
-  const socket = await tlsConnected(node.port, tlsOptions(client));
+function nameOf({ port }: ChildNode, client: Identity): Promise<string> {
+  return nameAt(port, client);
+}
+
+async function nameAt(port: number, client: Identity): Promise<string> {
+  const socket = await tlsConnected(port, tlsOptions(client));
   const name = socket.getPeerCertificate().subject.CN;
   socket.destroy();
   return String(name);
@@ -157,6 +161,19 @@ test('a new pair of files is used for new connections, and open ones go on', asy
   assert.equal(ws.readyState, WebSocket.OPEN);
   open.destroy();
   ws.terminate();
+});
+
+test('the admin listener has the same certificate as the other one, also after an exchange', async (t) => {
+  const { certificates, node, client, pair } = await secured(t, () => ['--admin-listen', '127.0.0.1:0']);
+  const { adminUrl } = node;
+  assert.match(String(adminUrl), /^https:/);
+  const statuses = [node.url, adminUrl].map(
+    async (url) => (await tlsCall(`${url}/v1/config`, client)).status,
+  );
+  assert.deepEqual(await Promise.all(statuses), [404, 200]);
+  certificates.replace(pair, certificates.make('second'));
+  const port = Number(new URL(String(adminUrl)).port);
+  await until('the new certificate is used', async () => (await nameAt(port, client)) === 'second');
 });
 
 test('with an interval of 0 a node reads its files on SIGHUP only', async (t) => {
