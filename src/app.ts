@@ -72,7 +72,6 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   giveBackWhenQuiet();
   const { Servers, acceptWebSockets, answerHeaders } = rest;
   const access = new Access(log, settings, systemWorld);
-  tls?.clients.onIdentified((connection, names) => access.certified.add(connection, names));
   const tokens = new TokenWatch({ path: tokensPath(settings), access, world: systemWorld, log });
   await startTokens(tokens, settings, node);
   const limits = await limitsOf(settings, access, live.proxies);
@@ -100,7 +99,7 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
     tls,
   };
   const server = await Servers.create(parts, settings.adminListen !== null);
-  await tls?.start();
+  await tls?.start((connection, names) => access.certified.add(connection, names));
   const { port, adminUrl } = await listen(server, settings, node);
   try {
     await node.start(listeningUrl(settings, port), settings.replicaOf, {

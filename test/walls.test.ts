@@ -58,7 +58,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     '../replication/position.ts',
   ],
   client: ['./rest.ts'],
-  'client-node': ['./transport.ts', '../client/transport.ts', 'undici', 'node:tls'],
+  'client-node': ['./transport.ts', '../client/token.ts', 'undici', 'node:tls'],
   cli: ['commander', 'node:fs', '../app.ts', '../client/rest.ts', '../settings/load.ts'],
   'cli/commands': ['commander', '../options/node.ts', '../../settings/load.ts'],
 };

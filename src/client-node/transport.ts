@@ -1,7 +1,7 @@
 /** Connections of psyncd/client with CAs and certificates of the caller's choice. */
 import { createSecureContext, getCACertificates } from 'node:tls';
 import { Agent, fetch, type RequestInit, WebSocket } from 'undici';
-import type { Transport } from '../client/transport.ts';
+import type { Transport } from '../client/token.ts';
 
 /** PEM, as text or bytes. */
 type Pem = string | Buffer;

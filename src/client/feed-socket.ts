@@ -7,8 +7,7 @@
  */
 import type { Ending } from './ending.ts';
 import { type FeedEvent, FeedFormatError, parseEvent } from './event.ts';
-import { tokenProtocol } from './token.ts';
-import type { Transport } from './transport.ts';
+import { type Transport, tokenProtocol } from './token.ts';
 
 export const SUBPROTOCOL = 'psync.v1.json';
 

@@ -8,8 +8,7 @@ import { type Ending, endingVerdict } from './ending.ts';
 import type { FeedEvent } from './event.ts';
 import { FeedSocket, type SocketLimits } from './feed-socket.ts';
 import { checkedOptions, type FollowLimits, type FollowTarget } from './follow-options.ts';
-import { type Token, tokenOf } from './token.ts';
-import type { Transport } from './transport.ts';
+import { type Token, type Transport, tokenOf } from './token.ts';
 
 /** Duration after which a connection counts as good even without events, in milliseconds. */
 const GOOD_AFTER_MS = 5_000;

@@ -37,5 +37,4 @@ export {
   type StorageUpdate,
   type StoredCopy,
 } from './storage.ts';
-export type { Token } from './token.ts';
-export type { Transport } from './transport.ts';
+export type { Token, Transport } from './token.ts';

@@ -11,8 +11,7 @@ import type {
   Written,
 } from './answers.ts';
 
-import { type Token, tokenOf } from './token.ts';
-import type { Transport } from './transport.ts';
+import { type Token, type Transport, tokenOf } from './token.ts';
 
 export type * from './answers.ts';
 

@@ -1,4 +1,10 @@
-/** The token that a client shows to its node. */
+/** The token that a client shows to its node, and what it calls the node with. */
+
+/** `fetch` and `WebSocket` in the place of those of the platform. In Node, `psyncd/client/node` makes one with certificates. */
+export interface Transport {
+  readonly fetch: typeof fetch;
+  readonly WebSocket: typeof WebSocket;
+}
 
 /** The token itself, or a function that is asked anew for every request and every connection. */
 export type Token = string | (() => string | Promise<string>);

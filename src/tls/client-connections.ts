@@ -5,17 +5,20 @@ import type { World } from '../node/ports/world.ts';
 import { Turns } from '../node/turns.ts';
 import { namesOf } from './certificate-names.ts';
 
+/** Gets a connection with the names of the certificate that its client has shown. */
+export type Identified = (connection: object, names: readonly string[]) => void;
+
 export class ClientConnections {
   readonly #world: World;
   readonly #open = new Set<TLSSocket>();
-  #identified: (connection: object, names: readonly string[]) => void = () => undefined;
+  #identified: Identified = () => undefined;
 
   constructor(world: World) {
     this.#world = world;
   }
 
   /** @param identified gets each connection with the names of its certificate, before its first request */
-  onIdentified(identified: (connection: object, names: readonly string[]) => void): void {
+  onIdentified(identified: Identified): void {
     this.#identified = identified;
   }
 

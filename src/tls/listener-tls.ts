@@ -12,7 +12,7 @@ import type { Server, TLSSocket, TlsOptions } from 'node:tls';
 import { Buckets } from '../access/buckets.ts';
 import type { Log, World } from '../node/ports/world.ts';
 import { logUnexpected, messageOf, unattended } from '../node/unattended.ts';
-import { ClientConnections } from './client-connections.ts';
+import { ClientConnections, type Identified } from './client-connections.ts';
 import { ExpiryWarning } from './expiry-warning.ts';
 import {
   filesOf,
@@ -31,7 +31,7 @@ const MAX_TOLD = 100;
 const REFUSALS_LOGGED = 5;
 
 export class ListenerTls {
-  readonly clients: ClientConnections;
+  readonly #clients: ClientConnections;
   readonly #settings: ListenerTlsSettings;
   readonly #world: World;
   readonly #log: Log;
@@ -58,7 +58,7 @@ export class ListenerTls {
     this.#files = readListenerFiles(settings, world.now());
     this.#warning = new ExpiryWarning(log, settings.tlsCert);
     this.#refusals = new Buckets(REFUSALS_LOGGED / 60, REFUSALS_LOGGED, world.monotonic);
-    this.clients = new ClientConnections(world);
+    this.#clients = new ClientConnections(world);
   }
 
   /** The certificate that new connections get. */
@@ -94,8 +94,9 @@ export class ListenerTls {
     });
   }
 
-  /** Begins to look at the files. */
-  async start(): Promise<void> {
+  /** Begins to look at the files. @param identified gets each connection with the names of its client's certificate */
+  async start(identified: Identified): Promise<void> {
+    this.#clients.onIdentified(identified);
     // What has changed since the constructor has read the files is noticed at the first look.
     this.#seen = await this.#look();
     this.#warnLater();
@@ -146,7 +147,7 @@ export class ListenerTls {
     this.#warning.look(files.certificate, this.#world.now());
     const now = new Set(files.clientCas.map(({ fingerprint256 }) => fingerprint256));
     const isRemoved = before.clientCas.some(({ fingerprint256 }) => !now.has(fingerprint256));
-    if (isRemoved) await this.clients.recheck(files.clientCas);
+    if (isRemoved) await this.#clients.recheck(files.clientCas);
   }
 
   /** @returns a function to call when the connection has ended */
@@ -167,7 +168,7 @@ export class ListenerTls {
     if (this.#settings.tlsClientAuth === 'no') return;
     const certificate = socket.getPeerX509Certificate();
     if (certificate === undefined) return;
-    if (socket.authorized) this.clients.add(socket, certificate);
+    if (socket.authorized) this.#clients.add(socket, certificate);
     else {
       this.#refused(socket.authorizationError, socket.remoteAddress);
       socket.destroy();

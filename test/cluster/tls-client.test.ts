@@ -9,7 +9,7 @@ import { until } from '../../src/cli/until.ts';
 import { follow } from '../../src/client/follow.ts';
 import { mirror } from '../../src/client/mirror.ts';
 import { Client } from '../../src/client/rest.ts';
-import type { Transport } from '../../src/client/transport.ts';
+import type { Transport } from '../../src/client/token.ts';
 import { nodeTransport } from '../../src/client-node/transport.ts';
 import { Certificates, type Pair, tlsFlags } from '../support/certificates.ts';
 import { Cluster } from '../support/cluster.ts';

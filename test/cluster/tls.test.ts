@@ -131,6 +131,22 @@ test('a node with TLS listens on every address of localhost', async (t) => {
     assert.equal((await tlsCall(`https://${host}:${node.port}/healthz`, client)).status, 200);
 });
 
+test('the admin listener has the same certificate, and gets the new one too', async (t) => {
+  const { certificates, node, client, pair } = await secured(t, () => ['--admin-listen', '127.0.0.1:0']);
+  const { adminUrl } = node;
+  assert.ok(adminUrl !== null);
+  assert.match(adminUrl, /^https:\/\//);
+  assert.equal((await tlsCall(`${adminUrl}/v1/config`, client)).status, 200);
+  certificates.replace(pair, certificates.make('second'));
+  const port = Number(new URL(adminUrl).port);
+  await until('the new certificate is used', async () => {
+    const socket = await tlsConnected(port, tlsOptions(client));
+    const { CN } = socket.getPeerCertificate().subject;
+    socket.destroy();
+    return CN === 'second';
+  });
+});
+
 test('plain HTTP on a port with TLS is told so', async (t) => {
   const { node } = await secured(t);
   const socket = connect(node.port, '127.0.0.1');

@@ -2,8 +2,7 @@
 import { type Command, Option } from 'commander';
 import { readToken } from '../../access/token-reader.ts';
 import { Client } from '../../client/rest.ts';
-import type { Token } from '../../client/token.ts';
-import type { Transport } from '../../client/transport.ts';
+import type { Token, Transport } from '../../client/token.ts';
 import { UsageError } from '../../settings/parse.ts';
 
 export const DEFAULT_NODE = 'http://127.0.0.1:7796';
