@@ -103,6 +103,17 @@ test('a master whose certificate is for another name is refused, and the link na
   await refusedTls(replica, /^the certificate of the upstream is for another name: .*127\.0\.0\.1/);
 });
 
+test('a master whose certificate no CA has signed is trusted by that certificate', async (t) => {
+  const stage = await staged(t);
+  const pair = stage.certificates.make('self', { ca: 'self' });
+  const node = await stage.cluster.start('master', ...tlsFlags(pair));
+  const flags = ['--replica-of', node.wsUrl, '--upstream-ca'];
+  const without = await stage.cluster.start('without', ...flags, stage.ca);
+  await refusedTls(without, /not trusted: .*SELF_SIGNED/);
+  const replica = await stage.cluster.start('replica', ...flags, pair.cert);
+  await linkState(replica, 'streaming');
+});
+
 test('a replica does not show a certificate that has expired, and says so', async (t) => {
   const stage = await staged(t);
   const node = await master(stage);

@@ -93,6 +93,8 @@ test('with a certificate a node speaks https and wss, on the short way, the long
   const short = await tlsCall(`${node.url}/v1/keys/a`, client);
   const long = await tlsCall(`${node.url}/v1/keys?prefix=a`, client);
   assert.deepEqual([put.status, short.status, short.body, long.status], [201, 200, 'value', 200]);
+  const { servers } = JSON.parse((await tlsCall(`${node.url}/openapi.json`, client)).body);
+  assert.equal(servers[0].url, node.url);
   const large = 'x'.repeat(3 * 1024 * 1024);
   assert.equal((await tlsCall(`${node.url}/v1/keys/large`, client, 'PUT', large)).status, 201);
   assert.equal((await tlsCall(`${node.url}/v1/keys/large`, client)).body, large);

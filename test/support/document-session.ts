@@ -67,7 +67,15 @@ const STOP_FOLDER = /^# stop (\.\/\S+)/;
 /** `# kill -9 the node on port 7797`. */
 const KILL = /^# kill -9 the node on port (\d+)/;
 /** Flags whose files are in the folder of the document. */
-const FILE_FLAGS = ['--config', '--upstream-token-file', '--access-log'] as const;
+const FILE_FLAGS = [
+  '--config',
+  '--upstream-token-file',
+  '--access-log',
+  '--tls-cert',
+  '--tls-key',
+  '--tls-client-ca',
+  '--upstream-ca',
+] as const;
 const END = '--- end of block';
 
 export class DocumentSession {
