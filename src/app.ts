@@ -245,7 +245,7 @@ async function openOnce(
   const [folder, rest] = await Promise.all([opening, importing]);
   const live = new LiveSettings(settings, loopLag, folder.state);
   const upstreamToken = tokenReader(settings.upstreamTokenFile, log);
-  const upstreamTls = new rest.UpstreamTls(settings, systemWorld);
+  const upstreamTls = new rest.UpstreamTls(settings, systemWorld, log);
   const peerTls = (): ReturnType<typeof upstreamTls.options> => upstreamTls.options();
   const isMaster = (url: string): boolean => url === node?.status.upstream?.url;
   try {

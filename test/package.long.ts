@@ -35,6 +35,11 @@ test('the packed tarball runs `npx psyncd serve` in an empty folder', async (t) 
   const imported = await run(process.execPath, ['--input-type=module', '-e', script], { cwd: folder });
   assert.equal(imported.stdout, 'function\n');
 
+  const transport =
+    "import { nodeTransport } from 'psyncd/client/node'; console.log(typeof nodeTransport({}).fetch)";
+  const inNode = await run(process.execPath, ['--input-type=module', '-e', transport], { cwd: folder });
+  assert.equal(inNode.stdout, 'function\n');
+
   const child = spawn('npx', ['--no-install', 'psyncd', 'serve', '--port', '0'], {
     cwd: folder,
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -1,4 +1,4 @@
-/** The open connections of clients that have shown a certificate, so that they end when its CA is removed. */
+/** The open connections of clients that have shown a certificate, so that they end when it expires or its CA is removed. */
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import type { World } from '../node/ports/world.ts';
@@ -10,7 +10,8 @@ export type Identified = (connection: object, names: readonly string[]) => void;
 
 export class ClientConnections {
   readonly #world: World;
-  readonly #open = new Set<TLSSocket>();
+  /** When the certificate of each expires, in milliseconds of Unix time. */
+  readonly #open = new Map<TLSSocket, number>();
   #identified: Identified = () => undefined;
 
   constructor(world: World) {
@@ -24,9 +25,14 @@ export class ClientConnections {
 
   /** Takes a connection whose handshake is over. */
   add(socket: TLSSocket, certificate: X509Certificate): void {
-    this.#open.add(socket);
+    this.#open.set(socket, certificate.validToDate.getTime());
     this.#identified(socket, namesOf(certificate));
     socket.once('close', () => this.#open.delete(socket));
+  }
+
+  /** Ends the connections of clients whose certificates have expired. @param now Unix time in milliseconds */
+  endExpired(now: number): void {
+    for (const [socket, validTo] of this.#open) if (validTo <= now) socket.destroy();
   }
 
   /**
@@ -35,7 +41,7 @@ export class ClientConnections {
    */
   async recheck(cas: readonly X509Certificate[]): Promise<void> {
     const turns = new Turns(this.#world);
-    for (const socket of [...this.#open]) {
+    for (const socket of [...this.#open.keys()]) {
       await turns.next();
       const certificate = socket.destroyed ? undefined : socket.getPeerX509Certificate();
       if (certificate !== undefined && !cas.some((ca) => isSignedBy(certificate, ca))) {

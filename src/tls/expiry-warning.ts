@@ -25,7 +25,8 @@ export class ExpiryWarning {
    * @param now Unix time in milliseconds
    */
   look(certificate: X509Certificate, now: number): void {
-    if (certificate !== this.#certificate) this.#told = Number.POSITIVE_INFINITY;
+    if (certificate.fingerprint256 !== this.#certificate?.fingerprint256)
+      this.#told = Number.POSITIVE_INFINITY;
     this.#certificate = certificate;
     const validTo = certificate.validToDate;
     const leftMs = validTo.getTime() - now;

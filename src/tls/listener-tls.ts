@@ -25,6 +25,8 @@ import {
 const HANDSHAKE_MS = 10_000;
 /** How often the node looks whether its certificate expires, in milliseconds. */
 const EXPIRY_LOOK_MS = 3_600_000;
+/** How often the node looks whether certificates of clients have expired, in milliseconds. */
+const CLIENTS_LOOK_MS = 1_000;
 /** Number of different failures that are remembered, so that each is logged once. */
 const MAX_TOLD = 100;
 /** Lines of the log about refused certificates, for each address: at once, and later in a minute. */
@@ -100,6 +102,7 @@ export class ListenerTls {
     // What has changed since the constructor has read the files is noticed at the first look.
     this.#seen = await this.#look();
     this.#warnLater();
+    if (this.#settings.tlsClientAuth !== 'no') this.#endExpiredLater();
     if (this.#settings.tlsReloadInterval > 0) this.#lookLater();
     unattended(this.reload(), (error) => logUnexpected(this.#log, 'tls', error));
   }
@@ -191,6 +194,11 @@ export class ListenerTls {
 
   async #lookAgain(): Promise<void> {
     if ((await this.#look()) !== this.#seen) await this.reload();
+  }
+
+  #endExpiredLater(): void {
+    this.#clients.endExpired(this.#world.now());
+    this.#later(CLIENTS_LOOK_MS, () => this.#endExpiredLater());
   }
 
   #warnLater(): void {

@@ -1,8 +1,9 @@
 /** TLS of the connections to other nodes: what this node trusts, what it shows, and what is wrong when a handshake fails. */
 import { createHash } from 'node:crypto';
 import type { SecureContext } from 'node:tls';
-import type { World } from '../node/ports/world.ts';
+import type { Log, World } from '../node/ports/world.ts';
 import type { UpstreamSettings } from '../settings/table.ts';
+import { ExpiryWarning } from './expiry-warning.ts';
 import { type KeyPair, readKeyPair } from './key-pair.ts';
 import { certificatesOf, type NamedFile, readPem } from './pem.ts';
 
@@ -24,11 +25,12 @@ export class UpstreamTls {
   readonly #isCaOnly: boolean;
   readonly #pair: readonly [NamedFile, NamedFile] | null;
   readonly #world: Pick<World, 'now'>;
+  readonly #warning: ExpiryWarning;
   /** The last context, and the digest of what it was made of: to make one takes 30 ms with the CAs of the system. */
   #context: SecureContext | null = null;
   #digest = '';
 
-  constructor(settings: UpstreamSettings, world: Pick<World, 'now'>) {
+  constructor(settings: UpstreamSettings, world: Pick<World, 'now'>, log: Log) {
     const { upstreamCa, upstreamCert, upstreamKey } = settings;
     this.#ca = upstreamCa === null ? null : { flag: '--upstream-ca', path: upstreamCa };
     this.#pair =
@@ -40,6 +42,7 @@ export class UpstreamTls {
           ];
     this.#isCaOnly = settings.upstreamCaOnly;
     this.#world = world;
+    this.#warning = new ExpiryWarning(log, upstreamCert ?? '');
   }
 
   /** Whether this node shows a certificate. */
@@ -55,6 +58,7 @@ export class UpstreamTls {
   options(): { readonly secureContext: SecureContext } {
     const ca = this.#ca === null ? null : readPem(this.#ca);
     const pair = this.#pair === null ? null : readKeyPair(...this.#pair, this.#world.now());
+    if (pair !== null) this.#warning.look(pair.certificate, this.#world.now());
     const digest = digestOf([ca, pair?.cert, pair?.key]);
     if (this.#context === null || digest !== this.#digest) {
       this.#context = this.#made(ca, pair);

@@ -5,6 +5,7 @@ import { UpstreamTls } from '../../src/tls/upstream-tls.ts';
 import { KnownHosts } from '../../src/web/hosts.ts';
 import type { Admission } from '../../src/web/origins.ts';
 import { NO_PROXIES } from '../../src/web/proxies.ts';
+import { SILENT } from './silent-log.ts';
 
 /** Settings of a node without names of its own, allowed origins or proxies in front. */
 export const NO_SETTINGS: Admission = {
@@ -14,12 +15,9 @@ export const NO_SETTINGS: Admission = {
   publicUrl: null,
 };
 
-const silent = (): void => undefined;
-
 /** Everybody may do everything. */
 export function openAccess(): Access {
-  const log = { info: silent, warn: silent, error: silent };
-  return new Access(log, { anonymousRights: [], authFailures: 10 }, systemWorld);
+  return new Access(SILENT, { anonymousRights: [], authFailures: 10 }, systemWorld);
 }
 
 /** TLS towards other nodes with the CAs of the system and without a certificate. */
@@ -31,5 +29,5 @@ export function systemTls(): UpstreamTls {
     upstreamCert: null,
     upstreamKey: null,
   };
-  return new UpstreamTls(settings, systemWorld);
+  return new UpstreamTls(settings, systemWorld, SILENT);
 }
