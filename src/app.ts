@@ -7,6 +7,7 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Access } from './access/access.ts';
+import type { Jwts } from './access/jwt/jwts.ts';
 import { tokenReader } from './access/token-reader.ts';
 import { TokenWatch } from './access/token-watch.ts';
 import type { Servers } from './http/servers.ts';
@@ -74,6 +75,7 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   const access = new Access(log, settings, systemWorld);
   const tokens = new TokenWatch({ path: tokensPath(settings), access, world: systemWorld, log });
   await startTokens(tokens, settings, node);
+  const jwts = await startJwts(access, settings, log, node);
   const limits = await limitsOf(settings, access, live.proxies);
   const { lines, accessLog } = await accessLogOf(settings, { access, node, proxies: live.proxies, log });
   const upgrade = acceptWebSockets({
@@ -121,7 +123,9 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
     adminUrl,
     reload: (settings) => {
       lines?.reopen();
-      unattended(tokens.reload(), (error) => logUnexpected(log, 'tokens', error));
+      unattended(Promise.all([tokens.reload(), jwts?.reload()]), (error) =>
+        logUnexpected(log, 'tokens', error),
+      );
       if (tls !== null) unattended(tls.reload(), (error) => logUnexpected(log, 'tls', error));
       const { changed, needRestart } = live.reload(settings);
       node.settingsChanged();
@@ -130,6 +134,7 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
     waitForReplicas: () => node.waitForReplicas(),
     close: async () => {
       tokens.stop();
+      jwts?.stop();
       tls?.stop();
       await stop(server, node);
       await lines?.close();
@@ -144,6 +149,19 @@ async function startTokens(tokens: TokenWatch, settings: Settings, node: Node): 
   } catch (error) {
     await node.close();
     throw new StartError(`the tokens in ${tokensPath(settings)} cannot be used: ${messageOf(error)}`);
+  }
+}
+
+/** @throws StartError if a setting names a file with keys of signed tokens, and there are none in it */
+async function startJwts(access: Access, settings: Settings, log: Log, node: Node): Promise<Jwts | null> {
+  if (settings.jwtAudience === null) return null;
+  // Most nodes do without, and start faster.
+  const { Jwts } = await import('./access/jwt/jwts.ts');
+  try {
+    return await Jwts.start({ settings, access, world: systemWorld, log });
+  } catch (error) {
+    await node.close();
+    throw new StartError(messageOf(error));
   }
 }
 

@@ -50,6 +50,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   'http/schemas/common': ['./members.ts', '../../../node/problem.ts'],
   access: ['./right.ts', '../node/problem.ts', '../keyspace/key.ts', '../runtime/small-file.ts', 'node:fs'],
   tls: ['./pem.ts', '../node/ports/world.ts', '../access/buckets.ts', '../settings/table.ts', 'node:tls'],
+  'access/jwt': ['./claims.ts', '../principal.ts', '../../node/ports/world.ts', 'jose', 'node:crypto'],
   web: [
     './query.ts',
     '../access/access.ts',
@@ -108,6 +109,8 @@ const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
   'http/schemas/common': ['../shared.ts', '../keys/keys.ts', '../node/x.ts', '../replication/x.ts'],
   'http/schemas': ['../routes/x.ts', '../request/x.ts', '../server.ts', '../../store/x.ts'],
   tls: ['../http/x.ts', '../ws/x.ts', '../access/access.ts', '../settings/load.ts', 'ws', 'fastify'],
+  access: ['jose', '../http/x.ts', '../ws/x.ts', '../node/node.ts', '../app.ts'],
+  'access/jwt': ['../../http/x.ts', '../../node/node.ts', '../../settings/table.ts'],
   web: ['../node/node.ts', '../http/x.ts', '../ws/x.ts', 'fastify'],
   client: ['node:fs', 'ws', '../node/ports/world.ts'],
   'client-node': ['ws', '../tls/pem.ts', '../node/ports/world.ts', '../access/access.ts'],

@@ -10,7 +10,7 @@ export const DESCRIBED: ApiParts = {
   node: {} as Node,
   access: {} as Access,
   limits: { requests: null, followers: null },
-  tokens: { path: '', reload: async () => true },
+  tokens: { path: '', isUsed: false, reload: async () => true },
   settings: {
     version: version(),
     startedAt: 0,

@@ -1,6 +1,7 @@
 /**
  * Who may do what on this node, while it runs: which token belongs to whom, and which open streams end when a token
- * goes. Looking up a token is synchronous, because the fast path asks too.
+ * goes. Looking up a token is synchronous, because the fast path asks too; only a signed token that comes for the first time
+ * takes longer.
  */
 import type { Steps } from '../keyspace/json/json.ts';
 import type { Log, World } from '../node/ports/world.ts';
@@ -14,10 +15,11 @@ import {
 } from './access-problem.ts';
 import { Buckets, clientOf } from './buckets.ts';
 import { Certified } from './certified.ts';
-import { ANONYMOUS, ANYBODY, Principal } from './principal.ts';
+import { ANONYMOUS, anybody, Principal } from './principal.ts';
 import type { Right } from './right.ts';
 import { isToken, tokenDigest } from './token.ts';
 import { secretOf, type TokenRecord } from './token-list.ts';
+import type { Verifier } from './verifier.ts';
 
 export interface AccessSettings {
   /** Rights of requests without a token, on a node with tokens. */
@@ -58,13 +60,16 @@ export class Access {
   readonly certified = new Certified();
   readonly #log: Log;
   readonly #now: () => number;
+  readonly #anybody = anybody();
   readonly #anonymous: Principal | null;
   readonly #failures: Buckets;
   readonly #opened = new Map<Opened, Principal>();
   readonly #shown = new WeakMap<object, Shown>();
-  /** null: there are no tokens on this node, and everybody may do everything. */
+  /** null: the node has no list of tokens. */
   #byDigest: ReadonlyMap<string, Principal> | null = null;
   #byId: ReadonlyMap<string, Known> = new Map();
+  /** null: the node takes no signed tokens. */
+  #verifier: Verifier | null = null;
   /** During a change: the new principals of tokens whose rights have changed. */
   #successors = new Map<Principal, Principal>();
 
@@ -88,9 +93,24 @@ export class Access {
           });
   }
 
-  /** Whether everybody may do everything, because there are no tokens. */
+  /** Whether everybody may do everything, because the node knows no tokens of any kind. */
   get isOpen(): boolean {
-    return this.#byDigest === null;
+    return this.#byDigest === null && this.#verifier === null;
+  }
+
+  /** Whether the node has a list of tokens. */
+  get hasList(): boolean {
+    return this.#byDigest !== null;
+  }
+
+  /** Everybody who sends a request, as long as the node is open. */
+  get anybody(): Principal {
+    return this.#anybody;
+  }
+
+  /** Takes signed tokens too; to be called before the first request. */
+  useVerifier(verifier: Verifier): void {
+    this.#verifier = verifier;
   }
 
   /**
@@ -121,7 +141,8 @@ export class Access {
     this.#byDigest = byDigest;
     this.#byId = byId;
     this.certified.replace(byName);
-    this.#recheck();
+    this.#anybody.retire();
+    this.recheck();
     this.#successors = new Map();
   }
 
@@ -130,7 +151,7 @@ export class Access {
    * @see authenticate
    */
   find(authorization: string | undefined, connection: object): Principal | null {
-    if (this.#byDigest === null) return ANYBODY;
+    if (this.isOpen) return this.#anybody;
     if (authorization === undefined)
       return this.certified.principalOf(connection, this.#now()) ?? this.#anonymous;
     const found = this.#shownBy(authorization, connection);
@@ -141,17 +162,25 @@ export class Access {
    * @param authorization the `Authorization` header; undefined: the request has none
    * @param connection of the request; a second request with the same header costs no hash
    * @param address of the client, for which tokens that are not valid count
-   * @throws Problem UNAUTHORIZED, the same for each token that is no good; BAD_REQUEST if it is no Bearer token
+   * @returns the sender; a promise only if a signed token has to be verified first
+   * @throws Problem UNAUTHORIZED, the same for each token that is no good; BAD_REQUEST if it is no Bearer token;
+   * TOO_MANY_REQUESTS. A promise rejects with the same.
    */
-  authenticate(authorization: string | undefined, connection: object, address: string): Principal {
-    if (this.#byDigest === null) return ANYBODY;
+  authenticate(
+    authorization: string | undefined,
+    connection: object,
+    address: string,
+  ): Principal | Promise<Principal> {
+    if (this.isOpen) return this.#anybody;
     if (authorization === undefined) return this.#without(connection, address);
     const found = this.#shownBy(authorization, connection);
     if (found === null) {
       throw new Problem('BAD_REQUEST', 'expected one Authorization header, Bearer and a token');
     }
     if (typeof found !== 'string') return found;
-    throw this.#refused(found, tokenOf(authorization) ?? '', address);
+    return this.#verified(found, tokenOf(authorization) ?? '', address, (principal) =>
+      this.#shown.set(connection, { authorization, principal }),
+    );
   }
 
   /** @returns the sender of a request without a token @throws Problem UNAUTHORIZED; FORBIDDEN if its certificate is unknown */
@@ -164,12 +193,34 @@ export class Access {
     throw certificateUnknown();
   }
 
-  /** @throws Problem UNAUTHORIZED; TOO_MANY_REQUESTS if this client has shown too many tokens that were no good */
-  authenticateToken(token: string, address: string): Principal {
-    if (this.#byDigest === null) return ANYBODY;
+  /**
+   * As `authenticate`, for a token that did not come in a header.
+   * @throws Problem UNAUTHORIZED; TOO_MANY_REQUESTS if this client has shown too many tokens that were no good
+   */
+  authenticateToken(token: string, address: string): Principal | Promise<Principal> {
+    if (this.isOpen) return this.#anybody;
     const found = this.#principalOf(token);
-    if (typeof found !== 'string') return found;
-    throw this.#refused(found, token, address);
+    return typeof found === 'string' ? this.#verified(found, token, address) : found;
+  }
+
+  /**
+   * Verifies a token that is in no list.
+   * @param reason why it is refused if it is no signed token either
+   * @param good called with the owner of a good one
+   */
+  #verified(
+    reason: string,
+    token: string,
+    address: string,
+    good: (principal: Principal) => void = () => undefined,
+  ): Promise<Principal> {
+    const verifier = this.#verifier;
+    if (verifier?.takes(token) !== true) throw this.#refused(reason, token, address);
+    return verifier.verify(token).then((found) => {
+      if (typeof found === 'string') throw this.#refused(found, token, address);
+      good(found);
+      return found;
+    });
   }
 
   /** @returns whose token the header has, or what is wrong with the token; null: it is not one Bearer token */
@@ -211,10 +262,9 @@ export class Access {
       if (principal.hasExpired(now)) this.#look(opened, principal);
   }
 
-  /** Looks at the open streams of tokens that are gone or changed. */
-  #recheck(): void {
-    for (const [opened, principal] of this.#opened)
-      if (principal.isRetired || principal.isAnybody) this.#look(opened, principal);
+  /** Ends the streams of tokens that are gone or changed; to be called after the verifier has lost a key. */
+  recheck(): void {
+    for (const [opened, principal] of this.#opened) if (principal.isRetired) this.#look(opened, principal);
   }
 
   #look(opened: Opened, principal: Principal): void {
@@ -233,14 +283,13 @@ export class Access {
 
   /** @returns what the principal is now; null: it is gone */
   #present(principal: Principal): Principal | null {
-    if (principal.isAnybody) return this.isOpen ? principal : null;
     const now = principal.isRetired ? (this.#successors.get(principal) ?? null) : principal;
     return now === null || now.hasExpired(this.#now()) ? null : now;
   }
 
   /** @returns whose token it is, or what is wrong with it */
   #principalOf(token: string): Principal | string {
-    if (!isToken(token)) return 'it is mistyped, or no token of psyncd';
+    if (!isToken(token)) return this.#verifier?.known(token) ?? 'it is mistyped, or no token of psyncd';
     const principal = this.#byDigest?.get(tokenDigest(token));
     if (principal === undefined) return 'it is unknown or was revoked';
     return principal.hasExpired(this.#now()) ? EXPIRED : principal;

@@ -13,6 +13,14 @@ export interface PrincipalParts {
   readonly expiresAt: number | null;
   /** The certificate that its owner shows; absent: it is a token. */
   readonly certificate?: { readonly san: string };
+  /** What the token is good by; absent: it is in the list of tokens. */
+  readonly signer?: Signer;
+}
+
+/** The key that has signed a token. */
+export interface Signer {
+  /** Whether the node no longer accepts what the key has signed. */
+  readonly isGone: boolean;
 }
 
 export class Principal {
@@ -24,20 +32,22 @@ export class Principal {
   readonly #prefixes: readonly string[] | null;
   /** For people. */
   readonly #proof: string;
+  readonly #signer: Signer | null;
   #isRetired = false;
 
-  constructor({ id, name, rights, prefixes, expiresAt, certificate }: PrincipalParts) {
+  constructor({ id, name, rights, prefixes, expiresAt, certificate, signer }: PrincipalParts) {
     this.id = id;
     this.name = name;
     this.expiresAt = expiresAt;
     this.#rights = new Set(rights);
     this.#prefixes = prefixes;
     this.#proof = certificate === undefined ? `token ${id}` : `certificate ${certificate.san}`;
+    this.#signer = signer ?? null;
   }
 
   /** Whether this is everybody, on a node without tokens. */
   get isAnybody(): boolean {
-    return this === ANYBODY;
+    return this.id === ANYBODY;
   }
 
   /** @param now Unix time in milliseconds */
@@ -45,14 +55,14 @@ export class Principal {
     return this.expiresAt !== null && this.expiresAt <= now;
   }
 
-  /** Whether its token was revoked or changed: what was begun with it may not go on. */
+  /** Whether its token was revoked or changed, or its key has gone: what was begun with it may not go on. */
   get isRetired(): boolean {
-    return this.#isRetired;
+    return this.#isRetired || this.#signer?.isGone === true;
   }
 
   /** Takes all rights away, because its token was revoked or changed. */
   retire(): void {
-    if (!this.isAnybody) this.#isRetired = true;
+    this.#isRetired = true;
   }
 
   /**
@@ -60,12 +70,12 @@ export class Principal {
    * @throws Problem UNAUTHORIZED if its token was revoked or changed meanwhile
    */
   mustBeCurrent(): void {
-    if (this.#isRetired) throw tokenInvalid();
+    if (this.isRetired) throw tokenInvalid();
   }
 
   /** Whether it has the right at all, maybe for some keys only. */
   has(right: Right): boolean {
-    if (this.#isRetired) return false;
+    if (this.isRetired) return false;
     return this.#rights.has(right) || this.#rights.has('admin');
   }
 
@@ -96,7 +106,7 @@ export class Principal {
 
   /** @param isLimited whether it has the right, but for other keys */
   #refusal(right: Right, isLimited: boolean): Problem {
-    if (this.#isRetired) return tokenInvalid();
+    if (this.isRetired) return tokenInvalid();
     if (this.id === ANONYMOUS) return tokenNeeded();
     const own = (this.#prefixes ?? []).map((prefix) => JSON.stringify(prefix)).join(', ');
     const lacking = isLimited
@@ -109,11 +119,10 @@ export class Principal {
 /** ID of requests without a token, on a node with tokens. */
 export const ANONYMOUS = 'anonymous';
 
-/** Everybody, on a node without tokens. */
-export const ANYBODY = new Principal({
-  id: 'anybody',
-  name: 'anybody',
-  rights: ['admin'],
-  prefixes: null,
-  expiresAt: null,
-});
+/** ID of everybody, on a node without tokens. */
+const ANYBODY = 'anybody';
+
+/** @returns everybody, on a node without tokens; to be retired when the node gets some */
+export function anybody(): Principal {
+  return new Principal({ id: ANYBODY, name: ANYBODY, rights: ['admin'], prefixes: null, expiresAt: null });
+}

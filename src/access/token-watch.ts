@@ -1,18 +1,12 @@
-/**
- * Reads `tokens.json` when it changes. `fs.watch` misses files that are exchanged by a rename or through a symbolic link,
- * as secrets in containers are, so the file's identity is polled.
- */
-import { stat } from 'node:fs/promises';
+/** Reads `tokens.json` when it changes. */
 import type { Steps } from '../keyspace/json/json.ts';
 import type { Log, World } from '../node/ports/world.ts';
 import { Turns } from '../node/turns.ts';
 import { logUnexpected, unattended } from '../node/unattended.ts';
 import type { Access } from './access.ts';
+import { fileState, LOOK_MS } from './file-state.ts';
 import { readTokenBytes } from './token-file.ts';
 import { TokenListError, tokenListSteps } from './token-list.ts';
-
-/** How often the file is looked at, in milliseconds: open streams end within a second. */
-const LOOK_MS = 400;
 
 export class TokenWatch {
   /** Path of the file. */
@@ -44,10 +38,15 @@ export class TokenWatch {
    * @throws Error that says why the tokens cannot be used
    */
   async start(isNamed: boolean): Promise<void> {
-    const seen = await this.#look();
+    const seen = await fileState(this.path);
     if (isNamed || seen !== '') await this.#load();
     this.#seen = seen;
     this.#lookLater();
+  }
+
+  /** Whether the node uses a list of tokens. */
+  get isUsed(): boolean {
+    return this.#access.hasList;
   }
 
   stop(): void {
@@ -69,8 +68,8 @@ export class TokenWatch {
   async #reload(): Promise<boolean> {
     let seen: string | null = null;
     try {
-      seen = await this.#look();
-      if (seen === '' && this.#access.isOpen) return true;
+      seen = await fileState(this.path);
+      if (seen === '' && !this.#access.hasList) return true;
       await this.#load();
       this.#seen = seen;
       this.#lastFailure = '';
@@ -99,18 +98,7 @@ export class TokenWatch {
 
   async #lookAgain(): Promise<void> {
     this.#access.tick();
-    if ((await this.#look().catch(() => '?')) !== this.#seen) await this.reload();
-  }
-
-  /** @returns what tells one state of the file from another; empty: there is none */
-  async #look(): Promise<string> {
-    try {
-      const { ino, size, mtimeMs, ctimeMs } = await stat(this.path);
-      return `${ino}:${size}:${mtimeMs}:${ctimeMs}`;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
-      throw error;
-    }
+    if ((await fileState(this.path).catch(() => '?')) !== this.#seen) await this.reload();
   }
 
   async #load(): Promise<void> {

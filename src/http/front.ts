@@ -30,8 +30,12 @@ const HTTP_REQUEST = 'ERR_SSL_HTTP_REQUEST';
  */
 export const HALF_CLOSED_MS = 2_000;
 
-/** Takes a request for a WebSocket, with what has come behind it. */
-export type UpgradeListener = (request: IncomingMessage, connection: Duplex, head: Buffer) => void;
+/** Takes a request for a WebSocket, with what has come behind it; at once, or when the promise is fulfilled. */
+export type UpgradeListener = (
+  request: IncomingMessage,
+  connection: Duplex,
+  head: Buffer,
+) => void | Promise<void>;
 
 export interface FrontParts {
   readonly log: Log;
@@ -195,17 +199,20 @@ export class Front {
   #upgrade(request: IncomingMessage, connection: Duplex, head: Buffer): void {
     const { socket } = request;
     const before = socket.bytesWritten;
-    try {
-      const problem = normalizeTarget(request);
-      const { upgrade } = this.#parts;
-      if (problem !== null) this.#end(connection, problem, request);
-      else if (upgrade !== null) upgrade(request, connection, head);
-      else this.#end(connection, new Problem('NOT_FOUND', 'this listener has no WebSockets'), request);
-    } catch (error) {
+    const failed = (error: unknown): void => {
       this.#log(error, request);
       // Behind the handshake no HTTP may follow.
       if (socket.bytesWritten !== before) connection.destroy();
       else this.#end(connection, new Problem('INTERNAL', 'the log of the node says more'), request);
+    };
+    try {
+      const problem = normalizeTarget(request);
+      const { upgrade } = this.#parts;
+      if (problem !== null) this.#end(connection, problem, request);
+      else if (upgrade !== null) upgrade(request, connection, head)?.catch(failed);
+      else this.#end(connection, new Problem('NOT_FOUND', 'this listener has no WebSockets'), request);
+    } catch (error) {
+      failed(error);
     }
   }
 

@@ -6,7 +6,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Server as TlsServer } from 'node:tls';
 import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Access } from '../access/access.ts';
-import { ANYBODY, type Principal } from '../access/principal.ts';
+import type { Principal } from '../access/principal.ts';
 import type { Log } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';
 import { formatPosition } from '../replication/position.ts';
@@ -150,11 +150,17 @@ export async function createServer(
   });
   app.addHook('onRequest', (request, _reply, done) => {
     refuseTokenInQuery(request.url);
-    authenticate(parts, request);
-    const problem = request.is404 ? null : elsewhere(side, request);
-    if (problem !== null) throw problem;
-    if (!request.is404 && !access.isOpen) mustBeAllowed(request.principal, request);
-    done();
+    const allow = (): void => {
+      const problem = request.is404 ? null : elsewhere(side, request);
+      if (problem !== null) throw problem;
+      if (!request.is404 && !access.isOpen) mustBeAllowed(request.principal, request);
+    };
+    const verifying = authenticate(parts, request);
+    if (verifying !== null) verifying.then(allow).then(() => done(), done);
+    else {
+      allow();
+      done();
+    }
   });
   // A page of another origin may send simple requests without asking; it must not write.
   app.addHook('onRequest', (request, _reply, done) => {
@@ -218,16 +224,26 @@ export async function createServer(
 
 /**
  * Finds out who sends the request.
- * @throws Problem UNAUTHORIZED; BAD_REQUEST for what is no token; TOO_MANY_REQUESTS
+ * @returns what to wait for, because a token is being verified; null: nothing
+ * @throws Problem UNAUTHORIZED; BAD_REQUEST for what is no token; TOO_MANY_REQUESTS. A promise rejects with the same.
  */
-function authenticate({ access, settings: { proxies } }: ServerParts, request: FastifyRequest): void {
+function authenticate(
+  { access, settings: { proxies } }: ServerParts,
+  request: FastifyRequest,
+): Promise<void> | null {
   if (access.isOpen) {
-    request.principal = ANYBODY;
-    return;
+    request.principal = access.anybody;
+    return null;
   }
-  if (!request.is404 && requirementOf(request) === 'open') return;
+  if (!request.is404 && requirementOf(request) === 'open') return null;
+  const known = (principal: Principal): void => {
+    request.principal = principal;
+  };
   const { raw } = request;
-  request.principal = access.authenticate(raw.headers.authorization, raw.socket, proxies.addressOf(raw));
+  const sender = access.authenticate(raw.headers.authorization, raw.socket, proxies.addressOf(raw));
+  if (sender instanceof Promise) return sender.then(known);
+  known(sender);
+  return null;
 }
 
 function limitStalls(

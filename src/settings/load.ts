@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { JsonError, parseJson } from '../keyspace/json/json.ts';
 import { isRawJSON } from '../keyspace/json/json-number.ts';
 import { readSmallFile } from '../runtime/small-file.ts';
-import { UsageError } from './parse.ts';
+import { isLoopback, UsageError } from './parse.ts';
 import { flagOf, variableOf } from './setting.ts';
 import { SETTINGS, type SettingName, type Settings } from './table.ts';
 
@@ -39,7 +39,7 @@ export function loadSettings(
   const settings = values as unknown as Settings;
   const contradiction = contradictionIn(settings);
   if (contradiction !== null) throw new UsageError(contradiction);
-  const hasTokens = existsSync(tokensPath(settings));
+  const hasTokens = takesSignedTokens(settings) || existsSync(tokensPath(settings));
   if (settings.anonymousRights.length > 0 && !hasTokens) {
     throw new UsageError(
       `--anonymous-rights is for a node with tokens, and there is no ${tokensPath(settings)}`,
@@ -61,6 +61,27 @@ export function loadSettings(
     throw new UsageError('--admin-listen names the address of the other listener; give it another port');
   }
   return settings;
+}
+
+/**
+ * @returns whether clients may show signed tokens
+ * @throws UsageError if settings for them are missing or of no use
+ */
+function takesSignedTokens(settings: Settings): boolean {
+  const hasKeys = (settings.jwtJwks ?? settings.jwtKeyFile) !== null;
+  checkClaims(settings, hasKeys);
+  return hasKeys;
+}
+
+/** @throws UsageError if the claims of signed tokens would not be checked, or there are no such tokens */
+function checkClaims({ jwtAudience, jwtIssuer }: Settings, hasKeys: boolean): void {
+  if (hasKeys && jwtAudience === null) {
+    throw new UsageError('signed tokens need --jwt-audience: tokens for other services are not for this one');
+  }
+  const claim = jwtAudience ?? jwtIssuer;
+  if (!hasKeys && claim !== null) {
+    throw new UsageError(`"${claim}" is to stand in signed tokens, and no setting names a key for them`);
+  }
 }
 
 /** @returns the path of the file with the tokens, whether it is there or not */
@@ -137,8 +158,4 @@ function readConfigFile(path: string): Readonly<Record<string, string>> {
     else throw new UsageError(`--config ${path}: "${name}" is no string, number or boolean`);
   }
   return values;
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
 }

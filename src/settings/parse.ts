@@ -187,6 +187,25 @@ export function rights(text: string): readonly Right[] {
   });
 }
 
+/**
+ * Accepts a path, an `https:` URL, and an `http:` URL of this machine: on the way from another one somebody could exchange the
+ * keys. @returns the text as it is @throws UsageError
+ */
+export function keySet(text: string): string {
+  if (!/^https?:/i.test(text)) return filled(text);
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (url === null || url.username !== '' || url.password !== '') {
+    throw new UsageError('expected an https URL without a password, or a file');
+  }
+  if (url.protocol === 'https:' || isLoopback(url.hostname)) return text;
+  throw new UsageError('expected https for a URL of another machine');
+}
+
+/** Whether a host is this machine itself. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host);
+}
+
 /** Accepts `ws://HOST:PORT` and `no-one`, and returns the text as it is. @throws UsageError */
 export function upstream(text: string): string {
   if (text !== 'no-one' && parseUpstream(text) === null) {

@@ -55,18 +55,22 @@ interface Endpoint {
   readonly webSockets: WebSocketServer;
   /** The reason to refuse a page of this origin, or null. */
   refusal(request: IncomingMessage): string | null;
-  /** @throws Problem if the sender may not have this WebSocket at all */
-  authorize(request: IncomingMessage): void;
-  taken(ws: WebSocket, request: IncomingMessage, connection: Duplex): void;
+  /**
+   * @returns the sender; null: `taken` finds it out
+   * @throws Problem if the sender may not have this WebSocket at all; a promise rejects with it
+   */
+  authorize(request: IncomingMessage): Principal | null | Promise<Principal>;
+  taken(ws: WebSocket, request: IncomingMessage, connection: Duplex, sender: Principal | null): void;
 }
 
 /**
  * @returns the handler of a server's `upgrade` requests: it accepts the known paths with their subprotocols, and
- * refuses everything else with a problem: 400, 403, 404, 405, 426 or 429
+ * refuses everything else with a problem: 400, 403, 404, 405, 426 or 429. It returns a promise if a token has to be
+ * verified first.
  */
 export function acceptWebSockets(
   acceptor: Acceptor,
-): (request: IncomingMessage, connection: Duplex, head: Buffer) => void {
+): (request: IncomingMessage, connection: Duplex, head: Buffer) => void | Promise<void> {
   const endpoints = new Map<string, Endpoint>([
     [STREAM_PATH, replicas(acceptor)],
     [CHANGES_PATH, followers(acceptor)],
@@ -104,17 +108,35 @@ export function acceptWebSockets(
     const path = pathOf(request);
     const endpoint = endpoints.get(path);
     const refusal = refusalOf(request, path, endpoint, acceptor.admission);
-    const unauthorized =
-      refusal === null && endpoint !== undefined ? unauthorizedOf(request, endpoint) : null;
-    if (refusal !== null) refuse(request, connection, refusal);
-    else if (unauthorized !== null) refuse(request, connection, unauthorized);
-    else if (endpoint !== undefined) {
+    if (refusal !== null || endpoint === undefined) {
+      refuse(request, connection, refusal ?? { problem: new Problem('NOT_FOUND', `there is no ${path}`) });
+      return;
+    }
+    const take = (sender: Principal | null): void =>
       endpoint.webSockets.handleUpgrade(request, connection, head, (ws) => {
         const ended = acceptor.accessLog?.opened(request, path, authorizationOf(request));
         if (ended !== undefined) ws.once('close', ended);
-        endpoint.taken(ws, request, connection);
+        endpoint.taken(ws, request, connection, sender);
       });
+    const refuseSender = (problem: unknown): void => {
+      if (!(problem instanceof Problem)) throw problem;
+      refuse(request, connection, { problem, headers: refusalHeaders(problem) });
+    };
+    let sender: ReturnType<Endpoint['authorize']>;
+    try {
+      refuseTokenInQuery(request.url ?? '');
+      sender = endpoint.authorize(request);
+    } catch (problem) {
+      refuseSender(problem);
+      return;
     }
+    if (!(sender instanceof Promise)) {
+      take(sender);
+      return;
+    }
+    // The client may leave while its token is verified.
+    connection.on('error', () => connection.destroy());
+    return sender.then(take, refuseSender);
   };
 }
 
@@ -127,18 +149,6 @@ interface Refusal {
   readonly problem: Problem;
   /** Additional headers of the answer. */
   readonly headers?: Readonly<Record<string, string>>;
-}
-
-/** The reason to refuse the sender of a request that is otherwise in order, or null. */
-function unauthorizedOf(request: IncomingMessage, endpoint: Endpoint): Refusal | null {
-  try {
-    refuseTokenInQuery(request.url ?? '');
-    endpoint.authorize(request);
-    return null;
-  } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
-    return { problem, headers: refusalHeaders(problem) };
-  }
 }
 
 function refusalOf(
@@ -192,13 +202,7 @@ function authorizationOf(request: IncomingMessage): string | undefined {
 
 function replicas(acceptor: Acceptor): Endpoint {
   const { access, admission } = acceptor;
-  const replica = (request: IncomingMessage): Principal => {
-    const { headers, socket } = request;
-    const principal = access.authenticate(
-      headers.authorization,
-      socket,
-      admission.proxies.addressOf(request),
-    );
+  const allowed = (principal: Principal): Principal => {
     principal.mustHave('replicate');
     return principal;
   };
@@ -207,10 +211,15 @@ function replicas(acceptor: Acceptor): Endpoint {
     webSockets: serverOf(SUBPROTOCOL, MAX_MESSAGE_BYTES),
     // Only browsers send `Origin`. No web page may read the database or pose as a replica.
     refusal: ({ headers }) => (headers.origin === undefined ? null : 'replication is not for web pages'),
-    authorize: replica,
-    taken: (ws, request) => {
-      const socket = new Socket(ws, acceptor.admission.proxies.peerOf(request));
-      const unwatch = access.watch(replica(request), {
+    authorize: (request) => {
+      const { headers, socket } = request;
+      const address = admission.proxies.addressOf(request);
+      const sender = access.authenticate(headers.authorization, socket, address);
+      return sender instanceof Promise ? sender.then(allowed) : allowed(sender);
+    },
+    taken: (ws, request, _connection, sender) => {
+      const socket = new Socket(ws, admission.proxies.peerOf(request));
+      const unwatch = access.watch(sender as Principal, {
         may: (principal) => principal.has('replicate'),
         revoked: (problem) => socket.close(closeCodeOf(problem), problem.message),
       });
@@ -222,13 +231,6 @@ function replicas(acceptor: Acceptor): Endpoint {
 
 function followers(acceptor: Acceptor): Endpoint {
   const { access, admission } = acceptor;
-  const follower = (request: IncomingMessage): Principal => {
-    const { headers, socket } = request;
-    const token = headers.authorization === undefined ? offeredToken(request) : null;
-    return token === null
-      ? access.authenticate(headers.authorization, socket, admission.proxies.addressOf(request))
-      : access.authenticateToken(token, admission.proxies.addressOf(request));
-  };
   return {
     subprotocol: FOLLOWER_SUBPROTOCOL,
     webSockets: serverOf(FOLLOWER_SUBPROTOCOL, MAX_FOLLOWER_MESSAGE_BYTES),
@@ -238,11 +240,14 @@ function followers(acceptor: Acceptor): Endpoint {
         : `pages of ${request.headers.origin} may not follow this node; --allow-origin lets them`,
     // A client without headers, such as a page, learns nothing of a refused upgrade: it is told on the open WebSocket.
     authorize: (request) => {
-      if (request.headers.authorization !== undefined) follower(request);
+      const { headers, socket } = request;
+      return headers.authorization === undefined
+        ? null
+        : access.authenticate(headers.authorization, socket, admission.proxies.addressOf(request));
     },
-    taken: (ws, request, connection) => {
-      const socket = new WebSocketFollower(ws, connection, acceptor.admission.proxies.peerOf(request));
-      follow(acceptor, request, follower, ws, socket).catch((error: unknown) => {
+    taken: (ws, request, connection, sender) => {
+      const socket = new WebSocketFollower(ws, connection, admission.proxies.peerOf(request));
+      follow(acceptor, request, sender, ws, socket).catch((error: unknown) => {
         const problem = error instanceof Problem ? error : new Problem('INTERNAL', String(error));
         // Browsers hide a refused upgrade from the page, so the server accepts it and then sends the error.
         endWith(socket, problem);
@@ -251,14 +256,24 @@ function followers(acceptor: Acceptor): Endpoint {
   };
 }
 
+/** @returns the sender of an upgrade without a header: its token may be among the subprotocols */
+function offering({ access, admission }: Acceptor, request: IncomingMessage): Principal | Promise<Principal> {
+  const token = offeredToken(request);
+  const address = admission.proxies.addressOf(request);
+  return token === null
+    ? access.authenticate(undefined, request.socket, address)
+    : access.authenticateToken(token, address);
+}
+
 async function follow(
   acceptor: Acceptor,
   upgrade: IncomingMessage,
-  authenticate: (upgrade: IncomingMessage) => Principal,
+  sender: Principal | null,
   ws: WebSocket,
   socket: WebSocketFollower,
 ): Promise<void> {
-  const principal = authenticate(upgrade);
+  const principal = sender ?? (await offering(acceptor, upgrade));
+  if (ws.readyState === ws.CLOSED) return;
   const wanted = parseFeedRequest(upgrade.url ?? '');
   mustFollow(principal, wanted);
   const { followers } = acceptor.limits;

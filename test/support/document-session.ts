@@ -75,6 +75,7 @@ const FILE_FLAGS = [
   '--tls-key',
   '--tls-client-ca',
   '--upstream-ca',
+  '--jwt-key-file',
 ] as const;
 const END = '--- end of block';
 

@@ -11,6 +11,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Access } from '../../access/access.ts';
+import type { Principal } from '../../access/principal.ts';
 import type { Right } from '../../access/right.ts';
 import { ALWAYS } from '../../keyspace/condition.ts';
 import type { Entry } from '../../keyspace/entry.ts';
@@ -80,9 +81,10 @@ export function direct(parts: DirectParts, other: Handler): Handler {
         }
       } else if (request.method === 'PUT') {
         const key = puttable(request);
-        if (key !== null) {
+        const sender = key === null ? null : access.find(request.headers.authorization, request.socket);
+        if (key !== null && sender !== null) {
           // `put` answers its own failures; if even that fails, only closing the connection is left.
-          put(parts, key, request, response).catch(() => response.destroy());
+          put(parts, key, sender, request, response).catch(() => response.destroy());
           return ofPut(request);
         }
       }
@@ -260,8 +262,9 @@ function entryOf(node: Node, key: string): Entry | null {
 }
 
 async function put(
-  { node, access, proxies, stalls, traffic: { bodies }, fail }: DirectParts,
+  { node, stalls, traffic: { bodies }, fail }: DirectParts,
   key: string,
+  sender: Principal,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
@@ -270,9 +273,7 @@ async function put(
     const value = await readBody(request, request.headers['content-length'], BODY, bodies);
     stalls.forget(request);
     // Its body may have taken a while.
-    access
-      .authenticate(request.headers.authorization, request.socket, proxies.addressOf(request))
-      .mustCover('write', key);
+    sender.mustBeCurrent();
     const written = await node.write({ kind: 'set', key, value, expiresAt: null, condition: ALWAYS });
     const result = written.results[0];
     const version = result?.entry?.version ?? 0;
