@@ -34,7 +34,20 @@ export interface Opened {
   readonly may: (principal: Principal) => boolean;
   /** Ends it. Called once. */
   readonly revoked: (problem: Problem) => void;
+  /** Says that its token expires at this Unix time in milliseconds, `EXPIRING_MS` before or as soon as that is known. */
+  readonly expiring?: (expiresAt: number) => void;
 }
+
+/** The look at something open. */
+export interface Watch {
+  /** To be called when it has ended otherwise. */
+  end(): void;
+  /** It goes on with another principal; if that one may not have it, it ends. */
+  renew(principal: Principal): void;
+}
+
+/** How long before its end a token counts as about to expire, in milliseconds. */
+export const EXPIRING_MS = 30_000;
 
 /** A token that the node knows. */
 interface Known {
@@ -64,6 +77,8 @@ export class Access {
   readonly #anonymous: Principal | null;
   readonly #failures: Buckets;
   readonly #opened = new Map<Opened, Principal>();
+  /** Those that know that their token is about to expire. */
+  readonly #told = new Set<Opened>();
   readonly #shown = new WeakMap<object, Shown>();
   /** null: the node has no list of tokens. */
   #byDigest: ReadonlyMap<string, Principal> | null = null;
@@ -245,21 +260,29 @@ export class Access {
     return this.#invalid(reason, isToken(token) ? (token.split('_')[1] ?? null) : null, address);
   }
 
-  /**
-   * Ends `opened` as soon as the principal's token is revoked, expires, or loses what it needs; at once if that is so already.
-   * @returns a function to call when it has ended otherwise
-   */
-  watch(principal: Principal, opened: Opened): () => void {
-    this.#opened.set(opened, principal);
+  /** Ends `opened` as soon as the principal's token is revoked, expires, or loses what it needs; at once if that is so already. */
+  watch(principal: Principal, opened: Opened): Watch {
     this.#look(opened, principal);
-    return () => this.#opened.delete(opened);
+    return {
+      end: () => this.#forget(opened),
+      renew: (next) => {
+        if (this.#opened.has(opened)) this.#look(opened, next);
+      },
+    };
   }
 
-  /** Ends the streams of tokens that have expired meanwhile; to be called at least once a second. */
+  /** Ends the streams of tokens that have expired meanwhile, and warns others; to be called at least once a second. */
   tick(): void {
     const now = this.#now();
-    for (const [opened, principal] of this.#opened)
-      if (principal.hasExpired(now)) this.#look(opened, principal);
+    for (const [opened, principal] of this.#opened) {
+      const { expiresAt } = principal;
+      if (expiresAt === null || expiresAt > now + EXPIRING_MS) continue;
+      if (expiresAt <= now) this.#look(opened, principal);
+      else if (!this.#told.has(opened)) {
+        this.#told.add(opened);
+        opened.expiring?.(expiresAt);
+      }
+    }
   }
 
   /** Ends the streams of tokens that are gone or changed; to be called after the verifier has lost a key. */
@@ -270,15 +293,21 @@ export class Access {
   #look(opened: Opened, principal: Principal): void {
     const now = this.#present(principal);
     if (now !== null && opened.may(now)) {
+      if (this.#opened.get(opened) !== now) this.#told.delete(opened);
       this.#opened.set(opened, now);
       return;
     }
-    this.#opened.delete(opened);
+    this.#forget(opened);
     opened.revoked(
       now === null
         ? this.#invalid('it was revoked, or has expired', principal.id)
-        : new AccessProblem('FORBIDDEN', 'the token has lost a right that this needs', 'insufficient_scope'),
+        : new AccessProblem('FORBIDDEN', 'the token lacks a right that this needs', 'insufficient_scope'),
     );
+  }
+
+  #forget(opened: Opened): void {
+    this.#opened.delete(opened);
+    this.#told.delete(opened);
   }
 
   /** @returns what the principal is now; null: it is gone */

@@ -77,6 +77,13 @@ export type FeedEvent =
       readonly position?: string;
     };
 
+/** An event that concerns the connection alone: its token expires then, and the connection ends. */
+export interface ExpiringEvent {
+  readonly type: 'expiring';
+  /** Unix time in milliseconds. */
+  readonly expiresAt: number;
+}
+
 /** A message that is not an event of the feed. */
 export class FeedFormatError extends Error {
   override readonly name = 'FeedFormatError';
@@ -88,7 +95,7 @@ export class FeedFormatError extends Error {
  * @returns the event, with any unknown members; null: its type is unknown
  * @throws FeedFormatError if it is not an event
  */
-export function parseEvent(text: string): FeedEvent | null {
+export function parseEvent(text: string): FeedEvent | ExpiringEvent | null {
   let event: unknown;
   try {
     event = JSON.parse(text);
@@ -116,6 +123,7 @@ function isKnown(event: Members): boolean | null {
     case 'bookmark':
       return isText(event.position);
     case 'waiting':
+    case 'expiring':
       return true;
     case 'error':
       return isText(event.code) && isText(event.detail) && isTextOrAbsent(event.position);

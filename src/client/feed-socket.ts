@@ -7,7 +7,7 @@
  */
 import type { Ending } from './ending.ts';
 import { type FeedEvent, FeedFormatError, parseEvent } from './event.ts';
-import { type Transport, tokenProtocol } from './token.ts';
+import { type Token, type Transport, tokenOf, tokenProtocol } from './token.ts';
 
 export const SUBPROTOCOL = 'psync.v1.json';
 
@@ -31,36 +31,41 @@ export class FeedSocket {
   readonly #limits: SocketLimits;
   readonly #socket: WebSocket;
   readonly #opened: () => void;
+  readonly #token: Token | undefined;
   #queue: { readonly event: FeedEvent; readonly length: number }[] = [];
   /** Index of the first unconsumed event; shifting a long array each time would be slow. */
   #head = 0;
   #queued = 0;
   #inSnapshot = false;
-  #isOpen = false;
   #error: { readonly code: string; readonly detail: string } | null = null;
   #ending: Ending | null = null;
   #wake: (() => void) | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Moment of the last message, or of the connection; 0: it was never established. */
   #heardAt = 0;
 
   /**
-   * @param shown token for a node with tokens, and how to connect
+   * @param shown token for a node with tokens
+   * @param options a function `token` is asked for another one before the first expires; `transport`: how to connect
    * @param opened called when the connection is established
    */
   constructor(
     url: string,
-    { token, transport }: { readonly token?: string | undefined; readonly transport?: Transport | undefined },
+    shown: string | undefined,
+    { token, transport }: { readonly token?: Token | undefined; readonly transport?: Transport | undefined },
     limits: SocketLimits,
     opened: () => void,
   ) {
     this.#limits = limits;
     this.#opened = opened;
+    this.#token = token;
     const { WebSocket } = transport ?? globalThis;
-    this.#socket = new WebSocket(url, !token ? SUBPROTOCOL : [SUBPROTOCOL, tokenProtocol(token)]);
-    this.#socket.addEventListener('open', this.#onOpen);
-    this.#socket.addEventListener('message', this.#onMessage);
-    this.#socket.addEventListener('error', this.#onError);
-    this.#socket.addEventListener('close', this.#onClose);
+    this.#socket = new WebSocket(url, !shown ? SUBPROTOCOL : [SUBPROTOCOL, tokenProtocol(shown)]);
+    this.#socket.onopen = this.#onOpen;
+    this.#socket.onmessage = this.#onMessage;
+    // The `close` event reports failures, as far as browsers tell them to pages.
+    this.#socket.onerror = () => undefined;
+    this.#socket.onclose = this.#onClose;
     this.#timer = setTimeout(() => {
       this.#end({ kind: 'unreachable', detail: `not connected within ${limits.connectMs} ms` });
     }, limits.connectMs);
@@ -89,13 +94,11 @@ export class FeedSocket {
   /** Closes the connection and discards the queued events. */
   abort(): void {
     this.#queue = [];
-    this.#head = 0;
     this.#end({ kind: 'aborted' });
   }
 
   readonly #onOpen = (): void => {
     clearTimeout(this.#timer);
-    this.#isOpen = true;
     this.#heardAt = performance.now();
     this.#watch(this.#limits.silenceMs);
     this.#opened();
@@ -111,12 +114,9 @@ export class FeedSocket {
     }
   };
 
-  /** The `close` event reports failures, as far as browsers tell them to pages. */
-  readonly #onError = (): void => undefined;
-
   readonly #onClose = ({ code, reason }: { code: number; reason: string }): void => {
     this.#end(
-      this.#isOpen
+      this.#heardAt > 0
         ? { kind: 'closed', code, reason, error: this.#error }
         : { kind: 'unreachable', detail: 'cannot connect' },
     );
@@ -126,6 +126,7 @@ export class FeedSocket {
     if (typeof data !== 'string') throw new FeedFormatError('a binary message');
     const event = parseEvent(data);
     if (event === null) return;
+    if (event.type === 'expiring') return this.#renew();
     if (event.type === 'error') this.#error = event;
     if (event.type === 'reset') this.#inSnapshot = true;
     if (event.type === 'synced' || event.type === 'continue') this.#inSnapshot = false;
@@ -133,6 +134,17 @@ export class FeedSocket {
     this.#queued += data.length;
     this.#wake?.();
     if (this.#queued > this.#limits.queueLength && !this.#inSnapshot) this.#end({ kind: 'overrun' });
+  }
+
+  /**
+   * Shows the node the token of now; the same one changes nothing. Without a new one the node ends the connection, and the
+   * follower asks for the next one.
+   */
+  #renew(): void {
+    tokenOf(this.#token).then(
+      (token) => this.#socket.send(JSON.stringify({ type: 'auth', token })),
+      () => undefined,
+    );
   }
 
   /** Uses one timer for all messages: when it fires, it checks the time of the last message and sleeps for the rest. */
@@ -148,9 +160,9 @@ export class FeedSocket {
     if (this.#ending !== null) return;
     this.#ending = ending;
     clearTimeout(this.#timer);
-    this.#socket.removeEventListener('open', this.#onOpen);
-    this.#socket.removeEventListener('message', this.#onMessage);
-    this.#socket.removeEventListener('close', this.#onClose);
+    this.#socket.onopen = null;
+    this.#socket.onmessage = null;
+    this.#socket.onclose = null;
     // Closing a closed socket does nothing.
     this.#socket.close();
     this.#wake?.();

@@ -23,7 +23,10 @@ export type FollowOptions = FollowTarget &
     readonly position?: string | undefined;
     /** false: fail with `POSITION_LOST`, instead of receiving a snapshot, if the position cannot be continued from. */
     readonly snapshot?: boolean | undefined;
-    /** For nodes with tokens. A function is asked anew for every connection; a token in its place is shown to all. */
+    /**
+     * For nodes with tokens. A function is asked anew for every connection, and for the present one before its token
+     * expires; a token in its place is shown to all.
+     */
     readonly token?: Token | undefined;
     /** For nodes with certificates of their own. */
     readonly transport?: Transport | undefined;
@@ -96,7 +99,7 @@ async function* oneConnection(
   opened: () => void,
   served: () => void,
 ): AsyncGenerator<FeedEvent, Ending, undefined> {
-  const { signal, transport } = options;
+  const { signal } = options;
   cursor.connected();
   let token: string | undefined;
   try {
@@ -104,7 +107,7 @@ async function* oneConnection(
   } catch (error) {
     return { kind: 'unreachable', detail: `there is no token: ${error}` };
   }
-  const socket = new FeedSocket(feedUrl(url, options, cursor.position), { token, transport }, limits, opened);
+  const socket = new FeedSocket(feedUrl(url, options, cursor.position), token, options, limits, opened);
   const abort = (): void => socket.abort();
   signal?.addEventListener('abort', abort);
   try {

@@ -1,9 +1,9 @@
 /** The right to follow changes, the same on every transport. */
-import type { Access } from '../access/access.ts';
+import type { Access, Watch } from '../access/access.ts';
 import type { Principal } from '../access/principal.ts';
 import { closeCodeOf } from '../node/feed/feed-problems.ts';
 import type { FeedRequest } from '../node/feed/feed-request.ts';
-import { errorMessage } from '../node/feed/message.ts';
+import { errorMessage, expiringMessage } from '../node/feed/message.ts';
 import type { FollowerSocket } from '../node/ports/follower-socket.ts';
 import type { Problem } from '../node/problem.ts';
 
@@ -12,19 +12,17 @@ export function mustFollow(principal: Principal, { prefixes }: FeedRequest): voi
   for (const prefix of prefixes.list) principal.mustCover('read', prefix);
 }
 
-/**
- * Ends a feed as soon as the token no longer allows it: an `error` event, then the end.
- * @returns a function to call when the feed has ended otherwise
- */
-export function endWhenRevoked(
+/** Ends a feed as soon as the token no longer allows it: an `error` event, then the end. It gets an `expiring` event before. */
+export function watchFeed(
   access: Access,
   principal: Principal,
   { prefixes }: FeedRequest,
   socket: FollowerSocket,
-): () => void {
+): Watch {
   return access.watch(principal, {
     may: (now) => prefixes.list.every((prefix) => now.covers('read', prefix)),
     revoked: (problem) => endWith(socket, problem),
+    expiring: (expiresAt) => socket.send(socket.framing(expiringMessage(expiresAt).json, null)),
   });
 }
 

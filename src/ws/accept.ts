@@ -12,7 +12,7 @@ import type { SocketEvents, StreamSocket } from '../node/ports/stream-socket.ts'
 import { Problem } from '../node/problem.ts';
 import type { AccessLog } from '../web/access-log.ts';
 import type { ClientLimits } from '../web/client-limits.ts';
-import { endWhenRevoked, endWith, mustFollow } from '../web/feed-access.ts';
+import { endWith, mustFollow, watchFeed } from '../web/feed-access.ts';
 import { parseFeedRequest } from '../web/feed-query.ts';
 import { hostRefusal } from '../web/hosts.ts';
 import { type Admission, mayCome } from '../web/origins.ts';
@@ -20,12 +20,13 @@ import { rawProblem } from '../web/problem-body.ts';
 import { refuseTokenInQuery } from '../web/query.ts';
 import type { RateHeaders } from '../web/request-limit.ts';
 import { WebSocketFollower } from './follower-socket.ts';
+import { Renewals } from './renewals.ts';
 import { MAX_MESSAGE_BYTES, PIECES, Socket, STREAM_PATH, SUBPROTOCOL } from './socket.ts';
 
 export const CHANGES_PATH = '/v1/changes';
 export const FOLLOWER_SUBPROTOCOL = 'psync.v1.json';
-/** Largest message from a follower, in bytes. Followers have no reason to send any. */
-const MAX_FOLLOWER_MESSAGE_BYTES = 1024;
+/** Largest message from a follower, in bytes: a JWT has 8 KiB at most. */
+const MAX_FOLLOWER_MESSAGE_BYTES = 10 * 1024;
 /** Begins the subprotocol that brings a token. */
 const BEARER = 'bearer.';
 
@@ -219,11 +220,11 @@ function replicas(acceptor: Acceptor): Endpoint {
     },
     taken: (ws, request, _connection, sender) => {
       const socket = new Socket(ws, admission.proxies.peerOf(request));
-      const unwatch = access.watch(sender as Principal, {
+      const watch = access.watch(sender as Principal, {
         may: (principal) => principal.has('replicate'),
         revoked: (problem) => socket.close(closeCodeOf(problem), problem.message),
       });
-      ws.once('close', unwatch);
+      ws.once('close', watch.end);
       socket.listen(acceptor.accept(socket));
     },
   };
@@ -231,6 +232,7 @@ function replicas(acceptor: Acceptor): Endpoint {
 
 function followers(acceptor: Acceptor): Endpoint {
   const { access, admission } = acceptor;
+  const renewals = new Renewals(access);
   return {
     subprotocol: FOLLOWER_SUBPROTOCOL,
     webSockets: serverOf(FOLLOWER_SUBPROTOCOL, MAX_FOLLOWER_MESSAGE_BYTES),
@@ -247,7 +249,7 @@ function followers(acceptor: Acceptor): Endpoint {
     },
     taken: (ws, request, connection, sender) => {
       const socket = new WebSocketFollower(ws, connection, admission.proxies.peerOf(request));
-      follow(acceptor, request, sender, ws, socket).catch((error: unknown) => {
+      follow(acceptor, renewals, request, sender, ws, socket).catch((error: unknown) => {
         const problem = error instanceof Problem ? error : new Problem('INTERNAL', String(error));
         // Browsers hide a refused upgrade from the page, so the server accepts it and then sends the error.
         endWith(socket, problem);
@@ -267,6 +269,7 @@ function offering({ access, admission }: Acceptor, request: IncomingMessage): Pr
 
 async function follow(
   acceptor: Acceptor,
+  renewals: Renewals,
   upgrade: IncomingMessage,
   sender: Principal | null,
   ws: WebSocket,
@@ -276,10 +279,12 @@ async function follow(
   if (ws.readyState === ws.CLOSED) return;
   const wanted = parseFeedRequest(upgrade.url ?? '');
   mustFollow(principal, wanted);
+  const address = acceptor.admission.proxies.addressOf(upgrade);
   const { followers } = acceptor.limits;
-  if (followers !== null)
-    ws.once('close', followers.take(principal, acceptor.admission.proxies.addressOf(upgrade)));
-  ws.once('close', endWhenRevoked(acceptor.access, principal, wanted, socket));
+  if (followers !== null) ws.once('close', followers.take(principal, address));
+  const watch = watchFeed(acceptor.access, principal, wanted, socket);
+  ws.once('close', watch.end);
+  renewals.allow(socket, watch, address);
   const gone = new AbortController();
   const leave = (): void => gone.abort();
   ws.once('close', leave);

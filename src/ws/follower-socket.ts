@@ -20,14 +20,24 @@ export class WebSocketFollower implements FollowerSocket {
   readonly answersPings = true;
   readonly #ws: WebSocket;
   readonly #connection: Duplex;
+  /** Takes what the follower says; null: it may say nothing. */
+  #takes: ((text: Buffer) => void) | null = null;
 
   constructor(ws: WebSocket, connection: Duplex, peer: string) {
     this.#ws = ws;
     this.#connection = connection;
     this.peer = peer;
-    ws.on('message', () => this.close(CloseCode.protocolError, 'a follower has nothing to say'));
+    ws.on('message', (data, isBinary) => {
+      if (this.#takes !== null && !isBinary && Buffer.isBuffer(data)) this.#takes(data);
+      else this.close(CloseCode.protocolError, 'a follower has nothing to say here');
+    });
     // A `close` event follows.
     ws.on('error', () => undefined);
+  }
+
+  /** From now on the follower may say something. @param takes gets each text message, of a limited size */
+  hear(takes: (text: Buffer) => void): void {
+    this.#takes = takes;
   }
 
   /** Reports to `events` from now on. */

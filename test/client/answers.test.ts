@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type * as client from '../../src/client/answers.ts';
-import type { FeedChange, FeedEvent } from '../../src/client/event.ts';
+import type { ExpiringEvent, FeedChange, FeedEvent } from '../../src/client/event.ts';
 import type { BatchOperation } from '../../src/client/rest.ts';
 import type { Described } from '../../src/http/schemas/common/described.ts';
 import type { batchRequest, batchResults } from '../../src/http/schemas/keys/batch.ts';
@@ -71,9 +71,9 @@ test('the schema admits every operation of a batch that psyncd/client can send',
 test('psyncd/client knows every event of the feed with the members that its schema describes', () => {
   type DescribedEvent = Described<typeof changeEvent>;
   const statements: {
-    events: Fits<DescribedEvent, FeedEvent>;
+    events: Fits<DescribedEvent, FeedEvent | ExpiringEvent>;
     changes: Fits<Described<typeof change>, FeedChange>;
-    types: Same<FeedEvent['type'], DescribedEvent['type']>;
+    types: Same<FeedEvent['type'] | 'expiring', DescribedEvent['type']>;
   } = { events: true, changes: true, types: true };
   hold(statements);
 });

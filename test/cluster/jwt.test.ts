@@ -13,34 +13,7 @@ import { tokenProtocol } from '../../src/client/token.ts';
 import { Cluster } from '../support/cluster.ts';
 import { AUDIENCE, forged, Issuer } from '../support/jwt-issuer.ts';
 import { exchanged, rawRequest } from '../support/raw-http.ts';
-
-const FLAGS = ['--jwt-audience', AUDIENCE, '--auth-failures', '100000'];
-
-interface Trusting {
-  readonly cluster: Cluster;
-  readonly node: ChildNode;
-  readonly issuer: Issuer;
-  readonly keyFile: string;
-}
-
-/** A node that trusts one issuer, by a key file. */
-async function trusting(t: TestContext, ...flags: string[]): Promise<Trusting> {
-  const cluster = await Cluster.create(t);
-  const issuer = await Issuer.create();
-  const keyFile = join(cluster.data('node'), '..', 'jwt.pem');
-  writeFileSync(keyFile, await issuer.pem());
-  const node = await cluster.start('node', '--jwt-key-file', keyFile, ...FLAGS, ...flags);
-  return { cluster, node, issuer, keyFile };
-}
-
-function call(node: ChildNode, token: string | null, method: string, path: string, body?: string) {
-  return fetch(`${node.url}${path}`, {
-    method,
-    headers: token === null ? {} : { authorization: `Bearer ${token}` },
-    body: body ?? null,
-    signal: AbortSignal.timeout(60_000),
-  });
-}
+import { call, JWT_FLAGS, trusting } from '../support/trusting.ts';
 
 /** Follows over a WebSocket. */
 function following(t: TestContext, node: ChildNode, token: string, headers: Record<string, string> = {}) {
@@ -197,7 +170,7 @@ test('HS256 is good with a symmetric key in a file', async (t) => {
   const secret = Buffer.alloc(32, 7);
   const keyFile = join(cluster.data('node'), '..', 'secret.json');
   writeFileSync(keyFile, JSON.stringify({ kty: 'oct', k: secret.toString('base64url') }));
-  const node = await cluster.start('node', '--jwt-key-file', keyFile, ...FLAGS);
+  const node = await cluster.start('node', '--jwt-key-file', keyFile, ...JWT_FLAGS);
   const claims = { aud: AUDIENCE, exp: Math.floor(Date.now() / 1_000) + 60, psyncd: { rights: ['read'] } };
   const sign = (key: Buffer): Promise<string> =>
     new SignJWT(claims).setProtectedHeader({ alg: 'HS256' }).sign(key);
@@ -222,7 +195,7 @@ test('a JWKS is fetched, again for an unknown key but not for each, and never fr
     server.closeAllConnections();
   });
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/keys`;
-  const node = await cluster.start('node', '--jwt-jwks', url, ...FLAGS);
+  const node = await cluster.start('node', '--jwt-jwks', url, ...JWT_FLAGS);
   // The node starts though nobody has keys for it yet.
   await until('it has asked', () => asked === 1 && node.log.includes('jwt-keys-not-loaded'));
   assert.equal((await call(node, await issuer.sign(), 'GET', '/v1/keys')).status, 401);
@@ -258,13 +231,13 @@ test('a node whose keys cannot be used does not start, and says which setting', 
     await assert.rejects(cluster.start('node', ...flags), expected);
   };
   writeFileSync(file, JSON.stringify(await (await Issuer.create()).privateJwk()));
-  await refused(/--jwt-key-file .*: it is a private key/, '--jwt-key-file', file, ...FLAGS);
-  await refused(/--jwt-key-file \/none: ENOENT/, '--jwt-key-file', '/none', ...FLAGS);
+  await refused(/--jwt-key-file .*: it is a private key/, '--jwt-key-file', file, ...JWT_FLAGS);
+  await refused(/--jwt-key-file \/none: ENOENT/, '--jwt-key-file', '/none', ...JWT_FLAGS);
   writeFileSync(file, '{"keys":[]}');
-  await refused(/--jwt-jwks .*: there is no key in it/, '--jwt-jwks', file, ...FLAGS);
+  await refused(/--jwt-jwks .*: there is no key in it/, '--jwt-jwks', file, ...JWT_FLAGS);
   await refused(/need --jwt-audience/, '--jwt-key-file', file);
-  await refused(/expected https/, '--jwt-jwks', 'http://keys.example/jwks', ...FLAGS);
-  await refused(/no setting names a key/, ...FLAGS);
+  await refused(/expected https/, '--jwt-jwks', 'http://keys.example/jwks', ...JWT_FLAGS);
+  await refused(/no setting names a key/, ...JWT_FLAGS);
 });
 
 test('a node with a JWT key may listen on other addresses than loopback', async (t) => {

@@ -10,7 +10,7 @@ import { Problem } from '../../node/problem.ts';
 import type { CloseCode } from '../../replication/close-code.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { closePatienceMs } from '../../web/close-patience.ts';
-import { endWhenRevoked, mustFollow } from '../../web/feed-access.ts';
+import { mustFollow, watchFeed } from '../../web/feed-access.ts';
 import { parseFeedRequest } from '../../web/feed-query.ts';
 import type { FollowerLimit } from '../../web/follower-limit.ts';
 import { mayCome } from '../../web/origins.ts';
@@ -181,7 +181,7 @@ function stream(
     settings.proxies.peerOf(raw),
     asEvents ? serverSentEvent : ndjson,
   );
-  reply.raw.once('close', endWhenRevoked(access, principal, wanted, follower));
+  reply.raw.once('close', watchFeed(access, principal, wanted, follower).end);
   follower.listen(node.serveFollower(wanted, follower));
 }
 
@@ -248,4 +248,7 @@ const DESCRIPTION = [
   '`bookmark` says that nothing of yours happened up to its position. It comes every two seconds while others write, and',
   'every ten seconds otherwise: who hears nothing for half a minute should connect anew. Types that you do not know are to',
   'be ignored.',
+  '',
+  '`expiring` comes half a minute before the token expires, and the stream ends with it. On a WebSocket a follower may show a new',
+  'token then, `{"type":"auth","token":TOKEN}`, and the stream goes on; others connect again with a new one.',
 ].join('\n');

@@ -79,6 +79,11 @@ export function bookmarkMessage(position: string): Message {
 /** Tells a follower that its snapshot comes later, because the feed sends other followers theirs. */
 export const WAITING = new Message('{"type":"waiting"}', null);
 
+/** Tells a follower when its token expires. @param expiresAt Unix time in milliseconds */
+export function expiringMessage(expiresAt: number): Message {
+  return new Message(`{"type":"expiring","expiresAt":${expiresAt}}`, null);
+}
+
 /** The last message before the feed closes a follower. @param extra more members, such as the position to resume from */
 export function errorMessage(
   code: string,

@@ -72,6 +72,11 @@ export const changeEvent = {
       'Changes that were made at once: apply all of them or none.',
     ),
     variant('bookmark', { position }, 'Nothing of yours happened up to here: resume from here.'),
+    variant(
+      'expiring',
+      { expiresAt: { type: 'integer', description: 'Unix time in milliseconds.' } },
+      'The token expires then, and the stream ends; on a WebSocket a new token may be shown before.',
+    ),
     variant('waiting', {}, 'A snapshot will come; others are being given theirs.'),
     {
       ...variant('error', { code: { type: 'string' }, detail: { type: 'string' } }, 'The stream ends.'),

@@ -1,0 +1,67 @@
+/** New tokens that followers show on their open WebSockets before the present ones expire. */
+import type { Access, Watch } from '../access/access.ts';
+import { LimitProblem } from '../access/access-problem.ts';
+import { Buckets } from '../access/buckets.ts';
+import { parseJson } from '../keyspace/json/json.ts';
+import { Problem } from '../node/problem.ts';
+import { endWith } from '../web/feed-access.ts';
+import type { WebSocketFollower } from './follower-socket.ts';
+
+/** How many new tokens one follower may show at once, and how many a second in the long run. */
+export const RENEWALS_AT_ONCE = 5;
+const RENEWALS_PER_SECOND = 0.1;
+
+export class Renewals {
+  readonly #access: Access;
+
+  constructor(access: Access) {
+    this.#access = access;
+  }
+
+  /**
+   * Lets the follower show new tokens. It gets no answer to a good one; the feed ends with one that is no good, or that does not
+   * cover what it follows.
+   * @param address of the follower's client
+   */
+  allow(socket: WebSocketFollower, watch: Watch, address: string): void {
+    let isBusy = false;
+    // Most followers never show a second token.
+    let rate: Buckets | null = null;
+    socket.hear((text) => {
+      rate ??= new Buckets(RENEWALS_PER_SECOND, RENEWALS_AT_ONCE, () => performance.now());
+      const { allowed, seconds } = rate.take(socket.peer);
+      if (isBusy || !allowed) {
+        endWith(socket, new LimitProblem('the follower shows too many tokens', seconds));
+        return;
+      }
+      isBusy = true;
+      this.#renew(text, watch, address)
+        .catch((error: unknown) => {
+          watch.end();
+          endWith(socket, error instanceof Problem ? error : new Problem('INTERNAL', String(error)));
+        })
+        .finally(() => {
+          isBusy = false;
+        });
+    });
+  }
+
+  async #renew(text: Buffer, watch: Watch, address: string): Promise<void> {
+    watch.renew(await this.#access.authenticateToken(tokenIn(text), address));
+  }
+}
+
+/** @throws Problem BAD_REQUEST if the message is anything but `{"type":"auth","token":TOKEN}` */
+function tokenIn(text: Buffer): string {
+  const wrong = new Problem('BAD_REQUEST', 'a follower says nothing but {"type":"auth","token":TOKEN}');
+  let message: unknown;
+  try {
+    message = parseJson(text);
+  } catch {
+    throw wrong;
+  }
+  if (typeof message !== 'object' || message === null) throw wrong;
+  const { type, token } = message as Readonly<Record<string, unknown>>;
+  if (type !== 'auth' || typeof token !== 'string') throw wrong;
+  return token;
+}
