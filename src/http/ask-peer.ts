@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { ConnectionOptions } from 'node:tls';
 import { parseJson } from '../keyspace/json/json.ts';
 import type { Digest } from '../node/ports/keyspace.ts';
-import type { NoDigest, Peer } from '../node/ports/peers.ts';
+import type { NoAccess, NoDigest, Peer } from '../node/ports/peers.ts';
 import { formatPosition, type Position, parsePosition } from '../replication/position.ts';
 import { canonicalUpstream, httpUrl, parseUpstream } from '../replication/upstream.ts';
 
@@ -21,13 +21,13 @@ export const MAX_ANSWER_BYTES = 1024 * 1024;
  * @param url `ws://HOST:PORT`; of anything else nobody is asked
  * @param token to show to it; null: none
  * @param tls options of the connection to a `wss://` URL
- * @returns null if nobody answers in time, or not like a node, or with more than `MAX_ANSWER_BYTES`
+ * @returns null if nobody answers in time, or not like a node, or with more than `MAX_ANSWER_BYTES`; a text if the token does not do
  */
 export async function askPeer(
   url: string,
   token: string | null = null,
   tls: PeerTls = DEFAULT_TLS,
-): Promise<Peer | null> {
+): Promise<Peer | NoAccess | null> {
   const parsed = parseUpstream(url);
   if (parsed === null) return null;
   try {
@@ -39,6 +39,7 @@ export async function askPeer(
       token,
       tls,
     );
+    if (status === 401 || status === 403) return token === null ? 'no-token' : 'token-refused';
     return status === 200 ? peerOf(parseJson(body)) : null;
   } catch {
     // Whatever went wrong: this node does not answer now.

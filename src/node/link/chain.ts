@@ -33,7 +33,7 @@ export async function chainProblem(
   for (let next = url; path.length <= MAX_CHAIN && world.monotonic() < until; ) {
     // The masters above are named by others.
     const peer = await ask(next, next === url);
-    if (peer === null) return null;
+    if (peer === null || typeof peer === 'string') return null;
     if (peer.nodeId === nodeId) {
       return circle(
         path.length === 1

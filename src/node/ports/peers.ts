@@ -9,6 +9,16 @@ export interface Peer {
   readonly upstream: string | null;
 }
 
+/** Why another node says nothing of itself: it wants a token and was shown none, or it does not take the one that it was shown. */
+export type NoAccess = 'no-token' | 'token-refused';
+
+/** @returns what to do about it, for the operator of this node @param url of the other node */
+export function noAccessDetail(url: string, problem: NoAccess): string {
+  return problem === 'no-token'
+    ? `${url} needs a token, and this node has none to show to it; --upstream-token-file names the file with one`
+    : `${url} refuses the token of this node; the token in --upstream-token-file needs the right replicate there`;
+}
+
 /** Why another node has told no digest. */
 export interface NoDigest {
   /** `UNKNOWN_HISTORY`, `NOT_REACHED`: what it says itself; else it has not answered like a node. */
@@ -28,8 +38,9 @@ export type AskDigest = (
 ) => Promise<Digest | NoDigest>;
 
 /**
- * Asks the node at `ws://HOST:PORT`; null if it does not answer soon, or not like a node. It never rejects.
+ * Asks the node at `ws://HOST:PORT`; null if it does not answer soon, or not like a node. A text says
+ * that it wants another token. It never rejects.
  * @param isOurs whether an operator has named this node as the master, or it is a replica of this one: only such nodes are shown
  *   the token of this node
  */
-export type AskPeer = (url: string, isOurs: boolean) => Promise<Peer | null>;
+export type AskPeer = (url: string, isOurs: boolean) => Promise<Peer | NoAccess | null>;

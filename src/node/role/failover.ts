@@ -10,7 +10,7 @@ import { formatPosition, type Offset } from '../../replication/position.ts';
 import { canonicalUpstream, notAnUpstream, parseUpstream } from '../../replication/upstream.ts';
 import { msSince } from '../elapsed.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { AskPeer } from '../ports/peers.ts';
+import { type AskPeer, noAccessDetail } from '../ports/peers.ts';
 import type { Log, World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
 import type { Session } from '../session/session.ts';
@@ -196,13 +196,14 @@ export class Failover {
           : `${to} is no replica of this node that is online; these are: ${urls}`,
       );
     }
-    const reachable = await Promise.all(
-      named.map(
-        async (session) => (await this.#parts.ask(session.url as string, true))?.nodeId === session.nodeId,
-      ),
-    );
-    const targets = named.filter((_session, index) => reachable[index]);
+    const peers = await Promise.all(named.map(({ url }) => this.#parts.ask(url as string, true)));
+    const targets = named.filter(({ nodeId }, index) => {
+      const peer = peers[index];
+      return typeof peer === 'object' && peer?.nodeId === nodeId;
+    });
     if (targets.length > 0) return targets;
+    for (const [index, peer] of peers.entries())
+      if (typeof peer === 'string') throw refused(noAccessDetail(named[index]?.url as string, peer));
     const urls = named.map(({ url }) => url).join(', ');
     throw refused(`no replica can be reached from here under the URL that it announces: ${urls}`);
   }

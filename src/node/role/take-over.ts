@@ -2,7 +2,7 @@
 import { standing } from '../../replication/history.ts';
 import { formatPosition, type Position } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { AskPeer } from '../ports/peers.ts';
+import { type AskPeer, noAccessDetail } from '../ports/peers.ts';
 import type { StateStore } from '../ports/state-store.ts';
 import type { Session } from '../session/session.ts';
 
@@ -46,6 +46,7 @@ export async function takeOverAnswer(
     // Only its own master may hand over to a replica.
     const peer = await ask(state.upstream ?? '', true);
     if (peer === null) return refused('-LOADING the master does not answer who it is');
+    if (typeof peer === 'string') return refused(`-ERR FAILOVER: ${noAccessDetail('the master', peer)}`);
     if (peer.nodeId !== session.nodeId)
       return refused('-ERR FAILOVER comes from a node that is not the master');
     if (session.status === null) return refused('-ERR the session has ended');

@@ -104,6 +104,10 @@ export class Comparisons {
     const leftMs = (): number => Math.max(0, Math.floor(until - world.monotonic()));
     const peer = await ask(url, false);
     if (peer === null) throw new Problem('BAD_PEER', `no node answers at ${httpUrl(url)}`);
+    if (typeof peer === 'string') {
+      const detail = `${httpUrl(url)} wants a token: this node shows its own to its master only`;
+      throw new Problem('BAD_PEER', detail);
+    }
     if (peer.nodeId === nodeId) throw new Problem('BAD_REQUEST', `${url} is this node itself`);
     let from = head.offset;
     const unpin = head.pin(() => from);
