@@ -4,7 +4,7 @@
  * It imports the store first, so that the applier's thread starts early. It imports the other folders (`importRest`) while that
  * thread starts, which takes about as long.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Access } from './access/access.ts';
 import type { Jwts } from './access/jwt/jwts.ts';
@@ -29,6 +29,7 @@ import { tokensPath } from './settings/load.ts';
 import { formatAddress } from './settings/parse.ts';
 import type { Settings } from './settings/table.ts';
 import { type FolderSettings, openDataFolder } from './store/data-folder.ts';
+import { noteGuarded, refuseLostTokens } from './store/guard-file.ts';
 import { setAside, upstreamOf } from './store/set-aside.ts';
 import { DamageError, StartError } from './store/start-error.ts';
 import { isDamaged, messageOf, startFailure } from './store/storage-failure.ts';
@@ -63,6 +64,8 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   await checkPort(given);
   if (given.adminListen !== null) await checkPort(given.adminListen, '--admin-listen');
   checkUpstream(given);
+  if (given.jwtAudience === null && !existsSync(tokensPath(given)))
+    refuseLostTokens(given.data, tokensPath(given));
   const tls = await listenerTls(given, log);
   const loopLag = new LoopLag(log);
   const path = resolve(given.data);
@@ -73,6 +76,7 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   giveBackWhenQuiet();
   const { Servers, acceptWebSockets, answerHeaders } = rest;
   const access = new Access(log, settings, systemWorld);
+  access.whenGuarded(() => unattended(noteGuarded(path), (error) => logUnexpected(log, 'guard', error)));
   const tokens = new TokenWatch({ path: tokensPath(settings), access, world: systemWorld, log });
   await startTokens(tokens, settings, node);
   const jwts = await startJwts(access, settings, log, node);

@@ -73,7 +73,7 @@ export class Access {
   readonly certified = new Certified();
   readonly #log: Log;
   readonly #now: () => number;
-  readonly #anybody = anybody();
+  readonly #anybody: Principal;
   readonly #anonymous: Principal | null;
   readonly #failures: Buckets;
   readonly #opened = new Map<Opened, Principal>();
@@ -85,6 +85,7 @@ export class Access {
   #byId: ReadonlyMap<string, Known> = new Map();
   /** null: the node takes no signed tokens. */
   #verifier: Verifier | null = null;
+  #guarded: () => void = () => undefined;
   /** During a change: the new principals of tokens whose rights have changed. */
   #successors = new Map<Principal, Principal>();
 
@@ -95,17 +96,15 @@ export class Access {
   ) {
     this.#log = log;
     this.#now = now;
+    this.#anybody = anybody(now);
     this.#failures = new Buckets(authFailures / 60, authFailures, monotonic);
     this.#anonymous =
       anonymous.length === 0
         ? null
-        : new Principal({
-            id: ANONYMOUS,
-            name: 'anonymous',
-            rights: anonymous,
-            prefixes: null,
-            expiresAt: null,
-          });
+        : new Principal(
+            { id: ANONYMOUS, name: 'anonymous', rights: anonymous, prefixes: null, expiresAt: null },
+            now,
+          );
   }
 
   /** Whether everybody may do everything, because the node knows no tokens of any kind. */
@@ -126,6 +125,12 @@ export class Access {
   /** Takes signed tokens too; to be called before the first request. */
   useVerifier(verifier: Verifier): void {
     this.#verifier = verifier;
+    this.#guarded();
+  }
+
+  /** @param guarded called when the node needs tokens; also again, when it gets more */
+  whenGuarded(guarded: () => void): void {
+    this.#guarded = guarded;
   }
 
   /**
@@ -141,7 +146,7 @@ export class Access {
       if (index % STEP === STEP - 1) yield;
       const form = JSON.stringify(record);
       const before = this.#byId.get(record.id);
-      const principal = before?.form === form ? before.principal : new Principal(record);
+      const principal = before?.form === form ? before.principal : new Principal(record, this.#now);
       if ('sha256' in record) byDigest.set(record.sha256, principal);
       else byName.set(record.certificate.san, principal);
       byId.set(record.id, { form, principal, secret: secretOf(record) });
@@ -157,6 +162,7 @@ export class Access {
     this.#byId = byId;
     this.certified.replace(byName);
     this.#anybody.retire();
+    this.#guarded();
     this.recheck();
     this.#successors = new Map();
   }
@@ -167,8 +173,7 @@ export class Access {
    */
   find(authorization: string | undefined, connection: object): Principal | null {
     if (this.isOpen) return this.#anybody;
-    if (authorization === undefined)
-      return this.certified.principalOf(connection, this.#now()) ?? this.#anonymous;
+    if (authorization === undefined) return this.certified.principalOf(connection) ?? this.#anonymous;
     const found = this.#shownBy(authorization, connection);
     return typeof found === 'string' ? null : found;
   }
@@ -200,7 +205,7 @@ export class Access {
 
   /** @returns the sender of a request without a token @throws Problem UNAUTHORIZED; FORBIDDEN if its certificate is unknown */
   #without(connection: object, address: string): Principal {
-    const found = this.certified.principalOf(connection, this.#now()) ?? this.#anonymous;
+    const found = this.certified.principalOf(connection) ?? this.#anonymous;
     if (found !== null) return found;
     const names = this.certified.namesOf(connection);
     if (names === null) throw tokenNeeded();
@@ -242,7 +247,7 @@ export class Access {
   #shownBy(authorization: string, connection: object): Principal | string | null {
     const shown = this.#shown.get(connection);
     if (shown?.authorization === authorization && !shown.principal.isRetired) {
-      return shown.principal.hasExpired(this.#now()) ? EXPIRED : shown.principal;
+      return shown.principal.hasExpired ? EXPIRED : shown.principal;
     }
     const token = tokenOf(authorization);
     if (token === null) return null;
@@ -313,7 +318,7 @@ export class Access {
   /** @returns what the principal is now; null: it is gone */
   #present(principal: Principal): Principal | null {
     const now = principal.isRetired ? (this.#successors.get(principal) ?? null) : principal;
-    return now === null || now.hasExpired(this.#now()) ? null : now;
+    return now === null || now.hasExpired ? null : now;
   }
 
   /** @returns whose token it is, or what is wrong with it */
@@ -321,7 +326,7 @@ export class Access {
     if (!isToken(token)) return this.#verifier?.known(token) ?? 'it is mistyped, or no token of psyncd';
     const principal = this.#byDigest?.get(tokenDigest(token));
     if (principal === undefined) return 'it is unknown or was revoked';
-    return principal.hasExpired(this.#now()) ? EXPIRED : principal;
+    return principal.hasExpired ? EXPIRED : principal;
   }
 
   /** The log knows what is wrong; a client is told the same whatever it is. */

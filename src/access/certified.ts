@@ -30,8 +30,8 @@ export class Certified {
     this.#connections.set(connection, { names, list: null, principal: null, isRefusalLogged: false });
   }
 
-  /** @returns whose certificate the connection has shown; null: it has shown none that is in the list and valid at `now` */
-  principalOf(connection: object, now: number): Principal | null {
+  /** @returns whose certificate the connection has shown; null: it has shown none that is in the list and valid now */
+  principalOf(connection: object): Principal | null {
     const connected = this.#connections.get(connection);
     if (connected === undefined) return null;
     if (connected.list !== this.#byName) {
@@ -40,7 +40,7 @@ export class Certified {
       connected.principal = known === undefined ? null : (this.#byName.get(known) ?? null);
     }
     const { principal } = connected;
-    return principal === null || principal.hasExpired(now) ? null : principal;
+    return principal === null || principal.hasExpired ? null : principal;
   }
 
   /** @returns the names of a certificate that is not in the list; null: the connection has shown none */

@@ -33,9 +33,14 @@ export class Principal {
   /** For people. */
   readonly #proof: string;
   readonly #signer: Signer | null;
+  readonly #now: () => number;
   #isRetired = false;
 
-  constructor({ id, name, rights, prefixes, expiresAt, certificate, signer }: PrincipalParts) {
+  /** @param now Unix time in milliseconds */
+  constructor(
+    { id, name, rights, prefixes, expiresAt, certificate, signer }: PrincipalParts,
+    now: () => number,
+  ) {
     this.id = id;
     this.name = name;
     this.expiresAt = expiresAt;
@@ -43,6 +48,7 @@ export class Principal {
     this.#prefixes = prefixes;
     this.#proof = certificate === undefined ? `token ${id}` : `certificate ${certificate.san}`;
     this.#signer = signer ?? null;
+    this.#now = now;
   }
 
   /** Whether this is everybody, on a node without tokens. */
@@ -50,14 +56,17 @@ export class Principal {
     return this.id === ANYBODY;
   }
 
-  /** @param now Unix time in milliseconds */
-  hasExpired(now: number): boolean {
-    return this.expiresAt !== null && this.expiresAt <= now;
+  get hasExpired(): boolean {
+    return this.expiresAt !== null && this.expiresAt <= this.#now();
   }
 
   /** Whether its token was revoked or changed, or its key has gone: what was begun with it may not go on. */
   get isRetired(): boolean {
     return this.#isRetired || this.#signer?.isGone === true;
+  }
+
+  get #isCurrent(): boolean {
+    return !this.isRetired && !this.hasExpired;
   }
 
   /** Takes all rights away, because its token was revoked or changed. */
@@ -67,15 +76,15 @@ export class Principal {
 
   /**
    * To be asked again after each wait, before anything is done or told.
-   * @throws Problem UNAUTHORIZED if its token was revoked or changed meanwhile
+   * @throws Problem UNAUTHORIZED if its token was revoked or changed meanwhile, or has expired
    */
   mustBeCurrent(): void {
-    if (this.isRetired) throw tokenInvalid();
+    if (!this.#isCurrent) throw tokenInvalid();
   }
 
   /** Whether it has the right at all, maybe for some keys only. */
   has(right: Right): boolean {
-    if (this.isRetired) return false;
+    if (!this.#isCurrent) return false;
     return this.#rights.has(right) || this.#rights.has('admin');
   }
 
@@ -106,7 +115,7 @@ export class Principal {
 
   /** @param isLimited whether it has the right, but for other keys */
   #refusal(right: Right, isLimited: boolean): Problem {
-    if (this.isRetired) return tokenInvalid();
+    if (!this.#isCurrent) return tokenInvalid();
     if (this.id === ANONYMOUS) return tokenNeeded();
     const own = (this.#prefixes ?? []).map((prefix) => JSON.stringify(prefix)).join(', ');
     const lacking = isLimited
@@ -123,6 +132,7 @@ export const ANONYMOUS = 'anonymous';
 const ANYBODY = 'anybody';
 
 /** @returns everybody, on a node without tokens; to be retired when the node gets some */
-export function anybody(): Principal {
-  return new Principal({ id: ANYBODY, name: ANYBODY, rights: ['admin'], prefixes: null, expiresAt: null });
+export function anybody(now: () => number): Principal {
+  const parts = { id: ANYBODY, name: ANYBODY, prefixes: null, expiresAt: null };
+  return new Principal({ ...parts, rights: ['admin'] }, now);
 }

@@ -75,7 +75,7 @@ export async function apiRoutes(
     return body.length === 0 ? undefined : parseJsonBody(body);
   });
   operationRoutes(app, node, now);
-  listRoutes(app, node, traffic.answers);
+  listRoutes(app, node, access, traffic.answers);
   await batchRoute(app, node, now, traffic);
   changesRoute(app, { node, access, followers: limits.followers, settings });
   replicationRoutes(app, node);

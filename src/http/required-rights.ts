@@ -69,8 +69,10 @@ export const REQUIRED: ReadonlyMap<string, Requirement> = new Map<string, Requir
   ['getReadiness', 'open'],
 ]);
 
-/** Paths without an operation: the API's description, and what answers 426 to all but a WebSocket. */
-const DESCRIPTION = /^\/(?:openapi\.(?:json|yaml)|docs(?:\/(?:\*|json|yaml))?|v1\/replication\/stream)$/;
+/** Paths of the API's description, which holds no data: a browser shows no token when somebody opens it. */
+const DESCRIPTION = /^\/(?:openapi\.(?:json|yaml)|docs(?:\/(?:\*|json|yaml))?)$/;
+/** Path without an operation: it answers 426 to all but a WebSocket. */
+const STREAM = '/v1/replication/stream';
 
 /** @returns what the route of the request needs; null: the table does not know it */
 export function requirementOf({ routeOptions: { url, schema } }: FastifyRequest): Requirement | null {
@@ -83,7 +85,8 @@ export function requirementOf({ routeOptions: { url, schema } }: FastifyRequest)
  * @param operationId undefined: the route has none
  */
 export function requirementFor(url: string | undefined, operationId: string | undefined): Requirement | null {
-  if (url !== undefined && DESCRIPTION.test(url)) return 'token';
+  if (url === STREAM) return 'token';
+  if (url !== undefined && DESCRIPTION.test(url)) return 'open';
   return operationId === undefined ? null : (REQUIRED.get(operationId) ?? null);
 }
 

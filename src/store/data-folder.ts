@@ -20,7 +20,7 @@ import { EMPTY_HISTORY_HASH } from '../replication/history-hash.ts';
 import { type Position, ZERO } from '../replication/position.ts';
 import { unify } from './checks/file-tasks.ts';
 import { faultPoint } from './fault-point.ts';
-import { ASIDE_FOLDER, KEYSPACE_FILE, REPLACED_FILE, STATE_FILE } from './folder-names.ts';
+import { ASIDE_FOLDER, GUARD_FILE, KEYSPACE_FILE, REPLACED_FILE, STATE_FILE } from './folder-names.ts';
 import { IncomingFile } from './keyspace/incoming-file.ts';
 import { KeyspaceFile } from './keyspace/keyspace-file.ts';
 import { schemaVersion } from './migrate.ts';
@@ -127,7 +127,7 @@ function unnamedData(path: string, what: string): DamageError {
   );
 }
 
-/** Tokens may be made before the first start. */
+/** Tokens may be made before the first start; the note that they are needed outlives a damaged node. */
 const TOKENS_FILE = /^tokens\.json(?:\.new)?$/;
 
 /** Creates the folder if it is missing, and finishes moving damaged files aside if an earlier start was interrupted. */
@@ -146,7 +146,7 @@ function prepare(path: string, mayBeginAnew: boolean): void {
   }
   if (names.includes(STATE_FILE) || names.length === 0) return;
   const isOurs = (name: string): boolean =>
-    ASIDE_FOLDER.test(name) || REPLACED_FILE.test(name) || TOKENS_FILE.test(name);
+    ASIDE_FOLDER.test(name) || REPLACED_FILE.test(name) || TOKENS_FILE.test(name) || name === GUARD_FILE;
   if (!names.every(isOurs)) {
     throw new StartError(
       `${path} is no data folder of psyncd: it holds other files; choose another with --data`,

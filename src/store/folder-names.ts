@@ -1,5 +1,7 @@
 /** Names of the files in a data folder. */
 export const STATE_FILE = 'psyncd.db';
+/** The note that the node needs tokens. */
+export const GUARD_FILE = 'guarded';
 /** A complete new psyncd.db that is about to replace a damaged one. */
 export const NEXT_STATE_FILE = 'psyncd-next.db';
 /** All files of a node: psyncd sets all of them aside when one is damaged. */

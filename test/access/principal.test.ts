@@ -30,7 +30,7 @@ const text = fc
 const rights = fc.subarray([...RIGHTS]);
 
 function principal(of: readonly Right[], prefixes: readonly string[] | null): Principal {
-  return new Principal({ id: 'aaaaaaaa', name: 'x', rights: of, prefixes, expiresAt: null });
+  return new Principal({ id: 'aaaaaaaa', name: 'x', rights: of, prefixes, expiresAt: null }, () => 0);
 }
 
 test('a key is covered exactly if its bytes begin with the bytes of one of the prefixes', () => {

@@ -86,7 +86,7 @@ export class Jwts implements Verifier {
     const digest = tokenDigest(token);
     const principal = this.#verified.get(digest);
     if (principal === undefined) return null;
-    if (!principal.isRetired && !principal.hasExpired(this.#world.now())) return principal;
+    if (!principal.isRetired && !principal.hasExpired) return principal;
     this.#verified.delete(digest);
     return null;
   }
@@ -121,7 +121,7 @@ export class Jwts implements Verifier {
         const owner = ownerOf(claims, this.#world.now(), this.#settings.jwtMaxAge);
         return key.isGone
           ? 'its key has gone'
-          : this.#remember(digest, new Principal({ ...owner, signer: key }));
+          : this.#remember(digest, new Principal({ ...owner, signer: key }, () => this.#world.now()));
       } catch (error) {
         // Another key with the same ID may have signed it.
         if (error instanceof errors.JWSSignatureVerificationFailed) continue;

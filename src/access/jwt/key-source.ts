@@ -118,9 +118,9 @@ export class KeySource {
   /** Takes over the keys. A key that stays keeps its tokens and their streams. */
   #take(keys: readonly JwtKey[]): void {
     const before = new Map(this.#keys.map((key) => [key.form, key]));
-    const now = new Map(keys.map((key) => [key.form, before.get(key.form) ?? key]));
-    this.#keys = [...now.values()];
-    const gone = [...before.values()].filter(({ form }) => !now.has(form));
+    const after = new Map(keys.map((key) => [key.form, before.get(key.form) ?? key]));
+    this.#keys = [...after.values()];
+    const gone = [...before.values()].filter(({ form }) => !after.has(form));
     for (const key of gone) key.retire();
     if (gone.length > 0) this.#parts.gone();
   }

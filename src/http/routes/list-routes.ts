@@ -1,6 +1,7 @@
 /** `/v1/keys`: lists entries in pages, and deletes many. `/v1/export`: all entries. */
 import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
+import type { Access } from '../../access/access.ts';
 import { type ListedEntry, MAX_PAGE_BYTES } from '../../keyspace/page.ts';
 import type { Node } from '../../node/node.ts';
 import { Problem } from '../../node/problem.ts';
@@ -16,10 +17,10 @@ import { deletedMany, deleteKeysQuery, keyPage, listQuery } from '../schemas/key
 import { acknowledged } from './acks.ts';
 import { refuseOnReplica } from './refuse-on-replica.ts';
 
-export function listRoutes(app: FastifyInstance, node: Node, answers: UnreadAnswers): void {
+export function listRoutes(app: FastifyInstance, node: Node, access: Access, answers: UnreadAnswers): void {
   listKeysRoute(app, node, answers);
   deleteKeysRoute(app, node);
-  exportEntriesRoute(app, node);
+  exportEntriesRoute(app, node, access);
 }
 
 function listKeysRoute(app: FastifyInstance, node: Node, answers: UnreadAnswers): void {
@@ -82,7 +83,7 @@ function deleteKeysRoute(app: FastifyInstance, node: Node): void {
   );
 }
 
-function exportEntriesRoute(app: FastifyInstance, node: Node): void {
+function exportEntriesRoute(app: FastifyInstance, node: Node, access: Access): void {
   app.get<{ Querystring: Described<typeof exportQuery> }>('/v1/export', {
     schema: {
       operationId: 'exportEntries',
@@ -100,10 +101,17 @@ function exportEntriesRoute(app: FastifyInstance, node: Node): void {
     },
     handler: async (request, reply) => {
       await reachWanted(node, request, reply);
-      const { position, groups, close } = await node.readEntries(request.query.prefix ?? '');
+      const { prefix = '' } = request.query;
+      const { position, groups, close } = await node.readEntries(prefix);
       // The client may have disconnected while the applier wrote the overlay to the file.
       if (reply.raw.destroyed) close();
       else reply.raw.once('close', close);
+      const watch = access.watch(request.principal, {
+        may: (principal) => principal.covers('read', prefix),
+        // The answer has begun: a client must not take a part for the whole.
+        revoked: () => reply.raw.destroy(),
+      });
+      reply.raw.once('close', watch.end);
       // An open export keeps the WAL from shrinking, so a client that stops reading is disconnected.
       reply.raw.setTimeout(ANSWER_STALL_MS, () => reply.raw.destroy());
       reply.header('content-type', 'application/x-ndjson').header('psync-position', formatPosition(position));

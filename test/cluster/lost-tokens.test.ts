@@ -1,0 +1,65 @@
+/** A node whose tokens are lost lets nobody in, instead of everybody. */
+import assert from 'node:assert/strict';
+import { existsSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { createToken } from '../../src/access/tokens.ts';
+import { until } from '../../src/cli/until.ts';
+import { Client } from '../../src/client/rest.ts';
+import { Cluster } from '../support/cluster.ts';
+import { call, trusting } from '../support/trusting.ts';
+
+const WANTED = { name: 'test', prefixes: null, expiresAt: null } as const;
+
+function make(file: string, rights: readonly string[]): Promise<string> {
+  return createToken(file, { ...WANTED, rights }, Date.now()).then(({ text }) => text);
+}
+
+test('a node whose tokens are lost does not start open, and says what to do', async (t) => {
+  const cluster = await Cluster.create(t);
+  const folder = cluster.data('node');
+  const file = join(folder, 'tokens.json');
+  const token = await make(file, ['admin']);
+  const node = await cluster.start('node');
+  await new Client(node.url, { token }).set('k', 'v');
+  await until('it is noted', () => existsSync(join(folder, 'guarded')));
+  await node.stop();
+  renameSync(file, `${file}.away`);
+  await assert.rejects(
+    cluster.start('node'),
+    /this node needs tokens, and .*tokens\.json is gone: put it back, .*remove .*guarded/,
+  );
+  await assert.rejects(cluster.start('node', '--allow-anonymous'), /this node needs tokens/);
+  renameSync(`${file}.away`, file);
+  const again = await cluster.start('node');
+  assert.equal((await call(again, token, 'GET', '/v1/keys/k')).status, 200);
+  await again.stop();
+  // The way out.
+  rmSync(file);
+  rmSync(join(folder, 'guarded'));
+  const open = await cluster.start('node');
+  assert.equal((await call(open, null, 'GET', '/v1/keys/k')).status, 200);
+});
+
+test('a node that got its first token while it ran, or took JWTs, does not start open either', async (t) => {
+  const { cluster, node, issuer } = await trusting(t);
+  assert.equal((await call(node, await issuer.sign(), 'GET', '/v1/keys')).status, 200);
+  await until('it is noted', () => existsSync(join(cluster.data('node'), 'guarded')));
+  await node.stop();
+  await assert.rejects(cluster.start('node'), /this node needs tokens/);
+  const open = await cluster.start('open');
+  const file = join(cluster.data('open'), 'tokens.json');
+  await make(file, ['read']);
+  await until('it is noted', () => existsSync(join(cluster.data('open'), 'guarded')));
+  await open.stop();
+  rmSync(file);
+  await assert.rejects(cluster.start('open'), /this node needs tokens/);
+});
+
+test('a node without tokens notes nothing', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await node.client.set('k', 'v');
+  await node.stop();
+  assert.ok(!existsSync(join(cluster.data('node'), 'guarded')));
+});
