@@ -88,7 +88,7 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
     limits,
     admission: live,
     headers: (request) => answerHeaders(node, live.allowedOrigins, request.headers),
-    accept: (socket) => node.accept(socket),
+    accept: (socket, gate) => node.accept(socket, gate),
     admitFollower: (request, gone) => node.admitFollower(request, gone),
     serveFollower: (request, socket) => node.serveFollower(request, socket),
   });

@@ -14,7 +14,7 @@ import type { FeedRequest } from './feed/feed-request.ts';
 import type { BacklogReport } from './head/backlog-keeper.ts';
 import type { FollowerEvents, FollowerSocket } from './ports/follower-socket.ts';
 import type { Digest, EntryReader } from './ports/keyspace.ts';
-import type { SocketEvents, StreamSocket } from './ports/stream-socket.ts';
+import { type Gate, OPEN_GATE, type SocketEvents, type StreamSocket } from './ports/stream-socket.ts';
 import { Problem } from './problem.ts';
 import type { FailoverRequest, FailoverResult } from './role/failover.ts';
 import type { Role } from './role/roles.ts';
@@ -271,9 +271,9 @@ export class Node {
   }
 
   /** Takes a connection of a replica. @returns the receiver of its events; the node closes at once a connection it cannot serve */
-  accept(socket: StreamSocket): SocketEvents {
+  accept(socket: StreamSocket, gate: Gate = OPEN_GATE): SocketEvents {
     const { life, sessions } = this.#parts;
-    return sessions.accept(socket, life.closing ? [CloseCode.goingAway, 'shutting down'] : null);
+    return sessions.accept(socket, gate, life.closing ? [CloseCode.goingAway, 'shutting down'] : null);
   }
 
   /**

@@ -41,6 +41,8 @@ export type NotServed =
   | 'refused'
   /** `-SCHEMA`: the node needs a snapshot, and the master's has another schema. It says nothing about a hand-over. */
   | 'other-schema'
+  /** `-NOAUTH`, `-WRONGPASS`, `-NOPERM`: the master wants a token, or another one. */
+  | 'unauthorized'
   /** `-NOMASTERLINK`: the master is a replica without a link. */
   | 'no-master-link'
   /** Any other error: the master cannot serve now. */

@@ -85,7 +85,8 @@ const ON_LINE: { readonly [K in LinePhase]: { readonly [L in LineKind]: OnLine<K
     continue: ask,
     'full-resync': ask,
     // An error is not critical here: an older master may not know an option (docs/design/redis-rules.md, R2).
-    error: ask,
+    error: (phase, line, request) =>
+      whyNotServed(line.slice(1)) === 'unauthorized' ? notServed(phase, line) : ask(phase, line, request),
     length: unexpected,
     checksum: unexpected,
     other: unexpected,
@@ -227,6 +228,10 @@ export function whyNotServed(detail: string): NotServed {
       return 'refused';
     case 'SCHEMA':
       return 'other-schema';
+    case 'NOAUTH':
+    case 'WRONGPASS':
+    case 'NOPERM':
+      return 'unauthorized';
     case 'NOMASTERLINK':
       return 'no-master-link';
     default:

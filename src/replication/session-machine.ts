@@ -1,7 +1,9 @@
 /**
  * The master's side of the replication conversation, without sockets: commands in, effects out.
  *
- *   greeting ──REPLCONF──► greeting ──SYNC/PSYNC──► syncing ──(snapshot, if any, was sent)──► REPLCONF ACK …
+ *   locked ──AUTH──► greeting ──REPLCONF──► greeting ──SYNC/PSYNC──► syncing ──(snapshot, if any, was sent)──► REPLCONF ACK …
+ *
+ * A peer that may replicate without AUTH begins in `greeting`. AUTH also renews a token, in `syncing` without an answer.
  *
  * Redis's rules (docs/design/redis-rules.md, R1): unknown capabilities are fine, unknown REPLCONF options are errors that
  * the replica may ignore, an offset that is no number starts no resync, ACK is never answered.
@@ -12,7 +14,7 @@ import { type Offset, parseOffset, parseRunId } from './position.ts';
 import { canonicalUpstream, parseUpstream } from './upstream.ts';
 
 export type SessionState = {
-  readonly kind: 'greeting' | 'syncing';
+  readonly kind: 'locked' | 'greeting' | 'syncing';
   /** URL under which the replica says that other nodes reach it; null: it has not said. */
   readonly listeningUrl: string | null;
   readonly capabilities: readonly string[];
@@ -24,6 +26,10 @@ export type SessionEffect =
   | { readonly kind: 'reply'; readonly line: string }
   /** `failover`: before this node answers, it becomes the master if it stands at the position of the request. */
   | { readonly kind: 'start-sync'; readonly request: SyncRequest; readonly failover: boolean }
+  /** The node looks whether the token allows to replicate; `authStep` takes the outcome. No command is taken before. */
+  | { readonly kind: 'authenticate'; readonly token: string }
+  /** The token that the replica has shown after PSYNC does not allow to replicate. */
+  | { readonly kind: 'unauthorized'; readonly refusal: string }
   | { readonly kind: 'acknowledged'; readonly offset: Offset }
   | { readonly kind: 'protocol-error'; readonly detail: string };
 
@@ -33,6 +39,9 @@ export const NEW_SESSION: SessionState = {
   capabilities: [],
   nodeId: null,
 };
+
+/** The first state of a peer that has not shown yet that it may replicate. */
+export const LOCKED_SESSION: SessionState = { ...NEW_SESSION, kind: 'locked' };
 
 /** Capabilities of one replica that the master keeps; of more it keeps the last ones. */
 const MAX_CAPABILITIES = 16;
@@ -47,7 +56,7 @@ const INTEGER = /^(?:0|-?[1-9]\d{0,18})$/;
 const [MIN_INTEGER, MAX_INTEGER] = [-(2n ** 63n), 2n ** 63n - 1n];
 
 /** Kinds of commands: REPLCONF ACK with one value is a command of its own. */
-export type CommandKind = 'ping' | 'announce' | 'ack' | 'sync' | 'psync' | 'unknown';
+export type CommandKind = 'ping' | 'auth' | 'announce' | 'ack' | 'sync' | 'psync' | 'unknown';
 
 type Step = readonly [SessionState, readonly SessionEffect[]];
 type Take = (state: SessionState, words: readonly string[]) => Step;
@@ -58,10 +67,23 @@ const afterPsync: Take = (state, words) => [
   [protocolError(`${printable(words.slice(0, 2).join(' '))} after PSYNC`)],
 ];
 
+/** The words are Redis's, and so is the rule that the peer may try again. */
+const locked: Take = (state) => [state, [reply('-NOAUTH Authentication required.')]];
+
 /** State × command: every pair has its answer, and the compiler refuses a table that lacks one. */
 const TABLE: { readonly [S in SessionState['kind']]: { readonly [C in CommandKind]: Take } } = {
+  locked: {
+    ping: (state) => [state, [reply('+PONG')]],
+    auth,
+    announce: locked,
+    ack: locked,
+    sync: locked,
+    psync: locked,
+    unknown: locked,
+  },
   greeting: {
     ping: (state) => [state, [reply('+PONG')]],
+    auth,
     announce: replconf,
     ack: (state) => [state, [protocolError('REPLCONF ACK before PSYNC')]],
     sync: (state) => startSync(state, { kind: 'sync' }),
@@ -73,6 +95,8 @@ const TABLE: { readonly [S in SessionState['kind']]: { readonly [C in CommandKin
   },
   syncing: {
     ping: afterPsync,
+    auth: (state, words) =>
+      words.length === 2 || words.length === 3 ? auth(state, words) : afterPsync(state, words.slice(0, 1)),
     announce: afterPsync,
     ack: (state, words) => [state, [acknowledgement(words[2] ?? '')]],
     sync: afterPsync,
@@ -91,10 +115,23 @@ export function sessionStep(state: SessionState, words: readonly string[]): Step
   return TABLE[state.kind][kindOf(words)](state, words);
 }
 
+/**
+ * Takes the outcome of an effect `authenticate`.
+ * @param refusal error line for a token that does not allow to replicate; null: it does
+ * @returns as `sessionStep`
+ */
+export function authStep(state: SessionState, refusal: string | null): Step {
+  if (state.kind === 'syncing') return [state, refusal === null ? [] : [{ kind: 'unauthorized', refusal }]];
+  if (refusal !== null) return [state, [reply(refusal)]];
+  return [{ ...state, kind: 'greeting' }, [reply('+OK')]];
+}
+
 function kindOf(words: readonly string[]): CommandKind {
   switch ((words[0] ?? '').toUpperCase()) {
     case 'PING':
       return 'ping';
+    case 'AUTH':
+      return 'auth';
     case 'REPLCONF':
       return words.length === 3 && words[1]?.toLowerCase() === 'ack' ? 'ack' : 'announce';
     case 'SYNC':
@@ -104,6 +141,14 @@ function kindOf(words: readonly string[]): CommandKind {
     default:
       return 'unknown';
   }
+}
+
+/** `AUTH token`, or as Redis's replicas say it, `AUTH user token`: the token says who it is. */
+function auth(state: SessionState, words: readonly string[]): Step {
+  if (words.length !== 2 && words.length !== 3) {
+    return [state, [reply("-ERR wrong number of arguments for 'auth' command")]];
+  }
+  return [state, [{ kind: 'authenticate', token: words.at(-1) as string }]];
 }
 
 function replconf(state: SessionState, words: readonly string[]): Step {

@@ -5,10 +5,9 @@ import { type WebSocket, WebSocketServer } from 'ws';
 import type { Access } from '../access/access.ts';
 import { refusalHeaders } from '../access/access-problem.ts';
 import type { Principal } from '../access/principal.ts';
-import { closeCodeOf } from '../node/feed/feed-problems.ts';
 import type { FeedRequest } from '../node/feed/feed-request.ts';
 import type { FollowerEvents, FollowerSocket } from '../node/ports/follower-socket.ts';
-import type { SocketEvents, StreamSocket } from '../node/ports/stream-socket.ts';
+import type { Gate, SocketEvents, StreamSocket } from '../node/ports/stream-socket.ts';
 import { Problem } from '../node/problem.ts';
 import type { AccessLog } from '../web/access-log.ts';
 import type { ClientLimits } from '../web/client-limits.ts';
@@ -21,6 +20,7 @@ import { refuseTokenInQuery } from '../web/query.ts';
 import type { RateHeaders } from '../web/request-limit.ts';
 import { WebSocketFollower } from './follower-socket.ts';
 import { Renewals } from './renewals.ts';
+import { ReplicaGate } from './replica-gate.ts';
 import { MAX_MESSAGE_BYTES, PIECES, Socket, STREAM_PATH, SUBPROTOCOL } from './socket.ts';
 
 export const CHANGES_PATH = '/v1/changes';
@@ -44,7 +44,7 @@ export interface Acceptor {
   /** Headers of every HTTP answer of the node. */
   headers(request: IncomingMessage): Readonly<Record<string, string>>;
   /** Takes a replica's new socket and returns the receiver of its events. */
-  accept(socket: StreamSocket): SocketEvents;
+  accept(socket: StreamSocket, gate: Gate): SocketEvents;
   /** Resolves to the request to serve, once it can be served; rejects with a Problem otherwise. */
   admitFollower(request: FeedRequest, gone: AbortSignal): Promise<FeedRequest>;
   serveFollower(request: FeedRequest, socket: FollowerSocket): FollowerEvents;
@@ -214,18 +214,20 @@ function replicas(acceptor: Acceptor): Endpoint {
     refusal: ({ headers }) => (headers.origin === undefined ? null : 'replication is not for web pages'),
     authorize: (request) => {
       const { headers, socket } = request;
-      const address = admission.proxies.addressOf(request);
-      const sender = access.authenticate(headers.authorization, socket, address);
+      const { authorization } = headers;
+      if (authorization === undefined && access.certified.namesOf(socket) === null) {
+        const sender = access.find(undefined, socket);
+        // Without a header and a certificate the token comes in the conversation.
+        return sender?.has('replicate') === true ? sender : null;
+      }
+      const sender = access.authenticate(authorization, socket, admission.proxies.addressOf(request));
       return sender instanceof Promise ? sender.then(allowed) : allowed(sender);
     },
     taken: (ws, request, _connection, sender) => {
       const socket = new Socket(ws, admission.proxies.peerOf(request));
-      const watch = access.watch(sender as Principal, {
-        may: (principal) => principal.has('replicate'),
-        revoked: (problem) => socket.close(closeCodeOf(problem), problem.message),
-      });
-      ws.once('close', watch.end);
-      socket.listen(acceptor.accept(socket));
+      const gate = new ReplicaGate(access, socket, admission.proxies.addressOf(request), sender);
+      ws.once('close', () => gate.end());
+      socket.listen(acceptor.accept(socket, gate));
     },
   };
 }

@@ -21,7 +21,13 @@ const REFUSAL_TIMEOUT_MS = 1_000;
  */
 export function dialer(handshakeTimeoutMs: () => number, token: () => string | null, tls: UpstreamTls): Dial {
   return (url, events) => {
-    const shown = token();
+    let shown = token();
+    const newToken = (): string | null => {
+      const now = token();
+      if (now === null || now === shown) return null;
+      shown = now;
+      return now;
+    };
     const isSecure = url.startsWith('wss:');
     const ws = new WebSocket(new URL(STREAM_PATH, url), SUBPROTOCOL, {
       handshakeTimeout: handshakeTimeoutMs(),
@@ -32,7 +38,7 @@ export function dialer(handshakeTimeoutMs: () => number, token: () => string | n
       ...(isSecure ? tlsOptions(tls) : {}),
       ...(shown === null ? {} : { headers: { authorization: `Bearer ${shown}` } }),
     });
-    const socket = new Socket(ws, url);
+    const socket = new Socket(ws, url, newToken);
     let refusal: string | null = null;
     let refusedWith: number | null = null;
     let isOpen = false;

@@ -26,14 +26,17 @@ const PROTOCOL_ERROR = 4400;
 
 export class Socket implements StreamSocket {
   readonly peer: string;
+  readonly newToken: () => string | null;
   readonly #ws: WebSocket;
   #paused = false;
   /** Number of pings without a pong. */
   #unanswered = 0;
 
-  constructor(ws: WebSocket, peer: string) {
+  /** @param newToken of a socket to a master */
+  constructor(ws: WebSocket, peer: string, newToken: () => string | null = () => null) {
     this.#ws = ws;
     this.peer = peer;
+    this.newToken = newToken;
   }
 
   /** Reports everything that happens on the WebSocket to `events`, until it closes. */

@@ -399,7 +399,7 @@ test('a WebSocket is refused before the upgrade, and a page is told on the open 
     assert.equal(ws.protocol, json);
   }
   const stream = `${node.wsUrl}/v1/replication/stream`;
-  assert.equal(await refused(stream, ['psync.v1']), 401);
+  assert.equal(await refused(stream, ['psync.v1'], { authorization: 'Bearer x' }), 401);
   assert.equal(await refused(stream, ['psync.v1'], { authorization: `Bearer ${reader}` }), 403);
 });
 

@@ -3,7 +3,9 @@ import test from 'node:test';
 import fc from 'fast-check';
 import type { SyncRequest } from '../../src/replication/decide.ts';
 import {
+  authStep,
   type CommandKind,
+  LOCKED_SESSION,
   NEW_SESSION,
   type SessionEffect,
   type SessionState,
@@ -210,6 +212,7 @@ for (const [what, ...lines] of [
 /** One command of each kind, as a replica sends it. */
 const COMMANDS: { readonly [C in CommandKind]: string } = {
   ping: 'PING',
+  auth: 'AUTH token',
   announce: 'REPLCONF node-id n1',
   ack: 'REPLCONF ACK 5',
   sync: 'SYNC',
@@ -222,8 +225,18 @@ const OUTCOMES: {
     readonly [C in CommandKind]: readonly [SessionState['kind'], SessionEffect['kind']];
   };
 } = {
+  locked: {
+    ping: ['locked', 'reply'],
+    auth: ['locked', 'authenticate'],
+    announce: ['locked', 'reply'],
+    ack: ['locked', 'reply'],
+    sync: ['locked', 'reply'],
+    psync: ['locked', 'reply'],
+    unknown: ['locked', 'reply'],
+  },
   greeting: {
     ping: ['greeting', 'reply'],
+    auth: ['greeting', 'authenticate'],
     announce: ['greeting', 'reply'],
     ack: ['greeting', 'protocol-error'],
     sync: ['syncing', 'start-sync'],
@@ -232,6 +245,7 @@ const OUTCOMES: {
   },
   syncing: {
     ping: ['syncing', 'protocol-error'],
+    auth: ['syncing', 'authenticate'],
     announce: ['syncing', 'protocol-error'],
     ack: ['syncing', 'acknowledged'],
     sync: ['syncing', 'protocol-error'],
@@ -249,22 +263,78 @@ for (const [kind, row] of Object.entries(OUTCOMES)) {
   }
 }
 
+/** What the outcome of AUTH does in each state: the state after it, and the effect. */
+const AUTH_OUTCOMES: {
+  readonly [S in SessionState['kind']]: {
+    readonly [O in 'good' | 'bad']: readonly [SessionState['kind'], ...SessionEffect[]];
+  };
+} = {
+  locked: { good: ['greeting', reply('+OK')], bad: ['locked', reply('-WRONGPASS no')] },
+  greeting: { good: ['greeting', reply('+OK')], bad: ['greeting', reply('-WRONGPASS no')] },
+  syncing: { good: ['syncing'], bad: ['syncing', { kind: 'unauthorized', refusal: '-WRONGPASS no' }] },
+};
+for (const [kind, { good, bad }] of Object.entries(AUTH_OUTCOMES)) {
+  test(`AUTH in the state ${kind} leads to ${good[0]}, and a bad token to ${bad[0]}`, () => {
+    const before: SessionState = { ...NEW_SESSION, kind: kind as SessionState['kind'] };
+    for (const [refusal, expected] of [
+      [null, good],
+      ['-WRONGPASS no', bad],
+    ] as const) {
+      const [state, effects] = authStep(before, refusal);
+      assert.deepEqual([state.kind, ...effects], expected);
+    }
+  });
+}
+
+test('AUTH takes the token, and a user name that nobody looks at', () => {
+  const wrong = reply("-ERR wrong number of arguments for 'auth' command");
+  for (const [line, effect] of [
+    ['AUTH t', { kind: 'authenticate', token: 't' }],
+    ['auth default t', { kind: 'authenticate', token: 't' }],
+    ['AUTH', wrong],
+    ['AUTH a b c', wrong],
+  ] as const) {
+    assert.deepEqual(sessionStep(LOCKED_SESSION, line.split(' ')), [LOCKED_SESSION, [effect]]);
+  }
+});
+
+test('a refusal never repeats a token', () => {
+  const { effects } = converse('PSYNC ? -1', 'AUTH a secret b');
+  assert.equal(effects.at(-1)?.kind, 'protocol-error');
+  assert.doesNotMatch(JSON.stringify(effects.at(-1)), /secret/);
+});
+
+test('a peer that has shown no token gets the same answer to every command but PING and AUTH', () => {
+  for (const line of ['REPLCONF node-id n', 'PSYNC ? -1', 'SYNC', 'REPLCONF ACK 1', 'GET k', '']) {
+    assert.deepEqual(sessionStep(LOCKED_SESSION, line.split(' ')), [
+      LOCKED_SESSION,
+      [reply('-NOAUTH Authentication required.')],
+    ]);
+  }
+});
+
 test('whatever a peer says, it gets one printable line at most before the sync, and none after it', () => {
   const word = fc.oneof(
-    fc.constantFrom('PING', 'REPLCONF', 'PSYNC', 'SYNC', 'ack', 'capa', '?', '-1', A),
+    fc.constantFrom('PING', 'AUTH', 'REPLCONF', 'PSYNC', 'SYNC', 'ack', 'capa', '?', '-1', A),
     fc.string(),
   );
   fc.assert(
-    fc.property(fc.array(fc.array(word, { minLength: 1, maxLength: 5 })), (commands) => {
-      let state = NEW_SESSION;
-      for (const words of commands) {
-        const [next, [effect, ...others]] = sessionStep(state, words);
-        assert.deepEqual(others, []);
-        if (state.kind === 'syncing') assert.match(effect?.kind ?? '', /^(acknowledged|protocol-error)$/);
-        if (effect?.kind === 'reply') assert.match(effect.line, /^[+-][\x20-\x7e]*$/);
-        state = next;
-      }
-    }),
+    fc.property(
+      fc.array(fc.array(word, { minLength: 1, maxLength: 5 })),
+      fc.boolean(),
+      (commands, isOpen) => {
+        let state = isOpen ? NEW_SESSION : LOCKED_SESSION;
+        for (const words of commands) {
+          const [next, [effect, ...others]] = sessionStep(state, words);
+          assert.deepEqual(others, []);
+          if (!isOpen) assert.equal(next.kind, 'locked');
+          if (state.kind === 'syncing')
+            assert.match(effect?.kind ?? '', /^(acknowledged|authenticate|protocol-error)$/);
+          if (effect?.kind === 'reply') assert.match(effect.line, /^[+-][\x20-\x7e]*$/);
+          state = next;
+        }
+      },
+    ),
   );
 });
 

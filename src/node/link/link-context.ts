@@ -59,8 +59,6 @@ export interface AttemptEnd {
     | NotServed
     /** The connection is lost, or one side has given it up. */
     | 'lost'
-    /** The master wants a token, or another one. */
-    | 'unauthorized'
     /** The two nodes do not agree on TLS. */
     | 'tls'
     /** This node has refused a snapshot, in order to keep its data. */

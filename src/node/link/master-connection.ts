@@ -73,6 +73,11 @@ export class MasterConnection {
     this.#liveness.stop();
   }
 
+  /** @returns a token that the master was not shown yet, once; null: there is none */
+  newToken(): string | null {
+    return this.#socket.newToken?.() ?? null;
+  }
+
   /** Sends a command. @param words the command and its arguments */
   send(words: readonly string[]): void {
     this.#socket.send(Buffer.from(array(words), 'utf8'));

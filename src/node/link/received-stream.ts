@@ -22,7 +22,10 @@ const ACK_INTERVAL_MS = 1_000;
 interface ReceivedStreamParts {
   readonly world: World;
   readonly head: StreamHead;
-  readonly connection: Pick<MasterConnection, 'send' | 'pause' | 'resume' | 'endTurn' | 'beginTurn'>;
+  readonly connection: Pick<
+    MasterConnection,
+    'send' | 'pause' | 'resume' | 'endTurn' | 'beginTurn' | 'newToken'
+  >;
   /** The connection has brought something, or has streamed for a while. */
   stable(): void;
   /** This node cannot go on with the stream. */
@@ -133,6 +136,9 @@ export class ReceivedStream {
 
   #acknowledgeAgain(): void {
     this.#cancelAck();
+    const token = this.#parts.connection.newToken();
+    // The master answers nothing, and takes it in the place of the token that it has.
+    if (token !== null) this.#parts.connection.send(['AUTH', token]);
     this.#acknowledge();
     this.#cancelAck = this.#parts.world.after(ACK_INTERVAL_MS, () => {
       this.#parts.stable();

@@ -19,6 +19,8 @@ export interface StreamSocket {
   close(code: number, reason: string): void;
   /** Drops the connection now. */
   terminate(): void;
+  /** On a socket to a master: a token that it was not shown yet, once; null: there is none. Absent: never one. */
+  readonly newToken?: () => string | null;
 }
 
 /** What a socket tells. After `closed` nothing more comes. */
@@ -30,6 +32,20 @@ export interface SocketEvents {
   pinged(text: string): void;
   closed(code: number, reason: string): void;
 }
+
+/** Decides who may replicate. */
+export interface Gate {
+  /** Whether the peer may replicate without showing a token in the conversation. */
+  readonly isOpen: boolean;
+  /**
+   * Takes a token that the peer shows in the conversation.
+   * @returns the error line for one that does not allow to replicate; null: it does. A promise while it is being verified
+   */
+  take(token: string): string | null | Promise<string | null>;
+}
+
+/** Everybody may replicate. */
+export const OPEN_GATE: Gate = { isOpen: true, take: () => null };
 
 /** The files for TLS cannot be used, so that there is no connection at all. The message is one line. */
 export class UnusableTls extends Error {}

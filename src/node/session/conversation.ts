@@ -1,9 +1,17 @@
 /** The commands of one replica: parses them, steps the session machine, and reports its effects to the session. */
 import type { SyncRequest } from '../../replication/decide.ts';
 import type { Offset } from '../../replication/position.ts';
-import { NEW_SESSION, type SessionState, sessionStep } from '../../replication/session-machine.ts';
+import {
+  authStep,
+  LOCKED_SESSION,
+  NEW_SESSION,
+  type SessionEffect,
+  type SessionState,
+  sessionStep,
+} from '../../replication/session-machine.ts';
 import { ProtocolError } from '../../stream/protocol-error.ts';
 import { RespParser } from '../../stream/resp-parser.ts';
+import { unattended } from '../unattended.ts';
 import type { SessionPhase } from './session-context.ts';
 
 /** Commands that a connection may send before PSYNC; one more ends it. */
@@ -21,6 +29,15 @@ export interface ConversationEvents {
   /** @param failover whether this node must become the master before it answers */
   startSync(request: SyncRequest, failover: boolean): void;
   acknowledged(offset: Offset): void;
+  /** @returns the error line for a token that does not allow to replicate; null: it does */
+  authenticate(token: string): string | null | Promise<string | null>;
+  /** The replica may no longer replicate. @param refusal the error line */
+  unauthorized(refusal: string): void;
+  /** Stops and restarts reading. */
+  pause(): void;
+  resume(): void;
+  /** Gets an error that nobody expects. */
+  mistaken(error: unknown): void;
   /** Ends the session, because the replica breaks the protocol. */
   protocolError(detail: string): void;
 }
@@ -28,11 +45,15 @@ export interface ConversationEvents {
 export class Conversation {
   readonly #events: ConversationEvents;
   readonly #parser = new RespParser(LIMITS);
-  #machine: SessionState = NEW_SESSION;
+  #machine: SessionState;
   #commands = 0;
+  /** Whether a token is being verified: later commands wait. */
+  #isWaiting = false;
 
-  constructor(events: ConversationEvents) {
+  /** @param isOpen whether the peer may replicate without showing a token here */
+  constructor(events: ConversationEvents, isOpen: boolean) {
     this.#events = events;
+    this.#machine = isOpen ? NEW_SESSION : LOCKED_SESSION;
   }
 
   /** The replica's own words: its URL, its capabilities and the ID of its process; and whether it has asked for a sync. */
@@ -44,14 +65,17 @@ export class Conversation {
   receive(bytes: Buffer): void {
     try {
       this.#parser.push(bytes);
-      for (let next = this.#parser.next(); next !== null; next = this.#parser.next()) {
-        this.#take(next.elements.map((element) => element.toString('utf8')));
-        if (this.#events.phase() === 'closed') return;
-      }
+      for (let words = this.#next(); words !== null; words = this.#next()) this.#take(words);
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       this.#events.protocolError(error.message);
     }
+  }
+
+  /** @returns the next command; null: it has not come completely, or is not taken now */
+  #next(): readonly string[] | null {
+    if (this.#isWaiting || this.#events.phase() === 'closed') return null;
+    return this.#parser.next()?.elements.map((element) => element.toString('utf8')) ?? null;
   }
 
   #take(words: readonly string[]): void {
@@ -61,25 +85,56 @@ export class Conversation {
       events.protocolError(`more than ${MAX_GREETING} commands before PSYNC`);
       return;
     }
-    const [next, effects] = sessionStep(this.#machine, words);
+    this.#step(sessionStep(this.#machine, words));
+  }
+
+  #step([next, effects]: ReturnType<typeof sessionStep>): void {
     const isNamed = next.listeningUrl !== this.#machine.listeningUrl;
     this.#machine = next;
-    if (isNamed) events.named();
-    for (const effect of effects) {
-      switch (effect.kind) {
-        case 'reply':
-          events.reply(effect.line);
-          break;
-        case 'start-sync':
-          events.startSync(effect.request, effect.failover);
-          break;
-        case 'acknowledged':
-          events.acknowledged(effect.offset);
-          break;
-        case 'protocol-error':
-          events.protocolError(effect.detail);
-          return;
-      }
+    if (isNamed) this.#events.named();
+    for (const effect of effects) this.#carryOut(effect);
+  }
+
+  #carryOut(effect: SessionEffect): void {
+    const events = this.#events;
+    switch (effect.kind) {
+      case 'reply':
+        events.reply(effect.line);
+        break;
+      case 'authenticate':
+        this.#authenticate(effect.token);
+        break;
+      case 'unauthorized':
+        events.unauthorized(effect.refusal);
+        break;
+      case 'start-sync':
+        events.startSync(effect.request, effect.failover);
+        break;
+      case 'acknowledged':
+        events.acknowledged(effect.offset);
+        break;
+      case 'protocol-error':
+        events.protocolError(effect.detail);
+        break;
     }
+  }
+
+  #authenticate(token: string): void {
+    const events = this.#events;
+    const refusal = events.authenticate(token);
+    if (!(refusal instanceof Promise)) {
+      this.#step(authStep(this.#machine, refusal));
+      return;
+    }
+    this.#isWaiting = true;
+    events.pause();
+    const goOn = (line: string | null): void => {
+      this.#isWaiting = false;
+      if (events.phase() === 'closed') return;
+      this.#step(authStep(this.#machine, line));
+      events.resume();
+      this.receive(Buffer.alloc(0));
+    };
+    unattended(refusal.then(goOn), (error) => events.mistaken(error));
   }
 }

@@ -4,6 +4,7 @@ import type { Decision, FullResyncReason } from '../../replication/decide.ts';
 import type { Offset, Position } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { LinkTimes } from '../link-times.ts';
+import type { Gate } from '../ports/stream-socket.ts';
 import type { Log, World } from '../ports/world.ts';
 import type { SessionNotes } from './session-log.ts';
 import type { Snapshots } from './snapshots.ts';
@@ -70,6 +71,8 @@ export interface SessionContext {
   readonly counters: SyncCounters;
   readonly settings: OutputLimits;
   readonly notes: SessionNotes;
+  /** Who may replicate on this connection. */
+  readonly gate: Gate;
   /** ID of this process; a replica that has the same ID has dialled itself. */
   readonly nodeId: string;
   /** Schema of this node's keyspace file. */

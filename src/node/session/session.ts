@@ -16,7 +16,7 @@ import type { StorageError } from '../ports/failures.ts';
 import type { FrozenFile } from '../ports/keyspace.ts';
 import type { SocketEvents, StreamSocket } from '../ports/stream-socket.ts';
 import { attempt, logUnexpected, ownedWorld, unattended } from '../unattended.ts';
-import { Conversation } from './conversation.ts';
+import { Conversation, type ConversationEvents } from './conversation.ts';
 import { ReplicaProgress } from './replica-progress.ts';
 import type { SessionContext, SessionPhase, SessionStatus } from './session-context.ts';
 import { SessionOutput } from './session-output.ts';
@@ -57,14 +57,20 @@ export class Session implements SocketEvents {
       journalNotRead: (error) => this.#journalNotRead(error),
       mistaken,
     });
-    this.#conversation = new Conversation({
+    const events = {
       phase: () => this.#phase,
-      reply: (line) => this.#output.line(line),
+      reply: (line: string) => this.#output.line(line),
       named: () => this.#named(),
-      startSync: (request, failover) => this.#startSync(request, failover),
-      acknowledged: (offset) => this.#acknowledge(offset),
-      protocolError: (detail) => this.close(CloseCode.protocolError, detail),
-    });
+      startSync: (request: SyncRequest, failover: boolean) => this.#startSync(request, failover),
+      acknowledged: (offset: Offset) => this.#acknowledge(offset),
+      authenticate: (token: string) => context.gate.take(token),
+      unauthorized: (refusal: string) => this.#unauthorized(refusal),
+      pause: () => socket.pause(),
+      resume: () => socket.resume(),
+      mistaken,
+      protocolError: (detail: string) => this.close(CloseCode.protocolError, detail),
+    } satisfies ConversationEvents;
+    this.#conversation = new Conversation(events, context.gate.isOpen);
     this.#liveness = new Liveness({
       world,
       times: settings,
@@ -89,6 +95,11 @@ export class Session implements SocketEvents {
   /** Whether the peer has asked for a sync (PSYNC or SYNC). */
   get isReplica(): boolean {
     return this.#conversation.state.kind === 'syncing';
+  }
+
+  /** Whether the peer has not shown yet that it may replicate. */
+  get isLocked(): boolean {
+    return this.#conversation.state.kind === 'locked';
   }
 
   /** ID of the replica's process; null: the replica has not said it. */
@@ -192,6 +203,11 @@ export class Session implements SocketEvents {
     }
     this.progress.acknowledge(offset);
     this.#context.acknowledged();
+  }
+
+  #unauthorized(refusal: string): void {
+    const code = refusal.startsWith('-NOPERM') ? CloseCode.forbidden : CloseCode.unauthorized;
+    this.close(code, refusal.slice(1));
   }
 
   #startSync(request: SyncRequest, failover: boolean): void {
@@ -315,7 +331,7 @@ export class Session implements SocketEvents {
   /** Ends the session if the replica does not ask for a sync, does not take its snapshot, or is too far behind. */
   #look(): void {
     const { settings, world } = this.#context;
-    if (this.#conversation.state.kind === 'greeting' && msSince(world, this.#startedAt) > GREETING_MS) {
+    if (!this.isReplica && msSince(world, this.#startedAt) > GREETING_MS) {
       this.close(CloseCode.timedOut, `no PSYNC within ${GREETING_MS} ms`);
       return;
     }

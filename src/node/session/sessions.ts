@@ -11,7 +11,7 @@ import { msSince } from '../elapsed.ts';
 import type { Outage } from '../head/backlog-keeper.ts';
 import type { WaitingSettings } from '../head/position-waiters.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { SocketEvents, StreamSocket } from '../ports/stream-socket.ts';
+import type { Gate, SocketEvents, StreamSocket } from '../ports/stream-socket.ts';
 import type { Log, World } from '../ports/world.ts';
 import { attempt, ownedSocketEvents } from '../unattended.ts';
 import { type AckPlace, AckWaiters } from './ack-waiters.ts';
@@ -31,6 +31,8 @@ export interface SessionsSettings extends OutputLimits, WaitingSettings {
  * connection makes this node close the oldest of them, because a real handshake takes only some round trips.
  */
 export const MAX_HANDSHAKES = 64;
+/** The same for those of them that have not shown yet that they may replicate: they never take the place of one that has. */
+export const MAX_LOCKED = 16;
 /** The number of outages that this node remembers: the last ones. */
 const MAX_OUTAGES = 32;
 /** The number of absent replicas that this node remembers, so that it can report the outage when one comes back. */
@@ -122,16 +124,18 @@ export class Sessions {
 
   /**
    * Begins a session on a connection.
+   * @param gate who may replicate on this connection
    * @param refusal the close code and the reason with which this node closes the session at once; null: it serves the replica
    * @returns the session, as the receiver of the socket's events
    */
-  accept(socket: StreamSocket, refusal: readonly [CloseCode, string] | null): SocketEvents {
+  accept(socket: StreamSocket, gate: Gate, refusal: readonly [CloseCode, string] | null): SocketEvents {
     this.#count += 1;
     const id = String(this.#count);
     const session: Session = new Session(
       {
         ...this.#parts,
         id,
+        gate,
         notes: this.#log.open(id, socket.peer),
         counters: this.counters,
         takeOver: (position, hash) => this.#parts.takeOver(position, hash, session),
@@ -150,7 +154,11 @@ export class Sessions {
     );
     this.#open.add(session);
     if (refusal !== null) session.close(...refusal);
-    const unfinished = [...this.#open].filter(({ isReplica }) => !isReplica);
+    const locked = [...this.#open].filter(({ isLocked }) => isLocked);
+    if (locked.length > MAX_LOCKED) {
+      locked[0]?.close(CloseCode.tooMany, `more than ${MAX_LOCKED} connections have not shown a token`);
+    }
+    const unfinished = [...this.#open].filter(({ isLocked, isReplica }) => !isLocked && !isReplica);
     if (unfinished.length > MAX_HANDSHAKES) {
       unfinished[0]?.close(CloseCode.tooMany, `more than ${MAX_HANDSHAKES} connections have not said PSYNC`);
     }

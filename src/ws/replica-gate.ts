@@ -1,0 +1,64 @@
+/** Who may replicate on one connection: whoever has shown a token with the right `replicate`, in the upgrade or with AUTH. */
+import type { Access, Watch } from '../access/access.ts';
+import type { Principal } from '../access/principal.ts';
+import { closeCodeOf } from '../node/feed/feed-problems.ts';
+import type { Gate } from '../node/ports/stream-socket.ts';
+import { Problem } from '../node/problem.ts';
+import type { Socket } from './socket.ts';
+
+export class ReplicaGate implements Gate {
+  readonly isOpen: boolean;
+  readonly #access: Access;
+  readonly #socket: Socket;
+  readonly #address: string;
+  #watch: Watch | null = null;
+  #hasEnded = false;
+
+  /**
+   * @param sender who has shown in the upgrade that it may replicate; null: nobody has
+   * @param address of the peer, for which tokens that are not valid count
+   */
+  constructor(access: Access, socket: Socket, address: string, sender: Principal | null) {
+    this.isOpen = sender !== null;
+    this.#access = access;
+    this.#socket = socket;
+    this.#address = address;
+    if (sender !== null) this.#admit(sender);
+  }
+
+  take(token: string): string | null | Promise<string | null> {
+    try {
+      const sender = this.#access.authenticateToken(token, this.#address);
+      return sender instanceof Promise
+        ? sender.then((principal) => this.#admit(principal), refusalOf)
+        : this.#admit(sender);
+    } catch (problem) {
+      return refusalOf(problem);
+    }
+  }
+
+  /** The connection has ended. */
+  end(): void {
+    this.#hasEnded = true;
+    this.#watch?.end();
+  }
+
+  #admit(principal: Principal): string | null {
+    if (!principal.has('replicate')) return '-NOPERM this token has no right replicate';
+    if (this.#hasEnded) return null;
+    if (this.#watch !== null) this.#watch.renew(principal);
+    else {
+      this.#watch = this.#access.watch(principal, {
+        may: (now) => now.has('replicate'),
+        revoked: (problem) => this.#socket.close(closeCodeOf(problem), problem.message),
+      });
+    }
+    return null;
+  }
+}
+
+/** @returns the error line of Redis for a token that is refused */
+function refusalOf(problem: unknown): string {
+  if (!(problem instanceof Problem)) throw problem;
+  return problem.code === 'UNAUTHORIZED' ? '-WRONGPASS the token is not valid' : `-ERR ${problem.message}`;
+}
