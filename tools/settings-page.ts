@@ -1,4 +1,4 @@
-/** Makes docs/settings.md from the table of settings in src/settings/table.ts. */
+/** Makes docs/settings.md from the table of settings in src/settings/entries. */
 import { UsageError } from '../src/settings/parse.ts';
 import { flagOf, variableOf } from '../src/settings/setting.ts';
 import { type NamedSetting, SETTINGS } from '../src/settings/table.ts';
@@ -7,7 +7,7 @@ export function settingsPage(): string {
   return `${INTRODUCTION}\n${SETTINGS.map(section).join('\n')}`;
 }
 
-const INTRODUCTION = `<!-- Made by tools/docs.ts from src/settings/table.ts: run \`npm run docs\` after a change there. -->
+const INTRODUCTION = `<!-- Made by tools/docs.ts from src/settings/entries: run \`npm run docs\` after a change there. -->
 
 # Settings
 

@@ -37,6 +37,8 @@ export function variableOf(name: string): string {
   return `PSYNCD_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
 }
 
+/** Description of a setting that only a start can set. */
+export const FIXED = 'Fixed while running.';
 /** Schema of a whole number without a unit. */
 export const COUNT = { type: 'integer', minimum: 0 } as const;
 const BYTES = { type: 'integer', minimum: 1, description: 'Bytes.' } as const;
