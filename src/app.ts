@@ -6,16 +6,12 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { Access } from './access/access.ts';
-import type { Jwts } from './access/jwt/jwts.ts';
 import { tokenReader } from './access/token-reader.ts';
-import { TokenWatch } from './access/token-watch.ts';
+import { listenerTls, openEntrance } from './entrance.ts';
 import type { Servers } from './http/servers.ts';
 import type { Node } from './node/node.ts';
 import type { Log } from './node/ports/world.ts';
 import { Problem } from './node/problem.ts';
-import { logUnexpected, unattended } from './node/unattended.ts';
-import { accessLogOf, limitsOf, listenerTls } from './optional-parts.ts';
 import { formatPosition } from './replication/position.ts';
 import { upstreamProblem } from './replication/upstream.ts';
 import { LoopLag } from './runtime/loop-lag.ts';
@@ -29,7 +25,7 @@ import { tokensPath } from './settings/load.ts';
 import { formatAddress } from './settings/parse.ts';
 import type { Settings } from './settings/table.ts';
 import { type FolderSettings, openDataFolder } from './store/data-folder.ts';
-import { noteGuarded, refuseLostTokens } from './store/guard-file.ts';
+import { refuseLostTokens } from './store/guard-file.ts';
 import { setAside, upstreamOf } from './store/set-aside.ts';
 import { DamageError, StartError } from './store/start-error.ts';
 import { isDamaged, messageOf, startFailure } from './store/storage-failure.ts';
@@ -75,13 +71,11 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   loopLag.start();
   giveBackWhenQuiet();
   const { Servers, acceptWebSockets, answerHeaders } = rest;
-  const access = new Access(log, settings, systemWorld);
-  access.whenGuarded(() => unattended(noteGuarded(path), (error) => logUnexpected(log, 'guard', error)));
-  const tokens = new TokenWatch({ path: tokensPath(settings), access, world: systemWorld, log });
-  await startTokens(tokens, settings, node);
-  const jwts = await startJwts(access, settings, log, node);
-  const limits = await limitsOf(settings, access, live.proxies);
-  const { lines, accessLog } = await accessLogOf(settings, { access, node, proxies: live.proxies, log });
+  const entrance = await openEntrance({ settings, live, node, log, tls }).catch(async (error: unknown) => {
+    await node.close();
+    throw error;
+  });
+  const { access, accessLog, limits, tokens } = entrance;
   const upgrade = acceptWebSockets({
     access,
     accessLog,
@@ -105,7 +99,6 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
     tls,
   };
   const server = await Servers.create(parts, settings.adminListen !== null);
-  await tls?.start((connection, names) => access.certified.add(connection, names));
   const { port, adminUrl } = await listen(server, settings, node);
   try {
     await node.start(listeningUrl(settings, port), settings.replicaOf, {
@@ -126,47 +119,18 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
     url: httpUrl(settings, settings.host, port),
     adminUrl,
     reload: (settings) => {
-      lines?.reopen();
-      unattended(Promise.all([tokens.reload(), jwts?.reload()]), (error) =>
-        logUnexpected(log, 'tokens', error),
-      );
-      if (tls !== null) unattended(tls.reload(), (error) => logUnexpected(log, 'tls', error));
+      entrance.reload();
       const { changed, needRestart } = live.reload(settings);
       node.settingsChanged();
       log.info('settings-reloaded', { changed, needRestart });
     },
     waitForReplicas: () => node.waitForReplicas(),
     close: async () => {
-      tokens.stop();
-      jwts?.stop();
-      tls?.stop();
+      entrance.stop();
       await stop(server, node);
-      await lines?.close();
+      await entrance.close();
     },
   };
-}
-
-/** @throws StartError if there are tokens that cannot be used */
-async function startTokens(tokens: TokenWatch, settings: Settings, node: Node): Promise<void> {
-  try {
-    await tokens.start(settings.tokensFile !== null);
-  } catch (error) {
-    await node.close();
-    throw new StartError(`the tokens in ${tokensPath(settings)} cannot be used: ${messageOf(error)}`);
-  }
-}
-
-/** @throws StartError if a setting names a file with keys of signed tokens, and there are none in it */
-async function startJwts(access: Access, settings: Settings, log: Log, node: Node): Promise<Jwts | null> {
-  if (settings.jwtAudience === null) return null;
-  // Most nodes do without, and start faster.
-  const { Jwts } = await import('./access/jwt/jwts.ts');
-  try {
-    return await Jwts.start({ settings, access, world: systemWorld, log });
-  } catch (error) {
-    await node.close();
-    throw new StartError(messageOf(error));
-  }
 }
 
 /** @returns `http://HOST:PORT`, or `https://` with TLS */

@@ -1,4 +1,5 @@
 /** The commands of one replica: parses them, steps the session machine, and reports its effects to the session. */
+import { CloseCode } from '../../replication/close-code.ts';
 import type { SyncRequest } from '../../replication/decide.ts';
 import type { Offset } from '../../replication/position.ts';
 import {
@@ -11,6 +12,7 @@ import {
 } from '../../replication/session-machine.ts';
 import { ProtocolError } from '../../stream/protocol-error.ts';
 import { RespParser } from '../../stream/resp-parser.ts';
+import type { Gate } from '../ports/stream-socket.ts';
 import { unattended } from '../unattended.ts';
 import type { SessionPhase } from './session-context.ts';
 
@@ -29,31 +31,29 @@ export interface ConversationEvents {
   /** @param failover whether this node must become the master before it answers */
   startSync(request: SyncRequest, failover: boolean): void;
   acknowledged(offset: Offset): void;
-  /** @returns the error line for a token that does not allow to replicate; null: it does */
-  authenticate(token: string): string | null | Promise<string | null>;
-  /** The replica may no longer replicate. @param refusal the error line */
-  unauthorized(refusal: string): void;
   /** Stops and restarts reading. */
   pause(): void;
   resume(): void;
   /** Gets an error that nobody expects. */
   mistaken(error: unknown): void;
-  /** Ends the session, because the replica breaks the protocol. */
-  protocolError(detail: string): void;
+  /** Ends the session, because the replica breaks the protocol or may not replicate. */
+  close(code: CloseCode, reason: string): void;
 }
 
 export class Conversation {
   readonly #events: ConversationEvents;
+  readonly #gate: Gate;
   readonly #parser = new RespParser(LIMITS);
   #machine: SessionState;
   #commands = 0;
   /** Whether a token is being verified: later commands wait. */
   #isWaiting = false;
 
-  /** @param isOpen whether the peer may replicate without showing a token here */
-  constructor(events: ConversationEvents, isOpen: boolean) {
+  /** @param gate whether the peer may replicate */
+  constructor(events: ConversationEvents, gate: Gate) {
     this.#events = events;
-    this.#machine = isOpen ? NEW_SESSION : LOCKED_SESSION;
+    this.#gate = gate;
+    this.#machine = gate.isOpen ? NEW_SESSION : LOCKED_SESSION;
   }
 
   /** The replica's own words: its URL, its capabilities and the ID of its process; and whether it has asked for a sync. */
@@ -68,7 +68,7 @@ export class Conversation {
       for (let words = this.#next(); words !== null; words = this.#next()) this.#take(words);
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
-      this.#events.protocolError(error.message);
+      this.#events.close(CloseCode.protocolError, error.message);
     }
   }
 
@@ -82,7 +82,7 @@ export class Conversation {
     const events = this.#events;
     this.#commands += 1;
     if (events.phase() === 'handshake' && this.#commands > MAX_GREETING) {
-      events.protocolError(`more than ${MAX_GREETING} commands before PSYNC`);
+      events.close(CloseCode.protocolError, `more than ${MAX_GREETING} commands before PSYNC`);
       return;
     }
     this.#step(sessionStep(this.#machine, words));
@@ -105,7 +105,7 @@ export class Conversation {
         this.#authenticate(effect.token);
         break;
       case 'unauthorized':
-        events.unauthorized(effect.refusal);
+        events.close(closeCodeOf(effect.refusal), effect.refusal.slice(1));
         break;
       case 'start-sync':
         events.startSync(effect.request, effect.failover);
@@ -114,14 +114,14 @@ export class Conversation {
         events.acknowledged(effect.offset);
         break;
       case 'protocol-error':
-        events.protocolError(effect.detail);
+        events.close(CloseCode.protocolError, effect.detail);
         break;
     }
   }
 
   #authenticate(token: string): void {
     const events = this.#events;
-    const refusal = events.authenticate(token);
+    const refusal = this.#gate.take(token);
     if (!(refusal instanceof Promise)) {
       this.#step(authStep(this.#machine, refusal));
       return;
@@ -137,4 +137,9 @@ export class Conversation {
     };
     unattended(refusal.then(goOn), (error) => events.mistaken(error));
   }
+}
+
+/** @param refusal the error line that a token is answered with */
+function closeCodeOf(refusal: string): CloseCode {
+  return refusal.startsWith('-NOPERM') ? CloseCode.forbidden : CloseCode.unauthorized;
 }

@@ -57,20 +57,18 @@ export class Session implements SocketEvents {
       journalNotRead: (error) => this.#journalNotRead(error),
       mistaken,
     });
-    const events = {
+    const events: ConversationEvents = {
       phase: () => this.#phase,
-      reply: (line: string) => this.#output.line(line),
+      reply: (line) => this.#output.line(line),
       named: () => this.#named(),
-      startSync: (request: SyncRequest, failover: boolean) => this.#startSync(request, failover),
-      acknowledged: (offset: Offset) => this.#acknowledge(offset),
-      authenticate: (token: string) => context.gate.take(token),
-      unauthorized: (refusal: string) => this.#unauthorized(refusal),
+      startSync: (request, failover) => this.#startSync(request, failover),
+      acknowledged: (offset) => this.#acknowledge(offset),
       pause: () => socket.pause(),
       resume: () => socket.resume(),
       mistaken,
-      protocolError: (detail: string) => this.close(CloseCode.protocolError, detail),
-    } satisfies ConversationEvents;
-    this.#conversation = new Conversation(events, context.gate.isOpen);
+      close: (code, reason) => this.close(code, reason),
+    };
+    this.#conversation = new Conversation(events, context.gate);
     this.#liveness = new Liveness({
       world,
       times: settings,
@@ -203,11 +201,6 @@ export class Session implements SocketEvents {
     }
     this.progress.acknowledge(offset);
     this.#context.acknowledged();
-  }
-
-  #unauthorized(refusal: string): void {
-    const code = refusal.startsWith('-NOPERM') ? CloseCode.forbidden : CloseCode.unauthorized;
-    this.close(code, refusal.slice(1));
   }
 
   #startSync(request: SyncRequest, failover: boolean): void {
