@@ -126,6 +126,25 @@ test('pipelined requests over TLS are answered in order, also by a client that c
   );
 });
 
+test('thousands of pipelined requests over TLS are all answered, in order', async (t) => {
+  const { node, client } = await secured(t);
+  const socket = await tlsConnected(node.port, { ...tlsOptions(client), allowHalfOpen: true });
+  const count = 3_000;
+  let requests = '';
+  for (let index = 0; index < count; index += 1) {
+    // Every third takes the long way.
+    requests += index % 3 === 2 ? rawRequest('DELETE', '/v1/keys/a') : rawRequest('PUT', '/v1/keys/a', 'x');
+  }
+  socket.end(requests);
+  let text = '';
+  for await (const chunk of socket.setEncoding('latin1')) text += chunk;
+  const statuses = answersIn(text).map(({ status }) => status);
+  assert.deepEqual(
+    statuses,
+    Array.from({ length: count }, (_, index) => [201, 200, 200][index % 3]),
+  );
+});
+
 test('a node with TLS listens on every address of localhost', async (t) => {
   const { node, client } = await secured(t, () => ['--host', 'localhost']);
   assert.match(node.url, /^https:\/\/localhost:/);
@@ -284,6 +303,32 @@ test('with optional certificates a client may have none, but not one of another 
   assert.equal(await statusOf(node, { ...client, pair: foreign }), null);
 });
 
+test('a client may show its certificate with those between it and the CA', async (t) => {
+  const { certificates, node, client } = await secured(t, requiring('required'));
+  certificates.make('middle', { ca: 'clients', san: null, isCa: true });
+  const leaf = certificates.make('leaf', { ca: 'middle', san: null });
+  const chain = certificates.bundle('chain', leaf.cert, certificates.path('middle.crt'));
+  assert.equal(await statusOf(node, { ...client, pair: leaf }), null);
+  assert.equal(await statusOf(node, { ...client, pair: { ...leaf, cert: chain } }), 200);
+});
+
+test('what is no handshake ends its connection, and the node goes on', async (t) => {
+  const { node, client } = await secured(t);
+  for (const bytes of [
+    Buffer.alloc(64),
+    Buffer.from('SSH-2.0-client\r\n'),
+    Buffer.from([0x16, 0x03, 0x01, 0x00, 0x05, 0x01, 0xff, 0xff, 0xff, 0xff]),
+    Buffer.concat([Buffer.from([0x80, 0x2e, 0x01, 0x00, 0x02]), Buffer.alloc(64, 7)]),
+  ]) {
+    const socket = connect(node.port, '127.0.0.1');
+    socket.on('error', () => undefined);
+    socket.write(bytes);
+    await once(socket.resume(), 'close');
+  }
+  assert.equal(await statusOf(node, client), 200);
+  assert.doesNotMatch(node.log, /unexpected-error|request-failed/);
+});
+
 test('a client whose CA is removed loses its streams and connections, and no other client does', async (t) => {
   const { certificates, node, client } = await secured(t, requiring('required'));
   certificates.ca('clients2');
@@ -314,4 +359,53 @@ test('a name that is not in the certificate is refused by clients', async (t) =>
   const options = tlsOptions(client);
   const asked = { ...options, servername: 'other.example', checkServerIdentity };
   await assert.rejects(tlsConnected(node.port, asked), /ALTNAME|altnames/);
+});
+
+test('a body that stalls over TLS is answered 408, and one that comes in pieces is taken', async (t) => {
+  const { node, client } = await secured(t, () => ['--body-timeout', '500ms']);
+  const answered = async (pieces: AsyncIterable<string>): Promise<number | undefined> => {
+    const socket = await tlsConnected(node.port, tlsOptions(client));
+    let text = '';
+    socket.setEncoding('latin1').on('data', (chunk) => {
+      text += chunk;
+    });
+    socket.write('PUT /v1/keys/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8\r\n\r\n');
+    for await (const piece of pieces) socket.write(piece);
+    await until('the answer has come', () => text.includes('\r\n\r\n'));
+    socket.destroy();
+    return Number(/^HTTP\/1\.1 (\d{3})/.exec(text)?.[1]);
+  };
+  // Each piece comes in time; all of them together take longer than a body may rest.
+  async function* slow(): AsyncIterable<string> {
+    for (const byte of 'in eight') {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      yield byte;
+    }
+  }
+  async function* stalled(): AsyncIterable<string> {
+    yield 'half';
+  }
+  assert.equal(await answered(slow()), 201);
+  assert.equal(await answered(stalled()), 408);
+});
+
+test('a client that takes nothing over TLS costs a bounded buffer, and the feed goes on for others', async (t) => {
+  const { node, client } = await secured(t, () => ['--follower-output-limit', '1mb']);
+  const idle = await followed(node, client);
+  const reading = await followed(node, client);
+  let received = 0;
+  reading.on('message', (text) => {
+    received += String(text).length;
+  });
+  idle.pause();
+  const value = 'x'.repeat(512 * 1024);
+  for (let index = 0; index < 24; index += 1) {
+    assert.equal((await tlsCall(`${node.url}/v1/keys/k${index}`, client, 'PUT', value)).status, 201);
+  }
+  await until('the reader has everything', () => received > 24 * value.length);
+  const closed = once(idle, 'close');
+  idle.resume();
+  const [code] = await closed;
+  assert.equal(code, 4413);
+  reading.terminate();
 });
