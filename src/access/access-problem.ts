@@ -39,6 +39,11 @@ export function tokenInvalid(): AccessProblem {
   return new AccessProblem('UNAUTHORIZED', 'the token is not valid', 'invalid_token');
 }
 
+/** A certificate that had rights until its entry was removed or expired. */
+export function certificateInvalid(): AccessProblem {
+  return new AccessProblem('UNAUTHORIZED', 'the certificate has lost its entry in the list of tokens', null);
+}
+
 /** @returns what the answer to a refused request must carry beside the problem */
 export function refusalHeaders(problem: Problem): Readonly<Record<string, string>> {
   if (problem instanceof AccessProblem) return { 'www-authenticate': problem.challenge };

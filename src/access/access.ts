@@ -303,10 +303,11 @@ export class Access {
       return;
     }
     this.#forget(opened);
+    // It logs the refusal.
+    if (now === null) this.#invalid('it was revoked, or has expired', principal.id);
+    const lacking = 'the token or certificate lacks a right that this needs';
     opened.revoked(
-      now === null
-        ? this.#invalid('it was revoked, or has expired', principal.id)
-        : new AccessProblem('FORBIDDEN', 'the token lacks a right that this needs', 'insufficient_scope'),
+      now === null ? principal.invalid : new AccessProblem('FORBIDDEN', lacking, 'insufficient_scope'),
     );
   }
 

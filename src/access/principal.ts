@@ -1,6 +1,6 @@
 /** Who sends a request, and what that one may do. */
 import type { Problem } from '../node/problem.ts';
-import { AccessProblem, tokenInvalid, tokenNeeded } from './access-problem.ts';
+import { AccessProblem, certificateInvalid, tokenInvalid, tokenNeeded } from './access-problem.ts';
 import type { Right } from './right.ts';
 
 export interface PrincipalParts {
@@ -30,6 +30,7 @@ export class Principal {
   readonly expiresAt: number | null;
   readonly #rights: ReadonlySet<Right>;
   readonly #prefixes: readonly string[] | null;
+  readonly #isCertified: boolean;
   /** For people. */
   readonly #proof: string;
   readonly #signer: Signer | null;
@@ -46,6 +47,7 @@ export class Principal {
     this.expiresAt = expiresAt;
     this.#rights = new Set(rights);
     this.#prefixes = prefixes;
+    this.#isCertified = certificate !== undefined;
     this.#proof = certificate === undefined ? `token ${id}` : `certificate ${certificate.san}`;
     this.#signer = signer ?? null;
     this.#now = now;
@@ -79,7 +81,12 @@ export class Principal {
    * @throws Problem UNAUTHORIZED if its token was revoked or changed meanwhile, or has expired
    */
   mustBeCurrent(): void {
-    if (!this.#isCurrent) throw tokenInvalid();
+    if (!this.#isCurrent) throw this.invalid;
+  }
+
+  /** Why it may do nothing any more. */
+  get invalid(): Problem {
+    return this.#isCertified ? certificateInvalid() : tokenInvalid();
   }
 
   /** Whether it has the right at all, maybe for some keys only. */
@@ -115,7 +122,7 @@ export class Principal {
 
   /** @param isLimited whether it has the right, but for other keys */
   #refusal(right: Right, isLimited: boolean): Problem {
-    if (!this.#isCurrent) return tokenInvalid();
+    if (!this.#isCurrent) return this.invalid;
     if (this.id === ANONYMOUS) return tokenNeeded();
     const own = (this.#prefixes ?? []).map((prefix) => JSON.stringify(prefix)).join(', ');
     const lacking = isLimited
