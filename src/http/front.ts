@@ -16,6 +16,7 @@ import { COUNTED } from './counted-response.ts';
 import { type Handler, Line } from './fast-path/in-order.ts';
 import { ReadTurns } from './fast-path/read-turns.ts';
 import { Rounds } from './fast-path/rounds.ts';
+import { pathWithoutKey } from './request/key.ts';
 import { normalizeTarget } from './request/request-target.ts';
 
 // An import statement would read everything that the module exports, and so load Node's WebSocket client (undici).
@@ -245,8 +246,9 @@ export class Front {
     return socket[LINE];
   }
 
-  #log(error: unknown, { method, url }: IncomingMessage): void {
-    this.#parts.log.error('request-failed', { method, url, error: textOf(error) });
+  #log(error: unknown, { method, url = '' }: IncomingMessage): void {
+    const path = pathWithoutKey(url, method);
+    this.#parts.log.error('request-failed', { method, path, error: textOf(error) });
   }
 }
 

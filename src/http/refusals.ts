@@ -11,6 +11,7 @@ import { answerHeaders } from './answer-headers.ts';
 import { isSkippable, rateHeaders } from './fast-path/limited.ts';
 import { sendProblem, toProblem } from './problem.ts';
 import { EncodedBody, OversizedBody } from './request/body.ts';
+import { pathWithoutKey } from './request/key.ts';
 
 /** What is not possible now may be in a second: replicas acknowledge, and links are dialled, about that often. */
 export const RETRY_AFTER_SECONDS = '1';
@@ -67,7 +68,8 @@ function explained(
 ): { problem: Problem; headers: Record<string, string> } {
   const problem = toProblem(error);
   if (problem === null) {
-    parts.log.error('request-failed', { method, url, error: error.stack ?? String(error) });
+    const path = pathWithoutKey(url, method);
+    parts.log.error('request-failed', { method, path, error: error.stack ?? String(error) });
     return { problem: new Problem('INTERNAL', 'the log of the node says more'), headers: {} };
   }
   const headers: Record<string, string> = {};

@@ -16,6 +16,8 @@ interface Stage {
   readonly port: number;
   /** The events that were logged. */
   readonly logged: readonly string[];
+  /** The same with their fields, as text. */
+  readonly lines: readonly string[];
 }
 
 async function staged(
@@ -24,7 +26,11 @@ async function staged(
   parts: Partial<FrontParts> = {},
 ): Promise<Stage> {
   const logged: string[] = [];
-  const log = (event: string): void => void logged.push(event);
+  const lines: string[] = [];
+  const log = (event: string, fields?: object): void => {
+    logged.push(event);
+    lines.push(JSON.stringify({ event, ...fields }));
+  };
   const front = new Front({
     log: { info: log, warn: log, error: log },
     admission: NO_SETTINGS,
@@ -59,7 +65,7 @@ async function staged(
     server.close();
     server.closeAllConnections();
   });
-  return { port: (server.address() as AddressInfo).port, logged };
+  return { port: (server.address() as AddressInfo).port, logged, lines };
 }
 
 async function statuses(stage: Stage, ...pieces: readonly string[]): Promise<readonly number[]> {
@@ -139,4 +145,23 @@ test('a connection that sends requests without end is not read while they wait',
   assert.ok(bytesRead() <= 2 * 64 * 1024, `${bytesRead()}`);
   served.answer?.();
   await until('all is read', () => bytesRead() === 40 * many.length);
+});
+
+test('the line about a request that failed has no key and no query', async (t) => {
+  const stage = await staged(
+    t,
+    () => {
+      throw new Error('a fault');
+    },
+    {
+      refuse: () => {
+        throw new Error('another');
+      },
+    },
+  );
+  for (const path of ['/v1/keys/secret', '/v1/keys/a/secret/append', '/v1/keys?prefix=secret'])
+    await exchanged(stage, [rawRequest('POST', path)]).catch(() => []);
+  assert.equal(stage.lines.length, 3);
+  assert.match(stage.lines[1] ?? '', /"path":"\/v1\/keys\/\{key\}\/append"/);
+  assert.doesNotMatch(stage.lines.join(), /secret/);
 });
