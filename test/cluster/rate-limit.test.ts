@@ -5,6 +5,7 @@ import test, { type TestContext } from 'node:test';
 import { WebSocket } from 'ws';
 import { createToken } from '../../src/access/tokens.ts';
 import type { ChildNode } from '../../src/cli/child-node.ts';
+import { until } from '../../src/cli/until.ts';
 import { tokenProtocol } from '../../src/client/token.ts';
 import { Cluster } from '../support/cluster.ts';
 import { exchanged, type RawAnswer, rawRequest } from '../support/raw-http.ts';
@@ -132,8 +133,11 @@ test('a refused request with a long or unknown body ends its connection, and one
   const chunked = rawRequest('PUT', '/v1/keys/k', '', 'Transfer-Encoding: chunked');
   const long = rawRequest('PUT', '/v1/keys/k', '', 'Content-Length: 100000');
   for (const last of [chunked, long]) {
-    const answers = await atOnce(node, [...reads, last]);
-    assert.equal(answers.at(-1)?.status, 429);
+    // A busy machine may take so long for the reads that the last request is within the limit again.
+    const answers = await until('the last request is refused', async () => {
+      const all = await atOnce(node, [...reads, last]);
+      return all.at(-1)?.status === 429 ? all : null;
+    });
     assert.equal(answers.at(-1)?.headers.get('connection'), 'close');
     assert.notEqual(answers[11]?.headers.get('connection'), 'close');
   }
@@ -175,4 +179,18 @@ test('opening a WebSocket counts as a request of its token, also of one in the s
   assert.ok(refused.length > 0 && refused.length <= 8, JSON.stringify(answers.map(({ status }) => status)));
   for (const { headers } of answers) assert.equal(headers['ratelimit-policy'], '"token";q=4;w=1');
   for (const { headers } of refused) assert.equal(headers['retry-after'], '1');
+});
+
+test('the body of a refused request that comes later is not taken for a request', async (t) => {
+  const node = await (await Cluster.create(t)).start('node', ...RATE);
+  const reads = rawRequest('GET', '/v1/keys/k').repeat(12);
+  const body = rawRequest('DELETE', '/v1/keys/k');
+  const head = `PUT /v1/keys/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n`;
+  const pieces = [reads + head, body.slice(0, 9), body.slice(9) + rawRequest('GET', '/healthz')];
+  await until('the write is refused', async () => {
+    const answers = await exchanged(node, pieces);
+    assert.equal(answers.length, 14);
+    assert.equal(answers[13]?.status, 200);
+    return answers[12]?.status === 429;
+  });
 });
