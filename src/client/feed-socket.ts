@@ -126,7 +126,14 @@ export class FeedSocket {
     if (typeof data !== 'string') throw new FeedFormatError('a binary message');
     const event = parseEvent(data);
     if (event === null) return;
-    if (event.type === 'expiring') return this.#renew();
+    if (event.type === 'expiring') {
+      // The same token again changes nothing. Without a new one the node ends the connection, and the follower asks for the next.
+      tokenOf(this.#token).then(
+        (token) => this.#socket.send(JSON.stringify({ type: 'auth', token })),
+        () => undefined,
+      );
+      return;
+    }
     if (event.type === 'error') this.#error = event;
     if (event.type === 'reset') this.#inSnapshot = true;
     if (event.type === 'synced' || event.type === 'continue') this.#inSnapshot = false;
@@ -134,17 +141,6 @@ export class FeedSocket {
     this.#queued += data.length;
     this.#wake?.();
     if (this.#queued > this.#limits.queueLength && !this.#inSnapshot) this.#end({ kind: 'overrun' });
-  }
-
-  /**
-   * Shows the node the token of now; the same one changes nothing. Without a new one the node ends the connection, and the
-   * follower asks for the next one.
-   */
-  #renew(): void {
-    tokenOf(this.#token).then(
-      (token) => this.#socket.send(JSON.stringify({ type: 'auth', token })),
-      () => undefined,
-    );
   }
 
   /** Uses one timer for all messages: when it fires, it checks the time of the last message and sleeps for the rest. */
