@@ -129,7 +129,8 @@ test('a WebSocket has a line when it opens and when it ends, and one when it is 
   await new Promise((resolve) => open.once('message', resolve));
   open.close(1000);
   for (const path of ['/v1/replication/stream', '/v1/secret']) {
-    const refused = new WebSocket(`${node.wsUrl}${path}`, ['psync.v1']);
+    const headers = { authorization: 'Bearer wrong' };
+    const refused = new WebSocket(`${node.wsUrl}${path}`, ['psync.v1'], { headers });
     await new Promise((resolve) => refused.once('error', resolve));
   }
   const found = await lines(file, 4);
