@@ -216,6 +216,34 @@ test('a token with a prefix reaches no other key, on any path into the node', as
   assert.ok(!(await isRefused('GET', '/v1/changes?prefix=mine%2F&position=now&wait=0')));
 });
 
+test('a refusal names the right, and is the same for keys that are there and that are not', async (t) => {
+  const { node, admin, make } = await guarded(t);
+  const [token, other] = [await make(['read'], ['mine/']), await make(['metrics'])];
+  await known(node, other);
+  await call(node, admin, 'PUT', '/v1/keys/there', 'v');
+  for (const [method, body] of [
+    ['GET', undefined],
+    ['PUT', 'v'],
+    ['DELETE', undefined],
+  ] as const) {
+    for (const shown of [token, other]) {
+      const [there, absent] = await Promise.all(
+        ['there', 'absent'].map((key) => call(node, shown, method, `/v1/keys/${key}`, body)),
+      );
+      for (const answer of [there, absent]) {
+        assert.equal(answer?.status, 403);
+        const challenge = 'Bearer realm="psyncd", error="insufficient_scope"';
+        assert.equal(answer?.headers.get('www-authenticate'), challenge);
+      }
+      const text = await there?.text();
+      assert.equal(text, await absent?.text());
+      const { code, detail } = JSON.parse(text ?? '') as Record<string, string>;
+      assert.equal(code, 'FORBIDDEN');
+      assert.match(detail ?? '', method === 'GET' ? /right read/ : /right write/);
+    }
+  }
+});
+
 test('a batch with one operation that is refused does nothing and names all of them', async (t) => {
   const { node, admin, make } = await guarded(t);
   const token = await make(['write'], ['mine/']);

@@ -106,3 +106,34 @@ test('an export is cut when its token expires or is revoked, and others go on', 
   }
   assert.equal((await (goesOn as Response).text()).trim().split('\n').length, 8);
 });
+
+test('a batch of which half has come is not begun, and a snapshot on its way is cut, when the token is revoked', async (t) => {
+  const { cluster, node, issuer } = await trusting(t);
+  const file = `${cluster.data('node')}/tokens.json`;
+  const wanted = { name: 'app', rights: ['read', 'write'], prefixes: null, expiresAt: null } as const;
+  const token = (await createToken(file, wanted, Date.now())).text;
+  await until('it is known', async () => (await call(node, token, 'GET', '/nothing')).status === 404);
+  const good = await issuer.sign();
+  const client = new Client(node.url, { token: good });
+  for (const index of Array(8).keys()) await client.set(`k${index}`, Buffer.alloc(8 * 1024 * 1024, 'v'));
+  const ops = JSON.stringify({ ops: ['b1', 'b2'].map((key) => ({ op: 'set', key, value: 'v' })) });
+  const batch = raw(t, node);
+  const head = `Host: localhost\r\nAuthorization: Bearer ${token}\r\n`;
+  batch.socket.write(
+    `GET /healthz HTTP/1.1\r\n${head}\r\nPOST /v1/batch HTTP/1.1\r\n${head}Content-Type: application/json\r\n` +
+      `Content-Length: ${ops.length}\r\n\r\n${ops.slice(0, 40)}`,
+  );
+  await until('the packet has arrived', () => batch.got.text.includes('200 OK'));
+  batch.got.text = '';
+  const follow = await call(node, token, 'GET', '/v1/changes');
+  await revokeToken(file, token.split('_')[1] as string);
+  await gone(node, token);
+  batch.socket.write(ops.slice(40));
+  await until('it is answered', () => batch.got.text.includes('\r\n\r\n'));
+  assert.match(batch.got.text, /^HTTP\/1\.1 401 /);
+  for (const key of ['b1', 'b2'])
+    assert.equal((await call(node, good, 'GET', `/v1/keys/${key}`)).status, 404);
+  // The follower has not read; what was in the buffers still comes, and then the reason or a cut.
+  const text = await follow.text().catch(() => '');
+  assert.doesNotMatch(text, /"type":"synced"/);
+});
