@@ -51,7 +51,7 @@ export class AccessLog {
     const since = monotonic();
     response.once('close', () => {
       lines.write('request', {
-        ...arrived,
+        ...this.#identified(arrived, request, request.headers.authorization),
         status: response.headersSent ? response.statusCode : null,
         bytes: (response as CountedResponse).bodyBytes ?? null,
         ms: rounded(monotonic() - since),
@@ -81,19 +81,24 @@ export class AccessLog {
     return (code) => {
       const bytes = socket.bytesWritten - before;
       const ms = rounded(monotonic() - since);
-      lines.write('websocket-closed', { ...arrived, code, bytes, ms, position: position() });
+      const known = this.#identified(arrived, request, authorization);
+      lines.write('websocket-closed', { ...known, code, bytes, ms, position: position() });
     };
   }
 
   #arrived(request: IncomingMessage, path: string, authorization: string | undefined): Arrived {
-    const { access, proxies } = this.#parts;
-    const principal = access.isOpen ? null : access.find(authorization, request.socket);
-    return {
-      method: request.method,
-      path,
-      ...(principal === null ? {} : { principal: { id: principal.id, name: principal.name } }),
-      address: proxies.addressOf(request),
-    };
+    const address = this.#parts.proxies.addressOf(request);
+    return this.#identified({ method: request.method, path, address }, request, authorization);
+  }
+
+  /** Adds the sender. That of a new signed token is known only once the token is verified, so the end of a request asks again. */
+  #identified(arrived: Arrived, { socket }: IncomingMessage, authorization: string | undefined): Arrived {
+    const { access } = this.#parts;
+    if (arrived.principal !== undefined || access.isOpen) return arrived;
+    const principal = access.find(authorization, socket);
+    return principal === null
+      ? arrived
+      : { ...arrived, principal: { id: principal.id, name: principal.name } };
   }
 }
 

@@ -56,7 +56,9 @@ export class RequestGate {
   pass(request: IncomingMessage, authorization = request.headers.authorization): Gated {
     const principal = this.#access.isOpen ? null : this.#access.find(authorization, request.socket);
     const address = this.#proxies.addressOf(request);
-    const refused = this.#connections?.claim(request, principal, address) ?? null;
+    // A signed token that is new is verified later: until then nobody knows whose the connection is, and many clients may have one address.
+    const isUnknown = principal === null && authorization !== undefined && !this.#access.isOpen;
+    const refused = isUnknown ? null : (this.#connections?.claim(request, principal, address) ?? null);
     const counted = this.#requests?.count(principal, address) ?? null;
     return {
       problem: refused ?? counted?.problem ?? null,
@@ -69,7 +71,7 @@ export class RequestGate {
 /** @param monotonic milliseconds */
 export function clientLimits(
   { rateLimit, maxConnectionsPerToken, maxFollowersPerToken }: LimitSettings,
-  access: Access,
+  access: Pick<Access, 'find' | 'isOpen'>,
   proxies: Proxies,
   monotonic: () => number,
 ): ClientLimits {
