@@ -6,6 +6,7 @@
  */
 import { Command } from 'commander';
 import { version } from '../runtime/version.ts';
+import { configCommand } from './commands/config.ts';
 import { demoCommand } from './commands/demo.ts';
 import { exportCommand, importCommand } from './commands/entries.ts';
 import { followCommand } from './commands/follow.ts';
@@ -31,6 +32,7 @@ const COMMANDS: readonly ((psyncd: Command) => void)[] = [
   exportCommand,
   followCommand,
   tokenCommand,
+  configCommand,
   demoCommand,
 ];
 

@@ -223,8 +223,8 @@ export class ListenerTls {
 }
 
 /** The same for a connection and for the TLS on it. */
-function addressesOf({ remoteAddress, remotePort, localAddress }: Socket): string {
-  return `${remoteAddress} ${remotePort} ${localAddress}`;
+function addressesOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
+  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
 }
 
 /** Identity of the file behind all symbolic links. */

@@ -161,7 +161,8 @@ export class Jwts implements Verifier {
   }
 }
 
-function placesOf({ jwtJwks, jwtKeyFile }: JwtSettings): readonly KeyPlace[] {
+/** @returns the places that the settings name */
+export function placesOf({ jwtJwks, jwtKeyFile }: JwtSettings): readonly KeyPlace[] {
   return [
     { flag: '--jwt-jwks', place: jwtJwks, isSet: true },
     { flag: '--jwt-key-file', place: jwtKeyFile, isSet: false },

@@ -5,32 +5,43 @@ import { SETTINGS } from '../../settings/table.ts';
 import { joined } from '../options/repeatable.ts';
 import { outliveOutput } from '../output/standard-output.ts';
 
-/** Adds the command, with a flag for each setting. */
+/** Flags by the names of their settings; `config` is the config file. */
+export type ServeOptions = Readonly<Record<string, string | true | undefined>>;
+
+/** Adds the command. */
 export function serveCommand(psyncd: Command): void {
-  const serveIt = psyncd
-    .command('serve')
-    .description('run a node')
-    .option('--config <FILE>', 'settings as a JSON object, {"backlogSize": "8mb"}');
+  addSettings(psyncd.command('serve').description('run a node')).action(async (options: ServeOptions) => {
+    const { serve } = await import('../tasks/serve.ts');
+    // A node keeps serving when nothing reads its output.
+    outliveOutput();
+    process.stdout.on('error', () => undefined);
+    return serve(...settingsOf(options));
+  });
+}
+
+/** Adds a flag for each setting, and one for the config file. */
+export function addSettings(command: Command): Command {
+  command.option('--config <FILE>', 'settings as a JSON object, {"backlogSize": "8mb"}');
   for (const { name, placeholder, initial, help, isList } of SETTINGS) {
     const flags = placeholder === null ? flagOf(name) : `${flagOf(name)} <${placeholder}>`;
     const text =
       initial === null || initial === '' || placeholder === null ? help : `${help} (default: ${initial})`;
     const option = new Option(flags, text);
-    serveIt.addOption(isList === true ? option.argParser(joined) : option);
+    command.addOption(isList === true ? option.argParser(joined) : option);
   }
-  serveIt.addHelpText(
+  return command.addHelpText(
     'after',
     `\nEach setting can also be an environment variable (${variableOf('backlogSize')}) or stand in the config file\n` +
       '("backlogSize"); a flag beats the environment, which beats the file.\n' +
       'Sizes take kb, mb, gb; times take ms, s, m, h.',
   );
-  serveIt.action(async (options: Readonly<Record<string, string | true | undefined>>) => {
-    const { config, ...given } = options;
-    const flags = Object.fromEntries(Object.entries(given).map(([name, value]) => [name, String(value)]));
-    const { serve } = await import('../tasks/serve.ts');
-    // A node keeps serving when nothing reads its output.
-    outliveOutput();
-    process.stdout.on('error', () => undefined);
-    return serve(flags, typeof config === 'string' ? config : null);
-  });
+}
+
+/** @returns the flags, and the path of the config file or null, as `loadSettings` takes them */
+export function settingsOf({
+  config,
+  ...given
+}: ServeOptions): [flags: Readonly<Record<string, string>>, configFile: string | null] {
+  const flags = Object.fromEntries(Object.entries(given).map(([name, value]) => [name, String(value)]));
+  return [flags, typeof config === 'string' ? config : null];
 }

@@ -1,0 +1,66 @@
+/** `psyncd config check`: reads the settings and every file that they name as a start would, and changes nothing. */
+import { resolve } from 'node:path';
+import { placesOf } from '../../access/jwt/jwts.ts';
+import { KeySource } from '../../access/jwt/key-source.ts';
+import { readTokens } from '../../access/token-file.ts';
+import { readToken } from '../../access/token-reader.ts';
+import { listenerTls } from '../../entrance.ts';
+import type { Log } from '../../node/ports/world.ts';
+import { systemWorld } from '../../runtime/system-world.ts';
+import { loadSettings, tokensPath, unknownVariables } from '../../settings/load.ts';
+import type { Settings } from '../../settings/table.ts';
+import { refuseLostTokens } from '../../store/guard-file.ts';
+import { UpstreamTls } from '../../tls/upstream-tls.ts';
+import { CommandError } from '../command-error.ts';
+
+const silent = (): void => undefined;
+const LOG: Log = { info: silent, warn: silent, error: silent };
+
+/**
+ * @param flags as of `psyncd serve`
+ * @returns warnings, one line each
+ * @throws CommandError of one line that names the setting or the file, and what is wrong with it
+ */
+export async function checkConfig(
+  flags: Readonly<Record<string, string | undefined>>,
+  configFile: string | null,
+): Promise<readonly string[]> {
+  try {
+    const settings = loadSettings(flags, process.env, configFile);
+    checkTokens(settings);
+    await checkKeys(settings);
+    (await listenerTls(settings, LOG))?.stop();
+    new UpstreamTls(settings, systemWorld, LOG).options();
+    if (settings.upstreamTokenFile !== null) readToken(settings.upstreamTokenFile);
+  } catch (error) {
+    throw new CommandError(error instanceof Error ? error.message : String(error));
+  }
+  return unknownVariables(process.env).map((name) => `${name} is no setting`);
+}
+
+/** @throws Error that names the file, the token and the member */
+function checkTokens(settings: Settings): void {
+  const path = tokensPath(settings);
+  let tokens: ReturnType<typeof readTokens>;
+  try {
+    tokens = readTokens(path);
+  } catch (error) {
+    throw new Error(`${path}: ${error instanceof Error ? error.message : error}`);
+  }
+  if (tokens !== null) return;
+  if (settings.tokensFile !== null) throw new Error(`${path}: there is no such file`);
+  if (settings.jwtAudience === null) refuseLostTokens(resolve(settings.data), path);
+}
+
+/** Reads the files with keys of signed tokens; URLs are not asked. @throws Error that names the setting */
+async function checkKeys(settings: Settings): Promise<void> {
+  for (const place of placesOf(settings)) {
+    if (/^https?:/i.test(place.place)) continue;
+    const source = new KeySource(place, { world: systemWorld, log: LOG, gone: silent });
+    try {
+      await source.start();
+    } finally {
+      source.stop();
+    }
+  }
+}

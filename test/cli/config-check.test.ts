@@ -1,0 +1,80 @@
+/** `psyncd config check`: it finds what a start would refuse, and changes nothing. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { createToken } from '../../src/access/tokens.ts';
+import { temporaryFolder } from '../support/cluster.ts';
+
+const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+
+interface Outcome {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function check(args: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      process.execPath,
+      [MAIN, 'config', 'check', ...args],
+      { env: { ...process.env, ...environment } },
+      (_error, stdout, stderr) => resolve({ code: child.exitCode, stdout, stderr }),
+    );
+  });
+}
+
+test('settings that can be used are said to be so, and no data folder is made', async (t) => {
+  const folder = await temporaryFolder(t);
+  const tokens = join(folder, 'tokens.json');
+  const wanted = { name: 'web', rights: ['read'], prefixes: null, expiresAt: null } as const;
+  await createToken(tokens, wanted, Date.now());
+  writeFileSync(join(folder, 'psyncd.json'), JSON.stringify({ backlogSize: '8mb', tokensFile: tokens }));
+  const args = ['--config', join(folder, 'psyncd.json'), '--data', join(folder, 'data'), '--host', '0.0.0.0'];
+  assert.deepEqual(await check(args), { code: 0, stdout: 'The settings can be used.\n', stderr: '' });
+  const misspelt = await check(args, { PSYNCD_BACKLOGSIZE: '1mb' });
+  assert.deepEqual([misspelt.code, misspelt.stderr], [0, 'psyncd: PSYNCD_BACKLOGSIZE is no setting\n']);
+  assert.deepEqual(readdirSync(folder).sort(), ['psyncd.json', 'tokens.json']);
+});
+
+test('whatever cannot be used is named: the setting, the file, the token and its member', async (t) => {
+  const folder = await temporaryFolder(t);
+  const file = (name: string, text: string): string => {
+    writeFileSync(join(folder, name), text);
+    return join(folder, name);
+  };
+  const token = { id: 'abcdefgh', name: 'web', sha256: 'a'.repeat(64), createdAt: '2026-01-01T00:00:00Z' };
+  let files = 0;
+  const tokens = (...list: readonly object[]): string => {
+    files += 1;
+    return file(`tokens${files}.json`, JSON.stringify({ tokens: list }));
+  };
+  const good = { ...token, rights: ['read'] };
+  for (const [args, said] of [
+    [['--port', 'x'], /^psyncd: --port: expected a whole number/],
+    [
+      ['--config', file('config.json', '{"port": 1, "color": 2}')],
+      /config\.json: there is no setting "color"/,
+    ],
+    [['--tokens-file', join(folder, 'none.json')], /none\.json: there is no such file/],
+    [['--tokens-file', file('half.json', '{"tokens": [')], /half\.json: it is not JSON/],
+    [
+      ['--tokens-file', tokens(good, { ...good, rights: ['fly'] })],
+      /tokens\d\.json: token 2: rights: there is no/,
+    ],
+    [['--tokens-file', tokens(good, good)], /tokens\d\.json: token 2: .* is in the list twice/],
+    [['--tokens-file', tokens({ ...good, expiresAt: 'soon' })], /token 1: "expiresAt" is no date/],
+    [['--tls-cert', file('cert.pem', 'x'), '--tls-key', file('key.pem', 'x')], /--tls-\w+ .*\.pem/],
+    [['--upstream-ca', file('ca.pem', 'x')], /--upstream-ca .*ca\.pem/],
+    [['--upstream-token-file', file('token', 'two words')], /token: expected one token/],
+    [['--jwt-key-file', file('jwt.pem', 'x'), '--jwt-audience', 'a'], /--jwt-key-file .*jwt\.pem/],
+  ] as const) {
+    const { code, stdout, stderr } = await check(args);
+    assert.deepEqual([code, stdout], [1, ''], args.join(' '));
+    assert.match(stderr, said);
+    assert.equal(stderr.trim().split('\n').length, 1, 'one line');
+  }
+});
