@@ -1,33 +1,38 @@
-/** What a page has to load: the built client without comments, each file compressed as a server would. */
+/** What a page has to load: the client as a bundler makes it of the built files, compressed as a server would. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
+import { rolldown } from 'rolldown';
 import { temporaryFolder } from '../support/cluster.ts';
 
 const run = promisify(execFile);
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-/** As one file, compressed. A minifier brings it to about two thirds: 7 kB. */
-const MAX_CLIENT_BYTES = 10.5 * 1024;
+/** Most bytes of what each page imports: minified, without unused code, and compressed. */
+const MAX_BYTES = {
+  'export *': 10 * 1024,
+  'export { follow }': 3.2 * 1024,
+} as const;
 
 test('the client is small, imports nothing but itself, and carries its types', async (t) => {
   const folder = await temporaryFolder(t);
-  const flags = ['-p', 'tsconfig.client.json', '--noEmit', 'false', '--removeComments', '--outDir', folder];
+  const flags = ['-p', 'tsconfig.client.json', '--noEmit', 'false', '--outDir', folder];
   await run(join(ROOT, 'node_modules', '.bin', 'tsc'), flags, { cwd: ROOT });
-  const names = await readdir(join(folder, 'client'));
-  const scripts = names.filter((name) => name.endsWith('.js'));
-  const texts = await Promise.all(scripts.map((name) => readFile(join(folder, 'client', name), 'utf8')));
-  const bytes = gzipSync(texts.join('')).length;
-  assert.ok(bytes <= MAX_CLIENT_BYTES, `${bytes} bytes`);
-  t.diagnostic(`${bytes} of ${MAX_CLIENT_BYTES} bytes`);
-  for (const [, specifier = ''] of texts.join('').matchAll(/(?:from|import) '([^']*)'/g)) {
-    assert.ok(scripts.includes(specifier.slice(2)) && specifier.startsWith('./'), specifier);
+  for (const [exported, most] of Object.entries(MAX_BYTES)) {
+    const { code, imports } = await bundled(join(folder, 'client', 'index.js'), exported);
+    const bytes = gzipSync(code).length;
+    t.diagnostic(`${exported}: ${bytes} of ${most} bytes`);
+    assert.ok(bytes <= most, `${exported}: ${bytes} of ${most} bytes`);
+    assert.deepEqual(imports, []);
   }
-  for (const name of scripts) assert.ok(names.includes(name.replace(/js$/, 'd.ts')), name);
+  const names = await readdir(join(folder, 'client'), { recursive: true });
+  for (const name of names.filter((each) => each.endsWith('.js'))) {
+    assert.ok(names.includes(name.replace(/js$/, 'd.ts')), name);
+  }
   await writeFile(join(folder, 'package.json'), '{"type":"module"}');
   await writeFile(join(folder, 'application.ts'), APPLICATION);
   for (const [compiler, ...args] of COMPILERS) {
@@ -37,6 +42,33 @@ test('the client is small, imports nothing but itself, and carries its types', a
     assert.equal(stdout, '', compiler);
   }
 });
+
+/** Makes one minified file of what a page uses of the client: `exported` is the statement without its `from`. */
+async function bundled(
+  client: string,
+  exported: string,
+): Promise<{ readonly code: string; readonly imports: readonly string[] }> {
+  const page = 'page.js';
+  const source = `${exported} from ${JSON.stringify(client)};`;
+  const build = await rolldown({
+    input: page,
+    plugins: [
+      {
+        name: 'page',
+        resolveId: (id) => (id === page ? id : null),
+        load: (id) => (id === page ? source : null),
+      },
+    ],
+  });
+  try {
+    const { output } = await build.generate({ format: 'esm', minify: true });
+    const [chunk] = output;
+    assert.equal(output.length, 1);
+    return chunk;
+  } finally {
+    await build.close();
+  }
+}
 
 /** An application with the types of browsers alone; what is wrong in it is an error. */
 const APPLICATION = `
