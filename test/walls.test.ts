@@ -58,7 +58,8 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     '../node/feed/feed-request.ts',
     '../replication/position.ts',
   ],
-  client: ['./rest.ts'],
+  client: ['./rest.ts', './mirror/mirror.ts'],
+  'client/mirror': ['./copy.ts', '../rest.ts'],
   'client-node': ['./transport.ts', '../client/token.ts', 'undici', 'node:tls'],
   cli: ['commander', 'node:fs', '../app.ts', '../client/rest.ts', '../settings/load.ts'],
   'cli/commands': ['commander', '../options/node.ts', '../../settings/load.ts'],
@@ -114,6 +115,7 @@ const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
   web: ['../node/node.ts', '../http/x.ts', '../ws/x.ts', 'fastify'],
   client: ['node:fs', 'ws', '../node/ports/world.ts'],
   'client-node': ['ws', '../tls/pem.ts', '../node/ports/world.ts', '../access/access.ts'],
+  'client/mirror': ['node:fs', 'ws', '../../node/ports/world.ts', '../../app.ts', '../node/node.ts'],
   cli: ['fastify', 'ws', 'better-sqlite3', '../http/x.ts', '../ws/x.ts'],
   'cli/commands': ['fastify', 'ws', 'better-sqlite3', '../../http/x.ts', '../../ws/x.ts'],
 };

@@ -4,13 +4,13 @@
  */
 
 export type * from './answers.ts';
-export type { Change } from './copy.ts';
 export { FollowError } from './ending.ts';
 export type { Entry, Value } from './entry.ts';
 export type * from './event.ts';
 export { type ConnectionState, type FollowOptions, follow } from './follow.ts';
 export type { FollowLimits, FollowTarget } from './follow-options.ts';
-export { indexedDbStorage } from './indexed-db.ts';
+export type { Change } from './mirror/copy.ts';
+export { indexedDbStorage } from './mirror/indexed-db.ts';
 export {
   Mirror,
   MirrorClosedError,
@@ -18,8 +18,15 @@ export {
   type MirrorOptions,
   type MirrorState,
   mirror,
-} from './mirror.ts';
-export { LostPositionError } from './position-waiters.ts';
+} from './mirror/mirror.ts';
+export { LostPositionError } from './mirror/position-waiters.ts';
+export {
+  type MirrorStorage,
+  memoryStorage,
+  StorageConflict,
+  type StorageUpdate,
+  type StoredCopy,
+} from './mirror/storage.ts';
 export {
   ApiError,
   type BatchOperation,
@@ -30,11 +37,4 @@ export {
   type SetOptions,
   UnsendableKey,
 } from './rest.ts';
-export {
-  type MirrorStorage,
-  memoryStorage,
-  StorageConflict,
-  type StorageUpdate,
-  type StoredCopy,
-} from './storage.ts';
 export type { Token, Transport } from './token.ts';

@@ -11,8 +11,8 @@ import {
   type MirrorOptions,
   type MirrorState,
   mirror,
-} from '../../src/client/mirror.ts';
-import { type MirrorStorage, memoryStorage, StorageConflict } from '../../src/client/storage.ts';
+} from '../../src/client/mirror/mirror.ts';
+import { type MirrorStorage, memoryStorage, StorageConflict } from '../../src/client/mirror/storage.ts';
 import { FeedModel, set } from '../support/feed-model.ts';
 import { type ScriptedFeed, scriptedFeed } from '../support/scripted-feed.ts';
 

@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { type Lineage, LostPositionError, PositionWaiters } from '../../src/client/position-waiters.ts';
+import {
+  type Lineage,
+  LostPositionError,
+  PositionWaiters,
+} from '../../src/client/mirror/position-waiters.ts';
 
 const [A, B, C] = ['a', 'b', 'c'].map((digit) => digit.repeat(40)) as [string, string, string];
 /** The node is at history B, which shares A up to byte 80. */

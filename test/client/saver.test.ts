@@ -4,8 +4,8 @@ import test, { mock } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import type { Entry } from '../../src/client/entry.ts';
-import { SAVE_AGAIN_MS, SAVE_EVERY_MS, Saver } from '../../src/client/saver.ts';
-import { type MirrorStorage, memoryStorage } from '../../src/client/storage.ts';
+import { SAVE_AGAIN_MS, SAVE_EVERY_MS, Saver } from '../../src/client/mirror/saver.ts';
+import { type MirrorStorage, memoryStorage } from '../../src/client/mirror/storage.ts';
 
 type Failure = 'none' | 'before it is stored' | 'after it is stored';
 type Action =

@@ -8,13 +8,13 @@ import {
   memoryStorage,
   StorageConflict,
   type StoredCopy,
-} from '../../src/client/storage.ts';
+} from '../../src/client/mirror/storage.ts';
 
 // Types of browsers are not known here.
 declare const indexedDB: {
   deleteDatabase(name: string): { onsuccess: (event: unknown) => void; onerror: (error: unknown) => void };
 };
-const indexedDb: string = '../../src/client/indexed-db.ts';
+const indexedDb: string = '../../src/client/mirror/indexed-db.ts';
 const { indexedDbStorage } = (await import(indexedDb)) as {
   readonly indexedDbStorage: (name: string) => MirrorStorage;
 };

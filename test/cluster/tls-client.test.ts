@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { follow } from '../../src/client/follow.ts';
-import { mirror } from '../../src/client/mirror.ts';
+import { mirror } from '../../src/client/mirror/mirror.ts';
 import { Client } from '../../src/client/rest.ts';
 import type { Transport } from '../../src/client/token.ts';
 import { nodeTransport } from '../../src/client-node/transport.ts';

@@ -18,7 +18,7 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
   'access/token-file.ts': [1, 'the age of a file'],
   'cli/commands/token.ts': [2, `${EXPIRY}: of a token`],
   'cli/options/node.ts': [1, 'a certificate expires at a time of day'],
-  'client/mirror.ts': [2, EXPIRY],
+  'client/mirror/mirror.ts': [2, EXPIRY],
   'http/api-routes.ts': [1, `${EXPIRY}: of a TTL`],
   'http/routes/token-routes.ts': [1, `${EXPIRY}: of a token`],
   'node/link/adoption.ts': [1, `${TOLD}: when a file was replaced`],

@@ -6,7 +6,7 @@
  * be reached, because the mirror's replica may not have heard of a promotion yet. Only a position past the shared part
  * is lost for good.
  */
-import { hasReached, type ParsedPosition, parsePosition } from './position.ts';
+import { hasReached, type ParsedPosition, parsePosition } from '../position.ts';
 
 /** Older histories of the node, each with the offset up to which it is included. */
 export type Lineage = readonly { readonly runId: string; readonly validTo: number }[];

@@ -6,7 +6,7 @@
  * replaces everything. If another program has written to the storage, this one stops, because the other copy is as
  * good.
  */
-import type { Entry } from './entry.ts';
+import type { Entry } from '../entry.ts';
 import { type MirrorStorage, StorageConflict } from './storage.ts';
 
 /** Time for which changes are gathered, in milliseconds. */

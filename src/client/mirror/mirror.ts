@@ -4,15 +4,16 @@
  * This module connects the parts: `Copy` applies events, `follow` keeps the connection, `Saver` stores the copy. It
  * also reports the state.
  */
+
+import { FollowError } from '../ending.ts';
+import { type Entry, isExpired, type Value } from '../entry.ts';
+import type { ResetReason } from '../event.ts';
+import { type ConnectionState, type FollowOptions, follow } from '../follow.ts';
+import { checkedOptions, type FollowLimits, type FollowTarget } from '../follow-options.ts';
+import { Client } from '../rest.ts';
 import { type Change, Copy, type CopyEffect } from './copy.ts';
-import { FollowError } from './ending.ts';
-import { type Entry, isExpired, type Value } from './entry.ts';
-import type { ResetReason } from './event.ts';
-import { type ConnectionState, type FollowOptions, follow } from './follow.ts';
-import { checkedOptions, type FollowLimits, type FollowTarget } from './follow-options.ts';
 import { Listeners } from './listeners.ts';
 import { type Lineage, PositionWaiters } from './position-waiters.ts';
-import { Client } from './rest.ts';
 import { Saver } from './saver.ts';
 import type { MirrorStorage, StoredCopy } from './storage.ts';
 

@@ -1,5 +1,5 @@
 /** Stores a mirror in the browser's IndexedDB: one database, one transaction per update. */
-import type { Entry } from './entry.ts';
+import type { Entry } from '../entry.ts';
 import { type MirrorStorage, StorageConflict, type StoredCopy } from './storage.ts';
 
 const ENTRIES = 'entries';
