@@ -11,14 +11,9 @@ export { type ConnectionState, type FollowOptions, follow } from './follow.ts';
 export type { FollowLimits, FollowTarget } from './follow-options.ts';
 export type { Change } from './mirror/copy.ts';
 export { indexedDbStorage } from './mirror/indexed-db.ts';
-export {
-  Mirror,
-  MirrorClosedError,
-  type MirrorEvents,
-  type MirrorOptions,
-  type MirrorState,
-  mirror,
-} from './mirror/mirror.ts';
+export { Mirror, mirror } from './mirror/mirror.ts';
+export { MirrorClosedError, type MirrorEvents, type MirrorState } from './mirror/mirror-events.ts';
+export type { MirrorOptions } from './mirror/mirror-options.ts';
 export { LostPositionError } from './mirror/position-waiters.ts';
 export {
   type MirrorStorage,
@@ -27,6 +22,7 @@ export {
   type StorageUpdate,
   type StoredCopy,
 } from './mirror/storage.ts';
+export type { EntryFilter } from './mirror/subscriptions.ts';
 export {
   ApiError,
   type BatchOperation,

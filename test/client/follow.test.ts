@@ -8,7 +8,8 @@ import { retryDelayMs } from '../../src/client/backoff.ts';
 import { endingVerdict, FollowError } from '../../src/client/ending.ts';
 import type { FeedEvent } from '../../src/client/event.ts';
 import { type ConnectionState, type FollowOptions, follow } from '../../src/client/follow.ts';
-import { type MirrorOptions, mirror } from '../../src/client/mirror/mirror.ts';
+import { mirror } from '../../src/client/mirror/mirror.ts';
+import type { MirrorOptions } from '../../src/client/mirror/mirror-options.ts';
 import { FeedModel } from '../support/feed-model.ts';
 import { type ScriptedFeed, scriptedFeed } from '../support/scripted-feed.ts';
 

@@ -3,43 +3,16 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import test, { type TestContext } from 'node:test';
 import { until } from '../../src/cli/until.ts';
-import type { Entry } from '../../src/client/entry.ts';
+import { mirror } from '../../src/client/mirror/mirror.ts';
 import {
-  type Mirror,
   MirrorClosedError,
   type MirrorEvents,
-  type MirrorOptions,
   type MirrorState,
-  mirror,
-} from '../../src/client/mirror/mirror.ts';
+} from '../../src/client/mirror/mirror-events.ts';
 import { type MirrorStorage, memoryStorage, StorageConflict } from '../../src/client/mirror/storage.ts';
 import { FeedModel, set } from '../support/feed-model.ts';
-import { type ScriptedFeed, scriptedFeed } from '../support/scripted-feed.ts';
-
-function open(t: TestContext, options: MirrorOptions): Mirror {
-  const opened = mirror({ retryBaseMs: 1, retryMaxMs: 5, ...options });
-  t.after(() => opened.close());
-  return opened;
-}
-
-/** A node that answers each connection as its history says. */
-function honest(t: TestContext, history: FeedModel): Promise<ScriptedFeed> {
-  return scriptedFeed(t, (_index, query) => history.from(query.get('position') ?? undefined));
-}
-
-function contents(of: Mirror): Record<string, Entry['value']> {
-  return Object.fromEntries([...of.entries()].map(({ key, value }) => [key, value]));
-}
-
-function expected(history: FeedModel): Record<string, string> {
-  return Object.fromEntries([...history.entries].map(([key, { value }]) => [key, value]));
-}
-
-function abc(): FeedModel {
-  const history = new FeedModel();
-  for (const key of ['a', 'b', 'c']) history.set(key, `value of ${key}`);
-  return history;
-}
+import { scriptedFeed } from '../support/scripted-feed.ts';
+import { abc, contents, expected, honest, open } from '../support/scripted-mirror.ts';
 
 test('a mirror holds what the node holds, and follows', async (t) => {
   const history = abc();
@@ -105,6 +78,22 @@ test('during a reset the old copy is served, and the new one is there at once', 
   await copy.waitFor(other.position);
   assert.deepEqual(contents(copy), { a: 'other' });
   assert.deepEqual(events, ['reset unknown-run-id', 'synced', 'change 3']);
+});
+
+test('what a listener throws or rejects with is reported, and stops nothing', async (t) => {
+  const reported = t.mock.method(console, 'error', () => undefined);
+  const history = abc();
+  const copy = open(t, { url: (await honest(t, history)).url, onChange: () => assert.fail('thrown') });
+  const called: string[] = [];
+  const rejects: () => unknown = async () => assert.fail('rejected');
+  copy.on('change', rejects);
+  copy.on('change', () => called.push('change'));
+  copy.subscribe(() => assert.fail('subscriber'));
+  copy.subscribe(() => called.push('subscribed'), { key: 'a' });
+  await copy.ready;
+  assert.deepEqual(called, ['change', 'subscribed']);
+  const messages = reported.mock.calls.map(({ arguments: [error] }) => (error as Error).message);
+  assert.deepEqual(messages.sort(), ['rejected', 'subscriber', 'thrown']);
 });
 
 test('a mirror ends with the same entries, wherever the connection is cut', async (t) => {

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import type { ChildNode } from '../../src/cli/child-node.ts';
-import { type Mirror, type MirrorOptions, mirror } from '../../src/client/mirror/mirror.ts';
+import { type Mirror, mirror } from '../../src/client/mirror/mirror.ts';
+import type { MirrorOptions } from '../../src/client/mirror/mirror-options.ts';
 import { memoryStorage } from '../../src/client/mirror/storage.ts';
 import { byteProxy } from '../support/byte-proxy.ts';
 import { Cluster, converged, linkState, writeMany } from '../support/cluster.ts';

@@ -94,7 +94,7 @@ export class Copy {
         this.#incoming = { reason: event.reason, expected: event.keys ?? null, entries: new Map() };
         return [{ kind: 'reset', reason: event.reason }];
       case 'entry':
-        this.#incoming?.entries.set(event.key, entryOf(event));
+        this.#incoming?.entries.set(event.key, this.#kept(entryOf(event)));
         return [];
       case 'synced':
         return this.#replace(event.position);
@@ -112,6 +112,12 @@ export class Copy {
     }
   }
 
+  /** @returns the entry of the copy if it is the same, so that what has not changed stays the same object */
+  #kept(entry: Entry): Entry {
+    const old = this.#entries.get(entry.key);
+    return old !== undefined && sameEntry(old, entry) ? old : entry;
+  }
+
   #move(position: string): readonly CopyEffect[] {
     this.#position = position;
     return [{ kind: 'moved', position }];
@@ -126,8 +132,8 @@ export class Copy {
       if (!next.has(key)) changes.push({ key, entry: null, before: entry });
     }
     for (const [key, entry] of next) {
-      const old = before.get(key);
-      if (old === undefined || !sameEntry(old, entry)) changes.push({ key, entry, before: old ?? null });
+      const old = before.get(key) ?? null;
+      if (old !== entry) changes.push({ key, entry, before: old });
     }
     this.#entries = next;
     this.#incoming = null;

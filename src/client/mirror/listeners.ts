@@ -1,4 +1,6 @@
 /** Listeners for events, by name. */
+import { call } from './report.ts';
+
 export class Listeners<Events extends object> {
   readonly #listeners = new Map<keyof Events, Set<(event: never) => void>>();
 
@@ -12,19 +14,10 @@ export class Listeners<Events extends object> {
     };
   }
 
-  /**
-   * Calls the listeners. An exception in one stops neither the others nor the caller: it becomes an uncaught error of
-   * the program.
-   */
+  /** Calls the listeners. A fault in one is reported, and stops neither the others nor the caller. */
   emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
     for (const listener of [...(this.#listeners.get(name) ?? [])]) {
-      try {
-        (listener as (event: Events[Name]) => void)(event);
-      } catch (error) {
-        queueMicrotask(() => {
-          throw error;
-        });
-      }
+      call(listener as (event: Events[Name]) => void, event);
     }
   }
 }

@@ -6,77 +6,23 @@
  */
 
 import { FollowError } from '../ending.ts';
-import { type Entry, isExpired, type Value } from '../entry.ts';
-import type { ResetReason } from '../event.ts';
-import { type ConnectionState, type FollowOptions, follow } from '../follow.ts';
-import { checkedOptions, type FollowLimits, type FollowTarget } from '../follow-options.ts';
+import type { Entry, Value } from '../entry.ts';
+import { type ConnectionState, follow } from '../follow.ts';
+import { checkedOptions } from '../follow-options.ts';
 import { Client } from '../rest.ts';
+import { Alarm } from './alarm.ts';
 import { type Change, Copy, type CopyEffect } from './copy.ts';
 import { Listeners } from './listeners.ts';
+import { MirrorClosedError, type MirrorEvents, type MirrorState } from './mirror-events.ts';
+import type { MirrorOptions } from './mirror-options.ts';
 import { type Lineage, PositionWaiters } from './position-waiters.ts';
 import { Saver } from './saver.ts';
-import type { MirrorStorage, StoredCopy } from './storage.ts';
-
-/** Options of `follow`, except those that the mirror decides: where to begin, and when to end. */
-export type MirrorOptions = FollowTarget &
-  Omit<FollowLimits, 'queueLength'> &
-  Pick<FollowOptions, 'prefix' | 'token' | 'transport'> & {
-    /** Called for every change, like `on('change', …)`, but surely registered before the first one. */
-    readonly onChange?: ((event: MirrorEvents['change']) => void) | undefined;
-    /** Where to store the copy, so that the next mirror with the same storage and prefixes continues from it. */
-    readonly storage?: MirrorStorage | undefined;
-  };
-
-export type MirrorState =
-  /** The mirror is reading its storage. */
-  | { readonly kind: 'loading' }
-  | { readonly kind: 'connecting'; readonly url: string }
-  /** A snapshot is arriving; reads see the old copy until it is complete. */
-  | {
-      readonly kind: 'syncing';
-      readonly url: string;
-      readonly reason: ResetReason;
-      readonly received: number;
-      /** Number of entries of the snapshot; null: unknown. */
-      readonly expected: number | null;
-    }
-  /** The writes since the last connection are arriving, up to `head`; reads see what has arrived. */
-  | { readonly kind: 'catching-up'; readonly url: string; readonly head: string }
-  /** The copy is complete, and changes are applied as they arrive. */
-  | { readonly kind: 'live'; readonly url: string }
-  /** There is no connection; the next attempt is in `delayMs`. */
-  | { readonly kind: 'waiting'; readonly url: string; readonly detail: string; readonly delayMs: number }
-  /** The mirror has failed for good; the copy stays readable. */
-  | { readonly kind: 'failed'; readonly error: Error }
-  | { readonly kind: 'closed' };
-
-export interface MirrorEvents {
-  /** A snapshot is complete; its `change` event follows at once. */
-  readonly synced: { readonly position: string };
-  /** Entries have changed; all changes are already applied, at most one per key. After a snapshot: the differences. */
-  readonly change: { readonly position: string; readonly changes: readonly Change[] };
-  /** The node cannot continue from the mirror's position, or the mirror is new: a snapshot follows. */
-  readonly reset: { readonly reason: ResetReason };
-  /** The copy has a later position, with or without changes. */
-  readonly position: { readonly position: string };
-  readonly state: MirrorState;
-  /**
-   * Storing or loading has failed. The mirror continues without storage, and tries again unless the error is a
-   * StorageConflict.
-   */
-  readonly 'storage-error': { readonly error: unknown };
-}
+import type { StoredCopy } from './storage.ts';
+import { type EntryFilter, Subscriptions } from './subscriptions.ts';
+import { View } from './view.ts';
 
 /** Close code for a malformed request. */
 const BAD_REQUEST = 4400;
-
-export class MirrorClosedError extends Error {
-  override readonly name = 'MirrorClosedError';
-
-  constructor() {
-    super('the mirror is closed');
-  }
-}
 
 /** @throws TypeError for a missing or malformed URL, or a limit that is not a positive number */
 export function mirror(options: MirrorOptions): Mirror {
@@ -87,10 +33,13 @@ export class Mirror {
   readonly #options: MirrorOptions;
   readonly #abort = new AbortController();
   readonly #listeners = new Listeners<MirrorEvents>();
+  readonly #subscriptions = new Subscriptions();
+  readonly #alarm = new Alarm(() => this.#expire());
   readonly #waiters: PositionWaiters;
   readonly #ready = Promise.withResolvers<void>();
   readonly #running: Promise<void>;
   #copy = new Copy();
+  #view = new View(this.#copy, 0);
   #saver: Saver | null = null;
   #state: MirrorState = { kind: 'loading' };
   #url: string;
@@ -118,8 +67,7 @@ export class Mirror {
 
   /** @returns value, version and expiry */
   getEntry(key: string): Entry | undefined {
-    const entry = this.#copy.entries.get(key);
-    return entry === undefined || isExpired(entry, Date.now()) ? undefined : entry;
+    return this.#view.get(key, Date.now());
   }
 
   has(key: string): boolean {
@@ -127,9 +75,8 @@ export class Mirror {
   }
 
   /** Yields all entries, in no particular order. */
-  *entries(): IterableIterator<Entry> {
-    const now = Date.now();
-    for (const entry of this.#copy.entries.values()) if (!isExpired(entry, now)) yield entry;
+  entries(): IterableIterator<Entry> {
+    return this.#view.entries(Date.now());
   }
 
   *keys(): IterableIterator<string> {
@@ -143,15 +90,38 @@ export class Mirror {
     return size;
   }
 
+  /**
+   * @returns all entries, in no particular order: the same array as long as none of them changes or expires, with the
+   * same object for each entry that has not changed. It needs no `this`.
+   */
+  readonly snapshot = (): readonly Entry[] => this.#view.snapshot(Date.now());
+
+  /**
+   * Calls the listener when entries have changed or expired, once for all that change together. It needs no `this`.
+   * @param filter `{ key }`, or `{ prefix }` of the keys; default: all entries
+   * @returns a function that removes the listener
+   */
+  readonly subscribe = (listener: () => void, filter: EntryFilter = {}): (() => void) =>
+    this.#subscriptions.add(listener, filter);
+
+  /** A number that changes whenever entries change or expire. */
+  get revision(): number {
+    return this.#view.revision;
+  }
+
   /** Position of the copy; null: it has none yet. */
   get position(): string | null {
     return this.#copy.position;
   }
 
+  /** The same object as long as nothing in it changes. */
   get state(): MirrorState {
-    const copy = this.#copy.state;
-    if (this.#state.kind !== 'syncing' || copy.kind !== 'replacing') return this.#state;
-    return { ...copy, kind: 'syncing', url: this.#url };
+    const [state, copy] = [this.#state, this.#copy.state];
+    if (state.kind !== 'syncing' || copy.kind !== 'replacing') return state;
+    if (state.received !== copy.received || state.expected !== copy.expected) {
+      this.#state = { ...copy, kind: 'syncing', url: this.#url };
+    }
+    return this.#state;
   }
 
   /**
@@ -226,7 +196,7 @@ export class Mirror {
     let stored: StoredCopy | null = null;
     try {
       stored = await storage.load();
-      if (stored !== null && stored.scope === scope) this.#copy = new Copy(stored);
+      if (stored !== null && stored.scope === scope) this.#start(new Copy(stored));
     } catch (error) {
       this.#listeners.emit('storage-error', { error });
     }
@@ -241,38 +211,44 @@ export class Mirror {
     );
   }
 
-  #perform(effect: CopyEffect): void {
-    switch (effect.kind) {
-      case 'reset':
-        this.#listeners.emit('reset', { reason: effect.reason });
-        this.#become({ kind: 'syncing', url: this.#url, reason: effect.reason, received: 0, expected: null });
-        return;
-      case 'moved':
-        this.#moved(effect.position, []);
-        this.#arrived();
-        return;
-      case 'replaced':
-        this.#moved(effect.position, effect.changes);
-        this.#listeners.emit('synced', { position: effect.position });
-        this.#tell(effect.position, effect.changes);
-        this.#arrived();
-        return;
-      case 'changed':
-        this.#moved(effect.position, effect.changes);
-        this.#tell(effect.position, effect.changes);
-        this.#arrived();
-        return;
-    }
+  /** Begins with a stored copy. */
+  #start(copy: Copy): void {
+    this.#copy = copy;
+    this.#view = new View(copy, Date.now());
+    this.#alarm.set(this.#view.nextExpiry);
+    this.#subscriptions.notify(copy.entries.values());
   }
 
-  #moved(position: string, changes: readonly Change[]): void {
+  #perform(effect: CopyEffect): void {
+    if (effect.kind === 'reset') {
+      this.#listeners.emit('reset', { reason: effect.reason });
+      this.#become({ kind: 'syncing', url: this.#url, reason: effect.reason, received: 0, expected: null });
+      return;
+    }
+    const { position } = effect;
+    const changes = effect.kind === 'moved' ? [] : effect.changes;
+    // What is shown changes before any listener looks at it.
+    const shown = this.#view.changed(changes, Date.now());
+    this.#alarm.set(this.#view.nextExpiry);
     this.#saver?.changed(changes.map(({ key }) => key));
     this.#waiters.moved(position);
     this.#listeners.emit('position', { position });
+    if (effect.kind === 'replaced') this.#listeners.emit('synced', { position });
+    this.#tell(position, shown);
+    this.#arrived();
+  }
+
+  /** The time has come at which an entry may expire. */
+  #expire(): void {
+    const shown = this.#view.expire(Date.now());
+    this.#alarm.set(this.#view.nextExpiry);
+    this.#tell(this.#copy.position ?? '', shown);
   }
 
   #tell(position: string, changes: readonly Change[]): void {
-    if (changes.length > 0) this.#listeners.emit('change', { position, changes });
+    if (changes.length === 0) return;
+    this.#listeners.emit('change', { position, changes });
+    this.#subscriptions.notify(changes);
   }
 
   /** The position has moved: the copy may be up to date now. */
@@ -299,6 +275,7 @@ export class Mirror {
   }
 
   #ended(state: MirrorState, reason: Error): void {
+    this.#alarm.stop();
     this.#become(state);
     this.#waiters.rejectAll(reason);
     this.#ready.reject(reason);

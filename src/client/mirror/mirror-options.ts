@@ -1,0 +1,15 @@
+/** Options of a mirror. */
+import type { FollowOptions } from '../follow.ts';
+import type { FollowLimits, FollowTarget } from '../follow-options.ts';
+import type { MirrorEvents } from './mirror-events.ts';
+import type { MirrorStorage } from './storage.ts';
+
+/** Options of `follow`, except those that the mirror decides: where to begin, and when to end. */
+export type MirrorOptions = FollowTarget &
+  Omit<FollowLimits, 'queueLength'> &
+  Pick<FollowOptions, 'prefix' | 'token' | 'transport'> & {
+    /** Called for every change, like `on('change', …)`, but surely registered before the first one. */
+    readonly onChange?: ((event: MirrorEvents['change']) => void) | undefined;
+    /** Where to store the copy, so that the next mirror with the same storage and prefixes continues from it. */
+    readonly storage?: MirrorStorage | undefined;
+  };

@@ -1,0 +1,19 @@
+/** Calls functions of the application, whose faults must not stop the client. */
+
+/**
+ * Calls a listener. What it throws, or what a promise that it returns rejects with, is reported to the page's `error`
+ * listeners, or in programs without `reportError` (Node) on the console.
+ */
+export function call<Event>(listener: (event: Event) => unknown, event: Event): void {
+  try {
+    const result = listener(event);
+    if (result instanceof Promise) result.catch(report);
+  } catch (error) {
+    report(error);
+  }
+}
+
+function report(error: unknown): void {
+  const { reportError = console.error } = globalThis as { reportError?: (error: unknown) => void };
+  reportError(error);
+}

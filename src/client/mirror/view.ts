@@ -1,0 +1,136 @@
+/**
+ * What a mirror shows of its copy: every entry that has not expired on the clock of this machine. The copy keeps an
+ * expired entry until the node deletes it, because the copy is exactly what the node had at its position.
+ *
+ * The invariant: the changes that `changed` and `expire` return, one after the other, lead from each shown state to the
+ * next one. So an entry that expires is one change, and its later deletion by the node is none.
+ */
+import { type Entry, isExpired } from '../entry.ts';
+import type { Change, Copy } from './copy.ts';
+import { ExpiryQueue } from './expiry-queue.ts';
+
+/** Most entries at which one call of `expire` looks, so that it does not take long. */
+const MAX_EXPIRED_AT_ONCE = 2_000;
+/** Number of outdated times that the queue may hold beside twice the number of entries. */
+const MAX_OUTDATED = 1_024;
+
+export class View {
+  readonly #copy: Copy;
+  /** Keys of the copy that have been reported as expired. */
+  readonly #hidden = new Set<string>();
+  readonly #queue = new ExpiryQueue();
+  #revision: number;
+  #snapshot: readonly Entry[] | null = null;
+  /** Time until which the snapshot is right, in milliseconds since 1970. */
+  #snapshotUntil = 0;
+
+  /** @param now here and below: milliseconds since 1970 */
+  constructor(copy: Copy, now: number) {
+    this.#copy = copy;
+    this.#revision = copy.entries.size === 0 ? 0 : 1;
+    for (const entry of copy.entries.values()) this.#enter(entry, now);
+  }
+
+  /** Number of changes of what is shown. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** When the next entry may expire; undefined: no entry expires. */
+  get nextExpiry(): number | undefined {
+    return this.#queue.first?.at;
+  }
+
+  /** Number of times in the queue, for tests: outdated ones count too. */
+  get times(): number {
+    return this.#queue.length;
+  }
+
+  get(key: string, now: number): Entry | undefined {
+    const entry = this.#copy.entries.get(key);
+    return entry !== undefined && this.#shows(entry, now) ? entry : undefined;
+  }
+
+  *entries(now: number): IterableIterator<Entry> {
+    for (const entry of this.#copy.entries.values()) if (this.#shows(entry, now)) yield entry;
+  }
+
+  /** @returns all entries; the same array as before if none of them has changed or expired since */
+  snapshot(now: number): readonly Entry[] {
+    if (this.#snapshot === null || now >= this.#snapshotUntil) {
+      this.#snapshot = [...this.entries(now)];
+      this.#snapshotUntil = this.#snapshot.reduce(
+        (until, { expiresAt }) => Math.min(until, expiresAt ?? until),
+        Number.POSITIVE_INFINITY,
+      );
+    }
+    return this.#snapshot;
+  }
+
+  /**
+   * Notes changes that the copy has applied.
+   * @returns the changes of what is shown
+   */
+  changed(changes: readonly Change[], now: number): readonly Change[] {
+    const shown: Change[] = [];
+    for (const change of changes) {
+      const { key } = change;
+      const before = this.#hidden.delete(key) ? null : change.before;
+      const entry = change.entry !== null && this.#enter(change.entry, now) ? change.entry : null;
+      if (before !== null || entry !== null) shown.push({ key, entry, before });
+    }
+    if (this.#queue.length > 2 * this.#copy.entries.size + MAX_OUTDATED) this.#requeue();
+    return this.#noted(shown);
+  }
+
+  /**
+   * Hides the entries that have expired; if there are many, only some of them, and `nextExpiry` is still in the past.
+   * @returns the changes of what is shown
+   */
+  expire(now: number): readonly Change[] {
+    const shown: Change[] = [];
+    for (let looks = 0; looks < MAX_EXPIRED_AT_ONCE; looks += 1) {
+      const { first } = this.#queue;
+      if (first === undefined || first.at > now) break;
+      this.#queue.removeFirst();
+      const { key, at } = first;
+      const before = this.#copy.entries.get(key);
+      // The time is outdated if the entry has changed since.
+      if (before?.expiresAt !== at || this.#hidden.has(key)) continue;
+      this.#hidden.add(key);
+      shown.push({ key, entry: null, before });
+    }
+    return this.#noted(shown);
+  }
+
+  #noted(shown: readonly Change[]): readonly Change[] {
+    if (shown.length > 0) {
+      this.#revision += 1;
+      this.#snapshot = null;
+    }
+    return shown;
+  }
+
+  #shows(entry: Entry, now: number): boolean {
+    return entry.expiresAt === null || (!isExpired(entry, now) && !this.#hidden.has(entry.key));
+  }
+
+  /** @returns whether the entry is shown */
+  #enter(entry: Entry, now: number): boolean {
+    if (entry.expiresAt === null) return true;
+    if (isExpired(entry, now)) {
+      this.#hidden.add(entry.key);
+      return false;
+    }
+    this.#queue.add(entry.key, entry.expiresAt);
+    return true;
+  }
+
+  /** Removes outdated times from the queue. */
+  #requeue(): void {
+    this.#queue.clear();
+    for (const { key, expiresAt } of this.#copy.entries.values()) {
+      if (expiresAt !== null && !this.#hidden.has(key)) this.#queue.add(key, expiresAt);
+    }
+  }
+}

@@ -1,0 +1,153 @@
+/** Entries that expire: they vanish at their time, with one event, whatever the node says and whenever. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import fc from 'fast-check';
+import type { FeedChange, FeedEvent } from '../../src/client/event.ts';
+import { type Change, Copy } from '../../src/client/mirror/copy.ts';
+import type { MirrorEvents } from '../../src/client/mirror/mirror-events.ts';
+import { View } from '../../src/client/mirror/view.ts';
+import { FeedModel, set } from '../support/feed-model.ts';
+import { contents, honest, open } from '../support/scripted-mirror.ts';
+
+test('an entry that expires is a change at its time, even if the node is away, and its deletion is none', async (t) => {
+  const history = new FeedModel();
+  history.set('stays', '1');
+  history.set('short', '2', Date.now() + 200);
+  history.set('long', '3', Date.now() + 1e12);
+  const feed = await honest(t, history);
+  const told: MirrorEvents['change'][] = [];
+  const copy = open(t, { url: feed.url, retryBaseMs: 1e6, retryMaxMs: 1e6 });
+  await copy.ready;
+  const entry = copy.getEntry('short');
+  const before = copy.snapshot();
+  const gone = new Promise<void>((resolve) => copy.subscribe(resolve, { key: 'short' }));
+  copy.on('change', (event) => told.push(event));
+  for (const socket of feed.sockets) socket.terminate();
+  await gone;
+  assert.deepEqual(told, [
+    { position: history.position, changes: [{ key: 'short', entry: null, before: entry }] },
+  ]);
+  assert.deepEqual([copy.has('short'), copy.size, before.length, copy.snapshot().length], [false, 2, 3, 2]);
+  assert.deepEqual(contents(copy), { stays: '1', long: '3' });
+});
+
+function copied(...changes: readonly FeedChange[]): Copy {
+  const model = new FeedModel();
+  if (changes.length > 0) model.write(...changes);
+  const copy = new Copy();
+  for (const event of model.snapshot('first-sync')) copy.take(event);
+  return copy;
+}
+
+/** Applies changes at this time. @returns the keys whose shown state has changed, with the shown values */
+function take(copy: Copy, view: View, now: number, ...changes: readonly FeedChange[]): unknown[] {
+  const event: FeedEvent = { type: 'batch', changes, position: `${'a'.repeat(40)}:${now}` };
+  return copy
+    .take(event)
+    .flatMap((effect) => (effect.kind === 'changed' ? view.changed(effect.changes, now) : []))
+    .map(told);
+}
+
+function told({ key, before, entry }: Change): unknown {
+  return [key, before?.value, entry?.value];
+}
+
+test('an expired entry that is written again or whose time is moved is there again', () => {
+  const copy = copied(set('a', '1', 1, 10), set('b', '2', 2, 20), set('c', '3', 3, 30));
+  const view = new View(copy, 5);
+  assert.deepEqual(view.expire(9), []);
+  assert.equal(view.nextExpiry, 10);
+  assert.deepEqual(view.expire(20).map(told), [
+    ['a', '1', undefined],
+    ['b', '2', undefined],
+  ]);
+  assert.deepEqual(take(copy, view, 21, { type: 'delete', key: 'a' }), []);
+  assert.deepEqual(take(copy, view, 22, { type: 'expiry', key: 'b', expiresAt: 40 }), [
+    ['b', undefined, '2'],
+  ]);
+  assert.deepEqual(take(copy, view, 23, { type: 'expiry', key: 'c', expiresAt: null }), [['c', '3', '3']]);
+  assert.deepEqual(take(copy, view, 24, set('d', '4', 4, 23)), []);
+  assert.deepEqual(view.expire(39), []);
+  assert.deepEqual(view.expire(40).map(told), [['b', '2', undefined]]);
+  assert.deepEqual([view.nextExpiry, view.snapshot(40).map(({ key }) => key)], [undefined, ['c']]);
+});
+
+test('a clock that is set back does not bring an expired entry back', () => {
+  const view = new View(copied(set('a', '1', 1, 10)), 5);
+  assert.equal(view.get('a', 10), undefined);
+  assert.equal(view.get('a', 9)?.value, '1');
+  view.expire(10);
+  assert.equal(view.get('a', 9), undefined);
+});
+
+test('a snapshot is right at each moment, also between the expiry of an entry and its event', () => {
+  const view = new View(copied(set('a', '1', 1, 10), set('b', '2', 2, 20)), 5);
+  const both = view.snapshot(9);
+  assert.equal(view.snapshot(9), both);
+  const one = view.snapshot(10);
+  assert.deepEqual(
+    one.map(({ key }) => key),
+    ['b'],
+  );
+  assert.equal(view.snapshot(19), one);
+});
+
+test('many entries that expire together are hidden in several steps', () => {
+  const changes = Array.from({ length: 5_000 }, (_, index) => set(`k${index}`, 'v', index + 1, 10));
+  const view = new View(copied(...changes), 5);
+  const steps: number[] = [];
+  while (view.nextExpiry !== undefined) steps.push(view.expire(10).length);
+  assert.deepEqual([steps.length > 1, steps.reduce((sum, step) => sum + step, 0)], [true, 5_000]);
+  assert.deepEqual(view.snapshot(10), []);
+});
+
+test('an entry whose time is moved again and again does not fill the memory with old times', () => {
+  const copy = copied(set('a', '1', 1, 1e9));
+  const view = new View(copy, 0);
+  for (let index = 0; index < 20_000; index += 1) {
+    take(copy, view, 1, { type: 'expiry', key: 'a', expiresAt: 1e9 - index });
+  }
+  assert.ok(view.times < 2_000, `${view.times}`);
+  assert.deepEqual(view.expire(1e9).map(told), [['a', '1', undefined]]);
+});
+
+test('the told changes lead to what is shown, in any order of writes, expiries and looks', () => {
+  const key = fc.constantFrom('a', 'b', 'c');
+  const at = fc.option(fc.nat({ max: 30 }));
+  const change: fc.Arbitrary<FeedChange> = fc.oneof(
+    fc.tuple(key, at).map(([each, expiresAt]) => set(each, `${each} ${expiresAt}`, 1, expiresAt)),
+    key.map((each) => ({ type: 'delete', key: each }) as const),
+    fc.tuple(key, at).map(([each, expiresAt]) => ({ type: 'expiry', key: each, expiresAt }) as const),
+    fc.constant({ type: 'flush' } as const),
+  );
+  const step = fc.record({
+    changes: fc.array(change, { maxLength: 3 }),
+    pause: fc.nat({ max: 3 }),
+    expires: fc.boolean(),
+  });
+  const property = fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
+    const copy = copied();
+    const view = new View(copy, 0);
+    const known = new Map<string, unknown>();
+    let now = 0;
+    const learn = (changes: readonly Change[]): void => {
+      for (const { key: each, entry, before } of changes) {
+        assert.equal(known.get(each), before ?? undefined);
+        if (entry === null) known.delete(each);
+        else known.set(each, entry);
+      }
+    };
+    for (const { changes, pause, expires } of steps) {
+      now += pause;
+      const event: FeedEvent = { type: 'batch', changes, position: `${'a'.repeat(40)}:${now}` };
+      for (const effect of copy.take(event))
+        if (effect.kind === 'changed') learn(view.changed(effect.changes, now));
+      if (!expires) continue;
+      learn(view.expire(now));
+      assert.deepEqual(new Set(known.values()), new Set(view.entries(now)));
+      assert.deepEqual(view.snapshot(now), [...view.entries(now)]);
+    }
+  });
+  // The seed is in the message of a failure.
+  fc.assert(property, { numRuns: 300 });
+});
