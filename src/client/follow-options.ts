@@ -39,11 +39,8 @@ export function checkedOptions(options: FollowTarget & FollowLimits): CheckedOpt
       throw new TypeError(`${url} is no URL of the form http://HOST:PORT`);
     }
   }
-  const limit = (name: keyof FollowLimits, initial: number): number => {
-    const value: unknown = options[name] ?? initial;
-    if (typeof value === 'number' && value > 0 && value <= MAX_LIMIT) return value;
-    throw new TypeError(`${name}: expected a number above 0, got ${value}`);
-  };
+  const limit = (name: keyof FollowLimits, initial: number): number =>
+    checkedLimit(name, options[name], initial);
   return {
     urls,
     limits: {
@@ -53,4 +50,14 @@ export function checkedOptions(options: FollowTarget & FollowLimits): CheckedOpt
     },
     retry: { baseMs: limit('retryBaseMs', BASE_RETRY_MS), maxMs: limit('retryMaxMs', MAX_RETRY_MS) },
   };
+}
+
+/**
+ * @param initial the limit if there is no value
+ * @throws TypeError that names the limit, if the value is not a number above 0 that a timer accepts
+ */
+export function checkedLimit(name: string, value: unknown, initial: number): number {
+  const limit = value ?? initial;
+  if (typeof limit === 'number' && limit > 0 && limit <= MAX_LIMIT) return limit;
+  throw new TypeError(`${name}: expected a number above 0, got ${limit}`);
 }

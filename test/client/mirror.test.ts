@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import test, { type TestContext } from 'node:test';
 import { until } from '../../src/cli/until.ts';
+import type { Entry } from '../../src/client/entry.ts';
 import { mirror } from '../../src/client/mirror/mirror.ts';
 import {
   MirrorClosedError,
@@ -315,6 +316,65 @@ test('a mirror whose storage cannot be read starts over', async (t) => {
   copy.on('storage-error', ({ error }) => errors.push(String(error)));
   await copy.ready;
   assert.deepEqual([contents(copy), errors], [expected(history), ['Error: unreadable']]);
+});
+
+test('a storage that never answers delays a mirror for a while only, and its close too', async (t) => {
+  const history = abc();
+  const feed = await honest(t, history);
+  const never = (): Promise<never> => new Promise(() => undefined);
+  const copy = open(t, { url: feed.url, storage: { load: never, save: never, close: never }, storageMs: 5 });
+  const errors: unknown[] = [];
+  copy.on('storage-error', ({ error }) => errors.push(String(error)));
+  await copy.ready;
+  assert.deepEqual(
+    [contents(copy), errors],
+    [expected(history), ['Error: the storage did not answer within 5 ms']],
+  );
+  await copy.close();
+  assert.equal(errors.length, 3);
+});
+
+test('close does not wait for a storage that is still loading', async () => {
+  const never = (): Promise<never> => new Promise(() => undefined);
+  const storage = { ...memoryStorage(), load: never };
+  const copy = mirror({ url: 'http://127.0.0.1:1', storage, storageMs: 1e9 });
+  await copy.close();
+  assert.equal(copy.state.kind, 'closed');
+});
+
+const DAMAGED: readonly (readonly [string, unknown])[] = [
+  ['is nothing', undefined],
+  ['has no entries', { scope: '[""]', position: 'p' }],
+  ['has no position', { scope: '[""]', entries: [] }],
+  [
+    'has a value that is none',
+    { scope: '[""]', position: 'p', entries: [{ key: 'k', value: 1, version: 1, expiresAt: null }] },
+  ],
+];
+for (const [what, stored] of DAMAGED) {
+  test(`a mirror starts over if its stored copy ${what}`, async (t) => {
+    const history = abc();
+    const feed = await honest(t, history);
+    const storage = { ...memoryStorage(), load: async () => stored as never };
+    const copy = open(t, { url: feed.url, storage });
+    const errors: unknown[] = [];
+    copy.on('storage-error', ({ error }) => errors.push(error));
+    await copy.ready;
+    assert.deepEqual([contents(copy), errors.length], [expected(history), 1]);
+    assert.deepEqual(feed.requests.map(String), ['']);
+  });
+}
+
+test('a storage may yield its entries one after the other', async (t) => {
+  const storage = memoryStorage();
+  const one = { key: 'k', value: 'v', version: 1, expiresAt: null };
+  function* entries(): Generator<Entry> {
+    yield one;
+  }
+  const load = async () => ({ scope: '[""]', position: 'p', entries: entries() });
+  const copy = open(t, { url: 'http://127.0.0.1:1', storage: { ...storage, load } });
+  await new Promise<void>((resolve) => copy.subscribe(resolve));
+  assert.deepEqual(copy.snapshot(), [one]);
 });
 
 test('a mirror whose stored position no node accepts starts over', async (t) => {

@@ -1,11 +1,22 @@
 /** Whatever fails while a mirror stores, what is stored is a state that the copy has had, with its position. */
 import assert from 'node:assert/strict';
-import test, { mock } from 'node:test';
+import test, { mock, type TestContext } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import type { Entry } from '../../src/client/entry.ts';
-import { SAVE_AGAIN_MS, SAVE_EVERY_MS, Saver } from '../../src/client/mirror/saver.ts';
-import { type MirrorStorage, memoryStorage } from '../../src/client/mirror/storage.ts';
+import {
+  MAX_MORE_KEYS,
+  MAX_SAVE_AGAIN_MS,
+  SAVE_AGAIN_MS,
+  SAVE_EVERY_MS,
+  Saver,
+} from '../../src/client/mirror/saver.ts';
+import {
+  type MirrorStorage,
+  memoryStorage,
+  StorageConflict,
+  type StorageUpdate,
+} from '../../src/client/mirror/storage.ts';
 
 type Failure = 'none' | 'before it is stored' | 'after it is stored';
 type Action =
@@ -74,9 +85,205 @@ async function check(storage: MirrorStorage, past: Past): Promise<string | null>
   return stored?.position ?? null;
 }
 
-test('the stored copy is always a state that the mirror had, and without failures the last one', async (t) => {
+const CALL_MS = 10_000;
+
+function saverOf(
+  storage: MirrorStorage,
+  past: Past,
+  errors: unknown[] = [],
+  base: string | null = null,
+): Saver {
+  const failed = (error: unknown): unknown => errors.push(error);
+  return new Saver({ storage, scope: 's', base, callMs: CALL_MS, source: () => past, failed });
+}
+
+function fakeTimers(t: TestContext): void {
   mock.timers.enable({ apis: ['setTimeout'] });
   t.after(() => mock.timers.reset());
+}
+
+/** Lets this time pass, and everything happen that can. */
+async function pass(ms: number): Promise<void> {
+  mock.timers.tick(ms);
+  await turn();
+}
+
+/** A memory storage of which each save does what `save` says, and the kinds of the updates. */
+function watched(
+  save: (update: StorageUpdate, index: number) => Promise<void> | undefined,
+): MirrorStorage & { readonly inner: MirrorStorage; readonly kinds: string[] } {
+  const inner = memoryStorage();
+  const kinds: string[] = [];
+  return {
+    ...inner,
+    inner,
+    kinds,
+    save: async (update) => {
+      kinds.push(update.kind);
+      return save(update, kinds.length - 1) ?? inner.save(update);
+    },
+  };
+}
+
+/** Writes to a new key, deletes it again, and so on: no entry is left. */
+function churn(past: Past, saver: Saver, times: number): void {
+  for (let index = 0; index < times; index += 1) {
+    past.change('k', `${index}`);
+    saver.changed([`key ${index}`]);
+  }
+}
+
+test('after a failure it tries again later and later, and at its usual pace after a success', async (t) => {
+  fakeTimers(t);
+  const past = new Past();
+  const storage = watched((_update, index) => (index < 9 ? Promise.reject(new Error('quota')) : undefined));
+  const errors: unknown[] = [];
+  const saver = saverOf(storage, past, errors);
+  past.change('a', '1');
+  saver.changed(['a']);
+  await pass(SAVE_EVERY_MS);
+  for (let failures = 1; failures < 10; failures += 1) {
+    const ms = Math.min(SAVE_AGAIN_MS * 2 ** (failures - 1), MAX_SAVE_AGAIN_MS);
+    past.change('a', `${failures}`);
+    saver.changed(['a']);
+    await pass(ms - 1);
+    assert.equal(storage.kinds.length, failures);
+    await pass(1);
+    assert.equal(storage.kinds.length, failures + 1);
+  }
+  assert.equal(await check(storage.inner, past), past.position);
+  past.change('b', '1');
+  saver.changed(['b']);
+  await pass(SAVE_EVERY_MS);
+  assert.deepEqual([storage.kinds.at(-1), errors.length], ['patch', 9]);
+  assert.equal(await check(storage.inner, past), past.position);
+});
+
+const BLIND: Readonly<Record<string, () => MirrorStorage>> = {
+  'after a conflict': () =>
+    watched((_update, index) => (index === 1 ? Promise.reject(new StorageConflict()) : undefined)),
+  'after a failure': () =>
+    watched((_update, index) => (index === 1 ? Promise.reject(new Error('x')) : undefined)),
+  'while the storage does not answer': () =>
+    watched((_update, index) => (index === 1 ? new Promise(() => undefined) : undefined)),
+  'while another tab stores': () => ({ ...memoryStorage(), lock: () => new Promise(() => undefined) }),
+};
+for (const [when, create] of Object.entries(BLIND)) {
+  test(`the list of changed keys is bounded: ${when}`, async (t) => {
+    fakeTimers(t);
+    const past = new Past();
+    const saver = saverOf(create(), past, [], 'p0');
+    for (const key of ['a', 'b']) {
+      past.change(key, '1');
+      saver.changed([key]);
+      await pass(SAVE_EVERY_MS);
+    }
+    for (let round = 0; round < 5; round += 1) {
+      churn(past, saver, MAX_MORE_KEYS);
+      assert.ok(saver.waiting <= MAX_MORE_KEYS + past.entries.size, `${saver.waiting}`);
+    }
+  });
+}
+
+test('data that somebody has deleted is stored anew, at once', async (t) => {
+  fakeTimers(t);
+  const past = new Past();
+  let inner = memoryStorage();
+  const errors: unknown[] = [];
+  const storage: MirrorStorage = { ...inner, save: (update) => inner.save(update) };
+  const saver = saverOf(storage, past, errors);
+  for (const value of ['1', '2']) {
+    past.change('a', value);
+    saver.changed(['a']);
+    await pass(SAVE_EVERY_MS);
+    assert.equal(await check(inner, past), past.position);
+    inner = memoryStorage();
+  }
+  past.change('b', '1');
+  saver.changed(['b']);
+  await saver.close();
+  assert.equal(await check(inner, past), past.position);
+  assert.deepEqual(errors, []);
+});
+
+test('a mirror that waits for its right to store takes over when it has it, whatever the other one has stored', async (t) => {
+  fakeTimers(t);
+  const past = new Past();
+  past.change('a', '1');
+  const granted = Promise.withResolvers<void>();
+  const inner = memoryStorage();
+  await inner.save({ kind: 'replace', scope: 's', position: past.position, entries: past.at(past.position) });
+  const errors: unknown[] = [];
+  const saver = saverOf({ ...inner, lock: () => granted.promise }, past, errors, past.position);
+  past.change('b', '1');
+  saver.changed(['b']);
+  await pass(SAVE_AGAIN_MS);
+  assert.equal(await check(inner, past), 'p1');
+  past.change('c', '1');
+  await inner.save({ kind: 'patch', base: 'p1', position: 'p2', put: past.at('p2'), remove: [] });
+  granted.resolve();
+  await turn();
+  await pass(SAVE_EVERY_MS);
+  assert.equal(await check(inner, past), past.position);
+  assert.deepEqual(errors, []);
+  await saver.close();
+});
+
+test('close ends, whatever the storage does not answer or throws', async () => {
+  const never = (): Promise<never> => new Promise(() => undefined);
+  const fails = (): never => {
+    throw new Error('thrown');
+  };
+  const cases: readonly (readonly [Partial<MirrorStorage>, readonly RegExp[]])[] = [
+    [{ save: never }, [/did not answer/]],
+    [{ close: never }, [/did not answer/]],
+    [{ save: never, close: never }, [/did not answer/, /did not answer/]],
+    [{ save: fails }, [/thrown/]],
+    [{ close: fails }, [/thrown/]],
+    [{ lock: fails }, []],
+    [{ lock: never }, []],
+  ];
+  for (const [faults, expected] of cases) {
+    const past = new Past();
+    past.change('a', '1');
+    const errors: unknown[] = [];
+    const options = { scope: 's', base: null, callMs: 5, source: () => past };
+    const storage = { ...memoryStorage(), ...faults };
+    const saver = new Saver({ ...options, storage, failed: (error) => errors.push(error) });
+    saver.changed(['a']);
+    await saver.close();
+    assert.equal(errors.length, expected.length);
+    for (const [index, pattern] of expected.entries()) assert.match(String(errors[index]), pattern);
+  }
+});
+
+test('a storage that answers late is called again only then, and gets everything', async (t) => {
+  fakeTimers(t);
+  const past = new Past();
+  const answers: (() => void)[] = [];
+  const storage = watched((_update, index) =>
+    index === 0 ? new Promise<void>((resolve) => answers.push(resolve)) : undefined,
+  );
+  const errors: unknown[] = [];
+  const saver = saverOf(storage, past, errors);
+  past.change('a', '1');
+  saver.changed(['a']);
+  await pass(SAVE_EVERY_MS);
+  await pass(CALL_MS);
+  assert.equal(errors.length, 1);
+  past.change('b', '1');
+  saver.changed(['b']);
+  await pass(MAX_SAVE_AGAIN_MS);
+  assert.deepEqual(storage.kinds, ['replace']);
+  answers[0]?.();
+  await turn();
+  await pass(SAVE_AGAIN_MS);
+  assert.deepEqual(storage.kinds, ['replace', 'replace']);
+  assert.equal(await check(storage.inner, past), past.position);
+});
+
+test('the stored copy is always a state that the mirror had, and without failures the last one', async (t) => {
+  fakeTimers(t);
   const property = fc.asyncProperty(fc.array(action, { maxLength: 40 }), async (actions) => {
     const inner = memoryStorage();
     const past = new Past();
@@ -91,13 +298,7 @@ test('the stored copy is always a state that the mirror had, and without failure
         if (how === 'after it is stored') throw new Error(how);
       },
     };
-    const saver = new Saver(
-      storage,
-      's',
-      null,
-      () => past,
-      () => undefined,
-    );
+    const saver = saverOf(storage, past);
     for (const each of actions) {
       switch (each.kind) {
         case 'change':

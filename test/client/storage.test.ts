@@ -62,10 +62,10 @@ for (const [name, create] of Object.entries(STORAGES)) {
   test(`${name}: a patch of another base changes nothing`, async () => {
     const storage = create();
     const patch = { kind: 'patch', base: 'p0', position: 'p2', put: [entry('c')], remove: ['a'] } as const;
-    await assert.rejects(storage.save(patch), StorageConflict);
+    await assert.rejects(storage.save(patch), { name: 'StorageConflict', isEmpty: true });
     assert.equal(await storage.load(), null);
     await storage.save(REPLACE);
-    await assert.rejects(storage.save(patch), StorageConflict);
+    await assert.rejects(storage.save(patch), { name: 'StorageConflict', isEmpty: false });
     const { scope, position, entries } = REPLACE;
     assert.deepEqual(await loaded(storage), { scope, position, entries });
     await storage.close();
@@ -100,6 +100,40 @@ test('indexedDbStorage: of two writers to one name only one goes on', async () =
   await other.save(patch);
   await assert.rejects(one.save(patch), StorageConflict);
   await Promise.all([one.close(), other.close()]);
+});
+
+test('indexedDbStorage: many entries, and large ones, are stored and loaded in parts', async () => {
+  const storage = indexedDbStorage('many');
+  const large = 'x'.repeat(300_000);
+  const many = Array.from({ length: 5_000 }, (_, index) => {
+    return entry(`k${String(index).padStart(5, '0')}`, index % 500 === 3 ? large : 'v');
+  });
+  await storage.save({ ...REPLACE, entries: many });
+  assert.deepEqual((await loaded(storage))?.entries, many);
+  await storage.close();
+});
+
+test('indexedDbStorage: the first one to lock it may write; the next one when that one is closed', {
+  skip: !('locks' in navigator) && 'this Node has no locks',
+}, async () => {
+  const [one, other, third] = [1, 2, 3].map(() => indexedDbStorage('locked')) as [
+    MirrorStorage,
+    MirrorStorage,
+    MirrorStorage,
+  ];
+  await one.lock?.();
+  const order: string[] = [];
+  const second = other.lock?.().then(() => order.push('second'));
+  const ended = assert.rejects(third.lock?.() ?? Promise.resolve(), { name: 'AbortError' });
+  await third.close();
+  await ended;
+  order.push('first is closed');
+  await one.close();
+  await second;
+  assert.deepEqual(order, ['first is closed', 'second']);
+  await other.close();
+  await other.lock?.();
+  await other.close();
 });
 
 test('indexedDbStorage: a database that is deleted while it is open is created again', async () => {

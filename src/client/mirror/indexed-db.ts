@@ -1,4 +1,8 @@
-/** Stores a mirror in the browser's IndexedDB: one database, one transaction per update. */
+/**
+ * Stores a mirror in the browser's IndexedDB: one database, one transaction per update. Many entries are read and written
+ * in parts, with a rest between them, so that the page stays responsive. The tab that holds the Web Lock of the database
+ * writes.
+ */
 import type { Entry } from '../entry.ts';
 import { type MirrorStorage, StorageConflict, type StoredCopy } from './storage.ts';
 
@@ -6,6 +10,11 @@ const ENTRIES = 'entries';
 const META = 'meta';
 /** Key of the only record in `meta`. */
 const CURRENT = 'current';
+/** Time after which writing rests until the browser has stored what it has, in milliseconds. */
+const WRITE_MS = 8;
+/** Most entries to read in one step, and about how many characters and bytes. */
+const READ_ENTRIES = 1_000;
+const READ_LENGTH = 1_000_000;
 /** Version of the stored format; a copy in another format is discarded, and the mirror starts over. */
 const VERSION = 1;
 
@@ -28,49 +37,101 @@ export function indexedDbStorage(name: string): MirrorStorage {
   const lost = (): void => {
     opening = null;
   };
+  // Pages that are not secure have no locks, and old browsers too.
+  const locks: LockManager | undefined = globalThis.navigator?.locks;
+  let closing = new AbortController();
   return {
+    ...(locks && { lock: () => locked(locks, `psyncd:${name}`, closing.signal) }),
+
     async load() {
       const transaction = (await database()).transaction([ENTRIES, META]);
-      const [meta, entries] = await Promise.all([
-        answer<Meta | undefined>(transaction.objectStore(META).get(CURRENT)),
-        answer<Entry[]>(transaction.objectStore(ENTRIES).getAll()),
-      ]);
-      return meta === undefined ? null : ({ ...meta, entries } satisfies StoredCopy);
+      const meta = await answer<Meta | undefined>(transaction.objectStore(META).get(CURRENT));
+      if (meta === undefined) return null;
+      return { ...meta, entries: await allEntries(transaction.objectStore(ENTRIES)) } satisfies StoredCopy;
     },
 
     async save(update) {
       const transaction = (await database()).transaction([ENTRIES, META], 'readwrite');
       const done = completion(transaction);
+      // An abort is only a consequence of the first error.
+      done.catch(() => undefined);
       const entries = transaction.objectStore(ENTRIES);
       const meta = transaction.objectStore(META);
       try {
         if (update.kind === 'replace') {
           entries.clear();
-          for (const entry of update.entries) entries.put(entry);
+          await inParts(update.entries, (entry) => entries.put(entry));
           meta.put({ scope: update.scope, position: update.position } satisfies Meta, CURRENT);
         } else {
           const current = await answer<Meta | undefined>(meta.get(CURRENT));
-          if (current?.position !== update.base) throw new StorageConflict();
-          for (const key of update.remove) entries.delete(key);
-          for (const entry of update.put) entries.put(entry);
+          if (current?.position !== update.base) throw new StorageConflict(current === undefined);
+          await inParts(update.remove, (key) => entries.delete(key));
+          await inParts(update.put, (entry) => entries.put(entry));
           meta.put({ scope: current.scope, position: update.position } satisfies Meta, CURRENT);
         }
       } catch (error) {
         // Nothing of a failed update may be stored, including earlier requests of the transaction.
         abort(transaction);
-        // The abort is only a consequence of the first error.
-        done.catch(() => undefined);
         throw error;
       }
       await done;
     },
 
     async close() {
+      closing.abort();
+      closing = new AbortController();
       // A database that could not be opened needs no closing.
       (await opening?.catch(() => null))?.close();
       opening = null;
     },
   };
+}
+
+/**
+ * Resolves once the lock is this tab's.
+ * @param signal gives the lock up, or ends the wait for it
+ */
+function locked(locks: LockManager, name: string, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const held = (): Promise<void> => {
+      resolve();
+      return new Promise((release) => {
+        if (signal.aborted) release();
+        signal.addEventListener('abort', () => release());
+      });
+    };
+    locks.request(name, { signal }, held).catch(reject);
+  });
+}
+
+/** Reads all entries of the store, in parts. */
+async function allEntries(store: IDBObjectStore): Promise<Entry[]> {
+  const entries: Entry[] = [];
+  let range: IDBKeyRange | undefined;
+  let count = 1;
+  for (;;) {
+    const part = await answer<Entry[]>(store.getAll(range, count));
+    let length = 1;
+    for (const entry of part) {
+      entries.push(entry);
+      length += entry.key.length + entry.value.length;
+    }
+    const last = part.at(-1);
+    if (last === undefined || part.length < count) return entries;
+    range = IDBKeyRange.lowerBound(last.key, true);
+    count = Math.ceil(Math.min(count * 4, READ_ENTRIES, (count * READ_LENGTH) / length));
+  }
+}
+
+/** Makes a request for each item, in parts: each part waits until the one before is done. */
+async function inParts<T>(items: Iterable<T>, request: (item: T) => IDBRequest): Promise<void> {
+  let until = performance.now() + WRITE_MS;
+  for (const item of items) {
+    const made = request(item);
+    if (performance.now() < until) continue;
+    await answer(made);
+    until = performance.now() + WRITE_MS;
+  }
 }
 
 /** @param lost called when the browser closes the database, for example because the user deletes the site's data */

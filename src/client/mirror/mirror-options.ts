@@ -12,4 +12,6 @@ export type MirrorOptions = FollowTarget &
     readonly onChange?: ((event: MirrorEvents['change']) => void) | undefined;
     /** Where to store the copy, so that the next mirror with the same storage and prefixes continues from it. */
     readonly storage?: MirrorStorage | undefined;
+    /** Most time that a call of the storage may take, in milliseconds; default 10 s. The mirror goes on without it. */
+    readonly storageMs?: number | undefined;
   };

@@ -8,7 +8,7 @@
 import { FollowError } from '../ending.ts';
 import type { Entry, Value } from '../entry.ts';
 import { type ConnectionState, follow } from '../follow.ts';
-import { checkedOptions } from '../follow-options.ts';
+import { checkedLimit, checkedOptions } from '../follow-options.ts';
 import { Client } from '../rest.ts';
 import { Alarm } from './alarm.ts';
 import { type Change, Copy, type CopyEffect } from './copy.ts';
@@ -17,10 +17,13 @@ import { MirrorClosedError, type MirrorEvents, type MirrorState } from './mirror
 import type { MirrorOptions } from './mirror-options.ts';
 import { type Lineage, PositionWaiters } from './position-waiters.ts';
 import { Saver } from './saver.ts';
-import type { StoredCopy } from './storage.ts';
+import { checkedCopy } from './storage.ts';
 import { type EntryFilter, Subscriptions } from './subscriptions.ts';
 import { View } from './view.ts';
+import { within } from './within.ts';
 
+/** Most time that a call of the storage may take, in milliseconds. */
+const STORAGE_MS = 10_000;
 /** Close code for a malformed request. */
 const BAD_REQUEST = 4400;
 
@@ -31,6 +34,7 @@ export function mirror(options: MirrorOptions): Mirror {
 
 export class Mirror {
   readonly #options: MirrorOptions;
+  readonly #storageMs: number;
   readonly #abort = new AbortController();
   readonly #listeners = new Listeners<MirrorEvents>();
   readonly #subscriptions = new Subscriptions();
@@ -47,6 +51,7 @@ export class Mirror {
   constructor(options: MirrorOptions) {
     this.#options = options;
     this.#url = checkedOptions(options).urls[0] as string;
+    this.#storageMs = checkedLimit('storageMs', options.storageMs, STORAGE_MS);
     this.#waiters = new PositionWaiters(() => this.#lineage());
     // Prevents an unhandled rejection for applications that do not use `ready`.
     this.#ready.promise.catch(() => undefined);
@@ -192,23 +197,19 @@ export class Mirror {
   async #load(): Promise<void> {
     const { storage } = this.#options;
     if (storage === undefined) return;
+    const { signal } = this.#abort;
     const scope = scopeOf(this.#options.prefix);
-    let stored: StoredCopy | null = null;
+    const failed = (error: unknown): void => this.#listeners.emit('storage-error', { error });
     try {
-      stored = await storage.load();
-      if (stored !== null && stored.scope === scope) this.#start(new Copy(stored));
+      const stored = await within(this.#storageMs, async () => storage.load(), signal);
+      if (stored !== null && stored.scope === scope) this.#start(new Copy(checkedCopy(stored)));
     } catch (error) {
-      this.#listeners.emit('storage-error', { error });
+      if (!signal.aborted) failed(error);
     }
     const { position } = this.#copy;
     if (position !== null) this.#waiters.moved(position);
-    this.#saver = new Saver(
-      storage,
-      scope,
-      position,
-      () => this.#copy,
-      (error) => this.#listeners.emit('storage-error', { error }),
-    );
+    const source = (): Copy => this.#copy;
+    this.#saver = new Saver({ storage, scope, base: position, callMs: this.#storageMs, source, failed });
   }
 
   /** Begins with a stored copy. */

@@ -1,18 +1,21 @@
 /**
  * Stores a mirror's copy in the background, in batches: while one update is stored, the next one gathers. The storage
- * rests between two updates.
+ * rests between two updates, and gets one call at a time.
  *
- * The stored position is either known exactly or not at all. After a failed update it is unknown, so the next update
- * replaces everything. If another program has written to the storage, this one stops, because the other copy is as
- * good.
+ * The saver knows the stored position and all keys that have changed since, or knows that it does not: after a failed
+ * update, or when too many keys have changed. Then the next update replaces everything.
  */
 import type { Entry } from '../entry.ts';
-import { type MirrorStorage, StorageConflict } from './storage.ts';
+import { type MirrorStorage, StorageConflict, type StorageUpdate } from './storage.ts';
+import { within } from './within.ts';
 
 /** Time for which changes are gathered, in milliseconds. */
 export const SAVE_EVERY_MS = 250;
-/** Time without an attempt after a failure, in milliseconds. */
+/** Time without an attempt after a failure, in milliseconds; it doubles with each further failure. */
 export const SAVE_AGAIN_MS = 30_000;
+export const MAX_SAVE_AGAIN_MS = 1_800_000;
+/** Number of changed keys, beyond the number of entries, from which the next update replaces everything. */
+export const MAX_MORE_KEYS = 1_000;
 
 /** The copy to store. */
 export interface Source {
@@ -20,90 +23,125 @@ export interface Source {
   readonly entries: ReadonlyMap<string, Entry>;
 }
 
+export interface SaverOptions {
+  readonly storage: MirrorStorage;
+  readonly scope: string;
+  /** The stored position for this scope; null: nothing usable is stored. */
+  readonly base: string | null;
+  /** Most time that a call of the storage may take, in milliseconds. */
+  readonly callMs: number;
+  readonly source: () => Source;
+  readonly failed: (error: unknown) => void;
+}
+
 export class Saver {
-  readonly #storage: MirrorStorage;
-  readonly #scope: string;
-  readonly #source: () => Source;
-  readonly #failed: (error: unknown) => void;
-  /** Keys that have changed since the last update. */
-  #changed = new Set<string>();
-  /** The stored position; null: the stored copy is not usable. */
-  #base: string | null;
-  #saving: Promise<void> | null = null;
+  readonly #options: SaverOptions;
+  /** What is stored, or is being stored, and the keys that have changed since; null: unknown. */
+  #stored: { readonly position: string; readonly changed: Set<string> } | null;
+  #mayWrite: boolean;
+  /** Resolves when the last update is stored, has failed, or has taken too long. */
+  #saved: Promise<void> = Promise.resolve();
+  /** Whether the storage still owes an answer to the last update. */
+  #isBusy = false;
+  #failures = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isOver = false;
 
-  /** @param base the stored position for this scope; null: nothing usable is stored */
-  constructor(
-    storage: MirrorStorage,
-    scope: string,
-    base: string | null,
-    source: () => Source,
-    failed: (error: unknown) => void,
-  ) {
-    this.#storage = storage;
-    this.#scope = scope;
-    this.#base = base;
-    this.#source = source;
-    this.#failed = failed;
+  constructor(options: SaverOptions) {
+    const { storage, base, failed } = options;
+    this.#options = options;
+    this.#stored = base === null ? null : { position: base, changed: new Set() };
+    this.#mayWrite = storage.lock === undefined;
+    if (!this.#mayWrite) this.#lock().catch((error) => this.#isOver || failed(error));
+  }
+
+  /** Number of changed keys that wait to be stored; 0 too if the next update replaces everything. */
+  get waiting(): number {
+    return this.#stored?.changed.size ?? 0;
   }
 
   /** Schedules an update for these keys or, without keys, for the position alone. */
   changed(keys: Iterable<string>): void {
-    for (const key of keys) this.#changed.add(key);
-    this.#schedule(SAVE_EVERY_MS);
+    const changed = this.#stored?.changed;
+    if (changed !== undefined) {
+      for (const key of keys) changed.add(key);
+      if (changed.size > this.#options.source().entries.size + MAX_MORE_KEYS) this.#stored = null;
+    }
+    this.#schedule();
   }
 
-  /** Stores the remaining changes and closes the storage. */
+  /** Stores the remaining changes and closes the storage, in the time of three calls at most. Never rejects. */
   async close(): Promise<void> {
-    clearTimeout(this.#timer);
-    await this.#saving;
-    if (!this.#isOver) await this.#save();
+    const isOver = this.#isOver;
     this.#isOver = true;
     clearTimeout(this.#timer);
-    await this.#storage.close().catch(this.#failed);
+    await this.#saved;
+    if (!isOver && this.#mayWrite && !this.#isBusy) await this.#save();
+    const { storage, callMs, failed } = this.#options;
+    await within(callMs, async () => storage.close()).catch(failed);
   }
 
-  #schedule(ms: number): void {
-    if (this.#isOver || this.#timer !== undefined || this.#saving !== null) return;
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      this.#saving = this.#save().finally(() => {
-        this.#saving = null;
-        if (this.#source().position !== this.#base) this.#schedule(this.#base === null ? SAVE_AGAIN_MS : ms);
-      });
-    }, ms);
+  async #lock(): Promise<void> {
+    await this.#options.storage.lock?.();
+    this.#mayWrite = true;
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#isOver || this.#isBusy || !this.#mayWrite || this.#timer !== undefined) return;
+    if (this.#options.source().position === this.#stored?.position) return;
+    const again = Math.min(SAVE_AGAIN_MS * 2 ** (this.#failures - 1), MAX_SAVE_AGAIN_MS);
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        this.#saved = this.#save();
+      },
+      this.#failures === 0 ? SAVE_EVERY_MS : again,
+    );
   }
 
   /** Never rejects. */
   async #save(): Promise<void> {
-    const { position, entries } = this.#source();
-    if (position === null || position === this.#base) return;
-    const [base, changed] = [this.#base, this.#changed];
-    this.#changed = new Set();
-    this.#base = null;
+    const { storage, callMs, failed } = this.#options;
+    const update = this.#nextUpdate();
+    if (update === null) return;
+    const call = (async () => storage.save(update))();
+    this.#isBusy = true;
     try {
-      if (base === null) {
-        await this.#storage.save({
-          kind: 'replace',
-          scope: this.#scope,
-          position,
-          entries: [...entries.values()],
-        });
-      } else {
-        const put: Entry[] = [];
-        const remove: string[] = [];
-        for (const key of changed) {
-          const entry = entries.get(key);
-          if (entry === undefined) remove.push(key);
-          else put.push(entry);
-        }
-        await this.#storage.save({ kind: 'patch', base, position, put, remove });
-      }
-      this.#base = position;
+      await within(callMs, () => call);
+      this.#failures = 0;
     } catch (error) {
-      if (error instanceof StorageConflict) this.#isOver = true;
-      this.#failed(error);
+      this.#stored = null;
+      const isConflict = error instanceof StorageConflict;
+      const isAlone = storage.lock !== undefined;
+      // Somebody has deleted the data, or another mirror has written before this one could.
+      if (isConflict && update.kind === 'patch' && (error.isEmpty || isAlone)) return this.#save();
+      this.#failures += 1;
+      if (isConflict && !isAlone) this.#isOver = true;
+      failed(error);
     }
+    const answered = (): void => {
+      this.#isBusy = false;
+      this.#schedule();
+    };
+    call.then(answered, answered);
+  }
+
+  /** @returns null: the copy is stored */
+  #nextUpdate(): StorageUpdate | null {
+    const { scope, source } = this.#options;
+    const { position, entries } = source();
+    const stored = this.#stored;
+    if (position === null || position === stored?.position) return null;
+    this.#stored = { position, changed: new Set() };
+    if (stored === null) return { kind: 'replace', scope, position, entries: [...entries.values()] };
+    const put: Entry[] = [];
+    const remove: string[] = [];
+    for (const key of stored.changed) {
+      const entry = entries.get(key);
+      if (entry === undefined) remove.push(key);
+      else put.push(entry);
+    }
+    return { kind: 'patch', base: stored.position, position, put, remove };
   }
 }

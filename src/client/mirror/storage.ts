@@ -26,6 +26,11 @@ export type StorageUpdate =
     };
 
 export interface MirrorStorage {
+  /**
+   * Resolves once no other mirror writes to this storage; a mirror saves nothing before. `close` gives the right up, or
+   * ends the wait. A storage without this method belongs to one mirror at a time.
+   */
+  lock?(): Promise<void>;
   /** @returns null: nothing is stored. A mirror treats a rejection like null. */
   load(): Promise<StoredCopy | null>;
   /** @throws StorageConflict when a patch has another base */
@@ -34,13 +39,38 @@ export interface MirrorStorage {
   close(): Promise<void>;
 }
 
-/** Another program writes to the same storage, such as the same page in another tab. */
+/**
+ * A patch does not fit what is stored: another program writes to the same storage, such as the same page in another
+ * tab, or somebody has deleted the data.
+ */
 export class StorageConflict extends Error {
   override readonly name = 'StorageConflict';
+  /** Whether nothing is stored. */
+  readonly isEmpty: boolean;
 
-  constructor() {
-    super('something else writes to the same storage');
+  constructor(isEmpty = false) {
+    super(isEmpty ? 'the stored data was deleted' : 'something else writes to the same storage');
+    this.isEmpty = isEmpty;
   }
+}
+
+/**
+ * Checks a copy that a storage has loaded, which other programs may have written.
+ * @throws TypeError if it is not what a mirror saves
+ */
+export function checkedCopy(stored: StoredCopy): StoredCopy {
+  if (typeof stored.position !== 'string') throw new TypeError('the stored copy has no position');
+  const entries: Entry[] = [];
+  for (const entry of stored.entries) {
+    const { key, value, version, expiresAt } = entry;
+    const isValue = typeof value === 'string' || value instanceof Uint8Array;
+    const isTime = expiresAt === null || typeof expiresAt === 'number';
+    if (typeof key !== 'string' || !isValue || typeof version !== 'number' || !isTime) {
+      throw new TypeError(`the stored copy has an entry that is none: ${key}`);
+    }
+    entries.push(entry);
+  }
+  return { ...stored, entries };
 }
 
 /** Keeps the copy in memory only: for tests, and for mirrors that come and go within a page. */
@@ -55,7 +85,7 @@ export function memoryStorage(): MirrorStorage {
         stored = { scope: update.scope, position: update.position, entries };
         return;
       }
-      if (stored === null || stored.position !== update.base) throw new StorageConflict();
+      if (stored?.position !== update.base) throw new StorageConflict(stored === null);
       for (const entry of update.put) stored.entries.set(entry.key, entry);
       for (const key of update.remove) stored.entries.delete(key);
       stored.position = update.position;

@@ -1,0 +1,141 @@
+/** Mirrors in pages of a real browser: what they store, which tab stores, and that the page stays responsive meanwhile. */
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import test, { type TestContext } from 'node:test';
+import type { BrowserContext, Page } from 'playwright-core';
+import type { ChildNode } from '../../src/cli/child-node.ts';
+import { until } from '../../src/cli/until.ts';
+import { builtClient, launched, WITHOUT_BROWSER } from '../support/browser.ts';
+import { Cluster, temporaryFolder } from '../support/cluster.ts';
+import { staticFiles } from '../support/static-files.ts';
+
+interface Site {
+  readonly node: ChildNode;
+  readonly context: BrowserContext;
+  /** Opens a page of the site. */
+  page(): Promise<Page>;
+}
+
+/** A node, a browser, and a web server with an empty page and the client library. */
+async function site(t: TestContext): Promise<Site> {
+  const folder = await temporaryFolder(t);
+  await writeFile(join(folder, 'page.html'), '<!doctype html><title>page</title>');
+  const origin = await staticFiles(t, [
+    ['/dist/', await builtClient(t)],
+    ['/', folder],
+  ]);
+  const node = await (await Cluster.create(t)).start('node', '--allow-origin', origin);
+  const context = await (await launched(t)).newContext();
+  return {
+    node,
+    context,
+    page: async () => {
+      const page = await context.newPage();
+      await page.goto(`${origin}/page.html`);
+      return page;
+    },
+  };
+}
+
+/** Opens a stored mirror in the page as `window.copy`, and waits until it is ready. */
+async function mirrored(page: Page, node: ChildNode): Promise<void> {
+  await page.evaluate(`(async () => {
+    const { indexedDbStorage, mirror } = await import('/dist/client/index.js');
+    window.errors = [];
+    window.copy = mirror({ url: ${JSON.stringify(node.url)}, storage: indexedDbStorage('copy') });
+    window.copy.on('storage-error', ({ error }) => window.errors.push(String(error)));
+    await window.copy.ready;
+  })()`);
+}
+
+/** Waits until a page of the site would load this value. */
+async function stored(page: Page, key: string, value: string): Promise<void> {
+  await until(`${key} is stored`, async () => {
+    const found = await page.evaluate(`(async () => {
+      const { indexedDbStorage } = await import('/dist/client/index.js');
+      const storage = indexedDbStorage('copy');
+      const loaded = await storage.load();
+      await storage.close();
+      return [...(loaded?.entries ?? [])].find(({ key }) => key === ${JSON.stringify(key)})?.value;
+    })()`);
+    return found === value;
+  });
+}
+
+test('of two tabs one stores; the other one takes over when that one is closed', {
+  skip: WITHOUT_BROWSER,
+}, async (t) => {
+  const { node, page } = await site(t);
+  await node.client.set('a', '1');
+  const [first, second] = [await page(), await page()];
+  await mirrored(first, node);
+  await stored(first, 'a', '1');
+  await mirrored(second, node);
+  const locks = await second.evaluate(`navigator.locks.query()
+    .then(({ held, pending }) => [held.length, pending.length])`);
+  assert.deepEqual(locks, [1, 1]);
+  await node.client.set('a', '2');
+  await stored(second, 'a', '2');
+  await first.close();
+  await node.client.set('a', '3');
+  await stored(second, 'a', '3');
+  assert.deepEqual(await second.evaluate('errors'), []);
+});
+
+test('a tab whose site data is deleted stores everything anew', { skip: WITHOUT_BROWSER }, async (t) => {
+  const { node, context, page } = await site(t);
+  await node.client.set('a', '1');
+  await node.client.set('b', '1');
+  const tab = await page();
+  await mirrored(tab, node);
+  await stored(tab, 'b', '1');
+  const session = await context.newCDPSession(tab);
+  await session.send('Storage.clearDataForOrigin', {
+    origin: new URL(tab.url()).origin,
+    storageTypes: 'all',
+  });
+  await node.client.set('b', '2');
+  await stored(tab, 'b', '2');
+  await stored(tab, 'a', '1');
+});
+
+test('a page that stores and loads 100,000 entries stays responsive', {
+  skip: WITHOUT_BROWSER,
+}, async (t) => {
+  const { page } = await site(t);
+  const tab = await page();
+  const [saved, loaded, entries, longest] = (await tab.evaluate(`(async () => {
+    const { indexedDbStorage } = await import('/dist/client/index.js');
+    const entries = Array.from({ length: 100_000 }, (_, index) => {
+      return { key: 'key:' + index, value: 'v'.repeat(100), version: index, expiresAt: null };
+    });
+    const storage = indexedDbStorage('large');
+    // Counts how often something else has its turn meanwhile.
+    let turns = 0, longest = 0, last = 0;
+    const channel = new MessageChannel();
+    channel.port1.onmessage = () => {
+      const now = performance.now();
+      longest = Math.max(longest, now - last);
+      last = now;
+      turns += 1;
+      channel.port2.postMessage(null);
+    };
+    const during = async (act) => {
+      const before = turns;
+      await act();
+      return turns - before;
+    };
+    last = performance.now();
+    channel.port2.postMessage(null);
+    const saved = await during(() => storage.save({ kind: 'replace', scope: 's', position: 'p', entries }));
+    let copy;
+    const loaded = await during(async () => { copy = await storage.load(); });
+    channel.port1.close();
+    return [saved, loaded, copy.entries.length, Math.round(longest)];
+  })()`)) as readonly number[];
+  t.diagnostic(`turns while saving: ${saved}, while loading: ${loaded}; the longest pause: ${longest} ms`);
+  assert.equal(entries, 100_000);
+  assert.ok(Number(saved) > 50, `${saved} turns while saving`);
+  assert.ok(Number(loaded) > 50, `${loaded} turns while loading`);
+});
