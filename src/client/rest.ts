@@ -189,8 +189,9 @@ export class Client {
     return { position: response.headers.get('psync-position') ?? '', lines: response.body };
   }
 
-  replication(): Promise<ReplicationAnswer> {
-    return this.#json(`${this.#base}/v1/replication`, {});
+  /** @param options.signal ends the request */
+  replication(options: { readonly signal?: AbortSignal } = {}): Promise<ReplicationAnswer> {
+    return this.#json(`${this.#base}/v1/replication`, options);
   }
 
   /**

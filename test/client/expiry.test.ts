@@ -10,10 +10,12 @@ import { FeedModel, set } from '../support/feed-model.ts';
 import { contents, honest, open } from '../support/scripted-mirror.ts';
 
 test('an entry that expires is a change at its time, even if the node is away, and its deletion is none', async (t) => {
+  let now = Date.now();
+  t.mock.method(Date, 'now', () => now);
   const history = new FeedModel();
   history.set('stays', '1');
-  history.set('short', '2', Date.now() + 200);
-  history.set('long', '3', Date.now() + 1e12);
+  history.set('short', '2', now + 50);
+  history.set('long', '3', now + 1e12);
   const feed = await honest(t, history);
   const told: MirrorEvents['change'][] = [];
   const copy = open(t, { url: feed.url, retryBaseMs: 1e6, retryMaxMs: 1e6 });
@@ -23,6 +25,7 @@ test('an entry that expires is a change at its time, even if the node is away, a
   const gone = new Promise<void>((resolve) => copy.subscribe(resolve, { key: 'short' }));
   copy.on('change', (event) => told.push(event));
   for (const socket of feed.sockets) socket.terminate();
+  now += 50;
   await gone;
   assert.deepEqual(told, [
     { position: history.position, changes: [{ key: 'short', entry: null, before: entry }] },

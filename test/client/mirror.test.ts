@@ -1,6 +1,7 @@
 /** The mirror against a scripted node. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import type { IncomingMessage, RequestListener } from 'node:http';
 import test, { type TestContext } from 'node:test';
 import { until } from '../../src/cli/until.ts';
 import type { Entry } from '../../src/client/entry.ts';
@@ -171,6 +172,82 @@ test('a write from before a promotion is waited for across it', async (t) => {
   await copy.waitFor(before);
   await assert.rejects(copy.waitFor(`${'a'.repeat(40)}:31`), { name: 'LostPositionError' });
 });
+
+test('waiting across a promotion shows the token of the mirror', async (t) => {
+  const history = abc();
+  const before = history.position;
+  history.promote('b'.repeat(40));
+  history.set('d', '4');
+  const shown: unknown[] = [];
+  const feed = await scriptedFeed(
+    t,
+    () => history.from(undefined),
+    ({ headers }, response) => {
+      shown.push(headers.authorization);
+      response.setHeader('content-type', 'application/json').setHeader('psync-position', history.position);
+      response.end(JSON.stringify({ lineage: [{ runId: 'a'.repeat(40), validTo: 30 }] }));
+    },
+  );
+  const copy = open(t, { url: feed.url, token: async () => 'secret' });
+  await copy.waitFor(before);
+  assert.deepEqual(shown, ['Bearer secret']);
+});
+
+const NO_LINEAGE: Readonly<Record<string, RequestListener>> = {
+  'never answers': () => undefined,
+  'begins an answer and never ends it': (_request, response) => {
+    response.writeHead(200, { 'content-type': 'application/json', 'psync-position': `${'b'.repeat(40)}:40` });
+    response.write('{"lineage":');
+  },
+  'answers without a lineage': (_request, response) => {
+    response
+      .setHeader('content-type', 'application/json')
+      .setHeader('psync-position', `${'b'.repeat(40)}:40`);
+    response.end('{}');
+  },
+  'answers with a page': (_request, response) => {
+    response.setHeader('content-type', 'text/html').end('<!doctype html>');
+  },
+  'breaks the connection': ({ socket }) => socket.destroy(),
+};
+for (const [what, answer] of Object.entries(NO_LINEAGE)) {
+  test(`no promise rejects unseen, and close ends everything, if the node ${what}`, async (t) => {
+    const unseen: unknown[] = [];
+    const see = (error: unknown): unknown => unseen.push(error);
+    process.on('unhandledRejection', see);
+    t.after(() => process.off('unhandledRejection', see));
+    const history = abc();
+    history.promote('b'.repeat(40));
+    history.set('d', '4');
+    const requests: IncomingMessage[] = [];
+    const feed = await scriptedFeed(
+      t,
+      () => history.from(undefined),
+      (request, response) => {
+        requests.push(request);
+        return answer(request, response);
+      },
+    );
+    const copy = open(t, { url: feed.url });
+    await copy.ready;
+    const earlier = `${'a'.repeat(40)}:5`;
+    const ignored = [
+      copy.waitFor(earlier),
+      copy.waitFor(earlier, { signal: AbortSignal.abort() }),
+      copy.waitFor('nonsense'),
+    ];
+    await until('the node is asked', () => requests.length > 0);
+    // A position of the present history needs no answer.
+    await copy.waitFor(history.position);
+    const [{ socket }] = requests as [IncomingMessage];
+    const gone = socket.destroyed ? null : once(socket, 'close');
+    await copy.close();
+    if (/never/.test(what)) await gone;
+    ignored.push(copy.waitFor(earlier));
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual([ignored.length, unseen], [4, []]);
+  });
+}
 
 test('a mirror that resumes is ready, and live, when it has what the node had', async (t) => {
   const history = abc();

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import {
+  checkedLineage,
   type Lineage,
   LostPositionError,
   PositionWaiters,
@@ -44,8 +45,9 @@ for (const [name, at, wanted, expected] of CASES) {
     const waiting = waiters.wait(wanted);
     assert.equal(await outcome(waiting), expected);
     if (expected !== 'waiting') return;
-    waiters.rejectAll(new LostPositionError(wanted));
+    waiters.end(new LostPositionError(wanted));
     assert.equal(await outcome(waiting), 'lost');
+    assert.equal(await outcome(waiters.wait(wanted)), 'lost');
   });
 }
 
@@ -62,18 +64,73 @@ test('a waiting call resolves when the mirror reaches the position, even across 
   assert.equal(await outcome(second), 'reached');
 });
 
-test('a node that cannot be asked for its lineage is asked again when the mirror moves', async () => {
+test('a node that does not say its lineage, or not in time, is asked again, even if the mirror stands still', async () => {
+  const answers: ((signal: AbortSignal) => Promise<Lineage>)[] = [
+    () => Promise.reject(new Error('not now')),
+    // It never answers: only the signal ends it.
+    (signal) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
+    async () => LINEAGE,
+  ];
+  let asked = 0;
+  const waiters = new PositionWaiters(
+    async (signal) => {
+      asked += 1;
+      return (answers[asked - 1] ?? assert.fail('asked too often'))(signal);
+    },
+    20,
+    1,
+  );
+  waiters.moved(`${B}:90`);
+  // Timers of time-outs alone do not keep a program running.
+  const running = setInterval(() => undefined, 1_000);
+  await waiters.wait(`${A}:80`);
+  clearInterval(running);
+  assert.equal(asked, 3);
+});
+
+test('a node that refuses to say its lineage is not asked at each move', async () => {
   let asked = 0;
   const waiters = new PositionWaiters(async () => {
     asked += 1;
-    if (asked === 1) throw new Error('not now');
-    return LINEAGE;
+    throw new Error('not now');
+  });
+  const waiting = waiters.wait(`${A}:80`);
+  for (let offset = 1; offset < 100; offset += 1) {
+    waiters.moved(`${B}:${offset}`);
+    assert.equal(await outcome(waiting), 'waiting');
+  }
+  assert.equal(asked, 1);
+  waiters.end(new LostPositionError(`${A}:80`));
+});
+
+test('the end of the mirror ends the question', async () => {
+  const ended = Promise.withResolvers<unknown>();
+  const waiters = new PositionWaiters((signal) => {
+    signal.addEventListener('abort', () => ended.resolve(signal.reason));
+    return new Promise(() => undefined);
   });
   waiters.moved(`${B}:90`);
   const waiting = waiters.wait(`${A}:80`);
-  assert.equal(await outcome(waiting), 'waiting');
-  waiters.moved(`${B}:91`);
-  assert.equal(await outcome(waiting), 'reached');
+  const error = new Error('over');
+  waiters.end(error);
+  await assert.rejects(waiting, error);
+  assert.equal(((await ended.promise) as Error).name, 'AbortError');
+});
+
+test('a lineage is checked', () => {
+  assert.deepEqual(checkedLineage(LINEAGE), LINEAGE);
+  for (const wrong of [
+    undefined,
+    null,
+    {},
+    [null],
+    [{}],
+    [{ runId: A }],
+    [{ runId: 1, validTo: 1 }],
+    [{ runId: A, validTo: '1' }],
+  ]) {
+    assert.throws(() => checkedLineage(wrong), TypeError);
+  }
 });
 
 test('a signal ends the waiting with its reason', async () => {

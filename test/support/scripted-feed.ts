@@ -1,6 +1,6 @@
 /** A node's feed that says what the test tells it to, over a real WebSocket, and what it was asked for. */
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { TestContext } from 'node:test';
 import { type WebSocket, WebSocketServer } from 'ws';
@@ -23,21 +23,26 @@ export interface ScriptedFeed {
   send(...steps: readonly Step[]): void;
 }
 
+/** A position that the scripted node names in the header of its answers. */
+const POSITION = `${'0'.repeat(40)}:0`;
+
 /**
  * @param script what to say to the connection of this number, counted from 0; after the last step it stays open
- * @param lineage what `GET /v1/replication` says
+ * @param lineage what `GET /v1/replication` says, or how it is answered
  * @param base a path before that of the feed
  */
 export async function scriptedFeed(
   t: TestContext,
   script: (index: number, query: URLSearchParams) => readonly Step[],
-  lineage: readonly { readonly runId: string; readonly validTo: number }[] = [],
+  lineage: readonly { readonly runId: string; readonly validTo: number }[] | RequestListener = [],
   base = '',
 ): Promise<ScriptedFeed> {
-  const http = createServer((_request, response) => {
+  const answer: RequestListener = (_request, response) => {
     response.setHeader('content-type', 'application/json');
+    response.setHeader('psync-position', POSITION);
     response.end(JSON.stringify({ lineage }));
-  }).listen(0, '127.0.0.1');
+  };
+  const http = createServer(typeof lineage === 'function' ? lineage : answer).listen(0, '127.0.0.1');
   await once(http, 'listening');
   const server = new WebSocketServer({
     server: http,

@@ -15,7 +15,7 @@ import { type Change, Copy, type CopyEffect } from './copy.ts';
 import { Listeners } from './listeners.ts';
 import { MirrorClosedError, type MirrorEvents, type MirrorState } from './mirror-events.ts';
 import type { MirrorOptions } from './mirror-options.ts';
-import { type Lineage, PositionWaiters } from './position-waiters.ts';
+import { checkedLineage, type Lineage, PositionWaiters } from './position-waiters.ts';
 import { Saver } from './saver.ts';
 import { checkedCopy } from './storage.ts';
 import { type EntryFilter, Subscriptions } from './subscriptions.ts';
@@ -52,7 +52,7 @@ export class Mirror {
     this.#options = options;
     this.#url = checkedOptions(options).urls[0] as string;
     this.#storageMs = checkedLimit('storageMs', options.storageMs, STORAGE_MS);
-    this.#waiters = new PositionWaiters(() => this.#lineage());
+    this.#waiters = new PositionWaiters((signal) => this.#lineage(signal));
     // Prevents an unhandled rejection for applications that do not use `ready`.
     this.#ready.promise.catch(() => undefined);
     if (options.onChange !== undefined) this.on('change', options.onChange);
@@ -146,8 +146,6 @@ export class Mirror {
    * FollowError
    */
   waitFor(position: string, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    if (this.#state.kind === 'closed') return Promise.reject(new MirrorClosedError());
-    if (this.#state.kind === 'failed') return Promise.reject(this.#state.error);
     return this.#waiters.wait(position, options.signal);
   }
 
@@ -278,12 +276,13 @@ export class Mirror {
   #ended(state: MirrorState, reason: Error): void {
     this.#alarm.stop();
     this.#become(state);
-    this.#waiters.rejectAll(reason);
+    this.#waiters.end(reason);
     this.#ready.reject(reason);
   }
 
-  async #lineage(): Promise<Lineage> {
-    return (await new Client(this.#url.replace(/^ws/i, 'http'), this.#options).replication()).lineage;
+  async #lineage(signal: AbortSignal): Promise<Lineage> {
+    const node = new Client(this.#url.replace(/^ws/i, 'http'), this.#options);
+    return checkedLineage((await node.replication({ signal })).lineage);
   }
 }
 

@@ -26,39 +26,54 @@ interface Waiter {
   readonly reject: (error: unknown) => void;
 }
 
+/** Most time that a node may take to say its lineage, in milliseconds. */
+const ASK_MS = 10_000;
+/** Pause before a node is asked again that has not said its lineage, in milliseconds. */
+const ASK_AGAIN_MS = 1_000;
+
+/**
+ * Checks what a node says.
+ * @throws TypeError if it is no lineage
+ */
+export function checkedLineage(lineage: unknown): Lineage {
+  const isLineage =
+    Array.isArray(lineage) &&
+    lineage.every((each) => typeof each?.runId === 'string' && Number.isSafeInteger(each.validTo));
+  if (!isLineage) throw new TypeError('the node says no lineage');
+  return lineage;
+}
+
 export class PositionWaiters {
-  readonly #lineageOf: () => Promise<Lineage>;
+  readonly #lineageOf: (signal: AbortSignal) => Promise<Lineage>;
+  readonly #askMs: number;
+  readonly #askAgainMs: number;
   readonly #waiters = new Set<Waiter>();
   #at: string | null = null;
   /** The node's lineage when the mirror had this run ID. */
   #lineage: { readonly runId: string; readonly ancestors: Lineage } | null = null;
-  #isAsking = false;
+  /** Ends the question that is under way, and the pause after one that failed. */
+  #asking: AbortController | null = null;
+  #over: { readonly error: unknown } | null = null;
 
-  /** @param lineageOf asks the followed node; after a failure it is asked again later */
-  constructor(lineageOf: () => Promise<Lineage>) {
+  /** @param lineageOf asks the followed node; after a failure it is asked again */
+  constructor(
+    lineageOf: (signal: AbortSignal) => Promise<Lineage>,
+    askMs = ASK_MS,
+    askAgainMs = ASK_AGAIN_MS,
+  ) {
     this.#lineageOf = lineageOf;
+    this.#askMs = askMs;
+    this.#askAgainMs = askAgainMs;
   }
 
   /**
    * @throws TypeError if the text is not a position; LostPositionError if it can never be reached; the signal's reason
    */
   wait(wanted: string, signal?: AbortSignal): Promise<void> {
-    if (parsePosition(wanted) === null) return Promise.reject(new TypeError(`${wanted} is no position`));
-    if (signal?.aborted) return Promise.reject(signal.reason);
-    return new Promise<void>((resolve, reject) => {
-      const abort = (): void => waiter.reject(signal?.reason);
-      const settle = <T>(then: (value: T) => void) => {
-        return (value: T): void => {
-          this.#waiters.delete(waiter);
-          signal?.removeEventListener('abort', abort);
-          then(value);
-        };
-      };
-      const waiter: Waiter = { wanted, resolve: settle<void>(resolve), reject: settle(reject) };
-      this.#waiters.add(waiter);
-      signal?.addEventListener('abort', abort);
-      this.#look();
-    });
+    const waiting = this.#wait(wanted, signal);
+    // An application that looks at the answer later, or never, must not be ended by an unhandled rejection.
+    waiting.catch(() => undefined);
+    return waiting;
   }
 
   /** Reports the mirror's new position. */
@@ -67,14 +82,34 @@ export class PositionWaiters {
     if (this.#waiters.size > 0) this.#look();
   }
 
-  /** Rejects all waiting calls. */
-  rejectAll(error: unknown): void {
+  /** Rejects all calls that wait, and those to come. */
+  end(error: unknown): void {
+    this.#over = { error };
+    this.#asking?.abort();
     for (const { reject } of this.#waiters) reject(error);
+  }
+
+  async #wait(wanted: string, signal: AbortSignal | undefined): Promise<void> {
+    if (parsePosition(wanted) === null) throw new TypeError(`${wanted} is no position`);
+    if (this.#over !== null) throw this.#over.error;
+    signal?.throwIfAborted();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const waiter: Waiter = { wanted, resolve, reject };
+    const abort = (): void => reject(signal?.reason);
+    this.#waiters.add(waiter);
+    signal?.addEventListener('abort', abort);
+    try {
+      this.#look();
+      await promise;
+    } finally {
+      this.#waiters.delete(waiter);
+      signal?.removeEventListener('abort', abort);
+    }
   }
 
   #look(): void {
     const at = this.#at === null ? null : parsePosition(this.#at);
-    if (this.#at === null || at === null) return;
+    if (this.#at === null || at === null || this.#over !== null) return;
     for (const waiter of this.#waiters) {
       const reached = hasReached(this.#at, waiter.wanted) ?? this.#acrossHistories(at, waiter.wanted);
       if (reached === 'lost') waiter.reject(new LostPositionError(waiter.wanted));
@@ -91,20 +126,26 @@ export class PositionWaiters {
     return offset > ancestor.validTo ? 'lost' : at.offset >= offset;
   }
 
+  /** Asks for the lineage, unless a question is under way. */
   #ask(runId: string): void {
-    if (this.#isAsking) return;
-    this.#isAsking = true;
-    this.#lineageOf()
-      .then(
-        (ancestors) => {
-          this.#lineage = { runId, ancestors };
-        },
-        // The next move of the mirror asks again.
-        () => undefined,
-      )
-      .finally(() => {
-        this.#isAsking = false;
-        if (this.#lineage?.runId === runId) this.#look();
-      });
+    if (this.#asking !== null) return;
+    const asking = new AbortController();
+    this.#asking = asking;
+    const done = (): void => {
+      this.#asking = null;
+      this.#look();
+    };
+    const failed = (): void => {
+      if (asking.signal.aborted) return;
+      const timer = setTimeout(done, this.#askAgainMs);
+      asking.signal.addEventListener('abort', () => clearTimeout(timer));
+    };
+    const time = AbortSignal.any([asking.signal, AbortSignal.timeout(this.#askMs)]);
+    this.#lineageOf(time)
+      .then((ancestors) => {
+        this.#lineage = { runId, ancestors };
+        done();
+      })
+      .catch(failed);
   }
 }
