@@ -170,8 +170,10 @@ test('what a node and its peers say cannot act on the terminal: answers and erro
     upstream: null,
   });
   const server = createServer((request, response) => {
-    response.statusCode = request.method === 'GET' ? 503 : 200;
-    response.setHeader('content-type', 'application/problem+json');
+    const fails = request.method === 'GET';
+    response.statusCode = fails ? 503 : 200;
+    response.setHeader('content-type', fails ? 'application/problem+json' : 'application/json');
+    response.setHeader('psync-position', `${'a'.repeat(40)}:1`);
     response.end(said);
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -1,7 +1,8 @@
 /** What a failure means to whoever started the command: an exit code and a line. */
 import { CommanderError } from 'commander';
+import { ApiError } from '../client/api-error.ts';
 import { FollowError } from '../client/ending.ts';
-import { ApiError, UnsendableKey } from '../client/rest.ts';
+import { UnsendableKey } from '../client/rest.ts';
 import { UsageError } from '../settings/parse.ts';
 import { CommandError } from './command-error.ts';
 import { printableLines } from './output/printable.ts';

@@ -4,6 +4,7 @@
  */
 
 export type * from './answers.ts';
+export { ApiError } from './api-error.ts';
 export { FollowError } from './ending.ts';
 export type { Entry, Value } from './entry.ts';
 export type * from './event.ts';
@@ -24,7 +25,6 @@ export {
 } from './mirror/storage.ts';
 export type { EntryFilter } from './mirror/subscriptions.ts';
 export {
-  ApiError,
   type BatchOperation,
   type BatchResult,
   Client,

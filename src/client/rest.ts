@@ -11,35 +11,22 @@ import type {
   Written,
 } from './answers.ts';
 
+import { checkAnswer, isNotFound, jsonOf } from './api-error.ts';
 import { type Token, type Transport, tokenOf } from './token.ts';
 
 export type * from './answers.ts';
 
-/** An error answer with its stable code. */
-export class ApiError extends Error {
-  override readonly name = 'ApiError';
-  readonly status: number;
-  readonly code: string;
-  /** The problem+json object. */
-  readonly problem: Readonly<Record<string, unknown>>;
-
-  constructor(status: number, problem: Readonly<Record<string, unknown>>) {
-    super(typeof problem.detail === 'string' ? problem.detail : `HTTP status ${status}`);
-    this.status = status;
-    this.code = typeof problem.code === 'string' ? problem.code : 'UNKNOWN';
-    this.problem = problem;
-  }
-}
-
 /**
- * A key that consists of a `.` or `..` segment. URL parsers resolve these segments even when they are percent-encoded,
- * and so does `fetch` (WHATWG URL, "single-dot URL path segment"). Batches and imports accept such keys.
+ * A key that `fetch` cannot send in a URL: a `.` or `..` segment, which URL parsers resolve even when it is
+ * percent-encoded (WHATWG URL, "single-dot URL path segment"), or text with half of a surrogate pair, which has no UTF-8.
+ * Batches and imports accept `.` and `..`.
  */
-export class UnsendableKey extends Error {
+export class UnsendableKey extends TypeError {
   override readonly name = 'UnsendableKey';
 
   constructor(key: string) {
-    super(`a key of nothing but . or .. segments cannot be sent by this client: ${JSON.stringify(key)}`);
+    const what = key.isWellFormed() ? 'of nothing but . or .. segments' : 'with half of a surrogate pair';
+    super(`a key ${what} cannot be sent by this client: ${JSON.stringify(key)}`);
   }
 }
 
@@ -110,10 +97,9 @@ export class Client {
   /** @returns the bytes of the value; null: there is no such entry */
   async get(key: string): Promise<Uint8Array | null> {
     const response = await this.#fetch(this.#keyUrl(key));
-    if (response.ok) return new Uint8Array(await response.arrayBuffer());
-    const problem = await problemOf(response);
-    if (problem.code === 'NOT_FOUND') return null;
-    throw problem;
+    if (await isNotFound(response)) return null;
+    await checkAnswer(response, 'application/octet-stream');
+    return new Uint8Array(await response.arrayBuffer());
   }
 
   async set(
@@ -122,7 +108,7 @@ export class Client {
     options: SetOptions = {},
   ): Promise<Written> {
     const query = options.ttl === undefined ? '' : `?ttl=${options.ttl}`;
-    return this.#json(this.#keyUrl(key) + query, { ...write('PUT', options), body: value });
+    return this.#json(this.#keyUrl(key) + query, { ...write('PUT', options), body: sendable(value) });
   }
 
   /**
@@ -139,7 +125,7 @@ export class Client {
     value: Uint8Array<ArrayBuffer> | string,
     condition: Condition = {},
   ): Promise<Appended> {
-    return this.#json(`${this.#keyUrl(key)}/append`, { ...write('POST', condition), body: value });
+    return this.#json(`${this.#keyUrl(key)}/append`, { ...write('POST', condition), body: sendable(value) });
   }
 
   /** Applies a JSON Merge Patch to a JSON value: null removes a member. */
@@ -156,13 +142,9 @@ export class Client {
   /** @returns whether the entry existed */
   async delete(key: string, condition: Condition = {}): Promise<boolean> {
     const response = await this.#fetch(this.#keyUrl(key), write('DELETE', condition));
-    if (response.ok) {
-      await response.body?.cancel();
-      return true;
-    }
-    const problem = await problemOf(response);
-    if (problem.code === 'NOT_FOUND') return false;
-    throw problem;
+    if (await isNotFound(response)) return false;
+    await jsonOf(response);
+    return true;
   }
 
   /** @param lines NDJSON; a stream cannot be redirected, so this node has to be the master */
@@ -185,8 +167,9 @@ export class Client {
   ): Promise<{ readonly position: string; readonly lines: ReadableStream<Uint8Array> }> {
     const query = prefix === '' ? '' : `?prefix=${encodeURIComponent(prefix)}`;
     const response = await this.#fetch(`${this.#base}/v1/export${query}`);
-    if (!response.ok || response.body === null) throw await problemOf(response);
-    return { position: response.headers.get('psync-position') ?? '', lines: response.body };
+    await checkAnswer(response, 'application/x-ndjson');
+    const position = response.headers.get('psync-position') as string;
+    return { position, lines: response.body as ReadableStream<Uint8Array> };
   }
 
   /** @param options.signal ends the request */
@@ -230,7 +213,7 @@ export class Client {
 
   /** @throws UnsendableKey */
   #keyUrl(key: string): string {
-    if (key === '.' || key === '..') throw new UnsendableKey(key);
+    if (key === '.' || key === '..' || !key.isWellFormed()) throw new UnsendableKey(key);
     return `${this.#base}/v1/keys/${encodeURIComponent(key)}`;
   }
 
@@ -246,10 +229,14 @@ export class Client {
   }
 
   async #json<T>(url: string, init: RequestInit): Promise<T> {
-    const response = await this.#fetch(url, init);
-    if (!response.ok) throw await problemOf(response);
-    return (await response.json()) as T;
+    return jsonOf(await this.#fetch(url, init));
   }
+}
+
+/** @throws TypeError for text that has no UTF-8, which `fetch` would change */
+function sendable(value: Uint8Array<ArrayBuffer> | string): Uint8Array<ArrayBuffer> | string {
+  if (typeof value !== 'string' || value.isWellFormed()) return value;
+  throw new TypeError('the value has half of a surrogate pair, so it is no text that can be sent');
 }
 
 /**
@@ -271,14 +258,4 @@ function write(
     },
     ...(body !== undefined && { body: JSON.stringify(body) }),
   };
-}
-
-async function problemOf(response: Response): Promise<ApiError> {
-  const text = await response.text();
-  try {
-    return new ApiError(response.status, JSON.parse(text) as Record<string, unknown>);
-  } catch {
-    const detail = `${response.url} does not answer like psyncd: HTTP status ${response.status}`;
-    return new ApiError(response.status, { detail });
-  }
 }

@@ -1,7 +1,7 @@
 /** `Client` of psyncd/client with a real node: each call does what its name says, and each error has its code. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { ApiError } from '../../src/client/rest.ts';
+import { ApiError } from '../../src/client/api-error.ts';
 import { Cluster, textOf } from '../support/cluster.ts';
 
 test('the conditions and expiry that `set` and `delete` of the client take are carried out', async (t) => {
@@ -63,4 +63,22 @@ test('a batch is done as a whole, or says which operation it was', async (t) => 
     return true;
   });
   assert.equal(await textOf(node, 'a'), '{"deep":true}');
+});
+
+test('a batch refuses keys and values with half of a surrogate pair, and sends every other text as it is', async (t) => {
+  const node = await (await Cluster.create(t)).start('node');
+  const { client } = node;
+  for (const [key, value] of [
+    ['\ud800', 'v'],
+    ['k', 'a\udc00'],
+  ] as const) {
+    await assert.rejects(client.batch([{ op: 'set', key, value }]), { code: 'BAD_REQUEST' });
+  }
+  for (const key of ['.', '..', 'a/../b', '%2e', '\u{1f600}', '\0']) {
+    await client.batch([{ op: 'set', key, value: '\u{1f600}' }]);
+    const { results } = await client.batch([{ op: 'get', key }]);
+    assert.equal(results[0]?.value, '\u{1f600}', key);
+  }
+  await client.set('a/../b', '\u{1f600}\uffff');
+  assert.equal(await textOf(node, 'a/../b'), '\u{1f600}\uffff');
 });

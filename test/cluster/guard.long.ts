@@ -6,7 +6,7 @@ import test from 'node:test';
 import Database from 'better-sqlite3';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
-import { ApiError } from '../../src/client/rest.ts';
+import { ApiError } from '../../src/client/api-error.ts';
 import { Cluster, converged, counters, linkState, textOf, writeMany } from '../support/cluster.ts';
 
 const QUICK = ['--repl-timeout', '400ms', '--repl-ping-interval', '100ms'];

@@ -2,7 +2,8 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { Readable, Transform } from 'node:stream';
-import { ApiError, Client, type Imported, type ReplicationAnswer } from '../../client/rest.ts';
+import { ApiError } from '../../client/api-error.ts';
+import { Client, type Imported, type ReplicationAnswer } from '../../client/rest.ts';
 import { CommandError } from '../command-error.ts';
 import type { Shown } from '../options/node.ts';
 import { progress } from '../output/progress.ts';

@@ -1,0 +1,86 @@
+/** Errors of the REST API, and how to tell an answer of psyncd from one of something else, such as a captive portal. */
+import { parsePosition } from './position.ts';
+
+/** An error answer with its stable code. */
+export class ApiError extends Error {
+  override readonly name = 'ApiError';
+  readonly status: number;
+  /** `BAD_ANSWER`: the answer is not psyncd's. */
+  readonly code: string;
+  /** The problem+json object. */
+  readonly problem: Readonly<Record<string, unknown>>;
+
+  constructor(status: number, problem: Readonly<Record<string, unknown>>) {
+    super(typeof problem.detail === 'string' ? problem.detail : `HTTP status ${status}`);
+    this.status = status;
+    this.code = typeof problem.code === 'string' ? problem.code : 'UNKNOWN';
+    this.problem = problem;
+  }
+}
+
+/**
+ * Checks the status, the media type and the header `Psync-Position` of an answer.
+ * @param type expected media type
+ * @throws ApiError of the node, or `BAD_ANSWER`
+ */
+export async function checkAnswer(response: Response, type: string): Promise<void> {
+  if (!response.ok) throw await problemOf(response);
+  if (typeOf(response) === type && positionOf(response) !== null) return;
+  throw await badAnswer(response);
+}
+
+/**
+ * Returns the JSON object of an answer.
+ * @throws ApiError of the node, or `BAD_ANSWER`
+ */
+export async function jsonOf<T>(response: Response): Promise<T> {
+  await checkAnswer(response, 'application/json');
+  return (await objectOf(response)) as T;
+}
+
+/**
+ * @returns whether the node says that there is no such entry
+ * @throws ApiError for any other error answer
+ */
+export async function isNotFound(response: Response): Promise<boolean> {
+  if (response.ok) return false;
+  const problem = await problemOf(response);
+  if (problem.code !== 'NOT_FOUND') throw problem;
+  // Another server has its own idea of what is not found.
+  if (positionOf(response) === null) throw await badAnswer(response);
+  return true;
+}
+
+async function problemOf(response: Response): Promise<ApiError> {
+  if (typeOf(response) !== 'application/problem+json') return badAnswer(response);
+  return new ApiError(response.status, await objectOf(response));
+}
+
+async function objectOf(response: Response): Promise<Readonly<Record<string, unknown>>> {
+  const text = await response.text();
+  try {
+    const object: unknown = JSON.parse(text);
+    if (typeof object === 'object' && object !== null) return object as Readonly<Record<string, unknown>>;
+  } catch {
+    // It is no JSON.
+  }
+  throw await badAnswer(response);
+}
+
+async function badAnswer(response: Response): Promise<ApiError> {
+  const { status, url } = response;
+  // Nobody reads the rest, so the connection need not bring it.
+  if (!response.bodyUsed) await response.body?.cancel().catch(() => undefined);
+  const type = typeOf(response) || 'no Content-Type';
+  const position = positionOf(response) === null ? ', no Psync-Position' : '';
+  const detail = `${url} does not answer like psyncd: HTTP status ${status}, ${type}${position}`;
+  return new ApiError(status, { code: 'BAD_ANSWER', detail });
+}
+
+function typeOf({ headers }: Response): string {
+  return (headers.get('content-type') ?? '').replace(/\s*;.*/s, '').toLowerCase();
+}
+
+function positionOf({ headers }: Response): object | null {
+  return parsePosition(headers.get('psync-position') ?? '');
+}
