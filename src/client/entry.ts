@@ -41,7 +41,7 @@ function bytesOf(base64: string): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+const UTF8 = /* @__PURE__ */ new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** Decodes base64. Text comes as base64 too if JSON would have to escape a lot of it. */
 function textOrBytes(bytes: Uint8Array<ArrayBuffer>): Value {

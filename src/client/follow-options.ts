@@ -29,8 +29,16 @@ export interface CheckedOptions {
 /** Longest time that a timer accepts. */
 const MAX_LIMIT = 2 ** 31 - 1;
 
-/** @throws TypeError that names the mistake: no URL, a malformed URL, or a limit that is not a positive number */
-export function checkedOptions(options: FollowTarget & FollowLimits): CheckedOptions {
+/** Only keys with this prefix, or with one of these; undefined: all keys. */
+export type Prefix = string | readonly string[] | undefined;
+
+/**
+ * @throws TypeError that names the mistake: no URL, a malformed URL, a list without a prefix, a prefix that is not text
+ * that can be sent, or a limit that is not a positive number
+ */
+export function checkedOptions(
+  options: FollowTarget & FollowLimits & { readonly prefix?: Prefix },
+): CheckedOptions {
   const urls = options.urls ?? [options.url];
   if (urls.length === 0 || urls[0] === undefined) throw new TypeError('there is no URL to follow');
   for (const url of urls) {
@@ -38,6 +46,12 @@ export function checkedOptions(options: FollowTarget & FollowLimits): CheckedOpt
     if (!/^(http|ws)s?:\/\/[^/?#]+(\/[^?#]*)?$/i.test(url) || !URL.canParse(url)) {
       throw new TypeError(`${url} is no URL of the form http://HOST:PORT`);
     }
+  }
+  const { prefix } = options;
+  const prefixes = [prefix ?? []].flat();
+  // Nothing is not everything; and the URL would have another text for half of a surrogate pair.
+  if ((prefix && prefixes.length === 0) || !prefixes.every((each) => `${each}`.isWellFormed())) {
+    throw new TypeError('prefix: expected text, or a list of at least one');
   }
   const limit = (name: keyof FollowLimits, initial: number): number =>
     checkedLimit(name, options[name], initial);

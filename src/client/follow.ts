@@ -130,23 +130,26 @@ async function* oneConnection(
 
 function feedUrl(base: string, { prefix, snapshot }: FollowOptions, position: string | undefined): string {
   const query = new URLSearchParams();
-  for (const each of typeof prefix === 'string' ? [prefix] : (prefix ?? [])) query.append('prefix', each);
+  for (const each of [prefix ?? []].flat()) query.append('prefix', each);
   if (position !== undefined) query.set('position', position);
   if (snapshot === false) query.set('snapshot', 'false');
   const search = query.size === 0 ? '' : `?${query}`;
   return `${base.replace(/^http/i, 'ws').replace(/\/+$/, '')}/v1/changes${search}`;
 }
 
-/** Waits; ends early when the signal is aborted. */
+/** Waits; ends early when the signal is aborted, or when the browser is online again. */
 function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   if (signal?.aborted) return Promise.resolve();
   return new Promise((resolve) => {
+    const over = new AbortController();
     const done = (): void => {
       clearTimeout(timer);
-      signal?.removeEventListener('abort', done);
+      over.abort();
       resolve();
     };
     const timer = setTimeout(done, ms);
-    signal?.addEventListener('abort', done);
+    signal?.addEventListener('abort', done, over);
+    // Browsers say when the machine is connected again; Node does not.
+    (globalThis as Partial<EventTarget>).addEventListener?.('online', done, over);
   });
 }

@@ -263,6 +263,30 @@ test('an abort ends the loop, wherever it is', async (t) => {
   });
 });
 
+test('when the browser is online again, the next attempt comes at once', async (t) => {
+  const browser = new EventTarget();
+  const signals: AbortSignal[] = [];
+  Object.assign(globalThis, {
+    addEventListener: (name: string, listener: () => void, options: { readonly signal: AbortSignal }) => {
+      signals.push(options.signal);
+      browser.addEventListener(name, listener, options);
+    },
+  });
+  t.after(() => Reflect.deleteProperty(globalThis, 'addEventListener'));
+  const feed = await scriptedFeed(t, (index) => (index === 0 ? [4503] : model().from(undefined)));
+  const onConnection = ({ kind }: ConnectionState): void => {
+    if (kind === 'waiting') setImmediate(() => browser.dispatchEvent(new Event('online')));
+  };
+  const following = follow({ url: feed.url, retryBaseMs: 1e6, retryMaxMs: 1e6, onConnection });
+  for await (const { type } of following) if (type === 'synced') break;
+  assert.equal(feed.requests.length, 2);
+  assert.deepEqual(
+    signals.map(({ aborted }) => aborted),
+    [true],
+    'the listener is still there',
+  );
+});
+
 test('wrong options are refused at once, by name', async () => {
   const url = 'http://127.0.0.1:9';
   const wrong: readonly (readonly [object, RegExp])[] = [
@@ -276,6 +300,9 @@ test('wrong options are refused at once, by name', async () => {
     [{ url, silenceMs: 'a' }, /^silenceMs: expected a number above 0, got a$/],
     [{ url, connectMs: Number.NaN }, /^connectMs: /],
     [{ url, queueLength: Number.POSITIVE_INFINITY }, /^queueLength: /],
+    [{ url, prefix: [] }, /^prefix: expected text, or a list of at least one$/],
+    [{ url, prefix: '\ud800' }, /^prefix: /],
+    [{ url, prefix: ['a', 'b\udc00'] }, /^prefix: /],
   ];
   for (const [options, message] of wrong) {
     await assert.rejects(follow(options as FollowOptions).next(), { name: 'TypeError', message });

@@ -133,6 +133,40 @@ test('a broken connection is reported, and the entries stay', async (t) => {
   assert.deepEqual(contents(copy), expected(history));
 });
 
+test('reconnect ends the pause before the next attempt', async (t) => {
+  const history = abc();
+  const feed = await scriptedFeed(t, (index, query) =>
+    index < 2 ? [4503] : history.from(query.get('position') ?? undefined),
+  );
+  const copy = open(t, { url: feed.url, retryBaseMs: 1e6, retryMaxMs: 1e6 });
+  copy.on('state', ({ kind }) => {
+    if (kind === 'waiting') setImmediate(() => copy.reconnect());
+  });
+  await copy.ready;
+  assert.deepEqual([contents(copy), feed.requests.length], [expected(history), 3]);
+});
+
+test('reconnect replaces a connection, and the mirror goes on from its position', async (t) => {
+  const history = abc();
+  const feed = await honest(t, history);
+  const copy = open(t, { url: feed.url });
+  copy.reconnect();
+  await copy.ready;
+  const [socket] = feed.sockets;
+  assert.ok(socket !== undefined);
+  const gone = once(socket, 'close');
+  const position = history.position;
+  copy.reconnect();
+  await gone;
+  history.set('d', 'while it was away');
+  await copy.waitFor(history.position);
+  assert.deepEqual(contents(copy), expected(history));
+  assert.equal(feed.requests.at(-1)?.get('position'), position);
+  await copy.close();
+  copy.reconnect();
+  assert.equal(copy.state.kind, 'closed');
+});
+
 test('a final refusal is a failure that every listener and waiting call receives', async (t) => {
   const feed = await scriptedFeed(t, () => [{ type: 'error', code: 'FORBIDDEN', detail: 'not you' }, 4403]);
   const copy = open(t, { url: feed.url });

@@ -100,6 +100,24 @@ test('a tab whose site data is deleted stores everything anew', { skip: WITHOUT_
   await stored(tab, 'a', '1');
 });
 
+test('a page that comes online again connects at once', { skip: WITHOUT_BROWSER }, async (t) => {
+  const { node, context, page } = await site(t);
+  await node.client.set('a', '1');
+  const tab = await page();
+  await tab.evaluate(`import('/dist/client/index.js').then((client) => { window.client = client; })`);
+  await context.setOffline(true);
+  await tab.evaluate(`{
+    window.copy = client.mirror({ url: ${JSON.stringify(node.url)}, retryBaseMs: 1e9, retryMaxMs: 1e9 });
+  }`);
+  // The second pause is a long one.
+  await until('the page waits', () =>
+    tab.evaluate('copy.state.kind === "waiting" && copy.state.delayMs > 1000'),
+  );
+  await context.setOffline(false);
+  await tab.evaluate('copy.ready');
+  assert.equal(await tab.evaluate('copy.get("a")'), '1');
+});
+
 test('a page that stores and loads 100,000 entries stays responsive', {
   skip: WITHOUT_BROWSER,
 }, async (t) => {

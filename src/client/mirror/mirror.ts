@@ -36,6 +36,8 @@ export class Mirror {
   readonly #options: MirrorOptions;
   readonly #storageMs: number;
   readonly #abort = new AbortController();
+  /** Ends the connection of now, or the pause before the next one. */
+  #attempt: AbortController | null = null;
   readonly #listeners = new Listeners<MirrorEvents>();
   readonly #subscriptions = new Subscriptions();
   readonly #alarm = new Alarm(() => this.#expire());
@@ -154,6 +156,14 @@ export class Mirror {
     return this.#listeners.on(name, listener);
   }
 
+  /**
+   * Connects again at once: ends the pause before the next attempt, or replaces the connection. A snapshot that is
+   * arriving begins anew.
+   */
+  reconnect(): void {
+    this.#attempt?.abort();
+  }
+
   /** Stops following and stores the remaining changes. The copy stays readable. */
   async close(): Promise<void> {
     this.#abort.abort();
@@ -164,7 +174,7 @@ export class Mirror {
   async #run(): Promise<void> {
     try {
       await this.#load();
-      await this.#follow(this.#copy.position ?? undefined);
+      await this.#follow();
       this.#ended({ kind: 'closed' }, new MirrorClosedError());
     } catch (error) {
       const reason = error instanceof Error ? error : new Error(String(error));
@@ -173,22 +183,29 @@ export class Mirror {
     await this.#saver?.close();
   }
 
-  /** @param position where to continue; undefined: from a snapshot */
-  async #follow(position: string | undefined): Promise<void> {
-    const { signal } = this.#abort;
+  async #follow(): Promise<void> {
     const onConnection = (state: ConnectionState): void => this.#connection(state);
+    let position = this.#copy.position ?? undefined;
     let mayBeThePosition = position !== undefined;
-    try {
-      for await (const event of follow({ ...this.#options, position, signal, onConnection })) {
-        mayBeThePosition = true;
-        for (const effect of this.#copy.take(event)) this.#perform(effect);
+    while (!this.#abort.signal.aborted) {
+      this.#attempt = new AbortController();
+      const signal = AbortSignal.any([this.#abort.signal, this.#attempt.signal]);
+      try {
+        for await (const event of follow({ ...this.#options, position, signal, onConnection })) {
+          mayBeThePosition = true;
+          for (const effect of this.#copy.take(event)) this.#perform(effect);
+        }
+        // The mirror is closed, or is to connect again.
+        position = this.#copy.position ?? undefined;
+        mayBeThePosition = position !== undefined;
+      } catch (error) {
+        // The node may reject a position that was stored or comes from another node. A request without it shows whether
+        // the rest of the request is wrong.
+        const isWrong = error instanceof FollowError && error.closeCode === BAD_REQUEST;
+        if (!isWrong || !mayBeThePosition) throw error;
+        position = undefined;
+        mayBeThePosition = false;
       }
-    } catch (error) {
-      // The node may reject a position that was stored or comes from another node. A request without it shows whether
-      // the rest of the request is wrong.
-      const isWrong = error instanceof FollowError && error.closeCode === BAD_REQUEST;
-      if (!isWrong || !mayBeThePosition) throw error;
-      await this.#follow(undefined);
     }
   }
 
