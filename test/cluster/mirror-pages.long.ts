@@ -100,6 +100,83 @@ test('a tab whose site data is deleted stores everything anew', { skip: WITHOUT_
   await stored(tab, 'a', '1');
 });
 
+test('a page that is reloaded continues from its position, with the stored entries', {
+  skip: WITHOUT_BROWSER,
+}, async (t) => {
+  const { node, page } = await site(t);
+  await node.client.set('a', '1');
+  await node.client.set('b', '1');
+  const tab = await page();
+  await mirrored(tab, node);
+  await stored(tab, 'b', '1');
+  const { feed } = await node.client.replication();
+  await tab.reload();
+  await node.client.set('b', '2');
+  await mirrored(tab, node);
+  assert.deepEqual(await tab.evaluate('[copy.get("a"), copy.get("b"), errors]'), ['1', '2', []]);
+  const { counters } = (await node.client.replication()).feed;
+  assert.deepEqual(counters, { ...feed.counters, continued: feed.counters.continued + 1 });
+});
+
+test('a page over its quota says so, and its mirror stays live', { skip: WITHOUT_BROWSER }, async (t) => {
+  const { node, context, page } = await site(t);
+  for (let index = 0; index < 20; index += 1) await node.client.set(`k${index}`, 'x'.repeat(500_000));
+  const tab = await page();
+  const session = await context.newCDPSession(tab);
+  const { origin } = new URL(tab.url());
+  await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 1_000_000 });
+  await mirrored(tab, node);
+  await until('the error is told', () => tab.evaluate('errors.length === 1'));
+  assert.match(String(await tab.evaluate('errors[0]')), /Quota/);
+  const { position } = await node.client.set('k0', 'small');
+  await tab.evaluate(`copy.waitFor(${JSON.stringify(position)})`);
+  assert.deepEqual(await tab.evaluate('[copy.get("k0"), copy.state.kind, errors.length]'), [
+    'small',
+    'live',
+    1,
+  ]);
+});
+
+test('an entry expires in a page at its time, with an event, while the node is away', {
+  skip: WITHOUT_BROWSER,
+}, async (t) => {
+  const { node, page } = await site(t);
+  const tab = await page();
+  await mirrored(tab, node);
+  const changed = tab.evaluate(
+    `new Promise((resolve) => copy.subscribe(() => resolve(copy.get('k')), { key: 'k' }))`,
+  );
+  const { position } = await node.client.set('k', 'v', { ttl: 8 });
+  assert.equal(await changed, 'v');
+  const gone = tab.evaluate(
+    `new Promise((resolve) => copy.subscribe(() => resolve(copy.snapshot()), { key: 'k' }))`,
+  );
+  await node.stop('SIGKILL');
+  assert.deepEqual(await gone, []);
+  assert.equal(await tab.evaluate('copy.position'), position);
+});
+
+test('a mirror in a worker stores and follows as in a page', { skip: WITHOUT_BROWSER }, async (t) => {
+  const { node, page } = await site(t);
+  await node.client.set('a', '1');
+  const tab = await page();
+  const script = `
+    const { indexedDbStorage, mirror } = await import(self.name + '/dist/client/index.js');
+    const copy = mirror({ url: ${JSON.stringify(node.url)}, storage: indexedDbStorage('copy') });
+    copy.subscribe(() => postMessage(copy.get('a')), { key: 'a' });
+  `;
+  await tab.evaluate(`{
+    window.told = [];
+    const script = URL.createObjectURL(new Blob([${JSON.stringify(script)}], { type: 'text/javascript' }));
+    window.worker = new Worker(script, { type: 'module', name: location.origin });
+    worker.onmessage = ({ data }) => window.told.push(data);
+  }`);
+  await until('the worker has the entry', () => tab.evaluate('told.includes("1")'));
+  await node.client.set('a', '2');
+  await until('the worker has the change', () => tab.evaluate('told.includes("2")'));
+  await stored(tab, 'a', '2');
+});
+
 test('a page that comes online again connects at once', { skip: WITHOUT_BROWSER }, async (t) => {
   const { node, context, page } = await site(t);
   await node.client.set('a', '1');
