@@ -17,10 +17,8 @@ export interface RetryBounds {
  * @param random a number in [0, 1)
  */
 export function retryDelayMs(failures: number, urls: number, random: number, bounds: RetryBounds): number {
-  const ceiling = Math.min(bounds.maxMs, bounds.baseMs);
   // Tries each other node before waiting for this one.
-  if (failures < urls) return Math.round(Math.min(FIRST_RETRY_MS, ceiling) * random);
+  if (failures < urls) return Math.round(Math.min(FIRST_RETRY_MS, bounds.maxMs, bounds.baseMs) * random);
   const round = Math.floor(failures / urls) - 1;
-  const most = Math.min(bounds.maxMs, bounds.baseMs * 2 ** Math.min(round, 16));
-  return Math.round(most * (1 - random / 2));
+  return Math.round(Math.min(bounds.maxMs, bounds.baseMs * 2 ** round) * (1 - random / 2));
 }

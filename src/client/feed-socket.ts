@@ -109,8 +109,7 @@ export class FeedSocket {
     try {
       this.#take(data);
     } catch (error) {
-      if (!(error instanceof FeedFormatError)) throw error;
-      this.#end({ kind: 'malformed', detail: error.message });
+      this.#end({ kind: 'malformed', detail: (error as Error).message });
     }
   };
 

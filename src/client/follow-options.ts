@@ -40,17 +40,16 @@ export function checkedOptions(
   options: FollowTarget & FollowLimits & { readonly prefix?: Prefix },
 ): CheckedOptions {
   const urls = options.urls ?? [options.url];
-  if (urls.length === 0 || urls[0] === undefined) throw new TypeError('there is no URL to follow');
+  if (urls[0] === undefined) throw new TypeError('there is no URL to follow');
   for (const url of urls) {
     // A path before the node's own paths belongs to a proxy.
     if (!/^(http|ws)s?:\/\/[^/?#]+(\/[^?#]*)?$/i.test(url) || !URL.canParse(url)) {
       throw new TypeError(`${url} is no URL of the form http://HOST:PORT`);
     }
   }
-  const { prefix } = options;
-  const prefixes = [prefix ?? []].flat();
+  const prefixes = [options.prefix ?? ''].flat();
   // Nothing is not everything; and the URL would have another text for half of a surrogate pair.
-  if ((prefix && prefixes.length === 0) || !prefixes.every((each) => `${each}`.isWellFormed())) {
+  if (prefixes.length === 0 || !prefixes.every((prefix) => prefix.isWellFormed())) {
     throw new TypeError('prefix: expected text, or a list of at least one');
   }
   const limit = (name: keyof FollowLimits, initial: number): number =>

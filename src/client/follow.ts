@@ -8,6 +8,7 @@ import { type Ending, endingVerdict } from './ending.ts';
 import type { FeedEvent } from './event.ts';
 import { FeedSocket, type SocketLimits } from './feed-socket.ts';
 import { checkedOptions, type FollowLimits, type FollowTarget } from './follow-options.ts';
+import { call } from './report.ts';
 import { type Token, type Transport, tokenOf } from './token.ts';
 
 /** Duration after which a connection counts as good even without events, in milliseconds. */
@@ -49,6 +50,9 @@ export type ConnectionState =
  */
 export async function* follow(options: FollowOptions): AsyncGenerator<FeedEvent, void, undefined> {
   const { signal, onConnection } = options;
+  const tell = (state: ConnectionState): void => {
+    if (onConnection) call(onConnection, state);
+  };
   const { urls, limits, retry } = checkedOptions(options);
   const cursor = new Cursor(options.position);
   let turn = 0;
@@ -58,7 +62,7 @@ export async function* follow(options: FollowOptions): AsyncGenerator<FeedEvent,
     const url = urls[turn % urls.length] as string;
     const before = cursor.position;
     const opened = { at: Number.POSITIVE_INFINITY, isServed: false };
-    onConnection?.({ kind: 'connecting', url });
+    tell({ kind: 'connecting', url });
     const ending = yield* oneConnection(
       url,
       options,
@@ -66,7 +70,7 @@ export async function* follow(options: FollowOptions): AsyncGenerator<FeedEvent,
       cursor,
       () => {
         opened.at = performance.now();
-        onConnection?.({ kind: 'open', url });
+        tell({ kind: 'open', url });
       },
       () => {
         opened.isServed = true;
@@ -86,7 +90,7 @@ export async function* follow(options: FollowOptions): AsyncGenerator<FeedEvent,
     failures = isGood ? 0 : failures + 1;
     if (verdict.where === 'next') turn += 1;
     const delayMs = retryDelayMs(failures, urls.length, Math.random(), retry);
-    onConnection?.({ kind: 'waiting', url, detail: verdict.detail, delayMs });
+    tell({ kind: 'waiting', url, detail: verdict.detail, delayMs });
     await pause(delayMs, signal);
   }
 }
@@ -133,8 +137,7 @@ function feedUrl(base: string, { prefix, snapshot }: FollowOptions, position: st
   for (const each of [prefix ?? []].flat()) query.append('prefix', each);
   if (position !== undefined) query.set('position', position);
   if (snapshot === false) query.set('snapshot', 'false');
-  const search = query.size === 0 ? '' : `?${query}`;
-  return `${base.replace(/^http/i, 'ws').replace(/\/+$/, '')}/v1/changes${search}`;
+  return `${base.replace(/^http/i, 'ws').replace(/\/+$/, '')}/v1/changes?${query}`;
 }
 
 /** Waits; ends early when the signal is aborted, or when the browser is online again. */

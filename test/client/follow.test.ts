@@ -263,6 +263,15 @@ test('an abort ends the loop, wherever it is', async (t) => {
   });
 });
 
+test('what `onConnection` throws is reported, and ends nothing', async (t) => {
+  const reported = t.mock.method(console, 'error', () => undefined);
+  const feed = await scriptedFeed(t, (index) => (index === 0 ? [4503] : model().from(undefined)));
+  const onConnection = ({ kind }: ConnectionState): void => assert.fail(kind);
+  await collect({ url: feed.url, onConnection }, ({ type }) => type === 'synced');
+  const messages = reported.mock.calls.map(({ arguments: [error] }) => (error as Error).message);
+  assert.deepEqual(messages, ['connecting', 'open', 'waiting', 'connecting', 'open']);
+});
+
 test('when the browser is online again, the next attempt comes at once', async (t) => {
   const browser = new EventTarget();
   const signals: AbortSignal[] = [];

@@ -1,5 +1,5 @@
 /** Listeners for events, by name. */
-import { call } from './report.ts';
+import { call } from '../report.ts';
 
 export class Listeners<Events extends object> {
   readonly #listeners = new Map<keyof Events, Set<(event: never) => void>>();

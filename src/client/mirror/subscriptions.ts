@@ -1,6 +1,7 @@
 /** Functions to call when entries change: all entries, those with a prefix, or one. */
+
+import { call } from '../report.ts';
 import type { Change } from './copy.ts';
-import { call } from './report.ts';
 
 /** The entries that a subscription is about: one, those with a prefix, or all. */
 export type EntryFilter =

@@ -6,8 +6,7 @@
  */
 export function call<Event>(listener: (event: Event) => unknown, event: Event): void {
   try {
-    const result = listener(event);
-    if (result instanceof Promise) result.catch(report);
+    (listener(event) as Partial<Promise<unknown>> | undefined)?.catch?.(report);
   } catch (error) {
     report(error);
   }
