@@ -274,7 +274,11 @@ for (const [what, answer] of Object.entries(NO_LINEAGE)) {
     // A position of the present history needs no answer.
     await copy.waitFor(history.position);
     const [{ socket }] = requests as [IncomingMessage];
-    const gone = socket.destroyed ? null : once(socket, 'close');
+    // Not `once`, which rejects for an error of the socket.
+    const gone = new Promise<void>((resolve) => {
+      if (socket.destroyed) resolve();
+      else socket.once('close', () => resolve());
+    });
     await copy.close();
     if (/never/.test(what)) await gone;
     ignored.push(copy.waitFor(earlier));
