@@ -217,7 +217,7 @@ export class Mirror {
     const failed = (error: unknown): void => this.#listeners.emit('storage-error', { error });
     try {
       const stored = await within(this.#storageMs, async () => storage.load(), signal);
-      if (stored !== null && stored.scope === scope) this.#start(new Copy(checkedCopy(stored)));
+      if (stored !== null && stored.scope === scope) this.#start(new Copy(await checkedCopy(stored)));
     } catch (error) {
       if (!signal.aborted) failed(error);
     }

@@ -54,11 +54,14 @@ export class StorageConflict extends Error {
   }
 }
 
+/** Number of entries after which the check of a copy rests, so that the page stays responsive. */
+const CHECKED_AT_ONCE = 10_000;
+
 /**
  * Checks a copy that a storage has loaded, which other programs may have written.
  * @throws TypeError if it is not what a mirror saves
  */
-export function checkedCopy(stored: StoredCopy): StoredCopy {
+export async function checkedCopy(stored: StoredCopy): Promise<StoredCopy> {
   if (typeof stored.position !== 'string') throw new TypeError('the stored copy has no position');
   const entries: Entry[] = [];
   for (const entry of stored.entries) {
@@ -69,6 +72,7 @@ export function checkedCopy(stored: StoredCopy): StoredCopy {
       throw new TypeError(`the stored copy has an entry that is none: ${key}`);
     }
     entries.push(entry);
+    if (entries.length % CHECKED_AT_ONCE === 0) await new Promise((resolve) => setTimeout(resolve));
   }
   return { ...stored, entries };
 }
