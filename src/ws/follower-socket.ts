@@ -20,6 +20,8 @@ export class WebSocketFollower implements FollowerSocket {
   readonly answersPings = true;
   readonly #ws: WebSocket;
   readonly #connection: Duplex;
+  /** Whether the end is sent: what the follower says behind it means nothing, and it may say much. */
+  #isEnding = false;
   /** Takes what the follower says; null: it may say nothing. */
   #takes: ((text: Buffer) => void) | null = null;
 
@@ -28,6 +30,7 @@ export class WebSocketFollower implements FollowerSocket {
     this.#connection = connection;
     this.peer = peer;
     ws.on('message', (data, isBinary) => {
+      if (this.#isEnding) return;
       if (this.#takes !== null && !isBinary && Buffer.isBuffer(data)) this.#takes(data);
       else this.close(CloseCode.protocolError, 'a follower has nothing to say here');
     });
@@ -62,6 +65,8 @@ export class WebSocketFollower implements FollowerSocket {
   }
 
   close(code: CloseCode, reason: string): void {
+    if (this.#isEnding) return;
+    this.#isEnding = true;
     this.#ws.close(code, cut(reason));
     const timer = setTimeout(() => this.#ws.terminate(), closePatienceMs(code));
     this.#ws.once('close', () => clearTimeout(timer));

@@ -29,6 +29,7 @@ export class Socket implements StreamSocket {
   readonly newToken: () => string | null;
   readonly #ws: WebSocket;
   #paused = false;
+  #isClosing = false;
   /** Number of pings without a pong. */
   #unanswered = 0;
 
@@ -92,6 +93,8 @@ export class Socket implements StreamSocket {
   }
 
   close(code: number, reason: string): void {
+    if (this.#isClosing) return;
+    this.#isClosing = true;
     // A paused socket would never see the peer's answer.
     this.resume();
     this.#ws.close(code, cut(reason));

@@ -216,6 +216,7 @@ export class ResponseFollower implements FollowerSocket {
   }
 
   close(code: CloseCode): void {
+    if (this.#response.writableEnded) return;
     this.#response.end();
     // A client that does not read never reaches the end, so the connection is closed after a while.
     const timer = setTimeout(() => this.#response.destroy(), closePatienceMs(code));
