@@ -78,6 +78,30 @@ const IMPOLITE: Readonly<Record<string, Impolite>> = {
       Buffer.from(`GET /v1/changes?prefix=odd HTTP/1.1\r\nHost: ${host}\r\nAccept: ${accept}\r\n\r\n`),
     ]);
   },
+  'a WebSocket that goes on behind its end': async (wire, chance, host) => {
+    const path = chance.of(['/v1/changes psync.v1.json', '/v1/replication/stream psync.v1']);
+    const [target, subprotocol] = path.split(' ');
+    const fields = [
+      'Connection: Upgrade',
+      'Upgrade: websocket',
+      'Sec-WebSocket-Version: 13',
+      'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==',
+      `Sec-WebSocket-Protocol: ${subprotocol}`,
+    ];
+    await wire.send([
+      Buffer.from(`GET ${target} HTTP/1.1\r\nHost: ${host}\r\n${fields.join('\r\n')}\r\n\r\n`),
+    ]);
+    // Masked frames of one byte or none: text, binary, ping, pong, close.
+    const frame = chance.of([
+      '8181000000007b',
+      '8281000000002a',
+      '898000000000',
+      '8a8000000000',
+      '888000000000',
+    ]);
+    const frames = Buffer.from(frame.repeat(2_000), 'hex');
+    await wire.send(Array<Buffer>(5 + chance.below(20)).fill(frames));
+  },
   'a write that waits for replicas that never come': async (wire, _chance, host) => {
     const head = `PUT /v1/keys/odd/acks?acks=1000&timeout=60000 HTTP/1.1\r\nHost: ${host}\r\nContent-Length: 1\r\n\r\nx`;
     await wire.send([Buffer.from(head)]);
