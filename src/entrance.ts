@@ -13,9 +13,9 @@ import { formatPosition } from './replication/position.ts';
 import type { AccessLines } from './runtime/access-lines.ts';
 import { systemWorld } from './runtime/system-world.ts';
 import type { LiveSettings } from './settings/live.ts';
-import { tokensPath } from './settings/load.ts';
+import { opennessProblem, tokensPath } from './settings/load.ts';
 import type { Settings } from './settings/table.ts';
-import { noteGuarded } from './store/guard-file.ts';
+import { noteGuarded, refuseLostTokens } from './store/guard-file.ts';
 import { StartError } from './store/start-error.ts';
 import { messageOf } from './store/storage-failure.ts';
 import type { ListenerTls } from './tls/listener-tls.ts';
@@ -53,6 +53,8 @@ export async function openEntrance({ settings, live, node, log, tls }: EntranceP
   access.whenGuarded(() => unattended(noteGuarded(resolve(settings.data)), logged('guard')));
   const tokens = await watchedTokens(settings, access, log);
   const jwts = await startedJwts(access, settings, log);
+  // The list may have gone since the settings were loaded.
+  if (access.isOpen) checkOpenness(settings);
   const limits = await limitsOf(settings, access, live.proxies);
   const { lines, accessLog } = await openedAccessLog(settings, { access, node, proxies: live.proxies, log });
   await tls?.start((connection, names) => access.certified.add(connection, names));
@@ -75,6 +77,13 @@ export async function openEntrance({ settings, live, node, log, tls }: EntranceP
       await lines?.close();
     },
   };
+}
+
+/** @throws StartError if clients of this node have to need tokens */
+function checkOpenness(settings: Settings): void {
+  refuseLostTokens(resolve(settings.data), tokensPath(settings));
+  const problem = opennessProblem(settings, false);
+  if (problem !== null) throw new StartError(problem);
 }
 
 /** @throws StartError if there are tokens that cannot be used */

@@ -5,9 +5,11 @@
 import {
   closeSync,
   fchownSync,
+  fstatSync,
   fsyncSync,
   mkdirSync,
   openSync,
+  realpathSync,
   renameSync,
   rmSync,
   statSync,
@@ -24,6 +26,7 @@ export const MAX_TOKENS_BYTES = 16 * 1024 * 1024;
 /** How often a change asks again for the file that another process is changing, and how long it waits between. */
 const ATTEMPTS = 50;
 const RETRY_MS = 20;
+const CHANGED_MEANWHILE = 'another process changes the list; try again';
 /** A change takes milliseconds: what is older was left by a process that was killed. */
 const ABANDONED_MS = 10_000;
 
@@ -57,9 +60,26 @@ export async function changeTokens<T extends { readonly tokens: readonly TokenRe
   path: string,
   change: (tokens: readonly TokenRecord[]) => T,
 ): Promise<T> {
-  const temporary = `${path}.new`;
   // The data folder, before the first start.
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  return changeFile(realPath(path), change);
+}
+
+/** @returns the file behind a symbolic link, so that the link stays; the path itself if there is no file */
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return path;
+    throw error;
+  }
+}
+
+async function changeFile<T extends { readonly tokens: readonly TokenRecord[] }>(
+  path: string,
+  change: (tokens: readonly TokenRecord[]) => T,
+): Promise<T> {
+  const temporary = `${path}.new`;
   const file = await openAlone(temporary);
   try {
     keepOwner(path, file);
@@ -72,6 +92,8 @@ export async function changeTokens<T extends { readonly tokens: readonly TokenRe
     atOnce(tokenListSteps(bytes));
     for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
     fsyncSync(file);
+    // Another process may have taken the file for abandoned.
+    if (statSync(temporary).ino !== fstatSync(file).ino) throw new TokenListError(CHANGED_MEANWHILE);
     renameSync(temporary, path);
     return changed;
   } catch (error) {

@@ -40,27 +40,39 @@ export function loadSettings(
   const contradiction = contradictionIn(settings);
   if (contradiction !== null) throw new UsageError(contradiction);
   const hasTokens = takesSignedTokens(settings) || existsSync(tokensPath(settings));
-  if (settings.anonymousRights.length > 0 && !hasTokens) {
-    throw new UsageError(
-      `--anonymous-rights is for a node with tokens, and there is no ${tokensPath(settings)}`,
-    );
-  }
-  const hasCredential = hasTokens || settings.tlsClientAuth === 'required';
+  const tooOpen = opennessProblem(settings, hasTokens);
+  if (tooOpen !== null) throw new UsageError(tooOpen);
   const { adminListen, host, port } = settings;
-  const open = [
-    ['--host', host],
-    ['--admin-listen', adminListen?.host ?? host],
-  ].find(([, name = '']) => !isLoopback(name));
-  if (open !== undefined && !settings.allowAnonymous && !hasCredential) {
-    throw new UsageError(
-      `${open.join(' ')} lets everybody in who can reach it; psyncd token create makes a token that they then need, ` +
-        'and --allow-anonymous says that they need none',
-    );
-  }
   if (adminListen !== null && port !== 0 && adminListen.port === port && adminListen.host === host) {
     throw new UsageError('--admin-listen names the address of the other listener; give it another port');
   }
   return settings;
+}
+
+/**
+ * @param hasTokens whether clients need tokens of some kind
+ * @returns why the node must not start with these settings, because it would be open or the settings are of no use; or null
+ */
+export function opennessProblem(settings: Settings, hasTokens: boolean): string | null {
+  if (hasTokens) return null;
+  if (settings.anonymousRights.length > 0) {
+    return `--anonymous-rights is for a node with tokens, and there is no ${tokensPath(settings)}`;
+  }
+  const open = reachableAddress(settings);
+  if (open === null || settings.tlsClientAuth === 'required' || settings.allowAnonymous) return null;
+  return (
+    `${open} lets everybody in who can reach it; psyncd token create makes a token that they then need, ` +
+    'and --allow-anonymous says that they need none'
+  );
+}
+
+/** @returns the flag and the address on which other machines may reach the node; null: there is none */
+function reachableAddress({ adminListen, host }: Settings): string | null {
+  const open = [
+    ['--host', host],
+    ['--admin-listen', adminListen?.host ?? host],
+  ].find(([, name = '']) => !isLoopback(name));
+  return open?.join(' ') ?? null;
 }
 
 /**
@@ -80,7 +92,9 @@ function checkClaims({ jwtAudience, jwtIssuer }: Settings, hasKeys: boolean): vo
   }
   const claim = jwtAudience ?? jwtIssuer;
   if (!hasKeys && claim !== null) {
-    throw new UsageError(`"${claim}" is to stand in signed tokens, and no setting names a key for them`);
+    throw new UsageError(
+      `"${claim}" is to stand in signed tokens; --jwt-key-file or --jwt-jwks has to name their keys`,
+    );
   }
 }
 

@@ -21,7 +21,8 @@ export function refuseLostTokens(folder: string, tokensPath: string): void {
   const note = join(folder, GUARD_FILE);
   if (!existsSync(note)) return;
   throw new StartError(
-    `this node needs tokens, and ${tokensPath} is gone: put it back, or make a token with psyncd token create; ` +
+    `this node needs tokens, and there is no ${tokensPath}: put it back from a copy, name the keys of its signed tokens ` +
+      '(--jwt-key-file, --jwt-jwks), or begin a new list with psyncd token create; ' +
       `if everybody may do everything from now on, remove ${note}`,
   );
 }

@@ -27,7 +27,7 @@ test('a node whose tokens are lost does not start open, and says what to do', as
   renameSync(file, `${file}.away`);
   await assert.rejects(
     cluster.start('node'),
-    /this node needs tokens, and .*tokens\.json is gone: put it back, .*remove .*guarded/,
+    /this node needs tokens, and there is no .*tokens\.json: put it back from a copy, .*remove .*guarded/,
   );
   await assert.rejects(cluster.start('node', '--allow-anonymous'), /this node needs tokens/);
   renameSync(`${file}.away`, file);

@@ -7,13 +7,14 @@ export const MAX_KEYS_BYTES = 256 * 1024;
 
 /**
  * Follows no redirect: the keys would come from a place that nobody has named.
+ * @param stopped ends the request
  * @returns the text of the JWKS
  * @throws Error that says why there is none
  */
-export async function fetchKeys(url: string): Promise<string> {
+export async function fetchKeys(url: string, stopped: AbortSignal): Promise<string> {
   const answer = await fetch(url, {
     redirect: 'manual',
-    signal: AbortSignal.timeout(FETCH_MS),
+    signal: AbortSignal.any([stopped, AbortSignal.timeout(FETCH_MS)]),
     headers: { accept: 'application/jwk-set+json, application/json' },
   });
   if (answer.status !== 200) {

@@ -57,22 +57,20 @@ export function keysOfFile(text: string): readonly JwtKey[] {
 
 /**
  * Reads a JWKS. Keys of other kinds and for other purposes are no error (RFC 7517, 5): other services may use them.
- * @throws KeyError if it is no JWKS, or none of its keys can be used
+ * @returns those that can be used, maybe none: whoever has removed all others wants their tokens to end
+ * @throws KeyError if it is no JWKS, or too large
  */
 export function keysOfSet(text: string): readonly JwtKey[] {
   const { keys } = parsedJson(text);
   if (!Array.isArray(keys)) throw new KeyError('expected {"keys": [...]}');
-  let problem: KeyError | null = null;
   const usable: JwtKey[] = [];
   for (const each of keys.slice(0, MAX_KEYS + 1)) {
     try {
       usable.push(keyOf(each, false));
     } catch (error) {
       if (!(error instanceof KeyError)) throw error;
-      problem ??= error;
     }
   }
-  if (usable.length === 0 && problem !== null) throw problem;
   if (keys.length > MAX_KEYS) throw new KeyError(`it has more than ${MAX_KEYS} keys`);
   return usable;
 }

@@ -110,11 +110,25 @@ export class Jwts implements Verifier {
     if (header.crit !== undefined) return 'its header has "crit"';
     const { alg, kid } = header;
     if (kid !== undefined && typeof kid !== 'string') return '"kid" is no text';
-    let keys = this.#keysFor(alg, kid);
-    if (keys.length === 0) {
-      await Promise.all(this.#sources.map((source) => source.lacking()));
-      keys = this.#keysFor(alg, kid);
-    }
+    const before = this.#keysFor(alg, kid);
+    const found = await this.#verifyWith(before, token, digest);
+    if (found !== null) return found;
+    // The issuer may have exchanged its key, with a new ID or without.
+    await Promise.all(this.#sources.map((source) => source.lacking()));
+    const fresh = this.#keysFor(alg, kid).filter((key) => !before.includes(key));
+    const now = await this.#verifyWith(fresh, token, digest);
+    if (now !== null) return now;
+    return before.length + fresh.length === 0
+      ? 'no key is for its algorithm and its key ID'
+      : 'its signature is wrong';
+  }
+
+  /** @returns whose token it is, or what is wrong with it; null: none of the keys has signed it */
+  async #verifyWith(
+    keys: readonly JwtKey[],
+    token: string,
+    digest: string,
+  ): Promise<Principal | string | null> {
     for (const key of keys) {
       try {
         const claims = await this.#claimsOf(token, key);
@@ -129,7 +143,7 @@ export class Jwts implements Verifier {
         throw error;
       }
     }
-    return keys.length === 0 ? 'no key is for its algorithm and its key ID' : 'its signature is wrong';
+    return null;
   }
 
   async #claimsOf(token: string, { key, algorithm }: JwtKey): Promise<JWTPayload> {

@@ -37,7 +37,7 @@ export class KeySource {
   #askedAt = Number.NEGATIVE_INFINITY;
   #loading: Promise<boolean> | null = null;
   #cancel: () => void = () => undefined;
-  #isStopped = false;
+  readonly #stopped = new AbortController();
 
   constructor(place: KeyPlace, parts: SourceParts) {
     this.#place = place;
@@ -69,7 +69,7 @@ export class KeySource {
   }
 
   stop(): void {
-    this.#isStopped = true;
+    this.#stopped.abort();
     this.#cancel();
   }
 
@@ -93,7 +93,7 @@ export class KeySource {
     const { log, world } = this.#parts;
     this.#askedAt = world.monotonic();
     try {
-      if (this.#isRemote) this.#take(keysOfSet(await fetchKeys(place)));
+      if (this.#isRemote) this.#take(keysOfSet(await fetchKeys(place, this.#stopped.signal)));
       else {
         this.#seen = await fileState(place);
         this.#take(this.#read());
@@ -102,6 +102,7 @@ export class KeySource {
       log.info('jwt-keys-loaded', { from: flag, keys: this.#keys.length, isSet });
       return true;
     } catch (error) {
+      if (this.#stopped.signal.aborted) return false;
       const message = messageOf(error);
       if (message !== this.#lastFailure) log.error('jwt-keys-not-loaded', { from: flag, error: message });
       this.#lastFailure = message;
@@ -126,7 +127,7 @@ export class KeySource {
   }
 
   #lookLater(ms: number): void {
-    if (this.#isStopped) return;
+    if (this.#stopped.signal.aborted) return;
     this.#cancel = this.#parts.world.after(ms, () => unattended(this.#look(), this.#unexpected));
   }
 

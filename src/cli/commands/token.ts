@@ -1,10 +1,13 @@
 /** `psyncd token`: makes, lists and revokes the tokens of a node, in its `tokens.json`. */
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { RIGHTS } from '../../access/right.ts';
 import { tokenProblem } from '../../access/token-list.ts';
 import type { ShownToken } from '../../access/tokens.ts';
 import { parseTime, UsageError } from '../../settings/parse.ts';
 import { variableOf } from '../../settings/setting.ts';
+import { GUARD_FILE } from '../../store/folder-names.ts';
 import { CommandError } from '../command-error.ts';
 import { gathered, joined } from '../options/repeatable.ts';
 import { printable } from '../output/printable.ts';
@@ -69,9 +72,11 @@ export function tokenCommand(psyncd: Command): void {
         else print(`${lineOf(added)}; in ${flags.tokens}`);
         return;
       }
+      const isLost = isListLost(flags.tokens);
       const { record, text } = await inFile(flags.tokens, ({ createToken }) =>
         createToken(flags.tokens, wanted, now),
       );
+      if (isLost) process.stderr.write(`psyncd: ${LOST}\n`);
       // The token stands alone on standard output, so that a script can take it.
       if (flags.json) printJson({ ...record, token: text });
       else print(text);
@@ -89,8 +94,9 @@ export function tokenCommand(psyncd: Command): void {
     .action(async ({ tokens, json }: { readonly tokens: string; readonly json?: true }) => {
       const records = await inFile(tokens, async ({ listTokens }) => listTokens(tokens));
       if (json) printJson({ tokens: records }, 2);
-      else if (records.length === 0) print('there are no tokens');
-      else print(...records.map(lineOf));
+      else if (records.length === 0) {
+        print(existsSync(tokens) ? 'there are no tokens' : `there is no list of tokens at ${tokens}`);
+      } else print(...records.map(lineOf));
     });
 
   token
@@ -106,6 +112,14 @@ export function tokenCommand(psyncd: Command): void {
         );
       print(`revoked ${lineOf(revoked)}`);
     });
+}
+
+const LOST =
+  'the list of this node was gone: this token begins a new one, and all others are no longer valid. If there is a copy of the list, put it back';
+
+/** Whether the node needs tokens and its list is not there. */
+function isListLost(path: string): boolean {
+  return !existsSync(path) && existsSync(join(dirname(path), GUARD_FILE));
 }
 
 function fileOption(): Option {
@@ -129,7 +143,9 @@ async function inFile<T>(path: string, work: (tokens: Tokens) => Promise<T>): Pr
 /** Reads `12h` or `30d`. @returns milliseconds @throws UsageError */
 function lifeOf(text: string): number {
   const [, days] = /^(\d{1,5})d$/.exec(text) ?? [];
-  const ms = days === undefined ? timeOf(text) : Number(days) * DAY_MS;
+  // A bare number would be milliseconds, which nobody means here.
+  const other = /^[\d.]+$/.test(text) ? 0 : timeOf(text);
+  const ms = days === undefined ? other : Number(days) * DAY_MS;
   if (ms > 0 && ms <= MAX_LIFE_MS) return ms;
   throw new UsageError(
     `--expires: expected a time such as 12h or 30d, up to 3650d, got ${JSON.stringify(text)}`,

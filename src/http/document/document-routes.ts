@@ -39,6 +39,7 @@ export function documentRoutes(app: FastifyInstance, parts: DocumentParts): void
     // Fastify would add a content type to an empty buffer.
     return reply.send(answer.rawPayload.length === 0 ? undefined : answer.rawPayload);
   };
-  app.get('/docs', page);
+  // Relative links of the page need the final slash.
+  app.get('/docs', async (request, reply) => reply.redirect(`${base(request)}/docs/`));
   app.get('/docs/*', page);
 }

@@ -1,0 +1,80 @@
+/** Keys for JWTs that are exchanged at their URL. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import test, { type TestContext } from 'node:test';
+import type { JWK } from 'jose';
+import { Jwts } from '../../src/access/jwt/jwts.ts';
+import { COOL_DOWN_MS } from '../../src/access/jwt/key-source.ts';
+import { Principal } from '../../src/access/principal.ts';
+import { until } from '../../src/cli/until.ts';
+import { systemWorld } from '../../src/runtime/system-world.ts';
+import { AUDIENCE, Issuer } from '../support/jwt-issuer.ts';
+import { openAccess } from '../support/open-access.ts';
+import { SILENT } from '../support/silent-log.ts';
+
+interface Served {
+  readonly jwts: Jwts;
+  /** Lets the time pass in which the URL is not asked again. */
+  later(): void;
+  answer(...keys: readonly JWK[]): void;
+  readonly asked: () => number;
+}
+
+async function served(t: TestContext, ...keys: readonly JWK[]): Promise<Served> {
+  let present = keys;
+  let asked = 0;
+  let shift = 0;
+  const server = createServer((_request, response) => {
+    asked += 1;
+    response.end(JSON.stringify({ keys: present }));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const settings = {
+    jwtJwks: url,
+    jwtKeyFile: null,
+    jwtAudience: AUDIENCE,
+    jwtIssuer: null,
+    jwtMaxAge: 86_400_000,
+  };
+  const world = { ...systemWorld, monotonic: () => systemWorld.monotonic() + shift };
+  const jwts = await Jwts.start({ settings, access: openAccess(), world, log: SILENT });
+  t.after(() => jwts.stop());
+  await until('the keys are fetched', () => asked === 1);
+  await jwts.reload();
+  return {
+    jwts,
+    later: () => {
+      shift += COOL_DOWN_MS + 1;
+    },
+    answer: (...next) => {
+      present = next;
+    },
+    asked: () => asked,
+  };
+}
+
+for (const [what, header] of [
+  ['without an ID', { kid: undefined }],
+  ['under the same ID', {}],
+] as const) {
+  test(`a key that is exchanged at its URL ${what} is fetched when a token is signed by the new one`, async (t) => {
+    const [before, after] = [await Issuer.create(), await Issuer.create()];
+    const withoutId = async (issuer: Issuer): Promise<JWK> => {
+      const { kid, ...jwk } = await issuer.jwk();
+      return 'kid' in header ? jwk : { ...jwk, kid: kid as string };
+    };
+    const { jwts, later, answer, asked } = await served(t, await withoutId(before));
+    assert.ok((await jwts.verify(await before.sign({}, header))) instanceof Principal);
+    answer(await withoutId(after));
+    assert.equal(await jwts.verify(await after.sign({}, header)), 'its signature is wrong', 'a moment ago');
+    const count = asked();
+    later();
+    assert.ok((await jwts.verify(await after.sign({}, header))) instanceof Principal);
+    assert.equal(await jwts.verify(await before.sign({ jti: 'new' }, header)), 'its signature is wrong');
+    assert.equal(asked(), count + 1, 'it does not ask for each token');
+  });
+}
