@@ -93,7 +93,7 @@ function checkClaims({ jwtAudience, jwtIssuer }: Settings, hasKeys: boolean): vo
   const claim = jwtAudience ?? jwtIssuer;
   if (!hasKeys && claim !== null) {
     throw new UsageError(
-      `"${claim}" is to stand in signed tokens; --jwt-key-file or --jwt-jwks has to name their keys`,
+      `"${claim}" is to stand in signed tokens; --jwt-key-file or a JWKS has to bring their keys`,
     );
   }
 }

@@ -52,39 +52,7 @@ export function tokenCommand(psyncd: Command): void {
     )
     .option('--json', 'the token with its ID as JSON')
     .addOption(fileOption())
-    .action(async (name: string, flags: CreateFlags) => {
-      const now = Date.now();
-      const expiresAt = flags.expires === undefined ? null : now + lifeOf(flags.expires);
-      const wanted = {
-        name,
-        rights: flags.rights.split(',').map((right) => right.trim()),
-        prefixes: flags.prefix ?? null,
-        expiresAt,
-      };
-      const wrong = tokenProblem(wanted);
-      if (wrong !== null) throw new UsageError(wrong);
-      const { certificate } = flags;
-      if (certificate !== undefined) {
-        const added = await inFile(flags.tokens, ({ addCertificate }) =>
-          addCertificate(flags.tokens, wanted, certificate, now),
-        );
-        if (flags.json) printJson(added);
-        else print(`${lineOf(added)}; in ${flags.tokens}`);
-        return;
-      }
-      const isLost = isListLost(flags.tokens);
-      const { record, text } = await inFile(flags.tokens, ({ createToken }) =>
-        createToken(flags.tokens, wanted, now),
-      );
-      if (isLost) process.stderr.write(`psyncd: ${LOST}\n`);
-      // The token stands alone on standard output, so that a script can take it.
-      if (flags.json) printJson({ ...record, token: text });
-      else print(text);
-      if (!flags.json)
-        process.stderr.write(
-          `${printable(`${lineOf(record)}; in ${flags.tokens}; it is not shown again`)}\n`,
-        );
-    });
+    .action(create);
 
   token
     .command('list')
@@ -112,6 +80,39 @@ export function tokenCommand(psyncd: Command): void {
         );
       print(`revoked ${lineOf(revoked)}`);
     });
+}
+
+/** Makes a token, or gives rights to the owner of a certificate, and prints it. */
+async function create(name: string, flags: CreateFlags): Promise<void> {
+  const now = Date.now();
+  const expiresAt = flags.expires === undefined ? null : now + lifeOf(flags.expires);
+  const wanted = {
+    name,
+    rights: flags.rights.split(',').map((right) => right.trim()),
+    prefixes: flags.prefix ?? null,
+    expiresAt,
+  };
+  const wrong = tokenProblem(wanted);
+  if (wrong !== null) throw new UsageError(wrong);
+  const { certificate } = flags;
+  if (certificate !== undefined) {
+    const added = await inFile(flags.tokens, ({ addCertificate }) =>
+      addCertificate(flags.tokens, wanted, certificate, now),
+    );
+    if (flags.json) printJson(added);
+    else print(`${lineOf(added)}; in ${flags.tokens}`);
+    return;
+  }
+  const isLost = isListLost(flags.tokens);
+  const { record, text } = await inFile(flags.tokens, ({ createToken }) =>
+    createToken(flags.tokens, wanted, now),
+  );
+  if (isLost) process.stderr.write(`psyncd: ${LOST}\n`);
+  // The token stands alone on standard output, so that a script can take it.
+  if (flags.json) printJson({ ...record, token: text });
+  else print(text);
+  if (!flags.json)
+    process.stderr.write(`${printable(`${lineOf(record)}; in ${flags.tokens}; it is not shown again`)}\n`);
 }
 
 const LOST =
