@@ -10,11 +10,13 @@ import { print, printJson } from '../output/standard-output.ts';
 export function replicaofCommand(psyncd: Command): void {
   nodeCommand(psyncd, 'replicaof')
     .alias('slaveof')
-    .argument('<url>', 'the master, ws://HOST:PORT, or no-one: be a master')
+    .argument('<url>', 'the master, ws://HOST:PORT or wss://HOST:PORT, or no-one: be a master')
     .description('make a running node follow a master, or become one')
     .action(async (url: string, options: Reach) => {
       if (url !== 'no-one' && parseUpstream(url) === null) {
-        throw new UsageError(`expected ws://HOST:PORT, or no-one to be a master, got ${JSON.stringify(url)}`);
+        throw new UsageError(
+          `expected ws://HOST:PORT or wss://HOST:PORT, or no-one to be a master, got ${JSON.stringify(url)}`,
+        );
       }
       const api = await clientOf(options);
       const { role, position, upstream } = url === 'no-one' ? await api.promote() : await api.replicaOf(url);
@@ -29,7 +31,10 @@ export function replicaofCommand(psyncd: Command): void {
 /** Adds the command. */
 export function failoverCommand(psyncd: Command): void {
   nodeCommand(psyncd, 'failover')
-    .argument('[url]', 'the replica, ws://HOST:PORT; without it, the first one that has everything')
+    .argument(
+      '[url]',
+      'the replica, ws://HOST:PORT or wss://HOST:PORT; without it, the first one that has everything',
+    )
     .description('hand the role of the master over to a replica; nothing is lost')
     .option('--timeout <TIME>', 'how long writes may be held, from 100ms to 1h', '10s')
     .option('--json', 'the result as JSON')

@@ -102,5 +102,5 @@ function tokenFor({ tokenFile }: ShownFlags): Token | undefined {
 /** @throws UsageError if it is no URL of a node */
 export function checkNode(url: string): void {
   if (URL.canParse(url) && /^https?:\/\//i.test(url)) return;
-  throw new UsageError(`--node: expected http://HOST:PORT, got ${JSON.stringify(url)}`);
+  throw new UsageError(`--node: expected http://HOST:PORT or https://HOST:PORT, got ${JSON.stringify(url)}`);
 }

@@ -97,7 +97,7 @@ export const ACCESS = {
     placeholder: 'FILE',
     initial: null,
     parse: filled,
-    help: 'file with the token that this node shows to its master; read again for each connection',
+    help: 'file with the token that this node shows to its master; read again for each connection, and once a second while the node follows',
     isLive: false,
     schema: { type: ['string', 'null'], description: FIXED },
   },

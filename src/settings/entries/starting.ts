@@ -77,7 +77,7 @@ export const STARTING = {
     initial: null,
     parse: masterUrl,
     help:
-      'ws://HOST:PORT under which other nodes reach this one, if it differs from the address on which the node listens; ' +
+      'the URL under which other nodes reach this one, ws://HOST:PORT or wss://HOST:PORT, if it differs from the address on which it listens; ' +
       'replicas redirect writes to it',
     isLive: false,
     schema: { type: ['string', 'null'], description: FIXED },
