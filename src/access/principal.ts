@@ -58,6 +58,14 @@ export class Principal {
     return this.id === ANYBODY;
   }
 
+  /**
+   * The same for two connections, compared with `===`, if they have the same owner. A signed token is only the same as itself: what it
+   * says of its owner is not unique.
+   */
+  get identity(): unknown {
+    return this.#signer === null ? this.id : this;
+  }
+
   get hasExpired(): boolean {
     return this.expiresAt !== null && this.expiresAt <= this.#now();
   }

@@ -11,6 +11,7 @@ export class ReplicaGate implements Gate {
   readonly #access: Access;
   readonly #socket: Socket;
   readonly #address: string;
+  #principal: Principal | null = null;
   #watch: Watch | null = null;
   #hasEnded = false;
 
@@ -24,6 +25,17 @@ export class ReplicaGate implements Gate {
     this.#socket = socket;
     this.#address = address;
     if (sender !== null) this.#admit(sender);
+  }
+
+  get owner(): unknown {
+    return this.#principal?.identity ?? null;
+  }
+
+  hasShown(token: string): boolean {
+    const principal = this.#principal;
+    // On an open node every token is as good as none.
+    if (principal === null || principal.isAnybody) return false;
+    return this.#access.find(`Bearer ${token}`, {})?.identity === principal.identity;
   }
 
   take(token: string): string | null | Promise<string | null> {
@@ -46,6 +58,7 @@ export class ReplicaGate implements Gate {
   #admit(principal: Principal): string | null {
     if (!principal.has('replicate')) return '-NOPERM this token has no right replicate';
     if (this.#hasEnded) return null;
+    this.#principal = principal;
     if (this.#watch !== null) this.#watch.renew(principal);
     else {
       this.#watch = this.#access.watch(principal, {

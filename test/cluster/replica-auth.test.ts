@@ -173,3 +173,24 @@ test('a replica without a token says what its master wants, and serves what it h
   });
   assert.equal((await call(replica, null, 'GET', '/v1/keys')).status, 200);
 });
+
+test('a replica takes the place of an older connection only if both have shown the same token', async (t) => {
+  const { node, issuer, make } = await guarded(t);
+  const [own, other] = [await make('replicate'), await make('replicate')];
+  const sign = (): Promise<string> => issuer.sign({ ...REPLICATE, sub: 'replica', jti: crypto.randomUUID() });
+  const connect = async (token: string): Promise<RawReplica> => {
+    const replica = await RawReplica.connect(t, node);
+    sayAll(replica, ['AUTH', token], ['REPLCONF', 'node-id', 'n'], ['PSYNC', '?', '-1']);
+    for (const expected of [/^\+OK$/, /^\+OK$/, /^\+FULLRESYNC /])
+      assert.match(await replica.line(), expected);
+    return replica;
+  };
+  const first = await connect(own);
+  const strangers = [await connect(other), await connect(await sign()), await connect(await sign())];
+  const client = new Client(node.url, { token: own });
+  assert.equal((await client.replication()).replicas.length, 4);
+  const second = await connect(own);
+  assert.deepEqual(await first.whenClosed(), { code: 1001, reason: 'the replica has connected anew' });
+  assert.equal((await client.replication()).replicas.length, 4);
+  for (const { closed } of [...strangers, second]) assert.equal(closed, null);
+});

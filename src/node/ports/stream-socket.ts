@@ -37,6 +37,10 @@ export interface SocketEvents {
 export interface Gate {
   /** Whether the peer may replicate without showing a token in the conversation. */
   readonly isOpen: boolean;
+  /** Who may replicate on this connection, to be compared with `===` to others; null: nobody yet. */
+  readonly owner: unknown;
+  /** Whether the peer may replicate because it has shown this very token, and this node knows that it is good. */
+  hasShown(token: string): boolean;
   /**
    * Takes a token that the peer shows in the conversation.
    * @returns the error line for one that does not allow to replicate; null: it does. A promise while it is being verified
@@ -45,7 +49,7 @@ export interface Gate {
 }
 
 /** Everybody may replicate. */
-export const OPEN_GATE: Gate = { isOpen: true, take: () => null };
+export const OPEN_GATE: Gate = { isOpen: true, owner: 'anybody', hasShown: () => false, take: () => null };
 
 /** The files for TLS cannot be used, so that there is no connection at all. The message is one line. */
 export class UnusableTls extends Error {}

@@ -16,7 +16,7 @@ import { msSince } from '../elapsed.ts';
 import { Liveness } from '../liveness.ts';
 import type { StorageError } from '../ports/failures.ts';
 import type { FrozenFile } from '../ports/keyspace.ts';
-import type { SocketEvents, StreamSocket } from '../ports/stream-socket.ts';
+import type { Gate, SocketEvents, StreamSocket } from '../ports/stream-socket.ts';
 import { attempt, logUnexpected, ownedWorld, unattended } from '../unattended.ts';
 import { Conversation, type ConversationEvents } from './conversation.ts';
 import { ReplicaProgress } from './replica-progress.ts';
@@ -105,6 +105,11 @@ export class Session implements SocketEvents {
   /** ID of the replica's process; null: the replica has not said it. */
   get nodeId(): string | null {
     return this.#conversation.state.nodeId;
+  }
+
+  /** Who may replicate on this connection. */
+  get gate(): Gate {
+    return this.#context.gate;
   }
 
   /** Address from which the connection comes. */

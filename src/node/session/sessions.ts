@@ -222,8 +222,7 @@ export class Sessions {
     const { maxReplicas } = this.#parts.settings;
     let others = 0;
     for (const session of this.#open) {
-      const isSame = asking.nodeId !== null && session.nodeId === asking.nodeId;
-      if (session.isReplica && session !== asking && !isSame) others += 1;
+      if (session.isReplica && session !== asking && !isSameReplica(session, asking)) others += 1;
     }
     return others < maxReplicas ? null : `${maxReplicas} replicas are connected already`;
   }
@@ -242,10 +241,9 @@ export class Sessions {
   }
 
   #decided(session: Session, decision: Decision): void {
-    const { nodeId } = session;
     // The replica's old connection may have broken without a close frame, and then still be open on this side.
-    for (const other of nodeId === null ? [] : [...this.#open]) {
-      if (other !== session && other.nodeId === nodeId)
+    for (const other of [...this.#open]) {
+      if (other !== session && isSameReplica(other, session))
         other.close(CloseCode.goingAway, 'the replica has connected anew');
     }
     const name = nameOf(session);
@@ -276,6 +274,11 @@ export class Sessions {
     }
     this.#parts.changed();
   }
+}
+
+/** Whether both are connections of one process. A node ID is no secret, so it counts only together with the owner of the connection. */
+function isSameReplica(one: Session, other: Session): boolean {
+  return one.nodeId !== null && one.nodeId === other.nodeId && one.gate.owner === other.gate.owner;
 }
 
 /** @returns the name of the replica for people and for counting: its URL, or the address of the connection */
