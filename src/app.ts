@@ -138,6 +138,11 @@ function httpUrl({ tlsCert }: Settings, host: string, port: number): string {
   return `${tlsCert === null ? 'http' : 'https'}://${formatAddress({ host, port })}`;
 }
 
+/** Whether other nodes reach this one over TLS, or it follows its master over TLS. */
+function usesTls({ announceUrl, replicaOf, tlsCert }: Settings): boolean {
+  return tlsCert !== null || [announceUrl, replicaOf].some((url) => url?.startsWith('wss:') === true);
+}
+
 /** @returns the URL under which other nodes reach this one, `ws://HOST:PORT`, or `wss://` with TLS */
 function listeningUrl(settings: Settings, port: number): string {
   return settings.announceUrl ?? httpUrl(settings, settings.host, port).replace(/^http/, 'ws');
@@ -245,6 +250,11 @@ async function openOnce(
       files,
       dial: rest.dialer(() => live.node.timeoutMs, upstreamToken, upstreamTls),
       ask: (url, isOurs) => rest.askPeer(url, isOurs || isMaster(url) ? upstreamToken() : null, peerTls),
+      ownToken: {
+        isSet: settings.upstreamTokenFile !== null,
+        needsTls: usesTls(settings),
+        read: upstreamToken,
+      },
       askDigest: (url, position, timeoutMs, gone) =>
         // The token is for the master, not for any other node that somebody wants to compare this one with.
         rest.askDigest(url, position, timeoutMs, gone, isMaster(url) ? upstreamToken() : null, peerTls),

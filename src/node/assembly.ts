@@ -14,7 +14,7 @@ import { StreamHead } from './head/stream-head.ts';
 import { Adoption, type AdoptionSettings } from './link/adoption.ts';
 import type { Keyspace } from './ports/keyspace.ts';
 import type { KeyspaceFiles } from './ports/keyspace-files.ts';
-import type { AskDigest, AskPeer } from './ports/peers.ts';
+import type { AskDigest, AskPeer, OwnToken } from './ports/peers.ts';
 import type { StateStore } from './ports/state-store.ts';
 import type { Dial } from './ports/stream-socket.ts';
 import type { Log, World } from './ports/world.ts';
@@ -57,6 +57,7 @@ export interface NodeParts {
   readonly dial: Dial;
   readonly ask: AskPeer;
   readonly askDigest: AskDigest;
+  readonly ownToken: OwnToken;
   /** Called when the node cannot continue. The process should end then; it loses nothing by that. */
   failed(error: Error): void;
 }
@@ -313,6 +314,7 @@ export class Assembly {
       writes,
       roles,
       ask: this.#ports.ask,
+      ownToken: this.#ports.ownToken,
       stopping: () => this.life.stopping,
     });
   }

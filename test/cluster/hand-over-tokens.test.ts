@@ -1,6 +1,9 @@
-/** A hand-over that fails for want of a token says which token. */
+/** A hand-over shows the master's token to nobody who must not see it, and says which token is missing. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { copyFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { createToken } from '../../src/access/tokens.ts';
@@ -8,9 +11,13 @@ import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { Client } from '../../src/client/rest.ts';
 import { Cluster } from '../support/cluster.ts';
+import { RawReplica } from '../support/raw-replica.ts';
 import { call } from '../support/trusting.ts';
 
 const WANTED = { name: 'test', prefixes: null, expiresAt: null } as const;
+
+/** Stands for the file with the token that the replica shows. */
+const TOKEN_FILE = 'TOKEN_FILE';
 
 function make(file: string, rights: readonly string[]): Promise<string> {
   return createToken(file, { ...WANTED, rights }, Date.now()).then(({ text }) => text);
@@ -23,7 +30,10 @@ async function pair(t: TestContext, ...flags: string[]) {
   const admin = await make(file, ['admin']);
   const tokenFile = join(cluster.data('master'), '..', 'token');
   writeFileSync(tokenFile, await make(file, ['replicate']));
-  const master = await cluster.start('master', ...flags);
+  const master = await cluster.start(
+    'master',
+    ...flags.map((flag) => (flag === TOKEN_FILE ? tokenFile : flag)),
+  );
   const replica = await cluster.start(
     'replica',
     '--replica-of',
@@ -38,21 +48,21 @@ async function pair(t: TestContext, ...flags: string[]) {
   };
   await until('the replica has acknowledged', hasAcknowledged);
   await until('it needs tokens', async () => (await call(replica, null, 'GET', '/v1/keys')).status === 401);
-  return { cluster, master, replica, admin };
+  return { master, replica, admin };
 }
 
-async function refusal(master: ChildNode, admin: string): Promise<Record<string, unknown>> {
+async function handOver(master: ChildNode, admin: string, to?: ChildNode): Promise<Record<string, unknown>> {
   const answer = await fetch(`${master.url}/v1/replication/failover`, {
     method: 'POST',
     headers: { authorization: `Bearer ${admin}`, 'content-type': 'application/json' },
-    body: '{}',
+    body: JSON.stringify(to === undefined ? {} : { to: to.wsUrl }),
   });
   return (await answer.json()) as Record<string, unknown>;
 }
 
 test('a hand-over that lacks a token says which one', async (t) => {
   const { master, admin } = await pair(t);
-  const { code, detail } = await refusal(master, admin);
+  const { code, detail } = await handOver(master, admin);
   assert.equal(code, 'FAILOVER_REFUSED');
   assert.match(String(detail), /needs a token, and this node has none .*--upstream-token-file/);
 });
@@ -61,8 +71,63 @@ test('a hand-over with a token that the target refuses says so', async (t) => {
   const cluster = await Cluster.create(t);
   const wrong = join(cluster.data('x'), '..', 'wrong');
   writeFileSync(wrong, await make(join(cluster.data('x'), 'tokens.json'), ['replicate']));
-  const { master, admin } = await pair(t, '--upstream-token-file', wrong);
-  const { code, detail } = await refusal(master, admin);
+  const { master, replica, admin } = await pair(t, '--upstream-token-file', wrong);
+  const { code, detail } = await handOver(master, admin, replica);
   assert.equal(code, 'FAILOVER_REFUSED');
   assert.match(String(detail), /refuses the token of this node/);
+});
+
+test('a hand-over without a name goes to a replica that has shown the same token as the master has', async (t) => {
+  const { master, replica, admin } = await pair(t, '--upstream-token-file', TOKEN_FILE);
+  assert.equal((await handOver(master, admin)).master, replica.wsUrl);
+});
+
+test('a replica with another token than the master has takes over only by its name, and otherwise sees no token', async (t) => {
+  const cluster = await Cluster.create(t);
+  const file = join(cluster.data('master'), 'tokens.json');
+  const admin = await make(file, ['admin']);
+  const own = await make(file, ['replicate']);
+  const other = await make(file, ['replicate']);
+  const [ownFile, otherFile] = ['own', 'other'].map((name) => join(cluster.data('x'), '..', name));
+  writeFileSync(ownFile as string, own);
+  writeFileSync(otherFile as string, other);
+  const master = await cluster.start('master', '--upstream-token-file', ownFile as string);
+  const seen: string[] = [];
+  const thief = createServer((request, response) => {
+    seen.push(`${request.method} ${request.url}`);
+    response.end(JSON.stringify({ nodeId: 'thief', upstream: null }));
+  }).listen(0, '127.0.0.1');
+  thief.on('upgrade', (request, socket) => {
+    seen.push(`upgrade ${request.url}`);
+    socket.destroy();
+  });
+  await once(thief, 'listening');
+  t.after(() => thief.close());
+  const raw = await RawReplica.connect(t, master);
+  raw.say('AUTH', other);
+  raw.say(
+    'REPLCONF',
+    'listening-url',
+    `ws://127.0.0.1:${(thief.address() as AddressInfo).port}`,
+    'node-id',
+    'thief',
+  );
+  raw.say('PSYNC', '?', '-1');
+  const client = new Client(master.url, { token: admin });
+  await until('it is online', async () => (await client.replication()).replicas[0]?.state === 'online');
+  raw.say('REPLCONF', 'ACK', '0');
+  const acknowledged = async (count: number): Promise<boolean> =>
+    (await client.replication()).replicas.filter(({ ackAgeMs }) => ackAgeMs !== undefined).length === count;
+  await until('it has acknowledged', () => acknowledged(1));
+  const refused = await handOver(master, admin);
+  assert.equal(refused.code, 'FAILOVER_REFUSED');
+  assert.match(String(refused.detail), /^name the replica with "to"/);
+  const flags = ['--replica-of', master.wsUrl, '--upstream-token-file', otherFile as string];
+  const replica = await cluster.start('replica', ...flags);
+  copyFileSync(file, join(cluster.data('replica'), 'tokens.json'));
+  await until('it needs tokens', async () => (await call(replica, null, 'GET', '/v1/keys')).status === 401);
+  await until('both have acknowledged', () => acknowledged(2));
+  assert.equal((await handOver(master, admin)).code, 'FAILOVER_REFUSED');
+  assert.equal((await handOver(master, admin, replica)).master, replica.wsUrl);
+  assert.deepEqual(seen, []);
 });

@@ -7,6 +7,7 @@ import type { Entry } from '../../src/keyspace/entry.ts';
 import { Node, type NodeSettings } from '../../src/node/node.ts';
 import { StorageError } from '../../src/node/ports/failures.ts';
 import type { Keyspace } from '../../src/node/ports/keyspace.ts';
+import { NO_TOKEN } from '../../src/node/ports/peers.ts';
 import type { Log } from '../../src/node/ports/world.ts';
 import { Problem } from '../../src/node/problem.ts';
 import { newHistory } from '../../src/replication/history.ts';
@@ -167,6 +168,7 @@ export class Machine {
         keyspace,
         files,
         ...ports,
+        ownToken: NO_TOKEN,
         askDigest: () => Promise.resolve({ code: 'BAD_PEER', detail: 'is not asked here' }),
         failed: (error) => {
           // In a crash it ends, whatever it thinks.

@@ -19,6 +19,19 @@ export function noAccessDetail(url: string, problem: NoAccess): string {
     : `${url} refuses the token of this node; the token in --upstream-token-file needs the right replicate there`;
 }
 
+/** The token that this node shows to the nodes that operators have named. */
+export interface OwnToken {
+  /** Whether this node has one: then it must not show it to everybody who asks for a sync. */
+  readonly isSet: boolean;
+  /** Whether it must not go over a connection without TLS, unless an operator has named the URL as the master. */
+  readonly needsTls: boolean;
+  /** @returns the token at this moment; null: none, or it cannot be read */
+  read(): string | null;
+}
+
+/** This node shows no token to others. */
+export const NO_TOKEN: OwnToken = { isSet: false, needsTls: false, read: () => null };
+
 /** Why another node has told no digest. */
 export interface NoDigest {
   /** `UNKNOWN_HISTORY`, `NOT_REACHED`: what it says itself; else it has not answered like a node. */
@@ -40,7 +53,7 @@ export type AskDigest = (
 /**
  * Asks the node at `ws://HOST:PORT`; null if it does not answer soon, or not like a node. A text says
  * that it wants another token. It never rejects.
- * @param isOurs whether an operator has named this node as the master, or it is a replica of this one: only such nodes are shown
- *   the token of this node
+ * @param isOurs whether an operator has named this node, or it is a replica that has shown the same token: only such nodes are
+ *   shown the token of this node
  */
 export type AskPeer = (url: string, isOurs: boolean) => Promise<Peer | NoAccess | null>;

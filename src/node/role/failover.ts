@@ -10,12 +10,12 @@ import { formatPosition, type Offset } from '../../replication/position.ts';
 import { canonicalUpstream, notAnUpstream, parseUpstream } from '../../replication/upstream.ts';
 import { msSince } from '../elapsed.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import { type AskPeer, noAccessDetail } from '../ports/peers.ts';
+import type { AskPeer, OwnToken } from '../ports/peers.ts';
 import type { Log, World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
-import type { Session } from '../session/session.ts';
 import type { Sessions } from '../session/sessions.ts';
 import type { WriteTurn } from '../write/write-turn.ts';
+import { type Candidate, candidates } from './candidates.ts';
 import {
   type FailoverStatus,
   type HandOver,
@@ -27,7 +27,7 @@ import {
 import type { Roles } from './roles.ts';
 
 export interface FailoverRequest {
-  /** The replica that becomes the master, `ws://HOST:PORT`; null: the first one that has everything. */
+  /** The replica that becomes the master, `ws://HOST:PORT`; null: the first one that has everything and may see this node's token. */
   readonly to: string | null;
   readonly timeoutMs: number;
 }
@@ -51,6 +51,7 @@ interface FailoverParts {
   readonly writes: Pick<WriteTurn, 'hold' | 'release'>;
   readonly roles: Pick<Roles, 'role' | 'unanswered' | 'reserve' | 'handOver'>;
   readonly ask: AskPeer;
+  readonly ownToken: OwnToken;
   /** Whether the node stops. */
   stopping(): boolean;
 }
@@ -76,7 +77,7 @@ export class Failover {
    * @throws Problem FAILOVER_REFUSED, FAILOVER_ABORTED, FAILOVER_TIMED_OUT, BAD_REQUEST for an invalid URL
    */
   async run({ to: asked, timeoutMs }: FailoverRequest): Promise<FailoverResult> {
-    const { world, log, roles, writes } = this.#parts;
+    const { world, log, roles, sessions, writes } = this.#parts;
     const to = asked === null ? null : canonicalTarget(asked);
     if (this.status === null && (roles.role !== 'master' || this.#parts.stopping()))
       throw refused('this node is a replica: ask its master to hand over');
@@ -88,7 +89,8 @@ export class Failover {
     const cancelTimer = world.after(timeoutMs, () => this.#step({ kind: 'timed-out', timeoutMs }));
     let isHeld = false;
     try {
-      const targets = await Promise.race([this.#targets(to), outcome.then(never)]);
+      const chosen = candidates(this.#parts, sessions.acknowledging, to);
+      const targets = await Promise.race([chosen, outcome.then(never)]);
       const heldAt = world.monotonic();
       isHeld = true;
       writes.hold();
@@ -162,13 +164,13 @@ export class Failover {
   /** Waits for a target that has everything, and asks it to become the master. */
   async #handOver(
     to: string | null,
-    targets: readonly Session[],
+    targets: readonly Candidate[],
     outcome: Promise<void>,
   ): Promise<Omit<FailoverResult, 'heldMs'>> {
     const { head, log, roles, sessions } = this.#parts;
     this.#step({ kind: 'chosen' });
     log.info('failover-waiting', { to, position: formatPosition(head.position) });
-    const target = await Promise.race([this.#caughtUp(targets), outcome.then(never)]);
+    const { url: target } = await Promise.race([this.#caughtUp(targets), outcome.then(never)]);
     const others = sessions.acknowledging.flatMap(({ url }) => url ?? []);
     this.#step({ kind: 'caught-up', target });
     // After an abort of the same moment the node does not ask the target, and `outcome` rejects.
@@ -184,39 +186,15 @@ export class Failover {
     };
   }
 
-  /** @returns the sessions of the replicas that could take over: they answer under the URL that they announce */
-  async #targets(to: string | null): Promise<readonly Session[]> {
-    const online = this.#parts.sessions.acknowledging.filter(({ url }) => url !== null);
-    const named = to === null ? online : online.filter(({ url }) => url === to);
-    if (named.length === 0) {
-      const urls = online.map(({ url }) => url).join(', ');
-      throw refused(
-        to === null || urls === ''
-          ? 'no replica is online'
-          : `${to} is no replica of this node that is online; these are: ${urls}`,
-      );
-    }
-    const peers = await Promise.all(named.map(({ url }) => this.#parts.ask(url as string, true)));
-    const targets = named.filter(({ nodeId }, index) => {
-      const peer = peers[index];
-      return typeof peer === 'object' && peer?.nodeId === nodeId;
-    });
-    if (targets.length > 0) return targets;
-    for (const [index, peer] of peers.entries())
-      if (typeof peer === 'string') throw refused(noAccessDetail(named[index]?.url as string, peer));
-    const urls = named.map(({ url }) => url).join(', ');
-    throw refused(`no replica can be reached from here under the URL that it announces: ${urls}`);
-  }
-
-  /** @returns the URL of the first target that has acknowledged everything; the node writes nothing meanwhile */
-  #caughtUp(targets: readonly Session[]): Promise<string> {
+  /** @returns the first target that has acknowledged everything; the node writes nothing meanwhile */
+  #caughtUp(targets: readonly Candidate[]): Promise<Candidate> {
     const { head, sessions } = this.#parts;
     const end: Offset = head.offset;
     return new Promise((resolve) => {
       this.#look = () => {
-        const online = targets.filter(({ acknowledgement }) => acknowledgement !== null);
-        const ready = online.find(({ acknowledgement }) => (acknowledgement?.offset ?? 0) >= end);
-        if (ready !== undefined) resolve(ready.url as string);
+        const online = targets.filter(({ session }) => session.acknowledgement !== null);
+        const ready = online.find(({ session }) => (session.acknowledgement?.offset ?? 0) >= end);
+        if (ready !== undefined) resolve(ready);
         else if (online.length === 0) this.#step({ kind: 'gone' });
       };
       sessions.wantAcks(end);

@@ -1,0 +1,93 @@
+/**
+ * The replicas that could take over from this node, and which of them may see this node's token.
+ *
+ * A replica names itself: any peer with the right `replicate` may announce any URL. So this node shows its token only to a replica
+ * that an operator has named, or that has shown the same token, and over TLS if this node uses TLS.
+ */
+import { type AskPeer, noAccessDetail, type OwnToken } from '../ports/peers.ts';
+import type { Session } from '../session/session.ts';
+import { refused } from './hand-over.ts';
+
+/** A replica that could take over, as it was when this node chose it: it may announce another URL later. */
+export interface Candidate extends Replica {
+  /** ID of its process. */
+  readonly nodeId: string;
+}
+
+interface Replica {
+  readonly session: Session;
+  /** URL that it announces, `ws://HOST:PORT`. */
+  readonly url: string;
+}
+
+interface Chooser {
+  readonly ask: AskPeer;
+  readonly ownToken: OwnToken;
+}
+
+/**
+ * Asks the replicas under the URLs that they announce.
+ * @param sessions of the replicas that are online and have acknowledged something
+ * @param to URL of the replica that an operator has named; null: all may take over
+ * @returns those that answer there
+ * @throws Problem FAILOVER_REFUSED if there is none
+ */
+export async function candidates(
+  { ask, ownToken }: Chooser,
+  sessions: readonly Session[],
+  to: string | null,
+): Promise<readonly Candidate[]> {
+  const online = sessions.flatMap((session) => {
+    const { url } = session;
+    return url === null ? [] : [{ session, url }];
+  });
+  const named = to === null ? online : online.filter(({ url }) => url === to);
+  if (named.length === 0) {
+    throw refused(
+      to === null || online.length === 0
+        ? 'no replica is online'
+        : `${to} is no replica of this node that is online; these are: ${urlsOf(online)}`,
+    );
+  }
+  const trusted = trustedOf(named, to !== null, ownToken);
+  const peers = await Promise.all(trusted.map(({ url }) => ask(url, true)));
+  const targets = trusted.flatMap(({ session, url }, index) => {
+    const peer = peers[index];
+    const { nodeId } = session;
+    return typeof peer === 'object' && nodeId !== null && peer?.nodeId === nodeId
+      ? [{ session, url, nodeId }]
+      : [];
+  });
+  if (targets.length > 0) return targets;
+  for (const [index, peer] of peers.entries())
+    if (typeof peer === 'string') throw refused(noAccessDetail(trusted[index]?.url as string, peer));
+  throw refused(`no replica can be reached from here under the URL that it announces: ${urlsOf(trusted)}`);
+}
+
+/** @returns the replicas that may see the token of this node @throws Problem FAILOVER_REFUSED if none may */
+function trustedOf(
+  replicas: readonly Replica[],
+  isNamed: boolean,
+  { isSet, needsTls, read }: OwnToken,
+): readonly Replica[] {
+  if (!isSet) return replicas;
+  const reachable = replicas.filter(({ url }) => !needsTls || url.startsWith('wss:'));
+  if (reachable.length === 0) {
+    throw refused(
+      `this node uses TLS, and shows its token to no replica that announces a URL without: ${urlsOf(replicas)}`,
+    );
+  }
+  const token = read();
+  const trusted = isNamed
+    ? reachable
+    : reachable.filter(({ session }) => token !== null && session.gate.hasShown(token));
+  if (trusted.length > 0) return trusted;
+  throw refused(
+    'name the replica with "to" (psyncd failover URL): this node shows its token (--upstream-token-file) to a replica only if you ' +
+      `name it, or if it has shown the same token; online: ${urlsOf(reachable)}`,
+  );
+}
+
+function urlsOf(replicas: readonly Replica[]): string {
+  return replicas.map(({ url }) => url).join(', ');
+}

@@ -1,0 +1,85 @@
+/** Which replicas could take over from a master, and to which of them it shows its token. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { NO_TOKEN, type OwnToken } from '../../src/node/ports/peers.ts';
+import { Problem } from '../../src/node/problem.ts';
+import { candidates } from '../../src/node/role/candidates.ts';
+import type { Session } from '../../src/node/session/session.ts';
+
+const PLAIN = 'ws://replica:1';
+const SECURE = 'wss://replica:2';
+const TOKEN: OwnToken = { isSet: true, needsTls: false, read: () => 'own' };
+
+/** A replica that announces the URL, and has shown the token. */
+function replica(url: string, shown: string | null): Session {
+  const gate = { isOpen: true, owner: shown, hasShown: (token: string) => token === shown };
+  return { url, nodeId: `id of ${url}`, gate } as unknown as Session;
+}
+
+/** @returns the URLs that were asked, and those of the candidates or the problem */
+async function chosen(ownToken: OwnToken, sessions: readonly Session[], to: string | null) {
+  const asked: string[] = [];
+  const ask = (url: string, isOurs: boolean) => {
+    assert.ok(isOurs);
+    asked.push(url);
+    return Promise.resolve({ nodeId: `id of ${url}`, upstream: null });
+  };
+  const found = await candidates({ ask, ownToken }, sessions, to).then(
+    (all) => all.map(({ url }) => url),
+    (error: unknown) => {
+      assert.ok(error instanceof Problem && error.code === 'FAILOVER_REFUSED');
+      return error.message;
+    },
+  );
+  return { asked, found };
+}
+
+test('a master without a token of its own asks every replica', async () => {
+  const sessions = [replica(PLAIN, null), replica(SECURE, 'x')];
+  assert.deepEqual((await chosen(NO_TOKEN, sessions, null)).found, [PLAIN, SECURE]);
+});
+
+test('a master shows its token to a replica that nobody has named only if that one has shown the same', async () => {
+  const sessions = [replica(PLAIN, 'own'), replica('ws://evil:1', 'other'), replica('ws://open:1', null)];
+  const { asked, found } = await chosen(TOKEN, sessions, null);
+  assert.deepEqual([asked, found], [[PLAIN], [PLAIN]]);
+});
+
+test('a master that may show its token to no replica asks none, and says how to name one', async () => {
+  const unread: OwnToken = { ...TOKEN, read: () => null };
+  for (const [ownToken, shown] of [
+    [TOKEN, 'other'],
+    [TOKEN, null],
+    [unread, null],
+    [unread, 'own'],
+  ] as const) {
+    const { asked, found } = await chosen(ownToken, [replica(PLAIN, shown)], null);
+    assert.deepEqual(asked, []);
+    assert.match(String(found), /^name the replica with "to" .*ws:\/\/replica:1$/);
+  }
+});
+
+test('a master shows its token to the replica that an operator has named, and to no other', async () => {
+  const sessions = [replica(PLAIN, 'other'), replica('ws://evil:1', 'own')];
+  const { asked, found } = await chosen(TOKEN, sessions, PLAIN);
+  assert.deepEqual([asked, found], [[PLAIN], [PLAIN]]);
+});
+
+test('a master that uses TLS shows its token over TLS only, whoever has named the replica', async () => {
+  const tls: OwnToken = { ...TOKEN, needsTls: true };
+  const both = [replica(PLAIN, 'own'), replica(SECURE, 'own')];
+  assert.deepEqual((await chosen(tls, both, null)).asked, [SECURE]);
+  const { asked, found } = await chosen(tls, both, PLAIN);
+  assert.deepEqual(asked, []);
+  assert.match(String(found), /^this node uses TLS, .* without: ws:\/\/replica:1$/);
+});
+
+test('a replica that announces another URL after the choice changes nothing', async () => {
+  const session = replica(PLAIN, 'own') as { url: string } & Session;
+  const ask = () => {
+    session.url = 'ws://evil:1';
+    return Promise.resolve({ nodeId: `id of ${PLAIN}`, upstream: null });
+  };
+  const [candidate] = await candidates({ ask, ownToken: TOKEN }, [session], null);
+  assert.equal(candidate?.url, PLAIN);
+});
