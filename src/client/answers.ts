@@ -190,6 +190,11 @@ export interface ReplicationAnswer {
      * /v1/replication/accept`.
      */
     readonly guarded?: boolean;
+    /**
+     * Present while this node asks the other one to become the master: the `nodeId` of that one;
+     * null: not known yet. A replica takes over only if its own master names it here.
+     */
+    readonly handsOverTo?: string | null;
   } | null;
   readonly replicas: readonly {
     readonly id: string;

@@ -156,7 +156,10 @@ async function bodyOf(response: IncomingMessage, maxBytes: number): Promise<Buff
 function peerOf(answer: unknown): Peer | null {
   if (!isObject(answer) || typeof answer.nodeId !== 'string') return null;
   const { nodeId, upstream } = answer;
-  return { nodeId, upstream: isObject(upstream) && typeof upstream.url === 'string' ? upstream.url : null };
+  if (!isObject(upstream)) return { nodeId, upstream: null };
+  const { handsOverTo, url } = upstream;
+  const target = typeof handsOverTo === 'string' || handsOverTo === null ? { handsOverTo } : {};
+  return { nodeId, upstream: typeof url === 'string' ? url : null, ...target };
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -125,7 +125,9 @@ export class Network {
             process.at(this.#chance.between(1, ASK_TIMEOUT_MS), () => resolve(null));
             return;
           }
-          const peer = { nodeId: target.node.status.nodeId, upstream: target.node.upstream };
+          const { nodeId, upstream: link } = target.node.status;
+          const handing = link?.handsOverTo === undefined ? {} : { handsOverTo: link.handsOverTo };
+          const peer = { nodeId, upstream: target.node.upstream, ...handing };
           process.at(this.#chance.delay(this.#settings.latencyMs), () => resolve(peer));
         });
       });

@@ -34,6 +34,8 @@ export interface LinkStatus {
   readonly downMs?: number;
   /** Present while this node refuses a full resync that would replace its data by nothing, until a user accepts it. */
   readonly guarded?: true;
+  /** Present while this node asks the other one to become the master: the ID of its process; null: not known yet. */
+  readonly handsOverTo?: string | null;
 }
 
 /** Time between two lines of the log about a link that stays down for the same reason. */

@@ -7,6 +7,11 @@ export interface Peer {
   readonly nodeId: string;
   /** Whom it says that it follows, in its own words, which may be anything; null: nobody. */
   readonly upstream: string | null;
+  /**
+   * ID of the process that it asks to become the master, in its own words; null: it does not know it yet. Absent: it hands over to
+   * nobody.
+   */
+  readonly handsOverTo?: string | null;
 }
 
 /** Why another node says nothing of itself: it wants a token and was shown none, or it does not take the one that it was shown. */

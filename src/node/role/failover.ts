@@ -170,13 +170,13 @@ export class Failover {
     const { head, log, roles, sessions } = this.#parts;
     this.#step({ kind: 'chosen' });
     log.info('failover-waiting', { to, position: formatPosition(head.position) });
-    const { url: target } = await Promise.race([this.#caughtUp(targets), outcome.then(never)]);
+    const { url: target, nodeId } = await Promise.race([this.#caughtUp(targets), outcome.then(never)]);
     const others = sessions.acknowledging.flatMap(({ url }) => url ?? []);
     this.#step({ kind: 'caught-up', target });
     // After an abort of the same moment the node does not ask the target, and `outcome` rejects.
     if (this.#state.kind === 'asked') {
       log.info('failover-handing-over', { to: target, position: formatPosition(head.position) });
-      await roles.handOver(target);
+      await roles.handOver(target, nodeId);
     }
     await outcome;
     return {

@@ -21,6 +21,7 @@ import { Problem } from '../problem.ts';
 import type { Session } from '../session/session.ts';
 import type { Sessions } from '../session/sessions.ts';
 import { logUnexpected, unattended } from '../unattended.ts';
+import { HandOverTarget } from './hand-over-target.ts';
 import { linkRequest } from './link-request.ts';
 import type { RunIds } from './run-ids.ts';
 import { takeOverAnswer } from './take-over.ts';
@@ -57,6 +58,7 @@ interface RolesParts {
 
 export class Roles {
   readonly #parts: RolesParts;
+  readonly #target: HandOverTarget;
   #link: Link | null = null;
   /** The last change of the role that was asked for; the next one begins when it is done. */
   #changing: Promise<unknown> = Promise.resolve();
@@ -66,6 +68,7 @@ export class Roles {
 
   constructor(parts: RolesParts) {
     this.#parts = parts;
+    this.#target = new HandOverTarget(parts);
   }
 
   /**
@@ -99,7 +102,7 @@ export class Roles {
   }
 
   get link(): LinkStatus | null {
-    return this.#link?.status ?? null;
+    return this.#link === null ? null : this.#target.shownIn(this.#link.status);
   }
 
   /** Whether the history stays for now: it does on a master, and on a replica whose link streams. */
@@ -202,10 +205,11 @@ export class Roles {
     });
   }
 
-  /** Hands over: this node durably stops being the master, and asks the node at the URL to become it. */
-  handOver(url: string): Promise<void> {
+  /** Hands over: this node durably stops being the master, and asks the process with this ID at the URL to become it. */
+  handOver(url: string, nodeId: string): Promise<void> {
     return this.#change(async () => {
       this.#refuseWhenStopping();
+      this.#target.name(nodeId);
       this.#parts.state.save({ upstream: url, handingOver: true });
       this.#demoted();
       this.#follow(url);
@@ -302,7 +306,7 @@ export class Roles {
       nodeId,
       files,
       adoption,
-      request: () => linkRequest(this.#parts, this.#listeningUrl),
+      request: () => linkRequest(this.#parts, this.#listeningUrl, this.#target),
       continued: (runId, lineage, hash) => runIds.continued(runId, lineage, hash),
       streaming: () => {
         // The target has answered, even if its answer was a full resync.

@@ -9,6 +9,8 @@ import type { Session } from '../session/session.ts';
 interface Replica {
   readonly ask: AskPeer;
   readonly head: StreamHead;
+  /** ID of this process. */
+  readonly nodeId: string;
   readonly state: StateStore;
 }
 
@@ -29,7 +31,7 @@ export type TakeOverAnswer =
 
 /** @returns what this node does about PSYNC … FAILOVER; it has asked its master who that is */
 export async function takeOverAnswer(
-  { ask, head, state }: Replica,
+  { ask, head, nodeId, state }: Replica,
   role: 'master' | 'replica',
   { position, hash, session }: TakeOverRequest,
 ): Promise<TakeOverAnswer> {
@@ -43,12 +45,17 @@ export async function takeOverAnswer(
         `-ERR FAILOVER at ${formatPosition(position)}, but this node has other bytes up to there`,
       );
     }
-    // Only its own master may hand over to a replica.
+    // Only its own master may hand over to a replica, and the request proves nothing: any token may have brought it.
     const peer = await ask(state.upstream ?? '', true);
     if (peer === null) return refused('-LOADING the master does not answer who it is');
     if (typeof peer === 'string') return refused(`-ERR FAILOVER: ${noAccessDetail('the master', peer)}`);
     if (peer.nodeId !== session.nodeId)
       return refused('-ERR FAILOVER comes from a node that is not the master');
+    if (peer.handsOverTo === undefined)
+      return refused('-ERR FAILOVER: the master does not say that it hands over');
+    // One of the two may have restarted meanwhile: then the master learns the new ID before it asks again.
+    if (peer.handsOverTo !== nodeId)
+      return refused('-LOADING the master does not say that it hands over to this process');
     if (session.status === null) return refused('-ERR the session has ended');
     return { kind: 'take-over' };
   }

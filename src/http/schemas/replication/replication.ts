@@ -124,6 +124,12 @@ export const replication = {
           description:
             'Whether a full resync that would replace the data of this node by nothing waits for `POST /v1/replication/accept`.',
         },
+        handsOverTo: {
+          type: ['string', 'null'],
+          description:
+            'Present while this node asks the other one to become the master: the `nodeId` of that one; null: not known yet. A replica ' +
+            'takes over only if its own master names it here.',
+        },
       },
     },
     replicas: {

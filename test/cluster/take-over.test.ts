@@ -1,0 +1,71 @@
+/** Who may make a replica the master: only its own master, and only while that one hands over to this replica. */
+import assert from 'node:assert/strict';
+import type { RequestListener } from 'node:http';
+import test, { type TestContext } from 'node:test';
+import type { ChildNode } from '../../src/cli/child-node.ts';
+import { Cluster, linkState } from '../support/cluster.ts';
+import { RawReplica } from '../support/raw-replica.ts';
+import { scriptedMaster } from '../support/scripted-master.ts';
+
+const MASTER_ID = 'a'.repeat(40);
+
+/** @returns the answer to a peer that says it is the master and hands over to the node, which stands at its position */
+async function handOverTo(t: TestContext, node: ChildNode, masterId: string): Promise<string> {
+  const [runId = '', offset] = (await node.client.replication()).position.split(':');
+  const raw = await RawReplica.connect(t, node);
+  raw.say('PING');
+  raw.say('REPLCONF', 'capa', 'psync2');
+  raw.say('REPLCONF', 'node-id', masterId);
+  for (const expected of ['+PONG', '+OK', '+OK']) assert.equal(await raw.line(), expected);
+  raw.say('PSYNC', runId, String(Number(offset) + 1), 'FAILOVER');
+  return await raw.line();
+}
+
+test('a peer that says it is the master, which does not hand over, makes no master of a replica', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  await master.client.set('k', 'v');
+  const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
+  await linkState(replica, 'streaming');
+  const { nodeId } = await master.client.replication();
+  assert.match(
+    await handOverTo(t, replica, nodeId),
+    /^-ERR FAILOVER: the master does not say that it hands over/,
+  );
+  assert.equal((await replica.client.replication()).role, 'replica');
+  assert.equal((await master.client.replication()).role, 'master');
+});
+
+/** What the master says of its own upstream, and the answer of a replica that is asked to take over. */
+const SAYS: readonly (readonly [what: string, upstream: (id: string) => unknown, answer: RegExp])[] = [
+  ['that it follows nobody', () => null, /^-ERR FAILOVER: the master does not say/],
+  ['only whom it follows', () => ({ url: 'ws://h:1' }), /^-ERR FAILOVER: the master does not say/],
+  ['nonsense', (id) => ({ url: 'ws://h:1', handsOverTo: [id] }), /^-ERR FAILOVER: the master does not say/],
+  ['that it does not know to whom', () => ({ url: 'ws://h:1', handsOverTo: null }), /^-LOADING/],
+  ['another process', () => ({ url: 'ws://h:1', handsOverTo: 'b'.repeat(40) }), /^-LOADING/],
+  ['this process', (id) => ({ url: 'ws://h:1', handsOverTo: id }), /^\+CONTINUE/],
+];
+
+test('a replica takes over only if its own master says that it hands over to this process', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await node.client.set('k', 'v');
+  const { nodeId } = await node.client.replication();
+  let says: RequestListener = (_request, response) => response.end(JSON.stringify({ nodeId: MASTER_ID }));
+  const master = await scriptedMaster(
+    t,
+    (socket, [, runId]) => socket.send(Buffer.from(`+CONTINUE ${runId}\r\n`)),
+    (request, response) => says(request, response),
+  );
+  await node.client.replicaOf(master.wsUrl);
+  await linkState(node, 'streaming');
+  says = (_request, response) => response.writeHead(404).end();
+  assert.match(await handOverTo(t, node, MASTER_ID), /^-LOADING the master does not answer/);
+  for (const [what, upstream, answer] of SAYS) {
+    assert.equal((await node.client.replication()).role, 'replica', what);
+    says = (_request, response) =>
+      response.end(JSON.stringify({ nodeId: MASTER_ID, upstream: upstream(nodeId) }));
+    assert.match(await handOverTo(t, node, MASTER_ID), answer, what);
+  }
+  assert.equal((await node.client.replication()).role, 'master');
+});
