@@ -2,6 +2,7 @@
 import { JsonError, jsonSteps, type Steps } from '../keyspace/json/json.ts';
 import { isRawJSON } from '../keyspace/json/json-number.ts';
 import { keyProblem } from '../keyspace/key.ts';
+import { asciiLowerCase } from './ascii-case.ts';
 import { isRight, RIGHTS, type Right, unlimited } from './right.ts';
 
 /** What the owner of an entry shows. */
@@ -125,7 +126,7 @@ export function sanProblem(san: string): string | null {
 
 /** @returns the one spelling of a name: DNS names are the same in upper and lower case, URIs are not */
 export function canonicalSan(san: string): string {
-  return san.includes(':') ? san : san.toLowerCase();
+  return san.includes(':') ? san : asciiLowerCase(san);
 }
 
 const MEMBERS: ReadonlySet<string> = new Set([

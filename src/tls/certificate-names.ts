@@ -1,5 +1,6 @@
 /** The names by which a certificate is found in the list of tokens. */
 import type { X509Certificate } from 'node:crypto';
+import { asciiLowerCase } from '../access/ascii-case.ts';
 
 /** Matches one name, as Node writes them: one with special characters stands in quotes, like JSON. */
 const NAME = /([A-Za-z][A-Za-z0-9 ]*):("(?:[^"\\]|\\.)*"|[^,]*)(?:, |$)/y;
@@ -13,7 +14,7 @@ export function namesOf(certificate: X509Certificate): readonly string[] {
   const uris = names.filter(([kind, name]) => kind === 'URI' && name.includes(':')).map(([, name]) => name);
   const hosts = names
     .filter(([kind, name]) => kind === 'DNS' && isHost(name))
-    .map(([, name]) => name.toLowerCase());
+    .map(([, name]) => asciiLowerCase(name));
   const found = [...uris, ...hosts];
   return found.length > 0 ? found : commonName(certificate);
 }
@@ -37,7 +38,7 @@ function alternativeNames(text: string): readonly (readonly [string, string])[] 
 function commonName(certificate: X509Certificate): readonly string[] {
   const { subject } = certificate.toLegacyObject();
   const name: unknown = (subject as { readonly CN?: unknown } | undefined)?.CN;
-  return typeof name === 'string' && isHost(name) ? [name.toLowerCase()] : [];
+  return typeof name === 'string' && isHost(name) ? [asciiLowerCase(name)] : [];
 }
 
 function isHost(name: string): boolean {

@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
+import { canonicalSan } from '../../src/access/token-list.ts';
 import { namesOf } from '../../src/tls/certificate-names.ts';
-import { Certificates } from '../support/certificates.ts';
+import { Certificates, openssl } from '../support/certificates.ts';
 
 for (const [what, san, names] of [
   [
@@ -28,3 +29,14 @@ for (const [what, san, names] of [
     assert.deepEqual(namesOf(new X509Certificate(readFileSync(cert))), names);
   });
 }
+
+test('a common name with a letter that only looks like one of A to Z does not pass for the other name', async (t) => {
+  const certificates = await Certificates.create(t);
+  // In lower case the Kelvin sign is a k.
+  const name = 'BAC\u212Aend';
+  const files = ['-keyout', certificates.path('kelvin.key'), '-out', certificates.path('kelvin.crt')];
+  openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-utf8', '-subj', `/CN=${name}`, ...files);
+  const certificate = new X509Certificate(readFileSync(certificates.path('kelvin.crt')));
+  assert.deepEqual(namesOf(certificate), ['bac\u212Aend']);
+  assert.equal(canonicalSan(name), 'bac\u212Aend');
+});
