@@ -36,6 +36,8 @@ export interface App {
   readonly url: string;
   /** The same of the admin listener; null: there is none. */
   readonly adminUrl: string | null;
+  /** Reads the files of tokens, keys and certificates anew, and opens the access log anew. What cannot be used stays as it was. */
+  reloadFiles(): void;
   /** Takes over the settings that may change while the node runs, and logs their names. */
   reload(settings: Settings): void;
   /**
@@ -118,8 +120,8 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
     node,
     url: httpUrl(settings, settings.host, port),
     adminUrl,
+    reloadFiles: () => entrance.reload(),
     reload: (settings) => {
-      entrance.reload();
       const { changed, needRestart } = live.reload(settings);
       node.settingsChanged();
       log.info('settings-reloaded', { changed, needRestart });

@@ -82,8 +82,9 @@ export async function serve(
   if (process.connected) process.disconnect();
 }
 
-/** Reads the config file again; if it is not usable, the settings stay. */
+/** Reads all files again. If the config file is not usable, the settings stay; the other files count all the same. */
 function reload(app: App, load: () => Settings, log: Log): void {
+  app.reloadFiles();
   try {
     app.reload(load());
   } catch (error) {
