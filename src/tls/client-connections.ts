@@ -4,6 +4,7 @@ import type { TLSSocket } from 'node:tls';
 import type { World } from '../node/ports/world.ts';
 import { Turns } from '../node/turns.ts';
 import { namesOf } from './certificate-names.ts';
+import { isSignedBy, rootedOf } from './client-cas.ts';
 
 /** Gets a connection with the names of the certificate that its client has shown. */
 export type Identified = (connection: object, names: readonly string[]) => void;
@@ -36,22 +37,19 @@ export class ClientConnections {
   }
 
   /**
-   * Ends the connections of clients whose certificates none of the CAs has signed. Node does not tell the certificates between
-   * a client's and its CA, so such a client is disconnected too: it may connect again, and is checked anew.
+   * Ends the connections of clients that could not connect again with these CAs. Node does not tell the certificates between a
+   * client's and its CA, so a client that has some is disconnected too: it may connect again, and is checked anew.
+   * @param cas without those that have expired
    */
   async recheck(cas: readonly X509Certificate[]): Promise<void> {
     const turns = new Turns(this.#world);
+    const rooted = await rootedOf(cas, turns);
     for (const socket of [...this.#open.keys()]) {
       await turns.next();
       const certificate = socket.destroyed ? undefined : socket.getPeerX509Certificate();
-      if (certificate !== undefined && !cas.some((ca) => isSignedBy(certificate, ca))) {
+      if (certificate !== undefined && !rooted.some((ca) => isSignedBy(certificate, ca))) {
         socket.destroy();
       }
     }
   }
-}
-
-function isSignedBy(certificate: X509Certificate, ca: X509Certificate): boolean {
-  if (certificate.fingerprint256 === ca.fingerprint256) return true;
-  return certificate.checkIssued(ca) && certificate.verify(ca.publicKey);
 }

@@ -1,9 +1,10 @@
 /** What a listener with TLS reads from its files, and what Node's TLS server gets of that. */
-import { createHash, type X509Certificate } from 'node:crypto';
+import { constants, createHash } from 'node:crypto';
 import type { SecureContextOptions, SecureVersion } from 'node:tls';
 import type { TlsSettings } from '../settings/table.ts';
-import { readKeyPair } from './key-pair.ts';
-import { certificatesOf, type NamedFile, readPem } from './pem.ts';
+import { type ClientCas, readClientCas } from './client-cas.ts';
+import { type KeyPair, readKeyPair } from './key-pair.ts';
+import type { NamedFile } from './pem.ts';
 
 /** Settings of a listener with TLS. */
 export type ListenerTlsSettings = TlsSettings & {
@@ -11,14 +12,11 @@ export type ListenerTlsSettings = TlsSettings & {
   readonly tlsKey: string;
 };
 
+/** The pair and the CAs are read each on its own, so that one that cannot be used does not hold up the other. */
 export interface ListenerFiles {
-  /** All options of the secure context: Node forgets those that a change does not repeat. */
-  readonly context: SecureContextOptions;
-  readonly certificate: X509Certificate;
-  /** Digest of all of it. */
-  readonly digest: string;
-  /** CAs whose clients may connect. */
-  readonly clientCas: readonly X509Certificate[];
+  readonly pair: KeyPair;
+  /** CAs whose clients may connect; null: the settings name none. */
+  readonly clientCas: ClientCas | null;
 }
 
 /**
@@ -26,16 +24,46 @@ export interface ListenerFiles {
  * @throws TlsFileError for the first file that cannot be used
  */
 export function readListenerFiles(settings: ListenerTlsSettings, now: number): ListenerFiles {
-  const [certFile, keyFile, caFile] = filesOf(settings);
-  const { certificate, cert, key } = readKeyPair(certFile, keyFile, now);
-  const ca = caFile === null ? null : readPem(caFile);
-  const minVersion: SecureVersion = `TLSv${settings.tlsMinVersion}`;
+  return { pair: readServerPair(settings, now), clientCas: readListenerCas(settings) };
+}
+
+/**
+ * @param now Unix time in milliseconds
+ * @throws TlsFileError
+ */
+export function readServerPair(settings: ListenerTlsSettings, now: number): KeyPair {
+  const [certFile, keyFile] = filesOf(settings);
+  return readKeyPair(certFile, keyFile, now);
+}
+
+/** @returns null: the settings name no CAs of clients @throws TlsFileError */
+export function readListenerCas(settings: ListenerTlsSettings): ClientCas | null {
+  const [, , caFile] = filesOf(settings);
+  return caFile === null ? null : readClientCas(caFile);
+}
+
+/** @returns all options of the secure context: Node forgets those that a change does not repeat */
+export function contextOf(
+  { tlsMinVersion, tlsClientAuth }: ListenerTlsSettings,
+  { pair: { cert, key }, clientCas }: ListenerFiles,
+): SecureContextOptions {
+  const minVersion: SecureVersion = `TLSv${tlsMinVersion}`;
+  const { SSL_OP_NO_RENEGOTIATION, SSL_OP_NO_TICKET } = constants;
+  // A client that resumes a session does not show its certificate again, so that nobody would see that it has expired.
+  const noTicket = tlsClientAuth === 'no' ? 0 : SSL_OP_NO_TICKET;
   return {
-    context: { cert, key, minVersion, ...(ca === null ? {} : { ca: [ca] }) },
-    certificate,
-    digest: digestOf([cert, key, ...(ca === null ? [] : [ca])]),
-    clientCas: ca === null || caFile === null ? [] : certificatesOf(caFile, ca),
+    cert,
+    key,
+    minVersion,
+    // The certificate of a connection stays the one that was checked.
+    secureOptions: SSL_OP_NO_RENEGOTIATION | noTicket,
+    ...(clientCas === null ? {} : { ca: [clientCas.pem] }),
   };
+}
+
+/** Whether both hold the same. */
+export function isSame(one: ListenerFiles, other: ListenerFiles): boolean {
+  return digestOf(one) === digestOf(other);
 }
 
 /** @returns the files of the settings: certificate, key, and the CAs of clients if there are any */
@@ -51,8 +79,10 @@ export function filesOf({
   ];
 }
 
-function digestOf(contents: readonly Buffer[]): string {
+function digestOf({ pair: { cert, key }, clientCas }: ListenerFiles): string {
   const hash = createHash('sha256');
-  for (const content of contents) hash.update(createHash('sha256').update(content).digest());
+  for (const content of [cert, key, clientCas?.pem ?? '']) {
+    hash.update(createHash('sha256').update(content).digest());
+  }
   return hash.digest('hex');
 }

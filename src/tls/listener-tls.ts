@@ -1,6 +1,6 @@
 /**
  * TLS of the node's listener: its certificate, its key and the CAs of its clients, read again when the files change. New
- * connections get the new ones, open connections go on. Files that cannot be used change nothing.
+ * connections get the new ones, open connections go on. A pair that cannot be used changes nothing, and so do CAs that cannot be used.
  *
  * `fs.watch` misses files that are exchanged by a rename or through a symbolic link, as secrets in containers are, so the
  * identities of the files are polled.
@@ -12,17 +12,21 @@ import type { Server, TLSSocket, TlsOptions } from 'node:tls';
 import { Buckets } from '../access/buckets.ts';
 import type { Log, World } from '../node/ports/world.ts';
 import { logUnexpected, messageOf, unattended } from '../node/unattended.ts';
+import { isValid } from './client-cas.ts';
 import { ClientConnections, type Identified } from './client-connections.ts';
 import { ExpiryWarning } from './expiry-warning.ts';
+import { Handshakes } from './handshakes.ts';
 import {
+  contextOf,
   filesOf,
+  isSame,
   type ListenerFiles,
   type ListenerTlsSettings,
+  readListenerCas,
   readListenerFiles,
+  readServerPair,
 } from './listener-files.ts';
 
-/** Time for a whole handshake, in milliseconds. Node's own time-out begins anew with each byte. */
-const HANDSHAKE_MS = 10_000;
 /** How often the node looks whether its certificate expires, in milliseconds. */
 const EXPIRY_LOOK_MS = 3_600_000;
 /** How often the node looks whether certificates of clients have expired, in milliseconds. */
@@ -39,11 +43,12 @@ export class ListenerTls {
   readonly #log: Log;
   readonly #warning: ExpiryWarning;
   readonly #refusals: Buckets;
-  /** What cancels the time-outs of the handshakes under way, by the addresses of the connection. */
-  readonly #handshakes = new Map<string, () => void>();
+  readonly #handshakes: Handshakes;
   /** Connections of any state, for `closeAll`. */
   readonly #sockets = new Set<Socket>();
   #files: ListenerFiles;
+  /** Those of the files' CAs that were valid at the last look. */
+  #validCas: readonly X509Certificate[];
   readonly #servers: Server[] = [];
   /** Identities of the files that are in use. */
   #seen = '';
@@ -58,6 +63,8 @@ export class ListenerTls {
     this.#world = world;
     this.#log = log;
     this.#files = readListenerFiles(settings, world.now());
+    this.#validCas = this.#casValidNow();
+    this.#handshakes = new Handshakes(world);
     this.#warning = new ExpiryWarning(log, settings.tlsCert);
     this.#refusals = new Buckets(REFUSALS_LOGGED / 60, REFUSALS_LOGGED, world.monotonic);
     this.#clients = new ClientConnections(world);
@@ -65,14 +72,14 @@ export class ListenerTls {
 
   /** The certificate that new connections get. */
   get certificate(): X509Certificate {
-    return this.#files.certificate;
+    return this.#files.pair.certificate;
   }
 
   /** For `https.createServer`. */
   get options(): TlsOptions {
     const { tlsClientAuth } = this.#settings;
     return {
-      ...this.#files.context,
+      ...contextOf(this.#settings, this.#files),
       requestCert: tlsClientAuth !== 'no',
       // Node would also refuse clients without a certificate.
       rejectUnauthorized: tlsClientAuth === 'required',
@@ -82,17 +89,15 @@ export class ListenerTls {
   /** Exchanges the certificate of this server, too. @param server made with `options` */
   serve(server: Server): void {
     this.#servers.push(server);
-    server.on('connection', (socket: Socket) => {
+    // Before Node's own listener, which begins the handshake.
+    server.prependListener('connection', (socket: Socket) => {
       this.#sockets.add(socket);
-      const ended = this.#limitHandshake(socket);
-      socket.once('close', () => {
-        this.#sockets.delete(socket);
-        ended();
-      });
+      this.#handshakes.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
     });
     server.on('secureConnection', (socket) => this.#secured(socket));
-    server.on('tlsClientError', (_error, { authorizationError, remoteAddress }) => {
-      if (authorizationError) this.#refused(authorizationError, remoteAddress);
+    server.on('tlsClientError', (_error, socket) => {
+      if (socket.authorizationError) this.#refused(socket.authorizationError, addressBelow(socket));
     });
   }
 
@@ -117,7 +122,7 @@ export class ListenerTls {
     for (const cancel of this.#cancel) cancel();
   }
 
-  /** Reads the files now. If they cannot be used, everything stays as it was. */
+  /** Reads the files now. What cannot be used stays as it was: the pair, or the CAs of clients. */
   reload(): Promise<void> {
     const done = this.#loading.then(() => this.#reload());
     this.#loading = done;
@@ -125,49 +130,65 @@ export class ListenerTls {
   }
 
   async #reload(): Promise<void> {
-    try {
-      const seen = await this.#look();
-      const files = readListenerFiles(this.#settings, this.#world.now());
-      if (files.digest !== this.#files.digest) await this.#use(files);
+    const seen = await this.#look();
+    const before = this.#files;
+    const pair = this.#tried(() => readServerPair(this.#settings, this.#world.now()));
+    const clientCas = this.#tried(() => readListenerCas(this.#settings));
+    const files = {
+      pair: pair === undefined ? before.pair : pair,
+      clientCas: clientCas === undefined ? before.clientCas : clientCas,
+    };
+    if (!isSame(files, before) && this.#tried(() => this.#use(files)) === undefined) return;
+    if (pair !== undefined && clientCas !== undefined) {
       this.#seen = seen;
       this.#told.clear();
+    }
+    const now = new Set(files.clientCas?.certificates.map(({ fingerprint256 }) => fingerprint256));
+    const isRemoved = before.clientCas?.certificates.some(({ fingerprint256 }) => !now.has(fingerprint256));
+    if (isRemoved) await this.#endUntrusted();
+  }
+
+  /** @returns undefined: it has thrown, and the log says why, once */
+  #tried<Result>(what: () => Result): Result | undefined {
+    try {
+      return what();
     } catch (error) {
       const message = messageOf(error);
       if (this.#told.size >= MAX_TOLD) this.#told.clear();
       if (!this.#told.has(message)) this.#log.error('tls-not-reloaded', { error: message });
       this.#told.add(message);
+      return undefined;
     }
   }
 
-  async #use(files: ListenerFiles): Promise<void> {
-    const before = this.#files;
-    for (const server of this.#servers) server.setSecureContext(files.context);
+  #use(files: ListenerFiles): true {
+    const context = contextOf(this.#settings, files);
+    for (const server of this.#servers) server.setSecureContext(context);
     this.#files = files;
+    this.#validCas = this.#casValidNow();
+    const { certificate } = files.pair;
     this.#log.info('tls-reloaded', {
-      validTo: files.certificate.validToDate.toISOString(),
-      fingerprint: files.certificate.fingerprint256,
+      validTo: certificate.validToDate.toISOString(),
+      fingerprint: certificate.fingerprint256,
+      clientCas: files.clientCas?.certificates.length ?? 0,
     });
-    this.#warning.look(files.certificate, this.#world.now());
-    const now = new Set(files.clientCas.map(({ fingerprint256 }) => fingerprint256));
-    const isRemoved = before.clientCas.some(({ fingerprint256 }) => !now.has(fingerprint256));
-    if (isRemoved) await this.#clients.recheck(files.clientCas);
+    this.#warning.look(certificate, this.#world.now());
+    return true;
   }
 
-  /** @returns a function to call when the connection has ended */
-  #limitHandshake(socket: Socket): () => void {
-    const addresses = addressesOf(socket);
-    const cancel = this.#world.after(HANDSHAKE_MS, () => socket.destroy());
-    this.#handshakes.set(addresses, cancel);
-    return () => {
-      cancel();
-      if (this.#handshakes.get(addresses) === cancel) this.#handshakes.delete(addresses);
-    };
+  /** Ends the connections of clients that could not connect now, also those that have not shown their certificates yet. */
+  async #endUntrusted(): Promise<void> {
+    this.#handshakes.endAll();
+    await this.#clients.recheck(this.#validCas);
+  }
+
+  #casValidNow(): readonly X509Certificate[] {
+    const now = this.#world.now();
+    return this.#files.clientCas?.certificates.filter((ca) => isValid(ca, now)) ?? [];
   }
 
   #secured(socket: TLSSocket): void {
-    const addresses = addressesOf(socket);
-    this.#handshakes.get(addresses)?.();
-    this.#handshakes.delete(addresses);
+    this.#handshakes.finish(socket);
     if (this.#settings.tlsClientAuth === 'no') return;
     const certificate = socket.getPeerX509Certificate();
     if (certificate === undefined) return;
@@ -198,11 +219,16 @@ export class ListenerTls {
 
   #endExpiredLater(): void {
     this.#clients.endExpired(this.#world.now());
+    const before = this.#validCas;
+    this.#validCas = this.#casValidNow();
+    if (before.some((ca) => !this.#validCas.includes(ca))) {
+      unattended(this.#endUntrusted(), (error) => logUnexpected(this.#log, 'tls', error));
+    }
     this.#later(CLIENTS_LOOK_MS, () => this.#endExpiredLater());
   }
 
   #warnLater(): void {
-    this.#warning.look(this.#files.certificate, this.#world.now());
+    this.#warning.look(this.certificate, this.#world.now());
     this.#later(EXPIRY_LOOK_MS, () => this.#warnLater());
   }
 
@@ -222,9 +248,9 @@ export class ListenerTls {
   }
 }
 
-/** The same for a connection and for the TLS on it. */
-function addressesOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
-  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
+/** @returns the address of the client, also when the TLS of the connection has ended: then only the socket below still has it */
+function addressBelow(socket: TLSSocket): string | undefined {
+  return socket.remoteAddress ?? (socket as { readonly _parent?: Socket })._parent?.remoteAddress;
 }
 
 /** Identity of the file behind all symbolic links. */

@@ -33,15 +33,21 @@ export function readPem(file: NamedFile): Buffer {
 
 /**
  * @param bytes content of the file
+ * @param most largest number of certificates
  * @returns its certificates in their order, at least one
  * @throws TlsFileError
  */
-export function certificatesOf(file: NamedFile, bytes: Buffer): readonly X509Certificate[] {
+export function certificatesOf(
+  file: NamedFile,
+  bytes: Buffer,
+  most = Number.POSITIVE_INFINITY,
+): readonly X509Certificate[] {
   const text = bytes.toString('latin1');
   const certificates: X509Certificate[] = [];
   for (let begin = text.indexOf(BEGIN); begin !== -1; begin = text.indexOf(BEGIN, begin + 1)) {
     const end = text.indexOf(END, begin);
     const number = certificates.length + 1;
+    if (number > most) throw new TlsFileError(file, `it has more than ${most} certificates`);
     if (end === -1) throw new TlsFileError(file, `certificate ${number} has no end`);
     try {
       certificates.push(new X509Certificate(text.slice(begin, end + END.length)));

@@ -119,6 +119,14 @@ const REFUSED: readonly (readonly [string, Change, RegExp])[] = [
     (made) => ({ tlsClientCa: written(made, 'ca.txt', 'hello\n'), tlsClientAuth: 'required' }),
     /^--tls-client-ca \S+ca\.txt: it has no certificate in PEM/,
   ],
+  [
+    'a list of more than a hundred CAs',
+    (made) => {
+      const cas = made.bundle('cas', ...Array<string>(101).fill(made.path('ca.crt')));
+      return { tlsClientCa: cas, tlsClientAuth: 'required' };
+    },
+    /^--tls-client-ca \S+cas\.crt: it has more than 100 certificates$/,
+  ],
 ];
 
 function flagged({ cert, key }: Pair): Partial<ListenerTlsSettings> {
@@ -162,13 +170,13 @@ test('a certificate with its intermediate and a bundle of CAs are taken', async 
   certificates.ca('second');
   const chain = certificates.bundle('chain', good.cert, certificates.path('ca.crt'));
   const cas = certificates.bundle('cas', certificates.path('ca.crt'), certificates.path('second.crt'));
-  const { certificate, clientCas } = readListenerFiles(
+  const { pair, clientCas } = readListenerFiles(
     { ...settingsOf({ ...good, cert: chain }), tlsClientCa: cas, tlsClientAuth: 'required' },
     Date.now(),
   );
-  assert.match(certificate.subject, /CN=good/);
+  assert.match(pair.certificate.subject, /CN=good/);
   assert.deepEqual(
-    clientCas.map(({ subject }) => subject),
+    clientCas?.certificates.map(({ subject }) => subject),
     ['CN=ca', 'CN=second'],
   );
 });
