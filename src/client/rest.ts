@@ -12,6 +12,7 @@ import type {
 } from './answers.ts';
 
 import { checkAnswer, isNotFound, jsonOf } from './api-error.ts';
+import { sentToMaster } from './redirect.ts';
 import { type Token, type Transport, tokenOf } from './token.ts';
 
 export type * from './answers.ts';
@@ -222,10 +223,7 @@ export class Client {
     const token = await tokenOf(this.#token);
     if (!token) return fetch(url, init);
     const headers = { ...(init.headers as Record<string, string>), authorization: `Bearer ${token}` };
-    const response = await fetch(url, { ...init, headers });
-    // Where a node redirects a write to its master, `fetch` leaves the token out (Fetch, HTTP-redirect fetch).
-    if (response.status !== 401 || !response.redirected) return response;
-    return fetch(response.url, { ...init, headers });
+    return sentToMaster(fetch, url, { ...init, headers });
   }
 
   async #json<T>(url: string, init: RequestInit): Promise<T> {

@@ -1,0 +1,187 @@
+/** Which servers get the token of a `Client` when an answer redirects its request. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import test, { type TestContext } from 'node:test';
+import type { ApiError } from '../../src/client/api-error.ts';
+import { Client } from '../../src/client/rest.ts';
+import { nodeTransport } from '../../src/client-node/transport.ts';
+import { Certificates, type Pair } from '../support/certificates.ts';
+
+const TOKEN = 'the-token';
+const WRITTEN = { version: 1, created: true, expiresAt: null, position: `${'a'.repeat(40)}:7` };
+const WRITES: Readonly<Record<string, (client: Client) => Promise<unknown>>> = {
+  set: (client) => client.set('k', 'v'),
+  increment: (client) => client.increment('k'),
+  append: (client) => client.append('k', 'v'),
+  patch: (client) => client.patch('k', {}),
+  delete: (client) => client.delete('k'),
+};
+
+interface Server {
+  readonly url: string;
+  /** Methods and `Authorization` headers of the requests. */
+  readonly seen: string[];
+}
+
+/** @param pair with TLS; undefined: plain HTTP */
+async function listening(t: TestContext, answer: RequestListener, pair?: Pair): Promise<Server> {
+  const seen: string[] = [];
+  const listener: RequestListener = (request, response) => {
+    seen.push(`${request.method} ${request.headers.authorization ?? '-'}`);
+    request.resume().once('end', () => answer(request, response));
+  };
+  const server =
+    pair === undefined
+      ? createServer(listener)
+      : createTlsServer({ cert: readFileSync(pair.cert), key: readFileSync(pair.key) }, listener);
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  const { port } = server.address() as AddressInfo;
+  return { url: `${pair === undefined ? 'http' : 'https'}://127.0.0.1:${port}`, seen };
+}
+
+/** A master that wants the token. */
+const master: RequestListener = ({ headers }, response) => {
+  if (headers.authorization === `Bearer ${TOKEN}`) {
+    response.writeHead(200, { 'content-type': 'application/json', 'psync-position': WRITTEN.position });
+    response.end(JSON.stringify(WRITTEN));
+    return;
+  }
+  response.writeHead(401, { 'content-type': 'application/problem+json' });
+  response.end('{"code":"UNAUTHORIZED"}');
+};
+
+/** A replica of the master at `url`. */
+const replicaOf =
+  (url: () => string): RequestListener =>
+  (request, response) => {
+    const problem = { code: 'READONLY', detail: 'this node is a replica', master: url() };
+    redirect(response, 307, url() + request.url, 'application/problem+json', problem);
+  };
+
+function redirect(
+  response: Parameters<RequestListener>[1],
+  status: number,
+  location: string,
+  type = 'text/html',
+  body: unknown = '',
+): void {
+  response.writeHead(status, { location, 'content-type': type }).end(JSON.stringify(body));
+}
+
+test('the master of a replica gets the token of a write, behind two redirects too', async (t) => {
+  const top = await listening(t, master);
+  const middle = await listening(
+    t,
+    replicaOf(() => top.url),
+  );
+  const leaf = await listening(
+    t,
+    replicaOf(() => middle.url),
+  );
+  for (const [name, write] of Object.entries(WRITES)) {
+    await write(new Client(leaf.url, { token: TOKEN }));
+    assert.match(top.seen.pop() ?? '', /^[A-Z]+ Bearer the-token$/, name);
+  }
+  assert.deepEqual(top.seen, []);
+});
+
+test('a redirect that is no answer of a replica to a write brings the token to no other server', async (t) => {
+  const other = await listening(t, master);
+  const statuses = [301, 302, 303, 307, 308];
+  const calls = {
+    ...WRITES,
+    get: (client: Client) => client.get('k'),
+    export: (client: Client) => client.export(),
+    replication: (client: Client) => client.replication(),
+  };
+  for (const status of statuses) {
+    const first = await listening(t, ({ url }, response) => redirect(response, status, other.url + url));
+    for (const [name, call] of Object.entries(calls)) {
+      await assert.rejects(call(new Client(first.url, { token: TOKEN })), { code: 'UNAUTHORIZED' }, name);
+    }
+  }
+  const reads = await listening(
+    t,
+    replicaOf(() => other.url),
+  );
+  await assert.rejects(new Client(reads.url, { token: TOKEN }).get('k'), { code: 'UNAUTHORIZED' });
+  assert.deepEqual(new Set(other.seen.map((each) => each.split(' ')[1])), new Set(['-']));
+});
+
+test('the token goes from https to no http, and the error names the master', async (t) => {
+  const certificates = await Certificates.create(t);
+  const transport = nodeTransport({ ca: readFileSync(certificates.path('ca.crt')) });
+  const plain = await listening(t, master);
+  const secure = await listening(
+    t,
+    replicaOf(() => plain.url),
+    certificates.make('node'),
+  );
+  for (const [name, write] of Object.entries(WRITES)) {
+    const client = new Client(secure.url, { token: TOKEN, transport });
+    await assert.rejects(write(client), ({ code, problem }: ApiError) => {
+      assert.deepEqual([code, problem.master], ['READONLY', plain.url], name);
+      return true;
+    });
+  }
+  assert.deepEqual(plain.seen, []);
+});
+
+test('a redirect within one server keeps the token', async (t) => {
+  const server = await listening(t, (request: IncomingMessage, response) => {
+    if (request.url?.startsWith('/old/') === true) redirect(response, 308, request.url.slice('/old'.length));
+    else master(request, response as never);
+  });
+  await new Client(`${server.url}/old`, { token: TOKEN }).set('k', 'v');
+  await new Client(`${server.url}/old`, { token: TOKEN }).digest();
+  assert.deepEqual(new Set(server.seen.map((each) => each.split(' ')[1])), new Set(['Bearer']));
+});
+
+test('replicas that redirect to one another end in an error', async (t) => {
+  const one: Server = await listening(
+    t,
+    replicaOf(() => other.url),
+  );
+  const other: Server = await listening(
+    t,
+    replicaOf(() => one.url),
+  );
+  await assert.rejects(new Client(one.url, { token: TOKEN }).set('k', 'v'), { code: 'READONLY' });
+});
+
+test('a page, which cannot read redirects, shows its token behind one, but to no http from https', async () => {
+  const asked: string[] = [];
+  const page = (to: string): typeof fetch =>
+    (async (url: string, init: RequestInit) => {
+      const { authorization = '-' } = init.headers as Record<string, string>;
+      asked.push(`${url} ${authorization}`);
+      if (init.redirect === 'manual' && url.startsWith('https://node')) {
+        return { type: 'opaqueredirect', status: 0, ok: false } as Response;
+      }
+      const isRedirected = url.startsWith('https://node');
+      const body = isRedirected ? '{"code":"UNAUTHORIZED"}' : JSON.stringify(WRITTEN);
+      const type = isRedirected ? 'application/problem+json' : 'application/json';
+      const headers = { 'content-type': type, 'psync-position': WRITTEN.position };
+      const response = new Response(body, { status: isRedirected ? 401 : 200, headers });
+      Object.defineProperty(response, 'redirected', { value: isRedirected });
+      Object.defineProperty(response, 'url', { value: isRedirected ? `${to}/v1/keys/k` : url });
+      return response;
+    }) as typeof fetch;
+  const client = (to: string): Client =>
+    new Client('https://node', { token: TOKEN, transport: { fetch: page(to), WebSocket } });
+  await client('https://master').set('k', 'v');
+  assert.equal(asked.at(-1), 'https://master/v1/keys/k Bearer the-token');
+  await assert.rejects(client('http://master').set('k', 'v'), { code: 'UNAUTHORIZED' });
+  assert.deepEqual(
+    asked.filter((each) => each.startsWith('http://')),
+    [],
+  );
+});
