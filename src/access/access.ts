@@ -13,8 +13,9 @@ import {
   tokenInvalid,
   tokenNeeded,
 } from './access-problem.ts';
-import { Buckets, clientOf } from './buckets.ts';
+import { Buckets } from './buckets.ts';
 import { Certified } from './certified.ts';
+import { clientOf } from './client-name.ts';
 import { ANONYMOUS, anybody, Principal } from './principal.ts';
 import type { Right } from './right.ts';
 import { isToken, tokenDigest } from './token.ts';

@@ -5,6 +5,8 @@ import type { Right } from './right.ts';
 
 export interface PrincipalParts {
   readonly id: string;
+  /** Tells its owner from others, where limits count; absent: the ID does. */
+  readonly client?: string;
   readonly name: string;
   readonly rights: Iterable<Right>;
   /** Beginnings of the keys that `read` and `write` are about; null: all keys. */
@@ -26,6 +28,8 @@ export interface Signer {
 export class Principal {
   /** Public part of the token; it may stand in logs. */
   readonly id: string;
+  /** What limits count by: the same for all tokens of one owner, and for nobody else's. */
+  readonly client: string;
   readonly name: string;
   readonly expiresAt: number | null;
   readonly #rights: ReadonlySet<Right>;
@@ -39,10 +43,11 @@ export class Principal {
 
   /** @param now Unix time in milliseconds */
   constructor(
-    { id, name, rights, prefixes, expiresAt, certificate, signer }: PrincipalParts,
+    { id, client = id, name, rights, prefixes, expiresAt, certificate, signer }: PrincipalParts,
     now: () => number,
   ) {
     this.id = id;
+    this.client = client;
     this.name = name;
     this.expiresAt = expiresAt;
     this.#rights = new Set(rights);

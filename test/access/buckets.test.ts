@@ -1,7 +1,8 @@
 /** Token buckets: how often somebody may do something. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Buckets, clientOf, MAX_BUCKETS } from '../../src/access/buckets.ts';
+import { Buckets, MAX_BUCKETS } from '../../src/access/buckets.ts';
+import { clientOf } from '../../src/access/client-name.ts';
 
 test('a name may do it as often as its burst at once, and then at its rate', () => {
   let now = 0;
@@ -28,12 +29,14 @@ test('however many names come, so many are remembered', () => {
   assert.equal(buckets.size, MAX_BUCKETS);
 });
 
-test('a client is an IPv4 address, or the first half of an IPv6 address', () => {
+test('a client is an IPv4 address, also one within an IPv6 address, or the first half of an IPv6 address', () => {
   const same = [
-    ['192.0.2.1', '::ffff:192.0.2.1'],
+    ['192.0.2.1', '::ffff:192.0.2.1', '::ffff:c000:201', '0:0:0:0:0:FFFF:C000:0201', '64:ff9b::c000:201'],
+    ['192.0.2.2', '::ffff:c000:202', '64:ff9b::192.0.2.2', '0064:FF9B::C000:202'],
+    ['64:ff9b:1::1', '64:ff9b:1::2'],
     ['2001:db8::1', '2001:db8:0:0:ffff::2', '2001:0db8::'],
     ['fe80::1%eth0', 'fe80::2'],
-    ['::1', '::2'],
+    ['::1', '::2', '::1.2.3.4'],
   ];
   const clients = same.map((addresses) => {
     const [first, ...others] = addresses.map(clientOf);

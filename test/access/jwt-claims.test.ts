@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { ClaimError, ownerOf } from '../../src/access/jwt/claims.ts';
+import type { PrincipalParts } from '../../src/access/principal.ts';
 
 const NOW = 1_800_000_000_000;
 const SECONDS = NOW / 1_000;
@@ -13,10 +14,15 @@ const GOOD = {
   psyncd: { rights: ['read'], prefixes: ['a/'] },
 };
 
+const owned = (claims: object, digest = 'd'): PrincipalParts =>
+  ownerOf({ ...GOOD, ...claims }, digest, NOW, DAY_MS);
+
 test('the owner has the rights and prefixes of the claim, and half a minute longer than exp', () => {
-  assert.deepEqual(ownerOf(GOOD, NOW, DAY_MS), {
-    id: 'jwt:user?1',
-    name: 'jwt:user?1',
+  const { client, ...owner } = owned({});
+  assert.match(client ?? '', /^jwt [0-9a-f]{64}$/);
+  assert.deepEqual(owner, {
+    id: 'jwt:user?1~853db21b',
+    name: 'jwt:user?1~853db21b',
     rights: ['read'],
     prefixes: ['a/'],
     expiresAt: NOW + 90_000,
@@ -24,14 +30,43 @@ test('the owner has the rights and prefixes of the claim, and half a minute long
 });
 
 test('the ID of an owner is printable, short and never that of somebody without a token', () => {
-  for (const [sub, jti, id] of [
+  for (const [sub, jti, shown] of [
     ['anonymous', undefined, 'jwt:anonymous'],
     ['\u001b[31m\n', 'j', 'jwt:?[31m?/j'],
-    ['x'.repeat(1_000), undefined, `jwt:${'x'.repeat(60)}`],
+    ['x'.repeat(1_000), undefined, `jwt:${'x'.repeat(51)}`],
     [undefined, undefined, 'jwt:'],
     [{ toString: 'x' }, 7, 'jwt:'],
   ] as const) {
-    assert.equal(ownerOf({ ...GOOD, sub, jti }, NOW, DAY_MS).id, id);
+    const { id } = owned({ sub, jti });
+    assert.match(id, /~[0-9a-f]{8}$/);
+    assert.equal(id.slice(0, -9), shown);
+    assert.ok(id.length <= 64);
+  }
+});
+
+test('each subject of each issuer is one client whatever its tokens are, and no two look the same in the log', () => {
+  const long = 'spiffe://cluster.local/ns/production-eu-west-1/sa/payments/instance/';
+  const owners = [
+    { sub: `${long}A` },
+    { sub: `${long}B` },
+    { sub: '\u30e6\u30fc' },
+    { sub: '\u7ba1\u7406' },
+    { sub: 'a/b' },
+    { sub: 'a', jti: 'b' },
+    { sub: 'a', iss: 'https://one' },
+    { sub: 'a', iss: 'https://two' },
+  ].map((claims) => owned(claims));
+  assert.equal(new Set(owners.map(({ client }) => client)).size, owners.length);
+  assert.equal(new Set(owners.map(({ id }) => id)).size, owners.length);
+  const again = owned({ sub: 'a', jti: 'c', iss: 'https://one' }, 'another token');
+  assert.equal(again.client, owners[6]?.client);
+  assert.notEqual(again.id, owners[6]?.id);
+});
+
+test('a JWT without a subject is a client of its own', () => {
+  for (const sub of [undefined, '', 7]) {
+    assert.equal(owned({ sub, jti: 'a' }, 'one').client, owned({ sub }, 'one').client);
+    assert.notEqual(owned({ sub }, 'one').client, owned({ sub }, 'other').client);
   }
 });
 
@@ -61,6 +96,6 @@ for (const [what, claims] of [
   ['an iat that is no number', { iat: 'now' }],
 ] as const) {
   test(`a JWT with ${what} grants nothing`, () => {
-    assert.throws(() => ownerOf({ ...GOOD, ...claims }, NOW, DAY_MS), ClaimError);
+    assert.throws(() => ownerOf({ ...GOOD, ...claims }, 'd', NOW, DAY_MS), ClaimError);
   });
 }

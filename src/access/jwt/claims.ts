@@ -1,4 +1,5 @@
 /** What a JWT says about its owner: the claims of RFC 7519 and the claim `psyncd`. Pure. */
+import { createHash } from 'node:crypto';
 import type { PrincipalParts } from '../principal.ts';
 import type { Right } from '../right.ts';
 import { tokenProblem } from '../token-list.ts';
@@ -7,6 +8,8 @@ import { tokenProblem } from '../token-list.ts';
 export const LEEWAY_SECONDS = 30;
 /** Longest ID of an owner, in characters. */
 const MAX_ID_LENGTH = 64;
+/** Number of hex digits in an ID that tell it from others which are printed the same. */
+const ID_DIGITS = 8;
 
 /** The claims cannot be used; the message says why, for the log. */
 export class ClaimError extends Error {}
@@ -14,12 +17,14 @@ export class ClaimError extends Error {}
 /**
  * Reads the claims of a JWT whose signature, audience, issuer and times are in order.
  * @param claims the payload
+ * @param digest tells the token from others
  * @param now Unix time in milliseconds
  * @param maxAgeMs longest life of a token, in milliseconds
  * @throws ClaimError
  */
 export function ownerOf(
   claims: Readonly<Record<string, unknown>>,
+  digest: string,
   now: number,
   maxAgeMs: number,
 ): PrincipalParts {
@@ -32,6 +37,7 @@ export function ownerOf(
   return {
     ...grantOf(claims.psyncd),
     ...idOf(claims),
+    client: clientOf(claims, digest),
     expiresAt: Math.floor((exp + LEEWAY_SECONDS) * 1_000),
   };
 }
@@ -50,11 +56,27 @@ function grantOf(claim: unknown): Pick<PrincipalParts, 'rights' | 'prefixes'> {
   return { rights: rights as readonly Right[], prefixes };
 }
 
-/** @returns `jwt:` with `sub` and `jti`, in printable characters, because logs show it */
-function idOf({ sub, jti }: Readonly<Record<string, unknown>>): Pick<PrincipalParts, 'id' | 'name'> {
+/**
+ * @returns `jwt:` with `sub` and `jti` in printable characters, because logs show it, and digits that differ where those do not show a
+ *   difference
+ */
+function idOf({ iss, sub, jti }: Readonly<Record<string, unknown>>): Pick<PrincipalParts, 'id' | 'name'> {
   const parts = [sub, jti].filter((part) => typeof part === 'string');
-  const id = `jwt:${parts.join('/')}`.slice(0, MAX_ID_LENGTH).replace(/[^!-~]/g, '?');
+  const digits = `~${hashOf([iss, sub, jti]).slice(0, ID_DIGITS)}`;
+  const shown = `jwt:${parts.join('/')}`.slice(0, MAX_ID_LENGTH - digits.length).replace(/[^!-~]/g, '?');
+  const id = shown + digits;
   return { id, name: id };
+}
+
+/** @returns the same for all tokens of one subject of one issuer; of a token without a subject, for itself only */
+function clientOf({ iss, sub }: Readonly<Record<string, unknown>>, digest: string): string {
+  return typeof sub === 'string' && sub !== '' ? `jwt ${hashOf([iss, sub])}` : `jwt ${digest}`;
+}
+
+/** @returns a hash of those claims that are texts: of JSON, so that no two lists have the same text */
+function hashOf(claims: readonly unknown[]): string {
+  const texts = claims.map((claim) => (typeof claim === 'string' ? claim : null));
+  return createHash('sha256').update(JSON.stringify(texts)).digest('hex');
 }
 
 function isTexts(value: unknown): value is readonly string[] {

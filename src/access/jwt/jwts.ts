@@ -132,7 +132,7 @@ export class Jwts implements Verifier {
     for (const key of keys) {
       try {
         const claims = await this.#claimsOf(token, key);
-        const owner = ownerOf(claims, this.#world.now(), this.#settings.jwtMaxAge);
+        const owner = ownerOf(claims, digest, this.#world.now(), this.#settings.jwtMaxAge);
         return key.isGone
           ? 'its key has gone'
           : this.#remember(digest, new Principal({ ...owner, signer: key }, () => this.#world.now()));
