@@ -16,9 +16,9 @@ import {
 import { Buckets } from './buckets.ts';
 import { Certified } from './certified.ts';
 import { clientOf } from './client-name.ts';
-import { ANONYMOUS, anybody, Principal } from './principal.ts';
+import { ANONYMOUS, anybody, type Opened, Principal, type Watch } from './principal.ts';
 import type { Right } from './right.ts';
-import { isToken, tokenDigest } from './token.ts';
+import { isToken, tokenDigest, tokenOf } from './token.ts';
 import { secretOf, type TokenRecord } from './token-list.ts';
 import type { Verifier } from './verifier.ts';
 
@@ -27,24 +27,6 @@ export interface AccessSettings {
   readonly anonymousRights: readonly Right[];
   /** Number of tokens that are not valid which one address may show in a minute. */
   readonly authFailures: number;
-}
-
-/** Something that stays open after it was allowed: a feed, a replica's link. */
-export interface Opened {
-  /** Whether this principal may still have it. */
-  readonly may: (principal: Principal) => boolean;
-  /** Ends it. Called once. */
-  readonly revoked: (problem: Problem) => void;
-  /** Says that its token expires at this Unix time in milliseconds, `EXPIRING_MS` before or as soon as that is known. */
-  readonly expiring?: (expiresAt: number) => void;
-}
-
-/** The look at something open. */
-export interface Watch {
-  /** To be called when it has ended otherwise. */
-  end(): void;
-  /** It goes on with another principal; if that one may not have it, it ends. */
-  renew(principal: Principal): void;
 }
 
 /** How long before its end a token counts as about to expire, in milliseconds. */
@@ -67,7 +49,6 @@ interface Shown {
 /** Number of tokens that are taken over in one step. */
 const STEP = 100;
 const EXPIRED = 'it has expired';
-const BEARER = /^Bearer +([^\s,]+)$/i;
 
 export class Access {
   /** The connections of clients with certificates. A token in a request counts more than the certificate. */
@@ -177,6 +158,25 @@ export class Access {
     if (authorization === undefined) return this.certified.principalOf(connection) ?? this.#anonymous;
     const found = this.#shownBy(authorization, connection);
     return typeof found === 'string' ? null : found;
+  }
+
+  /** @returns as `find`, and also whose the last token of the connection was that is no longer valid: for the log of what was begun with it */
+  begunBy(authorization: string | undefined, connection: object): Principal | null {
+    const shown = this.#shown.get(connection);
+    return shown !== undefined && shown.authorization === authorization
+      ? shown.principal
+      : this.find(authorization, connection);
+  }
+
+  /**
+   * Verifies a signed token that comes for the first time, so that `find` knows whose it is. Whether it is valid, `authenticate` says.
+   * @returns null: there is no such token. The promise rejects with TOO_MANY_REQUESTS if too many tokens are being verified.
+   */
+  verifyFirst(authorization: string | undefined, connection: object): Promise<unknown> | null {
+    if (this.isOpen || authorization === undefined || this.#verifier === null) return null;
+    if (this.find(authorization, connection) !== null) return null;
+    const token = tokenOf(authorization);
+    return token !== null && this.#verifier.takes(token) ? this.#verifier.verify(token) : null;
   }
 
   /**
@@ -340,9 +340,4 @@ export class Access {
     });
     return tokenInvalid();
   }
-}
-
-/** @returns the token in an `Authorization` header; null: it is not one Bearer token (RFC 6750, 2.1) */
-function tokenOf(authorization: string): string | null {
-  return BEARER.exec(authorization)?.[1] ?? null;
 }

@@ -156,3 +156,21 @@ export function anybody(now: () => number): Principal {
   const parts = { id: ANYBODY, name: ANYBODY, prefixes: null, expiresAt: null };
   return new Principal({ ...parts, rights: ['admin'] }, now);
 }
+
+/** Something that stays open after it was allowed: a feed, a replica's link. */
+export interface Opened {
+  /** Whether this principal may still have it. */
+  readonly may: (principal: Principal) => boolean;
+  /** Ends it. Called once. */
+  readonly revoked: (problem: Problem) => void;
+  /** Says that its token expires at this Unix time in milliseconds, `EXPIRING_MS` before or as soon as that is known. */
+  readonly expiring?: (expiresAt: number) => void;
+}
+
+/** The look at something open. */
+export interface Watch {
+  /** To be called when it has ended otherwise. */
+  end(): void;
+  /** It goes on with another principal; if that one may not have it, it ends. */
+  renew(principal: Principal): void;
+}

@@ -11,6 +11,7 @@ const ID_LENGTH = 8;
 const SECRET_LENGTH = 32;
 /** CRC-32 in base 62. */
 const CHECKSUM_LENGTH = 6;
+const BEARER = /^Bearer +([^\s,]+)$/i;
 const TOKEN = /^psyncd_([0-9A-Za-z]{8})_[0-9A-Za-z]{32}_([0-9A-Za-z]{6})$/;
 
 /** A new token; its text is shown once and kept nowhere. */
@@ -29,6 +30,11 @@ export function newToken(): NewToken {
 export function isToken(text: string): boolean {
   const [, , sum] = TOKEN.exec(text) ?? [];
   return sum !== undefined && sum === checksum(text.slice(0, -CHECKSUM_LENGTH - 1));
+}
+
+/** @returns the token in an `Authorization` header; null: it is not one Bearer token (RFC 6750, 2.1) */
+export function tokenOf(authorization: string): string | null {
+  return BEARER.exec(authorization)?.[1] ?? null;
 }
 
 /** @returns SHA-256 of the whole token, 64 hex digits: what `tokens.json` holds */

@@ -4,7 +4,11 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Access } from '../access/access.ts';
+import type { Principal } from '../access/principal.ts';
 import type { Proxies } from './proxies.ts';
+
+/** Status of an answer to a token that is no good. */
+const UNAUTHORIZED = 401;
 
 /** Where the lines go. */
 export interface Lines {
@@ -18,7 +22,7 @@ export interface CountedResponse extends ServerResponse {
 
 export interface AccessLogParts {
   readonly lines: Lines;
-  readonly access: Pick<Access, 'find' | 'isOpen'>;
+  readonly access: Pick<Access, 'begunBy' | 'find' | 'isOpen'>;
   readonly proxies: Proxies;
   /** Position of the node now. */
   readonly position: () => string;
@@ -51,7 +55,7 @@ export class AccessLog {
     const since = monotonic();
     response.once('close', () => {
       lines.write('request', {
-        ...this.#identified(arrived, request, request.headers.authorization),
+        ...this.#ended(arrived, request, response.statusCode),
         status: response.headersSent ? response.statusCode : null,
         bytes: (response as CountedResponse).bodyBytes ?? null,
         ms: rounded(monotonic() - since),
@@ -81,8 +85,7 @@ export class AccessLog {
     return (code) => {
       const bytes = socket.bytesWritten - before;
       const ms = rounded(monotonic() - since);
-      const known = this.#identified(arrived, request, authorization);
-      lines.write('websocket-closed', { ...known, code, bytes, ms, position: position() });
+      lines.write('websocket-closed', { ...arrived, code, bytes, ms, position: position() });
     };
   }
 
@@ -91,15 +94,22 @@ export class AccessLog {
     return this.#identified({ method: request.method, path, address }, request, authorization);
   }
 
-  /** Adds the sender. That of a new signed token is known only once the token is verified, so the end of a request asks again. */
+  /** Adds the sender, if its token is known. */
   #identified(arrived: Arrived, { socket }: IncomingMessage, authorization: string | undefined): Arrived {
     const { access } = this.#parts;
-    if (arrived.principal !== undefined || access.isOpen) return arrived;
-    const principal = access.find(authorization, socket);
-    return principal === null
-      ? arrived
-      : { ...arrived, principal: { id: principal.id, name: principal.name } };
+    return access.isOpen ? arrived : by(access.find(authorization, socket), arrived);
   }
+
+  /** Adds the sender of a request that came with a new signed token: it was verified later, and may have expired meanwhile. */
+  #ended(arrived: Arrived, { socket, headers }: IncomingMessage, status: number): Arrived {
+    const { access } = this.#parts;
+    if (arrived.principal !== undefined || access.isOpen || status === UNAUTHORIZED) return arrived;
+    return by(access.begunBy(headers.authorization, socket), arrived);
+  }
+}
+
+function by(principal: Principal | null, arrived: Arrived): Arrived {
+  return principal === null ? arrived : { ...arrived, principal: { id: principal.id, name: principal.name } };
 }
 
 /** @returns the milliseconds with at most three digits after the point */

@@ -1,7 +1,7 @@
 /** What one client may do at most, by the settings: a token, or an address without a token. */
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Access } from '../access/access.ts';
-import type { LimitProblem } from '../access/access-problem.ts';
+import { LimitProblem } from '../access/access-problem.ts';
 import { ConnectionLimit } from './connection-limit.ts';
 import { FollowerLimit } from './follower-limit.ts';
 import type { Proxies } from './proxies.ts';
@@ -30,15 +30,18 @@ export interface Gated {
   readonly headers: RateHeaders | null;
 }
 
+/** What the gate asks about senders. */
+export type Senders = Pick<Access, 'find' | 'isOpen' | 'verifyFirst'>;
+
 /** What a request, or the opening of a WebSocket, has to pass. */
 export class RequestGate {
-  readonly #access: Pick<Access, 'find' | 'isOpen'>;
+  readonly #access: Senders;
   readonly #proxies: Proxies;
   readonly #connections: ConnectionLimit | null;
   readonly #requests: RequestLimit | null;
 
   constructor(
-    access: Pick<Access, 'find' | 'isOpen'>,
+    access: Senders,
     proxies: Proxies,
     connections: ConnectionLimit | null,
     requests: RequestLimit | null,
@@ -51,14 +54,35 @@ export class RequestGate {
 
   /**
    * Counts a request. A request with a token that is not valid counts for its address.
+   * @param response null: the request opens a WebSocket
    * @param authorization the `Authorization` header, or what stands for it
+   * @returns a promise only if a signed token has to be verified first: a valid one is not refused for what others at its address do
    */
-  pass(request: IncomingMessage, authorization = request.headers.authorization): Gated {
+  pass(
+    request: IncomingMessage,
+    response: ServerResponse | null,
+    authorization = request.headers.authorization,
+  ): Gated | Promise<Gated> {
+    const verifying = this.#access.verifyFirst(authorization, request.socket);
+    if (verifying === null) return this.#count(request, response, authorization);
+    return verifying.then(
+      () => this.#count(request, response, authorization),
+      (error: unknown) => {
+        // Nobody knows whose it is, because too many tokens are being verified.
+        if (error instanceof LimitProblem) return { problem: error, isLast: false, headers: null };
+        throw error;
+      },
+    );
+  }
+
+  #count(
+    request: IncomingMessage,
+    response: ServerResponse | null,
+    authorization: string | undefined,
+  ): Gated {
     const principal = this.#access.isOpen ? null : this.#access.find(authorization, request.socket);
     const address = this.#proxies.addressOf(request);
-    // A signed token that is new is verified later: until then nobody knows whose the connection is, and many clients may have one address.
-    const isUnknown = principal === null && authorization !== undefined && !this.#access.isOpen;
-    const refused = isUnknown ? null : (this.#connections?.claim(request, principal, address) ?? null);
+    const refused = this.#connections?.claim(request, principal, address, response) ?? null;
     const counted = this.#requests?.count(principal, address) ?? null;
     return {
       problem: refused ?? counted?.problem ?? null,
@@ -71,7 +95,7 @@ export class RequestGate {
 /** @param monotonic milliseconds */
 export function clientLimits(
   { rateLimit, maxConnectionsPerToken, maxFollowersPerToken }: LimitSettings,
-  access: Pick<Access, 'find' | 'isOpen'>,
+  access: Senders,
   proxies: Proxies,
   monotonic: () => number,
 ): ClientLimits {

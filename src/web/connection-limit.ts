@@ -1,46 +1,91 @@
 /**
- * `--max-connections-per-token`: how many connections one client may have at the same time. A connection belongs to the client that
- * sent the last request on it; before the first request it belongs to nobody.
+ * `--max-connections-per-token`: how many connections one client may have at the same time. A connection counts for each client that has an
+ * unanswered request on it, and for the client that sent the last request; before the first request it counts for nobody.
  */
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { LimitProblem } from '../access/access-problem.ts';
 import { clientKind, clientName } from '../access/client-name.ts';
 import { Holdings } from '../access/holdings.ts';
 import type { Principal } from '../access/principal.ts';
 import { RETRY_SECONDS } from './follower-limit.ts';
 
-/** The client to which a connection belongs. */
-interface Owner {
-  readonly name: string;
+/** What one client has on a connection. */
+interface Share {
+  /** Number of requests that are not answered yet; an upgrade is one that never is. */
+  open: number;
   readonly release: () => void;
+}
+
+interface Connection {
+  readonly shares: Map<string, Share>;
+  /** Name of the client that sent the last request. */
+  last: string;
 }
 
 export class ConnectionLimit {
   readonly #holdings: Holdings;
-  readonly #owners = new WeakMap<object, Owner>();
+  readonly #connections = new WeakMap<object, Connection>();
 
   constructor(most: number) {
     this.#holdings = new Holdings(most);
   }
 
   /**
-   * Counts the connection of the request for its sender, until it closes or somebody else sends on it.
-   * @param principal null: the sender has not been found
+   * Counts the connection of the request for its sender, until it closes, or until the sender's requests on it are answered and somebody
+   * else sends on it.
+   * @param principal null: the sender has no valid token
    * @param address of the sender
+   * @param response of the request; null: it is an upgrade, which takes the connection over
    * @returns the reason to refuse the request and to close the connection; null: the sender may have it
    */
-  claim({ socket }: IncomingMessage, principal: Principal | null, address: string): LimitProblem | null {
+  claim(
+    { socket }: IncomingMessage,
+    principal: Principal | null,
+    address: string,
+    response: ServerResponse | null,
+  ): LimitProblem | null {
+    if (socket.destroyed) return null;
     const name = clientName(principal, address);
-    const owner = this.#owners.get(socket);
-    if (owner?.name === name || socket.destroyed) return null;
-    const release = this.#holdings.take(name);
-    if (release === null) {
+    const connection = this.#connections.get(socket) ?? this.#opened(socket, name);
+    const share = connection.shares.get(name) ?? this.#taken(connection, name);
+    if (share === null) {
       const detail = `the limit of connections of one ${clientKind(principal)} is ${this.#holdings.most}`;
       return new LimitProblem(detail, RETRY_SECONDS);
     }
-    owner?.release();
-    if (owner === undefined) socket.once('close', () => this.#owners.get(socket)?.release());
-    this.#owners.set(socket, { name, release });
+    const { last } = connection;
+    connection.last = name;
+    share.open += 1;
+    if (last !== name) letGo(connection, last);
+    response?.once('close', () => {
+      share.open -= 1;
+      letGo(connection, name);
+    });
     return null;
   }
+
+  #opened(socket: IncomingMessage['socket'], name: string): Connection {
+    const connection: Connection = { shares: new Map(), last: name };
+    this.#connections.set(socket, connection);
+    socket.once('close', () => {
+      for (const { release } of connection.shares.values()) release();
+      connection.shares.clear();
+    });
+    return connection;
+  }
+
+  #taken({ shares }: Connection, name: string): Share | null {
+    const release = this.#holdings.take(name);
+    if (release === null) return null;
+    const share = { open: 0, release };
+    shares.set(name, share);
+    return share;
+  }
+}
+
+/** The connection no longer counts for a client that has nothing open on it, unless that one sent the last request. */
+function letGo({ shares, last }: Connection, name: string): void {
+  const share = shares.get(name);
+  if (share === undefined || share.open > 0 || last === name) return;
+  share.release();
+  shares.delete(name);
 }

@@ -1,6 +1,6 @@
 /** The right to follow changes, the same on every transport. */
-import type { Access, Watch } from '../access/access.ts';
-import type { Principal } from '../access/principal.ts';
+import type { Access } from '../access/access.ts';
+import type { Principal, Watch } from '../access/principal.ts';
 import { closeCodeOf } from '../node/feed/feed-problems.ts';
 import type { FeedRequest } from '../node/feed/feed-request.ts';
 import { errorMessage, expiringMessage } from '../node/feed/message.ts';

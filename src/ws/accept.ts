@@ -10,7 +10,7 @@ import type { FollowerEvents, FollowerSocket } from '../node/ports/follower-sock
 import type { Gate, SocketEvents, StreamSocket } from '../node/ports/stream-socket.ts';
 import { Problem } from '../node/problem.ts';
 import type { AccessLog } from '../web/access-log.ts';
-import type { ClientLimits } from '../web/client-limits.ts';
+import type { ClientLimits, Gated } from '../web/client-limits.ts';
 import { endWith, mustFollow, watchFeed } from '../web/feed-access.ts';
 import { parseFeedRequest } from '../web/feed-query.ts';
 import { hostRefusal } from '../web/hosts.ts';
@@ -99,8 +99,12 @@ export function acceptWebSockets(
       });
     }
   }
-  return (request, connection, head) => {
-    const gated = acceptor.limits.requests?.pass(request, authorizationOf(request));
+  const carryOn = (
+    request: IncomingMessage,
+    connection: Duplex,
+    head: Buffer,
+    gated: Gated | undefined,
+  ): void | Promise<void> => {
     if (gated !== undefined && gated.headers !== null) rates.set(request, gated.headers);
     if (gated !== undefined && gated.problem !== null) {
       refuse(request, connection, { problem: gated.problem, headers: refusalHeaders(gated.problem) });
@@ -138,6 +142,13 @@ export function acceptWebSockets(
     // The client may leave while its token is verified.
     connection.on('error', () => connection.destroy());
     return sender.then(take, refuseSender);
+  };
+  return (request, connection, head) => {
+    const gated = acceptor.limits.requests?.pass(request, null, authorizationOf(request));
+    if (!(gated instanceof Promise)) return carryOn(request, connection, head, gated);
+    // The client may leave while its token is verified.
+    connection.on('error', () => connection.destroy());
+    return gated.then((known) => carryOn(request, connection, head, known));
   };
 }
 

@@ -1,7 +1,8 @@
 /** New tokens that followers show on their open WebSockets before the present ones expire. */
-import type { Access, Watch } from '../access/access.ts';
+import type { Access } from '../access/access.ts';
 import { LimitProblem } from '../access/access-problem.ts';
 import { Buckets } from '../access/buckets.ts';
+import type { Watch } from '../access/principal.ts';
 import { parseJson } from '../keyspace/json/json.ts';
 import { Problem } from '../node/problem.ts';
 import { endWith } from '../web/feed-access.ts';

@@ -1,6 +1,6 @@
 /** Who may replicate on one connection: whoever has shown a token with the right `replicate`, in the upgrade or with AUTH. */
-import type { Access, Watch } from '../access/access.ts';
-import type { Principal } from '../access/principal.ts';
+import type { Access } from '../access/access.ts';
+import type { Principal, Watch } from '../access/principal.ts';
 import { closeCodeOf } from '../node/feed/feed-problems.ts';
 import type { Gate } from '../node/ports/stream-socket.ts';
 import { Problem } from '../node/problem.ts';

@@ -1,5 +1,6 @@
 /** `--rate-limit`: the same limit on the fast path, on Fastify's routes and for WebSockets. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { WebSocket } from 'ws';
@@ -7,8 +8,9 @@ import { createToken } from '../../src/access/tokens.ts';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { tokenProtocol } from '../../src/client/token.ts';
-import { Cluster } from '../support/cluster.ts';
+import { Cluster, temporaryFolder } from '../support/cluster.ts';
 import { exchanged, type RawAnswer, rawRequest } from '../support/raw-http.ts';
+import { trusting } from '../support/trusting.ts';
 
 /** Four at once. A test sends twelve: that some are refused does not depend on the speed of the machine. */
 const RATE = ['--rate-limit', '4/s'];
@@ -194,3 +196,44 @@ test('the body of a refused request that comes later is not taken for a request'
     return answers[12]?.status === 429;
   });
 });
+
+test('a JWT that comes for the first time has its own limit and stands in the access log, whatever its address does', async (t) => {
+  const { node, issuer, file } = await trustingAndLogged(t);
+  const flood = Array.from({ length: 12 }, () => rawRequest('GET', '/v1/keys/k'));
+  hasRefusal(await atOnce(node, flood), 'address');
+  const jwts = await Promise.all(['a', 'b', 'c', 'd'].map((sub) => issuer.sign({ sub })));
+  const requests = jwts.map((jwt) =>
+    rawRequest('GET', '/v1/keys?limit=1', '', `Authorization: Bearer ${jwt}`),
+  );
+  const answers = await atOnce(node, [...flood, ...requests]);
+  assert.deepEqual(statuses(answers.slice(-4)), [200, 200, 200, 200]);
+  const feed = await upgraded(t, `${node.wsUrl}/v1/changes?position=now`, [
+    'psync.v1.json',
+    tokenProtocol(await issuer.sign({ sub: 'e' })),
+  ]);
+  assert.equal(feed.status, 101);
+  const owners = await until('the lines are there', () => {
+    const found = readFileSync(file, 'utf8').match(/"principal":\{"id":"jwt:\w+/g) ?? [];
+    return found.length >= 5 ? found.map((each) => each.at(-1)) : null;
+  });
+  assert.deepEqual(owners.slice(0, 5).sort(), ['a', 'b', 'c', 'd', 'e']);
+});
+
+test('a feed whose JWT has expired stands in the access log with its owner', async (t) => {
+  const { node, issuer, file } = await trustingAndLogged(t);
+  // It is good for half a minute longer (LEEWAY_SECONDS).
+  const exp = Math.floor(Date.now() / 1_000) - 27;
+  const jwt = await issuer.sign({ sub: 'brief', exp });
+  const answer = await fetch(`${node.url}/v1/changes?position=now`, {
+    headers: { authorization: `Bearer ${jwt}` },
+  });
+  assert.equal(answer.status, 200);
+  await answer.text();
+  await until('the line is there', () => /"id":"jwt:brief~/.test(readFileSync(file, 'utf8')));
+});
+
+/** A node that takes JWTs, limits requests and writes an access log. */
+async function trustingAndLogged(t: TestContext) {
+  const file = join(await temporaryFolder(t), 'access.log');
+  return { ...(await trusting(t, ...RATE, '--access-log', file)), file };
+}

@@ -1,8 +1,8 @@
 /** Applies the limits of clients to every HTTP request, before the fast path and Fastify part. Without such limits nothing of this runs. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { RequestGate } from '../../web/client-limits.ts';
+import type { Gated, RequestGate } from '../../web/client-limits.ts';
 import type { RateHeaders } from '../../web/request-limit.ts';
-import type { Handler } from './in-order.ts';
+import type { Handler, Overlap } from './in-order.ts';
 
 /** Largest body of a refused request that the node skips in order to keep the connection, in bytes. */
 const MAX_SKIPPED_BYTES = 64 * 1024;
@@ -25,15 +25,29 @@ export function limited(
   isPreflight: (request: IncomingMessage) => boolean,
   fail: (error: Error, request: IncomingMessage, response: ServerResponse) => void,
 ): Handler {
+  const carryOn = (
+    request: IncomingMessage,
+    response: Rated,
+    { problem, isLast, headers }: Gated,
+  ): Overlap => {
+    if (headers !== null) response[RATE] = headers;
+    if (problem === null) return handler.handle(request, response);
+    if (isLast) response.setHeader('connection', 'close');
+    fail(problem, request, response);
+    return 'none';
+  };
   return {
     overlap: handler.overlap,
     handle: (request, response: Rated) => {
       if (PROBE.test(request.url ?? '') || isPreflight(request)) return handler.handle(request, response);
-      const { problem, isLast, headers } = gate.pass(request);
-      if (headers !== null) response[RATE] = headers;
-      if (problem === null) return handler.handle(request, response);
-      if (isLast) response.setHeader('connection', 'close');
-      fail(problem, request, response);
+      const gated = gate.pass(request, response);
+      if (!(gated instanceof Promise)) return carryOn(request, response, gated);
+      gated
+        .then((known) => {
+          // The client may leave while its token is verified.
+          if (!response.destroyed && !request.socket.destroyed) carryOn(request, response, known);
+        })
+        .catch((error) => fail(error, request, response));
       return 'none';
     },
   };
