@@ -51,8 +51,13 @@ export async function openAccessLines(path: string, log: Log): Promise<AccessLin
       }
     },
     close: async () => {
-      const late = new Promise((resolve) => setTimeout(resolve, CLOSE_MS).unref());
+      // It keeps the process running meanwhile: nothing else may.
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise((resolve) => {
+        timer = setTimeout(resolve, CLOSE_MS);
+      });
       await Promise.race([output.idle(), late]);
+      clearTimeout(timer);
     },
   };
 }

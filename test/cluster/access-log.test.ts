@@ -1,16 +1,21 @@
 /** `--access-log`: a line for each request on every path into the node, and nothing in it that is secret. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync, renameSync, statSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { WebSocket } from 'ws';
 import { createToken } from '../../src/access/tokens.ts';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { tokenProtocol } from '../../src/client/token.ts';
-import { Cluster } from '../support/cluster.ts';
+import { Cluster, temporaryFolder } from '../support/cluster.ts';
 import { exchanged, rawRequest } from '../support/raw-http.ts';
+
+const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
 interface Line {
   readonly msg: string;
@@ -222,4 +227,21 @@ test('a reader of standard output that stops costs lines, but no request and no 
   stdout.pause();
   for (let round = 0; round < 5; round += 1) await exchanged(node, [many]);
   assert.equal(await node.stop(), 0);
+});
+
+test('a node that nobody else keeps running stops in order while the reader of its standard output stands still', async (t) => {
+  const data = join(await temporaryFolder(t), 'data');
+  // Without the channel to a parent, which keeps the nodes of a cluster running.
+  const node = spawn(process.execPath, [MAIN, 'serve', '--data', data, '--port', '0', '--access-log', '-'], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  t.after(() => node.kill('SIGKILL'));
+  const exited = once(node, 'exit');
+  const [line] = (await once(node.stdout, 'data')) as [Buffer];
+  node.stdout.pause();
+  const port = Number(/:(\d+) role=/.exec(String(line))?.[1]);
+  const many = Array<string>(1_000).fill(rawRequest('GET', '/healthz')).join('');
+  for (let round = 0; round < 5; round += 1) await exchanged({ port }, [many]);
+  node.kill('SIGTERM');
+  assert.deepEqual(await exited, [0, null]);
 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { openSync } from 'node:fs';
+import { openSync, writeFileSync } from 'node:fs';
 import { readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -131,4 +131,31 @@ test('a wrong master or time on the command line is wrong usage, and the message
     bare.stderr,
     /--timeout: allowed are 100ms to 1h \(a number without a unit is .*milliseconds\)/,
   );
+});
+
+test('SIGHUP during the start does not end the node, which reads its config file again once it serves', async (t) => {
+  const folder = await temporaryFolder(t);
+  const config = join(folder, 'config.json');
+  await writeFile(config, '{"maxReplicas": 5}');
+  const flags = ['--data', join(folder, 'data'), '--port', '0', '--config', config];
+  const node = spawn(process.execPath, [MAIN, 'serve', ...flags], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // The node says that it does not know it, before it opens its files.
+    env: { ...process.env, PSYNCD_UNKNOWN: '1' },
+  });
+  t.after(() => node.kill('SIGKILL'));
+  const exited = once(node, 'exit');
+  let log = '';
+  node.stderr.on('data', (chunk: Buffer) => {
+    log += chunk;
+  });
+  await until('the node starts', () => log.includes('unknown-variables'));
+  writeFileSync(config, '{"maxReplicas": 7}');
+  node.kill('SIGHUP');
+  await until('the settings are read again, or it has ended', () => {
+    return log.includes('"changed":["maxReplicas"]') || node.exitCode !== null || node.signalCode !== null;
+  });
+  assert.equal(node.signalCode, null);
+  node.kill('SIGTERM');
+  assert.deepEqual(await exited, [0, null]);
 });

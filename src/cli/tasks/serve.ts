@@ -36,6 +36,8 @@ export async function serve(
   process.umask(OWNER_ONLY);
   // Without a listener this signal would open Node's debugger to everyone on the machine.
   process.on('SIGUSR1', () => undefined);
+  // On a terminal this signal stops the node.
+  const reloads = process.stdin.isTTY ? null : new ReloadSignals();
   const load = (): Settings => loadSettings(flags, process.env, configFile);
   const settings = load();
   const log = await createLog(settings.logLevel);
@@ -59,8 +61,7 @@ export async function serve(
   process.stdout.write(
     `psyncd listening on ${app.url} role=${role} run-id=${status.runId} offset=${status.offset}${admin}\n`,
   );
-  // Without a listener this signal would end the process uncleanly.
-  if (!process.stdin.isTTY) process.on('SIGHUP', () => reload(app, load, log));
+  reloads?.onEach(() => reload(app, load, log));
   log.info('stopping', { signal: await signals.first });
   signals.onNext((signal) => {
     if (app.node.stopWaiting()) {
@@ -73,11 +74,13 @@ export async function serve(
   const stopTelling = process.stderr.isTTY ? tellWhoIsWaitedFor(app) : (): void => undefined;
   await app.waitForReplicas();
   stopTelling();
-  setTimeout(() => {
+  // It keeps the process running until all is closed: Node ends a process that waits for nothing else, with code 13.
+  const late = setTimeout(() => {
     log.error('stopped-late', {});
     process.exit(0);
-  }, STOP_WITHIN_MS).unref();
+  }, STOP_WITHIN_MS);
   await app.close();
+  clearTimeout(late);
   log.info('stopped');
   if (process.connected) process.disconnect();
 }
@@ -122,6 +125,25 @@ function tellWhoIsWaitedFor({ node }: App): () => void {
 export function waitingLine({ replicas, bytes }: Lacking): string {
   const lacking = `${counted(replicas, 'replica', 'replicas')}, ${(bytes / 1024 ** 2).toFixed(1)} MiB to go`;
   return `waiting for ${lacking}; press Ctrl-C again to stop at once`;
+}
+
+/** SIGHUP, by which a node reads its files again. Without a listener the signal would end the process, also while it starts. */
+class ReloadSignals {
+  #hasCome = false;
+  #reload: (() => void) | null = null;
+
+  constructor() {
+    process.on('SIGHUP', () => {
+      if (this.#reload === null) this.#hasCome = true;
+      else this.#reload();
+    });
+  }
+
+  /** @param reload called for each signal, and at once if one has come before */
+  onEach(reload: () => void): void {
+    this.#reload = reload;
+    if (this.#hasCome) reload();
+  }
 }
 
 /** Signals that stop the node. A node that another process started over a channel also ends with that process. */
