@@ -1,6 +1,6 @@
 /** The settings of the running node, as the node and the HTTP server read them. Some of them change while the node runs. */
 import { isDeepStrictEqual } from 'node:util';
-import type { RunningSettings } from '../http/routes/admin-routes.ts';
+import type { RunningSettings } from '../http/routes/node/admin-routes.ts';
 import type { NodeSettings } from '../node/node.ts';
 import type { LoopLag } from '../runtime/loop-lag.ts';
 import { version } from '../runtime/version.ts';

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 import { WebSocket } from 'ws';
 import { until } from '../../src/cli/until.ts';
-import { ResponseFollower } from '../../src/http/routes/changes-route.ts';
+import { ResponseFollower } from '../../src/http/routes/keys/changes-route.ts';
 import type { FollowerSocket } from '../../src/node/ports/follower-socket.ts';
 import { acceptWebSockets, CHANGES_PATH, FOLLOWER_SUBPROTOCOL } from '../../src/ws/accept.ts';
 import { Connection } from '../simulation/follower-connection.ts';

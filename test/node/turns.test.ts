@@ -116,14 +116,14 @@ const TURNS = 'it uses turns.ts';
 const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'http/ask-peer.ts': [1, 'over what the socket has given of one answer, which MAX_ANSWER_BYTES limits'],
   'http/request/conditions.ts': [1, 'over one header, which Node limits to 16 KiB'],
-  'http/routes/import-route.ts': [1, TURNS],
+  'http/routes/keys/import-route.ts': [1, TURNS],
   'http/fast-path/closings.ts': [1, TURNS],
   'http/fast-path/in-order.ts': [1, 'it ends with the turn of the event loop (rounds.ts)'],
   'http/request/large-json.ts': [
     2,
     'inBuffers takes the pieces of one value in slices.ts, which uses turns.ts; and over the bytes of one character',
   ],
-  'http/routes/list-routes.ts': [1, 'over groups of Node.readEntries, which uses turns.ts'],
+  'http/routes/keys/list-routes.ts': [1, 'over groups of Node.readEntries, which uses turns.ts'],
   'http/request/ndjson.ts': [
     2,
     'over what the socket has given, 64 KiB at a time; import-route.ts, which reads it, uses turns.ts',

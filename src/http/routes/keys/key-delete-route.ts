@@ -1,12 +1,12 @@
 /** `DELETE /v1/keys/{key}`. */
 import type { FastifyInstance } from 'fastify';
-import type { Node } from '../../node/node.ts';
-import { json, writtenOnly } from '../schemas/common/answers.ts';
-import type { Described } from '../schemas/common/described.ts';
-import { WRITE_HEADERS } from '../schemas/common/headers.ts';
-import { problems } from '../schemas/common/problems.ts';
-import { acksQuery } from '../schemas/common/queries.ts';
-import { deleted, keyParams } from '../schemas/keys/keys.ts';
+import type { Node } from '../../../node/node.ts';
+import { json, writtenOnly } from '../../schemas/common/answers.ts';
+import type { Described } from '../../schemas/common/described.ts';
+import { WRITE_HEADERS } from '../../schemas/common/headers.ts';
+import { problems } from '../../schemas/common/problems.ts';
+import { acksQuery } from '../../schemas/common/queries.ts';
+import { deleted, keyParams } from '../../schemas/keys/keys.ts';
 import { type WriteRoute, writeHandler } from './key-write.ts';
 
 interface DeleteRoute extends WriteRoute {

@@ -1,25 +1,25 @@
 /** `POST /v1/import`: reads NDJSON as a stream, in bounded memory. */
 import type { FastifyInstance } from 'fastify';
-import type { Principal } from '../../access/principal.ts';
-import { fromJsonValue } from '../../keyspace/json/json-value.ts';
-import { keyProblem } from '../../keyspace/key.ts';
-import { MAX_VALUE_BYTES } from '../../keyspace/write.ts';
-import type { Node } from '../../node/node.ts';
-import { Problem } from '../../node/problem.ts';
-import type { Turns } from '../../node/turns.ts';
-import { formatPosition } from '../../replication/position.ts';
-import { type DelCommand, isTime, type SetCommand } from '../../stream/command.ts';
-import type { BodyBudget } from '../request/body-budget.ts';
-import { badKey } from '../request/key.ts';
-import { isBlank, lineGroups, parseLine, parseLongLine } from '../request/ndjson.ts';
-import { AT_ONCE_BYTES } from '../request/slices.ts';
-import { json, writtenOnly } from '../schemas/common/answers.ts';
-import type { Described } from '../schemas/common/described.ts';
-import { problems } from '../schemas/common/problems.ts';
-import { type AcksQuery, acksQuery } from '../schemas/common/queries.ts';
-import { imported, NDJSON_BODY } from '../schemas/keys/import-export.ts';
-import { acknowledged } from './acks.ts';
-import { refuseOnReplica } from './refuse-on-replica.ts';
+import type { Principal } from '../../../access/principal.ts';
+import { fromJsonValue } from '../../../keyspace/json/json-value.ts';
+import { keyProblem } from '../../../keyspace/key.ts';
+import { MAX_VALUE_BYTES } from '../../../keyspace/write.ts';
+import type { Node } from '../../../node/node.ts';
+import { Problem } from '../../../node/problem.ts';
+import type { Turns } from '../../../node/turns.ts';
+import { formatPosition } from '../../../replication/position.ts';
+import { type DelCommand, isTime, type SetCommand } from '../../../stream/command.ts';
+import type { BodyBudget } from '../../request/body-budget.ts';
+import { badKey } from '../../request/key.ts';
+import { isBlank, lineGroups, parseLine, parseLongLine } from '../../request/ndjson.ts';
+import { AT_ONCE_BYTES } from '../../request/slices.ts';
+import { json, writtenOnly } from '../../schemas/common/answers.ts';
+import type { Described } from '../../schemas/common/described.ts';
+import { problems } from '../../schemas/common/problems.ts';
+import { type AcksQuery, acksQuery } from '../../schemas/common/queries.ts';
+import { imported, NDJSON_BODY } from '../../schemas/keys/import-export.ts';
+import { acknowledged } from '../acks.ts';
+import { refuseOnReplica } from '../refuse-on-replica.ts';
 
 /** Largest group of entries that is written together: number of entries, and bytes. */
 const GROUP_ENTRIES = 1_000;

@@ -1,15 +1,15 @@
 /** `/v1/keys/{key}/increment` and `/expiry`: writes whose body is JSON, or that have none. */
 import type { FastifyInstance } from 'fastify';
-import type { Node } from '../../node/node.ts';
-import { Problem } from '../../node/problem.ts';
-import { expiryOf } from '../request/expiry.ts';
-import { integerOf, jsonInteger } from '../request/json-integer.ts';
-import { json, writtenOnly } from '../schemas/common/answers.ts';
-import { type Described, referenceTo } from '../schemas/common/described.ts';
-import { WRITE_HEADERS } from '../schemas/common/headers.ts';
-import { problems } from '../schemas/common/problems.ts';
-import { acksQuery } from '../schemas/common/queries.ts';
-import { expiry, expiryRequest, incremented, incrementRequest, keyParams } from '../schemas/keys/keys.ts';
+import type { Node } from '../../../node/node.ts';
+import { Problem } from '../../../node/problem.ts';
+import { expiryOf } from '../../request/expiry.ts';
+import { integerOf, jsonInteger } from '../../request/json-integer.ts';
+import { json, writtenOnly } from '../../schemas/common/answers.ts';
+import { type Described, referenceTo } from '../../schemas/common/described.ts';
+import { WRITE_HEADERS } from '../../schemas/common/headers.ts';
+import { problems } from '../../schemas/common/problems.ts';
+import { acksQuery } from '../../schemas/common/queries.ts';
+import { expiry, expiryRequest, incremented, incrementRequest, keyParams } from '../../schemas/keys/keys.ts';
 import { type WriteRoute, writeHandler } from './key-write.ts';
 
 /** Largest JSON body of an operation on a key, in bytes. */

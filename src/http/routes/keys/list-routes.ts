@@ -1,21 +1,21 @@
 /** `/v1/keys`: lists entries in pages, and deletes many. `/v1/export`: all entries. */
 import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
-import type { Access } from '../../access/access.ts';
-import { type ListedEntry, MAX_PAGE_BYTES } from '../../keyspace/page.ts';
-import type { Node } from '../../node/node.ts';
-import { Problem } from '../../node/problem.ts';
-import { formatPosition } from '../../replication/position.ts';
-import { areSmall, arrayStream, inBuffers, pieces, type WithValue, whole } from '../request/large-json.ts';
-import { ANSWER_STALL_MS, type UnreadAnswers } from '../request/unread-answers.ts';
-import { reachWanted } from '../request/wait.ts';
-import { json, ndjson, writtenOnly } from '../schemas/common/answers.ts';
-import type { Described } from '../schemas/common/described.ts';
-import { problems } from '../schemas/common/problems.ts';
-import { exportedEntry, exportQuery } from '../schemas/keys/import-export.ts';
-import { deletedMany, deleteKeysQuery, keyPage, listQuery } from '../schemas/keys/keys.ts';
-import { acknowledged } from './acks.ts';
-import { refuseOnReplica } from './refuse-on-replica.ts';
+import type { Access } from '../../../access/access.ts';
+import { type ListedEntry, MAX_PAGE_BYTES } from '../../../keyspace/page.ts';
+import type { Node } from '../../../node/node.ts';
+import { Problem } from '../../../node/problem.ts';
+import { formatPosition } from '../../../replication/position.ts';
+import { areSmall, arrayStream, inBuffers, pieces, type WithValue, whole } from '../../request/large-json.ts';
+import { ANSWER_STALL_MS, type UnreadAnswers } from '../../request/unread-answers.ts';
+import { reachWanted } from '../../request/wait.ts';
+import { json, ndjson, writtenOnly } from '../../schemas/common/answers.ts';
+import type { Described } from '../../schemas/common/described.ts';
+import { problems } from '../../schemas/common/problems.ts';
+import { exportedEntry, exportQuery } from '../../schemas/keys/import-export.ts';
+import { deletedMany, deleteKeysQuery, keyPage, listQuery } from '../../schemas/keys/keys.ts';
+import { acknowledged } from '../acks.ts';
+import { refuseOnReplica } from '../refuse-on-replica.ts';
 
 export function listRoutes(app: FastifyInstance, node: Node, access: Access, answers: UnreadAnswers): void {
   listKeysRoute(app, node, answers);

@@ -1,15 +1,15 @@
 /** Answers a batch of only `get`s: all of them show the state at one position. */
-import type { Entry } from '../../keyspace/entry.ts';
+import type { Entry } from '../../../keyspace/entry.ts';
 import {
   decideReads,
   MAX_BATCH_READ_BYTES,
   type Operation,
   type OperationResult,
   requireReadable,
-} from '../../keyspace/write.ts';
-import type { Node } from '../../node/node.ts';
-import { formatPosition } from '../../replication/position.ts';
-import { slices } from '../request/slices.ts';
+} from '../../../keyspace/write.ts';
+import type { Node } from '../../../node/node.ts';
+import { formatPosition } from '../../../replication/position.ts';
+import { slices } from '../../request/slices.ts';
 
 /** Bytes of values to read before the event loop's next turn comes first. */
 const TURN_BYTES = 4 * 1024 * 1024;

@@ -7,12 +7,12 @@ import {
   revokeToken,
   type ShownToken,
   TokenListError,
-} from '../../access/tokens.ts';
-import { Problem } from '../../node/problem.ts';
-import { json } from '../schemas/common/answers.ts';
-import { type Described, referenceTo } from '../schemas/common/described.ts';
-import { problems } from '../schemas/common/problems.ts';
-import { createdToken, revokedToken, tokenList, tokenRequest } from '../schemas/node/tokens.ts';
+} from '../../../access/tokens.ts';
+import { Problem } from '../../../node/problem.ts';
+import { json } from '../../schemas/common/answers.ts';
+import { type Described, referenceTo } from '../../schemas/common/described.ts';
+import { problems } from '../../schemas/common/problems.ts';
+import { createdToken, revokedToken, tokenList, tokenRequest } from '../../schemas/node/tokens.ts';
 
 /** Where the tokens of the node are. */
 export interface TokenPlace {

@@ -1,7 +1,7 @@
 /** `/v1/info`: the node's state in the format of Redis's INFO, for people and scripts that know its names. */
-import type { ReplicationStatus } from '../../node/node.ts';
-import type { ScrubStatus } from '../../node/upkeep/scrubber.ts';
-import { parseUpstream, portOf } from '../../replication/upstream.ts';
+import type { ReplicationStatus } from '../../../node/node.ts';
+import type { ScrubStatus } from '../../../node/upkeep/scrubber.ts';
+import { parseUpstream, portOf } from '../../../replication/upstream.ts';
 import type { RunningSettings } from './admin-routes.ts';
 
 const NO_RUN_ID = '0'.repeat(40);

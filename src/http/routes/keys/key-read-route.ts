@@ -1,24 +1,24 @@
 /** `GET /v1/keys/{key}`: the value of one entry. */
 import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { type Entry, type Outline, outlineOf } from '../../keyspace/entry.ts';
-import { atOnce, isJsonSteps } from '../../keyspace/json/json.ts';
-import type { Node } from '../../node/node.ts';
-import { Problem } from '../../node/problem.ts';
-import { free } from '../../stream/growing-buffer.ts';
-import { entryHeaders, VALUE_POLICY, varyBy } from '../answer-headers.ts';
-import { isKnown, writeCondition } from '../request/conditions.ts';
-import { checkKey, keyNotFound } from '../request/key.ts';
-import { typeOf, wantsJson } from '../request/key-json.ts';
-import { AT_ONCE_BYTES, clientHasGone, inSlices, Line, slices } from '../request/slices.ts';
-import type { Traffic } from '../request/traffic.ts';
-import { reachWanted, wantedPosition } from '../request/wait.ts';
-import { bytes, noContent } from '../schemas/common/answers.ts';
-import type { Described } from '../schemas/common/described.ts';
-import { READ_HEADERS } from '../schemas/common/headers.ts';
-import { problems } from '../schemas/common/problems.ts';
-import { type WaitQuery, waitQuery } from '../schemas/common/queries.ts';
-import { keyParams } from '../schemas/keys/keys.ts';
+import { type Entry, type Outline, outlineOf } from '../../../keyspace/entry.ts';
+import { atOnce, isJsonSteps } from '../../../keyspace/json/json.ts';
+import type { Node } from '../../../node/node.ts';
+import { Problem } from '../../../node/problem.ts';
+import { free } from '../../../stream/growing-buffer.ts';
+import { entryHeaders, VALUE_POLICY, varyBy } from '../../answer-headers.ts';
+import { isKnown, writeCondition } from '../../request/conditions.ts';
+import { checkKey, keyNotFound } from '../../request/key.ts';
+import { typeOf, wantsJson } from '../../request/key-json.ts';
+import { AT_ONCE_BYTES, clientHasGone, inSlices, Line, slices } from '../../request/slices.ts';
+import type { Traffic } from '../../request/traffic.ts';
+import { reachWanted, wantedPosition } from '../../request/wait.ts';
+import { bytes, noContent } from '../../schemas/common/answers.ts';
+import type { Described } from '../../schemas/common/described.ts';
+import { READ_HEADERS } from '../../schemas/common/headers.ts';
+import { problems } from '../../schemas/common/problems.ts';
+import { type WaitQuery, waitQuery } from '../../schemas/common/queries.ts';
+import { keyParams } from '../../schemas/keys/keys.ts';
 
 interface ReadRoute {
   Params: Described<typeof keyParams>;

@@ -1,16 +1,16 @@
 /** The course of every write of one entry: from the request to the answer. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { Condition } from '../../keyspace/condition.ts';
-import type { Operation, OperationResult } from '../../keyspace/write.ts';
-import type { Node } from '../../node/node.ts';
-import { entryHeaders } from '../answer-headers.ts';
-import { writeCondition } from '../request/conditions.ts';
-import { checkKey, keyNotFound } from '../request/key.ts';
-import type { Described } from '../schemas/common/described.ts';
-import type { AcksQuery } from '../schemas/common/queries.ts';
-import type { keyParams } from '../schemas/keys/keys.ts';
-import { acknowledged } from './acks.ts';
-import { refuseOnReplica } from './refuse-on-replica.ts';
+import type { Condition } from '../../../keyspace/condition.ts';
+import type { Operation, OperationResult } from '../../../keyspace/write.ts';
+import type { Node } from '../../../node/node.ts';
+import { entryHeaders } from '../../answer-headers.ts';
+import { writeCondition } from '../../request/conditions.ts';
+import { checkKey, keyNotFound } from '../../request/key.ts';
+import type { Described } from '../../schemas/common/described.ts';
+import type { AcksQuery } from '../../schemas/common/queries.ts';
+import type { keyParams } from '../../schemas/keys/keys.ts';
+import { acknowledged } from '../acks.ts';
+import { refuseOnReplica } from '../refuse-on-replica.ts';
 
 /** The entry that a request names, and the state that it must have for the write. */
 export interface Target {

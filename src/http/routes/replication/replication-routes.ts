@@ -1,20 +1,20 @@
 /** `/v1/replication`, `/v1/digest`: the node's history, its master and its replicas. */
 import type { FastifyInstance } from 'fastify';
-import type { Node } from '../../node/node.ts';
-import type { Digest } from '../../node/ports/keyspace.ts';
-import { Problem } from '../../node/problem.ts';
-import { parseHash } from '../../replication/history-hash.ts';
-import { formatPosition } from '../../replication/position.ts';
-import { positionOf, reachWanted } from '../request/wait.ts';
-import { json } from '../schemas/common/answers.ts';
-import { type Described, referenceTo } from '../schemas/common/described.ts';
-import { problems } from '../schemas/common/problems.ts';
-import { backlogQuery, backlogReport } from '../schemas/replication/backlog.ts';
-import { check, checkQuery } from '../schemas/replication/check.ts';
-import { digest, digestQuery } from '../schemas/replication/digest.ts';
-import { replication } from '../schemas/replication/replication.ts';
-import { failoverRequest, failoverResult, upstreamRequest } from '../schemas/replication/role.ts';
-import { sessions } from '../schemas/replication/sessions.ts';
+import type { Node } from '../../../node/node.ts';
+import type { Digest } from '../../../node/ports/keyspace.ts';
+import { Problem } from '../../../node/problem.ts';
+import { parseHash } from '../../../replication/history-hash.ts';
+import { formatPosition } from '../../../replication/position.ts';
+import { positionOf, reachWanted } from '../../request/wait.ts';
+import { json } from '../../schemas/common/answers.ts';
+import { type Described, referenceTo } from '../../schemas/common/described.ts';
+import { problems } from '../../schemas/common/problems.ts';
+import { backlogQuery, backlogReport } from '../../schemas/replication/backlog.ts';
+import { check, checkQuery } from '../../schemas/replication/check.ts';
+import { digest, digestQuery } from '../../schemas/replication/digest.ts';
+import { replication } from '../../schemas/replication/replication.ts';
+import { failoverRequest, failoverResult, upstreamRequest } from '../../schemas/replication/role.ts';
+import { sessions } from '../../schemas/replication/sessions.ts';
 
 /** Largest JSON body of these calls, in bytes. */
 const MAX_JSON_BYTES = 64 * 1024;

@@ -1,14 +1,14 @@
 /** Routes for operators: `/v1/info`, `/v1/config`, `/healthz`, `/readyz`. */
 import type { FastifyInstance } from 'fastify';
-import type { Node } from '../../node/node.ts';
-import { Problem } from '../../node/problem.ts';
-import type { Admission } from '../../web/origins.ts';
-import { json, plainText } from '../schemas/common/answers.ts';
-import { type Described, referenceTo } from '../schemas/common/described.ts';
-import { EXAMPLE_INFO } from '../schemas/common/examples.ts';
-import { problems } from '../schemas/common/problems.ts';
-import { config, configPatch } from '../schemas/node/config.ts';
-import { health } from '../schemas/node/health.ts';
+import type { Node } from '../../../node/node.ts';
+import { Problem } from '../../../node/problem.ts';
+import type { Admission } from '../../../web/origins.ts';
+import { json, plainText } from '../../schemas/common/answers.ts';
+import { type Described, referenceTo } from '../../schemas/common/described.ts';
+import { EXAMPLE_INFO } from '../../schemas/common/examples.ts';
+import { problems } from '../../schemas/common/problems.ts';
+import { config, configPatch } from '../../schemas/node/config.ts';
+import { health } from '../../schemas/node/health.ts';
 import { formatInfo } from './info.ts';
 
 /** Settings of the running node: `app.ts` knows their meaning and which ones may change. */

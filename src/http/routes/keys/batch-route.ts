@@ -1,36 +1,36 @@
 /** `POST /v1/batch`: several operations, all or nothing. */
 import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import type { Principal } from '../../access/principal.ts';
-import { ALWAYS, type Condition } from '../../keyspace/condition.ts';
-import type { StaysText } from '../../keyspace/json/json.ts';
-import type { RawJson } from '../../keyspace/json/json-text.ts';
-import { fromJsonValue, MAX_VALUE_JSON_BYTES } from '../../keyspace/json/json-value.ts';
-import { keyProblem } from '../../keyspace/key.ts';
-import { Refusal } from '../../keyspace/refusal.ts';
+import type { Principal } from '../../../access/principal.ts';
+import { ALWAYS, type Condition } from '../../../keyspace/condition.ts';
+import type { StaysText } from '../../../keyspace/json/json.ts';
+import type { RawJson } from '../../../keyspace/json/json-text.ts';
+import { fromJsonValue, MAX_VALUE_JSON_BYTES } from '../../../keyspace/json/json-value.ts';
+import { keyProblem } from '../../../keyspace/key.ts';
+import { Refusal } from '../../../keyspace/refusal.ts';
 import {
   MAX_BATCH_READ_BYTES,
   MAX_VALUE_BYTES,
   type Operation,
   type OperationResult,
-} from '../../keyspace/write.ts';
-import type { Node } from '../../node/node.ts';
-import { Problem } from '../../node/problem.ts';
-import { expiryOf } from '../request/expiry.ts';
-import { parseJsonBody, readJson } from '../request/json-body.ts';
-import { integerOf, jsonInteger } from '../request/json-integer.ts';
-import { badKey } from '../request/key.ts';
-import { areSmall, arrayStream, type WithValue, whole } from '../request/large-json.ts';
-import { AT_ONCE_BYTES, Line, slices } from '../request/slices.ts';
-import type { Traffic } from '../request/traffic.ts';
-import { reachWanted } from '../request/wait.ts';
-import { json, writtenOnly } from '../schemas/common/answers.ts';
-import { type Described, referenceTo } from '../schemas/common/described.ts';
-import { problems } from '../schemas/common/problems.ts';
-import { batchQuery, batchRequest, batchResults } from '../schemas/keys/batch.ts';
-import { acknowledged } from './acks.ts';
+} from '../../../keyspace/write.ts';
+import type { Node } from '../../../node/node.ts';
+import { Problem } from '../../../node/problem.ts';
+import { expiryOf } from '../../request/expiry.ts';
+import { parseJsonBody, readJson } from '../../request/json-body.ts';
+import { integerOf, jsonInteger } from '../../request/json-integer.ts';
+import { badKey } from '../../request/key.ts';
+import { areSmall, arrayStream, type WithValue, whole } from '../../request/large-json.ts';
+import { AT_ONCE_BYTES, Line, slices } from '../../request/slices.ts';
+import type { Traffic } from '../../request/traffic.ts';
+import { reachWanted } from '../../request/wait.ts';
+import { json, writtenOnly } from '../../schemas/common/answers.ts';
+import { type Described, referenceTo } from '../../schemas/common/described.ts';
+import { problems } from '../../schemas/common/problems.ts';
+import { batchQuery, batchRequest, batchResults } from '../../schemas/keys/batch.ts';
+import { acknowledged } from '../acks.ts';
+import { refuseOnReplica } from '../refuse-on-replica.ts';
 import { type BatchRead, readAtOnce, readBytes, readInTurns } from './batch-read.ts';
-import { refuseOnReplica } from './refuse-on-replica.ts';
 
 /** The largest batch, in bytes of JSON. */
 const MAX_BATCH_BYTES = 64 * 1024 * 1024;
