@@ -10,7 +10,7 @@ import { PROBLEM_TYPE, problemBody } from '../web/problem-body.ts';
 import { answerHeaders } from './answer-headers.ts';
 import { isSkippable, rateHeaders } from './fast-path/limited.ts';
 import { sendProblem, toProblem } from './problem.ts';
-import { EncodedBody, OversizedBody } from './request/body.ts';
+import { EncodedBody, OversizedBody } from './request/bodies/body.ts';
 import { pathWithoutKey } from './request/key.ts';
 
 /** What is not possible now may be in a second: replicas acknowledge, and links are dialled, about that often. */

@@ -1,6 +1,6 @@
 /** The servers of a node: one, or with `--admin-listen` two that share everything but their addresses and operations. */
 import type { Listening } from './listening.ts';
-import { Traffic } from './request/traffic.ts';
+import { Traffic } from './request/traffic/traffic.ts';
 import { createServer, type ServerParts } from './server.ts';
 
 /** Largest number of connections to the admin listener. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import test from 'node:test';
 import fc from 'fast-check';
-import { BodyBudget } from '../../src/http/request/body-budget.ts';
+import { BodyBudget } from '../../src/http/request/bodies/body-budget.ts';
 
 const LIMIT = 1_000;
 const PIECE = 10;

@@ -3,8 +3,8 @@ import { Readable } from 'node:stream';
 import test from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import fc from 'fast-check';
-import { OversizedBody, readBody as readBodyWithin } from '../../src/http/request/body.ts';
-import { BodyBudget } from '../../src/http/request/body-budget.ts';
+import { OversizedBody, readBody as readBodyWithin } from '../../src/http/request/bodies/body.ts';
+import { BodyBudget } from '../../src/http/request/bodies/body-budget.ts';
 import { Problem } from '../../src/node/problem.ts';
 import { anyCuts, cutAt } from '../support/arbitraries.ts';
 

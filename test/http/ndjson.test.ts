@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import test from 'node:test';
 import fc from 'fast-check';
-import { BodyBudget } from '../../src/http/request/body-budget.ts';
+import { BodyBudget } from '../../src/http/request/bodies/body-budget.ts';
 import {
   isBlank,
   lineGroups as lineGroupsWithin,
   MAX_LINE_BYTES,
   parseLine,
-} from '../../src/http/request/ndjson.ts';
+} from '../../src/http/request/bodies/ndjson.ts';
 import { Problem } from '../../src/node/problem.ts';
 import { anyCuts, cutAt, everySplit } from '../support/arbitraries.ts';
 

@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import test, { type TestContext } from 'node:test';
-import { Pipelines } from '../../src/http/request/pipelines.ts';
-import { ANSWER_STALL_MS, UnreadAnswers } from '../../src/http/request/unread-answers.ts';
+import { Pipelines } from '../../src/http/request/traffic/pipelines.ts';
+import { ANSWER_STALL_MS, UnreadAnswers } from '../../src/http/request/traffic/unread-answers.ts';
 
 const SIZE = 64 * 1024 * 1024;
 

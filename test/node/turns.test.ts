@@ -124,7 +124,7 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
     'inBuffers takes the pieces of one value in slices.ts, which uses turns.ts; and over the bytes of one character',
   ],
   'http/routes/keys/list-routes.ts': [1, 'over groups of Node.readEntries, which uses turns.ts'],
-  'http/request/ndjson.ts': [
+  'http/request/bodies/ndjson.ts': [
     2,
     'over what the socket has given, 64 KiB at a time; import-route.ts, which reads it, uses turns.ts',
   ],

@@ -22,11 +22,11 @@ import { formatPosition } from '../../replication/position.ts';
 import { free } from '../../stream/growing-buffer.ts';
 import type { Proxies } from '../../web/proxies.ts';
 import { NO_SNIFFING, VALUE_POLICY } from '../answer-headers.ts';
-import { type BodyLimit, readBody } from '../request/body.ts';
-import type { BodyStalls } from '../request/body-stalls.ts';
+import { type BodyLimit, readBody } from '../request/bodies/body.ts';
+import type { BodyStalls } from '../request/bodies/body-stalls.ts';
 import { etag } from '../request/conditions.ts';
 import { endOfKey, KEYS_PATH } from '../request/key.ts';
-import type { Traffic } from '../request/traffic.ts';
+import type { Traffic } from '../request/traffic/traffic.ts';
 import type { Handler, Overlap } from './in-order.ts';
 import { pushRateHeaders } from './limited.ts';
 

@@ -16,13 +16,13 @@ import {
 } from '../../../keyspace/write.ts';
 import type { Node } from '../../../node/node.ts';
 import { Problem } from '../../../node/problem.ts';
+import { parseJsonBody, readJson } from '../../request/bodies/json-body.ts';
 import { expiryOf } from '../../request/expiry.ts';
-import { parseJsonBody, readJson } from '../../request/json-body.ts';
 import { integerOf, jsonInteger } from '../../request/json-integer.ts';
 import { badKey } from '../../request/key.ts';
 import { areSmall, arrayStream, type WithValue, whole } from '../../request/large-json.ts';
 import { AT_ONCE_BYTES, Line, slices } from '../../request/slices.ts';
-import type { Traffic } from '../../request/traffic.ts';
+import type { Traffic } from '../../request/traffic/traffic.ts';
 import { reachWanted } from '../../request/wait.ts';
 import { json, writtenOnly } from '../../schemas/common/answers.ts';
 import { type Described, referenceTo } from '../../schemas/common/described.ts';

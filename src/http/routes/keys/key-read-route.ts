@@ -11,7 +11,7 @@ import { isKnown, writeCondition } from '../../request/conditions.ts';
 import { checkKey, keyNotFound } from '../../request/key.ts';
 import { typeOf, wantsJson } from '../../request/key-json.ts';
 import { AT_ONCE_BYTES, clientHasGone, inSlices, Line, slices } from '../../request/slices.ts';
-import type { Traffic } from '../../request/traffic.ts';
+import type { Traffic } from '../../request/traffic/traffic.ts';
 import { reachWanted, wantedPosition } from '../../request/wait.ts';
 import { bytes, noContent } from '../../schemas/common/answers.ts';
 import type { Described } from '../../schemas/common/described.ts';

@@ -7,7 +7,7 @@ import type { Node } from '../../../node/node.ts';
 import { Problem } from '../../../node/problem.ts';
 import { formatPosition } from '../../../replication/position.ts';
 import { areSmall, arrayStream, inBuffers, pieces, type WithValue, whole } from '../../request/large-json.ts';
-import { ANSWER_STALL_MS, type UnreadAnswers } from '../../request/unread-answers.ts';
+import { ANSWER_STALL_MS, type UnreadAnswers } from '../../request/traffic/unread-answers.ts';
 import { reachWanted } from '../../request/wait.ts';
 import { json, ndjson, writtenOnly } from '../../schemas/common/answers.ts';
 import type { Described } from '../../schemas/common/described.ts';

@@ -1,7 +1,7 @@
 /** Reads request bodies up to a limit, and keeps the connection usable if a body is larger. */
 import type { Readable } from 'node:stream';
-import { Problem, type ProblemCode } from '../../node/problem.ts';
-import { free, GrowingBuffer } from '../../stream/growing-buffer.ts';
+import { Problem, type ProblemCode } from '../../../node/problem.ts';
+import { free, GrowingBuffer } from '../../../stream/growing-buffer.ts';
 import type { BodyBudget } from './body-budget.ts';
 
 /**

@@ -1,5 +1,5 @@
 /** Limits the memory for requests and answers of all connections together. */
-import { BodyBudget } from './body-budget.ts';
+import { BodyBudget } from '../bodies/body-budget.ts';
 import { Pipelines } from './pipelines.ts';
 import { UnreadAnswers } from './unread-answers.ts';
 

@@ -6,12 +6,12 @@ import {
   parseJson,
   type StaysText,
   withoutByteOrderMark,
-} from '../../keyspace/json/json.ts';
-import { isRawJSON } from '../../keyspace/json/json-number.ts';
-import { Problem } from '../../node/problem.ts';
-import { GrowingBuffer } from '../../stream/growing-buffer.ts';
+} from '../../../keyspace/json/json.ts';
+import { isRawJSON } from '../../../keyspace/json/json-number.ts';
+import { Problem } from '../../../node/problem.ts';
+import { GrowingBuffer } from '../../../stream/growing-buffer.ts';
+import { inSlices } from '../slices.ts';
 import type { BodyBudget } from './body-budget.ts';
-import { inSlices } from './slices.ts';
 
 /** The longest line, in bytes: a value of 16 MiB as base64, and room for escapes. */
 export const MAX_LINE_BYTES = 32 * 1024 * 1024;

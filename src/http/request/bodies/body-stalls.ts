@@ -5,7 +5,7 @@
  * nearly every body arrives at once.
  */
 import type { IncomingMessage } from 'node:http';
-import { Problem } from '../../node/problem.ts';
+import { Problem } from '../../../node/problem.ts';
 import type { BodyBudget } from './body-budget.ts';
 
 /** Number of looks within each time-out. */

@@ -1,11 +1,17 @@
 /** Reads JSON request bodies. */
 import type { Readable } from 'node:stream';
 import type { FastifyRequest } from 'fastify';
-import { JsonError, JsonTooLarge, jsonSteps, type StaysText, type Steps } from '../../keyspace/json/json.ts';
-import { Problem } from '../../node/problem.ts';
+import {
+  JsonError,
+  JsonTooLarge,
+  jsonSteps,
+  type StaysText,
+  type Steps,
+} from '../../../keyspace/json/json.ts';
+import { Problem } from '../../../node/problem.ts';
+import { inSlices } from '../slices.ts';
 import { readBody } from './body.ts';
 import type { BodyBudget } from './body-budget.ts';
-import { inSlices } from './slices.ts';
 
 /**
  * @param budget counts the body until it is released

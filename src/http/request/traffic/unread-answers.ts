@@ -8,7 +8,7 @@
  * while, or reads it too slowly overall.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { Problem } from '../../node/problem.ts';
+import { Problem } from '../../../node/problem.ts';
 import type { Pipelines } from './pipelines.ts';
 
 /** Largest answer that does not count, in bytes. */
