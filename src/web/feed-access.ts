@@ -3,7 +3,7 @@ import type { Access } from '../access/access.ts';
 import type { Principal, Watch } from '../access/principal.ts';
 import { closeCodeOf } from '../node/feed/feed-problems.ts';
 import type { FeedRequest } from '../node/feed/feed-request.ts';
-import { errorMessage, expiringMessage } from '../node/feed/message.ts';
+import { errorMessage, expiringMessage } from '../node/feed/messages/message.ts';
 import type { FollowerSocket } from '../node/ports/follower-socket.ts';
 import type { Problem } from '../node/problem.ts';
 

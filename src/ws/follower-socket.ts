@@ -7,7 +7,7 @@
  */
 import type { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
-import type { Framing } from '../node/feed/message.ts';
+import type { Framing } from '../node/feed/messages/message.ts';
 import type { FollowerEvents, FollowerSocket } from '../node/ports/follower-socket.ts';
 import { CloseCode } from '../replication/close-code.ts';
 import { closePatienceMs } from '../web/close-patience.ts';

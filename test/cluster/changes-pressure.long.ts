@@ -6,7 +6,7 @@ import test, { type TestContext } from 'node:test';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import type { ReplicationAnswer } from '../../src/client/answers.ts';
-import { HIGH_WATER_BYTES } from '../../src/node/feed/follower.ts';
+import { HIGH_WATER_BYTES } from '../../src/node/feed/followers/follower.ts';
 import { CloseCode } from '../../src/replication/close-code.ts';
 import { Cluster, converged } from '../support/cluster.ts';
 import { type FeedEvent, offsetOf, TestFollower, TRANSPORTS, type Transport } from '../support/follower.ts';

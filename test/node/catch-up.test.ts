@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Prefixes } from '../../src/keyspace/prefixes.ts';
-import { MAX_STRETCH_MEMORY, Stretches } from '../../src/node/feed/stretches.ts';
-import { Subscription } from '../../src/node/feed/subscription.ts';
+import { MAX_STRETCH_MEMORY, Stretches } from '../../src/node/feed/followers/stretches.ts';
+import { Subscription } from '../../src/node/feed/followers/subscription.ts';
 import { type Offset, offset } from '../../src/replication/position.ts';
 import { type FakeSocket, KIB, MIB, RUN_ID, Stage } from '../support/feed-stage.ts';
 import { seeded } from '../support/random.ts';

@@ -2,15 +2,15 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Prefixes } from '../../src/keyspace/prefixes.ts';
-import { Follower } from '../../src/node/feed/follower.ts';
+import { Follower } from '../../src/node/feed/followers/follower.ts';
 import {
   FOLLOWER_TRANSITIONS,
   type FollowerEvent,
   type FollowerPhase,
-} from '../../src/node/feed/follower-phase.ts';
-import { Frames } from '../../src/node/feed/frames.ts';
-import { bookmarkMessage } from '../../src/node/feed/message.ts';
-import { Subscription } from '../../src/node/feed/subscription.ts';
+} from '../../src/node/feed/followers/follower-phase.ts';
+import { Subscription } from '../../src/node/feed/followers/subscription.ts';
+import { Frames } from '../../src/node/feed/messages/frames.ts';
+import { bookmarkMessage } from '../../src/node/feed/messages/message.ts';
 import { offset } from '../../src/replication/position.ts';
 import { parseFeedRequest } from '../../src/web/feed-query.ts';
 import { FakeSocket, FakeWorld } from '../support/feed-stage.ts';

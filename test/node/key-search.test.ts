@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import { Prefixes } from '../../src/keyspace/prefixes.ts';
-import { KeySearch } from '../../src/node/feed/key-search.ts';
+import { KeySearch } from '../../src/node/feed/messages/key-search.ts';
 
 test('property: every search finds what a comparison with each key finds, in order', () => {
   const text = fc.string({ unit: fc.constantFrom('a', 'b', '/', '\uffff', '\u{1f600}'), maxLength: 5 });

@@ -3,7 +3,7 @@ import { constants } from 'node:buffer';
 import test from 'node:test';
 import fc from 'fast-check';
 import { Prefixes } from '../../src/keyspace/prefixes.ts';
-import { Group } from '../../src/node/feed/message.ts';
+import { Group } from '../../src/node/feed/messages/message.ts';
 import { MAX_TRANSACTION_BYTES } from '../../src/node/write/draft.ts';
 import type { Command, Run } from '../../src/stream/command.ts';
 import { Encoder } from '../../src/stream/encoder.ts';

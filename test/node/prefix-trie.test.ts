@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { PrefixTrie } from '../../src/node/feed/prefix-trie.ts';
+import { PrefixTrie } from '../../src/node/feed/followers/prefix-trie.ts';
 
 /** Who is found for the key, in order of their numbers. */
 function found(trie: PrefixTrie<number>, key: string): readonly number[] {

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Frames } from '../../src/node/feed/frames.ts';
-import { Message } from '../../src/node/feed/message.ts';
+import { Frames } from '../../src/node/feed/messages/frames.ts';
+import { Message } from '../../src/node/feed/messages/message.ts';
 import {
   LARGE_STREAM_BYTES,
   MAX_QUEUED_CHARACTERS,
   QueuedMessages,
-} from '../../src/node/feed/queued-messages.ts';
+} from '../../src/node/feed/messages/queued-messages.ts';
 
 const large = (characters: number): Message => new Message('x'.repeat(characters), null);
 

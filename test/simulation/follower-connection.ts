@@ -1,5 +1,5 @@
 /** The connection of a follower: what `ws/follower-socket.ts` promises, late and cut anywhere. */
-import type { Framing } from '../../src/node/feed/message.ts';
+import type { Framing } from '../../src/node/feed/messages/message.ts';
 import type { FollowerEvents, FollowerSocket } from '../../src/node/ports/follower-socket.ts';
 import type { Chance } from './chance.ts';
 import type { EventLoop } from './event-loop.ts';

@@ -8,7 +8,7 @@
 import type { Offset } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { World } from '../ports/world.ts';
-import type { Subscription } from './subscription.ts';
+import type { Subscription } from './followers/subscription.ts';
 
 /** Milliseconds without a message after which live followers get a bookmark, if the head has moved. */
 const BOOKMARK_MS = 2_000;

@@ -10,12 +10,12 @@
 import { formatPosition, type Offset } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { Bookmarks } from './bookmarks.ts';
-import type { Follower, FollowerService } from './follower.ts';
-import { bookmarkMessage, type Message } from './message.ts';
-import { LARGE_STREAM_BYTES } from './queued-messages.ts';
+import type { Follower, FollowerService } from './followers/follower.ts';
+import type { Stretch } from './followers/stretch.ts';
+import { Stretches } from './followers/stretches.ts';
+import { bookmarkMessage, type Message } from './messages/message.ts';
+import { LARGE_STREAM_BYTES } from './messages/queued-messages.ts';
 import type { Rounds } from './rounds.ts';
-import type { Stretch } from './stretch.ts';
-import { Stretches } from './stretches.ts';
 
 /** Largest number of portions that one turn of the event loop sends. Each limit of a turn takes less than a millisecond. */
 const SLICE_SENDS = 128;

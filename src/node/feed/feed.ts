@@ -20,11 +20,11 @@ import { CatchUp } from './catch-up.ts';
 import type { FeedCounters, FeedParts, FeedStatus } from './feed-parts.ts';
 import { asProblem, closeCodeOf, lost } from './feed-problems.ts';
 import type { FeedRequest } from './feed-request.ts';
-import { Follower, type FollowerContext, type FollowerService } from './follower.ts';
-import { FollowerSnapshots } from './follower-snapshots.ts';
-import type { Frames } from './frames.ts';
-import { continueMessage, errorMessage } from './message.ts';
-import { QueuedMessages } from './queued-messages.ts';
+import { Follower, type FollowerContext, type FollowerService } from './followers/follower.ts';
+import { FollowerSnapshots } from './followers/follower-snapshots.ts';
+import type { Frames } from './messages/frames.ts';
+import { continueMessage, errorMessage } from './messages/message.ts';
+import { QueuedMessages } from './messages/queued-messages.ts';
 import { Rounds } from './rounds.ts';
 import { Upkeep } from './upkeep.ts';
 

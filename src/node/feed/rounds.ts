@@ -14,11 +14,11 @@ import type { StreamHead } from '../head/stream-head.ts';
 import type { World } from '../ports/world.ts';
 import { Turns } from '../turns.ts';
 import type { FeedRequest } from './feed-request.ts';
-import type { Follower, FollowerService } from './follower.ts';
-import { bookmarkMessage, forEachGroup, Group, type GroupRange } from './message.ts';
-import { PrefixTrie } from './prefix-trie.ts';
-import { LARGE_STREAM_BYTES } from './queued-messages.ts';
-import { Subscription } from './subscription.ts';
+import type { Follower, FollowerService } from './followers/follower.ts';
+import { PrefixTrie } from './followers/prefix-trie.ts';
+import { Subscription } from './followers/subscription.ts';
+import { bookmarkMessage, forEachGroup, Group, type GroupRange } from './messages/message.ts';
+import { LARGE_STREAM_BYTES } from './messages/queued-messages.ts';
 
 /** Number of sends between two looks at the clock; they take less than a millisecond together. */
 const SLICE_SENDS = 128;

@@ -12,9 +12,9 @@ import { unattended } from '../unattended.ts';
 import type { Bookmarks } from './bookmarks.ts';
 import type { CatchUp } from './catch-up.ts';
 import type { FeedCounters, FeedSettings } from './feed-parts.ts';
-import type { Follower } from './follower.ts';
-import { errorMessage, WAITING } from './message.ts';
-import type { QueuedMessages } from './queued-messages.ts';
+import type { Follower } from './followers/follower.ts';
+import { errorMessage, WAITING } from './messages/message.ts';
+import type { QueuedMessages } from './messages/queued-messages.ts';
 
 /** Milliseconds between two rounds of upkeep. */
 const UPKEEP_MS = 500;

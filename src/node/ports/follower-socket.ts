@@ -1,6 +1,6 @@
 /** Port: connections of followers. `src/ws` and `src/http` implement it. */
 import type { CloseCode } from '../../replication/close-code.ts';
-import type { Framing } from '../feed/message.ts';
+import type { Framing } from '../feed/messages/message.ts';
 
 /** The connection of one follower, whatever its transport. */
 export interface FollowerSocket {

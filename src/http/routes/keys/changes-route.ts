@@ -3,7 +3,7 @@ import type { ServerResponse } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Access } from '../../../access/access.ts';
 import type { FeedRequest } from '../../../node/feed/feed-request.ts';
-import { errorMessage, type Framing } from '../../../node/feed/message.ts';
+import { errorMessage, type Framing } from '../../../node/feed/messages/message.ts';
 import type { Node } from '../../../node/node.ts';
 import type { FollowerEvents, FollowerSocket } from '../../../node/ports/follower-socket.ts';
 import { Problem } from '../../../node/problem.ts';

@@ -11,15 +11,15 @@
  * follower is live, `announced` and `at` of its subscription stand for `told` and `cursor`, and its own are out of date.
  * `announcedHead` is the end of the part that was missing when the follower resumed: `resumeAt` and `finishSnapshot` set it.
  */
-import type { FullResyncReason } from '../../replication/decide.ts';
-import type { Offset } from '../../replication/position.ts';
-import { msSince } from '../elapsed.ts';
-import { TakenWatch } from '../liveness.ts';
-import type { FollowerEvents, FollowerSocket } from '../ports/follower-socket.ts';
-import type { FeedRequest } from './feed-request.ts';
+import type { FullResyncReason } from '../../../replication/decide.ts';
+import type { Offset } from '../../../replication/position.ts';
+import { msSince } from '../../elapsed.ts';
+import { TakenWatch } from '../../liveness.ts';
+import type { FollowerEvents, FollowerSocket } from '../../ports/follower-socket.ts';
+import type { FeedRequest } from '../feed-request.ts';
+import type { Frames } from '../messages/frames.ts';
+import type { Message } from '../messages/message.ts';
 import { FOLLOWER_TRANSITIONS, type FollowerEvent, type FollowerPhase } from './follower-phase.ts';
-import type { Frames } from './frames.ts';
-import type { Message } from './message.ts';
 import type { Portion } from './stretch.ts';
 import type { Subscription } from './subscription.ts';
 

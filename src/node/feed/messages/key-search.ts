@@ -3,7 +3,7 @@
  * keys, and from then on a search takes a few steps for each prefix and each key found. So searches of thousands of subscriptions
  * in the same keys cost little more than one.
  */
-import type { Prefixes } from '../../keyspace/prefixes.ts';
+import type { Prefixes } from '../../../keyspace/prefixes.ts';
 
 /** Number of searches that compare every key before the keys are sorted. Sorting costs about as much as these searches. */
 const SCANS = 4;

@@ -10,19 +10,19 @@
  * on every node, whatever its clock says, and the next command of the stream finds the entry there.
  */
 
-import type { ListedEntry } from '../../keyspace/page.ts';
-import type { CloseCode } from '../../replication/close-code.ts';
-import type { FullResyncReason } from '../../replication/decide.ts';
-import { formatPosition, type Offset, type Position } from '../../replication/position.ts';
-import type { StreamHead } from '../head/stream-head.ts';
-import { Hold } from '../hold.ts';
-import type { EntryReader } from '../ports/keyspace.ts';
-import type { World } from '../ports/world.ts';
-import { Turns } from '../turns.ts';
-import { unattended } from '../unattended.ts';
+import type { ListedEntry } from '../../../keyspace/page.ts';
+import type { CloseCode } from '../../../replication/close-code.ts';
+import type { FullResyncReason } from '../../../replication/decide.ts';
+import { formatPosition, type Offset, type Position } from '../../../replication/position.ts';
+import type { StreamHead } from '../../head/stream-head.ts';
+import { Hold } from '../../hold.ts';
+import type { EntryReader } from '../../ports/keyspace.ts';
+import type { World } from '../../ports/world.ts';
+import { Turns } from '../../turns.ts';
+import { unattended } from '../../unattended.ts';
+import { Frames } from '../messages/frames.ts';
+import { entryMessage, resetMessage, syncedMessage } from '../messages/message.ts';
 import { type Follower, HIGH_WATER_BYTES } from './follower.ts';
-import { Frames } from './frames.ts';
-import { entryMessage, resetMessage, syncedMessage } from './message.ts';
 
 /** Largest number of entries of a snapshot that the feed collects in memory. */
 const SMALL_ENTRIES = 1_000;

@@ -2,8 +2,8 @@
  * The decoded stretches for followers that catch up. They do not overlap. The feed keeps as many as their memory limit allows,
  * so that all followers that are behind share one decoding, whatever their places.
  */
-import type { Offset } from '../../replication/position.ts';
-import type { StreamHead } from '../head/stream-head.ts';
+import type { Offset } from '../../../replication/position.ts';
+import type { StreamHead } from '../../head/stream-head.ts';
 import { type Portion, readStretch, STRETCH_BYTES, type Stretch } from './stretch.ts';
 import type { Subscription } from './subscription.ts';
 

@@ -2,13 +2,13 @@
  * The messages of the feed as JSON. The feed makes each message once, and frames it once for each transport; all followers share
  * both.
  */
-import { quoted } from '../../keyspace/json/json-text.ts';
-import { toJsonValue } from '../../keyspace/json/json-value.ts';
-import type { ListedEntry } from '../../keyspace/page.ts';
-import type { Prefixes } from '../../keyspace/prefixes.ts';
-import type { FullResyncReason } from '../../replication/decide.ts';
-import type { Offset, RunId } from '../../replication/position.ts';
-import { assertNever, type Command, type Run } from '../../stream/command.ts';
+import { quoted } from '../../../keyspace/json/json-text.ts';
+import { toJsonValue } from '../../../keyspace/json/json-value.ts';
+import type { ListedEntry } from '../../../keyspace/page.ts';
+import type { Prefixes } from '../../../keyspace/prefixes.ts';
+import type { FullResyncReason } from '../../../replication/decide.ts';
+import type { Offset, RunId } from '../../../replication/position.ts';
+import { assertNever, type Command, type Run } from '../../../stream/command.ts';
 import { KeySearch } from './key-search.ts';
 
 /**

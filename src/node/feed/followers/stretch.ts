@@ -1,11 +1,11 @@
 /** A stretch: a part of the stream that the feed decodes once for all followers that catch up, whatever their prefixes. */
-import { type Offset, offset, type RunId } from '../../replication/position.ts';
-import type { Run } from '../../stream/command.ts';
-import { StreamDecoder } from '../../stream/decoder.ts';
-import type { StreamHead } from '../head/stream-head.ts';
-import { Frames } from './frames.ts';
-import { firstNotBefore, KeySearch } from './key-search.ts';
-import { forEachGroup, Group, type Message } from './message.ts';
+import { type Offset, offset, type RunId } from '../../../replication/position.ts';
+import type { Run } from '../../../stream/command.ts';
+import { StreamDecoder } from '../../../stream/decoder.ts';
+import type { StreamHead } from '../../head/stream-head.ts';
+import { Frames } from '../messages/frames.ts';
+import { firstNotBefore, KeySearch } from '../messages/key-search.ts';
+import { forEachGroup, Group, type Message } from '../messages/message.ts';
 import type { Subscription } from './subscription.ts';
 
 /** The part of a stretch that the feed sends a follower. */

@@ -8,11 +8,11 @@
  *
  * Places: `announced <= at`, and each live follower has received a position at or past `announced` once the round is over.
  */
-import type { Prefixes } from '../../keyspace/prefixes.ts';
-import { type Offset, offset } from '../../replication/position.ts';
+import type { Prefixes } from '../../../keyspace/prefixes.ts';
+import { type Offset, offset } from '../../../replication/position.ts';
+import { Frames } from '../messages/frames.ts';
+import type { Group, Message } from '../messages/message.ts';
 import type { Follower } from './follower.ts';
-import { Frames } from './frames.ts';
-import type { Group, Message } from './message.ts';
 
 /** Messages for all followers that were live when the round began. */
 export interface Round {
