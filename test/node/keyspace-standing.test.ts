@@ -1,7 +1,7 @@
 /** Whether a keyspace file and psyncd.db belong together. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { checkStanding } from '../../src/node/head/keyspace-standing.ts';
+import { checkStanding } from '../../src/node/head/keyspace/keyspace-standing.ts';
 import { FilesDamaged } from '../../src/node/ports/failures.ts';
 import { type History, MAX_ANCESTORS, newHistory, renamed } from '../../src/replication/history.ts';
 import { offset, type Position, type RunId } from '../../src/replication/position.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Layers } from '../../src/node/head/layers.ts';
+import { Layers } from '../../src/node/head/keyspace/layers.ts';
 import type { Keyspace } from '../../src/node/ports/keyspace.ts';
 
 const MIB = 1024 * 1024;

@@ -1,8 +1,8 @@
 /** What the head of the stream knows of an offset that a replica asks from. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { MARK_BYTES } from '../../src/node/head/hash-chain.ts';
-import { xxh64 } from '../../src/node/head/xxh64.ts';
+import { MARK_BYTES } from '../../src/node/head/history/hash-chain.ts';
+import { xxh64 } from '../../src/node/head/history/xxh64.ts';
 import { chained } from '../../src/replication/history-hash.ts';
 import { offset } from '../../src/replication/position.ts';
 import { StreamDecoder } from '../../src/stream/decoder.ts';

@@ -138,7 +138,7 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'node/upkeep/exports.ts': [1, TURNS],
   'node/feed/followers/follower-snapshots.ts': [3, TURNS],
   'node/feed/rounds.ts': [2, TURNS],
-  'node/head/hash-chain.ts': [1, 'a binary search'],
+  'node/head/history/hash-chain.ts': [1, 'a binary search'],
   'node/link/incoming-snapshot.ts': [1, 'it waits for the disk in each round'],
   'node/feed/messages/key-search.ts': [1, 'a binary search'],
   'node/feed/messages/message.ts': [

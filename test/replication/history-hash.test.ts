@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { xxh64 } from '../../src/node/head/xxh64.ts';
+import { xxh64 } from '../../src/node/head/history/xxh64.ts';
 import {
   announcedHash,
   begunAt,

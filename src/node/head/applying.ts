@@ -9,7 +9,7 @@ import type { StateStore } from '../ports/state-store.ts';
 import type { Log, World } from '../ports/world.ts';
 import { type Admission, admissionFor } from './admission.ts';
 import type { HeadSettings } from './head-parts.ts';
-import type { Layers } from './layers.ts';
+import type { Layers } from './keyspace/layers.ts';
 import { Pace } from './pace.ts';
 
 /** Share of the overlay's limit that bulk requests leave to single writes. */

@@ -12,7 +12,7 @@ import { ProtocolError } from '../../stream/protocol-error.ts';
 import { FilesDamaged, NotInJournal } from '../ports/failures.ts';
 import type { StateStore } from '../ports/state-store.ts';
 import type { HeadParts } from './head-parts.ts';
-import { checkStanding } from './keyspace-standing.ts';
+import { checkStanding } from './keyspace/keyspace-standing.ts';
 
 /** Number of journal bytes that recovery and a refill of the backlog ask for at a time; a read returns whole rows. */
 export const REPLAY_BYTES = 1024 * 1024;

@@ -27,10 +27,10 @@ import type { Admission } from './admission.ts';
 import { Applying } from './applying.ts';
 import { refillBacklog } from './backlog-refill.ts';
 import type { CommitListener, HeadParts } from './head-parts.ts';
+import { Places } from './history/places.ts';
 import { JournalTrim } from './journal-trim.ts';
-import { KeyspaceView } from './keyspace-view.ts';
-import { Layers } from './layers.ts';
-import { Places } from './places.ts';
+import { KeyspaceView } from './keyspace/keyspace-view.ts';
+import { Layers } from './keyspace/layers.ts';
 import { planRecovery, REPLAY_BYTES, recoveryError, replay } from './recovery.ts';
 
 export class StreamHead extends KeyspaceView {

@@ -2,7 +2,7 @@
 import { Refusal } from '../../keyspace/refusal.ts';
 import { decideWrite, type WriteOutcome, type WriteRequest } from '../../keyspace/write.ts';
 import { formatPosition, type Offset } from '../../replication/position.ts';
-import type { LookAhead } from '../head/look-ahead.ts';
+import type { LookAhead } from '../head/keyspace/look-ahead.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import { StorageError } from '../ports/failures.ts';
 import type { Log } from '../ports/world.ts';

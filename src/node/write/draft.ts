@@ -13,7 +13,7 @@ import {
   type SetCommand,
 } from '../../stream/command.ts';
 import { checkCommand, Encoder } from '../../stream/encoder.ts';
-import type { LookAhead } from '../head/look-ahead.ts';
+import type { LookAhead } from '../head/keyspace/look-ahead.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 
 /**

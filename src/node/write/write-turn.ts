@@ -9,7 +9,7 @@
  */
 import type { WriteRequest } from '../../keyspace/write.ts';
 import { assertNever } from '../../stream/command.ts';
-import { LookAhead, lookupCount } from '../head/look-ahead.ts';
+import { LookAhead, lookupCount } from '../head/keyspace/look-ahead.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { Log, World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';

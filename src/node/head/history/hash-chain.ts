@@ -5,9 +5,9 @@
  *
  * Owns: the head's history hash, and the marks.
  */
-import { chained } from '../../replication/history-hash.ts';
-import type { Offset } from '../../replication/position.ts';
-import type { Run } from '../../stream/command.ts';
+import { chained } from '../../../replication/history-hash.ts';
+import type { Offset } from '../../../replication/position.ts';
+import type { Run } from '../../../stream/command.ts';
 import { xxh64 } from './xxh64.ts';
 
 /** A section of the stream. Marks do not overlap, and begin and end where writes begin and end. */

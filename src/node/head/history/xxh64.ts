@@ -3,7 +3,7 @@
  * grows to the largest input and never shrinks, so `chained` hashes more than 64 KiB in pieces.
  */
 import xxhash from 'xxhash-wasm';
-import type { Hash64 } from '../../replication/history-hash.ts';
+import type { Hash64 } from '../../../replication/history-hash.ts';
 
 const { h64Raw } = await xxhash();
 

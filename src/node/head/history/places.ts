@@ -6,15 +6,15 @@
  * The work for one answer is bounded: decoding begins at the start of the journal row, or at a mark in a large row
  * (hash-chain.ts), and covers at most 64 KiB. A large row that has no marks yet is decoded whole, once.
  */
-import { type Place, UNKNOWN_PLACE } from '../../replication/decide.ts';
-import type { History } from '../../replication/history.ts';
-import { begunAt, chained, EMPTY_HISTORY_HASH } from '../../replication/history-hash.ts';
-import { type Offset, ZERO } from '../../replication/position.ts';
-import type { Run } from '../../stream/command.ts';
-import { StreamDecoder } from '../../stream/decoder.ts';
-import type { StateStore } from '../ports/state-store.ts';
+import { type Place, UNKNOWN_PLACE } from '../../../replication/decide.ts';
+import type { History } from '../../../replication/history.ts';
+import { begunAt, chained, EMPTY_HISTORY_HASH } from '../../../replication/history-hash.ts';
+import { type Offset, ZERO } from '../../../replication/position.ts';
+import type { Run } from '../../../stream/command.ts';
+import { StreamDecoder } from '../../../stream/decoder.ts';
+import type { StateStore } from '../../ports/state-store.ts';
+import type { StreamHead } from '../stream-head.ts';
 import { HashChain, MARK_BYTES, type Mark } from './hash-chain.ts';
-import type { StreamHead } from './stream-head.ts';
 import { xxh64 } from './xxh64.ts';
 
 /** The ends of the writes in one section of the stream, with the history hashes there. */

@@ -4,10 +4,10 @@
  *
  * Owns: the overlay with its chunk pool, and the count of changes of the keyspace file.
  */
-import { ChunkPool } from '../../keyspace/overlay/chunk-pool.ts';
-import { Overlay } from '../../keyspace/overlay/overlay.ts';
-import type { Keyspace } from '../ports/keyspace.ts';
-import type { HeadSettings } from './head-parts.ts';
+import { ChunkPool } from '../../../keyspace/overlay/chunk-pool.ts';
+import { Overlay } from '../../../keyspace/overlay/overlay.ts';
+import type { Keyspace } from '../../ports/keyspace.ts';
+import type { HeadSettings } from '../head-parts.ts';
 
 export class Layers {
   readonly #settings: Pick<HeadSettings, 'overlayBytes'>;

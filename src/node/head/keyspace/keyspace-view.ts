@@ -2,12 +2,12 @@
  * Reads of the keyspace at the head of the stream: of single entries, of pages, and of everything. Each read lays the overlay
  * over the keyspace file. `StreamHead` extends this class, so that a lookup of the hot path costs no further call.
  */
-import { type Entry, isLive, type Outline, outlineOf } from '../../keyspace/entry.ts';
-import { type ListedEntry, type Page, type PageRequest, readPage } from '../../keyspace/page.ts';
-import type { Position } from '../../replication/position.ts';
-import { StorageError } from '../ports/failures.ts';
-import type { Digest, DueCursor, EntryReader, Keyspace, OpenDigest, Scrubbed } from '../ports/keyspace.ts';
-import type { World } from '../ports/world.ts';
+import { type Entry, isLive, type Outline, outlineOf } from '../../../keyspace/entry.ts';
+import { type ListedEntry, type Page, type PageRequest, readPage } from '../../../keyspace/page.ts';
+import type { Position } from '../../../replication/position.ts';
+import { StorageError } from '../../ports/failures.ts';
+import type { Digest, DueCursor, EntryReader, Keyspace, OpenDigest, Scrubbed } from '../../ports/keyspace.ts';
+import type { World } from '../../ports/world.ts';
 import type { Layers } from './layers.ts';
 import type { LookAhead } from './look-ahead.ts';
 

@@ -7,12 +7,12 @@
  * decides as if it had read the file itself.
  */
 
-import { isConditional } from '../../keyspace/condition.ts';
-import type { Entry } from '../../keyspace/entry.ts';
-import type { Operation, WriteRequest } from '../../keyspace/write.ts';
-import { StorageError } from '../ports/failures.ts';
-import type { Turns } from '../turns.ts';
-import type { StreamHead } from './stream-head.ts';
+import { isConditional } from '../../../keyspace/condition.ts';
+import type { Entry } from '../../../keyspace/entry.ts';
+import type { Operation, WriteRequest } from '../../../keyspace/write.ts';
+import { StorageError } from '../../ports/failures.ts';
+import type { Turns } from '../../turns.ts';
+import type { StreamHead } from '../stream-head.ts';
 
 /** Largest value, in bytes, that is kept until the turn. The turn reads larger values itself. */
 const MAX_VALUE_BYTES = 4 * 1024;

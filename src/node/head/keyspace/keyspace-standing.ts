@@ -1,8 +1,8 @@
 /** Checks that the keyspace file and psyncd.db belong together: somebody may have restored only one of these two files. */
-import { MAX_ANCESTORS } from '../../replication/history.ts';
-import { formatPosition, type Position } from '../../replication/position.ts';
-import { FilesDamaged } from '../ports/failures.ts';
-import type { StateStore } from '../ports/state-store.ts';
+import { MAX_ANCESTORS } from '../../../replication/history.ts';
+import { formatPosition, type Position } from '../../../replication/position.ts';
+import { FilesDamaged } from '../../ports/failures.ts';
+import type { StateStore } from '../../ports/state-store.ts';
 
 /**
  * Compares the position that the keyspace file names with the history in psyncd.db.
