@@ -5,7 +5,7 @@
 import { resolve } from 'node:path';
 import { Access } from './access/access.ts';
 import type { Jwts } from './access/jwt/jwts.ts';
-import { TokenWatch } from './access/token-watch.ts';
+import { TokenWatch } from './access/tokens/token-watch.ts';
 import type { Node } from './node/node.ts';
 import type { Log } from './node/ports/world.ts';
 import { logUnexpected, unattended } from './node/unattended.ts';

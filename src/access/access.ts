@@ -19,7 +19,7 @@ import { clientOf } from './client-name.ts';
 import { ANONYMOUS, anybody, type Opened, Principal, type Watch } from './principal.ts';
 import type { Right } from './right.ts';
 import { isToken, tokenDigest, tokenOf } from './token.ts';
-import { secretOf, type TokenRecord } from './token-list.ts';
+import { secretOf, type TokenRecord } from './tokens/token-list.ts';
 import type { Verifier } from './verifier.ts';
 
 export interface AccessSettings {

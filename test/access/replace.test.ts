@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { newToken, tokenDigest } from '../../src/access/token.ts';
-import type { TokenRecord } from '../../src/access/token-list.ts';
+import type { TokenRecord } from '../../src/access/tokens/token-list.ts';
 import { openAccess } from '../support/open-access.ts';
 
 function tokens(count: number): {

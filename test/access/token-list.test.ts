@@ -4,8 +4,8 @@ import { existsSync, readdirSync, readFileSync, statSync, utimesSync, writeFileS
 import { join } from 'node:path';
 import test from 'node:test';
 import { isToken, newToken, tokenDigest } from '../../src/access/token.ts';
-import { readTokens } from '../../src/access/token-file.ts';
-import { createToken, listTokens, revokeToken } from '../../src/access/tokens.ts';
+import { readTokens } from '../../src/access/tokens/token-file.ts';
+import { createToken, listTokens, revokeToken } from '../../src/access/tokens/tokens.ts';
 import { temporaryFolder } from '../support/cluster.ts';
 
 const WANTED = { name: 'web', rights: ['read'], prefixes: ['user:'], expiresAt: null };

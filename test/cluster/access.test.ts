@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { WebSocket } from 'ws';
 import { RIGHTS, type Right } from '../../src/access/right.ts';
-import { createToken, listTokens, revokeToken } from '../../src/access/tokens.ts';
+import { createToken, listTokens, revokeToken } from '../../src/access/tokens/tokens.ts';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { follow } from '../../src/client/follow.ts';
@@ -437,7 +437,7 @@ test('streams end when their token is revoked, narrowed or expires, on each tran
     revoke: async (token: string) => revokeToken(file, token.split('_')[1] as string),
     narrow: async (token: string) => {
       const id = token.split('_')[1];
-      const { readTokens, changeTokens } = await import('../../src/access/token-file.ts');
+      const { readTokens, changeTokens } = await import('../../src/access/tokens/token-file.ts');
       assert.ok(readTokens(file)?.some((each) => each.id === id));
       await changeTokens(file, (tokens) => ({
         tokens: tokens.map((each) => (each.id === id ? { ...each, prefixes: ['other/'] } : each)),
@@ -445,7 +445,7 @@ test('streams end when their token is revoked, narrowed or expires, on each tran
     },
     expire: async (token: string) => {
       const id = token.split('_')[1];
-      const { changeTokens } = await import('../../src/access/token-file.ts');
+      const { changeTokens } = await import('../../src/access/tokens/token-file.ts');
       await changeTokens(file, (tokens) => ({
         tokens: tokens.map((each) => (each.id === id ? { ...each, expiresAt: Date.now() + 1_500 } : each)),
       }));

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { WebSocket } from 'ws';
-import { addCertificate, createToken, listTokens, revokeToken } from '../../src/access/tokens.ts';
+import { addCertificate, createToken, listTokens, revokeToken } from '../../src/access/tokens/tokens.ts';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { Certificates, type Pair, tlsFlags } from '../support/certificates.ts';

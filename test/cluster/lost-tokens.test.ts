@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { createToken } from '../../src/access/tokens.ts';
+import { createToken } from '../../src/access/tokens/tokens.ts';
 import { until } from '../../src/cli/until.ts';
 import { Client } from '../../src/client/rest.ts';
 import { Cluster } from '../support/cluster.ts';

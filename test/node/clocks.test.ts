@@ -15,7 +15,7 @@ const TOLD = 'people read it as a time of day';
 const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> = {
   'runtime/system-world.ts': [1, 'the World of the node'],
   'access/jwt/jwts.ts': [3, `${EXPIRY}: of a token`],
-  'access/token-file.ts': [1, 'the age of a file'],
+  'access/tokens/token-file.ts': [1, 'the age of a file'],
   'cli/commands/token.ts': [2, `${EXPIRY}: of a token`],
   'cli/options/node.ts': [1, 'a certificate expires at a time of day'],
   'client/mirror/alarm.ts': [2, EXPIRY],

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { PrincipalParts } from '../principal.ts';
 import type { Right } from '../right.ts';
-import { tokenProblem } from '../token-list.ts';
+import { tokenProblem } from '../tokens/token-list.ts';
 
 /** Difference between the clocks of the issuer and of this node that does no harm, in seconds. */
 export const LEEWAY_SECONDS = 30;

@@ -3,8 +3,8 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { RIGHTS } from '../../access/right.ts';
-import { tokenProblem } from '../../access/token-list.ts';
-import type { ShownToken } from '../../access/tokens.ts';
+import { tokenProblem } from '../../access/tokens/token-list.ts';
+import type { ShownToken } from '../../access/tokens/tokens.ts';
 import { parseTime, UsageError } from '../../settings/parse.ts';
 import { variableOf } from '../../settings/setting.ts';
 import { GUARD_FILE } from '../../store/folder-names.ts';
@@ -18,7 +18,7 @@ const DAY_MS = 86_400_000;
 const MAX_LIFE_MS = 3_650 * DAY_MS;
 const DEFAULT_FILE = 'psyncd-data/tokens.json';
 
-type Tokens = typeof import('../../access/tokens.ts');
+type Tokens = typeof import('../../access/tokens/tokens.ts');
 
 interface CreateFlags {
   readonly tokens: string;
@@ -131,7 +131,7 @@ function fileOption(): Option {
 
 /** Turns what is wrong with the file, or with what is asked for, into one line. */
 async function inFile<T>(path: string, work: (tokens: Tokens) => Promise<T>): Promise<T> {
-  const tokens = await import('../../access/tokens.ts');
+  const tokens = await import('../../access/tokens/tokens.ts');
   try {
     return await work(tokens);
   } catch (error) {

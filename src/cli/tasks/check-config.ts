@@ -2,8 +2,8 @@
 import { resolve } from 'node:path';
 import { placesOf } from '../../access/jwt/jwts.ts';
 import { KeySource } from '../../access/jwt/key-source.ts';
-import { readTokens } from '../../access/token-file.ts';
 import { readToken } from '../../access/token-reader.ts';
+import { readTokens } from '../../access/tokens/token-file.ts';
 import { listenerTls } from '../../entrance.ts';
 import type { Log } from '../../node/ports/world.ts';
 import { systemWorld } from '../../runtime/system-world.ts';

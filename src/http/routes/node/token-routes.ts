@@ -7,7 +7,7 @@ import {
   revokeToken,
   type ShownToken,
   TokenListError,
-} from '../../../access/tokens.ts';
+} from '../../../access/tokens/tokens.ts';
 import { Problem } from '../../../node/problem.ts';
 import { json } from '../../schemas/common/answers.ts';
 import { type Described, referenceTo } from '../../schemas/common/described.ts';

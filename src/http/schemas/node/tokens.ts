@@ -1,6 +1,6 @@
 /** Schemas of `/v1/tokens`. */
 import { RIGHTS } from '../../../access/right.ts';
-import { MAX_NAME_LENGTH, MAX_TOKEN_PREFIXES } from '../../../access/token-list.ts';
+import { MAX_NAME_LENGTH, MAX_TOKEN_PREFIXES } from '../../../access/tokens/token-list.ts';
 
 /** The end of the year 9999. */
 const MAX_TIME = 253_402_300_799_999;

@@ -1,7 +1,7 @@
 /** Makes, lists and revokes tokens, for the command line and for `/v1/tokens`. */
 
-import type { Right } from './right.ts';
-import { newToken, tokenDigest } from './token.ts';
+import type { Right } from '../right.ts';
+import { newToken, tokenDigest } from '../token.ts';
 import { changeTokens, readTokens } from './token-file.ts';
 import {
   canonicalSan,

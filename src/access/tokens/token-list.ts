@@ -1,9 +1,9 @@
 /** The content of `tokens.json`, `{"tokens": [...]}`: what psyncd keeps of each token. Pure; `token-file.ts` reads and writes it. */
-import { JsonError, jsonSteps, type Steps } from '../keyspace/json/json.ts';
-import { isRawJSON } from '../keyspace/json/json-number.ts';
-import { keyProblem } from '../keyspace/key.ts';
-import { asciiLowerCase } from './ascii-case.ts';
-import { isRight, RIGHTS, type Right, unlimited } from './right.ts';
+import { JsonError, jsonSteps, type Steps } from '../../keyspace/json/json.ts';
+import { isRawJSON } from '../../keyspace/json/json-number.ts';
+import { keyProblem } from '../../keyspace/key.ts';
+import { asciiLowerCase } from '../ascii-case.ts';
+import { isRight, RIGHTS, type Right, unlimited } from '../right.ts';
 
 /** What the owner of an entry shows. */
 export type Proof =

@@ -1,10 +1,10 @@
 /** Reads `tokens.json` when it changes. */
-import type { Steps } from '../keyspace/json/json.ts';
-import type { Log, World } from '../node/ports/world.ts';
-import { Turns } from '../node/turns.ts';
-import { logUnexpected, unattended } from '../node/unattended.ts';
-import type { Access } from './access.ts';
-import { fileState, LOOK_MS } from './file-state.ts';
+import type { Steps } from '../../keyspace/json/json.ts';
+import type { Log, World } from '../../node/ports/world.ts';
+import { Turns } from '../../node/turns.ts';
+import { logUnexpected, unattended } from '../../node/unattended.ts';
+import type { Access } from '../access.ts';
+import { fileState, LOOK_MS } from '../file-state.ts';
 import { readTokenBytes } from './token-file.ts';
 import { TokenListError, tokenListSteps } from './token-list.ts';
 

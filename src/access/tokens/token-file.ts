@@ -17,8 +17,8 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { atOnce } from '../keyspace/json/json.ts';
-import { readSmallFile } from '../runtime/small-file.ts';
+import { atOnce } from '../../keyspace/json/json.ts';
+import { readSmallFile } from '../../runtime/small-file.ts';
 import { formatTokenList, TokenListError, type TokenRecord, tokenListSteps } from './token-list.ts';
 
 /** Largest list, in bytes: some 40,000 tokens. */
