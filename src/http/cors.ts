@@ -4,6 +4,7 @@
  * has no part in need the headers as well.
  */
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { isAllowed, type Origins } from '../web/origins.ts';
 
 type Headers = Readonly<Record<string, string>>;
@@ -52,4 +53,12 @@ export function preflightHeaders({ method, headers }: IncomingMessage, allowed: 
     ...(asked === undefined ? {} : { 'access-control-allow-headers': asked }),
     'access-control-max-age': String(MAX_AGE_SECONDS),
   };
+}
+
+/** @returns whether the request was a preflight, and is answered */
+export function answerPreflight(request: FastifyRequest, reply: FastifyReply, allowed: Origins): boolean {
+  const headers = preflightHeaders(request.raw, allowed);
+  if (headers === null) return false;
+  reply.code(204).headers(headers).send();
+  return true;
 }

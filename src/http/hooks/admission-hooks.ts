@@ -1,0 +1,96 @@
+/** Refuses requests before anything of them is read, and finds out who sends the others. */
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Access } from '../../access/access.ts';
+import type { Principal } from '../../access/principal.ts';
+import type { Node } from '../../node/node.ts';
+import { Problem } from '../../node/problem.ts';
+import { type Admission, mayCome } from '../../web/origins.ts';
+import { checkQuery, refuseTokenInQuery } from '../../web/query.ts';
+import type { KnownPaths } from '../known-paths.ts';
+import { mustBeAllowed, requirementOf } from '../required-rights.ts';
+import { elsewhere, type Side } from '../sides.ts';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Who sends the request. */
+    principal: Principal;
+  }
+}
+
+export interface AdmissionParts {
+  readonly node: Pick<Node, 'closing'>;
+  readonly access: Access;
+  readonly settings: Admission;
+  readonly side: Side;
+  readonly known: KnownPaths;
+}
+
+/** Refuses requests that the node does not take now, that say what they may not, or whose sender lacks the right. */
+export function addAdmissionHooks(
+  app: FastifyInstance,
+  { node, access, settings, side, known }: AdmissionParts,
+): void {
+  app.decorateRequest('principal');
+  app.addHook('onRequest', (_request, reply, done) => {
+    if (!node.closing) return done();
+    reply.header('connection', 'close');
+    return done(new Problem('SHUTTING_DOWN', 'the node is shutting down'));
+  });
+  app.addHook('onRequest', (request, _reply, done) => {
+    checkQuery(request.url);
+    done();
+  });
+  app.addHook('onRequest', (request, _reply, done) => {
+    refuseTokenInQuery(request.url);
+    const allow = (): void => {
+      const problem = request.is404 ? null : elsewhere(side, request);
+      if (problem !== null) throw problem;
+      if (!request.is404 && !access.isOpen) mustBeAllowed(request.principal, request);
+    };
+    const verifying = authenticate(access, settings, request);
+    if (verifying !== null) verifying.then(allow).then(() => done(), done);
+    else {
+      allow();
+      done();
+    }
+  });
+  // A page of another origin may send simple requests without asking; it must not write.
+  app.addHook('onRequest', (request, _reply, done) => {
+    const { method, raw } = request;
+    // What it may read the browser decides, by the headers of the answer.
+    const asks = method === 'GET' || method === 'HEAD' || method === 'OPTIONS';
+    if (asks || mayCome(raw, settings)) return done();
+    return done(
+      new Problem(
+        'FORBIDDEN',
+        `pages of ${raw.headers.origin} may not change anything on this node; --allow-origin lets them`,
+      ),
+    );
+  });
+  // Whatever body it has: that is not looked at.
+  app.addHook('onRequest', (request, reply, done) => {
+    if (request.is404) known.answer(request, reply);
+    else done();
+  });
+}
+
+/**
+ * Finds out who sends the request.
+ * @returns what to wait for, because a token is being verified; null: nothing
+ * @throws Problem UNAUTHORIZED; BAD_REQUEST for what is no token; TOO_MANY_REQUESTS. A promise rejects with the same.
+ */
+function authenticate(access: Access, { proxies }: Admission, request: FastifyRequest): Promise<void> | null {
+  if (access.isOpen) {
+    request.principal = access.anybody;
+    return null;
+  }
+  if (!request.is404 && requirementOf(request) === 'open') return null;
+  const known = (principal: Principal): void => {
+    request.principal = principal;
+  };
+  const { raw } = request;
+  const sender = access.authenticate(raw.headers.authorization, raw.socket, proxies.addressOf(raw));
+  if (sender instanceof Promise) return sender.then(known);
+  known(sender);
+  return null;
+}
