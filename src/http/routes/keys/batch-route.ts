@@ -64,53 +64,43 @@ export async function batchRoute(
   });
 }
 
+/** Made anew for each server, because Fastify changes the schema of a route. */
+function batchSchema() {
+  return {
+    operationId: 'batch',
+    summary: 'Several operations, all or nothing',
+    description:
+      'Up to 10,000 operations in 64 MiB of JSON, in order; each sees what the ones before it did. If one fails ' +
+      'nothing is applied, and `op` in the answer is its index. `delete`, `expire`, `persist` and `get` of a key ' +
+      'that is not there do not fail: their result says so. The values that a batch reads have at most 64 MiB ' +
+      'together, and the JSON of one value that it sets at most 32 MiB. A batch of nothing but `get`s writes ' +
+      'nothing: a replica answers it too.',
+    tags: ['keys'],
+    querystring: batchQuery,
+    body: referenceTo(batchRequest),
+    response: {
+      200: json('All were applied.', batchResults),
+      202: writtenOnly(batchResults),
+      ...problems(
+        'KEY_TOO_LONG',
+        'NOT_INTEGER',
+        'INTEGER_OVERFLOW',
+        'PRECONDITION_FAILED',
+        'VALUE_TOO_LARGE',
+        'BATCH_TOO_LARGE',
+        'body',
+        'write',
+        'wait',
+      ),
+    },
+  };
+}
+
 function route(app: FastifyInstance, node: Node, now: () => number, traffic: Traffic): void {
   const largeReads = new Line();
-  /** Answers a batch of only reads without a write turn, which a read-only node would refuse. */
-  async function read(
-    operations: readonly Operation[],
-    bytes: number,
-    reply: FastifyReply,
-  ): Promise<BatchRead> {
-    try {
-      if (bytes <= AT_ONCE_BYTES) return readAtOnce(node, operations);
-      return await largeReads.run(reply, () => readInTurns(node, operations));
-    } catch (error) {
-      if (error instanceof Refusal) throw new Problem(error.code, error.message, error.extra);
-      throw error;
-    }
-  }
-
   app.post<BatchRoute>('/v1/batch', {
     bodyLimit: MAX_BATCH_BYTES,
-    schema: {
-      operationId: 'batch',
-      summary: 'Several operations, all or nothing',
-      description:
-        'Up to 10,000 operations in 64 MiB of JSON, in order; each sees what the ones before it did. If one fails ' +
-        'nothing is applied, and `op` in the answer is its index. `delete`, `expire`, `persist` and `get` of a key ' +
-        'that is not there do not fail: their result says so. The values that a batch reads have at most 64 MiB ' +
-        'together, and the JSON of one value that it sets at most 32 MiB. A batch of nothing but `get`s writes ' +
-        'nothing: a replica answers it too.',
-      tags: ['keys'],
-      querystring: batchQuery,
-      body: referenceTo(batchRequest),
-      response: {
-        200: json('All were applied.', batchResults),
-        202: writtenOnly(batchResults),
-        ...problems(
-          'KEY_TOO_LONG',
-          'NOT_INTEGER',
-          'INTEGER_OVERFLOW',
-          'PRECONDITION_FAILED',
-          'VALUE_TOO_LARGE',
-          'BATCH_TOO_LARGE',
-          'body',
-          'write',
-          'wait',
-        ),
-      },
-    },
+    schema: batchSchema(),
     handler: async (request, reply) => {
       const { ops } = request.body;
       const onlyReads = ops.every(({ op }) => op === 'get');
@@ -123,12 +113,29 @@ function route(app: FastifyInstance, node: Node, now: () => number, traffic: Tra
       if (bytes > 0)
         await traffic.answers.admit(request.raw, reply.raw, Math.min(bytes, MAX_BATCH_READ_BYTES));
       const { results, position } = await (onlyReads
-        ? read(operations, bytes, reply)
+        ? read(node, operations, bytes, reply, largeReads)
         : node.write({ kind: 'batch', operations }));
       traffic.bodies.release(request.raw);
       return answer(node, request, reply, operations, results, position);
     },
   });
+}
+
+/** Answers a batch of only reads without a write turn, which a read-only node would refuse. */
+async function read(
+  node: Node,
+  operations: readonly Operation[],
+  bytes: number,
+  reply: FastifyReply,
+  largeReads: Line,
+): Promise<BatchRead> {
+  try {
+    if (bytes <= AT_ONCE_BYTES) return readAtOnce(node, operations);
+    return await largeReads.run(reply, () => readInTurns(node, operations));
+  } catch (error) {
+    if (error instanceof Refusal) throw new Problem(error.code, error.message, error.extra);
+    throw error;
+  }
 }
 
 /** @throws Problem FORBIDDEN that names the operations whose keys or rights the sender lacks */

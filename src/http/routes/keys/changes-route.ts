@@ -51,42 +51,12 @@ interface ChangesParts {
   readonly settings: RunningSettings;
 }
 
-export function changesRoute(
-  app: FastifyInstance,
-  { node, access, followers, settings }: ChangesParts,
-): void {
+export function changesRoute(app: FastifyInstance, parts: ChangesParts): void {
   app.get('/v1/changes', {
     exposeHeadRoute: false,
     // Parsed by hand, so that all transports answer the same query alike; the schema only serves the document.
     validatorCompiler: () => () => true,
-    schema: {
-      operationId: 'followChanges',
-      summary: 'Follow the changes',
-      description: DESCRIPTION,
-      tags: ['changes'],
-      querystring: changesQuery,
-      headers: {
-        type: 'object',
-        properties: {
-          'last-event-id': {
-            ...position,
-            description: 'What an EventSource sends when it connects anew. It beats `position`.',
-          },
-        },
-      },
-      response: {
-        200: streamed('The events, until somebody ends it.', EVENT_STREAMS),
-        ...problems(
-          'BAD_REQUEST',
-          'FORBIDDEN',
-          'NOT_ACCEPTABLE',
-          'POSITION_LOST',
-          'TOO_MANY_REQUESTS',
-          'NOT_REACHED',
-          'STORAGE_FAILED',
-        ),
-      },
-    },
+    schema: changesSchema(),
     errorHandler: (error, request, reply) => {
       const told = toldInStream(request, toProblem(error));
       // Fastify's error handler answers a problem that is thrown here.
@@ -98,28 +68,34 @@ export function changesRoute(
         .serializer(String)
         .send(told);
     },
-    handler: async (request, reply) => {
-      varyBy(reply, 'Accept');
-      if (!mayCome(request.raw, settings)) {
-        throw new Problem(
-          'FORBIDDEN',
-          `pages of ${request.headers.origin} may not follow this node; --allow-origin lets them`,
-        );
-      }
-      const type = acceptedOf(request.headers.accept, MEDIA_TYPES);
-      if (type === null) {
-        throw new Problem('NOT_ACCEPTABLE', `changes can be had as ${MEDIA_TYPES.join(' or ')}`);
-      }
-      const wanted = parseFeedRequest(request.url, lastEventId(request));
-      mustFollow(request.principal, wanted);
-      if (followers !== null) countUntilClosed(followers, settings.proxies, request, reply);
-      const gone = new AbortController();
-      reply.raw.once('close', () => gone.abort());
-      const admitted = await node.admitFollower(wanted, gone.signal);
-      if (!gone.signal.aborted)
-        stream({ node, access, followers, settings }, admitted, type === EVENT_STREAM, request, reply);
-    },
+    handler: (request, reply) => answer(parts, request, reply),
   });
+}
+
+/**
+ * Decides which form the feed takes, admits the follower and sends the feed.
+ * @throws Problem if the sender may not follow, or not now
+ */
+async function answer(parts: ChangesParts, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  const { node, followers, settings } = parts;
+  varyBy(reply, 'Accept');
+  if (!mayCome(request.raw, settings)) {
+    throw new Problem(
+      'FORBIDDEN',
+      `pages of ${request.headers.origin} may not follow this node; --allow-origin lets them`,
+    );
+  }
+  const type = acceptedOf(request.headers.accept, MEDIA_TYPES);
+  if (type === null) {
+    throw new Problem('NOT_ACCEPTABLE', `changes can be had as ${MEDIA_TYPES.join(' or ')}`);
+  }
+  const wanted = parseFeedRequest(request.url, lastEventId(request));
+  mustFollow(request.principal, wanted);
+  if (followers !== null) countUntilClosed(followers, settings.proxies, request, reply);
+  const gone = new AbortController();
+  reply.raw.once('close', () => gone.abort());
+  const admitted = await node.admitFollower(wanted, gone.signal);
+  if (!gone.signal.aborted) stream(parts, admitted, type === EVENT_STREAM, request, reply);
 }
 
 /** @throws Problem TOO_MANY_REQUESTS if the sender has as many feeds as it may have */
@@ -253,3 +229,35 @@ const DESCRIPTION = [
   '`expiring` comes half a minute before the token expires, and the stream ends with it. On a WebSocket a follower may show a new',
   'token then, `{"type":"auth","token":TOKEN}`, and the stream goes on; others connect again with a new one.',
 ].join('\n');
+
+/** Made anew for each server, because Fastify changes the schema of a route. */
+function changesSchema() {
+  return {
+    operationId: 'followChanges',
+    summary: 'Follow the changes',
+    description: DESCRIPTION,
+    tags: ['changes'],
+    querystring: changesQuery,
+    headers: {
+      type: 'object',
+      properties: {
+        'last-event-id': {
+          ...position,
+          description: 'What an EventSource sends when it connects anew. It beats `position`.',
+        },
+      },
+    },
+    response: {
+      200: streamed('The events, until somebody ends it.', EVENT_STREAMS),
+      ...problems(
+        'BAD_REQUEST',
+        'FORBIDDEN',
+        'NOT_ACCEPTABLE',
+        'POSITION_LOST',
+        'TOO_MANY_REQUESTS',
+        'NOT_REACHED',
+        'STORAGE_FAILED',
+      ),
+    },
+  };
+}

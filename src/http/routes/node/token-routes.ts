@@ -25,6 +25,12 @@ export interface TokenPlace {
 }
 
 export function tokenRoutes(app: FastifyInstance, place: TokenPlace): void {
+  listRoute(app, place);
+  createRoute(app, place);
+  revokeRoute(app, place);
+}
+
+function listRoute(app: FastifyInstance, place: TokenPlace): void {
   app.get('/v1/tokens', {
     schema: {
       operationId: 'listTokens',
@@ -38,7 +44,9 @@ export function tokenRoutes(app: FastifyInstance, place: TokenPlace): void {
       return { tokens: (await inFile(async () => listTokens(place.path))).map(membersOf) };
     },
   });
+}
 
+function createRoute(app: FastifyInstance, place: TokenPlace): void {
   app.post<{ Body: Described<typeof tokenRequest> }>('/v1/tokens', {
     schema: {
       operationId: 'createToken',
@@ -70,7 +78,9 @@ export function tokenRoutes(app: FastifyInstance, place: TokenPlace): void {
       return { ...membersOf(record), token: text };
     },
   });
+}
 
+function revokeRoute(app: FastifyInstance, place: TokenPlace): void {
   app.delete<{ Params: { readonly id: string } }>('/v1/tokens/:id', {
     schema: {
       operationId: 'revokeToken',
