@@ -63,22 +63,15 @@ export function readBody(
   }
   const expected = announced > 0 && announced <= maxBytes ? announced : 0;
   return new Promise((resolve, reject) => {
-    /** The body so far, while it is one piece; nearly every body is. */
-    let first: Buffer | null = null;
-    let rest: GrowingBuffer | null = null;
+    const pieces = new Pieces(expected);
     let total = 0;
     source.on('data', (chunk: Buffer) => {
       if (chunk.length === 0) return;
-      if (budget.isOver(source)) {
-        first = null;
-        if (rest !== null) free(rest.take());
-        return;
-      }
+      if (budget.isOver(source)) return pieces.drop();
       total += chunk.length;
       if (total > maxBytes) {
         // Discarded bytes take no memory.
-        first = null;
-        if (rest !== null) free(rest.take());
+        pieces.drop();
         budget.release(source);
         if (total > maxBytes * DRAIN_FACTOR) {
           source.pause();
@@ -86,15 +79,9 @@ export function readBody(
         }
         return;
       }
-      if (total === chunk.length) {
-        first = chunk;
-        if (total === expected) return;
-      } else {
-        rest ??= new GrowingBuffer();
-        if (first !== null) rest.add(first, expected);
-        first = null;
-        rest.add(chunk, expected);
-      }
+      pieces.add(chunk);
+      // Nearly every body is one piece.
+      if (total === chunk.length && total === expected) return;
       if (budget.hold(source, total, expected === 0 ? maxBytes : expected)) return;
       source.pause();
       budget.whenRoom(source, () => source.resume());
@@ -103,14 +90,49 @@ export function readBody(
       if (budget.isOver(source)) return;
       if (total > maxBytes) return reject(new Problem(code, `${tooLarge}; ${total} came`));
       budget.complete(source);
-      // Copied, because a small chunk is a view that would keep a whole 64 KiB buffer of the socket in memory.
-      if (first !== null) resolve(Buffer.from(first));
-      else resolve(rest === null ? Buffer.alloc(0) : rest.take());
+      resolve(pieces.take());
     });
     source.on('error', () => {
-      if (rest !== null) free(rest.take());
+      pieces.drop();
       budget.release(source);
       reject(new Problem('BAD_REQUEST', 'the connection broke before the body was complete'));
     });
   });
+}
+
+/** The bytes of a body that have come. */
+class Pieces {
+  readonly #expected: number;
+  /** All of them, while they are one piece. */
+  #first: Buffer | null = null;
+  #rest: GrowingBuffer | null = null;
+
+  /** @param expected number of bytes of the whole body; 0: it is not known */
+  constructor(expected: number) {
+    this.#expected = expected;
+  }
+
+  add(chunk: Buffer): void {
+    if (this.#first === null && this.#rest === null) {
+      this.#first = chunk;
+      return;
+    }
+    this.#rest ??= new GrowingBuffer();
+    if (this.#first !== null) this.#rest.add(this.#first, this.#expected);
+    this.#first = null;
+    this.#rest.add(chunk, this.#expected);
+  }
+
+  /** Frees the memory of the pieces. */
+  drop(): void {
+    this.#first = null;
+    if (this.#rest !== null) free(this.#rest.take());
+  }
+
+  /** @returns all bytes, in a buffer of their own */
+  take(): Buffer {
+    // Copied, because a small chunk is a view that would keep a whole 64 KiB buffer of the socket in memory.
+    if (this.#first !== null) return Buffer.from(this.#first);
+    return this.#rest === null ? Buffer.alloc(0) : this.#rest.take();
+  }
 }
