@@ -126,8 +126,7 @@ interface Read {
 
 /** @returns a function that takes a plain read and answers it at the end of the tick */
 function reader(parts: DirectParts, other: Handler): (read: Read) => void {
-  const { node, fail } = parts;
-  const { answers, pipelines } = parts.traffic;
+  const { fail } = parts;
   let waiting: Read[] = [];
   /**
    * Reads that were held up before. Each is older than the waiting reads of its connection, which wait for its answer.
@@ -145,37 +144,6 @@ function reader(parts: DirectParts, other: Handler): (read: Read) => void {
     first.push(read);
   };
 
-  /** @returns bytes of the value that was read, if it is not small */
-  const answer = (read: Read): number => {
-    const { key, request, response } = read;
-    const pipeline = pipelines.isBehind(response) ? pipelines.of(request.socket) : null;
-    if (pipeline?.isHeld === true) {
-      pipeline.wait(response, () => addFirst(read));
-      return 0;
-    }
-    const entry = node.closing ? null : entryOf(node, key);
-    if (entry === null) {
-      other.handle(request, response);
-      return 0;
-    }
-    const { length } = entry.value;
-    if (length <= MAX_TEXT_BYTES) {
-      pipeline?.madeAhead(length);
-      send(node, entry, response);
-      return 0;
-    }
-    const room = answers.admit(request, response, length);
-    if (room === null) send(node, entry, response);
-    else {
-      // The value is read again later, so that memory does not hold it during the wait.
-      room.then(
-        () => addFirst(read),
-        (problem: Error) => failIfThere(fail, problem, request, response),
-      );
-    }
-    return length;
-  };
-
   const answerAll = (): void => {
     const reads = first.length === 0 ? waiting : [...first, ...waiting];
     waiting = [];
@@ -186,7 +154,7 @@ function reader(parts: DirectParts, other: Handler): (read: Read) => void {
       const isLook = index % READS_PER_LOOK === READS_PER_LOOK - 1;
       if (bytes > TICK_BYTES || (isLook && performance.now() > endAt)) return add(reads.slice(index));
       try {
-        bytes += answer(read);
+        bytes += answer(parts, other, read, addFirst);
       } catch (error) {
         fail(error as Error, read.request, read.response);
       }
@@ -196,6 +164,46 @@ function reader(parts: DirectParts, other: Handler): (read: Read) => void {
     begin();
     waiting.push(read);
   };
+}
+
+/**
+ * Answers a read.
+ * @param again takes the read if it has to wait, when its wait is over
+ * @returns bytes of the value that was read, if it is not small
+ */
+function answer(
+  { node, fail, traffic: { answers, pipelines } }: DirectParts,
+  other: Handler,
+  read: Read,
+  again: (read: Read) => void,
+): number {
+  const { key, request, response } = read;
+  const pipeline = pipelines.isBehind(response) ? pipelines.of(request.socket) : null;
+  if (pipeline?.isHeld === true) {
+    pipeline.wait(response, () => again(read));
+    return 0;
+  }
+  const entry = node.closing ? null : entryOf(node, key);
+  if (entry === null) {
+    other.handle(request, response);
+    return 0;
+  }
+  const { length } = entry.value;
+  if (length <= MAX_TEXT_BYTES) {
+    pipeline?.madeAhead(length);
+    send(node, entry, response);
+    return 0;
+  }
+  const room = answers.admit(request, response, length);
+  if (room === null) send(node, entry, response);
+  else {
+    // The value is read again later, so that memory does not hold it during the wait.
+    room.then(
+      () => again(read),
+      (problem: Error) => failIfThere(fail, problem, request, response),
+    );
+  }
+  return length;
 }
 
 function failIfThere(
