@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { lstatSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { createToken, listTokens, revokeToken } from '../../src/access/tokens.ts';
+import { createToken, listTokens, revokeToken } from '../../src/access/tokens/tokens.ts';
 import { temporaryFolder } from '../support/cluster.ts';
 
 const WANTED = { name: 'web', rights: ['read'], prefixes: null, expiresAt: null } as const;

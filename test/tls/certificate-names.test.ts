@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
-import { canonicalSan } from '../../src/access/token-list.ts';
+import { canonicalSan } from '../../src/access/tokens/token-list.ts';
 import { namesOf } from '../../src/tls/certificate-names.ts';
 import { Certificates, openssl } from '../support/certificates.ts';
 

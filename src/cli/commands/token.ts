@@ -17,6 +17,8 @@ const DAY_MS = 86_400_000;
 /** Longest life of a token, in milliseconds: ten years. */
 const MAX_LIFE_MS = 3_650 * DAY_MS;
 const DEFAULT_FILE = 'psyncd-data/tokens.json';
+const LOST =
+  'the list of this node was gone: this token begins a new one, and all others are no longer valid. If there is a copy of the list, put it back';
 
 type Tokens = typeof import('../../access/tokens/tokens.ts');
 
@@ -35,6 +37,12 @@ export function tokenCommand(psyncd: Command): void {
     .command('token')
     .description('make, list and revoke tokens; as soon as a node has one, its clients need one');
 
+  addCreate(token);
+  addList(token);
+  addRevoke(token);
+}
+
+function addCreate(token: Command): void {
   token
     .command('create')
     .argument('<name>', 'what the token is for, such as backend')
@@ -53,36 +61,9 @@ export function tokenCommand(psyncd: Command): void {
     .option('--json', 'the token with its ID as JSON')
     .addOption(fileOption())
     .action(create);
-
-  token
-    .command('list')
-    .description('show the tokens without their secrets')
-    .option('--json', 'as JSON')
-    .addOption(fileOption())
-    .action(async ({ tokens, json }: { readonly tokens: string; readonly json?: true }) => {
-      const records = await inFile(tokens, async ({ listTokens }) => listTokens(tokens));
-      if (json) printJson({ tokens: records }, 2);
-      else if (records.length === 0) {
-        print(existsSync(tokens) ? 'there are no tokens' : `there is no list of tokens at ${tokens}`);
-      } else print(...records.map(lineOf));
-    });
-
-  token
-    .command('revoke')
-    .argument('<id>', 'the ID of the token, as list shows it')
-    .description('make a token invalid; a running node closes its open streams within a second')
-    .addOption(fileOption())
-    .action(async (id: string, { tokens }: { readonly tokens: string }) => {
-      const revoked = await inFile(tokens, ({ revokeToken }) => revokeToken(tokens, id));
-      if (revoked === null)
-        throw new CommandError(
-          `there is no token with the ID ${JSON.stringify(id)} in ${tokens}; psyncd token list shows the IDs`,
-        );
-      print(`revoked ${lineOf(revoked)}`);
-    });
 }
 
-/** Makes a token, or gives rights to the owner of a certificate, and prints it. */
+/** Makes the token, or gives the rights to a certificate, and prints it. */
 async function create(name: string, flags: CreateFlags): Promise<void> {
   const now = Date.now();
   const expiresAt = flags.expires === undefined ? null : now + lifeOf(flags.expires);
@@ -115,8 +96,36 @@ async function create(name: string, flags: CreateFlags): Promise<void> {
     process.stderr.write(`${printable(`${lineOf(record)}; in ${flags.tokens}; it is not shown again`)}\n`);
 }
 
-const LOST =
-  'the list of this node was gone: this token begins a new one, and all others are no longer valid. If there is a copy of the list, put it back';
+function addList(token: Command): void {
+  token
+    .command('list')
+    .description('show the tokens without their secrets')
+    .option('--json', 'as JSON')
+    .addOption(fileOption())
+    .action(async ({ tokens, json }: { readonly tokens: string; readonly json?: true }) => {
+      const records = await inFile(tokens, async ({ listTokens }) => listTokens(tokens));
+      if (json) printJson({ tokens: records }, 2);
+      else if (records.length === 0) {
+        print(existsSync(tokens) ? 'there are no tokens' : `there is no list of tokens at ${tokens}`);
+      } else print(...records.map(lineOf));
+    });
+}
+
+function addRevoke(token: Command): void {
+  token
+    .command('revoke')
+    .argument('<id>', 'the ID of the token, as list shows it')
+    .description('make a token invalid; a running node closes its open streams within a second')
+    .addOption(fileOption())
+    .action(async (id: string, { tokens }: { readonly tokens: string }) => {
+      const revoked = await inFile(tokens, ({ revokeToken }) => revokeToken(tokens, id));
+      if (revoked === null)
+        throw new CommandError(
+          `there is no token with the ID ${JSON.stringify(id)} in ${tokens}; psyncd token list shows the IDs`,
+        );
+      print(`revoked ${lineOf(revoked)}`);
+    });
+}
 
 /** Whether the node needs tokens and its list is not there. */
 function isListLost(path: string): boolean {
