@@ -4,7 +4,7 @@
  * writes.
  */
 import type { Entry } from '../entry.ts';
-import { type MirrorStorage, StorageConflict, type StoredCopy } from './storage.ts';
+import { type MirrorStorage, StorageConflict, type StorageUpdate, type StoredCopy } from './storage.ts';
 
 const ENTRIES = 'entries';
 const META = 'meta';
@@ -55,20 +55,8 @@ export function indexedDbStorage(name: string): MirrorStorage {
       const done = completion(transaction);
       // An abort is only a consequence of the first error.
       done.catch(() => undefined);
-      const entries = transaction.objectStore(ENTRIES);
-      const meta = transaction.objectStore(META);
       try {
-        if (update.kind === 'replace') {
-          entries.clear();
-          await inParts(update.entries, (entry) => entries.put(entry));
-          meta.put({ scope: update.scope, position: update.position } satisfies Meta, CURRENT);
-        } else {
-          const current = await answer<Meta | undefined>(meta.get(CURRENT));
-          if (current?.position !== update.base) throw new StorageConflict(current === undefined);
-          await inParts(update.remove, (key) => entries.delete(key));
-          await inParts(update.put, (entry) => entries.put(entry));
-          meta.put({ scope: current.scope, position: update.position } satisfies Meta, CURRENT);
-        }
+        await write(transaction, update);
       } catch (error) {
         // Nothing of a failed update may be stored, including earlier requests of the transaction.
         abort(transaction);
@@ -102,6 +90,23 @@ function locked(locks: LockManager, name: string, signal: AbortSignal): Promise<
     };
     locks.request(name, { signal }, held).catch(reject);
   });
+}
+
+/** @throws StorageConflict if the stored copy is not the one that the update begins with */
+async function write(transaction: IDBTransaction, update: StorageUpdate): Promise<void> {
+  const entries = transaction.objectStore(ENTRIES);
+  const meta = transaction.objectStore(META);
+  if (update.kind === 'replace') {
+    entries.clear();
+    await inParts(update.entries, (entry) => entries.put(entry));
+    meta.put({ scope: update.scope, position: update.position } satisfies Meta, CURRENT);
+  } else {
+    const current = await answer<Meta | undefined>(meta.get(CURRENT));
+    if (current?.position !== update.base) throw new StorageConflict(current === undefined);
+    await inParts(update.remove, (key) => entries.delete(key));
+    await inParts(update.put, (entry) => entries.put(entry));
+    meta.put({ scope: current.scope, position: update.position } satisfies Meta, CURRENT);
+  }
 }
 
 /** Reads all entries of the store, in parts. */
