@@ -6,8 +6,9 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
+import type { Access } from './access/access.ts';
 import { tokenReader } from './access/token-reader.ts';
-import { listenerTls, openEntrance } from './entrance.ts';
+import { type Entrance, listenerTls, openEntrance } from './entrance.ts';
 import type { Servers } from './http/servers.ts';
 import type { Node } from './node/node.ts';
 import type { Log } from './node/ports/world.ts';
@@ -59,11 +60,7 @@ const CLOSE_REQUESTS_MS = 2_000;
  */
 export async function start(given: Settings, log: Log, failed: (error: Error) => void): Promise<App> {
   // The checks come first, so that a node that cannot start makes no files.
-  await checkPort(given);
-  if (given.adminListen !== null) await checkPort(given.adminListen, '--admin-listen');
-  checkUpstream(given);
-  if (given.jwtAudience === null && !existsSync(tokensPath(given)))
-    refuseLostTokens(given.data, tokensPath(given));
+  await checkSettings(given);
   const tls = await listenerTls(given, log);
   const loopLag = new LoopLag(log);
   const path = resolve(given.data);
@@ -72,22 +69,12 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   });
   loopLag.start();
   giveBackWhenQuiet();
-  const { Servers, acceptWebSockets, answerHeaders } = rest;
+  const { Servers } = rest;
   const entrance = await openEntrance({ settings, live, node, log, tls }).catch(async (error: unknown) => {
     await node.close();
     throw error;
   });
   const { access, accessLog, limits, tokens } = entrance;
-  const upgrade = acceptWebSockets({
-    access,
-    accessLog,
-    limits,
-    admission: live,
-    headers: (request) => answerHeaders(node, live.allowedOrigins, request.headers),
-    accept: (socket, gate) => node.accept(socket, gate),
-    admitFollower: (request, gone) => node.admitFollower(request, gone),
-    serveFollower: (request, socket) => node.serveFollower(request, socket),
-  });
   const parts = {
     node,
     access,
@@ -97,25 +84,21 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
     log,
     version: version(),
     settings: live,
-    upgrade,
+    upgrade: upgradesOf(node, live, rest, entrance),
     tls,
   };
   const server = await Servers.create(parts, settings.adminListen !== null);
   const { port, adminUrl } = await listen(server, settings, node);
-  try {
-    await node.start(listeningUrl(settings, port), settings.replicaOf, {
-      announced: settings.announceUrl,
-      public: settings.publicUrl,
-    });
-  } catch (error) {
+  await startNode(node, settings, port).catch(async (error: unknown) => {
     await stop(server, node);
-    if (error instanceof Problem) throw new StartError(`--replica-of: ${error.message}`);
     throw startFailure(error, path);
-  }
+  });
   collectWithoutHelp();
-  const openTo = settings.tlsClientAuth === 'required' ? 'with certificates' : 'everybody';
-  const clients = access.isOpen ? openTo : 'with tokens';
-  log.info('started', { position: formatPosition(node.position), role: node.role, clients });
+  log.info('started', {
+    position: formatPosition(node.position),
+    role: node.role,
+    clients: clientsOf(settings, access),
+  });
   return {
     node,
     url: httpUrl(settings, settings.host, port),
@@ -133,6 +116,51 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
       await entrance.close();
     },
   };
+}
+
+/** @throws StartError if a port is taken, the upstream is none, or the node has lost its tokens */
+async function checkSettings(given: Settings): Promise<void> {
+  await checkPort(given);
+  if (given.adminListen !== null) await checkPort(given.adminListen, '--admin-listen');
+  checkUpstream(given);
+  if (given.jwtAudience === null && !existsSync(tokensPath(given)))
+    refuseLostTokens(given.data, tokensPath(given));
+}
+
+/** @returns who may call the node, for the log */
+function clientsOf({ tlsClientAuth }: Settings, access: Access): string {
+  if (!access.isOpen) return 'with tokens';
+  return tlsClientAuth === 'required' ? 'with certificates' : 'everybody';
+}
+
+/** @returns what takes the requests that want to become WebSockets */
+function upgradesOf(
+  node: Node,
+  live: LiveSettings,
+  { acceptWebSockets, answerHeaders }: Pick<Rest, 'acceptWebSockets' | 'answerHeaders'>,
+  { access, accessLog, limits }: Entrance,
+): ReturnType<Rest['acceptWebSockets']> {
+  return acceptWebSockets({
+    access,
+    accessLog,
+    limits,
+    admission: live,
+    headers: (request) => answerHeaders(node, live.allowedOrigins, request.headers),
+    accept: (socket, gate) => node.accept(socket, gate),
+    admitFollower: (request, gone) => node.admitFollower(request, gone),
+    serveFollower: (request, socket) => node.serveFollower(request, socket),
+  });
+}
+
+/** @throws StartError if the node may not follow the master of `--replica-of` */
+async function startNode(node: Node, settings: Settings, port: number): Promise<void> {
+  const { announceUrl, publicUrl, replicaOf } = settings;
+  try {
+    await node.start(listeningUrl(settings, port), replicaOf, { announced: announceUrl, public: publicUrl });
+  } catch (error) {
+    if (error instanceof Problem) throw new StartError(`--replica-of: ${error.message}`);
+    throw error;
+  }
 }
 
 /** @returns `http://HOST:PORT`, or `https://` with TLS */
