@@ -117,31 +117,13 @@ export function acceptWebSockets(
       refuse(request, connection, refusal ?? { problem: new Problem('NOT_FOUND', `there is no ${path}`) });
       return;
     }
-    const take = (sender: Principal | null): void =>
-      endpoint.webSockets.handleUpgrade(request, connection, head, (ws) => {
-        const ended = acceptor.accessLog?.opened(request, path, authorizationOf(request));
-        if (ended !== undefined) ws.once('close', ended);
-        endpoint.taken(ws, request, connection, sender);
-      });
-    const refuseSender = (problem: unknown): void => {
-      if (!(problem instanceof Problem)) throw problem;
-      refuse(request, connection, { problem, headers: refusalHeaders(problem) });
+    const taken = (ws: WebSocket, sender: Principal | null): void => {
+      const ended = acceptor.accessLog?.opened(request, path, authorizationOf(request));
+      if (ended !== undefined) ws.once('close', ended);
+      endpoint.taken(ws, request, connection, sender);
     };
-    let sender: ReturnType<Endpoint['authorize']>;
-    try {
-      refuseTokenInQuery(request.url ?? '');
-      sender = endpoint.authorize(request);
-    } catch (problem) {
-      refuseSender(problem);
-      return;
-    }
-    if (!(sender instanceof Promise)) {
-      take(sender);
-      return;
-    }
-    // The client may leave while its token is verified.
-    connection.on('error', () => connection.destroy());
-    return sender.then(take, refuseSender);
+    const refused = (refusal: Refusal): void => refuse(request, connection, refusal);
+    return authorized(endpoint, { request, connection, head }, taken, refused);
   };
   return (request, connection, head) => {
     const gated = acceptor.limits.requests?.pass(request, null, authorizationOf(request));
@@ -150,6 +132,47 @@ export function acceptWebSockets(
     connection.on('error', () => connection.destroy());
     return gated.then((known) => carryOn(request, connection, head, known));
   };
+}
+
+/** A request to become a WebSocket. */
+interface Upgrade {
+  readonly request: IncomingMessage;
+  readonly connection: Duplex;
+  /** What came behind the request. */
+  readonly head: Buffer;
+}
+
+/**
+ * Opens the WebSocket, unless its sender may not have it.
+ * @returns what to wait for, because a token has to be verified first
+ */
+function authorized(
+  endpoint: Endpoint,
+  { request, connection, head }: Upgrade,
+  taken: (ws: WebSocket, sender: Principal | null) => void,
+  refused: (refusal: Refusal) => void,
+): void | Promise<void> {
+  const take = (sender: Principal | null): void =>
+    endpoint.webSockets.handleUpgrade(request, connection, head, (ws) => taken(ws, sender));
+  const refuseSender = (problem: unknown): void => {
+    if (!(problem instanceof Problem)) throw problem;
+    refused({ problem, headers: refusalHeaders(problem) });
+  };
+  let sender: ReturnType<Endpoint['authorize']>;
+  try {
+    refuseTokenInQuery(request.url ?? '');
+    sender = endpoint.authorize(request);
+  } catch (problem) {
+    refuseSender(problem);
+    return;
+  }
+  if (!(sender instanceof Promise)) {
+    take(sender);
+    return;
+  }
+  // The client may leave while its token is verified.
+  connection.on('error', () => connection.destroy());
+  return sender.then(take, refuseSender);
 }
 
 function pathOf({ url = '' }: IncomingMessage): string {
