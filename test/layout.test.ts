@@ -10,12 +10,10 @@ const SRC = fileURLToPath(new URL('../src/', import.meta.url));
 /** A file with more lines says why at its head, in a line that matches `REASON`. */
 const MAX_FILE_LINES = 350;
 const REASON = /^(?: \*|\/\/) Over 350 lines: \S.{20,}$/m;
-const MAX_FOLDER_FILES = 20;
-const MAX_FUNCTION_LINES = 80;
+const MAX_FOLDER_FILES = 15;
+const MAX_FUNCTION_LINES = 60;
 /** Longer functions and files that are as they are for now, with the reason. */
-const EXCEPTIONS: Readonly<Record<string, string>> = {
-  'http/server.ts createServer': 'the wiring of one server, in the order in which its parts need each other',
-};
+const EXCEPTIONS: Readonly<Record<string, string>> = {};
 
 /** Begins a function: a declaration, a method or an arrow function with a block. */
 const FUNCTION =
