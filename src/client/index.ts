@@ -6,11 +6,11 @@
 export type * from './answers.ts';
 export { ApiError } from './api-error.ts';
 export { FollowError } from './ending.ts';
-export type { Entry, Value } from './entry.ts';
 export type * from './event.ts';
 export { type ConnectionState, type FollowOptions, follow } from './follow.ts';
 export type { FollowLimits, FollowTarget } from './follow-options.ts';
 export type { Change } from './mirror/copy.ts';
+export type { Entry, Value } from './mirror/entry.ts';
 export { indexedDbStorage } from './mirror/indexed-db.ts';
 export { Mirror, mirror } from './mirror/mirror.ts';
 export { MirrorClosedError, type MirrorEvents, type MirrorState } from './mirror/mirror-events.ts';

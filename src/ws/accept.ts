@@ -93,11 +93,7 @@ export function acceptWebSockets(
     webSockets.on('wsClientError', (error, connection, request) => {
       refuse(request, connection, { problem: new Problem('BAD_REQUEST', error.message) });
     });
-    if (acceptor.limits.requests !== null) {
-      webSockets.on('headers', (lines, request) => {
-        for (const [name, value] of Object.entries(rates.get(request) ?? {})) lines.push(`${name}: ${value}`);
-      });
-    }
+    if (acceptor.limits.requests !== null) addHeaders(webSockets, rates);
   }
   const carryOn = (
     request: IncomingMessage,
@@ -132,6 +128,13 @@ export function acceptWebSockets(
     connection.on('error', () => connection.destroy());
     return gated.then((known) => carryOn(request, connection, head, known));
   };
+}
+
+/** Adds the headers of a request to the answer that accepts it. */
+function addHeaders(webSockets: WebSocketServer, rates: WeakMap<IncomingMessage, RateHeaders>): void {
+  webSockets.on('headers', (lines, request) => {
+    for (const [name, value] of Object.entries(rates.get(request) ?? {})) lines.push(`${name}: ${value}`);
+  });
 }
 
 /** A request to become a WebSocket. */

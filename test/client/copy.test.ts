@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import { Cursor } from '../../src/client/cursor.ts';
-import { type Entry, entryOf } from '../../src/client/entry.ts';
 import { type FeedChange, type FeedEvent, parseEvent, type SentEntry } from '../../src/client/event.ts';
 import { Copy } from '../../src/client/mirror/copy.ts';
+import { type Entry, entryOf } from '../../src/client/mirror/entry.ts';
 import { FeedModel, set } from '../support/feed-model.ts';
 
 /** What a copy holds that has taken these events from the start. */

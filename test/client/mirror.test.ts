@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import type { IncomingMessage, RequestListener } from 'node:http';
 import test, { type TestContext } from 'node:test';
 import { until } from '../../src/cli/until.ts';
-import type { Entry } from '../../src/client/entry.ts';
+import type { Entry } from '../../src/client/mirror/entry.ts';
 import { mirror } from '../../src/client/mirror/mirror.ts';
 import {
   MirrorClosedError,

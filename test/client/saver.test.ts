@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import test, { mock, type TestContext } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
-import type { Entry } from '../../src/client/entry.ts';
+import type { Entry } from '../../src/client/mirror/entry.ts';
 import {
   MAX_MORE_KEYS,
   MAX_SAVE_AGAIN_MS,

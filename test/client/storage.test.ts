@@ -2,7 +2,7 @@
 import 'fake-indexeddb/auto';
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import type { Entry } from '../../src/client/entry.ts';
+import type { Entry } from '../../src/client/mirror/entry.ts';
 import {
   type MirrorStorage,
   memoryStorage,

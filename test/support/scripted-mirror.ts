@@ -1,6 +1,6 @@
 /** Mirrors of scripted nodes, and what they hold. */
 import type { TestContext } from 'node:test';
-import type { Entry } from '../../src/client/entry.ts';
+import type { Entry } from '../../src/client/mirror/entry.ts';
 import { type Mirror, mirror } from '../../src/client/mirror/mirror.ts';
 import type { MirrorOptions } from '../../src/client/mirror/mirror-options.ts';
 import { FeedModel } from './feed-model.ts';

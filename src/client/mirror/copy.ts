@@ -9,9 +9,10 @@
  * is current at once. The invariant: `entries` are always exactly what the node had at `position`. An event takes
  * effect as a whole before `take` returns, even a batch or a whole snapshot.
  */
-import { type Entry, entryOf, sameEntry } from '../entry.ts';
+
 import type { ChangeEvent, FeedChange, FeedEvent, ResetReason } from '../event.ts';
 import { isBefore } from '../position.ts';
+import { type Entry, entryOf, sameEntry } from './entry.ts';
 
 /** The change of one key. `entry` null: the entry was removed; `before` null: it did not exist. */
 export interface Change {

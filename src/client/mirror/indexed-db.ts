@@ -3,7 +3,7 @@
  * in parts, with a rest between them, so that the page stays responsive. The tab that holds the Web Lock of the database
  * writes.
  */
-import type { Entry } from '../entry.ts';
+import type { Entry } from './entry.ts';
 import { type MirrorStorage, StorageConflict, type StorageUpdate, type StoredCopy } from './storage.ts';
 
 const ENTRIES = 'entries';

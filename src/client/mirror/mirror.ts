@@ -6,12 +6,12 @@
  */
 
 import { FollowError } from '../ending.ts';
-import type { Entry, Value } from '../entry.ts';
 import { type ConnectionState, follow } from '../follow.ts';
 import { checkedLimit, checkedOptions } from '../follow-options.ts';
 import { Client } from '../rest.ts';
 import { Alarm } from './alarm.ts';
 import { type Change, Copy, type CopyEffect } from './copy.ts';
+import type { Entry, Value } from './entry.ts';
 import { Listeners } from './listeners.ts';
 import { MirrorClosedError, type MirrorEvents, type MirrorState } from './mirror-events.ts';
 import type { MirrorOptions } from './mirror-options.ts';

@@ -5,7 +5,7 @@
  * The saver knows the stored position and all keys that have changed since, or knows that it does not: after a failed
  * update, or when too many keys have changed. Then the next update replaces everything.
  */
-import type { Entry } from '../entry.ts';
+import type { Entry } from './entry.ts';
 import { type MirrorStorage, StorageConflict, type StorageUpdate } from './storage.ts';
 import { within } from './within.ts';
 

@@ -4,7 +4,7 @@
  * Data and position belong together: a storage only has to promise that each update is stored as a whole or not at all.
  * Whatever else fails, the mirror at worst starts over.
  */
-import type { Entry } from '../entry.ts';
+import type { Entry } from './entry.ts';
 
 export interface StoredCopy {
   /** What the copy contains: the prefixes. Another scope is another copy. */

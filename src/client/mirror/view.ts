@@ -5,8 +5,9 @@
  * The invariant: the changes that `changed` and `expire` return, one after the other, lead from each shown state to the
  * next one. So an entry that expires is one change, and its later deletion by the node is none.
  */
-import { type Entry, isExpired } from '../entry.ts';
+
 import type { Change, Copy } from './copy.ts';
+import { type Entry, isExpired } from './entry.ts';
 import { ExpiryQueue } from './expiry-queue.ts';
 
 /** Most entries at which one call of `expire` looks, so that it does not take long. */

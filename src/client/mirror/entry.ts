@@ -1,5 +1,5 @@
 /** An entry in a mirror. */
-import type { SentEntry } from './event.ts';
+import type { SentEntry } from '../event.ts';
 
 /** Text if it is valid UTF-8, otherwise its bytes. */
 export type Value = string | Uint8Array<ArrayBuffer>;
