@@ -25,7 +25,8 @@ export function nodeTransport({ ca, cert, key }: TlsMaterial): Transport {
     ...(cert === undefined ? {} : { cert }),
     ...(key === undefined ? {} : { key }),
   });
-  const dispatcher = new Agent({ connect: { secureContext } });
+  // Without it NODE_TLS_REJECT_UNAUTHORIZED would decide whether the node is checked.
+  const dispatcher = new Agent({ connect: { secureContext, rejectUnauthorized: true } });
   class Socket extends WebSocket {
     constructor(url: string | URL, protocols: string | string[] = []) {
       super(url, { protocols, dispatcher });

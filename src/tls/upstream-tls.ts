@@ -55,7 +55,7 @@ export class UpstreamTls {
    * @returns options of `tls.connect`
    * @throws TlsFileError if a file cannot be used
    */
-  options(): { readonly secureContext: SecureContext } {
+  options(): { readonly secureContext: SecureContext; readonly rejectUnauthorized: true } {
     const ca = this.#ca === null ? null : readPem(this.#ca);
     const pair = this.#pair === null ? null : readKeyPair(...this.#pair, this.#world.now());
     if (pair !== null) this.#warning.look(pair.certificate, this.#world.now());
@@ -64,7 +64,8 @@ export class UpstreamTls {
       this.#context = this.#made(ca, pair);
       this.#digest = digest;
     }
-    return { secureContext: this.#context };
+    // Without it NODE_TLS_REJECT_UNAUTHORIZED would decide.
+    return { secureContext: this.#context, rejectUnauthorized: true };
   }
 
   /**

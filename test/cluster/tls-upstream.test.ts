@@ -1,10 +1,11 @@
 /** TLS between nodes: whom a replica trusts, what it shows, and what it says when that does not fit. */
 import assert from 'node:assert/strict';
-import { rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import test, { type TestContext } from 'node:test';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
-import type { ReplicationAnswer } from '../../src/client/rest.ts';
+import { Client, type ReplicationAnswer } from '../../src/client/rest.ts';
+import { nodeTransport } from '../../src/client-node/transport.ts';
 import { Certificates, LOCAL_NAMES, replaceFile, tlsFlags } from '../support/certificates.ts';
 import { Cluster, linkState, textOf } from '../support/cluster.ts';
 import { type Identity, tlsCall } from '../support/tls-call.ts';
@@ -112,6 +113,33 @@ test('a master whose certificate no CA has signed is trusted by that certificate
   await refusedTls(without, /not trusted: .*SELF_SIGNED/);
   const replica = await stage.cluster.start('replica', ...flags, pair.cert);
   await linkState(replica, 'streaming');
+});
+
+test('no variable of Node turns the check of the master off', async (t) => {
+  const stage = await staged(t);
+  const node = await master(stage);
+  const pair = stage.certificates.make('self', { ca: 'self' });
+  const replica = await stage.cluster.startWith(
+    { NODE_TLS_REJECT_UNAUTHORIZED: '0' },
+    'replica',
+    ...['--replica-of', node.wsUrl, '--upstream-ca', pair.cert],
+  );
+  await refusedTls(replica, /not trusted/);
+  assert.match(replica.log, /"name":"NODE_TLS_REJECT_UNAUTHORIZED".*variable-ignored/);
+});
+
+test('psyncd/client with certificates checks the node whatever the variables of Node say', async (t) => {
+  const stage = await staged(t);
+  const node = await master(stage);
+  const self = stage.certificates.make('self', { ca: 'self' });
+  const before = process.env.NODE_TLS_REJECT_UNAUTHORIZED;
+  t.after(() => {
+    if (before === undefined) delete process.env.NODE_TLS_REJECT_UNAUTHORIZED;
+    else process.env.NODE_TLS_REJECT_UNAUTHORIZED = before;
+  });
+  process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
+  const transport = nodeTransport({ ca: readFileSync(self.cert) });
+  await assert.rejects(new Client(node.url, { transport }).replication(), TypeError);
 });
 
 test('a replica does not show a certificate that has expired, and says so', async (t) => {

@@ -43,6 +43,7 @@ export async function serve(
   const log = await createLog(settings.logLevel);
   const unknown = unknownVariables(process.env);
   if (unknown.length > 0) log.warn('unknown-variables', { names: unknown });
+  alwaysCheckPeers(log);
   let app: App;
   try {
     app = await start(settings, log, (error) => {
@@ -83,6 +84,14 @@ export async function serve(
   clearTimeout(late);
   log.info('stopped');
   if (process.connected) process.disconnect();
+}
+
+/** Keeps Node from trusting whoever answers: a master, or whoever has the keys of signed tokens. */
+function alwaysCheckPeers(log: Log): void {
+  const name = 'NODE_TLS_REJECT_UNAUTHORIZED';
+  if (process.env[name] !== '0') return;
+  delete process.env[name];
+  log.warn('variable-ignored', { name });
 }
 
 /** Reads all files again. If the config file is not usable, the settings stay; the other files count all the same. */
