@@ -52,7 +52,7 @@ const EXPIRED = 'it has expired';
 
 export class Access {
   /** The connections of clients with certificates. A token in a request counts more than the certificate. */
-  readonly certified = new Certified();
+  readonly certified: Certified;
   readonly #log: Log;
   readonly #now: () => number;
   readonly #anybody: Principal;
@@ -80,6 +80,7 @@ export class Access {
     this.#now = now;
     this.#anybody = anybody(now);
     this.#failures = new Buckets(authFailures / 60, authFailures, monotonic);
+    this.certified = new Certified(monotonic);
     this.#anonymous =
       anonymous.length === 0
         ? null
@@ -208,9 +209,9 @@ export class Access {
   #without(connection: object, address: string): Principal {
     const found = this.certified.principalOf(connection) ?? this.#anonymous;
     if (found !== null) return found;
-    const names = this.certified.namesOf(connection);
-    if (names === null) throw tokenNeeded();
-    if (this.certified.isFirstRefusal(connection)) this.#log.info('certificate-refused', { names, address });
+    if (!this.certified.has(connection)) throw tokenNeeded();
+    const names = this.certified.refusalToLog(connection, address);
+    if (names !== null) this.#log.info('certificate-refused', { names, address });
     throw certificateUnknown();
   }
 

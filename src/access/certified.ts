@@ -2,7 +2,14 @@
  * Which connection belongs to which client with a certificate. TLS has checked the certificate before; here its names are
  * looked up in the list.
  */
+import { Buckets, clientOf } from './buckets.ts';
 import type { Principal } from './principal.ts';
+import { MAX_SAN_LENGTH } from './token-list.ts';
+
+/** Lines of the log about certificates that are not in the list, for each client: at once, and later in a minute. */
+const REFUSALS_LOGGED = 5;
+/** Largest number of names in such a line: a certificate may have thousands. */
+const NAMES_LOGGED = 10;
 
 interface Connected {
   /** In the order in which they are looked up. */
@@ -15,7 +22,13 @@ interface Connected {
 
 export class Certified {
   readonly #connections = new WeakMap<object, Connected>();
+  readonly #refusals: Buckets;
   #byName: ReadonlyMap<string, Principal> = new Map();
+
+  /** @param monotonic milliseconds */
+  constructor(monotonic: () => number) {
+    this.#refusals = new Buckets(REFUSALS_LOGGED / 60, REFUSALS_LOGGED, monotonic);
+  }
 
   /** Takes over the principals, by the names of their certificates. */
   replace(byName: ReadonlyMap<string, Principal>): void {
@@ -43,16 +56,22 @@ export class Certified {
     return principal === null || principal.hasExpired ? null : principal;
   }
 
-  /** @returns the names of a certificate that is not in the list; null: the connection has shown none */
-  namesOf(connection: object): readonly string[] | null {
-    return this.#connections.get(connection)?.names ?? null;
+  /** Whether the connection has shown a certificate, in the list or not. */
+  has(connection: object): boolean {
+    return this.#connections.has(connection);
   }
 
-  /** @returns true once for each connection */
-  isFirstRefusal(connection: object): boolean {
+  /**
+   * Takes the refusal of a certificate that is not in the list.
+   * @param address of the client
+   * @returns names of the certificate for the log; null: nothing is to be logged, because the log has this connection, or enough of this
+   * client
+   */
+  refusalToLog(connection: object, address: string): readonly string[] | null {
     const connected = this.#connections.get(connection);
-    if (connected === undefined || connected.isRefusalLogged) return false;
+    if (connected === undefined || connected.isRefusalLogged) return null;
     connected.isRefusalLogged = true;
-    return true;
+    if (!this.#refusals.take(clientOf(address)).allowed) return null;
+    return connected.names.slice(0, NAMES_LOGGED).map((name) => name.slice(0, MAX_SAN_LENGTH));
   }
 }

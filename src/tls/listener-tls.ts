@@ -9,7 +9,7 @@ import type { X509Certificate } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import type { Server, TLSSocket, TlsOptions } from 'node:tls';
-import { Buckets } from '../access/buckets.ts';
+import { Buckets, clientOf } from '../access/buckets.ts';
 import type { Log, World } from '../node/ports/world.ts';
 import { logUnexpected, messageOf, unattended } from '../node/unattended.ts';
 import { isValid } from './client-cas.ts';
@@ -33,7 +33,7 @@ const EXPIRY_LOOK_MS = 3_600_000;
 const CLIENTS_LOOK_MS = 1_000;
 /** Number of different failures that are remembered, so that each is logged once. */
 const MAX_TOLD = 100;
-/** Lines of the log about refused certificates, for each address: at once, and later in a minute. */
+/** Lines of the log about refused certificates, for each client: at once, and later in a minute. */
 const REFUSALS_LOGGED = 5;
 
 export class ListenerTls {
@@ -200,7 +200,7 @@ export class ListenerTls {
   }
 
   #refused(reason: unknown, address = ''): void {
-    if (!this.#refusals.take(address).allowed) return;
+    if (!this.#refusals.take(clientOf(address)).allowed) return;
     this.#log.warn('tls-client-refused', { reason: messageOf(reason), address });
   }
 

@@ -252,7 +252,7 @@ function replicas(acceptor: Acceptor): Endpoint {
     authorize: (request) => {
       const { headers, socket } = request;
       const { authorization } = headers;
-      if (authorization === undefined && access.certified.namesOf(socket) === null) {
+      if (authorization === undefined && !access.certified.has(socket)) {
         const sender = access.find(undefined, socket);
         // Without a header and a certificate the token comes in the conversation.
         return sender?.has('replicate') === true ? sender : null;

@@ -105,8 +105,21 @@ test('a certificate that is not in the list gets 403, and the log says once who 
   assert.deepEqual(JSON.parse(lines[0] ?? '').names, ['spiffe://cluster/stranger']);
 });
 
+test('a client cannot fill the log with certificates that are not in the list', async (t) => {
+  const { node, owner } = await staged(t);
+  const hosts = Array.from({ length: 300 }, (_, index) => `DNS:host-${index}.example`);
+  const stranger = owner('stranger', hosts.join(','));
+  for (let count = 0; count < 20; count += 1) {
+    assert.equal((await tlsCall(key(node), stranger)).status, 403);
+  }
+  const lines = node.log.split('\n').filter((line) => line.includes('certificate-refused'));
+  assert.ok(lines.length >= 1 && lines.length < 20);
+  for (const line of lines) assert.equal(JSON.parse(line).names.length, 10);
+});
+
 test('a token in a request counts more than the certificate of its connection', async (t) => {
-  const { node, owner, allow, file } = await staged(t);
+  // Until the node has read the list again, the new token counts as one that is no good.
+  const { node, owner, allow, file } = await staged(t, 'required', '--auth-failures', '1000');
   await allow('reader', ['read']);
   const reader = owner('reader');
   await answers(node, reader, 404);

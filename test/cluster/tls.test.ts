@@ -291,6 +291,7 @@ test('with required certificates only clients of the CA get in', async (t) => {
     const lines = events(node, 'tls-client-refused').join('\n');
     return /CERT_HAS_EXPIRED/.test(lines) && /UNABLE_TO/.test(lines);
   });
+  for (const line of events(node, 'tls-client-refused')) assert.equal(JSON.parse(line).address, '127.0.0.1');
 });
 
 test('with optional certificates a client may have none, but not one of another CA', async (t) => {

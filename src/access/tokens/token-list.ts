@@ -116,7 +116,7 @@ export function tokenProblem({ name, rights, prefixes }: TokenRequest): string |
 }
 
 /** Longest name in a certificate, in characters. */
-const MAX_SAN_LENGTH = 1_000;
+export const MAX_SAN_LENGTH = 1_000;
 const SAN_EXPECTED = `expected {"san": NAME}, a name of at most ${MAX_SAN_LENGTH} printable characters`;
 
 /** @returns what is wrong with a name that a certificate should have, or null */
