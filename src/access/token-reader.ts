@@ -12,9 +12,13 @@ const MAX_TOKEN_BYTES = 16 * 1024;
  */
 export function readToken(path: string): string {
   const text = contentOf(path).trim();
-  // What is not printable ASCII cannot stand in a header.
-  if (/^[!-~]+$/.test(text)) return text;
+  if (isSendable(text)) return text;
   throw new Error(`${path}: expected one token on one line`);
+}
+
+/** Whether the text can stand in a header as a token: printable ASCII. */
+export function isSendable(text: string): boolean {
+  return /^[!-~]+$/.test(text);
 }
 
 /**

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { UsageError } from '../../settings/parse.ts';
 import { clientOf, nodeCommand, type Reach, shownBy } from '../options/node.ts';
+import { fromAnswer } from '../output/answer.ts';
 import { printable } from '../output/printable.ts';
 import { print, printJson } from '../output/standard-output.ts';
 
@@ -18,7 +19,11 @@ export function importCommand(psyncd: Command): void {
       ]);
       const result = await importFile(file, options.node, await shownBy(options));
       if (json) printJson(result);
-      else print(`${counted(result.imported, 'entry', 'entries')} imported, at ${result.position}`);
+      else {
+        print(
+          fromAnswer(() => `${counted(result.imported, 'entry', 'entries')} imported, at ${result.position}`),
+        );
+      }
     });
 }
 

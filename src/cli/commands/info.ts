@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { UsageError } from '../../settings/parse.ts';
 import { clientOf, nodeCommand, type Reach } from '../options/node.ts';
 import { checkPosition } from '../options/values.ts';
+import { fromAnswer } from '../output/answer.ts';
 import { print, printJson } from '../output/standard-output.ts';
 
 /** Form of the history hash that `GET /v1/replication` tells. */
@@ -17,7 +18,7 @@ export function infoCommand(psyncd: Command): void {
       const { formatInfo } = await import('../output/info.ts');
       const answer = await (await clientOf(options)).replication();
       if (json) printJson(answer, 2);
-      else print(...formatInfo(answer));
+      else print(...fromAnswer(() => formatInfo(answer)));
     });
 }
 
@@ -42,6 +43,6 @@ export function checkCommand(psyncd: Command): void {
       const { formatCheck } = await import('../output/info.ts');
       const answer = await (await clientOf(options)).check(position, hash);
       if (json) printJson(answer);
-      else print(formatCheck(answer));
+      else print(fromAnswer(() => formatCheck(answer)));
     });
 }

@@ -4,6 +4,7 @@ import { MAX_VALUE_BYTES } from '../../stream/command.ts';
 import { GrowingBuffer } from '../../stream/growing-buffer.ts';
 import { CommandError } from '../command-error.ts';
 import { clientOf, nodeCommand, type Reach } from '../options/node.ts';
+import { fromAnswer } from '../output/answer.ts';
 import { print } from '../output/standard-output.ts';
 
 /** Adds the command. */
@@ -28,7 +29,7 @@ export function setCommand(psyncd: Command): void {
     .action(async (key: string, value: string, options: Reach) => {
       const body = value === '-' ? await standardInput() : value;
       const written = await (await clientOf(options)).set(key, body);
-      print(`${written.created ? 'created' : 'replaced'}, at ${written.position}`);
+      print(fromAnswer(() => `${written.created ? 'created' : 'replaced'}, at ${written.position}`));
     });
 }
 

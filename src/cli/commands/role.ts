@@ -4,6 +4,7 @@ import { parseUpstream } from '../../replication/upstream.ts';
 import { UsageError } from '../../settings/parse.ts';
 import { clientOf, nodeCommand, type Reach } from '../options/node.ts';
 import { timeFlag } from '../options/values.ts';
+import { fromAnswer } from '../output/answer.ts';
 import { print, printJson } from '../output/standard-output.ts';
 
 /** Adds the command. */
@@ -21,9 +22,11 @@ export function replicaofCommand(psyncd: Command): void {
       const api = await clientOf(options);
       const { role, position, upstream } = url === 'no-one' ? await api.promote() : await api.replicaOf(url);
       print(
-        role === 'master'
-          ? `master at ${position}`
-          : `replica of ${upstream?.url}, at ${position}; psyncd info tells how the link is`,
+        fromAnswer(() =>
+          role === 'master'
+            ? `master at ${position}`
+            : `replica of ${upstream?.url}, at ${position}; psyncd info tells how the link is`,
+        ),
       );
     });
 }
@@ -42,6 +45,6 @@ export function failoverCommand(psyncd: Command): void {
       const { formatFailover } = await import('../output/info.ts');
       const result = await (await clientOf(options)).failover(url, timeFlag('--timeout', options.timeout));
       if (options.json) printJson(result);
-      else print(...formatFailover(result));
+      else print(...fromAnswer(() => formatFailover(result)));
     });
 }

@@ -1,6 +1,6 @@
 /** How a command reaches a running node: `--node`, what it trusts and what it shows. */
 import { type Command, Option } from 'commander';
-import { readToken } from '../../access/token-reader.ts';
+import { isSendable, readToken } from '../../access/token-reader.ts';
 import { Client } from '../../client/rest.ts';
 import type { Token, Transport } from '../../client/token.ts';
 import { UsageError } from '../../settings/parse.ts';
@@ -86,7 +86,11 @@ async function transportFor({ ca, cert, key }: ShownFlags): Promise<Transport | 
  * @throws UsageError if the file has no token
  */
 function tokenFor({ tokenFile }: ShownFlags): Token | undefined {
-  if (tokenFile === undefined) return process.env.PSYNCD_TOKEN?.trim() || undefined;
+  if (tokenFile === undefined) {
+    const token = process.env.PSYNCD_TOKEN?.trim() || undefined;
+    if (token === undefined || isSendable(token)) return token;
+    throw new UsageError('PSYNCD_TOKEN: expected one token on one line');
+  }
   // Read anew for each connection, so that a token can be exchanged meanwhile.
   const read = (): string => {
     try {
@@ -99,8 +103,16 @@ function tokenFor({ tokenFile }: ShownFlags): Token | undefined {
   return read;
 }
 
-/** @throws UsageError if it is no URL of a node */
+/** @throws UsageError if it is no URL of a node, without the user and password in it */
 export function checkNode(url: string): void {
-  if (URL.canParse(url) && /^https?:\/\//i.test(url)) return;
-  throw new UsageError(`--node: expected http://HOST:PORT or https://HOST:PORT, got ${JSON.stringify(url)}`);
+  const parsed = URL.canParse(url) && /^https?:\/\//i.test(url) ? new URL(url) : null;
+  if (parsed === null && !url.includes('@')) {
+    throw new UsageError(
+      `--node: expected http://HOST:PORT or https://HOST:PORT, got ${JSON.stringify(url)}`,
+    );
+  }
+  if (parsed?.username === '' && parsed.password === '') return;
+  throw new UsageError(
+    '--node: expected http://HOST:PORT or https://HOST:PORT without a user and a password; --token-file or PSYNCD_TOKEN shows a token',
+  );
 }

@@ -6,6 +6,7 @@ import { ApiError } from '../../client/api-error.ts';
 import { Client, type Imported, type ReplicationAnswer } from '../../client/rest.ts';
 import { CommandError } from '../command-error.ts';
 import type { Shown } from '../options/node.ts';
+import { fromAnswer } from '../output/answer.ts';
 import { progress } from '../output/progress.ts';
 
 /**
@@ -72,9 +73,21 @@ async function masterOf(node: string, shown: Shown | undefined): Promise<string>
   for (let hops = 0; hops < 16; hops += 1) {
     const upstream = await upstreamOf(new Client(url, shown));
     if (upstream === null) return url;
-    url = (upstream.announcedUrl ?? upstream.url).replace(/^ws/, 'http');
+    const next = fromAnswer(() => (upstream.announcedUrl ?? upstream.url).replace(/^ws/, 'http'));
+    checkMaster(url, next, shown);
+    url = next;
   }
   throw new CommandError('no master found: the replicas follow each other in a circle');
+}
+
+/** @throws CommandError if it is no URL, or the token would go over http although the replica is reached over https */
+function checkMaster(replica: string, master: string, shown: Shown | undefined): void {
+  if (!/^https?:\/\//i.test(master))
+    throw new CommandError(`the node names no master: ${JSON.stringify(master)}`);
+  if (shown?.token === undefined || !/^https:/i.test(replica) || /^https:/i.test(master)) return;
+  throw new CommandError(
+    `the master is ${master}, and a token is not shown over http; --node names the master`,
+  );
 }
 
 async function sizeOf(path: string): Promise<number> {

@@ -1,0 +1,110 @@
+/** Commands against servers that answer JSON of another form, and with URLs and tokens that cannot be used: one line each. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer, type RequestListener } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import test, { type TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { Certificates } from '../support/certificates.ts';
+import { temporaryFolder } from '../support/cluster.ts';
+
+const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+const POSITION = `${'a'.repeat(40)}:7`;
+
+interface Outcome {
+  readonly code: number | null;
+  readonly stderr: string;
+}
+
+function psyncd(words: readonly string[], environment: Record<string, string> = {}): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const env = { ...process.env, ...environment };
+    const child = execFile(process.execPath, [MAIN, ...words], { env }, (_error, _stdout, stderr) =>
+      resolve({ code: child.exitCode, stderr }),
+    );
+  });
+}
+
+/** A server that answers every request with this JSON. */
+function answering(json: string): RequestListener {
+  return (request, response) => {
+    const headers = { 'content-type': 'application/json', 'psync-position': POSITION };
+    request.resume().once('end', () => response.writeHead(200, headers).end(json));
+  };
+}
+
+async function listening(t: TestContext, server: ReturnType<typeof createServer>): Promise<number> {
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  return (server.address() as AddressInfo).port;
+}
+
+test('a command says in one line that the answer is not that of a node, whatever JSON it is', async (t) => {
+  const file = join(await temporaryFolder(t), 'lines');
+  writeFileSync(file, '{"key":"k","value":"v"}\n');
+  const strange = '{"upstream":{"url":7},"position":{"toString":1},"replicas":1,"notNow":{"toString":1}}';
+  for (const json of ['{}', strange]) {
+    const node = `http://127.0.0.1:${await listening(t, createServer(answering(json)))}`;
+    const failing = [['info'], ['check', POSITION], ['failover'], ['import', file]];
+    const others = [
+      ['set', 'k', 'v'],
+      ['replicaof', 'no-one'],
+    ];
+    for (const words of json === '{}' ? failing : [...failing, ...others]) {
+      const { code, stderr } = await psyncd([...words, '--node', node]);
+      assert.equal(code, 1, `${words} ${stderr}`);
+      assert.match(stderr, /^psyncd: the node does not answer like psyncd: [^\n]+\n$/, words.join(' '));
+    }
+  }
+});
+
+test('a password in a URL and a token that no header can hold are wrong usage, and are not printed', async () => {
+  for (const [words, environment] of [
+    [['info', '--node', 'https://user:s3cret@127.0.0.1:1'], {}],
+    [['follow', '--node', 'http://s3cret@127.0.0.1:1'], {}],
+    [['get', 'k', '--node', 'ftp://user:s3cret@127.0.0.1:1'], {}],
+    [['get', 'k', '--node', 'http://user:s3c/ret@127.0.0.1'], {}],
+    [['get', 'k', '--node', 'user:s3cret@127.0.0.1'], {}],
+    [['info'], { PSYNCD_TOKEN: 's3cret\ntwo' }],
+    [['follow'], { PSYNCD_TOKEN: 's3cret\u4e16' }],
+  ] as const) {
+    const { code, stderr } = await psyncd(words, environment);
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, /^psyncd: (?:--node|PSYNCD_TOKEN): [^\n]+\n$/);
+    assert.doesNotMatch(stderr, /s3c/);
+  }
+});
+
+test('psyncd import does not show its token over http to the master of a node with TLS', async (t) => {
+  const certificates = await Certificates.create(t);
+  const file = join(await temporaryFolder(t), 'lines');
+  writeFileSync(file, '{"key":"k","value":"v"}\n');
+  let asked = 0;
+  const master = await listening(
+    t,
+    createServer((_request, response) => {
+      asked += 1;
+      response.end();
+    }),
+  );
+  const { cert, key } = certificates.make('node');
+  const pair = { cert: readFileSync(cert), key: readFileSync(key) };
+  const replica = answering(JSON.stringify({ upstream: { url: `ws://127.0.0.1:${master}` } }));
+  const port = await listening(
+    t,
+    createTlsServer(pair, replica) as unknown as ReturnType<typeof createServer>,
+  );
+  const ca = ['--ca', certificates.path('ca.crt')];
+  const words = ['import', file, '--node', `https://127.0.0.1:${port}`, ...ca];
+  const { code, stderr } = await psyncd(words, { PSYNCD_TOKEN: 'the-token' });
+  assert.equal(code, 1);
+  assert.match(stderr, /^psyncd: the master is http:\S+, and a token is not shown over http; [^\n]+\n$/);
+  assert.equal(asked, 0);
+});
