@@ -2,9 +2,10 @@
  * Which connection belongs to which client with a certificate. TLS has checked the certificate before; here its names are
  * looked up in the list.
  */
-import { Buckets, clientOf } from './buckets.ts';
+import { Buckets } from './buckets.ts';
+import { clientOf } from './client-name.ts';
 import type { Principal } from './principal.ts';
-import { MAX_SAN_LENGTH } from './token-list.ts';
+import { MAX_SAN_LENGTH } from './tokens/token-list.ts';
 
 /** Lines of the log about certificates that are not in the list, for each client: at once, and later in a minute. */
 const REFUSALS_LOGGED = 5;
