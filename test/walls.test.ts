@@ -74,7 +74,14 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   'http/schemas/keys': ['../common/members.ts', './keys.ts', '../../../web/feed-query.ts'],
   'http/schemas/common': ['./members.ts', '../../../node/problem.ts'],
   access: ['./right.ts', '../node/problem.ts', '../keyspace/key.ts', '../runtime/small-file.ts', 'node:fs'],
-  tls: ['./pem.ts', '../node/ports/world.ts', '../access/buckets.ts', '../settings/table.ts', 'node:tls'],
+  tls: [
+    './pem.ts',
+    '../node/ports/world.ts',
+    '../access/buckets.ts',
+    '../access/address.ts',
+    '../settings/table.ts',
+    'node:tls',
+  ],
   'access/tokens': ['./token-list.ts', '../right.ts', '../../keyspace/key.ts', '../../runtime/small-file.ts'],
   'access/jwt': [
     './claims.ts',

@@ -13,9 +13,9 @@ import {
   tokenInvalid,
   tokenNeeded,
 } from './access-problem.ts';
+import { clientOf } from './address.ts';
 import { Buckets } from './buckets.ts';
 import { Certified } from './certified.ts';
-import { clientOf } from './client-name.ts';
 import { ANONYMOUS, anybody, type Opened, Principal, type Watch } from './principal.ts';
 import type { Right } from './right.ts';
 import { isToken, tokenDigest, tokenOf } from './token.ts';

@@ -2,8 +2,9 @@
  * Which connection belongs to which client with a certificate. TLS has checked the certificate before; here its names are
  * looked up in the list.
  */
+
+import { clientOf } from './address.ts';
 import { Buckets } from './buckets.ts';
-import { clientOf } from './client-name.ts';
 import type { Principal } from './principal.ts';
 import { MAX_SAN_LENGTH } from './tokens/token-list.ts';
 

@@ -1,8 +1,8 @@
 /** Token buckets: how often somebody may do something. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { clientOf } from '../../src/access/address.ts';
 import { Buckets, MAX_BUCKETS } from '../../src/access/buckets.ts';
-import { clientOf } from '../../src/access/client-name.ts';
 
 test('a name may do it as often as its burst at once, and then at its rate', () => {
   let now = 0;

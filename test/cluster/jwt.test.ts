@@ -237,7 +237,7 @@ test('a node whose keys cannot be used does not start, and says which setting', 
   await refused(/--jwt-jwks .*: there is no key in it/, '--jwt-jwks', file, ...JWT_FLAGS);
   await refused(/need --jwt-audience/, '--jwt-key-file', file);
   await refused(/expected https/, '--jwt-jwks', 'http://keys.example/jwks', ...JWT_FLAGS);
-  await refused(/no setting names a key/, ...JWT_FLAGS);
+  await refused(/has to bring their keys/, ...JWT_FLAGS);
 });
 
 test('a node with a JWT key may listen on other addresses than loopback', async (t) => {
