@@ -84,6 +84,35 @@ test('psyncd follow shows the changes of a node that requires a certificate', as
   assert.ok((await psyncd(['info'])).code === 1);
 });
 
+test('psyncd follow shows its new certificate when the old one is exchanged and its CA is removed', async (t) => {
+  const [cluster, certificates] = [await Cluster.create(t), await Certificates.create(t)];
+  const ca = certificates.path('ca.crt');
+  certificates.ca('second');
+  const trusted = certificates.bundle('trusted', ca, certificates.path('second.crt'));
+  const required = [
+    '--tls-client-ca',
+    trusted,
+    '--tls-client-auth',
+    'required',
+    '--tls-reload-interval',
+    '20ms',
+  ];
+  const node = await cluster.start('node', ...tlsFlags(certificates.make('node')), ...required);
+  const pair = certificates.copy(certificates.make('one', { san: null }), 'client');
+  const other = certificates.make('two', { ca: 'second', san: null });
+  const words = ['follow', '--json', '--node', node.url, '--ca', ca, '--cert', pair.cert, '--key', pair.key];
+  const child = execFile(process.execPath, [MAIN, ...words]);
+  t.after(() => child.kill('SIGKILL'));
+  let text = '';
+  child.stdout?.on('data', (chunk) => {
+    text += chunk;
+  });
+  await until('it follows', () => text.includes('synced'));
+  certificates.replace(pair, other);
+  certificates.bundle('trusted', certificates.path('second.crt'));
+  await until('it follows again', () => text.includes('"continue"'));
+});
+
 test('a command says in one line why TLS does not work, and what would help', async (t) => {
   const { psyncd, ca, pair, certificates } = await staged(t);
   writeFileSync(certificates.path('bad.key'), 'garbage');

@@ -1,8 +1,10 @@
 /** How a command reaches a running node: `--node`, what it trusts and what it shows. */
+import { isDeepStrictEqual } from 'node:util';
 import { type Command, Option } from 'commander';
 import { isSendable, readToken } from '../../access/token-reader.ts';
 import { Client } from '../../client/rest.ts';
 import type { Token, Transport } from '../../client/token.ts';
+import type { TlsMaterial } from '../../client-node/transport.ts';
 import { UsageError } from '../../settings/parse.ts';
 
 export const DEFAULT_NODE = 'http://127.0.0.1:7796';
@@ -57,28 +59,61 @@ export async function shownBy(flags: ShownFlags): Promise<Shown> {
   return { token: tokenFor(flags), transport: await transportFor(flags) };
 }
 
-/** @returns undefined: the one of the platform */
-async function transportFor({ ca, cert, key }: ShownFlags): Promise<Transport | undefined> {
+/**
+ * Reads the files for each connection anew, so that they can be exchanged meanwhile; what cannot be used then counts as not changed.
+ * @returns undefined: the one of the platform
+ * @throws UsageError if a file cannot be used now
+ */
+async function transportFor(flags: ShownFlags): Promise<Transport | undefined> {
+  const { ca, cert, key } = flags;
   if (ca === undefined && cert === undefined && key === undefined) return undefined;
   if ((cert === undefined) !== (key === undefined)) throw new UsageError('--cert and --key need each other');
-  const [{ nodeTransport }, { readPem, certificatesOf, TlsFileError }, { readKeyPair }] = await Promise.all([
+  const [{ nodeTransport }, { TlsFileError }, read] = await Promise.all([
     import('../../client-node/transport.ts'),
     import('../../tls/pem.ts'),
-    import('../../tls/key-pair.ts'),
+    materialReader(flags),
   ]);
+  let material: TlsMaterial;
   try {
-    const caFile = ca === undefined ? null : { flag: '--ca', path: ca };
-    const trusted = caFile === null ? undefined : readPem(caFile);
-    if (caFile !== null && trusted !== undefined) certificatesOf(caFile, trusted);
-    const pair =
-      cert === undefined || key === undefined
-        ? {}
-        : readKeyPair({ flag: '--cert', path: cert }, { flag: '--key', path: key }, Date.now());
-    return nodeTransport({ ca: trusted, ...pair });
+    material = read();
   } catch (error) {
     if (error instanceof TlsFileError) throw new UsageError(error.message);
     throw error;
   }
+  let made = nodeTransport(material);
+  const current = (): Transport => {
+    try {
+      const found = read();
+      if (!isDeepStrictEqual(found, material)) [material, made] = [found, nodeTransport(found)];
+    } catch (error) {
+      if (!(error instanceof TlsFileError)) throw error;
+    }
+    return made;
+  };
+  return {
+    get fetch() {
+      return current().fetch;
+    },
+    get WebSocket() {
+      return current().WebSocket;
+    },
+  };
+}
+
+/** @returns a function that reads the files, and throws TlsFileError if one of them cannot be used */
+async function materialReader({ ca, cert, key }: ShownFlags): Promise<() => TlsMaterial> {
+  const [{ readPem, certificatesOf }, { readKeyPair }] = await Promise.all([
+    import('../../tls/pem.ts'),
+    import('../../tls/key-pair.ts'),
+  ]);
+  const caFile = ca === undefined ? null : { flag: '--ca', path: ca };
+  return () => {
+    const trusted = caFile === null ? undefined : readPem(caFile);
+    if (caFile !== null && trusted !== undefined) certificatesOf(caFile, trusted);
+    if (cert === undefined || key === undefined) return { ca: trusted };
+    const pair = readKeyPair({ flag: '--cert', path: cert }, { flag: '--key', path: key }, Date.now());
+    return { ca: trusted, cert: pair.cert, key: pair.key };
+  };
 }
 
 /**
