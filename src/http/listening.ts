@@ -3,6 +3,7 @@ import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import type { FastifyInstance } from 'fastify';
+import { endIdleBeyond } from './request/idle-connections.ts';
 
 /** Errors of an address that the machine does not have after all. */
 export const NO_SUCH_ADDRESS: ReadonlySet<unknown> = new Set(['EADDRNOTAVAIL', 'EAFNOSUPPORT']);
@@ -49,6 +50,11 @@ export class Listening {
       await this.#app.close();
       throw error;
     }
+  }
+
+  /** From now on idle connections end when there are more than so many. */
+  endIdleBeyond(most: number): void {
+    endIdleBeyond(this.#app.server, most);
   }
 
   /** Takes no more connections, and resolves when those that are there have ended. */

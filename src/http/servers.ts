@@ -5,6 +5,8 @@ import { createServer, type ServerParts } from './server.ts';
 
 /** Largest number of connections to the admin listener. */
 export const MAX_ADMIN_CONNECTIONS = 256;
+/** Beyond so many connections to the admin listener the idle ones end, so that nobody can keep administrators out by being silent. */
+export const MAX_IDLE_ADMINS = 192;
 
 export class Servers {
   /** What clients and other nodes reach. */
@@ -25,6 +27,7 @@ export class Servers {
       await createServer(parts, 'main', traffic),
       await createServer(parts, 'admin', traffic),
     ];
+    admin.endIdleBeyond(MAX_IDLE_ADMINS);
     return new Servers(main, admin);
   }
 

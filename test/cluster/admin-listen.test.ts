@@ -1,6 +1,8 @@
 /** `--admin-listen`: what needs the right admin is on an address of its own. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -213,6 +215,29 @@ test('replicas follow, and roles change hands, with admin listeners on both node
   await until('it follows', async () => (await replica.client.replication()).role === 'replica');
   await assert.rejects(psyncd('get', 'k'), /admin listener/);
 });
+
+for (const [what, bytes] of [
+  ['are silent', ''],
+  ['have asked for something', rawRequest('GET', '/healthz')],
+] as const) {
+  test(`connections to the admin listener that ${what} do not keep administrators out`, async (t) => {
+    const { adminUrl } = await split(t);
+    const sockets: Socket[] = [];
+    t.after(() => {
+      for (const socket of sockets) socket.destroy();
+    });
+    for (let count = 0; count < 300; count += 1) {
+      const socket = connect(Number(new URL(adminUrl).port), '127.0.0.1');
+      sockets.push(socket.on('error', () => undefined).resume());
+      await once(socket, 'connect');
+      if (bytes === '') continue;
+      socket.write(bytes);
+      await Promise.race([once(socket, 'data'), once(socket, 'close')]);
+    }
+    assert.equal((await fetch(`${adminUrl}/v1/config`)).status, 200);
+    assert.equal(sockets.at(-1)?.destroyed, false);
+  });
+}
 
 test('the address of the admin listener is checked before anything is made', async (t) => {
   const cluster = await Cluster.create(t);

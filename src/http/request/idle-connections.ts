@@ -1,0 +1,47 @@
+/** Room for those who ask: idle connections end when there are too many. */
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+
+/** Node shows the connection below TLS as `_parent` only. */
+type Layered = Socket & { readonly _parent?: Socket };
+
+/**
+ * From now on each new connection beyond `most` ends the one that has been idle longest: that has not sent a request yet, or whose
+ * requests are answered.
+ */
+export function endIdleBeyond(server: Server, most: number): void {
+  /** Number of requests under way, of each open connection. */
+  const open = new Map<Socket, number>();
+  /** The longest idle first. */
+  const idle = new Set<Socket>();
+  // Before Node's own listener, which begins the handshake of TLS.
+  server.prependListener('connection', (socket: Socket) => {
+    const [oldest] = idle;
+    if (open.size >= most && oldest !== undefined) {
+      // It closes later, and more connections may come until then.
+      idle.delete(oldest);
+      open.delete(oldest);
+      oldest.destroy();
+    }
+    open.set(socket, 0);
+    idle.add(socket);
+    socket.once('close', () => {
+      open.delete(socket);
+      idle.delete(socket);
+    });
+  });
+  const asked = (request: IncomingMessage, response: ServerResponse): void => {
+    const socket = (request.socket as Layered)._parent ?? request.socket;
+    count(socket, 1);
+    response.once('close', () => count(socket, -1));
+  };
+  const count = (socket: Socket, change: number): void => {
+    const before = open.get(socket);
+    if (before === undefined) return;
+    open.set(socket, before + change);
+    idle.delete(socket);
+    if (before + change === 0) idle.add(socket);
+  };
+  server.on('request', asked);
+  server.on('checkContinue', asked);
+}
