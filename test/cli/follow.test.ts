@@ -167,7 +167,12 @@ test('a failure to follow prints one line and exits with 1, wrong usage exits wi
       '--position',
       'yesterday',
     ],
-    [2, /^psyncd: --node: expected http:\/\/HOST:PORT, got "nowhere"\n$/, '--node', 'nowhere'],
+    [
+      2,
+      /^psyncd: --node: expected http:\/\/HOST:PORT or https:\/\/HOST:PORT, got "nowhere"\n$/,
+      '--node',
+      'nowhere',
+    ],
   ];
   for (const [code, line, ...flags] of cases) {
     const command = new Command(t, 'follow', '--node', feed.url, ...flags);
