@@ -10,18 +10,18 @@ export const NO_SUCH_ADDRESS: ReadonlySet<unknown> = new Set(['EADDRNOTAVAIL', '
 
 export class Listening {
   readonly #app: FastifyInstance;
-  readonly #closeAll: () => void;
+  readonly #endHandshakes: () => void;
   /** They listen on the further addresses and hand their connections to the HTTP server. */
   readonly #others: Server[] = [];
   #closed: readonly Promise<unknown>[] = [];
 
   /**
    * @param app not ready yet
-   * @param closeAll ends the connections that the server does not know of yet, because their TLS handshakes are not over
+   * @param endHandshakes ends the connections that the server does not know of yet, because their TLS handshakes are not over
    */
-  constructor(app: FastifyInstance, closeAll: () => void) {
+  constructor(app: FastifyInstance, endHandshakes: () => void) {
     this.#app = app;
-    this.#closeAll = closeAll;
+    this.#endHandshakes = endHandshakes;
     app.addHook('preClose', (done) => {
       this.#closed = this.#others.map((server) => once(server.close(), 'close'));
       done();
@@ -65,7 +65,7 @@ export class Listening {
   /** Ends all connections that are not upgraded, answered or not. */
   closeAllConnections(): void {
     this.#app.server.closeAllConnections();
-    this.#closeAll();
+    this.#endHandshakes();
   }
 
   async #listenToo(addresses: readonly string[], port: number, maxConnections: number): Promise<void> {

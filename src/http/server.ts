@@ -88,7 +88,7 @@ export async function createServer(
 
   await apiRoutes(app, parts, traffic);
   documentRoutes(app, parts);
-  return new Listening(app, () => tls?.closeAll());
+  return new Listening(app, () => tls?.endHandshakes());
 }
 
 /** @param shown returns the path of a request for the access log */

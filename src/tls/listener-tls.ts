@@ -45,8 +45,6 @@ export class ListenerTls {
   readonly #warning: ExpiryWarning;
   readonly #refusals: Buckets;
   readonly #handshakes: Handshakes;
-  /** Connections of any state, for `closeAll`. */
-  readonly #sockets = new Set<Socket>();
   #files: ListenerFiles;
   /** Those of the files' CAs that were valid at the last look. */
   #validCas: readonly X509Certificate[];
@@ -92,9 +90,7 @@ export class ListenerTls {
     this.#servers.push(server);
     // Before Node's own listener, which begins the handshake.
     server.prependListener('connection', (socket: Socket) => {
-      this.#sockets.add(socket);
       this.#handshakes.add(socket);
-      socket.once('close', () => this.#sockets.delete(socket));
     });
     server.on('secureConnection', (socket) => this.#secured(socket));
     server.on('tlsClientError', (_error, socket) => {
@@ -113,9 +109,9 @@ export class ListenerTls {
     unattended(this.reload(), (error) => logUnexpected(this.#log, 'tls', error));
   }
 
-  /** Ends all connections, also those whose handshakes are not over. */
-  closeAll(): void {
-    for (const socket of this.#sockets) socket.destroy();
+  /** Ends the connections whose handshakes are not over: Node's server knows only of the others. */
+  endHandshakes(): void {
+    this.#handshakes.endAll();
   }
 
   stop(): void {
