@@ -122,7 +122,7 @@ test('a wrong master or time on the command line is wrong usage, and the message
   ]);
   assert.deepEqual(none, {
     code: 2,
-    stderr: 'psyncd: expected ws://HOST:PORT, or no-one to be a master, got "none"\n',
+    stderr: 'psyncd: expected ws://HOST:PORT or wss://HOST:PORT, or no-one to be a master, got "none"\n',
   });
   assert.equal(time.code, 2);
   assert.match(time.stderr, /--timeout/);
