@@ -79,7 +79,8 @@ export const MUTATIONS: readonly Mutation[] = [
     in: 'takeOverAnswer',
     find: 'own.runId === position.runId && own.offset === position.offset',
     replace: 'own.runId === position.runId',
-    from: 1_201,
+    // It takes a target that lags at the moment of the hand-over, whose master is known to hand over to it.
+    from: 2_250,
   },
   {
     name: 'a master hands over and does not stop being one',
