@@ -203,6 +203,8 @@ test('when the root of a CA is removed, the clients of that CA are disconnected'
   await until('the client gets in', () => isLetIn(node, leaf));
   const open = await tlsConnected(node.port, tlsOptions(leaf));
   const stays = await tlsConnected(node.port, tlsOptions(kept));
+  // With the answer the handshake is over on both sides.
+  assert.equal(await askedOn(stays), 200);
   trust('kept', 'middle');
   await once(open.on('error', () => undefined).resume(), 'close');
   assert.equal(await isLetIn(node, leaf), false);
@@ -218,6 +220,8 @@ test('when a CA expires, its clients are disconnected', async (t) => {
   await until('the client gets in', () => isLetIn(node, owner));
   const open = await tlsConnected(node.port, tlsOptions(owner));
   const stays = await tlsConnected(node.port, tlsOptions(kept));
+  // With the answer the handshake is over on both sides.
+  assert.equal(await askedOn(stays), 200);
   await once(open.on('error', () => undefined).resume(), 'close');
   assert.equal(await askedOn(stays), 200);
   stays.destroy();
