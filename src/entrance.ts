@@ -51,6 +51,7 @@ export async function openEntrance({ settings, live, node, log, tls }: EntranceP
   const access = new Access(log, settings, systemWorld);
   const logged = (part: string) => (error: unknown) => logUnexpected(log, part, error);
   access.whenGuarded(() => unattended(noteGuarded(resolve(settings.data)), logged('guard')));
+  access.whenLost.add(() => node.refuseOver());
   const tokens = await watchedTokens(settings, access, log);
   const jwts = await startedJwts(access, settings, log);
   // The list may have gone since the settings were loaded.

@@ -3,11 +3,23 @@ import { Problem } from '../node/problem.ts';
 
 /** An answer that says how to do better in `WWW-Authenticate` (RFC 6750, 3). */
 export class AccessProblem extends Problem {
+  declare readonly code: 'UNAUTHORIZED' | 'FORBIDDEN';
   readonly challenge: string;
+  readonly #error: string | null;
 
-  constructor(code: 'UNAUTHORIZED' | 'FORBIDDEN', detail: string, error: string | null) {
-    super(code, detail);
+  constructor(
+    code: 'UNAUTHORIZED' | 'FORBIDDEN',
+    detail: string,
+    error: string | null,
+    extra: Readonly<Record<string, unknown>> = {},
+  ) {
+    super(code, detail, extra);
+    this.#error = error;
     this.challenge = `Bearer realm="psyncd"${error === null ? '' : `, error="${error}"`}`;
+  }
+
+  override withDetail(detail: string, extra: Readonly<Record<string, unknown>>): AccessProblem {
+    return new AccessProblem(this.code, detail, this.#error, extra);
   }
 }
 

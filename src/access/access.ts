@@ -16,7 +16,7 @@ import {
 import { clientOf } from './address.ts';
 import { Buckets } from './buckets.ts';
 import { Certified } from './certified.ts';
-import { ANONYMOUS, anybody, type Opened, Principal, type Watch } from './principal.ts';
+import { ANONYMOUS, anybody, EXPIRING_MS, type Opened, Principal, type Watch } from './principal.ts';
 import type { Right } from './right.ts';
 import { isToken, tokenDigest, tokenOf } from './token.ts';
 import { secretOf, type TokenRecord } from './tokens/token-list.ts';
@@ -28,9 +28,6 @@ export interface AccessSettings {
   /** Number of tokens that are not valid which one address may show in a minute. */
   readonly authFailures: number;
 }
-
-/** How long before its end a token counts as about to expire, in milliseconds. */
-export const EXPIRING_MS = 30_000;
 
 /** A token that the node knows. */
 interface Known {
@@ -51,6 +48,8 @@ const STEP = 100;
 const EXPIRED = 'it has expired';
 
 export class Access {
+  /** Called when tokens have gone or changed, and once a second: they end what waits for a sender that is over (`Principal.over`). */
+  readonly whenLost = new Set<() => void>();
   /** The connections of clients with certificates. A token in a request counts more than the certificate. */
   readonly certified: Certified;
   readonly #log: Log;
@@ -68,6 +67,8 @@ export class Access {
   /** null: the node takes no signed tokens. */
   #verifier: Verifier | null = null;
   #guarded: () => void = () => undefined;
+  /** Tokens whose end is logged; one line is enough for all that it ends. */
+  readonly #loggedGone = new WeakSet<Principal>();
   /** During a change: the new principals of tokens whose rights have changed. */
   #successors = new Map<Principal, Principal>();
 
@@ -290,11 +291,13 @@ export class Access {
         opened.expiring?.(expiresAt);
       }
     }
+    for (const look of this.whenLost) look();
   }
 
   /** Ends the streams of tokens that are gone or changed; to be called after the verifier has lost a key. */
   recheck(): void {
     for (const [opened, principal] of this.#opened) if (principal.isRetired) this.#look(opened, principal);
+    for (const look of this.whenLost) look();
   }
 
   #look(opened: Opened, principal: Principal): void {
@@ -305,8 +308,10 @@ export class Access {
       return;
     }
     this.#forget(opened);
-    // It logs the refusal.
-    if (now === null) this.#invalid('it was revoked, or has expired', principal.id);
+    if (now === null && !this.#loggedGone.has(principal)) {
+      this.#loggedGone.add(principal);
+      this.#invalid('it was revoked, or has expired', principal.id);
+    }
     const lacking = 'the token or certificate lacks a right that this needs';
     opened.revoked(
       now === null ? principal.invalid : new AccessProblem('FORBIDDEN', lacking, 'insufficient_scope'),

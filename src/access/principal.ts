@@ -97,7 +97,17 @@ export class Principal {
     if (!this.#isCurrent) throw this.invalid;
   }
 
-  /** Why it may do nothing any more. */
+  /** Why it may do nothing any more; null: its token is as it was. */
+  get over(): Problem | null {
+    return this.#isCurrent ? null : this.invalid;
+  }
+
+  /** Asked when a write is decided (node/write/sender.ts). @returns `over` */
+  atDecision(): Problem | null {
+    return this.over;
+  }
+
+  /** What a client is told when it may do nothing any more. */
   get invalid(): Problem {
     return this.#isCertified ? certificateInvalid() : tokenInvalid();
   }
@@ -156,6 +166,9 @@ export function anybody(now: () => number): Principal {
   const parts = { id: ANYBODY, name: ANYBODY, prefixes: null, expiresAt: null };
   return new Principal({ ...parts, rights: ['admin'] }, now);
 }
+
+/** How long before its end a token counts as about to expire, in milliseconds. */
+export const EXPIRING_MS = 30_000;
 
 /** Something that stays open after it was allowed: a feed, a replica's link. */
 export interface Opened {

@@ -35,7 +35,30 @@ export function answerError(
   return sendProblem(reply.headers(headers), problem);
 }
 
-/** The same without Fastify. */
+/**
+ * Answers a request that may not go on, while its body arrives or its route waits.
+ * @param fail answers it if that fails; never throws
+ */
+export function endEarly(
+  parts: RefusalParts,
+  problem: Problem,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  fail: (error: Error, request: IncomingMessage, response: ServerResponse) => void,
+): void {
+  const { raw } = request;
+  if (!raw.complete) {
+    reply.raw.once('finish', () => raw.socket.destroySoon());
+    reply.header('connection', 'close');
+  }
+  try {
+    answerError(parts, problem, request, reply);
+  } catch (error) {
+    fail(error as Error, raw, reply.raw);
+  }
+}
+
+/** The same as `answerError`, without Fastify. */
 export function answerErrorDirectly(
   parts: RefusalParts,
   error: Error,

@@ -20,10 +20,11 @@ import type { Handler } from './fast-path/in-order.ts';
 import { limited, withRateHeaders } from './fast-path/limited.ts';
 import { longWay } from './fast-path/long-way.ts';
 import { Front, type FrontParts, type Timeouts, type UpgradeListener } from './front.ts';
+import type { End } from './hooks/admission-hooks.ts';
 import { addHooks } from './hooks/hooks.ts';
 import { KnownPaths } from './known-paths.ts';
 import { Listening } from './listening.ts';
-import { answerError, answerErrorDirectly, brokenRequest } from './refusals.ts';
+import { answerError, answerErrorDirectly, brokenRequest, endEarly } from './refusals.ts';
 import { BodyStalls } from './request/bodies/body-stalls.ts';
 import { rewriteKeyUrl } from './request/key.ts';
 import { Traffic } from './request/traffic/traffic.ts';
@@ -58,6 +59,7 @@ export async function createServer(
   const { access, node, settings, tls } = parts;
   const { allowedOrigins } = settings;
   const stalls = new BodyStalls(() => settings.bodyTimeoutMs, traffic.bodies);
+  access.whenLost.add(() => stalls.endOver());
   const front = new Front(frontParts(parts, side, ({ method, url = '' }) => known.shown(method, url)));
   const fail = front.fail.bind(front);
   tls?.serve(front.server as unknown as TlsServer);
@@ -82,7 +84,8 @@ export async function createServer(
     clientErrorHandler: (error, socket) => front.broken(error, socket, brokenRequest(error)),
   });
   const known = new KnownPaths(app, side);
-  addHooks(app, { node, access, settings, side, known, stalls, traffic, fail });
+  const end: End = (problem, request, reply) => endEarly(parts, problem, request, reply, fail);
+  addHooks(app, { node, access, settings, side, known, stalls, traffic, fail, end });
   app.setErrorHandler((error: Error, request, reply) => answerError(parts, error, request, reply));
   app.setNotFoundHandler((request, reply) => known.answer(request, reply));
 

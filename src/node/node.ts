@@ -28,6 +28,7 @@ import { Turns } from './turns.ts';
 import type { Comparison } from './upkeep/comparison.ts';
 import type { ScrubStatus } from './upkeep/scrubber.ts';
 import { deletePrefix } from './write/delete-prefix.ts';
+import type { Sender } from './write/sender.ts';
 import { shuttingDown } from './write/write-guard.ts';
 import type { WriteResult } from './write/write-turn.ts';
 
@@ -133,21 +134,27 @@ export class Node {
 
   /**
    * Writes, in the next write turn.
-   * @throws Problem READONLY on a replica; DISK_FULL, STORAGE_FAILED, SHUTTING_DOWN: nothing was written
+   * @param sender asked when the write is decided; null: nobody can take the right to it away
+   * @throws Problem what the sender says; READONLY on a replica; DISK_FULL, STORAGE_FAILED, SHUTTING_DOWN: nothing was written
    */
-  write(request: WriteRequest): Promise<WriteResult> {
-    return this.#parts.writes.submit(request);
+  write(request: WriteRequest, sender: Sender | null): Promise<WriteResult> {
+    return this.#parts.writes.submit(request, sender);
+  }
+
+  /** Refuses the waiting writes whose sender may do nothing any more. */
+  refuseOver(): void {
+    this.#parts.writes.refuseOver();
   }
 
   /** Deletes all entries in one command, which does not count them. */
-  async deleteAll(): Promise<{ deleted: null; position: string }> {
-    const { position } = await this.write({ kind: 'flush-all' });
+  async deleteAll(sender: Sender | null): Promise<{ deleted: null; position: string }> {
+    const { position } = await this.write({ kind: 'flush-all' }, sender);
     return { deleted: null, position };
   }
 
   /** Deletes all entries of a prefix in steps. @see deletePrefix */
-  deletePrefix(prefix: string): Promise<{ deleted: number; position: string }> {
-    return deletePrefix(this.#parts, prefix);
+  deletePrefix(prefix: string, sender: Sender | null): Promise<{ deleted: number; position: string }> {
+    return deletePrefix(this.#parts, prefix, sender);
   }
 
   /** @returns the entry, or null. A read of an expired entry makes a master delete it. */
@@ -164,7 +171,7 @@ export class Node {
     if (isLive(entry, this.#parts.world.now())) return entry;
     if (entry !== null && this.#parts.guard.mayExpire) {
       // The reader does not wait for the deletion; if it fails, the expiry cycle deletes the entry later.
-      this.write({ kind: 'expire-due', keys: [key] }).catch(() => undefined);
+      this.write({ kind: 'expire-due', keys: [key] }, null).catch(() => undefined);
     }
     return null;
   }

@@ -87,4 +87,9 @@ export class Problem extends Error {
   get status(): number {
     return PROBLEMS[this.code].status;
   }
+
+  /** @returns the same problem with another detail and other members */
+  withDetail(detail: string, extra: Readonly<Record<string, unknown>>): Problem {
+    return new Problem(this.code, detail, extra);
+  }
 }

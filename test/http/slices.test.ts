@@ -53,7 +53,8 @@ test('small work is done at once, and large work lets the event loop turn betwee
 
 test('large values are handled one at a time, and not for a client that has disconnected', async () => {
   const line = new Line();
-  const reply = (destroyed: boolean): FastifyReply => ({ raw: { destroyed } }) as FastifyReply;
+  const reply = (destroyed: boolean): FastifyReply =>
+    ({ raw: { destroyed }, request: { standing: { mustGoOn: () => undefined } } }) as unknown as FastifyReply;
   const log: string[] = [];
   const work = (name: string, fails: boolean) => async () => {
     log.push(`${name} begins`);

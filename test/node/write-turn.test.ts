@@ -5,11 +5,14 @@ import { type Entry, outlineOf } from '../../src/keyspace/entry.ts';
 import type { WriteRequest } from '../../src/keyspace/write.ts';
 import { admissionFor } from '../../src/node/head/admission.ts';
 import type { World } from '../../src/node/ports/world.ts';
+import { Problem } from '../../src/node/problem.ts';
+import { deletePrefix } from '../../src/node/write/delete-prefix.ts';
 import {
   BULK_BYTES,
   MAX_TURN_BYTES,
   MAX_TURN_LOOKUPS,
   MAX_TURN_READ_BYTES,
+  MAX_WAITING_BYTES,
   WriteTurn,
 } from '../../src/node/write/write-turn.ts';
 import { type Offset, offset, type RunId } from '../../src/replication/position.ts';
@@ -244,4 +247,85 @@ test('the last turns before a stop write all requests, even those that would hav
   stage.writes.drain();
   await stage.settle();
   assert.deepEqual(stage.answered, ['a', 'import']);
+});
+
+/** A sender who may lose the right to write. */
+class Owner {
+  over: Problem | null = null;
+
+  lose(): void {
+    this.over = new Problem('UNAUTHORIZED', 'the token is not valid');
+  }
+
+  atDecision(): Problem | null {
+    return this.over;
+  }
+}
+
+test('a write whose sender loses the right while it waits is refused, and nothing of it is written', async () => {
+  const stage = new Stage();
+  const owner = new Owner();
+  stage.writes.hold();
+  const set = { kind: 'set', key: 'mine', value: Buffer.from('v'), expiresAt: null, condition } as const;
+  const refused = assert.rejects(stage.writes.submit(set, owner), { code: 'UNAUTHORIZED' });
+  stage.single('other');
+  owner.lose();
+  stage.writes.release();
+  await stage.settle();
+  await refused;
+  assert.deepEqual(stage.answered, ['other']);
+  assert.deepEqual(stage.turns, [1]);
+});
+
+test('writes whose sender has lost the right give back their memory while a hand-over holds them', async () => {
+  const stage = new Stage();
+  const owner = new Owner();
+  stage.writes.hold();
+  const load = (bytes: number): WriteRequest => ({
+    kind: 'load',
+    commands: [{ kind: 'set', key: 'k', value: Buffer.alloc(bytes), expiresAt: null }],
+  });
+  const large = assert.rejects(stage.writes.submit(load(MAX_WAITING_BYTES), owner), { code: 'UNAUTHORIZED' });
+  await assert.rejects(stage.writes.submit(load(1)), { code: 'TOO_MANY_REQUESTS' });
+  stage.writes.refuseOver();
+  await assert.rejects(stage.writes.submit(load(1)), { code: 'TOO_MANY_REQUESTS' });
+  owner.lose();
+  stage.writes.refuseOver();
+  await large;
+  stage.single('other');
+  stage.writes.release();
+  await stage.settle();
+  assert.deepEqual(stage.answered, ['other']);
+});
+
+test('a deletion by prefix stops at the step before which its sender loses the right', async () => {
+  const owner = new Owner();
+  const steps: string[][] = [];
+  const world = { soon: (callback: () => void) => setImmediate(callback) } as unknown as World;
+  const names = ['a', 'b', 'c'];
+  const head = {
+    position: { runId: 'a'.repeat(40) as RunId, offset: offset(0) },
+    lastPageMs: 0,
+    page: (request: { after: string | null }) => {
+      const index = request.after === null ? 0 : names.indexOf(request.after) + 1;
+      const key = names[index] as string;
+      return Promise.resolve({
+        entries: [{ key, version: 1, size: 1, expiresAt: null, value: null }],
+        next: index + 1 < names.length ? key : null,
+      });
+    },
+  };
+  const writes = {
+    singles: 0,
+    lastTurnMs: 0,
+    submit: (request: WriteRequest, sender: Owner) => {
+      if (sender.over !== null) return Promise.reject(sender.over);
+      if (request.kind === 'delete-many') steps.push([...request.keys]);
+      if (steps.length === 2) owner.lose();
+      return Promise.resolve({ results: [], count: 1, position: '' });
+    },
+  };
+  const parts = { world, head, writes } as unknown as Parameters<typeof deletePrefix>[0];
+  await assert.rejects(deletePrefix(parts, '', owner), { code: 'UNAUTHORIZED' });
+  assert.deepEqual(steps, [['a'], ['b']]);
 });

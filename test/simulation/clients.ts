@@ -129,7 +129,7 @@ export class Clients {
   #send(machine: Machine, { request, values }: Written): void {
     const node = machine.serving;
     if (node === null) return;
-    node.write(request).then(
+    node.write(request, null).then(
       (result) => {
         const key = 'key' in request ? request.key : null;
         const value = request.kind === 'set' ? request.value : null;

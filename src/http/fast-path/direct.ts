@@ -76,7 +76,7 @@ export function direct(parts: DirectParts, other: Handler): Handler {
           isPlainRead(request) &&
           isAllowed(access, 'read', request, key)
         ) {
-          read({ key, request, response });
+          read({ key, request, response, hasWaited: false });
           return 'reads';
         }
       } else if (request.method === 'PUT') {
@@ -122,6 +122,8 @@ interface Read {
   readonly key: string;
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
+  /** Whether its sender has to be asked for again, because a token may have gone while it waited. */
+  hasWaited: boolean;
 }
 
 /** @returns a function that takes a plain read and answers it at the end of the tick */
@@ -137,10 +139,12 @@ function reader(parts: DirectParts, other: Handler): (read: Read) => void {
   };
   const add = (reads: readonly Read[]): void => {
     begin();
+    for (const read of reads) read.hasWaited = true;
     waiting.push(...reads);
   };
   const addFirst = (read: Read): void => {
     begin();
+    read.hasWaited = true;
     first.push(read);
   };
 
@@ -172,7 +176,7 @@ function reader(parts: DirectParts, other: Handler): (read: Read) => void {
  * @returns bytes of the value that was read, if it is not small
  */
 function answer(
-  { node, fail, traffic: { answers, pipelines } }: DirectParts,
+  { node, access, fail, traffic: { answers, pipelines } }: DirectParts,
   other: Handler,
   read: Read,
   again: (read: Read) => void,
@@ -183,7 +187,8 @@ function answer(
     pipeline.wait(response, () => again(read));
     return 0;
   }
-  const entry = node.closing ? null : entryOf(node, key);
+  const mayRead = !read.hasWaited || isAllowed(access, 'read', request, key);
+  const entry = node.closing || !mayRead ? null : entryOf(node, key);
   if (entry === null) {
     other.handle(request, response);
     return 0;
@@ -276,13 +281,11 @@ async function put(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  stalls.watch(request, (problem) => fail(problem, request, response));
+  stalls.watch(request, sender, (problem) => fail(problem, request, response));
   try {
     const value = await readBody(request, request.headers['content-length'], BODY, bodies);
     stalls.forget(request);
-    // Its body may have taken a while.
-    sender.mustBeCurrent();
-    const written = await node.write({ kind: 'set', key, value, expiresAt: null, condition: ALWAYS });
+    const written = await node.write({ kind: 'set', key, value, expiresAt: null, condition: ALWAYS }, sender);
     const result = written.results[0];
     const version = result?.entry?.version ?? 0;
     const created = result?.existed === false;

@@ -1,5 +1,5 @@
 /** Refuses requests before anything of them is read, and finds out who sends the others. */
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Access } from '../../access/access.ts';
 import type { Principal } from '../../access/principal.ts';
 import type { Node } from '../../node/node.ts';
@@ -7,6 +7,7 @@ import { Problem } from '../../node/problem.ts';
 import { type Admission, mayCome } from '../../web/origins.ts';
 import { checkQuery, refuseTokenInQuery } from '../../web/query.ts';
 import type { KnownPaths } from '../known-paths.ts';
+import { watchStanding } from '../request/standing.ts';
 import { mustBeAllowed, requirementOf } from '../required-rights.ts';
 import { elsewhere, type Side } from '../sides.ts';
 
@@ -17,20 +18,24 @@ declare module 'fastify' {
   }
 }
 
+/** Answers a request that ends while it waits. */
+export type End = (problem: Problem, request: FastifyRequest, reply: FastifyReply) => void;
+
 export interface AdmissionParts {
   readonly node: Pick<Node, 'closing'>;
   readonly access: Access;
   readonly settings: Admission;
   readonly side: Side;
   readonly known: KnownPaths;
+  readonly end: End;
 }
 
 /** Refuses requests that the node does not take now, that say what they may not, or whose sender lacks the right. */
 export function addAdmissionHooks(
   app: FastifyInstance,
-  { node, access, settings, side, known }: AdmissionParts,
+  { node, access, settings, side, known, end }: AdmissionParts,
 ): void {
-  app.decorateRequest('principal');
+  app.decorateRequest('principal').decorateRequest('standing');
   app.addHook('onRequest', (_request, reply, done) => {
     if (!node.closing) return done();
     reply.header('connection', 'close');
@@ -40,12 +45,15 @@ export function addAdmissionHooks(
     checkQuery(request.url);
     done();
   });
-  app.addHook('onRequest', (request, _reply, done) => {
+  app.addHook('onRequest', (request, reply, done) => {
     refuseTokenInQuery(request.url);
     const allow = (): void => {
       const problem = request.is404 ? null : elsewhere(side, request);
       if (problem !== null) throw problem;
       if (!request.is404 && !access.isOpen) mustBeAllowed(request.principal, request);
+      // What everybody may ask has no sender.
+      if (request.principal === undefined) return;
+      watchStanding(access, request, reply, (problem) => end(problem, request, reply));
     };
     const verifying = authenticate(access, settings, request);
     if (verifying !== null) verifying.then(allow).then(() => done(), done);

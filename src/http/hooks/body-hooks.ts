@@ -51,7 +51,7 @@ function limitStalls(
   reply: FastifyReply,
   fail: (error: Error) => void,
 ): void {
-  stalls.watch(request, (problem) => {
+  stalls.watch(request, null, (problem) => {
     if (request.complete || reply.sent) return;
     reply.raw.once('finish', () => request.socket.destroySoon());
     if (problem.status === 429) reply.header('retry-after', RETRY_AFTER_SECONDS);

@@ -1,5 +1,6 @@
 /** What happens to every request beside its handler. */
 import type { FastifyInstance } from 'fastify';
+import { guardAnswers } from '../request/standing.ts';
 import { type AdmissionParts, addAdmissionHooks } from './admission-hooks.ts';
 import { type AnswerParts, finishAnswers, startAnswers } from './answer-hooks.ts';
 import { addBodyHooks, type BodyParts } from './body-hooks.ts';
@@ -9,5 +10,6 @@ export function addHooks(app: FastifyInstance, parts: AdmissionParts & AnswerPar
   startAnswers(app, parts);
   addAdmissionHooks(app, parts);
   addBodyHooks(app, parts);
+  guardAnswers(app);
   finishAnswers(app, parts);
 }

@@ -43,11 +43,11 @@ export class Line {
 
   /**
    * Runs the work when the work before it has ended.
-   * @param reply of the request; if its client has disconnected meanwhile, the work is skipped
+   * @param reply of the request; if its client has disconnected or lost its token meanwhile, the work is skipped
    */
   run<T>(reply: FastifyReply, work: () => Promise<T>): Promise<T> {
     const result = this.#last.then(() => {
-      if (reply.raw.destroyed) throw clientHasGone();
+      mustGoOn(reply);
       return work();
     });
     this.#last = result.catch(() => undefined);
@@ -55,7 +55,8 @@ export class Line {
   }
 }
 
-/** The problem for a request whose client has disconnected; it is never sent. */
-export function clientHasGone(): Problem {
-  return new Problem('BAD_REQUEST', 'the client has disconnected');
+/** @throws Problem UNAUTHORIZED; another one, which is never sent, if the client has disconnected */
+export function mustGoOn({ raw, request }: FastifyReply): void {
+  if (raw.destroyed) throw new Problem('BAD_REQUEST', 'the client has disconnected');
+  request.standing.mustGoOn();
 }

@@ -1,5 +1,5 @@
 /** `?position=P&timeout=MS` of a read: the node answers once it has reached the position. */
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyRequest } from 'fastify';
 import type { Node } from '../../node/node.ts';
 import { Problem } from '../../node/problem.ts';
 import { type Position, parsePosition } from '../../replication/position.ts';
@@ -18,15 +18,13 @@ export function wantedPosition(request: Waiting): Position | null {
 
 /**
  * Waits until this node has reached the position that the read asks for, if it asks for one.
- * @throws Problem BAD_REQUEST, UNKNOWN_HISTORY, NOT_REACHED, TOO_MANY_REQUESTS
+ * @throws Problem BAD_REQUEST, UNAUTHORIZED, UNKNOWN_HISTORY, NOT_REACHED, TOO_MANY_REQUESTS
  */
-export async function reachWanted(node: Node, request: Waiting, reply: FastifyReply): Promise<void> {
+export async function reachWanted(node: Node, request: Waiting): Promise<void> {
   const wanted = wantedPosition(request);
   if (wanted === null) return;
-  const client = new AbortController();
-  reply.raw.once('close', () => client.abort());
-  await node.reach(wanted, request.query.timeout, client.signal);
-  request.principal.mustBeCurrent();
+  const { standing, query } = request;
+  await standing.after(node.reach(wanted, query.timeout, standing.signal));
 }
 
 /** @throws Problem BAD_REQUEST for a malformed position */

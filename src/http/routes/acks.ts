@@ -12,15 +12,15 @@ const places = new WeakMap<ServerResponse, AckPlace>();
 
 /**
  * Reserves a place among the waiting writes before a write that asks for `acks`. The place is freed when the answer is
- * sent or the client disconnects.
+ * sent or the client disconnects, and when its token goes: then the write is answered with the replicas so far.
  * @throws Problem TOO_MANY_REQUESTS; nothing is written then
  */
-export function enterAcks(node: Node, { query }: FastifyRequest, { raw }: FastifyReply): void {
+export function enterAcks(node: Node, { query, standing }: FastifyRequest, { raw }: FastifyReply): void {
   if (((query as Partial<AcksQuery> | undefined)?.acks ?? 0) === 0) return;
   const place = node.enterAcks();
   if (raw.destroyed) return place.leave();
   places.set(raw, place);
-  raw.once('close', () => place.leave());
+  standing.signal.addEventListener('abort', () => place.leave(), { once: true });
 }
 
 /**

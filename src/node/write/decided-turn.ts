@@ -9,6 +9,7 @@ import type { Log } from '../ports/world.ts';
 import { Problem, storageProblem } from '../problem.ts';
 import { logUnexpected } from '../unattended.ts';
 import { TurnDraft } from './draft.ts';
+import type { Sender } from './sender.ts';
 
 export interface WriteResult extends WriteOutcome {
   /** `<run ID>:<offset>`: every node that has reached this position has the write. */
@@ -32,6 +33,8 @@ type Decided = { readonly outcome: WriteOutcome; readonly end: Offset } | { read
 /** A request that waits for its turn. */
 export interface Waiting {
   readonly request: WriteRequest;
+  /** null: the node itself. */
+  readonly sender: Sender | null;
   /** Memory that the request takes while it waits, in bytes, roughly. */
   readonly bytes: number;
   /** Memory that a bulk request takes in the overlay, in bytes, roughly; 0 for a single write. */
@@ -72,7 +75,7 @@ export class DecidedTurn {
     for (const each of line) {
       if (!isReady(each) || (count >= atLeast && !this.#hasRoom)) break;
       this.#draft.begin(each.ahead?.counts(this.#head) === true ? each.ahead : null);
-      this.#decided.push(this.#decide(each.request));
+      this.#decided.push(this.#decide(each));
       bytes += each.bytes;
       count += 1;
     }
@@ -108,7 +111,9 @@ export class DecidedTurn {
   }
 
   /** Adds the effects of one request to the draft, or nothing if the request is refused. */
-  #decide(request: WriteRequest): Decided {
+  #decide({ request, sender }: Waiting): Decided {
+    const over = sender?.atDecision() ?? null;
+    if (over !== null) return { refused: over };
     try {
       const outcome = decideWrite(request, this.#draft);
       return { outcome, end: this.#draft.end as Offset };

@@ -4,6 +4,7 @@ import { formatPosition } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { World } from '../ports/world.ts';
 import { restAfter } from '../turns.ts';
+import type { Sender } from './sender.ts';
 import type { WriteTurn } from './write-turn.ts';
 
 /** The largest number of entries that one step deletes, which takes a few milliseconds. */
@@ -18,12 +19,14 @@ interface DeletePrefixParts {
 /**
  * Deletes the entries whose keys begin with the prefix, in key order. While other clients write, it takes a quarter of the event
  * loop (`BACKGROUND_SHARE`); otherwise it takes all the time that the loop has.
+ * @param sender asked before each step
  * @returns the number of deleted entries, and the position of the last deletion
  * @throws Problem @see WriteTurn.submit; the entries of earlier steps are deleted then
  */
 export async function deletePrefix(
   { world, head, writes }: DeletePrefixParts,
   prefix: string,
+  sender: Sender | null,
 ): Promise<{ deleted: number; position: string }> {
   let deleted = 0;
   let position = formatPosition(head.position);
@@ -34,7 +37,7 @@ export async function deletePrefix(
     const pageMs = head.lastPageMs;
     const keys = page.entries.map(({ key }) => key);
     if (keys.length > 0) {
-      const result = await writes.submit({ kind: 'delete-many', keys });
+      const result = await writes.submit({ kind: 'delete-many', keys }, sender);
       deleted += result.count;
       position = result.position;
       await rest(world, pageMs + writes.lastTurnMs, writes.singles > singles);

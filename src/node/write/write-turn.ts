@@ -17,6 +17,7 @@ import { Turns } from '../turns.ts';
 import { logUnexpected, unattended } from '../unattended.ts';
 import { DecidedTurn, isReady, MAX_TURN_LOOKUPS, type Waiting, type WriteResult } from './decided-turn.ts';
 import { bytesOf, overlayBytesOf } from './request-size.ts';
+import type { Sender } from './sender.ts';
 
 export {
   MAX_TURN_BYTES,
@@ -92,10 +93,11 @@ export class WriteTurn {
 
   /**
    * Puts a request into its line. Resolves when the journal has its effects.
-   * @throws Problem READONLY, SHUTTING_DOWN, DISK_FULL, STORAGE_FAILED, TOO_MANY_REQUESTS, or the code of the refusal of the
+   * @param sender asked when the request is decided; null: the node itself
+   * @throws Problem what the sender says; READONLY, SHUTTING_DOWN, DISK_FULL, STORAGE_FAILED, TOO_MANY_REQUESTS, or the code of the refusal of the
    *   request (keyspace/write.ts); nothing of the request was written then
    */
-  submit(request: WriteRequest): Promise<WriteResult> {
+  submit(request: WriteRequest, sender: Sender | null = null): Promise<WriteResult> {
     const bytes = bytesOf(request);
     if (this.#waitingBytes > 0 && this.#waitingBytes + bytes > MAX_WAITING_BYTES) {
       return Promise.reject(
@@ -106,10 +108,11 @@ export class WriteTurn {
     return new Promise((resolve, reject) => {
       if (bytes > BULK_BYTES) {
         const ahead = lookupCount(request) > MAX_TURN_LOOKUPS ? new LookAhead(request) : null;
-        this.#bulk.push({ request, bytes, overlayBytes: overlayBytesOf(request), ahead, resolve, reject });
+        const overlayBytes = overlayBytesOf(request);
+        this.#bulk.push({ request, sender, bytes, overlayBytes, ahead, resolve, reject });
         if (ahead !== null) this.#startLookingAhead();
       } else {
-        this.#single.push({ request, bytes, overlayBytes: 0, ahead: null, resolve, reject });
+        this.#single.push({ request, sender, bytes, overlayBytes: 0, ahead: null, resolve, reject });
         this.#singles += 1;
       }
       this.#schedule();
@@ -135,6 +138,19 @@ export class WriteTurn {
   release(): void {
     this.#held = false;
     this.wake();
+  }
+
+  /** Refuses the waiting requests whose sender may do nothing any more, so that they give back their memory. */
+  refuseOver(): void {
+    const stays = ({ sender, bytes, reject }: Waiting): boolean => {
+      const over = sender?.over ?? null;
+      if (over === null) return true;
+      this.#waitingBytes -= bytes;
+      reject(over);
+      return false;
+    };
+    this.#single = this.#single.filter(stays);
+    this.#bulk = this.#bulk.filter(stays);
   }
 
   /** Runs turns until no request waits, because the node stops. Bulk requests do not wait for their reading ahead. */

@@ -6,6 +6,7 @@
  */
 import type { IncomingMessage } from 'node:http';
 import { Problem } from '../../../node/problem.ts';
+import type { Sender } from '../../../node/write/sender.ts';
 import type { BodyBudget } from './body-budget.ts';
 
 /** Number of looks within each time-out. */
@@ -32,6 +33,7 @@ interface Body {
    */
   windowBytes: number;
   windowAt: number;
+  readonly sender: Sender | null;
   readonly stalled: (problem: Problem) => void;
 }
 
@@ -53,8 +55,9 @@ export class BodyStalls {
   /**
    * Calls `stalled` when the body stopped or is too slow (REQUEST_TIMEOUT), or has waited too long for room
    * (TOO_MANY_REQUESTS), unless `forget` comes first.
+   * @param sender whose right `endOver` asks for; null: another part ends the request
    */
-  watch(request: IncomingMessage, stalled: (problem: Problem) => void): void {
+  watch(request: IncomingMessage, sender: Sender | null, stalled: (problem: Problem) => void): void {
     this.#bodies.set(request, {
       bytes: null,
       at: 0,
@@ -62,6 +65,7 @@ export class BodyStalls {
       waitingSince: null,
       windowBytes: 0,
       windowAt: 0,
+      sender,
       stalled,
     });
     if (this.#looking) return;
@@ -72,6 +76,16 @@ export class BodyStalls {
   /** Stops watching: the body is complete, or no longer needed. */
   forget(request: IncomingMessage): void {
     this.#bodies.delete(request);
+  }
+
+  /** Ends the bodies whose sender may do nothing any more, with the problem that says so. */
+  endOver(): void {
+    for (const [request, { sender, stalled }] of this.#bodies) {
+      const over = sender?.over ?? null;
+      if (over === null) continue;
+      this.#bodies.delete(request);
+      stalled(over);
+    }
   }
 
   #lookLater(): void {

@@ -108,13 +108,15 @@ function route(app: FastifyInstance, node: Node, now: () => number, traffic: Tra
       const operations = await operationsOf(ops, now());
       mustCoverAll(request.principal, operations);
       // As for other writes, the header has no effect on a batch that writes.
-      if (onlyReads || request.query.position !== undefined) await reachWanted(node, request, reply);
+      if (onlyReads || request.query.position !== undefined) await reachWanted(node, request);
       const bytes = readBytes(node, operations);
-      if (bytes > 0)
-        await traffic.answers.admit(request.raw, reply.raw, Math.min(bytes, MAX_BATCH_READ_BYTES));
+      if (bytes > 0) {
+        const most = Math.min(bytes, MAX_BATCH_READ_BYTES);
+        await request.standing.after(traffic.answers.admit(request.raw, reply.raw, most));
+      }
       const { results, position } = await (onlyReads
         ? read(node, operations, bytes, reply, largeReads)
-        : node.write({ kind: 'batch', operations }));
+        : node.write({ kind: 'batch', operations }, request.standing));
       traffic.bodies.release(request.raw);
       return answer(node, request, reply, operations, results, position);
     },

@@ -92,10 +92,9 @@ async function answer(parts: ChangesParts, request: FastifyRequest, reply: Fasti
   const wanted = parseFeedRequest(request.url, lastEventId(request));
   mustFollow(request.principal, wanted);
   if (followers !== null) countUntilClosed(followers, settings.proxies, request, reply);
-  const gone = new AbortController();
-  reply.raw.once('close', () => gone.abort());
-  const admitted = await node.admitFollower(wanted, gone.signal);
-  if (!gone.signal.aborted) stream(parts, admitted, type === EVENT_STREAM, request, reply);
+  const { signal } = request.standing;
+  const admitted = await node.admitFollower(wanted, signal);
+  if (!signal.aborted) stream(parts, admitted, type === EVENT_STREAM, request, reply);
 }
 
 /** @throws Problem TOO_MANY_REQUESTS if the sender has as many feeds as it may have */

@@ -1,6 +1,5 @@
 /** `POST /v1/import`: reads NDJSON as a stream, in bounded memory. */
-import type { FastifyInstance } from 'fastify';
-import type { Principal } from '../../../access/principal.ts';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { fromJsonValue } from '../../../keyspace/json/json-value.ts';
 import { keyProblem } from '../../../keyspace/key.ts';
 import { MAX_VALUE_BYTES } from '../../../keyspace/write.ts';
@@ -65,7 +64,8 @@ export function importRoute(app: FastifyInstance, node: Node, now: () => number,
         throw new Problem('UNSUPPORTED_MEDIA_TYPE', `an import is application/x-ndjson, not ${type}`);
       }
       const body = request.body as import('node:stream').Readable | undefined;
-      const load = new Load(node, now, request.principal);
+      const load = new Load(node, now, request);
+      request.standing.explained = (problem) => load.explain(problem) as Problem;
       try {
         if (body !== undefined) await load.addAll(lineGroups(body, bodies));
       } catch (error) {
@@ -85,7 +85,7 @@ export function importRoute(app: FastifyInstance, node: Node, now: () => number,
 class Load {
   readonly #node: Node;
   readonly #now: () => number;
-  readonly #principal: Principal;
+  readonly #request: Pick<FastifyRequest, 'principal' | 'standing'>;
   #line = 0;
   #group: (SetCommand | DelCommand)[] = [];
   #groupBytes = 0;
@@ -93,10 +93,10 @@ class Load {
   imported = 0;
   position: string;
 
-  constructor(node: Node, now: () => number, principal: Principal) {
+  constructor(node: Node, now: () => number, request: Pick<FastifyRequest, 'principal' | 'standing'>) {
     this.#node = node;
     this.#now = now;
-    this.#principal = principal;
+    this.#request = request;
     this.#turns = node.turns();
     this.position = formatPosition(node.position);
   }
@@ -112,7 +112,9 @@ class Load {
       if (error instanceof Problem && isOfLine(error)) await this.#write();
       throw error;
     }
-    await this.#write();
+    // Behind the last line nothing is left that could be refused.
+    if (this.#group.length > 0) await this.#write();
+    else this.#request.standing.decide();
   }
 
   async #add(lines: readonly Buffer[]): Promise<void> {
@@ -124,15 +126,18 @@ class Load {
       this.#mustCover(entry);
       this.#group.push(entry);
       this.#groupBytes += line.length;
-      if (this.#group.length >= GROUP_ENTRIES || this.#groupBytes >= GROUP_BYTES) await this.#write();
+      if (this.#group.length >= GROUP_ENTRIES || this.#groupBytes >= GROUP_BYTES) {
+        await this.#write();
+        this.#request.standing.goesOn();
+      }
     }
   }
 
   /** @throws Problem FORBIDDEN */
   #mustCover(entry: SetCommand | DelCommand): void {
     const key = entry.kind === 'set' ? entry.key : (entry.keys[0] as string);
-    const problem = this.#principal.problem('write', key);
-    if (problem !== null) throw new Problem(problem.code, problem.message, { line: this.#line });
+    const problem = this.#request.principal.problem('write', key);
+    if (problem !== null) throw problem.withDetail(problem.message, { line: this.#line });
   }
 
   /** Writes the collected entries. */
@@ -141,7 +146,7 @@ class Load {
     if (commands.length === 0) return;
     this.#group = [];
     this.#groupBytes = 0;
-    const { position } = await this.#node.write({ kind: 'load', commands });
+    const { position } = await this.#node.write({ kind: 'load', commands }, this.#request.standing);
     this.imported += commands.length;
     this.position = position;
   }
@@ -156,7 +161,7 @@ class Load {
       const detail = isLine
         ? `line ${line}: ${error.message}; ${entries} before it ${are} in`
         : `${error.message}; ${entries} ${are} in`;
-      return new Problem(error.code, detail, { ...error.extra, ...(isLine ? { line } : {}), imported });
+      return error.withDetail(detail, { ...error.extra, ...(isLine ? { line } : {}), imported });
     }
     if (error instanceof Error && 'code' in error && error.code === 'ECONNRESET') {
       return new Problem('BAD_REQUEST', 'the connection broke before the body was complete', { imported });

@@ -10,7 +10,7 @@ import { entryHeaders, VALUE_POLICY, varyBy } from '../../answer-headers.ts';
 import { isKnown, writeCondition } from '../../request/conditions.ts';
 import { checkKey, keyNotFound } from '../../request/key.ts';
 import { typeOf, wantsJson } from '../../request/key-json.ts';
-import { AT_ONCE_BYTES, clientHasGone, inSlices, Line, slices } from '../../request/slices.ts';
+import { AT_ONCE_BYTES, inSlices, Line, mustGoOn, slices } from '../../request/slices.ts';
 import type { Traffic } from '../../request/traffic/traffic.ts';
 import { reachWanted, wantedPosition } from '../../request/wait.ts';
 import { bytes, noContent } from '../../schemas/common/answers.ts';
@@ -49,7 +49,7 @@ export function keyReadRoute(app: FastifyInstance, node: Node, traffic: Traffic)
       const key = checkKey(request.params.key);
       // Most reads do not wait, and are answered without a promise.
       if (wantedPosition(request) !== null) {
-        return reachWanted(node, request, reply).then(() => reads.answer(key, request, reply));
+        return reachWanted(node, request).then(() => reads.answer(key, request, reply));
       }
       const late = reads.answer(key, request, reply);
       return late instanceof Promise ? late : undefined;
@@ -81,7 +81,7 @@ class KeyReads {
     }
     const room = this.#traffic.answers.admit(request.raw, reply.raw, outline.size);
     if (outline.size > AT_ONCE_BYTES) return this.#answerLarge(key, request, reply, room);
-    if (room !== null) return room.then(() => this.answer(key, request, reply));
+    if (room !== null) return request.standing.after(room).then(() => this.answer(key, request, reply));
     const entry = this.#node.get(key);
     if (entry === null) throw keyNotFound(key);
     const type = typeOf(accept, () => atOnce(isJsonSteps(entry.value)));
@@ -95,7 +95,7 @@ class KeyReads {
     reply: FastifyReply,
     room: Promise<void> | null,
   ): Promise<FastifyReply> {
-    if (room !== null) await room;
+    await request.standing.after(room);
     const { accept } = request.headers;
     if (wantsJson(accept)) return this.#largeReads.run(reply, () => this.#answerNow(key, request, reply));
     return this.#answerNow(key, request, reply);
@@ -103,7 +103,7 @@ class KeyReads {
 
   async #answerNow(key: string, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     await slices().pass();
-    if (reply.raw.destroyed) throw clientHasGone();
+    mustGoOn(reply);
     // The answer is the entry as it is now, so the headers of the older state go.
     reply.removeHeader('etag').removeHeader('psync-expires-at');
     const entry = this.#node.get(key);

@@ -62,8 +62,7 @@ export function writeHandler<Route extends WriteRoute>(
     const { run, answer, mustExist = false } = plan(target, request, reply);
     refuseOnReplica(node);
     const answered = await run(async (operation) => {
-      request.principal.mustBeCurrent();
-      const { results, position } = await node.write(operation);
+      const { results, position } = await node.write(operation, request.standing);
       const { existed, entry } = results[0] as OperationResult;
       if (mustExist && !existed) throw keyNotFound(key);
       reply.header('psync-position', position);

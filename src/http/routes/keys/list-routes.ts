@@ -35,9 +35,9 @@ function listKeysRoute(app: FastifyInstance, node: Node, answers: UnreadAnswers)
       response: { 200: json('A page.', keyPage), ...problems('wait', 'DISK_FULL') },
     },
     handler: async (request, reply) => {
-      await reachWanted(node, request, reply);
+      await reachWanted(node, request);
       const { prefix = '', after = null, limit, values } = request.query;
-      if (values) await answers.admit(request.raw, reply.raw, MAX_PAGE_BYTES);
+      if (values) await request.standing.after(answers.admit(request.raw, reply.raw, MAX_PAGE_BYTES));
       const { entries, next } = await node.page({ prefix, after, limit, values });
       const position = formatPosition(node.position);
       reply.header('psync-position', position);
@@ -68,14 +68,15 @@ function deleteKeysRoute(app: FastifyInstance, node: Node): void {
         },
       },
       handler: async (request, reply) => {
+        const { standing } = request;
         const { prefix, all = false } = request.query;
         if (all === (prefix !== undefined)) {
           throw new Problem('BAD_REQUEST', 'either prefix or all=true is required');
         }
         refuseOnReplica(node);
         const { deleted, position } = await (prefix === undefined
-          ? node.deleteAll()
-          : node.deletePrefix(prefix));
+          ? node.deleteAll(standing)
+          : node.deletePrefix(prefix, standing));
         reply.header('psync-position', position);
         return acknowledged(node, reply, request.query, { deleted, position });
       },
@@ -100,12 +101,13 @@ function exportEntriesRoute(app: FastifyInstance, node: Node, access: Access): v
       },
     },
     handler: async (request, reply) => {
-      await reachWanted(node, request, reply);
+      await reachWanted(node, request);
       const { prefix = '' } = request.query;
       const { position, groups, close } = await node.readEntries(prefix);
-      // The client may have disconnected while the applier wrote the overlay to the file.
-      if (reply.raw.destroyed) close();
+      // The client or its token may have gone while the applier wrote the overlay to the file.
+      if (reply.raw.destroyed || request.standing.over !== null) close();
       else reply.raw.once('close', close);
+      request.standing.mustGoOn();
       const watch = access.watch(request.principal, {
         may: (principal) => principal.covers('read', prefix),
         // The answer has begun: a client must not take a part for the whole.

@@ -94,6 +94,7 @@ function setUpstreamRoute(app: FastifyInstance, node: Node): void {
       },
     },
     handler: async (request, reply) => {
+      request.standing.decide();
       const changed = await node.replicaOf(request.body.url);
       reply.code(changed ? 202 : 200);
       return node.status;
@@ -114,7 +115,8 @@ function deleteUpstreamRoute(app: FastifyInstance, node: Node): void {
         ...problems('admin', 'body', 'FAILOVER_REFUSED', 'DISK_FULL'),
       },
     },
-    handler: async () => {
+    handler: async ({ standing }) => {
+      standing.decide();
       await node.promote();
       return node.status;
     },
@@ -214,6 +216,7 @@ function failoverRoute(app: FastifyInstance, node: Node): void {
         },
       },
       handler: (request) => {
+        request.standing.decide();
         const { to = null, timeoutMs } = request.body;
         return node.failover({ to, timeoutMs });
       },
@@ -279,13 +282,12 @@ function getDigestRoute(app: FastifyInstance, node: Node): void {
       querystring: digestQuery,
       response: { 200: json('The digest.', digest), ...problems('admin', 'wait', 'DISK_FULL', 'BAD_PEER') },
     },
-    handler: async (request, reply) => {
-      await reachWanted(node, request, reply);
+    handler: async (request) => {
+      await reachWanted(node, request);
       const { against, timeout } = request.query;
       if (against === undefined) return answered(await node.digest());
-      const client = new AbortController();
-      reply.raw.once('close', () => client.abort());
-      const { equal, against: other, ...own } = await node.compare(against, timeout, client.signal);
+      const { signal } = request.standing;
+      const { equal, against: other, ...own } = await node.compare(against, timeout, signal);
       return { ...answered(own), against: { url: other.url, ...answered(other) }, equal };
     },
   });
