@@ -1,6 +1,6 @@
 /** `tokens.json`: what is written can be read, and what cannot be used is refused with the place. */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { isToken, newToken, tokenDigest } from '../../src/access/token.ts';
@@ -125,4 +125,20 @@ test('a list that cannot be used is refused with the token and the member', asyn
   }
   writeFileSync(path, JSON.stringify({ tokens: [good] }));
   assert.equal(readTokens(path)?.length, 1);
+});
+
+test('a change of the list asks whether it may be made when no other process has the list any more', async (t) => {
+  const path = join(await temporaryFolder(t), 'tokens.json');
+  const wanted = { name: 'a', rights: ['read'], prefixes: null, expiresAt: null } as const;
+  const { record } = await createToken(path, wanted, NOW);
+  writeFileSync(`${path}.new`, '');
+  let isAllowed = true;
+  const decide = (): void => {
+    if (!isAllowed) throw new Error('the sender has lost its token');
+  };
+  const changes = [createToken(path, wanted, NOW, decide), revokeToken(path, record.id, decide)];
+  isAllowed = false;
+  rmSync(`${path}.new`);
+  await Promise.all(changes.map((change) => assert.rejects(change, /lost its token/)));
+  assert.deepEqual(listTokens(path), [record]);
 });

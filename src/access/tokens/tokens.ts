@@ -37,11 +37,17 @@ export interface CreatedToken {
 /**
  * @param path of the file
  * @param now Unix time in milliseconds
- * @throws TokenListError if the request or the file cannot be used
+ * @param decide called when nobody else changes the file, right before it is changed; it may throw
+ * @throws TokenListError if the request or the file cannot be used; what `decide` throws
  */
-export async function createToken(path: string, wanted: WantedToken, now: number): Promise<CreatedToken> {
+export async function createToken(
+  path: string,
+  wanted: WantedToken,
+  now: number,
+  decide?: () => void,
+): Promise<CreatedToken> {
   const { id, text } = newToken();
-  return { record: await added(path, wanted, now, { sha256: tokenDigest(text) }, id), text };
+  return { record: await added(path, wanted, now, { sha256: tokenDigest(text) }, id, decide), text };
 }
 
 /**
@@ -66,6 +72,7 @@ async function added(
   now: number,
   proof: Proof,
   id: string,
+  decide?: () => void,
 ): Promise<ShownToken> {
   const problem = tokenProblem(wanted);
   if (problem !== null) throw new TokenListError(problem);
@@ -86,6 +93,7 @@ async function added(
     if (tokens.length >= MAX_TOKENS) throw new TokenListError(`there are ${MAX_TOKENS} tokens already`);
     if (tokens.some((token) => secretOf(token) === secretOf(record)))
       throw new TokenListError('the certificate is in the list already');
+    decide?.();
     return { tokens: [...tokens, record] };
   });
   return shownOf(record);
@@ -96,13 +104,20 @@ export function listTokens(path: string): readonly ShownToken[] {
   return (readTokens(path) ?? []).map(shownOf);
 }
 
-/** @returns the token that is no longer valid; null: there is none with this ID @throws TokenListError */
-export async function revokeToken(path: string, id: string): Promise<ShownToken | null> {
+/**
+ * @param decide as for `createToken`
+ * @returns the token that is no longer valid; null: there is none with this ID
+ * @throws TokenListError; what `decide` throws
+ */
+export async function revokeToken(path: string, id: string, decide?: () => void): Promise<ShownToken | null> {
   if (!(readTokens(path) ?? []).some((token) => token.id === id)) return null;
-  const { revoked } = await changeTokens(path, (tokens) => ({
-    tokens: tokens.filter((token) => token.id !== id),
-    revoked: tokens.find((token) => token.id === id) ?? null,
-  }));
+  const { revoked } = await changeTokens(path, (tokens) => {
+    decide?.();
+    return {
+      tokens: tokens.filter((token) => token.id !== id),
+      revoked: tokens.find((token) => token.id === id) ?? null,
+    };
+  });
   return revoked === null ? null : shownOf(revoked);
 }
 

@@ -71,7 +71,9 @@ function createRoute(app: FastifyInstance, place: TokenPlace): void {
       mustBeThere(place);
       const { name, rights, prefixes = null, expiresAt = null } = request.body;
       const { record, text } = await inFile(() =>
-        createToken(place.path, { name, rights, prefixes, expiresAt }, Date.now()),
+        createToken(place.path, { name, rights, prefixes, expiresAt }, Date.now(), () =>
+          request.standing.decide(),
+        ),
       );
       await used(place);
       reply.code(201).header('cache-control', 'no-store');
@@ -97,9 +99,9 @@ function revokeRoute(app: FastifyInstance, place: TokenPlace): void {
         ...problems('NOT_FOUND', 'DISK_FULL'),
       },
     },
-    handler: async ({ params: { id } }) => {
+    handler: async ({ params: { id }, standing }) => {
       mustBeThere(place);
-      const revoked = await inFile(() => revokeToken(place.path, id));
+      const revoked = await inFile(() => revokeToken(place.path, id, () => standing.decide()));
       if (revoked === null)
         throw new Problem('NOT_FOUND', `there is no token ${JSON.stringify(id.slice(0, 80))}`);
       await used(place);
@@ -137,6 +139,7 @@ async function inFile<T>(work: () => Promise<T>): Promise<T> {
 
 /** What is wrong with the request, or with the file. */
 function problemOf(error: unknown): unknown {
+  if (error instanceof Problem) return error;
   if (error instanceof TokenListError) return new Problem('BAD_REQUEST', error.message);
   const code = error instanceof Error && 'code' in error ? error.code : null;
   if (code === 'ENOSPC' || code === 'EDQUOT')
