@@ -123,7 +123,7 @@ test('replicaof, its alias slaveof, and info on both sides', async (t) => {
   assert.deepEqual({ code: refused.code, stdout: refused.stdout }, { code: 2, stdout: '' });
   assert.match(
     refused.stderr,
-    /^psyncd: expected ws:\/\/HOST:PORT, or no-one to be a master, got "http:\/\/x"\n$/,
+    /^psyncd: expected ws:\/\/HOST:PORT or wss:\/\/HOST:PORT, or no-one to be a master, got "http:\/\/x"\n$/,
   );
 });
 

@@ -120,7 +120,7 @@ test('each operation is on the listener where its right belongs, and the other o
     }
   }
   for (const id of [...ADMIN_ONLY, ...BOTH]) assert.ok(seen.has(id), id);
-  for (const path of ['/openapi.json', '/openapi.yaml', '/docs'])
+  for (const path of ['/openapi.json', '/openapi.yaml', '/docs/'])
     for (const base of [node.url, adminUrl]) assert.equal((await told(base, 'GET', path)).status, 200, path);
   // Without the setting one listener has everything.
   const { url } = await (await Cluster.create(t)).start('other');

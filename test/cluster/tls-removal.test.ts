@@ -214,7 +214,7 @@ test('when the root of a CA is removed, the clients of that CA are disconnected'
 
 test('when a CA expires, its clients are disconnected', async (t) => {
   const { node, certificates, trust, kept } = await staged(t);
-  certificates.make('short', { ca: 'short', san: null, isCa: true, toDays: 6 / 86_400 });
+  certificates.make('short', { ca: 'short', san: null, isCa: true, toDays: 15 / 86_400 });
   const owner = { ...kept, pair: certificates.make('owner', { ca: 'short', san: null }) };
   trust('kept', 'short');
   await until('the client gets in', () => isLetIn(node, owner));

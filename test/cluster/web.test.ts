@@ -334,7 +334,7 @@ test('answers tell browsers and caches what they may do with them', async (t) =>
   await t.test(
     'the pages of the document run only their own scripts, and are shown in no frame',
     async () => {
-      for (const path of ['/docs', '/docs/', '/docs/static/swagger-ui-bundle.js', '/docs/static/index.css']) {
+      for (const path of ['/docs/', '/docs/static/swagger-ui-bundle.js', '/docs/static/index.css']) {
         const answer = await http.send('GET', path);
         assert.equal(answer.status, 200, path);
         const policy = String(answer.headers['content-security-policy']).split('; ');
