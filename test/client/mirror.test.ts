@@ -156,9 +156,10 @@ test('reconnect replaces a connection, and the mirror goes on from its position'
   assert.ok(socket !== undefined);
   const gone = once(socket, 'close');
   const position = history.position;
+  // The scripted node tells what has happened when somebody connects.
+  history.set('d', 'while it was away');
   copy.reconnect();
   await gone;
-  history.set('d', 'while it was away');
   await copy.waitFor(history.position);
   assert.deepEqual(contents(copy), expected(history));
   assert.equal(feed.requests.at(-1)?.get('position'), position);

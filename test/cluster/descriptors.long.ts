@@ -30,7 +30,7 @@ function hasPrlimit(): boolean {
 /** Fewer than a node has open in any case. */
 const FEW = 20;
 /** What opens something when it is asked. */
-const OPENING = ['/v1/export', '/v1/digest', '/docs', '/openapi.json'];
+const OPENING = ['/v1/export', '/v1/digest', '/docs/', '/openapi.json'];
 
 test('a node without free file descriptors answers 503 to requests that need one, serves the others, and recovers', {
   skip: !hasPrlimit(),
