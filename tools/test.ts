@@ -4,7 +4,7 @@
  * options go to Node's test runner:
  *
  *   npm test -- test/node
- *   npm test -- test/cluster/acks.test.ts --test-name-pattern=majority
+ *   npm test -- test/cluster/acks.long.ts --test-name-pattern=majority
  *   PSYNCD_SEED=17 npm test -- test/cluster/fuzz.long.ts
  */
 import { spawnSync } from 'node:child_process';
