@@ -155,11 +155,12 @@ async function bodyOf(response: IncomingMessage, maxBytes: number): Promise<Buff
 
 function peerOf(answer: unknown): Peer | null {
   if (!isObject(answer) || typeof answer.nodeId !== 'string') return null;
-  const { nodeId, upstream } = answer;
-  if (!isObject(upstream)) return { nodeId, upstream: null };
+  const { nodeId, upstream, position } = answer;
+  const place = typeof position === 'string' ? { position } : {};
+  if (!isObject(upstream)) return { nodeId, upstream: null, ...place };
   const { handsOverTo, url } = upstream;
   const target = typeof handsOverTo === 'string' || handsOverTo === null ? { handsOverTo } : {};
-  return { nodeId, upstream: typeof url === 'string' ? url : null, ...target };
+  return { nodeId, upstream: typeof url === 'string' ? url : null, ...target, ...place };
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

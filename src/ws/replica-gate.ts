@@ -4,6 +4,7 @@ import type { Principal, Watch } from '../access/principal.ts';
 import { closeCodeOf } from '../node/feed/feed-problems.ts';
 import type { Gate } from '../node/ports/stream-socket.ts';
 import { Problem } from '../node/problem.ts';
+import { CloseCode } from '../replication/close-code.ts';
 import type { Socket } from './socket.ts';
 
 export class ReplicaGate implements Gate {
@@ -20,11 +21,13 @@ export class ReplicaGate implements Gate {
    * @param address of the peer, for which tokens that are not valid count
    */
   constructor(access: Access, socket: Socket, address: string, sender: Principal | null) {
-    this.isOpen = sender !== null;
     this.#access = access;
     this.#socket = socket;
     this.#address = address;
-    if (sender !== null) this.#admit(sender);
+    const refusal = sender === null ? null : this.#admit(sender);
+    this.isOpen = sender !== null && refusal === null;
+    // Its token may have ended since the upgrade was allowed.
+    if (refusal !== null) socket.close(CloseCode.unauthorized, refusal.slice(1));
   }
 
   get owner(): unknown {

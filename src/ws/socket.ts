@@ -44,6 +44,8 @@ export class Socket implements StreamSocket {
   listen(events: SocketEvents): void {
     let closed = false;
     this.#ws.on('message', (data, isBinary) => {
+      // What comes behind the end that this side has sent means nothing.
+      if (this.#isClosing) return;
       if (isBinary) events.message(data as Buffer);
       else this.close(PROTOCOL_ERROR, 'a text message; only binary ones are expected');
     });

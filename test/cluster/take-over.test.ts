@@ -43,7 +43,6 @@ const SAYS: readonly (readonly [what: string, upstream: (id: string) => unknown,
   ['nonsense', (id) => ({ url: 'ws://h:1', handsOverTo: [id] }), /^-ERR FAILOVER: the master does not say/],
   ['that it does not know to whom', () => ({ url: 'ws://h:1', handsOverTo: null }), /^-LOADING/],
   ['another process', () => ({ url: 'ws://h:1', handsOverTo: 'b'.repeat(40) }), /^-LOADING/],
-  ['this process', (id) => ({ url: 'ws://h:1', handsOverTo: id }), /^\+CONTINUE/],
 ];
 
 test('a replica takes over only if its own master says that it hands over to this process', async (t) => {
@@ -66,6 +65,19 @@ test('a replica takes over only if its own master says that it hands over to thi
     says = (_request, response) =>
       response.end(JSON.stringify({ nodeId: MASTER_ID, upstream: upstream(nodeId) }));
     assert.match(await handOverTo(t, node, MASTER_ID), answer, what);
+  }
+  const { position } = await node.client.replication();
+  const [runId, offset] = position.split(':');
+  for (const [where, answer] of [
+    [undefined, /^-ERR FAILOVER .* but the master stands elsewhere/],
+    [`${runId}:${Number(offset) + 30}`, /^-ERR FAILOVER .* but the master stands elsewhere/],
+    [position, /^\+CONTINUE/],
+  ] as const) {
+    assert.equal((await node.client.replication()).role, 'replica');
+    const upstream = { url: 'ws://h:1', handsOverTo: nodeId };
+    says = (_request, response) =>
+      response.end(JSON.stringify({ nodeId: MASTER_ID, position: where, upstream }));
+    assert.match(await handOverTo(t, node, MASTER_ID), answer, where);
   }
   assert.equal((await node.client.replication()).role, 'master');
 });

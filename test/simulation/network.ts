@@ -8,6 +8,7 @@
  */
 import type { AskPeer } from '../../src/node/ports/peers.ts';
 import type { Dial } from '../../src/node/ports/stream-socket.ts';
+import { formatPosition } from '../../src/replication/position.ts';
 import type { Chance } from './chance.ts';
 import { Conversation } from './conversation.ts';
 import type { EventLoop } from './event-loop.ts';
@@ -127,7 +128,8 @@ export class Network {
           }
           const { nodeId, upstream: link } = target.node.status;
           const handing = link?.handsOverTo === undefined ? {} : { handsOverTo: link.handsOverTo };
-          const peer = { nodeId, upstream: target.node.upstream, ...handing };
+          const position = formatPosition(target.node.position);
+          const peer = { nodeId, upstream: target.node.upstream, position, ...handing };
           process.at(this.#chance.delay(this.#settings.latencyMs), () => resolve(peer));
         });
       });

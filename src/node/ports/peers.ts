@@ -12,6 +12,8 @@ export interface Peer {
    * nobody.
    */
   readonly handsOverTo?: string | null;
+  /** Where it stands, `RUN ID:OFFSET`, in its own words. Absent: it does not say. */
+  readonly position?: string;
 }
 
 /** Why another node says nothing of itself: it wants a token and was shown none, or it does not take the one that it was shown. */

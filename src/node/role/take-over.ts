@@ -56,6 +56,10 @@ export async function takeOverAnswer(
     // One of the two may have restarted meanwhile: then the master learns the new ID before it asks again.
     if (peer.handsOverTo !== nodeId)
       return refused('-LOADING the master does not say that it hands over to this process');
+    // The request may state any position; while the master hands over, it stands where the hand-over has to happen.
+    if (peer.position !== formatPosition(position)) {
+      return refused(`-ERR FAILOVER at ${formatPosition(position)}, but the master stands elsewhere`);
+    }
     if (session.status === null) return refused('-ERR the session has ended');
     return { kind: 'take-over' };
   }
