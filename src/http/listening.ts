@@ -1,6 +1,7 @@
 /** Where the server is reached: on each address that `localhost` has, with one server behind all of them. */
 import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import type { FastifyInstance } from 'fastify';
 import { endIdleBeyond } from './request/idle-connections.ts';
@@ -52,9 +53,9 @@ export class Listening {
     }
   }
 
-  /** From now on idle connections end when there are more than so many. */
-  endIdleBeyond(most: number): void {
-    endIdleBeyond(this.#app.server, most);
+  /** From now on connections of strangers end when there are more than so many. @see endIdleBeyond */
+  endIdleBeyond(most: number, isKnown: (request: IncomingMessage) => boolean): void {
+    endIdleBeyond(this.#app.server, most, isKnown);
   }
 
   /** Takes no more connections, and resolves when those that are there have ended. */

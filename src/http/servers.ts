@@ -27,7 +27,10 @@ export class Servers {
       await createServer(parts, 'main', traffic),
       await createServer(parts, 'admin', traffic),
     ];
-    admin.endIdleBeyond(MAX_IDLE_ADMINS);
+    admin.endIdleBeyond(MAX_IDLE_ADMINS, ({ headers, socket }) => {
+      const sender = parts.access.find(headers.authorization, socket);
+      return sender?.has('metrics') === true;
+    });
     return new Servers(main, admin);
   }
 

@@ -239,6 +239,28 @@ for (const [what, bytes] of [
   });
 }
 
+test('strangers that read no answers do not keep administrators out', async (t) => {
+  const cluster = await Cluster.create(t);
+  const file = join(cluster.data('node'), 'tokens.json');
+  const wanted = { name: 'admin', rights: ['admin'] as const, prefixes: null, expiresAt: null };
+  const { text } = await createToken(file, wanted, Date.now());
+  const { adminUrl } = await cluster.start('node', '--admin-listen', '127.0.0.1:0');
+  const { port } = new URL(String(adminUrl));
+  const sockets: Socket[] = [];
+  t.after(() => {
+    for (const socket of sockets) socket.destroy();
+  });
+  const bytes = rawRequest('GET', '/openapi.json').repeat(10);
+  for (let count = 0; count < 300; count += 1) {
+    const socket = connect(Number(port), '127.0.0.1').pause();
+    sockets.push(socket.on('error', () => undefined));
+    await once(socket, 'connect');
+    socket.write(bytes);
+  }
+  const headers = { authorization: `Bearer ${text}` };
+  assert.equal((await fetch(`${adminUrl}/v1/config`, { headers })).status, 200);
+});
+
 test('the address of the admin listener is checked before anything is made', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node');

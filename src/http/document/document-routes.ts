@@ -7,18 +7,24 @@ import type { DocumentParts } from './document-server.ts';
 
 export function documentRoutes(app: FastifyInstance, parts: DocumentParts): void {
   const described = once(async () => {
-    const { createDocumentServer, documentYaml, withServer, SERVER } = await import('./document-server.ts');
+    const { createDocumentServer, documentYaml, SERVER } = await import('./document-server.ts');
     const server = await createDocumentServer(parts);
     const yaml = once(async () => documentYaml(server));
+    // Everybody may ask: the text is made once.
+    const json = JSON.stringify(server.swagger());
+    const own = `"servers":[{"url":"${SERVER.url}"`;
     return {
       server,
-      json: (url: string) => withServer(server.swagger(), url),
+      json: (url: string) => json.replace(own, () => own.replace(SERVER.url, url)),
       yaml: async (url: string) => (await yaml()).replace(`- url: ${SERVER.url}`, () => `- url: ${url}`),
     };
   });
   const base = ({ raw }: FastifyRequest): string => baseUrlOf(raw, parts.settings);
 
-  const asJson = async (request: FastifyRequest) => (await described()).json(base(request));
+  const asJson = async (request: FastifyRequest, reply: FastifyReply): Promise<string> => {
+    reply.type('application/json; charset=utf-8').serializer(String);
+    return (await described()).json(base(request));
+  };
   const asYaml = async (request: FastifyRequest, reply: FastifyReply): Promise<string> => {
     reply.type('application/yaml');
     return (await described()).yaml(base(request));

@@ -50,11 +50,6 @@ export async function createDocumentServer(parts: DocumentParts): Promise<Fastif
   return app;
 }
 
-/** @returns the document of a node at this URL */
-export function withServer(document: object, url: string): object {
-  return { ...document, servers: [{ ...SERVER, url }] };
-}
-
 /** Writes the document as YAML, like openapi.yaml. */
 export function documentYaml(server: FastifyInstance): string {
   const document = stringify(server.swagger(), {
