@@ -1,0 +1,25 @@
+/** What the hooks need of a mirror. */
+import type { Entry } from '../mirror/entry.ts';
+import type { MirrorState } from '../mirror/mirror-events.ts';
+import type { EntryFilter } from '../mirror/subscriptions.ts';
+
+/** Any entry: the hooks return the type of entries that the mirror has. */
+export interface WithKey {
+  readonly key: string;
+}
+
+/** Where entries are read from. */
+export interface EntrySource<E extends WithKey> {
+  getEntry(key: string): E | undefined;
+  /** @returns the same array while no entry changes */
+  snapshot(): readonly E[];
+}
+
+/** A `Mirror`, or an object of the application that has these members of one. */
+export interface LiveMirror<E extends WithKey = Entry> extends EntrySource<E> {
+  /** null: the mirror has no copy yet. */
+  readonly position: string | null;
+  readonly state: MirrorState;
+  subscribe(listener: () => void, filter?: EntryFilter): () => void;
+  on(name: 'state', listener: () => void): () => void;
+}

@@ -1,0 +1,36 @@
+import { useMemo } from 'react';
+import type { EntrySource, LiveMirror, WithKey } from './live-mirror.ts';
+import { useSource } from './use-source.ts';
+
+/**
+ * Reads the entries with a prefix, in the order of their keys. The component renders again when one of them changes,
+ * appears or goes, and not when others do.
+ * @param mirror null: there is none yet
+ * @param filter `{ prefix }`; default: all entries
+ * @returns the same array while none of them changes, with the same object for each entry that has not changed
+ */
+export function useEntries<E extends WithKey>(
+  mirror: LiveMirror<E> | null,
+  { prefix = '' }: { readonly prefix?: string | undefined } = {},
+): readonly E[] {
+  const select = useMemo(() => entriesWith<E>(prefix), [prefix]);
+  return useSource(mirror, undefined, prefix, select);
+}
+
+/** @returns a function that reads the entries with a prefix from the source that it is given */
+function entriesWith<E extends WithKey>(prefix: string): (source: EntrySource<E>) => readonly E[] {
+  let read: readonly E[] | null = null;
+  let selected: readonly E[] = [];
+  return (source) => {
+    const all = source.snapshot();
+    if (all !== read) {
+      read = all;
+      const found = all.filter(({ key }) => key.startsWith(prefix));
+      found.sort((left, right) => (left.key < right.key ? -1 : 1));
+      const isSame =
+        found.length === selected.length && found.every((entry, index) => entry === selected[index]);
+      if (!isSame) selected = found;
+    }
+    return selected;
+  };
+}
