@@ -21,9 +21,10 @@ test('the packed tarball runs `npx psyncd serve` in an empty folder', async (t) 
   await run('tar', ['-xzf', join(folder, tarball), '-C', join(folder, 'node_modules')]);
   const home = join(folder, 'node_modules', 'psyncd');
   await run('mv', [join(folder, 'node_modules', 'package'), home]);
-  // What npm would fetch for it is here already; a test has no network. Only what it declares is linked.
+  // What npm would fetch for it is here already; a test has no network. Only what it declares is linked,
+  // and React, which applications have.
   const { dependencies, bin } = JSON.parse(await readFile(join(home, 'package.json'), 'utf8'));
-  for (const name of Object.keys(dependencies)) {
+  for (const name of [...Object.keys(dependencies), 'react']) {
     await mkdir(join(folder, 'node_modules', name, '..'), { recursive: true });
     await symlink(join(ROOT, 'node_modules', name), join(folder, 'node_modules', name));
   }
@@ -39,6 +40,10 @@ test('the packed tarball runs `npx psyncd serve` in an empty folder', async (t) 
     "import { nodeTransport } from 'psyncd/client/node'; console.log(typeof nodeTransport({}).fetch)";
   const inNode = await run(process.execPath, ['--input-type=module', '-e', transport], { cwd: folder });
   assert.equal(inNode.stdout, 'function\n');
+
+  const hooks = "import { useEntry } from 'psyncd/client/react'; console.log(typeof useEntry)";
+  const withReact = await run(process.execPath, ['--input-type=module', '-e', hooks], { cwd: folder });
+  assert.equal(withReact.stdout, 'function\n');
 
   const child = spawn('npx', ['--no-install', 'psyncd', 'serve', '--port', '0'], {
     cwd: folder,

@@ -1,7 +1,7 @@
 /** What a page has to load: the client as a bundler makes it of the built files, compressed as a server would. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -17,31 +17,48 @@ const MAX_BYTES = {
   'export *': 10 * 1024,
   'export { follow }': 3.2 * 1024,
 } as const;
+/** Most bytes of all hooks for React, without React. */
+const MAX_REACT_BYTES = 1024;
 
 test('the client is small, imports nothing but itself, and carries its types', async (t) => {
   const folder = await temporaryFolder(t);
   const flags = ['-p', 'tsconfig.client.json', '--noEmit', 'false', '--outDir', folder];
   await run(join(ROOT, 'node_modules', '.bin', 'tsc'), flags, { cwd: ROOT });
-  for (const [exported, most] of Object.entries(MAX_BYTES)) {
-    const { code, imports } = await bundled(join(folder, 'client', 'index.js'), exported);
+  const isWithin = async (entry: string, exported: string, most: number, outside: string[]) => {
+    const { code, imports } = await bundled(join(folder, 'client', entry), exported);
     const bytes = gzipSync(code).length;
-    t.diagnostic(`${exported}: ${bytes} of ${most} bytes`);
-    assert.ok(bytes <= most, `${exported}: ${bytes} of ${most} bytes`);
-    assert.deepEqual(imports, []);
-  }
+    const what = `${entry}, ${exported}: ${bytes} of ${most} bytes`;
+    t.diagnostic(what);
+    assert.ok(bytes <= most, what);
+    assert.deepEqual(imports, outside);
+  };
+  for (const [exported, most] of Object.entries(MAX_BYTES)) await isWithin('index.js', exported, most, []);
+  await isWithin('react/index.js', 'export *', MAX_REACT_BYTES, ['react']);
   const names = await readdir(join(folder, 'client'), { recursive: true });
   for (const name of names.filter((each) => each.endsWith('.js'))) {
     assert.ok(names.includes(name.replace(/js$/, 'd.ts')), name);
   }
   await writeFile(join(folder, 'package.json'), '{"type":"module"}');
   await writeFile(join(folder, 'application.ts'), APPLICATION);
+  await compiles(folder, 'application.ts');
+  // From here on React's types can be found.
+  await mkdir(join(folder, 'node_modules', '@types'), { recursive: true });
+  for (const name of ['@types/react', 'csstype']) {
+    await symlink(join(ROOT, 'node_modules', name), join(folder, 'node_modules', name));
+  }
+  await writeFile(join(folder, 'react.ts'), REACT_APPLICATION);
+  await compiles(folder, 'react.ts');
+});
+
+/** Asserts that no compiler finds an error in an application. */
+async function compiles(folder: string, name: string): Promise<void> {
   for (const [compiler, ...args] of COMPILERS) {
     const strict = ['--noEmit', '--strict', '--target', 'es2024', '--lib', 'es2024,dom'];
-    const use = [...args, ...strict, '--typeRoots', folder, join(folder, 'application.ts')];
+    const use = [...args, ...strict, '--typeRoots', join(folder, 'none'), join(folder, name)];
     const { stdout } = await run(join(ROOT, compiler), use, { cwd: folder }).catch((error) => error);
-    assert.equal(stdout, '', compiler);
+    assert.equal(stdout, '', `${compiler} ${name}`);
   }
-});
+}
 
 /** Makes one minified file of what a page uses of the client: `exported` is the statement without its `from`. */
 async function bundled(
@@ -52,6 +69,9 @@ async function bundled(
   const source = `${exported} from ${JSON.stringify(client)};`;
   const build = await rolldown({
     input: page,
+    external: ['react'],
+    // Bundlers that know what the directive `use client` means keep it.
+    checks: { moduleLevelDirective: false },
     plugins: [
       {
         name: 'page',
@@ -89,6 +109,32 @@ await new Client('http://node').replication();
 mirror({ url: 'a', urls: ['b'] });
 // @ts-expect-error neither
 follow({});
+`;
+/** An application with React's types too: the hooks return what the mirror has. */
+const REACT_APPLICATION = `
+import { createElement, type ReactNode } from 'react';
+import { type Entry, mirror } from './client/index.js';
+import { InitialEntries, type LiveMirror, useEntries, useEntry, useMirrorState } from './client/react/index.js';
+const copy = mirror({ url: 'http://node' });
+interface User { readonly key: string; readonly value: { readonly name: string } }
+declare const users: LiveMirror<User>;
+export function App({ entries }: { entries: readonly Entry[] }): ReactNode {
+  const entry: Entry | undefined = useEntry(copy, 'key');
+  const all: readonly Entry[] = useEntries(copy, { prefix: 'a' });
+  const names: readonly string[] = useEntries(users).map(({ value }) => value.name);
+  const name: string | undefined = useEntry(users, 'key')?.value.name;
+  const state = useMirrorState(copy);
+  const waits: string = state.kind === 'waiting' ? state.detail : '';
+  useMirrorState(users);
+  useEntry<Entry>(null, 'key');
+  // @ts-expect-error the mirror has other entries
+  const wrong: User | undefined = useEntry(copy, 'key');
+  // @ts-expect-error an entry may be missing
+  useEntry(copy, 'key').value;
+  // @ts-expect-error a mirror is needed
+  useEntries({ prefix: 'a' });
+  return createElement(InitialEntries, { entries }, entry?.key, all.length, names, name, waits, wrong?.key);
+}
 `;
 /** The present TypeScript, as Node resolves, and the one before, as bundlers do. */
 const COMPILERS = [
