@@ -1,7 +1,16 @@
 /** The hooks for React, with React itself and mirrors of scripted nodes. */
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
-import { createElement, Fragment, memo, type ReactNode, startTransition, useLayoutEffect } from 'react';
+import {
+  createElement,
+  Fragment,
+  memo,
+  type ReactNode,
+  startTransition,
+  useEffect,
+  useLayoutEffect,
+  useState,
+} from 'react';
 import { until } from '../../src/cli/until.ts';
 import type { Mirror } from '../../src/client/mirror/mirror.ts';
 import { type LiveMirror, useEntries, useEntry, useMirrorState } from '../../src/client/react/index.ts';
@@ -210,6 +219,29 @@ test('another key, prefix or mirror is shown at once, and the former one is no l
   assert.deepEqual(renders, []);
   show(at(null, 'a', 'a'));
   assert.equal(container.textContent, 'none');
+});
+
+test('a page may have its mirror for a part of its life: an effect opens it and closes it', async (t) => {
+  const { url } = await honest(t, abc());
+  const mirrors: Mirror[] = [];
+  function Part(): ReactNode {
+    const [copy, setCopy] = useState<Mirror | null>(null);
+    useEffect(() => {
+      const opened = open(t, { url });
+      mirrors.push(opened);
+      setCopy(opened);
+      return () => {
+        opened.close().catch(assert.fail);
+      };
+    }, []);
+    return [useMirrorState(copy).kind, createElement(Value, { key: 'value', from: copy, name: 'a' })];
+  }
+  const { show, shows, unmount } = page(t);
+  show(createElement(Part));
+  await shows('livevalue of a');
+  unmount();
+  for (const each of mirrors) await until('it is closed', () => each.state.kind === 'closed');
+  assert.equal(mirrors.length, 2);
 });
 
 test('a component that goes while its entry changes is not told of it, and leaves no listener behind', async (t) => {

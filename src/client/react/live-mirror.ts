@@ -15,10 +15,10 @@ export interface EntrySource<E extends WithKey> {
   snapshot(): readonly E[];
 }
 
-/** A `Mirror`, or an object of the application that has these members of one. */
+/** A `Mirror`, or another object with these members of one. */
 export interface LiveMirror<E extends WithKey = Entry> extends EntrySource<E> {
   /** null: the mirror has no copy yet. */
-  readonly position: string | null;
+  readonly position?: string | null | undefined;
   readonly state: MirrorState;
   subscribe(listener: () => void, filter?: EntryFilter): () => void;
   on(name: 'state', listener: () => void): () => void;
