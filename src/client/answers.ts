@@ -16,8 +16,13 @@ export interface Written {
   readonly expiresAt: number | null;
   /** A position in the stream: `<run ID>:<offset>`. */
   readonly position: string;
-  /** With `acks`: number of replicas that have the write in their journals. */
+  /**
+   * With `acks`: number of replicas that have the write in their journals; with `durable`: on
+   * their disks.
+   */
   readonly acks?: number;
+  /** With `durable`: whether this node has the write on its disk. */
+  readonly durable?: boolean;
 }
 
 /** `Incremented` of openapi.yaml. */
@@ -28,8 +33,13 @@ export interface Incremented {
   readonly version: number;
   /** A position in the stream: `<run ID>:<offset>`. */
   readonly position: string;
-  /** With `acks`: number of replicas that have the write in their journals. */
+  /**
+   * With `acks`: number of replicas that have the write in their journals; with `durable`: on
+   * their disks.
+   */
   readonly acks?: number;
+  /** With `durable`: whether this node has the write on its disk. */
+  readonly durable?: boolean;
 }
 
 /** `Appended` of openapi.yaml. */
@@ -40,8 +50,13 @@ export interface Appended {
   readonly version: number;
   /** A position in the stream: `<run ID>:<offset>`. */
   readonly position: string;
-  /** With `acks`: number of replicas that have the write in their journals. */
+  /**
+   * With `acks`: number of replicas that have the write in their journals; with `durable`: on
+   * their disks.
+   */
   readonly acks?: number;
+  /** With `durable`: whether this node has the write on its disk. */
+  readonly durable?: boolean;
 }
 
 /** `Imported` of openapi.yaml. */
@@ -50,8 +65,13 @@ export interface Imported {
   readonly imported: number;
   /** A position in the stream: `<run ID>:<offset>`. */
   readonly position: string;
-  /** With `acks`: number of replicas that have the write in their journals. */
+  /**
+   * With `acks`: number of replicas that have the write in their journals; with `durable`: on
+   * their disks.
+   */
   readonly acks?: number;
+  /** With `durable`: whether this node has the write on its disk. */
+  readonly durable?: boolean;
 }
 
 /** `BatchResults` of openapi.yaml. */
@@ -77,8 +97,13 @@ export interface BatchAnswer {
   }[];
   /** A position in the stream: `<run ID>:<offset>`. */
   readonly position: string;
-  /** With `acks`: number of replicas that have the write in their journals. */
+  /**
+   * With `acks`: number of replicas that have the write in their journals; with `durable`: on
+   * their disks.
+   */
   readonly acks?: number;
+  /** With `durable`: whether this node has the write on its disk. */
+  readonly durable?: boolean;
 }
 
 /** `Digest` of openapi.yaml. */
@@ -203,8 +228,10 @@ export interface ReplicationAnswer {
     /** Address from which the replica connects. */
     readonly peer: string;
     readonly state: 'handshake' | 'snapshot' | 'online';
-    /** Offset that the replica has acknowledged. */
+    /** Offset up to which the replica has the stream in its journal, as it says. */
     readonly offset: number;
+    /** Offset up to which it has the stream on its disk; it says so at each acknowledgement. */
+    readonly durableOffset?: number;
     readonly lagBytes: number;
     /**
      * Seconds since this node committed the first byte that the replica has not acknowledged; 0:

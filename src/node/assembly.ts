@@ -164,6 +164,7 @@ export class Assembly {
       world,
       log,
       head,
+      journal: this.state,
       snapshots,
       settings,
       nodeId,

@@ -8,7 +8,7 @@ import { type Entry, isLive, type Outline } from '../keyspace/entry.ts';
 import type { Page, PageRequest } from '../keyspace/page.ts';
 import type { WriteRequest } from '../keyspace/write.ts';
 import { CloseCode } from '../replication/close-code.ts';
-import { formatPosition, type Offset, type Position } from '../replication/position.ts';
+import { formatPosition, type Position } from '../replication/position.ts';
 import { Assembly, type NodeParts } from './assembly.ts';
 import type { FeedRequest } from './feed/feed-request.ts';
 import type { BacklogReport } from './head/backlog-keeper.ts';
@@ -18,7 +18,7 @@ import { type Gate, OPEN_GATE, type SocketEvents, type StreamSocket } from './po
 import { Problem } from './problem.ts';
 import type { FailoverRequest, FailoverResult } from './role/failover.ts';
 import type { Role } from './role/roles.ts';
-import type { AckPlace } from './session/ack-waiters.ts';
+import type { AckCount, AckDemand, AckPlace } from './session/ack-waiters.ts';
 import { type Check, psyncCheck } from './session/psync-check.ts';
 import type { SessionRecord } from './session/session-log.ts';
 import type { Lacking } from './session/shutdown-wait.ts';
@@ -220,20 +220,20 @@ export class Node {
     return this.#parts.positions.wait(position, timeoutMs, gone);
   }
 
-  /** @returns the number of replicas that have acknowledged everything up to `offset` */
-  acknowledgedBy(offset: Offset): number {
-    return this.#parts.sessions.acknowledgedBy(offset);
+  /** @returns how far this node and its replicas have come up to the offset of the demand */
+  acknowledged(demand: AckDemand): AckCount {
+    return this.#parts.sessions.acknowledged(demand);
   }
 
   /**
-   * Redis's WAIT: takes a place for a write that will wait until replicas have it in their journals. The write does not wait on a
-   * node that is no master any more.
+   * Redis's WAIT and WAITAOF: takes a place for a write that will wait until replicas have it in their journals, or this node and
+   * replicas on their disks. The write does not wait on a node that is no master any more.
    * @throws Problem TOO_MANY_REQUESTS: too many writes wait already, and the caller should not write
    */
   enterAcks(): AckPlace {
     const { wait, leave } = this.#parts.sessions.enterAcks();
     return {
-      wait: (offset, replicas, timeoutMs) => wait(offset, replicas, this.role === 'master' ? timeoutMs : 0),
+      wait: (demand, timeoutMs) => wait(demand, this.role === 'master' ? timeoutMs : 0),
       leave,
     };
   }

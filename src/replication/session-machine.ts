@@ -30,7 +30,8 @@ export type SessionEffect =
   | { readonly kind: 'authenticate'; readonly token: string }
   /** The token that the replica has shown after PSYNC does not allow to replicate. */
   | { readonly kind: 'unauthorized'; readonly refusal: string }
-  | { readonly kind: 'acknowledged'; readonly offset: Offset }
+  /** The replica has everything up to `offset` in its journal, and up to `durable` on its disk; null: it does not say. */
+  | { readonly kind: 'acknowledged'; readonly offset: Offset; readonly durable: Offset | null }
   | { readonly kind: 'protocol-error'; readonly detail: string };
 
 export const NEW_SESSION: SessionState = {
@@ -55,7 +56,7 @@ export const ASKED_DIFFERENT = '?different-data';
 const INTEGER = /^(?:0|-?[1-9]\d{0,18})$/;
 const [MIN_INTEGER, MAX_INTEGER] = [-(2n ** 63n), 2n ** 63n - 1n];
 
-/** Kinds of commands: REPLCONF ACK with one value is a command of its own. */
+/** Kinds of commands: REPLCONF ACK with one value, or with FACK and a second one, is a command of its own. */
 export type CommandKind = 'ping' | 'auth' | 'announce' | 'ack' | 'sync' | 'psync' | 'unknown';
 
 type Step = readonly [SessionState, readonly SessionEffect[]];
@@ -98,7 +99,7 @@ const TABLE: { readonly [S in SessionState['kind']]: { readonly [C in CommandKin
     auth: (state, words) =>
       words.length === 2 || words.length === 3 ? auth(state, words) : afterPsync(state, words.slice(0, 1)),
     announce: afterPsync,
-    ack: (state, words) => [state, [acknowledgement(words[2] ?? '')]],
+    ack: (state, words) => [state, [acknowledgement(words[2] ?? '', words[4] ?? null)]],
     sync: afterPsync,
     psync: afterPsync,
     unknown: afterPsync,
@@ -133,7 +134,7 @@ function kindOf(words: readonly string[]): CommandKind {
     case 'AUTH':
       return 'auth';
     case 'REPLCONF':
-      return words.length === 3 && words[1]?.toLowerCase() === 'ack' ? 'ack' : 'announce';
+      return isAcknowledgement(words) ? 'ack' : 'announce';
     case 'SYNC':
       return 'sync';
     case 'PSYNC':
@@ -141,6 +142,12 @@ function kindOf(words: readonly string[]): CommandKind {
     default:
       return 'unknown';
   }
+}
+
+/** `REPLCONF ACK offset`, or `REPLCONF ACK offset FACK offset`. */
+function isAcknowledgement(words: readonly string[]): boolean {
+  if (words[1]?.toLowerCase() !== 'ack') return false;
+  return words.length === 3 || (words.length === 5 && words[3]?.toLowerCase() === 'fack');
 }
 
 /** `AUTH token`, or as Redis's replicas say it, `AUTH user token`: the token says who it is. */
@@ -183,11 +190,15 @@ function replconf(state: SessionState, words: readonly string[]): Step {
   return [next, [reply('+OK')]];
 }
 
-function acknowledgement(value: string): SessionEffect {
+/** @param onDisk the value after FACK; null: there is none */
+function acknowledgement(value: string, onDisk: string | null): SessionEffect {
   const acknowledged = parseOffset(value);
-  return acknowledged === null
-    ? protocolError('REPLCONF ACK without an offset')
-    : { kind: 'acknowledged', offset: acknowledged };
+  if (acknowledged === null) return protocolError('REPLCONF ACK without an offset');
+  if (onDisk === null) return { kind: 'acknowledged', offset: acknowledged, durable: null };
+  const durable = parseOffset(onDisk);
+  return durable === null || durable > acknowledged
+    ? protocolError('REPLCONF ACK with FACK without an offset up to the first one')
+    : { kind: 'acknowledged', offset: acknowledged, durable };
 }
 
 function psync(state: SessionState, words: readonly string[]): Step {

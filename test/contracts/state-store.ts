@@ -294,6 +294,49 @@ export function describeStateStore(name: string, make: (t: TestContext) => Promi
     store.close(true);
   });
 
+  for (const fsync of ['everysec', 'no'] as const) {
+    promise(`with fsync ${fsync} appended bytes are on the disk once somebody asks for it`, async (place) => {
+      const store = place.open({ fsync, boot: 'boot' });
+      store.begin();
+      assert.equal(store.durableUpTo(offset(0)), 0);
+      append(store, 10, 'x'.repeat(10), true);
+      assert.equal(store.durableUpTo(offset(10)), 0);
+      const synced = Promise.withResolvers<void>();
+      store.syncSoon(synced.resolve);
+      append(store, 15, 'y'.repeat(5), false);
+      await synced.promise;
+      assert.ok(store.durableUpTo(offset(15)) >= 10);
+      const all = Promise.withResolvers<void>();
+      store.syncSoon(all.resolve);
+      await all.promise;
+      assert.equal(store.durableUpTo(offset(15)), 15);
+      store.close(true);
+    });
+  }
+
+  promise('with fsync always, and after a durable change, nothing that was appended is missing', (place) => {
+    const always = place.open(CALM);
+    always.begin();
+    append(always, 10, 'x'.repeat(10), true);
+    assert.equal(always.durableUpTo(offset(10)), 10);
+    let isCalled = false;
+    always.syncSoon(() => {
+      isCalled = true;
+    });
+    assert.equal(isCalled, true);
+    always.close(true);
+    const store = place.open({ fsync: 'no', boot: 'boot' });
+    store.begin();
+    append(store, 20, 'y'.repeat(10), false);
+    assert.equal(store.durableUpTo(offset(20)), 10);
+    store.save({ upstream: null });
+    assert.equal(store.durableUpTo(offset(20)), 20);
+    append(store, 30, 'z'.repeat(10), false);
+    store.switchKeyspace(2, newHistory(FIRST_RUN_ID), null, null);
+    assert.equal(store.durableUpTo(offset(5)), 5);
+    store.close(true);
+  });
+
   promise('copied files stay a copy over restarts, until that is settled', async (place) => {
     const first = place.open(CALM);
     first.begin();

@@ -27,7 +27,7 @@ test('after a full resync a replica has everything only when it has acknowledged
   progress.wentOnline(100 as Offset);
   assert.equal(progress.lagBytes, 0);
   assert.equal(progress.hasEverything, false);
-  progress.acknowledge(100 as Offset);
+  progress.acknowledge(100 as Offset, null);
   assert.equal(progress.hasEverything, true);
 });
 
@@ -44,9 +44,9 @@ test('after a partial resync of nothing a replica has everything before it ackno
 
 test('a late acknowledgement of an earlier offset does not lower the acknowledged offset', () => {
   const { progress, pass } = progressAt({ offset: 100 });
-  progress.acknowledge(90 as Offset);
+  progress.acknowledge(90 as Offset, null);
   pass(1_500);
-  progress.acknowledge(80 as Offset);
+  progress.acknowledge(80 as Offset, null);
   assert.equal(progress.acknowledgedOffset, 90);
   assert.equal(progress.acknowledgedAt, 1_500);
   pass(250);

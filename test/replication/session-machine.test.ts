@@ -34,13 +34,15 @@ test('a replica says hello, announces itself, asks, and acknowledges', () => {
     `PSYNC ${A} 51`,
     'REPLCONF ACK 50',
     'replconf ack 120',
+    'REPLCONF ACK 130 FACK 120',
   );
   assert.deepEqual(effects, [
     reply('+PONG'),
     reply('+OK'),
     start({ kind: 'psync', runId: A, asked: 51, hash: null }),
-    { kind: 'acknowledged', offset: 50 },
-    { kind: 'acknowledged', offset: 120 },
+    { kind: 'acknowledged', offset: 50, durable: null },
+    { kind: 'acknowledged', offset: 120, durable: null },
+    { kind: 'acknowledged', offset: 130, durable: 120 },
   ]);
   assert.deepEqual(state, {
     kind: 'syncing',
@@ -197,7 +199,11 @@ for (const [what, ...lines] of [
   ['a second PSYNC', 'PSYNC ? -1', 'PSYNC ? -1'],
   ['SYNC after PSYNC', 'PSYNC ? -1', 'SYNC'],
   ['another REPLCONF after PSYNC', 'PSYNC ? -1', 'REPLCONF capa eof'],
-  ['ACK together with more', 'PSYNC ? -1', 'REPLCONF ACK 5 FACK 5'],
+  ['ACK together with more', 'PSYNC ? -1', 'REPLCONF ACK 5 GETACK 5'],
+  ['FACK past ACK', 'PSYNC ? -1', 'REPLCONF ACK 5 FACK 6'],
+  ['FACK of no number', 'PSYNC ? -1', 'REPLCONF ACK 5 FACK x'],
+  ['FACK without an offset', 'PSYNC ? -1', 'REPLCONF ACK 5 FACK'],
+  ['FACK without ACK', 'PSYNC ? -1', 'REPLCONF FACK 5'],
   ['ACK without an offset', 'PSYNC ? -1', 'REPLCONF ACK'],
   ['ACK of no number', 'PSYNC ? -1', 'REPLCONF ACK x'],
   ['ACK of a negative number', 'PSYNC ? -1', 'REPLCONF ACK -1'],

@@ -146,17 +146,19 @@ export class Clients {
     );
   }
 
-  /** Redis's WAIT: as many replicas as are said to have it have it, or had. */
+  /** Redis's WAIT and WAITAOF: as many replicas as are said to have it have it, or had. */
   #waitForReplicas(machine: Machine, text: string): void {
     const position = parsePosition(text);
     if (position === null) return;
+    const durable = this.#chance.odds(0.4);
+    const demand = { offset: position.offset, replicas: this.#chance.between(durable ? 0 : 1, 3), durable };
     const place = machine.serving?.enterAcks();
     place
-      ?.wait(position.offset, this.#chance.between(1, 3), WAIT_MS)
+      ?.wait(demand, WAIT_MS)
       .then(
         (count) => {
-          this.#referee.resyncs.waited(machine, position, count);
-          this.#trace.count(`acknowledged by ${count}`);
+          this.#referee.resyncs.waited(machine, position, durable, count);
+          this.#trace.count(`${durable ? 'on the disks of' : 'acknowledged by'} ${count.replicas}`);
         },
         (error: unknown) => this.#failed(error),
       )

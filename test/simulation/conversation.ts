@@ -9,7 +9,8 @@ export interface ConversationWatcher {
   /** The master hands out the bytes after `from`. */
   handedOut(runId: RunId, from: number, bytes: Buffer): void;
   /** The replica says what is in its journal. */
-  acknowledged(offset: number): void;
+  /** @param durable null: the replica does not say what is on its disk */
+  acknowledged(offset: number, durable: number | null): void;
   /** The master has answered with a full resync. */
   announced(position: Position, reason: string, asked: string): void;
   /** The replica may go on from there. */
@@ -47,7 +48,9 @@ export class Conversation {
     for (let next = this.#requests.next(); next !== null; next = this.#requests.next()) {
       const words = next.elements.map((element) => element.toString('utf8'));
       if (words[0] === 'PSYNC') [this.#askedRunId, this.#asked] = [words[1] ?? '', Number(words[2])];
-      if (words[0] === 'REPLCONF' && words[1] === 'ACK') this.#watcher.acknowledged(Number(words[2]));
+      if (words[0] === 'REPLCONF' && words[1] === 'ACK') {
+        this.#watcher.acknowledged(Number(words[2]), words[3] === 'FACK' ? Number(words[4]) : null);
+      }
     }
   }
 

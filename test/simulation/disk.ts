@@ -116,6 +116,12 @@ export class Disk {
     return this.#unsynced.length;
   }
 
+  /** Before the first bytes that a power cut could lose; null: it could lose none. */
+  get durableEnd(): number | null {
+    const first = this.#unsynced.find((change) => change.kind === 'append');
+    return first === undefined ? null : first.row.end - first.row.bytes.length;
+  }
+
   /** Where a node would come up: at the end of the journal, or where the keyspace file is, if that is further. */
   get position(): Position {
     const held = this.files.get(this.row.keyspaceNumber)?.position.offset ?? 0;

@@ -119,6 +119,19 @@ export class FakeState implements StateStore {
     if (!this.settling && this.#process.chance.odds(SETTLING_ODDS)) this.#settle();
   }
 
+  durableUpTo(head: Offset): Offset {
+    const { durableEnd } = this.#disk;
+    return durableEnd === null ? head : offset(durableEnd);
+  }
+
+  syncSoon(done: () => void): void {
+    if (this.#disk.durableEnd === null) {
+      done();
+      return;
+    }
+    this.#syncLater(done);
+  }
+
   onSettled(listener: () => void): void {
     this.#settledListeners.push(listener);
   }
@@ -217,13 +230,16 @@ export class FakeState implements StateStore {
   #keepSyncing(): void {
     const { chance } = this.#process;
     const pauseMs = this.#fsync === 'everysec' ? SYNC_INTERVAL_MS : chance.delay(WRITE_BACK_MS);
-    this.#process.at(pauseMs, () => {
-      const written = this.#disk.unsynced;
-      // Unlike the file's own syncer this one waits for its answer before the next second begins.
-      this.#process.at(chance.delay(SYNC_MS), () => {
-        this.#disk.sync(Math.min(written, this.#disk.unsynced));
-        this.#keepSyncing();
-      });
+    // Unlike the file's own syncer this one waits for its answer before the next second begins.
+    this.#process.at(pauseMs, () => this.#syncLater(() => this.#keepSyncing()));
+  }
+
+  /** Syncs what has been written so far; that takes a while. */
+  #syncLater(done: () => void): void {
+    const written = this.#disk.unsynced;
+    this.#process.at(this.#process.chance.delay(SYNC_MS), () => {
+      this.#disk.sync(Math.min(written, this.#disk.unsynced));
+      done();
     });
   }
 }

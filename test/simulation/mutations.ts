@@ -175,6 +175,18 @@ export const MUTATIONS: readonly Mutation[] = [
     replace: '',
   },
   {
+    name: 'a replica says that its journal is on the disk when it is not',
+    in: 'ReceivedStream.#acknowledge',
+    find: 'journal.durableUpTo(head.offset)',
+    replace: 'head.offset',
+  },
+  {
+    name: 'a master counts replicas that have a durable write only in their journals',
+    in: 'Sessions.acknowledged',
+    find: 'durable ? each.durable : each.offset',
+    replace: 'each.offset',
+  },
+  {
     name: 'a copied folder is not noticed at the start',
     in: 'RunIds.settleCopy',
     find: "this.rename('copied')",

@@ -70,7 +70,7 @@ export class Network {
       this.#count += 1;
       const conversation = new Conversation({
         handedOut: (runId, at, bytes) => this.#referee.resyncs.handedOut(to as Machine, runId, at, bytes),
-        acknowledged: (offset) => this.#referee.resyncs.acknowledges(from, offset),
+        acknowledged: (offset, durable) => this.#referee.resyncs.acknowledges(from, offset, durable),
         announced: (position, reason, asked) => {
           this.#referee.resyncs.announced(to as Machine, position, reason, asked);
         },

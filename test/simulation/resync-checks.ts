@@ -1,18 +1,24 @@
 /** What nodes say to each other: how a replica is brought up to date, what it has, and history hashes. */
 import type { Check, ReplicationStatus } from '../../src/node/node.ts';
+import type { AckCount } from '../../src/node/session/ack-waiters.ts';
 import { type Decision, FULL_RESYNC_REASONS } from '../../src/replication/decide.ts';
 import { formatPosition, type Position, type RunId } from '../../src/replication/position.ts';
+import type { Disk } from './disk.ts';
 import type { Ledger } from './ledger.ts';
 import type { Machine } from './machine.ts';
 import { answer } from './rules.ts';
 import { type Blame, trulyAt } from './truth.ts';
+
+/** The largest offset that each machine has told, by the stream that its bytes are of. */
+type Acknowledged = Map<Machine, Map<RunId, number>>;
 
 /** Checks what passes between nodes. */
 export class ResyncChecks {
   readonly #ledger: Ledger;
   readonly #blame: Blame;
   /** How far each replica has said it has each history. */
-  readonly #acknowledged = new Map<Machine, Map<RunId, number>>();
+  readonly #acknowledged: Acknowledged = new Map();
+  readonly #onDisk: Acknowledged = new Map();
   /** The history hash that was told first at each position. */
   readonly #hashes = new Map<string, string>();
   /** The history hashes that each node has told itself. */
@@ -38,21 +44,32 @@ export class ResyncChecks {
     if (wrong !== null) this.#blame(`${name} hands out what is not of its history: ${wrong}`);
   }
 
-  acknowledges(machine: Machine, offset: number): void {
-    const at = machine.disk.position;
-    if (offset > at.offset) {
-      this.#blame(`${machine.name} acknowledges ${offset}; its journal ends at ${at.offset}`);
+  /** @param durable null: the machine does not say what is on its disk */
+  acknowledges(machine: Machine, offset: number, durable: number | null): void {
+    const { disk, name } = machine;
+    if (offset > disk.position.offset) {
+      this.#blame(`${name} acknowledges ${offset}; its journal ends at ${disk.position.offset}`);
     }
-    const said = this.#acknowledged.get(machine) ?? new Map<RunId, number>();
-    const { truth } = machine.disk;
-    said.set(truth, Math.max(offset, said.get(truth) ?? 0));
-    this.#acknowledged.set(machine, said);
+    note(this.#acknowledged, machine, offset);
+    if (durable === null) return;
+    const onDisk = durableOffset(disk);
+    if (durable > onDisk) this.#blame(`${name} says that ${durable} is on its disk, which ends at ${onDisk}`);
+    note(this.#onDisk, machine, durable);
   }
 
-  /** A client is told that so many replicas have what it wrote: they have said so, and were right. */
-  waited(machine: Machine, position: Position, count: number): void {
+  /** A client is told how far its write has come: the replicas that count have said so, and were right; and so was this node. */
+  waited(
+    machine: Machine,
+    position: Position,
+    durable: boolean,
+    { replicas: count, isHere }: AckCount,
+  ): void {
+    const { disk } = machine;
+    if (durable && isHere && disk.truth === position.runId && durableOffset(disk) < position.offset) {
+      this.#blame(`${machine.name} says that ${formatPosition(position)} is on its disk, which it is not`);
+    }
     let have = 0;
-    for (const [replica, said] of this.#acknowledged) {
+    for (const [replica, said] of durable ? this.#onDisk : this.#acknowledged) {
       const positions = [...said].map(([runId, offset]) => ({ runId, offset: offset as Position['offset'] }));
       if (replica === machine || !positions.some((each) => this.#ledger.includesNamed(each, position)))
         continue;
@@ -191,4 +208,16 @@ export class ResyncChecks {
   forget(machine: Machine): void {
     this.#told.delete(machine);
   }
+}
+
+function note(told: Acknowledged, machine: Machine, offset: number): void {
+  const said = told.get(machine) ?? new Map<RunId, number>();
+  const { truth } = machine.disk;
+  said.set(truth, Math.max(offset, said.get(truth) ?? 0));
+  told.set(machine, said);
+}
+
+/** @returns the offset up to which a power cut can lose nothing */
+function durableOffset({ durableEnd, position }: Disk): number {
+  return durableEnd ?? position.offset;
 }

@@ -63,11 +63,15 @@ export function formatCheck({ decision, reason, bytes, notNow }: CheckAnswer): s
 }
 
 function replicaLine(replica: ReplicaAnswer): string {
-  const { id, url, peer, state, offset, lagBytes, lagSeconds, ackAgeMs, progress, sync } = replica;
+  const { id, url, peer, state, offset, durableOffset, lagBytes, lagSeconds, ackAgeMs, progress, sync } =
+    replica;
   const facts = [
     progress === undefined
       ? `offset ${count(offset)}`
       : `${count(progress.sent)} of ${count(progress.total)} bytes sent`,
+    ...(durableOffset === undefined || durableOffset >= offset
+      ? []
+      : [`on disk up to ${count(durableOffset)}`]),
     lagBytes === 0 ? 'caught up' : `${count(lagBytes)} bytes, ${seconds(lagSeconds)} behind`,
     ackAgeMs === undefined ? 'no ACK yet' : `last ACK ${count(ackAgeMs)} ms ago`,
     ...(sync === undefined

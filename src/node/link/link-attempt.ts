@@ -50,6 +50,7 @@ export class LinkAttempt {
       },
       received: (bytes) => this.#run(this.#machine.receive(bytes)),
       ackWanted: () => this.#stream.acknowledgeSoon(),
+      durabilityWanted: () => this.#stream.acknowledgeOnDisk(),
       closed: (code, reason) =>
         this.#end({
           kind: kindOfClose(code),
@@ -62,6 +63,7 @@ export class LinkAttempt {
     this.#stream = new ReceivedStream({
       world,
       head: context.head,
+      journal: context.journal,
       connection,
       stable: () => events.stable(),
       failed: (code, detail) => this.#abort(code, detail),

@@ -6,6 +6,7 @@ import type { StreamHead } from '../head/stream-head.ts';
 import type { LinkTimes } from '../link-times.ts';
 import type { KeyspaceFiles } from '../ports/keyspace-files.ts';
 import type { AskPeer } from '../ports/peers.ts';
+import type { StateStore } from '../ports/state-store.ts';
 import type { Dial } from '../ports/stream-socket.ts';
 import type { Log, World } from '../ports/world.ts';
 import type { Adoption } from './adoption.ts';
@@ -36,6 +37,7 @@ export interface LinkContext {
   readonly world: World;
   readonly log: Log;
   readonly head: StreamHead;
+  readonly journal: Pick<StateStore, 'durableUpTo' | 'syncSoon'>;
   readonly dial: Dial;
   readonly ask: AskPeer;
   readonly settings: LinkTimes;

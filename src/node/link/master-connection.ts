@@ -5,7 +5,7 @@
  * that silence does not count.
  */
 import { array } from '../../stream/encoder.ts';
-import { GETACK, type LinkTimes } from '../link-times.ts';
+import { GETACK, GETFACK, type LinkTimes } from '../link-times.ts';
 import { Liveness } from '../liveness.ts';
 import type { Dial, SocketEvents, StreamSocket } from '../ports/stream-socket.ts';
 import type { World } from '../ports/world.ts';
@@ -22,6 +22,8 @@ interface MasterConnectionParts {
   received(bytes: Buffer): void;
   /** The master asks for an acknowledgement at once. */
   ackWanted(): void;
+  /** The master wants an acknowledgement at once, and another one when what has arrived is on the disk. */
+  durabilityWanted(): void;
   closed(code: number, reason: string): void;
   /** The master was silent for too long, and the connection was cut. */
   silent(silentMs: number): void;
@@ -126,6 +128,7 @@ export class MasterConnection {
       pinged: (text) =>
         this.#hear(() => {
           if (text === GETACK) this.#parts.ackWanted();
+          else if (text === GETFACK) this.#parts.durabilityWanted();
         }),
       closed: (code, reason) => {
         if (!this.#isOver) this.#parts.closed(code, reason);

@@ -12,6 +12,7 @@ import { StreamDecoder } from '../../stream/decoder.ts';
 import { ProtocolError } from '../../stream/protocol-error.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import { StorageError } from '../ports/failures.ts';
+import type { StateStore } from '../ports/state-store.ts';
 import type { World } from '../ports/world.ts';
 import { SharedTurn } from '../turns.ts';
 import type { MasterConnection } from './master-connection.ts';
@@ -22,6 +23,7 @@ const ACK_INTERVAL_MS = 1_000;
 interface ReceivedStreamParts {
   readonly world: World;
   readonly head: StreamHead;
+  readonly journal: Pick<StateStore, 'durableUpTo' | 'syncSoon'>;
   readonly connection: Pick<
     MasterConnection,
     'send' | 'pause' | 'resume' | 'endTurn' | 'beginTurn' | 'newToken'
@@ -43,6 +45,11 @@ export class ReceivedStream {
   #isTurnDue = false;
   /** Whether the master wants an acknowledgement at once. */
   #isAckWanted = false;
+  /** Whether acknowledgements tell what is on the disk: the master has shown that it understands it. */
+  #tellsDurable = false;
+  /** Whether the master waits until what has arrived is on the disk, and whether this node brings it there. */
+  #isSyncWanted = false;
+  #isSyncing = false;
   #cancelAck: () => void = () => undefined;
 
   constructor(parts: ReceivedStreamParts) {
@@ -82,6 +89,13 @@ export class ReceivedStream {
   acknowledgeSoon(): void {
     this.#isAckWanted = true;
     this.#scheduleTurn();
+  }
+
+  /** Acknowledges like `acknowledgeSoon`, and once more when these bytes are on the disk. */
+  acknowledgeOnDisk(): void {
+    this.#tellsDurable = true;
+    this.#isSyncWanted = true;
+    this.acknowledgeSoon();
   }
 
   /** Commits the runs that have arrived. @returns the reason why the journal did not take them; they are lost then. Else null */
@@ -124,6 +138,7 @@ export class ReceivedStream {
     }
     if (this.#isAckWanted && this.#phase === 'live') this.#acknowledge();
     this.#isAckWanted = false;
+    this.#syncSoon();
     if (!head.full) {
       connection.beginTurn();
       return;
@@ -146,8 +161,23 @@ export class ReceivedStream {
     });
   }
 
+  #syncSoon(): void {
+    const { head, journal } = this.#parts;
+    if (!this.#isSyncWanted || this.#isSyncing) return;
+    this.#isSyncWanted = false;
+    if (journal.durableUpTo(head.offset) === head.offset) return;
+    this.#isSyncing = true;
+    journal.syncSoon(() => {
+      this.#isSyncing = false;
+      if (this.#phase !== 'live') return;
+      this.#acknowledge();
+      this.#syncSoon();
+    });
+  }
+
   #acknowledge(): void {
-    const { connection, head } = this.#parts;
-    connection.send(['REPLCONF', 'ACK', String(head.offset)]);
+    const { connection, head, journal } = this.#parts;
+    const onDisk = this.#tellsDurable ? ['FACK', String(journal.durableUpTo(head.offset))] : [];
+    connection.send(['REPLCONF', 'ACK', String(head.offset), ...onDisk]);
   }
 }

@@ -78,6 +78,16 @@ export interface StateStore {
    * @param beginsChain that hash does not follow from what was appended before
    */
   append(end: Offset, bytes: Buffer, hash: bigint | null, beginsChain: boolean): void;
+  /**
+   * The offset up to which the journal is on the disk: no crash of the machine loses it either.
+   * @param head where the journal ends
+   */
+  durableUpTo(head: Offset): Offset;
+  /**
+   * Brings what was appended so far to the disk, whatever the fsync policy, without a wait of the event loop.
+   * @param done called once it is there, or could not be brought there; at once if nothing is missing
+   */
+  syncSoon(done: () => void): void;
   /** The offset before the last bytes that begin a chain of hashes; null: none of those that are held do. */
   readonly chainStart: Offset | null;
   /** The journal row that has the byte after `after`: the offset before it, and the history hash there; null: there is none. */

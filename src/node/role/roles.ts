@@ -300,6 +300,7 @@ export class Roles {
       world,
       log,
       head,
+      journal: state,
       dial,
       ask,
       settings,

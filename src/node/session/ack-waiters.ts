@@ -1,40 +1,54 @@
-/** Writes that wait until a number of replicas has them in its journals (Redis's WAIT). */
+/** Writes that wait until a number of replicas has them in its journals (Redis's WAIT), or on their disks (WAITAOF). */
 import type { Offset } from '../../replication/position.ts';
 import type { WaitingSettings } from '../head/position-waiters.ts';
 import type { World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
+import type { WantedAcks } from './session-context.ts';
+
+/** What a write waits for. */
+export interface AckDemand {
+  /** Offset up to which the stream must have come. */
+  readonly offset: Offset;
+  /** Number of replicas. */
+  readonly replicas: number;
+  /** Whether the bytes must be on the disks, of this node too; else in the journals of the replicas. */
+  readonly durable: boolean;
+}
+
+/** How far a write has come. */
+export interface AckCount {
+  /** Number of replicas that have it, as it was demanded. */
+  readonly replicas: number;
+  /** Whether this node has it, as it was demanded. */
+  readonly isHere: boolean;
+}
 
 /** The right of one write to wait. The place counts towards `maxWaiting` until the write calls `leave`. */
 export interface AckPlace {
-  /**
-   * Waits until `replicas` replicas have acknowledged the offset, the time is up, or the write calls `leave`.
-   * @returns the number of replicas that have acknowledged the offset
-   */
-  wait(offset: Offset, replicas: number, timeoutMs: number): Promise<number>;
+  /** Waits until the demand is met, the time is up, or the write calls `leave`. */
+  wait(demand: AckDemand, timeoutMs: number): Promise<AckCount>;
   /** Gives the place back, and ends the wait if there is one. Further calls change nothing. */
   leave(): void;
 }
 
 interface Waiter {
-  readonly offset: Offset;
-  readonly replicas: number;
-  /** @param reached number of replicas that have acknowledged the offset */
-  resolve(reached: number): void;
+  readonly demand: AckDemand;
+  resolve(count: AckCount): void;
 }
 
 export class AckWaiters {
   readonly #world: World;
   readonly #settings: WaitingSettings;
-  readonly #countAt: (offset: Offset) => number;
+  readonly #countFor: (demand: AckDemand) => AckCount;
   #places = 0;
   #waiters = new Set<Waiter>();
   #checkDue = false;
 
-  /** @param countAt counts the replicas that have acknowledged an offset */
-  constructor(world: World, settings: WaitingSettings, countAt: (offset: Offset) => number) {
+  /** @param countFor tells how far the stream has come up to the demand's offset */
+  constructor(world: World, settings: WaitingSettings, countFor: (demand: AckDemand) => AckCount) {
     this.#world = world;
     this.#settings = settings;
-    this.#countAt = countAt;
+    this.#countFor = countFor;
   }
 
   /**
@@ -53,61 +67,78 @@ export class AckWaiters {
     let left = false;
     let waiter: Waiter | null = null;
     return {
-      wait: (offset, replicas, timeoutMs) => {
-        const reached = this.#countAt(offset);
-        if (left || reached >= replicas || timeoutMs <= 0) return Promise.resolve(reached);
+      wait: (demand, timeoutMs) => {
+        const count = this.#countFor(demand);
+        if (left || isMet(demand, count) || timeoutMs <= 0) return Promise.resolve(count);
         return new Promise((resolve) => {
-          waiter = this.#add(offset, replicas, timeoutMs, resolve);
+          waiter = this.#add(demand, timeoutMs, resolve);
         });
       },
       leave: () => {
         if (left) return;
         left = true;
         this.#places -= 1;
-        waiter?.resolve(this.#countAt(waiter.offset));
+        waiter?.resolve(this.#countFor(waiter.demand));
       },
     };
   }
 
-  #add(offset: Offset, replicas: number, timeoutMs: number, resolve: (count: number) => void): Waiter {
+  #add(demand: AckDemand, timeoutMs: number, resolve: (count: AckCount) => void): Waiter {
     const waiter: Waiter = {
-      offset,
-      replicas,
+      demand,
       resolve: (count) => {
         cancel();
         this.#waiters.delete(waiter);
         resolve(count);
       },
     };
-    const cancel = this.#world.after(timeoutMs, () => waiter.resolve(this.#countAt(offset)));
+    const cancel = this.#world.after(timeoutMs, () => waiter.resolve(this.#countFor(demand)));
     this.#waiters.add(waiter);
     return waiter;
   }
 
-  /** The largest offset that a write waits for; null: no write waits. */
-  get wanted(): Offset | null {
-    let wanted: Offset | null = null;
-    for (const { offset } of this.#waiters) if (wanted === null || offset > wanted) wanted = offset;
-    return wanted;
+  /** The largest offsets that writes wait for replicas to have. */
+  get wanted(): WantedAcks {
+    return { inJournal: this.#largest(false), onDisk: this.#largest(true) };
   }
 
-  /** Notes that a replica has acknowledged something. One look at the end of the tick serves all acknowledgements of the tick. */
-  acknowledged(): void {
+  #largest(durable: boolean): Offset | null {
+    let largest: Offset | null = null;
+    for (const { demand } of this.#waiters) {
+      if (demand.durable !== durable || demand.replicas === 0) continue;
+      if (largest === null || demand.offset > largest) largest = demand.offset;
+    }
+    return largest;
+  }
+
+  /**
+   * Notes that a replica has acknowledged something, or that this node's disk has more. One look at the end of the tick serves all
+   * that the tick brings.
+   */
+  changed(): void {
     if (this.#checkDue || this.#waiters.size === 0) return;
     this.#checkDue = true;
     this.#world.soon(() => {
       this.#checkDue = false;
-      const counts = new Map<Offset, number>();
+      // Writes of one turn wait for the same offset.
+      const [inJournals, onDisks] = [new Map<Offset, AckCount>(), new Map<Offset, AckCount>()];
       for (const waiter of this.#waiters) {
-        const reached = counts.get(waiter.offset) ?? this.#countAt(waiter.offset);
-        counts.set(waiter.offset, reached);
-        if (reached >= waiter.replicas) waiter.resolve(reached);
+        const { demand } = waiter;
+        const counts = demand.durable ? onDisks : inJournals;
+        const count = counts.get(demand.offset) ?? this.#countFor(demand);
+        counts.set(demand.offset, count);
+        if (isMet(demand, count)) waiter.resolve(count);
       }
     });
   }
 
   /** Ends all waits with the counts of this moment: this node is no longer the master, or it stops. */
   release(): void {
-    for (const waiter of this.#waiters) waiter.resolve(this.#countAt(waiter.offset));
+    for (const waiter of this.#waiters) waiter.resolve(this.#countFor(waiter.demand));
   }
+}
+
+/** @returns whether the write has come as far as it shall */
+export function isMet({ replicas }: AckDemand, count: AckCount): boolean {
+  return count.isHere && count.replicas >= replicas;
 }

@@ -30,7 +30,8 @@ export interface ConversationEvents {
   named(): void;
   /** @param failover whether this node must become the master before it answers */
   startSync(request: SyncRequest, failover: boolean): void;
-  acknowledged(offset: Offset): void;
+  /** @param durable offset up to which the replica has the stream on its disk; null: it does not say */
+  acknowledged(offset: Offset, durable: Offset | null): void;
   /** Stops and restarts reading. */
   pause(): void;
   resume(): void;
@@ -111,7 +112,7 @@ export class Conversation {
         events.startSync(effect.request, effect.failover);
         break;
       case 'acknowledged':
-        events.acknowledged(effect.offset);
+        events.acknowledged(effect.offset, effect.durable);
         break;
       case 'protocol-error':
         events.close(CloseCode.protocolError, effect.detail);

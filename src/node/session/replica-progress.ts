@@ -14,6 +14,7 @@ export class ReplicaProgress {
   readonly #parts: ProgressParts;
   #acknowledged = 0;
   #acknowledgedAt: number | null = null;
+  #durable: number | null = null;
   #sync: SyncSummary | null = null;
 
   constructor({ world, head }: ProgressParts) {
@@ -30,9 +31,13 @@ export class ReplicaProgress {
     this.#acknowledged = after;
   }
 
-  /** Notes an acknowledgement. An offset below an earlier one changes only the time. */
-  acknowledge(offset: Offset): void {
+  /**
+   * Notes an acknowledgement. Offsets below earlier ones change only the time.
+   * @param durable offset up to which the stream is on the replica's disk; null: the replica does not say
+   */
+  acknowledge(offset: Offset, durable: Offset | null): void {
     this.#acknowledged = Math.max(this.#acknowledged, offset);
+    if (durable !== null) this.#durable = Math.max(this.#durable ?? 0, durable);
     this.#acknowledgedAt = this.#parts.world.monotonic();
   }
 
@@ -44,6 +49,11 @@ export class ReplicaProgress {
   /** Offset up to which the replica says that its journal holds the stream; online, at least the offset at which it went online. */
   get acknowledgedOffset(): number {
     return this.#acknowledged;
+  }
+
+  /** Offset up to which the replica says that its disk holds the stream; null: it has not said so. */
+  get durableOffset(): number | null {
+    return this.#durable;
   }
 
   /** Moment of the monotonic clock at which the replica last acknowledged something; null: it has not. */
@@ -70,10 +80,14 @@ export class ReplicaProgress {
   }
 
   /** The members of the session's status that show the progress. */
-  get status(): Pick<SessionStatus, 'offset' | 'lagBytes' | 'lagSeconds' | 'ackAgeMs' | 'sync'> {
+  get status(): Pick<
+    SessionStatus,
+    'offset' | 'durableOffset' | 'lagBytes' | 'lagSeconds' | 'ackAgeMs' | 'sync'
+  > {
     const { head, world } = this.#parts;
     return {
       offset: this.#acknowledged,
+      ...(this.#durable === null ? {} : { durableOffset: this.#durable }),
       lagBytes: this.lagBytes,
       lagSeconds: head.lagMs(this.#acknowledged as Offset) / 1000,
       ...(this.#acknowledgedAt === null ? {} : { ackAgeMs: msSince(world, this.#acknowledgedAt) }),

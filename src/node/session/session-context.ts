@@ -16,6 +16,22 @@ import type { ClientUrls } from './sync-answer.ts';
  */
 export type SessionPhase = 'handshake' | 'snapshot' | 'online' | 'closed';
 
+/** What a replica has acknowledged last. */
+export interface Acknowledgement {
+  /** Offset up to which the replica has the stream in its journal. */
+  readonly offset: number;
+  /** Offset up to which it has the stream on its disk; null: it has not said so. */
+  readonly durable: number | null;
+  /** Moment of the monotonic clock. */
+  readonly at: number;
+}
+
+/** What writers wait for: the offsets that replicas shall have in their journals and on their disks; null: no writer waits for that. */
+export interface WantedAcks {
+  readonly inJournal: Offset | null;
+  readonly onDisk: Offset | null;
+}
+
 /** A session as administrators see it. */
 export interface SessionStatus {
   readonly id: string;
@@ -25,6 +41,8 @@ export interface SessionStatus {
   readonly state: Exclude<SessionPhase, 'closed'>;
   /** Offset that the replica has acknowledged: everything up to it is in the replica's journal. */
   readonly offset: number;
+  /** Offset up to which the replica says that it has the stream on its disk. */
+  readonly durableOffset?: number;
   /** Bytes of the stream that the replica has not acknowledged. */
   readonly lagBytes: number;
   /** Seconds, on this node's clock, since this node committed the first byte that the replica has not acknowledged. */
@@ -103,8 +121,8 @@ export interface SessionContext {
    * @param reason in the replica's words
    */
   snapshotRefused(reason: string): void;
-  /** The offset whose acknowledgement a writer waits for; null: no writer waits. */
-  wantedAck(): Offset | null;
+  /** The acknowledgements that writers wait for. */
+  wantedAcks(): WantedAcks;
   /** Reports that the session has ended. Called once. */
   ended(): void;
 }

@@ -9,18 +9,19 @@ import { CloseCode } from '../../replication/close-code.ts';
 import type { Offset } from '../../replication/position.ts';
 import { msSince } from '../elapsed.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import { GETACK } from '../link-times.ts';
+import { GETACK, GETFACK } from '../link-times.ts';
 import { StorageError } from '../ports/failures.ts';
 import type { StreamSocket } from '../ports/stream-socket.ts';
 import type { World } from '../ports/world.ts';
 import { SharedTurn } from '../turns.ts';
 import { owned } from '../unattended.ts';
-import type { OutputLimits } from './session-context.ts';
+import type { OutputLimits, WantedAcks } from './session-context.ts';
 import { MESSAGE_BYTES } from './snapshot-sender.ts';
 
 /** Bytes that may wait in the socket: from this number on, the output gives it nothing more until the socket has sent some. */
 const HIGH_WATER_BYTES = 1024 * 1024;
 const EMPTY = Buffer.alloc(0);
+const NONE_WANTED: WantedAcks = { inJournal: null, onDisk: null };
 
 interface OutputParts {
   readonly world: World;
@@ -48,8 +49,8 @@ export class SessionOutput {
   #allowance = 0;
   /** Moment of the monotonic clock since which the replica has been behind the soft limit. */
   #softSince: number | null = null;
-  /** Offset whose acknowledgement a writer waits for. */
-  #wantedAck: Offset | null = null;
+  /** The acknowledgements that writers wait for, and that the output has not asked for yet. */
+  #wanted: WantedAcks = NONE_WANTED;
   /** Whether the output waits for the pong to a ping that asked for an acknowledgement. */
   #asking = false;
   /** Limits how long the output reads in one turn of the event loop. */
@@ -73,14 +74,15 @@ export class SessionOutput {
   /**
    * Begins to give the stream.
    * @param after offset that the replica has
-   * @param wantedAck offset whose acknowledgement a writer waits for; null: no writer waits
+   * @param wanted the acknowledgements that writers wait for
    */
-  goOnline(after: Offset, wantedAck: Offset | null): void {
+  goOnline(after: Offset, wanted: WantedAcks): void {
     this.#cursor = after;
     // The replica lacks these bytes because clients wrote them while it got its snapshot, not because it is slow.
     this.#allowance = this.#parts.head.offset - after;
     this.#state = 'online';
-    this.#wantedAck = wantedAck;
+    // By this question the replica learns that this master understands FACK.
+    this.#wanted = merged(wanted, { inJournal: null, onDisk: after });
     this.#pump();
   }
 
@@ -92,10 +94,10 @@ export class SessionOutput {
     this.checkLimits(bytes.length);
   }
 
-  /** Asks the replica to acknowledge as soon as it has everything up to `offset`. */
-  wantAck(offset: Offset): void {
+  /** Asks the replica to acknowledge as soon as it has everything up to these offsets. */
+  wantAcks(wanted: WantedAcks): void {
     if (this.#state !== 'online') return;
-    this.#wantedAck = Math.max(this.#wantedAck ?? 0, offset) as Offset;
+    this.#wanted = merged(this.#wanted, wanted);
     this.#askForAck();
   }
 
@@ -198,10 +200,29 @@ export class SessionOutput {
    * for an attack (`ws` cuts the connection at 60). The next ping asks for everything that was committed meanwhile.
    */
   #askForAck(): void {
-    if (this.#wantedAck === null || this.#cursor < this.#wantedAck || this.#state !== 'online') return;
-    if (this.#asking) return;
-    this.#wantedAck = null;
-    this.#asking = true;
-    this.#parts.socket.ping(GETACK);
+    if (this.#state !== 'online' || this.#asking) return;
+    const { inJournal, onDisk } = this.#wanted;
+    // One question at a time: replicas of earlier versions answer only the one about their journals.
+    if (inJournal !== null && this.#cursor >= inJournal) {
+      this.#wanted = { inJournal: null, onDisk };
+      this.#ask(GETACK);
+    } else if (onDisk !== null && this.#cursor >= onDisk) {
+      this.#wanted = { inJournal, onDisk: null };
+      this.#ask(GETFACK);
+    }
   }
+
+  #ask(question: string): void {
+    this.#asking = true;
+    this.#parts.socket.ping(question);
+  }
+}
+
+/** @returns what satisfies both */
+function merged(one: WantedAcks, other: WantedAcks): WantedAcks {
+  return { inJournal: later(one.inJournal, other.inJournal), onDisk: later(one.onDisk, other.onDisk) };
+}
+
+function later(one: Offset | null, other: Offset | null): Offset | null {
+  return one !== null && (other === null || one > other) ? one : other;
 }

@@ -20,7 +20,13 @@ import type { Gate, SocketEvents, StreamSocket } from '../ports/stream-socket.ts
 import { attempt, logUnexpected, ownedWorld, unattended } from '../unattended.ts';
 import { Conversation, type ConversationEvents } from './conversation.ts';
 import { ReplicaProgress } from './replica-progress.ts';
-import type { SessionContext, SessionPhase, SessionStatus } from './session-context.ts';
+import type {
+  Acknowledgement,
+  SessionContext,
+  SessionPhase,
+  SessionStatus,
+  WantedAcks,
+} from './session-context.ts';
 import { SessionOutput } from './session-output.ts';
 import { SnapshotTransfer } from './snapshot-transfer.ts';
 import { answerTail } from './sync-answer.ts';
@@ -64,7 +70,7 @@ export class Session implements SocketEvents {
       reply: (line) => this.#output.line(line),
       named: () => this.#named(),
       startSync: (request, failover) => this.#startSync(request, failover),
-      acknowledged: (offset) => this.#acknowledge(offset),
+      acknowledged: (offset, durable) => this.#acknowledge(offset, durable),
       pause: () => socket.pause(),
       resume: () => socket.resume(),
       mistaken,
@@ -82,14 +88,11 @@ export class Session implements SocketEvents {
     notes.note('connected');
   }
 
-  /**
-   * Offset that the replica has in its journal, and the moment of the monotonic clock at which it last said so; null: the
-   * replica is not online, or has not acknowledged anything.
-   */
-  get acknowledgement(): { readonly offset: number; readonly at: number } | null {
-    const { acknowledgedAt, acknowledgedOffset } = this.progress;
+  /** What the replica has acknowledged; null: it is not online, or has not acknowledged anything. */
+  get acknowledgement(): Acknowledgement | null {
+    const { acknowledgedAt, acknowledgedOffset, durableOffset } = this.progress;
     if (this.#phase !== 'online' || acknowledgedAt === null) return null;
-    return { offset: acknowledgedOffset, at: acknowledgedAt };
+    return { offset: acknowledgedOffset, durable: durableOffset, at: acknowledgedAt };
   }
 
   /** Whether the peer has asked for a sync (PSYNC or SYNC). */
@@ -143,9 +146,13 @@ export class Session implements SocketEvents {
     };
   }
 
-  /** Asks the replica to acknowledge as soon as it has everything up to `offset`. */
-  wantAck(offset: Offset): void {
-    if (!this.progress.hasAcknowledged(offset)) this.#output.wantAck(offset);
+  /** Asks the replica to acknowledge as soon as it has everything up to these offsets. */
+  wantAcks({ inJournal, onDisk }: WantedAcks): void {
+    const { durableOffset } = this.progress;
+    this.#output.wantAcks({
+      inJournal: inJournal === null || this.progress.hasAcknowledged(inJournal) ? null : inJournal,
+      onDisk: onDisk === null || (durableOffset ?? -1) >= onDisk ? null : onDisk,
+    });
   }
 
   /** Takes bytes of the replica's commands; a command may arrive in pieces. */
@@ -201,12 +208,12 @@ export class Session implements SocketEvents {
     if (this.url !== null) this.#context.notes.named(this.url);
   }
 
-  #acknowledge(offset: Offset): void {
+  #acknowledge(offset: Offset, durable: Offset | null): void {
     if (offset > this.#context.head.offset) {
       this.close(CloseCode.protocolError, `ACK ${offset} is past ${this.#context.head.offset}`);
       return;
     }
-    this.progress.acknowledge(offset);
+    this.progress.acknowledge(offset, durable);
     this.#context.acknowledged();
   }
 
@@ -320,7 +327,7 @@ export class Session implements SocketEvents {
     this.progress.wentOnline(after);
     this.#phase = 'online';
     this.#transfer = null;
-    this.#output.goOnline(after, this.#context.wantedAck());
+    this.#output.goOnline(after, this.#context.wantedAcks());
   }
 
   #journalNotRead(error: StorageError): void {

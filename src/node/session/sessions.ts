@@ -11,12 +11,19 @@ import { msSince } from '../elapsed.ts';
 import type { Outage } from '../head/backlog-keeper.ts';
 import type { WaitingSettings } from '../head/position-waiters.ts';
 import type { StreamHead } from '../head/stream-head.ts';
+import type { StateStore } from '../ports/state-store.ts';
 import type { Gate, SocketEvents, StreamSocket } from '../ports/stream-socket.ts';
 import type { Log, World } from '../ports/world.ts';
 import { attempt, ownedSocketEvents } from '../unattended.ts';
-import { type AckPlace, AckWaiters } from './ack-waiters.ts';
+import { type AckCount, type AckDemand, type AckPlace, AckWaiters } from './ack-waiters.ts';
 import { Session } from './session.ts';
-import type { OutputLimits, SessionStatus, SyncCounters } from './session-context.ts';
+import type {
+  Acknowledgement,
+  OutputLimits,
+  SessionStatus,
+  SyncCounters,
+  WantedAcks,
+} from './session-context.ts';
 import { SessionLog, type SessionRecord } from './session-log.ts';
 import type { Snapshots } from './snapshots.ts';
 import type { ClientUrls } from './sync-answer.ts';
@@ -42,6 +49,7 @@ interface SessionsParts {
   readonly world: World;
   readonly log: Log;
   readonly head: StreamHead;
+  readonly journal: Pick<StateStore, 'durableUpTo' | 'syncSoon'>;
   readonly snapshots: Snapshots;
   readonly settings: SessionsSettings;
   /** ID of this process. */
@@ -79,7 +87,7 @@ export class Sessions {
   constructor(parts: SessionsParts) {
     this.#parts = parts;
     this.#log = new SessionLog(parts.log, () => parts.world.now());
-    this.#acks = new AckWaiters(parts.world, parts.settings, (offset) => this.acknowledgedBy(offset));
+    this.#acks = new AckWaiters(parts.world, parts.settings, (demand) => this.acknowledged(demand));
     parts.head.onCommit(({ bytes }, from) => {
       for (const session of this.#open) {
         // An error with one replica ends its session only: the commit is done, and the other replicas still get it.
@@ -142,9 +150,9 @@ export class Sessions {
         outdated: () => this.#parts.outdated(session),
         refusal: () => this.#refusal(session),
         decided: (decision) => this.#decided(session, decision),
-        wantedAck: () => this.#lastAck ?? this.#acks.wanted,
+        wantedAcks: () => this.#wantedAcks,
         acknowledged: () => {
-          this.#acks.acknowledged();
+          this.#acks.changed();
           this.#parts.changed();
         },
         snapshotRefused: (reason) => this.#parts.snapshotRefused(nameOf(session), reason),
@@ -170,21 +178,30 @@ export class Sessions {
     for (const session of [...this.#open]) if (session !== except) session.close(code, reason);
   }
 
-  /** Counts the replicas that have acknowledged everything up to `offset`. */
-  acknowledgedBy(offset: Offset): number {
-    return this.#countOf((acknowledgement) => acknowledgement.offset >= offset);
+  /** @returns how far this node and its replicas have come up to the offset of the demand */
+  acknowledged({ offset, durable }: AckDemand): AckCount {
+    const { head, journal } = this.#parts;
+    return {
+      replicas: this.#countOf((each) => ((durable ? each.durable : each.offset) ?? -1) >= offset),
+      isHere: !durable || journal.durableUpTo(head.offset) >= offset,
+    };
   }
 
   /**
-   * Takes a place for a write that will wait for acknowledgements. The wait asks the replicas to acknowledge at once.
+   * Takes a place for a write that will wait for acknowledgements. The wait asks the replicas to acknowledge at once, and brings
+   * this node's journal to the disk if the write shall be durable.
    * @throws Problem TOO_MANY_REQUESTS when `maxWaiting` writes have a place
    */
   enterAcks(): AckPlace {
     const place = this.#acks.enter();
     return {
-      wait: (offset, replicas, timeoutMs) => {
-        if (replicas > 0) this.wantAcks(offset);
-        return place.wait(offset, replicas, timeoutMs);
+      wait: (demand, timeoutMs) => {
+        const { offset, replicas, durable } = demand;
+        if (replicas > 0) {
+          this.#wantAcks({ inJournal: durable ? null : offset, onDisk: durable ? offset : null });
+        }
+        if (durable) this.#parts.journal.syncSoon(() => this.#acks.changed());
+        return place.wait(demand, timeoutMs);
       },
       leave: place.leave,
     };
@@ -192,7 +209,16 @@ export class Sessions {
 
   /** Asks the replicas to acknowledge as soon as they have everything up to `offset`. */
   wantAcks(offset: Offset): void {
-    for (const session of this.#open) session.wantAck(offset);
+    this.#wantAcks({ inJournal: offset, onDisk: null });
+  }
+
+  #wantAcks(wanted: WantedAcks): void {
+    for (const session of this.#open) session.wantAcks(wanted);
+  }
+
+  get #wantedAcks(): WantedAcks {
+    const { wanted } = this.#acks;
+    return this.#lastAck === null ? wanted : { ...wanted, inJournal: this.#lastAck };
   }
 
   /**
@@ -231,7 +257,7 @@ export class Sessions {
    * Counts the replicas whose acknowledgement fits. A replica counts once, by its URL: after a restart it is another process,
    * and its old connection may still be open on this side.
    */
-  #countOf(fits: (acknowledgement: { readonly offset: number; readonly at: number }) => boolean): number {
+  #countOf(fits: (acknowledgement: Acknowledgement) => boolean): number {
     const replicas = new Set<string>();
     for (const session of this.#open) {
       const { acknowledgement } = session;

@@ -27,7 +27,7 @@ import { messageOf, storageFailure } from '../storage-failure.ts';
 import { WalMarks } from '../wal-mark.ts';
 import { identityOf } from './file-identity.ts';
 import { JournalCheckpoints } from './journal-checkpoints.ts';
-import { JournalSyncer } from './journal-syncer.ts';
+import { EVERY_SECOND_MS, JournalSyncer } from './journal-syncer.ts';
 import { JournalTable } from './journal-table.ts';
 import { isNodeIntact, putNodeChecksum } from './node-checksum.ts';
 import {
@@ -114,7 +114,9 @@ export class StateFile implements StateStore {
       this.#db.prepare('UPDATE node SET clean = 0, boot_id = ?, fsync = ?').run(bootId, fsync);
       if (!this.#isCopy) putIdentity(this.#db);
     });
-    if (fsync === 'everysec') this.#syncer = new JournalSyncer(`${this.#db.name}-wal`, this.#log);
+    if (fsync === 'always') return;
+    const intervalMs = fsync === 'everysec' ? EVERY_SECOND_MS : null;
+    this.#syncer = new JournalSyncer(`${this.#db.name}-wal`, this.#log, intervalMs);
   }
 
   get history(): History {
@@ -169,8 +171,17 @@ export class StateFile implements StateStore {
       faultPoint('journal-appended');
     });
     this.#commits += 1;
-    this.#syncer?.dirty();
+    this.#syncer?.appended((end - bytes.length) as Offset, end);
     this.#checkpoints.committed();
+  }
+
+  durableUpTo(head: Offset): Offset {
+    return this.#syncer?.durableUpTo(head) ?? head;
+  }
+
+  syncSoon(done: () => void): void {
+    if (this.#syncer === null) done();
+    else this.#syncer.syncSoon(done);
   }
 
   get settling(): boolean {
@@ -312,6 +323,7 @@ export class StateFile implements StateStore {
         if (this.#settings.fsync !== 'always') this.#db.pragma('synchronous = NORMAL');
       }
     });
+    this.#syncer?.allSynced();
   }
 
   /** Runs one transaction; it draws a mark if it may be the first one of a WAL. */

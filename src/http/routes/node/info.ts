@@ -155,7 +155,8 @@ function replicaLine(replica: ReplicationStatus['replicas'][number]): string {
   const lag = Math.floor((replica.ackAgeMs ?? 0) / 1000);
   // Redis's `lag` is the age of the last ACK; the fields after it say how old and how much data the replica lacks.
   const data = `lag_bytes=${replica.lagBytes},lag_seconds=${replica.lagSeconds}`;
-  return `ip=${host},port=${port},state=${stateOf(replica)},offset=${replica.offset},lag=${lag},${data}`;
+  const onDisk = replica.durableOffset === undefined ? '' : `,durable_offset=${replica.durableOffset}`;
+  return `ip=${host},port=${port},state=${stateOf(replica)},offset=${replica.offset},lag=${lag},${data}${onDisk}`;
 }
 
 /** State in Redis's words: a replica that still waits for its snapshot is sent nothing yet. */

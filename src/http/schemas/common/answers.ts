@@ -22,7 +22,7 @@ export function json(description: string, schema: { readonly $id: string }, of?:
 /** The answer to a write that asked for more acknowledgements than came in time. */
 export function writtenOnly(schema: { readonly $id: string }, of?: 'etag'): object {
   return json(
-    'The write is done, and fewer replicas than `acks` had it in their journals in time.',
+    'The write is done, and fewer replicas than `acks` had it in time, or with `durable` this node has it not on its disk.',
     schema,
     of,
   );

@@ -47,7 +47,14 @@ export const expiresAt = {
 /** How many replicas have a write, in the answer to one that asked. */
 export const acks = {
   ...COUNT,
-  description: 'With `acks`: number of replicas that have the write in their journals.',
+  description:
+    'With `acks`: number of replicas that have the write in their journals; with `durable`: on their disks.',
+} as const;
+
+/** Whether this node has a write on its disk, in the answer to one that asked. */
+export const durable = {
+  type: 'boolean',
+  description: 'With `durable`: whether this node has the write on its disk.',
 } as const;
 
 /** Reason of a full resync. */

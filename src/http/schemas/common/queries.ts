@@ -40,7 +40,12 @@ export const acksParameters = {
       '202 and tells how many have; it is written either way. If too many writes wait already it is 429, and nothing is written.',
     examples: [1],
   },
-  timeout: { ...timeout, description: 'How long to wait for `acks`, in milliseconds.' },
+  durable: {
+    type: 'boolean',
+    description:
+      'Answer when this node, and as many replicas as `acks` says, have the write on their disks, whatever `--fsync` says; otherwise 202.',
+  },
+  timeout: { ...timeout, description: 'How long to wait for `acks` and `durable`, in milliseconds.' },
 } as const;
 
 /** Query of a write that has no other parameters. */

@@ -1,6 +1,6 @@
 /** Schemas of `/v1/batch`. */
 import { EXAMPLE_POSITION } from '../common/examples.ts';
-import { acks, COUNT, expiresAt, position, version } from '../common/members.ts';
+import { acks, COUNT, durable, expiresAt, position, version } from '../common/members.ts';
 import { acksParameters, timeout, waitParameters } from '../common/queries.ts';
 
 /** The most operations of one batch. */
@@ -90,6 +90,7 @@ export const batchResults = {
     },
     position,
     acks,
+    durable,
   },
 } as const;
 
@@ -101,7 +102,7 @@ export const batchQuery = {
     position: waitParameters.position,
     timeout: {
       ...timeout,
-      description: 'How long to wait for `position`, and then for `acks`, in milliseconds.',
+      description: 'How long to wait for `position`, and then for `acks` and `durable`, in milliseconds.',
     },
   },
 } as const;

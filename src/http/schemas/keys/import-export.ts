@@ -1,6 +1,6 @@
 /** Schemas of `/v1/import` and `/v1/export`. */
 import { EXAMPLE_POSITION } from '../common/examples.ts';
-import { acks, COUNT, expiresAt, key, position, version } from '../common/members.ts';
+import { acks, COUNT, durable, expiresAt, key, position, version } from '../common/members.ts';
 import { prefix, waitParameters } from '../common/queries.ts';
 
 export const exportedEntry = {
@@ -22,7 +22,12 @@ export const imported = {
   examples: [{ imported: 171000, position: EXAMPLE_POSITION }],
   type: 'object',
   required: ['imported', 'position'],
-  properties: { imported: { ...COUNT, description: 'Number of entries that were written.' }, position, acks },
+  properties: {
+    imported: { ...COUNT, description: 'Number of entries that were written.' },
+    position,
+    acks,
+    durable,
+  },
 } as const;
 
 const NDJSON_EXAMPLE = [

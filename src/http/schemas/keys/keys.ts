@@ -1,6 +1,6 @@
 /** Schemas of `/v1/keys`: what reads and writes of entries take and answer. */
 import { EXAMPLE_POSITION } from '../common/examples.ts';
-import { acks, COUNT, expiresAt, key, position, version } from '../common/members.ts';
+import { acks, COUNT, durable, expiresAt, key, position, version } from '../common/members.ts';
 import { INT64_PATTERN } from '../common/patterns.ts';
 import { acksParameters, prefix, waitParameters } from '../common/queries.ts';
 
@@ -18,6 +18,7 @@ export const written = {
     expiresAt,
     position,
     acks,
+    durable,
   },
 } as const;
 
@@ -26,7 +27,13 @@ export const appended = {
   examples: [{ size: 12, version: 1048576, position: EXAMPLE_POSITION }],
   type: 'object',
   required: ['size', 'version', 'position'],
-  properties: { size: { ...COUNT, description: 'Size of the value in bytes.' }, version, position, acks },
+  properties: {
+    size: { ...COUNT, description: 'Size of the value in bytes.' },
+    version,
+    position,
+    acks,
+    durable,
+  },
 } as const;
 
 export const incremented = {
@@ -43,6 +50,7 @@ export const incremented = {
     version,
     position,
     acks,
+    durable,
   },
 } as const;
 
@@ -85,7 +93,7 @@ export const expiry = {
   ],
   type: 'object',
   required: ['key', 'expiresAt', 'version', 'position'],
-  properties: { key, expiresAt, version, position, acks },
+  properties: { key, expiresAt, version, position, acks, durable },
 } as const;
 
 export const mergePatch = {
@@ -100,7 +108,7 @@ export const deleted = {
   examples: [{ key: 'greeting', deleted: true, position: EXAMPLE_POSITION }],
   type: 'object',
   required: ['key', 'deleted', 'position'],
-  properties: { key, deleted: { type: 'boolean', const: true }, position, acks },
+  properties: { key, deleted: { type: 'boolean', const: true }, position, acks, durable },
 } as const;
 
 export const deletedMany = {
@@ -119,6 +127,7 @@ export const deletedMany = {
     },
     position,
     acks,
+    durable,
   },
 } as const;
 

@@ -142,7 +142,15 @@ export const replication = {
           url: { type: 'string', description: 'URL under which the replica says that other nodes reach it.' },
           peer: { type: 'string', description: 'Address from which the replica connects.' },
           state: { type: 'string', enum: ['handshake', 'snapshot', 'online'] },
-          offset: { ...COUNT, description: 'Offset that the replica has acknowledged.' },
+          offset: {
+            ...COUNT,
+            description: 'Offset up to which the replica has the stream in its journal, as it says.',
+          },
+          durableOffset: {
+            ...COUNT,
+            description:
+              'Offset up to which it has the stream on its disk; it says so at each acknowledgement.',
+          },
           lagBytes: COUNT,
           lagSeconds: {
             type: 'number',
