@@ -17,6 +17,7 @@ import { valueRoutes } from './routes/keys/key-value-routes.ts';
 import { listRoutes } from './routes/keys/list-routes.ts';
 import { adminRoutes, type RunningSettings } from './routes/node/admin-routes.ts';
 import { type TokenPlace, tokenRoutes } from './routes/node/token-routes.ts';
+import { writeHoldRoutes } from './routes/node/write-hold-routes.ts';
 import { replicationRoutes } from './routes/replication/replication-routes.ts';
 import { change, changeEvent } from './schemas/keys/changes.ts';
 import { SHARED } from './schemas/shared.ts';
@@ -80,5 +81,6 @@ export async function apiRoutes(
   changesRoute(app, { node, access, followers: limits.followers, settings });
   replicationRoutes(app, node);
   adminRoutes(app, node, settings);
+  writeHoldRoutes(app, node);
   tokenRoutes(app, tokens);
 }

@@ -33,6 +33,7 @@ import { Scrubber, type ScrubSettings } from './upkeep/scrubber.ts';
 import { Verifier, type VerifySettings } from './upkeep/verifier.ts';
 import { ExpiryCycle } from './write/expiry-cycle.ts';
 import { WriteGuard, type WriteGuardSettings } from './write/write-guard.ts';
+import { WriteHold } from './write/write-hold.ts';
 import { WriteTurn } from './write/write-turn.ts';
 
 export interface NodeSettings
@@ -86,6 +87,7 @@ export class Assembly {
   readonly roles: Roles;
   readonly guard: WriteGuard;
   readonly writes: WriteTurn;
+  readonly writeHold: WriteHold;
   readonly expiry: ExpiryCycle;
   readonly failover: Failover;
   readonly shutdownWait: ShutdownWait;
@@ -127,6 +129,7 @@ export class Assembly {
     this.#beginRun();
     this.guard = this.#newGuard();
     this.writes = new WriteTurn({ world, log, head, guard: () => this.guard.problem });
+    this.writeHold = new WriteHold({ world, log, writes: this.writes });
     this.expiry = this.#newExpiry();
     this.failover = this.#newFailover();
     head.onCommit(() => this.positions.moved());
@@ -248,7 +251,10 @@ export class Assembly {
       runIds,
       nodeId,
       events: {
-        roleChanged: () => this.writes.wake(),
+        roleChanged: () => {
+          this.writeHold.end();
+          this.writes.wake();
+        },
         linkStreams: () => {
           this.positions.moved();
           this.failover.linkStreams();

@@ -2,6 +2,8 @@
  * One psyncd node: a keyspace, the stream that it comes from, and a role. HTTP and WebSocket translate to and from these calls.
  *
  * Owns: the order in which the parts begin and end. `Assembly` makes the parts and connects them.
+ *
+ * Over 350 lines: it is all that the node can do, and nearly every member is one call of the part that does it.
  */
 
 import { type Entry, isLive, type Outline } from '../keyspace/entry.ts';
@@ -30,6 +32,7 @@ import type { ScrubStatus } from './upkeep/scrubber.ts';
 import { deletePrefix } from './write/delete-prefix.ts';
 import type { Sender } from './write/sender.ts';
 import { shuttingDown } from './write/write-guard.ts';
+import type { WriteHold } from './write/write-hold.ts';
 import type { WriteResult } from './write/write-turn.ts';
 
 export type { NodeParts, NodeSettings } from './assembly.ts';
@@ -119,6 +122,16 @@ export class Node {
   /** The records of open sessions and of the last ended ones, newest first. */
   get sessionRecords(): readonly SessionRecord[] {
     return this.#parts.sessions.records;
+  }
+
+  /** Ends the session of a replica, which connects anew by itself. @see Sessions.close */
+  closeSession(id: string): boolean {
+    return this.#parts.sessions.close(id);
+  }
+
+  /** The hold of writes that an operator may ask for. */
+  get writeHold(): WriteHold {
+    return this.#parts.writeHold;
   }
 
   /** STORAGE_FAILED while a file of this node is not in its place any more, or null. */
@@ -299,10 +312,11 @@ export class Node {
 
   /** Decides the waiting writes, and refuses writes from now on. */
   refuseWrites(): void {
-    const { failover, life, positions, writes } = this.#parts;
+    const { failover, life, positions, writeHold, writes } = this.#parts;
     if (life.stopping) return;
     failover.stop();
     writes.drain();
+    writeHold.end();
     life.stopping = true;
     positions.refuse(shuttingDown());
   }

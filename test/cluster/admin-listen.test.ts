@@ -26,6 +26,9 @@ const ADMIN_ONLY: ReadonlySet<string> = new Set([
   'failover',
   'abortFailover',
   'acceptEmptyMaster',
+  'endSession',
+  'holdWrites',
+  'releaseWrites',
   'getConfig',
   'changeConfig',
   'listTokens',
@@ -35,6 +38,7 @@ const ADMIN_ONLY: ReadonlySet<string> = new Set([
 const BOTH: ReadonlySet<string> = new Set([
   'getReplication',
   'getSessions',
+  'getWriteHold',
   'getBacklog',
   'getInfo',
   'checkPosition',

@@ -59,6 +59,7 @@ const REFUSED: Readonly<Record<string, number>> = {
   failover: 409,
   abortFailover: 409,
   acceptEmptyMaster: 409,
+  endSession: 404,
   // A node without tokens makes none for whoever can reach it.
   createToken: 403,
   revokeToken: 404,

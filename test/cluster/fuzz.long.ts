@@ -342,6 +342,7 @@ const ALWAYS_REFUSED: ReadonlySet<string> = new Set([
   'failover',
   'abortFailover',
   'acceptEmptyMaster',
+  'endSession',
   // A node without tokens makes none.
   'createToken',
   'revokeToken',

@@ -265,12 +265,12 @@ class Owner {
 test('a write whose sender loses the right while it waits is refused, and nothing of it is written', async () => {
   const stage = new Stage();
   const owner = new Owner();
-  stage.writes.hold();
+  const release = stage.writes.hold();
   const set = { kind: 'set', key: 'mine', value: Buffer.from('v'), expiresAt: null, condition } as const;
   const refused = assert.rejects(stage.writes.submit(set, owner), { code: 'UNAUTHORIZED' });
   stage.single('other');
   owner.lose();
-  stage.writes.release();
+  release();
   await stage.settle();
   await refused;
   assert.deepEqual(stage.answered, ['other']);
@@ -280,7 +280,7 @@ test('a write whose sender loses the right while it waits is refused, and nothin
 test('writes whose sender has lost the right give back their memory while a hand-over holds them', async () => {
   const stage = new Stage();
   const owner = new Owner();
-  stage.writes.hold();
+  const release = stage.writes.hold();
   const load = (bytes: number): WriteRequest => ({
     kind: 'load',
     commands: [{ kind: 'set', key: 'k', value: Buffer.alloc(bytes), expiresAt: null }],
@@ -293,7 +293,7 @@ test('writes whose sender has lost the right give back their memory while a hand
   stage.writes.refuseOver();
   await large;
   stage.single('other');
-  stage.writes.release();
+  release();
   await stage.settle();
   assert.deepEqual(stage.answered, ['other']);
 });

@@ -180,7 +180,9 @@ export function template(method: string, path: string): string {
     const named = `/v1/keys/{key}/${operation}`;
     if (document.paths[named]?.[method.toLowerCase()] !== undefined) return named;
   }
-  if (path.startsWith('/v1/tokens/')) return '/v1/tokens/{id}';
+  for (const list of ['/v1/tokens', '/v1/replication/sessions']) {
+    if (path.startsWith(`${list}/`)) return `${list}/{id}`;
+  }
   return path.startsWith('/v1/keys/') ? '/v1/keys/{key}' : path;
 }
 

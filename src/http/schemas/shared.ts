@@ -18,12 +18,13 @@ import {
 import { config, configPatch } from './node/config.ts';
 import { health } from './node/health.ts';
 import { createdToken, revokedToken, tokenList, tokenRequest } from './node/tokens.ts';
+import { holdRequest, writeHold } from './node/write-hold.ts';
 import { backlogReport } from './replication/backlog.ts';
 import { check } from './replication/check.ts';
 import { digest } from './replication/digest.ts';
 import { replication } from './replication/replication.ts';
 import { failoverRequest, failoverResult, upstreamRequest } from './replication/role.ts';
-import { sessions } from './replication/sessions.ts';
+import { endedSession, sessions } from './replication/sessions.ts';
 
 export const SHARED = [
   problem,
@@ -46,6 +47,9 @@ export const SHARED = [
   backlogReport,
   check,
   sessions,
+  endedSession,
+  holdRequest,
+  writeHold,
   failoverRequest,
   failoverResult,
   upstreamRequest,

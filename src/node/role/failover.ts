@@ -48,7 +48,7 @@ interface FailoverParts {
   readonly log: Log;
   readonly head: StreamHead;
   readonly sessions: Sessions;
-  readonly writes: Pick<WriteTurn, 'hold' | 'release'>;
+  readonly writes: Pick<WriteTurn, 'hold'>;
   readonly roles: Pick<Roles, 'role' | 'unanswered' | 'reserve' | 'handOver'>;
   readonly ask: AskPeer;
   readonly ownToken: OwnToken;
@@ -87,13 +87,12 @@ export class Failover {
       refused('a hand-over is going on; DELETE /v1/replication/failover aborts it'),
     );
     const cancelTimer = world.after(timeoutMs, () => this.#step({ kind: 'timed-out', timeoutMs }));
-    let isHeld = false;
+    let releaseWrites = (): void => undefined;
     try {
       const chosen = candidates(this.#parts, sessions.acknowledging, to);
       const targets = await Promise.race([chosen, outcome.then(never)]);
       const heldAt = world.monotonic();
-      isHeld = true;
-      writes.hold();
+      releaseWrites = writes.hold();
       const result = await this.#handOver(to, targets, outcome);
       const done = { ...result, heldMs: msSince(world, heldAt) };
       log.info('failover-done', { ...done });
@@ -106,7 +105,7 @@ export class Failover {
       this.#look = () => undefined;
       this.#step({ kind: 'over' });
       release();
-      if (isHeld) writes.release();
+      releaseWrites();
     }
   }
 

@@ -124,6 +124,13 @@ export class Sessions {
     return [...this.#open].filter(({ acknowledgement }) => acknowledgement !== null);
   }
 
+  /** Ends the session with this ID; the replica connects anew by itself. @returns whether there was one */
+  close(id: string): boolean {
+    const found = [...this.#open].find(({ status }) => status?.id === id);
+    found?.close(CloseCode.goingAway, 'an administrator has ended the session');
+    return found !== undefined;
+  }
+
   /** Counts the replicas that have acknowledged something within the last `maxLagMs` milliseconds. */
   goodReplicas(maxLagMs: number): number {
     const since = this.#parts.world.monotonic() - maxLagMs;

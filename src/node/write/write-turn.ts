@@ -81,8 +81,8 @@ export class WriteTurn {
   #awaitsRoom = false;
   /** Whether a timer will call back at the end of a pause. */
   #pausing = false;
-  /** Whether no turn runs until `release`. */
-  #held = false;
+  /** The parts of the node that let no turn run. */
+  readonly #holds = new Set<symbol>();
 
   constructor(parts: { world: World; log: Log; head: Head; guard: Guard }) {
     this.#world = parts.world;
@@ -129,15 +129,16 @@ export class WriteTurn {
     return this.#lastTurnMs;
   }
 
-  /** Runs no turn until `release`, so that requests wait undecided; `drain` still runs turns. */
-  hold(): void {
-    this.#held = true;
-  }
-
-  /** Runs turns again after `hold`. */
-  release(): void {
-    this.#held = false;
-    this.wake();
+  /**
+   * Runs no turn until all who hold have released, so that requests wait undecided; `drain` still runs turns.
+   * @returns releases this hold; further calls change nothing
+   */
+  hold(): () => void {
+    const hold = Symbol('hold');
+    this.#holds.add(hold);
+    return () => {
+      if (this.#holds.delete(hold)) this.wake();
+    };
   }
 
   /** Refuses the waiting requests whose sender may do nothing any more, so that they give back their memory. */
@@ -200,7 +201,7 @@ export class WriteTurn {
 
   #due(): void {
     this.#scheduled = false;
-    if (!this.#anyWaiting || this.#held) return;
+    if (!this.#anyWaiting || this.#holds.size > 0) return;
     const bulk = this.#bulk[0];
     // A node that takes no writes refuses all requests at once, even if the overlay has no room.
     if (this.#guard() !== null) {

@@ -3,9 +3,10 @@ import { close, fdatasync, openSync } from 'node:fs';
 import type { Log } from '../../node/ports/world.ts';
 import type { Offset } from '../../replication/position.ts';
 import { faultPoint } from '../fault-point.ts';
+import type { FsyncPolicy } from './state-settings.ts';
 
 /** Time between two fsyncs of `--fsync everysec`. */
-export const EVERY_SECOND_MS = 1_000;
+const SYNC_INTERVAL_MS = 1_000;
 
 export class JournalSyncer {
   readonly #descriptor: number;
@@ -27,13 +28,13 @@ export class JournalSyncer {
 
   /**
    * @param path of the WAL
-   * @param intervalMs time between two fsyncs, if something was appended; null: only `syncSoon` begins one
+   * @param policy `no`: only `syncSoon` begins an fsync
    */
-  constructor(path: string, log: Log, intervalMs: number | null) {
+  constructor(path: string, log: Log, policy: Exclude<FsyncPolicy, 'always'>) {
     faultPoint('journal-syncer');
     this.#descriptor = openSync(path, 'r');
     this.#log = log;
-    this.#timer = intervalMs === null ? null : setInterval(() => this.#sync(), intervalMs);
+    this.#timer = policy === 'no' ? null : setInterval(() => this.#sync(), SYNC_INTERVAL_MS);
     this.#timer?.unref();
   }
 

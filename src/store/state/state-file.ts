@@ -27,7 +27,7 @@ import { messageOf, storageFailure } from '../storage-failure.ts';
 import { WalMarks } from '../wal-mark.ts';
 import { identityOf } from './file-identity.ts';
 import { JournalCheckpoints } from './journal-checkpoints.ts';
-import { EVERY_SECOND_MS, JournalSyncer } from './journal-syncer.ts';
+import { JournalSyncer } from './journal-syncer.ts';
 import { JournalTable } from './journal-table.ts';
 import { isNodeIntact, putNodeChecksum } from './node-checksum.ts';
 import {
@@ -114,9 +114,7 @@ export class StateFile implements StateStore {
       this.#db.prepare('UPDATE node SET clean = 0, boot_id = ?, fsync = ?').run(bootId, fsync);
       if (!this.#isCopy) putIdentity(this.#db);
     });
-    if (fsync === 'always') return;
-    const intervalMs = fsync === 'everysec' ? EVERY_SECOND_MS : null;
-    this.#syncer = new JournalSyncer(`${this.#db.name}-wal`, this.#log, intervalMs);
+    if (fsync !== 'always') this.#syncer = new JournalSyncer(`${this.#db.name}-wal`, this.#log, fsync);
   }
 
   get history(): History {

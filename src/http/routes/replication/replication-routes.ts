@@ -14,7 +14,7 @@ import { check, checkQuery } from '../../schemas/replication/check.ts';
 import { digest, digestQuery } from '../../schemas/replication/digest.ts';
 import { replication } from '../../schemas/replication/replication.ts';
 import { failoverRequest, failoverResult, upstreamRequest } from '../../schemas/replication/role.ts';
-import { sessions } from '../../schemas/replication/sessions.ts';
+import { sessionRoutes } from './session-routes.ts';
 
 /** Largest JSON body of these calls, in bytes. */
 const MAX_JSON_BYTES = 64 * 1024;
@@ -35,7 +35,7 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
   setUpstreamRoute(app, node);
   deleteUpstreamRoute(app, node);
   checkPositionRoute(app, node);
-  getSessionsRoute(app, node);
+  sessionRoutes(app, node);
   getBacklogRoute(app, node);
   failoverRoute(app, node);
   abortFailoverRoute(app, node);
@@ -149,21 +149,6 @@ function checkPositionRoute(app: FastifyInstance, node: Node): void {
       },
     },
   );
-}
-
-function getSessionsRoute(app: FastifyInstance, node: Node): void {
-  app.get<{ Reply: Described<typeof sessions> }>('/v1/replication/sessions', {
-    schema: {
-      operationId: 'getSessions',
-      summary: 'What happened to the replicas',
-      description: 'The last events of each session: why did it resync, why did it go?',
-      tags: ['replication'],
-      response: { 200: json('The sessions.', sessions), ...problems() },
-    },
-    handler: (_request, reply) => {
-      reply.send({ sessions: node.sessionRecords });
-    },
-  });
 }
 
 function getBacklogRoute(app: FastifyInstance, node: Node): void {

@@ -1,4 +1,4 @@
-/** Schema of `/v1/replication/sessions`. */
+/** Schemas of `/v1/replication/sessions`. */
 import { SESSION_EVENTS } from '../../../node/session/session-log.ts';
 import { EXAMPLE_SESSIONS } from '../common/examples.ts';
 
@@ -41,4 +41,20 @@ export const sessions = {
       },
     },
   },
+} as const;
+
+export const sessionParams = {
+  type: 'object',
+  required: ['id'],
+  properties: {
+    id: { type: 'string', description: 'ID of an open session, as the list shows it.', examples: ['2'] },
+  },
+} as const;
+
+export const endedSession = {
+  $id: 'EndedSession',
+  examples: [{ id: '2', ended: true }],
+  type: 'object',
+  required: ['id', 'ended'],
+  properties: { id: { type: 'string' }, ended: { type: 'boolean', const: true } },
 } as const;

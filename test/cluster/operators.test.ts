@@ -1,0 +1,116 @@
+/** What operators do with a running node: hold its writes for a time, and end the session of a replica. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { until } from '../../src/cli/until.ts';
+import { Cluster, converged, counters, textOf } from '../support/cluster.ts';
+import { Connection, isProblem, json } from '../support/contract.ts';
+
+const HOLD = '/v1/writes/hold';
+const JSON_TYPE = { 'content-type': 'application/json' };
+
+test('held writes wait, reads go on, and the writes are carried out when the hold ends or its time is up', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
+  await master.client.set('k', 'old');
+  await converged(master, replica);
+  const http = new Connection(t, master);
+  for (const isEnded of [true, false]) {
+    const held = json(
+      await http.send('PUT', HOLD, JSON.stringify({ ms: isEnded ? 600_000 : 300 }), JSON_TYPE),
+    );
+    assert.ok(Number(held.remainingMs) > 0, JSON.stringify(held));
+    const { position } = await master.client.replication();
+    let isWritten = false;
+    const write = master.client.set('k', `new ${isEnded}`).then(() => {
+      isWritten = true;
+    });
+    if (isEnded) {
+      for (let read = 0; read < 20; read += 1) assert.equal(await textOf(master, 'k'), 'old');
+      assert.deepEqual([isWritten, (await master.client.replication()).position], [false, position]);
+      assert.deepEqual(json(await http.send('DELETE', HOLD)), { remainingMs: 0 });
+    }
+    await write;
+    assert.deepEqual(json(await http.send('GET', HOLD)), { remainingMs: 0 });
+    await converged(master, replica);
+    assert.equal(await textOf(replica, 'k'), `new ${isEnded}`);
+  }
+  assert.deepEqual(json(await http.send('DELETE', HOLD)), { remainingMs: 0 }, 'once more changes nothing');
+});
+
+test('a later hold counts anew, and a malformed one changes nothing', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  const http = new Connection(t, master);
+  await http.send('PUT', HOLD, '{"ms":600000}', JSON_TYPE);
+  for (const body of ['{}', '{"ms":0}', '{"ms":600001}', '{"ms":"x"}', '{"ms":5,"more":1}', '[]', 'x']) {
+    isProblem(await http.send('PUT', HOLD, body, JSON_TYPE), 400, 'BAD_REQUEST');
+  }
+  const { remainingMs } = json(await http.send('GET', HOLD));
+  assert.ok(Number(remainingMs) > 300_000, String(remainingMs));
+  const write = master.client.set('k', 'v');
+  const { position } = await master.client.replication();
+  await http.send('PUT', HOLD, '{"ms":500000}', JSON_TYPE);
+  assert.equal(
+    (await master.client.replication()).position,
+    position,
+    'no write got through between the two',
+  );
+  await http.send('PUT', HOLD, '{"ms":1}', JSON_TYPE);
+  await write;
+});
+
+test('a hold ends when the node becomes a replica: the waiting writes are redirected; a replica holds none', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  const other = await cluster.start('other');
+  const http = new Connection(t, master);
+  await http.send('PUT', HOLD, '{"ms":600000}', JSON_TYPE);
+  const writing = new Connection(t, master).send('PUT', '/v1/keys/k', 'v');
+  const answer = await http.send('GET', HOLD);
+  assert.notDeepEqual(json(answer), { remainingMs: 0 });
+  await master.client.replicaOf(other.wsUrl);
+  isProblem(await writing, 307, 'READONLY');
+  assert.deepEqual(json(await http.send('GET', HOLD)), { remainingMs: 0 });
+  isProblem(await http.send('PUT', HOLD, '{"ms":1}', JSON_TYPE), 307, 'READONLY');
+});
+
+test('a node that is told to stop while it holds writes carries them out or refuses them, and ends', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  await new Connection(t, master).send('PUT', HOLD, '{"ms":600000}', JSON_TYPE);
+  const write = new Connection(t, master).send('PUT', '/v1/keys/k', 'v');
+  assert.equal((await master.client.replication()).offset, 0);
+  assert.equal(await master.stop(), 0);
+  const { status } = await write.catch(() => ({ status: 0 }));
+  const again = await cluster.start('master');
+  assert.equal(await again.client.get('k').then((value) => value !== null), status === 201);
+});
+
+test('a replica whose session an administrator ends connects anew, and continues where it was', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  await master.client.set('k', 'v');
+  const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
+  await converged(master, replica);
+  const before = await counters(master);
+  const http = new Connection(t, master);
+  const [session] = (await master.client.replication()).replicas;
+  assert.ok(session !== undefined);
+  const path = `/v1/replication/sessions/${session.id}`;
+  assert.deepEqual(json(await http.send('DELETE', path)), { id: session.id, ended: true });
+  isProblem(await http.send('DELETE', path), 404, 'NOT_FOUND', /no open session/);
+  isProblem(await http.send('DELETE', '/v1/replication/sessions/x'), 404, 'NOT_FOUND');
+  await until('it is back', async () => {
+    const [now] = (await master.client.replication()).replicas;
+    return now?.state === 'online' && now.id !== session.id;
+  });
+  const after = await counters(master);
+  assert.deepEqual([after.syncFull, after.syncPartialOk], [before.syncFull, before.syncPartialOk + 1]);
+  const { sessions } = json(await http.send('GET', '/v1/replication/sessions')) as unknown as {
+    sessions: { id: string; open: boolean; events: { fields: Record<string, unknown> }[] }[];
+  };
+  const ended = sessions.find(({ id }) => id === session.id);
+  assert.equal(ended?.open, false);
+  assert.match(JSON.stringify(ended?.events.at(-1)), /an administrator has ended the session/);
+});
