@@ -30,7 +30,7 @@ import { Turns } from './turns.ts';
 import type { Comparison } from './upkeep/comparison.ts';
 import type { ScrubStatus } from './upkeep/scrubber.ts';
 import { deletePrefix } from './write/delete-prefix.ts';
-import type { Sender } from './write/sender.ts';
+import type { Sender, WatchedSender } from './write/sender.ts';
 import { shuttingDown } from './write/write-guard.ts';
 import type { WriteHold } from './write/write-hold.ts';
 import type { WriteResult } from './write/write-turn.ts';
@@ -252,18 +252,18 @@ export class Node {
   }
 
   /** REPLICAOF. @see Roles.replicaOf */
-  replicaOf(url: string): Promise<boolean> {
-    return this.#parts.roles.replicaOf(url);
+  replicaOf(url: string, sender: Sender | null = null): Promise<boolean> {
+    return this.#parts.roles.replicaOf(url, sender);
   }
 
   /** REPLICAOF NO ONE. @see Roles.promote */
-  promote(): Promise<boolean> {
-    return this.#parts.roles.promote();
+  promote(sender: Sender | null = null): Promise<boolean> {
+    return this.#parts.roles.promote(sender);
   }
 
   /** Hands the master's role over to a replica, which this node follows then. @see Failover.run */
-  failover(request: FailoverRequest): Promise<FailoverResult> {
-    return this.#parts.failover.run(request);
+  failover(request: FailoverRequest, sender: WatchedSender | null = null): Promise<FailoverResult> {
+    return this.#parts.failover.run(request, sender);
   }
 
   /** @see Failover.abort */

@@ -76,5 +76,8 @@ export class ReplicaGate implements Gate {
 /** @returns the error line of Redis for a token that is refused */
 function refusalOf(problem: unknown): string {
   if (!(problem instanceof Problem)) throw problem;
-  return problem.code === 'UNAUTHORIZED' ? '-WRONGPASS the token is not valid' : `-ERR ${problem.message}`;
+  // A limit says nothing of the token: the replica comes again, and takes it for no answer to a hand-over.
+  return problem.code === 'UNAUTHORIZED'
+    ? '-WRONGPASS the token is not valid'
+    : `-LOADING ${problem.message}`;
 }

@@ -81,3 +81,28 @@ test('a replica takes over only if its own master says that it hands over to thi
   }
   assert.equal((await node.client.replication()).role, 'master');
 });
+
+test('a replica that takes over asks again while its master does not know its token yet, and refuses in the end', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await node.client.set('k', 'v');
+  const { nodeId, position } = await node.client.replication();
+  let refusals = Number.POSITIVE_INFINITY;
+  const master = await scriptedMaster(
+    t,
+    (socket, [, runId]) => socket.send(Buffer.from(`+CONTINUE ${runId}\r\n`)),
+    (_request, response) => {
+      refusals -= 1;
+      if (refusals >= 0) response.writeHead(401).end();
+      else {
+        const upstream = { url: 'ws://h:1', handsOverTo: nodeId };
+        response.end(JSON.stringify({ nodeId: MASTER_ID, position, upstream }));
+      }
+    },
+  );
+  await node.client.replicaOf(master.wsUrl);
+  await linkState(node, 'streaming');
+  assert.match(await handOverTo(t, node, MASTER_ID), /^-ERR FAILOVER: the master needs a token/);
+  refusals = 2;
+  assert.match(await handOverTo(t, node, MASTER_ID), /^\+CONTINUE/);
+});

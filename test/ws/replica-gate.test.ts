@@ -1,8 +1,11 @@
 /** Who may replicate on a connection whose token ends while the upgrade is under way. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import type { Access } from '../../src/access/access.ts';
+import { LimitProblem } from '../../src/access/access-problem.ts';
 import { Principal } from '../../src/access/principal.ts';
 import { CloseCode } from '../../src/replication/close-code.ts';
+import { whyNotServed } from '../../src/replication/link-step.ts';
 import { ReplicaGate } from '../../src/ws/replica-gate.ts';
 import type { Socket } from '../../src/ws/socket.ts';
 import { openAccess } from '../support/open-access.ts';
@@ -17,4 +20,19 @@ test('a token that ends between the upgrade and the conversation opens nothing',
   const socket = { close: (code: number) => closed.push(code) } as unknown as Socket;
   const gate = new ReplicaGate(openAccess(), socket, '127.0.0.1', sender);
   assert.deepEqual([gate.isOpen, gate.owner, closed], [false, null, [CloseCode.unauthorized]]);
+});
+
+test('a limit that refuses a token refuses it for now only, and is no answer to a hand-over', async () => {
+  const tooMany = new LimitProblem('too many', 1);
+  const socket = { close: () => assert.fail('closed') } as unknown as Socket;
+  for (const authenticateToken of [
+    () => Promise.reject(tooMany),
+    () => {
+      throw tooMany;
+    },
+  ]) {
+    const gate = new ReplicaGate({ authenticateToken } as unknown as Access, socket, '127.0.0.1', null);
+    const line = (await gate.take('token')) ?? '';
+    assert.equal(whyNotServed(line.slice(1)), 'not-now', line);
+  }
 });

@@ -14,6 +14,7 @@ import type { AskPeer, OwnToken } from '../ports/peers.ts';
 import type { Log, World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
 import type { Sessions } from '../session/sessions.ts';
+import { mustDecide, type WatchedSender } from '../write/sender.ts';
 import type { WriteTurn } from '../write/write-turn.ts';
 import { type Candidate, candidates } from './candidates.ts';
 import {
@@ -74,9 +75,14 @@ export class Failover {
 
   /**
    * Hands over, and resolves when the target is the master.
-   * @throws Problem FAILOVER_REFUSED, FAILOVER_ABORTED, FAILOVER_TIMED_OUT, BAD_REQUEST for an invalid URL
+   * @param sender who wants it; if it loses the right before the target is asked, the hand-over is aborted. Afterwards only the target
+   *   can end it
+   * @throws Problem FAILOVER_REFUSED, FAILOVER_ABORTED, FAILOVER_TIMED_OUT, BAD_REQUEST for an invalid URL, UNAUTHORIZED
    */
-  async run({ to: asked, timeoutMs }: FailoverRequest): Promise<FailoverResult> {
+  async run(
+    { to: asked, timeoutMs }: FailoverRequest,
+    sender: WatchedSender | null = null,
+  ): Promise<FailoverResult> {
     const { world, log, roles, sessions, writes } = this.#parts;
     const to = asked === null ? null : canonicalTarget(asked);
     if (this.status === null && (roles.role !== 'master' || this.#parts.stopping()))
@@ -87,13 +93,14 @@ export class Failover {
       refused('a hand-over is going on; DELETE /v1/replication/failover aborts it'),
     );
     const cancelTimer = world.after(timeoutMs, () => this.#step({ kind: 'timed-out', timeoutMs }));
+    const unwatch = this.#abortWithout(sender);
     let releaseWrites = (): void => undefined;
     try {
       const chosen = candidates(this.#parts, sessions.acknowledging, to);
       const targets = await Promise.race([chosen, outcome.then(never)]);
       const heldAt = world.monotonic();
       releaseWrites = writes.hold();
-      const result = await this.#handOver(to, targets, outcome);
+      const result = await this.#handOver(to, targets, outcome, sender);
       const done = { ...result, heldMs: msSince(world, heldAt) };
       log.info('failover-done', { ...done });
       return done;
@@ -102,6 +109,7 @@ export class Failover {
       throw error;
     } finally {
       cancelTimer();
+      unwatch();
       this.#look = () => undefined;
       this.#step({ kind: 'over' });
       release();
@@ -150,6 +158,20 @@ export class Failover {
     if (next.kind === 'ended' && before.kind !== 'ended') this.#settle(next.problem);
   }
 
+  /** Aborts the hand-over when the sender loses the right, while that is possible. @returns a function that ends the watch */
+  #abortWithout(sender: WatchedSender | null): () => void {
+    if (sender === null) return () => undefined;
+    const look = (): void => {
+      const isAbortable = this.#state.kind === 'choosing' || this.#state.kind === 'waiting';
+      if (isAbortable && sender.over !== null)
+        this.#step({ kind: 'abort', why: 'its sender has lost the right' });
+    };
+    const { signal } = sender;
+    signal.addEventListener('abort', look);
+    look();
+    return () => signal.removeEventListener('abort', look);
+  }
+
   /** @returns a promise that settles when the hand-over has ended */
   #outcome(): Promise<void> {
     const outcome = new Promise<void>((resolve, reject) => {
@@ -165,12 +187,14 @@ export class Failover {
     to: string | null,
     targets: readonly Candidate[],
     outcome: Promise<void>,
+    sender: WatchedSender | null,
   ): Promise<Omit<FailoverResult, 'heldMs'>> {
     const { head, log, roles, sessions } = this.#parts;
     this.#step({ kind: 'chosen' });
     log.info('failover-waiting', { to, position: formatPosition(head.position) });
     const { url: target, nodeId } = await Promise.race([this.#caughtUp(targets), outcome.then(never)]);
     const others = sessions.acknowledging.flatMap(({ url }) => url ?? []);
+    if (this.#state.kind === 'waiting') mustDecide(sender);
     this.#step({ kind: 'caught-up', target });
     // After an abort of the same moment the node does not ask the target, and `outcome` rejects.
     if (this.#state.kind === 'asked') {

@@ -35,8 +35,8 @@ export type HandOverEvent =
   /** The target has refused, and this node is the master again. */
   | { readonly kind: 'target-refused'; readonly detail: string }
   | { readonly kind: 'timed-out'; readonly timeoutMs: number }
-  /** A user gives the hand-over up. */
-  | { readonly kind: 'abort' }
+  /** A user gives the hand-over up, or the one who wants it has lost the right. */
+  | { readonly kind: 'abort'; readonly why?: string }
   /** The node stops. */
   | { readonly kind: 'stop' }
   /** The caller has the outcome. */
@@ -66,7 +66,7 @@ const STILL_MASTER = {
   'target-refused': stay,
   'timed-out': (state: In<'choosing' | 'waiting'>, { timeoutMs }: On<'timed-out'>) =>
     timedOut(state, timeoutMs, 'no target had everything; this node is still the master'),
-  abort: (state: In<'choosing' | 'waiting'>) => aborted(state, 'it was aborted'),
+  abort: (state: In<'choosing' | 'waiting'>, { why = 'it was aborted' }: On<'abort'>) => aborted(state, why),
   stop: (state: In<'choosing' | 'waiting'>) => aborted(state, 'the node is shutting down'),
   over,
 };

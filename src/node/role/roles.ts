@@ -21,6 +21,7 @@ import { Problem } from '../problem.ts';
 import type { Session } from '../session/session.ts';
 import type { Sessions } from '../session/sessions.ts';
 import { logUnexpected, unattended } from '../unattended.ts';
+import { mustDecide, type Sender } from '../write/sender.ts';
 import { HandOverTarget } from './hand-over-target.ts';
 import { linkRequest } from './link-request.ts';
 import type { RunIds } from './run-ids.ts';
@@ -80,7 +81,7 @@ export class Roles {
   async start(listeningUrl: string, replicaOf: string | null): Promise<void> {
     this.#listeningUrl = listeningUrl;
     if (replicaOf === 'no-one') await this.promote();
-    else if (replicaOf !== null) await this.#replicaOf(replicaOf, true);
+    else if (replicaOf !== null) await this.#replicaOf(replicaOf, null, true);
     this.#parts.runIds.settleCopy();
     const { upstream } = this.#parts.state;
     if (upstream !== null && this.#link === null) this.#follow(upstream);
@@ -124,11 +125,7 @@ export class Roles {
     return handingOver ? upstream : null;
   }
 
-  /**
-   * Refuses changes of the role by users.
-   * @param why the problem that they get
-   * @returns a function that ends the refusal
-   */
+  /** Refuses changes of the role by users. @param why the problem that they get @returns a function that ends the refusal */
   reserve(why: Problem): () => void {
     this.#reservation = why;
     return () => {
@@ -139,24 +136,25 @@ export class Roles {
   /**
    * REPLICAOF: follows the master at the URL from now on. The node keeps its data and continues from it if the master's
    * history allows that; otherwise it serves its data until a snapshot has replaced it.
+   * @param sender who wants it; without the right nothing changes, up to the moment when the link to the present master ends
    * @returns false if it follows that master already
    * @throws Problem BAD_REQUEST for a URL that cannot be a master, CIRCLE if that one follows this node, BAD_PEER if a
-   *   node above answers nonsense, FAILOVER_REFUSED during a hand-over
+   *   node above answers nonsense, FAILOVER_REFUSED during a hand-over, UNAUTHORIZED
    */
-  replicaOf(wanted: string): Promise<boolean> {
-    return this.#replicaOf(wanted, false);
+  replicaOf(wanted: string, sender: Sender | null = null): Promise<boolean> {
+    return this.#replicaOf(wanted, sender, false);
   }
 
   /** @param starting whether this node starts: a BAD_PEER above must not prevent that, because the link refuses such a master */
-  #replicaOf(wanted: string, starting: boolean): Promise<boolean> {
+  #replicaOf(wanted: string, sender: Sender | null, starting: boolean): Promise<boolean> {
     return this.#change(async () => {
-      this.#refuseWhenStopping();
-      this.#refuseWhenReserved();
+      this.#refuseUsers();
       const wrong = upstreamProblem(wanted, this.#listeningUrl);
       const parsed = parseUpstream(wanted);
       if (wrong !== null || parsed === null) throw new Problem('BAD_REQUEST', wrong ?? wanted);
       const url = canonicalUpstream(parsed);
       if (url === this.#link?.url) {
+        mustDecide(sender);
         this.#link.askAgain();
         return false;
       }
@@ -165,8 +163,8 @@ export class Roles {
       if (problem !== null && !(starting && problem.code === 'BAD_PEER')) {
         throw new Problem(problem.code, problem.detail);
       }
-      this.#refuseWhenStopping();
-      this.#refuseWhenReserved();
+      this.#refuseUsers();
+      mustDecide(sender);
       await this.#unlinked(() => state.save({ upstream: url, handingOver: false, copySettled: true }));
       this.#parts.adoption.forgetDifference();
       this.#demoted();
@@ -178,13 +176,14 @@ export class Roles {
   /**
    * REPLICAOF NO ONE: this node is a master from now on, under a new run ID; the old one becomes an ancestor, so
    * that its siblings can follow it with a partial resync.
+   * @param sender as for `replicaOf`
    * @returns false if it is a master already
-   * @throws Problem FAILOVER_REFUSED during a hand-over
+   * @throws Problem FAILOVER_REFUSED during a hand-over, UNAUTHORIZED
    */
-  promote(): Promise<boolean> {
+  promote(sender: Sender | null = null): Promise<boolean> {
     return this.#change(async () => {
-      this.#refuseWhenStopping();
-      this.#refuseWhenReserved();
+      this.#refuseUsers();
+      mustDecide(sender);
       if (this.#parts.state.upstream === null) return false;
       await this.#becomeMaster(null);
       return true;
@@ -341,7 +340,9 @@ export class Roles {
     if (this.#parts.stopping()) throw new Problem('SHUTTING_DOWN', 'the node is shutting down');
   }
 
-  #refuseWhenReserved(): void {
+  /** Refuses changes by users while the node stops, or while a hand-over is going on. */
+  #refuseUsers(): void {
+    this.#refuseWhenStopping();
     if (this.#reservation === null) return;
     const { code, message } = this.#reservation;
     throw new Problem(code, message);

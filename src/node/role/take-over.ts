@@ -2,9 +2,17 @@
 import { standing } from '../../replication/history.ts';
 import { formatPosition, type Position } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import { type AskPeer, noAccessDetail } from '../ports/peers.ts';
+import { type AskPeer, type NoAccess, noAccessDetail, type Peer } from '../ports/peers.ts';
 import type { StateStore } from '../ports/state-store.ts';
+import type { World } from '../ports/world.ts';
 import type { Session } from '../session/session.ts';
+
+/**
+ * How often a replica asks a master that refuses its token, and how long it waits between, in milliseconds. While a token is exchanged, the
+ * master may not have read its list yet, or the replica may find no file: both look once a second.
+ */
+const ACCESS_ATTEMPTS = 4;
+const ACCESS_RETRY_MS = 500;
 
 interface Replica {
   readonly ask: AskPeer;
@@ -12,6 +20,7 @@ interface Replica {
   /** ID of this process. */
   readonly nodeId: string;
   readonly state: StateStore;
+  readonly world: World;
 }
 
 interface TakeOverRequest {
@@ -31,10 +40,11 @@ export type TakeOverAnswer =
 
 /** @returns what this node does about PSYNC … FAILOVER; it has asked its master who that is */
 export async function takeOverAnswer(
-  { ask, head, nodeId, state }: Replica,
+  replica: Replica,
   role: 'master' | 'replica',
   { position, hash, session }: TakeOverRequest,
 ): Promise<TakeOverAnswer> {
+  const { head, nodeId } = replica;
   const own = head.position;
   const isShared = standing(head.history, position) === 'shared';
   if (isShared && (role === 'master' || own.runId !== position.runId)) return { kind: 'taken-over' };
@@ -46,7 +56,7 @@ export async function takeOverAnswer(
       );
     }
     // Only its own master may hand over to a replica, and the request proves nothing: any token may have brought it.
-    const peer = await ask(state.upstream ?? '', true);
+    const peer = await masterOf(replica, session);
     if (peer === null) return refused('-LOADING the master does not answer who it is');
     if (typeof peer === 'string') return refused(`-ERR FAILOVER: ${noAccessDetail('the master', peer)}`);
     if (peer.nodeId !== session.nodeId)
@@ -64,6 +74,17 @@ export async function takeOverAnswer(
     return { kind: 'take-over' };
   }
   return refused(`-ERR FAILOVER at ${formatPosition(position)}, but this node is at ${formatPosition(own)}`);
+}
+
+/** @returns what the replica's own master says of itself */
+async function masterOf({ ask, state, world }: Replica, session: Session): Promise<Peer | NoAccess | null> {
+  for (let attempt = 1; ; attempt += 1) {
+    const peer = await ask(state.upstream ?? '', true);
+    if (typeof peer !== 'string' || attempt === ACCESS_ATTEMPTS || session.status === null) return peer;
+    await new Promise<void>((resolve) => {
+      world.after(ACCESS_RETRY_MS, resolve);
+    });
+  }
 }
 
 function refused(line: string): TakeOverAnswer {

@@ -142,5 +142,6 @@ export class Conversation {
 
 /** @param refusal the error line that a token is answered with */
 function closeCodeOf(refusal: string): CloseCode {
+  if (refusal.startsWith('-LOADING')) return CloseCode.tooMany;
   return refusal.startsWith('-NOPERM') ? CloseCode.forbidden : CloseCode.unauthorized;
 }

@@ -94,8 +94,7 @@ function setUpstreamRoute(app: FastifyInstance, node: Node): void {
       },
     },
     handler: async (request, reply) => {
-      request.standing.decide();
-      const changed = await node.replicaOf(request.body.url);
+      const changed = await node.replicaOf(request.body.url, request.standing);
       reply.code(changed ? 202 : 200);
       return node.status;
     },
@@ -116,8 +115,7 @@ function deleteUpstreamRoute(app: FastifyInstance, node: Node): void {
       },
     },
     handler: async ({ standing }) => {
-      standing.decide();
-      await node.promote();
+      await node.promote(standing);
       return node.status;
     },
   });
@@ -201,9 +199,8 @@ function failoverRoute(app: FastifyInstance, node: Node): void {
         },
       },
       handler: (request) => {
-        request.standing.decide();
         const { to = null, timeoutMs } = request.body;
-        return node.failover({ to, timeoutMs });
+        return node.failover({ to, timeoutMs }, request.standing);
       },
     },
   );
