@@ -43,8 +43,6 @@ interface Shown {
   readonly principal: Principal;
 }
 
-/** Number of tokens that are taken over in one step. */
-const STEP = 100;
 const EXPIRED = 'it has expired';
 
 export class Access {
@@ -126,8 +124,8 @@ export class Access {
     const byDigest = new Map<string, Principal>();
     const byId = new Map<string, Known>();
     const byName = new Map<string, Principal>();
-    for (const [index, record] of records.entries()) {
-      if (index % STEP === STEP - 1) yield;
+    for (const record of records) {
+      yield;
       const form = JSON.stringify(record);
       const before = this.#byId.get(record.id);
       const principal = before?.form === form ? before.principal : new Principal(record, this.#now);

@@ -30,9 +30,10 @@ test('until the last step of a reload the tokens are as they were, and then all 
     for (const _ of access.replaceSteps(records)) {
       steps += 1;
       assert.equal(access.isOpen, wasOpen);
-      if (!wasOpen) assert.deepEqual([valid(before.texts), valid(after.texts)], [500, 0]);
+      if (!wasOpen && steps % 100 === 0)
+        assert.deepEqual([valid(before.texts), valid(after.texts)], [500, 0]);
     }
-    assert.equal(steps, records.length / 100);
+    assert.equal(steps, records.length);
   }
   assert.deepEqual([valid(before.texts), valid(after.texts)], [100, 500]);
 });

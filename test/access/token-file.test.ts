@@ -18,5 +18,5 @@ test('a list behind a symbolic link is changed where it is, and the link stays',
   assert.ok(lstatSync(link).isSymbolicLink());
   assert.match(readFileSync(real, 'utf8'), new RegExp(record.id));
   await revokeToken(real, record.id);
-  assert.deepEqual(listTokens(link), []);
+  assert.deepEqual(await listTokens(link), []);
 });

@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, wr
 import { join } from 'node:path';
 import test from 'node:test';
 import { isToken, newToken, tokenDigest } from '../../src/access/token.ts';
-import { readTokens } from '../../src/access/tokens/token-file.ts';
+import { readTokens, TAKE_AT_ONCE } from '../../src/access/tokens/token-file.ts';
 import { createToken, listTokens, revokeToken } from '../../src/access/tokens/tokens.ts';
 import { temporaryFolder } from '../support/cluster.ts';
 
@@ -29,7 +29,7 @@ test('a token is kept as its hash only, in a file for its owner alone', async (t
   assert.equal(statSync(path).mode & 0o777, 0o600);
   assert.equal(statSync(join(path, '..')).mode & 0o777, 0o700);
   assert.deepEqual(readTokens(path), [{ ...record, sha256: tokenDigest(text) }]);
-  assert.deepEqual(listTokens(path), [record]);
+  assert.deepEqual(await listTokens(path), [record]);
   assert.deepEqual(readdirSync(join(path, '..')), ['tokens.json']);
 });
 
@@ -38,7 +38,7 @@ test('tokens that are made at the same time are all in the file', async (t) => {
   const made = await Promise.all(
     Array.from({ length: 8 }, (_, index) => createToken(path, { ...WANTED, name: `n${index}` }, NOW)),
   );
-  const ids = listTokens(path).map(({ id }) => id);
+  const ids = (await listTokens(path)).map(({ id }) => id);
   assert.deepEqual(new Set(ids), new Set(made.map(({ record }) => record.id)));
 });
 
@@ -55,7 +55,7 @@ test('a revoked token is gone, and one that is not there is said to be so', asyn
   const { record } = await createToken(path, WANTED, NOW);
   assert.equal(await revokeToken(path, 'nothing0'), null);
   assert.deepEqual(await revokeToken(path, record.id), record);
-  assert.deepEqual(listTokens(path), []);
+  assert.deepEqual(await listTokens(path), []);
 });
 
 test('a token with rights, prefixes or a time that make no sense is not made', async (t) => {
@@ -136,9 +136,10 @@ test('a change of the list asks whether it may be made when no other process has
   const decide = (): void => {
     if (!isAllowed) throw new Error('the sender has lost its token');
   };
-  const changes = [createToken(path, wanted, NOW, decide), revokeToken(path, record.id, decide)];
+  const onNode = { decide, take: TAKE_AT_ONCE };
+  const changes = [createToken(path, wanted, NOW, onNode), revokeToken(path, record.id, onNode)];
   isAllowed = false;
   rmSync(`${path}.new`);
   await Promise.all(changes.map((change) => assert.rejects(change, /lost its token/)));
-  assert.deepEqual(listTokens(path), [record]);
+  assert.deepEqual(await listTokens(path), [record]);
 });

@@ -351,7 +351,19 @@ test('the API makes, lists and revokes tokens, with effect before it answers', a
   await until('the WebSocket is closed', () => seen.code !== null);
   assert.equal(seen.code, 4401);
   assert.equal((await call(node, admin, 'DELETE', `/v1/tokens/${id}`)).status, 404);
+  const certificate = { san: 'spiffe://cluster/web' };
+  const entry = JSON.stringify({ ...wanted, certificate });
+  const given = await call(node, admin, 'POST', '/v1/tokens', entry, JSON_TYPE);
+  assert.equal(given.status, 201);
+  const { id: entryId, createdAt, ...rest } = (await given.json()) as Record<string, unknown>;
+  assert.deepEqual(rest, { ...wanted, expiresAt: null, certificate });
+  assert.equal((await call(node, admin, 'POST', '/v1/tokens', entry, JSON_TYPE)).status, 400, 'a second one');
+  assert.equal((await call(node, admin, 'DELETE', `/v1/tokens/${entryId}`)).status, 200);
   for (const wrong of [
+    { ...wanted, certificate: { san: '' } },
+    { ...wanted, certificate: { san: 'a\nb' } },
+    { ...wanted, certificate: { san: 'a', cn: 'b' } },
+    { ...wanted, certificate: 'a' },
     { ...wanted, rights: ['fly'] },
     { ...wanted, rights: ['admin'] },
     { ...wanted, expiresAt: 1 },
@@ -443,16 +455,20 @@ test('streams end when their token is revoked, narrowed or expires, on each tran
       const id = token.split('_')[1];
       const { readTokens, changeTokens } = await import('../../src/access/tokens/token-file.ts');
       assert.ok(readTokens(file)?.some((each) => each.id === id));
-      await changeTokens(file, (tokens) => ({
-        tokens: tokens.map((each) => (each.id === id ? { ...each, prefixes: ['other/'] } : each)),
-      }));
+      await changeTokens(file, {
+        change: (tokens) => ({
+          tokens: tokens.map((each) => (each.id === id ? { ...each, prefixes: ['other/'] } : each)),
+        }),
+      });
     },
     expire: async (token: string) => {
       const id = token.split('_')[1];
       const { changeTokens } = await import('../../src/access/tokens/token-file.ts');
-      await changeTokens(file, (tokens) => ({
-        tokens: tokens.map((each) => (each.id === id ? { ...each, expiresAt: Date.now() + 1_500 } : each)),
-      }));
+      await changeTokens(file, {
+        change: (tokens) => ({
+          tokens: tokens.map((each) => (each.id === id ? { ...each, expiresAt: Date.now() + 1_500 } : each)),
+        }),
+      });
     },
   };
   for (const [how, end] of Object.entries(ends)) {
@@ -563,7 +579,7 @@ test('a client that asks for its token goes on after a change, and ends with one
   await revokeToken(file, token.split('_')[1] as string);
   assert.match(String(await failed), /FollowError/);
   assert.equal(asked, 4);
-  assert.equal(listTokens(file).length, 1);
+  assert.equal((await listTokens(file)).length, 1);
 });
 
 test('a client with a token writes through a replica', async (t) => {

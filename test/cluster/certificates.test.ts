@@ -196,5 +196,5 @@ test('psyncd token gives rights to a certificate, lists it and takes them away',
   assert.deepEqual(tokens[1].certificate, { san: 'boss' });
   psyncd('revoke', made.slice(0, 8));
   await answers(node, boss, 403);
-  assert.equal(listTokens(file).length, 1);
+  assert.equal((await listTokens(file)).length, 1);
 });

@@ -6,20 +6,21 @@ import {
   closeSync,
   fchownSync,
   fstatSync,
-  fsyncSync,
+  fsync,
   mkdirSync,
   openSync,
   realpathSync,
   renameSync,
   rmSync,
   statSync,
-  writeSync,
+  write,
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { atOnce } from '../../keyspace/json/json.ts';
+import { promisify } from 'node:util';
+import { atOnce, type Steps } from '../../keyspace/json/json.ts';
 import { readSmallFile } from '../../runtime/small-file.ts';
-import { formatTokenList, TokenListError, type TokenRecord, tokenListSteps } from './token-list.ts';
+import { formatSteps, TokenListError, type TokenRecord, tokenListSteps } from './token-list.ts';
 
 /** Largest list, in bytes: some 40,000 tokens. */
 export const MAX_TOKENS_BYTES = 16 * 1024 * 1024;
@@ -31,12 +32,27 @@ const CHANGED_MEANWHILE = 'another process changes the list; try again';
 const ABANDONED_MS = 10_000;
 
 /**
+ * Runs work on so many bytes to its end. A running node has others to serve meanwhile: reading or writing the largest list takes longer
+ * than one turn of its event loop may.
+ */
+export type Taking = <T>(bytes: number, steps: Steps<T>) => T | Promise<T>;
+
+/** Takes all steps at once, in a process that serves nobody. */
+export const TAKE_AT_ONCE: Taking = (_bytes, steps) => atOnce(steps);
+
+/**
  * @returns the tokens of the file; null: there is no such file
  * @throws TokenListError if the list cannot be used, Error if the file cannot be read
  */
 export function readTokens(path: string): readonly TokenRecord[] | null {
   const bytes = readTokenBytes(path);
   return bytes === null ? null : atOnce(tokenListSteps(bytes));
+}
+
+/** As `readTokens`. @param take runs the work */
+export async function takeTokens(path: string, take: Taking): Promise<readonly TokenRecord[] | null> {
+  const bytes = readTokenBytes(path);
+  return bytes === null ? null : take(bytes.length, tokenListSteps(bytes));
 }
 
 /** @returns the bytes of the file; null: there is no such file */
@@ -50,19 +66,27 @@ export function readTokenBytes(path: string): Buffer | null {
   }
 }
 
+interface Changing<T> {
+  /** Gets the present tokens, also of a file that is not there; it may throw. */
+  readonly change: (tokens: readonly TokenRecord[]) => T;
+  /** Called right before the new list takes the place of the old one; it may throw. */
+  readonly decide?: () => void;
+  /** Absent: all at once. */
+  readonly take?: Taking;
+}
+
 /**
  * Replaces the list by a changed one, so that a reader sees the old one or the new one, and so does the next start.
- * @param change gets the present tokens, also of a file that is not there; it may throw
  * @returns what `change` returned
  * @throws TokenListError if the present list cannot be used or the new one is too large, Error if the disk fails
  */
 export async function changeTokens<T extends { readonly tokens: readonly TokenRecord[] }>(
   path: string,
-  change: (tokens: readonly TokenRecord[]) => T,
+  changing: Changing<T>,
 ): Promise<T> {
   // The data folder, before the first start.
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  return changeFile(realPath(path), change);
+  return changeFile(realPath(path), changing);
 }
 
 /** @returns the file behind a symbolic link, so that the link stays; the path itself if there is no file */
@@ -77,23 +101,25 @@ function realPath(path: string): string {
 
 async function changeFile<T extends { readonly tokens: readonly TokenRecord[] }>(
   path: string,
-  change: (tokens: readonly TokenRecord[]) => T,
+  { change, decide = () => undefined, take = TAKE_AT_ONCE }: Changing<T>,
 ): Promise<T> {
   const temporary = `${path}.new`;
   const file = await openAlone(temporary);
   try {
     keepOwner(path, file);
-    const changed = change(readTokens(path) ?? []);
-    const bytes = Buffer.from(formatTokenList(changed.tokens), 'utf8');
+    const changed = change((await takeTokens(path, take)) ?? []);
+    const pieces = await take(MAX_TOKENS_BYTES, formatSteps(changed.tokens));
+    const bytes = Buffer.from(pieces.join(''), 'utf8');
     if (bytes.length > MAX_TOKENS_BYTES) {
       throw new TokenListError(`the list would have more than ${MAX_TOKENS_BYTES} bytes`);
     }
     // What is written can be read at the next start.
-    atOnce(tokenListSteps(bytes));
-    for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
-    fsyncSync(file);
+    await take(bytes.length, tokenListSteps(bytes));
+    for (let at = 0; at < bytes.length; ) at += (await promisify(write)(file, bytes, at)).bytesWritten;
+    await promisify(fsync)(file);
     // Another process may have taken the file for abandoned.
     if (statSync(temporary).ino !== fstatSync(file).ino) throw new TokenListError(CHANGED_MEANWHILE);
+    decide();
     renameSync(temporary, path);
     return changed;
   } catch (error) {

@@ -34,8 +34,6 @@ export const MAX_NAME_LENGTH = 100;
 export const MAX_TOKEN_PREFIXES = 100;
 const ID = /^[0-9A-Za-z]{8}$/;
 const SHA256 = /^[0-9a-f]{64}$/;
-/** Number of tokens that are looked at in one step. */
-const STEP = 100;
 
 /** The list cannot be used; the message says which token and which member. */
 export class TokenListError extends Error {}
@@ -57,7 +55,7 @@ export function* tokenListSteps(bytes: Buffer): Steps<readonly TokenRecord[]> {
   const records: TokenRecord[] = [];
   const seen = new Set<string>();
   for (const [index, each] of tokens.entries()) {
-    if (index % STEP === STEP - 1) yield;
+    yield;
     const record = recordOf(each, `token ${index + 1}`);
     for (const unique of [record.id, secretOf(record)]) {
       if (seen.has(unique)) throw new TokenListError(`token ${index + 1}: ${unique} is in the list twice`);
@@ -73,16 +71,25 @@ export function secretOf(record: Proof): string {
   return 'sha256' in record ? record.sha256 : `certificate ${record.certificate.san}`;
 }
 
-/** @returns the text of `tokens.json` */
-export function formatTokenList(records: readonly TokenRecord[]): string {
-  const tokens = records.map(({ prefixes, expiresAt, createdAt, note, ...record }) => ({
-    ...record,
-    ...(prefixes === null ? {} : { prefixes }),
-    ...(expiresAt === null ? {} : { expiresAt: new Date(expiresAt).toISOString() }),
-    createdAt: new Date(createdAt).toISOString(),
-    ...(note === null ? {} : { note }),
-  }));
-  return `${JSON.stringify({ tokens }, null, 2)}\n`;
+/** @returns the text of `tokens.json`, in pieces */
+export function* formatSteps(records: readonly TokenRecord[]): Steps<readonly string[]> {
+  if (records.length === 0) return ['{\n  "tokens": []\n}\n'];
+  const pieces: string[] = [];
+  for (const { prefixes, expiresAt, createdAt, note, ...record } of records) {
+    yield;
+    const token = {
+      ...record,
+      ...(prefixes === null ? {} : { prefixes }),
+      ...(expiresAt === null ? {} : { expiresAt: new Date(expiresAt).toISOString() }),
+      createdAt: new Date(createdAt).toISOString(),
+      ...(note === null ? {} : { note }),
+    };
+    // No text of JSON has a line break in it.
+    const text = JSON.stringify(token, null, 2).replaceAll('\n', '\n    ');
+    pieces.push(`${pieces.length === 0 ? '{\n  "tokens": [' : ','}\n    ${text}`);
+  }
+  pieces.push('\n  ]\n}\n');
+  return pieces;
 }
 
 /** What is asked for when a token is made. */

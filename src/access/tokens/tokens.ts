@@ -2,7 +2,7 @@
 
 import type { Right } from '../right.ts';
 import { newToken, tokenDigest } from '../token.ts';
-import { changeTokens, readTokens } from './token-file.ts';
+import { changeTokens, TAKE_AT_ONCE, type Taking, takeTokens } from './token-file.ts';
 import {
   canonicalSan,
   type Proof,
@@ -28,6 +28,14 @@ export interface WantedToken extends TokenRequest {
 /** What may be shown of a token to who manages them. */
 export type ShownToken = TokenMembers & { readonly certificate?: { readonly san: string } };
 
+/** How a running node changes its own list. */
+export interface OnNode {
+  /** Called right before the list is changed; it may throw. */
+  readonly decide: () => void;
+  readonly take: Taking;
+}
+const ALONE: OnNode = { decide: () => undefined, take: TAKE_AT_ONCE };
+
 export interface CreatedToken {
   readonly record: ShownToken;
   /** The token itself; it is kept nowhere. */
@@ -37,17 +45,16 @@ export interface CreatedToken {
 /**
  * @param path of the file
  * @param now Unix time in milliseconds
- * @param decide called when nobody else changes the file, right before it is changed; it may throw
  * @throws TokenListError if the request or the file cannot be used; what `decide` throws
  */
 export async function createToken(
   path: string,
   wanted: WantedToken,
   now: number,
-  decide?: () => void,
+  onNode = ALONE,
 ): Promise<CreatedToken> {
   const { id, text } = newToken();
-  return { record: await added(path, wanted, now, { sha256: tokenDigest(text) }, id, decide), text };
+  return { record: await added(path, wanted, now, { sha256: tokenDigest(text) }, id, onNode), text };
 }
 
 /**
@@ -60,10 +67,11 @@ export async function addCertificate(
   wanted: WantedToken,
   san: string,
   now: number,
+  onNode = ALONE,
 ): Promise<ShownToken> {
   const problem = sanProblem(san);
   if (problem !== null) throw new TokenListError(problem);
-  return added(path, wanted, now, { certificate: { san: canonicalSan(san) } }, newToken().id);
+  return added(path, wanted, now, { certificate: { san: canonicalSan(san) } }, newToken().id, onNode);
 }
 
 async function added(
@@ -72,7 +80,7 @@ async function added(
   now: number,
   proof: Proof,
   id: string,
-  decide?: () => void,
+  onNode: OnNode,
 ): Promise<ShownToken> {
   const problem = tokenProblem(wanted);
   if (problem !== null) throw new TokenListError(problem);
@@ -89,35 +97,33 @@ async function added(
     note: null,
     ...proof,
   };
-  await changeTokens(path, (tokens) => {
+  const change = (tokens: readonly TokenRecord[]) => {
     if (tokens.length >= MAX_TOKENS) throw new TokenListError(`there are ${MAX_TOKENS} tokens already`);
     if (tokens.some((token) => secretOf(token) === secretOf(record)))
       throw new TokenListError('the certificate is in the list already');
-    decide?.();
     return { tokens: [...tokens, record] };
-  });
+  };
+  await changeTokens(path, { ...onNode, change });
   return shownOf(record);
 }
 
 /** @returns the tokens in the order in which they were made @throws TokenListError */
-export function listTokens(path: string): readonly ShownToken[] {
-  return (readTokens(path) ?? []).map(shownOf);
+export async function listTokens(path: string, take: Taking = TAKE_AT_ONCE): Promise<readonly ShownToken[]> {
+  return ((await takeTokens(path, take)) ?? []).map(shownOf);
 }
 
 /**
- * @param decide as for `createToken`
  * @returns the token that is no longer valid; null: there is none with this ID
- * @throws TokenListError; what `decide` throws
+ * @throws TokenListError; what `onNode.decide` throws
  */
-export async function revokeToken(path: string, id: string, decide?: () => void): Promise<ShownToken | null> {
-  if (!(readTokens(path) ?? []).some((token) => token.id === id)) return null;
-  const { revoked } = await changeTokens(path, (tokens) => {
-    decide?.();
-    return {
-      tokens: tokens.filter((token) => token.id !== id),
-      revoked: tokens.find((token) => token.id === id) ?? null,
-    };
+export async function revokeToken(path: string, id: string, onNode = ALONE): Promise<ShownToken | null> {
+  const present = (await takeTokens(path, onNode.take)) ?? [];
+  if (!present.some((token) => token.id === id)) return null;
+  const change = (tokens: readonly TokenRecord[]) => ({
+    tokens: tokens.filter((token) => token.id !== id),
+    revoked: tokens.find((token) => token.id === id) ?? null,
   });
+  const { revoked } = await changeTokens(path, { ...onNode, change });
   return revoked === null ? null : shownOf(revoked);
 }
 

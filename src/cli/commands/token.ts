@@ -103,7 +103,7 @@ function addList(token: Command): void {
     .option('--json', 'as JSON')
     .addOption(fileOption())
     .action(async ({ tokens, json }: { readonly tokens: string; readonly json?: true }) => {
-      const records = await inFile(tokens, async ({ listTokens }) => listTokens(tokens));
+      const records = await inFile(tokens, ({ listTokens }) => listTokens(tokens));
       if (json) printJson({ tokens: records }, 2);
       else if (records.length === 0) {
         print(existsSync(tokens) ? 'there are no tokens' : `there is no list of tokens at ${tokens}`);

@@ -1,14 +1,18 @@
 /** `/v1/tokens`: makes, lists and revokes the tokens of a running node. */
 import { existsSync } from 'node:fs';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import {
+  addCertificate,
   createToken,
   listTokens,
+  type OnNode,
   revokeToken,
   type ShownToken,
   TokenListError,
 } from '../../../access/tokens/tokens.ts';
+import type { Steps } from '../../../keyspace/json/json.ts';
 import { Problem } from '../../../node/problem.ts';
+import { inSlices, Line } from '../../request/slices.ts';
 import { json } from '../../schemas/common/answers.ts';
 import { type Described, referenceTo } from '../../schemas/common/described.ts';
 import { problems } from '../../schemas/common/problems.ts';
@@ -23,6 +27,11 @@ export interface TokenPlace {
   /** Resolves when the node has read the file: whether it uses what the file holds now. */
   reload(): Promise<boolean>;
 }
+
+/** One request at a time reads or changes the list, which may be large. */
+const LINE = new Line();
+/** Fewer tokens than this become JSON at once. */
+const FEW_TOKENS = 50;
 
 export function tokenRoutes(app: FastifyInstance, place: TokenPlace): void {
   listRoute(app, place);
@@ -39,9 +48,11 @@ function listRoute(app: FastifyInstance, place: TokenPlace): void {
       tags: ['operation'],
       response: { 200: json('All tokens, also those that have expired.', tokenList), ...problems('admin') },
     },
-    handler: async () => {
-      mustBeThere(place);
-      return { tokens: (await inFile(async () => listTokens(place.path))).map(membersOf) };
+    handler: async (_request, reply) => {
+      const tokens = await inFile(place, reply, () => listTokens(place.path, inSlices));
+      if (tokens.length < FEW_TOKENS) return { tokens: tokens.map(membersOf) };
+      const pieces = await inSlices(Number.POSITIVE_INFINITY, listSteps(tokens));
+      return reply.type('application/json; charset=utf-8').send(Buffer.from(pieces.join(''), 'utf8'));
     },
   });
 }
@@ -50,14 +61,14 @@ function createRoute(app: FastifyInstance, place: TokenPlace): void {
   app.post<{ Body: Described<typeof tokenRequest> }>('/v1/tokens', {
     schema: {
       operationId: 'createToken',
-      summary: 'Make a token',
+      summary: 'Make a token, or give rights to the owner of a certificate',
       description:
         'The answer is the only place where the token itself is shown. The first token of a node is made on its machine, with ' +
         '`psyncd token create`: a node without tokens refuses this call.',
       tags: ['operation'],
       body: referenceTo(tokenRequest),
       response: {
-        201: json('The token is valid from now on.', createdToken),
+        201: json('The token or certificate is valid from now on.', createdToken),
         ...problems('admin', 'body', 'DISK_FULL'),
       },
     },
@@ -68,16 +79,18 @@ function createRoute(app: FastifyInstance, place: TokenPlace): void {
           'this node has no tokens; psyncd token create makes the first one on its machine',
         );
       }
-      mustBeThere(place);
-      const { name, rights, prefixes = null, expiresAt = null } = request.body;
-      const { record, text } = await inFile(() =>
-        createToken(place.path, { name, rights, prefixes, expiresAt }, Date.now(), () =>
-          request.standing.decide(),
-        ),
-      );
+      const { name, rights, prefixes = null, expiresAt = null, certificate } = request.body;
+      const wanted = { name, rights, prefixes, expiresAt };
+      const now = Date.now();
+      const made = await inFile(place, reply, async () => {
+        if (certificate !== undefined)
+          return membersOf(await addCertificate(place.path, wanted, certificate.san, now, onNode(request)));
+        const { record, text } = await createToken(place.path, wanted, now, onNode(request));
+        return { ...membersOf(record), token: text };
+      });
       await used(place);
       reply.code(201).header('cache-control', 'no-store');
-      return { ...membersOf(record), token: text };
+      return made;
     },
   });
 }
@@ -99,9 +112,9 @@ function revokeRoute(app: FastifyInstance, place: TokenPlace): void {
         ...problems('NOT_FOUND', 'DISK_FULL'),
       },
     },
-    handler: async ({ params: { id }, standing }) => {
-      mustBeThere(place);
-      const revoked = await inFile(() => revokeToken(place.path, id, () => standing.decide()));
+    handler: async (request, reply) => {
+      const { id } = request.params;
+      const revoked = await inFile(place, reply, () => revokeToken(place.path, id, onNode(request)));
       if (revoked === null)
         throw new Problem('NOT_FOUND', `there is no token ${JSON.stringify(id.slice(0, 80))}`);
       await used(place);
@@ -129,9 +142,26 @@ function membersOf({ note, ...members }: ShownToken): Omit<ShownToken, 'note'> {
   return members;
 }
 
-async function inFile<T>(work: () => Promise<T>): Promise<T> {
+function* listSteps(tokens: readonly ShownToken[]): Steps<readonly string[]> {
+  const pieces: string[] = [];
+  for (const token of tokens) {
+    yield;
+    pieces.push(`${pieces.length === 0 ? '{"tokens":[' : ','}${JSON.stringify(membersOf(token))}`);
+  }
+  pieces.push(']}');
+  return pieces;
+}
+
+function onNode({ standing }: FastifyRequest): OnNode {
+  return { decide: () => standing.decide(), take: inSlices };
+}
+
+async function inFile<T>(place: TokenPlace, reply: FastifyReply, work: () => Promise<T>): Promise<T> {
   try {
-    return await work();
+    return await LINE.run(reply, () => {
+      mustBeThere(place);
+      return work();
+    });
   } catch (error) {
     throw problemOf(error);
   }

@@ -1,6 +1,6 @@
 /** Schemas of `/v1/tokens`. */
 import { RIGHTS } from '../../../access/right.ts';
-import { MAX_NAME_LENGTH, MAX_TOKEN_PREFIXES } from '../../../access/tokens/token-list.ts';
+import { MAX_NAME_LENGTH, MAX_SAN_LENGTH, MAX_TOKEN_PREFIXES } from '../../../access/tokens/token-list.ts';
 
 /** The end of the year 9999. */
 const MAX_TIME = 253_402_300_799_999;
@@ -45,6 +45,20 @@ const ID = {
   examples: ['go5w2LUf'],
 } as const;
 
+const SAN = {
+  type: 'string',
+  minLength: 1,
+  maxLength: MAX_SAN_LENGTH,
+  description: 'URI or DNS name of the subject, else its common name.',
+  examples: ['spiffe://cluster/backend'],
+} as const;
+const CERTIFICATE = {
+  type: 'object',
+  required: ['san'],
+  properties: { san: SAN },
+  description: 'Present if the owner shows a certificate instead of a token.',
+} as const;
+
 const EXAMPLE = {
   id: 'go5w2LUf',
   name: 'backend',
@@ -80,14 +94,7 @@ export const tokenList = {
         required: ['id', 'name', 'rights', 'prefixes', 'expiresAt', 'createdAt'],
         properties: {
           ...MEMBERS,
-          certificate: {
-            type: 'object',
-            required: ['san'],
-            properties: {
-              san: { type: 'string', description: 'URI or DNS name of the subject, else its common name.' },
-            },
-            description: 'Present if the owner shows a certificate instead of a token.',
-          },
+          certificate: CERTIFICATE,
         },
       },
       description: 'In the order in which they were made. The tokens themselves are kept nowhere.',
@@ -110,6 +117,12 @@ export const tokenRequest = {
       description:
         'Time from which the token is no longer valid, in milliseconds of Unix time. Without it, never.',
     },
+    certificate: {
+      ...CERTIFICATE,
+      additionalProperties: false,
+      description:
+        'Its owner gets the rights, and shows the certificate instead of a token. Nothing secret is made then.',
+    },
   },
 } as const;
 
@@ -117,10 +130,14 @@ export const createdToken = {
   $id: 'CreatedToken',
   examples: [{ ...EXAMPLE, token: 'psyncd_go5w2LUf_itMJw3GnSKD7FcbbkIjWeOFLA7XhcSE4_4FS7vH' }],
   type: 'object',
-  required: ['id', 'name', 'rights', 'prefixes', 'expiresAt', 'createdAt', 'token'],
+  required: ['id', 'name', 'rights', 'prefixes', 'expiresAt', 'createdAt'],
   properties: {
     ...MEMBERS,
-    token: { type: 'string', description: 'The token itself. It is shown here and never again.' },
+    token: {
+      type: 'string',
+      description: 'The token itself; absent for a certificate. It is shown here and never again.',
+    },
+    certificate: CERTIFICATE,
   },
 } as const;
 
