@@ -13,6 +13,7 @@ import {
 import { ProtocolError } from '../../stream/protocol-error.ts';
 import { RespParser } from '../../stream/resp-parser.ts';
 import type { Gate } from '../ports/stream-socket.ts';
+import type { SharedTurn } from '../turns.ts';
 import { unattended } from '../unattended.ts';
 import type { SessionPhase } from './session-context.ts';
 
@@ -20,6 +21,9 @@ import type { SessionPhase } from './session-context.ts';
 const MAX_GREETING = 64;
 /** Limits of one command; the commands of the handshake are short. */
 const LIMITS = { maxElements: 64, maxBulkBytes: 4_096, maxArrayBytes: 16_384 };
+
+/** Number of commands of one message between two looks at the clock. */
+const COMMANDS_PER_LOOK = 256;
 
 /** The session, as the conversation calls it. */
 export interface ConversationEvents {
@@ -35,6 +39,8 @@ export interface ConversationEvents {
   /** Stops and restarts reading. */
   pause(): void;
   resume(): void;
+  /** Calls back when the event loop has handled other events. */
+  soon(callback: () => void): void;
   /** Gets an error that nobody expects. */
   mistaken(error: unknown): void;
   /** Ends the session, because the replica breaks the protocol or may not replicate. */
@@ -44,16 +50,21 @@ export interface ConversationEvents {
 export class Conversation {
   readonly #events: ConversationEvents;
   readonly #gate: Gate;
+  readonly #turn: SharedTurn;
   readonly #parser = new RespParser(LIMITS);
   #machine: SessionState;
   #commands = 0;
-  /** Whether a token is being verified: later commands wait. */
+  /** Whether a token is being verified, or the turn is over: later commands wait. */
   #isWaiting = false;
 
-  /** @param gate whether the peer may replicate */
-  constructor(events: ConversationEvents, gate: Gate) {
+  /**
+   * @param gate whether the peer may replicate
+   * @param turn of all conversations of the node: a message may hold tens of thousands of commands
+   */
+  constructor(events: ConversationEvents, gate: Gate, turn: SharedTurn) {
     this.#events = events;
     this.#gate = gate;
+    this.#turn = turn;
     this.#machine = gate.isOpen ? NEW_SESSION : LOCKED_SESSION;
   }
 
@@ -66,11 +77,29 @@ export class Conversation {
   receive(bytes: Buffer): void {
     try {
       this.#parser.push(bytes);
-      for (let words = this.#next(); words !== null; words = this.#next()) this.#take(words);
+      let taken = 0;
+      for (let words = this.#next(); words !== null; words = this.#next()) {
+        this.#take(words);
+        taken += 1;
+        if (taken % COMMANDS_PER_LOOK === 0 && this.#turn.isOver) this.#goOnLater();
+      }
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       this.#events.close(CloseCode.protocolError, error.message);
     }
+  }
+
+  #goOnLater(): void {
+    const events = this.#events;
+    if (this.#isWaiting || events.phase() === 'closed') return;
+    this.#isWaiting = true;
+    events.pause();
+    events.soon(() => {
+      this.#isWaiting = false;
+      if (events.phase() === 'closed') return;
+      events.resume();
+      this.receive(Buffer.alloc(0));
+    });
   }
 
   /** @returns the next command; null: it has not come completely, or is not taken now */

@@ -6,6 +6,7 @@ import type { StreamHead } from '../head/stream-head.ts';
 import type { LinkTimes } from '../link-times.ts';
 import type { Gate } from '../ports/stream-socket.ts';
 import type { Log, World } from '../ports/world.ts';
+import type { SharedTurn } from '../turns.ts';
 import type { SessionNotes } from './session-log.ts';
 import type { Snapshots } from './snapshots.ts';
 import type { ClientUrls } from './sync-answer.ts';
@@ -91,6 +92,8 @@ export interface SessionContext {
   readonly notes: SessionNotes;
   /** Who may replicate on this connection. */
   readonly gate: Gate;
+  /** The turn in which all sessions together carry out commands. */
+  readonly turn: SharedTurn;
   /** ID of this process; a replica that has the same ID has dialled itself. */
   readonly nodeId: string;
   /** Schema of this node's keyspace file. */

@@ -8,6 +8,8 @@ import type { Log } from '../ports/world.ts';
 const MAX_EVENTS = 32;
 /** The number of ended sessions that the log keeps: the last ones. Open sessions do not count. */
 const MAX_ENDED = 64;
+/** The same for sessions of which nobody has shown that they may replicate: they never push out another one. */
+const MAX_ENDED_LOCKED = 16;
 
 /** Names of the events. `session-ended`: this node closed the session; `session-closed`: the replica or the network did. */
 export const SESSION_EVENTS = [
@@ -40,10 +42,15 @@ export interface SessionRecord {
   readonly events: readonly SessionEvent[];
 }
 
+/** A record that grows. */
+type Written = SessionRecord & { events: SessionEvent[] };
+
 export class SessionLog {
   readonly #log: Log;
   readonly #now: () => number;
-  readonly #records: (SessionRecord & { events: SessionEvent[] })[] = [];
+  readonly #records: Written[] = [];
+  /** The records of ended sessions that were locked to their end. */
+  readonly #locked = new WeakSet<Written>();
 
   constructor(log: Log, now: () => number) {
     this.#log = log;
@@ -59,33 +66,30 @@ export class SessionLog {
   open(id: string, peer: string): SessionNotes {
     const record = { id, peer, open: true, events: [] as SessionEvent[] };
     this.#records.push(record);
-    return new SessionNotes(record, this.#log, this.#now, () => this.#forget());
+    return new SessionNotes(record, this.#log, this.#now, (isKnown) => {
+      if (!isKnown) this.#locked.add(record);
+      this.#forget(isKnown);
+    });
   }
 
-  #forget(): void {
-    let ended = this.#records.filter(({ open }) => !open).length;
-    for (let index = 0; ended > MAX_ENDED; index += 1) {
-      if (this.#records[index]?.open !== false) continue;
-      this.#records.splice(index, 1);
-      index -= 1;
-      ended -= 1;
+  /** Forgets the oldest ended sessions, of those that are known or of the others. */
+  #forget(isKnown: boolean): void {
+    const ended = this.#records.filter((record) => !record.open && this.#locked.has(record) !== isKnown);
+    const most = isKnown ? MAX_ENDED : MAX_ENDED_LOCKED;
+    for (const record of ended.slice(0, Math.max(0, ended.length - most))) {
+      this.#records.splice(this.#records.indexOf(record), 1);
     }
   }
 }
 
 /** The record of one session, as the session writes it. */
 export class SessionNotes {
-  readonly #record: SessionRecord & { events: SessionEvent[] };
+  readonly #record: Written;
   readonly #log: Log;
   readonly #now: () => number;
-  readonly #ended: () => void;
+  readonly #ended: (isKnown: boolean) => void;
 
-  constructor(
-    record: SessionRecord & { events: SessionEvent[] },
-    log: Log,
-    now: () => number,
-    ended: () => void,
-  ) {
+  constructor(record: Written, log: Log, now: () => number, ended: (isKnown: boolean) => void) {
     this.#record = record;
     this.#log = log;
     this.#now = now;
@@ -105,9 +109,12 @@ export class SessionNotes {
     events.push({ at: this.#now(), event, fields });
   }
 
-  /** Notes that the session has ended: from now on its record counts towards the 64 that the log keeps. */
-  end(): void {
+  /**
+   * Notes that the session has ended: from now on its record counts towards those that the log keeps.
+   * @param isKnown whether the peer has shown that it may replicate
+   */
+  end(isKnown: boolean): void {
     this.#record.open = false;
-    this.#ended();
+    this.#ended(isKnown);
   }
 }

@@ -73,10 +73,11 @@ export class Session implements SocketEvents {
       acknowledged: (offset, durable) => this.#acknowledge(offset, durable),
       pause: () => socket.pause(),
       resume: () => socket.resume(),
+      soon: (callback) => world.soon(callback),
       mistaken,
       close: (code, reason) => this.close(code, reason),
     };
-    this.#conversation = new Conversation(events, context.gate);
+    this.#conversation = new Conversation(events, context.gate, context.turn);
     this.#liveness = new Liveness({
       world,
       times: settings,
@@ -361,7 +362,7 @@ export class Session implements SocketEvents {
     this.#liveness.stop();
     this.#output.end();
     this.#transfer?.stop();
-    this.#context.notes.end();
+    this.#context.notes.end(!this.isLocked);
     this.#context.ended();
   }
 

@@ -14,6 +14,7 @@ import type { StreamHead } from '../head/stream-head.ts';
 import type { StateStore } from '../ports/state-store.ts';
 import type { Gate, SocketEvents, StreamSocket } from '../ports/stream-socket.ts';
 import type { Log, World } from '../ports/world.ts';
+import { SharedTurn } from '../turns.ts';
 import { attempt, ownedSocketEvents } from '../unattended.ts';
 import { type AckCount, type AckDemand, type AckPlace, AckWaiters } from './ack-waiters.ts';
 import { Session } from './session.ts';
@@ -72,6 +73,7 @@ export class Sessions {
   readonly #open = new Set<Session>();
   readonly #log: SessionLog;
   readonly #acks: AckWaiters;
+  readonly #turn: SharedTurn;
   /** Number of connections that this node has accepted; it makes the session's ID. */
   #count = 0;
   /**
@@ -86,6 +88,7 @@ export class Sessions {
 
   constructor(parts: SessionsParts) {
     this.#parts = parts;
+    this.#turn = new SharedTurn(parts.world);
     this.#log = new SessionLog(parts.log, () => parts.world.now());
     this.#acks = new AckWaiters(parts.world, parts.settings, (demand) => this.acknowledged(demand));
     parts.head.onCommit(({ bytes }, from) => {
@@ -151,6 +154,7 @@ export class Sessions {
         ...this.#parts,
         id,
         gate,
+        turn: this.#turn,
         notes: this.#log.open(id, socket.peer),
         counters: this.counters,
         takeOver: (position, hash) => this.#parts.takeOver(position, hash, session),

@@ -10,7 +10,8 @@ export const sessions = {
   properties: {
     sessions: {
       type: 'array',
-      description: 'Sessions of the connected replicas, and the last 64 that ended, newest first.',
+      description:
+        'Sessions of the connected replicas, and the last ones that ended, newest first: 64, and 16 of peers that never showed that they may replicate.',
       items: {
         type: 'object',
         required: ['id', 'peer', 'open', 'events'],
