@@ -31,7 +31,7 @@ export interface AccessSettings {
 
 /** A token that the node knows. */
 interface Known {
-  /** The whole record as text: a changed one is another principal. */
+  /** The whole record as text. */
   readonly form: string;
   readonly secret: string;
   readonly principal: Principal;
@@ -116,7 +116,7 @@ export class Access {
   }
 
   /**
-   * Takes over the tokens, and ends the streams that lost what they need. An unchanged token keeps its principal. In steps, because ten
+   * Takes over the tokens, and ends the streams that lost what they need. A token that has lost no right keeps its principal. In steps, because ten
    * thousand tokens take longer than one turn of the event loop may; until the last step all tokens are as they were. One call must be
    * through before the next begins.
    */
@@ -124,14 +124,18 @@ export class Access {
     const byDigest = new Map<string, Principal>();
     const byId = new Map<string, Known>();
     const byName = new Map<string, Principal>();
+    const changed = new Map<Principal, TokenRecord>();
     for (const record of records) {
       yield;
       const form = JSON.stringify(record);
       const before = this.#byId.get(record.id);
-      const principal = before?.form === form ? before.principal : new Principal(record, this.#now);
+      const secret = secretOf(record);
+      const isKept = before?.secret === secret && before.principal.keepsAll(record);
+      const principal = isKept ? before.principal : new Principal(record, this.#now);
+      if (isKept && before.form !== form) changed.set(principal, record);
       if ('sha256' in record) byDigest.set(record.sha256, principal);
       else byName.set(record.certificate.san, principal);
-      byId.set(record.id, { form, principal, secret: secretOf(record) });
+      byId.set(record.id, { form, principal, secret });
     }
     for (const [id, { principal, secret }] of this.#byId) {
       const now = byId.get(id);
@@ -140,6 +144,9 @@ export class Access {
       // The same secret with other rights: its streams may go on with those.
       if (now?.secret === secret) this.#successors.set(principal, now.principal);
     }
+    for (const [principal, record] of changed) principal.become(record);
+    // They may expire at another time now.
+    for (const [opened, principal] of this.#opened) if (changed.has(principal)) this.#told.delete(opened);
     this.#byDigest = byDigest;
     this.#byId = byId;
     this.certified.replace(byName);
@@ -149,10 +156,7 @@ export class Access {
     this.#successors = new Map();
   }
 
-  /**
-   * Finds the sender of a request without saying why there is none: for the fast path, which leaves that to others.
-   * @see authenticate
-   */
+  /** Finds the sender of a request. The fast path leaves it to `authenticate` to say why there is none. */
   find(authorization: string | undefined, connection: object): Principal | null {
     if (this.isOpen) return this.#anybody;
     if (authorization === undefined) return this.certified.principalOf(connection) ?? this.#anonymous;
@@ -224,11 +228,7 @@ export class Access {
     return typeof found === 'string' ? this.#verified(found, token, address) : found;
   }
 
-  /**
-   * Verifies a token that is in no list.
-   * @param reason why it is refused if it is no signed token either
-   * @param good called with the owner of a good one
-   */
+  /** Verifies a token that is in no list. @param reason why it is refused if it is not signed either @param good gets its owner */
   #verified(
     reason: string,
     token: string,

@@ -19,6 +19,9 @@ export interface PrincipalParts {
   readonly signer?: Signer;
 }
 
+/** What may change in a token without making it another one. */
+type Grant = Pick<PrincipalParts, 'name' | 'rights' | 'prefixes' | 'expiresAt'>;
+
 /** The key that has signed a token. */
 export interface Signer {
   /** Whether the node no longer accepts what the key has signed. */
@@ -30,10 +33,10 @@ export class Principal {
   readonly id: string;
   /** What limits count by: the same for all tokens of one owner, and for nobody else's. */
   readonly client: string;
-  readonly name: string;
-  readonly expiresAt: number | null;
-  readonly #rights: ReadonlySet<Right>;
-  readonly #prefixes: readonly string[] | null;
+  #name: string;
+  #expiresAt: number | null;
+  #rights: ReadonlySet<Right>;
+  #prefixes: readonly string[] | null;
   readonly #isCertified: boolean;
   /** For people. */
   readonly #proof: string;
@@ -48,14 +51,23 @@ export class Principal {
   ) {
     this.id = id;
     this.client = client;
-    this.name = name;
-    this.expiresAt = expiresAt;
+    this.#name = name;
+    this.#expiresAt = expiresAt;
     this.#rights = new Set(rights);
     this.#prefixes = prefixes;
     this.#isCertified = certificate !== undefined;
     this.#proof = certificate === undefined ? `token ${id}` : `certificate ${certificate.san}`;
     this.#signer = signer ?? null;
     this.#now = now;
+  }
+
+  get name(): string {
+    return this.#name;
+  }
+
+  /** Unix time in milliseconds; null: never. */
+  get expiresAt(): number | null {
+    return this.#expiresAt;
   }
 
   /** Whether this is everybody, on a node without tokens. */
@@ -72,10 +84,10 @@ export class Principal {
   }
 
   get hasExpired(): boolean {
-    return this.expiresAt !== null && this.expiresAt <= this.#now();
+    return this.#expiresAt !== null && this.#expiresAt <= this.#now();
   }
 
-  /** Whether its token was revoked or changed, or its key has gone: what was begun with it may not go on. */
+  /** Whether its token was revoked or has lost a right, or its key has gone: what was begun with it may not go on. */
   get isRetired(): boolean {
     return this.#isRetired || this.#signer?.isGone === true;
   }
@@ -84,20 +96,36 @@ export class Principal {
     return !this.isRetired && !this.hasExpired;
   }
 
-  /** Takes all rights away, because its token was revoked or changed. */
+  /** Whether it would lose none of its rights with those of the parts: then what was begun with it may go on. */
+  keepsAll({ rights, prefixes }: Grant): boolean {
+    const next = new Set(rights);
+    const hasRights = next.has('admin') || [...this.#rights].every((right) => next.has(right));
+    if (!hasRights || prefixes === null) return hasRights;
+    return this.#prefixes?.every((own) => prefixes.some((prefix) => own.startsWith(prefix))) ?? false;
+  }
+
+  /** Takes over the changes of its token, which `keepsAll`. */
+  become({ name, rights, prefixes, expiresAt }: Grant): void {
+    this.#name = name;
+    this.#rights = new Set(rights);
+    this.#prefixes = prefixes;
+    this.#expiresAt = expiresAt;
+  }
+
+  /** Takes all rights away, because its token was revoked or has lost one of them. */
   retire(): void {
     this.#isRetired = true;
   }
 
   /**
    * To be asked again after each wait, before anything is done or told.
-   * @throws Problem UNAUTHORIZED if its token was revoked or changed meanwhile, or has expired
+   * @throws Problem UNAUTHORIZED if its token was revoked or has lost a right meanwhile, or has expired
    */
   mustBeCurrent(): void {
     if (!this.#isCurrent) throw this.invalid;
   }
 
-  /** Why it may do nothing any more; null: its token is as it was. */
+  /** Why it may do nothing any more; null: its token has all rights that it had. */
   get over(): Problem | null {
     return this.#isCurrent ? null : this.invalid;
   }

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import test, { type TestContext } from 'node:test';
+import { changeTokens } from '../../src/access/tokens/token-file.ts';
 import { createToken, revokeToken } from '../../src/access/tokens/tokens.ts';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
@@ -136,4 +137,42 @@ test('a batch of which half has come is not begun, and a snapshot on its way is 
   // The follower has not read; what was in the buffers still comes, and then the reason or a cut.
   const text = await follow.text().catch(() => '');
   assert.doesNotMatch(text, /"type":"synced"/);
+});
+
+test('what was begun with a token goes on when the token gets more rights', async (t) => {
+  const { cluster, node, issuer } = await trusting(t);
+  const file = `${cluster.data('node')}/tokens.json`;
+  const wanted = { name: 'app', rights: ['read', 'write'], prefixes: ['k'], expiresAt: null } as const;
+  const { text: token, record } = await createToken(file, wanted, Date.now());
+  const isKnown = async (path: string): Promise<boolean> =>
+    (await call(node, token, 'GET', path)).status === 200;
+  await until('it is known', () => isKnown('/v1/keys?prefix=k'));
+  const client = new Client(node.url, { token: await issuer.sign() });
+  const [runId, offset] = (await client.set('k', 'v')).position.split(':') as [string, string];
+  const head = `Host: localhost\r\nAuthorization: Bearer ${token}\r\n`;
+  const first = `GET /healthz HTTP/1.1\r\n${head}\r\n`;
+  const later = `${runId}:${Number(offset) + 1}`;
+  const begun = [
+    `GET /v1/keys/k?position=${later}&timeout=60000 HTTP/1.1\r\n${head}\r\n`,
+    ...['/v1/keys/k1', '/v1/keys/k2?ttl=100000'].map(
+      (path) => `PUT ${path} HTTP/1.1\r\n${head}Content-Length: 2\r\n\r\nx`,
+    ),
+  ].map((text) => {
+    const each = raw(t, node);
+    each.socket.write(first + text);
+    return each;
+  });
+  await until('the packets have arrived', () => begun.every(({ got }) => got.text.includes('200 OK')));
+  for (const { got } of begun) got.text = '';
+  const more = { name: 'more', rights: ['read', 'write', 'metrics'] as const, prefixes: ['k', 'm'] };
+  await changeTokens(file, {
+    change: (tokens) => ({
+      tokens: tokens.map((each) => (each.id === record.id ? { ...each, ...more } : each)),
+    }),
+  });
+  await until('it has more rights', () => isKnown('/v1/keys?prefix=m'));
+  for (const { socket } of begun.slice(1)) socket.write('y');
+  await client.set('k', 'w');
+  await until('all are answered', () => begun.every(({ got }) => got.text.includes('\r\n\r\n')));
+  for (const { got } of begun) assert.match(got.text, /^HTTP\/1\.1 20[01] /);
 });

@@ -9,7 +9,7 @@ import { array } from '../../src/stream/encoder.ts';
 import { Cluster } from '../support/cluster.ts';
 import { RawReplica } from '../support/raw-replica.ts';
 import { longestStall } from '../support/stalls.ts';
-import { call } from '../support/trusting.ts';
+import { call, trusting } from '../support/trusting.ts';
 
 const WANTED = { name: 'test', prefixes: null, expiresAt: null } as const;
 
@@ -61,4 +61,14 @@ test('a message of tens of thousands of acknowledgements stalls nobody, and the 
   assert.match(raw.closed?.reason ?? '', /^ACK .* is past /);
   t.diagnostic(`${Math.round(stallMs)} ms`);
   assert.ok(stallMs < 90, `${stallMs} ms`);
+});
+
+test('a replica may show with AUTH a signed token as long as a header may hold one', async (t) => {
+  const { node, issuer } = await trusting(t);
+  const token = await issuer.sign({ pad: 'x'.repeat(5_500), psyncd: { rights: ['replicate', 'metrics'] } });
+  assert.ok(token.length > 7_000);
+  assert.equal((await call(node, token, 'GET', '/v1/replication')).status, 200);
+  const raw = await RawReplica.connect(t, node);
+  raw.say('AUTH', token);
+  assert.equal(await raw.line(), '+OK');
 });

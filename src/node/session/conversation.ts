@@ -19,8 +19,8 @@ import type { SessionPhase } from './session-context.ts';
 
 /** Commands that a connection may send before PSYNC; one more ends it. */
 const MAX_GREETING = 64;
-/** Limits of one command; the commands of the handshake are short. */
-const LIMITS = { maxElements: 64, maxBulkBytes: 4_096, maxArrayBytes: 16_384 };
+/** Limits of one command. The longest word is a token, and a signed one has up to 8 KiB wherever it is shown. */
+const LIMITS = { maxElements: 64, maxBulkBytes: 8 * 1024, maxArrayBytes: 16 * 1024 };
 
 /** Number of commands of one message between two looks at the clock. */
 const COMMANDS_PER_LOOK = 256;
