@@ -11,6 +11,7 @@ import { tokenReader } from './access/token-reader.ts';
 import { type Entrance, listenerTls, openEntrance } from './entrance.ts';
 import type { Servers } from './http/servers.ts';
 import type { Node } from './node/node.ts';
+import { messageOf } from './node/ports/failures.ts';
 import type { Log } from './node/ports/world.ts';
 import { Problem } from './node/problem.ts';
 import { formatPosition } from './replication/position.ts';
@@ -29,7 +30,7 @@ import { type FolderSettings, openDataFolder } from './store/data-folder.ts';
 import { refuseLostTokens } from './store/guard-file.ts';
 import { setAside, upstreamOf } from './store/set-aside.ts';
 import { DamageError, StartError } from './store/start-error.ts';
-import { isDamaged, messageOf, startFailure } from './store/storage-failure.ts';
+import { isDamaged, startFailure } from './store/storage-failure.ts';
 
 export interface App {
   readonly node: Node;

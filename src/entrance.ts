@@ -7,6 +7,7 @@ import { Access } from './access/access.ts';
 import type { Jwts } from './access/jwt/jwts.ts';
 import { TokenWatch } from './access/tokens/token-watch.ts';
 import type { Node } from './node/node.ts';
+import { messageOf } from './node/ports/failures.ts';
 import type { Log } from './node/ports/world.ts';
 import { logUnexpected, unattended } from './node/unattended.ts';
 import { formatPosition } from './replication/position.ts';
@@ -17,7 +18,6 @@ import { opennessProblem, tokensPath } from './settings/load.ts';
 import type { Settings } from './settings/table.ts';
 import { noteGuarded, refuseLostTokens } from './store/guard-file.ts';
 import { StartError } from './store/start-error.ts';
-import { messageOf } from './store/storage-failure.ts';
 import type { ListenerTls } from './tls/listener-tls.ts';
 import type { AccessLog } from './web/access-log.ts';
 import type { ClientLimits } from './web/client-limits.ts';
@@ -121,7 +121,7 @@ export async function listenerTls(settings: Settings, log: Log): Promise<Listene
   try {
     return new ListenerTls({ ...settings, tlsCert, tlsKey }, systemWorld, log);
   } catch (error) {
-    throw new StartError(error instanceof Error ? error.message : String(error));
+    throw new StartError(messageOf(error));
   }
 }
 

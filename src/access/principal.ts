@@ -117,14 +117,6 @@ export class Principal {
     this.#isRetired = true;
   }
 
-  /**
-   * To be asked again after each wait, before anything is done or told.
-   * @throws Problem UNAUTHORIZED if its token was revoked or has lost a right meanwhile, or has expired
-   */
-  mustBeCurrent(): void {
-    if (!this.#isCurrent) throw this.invalid;
-  }
-
   /** Why it may do nothing any more; null: its token has all rights that it had. */
   get over(): Problem | null {
     return this.#isCurrent ? null : this.invalid;

@@ -1,4 +1,6 @@
 /** Reads a token that this process shows to others from a file. */
+
+import { messageOf } from '../node/ports/failures.ts';
 import type { Log } from '../node/ports/world.ts';
 import { readSmallFile } from '../runtime/small-file.ts';
 
@@ -35,7 +37,7 @@ export function tokenReader(path: string | null, log: Log): () => string | null 
       told = '';
       return token;
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
+      const message = messageOf(error);
       if (message !== told) log.error('no-upstream-token', { error: message });
       told = message;
       return null;
@@ -47,6 +49,6 @@ function contentOf(path: string): string {
   try {
     return readSmallFile(path, MAX_TOKEN_BYTES).toString('utf8');
   } catch (error) {
-    throw new Error(`${path}: ${error instanceof Error ? error.message : error}`);
+    throw new Error(`${path}: ${messageOf(error)}`);
   }
 }

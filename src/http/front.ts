@@ -9,6 +9,7 @@ import type { Duplex } from 'node:stream';
 import type { TlsOptions } from 'node:tls';
 import type { Log } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';
+import { belowTls } from '../runtime/below-tls.ts';
 import { EVENT_LOOP } from '../runtime/event-loop.ts';
 import { hostRefusal } from '../web/hosts.ts';
 import type { Admission } from '../web/origins.ts';
@@ -266,9 +267,9 @@ function isOfTls({ code = '' }: { readonly code?: string }): boolean {
 
 const PLAIN_ANSWER = 'this is an https port\n';
 
-/** Answers plain HTTP on a port with TLS. Node has given the connection up, and shows the one below TLS as `_parent` only. */
-function answerPlain(socket: Socket & { readonly _parent?: Socket }): void {
-  const plain = socket._parent;
+/** Answers plain HTTP on a port with TLS. Node has given the connection up, but not the one below TLS. */
+function answerPlain(socket: Socket): void {
+  const plain = belowTls(socket);
   if (plain === undefined || !plain.writable) return;
   plain.on('error', () => plain.destroy());
   plain.write(

@@ -60,8 +60,3 @@ export function logUnexpected(log: Log, where: string, error: unknown): void {
     error: error instanceof Error ? (error.stack ?? String(error)) : String(error),
   });
 }
-
-/** @returns the message of an error, whatever was thrown */
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}

@@ -1,5 +1,6 @@
 /** The file of `--access-log`: JSON lines, or none at all rather than a node that waits for its disk. */
 import { close, constants, fstatSync, openSync } from 'node:fs';
+import { messageOf } from '../node/ports/failures.ts';
 import type { Log } from '../node/ports/world.ts';
 import { StartError } from '../store/start-error.ts';
 import { LineOutput } from './line-output.ts';
@@ -46,7 +47,7 @@ export async function openAccessLines(path: string, log: Log): Promise<AccessLin
         output.replace(opened(path));
       } catch (error) {
         log.error('access-log-not-reopened', {
-          error: error instanceof Error ? error.message : String(error),
+          error: messageOf(error),
         });
       }
     },
@@ -69,7 +70,7 @@ function opened(path: string): number {
   try {
     descriptor = openSync(path, FLAGS, 0o600);
   } catch (error) {
-    throw new StartError(`--access-log: ${error instanceof Error ? error.message : error}`);
+    throw new StartError(`--access-log: ${messageOf(error)}`);
   }
   const stats = fstatSync(descriptor);
   if (stats.isFile() || stats.isCharacterDevice()) return descriptor;

@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { addressesOf, NO_SUCH_ADDRESS } from '../http/listening.ts';
+import { messageOf } from '../node/ports/failures.ts';
 import type { Settings } from '../settings/table.ts';
 import { StartError } from '../store/start-error.ts';
 
@@ -41,7 +42,5 @@ export function cannotListen(error: unknown, host: string, port: number, flag = 
       `port ${port} on ${host} is taken; choose another with ${flag}, or 0 for a free one`,
     );
   }
-  return new StartError(
-    `cannot listen on ${host}:${port}: ${error instanceof Error ? error.message : error}`,
-  );
+  return new StartError(`cannot listen on ${host}:${port}: ${messageOf(error)}`);
 }

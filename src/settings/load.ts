@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { JsonError, parseJson } from '../keyspace/json/json.ts';
 import { isRawJSON } from '../keyspace/json/json-number.ts';
+import { messageOf } from '../node/ports/failures.ts';
 import { readSmallFile } from '../runtime/small-file.ts';
 import { isLoopback, UsageError } from './parse.ts';
 import { flagOf, variableOf } from './setting.ts';
@@ -158,7 +159,7 @@ function readConfigFile(path: string): Readonly<Record<string, string>> {
     parsed = parseJson(readSmallFile(path, MAX_CONFIG_BYTES));
   } catch (error) {
     const detail = error instanceof JsonError ? `it is not JSON: ${error.detail}` : error;
-    throw new UsageError(`--config ${path}: ${detail instanceof Error ? detail.message : detail}`);
+    throw new UsageError(`--config ${path}: ${messageOf(detail)}`);
   }
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed) || isRawJSON(parsed)) {
     throw new UsageError(`--config ${path}: expected a JSON object`);

@@ -11,6 +11,7 @@
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { messageOf } from '../node/ports/failures.ts';
 import type { Keyspace } from '../node/ports/keyspace.ts';
 import type { KeyspaceFiles, SnapshotSink } from '../node/ports/keyspace-files.ts';
 import type { KeptFile } from '../node/ports/state-store.ts';
@@ -29,7 +30,7 @@ import { finishSettingAside } from './set-aside.ts';
 import { DamageError, StartError } from './start-error.ts';
 import { StateFile } from './state/state-file.ts';
 import type { StateFileSettings } from './state/state-settings.ts';
-import { codeOf, messageOf } from './storage-failure.ts';
+import { codeOf } from './storage-failure.ts';
 import { syncFolder } from './sync-folder.ts';
 
 export interface FolderSettings extends StateFileSettings {

@@ -2,7 +2,7 @@
 import { closeSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
 import { devNull } from 'node:os';
 import Database from 'better-sqlite3';
-import { FilesDamaged, StorageError } from '../node/ports/failures.ts';
+import { FilesDamaged, messageOf, StorageError } from '../node/ports/failures.ts';
 import { DamageError, StartError } from './start-error.ts';
 
 /**
@@ -113,8 +113,4 @@ export function startFailure(error: unknown, path: string): unknown {
   if (!(error instanceof StorageError) && !isOfSystem) return error;
   const { message } = error instanceof StorageError ? error : storageFailure(error);
   return new StartError(`${path} cannot be opened: ${message}; what was in it is still there`);
-}
-
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -11,8 +11,10 @@ import type { Socket } from 'node:net';
 import type { Server, TLSSocket, TlsOptions } from 'node:tls';
 import { clientOf } from '../access/address.ts';
 import { Buckets } from '../access/buckets.ts';
+import { messageOf } from '../node/ports/failures.ts';
 import type { Log, World } from '../node/ports/world.ts';
-import { logUnexpected, messageOf, unattended } from '../node/unattended.ts';
+import { logUnexpected, unattended } from '../node/unattended.ts';
+import { belowTls } from '../runtime/below-tls.ts';
 import { isValid } from './client-cas.ts';
 import { ClientConnections, type Identified } from './client-connections.ts';
 import { ExpiryWarning } from './expiry-warning.ts';
@@ -247,7 +249,7 @@ export class ListenerTls {
 
 /** @returns the address of the client, also when the TLS of the connection has ended: then only the socket below still has it */
 function addressBelow(socket: TLSSocket): string | undefined {
-  return socket.remoteAddress ?? (socket as { readonly _parent?: Socket })._parent?.remoteAddress;
+  return socket.remoteAddress ?? belowTls(socket)?.remoteAddress;
 }
 
 /** Identity of the file behind all symbolic links. */

@@ -1,5 +1,6 @@
 /** Certificates and keys in PEM files. Whatever a file holds, the error names the setting, the file and what is wrong with it. */
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
+import { messageOf } from '../node/ports/failures.ts';
 import { readSmallFile } from '../runtime/small-file.ts';
 
 /** Largest PEM file, in bytes: a bundle of all public CAs has a quarter of that. */
@@ -83,6 +84,6 @@ function contentOf(file: NamedFile): Buffer {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT')
       throw new TlsFileError(file, 'there is no such file');
-    throw new TlsFileError(file, error instanceof Error ? error.message : String(error));
+    throw new TlsFileError(file, messageOf(error));
   }
 }

@@ -3,6 +3,7 @@
  * key is never taken for the secret of an HMAC.
  */
 import { createHash, createPublicKey, createSecretKey, type JsonWebKey, type KeyObject } from 'node:crypto';
+import { messageOf } from '../../node/ports/failures.ts';
 import type { Signer } from '../principal.ts';
 
 export type Algorithm = 'EdDSA' | 'ES256' | 'RS256' | 'HS256';
@@ -129,7 +130,7 @@ function imported(make: () => KeyObject): KeyObject {
   try {
     return make();
   } catch (error) {
-    throw new KeyError(`it is no public key: ${error instanceof Error ? error.message : error}`);
+    throw new KeyError(`it is no public key: ${messageOf(error)}`);
   }
 }
 

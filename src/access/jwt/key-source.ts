@@ -1,4 +1,5 @@
 /** One place with keys for JWTs: a file that is looked at all the time, or a URL that is asked now and then. */
+
 import type { Log, World } from '../../node/ports/world.ts';
 import { logUnexpected, unattended } from '../../node/unattended.ts';
 import { readSmallFile } from '../../runtime/small-file.ts';
@@ -61,7 +62,7 @@ export class KeySource {
         this.#seen = await fileState(place);
         this.#take(this.#read());
       } catch (error) {
-        throw new Error(`${flag} ${place}: ${messageOf(error)}`);
+        throw new Error(`${flag} ${place}: ${reasonOf(error)}`);
       }
       if (this.#keys.length === 0) throw new Error(`${flag} ${place}: there is no key in it`);
     }
@@ -103,7 +104,7 @@ export class KeySource {
       return true;
     } catch (error) {
       if (this.#stopped.signal.aborted) return false;
-      const message = messageOf(error);
+      const message = reasonOf(error);
       if (message !== this.#lastFailure) log.error('jwt-keys-not-loaded', { from: flag, error: message });
       this.#lastFailure = message;
       return false;
@@ -145,7 +146,7 @@ export class KeySource {
 }
 
 /** @returns one line; `fetch` hides the reason in the cause */
-function messageOf(error: unknown): string {
+function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message;
 }

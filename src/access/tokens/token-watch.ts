@@ -1,5 +1,6 @@
 /** Reads `tokens.json` when it changes. */
 import type { Steps } from '../../keyspace/json/json.ts';
+import { messageOf } from '../../node/ports/failures.ts';
 import type { Log, World } from '../../node/ports/world.ts';
 import { Turns } from '../../node/turns.ts';
 import { logUnexpected, unattended } from '../../node/unattended.ts';
@@ -79,7 +80,7 @@ export class TokenWatch {
       const isOfSystem = error instanceof Error && 'code' in error;
       // A list that is wrong stays wrong until it is changed; a file that could not be opened may be readable now.
       if (seen !== null && !isOfSystem) this.#seen = seen;
-      const message = error instanceof Error ? error.message : String(error);
+      const message = messageOf(error);
       if (message !== this.#lastFailure) this.#log.error('tokens-not-reloaded', { error: message });
       this.#lastFailure = message;
       return false;

@@ -5,6 +5,7 @@ import { isSendable, readToken } from '../../access/token-reader.ts';
 import { Client } from '../../client/rest.ts';
 import type { Token, Transport } from '../../client/token.ts';
 import type { TlsMaterial } from '../../client-node/transport.ts';
+import { messageOf } from '../../node/ports/failures.ts';
 import { UsageError } from '../../settings/parse.ts';
 
 export const DEFAULT_NODE = 'http://127.0.0.1:7796';
@@ -131,7 +132,7 @@ function tokenFor({ tokenFile }: ShownFlags): Token | undefined {
     try {
       return readToken(tokenFile);
     } catch (error) {
-      throw new UsageError(`--token-file: ${error instanceof Error ? error.message : error}`);
+      throw new UsageError(`--token-file: ${messageOf(error)}`);
     }
   };
   read();

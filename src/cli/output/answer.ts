@@ -1,4 +1,6 @@
 /** Reads what a command shows out of an answer, which may come from something that is no node. */
+
+import { messageOf } from '../../node/ports/failures.ts';
 import { CommandError } from '../command-error.ts';
 
 /**
@@ -10,7 +12,7 @@ export function fromAnswer<T>(read: () => T): T {
   try {
     return read();
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new CommandError(`the node does not answer like psyncd: ${reason}`);
   }
 }

@@ -5,6 +5,7 @@ import { KeySource } from '../../access/jwt/key-source.ts';
 import { readToken } from '../../access/token-reader.ts';
 import { readTokens } from '../../access/tokens/token-file.ts';
 import { listenerTls } from '../../entrance.ts';
+import { messageOf } from '../../node/ports/failures.ts';
 import type { Log } from '../../node/ports/world.ts';
 import { systemWorld } from '../../runtime/system-world.ts';
 import { loadSettings, tokensPath, unknownVariables } from '../../settings/load.ts';
@@ -33,7 +34,7 @@ export async function checkConfig(
     new UpstreamTls(settings, systemWorld, LOG).options();
     if (settings.upstreamTokenFile !== null) readToken(settings.upstreamTokenFile);
   } catch (error) {
-    throw new CommandError(error instanceof Error ? error.message : String(error));
+    throw new CommandError(messageOf(error));
   }
   return unknownVariables(process.env).map((name) => `${name} is no setting`);
 }
@@ -45,7 +46,7 @@ function checkTokens(settings: Settings): void {
   try {
     tokens = readTokens(path);
   } catch (error) {
-    throw new Error(`${path}: ${error instanceof Error ? error.message : error}`);
+    throw new Error(`${path}: ${messageOf(error)}`);
   }
   if (tokens !== null) return;
   if (settings.tokensFile !== null) throw new Error(`${path}: there is no such file`);

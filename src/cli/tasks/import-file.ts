@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises';
 import { Readable, Transform } from 'node:stream';
 import { ApiError } from '../../client/api-error.ts';
 import { Client, type Imported, type ReplicationAnswer } from '../../client/rest.ts';
+import { messageOf } from '../../node/ports/failures.ts';
 import { CommandError } from '../command-error.ts';
 import type { Shown } from '../options/node.ts';
 import { fromAnswer } from '../output/answer.ts';
@@ -97,6 +98,6 @@ async function sizeOf(path: string): Promise<number> {
     return stats.size;
   } catch (error) {
     if (error instanceof CommandError) throw error;
-    throw new CommandError(`cannot read ${path}: ${error instanceof Error ? error.message : error}`);
+    throw new CommandError(`cannot read ${path}: ${messageOf(error)}`);
   }
 }

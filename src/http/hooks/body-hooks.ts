@@ -5,6 +5,7 @@ import { sendProblem } from '../problem.ts';
 import { RETRY_AFTER_SECONDS } from '../refusals.ts';
 import { checkEncoding } from '../request/bodies/body.ts';
 import type { BodyStalls } from '../request/bodies/body-stalls.ts';
+import type { Standing } from '../request/standing.ts';
 import type { Traffic } from '../request/traffic/traffic.ts';
 
 const BODY_HEADERS = ['content-type', 'content-length', 'transfer-encoding'] as const;
@@ -35,7 +36,8 @@ export function addBodyHooks(app: FastifyInstance, { fail, stalls, traffic }: Bo
   });
   // A body may take a while, and its sender's token may be revoked meanwhile.
   app.addHook('preHandler', (request, _reply, done) => {
-    request.principal?.mustBeCurrent();
+    // What everybody may ask has no standing.
+    (request.standing as Standing | undefined)?.mustGoOn();
     done();
   });
   // A client that waits for leave to send its body gets it here (RFC 9110, 10.1.1): until now the request may be refused without.

@@ -1,9 +1,7 @@
 /** Room for those who ask: idle connections end when there are too many. */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-
-/** Node shows the connection below TLS as `_parent` only. */
-type Layered = Socket & { readonly _parent?: Socket };
+import { belowTls } from '../../runtime/below-tls.ts';
 
 /**
  * From now on each new connection beyond `most` ends the one that has been idle longest: that has not sent a request yet, or whose
@@ -41,7 +39,7 @@ export function endIdleBeyond(
     strangers.delete(socket);
   };
   const asked = (request: IncomingMessage, response: ServerResponse): void => {
-    const socket = (request.socket as Layered)._parent ?? request.socket;
+    const socket = belowTls(request.socket) ?? request.socket;
     if (strangers.has(socket) && isKnown(request)) strangers.delete(socket);
     count(socket, 1);
     response.once('close', () => count(socket, -1));

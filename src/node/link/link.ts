@@ -11,9 +11,10 @@ import {
   schemaRetryDelayMs,
 } from '../../replication/backoff.ts';
 import { msSince } from '../elapsed.ts';
+import { messageOf } from '../ports/failures.ts';
 import { UnusableTls } from '../ports/stream-socket.ts';
 import type { World } from '../ports/world.ts';
-import { logUnexpected, messageOf, ownedWorld, unattended } from '../unattended.ts';
+import { logUnexpected, ownedWorld, unattended } from '../unattended.ts';
 import { chainProblem } from './chain.ts';
 import { LinkAttempt } from './link-attempt.ts';
 import type { AttemptEnd, LinkContext, LinkState, SyncReport } from './link-context.ts';

@@ -15,8 +15,8 @@
  */
 import type { LinkEffect } from '../../replication/link-phases.ts';
 import { msSince } from '../elapsed.ts';
-import { DamagedSnapshot } from '../ports/failures.ts';
-import { messageOf, unattended } from '../unattended.ts';
+import { DamagedSnapshot, messageOf } from '../ports/failures.ts';
+import { unattended } from '../unattended.ts';
 import { IncomingSnapshot } from './incoming-snapshot.ts';
 import type { LinkContext, SyncReport } from './link-context.ts';
 import type { MasterConnection } from './master-connection.ts';

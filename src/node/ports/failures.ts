@@ -32,3 +32,8 @@ export class DamagedSnapshot extends Error {
     this.asSent = asSent;
   }
 }
+
+/** @returns the message of an error, whatever was thrown */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

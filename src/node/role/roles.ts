@@ -12,6 +12,7 @@ import { chainProblem } from '../link/chain.ts';
 import { Link, type LinkStatus } from '../link/link.ts';
 import type { LinkContext } from '../link/link-context.ts';
 import type { LinkTimes } from '../link-times.ts';
+import { messageOf } from '../ports/failures.ts';
 import type { KeyspaceFiles } from '../ports/keyspace-files.ts';
 import type { AskPeer } from '../ports/peers.ts';
 import type { StateStore } from '../ports/state-store.ts';
@@ -200,7 +201,7 @@ export class Roles {
       return null;
     }).catch((error: unknown) => {
       this.#parts.log.error('take-over-failed', { error: String(error) });
-      return `-ERR FAILOVER: ${error instanceof Error ? error.message : error}`;
+      return `-ERR FAILOVER: ${messageOf(error)}`;
     });
   }
 

@@ -9,6 +9,7 @@
  */
 import { compareKeys } from '../../keyspace/key.ts';
 import type { StreamHead } from '../head/stream-head.ts';
+import { messageOf } from '../ports/failures.ts';
 import type { DueCursor } from '../ports/keyspace.ts';
 import type { Log, World } from '../ports/world.ts';
 import { restAfter } from '../turns.ts';
@@ -74,7 +75,7 @@ export class ExpiryCycle {
         (restMs) => this.#later(restMs),
         (error: unknown) => {
           // The disk was full, or the role changed. The keys stay due, and a later step deletes them.
-          this.#log.warn('expiry-failed', { error: error instanceof Error ? error.message : String(error) });
+          this.#log.warn('expiry-failed', { error: messageOf(error) });
           this.#later(RETRY_MS);
         },
       );

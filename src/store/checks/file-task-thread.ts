@@ -1,9 +1,10 @@
 /** The thread of one file task. An exception reaches the main thread as the worker's error. */
 import { parentPort, workerData } from 'node:worker_threads';
 import Database, { type Database as Connection } from 'better-sqlite3';
+import { messageOf } from '../../node/ports/failures.ts';
 import { damage } from '../keyspace/entry-checksum.ts';
 import { FrozenPageSource } from '../keyspace/frozen-file.ts';
-import { codeOf, isOfDisk, messageOf } from '../storage-failure.ts';
+import { codeOf, isOfDisk } from '../storage-failure.ts';
 import { digestOf } from './digest.ts';
 import type { FileTask } from './file-tasks.ts';
 import { type Inspection, inspect } from './inspect.ts';

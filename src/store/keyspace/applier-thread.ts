@@ -1,8 +1,9 @@
 /** The applier's thread: opens the file, then answers the main thread's questions in order. */
 import { parentPort, workerData } from 'node:worker_threads';
 import Database, { type Database as Connection } from 'better-sqlite3';
+import { messageOf } from '../../node/ports/failures.ts';
 import { giveBackWhenQuiet } from '../../runtime/quiet-memory.ts';
-import { codeOf, isOfDisk, messageOf } from '../storage-failure.ts';
+import { codeOf, isOfDisk } from '../storage-failure.ts';
 import { Applier } from './applier.ts';
 import type { Answer, ApplierData, FromApplier, ToApplier } from './applier-protocol.ts';
 import { prepareKeyspace, readPosition } from './keyspace-schema.ts';

@@ -1,7 +1,7 @@
 /** What a failure at a keyspace file means for the node. */
-import { StorageError } from '../../node/ports/failures.ts';
+import { messageOf, StorageError } from '../../node/ports/failures.ts';
 import { DamageError } from '../start-error.ts';
-import { codeOf, isDamage, messageOf, storageFailure } from '../storage-failure.ts';
+import { codeOf, isDamage, storageFailure } from '../storage-failure.ts';
 
 /** Converts errors of one file. Damage also ends the node: any further answer could be wrong. */
 export class FileFailures {

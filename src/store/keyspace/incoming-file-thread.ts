@@ -3,10 +3,11 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
 import Database, { type Database as Connection } from 'better-sqlite3';
+import { messageOf } from '../../node/ports/failures.ts';
 import type { Position } from '../../replication/position.ts';
 import { expectPosition, inspect } from '../checks/inspect.ts';
 import { PlainFile } from '../checks/page-source.ts';
-import { codeOf, isDamage, isOfDisk, messageOf } from '../storage-failure.ts';
+import { codeOf, isDamage, isOfDisk } from '../storage-failure.ts';
 
 export interface CheckData {
   readonly path: string;

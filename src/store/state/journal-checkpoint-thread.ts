@@ -1,8 +1,8 @@
 /** The thread of the journal's checkpoints: makes one checkpoint for each message. */
 import { parentPort, workerData } from 'node:worker_threads';
 import Database from 'better-sqlite3';
+import { messageOf } from '../../node/ports/failures.ts';
 import { faultPoint } from '../fault-point.ts';
-import { messageOf } from '../storage-failure.ts';
 import { Gate } from './gate.ts';
 import type { CheckpointData, CheckpointResult } from './journal-checkpoint-protocol.ts';
 

@@ -15,8 +15,8 @@
  */
 import { Worker } from 'node:worker_threads';
 import type { Database as Connection, Statement } from 'better-sqlite3';
+import { messageOf } from '../../node/ports/failures.ts';
 import type { Log } from '../../node/ports/world.ts';
-import { messageOf } from '../storage-failure.ts';
 import { workerUrl } from '../worker-url.ts';
 import { Gate } from './gate.ts';
 import type { CheckpointData, CheckpointResult } from './journal-checkpoint-protocol.ts';

@@ -14,7 +14,7 @@
  * `synchronous` is never OFF: a power cut during a checkpoint would then damage the file.
  */
 import type { Database as Connection } from 'better-sqlite3';
-import { StorageError } from '../../node/ports/failures.ts';
+import { messageOf, StorageError } from '../../node/ports/failures.ts';
 import type { JournalRow, KeptFile, StateChange, StateStore } from '../../node/ports/state-store.ts';
 import type { Log } from '../../node/ports/world.ts';
 import type { History } from '../../replication/history.ts';
@@ -23,7 +23,7 @@ import { type Offset, parseRunId, type RunId } from '../../replication/position.
 import { faultPoint } from '../fault-point.ts';
 import { damage } from '../keyspace/entry-checksum.ts';
 import type { OpenFiles, WatchedFile } from '../open-files.ts';
-import { messageOf, storageFailure } from '../storage-failure.ts';
+import { storageFailure } from '../storage-failure.ts';
 import { WalMarks } from '../wal-mark.ts';
 import { identityOf } from './file-identity.ts';
 import { JournalCheckpoints } from './journal-checkpoints.ts';

@@ -2,13 +2,14 @@
 import { readdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database, { type Database as Connection } from 'better-sqlite3';
+import { messageOf } from '../../node/ports/failures.ts';
 import { faultPoint } from '../fault-point.ts';
 import { KEYSPACE_FILE } from '../folder-names.ts';
 import { damage } from '../keyspace/entry-checksum.ts';
 import { migrate } from '../migrate.ts';
 import { isWalStale, staleWal } from '../stale-wal.ts';
 import { DamageError, StartError } from '../start-error.ts';
-import { codeOf, isDamage, isDamaged, messageOf, openingFailure } from '../storage-failure.ts';
+import { codeOf, isDamage, isDamaged, openingFailure } from '../storage-failure.ts';
 import { WAL_PAGES } from './journal-checkpoints.ts';
 import type { StateFileSettings } from './state-settings.ts';
 
