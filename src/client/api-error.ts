@@ -69,12 +69,23 @@ async function objectOf(response: Response): Promise<Readonly<Record<string, unk
 
 async function badAnswer(response: Response): Promise<ApiError> {
   const { status, url } = response;
+  if (await isOfHttpsPort(response)) {
+    const detail = `${url} is a port with TLS: the URL of the node begins with https://`;
+    return new ApiError(status, { code: 'BAD_ANSWER', detail });
+  }
   // Nobody reads the rest, so the connection need not bring it.
   if (!response.bodyUsed) await response.body?.cancel().catch(() => undefined);
   const type = typeOf(response) || 'no Content-Type';
   const position = positionOf(response) === null ? ', no Psync-Position' : '';
   const detail = `${url} does not answer like psyncd: HTTP status ${status}, ${type}${position}`;
   return new ApiError(status, { code: 'BAD_ANSWER', detail });
+}
+
+/** Whether a node with TLS has been asked without. */
+async function isOfHttpsPort(response: Response): Promise<boolean> {
+  const { bodyUsed, headers, status, url } = response;
+  const isLikely = url.startsWith('http:') && status === 400 && headers.get('content-length') === '22';
+  return isLikely && !bodyUsed && (await response.text().catch(() => '')) === 'this is an https port\n';
 }
 
 function typeOf({ headers }: Response): string {

@@ -13,6 +13,7 @@ import { belowTls } from '../runtime/below-tls.ts';
 import { EVENT_LOOP } from '../runtime/event-loop.ts';
 import { hostRefusal } from '../web/hosts.ts';
 import type { Admission } from '../web/origins.ts';
+import { HTTPS_PORT_ANSWER } from '../web/problem-body.ts';
 import { COUNTED } from './counted-response.ts';
 import { type Handler, Line } from './fast-path/in-order.ts';
 import { ReadTurns } from './fast-path/read-turns.ts';
@@ -265,8 +266,6 @@ function isOfTls({ code = '' }: { readonly code?: string }): boolean {
   return code.startsWith('ERR_SSL_') || code.startsWith('ERR_TLS_');
 }
 
-const PLAIN_ANSWER = 'this is an https port\n';
-
 /** Answers plain HTTP on a port with TLS. Node has given the connection up, but not the one below TLS. */
 function answerPlain(socket: Socket): void {
   const plain = belowTls(socket);
@@ -274,7 +273,7 @@ function answerPlain(socket: Socket): void {
   plain.on('error', () => plain.destroy());
   plain.write(
     'HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\n' +
-      `content-length: ${PLAIN_ANSWER.length}\r\n\r\n${PLAIN_ANSWER}`,
+      `content-length: ${HTTPS_PORT_ANSWER.length}\r\n\r\n${HTTPS_PORT_ANSWER}`,
   );
   plain.destroySoon();
 }

@@ -2,6 +2,8 @@
 import { PROBLEMS, type Problem, type ProblemCode } from '../node/problem.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
+/** What a port with TLS answers to plain HTTP. psyncd/client knows the text too (`src/client/api-error.ts`). */
+export const HTTPS_PORT_ANSWER = 'this is an https port\n';
 
 export interface ProblemBody {
   readonly type: string;

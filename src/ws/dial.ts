@@ -5,12 +5,15 @@ import { type Dial, UnusableTls } from '../node/ports/stream-socket.ts';
 import { CloseCode } from '../replication/close-code.ts';
 import { TlsFileError } from '../tls/pem.ts';
 import type { UpstreamTls } from '../tls/upstream-tls.ts';
+import { HTTPS_PORT_ANSWER } from '../web/problem-body.ts';
 import { MAX_MESSAGE_BYTES, PIECES, Socket, STREAM_PATH, SUBPROTOCOL } from './socket.ts';
 
 /** Bytes to read of an answer that refuses the WebSocket; a problem of psyncd has a few hundred. */
 const MAX_REFUSAL_BYTES = 4 * 1024;
 /** Characters to show of its text. */
 const MAX_DETAIL_LENGTH = 300;
+/** Why a master with TLS does not understand this node. */
+const WANTS_TLS = 'the upstream speaks TLS: its URL begins with wss://';
 /** Time for the refusing answer to be complete, in milliseconds. */
 const REFUSAL_TIMEOUT_MS = 1_000;
 
@@ -50,13 +53,17 @@ export function dialer(handshakeTimeoutMs: () => number, token: () => string | n
       if (!isSecure || isOpen || refusal !== null) return;
       const problem = tls.problem(error);
       if (problem !== null) [refusal, refusedWith] = [oneLine(problem), CloseCode.tlsFailed];
-      else if (error.code === 'ECONNRESET') refusal = `${error.message}${tls.suspicion}`;
+      else if (error.code === 'ECONNRESET' && tls.suspicion !== '')
+        [refusal, refusedWith] = [`${error.message}${tls.suspicion}`, CloseCode.tlsFailed];
     });
     ws.on('unexpected-response', (_request, response) => {
       const status = `the answer is ${response.statusCode}`;
       refusal = status;
       refusedWith = closeCodeFor(response.statusCode, shown !== null || (isSecure && tls.isShown));
-      const told = detailOf(response).then((detail) => {
+      const told = textOf(response).then((text) => {
+        if (!isSecure && text === HTTPS_PORT_ANSWER)
+          [refusal, refusedWith] = [WANTS_TLS, CloseCode.tlsFailed];
+        const detail = detailOf(text);
         if (detail !== null) refusal = `${status}: ${detail}`;
       });
       told.catch(() => undefined).finally(() => ws.terminate());
@@ -88,22 +95,29 @@ function closeCodeFor(status: number | undefined, isShown: boolean): number | nu
   return status === 403 && isShown ? CloseCode.forbidden : null;
 }
 
-/** Returns the detail of the problem with which the master refused the WebSocket; null: the answer is not a problem. */
-async function detailOf(response: IncomingMessage): Promise<string | null> {
+/** @returns the text of an answer that refuses the WebSocket; empty: it is too long */
+async function textOf(response: IncomingMessage): Promise<string> {
   const timer = setTimeout(() => response.destroy(), REFUSAL_TIMEOUT_MS);
   try {
     let text = '';
     for await (const chunk of response.setEncoding('utf8')) {
       text += chunk;
-      if (text.length > MAX_REFUSAL_BYTES) return null;
+      if (text.length > MAX_REFUSAL_BYTES) return '';
     }
+    return text;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** @returns the detail of the problem in such an answer; null: the answer is not a problem */
+function detailOf(text: string): string | null {
+  try {
     const problem: unknown = JSON.parse(text);
     const isProblem = typeof problem === 'object' && problem !== null && 'detail' in problem;
     return isProblem && typeof problem.detail === 'string' ? oneLine(problem.detail) : null;
   } catch {
     return null;
-  } finally {
-    clearTimeout(timer);
   }
 }
 

@@ -57,14 +57,28 @@ export async function importStream(
   }
 }
 
-/** @returns what the node follows; null: it is a master, or this token may not ask, and the node will say what it is */
-async function upstreamOf(node: Client): Promise<ReplicationAnswer['upstream']> {
+/**
+ * @returns what the node follows; null: it is a master
+ * @throws CommandError if it is a replica that does not tell this token its master
+ */
+async function upstreamOf(url: string, shown: Shown | undefined): Promise<ReplicationAnswer['upstream']> {
   try {
-    return (await node.replication()).upstream;
+    return (await new Client(url, shown).replication()).upstream;
   } catch (error) {
-    if (error instanceof ApiError && error.code === 'FORBIDDEN') return null;
-    throw error;
+    if (!(error instanceof ApiError && error.code === 'FORBIDDEN')) throw error;
+    if ((await roleOf(url, shown)) !== 'replica') return null;
+    throw new CommandError(
+      `${url} is a replica, and this token may not ask it for its master (right metrics or replicate); --node names the master`,
+    );
   }
+}
+
+/** @returns the role that the node states in every answer */
+async function roleOf(url: string, shown: Shown | undefined): Promise<string | null> {
+  const get = shown?.transport?.fetch ?? fetch;
+  const answer = await get(`${url.replace(/\/$/, '')}/healthz`);
+  await answer.body?.cancel();
+  return answer.headers.get('psync-role');
 }
 
 /** Finds the master first: a streamed body cannot be sent again after a redirect. */
@@ -72,7 +86,7 @@ async function masterOf(node: string, shown: Shown | undefined): Promise<string>
   let url = node;
   // Follows a chain of replicas up to a limit.
   for (let hops = 0; hops < 16; hops += 1) {
-    const upstream = await upstreamOf(new Client(url, shown));
+    const upstream = await upstreamOf(url, shown);
     if (upstream === null) return url;
     const next = fromAnswer(() => (upstream.announcedUrl ?? upstream.url).replace(/^ws/, 'http'));
     checkMaster(url, next, shown);

@@ -177,8 +177,7 @@ export class Roles {
   /**
    * REPLICAOF NO ONE: this node is a master from now on, under a new run ID; the old one becomes an ancestor, so
    * that its siblings can follow it with a partial resync.
-   * @param sender as for `replicaOf`
-   * @returns false if it is a master already
+   * @param sender as for `replicaOf` @returns false if it is a master already
    * @throws Problem FAILOVER_REFUSED during a hand-over, UNAUTHORIZED
    */
   promote(sender: Sender | null = null): Promise<boolean> {
