@@ -90,8 +90,9 @@ export const access: Study = {
       row: 11,
       what: `longest stall of a reload of ${whole(MANY_TOKENS)} tokens`,
       unit: 'ms',
-      psyncd: summary(stalls.map(({ max }) => max)),
+      psyncd: summary(stalls.map(({ maxBusy }) => maxBusy)),
       goal: { kind: 'under', value: GOAL_MS, of: 'worst' },
+      note: `with what other programs took ${tenths(summary(stalls.map(({ max }) => max)).max)} ms at most`,
     });
     return { figures, details };
   },
@@ -208,7 +209,9 @@ async function reloads(scope: Scope, count: number, progress: (line: string) => 
     const told = once(node.process, 'message');
     node.process.send('end');
     const [stalls] = (await told) as [Stalls];
-    progress(`access: reload ${number === 0 ? 'warm-up' : number}: longest stall ${tenths(stalls.max)} ms`);
+    progress(
+      `access: reload ${number === 0 ? 'warm-up' : number}: longest stall ${tenths(stalls.maxBusy)} ms, by the clock ${tenths(stalls.max)} ms`,
+    );
     if (number > 0) found.push(stalls);
   }
   return found;

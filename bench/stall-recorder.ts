@@ -13,6 +13,11 @@ export interface Stalls {
   /** Milliseconds of waiting that 99.9 % of the moments do not exceed. */
   readonly p999: number;
   readonly max: number;
+  /**
+   * The most processor time that the main thread used between two moments in which it could have answered, in milliseconds: the longest
+   * wait without what other programs have added to it.
+   */
+  readonly maxBusy: number;
   readonly seconds: number;
 }
 
@@ -25,12 +30,23 @@ let timer: NodeJS.Timeout | undefined;
 let beganAt = 0;
 let last = 0;
 let max = 0;
+let lastBusy = 0;
+let maxBusy = 0;
+
+/** @returns processor time of the main thread, in milliseconds */
+function busyMs(): number {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1_000;
+}
 
 function tick(): void {
   const now = performance.now();
   const waited = Math.max(0, now - last - TICK_MS);
   last = now;
   max = Math.max(max, waited);
+  const busy = busyMs();
+  maxBusy = Math.max(maxBusy, busy - lastBusy);
+  lastBusy = busy;
   for (let ms = Math.min(Math.floor(waited), LONGEST_MS - 1); ms >= 0; ms -= 1) {
     moments[ms] = (moments[ms] as number) + 1;
   }
@@ -44,7 +60,7 @@ function stalls(): Stalls {
     left -= moments[ms] as number;
     ms -= 1;
   }
-  return { p999: ms, max, seconds: (performance.now() - beganAt) / 1000 };
+  return { p999: ms, max, maxBusy, seconds: (performance.now() - beganAt) / 1000 };
 }
 
 // The option reaches the worker threads too.
@@ -52,7 +68,8 @@ if (isMainThread) {
   process.on('message', (message) => {
     if (message === 'begin') {
       beganAt = last = performance.now();
-      max = 0;
+      max = maxBusy = 0;
+      lastBusy = busyMs();
       moments.fill(0);
       clearInterval(timer);
       timer = setInterval(tick, TICK_MS).unref();

@@ -8,8 +8,10 @@ import test, { type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { Page } from 'playwright-core';
+import { createToken } from '../../src/access/tokens/tokens.ts';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
+import { Client } from '../../src/client/rest.ts';
 import { builtClient, launched, WITHOUT_BROWSER } from '../support/browser.ts';
 import { Cluster, temporaryFolder } from '../support/cluster.ts';
 import { staticFiles } from '../support/static-files.ts';
@@ -216,6 +218,34 @@ test('page.html in Chromium loses and doubles nothing in a cut and a reload, and
     assert.deepEqual((await shown(page)).rows.sort(), ['user:bytes2 bytes', 'user:counter44']);
   });
   assert.deepEqual(problems, []);
+});
+
+test('page.html on a node with tokens takes one in a field, and shows it in no URL', {
+  skip: WITHOUT_BROWSER,
+}, async (t) => {
+  const origin = await staticFiles(t, [
+    ['/dist/', await builtClient(t)],
+    ['/examples/', join(ROOT, 'examples')],
+  ]);
+  const cluster = await Cluster.create(t);
+  const wanted = { name: 'page', rights: ['read', 'write'], prefixes: null, expiresAt: null } as const;
+  const { text: token } = await createToken(join(cluster.data('node'), 'tokens.json'), wanted, Date.now());
+  const node = await cluster.start('node', '--allow-origin', origin);
+  await new Client(node.url, { token }).set('user:a', 'v');
+  const page = await (await launched(t)).newPage();
+  const urls: string[] = [];
+  page.on('request', (request) => urls.push(request.url()));
+  page.on('framenavigated', (frame) => urls.push(frame.url()));
+  await page.goto(`${origin}/examples/page.html?node=${encodeURIComponent(node.url)}&prefix=user:`);
+  await until('the page has failed', async () => (await shown(page)).state === 'failed');
+  await page.fill('#token', token);
+  await page.click('#access button');
+  await until('the page is live', async () => (await shown(page)).state === 'live');
+  assert.deepEqual((await shown(page)).rows, ['user:av']);
+  assert.deepEqual(
+    urls.filter((url) => url.includes(token)),
+    [],
+  );
 });
 
 /** Whether the page's storage has got to this position. */
