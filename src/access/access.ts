@@ -31,8 +31,6 @@ export interface AccessSettings {
 
 /** A token that the node knows. */
 interface Known {
-  /** The whole record as text. */
-  readonly form: string;
   readonly secret: string;
   readonly principal: Principal;
 }
@@ -127,15 +125,14 @@ export class Access {
     const changed = new Map<Principal, TokenRecord>();
     for (const record of records) {
       yield;
-      const form = JSON.stringify(record);
       const before = this.#byId.get(record.id);
       const secret = secretOf(record);
       const isKept = before?.secret === secret && before.principal.keepsAll(record);
       const principal = isKept ? before.principal : new Principal(record, this.#now);
-      if (isKept && before.form !== form) changed.set(principal, record);
+      if (isKept && !principal.isAs(record)) changed.set(principal, record);
       if ('sha256' in record) byDigest.set(record.sha256, principal);
       else byName.set(record.certificate.san, principal);
-      byId.set(record.id, { form, principal, secret });
+      byId.set(record.id, { principal, secret });
     }
     for (const [id, { principal, secret }] of this.#byId) {
       const now = byId.get(id);

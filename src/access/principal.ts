@@ -1,7 +1,7 @@
 /** Who sends a request, and what that one may do. */
 import type { Problem } from '../node/problem.ts';
 import { AccessProblem, certificateInvalid, tokenInvalid, tokenNeeded } from './access-problem.ts';
-import type { Right } from './right.ts';
+import { type Right, rightSet } from './right.ts';
 
 export interface PrincipalParts {
   readonly id: string;
@@ -37,9 +37,8 @@ export class Principal {
   #expiresAt: number | null;
   #rights: ReadonlySet<Right>;
   #prefixes: readonly string[] | null;
-  readonly #isCertified: boolean;
-  /** For people. */
-  readonly #proof: string;
+  /** Name in the certificate that its owner shows; null: it is a token. */
+  readonly #san: string | null;
   readonly #signer: Signer | null;
   readonly #now: () => number;
   #isRetired = false;
@@ -53,10 +52,9 @@ export class Principal {
     this.client = client;
     this.#name = name;
     this.#expiresAt = expiresAt;
-    this.#rights = new Set(rights);
+    this.#rights = rightSet(rights);
     this.#prefixes = prefixes;
-    this.#isCertified = certificate !== undefined;
-    this.#proof = certificate === undefined ? `token ${id}` : `certificate ${certificate.san}`;
+    this.#san = certificate?.san ?? null;
     this.#signer = signer ?? null;
     this.#now = now;
   }
@@ -98,16 +96,24 @@ export class Principal {
 
   /** Whether it would lose none of its rights with those of the parts: then what was begun with it may go on. */
   keepsAll({ rights, prefixes }: Grant): boolean {
-    const next = new Set(rights);
+    const next = rightSet(rights);
     const hasRights = next.has('admin') || [...this.#rights].every((right) => next.has(right));
     if (!hasRights || prefixes === null) return hasRights;
     return this.#prefixes?.every((own) => prefixes.some((prefix) => own.startsWith(prefix))) ?? false;
   }
 
+  /** Whether the parts are what it has. */
+  isAs({ name, rights, prefixes, expiresAt }: Grant): boolean {
+    const isSame = name === this.#name && expiresAt === this.#expiresAt && rightSet(rights) === this.#rights;
+    if (!isSame || prefixes === null || this.#prefixes === null) return isSame && prefixes === this.#prefixes;
+    const own = this.#prefixes;
+    return prefixes.length === own.length && prefixes.every((prefix, index) => prefix === own[index]);
+  }
+
   /** Takes over the changes of its token, which `keepsAll`. */
   become({ name, rights, prefixes, expiresAt }: Grant): void {
     this.#name = name;
-    this.#rights = new Set(rights);
+    this.#rights = rightSet(rights);
     this.#prefixes = prefixes;
     this.#expiresAt = expiresAt;
   }
@@ -129,7 +135,7 @@ export class Principal {
 
   /** What a client is told when it may do nothing any more. */
   get invalid(): Problem {
-    return this.#isCertified ? certificateInvalid() : tokenInvalid();
+    return this.#san === null ? tokenInvalid() : certificateInvalid();
   }
 
   /** Whether it has the right at all, maybe for some keys only. */
@@ -171,7 +177,8 @@ export class Principal {
     const lacking = isLimited
       ? `the right ${right} only for keys that begin with ${own}`
       : `no right ${right}`;
-    return new AccessProblem('FORBIDDEN', `the ${this.#proof} has ${lacking}`, 'insufficient_scope');
+    const proof = this.#san === null ? `token ${this.id}` : `certificate ${this.#san}`;
+    return new AccessProblem('FORBIDDEN', `the ${proof} has ${lacking}`, 'insufficient_scope');
   }
 }
 

@@ -23,3 +23,17 @@ export function unlimited(rights: Iterable<Right>): Right | null {
   for (const right of rights) if (!LIMITED.has(right)) return right;
   return null;
 }
+
+/** Sets of rights that are in use, by their names: thousands of tokens share a few, and cost no memory for them. */
+const SETS = new Map<string, ReadonlySet<Right>>();
+
+/** @returns the set with these rights, always the same one */
+export function rightSet(rights: Iterable<Right>): ReadonlySet<Right> {
+  const wanted = new Set(rights);
+  const members = RIGHTS.filter((right) => wanted.has(right));
+  const name = members.join();
+  const found = SETS.get(name) ?? new Set(members);
+  // At most 32 of them, because there are five rights.
+  SETS.set(name, found);
+  return found;
+}
