@@ -350,7 +350,7 @@ export interface CheckAnswer {
   readonly notNow: string | null;
 }
 
-/** `FailoverResult` of openapi.yaml. */
+/** `HandedOver` of openapi.yaml. */
 export interface FailoverAnswer {
   /** The new master; this node follows it. */
   readonly master: string;

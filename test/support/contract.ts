@@ -74,7 +74,11 @@ const ANYWHERE: ReadonlySet<unknown> = new Set([
 const KEY_OPERATION = /^\/v1\/keys\/.+\/(increment|append|expiry)$/;
 const POSITION = /^[0-9a-f]{40}:\d+$/;
 
-const ajv = new Ajv2020({ strict: false, allErrors: true, formats: { uri: true, int64: true } });
+const ajv = new Ajv2020({
+  strict: false,
+  allErrors: true,
+  formats: { uri: true, int64: true, binary: true },
+});
 ajv.addSchema({ $id: 'document', components: document.components });
 const validators = new Map<object, ValidateFunction>();
 

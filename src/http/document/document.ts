@@ -5,9 +5,10 @@
  */
 import type { FastifyDynamicSwaggerOptions, SwaggerTransform } from '@fastify/swagger';
 import { PROBLEM_TYPE } from '../../web/problem-body.ts';
+import { type DocumentSchema, nameSchemas } from './named-schemas.ts';
 
-/** Stands in openapi.yaml; a node puts its own URL into the documents that it serves. */
-export const SERVER = { url: 'http://127.0.0.1:7796', description: 'The node.' };
+/** Stands in openapi.yaml: who has the file knows where the node is. A node puts its own URL into the documents that it serves. */
+export const SERVER = { url: '/', description: 'The node.' };
 
 /**
  * Options for `@fastify/swagger`.
@@ -110,13 +111,18 @@ interface Answer {
   readonly content?: Members<{ readonly schema: object; readonly examples?: Members<object> }>;
 }
 
+interface Body {
+  readonly content: Members<{ readonly schema: object }>;
+}
+
 interface Operation {
   readonly parameters?: readonly { readonly name: string }[];
+  readonly requestBody?: Body;
   readonly responses: Members<Answer>;
 }
 
 interface Described {
-  readonly components: object;
+  readonly components: { readonly schemas: Members<DocumentSchema> };
   readonly paths: Members<Members<Operation>>;
 }
 
@@ -129,11 +135,40 @@ function share(document: Described): object {
       ...(operation.parameters === undefined
         ? {}
         : { parameters: operation.parameters.map((parameter) => components.parameter(parameter)) }),
-      responses: mapped(operation.responses, (answer) => components.answer(answer)),
+      ...(operation.requestBody === undefined ? {} : { requestBody: asText(operation.requestBody) }),
+      responses: {
+        ...mapped(operation.responses, (answer) => components.answer(answer)),
+        default: reference('responses', 'Problem'),
+      },
     })),
   );
-  return { ...document, components: { ...document.components, ...components.all() }, paths };
+  const schemas = nameSchemas(document.components.schemas);
+  return { ...document, components: { ...document.components, schemas, ...components.all() }, paths };
 }
+
+/**
+ * Gives a type to bodies that the server takes as a stream, whose checks know no type. Generators know bytes by `format: binary`,
+ * which JSON Schema does not have.
+ */
+function asText<Of extends Body>(body: Of): Of {
+  const content = mapped(body.content, (media, type) => ({
+    ...media,
+    schema: {
+      ...(type === 'application/octet-stream' ? BYTES : type === 'application/x-ndjson' ? TEXT : {}),
+      ...media.schema,
+    },
+  }));
+  return { ...body, content };
+}
+
+const TEXT = { type: 'string' } as const;
+const BYTES = { ...TEXT, format: 'binary' } as const;
+
+/** What every call may answer beside what it names: a newer node may have more codes. */
+const ANY_PROBLEM = {
+  description: 'Any other error.',
+  content: { [PROBLEM_TYPE]: { schema: reference('schemas', 'Problem') } },
+};
 
 class Components {
   readonly #parameters: ReadonlyMap<string, object>;
@@ -149,7 +184,7 @@ class Components {
     return {
       parameters: inOrder(this.#parameters),
       headers: inOrder(this.#headers),
-      responses: inOrder(this.#responses),
+      responses: { ...inOrder(this.#responses), Problem: ANY_PROBLEM },
       examples: inOrder(this.#examples),
     };
   }
@@ -157,7 +192,9 @@ class Components {
   /** Reference to the parameter's component, or the parameter itself. */
   parameter(parameter: { readonly name: string }): object {
     const { name } = parameter;
-    return same(this.#parameters.get(name), parameter) ? reference('parameters', name) : parameter;
+    return same(this.#parameters.get(componentName(name)), parameter)
+      ? reference('parameters', componentName(name))
+      : parameter;
   }
 
   /** Reference to the answer's component; an error's component is named by its codes. */
@@ -168,17 +205,17 @@ class Components {
         ? {}
         : {
             headers: mapped(headers, (header, name) =>
-              this.#named('headers', this.#headers, name, moved(header)),
+              this.#named('headers', this.#headers, componentName(name), moved(header)),
             ),
           }),
     };
     const problem = content?.[PROBLEM_TYPE];
     if (problem?.examples === undefined)
-      return { ...referring, ...(content === undefined ? {} : { content }) };
+      return { ...referring, ...(content === undefined ? {} : asText({ content })) };
     const examples = mapped(problem.examples, (example, code) =>
       this.#named('examples', this.#examples, code, example),
     );
-    return this.#named('responses', this.#responses, Object.keys(examples).join('-'), {
+    return this.#named('responses', this.#responses, Object.keys(examples).join('_OR_'), {
       ...referring,
       content: { [PROBLEM_TYPE]: { schema: problem.schema, examples } },
     });
@@ -191,7 +228,12 @@ class Components {
   }
 }
 
-/** Parameters that more than one operation has, by name; if several share a name, the first. */
+/** @returns the name without dashes, which many generators cannot make a name of */
+function componentName(name: string): string {
+  return name.replaceAll('-', '');
+}
+
+/** Parameters that more than one operation has, by the name of their component; if several share one, the first. */
 function parametersOfSeveral(document: Described): ReadonlyMap<string, object> {
   const all = Object.values(document.paths)
     .flatMap((operations) => Object.values(operations))
@@ -199,7 +241,8 @@ function parametersOfSeveral(document: Described): ReadonlyMap<string, object> {
   const several = new Map<string, object>();
   for (const parameter of all) {
     const uses = all.filter((each) => same(each, parameter)).length;
-    if (uses > 1 && !several.has(parameter.name)) several.set(parameter.name, parameter);
+    const name = componentName(parameter.name);
+    if (uses > 1 && !several.has(name)) several.set(name, parameter);
   }
   return several;
 }

@@ -8,7 +8,7 @@ const schema12 = {"$ref":"MergePatch#"};
 const schema13 = {"$id":"MergePatch"};
 function validate11(data, {instancePath="", parentData, parentDataProperty, rootData=data}={}){let vErrors = null;let errors = 0;validate11.errors = vErrors;return errors === 0;}
 export const check2 = validate12;
-const schema14 = {"contentMediaType":"application/x-ndjson"};
+const schema14 = {"contentMediaType":"application/x-ndjson","contentSchema":{"$ref":"ImportedEntry#"}};
 function validate12(data, {instancePath="", parentData, parentDataProperty, rootData=data}={}){validate12.errors = null;return true;}
 export const check3 = validate13;
 const schema15 = {"$ref":"IncrementRequest#"};

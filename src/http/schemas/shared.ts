@@ -1,8 +1,8 @@
 /** Schemas that have a name in openapi.yaml, in its order. */
 
 import { problem } from './common/problems.ts';
-import { batchRequest, batchResults } from './keys/batch.ts';
-import { exportedEntry, imported } from './keys/import-export.ts';
+import { batchOperation, batchRequest, batchResults } from './keys/batch.ts';
+import { exportedEntry, imported, importedEntry } from './keys/import-export.ts';
 import {
   appended,
   deleted,
@@ -39,8 +39,10 @@ export const SHARED = [
   deletedMany,
   keyPage,
   batchRequest,
+  batchOperation,
   batchResults,
   exportedEntry,
+  importedEntry,
   imported,
   digest,
   replication,

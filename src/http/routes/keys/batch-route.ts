@@ -27,7 +27,7 @@ import { reachWanted } from '../../request/wait.ts';
 import { json, writtenOnly } from '../../schemas/common/answers.ts';
 import { type Described, referenceTo } from '../../schemas/common/described.ts';
 import { problems } from '../../schemas/common/problems.ts';
-import { batchQuery, batchRequest, batchResults } from '../../schemas/keys/batch.ts';
+import { batchOperation, batchQuery, batchRequest, batchResults } from '../../schemas/keys/batch.ts';
 import { acknowledged } from '../acks.ts';
 import { refuseOnReplica } from '../refuse-on-replica.ts';
 import { type BatchRead, readAtOnce, readBytes, readInTurns } from './batch-read.ts';
@@ -201,22 +201,17 @@ function named(index: number, parse: () => Operation): Operation {
   }
 }
 
-const ALLOWED: Readonly<Record<BatchOperation['op'], ReadonlySet<string>>> = {
-  set: new Set(['value', 'encoding', 'ttl', 'expiresAt', 'ifAbsent', 'ifVersion']),
-  delete: new Set(['ifVersion']),
-  increment: new Set(['by', 'ifVersion']),
-  append: new Set(['value', 'encoding', 'ifVersion']),
-  expire: new Set(['ttl', 'expiresAt', 'ifVersion']),
-  persist: new Set(['ifVersion']),
-  get: new Set(),
-};
+/** Members that each operation may have. */
+const ALLOWED: ReadonlyMap<string, ReadonlySet<string>> = new Map(
+  batchOperation.oneOf.map(({ properties }) => [properties.op.const, new Set(Object.keys(properties))]),
+);
 
 function operationOf(op: BatchOperation, now: number): Operation {
   const { key } = op;
   const problem = keyProblem(key);
   if (problem !== null) throw badKey(problem);
   for (const member in op) {
-    if (member !== 'op' && member !== 'key' && !ALLOWED[op.op].has(member)) {
+    if (ALLOWED.get(op.op)?.has(member) !== true) {
       throw new Problem('BAD_REQUEST', `${JSON.stringify(member)} has no meaning for ${op.op}`);
     }
   }

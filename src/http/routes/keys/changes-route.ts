@@ -19,7 +19,7 @@ import { varyBy } from '../../answer-headers.ts';
 import { toProblem } from '../../problem.ts';
 import { acceptedOf } from '../../request/accept.ts';
 import { streamed } from '../../schemas/common/answers.ts';
-import { position } from '../../schemas/common/members.ts';
+import { positionParameter } from '../../schemas/common/members.ts';
 import { problems } from '../../schemas/common/problems.ts';
 import { changesQuery, EVENT_STREAMS } from '../../schemas/keys/changes.ts';
 import type { RunningSettings } from '../node/admin-routes.ts';
@@ -241,7 +241,7 @@ function changesSchema() {
       type: 'object',
       properties: {
         'last-event-id': {
-          ...position,
+          ...positionParameter,
           description: 'What an EventSource sends when it connects anew. It beats `position`.',
         },
       },

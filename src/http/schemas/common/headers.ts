@@ -1,5 +1,5 @@
 /** Headers that requests bring and answers carry, in the schemas of the routes. */
-import { position } from './members.ts';
+import { position, positionParameter } from './members.ts';
 
 /** What an answer says of the limit of its client, on a node with `--rate-limit`. */
 const RATE_HEADERS = {
@@ -46,7 +46,6 @@ export const ENTRY_HEADERS = {
 const IF_MATCH = {
   type: 'string',
   description: 'Only if the entry has one of these versions (`"17"`, `"17", "42"`), or `*`: if there is one.',
-  examples: ['"1048576"'],
 } as const;
 
 /** The conditions that a write may bring. */
@@ -57,7 +56,6 @@ export const WRITE_HEADERS = {
     'If-None-Match': {
       type: 'string',
       description: '`*`: only if there is no such entry.',
-      examples: ['*'],
     },
   },
 } as const;
@@ -66,14 +64,13 @@ export const READ_HEADERS = {
   type: 'object',
   properties: {
     'Psync-Position': {
-      ...position,
+      ...positionParameter,
       description: 'Answer when this node has reached the position: like `position` in the query.',
     },
     'If-Match': IF_MATCH,
     'If-None-Match': {
       type: 'string',
-      description: 'Answer 304 if the entry still has one of these versions.',
-      examples: ['"1048576"'],
+      description: 'Answer 304 if the entry still has one of these versions (`"17"`, `"17", "42"`).',
     },
   },
 } as const;

@@ -18,6 +18,12 @@ export const position = {
   examples: [EXAMPLE_POSITION],
 } as const;
 
+/**
+ * A position that a request may bring. Without an example, as every parameter that may be left out: pages that show the API
+ * send examples, and most requests with this one would wait or fail.
+ */
+export const positionParameter = { type: 'string', pattern: POSITION_PATTERN } as const;
+
 export const historyHash = {
   type: 'string',
   pattern: HISTORY_HASH_PATTERN,

@@ -1,6 +1,6 @@
 /** Queries that many routes share: waiting for a position, and waiting for acknowledgements. */
 import type { Described } from './described.ts';
-import { position } from './members.ts';
+import { positionParameter } from './members.ts';
 
 /** Longest wait that a request may ask for, and the default, in milliseconds. */
 const MAX_TIMEOUT_MS = 600_000;
@@ -17,7 +17,7 @@ export const timeout = {
 /** Query parameters of every read; the request header `Psync-Position` does the same as `position`. */
 export const waitParameters = {
   position: {
-    ...position,
+    ...positionParameter,
     description:
       'Answer when this node has reached the position: what a write was answered with is there then. 412 if it is not ' +
       "on this node's history; 503 when time is up. The header `Psync-Position` does the same.",
@@ -38,7 +38,6 @@ export const acksParameters = {
     description:
       'Answer when so many replicas have the write in their journals. If they have not when time is up, the answer is ' +
       '202 and tells how many have; it is written either way. If too many writes wait already it is 429, and nothing is written.',
-    examples: [1],
   },
   durable: {
     type: 'boolean',
@@ -55,6 +54,5 @@ export type AcksQuery = Described<typeof acksQuery>;
 /** Query parameter of calls that concern only some keys. */
 export const prefix = {
   type: 'string',
-  description: 'Only keys that begin with this text.',
-  examples: ['user:'],
+  description: 'Only keys that begin with this text, such as `user:`.',
 } as const;

@@ -6,12 +6,63 @@ import { acksParameters, timeout, waitParameters } from '../common/queries.ts';
 /** The most operations of one batch. */
 export const MAX_BATCH = 10_000;
 
+const KEY = { type: 'string', examples: ['user:1'] } as const;
+const VALUE = {
+  value: { description: 'Text, base64 or any JSON, as `encoding` says.' },
+  encoding: {
+    type: 'string',
+    enum: ['utf8', 'base64', 'json'],
+    description: 'How `value` is written; utf8 if it is not given.',
+  },
+} as const;
+const EXPIRY = {
+  ttl: { type: 'number', description: 'Seconds.' },
+  expiresAt: { type: ['integer', 'null'], description: 'Milliseconds since 1970.' },
+} as const;
+const IF_VERSION = {
+  ifVersion: { type: 'integer', description: 'Only if the entry has this version.' },
+} as const;
+const IF_ABSENT = { ifAbsent: { type: 'boolean', description: 'Only if there is no such entry.' } } as const;
+const BY = {
+  by: { type: ['integer', 'string'], description: 'Number to add; 1 if it is not given.' },
+} as const;
+
+/** What each operation takes; `operationOf` in batch-route.ts checks it, because it says which operation is wrong. */
+export const batchOperation = {
+  $id: 'BatchOperation',
+  description: 'One operation of a batch.',
+  examples: [{ op: 'increment', key: 'users', by: 1 }],
+  oneOf: [
+    operation('set', ['value'], { ...VALUE, ...EXPIRY, ...IF_ABSENT, ...IF_VERSION }),
+    operation('delete', [], IF_VERSION),
+    operation('increment', [], { ...BY, ...IF_VERSION }),
+    operation('append', ['value'], { ...VALUE, ...IF_VERSION }),
+    operation('expire', [], { ...EXPIRY, ...IF_VERSION }),
+    operation('persist', [], IF_VERSION),
+    operation('get', [], {}),
+  ],
+} as const;
+
+/** @param required members that it needs beside `op` and `key` */
+function operation<const Op extends string, const Members extends object>(
+  op: Op,
+  required: readonly (keyof Members & string)[],
+  members: Members,
+) {
+  return {
+    type: 'object',
+    required: ['op', 'key', ...required],
+    additionalProperties: false,
+    properties: { op: { type: 'string', const: op }, key: KEY, ...members },
+  } as const;
+}
+
 export const batchRequest = {
   $id: 'Batch',
   examples: [
     {
       ops: [
-        { op: 'set', key: 'user:1', value: { name: 'Ada' }, encoding: 'json', ifAbsent: true },
+        { op: 'set', key: 'user:1', value: { name: 'Ada' }, encoding: 'json' },
         { op: 'increment', key: 'users', by: 1 },
         { op: 'get', key: 'users' },
       ],

@@ -93,14 +93,12 @@ export const changesQuery = {
       type: 'string',
       description:
         'Go on from here: the last position that you were told. `now`: only what comes. Absent: from a snapshot.',
-      examples: [EXAMPLE_POSITION, 'now'],
     },
     prefix: {
       type: 'array',
       items: { type: 'string' },
       maxItems: MAX_PREFIXES,
       description: 'Only keys that begin so; may be given several times. Absent: all keys.',
-      examples: [['user:']],
     },
     snapshot: {
       type: 'boolean',
@@ -119,7 +117,8 @@ export const changesQuery = {
       minimum: 0,
       maximum: MAX_WAIT,
       description: 'Long poll: end when something has come, and after so many seconds at the latest.',
-      examples: [20],
+      // With an example: a page that shows the API waits for the end of an answer.
+      examples: [1],
     },
   },
 } as const;

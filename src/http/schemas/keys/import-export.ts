@@ -17,6 +17,25 @@ export const exportedEntry = {
   },
 } as const;
 
+export const importedEntry = {
+  $id: 'ImportedEntry',
+  examples: [{ key: 'greeting', value: 'hello' }],
+  type: 'object',
+  required: ['key', 'value'],
+  additionalProperties: false,
+  properties: {
+    key,
+    value: { description: 'Text, base64 or any JSON, as `encoding` says.' },
+    encoding: {
+      type: 'string',
+      enum: ['utf8', 'base64', 'json'],
+      description: 'How `value` is written; utf8 if it is not given.',
+    },
+    expiresAt,
+    version: { type: 'integer', description: 'Of an export; it is not looked at.' },
+  },
+} as const;
+
 export const imported = {
   $id: 'Imported',
   examples: [{ imported: 171000, position: EXAMPLE_POSITION }],
@@ -41,7 +60,8 @@ export const NDJSON_BODY = {
     'application/x-ndjson': {
       schema: {
         contentMediaType: 'application/x-ndjson',
-        description: 'One object a line.',
+        contentSchema: { $ref: `${importedEntry.$id}#` },
+        description: 'One `ImportedEntry` a line.',
         examples: [NDJSON_EXAMPLE],
       },
     },

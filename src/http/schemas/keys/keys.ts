@@ -199,7 +199,6 @@ export const listQuery = {
     after: {
       type: 'string',
       description: 'Only keys after this one: `next` of the page before.',
-      examples: ['user:2'],
     },
     limit: {
       type: 'integer',
@@ -217,11 +216,11 @@ export const deleteKeysQuery = {
   type: 'object',
   additionalProperties: false,
   properties: {
-    prefix: { ...prefix, minLength: 1 },
+    // With an example: one of the two is needed.
+    prefix: { ...prefix, minLength: 1, examples: ['user:'] },
     all: {
       type: 'boolean',
       description: 'Delete every entry. It cannot be combined with `prefix`.',
-      examples: [true],
     },
     ...acksParameters,
   },
@@ -234,7 +233,6 @@ export const putQuery = {
     ttl: {
       type: 'number',
       description: 'Seconds until it expires; fractions are allowed.',
-      examples: [60],
     },
     ...acksParameters,
   },

@@ -89,7 +89,6 @@ export const backlogQuery = {
       exclusiveMinimum: 0,
       maximum: 86_400,
       description: 'What the advice is for; without it: the longest outage that was seen, or 60 s.',
-      examples: [120],
     },
   },
 } as const;

@@ -1,6 +1,6 @@
 /** Schema of `/v1/replication/check`. */
 import { FULL_RESYNC_REASONS } from '../../../replication/decide.ts';
-import { COUNT, historyHash, position } from '../common/members.ts';
+import { COUNT, historyHash, position, positionParameter } from '../common/members.ts';
 
 export const check = {
   $id: 'Check',
@@ -33,5 +33,8 @@ export const check = {
 export const checkQuery = {
   type: 'object',
   additionalProperties: false,
-  properties: { position, hash: historyHash },
+  properties: {
+    position: { ...positionParameter, description: position.description },
+    hash: { type: historyHash.type, pattern: historyHash.pattern, description: historyHash.description },
+  },
 } as const;

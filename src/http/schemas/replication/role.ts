@@ -27,7 +27,8 @@ export const failoverRequest = {
 } as const;
 
 export const failoverResult = {
-  $id: 'FailoverResult',
+  // Some generators name the result of the operation `failover` FailoverResult.
+  $id: 'HandedOver',
   examples: [
     {
       master: 'ws://127.0.0.1:7797',
