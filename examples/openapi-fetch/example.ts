@@ -8,7 +8,7 @@ const asItIs = <T>(body: T): T => body;
 // A value is any bytes: `bodySerializer` sends it unchanged, and `parseAs` chooses the form of the answer.
 const params = { path: { key: 'photos/ada.png' } };
 const value = new Uint8Array([0x89, 0x50, 0x4e, 0x47]);
-const written = await client.PUT('/v1/keys/{key}', { params, body: value, bodySerializer: asItIs });
+const written = await client.PUT('/v1/keys/{key}', { params, body: value as never, bodySerializer: asItIs });
 if (written.error !== undefined) throw new Error(written.error.detail);
 const read = await client.GET('/v1/keys/{key}', { params, parseAs: 'arrayBuffer' });
 console.log('bytes:', new Uint8Array(read.data ?? new ArrayBuffer()));

@@ -12,7 +12,7 @@ export function sdk(baseUrl: string): Sdk {
     set: async (key, body, header = {}, ttl) => {
       const query = ttl === undefined ? {} : { ttl };
       const params = { path: { key }, header, query };
-      return answer(await client.PUT('/v1/keys/{key}', { params, body, bodySerializer }));
+      return answer(await client.PUT('/v1/keys/{key}', { params, body: body as never, bodySerializer }));
     },
     get: async (key, as, header = {}) => {
       const params = { path: { key }, header };
@@ -40,7 +40,13 @@ export function sdk(baseUrl: string): Sdk {
     delete: async (key, header = {}) =>
       answer(await client.DELETE('/v1/keys/{key}', { params: { path: { key }, header } })),
     append: async (key, body) =>
-      answer(await client.POST('/v1/keys/{key}/append', { params: { path: { key } }, body, bodySerializer })),
+      answer(
+        await client.POST('/v1/keys/{key}/append', {
+          params: { path: { key } },
+          body: body as never,
+          bodySerializer,
+        }),
+      ),
     patch: async (key, body) =>
       answer(
         await client.PATCH('/v1/keys/{key}', {

@@ -17,15 +17,13 @@ export interface Problem {
 /** The headers of a condition, under the names that the document gives them. */
 export type Conditions = Readonly<Partial<Record<'If-Match' | 'If-None-Match', string>>>;
 
-export interface Operation {
-  readonly op: 'set' | 'delete' | 'increment' | 'append' | 'expire' | 'persist' | 'get';
-  readonly key: string;
-  readonly value?: unknown;
-  readonly encoding?: 'utf8' | 'base64' | 'json';
-  readonly by?: number;
-  readonly ttl?: number;
-  readonly ifVersion?: number;
-}
+export type Operation = { readonly key: string } & (
+  | { readonly op: 'set'; readonly value: unknown; readonly encoding?: 'json' }
+  | { readonly op: 'increment'; readonly by: number }
+  | { readonly op: 'expire'; readonly ttl: number }
+  | { readonly op: 'delete'; readonly ifVersion?: number }
+  | { readonly op: 'persist' | 'get' }
+);
 
 export interface Sdk {
   set(key: string, value: Blob, conditions?: Conditions, ttl?: number): Promise<Answer<Written>>;

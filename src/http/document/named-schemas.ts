@@ -14,6 +14,7 @@ export interface DocumentSchema {
   readonly pattern?: string;
   readonly properties?: Readonly<Record<string, DocumentSchema>>;
   readonly items?: DocumentSchema;
+  readonly maxItems?: number;
   readonly oneOf?: readonly DocumentSchema[];
 }
 
@@ -61,8 +62,14 @@ function nameElement(named: Record<string, DocumentSchema>, name: string, member
   named[as] ??= list.items;
   named[name] = {
     ...schema,
-    properties: { ...schema?.properties, [member]: { ...list, items: referenceTo(as) } },
+    properties: { ...schema?.properties, [member]: bounded(list, referenceTo(as)) },
   };
+}
+
+/** @returns the list, which says in words how long it may be: a generator writes a type of 10,000 members for `maxItems: 10000` */
+function bounded({ maxItems, ...list }: DocumentSchema, items: DocumentSchema): DocumentSchema {
+  if (maxItems === undefined) return { ...list, items };
+  return { ...list, description: `At most ${maxItems.toLocaleString('en')}.`, items };
 }
 
 function nameForms(named: Record<string, DocumentSchema>, name: string, by: string, ending: string): void {

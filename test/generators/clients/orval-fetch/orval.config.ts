@@ -1,0 +1,13 @@
+import { defineConfig } from 'orval';
+
+export default defineConfig({
+  psyncd: {
+    input: 'openapi.yaml',
+    output: {
+      target: 'client.ts',
+      client: 'fetch',
+      baseUrl: { runtime: 'globalThis.PSYNCD_URL' },
+      urlEncodeParameters: true,
+    },
+  },
+});
