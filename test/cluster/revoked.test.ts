@@ -206,7 +206,7 @@ async function waitingRequests({ node, later }: Stage, owner: string) {
       const line = `${method.toUpperCase()} ${url}`;
       if (requestBody !== undefined) {
         const type = Object.keys(requestBody.content)[0] as string;
-        const headers = `Content-Type: ${type}\r\nContent-Length: 40000\r\n`;
+        const headers = `Content-Type: ${type}\r\nContent-Length: 1000\r\n`;
         requests.push({ name: line, text: requestOf(owner, line, headers, '{"key":"new","value":"v"}\n') });
       } else if (names.includes('position') && url !== '/v1/replication/check') {
         // /v1/changes waits as long for a position that is to come as for anything that follows.
