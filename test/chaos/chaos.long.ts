@@ -3,8 +3,8 @@ import { seeded } from '../support/random.ts';
 import { chaos } from './chaos.ts';
 import { folders } from './folders.ts';
 
-const KILLS = 8;
-const ROUNDS = 4;
+const KILLS = 6;
+const ROUNDS = 3;
 
 test(`after ${KILLS} kills, stops, cuts, promotions and hand-overs under writers, no answered write is lost and all nodes are equal`, async (t) => {
   const chance = seeded();

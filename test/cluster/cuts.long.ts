@@ -10,7 +10,7 @@ import { byteProxy } from '../support/byte-proxy.ts';
 import { Cluster, converged, counters, linkState, textOf } from '../support/cluster.ts';
 import { seeded } from '../support/random.ts';
 
-const CUTS = 150;
+const CUTS = 75;
 
 /** Writes to the node, one write after the other, until it is told to stop. */
 class Writer {

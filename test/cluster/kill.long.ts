@@ -8,7 +8,7 @@ import { until } from '../../src/cli/until.ts';
 import { Cluster, converged, counters, textOf } from '../support/cluster.ts';
 import { endlessImport } from '../support/endless-import.ts';
 
-const KILLS = 10;
+const KILLS = 5;
 const WRITERS = 4;
 /** What a writer leaves between two kills, while the import, of about 170,000 lines, has most of the node's time. */
 const MIN_ANSWERED = 6;

@@ -15,7 +15,7 @@ import { seeded } from '../support/random.ts';
 
 const sh = promisify(execFile);
 
-const ROUNDS = 12;
+const ROUNDS = 6;
 const KEYS = 40;
 const MOST_WRITES = 300;
 const MOST_RUNS = 3;

@@ -1,6 +1,6 @@
 /**
- * The simulation, as long as a test may take: as many seeds as fit, and the proof that it would find something.
- * `PSYNCD_SEED=N` says where to begin; `npm run simulate` runs as many as you like.
+ * The simulation, as long as a test may take: as many seeds as fit, and the proof that it would find something, for every second planted
+ * bug: the others have their turn on the next day. `PSYNCD_SEED=N` says where to begin; `npm run simulate` runs as many as you like.
  */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -59,7 +59,8 @@ test('the same seed is the same run', async () => {
 });
 
 test('a planted bug is found', { timeout: MUTATIONS_MS }, async (t) => {
-  for (const mutation of MUTATIONS) {
+  const first = Math.floor(FROM / 10_000) % 2;
+  for (const mutation of MUTATIONS.filter((_, index) => index % 2 === first)) {
     await t.test(mutation.name, async (each) => {
       const folder = await plant(mutation);
       each.after(() => rm(folder, { recursive: true, force: true }));
