@@ -4,29 +4,58 @@
  */
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { problem } from '../src/http/schemas/common/problems.ts';
 import { batchResults } from '../src/http/schemas/keys/batch.ts';
 import { imported } from '../src/http/schemas/keys/import-export.ts';
-import { appended, incremented, written } from '../src/http/schemas/keys/keys.ts';
+import {
+  appended,
+  deletedMany,
+  expiry,
+  incremented,
+  keyPage,
+  written,
+} from '../src/http/schemas/keys/keys.ts';
+import { config, configPatch } from '../src/http/schemas/node/config.ts';
+import { health } from '../src/http/schemas/node/health.ts';
+import { createdToken, revokedToken, tokenList, tokenRequest } from '../src/http/schemas/node/tokens.ts';
+import { backlogReport } from '../src/http/schemas/replication/backlog.ts';
 import { check } from '../src/http/schemas/replication/check.ts';
 import { digest } from '../src/http/schemas/replication/digest.ts';
 import { replication } from '../src/http/schemas/replication/replication.ts';
 import { failoverResult } from '../src/http/schemas/replication/role.ts';
+import { sessions } from '../src/http/schemas/replication/sessions.ts';
 import { make } from './made-file.ts';
 
-const PATH = 'src/client/answers.ts';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 
-/** The names that applications know them by. */
+/** The names that applications know them by, by the file where they stand. */
 const ANSWERS = {
-  Written: written,
-  Incremented: incremented,
-  Appended: appended,
-  Imported: imported,
-  BatchAnswer: batchResults,
-  DigestAnswer: digest,
-  ReplicationAnswer: replication,
-  CheckAnswer: check,
-  FailoverAnswer: failoverResult,
+  'src/client/answers.ts': {
+    Written: written,
+    Incremented: incremented,
+    Appended: appended,
+    ExpiryAnswer: expiry,
+    KeyPage: keyPage,
+    DeletedMany: deletedMany,
+    Imported: imported,
+    BatchAnswer: batchResults,
+    DigestAnswer: digest,
+    ReplicationAnswer: replication,
+    CheckAnswer: check,
+    FailoverAnswer: failoverResult,
+    ProblemAnswer: problem,
+  },
+  'src/client/admin/answers.ts': {
+    SessionsAnswer: sessions,
+    BacklogAnswer: backlogReport,
+    ConfigAnswer: config,
+    ConfigPatch: configPatch,
+    TokensAnswer: tokenList,
+    TokenRequest: tokenRequest,
+    CreatedToken: createdToken,
+    RevokedToken: revokedToken,
+    HealthAnswer: health,
+  },
 } as const;
 
 /** The keywords that say what an answer looks like. */
@@ -38,7 +67,7 @@ interface Schema {
   readonly enum?: readonly unknown[];
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly required?: readonly string[];
-  readonly additionalProperties?: Schema;
+  readonly additionalProperties?: Schema | boolean;
   readonly items?: Schema;
 }
 
@@ -49,6 +78,16 @@ const PLAIN: Readonly<Record<string, string>> = {
   boolean: 'boolean',
   null: 'null',
 };
+
+const HEAD = `/**
+ * Answers of the REST API. Made by \`npm run openapi\` from the schemas in src/http/schemas; do not edit.
+ *
+ * A newer node may send more members, and values that are not named here.
+ *
+ * Over 350 lines: they are one list, and nobody writes them by hand.
+ */
+
+`;
 
 function typeOf(schema: Schema): string {
   if ('const' in schema) return literal(schema.const);
@@ -62,8 +101,11 @@ function typeOf(schema: Schema): string {
     .join(' | ');
 }
 
-function objectOf({ properties, required = [], additionalProperties = {} }: Schema): string {
-  if (properties === undefined) return `{ readonly [name: string]: ${typeOf(additionalProperties)} }`;
+function objectOf({ properties, required = [], additionalProperties }: Schema): string {
+  if (properties === undefined) {
+    const others = typeof additionalProperties === 'object' ? additionalProperties : {};
+    return `{ readonly [name: string]: ${typeOf(others)} }`;
+  }
   const members = Object.entries(properties).map(([name, member]) => {
     const mark = required.includes(name) ? '' : '?';
     return `${comment(member.description)}readonly ${name}${mark}: ${typeOf(member)};\n`;
@@ -83,20 +125,12 @@ function comment(text: string | undefined): string {
   return `/**\n${lines.map((line) => ` * ${line.trimEnd()}\n`).join('')} */\n`;
 }
 
-const source = Object.entries<Schema>(ANSWERS)
-  .map(
+for (const [path, answers] of Object.entries<Readonly<Record<string, Schema>>>(ANSWERS)) {
+  const source = Object.entries(answers).map(
     ([name, schema]) =>
       `/** \`${schema.$id}\` of openapi.yaml. */\nexport interface ${name} ${objectOf(schema)}\n`,
-  )
-  .join('\n');
-const head = `/**
- * Answers of the REST API. Made by \`npm run openapi\` from the schemas in src/http/schemas; do not edit.
- *
- * A newer node may send more members, and values that are not named here.
- *
- * Over 350 lines: they are one list, and nobody writes them by hand.
- */
-
-`;
-const biome = ['node_modules/.bin/biome', ['format', `--stdin-file-path=${PATH}`]] as const;
-make(PATH, execFileSync(...biome, { cwd: ROOT, input: head + source, encoding: 'utf8' }));
+  );
+  const biome = ['node_modules/.bin/biome', ['format', `--stdin-file-path=${path}`]] as const;
+  const input = HEAD + source.join('\n');
+  make(path, execFileSync(...biome, { cwd: ROOT, input, encoding: 'utf8' }));
+}

@@ -3,8 +3,11 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { Client } from '../client/rest.ts';
+import { AdminClient } from '../client/admin/admin-client.ts';
 import { ALLOCATOR, NODE_FLAGS } from '../runtime/process-memory.ts';
+
+/** The tests say themselves how long they wait: as long as a timer can be set, in milliseconds. */
+const MAX_MS = 2 ** 31 - 1;
 
 /** The program as this process runs it: `main.ts` in a checkout, `main.js` in the package. */
 const MAIN = fileURLToPath(
@@ -17,7 +20,7 @@ export class ChildNode {
   readonly url: string;
   /** URL of the admin listener; null: it has none. */
   readonly adminUrl: string | null;
-  readonly client: Client;
+  readonly client: AdminClient;
   readonly process: ChildProcess;
   /** The node's message when it was ready. */
   readonly ready: { readonly role: string; readonly runId: string; readonly offset: number };
@@ -27,7 +30,7 @@ export class ChildNode {
     this.process = child;
     this.url = ready[1] as string;
     this.adminUrl = ready[5] ?? null;
-    this.client = new Client(this.url);
+    this.client = new AdminClient(this.url, { retries: 0, timeoutMs: MAX_MS });
     this.ready = { role: ready[2] as string, runId: ready[3] as string, offset: Number(ready[4]) };
     this.#log = log;
   }

@@ -61,6 +61,65 @@ export interface Appended {
   readonly durable?: boolean;
 }
 
+/** `Expiry` of openapi.yaml. */
+export interface ExpiryAnswer {
+  /** At most 1,024 bytes of UTF-8. */
+  readonly key: string;
+  /** When the entry expires, in milliseconds since 1970; null: never. */
+  readonly expiresAt: number | null;
+  /** Offset of the end of the command that last set the entry. It is also the ETag. */
+  readonly version: number;
+  /** A position in the stream: `<run ID>:<offset>`. */
+  readonly position: string;
+  /**
+   * With `acks`: number of replicas that have the write in their journals; with `durable`: on
+   * their disks.
+   */
+  readonly acks?: number;
+  /** With `durable`: whether this node has the write on its disk. */
+  readonly durable?: boolean;
+}
+
+/** `KeyPage` of openapi.yaml. */
+export interface KeyPage {
+  readonly keys: readonly {
+    /** At most 1,024 bytes of UTF-8. */
+    readonly key: string;
+    /** Offset of the end of the command that last set the entry. It is also the ETag. */
+    readonly version: number;
+    /** Size of the value in bytes. */
+    readonly size: number;
+    /** When the entry expires, in milliseconds since 1970; null: never. */
+    readonly expiresAt: number | null;
+    /** With `values=true`. */
+    readonly value?: string;
+    /**
+     * How `value` is written: text if it is valid UTF-8, unless escapes would more than double
+     * it.
+     */
+    readonly encoding?: 'utf8' | 'base64';
+  }[];
+  /** Ask again with `after` = this; null: that was the last page. */
+  readonly next: string | null;
+  /** A position in the stream: `<run ID>:<offset>`. */
+  readonly position: string;
+}
+
+/** `DeletedMany` of openapi.yaml. */
+export interface DeletedMany {
+  /** Number of deleted entries; null with `all=true`, which does not count them. */
+  readonly deleted: number | null;
+  /** A position in the stream: `<run ID>:<offset>`. */
+  readonly position: string;
+  /**
+   * With `acks`: number of replicas that have the write in their journals; with `durable`: on
+   * their disks.
+   */
+  readonly acks?: number;
+  /** With `durable`: whether this node has the write on its disk. */
+  readonly durable?: boolean;
+}
+
 /** `Imported` of openapi.yaml. */
 export interface Imported {
   /** Number of entries that were written. */
@@ -363,4 +422,73 @@ export interface FailoverAnswer {
    * master.
    */
   readonly replicas: readonly string[];
+}
+
+/** `Problem` of openapi.yaml. */
+export interface ProblemAnswer {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  /** Stable code, for programs. */
+  readonly code:
+    | 'BAD_REQUEST'
+    | 'KEY_TOO_LONG'
+    | 'BAD_LINE'
+    | 'UNAUTHORIZED'
+    | 'FORBIDDEN'
+    | 'NOT_FOUND'
+    | 'NOT_JSON'
+    | 'NOT_INTEGER'
+    | 'INTEGER_OVERFLOW'
+    | 'CIRCLE'
+    | 'FAILOVER_REFUSED'
+    | 'FAILOVER_ABORTED'
+    | 'NOTHING_GUARDED'
+    | 'UNKNOWN_HISTORY'
+    | 'PRECONDITION_FAILED'
+    | 'POSITION_LOST'
+    | 'METHOD_NOT_ALLOWED'
+    | 'NOT_ACCEPTABLE'
+    | 'REQUEST_TIMEOUT'
+    | 'VALUE_TOO_LARGE'
+    | 'BATCH_TOO_LARGE'
+    | 'BODY_TOO_LARGE'
+    | 'UNSUPPORTED_MEDIA_TYPE'
+    | 'EXPECTATION_FAILED'
+    | 'UPGRADE_REQUIRED'
+    | 'HEADERS_TOO_LARGE'
+    | 'READONLY'
+    | 'TOO_MANY_REQUESTS'
+    | 'INTERNAL'
+    | 'NOT_IMPLEMENTED'
+    | 'BAD_PEER'
+    | 'NOREPLICAS'
+    | 'NOT_REACHED'
+    | 'STORAGE_FAILED'
+    | 'LOADING'
+    | 'SHUTTING_DOWN'
+    | 'FAILOVER_TIMED_OUT'
+    | 'DISK_FULL';
+  /** What happened, for people. */
+  readonly detail: string;
+  /** READONLY: the URL of the master. */
+  readonly master?: string;
+  /** BAD_LINE: number of the line, counted from 1. */
+  readonly line?: number;
+  /** Number of entries of the import that were written. */
+  readonly imported?: number;
+  /** Index of the failed operation of the batch, counted from 0. */
+  readonly op?: number;
+  /** POSITION_LOST: the reason, one of those of a full resync. */
+  readonly reason?:
+    | 'first-sync'
+    | 'forced'
+    | 'unknown-run-id'
+    | 'ahead-of-master'
+    | 'behind-backlog'
+    | 'past-shared-history'
+    | 'different-bytes'
+    | 'different-data';
+  /** PRECONDITION_FAILED: the version of the entry; null: there is no entry. */
+  readonly currentVersion?: number | null;
 }

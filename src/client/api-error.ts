@@ -1,19 +1,22 @@
 /** Errors of the REST API, and how to tell an answer of psyncd from one of something else, such as a captive portal. */
+import type { ProblemAnswer } from './answers.ts';
 import { parsePosition } from './position.ts';
+
+/** `BAD_ANSWER`: the answer is not psyncd's. A newer node may send codes that are not named here. */
+export type ErrorCode = ProblemAnswer['code'] | 'BAD_ANSWER';
 
 /** An error answer with its stable code. */
 export class ApiError extends Error {
   override readonly name = 'ApiError';
   readonly status: number;
-  /** `BAD_ANSWER`: the answer is not psyncd's. */
-  readonly code: string;
+  readonly code: ErrorCode;
   /** The problem+json object. */
-  readonly problem: Readonly<Record<string, unknown>>;
+  readonly problem: Partial<ProblemAnswer> & Readonly<Record<string, unknown>>;
 
   constructor(status: number, problem: Readonly<Record<string, unknown>>) {
     super(typeof problem.detail === 'string' ? problem.detail : `HTTP status ${status}`);
     this.status = status;
-    this.code = typeof problem.code === 'string' ? problem.code : 'UNKNOWN';
+    this.code = (typeof problem.code === 'string' ? problem.code : 'BAD_ANSWER') as ErrorCode;
     this.problem = problem;
   }
 }
@@ -22,6 +25,7 @@ export class ApiError extends Error {
  * Checks the status, the media type and the header `Psync-Position` of an answer.
  * @param type expected media type
  * @throws ApiError of the node, or `BAD_ANSWER`
+ * @internal
  */
 export async function checkAnswer(response: Response, type: string): Promise<void> {
   if (!response.ok) throw await problemOf(response);
@@ -29,9 +33,16 @@ export async function checkAnswer(response: Response, type: string): Promise<voi
   throw await badAnswer(response);
 }
 
+/** @returns the bytes of a value @internal */
+export async function bytesOf(response: Response): Promise<Uint8Array<ArrayBuffer>> {
+  await checkAnswer(response, 'application/octet-stream');
+  return new Uint8Array(await response.arrayBuffer());
+}
+
 /**
  * Returns the JSON object of an answer.
  * @throws ApiError of the node, or `BAD_ANSWER`
+ * @internal
  */
 export async function jsonOf<T>(response: Response): Promise<T> {
   await checkAnswer(response, 'application/json');
@@ -39,16 +50,21 @@ export async function jsonOf<T>(response: Response): Promise<T> {
 }
 
 /**
- * @returns whether the node says that there is no such entry
+ * @returns a function that takes null for the answer that there is no such entry
  * @throws ApiError for any other error answer
+ * @internal
  */
-export async function isNotFound(response: Response): Promise<boolean> {
-  if (response.ok) return false;
-  const problem = await problemOf(response);
-  if (problem.code !== 'NOT_FOUND') throw problem;
-  // Another server has its own idea of what is not found.
-  if (positionOf(response) === null) throw await badAnswer(response);
-  return true;
+export function orNull<T>(
+  read: (response: Response) => Promise<T>,
+): (response: Response) => Promise<T | null> {
+  return async (response) => {
+    if (response.ok) return read(response);
+    const problem = await problemOf(response);
+    if (problem.code !== 'NOT_FOUND') throw problem;
+    // Another server has its own idea of what is not found.
+    if (positionOf(response) === null) throw await badAnswer(response);
+    return null;
+  };
 }
 
 async function problemOf(response: Response): Promise<ApiError> {
@@ -67,25 +83,15 @@ async function objectOf(response: Response): Promise<Readonly<Record<string, unk
   throw await badAnswer(response);
 }
 
-async function badAnswer(response: Response): Promise<ApiError> {
+/** @returns the error that names the answer @internal */
+export async function badAnswer(response: Response): Promise<ApiError> {
   const { status, url } = response;
-  if (await isOfHttpsPort(response)) {
-    const detail = `${url} is a port with TLS: the URL of the node begins with https://`;
-    return new ApiError(status, { code: 'BAD_ANSWER', detail });
-  }
   // Nobody reads the rest, so the connection need not bring it.
   if (!response.bodyUsed) await response.body?.cancel().catch(() => undefined);
   const type = typeOf(response) || 'no Content-Type';
   const position = positionOf(response) === null ? ', no Psync-Position' : '';
   const detail = `${url} does not answer like psyncd: HTTP status ${status}, ${type}${position}`;
   return new ApiError(status, { code: 'BAD_ANSWER', detail });
-}
-
-/** Whether a node with TLS has been asked without. */
-async function isOfHttpsPort(response: Response): Promise<boolean> {
-  const { bodyUsed, headers, status, url } = response;
-  const isLikely = url.startsWith('http:') && status === 400 && headers.get('content-length') === '22';
-  return isLikely && !bodyUsed && (await response.text().catch(() => '')) === 'this is an https port\n';
 }
 
 function typeOf({ headers }: Response): string {

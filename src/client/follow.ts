@@ -8,6 +8,7 @@ import { type Ending, endingVerdict } from './ending.ts';
 import type { FeedEvent } from './event.ts';
 import { FeedSocket, type SocketLimits } from './feed-socket.ts';
 import { checkedOptions, type FollowLimits, type FollowTarget } from './follow-options.ts';
+import type { Signal } from './platform.ts';
 import { call } from './report.ts';
 import { type Token, type Transport, tokenOf } from './token.ts';
 
@@ -32,7 +33,7 @@ export type FollowOptions = FollowTarget &
     /** For nodes with certificates of their own. */
     readonly transport?: Transport | undefined;
     /** Aborting it ends the iteration. */
-    readonly signal?: AbortSignal | undefined;
+    readonly signal?: Signal | undefined;
     /** Called when the state of the connection changes. */
     readonly onConnection?: ((state: ConnectionState) => void) | undefined;
   };

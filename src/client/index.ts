@@ -3,8 +3,9 @@
  * only needs `fetch` and `WebSocket`.
  */
 
+// The feed, and the live copy
 export type * from './answers.ts';
-export { ApiError } from './api-error.ts';
+export { ApiError, type ErrorCode } from './api-error.ts';
 export { FollowError } from './ending.ts';
 export type * from './event.ts';
 export { type ConnectionState, type FollowOptions, follow } from './follow.ts';
@@ -24,13 +25,9 @@ export {
   type StoredCopy,
 } from './mirror/storage.ts';
 export type { EntryFilter } from './mirror/subscriptions.ts';
-export {
-  type BatchOperation,
-  type BatchResult,
-  Client,
-  type Condition,
-  type ReplicaAnswer,
-  type SetOptions,
-  UnsendableKey,
-} from './rest.ts';
+export type { ByteStream, Fetch, Signal, SocketClass } from './platform.ts';
+export type { BatchOperation } from './request/batch-operation.ts';
+export type * from './request/options.ts';
+// Requests
+export { type BatchResult, Client, type ReplicaAnswer, type SetOptions, UnsendableKey } from './rest.ts';
 export type { Token, Transport } from './token.ts';

@@ -1,259 +1,145 @@
-/** A thin, typed client of psyncd's REST API. It uses no code of the server, so it runs wherever there is `fetch`. */
+/** A typed client of psyncd's REST API. It uses no code of the server, so it runs wherever there is `fetch`. */
 import type {
   Appended,
   BatchAnswer,
-  CheckAnswer,
-  DigestAnswer,
-  FailoverAnswer,
-  Imported,
+  ExpiryAnswer,
   Incremented,
   ReplicationAnswer,
   Written,
 } from './answers.ts';
-
-import { checkAnswer, isNotFound, jsonOf } from './api-error.ts';
-import { sentToMaster } from './redirect.ts';
-import { type Token, type Transport, tokenOf } from './token.ts';
+import { badAnswer, bytesOf, jsonOf, orNull } from './api-error.ts';
+import { type Entry, textOrBytes, type Value } from './mirror/entry.ts';
+import type { BatchOperation, Expiring } from './request/batch-operation.ts';
+import { reading, writing } from './request/calls.ts';
+import { exchange, type Sender } from './request/exchange.ts';
+import type { AckOptions, CallOptions, ClientOptions, ReadOptions, WriteOptions } from './request/options.ts';
+import { pathOf, sendable } from './request/sendable.ts';
 
 export type * from './answers.ts';
+export type { BatchOperation } from './request/batch-operation.ts';
+export type * from './request/options.ts';
+export { UnsendableKey } from './request/sendable.ts';
 
-/**
- * A key that `fetch` cannot send in a URL: a `.` or `..` segment, which URL parsers resolve even when it is
- * percent-encoded (WHATWG URL, "single-dot URL path segment"), or text with half of a surrogate pair, which has no UTF-8.
- * Batches and imports accept `.` and `..`.
- */
-export class UnsendableKey extends TypeError {
-  override readonly name = 'UnsendableKey';
-
-  constructor(key: string) {
-    const what = key.isWellFormed() ? 'of nothing but . or .. segments' : 'with half of a surrogate pair';
-    super(`a key ${what} cannot be sent by this client: ${JSON.stringify(key)}`);
-  }
-}
-
-/**
- * State that the entry must have for the write; otherwise ApiError PRECONDITION_FAILED, with the actual state in
- * `problem`.
- */
-export interface Condition {
-  /** The entry must have exactly this version. */
-  readonly ifVersion?: number | undefined;
-  /** The entry must not exist. */
-  readonly ifAbsent?: boolean | undefined;
-}
-
-export interface SetOptions extends Condition {
-  /** Time to live in seconds. Without it the entry does not expire. */
-  readonly ttl?: number | undefined;
-}
-
-/** Text, or as `encoding` says: base64 for any bytes, or any JSON. */
-type Sent =
-  | { readonly value: string; readonly encoding?: 'utf8' | 'base64' }
-  | { readonly value: unknown; readonly encoding: 'json' };
-/** `ttl` in seconds, or `expiresAt` in milliseconds since 1970. */
-type Expiring =
-  | { readonly ttl: number; readonly expiresAt?: undefined }
-  | { readonly expiresAt: number; readonly ttl?: undefined };
-type Never = { readonly ttl?: undefined; readonly expiresAt?: undefined };
-type IfVersion = { readonly ifVersion?: number };
-type IfAbsent = { readonly ifAbsent: true; readonly ifVersion?: undefined };
-
-/** One operation of a batch. */
-export type BatchOperation = { readonly key: string } & (
-  | ({ readonly op: 'set' } & Sent & (Expiring | Never) & (IfVersion | IfAbsent))
-  | ({ readonly op: 'append' } & Sent & IfVersion)
-  | ({ readonly op: 'increment'; readonly by?: number | string } & IfVersion)
-  | ({ readonly op: 'expire' } & Expiring & IfVersion)
-  | ({ readonly op: 'delete' | 'persist' } & IfVersion)
-  | { readonly op: 'get' }
-);
-
-/** Result of one operation; its members depend on the operation. */
+/** Result of one operation of a batch; its members depend on the operation. */
 export type BatchResult = BatchAnswer['results'][number];
 
 /** One replica of the node, as `ReplicationAnswer` lists it. */
 export type ReplicaAnswer = ReplicationAnswer['replicas'][number];
 
-/** Calls one node, and follows its redirects of writes to the master. */
-export class Client {
-  readonly #base: string;
-  readonly #token: Token | undefined;
-  readonly #transport: Transport | undefined;
+export interface SetOptions extends WriteOptions {
+  /** Time to live in seconds. Without it the entry does not expire. */
+  readonly ttl?: number | undefined;
+}
 
-  /**
-   * @param base `http://HOST:PORT`
-   * @param options.token for a node with tokens
-   * @param options.transport for a node with certificates of its own
-   */
-  constructor(
-    base: string,
-    options: { readonly token?: Token | undefined; readonly transport?: Transport | undefined } = {},
-  ) {
-    this.#base = base.replace(/\/+$/, '');
-    this.#token = options.token;
-    this.#transport = options.transport;
+/**
+ * Calls one node, and follows its redirects of writes to the master. `Client` of psyncd/client/full is the same with several nodes,
+ * time-outs and repetitions.
+ * @typeParam More further options of each call
+ */
+export class Client<More extends object = object> {
+  /** @internal */
+  protected node: Sender;
+
+  /** @param url `http://HOST:PORT` */
+  constructor(url: string, options: ClientOptions = {}) {
+    const base = url.replace(/\/+$/, '');
+    this.node = {
+      send: (call, given, read) => exchange(base, call, options, given?.signal, read),
+    };
   }
 
   /** @returns the bytes of the value; null: there is no such entry */
-  async get(key: string): Promise<Uint8Array | null> {
-    const response = await this.#fetch(this.#keyUrl(key));
-    if (await isNotFound(response)) return null;
-    await checkAnswer(response, 'application/octet-stream');
-    return new Uint8Array(await response.arrayBuffer());
+  async get(key: string, options?: ReadOptions & More): Promise<Uint8Array<ArrayBuffer> | null> {
+    return this.node.send(reading(pathOf(key), options), options, orNull(bytesOf));
   }
 
-  async set(
-    key: string,
-    value: Uint8Array<ArrayBuffer> | string,
-    options: SetOptions = {},
-  ): Promise<Written> {
-    const query = options.ttl === undefined ? '' : `?ttl=${options.ttl}`;
-    return this.#json(this.#keyUrl(key) + query, { ...write('PUT', options), body: sendable(value) });
+  /** @returns value, version and expiry; null: there is no such entry */
+  async entry(key: string, options?: ReadOptions & More): Promise<Entry | null> {
+    const read = async (response: Response): Promise<Entry> => {
+      const value = textOrBytes(await bytesOf(response));
+      const numberIn = (name: string): number => Number(response.headers.get(name)?.match(/\d+/)?.[0]);
+      const version = numberIn('etag');
+      if (!version) throw await badAnswer(response);
+      return { key, value, version, expiresAt: numberIn('psync-expires-at') || null };
+    };
+    return this.node.send(reading(pathOf(key), options), options, orNull(read));
+  }
+
+  async set(key: string, value: Value | Uint8Array, options?: SetOptions & More): Promise<Written> {
+    const query = { ttl: options?.ttl };
+    return this.node.send(
+      writing({ method: 'PUT', path: pathOf(key), query, body: sendable(value) }, options),
+      options,
+      jsonOf<Written>,
+    );
   }
 
   /**
    * Adds to an integer; a missing entry counts as 0.
    * @param by a string of digits if it is beyond 2^53
    */
-  async increment(key: string, by: number | string = 1, condition: Condition = {}): Promise<Incremented> {
-    return this.#json(`${this.#keyUrl(key)}/increment`, write('POST', condition, { by }));
+  async increment(key: string, by: number | string = 1, options?: WriteOptions & More): Promise<Incremented> {
+    return this.node.send(
+      writing({ path: `${pathOf(key)}/increment`, json: { by } }, options),
+      options,
+      jsonOf<Incremented>,
+    );
   }
 
   /** Appends to the value; creates a missing entry. */
-  async append(
-    key: string,
-    value: Uint8Array<ArrayBuffer> | string,
-    condition: Condition = {},
-  ): Promise<Appended> {
-    return this.#json(`${this.#keyUrl(key)}/append`, { ...write('POST', condition), body: sendable(value) });
+  async append(key: string, value: Value | Uint8Array, options?: WriteOptions & More): Promise<Appended> {
+    return this.node.send(
+      writing({ path: `${pathOf(key)}/append`, body: sendable(value) }, options),
+      options,
+      jsonOf<Appended>,
+    );
   }
 
   /** Applies a JSON Merge Patch to a JSON value: null removes a member. */
-  async patch(key: string, patch: unknown, condition: Condition = {}): Promise<Written> {
+  async patch(key: string, patch: unknown, options?: WriteOptions & More): Promise<Written> {
     const type = 'application/merge-patch+json';
-    return this.#json(this.#keyUrl(key), write('PATCH', condition, patch, type));
-  }
-
-  /** Runs several operations, all or nothing; `problem.op` of an ApiError is the index of the one that failed. */
-  batch(ops: readonly BatchOperation[]): Promise<BatchAnswer> {
-    return this.#json(`${this.#base}/v1/batch`, write('POST', {}, { ops }));
-  }
-
-  /** @returns whether the entry existed */
-  async delete(key: string, condition: Condition = {}): Promise<boolean> {
-    const response = await this.#fetch(this.#keyUrl(key), write('DELETE', condition));
-    if (await isNotFound(response)) return false;
-    await jsonOf(response);
-    return true;
-  }
-
-  /** @param lines NDJSON; a stream cannot be redirected, so this node has to be the master */
-  import(lines: ReadableStream<Uint8Array>): Promise<Imported> {
-    const request = {
-      method: 'POST',
-      body: lines,
-      duplex: 'half' as const,
-      headers: { 'content-type': 'application/x-ndjson' },
-    };
-    return this.#json(`${this.#base}/v1/import`, request);
+    return this.node.send(
+      writing({ method: 'PATCH', path: pathOf(key), json: patch, type }, options),
+      options,
+      jsonOf<Written>,
+    );
   }
 
   /**
-   * @param prefix of the keys; empty: all keys
-   * @returns NDJSON that `import` accepts, all at one position
+   * Lets an entry expire, or stay.
+   * @param when `ttl` in seconds, or `expiresAt` in milliseconds since 1970; null: never
+   * @returns null: there is no such entry
    */
-  async export(
-    prefix = '',
-  ): Promise<{ readonly position: string; readonly lines: ReadableStream<Uint8Array> }> {
-    const query = prefix === '' ? '' : `?prefix=${encodeURIComponent(prefix)}`;
-    const response = await this.#fetch(`${this.#base}/v1/export${query}`);
-    await checkAnswer(response, 'application/x-ndjson');
-    const position = response.headers.get('psync-position') as string;
-    return { position, lines: response.body as ReadableStream<Uint8Array> };
+  async expire(
+    key: string,
+    when: Expiring | null,
+    options?: WriteOptions & More,
+  ): Promise<ExpiryAnswer | null> {
+    const path = `${pathOf(key)}/expiry`;
+    const call = when === null ? { method: 'DELETE', path } : { method: 'PUT', path, json: when };
+    return this.node.send(writing(call, options), options, orNull(jsonOf<ExpiryAnswer>));
   }
 
-  /** @param options.signal ends the request */
-  replication(options: { readonly signal?: AbortSignal } = {}): Promise<ReplicationAnswer> {
-    return this.#json(`${this.#base}/v1/replication`, options);
+  /** @returns whether the entry existed. After a cut the client deletes again, and then false may also mean that it did. */
+  async delete(key: string, options?: WriteOptions & More): Promise<boolean> {
+    const call = writing({ method: 'DELETE', path: pathOf(key) }, options);
+    return (await this.node.send(call, options, orNull(jsonOf))) !== null;
   }
 
   /**
-   * Makes the node follow a master (REPLICAOF).
-   * @param url `ws://HOST:PORT`
+   * Runs several operations, all or nothing; `problem.op` of an ApiError is the index of the one that failed.
+   * @param options.position the master has to have reached it before
    */
-  replicaOf(url: string): Promise<ReplicationAnswer> {
-    return this.#json(`${this.#base}/v1/replication/upstream`, write('PUT', {}, { url }));
+  batch(ops: readonly BatchOperation[], options?: AckOptions & ReadOptions & More): Promise<BatchAnswer> {
+    return this.node.send(
+      writing({ path: '/v1/batch', query: { position: options?.position }, json: { ops } }, options),
+      options,
+      jsonOf<BatchAnswer>,
+    );
   }
 
-  /** Makes the node a master (REPLICAOF NO ONE). */
-  promote(): Promise<ReplicationAnswer> {
-    return this.#json(`${this.#base}/v1/replication/upstream`, { method: 'DELETE' });
+  /** Role, position, master and replicas of the node. */
+  replication(options?: CallOptions & More): Promise<ReplicationAnswer> {
+    return this.node.send({ path: '/v1/replication' }, options, jsonOf<ReplicationAnswer>);
   }
-
-  /**
-   * Asks what PSYNC would answer to a replica at this position.
-   * @param hash the replica's history hash there, if it is known
-   */
-  check(position: string, hash?: string | null): Promise<CheckAnswer> {
-    const query = new URLSearchParams(hash ? { position, hash } : { position });
-    return this.#json(`${this.#base}/v1/replication/check?${query}`, {});
-  }
-
-  /**
-   * Hands the master's role over to a replica, and resolves when that is done.
-   * @param to the replica, `ws://HOST:PORT`; undefined: the first one that has everything
-   */
-  failover(to?: string, timeoutMs?: number): Promise<FailoverAnswer> {
-    return this.#json(`${this.#base}/v1/replication/failover`, write('POST', {}, { to, timeoutMs }));
-  }
-
-  digest(): Promise<DigestAnswer> {
-    return this.#json(`${this.#base}/v1/digest`, {});
-  }
-
-  /** @throws UnsendableKey */
-  #keyUrl(key: string): string {
-    if (key === '.' || key === '..' || !key.isWellFormed()) throw new UnsendableKey(key);
-    return `${this.#base}/v1/keys/${encodeURIComponent(key)}`;
-  }
-
-  async #fetch(url: string, init: RequestInit = {}): Promise<Response> {
-    const { fetch } = this.#transport ?? globalThis;
-    const token = await tokenOf(this.#token);
-    if (!token) return fetch(url, init);
-    const headers = { ...(init.headers as Record<string, string>), authorization: `Bearer ${token}` };
-    return sentToMaster(fetch, url, { ...init, headers });
-  }
-
-  async #json<T>(url: string, init: RequestInit): Promise<T> {
-    return jsonOf(await this.#fetch(url, init));
-  }
-}
-
-/** @throws TypeError for text that has no UTF-8, which `fetch` would change */
-function sendable(value: Uint8Array<ArrayBuffer> | string): Uint8Array<ArrayBuffer> | string {
-  if (typeof value !== 'string' || value.isWellFormed()) return value;
-  throw new TypeError('the value has half of a surrogate pair, so it is no text that can be sent');
-}
-
-/**
- * @param body sent as JSON, if there is one
- * @param type media type of the body
- */
-function write(
-  method: string,
-  { ifVersion, ifAbsent }: Condition,
-  body?: unknown,
-  type = 'application/json',
-): RequestInit {
-  return {
-    method,
-    headers: {
-      ...(ifVersion !== undefined && { 'if-match': `"${ifVersion}"` }),
-      ...(ifAbsent && { 'if-none-match': '*' }),
-      ...(body !== undefined && { 'content-type': type }),
-    },
-    ...(body !== undefined && { body: JSON.stringify(body) }),
-  };
 }

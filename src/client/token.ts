@@ -1,9 +1,11 @@
 /** The token that a client shows to its node, and what it calls the node with. */
 
+import type { Fetch, SocketClass } from './platform.ts';
+
 /** `fetch` and `WebSocket` in the place of those of the platform. In Node, `psyncd/client/node` makes one with certificates. */
 export interface Transport {
-  readonly fetch: typeof fetch;
-  readonly WebSocket: typeof WebSocket;
+  readonly fetch: Fetch;
+  readonly WebSocket: SocketClass;
 }
 
 /** The token itself, or a function that is asked anew for every request and every connection. */

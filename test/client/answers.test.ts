@@ -4,19 +4,39 @@
  */
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import type * as admin from '../../src/client/admin/answers.ts';
 import type * as client from '../../src/client/answers.ts';
+import type { ErrorCode } from '../../src/client/api-error.ts';
 import type { ExpiringEvent, FeedChange, FeedEvent } from '../../src/client/event.ts';
 import type { BatchOperation } from '../../src/client/rest.ts';
 import type { Described } from '../../src/http/schemas/common/described.ts';
+import type { problem } from '../../src/http/schemas/common/problems.ts';
 import type { batchRequest, batchResults } from '../../src/http/schemas/keys/batch.ts';
 import type { change, changeEvent } from '../../src/http/schemas/keys/changes.ts';
 import type { imported } from '../../src/http/schemas/keys/import-export.ts';
-import type { appended, incremented, written } from '../../src/http/schemas/keys/keys.ts';
+import type {
+  appended,
+  deletedMany,
+  expiry,
+  incremented,
+  keyPage,
+  written,
+} from '../../src/http/schemas/keys/keys.ts';
+import type { health } from '../../src/http/schemas/node/health.ts';
+import type {
+  createdToken,
+  revokedToken,
+  tokenList,
+  tokenRequest,
+} from '../../src/http/schemas/node/tokens.ts';
+import type { backlogReport } from '../../src/http/schemas/replication/backlog.ts';
 import type { check } from '../../src/http/schemas/replication/check.ts';
 import type { digest } from '../../src/http/schemas/replication/digest.ts';
 import type { replication } from '../../src/http/schemas/replication/replication.ts';
 import type { failoverResult } from '../../src/http/schemas/replication/role.ts';
+import type { sessions } from '../../src/http/schemas/replication/sessions.ts';
 import type { ReplicationStatus } from '../../src/node/node.ts';
+import type { ProblemCode } from '../../src/node/problem.ts';
 
 /** Whether both types have the same members, each optional in both or in none. */
 type Same<One, Other> =
@@ -43,6 +63,18 @@ test('psyncd/client declares each answer as its schema describes it', () => {
     ReplicationAnswer: Same<client.ReplicationAnswer, Described<typeof replication>>;
     CheckAnswer: Same<client.CheckAnswer, Described<typeof check>>;
     FailoverAnswer: Same<client.FailoverAnswer, Described<typeof failoverResult>>;
+    ExpiryAnswer: Same<client.ExpiryAnswer, Described<typeof expiry>>;
+    KeyPage: Same<client.KeyPage, Described<typeof keyPage>>;
+    DeletedMany: Same<client.DeletedMany, Described<typeof deletedMany>>;
+    ProblemAnswer: Same<client.ProblemAnswer, Described<typeof problem>>;
+    SessionsAnswer: Same<admin.SessionsAnswer, Described<typeof sessions>>;
+    BacklogAnswer: Same<admin.BacklogAnswer, Described<typeof backlogReport>>;
+    TokensAnswer: Same<admin.TokensAnswer, Described<typeof tokenList>>;
+    TokenRequest: Same<admin.TokenRequest, Described<typeof tokenRequest>>;
+    CreatedToken: Same<admin.CreatedToken, Described<typeof createdToken>>;
+    RevokedToken: Same<admin.RevokedToken, Described<typeof revokedToken>>;
+    HealthAnswer: Same<admin.HealthAnswer, Described<typeof health>>;
+    codes: Same<ErrorCode, ProblemCode | 'BAD_ANSWER'>;
   } = {
     Written: true,
     Incremented: true,
@@ -53,6 +85,18 @@ test('psyncd/client declares each answer as its schema describes it', () => {
     ReplicationAnswer: true,
     CheckAnswer: true,
     FailoverAnswer: true,
+    ExpiryAnswer: true,
+    KeyPage: true,
+    DeletedMany: true,
+    ProblemAnswer: true,
+    SessionsAnswer: true,
+    BacklogAnswer: true,
+    TokensAnswer: true,
+    TokenRequest: true,
+    CreatedToken: true,
+    RevokedToken: true,
+    HealthAnswer: true,
+    codes: true,
   };
   hold(statements);
 });

@@ -6,6 +6,7 @@ import { createServer, type IncomingMessage, type RequestListener } from 'node:h
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import test, { type TestContext } from 'node:test';
+import { AdminClient } from '../../src/client/admin/admin-client.ts';
 import type { ApiError } from '../../src/client/api-error.ts';
 import { Client } from '../../src/client/rest.ts';
 import { nodeTransport } from '../../src/client-node/transport.ts';
@@ -99,7 +100,7 @@ test('a redirect that is no answer of a replica to a write brings the token to n
   const calls = {
     ...WRITES,
     get: (client: Client) => client.get('k'),
-    export: (client: Client) => client.export(),
+    entry: (client: Client) => client.entry('k'),
     replication: (client: Client) => client.replication(),
   };
   for (const status of statuses) {
@@ -141,7 +142,7 @@ test('a redirect within one server keeps the token', async (t) => {
     else master(request, response as never);
   });
   await new Client(`${server.url}/old`, { token: TOKEN }).set('k', 'v');
-  await new Client(`${server.url}/old`, { token: TOKEN }).digest();
+  await new AdminClient(`${server.url}/old`, { token: TOKEN }).digest();
   assert.deepEqual(new Set(server.seen.map((each) => each.split(' ')[1])), new Set(['Bearer']));
 });
 

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createServer, type OutgoingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import test, { type TestContext } from 'node:test';
+import { AdminClient } from '../../src/client/admin/admin-client.ts';
 import { Client, UnsendableKey } from '../../src/client/rest.ts';
 
 const POSITION = `${'a'.repeat(40)}:7`;
@@ -16,8 +17,8 @@ interface Answer {
   readonly body?: string;
 }
 
-/** A server that answers every request the same. */
-async function answering(t: TestContext, { status = 200, headers = {}, body = '' }: Answer): Promise<Client> {
+/** @returns the URL of a server that answers every request the same */
+async function answering(t: TestContext, { status = 200, headers = {}, body = '' }: Answer): Promise<string> {
   const server = createServer((_request, response) => response.writeHead(status, headers).end(body));
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -25,21 +26,60 @@ async function answering(t: TestContext, { status = 200, headers = {}, body = ''
     server.close();
     server.closeAllConnections();
   });
-  return new Client(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
+/** What every `Client` can do. */
 const CALLS: Readonly<Record<string, (client: Client) => Promise<unknown>>> = {
   get: (client) => client.get('k'),
+  entry: (client) => client.entry('k'),
   set: (client) => client.set('k', 'v'),
   delete: (client) => client.delete('k'),
+  expire: (client) => client.expire('k', { ttl: 1 }),
   increment: (client) => client.increment('k'),
   append: (client) => client.append('k', 'v'),
   patch: (client) => client.patch('k', {}),
   batch: (client) => client.batch([]),
-  export: (client) => client.export(),
   replication: (client) => client.replication(),
-  digest: (client) => client.digest(),
 };
+/** What only some can. */
+const MORE_CALLS: Readonly<Record<string, (client: AdminClient) => Promise<unknown>>> = {
+  entries: (client) => client.entries().next(),
+  page: (client) => client.page(),
+  deletePrefix: (client) => client.deletePrefix('k'),
+  import: (client) => client.import('{}'),
+  export: (client) => client.export(),
+  replicaOf: (client) => client.replicaOf('ws://a'),
+  promote: (client) => client.promote(),
+  check: (client) => client.check(POSITION),
+  sessions: (client) => client.sessions(),
+  backlog: (client) => client.backlog(),
+  failover: (client) => client.failover(),
+  abortFailover: (client) => client.abortFailover(),
+  acceptEmptyMaster: (client) => client.acceptEmptyMaster(),
+  digest: (client) => client.digest(),
+  info: (client) => client.info(),
+  config: (client) => client.config(),
+  changeConfig: (client) => client.changeConfig({ backlogSize: '1mb' }),
+  tokens: (client) => client.tokens(),
+  createToken: (client) => client.createToken({ name: 'n', rights: ['read'] }),
+  revokeToken: (client) => client.revokeToken('id'),
+  deleteAll: (client) => client.deleteAll(),
+  health: (client) => client.health(),
+  readiness: (client) => client.readiness(),
+};
+/** Those for which a missing entry is no error. */
+const MAY_MISS = ['get', 'entry', 'delete', 'expire'];
+
+/** Every call, by its name, of both clients. */
+function callsTo(url: string): (readonly [name: string, call: () => Promise<unknown>])[] {
+  const page = new Client(url);
+  const admin = new AdminClient(url, { retries: 0 });
+  return [
+    ...Object.entries(CALLS).map(([name, call]) => [name, () => call(page)] as const),
+    ...Object.entries({ ...CALLS, ...MORE_CALLS }).map(([name, call]) => [name, () => call(admin)] as const),
+  ];
+}
 
 const PAGE = { 'content-type': 'text/html' };
 const FOREIGN: readonly (readonly [string, Answer, RegExp])[] = [
@@ -88,44 +128,48 @@ const FOREIGN: readonly (readonly [string, Answer, RegExp])[] = [
 ];
 for (const [what, answer, message] of FOREIGN) {
   test(`${what} is an error of every call that names the answer`, async (t) => {
-    const client = await answering(t, answer);
-    for (const [name, call] of Object.entries(CALLS)) {
-      await assert.rejects(
-        call(client),
-        (error: Error & { readonly code?: string; readonly status?: number }) => {
-          const code =
-            message.source === '^' && !['get', 'delete'].includes(name) ? 'NOT_FOUND' : 'BAD_ANSWER';
-          assert.deepEqual(
-            [error.name, error.code, error.status],
-            ['ApiError', code, answer.status ?? 200],
-            name,
-          );
-          assert.match(error.message, message);
-          return true;
-        },
-      );
+    for (const [name, call] of callsTo(await answering(t, answer))) {
+      await assert.rejects(call(), (error: Error & { readonly code?: string; readonly status?: number }) => {
+        const code = message.source === '^' && !MAY_MISS.includes(name) ? 'NOT_FOUND' : 'BAD_ANSWER';
+        assert.deepEqual(
+          [error.name, error.code, error.status],
+          ['ApiError', code, answer.status ?? 200],
+          name,
+        );
+        assert.match(error.message, message);
+        return true;
+      });
     }
   });
 }
 
 test('JSON that breaks off, or is no object, is an error', async (t) => {
   for (const body of ['', '{"position":', 'null', '7']) {
-    const client = await answering(t, { headers: { ...JSON_TYPE, ...AT }, body });
+    const client = new Client(await answering(t, { headers: { ...JSON_TYPE, ...AT }, body }));
     await assert.rejects(client.replication(), { name: 'ApiError', code: 'BAD_ANSWER' });
   }
 });
 
 test('an answer of a node is what it was, and its problem keeps its code', async (t) => {
-  const value = await answering(t, {
-    headers: { 'content-type': 'application/octet-stream', ...AT },
-    body: 'v',
-  });
+  const bytes = { 'content-type': 'application/octet-stream', ...AT };
+  const value = new Client(await answering(t, { headers: bytes, body: 'v' }));
   assert.deepEqual(await value.get('k'), new TextEncoder().encode('v'));
   const headers = { 'content-type': 'application/problem+json; charset=utf-8', ...AT };
-  const missing = await answering(t, { status: 404, headers, body: '{"code":"NOT_FOUND","detail":"none"}' });
+  const none = { status: 404, headers, body: '{"code":"NOT_FOUND","detail":"none"}' };
+  const missing = new Client(await answering(t, none));
   assert.deepEqual([await missing.get('k'), await missing.delete('k')], [null, false]);
-  const busy = await answering(t, { status: 503, headers, body: '{"code":"LOADING","detail":"wait"}' });
+  assert.deepEqual([await missing.entry('k'), await missing.expire('k', null)], [null, null]);
+  const loading = { status: 503, headers, body: '{"code":"LOADING","detail":"wait"}' };
+  const busy = new Client(await answering(t, loading));
   await assert.rejects(busy.get('k'), { code: 'LOADING', message: 'wait', status: 503 });
+});
+
+test('an entry without a version is an error', async (t) => {
+  const headers = { 'content-type': 'application/octet-stream', ...AT };
+  for (const more of [{}, { etag: '"x"' }]) {
+    const client = new Client(await answering(t, { headers: { ...headers, ...more }, body: 'v' }));
+    await assert.rejects(client.entry('k'), { name: 'ApiError', code: 'BAD_ANSWER' });
+  }
 });
 
 test('keys and text that cannot be sent as they are are a TypeError, and nothing is sent', async () => {

@@ -11,7 +11,7 @@ import { WebSocket } from 'ws';
 import { createToken } from '../../src/access/tokens/tokens.ts';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
-import { Client } from '../../src/client/rest.ts';
+import { AdminClient } from '../../src/client/admin/admin-client.ts';
 import { Cluster, linkState } from '../support/cluster.ts';
 import { document, watchFetch } from '../support/contract.ts';
 import { exchanged, rawRequest } from '../support/raw-http.ts';
@@ -215,7 +215,7 @@ test('replicas follow, and roles change hands, with admin listeners on both node
   await linkState(master, 'streaming');
   assert.match(await psyncd('replicaof', 'no-one'), /^master at /);
   const there = adminOf(replica);
-  await new Client(there).replicaOf(master.wsUrl);
+  await new AdminClient(there).replicaOf(master.wsUrl);
   await until('it follows', async () => (await replica.client.replication()).role === 'replica');
   await assert.rejects(psyncd('get', 'k'), /admin listener/);
 });

@@ -8,7 +8,7 @@ import test, { type TestContext } from 'node:test';
 import { createToken } from '../../src/access/tokens/tokens.ts';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
-import { Client } from '../../src/client/rest.ts';
+import { AdminClient } from '../../src/client/admin/admin-client.ts';
 import { Cluster } from '../support/cluster.ts';
 import { RawReplica } from '../support/raw-replica.ts';
 
@@ -22,7 +22,7 @@ async function guarded(t: TestContext) {
     (await createToken(file, { ...WANTED, rights }, Date.now())).text;
   const [stays, goes, replicate] = [await make(['admin']), await make(['admin']), await make(['replicate'])];
   const master = await cluster.start('master');
-  const client = new Client(master.url, { token: stays });
+  const client = new AdminClient(master.url, { token: stays });
   await client.set('k', 'v');
   const revoke = async (): Promise<void> => {
     const path = `/v1/tokens/${goes.split('_')[1]}`;

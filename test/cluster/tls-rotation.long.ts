@@ -6,7 +6,7 @@ import test, { type TestContext } from 'node:test';
 import { addCertificate, createToken, revokeToken } from '../../src/access/tokens/tokens.ts';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
-import { Client } from '../../src/client/rest.ts';
+import { AdminClient } from '../../src/client/admin/admin-client.ts';
 import { nodeTransport } from '../../src/client-node/transport.ts';
 import { Certificates, type Pair, replaceFile, tlsFlags } from '../support/certificates.ts';
 import { Cluster } from '../support/cluster.ts';
@@ -69,7 +69,7 @@ class Stage {
   }
 
   /** A client with the certificate of this test, which trusts every CA that there is. */
-  client({ url }: ChildNode, pair = this.#own): Client {
+  client({ url }: ChildNode, pair = this.#own): AdminClient {
     const cas = ['ca', 'ca2'].map((name) => {
       try {
         return readFileSync(this.certificates.path(`${name}.crt`));
@@ -78,7 +78,7 @@ class Stage {
       }
     });
     const [cert, key] = [readFileSync(pair.cert), readFileSync(pair.key)];
-    return new Client(url, { transport: nodeTransport({ ca: Buffer.concat(cas), cert, key }) });
+    return new AdminClient(url, { transport: nodeTransport({ ca: Buffer.concat(cas), cert, key }) });
   }
 
   /** Waits until every link streams and all nodes are at the same position. */

@@ -4,7 +4,7 @@ import { lstat, open, readlink, realpath, rename, rm, stat } from 'node:fs/promi
 import { dirname, resolve } from 'node:path';
 import { Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { Client } from '../../client/rest.ts';
+import type { Client } from '../../client/full/client.ts';
 import { CommandError } from '../command-error.ts';
 import { counted } from '../output/info.ts';
 import { progress } from '../output/progress.ts';

@@ -3,10 +3,11 @@ import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { Readable, Transform } from 'node:stream';
 import { ApiError } from '../../client/api-error.ts';
-import { Client, type Imported, type ReplicationAnswer } from '../../client/rest.ts';
+import { Client } from '../../client/full/client.ts';
+import type { Imported, ReplicationAnswer } from '../../client/rest.ts';
 import { messageOf } from '../../node/ports/failures.ts';
 import { CommandError } from '../command-error.ts';
-import type { Shown } from '../options/node.ts';
+import { PATIENT, type Shown } from '../options/node.ts';
 import { fromAnswer } from '../output/answer.ts';
 import { progress } from '../output/progress.ts';
 
@@ -49,7 +50,9 @@ export async function importStream(
   };
   process.once('SIGINT', interrupted);
   try {
-    return await new Client(master, shown).import(Readable.toWeb(counted) as ReadableStream<Uint8Array>);
+    return await new Client(master, { ...PATIENT, ...shown }).import(
+      Readable.toWeb(counted) as ReadableStream<Uint8Array>,
+    );
   } finally {
     process.off('SIGINT', interrupted);
     bar?.stop();
@@ -63,7 +66,7 @@ export async function importStream(
  */
 async function upstreamOf(url: string, shown: Shown | undefined): Promise<ReplicationAnswer['upstream']> {
   try {
-    return (await new Client(url, shown).replication()).upstream;
+    return (await new Client(url, { ...PATIENT, ...shown }).replication()).upstream;
   } catch (error) {
     if (!(error instanceof ApiError && error.code === 'FORBIDDEN')) throw error;
     if ((await roleOf(url, shown)) !== 'replica') return null;

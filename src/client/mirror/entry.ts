@@ -43,8 +43,8 @@ function bytesOf(base64: string): Uint8Array<ArrayBuffer> {
 
 const UTF8 = /* @__PURE__ */ new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** Decodes base64. Text comes as base64 too if JSON would have to escape a lot of it. */
-function textOrBytes(bytes: Uint8Array<ArrayBuffer>): Value {
+/** Text comes as base64 too if JSON would have to escape a lot of it. @returns text if it is valid UTF-8 */
+export function textOrBytes(bytes: Uint8Array<ArrayBuffer>): Value {
   try {
     return UTF8.decode(bytes);
   } catch {

@@ -8,6 +8,7 @@
 import { FollowError } from '../ending.ts';
 import { type ConnectionState, follow } from '../follow.ts';
 import { checkedLimit, checkedOptions } from '../follow-options.ts';
+import type { Signal } from '../platform.ts';
 import { Client } from '../rest.ts';
 import { Alarm } from './alarm.ts';
 import { type Change, Copy, type CopyEffect } from './copy.ts';
@@ -147,7 +148,7 @@ export class Mirror {
    * @throws LostPositionError when that history ended before the position; the signal's reason; MirrorClosedError;
    * FollowError
    */
-  waitFor(position: string, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+  waitFor(position: string, options: { readonly signal?: Signal } = {}): Promise<void> {
     return this.#waiters.wait(position, options.signal);
   }
 

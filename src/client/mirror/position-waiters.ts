@@ -6,6 +6,7 @@
  * be reached, because the mirror's replica may not have heard of a promotion yet. Only a position past the shared part
  * is lost for good.
  */
+import type { Signal } from '../platform.ts';
 import { hasReached, type ParsedPosition, parsePosition } from '../position.ts';
 
 /** Older histories of the node, each with the offset up to which it is included. */
@@ -44,7 +45,7 @@ export function checkedLineage(lineage: unknown): Lineage {
 }
 
 export class PositionWaiters {
-  readonly #lineageOf: (signal: AbortSignal) => Promise<Lineage>;
+  readonly #lineageOf: (signal: Signal) => Promise<Lineage>;
   readonly #askMs: number;
   readonly #askAgainMs: number;
   readonly #waiters = new Set<Waiter>();
@@ -56,11 +57,7 @@ export class PositionWaiters {
   #over: { readonly error: unknown } | null = null;
 
   /** @param lineageOf asks the followed node; after a failure it is asked again */
-  constructor(
-    lineageOf: (signal: AbortSignal) => Promise<Lineage>,
-    askMs = ASK_MS,
-    askAgainMs = ASK_AGAIN_MS,
-  ) {
+  constructor(lineageOf: (signal: Signal) => Promise<Lineage>, askMs = ASK_MS, askAgainMs = ASK_AGAIN_MS) {
     this.#lineageOf = lineageOf;
     this.#askMs = askMs;
     this.#askAgainMs = askAgainMs;
@@ -69,7 +66,7 @@ export class PositionWaiters {
   /**
    * @throws TypeError if the text is not a position; LostPositionError if it can never be reached; the signal's reason
    */
-  wait(wanted: string, signal?: AbortSignal): Promise<void> {
+  wait(wanted: string, signal?: Signal): Promise<void> {
     const waiting = this.#wait(wanted, signal);
     // An application that looks at the answer later, or never, must not be ended by an unhandled rejection.
     waiting.catch(() => undefined);
@@ -89,7 +86,7 @@ export class PositionWaiters {
     for (const { reject } of this.#waiters) reject(error);
   }
 
-  async #wait(wanted: string, signal: AbortSignal | undefined): Promise<void> {
+  async #wait(wanted: string, signal: Signal | undefined): Promise<void> {
     if (parsePosition(wanted) === null) throw new TypeError(`${wanted} is no position`);
     if (this.#over !== null) throw this.#over.error;
     signal?.throwIfAborted();

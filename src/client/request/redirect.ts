@@ -36,6 +36,7 @@ async function followed(send: typeof fetch, target: string, init: RequestInit): 
   return status !== 401 || isDowngrade(target, url) ? response : send(url, init);
 }
 
-function isDowngrade(from: string, to: string): boolean {
+/** @returns whether a token would go over http after https */
+export function isDowngrade(from: string, to: string): boolean {
   return /^https:/i.test(from) && !/^https:/i.test(to);
 }

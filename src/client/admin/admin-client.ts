@@ -1,0 +1,165 @@
+/** A client for operators: roles, settings, tokens and the state of one node. */
+import type {
+  CheckAnswer,
+  DeletedMany,
+  DigestAnswer,
+  FailoverAnswer,
+  ReplicationAnswer,
+} from '../answers.ts';
+import { checkAnswer, jsonOf } from '../api-error.ts';
+import { Client } from '../full/client.ts';
+import type { FullCallOptions, FullClientOptions } from '../full/full-options.ts';
+import type { Call } from '../request/exchange.ts';
+import type { AckOptions, CallOptions, ReadOptions, WaitOptions } from '../request/options.ts';
+import type {
+  BacklogAnswer,
+  ConfigAnswer,
+  ConfigPatch,
+  CreatedToken,
+  HealthAnswer,
+  RevokedToken,
+  SessionsAnswer,
+  TokenRequest,
+  TokensAnswer,
+} from './answers.ts';
+
+/** What each call of `AdminClient` takes. */
+export type OwnOptions = CallOptions & FullCallOptions;
+
+/** Calls one node. Only writes of entries go on to its master. */
+export class AdminClient extends Client {
+  /**
+   * @param url `http://HOST:PORT`; one, because what changes a node must not reach another one
+   * @throws TypeError for a malformed URL
+   */
+  constructor(url: string, options: FullClientOptions = {}) {
+    super(url, options);
+  }
+
+  /**
+   * Makes the node follow a master (REPLICAOF).
+   * @param url `ws://HOST:PORT`
+   */
+  replicaOf(url: string, options: OwnOptions = {}): Promise<ReplicationAnswer> {
+    return this.#change('PUT', '/v1/replication/upstream', options, { url });
+  }
+
+  /** Makes the node a master (REPLICAOF NO ONE). */
+  promote(options: OwnOptions = {}): Promise<ReplicationAnswer> {
+    return this.#change('DELETE', '/v1/replication/upstream', options);
+  }
+
+  /**
+   * Asks what PSYNC would answer to a replica at this position.
+   * @param hash the replica's history hash there, if it is known
+   */
+  check(position: string, hash?: string | null, options: OwnOptions = {}): Promise<CheckAnswer> {
+    return this.#ask('/v1/replication/check', options, { position, hash });
+  }
+
+  /** The events of each replica's session. */
+  sessions(options: OwnOptions = {}): Promise<SessionsAnswer> {
+    return this.#ask('/v1/replication/sessions', options);
+  }
+
+  /** @param seconds that a replica may be away, for the advice; without it: the longest outage that the node has seen, or 60 s */
+  backlog(seconds?: number, options: OwnOptions = {}): Promise<BacklogAnswer> {
+    return this.#ask('/v1/replication/backlog', options, { seconds });
+  }
+
+  /**
+   * Hands the master's role over to a replica, and resolves when that is done.
+   * @param to the replica, `ws://HOST:PORT`; undefined: the first one that has everything
+   * @param holdMs milliseconds for which the node may hold writes; default 10 s. The call may take as much longer.
+   */
+  failover(to?: string, holdMs?: number, options: OwnOptions = {}): Promise<FailoverAnswer> {
+    const body = { to, timeoutMs: holdMs };
+    return this.#change('POST', '/v1/replication/failover', { ...options, waitMs: holdMs }, body);
+  }
+
+  /** Aborts a hand-over. */
+  abortFailover(options: OwnOptions = {}): Promise<ReplicationAnswer> {
+    return this.#change('DELETE', '/v1/replication/failover', options);
+  }
+
+  /** Lets a full resync happen that the node has refused because it would replace its data by nothing. */
+  acceptEmptyMaster(options: OwnOptions = {}): Promise<ReplicationAnswer> {
+    return this.#change('POST', '/v1/replication/accept', options);
+  }
+  /**
+   * Counts the entries and hashes them, to compare nodes at equal positions.
+   * @param options.against another node, `http://HOST:PORT`: this node compares with it, for at most `waitMs`
+   */
+  digest(
+    options: ReadOptions & FullCallOptions & { readonly against?: string | undefined } = {},
+  ): Promise<DigestAnswer> {
+    const { against, position, waitMs } = options;
+    return this.#ask('/v1/digest', options, { against, position, timeout: waitMs });
+  }
+
+  /** @returns the state under Redis's INFO names */
+  info(options: OwnOptions = {}): Promise<string> {
+    return this.node.send({ path: '/v1/info' }, options, async (response) => {
+      await checkAnswer(response, 'text/plain');
+      return response.text();
+    });
+  }
+
+  /** @returns the settings */
+  config(options: OwnOptions = {}): Promise<ConfigAnswer> {
+    return this.#ask('/v1/config', options);
+  }
+
+  /** Changes settings until the node stops: all of what is named, or none. */
+  changeConfig(settings: ConfigPatch, options: OwnOptions = {}): Promise<ConfigAnswer> {
+    return this.#change('PATCH', '/v1/config', options, settings);
+  }
+
+  /** @returns what the node knows of its tokens; the tokens themselves are kept nowhere */
+  tokens(options: OwnOptions = {}): Promise<TokensAnswer> {
+    return this.#ask('/v1/tokens', options);
+  }
+
+  /** @returns the new token too, this once */
+  createToken(token: TokenRequest, options: OwnOptions = {}): Promise<CreatedToken> {
+    return this.#change('POST', '/v1/tokens', options, token);
+  }
+
+  /** @param id of the list of tokens */
+  revokeToken(id: string, options: OwnOptions = {}): Promise<RevokedToken> {
+    return this.#change('DELETE', `/v1/tokens/${encodeURIComponent(id)}`, options);
+  }
+
+  /** Deletes every entry (FLUSHALL), on the master. */
+  deleteAll({ acks, ...options }: AckOptions & FullCallOptions = {}): Promise<DeletedMany> {
+    const query = { all: true, acks, timeout: options.waitMs };
+    const call = { method: 'DELETE', path: '/v1/keys', query, isSingle: true };
+    return this.node.send(call, options, jsonOf<DeletedMany>);
+  }
+
+  /** Whether the process answers. It asks once, unless `retries` says otherwise. */
+  health(options: OwnOptions = {}): Promise<HealthAnswer> {
+    return this.#ask('/healthz', { retries: 0, ...options });
+  }
+
+  /** Whether the node is ready to serve; if not, an ApiError says why. It asks once, unless `retries` says otherwise. */
+  readiness(options: OwnOptions = {}): Promise<HealthAnswer> {
+    return this.#ask('/readyz', { retries: 0, ...options });
+  }
+
+  #ask<T>(path: string, options: OwnOptions, query: Call['query'] = {}): Promise<T> {
+    return this.node.send({ path, query }, options, jsonOf<T>);
+  }
+
+  /** @param body sent as JSON; undefined: there is none */
+  #change<T>(
+    method: string,
+    path: string,
+    options: WaitOptions & FullCallOptions,
+    body?: unknown,
+  ): Promise<T> {
+    const json = { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
+    const call = { method, path, isOwn: true, isSingle: true, ...(body !== undefined && json) };
+    return this.node.send(call, options, jsonOf<T>);
+  }
+}

@@ -1,0 +1,111 @@
+/** A `Client` that finds a node that answers, gives it a time, and repeats what failed. */
+import type { DeletedMany, Imported, KeyPage } from '../answers.ts';
+import { checkAnswer, jsonOf } from '../api-error.ts';
+import type { SentEntry } from '../event.ts';
+import { type Entry, entryOf } from '../mirror/entry.ts';
+import type { ByteStream } from '../platform.ts';
+import { reading, writing } from '../request/calls.ts';
+import type { AckOptions, ReadOptions } from '../request/options.ts';
+import { sendable } from '../request/sendable.ts';
+import { Client as PageClient } from '../rest.ts';
+import type { FullCallOptions, FullClientOptions } from './full-options.ts';
+import { Requester } from './requester.ts';
+
+export interface PageOptions extends ReadOptions, FullCallOptions {
+  /** Only keys that begin with it. */
+  readonly prefix?: string | undefined;
+  /** Only keys after this one. */
+  readonly after?: string | undefined;
+  /** Largest number of entries of a page: 1 to 1,000; default 100. */
+  readonly limit?: number | undefined;
+}
+
+/** A stream may take as long as a timer can be set, in milliseconds. */
+const STREAM_MS = 2 ** 31 - 1;
+
+/**
+ * Calls a node, or one of several with the same data, and the master for writes.
+ *
+ * A failed call is repeated after a pause (as long as the node says in `Retry-After`, else 0.5 s, doubled each time), and at the
+ * next URL, if that cannot carry a write out twice:
+ * - any call that a node has refused before it did anything: `LOADING`, `NOREPLICAS`, `SHUTTING_DOWN`, `TOO_MANY_REQUESTS`; and once
+ *   more at once after `UNAUTHORIZED` if the token is a function;
+ * - after a cut, a time-out, or another answer of 502 to 504: reads, and `set`, `expire` and `delete` without a condition. With a
+ *   condition, the second try could fail because the first did not.
+ *
+ * `deletePrefix` and `import`, which a node may have carried out in part, are sent once. A node that wants a pause of more than 10 s is not asked again.
+ */
+export class Client extends PageClient<FullCallOptions> {
+  /** @internal */
+  declare protected node: Requester;
+
+  /**
+   * @param urls `http://HOST:PORT` of a node, or of several with the same data. The client uses the first one until that fails,
+   * then the next. It remembers the master, which it knows from the redirect of a replica.
+   * @throws TypeError for a malformed URL or a wrong option
+   */
+  constructor(urls: string | readonly string[], options: FullClientOptions = {}) {
+    const [first = '', ...others] = [urls].flat();
+    super(first, options);
+    this.node = new Requester([first, ...others], options);
+  }
+
+  /** Position after the last write of this client; null: it has written nothing. */
+  get position(): string | null {
+    return this.node.position;
+  }
+
+  /** Yields the entries in the order of their keys' UTF-8 bytes. It reads page after page, each as it is then. */
+  async *entries(options: PageOptions = {}): AsyncGenerator<Entry, void, undefined> {
+    for (let after: string | null | undefined = options.after; after !== null; ) {
+      const page: KeyPage = await this.page({ ...options, after, values: true });
+      for (const entry of page.keys) yield entryOf(entry as SentEntry);
+      after = page.next;
+    }
+  }
+
+  /**
+   * Reads one page of entries.
+   * @param options.values whether the page has the values too
+   */
+  page(options: PageOptions & { readonly values?: boolean | undefined } = {}): Promise<KeyPage> {
+    const { prefix, after, limit, values } = options;
+    const call = reading('/v1/keys', options, { prefix, after, limit, values });
+    return this.node.send(call, options, jsonOf<KeyPage>);
+  }
+
+  /**
+   * Deletes all entries whose keys begin with a text.
+   * @param prefix not empty
+   */
+  deletePrefix(prefix: string, options: AckOptions & FullCallOptions = {}): Promise<DeletedMany> {
+    const call = writing({ method: 'DELETE', path: '/v1/keys', query: { prefix }, isSingle: true }, options);
+    return this.node.send(call, options, jsonOf<DeletedMany>);
+  }
+
+  /**
+   * @param lines NDJSON. A replica cannot redirect a stream: unless this client has written before, its node has to be the master.
+   */
+  import(lines: ByteStream | string, options: AckOptions & FullCallOptions = {}): Promise<Imported> {
+    const stream = typeof lines === 'string' ? {} : { duplex: 'half' as const };
+    const body = { body: sendable(lines), type: 'application/x-ndjson', isSingle: true };
+    const call = writing({ path: '/v1/import', ...body, ...stream }, options);
+    return this.node.send(call, { timeoutMs: STREAM_MS, ...options }, jsonOf<Imported>);
+  }
+
+  /**
+   * @param prefix of the keys; empty: all keys
+   * @returns NDJSON that `import` accepts, all at one position
+   */
+  export(
+    prefix = '',
+    options: ReadOptions & FullCallOptions = {},
+  ): Promise<{ readonly position: string; readonly lines: ByteStream }> {
+    const call = reading('/v1/export', options, { prefix: prefix || null });
+    return this.node.send(call, options, async (response) => {
+      await checkAnswer(response, 'application/x-ndjson');
+      const position = response.headers.get('psync-position') as string;
+      return { position, lines: response.body as ByteStream };
+    });
+  }
+}

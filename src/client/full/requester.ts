@@ -1,0 +1,207 @@
+/**
+ * Sends each request of a `Client` to a node that answers, and writes to the master, with the time that each has and the repetitions
+ * that `Client` promises.
+ */
+import { ApiError } from '../api-error.ts';
+import { BASE_RETRY_MS, MAX_RETRY_MS, retryDelayMs } from '../backoff.ts';
+import { checkedLimit, checkedOptions } from '../follow-options.ts';
+import type { Signal } from '../platform.ts';
+import { hasReached } from '../position.ts';
+import { type Call, exchange, type Read, type Sender } from '../request/exchange.ts';
+import type { WaitOptions } from '../request/options.ts';
+import { isDowngrade } from '../request/redirect.ts';
+import type { FullCallOptions, FullClientOptions } from './full-options.ts';
+
+/** Most time for a request and its answer, in milliseconds, unless `timeoutMs` says otherwise. */
+const TIMEOUT_MS = 30_000;
+/** How often a call is repeated, unless `retries` says otherwise. */
+const RETRIES = 3;
+/** Pauses before a node is asked again, in milliseconds. */
+const PAUSES = { baseMs: BASE_RETRY_MS, maxMs: MAX_RETRY_MS };
+/** Longest time that a timer accepts. */
+const MAX_MS = 2 ** 31 - 1;
+/** Codes of refusals: the node has carried nothing out. */
+const REFUSED = /^(?:LOADING|NOREPLICAS|SHUTTING_DOWN|TOO_MANY_REQUESTS)$/;
+
+export type SendOptions = WaitOptions & FullCallOptions;
+
+export class Requester implements Sender {
+  /** Position after the last write; null: there was none. */
+  position: string | null = null;
+  readonly #options: FullClientOptions;
+  readonly #urls: readonly string[];
+  #turn = 0;
+  /** URL that answered the last write. */
+  #master: string | null = null;
+
+  /** @throws TypeError for a malformed URL or a wrong option */
+  constructor(urls: readonly string[], options: FullClientOptions) {
+    const checked = checkedOptions({ urls }).urls;
+    this.#urls = checked.map((url) => url.replace(/^ws/i, 'http').replace(/\/+$/, ''));
+    this.#options = options;
+    timesOf(options);
+  }
+
+  /**
+   * @param read checks and takes the answer
+   * @throws ApiError; the signal's reason; DOMException `TimeoutError`; TypeError of `fetch`, or for a wrong option
+   */
+  async send<T>(call: Call, given: SendOptions = {}, read: Read<T>): Promise<T> {
+    const { signal, waitMs = 0 } = given;
+    const { retries, timeoutMs } = timesOf({ ...this.#options, ...given });
+    let mayRenew = typeof this.#options.token === 'function' && !call.duplex;
+    for (let failures = 0; ; ) {
+      signal?.throwIfAborted();
+      const base = (isWrite(call) && this.#master) || this.#current;
+      let retryAfter: string | null = null;
+      const heard: Read<T> = async (response) => {
+        retryAfter = response.headers.get('retry-after');
+        await mustNotBeTls(response);
+        return read(response);
+      };
+      try {
+        return await within(Math.min(timeoutMs + waitMs, MAX_MS), base, signal, (over) =>
+          this.#try(base, call, over, heard),
+        );
+      } catch (error) {
+        if (signal?.aborted) throw error;
+        const verdict = verdictOn(error, call);
+        if (verdict === 'unauthorized' && mayRenew) {
+          mayRenew = false;
+          continue;
+        }
+        if (verdict === 'unauthorized' || verdict === 'final') throw error;
+        this.#leave(base);
+        failures += 1;
+        const ms = this.#pauseMs(failures, retryAfter);
+        if (verdict === 'leave' || failures > retries || ms > MAX_RETRY_MS) throw error;
+        await pause(ms, signal);
+      }
+    }
+  }
+
+  get #current(): string {
+    return this.#urls[this.#turn % this.#urls.length] as string;
+  }
+
+  /** The next call begins elsewhere. */
+  #leave(base: string): void {
+    if (base === this.#current) this.#turn += 1;
+    if (base === this.#master) this.#master = null;
+  }
+
+  /** @param retryAfter what the node said; it does not delay the first call to another one */
+  #pauseMs(failures: number, retryAfter: string | null): number {
+    const count = this.#urls.length;
+    const ms = retryDelayMs(failures, count, Math.random(), PAUSES);
+    return failures < count ? ms : Math.max(ms, (Number(retryAfter) || 0) * 1_000);
+  }
+
+  #try<T>(base: string, call: Call, signal: Signal, read: Read<T>): Promise<T> {
+    const { query } = call;
+    const waits = this.#options.readOwnWrites && this.position !== null && canWait(call);
+    const sent = waits ? { ...call, query: { ...query, position: query?.position ?? this.position } } : call;
+    return exchange(base, sent, this.#options, signal, async (response, target) => {
+      const result = await read(response);
+      if (isWrite(call)) this.#wrote(response, base, target);
+      return result;
+    });
+  }
+
+  #wrote({ headers, redirected, url }: Response, base: string, target: string): void {
+    const position = headers.get('psync-position') as string;
+    // Two writes at once may be answered in the other order.
+    if (this.position === null || !hasReached(this.position, position)) this.position = position;
+    // `fetch` may have followed a redirect of somebody else than a replica: the token does not go where that leads.
+    const isMaster = !redirected || (this.#options.token === undefined && !isDowngrade(base, url));
+    if (isMaster && url.endsWith(target)) this.#master = url.slice(0, -target.length);
+  }
+}
+
+/** @throws TypeError for what is not a number in its bounds */
+function timesOf({ retries = RETRIES, timeoutMs }: FullCallOptions): {
+  readonly retries: number;
+  readonly timeoutMs: number;
+} {
+  if (!(retries >= 0)) throw new TypeError(`retries: expected a number from 0 on, got ${retries}`);
+  return { retries, timeoutMs: checkedLimit('timeoutMs', timeoutMs, TIMEOUT_MS) };
+}
+
+/** Whether the master has to answer. */
+function isWrite({ method, isOwn }: Call): boolean {
+  return method !== undefined && !isOwn;
+}
+
+/** Whether the node can wait for a position before it answers. */
+function canWait({ method, query }: Call): boolean {
+  return method === undefined && query !== undefined && 'position' in query;
+}
+
+/** `leave`: it is not repeated, but the next call begins elsewhere. */
+type Verdict = 'repeat' | 'leave' | 'final' | 'unauthorized';
+
+function verdictOn(error: unknown, { method = 'GET', headers = {}, isSingle }: Call): Verdict {
+  const { code = '', status = 0 } = error instanceof ApiError ? error : {};
+  if (code === 'UNAUTHORIZED') return 'unauthorized';
+  const isRefused = REFUSED.test(code);
+  // Without an answer, or with one of something between, nobody knows whether the node has carried it out.
+  if (!isRefused && status !== 0 && (status < 502 || status > 504)) return 'final';
+  if (isSingle) return 'leave';
+  const isOnce = /POST|PATCH/.test(method) || 'if-match' in headers || 'if-none-match' in headers;
+  return isRefused || !isOnce ? 'repeat' : 'leave';
+}
+
+/** @throws ApiError if a node with TLS has been asked without */
+async function mustNotBeTls(response: Response): Promise<void> {
+  const { headers, status, url } = response;
+  if (!url.startsWith('http:') || status !== 400 || headers.get('content-length') !== '22') return;
+  const text = await response.clone().text();
+  if (text !== 'this is an https port\n') return;
+  const detail = `${url} is a port with TLS: the URL of the node begins with https://`;
+  throw new ApiError(status, { code: 'BAD_ANSWER', detail });
+}
+
+/**
+ * Gives a call its time. Neither a token function nor a transport that does not settle makes it longer.
+ * @throws the signal's reason; DOMException `TimeoutError`
+ */
+async function within<T>(
+  ms: number,
+  base: string,
+  signal: Signal | undefined,
+  act: (signal: Signal) => Promise<T>,
+): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const over = new AbortController();
+  const end = (reason: unknown): void => {
+    over.abort(reason);
+    reject(reason);
+  };
+  const abort = (): void => end(signal?.reason);
+  const timer = setTimeout(
+    () => end(new DOMException(`${base} did not answer within ${ms} ms`, 'TimeoutError')),
+    ms,
+  );
+  signal?.addEventListener('abort', abort);
+  try {
+    // A stream goes on after its answer has begun; the signal of the application ends it too.
+    const either = signal === undefined ? over.signal : AbortSignal.any([over.signal, signal]);
+    return await Promise.race([promise, act(either)]);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', abort);
+  }
+}
+
+/** Waits; ends early when the signal is aborted. */
+function pause(ms: number, signal: Signal | undefined): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const done = (): void => {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', done);
+    resolve();
+  };
+  const timer = setTimeout(done, ms);
+  signal?.addEventListener('abort', done);
+  return promise;
+}

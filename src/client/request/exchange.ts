@@ -1,0 +1,68 @@
+/** One request of a `Client` and its answer. */
+import type { ByteStream } from '../platform.ts';
+import { tokenOf } from '../token.ts';
+import type { CallOptions, ClientOptions } from './options.ts';
+import { sentToMaster } from './redirect.ts';
+import { sendable } from './sendable.ts';
+
+export interface Call {
+  /** Default: GET. */
+  readonly method?: string;
+  /** Begins with a slash, and is percent-encoded. */
+  readonly path: string;
+  /** Members that are null or undefined are left out. */
+  readonly query?: Readonly<Record<string, unknown>>;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: Uint8Array | string | ByteStream;
+  /** Of a body that is a stream, which cannot be sent twice. */
+  readonly duplex?: 'half';
+  /** Whether the client sends it once, whatever happens. */
+  readonly isSingle?: boolean;
+  /** Whether it concerns the node itself; every other call with a method is a write, which the master answers. */
+  readonly isOwn?: boolean;
+}
+
+/** Checks and takes an answer. */
+export type Read<T> = (response: Response) => Promise<T>;
+
+/** Sends the requests of a client to its node, or to one of its nodes. */
+export interface Sender {
+  /** @throws ApiError; the signal's reason; what `fetch` throws */
+  send<T>(call: Call, options: CallOptions | undefined, read: Read<T>): Promise<T>;
+}
+
+/**
+ * Sends one request.
+ * @param base URL of the node, without a slash at its end
+ * @throws what the token function, `fetch` and `read` throw; TypeError for text that cannot be sent
+ */
+export async function exchange<T>(
+  base: string,
+  { path, query = {}, ...init }: Call,
+  { headers, token: shown, transport }: ClientOptions,
+  signal: CallOptions['signal'],
+  read: (response: Response, target: string) => Promise<T>,
+): Promise<T> {
+  const target = path + queryOf(query);
+  const token = await tokenOf(shown);
+  const request = {
+    ...init,
+    headers: {
+      ...(await headers?.()),
+      ...init.headers,
+      ...(token && { authorization: `Bearer ${token}` }),
+    },
+    signal,
+  } as RequestInit;
+  const { fetch } = transport ?? globalThis;
+  const url = base + target;
+  return read(await (token ? sentToMaster(fetch, url, request) : fetch(url, request)), target);
+}
+
+/** @throws TypeError for text with half of a surrogate pair, which would be sent as another text */
+function queryOf(query: Readonly<Record<string, unknown>>): string {
+  const given = Object.entries(query).flatMap(([name, value]): [string, string][] =>
+    value === null || value === undefined ? [] : [[name, sendable(String(value))]],
+  );
+  return given.length === 0 ? '' : `?${new URLSearchParams(given)}`;
+}
