@@ -36,6 +36,18 @@ test('the packed tarball runs `npx psyncd serve` in an empty folder', async (t) 
   const imported = await run(process.execPath, ['--input-type=module', '-e', script], { cwd: folder });
   assert.equal(imported.stdout, 'function\n');
 
+  // The package psyncd-client is the same client.
+  const built = join(ROOT, 'packages', 'client', 'dist');
+  assert.deepEqual(
+    (await readdir(built, { recursive: true })).sort(),
+    (await readdir(join(home, 'dist', 'client'), { recursive: true })).sort(),
+  );
+  for (const entry of ['full', 'admin']) {
+    const use = `import { Client } from 'psyncd/client/${entry}'; console.log(typeof Client)`;
+    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', use], { cwd: folder });
+    assert.equal(stdout, 'function\n');
+  }
+
   const transport =
     "import { nodeTransport } from 'psyncd/client/node'; console.log(typeof nodeTransport({}).fetch)";
   const inNode = await run(process.execPath, ['--input-type=module', '-e', transport], { cwd: folder });
