@@ -49,7 +49,8 @@ export class Requester implements Sender {
   async send<T>(call: Call, given: SendOptions = {}, read: Read<T>): Promise<T> {
     const { signal, waitMs = 0 } = given;
     const { retries, timeoutMs } = timesOf({ ...this.#options, ...given });
-    let mayRenew = typeof this.#options.token === 'function' && !call.duplex;
+    // A node may have carried out a part of a write before the token became invalid.
+    let mayRenew = typeof this.#options.token === 'function' && (call.isOwn || !call.isSingle);
     for (let failures = 0; ; ) {
       signal?.throwIfAborted();
       const base = (isWrite(call) && this.#master) || this.#current;
