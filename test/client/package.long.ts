@@ -1,7 +1,7 @@
 /** The package psyncd-client as an application has it: packed, installed without a network, imported, compiled and bundled. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { cp, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -58,10 +58,12 @@ test('an application imports and requires each entry of psyncd-client, which bri
     'psyncd-client': 'mirror',
     'psyncd-client/full': 'Client',
     'psyncd-client/admin': 'AdminClient',
+    'psyncd-client/react': 'useEntry',
   };
-  for (const entry of entries) {
-    const use = uses[entry];
-    if (use === undefined) continue;
+  assert.deepEqual(entries, Object.keys(uses));
+  // The application brings React itself.
+  await symlink(join(ROOT, 'node_modules', 'react'), join(folder, 'node_modules', 'react'));
+  for (const [entry, use] of Object.entries(uses)) {
     for (const script of [
       `import { ${use} } from '${entry}'; console.log(typeof ${use})`,
       `const { ${use} } = require('${entry}'); console.log(typeof ${use})`,

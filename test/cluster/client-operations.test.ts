@@ -18,8 +18,9 @@ interface Nodes {
 /** By operation: calls it and checks the answer, or says why the client does not call it. */
 const OPERATIONS: Readonly<Record<string, string | ((nodes: Nodes) => Promise<void>)>> = {
   putKey: async ({ master }) => {
-    const { created, acks, position } = await master.set('k', 'väl', { ttl: 1_000, ifAbsent: true, acks: 1 });
-    assert.deepEqual([created, acks], [true, 1]);
+    const options = { ttl: 1_000, ifAbsent: true, acks: 1, durable: true };
+    const { created, acks, durable, position } = await master.set('k', 'väl', options);
+    assert.deepEqual([created, acks, durable], [true, 1, true]);
     assert.equal(master.position, position);
     await assert.rejects(master.set('k', '', { ifAbsent: true }), { code: 'PRECONDITION_FAILED' });
     await master.set('bytes', new Uint8Array([0xff, 0]));

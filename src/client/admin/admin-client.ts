@@ -131,8 +131,8 @@ export class AdminClient extends Client {
   }
 
   /** Deletes every entry (FLUSHALL), on the master. */
-  deleteAll({ acks, ...options }: AckOptions & FullCallOptions = {}): Promise<DeletedMany> {
-    const query = { all: true, acks, timeout: options.waitMs };
+  deleteAll({ acks, durable, ...options }: AckOptions & FullCallOptions = {}): Promise<DeletedMany> {
+    const query = { all: true, acks, durable, timeout: options.waitMs };
     const call = { method: 'DELETE', path: '/v1/keys', query, isSingle: true };
     return this.node.send(call, options, jsonOf<DeletedMany>);
   }

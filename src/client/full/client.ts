@@ -24,7 +24,8 @@ export interface PageOptions extends ReadOptions, FullCallOptions {
 const STREAM_MS = 2 ** 31 - 1;
 
 /**
- * Calls a node, or one of several with the same data, and the master for writes.
+ * Calls a node, or one of several with the same data, and the master for writes. It has all calls of `Client` of psyncd/client, which
+ * is `PageClient` here.
  *
  * A failed call is repeated after a pause (as long as the node says in `Retry-After`, else 0.5 s, doubled each time), and at the
  * next URL, if that cannot carry a write out twice:
@@ -33,7 +34,8 @@ const STREAM_MS = 2 ** 31 - 1;
  * - after a cut, a time-out, or another answer of 502 to 504: reads, and `set`, `expire` and `delete` without a condition. With a
  *   condition, the second try could fail because the first did not.
  *
- * `deletePrefix` and `import`, which a node may have carried out in part, are sent once. A node that wants a pause of more than 10 s is not asked again.
+ * `deletePrefix` and `import`, which a node may have carried out in part, are sent once. A node that wants a pause of more than 10 s
+ * is not asked again.
  */
 export class Client extends PageClient<FullCallOptions> {
   /** @internal */

@@ -21,13 +21,13 @@ export function writing(
     type = json === undefined ? 'application/octet-stream' : 'application/json',
     ...call
   }: Call & { readonly json?: unknown; readonly type?: string },
-  { acks, ifAbsent, ifVersion, waitMs }: WriteOptions = {},
+  { acks, durable, ifAbsent, ifVersion, waitMs }: WriteOptions = {},
 ): Call {
   return {
     method: 'POST',
     ...(json !== undefined && { body: JSON.stringify(json) }),
     ...call,
-    query: { ...call.query, acks, timeout: waitMs },
+    query: { ...call.query, acks, durable, timeout: waitMs },
     headers: {
       'content-type': type,
       ...(ifVersion !== undefined && { 'if-match': `"${ifVersion}"` }),

@@ -43,6 +43,8 @@ export interface Condition {
 export interface AckOptions extends WaitOptions {
   /** The node answers when so many replicas have the write in their journals; `acks` of the answer says how many have. */
   readonly acks?: number | undefined;
+  /** The node answers when it, and the replicas of `acks`, have the write on their disks. */
+  readonly durable?: boolean | undefined;
 }
 
 /** Options of a write to one entry. */
