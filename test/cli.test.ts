@@ -52,7 +52,7 @@ test('the keys . and .. are a usage error, because no URL of fetch can name them
     ['get', '.'],
     ['del', '..'],
   ]) {
-    const stderr = `psyncd: a key of nothing but . or .. segments cannot be sent by this client: "${args[1]}"\n`;
+    const stderr = `psyncd: the key "${args[1]}" cannot be sent in a URL\n`;
     assert.deepEqual(await psyncd(node, args), { code: 2, stdout: '', stderr });
   }
   for (const key of ['...', './.', 'a/../b', '%2e', '../x']) {

@@ -334,6 +334,16 @@ test('with `readOwnWrites` reads wait for what this client has written, also if 
   );
 });
 
+test('pages without entries that name a next one end `entries` with an error', async (t) => {
+  const empty: Answer = (_request, response) => {
+    response.writeHead(200, { 'content-type': 'application/json', 'psync-position': at(7) });
+    response.end(JSON.stringify({ keys: [], next: 'k', position: at(7) }));
+  };
+  const { url, seen } = await server(t, empty);
+  await assert.rejects(new Client(url).entries().next(), { name: 'ApiError', code: 'BAD_ANSWER' });
+  assert.equal(seen.length, 1);
+});
+
 test('headers of the hook come with every request, also a repeated one', async (t) => {
   withoutPauses(t);
   const got: unknown[] = [];

@@ -1,6 +1,6 @@
 /** A `Client` that finds a node that answers, gives it a time, and repeats what failed. */
 import type { DeletedMany, Imported, KeyPage } from '../answers.ts';
-import { checkAnswer, jsonOf } from '../api-error.ts';
+import { ApiError, checkAnswer, jsonOf } from '../api-error.ts';
 import type { SentEntry } from '../event.ts';
 import { type Entry, entryOf } from '../mirror/entry.ts';
 import type { ByteStream } from '../platform.ts';
@@ -20,6 +20,8 @@ export interface PageOptions extends ReadOptions, FullCallOptions {
   readonly limit?: number | undefined;
 }
 
+/** The answer to a page that has no entry but a next page. */
+const ENDLESS = { code: 'BAD_ANSWER', detail: 'the node names a next page after one without entries' };
 /** A stream may take as long as a timer can be set, in milliseconds. */
 const STREAM_MS = 2 ** 31 - 1;
 
@@ -62,6 +64,8 @@ export class Client extends PageClient<FullCallOptions> {
     for (let after: string | null | undefined = options.after; after !== null; ) {
       const page: KeyPage = await this.page({ ...options, after, values: true });
       for (const entry of page.keys) yield entryOf(entry as SentEntry);
+      // A node that names a next page has come to a key; another one could keep the caller waiting for ever.
+      if (page.next !== null && page.keys.length === 0) throw new ApiError(200, ENDLESS);
       after = page.next;
     }
   }
