@@ -172,6 +172,21 @@ test('an entry without a version is an error', async (t) => {
   }
 });
 
+test('a signal ends a call with its reason, before and while it is sent', async (t) => {
+  const server = createServer(() => abort.abort(new Error('enough')));
+  const abort = new AbortController();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  const client = new Client(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  const { signal } = abort;
+  await assert.rejects(client.set('k', 'v', { signal }), { message: 'enough' });
+  await assert.rejects(client.entry('k', { signal }), { message: 'enough' });
+});
+
 test('keys and text that cannot be sent as they are are a TypeError, and nothing is sent', async () => {
   // Nobody listens there: a request would fail in another way.
   const client = new Client('http://127.0.0.1:1');
