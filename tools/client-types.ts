@@ -18,12 +18,13 @@ import {
 import { config, configPatch } from '../src/http/schemas/node/config.ts';
 import { health } from '../src/http/schemas/node/health.ts';
 import { createdToken, revokedToken, tokenList, tokenRequest } from '../src/http/schemas/node/tokens.ts';
+import { writeHold } from '../src/http/schemas/node/write-hold.ts';
 import { backlogReport } from '../src/http/schemas/replication/backlog.ts';
 import { check } from '../src/http/schemas/replication/check.ts';
 import { digest } from '../src/http/schemas/replication/digest.ts';
 import { replication } from '../src/http/schemas/replication/replication.ts';
 import { failoverResult } from '../src/http/schemas/replication/role.ts';
-import { sessions } from '../src/http/schemas/replication/sessions.ts';
+import { endedSession, sessions } from '../src/http/schemas/replication/sessions.ts';
 import { make } from './made-file.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -47,6 +48,7 @@ const ANSWERS = {
   },
   'src/client/admin/answers.ts': {
     SessionsAnswer: sessions,
+    EndedSession: endedSession,
     BacklogAnswer: backlogReport,
     ConfigAnswer: config,
     ConfigPatch: configPatch,
@@ -55,6 +57,7 @@ const ANSWERS = {
     CreatedToken: createdToken,
     RevokedToken: revokedToken,
     HealthAnswer: health,
+    WriteHoldAnswer: writeHold,
   },
 } as const;
 

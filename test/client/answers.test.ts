@@ -29,12 +29,13 @@ import type {
   tokenList,
   tokenRequest,
 } from '../../src/http/schemas/node/tokens.ts';
+import type { writeHold } from '../../src/http/schemas/node/write-hold.ts';
 import type { backlogReport } from '../../src/http/schemas/replication/backlog.ts';
 import type { check } from '../../src/http/schemas/replication/check.ts';
 import type { digest } from '../../src/http/schemas/replication/digest.ts';
 import type { replication } from '../../src/http/schemas/replication/replication.ts';
 import type { failoverResult } from '../../src/http/schemas/replication/role.ts';
-import type { sessions } from '../../src/http/schemas/replication/sessions.ts';
+import type { endedSession, sessions } from '../../src/http/schemas/replication/sessions.ts';
 import type { ReplicationStatus } from '../../src/node/node.ts';
 import type { ProblemCode } from '../../src/node/problem.ts';
 
@@ -74,6 +75,8 @@ test('psyncd/client declares each answer as its schema describes it', () => {
     CreatedToken: Same<admin.CreatedToken, Described<typeof createdToken>>;
     RevokedToken: Same<admin.RevokedToken, Described<typeof revokedToken>>;
     HealthAnswer: Same<admin.HealthAnswer, Described<typeof health>>;
+    EndedSession: Same<admin.EndedSession, Described<typeof endedSession>>;
+    WriteHoldAnswer: Same<admin.WriteHoldAnswer, Described<typeof writeHold>>;
     codes: Same<ErrorCode, ProblemCode | 'BAD_ANSWER'>;
   } = {
     Written: true,
@@ -96,6 +99,8 @@ test('psyncd/client declares each answer as its schema describes it', () => {
     CreatedToken: true,
     RevokedToken: true,
     HealthAnswer: true,
+    EndedSession: true,
+    WriteHoldAnswer: true,
     codes: true,
   };
   hold(statements);

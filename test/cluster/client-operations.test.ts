@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import { createToken } from '../../src/access/tokens/tokens.ts';
+import { until } from '../../src/cli/until.ts';
 import { AdminClient } from '../../src/client/admin/admin-client.ts';
 import type { ByteStream } from '../../src/client/platform.ts';
 import { Cluster, linkState } from '../support/cluster.ts';
@@ -125,6 +126,24 @@ const OPERATIONS: Readonly<Record<string, string | ((nodes: Nodes) => Promise<vo
   },
   getSessions: async ({ master }) => {
     assert.equal((await master.sessions()).sessions[0]?.open, true);
+  },
+  endSession: async ({ master }) => {
+    const { id = '' } = (await master.sessions()).sessions.find(({ open }) => open) ?? {};
+    assert.deepEqual(await master.endSession(id), { id, ended: true });
+    await assert.rejects(master.endSession(id), { code: 'NOT_FOUND' });
+    await until('the replica is back', async () => {
+      const { replicas } = await master.replication();
+      return replicas.some(({ state }) => state === 'online');
+    });
+  },
+  holdWrites: async ({ master }) => {
+    assert.ok((await master.holdWrites(60_000)).remainingMs > 50_000);
+  },
+  getWriteHold: async ({ master }) => {
+    assert.ok((await master.writeHold()).remainingMs > 50_000);
+  },
+  releaseWrites: async ({ master }) => {
+    assert.equal((await master.releaseWrites()).remainingMs, 0);
   },
   getBacklog: async ({ master }) => {
     assert.equal((await master.backlog(120)).advice.awaySeconds, 120);

@@ -16,11 +16,13 @@ import type {
   ConfigAnswer,
   ConfigPatch,
   CreatedToken,
+  EndedSession,
   HealthAnswer,
   RevokedToken,
   SessionsAnswer,
   TokenRequest,
   TokensAnswer,
+  WriteHoldAnswer,
 } from './answers.ts';
 
 /** What each call of `AdminClient` takes. */
@@ -60,6 +62,11 @@ export class AdminClient extends Client {
   /** The events of each replica's session. */
   sessions(options: OwnOptions = {}): Promise<SessionsAnswer> {
     return this.#ask('/v1/replication/sessions', options);
+  }
+
+  /** Closes the connection of a replica, which then connects anew. @param id of the list of sessions */
+  endSession(id: string, options: OwnOptions = {}): Promise<EndedSession> {
+    return this.#change('DELETE', `/v1/replication/sessions/${encodeURIComponent(id)}`, options);
   }
 
   /** @param seconds that a replica may be away, for the advice; without it: the longest outage that the node has seen, or 60 s */
@@ -128,6 +135,21 @@ export class AdminClient extends Client {
   /** @param id of the list of tokens */
   revokeToken(id: string, options: OwnOptions = {}): Promise<RevokedToken> {
     return this.#change('DELETE', `/v1/tokens/${encodeURIComponent(id)}`, options);
+  }
+
+  /** @returns for how long writes wait */
+  writeHold(options: OwnOptions = {}): Promise<WriteHoldAnswer> {
+    return this.#ask('/v1/writes/hold', options);
+  }
+
+  /** Lets writes wait from now on (CLIENT PAUSE). @param ms milliseconds, whatever is left of an earlier hold; at most ten minutes */
+  holdWrites(ms: number, options: OwnOptions = {}): Promise<WriteHoldAnswer> {
+    return this.#change('PUT', '/v1/writes/hold', options, { ms });
+  }
+
+  /** Lets the node carry out writes again. */
+  releaseWrites(options: OwnOptions = {}): Promise<WriteHoldAnswer> {
+    return this.#change('DELETE', '/v1/writes/hold', options);
   }
 
   /** Deletes every entry (FLUSHALL), on the master. */

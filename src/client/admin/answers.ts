@@ -38,6 +38,12 @@ export interface SessionsAnswer {
   }[];
 }
 
+/** `EndedSession` of openapi.yaml. */
+export interface EndedSession {
+  readonly id: string;
+  readonly ended: true;
+}
+
 /** `BacklogReport` of openapi.yaml. */
 export interface BacklogAnswer {
   /** A position in the stream: `<run ID>:<offset>`. */
@@ -355,4 +361,10 @@ export interface RevokedToken {
 /** `Health` of openapi.yaml. */
 export interface HealthAnswer {
   readonly status: 'ok' | 'ready';
+}
+
+/** `WriteHold` of openapi.yaml. */
+export interface WriteHoldAnswer {
+  /** Milliseconds until the node carries out writes again; 0: it does. */
+  readonly remainingMs: number;
 }
