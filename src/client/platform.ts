@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * What the client's types name of the platform: its own types if the application has them, from TypeScript's `dom` or from the
  * types of Node, and otherwise as much as the client uses. So an application compiles with neither of them.

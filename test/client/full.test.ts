@@ -85,7 +85,7 @@ const SINGLE = ['deletePrefix', 'import'];
 /** What `Math.random` gives, so that no other timer has the length of a pause. */
 const RANDOM = 0.9;
 /** Pauses of the client then: before another node, and before the same one. */
-const PAUSES = [90, 275, 550, 1_100, 2_200, 4_400];
+const PAUSES = [55, 275, 550, 1_100, 2_200, 4_400];
 /** Of nodes that say `Retry-After`. */
 const LATER_SECONDS = 7;
 

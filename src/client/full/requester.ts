@@ -3,7 +3,7 @@
  * that `Client` promises.
  */
 import { ApiError } from '../api-error.ts';
-import { BASE_RETRY_MS, MAX_RETRY_MS, retryDelayMs } from '../backoff.ts';
+import { BASE_RETRY_MS, FIRST_RETRY_MS, MAX_RETRY_MS } from '../backoff.ts';
 import { checkedLimit, checkedOptions } from '../follow-options.ts';
 import type { Signal } from '../platform.ts';
 import { hasReached } from '../position.ts';
@@ -16,8 +16,6 @@ import type { FullCallOptions, FullClientOptions } from './full-options.ts';
 const TIMEOUT_MS = 30_000;
 /** How often a call is repeated, unless `retries` says otherwise. */
 const RETRIES = 3;
-/** Pauses before a node is asked again, in milliseconds. */
-const PAUSES = { baseMs: BASE_RETRY_MS, maxMs: MAX_RETRY_MS };
 /** Longest time that a timer accepts. */
 const MAX_MS = 2 ** 31 - 1;
 /** Codes of refusals: the node has carried nothing out. */
@@ -93,9 +91,13 @@ export class Requester implements Sender {
 
   /** @param retryAfter what the node said; it does not delay the first call to another one */
   #pauseMs(failures: number, retryAfter: string | null): number {
+    // Half of it is random, so that a thousand programs do not return to a restarted node at the same moment.
+    const part = 1 - Math.random() / 2;
     const count = this.#urls.length;
-    const ms = retryDelayMs(failures, count, Math.random(), PAUSES);
-    return failures < count ? ms : Math.max(ms, (Number(retryAfter) || 0) * 1_000);
+    if (failures < count) return Math.round(FIRST_RETRY_MS * part);
+    const round = Math.floor(failures / count) - 1;
+    const ms = Math.round(Math.min(MAX_RETRY_MS, BASE_RETRY_MS * 2 ** round) * part);
+    return Math.max(ms, (Number(retryAfter) || 0) * 1_000);
   }
 
   #try<T>(base: string, call: Call, signal: Signal, read: Read<T>): Promise<T> {
