@@ -88,8 +88,13 @@ test('the master of a replica gets the token of a write, behind two redirects to
     replicaOf(() => middle.url),
   );
   for (const [name, write] of Object.entries(WRITES)) {
-    await write(new Client(leaf.url, { token: TOKEN }));
-    assert.match(top.seen.pop() ?? '', /^[A-Z]+ Bearer the-token$/, name);
+    for (const client of [
+      new Client(leaf.url, { token: TOKEN }),
+      new AdminClient(leaf.url, { token: TOKEN }),
+    ]) {
+      await write(client);
+      assert.match(top.seen.pop() ?? '', /^[A-Z]+ Bearer the-token$/, name);
+    }
   }
   assert.deepEqual(top.seen, []);
 });
@@ -115,6 +120,36 @@ test('a redirect that is no answer of a replica to a write brings the token to n
   );
   await assert.rejects(new Client(reads.url, { token: TOKEN }).get('k'), { code: 'UNAUTHORIZED' });
   assert.deepEqual(new Set(other.seen.map((each) => each.split(' ')[1])), new Set(['-']));
+});
+
+test('a client that remembers its master takes nobody else for it, so that nobody else gets the token', async (t) => {
+  // Anybody may write there.
+  const open = await listening(t, (_request, response) => {
+    response.writeHead(200, { 'content-type': 'application/json', 'psync-position': WRITTEN.position });
+    response.end(JSON.stringify(WRITTEN));
+  });
+  for (const status of [307, 308]) {
+    const first = await listening(t, ({ url }, response) => redirect(response, status, open.url + url));
+    for (const token of [TOKEN, async () => TOKEN]) {
+      const client = new AdminClient(first.url, { token });
+      for (let count = 0; count < 3; count += 1) await client.set('k', 'v');
+    }
+    assert.ok(first.seen.length >= 6);
+  }
+  assert.deepEqual(new Set(open.seen), new Set(['PUT -']));
+  const plain = await listening(t, master);
+  const certificates = await Certificates.create(t);
+  const transport = nodeTransport({ ca: readFileSync(certificates.path('ca.crt')) });
+  const secure = await listening(
+    t,
+    replicaOf(() => plain.url),
+    certificates.make('node'),
+  );
+  const client = new AdminClient(secure.url, { token: TOKEN, transport });
+  for (let count = 0; count < 3; count += 1) {
+    await assert.rejects(client.set('k', 'v'), { code: 'READONLY' });
+  }
+  assert.deepEqual([plain.seen.length, secure.seen.length], [0, 3]);
 });
 
 test('the token goes from https to no http, and the error names the master', async (t) => {
