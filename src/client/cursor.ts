@@ -1,18 +1,46 @@
 /**
- * Tracks a follower's position over any number of connections: which events to pass on, and what to ask for after a
- * cut. It opens no connections itself.
+ * Tracks a follower's position on one connection: which events may come, which of them to pass on, and what to ask for
+ * after a cut. It opens no connections itself.
  *
  * The invariant: the position is that of the last event passed on outside a snapshot. During a snapshot the earlier
  * position stays the one to resume from, because half a snapshot is useless.
  */
-import type { FeedEvent } from './event.ts';
-import { hasReached } from './position.ts';
+import type { ChangeEvent, FeedEvent } from './event.ts';
+import { parsePosition } from './position.ts';
 
 export type CursorVerdict = 'deliver' | 'drop' | 'violation';
 
+/** The node has not said yet how it goes on. */
+const BEGUN = 0;
+const SNAPSHOT = 1;
+const STREAM = 2;
+type State = typeof BEGUN | typeof SNAPSHOT | typeof STREAM;
+/** Type of an event; all changes of the copy are alike here. */
+type Word = Exclude<FeedEvent['type'], ChangeEvent['type']> | 'change';
+
+/** For each event the next state, if it comes at the beginning, in a snapshot, or in the stream; null: it must not come. */
+const NEXT: Readonly<Record<Word, readonly [State | null, State | null, State | null]>> = {
+  reset: [SNAPSHOT, SNAPSHOT, SNAPSHOT],
+  entry: [null, SNAPSHOT, null],
+  synced: [null, STREAM, null],
+  continue: [STREAM, STREAM, STREAM],
+  change: [null, null, STREAM],
+  bookmark: [null, null, STREAM],
+  // It ends a snapshot too: the next one comes later.
+  waiting: [BEGUN, BEGUN, BEGUN],
+  error: [BEGUN, SNAPSHOT, STREAM],
+};
+
+/** Number of entries that a snapshot may have beyond twice the announced number. */
+const MORE_ENTRIES = 1_000;
+
 export class Cursor {
   #position: string | undefined;
-  #inSnapshot = false;
+  #state: State = BEGUN;
+  /** Position of the snapshot that is arriving. */
+  #snapshot = '';
+  /** Number of entries that may still come in it. */
+  #room = 0;
 
   /** @param position where to begin: a position, `now`, or undefined for a snapshot */
   constructor(position?: string) {
@@ -24,9 +52,14 @@ export class Cursor {
     return this.#position;
   }
 
-  /** Records the start of a new connection. */
-  connected(): void {
-    this.#inSnapshot = false;
+  /** Whether the node has said how it goes on. */
+  get isServed(): boolean {
+    return this.#state !== BEGUN;
+  }
+
+  /** Whether a snapshot is arriving. */
+  get inSnapshot(): boolean {
+    return this.#state === SNAPSHOT;
   }
 
   /**
@@ -35,44 +68,49 @@ export class Cursor {
    * connection can be trusted
    */
   take(event: FeedEvent): CursorVerdict {
+    const before = this.#state;
+    const next = NEXT[event.type in NEXT ? (event.type as Word) : 'change'][before];
+    if (next === null) return 'violation';
+    const verdict = this.#check(event, before);
+    if (verdict !== 'violation') this.#state = next;
+    return verdict;
+  }
+
+  #check(event: FeedEvent, state: State): CursorVerdict {
+    if (event.type === 'waiting') return 'deliver';
+    if (event.type === 'entry') {
+      this.#room -= 1;
+      return this.#room < 0 ? 'violation' : 'deliver';
+    }
+    const at = parsePosition(event.position);
+    const last = parsePosition(this.#position);
+    /** NaN if one of them is unknown: then no comparison is true. */
+    const ahead = Number(at?.offset) - Number(last?.offset);
+    if (event.type === 'error') {
+      // A follower that is disconnected for being slow is told its position: no event of its own lies before it.
+      if (state === STREAM && ahead >= 0) this.#position = event.position;
+      return 'drop';
+    }
+    if (!at) return 'violation';
     switch (event.type) {
       case 'reset':
-        this.#inSnapshot = true;
+        this.#snapshot = event.position;
+        this.#room = 2 * (event.keys ?? Number.POSITIVE_INFINITY) + MORE_ENTRIES;
         return 'deliver';
-      case 'entry':
-        return this.#inSnapshot ? 'deliver' : 'violation';
       case 'synced':
-        if (!this.#inSnapshot) return 'violation';
-        this.#inSnapshot = false;
-        this.#position = event.position;
-        return 'deliver';
+        if (event.position !== this.#snapshot) return 'violation';
+        break;
       case 'continue':
-        // The position may name the same place under a newer run ID.
-        this.#inSnapshot = false;
-        this.#position = event.position;
-        return 'deliver';
-      case 'waiting':
-        return 'deliver';
-      case 'error':
-        // A follower that is disconnected for being slow is told its position: no event of its own lies before it.
-        if (!this.#inSnapshot && event.position !== undefined && !this.#isBehind(event.position)) {
-          this.#position = event.position;
-        }
-        return 'drop';
-      case 'bookmark':
-        if (this.#inSnapshot) return 'violation';
-        if (this.#isBehind(event.position)) return 'drop';
+        // At the beginning it is the position that was asked for, but for the run ID, which may be a newer one.
+        if (ahead < 0 || (ahead > 0 && state === BEGUN) || !this.#position) return 'violation';
         break;
       default:
-        if (this.#inSnapshot) return 'violation';
-        // Two changes never have the same position.
-        if (event.position === this.#position || this.#isBehind(event.position)) return 'drop';
+        // An event that comes again; two changes never have the same position. Under another run ID it is of an unrelated history.
+        if (ahead < 0 || (ahead === 0 && event.type !== 'bookmark')) {
+          return at.runId === last?.runId ? 'drop' : 'violation';
+        }
     }
     this.#position = event.position;
     return 'deliver';
-  }
-
-  #isBehind(position: string): boolean {
-    return this.#position !== undefined && hasReached(position, this.#position) === false;
   }
 }

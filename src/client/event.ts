@@ -84,84 +84,70 @@ export interface ExpiringEvent {
   readonly expiresAt: number;
 }
 
-/** A message that is not an event of the feed. */
-export class FeedFormatError extends Error {
-  override readonly name = 'FeedFormatError';
-}
-
 /**
  * Parses a message.
- * @param text one event in JSON
- * @returns the event, with any unknown members; null: its type is unknown
- * @throws FeedFormatError if it is not an event
+ * @param message one event in JSON
+ * @returns the event, with any unknown members; null: its type is unknown; undefined: it is not an event of the feed
  */
-export function parseEvent(text: string): FeedEvent | ExpiringEvent | null {
+export function parseEvent(message: unknown): FeedEvent | ExpiringEvent | null | undefined {
   let event: unknown;
   try {
-    event = JSON.parse(text);
+    event = JSON.parse(message as string);
   } catch {
-    throw malformed(text);
+    return undefined;
   }
-  if (!isObject(event)) throw malformed(text);
-  const known = isKnown(event);
-  if (known === false) throw malformed(text);
-  return known === null ? null : (event as unknown as FeedEvent);
+  const known = isObject(event) && isKnown(event);
+  if (known === false) return undefined;
+  return known && (event as unknown as FeedEvent);
 }
 
 type Members = Readonly<Record<string, unknown>>;
+/** Checks of an event's members. */
+type Checks = Readonly<Record<string, (member: unknown, event: Members) => boolean>>;
+
+const ENTRY: Checks = {
+  key: isText,
+  value: isText,
+  encoding: isEncoding,
+  version: isNumber,
+  expiresAt: isTime,
+};
+const CHANGES: Readonly<Record<FeedChange['type'], Checks>> = {
+  set: ENTRY,
+  delete: { key: isText },
+  expiry: { key: isText, expiresAt: isTime },
+  flush: {},
+};
+const POSITION: Checks = { position: isText };
+const EVENTS: Readonly<Record<Exclude<FeedEvent['type'] | 'expiring', FeedChange['type']>, Checks>> = {
+  reset: { position: isText, reason: isText, keys: isNumberOrAbsent },
+  entry: ENTRY,
+  synced: POSITION,
+  continue: { position: isText, head: isTextOrAbsent },
+  batch: { position: isText, changes: areChanges },
+  bookmark: POSITION,
+  waiting: {},
+  expiring: {},
+  error: { code: isText, detail: isText, position: isTextOrAbsent },
+};
 
 /** @returns null: the type is unknown */
 function isKnown(event: Members): boolean | null {
-  switch (event.type) {
-    case 'entry':
-      return isEntry(event);
-    case 'reset':
-      return isText(event.position) && isText(event.reason);
-    case 'continue':
-      return isText(event.position) && isTextOrAbsent(event.head);
-    case 'synced':
-    case 'bookmark':
-      return isText(event.position);
-    case 'waiting':
-    case 'expiring':
-      return true;
-    case 'error':
-      return isText(event.code) && isText(event.detail) && isTextOrAbsent(event.position);
-    case 'batch':
-      return isText(event.position) && Array.isArray(event.changes) && event.changes.every(isChange);
-    case 'set':
-    case 'delete':
-    case 'expiry':
-    case 'flush':
-      return isText(event.position) && isChange(event);
-    default:
-      return isText(event.type) ? null : false;
-  }
+  const { type, position } = event;
+  if (!isText(type)) return false;
+  return conforms(EVENTS, event) ?? (conforms(CHANGES, event) && isText(position));
 }
 
-function isChange(change: unknown): boolean {
-  if (!isObject(change)) return false;
-  switch (change.type) {
-    case 'set':
-      return isEntry(change);
-    case 'delete':
-      return isText(change.key);
-    case 'expiry':
-      return isText(change.key) && isTime(change.expiresAt);
-    // Unlike an unknown event, an unknown change cannot be skipped, because the copy would lack it.
-    default:
-      return change.type === 'flush';
-  }
+/** Unlike an unknown event, an unknown change cannot be skipped, because the copy would lack it. */
+function areChanges(changes: unknown): boolean {
+  return Array.isArray(changes) && changes.every((each) => isObject(each) && conforms(CHANGES, each));
 }
 
-function isEntry({ key, value, encoding, version, expiresAt }: Members): boolean {
-  return (
-    isText(key) &&
-    isText(value) &&
-    (encoding === 'utf8' || encoding === 'base64') &&
-    typeof version === 'number' &&
-    isTime(expiresAt)
-  );
+/** @returns whether the members are what the table says; null: it does not have the type */
+function conforms(table: Readonly<Record<string, Checks>>, event: Members): boolean | null {
+  const type = event.type as string;
+  if (!Object.hasOwn(table, type)) return null;
+  return Object.entries(table[type] as Checks).every(([name, isRight]) => isRight(event[name], event));
 }
 
 function isObject(value: unknown): value is Members {
@@ -173,13 +159,23 @@ function isText(value: unknown): value is string {
 }
 
 function isTextOrAbsent(value: unknown): boolean {
-  return value === undefined || isText(value);
+  return isText(value ?? '');
+}
+
+function isNumber(value: unknown): boolean {
+  return Number.isSafeInteger(value);
 }
 
 function isTime(value: unknown): boolean {
-  return value === null || typeof value === 'number';
+  return value === null || isNumber(value);
 }
 
-function malformed(text: string): FeedFormatError {
-  return new FeedFormatError(`not an event of the feed: ${text.slice(0, 80)}`);
+function isNumberOrAbsent(value: unknown): boolean {
+  return isNumber(value ?? 0);
+}
+
+/** @returns whether it is the encoding of the entry's value. Of base64 it is what `atob` accepts; that is not called, because it takes time. */
+function isEncoding(encoding: unknown, { value }: Members): boolean {
+  if (encoding !== 'base64') return encoding === 'utf8';
+  return isText(value) && value.length % 4 === 0 && !/[^A-Za-z0-9+/=]|=(?!=?$)/.test(value);
 }

@@ -1,6 +1,5 @@
 /** Options of `follow` and `mirror`, checked once before the first connection. */
-import { BASE_RETRY_MS, MAX_RETRY_MS, type RetryBounds } from './backoff.ts';
-import type { SocketLimits } from './feed-socket.ts';
+import { BASE_RETRY_MS, MAX_RETRY_MS } from './backoff.ts';
 
 /** URLs of one node, or of several with the same data, tried in this order: `http://HOST:PORT` or `ws://…` */
 export type FollowTarget =
@@ -9,9 +8,9 @@ export type FollowTarget =
 
 /** Limits, each above 0; times are in milliseconds. */
 export interface FollowLimits {
-  /** Time allowed for connecting; default 10 s. */
+  /** Time allowed for the token and for connecting; default 10 s. */
   readonly connectMs?: number | undefined;
-  /** Silence after which a connection counts as dead; default 30 s. Nodes send something every 10 s. */
+  /** Time without a new event after which a connection counts as dead; default 30 s. Nodes send one every 10 s. */
   readonly silenceMs?: number | undefined;
   /** Limit of the queue for a slow application, in characters of JSON; default 16 Mi. A snapshot is exempt. */
   readonly queueLength?: number | undefined;
@@ -20,11 +19,21 @@ export interface FollowLimits {
   readonly retryMaxMs?: number | undefined;
 }
 
+/** All limits. */
+export type Limits = { readonly [Name in keyof FollowLimits]-?: number };
+
 export interface CheckedOptions {
   readonly urls: readonly string[];
-  readonly limits: SocketLimits;
-  readonly retry: RetryBounds;
+  readonly limits: Limits;
 }
+
+const DEFAULTS: Limits = {
+  connectMs: 10_000,
+  silenceMs: 30_000,
+  queueLength: 16 * 1024 * 1024,
+  retryBaseMs: BASE_RETRY_MS,
+  retryMaxMs: MAX_RETRY_MS,
+};
 
 /** Longest time that a timer accepts. */
 const MAX_LIMIT = 2 ** 31 - 1;
@@ -52,17 +61,11 @@ export function checkedOptions(
   if (prefixes.length === 0 || !prefixes.every((prefix) => prefix.isWellFormed())) {
     throw new TypeError('prefix: expected text, or a list of at least one');
   }
-  const limit = (name: keyof FollowLimits, initial: number): number =>
-    checkedLimit(name, options[name], initial);
-  return {
-    urls,
-    limits: {
-      connectMs: limit('connectMs', 10_000),
-      silenceMs: limit('silenceMs', 30_000),
-      queueLength: limit('queueLength', 16 * 1024 * 1024),
-    },
-    retry: { baseMs: limit('retryBaseMs', BASE_RETRY_MS), maxMs: limit('retryMaxMs', MAX_RETRY_MS) },
-  };
+  const limits: Record<keyof Limits, number> = { ...DEFAULTS };
+  for (const name of Object.keys(DEFAULTS) as (keyof Limits)[]) {
+    limits[name] = checkedLimit(name, options[name], DEFAULTS[name]);
+  }
+  return { urls, limits };
 }
 
 /**

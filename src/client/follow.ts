@@ -4,13 +4,13 @@
  */
 import { retryDelayMs } from './backoff.ts';
 import { Cursor } from './cursor.ts';
-import { type Ending, endingVerdict } from './ending.ts';
+import { BAD_REQUEST, UNAUTHORIZED } from './ending.ts';
 import type { FeedEvent } from './event.ts';
-import { FeedSocket, type SocketLimits } from './feed-socket.ts';
+import { connection } from './feed-socket.ts';
 import { checkedOptions, type FollowLimits, type FollowTarget } from './follow-options.ts';
 import type { Signal } from './platform.ts';
 import { call } from './report.ts';
-import { type Token, type Transport, tokenOf } from './token.ts';
+import type { Token, Transport } from './token.ts';
 
 /** Duration after which a connection counts as good even without events, in milliseconds. */
 const GOOD_AFTER_MS = 5_000;
@@ -49,87 +49,74 @@ export type ConnectionState =
  * discard a snapshot that a cut interrupted. It does not yield `error` events but throws the final ones.
  * @throws FollowError when the node will never serve the request; TypeError for a wrong URL or limit
  */
-export async function* follow(options: FollowOptions): AsyncGenerator<FeedEvent, void, undefined> {
-  const { signal, onConnection } = options;
+export function follow(options: FollowOptions): AsyncGenerator<FeedEvent, void, undefined> {
+  const stop = new AbortController();
+  const { signal } = options;
+  const events = followed(options, AbortSignal.any([stop.signal, signal ?? stop.signal]));
+  // A generator alone would end only after the event that it waits for.
+  for (const name of ['return', 'throw'] as const) {
+    const end = events[name];
+    events[name] = (value) => {
+      stop.abort();
+      return end.call(events, value);
+    };
+  }
+  return events;
+}
+
+async function* followed(
+  options: FollowOptions,
+  signal: AbortSignal,
+): AsyncGenerator<FeedEvent, void, undefined> {
+  const { onConnection, snapshot, token } = options;
   const tell = (state: ConnectionState): void => {
     if (onConnection) call(onConnection, state);
   };
-  const { urls, limits, retry } = checkedOptions(options);
-  const cursor = new Cursor(options.position);
+  const { urls, limits } = checkedOptions(options);
+  let { position } = options;
+  /** Position at which the follower has asked for a snapshot because no node accepted it. */
+  let startedOverAt: string | undefined;
+  let hasAskedAgain = false;
+  /** Close codes of the nodes that have refused the present request, one after the other. */
+  let refusals: number[] = [];
   let turn = 0;
   let failures = 0;
-  let refusals = 0;
-  while (!signal?.aborted) {
+  while (!signal.aborted) {
     const url = urls[turn % urls.length] as string;
-    const before = cursor.position;
-    const opened = { at: Number.POSITIVE_INFINITY, isServed: false };
+    const cursor = new Cursor(position);
+    const startedAt = performance.now();
     tell({ kind: 'connecting', url });
-    const ending = yield* oneConnection(
-      url,
+    const { detail, staysHere, refusal } = yield* connection(
+      feedUrl(url, options, position),
       options,
       limits,
       cursor,
-      () => {
-        opened.at = performance.now();
-        tell({ kind: 'open', url });
-      },
-      () => {
-        opened.isServed = true;
-      },
+      signal,
+      () => tell({ kind: 'open', url }),
     );
-    const verdict = endingVerdict(ending);
-    if (verdict.kind === 'stop') return;
-    if (verdict.kind === 'fail') {
-      // A function may have a new token; the same dead one would be refused for ever.
-      refusals = opened.isServed ? 1 : refusals + 1;
-      const mayTryAgain = verdict.error.code === 'UNAUTHORIZED' && typeof options.token === 'function';
-      if (!mayTryAgain || refusals > 1) throw verdict.error;
-      continue;
-    }
-    refusals = 0;
-    const isGood = cursor.position !== before || performance.now() - opened.at >= GOOD_AFTER_MS;
+    if (signal.aborted) return;
+    const lastedMs = performance.now() - startedAt;
+    const isGood = cursor.position !== position || (cursor.isServed && lastedMs >= GOOD_AFTER_MS);
     failures = isGood ? 0 : failures + 1;
-    if (verdict.where === 'next') turn += 1;
-    const delayMs = retryDelayMs(failures, urls.length, Math.random(), retry);
-    tell({ kind: 'waiting', url, detail: verdict.detail, delayMs });
-    await pause(delayMs, signal);
-  }
-}
-
-async function* oneConnection(
-  url: string,
-  options: FollowOptions,
-  limits: SocketLimits,
-  cursor: Cursor,
-  opened: () => void,
-  served: () => void,
-): AsyncGenerator<FeedEvent, Ending, undefined> {
-  const { signal } = options;
-  cursor.connected();
-  let token: string | undefined;
-  try {
-    token = await tokenOf(options.token);
-  } catch (error) {
-    return { kind: 'unreachable', detail: `there is no token: ${error}` };
-  }
-  const socket = new FeedSocket(feedUrl(url, options, cursor.position), token, options, limits, opened);
-  const abort = (): void => socket.abort();
-  signal?.addEventListener('abort', abort);
-  try {
-    for (;;) {
-      const next = await socket.next();
-      if (next.kind === 'end') return next.ending;
-      const verdict = cursor.take(next.event);
-      if (verdict === 'violation') {
-        return { kind: 'malformed', detail: `${next.event.type} where it cannot come` };
-      }
-      if (verdict !== 'deliver') continue;
-      served();
-      yield next.event;
+    position = cursor.position;
+    if (cursor.isServed) hasAskedAgain = false;
+    if (cursor.isServed || !refusal) refusals = [];
+    // One node's refusal ends nothing that another node would serve.
+    if (refusal && refusals.push(refusal.closeCode) >= urls.length) {
+      // Without the position, or with another token, the request may be served: each is tried once.
+      const mayStartOver = position !== startedOverAt && snapshot !== false;
+      if (refusals.includes(BAD_REQUEST) && position && mayStartOver) {
+        startedOverAt = position;
+        position = undefined;
+      } else if (refusals.includes(UNAUTHORIZED) && typeof token === 'function' && !hasAskedAgain) {
+        hasAskedAgain = true;
+      } else throw refusal;
+      refusals = [];
     }
-  } finally {
-    signal?.removeEventListener('abort', abort);
-    socket.abort();
+    if (!staysHere) turn += 1;
+    const delayMs = retryDelayMs(failures, urls.length, Math.random(), limits, lastedMs);
+    tell({ kind: 'waiting', url, detail, delayMs });
+    await pause(delayMs, signal);
   }
 }
 
@@ -142,8 +129,7 @@ function feedUrl(base: string, { prefix, snapshot }: FollowOptions, position: st
 }
 
 /** Waits; ends early when the signal is aborted, or when the browser is online again. */
-function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  if (signal?.aborted) return Promise.resolve();
+function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const over = new AbortController();
     const done = (): void => {
@@ -152,7 +138,8 @@ function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
       resolve();
     };
     const timer = setTimeout(done, ms);
-    signal?.addEventListener('abort', done, over);
+    signal.addEventListener('abort', done, over);
+    if (signal.aborted) done();
     // Browsers say when the machine is connected again; Node does not.
     (globalThis as Partial<EventTarget>).addEventListener?.('online', done, over);
   });

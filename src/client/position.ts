@@ -11,8 +11,8 @@ export interface ParsedPosition {
 }
 
 /** @returns the parts of `<run ID>:<offset>`, or null for any other text */
-export function parsePosition(text: string): ParsedPosition | null {
-  const match = /^([0-9a-f]{40}):(\d{1,16})$/i.exec(text);
+export function parsePosition(text: string | undefined): ParsedPosition | null {
+  const match = /^([0-9a-f]{40}):(\d{1,16})$/i.exec(text ?? '');
   return match === null ? null : { runId: (match[1] as string).toLowerCase(), offset: Number(match[2]) };
 }
 

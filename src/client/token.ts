@@ -18,5 +18,5 @@ export async function tokenOf(token: Token | undefined): Promise<string | undefi
 
 /** The subprotocol that brings a token: pages cannot set headers of a WebSocket. */
 export function tokenProtocol(token: string): string {
-  return `bearer.${btoa(token).replace(/\+/g, '-').replace(/\//g, '_').replace(/=+$/, '')}`;
+  return `bearer.${btoa(token).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')}`;
 }

@@ -16,6 +16,13 @@ const ENTRY: FeedEvent = {
   expiresAt: null,
 };
 const SYNCED: FeedEvent = { type: 'synced', position: `${A}:90` };
+const WAITING: FeedEvent = { type: 'waiting' };
+const TOO_FAR_BEHIND: FeedEvent = {
+  type: 'error',
+  code: 'TOO_FAR_BEHIND',
+  detail: '',
+  position: `${A}:80`,
+};
 
 function change(position: string): FeedEvent {
   return { ...set('k', 'v', 1), position };
@@ -51,6 +58,7 @@ const CASES: readonly Case[] = [
     'a heartbeat at the same place is passed on; a change at the same place has been',
     `${A}:50`,
     [
+      [continues(`${A}:50`), 'deliver'],
       [bookmark(`${A}:50`), 'deliver'],
       [change(`${A}:50`), 'drop'],
     ],
@@ -60,6 +68,7 @@ const CASES: readonly Case[] = [
     'what comes again is dropped, by number and not by text: 9 is before 50',
     `${A}:50`,
     [
+      [continues(`${A}:50`), 'deliver'],
       [change(`${A}:9`), 'drop'],
       [bookmark(`${A}:49`), 'drop'],
       [change(`${A}:51`), 'deliver'],
@@ -67,13 +76,67 @@ const CASES: readonly Case[] = [
     `${A}:51`,
   ],
   [
-    'offsets of another run ID say nothing',
+    'a history may get another run ID, before the connection or on it, and its offsets count on',
     `${A}:50`,
     [
       [continues(`${B}:50`), 'deliver'],
       [change(`${B}:60`), 'deliver'],
+      [bookmark(`${A}:60`), 'deliver'],
+      [change(`${A}:70`), 'deliver'],
+      [continues(`${B}:80`), 'deliver'],
     ],
-    `${B}:60`,
+    `${B}:80`,
+  ],
+  ...[change(`${B}:59`), change(`${B}:60`), bookmark(`${B}:59`), continues(`${B}:59`)].map(
+    (event): Case => [
+      `another run ID whose offsets go back is of an unrelated history: ${event.type} ${JSON.stringify(event)}`,
+      `${A}:50`,
+      [
+        [continues(`${A}:50`), 'deliver'],
+        [change(`${A}:60`), 'deliver'],
+        [event, 'violation'],
+      ],
+      `${A}:60`,
+    ],
+  ),
+  ...[`${A}:49`, `${A}:51`, `${B}:51`, 'nonsense', ''].map(
+    (position): Case => [
+      `it continues elsewhere: ${position}`,
+      `${A}:50`,
+      [[continues(position), 'violation']],
+      `${A}:50`,
+    ],
+  ),
+  ['it continues what was not there', undefined, [[continues(`${A}:50`), 'violation']], undefined],
+  ...[change('nonsense'), bookmark(`${A}:`), continues('now'), { ...RESET, position: `${A}:x` }].map(
+    (event): Case => [
+      `a position that is none: ${JSON.stringify(event)}`,
+      `${A}:50`,
+      [
+        [continues(`${A}:50`), 'deliver'],
+        [event as FeedEvent, 'violation'],
+      ],
+      `${A}:50`,
+    ],
+  ),
+  [
+    'the end of another snapshot',
+    undefined,
+    [
+      [RESET, 'deliver'],
+      [{ type: 'synced', position: `${A}:91` }, 'violation'],
+    ],
+    undefined,
+  ],
+  [
+    'a snapshot that is put off has ended: the next one begins anew',
+    `${A}:50`,
+    [
+      [RESET, 'deliver'],
+      [WAITING, 'deliver'],
+      [ENTRY, 'violation'],
+    ],
+    `${A}:50`,
   ],
   [
     'within a snapshot, the old position is the one to resume from',
@@ -139,15 +202,28 @@ const CASES: readonly Case[] = [
   [
     'who is let go for being slow goes on from where that was',
     `${A}:50`,
-    [[{ type: 'error', code: 'TOO_FAR_BEHIND', detail: '', position: `${A}:80` }, 'drop']],
+    [
+      [continues(`${A}:50`), 'deliver'],
+      [TOO_FAR_BEHIND, 'drop'],
+    ],
     `${A}:80`,
+  ],
+  ['but not before anything has come', `${A}:50`, [[TOO_FAR_BEHIND, 'drop']], `${A}:50`],
+  [
+    'and not from a place that it is past',
+    `${A}:90`,
+    [
+      [continues(`${A}:90`), 'deliver'],
+      [TOO_FAR_BEHIND, 'drop'],
+    ],
+    `${A}:90`,
   ],
   [
     'but not in the middle of a snapshot',
     `${A}:50`,
     [
       [RESET, 'deliver'],
-      [{ type: 'error', code: 'TOO_FAR_BEHIND', detail: '', position: `${A}:80` }, 'drop'],
+      [TOO_FAR_BEHIND, 'drop'],
     ],
     `${A}:50`,
   ],
@@ -156,11 +232,64 @@ const CASES: readonly Case[] = [
 
 for (const [name, asked, events, resume] of CASES) {
   test(`cursor: ${name}`, () => {
-    const cursor = new Cursor(asked);
+    let cursor = new Cursor(asked);
     for (const step of events) {
-      if (step === 'connected') cursor.connected();
+      if (step === 'connected') cursor = new Cursor(cursor.position);
       else assert.equal(cursor.take(step[0]), step[1], JSON.stringify(step[0]));
     }
     assert.equal(cursor.position, resume);
   });
 }
+
+test('cursor: in each state it takes the events of the protocol, and no others', () => {
+  const events: Readonly<Record<FeedEvent['type'], FeedEvent>> = {
+    reset: RESET,
+    entry: ENTRY,
+    synced: SYNCED,
+    continue: continues(`${A}:50`),
+    set: change(`${A}:60`),
+    delete: { type: 'delete', key: 'k', position: `${A}:60` },
+    expiry: { type: 'expiry', key: 'k', expiresAt: null, position: `${A}:60` },
+    flush: { type: 'flush', position: `${A}:60` },
+    batch: { type: 'batch', changes: [], position: `${A}:60` },
+    bookmark: bookmark(`${A}:60`),
+    waiting: WAITING,
+    error: { type: 'error', code: 'X', detail: '' },
+  };
+  const taken = (...before: readonly FeedEvent[]): readonly string[] =>
+    Object.entries(events).flatMap(([type, event]) => {
+      const cursor = new Cursor(`${A}:50`);
+      for (const each of before) cursor.take(each);
+      return cursor.take(event) === 'violation' ? [] : [type];
+    });
+  const first = ['reset', 'continue', 'waiting', 'error'];
+  assert.deepEqual(taken(), first);
+  assert.deepEqual(taken(WAITING), first);
+  assert.deepEqual(taken(RESET), ['reset', 'entry', 'synced', 'continue', 'waiting', 'error']);
+  const changes = ['set', 'delete', 'expiry', 'flush', 'batch'];
+  assert.deepEqual(taken(continues(`${A}:50`)), [
+    'reset',
+    'continue',
+    ...changes,
+    'bookmark',
+    'waiting',
+    'error',
+  ]);
+});
+
+test('cursor: a snapshot has as many entries as announced, with some room for writes', () => {
+  const received = (keys: number | undefined): number => {
+    const cursor = new Cursor();
+    cursor.take({
+      type: 'reset',
+      position: `${A}:90`,
+      reason: 'first-sync',
+      ...(keys === undefined ? {} : { keys }),
+    });
+    let count = 0;
+    while (count < 100_000 && cursor.take({ ...ENTRY, key: `${count}` } as FeedEvent) === 'deliver')
+      count += 1;
+    return count;
+  };
+  assert.deepEqual([0, 2, 10_000].map(received), [1_000, 1_004, 21_000]);
+});

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { createServer, type Socket } from 'node:net';
 import test from 'node:test';
 import { retryDelayMs } from '../../src/client/backoff.ts';
-import { endingVerdict, FollowError } from '../../src/client/ending.ts';
+import { endingOf, FollowError } from '../../src/client/ending.ts';
 import type { FeedEvent } from '../../src/client/event.ts';
 import { type ConnectionState, type FollowOptions, follow } from '../../src/client/follow.ts';
 import { mirror } from '../../src/client/mirror/mirror.ts';
@@ -325,23 +325,28 @@ test('a URL may have a path: a proxy’s, before the node', async (t) => {
   assert.equal(events.at(-1)?.type, 'synced');
 });
 
-test('the delays: at once to each node, then doubled round by round up to the bound, at least half of it', () => {
-  const bounds = { baseMs: 500, maxMs: 10_000 };
+test('the delays: soon to each node, then doubled round by round up to the bound, at least half of it', () => {
+  const bounds = { retryBaseMs: 500, retryMaxMs: 10_000 };
   const delays = (random: number): number[] =>
-    [0, 1, 2, 3, 4, 6, 8, 10, 12, 1_000].map((failures) => retryDelayMs(failures, 2, random, bounds));
-  assert.deepEqual(delays(0), [0, 0, 500, 500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
-  assert.deepEqual(delays(0.5), [50, 50, 375, 375, 750, 1_500, 3_000, 6_000, 7_500, 7_500]);
+    [0, 1, 2, 3, 4, 6, 8, 10, 12, 1_000].map((failures) => retryDelayMs(failures, 2, random, bounds, 5_000));
+  assert.deepEqual(delays(0), [100, 100, 500, 500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
+  assert.deepEqual(delays(0.5), [75, 75, 375, 375, 750, 1_500, 3_000, 6_000, 7_500, 7_500]);
+});
+
+test('after a good connection that soon broke, the next one begins no sooner than another attempt would', () => {
+  const bounds = { retryBaseMs: 500, retryMaxMs: 10_000 };
+  const delays = [0, 100, 300, 450, 60_000].map((lastedMs) => retryDelayMs(0, 2, 0, bounds, lastedMs));
+  assert.deepEqual(delays, [500, 400, 200, 100, 100]);
 });
 
 test('what each close code means', () => {
-  const verdicts = [1000, 1001, 1006, 1011, 4400, 4401, 4403, 4408, 4409, 4413, 4429, 4499, 4503].map(
+  const endings = [1000, 1001, 1006, 1011, 4400, 4401, 4403, 4408, 4409, 4413, 4429, 4499, 4503].map(
     (code) => {
-      const verdict = endingVerdict({ kind: 'closed', code, reason: '', error: null });
-      if (verdict.kind === 'fail') return [code, verdict.error.code];
-      return [code, verdict.kind === 'retry' ? verdict.where : verdict.kind];
+      const { refusal, staysHere } = endingOf(code, '');
+      return [code, refusal?.code ?? (staysHere ? 'same' : 'next')];
     },
   );
-  assert.deepEqual(verdicts, [
+  assert.deepEqual(endings, [
     [1000, 'next'],
     [1001, 'next'],
     [1006, 'next'],

@@ -5,7 +5,6 @@
  * also reports the state.
  */
 
-import { FollowError } from '../ending.ts';
 import { type ConnectionState, follow } from '../follow.ts';
 import { checkedLimit, checkedOptions } from '../follow-options.ts';
 import type { Signal } from '../platform.ts';
@@ -25,8 +24,6 @@ import { within } from './within.ts';
 
 /** Most time that a call of the storage may take, in milliseconds. */
 const STORAGE_MS = 10_000;
-/** Close code for a malformed request. */
-const BAD_REQUEST = 4400;
 
 /** @throws TypeError for a missing or malformed URL, or a limit that is not a positive number */
 export function mirror(options: MirrorOptions): Mirror {
@@ -186,26 +183,12 @@ export class Mirror {
 
   async #follow(): Promise<void> {
     const onConnection = (state: ConnectionState): void => this.#connection(state);
-    let position = this.#copy.position ?? undefined;
-    let mayBeThePosition = position !== undefined;
     while (!this.#abort.signal.aborted) {
       this.#attempt = new AbortController();
       const signal = AbortSignal.any([this.#abort.signal, this.#attempt.signal]);
-      try {
-        for await (const event of follow({ ...this.#options, position, signal, onConnection })) {
-          mayBeThePosition = true;
-          for (const effect of this.#copy.take(event)) this.#perform(effect);
-        }
-        // The mirror is closed, or is to connect again.
-        position = this.#copy.position ?? undefined;
-        mayBeThePosition = position !== undefined;
-      } catch (error) {
-        // The node may reject a position that was stored or comes from another node. A request without it shows whether
-        // the rest of the request is wrong.
-        const isWrong = error instanceof FollowError && error.closeCode === BAD_REQUEST;
-        if (!isWrong || !mayBeThePosition) throw error;
-        position = undefined;
-        mayBeThePosition = false;
+      const position = this.#copy.position ?? undefined;
+      for await (const event of follow({ ...this.#options, position, signal, onConnection })) {
+        for (const effect of this.#copy.take(event)) this.#perform(effect);
       }
     }
   }
