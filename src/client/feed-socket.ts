@@ -68,7 +68,7 @@ export async function* connection(
     if (performance.now() - renewedAt < RENEW_MS) return;
     renewedAt = performance.now();
     tokenOf(token)
-      .then((another) => socket?.send(JSON.stringify({ type: 'auth', token: another })))
+      .then((another) => another && socket?.send(JSON.stringify({ type: 'auth', token: another })))
       .catch(() => undefined);
   };
   const take = (data: unknown): void => {

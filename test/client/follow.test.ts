@@ -1,8 +1,5 @@
 /** The follower against a scripted node: real sockets, and every way to lose them. */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
-import { createServer, type Socket } from 'node:net';
 import test from 'node:test';
 import { retryDelayMs } from '../../src/client/backoff.ts';
 import { endingOf, FollowError } from '../../src/client/ending.ts';
@@ -10,8 +7,9 @@ import type { FeedEvent } from '../../src/client/event.ts';
 import { type ConnectionState, type FollowOptions, follow } from '../../src/client/follow.ts';
 import { mirror } from '../../src/client/mirror/mirror.ts';
 import type { MirrorOptions } from '../../src/client/mirror/mirror-options.ts';
+import { mutePort, refusingPort } from '../support/dead-ports.ts';
 import { FeedModel } from '../support/feed-model.ts';
-import { type ScriptedFeed, scriptedFeed } from '../support/scripted-feed.ts';
+import { emptied, scriptedFeed } from '../support/scripted-feed.ts';
 
 /** No test waits for a retry. */
 const AT_ONCE = { retryBaseMs: 1, retryMaxMs: 5 };
@@ -194,15 +192,8 @@ test('a node that goes silent is disconnected, even if the clock is set back', a
 });
 
 test('a machine that accepts connections and sends nothing is disconnected', async (t) => {
-  const sockets = new Set<Socket>();
-  const mute = createServer((socket) => sockets.add(socket)).listen(0, '127.0.0.1');
-  await once(mute, 'listening');
-  t.after(() => {
-    mute.close();
-    for (const socket of sockets) socket.destroy();
-  });
   const feed = await scriptedFeed(t, () => model().from(undefined));
-  const urls = [`http://127.0.0.1:${(mute.address() as AddressInfo).port}`, feed.url];
+  const urls = [`http://127.0.0.1:${await mutePort(t)}`, feed.url];
   const events = await collect({ urls, connectMs: 50 }, ({ type }) => type === 'synced');
   assert.equal(events.length, 7);
 });
@@ -362,18 +353,3 @@ test('what each close code means', () => {
     [4503, 'next'],
   ]);
 });
-
-/** A port that nobody listens on. */
-async function refusingPort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
-/** Waits until the node has no connection. */
-async function emptied(feed: ScriptedFeed): Promise<void> {
-  for (const socket of feed.sockets) if (socket.readyState !== socket.CLOSED) await once(socket, 'close');
-}

@@ -83,3 +83,8 @@ export async function scriptedFeed(
     },
   };
 }
+
+/** Waits until the node has no connection. */
+export async function emptied(feed: ScriptedFeed): Promise<void> {
+  for (const socket of feed.sockets) if (socket.readyState !== socket.CLOSED) await once(socket, 'close');
+}

@@ -1,0 +1,149 @@
+/** Followers of nodes that are broken, and how to stop following them. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import type { FeedEvent } from '../../src/client/event.ts';
+import { type ConnectionState, type FollowOptions, follow } from '../../src/client/follow.ts';
+import { mutePort, refusingPort } from '../support/dead-ports.ts';
+import { emptied, type Step, scriptedFeed } from '../support/scripted-feed.ts';
+import { abc } from '../support/scripted-mirror.ts';
+
+/** Follows with short pauses, until an event that `isLast`. @returns why each connection before has ended */
+async function endings(
+  options: FollowOptions,
+  isLast: (event: FeedEvent) => boolean,
+): Promise<readonly string[]> {
+  const details: string[] = [];
+  const onConnection = (state: ConnectionState): void => {
+    if (state.kind === 'waiting') details.push(state.detail);
+  };
+  const events = follow({ retryBaseMs: 1, retryMaxMs: 5, ...options, onConnection });
+  for await (const event of events) if (isLast(event)) break;
+  return details;
+}
+
+const ENDS = {
+  return: (events: AsyncGenerator<FeedEvent, void, undefined>) => events.return(),
+  throw: (events: AsyncGenerator<FeedEvent, void, undefined>) => events.throw(new Error('thrown in')),
+};
+for (const [name, end] of Object.entries(ENDS)) {
+  test(`${name}() ends the iteration at once, whatever it waits for`, async (t) => {
+    const feed = await scriptedFeed(t, () => [{ type: 'waiting' }]);
+    const mute = await mutePort(t);
+    const never = { url: feed.url, token: () => new Promise<string>(() => undefined) };
+    const waits: Readonly<Record<string, FollowOptions>> = {
+      'an event': { url: feed.url },
+      'a connection': { url: `http://127.0.0.1:${mute}` },
+      'a token': never,
+      'the next attempt': {
+        url: `http://127.0.0.1:${await refusingPort()}`,
+        retryBaseMs: 1e6,
+        retryMaxMs: 1e6,
+      },
+    };
+    for (const [what, options] of Object.entries(waits)) {
+      const reached = Promise.withResolvers<void>();
+      const onConnection = ({ kind }: ConnectionState): void => {
+        const isThere = what === 'the next attempt' ? kind === 'waiting' : kind === 'connecting';
+        if (isThere) setImmediate(reached.resolve);
+      };
+      const events = follow({ ...options, onConnection });
+      if (what === 'an event') assert.deepEqual((await events.next()).value, { type: 'waiting' });
+      const next = events.next();
+      await reached.promise;
+      const ended = end(events);
+      if (name === 'throw') await assert.rejects(ended, /thrown in/, what);
+      else assert.deepEqual(await ended, { done: true, value: undefined }, what);
+      assert.deepEqual(await next, { done: true, value: undefined }, what);
+    }
+    await emptied(feed);
+  });
+}
+
+test('an abort in a callback ends the loop', async (t) => {
+  const feed = await scriptedFeed(t, () => [4503]);
+  for (const last of ['connecting', 'open', 'waiting']) {
+    const abort = new AbortController();
+    const onConnection = ({ kind }: ConnectionState): void => {
+      if (kind === last) abort.abort();
+    };
+    const following = follow({
+      url: feed.url,
+      signal: abort.signal,
+      retryBaseMs: 1e6,
+      retryMaxMs: 1e6,
+      onConnection,
+    });
+    assert.deepEqual(await following.next(), { done: true, value: undefined }, last);
+  }
+});
+
+const NOTHING_NEW: Readonly<Record<string, object>> = {
+  'only events that nobody knows': { type: 'weather', sunny: true },
+  'only that it is about to end': { type: 'error', code: 'SOON', detail: 'really' },
+  'only what it has sent before': { type: 'flush', position: `${'a'.repeat(40)}:5` },
+  'only that the token expires': { type: 'expiring', expiresAt: 1 },
+};
+for (const [what, event] of Object.entries(NOTHING_NEW)) {
+  test(`a node that sends ${what} is left, after the time of a silent one`, async (t) => {
+    const position = `${'a'.repeat(40)}:9`;
+    const isLate = what.includes('before');
+    const bad = await scriptedFeed(t, () => (isLate ? [{ type: 'continue', position }] : []));
+    const timer = setInterval(() => bad.send(event), 5);
+    t.after(() => clearInterval(timer));
+    const good = await scriptedFeed(t, () => [{ type: 'continue', position }, 4409]);
+    const urls = [bad.url, good.url];
+    const details = await endings({ urls, position, silenceMs: 100 }, () => good.requests.length > 0);
+    assert.equal(details.at(0), 'nothing came for 100 ms');
+  });
+}
+
+test('a snapshot without an end, and a first word that is none, end the attempt', async (t) => {
+  const history = abc();
+  const entry = (index: number): object => ({ ...history.snapshot('forced')[1], key: `k${index}` });
+  const reset = { type: 'reset', position: history.position, reason: 'forced', keys: 2 };
+  const firsts: readonly (readonly Step[])[] = [
+    [reset, ...Array.from({ length: 5_000 }, (_, index) => entry(index))],
+    [{ type: 'synced', position: history.position }],
+    [{ type: 'continue', position: history.position }],
+    [{ type: 'bookmark', position: history.position }],
+    history.events.slice(0, 1),
+    [reset, { type: 'synced', position: `${'b'.repeat(40)}:1` }],
+    [{ ...reset, keys: 'many' }],
+    ['{"type":"reset"'],
+  ];
+  const feed = await scriptedFeed(t, (index) => firsts[index] ?? history.from(undefined));
+  let entries = 0;
+  const details = await endings({ url: feed.url }, ({ type }) => {
+    if (type === 'entry') entries += 1;
+    return type === 'synced';
+  });
+  assert.equal(feed.requests.length, firsts.length + 1);
+  assert.equal(entries, 2 * 2 + 1_000 + history.entries.size);
+  for (const detail of details) assert.match(detail, / where it cannot come$|^not an event of the feed: /);
+});
+
+test('a WebSocket that only says `error`, as in a page that may not connect, ends the attempt at once', async (t) => {
+  const feed = await scriptedFeed(t, () => abc().from(undefined));
+  let attempts = 0;
+  class Forbidden {
+    onerror: (() => void) | null = null;
+    readyState = 0;
+    constructor() {
+      queueMicrotask(() => this.onerror?.());
+    }
+    close(): void {
+      this.readyState = 3;
+    }
+  }
+  const construct = (target: typeof WebSocket, [url, protocols]: [string, string]): object => {
+    attempts += 1;
+    if (attempts === 2) throw new DOMException('mixed content', 'SecurityError');
+    return attempts === 1 ? new Forbidden() : new target(url, protocols);
+  };
+  const transport = { fetch, WebSocket: new Proxy(WebSocket, { construct }) };
+  const details = await endings(
+    { url: feed.url, transport, connectMs: 1e6 },
+    ({ type }) => type === 'synced',
+  );
+  assert.deepEqual(details, ['cannot connect', 'cannot connect: SecurityError: mixed content']);
+});
