@@ -1,6 +1,7 @@
 /** Connections of psyncd/client with CAs and certificates of the caller's choice. */
+import type { Socket } from 'node:net';
 import { createSecureContext, getCACertificates } from 'node:tls';
-import { Agent, fetch, type RequestInit, WebSocket } from 'undici';
+import { Agent, buildConnector, fetch, type RequestInit, WebSocket } from 'undici';
 import type { Transport } from '../client/token.ts';
 
 /** PEM, as text or bytes. */
@@ -14,6 +15,9 @@ export interface TlsMaterial {
   readonly key?: Pem | undefined;
 }
 
+/** Most time that a node may take to close a connection, in milliseconds. */
+const CLOSE_MS = 2_000;
+
 /**
  * @returns the option `transport` of `Client`, `follow` and `mirror`
  * @throws Error if the certificate or the key cannot be used
@@ -26,15 +30,32 @@ export function nodeTransport({ ca, cert, key }: TlsMaterial): Transport {
     ...(key === undefined ? {} : { key }),
   });
   // Without it NODE_TLS_REJECT_UNAUTHORIZED would decide whether the node is checked.
-  const dispatcher = new Agent({ connect: { secureContext, rejectUnauthorized: true } });
-  class Socket extends WebSocket {
+  const connect = { secureContext, rejectUnauthorized: true };
+  const dispatcher = new Agent({ connect });
+  const connector = buildConnector(connect);
+  class ClosingWebSocket extends WebSocket {
+    #connection: Socket | undefined;
+
     constructor(url: string | URL, protocols: string | string[] = []) {
-      super(url, { protocols, dispatcher });
+      const ownConnection = new Agent({
+        connect: (options, callback) =>
+          connector(options, (...result) => {
+            this.#connection = result[1] ?? undefined;
+            callback(...result);
+          }),
+      });
+      super(url, { protocols, dispatcher: ownConnection });
+    }
+
+    override close(code?: number, reason?: string): void {
+      super.close(code, reason);
+      // Undici waits for the peer's close frame without a limit, and keeps the program running.
+      setTimeout(() => this.#connection?.destroy(), CLOSE_MS).unref();
     }
   }
   // Undici's own types and those of the platform describe the same things.
   return {
     fetch: (input: string, init: RequestInit = {}) => fetch(input, { ...init, dispatcher }),
-    WebSocket: Socket,
+    WebSocket: ClosingWebSocket,
   } as unknown as Transport;
 }

@@ -1,11 +1,12 @@
 /** Followers of nodes that are broken, and how to stop following them. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { until } from '../../src/cli/until.ts';
 import type { FeedEvent } from '../../src/client/event.ts';
 import { type ConnectionState, type FollowOptions, follow } from '../../src/client/follow.ts';
 import { mutePort, refusingPort } from '../support/dead-ports.ts';
 import { emptied, type Step, scriptedFeed } from '../support/scripted-feed.ts';
-import { abc } from '../support/scripted-mirror.ts';
+import { abc, contents, expected, honest, open } from '../support/scripted-mirror.ts';
 
 /** Follows with short pauses, until an event that `isLast`. @returns why each connection before has ended */
 async function endings(
@@ -146,4 +147,31 @@ test('a WebSocket that only says `error`, as in a page that may not connect, end
     ({ type }) => type === 'synced',
   );
   assert.deepEqual(details, ['cannot connect', 'cannot connect: SecurityError: mixed content']);
+});
+
+test('a batch with one change that cannot be decoded is not applied, and the mirror goes on elsewhere', async (t) => {
+  const history = abc();
+  const before = expected(history);
+  const good = { type: 'set', key: 'a', value: 'half', encoding: 'utf8', version: 1, expiresAt: null };
+  const bad = { ...good, value: '!', encoding: 'base64' };
+  const position = `${'a'.repeat(40)}:40`;
+  const broken = await scriptedFeed(t, () => [
+    ...history.from(undefined),
+    { type: 'batch', changes: [{ type: 'delete', key: 'b' }, good, bad], position },
+  ]);
+  const next = await honest(t, history);
+  const copy = open(t, { urls: [broken.url, next.url] });
+  const shown: unknown[] = [];
+  copy.on('state', () => shown.push(contents(copy)));
+  await copy.ready;
+  await until('the next node is asked', () => next.requests.length === 1);
+  next.send(history.set('d', 'more'));
+  await copy.waitFor(history.position);
+  assert.deepEqual(contents(copy), expected(history));
+  for (const each of shown.slice(shown.findIndex((one) => 'a' in (one as object))))
+    assert.deepEqual(each, before);
+  assert.deepEqual(
+    next.requests.map((query) => query.get('position')),
+    [`${'a'.repeat(40)}:30`],
+  );
 });
