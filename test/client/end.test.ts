@@ -8,6 +8,7 @@ import { FeedModel } from '../support/feed-model.ts';
 import { type ScriptedFeed, scriptedFeed } from '../support/scripted-feed.ts';
 
 const MIRROR = fileURLToPath(new URL('../../src/client/mirror/mirror.ts', import.meta.url));
+const TRANSPORT = fileURLToPath(new URL('../../src/client-node/transport.ts', import.meta.url));
 /** A program that has not ended after this time hangs. */
 const PATIENCE_MS = 60_000;
 
@@ -63,4 +64,16 @@ test('a mirror that has failed keeps no program running, even if nobody closes i
     const copy = mirror({ url });
     copy.on('state', ({ kind }) => { if (kind === 'failed') console.log(kind, copy.size); });`;
   assert.equal(await printed(feed, program), 'failed 2\n');
+});
+
+test('with nodeTransport a closed mirror keeps no program running, though the node never ends the connection', async (t) => {
+  const history = promoted();
+  const feed = await scriptedFeed(t, () => [...history.from(undefined), 'HALF-OPEN']);
+  const program = `
+    import { nodeTransport } from ${JSON.stringify(TRANSPORT)};
+    const copy = mirror({ url, transport: nodeTransport({}) });
+    await copy.ready;
+    await copy.close();
+    console.log(copy.state.kind, copy.size);`;
+  assert.equal(await printed(feed, program), 'closed 2\n');
 });

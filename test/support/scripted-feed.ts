@@ -12,7 +12,9 @@ export type Step =
   /** Closes with this code. */
   | number
   /** The connection breaks, without a close frame. */
-  | 'CUT';
+  | 'CUT'
+  /** The node takes nothing any more, not even the end of the connection. */
+  | 'HALF-OPEN';
 
 export interface ScriptedFeed {
   readonly url: string;
@@ -55,6 +57,7 @@ export async function scriptedFeed(
     for (const step of steps) {
       // What was said before still arrives, or it would not be the script that is played.
       if (step === 'CUT') connections.get(socket)?.destroySoon();
+      else if (step === 'HALF-OPEN') socket.pause();
       else if (typeof step === 'number') socket.close(step);
       else socket.send(typeof step === 'string' ? step : JSON.stringify(step));
     }

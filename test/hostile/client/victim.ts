@@ -31,17 +31,23 @@ let peakBytes = 0;
 
 function found(round: number, kind: string, detail: unknown): void {
   const text = detail instanceof Error ? (detail.stack ?? String(detail)) : String(detail);
-  console.log(JSON.stringify({ kind, detail: text.slice(0, 1_000), round } satisfies Line));
+  console.log(JSON.stringify({ kind, detail: text.slice(0, 2_000), round } satisfies Line));
 }
 
 process.on('unhandledRejection', (error) => found(-1, 'unhandled rejection', error));
 process.on('uncaughtException', (error) => found(-1, 'uncaught exception', error));
 
-async function within<T>(round: number, what: string, act: Promise<T>): Promise<T | null> {
+/** @param state what to add to the finding if `act` takes too long */
+async function within<T>(
+  round: number,
+  what: string,
+  act: Promise<T>,
+  state: () => string = () => '',
+): Promise<T | null> {
   const over = new AbortController();
   const late = pause(PATIENCE_MS, null, { signal: over.signal }).then(
     () => {
-      found(round, `${what}: not in time`, '');
+      found(round, `${what}: not in time`, state());
       return null;
     },
     () => null,
@@ -56,15 +62,22 @@ async function within<T>(round: number, what: string, act: Promise<T>): Promise<
 /** Notes the attempts of one follower, and finds those that come too soon. */
 class Attempts {
   readonly #round: number;
+  readonly #states: string[] = [];
   #last = Number.NEGATIVE_INFINITY;
 
   constructor(round: number) {
     this.#round = round;
   }
 
-  note(kind: string): void {
-    if (kind !== 'connecting') return;
+  /** The last states, with their times in milliseconds. */
+  get states(): string {
+    return `${this.#states.slice(-20).join('\n')}\nnow ${performance.now().toFixed()}`;
+  }
+
+  note(state: { readonly kind: string; readonly detail?: string }): void {
     const now = performance.now();
+    this.#states.push(`${now.toFixed()} ${state.kind} ${state.detail ?? ''}`);
+    if (state.kind !== 'connecting') return;
     if (now - this.#last < MIN_GAP_MS)
       found(this.#round, 'an attempt too soon', `after ${now - this.#last} ms`);
     this.#last = now;
@@ -136,7 +149,7 @@ async function mirrored(round: number, options: Options, chance: Chance, calm: P
   };
   let failure: unknown;
   copy.on('state', (state) => {
-    attempts.note(state.kind);
+    attempts.note(state);
     look();
     if (state.kind === 'failed') failure = state.error;
   });
@@ -158,7 +171,7 @@ async function mirrored(round: number, options: Options, chance: Chance, calm: P
   const arrived = (): boolean => failure !== undefined || copy.get(MARK) === `${number}`;
   const reached = Promise.withResolvers<void>();
   const watch = setInterval(() => arrived() && reached.resolve(), 5);
-  await within(round, 'a mirror of honest nodes arrives', reached.promise);
+  await within(round, 'a mirror of honest nodes arrives', reached.promise, () => attempts.states);
   clearInterval(watch);
   look();
   if (failure !== undefined) await failed(round, 'a mirror', failure, urls.length, calm);
@@ -174,7 +187,7 @@ async function followed(round: number, options: Options, chance: Chance, calm: P
     ...options,
     queueLength: 100_000,
     signal: abort.signal,
-    onConnection: ({ kind }: ConnectionState) => attempts.note(kind),
+    onConnection: (state: ConnectionState) => attempts.note(state),
   });
   let copy = new Map<string, string>();
   let next: Map<string, string> | null = null;
@@ -202,7 +215,9 @@ async function followed(round: number, options: Options, chance: Chance, calm: P
   );
   ({ number } = await calm);
   if (copy.get(MARK) === `${number}`) reached.resolve();
-  await within(round, 'a follower of honest nodes arrives', Promise.race([reached.promise, failure]));
+  const arrival = Promise.race([reached.promise, failure]);
+  const state = (): string => `${faultOf(copy)} of ${number}\n${attempts.states}`;
+  await within(round, 'a follower of honest nodes arrives', arrival, state);
   const end = chance.of([
     () => events.return(),
     () => events.throw(new Error('thrown in')).catch(() => undefined),
