@@ -90,15 +90,15 @@ export interface ExpiringEvent {
  * @returns the event, with any unknown members; null: its type is unknown; undefined: it is not an event of the feed
  */
 export function parseEvent(message: unknown): FeedEvent | ExpiringEvent | null | undefined {
-  let event: unknown;
+  let event: Members | null;
   try {
     event = JSON.parse(message as string);
   } catch {
     return undefined;
   }
-  const known = isObject(event) && isKnown(event);
-  if (known === false) return undefined;
-  return known && (event as unknown as FeedEvent);
+  if (!isText(event?.type)) return undefined;
+  const isKnown = conforms(EVENTS, event) ?? (conforms(CHANGES, event) && isText(event.position));
+  return isKnown === false ? undefined : isKnown && (event as unknown as FeedEvent);
 }
 
 type Members = Readonly<Record<string, unknown>>;
@@ -131,27 +131,16 @@ const EVENTS: Readonly<Record<Exclude<FeedEvent['type'] | 'expiring', FeedChange
   error: { code: isText, detail: isText, position: isTextOrAbsent },
 };
 
-/** @returns null: the type is unknown */
-function isKnown(event: Members): boolean | null {
-  const { type, position } = event;
-  if (!isText(type)) return false;
-  return conforms(EVENTS, event) ?? (conforms(CHANGES, event) && isText(position));
-}
-
 /** Unlike an unknown event, an unknown change cannot be skipped, because the copy would lack it. */
 function areChanges(changes: unknown): boolean {
-  return Array.isArray(changes) && changes.every((each) => isObject(each) && conforms(CHANGES, each));
+  return Array.isArray(changes) && changes.every((each) => conforms(CHANGES, each));
 }
 
 /** @returns whether the members are what the table says; null: it does not have the type */
-function conforms(table: Readonly<Record<string, Checks>>, event: Members): boolean | null {
-  const type = event.type as string;
-  if (!Object.hasOwn(table, type)) return null;
+function conforms(table: Readonly<Record<string, Checks>>, event: Members | null): boolean | null {
+  const type = event?.type as string;
+  if (!event || !Object.hasOwn(table, type)) return null;
   return Object.entries(table[type] as Checks).every(([name, isRight]) => isRight(event[name], event));
-}
-
-function isObject(value: unknown): value is Members {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function isText(value: unknown): value is string {

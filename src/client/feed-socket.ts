@@ -13,13 +13,23 @@ import { type Token, type Transport, tokenOf, tokenProtocol } from './token.ts';
 
 export const SUBPROTOCOL = 'psync.v1.json';
 
+/** How to connect: a function `token` is asked for the token, and for another one before that expires. */
+interface Access {
+  readonly token?: Token | undefined;
+  readonly transport?: Transport | undefined;
+}
+
+type ErrorEvent = FeedEvent & { readonly type: 'error' };
+/** Takes an event and its length in characters. */
+type Put = (event: FeedEvent, length: number) => void;
+/** @param how default: for the reason in `detail` */
+type End = (detail: string, how?: Ending) => void;
+
 /** Shortest time between two questions for another token, in milliseconds. */
 const RENEW_MS = 5_000;
 
 /**
  * Connects, and yields the events. Leaving the iteration closes the connection.
- * @param options a function `token` is asked for the token, and for another one before that expires; `transport`: how to
- * connect
  * @param cursor decides which events may come, and takes their positions as they come
  * @param signal closes the connection, and discards the queued events
  * @param opened called when the connection is established
@@ -27,61 +37,17 @@ const RENEW_MS = 5_000;
  */
 export async function* connection(
   url: string,
-  { token, transport }: { readonly token?: Token | undefined; readonly transport?: Transport | undefined },
+  access: Access,
   limits: Limits,
   cursor: Cursor,
   signal: AbortSignal,
   opened: () => void,
 ): AsyncGenerator<FeedEvent, Ending, undefined> {
-  let socket: WebSocket | undefined;
   const queue: { readonly event: FeedEvent; readonly length: number }[] = [];
   let queued = 0;
-  let error: { readonly code: string; readonly detail: string } | undefined;
   let ending: Ending | undefined;
   let wake: (() => void) | undefined;
-  /** Moment of the last new event, or of the connection; 0: it was never established. */
-  let heardAt = 0;
-  let renewedAt = Number.NEGATIVE_INFINITY;
-
-  const end = (detail: string, how?: Ending): void => {
-    ending ??= how ?? { detail };
-    clearTimeout(timer);
-    // Closing a closed socket does nothing.
-    socket?.close();
-    wake?.();
-  };
-  const stop = (): void => end('');
-  let timer = setTimeout(
-    () => end(`${socket ? 'not connected' : 'no token'} within ${limits.connectMs} ms`),
-    limits.connectMs,
-  );
-  /** Uses one timer for all events: when it fires, it checks the time of the last event and sleeps for the rest. */
-  const watch = (ms: number): void => {
-    timer = setTimeout(() => {
-      const left = heardAt + limits.silenceMs - performance.now();
-      if (left > 0) watch(left);
-      else end(`nothing came for ${limits.silenceMs} ms`);
-    }, ms);
-  };
-  /** Shows another token. The same one again changes nothing: the node ends the connection, and the follower asks anew. */
-  const renew = (): void => {
-    if (performance.now() - renewedAt < RENEW_MS) return;
-    renewedAt = performance.now();
-    tokenOf(token)
-      .then((another) => another && socket?.send(JSON.stringify({ type: 'auth', token: another })))
-      .catch(() => undefined);
-  };
-  const take = (data: unknown): void => {
-    const event = parseEvent(data);
-    if (event === undefined) end(`not an event of the feed: ${data}`.slice(0, 100));
-    if (!event || ending) return;
-    if (event.type === 'expiring') return renew();
-    if (event.type === 'error') error = event;
-    const verdict = cursor.take(event);
-    if (verdict === 'violation') end(`${event.type} where it cannot come`);
-    if (verdict !== 'deliver') return;
-    const { length } = data as string;
-    heardAt = performance.now();
+  const put: Put = (event, length) => {
     queue.push({ event, length });
     queued += length;
     wake?.();
@@ -89,28 +55,16 @@ export async function* connection(
       end('', { detail: 'more came than the application took', staysHere: true });
     }
   };
-  const connect = (shown: string | undefined): void => {
-    if (ending) return;
-    const { WebSocket } = transport ?? globalThis;
-    socket = new WebSocket(url, shown ? [SUBPROTOCOL, tokenProtocol(shown)] : SUBPROTOCOL);
-    socket.onopen = () => {
-      clearTimeout(timer);
-      heardAt = performance.now();
-      watch(limits.silenceMs);
-      opened();
-    };
-    socket.onmessage = ({ data }) => take(data);
-    // Mostly `close` follows, and may say more. But a browser that forbids the URL to the page sends nothing else.
-    socket.onerror = () => heardAt || end('cannot connect');
-    socket.onclose = ({ code, reason }) => end('', endingOf(code, reason, error));
+  const end: End = (detail, how = { detail }) => {
+    ending ??= how;
+    close();
+    wake?.();
   };
-
+  const close = openSocket(url, access, limits, cursor, opened, put, end);
+  const stop = (): void => end('');
   signal.addEventListener('abort', stop);
   if (signal.aborted) stop();
   try {
-    tokenOf(token)
-      .then(connect)
-      .catch((problem) => end(`cannot connect: ${problem}`));
     while (!ending || queue.length > 0) {
       for (const { event, length } of queue.splice(0)) {
         if (signal.aborted) break;
@@ -127,4 +81,84 @@ export async function* connection(
     signal.removeEventListener('abort', stop);
     stop();
   }
+}
+
+/**
+ * Asks for the token, connects, and checks what comes.
+ * @param put called with each event to pass on
+ * @param end called when the connection has ended, or has to be closed
+ * @returns a function that closes the connection; no event comes after it
+ */
+function openSocket(
+  url: string,
+  { token, transport }: Access,
+  limits: Limits,
+  cursor: Cursor,
+  opened: () => void,
+  put: Put,
+  end: End,
+): () => void {
+  let socket: WebSocket | null | undefined; // null: closed
+  let error: ErrorEvent | undefined;
+  /** Moment of the last new event, or of the connection; 0: it was never established. */
+  let heardAt = 0;
+  let timer: ReturnType<typeof setTimeout>;
+  /** Uses one timer for all events: when it fires, it checks the time of the last event and sleeps for the rest. */
+  const watch = (ms: number): void => {
+    timer = setTimeout(() => {
+      const left = heardAt && heardAt + limits.silenceMs - performance.now();
+      if (left > 0) watch(left);
+      else end(`${heardAt ? 'nothing came' : socket ? 'not connected' : 'no token'} in time`);
+    }, ms);
+  };
+  const renew = renewal(token, (message) => socket?.send(message));
+  const take = (data: unknown): void => {
+    const event = parseEvent(data);
+    if (event === undefined) end(`not an event of the feed: ${data}`.slice(0, 100));
+    if (!event || socket === null) return;
+    if (event.type === 'expiring') return renew();
+    if (event.type === 'error') error = event;
+    const verdict = cursor.take(event);
+    if (verdict === 'violation') end(`${event.type} where it cannot come`);
+    if (verdict !== 'deliver') return;
+    heardAt = performance.now();
+    put(event, (data as string).length);
+  };
+  const connect = (shown: string | undefined): void => {
+    if (socket === null) return;
+    const { WebSocket } = transport ?? globalThis;
+    socket = new WebSocket(url, shown ? [SUBPROTOCOL, tokenProtocol(shown)] : SUBPROTOCOL);
+    socket.onopen = () => {
+      clearTimeout(timer);
+      heardAt = performance.now();
+      watch(limits.silenceMs);
+      opened();
+    };
+    socket.onmessage = ({ data }) => take(data);
+    // Mostly `close` follows, and may say more. But a browser that forbids the URL to the page sends nothing else.
+    socket.onerror = () => heardAt || end('cannot connect');
+    socket.onclose = ({ code, reason }) => end('', endingOf(code, reason, error));
+  };
+  watch(limits.connectMs);
+  tokenOf(token)
+    .then(connect)
+    .catch((problem) => end(`cannot connect: ${problem}`));
+  return () => {
+    clearTimeout(timer);
+    socket?.close();
+    socket = null;
+  };
+}
+
+/** @returns a function that asks for another token and shows it, when the present one expires */
+function renewal(token: Token | undefined, send: (message: string) => void): () => void {
+  let askedAt = Number.NEGATIVE_INFINITY;
+  return () => {
+    if (performance.now() - askedAt < RENEW_MS) return;
+    askedAt = performance.now();
+    // The same token again changes nothing. Without another one the node ends the connection, and the follower asks anew.
+    tokenOf(token)
+      .then((another) => another && send(JSON.stringify({ type: 'auth', token: another })))
+      .catch(() => undefined);
+  };
 }

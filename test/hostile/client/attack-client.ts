@@ -26,10 +26,13 @@ export interface ClientVerdict {
  * @param only this round alone
  */
 export async function attackClient(seed: number, rounds: number, only?: number): Promise<ClientVerdict> {
-  const feed = await HostileFeed.start(seed);
-  const findings = new Map<string, string>();
   const numbers = only === undefined ? Array.from({ length: rounds }, (_, index) => index) : [only];
-  const victim = spawn(process.execPath, [VICTIM, feed.url, `${seed}`, ...numbers.map(String)]);
+  const feeds = await Promise.all(
+    numbers.map((round) => HostileFeed.start(seed * 1_000_003 + round, round % 3 === 0)),
+  );
+  const findings = new Map<string, string>();
+  const args = numbers.map((round, index) => `${round}=${feeds[index]?.url}`);
+  const victim = spawn(process.execPath, [VICTIM, `${seed}`, ...args]);
   const found = (kind: string, detail: string): unknown => findings.has(kind) || findings.set(kind, detail);
   let limit = setTimeout(() => {
     found('the rounds do not end', '');
@@ -54,8 +57,8 @@ export async function attackClient(seed: number, rounds: number, only?: number):
   });
   const [code, signal] = await once(victim, 'close');
   clearTimeout(limit);
-  const { connections } = feed;
-  feed.close();
+  const connections = feeds.reduce((sum, feed) => sum + feed.connections, 0);
+  for (const feed of feeds) feed.close();
   if (!isOver && findings.size === 0) found('the process has ended early', `code ${code}, signal ${signal}`);
   if (peakBytes > MAX_BYTES) found('memory', `${peakBytes} bytes`);
   return { findings, connections, peakBytes };

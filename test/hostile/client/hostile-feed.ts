@@ -1,4 +1,4 @@
-/** A server of hostile nodes: each round has a few of them, which have one history and lie each in its own way. */
+/** A server of a few hostile nodes, which have one history and lie each in its own way. */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
@@ -10,23 +10,13 @@ import { lies, REFUSALS, type Word } from './lies.ts';
 import { Truth } from './whole.ts';
 
 /**
- * Path of a node: round and node, and whether connections may be half-open. (Node's own WebSocket waits for ever for
- * the end of such a connection; that of `psyncd/client/node` does not.)
+ * Path of a node, and whether its connections may be half-open. (Node's own WebSocket waits for ever for the end of such a
+ * connection; that of `psyncd/client/node` does not.)
  */
-const NODE = /^\/r\/(\d+)\/(\d+)(h?)\/v1\/(changes|replication)$/;
-const CALM = /^\/calm\/(\d+)$/;
+const NODE = /^\/(\d+)(h?)\/v1\/changes$/;
+const CALM = '/calm';
 
-interface Round {
-  readonly truth: Truth;
-  /** From now on every node is honest. */
-  isCalm: boolean;
-  /** Nodes that have refused a request for good. */
-  readonly refused: Set<string>;
-  readonly sockets: Set<Duplex>;
-  connections: number;
-}
-
-/** Answer to `/calm/ROUND`. */
+/** Answer to `/calm`: from now on the nodes are honest. */
 export interface Calm {
   /** Number of the state in which the nodes are from now on. */
   readonly number: number;
@@ -36,13 +26,19 @@ export interface Calm {
 
 export class HostileFeed {
   readonly #seed: number;
+  readonly #mayAllRefuse: boolean;
   readonly #http: Server;
   readonly #feeds = new WebSocketServer({ noServer: true });
-  readonly #rounds = new Map<string, Round>();
   readonly #sockets = new Set<Duplex>();
+  readonly #truth = new Truth();
+  /** Nodes that have refused a request for good. */
+  readonly #refused = new Set<string>();
+  #isCalm = false;
+  #connections = 0;
 
-  private constructor(seed: number) {
+  private constructor(seed: number, mayAllRefuse: boolean) {
     this.#seed = seed;
+    this.#mayAllRefuse = mayAllRefuse;
     this.#http = createServer((request, response) => this.#answer(request, response));
     this.#http.on('connection', (socket) => {
       this.#sockets.add(socket);
@@ -53,8 +49,9 @@ export class HostileFeed {
     });
   }
 
-  static async start(seed: number): Promise<HostileFeed> {
-    const feed = new HostileFeed(seed);
+  /** @param mayAllRefuse whether all nodes may refuse a request for good; otherwise the first one never does */
+  static async start(seed: number, mayAllRefuse: boolean): Promise<HostileFeed> {
+    const feed = new HostileFeed(seed, mayAllRefuse);
     feed.#http.listen(0, '127.0.0.1');
     await once(feed.#http, 'listening');
     return feed;
@@ -64,9 +61,9 @@ export class HostileFeed {
     return `http://127.0.0.1:${(this.#http.address() as AddressInfo).port}`;
   }
 
-  /** Number of connections of all rounds. */
+  /** Number of connections and requests. */
   get connections(): number {
-    return [...this.#rounds.values()].reduce((sum, { connections }) => sum + connections, 0);
+    return this.#connections;
   }
 
   close(): void {
@@ -74,44 +71,26 @@ export class HostileFeed {
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  #round(name: string): Round {
-    const known = this.#rounds.get(name);
-    if (known !== undefined) return known;
-    const round: Round = {
-      truth: new Truth(),
-      isCalm: false,
-      refused: new Set(),
-      sockets: new Set(),
-      connections: 0,
-    };
-    this.#rounds.set(name, round);
-    return round;
-  }
-
-  /** What the node does on its next connection follows from the seed and from how many it had. */
-  #chance(round: string, node: string, connection: number): Chance {
-    return new Chance(this.#seed * 1_000_003 + Number(round) * 10_007 + Number(node) * 1_009 + connection);
+  /** What comes next follows from the seed and from how many connections there were. */
+  #chance(): Chance {
+    this.#connections += 1;
+    return new Chance(this.#seed * 1_009 + this.#connections);
   }
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
-    const calm = CALM.exec(request.url ?? '');
-    if (calm !== null) {
-      const round = this.#round(calm[1] as string);
-      round.isCalm = true;
-      for (const socket of round.sockets) socket.destroy();
-      round.truth.write();
-      const answer: Calm = { number: round.truth.number, refused: round.refused.size };
+    if (request.url === CALM) {
+      this.#isCalm = true;
+      for (const socket of this.#sockets) if (socket !== request.socket) socket.destroy();
+      this.#truth.write();
+      const answer: Calm = { number: this.#truth.number, refused: this.#refused.size };
       response.setHeader('content-type', 'application/json').end(JSON.stringify(answer));
       return;
     }
-    const [, name = '0', node = '0'] = NODE.exec(request.url ?? '') ?? [];
-    const round = this.#round(name);
-    round.connections += 1;
+    const chance = this.#chance();
     const lineage = JSON.stringify({ lineage: [{ runId: 'e'.repeat(40), validTo: 5 }] });
-    const chance = this.#chance(name, node, round.connections);
     response.statusCode = chance.of([200, 200, 200, 204, 302, 401, 404, 429, 500, 503]);
     if (chance.is(0.5)) response.setHeader('content-type', chance.of(['application/json', 'text/html']));
-    if (chance.is(0.7)) response.setHeader('psync-position', round.truth.model.position);
+    if (chance.is(0.7)) response.setHeader('psync-position', this.#truth.model.position);
     if (response.statusCode === 302)
       response.setHeader('location', chance.of(['/', 'nonsense:', request.url ?? '/']));
     const body = chance.of([lineage, lineage, '{"lineage":7}', '{"lineage":[null]}', '{', '<html>', '']);
@@ -122,27 +101,23 @@ export class HostileFeed {
 
   #upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
     const { pathname, searchParams } = new URL(request.url ?? '/', this.url);
-    const [, name = '0', node = '0', half = ''] = NODE.exec(pathname) ?? [];
-    const round = this.#round(name);
-    round.connections += 1;
-    round.sockets.add(socket);
-    socket.on('close', () => round.sockets.delete(socket));
-    const chance = this.#chance(name, node, round.connections);
-    if (!round.isCalm && chance.is(0.25)) {
-      refuse(chance, request, socket);
-      return;
-    }
+    const [, node = '0', half = ''] = NODE.exec(pathname) ?? [];
+    const chance = this.#chance();
     const position = searchParams.get('position') ?? undefined;
-    // One node of a round never refuses a request, in two rounds of three.
-    const mayRefuse = node !== '0' || Number(name) % 3 === 0;
-    if (!round.isCalm && chance.is(0.1)) round.truth.promote();
-    if (!round.isCalm && chance.is(0.05)) round.truth.forget();
-    const words = round.isCalm
-      ? round.truth.model.from(position)
-      : lies(chance, round.truth, position, mayRefuse);
+    const truth = this.#truth;
+    let words: readonly Word[] = truth.model.from(position);
+    if (!this.#isCalm) {
+      if (chance.is(0.25)) {
+        refuse(chance, request, socket);
+        return;
+      }
+      if (chance.is(0.1)) truth.promote();
+      if (chance.is(0.05)) truth.forget();
+      words = lies(chance, truth, position, node !== '0' || this.#mayAllRefuse);
+    }
     this.#feeds.handleUpgrade(request, socket, head, (feed) => {
       feed.on('error', () => undefined);
-      const refused = (): unknown => round.refused.add(node);
+      const refused = (): unknown => this.#refused.add(node);
       play(words, feed, socket, half === 'h', refused).catch(() => socket.destroy());
     });
   }

@@ -1,5 +1,5 @@
 /**
- * A program whose mirrors and followers hostile nodes attack: `node victim.ts URL SEED ROUND…`. It prints a line of JSON for
+ * A program whose mirrors and followers hostile nodes attack: `node victim.ts SEED ROUND=URL…`. It prints a line of JSON for
  * each finding and one at the end, and must then end by itself.
  */
 import { setTimeout as pause } from 'node:timers/promises';
@@ -25,7 +25,7 @@ const PATIENCE_MS = 20_000;
 /** Rounds at the same time. */
 const AT_ONCE = 8;
 
-const [base = '', seed = '', ...rounds] = process.argv.slice(2);
+const [seed = '', ...rounds] = process.argv.slice(2);
 const transport = nodeTransport({});
 let peakBytes = 0;
 
@@ -89,7 +89,7 @@ class Attempts {
   }
 }
 
-async function play(round: number): Promise<void> {
+async function play(round: number, base: string): Promise<void> {
   const chance = new Chance(Number(seed) * 1_000_003 + round);
   const mayBeHalfOpen = chance.is(0.5);
   const nodes = 1 + chance.below(3);
@@ -102,7 +102,7 @@ async function play(round: number): Promise<void> {
     () => (chance.is(0.2) ? (undefined as never) : 'é→'.slice(chance.below(3))),
   ]);
   const options = {
-    urls: Array.from({ length: nodes }, (_, node) => `${base}/r/${round}/${node}${mayBeHalfOpen ? 'h' : ''}`),
+    urls: Array.from({ length: nodes }, (_, node) => `${base}/${node}${mayBeHalfOpen ? 'h' : ''}`),
     retryBaseMs: RETRY_BASE_MS,
     retryMaxMs: 4 * RETRY_BASE_MS,
     connectMs: 200,
@@ -116,7 +116,7 @@ async function play(round: number): Promise<void> {
     mirrored(round, options, chance, calm.promise),
   ];
   await pause(300 + chance.below(1_200));
-  calm.resolve((await (await fetch(`${base}/calm/${round}`)).json()) as Calm);
+  calm.resolve((await (await fetch(`${base}/calm`)).json()) as Calm);
   await Promise.all(ends);
   peakBytes = Math.max(peakBytes, process.memoryUsage().rss);
 }
@@ -240,9 +240,11 @@ function apply(copy: Map<string, string>, event: FeedEvent): void {
   }
 }
 
-const waiting = rounds.map(Number);
 const workers = Array.from({ length: AT_ONCE }, async () => {
-  for (let round = waiting.shift(); round !== undefined; round = waiting.shift()) await play(round);
+  for (let next = rounds.shift(); next !== undefined; next = rounds.shift()) {
+    const [round, base = ''] = next.split('=');
+    await play(Number(round), base);
+  }
 });
 await Promise.all(workers);
 console.log(JSON.stringify({ kind: 'end', peakBytes } satisfies Line));
