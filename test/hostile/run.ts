@@ -10,7 +10,7 @@ import { attackClient } from './client/attack-client.ts';
 
 const MINUTE_MS = 60_000;
 /** Rounds against clients for each seed: some half a minute. */
-const CLIENT_ROUNDS = 80;
+const CLIENT_ROUNDS = 50;
 
 const { values } = parseArgs({
   options: {

@@ -22,7 +22,7 @@ export interface ClientVerdict {
 
 /**
  * @param seed what the nodes do follows from it, but not the times
- * @param rounds number of rounds; each takes some two seconds, and eight are under way at a time
+ * @param rounds number of rounds; each takes some two seconds, and four are under way at a time
  * @param only this round alone
  */
 export async function attackClient(seed: number, rounds: number, only?: number): Promise<ClientVerdict> {

@@ -19,7 +19,7 @@ export type Word =
 const CODES = [1000, 1001, 1011, 1012, 1013, 3000, 4000, 4408, 4413, 4429, 4503, 4999];
 export const REFUSALS = [4400, 4401, 4403, 4409, 4499];
 /** Number of messages in a flood. */
-const FLOOD = 5_000;
+const FLOOD = 2_000;
 const ELSEWHERE = 'f'.repeat(40);
 
 /** @param mayRefuse whether the node may say that it never serves the request */

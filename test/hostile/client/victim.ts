@@ -21,9 +21,9 @@ const RETRY_BASE_MS = 20;
 /** Shortest time between the starts of two attempts: half of `retryBaseMs`, less what timers may be early. */
 const MIN_GAP_MS = RETRY_BASE_MS / 2 - 2;
 /** Most time that honest nodes, and an end, may take on a busy machine, in milliseconds. */
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 40_000;
 /** Rounds at the same time. */
-const AT_ONCE = 8;
+const AT_ONCE = 4;
 
 const [seed = '', ...rounds] = process.argv.slice(2);
 const transport = nodeTransport({});
@@ -105,8 +105,8 @@ async function play(round: number, base: string): Promise<void> {
     urls: Array.from({ length: nodes }, (_, node) => `${base}/${node}${mayBeHalfOpen ? 'h' : ''}`),
     retryBaseMs: RETRY_BASE_MS,
     retryMaxMs: 4 * RETRY_BASE_MS,
-    connectMs: 200,
-    silenceMs: 200,
+    connectMs: 600,
+    silenceMs: 600,
     token,
     ...(mayBeHalfOpen ? { transport } : {}),
   };
