@@ -40,14 +40,16 @@ if (
 
 const endAt = performance.now() + minutes * MINUTE_MS;
 const known = new Set<string>();
-const total: Record<Kind, number> = { requests: 0, replicas: 0, master: 0, pace: 0 };
+const total: Record<Kind | 'client', number> = { requests: 0, replicas: 0, master: 0, pace: 0, client: 0 };
 for (let each = seed; performance.now() < endAt; each += 1) {
   if (kinds.length > 0) await attackNodes(each);
   if (attacksClients) await attackClients(each);
   if (rounds !== null) break;
 }
 console.log(
-  `${KINDS.map((kind) => `${total[kind]} ${kind}`).join(', ')}: ${known.size === 0 ? 'nothing found' : [...known].join('; ')}`,
+  `${Object.entries(total)
+    .map(([kind, count]) => `${count} ${kind}`)
+    .join(', ')}: ${known.size === 0 ? 'nothing found' : [...known].join('; ')}`,
 );
 process.exit(known.size === 0 ? 0 : 1);
 
@@ -70,6 +72,7 @@ async function attackNodes(each: number): Promise<void> {
 async function attackClients(each: number): Promise<void> {
   const verdict = await attackClient(each, rounds ?? CLIENT_ROUNDS);
   tell(each, verdict.findings);
+  total.client += rounds ?? CLIENT_ROUNDS;
   console.log(
     `seed ${each}: ${rounds ?? CLIENT_ROUNDS} client, ${verdict.connections} connections; ` +
       `peak ${Math.round(verdict.peakBytes / 1024 ** 2)} MiB, ${verdict.findings.size} findings`,
