@@ -52,7 +52,7 @@ export async function* connection(
     queued += length;
     wake?.();
     if (queued > limits.queueLength && !cursor.inSnapshot) {
-      end('', { detail: 'more came than the application took', staysHere: true });
+      end('', { detail: 'the application is too slow', staysHere: true });
     }
   };
   const end: End = (detail, how = { detail }) => {

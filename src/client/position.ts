@@ -13,7 +13,7 @@ export interface ParsedPosition {
 /** @returns the parts of `<run ID>:<offset>`, or null for any other text */
 export function parsePosition(text: string | undefined): ParsedPosition | null {
   const match = /^([0-9a-f]{40}):(\d{1,16})$/i.exec(text ?? '');
-  return match === null ? null : { runId: (match[1] as string).toLowerCase(), offset: Number(match[2]) };
+  return match && { runId: (match[1] as string).toLowerCase(), offset: Number(match[2]) };
 }
 
 /**
@@ -22,8 +22,7 @@ export function parsePosition(text: string | undefined): ParsedPosition | null {
  */
 export function hasReached(at: string, wanted: string): boolean | null {
   const [left, right] = [parsePosition(at), parsePosition(wanted)];
-  if (left === null || right === null || left.runId !== right.runId) return null;
-  return left.offset >= right.offset;
+  return left && left.runId === right?.runId ? left.offset >= right.offset : null;
 }
 
 /**
@@ -31,6 +30,6 @@ export function hasReached(at: string, wanted: string): boolean | null {
  * @returns whether `at` is before `other`; false if one of them is not a position
  */
 export function isBefore(at: string, other: string): boolean {
-  const [left, right] = [parsePosition(at), parsePosition(other)];
-  return left !== null && right !== null && left.offset < right.offset;
+  // No comparison with NaN is true.
+  return Number(parsePosition(at)?.offset) < Number(parsePosition(other)?.offset);
 }

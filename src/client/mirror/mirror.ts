@@ -5,6 +5,7 @@
  * also reports the state.
  */
 
+import type { FeedEvent } from '../event.ts';
 import { type ConnectionState, follow } from '../follow.ts';
 import { checkedLimit, checkedOptions } from '../follow-options.ts';
 import type { Signal } from '../platform.ts';
@@ -34,8 +35,8 @@ export class Mirror {
   readonly #options: MirrorOptions;
   readonly #storageMs: number;
   readonly #abort = new AbortController();
-  /** Ends the connection of now, or the pause before the next one. */
-  #attempt: AbortController | null = null;
+  /** Events of the connection of now; returning from them ends it, or the pause before the next one. */
+  #events: AsyncGenerator<FeedEvent, void> | undefined;
   readonly #listeners = new Listeners<MirrorEvents>();
   readonly #subscriptions = new Subscriptions();
   readonly #alarm = new Alarm(() => this.#expire());
@@ -159,7 +160,7 @@ export class Mirror {
    * arriving begins anew.
    */
   reconnect(): void {
-    this.#attempt?.abort();
+    this.#events?.return();
   }
 
   /** Stops following and stores the remaining changes. The copy stays readable. */
@@ -183,11 +184,11 @@ export class Mirror {
 
   async #follow(): Promise<void> {
     const onConnection = (state: ConnectionState): void => this.#connection(state);
-    while (!this.#abort.signal.aborted) {
-      this.#attempt = new AbortController();
-      const signal = AbortSignal.any([this.#abort.signal, this.#attempt.signal]);
+    const { signal } = this.#abort;
+    while (!signal.aborted) {
       const position = this.#copy.position ?? undefined;
-      for await (const event of follow({ ...this.#options, position, signal, onConnection })) {
+      this.#events = follow({ ...this.#options, position, signal, onConnection });
+      for await (const event of this.#events) {
         for (const effect of this.#copy.take(event)) this.#perform(effect);
       }
     }
