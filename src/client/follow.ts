@@ -113,7 +113,7 @@ async function* followed(
       } else throw refusal;
       refusals = [];
     }
-    if (!staysHere) turn += 1;
+    if (!staysHere || !isGood) turn += 1;
     const delayMs = retryDelayMs(failures, urls.length, Math.random(), limits, lastedMs);
     tell({ kind: 'waiting', url, detail, delayMs });
     await pause(delayMs, signal);

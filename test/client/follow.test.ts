@@ -9,6 +9,7 @@ import { mirror } from '../../src/client/mirror/mirror.ts';
 import type { MirrorOptions } from '../../src/client/mirror/mirror-options.ts';
 import { mutePort, refusingPort } from '../support/dead-ports.ts';
 import { FeedModel } from '../support/feed-model.ts';
+import { seeded } from '../support/random.ts';
 import { emptied, scriptedFeed } from '../support/scripted-feed.ts';
 
 /** No test waits for a retry. */
@@ -328,6 +329,27 @@ test('after a good connection that soon broke, the next one begins no sooner tha
   const bounds = { retryBaseMs: 500, retryMaxMs: 10_000 };
   const delays = [0, 100, 300, 450, 60_000].map((lastedMs) => retryDelayMs(0, 2, 0, bounds, lastedMs));
   assert.deepEqual(delays, [500, 400, 200, 100, 100]);
+});
+
+test('whatever becomes of its connections, a node gets at most four attempts a second', (t) => {
+  const { seed, random } = seeded();
+  t.diagnostic(`PSYNCD_SEED=${seed}`);
+  const bounds = { retryBaseMs: 500, retryMaxMs: 10_000 };
+  for (const urls of [1, 2, 3]) {
+    const lastAt: number[] = Array(urls).fill(-1_000);
+    let [now, turn, failures] = [0, 0, 0];
+    for (let attempt = 0; attempt < 10_000; attempt += 1) {
+      const node = turn % urls;
+      assert.ok(now - (lastAt[node] as number) >= 250, `attempt ${attempt} of ${urls} nodes`);
+      lastAt[node] = now;
+      const isGood = random() < 0.5;
+      const lastedMs = Math.floor(random() * 100);
+      failures = isGood ? 0 : failures + 1;
+      // After a good connection the follower may stay at the node.
+      if (!isGood || random() < 0.5) turn += 1;
+      now += lastedMs + retryDelayMs(failures, urls, random(), bounds, lastedMs);
+    }
+  }
 });
 
 test('what each close code means', () => {
