@@ -176,7 +176,8 @@ export class Mirror {
       await this.#follow();
       this.#ended({ kind: 'closed' }, new MirrorClosedError());
     } catch (error) {
-      const reason = error instanceof Error ? error : new Error(String(error));
+      // `follow` throws nothing but errors.
+      const reason = error as Error;
       this.#ended({ kind: 'failed', error: reason }, reason);
     }
     await this.#saver?.close();

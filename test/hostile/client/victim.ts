@@ -34,6 +34,11 @@ function found(round: number, kind: string, detail: unknown): void {
   console.log(JSON.stringify({ kind, detail: text.slice(0, 2_000), round } satisfies Line));
 }
 
+// The end of its input is the end of whoever has started it.
+process.stdin
+  .on('end', () => process.exit(1))
+  .resume()
+  .unref();
 process.on('unhandledRejection', (error) => found(-1, 'unhandled rejection', error));
 process.on('uncaughtException', (error) => found(-1, 'uncaught exception', error));
 
