@@ -24,7 +24,7 @@ export {
   type StorageUpdate,
   type StoredCopy,
 } from './mirror/storage.ts';
-export type { EntryFilter } from './mirror/subscriptions.ts';
+export type { ChangeListener, EntryFilter } from './mirror/subscriptions.ts';
 export type { ByteStream, Fetch, Signal, SocketClass } from './platform.ts';
 export type { BatchOperation } from './request/batch-operation.ts';
 export type * from './request/options.ts';

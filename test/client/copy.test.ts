@@ -29,11 +29,11 @@ test('the copy is empty until a snapshot is complete, and has all of it at `sync
   assert.deepEqual(copy.state, { kind: 'empty' });
   for (const event of events.slice(0, -1)) copy.take(event);
   assert.deepEqual([copy.position, copy.entries.size], [null, 0]);
-  assert.deepEqual(copy.state, { kind: 'replacing', reason: 'first-sync', received: 3, expected: 3 });
+  assert.deepEqual(copy.state, { kind: 'syncing', reason: 'first-sync', received: 3, expected: 3 });
   const [effect] = copy.take(events.at(-1) as FeedEvent);
   assert.ok(effect?.kind === 'replaced' && effect.changes.length === 3);
   assert.deepEqual(values(copy), { a: '1', b: '2', c: '3' });
-  assert.deepEqual([copy.position, copy.state], [THREE.position, { kind: 'current' }]);
+  assert.deepEqual([copy.position, copy.state], [THREE.position, { kind: 'live' }]);
 });
 
 test('during a reset the old copy is served, and its end reports only the differences', () => {
@@ -61,7 +61,7 @@ test('a copy that continues has caught up at the head or past it, under any run 
   const [start, head] = [10, 30].map((offset) => `${'a'.repeat(40)}:${offset}`) as [string, string];
   const behind = { kind: 'catching-up', head } as const;
   const resumed = (): Copy => {
-    const copy = new Copy({ position: start, entries: [] });
+    const copy = new Copy({ position: start, entries: new Map() });
     copy.take({ type: 'continue', position: start, head });
     assert.deepEqual(copy.state, behind);
     return copy;
@@ -80,7 +80,7 @@ test('a copy that continues has caught up at the head or past it, under any run 
     assert.deepEqual(copy.state, behind);
     if (event.type === 'synced') copy.take({ type: 'reset', position: start, reason: 'behind-backlog' });
     copy.take(event);
-    assert.deepEqual(copy.state, { kind: 'current' }, event.type);
+    assert.deepEqual(copy.state, { kind: 'live' }, event.type);
   }
 });
 
@@ -124,7 +124,7 @@ test('a flush takes everything with it, also in the middle of a batch', () => {
 });
 
 test('bytes that are not UTF-8 are bytes', () => {
-  const copy = new Copy({ position: 'p', entries: [] });
+  const copy = new Copy({ position: 'p', entries: new Map() });
   const sent = { key: 'k', value: 'AP+A', encoding: 'base64', version: 1, expiresAt: null } as const;
   copy.take({ type: 'set', ...sent, position: 'q' });
   assert.deepEqual(copy.entries.get('k')?.value, Uint8Array.of(0, 255, 128));

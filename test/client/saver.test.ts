@@ -129,7 +129,7 @@ function watched(
 function churn(past: Past, saver: Saver, times: number): void {
   for (let index = 0; index < times; index += 1) {
     past.change('k', `${index}`);
-    saver.changed([`key ${index}`]);
+    saver.changed([{ key: `key ${index}` }]);
   }
 }
 
@@ -140,12 +140,12 @@ test('after a failure it tries again later and later, and at its usual pace afte
   const errors: unknown[] = [];
   const saver = saverOf(storage, past, errors);
   past.change('a', '1');
-  saver.changed(['a']);
+  saver.changed([{ key: 'a' }]);
   await pass(SAVE_EVERY_MS);
   for (let failures = 1; failures < 10; failures += 1) {
     const ms = Math.min(SAVE_AGAIN_MS * 2 ** (failures - 1), MAX_SAVE_AGAIN_MS);
     past.change('a', `${failures}`);
-    saver.changed(['a']);
+    saver.changed([{ key: 'a' }]);
     await pass(ms - 1);
     assert.equal(storage.kinds.length, failures);
     await pass(1);
@@ -153,7 +153,7 @@ test('after a failure it tries again later and later, and at its usual pace afte
   }
   assert.equal(await check(storage.inner, past), past.position);
   past.change('b', '1');
-  saver.changed(['b']);
+  saver.changed([{ key: 'b' }]);
   await pass(SAVE_EVERY_MS);
   assert.deepEqual([storage.kinds.at(-1), errors.length], ['patch', 9]);
   assert.equal(await check(storage.inner, past), past.position);
@@ -175,7 +175,7 @@ for (const [when, create] of Object.entries(BLIND)) {
     const saver = saverOf(create(), past, [], 'p0');
     for (const key of ['a', 'b']) {
       past.change(key, '1');
-      saver.changed([key]);
+      saver.changed([{ key }]);
       await pass(SAVE_EVERY_MS);
     }
     for (let round = 0; round < 5; round += 1) {
@@ -194,13 +194,13 @@ test('data that somebody has deleted is stored anew, at once', async (t) => {
   const saver = saverOf(storage, past, errors);
   for (const value of ['1', '2']) {
     past.change('a', value);
-    saver.changed(['a']);
+    saver.changed([{ key: 'a' }]);
     await pass(SAVE_EVERY_MS);
     assert.equal(await check(inner, past), past.position);
     inner = memoryStorage();
   }
   past.change('b', '1');
-  saver.changed(['b']);
+  saver.changed([{ key: 'b' }]);
   await saver.close();
   assert.equal(await check(inner, past), past.position);
   assert.deepEqual(errors, []);
@@ -216,7 +216,7 @@ test('a mirror that waits for its right to store takes over when it has it, what
   const errors: unknown[] = [];
   const saver = saverOf({ ...inner, lock: () => granted.promise }, past, errors, past.position);
   past.change('b', '1');
-  saver.changed(['b']);
+  saver.changed([{ key: 'b' }]);
   await pass(SAVE_AGAIN_MS);
   assert.equal(await check(inner, past), 'p1');
   past.change('c', '1');
@@ -250,7 +250,7 @@ test('close ends, whatever the storage does not answer or throws', async () => {
     const options = { scope: 's', base: null, callMs: 5, source: () => past };
     const storage = { ...memoryStorage(), ...faults };
     const saver = new Saver({ ...options, storage, failed: (error) => errors.push(error) });
-    saver.changed(['a']);
+    saver.changed([{ key: 'a' }]);
     await saver.close();
     assert.equal(errors.length, expected.length);
     for (const [index, pattern] of expected.entries()) assert.match(String(errors[index]), pattern);
@@ -267,12 +267,12 @@ test('a storage that answers late is called again only then, and gets everything
   const errors: unknown[] = [];
   const saver = saverOf(storage, past, errors);
   past.change('a', '1');
-  saver.changed(['a']);
+  saver.changed([{ key: 'a' }]);
   await pass(SAVE_EVERY_MS);
   await pass(CALL_MS);
   assert.equal(errors.length, 1);
   past.change('b', '1');
-  saver.changed(['b']);
+  saver.changed([{ key: 'b' }]);
   await pass(MAX_SAVE_AGAIN_MS);
   assert.deepEqual(storage.kinds, ['replace']);
   answers[0]?.();
@@ -303,7 +303,7 @@ test('the stored copy is always a state that the mirror had, and without failure
       switch (each.kind) {
         case 'change':
           past.change(each.key, each.value);
-          saver.changed([each.key]);
+          saver.changed([{ key: each.key }]);
           break;
         case 'fail':
           next = each.how;

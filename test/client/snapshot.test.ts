@@ -48,6 +48,34 @@ test('the state is the same object until the next entry of a snapshot arrives', 
   assert.notEqual(copy.state, state);
 });
 
+test('a listener for the state is told how much of a snapshot has arrived', async (t) => {
+  t.mock.timers.enable({ apis: ['Date'], now: 1_000 });
+  const history = abc();
+  const events = history.snapshot('first-sync');
+  const feed = await scriptedFeed(t, () => events.slice(0, 1));
+  const copy = open(t, { url: feed.url });
+  const told: unknown[] = [];
+  copy.on('state', (state) => {
+    if (state.kind !== 'syncing') return;
+    assert.equal(copy.state, state);
+    told.push([state.received, state.expected]);
+  });
+  await until('the snapshot has begun', () => told.length === 1);
+  const arrived = (entries: number): Promise<unknown> =>
+    until('the entry', () => copy.state.kind === 'syncing' && copy.state.received === entries);
+  feed.send(...events.slice(1, 2));
+  await arrived(1);
+  t.mock.timers.setTime(1_100);
+  feed.send(...events.slice(2, 3));
+  await arrived(2);
+  feed.send(...events.slice(3));
+  await copy.ready;
+  assert.deepEqual(told, [
+    [0, 3],
+    [2, 3],
+  ]);
+});
+
 test('a resync in which nothing has changed leaves every object as it was, and tells no change', async (t) => {
   const history = abc();
   const binary = Buffer.from([0, 255, 1]).toString('base64');

@@ -1,18 +1,19 @@
 /**
  * The copy that a mirror keeps, without connection, clock or storage: events in, effects out.
  *
- *   empty ──reset──► replacing ──synced──► current ──reset──► replacing (the old entries are served) ──synced──► …
- *                        │                    ▲
- *                        └──continue──► catching-up ──a position at or past the head──► current
+ *   empty ──reset──► syncing ──synced──► live ──reset──► syncing (the old entries are served) ──synced──► …
+ *                       │                  ▲
+ *                       └──continue──► catching-up ──a position at or past the head──► live
  *
  * `continue` discards an incomplete snapshot. If `continue` states no head, or one that the copy already has, the copy
- * is current at once. The invariant: `entries` are always exactly what the node had at `position`. An event takes
+ * is live at once. The invariant: `entries` are always exactly what the node had at `position`. An event takes
  * effect as a whole before `take` returns, even a batch or a whole snapshot.
  */
 
 import type { ChangeEvent, FeedChange, FeedEvent, ResetReason } from '../event.ts';
 import { isBefore } from '../position.ts';
 import { type Entry, entryOf, sameEntry } from './entry.ts';
+import type { LoadedCopy } from './storage.ts';
 
 /** The change of one key. `entry` null: the entry was removed; `before` null: it did not exist. */
 export interface Change {
@@ -24,12 +25,12 @@ export interface Change {
 export type CopyState =
   /** No complete copy has been received yet. */
   | { readonly kind: 'empty' }
-  | { readonly kind: 'current' }
+  | { readonly kind: 'live' }
   /** The writes since the last connection are arriving. */
   | { readonly kind: 'catching-up'; readonly head: string }
   /** A snapshot is arriving: `received` of `expected` entries, if the number is known. */
   | {
-      readonly kind: 'replacing';
+      readonly kind: 'syncing';
       readonly reason: ResetReason;
       readonly received: number;
       readonly expected: number | null;
@@ -58,9 +59,8 @@ export class Copy {
   #incoming: Incoming | null = null;
 
   /** @param stored a stored copy to continue from */
-  constructor(stored: { readonly position: string; readonly entries: Iterable<Entry> } | null = null) {
-    this.#entries = new Map();
-    for (const entry of stored?.entries ?? []) this.#entries.set(entry.key, entry);
+  constructor(stored: LoadedCopy | null = null) {
+    this.#entries = stored?.entries ?? new Map();
     this.#position = stored?.position ?? null;
   }
 
@@ -76,13 +76,11 @@ export class Copy {
   get state(): CopyState {
     if (this.#incoming !== null) {
       const { reason, expected, entries } = this.#incoming;
-      return { kind: 'replacing', reason, received: entries.size, expected };
+      return { kind: 'syncing', reason, received: entries.size, expected };
     }
     if (this.#position === null) return { kind: 'empty' };
     const head = this.#head;
-    return head !== null && isBefore(this.#position, head)
-      ? { kind: 'catching-up', head }
-      : { kind: 'current' };
+    return head !== null && isBefore(this.#position, head) ? { kind: 'catching-up', head } : { kind: 'live' };
   }
 
   /**

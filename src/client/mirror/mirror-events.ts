@@ -34,6 +34,7 @@ export interface MirrorEvents {
   readonly reset: { readonly reason: ResetReason };
   /** The copy has a later position, with or without changes. */
   readonly position: { readonly position: string };
+  /** The state has changed. While a snapshot arrives, it is told ten times a second. */
   readonly state: MirrorState;
   /**
    * Storing or loading has failed. The mirror continues without storage, and tries again unless the error is a
@@ -44,8 +45,5 @@ export interface MirrorEvents {
 
 export class MirrorClosedError extends Error {
   override readonly name = 'MirrorClosedError';
-
-  constructor() {
-    super('the mirror is closed');
-  }
+  override readonly message = 'the mirror is closed';
 }

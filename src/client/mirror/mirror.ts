@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * A live copy of a node's entries, or of those with some prefixes, in this program: reads are local and immediate.
  *
@@ -13,18 +14,20 @@ import { Client } from '../rest.ts';
 import { Alarm } from './alarm.ts';
 import { type Change, Copy, type CopyEffect } from './copy.ts';
 import type { Entry, Value } from './entry.ts';
-import { Listeners } from './listeners.ts';
+import { callEach, type Groups, listen } from './listeners.ts';
 import { MirrorClosedError, type MirrorEvents, type MirrorState } from './mirror-events.ts';
 import type { MirrorOptions } from './mirror-options.ts';
 import { checkedLineage, type Lineage, PositionWaiters } from './position-waiters.ts';
 import { Saver } from './saver.ts';
 import { checkedCopy } from './storage.ts';
-import { type EntryFilter, Subscriptions } from './subscriptions.ts';
+import { type ChangeListener, type EntryFilter, Subscriptions } from './subscriptions.ts';
 import { View } from './view.ts';
 import { within } from './within.ts';
 
 /** Most time that a call of the storage may take, in milliseconds. */
 const STORAGE_MS = 10_000;
+/** Time between two reports of how much of a snapshot has arrived, in milliseconds. */
+const PROGRESS_MS = 100;
 
 /** @throws TypeError for a missing or malformed URL, or a limit that is not a positive number */
 export function mirror(options: MirrorOptions): Mirror {
@@ -37,7 +40,7 @@ export class Mirror {
   readonly #abort = new AbortController();
   /** Events of the connection of now; returning from them ends it, or the pause before the next one. */
   #events: AsyncGenerator<FeedEvent, void> | undefined;
-  readonly #listeners = new Listeners<MirrorEvents>();
+  readonly #listeners: Groups<keyof MirrorEvents> = new Map();
   readonly #subscriptions = new Subscriptions();
   readonly #alarm = new Alarm(() => this.#expire());
   readonly #waiters: PositionWaiters;
@@ -47,6 +50,8 @@ export class Mirror {
   #view = new View(this.#copy, 0);
   #saver: Saver | null = null;
   #state: MirrorState = { kind: 'loading' };
+  /** When the state was last reported, in milliseconds since 1970. */
+  #toldAt = 0;
   #url: string;
 
   constructor(options: MirrorOptions) {
@@ -80,20 +85,20 @@ export class Mirror {
     return this.getEntry(key) !== undefined;
   }
 
-  /** Yields all entries, in no particular order. */
+  /** Yields the entries of `snapshot`: what changes meanwhile is not seen. */
   entries(): IterableIterator<Entry> {
-    return this.#view.entries(Date.now());
+    return this.snapshot().values();
   }
 
-  *keys(): IterableIterator<string> {
-    for (const { key } of this.entries()) yield key;
+  keys(): IterableIterator<string> {
+    return this.snapshot()
+      .map(({ key }) => key)
+      .values();
   }
 
-  /** Number of entries. It counts them, because some may have expired. */
+  /** Number of entries that have not expired. */
   get size(): number {
-    let size = 0;
-    for (const _ of this.entries()) size += 1;
-    return size;
+    return this.snapshot().length;
   }
 
   /**
@@ -104,10 +109,11 @@ export class Mirror {
 
   /**
    * Calls the listener when entries have changed or expired, once for all that change together. It needs no `this`.
+   * @param listener gets all that has changed together, also what the filter leaves out
    * @param filter `{ key }`, or `{ prefix }` of the keys; default: all entries
    * @returns a function that removes the listener
    */
-  readonly subscribe = (listener: () => void, filter: EntryFilter = {}): (() => void) =>
+  readonly subscribe = (listener: ChangeListener, filter: EntryFilter = {}): (() => void) =>
     this.#subscriptions.add(listener, filter);
 
   /** A number that changes whenever entries change or expire. */
@@ -123,9 +129,8 @@ export class Mirror {
   /** The same object as long as nothing in it changes. */
   get state(): MirrorState {
     const [state, copy] = [this.#state, this.#copy.state];
-    if (state.kind !== 'syncing' || copy.kind !== 'replacing') return state;
-    if (state.received !== copy.received || state.expected !== copy.expected) {
-      this.#state = { ...copy, kind: 'syncing', url: this.#url };
+    if (state.kind === 'syncing' && copy.kind === 'syncing' && state.received !== copy.received) {
+      this.#state = { ...copy, url: this.#url };
     }
     return this.#state;
   }
@@ -152,7 +157,7 @@ export class Mirror {
 
   /** @returns a function that removes the listener */
   on<Name extends keyof MirrorEvents>(name: Name, listener: (event: MirrorEvents[Name]) => void): () => void {
-    return this.#listeners.on(name, listener);
+    return listen(this.#listeners, name, listener);
   }
 
   /**
@@ -161,6 +166,11 @@ export class Mirror {
    */
   reconnect(): void {
     this.#events?.return();
+  }
+
+  /** Closes the mirror at the end of an `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   /** Stops following and stores the remaining changes. The copy stays readable. */
@@ -191,6 +201,7 @@ export class Mirror {
       this.#events = follow({ ...this.#options, position, signal, onConnection });
       for await (const event of this.#events) {
         for (const effect of this.#copy.take(event)) this.#perform(effect);
+        if (event.type === 'entry' && Date.now() >= this.#toldAt + PROGRESS_MS) this.#become(this.state);
       }
     }
   }
@@ -200,7 +211,7 @@ export class Mirror {
     if (storage === undefined) return;
     const { signal } = this.#abort;
     const scope = scopeOf(this.#options.prefix);
-    const failed = (error: unknown): void => this.#listeners.emit('storage-error', { error });
+    const failed = (error: unknown): void => this.#emit('storage-error', { error });
     try {
       const stored = await within(this.#storageMs, async () => storage.load(), signal);
       if (stored !== null && stored.scope === scope) this.#start(new Copy(await checkedCopy(stored)));
@@ -218,13 +229,13 @@ export class Mirror {
     this.#copy = copy;
     this.#view = new View(copy, Date.now());
     this.#alarm.set(this.#view.nextExpiry);
-    this.#subscriptions.notify(copy.entries.values());
+    this.#subscriptions.notify([...copy.entries.values()]);
   }
 
   #perform(effect: CopyEffect): void {
     if (effect.kind === 'reset') {
-      this.#listeners.emit('reset', { reason: effect.reason });
-      this.#become({ kind: 'syncing', url: this.#url, reason: effect.reason, received: 0, expected: null });
+      this.#emit('reset', { reason: effect.reason });
+      this.#show();
       return;
     }
     const { position } = effect;
@@ -232,10 +243,10 @@ export class Mirror {
     // What is shown changes before any listener looks at it.
     const shown = this.#view.changed(changes, Date.now());
     this.#alarm.set(this.#view.nextExpiry);
-    this.#saver?.changed(changes.map(({ key }) => key));
+    this.#saver?.changed(changes);
     this.#waiters.moved(position);
-    this.#listeners.emit('position', { position });
-    if (effect.kind === 'replaced') this.#listeners.emit('synced', { position });
+    this.#emit('position', { position });
+    if (effect.kind === 'replaced') this.#emit('synced', { position });
     this.#tell(position, shown);
     this.#arrived();
   }
@@ -249,20 +260,22 @@ export class Mirror {
 
   #tell(position: string, changes: readonly Change[]): void {
     if (changes.length === 0) return;
-    this.#listeners.emit('change', { position, changes });
+    this.#emit('change', { position, changes });
     this.#subscriptions.notify(changes);
   }
 
-  /** The position has moved: the copy may be up to date now. */
+  /** An event has arrived: the state of the copy, if it is another one, is that of the mirror. */
   #arrived(): void {
+    const [state, old] = [this.#copy.state, this.#state];
+    const isSame =
+      state.kind === old.kind && (state.kind !== 'catching-up' || state.head === (old as typeof state).head);
+    if (!isSame) this.#show();
+    if (state.kind === 'live') this.#ready.resolve();
+  }
+
+  #show(): void {
     const { state } = this.#copy;
-    if (state.kind === 'catching-up') {
-      const isNews = this.#state.kind !== 'catching-up' || this.#state.head !== state.head;
-      if (isNews) this.#become({ ...state, url: this.#url });
-    } else if (state.kind === 'current' && this.#state.kind !== 'live') {
-      this.#become({ kind: 'live', url: this.#url });
-      this.#ready.resolve();
-    }
+    if (state.kind !== 'empty') this.#become({ ...state, url: this.#url });
   }
 
   #connection(state: ConnectionState): void {
@@ -273,7 +286,8 @@ export class Mirror {
 
   #become(state: MirrorState): void {
     this.#state = state;
-    this.#listeners.emit('state', this.state);
+    this.#toldAt = Date.now();
+    this.#emit('state', this.state);
   }
 
   #ended(state: MirrorState, reason: Error): void {
@@ -281,6 +295,10 @@ export class Mirror {
     this.#become(state);
     this.#waiters.end(reason);
     this.#ready.reject(reason);
+  }
+
+  #emit<Name extends keyof MirrorEvents>(name: Name, event: MirrorEvents[Name]): void {
+    callEach(this.#listeners.get(name), event);
   }
 
   async #lineage(signal: AbortSignal): Promise<Lineage> {

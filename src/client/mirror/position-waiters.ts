@@ -7,7 +7,8 @@
  * is lost for good.
  */
 import type { Signal } from '../platform.ts';
-import { hasReached, type ParsedPosition, parsePosition } from '../position.ts';
+import { type ParsedPosition, parsePosition } from '../position.ts';
+import { unless } from './within.ts';
 
 /** Older histories of the node, each with the offset up to which it is included. */
 export type Lineage = readonly { readonly runId: string; readonly validTo: number }[];
@@ -17,7 +18,7 @@ export class LostPositionError extends Error {
   override readonly name = 'LostPositionError';
 
   constructor(position: string) {
-    super(`${position} is past the shared history: it is on no node that this one goes on from`);
+    super(`${position} is lost: its history ended before it`);
   }
 }
 
@@ -89,38 +90,33 @@ export class PositionWaiters {
   async #wait(wanted: string, signal: Signal | undefined): Promise<void> {
     if (parsePosition(wanted) === null) throw new TypeError(`${wanted} is no position`);
     if (this.#over !== null) throw this.#over.error;
-    signal?.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const waiter: Waiter = { wanted, resolve, reject };
-    const abort = (): void => reject(signal?.reason);
     this.#waiters.add(waiter);
-    signal?.addEventListener('abort', abort);
     try {
       this.#look();
-      await promise;
+      await unless(signal, promise);
     } finally {
       this.#waiters.delete(waiter);
-      signal?.removeEventListener('abort', abort);
     }
   }
 
   #look(): void {
-    const at = this.#at === null ? null : parsePosition(this.#at);
-    if (this.#at === null || at === null || this.#over !== null) return;
-    for (const waiter of this.#waiters) {
-      const reached = hasReached(this.#at, waiter.wanted) ?? this.#acrossHistories(at, waiter.wanted);
-      if (reached === 'lost') waiter.reject(new LostPositionError(waiter.wanted));
-      else if (reached === 'ask') this.#ask(at.runId);
-      else if (reached) waiter.resolve();
+    const at = parsePosition(this.#at ?? '');
+    if (at === null || this.#over !== null) return;
+    for (const { wanted, resolve, reject } of this.#waiters) {
+      const { runId, offset } = parsePosition(wanted) as ParsedPosition;
+      if (runId !== at.runId) {
+        if (this.#lineage?.runId !== at.runId) {
+          this.#ask(at.runId);
+          continue;
+        }
+        const ancestor = this.#lineage.ancestors.find((each) => each.runId === runId);
+        if (ancestor === undefined) continue;
+        if (offset > ancestor.validTo) reject(new LostPositionError(wanted));
+      }
+      if (at.offset >= offset) resolve();
     }
-  }
-
-  #acrossHistories(at: ParsedPosition, wanted: string): boolean | 'lost' | 'ask' {
-    const { runId, offset } = parsePosition(wanted) as ParsedPosition;
-    if (this.#lineage?.runId !== at.runId) return 'ask';
-    const ancestor = this.#lineage.ancestors.find((each) => each.runId === runId);
-    if (ancestor === undefined) return false;
-    return offset > ancestor.validTo ? 'lost' : at.offset >= offset;
   }
 
   /** Asks for the lineage, unless a question is under way. */

@@ -60,11 +60,11 @@ export class Saver {
     return this.#stored?.changed.size ?? 0;
   }
 
-  /** Schedules an update for these keys or, without keys, for the position alone. */
-  changed(keys: Iterable<string>): void {
+  /** Schedules an update for these keys or, without changes, for the position alone. */
+  changed(changes: Iterable<{ readonly key: string }>): void {
     const changed = this.#stored?.changed;
     if (changed !== undefined) {
-      for (const key of keys) changed.add(key);
+      for (const { key } of changes) changed.add(key);
       if (changed.size > this.#options.source().entries.size + MAX_MORE_KEYS) this.#stored = null;
     }
     this.#schedule();

@@ -57,24 +57,29 @@ export class StorageConflict extends Error {
 /** Number of entries after which the check of a copy rests, so that the page stays responsive. */
 const CHECKED_AT_ONCE = 10_000;
 
+/** A copy as a storage has loaded it. */
+export interface LoadedCopy {
+  readonly position: string;
+  readonly entries: Map<string, Entry>;
+}
+
 /**
  * Checks a copy that a storage has loaded, which other programs may have written.
  * @throws TypeError if it is not what a mirror saves
  */
-export async function checkedCopy(stored: StoredCopy): Promise<StoredCopy> {
-  if (typeof stored.position !== 'string') throw new TypeError('the stored copy has no position');
-  const entries: Entry[] = [];
+export async function checkedCopy(stored: StoredCopy): Promise<LoadedCopy> {
+  const wrong = (): TypeError => new TypeError('the stored copy is none');
+  if (typeof stored.position !== 'string') throw wrong();
+  const entries = new Map<string, Entry>();
   for (const entry of stored.entries) {
     const { key, value, version, expiresAt } = entry;
     const isValue = typeof value === 'string' || value instanceof Uint8Array;
     const isTime = expiresAt === null || typeof expiresAt === 'number';
-    if (typeof key !== 'string' || !isValue || typeof version !== 'number' || !isTime) {
-      throw new TypeError(`the stored copy has an entry that is none: ${key}`);
-    }
-    entries.push(entry);
-    if (entries.length % CHECKED_AT_ONCE === 0) await new Promise((resolve) => setTimeout(resolve));
+    if (typeof key !== 'string' || !isValue || typeof version !== 'number' || !isTime) throw wrong();
+    entries.set(key, entry);
+    if (entries.size % CHECKED_AT_ONCE === 0) await new Promise((resolve) => setTimeout(resolve));
   }
-  return { ...stored, entries };
+  return { position: stored.position, entries };
 }
 
 /** Keeps the copy in memory only: for tests, and for mirrors that come and go within a page. */
@@ -84,8 +89,7 @@ export function memoryStorage(): MirrorStorage {
     load: async () => stored && { ...stored, entries: [...stored.entries.values()] },
     save: async (update) => {
       if (update.kind === 'replace') {
-        const entries = new Map<string, Entry>();
-        for (const entry of update.entries) entries.set(entry.key, entry);
+        const entries = new Map([...update.entries].map((entry) => [entry.key, entry]));
         stored = { scope: update.scope, position: update.position, entries };
         return;
       }

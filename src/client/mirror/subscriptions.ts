@@ -1,47 +1,31 @@
 /** Functions to call when entries change: all entries, those with a prefix, or one. */
 
-import { call } from '../report.ts';
-import type { Change } from './copy.ts';
+import { callEach, type Groups, listen } from './listeners.ts';
 
 /** The entries that a subscription is about: one, those with a prefix, or all. */
 export type EntryFilter =
   | { readonly key: string; readonly prefix?: undefined }
   | { readonly prefix?: string | undefined; readonly key?: undefined };
 
-interface Subscription {
-  readonly listener: () => void;
-}
+/** Called with everything that has changed together, also what the subscription is not about. */
+export type ChangeListener = (() => void) | ((changes: Iterable<{ readonly key: string }>) => void);
 
 export class Subscriptions {
-  readonly #byKey = new Map<string, Set<Subscription>>();
-  readonly #byPrefix = new Map<string, Set<Subscription>>();
+  readonly #byKey: Groups<string> = new Map();
+  readonly #byPrefix: Groups<string> = new Map();
 
   /** @returns a function that removes the subscription */
-  add(listener: () => void, { key, prefix = '' }: EntryFilter): () => void {
-    const [map, name] = key === undefined ? [this.#byPrefix, prefix] : [this.#byKey, key];
-    const subscriptions = map.get(name) ?? new Set();
-    map.set(name, subscriptions);
-    const subscription = { listener };
-    subscriptions.add(subscription);
-    return () => {
-      subscriptions.delete(subscription);
-      if (subscriptions.size === 0 && map.get(name) === subscriptions) map.delete(name);
-    };
+  add(listener: ChangeListener, { key, prefix = '' }: EntryFilter): () => void {
+    return key === undefined ? listen(this.#byPrefix, prefix, listener) : listen(this.#byKey, key, listener);
   }
 
   /** Calls each listener once whose entries are among the changed ones. */
-  notify(changes: Iterable<Pick<Change, 'key'>>): void {
-    const due = new Set<Set<Subscription>>();
+  notify(changes: readonly { readonly key: string }[]): void {
+    const due = new Set<Parameters<typeof callEach>[0]>();
     for (const { key } of changes) {
-      const subscriptions = this.#byKey.get(key);
-      if (subscriptions !== undefined) due.add(subscriptions);
-      for (const [prefix, others] of this.#byPrefix) if (key.startsWith(prefix)) due.add(others);
+      due.add(this.#byKey.get(key));
+      for (const [prefix, group] of this.#byPrefix) if (key.startsWith(prefix)) due.add(group);
     }
-    for (const subscriptions of due) {
-      // A listener may remove others, which are not called then, and add new ones, which wait for the next change.
-      for (const subscription of [...subscriptions]) {
-        if (subscriptions.has(subscription)) call(subscription.listener, undefined);
-      }
-    }
+    for (const group of due) callEach(group, changes);
   }
 }

@@ -52,18 +52,18 @@ export class View {
     return entry !== undefined && this.#shows(entry, now) ? entry : undefined;
   }
 
-  *entries(now: number): IterableIterator<Entry> {
-    for (const entry of this.#copy.entries.values()) if (this.#shows(entry, now)) yield entry;
-  }
-
   /** @returns all entries; the same array as before if none of them has changed or expired since */
   snapshot(now: number): readonly Entry[] {
     if (this.#snapshot === null || now >= this.#snapshotUntil) {
-      this.#snapshot = [...this.entries(now)];
-      this.#snapshotUntil = this.#snapshot.reduce(
-        (until, { expiresAt }) => Math.min(until, expiresAt ?? until),
-        Number.POSITIVE_INFINITY,
-      );
+      const entries: Entry[] = [];
+      this.#snapshotUntil = Number.POSITIVE_INFINITY;
+      for (const entry of this.#copy.entries.values()) {
+        if (!this.#shows(entry, now)) continue;
+        entries.push(entry);
+        const { expiresAt } = entry;
+        if (expiresAt !== null && expiresAt < this.#snapshotUntil) this.#snapshotUntil = expiresAt;
+      }
+      this.#snapshot = entries;
     }
     return this.#snapshot;
   }
@@ -78,7 +78,9 @@ export class View {
       const { key } = change;
       const before = this.#hidden.delete(key) ? null : change.before;
       const entry = change.entry !== null && this.#enter(change.entry, now) ? change.entry : null;
-      if (before !== null || entry !== null) shown.push({ key, entry, before });
+      if (before === null && entry === null) continue;
+      const isAll = before === change.before && entry === change.entry;
+      shown.push(isAll ? change : { key, entry, before });
     }
     if (this.#queue.length > 2 * this.#copy.entries.size + MAX_OUTDATED) this.#requeue();
     return this.#noted(shown);
