@@ -12,6 +12,8 @@ const ENTRIES = [
   ['psyncd-client', 'index.d.ts'],
   ['psyncd-client/full', 'full/index.d.ts'],
   ['psyncd-client/admin', 'admin/index.d.ts'],
+  ['psyncd-client/collection', 'collection/index.d.ts'],
+  ['psyncd-client/optimistic', 'optimistic/index.d.ts'],
   ['psyncd-client/react', 'react/index.d.ts'],
 ] as const;
 

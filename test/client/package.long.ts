@@ -58,6 +58,8 @@ test('an application imports and requires each entry of psyncd-client, which bri
     'psyncd-client': 'mirror',
     'psyncd-client/full': 'Client',
     'psyncd-client/admin': 'AdminClient',
+    'psyncd-client/collection': 'collection',
+    'psyncd-client/optimistic': 'optimistic',
     'psyncd-client/react': 'useEntry',
   };
   assert.deepEqual(entries, Object.keys(uses));
@@ -116,6 +118,8 @@ const APPLICATION = `
 import { ApiError, Client, type FeedEvent, follow, mirror } from 'psyncd-client';
 import { Client as FullClient } from 'psyncd-client/full';
 import { AdminClient } from 'psyncd-client/admin';
+import { collection } from 'psyncd-client/collection';
+import { optimistic } from 'psyncd-client/optimistic';
 
 const users = mirror({ url: 'http://node', prefix: 'user:' });
 const shown: string | Uint8Array | undefined = users.get('user:1');
@@ -124,6 +128,10 @@ for await (const event of follow({ urls: ['http://node'] })) {
   if (each.type === 'set') each.key.length;
 }
 const page = new Client('http://node', { token: async () => 'token', headers: () => ({ 'x-trace': '1' }) });
+const writes = optimistic(users, page);
+const typed = collection(writes, { decode: (value) => value.length });
+const length: number | undefined = typed.get('user:1');
+if (length !== undefined) await writes.set('user:1', 'x'.repeat(length), { ifVersion: typed.getEntry('user:1')?.version });
 const value = await page.get('key');
 if (value !== null) await page.set('copy', value, { acks: 1 });
 if (shown !== undefined) await page.set('shown', shown);

@@ -7,11 +7,13 @@ import type { BrowserContext, Page } from 'playwright-core';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { builtClient, launched, WITHOUT_BROWSER } from '../support/browser.ts';
-import { Cluster, temporaryFolder } from '../support/cluster.ts';
+import { Cluster, linkState, temporaryFolder, textOf } from '../support/cluster.ts';
 import { staticFiles } from '../support/static-files.ts';
 
 interface Site {
   readonly node: ChildNode;
+  /** Starts a replica of the node. */
+  replica(): Promise<ChildNode>;
   readonly context: BrowserContext;
   /** Opens a page of the site. */
   page(): Promise<Page>;
@@ -25,10 +27,16 @@ async function site(t: TestContext): Promise<Site> {
     ['/dist/', await builtClient(t)],
     ['/', folder],
   ]);
-  const node = await (await Cluster.create(t)).start('node', '--allow-origin', origin);
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node', '--allow-origin', origin);
   const context = await (await launched(t)).newContext();
   return {
     node,
+    replica: async () => {
+      const replica = await cluster.start('replica', '--allow-origin', origin, '--replica-of', node.wsUrl);
+      await linkState(replica, 'streaming');
+      return replica;
+    },
     context,
     page: async () => {
       const page = await context.newPage();
@@ -193,6 +201,51 @@ test('a page that comes online again connects at once', { skip: WITHOUT_BROWSER 
   await context.setOffline(false);
   await tab.evaluate('copy.ready');
   assert.equal(await tab.evaluate('copy.get("a")'), '1');
+});
+
+test('a page shows its writes at once, also offline, and after a reload what the nodes have', {
+  skip: WITHOUT_BROWSER,
+}, async (t) => {
+  const { node, context, page, replica: started } = await site(t);
+  const replica = await started();
+  await node.client.set('a', '1');
+  const tab = await page();
+  const open = `(async () => {
+    const [{ Client, mirror }, { optimistic }] = await Promise.all([
+      import('/dist/client/index.js'),
+      import('/dist/client/optimistic/index.js'),
+    ]);
+    window.copy = mirror({ url: ${JSON.stringify(replica.url)}, retryBaseMs: 10, retryMaxMs: 100 });
+    await copy.ready;
+    window.writes = optimistic(copy, new Client(${JSON.stringify(node.url)}));
+  })()`;
+  await tab.evaluate(open);
+  const [shown, pending] = (await tab.evaluate(`(() => {
+    window.all = [writes.set('a', '2'), writes.set('b', '{}'), writes.delete('nobody')];
+    return [writes.get('a'), writes.pending];
+  })()`)) as unknown[];
+  assert.deepEqual([shown, pending], ['2', 3]);
+  await tab.evaluate('Promise.all(all)');
+  assert.deepEqual(await tab.evaluate('[copy.get("a"), writes.pending]'), ['2', 0]);
+  const refusal = tab.evaluate(`writes.set('a', '3', { ifVersion: 1 }).catch(({ code }) => code)`);
+  assert.equal(await refusal, 'PRECONDITION_FAILED');
+  await context.setOffline(true);
+  await tab.evaluate('copy.reconnect()');
+  await until('the page is offline', () => tab.evaluate('copy.state.kind === "waiting"'));
+  await tab.evaluate(`void (window.late = writes.patch('b', { late: true }))`);
+  assert.deepEqual(await tab.evaluate('[writes.get("b"), copy.get("b")]'), ['{"late":true}', '{}']);
+  await context.setOffline(false);
+  await tab.evaluate('late');
+  assert.equal(await textOf(node, 'b'), '{"late":true}');
+  await context.setOffline(true);
+  await tab.evaluate('copy.reconnect()');
+  await until('the page is offline', () => tab.evaluate('copy.state.kind === "waiting"'));
+  await tab.evaluate(`void writes.set('a', 'never sent')`);
+  await tab.evaluate('copy.close()');
+  await context.setOffline(false);
+  await tab.reload();
+  await tab.evaluate(open);
+  assert.deepEqual(await tab.evaluate('[writes.get("a"), writes.pending]'), ['2', 0]);
 });
 
 test('a page that stores and loads 100,000 entries stays responsive', {

@@ -1,0 +1,339 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+/**
+ * Shows writes at once, before the node has carried them out. A pending write lies above the mirror's entries until the
+ * mirror has reached the write's position; then the mirror's entry is shown again. If the node refuses the write, what it
+ * has changed is gone at once, and its promise rejects.
+ *
+ *   waiting ──its turn──► sent ──answer──► accepted ──the mirror reaches the position──► over: the promise resolves
+ *      │                    └──refusal──┐     └──its history has ended before it──┐
+ *      └──signal, close────────────────►┴────────────────────────────────────────►┴─► over: the promise rejects
+ */
+import type { EntrySource } from '../collection/source.ts';
+import { checkedLimit } from '../follow-options.ts';
+import type { Entry, Value } from '../mirror/entry.ts';
+import { Listeners } from '../mirror/listeners.ts';
+import type { Mirror } from '../mirror/mirror.ts';
+import { MirrorClosedError, type MirrorState } from '../mirror/mirror-events.ts';
+import { type ChangeListener, type EntryFilter, Subscriptions } from '../mirror/subscriptions.ts';
+import { type ParsedPosition, parsePosition } from '../position.ts';
+import type { Condition, SetOptions } from '../rest.ts';
+import { connected } from './connected.ts';
+import {
+  LostBasisError,
+  MAX_PENDING,
+  type OptimisticEvents,
+  type OptimisticOptions,
+  TooManyWritesError,
+  type WriteOptions,
+} from './optimistic-options.ts';
+import type { Accepted, Operation, OptimisticEntry, PendingWrite } from './pending-write.ts';
+import { type SendingOptions, sent, type Writer } from './sending.ts';
+import { WriteQueue } from './write-queue.ts';
+
+/** Most requests at a time: browsers open no more connections to one server. */
+const MAX_SENT = 6;
+/** Time that one attempt to send a write may take, in milliseconds. */
+const ANSWER_MS = 30_000;
+
+const UNSENDABLE = 'half of a surrogate pair cannot be sent';
+/**
+ * @param mirror holds the keys that are written
+ * @param writer carries the writes out: a `Client` of the same nodes
+ * @throws TypeError for a limit that is not a positive number
+ */
+export function optimistic(
+  mirror: Mirror,
+  writer: Writer,
+  options: OptimisticOptions = {},
+): OptimisticMirror {
+  return new OptimisticMirror(mirror, writer, options);
+}
+
+export class OptimisticMirror implements EntrySource<OptimisticEntry> {
+  readonly #mirror: Mirror;
+  readonly #sending: SendingOptions;
+  readonly #queue = new WriteQueue();
+  readonly #accepted = new Set<PendingWrite>();
+  readonly #listeners = new Listeners<OptimisticEvents>();
+  readonly #subscriptions = new Subscriptions();
+  readonly #closing = new AbortController();
+  readonly #ends: readonly (() => void)[];
+  /** Keys whose pending writes are over, while the mirror tells its own changes. */
+  readonly #untold = new Set<string>();
+  #sentNow = 0;
+  #lastId = 0;
+  #toldPending = 0;
+  #ownRevision = 0;
+  #snapshot: {
+    readonly of: readonly Entry[];
+    readonly at: number;
+    readonly entries: readonly OptimisticEntry[];
+  };
+
+  constructor(mirror: Mirror, writer: Writer, options: OptimisticOptions) {
+    this.#mirror = mirror;
+    const answerMs = checkedLimit('answerMs', options.answerMs, ANSWER_MS);
+    this.#sending = {
+      writer,
+      answerMs,
+      failed: (key, error) => this.#listeners.emit('unanswered', { key, error }),
+      connected: (signal) => connected(mirror, signal),
+    };
+    this.#snapshot = { of: [], at: -1, entries: [] };
+    this.#ends = [
+      mirror.on('position', ({ position }) => this.#reached(position)),
+      mirror.subscribe((changes) => this.#tell(changes)),
+      mirror.on('state', (state) => this.#stateChanged(state)),
+    ];
+    this.#stateChanged(mirror.state);
+  }
+
+  /**
+   * Sets a value; without `ttl` the entry does not expire.
+   * @returns once the mirror has the write
+   * @throws ApiError of the node; UncertainWriteError; LostPositionError; LostBasisError; TooManyWritesError; TypeError
+   * for what cannot be sent; the signal's reason; MirrorClosedError
+   */
+  set(key: string, value: Value, options: SetOptions & WriteOptions = {}): Promise<Accepted> {
+    const operationOf = (): Operation => {
+      if (typeof value !== 'string') return { kind: 'set', value: value.slice(), ttl: options.ttl };
+      if (!value.isWellFormed()) throw new TypeError(UNSENDABLE);
+      return { kind: 'set', value, ttl: options.ttl };
+    };
+    return this.#write(key, operationOf, options);
+  }
+
+  /** Deletes an entry, if it exists. Returns and throws as `set`. */
+  delete(key: string, options: Pick<Condition, 'ifVersion'> & WriteOptions = {}): Promise<Accepted> {
+    return this.#write(key, () => ({ kind: 'delete' }), options);
+  }
+
+  /** Applies a JSON Merge Patch to a JSON value: null removes a member. Returns and throws as `set`. */
+  patch(key: string, patch: unknown, options: Condition & WriteOptions = {}): Promise<Accepted> {
+    return this.#write(key, () => ({ kind: 'patch', patch: JSON.parse(JSON.stringify(patch)) }), options);
+  }
+
+  /** Number of pending writes: above 0, a page that closes may lose some. */
+  get pending(): number {
+    return this.#queue.length;
+  }
+
+  /** @returns text, or bytes if the value is not valid UTF-8; undefined: there is no such entry, or it has expired */
+  get(key: string): Value | undefined {
+    return this.getEntry(key)?.value;
+  }
+
+  /** @returns the entry with the pending writes */
+  getEntry(key: string): OptimisticEntry | undefined {
+    return this.#queue.shown(key, this.#mirror.getEntry(key));
+  }
+
+  has(key: string): boolean {
+    return this.getEntry(key) !== undefined;
+  }
+
+  /** Yields all entries, in no particular order. */
+  entries(): IterableIterator<OptimisticEntry> {
+    return this.snapshot().values();
+  }
+
+  /** @returns all entries, in no particular order; the same array as long as none of them changes. It needs no `this`. */
+  readonly snapshot = (): readonly OptimisticEntry[] => {
+    const of = this.#mirror.snapshot();
+    const at = this.#ownRevision;
+    if (this.#queue.length === 0) return of;
+    if (this.#snapshot.of !== of || this.#snapshot.at !== at) {
+      const keys = new Set(this.#queue.keys);
+      const entries: OptimisticEntry[] = of.filter(({ key }) => !keys.has(key));
+      for (const key of keys) {
+        const entry = this.getEntry(key);
+        if (entry !== undefined) entries.push(entry);
+      }
+      this.#snapshot = { of, at, entries };
+    }
+    return this.#snapshot.entries;
+  };
+
+  /** Calls the listener when entries or their pending writes change, as `subscribe` of the mirror. It needs no `this`. */
+  readonly subscribe = (listener: ChangeListener, filter: EntryFilter = {}): (() => void) =>
+    this.#subscriptions.add(listener, filter);
+
+  /** A number that changes whenever entries or pending writes change. */
+  get revision(): number {
+    return this.#mirror.revision + this.#ownRevision;
+  }
+
+  /** Position of the mirror's copy; null: it has none yet. */
+  get position(): string | null {
+    return this.#mirror.position;
+  }
+
+  /** State of the mirror. */
+  get state(): MirrorState {
+    return this.#mirror.state;
+  }
+
+  /** @returns a function that removes the listener */
+  on<Name extends keyof OptimisticEvents>(
+    name: Name,
+    listener: (event: OptimisticEvents[Name]) => void,
+  ): () => void {
+    return this.#listeners.on(name, listener);
+  }
+
+  /** Gives up all pending writes; the mirror goes on. */
+  [Symbol.dispose](): void {
+    for (const end of this.#ends) end();
+    this.#close(new MirrorClosedError());
+  }
+
+  /** @param operationOf throws for what cannot be sent */
+  #write(
+    key: string,
+    operationOf: () => Operation,
+    { ifAbsent, ifVersion, signal }: Condition & WriteOptions,
+  ): Promise<Accepted> {
+    const done = Promise.withResolvers<Accepted>();
+    // An application that listens to `refused` need not look at each promise.
+    done.promise.catch(() => undefined);
+    try {
+      this.#closing.signal.throwIfAborted();
+      signal?.throwIfAborted();
+      if (!key.isWellFormed()) throw new TypeError(UNSENDABLE);
+      if (this.#queue.length >= MAX_PENDING) throw new TooManyWritesError();
+      const [operation, condition, madeAt] = [operationOf(), { ifAbsent, ifVersion }, Date.now()];
+      this.#lastId += 1;
+      const id = this.#lastId;
+      this.#add({ id, key, operation, condition, madeAt, done, signal, stage: 'waiting', accepted: null });
+    } catch (error) {
+      done.reject(error);
+    }
+    return done.promise;
+  }
+
+  #add(write: PendingWrite): void {
+    const { key, done, signal } = write;
+    const abort = (): void => this.#refuse(write, signal?.reason);
+    signal?.addEventListener('abort', abort);
+    done.promise.finally(() => signal?.removeEventListener('abort', abort)).catch(() => undefined);
+    const replaced = this.#queue.add(write);
+    // What the earlier write would have done, this one does.
+    if (replaced !== undefined) done.promise.then(replaced.done.resolve, replaced.done.reject);
+    this.#changed([key]);
+    this.#send();
+  }
+
+  #send(): void {
+    while (this.#sentNow < MAX_SENT) {
+      const write = this.#queue.next();
+      if (write === undefined) return;
+      this.#sentNow += 1;
+      this.#sendOne(write)
+        .then(
+          (accepted) => this.#accept(write, accepted),
+          (error: unknown) => this.#refuse(write, error),
+        )
+        .finally(() => {
+          this.#sentNow -= 1;
+          this.#send();
+        });
+    }
+  }
+
+  async #sendOne(write: PendingWrite): Promise<Accepted> {
+    const { key, condition, signal } = write;
+    const { ifVersion: shown } = condition;
+    const ifVersion = shown === undefined ? undefined : this.#queue.versionOf(shown);
+    if (shown !== undefined && typeof ifVersion !== 'number') throw new LostBasisError(key);
+    const signals = AbortSignal.any([this.#closing.signal, ...(signal === undefined ? [] : [signal])]);
+    return sent(write, { ...condition, ifVersion: ifVersion ?? undefined }, this.#sending, signals);
+  }
+
+  #accept(write: PendingWrite, accepted: Accepted): void {
+    if (write.stage === 'over') return;
+    if (parsePosition(accepted.position) === null) {
+      this.#refuse(write, new TypeError('the answer has no position'));
+      return;
+    }
+    this.#queue.accepted(write, accepted);
+    this.#accepted.add(write);
+    this.#reached(this.#mirror.position ?? '');
+    this.#changed([write.key]);
+  }
+
+  #refuse(write: PendingWrite, error: unknown): void {
+    if (write.stage === 'over') return;
+    this.#over(write);
+    write.done.reject(error);
+    this.#changed([write.key]);
+    this.#listeners.emit('refused', { key: write.key, error });
+    this.#send();
+  }
+
+  #over(write: PendingWrite): void {
+    this.#queue.end(write);
+    this.#accepted.delete(write);
+  }
+
+  /** The mirror is at a position: it may have accepted writes. */
+  #reached(position: string): void {
+    const at = parsePosition(position);
+    if (at === null) return;
+    for (const write of this.#accepted) {
+      const wanted = parsePosition(write.accepted?.position ?? '') as ParsedPosition;
+      if (wanted.runId !== at.runId) this.#waitAcross(write);
+      else if (wanted.offset <= at.offset) this.#confirm(write);
+    }
+  }
+
+  /** Waits for the position of a write in another history, of which the mirror asks its node. */
+  #waitAcross(write: PendingWrite): void {
+    this.#accepted.delete(write);
+    this.#mirror.waitFor(write.accepted?.position ?? '').then(
+      () => this.#confirm(write),
+      (error: unknown) => this.#refuse(write, error),
+    );
+  }
+
+  #confirm(write: PendingWrite): void {
+    if (write.stage === 'over') return;
+    this.#over(write);
+    write.done.resolve(write.accepted as Accepted);
+    this.#ownRevision += 1;
+    // The mirror tells its own changes next, with which this belongs together.
+    this.#untold.add(write.key);
+    queueMicrotask(() => this.#tell([]));
+  }
+
+  #changed(keys: readonly string[]): void {
+    this.#ownRevision += 1;
+    for (const key of keys) this.#untold.add(key);
+    this.#tell([]);
+  }
+
+  /** Tells the subscribers what has changed in the mirror, and whose pending writes are over. */
+  #tell(changes: Iterable<{ readonly key: string }>): void {
+    const told = new Set<string>();
+    for (const { key } of changes) told.add(key);
+    for (const key of this.#untold) told.add(key);
+    if (told.size === 0) return;
+    this.#untold.clear();
+    this.#subscriptions.notify([...told].map((key) => ({ key })));
+    const { pending } = this;
+    if (pending === this.#toldPending) return;
+    this.#toldPending = pending;
+    this.#listeners.emit('pending', { pending });
+  }
+
+  #stateChanged(state: MirrorState): void {
+    if (state.kind === 'closed' || state.kind === 'failed') {
+      this.#close(state.kind === 'failed' ? state.error : new MirrorClosedError());
+    }
+    this.#listeners.emit('state', state);
+  }
+
+  #close(reason: Error): void {
+    this.#closing.abort(reason);
+    for (const write of [...this.#queue.all()]) this.#refuse(write, reason);
+  }
+}

@@ -1,0 +1,105 @@
+/** Sends one write until the node answers. */
+import { BASE_RETRY_MS, MAX_RETRY_MS, retryDelayMs } from '../backoff.ts';
+import type { Value } from '../mirror/entry.ts';
+import { unless } from '../mirror/within.ts';
+import type { Signal } from '../platform.ts';
+import type { BatchOperation, Condition, SetOptions } from '../rest.ts';
+import { type Accepted, isConditional, type PendingWrite } from './pending-write.ts';
+
+/** Codes with which a node refuses for now, before it does anything: the same request is right later. */
+const LATER: ReadonlySet<unknown> = new Set([
+  'TOO_MANY_REQUESTS',
+  'REQUEST_TIMEOUT',
+  'LOADING',
+  'SHUTTING_DOWN',
+]);
+
+/** What carries the writes out: a `Client` of the same nodes. */
+export interface Writer {
+  set(key: string, value: Value, options?: SetOptions & WithSignal): Promise<Accepted>;
+  patch(key: string, patch: unknown, condition?: Condition & WithSignal): Promise<Accepted>;
+  batch(ops: readonly BatchOperation[], options?: WithSignal): Promise<{ readonly position: string }>;
+}
+interface WithSignal {
+  readonly signal?: Signal | undefined;
+}
+
+/** The connection broke before the node answered: nobody knows whether it has carried the write out. */
+export class UncertainWriteError extends Error {
+  override readonly name = 'UncertainWriteError';
+
+  constructor(key: string, cause: unknown) {
+    super(`the node did not answer, so the write of ${JSON.stringify(key)} may have been carried out`, {
+      cause,
+    });
+  }
+}
+
+export interface SendingOptions {
+  readonly writer: Writer;
+  /** Most time that one attempt may take, in milliseconds. */
+  readonly answerMs: number;
+  /** Called when an attempt has got no answer, or the node cannot take the write yet. */
+  readonly failed: (key: string, error: unknown) => void;
+  /** Resolves when there is a connection to the nodes. */
+  readonly connected: (signal: Signal) => Promise<void>;
+}
+
+/**
+ * Sends a write. Without an answer it is sent again, at first soon and then after up to 10 s, because the same set,
+ * delete or merge patch may be carried out twice. A write with a condition is not: its second attempt would find what
+ * the first one has left.
+ * @param condition as the node has to see it
+ * @param signal ends the attempts
+ * @throws the error with which the node refuses; UncertainWriteError; the signal's reason
+ */
+export async function sent(
+  write: PendingWrite,
+  condition: Condition,
+  { writer, answerMs, failed, connected }: SendingOptions,
+  signal: Signal,
+): Promise<Accepted> {
+  for (let failures = 0; ; failures += 1) {
+    await connected(signal);
+    const time = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
+    try {
+      return await unless(time, attempt(writer, write, condition, time));
+    } catch (error) {
+      signal.throwIfAborted();
+      const { status, code, name } = error as { status?: unknown; code?: unknown; name?: unknown };
+      const isAnswer = typeof status === 'number' && code !== 'BAD_ANSWER';
+      if (name === 'UnsendableKey' || (isAnswer && !LATER.has(code))) throw error;
+      if (!isAnswer && isConditional(write)) throw new UncertainWriteError(write.key, error);
+      failed(write.key, error);
+    }
+    const bounds = { retryBaseMs: BASE_RETRY_MS, retryMaxMs: MAX_RETRY_MS };
+    await unless(signal, pause(retryDelayMs(failures + 1, 1, Math.random(), bounds, 0), signal));
+  }
+}
+
+async function attempt(
+  writer: Writer,
+  { key, operation }: PendingWrite,
+  condition: Condition,
+  signal: Signal,
+): Promise<Accepted> {
+  if (operation.kind === 'set') {
+    const { value, ttl } = operation;
+    return writer.set(key, value, { ...condition, ...(ttl !== undefined && { ttl }), signal });
+  }
+  if (operation.kind === 'patch') return writer.patch(key, operation.patch, { ...condition, signal });
+  // The answer to a DELETE for a key that does not exist has no position.
+  const { ifVersion } = condition;
+  const { position } = await writer.batch(
+    [{ op: 'delete', key, ...(ifVersion !== undefined && { ifVersion }) }],
+    { signal },
+  );
+  return { position };
+}
+
+function pause(ms: number, signal: Signal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener('abort', () => clearTimeout(timer));
+  });
+}

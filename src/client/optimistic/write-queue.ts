@@ -1,0 +1,142 @@
+/**
+ * The writes that a mirror does not have yet, by key and in the order in which they were made. One write a key is sent at
+ * a time, so that the node carries them out in this order; writes of other keys do not wait for it.
+ */
+import type { Entry } from '../mirror/entry.ts';
+import { isConditional, type OptimisticEntry, type PendingWrite, withWrites } from './pending-write.ts';
+
+/** Number of writes of which the queue knows later what became of them. */
+const MAX_REMEMBERED = 10_000;
+
+interface KeyWrites {
+  readonly writes: PendingWrite[];
+  /** The entry that is shown for this entry of the mirror; null: it must be made anew. */
+  shown: { readonly base: Entry | undefined; readonly entry: OptimisticEntry | undefined } | null;
+}
+
+export class WriteQueue {
+  readonly #byKey = new Map<string, KeyWrites>();
+  /** Keys with a write to send, the one that has waited longest first. */
+  readonly #ready = new Set<string>();
+  /** The node's version for each negative one; null: that write did not happen. */
+  readonly #versions = new Map<number, number | null>();
+  #length = 0;
+
+  /** Number of writes. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Keys with writes. */
+  get keys(): Iterable<string> {
+    return this.#byKey.keys();
+  }
+
+  /**
+   * Adds a write.
+   * @returns an earlier write that was not sent yet and whose place this one takes, because it would leave nothing of it
+   */
+  add(write: PendingWrite): PendingWrite | undefined {
+    const { key } = write;
+    const { writes } = this.#of(key);
+    const last = writes.at(-1);
+    const isWhole = write.operation.kind !== 'patch' && !isConditional(write);
+    const replaces = isWhole && last?.stage === 'waiting' && !isConditional(last) ? last : undefined;
+    if (replaces !== undefined) this.end(replaces);
+    const now = this.#of(key);
+    now.writes.push(write);
+    now.shown = null;
+    this.#length += 1;
+    this.#offer(key, now.writes);
+    return replaces;
+  }
+
+  /** Takes the next write that may be sent. */
+  next(): PendingWrite | undefined {
+    for (const key of this.#ready) {
+      this.#ready.delete(key);
+      const write = this.#byKey.get(key)?.writes.find(({ stage }) => stage === 'waiting');
+      if (write === undefined) continue;
+      write.stage = 'sent';
+      return write;
+    }
+    return undefined;
+  }
+
+  /** Notes that the node has carried the write out. */
+  accepted(write: PendingWrite, accepted: NonNullable<PendingWrite['accepted']>): void {
+    write.accepted = accepted;
+    write.stage = 'accepted';
+    this.#remember(write.id, accepted.version ?? null);
+    this.#changed(write.key);
+  }
+
+  /** Removes a write: the mirror has it, or it did not happen. */
+  end(write: PendingWrite): void {
+    const { key, accepted } = write;
+    const found = this.#byKey.get(key);
+    const index = found?.writes.indexOf(write) ?? -1;
+    write.stage = 'over';
+    if (found === undefined || index === -1) return;
+    found.writes.splice(index, 1);
+    this.#length -= 1;
+    if (accepted === null) this.#remember(write.id, null);
+    if (found.writes.length === 0) this.#byKey.delete(key);
+    this.#changed(key);
+  }
+
+  /** @returns all writes */
+  *all(): IterableIterator<PendingWrite> {
+    for (const { writes } of this.#byKey.values()) yield* writes;
+  }
+
+  /**
+   * @param base the mirror's entry
+   * @returns the entry to show: the same object as long as neither the mirror's entry nor the writes change
+   */
+  shown(key: string, base: Entry | undefined): OptimisticEntry | undefined {
+    const found = this.#byKey.get(key);
+    if (found === undefined) return base;
+    if (found.shown === null || found.shown.base !== base) {
+      const versionOf = (version: number): number => this.versionOf(version) ?? version;
+      found.shown = { base, entry: withWrites(base, found.writes, versionOf) };
+    }
+    return found.shown.entry;
+  }
+
+  /**
+   * @param version one that was shown
+   * @returns the version that the node has; null: it is that of a write which did not happen
+   */
+  versionOf(version: number): number | null | undefined {
+    return version < 0 ? this.#versions.get(-version) : version;
+  }
+
+  #of(key: string): KeyWrites {
+    const found = this.#byKey.get(key) ?? { writes: [], shown: null };
+    this.#byKey.set(key, found);
+    return found;
+  }
+
+  #changed(key: string): void {
+    const found = this.#byKey.get(key);
+    if (found === undefined) {
+      this.#ready.delete(key);
+      return;
+    }
+    found.shown = null;
+    this.#offer(key, found.writes);
+  }
+
+  #offer(key: string, writes: readonly PendingWrite[]): void {
+    if (!writes.some(({ stage }) => stage === 'sent')) this.#ready.add(key);
+  }
+
+  #remember(id: number, version: number | null): void {
+    this.#versions.set(id, version);
+    for (const oldest of this.#versions.keys()) {
+      if (this.#versions.size <= MAX_REMEMBERED) return;
+      this.#versions.delete(oldest);
+    }
+  }
+}

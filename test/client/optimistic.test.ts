@@ -1,0 +1,401 @@
+/** Optimistic writes: shown at once, confirmed by position, taken back on refusal. The node is scripted. */
+import assert from 'node:assert/strict';
+import test, { type TestContext } from 'node:test';
+import { until } from '../../src/cli/until.ts';
+import { ApiError } from '../../src/client/api-error.ts';
+import { collection } from '../../src/client/collection/collection.ts';
+import type { Mirror } from '../../src/client/mirror/mirror.ts';
+import { type OptimisticMirror, optimistic } from '../../src/client/optimistic/optimistic.ts';
+import type { Accepted } from '../../src/client/optimistic/pending-write.ts';
+import type { Writer } from '../../src/client/optimistic/sending.ts';
+import { Client, type Condition } from '../../src/client/rest.ts';
+import type { FeedModel } from '../support/feed-model.ts';
+import { type ScriptedFeed, scriptedFeed } from '../support/scripted-feed.ts';
+import { abc, honest, open } from '../support/scripted-mirror.ts';
+
+interface Call {
+  readonly text: string;
+  readonly condition: Condition;
+  readonly answer: PromiseWithResolvers<Accepted>;
+}
+
+/** Carries nothing out: the test answers. */
+class ScriptedWriter implements Writer {
+  readonly calls: Call[] = [];
+
+  set(key: string, value: unknown, { signal: _, ...condition }: Condition & { signal?: unknown } = {}) {
+    return this.#called(`set ${key} ${value}`, condition);
+  }
+
+  patch(key: string, patch: unknown, { signal: _, ...condition }: Condition & { signal?: unknown } = {}) {
+    return this.#called(`patch ${key} ${JSON.stringify(patch)}`, condition);
+  }
+
+  batch(ops: readonly object[]) {
+    return this.#called(JSON.stringify(ops), {});
+  }
+
+  #called(text: string, condition: Condition): Promise<Accepted> {
+    const answer = Promise.withResolvers<Accepted>();
+    this.calls.push({ text, condition: JSON.parse(JSON.stringify(condition)), answer });
+    return answer.promise;
+  }
+
+  /** Waits for the call of this number. */
+  async call(index: number): Promise<Call> {
+    await until(`call ${index}`, () => this.calls.length > index);
+    return this.calls[index] as Call;
+  }
+}
+
+interface Stage {
+  readonly history: FeedModel;
+  readonly feed: ScriptedFeed;
+  readonly mirror: Mirror;
+  readonly writer: ScriptedWriter;
+  readonly writes: OptimisticMirror;
+  readonly refused: unknown[];
+}
+
+async function stage(t: TestContext): Promise<Stage> {
+  const history = abc();
+  const feed = await honest(t, history);
+  const mirror = open(t, { url: feed.url });
+  await mirror.ready;
+  const writer = new ScriptedWriter();
+  const writes = optimistic(mirror, writer);
+  const refused: unknown[] = [];
+  writes.on('refused', ({ key, error }) => refused.push(`${key}: ${error}`));
+  return { history, feed, mirror, writer, writes, refused };
+}
+
+function at(offset: number): string {
+  return `${'a'.repeat(40)}:${offset}`;
+}
+
+function problem(status: number, code: string): ApiError {
+  return new ApiError(status, { code, detail: code });
+}
+
+/** Lets what has been answered arrive. */
+function settled(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+test('a write is shown at once, and confirmed when the mirror reaches its position', async (t) => {
+  const { history, feed, mirror, writer, writes } = await stage(t);
+  const told: unknown[] = [];
+  writes.subscribe(() => told.push([writes.get('a'), writes.pending]), { key: 'a' });
+  const done = writes.set('a', 'new');
+  assert.deepEqual([writes.get('a'), mirror.get('a'), writes.pending], ['new', 'value of a', 1]);
+  assert.deepEqual(writes.getEntry('a'), {
+    key: 'a',
+    value: 'new',
+    version: -1,
+    expiresAt: null,
+    isPending: true,
+  });
+  const { text, answer } = await writer.call(0);
+  assert.equal(text, 'set a new');
+  answer.resolve({ position: at(40), version: 40 });
+  await settled();
+  assert.deepEqual([writes.getEntry('a')?.version, writes.getEntry('a')?.isPending], [40, true]);
+  feed.send(history.set('a', 'new'));
+  assert.deepEqual(await done, { position: at(40), version: 40 });
+  assert.deepEqual([writes.getEntry('a') === mirror.getEntry('a'), writes.pending], [true, 0]);
+  assert.deepEqual(told, [
+    ['new', 1],
+    ['new', 1],
+    ['new', 0],
+  ]);
+});
+
+test('an answer that comes after the change has arrived confirms at once', async (t) => {
+  const { history, feed, mirror, writer, writes } = await stage(t);
+  const done = writes.set('a', 'new');
+  feed.send(history.set('a', 'new'));
+  await mirror.waitFor(history.position);
+  assert.equal(writes.pending, 1);
+  (await writer.call(0)).answer.resolve({ position: at(40), version: 40 });
+  await done;
+  assert.equal(writes.getEntry('a'), mirror.getEntry('a'));
+});
+
+test('a refused write is taken back, and its error is told', async (t) => {
+  const { mirror, writer, writes, refused } = await stage(t);
+  const [ignored, done] = [writes.delete('b'), writes.set('n', '1', { ifAbsent: true })];
+  assert.deepEqual([writes.has('b'), writes.has('n'), writes.snapshot().length], [false, true, 3]);
+  for (const index of [0, 1]) (await writer.call(index)).answer.reject(problem(403, 'FORBIDDEN'));
+  await assert.rejects(done, { name: 'ApiError', code: 'FORBIDDEN' });
+  await assert.rejects(ignored);
+  assert.deepEqual(refused, ['b: ApiError: FORBIDDEN', 'n: ApiError: FORBIDDEN']);
+  assert.deepEqual([writes.has('b'), writes.has('n'), writes.pending], [true, false, 0]);
+  assert.equal(writes.snapshot(), mirror.snapshot());
+});
+
+test('writes of one key are sent one after the other, those of other keys meanwhile', async (t) => {
+  const { writer, writes } = await stage(t);
+  void writes.patch('a', { n: 1 });
+  void writes.patch('a', { n: 2 });
+  void writes.set('b', 'x');
+  assert.deepEqual((await writer.call(1)).text, 'set b x');
+  writer.calls[0]?.answer.resolve({ position: at(40), version: 40 });
+  assert.deepEqual((await writer.call(2)).text, 'patch a {"n":2}');
+});
+
+test('a write that waits gives its place to a later one that leaves nothing of it', async (t) => {
+  const { history, feed, writer, writes } = await stage(t);
+  const all = [writes.set('a', '1'), writes.set('a', '2'), writes.delete('a'), writes.set('a', '4')];
+  assert.deepEqual([writes.get('a'), writes.pending], ['4', 2]);
+  (await writer.call(0)).answer.resolve({ position: at(40), version: 40 });
+  (await writer.call(1)).answer.resolve({ position: at(50), version: 50 });
+  feed.send(history.set('a', '1'), history.set('a', '4'));
+  assert.deepEqual(
+    (await Promise.all(all)).map(({ version }) => version),
+    [40, 50, 50, 50],
+  );
+  assert.deepEqual(
+    writer.calls.map(({ text }) => text),
+    ['set a 1', 'set a 4'],
+  );
+});
+
+test('with several writes of a key, one that is refused leaves the others', async (t) => {
+  const { history, feed, mirror, writer, writes, refused } = await stage(t);
+  feed.send(history.set('j', '{"a":1,"b":1}'));
+  await mirror.waitFor(history.position);
+  void writes.patch('j', { a: 2 });
+  const done = writes.patch('j', { b: 2, c: [1] });
+  assert.equal(writes.get('j'), '{"a":2,"b":2,"c":[1]}');
+  (await writer.call(0)).answer.reject(problem(413, 'VALUE_TOO_LARGE'));
+  await until('it is taken back', () => writes.get('j') === '{"a":1,"b":2,"c":[1]}');
+  (await writer.call(1)).answer.resolve({ position: at(50), version: 50 });
+  feed.send(history.set('j', '{"a":1,"b":2,"c":[1]}'));
+  await done;
+  assert.deepEqual(refused, ['j: ApiError: VALUE_TOO_LARGE']);
+});
+
+test('what others write meanwhile shows through a patch, and after the confirmation', async (t) => {
+  const { history, feed, mirror, writer, writes } = await stage(t);
+  feed.send(history.set('j', '{"a":1}'));
+  await mirror.waitFor(history.position);
+  const done = writes.patch('j', { mine: true });
+  feed.send(history.set('j', '{"a":2}'));
+  await mirror.waitFor(history.position);
+  assert.equal(writes.get('j'), '{"a":2,"mine":true}');
+  const seen: unknown[] = [];
+  writes.subscribe(() => seen.push(writes.get('j')), { key: 'j' });
+  (await writer.call(0)).answer.resolve({ position: at(60), version: 60 });
+  await settled();
+  // One connection may bring the write and a later one together: what is pending never hides the later one.
+  feed.send(history.set('j', '{"a":2,"mine":true}'), history.set('j', 'theirs'));
+  await done;
+  await mirror.waitFor(history.position);
+  assert.equal(writes.get('j'), 'theirs');
+  assert.deepEqual(seen, ['{"a":2,"mine":true}', '{"a":2,"mine":true}', 'theirs']);
+});
+
+test('a condition is that of the entry which was shown, also of a pending one', async (t) => {
+  const { history, feed, writer, writes } = await stage(t);
+  void writes.set('a', '1', { ifVersion: writes.getEntry('a')?.version });
+  const first = writes.getEntry('a');
+  const done = writes.set('a', '2', { ifVersion: first?.version });
+  assert.deepEqual([first?.version, writes.get('a')], [-1, '2']);
+  assert.deepEqual((await writer.call(0)).condition, { ifVersion: 10 });
+  writer.calls[0]?.answer.resolve({ position: at(40), version: 40 });
+  assert.deepEqual((await writer.call(1)).condition, { ifVersion: 40 });
+  assert.equal(writes.get('a'), '2');
+  writer.calls[1]?.answer.resolve({ position: at(50), version: 50 });
+  feed.send(history.set('a', '1'), history.set('a', '2'));
+  await done;
+});
+
+test('a write that builds on one that was refused is refused too, and never sent', async (t) => {
+  const { writer, writes, refused } = await stage(t);
+  void writes.set('a', '1');
+  const done = writes.set('a', '2', { ifVersion: writes.getEntry('a')?.version });
+  (await writer.call(0)).answer.reject(problem(403, 'FORBIDDEN'));
+  await assert.rejects(done, { name: 'LostBasisError' });
+  assert.deepEqual([writes.get('a'), writer.calls.length, refused.length], ['value of a', 1, 2]);
+});
+
+test('a write whose condition does not hold is not shown, and the node decides', async (t) => {
+  const { history, feed, mirror, writer, writes } = await stage(t);
+  void writes.set('a', 'mine', { ifAbsent: true });
+  void writes.set('b', 'mine', { ifVersion: 20 });
+  void writes.patch('nobody', { mine: true });
+  assert.deepEqual([writes.get('a'), writes.get('b')], ['value of a', 'mine']);
+  assert.equal(writes.has('nobody'), false);
+  feed.send(history.set('b', 'theirs'));
+  await mirror.waitFor(history.position);
+  assert.equal(writes.get('b'), 'theirs');
+  await writer.call(1);
+});
+
+const NO_ANSWERS: Readonly<Record<string, unknown>> = {
+  'has lost its connection': new TypeError('fetch failed'),
+  'is behind a captive portal': problem(200, 'BAD_ANSWER'),
+};
+for (const [what, error] of Object.entries(NO_ANSWERS)) {
+  test(`a write without an answer is sent again if the page ${what}; one with a condition is given up`, async (t) => {
+    const { history, feed, writer, writes } = await stage(t);
+    const unanswered: unknown[] = [];
+    writes.on('unanswered', (event) => unanswered.push(event));
+    const [done, uncertain] = [writes.set('a', '1'), writes.set('b', '1', { ifVersion: 20 })];
+    for (const index of [0, 1]) (await writer.call(index)).answer.reject(error);
+    await assert.rejects(uncertain, { name: 'UncertainWriteError', cause: error });
+    assert.deepEqual([writes.get('a'), writes.get('b')], ['1', 'value of b']);
+    (await writer.call(2)).answer.resolve({ position: at(40), version: 40 });
+    feed.send(history.set('a', '1'));
+    await done;
+    assert.equal(writer.calls.length, 3);
+    assert.deepEqual(unanswered, [{ key: 'a', error }]);
+  });
+}
+
+test('a node that cannot take a write yet gets it again, also one with a condition', async (t) => {
+  const { writer, writes } = await stage(t);
+  void writes.set('b', '1', { ifVersion: 20 });
+  (await writer.call(0)).answer.reject(problem(503, 'LOADING'));
+  assert.deepEqual((await writer.call(1)).condition, { ifVersion: 20 });
+  assert.equal(writes.get('b'), '1');
+});
+
+test('without a connection writes are shown, and sent when it is there again', async (t) => {
+  const history = abc();
+  const feed = await scriptedFeed(t, (index, query) =>
+    index === 1 ? [4503] : history.from(query.get('position') ?? undefined),
+  );
+  const mirror = open(t, { url: feed.url, retryBaseMs: 1e6, retryMaxMs: 1e6 });
+  await mirror.ready;
+  const writer = new ScriptedWriter();
+  const writes = optimistic(mirror, writer);
+  mirror.reconnect();
+  await until('the page is offline', () => mirror.state.kind === 'waiting' && feed.requests.length === 2);
+  const done = writes.set('a', 'offline');
+  await settled();
+  assert.deepEqual([writes.get('a'), writer.calls], ['offline', []]);
+  mirror.reconnect();
+  (await writer.call(0)).answer.resolve({ position: at(40), version: 40 });
+  feed.send(history.set('a', 'offline'));
+  await done;
+});
+
+test('a write that a promotion has lost is taken back', async (t) => {
+  const history = abc();
+  const lineage = [{ runId: 'a'.repeat(40), validTo: 30 }];
+  const feed = await scriptedFeed(
+    t,
+    (_index, query) => history.from(query.get('position') ?? undefined),
+    lineage,
+  );
+  const mirror = open(t, { url: feed.url });
+  await mirror.ready;
+  const writer = new ScriptedWriter();
+  const writes = optimistic(mirror, writer);
+  const done = writes.set('a', 'lost');
+  (await writer.call(0)).answer.resolve({ position: at(40), version: 40 });
+  await settled();
+  history.promote('b'.repeat(40));
+  feed.send(history.set('b', 'goes on'));
+  await assert.rejects(done, { name: 'LostPositionError' });
+  assert.equal(writes.get('a'), 'value of a');
+});
+
+test('a signal gives a write up, whether it waits, is sent or is accepted', async (t) => {
+  const { writer, writes } = await stage(t);
+  const stop = new AbortController();
+  const { signal } = stop;
+  const all = [
+    writes.set('b', '1', { signal }),
+    writes.patch('a', {}, { signal }),
+    writes.set('a', '2', { signal }),
+  ];
+  (await writer.call(0)).answer.resolve({ position: at(90), version: 90 });
+  await settled();
+  stop.abort('enough');
+  for (const each of all) await assert.rejects(each, (reason) => reason === 'enough');
+  await assert.rejects(writes.set('c', '3', { signal }), (reason) => reason === 'enough');
+  assert.deepEqual([writes.get('a'), writes.get('b'), writes.pending], ['value of a', 'value of b', 0]);
+});
+
+test('what closes gives all pending writes up, and sends nothing more', async (t) => {
+  const { mirror, writer, writes } = await stage(t);
+  const pending = [writes.set('a', '1'), writes.set('a', '2', { ifVersion: -1 })];
+  await writer.call(0);
+  await mirror.close();
+  pending.push(writes.set('b', '1'));
+  for (const each of pending) await assert.rejects(each, { name: 'MirrorClosedError' });
+  writer.calls[0]?.answer.reject(new TypeError('too late'));
+  await settled();
+  assert.deepEqual([writes.get('a'), writes.pending, writer.calls.length], ['value of a', 0, 1]);
+  const other = await stage(t);
+  const given = other.writes.set('a', '1');
+  other.writes[Symbol.dispose]();
+  await assert.rejects(given, { name: 'MirrorClosedError' });
+  assert.equal(other.mirror.state.kind, 'live');
+});
+
+test('what cannot be sent is refused at once, and never shown', async (t) => {
+  const { mirror, writes, writer } = await stage(t);
+  const circle: Record<string, unknown> = {};
+  circle.circle = circle;
+  for (const wrong of [writes.set('\ud800', ''), writes.set('k', '\ud800'), writes.patch('k', circle)]) {
+    await assert.rejects(wrong, TypeError);
+  }
+  const bytes = Uint8Array.of(65);
+  void writes.set('k', bytes);
+  bytes[0] = 66;
+  // The mirror will have it as text.
+  assert.equal(writes.get('k'), 'A');
+  for (let index = 0; index < 999; index += 1) void writes.set(`k${index}`, '');
+  await assert.rejects(writes.set('one too many', ''), { name: 'TooManyWritesError' });
+  assert.deepEqual([writes.pending, writes.has('one too many')], [1_000, false]);
+  await until('six are sent', () => writer.calls.length === 6);
+  await settled();
+  assert.equal(writer.calls.length, 6);
+  assert.throws(() => optimistic(mirror, writer, { answerMs: 0 }), TypeError);
+});
+
+test('an attempt that gets no answer in time is made again', async (t) => {
+  const history = abc();
+  const mirror = open(t, { url: (await honest(t, history)).url });
+  await mirror.ready;
+  const writer = new ScriptedWriter();
+  const writes = optimistic(mirror, writer, { answerMs: 5 });
+  void writes.set('a', '1');
+  await writer.call(1);
+  assert.equal(writes.get('a'), '1');
+});
+
+test('a page sees stable objects, and collections of them have types and order', async (t) => {
+  const { history, feed, mirror, writer, writes } = await stage(t);
+  const all = collection(writes, { decode: String });
+  assert.equal(all.snapshot().length, 3);
+  const called: string[] = [];
+  all.subscribe((changes) => called.push([...changes].map(({ key }) => key).join()));
+  void writes.set('aa', 'new');
+  const [snapshot, entry, shown] = [writes.snapshot(), writes.getEntry('aa'), all.snapshot()];
+  assert.deepEqual([writes.snapshot() === snapshot, writes.getEntry('aa') === entry], [true, true]);
+  assert.equal(all.snapshot(), shown);
+  const describe = (): string[] =>
+    all.snapshot().map(({ key, value, isPending }) => `${key}=${value}${isPending ? '?' : ''}`);
+  assert.deepEqual(describe(), ['a=value of a', 'aa=new?', 'b=value of b', 'c=value of c']);
+  feed.send(history.set('b', 'x'));
+  await mirror.waitFor(history.position);
+  assert.deepEqual([writes.snapshot() === snapshot, writes.getEntry('aa') === entry], [false, true]);
+  (await writer.call(0)).answer.resolve({ position: at(50), version: 50 });
+  feed.send(history.set('aa', 'new'));
+  await mirror.waitFor(history.position);
+  await until('nothing is pending', () => writes.pending === 0);
+  assert.deepEqual(describe(), ['a=value of a', 'aa=new', 'b=x', 'c=value of c']);
+  assert.equal(writes.snapshot(), mirror.snapshot());
+  assert.ok(called.includes('aa') && called.includes('b'));
+});
+
+test('a client of a node is a writer', async (t) => {
+  const { mirror } = await stage(t);
+  const writes = optimistic(mirror, new Client('http://127.0.0.1:1'));
+  await assert.rejects(writes.set('..', ''), { name: 'UnsendableKey' });
+  assert.equal(writes.has('..'), false);
+});
