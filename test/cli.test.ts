@@ -38,7 +38,7 @@ test('set, get and del', async (t) => {
   assert.match((await psyncd(node, ['set', 'a key/ü', '-'], 'from a pipe')).stdout, /^replaced, at /);
   assert.deepEqual(await psyncd(node, ['get', 'a key/ü']), { code: 0, stdout: 'from a pipe', stderr: '' });
   assert.deepEqual(await psyncd(node, ['del', 'a key/ü']), { code: 0, stdout: 'deleted\n', stderr: '' });
-  const missing = { code: 1, stdout: '', stderr: 'psyncd: there is no key "a key/ü"\n' };
+  const missing = { code: 3, stdout: '', stderr: 'psyncd: there is no key "a key/ü"\n' };
   assert.deepEqual(await psyncd(node, ['get', 'a key/ü']), missing);
   assert.deepEqual(await psyncd(node, ['del', 'a key/ü']), missing);
 });

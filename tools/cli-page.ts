@@ -25,6 +25,7 @@ Commands that talk to a node take \`--node URL\`, or the environment variable \`
 | 0 | the command succeeded; \`serve\` stopped because it was asked to |
 | 1 | the command failed; one line on standard error says why |
 | 2 | wrong usage |
+| 3 | what the command names is not there: a key, a token, a session, a setting |
 | 141 | the reader of the output has ended, as in \`psyncd follow \\| head\` |
 `;
 

@@ -4,8 +4,11 @@ import { ApiError } from '../client/api-error.ts';
 import { FollowError } from '../client/ending.ts';
 import { UnsendableKey } from '../client/rest.ts';
 import { UsageError } from '../settings/parse.ts';
-import { CommandError } from './command-error.ts';
+import { CommandError, NotThere } from './command-error.ts';
 import { printableLines } from './output/printable.ts';
+
+/** Exit code of a command that did not find what it names. */
+const NOT_THERE = 3;
 
 /** @returns the exit code and the message: printable lines, whatever a node or a file has put into them */
 export function verdict(error: unknown): readonly [number, string | null] {
@@ -16,7 +19,7 @@ export function verdict(error: unknown): readonly [number, string | null] {
 
 /** psyncd's own mistakes are shown with their stack. */
 function isMistake(error: unknown): boolean {
-  const known = [CommandError, FollowError, ApiError].some((kind) => error instanceof kind);
+  const known = [CommandError, NotThere, FollowError, ApiError].some((kind) => error instanceof kind);
   return !known && error instanceof Error && error.message !== 'fetch failed';
 }
 
@@ -25,11 +28,14 @@ function rawVerdict(error: unknown): readonly [number, string | null] {
   if (error instanceof CommanderError) return [error.exitCode === 0 ? 0 : 2, null];
   if (error instanceof UsageError || error instanceof UnsendableKey) return [2, error.message];
   if (error instanceof CommandError) return [1, error.message];
+  if (error instanceof NotThere) return [NOT_THERE, error.message];
   if (error instanceof FollowError) return [1, `${error.message} (${error.code})`];
   if (error instanceof ApiError && error.code === 'UNAUTHORIZED') {
     return [1, `${error.message}; --token-file FILE or PSYNCD_TOKEN shows one (${error.code})`];
   }
-  if (error instanceof ApiError) return [1, `${error.message} (${error.code})`];
+  if (error instanceof ApiError) {
+    return [error.code === 'NOT_FOUND' ? NOT_THERE : 1, `${error.message} (${error.code})`];
+  }
   if (error instanceof TypeError && error.message === 'fetch failed') {
     return [1, unreachable(error.cause)];
   }

@@ -1,23 +1,36 @@
-/** `psyncd get`, `set` and `del`: one key. */
+/** `psyncd get`, `set`, `del`, `incr` and `keys`: single keys, and the list of them. */
 import type { Command } from 'commander';
+import { UsageError } from '../../settings/parse.ts';
 import { MAX_VALUE_BYTES } from '../../stream/command.ts';
 import { GrowingBuffer } from '../../stream/growing-buffer.ts';
-import { CommandError } from '../command-error.ts';
+import { CommandError, NotThere } from '../command-error.ts';
 import { clientOf, nodeCommand, type Reach } from '../options/node.ts';
+import { wholeNumber } from '../options/values.ts';
 import { fromAnswer } from '../output/answer.ts';
-import { print } from '../output/standard-output.ts';
+import { print, printJson } from '../output/standard-output.ts';
+
+/** An integer of 64 bits, as the node takes it; it checks the bounds. */
+const INTEGER = /^-?\d{1,19}$/;
+/** Keys that `psyncd keys` asks for at once. */
+const PAGE = 1_000;
 
 /** Adds the command. */
 export function getCommand(psyncd: Command): void {
   nodeCommand(psyncd, 'get')
     .argument('<key>')
-    .description("write a key's value to standard output; exit code 1 if there is none")
+    .description("write a key's value to standard output; exit code 3 if there is none")
     .action(async (key: string, options: Reach) => {
       const value = await (await clientOf(options)).get(key);
-      if (value === null) throw new CommandError(`there is no key ${JSON.stringify(key)}`);
+      if (value === null) throw noKey(key);
       process.stdout.write(value);
       if (process.stdout.isTTY) process.stdout.write('\n');
     });
+}
+
+interface SetFlags extends Reach {
+  readonly ttl?: string;
+  readonly ifVersion?: string;
+  readonly ifAbsent?: true;
 }
 
 /** Adds the command. */
@@ -26,9 +39,20 @@ export function setCommand(psyncd: Command): void {
     .argument('<key>')
     .argument('<value>', 'the value; - reads it from standard input')
     .description('set a key')
-    .action(async (key: string, value: string, options: Reach) => {
+    .option('--ttl <SECONDS>', 'the entry expires after that time; without it, never')
+    .option('--if-version <N>', 'only if the entry has this version; exit code 1 if it has not')
+    .option('--if-absent', 'only if there is no entry; exit code 1 if there is one')
+    .action(async (key: string, value: string, { ttl, ifVersion, ifAbsent, ...reach }: SetFlags) => {
+      if (ifVersion !== undefined && ifAbsent) {
+        throw new UsageError('--if-version and --if-absent exclude each other');
+      }
+      const condition = {
+        ...(ttl !== undefined && { ttl: seconds(ttl) }),
+        ...(ifVersion !== undefined && { ifVersion: wholeNumber('--if-version', ifVersion) }),
+        ...(ifAbsent && { ifAbsent }),
+      };
       const body = value === '-' ? await standardInput() : value;
-      const written = await (await clientOf(options)).set(key, body);
+      const written = await (await clientOf(reach)).set(key, body, condition);
       print(fromAnswer(() => `${written.created ? 'created' : 'replaced'}, at ${written.position}`));
     });
 }
@@ -37,13 +61,60 @@ export function setCommand(psyncd: Command): void {
 export function delCommand(psyncd: Command): void {
   nodeCommand(psyncd, 'del')
     .argument('<key>')
-    .description('delete a key; exit code 1 if there is none')
+    .description('delete a key; exit code 3 if there is none')
     .action(async (key: string, options: Reach) => {
-      if (!(await (await clientOf(options)).delete(key))) {
-        throw new CommandError(`there is no key ${JSON.stringify(key)}`);
-      }
+      if (!(await (await clientOf(options)).delete(key))) throw noKey(key);
       print('deleted');
     });
+}
+
+/** Adds the command. */
+export function incrCommand(psyncd: Command): void {
+  nodeCommand(psyncd, 'incr')
+    .argument('<key>')
+    .argument('[by]', 'an integer; after -- it may be negative', '1')
+    .description('add to an integer, and print the sum; a missing key counts as 0')
+    .action(async (key: string, by: string, options: Reach) => {
+      if (!INTEGER.test(by)) throw new UsageError(`expected an integer, got ${JSON.stringify(by)}`);
+      const { value } = await (await clientOf(options)).increment(key, by);
+      print(String(value));
+    });
+}
+
+/** Adds the command. */
+export function keysCommand(psyncd: Command): void {
+  nodeCommand(psyncd, 'keys')
+    .argument('[prefix]', 'only keys that begin with it', '')
+    .description('list the keys in the order of their bytes, one a line')
+    .option('--limit <N>', 'at most so many')
+    .option('--json', 'one JSON object a line: key, size, version, expiresAt')
+    .action(async (prefix: string, { limit, json, ...reach }: Reach & { limit?: string; json?: true }) => {
+      let left = limit === undefined ? Number.POSITIVE_INFINITY : wholeNumber('--limit', limit);
+      const api = await clientOf(reach);
+      for (let after: string | null | undefined; after !== null && left > 0; ) {
+        const page = await api.page({ prefix: prefix || undefined, after, limit: Math.min(left, PAGE) });
+        for (const entry of page.keys) {
+          if (json) printJson(entry);
+          else print(fromAnswer(() => entry.key));
+        }
+        if (page.next !== null && page.keys.length === 0) {
+          throw new CommandError('the node names a next page after one without keys');
+        }
+        left -= page.keys.length;
+        after = page.next;
+      }
+    });
+}
+
+function noKey(key: string): NotThere {
+  return new NotThere(`there is no key ${JSON.stringify(key)}`);
+}
+
+/** @throws UsageError */
+function seconds(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value;
+  throw new UsageError(`--ttl: expected a number of seconds above 0, got ${JSON.stringify(text)}`);
 }
 
 /** @throws CommandError when the input is longer than a value may be; it may be endless */

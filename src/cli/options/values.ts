@@ -17,6 +17,17 @@ export function timeFlag(name: string, text: string): number {
 }
 
 /**
+ * @param name of the flag
+ * @returns an integer from 0 on
+ * @throws UsageError that names the flag
+ */
+export function wholeNumber(name: string, text: string): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && Number.isSafeInteger(value)) return value;
+  throw new UsageError(`${name}: expected a whole number, got ${JSON.stringify(text)}`);
+}
+
+/**
  * Refuses what is no position.
  * @param name as shown to the user
  * @param others other accepted values

@@ -5,8 +5,6 @@ import { parsePosition } from '../../client/position.ts';
 import { count, counted } from './info.ts';
 import { printable } from './printable.ts';
 
-/** Longest value shown in a pipe, in characters; on a terminal it depends on the width. */
-const MAX_VALUE = 80;
 /** Shortest room for a value, in characters; less would be useless. */
 const MIN_VALUE = 24;
 const KEY_WIDTH = 24;
@@ -127,7 +125,8 @@ function entryFacts(
   const name = padded(printable(key), columns);
   const expiry = expiryText(expiresAt);
   const used = OFFSET_WIDTH + KIND_WIDTH + name.length + expiry.length + 5;
-  const room = columns === null ? MAX_VALUE : Math.max(MIN_VALUE, columns - used);
+  // Programs behind a pipe get the whole value.
+  const room = columns === null ? Number.POSITIVE_INFINITY : Math.max(MIN_VALUE, columns - used);
   const text = encoding === 'base64' ? bytesText(value, room) : shortened(printable(value), room);
   return [name, text, ...(expiry === '' ? [] : [expiry])];
 }

@@ -1,0 +1,153 @@
+/** Commands that call one route each, as a user types them, and their exit codes. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+import type { ChildNode } from '../../src/cli/child-node.ts';
+import { Cluster, converged, temporaryFolder } from '../support/cluster.ts';
+
+const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+
+interface Outcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function run(file: string, args: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const options = { env: { ...process.env, ...environment }, maxBuffer: 64 * 1024 * 1024 };
+    execFile(file, args, options, (error, stdout, stderr) => {
+      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr });
+    });
+  });
+}
+
+function psyncd(node: ChildNode, ...args: readonly string[]): Promise<Outcome> {
+  return run(process.execPath, [MAIN, ...args], { PSYNCD_NODE: node.url });
+}
+
+async function output(node: ChildNode, ...args: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await psyncd(node, ...args);
+  assert.equal(code, 0, `${args.join(' ')}: ${stderr}`);
+  return stdout;
+}
+
+test('incr prints the sum; set takes an expiry and conditions; keys lists what is there, page after page', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  assert.equal(await output(node, 'incr', 'n'), '1\n');
+  assert.equal(await output(node, 'incr', 'n', '9007199254740993'), '9007199254740994\n');
+  assert.equal(await output(node, 'incr', 'n', '--', '-9007199254740994'), '0\n');
+  assert.match(await output(node, 'set', 'e', 'v', '--ttl', '0.5', '--if-absent'), /^created/);
+  const { version } = (await node.client.entry('n')) ?? assert.fail();
+  assert.match(await output(node, 'set', 'n', 'v', '--if-version', String(version)), /^replaced/);
+  for (const condition of [['--if-version', String(version)], ['--if-absent']]) {
+    const { code, stderr } = await psyncd(node, 'set', 'n', 'w', ...condition);
+    assert.deepEqual([code, /PRECONDITION_FAILED/.test(stderr)], [1, true]);
+  }
+  const lines = Array.from({ length: 1_200 }, (_, index) => `{"key":"p:${index}","value":"v"}\n`);
+  await node.client.import(lines.join(''));
+  const keys = (await output(node, 'keys', 'p:')).trimEnd().split('\n');
+  assert.equal(new Set(keys).size, 1_200);
+  assert.equal(await output(node, 'keys', 'p:', '--limit', '2'), 'p:0\np:1\n');
+  const [first] = (await output(node, 'keys', 'n', '--json')).split('\n');
+  assert.deepEqual(Object.keys(JSON.parse(first ?? '')).sort(), ['expiresAt', 'key', 'size', 'version']);
+  assert.equal(await output(node, 'keys', 'none'), '');
+});
+
+test('digest compares nodes, sessions shows and ends them, accept has something to accept or says so', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
+  await master.client.set('k', 'v');
+  await converged(master, replica);
+  assert.match(await output(master, 'digest'), /^[0-9a-f]{32} {2}1 entry, at /);
+  assert.match(await output(replica, 'digest', '--against', master.url), /\nequal\n$/);
+  assert.equal(JSON.parse(await output(replica, 'digest', '--against', master.url, '--json')).equal, true);
+  const shown = await output(master, 'sessions');
+  assert.match(shown, /^#1 ws:\/\/127\.0\.0\.1:\d+ {2}open\n {2}\S+Z {2}connected/);
+  assert.equal(JSON.parse(await output(master, 'sessions', '--json')).sessions[0].id, '1');
+  assert.equal(await output(master, 'sessions', 'end', '1'), 'ended\n');
+  assert.equal((await psyncd(master, 'sessions', 'end', '1')).code, 3);
+  const { code, stderr } = await psyncd(replica, 'accept');
+  assert.deepEqual([code, /NOTHING_GUARDED/.test(stderr)], [1, true]);
+});
+
+test('config shows the settings of a running node, and changes those that may change', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  assert.match(await output(node, 'config', 'get'), /^host=127\.0\.0\.1$/m);
+  assert.equal(await output(node, 'config', 'get', 'fsync'), 'everysec\n');
+  assert.equal(JSON.parse(await output(node, 'config', 'get', 'fsync', '--json')).fsync, 'everysec');
+  assert.equal(
+    await output(node, 'config', 'set', 'backlogSize=2mb', 'replTimeout=30s'),
+    'backlogSize=2097152\nreplTimeout=30000\n',
+  );
+  for (const [args, code] of [
+    [['get', 'nothing'], 3],
+    [['set', 'fsync=no'], 1],
+    [['set', 'backlogSize=3mb', 'replTimeout=never'], 1],
+    [['set', 'backlogSize'], 2],
+    [['set'], 2],
+  ] as const) {
+    assert.equal((await psyncd(node, 'config', ...args)).code, code, args.join(' '));
+  }
+  assert.equal(await output(node, 'config', 'get', 'backlogSize'), '2097152\n');
+});
+
+test('wrong numbers are wrong usage, and an empty variable counts as not set', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  for (const args of [
+    ['incr', 'n', 'x'],
+    ['incr', 'n', '1.5'],
+    ['set', 'k', 'v', '--ttl', '0'],
+    ['set', 'k', 'v', '--ttl', 'soon'],
+    ['set', 'k', 'v', '--if-version', '-1'],
+    ['set', 'k', 'v', '--if-version', '1', '--if-absent'],
+    ['keys', '--limit', 'all'],
+    ['completion', 'tcsh'],
+  ]) {
+    assert.equal((await psyncd(node, ...args)).code, 2, args.join(' '));
+  }
+  assert.deepEqual((await node.client.page()).keys, []);
+  const empty = { PSYNCD_NODE: '', PSYNCD_TOKEN: '', PSYNCD_CA: '', PSYNCD_CERT: '', PSYNCD_KEY: '' };
+  assert.equal((await run(process.execPath, [MAIN, 'keys', '--node', node.url], empty)).code, 0);
+});
+
+test('follow and get give whole values to a pipe', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const value = 'x'.repeat(300_000);
+  await node.client.set('k', value);
+  assert.equal(await output(node, 'get', 'k'), value);
+  const child = execFile(process.execPath, [MAIN, 'follow', '--node', node.url]);
+  t.after(() => child.kill());
+  let text = '';
+  for await (const chunk of child.stdout ?? []) {
+    text += chunk;
+    if (text.includes('synced')) break;
+  }
+  assert.ok(text.includes(`\t${value}`), 'the whole value');
+});
+
+test('bash completes commands, their subcommands and their flags', async (t) => {
+  const script = join(await temporaryFolder(t), 'completion.bash');
+  await writeFile(script, (await run(process.execPath, [MAIN, 'completion', 'bash'])).stdout);
+  const complete = async (...words: readonly string[]): Promise<string> => {
+    const program = `source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _psyncd; echo "\${COMPREPLY[*]}"`;
+    return (await run('bash', ['-c', program, 'bash', script, 'psyncd', ...words])).stdout.trimEnd();
+  };
+  assert.equal(await complete('fol'), 'follow');
+  assert.equal(await complete('config', 's'), 'set');
+  assert.equal(await complete('set', 'k', 'v', '--if'), '--if-version --if-absent');
+  assert.equal(await complete('get', '--node', ''), '', 'values are not flags');
+  assert.match(await complete('serve', '--backlog'), /--backlog-size/);
+  for (const shell of ['zsh', 'fish']) {
+    const { code, stdout } = await run(process.execPath, [MAIN, 'completion', shell]);
+    assert.deepEqual([code, /if-absent/.test(stdout)], [0, true], shell);
+  }
+});
