@@ -9,28 +9,34 @@ import { resolve } from 'node:path';
 import type { Access } from './access/access.ts';
 import { tokenReader } from './access/token-reader.ts';
 import { type Entrance, listenerTls, openEntrance } from './entrance.ts';
+import type { ServerParts } from './http/server.ts';
 import type { Servers } from './http/servers.ts';
+import { httpUrl, listen, listeningUrl, usesTls } from './listeners.ts';
+import { Scrapes } from './metrics/scrapes.ts';
 import type { Node } from './node/node.ts';
 import { messageOf } from './node/ports/failures.ts';
 import type { Log } from './node/ports/world.ts';
 import { Problem } from './node/problem.ts';
 import { formatPosition } from './replication/position.ts';
 import { upstreamProblem } from './replication/upstream.ts';
+import type { AppLog } from './runtime/app-log.ts';
 import { LoopLag } from './runtime/loop-lag.ts';
-import { cannotListen, checkPort } from './runtime/port-check.ts';
+import { checkPort } from './runtime/port-check.ts';
 import { collectWithoutHelp } from './runtime/process-memory.ts';
 import { giveBackWhenQuiet } from './runtime/quiet-memory.ts';
 import { systemWorld } from './runtime/system-world.ts';
 import { version } from './runtime/version.ts';
 import { LiveSettings } from './settings/live.ts';
 import { tokensPath } from './settings/load.ts';
-import { formatAddress } from './settings/parse.ts';
 import type { Settings } from './settings/table.ts';
 import { type FolderSettings, openDataFolder } from './store/data-folder.ts';
 import { refuseLostTokens } from './store/guard-file.ts';
 import { setAside, upstreamOf } from './store/set-aside.ts';
 import { DamageError, StartError } from './store/start-error.ts';
+import type { StateFile } from './store/state/state-file.ts';
 import { isDamaged, startFailure } from './store/storage-failure.ts';
+import type { ListenerTls } from './tls/listener-tls.ts';
+import { RequestCounts } from './web/record/request-counts.ts';
 
 export interface App {
   readonly node: Node;
@@ -38,6 +44,8 @@ export interface App {
   readonly url: string;
   /** The same of the admin listener; null: there is none. */
   readonly adminUrl: string | null;
+  /** The same of the listener for metrics; null: there is none. */
+  readonly metricsUrl: string | null;
   /** Reads the files of tokens, keys and certificates anew, and opens the access log anew. What cannot be used stays as it was. */
   reloadFiles(): void;
   /** Takes over the settings that may change while the node runs, and logs their names. */
@@ -59,15 +67,17 @@ const CLOSE_REQUESTS_MS = 2_000;
  * @param failed called when the node cannot continue; the process should end then, and loses nothing by that
  * @throws StartError, one line, when the data folder or the address cannot be used
  */
-export async function start(given: Settings, log: Log, failed: (error: Error) => void): Promise<App> {
+export async function start(given: Settings, log: AppLog, failed: (error: Error) => void): Promise<App> {
   // The checks come first, so that a node that cannot start makes no files.
   await checkSettings(given);
   const tls = await listenerTls(given, log);
   const loopLag = new LoopLag(log);
   const path = resolve(given.data);
-  const { settings, live, node, rest } = await open(given, loopLag, log, failed).catch((error: unknown) => {
-    throw startFailure(error, path);
-  });
+  const { settings, live, node, rest, state } = await open(given, loopLag, log, failed).catch(
+    (error: unknown) => {
+      throw startFailure(error, path);
+    },
+  );
   loopLag.start();
   giveBackWhenQuiet();
   const { Servers } = rest;
@@ -75,21 +85,13 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
     await node.close();
     throw error;
   });
-  const { access, accessLog, limits, tokens } = entrance;
-  const parts = {
-    node,
-    access,
-    accessLog,
-    limits,
-    tokens,
-    log,
-    version: version(),
-    settings: live,
-    upgrade: upgradesOf(node, live, rest, entrance),
-    tls,
-  };
-  const server = await Servers.create(parts, settings.adminListen !== null);
-  const { port, adminUrl } = await listen(server, settings, node);
+  const parts = partsOf({ settings, live, node, rest, state }, entrance, { log, loopLag, tls });
+  const server = await Servers.create(parts, {
+    admin: settings.adminListen !== null,
+    metrics: settings.metricsListen !== null,
+  });
+  const { port, adminUrl, metricsUrl } = await listen(server, settings, node);
+  parts.metrics.name = listeningUrl(settings, port);
   await startNode(node, settings, port).catch(async (error: unknown) => {
     await stop(server, node);
     throw startFailure(error, path);
@@ -98,12 +100,13 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
   log.info('started', {
     position: formatPosition(node.position),
     role: node.role,
-    clients: clientsOf(settings, access),
+    clients: clientsOf(settings, entrance.access),
   });
   return {
     node,
     url: httpUrl(settings, settings.host, port),
     adminUrl,
+    metricsUrl,
     reloadFiles: () => entrance.reload(),
     reload: (settings) => {
       const { changed, needRestart } = live.reload(settings);
@@ -123,6 +126,7 @@ export async function start(given: Settings, log: Log, failed: (error: Error) =>
 async function checkSettings(given: Settings): Promise<void> {
   await checkPort(given);
   if (given.adminListen !== null) await checkPort(given.adminListen, '--admin-listen');
+  if (given.metricsListen !== null) await checkPort(given.metricsListen, '--metrics-listen');
   checkUpstream(given);
   if (given.jwtAudience === null && !existsSync(tokensPath(given)))
     refuseLostTokens(given.data, tokensPath(given));
@@ -134,17 +138,57 @@ function clientsOf({ tlsClientAuth }: Settings, access: Access): string {
   return tlsClientAuth === 'required' ? 'with certificates' : 'everybody';
 }
 
+/** @returns what the servers are made of */
+function partsOf(
+  { settings, live, node, rest, state }: Opened,
+  entrance: Entrance,
+  { log, loopLag, tls }: { readonly log: Log; readonly loopLag: LoopLag; readonly tls: ListenerTls | null },
+): ServerParts & { readonly metrics: Scrapes } {
+  const { access, accessLog, limits, tokens } = entrance;
+  const counts = new RequestCounts();
+  const { cluster } = settings;
+  const metrics = new Scrapes({
+    version: version(),
+    cluster,
+    data: resolve(settings.data),
+    node,
+    requests: counts,
+    limited: limits.refused,
+    authFailures: access.failures,
+    state,
+    tls,
+    loopLag,
+  });
+  const upgrade = upgradesOf(node, live, rest, entrance, counts);
+  return {
+    node,
+    counts,
+    metrics,
+    access,
+    accessLog,
+    limits,
+    tokens,
+    log,
+    version: version(),
+    settings: live,
+    upgrade,
+    tls,
+  };
+}
+
 /** @returns what takes the requests that want to become WebSockets */
 function upgradesOf(
   node: Node,
   live: LiveSettings,
   { acceptWebSockets, answerHeaders }: Pick<Rest, 'acceptWebSockets' | 'answerHeaders'>,
   { access, accessLog, limits }: Entrance,
+  counts: RequestCounts,
 ): ReturnType<Rest['acceptWebSockets']> {
   return acceptWebSockets({
     access,
     accessLog,
     limits,
+    counts,
     admission: live,
     headers: (request) => answerHeaders(node, live.allowedOrigins, request.headers),
     accept: (socket, gate) => node.accept(socket, gate),
@@ -162,21 +206,6 @@ async function startNode(node: Node, settings: Settings, port: number): Promise<
     if (error instanceof Problem) throw new StartError(`--replica-of: ${error.message}`);
     throw error;
   }
-}
-
-/** @returns `http://HOST:PORT`, or `https://` with TLS */
-function httpUrl({ tlsCert }: Settings, host: string, port: number): string {
-  return `${tlsCert === null ? 'http' : 'https'}://${formatAddress({ host, port })}`;
-}
-
-/** Whether other nodes reach this one over TLS, or it follows its master over TLS. */
-function usesTls({ announceUrl, replicaOf, tlsCert }: Settings): boolean {
-  return tlsCert !== null || [announceUrl, replicaOf].some((url) => url?.startsWith('wss:') === true);
-}
-
-/** @returns the URL under which other nodes reach this one, `ws://HOST:PORT`, or `wss://` with TLS */
-function listeningUrl(settings: Settings, port: number): string {
-  return settings.announceUrl ?? httpUrl(settings, settings.host, port).replace(/^http/, 'ws');
 }
 
 /** @throws StartError if `--replica-of` names this node itself, or a URL that no master can have */
@@ -221,13 +250,14 @@ interface Opened {
   readonly live: LiveSettings;
   readonly node: Node;
   readonly rest: Rest;
+  readonly state: StateFile;
 }
 
 /** Opens the data folder. With `--on-damage resync` it sets a replica's damaged files aside and begins new ones. */
 async function open(
   settings: Settings,
   loopLag: LoopLag,
-  log: Log,
+  log: AppLog,
   failed: (error: Error) => void,
 ): Promise<Opened> {
   try {
@@ -251,7 +281,7 @@ async function open(
 async function openOnce(
   settings: Settings,
   loopLag: LoopLag,
-  log: Log,
+  log: AppLog,
   failed: (error: Error) => void,
 ): Promise<Opened> {
   const path = resolve(settings.data);
@@ -265,7 +295,7 @@ async function openOnce(
   // The import begins in the next turn of the event loop, after `openDataFolder` has started the applier's thread.
   const importing = new Promise<void>((resolve) => systemWorld.soon(resolve)).then(importRest);
   const [folder, rest] = await Promise.all([opening, importing]);
-  const live = new LiveSettings(settings, loopLag, folder.state);
+  const live = new LiveSettings(settings, loopLag, folder.state, (level) => log.setLevel(level));
   const upstreamToken = tokenReader(settings.upstreamTokenFile, log);
   const upstreamTls = new rest.UpstreamTls(settings, systemWorld, log);
   const peerTls = (): ReturnType<typeof upstreamTls.options> => upstreamTls.options();
@@ -292,32 +322,12 @@ async function openOnce(
       failed: broken,
     });
     await folder.settle();
-    return { settings, live, node, rest };
+    return { settings, live, node, rest, state };
   } catch (error) {
     await folder.close();
     throw isDamaged(error)
       ? new DamageError(`${path} is damaged: ${messageOf(error)}; nothing was changed`)
       : error;
-  }
-}
-
-/** @returns the port of the main listener, and the URL of the admin listener */
-async function listen(
-  servers: Servers,
-  settings: Settings,
-  node: Node,
-): Promise<{ readonly port: number; readonly adminUrl: string | null }> {
-  const { host, port, adminListen, maxConnections } = settings;
-  let [tried, flag] = [{ host, port }, '--port'];
-  try {
-    const bound = await servers.main.listen(host, port, maxConnections);
-    if (adminListen === null) return { port: bound, adminUrl: null };
-    [tried, flag] = [adminListen, '--admin-listen'];
-    const adminPort = await servers.listenForAdmins(adminListen.host, adminListen.port);
-    return { port: bound, adminUrl: httpUrl(settings, adminListen.host, adminPort) };
-  } catch (error) {
-    await Promise.all([servers.close(), node.close()]);
-    throw cannotListen(error, tried.host, tried.port, flag);
   }
 }
 

@@ -7,6 +7,7 @@ import { Access } from './access/access.ts';
 import type { Jwts } from './access/jwt/jwts.ts';
 import { TokenWatch } from './access/tokens/token-watch.ts';
 import type { Node } from './node/node.ts';
+import { Tally } from './node/ports/counts.ts';
 import { messageOf } from './node/ports/failures.ts';
 import type { Log } from './node/ports/world.ts';
 import { logUnexpected, unattended } from './node/unattended.ts';
@@ -129,7 +130,7 @@ export async function listenerTls(settings: Settings, log: Log): Promise<Listene
 async function limitsOf(settings: Settings, access: Access, proxies: Proxies): Promise<ClientLimits> {
   const { rateLimit, maxConnectionsPerToken, maxFollowersPerToken } = settings;
   if (rateLimit + maxConnectionsPerToken + maxFollowersPerToken === 0) {
-    return { requests: null, followers: null };
+    return { refused: new Tally(), requests: null, followers: null };
   }
   const { clientLimits } = await import('./web/client-limits.ts');
   return clientLimits(settings, access, proxies, systemWorld.monotonic);

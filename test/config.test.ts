@@ -151,6 +151,8 @@ test('without anything given every setting has its default', () => {
     tlsMinVersion: '1.2',
     tlsReloadInterval: 60_000,
     logLevel: 'info',
+    metricsListen: null,
+    cluster: null,
     allowAnonymous: false,
   });
 });

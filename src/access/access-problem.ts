@@ -23,6 +23,12 @@ export class AccessProblem extends Problem {
   }
 }
 
+/**
+ * Why a request was refused that everybody may send who shows who they are: it has no token, something else than one Bearer token, a
+ * token that is not valid or has expired, or a certificate that is not in the list; or its address has shown too many such tokens.
+ */
+export type FailureName = 'missing' | 'malformed' | 'invalid' | 'expired' | 'certificate' | 'limited';
+
 /** Too many requests; the answer says when to come again. */
 export class LimitProblem extends Problem {
   readonly retryAfterSeconds: number;

@@ -2,13 +2,17 @@
  * Who may do what on this node, while it runs: which token belongs to whom, and which open streams end when a token
  * goes. Looking up a token is synchronous, because the fast path asks too; only a signed token that comes for the first time
  * takes longer.
+ *
+ * Over 350 lines: finding the sender, refusing requests and ending streams share the tables of principals and the last token of each connection.
  */
 import type { Steps } from '../keyspace/json/json.ts';
+import { Tally } from '../node/ports/counts.ts';
 import type { Log, World } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';
 import {
   AccessProblem,
   certificateUnknown,
+  type FailureName,
   LimitProblem,
   tokenInvalid,
   tokenNeeded,
@@ -52,6 +56,8 @@ export class Access {
   readonly #now: () => number;
   readonly #anybody: Principal;
   readonly #anonymous: Principal | null;
+  /** Requests without a valid token or certificate since the start, on a node that needs one. */
+  readonly failures = new Tally<FailureName>();
   readonly #failures: Buckets;
   readonly #opened = new Map<Opened, Principal>();
   /** Those that know that their token is about to expire. */
@@ -197,6 +203,7 @@ export class Access {
     if (authorization === undefined) return this.#without(connection, address);
     const found = this.#shownBy(authorization, connection);
     if (found === null) {
+      this.failures.add('malformed');
       throw new Problem('BAD_REQUEST', 'expected one Authorization header, Bearer and a token');
     }
     if (typeof found !== 'string') return found;
@@ -209,6 +216,7 @@ export class Access {
   #without(connection: object, address: string): Principal {
     const found = this.certified.principalOf(connection) ?? this.#anonymous;
     if (found !== null) return found;
+    this.failures.add(this.certified.has(connection) ? 'certificate' : 'missing');
     if (!this.certified.has(connection)) throw tokenNeeded();
     const names = this.certified.refusalToLog(connection, address);
     if (names !== null) this.#log.info('certificate-refused', { names, address });
@@ -258,6 +266,7 @@ export class Access {
     // A valid token is never refused for what its neighbours do: behind a proxy all clients have one address. Looking a token up
     // costs less than reading its request.
     const { allowed, seconds } = this.#failures.take(clientOf(address));
+    this.failures.add(!allowed ? 'limited' : reason === EXPIRED ? 'expired' : 'invalid');
     if (!allowed)
       return new LimitProblem('too many tokens that are not valid came from this address', seconds);
     return this.#invalid(reason, isToken(token) ? (token.split('_')[1] ?? null) : null, address);

@@ -16,6 +16,7 @@ import { keyReadRoute } from './routes/keys/key-read-route.ts';
 import { valueRoutes } from './routes/keys/key-value-routes.ts';
 import { listRoutes } from './routes/keys/list-routes.ts';
 import { adminRoutes, type RunningSettings } from './routes/node/admin-routes.ts';
+import { metricsRoute, type Scrapes } from './routes/node/metrics-route.ts';
 import { type TokenPlace, tokenRoutes } from './routes/node/token-routes.ts';
 import { writeHoldRoutes } from './routes/node/write-hold-routes.ts';
 import { replicationRoutes } from './routes/replication/replication-routes.ts';
@@ -35,12 +36,13 @@ export interface ApiParts {
   readonly limits: ClientLimits;
   readonly tokens: TokenPlace;
   readonly settings: RunningSettings;
+  readonly metrics: Scrapes;
 }
 
 /** @param traffic without it nothing has a limit: for what only describes the routes */
 export async function apiRoutes(
   app: FastifyInstance,
-  { node, access, limits, tokens, settings }: ApiParts,
+  { node, access, limits, tokens, settings, metrics }: ApiParts,
   traffic = new Traffic(() => Number.POSITIVE_INFINITY),
 ): Promise<void> {
   const now = (): number => Date.now();
@@ -82,5 +84,6 @@ export async function apiRoutes(
   replicationRoutes(app, node);
   adminRoutes(app, node, settings);
   writeHoldRoutes(app, node);
+  metricsRoute(app, metrics);
   tokenRoutes(app, tokens);
 }

@@ -14,6 +14,8 @@ import { EVENT_LOOP } from '../runtime/event-loop.ts';
 import { hostRefusal } from '../web/hosts.ts';
 import type { Admission } from '../web/origins.ts';
 import { HTTPS_PORT_ANSWER } from '../web/problem-body.ts';
+import type { RequestCounts } from '../web/record/request-counts.ts';
+import { traceOf } from '../web/record/traceparent.ts';
 import { COUNTED } from './counted-response.ts';
 import { type Handler, Line } from './fast-path/in-order.ts';
 import { ReadTurns } from './fast-path/read-turns.ts';
@@ -51,6 +53,11 @@ export interface FrontParts {
    * @param request null: it is not known, because it is no HTTP
    */
   readonly rawAnswer: (problem: Problem, request: IncomingMessage | null) => string;
+  readonly counts: RequestCounts;
+  /** @returns the route of a request that has not reached one, `/v1/keys/{key}` */
+  readonly shown: (request: IncomingMessage) => string;
+  /** Whether the log gets a line about each request. */
+  readonly logsRequests: () => boolean;
   /** Notes a request that has come, for the access log; null: there is none. */
   readonly arrived: ((request: IncomingMessage, response: ServerResponse) => void) | null;
   /** Notes a request that is answered past Node's server. */
@@ -76,6 +83,8 @@ export class Front {
   readonly #parts: FrontParts;
   readonly rounds = new Rounds();
   readonly #reads = new ReadTurns(EVENT_LOOP);
+  readonly #whenClosed = (response: ServerResponse, arrivedAt: number): void =>
+    this.#closed(response, arrivedAt);
   #handler: Handler = { overlap: () => 'none', handle: () => 'none' };
 
   constructor(parts: FrontParts) {
@@ -235,7 +244,10 @@ export class Front {
     // HTTP's time-outs do not cover what Node has let go of.
     connection.once('finish', () => connection.destroy());
     try {
-      if (request !== null) this.#parts.refused?.(request, problem.status);
+      if (request !== null) {
+        this.#parts.refused?.(request, problem.status);
+        this.#parts.counts.upgrade(request.method, this.#parts.shown(request), problem.status);
+      }
       connection.end(this.#parts.rawAnswer(problem, request));
     } catch (error) {
       this.#parts.log.error('request-failed', { error: textOf(error) });
@@ -243,14 +255,26 @@ export class Front {
     }
   }
 
+  /** Counts an answer. */
+  #closed(response: ServerResponse, arrivedAt: number): void {
+    const { counts, log, logsRequests, shown } = this.#parts;
+    const { req: request } = response;
+    const path = counts.answered(response, arrivedAt, () => shown(request));
+    if (!logsRequests()) return;
+    const ms = Math.round((performance.now() - arrivedAt) * 1_000) / 1_000;
+    const status = response.headersSent ? response.statusCode : null;
+    log.debug('request', { method: request.method, path, status, ms, ...traceOf(request) });
+  }
+
   #lineOf(socket: Lined): Line {
-    socket[LINE] ??= new Line(socket, this.rounds);
+    socket[LINE] ??= new Line(socket, this.rounds, this.#whenClosed);
     return socket[LINE];
   }
 
-  #log(error: unknown, { method, url = '' }: IncomingMessage): void {
+  #log(error: unknown, request: IncomingMessage): void {
+    const { method, url = '' } = request;
     const path = pathWithoutKey(url, method);
-    this.#parts.log.error('request-failed', { method, path, error: textOf(error) });
+    this.#parts.log.error('request-failed', { method, path, error: textOf(error), ...traceOf(request) });
   }
 }
 

@@ -1,9 +1,13 @@
 /** What answers requests that no route takes. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Problem } from '../node/problem.ts';
+import { shownRoute } from '../web/record/request-counts.ts';
 import { noSuchPath, sendProblem } from './problem.ts';
 import { rewriteKeyUrl } from './request/key.ts';
 import { isOnSide, type Side } from './sides.ts';
+
+/** More segments than any pattern has. */
+const MAX_SEGMENTS = 10;
 
 /** Which paths there are, and with which methods. */
 export class KnownPaths {
@@ -53,8 +57,9 @@ export class KnownPaths {
   shown(method: string | undefined, target: string): string {
     const path = rewriteKeyUrl(target, method).split('?')[0] ?? '';
     if (this.#patterns.has(path)) return path;
-    for (const pattern of this.#patterns)
-      if (matches(pattern, path)) return pattern.replace(/:([a-z]+)/gi, '{$1}');
+    // A long path that nobody knows is not taken apart once for each pattern.
+    if (path.split('/', MAX_SEGMENTS).length === MAX_SEGMENTS && !path.startsWith('/docs/')) return 'unknown';
+    for (const pattern of this.#patterns) if (matches(pattern, path)) return shownRoute(pattern);
     return 'unknown';
   }
 

@@ -7,6 +7,7 @@ import type { Log } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';
 import type { Admission } from '../web/origins.ts';
 import { PROBLEM_TYPE, problemBody } from '../web/problem-body.ts';
+import { traceOf } from '../web/record/traceparent.ts';
 import { answerHeaders } from './answer-headers.ts';
 import { isSkippable, rateHeaders } from './fast-path/limited.ts';
 import { sendProblem, toProblem } from './problem.ts';
@@ -29,7 +30,7 @@ export function answerError(
   request: FastifyRequest,
   reply: FastifyReply,
 ): FastifyReply {
-  const { problem, headers } = explained(parts, error, request.method, request.originalUrl);
+  const { problem, headers } = explained(parts, error, request.method, request.originalUrl, request.raw);
   // Fastify closes the connection behind every body that cannot be read; one that has come whole is not in the way.
   if (request.raw.complete && !parts.node.closing) reply.removeHeader('connection');
   return sendProblem(reply.headers(headers), problem);
@@ -65,7 +66,7 @@ export function answerErrorDirectly(
   request: IncomingMessage,
   response: ServerResponse,
 ): void {
-  const { problem, headers } = explained(parts, error, request.method ?? '', request.url ?? '');
+  const { problem, headers } = explained(parts, error, request.method ?? '', request.url ?? '', request);
   const body = JSON.stringify(problemBody(problem));
   // A client that sends too much would only connect again.
   const staysOpen = request.complete || (error instanceof LimitProblem && isSkippable(request));
@@ -88,11 +89,13 @@ function explained(
   error: Error,
   method: string,
   url: string,
+  request: Pick<IncomingMessage, 'headers'>,
 ): { problem: Problem; headers: Record<string, string> } {
   const problem = toProblem(error);
   if (problem === null) {
     const path = pathWithoutKey(url, method);
-    parts.log.error('request-failed', { method, path, error: error.stack ?? String(error) });
+    const text = error.stack ?? String(error);
+    parts.log.error('request-failed', { method, path, error: text, ...traceOf(request) });
     return { problem: new Problem('INTERNAL', 'the log of the node says more'), headers: {} };
   }
   const headers: Record<string, string> = {};

@@ -69,6 +69,7 @@ export const REQUIRED: ReadonlyMap<string, Requirement> = new Map<string, Requir
   ['listTokens', ADMIN],
   ['createToken', ADMIN],
   ['revokeToken', ADMIN],
+  ['getMetrics', { rights: ['metrics'], keys: 'node' }],
   ['getHealth', 'open'],
   ['getReadiness', 'open'],
 ]);

@@ -10,6 +10,7 @@ import type { Log } from '../node/ports/world.ts';
 import type { ListenerTls } from '../tls/listener-tls.ts';
 import type { AccessLog } from '../web/access-log.ts';
 import { rawProblem } from '../web/problem-body.ts';
+import type { RequestCounts } from '../web/record/request-counts.ts';
 import { answerHeaders } from './answer-headers.ts';
 import { apiRoutes } from './api-routes.ts';
 import { answerPreflight, preflightHeaders } from './cors.ts';
@@ -37,6 +38,7 @@ const MAX_PARAM_LENGTH = 65_536;
 
 export interface ServerParts extends DocumentParts {
   readonly log: Log;
+  readonly counts: RequestCounts;
   readonly access: Access;
   /** null: there is none. */
   readonly accessLog: AccessLog | null;
@@ -96,9 +98,12 @@ export async function createServer(
 
 /** @param shown returns the path of a request for the access log */
 function frontParts(parts: ServerParts, side: Side, shown: (request: IncomingMessage) => string): FrontParts {
-  const { accessLog, node, settings, tls } = parts;
+  const { accessLog, counts, node, settings, tls } = parts;
   return {
     log: parts.log,
+    counts,
+    shown,
+    logsRequests: () => settings.logsRequests,
     admission: settings,
     refuse: (error, request, response) => answerErrorDirectly(parts, error, request, response),
     rawAnswer: (problem, request) =>
@@ -107,7 +112,7 @@ function frontParts(parts: ServerParts, side: Side, shown: (request: IncomingMes
       accessLog === null ? null : (request, response) => accessLog.request(request, response, shown(request)),
     refused:
       accessLog === null ? null : (request, status) => accessLog.refused(request, shown(request), status),
-    upgrade: side === 'admin' ? null : parts.upgrade,
+    upgrade: side === 'all' || side === 'main' ? parts.upgrade : null,
     tls: tls?.options ?? null,
   };
 }
@@ -119,11 +124,12 @@ function shortCuts(
   bodies: Pick<DirectParts, 'stalls' | 'traffic' | 'fail'>,
   long: Handler,
 ): Handler {
-  const other = requests === null ? long : withRateHeaders(long);
+  const isLimited = requests !== null && side !== 'metrics';
+  const other = isLimited ? withRateHeaders(long) : long;
   // With CORS every answer has headers of its own.
-  const isShort = allowedOrigins.length === 0 && side !== 'admin';
+  const isShort = allowedOrigins.length === 0 && (side === 'all' || side === 'main');
   const handler = isShort ? direct({ node, access, proxies, ...bodies }, other) : other;
-  if (requests === null) return handler;
+  if (!isLimited) return handler;
   const isPreflight = (request: IncomingMessage): boolean =>
     preflightHeaders(request, allowedOrigins) !== null;
   return limited(handler, requests, isPreflight, bodies.fail);

@@ -1,4 +1,7 @@
-/** The servers of a node: one, or with `--admin-listen` two that share everything but their addresses and operations. */
+/**
+ * The servers of a node: one for clients, one more with `--admin-listen` and one more with `--metrics-listen`. They share everything
+ * but their addresses and operations.
+ */
 import type { Listening } from './listening.ts';
 import { Traffic } from './request/traffic/traffic.ts';
 import { createServer, type ServerParts } from './server.ts';
@@ -8,30 +11,40 @@ export const MAX_ADMIN_CONNECTIONS = 256;
 /** Beyond so many connections to the admin listener the idle ones end, so that nobody can keep administrators out by being silent. */
 export const MAX_IDLE_ADMINS = 192;
 
+/** Largest number of connections to the listener for metrics; beyond half of them the idle ones end. */
+export const MAX_METRICS_CONNECTIONS = 64;
+
+/** The listeners beside the main one. */
+interface Others {
+  readonly admin: Listening | null;
+  readonly metrics: Listening | null;
+}
+
 export class Servers {
   /** What clients and other nodes reach. */
   readonly main: Listening;
-  /** null: the main one serves everything. */
-  readonly #admin: Listening | null;
+  readonly #others: Others;
 
-  private constructor(main: Listening, admin: Listening | null) {
+  private constructor(main: Listening, others: Others) {
     this.main = main;
-    this.#admin = admin;
+    this.#others = others;
   }
 
-  /** @param isSplit whether there is an admin listener. @returns the servers, not listening yet */
-  static async create(parts: ServerParts, isSplit: boolean): Promise<Servers> {
-    if (!isSplit) return new Servers(await createServer(parts), null);
+  /** @param wanted which listeners there are beside the main one. @returns the servers, not listening yet */
+  static async create(
+    parts: ServerParts,
+    wanted: { readonly admin: boolean; readonly metrics: boolean },
+  ): Promise<Servers> {
     const traffic = new Traffic(() => parts.settings.requestMemoryBytes);
-    const [main, admin] = [
-      await createServer(parts, 'main', traffic),
-      await createServer(parts, 'admin', traffic),
-    ];
-    admin.endIdleBeyond(MAX_IDLE_ADMINS, ({ headers, socket }) => {
+    const main = await createServer(parts, wanted.admin ? 'main' : 'all', traffic);
+    const admin = wanted.admin ? await createServer(parts, 'admin', traffic) : null;
+    admin?.endIdleBeyond(MAX_IDLE_ADMINS, ({ headers, socket }) => {
       const sender = parts.access.find(headers.authorization, socket);
       return sender?.has('metrics') === true;
     });
-    return new Servers(main, admin);
+    const metrics = wanted.metrics ? await createServer(parts, 'metrics', traffic) : null;
+    metrics?.endIdleBeyond(MAX_METRICS_CONNECTIONS / 2, () => false);
+    return new Servers(main, { admin, metrics });
   }
 
   /**
@@ -41,18 +54,27 @@ export class Servers {
    * @throws Error with the system's code
    */
   async listenForAdmins(host: string, port: number): Promise<number> {
-    if (this.#admin === null) throw new Error('there is no admin listener');
-    return await this.#admin.listen(host, port, MAX_ADMIN_CONNECTIONS);
+    const { admin } = this.#others;
+    if (admin === null) throw new Error('there is no admin listener');
+    return await admin.listen(host, port, MAX_ADMIN_CONNECTIONS);
+  }
+
+  /** The same for the address of the metrics. */
+  async listenForMetrics(host: string, port: number): Promise<number> {
+    const { metrics } = this.#others;
+    if (metrics === null) throw new Error('there is no listener for metrics');
+    return await metrics.listen(host, port, MAX_METRICS_CONNECTIONS);
   }
 
   /** Takes no more connections, and resolves when those that are there have ended. */
   async close(): Promise<void> {
-    await Promise.all([this.main.close(), this.#admin?.close()]);
+    const { admin, metrics } = this.#others;
+    await Promise.all([this.main.close(), admin?.close(), metrics?.close()]);
   }
 
   /** Ends all connections that are not upgraded, answered or not. */
   closeAllConnections(): void {
-    this.main.closeAllConnections();
-    this.#admin?.closeAllConnections();
+    const { admin, metrics } = this.#others;
+    for (const each of [this.main, admin, metrics]) each?.closeAllConnections();
   }
 }

@@ -7,8 +7,11 @@ import { Problem } from '../node/problem.ts';
 import { noSuchPath } from './problem.ts';
 import { REACHES_FURTHER, type Requirement, reachesFurther, requirementFor } from './required-rights.ts';
 
-/** `all`: the only listener of a node without `--admin-listen`. */
-export type Side = 'all' | 'main' | 'admin';
+/** `all`: the one listener for clients of a node without `--admin-listen`; `metrics`: the one of `--metrics-listen`. */
+export type Side = 'all' | 'main' | 'admin' | 'metrics';
+
+/** What the listener for metrics serves, for everybody. */
+const OF_METRICS: ReadonlySet<string | undefined> = new Set(['getMetrics', 'getHealth', 'getReadiness']);
 
 /** The parts of a route that say what it is. */
 interface Operation {
@@ -24,6 +27,7 @@ export function isOnSide(side: Side, { url, schema }: Operation): boolean {
   if (side === 'all') return true;
   if (url === STREAM_URL) return side === 'main';
   const { operationId } = (schema ?? {}) as { readonly operationId?: string };
+  if (side === 'metrics') return OF_METRICS.has(operationId);
   if (operationId !== undefined && REACHES_FURTHER.has(operationId)) return true;
   const place = placeOf(requirementFor(url, operationId));
   return place === 'both' || place === side;
@@ -37,6 +41,7 @@ export function elsewhere(side: Side, request: FastifyRequest): Problem | null {
   const { url, schema } = request.routeOptions;
   if (side === 'all') return null;
   const { operationId = '' } = (schema ?? {}) as { readonly operationId?: string };
+  if (side === 'metrics') return isOnSide(side, { url, schema }) ? null : noSuchPath(request);
   const isHere = REACHES_FURTHER.has(operationId)
     ? reachesFurther(request) === (side === 'admin')
     : isOnSide(side, { url, schema });

@@ -14,10 +14,12 @@ import { formatPosition, type Position } from '../replication/position.ts';
 import { Assembly, type NodeParts } from './assembly.ts';
 import type { FeedRequest } from './feed/feed-request.ts';
 import type { BacklogReport } from './head/backlog-keeper.ts';
+import { type NodeNumbers, nodeNumbers } from './numbers.ts';
 import type { FollowerEvents, FollowerSocket } from './ports/follower-socket.ts';
 import type { Digest, EntryReader } from './ports/keyspace.ts';
 import { type Gate, OPEN_GATE, type SocketEvents, type StreamSocket } from './ports/stream-socket.ts';
 import { Problem } from './problem.ts';
+import { ANY, unreadiness, type Wanted } from './readiness.ts';
 import type { FailoverRequest, FailoverResult } from './role/failover.ts';
 import type { Role } from './role/roles.ts';
 import type { AckCount, AckDemand, AckPlace } from './session/ack-waiters.ts';
@@ -107,6 +109,16 @@ export class Node {
 
   get status(): ReplicationStatus {
     return replicationStatus(this.#parts);
+  }
+
+  /** The numbers that `/metrics` publishes. @see nodeNumbers */
+  get numbers(): NodeNumbers {
+    return nodeNumbers(this.#parts);
+  }
+
+  /** @returns why this node should get no requests of this kind; null: it should @see unreadiness */
+  unready(wanted: Wanted = ANY): Problem | null {
+    return unreadiness(this.#parts, wanted);
   }
 
   /** The number of expired entries that the node has not deleted yet, about. @see ExpiryCycle.backlog */

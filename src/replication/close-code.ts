@@ -20,3 +20,13 @@ export const CloseCode = {
   notReady: 4503,
 } as const;
 export type CloseCode = (typeof CloseCode)[keyof typeof CloseCode];
+export type CloseName = keyof typeof CloseCode;
+
+const NAMES: ReadonlyMap<CloseCode, CloseName> = new Map(
+  Object.entries(CloseCode).map(([name, code]) => [code, name as CloseName]),
+);
+
+export function closeNameOf(code: CloseCode): CloseName {
+  // The map has every code of the table.
+  return NAMES.get(code) as CloseName;
+}

@@ -10,7 +10,7 @@ import type { Origins } from '../web/origins.ts';
 import { Proxies } from '../web/proxies.ts';
 import { contradictionIn } from './load.ts';
 import { UsageError } from './parse.ts';
-import { type NodeValues, SETTINGS, type Settings, shown } from './table.ts';
+import { type LogLevel, type NodeValues, SETTINGS, type Settings, shown } from './table.ts';
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
@@ -19,6 +19,7 @@ export class LiveSettings implements RunningSettings {
   readonly startedAt = performance.now();
   readonly #loopLag: LoopLag;
   readonly #state: Pick<StateFile, 'journalCounters'>;
+  readonly #levelChanged: (level: LogLevel) => void;
   /** Settings of the node, which reads a value each time that it needs it. */
   readonly node: NodeSettings;
   readonly #node: Writable<NodeSettings>;
@@ -28,12 +29,19 @@ export class LiveSettings implements RunningSettings {
   /** Settings as the last load read them from flags, environment and file. */
   #loaded: Settings;
 
-  constructor(settings: Settings, loopLag: LoopLag, state: Pick<StateFile, 'journalCounters'>) {
+  /** @param levelChanged called with each new level of the log */
+  constructor(
+    settings: Settings,
+    loopLag: LoopLag,
+    state: Pick<StateFile, 'journalCounters'>,
+    levelChanged: (level: LogLevel) => void,
+  ) {
     this.#loopLag = loopLag;
+    this.#levelChanged = levelChanged;
     this.#state = state;
     this.#loaded = settings;
     this.#settings = settings;
-    this.hosts = new KnownHosts([...ownNames(settings), ...adminName(settings)]);
+    this.hosts = new KnownHosts([...ownNames(settings), ...otherNames(settings)]);
     this.proxies = new Proxies(settings.trustProxy);
     this.#node = nodeSettings(settings);
     this.node = this.#node;
@@ -53,6 +61,10 @@ export class LiveSettings implements RunningSettings {
 
   get requestMemoryBytes(): number {
     return this.#settings.requestMemory;
+  }
+
+  get logsRequests(): boolean {
+    return this.#settings.logLevel === 'debug';
   }
 
   get loopLag(): { readonly p99Ms: number; readonly maxMs: number } {
@@ -105,6 +117,7 @@ export class LiveSettings implements RunningSettings {
   }
 
   #take(settings: Settings): void {
+    if (settings.logLevel !== this.#settings.logLevel) this.#levelChanged(settings.logLevel);
     this.#settings = settings;
     Object.assign(this.#node, nodeSettings(settings));
   }
@@ -131,7 +144,7 @@ function nodeSettings(settings: Settings): Writable<NodeSettings> {
   };
 }
 
-/** @returns the name in the address of the admin listener, if there is one */
-function adminName({ adminListen }: Settings): readonly string[] {
-  return adminListen === null ? [] : [adminListen.host];
+/** @returns the names in the addresses of the other listeners */
+function otherNames({ adminListen, metricsListen }: Settings): readonly string[] {
+  return [adminListen, metricsListen].flatMap((address) => (address === null ? [] : [address.host]));
 }

@@ -5,7 +5,7 @@ import { JsonError, parseJson } from '../keyspace/json/json.ts';
 import { isRawJSON } from '../keyspace/json/json-number.ts';
 import { messageOf } from '../node/ports/failures.ts';
 import { readSmallFile } from '../runtime/small-file.ts';
-import { isLoopback, UsageError } from './parse.ts';
+import { formatAddress, isLoopback, UsageError } from './parse.ts';
 import { flagOf, variableOf } from './setting.ts';
 import { SETTINGS, type SettingName, type Settings } from './table.ts';
 
@@ -43,9 +43,9 @@ export function loadSettings(
   const hasTokens = takesSignedTokens(settings) || existsSync(tokensPath(settings));
   const tooOpen = opennessProblem(settings, hasTokens);
   if (tooOpen !== null) throw new UsageError(tooOpen);
-  const { adminListen, host, port } = settings;
-  if (adminListen !== null && port !== 0 && adminListen.port === port && adminListen.host === host) {
-    throw new UsageError('--admin-listen names the address of the other listener; give it another port');
+  const twice = takenTwice(settings);
+  if (twice !== null) {
+    throw new UsageError(`${twice} names the address of another listener; give it another port`);
   }
   return settings;
 }
@@ -67,11 +67,28 @@ export function opennessProblem(settings: Settings, hasTokens: boolean): string 
   );
 }
 
+/** @returns the flag of a listener whose address another one has; null: there is none */
+function takenTwice({ adminListen, host, metricsListen, port }: Settings): string | null {
+  const taken = new Set<string>();
+  for (const [flag, address] of [
+    ['--host', { host, port }],
+    ['--admin-listen', adminListen],
+    ['--metrics-listen', metricsListen],
+  ] as const) {
+    if (address === null || address.port === 0) continue;
+    const text = formatAddress(address);
+    if (taken.has(text)) return flag;
+    taken.add(text);
+  }
+  return null;
+}
+
 /** @returns the flag and the address on which other machines may reach the node; null: there is none */
-function reachableAddress({ adminListen, host }: Settings): string | null {
+function reachableAddress({ adminListen, host, metricsListen }: Settings): string | null {
   const open = [
     ['--host', host],
     ['--admin-listen', adminListen?.host ?? host],
+    ['--metrics-listen', metricsListen?.host ?? host],
   ].find(([, name = '']) => !isLoopback(name));
   return open?.join(' ') ?? null;
 }

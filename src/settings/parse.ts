@@ -83,6 +83,13 @@ export function trueOrFalse(text: string): boolean {
   return oneOf('true', 'false')(text) === 'true';
 }
 
+/** Accepts names such as `shop-eu_1.b`, which need no escapes in any query. @throws UsageError */
+export function clusterName(text: string): string {
+  if (!/^[\w.-]{1,64}$/.test(text))
+    throw new UsageError('expected 1 to 64 letters, digits, ".", "_" and "-"');
+  return text;
+}
+
 /** Accepts every text except the empty one. @throws UsageError */
 export function filled(text: string): string {
   if (text === '') throw new UsageError('it is empty');

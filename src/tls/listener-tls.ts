@@ -11,6 +11,7 @@ import type { Socket } from 'node:net';
 import type { Server, TLSSocket, TlsOptions } from 'node:tls';
 import { clientOf } from '../access/address.ts';
 import { Buckets } from '../access/buckets.ts';
+import { Tally } from '../node/ports/counts.ts';
 import { messageOf } from '../node/ports/failures.ts';
 import type { Log, World } from '../node/ports/world.ts';
 import { logUnexpected, unattended } from '../node/unattended.ts';
@@ -40,6 +41,8 @@ const MAX_TOLD = 100;
 const REFUSALS_LOGGED = 5;
 
 export class ListenerTls {
+  /** How often changed files were taken over, and could not be used, since the start. */
+  readonly reloads = new Tally<'used' | 'failed'>();
   readonly #clients: ClientConnections;
   readonly #settings: ListenerTlsSettings;
   readonly #world: World;
@@ -156,6 +159,7 @@ export class ListenerTls {
       if (this.#told.size >= MAX_TOLD) this.#told.clear();
       if (!this.#told.has(message)) this.#log.error('tls-not-reloaded', { error: message });
       this.#told.add(message);
+      this.reloads.add('failed');
       return undefined;
     }
   }
@@ -164,6 +168,7 @@ export class ListenerTls {
     const context = contextOf(this.#settings, files);
     for (const server of this.#servers) server.setSecureContext(context);
     this.#files = files;
+    this.reloads.add('used');
     this.#validCas = this.#casValidNow();
     const { certificate } = files.pair;
     this.#log.info('tls-reloaded', {

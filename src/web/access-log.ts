@@ -6,6 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Access } from '../access/access.ts';
 import type { Principal } from '../access/principal.ts';
 import type { Proxies } from './proxies.ts';
+import { traceOf } from './record/traceparent.ts';
 
 /** Status of an answer to a token that is no good. */
 const UNAUTHORIZED = 401;
@@ -36,6 +37,7 @@ interface Arrived {
   readonly path: string;
   readonly principal?: { readonly id: string; readonly name: string };
   readonly address: string;
+  readonly traceparent?: string;
 }
 
 export class AccessLog {
@@ -91,7 +93,8 @@ export class AccessLog {
 
   #arrived(request: IncomingMessage, path: string, authorization: string | undefined): Arrived {
     const address = this.#parts.proxies.addressOf(request);
-    return this.#identified({ method: request.method, path, address }, request, authorization);
+    const arrived = { method: request.method, path, address, ...traceOf(request) };
+    return this.#identified(arrived, request, authorization);
   }
 
   /** Adds the sender, if its token is known. */

@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Access } from '../access/access.ts';
 import { LimitProblem } from '../access/access-problem.ts';
+import { Tally } from '../node/ports/counts.ts';
 import { ConnectionLimit } from './connection-limit.ts';
 import { FollowerLimit } from './follower-limit.ts';
 import type { Proxies } from './proxies.ts';
@@ -14,8 +15,12 @@ export interface LimitSettings {
   readonly maxFollowersPerToken: number;
 }
 
+export type LimitName = 'requests' | 'connections' | 'followers';
+
 /** The limits that the settings set; null: none. */
 export interface ClientLimits {
+  /** What they have refused since the start. */
+  readonly refused: Tally<LimitName>;
   readonly requests: RequestGate | null;
   readonly followers: FollowerLimit | null;
 }
@@ -39,17 +44,20 @@ export class RequestGate {
   readonly #proxies: Proxies;
   readonly #connections: ConnectionLimit | null;
   readonly #requests: RequestLimit | null;
+  readonly #refused: Tally<LimitName>;
 
   constructor(
     access: Senders,
     proxies: Proxies,
     connections: ConnectionLimit | null,
     requests: RequestLimit | null,
+    refused: Tally<LimitName>,
   ) {
     this.#access = access;
     this.#proxies = proxies;
     this.#connections = connections;
     this.#requests = requests;
+    this.#refused = refused;
   }
 
   /**
@@ -84,6 +92,8 @@ export class RequestGate {
     const address = this.#proxies.addressOf(request);
     const refused = this.#connections?.claim(request, principal, address, response) ?? null;
     const counted = this.#requests?.count(principal, address) ?? null;
+    if (refused !== null) this.#refused.add('connections');
+    else if (counted !== null && counted.problem !== null) this.#refused.add('requests');
     return {
       problem: refused ?? counted?.problem ?? null,
       isLast: refused !== null,
@@ -102,8 +112,10 @@ export function clientLimits(
   const connections = maxConnectionsPerToken === 0 ? null : new ConnectionLimit(maxConnectionsPerToken);
   const requests = rateLimit === 0 ? null : new RequestLimit(rateLimit, monotonic);
   const isGated = connections !== null || requests !== null;
+  const refused = new Tally<LimitName>();
   return {
-    requests: isGated ? new RequestGate(access, proxies, connections, requests) : null,
-    followers: maxFollowersPerToken === 0 ? null : new FollowerLimit(maxFollowersPerToken),
+    refused,
+    requests: isGated ? new RequestGate(access, proxies, connections, requests, refused) : null,
+    followers: maxFollowersPerToken === 0 ? null : new FollowerLimit(maxFollowersPerToken, refused),
   };
 }

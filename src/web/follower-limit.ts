@@ -9,9 +9,12 @@ export const RETRY_SECONDS = 1;
 
 export class FollowerLimit {
   readonly #holdings: Holdings;
+  readonly #refused: { add(name: 'followers'): void };
 
-  constructor(most: number) {
+  /** @param refused counts what the limit refuses */
+  constructor(most: number, refused: { add(name: 'followers'): void }) {
     this.#holdings = new Holdings(most);
+    this.#refused = refused;
   }
 
   /**
@@ -23,6 +26,7 @@ export class FollowerLimit {
   take(principal: Principal, address: string): () => void {
     const release = this.#holdings.take(clientName(principal, address));
     if (release !== null) return release;
+    this.#refused.add('followers');
     const detail = `the limit of followers of one ${clientKind(principal)} is ${this.#holdings.most}`;
     throw new LimitProblem(detail, RETRY_SECONDS);
   }

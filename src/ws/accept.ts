@@ -9,7 +9,6 @@ import type { FeedRequest } from '../node/feed/feed-request.ts';
 import type { FollowerEvents, FollowerSocket } from '../node/ports/follower-socket.ts';
 import type { Gate, SocketEvents, StreamSocket } from '../node/ports/stream-socket.ts';
 import { Problem } from '../node/problem.ts';
-import type { AccessLog } from '../web/access-log.ts';
 import type { ClientLimits, Gated } from '../web/client-limits.ts';
 import { endWith, mustFollow, watchFeed } from '../web/feed-access.ts';
 import { parseFeedRequest } from '../web/feed-query.ts';
@@ -19,6 +18,7 @@ import { rawProblem } from '../web/problem-body.ts';
 import { refuseTokenInQuery } from '../web/query.ts';
 import type { RateHeaders } from '../web/request-limit.ts';
 import { WebSocketFollower } from './follower-socket.ts';
+import { noteOpened, noteRefusal, type Records } from './records.ts';
 import { Renewals } from './renewals.ts';
 import { ReplicaGate } from './replica-gate.ts';
 import { MAX_MESSAGE_BYTES, PIECES, Socket, STREAM_PATH, SUBPROTOCOL } from './socket.ts';
@@ -35,11 +35,9 @@ const VERSION = '13';
 const OTHER_VERSION = { 'Sec-WebSocket-Version': VERSION, Upgrade: 'websocket' };
 
 /** Receives the accepted sockets. */
-export interface Acceptor {
+export interface Acceptor extends Records {
   readonly access: Access;
   readonly limits: ClientLimits;
-  /** null: there is none. */
-  readonly accessLog: AccessLog | null;
   readonly admission: Admission;
   /** Headers of every HTTP answer of the node. */
   headers(request: IncomingMessage): Readonly<Record<string, string>>;
@@ -84,7 +82,7 @@ export function acceptWebSockets(
     connection.once('finish', () => connection.destroy());
     const path = pathOf(request);
     const shown = endpoints.has(path) ? path : 'unknown';
-    acceptor.accessLog?.refused(request, shown, problem.status, authorizationOf(request));
+    noteRefusal(acceptor, request, shown, problem.status, authorizationOf(request));
     const all = { ...acceptor.headers(request), ...rates.get(request), ...headers };
     connection.end(rawProblem(problem, all));
   };
@@ -114,8 +112,7 @@ export function acceptWebSockets(
       return;
     }
     const taken = (ws: WebSocket, sender: Principal | null): void => {
-      const ended = acceptor.accessLog?.opened(request, path, authorizationOf(request));
-      if (ended !== undefined) ws.once('close', ended);
+      noteOpened(acceptor, request, path, ws, authorizationOf(request));
       endpoint.taken(ws, request, connection, sender);
     };
     const refused = (refusal: Refusal): void => refuse(request, connection, refusal);

@@ -17,6 +17,7 @@ import { textFrame } from './text-frame.ts';
 export class WebSocketFollower implements FollowerSocket {
   readonly peer: string;
   readonly framing: Framing = textFrame;
+  readonly transport = 'websocket';
   readonly answersPings = true;
   readonly #ws: WebSocket;
   readonly #connection: Duplex;

@@ -9,7 +9,7 @@ const DAY_MS = 86_400_000;
 
 test('a clock that is set back makes a token good again, and ends nothing else', () => {
   const silent = (): void => undefined;
-  const log = { info: silent, warn: silent, error: silent };
+  const log = { debug: silent, info: silent, warn: silent, error: silent };
   let now = 10 * DAY_MS;
   const settings = { anonymousRights: [], authFailures: 10 };
   const access = new Access(log, settings, { now: () => now, monotonic: () => 0 });

@@ -117,6 +117,7 @@ const OPERATIONS: Readonly<Record<string, readonly [string, string, readonly Rig
   listTokens: ['GET', '/v1/tokens', []],
   createToken: ['POST', '/v1/tokens', [], '{}'],
   revokeToken: ['DELETE', '/v1/tokens/none', []],
+  getMetrics: ['GET', '/metrics', ['metrics']],
   getHealth: ['GET', '/healthz', []],
   getReadiness: ['GET', '/readyz', []],
 };

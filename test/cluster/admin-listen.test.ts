@@ -30,6 +30,7 @@ const ADMIN_ONLY: ReadonlySet<string> = new Set([
   'holdWrites',
   'releaseWrites',
   'getConfig',
+  'getMetrics',
   'changeConfig',
   'listTokens',
   'createToken',
@@ -283,7 +284,7 @@ test('the address of the admin listener is checked before anything is made', asy
   await assert.rejects(cluster.start('other', '--admin-listen', 'localhost'), /expected HOST:PORT/);
   await assert.rejects(
     cluster.start('other', '--port', '7001', '--admin-listen', '127.0.0.1:7001'),
-    /names the address of the other listener/,
+    /names the address of another listener/,
   );
   const both = await cluster.start('other', '--admin-listen', '[::1]:0');
   assert.match(adminOf(both), /^http:\/\/\[::1\]:\d+$/);

@@ -6,7 +6,9 @@ import type { TestContext } from 'node:test';
 import { WebSocket } from 'ws';
 import { until } from '../../src/cli/until.ts';
 import { ResponseFollower } from '../../src/http/routes/keys/changes-route.ts';
+import { Tally } from '../../src/node/ports/counts.ts';
 import type { FollowerSocket } from '../../src/node/ports/follower-socket.ts';
+import { RequestCounts } from '../../src/web/record/request-counts.ts';
 import { acceptWebSockets, CHANGES_PATH, FOLLOWER_SUBPROTOCOL } from '../../src/ws/accept.ts';
 import { Connection } from '../simulation/follower-connection.ts';
 import { NO_SETTINGS, openAccess } from '../support/open-access.ts';
@@ -22,7 +24,8 @@ describeFollowerSocket('a WebSocket', async (t) => {
     acceptWebSockets({
       access: openAccess(),
       admission: NO_SETTINGS,
-      limits: { requests: null, followers: null },
+      limits: { refused: new Tally(), requests: null, followers: null },
+      counts: new RequestCounts(),
       accessLog: null,
       headers: () => ({}),
       accept: () => {
@@ -57,7 +60,7 @@ describeFollowerSocket('an HTTP answer', async (t) => {
   let socket: FollowerSocket | null = null;
   const server = createServer((_request, response) => {
     response.flushHeaders();
-    const follower = new ResponseFollower(response, 'peer', (json) => Buffer.from(`${json}\n`));
+    const follower = new ResponseFollower(response, 'peer', (json) => Buffer.from(`${json}\n`), 'ndjson');
     follower.listen(told);
     socket = follower;
   });

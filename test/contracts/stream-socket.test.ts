@@ -3,7 +3,9 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { until } from '../../src/cli/until.ts';
+import { Tally } from '../../src/node/ports/counts.ts';
 import type { Dial, StreamSocket } from '../../src/node/ports/stream-socket.ts';
+import { RequestCounts } from '../../src/web/record/request-counts.ts';
 import { acceptWebSockets } from '../../src/ws/accept.ts';
 import { dialer } from '../../src/ws/dial.ts';
 import { FakeSocket } from '../simulation/fake-socket.ts';
@@ -22,7 +24,8 @@ describeStreamSocket('a WebSocket', async (t) => {
     acceptWebSockets({
       access: openAccess(),
       admission: NO_SETTINGS,
-      limits: { requests: null, followers: null },
+      limits: { refused: new Tally(), requests: null, followers: null },
+      counts: new RequestCounts(),
       accessLog: null,
       headers: () => ({}),
       accept: (socket) => {

@@ -7,6 +7,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { until } from '../../src/cli/until.ts';
 import { Front, type FrontParts } from '../../src/http/front.ts';
 import { Problem } from '../../src/node/problem.ts';
+import { RequestCounts } from '../../src/web/record/request-counts.ts';
 import { NO_SETTINGS } from '../support/open-access.ts';
 import { exchanged, rawRequest } from '../support/raw-http.ts';
 
@@ -32,13 +33,16 @@ async function staged(
     lines.push(JSON.stringify({ event, ...fields }));
   };
   const front = new Front({
-    log: { info: log, warn: log, error: log },
+    log: { debug: log, info: log, warn: log, error: log },
     admission: NO_SETTINGS,
     refuse: (error, _request, response) => {
       if (!(error instanceof Problem)) log('request-failed');
       response.writeHead(500, { 'content-length': 0 }).end();
     },
     rawAnswer: ({ status }) => `HTTP/1.1 ${status} x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`,
+    counts: new RequestCounts(),
+    shown: () => 'unknown',
+    logsRequests: () => false,
     arrived: null,
     refused: null,
     upgrade: () => {

@@ -22,6 +22,7 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
   'client/mirror/mirror.ts': [6, EXPIRY],
   'http/api-routes.ts': [1, `${EXPIRY}: of a TTL`],
   'http/routes/node/token-routes.ts': [1, `${EXPIRY}: of a token`],
+  'metrics/snapshot.ts': [2, `${TOLD}: times in metrics`],
   'node/link/adoption.ts': [1, `${TOLD}: when a file was replaced`],
   'node/write/expiry-cycle.ts': [2, EXPIRY],
   'node/upkeep/exports.ts': [1, EXPIRY],

@@ -32,6 +32,7 @@ function newFollower(query = 'position=now'): {
     after: (delayMs, callback) => world.after(delayMs, callback),
     moved: ({ phase }) => moves.push(phase),
     overdue: () => undefined,
+    sent: () => undefined,
     drained: () => undefined,
     closed: () => undefined,
   });

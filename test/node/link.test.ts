@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Link } from '../../src/node/link/link.ts';
 import type { LinkContext } from '../../src/node/link/link-context.ts';
+import { Tally } from '../../src/node/ports/counts.ts';
 import type { SocketEvents, StreamSocket } from '../../src/node/ports/stream-socket.ts';
 import { offset } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
@@ -18,9 +19,10 @@ function stage(): {
   const nothing = (): void => undefined;
   const context = {
     world: { monotonic: () => 0, random: () => 0, after: () => nothing, soon: nothing },
-    log: { info: nothing, warn: nothing, error: nothing },
+    log: { debug: nothing, info: nothing, warn: nothing, error: nothing },
     head: { offset: 0, full: false },
     settings: { timeoutMs: 60_000, pingIntervalMs: 10_000 },
+    counts: { failures: new Tally(), resyncs: new Tally() },
     nodeId: 'n',
     ask: () => Promise.resolve(null),
     dial: (peer: string, events: SocketEvents & { opened(): void }): StreamSocket => {

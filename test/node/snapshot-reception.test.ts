@@ -66,7 +66,7 @@ function stage({ objection, accepted = false, writeError, removeError }: Behavio
   };
   const context = {
     world: { monotonic: () => 250 },
-    log: { info: note, warn: note, error: note },
+    log: { debug: note, info: note, warn: note, error: note },
     files: { receive: () => Promise.resolve(sink) },
     adoption,
   } as unknown as LinkContext;

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Link } from '../../src/node/link/link.ts';
 import type { LinkContext } from '../../src/node/link/link-context.ts';
+import { Tally } from '../../src/node/ports/counts.ts';
 import type { SocketEvents, StreamSocket } from '../../src/node/ports/stream-socket.ts';
 import type { Log } from '../../src/node/ports/world.ts';
 import { attempt, ownedSocketEvents, ownedWorld, unattended } from '../../src/node/unattended.ts';
@@ -52,12 +53,13 @@ function stage(broken: Partial<LinkContext>): {
   const note = (event: string): void => {
     logged.push(event);
   };
-  const log: Log = { info: note, warn: note, error: note };
+  const log: Log = { debug: () => undefined, info: note, warn: note, error: note };
   const context = {
     world,
     log,
     head: { offset: 0, full: false, commit: () => undefined, whenRoom: () => undefined },
     settings: { timeoutMs: 60_000, pingIntervalMs: 10_000 },
+    counts: { failures: new Tally(), resyncs: new Tally() },
     nodeId: 'n',
     dial: (url: string, events: Dialled['events']): StreamSocket => {
       const socket: Dialled = { events, terminated: false };

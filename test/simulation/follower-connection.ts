@@ -13,6 +13,7 @@ export class Connection implements FollowerSocket {
   readonly process: Process;
   readonly peer = 'follower';
   readonly answersPings = false;
+  readonly transport = 'ndjson';
   readonly framing: Framing = (json) => Buffer.from(`${json}\n`, 'utf8');
   events: FollowerEvents | null = null;
   readonly #loop: EventLoop;

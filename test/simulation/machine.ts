@@ -306,7 +306,7 @@ export class Machine {
         this.#parts.referee.resyncs.decided(this, this.node.status, has, decision);
       }
     };
-    return { info: tell, warn: tell, error: tell };
+    return { debug: () => undefined, info: tell, warn: tell, error: tell };
   }
 
   #note(text: string): void {

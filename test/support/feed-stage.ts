@@ -105,6 +105,7 @@ export class FakeWorld implements World {
 export class FakeSocket implements FollowerSocket {
   readonly peer = 'test';
   readonly answersPings = false;
+  readonly transport = 'ndjson';
   readonly framing = (json: string): Buffer => Buffer.from(`${json}\n`);
   readonly events: FeedEvent[] = [];
   bufferedBytes = 0;

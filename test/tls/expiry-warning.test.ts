@@ -17,7 +17,7 @@ test('the log says once each that a certificate expires in 14, 7 and 1 days and 
   const log = (event: string, fields: Readonly<Record<string, unknown>> = {}): void => {
     lines.push(`${event} ${fields.days ?? ''}`.trim());
   };
-  const warning = new ExpiryWarning({ info: log, warn: log, error: log }, 'first.crt');
+  const warning = new ExpiryWarning({ debug: log, info: log, warn: log, error: log }, 'first.crt');
   const end = first.validToDate.getTime();
   for (let leftMs = 30 * 24 * HOUR_MS; leftMs > -48 * HOUR_MS; leftMs -= HOUR_MS) {
     warning.look(first, end - leftMs);

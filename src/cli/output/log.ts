@@ -1,6 +1,6 @@
 /** A node's log on standard error: text for people on a terminal, JSON lines otherwise. */
 import pino from 'pino';
-import type { Log } from '../../node/ports/world.ts';
+import type { AppLog } from '../../runtime/app-log.ts';
 import { LineOutput } from '../../runtime/line-output.ts';
 import type { LogLevel } from '../../settings/table.ts';
 import { printable } from './printable.ts';
@@ -11,7 +11,7 @@ const STANDARD_ERROR = 2;
  * @param level the least important level to write
  * @returns a log whose writes never fail or block: the node keeps serving when its log cannot be written
  */
-export async function createLog(level: LogLevel): Promise<Log> {
+export async function createLog(level: LogLevel): Promise<AppLog> {
   const output = new LineOutput(STANDARD_ERROR);
   // `process.exit` waits for no output, and the last lines give its reason.
   process.on('exit', () => output.flush());
@@ -21,6 +21,12 @@ export async function createLog(level: LogLevel): Promise<Log> {
   // JSON lines are data; on a terminal, text from peers must not act as commands.
   const shown = process.stderr.isTTY ? printableFields : (fields: object): object => fields;
   return {
+    setLevel: (next) => {
+      logger.level = next;
+    },
+    debug: (event, fields = {}) => {
+      if (logger.isLevelEnabled('debug')) logger.debug(shown(fields), event);
+    },
     info: (event, fields = {}) => logger.info(shown(fields), event),
     warn: (event, fields = {}) => logger.warn(shown(fields), event),
     error: (event, fields = {}) => logger.error(shown(fields), event),

@@ -15,7 +15,7 @@ import { UpstreamTls } from '../../tls/upstream-tls.ts';
 import { CommandError } from '../command-error.ts';
 
 const silent = (): void => undefined;
-const LOG: Log = { info: silent, warn: silent, error: silent };
+const LOG: Log = { debug: silent, info: silent, warn: silent, error: silent };
 
 /**
  * @param flags as of `psyncd serve`

@@ -59,8 +59,9 @@ export async function serve(
   // Registered first, because the reader of the line may stop the node at once.
   const signals = new StopSignals();
   const admin = app.adminUrl === null ? '' : ` admin=${app.adminUrl}`;
+  const metrics = app.metricsUrl === null ? '' : ` metrics=${app.metricsUrl}/metrics`;
   process.stdout.write(
-    `psyncd listening on ${app.url} role=${role} run-id=${status.runId} offset=${status.offset}${admin}\n`,
+    `psyncd listening on ${app.url} role=${role} run-id=${status.runId} offset=${status.offset}${admin}${metrics}\n`,
   );
   reloads?.onEach(() => reload(app, load, log));
   log.info('stopping', { signal: await signals.first });

@@ -118,6 +118,10 @@ export interface ConfigAnswer {
   readonly port: number;
   /** Fixed while running. */
   readonly adminListen: string | null;
+  /** Fixed while running. */
+  readonly metricsListen: string | null;
+  /** Fixed while running. */
+  readonly cluster: string | null;
   /** The data folder. Fixed while running. */
   readonly data: string;
   /** Fixed while running. */
@@ -139,8 +143,6 @@ export interface ConfigAnswer {
   readonly publicUrl: string | null;
   /** Fixed while running. */
   readonly onDamage: 'stop' | 'resync';
-  /** Fixed while running. */
-  readonly logLevel: 'error' | 'warn' | 'info';
   /** Fixed while running. */
   readonly accessLog: string | null;
   /** Fixed while running. */
@@ -187,6 +189,8 @@ export interface ConfigAnswer {
   readonly tlsMinVersion: '1.2' | '1.3';
   /** Milliseconds; 0: on SIGHUP only. Fixed while running. */
   readonly tlsReloadInterval: number;
+  /** Lowest level of the messages in the log. */
+  readonly logLevel: 'error' | 'warn' | 'info' | 'debug';
   /** Bytes; or `auto:TIME`: large enough for replicas that are away for TIME. */
   readonly backlogSize: number | string;
   /** Bytes. */
@@ -233,6 +237,8 @@ export interface ConfigAnswer {
 
 /** `ConfigPatch` of openapi.yaml. */
 export interface ConfigPatch {
+  /** As on the command line: a number, text with a unit (`2mb`, `5s`), true or false. */
+  readonly logLevel?: number | string | boolean;
   /** As on the command line: a number, text with a unit (`2mb`, `5s`), true or false. */
   readonly backlogSize?: number | string | boolean;
   /** As on the command line: a number, text with a unit (`2mb`, `5s`), true or false. */

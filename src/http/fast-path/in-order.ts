@@ -30,18 +30,25 @@ export const MAX_WAITING_REQUESTS = 100;
 
 type WhenAnswered = (unfinished: ServerResponse | undefined) => void;
 
+/** Called when an answer has closed. @param arrivedAt when the request arrived, on the clock of `performance.now()` */
+export type WhenClosed = (response: ServerResponse, arrivedAt: number) => void;
+
 interface Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly handler: Handler;
+  readonly arrivedAt: number;
 }
 
 /** The requests of one connection. */
 export class Line implements Starter {
   readonly #socket: Socket;
   readonly #rounds: Rounds;
+  readonly #whenClosed: WhenClosed;
   /** Unfinished answers in order; all of them may overlap. */
   readonly #running: ServerResponse[] = [];
+  /** When the requests of the running answers arrived. */
+  readonly #arrivals: number[] = [];
   #overlap: Overlap = 'none';
   #waiting: Exchange[] = [];
   /** Whether the connection takes no more requests. */
@@ -49,9 +56,10 @@ export class Line implements Starter {
   readonly #closed = (): void => this.#advance();
 
   /** @param rounds decides when a request may start, and calls `startNext` */
-  constructor(socket: Socket, rounds: Rounds) {
+  constructor(socket: Socket, rounds: Rounds, whenClosed: WhenClosed) {
     this.#socket = socket;
     this.#rounds = rounds;
+    this.#whenClosed = whenClosed;
   }
 
   /** Whether all requests are answered. */
@@ -63,7 +71,7 @@ export class Line implements Starter {
   take(request: IncomingMessage, response: ServerResponse, handler: Handler): void {
     // Requests after the last answer are dropped (RFC 9112, 9.6).
     if (this.#ended || !this.#socket.writable) return;
-    const exchange = { request, response, handler };
+    const exchange = { request, response, handler, arrivedAt: performance.now() };
     if (this.#waiting.length === 0 && this.#mayStart(exchange)) {
       if (this.#rounds.isOpen) {
         this.#start(exchange);
@@ -121,15 +129,18 @@ export class Line implements Starter {
     return this.#overlap !== 'none' && handler.overlap(request) === this.#overlap;
   }
 
-  #start({ request, response, handler }: Exchange): void {
+  #start({ request, response, handler, arrivedAt }: Exchange): void {
     this.#running.push(response);
+    this.#arrivals.push(arrivedAt);
     response.on('close', this.#closed);
     this.#overlap = handler.handle(request, response);
   }
 
   /** Continues after an answer was sent or its connection closed. */
   #advance(): void {
-    this.#running.shift();
+    const closed = this.#running.shift();
+    const arrivedAt = this.#arrivals.shift();
+    if (closed !== undefined && arrivedAt !== undefined) this.#whenClosed(closed, arrivedAt);
     if (!this.#socket.writable) this.#waiting = [];
     while (this.#rounds.isOpen && this.startNext());
     const [next] = this.#waiting;

@@ -50,12 +50,13 @@ export function addAdmissionHooks(
     const allow = (): void => {
       const problem = request.is404 ? null : elsewhere(side, request);
       if (problem !== null) throw problem;
-      if (!request.is404 && !access.isOpen) mustBeAllowed(request.principal, request);
+      if (!request.is404 && !access.isOpen && side !== 'metrics') mustBeAllowed(request.principal, request);
       // What everybody may ask has no sender.
       if (request.principal === undefined) return;
       watchStanding(access, request, reply, (problem) => end(problem, request, reply));
     };
-    const verifying = authenticate(access, settings, request);
+    // Nobody needs a token on the listener for metrics.
+    const verifying = side === 'metrics' ? null : authenticate(access, settings, request);
     if (verifying !== null) verifying.then(allow).then(() => done(), done);
     else {
       allow();

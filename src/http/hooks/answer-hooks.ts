@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Node } from '../../node/node.ts';
 import { formatPosition } from '../../replication/position.ts';
 import type { Admission } from '../../web/origins.ts';
+import { noteRoute } from '../../web/record/request-counts.ts';
 import { NO_SNIFFING } from '../answer-headers.ts';
 import { answerPreflight, corsHeaders } from '../cors.ts';
 import type { Traffic } from '../request/traffic/traffic.ts';
@@ -17,6 +18,8 @@ export interface AnswerParts {
 export function startAnswers(app: FastifyInstance, { settings, traffic }: AnswerParts): void {
   const { allowedOrigins } = settings;
   app.addHook('onRequest', (request, reply, done) => {
+    const { url } = request.routeOptions;
+    if (url !== undefined && !request.is404) noteRoute(reply.raw, url);
     reply.header(...NO_SNIFFING).headers(corsHeaders(request.headers, allowedOrigins));
     if (!answerPreflight(request, reply, allowedOrigins)) done();
   });

@@ -7,7 +7,7 @@
  *
  * Owns: the followers, from `attach` until the feed closes them.
  */
-import { CloseCode } from '../../replication/close-code.ts';
+import { CloseCode, closeNameOf } from '../../replication/close-code.ts';
 import type { Decision, FullResyncReason } from '../../replication/decide.ts';
 import { formatPosition, type Offset, type Position, type RunId } from '../../replication/position.ts';
 import type { Run } from '../../stream/command.ts';
@@ -17,6 +17,7 @@ import { attempt, logUnexpected, ownedWorld } from '../unattended.ts';
 import { Admission } from './admission.ts';
 import { Bookmarks } from './bookmarks.ts';
 import { CatchUp } from './catch-up.ts';
+import { type FeedNumbers, FeedTraffic, feedNumbers } from './feed-numbers.ts';
 import type { FeedCounters, FeedParts, FeedStatus } from './feed-parts.ts';
 import { asProblem, closeCodeOf, lost } from './feed-problems.ts';
 import type { FeedRequest } from './feed-request.ts';
@@ -35,6 +36,7 @@ export class Feed {
   readonly #pinned = new Set<Follower>();
   readonly #queued = new QueuedMessages<Follower>();
   readonly #counters: FeedCounters = { continued: 0, resets: {}, tooFarBehind: 0 };
+  readonly #traffic = new FeedTraffic();
   readonly #admission: Admission;
   readonly #rounds: Rounds;
   readonly #catchUp: CatchUp;
@@ -46,6 +48,9 @@ export class Feed {
     after: (delayMs, callback) => this.#parts.world.after(delayMs, callback),
     moved: (follower) => this.#pin(follower),
     overdue: (follower) => this.#overdue(follower),
+    sent: (bytes) => {
+      this.#traffic.sentBytes += bytes;
+    },
     drained: (follower) => this.#attempt(() => this.#drained(follower)),
     closed: (follower) => this.#attempt(() => this.#remove(follower)),
   };
@@ -97,6 +102,11 @@ export class Feed {
       inSnapshot,
       counters: { ...this.#counters, resets: { ...this.#counters.resets } },
     };
+  }
+
+  get numbers(): FeedNumbers {
+    const [followers, pinned] = [this.#followers, this.#pinned];
+    return feedNumbers(this.#traffic, followers, pinned, this.#rounds.subscriptions, this.#parts.head.offset);
   }
 
   /**
@@ -305,6 +315,7 @@ export class Feed {
 
   #close(follower: Follower, code: CloseCode, reason: string): void {
     if (follower.phase === 'closed') return;
+    if (code !== CloseCode.done) this.#traffic.dropped.add(closeNameOf(code));
     this.#remove(follower);
     follower.socket.close(code, reason);
   }

@@ -194,6 +194,16 @@ export class StreamHead extends KeyspaceView {
     return this.#layers.overlay.bytes;
   }
 
+  /** Entries of the overlay. */
+  get overlayEntries(): number {
+    return this.#layers.overlay.size;
+  }
+
+  /** Bytes of the stream that the keyspace file does not hold yet. */
+  get unappliedBytes(): number {
+    return Math.max(0, this.#offset - this.#applying.applied);
+  }
+
   /** Whether all writers wait: for the applier, or for the end of a checkpoint of the journal. */
   get full(): boolean {
     return this.#applying.full;

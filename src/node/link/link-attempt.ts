@@ -80,6 +80,16 @@ export class LinkAttempt {
     return this.#connection.silentMs;
   }
 
+  /** Whether this node does not read the stream now. */
+  get isPaused(): boolean {
+    return this.#connection.isPaused;
+  }
+
+  /** Bytes of the stream that have come and that this node has not applied. */
+  get unappliedBytes(): number {
+    return this.#stream.unappliedBytes;
+  }
+
   /** Ends the connection: this node must not follow that master. */
   refuse(detail: string): void {
     this.#reception?.giveUp();

@@ -4,6 +4,7 @@ import type { AnsweredLineage, LinkRequest, NotServed } from '../../replication/
 import type { RunId } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { LinkTimes } from '../link-times.ts';
+import type { Tally } from '../ports/counts.ts';
 import type { KeyspaceFiles } from '../ports/keyspace-files.ts';
 import type { AskPeer } from '../ports/peers.ts';
 import type { StateStore } from '../ports/state-store.ts';
@@ -32,6 +33,22 @@ export interface SyncReport {
   readonly durationMs: number;
 }
 
+/** Counts of all links since the node started. */
+export interface LinkCounts {
+  /** Connections to a master that ended, by how. */
+  readonly failures: Tally<AttemptEnd['kind']>;
+  /** How masters have brought this node up to date: `partial`, or the reason of a full resync. */
+  readonly resyncs: Tally<'partial' | FullResyncReason>;
+}
+
+/** How far this node may be behind its master. */
+export interface Lag {
+  /** Seconds, 0 if the node has everything that its master has sent and hears of it; null: it has not followed the master yet. */
+  readonly seconds: number | null;
+  /** Bytes that have come and that this node has not applied; null: unknown, because it does not receive the master's stream. */
+  readonly bytes: number | null;
+}
+
 /** The parts of the node that a link uses, the question that it asks its node, and the events that it reports. */
 export interface LinkContext {
   readonly world: World;
@@ -41,6 +58,7 @@ export interface LinkContext {
   readonly dial: Dial;
   readonly ask: AskPeer;
   readonly settings: LinkTimes;
+  readonly counts: LinkCounts;
   /** ID of this process; a node that answers with the same is this node itself. */
   readonly nodeId: string;
   readonly files: Pick<KeyspaceFiles, 'receive'>;

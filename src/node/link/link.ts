@@ -17,7 +17,7 @@ import type { World } from '../ports/world.ts';
 import { logUnexpected, ownedWorld, unattended } from '../unattended.ts';
 import { chainProblem } from './chain.ts';
 import { LinkAttempt } from './link-attempt.ts';
-import type { AttemptEnd, LinkContext, LinkState, SyncReport } from './link-context.ts';
+import type { AttemptEnd, Lag, LinkContext, LinkState, SyncReport } from './link-context.ts';
 
 export interface LinkStatus {
   readonly url: string;
@@ -39,6 +39,8 @@ export interface LinkStatus {
   readonly handsOverTo?: string | null;
 }
 
+/** Intervals of pings without a sign of the master after which this node no longer counts as up to date. */
+const SILENT_PINGS = 2;
 /** Time between two lines of the log about a link that stays down for the same reason. */
 const TELL_EVERY_MS = 60_000;
 
@@ -59,6 +61,8 @@ export class Link {
   #stopped = false;
   /** Moment of the monotonic clock since which the link does not stream; null: it streams. */
   #downSince: number | null;
+  /** Moment of the monotonic clock at which this node last heard of the master while the link streamed; null: it never did. */
+  #lastCurrentAt: number | null = null;
   /** Whether this node has refused the last full resync in order to keep its data. */
   #guarded = false;
   /** Snapshots in a row that this node has refused in order to keep its data. */
@@ -130,6 +134,22 @@ export class Link {
     };
   }
 
+  /**
+   * How far this node may be behind its master. A master that is alive answers pings, so a connection on which nothing has come for two
+   * intervals of them counts as cut.
+   */
+  get lag(): Lag {
+    const { settings } = this.#context;
+    const attempt = this.#attempt;
+    if (this.#state !== 'streaming' || attempt === null) {
+      const since = this.#lastCurrentAt;
+      return { seconds: since === null ? null : msSince(this.#world, since) / 1_000, bytes: null };
+    }
+    const { isPaused, silentMs, unappliedBytes } = attempt;
+    const isBehind = isPaused || unappliedBytes > 0 || silentMs > SILENT_PINGS * settings.pingIntervalMs;
+    return { seconds: isBehind ? silentMs / 1_000 : 0, bytes: unappliedBytes };
+  }
+
   /** Ends the link, and gives up a snapshot that has not taken over. */
   async stop(): Promise<void> {
     this.#stopped = true;
@@ -156,6 +176,7 @@ export class Link {
     const attempt: LinkAttempt = new LinkAttempt(this.#context, this.url, {
       state: (state) => {
         this.#state = state;
+        this.#context.log.debug('link-state', { url: this.url, state });
         if (state !== 'streaming') return;
         this.#detail = null;
         this.#downSince = null;
@@ -176,6 +197,7 @@ export class Link {
       },
       synced: (report) => {
         this.#lastSync = report;
+        this.#context.counts.resyncs.add(report.reason ?? 'partial');
         this.#damagedSnapshots = 0;
       },
       lost: (detail) => {
@@ -192,6 +214,7 @@ export class Link {
 
   #ended(end: AttemptEnd): void {
     if (this.#stopped) return;
+    this.#context.counts.failures.add(end.kind);
     switch (end.kind) {
       case 'guarded':
         this.#guard(end.detail);
@@ -251,6 +274,9 @@ export class Link {
   }
 
   #down(state: 'waiting' | 'refused' | 'unauthorized' | 'tls', detail: string): void {
+    if (this.#state === 'streaming') {
+      this.#lastCurrentAt = this.#world.monotonic() - (this.#attempt?.silentMs ?? 0);
+    }
     this.#attempt = null;
     this.#state = state;
     this.#detail = detail;

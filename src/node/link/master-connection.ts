@@ -64,6 +64,11 @@ export class MasterConnection {
     return this.#liveness.silentMs;
   }
 
+  /** Whether this node does not read what the master sends, because the overlay is full. */
+  get isPaused(): boolean {
+    return this.#isPaused;
+  }
+
   /** Whether the connection is gone, or given up. */
   get isOver(): boolean {
     return this.#isOver;

@@ -85,6 +85,11 @@ export class ReceivedStream {
     this.#scheduleTurn();
   }
 
+  /** Bytes that have come and are not committed: whole runs, until the turn of the event loop is over, and a transaction that has not come whole. */
+  get unappliedBytes(): number {
+    return this.#received.reduce((sum, { bytes }) => sum + bytes.length, this.#decoder.heldBytes);
+  }
+
   /** Acknowledges as soon as the bytes that have arrived so far are in the journal. */
   acknowledgeSoon(): void {
     this.#isAckWanted = true;

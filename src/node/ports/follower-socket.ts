@@ -2,11 +2,14 @@
 import type { CloseCode } from '../../replication/close-code.ts';
 import type { Framing } from '../feed/messages/message.ts';
 
+export type Transport = 'websocket' | 'sse' | 'ndjson';
+
 /** The connection of one follower, whatever its transport. */
 export interface FollowerSocket {
   /** Who is at the other end, for people. */
   readonly peer: string;
   readonly framing: Framing;
+  readonly transport: Transport;
   /** Bytes that were sent and that the operating system has not taken yet. */
   readonly bufferedBytes: number;
   /** @param frames whole messages, in this socket's framing; they never change */

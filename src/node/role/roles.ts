@@ -3,6 +3,8 @@
  *
  * Owns: the link. Invariant: there is a link if and only if the stored upstream is not null, except for the moments of a
  * change. Changes come one after the other. The wiring (assembly.ts) connects the events that `RoleEvents` lists.
+ *
+ * Over 350 lines: all changes of the role take the same link down and up, one after the other.
  */
 import { formatPosition, type Position } from '../../replication/position.ts';
 import { canonicalUpstream, parseUpstream, upstreamProblem } from '../../replication/upstream.ts';
@@ -10,8 +12,9 @@ import type { StreamHead } from '../head/stream-head.ts';
 import type { Adoption } from '../link/adoption.ts';
 import { chainProblem } from '../link/chain.ts';
 import { Link, type LinkStatus } from '../link/link.ts';
-import type { LinkContext } from '../link/link-context.ts';
+import type { Lag, LinkContext, LinkCounts } from '../link/link-context.ts';
 import type { LinkTimes } from '../link-times.ts';
+import { Tally } from '../ports/counts.ts';
 import { messageOf } from '../ports/failures.ts';
 import type { KeyspaceFiles } from '../ports/keyspace-files.ts';
 import type { AskPeer } from '../ports/peers.ts';
@@ -61,6 +64,8 @@ interface RolesParts {
 export class Roles {
   readonly #parts: RolesParts;
   readonly #target: HandOverTarget;
+  /** Counts of all links since the start. */
+  readonly counts: LinkCounts = { failures: new Tally(), resyncs: new Tally() };
   #link: Link | null = null;
   /** The last change of the role that was asked for; the next one begins when it is done. */
   #changing: Promise<unknown> = Promise.resolve();
@@ -105,6 +110,12 @@ export class Roles {
 
   get link(): LinkStatus | null {
     return this.#link === null ? null : this.#target.shownIn(this.#link.status);
+  }
+
+  /** How far this node may be behind its master; a master is not. */
+  get lag(): Lag {
+    if (this.role === 'master') return { seconds: 0, bytes: 0 };
+    return this.#link?.lag ?? { seconds: null, bytes: null };
   }
 
   /** Whether the history stays for now: it does on a master, and on a replica whose link streams. */
@@ -303,6 +314,7 @@ export class Roles {
       dial,
       ask,
       settings,
+      counts: this.counts,
       nodeId,
       files,
       adoption,

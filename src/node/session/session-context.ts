@@ -4,6 +4,7 @@ import type { Decision, FullResyncReason } from '../../replication/decide.ts';
 import type { Offset, Position } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { LinkTimes } from '../link-times.ts';
+import type { Durations, Tally } from '../ports/counts.ts';
 import type { Gate } from '../ports/stream-socket.ts';
 import type { Log, World } from '../ports/world.ts';
 import type { SharedTurn } from '../turns.ts';
@@ -70,6 +71,19 @@ export interface SyncCounters {
   syncPartialErr: number;
 }
 
+/** How a replica was brought up to date: `partial`, or the reason of a full resync. */
+export type ResyncName = 'partial' | FullResyncReason;
+
+/** More counts since the node started. */
+export interface SessionCounts {
+  /** Resyncs that this node has answered. */
+  readonly resyncs: Tally<ResyncName>;
+  /** From the answer to PSYNC until the last byte of a snapshot was given to the connection. */
+  readonly snapshots: Durations;
+  /** Bytes of the snapshots that were sent completely. */
+  snapshotBytes: number;
+}
+
 /** The bounds on how far a replica may lag, and the times by which the session keeps its connection alive. */
 export interface OutputLimits extends LinkTimes {
   /** Lag in bytes beyond which the node closes a session at once; the backlog's size counts if that is larger. */
@@ -88,6 +102,7 @@ export interface SessionContext {
   readonly head: StreamHead;
   readonly snapshots: Snapshots;
   readonly counters: SyncCounters;
+  readonly counts: SessionCounts;
   readonly settings: OutputLimits;
   readonly notes: SessionNotes;
   /** Who may replicate on this connection. */

@@ -257,11 +257,12 @@ export class Session implements SocketEvents {
 
   /** Brings the replica up to date. */
   #sync(request: SyncRequest, decision: Decision): void {
-    const { counters, decided, head, log, notes } = this.#context;
+    const { counters, counts, decided, head, log, notes } = this.#context;
     decided(decision);
     const asked = request.kind === 'psync' ? { runId: request.runId, asked: request.asked } : {};
     if (decision.kind === 'full-resync') {
       counters.syncFull += 1;
+      counts.resyncs.add(decision.reason);
       if (request.kind === 'psync' || request.kind === 'psync-unknown') counters.syncPartialErr += 1;
       notes.note('full-resync', { reason: decision.reason, ...asked });
       this.#fullResync(decision.reason, request.kind !== 'sync').catch((error: unknown) => {
@@ -272,6 +273,7 @@ export class Session implements SocketEvents {
       return;
     }
     counters.syncPartialOk += 1;
+    counts.resyncs.add('partial');
     notes.note('partial-resync', { bytes: decision.bytes, ...asked });
     this.progress.synced({ kind: 'partial', bytes: decision.bytes });
     this.#output.line(
@@ -298,7 +300,8 @@ export class Session implements SocketEvents {
    * @param announced whether +FULLRESYNC goes before the snapshot; false for SYNC, which is older than that line
    */
   #fullResync(reason: FullResyncReason, announced: boolean): Promise<void> {
-    const { head, notes, settings, snapshots, world } = this.#context;
+    const { counts, head, notes, settings, snapshots, world } = this.#context;
+    const begunAt = world.monotonic();
     this.#phase = 'snapshot';
     this.#transfer = new SnapshotTransfer({
       world,
@@ -316,6 +319,8 @@ export class Session implements SocketEvents {
       },
       sent: ({ position, length }) => {
         notes.note('snapshot-sent', { position: formatPosition(position), bytes: length });
+        counts.snapshots.add((world.monotonic() - begunAt) / 1_000);
+        counts.snapshotBytes += length;
         this.#goOnline(position.offset);
       },
       // A close frame would wait behind the bytes that the replica does not take, so the connection is dropped.

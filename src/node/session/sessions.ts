@@ -11,6 +11,7 @@ import { msSince } from '../elapsed.ts';
 import type { Outage } from '../head/backlog-keeper.ts';
 import type { WaitingSettings } from '../head/position-waiters.ts';
 import type { StreamHead } from '../head/stream-head.ts';
+import { Durations, LONG_RANGES, Tally } from '../ports/counts.ts';
 import type { StateStore } from '../ports/state-store.ts';
 import type { Gate, SocketEvents, StreamSocket } from '../ports/stream-socket.ts';
 import type { Log, World } from '../ports/world.ts';
@@ -21,6 +22,7 @@ import { Session } from './session.ts';
 import type {
   Acknowledgement,
   OutputLimits,
+  SessionCounts,
   SessionStatus,
   SyncCounters,
   WantedAcks,
@@ -69,6 +71,11 @@ interface SessionsParts {
 
 export class Sessions {
   readonly counters: SyncCounters = { syncFull: 0, syncPartialOk: 0, syncPartialErr: 0 };
+  readonly counts: SessionCounts = {
+    resyncs: new Tally(),
+    snapshots: new Durations(LONG_RANGES),
+    snapshotBytes: 0,
+  };
   readonly #parts: SessionsParts;
   readonly #open = new Set<Session>();
   readonly #log: SessionLog;
@@ -157,6 +164,7 @@ export class Sessions {
         turn: this.#turn,
         notes: this.#log.open(id, socket.peer),
         counters: this.counters,
+        counts: this.counts,
         takeOver: (position, hash) => this.#parts.takeOver(position, hash, session),
         outdated: () => this.#parts.outdated(session),
         refusal: () => this.#refusal(session),

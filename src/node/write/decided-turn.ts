@@ -4,6 +4,7 @@ import { decideWrite, type WriteOutcome, type WriteRequest } from '../../keyspac
 import { formatPosition, type Offset } from '../../replication/position.ts';
 import type { LookAhead } from '../head/keyspace/look-ahead.ts';
 import type { StreamHead } from '../head/stream-head.ts';
+import type { Tally } from '../ports/counts.ts';
 import { StorageError } from '../ports/failures.ts';
 import type { Log } from '../ports/world.ts';
 import { Problem, storageProblem } from '../problem.ts';
@@ -29,6 +30,14 @@ export const MAX_TURN_LOOKUPS = 1_000;
 export const MAX_TURN_READ_BYTES = 16 * 1024 * 1024;
 /** The decision about one request; `end`: offset after its effects. */
 type Decided = { readonly outcome: WriteOutcome; readonly end: Offset } | { readonly refused: Problem };
+
+/** Counts of writes since the start. */
+export interface WriteCounts {
+  /** Requests that the journal has, by kind; a batch counts once. */
+  readonly written: Tally<WriteRequest['kind']>;
+  /** Requests of which nothing was written, by the code of the problem. */
+  readonly refused: Tally<Problem['code']>;
+}
 
 /** A request that waits for its turn. */
 export interface Waiting {
@@ -56,11 +65,13 @@ export class DecidedTurn {
   readonly #draft: TurnDraft;
   readonly #taken: Waiting[] = [];
   readonly #decided: Decided[] = [];
+  readonly #counts: WriteCounts;
 
   /** @param now milliseconds since 1970; entries expire at this moment for the whole turn */
-  constructor(head: Head, log: Log, now: number) {
+  constructor(head: Head, log: Log, now: number, counts: WriteCounts) {
     this.#head = head;
     this.#log = log;
+    this.#counts = counts;
     this.#draft = new TurnDraft(head, now);
   }
 
@@ -89,14 +100,20 @@ export class DecidedTurn {
       if (this.#draft.bytes > 0) this.#head.commit(this.#draft.finish());
     } catch (error) {
       const problem = this.#failed(error);
+      this.#counts.refused.add(problem.code, this.#taken.length);
       for (const each of this.#taken) each.reject(problem);
       return;
     }
     const { runId } = this.#head.position;
     for (const [index, each] of this.#decided.entries()) {
-      const { resolve, reject } = this.#taken[index] as Waiting;
-      if ('refused' in each) reject(each.refused);
-      else resolve({ ...each.outcome, position: formatPosition({ runId, offset: each.end }) });
+      const { request, resolve, reject } = this.#taken[index] as Waiting;
+      if ('refused' in each) {
+        this.#counts.refused.add(each.refused.code);
+        reject(each.refused);
+      } else {
+        this.#counts.written.add(request.kind);
+        resolve({ ...each.outcome, position: formatPosition({ runId, offset: each.end }) });
+      }
     }
   }
 
@@ -128,7 +145,7 @@ export class DecidedTurn {
   }
 
   /** @returns the problem for the requests of the turn whose commit failed */
-  #failed(error: unknown): Error {
+  #failed(error: unknown): Problem {
     // After another error the node ends, and does not answer: it does not know whether the journal has the effects.
     if (!(error instanceof StorageError)) throw error;
     this.#log.error('write-failed', { error: error.message });

@@ -11,11 +11,19 @@ import type { WriteRequest } from '../../keyspace/write.ts';
 import { assertNever } from '../../stream/command.ts';
 import { LookAhead, lookupCount } from '../head/keyspace/look-ahead.ts';
 import type { StreamHead } from '../head/stream-head.ts';
+import { Durations, SHORT_RANGES, Tally } from '../ports/counts.ts';
 import type { Log, World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
 import { Turns } from '../turns.ts';
 import { logUnexpected, unattended } from '../unattended.ts';
-import { DecidedTurn, isReady, MAX_TURN_LOOKUPS, type Waiting, type WriteResult } from './decided-turn.ts';
+import {
+  DecidedTurn,
+  isReady,
+  MAX_TURN_LOOKUPS,
+  type Waiting,
+  type WriteCounts,
+  type WriteResult,
+} from './decided-turn.ts';
 import { bytesOf, overlayBytesOf } from './request-size.ts';
 import type { Sender } from './sender.ts';
 
@@ -75,6 +83,10 @@ export class WriteTurn {
   #bulkIsNext = false;
   #singles = 0;
   #lastTurnMs = 0;
+  /** How long turns took. */
+  readonly turns = new Durations(SHORT_RANGES);
+  /** Writes that the journal has, by their kind, and writes that turns refused, by the code of the problem. */
+  readonly counts: WriteCounts = { written: new Tally(), refused: new Tally() };
   /** Whether the keyspace file is being read ahead for bulk requests. */
   #looksAhead = false;
   /** Whether the head will call back when the overlay has room. */
@@ -100,6 +112,7 @@ export class WriteTurn {
   submit(request: WriteRequest, sender: Sender | null = null): Promise<WriteResult> {
     const bytes = bytesOf(request);
     if (this.#waitingBytes > 0 && this.#waitingBytes + bytes > MAX_WAITING_BYTES) {
+      this.counts.refused.add('TOO_MANY_REQUESTS');
       return Promise.reject(
         new Problem('TOO_MANY_REQUESTS', `${this.#waitingBytes} bytes of writes wait already`),
       );
@@ -122,6 +135,11 @@ export class WriteTurn {
   /** Number of single writes submitted since the start. */
   get singles(): number {
     return this.#singles;
+  }
+
+  /** Memory of all waiting requests, in bytes, roughly. */
+  get waitingBytes(): number {
+    return this.#waitingBytes;
   }
 
   /** Duration of the last turn, in milliseconds. It counts for the caller whose request has just been answered. */
@@ -147,6 +165,7 @@ export class WriteTurn {
       const over = sender?.over ?? null;
       if (over === null) return true;
       this.#waitingBytes -= bytes;
+      this.counts.refused.add(over.code);
       reject(over);
       return false;
     };
@@ -265,6 +284,7 @@ export class WriteTurn {
     this.#bulkIsNext = !ofBulk;
     this.#decideLine(ofBulk);
     this.#lastTurnMs = this.#world.monotonic() - startedAt;
+    this.turns.add(this.#lastTurnMs / 1_000);
   }
 
   /** Decides the requests of one line up to the bounds of a turn, commits their effects, and answers them. */
@@ -275,10 +295,11 @@ export class WriteTurn {
       this.#single = [];
       this.#bulk = [];
       this.#waitingBytes = 0;
+      this.counts.refused.add(refusal.code, refused.length);
       for (const each of refused) each.reject(refusal);
       return;
     }
-    const turn = new DecidedTurn(this.#head, this.#log, this.#world.now());
+    const turn = new DecidedTurn(this.#head, this.#log, this.#world.now(), this.counts);
     this.#waitingBytes -= ofBulk ? turn.take(this.#bulk, 1) : turn.take(this.#single, 0);
     turn.finish();
   }

@@ -1,8 +1,20 @@
 /** Settings that may change while the node runs. */
-import { backlogSize, formatBacklogSize } from '../parse.ts';
+import { backlogSize, formatBacklogSize, oneOf } from '../parse.ts';
 import { COUNT, count, type Setting, size, time, toggle } from '../setting.ts';
 
+const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
+
 export const RUNNING = {
+  logLevel: {
+    placeholder: 'LEVEL',
+    initial: 'info',
+    parse: oneOf(...LOG_LEVELS),
+    help:
+      'lowest level of the messages that the node logs to standard error: error, warn, info, debug. debug has a line for each ' +
+      'request and for each step of a link',
+    isLive: true,
+    schema: { type: 'string', enum: LOG_LEVELS, description: 'Lowest level of the messages in the log.' },
+  },
   /** The node reads it as `backlogBytes` and `backlogAwayMs`. */
   backlogSize: {
     placeholder: 'SIZE',

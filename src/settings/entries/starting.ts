@@ -1,6 +1,7 @@
 /** Settings of a start: addresses, data folder, logs, and who may call. They stay while the node runs. */
 import {
   address,
+  clusterName,
   filled,
   formatAddress,
   hostNames,
@@ -15,7 +16,6 @@ import { COUNT, count, FIXED, type Setting, toggle } from '../setting.ts';
 
 const FSYNC_POLICIES = ['always', 'everysec', 'no'] as const;
 const ON_DAMAGE = ['stop', 'resync'] as const;
-const LOG_LEVELS = ['error', 'warn', 'info'] as const;
 
 export const STARTING = {
   host: {
@@ -41,6 +41,27 @@ export const STARTING = {
     help:
       'a second address to listen on, such as 127.0.0.1:7797, for everything that needs the right admin; the first address then ' +
       'answers 404 to it',
+    isLive: false,
+    schema: { type: ['string', 'null'], description: FIXED },
+  },
+  /** null: `/metrics` is on the other listeners only. */
+  metricsListen: {
+    placeholder: 'HOST:PORT',
+    initial: null,
+    parse: address,
+    show: formatAddress,
+    help:
+      'one more address to listen on, such as 127.0.0.1:9151, for /metrics alone; nobody needs a token there. On the other ' +
+      'addresses /metrics needs the right metrics',
+    isLive: false,
+    schema: { type: ['string', 'null'], description: FIXED },
+  },
+  /** null: metrics have no such label. */
+  cluster: {
+    placeholder: 'NAME',
+    initial: null,
+    parse: clusterName,
+    help: 'name that all nodes of a chain share; every metric has it as the label cluster',
     isLive: false,
     schema: { type: ['string', 'null'], description: FIXED },
   },
@@ -149,14 +170,6 @@ export const STARTING = {
     help: 'action of a replica that finds its files damaged: stop, or resync from its master. A master always stops',
     isLive: false,
     schema: { type: 'string', enum: ON_DAMAGE, description: FIXED },
-  },
-  logLevel: {
-    placeholder: 'LEVEL',
-    initial: 'info',
-    parse: oneOf(...LOG_LEVELS),
-    help: 'lowest level of the messages that the node logs to standard error: error, warn, info',
-    isLive: false,
-    schema: { type: 'string', enum: LOG_LEVELS, description: FIXED },
   },
   /** A path, or `-` for standard output; null: none. */
   accessLog: {

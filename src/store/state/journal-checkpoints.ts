@@ -15,6 +15,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import type { Database as Connection, Statement } from 'better-sqlite3';
+import { Durations, SHORT_RANGES } from '../../node/ports/counts.ts';
 import { messageOf } from '../../node/ports/failures.ts';
 import type { Log } from '../../node/ports/world.ts';
 import { workerUrl } from '../worker-url.ts';
@@ -52,6 +53,8 @@ export class JournalCheckpoints {
   readonly #log: Log;
   readonly #measure: Statement;
   readonly #gate = new Gate();
+  /** From the moment when a checkpoint was due to its end, failed ones excluded. */
+  readonly durations = new Durations(SHORT_RANGES);
   readonly #settledListeners: (() => void)[] = [];
   #phase: Phase = 'idle';
   #commits = 0;
@@ -113,12 +116,14 @@ export class JournalCheckpoints {
 
   async #checkpoint(): Promise<void> {
     clearTimeout(this.#timer);
+    const begunAt = performance.now();
     try {
       this.#enter('passes');
       for (let pass = 1; pass <= MAX_PASSES && this.#left() > SETTLING_PAGES; pass += 1) await this.#pass();
       this.#enter('settling');
       for (let pass = 1; pass <= MAX_SETTLING_PASSES && this.#left() > 0; pass += 1) await this.#pass();
       this.#enter('idle');
+      this.durations.add((performance.now() - begunAt) / 1_000);
       this.#timer = setTimeout(() => this.#endThread(), IDLE_MS).unref();
     } catch (error) {
       this.#failed(error);

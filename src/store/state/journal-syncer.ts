@@ -1,5 +1,6 @@
 /** Brings the journal's WAL to the disk without a wait of the event loop, and knows how much of it is there. */
 import { close, fdatasync, openSync } from 'node:fs';
+import type { Durations } from '../../node/ports/counts.ts';
 import type { Log } from '../../node/ports/world.ts';
 import type { Offset } from '../../replication/position.ts';
 import { faultPoint } from '../fault-point.ts';
@@ -24,23 +25,21 @@ export class JournalSyncer {
    */
   #hasFailed = false;
   #closed = false;
-  #count = 0;
+  readonly #durations: Durations;
+  #begunAt = 0;
 
   /**
    * @param path of the WAL
    * @param policy `no`: only `syncSoon` begins an fsync
+   * @param durations gets how long each fsync took that succeeded
    */
-  constructor(path: string, log: Log, policy: Exclude<FsyncPolicy, 'always'>) {
+  constructor(path: string, log: Log, policy: Exclude<FsyncPolicy, 'always'>, durations: Durations) {
     faultPoint('journal-syncer');
     this.#descriptor = openSync(path, 'r');
     this.#log = log;
+    this.#durations = durations;
     this.#timer = policy === 'no' ? null : setInterval(() => this.#sync(), SYNC_INTERVAL_MS);
     this.#timer?.unref();
-  }
-
-  /** Number of fsyncs that succeeded. */
-  get count(): number {
-    return this.#count;
   }
 
   /** Notes a commit. @param from offset before its bytes @param end offset after them */
@@ -80,6 +79,7 @@ export class JournalSyncer {
     if (this.#open === null || this.#running !== null || this.#closed) return;
     this.#running = { end: this.#open.end, askers: this.#askers };
     this.#askers = [];
+    this.#begunAt = performance.now();
     try {
       faultPoint('journal-fsync');
     } catch (error) {
@@ -93,7 +93,7 @@ export class JournalSyncer {
     const { end, askers } = this.#running ?? { end: null, askers: [] };
     this.#running = null;
     if (error === null) {
-      this.#count += 1;
+      this.#durations.add((performance.now() - this.#begunAt) / 1_000);
       this.#reached(end);
     } else {
       this.#hasFailed = true;

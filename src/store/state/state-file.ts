@@ -12,8 +12,11 @@
  * - `no`: on disk when the operating system writes it; a crash of the process loses nothing.
  *
  * `synchronous` is never OFF: a power cut during a checkpoint would then damage the file.
+ *
+ * Over 350 lines: all statements about the node go through one connection, whose failures this class names.
  */
 import type { Database as Connection } from 'better-sqlite3';
+import type { Durations } from '../../node/ports/counts.ts';
 import { messageOf, StorageError } from '../../node/ports/failures.ts';
 import type { JournalRow, KeptFile, StateChange, StateStore } from '../../node/ports/state-store.ts';
 import type { Log } from '../../node/ports/world.ts';
@@ -27,6 +30,7 @@ import { storageFailure } from '../storage-failure.ts';
 import { WalMarks } from '../wal-mark.ts';
 import { identityOf } from './file-identity.ts';
 import { JournalCheckpoints } from './journal-checkpoints.ts';
+import { JournalNumbers } from './journal-numbers.ts';
 import { JournalSyncer } from './journal-syncer.ts';
 import { JournalTable } from './journal-table.ts';
 import { isNodeIntact, putNodeChecksum } from './node-checksum.ts';
@@ -59,7 +63,7 @@ export class StateFile implements StateStore {
   #history: History;
   #kept: readonly KeptFile[];
   #syncer: JournalSyncer | null = null;
-  #commits = 0;
+  readonly #numbers: JournalNumbers;
 
   private constructor(db: Connection, log: Log, settings: StateFileSettings, files: OpenFiles) {
     this.#db = db;
@@ -73,6 +77,7 @@ export class StateFile implements StateStore {
     this.#journal = new JournalTable(db);
     this.#checkpoints = new JournalCheckpoints(db, log);
     this.#marks = new WalMarks(db);
+    this.#numbers = new JournalNumbers(settings.fsync === 'always');
     this.#files = files;
     this.#watched = files.watch(db.name);
   }
@@ -114,7 +119,8 @@ export class StateFile implements StateStore {
       this.#db.prepare('UPDATE node SET clean = 0, boot_id = ?, fsync = ?').run(bootId, fsync);
       if (!this.#isCopy) putIdentity(this.#db);
     });
-    if (fsync !== 'always') this.#syncer = new JournalSyncer(`${this.#db.name}-wal`, this.#log, fsync);
+    const { syncs } = this.#numbers;
+    if (fsync !== 'always') this.#syncer = new JournalSyncer(`${this.#db.name}-wal`, this.#log, fsync, syncs);
   }
 
   get history(): History {
@@ -162,13 +168,14 @@ export class StateFile implements StateStore {
   }
 
   append(end: Offset, bytes: Buffer, hash: bigint | null, beginsChain: boolean): void {
-    this.#onDisk(() => {
-      this.#refuseWhenLost();
-      faultPoint('journal-append');
-      this.#marked(() => this.#journal.append(end, bytes, hash, beginsChain));
-      faultPoint('journal-appended');
-    });
-    this.#commits += 1;
+    this.#numbers.commit(() =>
+      this.#onDisk(() => {
+        this.#refuseWhenLost();
+        faultPoint('journal-append');
+        this.#marked(() => this.#journal.append(end, bytes, hash, beginsChain));
+        faultPoint('journal-appended');
+      }),
+    );
     this.#syncer?.appended((end - bytes.length) as Offset, end);
     this.#checkpoints.committed();
   }
@@ -192,9 +199,13 @@ export class StateFile implements StateStore {
 
   /** Counts since the start of the process: rows committed to the journal, and fsyncs of the journal for them. */
   get journalCounters(): { readonly commits: number; readonly fsyncs: number } {
-    // With `always` SQLite fsyncs the WAL in each commit.
-    const inCommits = this.#settings.fsync === 'always' ? this.#commits : 0;
-    return { commits: this.#commits, fsyncs: this.#syncer?.count ?? inCommits };
+    const { commits, syncs } = this.#numbers;
+    return { commits, fsyncs: syncs.total };
+  }
+
+  /** Numbers of the journal for `/metrics`. */
+  get numbers(): { readonly journal: JournalNumbers; readonly checkpoints: Durations } {
+    return { journal: this.#numbers, checkpoints: this.#checkpoints.durations };
   }
 
   read(after: Offset, enoughBytes: number): Buffer {

@@ -5,7 +5,7 @@ import type { Access } from '../../../access/access.ts';
 import type { FeedRequest } from '../../../node/feed/feed-request.ts';
 import { errorMessage, type Framing } from '../../../node/feed/messages/message.ts';
 import type { Node } from '../../../node/node.ts';
-import type { FollowerEvents, FollowerSocket } from '../../../node/ports/follower-socket.ts';
+import type { FollowerEvents, FollowerSocket, Transport } from '../../../node/ports/follower-socket.ts';
 import { Problem } from '../../../node/problem.ts';
 import type { CloseCode } from '../../../replication/close-code.ts';
 import { formatPosition } from '../../../replication/position.ts';
@@ -155,6 +155,7 @@ function stream(
     reply.raw,
     settings.proxies.peerOf(raw),
     asEvents ? serverSentEvent : ndjson,
+    asEvents ? 'sse' : 'ndjson',
   );
   reply.raw.once('close', watchFeed(access, principal, wanted, follower).end);
   follower.listen(node.serveFollower(wanted, follower));
@@ -164,13 +165,15 @@ function stream(
 export class ResponseFollower implements FollowerSocket {
   readonly peer: string;
   readonly framing: Framing;
+  readonly transport: Transport;
   readonly answersPings = false;
   readonly #response: ServerResponse;
 
-  constructor(response: ServerResponse, peer: string, framing: Framing) {
+  constructor(response: ServerResponse, peer: string, framing: Framing, transport: Transport) {
     this.#response = response;
     this.peer = peer;
     this.framing = framing;
+    this.transport = transport;
   }
 
   listen(events: FollowerEvents): void {

@@ -8,7 +8,8 @@ import { type Described, referenceTo } from '../../schemas/common/described.ts';
 import { EXAMPLE_INFO } from '../../schemas/common/examples.ts';
 import { problems } from '../../schemas/common/problems.ts';
 import { config, configPatch } from '../../schemas/node/config.ts';
-import { health } from '../../schemas/node/health.ts';
+import { health, readinessQuery } from '../../schemas/node/health.ts';
+import { parseMaxLag } from '../../schemas/node/max-lag.ts';
 import { formatInfo } from './info.ts';
 
 /** Settings of the running node: `app.ts` knows their meaning and which ones may change. */
@@ -20,6 +21,8 @@ export interface RunningSettings extends Admission {
   readonly bodyTimeoutMs: number;
   /** Memory for request bodies and unread answers, in bytes. */
   readonly requestMemoryBytes: number;
+  /** Whether the log gets a line about each request. */
+  readonly logsRequests: boolean;
   /** Delay of the event loop in the last seconds. */
   readonly loopLag: { readonly p99Ms: number; readonly maxMs: number };
   /** Counts since the start: rows committed to the journal, and fsyncs of the journal. */
@@ -113,24 +116,22 @@ function getHealthRoute(app: FastifyInstance): void {
 }
 
 function getReadinessRoute(app: FastifyInstance, node: Node): void {
-  app.get<{ Reply: Described<typeof health> }>('/readyz', {
+  app.get<{ Querystring: Described<typeof readinessQuery>; Reply: Described<typeof health> }>('/readyz', {
     schema: {
       operationId: 'getReadiness',
       security: [],
       summary: 'Whether the node should get requests',
       description:
-        'A master is ready; a replica is as long as it is connected to its master. Neither is while a file of it is not in its ' +
-        'place any more (`STORAGE_FAILED`), nor while the node stops (`SHUTTING_DOWN`).',
+        'For balancers; HEAD does it too. A master is ready; a replica is as long as it is connected to its master, or no further behind ' +
+        'than `maxLag`. None is while a file of it is not in its place any more (`STORAGE_FAILED`), nor while the node stops ' +
+        '(`SHUTTING_DOWN`). What the query means wrongly is 400, so that a typing error never looks like a node that is ready.',
       tags: ['operation'],
+      querystring: readinessQuery,
       response: { 200: json('It should.', health), ...problems('LOADING') },
     },
-    handler: (_request, reply) => {
-      if (node.stopping) throw new Problem('SHUTTING_DOWN', 'the node is shutting down');
-      if (node.lossProblem !== null) throw node.lossProblem;
-      const { upstream } = node.status;
-      if (upstream !== null && upstream.state !== 'streaming') {
-        throw new Problem('LOADING', `the link to ${upstream.url} is ${upstream.state}`);
-      }
+    handler: ({ query: { role, maxLag } }, reply) => {
+      const problem = node.unready({ role, maxLag: maxLag === undefined ? null : parseMaxLag(maxLag) });
+      if (problem !== null) throw problem;
       reply.send({ status: 'ready' });
     },
   });

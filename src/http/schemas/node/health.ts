@@ -1,4 +1,5 @@
-/** Schema of `/healthz` and `/readyz`. */
+/** Schemas of `/healthz` and `/readyz`. */
+import { MAX_LAG_PATTERN } from '../common/patterns.ts';
 
 export const health = {
   $id: 'Health',
@@ -6,4 +7,24 @@ export const health = {
   type: 'object',
   required: ['status'],
   properties: { status: { type: 'string', enum: ['ok', 'ready'] } },
+} as const;
+
+export const readinessQuery = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    role: {
+      type: 'string',
+      enum: ['master', 'replica', 'any'],
+      default: 'any',
+      description: 'The node must have this role.',
+    },
+    maxLag: {
+      type: 'string',
+      pattern: MAX_LAG_PATTERN,
+      description:
+        'A replica may be behind its master by this time, also without a link to it, or by so many bytes that have come and are not ' +
+        'applied; with a unit, such as `5s`: `ms`, `s`, `m`, `h`, `b`, `kb`, `mb` or `gb`. Without it the link must be up.',
+    },
+  },
 } as const;

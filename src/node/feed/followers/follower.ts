@@ -36,6 +36,8 @@ export interface FollowerContext {
   moved(follower: Follower): void;
   /** Called when the follower's long poll has lasted for `waitMs`. */
   overdue(follower: Follower): void;
+  /** Called when the follower's socket was given so many bytes. */
+  sent(bytes: number): void;
   /** Called when the follower's socket has sent everything that waited in it. */
   drained(follower: Follower): void;
   /** Called when the follower's connection has ended. */
@@ -298,6 +300,7 @@ export class Follower implements FollowerEvents {
 
   #send(frames: Buffer): void {
     this.#sentBytes += frames.length;
+    this.#context.sent(frames.length);
     this.socket.send(frames);
   }
 }

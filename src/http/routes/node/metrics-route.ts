@@ -1,0 +1,28 @@
+/** `/metrics`: the numbers of the node for Prometheus. */
+import type { FastifyInstance } from 'fastify';
+import { problems } from '../../schemas/common/problems.ts';
+import { metricsText } from '../../schemas/node/metrics.ts';
+
+/** What is published. */
+export interface Scrapes {
+  /** Resolves to all metrics. Callers that come while it is made get the same text. */
+  scrape(): Promise<{ readonly contentType: string; readonly text: string }>;
+}
+
+export function metricsRoute(app: FastifyInstance, metrics: Scrapes): void {
+  app.get('/metrics', {
+    schema: {
+      operationId: 'getMetrics',
+      summary: 'The metrics of the node',
+      description:
+        'In the text format of Prometheus; docs/metrics.md lists them. They hold names and addresses of replicas, no keys and no values. ' +
+        '`--metrics-listen` publishes them on an address of their own, where nobody needs a token.',
+      tags: ['operation'],
+      response: { 200: metricsText, ...problems('admin') },
+    },
+    handler: async (_request, reply) => {
+      const { contentType, text } = await metrics.scrape();
+      return reply.type(contentType).header('cache-control', 'no-store').serializer(String).send(text);
+    },
+  });
+}

@@ -1,0 +1,65 @@
+/** Metrics of files and of what waits for them. */
+import { flag, type Metric, value } from '../metric.ts';
+
+export const STORAGE: readonly Metric[] = [
+  {
+    name: 'psyncd_data_bytes',
+    help: 'Size of the keyspace file',
+    kind: 'gauge',
+    read: ({ node }) => value(node.storage.fileBytes),
+  },
+  {
+    name: 'psyncd_overlay_entries',
+    help: 'Entries in memory that the keyspace file does not hold yet',
+    kind: 'gauge',
+    read: ({ node }) => value(node.storage.overlayEntries),
+  },
+  {
+    name: 'psyncd_overlay_bytes',
+    help: 'Their memory, about; writers wait when it reaches --overlay-size',
+    kind: 'gauge',
+    read: ({ node }) => value(node.storage.overlayBytes),
+  },
+  {
+    name: 'psyncd_applier_behind_bytes',
+    help: 'Bytes of the stream that the keyspace file does not hold yet',
+    kind: 'gauge',
+    read: ({ node }) => value(node.storage.unappliedBytes),
+  },
+  {
+    name: 'psyncd_journal_bytes',
+    help: 'Bytes of the stream in the journal',
+    kind: 'gauge',
+    read: ({ node }) => value(node.storage.journalBytes),
+  },
+  {
+    name: 'psyncd_journal_commits_total',
+    help: 'Commits to the journal; the writes of one turn share one',
+    kind: 'counter',
+    read: ({ state }) => value(state.journal.commits),
+  },
+  {
+    name: 'psyncd_journal_sync_seconds',
+    help: 'How long fsyncs of the journal took; with --fsync always whole commits, with --fsync no only those that writes ask for',
+    kind: 'histogram',
+    read: ({ state }) => [{ took: state.journal.syncs }],
+  },
+  {
+    name: 'psyncd_checkpoint_seconds',
+    help: 'How long checkpoints of the journal took; requests are answered meanwhile',
+    kind: 'histogram',
+    read: ({ state }) => [{ took: state.checkpoints }],
+  },
+  {
+    name: 'psyncd_disk_free_bytes',
+    help: 'Bytes that are free for the node on the disk of the data folder',
+    kind: 'gauge',
+    read: ({ diskFreeBytes }) => value(diskFreeBytes),
+  },
+  {
+    name: 'psyncd_disk_full',
+    help: '1 if the last commit failed because the disk was full, else 0',
+    kind: 'gauge',
+    read: ({ state }) => flag(state.journal.isFull),
+  },
+];
