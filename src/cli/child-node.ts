@@ -14,12 +14,14 @@ const MAIN = fileURLToPath(
   new URL(import.meta.url.endsWith('.ts') ? '../main.ts' : '../main.js', import.meta.url),
 );
 const READY =
-  /^psyncd listening on (https?:\/\/\S+) role=(\w+) run-id=([0-9a-f]{40}) offset=(\d+)(?: admin=(\S+))?$/;
+  /^psyncd listening on (https?:\/\/\S+) role=(\w+) run-id=([0-9a-f]{40}) offset=(\d+)(?: admin=(\S+))?(?: metrics=(\S+))?$/;
 
 export class ChildNode {
   readonly url: string;
   /** URL of the admin listener; null: it has none. */
   readonly adminUrl: string | null;
+  /** URL of the metrics on the listener for them; null: it has none. */
+  readonly metricsUrl: string | null;
   readonly client: AdminClient;
   readonly process: ChildProcess;
   /** The node's message when it was ready. */
@@ -30,6 +32,7 @@ export class ChildNode {
     this.process = child;
     this.url = ready[1] as string;
     this.adminUrl = ready[5] ?? null;
+    this.metricsUrl = ready[6] ?? null;
     this.client = new AdminClient(this.url, { retries: 0, timeoutMs: MAX_MS });
     this.ready = { role: ready[2] as string, runId: ready[3] as string, offset: Number(ready[4]) };
     this.#log = log;

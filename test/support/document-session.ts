@@ -155,18 +155,23 @@ export class DocumentSession {
       const file = taken(words, flag);
       if (file !== undefined) words.push(flag, this.#cluster.data(`work/${file.replace('./', '')}`));
     }
-    const admin = taken(words, '--admin-listen')?.split(':')[1];
-    if (admin !== undefined) words.push('--admin-listen', '127.0.0.1:0');
+    const [admin, metrics] = ['--admin-listen', '--metrics-listen'].map((flag) => {
+      const port = taken(words, flag)?.split(':')[1];
+      if (port !== undefined) words.push(flag, '127.0.0.1:0');
+      return port;
+    });
     const rest = words.map((word) => this.#toReal(word));
     const at = before === undefined ? [] : ['--port', before.port];
     const node = await this.#cluster.start(`work/${folder.replace('./', '')}`, ...at, ...rest);
     this.#nodes.set(port, { folder, node, port: String(node.port) });
     if (port === '7796') this.#shell.stdin.write(`export PSYNCD_NODE=${node.url}\n`);
     const { role, runId, offset } = node.ready;
-    const { adminUrl } = node;
+    const { adminUrl, metricsUrl } = node;
     if (admin !== undefined && adminUrl !== null)
       this.#nodes.set(admin, { folder: '', node, port: new URL(adminUrl).port });
-    const more = adminUrl === null ? '' : ` admin=${adminUrl}`;
+    if (metrics !== undefined && metricsUrl !== null)
+      this.#nodes.set(metrics, { folder: '', node, port: new URL(metricsUrl).port });
+    const more = `${adminUrl === null ? '' : ` admin=${adminUrl}`}${metricsUrl === null ? '' : ` metrics=${metricsUrl}`}`;
     return this.#toShown(
       `psyncd listening on ${node.url} role=${role} run-id=${runId} offset=${offset}${more}\n`,
     );

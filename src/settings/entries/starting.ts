@@ -51,8 +51,8 @@ export const STARTING = {
     parse: address,
     show: formatAddress,
     help:
-      'one more address to listen on, such as 127.0.0.1:9151, for /metrics alone; nobody needs a token there. On the other ' +
-      'addresses /metrics needs the right metrics',
+      'one more address to listen on, such as 127.0.0.1:9151, for /metrics, /healthz and /readyz alone; nobody needs a token there. On ' +
+      'the other addresses /metrics needs the right metrics',
     isLive: false,
     schema: { type: ['string', 'null'], description: FIXED },
   },

@@ -1,0 +1,32 @@
+/** Makes docs/metrics.md from the list of metrics in src/metrics/list. */
+import { GROUPS } from '../src/metrics/list.ts';
+import type { Metric } from '../src/metrics/metric.ts';
+
+export function metricsPage(): string {
+  const groups = Object.entries(GROUPS).map(([heading, metrics]) => table(heading, metrics));
+  return `${INTRODUCTION}\n${groups.join('\n')}`;
+}
+
+const INTRODUCTION = `<!-- Made by tools/docs.ts from src/metrics/list: run \`npm run docs\` after a change there. -->
+
+# Metrics
+
+\`GET /metrics\` answers in the text format of Prometheus. [deploy.md](deploy.md#metrics) says how to scrape it;
+[examples/monitoring](../examples/monitoring/README.md) has alerts and a dashboard. With \`--cluster NAME\` every series has the label \`cluster\`.
+
+- No label holds a key, a token or the name of a client. \`replica\` is the URL that a connected replica announces, else its address.
+- Counters begin at 0 with the process. A series of a counter appears when it is first raised.
+- A scrape reads what the node counts anyway. Scrapes that come at the same time get the same text.
+- A histogram has \`_bucket\` (with \`le\`), \`_sum\` and \`_count\`.
+- There is no metric of the number of entries: SQLite would count them one by one. \`GET /v1/digest\` tells it.
+`;
+
+function table(heading: string, metrics: readonly Metric[]): string {
+  const rows = metrics.map(({ name, kind, labels = [], help }) => {
+    const named = labels.map((label) => `\`${label}\``).join(', ');
+    return `| \`${name}\` | ${kind} | ${named} | ${help} |`;
+  });
+  return [`## ${heading}`, '', '| name | kind | labels | meaning |', '|---|---|---|---|', ...rows, ''].join(
+    '\n',
+  );
+}
