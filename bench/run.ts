@@ -10,6 +10,7 @@ import type { Figure } from './figure.ts';
 import { followers } from './followers.ts';
 import { describeMachine } from './machine.ts';
 import { memory } from './memory.ts';
+import { metrics } from './metrics.ts';
 import { parseOptions } from './options.ts';
 import { peers } from './peers.ts';
 import { propagation } from './propagation.ts';
@@ -27,7 +28,7 @@ import { sustained } from './sustained.ts';
 /** The studies that have goals, in the order of the goals. */
 const GOALS: readonly Study[] = [
   ...[put, putReplica, putAlways, get, getCold, peers, sustained],
-  ...[resync, reconnect, propagation, restart, memory, stalls, access],
+  ...[resync, reconnect, propagation, restart, memory, stalls, access, metrics],
 ];
 /** Studies that run only if they are named, because they have no goals. */
 const OTHERS: readonly Study[] = [followers, soak];
