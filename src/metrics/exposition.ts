@@ -20,12 +20,14 @@ export class Exposition {
     }
   }
 
-  /**
-   * The text of one scrape. Only one may be made at a time.
-   * @param name the URL under which other nodes know this one
-   */
-  async text(name: string): Promise<string> {
-    this.#snapshot = await takeSnapshot(this.#sources, name);
+  /** @param name the URL under which other nodes know this one */
+  snapshot(name: string): Promise<Snapshot> {
+    return takeSnapshot(this.#sources, name);
+  }
+
+  /** The text of one scrape. Only one may be made at a time. */
+  async text(snapshot: Snapshot): Promise<string> {
+    this.#snapshot = snapshot;
     return this.#registry.metrics();
   }
 

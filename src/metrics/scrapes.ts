@@ -7,19 +7,33 @@ export interface Scraped {
   readonly text: string;
 }
 
+/**
+ * How many times longer a text is given to everybody than the event loop took to make it: scrapes, however many, take a twentieth of
+ * the event loop's time at most.
+ */
+const REUSE = 20;
+/** Largest age of a text, in milliseconds. */
+const MAX_AGE_MS = 1_000;
+
 export class Scrapes {
   /** The URL under which other nodes know this one; it is not known before the node listens. */
   name = '';
   readonly #sources: Sources;
+  readonly #monotonic: () => number;
   #exposition: Exposition | null = null;
+  /** The scrape that is being made. */
   #present: Promise<Scraped> | null = null;
+  #last: { readonly scraped: Scraped; readonly until: number } | null = null;
 
-  constructor(sources: Sources) {
+  /** @param monotonic milliseconds */
+  constructor(sources: Sources, monotonic: () => number = () => performance.now()) {
     this.#sources = sources;
+    this.#monotonic = monotonic;
   }
 
-  /** Callers that come while a text is made get the same: so many scrapers cost no more than one. */
-  scrape(): Promise<Scraped> {
+  /** Resolves to the metrics of this moment, or of one shortly before if there are many scrapes. */
+  async scrape(): Promise<Scraped> {
+    if (this.#last !== null && this.#monotonic() < this.#last.until) return this.#last.scraped;
     this.#present ??= this.#made().finally(() => {
       this.#present = null;
     });
@@ -31,6 +45,12 @@ export class Scrapes {
       const { Exposition } = await import('./exposition.ts');
       this.#exposition = new Exposition(this.#sources);
     }
-    return { text: await this.#exposition.text(this.name), contentType: this.#exposition.contentType };
+    const { contentType } = this.#exposition;
+    const snapshot = await this.#exposition.snapshot(this.name);
+    const begunAt = this.#monotonic();
+    const scraped = { contentType, text: await this.#exposition.text(snapshot) };
+    const now = this.#monotonic();
+    this.#last = { scraped, until: now + Math.min(MAX_AGE_MS, REUSE * (now - begunAt)) };
+    return scraped;
   }
 }

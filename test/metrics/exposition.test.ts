@@ -4,8 +4,10 @@ import test from 'node:test';
 import { Exposition } from '../../src/metrics/exposition.ts';
 import { METRICS } from '../../src/metrics/list.ts';
 import type { Metric } from '../../src/metrics/metric.ts';
+import { Scrapes } from '../../src/metrics/scrapes.ts';
 import type { Sources } from '../../src/metrics/snapshot.ts';
 import { Durations, Tally } from '../../src/node/ports/counts.ts';
+import { RequestCounts } from '../../src/web/record/request-counts.ts';
 import { parsed, valueIn } from '../support/exposition.ts';
 import { NO_PROMTOOL, promtool } from '../support/promtool.ts';
 
@@ -18,6 +20,47 @@ const NOTHING = {
   loopLag: { last: {} },
 } as unknown as Sources;
 
+/** A master that nobody has asked for anything. */
+const EMPTY = {
+  version: '0.0.0',
+  cluster: null,
+  data: '.',
+  requests: new RequestCounts(),
+  limited: new Tally(),
+  authFailures: new Tally(),
+  tls: null,
+  loopLag: { last: { p99Ms: 0, maxMs: 0 } },
+  state: {
+    numbers: {
+      journal: { commits: 0, syncs: new Durations([1]), isFull: false },
+      checkpoints: new Durations([1]),
+    },
+  },
+  node: {
+    numbers: {
+      role: 'master',
+      runId: 'a'.repeat(40),
+      isWritable: true,
+      isReady: true,
+      offset: 0,
+      writes: {
+        counts: { written: new Tally(), refused: new Tally() },
+        turns: new Durations([1]),
+        waitingBytes: 0,
+      },
+      backlog: { firstOffset: 1, length: 0, size: 16_384, seconds: 0 },
+      replicas: [],
+      sessions: { resyncs: new Tally(), snapshots: new Durations([1]), snapshotBytes: 0 },
+      longestOutageSeconds: 0,
+      upstream: null,
+      lag: { seconds: 0, bytes: 0 },
+      links: { failures: new Tally(), resyncs: new Tally() },
+      feed: { traffic: { dropped: new Tally(), sentBytes: 0 }, followers: new Map(), lagBytes: 0 },
+      storage: { fileBytes: 0, overlayEntries: 0, overlayBytes: 0, unappliedBytes: 0, journalBytes: 0 },
+    },
+  },
+} as unknown as Sources;
+
 test('a histogram counts a duration at the bound in the range that ends there, and all of them in +Inf', async () => {
   const took = new Durations([0.5, 1]);
   for (const seconds of [0.25, 0.5, 0.75, 1, 4]) took.add(seconds);
@@ -28,7 +71,7 @@ test('a histogram counts a duration at the bound in the range that ends there, a
     labels: ['of'],
     read: () => [{ labels: { of: 'this' }, took }],
   };
-  const text = parsed(await new Exposition(NOTHING, [metric]).text('ws://a:1'));
+  const text = parsed(await textOf(new Exposition(NOTHING, [metric])));
   const bucket = (le: string): number | undefined =>
     valueIn(text, 'psyncd_test_seconds_bucket', { of: 'this', le });
   assert.deepEqual(['0.5', '1', '+Inf'].map(bucket), [2, 4, 5]);
@@ -51,13 +94,13 @@ test('a scrape shows the values of its moment, and no series that has gone', asy
   ];
   const exposition = new Exposition({ ...NOTHING, cluster: 'shop' }, metrics);
   sums.add('x', 2);
-  const first = parsed(await exposition.text(''));
+  const first = parsed(await textOf(exposition));
   assert.equal(valueIn(first, 'psyncd_replica_thing', { replica: 'a', cluster: 'shop' }), 1);
   assert.equal(valueIn(first, 'psyncd_sum_total', { of: 'x', cluster: 'shop' }), 2);
   assert.equal(valueIn(first, 'psyncd_single', { cluster: 'shop' }), 7);
   replicas.clear();
   sums.add('x');
-  const second = parsed(await exposition.text(''));
+  const second = parsed(await textOf(exposition));
   assert.equal(valueIn(second, 'psyncd_replica_thing'), undefined);
   assert.equal(valueIn(second, 'psyncd_sum_total'), 3);
   assert.equal(valueIn(second, 'psyncd_single'), undefined);
@@ -72,9 +115,32 @@ test('text of peers in a label cannot end the label or the line', { skip: NO_PRO
     labels: ['replica'],
     read: () => [{ labels: { replica: hostile }, value: 1 }],
   };
-  const text = await new Exposition(NOTHING, [metric]).text('');
+  const text = await textOf(new Exposition(NOTHING, [metric]));
   assert.deepEqual(promtool(['check', 'metrics'], text), { status: 0, output: '' });
   assert.doesNotMatch(text, /^psyncd_fake/m);
+});
+
+test('scrapers that come all the time get one text for a while, and then a new one', async () => {
+  let now = 0;
+  let reads = 0;
+  const requests = new RequestCounts();
+  Object.defineProperty(requests, 'counts', {
+    get: () => {
+      // It takes ten milliseconds, by the clock of the test.
+      now += 10;
+      reads += 1;
+      return [];
+    },
+  });
+  const scrapes = new Scrapes({ ...EMPTY, requests }, () => now);
+  const together = await Promise.all([scrapes.scrape(), scrapes.scrape()]);
+  assert.equal(together[0], together[1]);
+  assert.equal(reads, 1);
+  now += 199;
+  assert.equal(await scrapes.scrape(), together[0]);
+  now += 1;
+  assert.notEqual(await scrapes.scrape(), together[0]);
+  assert.equal(reads, 2);
 });
 
 test('each metric has a name of its own that says its unit, and a sentence', () => {
@@ -86,6 +152,10 @@ test('each metric has a name of its own that says its unit, and a sentence', () 
     assert.match(help, /^[A-Z1].*[^.]$/, name);
   }
 });
+
+async function textOf(exposition: Exposition): Promise<string> {
+  return exposition.text(await exposition.snapshot('ws://a:1'));
+}
 
 function of(values: ReadonlyMap<string, number>) {
   return [...values].map(([replica, value]) => ({ labels: { replica }, value }));
