@@ -60,7 +60,6 @@ export interface Snapshot extends Omit<Sources, 'node' | 'state' | 'loopLag'> {
   readonly cpuSeconds: number;
 }
 
-/** @throws StorageError when a file of the node cannot be read */
 export async function takeSnapshot(sources: Sources, name: string): Promise<Snapshot> {
   const diskFreeBytes = await freeBytes(sources.data);
   const { user, system } = process.cpuUsage();

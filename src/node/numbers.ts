@@ -43,18 +43,17 @@ export interface NodeNumbers {
   readonly links: LinkCounts;
   readonly feed: FeedNumbers;
   readonly storage: {
-    /** Size of the keyspace file. */
-    readonly fileBytes: number;
+    /** Size of the keyspace file; null: it cannot be read. */
+    readonly fileBytes: number | null;
     readonly overlayEntries: number;
     readonly overlayBytes: number;
     /** Bytes of the stream that the keyspace file does not hold yet. */
     readonly unappliedBytes: number;
-    /** Bytes of the stream that the journal holds. */
-    readonly journalBytes: number;
+    /** Bytes of the stream that the journal holds; null: it cannot be read. */
+    readonly journalBytes: number | null;
   };
 }
 
-/** @throws StorageError when a file cannot be read */
 export function nodeNumbers(node: Assembly): NodeNumbers {
   const { feed, guard, head, roles, sessions, state, writes } = node;
   const { backlog } = head;
@@ -86,11 +85,20 @@ export function nodeNumbers(node: Assembly): NodeNumbers {
     links: roles.counts,
     feed: feed.numbers,
     storage: {
-      fileBytes: head.snapshotBytes(),
+      fileBytes: orNull(() => head.snapshotBytes()),
       overlayEntries: head.overlayEntries,
       overlayBytes: head.overlayBytes,
       unappliedBytes: head.unappliedBytes,
-      journalBytes: head.offset - (state.journalStart ?? head.offset),
+      journalBytes: orNull(() => head.offset - (state.journalStart ?? head.offset)),
     },
   };
+}
+
+/** A disk that fails takes no other number away: those are wanted most then. */
+function orNull(read: () => number): number | null {
+  try {
+    return read();
+  } catch {
+    return null;
+  }
 }
