@@ -259,7 +259,7 @@ export class Front {
   #closed(response: ServerResponse, arrivedAt: number): void {
     const { counts, log, logsRequests, shown } = this.#parts;
     const { req: request } = response;
-    const path = counts.answered(response, arrivedAt, () => shown(request));
+    const path = counts.answered(response, arrivedAt, shown);
     if (!logsRequests()) return;
     const ms = Math.round((performance.now() - arrivedAt) * 1_000) / 1_000;
     const status = response.headersSent ? response.statusCode : null;

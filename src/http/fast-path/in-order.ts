@@ -33,6 +33,7 @@ type WhenAnswered = (unfinished: ServerResponse | undefined) => void;
 /** Called when an answer has closed. @param arrivedAt when the request arrived, on the clock of `performance.now()` */
 export type WhenClosed = (response: ServerResponse, arrivedAt: number) => void;
 
+/** A request that waits for its turn. */
 interface Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
@@ -71,25 +72,25 @@ export class Line implements Starter {
   take(request: IncomingMessage, response: ServerResponse, handler: Handler): void {
     // Requests after the last answer are dropped (RFC 9112, 9.6).
     if (this.#ended || !this.#socket.writable) return;
-    const exchange = { request, response, handler, arrivedAt: performance.now() };
-    if (this.#waiting.length === 0 && this.#mayStart(exchange)) {
+    const arrivedAt = performance.now();
+    if (this.#waiting.length === 0 && this.#mayStart(request, handler)) {
       if (this.#rounds.isOpen) {
-        this.#start(exchange);
+        this.#start(request, response, handler, arrivedAt);
         return;
       }
       this.#rounds.join(this);
     }
-    this.#waiting.push(exchange);
+    this.#waiting.push({ request, response, handler, arrivedAt });
     if (this.#waiting.length >= MAX_WAITING_REQUESTS) this.#socket.pause();
   }
 
   startNext(): boolean {
     const [next, after] = this.#waiting;
-    if (next === undefined || !this.#mayStart(next)) return false;
+    if (next === undefined || !this.#mayStart(next.request, next.handler)) return false;
     this.#waiting.shift();
-    this.#start(next);
+    this.#start(next.request, next.response, next.handler, next.arrivedAt);
     if (after === undefined) this.#socket.resume();
-    return after !== undefined && this.#mayStart(after);
+    return after !== undefined && this.#mayStart(after.request, after.handler);
   }
 
   /**
@@ -124,12 +125,12 @@ export class Line implements Starter {
     });
   }
 
-  #mayStart({ request, handler }: Exchange): boolean {
+  #mayStart(request: IncomingMessage, handler: Handler): boolean {
     if (this.#running.length === 0) return true;
     return this.#overlap !== 'none' && handler.overlap(request) === this.#overlap;
   }
 
-  #start({ request, response, handler, arrivedAt }: Exchange): void {
+  #start(request: IncomingMessage, response: ServerResponse, handler: Handler, arrivedAt: number): void {
     this.#running.push(response);
     this.#arrivals.push(arrivedAt);
     response.on('close', this.#closed);
@@ -144,7 +145,7 @@ export class Line implements Starter {
     if (!this.#socket.writable) this.#waiting = [];
     while (this.#rounds.isOpen && this.startNext());
     const [next] = this.#waiting;
-    if (next !== undefined && this.#mayStart(next)) this.#rounds.join(this);
+    if (next !== undefined && this.#mayStart(next.request, next.handler)) this.#rounds.join(this);
     // The client has closed its side, and Node does not always notice that this was the last answer.
     if (!this.#ended && this.idle && this.#socket.readableEnded) this.#socket.end();
   }

@@ -2,7 +2,7 @@
  * Counts the requests that a node has answered, for `/metrics`. All listeners share one. Answers of the fast path raise plain numbers;
  * other answers cost a look into a map.
  */
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Durations, REQUEST_RANGES, Tally } from '../../node/ports/counts.ts';
 
 /** Where the route of an answer is kept. Answers of the fast path have none. */
@@ -61,7 +61,7 @@ export class RequestCounts {
    * @param shown returns the route of a request that was refused before it had one, as `shownRoute` does
    * @returns the route
    */
-  answered(response: Routed, arrivedAt: number, shown: () => string): string {
+  answered(response: Routed, arrivedAt: number, shown: (request: IncomingMessage) => string): string {
     const seconds = (performance.now() - arrivedAt) / 1_000;
     const { req, statusCode, headersSent } = response;
     const url = response[ROUTE];
@@ -71,7 +71,7 @@ export class RequestCounts {
       this.#short(req.method === 'GET', statusCode, seconds);
       return KEY_ROUTE;
     }
-    const route = url === undefined ? shown() : this.#nameOf(url);
+    const route = url === undefined ? shown(req) : this.#nameOf(url);
     const method = METHODS.has(req.method ?? '') ? req.method : 'other';
     this.#others.add(`${route} ${method} ${headersSent ? statusCode : 'none'}`);
     if (route !== STREAM_ROUTE) this.#durationsOf(`${route} ${method}`).add(seconds);
