@@ -1,5 +1,7 @@
 /** `/metrics` of real nodes: what is counted, who may see it, and that nothing counts backwards. */
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -8,10 +10,12 @@ import { createToken } from '../../src/access/tokens/tokens.ts';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { METRICS } from '../../src/metrics/list.ts';
+import { Certificates, tlsFlags } from '../support/certificates.ts';
 import { Cluster, linkState, samePosition, writeMany } from '../support/cluster.ts';
-import { type Scraped, scraped, valueIn } from '../support/exposition.ts';
+import { parsed, type Scraped, scraped, valueIn } from '../support/exposition.ts';
 import { NO_PROMTOOL, promtool } from '../support/promtool.ts';
 import { exchanged, rawRequest } from '../support/raw-http.ts';
+import { tlsCall } from '../support/tls-call.ts';
 
 const KEYS = '/v1/keys/{key}';
 
@@ -209,6 +213,38 @@ test('metrics need their right, and on their own listener nobody needs a token',
       .end();
   });
   assert.equal(foreign, 403);
+});
+
+test('with a certificate the listener for metrics speaks TLS, and publishes when the certificate expires', async (t) => {
+  const certificates = await Certificates.create(t);
+  const pair = certificates.copy(certificates.make('first'), 'node');
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start(
+    'node',
+    ...tlsFlags(pair),
+    '--metrics-listen',
+    '127.0.0.1:0',
+    '--tls-reload-interval',
+    '20ms',
+  );
+  const { metricsUrl } = node;
+  assert.match(metricsUrl ?? '', /^https:/);
+  const look = async (): Promise<Scraped> => {
+    const { status, body } = await tlsCall(metricsUrl ?? '', { ca: certificates.path('ca.crt') });
+    assert.equal(status, 200);
+    return parsed(body);
+  };
+  const expiry = 'psyncd_tls_certificate_expiry_timestamp_seconds';
+  const first = valueIn(await look(), expiry, { role: 'server' });
+  assert.equal(first, new X509Certificate(readFileSync(pair.cert)).validToDate.getTime() / 1_000);
+  certificates.copy(certificates.make('second', { toDays: 3 }), 'node');
+  await until('the new certificate is published', async () => {
+    const now = await look();
+    return (
+      valueIn(now, expiry, { role: 'server' }) !== first &&
+      (valueIn(now, 'psyncd_tls_reloads_total', { result: 'used' }) ?? 0) >= 1
+    );
+  });
 });
 
 test('a node without tokens does not publish metrics to other machines unless it is told to', async (t) => {
