@@ -167,6 +167,11 @@ const OPERATIONS: Readonly<Record<string, string | ((nodes: Nodes) => Promise<vo
   },
   getReadiness: async ({ master }) => {
     assert.deepEqual(await master.readiness(), { status: 'ready' });
+    assert.deepEqual(await master.readiness({ role: 'master', maxLag: '5s' }), { status: 'ready' });
+    await assert.rejects(master.readiness({ role: 'replica' }), { code: 'LOADING' });
+  },
+  getMetrics: async ({ master }) => {
+    assert.match(await master.metrics(), /^psyncd_role\{role="master"\} 1$/m);
   },
   acceptEmptyMaster: async ({ replica }) => {
     await assert.rejects(replica.acceptEmptyMaster(), { code: 'NOTHING_GUARDED' });

@@ -28,6 +28,14 @@ import type {
 /** What each call of `AdminClient` takes. */
 export type OwnOptions = CallOptions & FullCallOptions;
 
+/** The node that a caller of `readiness` looks for. */
+export interface WantedNode {
+  /** Default: any. */
+  readonly role?: 'master' | 'replica' | 'any' | undefined;
+  /** How far a replica may be behind, with a unit: `5s`, `1mb`. Default: its link to the master must be up. */
+  readonly maxLag?: string | undefined;
+}
+
 /** Calls one node. Only writes of entries go on to its master. */
 export class AdminClient extends Client {
   /**
@@ -165,8 +173,16 @@ export class AdminClient extends Client {
   }
 
   /** Whether the node is ready to serve; if not, an ApiError says why. It asks once, unless `retries` says otherwise. */
-  readiness(options: OwnOptions = {}): Promise<HealthAnswer> {
-    return this.#ask('/readyz', { retries: 0, ...options });
+  readiness({ role, maxLag, ...options }: OwnOptions & WantedNode = {}): Promise<HealthAnswer> {
+    return this.#ask('/readyz', { retries: 0, ...options }, { role, maxLag });
+  }
+
+  /** @returns all metrics, in the text format of Prometheus */
+  metrics(options: OwnOptions = {}): Promise<string> {
+    return this.node.send({ path: '/metrics' }, options, async (response) => {
+      await checkAnswer(response, 'text/plain');
+      return response.text();
+    });
   }
 
   #ask<T>(path: string, options: OwnOptions, query: Call['query'] = {}): Promise<T> {
