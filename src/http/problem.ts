@@ -2,7 +2,7 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { StorageError } from '../node/ports/failures.ts';
 import { diskProblem, Problem, type ProblemCode } from '../node/problem.ts';
-import { PROBLEM_TYPE, problemBody } from '../web/problem-body.ts';
+import { jsonLine, PROBLEM_TYPE, problemBody } from '../web/problem-body.ts';
 import { PATTERNS_IN_WORDS } from './schemas/common/patterns.ts';
 
 /** Answers with the problem, as problem+json. */
@@ -10,7 +10,7 @@ export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply
   return reply
     .code(problem.status)
     .header('content-type', PROBLEM_TYPE)
-    .serializer(JSON.stringify)
+    .serializer(jsonLine)
     .send(problemBody(problem));
 }
 

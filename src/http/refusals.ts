@@ -6,7 +6,7 @@ import type { Node } from '../node/node.ts';
 import type { Log } from '../node/ports/world.ts';
 import { Problem } from '../node/problem.ts';
 import type { Admission } from '../web/origins.ts';
-import { PROBLEM_TYPE, problemBody } from '../web/problem-body.ts';
+import { PROBLEM_TYPE, problemText } from '../web/problem-body.ts';
 import { traceOf } from '../web/record/traceparent.ts';
 import { answerHeaders } from './answer-headers.ts';
 import { isSkippable, rateHeaders } from './fast-path/limited.ts';
@@ -67,7 +67,7 @@ export function answerErrorDirectly(
   response: ServerResponse,
 ): void {
   const { problem, headers } = explained(parts, error, request.method ?? '', request.url ?? '', request);
-  const body = JSON.stringify(problemBody(problem));
+  const body = problemText(problem);
   // A client that sends too much would only connect again.
   const staysOpen = request.complete || (error instanceof LimitProblem && isSkippable(request));
   // Nothing more comes of the body.

@@ -74,8 +74,8 @@ export const REQUIRED: ReadonlyMap<string, Requirement> = new Map<string, Requir
   ['getReadiness', 'open'],
 ]);
 
-/** Paths of the API's description, which holds no data: a browser shows no token when somebody opens it. */
-const DESCRIPTION = /^\/(?:openapi\.(?:json|yaml)|docs(?:\/(?:\*|json|yaml))?)$/;
+/** Paths of the API's description, and `/`, which hold no data: a browser shows no token when somebody opens them. */
+const DESCRIPTION = /^\/(?:openapi\.(?:json|yaml)|docs(?:\/(?:\*|json|yaml))?)?$/;
 /** Path without an operation: it answers 426 to all but a WebSocket. */
 const STREAM = '/v1/replication/stream';
 

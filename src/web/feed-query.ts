@@ -13,6 +13,8 @@ export const MAX_LIMIT = 1_000_000;
 export const MAX_WAIT = 600;
 
 const PARAMETERS: ReadonlySet<string> = new Set(['position', 'prefix', 'snapshot', 'limit', 'wait']);
+/** How some clients name a parameter that they repeat, axios among them. */
+const PREFIX_LIST = 'prefix[]';
 
 /**
  * @param url with the query, which begins at the first `?`
@@ -24,6 +26,7 @@ export function parseFeedRequest(url: string, lastEventId?: string): FeedRequest
   const [path = ''] = url.split('?', 1);
   const parameters = new URLSearchParams(url.slice(path.length));
   for (const name of new Set(parameters.keys())) {
+    if (name === PREFIX_LIST) continue;
     if (!PARAMETERS.has(name)) throw bad(`unknown query parameter ${JSON.stringify(name.slice(0, 80))}`);
     if (name !== 'prefix' && parameters.getAll(name).length > 1) throw bad(`"${name}" may be given once`);
   }
@@ -34,7 +37,7 @@ export function parseFeedRequest(url: string, lastEventId?: string): FeedRequest
   }
   return {
     from,
-    prefixes: prefixesOf(parameters.getAll('prefix')),
+    prefixes: prefixesOf([...parameters.getAll('prefix'), ...parameters.getAll(PREFIX_LIST)]),
     snapshot,
     limit: numberOf('limit', parameters.get('limit'), 'integer', 1, MAX_LIMIT),
     waitMs: thousandfold(numberOf('wait', parameters.get('wait'), 'number', 0, MAX_WAIT)),

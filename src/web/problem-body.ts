@@ -26,12 +26,22 @@ export function problemBody(problem: Problem): ProblemBody {
   };
 }
 
+/** @returns JSON as answers write it: with a newline at its end, so that a terminal shows the next prompt on a line of its own */
+export function jsonLine(value: unknown): string {
+  return `${JSON.stringify(value)}\n`;
+}
+
+/** The problem as the body of an answer. */
+export function problemText(problem: Problem): string {
+  return jsonLine(problemBody(problem));
+}
+
 /**
  * Writes a complete HTTP/1.1 answer, after which the caller closes the connection.
  * @param headers additional headers
  */
 export function rawProblem(problem: Problem, headers: Readonly<Record<string, string>>): string {
-  const body = JSON.stringify(problemBody(problem));
+  const body = problemText(problem);
   const all = {
     'Content-Type': PROBLEM_TYPE,
     // RFC 9110, 6.6.1.

@@ -149,6 +149,7 @@ test('each operation is for exactly those whose token has a right that it names'
     }
   }
   for (const path of [
+    '/',
     '/docs',
     '/docs/json',
     '/docs/yaml',

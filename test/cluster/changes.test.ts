@@ -282,12 +282,21 @@ test('followers get the events of exactly their prefixes', async (t) => {
         'prefix=p%F0%9F%98%80',
         'prefix=',
         '',
+        // As axios writes a list.
+        'prefix[]=p%F0%9F%98%80&prefix%5B%5D=x',
       ];
       const followers = queries.map((query) => follow(t, master, `position=now&${query}`));
       for (const follower of followers) await follower.to('continue');
       const keys = ['p', 'pq', 'pqr', 'p😀', 'p😁', 'x', 'y'];
       for (const key of keys) written(await put(key, key));
-      const wanted = [['p', 'pq', 'pqr', 'p😀', 'p😁'], ['pq', 'pqr', 'x'], ['p😀'], keys, keys];
+      const wanted = [
+        ['p', 'pq', 'pqr', 'p😀', 'p😁'],
+        ['pq', 'pqr', 'x'],
+        ['p😀'],
+        keys,
+        keys,
+        ['p😀', 'x'],
+      ];
       written(await http.send('DELETE', '/v1/keys?all=true'));
       for (const [index, follower] of followers.entries()) {
         const events = await follower.take(({ type }) => type === 'flush');

@@ -1158,6 +1158,9 @@ test('an answer has the media type that the client wants, or is 406', async (t) 
   const [bytes, asJson] = ['application/octet-stream', 'application/json'];
   await http.send('PUT', '/v1/keys/json', ' {"a":1} ');
   await http.send('PUT', '/v1/keys/text', 'no JSON');
+  await http.send('PUT', '/v1/keys/bytes', Buffer.from([0xff]));
+  await http.send('PUT', '/v1/keys/none', '');
+  const plain = 'text/plain; charset=utf-8';
   const cases: readonly (readonly [string, string, string | null])[] = [
     ['json', '*/*', bytes],
     ['json', 'application/*', bytes],
@@ -1172,6 +1175,20 @@ test('an answer has the media type that the client wants, or is 406', async (t) 
     ['text', bytes, bytes],
     ['text', asJson, null],
     ['text', 'image/png', null],
+    ['text', 'text/plain', plain],
+    ['text', 'text/*', plain],
+    ['text', 'text/plain, */*', plain],
+    ['text', 'text/html, */*;q=0.8', bytes],
+    ['json', 'text/plain', plain],
+    ['none', 'text/plain', plain],
+    ['bytes', 'text/plain', null],
+    ['bytes', 'text/plain, */*', bytes],
+    ['bytes', `${asJson}, text/plain`, null],
+    // What axios and others send by default is no wish for text.
+    ['json', `${asJson}, text/plain, */*`, asJson],
+    ['text', `${asJson}, text/plain, */*`, bytes],
+    ['bytes', `${asJson}, text/plain, */*`, bytes],
+    ['text', `${asJson}, text/plain`, plain],
   ];
   for (const [key, accept, type] of cases) {
     for (const method of ['GET', 'HEAD']) {

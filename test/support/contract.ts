@@ -63,7 +63,7 @@ export const document = load();
 export const violations: string[] = [];
 
 /** Paths that the document does not describe: itself, what shows it to people, and the WebSocket of the replicas. */
-const UNDESCRIBED = /^\/(?:docs(?:\/.*)?|openapi\.(?:json|yaml)|v1\/replication\/stream)$/;
+const UNDESCRIBED = /^\/(?:docs(?:\/.*)?|openapi\.(?:json|yaml)|v1\/replication\/stream)?$/;
 /** What answers before a route is looked for, or when there is none. */
 const ANYWHERE: ReadonlySet<unknown> = new Set([
   'SHUTTING_DOWN',

@@ -1,9 +1,13 @@
-/** Routes of the API's own description: `/openapi.json`, `/openapi.yaml`, and `/docs` for people. */
+/** Routes of the API's own description: `/openapi.json`, `/openapi.yaml`, `/docs` for people, and `/`, which names them. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { baseUrlOf } from '../../web/base-url.ts';
+import { jsonLine } from '../../web/problem-body.ts';
+import { varyBy } from '../answer-headers.ts';
 import { noSuchPath } from '../problem.ts';
+import { acceptedOf } from '../request/accept.ts';
 import { once } from '../routes/once.ts';
 import type { DocumentParts } from './document-server.ts';
+import { ENTRANCE_POLICY, ENTRANCE_TYPES, entrance, entrancePage } from './entrance-page.ts';
 
 export function documentRoutes(app: FastifyInstance, parts: DocumentParts): void {
   const described = once(async () => {
@@ -11,7 +15,7 @@ export function documentRoutes(app: FastifyInstance, parts: DocumentParts): void
     const server = await createDocumentServer(parts);
     const yaml = once(async () => documentYaml(server));
     // Everybody may ask: the text is made once.
-    const json = JSON.stringify(server.swagger());
+    const json = jsonLine(server.swagger());
     const own = `"servers":[{"url":"${SERVER.url}"`;
     return {
       server,
@@ -45,6 +49,17 @@ export function documentRoutes(app: FastifyInstance, parts: DocumentParts): void
     // Fastify would add a content type to an empty buffer.
     return reply.send(answer.rawPayload.length === 0 ? undefined : answer.rawPayload);
   };
+  app.get('/', (request, reply) => {
+    varyBy(reply, 'Accept');
+    const url = base(request);
+    if (acceptedOf(request.headers.accept, ENTRANCE_TYPES) !== 'text/html') {
+      return reply.type('application/json; charset=utf-8').serializer(jsonLine).send(entrance(url));
+    }
+    return reply
+      .type('text/html; charset=utf-8')
+      .header('content-security-policy', ENTRANCE_POLICY)
+      .send(entrancePage(url));
+  });
   // Relative links of the page need the final slash.
   app.get('/docs', async (request, reply) => reply.redirect(`${base(request)}/docs/`));
   app.get('/docs/*', page);

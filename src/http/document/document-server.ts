@@ -10,6 +10,7 @@ import { stringify } from 'yaml';
 import { type ApiParts, apiRoutes } from '../api-routes.ts';
 import { validators } from '../schemas/validation.ts';
 import { plainJson } from '../serialization.ts';
+import { askFirst } from './ask-first.ts';
 import { documentOptions, SERVER } from './document.ts';
 
 export { SERVER };
@@ -45,7 +46,12 @@ export async function createDocumentServer(parts: DocumentParts): Promise<Fastif
   });
   await app.register(swagger, documentOptions(parts.version));
   await apiRoutes(app, parts);
-  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: PAGE_POLICY });
+  // `as never`: the plug-in's type needs types of browsers.
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    staticCSP: PAGE_POLICY,
+    uiConfig: { requestInterceptor: askFirst as never },
+  });
   await app.ready();
   return app;
 }

@@ -289,7 +289,7 @@ async function put(
     const result = written.results[0];
     const version = result?.entry?.version ?? 0;
     const created = result?.existed === false;
-    const body = `{"key":${JSON.stringify(key)},"version":${version},"created":${created},"expiresAt":null,"position":"${written.position}"}`;
+    const body = `{"key":${JSON.stringify(key)},"version":${version},"created":${created},"expiresAt":null,"position":"${written.position}"}\n`;
     const headers = entryHeaders(node, written.position, version, body.length);
     headers.push('content-type', 'application/json; charset=utf-8');
     pushRateHeaders(headers, response);

@@ -1,4 +1,5 @@
-/** Values that are JSON: how they are sent and patched. */
+/** Values that are JSON or text: how they are sent and patched. */
+import { isUtf8 } from 'node:buffer';
 import type { Patch } from '../../keyspace/json/merge-patch.ts';
 import { Refusal } from '../../keyspace/refusal.ts';
 import { type PreparedPatch, patchedSteps } from '../../keyspace/write.ts';
@@ -9,28 +10,55 @@ import { inSlices } from './slices.ts';
 
 const BYTES_TYPE = 'application/octet-stream';
 const JSON_TYPE = 'application/json';
-const FORMS = [BYTES_TYPE, JSON_TYPE] as const;
+const TEXT_TYPE = 'text/plain';
+/** Bytes come first: whoever takes anything gets them. */
+const FORMS = [BYTES_TYPE, JSON_TYPE, TEXT_TYPE] as const;
+type Form = (typeof FORMS)[number];
+const OTHERS: ReadonlySet<unknown> = new Set<Form>([JSON_TYPE, TEXT_TYPE]);
 
-/** Whether the client prefers JSON to bytes. */
+/** Whether the value has to be read to know the media type of the answer. */
+export function dependsOnValue(accept: string | undefined): boolean {
+  return OTHERS.has(acceptedOf(accept, FORMS));
+}
+
+/** Whether the client prefers JSON. */
 export function wantsJson(accept: string | undefined): boolean {
   return acceptedOf(accept, FORMS) === JSON_TYPE;
 }
 
+/** What a value is, beside bytes; each is called only if it matters. */
+export interface Kinds {
+  readonly isJson: () => boolean;
+  readonly isText: () => boolean;
+}
+
+/** @param isJson whether the value is JSON; called only if it matters */
+export function kindsOf(value: Buffer, isJson: () => boolean): Kinds {
+  return { isJson, isText: () => isUtf8(value) };
+}
+
 /**
- * Media type of the answer.
- * @param isJson whether the value is JSON; called only if it matters
+ * Media type of the answer. A value that is not what the client prefers comes as bytes if the client takes them too.
  * @throws Problem NOT_ACCEPTABLE
  */
-export function typeOf(accept: string | undefined, isJson: () => boolean): string {
+export function typeOf(accept: string | undefined, { isJson, isText }: Kinds): string {
   const wanted = acceptedOf(accept, FORMS);
   if (wanted === null) {
-    throw new Problem('NOT_ACCEPTABLE', `a value is ${BYTES_TYPE}, or ${JSON_TYPE} if it is JSON`);
+    throw new Problem(
+      'NOT_ACCEPTABLE',
+      `a value is ${BYTES_TYPE}, ${JSON_TYPE} if it is JSON, or ${TEXT_TYPE} if it is UTF-8`,
+    );
   }
-  if (wanted !== JSON_TYPE || isJson()) return wanted;
-  // The value is not JSON; the client may still accept plain bytes.
-  const bytesWanted = acceptedOf(accept, [BYTES_TYPE]);
-  if (bytesWanted !== null) return bytesWanted;
-  throw new Problem('NOT_ACCEPTABLE', `the value is not JSON; it can be had as ${BYTES_TYPE}`);
+  const fits: Readonly<Record<Form, () => boolean>> = {
+    [BYTES_TYPE]: () => true,
+    [JSON_TYPE]: isJson,
+    [TEXT_TYPE]: isText,
+  };
+  const found = [wanted, ...FORMS].find((form) => acceptedOf(accept, [form]) !== null && fits[form]());
+  if (found === TEXT_TYPE) return `${TEXT_TYPE}; charset=utf-8`;
+  if (found !== undefined) return found;
+  const lack = wanted === JSON_TYPE ? 'JSON' : 'UTF-8';
+  throw new Problem('NOT_ACCEPTABLE', `the value is not ${lack}; it can be had as ${BYTES_TYPE}`);
 }
 
 /** Applies a patch to a large value before the write turn, which would otherwise block all other work. */

@@ -1,6 +1,7 @@
 /** Writes JSON answers with large values piece by piece while they are sent, in slices. */
 import { Readable } from 'node:stream';
 import { encodingSteps, toJsonValue } from '../../keyspace/json/json-value.ts';
+import { jsonLine } from '../../web/problem-body.ts';
 import { AT_ONCE_BYTES, slices } from './slices.ts';
 
 /**
@@ -79,7 +80,7 @@ function* arrayPieces(name: string, objects: readonly WithValue[], rest: object)
     separator = ',';
     yield* pieces(object);
   }
-  yield `],${JSON.stringify(rest).slice(1)}`;
+  yield `],${jsonLine(rest).slice(1)}`;
 }
 
 /** Collects text into buffers large enough to send, in slices. */

@@ -10,7 +10,7 @@ import { refusalHeaders } from '../../access/access-problem.ts';
 import type { Principal } from '../../access/principal.ts';
 import type { Problem } from '../../node/problem.ts';
 import type { Sender } from '../../node/write/sender.ts';
-import { PROBLEM_TYPE, problemBody } from '../../web/problem-body.ts';
+import { PROBLEM_TYPE, problemText } from '../../web/problem-body.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -128,7 +128,7 @@ export function guardAnswers(app: FastifyInstance): void {
     }
     for (const name of Object.keys(reply.getHeaders())) if (!KEPT.test(name)) reply.removeHeader(name);
     reply.code(over.status).headers(refusalHeaders(over)).type(PROBLEM_TYPE);
-    return done(null, JSON.stringify(problemBody(over)));
+    return done(null, problemText(over));
   });
 }
 

@@ -16,6 +16,7 @@ import {
 } from '../../../keyspace/write.ts';
 import type { Node } from '../../../node/node.ts';
 import { Problem } from '../../../node/problem.ts';
+import { jsonLine } from '../../../web/problem-body.ts';
 import { parseJsonBody, readJson } from '../../request/bodies/json-body.ts';
 import { expiryOf } from '../../request/expiry.ts';
 import { integerOf, jsonInteger } from '../../request/json-integer.ts';
@@ -168,7 +169,7 @@ async function answer(
   const answers = results.map((result, index) => resultOf(operations[index] as Operation, result));
   const rest = await acknowledged(node, reply, request.query, { position });
   if (!areSmall(answers)) return arrayStream('results', answers, rest);
-  reply.serializer(JSON.stringify);
+  reply.serializer(jsonLine);
   return { results: answers.map(whole), ...rest };
 }
 

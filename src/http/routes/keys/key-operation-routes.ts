@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import type { Node } from '../../../node/node.ts';
 import { Problem } from '../../../node/problem.ts';
+import { jsonLine } from '../../../web/problem-body.ts';
 import { expiryOf } from '../../request/expiry.ts';
 import { integerOf, jsonInteger } from '../../request/json-integer.ts';
 import { json, writtenOnly } from '../../schemas/common/answers.ts';
@@ -9,7 +10,14 @@ import { type Described, referenceTo } from '../../schemas/common/described.ts';
 import { WRITE_HEADERS } from '../../schemas/common/headers.ts';
 import { problems } from '../../schemas/common/problems.ts';
 import { acksQuery } from '../../schemas/common/queries.ts';
-import { expiry, expiryRequest, incremented, incrementRequest, keyParams } from '../../schemas/keys/keys.ts';
+import {
+  expiry,
+  expiryRequest,
+  incremented,
+  incrementRequest,
+  keyOf,
+  keyParams,
+} from '../../schemas/keys/keys.ts';
 import { type WriteRoute, writeHandler } from './key-write.ts';
 
 /** Largest JSON body of an operation on a key, in bytes. */
@@ -44,7 +52,7 @@ function incrementKeyRoute(app: FastifyInstance, node: Node): void {
       description:
         'A 64-bit signed integer in decimal digits. An entry that is not there counts as 0. The expiry stays.',
       tags: ['keys'],
-      params: keyParams,
+      params: keyOf('visits'),
       headers: WRITE_HEADERS,
       querystring: acksQuery,
       body: referenceTo(incrementRequest),
@@ -71,7 +79,7 @@ function incrementKeyRoute(app: FastifyInstance, node: Node): void {
         run: (write) => write({ kind: 'increment', ...target, by }),
         answer: ({ entry, version, position }) => {
           const value = BigInt(entry?.value?.toString('latin1') ?? '0');
-          reply.type('application/json; charset=utf-8').serializer(JSON.stringify);
+          reply.type('application/json; charset=utf-8').serializer(jsonLine);
           return { value: jsonInteger(value), version, position };
         },
       };

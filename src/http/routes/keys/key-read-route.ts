@@ -9,7 +9,7 @@ import { free } from '../../../stream/growing-buffer.ts';
 import { entryHeaders, VALUE_POLICY, varyBy } from '../../answer-headers.ts';
 import { isKnown, writeCondition } from '../../request/conditions.ts';
 import { checkKey, keyNotFound } from '../../request/key.ts';
-import { typeOf, wantsJson } from '../../request/key-json.ts';
+import { dependsOnValue, kindsOf, typeOf, wantsJson } from '../../request/key-json.ts';
 import { AT_ONCE_BYTES, inSlices, Line, mustGoOn, slices } from '../../request/slices.ts';
 import type { Traffic } from '../../request/traffic/traffic.ts';
 import { reachWanted, wantedPosition } from '../../request/wait.ts';
@@ -34,7 +34,8 @@ export function keyReadRoute(app: FastifyInstance, node: Node, traffic: Traffic)
       summary: 'Read an entry',
       description:
         'The bytes as they were set. `HEAD` answers the same without them. With `Accept: application/json` a value ' +
-        'that is JSON comes as such; one that is not is 406.',
+        'that is JSON comes as such, with `Accept: text/plain` one that is UTF-8, so that a browser shows it; one that is not ' +
+        'comes as bytes, or as 406 if the client does not take these.',
       tags: ['keys'],
       params: keyParams,
       headers: READ_HEADERS,
@@ -74,9 +75,9 @@ class KeyReads {
     if (outline === null) throw keyNotFound(key);
     if (isAnswered(outline, request, reply)) return reply;
     const { accept } = request.headers;
-    // The answer depends on whether the value is JSON, also the answer to HEAD.
-    if (request.method === 'HEAD' && !wantsJson(accept)) {
-      const type = typeOf(accept, () => false);
+    // The answer may depend on what the value is, also the answer to HEAD.
+    if (request.method === 'HEAD' && !dependsOnValue(accept)) {
+      const type = typeOf(accept, { isJson: () => false, isText: () => false });
       return sendSize(reply, outline, type);
     }
     const room = this.#traffic.answers.admit(request.raw, reply.raw, outline.size);
@@ -84,7 +85,10 @@ class KeyReads {
     if (room !== null) return request.standing.after(room).then(() => this.answer(key, request, reply));
     const entry = this.#node.get(key);
     if (entry === null) throw keyNotFound(key);
-    const type = typeOf(accept, () => atOnce(isJsonSteps(entry.value)));
+    const type = typeOf(
+      accept,
+      kindsOf(entry.value, () => atOnce(isJsonSteps(entry.value))),
+    );
     return sendValue(reply, entry, type);
   }
 
@@ -97,7 +101,8 @@ class KeyReads {
   ): Promise<FastifyReply> {
     await request.standing.after(room);
     const { accept } = request.headers;
-    if (wantsJson(accept)) return this.#largeReads.run(reply, () => this.#answerNow(key, request, reply));
+    if (dependsOnValue(accept))
+      return this.#largeReads.run(reply, () => this.#answerNow(key, request, reply));
     return this.#answerNow(key, request, reply);
   }
 
@@ -113,7 +118,10 @@ class KeyReads {
     this.#traffic.answers.count(request.raw, reply.raw, value.length);
     const { accept } = request.headers;
     const isJson = wantsJson(accept) && (await inSlices(value.length, isJsonSteps(value)));
-    const type = typeOf(accept, () => isJson);
+    const type = typeOf(
+      accept,
+      kindsOf(value, () => isJson),
+    );
     return sendValue(reply, entry, type);
   }
 }

@@ -17,7 +17,7 @@ import { type Described, referenceTo } from '../../schemas/common/described.ts';
 import { WRITE_HEADERS } from '../../schemas/common/headers.ts';
 import { problems } from '../../schemas/common/problems.ts';
 import { acksQuery } from '../../schemas/common/queries.ts';
-import { appended, keyParams, mergePatch, putQuery, written } from '../../schemas/keys/keys.ts';
+import { appended, keyOf, keyParams, mergePatch, putQuery, written } from '../../schemas/keys/keys.ts';
 import { type WriteRoute, writeHandler } from './key-write.ts';
 
 const VALUE_LIMIT = { maxBytes: MAX_VALUE_BYTES, code: 'VALUE_TOO_LARGE', what: 'a value' } as const;
@@ -87,7 +87,7 @@ function appendToKeyRoute(app: FastifyInstance, node: Node, traffic: Traffic): v
       summary: 'Append bytes to the value',
       description: 'The body is what is appended. An entry that is not there is made. The expiry stays.',
       tags: ['keys'],
-      params: keyParams,
+      params: keyOf('log'),
       headers: WRITE_HEADERS,
       querystring: acksQuery,
       body: RAW_BODY,
@@ -115,7 +115,7 @@ function patchKeyRoute(app: FastifyInstance, node: Node, traffic: Traffic): void
         'JSON Merge Patch, RFC 7396: null removes a member. What the patch does not name stays as it is written. The ' +
         'expiry stays. A patch has at most 16 MiB, 128 levels and 200,000 members.',
       tags: ['keys'],
-      params: keyParams,
+      params: keyOf('user:1'),
       headers: WRITE_HEADERS,
       querystring: acksQuery,
       body: { content: { 'application/merge-patch+json': { schema: referenceTo(mergePatch) } } },

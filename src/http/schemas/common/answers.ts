@@ -39,6 +39,10 @@ export function bytes(description: string): object {
         schema: { description: 'Any JSON: if the value is JSON and the client asked for it.' },
         example: { name: 'Ada' },
       },
+      'text/plain': {
+        schema: { type: 'string', description: 'If the value is UTF-8 and the client asked for it.' },
+        example: 'hello',
+      },
     },
   };
 }

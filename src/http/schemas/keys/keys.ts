@@ -239,16 +239,24 @@ export const putQuery = {
 } as const;
 
 /** Part of the path of one entry. */
-export const keyParams = {
-  type: 'object',
-  required: ['key'],
-  properties: {
-    key: {
-      type: 'string',
-      description:
-        'At most 1,024 bytes of UTF-8, percent-encoded. Slashes may stand as they are, but for a key that ends with ' +
-        '`/increment`, `/append` or `/expiry`.',
-      examples: ['greeting'],
+export const keyParams = keyOf('greeting');
+
+/**
+ * The same with another key as the example, which a page that shows the API fills in: the example of an operation is a key whose
+ * value it can be for.
+ */
+export function keyOf(example: string) {
+  return {
+    type: 'object',
+    required: ['key'],
+    properties: {
+      key: {
+        type: 'string',
+        description:
+          'At most 1,024 bytes of UTF-8, percent-encoded. Slashes may stand as they are, but for a key that ends with ' +
+          '`/increment`, `/append` or `/expiry`.',
+        examples: [example],
+      },
     },
-  },
-} as const;
+  } as const;
+}
