@@ -2,12 +2,12 @@
 # Calls the API with curl. PSYNCD_NODE names the node; the default is http://127.0.0.1:7796.
 set -euo pipefail
 node=${PSYNCD_NODE:-http://127.0.0.1:7796}
-call() { curl --silent --show-error --fail-with-body --location "$@" && echo; }
+call() { curl --silent --show-error --fail-with-body --location "$@"; }
 json='content-type: application/json'
 
 echo '# a value is any bytes; a slash in a key is a slash'
 call --request PUT --data-binary 'hello' "$node/v1/keys/docs/greeting"
-call "$node/v1/keys/docs/greeting"
+call "$node/v1/keys/docs/greeting" && echo
 
 echo '# append, and read the size, version and expiry of the entry'
 call --request POST --data-binary ', world' "$node/v1/keys/docs/greeting/append"
@@ -19,7 +19,7 @@ call --request PUT --header 'if-none-match: *' --data-binary 'again' "$node/v1/k
 echo '# a JSON value, and a patch that changes it'
 call --request PUT --data-binary '{"name":"Ada"}' "$node/v1/keys/user:1"
 call --request PATCH --header 'content-type: application/merge-patch+json' --data '{"born":1815}' "$node/v1/keys/user:1"
-call --header 'accept: application/json' "$node/v1/keys/user:1"
+call --header 'accept: application/json' "$node/v1/keys/user:1" && echo
 
 echo '# a counter'
 call --request POST --header "$json" --data '{"by":2}' "$node/v1/keys/visits/increment"

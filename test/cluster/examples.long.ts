@@ -47,10 +47,9 @@ function exampleOf(schema: Schema): unknown {
   return given.length === 0 ? undefined : Object.fromEntries(given);
 }
 
-/** What has to be there before, for the example to make sense: the value of `greeting`, or null for none. */
-const BEFORE: Readonly<Record<string, string | null>> = {
-  incrementKey: null,
-  patchKey: '{"name":"Bob","nickname":"B"}',
+/** The entry that has to be there before, for the example to make sense, if it is not `greeting`. */
+const BEFORE: Readonly<Record<string, readonly [key: string, value: string]>> = {
+  patchKey: ['user:1', '{"name":"Bob","nickname":"B"}'],
 };
 /** Examples of what excludes each other. */
 const EXCLUDED: Readonly<Record<string, readonly string[]>> = { deleteKeys: ['all'] };
@@ -100,9 +99,7 @@ test('the server accepts each example of openapi.yaml', async (t) => {
       const { operationId } = operation;
       // It would make the node a replica of its own example.
       if (operationId === undefined || operationId === 'setUpstream') continue;
-      const before = BEFORE[operationId];
-      if (before === null) await node.client.delete('greeting');
-      else await node.client.set('greeting', before ?? 'hello');
+      await node.client.set(...(BEFORE[operationId] ?? (['greeting', 'hello'] as const)));
       const response = await send(node, method, path, operation);
       const text = await response.text();
       const refused = REFUSED[operationId];
