@@ -38,6 +38,7 @@ interface Schema {
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly required?: readonly string[];
   readonly items?: Schema;
+  readonly oneOf?: readonly Schema[];
   readonly minimum?: number;
   readonly maximum?: number;
 }
@@ -102,6 +103,7 @@ function instanceOf(schema: Schema, name = ''): fc.Arbitrary<unknown> {
     const target = document.components.schemas[schema.$ref.split('/').at(-1) ?? ''];
     return instanceOf((target ?? {}) as Schema);
   }
+  if (schema.oneOf !== undefined) return fc.oneof(...schema.oneOf.map((form) => instanceOf(form)));
   if (schema.enum !== undefined) return fc.constantFrom(...schema.enum);
   if (name === 'url') return fc.constant('ws://127.0.0.1:1');
   if (name === 'key') return keys;
