@@ -3,12 +3,13 @@
 interface PageRequest {
   readonly url: string;
   readonly method?: string;
+  signal?: AbortSignal;
 }
 
 /**
  * Asks whether a request that changes roles, deletes many entries, stops others or ends a token is meant, because the page has filled it in.
  * It runs in the browser, as text: it may use nothing of this file, and only what browsers have.
- * @throws Error if it is not meant; the page shows that
+ * @returns the same request; one that is not meant is ended before it is sent, and the page says so
  */
 export function askFirst(request: PageRequest): PageRequest {
   const call = `${request.method ?? 'GET'} ${new URL(request.url).pathname}`;
@@ -26,8 +27,9 @@ export function askFirst(request: PageRequest): PageRequest {
   ] as const;
   const page = globalThis as unknown as { readonly confirm: (question: string) => boolean };
   for (const [pattern, what] of asks) {
-    if (pattern.test(call) && !page.confirm(`${call}\n\n${what} Send it?`))
-      throw new Error('it was not sent');
+    if (pattern.test(call) && !page.confirm(`${call}\n\n${what} Send it?`)) {
+      request.signal = AbortSignal.abort(new Error('it was not sent'));
+    }
   }
   return request;
 }
