@@ -159,6 +159,8 @@ test('the root says where the description is, to browsers as a page', async (t) 
   assert.match(String(page.headers['content-security-policy']), /^default-src 'none'/);
   assert.ok(page.body.includes(`<a href="${node.url}/docs/">`));
   assert.match(String(page.headers.vary), /Accept/);
+  // A path that is none is not the root.
+  assert.equal((await http.send('GET', '*')).status, 404);
 });
 
 test('JSON answers end with a newline, and errors too, whichever way they are made', async (t) => {

@@ -111,7 +111,7 @@ function instanceOf(schema: Schema, name = ''): fc.Arbitrary<unknown> {
   if (name === 'value') return fc.constantFrom('1', 'text', '{"a":1}', 'AP8=', '');
   // Nobody acknowledges anything here, and what waits should not for long.
   if (name === 'acks') return fc.constantFrom(0, 0, 0, -1, 'x');
-  if (name === 'timeout' || name === 'timeoutMs') return fc.constantFrom(1, 20);
+  if (name === 'timeout' || name === 'timeoutMs' || name === 'ms') return fc.constantFrom(1, 20);
   if (name === 'minReplicasToWrite') return fc.constantFrom(0, '0', 'many');
   if (/(?:Size|Limit|Floor|Ceiling)$/.test(name)) return fc.constantFrom('2mb', 4_194_304, 'much');
   if (/(?:Interval|Timeout|Time|Lag)$/.test(name)) return fc.constantFrom('5s', 700, '1m', 0);

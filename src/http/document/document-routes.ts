@@ -50,6 +50,8 @@ export function documentRoutes(app: FastifyInstance, parts: DocumentParts): void
     return reply.send(answer.rawPayload.length === 0 ? undefined : answer.rawPayload);
   };
   app.get('/', (request, reply) => {
+    // The router takes `*` for the root.
+    if (!request.originalUrl.startsWith('/')) throw noSuchPath(request);
     varyBy(reply, 'Accept');
     const url = base(request);
     if (acceptedOf(request.headers.accept, ENTRANCE_TYPES) !== 'text/html') {
