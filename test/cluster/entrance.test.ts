@@ -32,6 +32,7 @@ const TRIED = [
   'changeConfig',
   'getHealth',
   'getReadiness',
+  'getMetrics',
   'listTokens',
   'holdWrites',
   'getWriteHold',
