@@ -926,7 +926,7 @@ test('/v1/info has the fields of INFO, on a master and on a replica', async (t) 
   assert.match(
     of.slave0 ?? '',
     new RegExp(
-      `^ip=127.0.0.1,port=${replica.port},state=online,offset=${end},lag=\\d+,lag_bytes=0,lag_seconds=0$`,
+      `^ip=127.0.0.1,port=${replica.port},state=online,offset=${end},lag=\\d+,lag_bytes=0,lag_seconds=0,durable_offset=\\d+$`,
     ),
   );
   assert.equal(of.repl_backlog_size, '1048576');

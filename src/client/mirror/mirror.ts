@@ -201,7 +201,8 @@ export class Mirror {
       this.#events = follow({ ...this.#options, position, signal, onConnection });
       for await (const event of this.#events) {
         for (const effect of this.#copy.take(event)) this.#perform(effect);
-        if (event.type === 'entry' && Date.now() >= this.#toldAt + PROGRESS_MS) this.#become(this.state);
+        if (event.type === 'entry' && performance.now() >= this.#toldAt + PROGRESS_MS)
+          this.#become(this.state);
       }
     }
   }
@@ -286,7 +287,7 @@ export class Mirror {
 
   #become(state: MirrorState): void {
     this.#state = state;
-    this.#toldAt = Date.now();
+    this.#toldAt = performance.now();
     this.#emit('state', this.state);
   }
 
