@@ -31,6 +31,7 @@ import { Digests } from './upkeep/digests.ts';
 import { Exports } from './upkeep/exports.ts';
 import { Scrubber, type ScrubSettings } from './upkeep/scrubber.ts';
 import { Verifier, type VerifySettings } from './upkeep/verifier.ts';
+import { ExpiredReads } from './write/expired-reads.ts';
 import { ExpiryCycle } from './write/expiry-cycle.ts';
 import { WriteGuard, type WriteGuardSettings } from './write/write-guard.ts';
 import { WriteHold } from './write/write-hold.ts';
@@ -88,6 +89,7 @@ export class Assembly {
   readonly guard: WriteGuard;
   readonly writes: WriteTurn;
   readonly writeHold: WriteHold;
+  readonly expiredReads: ExpiredReads;
   readonly expiry: ExpiryCycle;
   readonly failover: Failover;
   readonly shutdownWait: ShutdownWait;
@@ -130,6 +132,7 @@ export class Assembly {
     this.guard = this.#newGuard();
     this.writes = new WriteTurn({ world, log, head, guard: () => this.guard.problem });
     this.writeHold = new WriteHold({ world, log, writes: this.writes });
+    this.expiredReads = new ExpiredReads(this.writes);
     this.expiry = this.#newExpiry();
     this.failover = this.#newFailover();
     head.onCommit(() => this.positions.moved());
@@ -303,6 +306,7 @@ export class Assembly {
       guarded: () => this.roles.guarded,
       goodReplicas: (maxLagMs) => this.sessions.goodReplicas(maxLagMs),
       handsOver: () => this.failover.status !== null,
+      isHeld: () => this.writeHold.remainingMs > 0,
     });
   }
 

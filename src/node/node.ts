@@ -194,10 +194,7 @@ export class Node {
 
   #live<T extends Pick<Entry, 'expiresAt'>>(key: string, entry: T | null): T | null {
     if (isLive(entry, this.#parts.world.now())) return entry;
-    if (entry !== null && this.#parts.guard.mayExpire) {
-      // The reader does not wait for the deletion; if it fails, the expiry cycle deletes the entry later.
-      this.write({ kind: 'expire-due', keys: [key] }, null).catch(() => undefined);
-    }
+    if (entry !== null && this.#parts.guard.mayExpire) this.#parts.expiredReads.found(key);
     return null;
   }
 

@@ -60,6 +60,18 @@ test('a later hold counts anew, and a malformed one changes nothing', async (t) 
   await write;
 });
 
+test('reads of an expired entry leave the place for waiting writes alone while writes are held', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const http = new Connection(t, node);
+  await http.send('PUT', '/v1/keys/gone?ttl=0.2', 'v');
+  await http.send('PUT', HOLD, '{"ms":600000}', JSON_TYPE);
+  await until('it has expired', async () => (await http.send('GET', '/v1/keys/gone')).status === 404);
+  for (let read = 0; read < 500; read += 1) await http.send('GET', '/v1/keys/gone');
+  const metrics = (await http.send('GET', '/metrics')).body.toString();
+  assert.match(metrics, /^psyncd_write_turn_waiting_bytes(?:\{\})? 0$/m);
+});
+
 test('a hold ends when the node becomes a replica: the waiting writes are redirected; a replica holds none', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');

@@ -31,6 +31,8 @@ interface WriteGuardParts {
   goodReplicas(maxLagMs: number): number;
   /** Whether a hand-over is going on. */
   handsOver(): boolean;
+  /** Whether an administrator holds writes. */
+  isHeld(): boolean;
 }
 
 export class WriteGuard {
@@ -55,9 +57,12 @@ export class WriteGuard {
     return this.#parts.handsOver() ? null : this.problem;
   }
 
-  /** Whether this node deletes expired entries: a master does, except during a hand-over (docs/design/redis-rules.md, R10). */
+  /**
+   * Whether this node deletes expired entries: a master does, except during a hand-over (docs/design/redis-rules.md, R10) or while its
+   * writes are held, when deletions would only wait.
+   */
   get mayExpire(): boolean {
-    return this.problem === null && !this.#parts.handsOver();
+    return this.problem === null && !this.#parts.handsOver() && !this.#parts.isHeld();
   }
 
   #replicaProblem(upstream: string): Problem {

@@ -32,7 +32,7 @@ export function writeHoldRoutes(app: FastifyInstance, node: Node): void {
       operationId: 'holdWrites',
       summary: 'Let writes wait for a time',
       description: [
-        'Writes, and deletions of expired entries, wait undecided until the time is up or somebody ends the hold; reads, replicas and',
+        'Writes wait undecided until the time is up or somebody ends the hold, and no expired entry is deleted; reads, replicas and',
         'followers go on. So everything can be compared, copied or moved at one position. What waits may take 256 MiB; more is 429. A hold',
         'ends when the node becomes a replica, or stops.',
       ].join('\n'),
