@@ -1,6 +1,6 @@
 /** The proxies of docs/deploy.md, with the configuration that stands there, in front of a real node. */
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
@@ -8,14 +8,12 @@ import { type RequestOptions, request } from 'node:https';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { WebSocket } from 'ws';
-import { until } from '../../src/cli/until.ts';
 import { Cluster, temporaryFolder } from '../support/cluster.ts';
 import { keptPort } from '../support/kept-port.ts';
+import { ALL_INSTALLED, replaced, startProgram } from '../support/program.ts';
 
 const DEPLOY = new URL('../../docs/deploy.md', import.meta.url);
 const HOST = 'kv.example';
-/** CI installs them, and says so; elsewhere a proxy that is not there cannot be tested. */
-const MUST_RUN = process.env.PSYNCD_TEST_EXAMPLES === 'all';
 
 interface Place {
   readonly folder: string;
@@ -39,15 +37,6 @@ async function blocks(language: string): Promise<readonly string[]> {
   return [...text.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, 'gms'))].map(
     ([, block = '']) => block,
   );
-}
-
-/** @returns the text with `to` for `from`, which must stand in it */
-function replaced(text: string, pairs: readonly (readonly [string | RegExp, string])[]): string {
-  return pairs.reduce((before, [from, to]) => {
-    const after = before.replaceAll(from, to);
-    assert.notEqual(after, before, `docs/deploy.md has ${from}`);
-    return after;
-  }, text);
 }
 
 const PROXIES: readonly Proxy[] = [
@@ -90,27 +79,8 @@ ${server}}`;
 async function started(t: TestContext, { command, configuration, args }: Proxy, place: Place): Promise<void> {
   const file = join(place.folder, 'configuration');
   await writeFile(file, await configuration(place));
-  const child = spawn(command, args(file, place.folder), {
-    stdio: ['ignore', 'ignore', 'pipe'],
-    env: { ...process.env, HOME: place.folder, XDG_CONFIG_HOME: place.folder, XDG_DATA_HOME: place.folder },
-  });
-  let output = '';
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    output = (output + text).slice(-4_000);
-  });
-  t.after(async () => {
-    if (child.exitCode === null && child.signalCode === null) {
-      child.kill('SIGTERM');
-      await once(child, 'exit');
-    }
-  });
-  await until('the proxy answers', async () => {
-    assert.equal(child.exitCode, null, output);
-    return asked(place, 'GET', '/healthz').then(
-      ({ status }) => status === 200,
-      () => false,
-    );
-  });
+  const answers = async (): Promise<boolean> => (await asked(place, 'GET', '/healthz')).status === 200;
+  await startProgram(t, [command, ...args(file, place.folder)], place.folder, answers);
 }
 
 interface Answer {
@@ -169,7 +139,7 @@ async function followed(
 
 for (const proxy of PROXIES) {
   const name = proxy.command.split('/').at(-1);
-  const skip = !existsSync(proxy.command) && !MUST_RUN && `${name} is not installed`;
+  const skip = !existsSync(proxy.command) && !ALL_INSTALLED && `${name} is not installed`;
   test(`a node works behind ${name} as docs/deploy.md configures it, also under a path`, {
     skip,
   }, async (t) => {
