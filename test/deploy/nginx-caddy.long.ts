@@ -1,19 +1,27 @@
-/** The proxies of docs/deploy.md, with the configuration that stands there, in front of a real node. */
+/** nginx and Caddy as examples/deploy configures them, in front of a real node. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
 import { type RequestOptions, request } from 'node:https';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
-import { WebSocket } from 'ws';
-import { Cluster, temporaryFolder } from '../support/cluster.ts';
+import { type ClientOptions, WebSocket } from 'ws';
+import { openssl } from '../support/certificates.ts';
+import { Cluster, samePosition, temporaryFolder } from '../support/cluster.ts';
 import { keptPort } from '../support/kept-port.ts';
 import { ALL_INSTALLED, replaced, startProgram } from '../support/program.ts';
 
-const DEPLOY = new URL('../../docs/deploy.md', import.meta.url);
-const HOST = 'kv.example';
+const EXAMPLES = new URL('../../examples/deploy/', import.meta.url);
+
+/** The two ways to reach the node through a proxy. */
+interface Site {
+  readonly host: string;
+  readonly path: string;
+}
+const OWN: Site = { host: 'kv.example', path: '' };
+const UNDER_A_PATH: Site = { host: 'app.example', path: '/kv' };
 
 interface Place {
   readonly folder: string;
@@ -25,62 +33,62 @@ interface Place {
 
 interface Proxy {
   readonly command: string;
+  /** Name of the example. */
+  readonly example: string;
   /** @returns the text of the configuration file */
-  readonly configuration: (place: Place) => Promise<string>;
+  readonly configuration: (example: string, place: Place) => string;
   /** @returns the arguments of the command */
   readonly args: (file: string, folder: string) => readonly string[];
-}
-
-/** @returns the blocks of this language in docs/deploy.md */
-async function blocks(language: string): Promise<readonly string[]> {
-  const text = await readFile(DEPLOY, 'utf8');
-  return [...text.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, 'gms'))].map(
-    ([, block = '']) => block,
-  );
 }
 
 const PROXIES: readonly Proxy[] = [
   {
     command: '/usr/sbin/nginx',
-    configuration: async ({ folder, port, node, cert, key }) => {
-      const [whole = '', path = ''] = await blocks('nginx');
-      const server = replaced(whole, [
+    example: 'nginx.conf',
+    configuration: (example, { folder, port, node, cert, key }) => {
+      const servers = replaced(example, [
         ['127.0.0.1:7796', `127.0.0.1:${node}`],
         ['listen 443 ssl', `listen 127.0.0.1:${port} ssl`],
-        ['/etc/ssl/kv.example.pem', cert],
-        ['/etc/ssl/private/kv.example.key', key],
+        [/\/etc\/ssl\/\w+\.example\.pem/g, cert],
+        [/\/etc\/ssl\/private\/\w+\.example\.key/g, key],
         [/^ *auth_basic.*\n/gm, ''],
-        [/}\n*$/g, `${path}}\n`],
       ]);
       const places = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
         (name) => `${name}_temp_path ${join(folder, name)};`,
       );
       return `daemon off; pid ${join(folder, 'pid')}; error_log stderr; events {}
 http { access_log off; ${places.join(' ')}
-${server}}`;
+${servers}}`;
     },
     args: (file, folder) => ['-p', folder, '-c', file],
   },
   {
     command: '/usr/bin/caddy',
-    configuration: async ({ port, node, cert, key }) => {
-      const [whole = '', path = ''] = await blocks('caddy');
-      const [, inner = ''] = /^app\.example \{\n(.*)^\}$/ms.exec(path) ?? [];
-      const site = replaced(whole.replace(/^ {2}basicauth \{.*?^ {2}\}\n/ms, ''), [
-        ['kv.example {', `https://kv.example:${port} {\n  bind 127.0.0.1\n  tls ${cert} ${key}\n${inner}`],
+    example: 'Caddyfile',
+    configuration: (example, { port, node, cert, key }) => {
+      const sites = replaced(example, [
+        ['127.0.0.1:7796', `127.0.0.1:${node}`],
+        [/^(\w+\.example) \{/gm, `https://$1:${port} {\n  bind 127.0.0.1\n  tls ${cert} ${key}`],
+        [/^ {2}basicauth \{.*?^ {2}\}\n/gms, ''],
       ]);
-      return `{\n admin off\n auto_https disable_redirects\n}\n${replaced(site, [['127.0.0.1:7796', `127.0.0.1:${node}`]])}`;
+      return `{\n admin off\n auto_https disable_redirects\n}\n${sites}`;
     },
     args: (file) => ['run', '--adapter', 'caddyfile', '--config', file],
   },
 ];
 
 /** Starts the proxy, and ends it after the test. */
-async function started(t: TestContext, { command, configuration, args }: Proxy, place: Place): Promise<void> {
+async function started(t: TestContext, proxy: Proxy, place: Place): Promise<void> {
   const file = join(place.folder, 'configuration');
-  await writeFile(file, await configuration(place));
-  const answers = async (): Promise<boolean> => (await asked(place, 'GET', '/healthz')).status === 200;
-  await startProgram(t, [command, ...args(file, place.folder)], place.folder, answers);
+  const example = await readFile(new URL(proxy.example, EXAMPLES), 'utf8');
+  await writeFile(file, proxy.configuration(example, place));
+  const command = [proxy.command, ...proxy.args(file, place.folder)] as const;
+  await startProgram(
+    t,
+    command,
+    place.folder,
+    async () => (await asked(place, OWN, 'GET', '/healthz')).status === 200,
+  );
 }
 
 interface Answer {
@@ -89,39 +97,45 @@ interface Answer {
   readonly body: string;
 }
 
-async function asked(
-  { port, cert }: Place,
+/** How to reach the site: options of a request and of a WebSocket. */
+async function options({ port, cert }: Place, { host }: Site): Promise<RequestOptions & { host: string }> {
+  const headers = { host: `${host}:${port}` };
+  return { ca: await readFile(cert), servername: host, host: '127.0.0.1', port, agent: false, headers };
+}
+
+async function sent(
+  place: Place,
+  site: Site,
   method: string,
   path: string,
-  headers: RequestOptions['headers'] = {},
+  headers: Readonly<Record<string, string>> = {},
   body = '',
-): Promise<Answer> {
-  const options = {
-    ca: await readFile(cert),
-    servername: HOST,
-    host: '127.0.0.1',
-    port,
+): Promise<IncomingMessage> {
+  const reach = await options(place, site);
+  const length = { 'content-length': String(body.length) };
+  const call = request({
+    ...reach,
     method,
-    path,
-    agent: false,
-  };
-  const sent = request({ ...options, headers: { host: `${HOST}:${port}`, ...headers } });
-  sent.end(body);
-  const [response] = await once(sent, 'response');
+    path: site.path + path,
+    headers: { ...reach.headers, ...(method === 'PUT' ? length : {}), ...headers },
+  });
+  call.end(body);
+  const [response] = (await once(call, 'response')) as [IncomingMessage];
+  return response;
+}
+
+async function asked(...call: Parameters<typeof sent>): Promise<Answer> {
+  const response = await sent(...call);
   let text = '';
   for await (const chunk of response.setEncoding('utf8')) text += chunk;
   return { status: response.statusCode, location: response.headers.location, body: text };
 }
 
-/** Follows the changes through the proxy until the change of `key` comes. */
-async function followed(
-  { port, cert }: Place,
-  path: string,
-  key: string,
-  write: () => Promise<unknown>,
-): Promise<void> {
-  const options = { ca: await readFile(cert), servername: HOST, headers: { host: `${HOST}:${port}` } };
-  const socket = new WebSocket(`wss://127.0.0.1:${port}${path}/v1/changes`, 'psync.v1.json', options);
+/** Follows the changes over a WebSocket until the change of `key` comes. */
+async function followed(place: Place, site: Site, key: string, write: () => Promise<unknown>): Promise<void> {
+  const { ca, servername, headers } = await options(place, site);
+  const url = `wss://127.0.0.1:${place.port}${site.path}/v1/changes`;
+  const socket = new WebSocket(url, 'psync.v1.json', { ca, servername, headers } as ClientOptions);
   try {
     const came = new Promise<void>((resolve, reject) => {
       socket.on('error', reject);
@@ -137,64 +151,89 @@ async function followed(
   }
 }
 
+/** The same over a stream of this type, which does not end: a proxy that kept events back would never pass them on. */
+async function streamed(
+  place: Place,
+  site: Site,
+  type: string,
+  key: string,
+  write: () => Promise<unknown>,
+): Promise<void> {
+  const response = await sent(place, site, 'GET', '/v1/changes', { accept: type });
+  try {
+    assert.equal(response.statusCode, 200);
+    assert.match(String(response.headers['content-type']), new RegExp(type));
+    await write();
+    let text = '';
+    for await (const chunk of response.setEncoding('utf8')) {
+      text += chunk;
+      if (text.includes(`"key":"${key}"`)) return;
+    }
+    assert.fail(`the stream has ended: ${text}`);
+  } finally {
+    response.destroy();
+  }
+}
+
+/** A self-signed certificate for both sites. */
+function certificate(folder: string): { readonly cert: string; readonly key: string } {
+  const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
+  const names = [OWN, UNDER_A_PATH].map(({ host }) => `DNS:${host}`).join();
+  const made = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+  const subject = ['-subj', '/CN=proxy', '-addext', `subjectAltName=${names}`];
+  openssl(...made, ...subject, '-keyout', key, '-out', cert);
+  return { cert, key };
+}
+
 for (const proxy of PROXIES) {
   const name = proxy.command.split('/').at(-1);
   const skip = !existsSync(proxy.command) && !ALL_INSTALLED && `${name} is not installed`;
-  test(`a node works behind ${name} as docs/deploy.md configures it, also under a path`, {
-    skip,
-  }, async (t) => {
+  test(`a node works behind ${name} as the example configures it, also under a path`, { skip }, async (t) => {
     const cluster = await Cluster.create(t);
     const folder = await temporaryFolder(t);
     const kept = await keptPort();
     t.after(() => kept.release());
     const { port } = kept;
-    const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
-    const subject = ['-subj', `/CN=${HOST}`, '-addext', `subjectAltName=DNS:${HOST}`];
-    const made = [
-      'req',
-      '-x509',
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:P-256',
-      '-nodes',
-      ...subject,
-    ];
-    execFileSync('openssl', [...made, '-keyout', key, '-out', cert], { stdio: 'ignore' });
-    const origin = `https://${HOST}:${port}`;
-    const node = await cluster.start('node', '--public-url', `${origin}/kv`, '--trust-proxy', '127.0.0.1');
-    const place = { folder, port, node: node.port, cert, key };
+    const origin = `https://${UNDER_A_PATH.host}:${port}`;
+    const trusting = ['--trust-proxy', '127.0.0.1', '--allow-host', OWN.host];
+    const node = await cluster.start('node', '--public-url', `${origin}/kv`, ...trusting);
+    const replica = await cluster.start('replica', '--replica-of', node.wsUrl);
+    const place = { folder, port, node: node.port, ...certificate(folder) };
     await started(t, proxy, place);
-    for (const path of ['', '/kv']) {
-      const put = await asked(place, 'PUT', `${path}/v1/keys/a%2Fb`, { 'content-length': 5 }, 'value');
+    for (const site of [OWN, UNDER_A_PATH]) {
+      const put = await asked(place, site, 'PUT', '/v1/keys/a%2Fb', {}, 'value');
       assert.ok(put.status === 201 || put.status === 200, put.body);
-      assert.equal((await asked(place, 'GET', `${path}/v1/keys/a%2Fb`)).body, 'value');
+      assert.equal((await asked(place, site, 'GET', '/v1/keys/a%2Fb')).body, 'value');
       const large = 'x'.repeat(8 * 1024 * 1024);
-      const upload = await asked(
-        place,
-        'PUT',
-        `${path}/v1/keys/large`,
-        { 'content-length': large.length },
-        large,
-      );
+      const upload = await asked(place, site, 'PUT', '/v1/keys/large', {}, large);
       assert.ok(upload.status === 201 || upload.status === 200, upload.body);
-      assert.equal((await asked(place, 'GET', `${path}/v1/keys/large`)).body, large);
-      await followed(place, path, `live${path}`, () => node.client.set(`live${path}`, '1'));
-      const exported = await asked(place, 'GET', `${path}/v1/export?prefix=live`);
+      assert.equal((await asked(place, site, 'GET', '/v1/keys/large')).body, large);
+      await node.client.delete('large');
+      await followed(place, site, `live:${site.host}`, () => node.client.set(`live:${site.host}`, '1'));
+      for (const type of ['text/event-stream', 'application/x-ndjson']) {
+        const key = `${type}:${site.host}`;
+        await streamed(place, site, type, key, () => node.client.set(key, '1'));
+      }
+      const exported = await asked(place, site, 'GET', '/v1/export?prefix=live');
       assert.match(exported.body, /"key":"live/);
+      const stream = { connection: 'Upgrade', upgrade: 'websocket' };
+      assert.equal((await asked(place, site, 'GET', '/v1/replication/stream', stream)).status, 403);
     }
-    const page = await asked(place, 'GET', '/kv/docs/static/index.html');
+    const page = await asked(place, UNDER_A_PATH, 'GET', '/docs/static/index.html');
     assert.deepEqual([page.status, page.location], [302, `${origin}/kv/docs/`]);
-    assert.match((await asked(place, 'GET', '/kv/docs/')).body, /swagger-ui/);
-    const { servers } = JSON.parse((await asked(place, 'GET', '/kv/openapi.json')).body);
+    assert.match((await asked(place, UNDER_A_PATH, 'GET', '/docs/')).body, /swagger-ui/);
+    const { servers } = JSON.parse((await asked(place, UNDER_A_PATH, 'GET', '/openapi.json')).body);
     assert.equal(servers[0].url, `${origin}/kv`);
+    // A replica sends writers to its master through the proxy.
+    await samePosition(node, replica);
+    const call = { method: 'PUT', body: 'v', redirect: 'manual' } as const;
+    const { status, headers } = await fetch(`${replica.url}/v1/keys/redirected`, call);
+    assert.deepEqual([status, headers.get('location')], [307, `${origin}/kv/v1/keys/redirected`]);
+    assert.equal((await asked(place, UNDER_A_PATH, 'PUT', '/v1/keys/redirected', {}, 'v')).status, 201);
     // Pages of the site are the node's own; the same host without TLS is not.
-    const write = { 'content-length': 1 };
-    const own = await asked(place, 'PUT', '/kv/v1/keys/page', { ...write, origin }, 'v');
+    const own = await asked(place, UNDER_A_PATH, 'PUT', '/v1/keys/page', { origin }, 'v');
     assert.equal(own.status, 201, own.body);
-    const foreign = { ...write, origin: origin.replace('https', 'http') };
-    assert.equal((await asked(place, 'PUT', '/kv/v1/keys/page', foreign, 'v')).status, 403);
-    const stream = { connection: 'Upgrade', upgrade: 'websocket' };
-    assert.equal((await asked(place, 'GET', '/v1/replication/stream', stream)).status, 403);
+    const foreign = { origin: origin.replace('https', 'http') };
+    assert.equal((await asked(place, UNDER_A_PATH, 'PUT', '/v1/keys/page', foreign, 'v')).status, 403);
   });
 }
