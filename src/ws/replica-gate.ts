@@ -30,6 +30,10 @@ export class ReplicaGate implements Gate {
     if (refusal !== null) socket.close(CloseCode.unauthorized, refusal.slice(1));
   }
 
+  get isForAll(): boolean {
+    return this.#principal?.isAnybody === true;
+  }
+
   get owner(): unknown {
     return this.#principal?.identity ?? null;
   }

@@ -60,9 +60,42 @@ async function handOver(master: ChildNode, admin: string, to?: ChildNode): Promi
   return (await answer.json()) as Record<string, unknown>;
 }
 
+/**
+ * Follows the master with the token, announces the URL of a server of its own, and acknowledges.
+ * @returns what that server has been asked
+ */
+async function thiefOf(t: TestContext, master: ChildNode, token: string, client: Client): Promise<string[]> {
+  const seen: string[] = [];
+  const thief = createServer((request, response) => {
+    seen.push(`${request.method} ${request.url}`);
+    response.end(JSON.stringify({ nodeId: 'thief', upstream: null }));
+  }).listen(0, '127.0.0.1');
+  thief.on('upgrade', (request, socket) => {
+    seen.push(`upgrade ${request.url}`);
+    socket.destroy();
+  });
+  await once(thief, 'listening');
+  t.after(() => thief.close());
+  const raw = await RawReplica.connect(t, master);
+  raw.say('AUTH', token);
+  raw.say(
+    'REPLCONF',
+    'listening-url',
+    `ws://127.0.0.1:${(thief.address() as AddressInfo).port}`,
+    'node-id',
+    'thief',
+  );
+  raw.say('PSYNC', '?', '-1');
+  const first = async () => (await client.replication()).replicas[0];
+  await until('it is online', async () => (await first())?.state === 'online');
+  raw.say('REPLCONF', 'ACK', '0');
+  await until('it has acknowledged', async () => (await first())?.ackAgeMs !== undefined);
+  return seen;
+}
+
 test('a hand-over that lacks a token says which one', async (t) => {
-  const { master, admin } = await pair(t);
-  const { code, detail } = await handOver(master, admin);
+  const { master, replica, admin } = await pair(t);
+  const { code, detail } = await handOver(master, admin, replica);
   assert.equal(code, 'FAILOVER_REFUSED');
   assert.match(String(detail), /needs a token, and this node has none .*--upstream-token-file/);
 });
@@ -82,6 +115,21 @@ test('a hand-over without a name goes to a replica that has shown the same token
   assert.equal((await handOver(master, admin)).master, replica.wsUrl);
 });
 
+test('a master that needs tokens and has none itself hands over to no replica that nobody has named', async (t) => {
+  const cluster = await Cluster.create(t);
+  const file = join(cluster.data('master'), 'tokens.json');
+  const admin = await make(file, ['admin']);
+  const replicate = await make(file, ['replicate']);
+  const master = await cluster.start('master');
+  const client = new Client(master.url, { token: admin });
+  const seen = await thiefOf(t, master, replicate, client);
+  const { code, detail } = await handOver(master, admin);
+  assert.equal(code, 'FAILOVER_REFUSED');
+  assert.match(String(detail), /^name the replica with "to"/);
+  assert.deepEqual(seen, []);
+  assert.equal((await client.replication()).role, 'master');
+});
+
 test('a replica with another token than the master has takes over only by its name, and otherwise sees no token', async (t) => {
   const cluster = await Cluster.create(t);
   const file = join(cluster.data('master'), 'tokens.json');
@@ -92,33 +140,10 @@ test('a replica with another token than the master has takes over only by its na
   writeFileSync(ownFile as string, own);
   writeFileSync(otherFile as string, other);
   const master = await cluster.start('master', '--upstream-token-file', ownFile as string);
-  const seen: string[] = [];
-  const thief = createServer((request, response) => {
-    seen.push(`${request.method} ${request.url}`);
-    response.end(JSON.stringify({ nodeId: 'thief', upstream: null }));
-  }).listen(0, '127.0.0.1');
-  thief.on('upgrade', (request, socket) => {
-    seen.push(`upgrade ${request.url}`);
-    socket.destroy();
-  });
-  await once(thief, 'listening');
-  t.after(() => thief.close());
-  const raw = await RawReplica.connect(t, master);
-  raw.say('AUTH', other);
-  raw.say(
-    'REPLCONF',
-    'listening-url',
-    `ws://127.0.0.1:${(thief.address() as AddressInfo).port}`,
-    'node-id',
-    'thief',
-  );
-  raw.say('PSYNC', '?', '-1');
   const client = new Client(master.url, { token: admin });
-  await until('it is online', async () => (await client.replication()).replicas[0]?.state === 'online');
-  raw.say('REPLCONF', 'ACK', '0');
+  const seen = await thiefOf(t, master, other, client);
   const acknowledged = async (count: number): Promise<boolean> =>
     (await client.replication()).replicas.filter(({ ackAgeMs }) => ackAgeMs !== undefined).length === count;
-  await until('it has acknowledged', () => acknowledged(1));
   const refused = await handOver(master, admin);
   assert.equal(refused.code, 'FAILOVER_REFUSED');
   assert.match(String(refused.detail), /^name the replica with "to"/);

@@ -10,9 +10,13 @@ const PLAIN = 'ws://replica:1';
 const SECURE = 'wss://replica:2';
 const TOKEN: OwnToken = { isSet: true, needsTls: false, read: () => 'own' };
 
+/** Stands for the replicas of a node without tokens, where everybody may do everything. */
+const EVERYBODY = Symbol('everybody');
+
 /** A replica that announces the URL, and has shown the token. */
-function replica(url: string, shown: string | null): Session {
-  const gate = { isOpen: true, owner: shown, hasShown: (token: string) => token === shown };
+function replica(url: string, shown: string | null | typeof EVERYBODY): Session {
+  const isForAll = shown === EVERYBODY;
+  const gate = { isOpen: true, isForAll, owner: shown, hasShown: (token: string) => token === shown };
   return { url, nodeId: `id of ${url}`, gate } as unknown as Session;
 }
 
@@ -34,9 +38,25 @@ async function chosen(ownToken: OwnToken, sessions: readonly Session[], to: stri
   return { asked, found };
 }
 
-test('a master without a token of its own asks every replica', async () => {
-  const sessions = [replica(PLAIN, null), replica(SECURE, 'x')];
+test('a master on which everybody may do everything, without a token of its own, asks every replica', async () => {
+  const sessions = [replica(PLAIN, EVERYBODY), replica(SECURE, EVERYBODY)];
   assert.deepEqual((await chosen(NO_TOKEN, sessions, null)).found, [PLAIN, SECURE]);
+});
+
+test('a master that needs tokens, without one of its own, hands over only to a replica that an operator has named', async () => {
+  for (const shown of ['other', null]) {
+    const sessions = [replica(PLAIN, shown), replica(SECURE, shown)];
+    const { asked, found } = await chosen(NO_TOKEN, sessions, null);
+    assert.deepEqual(asked, []);
+    assert.match(String(found), /^name the replica with "to" .*ws:\/\/replica:1, wss:\/\/replica:2$/);
+    assert.deepEqual((await chosen(NO_TOKEN, sessions, PLAIN)).found, [PLAIN]);
+  }
+});
+
+test('a master with a token of its own hands over to nobody just because everybody may do everything', async () => {
+  const { asked, found } = await chosen(TOKEN, [replica(PLAIN, EVERYBODY)], null);
+  assert.deepEqual(asked, []);
+  assert.match(String(found), /^name the replica with "to"/);
 });
 
 test('a master shows its token to a replica that nobody has named only if that one has shown the same', async () => {
@@ -65,13 +85,18 @@ test('a master shows its token to the replica that an operator has named, and to
   assert.deepEqual([asked, found], [[PLAIN], [PLAIN]]);
 });
 
-test('a master that uses TLS shows its token over TLS only, whoever has named the replica', async () => {
-  const tls: OwnToken = { ...TOKEN, needsTls: true };
-  const both = [replica(PLAIN, 'own'), replica(SECURE, 'own')];
-  assert.deepEqual((await chosen(tls, both, null)).asked, [SECURE]);
-  const { asked, found } = await chosen(tls, both, PLAIN);
-  assert.deepEqual(asked, []);
-  assert.match(String(found), /^this node uses TLS, .* without: ws:\/\/replica:1$/);
+test('a master that uses TLS hands over over TLS only, whoever has named the replica', async () => {
+  for (const [own, shown] of [
+    [TOKEN, 'own'],
+    [NO_TOKEN, EVERYBODY],
+  ] as const) {
+    const tls: OwnToken = { ...own, needsTls: true };
+    const both = [replica(PLAIN, shown), replica(SECURE, shown)];
+    assert.deepEqual((await chosen(tls, both, null)).asked, [SECURE]);
+    const { asked, found } = await chosen(tls, both, PLAIN);
+    assert.deepEqual(asked, []);
+    assert.match(String(found), /^this node uses TLS, .* without: ws:\/\/replica:1$/);
+  }
 });
 
 test('a replica that announces another URL after the choice changes nothing', async () => {

@@ -26,11 +26,11 @@ export function noAccessDetail(url: string, problem: NoAccess): string {
     : `${url} refuses the token of this node; the token in --upstream-token-file needs the right replicate there`;
 }
 
-/** The token that this node shows to the nodes that operators have named. */
+/** The token that this node shows to the nodes that operators have named, and to replicas that have shown the same. */
 export interface OwnToken {
   /** Whether this node has one: then it must not show it to everybody who asks for a sync. */
   readonly isSet: boolean;
-  /** Whether it must not go over a connection without TLS, unless an operator has named the URL as the master. */
+  /** Whether this node uses TLS: then it hands over to nobody without, and shows the token to nobody but its master without. */
   readonly needsTls: boolean;
   /** @returns the token at this moment; null: none, or it cannot be read */
   read(): string | null;

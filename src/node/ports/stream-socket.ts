@@ -37,6 +37,8 @@ export interface SocketEvents {
 export interface Gate {
   /** Whether the peer may replicate without showing a token in the conversation. */
   readonly isOpen: boolean;
+  /** Whether everybody may do everything on this node, so that the peer could change its role too. */
+  readonly isForAll: boolean;
   /** Who may replicate on this connection, to be compared with `===` to others; null: nobody yet. */
   readonly owner: unknown;
   /** Whether the peer may replicate because it has shown this very token, and this node knows that it is good. */
@@ -49,7 +51,13 @@ export interface Gate {
 }
 
 /** Everybody may replicate. */
-export const OPEN_GATE: Gate = { isOpen: true, owner: 'anybody', hasShown: () => false, take: () => null };
+export const OPEN_GATE: Gate = {
+  isOpen: true,
+  isForAll: true,
+  owner: 'anybody',
+  hasShown: () => false,
+  take: () => null,
+};
 
 /** The files for TLS cannot be used, so that there is no connection at all. The message is one line. */
 export class UnusableTls extends Error {}

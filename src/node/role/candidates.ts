@@ -1,8 +1,9 @@
 /**
- * The replicas that could take over from this node, and which of them may see this node's token.
+ * The replicas that could take over from this node, and which of them it trusts with that.
  *
- * A replica names itself: any peer with the right `replicate` may announce any URL. So this node shows its token only to a replica
- * that an operator has named, or that has shown the same token, and over TLS if this node uses TLS.
+ * A replica names itself: any peer with the right `replicate` may announce any URL. So this node hands over, and shows its token, only
+ * to a replica that an operator has named, or that has shown the token that this node has itself. A node without tokens, on which
+ * everybody may change the roles, trusts every replica. A node that uses TLS hands over to no URL without.
  */
 import { type AskPeer, noAccessDetail, type OwnToken } from '../ports/peers.ts';
 import type { Session } from '../session/session.ts';
@@ -64,27 +65,27 @@ export async function candidates(
   throw refused(`no replica can be reached from here under the URL that it announces: ${urlsOf(trusted)}`);
 }
 
-/** @returns the replicas that may see the token of this node @throws Problem FAILOVER_REFUSED if none may */
+/** @returns the replicas that this node may hand over to, and show its token @throws Problem FAILOVER_REFUSED if there is none */
 function trustedOf(
   replicas: readonly Replica[],
   isNamed: boolean,
   { isSet, needsTls, read }: OwnToken,
 ): readonly Replica[] {
-  if (!isSet) return replicas;
   const reachable = replicas.filter(({ url }) => !needsTls || url.startsWith('wss:'));
   if (reachable.length === 0) {
     throw refused(
-      `this node uses TLS, and shows its token to no replica that announces a URL without: ${urlsOf(replicas)}`,
+      `this node uses TLS, and hands over to no replica that announces a URL without: ${urlsOf(replicas)}`,
     );
   }
+  if (isNamed) return reachable;
   const token = read();
-  const trusted = isNamed
-    ? reachable
-    : reachable.filter(({ session }) => token !== null && session.gate.hasShown(token));
+  const trusted = reachable.filter(({ session: { gate } }) =>
+    isSet ? token !== null && gate.hasShown(token) : gate.isForAll,
+  );
   if (trusted.length > 0) return trusted;
   throw refused(
-    'name the replica with "to" (psyncd failover URL): this node shows its token (--upstream-token-file) to a replica only if you ' +
-      `name it, or if it has shown the same token; online: ${urlsOf(reachable)}`,
+    'name the replica with "to" (psyncd failover URL): this node hands over to a replica only if you name it, or if it has shown ' +
+      `the token that this node has itself (--upstream-token-file); online: ${urlsOf(reachable)}`,
   );
 }
 

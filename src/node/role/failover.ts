@@ -29,7 +29,7 @@ import {
 import type { Roles } from './roles.ts';
 
 export interface FailoverRequest {
-  /** The replica that becomes the master, `ws://HOST:PORT`; null: the first one that has everything and may see this node's token. */
+  /** The replica that becomes the master, `ws://HOST:PORT`; null: the first trusted one that has everything (candidates.ts). */
   readonly to: string | null;
   readonly timeoutMs: number;
 }
