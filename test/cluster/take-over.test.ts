@@ -3,14 +3,15 @@ import assert from 'node:assert/strict';
 import type { RequestListener } from 'node:http';
 import test, { type TestContext } from 'node:test';
 import type { ChildNode } from '../../src/cli/child-node.ts';
+import { until } from '../../src/cli/until.ts';
 import { Cluster, linkState } from '../support/cluster.ts';
 import { RawReplica } from '../support/raw-replica.ts';
 import { scriptedMaster } from '../support/scripted-master.ts';
 
 const MASTER_ID = 'a'.repeat(40);
 
-/** @returns the answer to a peer that says it is the master and hands over to the node, which stands at its position */
-async function handOverTo(t: TestContext, node: ChildNode, masterId: string): Promise<string> {
+/** Connects a peer that says it is the master and hands over to the node, which stands at its position. */
+async function handingOverTo(t: TestContext, node: ChildNode, masterId: string): Promise<RawReplica> {
   const [runId = '', offset] = (await node.client.replication()).position.split(':');
   const raw = await RawReplica.connect(t, node);
   raw.say('PING');
@@ -18,6 +19,12 @@ async function handOverTo(t: TestContext, node: ChildNode, masterId: string): Pr
   raw.say('REPLCONF', 'node-id', masterId);
   for (const expected of ['+PONG', '+OK', '+OK']) assert.equal(await raw.line(), expected);
   raw.say('PSYNC', runId, String(Number(offset) + 1), 'FAILOVER');
+  return raw;
+}
+
+/** @returns the answer to such a peer */
+async function handOverTo(t: TestContext, node: ChildNode, masterId: string): Promise<string> {
+  const raw = await handingOverTo(t, node, masterId);
   return await raw.line();
 }
 
@@ -105,4 +112,37 @@ test('a replica that takes over asks again while its master does not know its to
   assert.match(await handOverTo(t, node, MASTER_ID), /^-ERR FAILOVER: the master needs a token/);
   refusals = 2;
   assert.match(await handOverTo(t, node, MASTER_ID), /^\+CONTINUE/);
+});
+
+test('requests to take over do not hold up an administrator while the master does not answer', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await node.client.set('k', 'v');
+  let isSilent = false;
+  let answered = 0;
+  let asked = 0;
+  const master = await scriptedMaster(
+    t,
+    (socket, [, runId]) => socket.send(Buffer.from(`+CONTINUE ${runId}\r\n`)),
+    (_request, response) => {
+      if (isSilent) {
+        asked += 1;
+        return;
+      }
+      answered += 1;
+      response.end(JSON.stringify({ nodeId: MASTER_ID }));
+    },
+  );
+  await node.client.replicaOf(master.wsUrl);
+  await linkState(node, 'streaming');
+  await until('the node and its link know who the master is', () => answered === 2);
+  isSilent = true;
+  const first = await handingOverTo(t, node, MASTER_ID);
+  await until('the node asks its master', () => asked === 1);
+  const others = await Promise.all(Array.from({ length: 4 }, () => handOverTo(t, node, MASTER_ID)));
+  for (const answer of others) assert.match(answer, /^-LOADING .* request to take over/);
+  await node.client.promote();
+  assert.equal(asked, 1, 'the administrator waits for no answer of the master');
+  await until('the first request has ended', () => first.closed !== null);
+  assert.equal((await node.client.replication()).role, 'master');
 });

@@ -29,7 +29,7 @@ import { mustDecide, type Sender } from '../write/sender.ts';
 import { HandOverTarget } from './hand-over-target.ts';
 import { linkRequest } from './link-request.ts';
 import type { RunIds } from './run-ids.ts';
-import { takeOverAnswer } from './take-over.ts';
+import { TakeOvers, takeOverAnswer } from './take-over.ts';
 
 export type Role = 'master' | 'replica';
 
@@ -61,14 +61,20 @@ interface RolesParts {
   stopping(): boolean;
 }
 
+/** The answer to a master that hands over while the role changes otherwise. */
+const CHANGES = { kind: 'refused', line: '-LOADING the role of this node changes' } as const;
+
 export class Roles {
   readonly #parts: RolesParts;
   readonly #target: HandOverTarget;
+  readonly #takeOvers: TakeOvers;
   /** Counts of all links since the start. */
   readonly counts: LinkCounts = { failures: new Tally(), resyncs: new Tally() };
   #link: Link | null = null;
   /** The last change of the role that was asked for; the next one begins when it is done. */
   #changing: Promise<unknown> = Promise.resolve();
+  /** Whether a change is not done yet. */
+  #isChanging = false;
   #listeningUrl: string | null = null;
   /** The reason why users may not change the role now, or null. */
   #reservation: Problem | null = null;
@@ -76,6 +82,7 @@ export class Roles {
   constructor(parts: RolesParts) {
     this.#parts = parts;
     this.#target = new HandOverTarget(parts);
+    this.#takeOvers = new TakeOvers(parts);
   }
 
   /**
@@ -201,18 +208,31 @@ export class Roles {
     });
   }
 
-  /** PSYNC … FAILOVER: the master hands over to this node. @returns the line that says why not, or null */
-  takeOver(position: Position, hash: bigint | null, session: Session): Promise<string | null> {
-    return this.#change(async () => {
-      if (this.#parts.stopping()) return '-LOADING shutting down';
-      const answer = await takeOverAnswer(this.#parts, this.role, { position, hash, session });
-      if (answer.kind === 'refused') return answer.line;
-      if (answer.kind === 'take-over') await this.#becomeMaster(session);
-      return null;
-    }).catch((error: unknown) => {
+  /**
+   * PSYNC … FAILOVER: the master hands over to this node. Changes by users do not wait while this node asks its master; if there is one
+   * meanwhile, what the master has said no longer counts, and it has to ask again.
+   * @returns the line that says why not, or null
+   */
+  async takeOver(position: Position, hash: bigint | null, session: Session): Promise<string | null> {
+    const request = { position, hash, session };
+    try {
+      const before = this.#changing;
+      const asked = this.#isChanging ? CHANGES : await this.#takeOvers.answer(this.role, request);
+      if (asked.kind === 'refused') return asked.line;
+      if (asked.kind === 'taken-over') return null;
+      if (this.#changing !== before) return CHANGES.line;
+      return await this.#change(async () => {
+        if (this.#parts.stopping()) return '-LOADING shutting down';
+        // Bytes of the master may have come meanwhile.
+        const now = takeOverAnswer(this.#parts.head, this.role, request);
+        if (now?.kind === 'refused') return now.line;
+        if (now === null) await this.#becomeMaster(session);
+        return null;
+      });
+    } catch (error) {
       this.#parts.log.error('take-over-failed', { error: String(error) });
       return `-ERR FAILOVER: ${messageOf(error)}`;
-    });
+    }
   }
 
   /** Hands over: this node durably stops being the master, and asks the process with this ID at the URL to become it. */
@@ -279,7 +299,13 @@ export class Roles {
 
   #change<T>(change: () => Promise<T>): Promise<T> {
     const result = this.#changing.then(change);
-    this.#changing = result.catch(() => undefined);
+    const done = result
+      .catch(() => undefined)
+      .then(() => {
+        if (this.#changing === done) this.#isChanging = false;
+      });
+    this.#changing = done;
+    this.#isChanging = true;
     return result;
   }
 

@@ -14,6 +14,9 @@ import type { Session } from '../session/session.ts';
 const ACCESS_ATTEMPTS = 4;
 const ACCESS_RETRY_MS = 500;
 
+/** Number of requests that may wait for the master's answer at the same time, one for each owner of a token. */
+const MOST_WAITING = 8;
+
 interface Replica {
   readonly ask: AskPeer;
   readonly head: StreamHead;
@@ -28,7 +31,7 @@ interface TakeOverRequest {
   readonly position: Position;
   /** The master's history hash there; null: unknown. */
   readonly hash: bigint | null;
-  /** The session over which the request came. */
+  /** The session over which the request came; a request whose session has ended is refused. */
   readonly session: Session;
 }
 
@@ -38,42 +41,79 @@ export type TakeOverAnswer =
   | { readonly kind: 'taken-over' }
   | { readonly kind: 'refused'; readonly line: string };
 
-/** @returns what this node does about PSYNC … FAILOVER; it has asked its master who that is */
-export async function takeOverAnswer(
-  replica: Replica,
+/** The requests to take over that wait for the answer of this node's master. */
+export class TakeOvers {
+  readonly #replica: Replica;
+  /** Owners of the connections that have brought them. */
+  readonly #waiting = new Set<unknown>();
+
+  constructor(replica: Replica) {
+    this.#replica = replica;
+  }
+
+  /**
+   * Asks this node's master whether it hands over to this node. The roles do not wait meanwhile, so they look again afterwards.
+   * @param role of this node
+   * @returns what this node does about PSYNC … FAILOVER
+   */
+  async answer(role: 'master' | 'replica', request: TakeOverRequest): Promise<TakeOverAnswer> {
+    const known = takeOverAnswer(this.#replica.head, role, request);
+    if (known !== null) return known;
+    // A peer that asks again and again must not make this node ask its master as often.
+    const { owner } = request.session.gate;
+    if (this.#waiting.has(owner) || this.#waiting.size >= MOST_WAITING)
+      return refused('-LOADING another request to take over waits for the answer of the master');
+    this.#waiting.add(owner);
+    try {
+      return await answerOfMaster(this.#replica, request);
+    } finally {
+      this.#waiting.delete(owner);
+    }
+  }
+}
+
+/**
+ * @param head of this node
+ * @returns what this node does about PSYNC … FAILOVER as far as it knows by itself; null: it stands where the hand-over has to happen,
+ *   and its master has to say the rest
+ */
+export function takeOverAnswer(
+  head: StreamHead,
   role: 'master' | 'replica',
   { position, hash, session }: TakeOverRequest,
-): Promise<TakeOverAnswer> {
-  const { head, nodeId } = replica;
+): TakeOverAnswer | null {
+  if (session.status === null) return refused('-ERR the session has ended');
   const own = head.position;
   const isShared = standing(head.history, position) === 'shared';
   if (isShared && (role === 'master' || own.runId !== position.runId)) return { kind: 'taken-over' };
   if (own.runId === position.runId && own.offset === position.offset) {
     const ownHash = head.hash;
-    if (hash !== null && ownHash !== null && hash !== ownHash) {
-      return refused(
-        `-ERR FAILOVER at ${formatPosition(position)}, but this node has other bytes up to there`,
-      );
-    }
-    // Only its own master may hand over to a replica, and the request proves nothing: any token may have brought it.
-    const peer = await masterOf(replica, session);
-    if (peer === null) return refused('-LOADING the master does not answer who it is');
-    if (typeof peer === 'string') return refused(`-ERR FAILOVER: ${noAccessDetail('the master', peer)}`);
-    if (peer.nodeId !== session.nodeId)
-      return refused('-ERR FAILOVER comes from a node that is not the master');
-    if (peer.handsOverTo === undefined)
-      return refused('-ERR FAILOVER: the master does not say that it hands over');
-    // One of the two may have restarted meanwhile: then the master learns the new ID before it asks again.
-    if (peer.handsOverTo !== nodeId)
-      return refused('-LOADING the master does not say that it hands over to this process');
-    // The request may state any position; while the master hands over, it stands where the hand-over has to happen.
-    if (peer.position !== formatPosition(position)) {
-      return refused(`-ERR FAILOVER at ${formatPosition(position)}, but the master stands elsewhere`);
-    }
-    if (session.status === null) return refused('-ERR the session has ended');
-    return { kind: 'take-over' };
+    return hash === null || ownHash === null || hash === ownHash
+      ? null
+      : refused(`-ERR FAILOVER at ${formatPosition(position)}, but this node has other bytes up to there`);
   }
   return refused(`-ERR FAILOVER at ${formatPosition(position)}, but this node is at ${formatPosition(own)}`);
+}
+
+/** Only its own master may hand over to a replica, and the request proves nothing: any token may have brought it. */
+async function answerOfMaster(
+  replica: Replica,
+  { position, session }: TakeOverRequest,
+): Promise<TakeOverAnswer> {
+  const peer = await masterOf(replica, session);
+  if (peer === null) return refused('-LOADING the master does not answer who it is');
+  if (typeof peer === 'string') return refused(`-ERR FAILOVER: ${noAccessDetail('the master', peer)}`);
+  if (peer.nodeId !== session.nodeId)
+    return refused('-ERR FAILOVER comes from a node that is not the master');
+  if (peer.handsOverTo === undefined)
+    return refused('-ERR FAILOVER: the master does not say that it hands over');
+  // One of the two may have restarted meanwhile: then the master learns the new ID before it asks again.
+  if (peer.handsOverTo !== replica.nodeId)
+    return refused('-LOADING the master does not say that it hands over to this process');
+  // The request may state any position; while the master hands over, it stands where the hand-over has to happen.
+  if (peer.position !== formatPosition(position))
+    return refused(`-ERR FAILOVER at ${formatPosition(position)}, but the master stands elsewhere`);
+  return { kind: 'take-over' };
 }
 
 /** @returns what the replica's own master says of itself */

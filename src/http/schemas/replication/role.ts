@@ -12,8 +12,8 @@ export const failoverRequest = {
       type: 'string',
       maxLength: 2048,
       description:
-        'URL of the replica that becomes the master. Without it, the first replica that has everything; if the node has a token to show ' +
-        '(`--upstream-token-file`), of those that have shown it the same.',
+        'URL of the replica that becomes the master. Without it, the first replica that has everything; if the node needs tokens or has ' +
+        'one to show (`--upstream-token-file`), of those that have shown that same token.',
     },
     timeoutMs: {
       type: 'integer',
