@@ -11,6 +11,7 @@ import {
   textOf,
   writeMany,
 } from '../support/cluster.ts';
+import { RawReplica } from '../support/raw-replica.ts';
 
 test('a replica that joins late gets a snapshot while writes go on, and ends up with the same', async (t) => {
   const cluster = await Cluster.create(t);
@@ -243,4 +244,31 @@ test('an idle link stays up by its ping frames, which are not counted', async (t
   const after = await master.client.replication();
   assert.equal(after.position, before.position);
   assert.deepEqual(after.counters, { syncFull: 1, syncPartialOk: 0, syncPartialErr: 0 });
+});
+
+test('a peer that says it is ahead makes a master take one new run ID at most, and costs no data and no snapshot', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
+  await writeMany(master, 'a/', 10);
+  await converged(master, replica);
+  const before = await counters(master);
+  const claim = async (): Promise<string> => {
+    const { runId, offset } = await master.client.replication();
+    const raw = await RawReplica.connect(t, master);
+    raw.say('PSYNC', runId, String(offset + 1_000_000));
+    await raw.line();
+    raw.socket.terminate();
+    return runId;
+  };
+  const first = await claim();
+  const renamed = await claim();
+  await claim();
+  const { lineage, runId } = await master.client.replication();
+  assert.equal(runId, renamed);
+  assert.deepEqual([lineage[0]?.runId, lineage[0]?.reason], [first, 'rolled-back']);
+  await converged(master, replica);
+  assert.equal((await replica.client.replication()).runId, renamed);
+  const after = await counters(master);
+  assert.equal(after.syncPartialOk, before.syncPartialOk + 1, 'the replica has the same hash');
 });
