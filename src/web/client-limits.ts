@@ -1,7 +1,9 @@
 /** What one client may do at most, by the settings: a token, or an address without a token. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
 import type { Access } from '../access/access.ts';
 import { LimitProblem } from '../access/access-problem.ts';
+import type { Principal } from '../access/principal.ts';
 import { Tally } from '../node/ports/counts.ts';
 import { ConnectionLimit } from './connection-limit.ts';
 import { FollowerLimit } from './follower-limit.ts';
@@ -81,6 +83,17 @@ export class RequestGate {
         throw error;
       },
     );
+  }
+
+  /**
+   * Counts the connection of a WebSocket for the owner of a token that was shown on it.
+   * @throws LimitProblem if that one has as many connections as it may have
+   */
+  move(connection: Duplex, principal: Principal, address: string): void {
+    const refused = this.#connections?.move(connection, principal, address) ?? null;
+    if (refused === null) return;
+    this.#refused.add('connections');
+    throw refused;
   }
 
   #count(

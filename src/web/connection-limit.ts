@@ -3,6 +3,7 @@
  * unanswered request on it, and for the client that sent the last request; before the first request it counts for nobody.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
 import { LimitProblem } from '../access/access-problem.ts';
 import { clientKind, clientName } from '../access/client-name.ts';
 import { Holdings } from '../access/holdings.ts';
@@ -44,7 +45,32 @@ export class ConnectionLimit {
     address: string,
     response: ServerResponse | null,
   ): LimitProblem | null {
-    if (socket.destroyed) return null;
+    return socket.destroyed ? null : this.#claim(socket, principal, address, response);
+  }
+
+  /**
+   * Counts the connection of an upgrade for another client from now on, because that one's token was shown on it.
+   * @returns the reason to refuse the token; the connection counts as before then. null: it counts for the client
+   */
+  move(socket: Duplex, principal: Principal, address: string): LimitProblem | null {
+    const connection = this.#connections.get(socket);
+    if (socket.destroyed || connection === undefined) return null;
+    const { last } = connection;
+    if (last === clientName(principal, address)) return null;
+    const refused = this.#claim(socket, principal, address, null);
+    if (refused !== null) return refused;
+    const share = connection.shares.get(last);
+    if (share !== undefined) share.open -= 1;
+    letGo(connection, last);
+    return null;
+  }
+
+  #claim(
+    socket: Duplex,
+    principal: Principal | null,
+    address: string,
+    response: ServerResponse | null,
+  ): LimitProblem | null {
     const name = clientName(principal, address);
     const connection = this.#connections.get(socket) ?? this.#opened(socket, name);
     const share = connection.shares.get(name) ?? this.#taken(connection, name);
@@ -63,7 +89,7 @@ export class ConnectionLimit {
     return null;
   }
 
-  #opened(socket: IncomingMessage['socket'], name: string): Connection {
+  #opened(socket: Duplex, name: string): Connection {
     const connection: Connection = { shares: new Map(), last: name };
     this.#connections.set(socket, connection);
     socket.once('close', () => {

@@ -31,3 +31,36 @@ export class FollowerLimit {
     throw new LimitProblem(detail, RETRY_SECONDS);
   }
 }
+
+/** The place of a feed, which goes with the token that its client has shown last. */
+export class FollowerPlace {
+  readonly #limit: FollowerLimit;
+  readonly #address: string;
+  #name: string;
+  /** null: the feed has ended. */
+  #release: (() => void) | null;
+
+  /** @throws LimitProblem if the client has as many feeds as it may have */
+  constructor(limit: FollowerLimit, principal: Principal, address: string) {
+    this.#limit = limit;
+    this.#address = address;
+    this.#name = clientName(principal, address);
+    this.#release = limit.take(principal, address);
+  }
+
+  /** Counts the feed for another client from now on. @throws LimitProblem as the constructor; it counts as before then */
+  move(principal: Principal): void {
+    const name = clientName(principal, this.#address);
+    if (this.#release === null || name === this.#name) return;
+    const release = this.#limit.take(principal, this.#address);
+    this.#release();
+    this.#release = release;
+    this.#name = name;
+  }
+
+  /** The feed has ended. */
+  end(): void {
+    this.#release?.();
+    this.#release = null;
+  }
+}

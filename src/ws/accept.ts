@@ -12,12 +12,14 @@ import { Problem } from '../node/problem.ts';
 import type { ClientLimits, Gated } from '../web/client-limits.ts';
 import { endWith, mustFollow, watchFeed } from '../web/feed-access.ts';
 import { parseFeedRequest } from '../web/feed-query.ts';
+import { FollowerPlace } from '../web/follower-limit.ts';
 import { hostRefusal } from '../web/hosts.ts';
 import { type Admission, mayCome } from '../web/origins.ts';
 import { rawProblem } from '../web/problem-body.ts';
 import { refuseTokenInQuery } from '../web/query.ts';
 import type { RateHeaders } from '../web/request-limit.ts';
 import { WebSocketFollower } from './follower-socket.ts';
+import { authorizationOf, offeredBy, offeredToken } from './offered.ts';
 import { noteOpened, noteRefusal, type Records } from './records.ts';
 import { Renewals } from './renewals.ts';
 import { ReplicaGate } from './replica-gate.ts';
@@ -27,8 +29,6 @@ export const CHANGES_PATH = '/v1/changes';
 export const FOLLOWER_SUBPROTOCOL = 'psync.v1.json';
 /** Largest message from a follower, in bytes: a JWT has 8 KiB at most. */
 const MAX_FOLLOWER_MESSAGE_BYTES = 10 * 1024;
-/** Begins the subprotocol that brings a token. */
-const BEARER = 'bearer.';
 
 /** Version that the refusal of another version must state (RFC 6455, 4.2.2). */
 const VERSION = '13';
@@ -212,29 +212,6 @@ function refusalOf(
   return { problem: new Problem('BAD_REQUEST', `the subprotocol ${endpoint.subprotocol} is required`) };
 }
 
-/** The subprotocols that the client offers. */
-function offeredBy({ headers }: IncomingMessage): readonly string[] {
-  return (headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
-}
-
-/**
- * Finds the token in the subprotocols: `bearer.` and the token in base64url. Pages cannot set headers of a WebSocket.
- * @returns null: there is none; empty: it is not base64url
- */
-function offeredToken(request: IncomingMessage): string | null {
-  const offered = offeredBy(request).find((name) => name.startsWith(BEARER));
-  if (offered === undefined) return null;
-  return Buffer.from(offered.slice(BEARER.length), 'base64url').toString('latin1');
-}
-
-/** @returns the `Authorization` header, or what it would be with the token in the subprotocols */
-function authorizationOf(request: IncomingMessage): string | undefined {
-  const { authorization } = request.headers;
-  if (authorization !== undefined) return authorization;
-  const token = offeredToken(request);
-  return token === null ? undefined : `Bearer ${token}`;
-}
-
 function replicas(acceptor: Acceptor): Endpoint {
   const { access, admission } = acceptor;
   const allowed = (principal: Principal): Principal => {
@@ -257,9 +234,12 @@ function replicas(acceptor: Acceptor): Endpoint {
       const sender = access.authenticate(authorization, socket, admission.proxies.addressOf(request));
       return sender instanceof Promise ? sender.then(allowed) : allowed(sender);
     },
-    taken: (ws, request, _connection, sender) => {
+    taken: (ws, request, connection, sender) => {
       const socket = new Socket(ws, admission.proxies.peerOf(request));
-      const gate = new ReplicaGate(access, socket, admission.proxies.addressOf(request), sender);
+      const address = admission.proxies.addressOf(request);
+      const move = (principal: Principal): void =>
+        acceptor.limits.requests?.move(connection, principal, address);
+      const gate = new ReplicaGate(access, socket, address, sender, move);
       ws.once('close', () => gate.end());
       socket.listen(acceptor.accept(socket, gate));
     },
@@ -285,7 +265,7 @@ function followers(acceptor: Acceptor): Endpoint {
     },
     taken: (ws, request, connection, sender) => {
       const socket = new WebSocketFollower(ws, connection, admission.proxies.peerOf(request));
-      follow(acceptor, renewals, request, sender, ws, socket).catch((error: unknown) => {
+      follow(acceptor, renewals, request, sender, ws, socket, connection).catch((error: unknown) => {
         const problem = error instanceof Problem ? error : new Problem('INTERNAL', String(error));
         // Browsers hide a refused upgrade from the page, so the server accepts it and then sends the error.
         endWith(socket, problem);
@@ -310,17 +290,22 @@ async function follow(
   sender: Principal | null,
   ws: WebSocket,
   socket: WebSocketFollower,
+  connection: Duplex,
 ): Promise<void> {
   const principal = sender ?? (await offering(acceptor, upgrade));
   if (ws.readyState === ws.CLOSED) return;
   const wanted = parseFeedRequest(upgrade.url ?? '');
   mustFollow(principal, wanted);
   const address = acceptor.admission.proxies.addressOf(upgrade);
-  const { followers } = acceptor.limits;
-  if (followers !== null) ws.once('close', followers.take(principal, address));
+  const { followers, requests } = acceptor.limits;
+  const place = followers === null ? null : new FollowerPlace(followers, principal, address);
+  if (place !== null) ws.once('close', () => place.end());
   const watch = watchFeed(acceptor.access, principal, wanted, socket);
   ws.once('close', watch.end);
-  renewals.allow(socket, watch, address);
+  renewals.allow(socket, watch, address, (next) => {
+    requests?.move(connection, next, address);
+    place?.move(next);
+  });
   const gone = new AbortController();
   const leave = (): void => gone.abort();
   ws.once('close', leave);

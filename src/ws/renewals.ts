@@ -2,7 +2,7 @@
 import type { Access } from '../access/access.ts';
 import { LimitProblem } from '../access/access-problem.ts';
 import { Buckets } from '../access/buckets.ts';
-import type { Watch } from '../access/principal.ts';
+import type { Principal, Watch } from '../access/principal.ts';
 import { parseJson } from '../keyspace/json/json.ts';
 import { Problem } from '../node/problem.ts';
 import { endWith } from '../web/feed-access.ts';
@@ -23,8 +23,14 @@ export class Renewals {
    * Lets the follower show new tokens. It gets no answer to a good one; the feed ends with one that is no good, or that does not
    * cover what it follows.
    * @param address of the follower's client
+   * @param move counts the follower for the owner of a new token; it may throw a Problem
    */
-  allow(socket: WebSocketFollower, watch: Watch, address: string): void {
+  allow(
+    socket: WebSocketFollower,
+    watch: Watch,
+    address: string,
+    move: (principal: Principal) => void,
+  ): void {
     let isBusy = false;
     // Most followers never show a second token.
     let rate: Buckets | null = null;
@@ -36,7 +42,11 @@ export class Renewals {
         return;
       }
       isBusy = true;
-      this.#renew(text, watch, address)
+      this.#authenticated(text, address)
+        .then((principal) => {
+          move(principal);
+          watch.renew(principal);
+        })
         .catch((error: unknown) => {
           watch.end();
           endWith(socket, error instanceof Problem ? error : new Problem('INTERNAL', String(error)));
@@ -47,8 +57,8 @@ export class Renewals {
     });
   }
 
-  async #renew(text: Buffer, watch: Watch, address: string): Promise<void> {
-    watch.renew(await this.#access.authenticateToken(tokenIn(text), address));
+  async #authenticated(text: Buffer, address: string): Promise<Principal> {
+    return await this.#access.authenticateToken(tokenIn(text), address);
   }
 }
 

@@ -12,6 +12,7 @@ export class ReplicaGate implements Gate {
   readonly #access: Access;
   readonly #socket: Socket;
   readonly #address: string;
+  readonly #move: (principal: Principal) => void;
   #principal: Principal | null = null;
   #watch: Watch | null = null;
   #hasEnded = false;
@@ -19,11 +20,19 @@ export class ReplicaGate implements Gate {
   /**
    * @param sender who has shown in the upgrade that it may replicate; null: nobody has
    * @param address of the peer, for which tokens that are not valid count
+   * @param move counts the connection for the owner of a token that the peer shows in the conversation; it may throw a Problem
    */
-  constructor(access: Access, socket: Socket, address: string, sender: Principal | null) {
+  constructor(
+    access: Access,
+    socket: Socket,
+    address: string,
+    sender: Principal | null,
+    move: (principal: Principal) => void = () => undefined,
+  ) {
     this.#access = access;
     this.#socket = socket;
     this.#address = address;
+    this.#move = move;
     const refusal = sender === null ? null : this.#admit(sender);
     this.isOpen = sender !== null && refusal === null;
     // Its token may have ended since the upgrade was allowed.
@@ -49,8 +58,8 @@ export class ReplicaGate implements Gate {
     try {
       const sender = this.#access.authenticateToken(token, this.#address);
       return sender instanceof Promise
-        ? sender.then((principal) => this.#admit(principal), refusalOf)
-        : this.#admit(sender);
+        ? sender.then((principal) => this.#shown(principal)).catch(refusalOf)
+        : this.#shown(sender);
     } catch (problem) {
       return refusalOf(problem);
     }
@@ -60,6 +69,12 @@ export class ReplicaGate implements Gate {
   end(): void {
     this.#hasEnded = true;
     this.#watch?.end();
+  }
+
+  /** @throws Problem as `move` */
+  #shown(principal: Principal): string | null {
+    if (principal.has('replicate') && !this.#hasEnded) this.#move(principal);
+    return this.#admit(principal);
   }
 
   #admit(principal: Principal): string | null {

@@ -1,5 +1,6 @@
 /** `--max-followers-per-token` and `--max-connections-per-token`: one client cannot take the places of all others. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { Agent, get, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
@@ -10,6 +11,7 @@ import { until } from '../../src/cli/until.ts';
 import { tokenProtocol } from '../../src/client/token.ts';
 import { Cluster } from '../support/cluster.ts';
 import { seeded } from '../support/random.ts';
+import { RawReplica } from '../support/raw-replica.ts';
 
 async function tokenIn(cluster: Cluster): Promise<string> {
   const file = join(cluster.data('node'), 'tokens.json');
@@ -159,4 +161,57 @@ test('a client has as many connections as it may have, and a closed or handed-on
   assert.equal((await two(second)).statusCode, 200);
   assert.equal((await three(first)).statusCode, 200);
   assert.equal((await two(first)).statusCode, 429);
+});
+
+/** Sends a message, and waits until the node has taken it: it answers a ping behind it, or it closes. */
+async function shown(ws: WebSocket, message: string): Promise<void> {
+  const answered = new Promise<void>((resolve) => {
+    ws.once('pong', () => resolve());
+    ws.once('close', () => resolve());
+  });
+  ws.send(message);
+  ws.ping();
+  await answered;
+}
+
+test('a follower counts for the token that it has shown last', async (t) => {
+  const cluster = await Cluster.create(t);
+  const [first, second] = [await tokenIn(cluster), await tokenIn(cluster)];
+  const flags = ['--max-followers-per-token', '1', '--max-connections-per-token', '1'];
+  const node = await cluster.start('node', ...flags);
+  const open = async (token: string) => {
+    const ws = new WebSocket(`${node.wsUrl}/v1/changes?position=now`, [
+      'psync.v1.json',
+      tokenProtocol(token),
+    ]);
+    t.after(() => ws.terminate());
+    await once(ws, 'message');
+    return ws;
+  };
+  const renewed = await open(first);
+  const renewal = JSON.stringify({ type: 'auth', token: second });
+  await shown(renewed, renewal);
+  const other = await open(first);
+  assert.equal(other.readyState, WebSocket.OPEN, 'the first token has its place back');
+  const code = once(other, 'close');
+  await shown(other, renewal);
+  assert.deepEqual((await code)[0], 4429, 'the second token has no place for another');
+  await shown(renewed, renewal);
+  assert.equal(renewed.readyState, WebSocket.OPEN, 'the same token again needs no second place');
+});
+
+test('a replica that shows its token in the conversation counts for the token', async (t) => {
+  const cluster = await Cluster.create(t);
+  const [first, second] = [await tokenIn(cluster), await tokenIn(cluster)];
+  const node = await cluster.start('node', '--max-connections-per-token', '2');
+  const auth = async (token: string): Promise<string> => {
+    const raw = await RawReplica.connect(t, node);
+    raw.say('AUTH', token);
+    return await raw.line();
+  };
+  for (const _ of [1, 2]) assert.equal((await connection(t, node)(first)).statusCode, 200);
+  assert.match(await auth(first), /^-LOADING the limit of connections of one token is 2/);
+  assert.equal(await auth(second), '+OK');
+  assert.equal((await connection(t, node)(second)).statusCode, 200);
+  assert.equal((await connection(t, node)(second)).statusCode, 429);
 });
