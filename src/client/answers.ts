@@ -207,7 +207,7 @@ export interface ReplicationAnswer {
   /**
    * Hash over all bytes of the stream up to `position`. Two nodes with the same hash hold the
    * same data. Null: unknown, because the data came from a psyncd that kept none, or from such
-   * a master.
+   * a master; or the token has neither `replicate` nor `read` for all keys.
    */
   readonly historyHash: string | null;
   /** Run IDs of the earlier histories that this history continues, newest first. */

@@ -13,9 +13,11 @@ import { Problem } from '../node/problem.ts';
  * - `query`: all keys that begin with `prefix`, or all keys if there is none; `all` and `against` need the right `admin`
  * - `handler`: the route's handler checks each key itself, because only it parses them: from the body, or for `/v1/changes` from
  *   the query
+ * - `history`: it tells where the writes of all keys end, so `read` must be for all keys; with `hash` it also tells what they wrote
+ *   (`mayKnowHash`)
  * - `node`: it concerns the whole node
  */
-type Keys = 'path' | 'query' | 'handler' | 'node';
+type Keys = 'path' | 'query' | 'handler' | 'history' | 'node';
 
 /** Any of the rights is enough. */
 interface Required {
@@ -54,7 +56,7 @@ export const REQUIRED: ReadonlyMap<string, Requirement> = new Map<string, Requir
   ['getSessions', STATUS],
   ['getBacklog', STATUS],
   ['getInfo', STATUS],
-  ['checkPosition', { rights: ['read', 'metrics', 'replicate'], keys: 'node' }],
+  ['checkPosition', { rights: ['read', 'metrics', 'replicate'], keys: 'history' }],
   ['setUpstream', ADMIN],
   ['deleteUpstream', ADMIN],
   ['failover', ADMIN],
@@ -104,11 +106,25 @@ export function mustBeAllowed(principal: Principal, request: FastifyRequest): vo
   principal.mustHave(...rights);
   if (keys === 'handler' || keys === 'node') return;
   if (reachesFurther(request)) principal.mustHave('admin');
+  if (keys === 'history') {
+    const { hash } = request.query as { readonly hash?: unknown };
+    if (hash === undefined && principal.has('metrics')) return;
+    if (!mayKnowHash(principal)) principal.mustCover('read', '');
+    return;
+  }
   // Who follows the node gets all keys anyway.
   if (rights.includes('replicate') && principal.has('replicate')) return;
   for (const prefix of keys === 'path' ? [keyOf(request)] : prefixesOf(request)) {
     principal.mustCover(rights[0], prefix);
   }
+}
+
+/**
+ * Whether it may know a hash of the history. Who knows one, and where writes end, can try which values give it: so that one must be
+ * allowed to read all of them.
+ */
+export function mayKnowHash(principal: Principal): boolean {
+  return principal.has('replicate') || principal.covers('read', '');
 }
 
 /** Operations of which some requests need the right `admin`. */

@@ -169,6 +169,53 @@ test('each operation is for exactly those whose token has a right that it names'
   }
 });
 
+test('a hash of the history is only for those who may read all keys, and where writes end for nobody with a prefix', async (t) => {
+  const { node, admin, make } = await guarded(t);
+  const tokens = {
+    limited: await make(['read', 'write'], ['mine/']),
+    metrics: await make(['metrics'], ['mine/']),
+    both: await make(['read', 'metrics'], ['mine/']),
+    writes: await make(['write']),
+    reads: await make(['read']),
+    replicate: await make(['replicate']),
+    admin,
+  };
+  await known(node, tokens.replicate);
+  await call(node, admin, 'PUT', '/v1/keys/other', '4711');
+  const status = (await (await call(node, admin, 'GET', '/v1/replication')).json()) as {
+    readonly position: string;
+    readonly historyHash: string;
+  };
+  const { position, historyHash } = status;
+  assert.match(historyHash, /^[0-9a-f]{16}$/);
+  const path = '/v1/replication/check';
+  const expected: Readonly<Record<keyof typeof tokens, readonly [boolean, boolean, boolean | null]>> = {
+    // Where a write ends, whether it has this hash, the hash itself; null: it may not ask.
+    limited: [false, false, null],
+    metrics: [true, false, false],
+    both: [true, false, false],
+    writes: [false, false, null],
+    reads: [true, true, null],
+    replicate: [true, true, true],
+    admin: [true, true, true],
+  };
+  for (const [name, [ends, hash, own]] of Object.entries(expected)) {
+    const token = tokens[name as keyof typeof tokens];
+    const asked = async (query: string): Promise<number> =>
+      (await call(node, token, 'GET', `${path}${query}`)).status;
+    assert.equal(await asked(''), ends ? 200 : 403, name);
+    assert.equal(await asked(`?position=${position}`), ends ? 200 : 403, name);
+    for (const told of [historyHash, '0'.repeat(16)])
+      assert.equal(await asked(`?position=${position}&hash=${told}`), hash ? 200 : 403, name);
+    for (const query of ['hash=', `hash=${historyHash}&hash=${historyHash}`, `%68ash=${historyHash}`])
+      if (!hash) assert.equal(await asked(`?position=${position}&${query}`), 403, `${name} ${query}`);
+    const answer = await call(node, token, 'GET', '/v1/replication');
+    assert.equal(answer.status, own === null ? 403 : 200, name);
+    const text = await answer.text();
+    assert.equal(text.includes(historyHash), own === true, name);
+  }
+});
+
 test('a token with a prefix reaches no other key, on any path into the node', async (t) => {
   const { node, admin, make } = await guarded(t);
   const token = await make(['read', 'write'], ['mine/']);

@@ -6,6 +6,7 @@ import { Problem } from '../../../node/problem.ts';
 import { parseHash } from '../../../replication/history-hash.ts';
 import { formatPosition } from '../../../replication/position.ts';
 import { positionOf, reachWanted } from '../../request/wait.ts';
+import { mayKnowHash } from '../../required-rights.ts';
 import { json } from '../../schemas/common/answers.ts';
 import { type Described, referenceTo } from '../../schemas/common/described.ts';
 import { problems } from '../../schemas/common/problems.ts';
@@ -68,8 +69,9 @@ function getReplicationRoute(app: FastifyInstance, node: Node): void {
       tags: ['replication'],
       response: { 200: json('The state of replication.', replication), ...problems() },
     },
-    handler: (_request, reply) => {
-      reply.send(node.status);
+    handler: ({ principal }, reply) => {
+      const { status } = node;
+      reply.send(mayKnowHash(principal) ? status : { ...status, historyHash: null });
     },
   });
 }
@@ -131,7 +133,7 @@ function checkPositionRoute(app: FastifyInstance, node: Node): void {
         description:
           'Whether a replica at this position would continue or need a snapshot, why, and how many bytes it would be sent. ' +
           'Nothing is done, and nothing counted. Without a position: of a replica that has nothing. Without a hash: of a replica ' +
-          'that does not tell its history hash.',
+          'that does not tell its history hash. `read` must be for all keys; a hash needs `replicate` or such a `read`.',
         tags: ['replication'],
         querystring: checkQuery,
         response: { 200: json('The decision.', check), ...problems() },

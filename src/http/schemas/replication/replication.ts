@@ -40,7 +40,8 @@ export const replication = {
       pattern: historyHash.pattern,
       description:
         'Hash over all bytes of the stream up to `position`. Two nodes with the same hash hold the same data. Null: unknown, ' +
-        'because the data came from a psyncd that kept none, or from such a master.',
+        'because the data came from a psyncd that kept none, or from such a master; or the token has neither `replicate` nor ' +
+        '`read` for all keys.',
     },
     lineage: {
       type: 'array',
