@@ -118,6 +118,32 @@ test('connections without a token are few, and take no place of those that have 
   assert.match(await handshake.line(), /^\+FULLRESYNC /);
 });
 
+test('connections that never show a token make one line of the log together, those that show one later make all of theirs', async (t) => {
+  const { node, make } = await guarded(t);
+  const token = await make('replicate');
+  for (let round = 0; round < 20; round += 1) {
+    const stranger = await RawReplica.connect(t, node);
+    if (round % 2 === 0) stranger.say('PSYNC', '?', '-1');
+    else stranger.say('AUTH', 'nonsense');
+    await stranger.line();
+    stranger.socket.terminate();
+  }
+  const replica = await RawReplica.connect(t, node);
+  replica.say('AUTH', token);
+  assert.equal(await replica.line(), '+OK');
+  replica.socket.terminate();
+  const lines = (): readonly (readonly [string, string | undefined])[] =>
+    [...node.log.matchAll(/^.*"msg":"(connected|session-\w+|replicas-without-token)".*$/gm)].map(
+      ([line, name]) => [name ?? '', /"session":"(\d+)"/.exec(line)?.[1]],
+    );
+  await until('its end is logged', () => lines().some(([name]) => name === 'session-closed'));
+  assert.deepEqual(lines(), [
+    ['replicas-without-token', undefined],
+    ['connected', '21'],
+    ['session-closed', '21'],
+  ]);
+});
+
 test('an open node takes any token with AUTH', async (t) => {
   const { cluster } = await trusting(t);
   const open = await cluster.start('open');

@@ -30,6 +30,8 @@ export interface ConversationEvents {
   phase(): SessionPhase;
   /** Sends a line to the replica. */
   reply(line: string): void;
+  /** The peer has shown that it may replicate. */
+  unlocked(): void;
   /** The replica has said under which URL other nodes reach it. */
   named(): void;
   /** @param failover whether this node must become the master before it answers */
@@ -120,7 +122,9 @@ export class Conversation {
 
   #step([next, effects]: ReturnType<typeof sessionStep>): void {
     const isNamed = next.listeningUrl !== this.#machine.listeningUrl;
+    const isUnlocked = this.#machine.kind === 'locked' && next.kind !== 'locked';
     this.#machine = next;
+    if (isUnlocked) this.#events.unlocked();
     if (isNamed) this.#events.named();
     for (const effect of effects) this.#carryOut(effect);
   }

@@ -1,8 +1,10 @@
 /**
  * The last events of each session. One request answers "why did it resync?", also after the session has ended.
- * Each event is also a line of the log, under the same name.
+ * Each event is also a line of the log, under the same name, once the peer has shown that it may replicate. Those that never show it get
+ * one line together (locked-count.ts), because strangers could fill the disk with lines.
  */
-import type { Log } from '../ports/world.ts';
+import type { Log, World } from '../ports/world.ts';
+import { LockedCount } from './locked-count.ts';
 
 /** The number of events that the log keeps of one session: the last ones. */
 const MAX_EVENTS = 32;
@@ -48,13 +50,15 @@ type Written = SessionRecord & { events: SessionEvent[] };
 export class SessionLog {
   readonly #log: Log;
   readonly #now: () => number;
+  readonly #count: LockedCount;
   readonly #records: Written[] = [];
   /** The records of ended sessions that were locked to their end. */
   readonly #locked = new WeakSet<Written>();
 
-  constructor(log: Log, now: () => number) {
+  constructor(log: Log, { now, monotonic }: Pick<World, 'now' | 'monotonic'>) {
     this.#log = log;
     this.#now = now;
+    this.#count = new LockedCount(log, monotonic);
   }
 
   /** The records of the open sessions and of the last 64 that have ended, newest first. */
@@ -62,12 +66,19 @@ export class SessionLog {
     return this.#records.toReversed();
   }
 
-  /** Begins the record of a session. @returns the notebook in which the session writes its events */
-  open(id: string, peer: string): SessionNotes {
+  /**
+   * Begins the record of a session.
+   * @param isLocked whether its peer must still show that it may replicate
+   * @returns the notebook in which the session writes its events
+   */
+  open(id: string, peer: string, isLocked: boolean): SessionNotes {
     const record = { id, peer, open: true, events: [] as SessionEvent[] };
     this.#records.push(record);
-    return new SessionNotes(record, this.#log, this.#now, (isKnown) => {
-      if (!isKnown) this.#locked.add(record);
+    return new SessionNotes(record, this.#log, this.#now, isLocked, (isKnown) => {
+      if (!isKnown) {
+        this.#locked.add(record);
+        this.#count.add(peer, record.events.at(-1)?.fields.reason);
+      }
       this.#forget(isKnown);
     });
   }
@@ -88,11 +99,20 @@ export class SessionNotes {
   readonly #log: Log;
   readonly #now: () => number;
   readonly #ended: (isKnown: boolean) => void;
+  #isLocked: boolean;
 
-  constructor(record: Written, log: Log, now: () => number, ended: (isKnown: boolean) => void) {
+  /** @param ended gets whether the peer has shown that it may replicate */
+  constructor(
+    record: Written,
+    log: Log,
+    now: () => number,
+    isLocked: boolean,
+    ended: (isKnown: boolean) => void,
+  ) {
     this.#record = record;
     this.#log = log;
     this.#now = now;
+    this.#isLocked = isLocked;
     this.#ended = ended;
   }
 
@@ -101,20 +121,29 @@ export class SessionNotes {
     this.#record.url = url;
   }
 
-  /** Adds an event to the record and to the log. */
+  /** The peer has shown that it may replicate: its events are lines of the log from now on, and those before as well. */
+  unlock(): void {
+    if (!this.#isLocked) return;
+    this.#isLocked = false;
+    for (const { event, fields } of this.#record.events) this.#write(event, fields);
+  }
+
+  /** Adds an event to the record, and to the log unless the session is locked. */
   note(event: SessionEventName, fields: Readonly<Record<string, string | number>> = {}): void {
-    const { id, peer, url, events } = this.#record;
-    this.#log.info(event, { session: id, replica: url ?? peer, ...fields });
+    const { events } = this.#record;
+    if (!this.#isLocked) this.#write(event, fields);
     if (events.length === MAX_EVENTS) events.shift();
     events.push({ at: this.#now(), event, fields });
   }
 
-  /**
-   * Notes that the session has ended: from now on its record counts towards those that the log keeps.
-   * @param isKnown whether the peer has shown that it may replicate
-   */
-  end(isKnown: boolean): void {
+  #write(event: SessionEventName, fields: Readonly<Record<string, string | number>>): void {
+    const { id, peer, url } = this.#record;
+    this.#log.info(event, { session: id, replica: url ?? peer, ...fields });
+  }
+
+  /** Notes that the session has ended: from now on its record counts towards those that the log keeps. */
+  end(): void {
     this.#record.open = false;
-    this.#ended(isKnown);
+    this.#ended(!this.#isLocked);
   }
 }

@@ -68,6 +68,7 @@ export class Session implements SocketEvents {
     const events: ConversationEvents = {
       phase: () => this.#phase,
       reply: (line) => this.#output.line(line),
+      unlocked: () => notes.unlock(),
       named: () => this.#named(),
       startSync: (request, failover) => this.#startSync(request, failover),
       acknowledged: (offset, durable) => this.#acknowledge(offset, durable),
@@ -367,7 +368,7 @@ export class Session implements SocketEvents {
     this.#liveness.stop();
     this.#output.end();
     this.#transfer?.stop();
-    this.#context.notes.end(!this.isLocked);
+    this.#context.notes.end();
     this.#context.ended();
   }
 

@@ -96,7 +96,7 @@ export class Sessions {
   constructor(parts: SessionsParts) {
     this.#parts = parts;
     this.#turn = new SharedTurn(parts.world);
-    this.#log = new SessionLog(parts.log, () => parts.world.now());
+    this.#log = new SessionLog(parts.log, parts.world);
     this.#acks = new AckWaiters(parts.world, parts.settings, (demand) => this.acknowledged(demand));
     parts.head.onCommit(({ bytes }, from) => {
       for (const session of this.#open) {
@@ -162,7 +162,7 @@ export class Sessions {
         id,
         gate,
         turn: this.#turn,
-        notes: this.#log.open(id, socket.peer),
+        notes: this.#log.open(id, socket.peer, !gate.isOpen),
         counters: this.counters,
         counts: this.counts,
         takeOver: (position, hash) => this.#parts.takeOver(position, hash, session),
