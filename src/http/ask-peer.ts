@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { ConnectionOptions } from 'node:tls';
 import { parseJson } from '../keyspace/json/json.ts';
 import type { Digest } from '../node/ports/keyspace.ts';
+import { withoutTokens } from '../node/ports/peer-words.ts';
 import type { NoAccess, NoDigest, Peer } from '../node/ports/peers.ts';
 import { formatPosition, type Position, parsePosition } from '../replication/position.ts';
 import { canonicalUpstream, httpUrl, parseUpstream } from '../replication/upstream.ts';
@@ -40,7 +41,7 @@ export async function askPeer(
       tls,
     );
     if (status === 401 || status === 403) return token === null ? 'no-token' : 'token-refused';
-    return status === 200 ? peerOf(parseJson(body)) : null;
+    return status === 200 ? peerOf(parseJson(body), token) : null;
   } catch {
     // Whatever went wrong: this node does not answer now.
     return null;
@@ -73,7 +74,7 @@ export async function askDigest(
       tls,
     );
     const answer = parseJson(body);
-    return (status === 200 ? digestOf(answer) : refusalOf(answer)) ?? NO_DIGEST;
+    return (status === 200 ? digestOf(answer) : refusalOf(answer, token)) ?? NO_DIGEST;
   } catch (error) {
     if (error instanceof Error && /^(?:Abort|Timeout)Error$/.test(error.name))
       return { code: 'NOT_REACHED', detail: `no digest has come within ${timeoutMs} ms` };
@@ -99,13 +100,19 @@ function digestOf(answer: unknown): Digest | null {
   return typeof digest === 'string' && /^[0-9a-f]{32}$/.test(digest) ? { position, keys, digest } : null;
 }
 
-function refusalOf(answer: unknown): NoDigest | null {
+function refusalOf(answer: unknown, token: string | null): NoDigest | null {
   if (!isObject(answer) || typeof answer.detail !== 'string') return null;
-  const detail = answer.detail.slice(0, MAX_DETAIL).replace(/[^\x20-\x7e]/g, '?');
+  const detail = withoutTokens(answer.detail, shownAs(token))
+    .slice(0, MAX_DETAIL)
+    .replace(/[^\x20-\x7e]/g, '?');
   const { code } = answer;
   return code === 'UNKNOWN_HISTORY' || code === 'NOT_REACHED'
     ? { code, detail }
     : { code: 'BAD_PEER', detail: `has not told its digest: ${detail}` };
+}
+
+function shownAs(token: string | null): readonly string[] {
+  return token === null ? [] : [token];
 }
 
 interface Fetched {
@@ -153,14 +160,19 @@ async function bodyOf(response: IncomingMessage, maxBytes: number): Promise<Buff
   return Buffer.concat(chunks, bytes);
 }
 
-function peerOf(answer: unknown): Peer | null {
+function peerOf(answer: unknown, token: string | null): Peer | null {
   if (!isObject(answer) || typeof answer.nodeId !== 'string') return null;
   const { nodeId, upstream, position } = answer;
   const place = typeof position === 'string' ? { position } : {};
   if (!isObject(upstream)) return { nodeId, upstream: null, ...place };
   const { handsOverTo, url } = upstream;
   const target = typeof handsOverTo === 'string' || handsOverTo === null ? { handsOverTo } : {};
-  return { nodeId, upstream: typeof url === 'string' ? url : null, ...target, ...place };
+  return {
+    nodeId,
+    upstream: typeof url === 'string' ? withoutTokens(url, shownAs(token)) : null,
+    ...target,
+    ...place,
+  };
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -6,12 +6,14 @@ import { CloseCode } from '../replication/close-code.ts';
 import { TlsFileError } from '../tls/pem.ts';
 import type { UpstreamTls } from '../tls/upstream-tls.ts';
 import { HTTPS_PORT_ANSWER } from '../web/problem-body.ts';
-import { MAX_MESSAGE_BYTES, PIECES, Socket, STREAM_PATH, SUBPROTOCOL } from './socket.ts';
+import { MAX_MESSAGE_BYTES, PIECES, type ShownTokens, Socket, STREAM_PATH, SUBPROTOCOL } from './socket.ts';
 
 /** Bytes to read of an answer that refuses the WebSocket; a problem of psyncd has a few hundred. */
 const MAX_REFUSAL_BYTES = 4 * 1024;
 /** Characters to show of its text. */
 const MAX_DETAIL_LENGTH = 300;
+/** Number of tokens to remember of a connection: a new one is shown on it before the old one ends. */
+const MAX_SHOWN = 4;
 /** Why a master with TLS does not understand this node. */
 const WANTS_TLS = 'the upstream speaks TLS: its URL begins with wss://';
 /** Time for the refusing answer to be complete, in milliseconds. */
@@ -24,13 +26,8 @@ const REFUSAL_TIMEOUT_MS = 1_000;
  */
 export function dialer(handshakeTimeoutMs: () => number, token: () => string | null, tls: UpstreamTls): Dial {
   return (url, events) => {
-    let shown = token();
-    const newToken = (): string | null => {
-      const now = token();
-      if (now === null || now === shown) return null;
-      shown = now;
-      return now;
-    };
+    const shown = shownTokens(token);
+    const [own = null] = shown.all;
     const isSecure = url.startsWith('wss:');
     const ws = new WebSocket(new URL(STREAM_PATH, url), SUBPROTOCOL, {
       handshakeTimeout: handshakeTimeoutMs(),
@@ -39,9 +36,9 @@ export function dialer(handshakeTimeoutMs: () => number, token: () => string | n
       perMessageDeflate: false,
       followRedirects: false,
       ...(isSecure ? tlsOptions(tls) : {}),
-      ...(shown === null ? {} : { headers: { authorization: `Bearer ${shown}` } }),
+      ...(own === null ? {} : { headers: { authorization: `Bearer ${own}` } }),
     });
-    const socket = new Socket(ws, url, newToken);
+    const socket = new Socket(ws, url, shown);
     let refusal: string | null = null;
     let refusedWith: number | null = null;
     let isOpen = false;
@@ -59,11 +56,11 @@ export function dialer(handshakeTimeoutMs: () => number, token: () => string | n
     ws.on('unexpected-response', (_request, response) => {
       const status = `the answer is ${response.statusCode}`;
       refusal = status;
-      refusedWith = closeCodeFor(response.statusCode, shown !== null || (isSecure && tls.isShown));
+      refusedWith = closeCodeFor(response.statusCode, own !== null || (isSecure && tls.isShown));
       const told = textOf(response).then((text) => {
         if (!isSecure && text === HTTPS_PORT_ANSWER)
           [refusal, refusedWith] = [WANTS_TLS, CloseCode.tlsFailed];
-        const detail = detailOf(text);
+        const detail = detailOf(text, socket.withoutTokens);
         if (detail !== null) refusal = `${status}: ${detail}`;
       });
       told.catch(() => undefined).finally(() => ws.terminate());
@@ -73,6 +70,23 @@ export function dialer(handshakeTimeoutMs: () => number, token: () => string | n
       closed: (code, reason) => events.closed(refusedWith ?? code, refusal ?? reason),
     });
     return socket;
+  };
+}
+
+/** Begins with the token of this moment, which stands in the header. @param token what the file has */
+function shownTokens(token: () => string | null): ShownTokens {
+  const first = token();
+  let all = first === null ? [] : [first];
+  return {
+    get all() {
+      return all;
+    },
+    next: () => {
+      const now = token();
+      if (now === null || now === all.at(-1)) return null;
+      all = [...all, now].slice(-MAX_SHOWN);
+      return now;
+    },
   };
 }
 
@@ -110,12 +124,15 @@ async function textOf(response: IncomingMessage): Promise<string> {
   }
 }
 
-/** @returns the detail of the problem in such an answer; null: the answer is not a problem */
-function detailOf(text: string): string | null {
+/**
+ * @param withoutTokens hides the tokens that the master has seen
+ * @returns the detail of the problem in such an answer; null: the answer is not a problem
+ */
+function detailOf(text: string, withoutTokens: (words: string) => string): string | null {
   try {
     const problem: unknown = JSON.parse(text);
     const isProblem = typeof problem === 'object' && problem !== null && 'detail' in problem;
-    return isProblem && typeof problem.detail === 'string' ? oneLine(problem.detail) : null;
+    return isProblem && typeof problem.detail === 'string' ? oneLine(withoutTokens(problem.detail)) : null;
   } catch {
     return null;
   }

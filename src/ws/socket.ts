@@ -1,5 +1,6 @@
 /** Adapts a `ws` WebSocket to the node's `StreamSocket`. */
 import { WebSocket } from 'ws';
+import { withoutTokens } from '../node/ports/peer-words.ts';
 import type { SocketEvents, StreamSocket } from '../node/ports/stream-socket.ts';
 
 export const SUBPROTOCOL = 'psync.v1';
@@ -24,20 +25,30 @@ const MAX_UNANSWERED_PINGS = 30;
 const MAX_REASON_BYTES = 123;
 const PROTOCOL_ERROR = 4400;
 
+/** The tokens that this side shows on one socket to a master. */
+export interface ShownTokens {
+  /** Those that the master has seen last. */
+  readonly all: readonly string[];
+  /** @returns a token that the master was not shown yet, once; null: there is none */
+  next(): string | null;
+}
+
 export class Socket implements StreamSocket {
   readonly peer: string;
   readonly newToken: () => string | null;
+  readonly withoutTokens: (words: string) => string;
   readonly #ws: WebSocket;
   #paused = false;
   #isClosing = false;
   /** Number of pings without a pong. */
   #unanswered = 0;
 
-  /** @param newToken of a socket to a master */
-  constructor(ws: WebSocket, peer: string, newToken: () => string | null = () => null) {
+  /** @param shown the tokens that this side shows on a socket to a master; absent: none */
+  constructor(ws: WebSocket, peer: string, shown: ShownTokens | null = null) {
     this.#ws = ws;
     this.peer = peer;
-    this.newToken = newToken;
+    this.newToken = () => shown?.next() ?? null;
+    this.withoutTokens = (words) => withoutTokens(words, shown?.all);
   }
 
   /** Reports everything that happens on the WebSocket to `events`, until it closes. */

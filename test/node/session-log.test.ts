@@ -1,7 +1,7 @@
 /** The lines of the log about sessions that never showed that they may replicate. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { LockedCount } from '../../src/node/session/locked-count.ts';
+import { LockedCount } from '../../src/node/session/session-log.ts';
 
 test('connections without a token are logged at the first one, and then as a sum, once a minute', () => {
   let now = 5;

@@ -233,13 +233,16 @@ export class LinkAttempt {
     this.#end({ kind: 'lost', detail: `psyncd made a mistake: ${messageOf(error)}` });
   }
 
-  #end(end: AttemptEnd): void {
+  /** @param told how it ended, maybe in words of the master */
+  #end(told: AttemptEnd): void {
     if (this.#connection.isOver) return;
+    const end = { kind: told.kind, detail: this.#connection.withoutTokens(told.detail) };
     const failure = this.#stream.commit();
     this.#disconnect();
     if (this.#reception?.goesOnAlone === true) this.#events.lost(end.detail);
-    const told = this.#tell(end, failure);
-    unattended(told, (error) => logUnexpected(this.#context.log, `link to ${this.#connection.peer}`, error));
+    unattended(this.#tell(end, failure), (error) =>
+      logUnexpected(this.#context.log, `link to ${this.#connection.peer}`, error),
+    );
   }
 
   #disconnect(): void {

@@ -7,6 +7,7 @@
 import { array } from '../../stream/encoder.ts';
 import { GETACK, GETFACK, type LinkTimes } from '../link-times.ts';
 import { Liveness } from '../liveness.ts';
+import { withoutTokens } from '../ports/peer-words.ts';
 import type { Dial, SocketEvents, StreamSocket } from '../ports/stream-socket.ts';
 import type { World } from '../ports/world.ts';
 import { attempt, type Owner, owned, ownedSocketEvents } from '../unattended.ts';
@@ -83,6 +84,11 @@ export class MasterConnection {
   /** @returns a token that the master was not shown yet, once; null: there is none */
   newToken(): string | null {
     return this.#socket.newToken?.() ?? null;
+  }
+
+  /** @returns words of the master without the tokens that it was shown, and without all that look like tokens */
+  withoutTokens(words: string): string {
+    return this.#socket.withoutTokens?.(words) ?? withoutTokens(words);
   }
 
   /** Sends a command. @param words the command and its arguments */

@@ -21,6 +21,8 @@ export interface StreamSocket {
   terminate(): void;
   /** On a socket to a master: a token that it was not shown yet, once; null: there is none. Absent: never one. */
   readonly newToken?: () => string | null;
+  /** On a socket to a master: its words without the tokens that it was shown on this socket (`withoutTokens`). */
+  readonly withoutTokens?: (words: string) => string;
 }
 
 /** What a socket tells. After `closed` nothing more comes. */

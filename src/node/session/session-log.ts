@@ -1,10 +1,11 @@
 /**
  * The last events of each session. One request answers "why did it resync?", also after the session has ended.
  * Each event is also a line of the log, under the same name, once the peer has shown that it may replicate. Those that never show it get
- * one line together (locked-count.ts), because strangers could fill the disk with lines.
+ * one line together (`LockedCount`), because strangers could fill the disk with lines.
  */
+import { msSince } from '../elapsed.ts';
+import { withoutTokens } from '../ports/peer-words.ts';
 import type { Log, World } from '../ports/world.ts';
-import { LockedCount } from './locked-count.ts';
 
 /** The number of events that the log keeps of one session: the last ones. */
 const MAX_EVENTS = 32;
@@ -12,6 +13,9 @@ const MAX_EVENTS = 32;
 const MAX_ENDED = 64;
 /** The same for sessions of which nobody has shown that they may replicate: they never push out another one. */
 const MAX_ENDED_LOCKED = 16;
+
+/** Shortest time between two lines, in milliseconds. */
+const LINE_EVERY_MS = 60_000;
 
 /** Names of the events. `session-ended`: this node closed the session; `session-closed`: the replica or the network did. */
 export const SESSION_EVENTS = [
@@ -129,8 +133,14 @@ export class SessionNotes {
   }
 
   /** Adds an event to the record, and to the log unless the session is locked. */
-  note(event: SessionEventName, fields: Readonly<Record<string, string | number>> = {}): void {
+  note(event: SessionEventName, told: Readonly<Record<string, string | number>> = {}): void {
     const { events } = this.#record;
+    const fields = Object.fromEntries(
+      Object.entries(told).map(([name, value]) => [
+        name,
+        typeof value === 'string' ? withoutTokens(value) : value,
+      ]),
+    );
     if (!this.#isLocked) this.#write(event, fields);
     if (events.length === MAX_EVENTS) events.shift();
     events.push({ at: this.#now(), event, fields });
@@ -145,5 +155,37 @@ export class SessionNotes {
   end(): void {
     this.#record.open = false;
     this.#ended(!this.#isLocked);
+  }
+}
+
+/**
+ * One line of the log for all sessions that end without a peer that has shown that it may replicate: at the first one, and then at most
+ * once a minute, with their number. Whoever can reach the port can make such connections, as fast as he likes.
+ */
+export class LockedCount {
+  readonly #log: Log;
+  readonly #monotonic: World['monotonic'];
+  /** Connections since the last line. */
+  #connections = 0;
+  #loggedAt: number | null = null;
+
+  /** @param monotonic milliseconds */
+  constructor(log: Log, monotonic: World['monotonic']) {
+    this.#log = log;
+    this.#monotonic = monotonic;
+  }
+
+  /**
+   * Counts a connection that has ended.
+   * @param peer its address
+   * @param reason why it ended
+   */
+  add(peer: string, reason: string | number = ''): void {
+    this.#connections += 1;
+    if (this.#loggedAt !== null && msSince({ monotonic: this.#monotonic }, this.#loggedAt) < LINE_EVERY_MS)
+      return;
+    this.#loggedAt = this.#monotonic();
+    this.#log.info('replicas-without-token', { connections: this.#connections, last: peer, reason });
+    this.#connections = 0;
   }
 }

@@ -16,6 +16,7 @@ import { msSince } from '../elapsed.ts';
 import { Liveness } from '../liveness.ts';
 import type { StorageError } from '../ports/failures.ts';
 import type { FrozenFile } from '../ports/keyspace.ts';
+import { withoutTokens } from '../ports/peer-words.ts';
 import type { Gate, SocketEvents, StreamSocket } from '../ports/stream-socket.ts';
 import { attempt, logUnexpected, ownedWorld, unattended } from '../unattended.ts';
 import { Conversation, type ConversationEvents } from './conversation.ts';
@@ -180,7 +181,7 @@ export class Session implements SocketEvents {
     if (this.#phase === 'closed') return;
     this.#context.notes.note('session-closed', { code, reason });
     if (code === CloseCode.damagedSnapshot && this.progress.sync?.kind === 'full')
-      this.#context.snapshotRefused(reason);
+      this.#context.snapshotRefused(withoutTokens(reason));
     this.#end();
   }
 

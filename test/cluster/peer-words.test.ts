@@ -1,0 +1,126 @@
+/** The token that a node shows to others stands nowhere, whatever the others answer. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import test, { type TestContext } from 'node:test';
+import { type WebSocket, WebSocketServer } from 'ws';
+import { newToken } from '../../src/access/token.ts';
+import { until } from '../../src/cli/until.ts';
+import { Cluster } from '../support/cluster.ts';
+import { RawReplica } from '../support/raw-replica.ts';
+
+interface Echo {
+  readonly upgrade: (server: WebSocketServer, request: IncomingMessage, socket: Duplex, head: Buffer) => void;
+  readonly rest?: RequestListener;
+}
+
+/** Takes the WebSocket, and answers its first bytes. */
+function answering(answer: (socket: WebSocket, authorization: string) => void): Echo {
+  return {
+    upgrade: (server, request, socket, head) =>
+      server.handleUpgrade(request, socket, head, (ws) => {
+        ws.on('error', () => undefined);
+        ws.once('message', () => answer(ws, request.headers.authorization ?? ''));
+      }),
+  };
+}
+
+/** Masters that repeat what they were shown. */
+const ECHOES: Readonly<Record<string, Echo>> = {
+  refuses: {
+    upgrade: (_server, { headers }, socket) => {
+      const body = JSON.stringify({ detail: `${'x'.repeat(200)} you have shown ${headers.authorization}` });
+      const head = `HTTP/1.1 401 Unauthorized\r\nContent-Length: ${body.length}\r\n\r\n`;
+      socket.end(head + body);
+    },
+  },
+  errs: answering((ws, shown) => ws.send(Buffer.from(`-NOAUTH ${shown}\r\n`))),
+  babbles: answering((ws, shown) => ws.send(Buffer.from(`${shown.slice(7)}\r\n`))),
+  leaves: answering((ws, shown) => ws.close(4401, shown.slice(7))),
+};
+
+async function echoing(t: TestContext, { upgrade, rest }: Echo): Promise<string> {
+  const http = createServer(rest ?? ((_, response) => response.writeHead(404).end())).listen(0, '127.0.0.1');
+  await once(http, 'listening');
+  const server = new WebSocketServer({ noServer: true, handleProtocols: () => 'psync.v1' });
+  http.on('upgrade', (request, socket, head) => {
+    socket.on('error', () => undefined);
+    upgrade(server, request, socket, head);
+  });
+  t.after(() => {
+    for (const socket of server.clients) socket.terminate();
+    server.close();
+    http.close();
+    http.closeAllConnections();
+  });
+  return `ws://127.0.0.1:${(http.address() as AddressInfo).port}`;
+}
+
+const CLAIMS = Buffer.from('{"sub":"node-of-a-chain"}').toString('base64url');
+const TOKENS = {
+  psyncd: newToken().text,
+  signed: `eyJhbGciOiJFZERTQSJ9.${CLAIMS}.${'s'.repeat(40)}`,
+  other: 'a-token~of+another/service',
+};
+
+for (const [kind, token] of Object.entries(TOKENS)) {
+  test(`a ${kind} token that a master repeats is neither in the log nor in the status nor in an error`, async (t) => {
+    const cluster = await Cluster.create(t);
+    const tokenFile = join(cluster.data('node'), '..', 'token');
+    writeFileSync(tokenFile, token);
+    const node = await cluster.start('node', '--upstream-token-file', tokenFile);
+    // A short beginning of it names its form only.
+    const secret = token.slice(0, 24);
+    const follow = async (url: string): Promise<string> => {
+      const response = await fetch(`${node.url}/v1/replication/upstream`, {
+        method: 'PUT',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ url }),
+      });
+      return response.text();
+    };
+    for (const [how, echo] of Object.entries(ECHOES)) {
+      const url = await echoing(t, echo);
+      await follow(url);
+      const text = await until(`${how}: the master has answered`, async () => {
+        const answer = await (await fetch(`${node.url}/v1/replication`)).text();
+        return answer.includes(url) && answer.includes('"detail"') ? answer : null;
+      });
+      assert.ok(!text.includes(secret), `${how}: ${text}`);
+      assert.match(text, /\[token\]/, how);
+    }
+    const above = await echoing(t, {
+      ...(ECHOES.refuses as Echo),
+      rest: (request, response) =>
+        response.end(
+          JSON.stringify({ nodeId: 'a'.repeat(40), upstream: { url: request.headers.authorization } }),
+        ),
+    });
+    const error = await follow(above);
+    assert.match(error, /"code":"BAD_PEER".*\[token\]/);
+    assert.ok(!error.includes(secret), error);
+    assert.ok(!node.log.includes(secret), node.log);
+  });
+}
+
+test('a token in the words of a replica that leaves is not in the log, and not in the record of its session', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const replica = await RawReplica.connect(t, node);
+  replica.say('PSYNC', '?', '-1');
+  await replica.line();
+  const secret = TOKENS.psyncd.slice(16);
+  replica.socket.close(4000, `bye ${TOKENS.psyncd}`);
+  const text = await until('it has left', async () => {
+    const answer = await (await fetch(`${node.url}/v1/replication/sessions`)).text();
+    return answer.includes('session-closed') ? answer : null;
+  });
+  assert.match(text, /bye \[token\]/);
+  assert.ok(!text.includes(secret));
+  assert.match(node.log, /bye \[token\]/);
+  assert.ok(!node.log.includes(secret));
+});
