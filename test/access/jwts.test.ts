@@ -5,6 +5,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import test, { type TestContext } from 'node:test';
 import type { JWK } from 'jose';
+import { LimitProblem } from '../../src/access/access-problem.ts';
 import { Jwts } from '../../src/access/jwt/jwts.ts';
 import { COOL_DOWN_MS } from '../../src/access/jwt/key-source.ts';
 import { Principal } from '../../src/access/principal.ts';
@@ -15,6 +16,8 @@ import { openAccess } from '../support/open-access.ts';
 import { SILENT } from '../support/silent-log.ts';
 
 interface Served {
+  /** The URL no longer answers. */
+  hang(): void;
   readonly jwts: Jwts;
   /** Lets the time pass in which the URL is not asked again. */
   later(): void;
@@ -26,12 +29,17 @@ async function served(t: TestContext, ...keys: readonly JWK[]): Promise<Served> 
   let present = keys;
   let asked = 0;
   let shift = 0;
+  let hangs = false;
   const server = createServer((_request, response) => {
     asked += 1;
+    if (hangs) return;
     response.end(JSON.stringify({ keys: present }));
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
-  t.after(() => server.close());
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const settings = {
     jwtJwks: url,
@@ -54,6 +62,9 @@ async function served(t: TestContext, ...keys: readonly JWK[]): Promise<Served> 
       present = next;
     },
     asked: () => asked,
+    hang: () => {
+      hangs = true;
+    },
   };
 }
 
@@ -78,3 +89,29 @@ for (const [what, header] of [
     assert.equal(asked(), count + 1, 'it does not ask for each token');
   });
 }
+
+test('tokens with unknown keys keep no others away while the URL hangs, and are few', async (t) => {
+  const issuer = await Issuer.create();
+  const stranger = await Issuer.create();
+  const { jwts, later, hang, asked } = await served(t, await issuer.jwk());
+  const before = asked();
+  hang();
+  later();
+  const refused = Array.from({ length: 600 }, async (_, index) => {
+    const token = await stranger.sign({ jti: String(index) }, { kid: `unknown-${index}` });
+    return jwts.verify(token).then(
+      () => 'verified',
+      (error: unknown) => (error instanceof LimitProblem ? 'limited' : error),
+    );
+  });
+  await until('the URL is asked', () => asked() > before);
+  // Those beyond the limit are refused at once; the others wait until the test ends.
+  const first = await Promise.race(refused);
+  assert.equal(first, 'limited');
+  for (let index = 0; index < 20; index += 1)
+    assert.ok((await jwts.verify(await issuer.sign({ jti: `new-${index}` }))) instanceof Principal);
+  jwts.stop();
+  const ends = await Promise.all(refused);
+  assert.ok(ends.every((end) => end === 'limited' || end === 'verified'));
+  assert.ok(ends.filter((end) => end === 'verified').length <= 256);
+});

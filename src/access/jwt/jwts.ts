@@ -16,6 +16,11 @@ export const MAX_JWT_BYTES = 8 * 1024;
 export const MAX_VERIFIED = 5_000;
 /** Largest number of tokens that are verified at the same time. */
 const MAX_VERIFYING = 256;
+/**
+ * Largest number of tokens that wait for new keys at the same time, beside those that are verified: a URL may hang for seconds, and nothing
+ * in them is known to be true. They must not keep away tokens whose keys the node has.
+ */
+const MAX_WAITING = 256;
 const FORM = /^([\w-]+)\.[\w-]+\.[\w-]*$/;
 
 export interface JwtSettings {
@@ -44,6 +49,8 @@ export class Jwts implements Verifier {
   readonly #sources: readonly KeySource[];
   readonly #verified = new Map<string, Principal>();
   readonly #verifying = new Map<string, Promise<Principal | string>>();
+  /** Number of those that wait for keys. */
+  #waiting = 0;
 
   private constructor({ settings, access, world, log }: JwtParts) {
     this.#settings = settings;
@@ -95,9 +102,7 @@ export class Jwts implements Verifier {
     const digest = tokenDigest(token);
     const running = this.#verifying.get(digest);
     if (running !== undefined) return running;
-    if (this.#verifying.size >= MAX_VERIFYING) {
-      return Promise.reject(new LimitProblem('too many new tokens have come at once', 1));
-    }
+    if (this.#verifying.size - this.#waiting >= MAX_VERIFYING) return Promise.reject(tooMany());
     const verifying = this.#verify(token, digest).finally(() => this.#verifying.delete(digest));
     this.#verifying.set(digest, verifying);
     return verifying;
@@ -114,13 +119,24 @@ export class Jwts implements Verifier {
     const found = await this.#verifyWith(before, token, digest);
     if (found !== null) return found;
     // The issuer may have exchanged its key, with a new ID or without.
-    await Promise.all(this.#sources.map((source) => source.lacking()));
+    await this.#newKeys();
     const fresh = this.#keysFor(alg, kid).filter((key) => !before.includes(key));
     const now = await this.#verifyWith(fresh, token, digest);
     if (now !== null) return now;
     return before.length + fresh.length === 0
       ? 'no key is for its algorithm and its key ID'
       : 'its signature is wrong';
+  }
+
+  /** @throws LimitProblem if too many tokens wait for keys already */
+  async #newKeys(): Promise<void> {
+    if (this.#waiting >= MAX_WAITING) throw tooMany();
+    this.#waiting += 1;
+    try {
+      await Promise.all(this.#sources.map((source) => source.lacking()));
+    } finally {
+      this.#waiting -= 1;
+    }
   }
 
   /** @returns whose token it is, or what is wrong with it; null: none of the keys has signed it */
@@ -173,6 +189,10 @@ export class Jwts implements Verifier {
     this.#verified.set(digest, principal);
     return principal;
   }
+}
+
+function tooMany(): LimitProblem {
+  return new LimitProblem('too many new tokens have come at once', 1);
 }
 
 /** @returns the places that the settings name */
