@@ -6,17 +6,18 @@ import { asciiLowerCase } from '../access/ascii-case.ts';
 const NAME = /([A-Za-z][A-Za-z0-9 ]*):("(?:[^"\\]|\\.)*"|[^,]*)(?:, |$)/y;
 
 /**
- * @returns URIs, then DNS names in lower case, each in the order of the certificate; if it has neither, its common name. Only URIs
- * have a colon, so that no other name passes for one.
+ * @returns URIs, then DNS names in lower case, each in the order of the certificate; its common name only if it has no
+ * alternative names of any kind (RFC 6125, 6.4.4). Only URIs have a colon, so that no other name passes for one.
  */
 export function namesOf(certificate: X509Certificate): readonly string[] {
-  const names = alternativeNames(certificate.subjectAltName ?? '');
+  const { subjectAltName } = certificate;
+  if (subjectAltName === undefined) return commonName(certificate);
+  const names = alternativeNames(subjectAltName);
   const uris = names.filter(([kind, name]) => kind === 'URI' && name.includes(':')).map(([, name]) => name);
   const hosts = names
     .filter(([kind, name]) => kind === 'DNS' && isHost(name))
     .map(([, name]) => asciiLowerCase(name));
-  const found = [...uris, ...hosts];
-  return found.length > 0 ? found : commonName(certificate);
+  return [...uris, ...hosts];
 }
 
 /** @returns kind and name of each; nothing behind one that cannot be read */
