@@ -22,7 +22,9 @@ export function unreadiness(
   wanted: Wanted,
 ): Problem | null {
   if (life.stopping) return new Problem('SHUTTING_DOWN', 'the node is shutting down');
-  if (state.lost !== null) return new Problem('STORAGE_FAILED', state.lost);
+  // Everybody may ask, so the folder's name stays in the log.
+  if (state.lost !== null)
+    return new Problem('STORAGE_FAILED', 'a file of the node is not in its place; the log names it');
   if (wanted.role !== 'any' && wanted.role !== roles.role) {
     return new Problem('LOADING', `the role of this node is ${roles.role}, not ${wanted.role}`);
   }

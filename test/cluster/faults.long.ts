@@ -237,7 +237,12 @@ test('a node notices that a file or the folder was removed or replaced, and writ
       await http.send('GET', '/readyz'),
       503,
       'STORAGE_FAILED',
-      /removed, renamed or replaced.*restore/,
+      // Everybody may ask: it names no path.
+      /^a file of the node is not in its place; the log names it$/,
+    );
+    assert.match(
+      master.log,
+      /"error":"[^"]* was removed, renamed or replaced[^"]*restore[^"]*","msg":"files-lost"/,
     );
     assert.equal((await http.send('GET', '/v1/keys/k')).status, 200);
   };
