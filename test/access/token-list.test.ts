@@ -78,6 +78,24 @@ test('a token with rights, prefixes or a time that make no sense is not made', a
   assert.ok(!existsSync(path));
 });
 
+test('a list with too many values is refused with the reason, before it takes the place of the old one', async (t) => {
+  const path = join(await temporaryFolder(t), 'tokens.json');
+  const prefixes = Array.from({ length: 100 }, (_, index) => `prefix-${index}`);
+  const tokens = Array.from({ length: 1_845 }, (_, index) => {
+    const sha256 = index.toString(16).padStart(64, '0');
+    const id = String(index).padStart(8, '0');
+    return { id, name: 'n', sha256, rights: ['read'], prefixes, createdAt: '2026-01-01T00:00:00Z' };
+  });
+  let made = tokens.length;
+  writeFileSync(path, JSON.stringify({ tokens }));
+  const more = { ...WANTED, prefixes };
+  const reason = /the list has more than 200000 values: a token has some seven/;
+  await assert.rejects(async () => {
+    for (; made < 1_900; made += 1) await createToken(path, more, NOW);
+  }, reason);
+  assert.equal((await listTokens(path)).length, made);
+});
+
 test('a list that cannot be used is refused with the token and the member', async (t) => {
   const path = join(await temporaryFolder(t), 'tokens.json');
   const sha256 = 'a'.repeat(64);

@@ -411,6 +411,7 @@ test('the API makes, lists and revokes tokens, with effect before it answers', a
   for (const wrong of [
     { ...wanted, certificate: { san: '' } },
     { ...wanted, certificate: { san: 'a\nb' } },
+    { ...wanted, certificate: { san: 'a\ud800b' } },
     { ...wanted, certificate: { san: 'a', cn: 'b' } },
     { ...wanted, certificate: 'a' },
     { ...wanted, rights: ['fly'] },
@@ -420,6 +421,23 @@ test('the API makes, lists and revokes tokens, with effect before it answers', a
   ]) {
     const { status } = await call(node, admin, 'POST', '/v1/tokens', JSON.stringify(wrong), JSON_TYPE);
     assert.equal(status, 400, JSON.stringify(wrong));
+  }
+});
+
+test('a list that can no longer be used is a fault of the node, not of who asks for it', async (t) => {
+  const { node, admin, file } = await guarded(t);
+  writeFileSync(file, '{"tokens": [');
+  const wanted = JSON.stringify({ name: 'web', rights: ['read'] });
+  for (const [method, path, body] of [
+    ['GET', '/v1/tokens'],
+    ['POST', '/v1/tokens', wanted],
+    ['DELETE', '/v1/tokens/aaaaaaaa'],
+  ] as const) {
+    const answer = await call(node, admin, method, path, body, JSON_TYPE);
+    const { code, detail } = (await answer.json()) as { code: string; detail: string };
+    assert.deepEqual([answer.status, code], [503, 'STORAGE_FAILED'], method);
+    assert.match(detail, /the file with the tokens cannot be used: it is not JSON/);
+    assert.ok(!detail.includes(file));
   }
 });
 

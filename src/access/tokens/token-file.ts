@@ -20,7 +20,13 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { atOnce, type Steps } from '../../keyspace/json/json.ts';
 import { readSmallFile } from '../../runtime/small-file.ts';
-import { formatSteps, TokenListError, type TokenRecord, tokenListSteps } from './token-list.ts';
+import {
+  formatSteps,
+  TokenFileError,
+  TokenListError,
+  type TokenRecord,
+  tokenListSteps,
+} from './token-list.ts';
 
 /** Largest list, in bytes: some 40,000 tokens. */
 export const MAX_TOKENS_BYTES = 16 * 1024 * 1024;
@@ -49,10 +55,14 @@ export function readTokens(path: string): readonly TokenRecord[] | null {
   return bytes === null ? null : atOnce(tokenListSteps(bytes));
 }
 
-/** As `readTokens`. @param take runs the work */
+/** As `readTokens`. @param take runs the work @throws TokenFileError if the list cannot be used, Error if the file cannot be read */
 export async function takeTokens(path: string, take: Taking): Promise<readonly TokenRecord[] | null> {
-  const bytes = readTokenBytes(path);
-  return bytes === null ? null : take(bytes.length, tokenListSteps(bytes));
+  try {
+    const bytes = readTokenBytes(path);
+    return bytes === null ? null : await take(bytes.length, tokenListSteps(bytes));
+  } catch (error) {
+    throw error instanceof TokenListError ? new TokenFileError(error.message) : error;
+  }
 }
 
 /** @returns the bytes of the file; null: there is no such file */

@@ -1,5 +1,5 @@
 /** The content of `tokens.json`, `{"tokens": [...]}`: what psyncd keeps of each token. Pure; `token-file.ts` reads and writes it. */
-import { JsonError, jsonSteps, type Steps } from '../../keyspace/json/json.ts';
+import { JsonError, JsonTooLarge, jsonSteps, MAX_JSON_VALUES, type Steps } from '../../keyspace/json/json.ts';
 import { isRawJSON } from '../../keyspace/json/json-number.ts';
 import { keyProblem } from '../../keyspace/key.ts';
 import { asciiLowerCase } from '../ascii-case.ts';
@@ -38,6 +38,9 @@ const SHA256 = /^[0-9a-f]{64}$/;
 /** The list cannot be used; the message says which token and which member. */
 export class TokenListError extends Error {}
 
+/** The list that is there cannot be used, whatever is asked for. */
+export class TokenFileError extends TokenListError {}
+
 /**
  * Reads a list in steps, because ten thousand tokens take longer than one turn of the event loop may.
  * @throws TokenListError
@@ -47,6 +50,10 @@ export function* tokenListSteps(bytes: Buffer): Steps<readonly TokenRecord[]> {
   try {
     parsed = yield* jsonSteps(bytes);
   } catch (error) {
+    if (error instanceof JsonTooLarge)
+      throw new TokenListError(
+        `the list has more than ${MAX_JSON_VALUES} values: a token has some seven, and one for each right and prefix`,
+      );
     if (error instanceof JsonError) throw new TokenListError(`it is not JSON: ${error.detail}`);
     throw error;
   }
@@ -128,7 +135,8 @@ const SAN_EXPECTED = `expected {"san": NAME}, a name of at most ${MAX_SAN_LENGTH
 
 /** @returns what is wrong with a name that a certificate should have, or null */
 export function sanProblem(san: string): string | null {
-  return san !== '' && san.length <= MAX_SAN_LENGTH && /^[^\p{Cc}\p{Cf}]+$/u.test(san) ? null : SAN_EXPECTED;
+  const isName = san.isWellFormed() && san.length <= MAX_SAN_LENGTH && /^[^\p{Cc}\p{Cf}]+$/u.test(san);
+  return isName ? null : SAN_EXPECTED;
 }
 
 /** @returns the one spelling of a name: DNS names are the same in upper and lower case, URIs are not */

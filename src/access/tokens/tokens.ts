@@ -8,6 +8,7 @@ import {
   type Proof,
   sanProblem,
   secretOf,
+  TokenFileError,
   TokenListError,
   type TokenMembers,
   type TokenRecord,
@@ -15,7 +16,7 @@ import {
   tokenProblem,
 } from './token-list.ts';
 
-export { TokenListError };
+export { TokenFileError, TokenListError };
 
 /** Largest number of tokens. */
 export const MAX_TOKENS = 15_000;

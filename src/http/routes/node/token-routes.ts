@@ -8,6 +8,7 @@ import {
   type OnNode,
   revokeToken,
   type ShownToken,
+  TokenFileError,
   TokenListError,
 } from '../../../access/tokens/tokens.ts';
 import type { Steps } from '../../../keyspace/json/json.ts';
@@ -170,6 +171,8 @@ async function inFile<T>(place: TokenPlace, reply: FastifyReply, work: () => Pro
 /** What is wrong with the request, or with the file. */
 function problemOf(error: unknown): unknown {
   if (error instanceof Problem) return error;
+  if (error instanceof TokenFileError)
+    return new Problem('STORAGE_FAILED', `the file with the tokens cannot be used: ${error.message}`);
   if (error instanceof TokenListError) return new Problem('BAD_REQUEST', error.message);
   const code = error instanceof Error && 'code' in error ? error.code : null;
   if (code === 'ENOSPC' || code === 'EDQUOT')
