@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -85,6 +86,22 @@ for (const [what, san, name] of [
     assert.equal((await tlsCall(`${node.url}/v1/config`, backend)).status, 403);
   });
 }
+
+test('of several names in the list the first one counts, also when it has expired, and the next one when it is revoked', async (t) => {
+  const { node, owner, allow, file } = await staged(t);
+  const both = owner('both', 'DNS:two.example,URI:spiffe://cluster/one');
+  await allow('two.example', ['read']);
+  const first = await allow('spiffe://cluster/one', ['read', 'write']);
+  const put = async (): Promise<number> => (await tlsCall(key(node), both, 'PUT', 'x')).status;
+  await until('the first one counts', async () => (await put()) < 400);
+  const list = JSON.parse(readFileSync(file, 'utf8')) as { tokens: { id: string; expiresAt?: string }[] };
+  for (const entry of list.tokens) if (entry.id === first) entry.expiresAt = '2026-01-01T00:00:00Z';
+  writeFileSync(file, JSON.stringify(list));
+  await answers(node, both, 403);
+  await revokeToken(file, first);
+  await answers(node, both, 200);
+  assert.equal(await put(), 403);
+});
 
 test('a certificate that is not in the list gets 403, and the log says once who it is', async (t) => {
   const { node, owner } = await staged(t);
