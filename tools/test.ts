@@ -14,8 +14,8 @@ import { fileURLToPath } from 'node:url';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const SHORT = 'test/**/*.test.ts';
 const LONG = 'test/**/*.long.ts';
-/** Options of Node's test runner. Three files run at a time on two cores, because many of them wait for nodes. */
-const OPTIONS = ['--test', '--test-concurrency=3', '--test-timeout=300000'];
+/** Options of Node's test runner. Four files run at a time on two cores, because many of them wait for nodes. */
+const OPTIONS = ['--test', '--test-concurrency=4', '--test-timeout=300000'];
 
 /** @returns the test files at a path, which is a file or a folder, as the caller wrote it or from the project's root */
 function filesAt(path: string): string[] {
