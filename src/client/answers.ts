@@ -437,6 +437,7 @@ export interface ProblemAnswer {
     | 'UNAUTHORIZED'
     | 'FORBIDDEN'
     | 'NOT_FOUND'
+    | 'UNKNOWN_PATH'
     | 'NOT_JSON'
     | 'NOT_INTEGER'
     | 'INTEGER_OVERFLOW'

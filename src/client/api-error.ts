@@ -95,7 +95,8 @@ export async function badAnswer(response: Response): Promise<ApiError> {
 }
 
 function typeOf({ headers }: Response): string {
-  return (headers.get('content-type') ?? '').replace(/\s*;.*/s, '').toLowerCase();
+  const [type = ''] = (headers.get('content-type') ?? '').split(';', 1);
+  return type.trim().toLowerCase();
 }
 
 function positionOf({ headers }: Response): object | null {

@@ -10,10 +10,10 @@ export interface ParsedPosition {
   readonly offset: number;
 }
 
-/** @returns the parts of `<run ID>:<offset>`, or null for any other text */
-export function parsePosition(text: string | undefined): ParsedPosition | null {
-  const match = /^([0-9a-f]{40}):(\d{1,16})$/i.exec(text ?? '');
-  return match && { runId: (match[1] as string).toLowerCase(), offset: Number(match[2]) };
+/** @param text may come from a node, and then be anything @returns the parts of `<run ID>:<offset>`; null for anything else */
+export function parsePosition(text: unknown): ParsedPosition | null {
+  const match = typeof text === 'string' && /^([0-9a-f]{40}):(\d{1,16})$/i.exec(text);
+  return match ? { runId: (match[1] as string).toLowerCase(), offset: Number(match[2]) } : null;
 }
 
 /**

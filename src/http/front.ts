@@ -222,7 +222,7 @@ export class Front {
       const { upgrade } = this.#parts;
       if (problem !== null) this.#end(connection, problem, request);
       else if (upgrade !== null) upgrade(request, connection, head)?.catch(failed);
-      else this.#end(connection, new Problem('NOT_FOUND', 'this listener has no WebSockets'), request);
+      else this.#end(connection, new Problem('UNKNOWN_PATH', 'this listener has no WebSockets'), request);
     } catch (error) {
       failed(error);
     }

@@ -52,7 +52,7 @@ export function elsewhere(side: Side, request: FastifyRequest): Problem | null {
   }
   // Others learn no more than of a path that is not there.
   if (request.principal?.has('admin') !== true) return noSuchPath(request);
-  return new Problem('NOT_FOUND', 'the admin listener of this node serves this (--admin-listen)');
+  return new Problem('UNKNOWN_PATH', 'the admin listener of this node serves this (--admin-listen)');
 }
 
 function placeOf(requirement: Requirement | null): 'main' | 'admin' | 'both' {

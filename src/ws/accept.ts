@@ -108,7 +108,7 @@ export function acceptWebSockets(
     const endpoint = endpoints.get(path);
     const refusal = refusalOf(request, path, endpoint, acceptor.admission);
     if (refusal !== null || endpoint === undefined) {
-      refuse(request, connection, refusal ?? { problem: new Problem('NOT_FOUND', `there is no ${path}`) });
+      refuse(request, connection, refusal ?? { problem: new Problem('UNKNOWN_PATH', `there is no ${path}`) });
       return;
     }
     const taken = (ws: WebSocket, sender: Principal | null): void => {
@@ -196,7 +196,7 @@ function refusalOf(
   const foreign = hostRefusal(request, admission);
   if (foreign !== null) return { problem: foreign };
   if (endpoint === undefined) {
-    return { problem: new Problem('NOT_FOUND', `there is no WebSocket at ${path}`) };
+    return { problem: new Problem('UNKNOWN_PATH', `there is no WebSocket at ${path}`) };
   }
   const unwanted = endpoint.refusal(request);
   if (unwanted !== null) return { problem: new Problem('FORBIDDEN', unwanted) };

@@ -487,7 +487,7 @@ test('a storage may yield its entries one after the other', async (t) => {
   function* entries(): Generator<Entry> {
     yield one;
   }
-  const load = async () => ({ scope: '[""]', position: 'p', entries: entries() });
+  const load = async () => ({ scope: '[""]', position: `${'a'.repeat(40)}:1`, entries: entries() });
   const copy = open(t, { url: 'http://127.0.0.1:1', storage: { ...storage, load } });
   await new Promise<void>((resolve) => copy.subscribe(resolve));
   assert.deepEqual(copy.snapshot(), [one]);
@@ -501,13 +501,36 @@ test('a mirror whose stored position no node accepts starts over', async (t) => 
   );
   const storage = memoryStorage();
   const old = { key: 'old', value: 'served meanwhile', version: 1, expiresAt: null };
-  await storage.save({ kind: 'replace', scope: '[""]', position: 'nonsense', entries: [old] });
+  const position = `${'b'.repeat(40)}:7`;
+  await storage.save({ kind: 'replace', scope: '[""]', position, entries: [old] });
   const copy = open(t, { url: feed.url, storage });
   copy.on('reset', () => assert.equal(copy.get('old'), 'served meanwhile'));
   await copy.ready;
   assert.deepEqual(contents(copy), expected(history));
-  assert.deepEqual(feed.requests.map(String), ['position=nonsense', '']);
+  assert.deepEqual(
+    feed.requests.map((query) => query.get('position')),
+    [position, null],
+  );
 });
+
+for (const position of ['', 'now', 'nonsense', 'x'.repeat(20_000), `${'b'.repeat(40)}:`]) {
+  test(`a stored copy at ${JSON.stringify(position.slice(0, 50))} is no copy, and is replaced`, async (t) => {
+    const history = abc();
+    const feed = await scriptedFeed(t, () => history.from(undefined));
+    const storage = memoryStorage();
+    const stale = { key: 'stale', value: 'v', version: 1, expiresAt: null };
+    await storage.save({ kind: 'replace', scope: '[""]', position, entries: [stale] });
+    const copy = open(t, { url: feed.url, storage });
+    const failed = new Promise((resolve) => copy.on('storage-error', resolve));
+    await copy.ready;
+    await failed;
+    assert.deepEqual(contents(copy), expected(history));
+    assert.deepEqual(
+      feed.requests.map((query) => query.get('position')),
+      [null],
+    );
+  });
+}
 
 test('a request that is wrong without a position too is a failure', async (t) => {
   const wrong = { type: 'error', code: 'BAD_REQUEST', detail: 'that is no prefix' };

@@ -399,3 +399,51 @@ test('a client of a node is a writer', async (t) => {
   await assert.rejects(writes.set('..', ''), { name: 'UnsendableKey' });
   assert.equal(writes.has('..'), false);
 });
+
+for (const answer of [
+  undefined,
+  null,
+  {},
+  { position: { toString: 0 }, version: 2 },
+  { position: [at(5)], version: 2 },
+  { position: 'elsewhere', version: 2 },
+]) {
+  test(`an answer without a position is a refusal: ${JSON.stringify(answer)}`, async (t) => {
+    const { writer, writes, refused } = await stage(t);
+    const written = writes.set('k', 'v');
+    (await writer.call(0)).answer.resolve(answer as unknown as Accepted);
+    await assert.rejects(written, TypeError);
+    assert.equal(refused.length, 1);
+    const next = writes.set('k', 'w');
+    (await writer.call(1)).answer.resolve({ position: at(1), version: 1 });
+    await next;
+  });
+}
+
+test('a refusal of something between the page and the node is final, and blocks no other write', async (t) => {
+  const { writer, writes, refused } = await stage(t);
+  const large = writes.set('large', 'v');
+  (await writer.call(0)).answer.reject(problem(413, 'BAD_ANSWER'));
+  await assert.rejects(large, { status: 413 });
+  assert.equal(refused.length, 1);
+});
+
+test('a write that can be aborted replaces no other one, and is replaced by none', async (t) => {
+  const { writer, writes } = await stage(t);
+  const [first, third] = [new AbortController(), new AbortController()];
+  const sent = writes.set('k', 'sent');
+  await writer.call(0);
+  const mine = writes.set('k', 'mine', { signal: first.signal });
+  const plain = writes.set('k', 'plain');
+  const last = writes.set('k', 'last', { signal: third.signal });
+  first.abort();
+  await assert.rejects(mine, { name: 'AbortError' });
+  third.abort();
+  await assert.rejects(last, { name: 'AbortError' });
+  for (const [index, promise] of [sent, plain].entries()) {
+    const { answer, text } = await writer.call(index);
+    assert.equal(text, ['set k sent', 'set k plain'][index]);
+    answer.resolve({ position: at(1), version: index + 1 });
+    await promise;
+  }
+});

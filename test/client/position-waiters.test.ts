@@ -142,3 +142,25 @@ test('a signal ends the waiting with its reason', async () => {
   await assert.rejects(waiters.wait(`${A}:1`, abort.signal), /enough/);
   await assert.rejects(waiters.wait('yesterday'), TypeError);
 });
+
+test('a node that changes its run ID with every answer is asked again only after a pause', async () => {
+  let asked = 0;
+  const change = (): void => {
+    asked += 1;
+    waiters.moved(`${String(asked).padStart(40, '0')}:5`);
+  };
+  const waiters: PositionWaiters = new PositionWaiters(
+    async () => {
+      change();
+      return LINEAGE;
+    },
+    1_000,
+    600_000,
+  );
+  waiters.moved(`${'b'.repeat(40)}:5`);
+  const waiting = waiters.wait(`${'c'.repeat(40)}:5`);
+  for (let turn = 0; turn < 100; turn += 1) await new Promise(setImmediate);
+  assert.equal(asked, 1);
+  waiters.end(new Error('closed'));
+  await assert.rejects(waiting, /closed/);
+});

@@ -101,7 +101,7 @@ test('the master of a replica gets the token of a write, behind two redirects to
 
 test('a redirect that is no answer of a replica to a write brings the token to no other server', async (t) => {
   const other = await listening(t, master);
-  const statuses = [301, 302, 303, 307, 308];
+  const statuses = [301, 302, 307, 308];
   const calls = {
     ...WRITES,
     get: (client: Client) => client.get('k'),
@@ -120,6 +120,25 @@ test('a redirect that is no answer of a replica to a write brings the token to n
   );
   await assert.rejects(new Client(reads.url, { token: TOKEN }).get('k'), { code: 'UNAUTHORIZED' });
   assert.deepEqual(new Set(other.seen.map((each) => each.split(' ')[1])), new Set(['-']));
+});
+
+test('a write that is answered 303 was carried out, and is not sent again', async (t) => {
+  const node = await listening(t, ({ url }, response) => redirect(response, 303, `${url}?done`));
+  const client = new Client(node.url, { token: TOKEN });
+  await assert.rejects(client.increment('n'), { code: 'BAD_ANSWER' });
+  assert.equal(node.seen.length, 1);
+});
+
+test('a token that no header can hold is refused, and no error has its text', async (t) => {
+  const node = await listening(t, master);
+  for (const token of ['secret-one\nsecret-two', 'secret\u0000', 'sécret']) {
+    const refused = new Client(node.url, { token }).get('k');
+    await assert.rejects(
+      refused,
+      (error: Error) => error instanceof TypeError && !/s.cret/.test(error.message),
+    );
+  }
+  assert.deepEqual(node.seen, []);
 });
 
 test('a client that remembers its master takes nobody else for it, so that nobody else gets the token', async (t) => {

@@ -118,7 +118,7 @@ test('each operation is on the listener where its right belongs, and the other o
     const elsewhere = 'the admin listener of this node serves this (--admin-listen)';
     if (ADMIN_ONLY.has(id)) {
       assert.equal(main.status, 404, what);
-      if (!isHead) assert.deepEqual([main.code, main.detail], ['NOT_FOUND', elsewhere], what);
+      if (!isHead) assert.deepEqual([main.code, main.detail], ['UNKNOWN_PATH', elsewhere], what);
       assert.ok(admin.status !== 403 && admin.detail !== elsewhere, what);
       assert.ok(admin.status !== 404 || ABSENT.has(id), what);
     } else {

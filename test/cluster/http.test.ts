@@ -397,7 +397,7 @@ test('unknown paths are 404, other methods 405 with Allow, no HTTP is 400', asyn
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node');
   const connection = new Connection(t, node);
-  isProblem(await connection.send('GET', '/v1/nothing'), 404, 'NOT_FOUND');
+  isProblem(await connection.send('GET', '/v1/nothing'), 404, 'UNKNOWN_PATH');
   const answer = await connection.send('POST', '/v1/keys/k', Buffer.from('v'));
   isProblem(answer, 405, 'METHOD_NOT_ALLOWED');
   assert.equal(answer.headers.allow, 'DELETE, GET, HEAD, OPTIONS, PATCH, PUT');

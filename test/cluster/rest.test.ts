@@ -1086,7 +1086,7 @@ test('the node serves its OpenAPI document as JSON, as YAML and as pages', async
   });
   assert.equal(known.status, 304);
   assert.equal(known.headers['content-type'], undefined);
-  isProblem(await http.send('GET', '/docs/nothing'), 404, 'NOT_FOUND', /there is no \/docs\/nothing here/);
+  isProblem(await http.send('GET', '/docs/nothing'), 404, 'UNKNOWN_PATH', /there is no \/docs\/nothing here/);
   isProblem(await http.send('DELETE', '/docs/'), 405, 'METHOD_NOT_ALLOWED');
   assert.equal((await http.send('OPTIONS', '/docs/')).status, 204);
 });
@@ -1122,7 +1122,7 @@ test('each path answers the methods that it has, and names them', async (t) => {
             assert.equal(answer.headers.allow, options.headers.allow, `${method} ${path}`);
         }
       }
-      isProblem(await http.send('OPTIONS', '/v1/nothing'), 404, 'NOT_FOUND');
+      isProblem(await http.send('OPTIONS', '/v1/nothing'), 404, 'UNKNOWN_PATH');
     },
   );
 

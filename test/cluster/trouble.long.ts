@@ -257,7 +257,7 @@ test('a refused WebSocket upgrade is answered with a problem, like every request
     ['/v1/replication/stream', page, 403, 'FORBIDDEN', /web pages/],
     ['/v1/changes', {}, 400, 'BAD_REQUEST', /psync\.v1\.json is required/],
     ['/v1/changes', page, 403, 'FORBIDDEN', /--allow-origin/],
-    ['/v1/nothing', {}, 404, 'NOT_FOUND', /no WebSocket at \/v1\/nothing/],
+    ['/v1/nothing', {}, 404, 'UNKNOWN_PATH', /no WebSocket at \/v1\/nothing/],
     [
       '/v1/changes',
       { 'sec-websocket-protocol': 'psync.v1.json', 'sec-websocket-key': 'short' },

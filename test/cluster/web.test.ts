@@ -292,7 +292,7 @@ test('answers tell browsers and caches what they may do with them', async (t) =>
     const foreign = { origin: `http://${EVIL}`, 'access-control-request-method': 'PUT' };
     const refused = await openHttp.send('OPTIONS', '/v1/keys/k', undefined, foreign);
     assert.equal(refused.headers['access-control-allow-origin'], undefined);
-    isProblem(await openHttp.send('OPTIONS', '/v1/nothing', undefined, foreign), 404, 'NOT_FOUND');
+    isProblem(await openHttp.send('OPTIONS', '/v1/nothing', undefined, foreign), 404, 'UNKNOWN_PATH');
   });
 
   await t.test('an answer that depends on Accept has Vary, also an answer without a body', async () => {
@@ -422,7 +422,11 @@ test('requests are answered by the rules of RFC 9110', async (t) => {
           const answer = await raw(plain, `${method} /v1/keys`, [local, ...more], body);
           isRawProblem(answer, 405, 'METHOD_NOT_ALLOWED', new RegExp(method));
           assert.equal(answer.headers.allow, allow);
-          isRawProblem(await raw(plain, `${method} /v1/nothing`, [local, ...more], body), 404, 'NOT_FOUND');
+          isRawProblem(
+            await raw(plain, `${method} /v1/nothing`, [local, ...more], body),
+            404,
+            'UNKNOWN_PATH',
+          );
         }
       }
       const tunnel = await raw(plain, 'CONNECT a.example:443', [local]);

@@ -35,7 +35,7 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
   'node/role/run-ids.ts': [3, `${TOLD}: in the lineage`],
   'node/upkeep/scrubber.ts': [1, `${TOLD}: when it began`],
   'node/upkeep/verifier.ts': [1, `${TOLD}: when it was compared`],
-  'node/session/sessions.ts': [2, `${TOLD}: events of sessions, and when a replica came back`],
+  'node/session/sessions.ts': [1, `${TOLD}: events of sessions, and when a replica came back`],
   'node/head/keyspace/keyspace-view.ts': [2, EXPIRY],
   'node/unattended.ts': [1, 'the same World for somebody else'],
   'node/write/write-turn.ts': [1, EXPIRY],

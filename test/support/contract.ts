@@ -167,7 +167,7 @@ function documentedAnswer(method: string, path: string, exchange: Exchange): Doc
     assert.match(String(exchange.headers.allow), /\bOPTIONS\b/, 'Allow');
   }
   return {
-    description: '`BAD_REQUEST` `NOT_FOUND` `METHOD_NOT_ALLOWED`',
+    description: '`BAD_REQUEST` `UNKNOWN_PATH` `METHOD_NOT_ALLOWED`',
     headers: {},
     ...(exchange.status === 204
       ? {}

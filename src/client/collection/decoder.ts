@@ -23,9 +23,9 @@ function decodeWith<T>(schema: StandardSchema<T>): Decode<T> {
   return (value) => {
     if (typeof value !== 'string') throw new TypeError('the value is no text');
     const result = schema['~standard'].validate(JSON.parse(value));
-    if ('then' in result) throw new TypeError('a schema that takes time cannot decode');
-    if (result.issues === undefined) return result.value;
-    throw new TypeError(result.issues.map(describe).join('; '));
+    const checked = atOnce(result) as SchemaResult<T>;
+    if (checked.issues === undefined) return checked.value;
+    throw new TypeError(checked.issues.map(describe).join('; '));
   };
 }
 
@@ -43,5 +43,12 @@ function describe({
 /** @param decode a function, or a schema, which gets the value parsed as JSON */
 export function decoderOf<T>(decode: Decode<T> | StandardSchema<T>): Decode<T> {
   // Schemas of arktype are functions too.
-  return '~standard' in decode ? decodeWith(decode) : decode;
+  return '~standard' in decode ? decodeWith(decode) : (value, key) => atOnce(decode(value, key));
+}
+
+/** @throws TypeError for a promise, whose own failure nobody would hear of */
+function atOnce<T>(result: T): T {
+  if (!(result instanceof Promise)) return result;
+  result.catch(() => undefined);
+  throw new TypeError('a schema that takes time cannot decode');
 }

@@ -137,7 +137,9 @@ export class PositionWaiters {
     this.#lineageOf(time)
       .then((ancestors) => {
         this.#lineage = { runId, ancestors };
-        done();
+        // A node that changes its run ID again and again is not asked without a pause.
+        if (parsePosition(this.#at)?.runId === runId) done();
+        else failed();
       })
       .catch(failed);
   }

@@ -4,6 +4,7 @@
  * Data and position belong together: a storage only has to promise that each update is stored as a whole or not at all.
  * Whatever else fails, the mirror at worst starts over.
  */
+import { parsePosition } from '../position.ts';
 import type { Entry } from './entry.ts';
 
 export interface StoredCopy {
@@ -69,7 +70,7 @@ export interface LoadedCopy {
  */
 export async function checkedCopy(stored: StoredCopy): Promise<LoadedCopy> {
   const wrong = (): TypeError => new TypeError('the stored copy is none');
-  if (typeof stored.position !== 'string') throw wrong();
+  if (parsePosition(stored.position) === null) throw wrong();
   const entries = new Map<string, Entry>();
   for (const entry of stored.entries) {
     const { key, value, version, expiresAt } = entry;

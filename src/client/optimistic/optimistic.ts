@@ -233,6 +233,7 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
           (accepted) => this.#accept(write, accepted),
           (error: unknown) => this.#refuse(write, error),
         )
+        .catch((error: unknown) => this.#refuse(write, error))
         .finally(() => {
           this.#sentNow -= 1;
           this.#send();
@@ -241,17 +242,26 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
   }
 
   async #sendOne(write: PendingWrite): Promise<Accepted> {
-    const { key, condition, signal } = write;
+    const { key, condition } = write;
     const { ifVersion: shown } = condition;
     const ifVersion = shown === undefined ? undefined : this.#queue.versionOf(shown);
     if (shown !== undefined && typeof ifVersion !== 'number') throw new LostBasisError(key);
-    const signals = AbortSignal.any([this.#closing.signal, ...(signal === undefined ? [] : [signal])]);
-    return sent(write, { ...condition, ifVersion: ifVersion ?? undefined }, this.#sending, signals);
+    return sent(
+      write,
+      { ...condition, ifVersion: ifVersion ?? undefined },
+      this.#sending,
+      this.#signalOf(write),
+    );
+  }
+
+  /** Aborts with the write, and with all of them. */
+  #signalOf({ signal }: PendingWrite): AbortSignal {
+    return AbortSignal.any([this.#closing.signal, ...(signal === undefined ? [] : [signal])]);
   }
 
   #accept(write: PendingWrite, accepted: Accepted): void {
     if (write.stage === 'over') return;
-    if (parsePosition(accepted.position) === null) {
+    if (parsePosition(accepted?.position) === null) {
       this.#refuse(write, new TypeError('the answer has no position'));
       return;
     }
@@ -289,7 +299,8 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
   /** Waits for the position of a write in another history, of which the mirror asks its node. */
   #waitAcross(write: PendingWrite): void {
     this.#accepted.delete(write);
-    this.#mirror.waitFor(write.accepted?.position ?? '').then(
+    const signal = this.#signalOf(write);
+    this.#mirror.waitFor(write.accepted?.position ?? '', { signal }).then(
       () => this.#confirm(write),
       (error: unknown) => this.#refuse(write, error),
     );

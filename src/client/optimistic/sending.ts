@@ -67,7 +67,7 @@ export async function sent(
     } catch (error) {
       signal.throwIfAborted();
       const { status, code, name } = error as { status?: unknown; code?: unknown; name?: unknown };
-      const isAnswer = typeof status === 'number' && code !== 'BAD_ANSWER';
+      const isAnswer = typeof status === 'number' && (code !== 'BAD_ANSWER' || isFinal(status));
       if (name === 'UnsendableKey' || (isAnswer && !LATER.has(code))) throw error;
       if (!isAnswer && isConditional(write)) throw new UncertainWriteError(write.key, error);
       failed(write.key, error);
@@ -102,4 +102,9 @@ function pause(ms: number, signal: Signal): Promise<void> {
     const timer = setTimeout(resolve, ms);
     signal.addEventListener('abort', () => clearTimeout(timer));
   });
+}
+
+/** Whether a status of HTTP refuses a request for good, whoever on the way to the node says so. */
+function isFinal(status: number): boolean {
+  return status >= 400 && status < 500 && ![408, 425, 429].includes(status);
 }

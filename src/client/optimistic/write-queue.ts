@@ -40,8 +40,8 @@ export class WriteQueue {
     const { key } = write;
     const { writes } = this.#of(key);
     const last = writes.at(-1);
-    const isWhole = write.operation.kind !== 'patch' && !isConditional(write);
-    const replaces = isWhole && last?.stage === 'waiting' && !isConditional(last) ? last : undefined;
+    const isWhole = write.operation.kind !== 'patch' && isPlain(write);
+    const replaces = isWhole && last?.stage === 'waiting' && isPlain(last) ? last : undefined;
     if (replaces !== undefined) this.end(replaces);
     const now = this.#of(key);
     now.writes.push(write);
@@ -139,4 +139,9 @@ export class WriteQueue {
       this.#versions.delete(oldest);
     }
   }
+}
+
+/** Whether the fate of the write depends on nothing but the node: no condition can refuse it, and nobody can abort it. */
+function isPlain(write: PendingWrite): boolean {
+  return !isConditional(write) && write.signal === undefined;
 }

@@ -45,6 +45,9 @@ export async function exchange<T>(
 ): Promise<T> {
   const target = path + queryOf(query);
   const token = await tokenOf(shown);
+  // `fetch` would name the token in its error.
+  if (token && !/^[!-~]+$/.test(token))
+    throw new TypeError('the token has characters that no header can hold');
   const request = {
     ...init,
     headers: {

@@ -20,7 +20,8 @@ export async function sentToMaster(send: typeof fetch, url: string, init: Reques
     if (response.type === 'opaqueredirect') return followed(send, target, init);
     const { status, headers } = response;
     const location = headers.get('location');
-    if (status < 300 || status > 399 || !location) return response;
+    // 303 says that the request was carried out.
+    if (status < 300 || status > 399 || status === 303 || !location) return response;
     const problem = await (response.clone().json() as Promise<{ code?: unknown } | null>).catch(() => null);
     if (status !== 307 || problem?.code !== 'READONLY') return send(target, init);
     const master = new URL(location, target).href;

@@ -110,7 +110,7 @@ function revokeRoute(app: FastifyInstance, place: TokenPlace): void {
       },
       response: {
         200: json('The token is no longer valid.', revokedToken),
-        ...problems('NOT_FOUND', 'DISK_FULL'),
+        ...problems('admin', 'NOT_FOUND', 'DISK_FULL'),
       },
     },
     handler: async (request, reply) => {

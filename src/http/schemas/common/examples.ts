@@ -168,6 +168,7 @@ const EXAMPLES: Readonly<Record<ProblemCode, Example>> = {
     detail: 'pages of http://evil.example may not change anything on this node; --allow-origin lets them',
   },
   NOT_FOUND: { detail: 'there is no key "greeting"' },
+  UNKNOWN_PATH: { detail: 'there is no /v1/key/greeting here' },
   NOT_JSON: { detail: 'the value of "greeting" is not JSON' },
   NOT_INTEGER: { detail: 'the value of "greeting" is not a 64-bit integer' },
   INTEGER_OVERFLOW: { detail: 'the sum of 9223372036854775807 and 1 has more than 64 bits' },

@@ -63,7 +63,7 @@ const GROUPS = {
   /** Every read that may wait for a position. */
   wait: ['UNKNOWN_HISTORY', 'NOT_REACHED', 'TOO_MANY_REQUESTS'],
   /** What another listener may serve (`--admin-listen`). */
-  admin: ['NOT_FOUND'],
+  admin: ['UNKNOWN_PATH'],
   /** What reads a body as JSON; also a DELETE that brings one. */
   body: ['BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'],
 } as const satisfies Readonly<Record<string, readonly ProblemCode[]>>;
