@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import test from 'node:test';
 import { PROBLEMS } from '../src/node/problem.ts';
+import { declarationsIn } from '../tools/client-page.ts';
 import { documents } from '../tools/references.ts';
 import { abbreviated, blocksOf, DocumentSession, showsTheSame } from './support/document-session.ts';
 
@@ -62,4 +63,29 @@ test('docs/http-api.md explains every code of an error, with its status', async 
   const explained = Object.fromEntries(rows.map(([, code = '', status]) => [code, Number(status)]));
   const known = Object.fromEntries(Object.entries(PROBLEMS).map(([code, { status }]) => [code, status]));
   assert.deepEqual(explained, known);
+});
+
+test('the reference of the client shows a union to its end, and every overload', () => {
+  const union =
+    "type State = \n/** One. */\n{\n    kind: 'one';\n}\n/** Two; last. */\n | {\n    kind: 'two';\n};";
+  const text = `/** States. */
+export ${union}
+export declare function pick(key: string): {
+    one: 1;
+};
+export declare function pick(): void;
+export declare class Thing {
+    #private;
+    get(): void;
+}
+`;
+  assert.deepEqual(declarationsIn(text), [
+    { name: 'State', comment: 'States.', text: union.replace('= ', '=') },
+    {
+      name: 'pick',
+      comment: '',
+      text: 'function pick(key: string): {\n    one: 1;\n};\nfunction pick(): void;',
+    },
+    { name: 'Thing', comment: '', text: 'class Thing {\n    get(): void;\n}' },
+  ]);
 });

@@ -81,18 +81,32 @@ function exportsOf(file: string): readonly Declaration[] {
   });
 }
 
+/** The comment, and the declaration. A class or interface ends with a brace, anything else with `;`. */
 const DECLARATION =
-  /^(?:\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\n)?export (?:declare )?((?:abstract )?(?:class|function|interface|type|const) (\w+)[\s\S]*?(?:^\}|;))$(?=\n(?:\/\*\*|export|import|declare|type|interface|const|$)|$(?![\s\S]))/gm;
+  /^(?:\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\n)?export (?:declare )?((?:(?:abstract )?class|interface) \w+[\s\S]*?^\}|(?:function|type|const) \w+[\s\S]*?;)$(?=\n(?:\/\*\*|export|import|declare|type|interface|const|$)|$(?![\s\S]))/gm;
+const NAME = /^(?:abstract )?\w+ (\w+)/;
 
-/** @returns what a file declares and exports itself */
-function declarationsOf(file: string): readonly Declaration[] {
-  return [...readFileSync(file, 'utf8').matchAll(DECLARATION)].map(
-    ([, comment = '', text = '', name = '']) => ({
+/**
+ * @param text a file of declarations, as the compiler makes it
+ * @returns what it declares and exports itself; the overloads of a function are one declaration
+ */
+export function declarationsIn(text: string): readonly Declaration[] {
+  const found = new Map<string, Declaration>();
+  for (const [, comment = '', declared = ''] of text.matchAll(DECLARATION)) {
+    const name = NAME.exec(declared)?.[1] ?? '';
+    const before = found.get(name);
+    const shown = declared.replaceAll(/^ {4}#private;\n| +$/gm, '');
+    found.set(name, {
       name,
-      comment: comment.replaceAll(/^ ?\* ?/gm, '').trim(),
-      text: text.replaceAll(/^ {4}#private;\n/gm, ''),
-    }),
-  );
+      comment: before?.comment ?? comment.replaceAll(/^ ?\* ?/gm, '').trim(),
+      text: before === undefined ? shown : `${before.text}\n${shown}`,
+    });
+  }
+  return [...found.values()];
+}
+
+function declarationsOf(file: string): readonly Declaration[] {
+  return declarationsIn(readFileSync(file, 'utf8'));
 }
 
 function section({ name, comment, text }: Declaration): string {
