@@ -32,8 +32,8 @@ export interface SetOptions extends WriteOptions {
 }
 
 /**
- * Calls one node, and follows its redirects of writes to the master. `Client` of psyncd/client/full is the same with several nodes,
- * time-outs and repetitions.
+ * Calls one node, and follows its redirects of writes to the master; a page cannot follow them to another server, and needs the URL
+ * of the master. `Client` of psyncd/client/full is the same with several nodes, time-outs and repetitions.
  * @typeParam More further options of each call
  */
 export class Client<More extends object = object> {
