@@ -15,7 +15,7 @@ import { staticFiles } from '../support/static-files.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const run = promisify(execFile);
-/** What the project installs beside psyncd. */
+/** What the project installs beside psyncd-client. */
 const PACKAGES = [
   'react',
   'react-dom',
@@ -27,7 +27,7 @@ const PACKAGES = [
   'csstype',
 ];
 
-/** Builds the example in a folder where psyncd is installed as applications have it. @returns the folder with the page */
+/** Builds the example in a folder where psyncd-client is installed as applications have it. @returns the folder with the page */
 async function built(t: TestContext): Promise<string> {
   const folder = await temporaryFolder(t);
   const modules = join(folder, 'node_modules');
@@ -35,9 +35,10 @@ async function built(t: TestContext): Promise<string> {
     recursive: true,
     filter: (path) => !path.endsWith('dist'),
   });
-  await mkdir(join(modules, 'psyncd'), { recursive: true });
-  await cp(join(ROOT, 'package.json'), join(modules, 'psyncd', 'package.json'));
-  await cp(await builtClient(t), join(modules, 'psyncd', 'dist'), { recursive: true });
+  const client = join(modules, 'psyncd-client');
+  await mkdir(client, { recursive: true });
+  await cp(join(ROOT, 'packages', 'client', 'package.json'), join(client, 'package.json'));
+  await cp(join(await builtClient(t), 'client'), join(client, 'dist'), { recursive: true });
   for (const name of PACKAGES) {
     await mkdir(join(modules, name, '..'), { recursive: true });
     await symlink(join(ROOT, 'node_modules', name), join(modules, name));

@@ -1,4 +1,4 @@
-import { useEntries } from 'psyncd/client/react';
+import { useEntries } from 'psyncd-client/react';
 import { Connection } from './connection.tsx';
 import { entries, prefix } from './live.ts';
 import { NewTask } from './new-task.tsx';

@@ -1,5 +1,5 @@
-import type { MirrorState } from 'psyncd/client';
-import { useMirrorState } from 'psyncd/client/react';
+import type { MirrorState } from 'psyncd-client';
+import { useMirrorState } from 'psyncd-client/react';
 import { entries } from './live.ts';
 
 /** Shows whether the list is up to date. */

@@ -1,6 +1,6 @@
 /** The page's copy of the entries, and its way to write them: one of each for the whole page. */
-import { indexedDbStorage, mirror } from 'psyncd/client';
-import { Client } from 'psyncd/client/full';
+import { indexedDbStorage, mirror } from 'psyncd-client';
+import { Client } from 'psyncd-client/full';
 
 // Query: node=http://HOST:PORT (repeat it for further nodes, the master first), prefix=PREFIX.
 const query = new URLSearchParams(location.search);

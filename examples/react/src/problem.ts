@@ -1,4 +1,4 @@
-import { ApiError } from 'psyncd/client';
+import { ApiError } from 'psyncd-client';
 
 /** @returns what to tell the user when a write has failed */
 export function problemOf(error: unknown): string {

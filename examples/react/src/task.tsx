@@ -1,4 +1,4 @@
-import type { Entry } from 'psyncd/client';
+import type { Entry } from 'psyncd-client';
 import { memo, useState, useTransition } from 'react';
 import { client, entries } from './live.ts';
 import { problemOf } from './problem.ts';
