@@ -16,7 +16,7 @@ export interface PageOptions extends ReadOptions, FullCallOptions {
   readonly prefix?: string | undefined;
   /** Only keys after this one. */
   readonly after?: string | undefined;
-  /** Largest number of entries of a page: 1 to 1,000; default 100. */
+  /** Largest number of entries of a page: 1 to 1,000; default 100. `entries` reads all pages, whatever it is. */
   readonly limit?: number | undefined;
 }
 
