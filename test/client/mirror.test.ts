@@ -540,3 +540,17 @@ test('a request that is wrong without a position too is a failure', async (t) =>
   await assert.rejects(open(t, { url: feed.url, storage }).ready, { code: 'BAD_REQUEST' });
   assert.equal(feed.requests.length, 2);
 });
+
+test('a listener that reconnects at each change of the state does not make the mirror spin', async (t) => {
+  const history = abc();
+  const feed = await scriptedFeed(t, () => history.from(undefined));
+  const copy = open(t, { url: feed.url });
+  let calls = 0;
+  copy.on('state', () => {
+    calls += 1;
+    copy.reconnect();
+  });
+  for (let turn = 0; turn < 1_000; turn += 1) await new Promise(setImmediate);
+  assert.ok(calls < 50, `${calls} changes of the state`);
+  assert.ok(feed.requests.length <= 2, `${feed.requests.length} connections`);
+});

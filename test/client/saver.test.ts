@@ -220,7 +220,7 @@ test('a mirror that waits for its right to store takes over when it has it, what
   await pass(SAVE_AGAIN_MS);
   assert.equal(await check(inner, past), 'p1');
   past.change('c', '1');
-  await inner.save({ kind: 'patch', base: 'p1', position: 'p2', put: past.at('p2'), remove: [] });
+  await inner.save({ kind: 'patch', scope: 's', base: 'p1', position: 'p2', put: past.at('p2'), remove: [] });
   granted.resolve();
   await turn();
   await pass(SAVE_EVERY_MS);

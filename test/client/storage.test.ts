@@ -54,18 +54,33 @@ for (const [name, create] of Object.entries(STORAGES)) {
     const storage = create();
     await storage.save(REPLACE);
     const put = [entry('b', 'new'), entry('c')];
-    await storage.save({ kind: 'patch', base: 'p1', position: 'p2', put, remove: ['a', 'missing'] });
+    await storage.save({
+      kind: 'patch',
+      scope: 's',
+      base: 'p1',
+      position: 'p2',
+      put,
+      remove: ['a', 'missing'],
+    });
     assert.deepEqual(await loaded(storage), { scope: 's', position: 'p2', entries: put });
     await storage.close();
   });
 
   test(`${name}: a patch of another base changes nothing`, async () => {
     const storage = create();
-    const patch = { kind: 'patch', base: 'p0', position: 'p2', put: [entry('c')], remove: ['a'] } as const;
+    const patch = {
+      kind: 'patch',
+      scope: 's',
+      base: 'p0',
+      position: 'p2',
+      put: [entry('c')],
+      remove: ['a'],
+    } as const;
     await assert.rejects(storage.save(patch), { name: 'StorageConflict', isEmpty: true });
     assert.equal(await storage.load(), null);
     await storage.save(REPLACE);
     await assert.rejects(storage.save(patch), { name: 'StorageConflict', isEmpty: false });
+    await assert.rejects(storage.save({ ...patch, base: 'p1', scope: 'other' }), StorageConflict);
     const { scope, position, entries } = REPLACE;
     assert.deepEqual(await loaded(storage), { scope, position, entries });
     await storage.close();
@@ -84,7 +99,14 @@ test('indexedDbStorage: a failed update leaves everything as it was', async () =
   const storage = indexedDbStorage('uncloneable');
   await storage.save(REPLACE);
   const bad = { ...entry('x'), value: (() => undefined) as unknown as string };
-  const patch = { kind: 'patch', base: 'p1', position: 'p2', put: [entry('c'), bad], remove: ['a'] } as const;
+  const patch = {
+    kind: 'patch',
+    scope: 's',
+    base: 'p1',
+    position: 'p2',
+    put: [entry('c'), bad],
+    remove: ['a'],
+  } as const;
   await assert.rejects(storage.save(patch), { name: 'DataCloneError' });
   await assert.rejects(storage.save({ ...REPLACE, entries: [entry('c'), bad] }), { name: 'DataCloneError' });
   const { scope, position, entries } = REPLACE;
@@ -96,7 +118,7 @@ test('indexedDbStorage: of two writers to one name only one goes on', async () =
   const [one, other] = [indexedDbStorage('shared'), indexedDbStorage('shared')];
   await one.save(REPLACE);
   assert.equal((await other.load())?.position, 'p1');
-  const patch = { kind: 'patch', base: 'p1', position: 'p2', put: [], remove: ['a'] } as const;
+  const patch = { kind: 'patch', scope: 's', base: 'p1', position: 'p2', put: [], remove: ['a'] } as const;
   await other.save(patch);
   await assert.rejects(one.save(patch), StorageConflict);
   await Promise.all([one.close(), other.close()]);
@@ -144,7 +166,7 @@ test('indexedDbStorage: a database that is deleted while it is open is created a
     deleting.onsuccess = resolve;
     deleting.onerror = reject;
   });
-  const patch = { kind: 'patch', base: 'p1', position: 'p2', put: [], remove: [] } as const;
+  const patch = { kind: 'patch', scope: 's', base: 'p1', position: 'p2', put: [], remove: [] } as const;
   await assert.rejects(storage.save(patch), StorageConflict);
   assert.equal(await storage.load(), null);
   await storage.save(REPLACE);

@@ -102,7 +102,8 @@ async function write(transaction: IDBTransaction, update: StorageUpdate): Promis
     meta.put({ scope: update.scope, position: update.position } satisfies Meta, CURRENT);
   } else {
     const current = await answer<Meta | undefined>(meta.get(CURRENT));
-    if (current?.position !== update.base) throw new StorageConflict(current === undefined);
+    if (current?.position !== update.base || current.scope !== update.scope)
+      throw new StorageConflict(current === undefined);
     await inParts(update.remove, (key) => entries.delete(key));
     await inParts(update.put, (entry) => entries.put(entry));
     meta.put({ scope: current.scope, position: update.position } satisfies Meta, CURRENT);

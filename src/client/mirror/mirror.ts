@@ -28,6 +28,8 @@ import { within } from './within.ts';
 const STORAGE_MS = 10_000;
 /** Time between two reports of how much of a snapshot has arrived, in milliseconds. */
 const PROGRESS_MS = 100;
+/** Shortest time between two connections that `reconnect` asks for, in milliseconds. */
+const RECONNECT_MS = 250;
 
 /** @throws TypeError for a missing or malformed URL, or a limit that is not a positive number */
 export function mirror(options: MirrorOptions): Mirror {
@@ -198,12 +200,15 @@ export class Mirror {
     const { signal } = this.#abort;
     while (!signal.aborted) {
       const position = this.#copy.position ?? undefined;
+      // Whoever calls `reconnect` for each change of the state asks a node no more often than this.
+      const pause = new Promise((resolve) => setTimeout(resolve, RECONNECT_MS));
       this.#events = follow({ ...this.#options, position, signal, onConnection });
       for await (const event of this.#events) {
         for (const effect of this.#copy.take(event)) this.#perform(effect);
         if (event.type === 'entry' && performance.now() >= this.#toldAt + PROGRESS_MS)
           this.#become(this.state);
       }
+      if (!signal.aborted) await pause;
     }
   }
 

@@ -142,6 +142,6 @@ export class Saver {
       if (entry === undefined) remove.push(key);
       else put.push(entry);
     }
-    return { kind: 'patch', base: stored.position, position, put, remove };
+    return { kind: 'patch', scope, base: stored.position, position, put, remove };
   }
 }

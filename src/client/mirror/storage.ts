@@ -19,6 +19,8 @@ export type StorageUpdate =
   | ({ readonly kind: 'replace' } & StoredCopy)
   | {
       readonly kind: 'patch';
+      /** Scope of the copy that it changes. */
+      readonly scope: string;
       /** The stored position that the update expects; another one means that another program has written. */
       readonly base: string;
       readonly position: string;
@@ -34,7 +36,7 @@ export interface MirrorStorage {
   lock?(): Promise<void>;
   /** @returns null: nothing is stored. A mirror treats a rejection like null. */
   load(): Promise<StoredCopy | null>;
-  /** @throws StorageConflict when a patch has another base */
+  /** @throws StorageConflict when a patch has another base or scope */
   save(update: StorageUpdate): Promise<void>;
   /** Closes the storage; no further calls follow. */
   close(): Promise<void>;
@@ -94,7 +96,9 @@ export function memoryStorage(): MirrorStorage {
         stored = { scope: update.scope, position: update.position, entries };
         return;
       }
-      if (stored?.position !== update.base) throw new StorageConflict(stored === null);
+      if (stored?.position !== update.base || stored.scope !== update.scope) {
+        throw new StorageConflict(stored === null);
+      }
       for (const entry of update.put) stored.entries.set(entry.key, entry);
       for (const key of update.remove) stored.entries.delete(key);
       stored.position = update.position;

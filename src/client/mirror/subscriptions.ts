@@ -22,9 +22,11 @@ export class Subscriptions {
   /** Calls each listener once whose entries are among the changed ones. */
   notify(changes: readonly { readonly key: string }[]): void {
     const due = new Set<Parameters<typeof callEach>[0]>();
+    // Thousands of prefixes have few lengths.
+    const lengths = new Set([...this.#byPrefix.keys()].map(({ length }) => length));
     for (const { key } of changes) {
       due.add(this.#byKey.get(key));
-      for (const [prefix, group] of this.#byPrefix) if (key.startsWith(prefix)) due.add(group);
+      for (const length of lengths) due.add(this.#byPrefix.get(key.slice(0, length)));
     }
     for (const group of due) callEach(group, changes);
   }
