@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFile, mkdir, readdir, readFile, symlink } from 'node:fs/promises';
+import { copyFile, cp, mkdir, readdir, readFile, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import test from 'node:test';
@@ -12,10 +12,19 @@ import { temporaryFolder } from './support/cluster.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const run = promisify(execFile);
+/** Paths of a checkout that no build needs. */
+const BUILT_OR_FOREIGN = /(?:^|\/)(?:node_modules|dist|\.git|psyncd-data[^/]*)$/;
 
 test('the packed tarball runs `npx psyncd serve` in an empty folder', async (t) => {
   const folder = await temporaryFolder(t);
-  await run('npm', ['pack', '--pack-destination', folder], { cwd: ROOT });
+  // npm builds before it packs, and other tests use what is built in the checkout.
+  const source = await temporaryFolder(t);
+  await cp(ROOT, source, {
+    recursive: true,
+    filter: (path) => !BUILT_OR_FOREIGN.test(path.slice(ROOT.length)),
+  });
+  await symlink(join(ROOT, 'node_modules'), join(source, 'node_modules'));
+  await run('npm', ['pack', '--pack-destination', folder], { cwd: source });
   const [tarball = ''] = await readdir(folder);
   await mkdir(join(folder, 'node_modules', '.bin'), { recursive: true });
   await run('tar', ['-xzf', join(folder, tarball), '-C', join(folder, 'node_modules')]);
@@ -37,7 +46,7 @@ test('the packed tarball runs `npx psyncd serve` in an empty folder', async (t) 
   assert.equal(imported.stdout, 'function\n');
 
   // The package psyncd-client is the same client.
-  const built = join(ROOT, 'packages', 'client', 'dist');
+  const built = join(source, 'packages', 'client', 'dist');
   assert.deepEqual(
     (await readdir(built, { recursive: true })).sort(),
     (await readdir(join(home, 'dist', 'client'), { recursive: true })).sort(),

@@ -1,6 +1,7 @@
 /**
  * Runs the tests. `npm test` runs the short ones, in less than three minutes on two idle cores; `npm run test:all` runs the long
- * ones (`*.long.ts`) too, and with `--only-long` only those. A file or a folder after `--` selects its tests, short and long;
+ * ones (`*.long.ts`) too, and with `--only-long` only those; `--by-day` leaves out half of the heaviest ones, whose turn is the next
+ * day. A file or a folder after `--` selects its tests, short and long;
  * options go to Node's test runner:
  *
  *   npm test -- test/node
@@ -16,6 +17,26 @@ const SHORT = 'test/**/*.test.ts';
 const LONG = 'test/**/*.long.ts';
 /** Options of Node's test runner. Four files run at a time on two cores, because many of them wait for nodes. */
 const OPTIONS = ['--test', '--test-concurrency=4', '--test-timeout=300000'];
+
+/** The test files that take most processor time, in pairs that take about the same. */
+const HEAVIEST = [
+  ['test/cluster/damage.long.ts', 'test/chaos/chaos.long.ts'],
+  ['test/cluster/acks.long.ts', 'test/cluster/failover.long.ts'],
+  ['test/cluster/fairness.long.ts', 'test/cluster/chain.long.ts'],
+  ['test/cluster/copies.long.ts', 'test/cluster/flow.long.ts'],
+  ['test/cluster/guard.long.ts', 'test/cluster/changes-pressure.long.ts'],
+  ['test/cluster/cuts.long.ts', 'test/cluster/aside.long.ts'],
+  ['test/cluster/stale-wal.long.ts', 'test/cluster/kill.long.ts'],
+  ['test/cluster/start-faults.long.ts', 'test/cluster/memory.long.ts'],
+  ['test/cluster/mirror-load.long.ts', 'test/cluster/repoint.long.ts'],
+] as const;
+const DAY_MS = 86_400_000;
+
+/** @returns the heaviest files that do not run today */
+function restingToday(): ReadonlySet<string> {
+  const day = Math.floor(Date.now() / DAY_MS);
+  return new Set(HEAVIEST.map((pair, index) => pair[(day + index) % 2] as string));
+}
 
 /** @returns the test files at a path, which is a file or a folder, as the caller wrote it or from the project's root */
 function filesAt(path: string): string[] {
@@ -39,11 +60,14 @@ function run(command: string, args: readonly string[]): void {
 }
 
 const given = process.argv.slice(2);
-const flags = new Set(['--all', '--only-long']);
+const flags = new Set(['--all', '--only-long', '--by-day']);
 const options = given.filter((each) => each.startsWith('--') && !flags.has(each));
 const paths = given.filter((each) => !each.startsWith('--'));
 const onlyLong = given.includes('--only-long');
 const wanted = onlyLong ? [LONG] : given.includes('--all') ? [SHORT, LONG] : [SHORT];
-const files = (paths.length > 0 ? paths.flatMap(filesAt) : globSync(wanted, { cwd: ROOT })).sort();
+const resting = given.includes('--by-day') ? restingToday() : new Set();
+const files = (paths.length > 0 ? paths.flatMap(filesAt) : globSync(wanted, { cwd: ROOT }))
+  .filter((path) => !resting.has(path))
+  .sort();
 if (paths.length === 0 && !onlyLong) run('npm', ['run', 'check']);
 run(process.execPath, [...OPTIONS, ...options, ...files]);
