@@ -3,8 +3,8 @@
  * error.
  */
 import { relative } from 'node:path';
+import { BUILT_MAIN, buildProgram } from '../tools/program.ts';
 import { access } from './access.ts';
-import { BUILT_MAIN, build } from './built.ts';
 import { Dataset } from './dataset.ts';
 import type { Figure } from './figure.ts';
 import { followers } from './followers.ts';
@@ -59,7 +59,7 @@ async function main(): Promise<number> {
   const dataset = new Dataset(BUILT_MAIN);
   try {
     const machine = await describeMachine();
-    await build(say);
+    await buildProgram();
     if (machine.loadBefore > machine.cores * BUSY_SHARE) {
       say(`the machine is busy (load ${machine.loadBefore.toFixed(1)}): the spreads will be wide`);
     }

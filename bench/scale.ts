@@ -13,11 +13,11 @@ import { Readable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import { ChildNode } from '../src/cli/child-node.ts';
 import { until } from '../src/cli/until.ts';
-import { BUILT_MAIN, build } from './built.ts';
+import { BUILT_MAIN, buildProgram } from '../tools/program.ts';
 
 const entries = Number(process.argv[2] ?? 1_000_000);
 const folder = await mkdtemp(join(tmpdir(), 'psyncd-scale-'));
-await build((line) => process.stderr.write(`${line}\n`));
+await buildProgram();
 const node = await ChildNode.start(['--port', '0', '--data', folder], {}, BUILT_MAIN);
 
 /** @returns the node's resident memory in MiB, now and at its highest, as text */

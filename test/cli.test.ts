@@ -7,11 +7,9 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import test from 'node:test';
-import { fileURLToPath } from 'node:url';
 import type { ChildNode } from '../src/cli/child-node.ts';
 import { Cluster, converged, linkState, temporaryFolder } from './support/cluster.ts';
-
-const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url));
+import { MAIN } from './support/main-file.ts';
 
 interface Outcome {
   readonly code: number | null;

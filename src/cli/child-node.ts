@@ -9,9 +9,9 @@ import { ALLOCATOR, NODE_FLAGS } from '../runtime/process-memory.ts';
 /** The tests say themselves how long they wait: as long as a timer can be set, in milliseconds. */
 const MAX_MS = 2 ** 31 - 1;
 
-/** The program as this process runs it: `main.ts` in a checkout, `main.js` in the package. */
+/** The program as this process runs it: `main.ts` in a checkout, `main.js` beside the other files of the built program. */
 const MAIN = fileURLToPath(
-  new URL(import.meta.url.endsWith('.ts') ? '../main.ts' : '../main.js', import.meta.url),
+  new URL(import.meta.url.endsWith('.ts') ? '../main.ts' : './main.js', import.meta.url),
 );
 const READY =
   /^psyncd listening on (https?:\/\/\S+) role=(\w+) run-id=([0-9a-f]{40}) offset=(\d+)(?: admin=(\S+))?(?: metrics=(\S+))?$/;

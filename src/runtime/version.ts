@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 
 /** The version in package.json. */
 export function version(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
+  // By the package's own name, which is the same file for a module in `src` and for the built program in `dist`.
+  return (createRequire(import.meta.url)('psyncd/package.json') as { version: string }).version;
 }

@@ -18,7 +18,8 @@ interface Migration {
   readonly sql: string;
 }
 
-const folder = new URL('../../migrations/', import.meta.url);
+/** Found by the package's own name: a module in `src` and the built program in `dist` lie at different depths. */
+const folder = new URL('migrations/', import.meta.resolve('psyncd/package.json'));
 const migrations: Readonly<Record<FileKind, readonly Migration[]>> = {
   state: load('state'),
   keyspace: load('keyspace'),

@@ -1,6 +1,6 @@
 /**
- * Finds the module of a worker thread: beside the module that starts it, with the same extension (`.ts` in a checkout,
- * `.js` in the package).
+ * Finds the module of a worker thread: in a checkout beside the module that starts it, in the built program beside all other files
+ * (tools/program.ts).
  * @param from `import.meta.url` of the module that starts the thread
  * @param name of the thread's module, without its extension
  */

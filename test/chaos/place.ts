@@ -4,6 +4,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { ChildNode } from '../../src/cli/child-node.ts';
 import { LinkProxy } from '../../src/cli/demo/link-proxy.ts';
 import { type KeptPort, keptPort } from '../support/kept-port.ts';
+import { MAIN } from '../support/main-file.ts';
 
 const FLAGS = ['--repl-timeout', '2s', '--repl-ping-interval', '500ms', '--log-level', 'warn'];
 
@@ -29,7 +30,7 @@ export class Place {
   static async start(folder: string, name: string): Promise<Place> {
     const kept = await keptPort();
     const port = String(kept.port);
-    const node = await ChildNode.start(['--port', port, '--data', join(folder, name), ...FLAGS]);
+    const node = await ChildNode.start(['--port', port, '--data', join(folder, name), ...FLAGS], {}, MAIN);
     return new Place(name, folder, kept, node, await LinkProxy.to(node.port));
   }
 
@@ -49,7 +50,7 @@ export class Place {
   /** A process again, under the port that it had. @param flags beside those of all nodes */
   async start(...flags: readonly string[]): Promise<void> {
     const port = String(this.#port.port);
-    this.node = await ChildNode.start(['--port', port, '--data', this.data, ...FLAGS, ...flags]);
+    this.node = await ChildNode.start(['--port', port, '--data', this.data, ...FLAGS, ...flags], {}, MAIN);
   }
 
   /** Does something with the folder while no thread of the node runs, and lets it go on. */

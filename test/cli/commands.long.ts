@@ -4,11 +4,9 @@ import { execFile } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
-import { fileURLToPath } from 'node:url';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { Cluster, converged, temporaryFolder } from '../support/cluster.ts';
-
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+import { MAIN } from '../support/main-file.ts';
 
 interface Outcome {
   readonly code: number;

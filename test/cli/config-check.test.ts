@@ -4,11 +4,9 @@ import { execFile } from 'node:child_process';
 import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { createToken } from '../../src/access/tokens/tokens.ts';
 import { temporaryFolder } from '../support/cluster.ts';
-
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+import { MAIN } from '../support/main-file.ts';
 
 interface Outcome {
   readonly code: number | null;

@@ -5,13 +5,11 @@ import { once } from 'node:events';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { until } from '../../src/cli/until.ts';
 import { Cluster, temporaryFolder } from '../support/cluster.ts';
 import { FeedModel } from '../support/feed-model.ts';
+import { MAIN } from '../support/main-file.ts';
 import { scriptedFeed } from '../support/scripted-feed.ts';
-
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
 class Command {
   readonly child: ChildProcess;

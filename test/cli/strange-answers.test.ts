@@ -8,11 +8,10 @@ import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { Certificates } from '../support/certificates.ts';
 import { temporaryFolder } from '../support/cluster.ts';
+import { MAIN } from '../support/main-file.ts';
 
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const POSITION = `${'a'.repeat(40)}:7`;
 
 interface Outcome {

@@ -6,16 +6,14 @@ import { readFileSync, renameSync, statSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { WebSocket } from 'ws';
 import { createToken } from '../../src/access/tokens/tokens.ts';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { tokenProtocol } from '../../src/client/token.ts';
 import { Cluster, temporaryFolder } from '../support/cluster.ts';
+import { MAIN } from '../support/main-file.ts';
 import { exchanged, rawRequest } from '../support/raw-http.ts';
-
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
 interface Line {
   readonly msg: string;

@@ -5,7 +5,6 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { WebSocket } from 'ws';
 import { createToken } from '../../src/access/tokens/tokens.ts';
@@ -14,9 +13,9 @@ import { until } from '../../src/cli/until.ts';
 import { AdminClient } from '../../src/client/admin/admin-client.ts';
 import { Cluster, linkState } from '../support/cluster.ts';
 import { document, watchFetch } from '../support/contract.ts';
+import { MAIN } from '../support/main-file.ts';
 import { exchanged, rawRequest } from '../support/raw-http.ts';
 
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const ADMIN = ['--admin-listen', '127.0.0.1:0'];
 
 /** By operation: where it is served. The others are on the main listener only. */

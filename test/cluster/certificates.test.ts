@@ -5,16 +5,14 @@ import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { WebSocket } from 'ws';
 import { addCertificate, createToken, listTokens, revokeToken } from '../../src/access/tokens/tokens.ts';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { Certificates, type Pair, tlsFlags } from '../support/certificates.ts';
 import { Cluster, linkState } from '../support/cluster.ts';
+import { MAIN } from '../support/main-file.ts';
 import { type Identity, tlsCall, tlsConnected, tlsOptions } from '../support/tls-call.ts';
-
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
 interface Stage {
   readonly cluster: Cluster;

@@ -8,15 +8,14 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import test, { type TestContext } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import type { FailoverAnswer, ReplicationAnswer } from '../../src/client/rest.ts';
 import { Cluster, converged, counters, linkState, textOf, writeMany } from '../support/cluster.ts';
 import { type Answer, Connection, isProblem, json } from '../support/contract.ts';
+import { MAIN } from '../support/main-file.ts';
 import { seeded } from '../support/random.ts';
 
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const FAILOVER = '/v1/replication/failover';
 /** Longer than any test: what waits so long waits for ever. */
 const FOR_EVER = 600_000;

@@ -8,7 +8,6 @@ import { once } from 'node:events';
 import { copyFile, readdir, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import type { FaultPoint } from '../../src/store/fault-point.ts';
@@ -23,6 +22,7 @@ import {
 } from '../support/cluster.ts';
 import { Connection, isProblem, json } from '../support/contract.ts';
 import { FaultyDisk } from '../support/faulty-disk.ts';
+import { MAIN } from '../support/main-file.ts';
 
 async function faulty(
   t: TestContext,
@@ -325,12 +325,11 @@ test("at the limit of a file's size writes get 507, requests that need no room g
   await node.client.set('small', 'y');
   await node.stop('SIGKILL');
 
-  const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
-  const serve = [process.execPath, main, 'serve', '--port', '0', '--data', cluster.data('node')];
+  const serve = [process.execPath, MAIN, 'serve', '--port', '0', '--data', cluster.data('node')];
   const start = spawnSync('prlimit', ['--fsize=0', ...serve], { encoding: 'utf8', timeout: 30_000 });
   assert.equal(start.status, 1, start.stderr);
   assert.match(start.stderr, /cannot be (?:opened|written): .*no space left/);
-  assert.doesNotMatch(start.stderr, /damaged| at .*\.ts:/);
+  assert.doesNotMatch(start.stderr, /damaged| at .*\.[jt]s:/);
   assert.equal(await textOf(await cluster.start('node'), 'small'), 'y');
 });
 

@@ -4,15 +4,14 @@ import { execFile } from 'node:child_process';
 import { copyFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { createToken } from '../../src/access/tokens/tokens.ts';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { Client } from '../../src/client/rest.ts';
 import { Certificates, LOCAL_NAMES, tlsFlags } from '../support/certificates.ts';
 import { Cluster } from '../support/cluster.ts';
+import { MAIN } from '../support/main-file.ts';
 
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const WANTED = { name: 'test', prefixes: null, expiresAt: null } as const;
 
 /** @returns what the command writes to standard error */

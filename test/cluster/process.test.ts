@@ -7,13 +7,12 @@ import { readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import test from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { until } from '../../src/cli/until.ts';
 import { Cluster, temporaryFolder } from '../support/cluster.ts';
 import { Connection } from '../support/contract.ts';
 import { keptPort } from '../support/kept-port.ts';
+import { MAIN } from '../support/main-file.ts';
 
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 /** What is written there fails with ENOSPC. */
 const FULL = '/dev/full';
 

@@ -7,10 +7,8 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import test, { type TestContext } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { Cluster, temporaryFolder, textOf } from '../support/cluster.ts';
-
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+import { MAIN } from '../support/main-file.ts';
 
 interface Outcome {
   readonly code: number | null;

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import test, { type TestContext } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { follow } from '../../src/client/follow.ts';
@@ -13,8 +12,7 @@ import type { Transport } from '../../src/client/token.ts';
 import { nodeTransport } from '../../src/client-node/transport.ts';
 import { Certificates, type Pair, tlsFlags } from '../support/certificates.ts';
 import { Cluster } from '../support/cluster.ts';
-
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+import { MAIN } from '../support/main-file.ts';
 
 interface Outcome {
   readonly code: number | null;

@@ -16,10 +16,10 @@ import { RUNNING } from '../../src/settings/entries/running.ts';
 import { parseTime } from '../../src/settings/parse.ts';
 import { temporaryFolder } from '../support/cluster.ts';
 import { keptPort } from '../support/kept-port.ts';
+import { MAIN } from '../support/main-file.ts';
 import { replaced } from '../support/program.ts';
 
 const UNIT = fileURLToPath(new URL('../../examples/deploy/psyncd.service', import.meta.url));
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const run = promisify(execFile);
 
 /** Time that a node needs after the wait for its replicas, in milliseconds (docs/deploy.md). */

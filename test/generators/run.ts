@@ -21,6 +21,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'rolldown';
 import { parse } from 'yaml';
 import { ChildNode } from '../../src/cli/child-node.ts';
+import { MAIN } from '../support/main-file.ts';
 import type { Connect } from './clients/adapter.ts';
 import { GENERATORS, type Generator } from './generators.ts';
 import { TRIALS, trials } from './live.ts';
@@ -130,7 +131,7 @@ async function main(names: readonly string[]): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'psyncd-sdk-'));
   const nodes: ChildNode[] = [];
   const start = async (name: string, ...flags: string[]): Promise<ChildNode> => {
-    const node = await ChildNode.start(['--port', '0', '--data', join(folder, name), ...flags]);
+    const node = await ChildNode.start(['--port', '0', '--data', join(folder, name), ...flags], {}, MAIN);
     nodes.push(node);
     return node;
   };

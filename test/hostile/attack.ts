@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ChildNode } from '../../src/cli/child-node.ts';
 import { violations } from '../support/contract.ts';
+import { MAIN } from '../support/main-file.ts';
 import { Chance } from './chance.ts';
 import { paceRound } from './pace-round.ts';
 import { goodSnapshot, hostileMaster, hostileReplicas } from './peer-round.ts';
@@ -50,13 +51,13 @@ export async function attack(
   const folder = await mkdtemp(join(tmpdir(), 'psyncd-hostile-'));
   const chance = new Chance(seed);
   const data = (name: string): string[] => ['--data', join(folder, name), '--port', '0'];
-  const master = new Subject(await ChildNode.start(data('master')), maxStallMs);
+  const master = new Subject(await ChildNode.start(data('master'), {}, MAIN), maxStallMs);
   const subjects = [master];
   try {
     for (let index = 0; index < ENTRIES; index += 1)
       await master.node.client.set(`entry${index}`, `value${index}`);
     const replica = new Subject(
-      await ChildNode.start([...data('replica'), '--replica-of', master.node.wsUrl]),
+      await ChildNode.start([...data('replica'), '--replica-of', master.node.wsUrl], {}, MAIN),
       maxStallMs,
     );
     subjects.push(replica);
@@ -121,7 +122,7 @@ async function keepsWhatItAnswered(
 ): Promise<void> {
   if (master.hasEnded) return;
   await master.node.stop('SIGKILL');
-  const again = await ChildNode.start(data('master'));
+  const again = await ChildNode.start(data('master'), {}, MAIN);
   try {
     const exported = await fetch(`${again.url}/v1/export?prefix=${encodeURIComponent('known/')}`);
     const held = new Map<string, Buffer>();

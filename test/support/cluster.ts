@@ -11,6 +11,7 @@ import { until } from '../../src/cli/until.ts';
 import type { DigestAnswer, ReplicationAnswer } from '../../src/client/rest.ts';
 import { violations, watchFetch } from './contract.ts';
 import { type KeptPort, keptPort } from './kept-port.ts';
+import { MAIN } from './main-file.ts';
 
 // Some hundred processes are started, each with the same modules: half of a start is compiling them.
 process.env.NODE_COMPILE_CACHE ??= fileURLToPath(
@@ -60,7 +61,7 @@ export class Cluster {
     ...flags: string[]
   ): Promise<ChildNode> {
     const port = flags.includes('--port') ? [] : ['--port', String(await this.#freePort())];
-    const node = await ChildNode.start(['--data', this.data(name), ...port, ...flags], environment);
+    const node = await ChildNode.start(['--data', this.data(name), ...port, ...flags], environment, MAIN);
     this.#nodes.push(node);
     watchFetch(node.url);
     return node;

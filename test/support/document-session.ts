@@ -15,9 +15,9 @@ import { fileURLToPath } from 'node:url';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { Cluster } from './cluster.ts';
+import { MAIN } from './main-file.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const MAIN = `${ROOT}src/main.ts`;
 
 export interface Block {
   /** For messages: the line of the document where the block begins. */
