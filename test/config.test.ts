@@ -8,7 +8,13 @@ import { fileURLToPath } from 'node:url';
 import { program } from '../src/cli/program.ts';
 import { config, configPatch } from '../src/http/schemas/node/config.ts';
 import { loadSettings } from '../src/settings/load.ts';
-import { formatBacklogSize, parseSize, parseTime, UsageError } from '../src/settings/parse.ts';
+import {
+  formatBacklogSize,
+  formatJournalKeep,
+  parseSize,
+  parseTime,
+  UsageError,
+} from '../src/settings/parse.ts';
 import { flagOf, variableOf } from '../src/settings/setting.ts';
 import { SETTINGS, shown } from '../src/settings/table.ts';
 
@@ -99,6 +105,7 @@ test('without anything given every setting has its default', () => {
     backlogSize: 1_048_576,
     backlogFloor: 1_048_576,
     backlogCeiling: 268_435_456,
+    journalKeep: { bytes: 0, ms: null },
     fsync: 'everysec',
     overlaySize: 67_108_864,
     applyInterval: 2_000,
@@ -180,6 +187,17 @@ test('a flag beats the environment, which beats the file, which beats the defaul
 
 test('the backlog size may be given as the time that replicas may be away', () => {
   const { backlogSize } = loadSettings({ backlogSize: 'auto:2m' }, {}, null);
+  for (const [text, kept, shown] of [
+    ['0', { bytes: 0, ms: null }, 0],
+    ['4kb', { bytes: 4_096, ms: null }, 4_096],
+    ['2h', { bytes: 17_179_869_184, ms: 7_200_000 }, '7200s,17179869184'],
+    [' 1500ms , 4kb', { bytes: 4_096, ms: 1_500 }, '1500ms,4096'],
+  ] as const) {
+    const { journalKeep } = loadSettings({ journalKeep: text }, {}, null);
+    assert.deepEqual(journalKeep, kept);
+    assert.equal(formatJournalKeep(journalKeep), shown);
+    assert.deepEqual(loadSettings({ journalKeep: String(shown) }, {}, null).journalKeep, kept);
+  }
   assert.deepEqual(backlogSize, { awayMs: 120_000 });
   assert.equal(formatBacklogSize(backlogSize), 'auto:120s');
 });
@@ -218,6 +236,16 @@ for (const [flags, environment, content, expected] of [
     {},
     '--backlog-size: expected a size such as 512kb, 1mb or 2gb; or auto:TIME, as in auto:120s, got "auto"',
   ],
+  ...(['1x', 'h', '', '2h,', '4gb,2h', '2h,4gb,1'] as const).map(
+    (text) =>
+      [
+        { journalKeep: text },
+        {},
+        {},
+        `--journal-keep: expected a time such as 2h, a size such as 4gb, or both as 2h,4gb, got "${text}"`,
+      ] as const,
+  ),
+  [{ journalKeep: '200h' }, {}, {}, '--journal-keep: allowed are 1s to 168h, got "200h"'],
   [
     { replTimeout: '1s' },
     { PSYNCD_FSYNC: 'often' },

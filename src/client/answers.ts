@@ -220,9 +220,20 @@ export interface ReplicationAnswer {
     /** Milliseconds since 1970. */
     readonly at: number;
   }[];
-  /** Last bytes of the stream, from which this node serves partial resyncs. Bytes count from 1. */
+  /**
+   * Last bytes of the stream, in memory, from which this node serves partial resyncs. Bytes
+   * count from 1.
+   */
   readonly backlog: {
     readonly size: number;
+    readonly firstOffset: number;
+    readonly length: number;
+  };
+  /**
+   * The bytes from which this node serves partial resyncs: the backlog, and before it what
+   * `--journal-keep` keeps on the disk.
+   */
+  readonly window: {
     readonly firstOffset: number;
     readonly length: number;
   };

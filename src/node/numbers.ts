@@ -28,6 +28,8 @@ export interface NodeNumbers {
     /** Seconds since the commit of its oldest byte. */
     readonly seconds: number;
   };
+  /** Bytes of the stream from which the node serves partial resyncs. */
+  readonly windowBytes: number;
   /** Connected replicas, with the name of each: its URL, or else its address. */
   readonly replicas: readonly (SessionStatus & { readonly name: string })[];
   readonly sessions: SessionCounts;
@@ -71,6 +73,7 @@ export function nodeNumbers(node: Assembly): NodeNumbers {
       size: backlog.size,
       seconds: head.lagMs(offset(backlog.firstOffset - 1)) / 1_000,
     },
+    windowBytes: head.window.length,
     replicas: sessions.statuses.map((status) => ({ ...status, name: status.url ?? status.peer })),
     sessions: sessions.counts,
     longestOutageSeconds: Math.max(0, ...sessions.outages.map(({ awayMs }) => awayMs)) / 1_000,

@@ -21,6 +21,8 @@ export interface ReplicationStatus {
   readonly historyHash: string | null;
   readonly lineage: History['lineage'];
   readonly backlog: { readonly size: number; readonly firstOffset: number; readonly length: number };
+  /** The bytes from which this node serves a partial resync: the backlog, and what the journal keeps before it. */
+  readonly window: { readonly firstOffset: number; readonly length: number };
   readonly upstream: LinkStatus | null;
   readonly replicas: readonly SessionStatus[];
   /** The number of replicas that count for `--min-replicas-to-write`; absent without that setting. */
@@ -54,6 +56,7 @@ export function replicationStatus(node: Assembly): ReplicationStatus {
     historyHash: head.hash === null ? null : formatHash(head.hash),
     lineage,
     backlog: { size, firstOffset, length },
+    window: head.window,
     upstream: roles.link,
     replicas: sessions.statuses,
     ...(minReplicasToWrite === 0 ? {} : { goodReplicas: sessions.goodReplicas(minReplicasMaxLagMs) }),

@@ -136,11 +136,13 @@ function nodeValues(settings: Settings): NodeValues {
 }
 
 function nodeSettings(settings: Settings): Writable<NodeSettings> {
-  const { backlogSize, backlogFloor } = settings;
+  const { backlogSize, backlogFloor, journalKeep } = settings;
   return {
     ...nodeValues(settings),
     backlogBytes: typeof backlogSize === 'number' ? backlogSize : backlogFloor,
     backlogAwayMs: typeof backlogSize === 'number' ? null : backlogSize.awayMs,
+    journalKeepBytes: journalKeep.bytes,
+    journalKeepMs: journalKeep.ms,
   };
 }
 

@@ -114,6 +114,34 @@ export function formatBacklogSize(size: BacklogSize): number | string {
   return size.awayMs % 1000 === 0 ? `auto:${size.awayMs / 1000}s` : `auto:${size.awayMs}ms`;
 }
 
+/** What the journal keeps: at most so many bytes; of the last `ms` milliseconds only, unless null. */
+export interface JournalKeep {
+  readonly bytes: number;
+  readonly ms: number | null;
+}
+
+/** Most bytes of a time for which no size is given. */
+const KEPT_BY_TIME = '16gb';
+
+/** Reads `0`, `4gb`, `2h` or `2h,4gb`. @throws UsageError */
+export function journalKeep(text: string): JournalKeep {
+  const given =
+    /^(?:(\d[\d.]*\s*(?:ms|s|m|h))|(\d[\d.]*\s*(?:[kmg]?b)?))(?:\s*,\s*(\d[\d.]*\s*(?:[kmg]?b)?))?$/i.exec(
+      text.trim(),
+    );
+  const [, time, size, limit] = given ?? [];
+  if (given === null || (size !== undefined && limit !== undefined))
+    throw new UsageError('expected a time such as 2h, a size such as 4gb, or both as 2h,4gb');
+  const bytes = between(parseSize, '0', '1024gb')(size ?? limit ?? KEPT_BY_TIME);
+  return { bytes, ms: time === undefined ? null : between(parseTime, '1s', '168h')(time) };
+}
+
+/** @returns what users write: bytes, or `7200s,4294967296` */
+export function formatJournalKeep({ bytes, ms }: JournalKeep): number | string {
+  if (ms === null) return bytes;
+  return `${ms % 1000 === 0 ? `${ms / 1000}s` : `${ms}ms`},${bytes}`;
+}
+
 function listed(text: string): readonly string[] {
   return text
     .split(',')

@@ -81,7 +81,7 @@ export class Clients {
     const node = machine.serving;
     if (node === null) return;
     const { status } = node;
-    const { firstOffset } = status.backlog;
+    const { firstOffset } = status.window;
     const bounds = status.lineage.flatMap(({ runId, validTo }) => [
       [runId, validTo],
       [runId, validTo + 1],

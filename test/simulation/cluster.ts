@@ -34,7 +34,9 @@ export class Cluster {
     this.referee = new Referee((what) => this.trace.note(this.loop.now, `BROKEN ${what}`));
     this.network = new Network(this.loop, this.chance.fork(), this.referee);
     const count = this.chance.between(3, 5);
-    const settings = this.#settings();
+    // Of a chance of its own, so that what a seed means stays.
+    const keep = new Chance(seed ^ 0x6b656570);
+    const settings = { ...this.#settings(), ...kept(keep) };
     const fsync = this.chance.of<FsyncPolicy>(['always', 'everysec', 'everysec', 'no']);
     const knowsBoot = this.chance.odds(0.8);
     this.machines = Array.from({ length: count }, (_, index) => {
@@ -135,6 +137,8 @@ export class Cluster {
       backlogAwayMs: null,
       backlogFloorBytes: backlogBytes,
       backlogCeilingBytes: backlogBytes * 16,
+      journalKeepBytes: 0,
+      journalKeepMs: null,
       overlayBytes: chance.of([3_000, 10_000, 100_000]),
       applyIntervalMs: chance.of([20, 200, 2_000]),
       timeoutMs: 3_000,
@@ -155,4 +159,13 @@ export class Cluster {
       verifyIntervalMs: 0,
     };
   }
+}
+
+/** What the journals of a run keep: in every fourth one more than the backlog has. */
+function kept(chance: Chance): Pick<Settings, 'journalKeepBytes' | 'journalKeepMs'> {
+  if (!chance.odds(0.25)) return { journalKeepBytes: 0, journalKeepMs: null };
+  return {
+    journalKeepBytes: chance.of([1_000, 10_000, 1_000_000]),
+    journalKeepMs: chance.odds(0.5) ? chance.of([500, 5_000, 60_000]) : null,
+  };
 }

@@ -83,6 +83,12 @@ export const MUTATIONS: readonly Mutation[] = [
     from: 2_250,
   },
   {
+    name: 'the journal is said to reach back further than it does',
+    in: 'JournalKeep.window',
+    find: 'const from = Math.max(this.#start, this.from(',
+    replace: 'const from = Math.min(this.#start, this.from(',
+  },
+  {
     name: 'a master hands over and does not stop being one',
     in: 'Roles.handOver',
     find: 'upstream: url',

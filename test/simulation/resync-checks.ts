@@ -129,7 +129,7 @@ export class ResyncChecks {
       asked,
       machine.disk.row.history,
       at.offset,
-      status.backlog,
+      status.window,
       this.#bytesAt(machine, asked, hash),
     );
     // What the replica brought is not known here: with the hash of what this node has, it may have come further.
@@ -147,7 +147,7 @@ export class ResyncChecks {
       left?.reason === 'rolled-back' &&
       asked?.runId === left.runId &&
       decision.kind !== 'continue' &&
-      decision.reason === answer(asked, before, at.offset, status.backlog, 'other');
+      decision.reason === answer(asked, before, at.offset, status.window, 'other');
     const got = decision.kind === 'continue' ? `continue ${decision.bytes}` : decision.reason;
     const request = asked === null ? 'nothing' : formatPosition(asked);
     if (got !== expected && !(hasSame && decision.kind === 'continue') && !hasOther && !isDecidedBefore) {

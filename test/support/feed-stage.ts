@@ -176,7 +176,13 @@ export class Stage {
     this.head = StreamHead.recover({
       world,
       log: SILENT,
-      settings: { backlogBytes, overlayBytes: 1_024 * MIB, applyIntervalMs: 1 },
+      settings: {
+        backlogBytes,
+        journalKeepBytes: 0,
+        journalKeepMs: null,
+        overlayBytes: 1_024 * MIB,
+        applyIntervalMs: 1,
+      },
       state: new FakeState(this.#disk, CALM, UNWATCHED, 'always', null),
       keyspace,
       failed: (error) => {

@@ -197,6 +197,11 @@ export interface ConfigAnswer {
   readonly backlogFloor: number;
   /** Bytes. */
   readonly backlogCeiling: number;
+  /**
+   * Bytes; or `TIME,SIZE`: what was committed within the time, and so many bytes of it at
+   * most.
+   */
+  readonly journalKeep: number | string;
   /** Bytes. */
   readonly overlaySize: number;
   /** Milliseconds. */
@@ -245,6 +250,8 @@ export interface ConfigPatch {
   readonly backlogFloor?: number | string | boolean;
   /** As on the command line: a number, text with a unit (`2mb`, `5s`), true or false. */
   readonly backlogCeiling?: number | string | boolean;
+  /** As on the command line: a number, text with a unit (`2mb`, `5s`), true or false. */
+  readonly journalKeep?: number | string | boolean;
   /** As on the command line: a number, text with a unit (`2mb`, `5s`), true or false. */
   readonly overlaySize?: number | string | boolean;
   /** As on the command line: a number, text with a unit (`2mb`, `5s`), true or false. */

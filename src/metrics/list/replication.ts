@@ -57,6 +57,12 @@ export const REPLICATION: readonly Metric[] = [
     read: ({ node }) => value(node.backlog.seconds),
   },
   {
+    name: 'psyncd_window_bytes',
+    help: 'Bytes of the stream from which the node serves partial resyncs: the backlog, and what the journal keeps before it',
+    kind: 'gauge',
+    read: ({ node }) => value(node.windowBytes),
+  },
+  {
     name: 'psyncd_replicas',
     help: 'Connected replicas',
     kind: 'gauge',

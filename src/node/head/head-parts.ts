@@ -4,8 +4,9 @@ import type { Run } from '../../stream/command.ts';
 import type { Keyspace } from '../ports/keyspace.ts';
 import type { StateStore } from '../ports/state-store.ts';
 import type { Log, World } from '../ports/world.ts';
+import type { JournalKeepSettings } from './journal-keep.ts';
 
-export interface HeadSettings {
+export interface HeadSettings extends JournalKeepSettings {
   /** Size of the backlog at the start, in bytes; `resizeBacklog` changes it. */
   readonly backlogBytes: number;
   /** Memory of the overlay, in bytes, at which writers wait for the applier. It may change while the node runs. */

@@ -16,6 +16,7 @@ export class JournalTrim {
   readonly #log: Log;
   readonly #state: Pick<StateStore, 'trim'>;
   readonly #unneededTo: () => number;
+  readonly #trimmed: () => void;
   readonly #pins = new Set<() => Offset | null>();
   #running = false;
   /** Number of rows that the next step drops: fewer than `TRIM_ROWS` if the rows are large. */
@@ -23,17 +24,22 @@ export class JournalTrim {
   #cancel: (() => void) | null = null;
   #closed = false;
 
-  /** @param parts.unneededTo the offset up to which the keyspace file and the backlog need no journal */
+  /**
+   * @param parts.unneededTo the offset up to which nobody needs the journal, but for the readers with pins
+   * @param parts.trimmed called after each step
+   */
   constructor(parts: {
     readonly world: World;
     readonly log: Log;
     readonly state: Pick<StateStore, 'trim'>;
     readonly unneededTo: () => number;
+    readonly trimmed: () => void;
   }) {
     this.#world = parts.world;
     this.#log = parts.log;
     this.#state = parts.state;
     this.#unneededTo = parts.unneededTo;
+    this.#trimmed = parts.trimmed;
   }
 
   /**
@@ -63,6 +69,7 @@ export class JournalTrim {
     try {
       const startedAt = this.#world.monotonic();
       const hasMore = this.#state.trim(this.#trimmableTo(), this.#rows);
+      this.#trimmed();
       const tookMs = this.#world.monotonic() - startedAt;
       // The next step adapts to the time, because the length of a row depends on how much one turn committed.
       if (tookMs > TURN_MS) this.#rows = Math.ceil(this.#rows / 2);

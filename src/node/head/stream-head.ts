@@ -11,7 +11,7 @@
  *
  * Over 350 lines: only this class may move the offset, and most of its members are one call of the part that does the work.
  */
-import { Backlog } from '../../replication/backlog.ts';
+import { Backlog, type Window } from '../../replication/backlog.ts';
 import { CommitClock } from '../../replication/commit-clock.ts';
 import { type Decision, decide, type Place, type SyncRequest } from '../../replication/decide.ts';
 import type { History } from '../../replication/history.ts';
@@ -28,6 +28,7 @@ import { Applying } from './applying.ts';
 import { refillBacklog } from './backlog-refill.ts';
 import type { CommitListener, HeadParts } from './head-parts.ts';
 import { Places } from './history/places.ts';
+import { JournalKeep } from './journal-keep.ts';
 import { JournalTrim } from './journal-trim.ts';
 import { KeyspaceView } from './keyspace/keyspace-view.ts';
 import { Layers } from './keyspace/layers.ts';
@@ -36,10 +37,12 @@ import { planRecovery, REPLAY_BYTES, recoveryError, replay } from './recovery.ts
 export class StreamHead extends KeyspaceView {
   readonly #world: World;
   readonly #log: Log;
+  readonly #settings: HeadParts['settings'];
   readonly #state: StateStore;
   readonly #failed: (error: Error) => void;
   readonly #layers: Layers;
   readonly #applying: Applying;
+  #keep: JournalKeep;
   readonly #trim: JournalTrim;
   readonly #places: Places;
   readonly #rate: WriteRate;
@@ -58,6 +61,7 @@ export class StreamHead extends KeyspaceView {
     super(world, layers);
     this.#world = world;
     this.#log = log;
+    this.#settings = settings;
     this.#state = state;
     this.#failed = (error) => parts.failed(error);
     this.#layers = layers;
@@ -66,9 +70,11 @@ export class StreamHead extends KeyspaceView {
     this.#clock = new CommitClock(this.#offset, world.monotonic());
     this.#places = new Places(this, state);
     this.#rate = new WriteRate(world.monotonic());
+    this.#keep = new JournalKeep(settings, state.journalStart, world.monotonic());
     const unneededTo = (): number =>
-      Math.min(this.#applying.applied, Math.max(0, this.#offset - this.#backlog.size));
-    this.#trim = new JournalTrim({ world, log, state, unneededTo });
+      Math.min(this.#applying.applied, Math.max(0, this.#offset - this.#backlog.size), this.#keptFrom);
+    const trimmed = (): void => this.#keep.trimmed(state.journalStart);
+    this.#trim = new JournalTrim({ world, log, state, unneededTo, trimmed });
     const onApplied = (): void => this.#trim.start();
     this.#applying = new Applying({ ...parts, layers, position: () => this.position, onApplied });
   }
@@ -83,6 +89,7 @@ export class StreamHead extends KeyspaceView {
     const head = new StreamHead(parts, new Layers(parts.settings, parts.keyspace), plan.refillFrom);
     if (plan.end === null) {
       state.switchKeyspace(state.keyspaceNumber, state.history, null, null);
+      head.#keep.trimmed(null);
       return head;
     }
     try {
@@ -135,7 +142,7 @@ export class StreamHead extends KeyspaceView {
   }
 
   /**
-   * Whether a write ends at this offset, and the history hash to compare there. Unknown for an offset outside the backlog.
+   * Whether a write ends at this offset, and the history hash to compare there. Unknown for an offset outside `window`.
    * @throws StorageError when the journal cannot be read
    */
   placeAt(at: Offset): Place {
@@ -153,6 +160,16 @@ export class StreamHead extends KeyspaceView {
 
   get backlog(): Backlog {
     return this.#backlog;
+  }
+
+  /** The bytes of the stream from which this node serves a partial resync: the backlog, and what the journal keeps before it. */
+  get window(): Window {
+    return this.#keep.window(this.#backlog, this.#world.monotonic());
+  }
+
+  /** The offset after which the journal keeps everything. */
+  get #keptFrom(): number {
+    return this.#keep.from(this.#offset, this.#world.monotonic());
   }
 
   /** Whole milliseconds since the commit of the first byte after `has`; 0: there is no such byte. */
@@ -243,6 +260,7 @@ export class StreamHead extends KeyspaceView {
       journaled = true;
       this.#committed(run);
     } catch (error) {
+      if (error instanceof StorageError && error.full) this.#makeRoom();
       if (journaled || !(error instanceof StorageError)) {
         this.#failed(
           new Error(`a commit may be in the journal and not in memory: ${error}`, { cause: error }),
@@ -259,6 +277,15 @@ export class StreamHead extends KeyspaceView {
     this.#applying.keepApplying(this.#offset);
   }
 
+  /** Drops what the journal keeps for absent replicas, because the disk is full: clients' writes come first. */
+  #makeRoom(): void {
+    const from = this.#keptFrom;
+    if (from === this.#offset) return;
+    this.#log.warn('journal-not-kept', { detail: 'the disk is full', from, to: this.#offset });
+    this.#keep.giveUp(this.#offset);
+    this.#trim.start();
+  }
+
   /** Takes a journaled run into memory. */
   #committed(run: Run): void {
     this.#backlog.append(run.bytes);
@@ -267,6 +294,7 @@ export class StreamHead extends KeyspaceView {
     const before = overlay.bytes;
     this.#take(run);
     const now = this.#world.monotonic();
+    this.#keep.committed(offset(this.#offset - run.bytes.length), now);
     this.#applying.filled(before, overlay.bytes, now);
     this.#clock.committed(this.#offset, now);
     this.#rate.committed(run.bytes.length, now);
@@ -323,7 +351,7 @@ export class StreamHead extends KeyspaceView {
    * @param place this node's knowledge of the requested offset
    */
   decide(request: SyncRequest, place: Place): Decision {
-    const decision = decide(request, this.history, this.#backlog, place);
+    const decision = decide(request, this.history, this.window, place);
     const isCorrected = decision.kind === 'continue' && decision.after === this.#correctedAt;
     return isCorrected ? { kind: 'full-resync', reason: 'different-data' } : decision;
   }
@@ -339,6 +367,7 @@ export class StreamHead extends KeyspaceView {
     this.#offset = keyspace.opened.offset;
     this.#correctedAt = corrects ? this.#offset : null;
     this.#backlog = new Backlog(this.#backlog.size, this.#offset);
+    this.#keep = new JournalKeep(this.#settings, null, this.#world.monotonic());
     this.#places.replace(hash);
     this.#clock = new CommitClock(this.#offset, this.#world.monotonic());
     this.#applying.replaced();

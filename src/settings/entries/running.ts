@@ -1,5 +1,5 @@
 /** Settings that may change while the node runs. */
-import { backlogSize, formatBacklogSize, oneOf } from '../parse.ts';
+import { backlogSize, formatBacklogSize, formatJournalKeep, journalKeep, oneOf } from '../parse.ts';
 import { COUNT, count, type Setting, size, time, toggle } from '../setting.ts';
 
 const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
@@ -42,6 +42,22 @@ export const RUNNING = {
     help: 'largest backlog that --backlog-size auto:TIME chooses',
     isLive: true,
     node: 'backlogCeilingBytes',
+  },
+  /** The node reads it as `journalKeepBytes` and `journalKeepMs`. */
+  journalKeep: {
+    placeholder: 'TIME|SIZE',
+    initial: '0',
+    parse: journalKeep,
+    show: formatJournalKeep,
+    help:
+      'what the journal on the disk keeps of the stream beyond the backlog, so that replicas and followers that were away for ' +
+      'long continue: 2h, 4gb, or both as 2h,4gb. A time alone keeps 16gb at most; 0: nothing. A full disk ends it',
+    isLive: true,
+    schema: {
+      type: ['integer', 'string'],
+      description:
+        'Bytes; or `TIME,SIZE`: what was committed within the time, and so many bytes of it at most.',
+    },
   },
   overlaySize: {
     ...size('64mb', '1mb', '16gb'),

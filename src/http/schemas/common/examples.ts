@@ -20,6 +20,7 @@ const HISTORY = {
     },
   ],
   backlog: { size: 1_048_576, firstOffset: 1, length: 1_048_576 },
+  window: { firstOffset: 1, length: 1_048_576 },
 } as const;
 
 const EXAMPLE_FEED = {

@@ -17,6 +17,7 @@ export const replication = {
     'historyHash',
     'lineage',
     'backlog',
+    'window',
     'upstream',
     'replicas',
     'failover',
@@ -60,9 +61,16 @@ export const replication = {
     backlog: {
       type: 'object',
       description:
-        'Last bytes of the stream, from which this node serves partial resyncs. Bytes count from 1.',
+        'Last bytes of the stream, in memory, from which this node serves partial resyncs. Bytes count from 1.',
       required: ['size', 'firstOffset', 'length'],
       properties: { size: COUNT, firstOffset: COUNT, length: COUNT },
+    },
+    window: {
+      type: 'object',
+      description:
+        'The bytes from which this node serves partial resyncs: the backlog, and before it what `--journal-keep` keeps on the disk.',
+      required: ['firstOffset', 'length'],
+      properties: { firstOffset: COUNT, length: COUNT },
     },
     upstream: {
       type: ['object', 'null'],

@@ -1,5 +1,5 @@
 /**
- * Answers, for the offsets that the backlog holds, whether a write ends there and which history hash belongs to it. The node
+ * Answers, for the offsets that the backlog holds or the journal keeps, whether a write ends there and which history hash belongs to it. The node
  * compares that with the hash of a replica that wants to continue there, and sends the hash to a replica that does.
  *
  * Owns: the chain of history hashes.
@@ -25,14 +25,14 @@ interface Ends {
 }
 
 export class Places {
-  readonly #head: Pick<StreamHead, 'backlog' | 'history' | 'offset' | 'position' | 'read'>;
+  readonly #head: Pick<StreamHead, 'backlog' | 'history' | 'offset' | 'position' | 'read' | 'window'>;
   readonly #state: Pick<StateStore, 'read' | 'rowWith'>;
   #chain = new HashChain(null, ZERO);
   /** The ends in the oldest mark of the backlog, when the backlog no longer holds the start of that mark. */
   #oldest: Ends | null = null;
 
   constructor(
-    head: Pick<StreamHead, 'backlog' | 'history' | 'offset' | 'position' | 'read'>,
+    head: Pick<StreamHead, 'backlog' | 'history' | 'offset' | 'position' | 'read' | 'window'>,
     state: Pick<StateStore, 'read' | 'rowWith'>,
   ) {
     this.#head = head;
@@ -85,7 +85,7 @@ export class Places {
 
   /** @see StreamHead.placeAt */
   placeAt(at: Offset): Place {
-    if (!this.#head.backlog.holds(at)) return UNKNOWN_PLACE;
+    if (at > this.#head.offset || at < this.#head.window.firstOffset - 1) return UNKNOWN_PLACE;
     const place = this.#find(at);
     if (place.kind !== 'command-end' || place.hash === null) return place;
     return begins(this.#head.history, at, place.hash) ? { kind: 'command-end', hash: null } : place;
