@@ -33,14 +33,18 @@ const NEXT: Readonly<Record<Word, readonly [State | null, State | null, State | 
 
 /** Number of entries that a snapshot may have beyond twice the announced number. */
 const MORE_ENTRIES = 1_000;
+/** As if so many were announced, in characters of JSON, if no number of entries is. A node of psyncd announces it. */
+const UNANNOUNCED = 2 ** 27;
 
 export class Cursor {
   #position: string | undefined;
   #state: State = BEGUN;
   /** Position of the snapshot that is arriving. */
   #snapshot = '';
-  /** Number of entries that may still come in it. */
+  /** Number of entries that may still come in it, or of characters if no number was announced. */
   #room = 0;
+  /** Number of entries that was announced. */
+  #keys: number | undefined;
 
   /** @param position where to begin: a position, `now`, or undefined for a snapshot */
   constructor(position?: string) {
@@ -79,23 +83,26 @@ export class Cursor {
   #check(event: FeedEvent, state: State): CursorVerdict {
     if (event.type === 'waiting') return 'deliver';
     if (event.type === 'entry') {
-      this.#room -= 1;
+      this.#room -= this.#keys === undefined ? JSON.stringify(event).length : 1;
       return this.#room < 0 ? 'violation' : 'deliver';
     }
     const at = parsePosition(event.position);
     const last = parsePosition(this.#position);
     /** NaN if one of them is unknown: then no comparison is true. */
-    const ahead = Number(at?.offset) - Number(last?.offset);
+    const ahead = (at?.offset as number) - (last?.offset as number);
+    const isSameHistory = at?.runId === last?.runId;
     if (event.type === 'error') {
-      // A follower that is disconnected for being slow is told its position: no event of its own lies before it.
-      if (state === STREAM && ahead >= 0) this.#position = event.position;
+      // A follower that is disconnected for being slow is told its position: no event of its own lies before it. An
+      // error announces no other history: of that the copy has nothing.
+      if (state === STREAM && ahead >= 0 && isSameHistory) this.#position = event.position;
       return 'drop';
     }
     if (!at) return 'violation';
     switch (event.type) {
       case 'reset':
         this.#snapshot = event.position;
-        this.#room = 2 * (event.keys ?? Number.POSITIVE_INFINITY) + MORE_ENTRIES;
+        this.#keys = event.keys;
+        this.#room = 2 * (event.keys ?? UNANNOUNCED) + MORE_ENTRIES;
         return 'deliver';
       case 'synced':
         if (event.position !== this.#snapshot) return 'violation';
@@ -107,7 +114,7 @@ export class Cursor {
       default:
         // An event that comes again; two changes never have the same position. Under another run ID it is of an unrelated history.
         if (ahead < 0 || (ahead === 0 && event.type !== 'bookmark')) {
-          return at.runId === last?.runId ? 'drop' : 'violation';
+          return isSameHistory ? 'drop' : 'violation';
         }
     }
     this.#position = event.position;

@@ -143,7 +143,7 @@ function conforms(table: Readonly<Record<string, Checks>>, event: Members | null
   return Object.entries(table[type] as Checks).every(([name, isRight]) => isRight(event[name], event));
 }
 
-function isText(value: unknown): value is string {
+export function isText(value: unknown): value is string {
   return typeof value === 'string';
 }
 
@@ -151,11 +151,11 @@ function isTextOrAbsent(value: unknown): boolean {
   return isText(value ?? '');
 }
 
-function isNumber(value: unknown): boolean {
+export function isNumber(value: unknown): boolean {
   return Number.isSafeInteger(value);
 }
 
-function isTime(value: unknown): boolean {
+export function isTime(value: unknown): boolean {
   return value === null || isNumber(value);
 }
 
@@ -165,6 +165,9 @@ function isNumberOrAbsent(value: unknown): boolean {
 
 /** @returns whether it is the encoding of the entry's value. Of base64 it is what `atob` accepts; that is not called, because it takes time. */
 function isEncoding(encoding: unknown, { value }: Members): boolean {
-  if (encoding !== 'base64') return encoding === 'utf8';
-  return isText(value) && value.length % 4 === 0 && !/[^A-Za-z0-9+/=]|=(?!=?$)/.test(value);
+  // The value is text: the table has it before the encoding.
+  const text = value as string;
+  return encoding === 'base64'
+    ? text.length % 4 === 0 && /^[a-z\d+/]*={0,2}$/i.test(text)
+    : encoding === 'utf8';
 }

@@ -152,7 +152,7 @@ function openSocket(
 
 /** @returns a function that asks for another token and shows it, when the present one expires */
 function renewal(token: Token | undefined, send: (message: string) => void): () => void {
-  let askedAt = Number.NEGATIVE_INFINITY;
+  let askedAt = -RENEW_MS;
   return () => {
     if (performance.now() - askedAt < RENEW_MS) return;
     askedAt = performance.now();

@@ -30,6 +30,6 @@ export function hasReached(at: string, wanted: string): boolean | null {
  * @returns whether `at` is before `other`; false if one of them is not a position
  */
 export function isBefore(at: string, other: string): boolean {
-  // No comparison with NaN is true.
-  return Number(parsePosition(at)?.offset) < Number(parsePosition(other)?.offset);
+  // No comparison with undefined is true.
+  return (parsePosition(at)?.offset as number) < (parsePosition(other)?.offset as number);
 }

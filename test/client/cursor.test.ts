@@ -208,6 +208,26 @@ const CASES: readonly Case[] = [
     ],
     `${A}:80`,
   ],
+  [
+    'but not with a position of a history that nothing has announced',
+    `${A}:50`,
+    [
+      [continues(`${A}:50`), 'deliver'],
+      [{ ...TOO_FAR_BEHIND, position: `${B}:80` } as FeedEvent, 'drop'],
+      [{ ...TOO_FAR_BEHIND, position: 'nonsense' } as FeedEvent, 'drop'],
+    ],
+    `${A}:50`,
+  ],
+  [
+    'with one of a history that a change has announced',
+    `${A}:50`,
+    [
+      [continues(`${A}:50`), 'deliver'],
+      [change(`${B}:60`), 'deliver'],
+      [{ ...TOO_FAR_BEHIND, position: `${B}:80` } as FeedEvent, 'drop'],
+    ],
+    `${B}:80`,
+  ],
   ['but not before anything has come', `${A}:50`, [[TOO_FAR_BEHIND, 'drop']], `${A}:50`],
   [
     'and not from a place that it is past',
@@ -292,4 +312,17 @@ test('cursor: a snapshot has as many entries as announced, with some room for wr
     return count;
   };
   assert.deepEqual([0, 2, 10_000].map(received), [1_000, 1_004, 21_000]);
+});
+
+test('cursor: a snapshot that does not announce its entries has a limit of characters', () => {
+  const most = 2 ** 28 + 1_000;
+  for (const value of ['v'.repeat(1_000), 'v'.repeat(100_000)]) {
+    const cursor = new Cursor();
+    cursor.take({ type: 'reset', position: `${A}:90`, reason: 'first-sync' });
+    const entry: FeedEvent = { ...ENTRY, key: 'k', value } as FeedEvent;
+    const { length } = JSON.stringify(entry);
+    let taken = 0;
+    while (taken <= 2 * most && cursor.take(entry) === 'deliver') taken += length;
+    assert.ok(taken <= most && taken > most - length, `${taken}`);
+  }
 });
