@@ -1,8 +1,8 @@
-/** Rings at a time of the wall clock. */
+/** Rings at a time of the wall clock, and before it now and then, because somebody may set the clock. */
 
 /**
- * Longest time without a look at the clock, in milliseconds: after a sleep of the machine, or when somebody sets its
- * clock, the alarm is at most this late.
+ * Longest time until it rings, in milliseconds: after a sleep of the machine, or when somebody sets its clock, it is at
+ * most this late.
  */
 const MAX_SLEEP_MS = 60_000;
 
@@ -15,28 +15,22 @@ export class Alarm {
     this.#ring = ring;
   }
 
-  /** @param at milliseconds since 1970; undefined: never. It replaces the earlier time. */
-  set(at: number | undefined): void {
+  /** @param at milliseconds since 1970, or infinite. It replaces the earlier time. */
+  set(at: number): void {
     if (at === this.#at) return;
     this.stop();
     this.#at = at;
-    if (at !== undefined) this.#sleep(at);
+    this.#timer = setTimeout(
+      () => {
+        this.#at = undefined;
+        this.#ring();
+      },
+      Math.min(at - Date.now(), MAX_SLEEP_MS),
+    );
   }
 
   stop(): void {
     clearTimeout(this.#timer);
     this.#at = undefined;
-  }
-
-  #sleep(at: number): void {
-    const ms = Math.max(0, Math.min(at - Date.now(), MAX_SLEEP_MS));
-    this.#timer = setTimeout(() => {
-      if (at > Date.now()) {
-        this.#sleep(at);
-        return;
-      }
-      this.#at = undefined;
-      this.#ring();
-    }, ms);
   }
 }

@@ -17,9 +17,9 @@ export function entryOf({ key, value, encoding, version, expiresAt }: SentEntry)
   return { key, value: encoding === 'base64' ? textOrBytes(bytesOf(value)) : value, version, expiresAt };
 }
 
-/** @param now in milliseconds since 1970, on the clock of this machine */
-export function isExpired({ expiresAt }: Entry, now: number): boolean {
-  return expiresAt !== null && expiresAt <= now;
+/** @returns the time of expiry in milliseconds since 1970; infinite: the entry does not expire */
+export function expiryOf({ expiresAt }: Entry): number {
+  return expiresAt ?? Number.POSITIVE_INFINITY;
 }
 
 export function sameEntry(left: Entry, right: Entry): boolean {
@@ -30,7 +30,10 @@ export function sameEntry(left: Entry, right: Entry): boolean {
 
 function sameValue(left: Value, right: Value): boolean {
   if (typeof left === 'string' || typeof right === 'string') return left === right;
-  return left.length === right.length && left.every((byte, index) => byte === right[index]);
+  // A call for each byte would take ten times as long.
+  let index = left.length === right.length ? 0 : Number.NaN;
+  while (left[index] === right[index] && index < left.length) index += 1;
+  return index === left.length;
 }
 
 /** @throws DOMException if it is not base64 */

@@ -37,6 +37,8 @@ export function mirror(options: MirrorOptions): Mirror {
 }
 
 export class Mirror {
+  /** Prefixes of the keys that it holds, in order; one that is empty: all keys. */
+  readonly prefixes: readonly string[];
   readonly #options: MirrorOptions;
   readonly #storageMs: number;
   readonly #abort = new AbortController();
@@ -58,6 +60,7 @@ export class Mirror {
 
   constructor(options: MirrorOptions) {
     this.#options = options;
+    this.prefixes = [...new Set([options.prefix ?? ''].flat())].sort();
     this.#url = checkedOptions(options).urls[0] as string;
     this.#storageMs = checkedLimit('storageMs', options.storageMs, STORAGE_MS);
     this.#waiters = new PositionWaiters((signal) => this.#lineage(signal));
@@ -216,7 +219,7 @@ export class Mirror {
     const { storage } = this.#options;
     if (storage === undefined) return;
     const { signal } = this.#abort;
-    const scope = scopeOf(this.#options.prefix);
+    const scope = JSON.stringify(this.prefixes);
     const failed = (error: unknown): void => this.#emit('storage-error', { error });
     try {
       const stored = await within(this.#storageMs, async () => storage.load(), signal);
@@ -248,24 +251,24 @@ export class Mirror {
     const changes = effect.kind === 'moved' ? [] : effect.changes;
     // What is shown changes before any listener looks at it.
     const shown = this.#view.changed(changes, Date.now());
-    this.#alarm.set(this.#view.nextExpiry);
     this.#saver?.changed(changes);
     this.#waiters.moved(position);
     this.#emit('position', { position });
     if (effect.kind === 'replaced') this.#emit('synced', { position });
-    this.#tell(position, shown);
+    this.#tell(shown);
     this.#arrived();
   }
 
   /** The time has come at which an entry may expire. */
   #expire(): void {
-    const shown = this.#view.expire(Date.now());
-    this.#alarm.set(this.#view.nextExpiry);
-    this.#tell(this.#copy.position ?? '', shown);
+    this.#tell(this.#view.expire(Date.now()));
   }
 
-  #tell(position: string, changes: readonly Change[]): void {
+  #tell(changes: readonly Change[]): void {
+    this.#alarm.set(this.#view.nextExpiry);
     if (changes.length === 0) return;
+    // Without a position there are no entries that could change.
+    const position = this.#copy.position as string;
     this.#emit('change', { position, changes });
     this.#subscriptions.notify(changes);
   }
@@ -311,10 +314,4 @@ export class Mirror {
     const node = new Client(this.#url.replace(/^ws/i, 'http'), this.#options);
     return checkedLineage((await node.replication({ signal })).lineage);
   }
-}
-
-/** Describes what the copy contains, as text: the prefixes in order. */
-function scopeOf(prefix: string | readonly string[] | undefined): string {
-  const prefixes = typeof prefix === 'string' ? [prefix] : (prefix ?? ['']);
-  return JSON.stringify([...new Set(prefixes)].sort());
 }

@@ -6,6 +6,7 @@
  * be reached, because the mirror's replica may not have heard of a promotion yet. Only a position past the shared part
  * is lost for good.
  */
+import { isNumber, isText } from '../event.ts';
 import type { Signal } from '../platform.ts';
 import { type ParsedPosition, parsePosition } from '../position.ts';
 import { unless } from './within.ts';
@@ -39,8 +40,7 @@ const ASK_AGAIN_MS = 1_000;
  */
 export function checkedLineage(lineage: unknown): Lineage {
   const isLineage =
-    Array.isArray(lineage) &&
-    lineage.every((each) => typeof each?.runId === 'string' && Number.isSafeInteger(each.validTo));
+    Array.isArray(lineage) && lineage.every((each) => isText(each?.runId) && isNumber(each.validTo));
   if (!isLineage) throw new TypeError('the node says no lineage');
   return lineage;
 }

@@ -1,13 +1,14 @@
 /**
  * What a mirror shows of its copy: every entry that has not expired on the clock of this machine. The copy keeps an
- * expired entry until the node deletes it, because the copy is exactly what the node had at its position.
+ * expired entry until the node deletes it, because the copy is exactly what the node had at its position. So if the clock
+ * was ahead for a moment, the entry is there again.
  *
  * The invariant: the changes that `changed` and `expire` return, one after the other, lead from each shown state to the
  * next one. So an entry that expires is one change, and its later deletion by the node is none.
  */
 
 import type { Change, Copy } from './copy.ts';
-import { type Entry, isExpired } from './entry.ts';
+import { type Entry, expiryOf } from './entry.ts';
 import { ExpiryQueue } from './expiry-queue.ts';
 
 /** Most entries at which one call of `expire` looks, so that it does not take long. */
@@ -19,10 +20,13 @@ export class View {
   readonly #copy: Copy;
   /** Keys of the copy that have been reported as expired. */
   readonly #hidden = new Set<string>();
+  /** Time from which all of them have expired, in milliseconds since 1970. */
+  #hiddenFrom = 0;
   readonly #queue = new ExpiryQueue();
   #revision: number;
   #snapshot: readonly Entry[] | null = null;
-  /** Time until which the snapshot is right, in milliseconds since 1970. */
+  /** Times from and until which the snapshot is right, in milliseconds since 1970. */
+  #snapshotFrom = 0;
   #snapshotUntil = 0;
 
   /** @param now here and below: milliseconds since 1970 */
@@ -37,9 +41,9 @@ export class View {
     return this.#revision;
   }
 
-  /** When the next entry may expire; undefined: no entry expires. */
-  get nextExpiry(): number | undefined {
-    return this.#queue.first?.at;
+  /** When the next entry may expire; infinite: no entry expires. */
+  get nextExpiry(): number {
+    return this.#queue.first?.at ?? Number.POSITIVE_INFINITY;
   }
 
   /** Number of times in the queue, for tests: outdated ones count too. */
@@ -49,21 +53,20 @@ export class View {
 
   get(key: string, now: number): Entry | undefined {
     const entry = this.#copy.entries.get(key);
-    return entry !== undefined && this.#shows(entry, now) ? entry : undefined;
+    return entry !== undefined && expiryOf(entry) > now ? entry : undefined;
   }
 
   /** @returns all entries; the same array as before if none of them has changed or expired since */
   snapshot(now: number): readonly Entry[] {
-    if (this.#snapshot === null || now >= this.#snapshotUntil) {
-      const entries: Entry[] = [];
+    if (this.#snapshot === null || now < this.#snapshotFrom || now >= this.#snapshotUntil) {
+      this.#snapshotFrom = 0;
       this.#snapshotUntil = Number.POSITIVE_INFINITY;
-      for (const entry of this.#copy.entries.values()) {
-        if (!this.#shows(entry, now)) continue;
-        entries.push(entry);
-        const { expiresAt } = entry;
-        if (expiresAt !== null && expiresAt < this.#snapshotUntil) this.#snapshotUntil = expiresAt;
-      }
-      this.#snapshot = entries;
+      this.#snapshot = [...this.#copy.entries.values()].filter((entry) => {
+        const at = expiryOf(entry);
+        if (at > now) this.#snapshotUntil = Math.min(this.#snapshotUntil, at);
+        else this.#snapshotFrom = Math.max(this.#snapshotFrom, at);
+        return at > now;
+      });
     }
     return this.#snapshot;
   }
@@ -78,20 +81,31 @@ export class View {
       const { key } = change;
       const before = this.#hidden.delete(key) ? null : change.before;
       const entry = change.entry !== null && this.#enter(change.entry, now) ? change.entry : null;
-      if (before === null && entry === null) continue;
-      const isAll = before === change.before && entry === change.entry;
-      shown.push(isAll ? change : { key, entry, before });
+      if (before !== null || entry !== null) shown.push({ key, entry, before });
     }
-    if (this.#queue.length > 2 * this.#copy.entries.size + MAX_OUTDATED) this.#requeue();
+    if (this.#queue.length > 2 * this.#copy.entries.size + MAX_OUTDATED) {
+      this.#queue.clear();
+      for (const each of this.#copy.entries.values()) this.#enter(each, Number.NEGATIVE_INFINITY);
+    }
     return this.#noted(shown);
   }
 
   /**
    * Hides the entries that have expired; if there are many, only some of them, and `nextExpiry` is still in the past.
+   * Shows those that have not, because the clock was set back.
    * @returns the changes of what is shown
    */
   expire(now: number): readonly Change[] {
     const shown: Change[] = [];
+    if (now < this.#hiddenFrom) {
+      this.#hiddenFrom = 0;
+      for (const key of this.#hidden) {
+        const entry = this.#copy.entries.get(key) as Entry;
+        if (!this.#enter(entry, now)) continue;
+        this.#hidden.delete(key);
+        shown.push({ key, entry, before: null });
+      }
+    }
     for (let looks = 0; looks < MAX_EXPIRED_AT_ONCE; looks += 1) {
       const { first } = this.#queue;
       if (first === undefined || first.at > now) break;
@@ -100,7 +114,7 @@ export class View {
       const before = this.#copy.entries.get(key);
       // The time is outdated if the entry has changed since.
       if (before?.expiresAt !== at || this.#hidden.has(key)) continue;
-      this.#hidden.add(key);
+      this.#enter(before, now);
       shown.push({ key, entry: null, before });
     }
     return this.#noted(shown);
@@ -114,26 +128,13 @@ export class View {
     return shown;
   }
 
-  #shows(entry: Entry, now: number): boolean {
-    return entry.expiresAt === null || (!isExpired(entry, now) && !this.#hidden.has(entry.key));
-  }
-
   /** @returns whether the entry is shown */
   #enter(entry: Entry, now: number): boolean {
-    if (entry.expiresAt === null) return true;
-    if (isExpired(entry, now)) {
+    const at = expiryOf(entry);
+    if (at <= now) {
       this.#hidden.add(entry.key);
-      return false;
-    }
-    this.#queue.add(entry.key, entry.expiresAt);
-    return true;
-  }
-
-  /** Removes outdated times from the queue. */
-  #requeue(): void {
-    this.#queue.clear();
-    for (const { key, expiresAt } of this.#copy.entries.values()) {
-      if (expiresAt !== null && !this.#hidden.has(key)) this.#queue.add(key, expiresAt);
-    }
+      this.#hiddenFrom = Math.max(this.#hiddenFrom, at);
+    } else if (at < Number.POSITIVE_INFINITY) this.#queue.add(entry.key, at);
+    return at > now;
   }
 }
