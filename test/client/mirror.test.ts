@@ -450,6 +450,49 @@ test('a storage that never answers delays a mirror for a while only, and its clo
   assert.equal(errors.length, 3);
 });
 
+test('each member of a stored copy is read once, and a storage whose lock cannot be read is not written to', async (t) => {
+  const history = abc();
+  const feed = await honest(t, history);
+  const readOnce = (member: unknown): (() => unknown) => {
+    const answers = [member];
+    return () => {
+      if (answers.length === 0) throw new Error('read twice');
+      return answers.pop();
+    };
+  };
+  const members = { key: 'stored', value: 'v', version: 1, expiresAt: null };
+  const entry = Object.defineProperties(
+    {},
+    Object.fromEntries(Object.entries(members).map(([name, member]) => [name, { get: readOnce(member) }])),
+  ) as Entry;
+  const position = readOnce(history.position);
+  const stored = {
+    scope: '[""]',
+    entries: [entry],
+    get position() {
+      return position() as string;
+    },
+  };
+  let saved = 0;
+  const storage: MirrorStorage = {
+    get lock(): never {
+      throw new Error('no lock');
+    },
+    load: async () => stored,
+    save: async () => {
+      saved += 1;
+    },
+    close: async () => undefined,
+  };
+  const copy = open(t, { url: feed.url, storage });
+  const errors: string[] = [];
+  copy.on('storage-error', ({ error }) => errors.push(String(error)));
+  await copy.ready;
+  assert.deepEqual([copy.getEntry('stored'), errors], [members, ['Error: no lock']]);
+  await copy.close();
+  assert.equal(saved, 0);
+});
+
 test('close does not wait for a storage that is still loading', async () => {
   const never = (): Promise<never> => new Promise(() => undefined);
   const storage = { ...memoryStorage(), load: never };

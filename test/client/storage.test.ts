@@ -138,24 +138,52 @@ test('indexedDbStorage: many entries, and large ones, are stored and loaded in p
 test('indexedDbStorage: the first one to lock it may write; the next one when that one is closed', {
   skip: !('locks' in navigator) && 'this Node has no locks',
 }, async () => {
-  const [one, other, third] = [1, 2, 3].map(() => indexedDbStorage('locked')) as [
-    MirrorStorage,
-    MirrorStorage,
-    MirrorStorage,
-  ];
-  await one.lock?.();
+  const [one, other, third] = [locking('locked'), locking('locked'), locking('locked')];
+  await one.locked;
   const order: string[] = [];
-  const second = other.lock?.().then(() => order.push('second'));
-  const ended = assert.rejects(third.lock?.() ?? Promise.resolve(), { name: 'AbortError' });
-  await third.close();
+  const second = other.locked?.then(() => order.push('second'));
+  const ended = assert.rejects(third.locked ?? Promise.resolve(), { name: 'AbortError' });
+  third.closing.abort();
   await ended;
   order.push('first is closed');
-  await one.close();
+  one.closing.abort();
   await second;
   assert.deepEqual(order, ['first is closed', 'second']);
-  await other.close();
-  await other.lock?.();
-  await other.close();
+  other.closing.abort();
+  const last = locking('locked');
+  await last.locked;
+  last.closing.abort();
+});
+
+/** Asks for the lock of a storage of this name, as a mirror does. */
+function locking(name: string, storage = indexedDbStorage(name)) {
+  const closing = new AbortController();
+  return { storage, closing, locked: storage.lock?.(closing.signal) };
+}
+
+test('indexedDbStorage: of two mirrors with one storage object, the close of one leaves the other its turn', {
+  skip: !('locks' in navigator) && 'this Node has no locks',
+}, async () => {
+  const storage = indexedDbStorage('object');
+  const [one, other] = [locking('object', storage), locking('object', storage)];
+  await one.locked;
+  await storage.save(REPLACE);
+  const [loading, closing] = [storage.load(), storage.close()];
+  one.closing.abort();
+  assert.equal((await loading)?.position, 'p1');
+  await Promise.all([closing, other.locked]);
+  await storage.save({ ...REPLACE, position: 'p2' });
+  const third = locking('object', storage);
+  third.closing.abort();
+  await assert.rejects(third.locked ?? Promise.resolve(), { name: 'AbortError' });
+  await storage.close();
+  // The lock is still that of the other one.
+  assert.deepEqual(
+    (await navigator.locks.query()).held?.map(({ name }) => name),
+    ['psyncd:object'],
+  );
+  other.closing.abort();
+  await storage.close();
 });
 
 test('indexedDbStorage: a database that is deleted while it is open is created again', async () => {

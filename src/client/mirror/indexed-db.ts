@@ -3,8 +3,10 @@
  * in parts, with a rest between them, so that the page stays responsive. The tab that holds the Web Lock of the database
  * writes.
  */
+import type { Signal } from '../platform.ts';
 import type { Entry } from './entry.ts';
 import { type MirrorStorage, StorageConflict, type StorageUpdate, type StoredCopy } from './storage.ts';
+import { unless } from './within.ts';
 
 const ENTRIES = 'entries';
 const META = 'meta';
@@ -23,7 +25,7 @@ interface Meta {
   readonly position: string;
 }
 
-/** @param name names the database `psyncd:NAME`; two mirrors must not share one at the same time */
+/** @param name names the database `psyncd:NAME`; of several mirrors that share one, only one writes at a time */
 export function indexedDbStorage(name: string): MirrorStorage {
   // The database opens on first use, and again after a failure.
   let opening: Promise<IDBDatabase> | null = null;
@@ -39,9 +41,8 @@ export function indexedDbStorage(name: string): MirrorStorage {
   };
   // Pages that are not secure have no locks, and old browsers too.
   const locks: LockManager | undefined = globalThis.navigator?.locks;
-  let closing = new AbortController();
   return {
-    ...(locks && { lock: () => locked(locks, `psyncd:${name}`, closing.signal) }),
+    ...(locks && { lock: (signal) => locked(locks, `psyncd:${name}`, signal) }),
 
     async load() {
       const transaction = (await database()).transaction([ENTRIES, META]);
@@ -66,11 +67,11 @@ export function indexedDbStorage(name: string): MirrorStorage {
     },
 
     async close() {
-      closing.abort();
-      closing = new AbortController();
+      const closing = opening;
+      // Another mirror with this storage opens the database again.
+      lost();
       // A database that could not be opened needs no closing.
-      (await opening?.catch(() => null))?.close();
-      opening = null;
+      (await closing?.catch(() => null))?.close();
     },
   };
 }
@@ -79,14 +80,11 @@ export function indexedDbStorage(name: string): MirrorStorage {
  * Resolves once the lock is this tab's.
  * @param signal gives the lock up, or ends the wait for it
  */
-function locked(locks: LockManager, name: string, signal: AbortSignal): Promise<void> {
+function locked(locks: LockManager, name: string, signal: Signal): Promise<void> {
   return new Promise((resolve, reject) => {
-    const held = (): Promise<void> => {
+    const held = (): Promise<never> => {
       resolve();
-      return new Promise((release) => {
-        if (signal.aborted) release();
-        signal.addEventListener('abort', () => release());
-      });
+      return unless(signal, new Promise<never>(() => undefined));
     };
     locks.request(name, { signal }, held).catch(reject);
   });

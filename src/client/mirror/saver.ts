@@ -38,7 +38,10 @@ export class Saver {
   readonly #options: SaverOptions;
   /** What is stored, or is being stored, and the keys that have changed since; null: unknown. */
   #stored: { readonly position: string; readonly changed: Set<string> } | null;
-  #mayWrite: boolean;
+  /** Whether other mirrors may have the storage too, and only the one with its lock writes. */
+  #isShared = false;
+  #mayWrite = false;
+  readonly #closing = new AbortController();
   /** Resolves when the last update is stored, has failed, or has taken too long. */
   #saved: Promise<void> = Promise.resolve();
   /** Whether the storage still owes an answer to the last update. */
@@ -48,11 +51,10 @@ export class Saver {
   #isOver = false;
 
   constructor(options: SaverOptions) {
-    const { storage, base, failed } = options;
+    const { base, failed } = options;
     this.#options = options;
     this.#stored = base === null ? null : { position: base, changed: new Set() };
-    this.#mayWrite = storage.lock === undefined;
-    if (!this.#mayWrite) this.#lock().catch((error) => this.#isOver || failed(error));
+    this.#lock().catch((error) => this.#isOver || failed(error));
   }
 
   /** Number of changed keys that wait to be stored; 0 too if the next update replaces everything. */
@@ -78,11 +80,15 @@ export class Saver {
     await this.#saved;
     if (!isOver && this.#mayWrite && !this.#isBusy) await this.#save();
     const { storage, callMs, failed } = this.#options;
+    this.#closing.abort();
     await within(callMs, async () => storage.close()).catch(failed);
   }
 
   async #lock(): Promise<void> {
-    await this.#options.storage.lock?.();
+    const { storage } = this.#options;
+    const { lock } = storage;
+    this.#isShared = lock !== undefined;
+    if (lock !== undefined) await lock.call(storage, this.#closing.signal);
     this.#mayWrite = true;
     this.#schedule();
   }
@@ -113,11 +119,10 @@ export class Saver {
     } catch (error) {
       this.#stored = null;
       const isConflict = error instanceof StorageConflict;
-      const isAlone = storage.lock !== undefined;
       // Somebody has deleted the data, or another mirror has written before this one could.
-      if (isConflict && update.kind === 'patch' && (error.isEmpty || isAlone)) return this.#save();
+      if (isConflict && update.kind === 'patch' && (error.isEmpty || this.#isShared)) return this.#save();
       this.#failures += 1;
-      if (isConflict && !isAlone) this.#isOver = true;
+      if (isConflict && !this.#isShared) this.#isOver = true;
       failed(error);
     }
     const answered = (): void => {

@@ -4,6 +4,8 @@
  * Data and position belong together: a storage only has to promise that each update is stored as a whole or not at all.
  * Whatever else fails, the mirror at worst starts over.
  */
+import { isNumber, isText, isTime } from '../event.ts';
+import type { Signal } from '../platform.ts';
 import { parsePosition } from '../position.ts';
 import type { Entry } from './entry.ts';
 
@@ -30,15 +32,17 @@ export type StorageUpdate =
 
 export interface MirrorStorage {
   /**
-   * Resolves once no other mirror writes to this storage; a mirror saves nothing before. `close` gives the right up, or
-   * ends the wait. A storage without this method belongs to one mirror at a time.
+   * Resolves once no other mirror writes to this storage; a mirror saves nothing before. A storage without this method
+   * belongs to one mirror at a time.
+   * @param signal gives the right up when the mirror has closed, or ends the wait; other mirrors may have the same
+   * storage
    */
-  lock?(): Promise<void>;
+  lock?(signal: Signal): Promise<void>;
   /** @returns null: nothing is stored. A mirror treats a rejection like null. */
   load(): Promise<StoredCopy | null>;
   /** @throws StorageConflict when a patch has another base or scope */
   save(update: StorageUpdate): Promise<void>;
-  /** Closes the storage; no further calls follow. */
+  /** Closes the storage; no further calls of this mirror follow. */
   close(): Promise<void>;
 }
 
@@ -70,19 +74,19 @@ export interface LoadedCopy {
  * Checks a copy that a storage has loaded, which other programs may have written.
  * @throws TypeError if it is not what a mirror saves
  */
-export async function checkedCopy(stored: StoredCopy): Promise<LoadedCopy> {
-  const wrong = (): TypeError => new TypeError('the stored copy is none');
-  if (parsePosition(stored.position) === null) throw wrong();
+export async function checkedCopy({ position, entries: stored }: StoredCopy): Promise<LoadedCopy> {
   const entries = new Map<string, Entry>();
-  for (const entry of stored.entries) {
-    const { key, value, version, expiresAt } = entry;
-    const isValue = typeof value === 'string' || value instanceof Uint8Array;
-    const isTime = expiresAt === null || typeof expiresAt === 'number';
-    if (typeof key !== 'string' || !isValue || typeof version !== 'number' || !isTime) throw wrong();
-    entries.set(key, entry);
+  let isRight = parsePosition(position) !== null;
+  // What is checked is kept: a getter may have another answer next time.
+  for (const { key, value, version, expiresAt } of stored) {
+    isRight &&=
+      isText(key) && (isText(value) || value instanceof Uint8Array) && isNumber(version) && isTime(expiresAt);
+    if (!isRight) break;
+    entries.set(key, { key, value, version, expiresAt });
     if (entries.size % CHECKED_AT_ONCE === 0) await new Promise((resolve) => setTimeout(resolve));
   }
-  return { position: stored.position, entries };
+  if (!isRight) throw new TypeError('the stored copy is none');
+  return { position, entries };
 }
 
 /** Keeps the copy in memory only: for tests, and for mirrors that come and go within a page. */
