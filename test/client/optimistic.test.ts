@@ -9,7 +9,7 @@ import { type OptimisticMirror, optimistic } from '../../src/client/optimistic/o
 import type { Accepted } from '../../src/client/optimistic/pending-write.ts';
 import type { Writer } from '../../src/client/optimistic/sending.ts';
 import { Client, type Condition } from '../../src/client/rest.ts';
-import type { FeedModel } from '../support/feed-model.ts';
+import { FeedModel } from '../support/feed-model.ts';
 import { type ScriptedFeed, scriptedFeed } from '../support/scripted-feed.ts';
 import { abc, honest, open } from '../support/scripted-mirror.ts';
 
@@ -446,4 +446,140 @@ test('a write that can be aborted replaces no other one, and is replaced by none
     answer.resolve({ position: at(1), version: index + 1 });
     await promise;
   }
+});
+
+test('a write whose signal has aborted is not overtaken: the next one of its key waits for its answer', async (t) => {
+  const { history, feed, writer, writes, refused } = await stage(t);
+  const stop = new AbortController();
+  const older = writes.set('a', 'older', { signal: stop.signal });
+  await writer.call(0);
+  stop.abort();
+  await assert.rejects(older, { name: 'AbortError' });
+  const newer = writes.set('a', 'newer');
+  void writes.set('b', 'other');
+  assert.equal((await writer.call(1)).text, 'set b other');
+  await settled();
+  assert.deepEqual([writer.calls.length, writes.get('a')], [2, 'newer']);
+  // The node carries the older one out late, and answers.
+  feed.send(history.set('a', 'older'));
+  writer.calls[0]?.answer.resolve({ position: at(40), version: 40 });
+  const { text, answer } = await writer.call(2);
+  assert.equal(text, 'set a newer');
+  feed.send(history.set('a', 'newer'));
+  answer.resolve({ position: at(50), version: 50 });
+  await newer;
+  assert.deepEqual([writes.get('a'), refused.length], ['newer', 1]);
+});
+
+/** Lets the test decide when the time of a signal is up: that of this number among those with this length. */
+function handTimed(t: TestContext): (index: number, ms: 30_000 | 60_000) => Promise<void> {
+  const times: { readonly ms: number; readonly up: AbortController }[] = [];
+  t.mock.method(AbortSignal, 'timeout', (ms: number) => {
+    const up = new AbortController();
+    times.push({ ms, up });
+    return up.signal;
+  });
+  return async (index, ms) => {
+    const alike = (): typeof times => times.filter((time) => time.ms === ms);
+    await until(`time ${index} of ${ms}`, () => alike().length > index);
+    alike()[index]?.up.abort();
+  };
+}
+
+test('an attempt that is late is not overtaken by a later write, unless it takes twice its time', async (t) => {
+  const { history, feed, writer, writes } = await stage(t);
+  const isUp = handTimed(t);
+  const older = writes.set('a', 'older');
+  const late = await writer.call(0);
+  await isUp(0, 30_000);
+  (await writer.call(1)).answer.resolve({ position: at(40), version: 40 });
+  feed.send(history.set('a', 'older'));
+  await older;
+  const newer = writes.set('a', 'newer');
+  await settled();
+  assert.equal(writer.calls.length, 2);
+  late.answer.reject(new TypeError('fetch failed'));
+  assert.equal((await writer.call(2)).text, 'set a newer');
+  await isUp(2, 30_000);
+  (await writer.call(3)).answer.resolve({ position: at(50), version: 50 });
+  feed.send(history.set('a', 'newer'));
+  await newer;
+  void writes.set('a', 'last');
+  await settled();
+  assert.equal(writer.calls.length, 4);
+  await isUp(2, 60_000);
+  assert.equal((await writer.call(4)).text, 'set a last');
+});
+
+test('sets that take the place of each other have one promise, however many they are', async (t) => {
+  const { history, feed, writer, writes } = await stage(t);
+  void writes.set('a', 'sent');
+  const promises = new Set<Promise<Accepted>>();
+  for (let index = 0; index < 10_000; index += 1) promises.add(writes.set('a', `${index}`));
+  promises.add(writes.delete('a'));
+  assert.deepEqual([promises.size, writes.pending], [1, 2]);
+  (await writer.call(0)).answer.resolve({ position: at(40), version: 40 });
+  (await writer.call(1)).answer.resolve({ position: at(50) });
+  feed.send(history.set('a', 'sent'), history.write({ type: 'delete', key: 'a' }));
+  assert.deepEqual(await Promise.all(promises), [{ position: at(50) }]);
+});
+
+const UNRELATED: Readonly<Record<string, (writes: OptimisticMirror) => Promise<Accepted>>> = {
+  'a set': (writes) => writes.set('k', 'shown'),
+  'a set of bytes': (writes) => writes.set('bytes', Uint8Array.of(255)),
+  'a patch': (writes) => writes.patch('json', { a: 1 }),
+  'a delete': (writes) => writes.delete('a'),
+};
+for (const [what, write] of Object.entries(UNRELATED)) {
+  for (const has of [true, false]) {
+    const end = has ? 'is confirmed if its history has the value' : 'is given up otherwise, and told';
+    test(`${what} in a history that the mirror never has ${end}`, async (t) => {
+      const { feed, mirror, writer, writes, refused } = await stage(t);
+      const isUp = handTimed(t);
+      const written = write(writes);
+      (await writer.call(0)).answer.resolve({ position: at(900), version: 900 });
+      await settled();
+      assert.equal(writes.pending, 1);
+      // The node comes back with other data, of which nothing leads to the write.
+      const other = new FeedModel('b'.repeat(40));
+      if (has) {
+        other.set('k', 'shown');
+        other.set('json', '{"a":1}');
+        const bytes = {
+          key: 'bytes',
+          value: '/w==',
+          encoding: 'base64',
+          version: 5,
+          expiresAt: null,
+        } as const;
+        other.write({ type: 'set', ...bytes });
+      } else {
+        for (const each of ['k', 'json', 'bytes', 'a']) other.set(each, 'other');
+      }
+      feed.send(...other.snapshot('unknown-run-id'));
+      await isUp(1, 30_000);
+      if (has) {
+        await written;
+      } else {
+        await assert.rejects(written, { name: 'UncertainWriteError' });
+      }
+      assert.deepEqual([writes.pending, writes.snapshot()], [0, mirror.snapshot()]);
+      assert.equal(refused.length, has ? 0 : 1);
+    });
+  }
+}
+
+test('a key that the mirror does not hold is refused at once', async (t) => {
+  const feed = await honest(t, abc());
+  const mirror = open(t, { url: feed.url, prefix: ['b', 'todo:', 'b'] });
+  await mirror.ready;
+  const writer = new ScriptedWriter();
+  const writes = optimistic(mirror, writer);
+  assert.deepEqual(mirror.prefixes, ['b', 'todo:']);
+  for (const refused of [writes.set('a', '1'), writes.delete('todo'), writes.patch('', {})]) {
+    await assert.rejects(refused, { name: 'TypeError', message: /does not hold/ });
+  }
+  void writes.set('todo:1', '1');
+  assert.equal((await writer.call(0)).text, 'set todo:1 1');
+  assert.deepEqual([writes.pending, writer.calls.length], [1, 1]);
 });

@@ -28,7 +28,7 @@ export function sameEntry(left: Entry, right: Entry): boolean {
   );
 }
 
-function sameValue(left: Value, right: Value): boolean {
+export function sameValue(left: Value, right: Value): boolean {
   if (typeof left === 'string' || typeof right === 'string') return left === right;
   // A call for each byte would take ten times as long.
   let index = left.length === right.length ? 0 : Number.NaN;

@@ -1,6 +1,7 @@
 /** Waits for the connection of a mirror. */
 import type { Mirror } from '../mirror/mirror.ts';
 import type { MirrorState } from '../mirror/mirror-events.ts';
+import { unless } from '../mirror/within.ts';
 import type { Signal } from '../platform.ts';
 
 /** States of a mirror in which its node has answered. */
@@ -12,11 +13,8 @@ const CONNECTED: ReadonlySet<MirrorState['kind']> = new Set(['syncing', 'catchin
  */
 export async function connected(mirror: Mirror, signal: Signal): Promise<void> {
   while (!CONNECTED.has(mirror.state.kind)) {
-    signal.throwIfAborted();
     const { promise, resolve } = Promise.withResolvers<void>();
     const end = mirror.on('state', () => resolve());
-    signal.addEventListener('abort', () => resolve());
-    await promise;
-    end();
+    await unless(signal, promise).finally(end);
   }
 }

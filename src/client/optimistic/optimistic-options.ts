@@ -6,12 +6,18 @@ import type { Signal } from '../platform.ts';
 export const MAX_PENDING = 1_000;
 
 export interface OptimisticOptions {
-  /** Time that one attempt to send a write may take, in milliseconds; default 30 s. */
+  /**
+   * Time that one attempt to send a write may take, and that the node of the mirror may take to learn of the history in
+   * which a write is, in milliseconds; default 30 s.
+   */
   readonly answerMs?: number | undefined;
 }
 
 export interface WriteOptions {
-  /** Gives the write up: it is not shown any more, and not sent again. What is under way may still be carried out. */
+  /**
+   * Gives the write up: it is not shown any more, and not sent again. What is under way may still be carried out; a later
+   * write of the key waits for the answer.
+   */
   readonly signal?: Signal | undefined;
 }
 

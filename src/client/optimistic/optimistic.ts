@@ -26,8 +26,14 @@ import {
   TooManyWritesError,
   type WriteOptions,
 } from './optimistic-options.ts';
-import type { Accepted, Operation, OptimisticEntry, PendingWrite } from './pending-write.ts';
-import { type SendingOptions, sent, type Writer } from './sending.ts';
+import {
+  type Accepted,
+  hasEffect,
+  type Operation,
+  type OptimisticEntry,
+  type PendingWrite,
+} from './pending-write.ts';
+import { type SendingOptions, sent, UncertainWriteError, type Writer } from './sending.ts';
 import { WriteQueue } from './write-queue.ts';
 
 /** Most requests at a time: browsers open no more connections to one server. */
@@ -78,6 +84,8 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
       answerMs,
       failed: (key, error) => this.#listeners.emit('unanswered', { key, error }),
       connected: (signal) => connected(mirror, signal),
+      requested: (key, request) => this.#queue.requested(key, request).then(() => this.#send()),
+      closing: this.#closing.signal,
     };
     this.#snapshot = { of: [], at: -1, entries: [] };
     this.#ends = [
@@ -96,9 +104,8 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
    */
   set(key: string, value: Value, options: SetOptions & WriteOptions = {}): Promise<Accepted> {
     const operationOf = (): Operation => {
-      if (typeof value !== 'string') return { kind: 'set', value: value.slice(), ttl: options.ttl };
-      if (!value.isWellFormed()) throw new TypeError(UNSENDABLE);
-      return { kind: 'set', value, ttl: options.ttl };
+      if (typeof value === 'string' && !value.isWellFormed()) throw new TypeError(UNSENDABLE);
+      return { kind: 'set', value: value.slice(), ttl: options.ttl };
     };
     return this.#write(key, operationOf, options);
   }
@@ -200,27 +207,35 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
       this.#closing.signal.throwIfAborted();
       signal?.throwIfAborted();
       if (!key.isWellFormed()) throw new TypeError(UNSENDABLE);
+      if (!this.#mirror.prefixes.some((prefix) => key.startsWith(prefix))) {
+        throw new TypeError(`the mirror does not hold ${JSON.stringify(key)}`);
+      }
       if (this.#queue.length >= MAX_PENDING) throw new TooManyWritesError();
-      const [operation, condition, madeAt] = [operationOf(), { ifAbsent, ifVersion }, Date.now()];
       this.#lastId += 1;
-      const id = this.#lastId;
-      this.#add({ id, key, operation, condition, madeAt, done, signal, stage: 'waiting', accepted: null });
+      const write: PendingWrite = {
+        id: this.#lastId,
+        key,
+        operation: operationOf(),
+        condition: { ifAbsent, ifVersion },
+        madeAt: Date.now(),
+        done,
+        signal,
+        stage: 'waiting',
+        accepted: null,
+      };
+      if (signal !== undefined) {
+        const abort = (): void => this.#refuse(write, signal.reason);
+        signal.addEventListener('abort', abort);
+        done.promise.finally(() => signal.removeEventListener('abort', abort)).catch(() => undefined);
+      }
+      this.#queue.add(write);
+      this.#changed(key);
+      this.#send();
+      return write.done.promise;
     } catch (error) {
       done.reject(error);
     }
     return done.promise;
-  }
-
-  #add(write: PendingWrite): void {
-    const { key, done, signal } = write;
-    const abort = (): void => this.#refuse(write, signal?.reason);
-    signal?.addEventListener('abort', abort);
-    done.promise.finally(() => signal?.removeEventListener('abort', abort)).catch(() => undefined);
-    const replaced = this.#queue.add(write);
-    // What the earlier write would have done, this one does.
-    if (replaced !== undefined) done.promise.then(replaced.done.resolve, replaced.done.reject);
-    this.#changed([key]);
-    this.#send();
   }
 
   #send(): void {
@@ -256,7 +271,8 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
 
   /** Aborts with the write, and with all of them. */
   #signalOf({ signal }: PendingWrite): AbortSignal {
-    return AbortSignal.any([this.#closing.signal, ...(signal === undefined ? [] : [signal])]);
+    const closing = this.#closing.signal;
+    return AbortSignal.any([closing, signal ?? closing]);
   }
 
   #accept(write: PendingWrite, accepted: Accepted): void {
@@ -268,14 +284,14 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
     this.#queue.accepted(write, accepted);
     this.#accepted.add(write);
     this.#reached(this.#mirror.position ?? '');
-    this.#changed([write.key]);
+    this.#changed(write.key);
   }
 
   #refuse(write: PendingWrite, error: unknown): void {
     if (write.stage === 'over') return;
     this.#over(write);
     write.done.reject(error);
-    this.#changed([write.key]);
+    this.#changed(write.key);
     this.#listeners.emit('refused', { key: write.key, error });
     this.#send();
   }
@@ -299,11 +315,20 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
   /** Waits for the position of a write in another history, of which the mirror asks its node. */
   #waitAcross(write: PendingWrite): void {
     this.#accepted.delete(write);
-    const signal = this.#signalOf(write);
-    this.#mirror.waitFor(write.accepted?.position ?? '', { signal }).then(
-      () => this.#confirm(write),
-      (error: unknown) => this.#refuse(write, error),
-    );
+    const { key } = write;
+    const time = AbortSignal.timeout(this.#sending.answerMs);
+    const signal = AbortSignal.any([this.#signalOf(write), time]);
+    this.#mirror
+      .waitFor(write.accepted?.position ?? '', { signal })
+      .catch((error: unknown) => {
+        if (!time.aborted) throw error;
+        // Nothing says whether the copy has the write, but it may have the same value.
+        if (!hasEffect(write, this.#mirror.getEntry(key))) throw new UncertainWriteError(key, error);
+      })
+      .then(
+        () => this.#confirm(write),
+        (error: unknown) => this.#refuse(write, error),
+      );
   }
 
   #confirm(write: PendingWrite): void {
@@ -316,20 +341,19 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
     queueMicrotask(() => this.#tell([]));
   }
 
-  #changed(keys: readonly string[]): void {
+  #changed(key: string): void {
     this.#ownRevision += 1;
-    for (const key of keys) this.#untold.add(key);
+    this.#untold.add(key);
     this.#tell([]);
   }
 
   /** Tells the subscribers what has changed in the mirror, and whose pending writes are over. */
   #tell(changes: Iterable<{ readonly key: string }>): void {
-    const told = new Set<string>();
-    for (const { key } of changes) told.add(key);
-    for (const key of this.#untold) told.add(key);
-    if (told.size === 0) return;
+    for (const { key } of changes) this.#untold.add(key);
+    if (this.#untold.size === 0) return;
+    const told = [...this.#untold].map((key) => ({ key }));
     this.#untold.clear();
-    this.#subscriptions.notify([...told].map((key) => ({ key })));
+    this.#subscriptions.notify(told);
     const { pending } = this;
     if (pending === this.#toldPending) return;
     this.#toldPending = pending;

@@ -1,5 +1,5 @@
 /** A write that is shown before the mirror has it, and what its key shows meanwhile. */
-import { type Entry, textOrBytes, type Value } from '../mirror/entry.ts';
+import { type Entry, sameValue, textOrBytes, type Value } from '../mirror/entry.ts';
 import type { Signal } from '../platform.ts';
 import type { Condition, SetOptions } from '../rest.ts';
 import { mergePatch } from './merge-patch.ts';
@@ -34,7 +34,8 @@ export interface PendingWrite {
   readonly condition: Condition;
   /** Milliseconds since 1970. */
   readonly madeAt: number;
-  readonly done: PromiseWithResolvers<Accepted>;
+  /** That of the write whose place this one takes, if it takes one. */
+  done: PromiseWithResolvers<Accepted>;
   readonly signal: Signal | undefined;
   stage: 'waiting' | 'sent' | 'accepted' | 'over';
   accepted: Accepted | null;
@@ -83,6 +84,14 @@ function written(write: PendingWrite, entry: OptimisticEntry | undefined): Optim
       return value === undefined ? entry : { ...pending, value, expiresAt: entry?.expiresAt ?? null };
     }
   }
+}
+
+/** @returns whether the entry has what the write would make of it */
+export function hasEffect(write: PendingWrite, entry: Entry | undefined): boolean {
+  if (entry === undefined) return write.operation.kind === 'delete';
+  const after = written(write, entry);
+  // A patch that does not fit gives the entry itself.
+  return after !== entry && after !== undefined && sameValue(after.value, entry.value);
 }
 
 /** @returns undefined: there is no value, or it is not JSON, and the node will refuse the patch */

@@ -1,5 +1,5 @@
 /** Sends one write until the node answers. */
-import { BASE_RETRY_MS, MAX_RETRY_MS, retryDelayMs } from '../backoff.ts';
+import { BASE_RETRY_MS, MAX_RETRY_MS } from '../backoff.ts';
 import type { Value } from '../mirror/entry.ts';
 import { unless } from '../mirror/within.ts';
 import type { Signal } from '../platform.ts';
@@ -24,14 +24,15 @@ interface WithSignal {
   readonly signal?: Signal | undefined;
 }
 
-/** The connection broke before the node answered: nobody knows whether it has carried the write out. */
+/**
+ * Nobody knows what became of the write: the connection broke before the node answered, or the node of the mirror does not
+ * know the history in which the write is.
+ */
 export class UncertainWriteError extends Error {
   override readonly name = 'UncertainWriteError';
 
   constructor(key: string, cause: unknown) {
-    super(`the node did not answer, so the write of ${JSON.stringify(key)} may have been carried out`, {
-      cause,
-    });
+    super(`nobody knows what became of the write of ${JSON.stringify(key)}`, { cause });
   }
 }
 
@@ -43,6 +44,10 @@ export interface SendingOptions {
   readonly failed: (key: string, error: unknown) => void;
   /** Resolves when there is a connection to the nodes. */
   readonly connected: (signal: Signal) => Promise<void>;
+  /** Called with each request; the promise settles when the node has answered, or will not. */
+  readonly requested: (key: string, request: Promise<unknown>) => unknown;
+  /** Ends all requests. */
+  readonly closing: Signal;
 }
 
 /**
@@ -56,14 +61,17 @@ export interface SendingOptions {
 export async function sent(
   write: PendingWrite,
   condition: Condition,
-  { writer, answerMs, failed, connected }: SendingOptions,
+  { writer, answerMs, failed, connected, requested, closing }: SendingOptions,
   signal: Signal,
 ): Promise<Accepted> {
   for (let failures = 0; ; failures += 1) {
     await connected(signal);
-    const time = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
+    // Nobody knows what becomes of a request that is ended, so it gets more time than the write waits for it.
+    const end = AbortSignal.any([closing, AbortSignal.timeout(2 * answerMs)]);
+    const request = unless(end, attempt(writer, write, condition, end));
+    requested(write.key, request);
     try {
-      return await unless(time, attempt(writer, write, condition, time));
+      return await unless(AbortSignal.any([signal, AbortSignal.timeout(answerMs)]), request);
     } catch (error) {
       signal.throwIfAborted();
       const { status, code, name } = error as { status?: unknown; code?: unknown; name?: unknown };
@@ -72,8 +80,8 @@ export async function sent(
       if (!isAnswer && isConditional(write)) throw new UncertainWriteError(write.key, error);
       failed(write.key, error);
     }
-    const bounds = { retryBaseMs: BASE_RETRY_MS, retryMaxMs: MAX_RETRY_MS };
-    await unless(signal, pause(retryDelayMs(failures + 1, 1, Math.random(), bounds, 0), signal));
+    const longest = Math.min(MAX_RETRY_MS, BASE_RETRY_MS * 2 ** failures);
+    await unless(signal, pause(longest * (1 - Math.random() / 2), signal));
   }
 }
 

@@ -18,6 +18,8 @@ export class WriteQueue {
   readonly #byKey = new Map<string, KeyWrites>();
   /** Keys with a write to send, the one that has waited longest first. */
   readonly #ready = new Set<string>();
+  /** Keys with requests that may still be carried out; each promise resolves when the last of them has settled. */
+  readonly #underWay = new Map<string, Promise<void>>();
   /** The node's version for each negative one; null: that write did not happen. */
   readonly #versions = new Map<number, number | null>();
   #length = 0;
@@ -32,28 +34,27 @@ export class WriteQueue {
     return this.#byKey.keys();
   }
 
-  /**
-   * Adds a write.
-   * @returns an earlier write that was not sent yet and whose place this one takes, because it would leave nothing of it
-   */
-  add(write: PendingWrite): PendingWrite | undefined {
+  /** Adds a write. It takes the place of an earlier one that was not sent yet, if it would leave nothing of it. */
+  add(write: PendingWrite): void {
     const { key } = write;
-    const { writes } = this.#of(key);
-    const last = writes.at(-1);
+    const last = this.#byKey.get(key)?.writes.at(-1);
     const isWhole = write.operation.kind !== 'patch' && isPlain(write);
-    const replaces = isWhole && last?.stage === 'waiting' && isPlain(last) ? last : undefined;
-    if (replaces !== undefined) this.end(replaces);
-    const now = this.#of(key);
-    now.writes.push(write);
-    now.shown = null;
+    if (isWhole && last?.stage === 'waiting' && isPlain(last)) {
+      this.end(last);
+      // What the earlier write would have done, this one does: however many follow, there is one promise.
+      write.done = last.done;
+    }
+    const found = this.#byKey.get(key) ?? { writes: [], shown: null };
+    this.#byKey.set(key, found);
+    found.writes.push(write);
     this.#length += 1;
-    this.#offer(key, now.writes);
-    return replaces;
+    this.#changed(key);
   }
 
   /** Takes the next write that may be sent. */
   next(): PendingWrite | undefined {
     for (const key of this.#ready) {
+      if (this.#underWay.has(key)) continue;
       this.#ready.delete(key);
       const write = this.#byKey.get(key)?.writes.find(({ stage }) => stage === 'waiting');
       if (write === undefined) continue;
@@ -61,6 +62,18 @@ export class WriteQueue {
       return write;
     }
     return undefined;
+  }
+
+  /**
+   * Notes a request. Until it settles no other write of its key is sent, which it could overtake.
+   * @returns when the next write of the key may be sent, as far as this request is concerned
+   */
+  requested(key: string, request: Promise<unknown>): Promise<void> {
+    const all = Promise.allSettled([request, this.#underWay.get(key)]).then(() => {
+      if (this.#underWay.get(key) === all) this.#underWay.delete(key);
+    });
+    this.#underWay.set(key, all);
+    return all;
   }
 
   /** Notes that the node has carried the write out. */
@@ -112,12 +125,6 @@ export class WriteQueue {
     return version < 0 ? this.#versions.get(-version) : version;
   }
 
-  #of(key: string): KeyWrites {
-    const found = this.#byKey.get(key) ?? { writes: [], shown: null };
-    this.#byKey.set(key, found);
-    return found;
-  }
-
   #changed(key: string): void {
     const found = this.#byKey.get(key);
     if (found === undefined) {
@@ -125,11 +132,7 @@ export class WriteQueue {
       return;
     }
     found.shown = null;
-    this.#offer(key, found.writes);
-  }
-
-  #offer(key: string, writes: readonly PendingWrite[]): void {
-    if (!writes.some(({ stage }) => stage === 'sent')) this.#ready.add(key);
+    if (!found.writes.some(({ stage }) => stage === 'sent')) this.#ready.add(key);
   }
 
   #remember(id: number, version: number | null): void {
