@@ -111,7 +111,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   'web/record': ['./traceparent.ts', '../../node/ports/counts.ts', 'node:http'],
   client: ['./rest.ts', './mirror/mirror.ts'],
   'client/mirror': ['./copy.ts', '../rest.ts'],
-  'client/react': ['./use-entry.ts', '../mirror/entry.ts', 'react'],
+  'client/react': ['./use-entry.ts', '../mirror/entry.ts', '../collection/sorted-entries.ts', 'react'],
   'client/collection': ['./source.ts', '../report.ts', '../mirror/entry.ts'],
   'client/optimistic': ['./writes.ts', '../rest.ts', '../mirror/entry.ts', '../collection/source.ts'],
   'client/request': ['./exchange.ts', '../token.ts'],

@@ -176,6 +176,10 @@ test('a list has the entries of its prefix in the order of their keys, and is th
   await shows('user:2');
   // The one from before, one with the change, and one without the key.
   assert.equal(lists.size, 3);
+  // The order of a node is that of UTF-8, in which U+1F600 comes last.
+  await set('user:\u{1f600}', 'x');
+  await set('user:\uffee', 'x');
+  await shows('user:2 user:\uffee user:\u{1f600}');
 });
 
 test('a component shows the state of the connection, and renders when it changes', async (t) => {

@@ -1,10 +1,11 @@
 import { useMemo } from 'react';
+import { byKey } from '../collection/sorted-entries.ts';
 import type { EntrySource, LiveMirror, WithKey } from './live-mirror.ts';
 import { useSource } from './use-source.ts';
 
 /**
- * Reads the entries with a prefix, in the order of their keys. The component renders again when one of them changes,
- * appears or goes, and not when others do.
+ * Reads the entries with a prefix, in the order of their keys, which is that of a node's pages: by the bytes of their
+ * UTF-8. The component renders again when one of them changes, appears or goes, and not when others do.
  * @param mirror null: there is none yet
  * @param filter `{ prefix }`; default: all entries
  * @returns the same array while none of them changes, with the same object for each entry that has not changed
@@ -26,7 +27,7 @@ function entriesWith<E extends WithKey>(prefix: string): (source: EntrySource<E>
     if (all !== read) {
       read = all;
       const found = all.filter(({ key }) => key.startsWith(prefix));
-      found.sort((left, right) => (left.key < right.key ? -1 : 1));
+      found.sort(byKey);
       const isSame =
         found.length === selected.length && found.every((entry, index) => entry === selected[index]);
       if (!isSame) selected = found;
