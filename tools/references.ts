@@ -13,7 +13,13 @@ export function documents(): readonly string[] {
     readdirSync(new URL(folder, ROOT), { recursive: true, encoding: 'utf8' }).map(
       (name) => `${folder}${name}`,
     );
-  return [...readdirSync(ROOT), ...inFolder('docs/'), 'bench/README.md', 'examples/README.md']
+  return [
+    ...readdirSync(ROOT),
+    ...inFolder('docs/'),
+    'bench/README.md',
+    'examples/README.md',
+    'examples/python/README.md',
+  ]
     .filter((path) => path.endsWith('.md'))
     .sort();
 }

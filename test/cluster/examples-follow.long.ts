@@ -1,6 +1,6 @@
 /** examples/follow.py and examples/page.html as they stand there, with a network that breaks. */
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -14,21 +14,10 @@ import { until } from '../../src/cli/until.ts';
 import { Client } from '../../src/client/rest.ts';
 import { builtClient, launched, WITHOUT_BROWSER } from '../support/browser.ts';
 import { Cluster, temporaryFolder } from '../support/cluster.ts';
+import { PYTHON, WITHOUT_PYTHON } from '../support/python.ts';
 import { staticFiles } from '../support/static-files.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-/** CI installs them, and says so; elsewhere what is not there cannot be tested. */
-const MUST_RUN = process.env.PSYNCD_TEST_EXAMPLES === 'all';
-const PYTHON = ['python3', '/usr/bin/python3'].find(hasWebsockets);
-function hasWebsockets(python: string): boolean {
-  try {
-    execFileSync(python, ['-c', 'import websockets'], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 /** Writes `user:counter` = from … to-1, one after the other. */
 async function count(node: ChildNode, from: number, to: number): Promise<void> {
   for (let value = from; value < to; value += 1) await node.client.set('user:counter', String(value));
@@ -78,9 +67,8 @@ class Program {
 }
 
 test('follow.py loses nothing and has nothing twice after cuts and restarts', {
-  skip: PYTHON === undefined && !MUST_RUN && 'there is no python3 with websockets',
+  skip: WITHOUT_PYTHON,
 }, async (t) => {
-  assert.ok(PYTHON !== undefined);
   const cluster = await Cluster.create(t);
   const [node, other] = [await cluster.start('node'), await cluster.start('other')];
   const proxy = await cluster.proxy(node);
@@ -124,9 +112,8 @@ test('follow.py loses nothing and has nothing twice after cuts and restarts', {
 });
 
 test('follow.py has --help, and refuses a file that is no copy in one line, without overwriting it', {
-  skip: PYTHON === undefined && !MUST_RUN && 'there is no python3 with websockets',
+  skip: WITHOUT_PYTHON,
 }, async (t) => {
-  assert.ok(PYTHON !== undefined);
   const script = join(ROOT, 'examples', 'follow.py');
   const help = await promisify(execFile)(PYTHON, [script, '--help']);
   assert.match(help.stdout, /PSYNCD_NODE/);

@@ -1,0 +1,229 @@
+"""Requests to a node, with nothing but the standard library."""
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from urllib.error import HTTPError
+from urllib.parse import quote, urlencode, urljoin, urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from .events import Entry, decoded
+
+MAX_HOPS = 8
+"""Largest number of replicas that a write goes through to its master."""
+
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+
+
+class Problem(Exception):
+    """The node refuses a request. Programs look at `code`, which is stable; `detail` is for people."""
+
+    def __init__(self, status: int, code: str, detail: str, retry_after: Optional[float] = None) -> None:
+        super().__init__(f"{code} ({status}): {detail}")
+        self.status, self.code, self.detail = status, code, detail
+        self.retry_after = retry_after
+        """Seconds after which another attempt makes sense; None: the node does not say."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """The answer to a write."""
+
+    version: int
+    """For `if_version` of the next write."""
+    created: bool
+    position: str
+    """For `position` of a read on a replica, which then shows this write."""
+
+
+class Client:
+    """Reads and writes the entries of a node. Each method raises Problem, or OSError if there is no answer.
+
+    A request without an answer may have been carried out: repeat only what may happen twice.
+    """
+
+    def __init__(
+        self, node: str, token: Optional[str] = None, masters: Sequence[str] = (), timeout: float = 30
+    ) -> None:
+        """
+        node: URL, as http://HOST:PORT.
+        masters: URLs of further nodes that may see the token. A replica redirects a write to its master; a write
+            with a token goes there only if the master is one of these, else READONLY is raised, and names it.
+        timeout: in seconds, for each wait for the node.
+        """
+        self._node, self._token, self._timeout = node.rstrip("/"), token, timeout
+        self._named = {_origin(url) for url in (node, *masters)}
+
+    def get(self, key: str, position: Optional[str] = None) -> Optional[Entry]:
+        """Returns the entry; None: there is none.
+
+        position: that of an earlier answer; the node answers when it has come so far.
+        """
+        headers = {"Psync-Position": position} if position else {}
+        try:
+            answer = self._send("GET", _path(key), headers=headers)
+        except Problem as problem:
+            if problem.code == "NOT_FOUND":
+                return None
+            raise
+        expires_at = answer.headers.get("Psync-Expires-At")
+        version = int(answer.headers["ETag"].strip('"'))
+        return Entry(key, answer.body, version, None if expires_at is None else int(expires_at))
+
+    def set(
+        self,
+        key: str,
+        value: bytes,
+        ttl: Optional[float] = None,
+        if_version: Optional[int] = None,
+        if_absent: bool = False,
+    ) -> Written:
+        """Sets an entry. Raises Problem PRECONDITION_FAILED if the condition is not met.
+
+        ttl: seconds until it expires; None: it does not expire, whatever it did before.
+        if_version, if_absent: write only over this version, or only if there is no entry.
+        """
+        headers = {"Content-Type": "application/octet-stream"}
+        if if_version is not None:
+            headers["If-Match"] = f'"{if_version}"'
+        if if_absent:
+            headers["If-None-Match"] = "*"
+        query = {} if ttl is None else {"ttl": ttl}
+        answer = self._send("PUT", _path(key), query, value, headers).json()
+        return Written(answer["version"], answer["created"], answer["position"])
+
+    def delete(self, key: str, if_version: Optional[int] = None) -> bool:
+        """Deletes an entry. Returns whether there was one."""
+        headers = {} if if_version is None else {"If-Match": f'"{if_version}"'}
+        try:
+            self._send("DELETE", _path(key), headers=headers)
+        except Problem as problem:
+            if problem.code == "NOT_FOUND":
+                return False
+            raise
+        return True
+
+    def batch(self, operations: Sequence[Mapping[str, Any]]) -> List[Dict[str, Any]]:
+        """Carries out up to 10,000 operations, all or none, as {"op": "set", "key": "k", "value": b"…"}.
+
+        Returns the result of each one, as openapi.yaml describes it. A `value` is bytes, here and in the results.
+        """
+        body = json.dumps({"ops": [_in_json(operation) for operation in operations]}).encode()
+        answer = self._send("POST", "/v1/batch", {}, body, {"Content-Type": "application/json"}).json()
+        return [_in_bytes(result) for result in answer["results"]]
+
+    def entries(self, prefix: str = "", page_size: int = 100) -> Iterator[Entry]:
+        """Yields the entries with this prefix in the order of their keys, page by page to the end.
+
+        The pages are of different moments. For one moment, follow.
+        """
+        query: Dict[str, Any] = {"prefix": prefix, "limit": page_size, "values": "true"}
+        while True:
+            page = self._send("GET", "/v1/keys", query).json()
+            for each in page["keys"]:
+                yield Entry(each["key"], decoded(each), each["version"], each["expiresAt"])
+            if page["next"] is None:
+                return
+            query["after"] = page["next"]
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] = {},
+        body: Optional[bytes] = None,
+        headers: Mapping[str, str] = {},
+    ) -> _Answer:
+        url = f"{self._node}{path}?{urlencode(query)}" if query else f"{self._node}{path}"
+        for _ in range(MAX_HOPS):
+            shown = dict(headers)
+            if self._token is not None:
+                shown["Authorization"] = f"Bearer {self._token}"
+            request = Request(url, body, shown, method=method)
+            try:
+                with _OPENER.open(request, timeout=self._timeout) as response:
+                    return _Answer(_read(response), response.headers)
+            except HTTPException as error:
+                raise OSError(f"the answer of {url} is not whole: {error!r}") from error
+            except HTTPError as error:
+                with error:
+                    problem = _problem(error)
+                    location = error.headers.get("Location")
+            if problem.status != 307 or problem.code != "READONLY" or location is None:
+                raise problem
+            master = urljoin(url, location)
+            if not self._may_follow(url, master):
+                raise problem
+            url = master
+        raise problem
+
+    def _may_follow(self, replica: str, master: str) -> bool:
+        schemes = ("https",) if _origin(replica)[0] == "https" else ("http", "https")
+        if _origin(master)[0] not in schemes:
+            return False
+        return self._token is None or _origin(master) in self._named
+
+
+@dataclass(frozen=True)
+class _Answer:
+    body: bytes
+    headers: Mapping[str, str]
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """The library would show the token to whoever the answer names."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER = build_opener(_NoRedirects)
+
+
+def _read(response: Any) -> bytes:
+    body: bytes = response.read(MAX_ANSWER_BYTES + 1)
+    if len(body) > MAX_ANSWER_BYTES:
+        raise OSError(f"the answer has more than {MAX_ANSWER_BYTES} bytes")
+    if getattr(response, "length", None):  # `read` with a bound says nothing of the bytes that it lacks.
+        raise OSError("the answer breaks off")
+    return body
+
+
+def _problem(error: HTTPError) -> Problem:
+    """Returns what the answer says; a proxy between may answer without a problem."""
+    try:
+        body = json.loads(_read(error))
+        code, detail = str(body["code"]), str(body.get("detail") or body.get("title"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        code, detail = "UNKNOWN", str(error.reason)
+    retry_after = error.headers.get("Retry-After", "")
+    return Problem(error.code, code, detail, float(retry_after) if retry_after.isdecimal() else None)
+
+
+def _path(key: str) -> str:
+    return f"/v1/keys/{quote(key, safe='')}"
+
+
+def _in_json(operation: Mapping[str, Any]) -> Dict[str, Any]:
+    value = operation.get("value")
+    if not isinstance(value, bytes):
+        return dict(operation)
+    return {**operation, "value": base64.b64encode(value).decode(), "encoding": "base64"}
+
+
+def _in_bytes(result: Dict[str, Any]) -> Dict[str, Any]:
+    if "encoding" not in result:
+        return result
+    return {name: member for name, member in result.items() if name != "encoding"} | {"value": decoded(result)}
+
+
+def _origin(url: str) -> Tuple[str, Optional[str], Optional[int]]:
+    parts = urlsplit(url)
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname, parts.port or default
