@@ -368,12 +368,20 @@ export interface ReplicationAnswer {
     /** Whether both held the same data at the position. If not, this node gets a full resync. */
     readonly equal: boolean;
   } | null;
-  /** Resyncs since the process started, counted as Redis counts them. */
+  /**
+   * Resyncs since the process started, or since `countersResetAt`, counted as Redis counts
+   * them.
+   */
   readonly counters: {
     readonly syncFull: number;
     readonly syncPartialOk: number;
     readonly syncPartialErr: number;
   };
+  /**
+   * When the counters, those of `feed` too, were last set to 0, in milliseconds since 1970;
+   * null: never since the process started.
+   */
+  readonly countersResetAt: number | null;
   /** The followers of `/v1/changes`. */
   readonly feed: {
     /** Number of connected followers. */
@@ -382,7 +390,7 @@ export interface ReplicationAnswer {
     readonly behind: number;
     /** Number of followers that wait for a snapshot or receive one. */
     readonly inSnapshot: number;
-    /** Counts since the process started. */
+    /** Counts since the process started, or since `countersResetAt`. */
     readonly counters: {
       /** Number of followers that continued from their position. */
       readonly continued: number;

@@ -62,6 +62,7 @@ export const REQUIRED: ReadonlyMap<string, Requirement> = new Map<string, Requir
   ['failover', ADMIN],
   ['abortFailover', ADMIN],
   ['acceptEmptyMaster', ADMIN],
+  ['resetCounters', ADMIN],
   ['endSession', ADMIN],
   ['getWriteHold', STATUS],
   ['holdWrites', ADMIN],

@@ -25,6 +25,7 @@ import { Sessions, type SessionsSettings } from './session/sessions.ts';
 import { type ShutdownSettings, ShutdownWait } from './session/shutdown-wait.ts';
 import { Snapshots } from './session/snapshots.ts';
 import type { ClientUrls } from './session/sync-answer.ts';
+import { ShownCounters } from './shown-counters.ts';
 import { logUnexpected, ownedWorld } from './unattended.ts';
 import { Comparisons } from './upkeep/comparison.ts';
 import { Digests } from './upkeep/digests.ts';
@@ -75,6 +76,7 @@ export class Assembly {
   /** The phases of the node's life; `Node` sets each to true once. `closing`: the node begins nothing new. */
   readonly life = { started: false, stopping: false, closing: false };
   clientUrls: ClientUrls = { announced: null, public: null };
+  readonly shownCounters = new ShownCounters();
   /** Whether the last run ended as it should. */
   readonly wasClean: boolean;
 

@@ -27,7 +27,7 @@ import { type Check, psyncCheck } from './session/psync-check.ts';
 import type { SessionRecord } from './session/session-log.ts';
 import type { Lacking } from './session/shutdown-wait.ts';
 import type { ClientUrls } from './session/sync-answer.ts';
-import { type ReplicationStatus, replicationStatus } from './status.ts';
+import { type ReplicationStatus, replicationStatus, resetCounters } from './status.ts';
 import { Turns } from './turns.ts';
 import type { Comparison } from './upkeep/comparison.ts';
 import type { ScrubStatus } from './upkeep/scrubber.ts';
@@ -109,6 +109,11 @@ export class Node {
 
   get status(): ReplicationStatus {
     return replicationStatus(this.#parts);
+  }
+
+  /** Sets the counters of the status to 0. @see resetCounters */
+  resetCounters(): void {
+    resetCounters(this.#parts);
   }
 
   /** The numbers that `/metrics` publishes. @see nodeNumbers */

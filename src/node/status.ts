@@ -38,12 +38,16 @@ export interface ReplicationStatus {
   /** The result of a replica's last comparison with its master; null: none yet, or this node is a master. */
   readonly verified: Verified | null;
   readonly counters: Readonly<SyncCounters>;
+  /** When an operator has set the counters to 0, those of `feed` too; null: never since the process started. */
+  readonly countersResetAt: number | null;
   readonly feed: FeedStatus;
 }
 
 /** @returns the status at this moment */
 export function replicationStatus(node: Assembly): ReplicationStatus {
-  const { head, roles, sessions } = node;
+  const { head, roles, sessions, shownCounters } = node;
+  const feed = node.feed.status;
+  const counters = shownCounters.since({ sync: sessions.counters, feed: feed.counters });
   const { runId, lineage } = head.history;
   const { size, firstOffset, length } = head.backlog;
   const { minReplicasToWrite, minReplicasMaxLagMs } = node.settings;
@@ -68,7 +72,13 @@ export function replicationStatus(node: Assembly): ReplicationStatus {
       at,
     })),
     verified: roles.role === 'master' ? null : node.verifier.last,
-    counters: { ...sessions.counters },
-    feed: node.feed.status,
+    counters: counters.sync,
+    countersResetAt: shownCounters.resetAt,
+    feed: { ...feed, counters: counters.feed },
   };
+}
+
+/** Sets the counters of the status to 0. Those of `/metrics` stay, because a counter of Prometheus must not fall. */
+export function resetCounters({ feed, sessions, shownCounters, world }: Assembly): void {
+  shownCounters.reset({ sync: { ...sessions.counters }, feed: feed.status.counters }, world.now());
 }

@@ -47,6 +47,7 @@ test('what a node says of itself and of its peers is shown in as many lines as i
     failover: { state: EVIL, to: EVIL },
     kept: [{ file: EVIL, position: EVIL, reason: EVIL, at: 1 }],
     counters: { syncFull: 0, syncPartialOk: 0, syncPartialErr: 0 },
+    countersResetAt: null,
   } as unknown as ReplicationAnswer;
   const failover = { master: EVIL, position: EVIL, heldMs: 1, replicas: [EVIL] };
   const check = { decision: EVIL, reason: EVIL, bytes: 1, notNow: EVIL } as unknown as CheckAnswer;

@@ -61,6 +61,7 @@ const MORE_CALLS: Readonly<Record<string, (client: AdminClient) => Promise<unkno
   failover: (client) => client.failover(),
   abortFailover: (client) => client.abortFailover(),
   acceptEmptyMaster: (client) => client.acceptEmptyMaster(),
+  resetCounters: (client) => client.resetCounters(),
   digest: (client) => client.digest(),
   info: (client) => client.info(),
   config: (client) => client.config(),

@@ -108,6 +108,7 @@ const OPERATIONS: Readonly<Record<string, readonly [string, string, readonly Rig
   failover: ['POST', '/v1/replication/failover', [], '{}'],
   abortFailover: ['DELETE', '/v1/replication/failover', []],
   acceptEmptyMaster: ['POST', '/v1/replication/accept', []],
+  resetCounters: ['POST', '/v1/replication/counters/reset', []],
   endSession: ['DELETE', '/v1/replication/sessions/none', []],
   getWriteHold: ['GET', '/v1/writes/hold', ['metrics', 'replicate']],
   holdWrites: ['PUT', '/v1/writes/hold', [], '{"ms":1}'],

@@ -26,6 +26,7 @@ const ADMIN_ONLY: ReadonlySet<string> = new Set([
   'abortFailover',
   'acceptEmptyMaster',
   'endSession',
+  'resetCounters',
   'holdWrites',
   'releaseWrites',
   'getConfig',

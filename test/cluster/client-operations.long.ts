@@ -176,6 +176,9 @@ const OPERATIONS: Readonly<Record<string, string | ((nodes: Nodes) => Promise<vo
   acceptEmptyMaster: async ({ replica }) => {
     await assert.rejects(replica.acceptEmptyMaster(), { code: 'NOTHING_GUARDED' });
   },
+  resetCounters: async ({ master }) => {
+    assert.ok((await master.resetCounters()).countersResetAt !== null);
+  },
   abortFailover: async ({ master }) => {
     await assert.rejects(master.abortFailover(), { code: 'FAILOVER_REFUSED' });
   },

@@ -37,6 +37,7 @@ const TRIED = [
   'holdWrites',
   'getWriteHold',
   'releaseWrites',
+  'resetCounters',
 ];
 /** What a node alone, without tokens, has to refuse, and what needs another node. */
 const NEEDS_MORE = [
@@ -123,7 +124,7 @@ test('the page asks before it sends what changes roles, deletes many entries or 
     'failover',
     'abortFailover',
   ]);
-  for (const id of ['acceptEmptyMaster', 'endSession', 'holdWrites']) asks.add(id);
+  for (const id of ['acceptEmptyMaster', 'endSession', 'holdWrites', 'resetCounters']) asks.add(id);
   const node = await (await Cluster.create(t)).start('node');
   const initializer = await (await fetch(`${node.url}/docs/static/swagger-initializer.js`)).text();
   // As the page runs it: from the text that the node serves, and behind a proxy with a path.

@@ -1,12 +1,20 @@
 /** What operators do with a running node: hold its writes for a time, and end the session of a replica. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { until } from '../../src/cli/until.ts';
 import { Cluster, converged, counters, textOf } from '../support/cluster.ts';
 import { Connection, isProblem, json } from '../support/contract.ts';
 
+const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const HOLD = '/v1/writes/hold';
 const JSON_TYPE = { 'content-type': 'application/json' };
+
+function psyncd(...words: string[]): Promise<{ stdout: string }> {
+  return promisify(execFile)(process.execPath, [MAIN, ...words]);
+}
 
 test('held writes wait, reads go on, and the writes are carried out when the hold ends or its time is up', async (t) => {
   const cluster = await Cluster.create(t);
@@ -125,4 +133,49 @@ test('a replica whose session an administrator ends connects anew, and continues
   const ended = sessions.find(({ id }) => id === session.id);
   assert.equal(ended?.open, false);
   assert.match(JSON.stringify(ended?.events.at(-1)), /an administrator has ended the session/);
+});
+
+test('reset counters begin at 0 in every place but /metrics, and the node says since when', async (t) => {
+  const cluster = await Cluster.create(t);
+  const { master, replica } = await cluster.linked();
+  await converged(master, replica);
+  const feed = await fetch(`${master.url}/v1/changes?wait=0`);
+  await feed.text();
+  const before = await master.client.replication();
+  assert.deepEqual([before.counters.syncFull, before.feed.counters.resets], [1, { 'first-sync': 1 }]);
+  assert.equal(before.countersResetAt, null);
+
+  assert.match((await psyncd('info', 'reset', '--node', master.url)).stdout, /^the counters are 0$/m);
+  const { counters: shown, feed: followers, countersResetAt } = await master.client.replication();
+  assert.deepEqual(shown, { syncFull: 0, syncPartialOk: 0, syncPartialErr: 0 });
+  assert.deepEqual(followers.counters, { continued: 0, resets: {}, tooFarBehind: 0 });
+  assert.ok(countersResetAt !== null);
+  const info = await master.client.info();
+  for (const line of ['sync_full:0', 'follower_resets:0']) assert.ok(info.includes(`\r\n${line}\r\n`), line);
+  const since = new Date(countersResetAt).toISOString();
+  assert.ok(
+    (await psyncd('info', '--node', master.url)).stdout.includes(`0 partial refused, since ${since}`),
+  );
+  assert.match(await master.client.metrics(), /^psyncd_resyncs_total\{kind="full",reason="first-sync"\} 1$/m);
+
+  await (await fetch(`${master.url}/v1/changes?wait=0`)).text();
+  assert.deepEqual((await master.client.replication()).feed.counters.resets, { 'first-sync': 1 });
+});
+
+test('a command within a command asks the node that --node names, wherever the option stands', async (t) => {
+  const cluster = await Cluster.create(t);
+  const { master, replica } = await cluster.linked();
+  await converged(master, replica);
+  for (const words of [
+    (id: string) => ['end', id, '--node', master.url],
+    (id: string) => ['--node', master.url, 'end', id],
+  ]) {
+    const [first] = (await master.client.sessions()).sessions;
+    assert.ok(first !== undefined);
+    assert.equal((await psyncd('sessions', ...words(first.id))).stdout, 'ended\n');
+    await until('the replica is back', async () => {
+      const [last] = (await master.client.sessions()).sessions;
+      return last?.open && last.id !== first.id;
+    });
+  }
 });

@@ -170,6 +170,7 @@ const ODD_PATHS: readonly string[] = [
   '/v1/replication/sessions',
   '/v1/replication/stream',
   '/v1/replication/accept',
+  '/v1/replication/counters/reset',
   '/v1/{k}',
   '/{k}',
   '//',

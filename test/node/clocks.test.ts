@@ -29,6 +29,7 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
   'node/write/expiry-cycle.ts': [2, EXPIRY],
   'node/upkeep/exports.ts': [1, EXPIRY],
   'node/node.ts': [1, EXPIRY],
+  'node/status.ts': [1, `${TOLD}: when the counters were reset`],
   'tls/listener-tls.ts': [6, 'a certificate expires at a time of day'],
   'tls/upstream-tls.ts': [2, 'a certificate expires at a time of day'],
   'web/problem-body.ts': [1, `${TOLD}: the header Date`],

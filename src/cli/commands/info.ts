@@ -11,7 +11,7 @@ const HISTORY_HASH = /^[0-9a-f]{16}$/;
 
 /** Adds the command. */
 export function infoCommand(psyncd: Command): void {
-  nodeCommand(psyncd, 'info')
+  const info = nodeCommand(psyncd, 'info')
     .description('show role, position, backlog, master and replicas of a node')
     .option('--json', 'as GET /v1/replication has it')
     .action(async ({ json, ...options }: Reach & { json?: boolean }) => {
@@ -19,6 +19,12 @@ export function infoCommand(psyncd: Command): void {
       const answer = await (await clientOf(options)).replication();
       if (json) printJson(answer, 2);
       else print(...fromAnswer(() => formatInfo(answer)));
+    });
+  nodeCommand(info, 'reset')
+    .description('set the counters to 0 that info shows; those of /metrics stay')
+    .action(async (options: Reach) => {
+      await (await clientOf(options)).resetCounters();
+      print('the counters are 0');
     });
 }
 

@@ -36,7 +36,21 @@ export function nodeCommand(psyncd: Command, name: string): Command {
   const command = psyncd
     .command(name)
     .addOption(new Option('--node <URL>', 'the node').default(DEFAULT_NODE).env('PSYNCD_NODE'));
-  return withShown(command).hook('preAction', (command) => checkNode(String(command.opts().node)));
+  return withShown(command).hook('preAction', (command, carriedOut) => {
+    checkNode(String(command.opts().node));
+    handDown(command, carriedOut);
+  });
+}
+
+/**
+ * Gives a command within this one the options that the user has named. Commander gives an option that both have to the outer command
+ * alone, wherever it stands; the inner one would ask the default node.
+ */
+function handDown(command: Command, carriedOut: Command): void {
+  if (command === carriedOut) return;
+  for (const [name, value] of Object.entries(command.opts())) {
+    if (command.getOptionValueSource(name) === 'cli') carriedOut.setOptionValueWithSource(name, value, 'cli');
+  }
 }
 
 /** Adds the flags. The token itself is no flag: everybody on the machine may read the command line of a process. */

@@ -4,6 +4,7 @@ import type { CheckAnswer, FailoverAnswer, ReplicaAnswer, ReplicationAnswer } fr
 /** @returns lines of text with words of the node in them; the caller has to make them printable */
 export function formatInfo(answer: ReplicationAnswer): readonly string[] {
   const { role, runId, offset, backlog, upstream, replicas, lineage, counters, failover, kept } = answer;
+  const { countersResetAt } = answer;
   const lines: [string, string][] = [
     ['role', role],
     ['run ID', runId],
@@ -36,9 +37,11 @@ export function formatInfo(answer: ReplicationAnswer): readonly string[] {
     lines.push(['kept', `${file}: ${position}${reason === null ? '' : ` (${reason})`}`]);
   }
   const { syncFull, syncPartialOk, syncPartialErr } = counters;
+  // A node of an older version does not say it.
+  const sinceReset = countersResetAt ? `, since ${new Date(countersResetAt).toISOString()}` : '';
   lines.push([
     'resyncs served',
-    `${syncFull} full, ${syncPartialOk} partial, ${syncPartialErr} partial refused`,
+    `${syncFull} full, ${syncPartialOk} partial, ${syncPartialErr} partial refused${sinceReset}`,
   ]);
   lines.push(['replicas', replicas.length === 0 ? 'none' : String(replicas.length)]);
   const width = Math.max(...lines.map(([name]) => name.length));

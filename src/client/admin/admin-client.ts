@@ -101,6 +101,12 @@ export class AdminClient extends Client {
   acceptEmptyMaster(options: OwnOptions = {}): Promise<ReplicationAnswer> {
     return this.#change('POST', '/v1/replication/accept', options);
   }
+
+  /** Sets the counters of `replication` and `info` to 0, but not those of `metrics`. */
+  resetCounters(options: OwnOptions = {}): Promise<ReplicationAnswer> {
+    return this.#change('POST', '/v1/replication/counters/reset', options);
+  }
+
   /**
    * Counts the entries and hashes them, to compare nodes at equal positions.
    * @param options.against another node, `http://HOST:PORT`: this node compares with it, for at most `waitMs`

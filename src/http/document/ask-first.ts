@@ -22,6 +22,7 @@ export function askFirst(request: PageRequest): PageRequest {
     ],
     [/^(?:POST|DELETE) \S*\/v1\/replication\/failover$/, 'It changes which node is the master.'],
     [/^DELETE \S*\/v1\/replication\/sessions\/[^/]+$/, 'It disconnects a replica.'],
+    [/^POST \S*\/v1\/replication\/counters\/reset$/, 'Nobody can read the present counts afterwards.'],
     [/^PUT \S*\/v1\/writes\/hold$/, 'All writes wait meanwhile.'],
     [/^POST \S*\/v1\/replication\/accept$/, 'The data of this node is replaced by that of its master.'],
   ] as const;

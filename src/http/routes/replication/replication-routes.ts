@@ -41,6 +41,7 @@ export function replicationRoutes(app: FastifyInstance, node: Node): void {
   failoverRoute(app, node);
   abortFailoverRoute(app, node);
   acceptEmptyMasterRoute(app, node);
+  resetCountersRoute(app, node);
   getDigestRoute(app, node);
 }
 
@@ -246,6 +247,25 @@ function acceptEmptyMasterRoute(app: FastifyInstance, node: Node): void {
     },
     handler: (_request, reply) => {
       node.acceptEmptyMaster();
+      reply.send(node.status);
+    },
+  });
+}
+
+function resetCountersRoute(app: FastifyInstance, node: Node): void {
+  app.post<{ Reply: State }>('/v1/replication/counters/reset', {
+    schema: {
+      operationId: 'resetCounters',
+      summary: 'Set the counters to 0 (CONFIG RESETSTAT)',
+      description: [
+        '`counters` and `feed.counters` of `/v1/replication`, and the same counts in `/v1/info`. The counters of `/metrics` stay,',
+        'because Prometheus takes a counter that falls for a restart. The answer is the state afterwards.',
+      ].join('\n'),
+      tags: ['replication'],
+      response: { 200: json('They count from 0.', replication), ...problems('admin', 'body') },
+    },
+    handler: (_request, reply) => {
+      node.resetCounters();
       reply.send(node.status);
     },
   });

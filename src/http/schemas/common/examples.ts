@@ -51,6 +51,7 @@ export const EXAMPLE_MASTER = {
   kept: [],
   verified: null,
   counters: { syncFull: 1, syncPartialOk: 1, syncPartialErr: 0 },
+  countersResetAt: null,
   feed: EXAMPLE_FEED,
 } as const;
 
@@ -80,6 +81,7 @@ export const EXAMPLE_REPLICA = {
     equal: true,
   },
   counters: { syncFull: 0, syncPartialOk: 0, syncPartialErr: 0 },
+  countersResetAt: null,
   feed: EXAMPLE_FEED,
 } as const;
 

@@ -24,6 +24,7 @@ export const replication = {
     'kept',
     'verified',
     'counters',
+    'countersResetAt',
     'feed',
   ],
   properties: {
@@ -239,9 +240,15 @@ export const replication = {
     },
     counters: {
       type: 'object',
-      description: 'Resyncs since the process started, counted as Redis counts them.',
+      description:
+        'Resyncs since the process started, or since `countersResetAt`, counted as Redis counts them.',
       required: ['syncFull', 'syncPartialOk', 'syncPartialErr'],
       properties: { syncFull: COUNT, syncPartialOk: COUNT, syncPartialErr: COUNT },
+    },
+    countersResetAt: {
+      type: ['integer', 'null'],
+      description:
+        'When the counters, those of `feed` too, were last set to 0, in milliseconds since 1970; null: never since the process started.',
     },
     feed: {
       type: 'object',
@@ -253,7 +260,7 @@ export const replication = {
         inSnapshot: { ...COUNT, description: 'Number of followers that wait for a snapshot or receive one.' },
         counters: {
           type: 'object',
-          description: 'Counts since the process started.',
+          description: 'Counts since the process started, or since `countersResetAt`.',
           required: ['continued', 'resets', 'tooFarBehind'],
           properties: {
             continued: { ...COUNT, description: 'Number of followers that continued from their position.' },
