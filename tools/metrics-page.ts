@@ -16,8 +16,8 @@ const INTRODUCTION = `<!-- Made by tools/docs.ts from src/metrics/list: run \`np
 
 - No label holds a key, a token or the name of a client. \`replica\` is the URL that a connected replica announces, else its address.
 - Counters begin at 0 with the process; \`psyncd info reset\` leaves them alone. A series of a counter appears when it is first raised.
-- A scrape reads what the node counts anyway, at that moment. Only if more than some ten scrapes come a second, several of them get one
-  text, which is at most a second old: the making of texts never takes more than half a percent of the event loop.
+- A scrape reads what the node counts anyway, at that moment. Only if scrapes come many times a second, several of them get one text,
+  which is at most a second old: in the long run the making of texts takes no more than a quarter of a percent of the event loop.
 - A histogram has \`_bucket\` (with \`le\`), \`_sum\` and \`_count\`.
 - There is no metric of the number of entries: SQLite would count them one by one. \`GET /v1/digest\` tells it.
 `;

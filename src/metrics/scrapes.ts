@@ -11,9 +11,9 @@ export interface Scraped {
  * Share of the event loop's time that the making of texts may take in the long run. It is below one percent, so that 99 % of the
  * writes do not meet it. (Measured with 5 %, at 100 scrapes a second: the 99th percentile of writes doubled.)
  */
-const SHARE = 0.005;
-/** Time that the making of texts may take at once after a pause, in milliseconds: about ten texts. */
-const BURST_MS = 10;
+const SHARE = 0.0025;
+/** Time that the making of texts may take at once after a pause, in milliseconds: some dozens of texts. */
+const BURST_MS = 50;
 /** Largest age of a text, in milliseconds. */
 const MAX_AGE_MS = 1_000;
 
