@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { Cursor } from '../../src/client/cursor.ts';
 import { type FeedChange, type FeedEvent, parseEvent, type SentEntry } from '../../src/client/event.ts';
 import { Copy } from '../../src/client/mirror/copy.ts';
-import { type Entry, entryOf } from '../../src/client/mirror/entry.ts';
+import { type Entry, entryOf, sameEntry } from '../../src/client/mirror/entry.ts';
 import { FeedModel, set } from '../support/feed-model.ts';
 
 /** What a copy holds that has taken these events from the start. */
@@ -238,4 +238,34 @@ test('a value that comes as base64 is text if it is valid UTF-8, with its byte o
   assert.equal(read(Buffer.from('\u0001é😀')), '\u0001é😀');
   assert.equal(read(Buffer.from('\uFEFFa')), '\uFEFFa');
   assert.deepEqual(read(Buffer.from([0, 255])), Uint8Array.of(0, 255));
+});
+
+test('the decoder of the platform decodes base64, where there is one', (t) => {
+  const platform = Object.getOwnPropertyDescriptor(Uint8Array, 'fromBase64');
+  const asked: unknown[] = [];
+  const fromBase64 = (text: string): unknown => {
+    asked.push(text);
+    return Uint8Array.of(255);
+  };
+  Object.defineProperty(Uint8Array, 'fromBase64', { configurable: true, value: fromBase64 });
+  t.after(() => {
+    if (platform === undefined) Reflect.deleteProperty(Uint8Array, 'fromBase64');
+    else Object.defineProperty(Uint8Array, 'fromBase64', platform);
+  });
+  const sent = { key: 'k', value: '/w==', encoding: 'base64', version: 1, expiresAt: null } as const;
+  assert.deepEqual([entryOf(sent).value, asked], [Uint8Array.of(255), ['/w==']]);
+});
+
+test('bytes are the same only if all of them are', () => {
+  const entry = (...value: number[]) => ({
+    key: 'k',
+    value: Uint8Array.from(value),
+    version: 1,
+    expiresAt: null,
+  });
+  assert.deepEqual(
+    [[255, 0], [255, 1], [255], [255, 0, 0], []].map((other) => sameEntry(entry(255, 0), entry(...other))),
+    [true, false, false, false, false],
+  );
+  assert.equal(sameEntry(entry(), entry()), true);
 });

@@ -36,8 +36,13 @@ export function sameValue(left: Value, right: Value): boolean {
   return index === left.length;
 }
 
-/** @throws DOMException if it is not base64 */
+/**
+ * Browsers have `fromBase64` since 2025, and decode 16 MiB in some milliseconds; Node 24 needs 30 ms.
+ * @throws Error if it is not base64
+ */
 function bytesOf(base64: string): Uint8Array<ArrayBuffer> {
+  const { fromBase64 } = Uint8Array as { fromBase64?: typeof bytesOf };
+  if (fromBase64) return fromBase64(base64);
   const characters = atob(base64);
   const bytes = new Uint8Array(characters.length);
   for (let index = 0; index < bytes.length; index += 1) bytes[index] = characters.charCodeAt(index);

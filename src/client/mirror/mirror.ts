@@ -46,7 +46,8 @@ export class Mirror {
   #events: AsyncGenerator<FeedEvent, void> | undefined;
   readonly #listeners: Groups<keyof MirrorEvents> = new Map();
   readonly #subscriptions = new Subscriptions();
-  readonly #alarm = new Alarm(() => this.#expire());
+  /** Rings when an entry may expire. */
+  readonly #alarm = new Alarm(() => this.#tell(this.#view.expire(Date.now())));
   readonly #waiters: PositionWaiters;
   readonly #ready = Promise.withResolvers<void>();
   readonly #running: Promise<void>;
@@ -199,7 +200,11 @@ export class Mirror {
   }
 
   async #follow(): Promise<void> {
-    const onConnection = (state: ConnectionState): void => this.#connection(state);
+    const onConnection = (state: ConnectionState): void => {
+      this.#url = state.url;
+      // An open connection is only reported once the node has said how it continues.
+      if (state.kind !== 'open') this.#become(state);
+    };
     const { signal } = this.#abort;
     while (!signal.aborted) {
       const position = this.#copy.position ?? undefined;
@@ -259,11 +264,6 @@ export class Mirror {
     this.#arrived();
   }
 
-  /** The time has come at which an entry may expire. */
-  #expire(): void {
-    this.#tell(this.#view.expire(Date.now()));
-  }
-
   #tell(changes: readonly Change[]): void {
     this.#alarm.set(this.#view.nextExpiry);
     if (changes.length === 0) return;
@@ -285,12 +285,6 @@ export class Mirror {
   #show(): void {
     const { state } = this.#copy;
     if (state.kind !== 'empty') this.#become({ ...state, url: this.#url });
-  }
-
-  #connection(state: ConnectionState): void {
-    this.#url = state.url;
-    // An open connection is only reported once the node has said how it continues.
-    if (state.kind !== 'open') this.#become(state);
   }
 
   #become(state: MirrorState): void {

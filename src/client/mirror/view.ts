@@ -46,11 +46,6 @@ export class View {
     return this.#queue.first?.at ?? Number.POSITIVE_INFINITY;
   }
 
-  /** Number of times in the queue, for tests: outdated ones count too. */
-  get times(): number {
-    return this.#queue.length;
-  }
-
   get(key: string, now: number): Entry | undefined {
     const entry = this.#copy.entries.get(key);
     return entry !== undefined && expiryOf(entry) > now ? entry : undefined;
