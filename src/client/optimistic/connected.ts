@@ -13,8 +13,8 @@ const CONNECTED: ReadonlySet<MirrorState['kind']> = new Set(['syncing', 'catchin
  */
 export async function connected(mirror: Mirror, signal: Signal): Promise<void> {
   while (!CONNECTED.has(mirror.state.kind)) {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const end = mirror.on('state', () => resolve());
+    const { promise, resolve } = Promise.withResolvers<unknown>();
+    const end = mirror.on('state', resolve);
     await unless(signal, promise).finally(end);
   }
 }

@@ -5,8 +5,11 @@
  * has changed is gone at once, and its promise rejects.
  *
  *   waiting ──its turn──► sent ──answer──► accepted ──the mirror reaches the position──► over: the promise resolves
- *      │                    └──refusal──┐     └──its history has ended before it──┐
- *      └──signal, close────────────────►┴────────────────────────────────────────►┴─► over: the promise rejects
+ *      │                    └──refusal──┐     └──its history has ended, or stays unknown──┐
+ *      └──signal, close────────────────►┴────────────────────────────────────────────────►┴─► over: the promise rejects
+ *
+ * A request goes on when its write is over before the answer, because it may still be carried out; the next write of the
+ * key is sent when it has ended.
  */
 import type { EntrySource } from '../collection/source.ts';
 import { checkedLimit } from '../follow-options.ts';
@@ -74,7 +77,7 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
     readonly of: readonly Entry[];
     readonly at: number;
     readonly entries: readonly OptimisticEntry[];
-  };
+  } = { of: [], at: -1, entries: [] };
 
   constructor(mirror: Mirror, writer: Writer, options: OptimisticOptions) {
     this.#mirror = mirror;
@@ -87,7 +90,6 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
       requested: (key, request) => this.#queue.requested(key, request).then(() => this.#send()),
       closing: this.#closing.signal,
     };
-    this.#snapshot = { of: [], at: -1, entries: [] };
     this.#ends = [
       mirror.on('position', ({ position }) => this.#reached(position)),
       mirror.subscribe((changes) => this.#tell(changes)),
@@ -104,8 +106,10 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
    */
   set(key: string, value: Value, options: SetOptions & WriteOptions = {}): Promise<Accepted> {
     const operationOf = (): Operation => {
-      if (typeof value === 'string' && !value.isWellFormed()) throw new TypeError(UNSENDABLE);
-      return { kind: 'set', value: value.slice(), ttl: options.ttl };
+      const isText = typeof value === 'string';
+      if (isText && !value.isWellFormed()) throw new TypeError(UNSENDABLE);
+      // `slice` of a Buffer would share its bytes.
+      return { kind: 'set', value: isText ? value : Uint8Array.from(value), ttl: options.ttl };
     };
     return this.#write(key, operationOf, options);
   }
@@ -204,8 +208,7 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
     // An application that listens to `refused` need not look at each promise.
     done.promise.catch(() => undefined);
     try {
-      this.#closing.signal.throwIfAborted();
-      signal?.throwIfAborted();
+      this.#signalOf({ signal }).throwIfAborted();
       if (!key.isWellFormed()) throw new TypeError(UNSENDABLE);
       if (!this.#mirror.prefixes.some((prefix) => key.startsWith(prefix))) {
         throw new TypeError(`the mirror does not hold ${JSON.stringify(key)}`);
@@ -270,7 +273,7 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
   }
 
   /** Aborts with the write, and with all of them. */
-  #signalOf({ signal }: PendingWrite): AbortSignal {
+  #signalOf({ signal }: Pick<PendingWrite, 'signal'>): AbortSignal {
     const closing = this.#closing.signal;
     return AbortSignal.any([closing, signal ?? closing]);
   }
@@ -315,7 +318,6 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
   /** Waits for the position of a write in another history, of which the mirror asks its node. */
   #waitAcross(write: PendingWrite): void {
     this.#accepted.delete(write);
-    const { key } = write;
     const time = AbortSignal.timeout(this.#sending.answerMs);
     const signal = AbortSignal.any([this.#signalOf(write), time]);
     this.#mirror
@@ -323,6 +325,7 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
       .catch((error: unknown) => {
         if (!time.aborted) throw error;
         // Nothing says whether the copy has the write, but it may have the same value.
+        const { key } = write;
         if (!hasEffect(write, this.#mirror.getEntry(key))) throw new UncertainWriteError(key, error);
       })
       .then(
