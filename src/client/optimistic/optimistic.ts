@@ -275,7 +275,7 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
   /** Aborts with the write, and with all of them. */
   #signalOf({ signal }: Pick<PendingWrite, 'signal'>): AbortSignal {
     const closing = this.#closing.signal;
-    return AbortSignal.any([closing, signal ?? closing]);
+    return signal === undefined ? closing : AbortSignal.any([closing, signal]);
   }
 
   #accept(write: PendingWrite, accepted: Accepted): void {
