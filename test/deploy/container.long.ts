@@ -202,3 +202,28 @@ test('the steps of the Dockerfile make an image whose node is PID 1, healthy, an
   await psyncd('token', 'create', 'app', '--rights', 'read,write', '--tokens', stage.at('/data/tokens.json'));
   await psyncd('config', 'check', '--allow-host', 'kv.internal');
 });
+
+test('SIGTERM and SIGINT end a node at once that is PID 1 and still starts', { skip }, async (t) => {
+  const folder = await temporaryFolder(t);
+  for (const [signal, code] of [
+    ['SIGTERM', 143],
+    ['SIGINT', 130],
+  ] as const) {
+    const flags = ['--data', join(folder, signal), '--port', '0'];
+    const program = ['--import', join(ROOT, 'test/support/held-start-preload.ts'), join(ROOT, 'src/main.ts')];
+    const command = [process.execPath, ...program, 'serve', ...flags];
+    const child = spawn('unshare', [...NAMESPACE, ...command], { stdio: ['ignore', 'pipe', 'pipe'] });
+    t.after(() => child.kill('SIGKILL'));
+    let output = '';
+    child.stdout.on('data', (text: Buffer) => {
+      output += text.toString();
+    });
+    const exited = once(child, 'close');
+    const [line] = await once(createInterface({ input: child.stderr }), 'line');
+    assert.equal(line, 'held');
+    const [pid] = await childrenOf(child.pid as number);
+    assert.ok(pid !== undefined);
+    process.kill(pid, signal);
+    assert.deepEqual([(await exited)[0], output], [code, ''], signal);
+  }
+});

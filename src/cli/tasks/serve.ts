@@ -3,6 +3,7 @@ import { type App, start } from '../../app.ts';
 import type { Log } from '../../node/ports/world.ts';
 import type { Lacking } from '../../node/session/shutdown-wait.ts';
 import { logUnexpected } from '../../node/unattended.ts';
+import { othersTakeSignals } from '../../runtime/early-stop.ts';
 import { loadSettings, unknownVariables } from '../../settings/load.ts';
 import { UsageError } from '../../settings/parse.ts';
 import type { Settings } from '../../settings/table.ts';
@@ -174,6 +175,7 @@ class StopSignals {
       };
       process.on('SIGTERM', taken);
       process.on('SIGINT', taken);
+      othersTakeSignals();
       // The node's terminal was closed.
       if (process.stdin.isTTY) process.on('SIGHUP', taken);
       if (process.connected) process.once('disconnect', () => resolve('disconnect'));
