@@ -19,7 +19,8 @@ const INTRODUCTION = `<!-- Made by tools/docs.ts from src/metrics/list: run \`np
 - A scrape reads what the node counts anyway, at that moment. Only if scrapes come many times a second, several of them get one text,
   which is at most a second old: in the long run the making of texts takes no more than a quarter of a percent of the event loop.
 - A histogram has \`_bucket\` (with \`le\`), \`_sum\` and \`_count\`.
-- There is no metric of the number of entries: SQLite would count them one by one. \`GET /v1/digest\` tells it.
+- There is no metric of the number of entries, nor of those that expire: SQLite counts them one by one, in a time that grows with them,
+  and a count that each write keeps would cost the write a look whether the key is there. \`GET /v1/digest\` tells the number.
 `;
 
 function table(heading: string, metrics: readonly Metric[]): string {

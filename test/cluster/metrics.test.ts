@@ -37,6 +37,8 @@ test('a master and a replica publish exactly the documented metrics, each series
   assert.equal(valueIn(below, 'psyncd_writable'), 0);
   assert.equal(valueIn(below, 'psyncd_upstream_up'), 1);
   assert.equal(valueIn(below, 'psyncd_lag_seconds'), 0);
+  assert.equal(valueIn(below, 'psyncd_upstream_offset_bytes'), valueIn(above, 'psyncd_offset_bytes'));
+  assert.equal(valueIn(above, 'psyncd_upstream_offset_bytes'), undefined);
   assert.equal(valueIn(above, 'psyncd_replica_lag_bytes', { replica: replica.wsUrl }), 0);
   assert.equal(valueIn(above, 'psyncd_replica_state', { replica: replica.wsUrl, state: 'online' }), 1);
   assert.equal(valueIn(above, 'psyncd_offset_bytes'), valueIn(below, 'psyncd_offset_bytes'));
@@ -178,6 +180,7 @@ test('a replica that is cut off has a lag, which ends when it has caught up', as
   assert.equal(await lag(), 0);
   link.cut();
   await until('the lag grows', async () => (await lag()) > 0.1);
+  assert.equal(valueIn(await scraped(replica.url), 'psyncd_upstream_offset_bytes'), undefined);
   link.restore();
   await until('the lag has gone', async () => (await lag()) === 0);
 });

@@ -144,6 +144,17 @@ export const REPLICATION: readonly Metric[] = [
     },
   },
   {
+    name: 'psyncd_upstream_offset_bytes',
+    help:
+      'Bytes of the stream that a replica has received from its master; psyncd_offset_bytes are those of them that it has applied. Absent ' +
+      'on a master, and while it does not receive the stream',
+    kind: 'gauge',
+    read: ({ node }) => {
+      const { lag, offset, upstream } = node;
+      return value(upstream === null || lag.bytes === null ? null : offset + lag.bytes);
+    },
+  },
+  {
     name: 'psyncd_lag_seconds',
     help:
       'How long a replica may be behind its master: 0 if it hears of it and has applied everything that came, else the time since ' +
