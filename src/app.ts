@@ -159,7 +159,7 @@ function partsOf(
     tls,
     loopLag,
   });
-  const upgrade = upgradesOf(node, live, rest, entrance, counts);
+  const upgrade = upgradesOf(node, live, rest, entrance, { counts, log });
   return {
     node,
     counts,
@@ -182,13 +182,13 @@ function upgradesOf(
   live: LiveSettings,
   { acceptWebSockets, answerHeaders }: Pick<Rest, 'acceptWebSockets' | 'answerHeaders'>,
   { access, accessLog, limits }: Entrance,
-  counts: RequestCounts,
+  records: { readonly counts: RequestCounts; readonly log: Log },
 ): ReturnType<Rest['acceptWebSockets']> {
   return acceptWebSockets({
     access,
     accessLog,
     limits,
-    counts,
+    ...records,
     admission: live,
     headers: (request) => answerHeaders(node, live.allowedOrigins, request.headers),
     accept: (socket, gate) => node.accept(socket, gate),

@@ -1,8 +1,10 @@
 /** `/readyz` as balancers ask it, and the level of the log while a node runs. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
+import { WebSocket } from 'ws';
 import { until } from '../../src/cli/until.ts';
 import { Cluster, linkState, samePosition } from '../support/cluster.ts';
 
@@ -103,6 +105,26 @@ test('the level of the log changes while the node runs, and debug has a line for
   assert.equal(await setLevel('debug'), 200);
   await put('during', TRACE);
   await put('odd', `${TRACE}"}`);
+  const socket = new WebSocket(`${node.url.replace('http', 'ws')}/v1/changes`, 'psync.v1.json', {
+    headers: { traceparent: TRACE },
+  });
+  await once(socket, 'open');
+  socket.terminate();
+  const refused = new WebSocket(`${node.url.replace('http', 'ws')}/v1/changes`, {
+    headers: { traceparent: TRACE },
+  });
+  await once(refused, 'error');
+  const opened = await until('there are the lines of both WebSockets', () => {
+    const found = node.log.split('\n').filter((line) => line.includes('"path":"/v1/changes"'));
+    return found.length === 2 && found.map((line) => JSON.parse(line) as Record<string, unknown>);
+  });
+  assert.deepEqual(
+    opened.map(({ msg, status, traceparent }) => [msg, status, traceparent]),
+    [
+      ['websocket-opened', 101, TRACE],
+      ['request', 400, TRACE],
+    ],
+  );
   const lines = await until('there are the lines of both requests', () => {
     const found = node.log
       .split('\n')

@@ -12,6 +12,7 @@ import { RequestCounts } from '../../src/web/record/request-counts.ts';
 import { acceptWebSockets, CHANGES_PATH, FOLLOWER_SUBPROTOCOL } from '../../src/ws/accept.ts';
 import { Connection } from '../simulation/follower-connection.ts';
 import { NO_SETTINGS, openAccess } from '../support/open-access.ts';
+import { SILENT } from '../support/silent-log.ts';
 import { describeFollowerSocket, type Followed, Told } from './follower-socket.ts';
 import { simulated } from './simulated.ts';
 
@@ -26,6 +27,7 @@ describeFollowerSocket('a WebSocket', async (t) => {
       admission: NO_SETTINGS,
       limits: { refused: new Tally(), requests: null, followers: null },
       counts: new RequestCounts(),
+      log: SILENT,
       accessLog: null,
       headers: () => ({}),
       accept: () => {

@@ -11,6 +11,7 @@ import { dialer } from '../../src/ws/dial.ts';
 import { FakeSocket } from '../simulation/fake-socket.ts';
 import { Pipe } from '../simulation/pipe.ts';
 import { NO_SETTINGS, openAccess, systemTls } from '../support/open-access.ts';
+import { SILENT } from '../support/silent-log.ts';
 import { simulated } from './simulated.ts';
 import { describeStreamSocket, End, type OpenEnd, type SocketPlace } from './stream-socket.ts';
 
@@ -26,6 +27,7 @@ describeStreamSocket('a WebSocket', async (t) => {
       admission: NO_SETTINGS,
       limits: { refused: new Tally(), requests: null, followers: null },
       counts: new RequestCounts(),
+      log: SILENT,
       accessLog: null,
       headers: () => ({}),
       accept: (socket) => {
