@@ -2,12 +2,13 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { METRICS } from '../src/metrics/list.ts';
 import { loadSettings } from '../src/settings/load.ts';
+import { parseTime } from '../src/settings/parse.ts';
 import { variableOf } from '../src/settings/setting.ts';
 import { SETTINGS } from '../src/settings/table.ts';
 import { temporaryFolder } from './support/cluster.ts';
@@ -139,12 +140,27 @@ test('Prometheus understands every query of the dashboard', { skip: NO_PROMTOOL 
 });
 
 interface Service {
+  readonly image?: string;
+  readonly build?: { readonly context: string; readonly dockerfile: string };
+  readonly stop_grace_period?: string;
+  readonly ports: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
   readonly volumes?: readonly string[];
 }
 
+interface Compose {
+  readonly services: Readonly<Record<string, Service>>;
+  readonly volumes: Readonly<Record<string, null>>;
+}
+
+const compose = parse(read('compose.yaml'), { merge: true }) as Compose;
+/** Port that a program listens on within its container, by image. */
+const LISTENS: Readonly<Record<string, number>> = { 'prom/prometheus': 9090, 'grafana/grafana': 3000 };
+/** Time that a node needs after the wait for its replicas, in milliseconds (docs/deploy.md). */
+const NEEDED_MS = 5_000;
+
 test('the compose file names settings, files and nodes that there are', () => {
-  const { services } = parse(read('compose.yaml'), { merge: true }) as { services: Record<string, Service> };
+  const { services } = compose;
   const nodes = Object.entries(services).filter(([name]) => name.startsWith('node'));
   assert.equal(nodes.length, 3);
   const known = new Set(SETTINGS.map(({ name }) => variableOf(name)));
@@ -157,4 +173,59 @@ test('the compose file names settings, files and nodes that there are', () => {
   const mounted = Object.values(services).flatMap(({ volumes = [] }) => volumes);
   for (const source of mounted.map((volume) => volume.split(':')[0] ?? ''))
     if (source.startsWith('.')) assert.ok(existsSync(join(FOLDER, source)), source);
+});
+
+test('the compose file publishes to this machine only what its programs listen on, from images of one version', () => {
+  const published = new Set<string>();
+  for (const [name, { image, build, ports, stop_grace_period: grace }] of Object.entries(compose.services)) {
+    let listens: number | undefined;
+    if (image === undefined) {
+      assert.ok(build !== undefined && grace !== undefined, name);
+      const context = join(FOLDER, build.context);
+      assert.ok(existsSync(join(context, 'package.json')), build.context);
+      const dockerfile = readFileSync(join(context, build.dockerfile), 'utf8');
+      listens = Number(/^EXPOSE (\d+)$/m.exec(dockerfile)?.[1]);
+      const waits = parseTime(/PSYNCD_SHUTDOWN_TIMEOUT=(\S+)/.exec(dockerfile)?.[1] ?? '');
+      assert.ok(waits + NEEDED_MS <= parseTime(grace), `${name} is killed before it has stopped`);
+    } else {
+      const [repository = '', version = ''] = image.split(':');
+      assert.match(version, /^v?\d+\.\d+\.\d+$/, image);
+      listens = LISTENS[repository];
+    }
+    for (const port of ports) {
+      const [address, outside = '', inside] = port.split(':');
+      assert.deepEqual([address, Number(inside)], ['127.0.0.1', listens], name);
+      assert.ok(!published.has(outside), outside);
+      published.add(outside);
+    }
+  }
+});
+
+test('the files and folders of the compose file stand where its programs look for them', () => {
+  const { prometheus, grafana } = compose.services;
+  const placeOf = (service: Service | undefined, source: string): string =>
+    service?.volumes?.find((volume) => volume.startsWith(`./${source}:`))?.split(':')[1] ?? '';
+  const { rule_files: ruleFiles } = parse(read('prometheus.yml')) as { rule_files: string[] };
+  assert.equal(placeOf(prometheus, 'prometheus.yml'), '/etc/prometheus/prometheus.yml');
+  for (const file of ruleFiles) assert.equal(placeOf(prometheus, file), `/etc/prometheus/${file}`);
+  const provisioning = '/etc/grafana/provisioning';
+  assert.equal(placeOf(grafana, 'grafana/datasource.yml'), `${provisioning}/datasources/datasource.yml`);
+  assert.equal(placeOf(grafana, 'grafana/dashboards.yml'), `${provisioning}/dashboards/dashboards.yml`);
+  const { datasources } = parse(read('grafana/datasource.yml')) as {
+    datasources: { type: string; url: string }[];
+  };
+  assert.deepEqual(
+    datasources.map(({ type, url }) => [type, url]),
+    [['prometheus', 'http://prometheus:9090']],
+  );
+  const { providers } = parse(read('grafana/dashboards.yml')) as {
+    providers: { options: { path: string } }[];
+  };
+  const [provider] = providers;
+  assert.equal(dirname(placeOf(grafana, 'dashboard.json')), provider?.options.path);
+  const named = Object.values(compose.services)
+    .flatMap(({ volumes = [] }) => volumes)
+    .map((volume) => volume.split(':')[0] ?? '')
+    .filter((source) => !source.startsWith('.'));
+  assert.deepEqual(named.sort(), Object.keys(compose.volumes).sort(), 'each has a volume of its own');
 });
