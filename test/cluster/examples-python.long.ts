@@ -145,7 +145,6 @@ test('a copy in Python loses nothing and has nothing twice after cuts, kills and
   await node.client.delete('user:old');
   const second = new Program(t, file, [url]);
   await second.shows('delete user:old');
-  // The process may have been killed before it stored its last change.
   assert.deepEqual(second.counted, numbers(40, 45));
   assert.equal(second.snapshots, 0);
 

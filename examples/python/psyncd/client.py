@@ -19,13 +19,17 @@ MAX_ANSWER_BYTES = 256 * 1024 * 1024
 
 
 class Problem(Exception):
-    """The node refuses a request. Programs look at `code`, which is stable; `detail` is for people."""
+    """The node refuses a request. Programs look at `code`, which is stable; `detail` is for people.
 
-    def __init__(self, status: int, code: str, detail: str, retry_after: Optional[float] = None) -> None:
-        super().__init__(f"{code} ({status}): {detail}")
-        self.status, self.code, self.detail = status, code, detail
-        self.retry_after = retry_after
-        """Seconds after which another attempt makes sense; None: the node does not say."""
+    status: of HTTP.
+    members: all that the node says, as `currentVersion` of PRECONDITION_FAILED and `master` of READONLY.
+    retry_after: seconds after which another attempt makes sense; None: the node does not say.
+    """
+
+    def __init__(self, status: int, members: Mapping[str, Any], retry_after: Optional[float] = None) -> None:
+        self.status, self.members, self.retry_after = status, members, retry_after
+        self.code, self.detail = str(members["code"]), str(members.get("detail") or members.get("title"))
+        super().__init__(f"{self.code} ({status}): {self.detail}")
 
 
 @dataclass(frozen=True)
@@ -197,13 +201,15 @@ def _read(response: Any) -> bytes:
 
 def _problem(error: HTTPError) -> Problem:
     """Returns what the answer says; a proxy between may answer without a problem."""
+    members: Dict[str, Any] = {"code": "UNKNOWN", "detail": str(error.reason)}
     try:
         body = json.loads(_read(error))
-        code, detail = str(body["code"]), str(body.get("detail") or body.get("title"))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        code, detail = "UNKNOWN", str(error.reason)
+        if isinstance(body, dict) and isinstance(body.get("code"), str):
+            members = body
+    except (ValueError, RecursionError):
+        pass
     retry_after = error.headers.get("Retry-After", "")
-    return Problem(error.code, code, detail, float(retry_after) if retry_after.isdecimal() else None)
+    return Problem(error.code, members, float(retry_after) if retry_after.isdecimal() else None)
 
 
 def _path(key: str) -> str:

@@ -75,6 +75,8 @@ class Continue:
     """The copy stays; the changes after the position follow. An incomplete snapshot is void."""
 
     position: str
+    head: Optional[str]
+    """Position of the node: the copy has everything up to now once it has come so far. None: an older node."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def parse(message: Union[str, bytes]) -> Optional[Event]:
         if kind == "synced":
             return Synced(_text(event, "position"))
         if kind == "continue":
-            return Continue(_text(event, "position"))
+            return Continue(_text(event, "position"), _text(event, "head") if "head" in event else None)
         if kind == "batch":
             return Changes(tuple(_known(change) for change in event["changes"]), _text(event, "position"))
         if kind == "bookmark":

@@ -40,7 +40,8 @@ class Requests(unittest.TestCase):
         self.refused("PRECONDITION_FAILED", self.client.set, "condition", b"2", if_absent=True)
         second = self.client.set("condition", b"2", if_version=first.version)
         self.assertEqual((first.created, second.created), (True, False))
-        self.refused("PRECONDITION_FAILED", self.client.set, "condition", b"3", if_version=first.version)
+        refusal = self.refused("PRECONDITION_FAILED", self.client.set, "condition", b"3", if_version=first.version)
+        self.assertEqual(refusal.members["currentVersion"], second.version)
         self.refused("PRECONDITION_FAILED", self.client.delete, "condition", if_version=first.version)
         self.assertEqual(self.client.get("condition").value, b"2")
 
@@ -66,7 +67,7 @@ class Requests(unittest.TestCase):
 
     def test_a_write_to_a_replica_is_sent_to_a_master_that_may_see_the_token(self) -> None:
         refusal = self.refused("READONLY", Client(REPLICA, TOKEN).set, "redirected", b"v")
-        self.assertEqual(refusal.status, 307)
+        self.assertEqual((refusal.status, refusal.members["master"]), (307, NODE))
         self.assertIsNone(self.client.get("redirected"))
         written = Client(REPLICA, TOKEN, masters=[NODE]).set("redirected", b"v")
         # A read with the position of a write shows it, also on a replica.
