@@ -1,6 +1,6 @@
 /** The API's routes with the schemas that they name and the parsers of their bodies; on the server, and in its document. */
 import type { Readable } from 'node:stream';
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify';
 import type { Access } from '../access/access.ts';
 import type { Node } from '../node/node.ts';
 import type { ClientLimits } from '../web/client-limits.ts';
@@ -48,9 +48,13 @@ export async function apiRoutes(
   const now = (): number => Date.now();
   for (const schema of [...SHARED, change, changeEvent]) app.addSchema(schema);
   app.decorateRequest('bodyType', null);
-  app.addHook('preHandler', (request, reply, done) => {
-    enterAcks(node, request, reply);
-    done();
+  app.addHook('onRoute', (route) => {
+    // Other routes let the parameter pass, and have nobody who gives the place back.
+    if (!takesAcks(route)) return;
+    route.preHandler = (request, reply, done) => {
+      enterAcks(node, request, reply);
+      done();
+    };
   });
   await app.register((values, _options, done) => {
     // The handlers read these bodies themselves: as a stream, with a limit of their own. A value may have any media
@@ -86,4 +90,10 @@ export async function apiRoutes(
   writeHoldRoutes(app, node);
   metricsRoute(app, metrics);
   tokenRoutes(app, tokens);
+}
+
+/** Whether the query of the route has `acks` and `durable`. */
+function takesAcks({ schema }: RouteOptions): boolean {
+  const query = schema?.querystring as { readonly properties?: object } | undefined;
+  return query?.properties !== undefined && 'acks' in query.properties;
 }

@@ -10,6 +10,8 @@
  *
  * A request goes on when its write is over before the answer, because it may still be carried out; the next write of the
  * key is sent when it has ended.
+ *
+ * Over 350 lines: it has the members of a mirror, each with its documentation, and the transitions of the picture above.
  */
 import type { EntrySource } from '../collection/source.ts';
 import { checkedLimit } from '../follow-options.ts';

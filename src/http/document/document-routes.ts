@@ -5,50 +5,89 @@ import { jsonLine } from '../../web/problem-body.ts';
 import { varyBy } from '../answer-headers.ts';
 import { noSuchPath } from '../problem.ts';
 import { acceptedOf } from '../request/accept.ts';
+import type { UnreadAnswers } from '../request/traffic/unread-answers.ts';
 import { once } from '../routes/once.ts';
 import type { DocumentParts } from './document-server.ts';
 import { ENTRANCE_POLICY, ENTRANCE_TYPES, entrance, entrancePage } from './entrance-page.ts';
+import { DocumentPages } from './pages.ts';
 
-export function documentRoutes(app: FastifyInstance, parts: DocumentParts): void {
-  const described = once(async () => {
-    const { createDocumentServer, documentYaml, SERVER } = await import('./document-server.ts');
-    const server = await createDocumentServer(parts);
-    const yaml = once(async () => documentYaml(server));
-    // Everybody may ask: the text is made once.
-    const json = jsonLine(server.swagger());
-    const own = `"servers":[{"url":"${SERVER.url}"`;
-    return {
-      server,
-      json: (url: string) => json.replace(own, () => own.replace(SERVER.url, url)),
-      yaml: async (url: string) => (await yaml()).replace(`- url: ${SERVER.url}`, () => `- url: ${url}`),
-    };
-  });
+type PageRequest = FastifyRequest<{ Params: { readonly '*': string } }>;
+
+/** The document as text, and its pages. */
+interface Described {
+  readonly pages: DocumentPages;
+  /** Size of the JSON text, and about that of the YAML text. */
+  readonly jsonBytes: number;
+  /** @param url base URL of the API in the text */
+  readonly json: (url: string) => string;
+  readonly yaml: (url: string) => Promise<string>;
+}
+
+/** @param answers limits the memory of answers that clients have not taken: strangers may ask for all of these */
+export function documentRoutes(
+  app: FastifyInstance,
+  parts: DocumentParts,
+  answers: Pick<UnreadAnswers, 'admit'>,
+): void {
+  const described = once(() => describe(parts));
   const base = ({ raw }: FastifyRequest): string => baseUrlOf(raw, parts.settings);
+  const admit = async ({ raw }: FastifyRequest, reply: FastifyReply, bytes: number): Promise<void> => {
+    const room = answers.admit(raw, reply.raw, bytes);
+    if (room !== null) await room;
+  };
 
   const asJson = async (request: FastifyRequest, reply: FastifyReply): Promise<string> => {
     reply.type('application/json; charset=utf-8').serializer(String);
-    return (await described()).json(base(request));
+    const { json, jsonBytes } = await described();
+    await admit(request, reply, jsonBytes);
+    return json(base(request));
   };
   const asYaml = async (request: FastifyRequest, reply: FastifyReply): Promise<string> => {
     reply.type('application/yaml');
-    return (await described()).yaml(base(request));
+    const { yaml, jsonBytes } = await described();
+    await admit(request, reply, jsonBytes);
+    return yaml(base(request));
   };
   // The pages ask for the second of each pair.
   for (const path of ['/openapi.json', '/docs/json']) app.get(path, asJson);
   for (const path of ['/openapi.yaml', '/docs/yaml']) app.get(path, asYaml);
 
-  const page = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
-    const { server } = await described();
-    // A HEAD is answered like a GET; the server drops the body in the end.
-    const answer = await server.inject({ method: 'GET', url: request.url, headers: request.headers });
-    if (answer.statusCode === 404) throw noSuchPath(request);
-    // These headers belong to this connection, not to the inner request.
-    const { connection, date, ...headers } = answer.headers;
-    reply.code(answer.statusCode).headers(headers);
-    if (typeof headers.location === 'string') reply.header('location', `${base(request)}${headers.location}`);
+  entranceRoute(app, base);
+  // Relative links of the page need the final slash.
+  app.get('/docs', async (request, reply) => reply.redirect(`${base(request)}/docs/`));
+  app.get('/docs/*', async (request: PageRequest, reply: FastifyReply) => {
+    const page = await (await described()).pages.page(request.params['*']);
+    if (page === null) throw noSuchPath(request);
+    const { status, headers, body } = page;
+    if (headers.etag !== undefined && request.headers['if-none-match'] === headers.etag) {
+      return reply.code(304).header('etag', headers.etag).send();
+    }
+    reply.code(status).headers(headers);
+    if (headers.location !== undefined) reply.header('location', `${base(request)}${headers.location}`);
+    await admit(request, reply, body.length);
     // Fastify would add a content type to an empty buffer.
-    return reply.send(answer.rawPayload.length === 0 ? undefined : answer.rawPayload);
+    return reply.send(body.length === 0 ? undefined : body);
+  });
+}
+
+/** Loads what makes the document, and makes it. */
+async function describe(parts: DocumentParts): Promise<Described> {
+  const { createDocumentServer, documentYaml, SERVER } = await import('./document-server.ts');
+  const server = await createDocumentServer(parts);
+  const yaml = once(async () => documentYaml(server));
+  // Everybody may ask: the text is made once.
+  const json = jsonLine(server.swagger());
+  const own = `"servers":[{"url":"${SERVER.url}"`;
+  return {
+    pages: new DocumentPages(server),
+    jsonBytes: json.length,
+    json: (url) => json.replace(own, () => own.replace(SERVER.url, url)),
+    yaml: async (url) => (await yaml()).replace(`- url: ${SERVER.url}`, () => `- url: ${url}`),
   };
+}
+
+/** `/` names the documents: to browsers as a page, to others as JSON. */
+function entranceRoute(app: FastifyInstance, base: (request: FastifyRequest) => string): void {
   app.get('/', (request, reply) => {
     // The router takes `*` for the root.
     if (!request.originalUrl.startsWith('/')) throw noSuchPath(request);
@@ -62,7 +101,4 @@ export function documentRoutes(app: FastifyInstance, parts: DocumentParts): void
       .header('content-security-policy', ENTRANCE_POLICY)
       .send(entrancePage(url));
   });
-  // Relative links of the page need the final slash.
-  app.get('/docs', async (request, reply) => reply.redirect(`${base(request)}/docs/`));
-  app.get('/docs/*', page);
 }

@@ -37,12 +37,16 @@ const PAGE_POLICY = [
 ].join('; ');
 
 /**
- * @returns a server that answers `/docs` through `inject`; `swagger()` returns the document. Its API routes must not be
- * used.
+ * @returns a server that answers `/docs` through `inject`; `swagger()` returns the document. Its API routes are there to be
+ * described, and answer nothing.
  */
 export async function createDocumentServer(parts: DocumentParts): Promise<FastifyInstance> {
   const app = Fastify({
     schemaController: { compilersFactory: { buildValidator: validators, buildSerializer: plainJson } },
+  });
+  // They would have the running node, and none of the hooks that ask who may do what.
+  app.addHook('onRoute', (route) => {
+    if (!/^\/docs(?:\/|$)/.test(route.url)) route.handler = describedOnly;
   });
   await app.register(swagger, documentOptions(parts.version));
   await apiRoutes(app, parts);
@@ -54,6 +58,10 @@ export async function createDocumentServer(parts: DocumentParts): Promise<Fastif
   });
   await app.ready();
   return app;
+}
+
+function describedOnly(): never {
+  throw new Error('this server describes the API and does not serve it');
 }
 
 /** Writes the document as YAML, like openapi.yaml. */
