@@ -8,10 +8,10 @@ export type ErrorCode = ProblemAnswer['code'] | 'BAD_ANSWER';
 /** An error answer with its stable code. */
 export class ApiError extends Error {
   override readonly name = 'ApiError';
-  readonly status: number;
-  readonly code: ErrorCode;
+  declare readonly status: number;
+  declare readonly code: ErrorCode;
   /** The problem+json object. */
-  readonly problem: Partial<ProblemAnswer> & Readonly<Record<string, unknown>>;
+  declare readonly problem: Partial<ProblemAnswer> & Readonly<Record<string, unknown>>;
 
   constructor(status: number, problem: Readonly<Record<string, unknown>>) {
     super(typeof problem.detail === 'string' ? problem.detail : `HTTP status ${status}`);
@@ -29,7 +29,7 @@ export class ApiError extends Error {
  */
 export async function checkAnswer(response: Response, type: string): Promise<void> {
   if (!response.ok) throw await problemOf(response);
-  if (typeOf(response) === type && positionOf(response) !== null) return;
+  if (typeOf(response) === type && positionOf(response)) return;
   throw await badAnswer(response);
 }
 
@@ -62,7 +62,7 @@ export function orNull<T>(
     const problem = await problemOf(response);
     if (problem.code !== 'NOT_FOUND') throw problem;
     // Another server has its own idea of what is not found.
-    if (positionOf(response) === null) throw await badAnswer(response);
+    if (!positionOf(response)) throw await badAnswer(response);
     return null;
   };
 }
@@ -87,18 +87,17 @@ async function objectOf(response: Response): Promise<Readonly<Record<string, unk
 export async function badAnswer(response: Response): Promise<ApiError> {
   const { status, url } = response;
   // Nobody reads the rest, so the connection need not bring it.
-  if (!response.bodyUsed) await response.body?.cancel().catch(() => undefined);
+  await response.body?.cancel().catch(() => undefined);
   const type = typeOf(response) || 'no Content-Type';
-  const position = positionOf(response) === null ? ', no Psync-Position' : '';
+  const position = positionOf(response) ? '' : ', no Psync-Position';
   const detail = `${url} does not answer like psyncd: HTTP status ${status}, ${type}${position}`;
   return new ApiError(status, { code: 'BAD_ANSWER', detail });
 }
 
-function typeOf({ headers }: Response): string {
-  const [type = ''] = (headers.get('content-type') ?? '').split(';', 1);
-  return type.trim().toLowerCase();
+function typeOf({ headers }: Response): string | undefined {
+  return headers.get('content-type')?.toLowerCase().split(/[;\s]/)[0];
 }
 
 function positionOf({ headers }: Response): object | null {
-  return parsePosition(headers.get('psync-position') ?? '');
+  return parsePosition(headers.get('psync-position'));
 }

@@ -13,9 +13,9 @@ export interface Ending {
 export class FollowError extends Error {
   override readonly name = 'FollowError';
   /** Stable code of the node's `error` event: `POSITION_LOST`, `BAD_REQUEST`, `FORBIDDEN` … */
-  readonly code: string;
+  declare readonly code: string;
   /** WebSocket close code. */
-  readonly closeCode: number;
+  declare readonly closeCode: number;
 
   constructor(code: string, detail: string, closeCode: number) {
     super(detail);

@@ -48,14 +48,9 @@ export type Prefix = string | readonly string[] | undefined;
 export function checkedOptions(
   options: FollowTarget & FollowLimits & { readonly prefix?: Prefix },
 ): CheckedOptions {
-  const urls = options.urls ?? [options.url];
-  if (urls[0] === undefined) throw new TypeError('there is no URL to follow');
-  for (const url of urls) {
-    // A path before the node's own paths belongs to a proxy.
-    if (!/^(http|ws)s?:\/\/[^/?#]+(\/[^?#]*)?$/i.test(url) || !URL.canParse(url)) {
-      throw new TypeError(`${url} is no URL of the form http://HOST:PORT`);
-    }
-  }
+  const given = options.urls ?? [options.url];
+  if (given[0] === undefined) throw new TypeError('there is no URL to follow');
+  const urls = (given as readonly string[]).map(baseOf);
   const prefixes = [options.prefix ?? ''].flat();
   // Nothing is not everything; and the URL would have another text for half of a surrogate pair.
   if (prefixes.length === 0 || !prefixes.every((prefix) => prefix.isWellFormed())) {
@@ -66,6 +61,13 @@ export function checkedOptions(
     limits[name] = checkedLimit(name, options[name], DEFAULTS[name]);
   }
   return { urls, limits };
+}
+
+/** @returns the URL without a slash at its end @throws TypeError for what is no URL of a node */
+export function baseOf(url: string): string {
+  // A path before the node's own paths belongs to a proxy. Neither `fetch` nor a WebSocket sends a user and a password.
+  if (/^(http|ws)s?:\/\/[^/?#@]+(\/[^?#]*)?$/i.test(url) && URL.canParse(url)) return url.replace(/\/+$/, '');
+  throw new TypeError(`${url} is no URL of the form http://HOST:PORT`);
 }
 
 /**

@@ -125,7 +125,7 @@ function feedUrl(base: string, { prefix, snapshot }: FollowOptions, position: st
   for (const each of [prefix ?? []].flat()) query.append('prefix', each);
   if (position !== undefined) query.set('position', position);
   if (snapshot === false) query.set('snapshot', 'false');
-  return `${base.replace(/^http/i, 'ws').replace(/\/+$/, '')}/v1/changes?${query}`;
+  return `${base.replace(/^http/i, 'ws')}/v1/changes?${query}`;
 }
 
 /** Waits; ends early when the signal is aborted, or when the browser is online again. */

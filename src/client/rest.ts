@@ -8,10 +8,11 @@ import type {
   Written,
 } from './answers.ts';
 import { badAnswer, bytesOf, jsonOf, orNull } from './api-error.ts';
+import { baseOf } from './follow-options.ts';
 import { type Entry, textOrBytes, type Value } from './mirror/entry.ts';
 import type { BatchOperation, Expiring } from './request/batch-operation.ts';
 import { reading, writing } from './request/calls.ts';
-import { exchange, type Sender } from './request/exchange.ts';
+import { exchange, type Read, type Sender } from './request/exchange.ts';
 import type { AckOptions, CallOptions, ClientOptions, ReadOptions, WriteOptions } from './request/options.ts';
 import { pathOf, sendable } from './request/sendable.ts';
 
@@ -38,14 +39,26 @@ export interface SetOptions extends WriteOptions {
  */
 export class Client<More extends object = object> {
   /** @internal */
-  protected node: Sender;
+  declare protected node: Sender;
 
-  /** @param url `http://HOST:PORT` */
+  /**
+   * @param url `http://HOST:PORT`; it may have a path, of a proxy in front of the node
+   * @throws TypeError for a malformed URL
+   */
   constructor(url: string, options: ClientOptions = {}) {
-    const base = url.replace(/\/+$/, '');
+    const base = baseOf(url).replace(/^ws/i, 'http');
     this.node = {
       send: (call, given, read) => exchange(base, call, options, given?.signal, read),
     };
+  }
+
+  /** @internal */
+  protected write<T>(
+    call: Parameters<typeof writing>[0],
+    options: WriteOptions | undefined,
+    read: Read<T> = jsonOf,
+  ): Promise<T> {
+    return this.node.send(writing(call, options), options, read);
   }
 
   /** @returns the bytes of the value; null: there is no such entry */
@@ -57,7 +70,7 @@ export class Client<More extends object = object> {
   async entry(key: string, options?: ReadOptions & More): Promise<Entry | null> {
     const read = async (response: Response): Promise<Entry> => {
       const value = textOrBytes(await bytesOf(response));
-      const numberIn = (name: string): number => Number(response.headers.get(name)?.match(/\d+/)?.[0]);
+      const numberIn = (name: string): number => Number(response.headers.get(name)?.replace(/\D+/g, ''));
       const version = numberIn('etag');
       if (!version) throw await badAnswer(response);
       return { key, value, version, expiresAt: numberIn('psync-expires-at') || null };
@@ -66,12 +79,8 @@ export class Client<More extends object = object> {
   }
 
   async set(key: string, value: Value | Uint8Array, options?: SetOptions & More): Promise<Written> {
-    const query = { ttl: options?.ttl };
-    return this.node.send(
-      writing({ method: 'PUT', path: pathOf(key), query, body: sendable(value) }, options),
-      options,
-      jsonOf<Written>,
-    );
+    const call = { method: 'PUT', path: pathOf(key), query: { ttl: options?.ttl }, body: sendable(value) };
+    return this.write(call, options);
   }
 
   /**
@@ -79,30 +88,18 @@ export class Client<More extends object = object> {
    * @param by a string of digits if it is beyond 2^53
    */
   async increment(key: string, by: number | string = 1, options?: WriteOptions & More): Promise<Incremented> {
-    return this.node.send(
-      writing({ path: `${pathOf(key)}/increment`, json: { by } }, options),
-      options,
-      jsonOf<Incremented>,
-    );
+    return this.write({ path: `${pathOf(key)}/increment`, json: { by } }, options);
   }
 
   /** Appends to the value; creates a missing entry. */
   async append(key: string, value: Value | Uint8Array, options?: WriteOptions & More): Promise<Appended> {
-    return this.node.send(
-      writing({ path: `${pathOf(key)}/append`, body: sendable(value) }, options),
-      options,
-      jsonOf<Appended>,
-    );
+    return this.write({ path: `${pathOf(key)}/append`, body: sendable(value) }, options);
   }
 
   /** Applies a JSON Merge Patch to a JSON value: null removes a member. */
   async patch(key: string, patch: unknown, options?: WriteOptions & More): Promise<Written> {
     const type = 'application/merge-patch+json';
-    return this.node.send(
-      writing({ method: 'PATCH', path: pathOf(key), json: patch, type }, options),
-      options,
-      jsonOf<Written>,
-    );
+    return this.write({ method: 'PATCH', path: pathOf(key), json: patch, type }, options);
   }
 
   /**
@@ -115,15 +112,13 @@ export class Client<More extends object = object> {
     when: Expiring | null,
     options?: WriteOptions & More,
   ): Promise<ExpiryAnswer | null> {
-    const path = `${pathOf(key)}/expiry`;
-    const call = when === null ? { method: 'DELETE', path } : { method: 'PUT', path, json: when };
-    return this.node.send(writing(call, options), options, orNull(jsonOf<ExpiryAnswer>));
+    const call = { method: when ? 'PUT' : 'DELETE', path: `${pathOf(key)}/expiry`, json: when ?? undefined };
+    return this.write(call, options, orNull(jsonOf<ExpiryAnswer>));
   }
 
   /** @returns whether the entry existed. After a cut the client deletes again, and then false may also mean that it did. */
   async delete(key: string, options?: WriteOptions & More): Promise<boolean> {
-    const call = writing({ method: 'DELETE', path: pathOf(key) }, options);
-    return (await this.node.send(call, options, orNull(jsonOf))) !== null;
+    return (await this.write({ method: 'DELETE', path: pathOf(key) }, options, orNull(jsonOf))) !== null;
   }
 
   /**
@@ -131,11 +126,7 @@ export class Client<More extends object = object> {
    * @param options.position the master has to have reached it before
    */
   batch(ops: readonly BatchOperation[], options?: AckOptions & ReadOptions & More): Promise<BatchAnswer> {
-    return this.node.send(
-      writing({ path: '/v1/batch', query: { position: options?.position }, json: { ops } }, options),
-      options,
-      jsonOf<BatchAnswer>,
-    );
+    return this.write({ path: '/v1/batch', query: { position: options?.position }, json: { ops } }, options);
   }
 
   /** Role, position, master and replicas of the node. */

@@ -7,6 +7,7 @@ import test, { type TestContext } from 'node:test';
 import { AdminClient } from '../../src/client/admin/admin-client.ts';
 import { Client } from '../../src/client/full/client.ts';
 import type { FullClientOptions } from '../../src/client/full/full-options.ts';
+import type { Entry } from '../../src/client/mirror/entry.ts';
 
 const RUN_ID = 'a'.repeat(40);
 const at = (offset: number): string => `${RUN_ID}:${offset}`;
@@ -309,11 +310,20 @@ test('a stream is sent once, whatever becomes of it', async (t) => {
 });
 
 test('with `readOwnWrites` reads wait for what this client has written, also if two answers change places', async (t) => {
-  const { url, seen } = await server(t, done(), done(9), done(5), done());
+  const begun = Promise.withResolvers<void>();
+  const answered = Promise.withResolvers<void>();
+  const late: Answer = (request, response) => {
+    begun.resolve();
+    answered.promise.then(() => done(5)(request, response));
+  };
+  const { url, seen } = await server(t, done(), late, done(9), done());
   const client = new Client(url, { readOwnWrites: true });
   await client.get('k');
+  const first = client.set('k', 'v');
+  await begun.promise;
   await client.set('k', 'v');
-  await client.set('k', 'v');
+  answered.resolve();
+  await first;
   assert.equal(client.position, at(9));
   await client.get('k', { waitMs: 100 });
   await client.get('k', { position: at(3) });
@@ -334,14 +344,57 @@ test('with `readOwnWrites` reads wait for what this client has written, also if 
   );
 });
 
-test('pages without entries that name a next one end `entries` with an error', async (t) => {
-  const empty: Answer = (_request, response) => {
+test('a false position of one answer ends with the next write, or when the application sets another one', async (t) => {
+  const { url, seen } = await server(t, done(9_999_999_999), done(7), done());
+  const client = new Client(url, { readOwnWrites: true });
+  await client.set('k', 'v');
+  assert.equal(client.position, at(9_999_999_999));
+  await client.set('k', 'v');
+  assert.equal(client.position, at(7));
+  client.position = at(5);
+  await client.get('k');
+  client.position = null;
+  await client.get('k');
+  assert.deepEqual(seen.slice(2), [`GET /v1/keys/k?position=${encodeURIComponent(at(5))}`, 'GET /v1/keys/k']);
+  for (const wrong of ['', 'now', `${at(7)}x`]) {
+    assert.throws(() => {
+      client.position = wrong;
+    }, TypeError);
+  }
+});
+
+const PAGE_OF = (keys: readonly string[], next: unknown): Answer => {
+  const entry = { value: '', encoding: 'utf8', version: 1, size: 0, expiresAt: null };
+  const body = { keys: keys.map((key) => ({ key, ...entry })), next, position: at(7) };
+  return (_request, response) => {
     response.writeHead(200, { 'content-type': 'application/json', 'psync-position': at(7) });
-    response.end(JSON.stringify({ keys: [], next: 'k', position: at(7) }));
+    response.end(JSON.stringify(body));
   };
-  const { url, seen } = await server(t, empty);
-  await assert.rejects(new Client(url).entries().next(), { name: 'ApiError', code: 'BAD_ANSWER' });
-  assert.equal(seen.length, 1);
+};
+
+async function all(client: Client): Promise<Entry[]> {
+  const read: Entry[] = [];
+  for await (const entry of client.entries()) read.push(entry);
+  return read;
+}
+
+test('pages that lead no further end `entries` with an error', async (t) => {
+  for (const pages of [
+    [PAGE_OF([], 'k')],
+    [PAGE_OF(['k'], undefined)],
+    [PAGE_OF(['k'], 7)],
+    [PAGE_OF(['k'], 'k'), PAGE_OF(['k'], 'k')],
+    // In UTF-16 the second key would come first.
+    [PAGE_OF(['k'], '\u{10000}'), PAGE_OF(['k'], '\uffff')],
+    [PAGE_OF(['a'], 'a'), PAGE_OF(['b'], 'b'), PAGE_OF(['a'], 'a')],
+  ]) {
+    const { url, seen } = await server(t, ...pages);
+    const read = all(new Client(url));
+    await assert.rejects(read, { name: 'ApiError', code: 'BAD_ANSWER' });
+    assert.equal(seen.length, pages.length);
+  }
+  const { url } = await server(t, PAGE_OF(['\uffff'], '\uffff'), PAGE_OF(['\u{10000}'], null));
+  assert.equal((await all(new Client(url))).length, 2);
 });
 
 test('headers of the hook come with every request, also a repeated one', async (t) => {
@@ -360,7 +413,15 @@ test('headers of the hook come with every request, also a repeated one', async (
 });
 
 test('wrong URLs and limits are a TypeError at once', () => {
-  for (const urls of [[], '', 'node:7796', ['http://a', 'ftp://b'], 'http://a?x']) {
+  for (const urls of [
+    [],
+    '',
+    'node:7796',
+    ['http://a', 'ftp://b'],
+    'http://a?x',
+    'http://a#x',
+    'http://u:p@a',
+  ]) {
     assert.throws(() => new Client(urls), TypeError, String(urls));
   }
   for (const options of [{ retries: -1 }, { retries: Number.NaN }, { timeoutMs: 0 }, { timeoutMs: 1e12 }]) {

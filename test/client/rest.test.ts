@@ -203,3 +203,32 @@ test('keys and text that cannot be sent as they are are a TypeError, and nothing
   await assert.rejects(client.set('k', 'half of a pair: \ud800'), { name: 'TypeError' });
   await assert.rejects(client.append('k', '\udc00'), { name: 'TypeError' });
 });
+
+test('a URL that is none of a node is a TypeError at once, and one that means a node is taken', async (t) => {
+  for (const url of [
+    '',
+    'node:7796',
+    'ftp://a',
+    'http://',
+    'http://a?x',
+    'http://a/b#c',
+    'http://u:p@a',
+    undefined,
+  ]) {
+    assert.throws(() => new Client(url as string), {
+      name: 'TypeError',
+      message: /no URL of the form http:/,
+    });
+  }
+  const type = { 'content-type': 'application/octet-stream' };
+  const url = await answering(t, { headers: { ...type, ...AT }, body: 'v' });
+  for (const same of [
+    url,
+    `${url}//`,
+    `${url}/path/`,
+    url.replace('http', 'ws'),
+    url.replace('http', 'HTTP'),
+  ]) {
+    assert.equal(String(await new Client(same).get('k')), '118', same);
+  }
+});

@@ -1,9 +1,11 @@
 /** A `Client` that finds a node that answers, gives it a time, and repeats what failed. */
 import type { DeletedMany, Imported, KeyPage } from '../answers.ts';
 import { ApiError, checkAnswer, jsonOf } from '../api-error.ts';
+import { compareKeys } from '../collection/key-order.ts';
 import type { SentEntry } from '../event.ts';
 import { type Entry, entryOf } from '../mirror/entry.ts';
 import type { ByteStream } from '../platform.ts';
+import { parsePosition } from '../position.ts';
 import { reading, writing } from '../request/calls.ts';
 import type { AckOptions, ReadOptions } from '../request/options.ts';
 import { sendable } from '../request/sendable.ts';
@@ -20,8 +22,11 @@ export interface PageOptions extends ReadOptions, FullCallOptions {
   readonly limit?: number | undefined;
 }
 
-/** The answer to a page that has no entry but a next page. */
-const ENDLESS = { code: 'BAD_ANSWER', detail: 'the node names a next page after one without entries' };
+/** The answer to a page that leads no further. */
+const ENDLESS = {
+  code: 'BAD_ANSWER',
+  detail: 'the node names a next page that does not come after the last one',
+};
 /** A stream may take as long as a timer can be set, in milliseconds. */
 const STREAM_MS = 2 ** 31 - 1;
 
@@ -54,19 +59,35 @@ export class Client extends PageClient<FullCallOptions> {
     this.node = new Requester([first, ...others], options);
   }
 
-  /** Position after the last write of this client; null: it has written nothing. */
+  /**
+   * Position after the last write of this client, for which its reads wait with `readOwnWrites`; null: there is none. Set it to null if
+   * a promotion has lost the write, or to the position of another client whose writes this one has to read.
+   */
   get position(): string | null {
     return this.node.position;
   }
 
-  /** Yields the entries in the order of their keys' UTF-8 bytes. It reads page after page, each as it is then. */
+  /** @throws TypeError for what is no position */
+  set position(position: string | null) {
+    if (position !== null && parsePosition(position) === null)
+      throw new TypeError(`${position} is no position`);
+    this.node.position = position;
+  }
+
+  /**
+   * Yields the entries in the order of their keys' UTF-8 bytes. It reads page after page, each as it is then.
+   * @throws ApiError `BAD_ANSWER` too if a page does not come after the one before
+   */
   async *entries(options: PageOptions = {}): AsyncGenerator<Entry, void, undefined> {
-    for (let after: string | null | undefined = options.after; after !== null; ) {
-      const page: KeyPage = await this.page({ ...options, after, values: true });
-      for (const entry of page.keys) yield entryOf(entry as SentEntry);
-      // A node that names a next page has come to a key; another one could keep the caller waiting for ever.
-      if (page.next !== null && page.keys.length === 0) throw new ApiError(200, ENDLESS);
-      after = page.next;
+    let { after } = options;
+    for (;;) {
+      const { keys, next }: KeyPage = await this.page({ ...options, after, values: true });
+      for (const entry of keys) yield entryOf(entry as SentEntry);
+      if (next === null) return;
+      // A page without entries, and one that leads back, could keep the caller reading for ever.
+      const isFurther = keys.length > 0 && typeof next === 'string' && compareKeys(next, after ?? '') > 0;
+      if (!isFurther) throw new ApiError(200, ENDLESS);
+      after = next;
     }
   }
 

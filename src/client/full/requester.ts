@@ -4,12 +4,12 @@
  */
 import { ApiError } from '../api-error.ts';
 import { BASE_RETRY_MS, FIRST_RETRY_MS, MAX_RETRY_MS } from '../backoff.ts';
-import { checkedLimit, checkedOptions } from '../follow-options.ts';
+import { baseOf, checkedLimit } from '../follow-options.ts';
 import type { Signal } from '../platform.ts';
 import { hasReached } from '../position.ts';
 import { type Call, exchange, type Read, type Sender } from '../request/exchange.ts';
 import type { WaitOptions } from '../request/options.ts';
-import { isDowngrade } from '../request/redirect.ts';
+import type { Trust } from '../request/redirect.ts';
 import type { FullCallOptions, FullClientOptions } from './full-options.ts';
 
 /** Most time for a request and its answer, in milliseconds, unless `timeoutMs` says otherwise. */
@@ -24,18 +24,19 @@ const REFUSED = /^(?:LOADING|NOREPLICAS|SHUTTING_DOWN|TOO_MANY_REQUESTS)$/;
 export type SendOptions = WaitOptions & FullCallOptions;
 
 export class Requester implements Sender {
-  /** Position after the last write; null: there was none. */
+  /** Position that reads wait for with `readOwnWrites`: after the last write; null: there was none. */
   position: string | null = null;
   readonly #options: FullClientOptions;
   readonly #urls: readonly string[];
+  readonly #origins: readonly string[];
   #turn = 0;
   /** URL that answered the last write. */
   #master: string | null = null;
 
   /** @throws TypeError for a malformed URL or a wrong option */
   constructor(urls: readonly string[], options: FullClientOptions) {
-    const checked = checkedOptions({ urls }).urls;
-    this.#urls = checked.map((url) => url.replace(/^ws/i, 'http').replace(/\/+$/, ''));
+    this.#urls = urls.map((url) => baseOf(url).replace(/^ws/i, 'http'));
+    this.#origins = this.#urls.map((url) => new URL(url).origin);
     this.#options = options;
     timesOf(options);
   }
@@ -104,20 +105,29 @@ export class Requester implements Sender {
     const { query } = call;
     const waits = this.#options.readOwnWrites && this.position !== null && canWait(call);
     const sent = waits ? { ...call, query: { ...query, position: query?.position ?? this.position } } : call;
-    return exchange(base, sent, this.#options, signal, async (response, target) => {
-      const result = await read(response);
-      if (isWrite(call)) this.#wrote(response, base, target);
-      return result;
-    });
+    const before = this.position;
+    return exchange(
+      base,
+      sent,
+      this.#options,
+      signal,
+      async (response, target, trust) => {
+        const result = await read(response);
+        if (isWrite(call)) this.#wrote(response, before, target, trust);
+        return result;
+      },
+      this.#origins,
+    );
   }
 
-  #wrote({ headers, redirected, url }: Response, base: string, target: string): void {
+  /** @param before the last position when the write began */
+  #wrote({ headers, url }: Response, before: string | null, target: string, trust: Trust): void {
     const position = headers.get('psync-position') as string;
-    // Two writes at once may be answered in the other order.
-    if (this.position === null || !hasReached(this.position, position)) this.position = position;
-    // `fetch` may have followed a redirect of somebody else than a replica: the token does not go where that leads.
-    const isMaster = !redirected || (this.#options.token === undefined && !isDowngrade(base, url));
-    if (isMaster && url.endsWith(target)) this.#master = url.slice(0, -target.length);
+    const last = this.position;
+    // Two writes at once may be answered in the other order. A write that began after another one's answer comes after that: if its
+    // position does not, the other one was false, and must not keep the reads waiting for ever.
+    if (last === before || last === null || !hasReached(last, position)) this.position = position;
+    if (trust && url.endsWith(target)) this.#master = url.slice(0, -target.length);
   }
 }
 

@@ -25,7 +25,7 @@ export function writing(
 ): Call {
   return {
     method: 'POST',
-    ...(json !== undefined && { body: JSON.stringify(json) }),
+    body: JSON.stringify(json),
     ...call,
     query: { ...call.query, acks, durable, timeout: waitMs },
     headers: {

@@ -2,7 +2,7 @@
 import type { ByteStream } from '../platform.ts';
 import { tokenOf } from '../token.ts';
 import type { CallOptions, ClientOptions } from './options.ts';
-import { sentToMaster } from './redirect.ts';
+import { MASTER, sent, type Trust } from './redirect.ts';
 import { sendable } from './sendable.ts';
 
 export interface Call {
@@ -34,6 +34,7 @@ export interface Sender {
 /**
  * Sends one request.
  * @param base URL of the node, without a slash at its end
+ * @param named origins that the application has named
  * @throws what the token function, `fetch` and `read` throw; TypeError for text that cannot be sent
  */
 export async function exchange<T>(
@@ -41,31 +42,38 @@ export async function exchange<T>(
   { path, query = {}, ...init }: Call,
   { headers, token: shown, transport }: ClientOptions,
   signal: CallOptions['signal'],
-  read: (response: Response, target: string) => Promise<T>,
+  read: (response: Response, target: string, trust: Trust) => Promise<T>,
+  named: readonly string[] = [new URL(base).origin],
 ): Promise<T> {
   const target = path + queryOf(query);
   const token = await tokenOf(shown);
   // `fetch` would name the token in its error.
-  if (token && !/^[!-~]+$/.test(token))
-    throw new TypeError('the token has characters that no header can hold');
-  const request = {
-    ...init,
-    headers: {
-      ...(await headers?.()),
-      ...init.headers,
-      ...(token && { authorization: `Bearer ${token}` }),
-    },
-    signal,
-  } as RequestInit;
+  if (token && /[^!-~]/.test(token)) throw new TypeError('the token cannot be sent in a header');
+  const own = await headers?.();
   const { fetch } = transport ?? globalThis;
-  const url = base + target;
-  return read(await (token ? sentToMaster(fetch, url, request) : fetch(url, request)), target);
+  const [response, trust] = await sent(
+    fetch,
+    base + target,
+    named,
+    (present) =>
+      ({
+        ...init,
+        headers: {
+          ...(present > MASTER && own),
+          ...init.headers,
+          ...(token && present && { authorization: `Bearer ${token}` }),
+        },
+        signal,
+      }) as RequestInit,
+  );
+  return read(response, target, trust);
 }
 
 /** @throws TypeError for text with half of a surrogate pair, which would be sent as another text */
 function queryOf(query: Readonly<Record<string, unknown>>): string {
-  const given = Object.entries(query).flatMap(([name, value]): [string, string][] =>
-    value === null || value === undefined ? [] : [[name, sendable(String(value))]],
-  );
-  return given.length === 0 ? '' : `?${new URLSearchParams(given)}`;
+  const given = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== null && value !== undefined) given.set(name, sendable(String(value)));
+  }
+  return given.size === 0 ? '' : `?${given}`;
 }

@@ -7,7 +7,7 @@ export interface ClientOptions {
   readonly token?: Token | undefined;
   /** For nodes with certificates of their own. */
   readonly transport?: Transport | undefined;
-  /** Called for every request: headers that it brings too. */
+  /** Called for every request: headers that it brings too. A redirect brings them to no origin that the application has not named. */
   readonly headers?:
     | (() => Readonly<Record<string, string>> | Promise<Readonly<Record<string, string>>>)
     | undefined;

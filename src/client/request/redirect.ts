@@ -1,43 +1,63 @@
 /**
- * Who gets the token when an answer redirects a request. `fetch` itself takes it along within one origin only (Fetch, HTTP-redirect
- * fetch). Beyond that, only the master gets it to which a replica redirects a write, and never over http after https.
+ * Follows redirects, and decides what goes where. An origin that the application has named gets everything. Any other one gets
+ * neither the token, as with `fetch` (Fetch, HTTP-redirect fetch), nor the headers of the hook; the master to which a replica
+ * redirects a write gets the token all the same. Nothing goes over http after https.
  */
 
-/** Largest number of replicas that a write goes through to its master. */
+/** A server that neither the application nor a node has named. */
+export const STRANGER = 0;
+/** It gets the token. */
+export const MASTER = 1;
+/** It gets the token and the headers of the hook. */
+export const NAMED = 2;
+export type Trust = typeof STRANGER | typeof MASTER | typeof NAMED;
+
+/** Largest number of redirects of a request. */
 const MAX_HOPS = 8;
 
 /**
- * Sends a request, and a write to a replica again to its master.
- * @param init with the header `Authorization`
- * @returns the last answer: of the master, or the redirect if the client may not follow it
+ * Sends a request, and again to where its answer redirects it.
+ * @param named origins that the application has named
+ * @param requestFor makes the request for a server
+ * @returns the last answer, which is a redirect if the client may not follow it; and how far its server is trusted
  */
-export async function sentToMaster(send: typeof fetch, url: string, init: RequestInit): Promise<Response> {
-  // A stream cannot be sent twice.
-  if (!init.method || 'duplex' in init) return send(url, init);
-  let target = url;
+export async function sent(
+  send: typeof fetch,
+  url: string,
+  named: readonly string[],
+  requestFor: (trust: Trust) => RequestInit,
+): Promise<readonly [Response, Trust]> {
+  let at = new URL(url);
+  let said: Trust = MASTER;
   for (let hop = 0; ; hop += 1) {
-    const response = await send(target, { ...init, redirect: 'manual' });
-    if (response.type === 'opaqueredirect') return followed(send, target, init);
-    const { status, headers } = response;
-    const location = headers.get('location');
-    // 303 says that the request was carried out.
-    if (status < 300 || status > 399 || status === 303 || !location) return response;
-    const problem = await (response.clone().json() as Promise<{ code?: unknown } | null>).catch(() => null);
-    if (status !== 307 || problem?.code !== 'READONLY') return send(target, init);
-    const master = new URL(location, target).href;
-    if (hop === MAX_HOPS || isDowngrade(target, master)) return response;
-    target = master;
+    const { href, origin } = at;
+    const trust: Trust = named.includes(origin) ? NAMED : said;
+    const init = requestFor(trust);
+    const { method } = init;
+    const response = await send(href, { ...init, redirect: 'manual' });
+    const { status } = response;
+    // In a page, which sees of a redirect no more than where it has led to.
+    if (status === 0) {
+      const again = requestFor(MASTER);
+      const last = await send(href, again);
+      const mayShow = last.status === 401 && method && !isDowngrade(href, last.url);
+      return [mayShow ? await send(last.url, again) : last, STRANGER];
+    }
+    const location = response.headers.get('location');
+    // After 301 to 303 `fetch` may go on with a GET: the write was carried out. A stream is sent once.
+    const isMoved = status > (method ? 306 : 300) && status < 309;
+    if (!isMoved || !location || hop === MAX_HOPS || 'duplex' in init) return [response, trust];
+    const next = new URL(location, href);
+    if (isDowngrade(href, next.href)) return [response, trust];
+    const problem = (await response.json().catch(() => null)) as { code?: unknown } | null;
+    const isMaster = method && problem?.code === 'READONLY';
+    // Nobody is trusted because a stranger says so.
+    said = trust && (isMaster || next.origin === origin) ? MASTER : STRANGER;
+    at = next;
   }
 }
 
-/** In a page, which sees of a redirect no more than where it has led to. */
-async function followed(send: typeof fetch, target: string, init: RequestInit): Promise<Response> {
-  const response = await send(target, init);
-  const { status, url } = response;
-  return status !== 401 || isDowngrade(target, url) ? response : send(url, init);
-}
-
-/** @returns whether a token would go over http after https */
-export function isDowngrade(from: string, to: string): boolean {
-  return /^https:/i.test(from) && !/^https:/i.test(to);
+/** @returns whether a request would go on over http after https, or over neither */
+function isDowngrade(from: string, to: string): boolean {
+  return !/^https:|^http:\S* http:/.test(`${to} ${from}`);
 }
