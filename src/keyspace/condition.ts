@@ -24,12 +24,18 @@ export function requireCondition(
 ): void {
   const { match, noneMatch } = condition;
   const version = entry?.version ?? null;
-  const failed =
-    (match !== undefined && !includes(match, version)) ||
-    (noneMatch !== undefined && includes(noneMatch, version));
-  if (!failed) return;
+  const isMatchMissing = match !== undefined && !includes(match, version);
+  if (!isMatchMissing && (noneMatch === undefined || !includes(noneMatch, version))) return;
+  const wanted = isMatchMissing ? wantedBy(match) : noneMatch === '*' ? 'no entry' : 'another version';
   const state = version === null ? 'is not there' : `has version ${version}`;
-  throw new Refusal('PRECONDITION_FAILED', `${JSON.stringify(key)} ${state}`, { currentVersion: version });
+  const detail = `${JSON.stringify(key)} ${state}, and the condition asks for ${wanted}: read it again, and decide anew`;
+  throw new Refusal('PRECONDITION_FAILED', detail, { currentVersion: version });
+}
+
+/** Names the versions for people; a list of several could be as long as a header. */
+function wantedBy(match: '*' | readonly number[]): string {
+  if (match === '*') return 'an entry';
+  return match.length === 1 ? `version ${match[0]}` : 'other versions';
 }
 
 function includes(versions: '*' | readonly number[], version: number | null): boolean {

@@ -335,7 +335,8 @@ test('conditional requests read and write only if their condition is met', async
       await writesNothing(node, async () => {
         for (const headers of refused) {
           const answer = await send(headers);
-          isProblem(answer, 412, 'PRECONDITION_FAILED', new RegExp(`"w" has version ${version}`));
+          const detail = `"w" has version ${version}, and the condition asks for .+: read it again, and decide anew`;
+          isProblem(answer, 412, 'PRECONDITION_FAILED', new RegExp(detail));
           assert.equal(json(answer).currentVersion, version, JSON.stringify(headers));
         }
         const malformed: readonly Headers[] = [
@@ -366,9 +367,14 @@ test('conditional requests read and write only if their condition is met', async
 
   await t.test('If-Match on a missing key is 412 with null as the current entry', async () => {
     await writesNothing(node, async () => {
-      for (const match of ['*', '"1"']) {
+      for (const [match, wanted] of [
+        ['*', 'an entry'],
+        ['"1"', 'version 1'],
+        ['"1", "2"', 'other versions'],
+      ] as const) {
         const answer = await http.send('PUT', '/v1/keys/absent', 'v', { 'if-match': match });
-        isProblem(answer, 412, 'PRECONDITION_FAILED', /is not there/);
+        const detail = new RegExp(`is not there, and the condition asks for ${wanted}: `);
+        isProblem(answer, 412, 'PRECONDITION_FAILED', detail);
         assert.equal(json(answer).currentVersion, null);
       }
     });

@@ -175,7 +175,11 @@ const EXAMPLES: Readonly<Record<ProblemCode, Example>> = {
   NOT_JSON: { detail: 'the value of "greeting" is not JSON' },
   NOT_INTEGER: { detail: 'the value of "greeting" is not a 64-bit integer' },
   INTEGER_OVERFLOW: { detail: 'the sum of 9223372036854775807 and 1 has more than 64 bits' },
-  PRECONDITION_FAILED: { detail: '"greeting" has version 1048576', extra: { currentVersion: 1_048_576 } },
+  PRECONDITION_FAILED: {
+    detail:
+      '"greeting" has version 1048576, and the condition asks for version 3: read it again, and decide anew',
+    extra: { currentVersion: 1_048_576 },
+  },
   CIRCLE: {
     detail: 'a circle: this node -> ws://127.0.0.1:7797 -> ws://127.0.0.1:7796, which is this node',
   },
