@@ -48,6 +48,13 @@ test('the page of the tutorial shows and saves entries, and keeps them while the
   const before: ChildNode = node;
   await before.stop('SIGTERM');
   await until('the page waits', async () => (await page.locator('#state').textContent()) === 'waiting');
+  await page.fill('[name=id]', '4');
+  await page.fill('[name=name]', 'Edsger');
+  await page.click('button');
+  await until('the page says what it could not save', async () =>
+    /^4 was not saved: ./.test((await page.locator('#problem').textContent()) ?? ''),
+  );
+  assert.equal(await page.inputValue('[name=name]'), 'Edsger');
   await page.reload();
   await until('the page has its entries', async () => (await page.locator('#users li').count()) === 3);
   node = await cluster.restart('node', before, '--allow-origin', origin);
