@@ -1,6 +1,6 @@
 /** README.md and docs/: every command is run as it stands there, and prints what the document shows. */
 import assert from 'node:assert/strict';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import test from 'node:test';
 import { PROBLEMS } from '../src/node/problem.ts';
 import { declarationsIn } from '../tools/client-page.ts';
@@ -63,6 +63,24 @@ test('docs/http-api.md explains every code of an error, with its status', async 
   const explained = Object.fromEntries(rows.map(([, code = '', status]) => [code, Number(status)]));
   const known = Object.fromEntries(Object.entries(PROBLEMS).map(([code, { status }]) => [code, status]));
   assert.deepEqual(explained, known);
+});
+
+test('the reference of the client shows every type of the client that it names', async () => {
+  const text = await readFile(new URL('../docs/client-reference.md', import.meta.url), 'utf8');
+  const shown = new Set([...text.matchAll(/^### (\w+)$/gm)].map(([, name = '']) => name));
+  const folder = new URL('../src/client/', import.meta.url);
+  const files = (await readdir(folder, { recursive: true })).filter((name) => name.endsWith('.ts'));
+  const sources = await Promise.all(files.map((name) => readFile(new URL(name, folder), 'utf8')));
+  const declared = new Set(
+    sources.join('\n').match(/(?<=^(?:export )?(?:declare )?(?:type|interface|(?:abstract )?class) )\w+/gm),
+  );
+  const code = [...text.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, each = '']) => each).join('');
+  const named = code.replaceAll(/\/\*[\s\S]*?\*\/|'[^'\n]*'/g, '').match(/(?<!\.)\b[A-Z]\w*\b/g) ?? [];
+  const parameters = new Set([...code.matchAll(/[<,] ?(\w+) extends /g)].map(([, name = '']) => name));
+  const missing = [...new Set(named)].filter(
+    (name) => declared.has(name) && !shown.has(name) && !parameters.has(name),
+  );
+  assert.deepEqual(missing, []);
 });
 
 test('the reference of the client shows a union to its end, and every overload', () => {

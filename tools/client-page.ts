@@ -25,6 +25,10 @@ Every name that the package exports, with its type. [client.md](client.md) expla
 \`psyncd-client\`, \`psyncd/client/full\` as \`psyncd-client/full\`, and so on.
 `;
 
+const HELPERS = `
+Types that the ones above name. No entry exports them, so an application cannot import them.
+`;
+
 export function clientPage(): string {
   const folder = mkdtempSync(join(tmpdir(), 'psyncd-docs-'));
   try {
@@ -39,15 +43,57 @@ export function clientPage(): string {
 
 function pageOf(folder: string): string {
   const shown = new Set<string>();
+  const listed: Declaration[] = [];
   const sections = ENTRIES.filter(([, file]) => existsSync(join(folder, file))).map(([name, file]) => {
     const exported = exportsOf(join(folder, file));
     // What another entry exports too is shown there.
     const own = exported.filter(({ text }) => !shown.has(text));
     for (const { text } of own) shown.add(text);
+    listed.push(...own);
     const [things, types] = [own.filter(isThing), own.filter((each) => !isThing(each))];
     return `\n## ${name}\n${[...things, ...types].map(section).join('')}`;
   });
-  return INTRODUCTION + sections.join('');
+  const helpers = helpersOf(listed);
+  return `${INTRODUCTION}${sections.join('')}\n## Helper types\n${HELPERS}${helpers.map(section).join('')}`;
+}
+
+/**
+ * @param listed the declarations of the page
+ * @returns the types that these name, and those that they name in turn, but the page does not have
+ */
+function helpersOf(listed: readonly Declaration[]): readonly Declaration[] {
+  const known = new Set(listed.map(({ name }) => name));
+  const all = [...listed];
+  for (const { file = '', text } of all) {
+    for (const [name] of withoutProse(text).matchAll(/\b[A-Z]\w*\b/g)) {
+      const found = known.has(name) ? undefined : typeIn(file, name);
+      if (found === undefined) continue;
+      known.add(name);
+      all.push(found);
+    }
+  }
+  return all.slice(listed.length).sort((left, right) => (left.name < right.name ? -1 : 1));
+}
+
+/** @returns the type that has this name in a file, also one that the file does not export or imports; undefined: there is none */
+function typeIn(file: string, name: string): Declaration | undefined {
+  const text = readFileSync(file, 'utf8');
+  // The compiler leaves what a file does not export without the word.
+  const local = text.replaceAll(/^(?:declare )?(?=(?:type|interface) \w)/gm, 'export ');
+  const found = declarationsIn(local).find((each) => each.name === name && !isThing(each));
+  if (found !== undefined) return { ...found, file };
+  for (const [, names = '', path = ''] of text.matchAll(
+    /^import (?:type )?\{([^}]*)\} from '(\..*)\.ts';$/gm,
+  )) {
+    if (names.match(/\w+(?=,|\s*$)/g)?.includes(name) === true)
+      return typeIn(join(dirname(file), `${path}.d.ts`), name);
+  }
+  return undefined;
+}
+
+/** Leaves out comments and texts, which name other things. */
+function withoutProse(text: string): string {
+  return text.replaceAll(/\/\*[\s\S]*?\*\/|'[^'\n]*'/g, '');
 }
 
 interface Declaration {
@@ -56,6 +102,8 @@ interface Declaration {
   readonly comment: string;
   /** The declaration itself. */
   readonly text: string;
+  /** The file of declarations. */
+  readonly file?: string;
 }
 
 /** Whether it is there when the program runs. */
@@ -106,7 +154,7 @@ export function declarationsIn(text: string): readonly Declaration[] {
 }
 
 function declarationsOf(file: string): readonly Declaration[] {
-  return declarationsIn(readFileSync(file, 'utf8'));
+  return declarationsIn(readFileSync(file, 'utf8')).map((each) => ({ ...each, file }));
 }
 
 function section({ name, comment, text }: Declaration): string {
