@@ -49,7 +49,7 @@ export function checkedOptions(
   options: FollowTarget & FollowLimits & { readonly prefix?: Prefix },
 ): CheckedOptions {
   const given = options.urls ?? [options.url];
-  if (given[0] === undefined) throw new TypeError('there is no URL to follow');
+  if (!given[0]) throw new TypeError('there is no URL');
   const urls = (given as readonly string[]).map(baseOf);
   const prefixes = [options.prefix ?? ''].flat();
   // Nothing is not everything; and the URL would have another text for half of a surrogate pair.
