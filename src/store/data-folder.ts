@@ -5,6 +5,8 @@
  * transaction that replaces such a file notes it in psyncd.db; the node renames the file afterwards, or at the next
  * start.
  *
+ * The folder `snapshots` has copies of keyspace files that clients download. They do not outlast the process.
+ *
  * psyncd refuses a folder that has files but no psyncd.db: another program owns it. Keyspace files that are not current
  * are left over from a crash, during a snapshot or a replacement; psyncd removes them at the start.
  */
@@ -14,14 +16,23 @@ import { dirname, join } from 'node:path';
 import { messageOf } from '../node/ports/failures.ts';
 import type { Keyspace } from '../node/ports/keyspace.ts';
 import type { KeyspaceFiles, SnapshotSink } from '../node/ports/keyspace-files.ts';
+import type { SnapshotFiles } from '../node/ports/snapshot-files.ts';
 import type { KeptFile } from '../node/ports/state-store.ts';
 import type { Log } from '../node/ports/world.ts';
 import { attempt } from '../node/unattended.ts';
 import { EMPTY_HISTORY_HASH } from '../replication/history-hash.ts';
 import { type Position, ZERO } from '../replication/position.ts';
 import { unify } from './checks/file-tasks.ts';
+import { SnapshotFolder } from './copies/snapshot-folder.ts';
 import { faultPoint } from './fault-point.ts';
-import { ASIDE_FOLDER, GUARD_FILE, KEYSPACE_FILE, REPLACED_FILE, STATE_FILE } from './folder-names.ts';
+import {
+  ASIDE_FOLDER,
+  GUARD_FILE,
+  KEYSPACE_FILE,
+  REPLACED_FILE,
+  SNAPSHOTS_FOLDER,
+  STATE_FILE,
+} from './folder-names.ts';
 import { IncomingFile } from './keyspace/incoming-file.ts';
 import { KeyspaceFile } from './keyspace/keyspace-file.ts';
 import { schemaVersion } from './migrate.ts';
@@ -45,8 +56,9 @@ export interface OpenFolder {
   readonly state: StateFile;
   readonly keyspace: Keyspace;
   readonly files: KeyspaceFiles;
+  readonly copies: SnapshotFiles;
   /**
-   * Finishes what a crash has interrupted: names kept files, and removes keyspace files that are not current. Called once the
+   * Finishes what a crash has interrupted: names kept files, and removes copies of snapshots and keyspace files that are not current. Called once the
    * files that psyncd.db names have turned out to fit together: a start that fails has removed nothing.
    */
   settle(): Promise<void>;
@@ -91,7 +103,9 @@ export async function openDataFolder(
         `${path} is damaged: psyncd.db says that keyspace-${number}.db was replaced, and is current`,
       );
     }
+    const copies = new SnapshotFolder(path);
     const settle = async (): Promise<void> => {
+      await copies.clear();
       for (const kept of state.kept) await files.keep(kept);
       await files.removeAllBut(state.keyspaceNumber);
       // A crash came between the removal of the file and the removal of its row.
@@ -105,7 +119,7 @@ export async function openDataFolder(
       if (keyspace.opened.offset !== ZERO) throw unnamedData(path, 'keyspace-1.db');
       state.switchKeyspace(1, state.history, null, { offset: ZERO, hash: EMPTY_HISTORY_HASH });
     }
-    return { state, files, keyspace, settle, close };
+    return { state, files, copies, keyspace, settle, close };
   } catch (error) {
     await close();
     throw error;
@@ -147,7 +161,11 @@ function prepare(path: string, mayBeginAnew: boolean): void {
   }
   if (names.includes(STATE_FILE) || names.length === 0) return;
   const isOurs = (name: string): boolean =>
-    ASIDE_FOLDER.test(name) || REPLACED_FILE.test(name) || TOKENS_FILE.test(name) || name === GUARD_FILE;
+    ASIDE_FOLDER.test(name) ||
+    REPLACED_FILE.test(name) ||
+    TOKENS_FILE.test(name) ||
+    name === GUARD_FILE ||
+    name === SNAPSHOTS_FOLDER;
   if (!names.every(isOurs)) {
     throw new StartError(
       `${path} is no data folder of psyncd: it holds other files; choose another with --data`,

@@ -11,5 +11,7 @@ export const STATE_COMPANION = /^psyncd\.db-(?:wal|shm)$/;
 export const KEYSPACE_FILE = /^keyspace-(\d{1,9})\.db(-wal|-shm)?$/;
 /** A folder of damaged files: `damaged-<ms since 1970>`. */
 export const ASIDE_FOLDER = /^damaged-\d+$/;
+/** The folder of the copies of keyspace files that clients download. */
+export const SNAPSHOTS_FOLDER = 'snapshots';
 /** A keyspace file that a full resync has replaced. */
 export const REPLACED_FILE = /^replaced-[\w-]+\.db$/;

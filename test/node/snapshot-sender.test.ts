@@ -18,6 +18,9 @@ function frozen(content: Buffer, read: () => void = () => undefined): FrozenFile
       read();
       content.copy(into, 0, at);
     },
+    copyTo: () => {
+      throw new Error('not copied here');
+    },
     crc32,
     release: () => undefined,
   };

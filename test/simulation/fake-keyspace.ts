@@ -146,6 +146,9 @@ export class FakeKeyspace implements Keyspace {
       length: file.length,
       heldBytes: () => 0,
       read: (at, into) => this.#tracked(this.#readFrozen(token, file, at, into)),
+      copyTo: () => {
+        throw new Error('the simulation has no downloads');
+      },
       crc32,
       release: () => {
         this.#ask(() => {

@@ -1,11 +1,13 @@
 /** A frozen keyspace file: byte for byte what a checkpoint would have made of it at that moment, whatever is written meanwhile. */
 import assert from 'node:assert/strict';
-import { copyFileSync, readFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { copyFileSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { open as openFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import Database, { type Database as Connection } from 'better-sqlite3';
 import { offset } from '../../src/replication/position.ts';
+import { copyFrozen } from '../../src/store/copies/copy-task.ts';
 import { Applier } from '../../src/store/keyspace/applier.ts';
 import { FrozenBytes, type FrozenPages } from '../../src/store/keyspace/frozen-file.ts';
 import { prepareKeyspace } from '../../src/store/keyspace/keyspace-schema.ts';
@@ -40,6 +42,22 @@ async function bytesOf(path: string, pages: FrozenPages, meanwhile: () => void):
   }
   await assert.rejects(frozen.read(0, Buffer.alloc(4_096)), /not frozen any more|closed/);
   return Buffer.concat(parts);
+}
+
+/** Copies the frozen file on a thread. @returns the hash that the thread has computed; null: it was stopped */
+async function copied(path: string, pages: FrozenPages, to: string, stopped = false): Promise<string | null> {
+  const file = await openFile(path, 'r');
+  const copying = copyFrozen({ path, file: file.fd, pages, to });
+  if (stopped) copying.stop();
+  try {
+    return await copying.done;
+  } finally {
+    await file.close();
+  }
+}
+
+function sha256Of(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex');
 }
 
 /** What a checkpoint makes of the file and its WAL. */
@@ -82,9 +100,22 @@ test('a frozen file has the bytes of its commit, in file or WAL, and later commi
     const expected = checkpointed(path);
     const pages = applier.freeze();
     const bytes = await bytesOf(path, pages, () => change(20));
+    assert.equal(await copied(path, pages, `${path}.${round}`), sha256Of(expected));
+    assert.equal(Buffer.compare(readFileSync(`${path}.${round}`), expected), 0, `copy ${round}`);
     assert.equal(bytes.length, expected.length);
     assert.equal(Buffer.compare(bytes, expected), 0, `round ${round}`);
     applier.thaw();
     if (reader.inTransaction) reader.exec('COMMIT');
   }
+});
+
+test('a copy that is stopped says so, and one to a path that is taken fails and changes nothing', async (t) => {
+  const { path, applier } = await keyspace(t);
+  const pages = applier.freeze();
+  assert.equal(await copied(path, pages, `${path}.stopped`, true), null);
+  writeFileSync(`${path}.taken`, 'mine');
+  await assert.rejects(copied(path, pages, `${path}.taken`), { code: 'EEXIST' });
+  assert.equal(readFileSync(`${path}.taken`, 'utf8'), 'mine');
+  assert.equal(statSync(`${path}.stopped`).mode & 0o777, 0o600);
+  applier.thaw();
 });

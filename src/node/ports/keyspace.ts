@@ -57,6 +57,14 @@ export interface EntryReader {
   close(): void;
 }
 
+/** A copy of a frozen file that is being made. */
+export interface FileCopying {
+  /** SHA-256 of the copy, 64 hex characters; null: it was stopped. When it fails or was stopped, a part of it may be there. */
+  readonly done: Promise<string | null>;
+  copiedBytes(): number;
+  stop(): void;
+}
+
 /** A keyspace file as it was at exactly `position`: a snapshot, while more is written. */
 export interface FrozenFile {
   readonly position: Position;
@@ -64,6 +72,11 @@ export interface FrozenFile {
   readonly length: number;
   /** Fills `into` with the bytes that begin at `at`, both whole pages of the file; there must be so many. */
   read(at: number, into: Buffer): Promise<void>;
+  /**
+   * Begins to copy all of it to a new file, on a thread of its own. The file is released when `done` is settled.
+   * @param path of the new file
+   */
+  copyTo(path: string): FileCopying;
   /** How much longer the WAL has become meanwhile, in bytes. */
   heldBytes(): number;
   /** @returns the CRC-32 of bytes that follow bytes whose CRC-32 is `before`; 0 for none */

@@ -16,6 +16,7 @@ import type {
   Digest,
   DueCursor,
   EntryReader,
+  FileCopying,
   FrozenFile,
   Keyspace,
   OpenDigest,
@@ -25,13 +26,14 @@ import type { Position } from '../../replication/position.ts';
 import { digest, inspect, type Stoppable, scrub } from '../checks/file-tasks.ts';
 import { expectPosition } from '../checks/inspect.ts';
 import { openDigest } from '../checks/open-digest.ts';
+import { copyFrozen } from '../copies/copy-task.ts';
 import { faultPoint } from '../fault-point.ts';
 import type { OpenFiles, WatchedFile } from '../open-files.ts';
 import { isWalStale, staleWal } from '../stale-wal.ts';
 import { ApplierCalls } from './applier-calls.ts';
 import { FileFailures } from './file-failures.ts';
 import { FileReader } from './file-reader.ts';
-import { FrozenBytes } from './frozen-file.ts';
+import { FrozenBytes, type FrozenPages } from './frozen-file.ts';
 import { MARK_SCHEMA } from './keyspace-schema.ts';
 import { SnapshotReader } from './snapshot-reader.ts';
 
@@ -50,7 +52,8 @@ export class KeyspaceFile implements Keyspace {
   readonly #openDigests = new Set<OpenDigest>();
   /** Position of the last flush that was started. */
   #flushing: Position | null = null;
-  #stopScrub: () => void = () => undefined;
+  /** End the running tasks that can end early. */
+  readonly #stops = new Set<() => void>();
   #closing = false;
 
   private constructor(
@@ -155,6 +158,7 @@ export class KeyspaceFile implements Keyspace {
       length: bytes.length,
       heldBytes,
       read: (at, into) => this.#tracked(this.#readFrozen(bytes, at, into)),
+      copyTo: (path) => this.#copy(pages, path),
       crc32,
       release: () => {
         bytes.close();
@@ -162,6 +166,12 @@ export class KeyspaceFile implements Keyspace {
         this.#tidySoon();
       },
     };
+  }
+
+  #copy(pages: FrozenPages, to: string): FileCopying {
+    if (this.#closing) return { done: Promise.resolve(null), copiedBytes: () => 0, stop: () => undefined };
+    const copying = copyFrozen({ path: this.#path, file: this.#descriptor.fd, pages, to });
+    return { ...copying, done: this.#tracked(this.#stoppable(copying)) };
   }
 
   digest(): Promise<Digest> {
@@ -230,11 +240,15 @@ export class KeyspaceFile implements Keyspace {
     }
   }
 
-  async #stoppable<T>({ done, stop }: Stoppable<T>): Promise<T> {
-    this.#stopScrub = stop;
+  async #stoppable<T>({ done, stop }: Pick<Stoppable<T>, 'done' | 'stop'>): Promise<T> {
+    this.#stops.add(stop);
     // `close` may have been called in the meantime.
     if (this.#closing) stop();
-    return done;
+    try {
+      return await done;
+    } finally {
+      this.#stops.delete(stop);
+    }
   }
 
   size(): number {
@@ -245,7 +259,7 @@ export class KeyspaceFile implements Keyspace {
     this.#closing = true;
     this.#failures.close();
     this.#watched.release();
-    this.#stopScrub();
+    for (const stop of this.#stops) stop();
     for (const digest of this.#openDigests) digest.close();
     await Promise.allSettled(this.#readings);
     // Closing the applier's connection last makes SQLite move the WAL into the file and remove it.

@@ -1,0 +1,40 @@
+/** Port: copies of frozen keyspace files, for downloads. `src/store/copies` implements it. */
+import type { Position } from '../../replication/position.ts';
+import type { FrozenFile } from './keyspace.ts';
+
+/** A finished copy of a frozen keyspace file. Its bytes never change. */
+export interface SnapshotCopy {
+  readonly position: Position;
+  /** In bytes. */
+  readonly length: number;
+  /** SHA-256 of all its bytes, 64 hex characters. */
+  readonly sha256: string;
+  /**
+   * Reads bytes. They stay readable after `remove`.
+   * @returns at least one byte and at most `into.length`, as a part of `into`
+   * @throws StorageError when the disk fails, or the copy has fewer bytes
+   */
+  read(at: number, into: Buffer): Promise<Buffer>;
+  /** Removes the file's name. The disk has its room back when `close` was called too. */
+  remove(): Promise<void>;
+  /** Ends reading. To be called once, when nobody reads. */
+  close(): Promise<void>;
+}
+
+/** A copy that is being made, on a thread of its own. */
+export interface Copying {
+  /** Bytes that were copied so far. */
+  copiedBytes(): number;
+  /** null: it was stopped. @throws StorageError through the promise; then nothing of the copy is left */
+  readonly done: Promise<SnapshotCopy | null>;
+  stop(): void;
+}
+
+export interface SnapshotFiles {
+  /** @returns bytes that are free for the node on the disk of the copies @throws StorageError when the disk does not say */
+  freeBytes(): Promise<number>;
+  /** Copies a frozen file; the caller releases the file when that is done. */
+  copy(file: FrozenFile): Copying;
+  /** Removes all copies, also those of earlier processes. */
+  clear(): Promise<void>;
+}

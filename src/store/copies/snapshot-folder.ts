@@ -1,0 +1,108 @@
+/**
+ * The folder `snapshots` in the data folder: copies of frozen keyspace files, for downloads. A copy has a temporary name until it
+ * is complete. The process that made a copy removes it: a start and an orderly stop remove the whole folder, so copies need not
+ * outlast a power cut.
+ */
+import { type FileHandle, mkdir, open, rename, rm, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { StorageError } from '../../node/ports/failures.ts';
+import type { FrozenFile } from '../../node/ports/keyspace.ts';
+import type { Copying, SnapshotCopy, SnapshotFiles } from '../../node/ports/snapshot-files.ts';
+import type { Position } from '../../replication/position.ts';
+import { faultPoint, waitingFaultPoint } from '../fault-point.ts';
+import { SNAPSHOTS_FOLDER } from '../folder-names.ts';
+import { storageFailure } from '../storage-failure.ts';
+
+export class SnapshotFolder implements SnapshotFiles {
+  readonly #parent: string;
+  readonly #path: string;
+
+  /** @param parent path of the data folder */
+  constructor(parent: string) {
+    this.#parent = parent;
+    this.#path = join(parent, SNAPSHOTS_FOLDER);
+  }
+
+  async freeBytes(): Promise<number> {
+    try {
+      faultPoint('copy-room');
+      const { bavail, bsize } = await statfs(this.#parent);
+      return bavail * bsize;
+    } catch (error) {
+      throw storageFailure(error);
+    }
+  }
+
+  copy(file: FrozenFile): Copying {
+    const { runId, offset } = file.position;
+    const path = join(this.#path, `${runId}-${offset}.db`);
+    const part = `${path}.part`;
+    let stop = (): void => undefined;
+    let copiedBytes = (): number => 0;
+    let isStopped = false;
+    const made = async (): Promise<SnapshotCopy | null> => {
+      try {
+        await mkdir(this.#path, { recursive: true, mode: 0o700 });
+        await waitingFaultPoint('copy-create');
+        if (isStopped) return null;
+        const copying = file.copyTo(part);
+        ({ stop, copiedBytes } = copying);
+        const sha256 = await copying.done;
+        if (sha256 === null) {
+          await rm(part, { force: true });
+          return null;
+        }
+        return await finished(part, path, { position: file.position, length: file.length, sha256 });
+      } catch (error) {
+        await rm(part, { force: true }).catch(() => undefined);
+        throw storageFailure(error);
+      }
+    };
+    return {
+      done: made(),
+      copiedBytes: () => copiedBytes(),
+      stop: () => {
+        isStopped = true;
+        stop();
+      },
+    };
+  }
+
+  clear(): Promise<void> {
+    return rm(this.#path, { recursive: true, force: true });
+  }
+}
+
+/** Gives a complete copy its name, and opens it. */
+async function finished(
+  part: string,
+  path: string,
+  { position, length, sha256 }: { position: Position; length: number; sha256: string },
+): Promise<SnapshotCopy> {
+  faultPoint('copy-rename');
+  await rename(part, path);
+  let file: FileHandle;
+  try {
+    file = await open(path, 'r');
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
+  }
+  return {
+    position,
+    length,
+    sha256,
+    read: async (at, into) => {
+      try {
+        faultPoint('copy-read');
+        const { bytesRead } = await file.read(into, 0, into.length, at);
+        if (bytesRead === 0) throw new StorageError(`${path} is shorter than it was`, false);
+        return into.subarray(0, bytesRead);
+      } catch (error) {
+        throw error instanceof StorageError ? error : storageFailure(error);
+      }
+    },
+    remove: () => rm(path, { force: true }),
+    close: () => file.close(),
+  };
+}
