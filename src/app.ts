@@ -301,7 +301,7 @@ async function openOnce(
   const peerTls = (): ReturnType<typeof upstreamTls.options> => upstreamTls.options();
   const isMaster = (url: string): boolean => url === node?.status.upstream?.url;
   try {
-    const { state, keyspace, files } = folder;
+    const { copies, state, keyspace, files } = folder;
     node = new rest.Node({
       world: systemWorld,
       log,
@@ -309,6 +309,7 @@ async function openOnce(
       state,
       keyspace,
       files,
+      copies,
       dial: rest.dialer(() => live.node.timeoutMs, upstreamToken, upstreamTls),
       ask: (url, isOurs) => rest.askPeer(url, isOurs || isMaster(url) ? upstreamToken() : null, peerTls),
       ownToken: {

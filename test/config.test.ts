@@ -125,6 +125,8 @@ test('without anything given every setting has its default', () => {
     maxConnections: 16_000,
     allowOrigin: [],
     allowHost: [],
+    snapshotKeep: 1_800_000,
+    snapshotBudget: 17_179_869_184,
     scrubInterval: 86_400_000,
     verifyInterval: 86_400_000,
     bodyTimeout: 30_000,

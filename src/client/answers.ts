@@ -474,6 +474,7 @@ export interface ProblemAnswer {
     | 'BATCH_TOO_LARGE'
     | 'BODY_TOO_LARGE'
     | 'UNSUPPORTED_MEDIA_TYPE'
+    | 'RANGE_NOT_SATISFIABLE'
     | 'EXPECTATION_FAILED'
     | 'UPGRADE_REQUIRED'
     | 'HEADERS_TOO_LARGE'

@@ -20,6 +20,7 @@ import { metricsRoute, type Scrapes } from './routes/node/metrics-route.ts';
 import { type TokenPlace, tokenRoutes } from './routes/node/token-routes.ts';
 import { writeHoldRoutes } from './routes/node/write-hold-routes.ts';
 import { replicationRoutes } from './routes/replication/replication-routes.ts';
+import { snapshotRoutes } from './routes/replication/snapshot-routes.ts';
 import { change, changeEvent } from './schemas/keys/changes.ts';
 import { SHARED } from './schemas/shared.ts';
 
@@ -86,6 +87,7 @@ export async function apiRoutes(
   await batchRoute(app, node, now, traffic);
   changesRoute(app, { node, access, followers: limits.followers, settings });
   replicationRoutes(app, node);
+  snapshotRoutes(app, { node, access, settings });
   adminRoutes(app, node, settings);
   writeHoldRoutes(app, node);
   metricsRoute(app, metrics);

@@ -32,6 +32,8 @@ const READ_KEY: Required = { rights: ['read'], keys: 'path' };
 const WRITE_KEY: Required = { rights: ['write'], keys: 'path' };
 const READ_SOME: Required = { rights: ['read'], keys: 'query' };
 const ADMIN: Required = { rights: ['admin'], keys: 'node' };
+/** Hands out everything: no prefix can limit this right. */
+const REPLICATE: Required = { rights: ['replicate'], keys: 'node' };
 const STATUS: Required = { rights: ['metrics', 'replicate'], keys: 'node' };
 
 /** By operation ID of openapi.yaml. */
@@ -49,6 +51,9 @@ export const REQUIRED: ReadonlyMap<string, Requirement> = new Map<string, Requir
   ['exportEntries', READ_SOME],
   ['followChanges', { rights: ['read'], keys: 'handler' }],
   ['getDigest', { rights: ['read', 'replicate'], keys: 'query' }],
+  ['getSnapshot', REPLICATE],
+  ['getSnapshotFile', REPLICATE],
+  ['headSnapshotFile', REPLICATE],
   ['deleteKeys', { rights: ['write'], keys: 'query' }],
   ['batch', { rights: ['read', 'write'], keys: 'handler' }],
   ['importEntries', { rights: ['write'], keys: 'handler' }],

@@ -15,6 +15,7 @@ import { Adoption, type AdoptionSettings } from './link/adoption.ts';
 import type { Keyspace } from './ports/keyspace.ts';
 import type { KeyspaceFiles } from './ports/keyspace-files.ts';
 import type { AskDigest, AskPeer, OwnToken } from './ports/peers.ts';
+import type { SnapshotFiles } from './ports/snapshot-files.ts';
 import type { StateStore } from './ports/state-store.ts';
 import type { Dial } from './ports/stream-socket.ts';
 import type { Log, World } from './ports/world.ts';
@@ -31,6 +32,7 @@ import { Comparisons } from './upkeep/comparison.ts';
 import { Digests } from './upkeep/digests.ts';
 import { Exports } from './upkeep/exports.ts';
 import { Scrubber, type ScrubSettings } from './upkeep/scrubber.ts';
+import { SnapshotCopies, type SnapshotSettings } from './upkeep/snapshot-copies.ts';
 import { Verifier, type VerifySettings } from './upkeep/verifier.ts';
 import { ExpiredReads } from './write/expired-reads.ts';
 import { ExpiryCycle } from './write/expiry-cycle.ts';
@@ -46,6 +48,7 @@ export interface NodeSettings
     FeedSettings,
     ScrubSettings,
     ShutdownSettings,
+    SnapshotSettings,
     VerifySettings,
     WriteGuardSettings {}
 
@@ -57,6 +60,7 @@ export interface NodeParts {
   readonly state: StateStore;
   readonly keyspace: Keyspace;
   readonly files: KeyspaceFiles;
+  readonly copies: SnapshotFiles;
   readonly dial: Dial;
   readonly ask: AskPeer;
   readonly askDigest: AskDigest;
@@ -97,6 +101,7 @@ export class Assembly {
   readonly shutdownWait: ShutdownWait;
   readonly backlog: BacklogKeeper;
   readonly exports: Exports;
+  readonly copies: SnapshotCopies;
   readonly digests: Digests;
   readonly scrubber: Scrubber;
   readonly comparisons: Comparisons;
@@ -124,6 +129,7 @@ export class Assembly {
     this.roles = this.#newRoles();
     this.backlog = new BacklogKeeper({ world, settings, log, head });
     this.exports = new Exports({ world, log, settings, head });
+    this.copies = new SnapshotCopies({ world, log, settings, head, files: ports.copies });
     this.digests = new Digests(head);
     this.scrubber = new Scrubber({ world, log, head, settings });
     this.shutdownWait = new ShutdownWait({ world, log, settings, head, sessions: this.sessions });
@@ -225,6 +231,7 @@ export class Assembly {
       },
       replaced: () => {
         this.positions.moved();
+        this.copies.replaced();
         this.feed.replaced();
       },
     });

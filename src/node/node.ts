@@ -17,6 +17,7 @@ import type { BacklogReport } from './head/backlog-keeper.ts';
 import { type NodeNumbers, nodeNumbers } from './numbers.ts';
 import type { FollowerEvents, FollowerSocket } from './ports/follower-socket.ts';
 import type { Digest, EntryReader } from './ports/keyspace.ts';
+import type { SnapshotCopy } from './ports/snapshot-files.ts';
 import { type Gate, OPEN_GATE, type SocketEvents, type StreamSocket } from './ports/stream-socket.ts';
 import { Problem } from './problem.ts';
 import { ANY, unreadiness, type Wanted } from './readiness.ts';
@@ -30,6 +31,7 @@ import type { ClientUrls } from './session/sync-answer.ts';
 import { type ReplicationStatus, replicationStatus, resetCounters } from './status.ts';
 import { Turns } from './turns.ts';
 import type { Comparison } from './upkeep/comparison.ts';
+import type { SnapshotDownload } from './upkeep/copy-shelf.ts';
 import type { ScrubStatus } from './upkeep/scrubber.ts';
 import { deletePrefix } from './write/delete-prefix.ts';
 import type { Sender, WatchedSender } from './write/sender.ts';
@@ -212,6 +214,21 @@ export class Node {
     return this.#parts.exports.read(prefix);
   }
 
+  /** @returns a snapshot to download @see SnapshotCopies.newest */
+  newestSnapshot(wanted: Position | null, gone: AbortSignal): Promise<SnapshotCopy> {
+    return this.#parts.copies.newest(wanted, gone);
+  }
+
+  /** @returns a snapshot that is still there @throws Problem POSITION_LOST @see CopyShelf.look */
+  snapshot(position: Position, sha256: string | null): SnapshotCopy {
+    return this.#parts.copies.look(position, sha256);
+  }
+
+  /** Begins a download of a snapshot. @throws Problem POSITION_LOST, TOO_MANY_REQUESTS @see CopyShelf.open */
+  downloadSnapshot(position: Position, sha256: string | null): SnapshotDownload {
+    return this.#parts.copies.open(position, sha256);
+  }
+
   /** @returns the turns of a loop that serves one request for long */
   turns(): Turns {
     return new Turns(this.#parts.world);
@@ -368,11 +385,13 @@ export class Node {
     this.#parts.scrubber.stop();
     this.#parts.verifier.stop();
     this.#parts.comparisons.stop();
+    this.#parts.copies.stop();
     await roles.close(async () => {
       sessions.drop(CloseCode.goingAway, 'shutting down');
       const flushed = await head.close();
       await this.#parts.adoption.settled();
       state.close(flushed);
     });
+    await this.#parts.copies.clear();
   }
 }

@@ -7,6 +7,7 @@ import type { Durations } from './ports/counts.ts';
 import { ANY, unreadiness } from './readiness.ts';
 import type { Role } from './role/roles.ts';
 import type { SessionCounts, SessionStatus } from './session/session-context.ts';
+import type { SnapshotNumbers } from './upkeep/snapshot-copies.ts';
 import type { WriteCounts } from './write/decided-turn.ts';
 
 export interface NodeNumbers {
@@ -44,6 +45,7 @@ export interface NodeNumbers {
   readonly lag: Lag;
   readonly links: LinkCounts;
   readonly feed: FeedNumbers;
+  readonly snapshots: SnapshotNumbers;
   readonly storage: {
     /** Size of the keyspace file; null: it cannot be read. */
     readonly fileBytes: number | null;
@@ -57,7 +59,7 @@ export interface NodeNumbers {
 }
 
 export function nodeNumbers(node: Assembly): NodeNumbers {
-  const { feed, guard, head, roles, sessions, state, writes } = node;
+  const { copies, feed, guard, head, roles, sessions, state, writes } = node;
   const { backlog } = head;
   const { link } = roles;
   return {
@@ -87,6 +89,7 @@ export function nodeNumbers(node: Assembly): NodeNumbers {
     lag: roles.lag,
     links: roles.counts,
     feed: feed.numbers,
+    snapshots: copies.numbers,
     storage: {
       fileBytes: orNull(() => head.snapshotBytes()),
       overlayEntries: head.overlayEntries,

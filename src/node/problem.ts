@@ -29,7 +29,7 @@ export const PROBLEMS = {
   PRECONDITION_FAILED: { status: 412, title: 'The entry does not meet the condition; read it again' },
   POSITION_LOST: {
     status: 410,
-    title: 'The node no longer has what follows the position; follow again without a position',
+    title: 'The node no longer has what the position needs; begin anew without it',
   },
   METHOD_NOT_ALLOWED: { status: 405, title: 'The path does not have this method; use one that Allow names' },
   NOT_ACCEPTABLE: { status: 406, title: 'The answer has no form that the client accepts; change Accept' },
@@ -40,6 +40,10 @@ export const PROBLEMS = {
   UNSUPPORTED_MEDIA_TYPE: {
     status: 415,
     title: 'The call does not take this type or encoding; send another one',
+  },
+  RANGE_NOT_SATISFIABLE: {
+    status: 416,
+    title: 'The range begins behind the end; ask for one that the snapshot has',
   },
   EXPECTATION_FAILED: {
     status: 417,

@@ -155,6 +155,8 @@ export class Cluster {
       maxFollowers: 100,
       followerOutputBytes: chance.of([2_000, 1_000_000]),
       keepReplaced: chance.of([0, 1, 3, 3]),
+      snapshotKeepMs: 1_000,
+      snapshotBudgetBytes: 1_000_000,
       scrubIntervalMs: 0,
       verifyIntervalMs: 0,
     };

@@ -8,6 +8,7 @@ import { Node, type NodeSettings } from '../../src/node/node.ts';
 import { StorageError } from '../../src/node/ports/failures.ts';
 import type { Keyspace } from '../../src/node/ports/keyspace.ts';
 import { NO_TOKEN } from '../../src/node/ports/peers.ts';
+import type { SnapshotFiles } from '../../src/node/ports/snapshot-files.ts';
 import type { Log } from '../../src/node/ports/world.ts';
 import { Problem } from '../../src/node/problem.ts';
 import { newHistory } from '../../src/replication/history.ts';
@@ -31,6 +32,15 @@ import type { Referee } from './referee.ts';
 import type { Trace } from './trace.ts';
 
 export type CrashKind = 'process' | 'power';
+
+/** Nobody downloads snapshots here. */
+const NO_COPIES: SnapshotFiles = {
+  freeBytes: () => Promise.resolve(0),
+  copy: () => {
+    throw new Error('the simulation has no downloads');
+  },
+  clear: () => Promise.resolve(),
+};
 
 /** The node's settings, which may change while it runs. */
 export type Settings = { -readonly [K in keyof NodeSettings]: NodeSettings[K] };
@@ -167,6 +177,7 @@ export class Machine {
         state,
         keyspace,
         files,
+        copies: NO_COPIES,
         ...ports,
         ownToken: NO_TOKEN,
         askDigest: () => Promise.resolve({ code: 'BAD_PEER', detail: 'is not asked here' }),

@@ -77,7 +77,7 @@ const POSITION = /^[0-9a-f]{40}:\d+$/;
 const ajv = new Ajv2020({
   strict: false,
   allErrors: true,
-  formats: { uri: true, int64: true, binary: true },
+  formats: { uri: true, 'uri-reference': true, int64: true, binary: true },
 });
 ajv.addSchema({ $id: 'document', components: document.components });
 const validators = new Map<object, ValidateFunction>();
@@ -204,6 +204,7 @@ export function template(method: string, path: string): string {
   for (const list of ['/v1/tokens', '/v1/replication/sessions']) {
     if (path.startsWith(`${list}/`)) return `${list}/{id}`;
   }
+  if (path.startsWith('/v1/snapshots/')) return '/v1/snapshots/{runId}/{offset}';
   return path.startsWith('/v1/keys/') ? '/v1/keys/{key}' : path;
 }
 
@@ -256,6 +257,8 @@ function checkBody(type: string, { schema }: MediaType, body: Buffer, documented
       );
       return;
     }
+    case 'application/vnd.sqlite3':
+      return;
     case 'application/x-ndjson':
       for (const line of linesOf(body)) valid(lineSchema(schema), JSON.parse(line), 'a line');
       return;

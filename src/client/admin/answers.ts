@@ -227,6 +227,10 @@ export interface ConfigAnswer {
   readonly allowEmptyMaster: boolean;
   /** Number of replaced keyspace files that the node keeps. */
   readonly keepReplaced: number;
+  /** Milliseconds. */
+  readonly snapshotKeep: number;
+  /** Bytes. */
+  readonly snapshotBudget: number;
   /** Milliseconds; 0: the node does not search the keyspace file for damage. */
   readonly scrubInterval: number;
   /** Milliseconds; 0: a replica does not compare itself with its master. */
@@ -280,6 +284,10 @@ export interface ConfigPatch {
   readonly allowEmptyMaster?: number | string | boolean;
   /** As on the command line: a number, text with a unit (`2mb`, `5s`), true or false. */
   readonly keepReplaced?: number | string | boolean;
+  /** As on the command line: a number, text with a unit (`2mb`, `5s`), true or false. */
+  readonly snapshotKeep?: number | string | boolean;
+  /** As on the command line: a number, text with a unit (`2mb`, `5s`), true or false. */
+  readonly snapshotBudget?: number | string | boolean;
   /** As on the command line: a number, text with a unit (`2mb`, `5s`), true or false. */
   readonly scrubInterval?: number | string | boolean;
   /** As on the command line: a number, text with a unit (`2mb`, `5s`), true or false. */

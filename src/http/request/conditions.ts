@@ -25,15 +25,46 @@ export function isKnown(headers: IncomingHttpHeaders, version: number): boolean 
   return list === '*' || list.includes(version);
 }
 
+/**
+ * Whether a header names this ETag, `"…"`; a header that is not there names every one.
+ * @throws Problem BAD_REQUEST for a malformed header
+ */
+export function namesEtag(
+  headers: IncomingHttpHeaders,
+  name: 'if-match' | 'if-none-match',
+  etag: string,
+): boolean {
+  const header = headers[name];
+  if (header === undefined) return true;
+  const weak = name === 'if-none-match';
+  const list = tags(weak ? 'If-None-Match' : 'If-Match', header);
+  return list === '*' || list.some(({ tag, isWeak }) => `"${tag}"` === etag && (weak || !isWeak));
+}
+
 export function etag(version: number): string {
   return `"${version}"`;
 }
 
 function versions(name: string, header: string, weak: boolean): '*' | readonly number[] {
+  const list = tags(name, header);
+  if (list === '*') return list;
+  // A well-formed ETag that is not a version matches no entry.
+  return list.flatMap(({ tag, isWeak }) =>
+    /^[1-9]\d{0,15}$/.test(tag) && (weak || !isWeak) ? [Number(tag)] : [],
+  );
+}
+
+interface Tag {
+  /** Without the quotes. */
+  readonly tag: string;
+  readonly isWeak: boolean;
+}
+
+/** @throws Problem BAD_REQUEST for a malformed header */
+function tags(name: string, header: string): '*' | readonly Tag[] {
   const text = header.trim();
   if (text === '*') return '*';
-  const found: number[] = [];
-  let count = 0;
+  const found: Tag[] = [];
   // Elements of a list may be empty (RFC 9110, 5.6.1.2).
   const element = /[\s,]*(?:(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*(?:,|$)|$)/y;
   while (element.lastIndex < text.length) {
@@ -41,11 +72,8 @@ function versions(name: string, header: string, weak: boolean): '*' | readonly n
     if (match === null) throw new Problem('BAD_REQUEST', `${name} is not a list of ETags in quotes`);
     const [, weakness, tag] = match;
     if (tag === undefined) break;
-    count += 1;
-    // A well-formed ETag that is not a version matches no entry.
-    const isOurs = /^[1-9]\d{0,15}$/.test(tag) && (weak || weakness === undefined);
-    if (isOurs) found.push(Number(tag));
+    found.push({ tag, isWeak: weakness !== undefined });
   }
-  if (count === 0) throw new Problem('BAD_REQUEST', `${name} is empty`);
+  if (found.length === 0) throw new Problem('BAD_REQUEST', `${name} is empty`);
   return found;
 }

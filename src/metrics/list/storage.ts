@@ -51,6 +51,42 @@ export const STORAGE: readonly Metric[] = [
     read: ({ state }) => [{ took: state.checkpoints }],
   },
   {
+    name: 'psyncd_snapshots_kept',
+    help: 'Snapshots of /v1/snapshot that can be downloaded now',
+    kind: 'gauge',
+    read: ({ node }) => value(node.snapshots.copies),
+  },
+  {
+    name: 'psyncd_snapshots_bytes',
+    help: 'Their room on the disk, and that of removed ones that are still being downloaded; at most --snapshot-budget',
+    kind: 'gauge',
+    read: ({ node }) => value(node.snapshots.bytes),
+  },
+  {
+    name: 'psyncd_snapshots_downloads',
+    help: 'Downloads of snapshots that are going on',
+    kind: 'gauge',
+    read: ({ node }) => value(node.snapshots.downloads),
+  },
+  {
+    name: 'psyncd_snapshots_made_total',
+    help: 'Snapshots that the node has made for downloads',
+    kind: 'counter',
+    read: ({ node }) => value(node.snapshots.made),
+  },
+  {
+    name: 'psyncd_snapshots_failed_total',
+    help: 'Snapshots for downloads that the node could not make',
+    kind: 'counter',
+    read: ({ node }) => value(node.snapshots.failed),
+  },
+  {
+    name: 'psyncd_snapshots_sent_bytes_total',
+    help: 'Bytes of snapshots that were read for downloads',
+    kind: 'counter',
+    read: ({ node }) => value(node.snapshots.sentBytes),
+  },
+  {
     name: 'psyncd_disk_free_bytes',
     help: 'Bytes that are free for the node on the disk of the data folder',
     kind: 'gauge',

@@ -154,6 +154,20 @@ export const RUNNING = {
     node: 'keepReplaced',
     schema: { ...COUNT, description: 'Number of replaced keyspace files that the node keeps.' },
   },
+  snapshotKeep: {
+    ...time('30m', '100ms', '480h'),
+    help: 'how long the node keeps a snapshot of /v1/snapshot after it was last read',
+    isLive: true,
+    node: 'snapshotKeepMs',
+  },
+  snapshotBudget: {
+    ...size('16gb', '16kb', '1048576gb'),
+    help:
+      'room on the disk that the snapshots of /v1/snapshot may take together; for a new one the node removes those that nobody ' +
+      'reads, and a larger one it does not make (507)',
+    isLive: true,
+    node: 'snapshotBudgetBytes',
+  },
   scrubInterval: {
     // Node's timers accept at most 24 days.
     ...time('24h', '0', '480h'),

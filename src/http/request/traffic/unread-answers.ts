@@ -20,10 +20,17 @@ export const ANSWER_STALL_MS = 30_000;
  * answer takes at this rate.
  */
 const MIN_ANSWER_RATE = 16 * 1024;
+/** Longest time that Node's timers can wait, in milliseconds. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 /** Longest wait of a request for other clients to read their answers, in milliseconds; then it is refused. */
 const MAX_WAIT_MS = 5_000;
 /** Largest number of requests that wait for room; more are refused at once. */
 const MAX_WAITING = 1_000;
+
+/** @returns longest time that a client may take to read an answer of so many bytes, in milliseconds */
+export function allowedMs(bytes: number): number {
+  return Math.min(MAX_TIMER_MS, ANSWER_STALL_MS + (bytes / MIN_ANSWER_RATE) * 1_000);
+}
 
 interface Waiting {
   readonly admitted: () => void;
@@ -116,8 +123,7 @@ export class UnreadAnswers {
     const cut = (): void => {
       response.destroy();
     };
-    const allowedMs = ANSWER_STALL_MS + (bytes / MIN_ANSWER_RATE) * 1_000;
-    const timer = setTimeout(cut, allowedMs).unref();
+    const timer = setTimeout(cut, allowedMs(bytes)).unref();
     response.setTimeout(ANSWER_STALL_MS, cut);
     response.once('close', () => {
       clearTimeout(timer);

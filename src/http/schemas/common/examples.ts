@@ -3,6 +3,8 @@ import { Problem, type ProblemCode } from '../../../node/problem.ts';
 import { problemBody } from '../../../web/problem-body.ts';
 
 export const EXAMPLE_RUN_ID = '8f3b0c6d1e2a4b5c6d7e8f9a0b1c2d3e4f5a6b7c';
+/** SHA-256 of no bytes. */
+export const EXAMPLE_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
 export const EXAMPLE_POSITION = `${EXAMPLE_RUN_ID}:1048576`;
 
 const HISTORY = {
@@ -207,6 +209,7 @@ const EXAMPLES: Readonly<Record<ProblemCode, Example>> = {
   BATCH_TOO_LARGE: { detail: 'the effects of the batch have more than 67108864 bytes' },
   BODY_TOO_LARGE: { detail: 'Request body is too large' },
   UNSUPPORTED_MEDIA_TYPE: { detail: 'Unsupported Media Type' },
+  RANGE_NOT_SATISFIABLE: { detail: 'the snapshot has 135168 bytes' },
   EXPECTATION_FAILED: { detail: 'the node meets no expectation but 100-continue' },
   UPGRADE_REQUIRED: { detail: 'replicas connect here with a WebSocket of the subprotocol psync.v1' },
   HEADERS_TOO_LARGE: { detail: 'the headers have more than 16 KiB' },

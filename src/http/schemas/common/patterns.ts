@@ -2,6 +2,7 @@
 
 export const RUN_ID_PATTERN = '^[0-9a-f]{40}$';
 export const POSITION_PATTERN = '^[0-9a-f]{40}:[0-9]+$';
+export const SHA256_PATTERN = '^[0-9a-f]{64}$';
 export const HISTORY_HASH_PATTERN = '^[0-9a-f]{16}$';
 /** A unit is needed: a number alone could be a time or a number of bytes. */
 export const MAX_LAG_PATTERN = '^[0-9]{1,9}(?:\\.[0-9]{1,3})?(?:ms|s|m|h|b|kb|mb|gb)$';
@@ -14,6 +15,7 @@ export const PATTERNS_IN_WORDS: ReadonlyMap<unknown, string> = new Map([
     POSITION_PATTERN,
     'has to be RUNID:OFFSET, as "position" in an answer: a run ID of 40 characters of 0-9 and a-f, a colon and a number of bytes',
   ],
+  [SHA256_PATTERN, 'has to be a SHA-256: 64 characters of 0-9 and a-f'],
   [HISTORY_HASH_PATTERN, 'has to be a history hash: 16 characters of 0-9 and a-f'],
   [MAX_LAG_PATTERN, 'has to be a time or a size with its unit, such as 5s or 1mb'],
   [INT64_PATTERN, 'has to be a whole number of at most 19 digits'],
