@@ -44,8 +44,8 @@ const OPERATIONS: Readonly<Record<string, string | ((nodes: Nodes) => Promise<vo
     assert.equal(await master.entry('none'), null);
   },
   getSnapshot: 'a file for backups: curl downloads it, and resumes (docs/curl.md)',
-  getSnapshotFile: 'as getSnapshot',
-  headSnapshotFile: 'as getSnapshot',
+  getSnapshotFile: 'a file for backups, as `getSnapshot`',
+  headSnapshotFile: 'the headers of a file for backups, as `getSnapshot`',
   headKey: '`entry` reads the same headers, and `page({ prefix: key, limit: 1 })` has them without the value',
   patchKey: async ({ master }) => {
     await master.patch('json', { a: null, b: 'ü' }, { acks: 1 });

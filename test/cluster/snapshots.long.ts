@@ -23,7 +23,7 @@ import {
   snapshotsIn,
 } from '../support/snapshot-downloads.ts';
 
-test('a snapshot of a master or a replica has the digest of the other one at the same position', async (t) => {
+test('a snapshot of a master or a replica has the digest of the other one at the same position, and a URL that the other one refuses if its bytes differ', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');
   await writeMany(master, 'before', 30);
@@ -37,6 +37,11 @@ test('a snapshot of a master or a replica has the digest of the other one at the
   ] as const) {
     const place = await placeOf(t, one);
     const { body } = await new Connection(t, one).send('GET', place);
+    const { path, sha256 } = parts(place);
+    const theirs = parts(await placeOf(t, other));
+    assert.equal(theirs.path, path);
+    const { status } = await new Connection(t, other).send('GET', place);
+    assert.equal(status, theirs.sha256 === sha256 ? 200 : 410);
     const { position, keys, digest } = await other.client.digest();
     const found = await opened(t, body, digestOf);
     assert.deepEqual(
