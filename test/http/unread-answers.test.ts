@@ -39,3 +39,20 @@ test('a client that reads an answer too slowly is disconnected, and the answer n
   await closed;
   assert.equal(answers.bytes, 0);
 });
+
+test('a client that has gone waits for no room, and its answer takes none', async (t) => {
+  const answers = new UnreadAnswers(() => 1, new Pipelines());
+  const gone = await unread(t, answers);
+  const left = once(gone, 'close');
+  gone.destroy();
+  await left;
+  const response = await unread(t, answers);
+  const closed = once(response, 'close');
+  const refused = assert.rejects(async () => answers.admit(gone.req, gone, SIZE), /no room for another/);
+  response.destroy();
+  await closed;
+  await refused;
+  assert.equal(answers.bytes, 0);
+  assert.equal(answers.admit(gone.req, gone, SIZE), null);
+  assert.equal(answers.bytes, 0);
+});

@@ -1,6 +1,7 @@
 /** Looks at what requests say of their bodies, and limits how long bodies may take. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyInstance, FastifyReply } from 'fastify';
+import { whenClosed } from '../../web/when-closed.ts';
 import { sendProblem } from '../problem.ts';
 import { RETRY_AFTER_SECONDS } from '../refusals.ts';
 import { checkEncoding } from '../request/bodies/body.ts';
@@ -31,7 +32,7 @@ export function addBodyHooks(app: FastifyInstance, { fail, stalls, traffic }: Bo
       raw.headers['transfer-encoding'] !== undefined || Number(raw.headers['content-length']) > 0;
     if (hasBody && isWrite(raw.method)) checkEncoding(raw.headers['content-encoding']);
     if (hasBody && !raw.complete) limitStalls(stalls, raw, reply, (error) => fail(error, raw, reply.raw));
-    if (hasBody) reply.raw.once('close', () => traffic.bodies.end(raw));
+    if (hasBody) whenClosed(reply.raw, () => traffic.bodies.end(raw));
     done();
   });
   // A body may take a while, and its sender's token may be revoked meanwhile.
@@ -65,7 +66,7 @@ function limitStalls(
   });
   const forget = (): void => stalls.forget(request);
   request.once('end', forget);
-  request.once('close', forget);
+  whenClosed(request, forget);
 }
 
 /** Whether the request's body means something to its route. */

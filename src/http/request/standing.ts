@@ -11,6 +11,7 @@ import type { Principal } from '../../access/principal.ts';
 import type { Problem } from '../../node/problem.ts';
 import type { Sender } from '../../node/write/sender.ts';
 import { PROBLEM_TYPE, problemText } from '../../web/problem-body.ts';
+import { whenClosed } from '../../web/when-closed.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -109,7 +110,8 @@ export function watchStanding(
       if (!standing.isDone && !isAnswered(reply)) answer(standing.explained(principal.invalid));
     },
   });
-  reply.raw.once('close', () => {
+  // The client may have gone while its token was verified.
+  whenClosed(reply.raw, () => {
     watch.end();
     standing.end(null);
   });

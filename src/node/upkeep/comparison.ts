@@ -75,6 +75,7 @@ export class Comparisons {
     const stop = (): void => running.abort();
     const cancel = this.#parts.world.after(timeoutMs, stop);
     gone.addEventListener('abort', stop);
+    if (gone.aborted) stop();
     try {
       return await this.#compare(url, timeoutMs, running);
     } catch (error) {

@@ -78,7 +78,8 @@ export class UnreadAnswers {
   }
 
   #room(response: ServerResponse, bytes: number): Promise<void> {
-    if (this.#waiting.size >= MAX_WAITING) return Promise.reject(this.#tooMany());
+    // A client that has gone needs no answer.
+    if (response.closed || this.#waiting.size >= MAX_WAITING) return Promise.reject(this.#tooMany());
     return new Promise((resolve, reject) => {
       const leave = (): void => {
         clearTimeout(timer);

@@ -15,6 +15,7 @@ import { parseFeedRequest } from '../../../web/feed-query.ts';
 import type { FollowerLimit } from '../../../web/follower-limit.ts';
 import { mayCome } from '../../../web/origins.ts';
 import type { Proxies } from '../../../web/proxies.ts';
+import { whenClosed } from '../../../web/when-closed.ts';
 import { varyBy } from '../../answer-headers.ts';
 import { toProblem } from '../../problem.ts';
 import { acceptedOf } from '../../request/accept.ts';
@@ -104,10 +105,8 @@ function countUntilClosed(
   { principal, raw }: FastifyRequest,
   reply: FastifyReply,
 ): void {
-  const release = followers.take(principal, proxies.addressOf(raw));
   // The client may have gone while the request waited for its turn.
-  if (reply.raw.destroyed) release();
-  else reply.raw.once('close', release);
+  whenClosed(reply.raw, followers.take(principal, proxies.addressOf(raw)));
 }
 
 /**
@@ -157,7 +156,7 @@ function stream(
     asEvents ? serverSentEvent : ndjson,
     asEvents ? 'sse' : 'ndjson',
   );
-  reply.raw.once('close', watchFeed(access, principal, wanted, follower).end);
+  whenClosed(reply.raw, watchFeed(access, principal, wanted, follower).end);
   follower.listen(node.serveFollower(wanted, follower));
 }
 
@@ -178,7 +177,7 @@ export class ResponseFollower implements FollowerSocket {
 
   listen(events: FollowerEvents): void {
     this.#response.on('drain', () => events.drained());
-    this.#response.once('close', () => events.closed());
+    whenClosed(this.#response, () => events.closed());
   }
 
   get bufferedBytes(): number {
@@ -198,7 +197,7 @@ export class ResponseFollower implements FollowerSocket {
     this.#response.end();
     // A client that does not read never reaches the end, so the connection is closed after a while.
     const timer = setTimeout(() => this.#response.destroy(), closePatienceMs(code));
-    this.#response.once('close', () => clearTimeout(timer));
+    whenClosed(this.#response, () => clearTimeout(timer));
   }
 
   terminate(): void {

@@ -6,6 +6,7 @@ import { type ListedEntry, MAX_PAGE_BYTES } from '../../../keyspace/page.ts';
 import type { Node } from '../../../node/node.ts';
 import { Problem } from '../../../node/problem.ts';
 import { formatPosition } from '../../../replication/position.ts';
+import { whenClosed } from '../../../web/when-closed.ts';
 import { areSmall, arrayStream, inBuffers, pieces, type WithValue, whole } from '../../request/large-json.ts';
 import { ANSWER_STALL_MS, type UnreadAnswers } from '../../request/traffic/unread-answers.ts';
 import { reachWanted } from '../../request/wait.ts';
@@ -105,15 +106,15 @@ function exportEntriesRoute(app: FastifyInstance, node: Node, access: Access): v
       const { prefix = '' } = request.query;
       const { position, groups, close } = await node.readEntries(prefix);
       // The client or its token may have gone while the applier wrote the overlay to the file.
-      if (reply.raw.destroyed || request.standing.over !== null) close();
-      else reply.raw.once('close', close);
+      if (request.standing.over !== null) close();
+      else whenClosed(reply.raw, close);
       request.standing.mustGoOn();
       const watch = access.watch(request.principal, {
         may: (principal) => principal.covers('read', prefix),
         // The answer has begun: a client must not take a part for the whole.
         revoked: () => reply.raw.destroy(),
       });
-      reply.raw.once('close', watch.end);
+      whenClosed(reply.raw, watch.end);
       // An open export keeps the WAL from shrinking, so a client that stops reading is disconnected.
       reply.raw.setTimeout(ANSWER_STALL_MS, () => reply.raw.destroy());
       reply.header('content-type', 'application/x-ndjson').header('psync-position', formatPosition(position));
