@@ -70,7 +70,7 @@ export function hostRefusal(
  * Normalizes the name in a `Host` header like a URL parser: lowercase, IP addresses in their usual form, no final dot.
  * @returns null if it is not a host
  */
-function hostName(host: string): string | null {
+export function hostName(host: string): string | null {
   const url = `http://${host}`;
   if (!HOST.test(host) || !URL.canParse(url)) return null;
   return new URL(url).hostname.replace(/\.$/, '');

@@ -2,7 +2,7 @@
  * Decides which web pages may call this node. Browsers state a page's origin in `Origin`; other programs do not send
  * it.
  */
-import type { KnownHosts } from './hosts.ts';
+import { hostName, type KnownHosts } from './hosts.ts';
 import type { Forwarded, Proxies } from './proxies.ts';
 
 /** Origins in lowercase, as browsers write them; `any`: all origins. */
@@ -24,7 +24,7 @@ export function isAllowed(origin: string, allowed: Origins): boolean {
 
 /**
  * @param request with an `Origin` if a page of another origin makes it. Pages of the node itself may always come: those that were loaded
- *   from the host that the request names, or from `--public-url`
+ *   from the host that the request names. At the host of `--public-url` its scheme and port count, whatever the request says of those.
  */
 export function mayCome(
   request: Forwarded,
@@ -33,10 +33,16 @@ export function mayCome(
   const { origin, host: named } = request.headers;
   if (origin === undefined || isAllowed(origin, allowedOrigins)) return true;
   if (!URL.canParse(origin)) return false;
-  if (publicUrl !== null && new URL(publicUrl).origin === origin) return true;
   const host = proxies.forwardedHost(request) ?? named;
   if (host === undefined || !hosts.isKnown(host)) return false;
+  if (publicUrl !== null && isFrom(origin, publicUrl, host)) return true;
   const { host: from, protocol } = new URL(origin);
   const scheme = proxies.schemeOf(request);
   return from === host && (scheme === null || protocol === `${scheme}:`);
+}
+
+/** Whether the page is one of the public URL's, and the request names the host of that URL. */
+function isFrom(origin: string, publicUrl: string, host: string): boolean {
+  const url = new URL(publicUrl);
+  return url.origin === origin && url.hostname === hostName(host);
 }

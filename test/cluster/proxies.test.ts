@@ -40,9 +40,12 @@ test('a node tells the public URL in its documents, and answers to the names in 
   assert.equal((await forwarded('app.example')).status, 200);
   assert.equal((await forwarded('evil.example')).status, 403);
   assert.equal((await forwarded('app.example, evil.example')).status, 403);
-  const fromPage = (origin: string) => asked(node, 'PUT', '/v1/keys/k', `Origin: ${origin}`);
-  assert.equal((await fromPage('https://app.example')).status, 201);
-  assert.equal((await fromPage('http://app.example')).status, 403);
+  const fromPage = (origin: string, ...headers: readonly string[]) =>
+    asked(node, 'PUT', '/v1/keys/k', `Origin: ${origin}`, ...headers);
+  const passedOn = ['X-Forwarded-Host: app.example', 'X-Forwarded-Proto: https'];
+  assert.equal((await fromPage('https://app.example', ...passedOn)).status, 201);
+  assert.equal((await fromPage('http://app.example', ...passedOn)).status, 403);
+  assert.equal((await fromPage('https://app.example')).status, 403, 'at another address of the node');
   assert.equal(
     ((await (await fetch(`${node.url}/v1/config`)).json()) as { publicUrl: string }).publicUrl,
     PUBLIC,

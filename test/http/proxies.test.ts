@@ -107,7 +107,29 @@ test('where the scheme is known, a page of the same host but the other scheme is
     comes('https://kv.example', '8.8.8.8', proto('http')),
     'a proxy that the node does not know may be in front',
   );
-  assert.ok(comes('https://app.example', '8.8.8.8', {}, 'https://app.example/kv'));
-  assert.ok(!comes('http://app.example', '8.8.8.8', {}, 'https://app.example/kv'));
-  assert.ok(!comes('null', '8.8.8.8', {}, 'https://app.example/kv'));
+});
+
+test('pages of the public URL are the own ones of a node only where it is called by the host of that URL', () => {
+  const both = { ...admission, hosts: new KnownHosts(['kv.example', 'app.example']) };
+  const comes = (origin: string, address: string, more: IncomingHttpHeaders, publicUrl: string) =>
+    mayCome(request(address, { origin, ...more }), { ...both, publicUrl });
+  const own = 'https://app.example/kv';
+  for (const [host, forwarded, may] of [
+    ['app.example', undefined, true],
+    ['app.example:443', undefined, true],
+    ['10.0.0.1:7796', 'app.example', true],
+    ['10.0.0.1:7796', undefined, false],
+    ['kv.example', undefined, false],
+    ['app.example', 'kv.example', false],
+  ] as const) {
+    const headers = { host, ...(forwarded === undefined ? {} : { 'x-forwarded-host': forwarded }) };
+    assert.equal(comes('https://app.example', PROXY, headers, own), may, `${host} ${forwarded}`);
+    assert.ok(!comes('null', PROXY, headers, own));
+    const http = { ...headers, 'x-forwarded-proto': 'https' };
+    assert.ok(!comes('http://app.example', PROXY, http, own));
+  }
+  const stranger = { host: '10.0.0.1:7796', 'x-forwarded-host': 'app.example' };
+  assert.ok(!comes('https://app.example', '8.8.8.8', stranger, own), 'no trusted proxy says so');
+  const scheme = { host: 'app.example', 'x-forwarded-proto': 'http' };
+  assert.ok(comes('https://app.example', PROXY, scheme, own), 'a proxy further in front has the certificate');
 });

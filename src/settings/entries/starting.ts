@@ -114,7 +114,9 @@ export const STARTING = {
     initial: '',
     parse: origins,
     isList: true,
-    help: 'origins whose web pages may read, write and follow here, such as https://app.example, separated by commas; * for all',
+    help:
+      'origins whose web pages may read, write and follow here, under each name and address of this node, such as https://app.example, ' +
+      'separated by commas; * for all',
     isLive: false,
     schema: {
       type: ['array', 'string'],
@@ -159,7 +161,7 @@ export const STARTING = {
     parse: publicUrl,
     help:
       'URL under which clients reach this node, such as https://app.example/kv, if proxies in front change it; redirects to this node and ' +
-      'its API description name it',
+      'its API description name it. Its pages count as own ones only in requests for its host; --allow-origin lets them call other hosts',
     isLive: false,
     schema: { type: ['string', 'null'], description: FIXED },
   },
