@@ -16,9 +16,7 @@ import { Scrapes } from './metrics/scrapes.ts';
 import type { Node } from './node/node.ts';
 import { messageOf } from './node/ports/failures.ts';
 import type { Log } from './node/ports/world.ts';
-import { Problem } from './node/problem.ts';
 import { formatPosition } from './replication/position.ts';
-import { upstreamProblem } from './replication/upstream.ts';
 import type { AppLog } from './runtime/app-log.ts';
 import { LoopLag } from './runtime/loop-lag.ts';
 import { checkPort } from './runtime/port-check.ts';
@@ -29,6 +27,7 @@ import { version } from './runtime/version.ts';
 import { LiveSettings } from './settings/live.ts';
 import { tokensPath } from './settings/load.ts';
 import type { Settings } from './settings/table.ts';
+import { checkUpstream, startNode } from './start-node.ts';
 import { type FolderSettings, openDataFolder } from './store/data-folder.ts';
 import { refuseLostTokens } from './store/guard-file.ts';
 import { setAside, upstreamOf } from './store/set-aside.ts';
@@ -197,28 +196,6 @@ function upgradesOf(
   });
 }
 
-/** @throws StartError if the node may not follow the master of `--replica-of` */
-async function startNode(node: Node, settings: Settings, port: number): Promise<void> {
-  const { announceUrl, publicUrl, replicaOf } = settings;
-  try {
-    await node.start(listeningUrl(settings, port), replicaOf, { announced: announceUrl, public: publicUrl });
-  } catch (error) {
-    if (error instanceof Problem) throw new StartError(`--replica-of: ${error.message}`);
-    throw error;
-  }
-}
-
-/** @throws StartError if `--replica-of` names this node itself, or a URL that no master can have */
-function checkUpstream(settings: Settings): void {
-  const { port, replicaOf } = settings;
-  if (replicaOf === null || replicaOf === 'no-one') return;
-  const problem = upstreamProblem(
-    replicaOf,
-    port === 0 ? settings.announceUrl : listeningUrl(settings, port),
-  );
-  if (problem !== null) throw new StartError(`--replica-of: ${problem}`);
-}
-
 function folderSettings({ fsync, replicaOf }: Settings): FolderSettings {
   return {
     fsync,
@@ -311,7 +288,8 @@ async function openOnce(
       files,
       copies,
       dial: rest.dialer(() => live.node.timeoutMs, upstreamToken, upstreamTls),
-      ask: (url, isOurs) => rest.askPeer(url, isOurs || isMaster(url) ? upstreamToken() : null, peerTls),
+      ask: (url, isOurs, asked) =>
+        rest.askPeer(url, isOurs || isMaster(url) ? upstreamToken() : null, peerTls, asked),
       ownToken: {
         isSet: settings.upstreamTokenFile !== null,
         needsTls: usesTls(settings),

@@ -293,6 +293,16 @@ export interface ReplicationAnswer {
      */
     readonly handsOverTo?: string | null;
   } | null;
+  /**
+   * With `asked`: the masters above this node, the nearest first. Each node asks the one that
+   * it follows, and shows its own token.
+   */
+  readonly masters?: readonly {
+    /** URL under which the node below follows it. */
+    readonly url: string;
+    /** Name of its process; null: it does not answer the node below it. */
+    readonly nodeId: string | null;
+  }[];
   readonly replicas: readonly {
     readonly id: string;
     /** URL under which the replica says that other nodes reach it. */

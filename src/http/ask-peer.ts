@@ -4,9 +4,9 @@ import type { ConnectionOptions } from 'node:tls';
 import { parseJson } from '../keyspace/json/json.ts';
 import type { Digest } from '../node/ports/keyspace.ts';
 import { withoutTokens } from '../node/ports/peer-words.ts';
-import type { NoAccess, NoDigest, Peer } from '../node/ports/peers.ts';
-import { formatPosition, type Position, parsePosition } from '../replication/position.ts';
-import { canonicalUpstream, httpUrl, parseUpstream } from '../replication/upstream.ts';
+import { MAX_CHAIN, type MasterAbove, type NoAccess, type NoDigest, type Peer } from '../node/ports/peers.ts';
+import { formatPosition, type Position, parsePosition, parseRunId } from '../replication/position.ts';
+import { canonicalUpstream, httpUrl, MAX_NODE_URL_LENGTH, parseUpstream } from '../replication/upstream.ts';
 
 /** Gives the TLS options of one connection; it may throw, which counts as no answer. */
 type PeerTls = () => ConnectionOptions;
@@ -14,6 +14,9 @@ const DEFAULT_TLS: PeerTls = () => ({});
 
 /** How long a peer may take for its whole answer, in milliseconds. */
 const TIMEOUT_MS = 1_000;
+/** How long the first of several nodes that ask each other may take, and how much less each next one, in milliseconds. */
+const CHAIN_TIMEOUT_MS = 3_000;
+const CHAIN_STEP_MS = 80;
 /** The largest answer that is read, in bytes; with a thousand replicas a node's own has a third of that. */
 export const MAX_ANSWER_BYTES = 1024 * 1024;
 
@@ -22,24 +25,22 @@ export const MAX_ANSWER_BYTES = 1024 * 1024;
  * @param url `ws://HOST:PORT`; of anything else nobody is asked
  * @param token to show to it; null: none
  * @param tls options of the connection to a `wss://` URL
+ * @param asked IDs of the processes that ask each other, this one last; empty: the node is not asked for the masters above it
  * @returns null if nobody answers in time, or not like a node, or with more than `MAX_ANSWER_BYTES`; a text if the token does not do
  */
 export async function askPeer(
   url: string,
   token: string | null = null,
   tls: PeerTls = DEFAULT_TLS,
+  asked: readonly string[] = [],
 ): Promise<Peer | NoAccess | null> {
   const parsed = parseUpstream(url);
   if (parsed === null) return null;
   try {
-    const url = `${httpUrl(canonicalUpstream(parsed))}/v1/replication`;
-    const { status, body } = await fetched(
-      url,
-      MAX_ANSWER_BYTES,
-      AbortSignal.timeout(TIMEOUT_MS),
-      token,
-      tls,
-    );
+    const query = asked.length === 0 ? '' : `?asked=${asked.join(',')}`;
+    const url = `${httpUrl(canonicalUpstream(parsed))}/v1/replication${query}`;
+    const timeoutMs = asked.length === 0 ? TIMEOUT_MS : CHAIN_TIMEOUT_MS - CHAIN_STEP_MS * asked.length;
+    const { status, body } = await fetched(url, MAX_ANSWER_BYTES, AbortSignal.timeout(timeoutMs), token, tls);
     if (status === 401 || status === 403) return token === null ? 'no-token' : 'token-refused';
     return status === 200 ? peerOf(parseJson(body), token) : null;
   } catch {
@@ -163,7 +164,11 @@ async function bodyOf(response: IncomingMessage, maxBytes: number): Promise<Buff
 function peerOf(answer: unknown, token: string | null): Peer | null {
   if (!isObject(answer) || typeof answer.nodeId !== 'string') return null;
   const { nodeId, upstream, position } = answer;
-  const place = typeof position === 'string' ? { position } : {};
+  const above = mastersOf(answer.masters, token);
+  const place = {
+    ...(typeof position === 'string' ? { position } : {}),
+    ...(above === null ? {} : { masters: above }),
+  };
   if (!isObject(upstream)) return { nodeId, upstream: null, ...place };
   const { handsOverTo, url } = upstream;
   const target = typeof handsOverTo === 'string' || handsOverTo === null ? { handsOverTo } : {};
@@ -173,6 +178,22 @@ function peerOf(answer: unknown, token: string | null): Peer | null {
     ...target,
     ...place,
   };
+}
+
+/** @returns the masters up to the first one that is not described as one; null: the answer has no list */
+function mastersOf(masters: unknown, token: string | null): readonly MasterAbove[] | null {
+  if (!Array.isArray(masters)) return null;
+  const above: MasterAbove[] = [];
+  for (const master of masters.slice(0, MAX_CHAIN) as unknown[]) {
+    if (!isObject(master) || typeof master.url !== 'string') break;
+    const { nodeId, url } = master;
+    const isKnown = typeof nodeId === 'string' && parseRunId(nodeId) !== null;
+    above.push({
+      url: withoutTokens(url.slice(0, MAX_NODE_URL_LENGTH + 1), shownAs(token)),
+      nodeId: isKnown ? nodeId : null,
+    });
+  }
+  return above;
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

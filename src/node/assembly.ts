@@ -12,6 +12,7 @@ import type { HeadSettings } from './head/head-parts.ts';
 import { PositionWaiters } from './head/position-waiters.ts';
 import { StreamHead } from './head/stream-head.ts';
 import { Adoption, type AdoptionSettings } from './link/adoption.ts';
+import { MastersAbove } from './link/masters-above.ts';
 import type { Keyspace } from './ports/keyspace.ts';
 import type { KeyspaceFiles } from './ports/keyspace-files.ts';
 import type { AskDigest, AskPeer, OwnToken } from './ports/peers.ts';
@@ -106,6 +107,7 @@ export class Assembly {
   readonly scrubber: Scrubber;
   readonly comparisons: Comparisons;
   readonly verifier: Verifier;
+  readonly mastersAbove: MastersAbove;
 
   /** Recovers the state at the end of the journal, and puts the parts together. Nothing runs yet. */
   constructor(ports: NodeParts) {
@@ -135,6 +137,7 @@ export class Assembly {
     this.shutdownWait = new ShutdownWait({ world, log, settings, head, sessions: this.sessions });
     this.comparisons = this.#newComparisons();
     this.verifier = this.#newVerifier();
+    this.mastersAbove = new MastersAbove({ nodeId: this.nodeId, ask: ports.ask, state });
     this.wasClean = state.wasClean;
     this.#beginRun();
     this.guard = this.#newGuard();

@@ -17,6 +17,7 @@ import type { BacklogReport } from './head/backlog-keeper.ts';
 import { type NodeNumbers, nodeNumbers } from './numbers.ts';
 import type { FollowerEvents, FollowerSocket } from './ports/follower-socket.ts';
 import type { Digest, EntryReader } from './ports/keyspace.ts';
+import type { MasterAbove } from './ports/peers.ts';
 import type { SnapshotCopy } from './ports/snapshot-files.ts';
 import { type Gate, OPEN_GATE, type SocketEvents, type StreamSocket } from './ports/stream-socket.ts';
 import { Problem } from './problem.ts';
@@ -111,6 +112,11 @@ export class Node {
 
   get status(): ReplicationStatus {
     return replicationStatus(this.#parts);
+  }
+
+  /** @returns the masters above this node, the nearest first @see MastersAbove.look */
+  mastersAbove(asked: readonly string[]): Promise<readonly MasterAbove[]> {
+    return this.#parts.mastersAbove.look(asked);
   }
 
   /** Sets the counters of the status to 0. @see resetCounters */

@@ -41,6 +41,7 @@ class Stage {
       settings: { timeoutMs: 60_000, pingIntervalMs: PING_MS },
       counts: { failures: new Tally(), resyncs: new Tally() },
       nodeId: 'n',
+      listeningUrl: () => null,
       ask: () => Promise.resolve(null),
       dial: (peer: string, events: Dialled): StreamSocket => {
         this.dialled.push(events);

@@ -24,6 +24,7 @@ function stage(): {
     settings: { timeoutMs: 60_000, pingIntervalMs: 10_000 },
     counts: { failures: new Tally(), resyncs: new Tally() },
     nodeId: 'n',
+    listeningUrl: () => null,
     ask: () => Promise.resolve(null),
     dial: (peer: string, events: SocketEvents & { opened(): void }): StreamSocket => {
       dialled.push(events);

@@ -61,6 +61,7 @@ function stage(broken: Partial<LinkContext>): {
     settings: { timeoutMs: 60_000, pingIntervalMs: 10_000 },
     counts: { failures: new Tally(), resyncs: new Tally() },
     nodeId: 'n',
+    listeningUrl: () => null,
     dial: (url: string, events: Dialled['events']): StreamSocket => {
       const socket: Dialled = { events, terminated: false };
       dialled.push(socket);

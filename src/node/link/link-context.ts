@@ -61,6 +61,8 @@ export interface LinkContext {
   readonly counts: LinkCounts;
   /** ID of this process; a node that answers with the same is this node itself. */
   readonly nodeId: string;
+  /** URL that this node listens on, `ws://HOST:PORT`; null: not known yet. */
+  listeningUrl(): string | null;
   readonly files: Pick<KeyspaceFiles, 'receive'>;
   readonly adoption: Pick<Adoption, 'objection' | 'adopt'>;
   /** The request that this node sends to its master now. */

@@ -43,6 +43,8 @@ export interface LinkStatus {
 const SILENT_PINGS = 2;
 /** Time between two lines of the log about a link that stays down for the same reason. */
 const TELL_EVERY_MS = 60_000;
+/** Time after which a streaming link looks again at a chain of masters of which a node has not said whom it follows. */
+const LOOK_AGAIN_MS = 10_000;
 
 export class Link {
   readonly url: string;
@@ -69,6 +71,9 @@ export class Link {
   #refusals = 0;
   /** Whether this node has checked the chain of masters above it since the link began. */
   #chainSeen = false;
+  /** The last warning about a chain that a node on it does not tell; null: there was none. */
+  #unknownChain: string | null = null;
+  #cancelLook: (() => void) | null = null;
   /** Whether a user has allowed the next full resync, whatever it brings. */
   #accepted = false;
   /** Damaged snapshots in a row. */
@@ -154,6 +159,7 @@ export class Link {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#cancelRetry?.();
+    this.#cancelLook?.();
     const attempt = this.#attempt;
     this.#attempt = null;
     await attempt?.stop();
@@ -286,13 +292,28 @@ export class Link {
   /** Checks the chain of masters above this node: a master without a link may be waiting for this very node. */
   #lookAtChain(): void {
     const { ask, nodeId } = this.#context;
-    const looked = chainProblem(this.url, nodeId, ask, this.#world).then((problem) => {
+    const end = { ask, nodeId, world: this.#world, listeningUrl: this.#context.listeningUrl() };
+    const looked = chainProblem(this.url, end).then((problem) => {
       if (problem === null || this.#stopped) return;
       this.#chainSeen = false;
+      if (problem.code === 'UNKNOWN') {
+        this.#lookAgain(problem.detail);
+        return;
+      }
       if (this.#attempt === null) this.#down('refused', problem.detail);
       else this.#attempt.refuse(problem.detail);
     });
     unattended(looked, (error) => this.#mistaken(error));
+  }
+
+  /** Looks at the chain again later, because a node on it has not said whom it follows. */
+  #lookAgain(detail: string): void {
+    if (detail !== this.#unknownChain) this.#context.log.warn('chain-unknown', { url: this.url, detail });
+    this.#unknownChain = detail;
+    this.#cancelLook?.();
+    this.#cancelLook = this.#world.after(LOOK_AGAIN_MS, () => {
+      if (this.streaming) this.#lookAtChain();
+    });
   }
 
   /** An error that nobody expects costs one connection at most: the link dials again. */

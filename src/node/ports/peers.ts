@@ -2,6 +2,17 @@
 import type { Position } from '../../replication/position.ts';
 import type { Digest } from './keyspace.ts';
 
+/** Number of masters above each other that a node looks at. */
+export const MAX_CHAIN = 32;
+
+/** A master somewhere above a node, in the words of others. */
+export interface MasterAbove {
+  /** URL under which the node below it follows it. */
+  readonly url: string;
+  /** ID of its process; null: it has not answered the node below it. */
+  readonly nodeId: string | null;
+}
+
 /** What another node says of itself. */
 export interface Peer {
   readonly nodeId: string;
@@ -14,6 +25,8 @@ export interface Peer {
   readonly handsOverTo?: string | null;
   /** Where it stands, `RUN ID:OFFSET`, in its own words. Absent: it does not say. */
   readonly position?: string;
+  /** The masters above it, the nearest first, in its own words; at most `MAX_CHAIN`. Absent: it was not asked, or does not say. */
+  readonly masters?: readonly MasterAbove[];
 }
 
 /** Why another node says nothing of itself: it wants a token and was shown none, or it does not take the one that it was shown. */
@@ -62,5 +75,11 @@ export type AskDigest = (
  * that it wants another token. It never rejects.
  * @param isOurs whether an operator has named this node, or it is a replica that has shown the same token: only such nodes are
  *   shown the token of this node
+ * @param asked asks for the masters above that node too: the IDs of the processes that ask each other, this one last. That takes up to
+ *   three seconds
  */
-export type AskPeer = (url: string, isOurs: boolean) => Promise<Peer | NoAccess | null>;
+export type AskPeer = (
+  url: string,
+  isOurs: boolean,
+  asked?: readonly string[],
+) => Promise<Peer | NoAccess | null>;

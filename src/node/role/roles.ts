@@ -177,11 +177,8 @@ export class Roles {
         this.#link.askAgain();
         return false;
       }
-      const { ask, nodeId, state, world } = this.#parts;
-      const problem = await chainProblem(url, nodeId, ask, world);
-      if (problem !== null && !(starting && problem.code === 'BAD_PEER')) {
-        throw new Problem(problem.code, problem.detail);
-      }
+      await this.#checkChain(url, starting);
+      const { state } = this.#parts;
       this.#refuseUsers();
       mustDecide(sender);
       await this.#unlinked(() => state.save({ upstream: url, handingOver: false, copySettled: true }));
@@ -190,6 +187,14 @@ export class Roles {
       this.#follow(url);
       return true;
     });
+  }
+
+  /** @throws Problem CIRCLE, BAD_PEER. If the chain cannot be known, the link looks again, and warns */
+  async #checkChain(url: string, starting: boolean): Promise<void> {
+    const { ask, nodeId, world } = this.#parts;
+    const problem = await chainProblem(url, { ask, nodeId, world, listeningUrl: this.#listeningUrl });
+    if (problem === null || problem.code === 'UNKNOWN' || (starting && problem.code === 'BAD_PEER')) return;
+    throw new Problem(problem.code, problem.detail);
   }
 
   /**
@@ -342,6 +347,7 @@ export class Roles {
       settings,
       counts: this.counts,
       nodeId,
+      listeningUrl: () => this.#listeningUrl,
       files,
       adoption,
       request: () => linkRequest(this.#parts, this.#listeningUrl, this.#target),

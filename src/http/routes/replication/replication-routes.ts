@@ -13,7 +13,7 @@ import { problems } from '../../schemas/common/problems.ts';
 import { backlogQuery, backlogReport } from '../../schemas/replication/backlog.ts';
 import { check, checkQuery } from '../../schemas/replication/check.ts';
 import { digest, digestQuery } from '../../schemas/replication/digest.ts';
-import { replication } from '../../schemas/replication/replication.ts';
+import { replication, replicationQuery } from '../../schemas/replication/replication.ts';
 import { failoverRequest, failoverResult, upstreamRequest } from '../../schemas/replication/role.ts';
 import { sessionRoutes } from './session-routes.ts';
 
@@ -61,18 +61,20 @@ function streamRoute(app: FastifyInstance): void {
 }
 
 function getReplicationRoute(app: FastifyInstance, node: Node): void {
-  app.get<{ Reply: State }>('/v1/replication', {
+  app.get<{ Querystring: Described<typeof replicationQuery>; Reply: State }>('/v1/replication', {
     schema: {
       operationId: 'getReplication',
       summary: 'Role, position, backlog, upstream, replicas and counters',
       description:
         'What this node knows of its history, of the master it follows, and of the replicas that follow it.',
       tags: ['replication'],
+      querystring: replicationQuery,
       response: { 200: json('The state of replication.', replication), ...problems() },
     },
-    handler: ({ principal }, reply) => {
-      const { status } = node;
-      reply.send(mayKnowHash(principal) ? status : { ...status, historyHash: null });
+    handler: async ({ principal, query: { asked } }, reply) => {
+      const above = asked === undefined ? {} : { masters: await node.mastersAbove(asked.split(',')) };
+      const status = { ...node.status, ...above };
+      return reply.send(mayKnowHash(principal) ? status : { ...status, historyHash: null });
     },
   });
 }

@@ -3,6 +3,21 @@ import { FULL_RESYNC_REASONS } from '../../../replication/decide.ts';
 import { LINEAGE_REASONS } from '../../../replication/history.ts';
 import { EXAMPLE_MASTER, EXAMPLE_REPLICA, EXAMPLE_RUN_ID } from '../common/examples.ts';
 import { COUNT, historyHash, position, RUN_ID, syncReason } from '../common/members.ts';
+import { NODE_IDS_PATTERN } from '../common/patterns.ts';
+
+/** Query of `/v1/replication`. */
+export const replicationQuery = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    asked: {
+      type: 'string',
+      pattern: NODE_IDS_PATTERN,
+      description:
+        'Asks for `masters` too. Nodes send it to find circles: the node IDs of those that ask each other, with commas between them.',
+    },
+  },
+} as const;
 
 export const replication = {
   $id: 'Replication',
@@ -139,6 +154,22 @@ export const replication = {
           description:
             'Present while this node asks the other one to become the master: the `nodeId` of that one; null: not known yet. A replica ' +
             'takes over only if its own master names it here.',
+        },
+      },
+    },
+    masters: {
+      type: 'array',
+      description:
+        'With `asked`: the masters above this node, the nearest first. Each node asks the one that it follows, and shows its own token.',
+      items: {
+        type: 'object',
+        required: ['url', 'nodeId'],
+        properties: {
+          url: { type: 'string', description: 'URL under which the node below follows it.' },
+          nodeId: {
+            type: ['string', 'null'],
+            description: 'Name of its process; null: it does not answer the node below it.',
+          },
         },
       },
     },
