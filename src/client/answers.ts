@@ -351,6 +351,15 @@ export interface ReplicationAnswer {
     /** The replica; null: the first one that has everything. */
     readonly to: string | null;
   } | null;
+  /** Whether this node takes writes now, and if not, why. */
+  readonly writes: {
+    /** `held`: they wait, during a hand-over or because of `PUT /v1/writes/hold`. */
+    readonly state: 'taken' | 'held' | 'refused';
+    /** The code that refused writes get. */
+    readonly code: string | null;
+    /** The reason in words. */
+    readonly detail: string | null;
+  };
   /**
    * Keyspace files that full resyncs on a diverged history have replaced, oldest first. They
    * are SQLite files in the data folder.

@@ -10,6 +10,14 @@ import type { Role } from './role/roles.ts';
 import type { SessionStatus, SyncCounters } from './session/session-context.ts';
 import type { Verified } from './upkeep/verifier.ts';
 
+/** Whether this node takes writes now. */
+export interface WritesStatus {
+  readonly state: 'taken' | 'held' | 'refused';
+  /** The code and the detail that clients get, or why writes are held; null: the node takes writes. */
+  readonly code: string | null;
+  readonly detail: string | null;
+}
+
 export interface ReplicationStatus {
   readonly role: Role;
   /** Names this process. */
@@ -28,6 +36,7 @@ export interface ReplicationStatus {
   /** The number of replicas that count for `--min-replicas-to-write`; absent without that setting. */
   readonly goodReplicas?: number;
   readonly failover: FailoverStatus | null;
+  readonly writes: WritesStatus;
   /** The keyspace files that full resyncs have replaced and the node has kept in the data folder, oldest first. */
   readonly kept: readonly {
     readonly file: string;
@@ -65,6 +74,7 @@ export function replicationStatus(node: Assembly): ReplicationStatus {
     replicas: sessions.statuses,
     ...(minReplicasToWrite === 0 ? {} : { goodReplicas: sessions.goodReplicas(minReplicasMaxLagMs) }),
     failover: node.failover.status,
+    writes: writesStatus(node),
     kept: node.state.kept.map(({ name, position, reason, at }) => ({
       file: name,
       position: formatPosition(position),
@@ -76,6 +86,16 @@ export function replicationStatus(node: Assembly): ReplicationStatus {
     countersResetAt: shownCounters.resetAt,
     feed: { ...feed, counters: counters.feed },
   };
+}
+
+function writesStatus({ failover, guard, writeHold }: Assembly): WritesStatus {
+  const { admissionProblem: problem } = guard;
+  if (problem !== null) return { state: 'refused', code: problem.code, detail: problem.message };
+  if (failover.status !== null) return { state: 'held', code: null, detail: 'a hand-over is going on' };
+  const { remainingMs } = writeHold;
+  return remainingMs > 0
+    ? { state: 'held', code: null, detail: `an administrator holds them for ${remainingMs} ms more` }
+    : { state: 'taken', code: null, detail: null };
 }
 
 /** Sets the counters of the status to 0. Those of `/metrics` stay, because a counter of Prometheus must not fall. */

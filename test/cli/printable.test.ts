@@ -45,6 +45,7 @@ test('what a node says of itself and of its peers is shown in as many lines as i
     },
     replicas: [{ id: EVIL, url: EVIL, peer: EVIL, state: EVIL, offset: 1, lagBytes: 0, lagSeconds: 0 }],
     failover: { state: EVIL, to: EVIL },
+    writes: { state: EVIL, code: EVIL, detail: EVIL },
     kept: [{ file: EVIL, position: EVIL, reason: EVIL, at: 1 }],
     counters: { syncFull: 0, syncPartialOk: 0, syncPartialErr: 0 },
     countersResetAt: null,
@@ -52,7 +53,7 @@ test('what a node says of itself and of its peers is shown in as many lines as i
   const failover = { master: EVIL, position: EVIL, heldMs: 1, replicas: [EVIL] };
   const check = { decision: EVIL, reason: EVIL, bytes: 1, notNow: EVIL } as unknown as CheckAnswer;
   for (const [lines, count] of [
-    [formatInfo(answer), 13],
+    [formatInfo(answer), 14],
     [formatFailover(failover), 2],
     [[formatCheck(check)], 1],
   ] as const) {

@@ -135,6 +135,27 @@ test('a replica whose session an administrator ends connects anew, and continues
   assert.match(JSON.stringify(ended?.events.at(-1)), /an administrator has ended the session/);
 });
 
+test('a master that refuses or holds writes says why, in /v1/replication and in psyncd info', async (t) => {
+  const cluster = await Cluster.create(t);
+  const { master, replica } = await cluster.linked(['--min-replicas-to-write', '2']);
+  await converged(master, replica);
+  const info = async (): Promise<string> => (await psyncd('info', '--node', master.url)).stdout;
+  const { state, code } = (await master.client.replication()).writes;
+  assert.deepEqual([state, code], ['refused', 'NOREPLICAS']);
+  assert.match(
+    await info(),
+    /^writes +refused, NOREPLICAS: [01] replicas have acknowledged .*; 2 are required/m,
+  );
+  assert.equal((await replica.client.replication()).writes.code, 'READONLY');
+
+  await master.client.changeConfig({ minReplicasToWrite: '0' });
+  assert.deepEqual((await master.client.replication()).writes, { state: 'taken', code: null, detail: null });
+  assert.doesNotMatch(await info(), /^writes/m);
+  await master.client.holdWrites(60_000);
+  assert.match(await info(), /^writes +held: an administrator holds them for \d+ ms more$/m);
+  await master.client.releaseWrites();
+});
+
 test('reset counters begin at 0 in every place but /metrics, and the node says since when', async (t) => {
   const cluster = await Cluster.create(t);
   const { master, replica } = await cluster.linked();

@@ -32,6 +32,13 @@ export function formatInfo(answer: ReplicationAnswer): readonly string[] {
   for (const { runId: id, validTo, reason } of lineage) {
     lines.push(['ancestor', `${id} up to ${count(validTo)} (${reason})`]);
   }
+  // A replica's own line says whom it follows. A node of an older version does not say it.
+  const { writes } = answer as { writes?: ReplicationAnswer['writes'] };
+  if (writes !== undefined && writes.state !== 'taken' && writes.code !== 'READONLY')
+    lines.push([
+      'writes',
+      `${writes.state}${writes.code === null ? '' : `, ${writes.code}`}: ${writes.detail}`,
+    ]);
   if (failover !== null) lines.push(['hand-over', `${failover.state}, to ${failover.to ?? 'any replica'}`]);
   for (const { file, position, reason } of kept) {
     lines.push(['kept', `${file}: ${position}${reason === null ? '' : ` (${reason})`}`]);

@@ -50,6 +50,7 @@ export const EXAMPLE_MASTER = {
     },
   ],
   failover: null,
+  writes: { state: 'taken', code: null, detail: null },
   kept: [],
   verified: null,
   counters: { syncFull: 1, syncPartialOk: 1, syncPartialErr: 0 },
@@ -68,6 +69,12 @@ export const EXAMPLE_REPLICA = {
   },
   replicas: [],
   failover: null,
+  writes: {
+    state: 'refused',
+    code: 'READONLY',
+    detail:
+      'this node is a replica; write to http://127.0.0.1:7796 (curl: add -L, or --location-trusted with a token)',
+  },
   kept: [
     {
       file: 'replaced-1-1c2d3e4f-524288.db',

@@ -36,6 +36,7 @@ export const replication = {
     'upstream',
     'replicas',
     'failover',
+    'writes',
     'kept',
     'verified',
     'counters',
@@ -236,6 +237,20 @@ export const replication = {
           type: ['string', 'null'],
           description: 'The replica; null: the first one that has everything.',
         },
+      },
+    },
+    writes: {
+      type: 'object',
+      description: 'Whether this node takes writes now, and if not, why.',
+      required: ['state', 'code', 'detail'],
+      properties: {
+        state: {
+          type: 'string',
+          enum: ['taken', 'held', 'refused'],
+          description: '`held`: they wait, during a hand-over or because of `PUT /v1/writes/hold`.',
+        },
+        code: { type: ['string', 'null'], description: 'The code that refused writes get.' },
+        detail: { type: ['string', 'null'], description: 'The reason in words.' },
       },
     },
     kept: {
