@@ -1,7 +1,8 @@
 /** examples/monitoring: the alerts, the dashboard and the compose file fit the metrics and settings that there are. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -22,6 +23,7 @@ const SOURCE = `\${datasource}`;
 interface Rule {
   readonly alert: string;
   readonly expr: string;
+  readonly annotations: Readonly<Record<string, string>>;
 }
 
 interface Panel {
@@ -96,6 +98,29 @@ test('each alert has a test', () => {
   assert.deepEqual(rules.map(({ alert }) => alert).sort(), [...tested].sort());
 });
 
+/** How GitHub and npm name the section under a heading. */
+function anchorOf(heading: string): string {
+  return heading
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N} _-]/gu, '')
+    .replaceAll(' ', '-');
+}
+
+test('each alert says what it means, and names a section of the documents that is there', () => {
+  for (const { alert, annotations } of rules) {
+    const { description = '', runbook = '', summary } = annotations;
+    assert.notEqual(summary, undefined, alert);
+    assert.notEqual(description, '', alert);
+    const [file = '', anchor] = runbook.split('#');
+    const path = fileURLToPath(new URL(`../${file}`, import.meta.url));
+    assert.match(file, /^docs\/[a-z-]+\.md$/, alert);
+    const headings = [...readFileSync(path, 'utf8').matchAll(/^#+ (.+)$/gm)].map(([, text = '']) =>
+      anchorOf(text),
+    );
+    if (anchor !== undefined) assert.ok(headings.includes(anchor), `${alert}: ${runbook}`);
+  }
+});
+
 test('the rules are valid, and fire when they should', { skip: NO_PROMTOOL }, () => {
   for (const args of [
     ['check', 'rules', join(FOLDER, 'alerts.yml')],
@@ -144,6 +169,7 @@ interface Service {
   readonly build?: { readonly context: string; readonly dockerfile: string };
   readonly stop_grace_period?: string;
   readonly ports: readonly string[];
+  readonly entrypoint?: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
   readonly volumes?: readonly string[];
 }
@@ -228,4 +254,25 @@ test('the files and folders of the compose file stand where its programs look fo
     .map((volume) => volume.split(':')[0] ?? '')
     .filter((source) => !source.startsWith('.'));
   assert.deepEqual(named.sort(), Object.keys(compose.volumes).sort(), 'each has a volume of its own');
+});
+test('a replica of the compose file gets its master only in a new folder, so that a hand-over outlives down and up', async (t) => {
+  const { services } = parse(read('compose.yaml'), { merge: true }) as { services: Record<string, Service> };
+  const folder = await temporaryFolder(t);
+  const script = join(folder, 'psyncd');
+  await writeFile(script, '#!/bin/sh\necho "$@"\n', { mode: 0o700 });
+  const started = (words: readonly string[]): string => {
+    const [command = '', ...rest] = words.map((word) =>
+      word.replaceAll('/data', folder).replaceAll('$$', '$'),
+    );
+    const env = { PATH: `${folder}:${process.env.PATH}` };
+    return spawnSync(command, rest, { env, encoding: 'utf8' }).stdout.trim();
+  };
+  for (const name of ['node2', 'node3']) {
+    const { entrypoint = [], environment = {} } = services[name] ?? {};
+    assert.equal(environment.PSYNCD_REPLICA_OF, undefined);
+    await rm(join(folder, 'psyncd.db'), { force: true });
+    assert.equal(started(entrypoint), 'serve --replica-of ws://node1:7796');
+    await writeFile(join(folder, 'psyncd.db'), '');
+    assert.equal(started(entrypoint), 'serve');
+  }
 });

@@ -30,12 +30,15 @@ interface Answer {
 /** Starts the nodes of compose.yaml with their settings, except for addresses and folders. */
 async function composed(cluster: Cluster): Promise<ReadonlyMap<string, ChildNode>> {
   const { services } = parse(readFileSync(join(FOLDER, 'compose.yaml'), 'utf8'), { merge: true }) as {
-    services: Record<string, { readonly environment?: Readonly<Record<string, string>> }>;
+    services: Record<
+      string,
+      { readonly environment?: Readonly<Record<string, string>>; readonly entrypoint?: readonly string[] }
+    >;
   };
   const nodes = new Map<string, ChildNode>();
-  for (const [name, { environment = {} }] of Object.entries(services)) {
+  for (const [name, { environment = {}, entrypoint = [] }] of Object.entries(services)) {
     if (!name.startsWith('node')) continue;
-    const { PSYNCD_REPLICA_OF: upstream } = environment;
+    const upstream = /--replica-of (ws:[^']+)/.exec(entrypoint.join(' '))?.[1];
     const master = upstream === undefined ? undefined : nodes.get(new URL(upstream).hostname);
     assert.equal(upstream === undefined, master === undefined, `${name} follows ${upstream}`);
     const flags = ['--host', '127.0.0.1', '--metrics-listen', '127.0.0.1:0'];

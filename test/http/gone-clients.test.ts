@@ -97,6 +97,7 @@ async function staged(t: TestContext, held: Held, verify: () => Promise<Principa
     access,
     limits,
     counts,
+    log: SILENT,
     accessLog: null,
     admission: NO_SETTINGS,
     headers: () => ({}),
