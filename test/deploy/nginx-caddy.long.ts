@@ -222,6 +222,10 @@ for (const proxy of PROXIES) {
     const page = await asked(place, UNDER_A_PATH, 'GET', '/docs/static/index.html');
     assert.deepEqual([page.status, page.location], [302, `${origin}/kv/docs/`]);
     assert.match((await asked(place, UNDER_A_PATH, 'GET', '/docs/')).body, /swagger-ui/);
+    // Without the slash at its end the path leads there too.
+    const bare = await asked(place, UNDER_A_PATH, 'GET', '');
+    assert.ok(bare.status === 301 || bare.status === 302, `${bare.status}`);
+    assert.match(bare.location ?? '', /\/kv\/$/);
     const { servers } = JSON.parse((await asked(place, UNDER_A_PATH, 'GET', '/openapi.json')).body);
     assert.equal(servers[0].url, `${origin}/kv`);
     // A replica sends writers to its master through the proxy.
