@@ -96,7 +96,7 @@ export class Client<More extends object = object> {
     return this.write({ path: `${pathOf(key)}/append`, body: sendable(value) }, options);
   }
 
-  /** Applies a JSON Merge Patch to a JSON value: null removes a member. */
+  /** Applies a JSON Merge Patch to a JSON value: null removes a member. @throws ApiError `NOT_FOUND` if there is no entry */
   async patch(key: string, patch: unknown, options?: WriteOptions & More): Promise<Written> {
     const type = 'application/merge-patch+json';
     return this.write({ method: 'PATCH', path: pathOf(key), json: patch, type }, options);

@@ -30,7 +30,7 @@ function runnable(program: string, url: string): string {
 }
 
 test('docs/client.md has programs with their output', () => {
-  assert.equal(PROGRAMS.length, 4);
+  assert.equal(PROGRAMS.length, 5);
 });
 
 for (const { line, program, output } of PROGRAMS) {
