@@ -36,7 +36,7 @@ const DEFAULTS: Limits = {
 };
 
 /** Longest time that a timer accepts. */
-const MAX_LIMIT = 2 ** 31 - 1;
+const MAX_LIMIT = 2_147_483_647;
 
 /** Only keys with this prefix, or with one of these; undefined: all keys. */
 export type Prefix = string | readonly string[] | undefined;
@@ -57,8 +57,8 @@ export function checkedOptions(
     throw new TypeError('prefix: expected text, or a list of at least one');
   }
   const limits: Record<keyof Limits, number> = { ...DEFAULTS };
-  for (const name of Object.keys(DEFAULTS) as (keyof Limits)[]) {
-    limits[name] = checkedLimit(name, options[name], DEFAULTS[name]);
+  for (const name of Object.keys(limits) as (keyof Limits)[]) {
+    limits[name] = checkedLimit(name, options[name], limits[name]);
   }
   return { urls, limits };
 }
