@@ -70,7 +70,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     '../../problem.ts',
     'fastify',
   ],
-  'http/schemas': ['./x.ts', '../../web/decimal.ts'],
+  'http/schemas': ['./x.ts', '../../web/query.ts'],
   'http/schemas/keys': ['../common/members.ts', './keys.ts', '../../../web/feed-query.ts'],
   'http/schemas/common': ['./members.ts', '../../../node/problem.ts'],
   access: ['./right.ts', '../node/problem.ts', '../keyspace/key.ts', '../runtime/small-file.ts', 'node:fs'],

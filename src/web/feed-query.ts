@@ -4,8 +4,7 @@ import { Prefixes } from '../keyspace/prefixes.ts';
 import type { FeedRequest } from '../node/feed/feed-request.ts';
 import { Problem } from '../node/problem.ts';
 import { parsePosition } from '../replication/position.ts';
-import { parseDecimal } from './decimal.ts';
-import { checkQuery } from './query.ts';
+import { checkQuery, parseDecimal } from './query.ts';
 
 export const MAX_PREFIXES = 100;
 export const MAX_LIMIT = 1_000_000;

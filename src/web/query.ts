@@ -39,3 +39,19 @@ export function refuseTokenInQuery(url: string): void {
   if (!url.includes('?') || !TOKEN_PARAMETER.test(url)) return;
   throw new Problem('BAD_REQUEST', 'a token belongs in the header Authorization: Bearer TOKEN, not in a URL');
 }
+
+/**
+ * Digits, with or without a fraction: no sign, exponent, other base or white space. Fifteen digits are exact in a
+ * double.
+ */
+const WHOLE = /^\d{1,15}$/;
+const FRACTION = /^\d{1,15}(?:\.\d{1,15})?$/;
+
+/**
+ * Parses every number in a URL.
+ * @param kind whether a fraction is allowed
+ * @returns null for anything but decimal digits
+ */
+export function parseDecimal(text: string, kind: 'integer' | 'number'): number | null {
+  return (kind === 'integer' ? WHOLE : FRACTION).test(text) ? Number(text) : null;
+}

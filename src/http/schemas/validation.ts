@@ -5,7 +5,7 @@
  */
 import type { FastifySchemaCompiler, FastifyServerOptions } from 'fastify';
 import { isRawJSON } from '../../keyspace/json/json-number.ts';
-import { parseDecimal } from '../../web/decimal.ts';
+import { parseDecimal } from '../../web/query.ts';
 import { CHECKS as BODIES } from '../generated/body.ts';
 import { CHECKS as QUERIES } from '../generated/querystring.ts';
 
