@@ -18,23 +18,28 @@ const PUBLIC_URL = /^(https?):\/\/([^\s\\/?#@]+)((?:\/[\w.~-]+)*\/?)$/i;
  */
 const HOST = /^(?:[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?\.?|\[[0-9a-f:.]+\])$/;
 const MAX_HOST_LENGTH = 253;
+/**
+ * Finds a token of psyncd, or a signed one. A node's URL stands where a token may not, and a peer may repeat the token that it was shown as
+ * its URL; in a host `URL` makes all letters small.
+ */
+const TOKEN = /psyncd_[0-9a-z]{8}_[0-9a-z]{8}|(?<!\w)ey[ja][\w-]{13,}\.[\w-]{16}/i;
 
-/** @returns the URL if it is `ws://HOST:PORT` or `wss://HOST:PORT`, with or without a final slash; otherwise null */
+/** @returns the URL if it is `ws://HOST:PORT` or `wss://HOST:PORT`, with or without a final slash, and holds no token; otherwise null */
 export function parseUpstream(text: string): URL | null {
   if (text.length > MAX_NODE_URL_LENGTH || !NODE_URL.test(text) || !URL.canParse(text)) return null;
   const url = new URL(text);
   const isHost = url.hostname.length <= MAX_HOST_LENGTH && HOST.test(url.hostname);
-  return isHost && url.port !== '0' ? url : null;
+  return isHost && url.port !== '0' && !TOKEN.test(url.hostname) ? url : null;
 }
 
 /**
  * @returns the URL if it is `http://HOST:PORT/PATH` or `https://…`, the path optional and in plain characters; without a final slash;
- *   otherwise null
+ *   null if it is another one, or holds a token
  */
 export function parsePublicUrl(text: string): string | null {
   const match = PUBLIC_URL.exec(text);
   const [, scheme = '', authority = '', path = ''] = match ?? [];
-  if (match === null || text.length > MAX_NODE_URL_LENGTH) return null;
+  if (match === null || text.length > MAX_NODE_URL_LENGTH || TOKEN.test(path)) return null;
   const url = parseUpstream(`${scheme.toLowerCase() === 'https' ? 'wss' : 'ws'}://${authority}`);
   // `URL` would remove such parts of the path, and clients do too.
   if (url === null || isWildcard(url) || path.split('/').some((part) => part === '.' || part === '..'))

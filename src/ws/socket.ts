@@ -1,6 +1,6 @@
 /** Adapts a `ws` WebSocket to the node's `StreamSocket`. */
 import { WebSocket } from 'ws';
-import { withoutTokens } from '../node/ports/peer-words.ts';
+import { holdsOne, withoutTokens } from '../node/ports/peer-words.ts';
 import type { SocketEvents, StreamSocket } from '../node/ports/stream-socket.ts';
 
 export const SUBPROTOCOL = 'psync.v1';
@@ -37,6 +37,7 @@ export class Socket implements StreamSocket {
   readonly peer: string;
   readonly newToken: () => string | null;
   readonly withoutTokens: (words: string) => string;
+  readonly holdsShown: (words: string) => boolean;
   readonly #ws: WebSocket;
   #paused = false;
   #isClosing = false;
@@ -49,6 +50,7 @@ export class Socket implements StreamSocket {
     this.peer = peer;
     this.newToken = () => shown?.next() ?? null;
     this.withoutTokens = (words) => withoutTokens(words, shown?.all);
+    this.holdsShown = (words) => holdsOne(words, shown?.all ?? []);
   }
 
   /** Reports everything that happens on the WebSocket to `events`, until it closes. */

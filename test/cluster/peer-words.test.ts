@@ -60,6 +60,21 @@ async function echoing(t: TestContext, { upgrade, rest }: Echo): Promise<string>
   return `ws://127.0.0.1:${(http.address() as AddressInfo).port}`;
 }
 
+/** @returns the URL of a master that sends a snapshot without an end, and says that clients reach it at `url` */
+function announcing(t: TestContext, url: string): Promise<string> {
+  const lines = ['+PONG', '+OK', `+FULLRESYNC ${'a'.repeat(40)} 10 first-sync - ${url} -\r\n$1000`];
+  return echoing(t, {
+    upgrade: (server, request, socket, head) =>
+      server.handleUpgrade(request, socket, head, (ws) => {
+        ws.on('error', () => undefined);
+        ws.on('message', () => {
+          const line = lines.shift();
+          if (line !== undefined) ws.send(Buffer.from(`${line}\r\n`));
+        });
+      }),
+  });
+}
+
 const CLAIMS = Buffer.from('{"sub":"node-of-a-chain"}').toString('base64url');
 const TOKENS = {
   psyncd: newToken().text,
@@ -123,4 +138,54 @@ test('a token in the words of a replica that leaves is not in the log, and not i
   assert.ok(!text.includes(secret));
   assert.match(node.log, /bye \[token\]/);
   assert.ok(!node.log.includes(secret));
+});
+
+test('a token that a master repeats as its URL for clients is not taken for one, whatever form it has', async (t) => {
+  const cluster = await Cluster.create(t);
+  const tokens = [TOKENS.psyncd, TOKENS.signed, 'A-Token.of-another-service'];
+  for (const [index, token] of tokens.entries()) {
+    const name = `node${index}`;
+    const tokenFile = join(cluster.data(name), '..', `${name}.token`);
+    writeFileSync(tokenFile, token);
+    for (const [form, url] of [
+      ['path', `https://kv.example/x/${token}`],
+      ['host', `ws://${token}:7`],
+    ] as const) {
+      const master = await announcing(t, url);
+      const node = await cluster.start(
+        `${name}${form}`,
+        '--upstream-token-file',
+        tokenFile,
+        '--replica-of',
+        master,
+      );
+      const status = await until('the snapshot has begun', async () => {
+        const answer = await (await fetch(`${node.url}/v1/replication`)).text();
+        return answer.includes('"state":"snapshot"') ? answer : null;
+      });
+      const write = { method: 'PUT', body: 'v', redirect: 'manual' } as const;
+      const redirect = await fetch(`${node.url}/v1/keys/k`, write);
+      const info = await (await fetch(`${node.url}/v1/info`)).text();
+      const words = [status, await redirect.text(), redirect.headers.get('location'), info, node.log].join(
+        '\n',
+      );
+      assert.ok(!words.toLowerCase().includes(token.toLowerCase()), `${form}: ${words}`);
+    }
+  }
+});
+
+test('a token that a replica announces as its URL stands nowhere', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const replica = await RawReplica.connect(t, node);
+  replica.say('REPLCONF', 'listening-url', `ws://${TOKENS.psyncd}:7`, 'node-id', TOKENS.psyncd);
+  assert.match(await replica.line(), /^-ERR listening-url is no URL/);
+  replica.say('PSYNC', '?', '-1');
+  await replica.line();
+  const secret = TOKENS.psyncd.slice(16).toLowerCase();
+  for (const path of ['/v1/replication', '/v1/replication/sessions', '/metrics', '/v1/info']) {
+    const text = await (await fetch(node.url + path)).text();
+    assert.ok(!text.toLowerCase().includes(secret), path);
+  }
+  assert.ok(!node.log.toLowerCase().includes(secret), node.log);
 });

@@ -17,6 +17,8 @@ for (const [text, canonical] of [
   ['WSS://Node-1.Example.COM:443', 'wss://node-1.example.com'],
   ['ws://node_1', 'ws://node_1'],
   ['ws://[::1]:7796', 'ws://[::1]:7796'],
+  ['ws://psyncd_replica1_1:7796', 'ws://psyncd_replica1_1:7796'],
+  ['ws://eyjafjallajokull.example:7796', 'ws://eyjafjallajokull.example:7796'],
   ['ws://münchen.example:7796', 'ws://xn--mnchen-3ya.example:7796'],
   [`ws://${'a'.repeat(60)}.${'b'.repeat(60)}.${'c'.repeat(60)}.example:65535`, null],
 ] as const) {
@@ -116,4 +118,23 @@ for (const text of [
 ]) {
   test(`${JSON.stringify(text.slice(0, 60))} is no public URL`, () =>
     assert.equal(parsePublicUrl(text), null));
+}
+
+/** A token of psyncd, and a signed one. */
+const TOKENS = [
+  `psyncd_4fQ1ab2C_${'aB3'.repeat(10)}cd_0Qz19X`,
+  'eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJub2RlLW9mLWEtY2hhaW4ifQ.c2lnbmF0dXJlLXNpZ25hdHVyZQ',
+];
+for (const token of TOKENS) {
+  test(`nothing that holds a token is the URL of a node: ${token.slice(0, 8)}…`, () => {
+    for (const spelled of [token, token.toLowerCase(), token.toUpperCase(), token.replace('y', '%79')]) {
+      for (const host of [spelled, `a.${spelled}`, `${spelled}.example`]) {
+        assert.equal(parseUpstream(`ws://${host}:7`), null);
+        assert.equal(parsePublicUrl(`https://${host}/kv`), null);
+      }
+      for (const path of [spelled, `kv/${spelled}`, `${spelled}/`, `.${spelled}.x`]) {
+        assert.equal(parsePublicUrl(`https://kv.example/${path}`), null);
+      }
+    }
+  });
 }

@@ -150,7 +150,7 @@ export class LinkAttempt {
   }
 
   #continue({ runId, lacking, lineage, announcedUrl, hash }: LinkEffect & { kind: 'continue' }): void {
-    this.#events.announced(announcedUrl);
+    this.#events.announced(this.#connection.urlOf(announcedUrl));
     this.#context.continued(runId, lineage, hash);
     this.#context.log.info('partial-resync', { url: this.#connection.peer, runId, bytes: lacking });
     const durationMs = msSince(this.#world, this.#startedAt);
@@ -159,7 +159,7 @@ export class LinkAttempt {
   }
 
   #beginSnapshot(announced: LinkEffect & { kind: 'snapshot' }): void {
-    this.#events.announced(announced.announcedUrl);
+    this.#events.announced(this.#connection.urlOf(announced.announcedUrl));
     this.#events.state('snapshot');
     this.#reception = new SnapshotReception(this.#context, {
       announced,

@@ -91,6 +91,11 @@ export class MasterConnection {
     return this.#socket.withoutTokens?.(words) ?? withoutTokens(words);
   }
 
+  /** @returns the URL that the master announces; null: it announces none, or repeats a token that it was shown */
+  urlOf(announced: string | null): string | null {
+    return announced === null || this.#socket.holdsShown?.(announced) === true ? null : announced;
+  }
+
   /** Sends a command. @param words the command and its arguments */
   send(words: readonly string[]): void {
     this.#socket.send(Buffer.from(array(words), 'utf8'));

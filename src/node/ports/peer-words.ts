@@ -11,6 +11,12 @@ const TOKENS = [
   /\bey[JA][\w-]{8,}(?:\.[\w-]*){0,2}/g,
 ] as const;
 
+/** Whether one of the tokens stands in the words, in whatever case: in a host all letters are small. */
+export function holdsOne(words: string, tokens: readonly string[]): boolean {
+  const small = words.toLowerCase();
+  return tokens.some((token) => small.includes(token.toLowerCase()));
+}
+
 /**
  * @param words of a peer
  * @param shown the tokens that the peer was shown

@@ -23,6 +23,8 @@ export interface StreamSocket {
   readonly newToken?: () => string | null;
   /** On a socket to a master: its words without the tokens that it was shown on this socket (`withoutTokens`). */
   readonly withoutTokens?: (words: string) => string;
+  /** On a socket to a master: whether a token that it was shown on this socket stands in the words, in whatever case. */
+  readonly holdsShown?: (words: string) => boolean;
 }
 
 /** What a socket tells. After `closed` nothing more comes. */
