@@ -281,6 +281,18 @@ for (const [flags, environment, content, expected] of [
   [
     {},
     {},
+    { allowHost: ['a', 1] },
+    '--config FILE: "allowHost" is no string, number or boolean, nor an array of strings',
+  ],
+  [
+    {},
+    {},
+    { allowHost: ['a', ['b']] },
+    '--config FILE: "allowHost" is no string, number or boolean, nor an array of strings',
+  ],
+  [
+    {},
+    {},
     '{"port": 99999999999999999999}',
     '"port" in FILE: expected a whole number, got "99999999999999999999"',
   ],

@@ -18,7 +18,9 @@ In a checkout \`npm run -s psyncd -- COMMAND\` runs a command, and \`npm start -
 installed package the command is \`psyncd COMMAND\` or \`npx psyncd COMMAND\`.
 
 Commands that talk to a node take \`--node URL\`, or the environment variable \`PSYNCD_NODE\`; the default is
-\`http://127.0.0.1:7796\`. On a node with tokens they need \`--token-file FILE\`, or the token itself in \`PSYNCD_TOKEN\`. Every command has \`--help\`.
+\`http://127.0.0.1:7796\`. On a node with tokens they need \`--token-file FILE\`, the token itself in \`PSYNCD_TOKEN\`,
+or its file in \`PSYNCD_TOKEN_FILE\`. \`PSYNCD_CA\`, \`PSYNCD_CERT\` and \`PSYNCD_KEY\` stand for \`--ca\`, \`--cert\` and \`--key\`. A command warns of
+other variables that begin with \`PSYNCD_\` and are no [setting](settings.md). Every command has \`--help\`.
 
 | exit code | meaning |
 |---|---|
@@ -60,7 +62,12 @@ function section(command: Command): string {
     for (const option of own) {
       const initial = typeof option.defaultValue === 'string' && option.defaultValue !== '' && !option.negate;
       lines.push(
-        row(option.flags, option.description + (initial ? ` (default: \`${option.defaultValue}\`)` : '')),
+        row(
+          option.flags,
+          option.description +
+            (option.envVar === undefined ? '' : `; or \`${option.envVar}\``) +
+            (initial ? ` (default: \`${option.defaultValue}\`)` : ''),
+        ),
       );
     }
   }

@@ -16,6 +16,18 @@ object in the file that \`--config\` names. A flag beats the environment, and th
 you write a value as on the command line, \`{"backlogSize": "8mb", "port": 7801}\`. An empty environment variable counts as not
 set. An unknown setting in the file, or an invalid value, stops the start with exit code 2 and one line that names its source.
 
+A list, such as \`allowHost\`, is written with commas: \`--allow-host a.example,b.example\`, or the flag twice; in the file also as an array of
+strings, \`{"allowHost": ["a.example", "b.example"]}\`.
+
+A variable that begins with \`PSYNCD_\` and is neither a setting nor one of these is unknown: the log of the node (\`unknown-variables\`), \`psyncd config
+check\` and the commands warn of it.
+
+| other variable | meaning |
+|---|---|
+| \`PSYNCD_CONFIG\` | as \`--config\` |
+| \`PSYNCD_NODE\`, \`PSYNCD_TOKEN\`, \`PSYNCD_TOKEN_FILE\`, \`PSYNCD_CA\`, \`PSYNCD_CERT\`, \`PSYNCD_KEY\` | for commands that talk to a node ([cli.md](cli.md)); a node does not read them |
+| \`PSYNCD_FAULTS\`, \`PSYNCD_SEED\`, \`PSYNCD_TEST_…\`, \`PSYNCD_WAL_…\` | for the tests of psyncd |
+
 A size is a number of bytes, or a number with \`kb\`, \`mb\` or \`gb\` (units of 1,024). A time is a number of milliseconds, or a
 number with \`ms\`, \`s\`, \`m\` or \`h\`.
 

@@ -11,6 +11,7 @@ import { configCommand } from './commands/config.ts';
 import { demoCommand } from './commands/demo.ts';
 import { exportCommand, importCommand } from './commands/entries.ts';
 import { followCommand } from './commands/follow.ts';
+import { holdCommand } from './commands/hold.ts';
 import { checkCommand, infoCommand } from './commands/info.ts';
 import { delCommand, getCommand, incrCommand, keysCommand, setCommand } from './commands/keys.ts';
 import { acceptCommand, digestCommand, sessionsCommand } from './commands/replicas.ts';
@@ -27,6 +28,7 @@ const COMMANDS: readonly ((psyncd: Command) => void)[] = [
   infoCommand,
   checkCommand,
   failoverCommand,
+  holdCommand,
   acceptCommand,
   sessionsCommand,
   digestCommand,

@@ -123,8 +123,10 @@ export function tokensPath({ tokensFile, data }: Pick<Settings, 'tokensFile' | '
 
 /** Variables of the command line and of tests, which begin with PSYNCD_ like those of settings. */
 const OTHER_VARIABLES: ReadonlySet<string> = new Set([
+  'PSYNCD_CONFIG',
   'PSYNCD_NODE',
   'PSYNCD_TOKEN',
+  'PSYNCD_TOKEN_FILE',
   'PSYNCD_CA',
   'PSYNCD_CERT',
   'PSYNCD_KEY',
@@ -181,13 +183,23 @@ function readConfigFile(path: string): Readonly<Record<string, string>> {
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed) || isRawJSON(parsed)) {
     throw new UsageError(`--config ${path}: expected a JSON object`);
   }
-  const known = new Set<string>(SETTINGS.map(({ name }) => name));
+  const known = new Map(SETTINGS.map((setting) => [setting.name as string, setting]));
   const values: Record<string, string> = {};
   for (const [name, value] of Object.entries(parsed)) {
-    if (!known.has(name)) throw new UsageError(`--config ${path}: there is no setting "${name}"`);
+    const setting = known.get(name);
+    if (setting === undefined) throw new UsageError(`--config ${path}: there is no setting "${name}"`);
     if (isRawJSON(value)) values[name] = value.rawJSON;
     else if (['string', 'number', 'boolean'].includes(typeof value)) values[name] = String(value);
-    else throw new UsageError(`--config ${path}: "${name}" is no string, number or boolean`);
+    else if (setting.isList === true && isTexts(value)) values[name] = value.join(',');
+    else {
+      const list = setting.isList === true ? ', nor an array of strings' : '';
+      throw new UsageError(`--config ${path}: "${name}" is no string, number or boolean${list}`);
+    }
   }
   return values;
+}
+
+/** Whether the value is an array of strings, none of which would be read as two elements. */
+function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((each) => typeof each === 'string' && !each.includes(','));
 }

@@ -40,6 +40,17 @@ test('incr prints the sum; set takes an expiry and conditions; keys lists what i
   assert.equal(await output(node, 'incr', 'n', '9007199254740993'), '9007199254740994\n');
   assert.equal(await output(node, 'incr', 'n', '--', '-9007199254740994'), '0\n');
   assert.match(await output(node, 'set', 'e', 'v', '--ttl', '0.5', '--if-absent'), /^created/);
+  for (const [ttl, seconds] of [
+    ['60', 60],
+    ['15m', 900],
+    ['12h', 43_200],
+  ] as const) {
+    await output(node, 'set', 'ttl', 'v', '--ttl', ttl);
+    const { expiresAt } = (await node.client.entry('ttl')) ?? assert.fail();
+    const left = (expiresAt ?? 0) - Date.now();
+    assert.ok(left > (seconds - 50) * 1_000 && left <= seconds * 1_000, `${ttl}: ${left}`);
+  }
+  assert.equal(await output(node, 'del', 'ttl'), 'deleted\n');
   const { version } = (await node.client.entry('n')) ?? assert.fail();
   assert.match(await output(node, 'set', 'n', 'v', '--if-version', String(version)), /^replaced/);
   for (const condition of [['--if-version', String(version)], ['--if-absent']]) {
@@ -82,10 +93,16 @@ test('config shows the settings of a running node, and changes those that may ch
   assert.equal(JSON.parse(await output(node, 'config', 'get', 'fsync', '--json')).fsync, 'everysec');
   assert.equal(
     await output(node, 'config', 'set', 'backlogSize=2mb', 'replTimeout=30s'),
-    'backlogSize=2097152\nreplTimeout=30000\n',
+    'backlogSize=2mb\nreplTimeout=30s\n',
   );
+  assert.equal(await output(node, 'config', 'set', 'repl-timeout=61s'), 'replTimeout=61s\n');
+  assert.equal(await output(node, 'config', 'set', 'PSYNCD_REPL_TIMEOUT=1500ms'), 'replTimeout=1500ms\n');
+  for (const spelling of ['backlog-size', 'PSYNCD_BACKLOG_SIZE', 'backlogsize'])
+    assert.equal(await output(node, 'config', 'get', spelling), '2mb\n');
   for (const [args, code] of [
     [['get', 'nothing'], 3],
+    [['set', 'nothing=1'], 3],
+    [['set', 'constructor=1'], 3],
     [['set', 'fsync=no'], 1],
     [['set', 'backlogSize=3mb', 'replTimeout=never'], 1],
     [['set', 'backlogSize'], 2],
@@ -93,7 +110,81 @@ test('config shows the settings of a running node, and changes those that may ch
   ] as const) {
     assert.equal((await psyncd(node, 'config', ...args)).code, code, args.join(' '));
   }
-  assert.equal(await output(node, 'config', 'get', 'backlogSize'), '2097152\n');
+  assert.equal(await output(node, 'config', 'get', 'backlogSize'), '2mb\n');
+});
+
+test('what config get shows can be written into a config file', async (t) => {
+  const cluster = await Cluster.create(t);
+  const given = ['--allow-host', 'a.example,b.example', '--allow-origin', '*', '--repl-timeout', '61s'];
+  const node = await cluster.start('node', ...given, '--trust-proxy', '10.0.0.0/8', '--trust-proxy', '::1');
+  const lines = (await output(node, 'config', 'get')).trimEnd().split('\n');
+  const shown = new Map(lines.map((line) => line.split(/=(.*)/s).slice(0, 2) as [string, string]));
+  assert.equal(shown.get('allowHost'), 'a.example,b.example');
+  assert.equal(shown.get('allowOrigin'), '*');
+  assert.equal(shown.get('trustProxy'), '10.0.0.0/8,::1');
+  const file = cluster.data('psyncd.json');
+  const written = [...shown].filter(([, value]) => value !== 'null');
+  const values = { ...Object.fromEntries(written), allowHost: ['a.example', 'b.example'] };
+  await writeFile(file, JSON.stringify(values));
+  await node.stop();
+  const again = await cluster.start('node', '--config', file, '--port', String(node.port));
+  assert.equal(await output(again, 'config', 'get'), `${lines.join('\n')}\n`);
+});
+
+test('a token that is not in the list, and a list that is not there, are not there', async (t) => {
+  const folder = await temporaryFolder(t);
+  const list = join(folder, 'tokens.json');
+  const revoked = (): Promise<Outcome> =>
+    run(process.execPath, [MAIN, 'token', 'revoke', 'zzz', '--tokens', list]);
+  const missing = await revoked();
+  assert.deepEqual([missing.code, missing.stderr], [3, `psyncd: there is no list of tokens at ${list}\n`]);
+  await run(process.execPath, [MAIN, 'token', 'create', 'me', '--rights', 'admin', '--tokens', list]);
+  const { code, stderr } = await revoked();
+  assert.deepEqual([code, /there is no token with the ID "zzz"/.test(stderr)], [3, true]);
+});
+
+test('hold lets writes wait for a time, and ends that', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  assert.match(
+    await output(node, 'hold', '5m'),
+    /^writes wait for (?:300000|2999\d\d) ms; psyncd hold 0 ends that$/m,
+  );
+  const written = node.client.set('k', 'v');
+  assert.equal(await output(node, 'hold', '0'), 'writes go on\n');
+  assert.equal((await written).created, true);
+  for (const time of ['11m', '5', 'soon', '-1s'])
+    assert.equal((await psyncd(node, 'hold', '--', time)).code, 2, time);
+});
+
+test('a command warns of a variable that nothing reads, and takes the file with the token from one', async (t) => {
+  const cluster = await Cluster.create(t);
+  const list = join(cluster.data('node'), 'tokens.json');
+  const token = ['token', 'create', 'me', '--rights', 'admin', '--tokens', list];
+  await writeFile(cluster.data('token'), (await run(process.execPath, [MAIN, ...token])).stdout);
+  const node = await cluster.start('node');
+  const asked = (more: Record<string, string>): Promise<Outcome> =>
+    run(process.execPath, [MAIN, 'sessions'], { PSYNCD_NODE: node.url, ...more });
+  const file = { PSYNCD_TOKEN_FILE: cluster.data('token') };
+  assert.deepEqual(await asked(file), { code: 0, stdout: 'no replica has connected\n', stderr: '' });
+  const misspelt = await asked({ ...file, PSYNCD_TOKENFILE: 'x' });
+  assert.deepEqual(
+    [misspelt.code, misspelt.stderr],
+    [0, 'psyncd: PSYNCD_TOKENFILE is neither a setting nor an option of a command\n'],
+  );
+  const none = await asked({ PSYNCD_TOKEN_FILE: cluster.data('none') });
+  assert.deepEqual([none.code, /^psyncd: PSYNCD_TOKEN_FILE: /.test(none.stderr)], [2, true]);
+  const both = await asked({ ...file, PSYNCD_TOKEN: 'nonsense' });
+  assert.equal(both.code, 1, 'the token itself counts more');
+});
+
+test('failover at a replica names its master', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  const replica = await cluster.start('replica', '--replica-of', master.wsUrl);
+  const { code, stderr } = await psyncd(replica, 'failover');
+  assert.equal(code, 1);
+  assert.ok(stderr.includes(`ask its master to hand over (psyncd failover --node ${master.url})`), stderr);
 });
 
 test('wrong numbers are wrong usage, and an empty variable counts as not set', async (t) => {
@@ -104,6 +195,8 @@ test('wrong numbers are wrong usage, and an empty variable counts as not set', a
     ['incr', 'n', '1.5'],
     ['set', 'k', 'v', '--ttl', '0'],
     ['set', 'k', 'v', '--ttl', 'soon'],
+    ['set', 'k', 'v', '--ttl', '0s'],
+    ['set', 'k', 'v', '--ttl', '1d'],
     ['set', 'k', 'v', '--if-version', '-1'],
     ['set', 'k', 'v', '--if-version', '1', '--if-absent'],
     ['keys', '--limit', 'all'],
@@ -144,6 +237,12 @@ test('bash completes commands, their subcommands and their flags', async (t) => 
   assert.equal(await complete('set', 'k', 'v', '--if'), '--if-version --if-absent');
   assert.equal(await complete('get', '--node', ''), '', 'values are not flags');
   assert.match(await complete('serve', '--backlog'), /--backlog-size/);
+  assert.equal(await complete('serve', '--fsync', ''), 'always everysec no');
+  assert.equal(await complete('serve', '--log-level', 'd'), 'debug');
+  assert.match(await complete('token', 'create', 'me', '--rights', ''), /^read write .*admin/);
+  assert.equal(await complete('config', 'get', 'backlogS'), 'backlogSize');
+  assert.equal(await complete('config', 'set', 'backlogS'), 'backlogSize=');
+  assert.equal(await complete('completion', 'b'), 'bash');
   for (const shell of ['zsh', 'fish']) {
     const { code, stdout } = await run(process.execPath, [MAIN, 'completion', shell]);
     assert.deepEqual([code, /if-absent/.test(stdout)], [0, true], shell);

@@ -1,6 +1,6 @@
 /** `psyncd get`, `set`, `del`, `incr` and `keys`: single keys, and the list of them. */
 import type { Command } from 'commander';
-import { UsageError } from '../../settings/parse.ts';
+import { parseTime, UsageError } from '../../settings/parse.ts';
 import { MAX_VALUE_BYTES } from '../../stream/command.ts';
 import { GrowingBuffer } from '../../stream/growing-buffer.ts';
 import { CommandError, NotThere } from '../command-error.ts';
@@ -39,7 +39,10 @@ export function setCommand(psyncd: Command): void {
     .argument('<key>')
     .argument('<value>', 'the value; - reads it from standard input')
     .description('set a key')
-    .option('--ttl <SECONDS>', 'the entry expires after that time; without it, never')
+    .option(
+      '--ttl <TIME>',
+      'the entry expires after that time: 90s, 15m, 12h, or a number of seconds; without it, never',
+    )
     .option('--if-version <N>', 'only if the entry has this version; exit code 1 if it has not')
     .option('--if-absent', 'only if there is no entry; exit code 1 if there is one')
     .action(async (key: string, value: string, { ttl, ifVersion, ifAbsent, ...reach }: SetFlags) => {
@@ -110,11 +113,23 @@ function noKey(key: string): NotThere {
   return new NotThere(`there is no key ${JSON.stringify(key)}`);
 }
 
-/** @throws UsageError */
+/** Reads `15m`; a number without a unit is seconds. @throws UsageError */
 function seconds(text: string): number {
-  const value = Number(text);
+  const value = /[a-z]\s*$/i.test(text) ? timeOf(text) / 1_000 : Number(text);
   if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value;
-  throw new UsageError(`--ttl: expected a number of seconds above 0, got ${JSON.stringify(text)}`);
+  throw new UsageError(
+    `--ttl: expected a time above 0 such as 90s or 15m, or a number of seconds, got ${JSON.stringify(text)}`,
+  );
+}
+
+/** @returns milliseconds; NaN: it is no time */
+function timeOf(text: string): number {
+  try {
+    return parseTime(text);
+  } catch (error) {
+    if (error instanceof UsageError) return Number.NaN;
+    throw error;
+  }
 }
 
 /** @throws CommandError when the input is longer than a value may be; it may be endless */

@@ -21,7 +21,9 @@ export function serveCommand(psyncd: Command): void {
 
 /** Adds a flag for each setting, and one for the config file. */
 export function addSettings(command: Command): Command {
-  command.option('--config <FILE>', 'settings as a JSON object, {"backlogSize": "8mb"}');
+  command.addOption(
+    new Option('--config <FILE>', 'settings as a JSON object, {"backlogSize": "8mb"}').env('PSYNCD_CONFIG'),
+  );
   for (const { name, placeholder, initial, help, isList } of SETTINGS) {
     const flags = placeholder === null ? flagOf(name) : `${flagOf(name)} <${placeholder}>`;
     const text =

@@ -8,7 +8,7 @@ import type { ShownToken } from '../../access/tokens/tokens.ts';
 import { parseTime, UsageError } from '../../settings/parse.ts';
 import { variableOf } from '../../settings/setting.ts';
 import { GUARD_FILE } from '../../store/folder-names.ts';
-import { CommandError } from '../command-error.ts';
+import { CommandError, NotThere } from '../command-error.ts';
 import { gathered, joined } from '../options/repeatable.ts';
 import { printable } from '../output/printable.ts';
 import { print, printJson } from '../output/standard-output.ts';
@@ -119,8 +119,10 @@ function addRevoke(token: Command): void {
     .addOption(fileOption())
     .action(async (id: string, { tokens }: { readonly tokens: string }) => {
       const revoked = await inFile(tokens, ({ revokeToken }) => revokeToken(tokens, id));
+      if (revoked === null && !existsSync(tokens))
+        throw new NotThere(`there is no list of tokens at ${tokens}`);
       if (revoked === null)
-        throw new CommandError(
+        throw new NotThere(
           `there is no token with the ID ${JSON.stringify(id)} in ${tokens}; psyncd token list shows the IDs`,
         );
       print(`revoked ${lineOf(revoked)}`);

@@ -6,7 +6,9 @@ import { AdminClient } from '../../client/admin/admin-client.ts';
 import type { Token, Transport } from '../../client/token.ts';
 import type { TlsMaterial } from '../../client-node/transport.ts';
 import { messageOf } from '../../node/ports/failures.ts';
+import { unknownVariables } from '../../settings/load.ts';
 import { UsageError } from '../../settings/parse.ts';
+import { printable } from '../output/printable.ts';
 
 export const DEFAULT_NODE = 'http://127.0.0.1:7796';
 /** A command says at once what is wrong, and waits as long as its user does. */
@@ -37,9 +39,17 @@ export function nodeCommand(psyncd: Command, name: string): Command {
     .command(name)
     .addOption(new Option('--node <URL>', 'the node').default(DEFAULT_NODE).env('PSYNCD_NODE'));
   return withShown(command).hook('preAction', (command, carriedOut) => {
+    if (command === carriedOut) warnOfVariables();
     checkNode(String(command.opts().node));
     handDown(command, carriedOut);
   });
+}
+
+/** Tells the user of variables that nothing reads, for example misspelt ones. */
+function warnOfVariables(): void {
+  for (const name of unknownVariables(process.env)) {
+    process.stderr.write(`psyncd: ${printable(name)} is neither a setting nor an option of a command\n`);
+  }
 }
 
 /**
@@ -56,7 +66,10 @@ function handDown(command: Command, carriedOut: Command): void {
 /** Adds the flags. The token itself is no flag: everybody on the machine may read the command line of a process. */
 export function withShown(command: Command): Command {
   return command
-    .option('--token-file <FILE>', 'file with the token to show; PSYNCD_TOKEN is the token itself')
+    .option(
+      '--token-file <FILE>',
+      'file with the token to show; else PSYNCD_TOKEN is the token itself, or PSYNCD_TOKEN_FILE the file',
+    )
     .addOption(
       new Option('--ca <FILE>', 'PEM file with the CA of an https:// node, beside those of the system').env(
         'PSYNCD_CA',
@@ -134,21 +147,24 @@ async function materialReader({ ca, cert, key }: ShownFlags): Promise<() => TlsM
 }
 
 /**
- * @returns the token to show: the text of `PSYNCD_TOKEN`, or a function that reads the file
+ * @returns the token to show: the text of `PSYNCD_TOKEN`, or a function that reads the file of `--token-file` or `PSYNCD_TOKEN_FILE`
  * @throws UsageError if the file has no token
  */
-function tokenFor({ tokenFile }: ShownFlags): Token | undefined {
-  if (tokenFile === undefined) {
-    const token = process.env.PSYNCD_TOKEN?.trim() || undefined;
-    if (token === undefined || isSendable(token)) return token;
+function tokenFor({ tokenFile: given }: ShownFlags): Token | undefined {
+  const token = process.env.PSYNCD_TOKEN?.trim() || undefined;
+  if (given === undefined && token !== undefined) {
+    if (isSendable(token)) return token;
     throw new UsageError('PSYNCD_TOKEN: expected one token on one line');
   }
+  const tokenFile = given ?? process.env.PSYNCD_TOKEN_FILE;
+  if (tokenFile === undefined) return undefined;
+  const source = given === undefined ? 'PSYNCD_TOKEN_FILE' : '--token-file';
   // Read anew for each connection, so that a token can be exchanged meanwhile.
   const read = (): string => {
     try {
       return readToken(tokenFile);
     } catch (error) {
-      throw new UsageError(`--token-file: ${messageOf(error)}`);
+      throw new UsageError(`${source}: ${messageOf(error)}`);
     }
   };
   read();

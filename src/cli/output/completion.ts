@@ -1,13 +1,42 @@
 /** Scripts with which shells complete the commands and flags of psyncd. */
 import type { Command } from 'commander';
+import { RIGHTS } from '../../access/right.ts';
+import { flagOf } from '../../settings/setting.ts';
+import { SETTINGS } from '../../settings/table.ts';
 
 /** A command as it is typed, and the words that may follow it. */
 interface Place {
   /** The command with those above it, without `psyncd`: `config set`; empty: psyncd itself. */
   readonly path: string;
   readonly commands: readonly Command[];
-  readonly flags: readonly { readonly long: string; readonly text: string; readonly takesValue: boolean }[];
+  readonly flags: readonly Flag[];
+  /** What its arguments may be, as far as that is known. */
+  readonly values: readonly string[];
 }
+
+interface Flag {
+  readonly long: string;
+  readonly text: string;
+  readonly takesValue: boolean;
+  /** What the value may be; empty: anything. */
+  readonly values: readonly string[];
+}
+
+/** Values of flags, by flag. */
+const FLAG_VALUES: ReadonlyMap<string, readonly string[]> = new Map<string, readonly string[]>([
+  ['--rights', RIGHTS],
+  ...SETTINGS.flatMap(({ name, schema }) => {
+    const { enum: words } = (schema ?? {}) as { readonly enum?: readonly string[] };
+    return words === undefined ? [] : [[flagOf(name), words] as const];
+  }),
+]);
+
+/** Arguments of commands, by command. */
+const ARGUMENTS: ReadonlyMap<string, readonly string[]> = new Map([
+  ['config get', SETTINGS.map(({ name }) => name)],
+  ['config set', SETTINGS.filter(({ isLive }) => isLive).map(({ name }) => `${name}=`)],
+  ['replicaof', ['no-one']],
+]);
 
 /** @param psyncd the whole command line */
 export function completionScript(shell: 'bash' | 'zsh' | 'fish', psyncd: Command): string {
@@ -24,12 +53,16 @@ function placesOf(command: Command, path: string): readonly Place[] {
   const flags = command.options.flatMap(({ long, description, required, optional }) =>
     long === undefined || long === null
       ? []
-      : [{ long, text: description, takesValue: required || optional }],
+      : [{ long, text: description, takesValue: required || optional, values: FLAG_VALUES.get(long) ?? [] }],
   );
   const place = {
     path,
     commands: command.commands,
-    flags: [...flags, { long: '--help', text: 'show help', takesValue: false }],
+    flags: [...flags, { long: '--help', text: 'show help', takesValue: false, values: [] }],
+    values: [
+      ...command.registeredArguments.flatMap(({ argChoices = [] }) => argChoices),
+      ...(ARGUMENTS.get(path) ?? []),
+    ],
   };
   const below = command.commands.flatMap((each) => placesOf(each, `${path} ${each.name()}`.trim()));
   return [place, ...below];
@@ -43,11 +76,19 @@ function bashScript(places: readonly Place[]): string {
       return `      "${path}:${name}") path="${`${path} ${name}`.trim()}" ;;`;
     }),
   );
-  const words = places.map(({ path, commands, flags }) => {
-    const all = [...commands.map((each) => each.name()), ...flags.map(({ long }) => long)];
+  const words = places.map(({ path, commands, flags, values }) => {
+    const all = [...commands.map((each) => each.name()), ...values, ...flags.map(({ long }) => long)];
     return `    "${path}") words="${all.join(' ')}" ;;`;
   });
-  const values = [...new Set(places.flatMap(({ flags }) => flags.filter(({ takesValue }) => takesValue)))];
+  const valued = places.flatMap(({ flags }) => flags.filter(({ takesValue }) => takesValue));
+  const known = new Map(
+    valued.flatMap(({ long, values }) => (values.length === 0 ? [] : [[long, values] as const])),
+  );
+  const choices = [...known].map(
+    ([long, values]) =>
+      `    ${long}) COMPREPLY=($(compgen -W "${values.join(' ')}" -- "$current")); return ;;`,
+  );
+  const others = new Set(valued.map(({ long }) => long).filter((long) => !known.has(long)));
   return [
     '_psyncd() {',
     `  local current="\${COMP_WORDS[COMP_CWORD]}" before="\${COMP_WORDS[COMP_CWORD-1]}" path="" words="" index`,
@@ -58,7 +99,8 @@ function bashScript(places: readonly Place[]): string {
     '  done',
     '  COMPREPLY=()',
     '  case "$before" in',
-    `    ${[...new Set(values.map(({ long }) => long))].join('|')}) return ;;`,
+    ...choices,
+    `    ${[...others].join('|')}) return ;;`,
     '  esac',
     '  case "$path" in',
     ...words,
@@ -72,16 +114,18 @@ function bashScript(places: readonly Place[]): string {
 
 function fishScript(places: readonly Place[]): string {
   return places
-    .flatMap(({ path, commands, flags }) => {
+    .flatMap(({ path, commands, flags, values }) => {
       const when = condition(path, commands);
       const below = commands.map(
         (each) => `complete -c psyncd ${when} -f -a ${each.name()} -d ${quoted(each.description())}`,
       );
-      const options = flags.map(({ long, text, takesValue }) => {
-        const value = takesValue ? ' -r' : '';
+      const options = flags.map(({ long, text, takesValue, values }) => {
+        const words = values.length === 0 ? '' : ` -f -a ${quoted(values.join(' '))}`;
+        const value = takesValue ? ` -r${words}` : '';
         return `complete -c psyncd ${when} -l ${long.slice(2)}${value} -d ${quoted(text)}`;
       });
-      return [...below, ...options];
+      const own = values.length === 0 ? [] : [`complete -c psyncd ${when} -f -a ${quoted(values.join(' '))}`];
+      return [...below, ...own, ...options];
     })
     .join('\n')
     .concat('\n');

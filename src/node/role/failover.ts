@@ -7,7 +7,7 @@
  * waiting, and this node goes on following the target. The target becomes the master only if it is at exactly this node's position.
  */
 import { formatPosition, type Offset } from '../../replication/position.ts';
-import { canonicalUpstream, notAnUpstream, parseUpstream } from '../../replication/upstream.ts';
+import { canonicalUpstream, httpUrl, notAnUpstream, parseUpstream } from '../../replication/upstream.ts';
 import { msSince } from '../elapsed.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import { messageOf } from '../ports/failures.ts';
@@ -51,7 +51,7 @@ interface FailoverParts {
   readonly head: StreamHead;
   readonly sessions: Sessions;
   readonly writes: Pick<WriteTurn, 'hold'>;
-  readonly roles: Pick<Roles, 'role' | 'unanswered' | 'reserve' | 'handOver'>;
+  readonly roles: Pick<Roles, 'role' | 'masterUrl' | 'unanswered' | 'reserve' | 'handOver'>;
   readonly ask: AskPeer;
   readonly ownToken: OwnToken;
   /** Whether the node stops. */
@@ -87,7 +87,7 @@ export class Failover {
     const { world, log, roles, sessions, writes } = this.#parts;
     const to = asked === null ? null : canonicalTarget(asked);
     if (this.status === null && (roles.role !== 'master' || this.#parts.stopping()))
-      throw refused('this node is a replica: ask its master to hand over');
+      throw refused(`this node is a replica: ask its master to hand over${atMaster(roles.masterUrl)}`);
     this.#step({ kind: 'begin', to });
     const outcome = this.#outcome();
     const release = roles.reserve(
@@ -225,6 +225,11 @@ export class Failover {
       this.#look();
     });
   }
+}
+
+/** @returns where the master is, if this node knows it */
+function atMaster(url: string | null): string {
+  return url === null ? '' : ` (psyncd failover --node ${httpUrl(url)})`;
 }
 
 function canonicalTarget(url: string): string {
