@@ -272,6 +272,8 @@ export interface ReplicationAnswer {
        */
       readonly bytes: number | null;
       readonly durationMs: number;
+      /** Bytes of the snapshot that had come on connections before, which broke; absent: none. */
+      readonly resumedBytes?: number;
     };
     /** Bytes of the snapshot, while it arrives. */
     readonly progress?: {
@@ -341,6 +343,11 @@ export interface ReplicationAnswer {
         | 'different-data';
       /** Size of the snapshot, or of the part of the stream that the replica lacked. */
       readonly bytes: number;
+      /**
+       * Bytes of the snapshot that the replica had from connections before, which broke; absent:
+       * none.
+       */
+      readonly resumedBytes?: number;
     };
   }[];
   /** With `minReplicasToWrite`: number of replicas that have acknowledged something lately. */

@@ -122,7 +122,7 @@ export class Assembly {
     this.nodeId = world.newRunId();
     this.head = this.#recover();
     const { head } = this;
-    this.snapshots = new Snapshots(head, () => settings.outputLimitBytes);
+    this.snapshots = new Snapshots({ world, head, settings });
     this.sessions = this.#newSessions();
     this.positions = this.#newPositions();
     this.feed = this.#newFeed();
@@ -243,6 +243,7 @@ export class Assembly {
   #newRunIds(): RunIds {
     const { head, log, sessions, state, world } = this;
     const renamed = (): void => {
+      this.snapshots.releaseKept();
       this.positions.moved();
       this.feed.renamed();
     };

@@ -18,7 +18,7 @@ const LEAST_BYTES_PER_SECOND = 256 * 1024;
 /** Number of looks after which this class decides anew whether a reader is slow. */
 const SLOW_LOOKS = 10;
 
-interface HoldParts {
+export interface HoldParts {
   readonly world: World;
   /** Bytes of the journal and of the WAL that stay on the disk because of this reader. */
   held(): number;

@@ -21,11 +21,11 @@ import type { MasterAbove } from './ports/peers.ts';
 import type { SnapshotCopy } from './ports/snapshot-files.ts';
 import { type Gate, OPEN_GATE, type SocketEvents, type StreamSocket } from './ports/stream-socket.ts';
 import { Problem } from './problem.ts';
+import { type Check, psyncCheck } from './psync-check.ts';
 import { ANY, unreadiness, type Wanted } from './readiness.ts';
 import type { FailoverRequest, FailoverResult } from './role/failover.ts';
 import type { Role } from './role/roles.ts';
 import type { AckCount, AckDemand, AckPlace } from './session/ack-waiters.ts';
-import { type Check, psyncCheck } from './session/psync-check.ts';
 import type { SessionRecord } from './session/session-log.ts';
 import type { Lacking } from './session/shutdown-wait.ts';
 import type { ClientUrls } from './session/sync-answer.ts';
@@ -41,7 +41,7 @@ import type { WriteHold } from './write/write-hold.ts';
 import type { WriteResult } from './write/write-turn.ts';
 
 export type { NodeParts, NodeSettings } from './assembly.ts';
-export type { Check } from './session/psync-check.ts';
+export type { Check } from './psync-check.ts';
 export type { ReplicationStatus } from './status.ts';
 
 export class Node {
@@ -394,6 +394,7 @@ export class Node {
     this.#parts.copies.stop();
     await roles.close(async () => {
       sessions.drop(CloseCode.goingAway, 'shutting down');
+      this.#parts.snapshots.forget();
       const flushed = await head.close();
       await this.#parts.adoption.settled();
       state.close(flushed);

@@ -1,7 +1,8 @@
 /**
  * The phases of the replica's side of the replication conversation, what it asks for, and the effects that it leads to.
  *
- *   ping ──+PONG──► replconf ──+OK──► psync ──+CONTINUE──────────────────────────────► stream
+ *   ping ──+PONG──► replconf ──+OK──► (partial ──+OK──►) psync
+ *                                     psync ──+CONTINUE──────────────────────────────► stream
  *                                       └──+FULLRESYNC──► length ──$n──► snapshot ──n bytes──► stream
  *                                                            └──$n crc32──► snapshot ──n bytes──► checksum ──$crc32──► stream
  *
@@ -10,6 +11,7 @@
 import type { FullResyncReason } from './decide.ts';
 import type { Ancestor } from './history.ts';
 import type { Position, RunId } from './position.ts';
+import type { PartialSnapshot } from './snapshot-terms.ts';
 
 /** What one connection asks its master for. */
 export interface LinkRequest {
@@ -27,6 +29,8 @@ export interface LinkRequest {
   readonly keyspaceSchema: number;
   /** Hands over: the node that this one asks becomes the master if it stands at exactly `position`. */
   readonly failover: boolean;
+  /** The part of a snapshot that an earlier connection has brought; null or absent: none. */
+  readonly partial?: PartialSnapshot | null;
 }
 
 /** Lineage that the master's answer states beside the run ID; null: it states none. */
@@ -73,8 +77,11 @@ export type LinkEffect =
       /** History hash of the master at the position of the request; null: it does not know it, or does not tell. */
       readonly hash: bigint | null;
     }
-  /** Full resync: a snapshot of exactly this position follows, of `length` bytes. */
-  | ({ readonly kind: 'snapshot'; readonly length: number } & Announced)
+  /**
+   * Full resync: a snapshot of exactly this position follows, of `length` bytes. `from`: the number of its first bytes that do not
+   * come, because this node has announced that it has them; null: all bytes come, and the master will never send only the rest.
+   */
+  | ({ readonly kind: 'snapshot'; readonly length: number; readonly from: number | null } & Announced)
   | { readonly kind: 'snapshot-bytes'; readonly bytes: Buffer }
   /** `crc32`: checksum of the bytes as the master has sent them; null: it does not tell. */
   | { readonly kind: 'snapshot-end'; readonly crc32: number | null }
@@ -87,6 +94,8 @@ export type LinkPhase =
   /** The node waits for the answer to PING, REPLCONF or PSYNC. */
   | { readonly kind: 'ping' }
   | { readonly kind: 'replconf' }
+  /** The node waits for the answer to the announcement of its part of a snapshot. */
+  | { readonly kind: 'partial' }
   | { readonly kind: 'psync' }
   /** A snapshot follows, and the line with its length comes first. */
   | ({ readonly kind: 'length' } & Announced)
@@ -98,7 +107,7 @@ export type LinkPhase =
 
 type Kind = LinkPhase['kind'];
 /** The phases that read lines. */
-export type LinePhase = 'ping' | 'replconf' | 'psync' | 'length' | 'checksum';
+export type LinePhase = 'ping' | 'replconf' | 'partial' | 'psync' | 'length' | 'checksum';
 /** The phases that read bytes. */
 export type BytesPhase = 'snapshot' | 'stream';
 /** The phase of one kind. */

@@ -5,7 +5,6 @@
 import { FULL_RESYNC_REASONS } from './decide.ts';
 import { parseLineage } from './history.ts';
 import { HISTORY_HASH, hashCapability, parseHash } from './history-hash.ts';
-import { schemaCapability } from './keyspace-schema.ts';
 import type {
   BytesPhase,
   In,
@@ -17,6 +16,14 @@ import type {
 } from './link-phases.ts';
 import { parseOffset, parseRunId, wireOffset } from './position.ts';
 import { ASKED_DIFFERENT } from './session-machine.ts';
+import {
+  formatPartial,
+  isPartOf,
+  MAX_SNAPSHOT_BYTES,
+  type PartialSnapshot,
+  SNAPSHOT_RESUME,
+  schemaCapability,
+} from './snapshot-terms.ts';
 import { canonicalUpstream, isWildcard, parsePublicUrl, parseUpstream } from './upstream.ts';
 
 /** Kinds of lines; `status` is any line with `+` that has no kind of its own. */
@@ -33,8 +40,6 @@ export type LineKind =
 
 /** Bytes of the longest line. No line of the handshake comes near this, even with a full lineage. */
 export const MAX_LINE_BYTES = 8_192;
-/** Largest snapshot that a replica takes, in bytes: 16 TiB, more than SQLite's default page count allows. */
-export const MAX_SNAPSHOT_BYTES = 2 ** 44;
 /** Largest offset of a snapshot: the stream after it must still be countable, and 4 PiB are left. */
 const MAX_SNAPSHOT_OFFSET = 2 ** 52;
 
@@ -43,6 +48,7 @@ const CAPABILITIES = [
   'sqlite',
   'lineage',
   'snapshot-crc32',
+  SNAPSHOT_RESUME,
   'announced-url',
   'public-url',
   HISTORY_HASH,
@@ -59,7 +65,15 @@ const notLength = (_phase: LinkPhase, line: string): Step =>
 const notChecksum = (_phase: LinkPhase, line: string): Step =>
   failed(`expected the snapshot's checksum, got ${quoted(line)}`);
 const greet: OnLine<'ping'> = (_phase, _line, request) => [{ kind: 'replconf' }, [replconf(request)]];
-const ask: OnLine<'replconf'> = (_phase, _line, request) => [{ kind: 'psync' }, [psync(request)]];
+type Onward = (phase: LinkPhase, line: string, request: LinkRequest) => Step;
+const ask: Onward = (_phase, _line, request) => [{ kind: 'psync' }, [psync(request)]];
+const announced: Onward = (phase, line, request) =>
+  request.partial ? [{ kind: 'partial' }, [partial(request.partial)]] : ask(phase, line, request);
+/** An error is not critical here: an older master may not know an option (docs/design/redis-rules.md, R2). */
+const unlessLocked =
+  (step: Onward): Onward =>
+  (phase, line, request) =>
+    whyNotServed(line.slice(1)) === 'unauthorized' ? notServed(phase, line) : step(phase, line, request);
 
 /** The cells that all phases share. */
 const ANY_PHASE = {
@@ -81,12 +95,20 @@ const ON_LINE: { readonly [K in LinePhase]: { readonly [L in LineKind]: OnLine<K
   },
   replconf: {
     ...ANY_PHASE,
+    status: announced,
+    continue: announced,
+    'full-resync': announced,
+    error: unlessLocked(announced),
+    length: unexpected,
+    checksum: unexpected,
+    other: unexpected,
+  },
+  partial: {
+    ...ANY_PHASE,
     status: ask,
     continue: ask,
     'full-resync': ask,
-    // An error is not critical here: an older master may not know an option (docs/design/redis-rules.md, R2).
-    error: (phase, line, request) =>
-      whyNotServed(line.slice(1)) === 'unauthorized' ? notServed(phase, line) : ask(phase, line, request),
+    error: unlessLocked(ask),
     length: unexpected,
     checksum: unexpected,
     other: unexpected,
@@ -195,13 +217,17 @@ function fullResync(_phase: In<'psync'>, line: string): Step {
   return [next, []];
 }
 
-function snapshotBegins(phase: In<'length'>, line: string): Step {
+function snapshotBegins(phase: In<'length'>, line: string, request: LinkRequest): Step {
   // The word announces a checksum behind the snapshot; it stands here so that it does not depend on the lineage.
-  const match = /^\$(\d{1,14})( crc32)?$/.exec(line);
+  const match = /^\$(\d{1,14})( crc32(?: (\d{1,14}))?)?$/.exec(line);
   const length = Number(match?.[1]);
   if (match === null || length > MAX_SNAPSHOT_BYTES) return notLength(phase, line);
-  const [next, effects] = snapshotLeft(length, match[2] !== undefined);
-  return [next, [{ ...phase, kind: 'snapshot', length }, ...effects]];
+  const from = match[3] === undefined ? null : Number(match[3]);
+  const has = request.partial && isPartOf(request.partial, { ...phase, length }) ? request.partial.bytes : 0;
+  if (from !== null && from !== 0 && from !== has)
+    return failed(`this node has no such part: ${quoted(line)}`);
+  const [next, effects] = snapshotLeft(length - (from ?? 0), match[2] !== undefined);
+  return [next, [{ ...phase, kind: 'snapshot', length, from }, ...effects]];
 }
 
 function snapshotLeft(left: number, checksummed: boolean): Step {
@@ -248,6 +274,10 @@ function replconf({ listeningUrl: url, nodeId, keyspaceSchema, hash }: LinkReque
   const proof = hash === null ? [] : ['capa', hashCapability(hash)];
   const words = ['REPLCONF', ...who, ...CAPABILITIES, 'capa', schemaCapability(keyspaceSchema), ...proof];
   return { kind: 'send', words };
+}
+
+function partial(part: PartialSnapshot): LinkEffect {
+  return { kind: 'send', words: ['REPLCONF', 'snapshot', formatPartial(part)] };
 }
 
 function psync({ position, different, failover }: LinkRequest): LinkEffect {

@@ -11,6 +11,7 @@
 import type { SyncRequest } from './decide.ts';
 import { announcedHash } from './history-hash.ts';
 import { type Offset, parseOffset, parseRunId } from './position.ts';
+import { type PartialSnapshot, parsePartial } from './snapshot-terms.ts';
 import { canonicalUpstream, parseUpstream } from './upstream.ts';
 
 export type SessionState = {
@@ -20,6 +21,8 @@ export type SessionState = {
   readonly capabilities: readonly string[];
   /** ID of the process that the replica runs in: by it a node notices that it has dialled itself. */
   readonly nodeId: string | null;
+  /** The part of a snapshot that the replica has from an earlier connection; null: it has announced none. */
+  readonly partial: PartialSnapshot | null;
 };
 
 export type SessionEffect =
@@ -39,6 +42,7 @@ export const NEW_SESSION: SessionState = {
   listeningUrl: null,
   capabilities: [],
   nodeId: null,
+  partial: null,
 };
 
 /** The first state of a peer that has not shown yet that it may replicate. */
@@ -178,6 +182,13 @@ function replconf(state: SessionState, words: readonly string[]): Step {
         if (!NODE_ID.test(value)) return [state, [reply('-ERR node-id is not 1 to 64 printable characters')]];
         next = { ...next, nodeId: value };
         break;
+      case 'snapshot': {
+        const partial = parsePartial(value);
+        if (partial === null)
+          return [state, [reply('-ERR snapshot is not <run ID>:<offset>:<length>:<bytes>:<crc32>')]];
+        next = { ...next, partial };
+        break;
+      }
       case 'capa':
         // An unknown capability is fine, and the master has no use for it.
         if (value.length > MAX_CAPABILITY_LENGTH) break;

@@ -1,8 +1,9 @@
 /** What `KeyspaceFiles` and `SnapshotSink` promise, for a data folder and for the fake one of the simulation. */
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
+import { crc32 } from 'node:zlib';
 import { DamagedSnapshot } from '../../src/node/ports/failures.ts';
-import type { Keyspace } from '../../src/node/ports/keyspace.ts';
+import type { FrozenFile, Keyspace } from '../../src/node/ports/keyspace.ts';
 import type { KeyspaceFiles } from '../../src/node/ports/keyspace-files.ts';
 import type { KeptFile } from '../../src/node/ports/state-store.ts';
 import { offset, type Position } from '../../src/replication/position.ts';
@@ -139,6 +140,41 @@ export function describeKeyspaceFiles(name: string, make: (t: TestContext) => Pr
   });
 
   promise(
+    'a snapshot that goes on after its last whole part is the file that was sent, whatever had come behind that part',
+    async ({ files, keyspace }) => {
+      const writer = new KeyspaceWriter(keyspace);
+      await writer.write(...Array.from({ length: 30 }, (_, key) => set(`k${key}`, 'x'.repeat(100_000))));
+      const snapshot = await snapshotOf(keyspace);
+      const { partBytes } = await frozenOf(keyspace);
+      const sink = await files.receive(snapshot.bytes.length);
+      assert.deepEqual(await sink.rewind(), { bytes: 0, crc32: 0 });
+      let has = 0;
+      for (const cut of [partBytes - 1, partBytes, 2 * partBytes + 5, snapshot.bytes.length]) {
+        const wrong = Buffer.alloc(cut % partBytes, '?');
+        await sink.write([snapshot.bytes.subarray(has, cut - wrong.length), wrong]);
+        has = cut - wrong.length;
+        assert.deepEqual(await sink.rewind(), {
+          bytes: has,
+          crc32: crc32(snapshot.bytes.subarray(0, has)),
+        });
+      }
+      await sink.write([snapshot.bytes.subarray(has)]);
+      assert.deepEqual(await sink.finish(snapshot.position, snapshot.crc32), { empty: false });
+      const received = await files.open(sink.keyspaceNumber);
+      assert.deepEqual([...received.scan('', false, true)], [...keyspace.scan('', false, true)]);
+      await received.close();
+    },
+  );
+
+  promise('a snapshot that was cut off may be discarded', async ({ files }, snapshot) => {
+    const sink = await files.receive(snapshot.bytes.length);
+    await sink.write([snapshot.bytes.subarray(0, 200)]);
+    await sink.rewind();
+    await sink.discard();
+    await assert.rejects(files.open(sink.keyspaceNumber));
+  });
+
+  promise(
     'a file that is removed is gone, and removing it again does nothing',
     async ({ files }, snapshot) => {
       const number = await received(files, snapshot);
@@ -169,6 +205,13 @@ export function describeKeyspaceFiles(name: string, make: (t: TestContext) => Pr
       await files.removeKept(kept);
     },
   );
+}
+
+/** A frozen file that is released again: only its numbers are of use. */
+async function frozenOf(keyspace: Keyspace): Promise<FrozenFile> {
+  const frozen = await keyspace.freeze();
+  frozen.release();
+  return frozen;
 }
 
 async function snapshotOf(keyspace: Keyspace): Promise<Snapshot> {

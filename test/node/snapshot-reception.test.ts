@@ -1,6 +1,7 @@
 /** A full resync on the replica: what each event does to a snapshot in each state. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { KeptSnapshot } from '../../src/node/link/kept-snapshot.ts';
 import type { LinkContext } from '../../src/node/link/link-context.ts';
 import { type Outcome, SnapshotReception } from '../../src/node/link/snapshot-reception.ts';
 import { DamagedSnapshot } from '../../src/node/ports/failures.ts';
@@ -10,11 +11,13 @@ import { runId } from '../support/arbitraries.ts';
 
 const WANTED = { kind: 'adopted', isWanted: true } as const;
 const DISCARDED = { kind: 'discarded' } as const;
+const SNAPSHOT = { position: { runId: runId('a'), offset: offset(7) }, length: 3 };
 
 interface Stage {
   readonly reception: SnapshotReception;
   /** Names of the calls of the files, the adoption and the connection, and of the events of the log, in their order. */
   readonly calls: string[];
+  readonly kept: KeptSnapshot;
   /** Lets the check of the file end: well, or with this error. */
   checked(error?: Error): void;
   /** Lets the adoption come to its durable step. It fails as the real one does if nobody wants the snapshot any more. */
@@ -26,10 +29,15 @@ interface Behaviour {
   readonly accepted?: boolean;
   readonly writeError?: Error;
   readonly removeError?: Error;
+  /** The number of bytes that the master need not send; null: the master always sends all. */
+  readonly from?: number | null;
+  /** Bytes that the file keeps when the connection breaks; an error: the disk fails then. */
+  readonly whole?: number | Error;
 }
 
 /** A reception whose files and adoption wait for the test. */
-function stage({ objection, accepted = false, writeError, removeError }: Behaviour = {}): Stage {
+function stage(behaviour: Behaviour = {}): Stage {
+  const { objection, accepted = false, writeError, removeError, from = null, whole = 0 } = behaviour;
   const calls: string[] = [];
   const check = Promise.withResolvers<void>();
   const switching = Promise.withResolvers<void>();
@@ -41,6 +49,11 @@ function stage({ objection, accepted = false, writeError, removeError }: Behavio
     write: async () => {
       note('write');
       if (writeError !== undefined) throw writeError;
+    },
+    rewind: async () => {
+      note('rewind');
+      if (whole instanceof Error) throw whole;
+      return { bytes: whole, crc32: 5 };
     },
     finish: async () => {
       note('check');
@@ -65,21 +78,24 @@ function stage({ objection, accepted = false, writeError, removeError }: Behavio
     },
   };
   const context = {
-    world: { monotonic: () => 250 },
+    world: { monotonic: () => 250, after: () => () => undefined },
     log: { debug: note, info: note, warn: note, error: note },
     files: { receive: () => Promise.resolve(sink) },
     adoption,
   } as unknown as LinkContext;
+  const kept = new KeptSnapshot(context.world, context.log);
+  if (from) kept.keep({ partial: { ...SNAPSHOT, bytes: from, crc32: 4 }, sink });
   const reception = new SnapshotReception(context, {
     announced: {
       kind: 'snapshot',
-      position: { runId: runId('a'), offset: offset(7) },
+      ...SNAPSHOT,
+      from,
       reason: 'first-sync',
       lineage: null,
       announcedUrl: null,
       hash: null,
-      length: 3,
     },
+    kept,
     connection: { peer: 'ws://master:1', pause: () => note('pause'), resume: () => note('resume') },
     startedAt: 50,
     accepted: () => accepted,
@@ -88,6 +104,7 @@ function stage({ objection, accepted = false, writeError, removeError }: Behavio
   return {
     reception,
     calls,
+    kept,
     checked: (error) => (error === undefined ? check.resolve() : check.reject(error)),
     switched: () => switching.resolve(),
   };
@@ -174,6 +191,69 @@ test('a disk that does not take the bytes is reported at once, and fails the sna
   assert.equal(it.calls.at(-1), 'failed: cannot keep the snapshot: ENOSPC');
   it.reception.disconnected();
   assert.deepEqual(await it.reception.settled, DISCARDED);
+});
+
+test('a lost connection leaves the whole parts for the next one, if the master can send the rest alone', async () => {
+  const it = stage({ from: 0, whole: 2 });
+  it.reception.write(Buffer.from('ab'));
+  it.reception.disconnected();
+  assert.deepEqual(await it.reception.settled, { kind: 'kept', bytes: 2, isMore: true });
+  assert.deepEqual(it.kept.partial, { ...SNAPSHOT, bytes: 2, crc32: 5 });
+  assert.deepEqual(it.calls, ['full-resync', 'write', 'rewind']);
+});
+
+test('a snapshot goes on in the file of the connection before, and counts its bytes', async () => {
+  const it = stage({ from: 2, whole: 2 });
+  assert.deepEqual(it.reception.progress, { received: 2, total: 3 });
+  it.reception.write(Buffer.from('c'));
+  await settle();
+  assert.equal(it.kept.partial, null);
+  it.reception.finish(null);
+  it.checked();
+  it.switched();
+  assert.deepEqual(await it.reception.settled, WANTED);
+  assert.equal(it.reception.report.resumedBytes, 2);
+});
+
+test('a connection that brings nothing new does not count as one that has brought something', async () => {
+  const it = stage({ from: 2, whole: 2 });
+  it.reception.disconnected();
+  assert.deepEqual(await it.reception.settled, { kind: 'kept', bytes: 2, isMore: false });
+});
+
+test('a lost connection that has brought no whole part leaves nothing', async () => {
+  const it = stage({ from: 0, whole: 0 });
+  it.reception.write(Buffer.from('a'));
+  it.reception.disconnected();
+  assert.deepEqual(await it.reception.settled, DISCARDED);
+  assert.deepEqual([it.kept.partial, it.calls.at(-1)], [null, 'remove']);
+});
+
+test('a disk that fails when the connection breaks leaves nothing, and the log says so', async () => {
+  const it = stage({ from: 0, whole: new Error('EIO') });
+  it.reception.write(Buffer.from('ab'));
+  it.reception.disconnected();
+  assert.deepEqual(await it.reception.settled, DISCARDED);
+  assert.deepEqual(it.calls.slice(-2), ['snapshot-not-kept', 'remove']);
+});
+
+test('a snapshot that is given up while its connection is being lost is not kept', async () => {
+  const it = stage({ from: 0, whole: 2 });
+  it.reception.write(Buffer.from('ab'));
+  it.reception.disconnected();
+  it.reception.giveUp();
+  assert.deepEqual(await it.reception.settled, DISCARDED);
+  assert.deepEqual([it.kept.partial, it.calls.at(-1)], [null, 'remove']);
+});
+
+test('a snapshot that fails after it was resumed leaves nothing to resume', async () => {
+  const it = stage({ from: 2 });
+  it.reception.write(Buffer.from('c'));
+  await settle();
+  it.reception.finish(1);
+  it.checked(new Error('it is not what the master has sent'));
+  assert.equal((await it.reception.settled).kind, 'failed');
+  assert.deepEqual([it.kept.partial, it.calls.at(-1)], [null, 'remove']);
 });
 
 type Event = 'disconnected' | 'giveUp';

@@ -161,6 +161,7 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'store/keyspace/applier.ts': [1, 'on the thread of the applier'],
   'store/fault-point.ts': [1, 'in tests only, and it waits for a timer each time'],
   'store/state/gate.ts': [1, 'it waits for a commit of some microseconds'],
+  'store/keyspace/incoming-file.ts': [1, 'it waits for the disk in each round'],
   'store/keyspace/incoming-file-thread.ts': [1, 'on a thread of its own'],
   'store/keyspace/file-reader.ts': [1, 'a page has a limit'],
   'store/keyspace/keyspace-file.ts': [1, 'tidying waits for the thread of the applier in each round'],

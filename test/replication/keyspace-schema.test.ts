@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { schemaCapability, schemaRefusal } from '../../src/replication/keyspace-schema.ts';
 import { whyNotServed } from '../../src/replication/link-step.ts';
+import { schemaCapability, schemaRefusal } from '../../src/replication/snapshot-terms.ts';
 
 for (const [capabilities, refused] of [
   [[], null],

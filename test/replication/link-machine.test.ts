@@ -3,8 +3,9 @@ import test from 'node:test';
 import fc from 'fast-check';
 import { LinkMachine } from '../../src/replication/link-machine.ts';
 import type { AnsweredLineage, LinkEffect, NotServed } from '../../src/replication/link-phases.ts';
-import { MAX_LINE_BYTES, MAX_SNAPSHOT_BYTES } from '../../src/replication/link-step.ts';
+import { MAX_LINE_BYTES } from '../../src/replication/link-step.ts';
 import { offset, type Position } from '../../src/replication/position.ts';
+import { MAX_SNAPSHOT_BYTES, type PartialSnapshot } from '../../src/replication/snapshot-terms.ts';
 import { anyCuts, cutAt, everySplit, runId } from '../support/arbitraries.ts';
 
 const A = runId('a');
@@ -15,7 +16,7 @@ const AT_50: Position = { runId: A, offset: offset(50) };
 /** What the machine says by itself when the master is content with PING and REPLCONF. */
 const GREETED = '+PONG\r\n+OK\r\n';
 const CAPABILITIES =
-  'capa psync2 capa sqlite capa lineage capa snapshot-crc32 capa announced-url capa public-url capa history-hash capa keyspace-3';
+  'capa psync2 capa sqlite capa lineage capa snapshot-crc32 capa snapshot-resume capa announced-url capa public-url capa history-hash capa keyspace-3';
 const ANNOUNCED = ['node-id', 'n1', ...CAPABILITIES.split(' ')];
 const REPLCONF = send('REPLCONF', ...ANNOUNCED);
 const ASKED_51 = [REPLCONF, send('PSYNC', A, '51')];
@@ -210,6 +211,17 @@ const CONVERSATIONS: readonly Conversation[] = [
     ],
   ),
   [
+    'a master that can send the rest alone later says so, and sends all bytes',
+    null,
+    `${GREETED}+FULLRESYNC ${A} 7\r\n$3 crc32 0\r\nabc$crc32 00c0ffee\r\n`,
+    [
+      ...ASKED_FIRST,
+      snapshot(A, 7, null, 3, null, null, null, 0),
+      { kind: 'snapshot-bytes', bytes: Buffer.from('abc') },
+      snapshotEnd(0x00c0ffee),
+    ],
+  ],
+  [
     'a snapshot that has not come completely has not ended',
     null,
     `${GREETED}+FULLRESYNC ${A} 7\r\n$4\r\nabc`,
@@ -286,6 +298,11 @@ const CONVERSATIONS: readonly Conversation[] = [
     '$5  crc32',
     '$5 crc64',
     '$5 crc32 x',
+    '$5 crc32 -1',
+    '$5 crc32 1',
+    '$5 crc32 5',
+    '$5 crc32 0 0',
+    '$5 crc32 999999999999999',
     `$${MAX_SNAPSHOT_BYTES + 1}`,
     `+FULLRESYNC ${A} 7`,
   ].map(
@@ -386,6 +403,59 @@ test('it says where it can be reached itself, when it knows', () => {
   ]);
 });
 
+const PART: PartialSnapshot = {
+  position: { runId: A, offset: offset(7) },
+  length: 5,
+  bytes: 3,
+  crc32: 0xc0ffee,
+};
+const PART_WORD = `${A}:7:5:3:00c0ffee`;
+
+/** @returns what a node with `PART` sends, in one line each, and the other effects */
+function withPart(received: string): readonly unknown[] {
+  const link = machine(null, null, PART);
+  const effects = [...link.start(), ...link.receive(Buffer.from(received))];
+  return effects.map((effect) => (effect.kind === 'send' ? effect.words.join(' ') : effect));
+}
+
+for (const answer of ['+OK', '-ERR Unrecognized REPLCONF option: snapshot']) {
+  test(`a part of a snapshot is announced before PSYNC, and ${answer} does not end the conversation`, () => {
+    const said = withPart(`${GREETED}${answer}\r\n`);
+    assert.deepEqual(said.slice(2), [`REPLCONF snapshot ${PART_WORD}`, 'PSYNC ? -1']);
+  });
+}
+
+test('only the bytes come that the part lacks, and then the checksum of all', () => {
+  const answer = `+OK\r\n+FULLRESYNC ${A} 7\r\n$5 crc32 3\r\nde$crc32 00000001\r\n`;
+  assert.deepEqual(withPart(GREETED + answer).slice(4), [
+    snapshot(A, 7, null, 5, null, null, null, 3),
+    { kind: 'snapshot-bytes', bytes: Buffer.from('de') },
+    snapshotEnd(1),
+  ]);
+});
+
+test('a master that has lost the snapshot sends another one as a whole', () => {
+  const answer = `+OK\r\n+FULLRESYNC ${B} 9\r\n$2 crc32 0\r\nxy$crc32 00000001\r\n`;
+  assert.deepEqual(withPart(GREETED + answer).slice(4), [
+    snapshot(B, 9, null, 2, null, null, null, 0),
+    { kind: 'snapshot-bytes', bytes: Buffer.from('xy') },
+    snapshotEnd(1),
+  ]);
+});
+
+for (const [what, position, length] of [
+  ['another run ID', `${B} 7`, '$5 crc32 3'],
+  ['another offset', `${A} 8`, '$5 crc32 3'],
+  ['another length', `${A} 7`, '$6 crc32 3'],
+  ['more bytes than it has', `${A} 7`, '$5 crc32 4'],
+  ['fewer bytes than it has', `${A} 7`, '$5 crc32 2'],
+]) {
+  test(`the rest of a snapshot of ${what} is a protocol error`, () => {
+    const said = withPart(`${GREETED}+OK\r\n+FULLRESYNC ${position}\r\n${length}\r\n`);
+    assert.equal((said.at(-1) as LinkEffect).kind, 'protocol-error');
+  });
+}
+
 test('the largest snapshot that is taken has 2^44 bytes', () => {
   const effects = machine(null).receive(
     Buffer.from(`${GREETED}+FULLRESYNC ${A} 7\r\n$${MAX_SNAPSHOT_BYTES}\r\n`),
@@ -393,7 +463,11 @@ test('the largest snapshot that is taken has 2^44 bytes', () => {
   assert.deepEqual(effects.at(-1), snapshot(A, 7, null, 2 ** 44));
 });
 
-function machine(position: Position | null, hash: bigint | null = null): LinkMachine {
+function machine(
+  position: Position | null,
+  hash: bigint | null = null,
+  partial: PartialSnapshot | null = null,
+): LinkMachine {
   return new LinkMachine({
     position,
     hash,
@@ -401,6 +475,7 @@ function machine(position: Position | null, hash: bigint | null = null): LinkMac
     nodeId: 'n1',
     keyspaceSchema: 3,
     failover: false,
+    partial,
   });
 }
 
@@ -449,6 +524,7 @@ function snapshot(
   lineage: AnsweredLineage = null,
   announcedUrl: string | null = null,
   hash: bigint | null = null,
+  from: number | null = null,
 ): LinkEffect {
   return {
     kind: 'snapshot',
@@ -458,6 +534,7 @@ function snapshot(
     announcedUrl,
     hash,
     length,
+    from,
   };
 }
 

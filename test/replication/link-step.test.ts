@@ -25,6 +25,7 @@ const REQUEST: LinkRequest = {
 const LINE_PHASES: { readonly [K in LinePhase]: In<K> } = {
   ping: { kind: 'ping' },
   replconf: { kind: 'replconf' },
+  partial: { kind: 'partial' },
   psync: { kind: 'psync' },
   length: {
     kind: 'length',
@@ -68,6 +69,17 @@ const ON_LINE: { readonly [K in LinePhase]: { readonly [L in LineKind]: Outcome 
   },
   replconf: {
     empty: ['replconf'],
+    status: ['psync', 'send'],
+    continue: ['psync', 'send'],
+    'full-resync': ['psync', 'send'],
+    error: ['psync', 'send'],
+    length: BROKEN,
+    checksum: BROKEN,
+    other: BROKEN,
+    'too-long': BROKEN,
+  },
+  partial: {
+    empty: ['partial'],
     status: ['psync', 'send'],
     continue: ['psync', 'send'],
     'full-resync': ['psync', 'send'],

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import type { SyncRequest } from '../../src/replication/decide.ts';
+import { offset } from '../../src/replication/position.ts';
 import {
   authStep,
   type CommandKind,
@@ -49,6 +50,7 @@ test('a replica says hello, announces itself, asks, and acknowledges', () => {
     listeningUrl: 'ws://replica:7796',
     nodeId: 'n1',
     capabilities: ['psync2', 'sqlite'],
+    partial: null,
   });
 });
 
@@ -110,6 +112,31 @@ const NOT_AN_INTEGER = '-ERR value is not an integer or out of range';
 const NOT_A_URL = '-ERR listening-url is no URL of the form ws://HOST:PORT';
 const NOT_AN_ID = '-ERR node-id is not 1 to 64 printable characters';
 /** What a replica that means no good would have shown in INFO, or dialled after a hand-over. */
+const NOT_A_PART = '-ERR snapshot is not <run ID>:<offset>:<length>:<bytes>:<crc32>';
+/** What a hostile replica may say that it has of a snapshot. */
+const NOT_PARTS = [
+  '',
+  'all',
+  `${A}:7`,
+  `${A}:7:900:512`,
+  `${A}:7:900:512:c0ffee`,
+  `${A}:7:900:512:00c0ffee:1`,
+  `${A}:7:900:0:00c0ffee`,
+  `${A}:7:900:901:00c0ffee`,
+  `${A}:7:900:-1:00c0ffee`,
+  `${A}:-7:900:512:00c0ffee`,
+  `${A}:7:900:1e2:00c0ffee`,
+  `${A}:7:900:0512:00c0ffee`,
+  `${A}:7:99999999999999:512:00c0ffee`,
+  `${A}:7:999999999999999999999999:512:00c0ffee`,
+  `${A}:99999999999999999999:900:512:00c0ffee`,
+  `${A}:9999999999999999:900:512:00c0ffee`,
+  `${A.slice(1)}:7:900:512:00c0ffee`,
+  `?:7:900:512:00c0ffee`,
+  `${A}:7:900:512:00c0ffee\r\n+OK`,
+  `${A}:7:900:${'9'.repeat(8_000)}:00c0ffee`,
+];
+
 const NOT_URLS = [
   'nonsense',
   'http://h:1',
@@ -153,6 +180,7 @@ for (const [line, answer] of [
   ['REPLCONF node-id ', NOT_AN_ID],
   [`REPLCONF node-id ${'x'.repeat(65)}`, NOT_AN_ID],
   ['REPLCONF node-id a\r\nslave1:x', NOT_AN_ID],
+  ...NOT_PARTS.map((part) => [`REPLCONF snapshot ${part}`, NOT_A_PART] as const),
 ] as const) {
   test(`${JSON.stringify(line.slice(0, 60))} is answered ${JSON.stringify(answer)} and changes nothing`, () => {
     assert.deepEqual(converse(line), { state: NEW_SESSION, effects: [reply(answer)] });
@@ -161,6 +189,20 @@ for (const [line, answer] of [
 
 test('options before an unknown option are not kept either', () => {
   assert.deepEqual(converse('REPLCONF node-id n1 colour red').state, NEW_SESSION);
+});
+
+test('the part of a snapshot that a replica announces last is the one that counts', () => {
+  const { state, effects } = converse(
+    `REPLCONF snapshot ${A}:7:900:512:00c0ffee`,
+    `REPLCONF snapshot ${A}:8:900:900:ffffffff`,
+  );
+  assert.deepEqual(state.partial, {
+    position: { runId: A, offset: offset(8) },
+    length: 900,
+    bytes: 900,
+    crc32: 0xffffffff,
+  });
+  assert.deepEqual(effects, [reply('+OK'), reply('+OK')]);
 });
 
 test('an unknown capability is fine', () => {

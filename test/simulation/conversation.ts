@@ -81,8 +81,8 @@ export class Conversation {
 
   #take(line: string, phase: Phase): void {
     if (phase.kind === 'length') {
-      const [length = '', word] = line.slice(1).split(' ');
-      this.#snapshotLeft(phase.position, Number(length), word === 'crc32');
+      const [length = '', word, from = '0'] = line.slice(1).split(' ');
+      this.#snapshotLeft(phase.position, Number(length) - Number(from), word === 'crc32');
       return;
     }
     if (phase.kind === 'checksum') {

@@ -7,7 +7,7 @@ import type { KeptFile } from '../../src/node/ports/state-store.ts';
 import type { Position } from '../../src/replication/position.ts';
 import type { Disk, KeyspaceImage } from './disk.ts';
 import { FakeKeyspace } from './fake-keyspace.ts';
-import { decodeImage } from './keyspace-image.ts';
+import { decodeImage, IMAGE_PART_BYTES } from './keyspace-image.ts';
 import type { Life } from './process.ts';
 
 /** How long opening, writing and renaming take, on average. */
@@ -100,6 +100,14 @@ class FakeSink implements SnapshotSink {
   async write(parts: readonly Buffer[]): Promise<void> {
     await this.#process.pause(FILE_MS);
     this.#process.change('receive', () => this.#parts.push(...parts));
+  }
+
+  async rewind(): Promise<{ readonly bytes: number; readonly crc32: number }> {
+    await this.#process.pause(FILE_MS);
+    const came = Buffer.concat(this.#parts);
+    const whole = came.subarray(0, came.length - (came.length % IMAGE_PART_BYTES));
+    this.#parts = [whole];
+    return { bytes: whole.length, crc32: crc32(whole) };
   }
 
   async finish(expected: Position, sum: number | null): Promise<{ readonly empty: boolean }> {

@@ -23,7 +23,7 @@ import type {
 import type { Position } from '../../src/replication/position.ts';
 import { StreamDecoder } from '../../src/stream/decoder.ts';
 import type { Disk, KeyspaceImage } from './disk.ts';
-import { addDigests, applyCommand, encodeImage, entryDigest } from './keyspace-image.ts';
+import { addDigests, applyCommand, encodeImage, entryDigest, IMAGE_PART_BYTES } from './keyspace-image.ts';
 import type { Life } from './process.ts';
 import { written } from './written.ts';
 
@@ -144,6 +144,7 @@ export class FakeKeyspace implements Keyspace {
     return {
       position,
       length: file.length,
+      partBytes: IMAGE_PART_BYTES,
       heldBytes: () => 0,
       read: (at, into) => this.#tracked(this.#readFrozen(token, file, at, into)),
       copyTo: () => {
@@ -212,7 +213,7 @@ export class FakeKeyspace implements Keyspace {
   }
 
   async #readFrozen(token: object, file: Buffer, at: number, into: Buffer): Promise<void> {
-    await this.#process.pause(this.#readMs);
+    await this.#process.pause((this.#readMs * into.length) / file.length);
     // From then on a checkpoint may write into the file.
     if (!this.#frozen.has(token)) this.#blame('a snapshot was read from a file that was thawed');
     file.copy(into, 0, at);

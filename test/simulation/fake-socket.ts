@@ -63,7 +63,8 @@ export class FakeSocket implements StreamSocket {
       return;
     }
     this.#sending(bytes);
-    this.#out.push({ kind: 'data', bytes }, taken);
+    // The sender may use the buffer anew as soon as the operating system has taken it.
+    this.#out.push({ kind: 'data', bytes: Buffer.from(bytes) }, taken);
   }
 
   ping(text = ''): void {

@@ -29,6 +29,7 @@ export interface SessionsAnswer {
         | 'refused'
         | 'full-resync'
         | 'partial-resync'
+        | 'snapshot-resumed'
         | 'snapshot-sent'
         | 'session-ended'
         | 'session-closed';

@@ -129,6 +129,18 @@ export const REPLICATION: readonly Metric[] = [
     read: ({ node }) => value(node.sessions.snapshotBytes),
   },
   {
+    name: 'psyncd_snapshot_resumes_total',
+    help: 'Snapshots that this node went on with where a connection had broken, instead of sending them again',
+    kind: 'counter',
+    read: ({ node }) => value(node.sessions.resumes),
+  },
+  {
+    name: 'psyncd_snapshot_resumed_bytes_total',
+    help: 'Bytes of these snapshots that replicas had from an earlier connection, so that they were not sent again',
+    kind: 'counter',
+    read: ({ node }) => value(node.sessions.resumedBytes),
+  },
+  {
     name: 'psyncd_upstream_up',
     help: '1 if a replica receives the stream of its master, else 0; absent on a master',
     kind: 'gauge',

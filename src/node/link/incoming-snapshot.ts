@@ -3,6 +3,7 @@ import type { FullResyncReason } from '../../replication/decide.ts';
 import type { AnsweredLineage, LinkEffect } from '../../replication/link-phases.ts';
 import type { Position } from '../../replication/position.ts';
 import type { SnapshotSink } from '../ports/keyspace-files.ts';
+import type { Unfinished } from './kept-snapshot.ts';
 import type { MasterConnection } from './master-connection.ts';
 
 /** A snapshot that has arrived, was checked, and could take over. */
@@ -22,12 +23,12 @@ const MAX_UNWRITTEN_BYTES = 8 * 1024 * 1024;
 
 export class IncomingSnapshot {
   readonly announced: LinkEffect & { kind: 'snapshot' };
-  /** Bytes that have come. */
-  received = 0;
+  /** Bytes that have come, on this connection and the ones before. */
+  received: number;
   readonly #sink: Promise<SnapshotSink>;
   readonly #connection: Pick<MasterConnection, 'pause' | 'resume'>;
   readonly #failed: (error: Error) => void;
-  /** Whether all bytes have come: the socket stays paused then until the snapshot has taken over. */
+  /** Whether no more bytes come: the socket stays as it is then. */
   #complete = false;
   /** Bytes that have come and that the disk has not been given. */
   #waiting: Buffer[] = [];
@@ -43,6 +44,7 @@ export class IncomingSnapshot {
     failed: (error: Error) => void;
   }) {
     this.announced = parts.announced;
+    this.received = parts.announced.from ?? 0;
     this.#sink = parts.sink;
     this.#connection = parts.connection;
     this.#failed = parts.failed;
@@ -71,6 +73,20 @@ export class IncomingSnapshot {
     const { position, lineage, hash, reason } = this.announced;
     const { empty } = await sink.finish(position, crc32);
     return { keyspaceNumber: sink.keyspaceNumber, position, lineage, hash, reason, empty };
+  }
+
+  /**
+   * Stops receiving, and waits for the disk.
+   * @returns the part that the next connection can go on from, maybe of no bytes
+   * @throws Error of the disk
+   */
+  async suspend(): Promise<Unfinished> {
+    this.#complete = true;
+    await this.#writing;
+    if (this.#error !== null) throw this.#error;
+    const sink = await this.#sink;
+    const { position, length } = this.announced;
+    return { partial: { position, length, ...(await sink.rewind()) }, sink };
   }
 
   /** Removes the file. */

@@ -11,6 +11,7 @@ import { msSince } from '../elapsed.ts';
 import { messageOf, StorageError } from '../ports/failures.ts';
 import type { World } from '../ports/world.ts';
 import { logUnexpected, ownedWorld, unattended } from '../unattended.ts';
+import type { KeptSnapshot } from './kept-snapshot.ts';
 import type { AttemptEnd, AttemptEvents, LinkContext } from './link-context.ts';
 import { MasterConnection } from './master-connection.ts';
 import { ReceivedStream } from './received-stream.ts';
@@ -25,20 +26,26 @@ export class LinkAttempt {
   readonly #events: AttemptEvents;
   readonly #startedAt: number;
   readonly #machine: LinkMachine;
+  readonly #kept: KeptSnapshot;
   readonly #connection: MasterConnection;
   readonly #stream: ReceivedStream;
   /** The full resync of this connection; null: there is none, or its snapshot has taken over. */
   #reception: SnapshotReception | null = null;
 
-  /** Dials. @param url the master, `ws://HOST:PORT` */
-  constructor(context: LinkContext, url: string, events: AttemptEvents) {
+  /**
+   * Dials.
+   * @param url the master, `ws://HOST:PORT`
+   * @param kept has the part of a snapshot that the attempts before have brought, and keeps it for the next one
+   */
+  constructor(context: LinkContext, url: string, events: AttemptEvents, kept: KeptSnapshot) {
     const mistaken = (error: unknown): void => this.#mistaken(error);
     const world = ownedWorld(context.world, mistaken);
     this.#context = context;
     this.#world = world;
     this.#events = events;
     this.#startedAt = world.monotonic();
-    this.#machine = new LinkMachine(context.request());
+    this.#kept = kept;
+    this.#machine = new LinkMachine({ ...context.request(), partial: kept.partial });
     const connection = new MasterConnection({
       world,
       dial: context.dial,
@@ -150,6 +157,7 @@ export class LinkAttempt {
   }
 
   #continue({ runId, lacking, lineage, announcedUrl, hash }: LinkEffect & { kind: 'continue' }): void {
+    this.#kept.dropSoon();
     this.#events.announced(this.#connection.urlOf(announcedUrl));
     this.#context.continued(runId, lineage, hash);
     this.#context.log.info('partial-resync', { url: this.#connection.peer, runId, bytes: lacking });
@@ -165,6 +173,7 @@ export class LinkAttempt {
       announced,
       startedAt: this.#startedAt,
       connection: this.#connection,
+      kept: this.#kept,
       accepted: () => this.#events.accepted(),
       failed: (detail) => this.#abort(CloseCode.goingAway, detail),
     });
@@ -200,9 +209,10 @@ export class LinkAttempt {
       case 'failed':
         this.#abort(CloseCode.goingAway, outcome.detail);
         break;
+      case 'kept':
       case 'discarded':
         // Only a connection that is over gives its snapshot up.
-        throw new Error('the snapshot was discarded while its connection was open');
+        throw new Error('the snapshot ended while its connection was open');
     }
   }
 
@@ -261,9 +271,18 @@ export class LinkAttempt {
       this.#events.ended(endAfter(outcome));
       return;
     }
+    if (outcome?.kind === 'kept' && outcome.isMore) this.#events.stable();
     const late = outcome?.kind === 'failed' ? outcome.detail : this.#keepEarly(outcome);
-    const details = [end.detail, failure?.message ?? null, late].filter((each) => each !== null);
+    const details = [end.detail, failure?.message ?? null, late, this.#keptDetail].filter(
+      (each) => each !== null,
+    );
     this.#events.ended({ kind: end.kind, detail: details.join('; ') });
+  }
+
+  /** How much of a snapshot the next connection need not bring; null: nothing is kept. */
+  get #keptDetail(): string | null {
+    const { partial } = this.#kept;
+    return partial === null ? null : `${partial.bytes} of ${partial.length} bytes of the snapshot are kept`;
   }
 
   /** Commits the stream behind a snapshot that took over without the connection. @returns a problem with that, or null */

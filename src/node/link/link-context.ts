@@ -31,6 +31,8 @@ export interface SyncReport {
   /** Size of the snapshot, or of the part of the stream that this node lacked; null: the master did not tell. */
   readonly bytes: number | null;
   readonly durationMs: number;
+  /** Bytes of the snapshot that earlier connections had brought; absent: none. */
+  readonly resumedBytes?: number;
 }
 
 /** Counts of all links since the node started. */

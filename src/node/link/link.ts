@@ -16,8 +16,9 @@ import { UnusableTls } from '../ports/stream-socket.ts';
 import type { World } from '../ports/world.ts';
 import { logUnexpected, ownedWorld, unattended } from '../unattended.ts';
 import { chainProblem } from './chain.ts';
+import { KeptSnapshot } from './kept-snapshot.ts';
 import { LinkAttempt } from './link-attempt.ts';
-import type { AttemptEnd, Lag, LinkContext, LinkState, SyncReport } from './link-context.ts';
+import type { AttemptEnd, AttemptEvents, Lag, LinkContext, LinkState, SyncReport } from './link-context.ts';
 
 export interface LinkStatus {
   readonly url: string;
@@ -78,10 +79,13 @@ export class Link {
   #accepted = false;
   /** Damaged snapshots in a row. */
   #damagedSnapshots = 0;
+  /** The part of a snapshot that the connections have brought so far. */
+  readonly #kept: KeptSnapshot;
 
   constructor(context: LinkContext, url: string) {
     this.#context = context;
     this.#world = ownedWorld(context.world, (error) => this.#mistaken(error));
+    this.#kept = new KeptSnapshot(this.#world, context.log);
     this.url = url;
     this.#downSince = context.world.monotonic();
   }
@@ -163,6 +167,7 @@ export class Link {
     const attempt = this.#attempt;
     this.#attempt = null;
     await attempt?.stop();
+    await this.#kept.drop();
   }
 
   #dial(): void {
@@ -179,7 +184,7 @@ export class Link {
   }
 
   #newAttempt(): LinkAttempt {
-    const attempt: LinkAttempt = new LinkAttempt(this.#context, this.url, {
+    const events: AttemptEvents = {
       state: (state) => {
         this.#state = state;
         this.#context.log.debug('link-state', { url: this.url, state });
@@ -214,7 +219,8 @@ export class Link {
       ended: (end) => {
         if (this.#attempt === attempt) this.#ended(end);
       },
-    });
+    };
+    const attempt = new LinkAttempt(this.#context, this.url, events, this.#kept);
     return attempt;
   }
 

@@ -2,13 +2,15 @@
  * A full resync on the replica, from the master's answer to the moment when the snapshot has taken over or nothing is left of it.
  *
  *   receiving ──all bytes have come──► checking ───► adopting ──► adopted
- *       │                                 ├──► refused   ├──► failed
- *       │                                 └──► damaged   │
- *       └───────────────── giveUp ────────┴──────────────┴──► unwanted ──► discarded
+ *       │ │                               ├──► refused   ├──► failed
+ *       │ └──disconnected──► suspending ──│──────────────│──► kept
+ *       │                        │        └──► damaged   │
+ *       └───────────── giveUp ───┴────────┴──────────────┴──► unwanted ──► discarded
  *
  * 1. receiving: `IncomingSnapshot` writes the bytes into a new keyspace file, as fast as the disk takes them.
  * 2. checking: a thread checks the file, and `Adoption` says whether it may replace the data of this node.
  * 3. adopting: `Adoption` opens the file, and makes it the keyspace of this node in one durable step.
+ * If the connection is lost while the bytes come, `KeptSnapshot` keeps those that have come for the next connection.
  *
  * The node serves its old data until that step. From `checking` on it does not need the connection: the snapshot takes over even
  * if the connection is lost. `giveUp` prevents it until the durable step.
@@ -18,10 +20,11 @@ import { msSince } from '../elapsed.ts';
 import { DamagedSnapshot, messageOf } from '../ports/failures.ts';
 import { unattended } from '../unattended.ts';
 import { IncomingSnapshot } from './incoming-snapshot.ts';
+import type { KeptSnapshot } from './kept-snapshot.ts';
 import type { LinkContext, SyncReport } from './link-context.ts';
 import type { MasterConnection } from './master-connection.ts';
 
-/** The end of a full resync. Unless the node has adopted the snapshot, nothing of it is left. */
+/** The end of a full resync. Unless the node has adopted the snapshot or keeps a part of it, nothing of it is left. */
 export type Outcome =
   /** `isWanted`: false if somebody gave the snapshot up too late. */
   | { readonly kind: 'adopted'; readonly isWanted: boolean }
@@ -30,13 +33,17 @@ export type Outcome =
   /** `asSent`: whether the master has sent the file like that. */
   | { readonly kind: 'damaged'; readonly detail: string; readonly asSent: boolean }
   | { readonly kind: 'failed'; readonly detail: string }
-  /** Somebody gave the snapshot up, or the connection was lost before the last byte. */
+  /** The connection was lost; the next one goes on after `bytes`. `isMore`: whether this connection has brought some of them. */
+  | { readonly kind: 'kept'; readonly bytes: number; readonly isMore: boolean }
+  /** Somebody gave the snapshot up, or the connection was lost before anything could be kept. */
   | { readonly kind: 'discarded' };
 
 type State =
   | { readonly kind: 'receiving' }
   | { readonly kind: 'checking' }
   | { readonly kind: 'adopting' }
+  /** The connection is lost: the disk takes the bytes that have come. */
+  | { readonly kind: 'suspending' }
   /** The snapshot is discarded as soon as nothing uses its file. */
   | { readonly kind: 'unwanted' }
   | Outcome;
@@ -45,17 +52,21 @@ const IS_END: { readonly [K in State['kind']]: boolean } = {
   receiving: false,
   checking: false,
   adopting: false,
+  suspending: false,
   unwanted: false,
   adopted: true,
   refused: true,
   damaged: true,
   failed: true,
+  kept: true,
   discarded: true,
 };
 
 interface SnapshotReceptionParts {
   readonly announced: LinkEffect & { kind: 'snapshot' };
   readonly connection: Pick<MasterConnection, 'peer' | 'pause' | 'resume'>;
+  /** Has the part of the snapshot that an earlier connection has brought, and gets the one of this connection if that breaks. */
+  readonly kept: KeptSnapshot;
   /** Moment of the monotonic clock at which this node dialled. */
   readonly startedAt: number;
   /** Whether a user has allowed this snapshot, whatever it brings. */
@@ -76,7 +87,8 @@ export class SnapshotReception {
   #early: Buffer[] = [];
 
   constructor(context: LinkContext, parts: SnapshotReceptionParts) {
-    const { announced, connection } = parts;
+    const { announced, connection, kept } = parts;
+    const from = announced.from ?? 0;
     const { promise, resolve } = Promise.withResolvers<Outcome>();
     this.settled = promise;
     this.#settle = resolve;
@@ -86,9 +98,10 @@ export class SnapshotReception {
       url: connection.peer,
       reason: announced.reason,
       bytes: announced.length,
+      ...(from === 0 ? {} : { resumedBytes: from }),
     });
     this.#incoming = new IncomingSnapshot({
-      sink: context.files.receive(announced.length),
+      sink: kept.fileFor(announced, context.files),
       announced,
       connection,
       failed: (error) => parts.failed(`cannot keep the snapshot: ${error.message}`),
@@ -104,7 +117,8 @@ export class SnapshotReception {
   get report(): SyncReport {
     const { announced, startedAt } = this.#parts;
     const durationMs = msSince(this.#context.world, startedAt);
-    return { kind: 'full', reason: announced.reason, bytes: announced.length, durationMs };
+    const { from, length: bytes, reason } = announced;
+    return { kind: 'full', reason, bytes, durationMs, ...(from ? { resumedBytes: from } : {}) };
   }
 
   /** Whether all bytes have come, and the snapshot may still take over. */
@@ -138,18 +152,24 @@ export class SnapshotReception {
     this.#endWith(this.#takeOver(crc32));
   }
 
-  /** The connection is gone: half a snapshot is of no use. */
+  /** The connection is gone: the next one goes on with the snapshot, if the master can send the rest of one. */
   disconnected(): void {
-    if (this.#state.kind === 'receiving') this.giveUp();
+    if (this.#state.kind !== 'receiving') return;
+    if (this.#parts.announced.from === null) {
+      this.giveUp();
+      return;
+    }
+    this.#state = { kind: 'suspending' };
+    this.#endWith(this.#suspend());
   }
 
   /** This node does not want the snapshot any more. */
   giveUp(): void {
     if (this.#isOver || this.#state.kind === 'unwanted') return;
-    const isComplete = this.goesOnAlone;
+    const isBusy = this.#state.kind !== 'receiving';
     this.#state = { kind: 'unwanted' };
-    // A complete one is discarded where `#takeOver` finds that nobody wants it.
-    if (!isComplete) this.#endWith(this.#discard().then(() => ({ kind: 'discarded' })));
+    // `#takeOver` and `#suspend` discard it when they find that nobody wants it.
+    if (!isBusy) this.#endWith(this.#discard().then(() => ({ kind: 'discarded' })));
   }
 
   get #isOver(): boolean {
@@ -165,7 +185,7 @@ export class SnapshotReception {
       this.#state = outcome;
       this.#settle(outcome);
     });
-    // Neither `#takeOver` nor `#discard` rejects.
+    // Neither `#takeOver` nor `#suspend` nor `#discard` rejects.
     unattended(ended, (error) => this.#settle(failureOf(error)));
   }
 
@@ -186,6 +206,22 @@ export class SnapshotReception {
       await this.#discard();
       return failureOf(error);
     }
+  }
+
+  async #suspend(): Promise<Outcome> {
+    const { announced, kept } = this.#parts;
+    try {
+      const unfinished = await this.#incoming.suspend();
+      const { bytes } = unfinished.partial;
+      if (this.#isWanted && bytes > 0) {
+        kept.keep(unfinished);
+        return { kind: 'kept', bytes, isMore: bytes > (announced.from ?? 0) };
+      }
+    } catch (error) {
+      this.#context.log.warn('snapshot-not-kept', { error: messageOf(error) });
+    }
+    await this.#discard();
+    return { kind: 'discarded' };
   }
 
   /**

@@ -10,6 +10,11 @@ export interface SnapshotSink {
   /** Resolves when the bytes are written, and more may come. */
   write(parts: readonly Buffer[]): Promise<void>;
   /**
+   * Forgets what came behind the last whole part, because the rest of the snapshot comes on another connection.
+   * @returns the number of bytes that stay, and their CRC-32 as they were read back; what is written next follows them
+   */
+  rewind(): Promise<{ readonly bytes: number; readonly crc32: number }>;
+  /**
    * Makes it durable and checks that it is a keyspace file of exactly this position.
    * @throws DamagedSnapshot that says what is wrong with the file; another Error when it cannot be kept or checked
    * @param crc32 what the CRC-32 of the file must be; null: it is not known

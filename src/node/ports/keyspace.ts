@@ -70,6 +70,8 @@ export interface FrozenFile {
   readonly position: Position;
   /** In bytes. */
   readonly length: number;
+  /** Size of the parts in which a sender reads it, in bytes: whole pages. A later sender can go on at the end of each. */
+  readonly partBytes: number;
   /** Fills `into` with the bytes that begin at `at`, both whole pages of the file; there must be so many. */
   read(at: number, into: Buffer): Promise<void>;
   /**

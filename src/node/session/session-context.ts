@@ -62,6 +62,8 @@ export interface SyncSummary {
   readonly reason?: FullResyncReason;
   /** Size of the snapshot, or of the part of the stream that the replica lacked. */
   readonly bytes: number;
+  /** Bytes of the snapshot that the replica had from an earlier connection; absent: none. */
+  readonly resumedBytes?: number;
 }
 
 /** Counts of syncs since the node started, under Redis's names. */
@@ -82,6 +84,9 @@ export interface SessionCounts {
   readonly snapshots: Durations;
   /** Bytes of the snapshots that were sent completely. */
   snapshotBytes: number;
+  /** Snapshots of which a replica had a part from an earlier connection, and the bytes of these parts: they were not sent again. */
+  resumes: number;
+  resumedBytes: number;
 }
 
 /** The bounds on how far a replica may lag, and the times by which the session keeps its connection alive. */

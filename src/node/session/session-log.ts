@@ -23,6 +23,7 @@ export const SESSION_EVENTS = [
   'refused',
   'full-resync',
   'partial-resync',
+  'snapshot-resumed',
   'snapshot-sent',
   'session-ended',
   'session-closed',

@@ -11,6 +11,7 @@
 import { CloseCode } from '../../replication/close-code.ts';
 import type { Decision, FullResyncReason, SyncRequest } from '../../replication/decide.ts';
 import { formatPosition, fromWireOffset, type Offset } from '../../replication/position.ts';
+import { SNAPSHOT_RESUME } from '../../replication/snapshot-terms.ts';
 import { reachableUrl } from '../../replication/upstream.ts';
 import { msSince } from '../elapsed.ts';
 import { Liveness } from '../liveness.ts';
@@ -302,19 +303,23 @@ export class Session implements SocketEvents {
    * @param announced whether +FULLRESYNC goes before the snapshot; false for SYNC, which is older than that line
    */
   #fullResync(reason: FullResyncReason, announced: boolean): Promise<void> {
-    const { counts, head, notes, settings, snapshots, world } = this.#context;
+    const { counts, notes, snapshots, world } = this.#context;
+    const { capabilities, partial } = this.#conversation.state;
     const begunAt = world.monotonic();
+    const checksummed = capabilities.includes('snapshot-crc32');
     this.#phase = 'snapshot';
     this.#transfer = new SnapshotTransfer({
       world,
-      head,
-      settings,
       snapshots,
       socket: this.#socket,
       output: this.#output,
-      checksummed: this.#conversation.state.capabilities.includes('snapshot-crc32'),
-      begun: ({ position, length }: FrozenFile) => {
-        this.progress.synced({ kind: 'full', reason, bytes: length });
+      checksummed,
+      resumable: announced && checksummed && capabilities.includes(SNAPSHOT_RESUME),
+      partial,
+      begun: ({ position, length }: FrozenFile, from: number) => {
+        this.#resumes(from, length);
+        const resumed = from === 0 ? {} : { resumedBytes: from };
+        this.progress.synced({ kind: 'full', reason, bytes: length, ...resumed });
         if (!announced) return;
         const tail = this.#tail(reason, position.offset) || ` ${reason}`;
         this.#output.line(`+FULLRESYNC ${position.runId} ${position.offset}${tail}`);
@@ -329,6 +334,15 @@ export class Session implements SocketEvents {
       end: (code, detail) => this.#drop(code, detail),
     });
     return this.#transfer.run();
+  }
+
+  /** Notes that the replica has the first bytes of the snapshot. @param from their number */
+  #resumes(from: number, length: number): void {
+    if (from === 0) return;
+    const { counts, notes } = this.#context;
+    counts.resumes += 1;
+    counts.resumedBytes += from;
+    notes.note('snapshot-resumed', { bytes: from, of: length });
   }
 
   #goOnline(after: Offset): void {

@@ -75,6 +75,8 @@ export class Sessions {
     resyncs: new Tally(),
     snapshots: new Durations(LONG_RANGES),
     snapshotBytes: 0,
+    resumes: 0,
+    resumedBytes: 0,
   };
   readonly #parts: SessionsParts;
   readonly #open = new Set<Session>();

@@ -7,12 +7,12 @@
  * make the garbage collector walk the whole heap several times (measured for 152 MB: 0.3 s of processor time).
  */
 import type { FrozenFile } from '../ports/keyspace.ts';
+import type { SnapshotSums } from './shared-file.ts';
 
 /** The largest message that a master sends, in bytes; far below the largest that a replica accepts. */
 export const MESSAGE_BYTES = 256 * 1024;
+/** Number of buffers, each of the size of one part of the file. */
 const BUFFERS = 4;
-/** Size of one buffer: the sender reads the file in parts of this size. */
-const BUFFER_BYTES = 1024 * 1024;
 
 /** One of the buffers. */
 interface Slot {
@@ -23,23 +23,33 @@ interface Slot {
 
 export class SnapshotSender {
   readonly #file: FrozenFile;
+  readonly #sums: SnapshotSums;
   readonly #give: (bytes: Buffer, sent?: () => void) => void;
   readonly #slots: readonly Slot[];
-  #given = 0;
+  #given: number;
   #stopped = false;
 
-  /** @param give sends bytes; it calls `sent` when the socket has taken them, and also when the socket never will */
-  constructor(file: FrozenFile, give: (bytes: Buffer, sent?: () => void) => void) {
+  /**
+   * @param place the file, the number of its first bytes that the replica has, and its checksums, which the sender adds to; the
+   *   checksum of those bytes must be among them
+   * @param give sends bytes; it calls `sent` when the socket has taken them, and also when the socket never will
+   */
+  constructor(
+    { file, from, sums }: { file: FrozenFile; from: number; sums: SnapshotSums },
+    give: (bytes: Buffer, sent?: () => void) => void,
+  ) {
     this.#file = file;
+    this.#sums = sums;
+    this.#given = from;
     this.#give = give;
-    const bytes = Math.min(BUFFER_BYTES, file.length);
+    const bytes = Math.min(file.partBytes, file.length - from);
     this.#slots = Array.from({ length: BUFFERS }, () => ({
       buffer: Buffer.allocUnsafeSlow(bytes),
       taken: Promise.resolve(),
     }));
   }
 
-  /** Bytes of the file that the sender has given to the socket. */
+  /** Bytes of the file that the replica has, or that the sender has given to the socket. */
   get given(): number {
     return this.#given;
   }
@@ -50,12 +60,12 @@ export class SnapshotSender {
   }
 
   /**
-   * Sends the file. Resolves when the socket was given all of it, or after `stop`.
-   * @returns the CRC-32 of the bytes that were sent (measured: 1 MiB takes less than 0.4 ms)
+   * Sends the rest of the file. Resolves when the socket was given all of it, or after `stop`.
+   * @returns the CRC-32 of the file up to the last byte that was sent (measured: 1 MiB takes less than 0.4 ms)
    */
   async send(): Promise<number> {
-    let crc32 = 0;
-    let reading = this.#read(0, 0);
+    let crc32 = this.#sums.at(this.#given) ?? 0;
+    let reading = this.#read(0, this.#given);
     for (let index = 0; this.#given < this.#file.length && !this.#stopped; index += 1) {
       const part = await reading;
       if (this.#stopped) break;
@@ -64,6 +74,7 @@ export class SnapshotSender {
       reading.catch(() => undefined);
       crc32 = this.#file.crc32(part, crc32);
       this.#send(this.#slot(index), part);
+      this.#sums.note(this.#given, crc32);
     }
     return crc32;
   }

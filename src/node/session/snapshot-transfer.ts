@@ -1,27 +1,31 @@
 /** Sends one snapshot to one replica: waits for a frozen file, sends its bytes, and limits the disk space that they hold. */
 import type { CloseCode } from '../../replication/close-code.ts';
-import type { StreamHead } from '../head/stream-head.ts';
-import { Hold } from '../hold.ts';
+import type { PartialSnapshot } from '../../replication/snapshot-terms.ts';
+import type { Hold } from '../hold.ts';
 import { TakenWatch } from '../liveness.ts';
 import type { FrozenFile } from '../ports/keyspace.ts';
 import type { StreamSocket } from '../ports/stream-socket.ts';
 import type { World } from '../ports/world.ts';
-import type { OutputLimits } from './session-context.ts';
 import type { SessionOutput } from './session-output.ts';
 import { SnapshotSender } from './snapshot-sender.ts';
 import type { Snapshot, Snapshots } from './snapshots.ts';
 
 interface TransferParts {
   readonly world: World;
-  readonly head: StreamHead;
-  readonly settings: OutputLimits;
   readonly snapshots: Snapshots;
   readonly socket: StreamSocket;
   readonly output: SessionOutput;
   /** Whether the replica wants the CRC-32 of the snapshot after the last byte of it. */
   readonly checksummed: boolean;
-  /** Called when the snapshot is ready, before its first byte is sent. */
-  begun(file: FrozenFile): void;
+  /** Whether the replica asks for the rest of a checksummed snapshot if its connection breaks. */
+  readonly resumable: boolean;
+  /** The part of a snapshot that the replica has; null: none. */
+  readonly partial: PartialSnapshot | null;
+  /**
+   * Called when the snapshot is ready, before its first byte is sent.
+   * @param from number of the first bytes of the file that the replica has
+   */
+  begun(file: FrozenFile, from: number): void;
   /** Called when the socket was given the whole snapshot. Until it returns, the snapshot keeps the journal that follows it. */
   sent(file: FrozenFile): void;
   /** Ends the session, because its snapshot holds too much disk space, or other replicas wait for it. */
@@ -34,6 +38,8 @@ export class SnapshotTransfer {
   #sender: SnapshotSender | null = null;
   #length = 0;
   #stopped = false;
+  /** Whether this node has ended the session because of the snapshot: then it does not keep it for the replica. */
+  #isUnwelcome = false;
 
   constructor(parts: TransferParts) {
     this.#parts = parts;
@@ -62,23 +68,32 @@ export class SnapshotTransfer {
 
   /** Sends a snapshot. @throws Error when the keyspace file cannot be frozen or read */
   async run(): Promise<void> {
-    const { begun, checksummed, output, sent, snapshots } = this.#parts;
-    const snapshot = await snapshots.acquire();
-    const { file } = snapshot;
+    const { partial, resumable, snapshots } = this.#parts;
+    const snapshot = await snapshots.acquire(resumable ? partial : null);
+    let isLeft = false;
     try {
-      if (this.#stopped) return;
-      this.#length = file.length;
-      begun(file);
-      output.line(`$${file.length}${checksummed ? ' crc32' : ''}`);
-      this.#sender = new SnapshotSender(file, (bytes, taken) => output.give(bytes, taken));
-      const crc32 = await this.#send(snapshot, this.#sender);
-      if (this.#isStopped()) return;
-      if (checksummed) output.line(`$crc32 ${crc32.toString(16).padStart(8, '0')}`);
-      // The session goes online before it releases the snapshot: one of the two pins the journal at every moment.
-      sent(file);
+      isLeft = !(await this.#transfer(snapshot)) && resumable && !this.#isUnwelcome;
     } finally {
-      snapshot.release();
+      if (isLeft) snapshot.leave(this.#sender?.given ?? snapshot.from);
+      else snapshot.release();
     }
+  }
+
+  /** @returns false if the session ended before the socket was given all of the snapshot */
+  async #transfer(snapshot: Snapshot): Promise<boolean> {
+    const { begun, checksummed, output, resumable, sent } = this.#parts;
+    const { file, from } = snapshot;
+    if (this.#stopped) return false;
+    this.#length = file.length;
+    begun(file, from);
+    output.line(`$${file.length}${checksummed ? ' crc32' : ''}${resumable ? ` ${from}` : ''}`);
+    this.#sender = new SnapshotSender(snapshot, (bytes, taken) => output.give(bytes, taken));
+    const crc32 = await this.#send(snapshot, this.#sender);
+    if (this.#isStopped()) return false;
+    if (checksummed) output.line(`$crc32 ${crc32.toString(16).padStart(8, '0')}`);
+    // The session goes online before it releases the snapshot: one of the two pins the journal at every moment.
+    sent(file);
+    return true;
   }
 
   async #send(snapshot: Snapshot, sender: SnapshotSender): Promise<number> {
@@ -92,18 +107,14 @@ export class SnapshotTransfer {
 
   /** Begins to watch the bytes that stay on the disk because of the snapshot. @returns the watch, which the caller stops */
   #limitHold({ file }: Snapshot, sender: SnapshotSender): Hold {
-    const { end, head, settings, snapshots, socket, world } = this.#parts;
-    const neverBelowBacklog = (bytes: number): number => Math.max(bytes, head.backlog.size);
-    return new Hold({
-      world,
-      held: () => head.offset - file.position.offset + file.heldBytes(),
+    const { end, snapshots, socket } = this.#parts;
+    return snapshots.limitHold(file, {
       taken: () => sender.given - socket.bufferedBytes,
-      limits: {
-        hard: () => neverBelowBacklog(settings.outputLimitBytes),
-        soft: () => ({ bytes: neverBelowBacklog(settings.outputSoftBytes), ms: settings.outputSoftMs }),
-      },
       othersWait: () => snapshots.awaited,
-      end,
+      end: (code, detail) => {
+        this.#isUnwelcome = true;
+        end(code, detail);
+      },
     });
   }
 

@@ -6,8 +6,8 @@ import {
   showsRollback,
   UNKNOWN_PLACE,
 } from '../../replication/decide.ts';
-import { schemaRefusal } from '../../replication/keyspace-schema.ts';
 import { fromWireOffset, type Offset } from '../../replication/position.ts';
+import { schemaRefusal } from '../../replication/snapshot-terms.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import { StorageError } from '../ports/failures.ts';
 import type { SessionContext } from './session-context.ts';

@@ -5,6 +5,7 @@ import { crc32 } from 'node:zlib';
 import Database, { type Database as Connection } from 'better-sqlite3';
 import { messageOf } from '../../node/ports/failures.ts';
 import type { Position } from '../../replication/position.ts';
+import { PART_BYTES } from '../../replication/snapshot-terms.ts';
 import { expectPosition, inspect } from '../checks/inspect.ts';
 import { PlainFile } from '../checks/page-source.ts';
 import { codeOf, isDamage, isOfDisk } from '../storage-failure.ts';
@@ -17,11 +18,22 @@ export interface CheckData {
 
 export type Question =
   | { readonly kind: 'written'; readonly to: number }
+  /** Forgets the bytes behind the last whole part. */
+  | { readonly kind: 'rewind' }
   | { readonly kind: 'sum' }
   /** The last question. */
   | { readonly kind: 'inspect'; readonly expected: Position };
 
+/** The first bytes of a file: whole parts of a snapshot. */
+interface Whole {
+  readonly bytes: number;
+  /** CRC-32 of these bytes, as read back from the file. */
+  readonly crc32: number;
+}
+
 export interface Answers {
+  /** The whole parts, which stay. */
+  readonly rewind: Whole;
   /** CRC-32 of all bytes written so far, as read back from the file. */
   readonly sum: number;
   readonly inspect: Inspection;
@@ -38,8 +50,6 @@ export type Inspection =
 /** SQLite's code for a file that is shorter than its header says. */
 const SHORT = 'SQLITE_IOERR_SHORT_READ';
 
-const READ_BYTES = 1024 * 1024;
-
 /**
  * Computes the CRC-32 of the bytes as read back from the file, so that it also covers the way into the file, and keeps
  * this work off the event loop. (The bytes come from the system's cache: the checks of pages and entries find a disk
@@ -47,9 +57,10 @@ const READ_BYTES = 1024 * 1024;
  */
 class ReadBack {
   readonly #file: number;
-  readonly #part = Buffer.allocUnsafeSlow(READ_BYTES);
+  readonly #part = Buffer.allocUnsafeSlow(PART_BYTES);
   #at = 0;
   #sum = 0;
+  #whole: Whole = { bytes: 0, crc32: 0 };
 
   constructor(path: string) {
     this.#file = openSync(path, 'r');
@@ -62,11 +73,20 @@ class ReadBack {
   /** @param to number of bytes in the file */
   advance(to: number): void {
     while (this.#at < to) {
-      const read = readSync(this.#file, this.#part, 0, Math.min(READ_BYTES, to - this.#at), this.#at);
+      const most = Math.min(to, this.#whole.bytes + PART_BYTES) - this.#at;
+      const read = readSync(this.#file, this.#part, 0, most, this.#at);
       if (read === 0) throw new Error(`there are ${this.#at} bytes, written were ${to}`);
       this.#sum = crc32(this.#part.subarray(0, read), this.#sum);
       this.#at += read;
+      if (this.#at === this.#whole.bytes + PART_BYTES) this.#whole = { bytes: this.#at, crc32: this.#sum };
     }
+  }
+
+  /** Goes back to the end of the last whole part. @returns the whole parts */
+  rewind(): Whole {
+    this.#at = this.#whole.bytes;
+    this.#sum = this.#whole.crc32;
+    return this.#whole;
   }
 
   close(): void {
@@ -115,6 +135,9 @@ port.on('message', (question: Question) => {
   switch (question.kind) {
     case 'written':
       bytes.advance(question.to);
+      return;
+    case 'rewind':
+      port.postMessage(bytes.rewind() satisfies Answers['rewind']);
       return;
     case 'sum':
       port.postMessage(bytes.sum satisfies Answers['sum']);

@@ -51,12 +51,27 @@ export class IncomingFile implements SnapshotSink {
   async write(parts: readonly Buffer[]): Promise<void> {
     faultPoint('snapshot-write');
     const length = parts.reduce((sum, part) => sum + part.length, 0);
-    const { bytesWritten } = await this.#file.writev(parts);
+    // The positions are explicit: after `rewind` there are other bytes behind the next one.
+    const { bytesWritten } = await this.#file.writev(parts, this.#written);
     // A disk writes only a part when it gets full. Writing the rest makes the system report the reason.
-    if (bytesWritten < length) await this.#file.writeFile(Buffer.concat(parts).subarray(bytesWritten));
+    if (bytesWritten < length) await this.#writeRest(Buffer.concat(parts), bytesWritten);
     this.#written += length;
     this.#checker.written(this.#written);
     if (this.#written - this.#synced >= SYNC_BYTES) await this.#syncSoFar();
+  }
+
+  async rewind(): Promise<{ bytes: number; crc32: number }> {
+    const whole = await this.#checker.ask({ kind: 'rewind' });
+    this.#written = whole.bytes;
+    this.#synced = Math.min(this.#synced, whole.bytes);
+    return whole;
+  }
+
+  async #writeRest(bytes: Buffer, written: number): Promise<void> {
+    for (let done = written; done < bytes.length; ) {
+      const { bytesWritten } = await this.#file.write(bytes, done, bytes.length - done, this.#written + done);
+      done += bytesWritten;
+    }
   }
 
   /**

@@ -23,6 +23,7 @@ import type {
   Scrubbed,
 } from '../../node/ports/keyspace.ts';
 import type { Position } from '../../replication/position.ts';
+import { PART_BYTES } from '../../replication/snapshot-terms.ts';
 import { digest, inspect, type Stoppable, scrub } from '../checks/file-tasks.ts';
 import { expectPosition } from '../checks/inspect.ts';
 import { openDigest } from '../checks/open-digest.ts';
@@ -156,6 +157,7 @@ export class KeyspaceFile implements Keyspace {
     return {
       position: pages.position,
       length: bytes.length,
+      partBytes: PART_BYTES,
       heldBytes,
       read: (at, into) => this.#tracked(this.#readFrozen(bytes, at, into)),
       copyTo: (path) => this.#copy(pages, path),

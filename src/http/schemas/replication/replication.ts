@@ -132,6 +132,11 @@ export const replication = {
                 'Size of the snapshot, or of the part of the stream that this node lacked; null: the master did not say.',
             },
             durationMs: COUNT,
+            resumedBytes: {
+              ...COUNT,
+              description:
+                'Bytes of the snapshot that had come on connections before, which broke; absent: none.',
+            },
           },
         },
         progress: {
@@ -217,6 +222,11 @@ export const replication = {
               bytes: {
                 ...COUNT,
                 description: 'Size of the snapshot, or of the part of the stream that the replica lacked.',
+              },
+              resumedBytes: {
+                ...COUNT,
+                description:
+                  'Bytes of the snapshot that the replica had from connections before, which broke; absent: none.',
               },
             },
           },

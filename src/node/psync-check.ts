@@ -1,9 +1,9 @@
 /** Answers, without a replica, how this node would answer a replica's PSYNC. */
-import { type Decision, type Place, UNKNOWN_PLACE } from '../../replication/decide.ts';
-import { type Offset, type Position, wireOffset } from '../../replication/position.ts';
-import type { StreamHead } from '../head/stream-head.ts';
-import { StorageError } from '../ports/failures.ts';
-import { storageProblem } from '../problem.ts';
+import { type Decision, type Place, UNKNOWN_PLACE } from '../replication/decide.ts';
+import { type Offset, type Position, wireOffset } from '../replication/position.ts';
+import type { StreamHead } from './head/stream-head.ts';
+import { StorageError } from './ports/failures.ts';
+import { storageProblem } from './problem.ts';
 
 /** The answer that PSYNC would get. */
 export interface Check {
