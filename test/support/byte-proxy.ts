@@ -7,6 +7,8 @@ export interface ByteProxy {
   readonly wsUrl: string;
   /** Connections that were broken. */
   readonly breaks: number;
+  /** Bytes that the target has sent and that have passed, on all connections. */
+  readonly passedBytes: number;
   /** From now on nothing passes on the present connections, and neither end is told: they are half open. */
   silence(): void;
   /** From now on nothing that the target sends passes, until `flow`: nothing is lost, and the target finds its socket full. */
@@ -27,7 +29,7 @@ export async function byteProxy(
   const sockets = new Set<Socket>();
   const silent = new Set<Socket>();
   const targets = new Set<Socket>();
-  const state = { breaks: 0, stalled: false };
+  const state = { breaks: 0, passedBytes: 0, stalled: false };
   const server = createServer((from) => {
     const to = connect(targetPort, '127.0.0.1');
     const most = limit();
@@ -49,6 +51,7 @@ export async function byteProxy(
     to.on('data', (chunk: Buffer) => {
       const part = most === null ? chunk : chunk.subarray(0, most - passed);
       passed += part.length;
+      state.passedBytes += part.length;
       spoil(part);
       if (!from.write(part)) {
         to.pause();
@@ -73,6 +76,9 @@ export async function byteProxy(
     wsUrl: `ws://127.0.0.1:${port}`,
     get breaks() {
       return state.breaks;
+    },
+    get passedBytes() {
+      return state.passedBytes;
     },
     stall: () => {
       state.stalled = true;

@@ -9,6 +9,8 @@ export interface ScriptedMaster {
   readonly wsUrl: string;
   /** The PSYNC requests that came, as words. */
   readonly requests: string[][];
+  /** The parts of snapshots that were announced before them. */
+  readonly parts: string[];
 }
 
 /**
@@ -25,6 +27,7 @@ export async function scriptedMaster(
   await once(http, 'listening');
   const server = new WebSocketServer({ server: http, handleProtocols: () => 'psync.v1' });
   const requests: string[][] = [];
+  const parts: string[] = [];
   server.on('connection', (socket) => {
     socket.on('error', () => undefined);
     socket.on('message', (data) => {
@@ -35,7 +38,10 @@ export async function scriptedMaster(
       else if (words[0] === 'PSYNC') {
         requests.push(words);
         answer(socket, words);
-      } else if (words[1] !== 'ACK') socket.send(Buffer.from('+OK\r\n'));
+      } else if (words[1] !== 'ACK') {
+        if (words[1] === 'snapshot') parts.push(words[2] ?? '');
+        socket.send(Buffer.from('+OK\r\n'));
+      }
     });
   });
   t.after(() => {
@@ -44,5 +50,5 @@ export async function scriptedMaster(
     http.close();
     http.closeAllConnections();
   });
-  return { wsUrl: `ws://127.0.0.1:${(http.address() as AddressInfo).port}`, requests };
+  return { wsUrl: `ws://127.0.0.1:${(http.address() as AddressInfo).port}`, requests, parts };
 }
