@@ -1,8 +1,10 @@
 /** docs/protocol.md says what is so: its transcripts are played with a real node. */
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import test, { type TestContext } from 'node:test';
+import { crc32 } from 'node:zlib';
 import { WebSocket } from 'ws';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
@@ -56,11 +58,16 @@ async function connect(t: TestContext, node: ChildNode, path: string, subprotoco
   };
 }
 
+/** `[LENGTH bytes]`, `[N bytes, CRC-32 {SUM}]` or `[LENGTH-N bytes]`. */
+const SNAPSHOT = /^\[(\w+)(?:-(\d+))? bytes(?:, CRC-32 \{(\w+)\})?\]$/;
+
 async function hearStream(received: Buffer[], { text, line }: Step, names: Names): Promise<void> {
-  const length = /^\[(\w+) bytes\]$/.exec(text)?.[1];
-  if (length !== undefined) {
-    const snapshot = await take(received, Number(names.value(length)), line);
-    assert.equal(snapshot.toString('latin1', 0, 16), 'SQLite format 3\0');
+  const [isSnapshot, length = '', had, sum] = SNAPSHOT.exec(text) ?? [];
+  if (isSnapshot !== undefined) {
+    const bytes = Number(names.value(length) ?? length) - Number(had ?? 0);
+    const snapshot = await take(received, bytes, line);
+    if (had === undefined) assert.equal(snapshot.toString('latin1', 0, 16), 'SQLite format 3\0');
+    if (sum !== undefined) names.check(`{${sum}}`, crc32(snapshot).toString(16).padStart(8, '0'), line);
     return;
   }
   if (!/^[+$-]/.test(text)) {
@@ -105,7 +112,9 @@ async function play(t: TestContext, { steps }: Transcript): Promise<void> {
       const { method, path, body } = step;
       const type = body?.startsWith('{') ? 'application/json' : 'application/octet-stream';
       const headers = body === null ? {} : { 'content-type': type };
-      const response = await fetch(`${node.url}${path}`, { method, headers, body });
+      const bytes = /^\[(\d+) bytes\]$/.exec(body ?? '')?.[1];
+      const sent = bytes === undefined ? body : randomBytes(Number(bytes));
+      const response = await fetch(`${node.url}${path}`, { method, headers, body: sent });
       const answer = await response.text();
       assert.ok(response.ok, `line ${step.line}: ${response.status} ${answer}`);
     } else if (step.kind === 'connect') {

@@ -219,6 +219,23 @@ test('a replica that comes back and takes nothing gets no more time', async () =
   assert.equal(the.open, 0);
 });
 
+test('a snapshot whose last bytes are on their way is kept until the replica says that it has them', async () => {
+  const { the, snapshots, timers } = stage();
+  const arrived = (await snapshots.acquire()).leave(LENGTH);
+  assert.equal(the.open, 1);
+  arrived();
+  assert.deepEqual([the.open, timers.size], [0, 0]);
+});
+
+test('a replica that has its whole snapshot does not end the wait for another one', async () => {
+  const { the, snapshots } = stage();
+  const [one, other] = [await snapshots.acquire(), await snapshots.acquire()];
+  const has = cut(one, 2);
+  other.leave(LENGTH)();
+  assert.equal((await snapshots.acquire(has)).from, 20);
+  assert.equal(the.open, 1);
+});
+
 test('a snapshot of which no whole part was sent is not kept', async () => {
   const { the, snapshots } = stage();
   (await snapshots.acquire()).leave(PART_BYTES - 1);

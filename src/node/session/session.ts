@@ -48,6 +48,8 @@ export class Session implements SocketEvents {
   #phase: SessionPhase = 'handshake';
   /** The snapshot on its way to the replica, in the phase `snapshot`. */
   #transfer: SnapshotTransfer | null = null;
+  /** To be called when the replica has its whole snapshot. */
+  #snapshotArrived: () => void = () => undefined;
   readonly #startedAt: number;
 
   constructor(context: SessionContext, socket: StreamSocket) {
@@ -217,6 +219,8 @@ export class Session implements SocketEvents {
       this.close(CloseCode.protocolError, `ACK ${offset} is past ${this.#context.head.offset}`);
       return;
     }
+    this.#snapshotArrived();
+    this.#snapshotArrived = () => undefined;
     this.progress.acknowledge(offset, durable);
     this.#context.acknowledged();
   }
@@ -302,7 +306,7 @@ export class Session implements SocketEvents {
    * Sends a snapshot, then the stream.
    * @param announced whether +FULLRESYNC goes before the snapshot; false for SYNC, which is older than that line
    */
-  #fullResync(reason: FullResyncReason, announced: boolean): Promise<void> {
+  async #fullResync(reason: FullResyncReason, announced: boolean): Promise<void> {
     const { counts, notes, snapshots, world } = this.#context;
     const { capabilities, partial } = this.#conversation.state;
     const begunAt = world.monotonic();
@@ -333,7 +337,7 @@ export class Session implements SocketEvents {
       // A close frame would wait behind the bytes that the replica does not take, so the connection is dropped.
       end: (code, detail) => this.#drop(code, detail),
     });
-    return this.#transfer.run();
+    this.#snapshotArrived = await this.#transfer.run();
   }
 
   /** Notes that the replica has the first bytes of the snapshot. @param from their number */

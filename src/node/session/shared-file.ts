@@ -105,7 +105,7 @@ export class SharedFile {
     if (until !== null) this.#keptUntil = until;
   }
 
-  /** A replica has come back. */
+  /** A replica has come back, or does not need to. */
   returned(): void {
     this.#away -= 1;
   }

@@ -66,34 +66,37 @@ export class SnapshotTransfer {
     this.#sender?.stop();
   }
 
-  /** Sends a snapshot. @throws Error when the keyspace file cannot be frozen or read */
-  async run(): Promise<void> {
+  /**
+   * Sends a snapshot.
+   * @returns a function to call when the replica turns out to have all of it
+   * @throws Error when the keyspace file cannot be frozen or read
+   */
+  async run(): Promise<() => void> {
     const { partial, resumable, snapshots } = this.#parts;
     const snapshot = await snapshots.acquire(resumable ? partial : null);
-    let isLeft = false;
+    let mayReturn = false;
     try {
-      isLeft = !(await this.#transfer(snapshot)) && resumable && !this.#isUnwelcome;
+      await this.#transfer(snapshot);
+      mayReturn = resumable && !this.#isUnwelcome;
     } finally {
-      if (isLeft) snapshot.leave(this.#sender?.given ?? snapshot.from);
-      else snapshot.release();
+      if (!mayReturn) snapshot.release();
     }
+    return mayReturn ? snapshot.leave(this.#sender?.given ?? snapshot.from) : () => undefined;
   }
 
-  /** @returns false if the session ended before the socket was given all of the snapshot */
-  async #transfer(snapshot: Snapshot): Promise<boolean> {
+  async #transfer(snapshot: Snapshot): Promise<void> {
     const { begun, checksummed, output, resumable, sent } = this.#parts;
     const { file, from } = snapshot;
-    if (this.#stopped) return false;
+    if (this.#stopped) return;
     this.#length = file.length;
     begun(file, from);
     output.line(`$${file.length}${checksummed ? ' crc32' : ''}${resumable ? ` ${from}` : ''}`);
     this.#sender = new SnapshotSender(snapshot, (bytes, taken) => output.give(bytes, taken));
     const crc32 = await this.#send(snapshot, this.#sender);
-    if (this.#isStopped()) return false;
+    if (this.#isStopped()) return;
     if (checksummed) output.line(`$crc32 ${crc32.toString(16).padStart(8, '0')}`);
     // The session goes online before it releases the snapshot: one of the two pins the journal at every moment.
     sent(file);
-    return true;
   }
 
   async #send(snapshot: Snapshot, sender: SnapshotSender): Promise<number> {

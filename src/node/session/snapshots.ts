@@ -33,8 +33,13 @@ export interface Snapshot {
   readonly sums: SnapshotSums;
   /** Gives the share back: the replica does not come back for it. The session calls this or `leave`, exactly once. */
   release(): void;
-  /** Gives the share back: the connection broke, and the replica may come back. @param given bytes of the file that were sent */
-  leave(given: number): void;
+  /**
+   * Gives the share back, and the replica may come back for the rest of the file: its connection broke, or the last bytes are still
+   * on their way.
+   * @param given bytes of the file that were sent
+   * @returns a function to call when the replica turns out to have all of the file
+   */
+  leave(given: number): () => void;
 }
 
 interface SnapshotsParts {
@@ -137,6 +142,7 @@ export class Snapshots {
         const isMore = given - from >= file.partBytes;
         frozen.left(given, isMore ? world.monotonic() + RETURN_MS : null);
         this.#release(frozen);
+        return () => this.#arrived(frozen);
       },
     };
   }
@@ -199,6 +205,13 @@ export class Snapshots {
     if (frozen.readers > 0) return;
     if (this.#frozen.includes(frozen) && this.#mayKeep(frozen)) this.#keep(frozen);
     else this.#thaw(frozen);
+  }
+
+  /** One replica less may come back for the file. */
+  #arrived(frozen: SharedFile): void {
+    frozen.returned();
+    const isIdle = frozen.readers === 0 && this.#frozen.includes(frozen);
+    if (isIdle && !this.#mayKeep(frozen)) this.#thaw(frozen);
   }
 
   #mayKeep({ at, keptUntil }: SharedFile): boolean {
