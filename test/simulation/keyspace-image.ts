@@ -8,7 +8,7 @@ import { assertNever, type Command } from '../../src/stream/command.ts';
 import type { KeyspaceImage } from './disk.ts';
 
 /** Size of one part of a snapshot: so small that a connection breaks between two of them. */
-export const IMAGE_PART_BYTES = 128;
+export const IMAGE_PART_BYTES = 64;
 
 /** @param version the offset of the command's end */
 export function applyCommand(entries: Map<string, Entry>, command: Command, version: number): void {

@@ -304,7 +304,7 @@ export class Machine {
       const why = typeof fields.reason === 'string' ? fields.reason.replace(/\d+/g, 'N') : '';
       this.#parts.trace.count(`${event} ${why}`.trim());
       if (isMistake(event, String(fields.error)))
-        this.#parts.referee.blame(`${this.name} ${event}: ${fields.error}`);
+        this.#parts.referee.blame(`${this.name} ${event}: ${fields.error ?? fields.detail}`);
       // Sessions note what they have decided at the moment when they do.
       if (fields.session === undefined || this.node === null) return;
       const { runId, asked, bytes } = fields as { runId?: RunId; asked?: number; bytes?: number };
@@ -329,5 +329,7 @@ export class Machine {
 function isMistake(event: string, error: string): boolean {
   // A crash is thrown out of a port like an error that nobody expects.
   if (event === 'unexpected-error') return !error.startsWith('Crashed');
+  // Disks fail here, and damage nothing: a master that sends a damaged snapshot has made it itself.
+  if (event === 'snapshot-damaged') return true;
   return /\b(NotInJournal|RangeError|TypeError|ReferenceError)\b/.test(error);
 }

@@ -187,6 +187,18 @@ export const MUTATIONS: readonly Mutation[] = [
     replace: 'head.offset',
   },
   {
+    name: 'the rest of a snapshot has wrong bytes',
+    in: 'SnapshotSender.send',
+    find: 'this.#read(0, this.#given)',
+    replace: 'this.#read(0, 0)',
+  },
+  {
+    name: 'a snapshot that waits for its replica does not keep the file',
+    in: 'Snapshots.#keep',
+    find: 'frozen.keep(() => {',
+    replace: 'ready.release();\nfrozen.keep(() => {',
+  },
+  {
     name: 'a master counts replicas that have a durable write only in their journals',
     in: 'Sessions.acknowledged',
     find: 'durable ? each.durable : each.offset',
