@@ -5,10 +5,10 @@
  * waits for a replica whose connection broke.
  * A session joins a frozen file if the bytes written since it was frozen fit into the backlog, under the same run ID; otherwise
  * this class freezes the file again, beside the first one. A replica that comes back for the rest of a snapshot joins that one,
- * however much was written since. If replicas kept coming, some file would always be frozen, and the
- * WAL would grow for ever. So with four frozen files, or when more than `outputLimitBytes` were written since the first of an
- * unbroken row of them, a session that comes waits until a file is released; meanwhile hold.ts ends the sessions of slow readers.
- * A file that waits for its replica makes room at once, and hold.ts limits what it holds like a reader.
+ * however much was written since. If replicas kept coming, some file would always be frozen, and the WAL would grow for ever. So
+ * with four frozen files, or when more than `outputLimitBytes` were written since the first of an unbroken row of them, a session
+ * that comes waits until a file is released; meanwhile hold.ts ends the sessions of slow readers. A file that waits for its replica
+ * makes room at once, and hold.ts limits what it holds as it does for a reader.
  */
 
 import type { Offset, Position } from '../../replication/position.ts';
