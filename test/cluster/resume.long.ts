@@ -209,6 +209,32 @@ test('whatever a replica claims to have, it gets what it lacks of the snapshot o
   assert.equal(await honest.line(), `$crc32 ${all.toString(16).padStart(8, '0')}`);
 });
 
+test('a snapshot that its replica has found damaged is not given to the next one', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  await fill(master, 4);
+  const offsetOf = async (close: (replica: RawReplica) => void): Promise<number> => {
+    const replica = await RawReplica.connect(t, master);
+    replica.say('REPLCONF', 'capa', 'snapshot-crc32', 'capa', 'snapshot-resume');
+    replica.say('PSYNC', '?', '-1');
+    assert.equal(await replica.line(), '+OK');
+    const offset = Number((await replica.line()).split(' ')[2]);
+    await replica.take(Number(/^\$(\d+) /.exec(await replica.line())?.[1]));
+    assert.match(await replica.line(), /^\$crc32 /);
+    await master.client.set('later', 'entry');
+    close(replica);
+    await until(
+      'the session has ended',
+      async () => (await master.client.replication()).replicas.length === 0,
+    );
+    return offset;
+  };
+  const cut = (replica: RawReplica): void => replica.socket.terminate();
+  const first = await offsetOf(cut);
+  assert.equal(await offsetOf((replica) => replica.socket.close(4422, 'page 2')), first);
+  assert.ok((await offsetOf(cut)) > first);
+});
+
 test('wrong bytes behind a part are found, and the replica begins anew with nothing of them', async (t) => {
   const cluster = await Cluster.create(t);
   const replica = await cluster.start('replica');

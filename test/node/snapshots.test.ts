@@ -221,9 +221,9 @@ test('a replica that comes back and takes nothing gets no more time', async () =
 
 test('a snapshot whose last bytes are on their way is kept until the replica says that it has them', async () => {
   const { the, snapshots, timers } = stage();
-  const arrived = (await snapshots.acquire()).leave(LENGTH);
+  const sent = (await snapshots.acquire()).leave(LENGTH);
   assert.equal(the.open, 1);
-  arrived();
+  sent.arrived();
   assert.deepEqual([the.open, timers.size], [0, 0]);
 });
 
@@ -231,8 +231,23 @@ test('a replica that has its whole snapshot does not end the wait for another on
   const { the, snapshots } = stage();
   const [one, other] = [await snapshots.acquire(), await snapshots.acquire()];
   const has = cut(one, 2);
-  other.leave(LENGTH)();
+  other.leave(LENGTH).arrived();
   assert.equal((await snapshots.acquire(has)).from, 20);
+  assert.equal(the.open, 1);
+});
+
+test('a snapshot that a replica has found damaged is not kept for others, and nobody joins it', async () => {
+  const { the, snapshots } = stage();
+  const [one, other, third] = [
+    await snapshots.acquire(),
+    await snapshots.acquire(),
+    await snapshots.acquire(),
+  ];
+  const has = cut(one, 2);
+  other.leave(LENGTH).damaged();
+  assert.equal((await snapshots.acquire(has)).from, 0);
+  assert.equal(the.open, 2);
+  cut(third, 1);
   assert.equal(the.open, 1);
 });
 

@@ -31,6 +31,7 @@ import type {
 } from './session-context.ts';
 import { SessionOutput } from './session-output.ts';
 import { SnapshotTransfer } from './snapshot-transfer.ts';
+import type { LeftSnapshot } from './snapshots.ts';
 import { answerTail } from './sync-answer.ts';
 import { syncVerdict } from './sync-verdict.ts';
 
@@ -48,8 +49,8 @@ export class Session implements SocketEvents {
   #phase: SessionPhase = 'handshake';
   /** The snapshot on its way to the replica, in the phase `snapshot`. */
   #transfer: SnapshotTransfer | null = null;
-  /** To be called when the replica has its whole snapshot. */
-  #snapshotArrived: () => void = () => undefined;
+  /** The snapshot that was sent, until the replica says that it has all of it; null: there is none. */
+  #sent: LeftSnapshot | null = null;
   readonly #startedAt: number;
 
   constructor(context: SessionContext, socket: StreamSocket) {
@@ -183,8 +184,10 @@ export class Session implements SocketEvents {
   closed(code: number, reason: string): void {
     if (this.#phase === 'closed') return;
     this.#context.notes.note('session-closed', { code, reason });
-    if (code === CloseCode.damagedSnapshot && this.progress.sync?.kind === 'full')
+    if (code === CloseCode.damagedSnapshot && this.progress.sync?.kind === 'full') {
+      this.#sent?.damaged();
       this.#context.snapshotRefused(withoutTokens(reason));
+    }
     this.#end();
   }
 
@@ -219,8 +222,8 @@ export class Session implements SocketEvents {
       this.close(CloseCode.protocolError, `ACK ${offset} is past ${this.#context.head.offset}`);
       return;
     }
-    this.#snapshotArrived();
-    this.#snapshotArrived = () => undefined;
+    this.#sent?.arrived();
+    this.#sent = null;
     this.progress.acknowledge(offset, durable);
     this.#context.acknowledged();
   }
@@ -337,7 +340,7 @@ export class Session implements SocketEvents {
       // A close frame would wait behind the bytes that the replica does not take, so the connection is dropped.
       end: (code, detail) => this.#drop(code, detail),
     });
-    this.#snapshotArrived = await this.#transfer.run();
+    this.#sent = await this.#transfer.run();
   }
 
   /** Notes that the replica has the first bytes of the snapshot. @param from their number */

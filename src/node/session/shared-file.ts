@@ -31,6 +31,8 @@ export class SharedFile {
   /** The head's position when the file was asked for; the position of the file is this one or a later one. */
   readonly at: Position;
   readonly file: Promise<FrozenFile>;
+  /** Whether a replica has found it damaged. */
+  isDamaged = false;
   /** The number of sessions that read the file. The first one has asked for it. */
   #readers = 1;
   #ready: FrozenFile | null = null;

@@ -8,7 +8,7 @@ import type { StreamSocket } from '../ports/stream-socket.ts';
 import type { World } from '../ports/world.ts';
 import type { SessionOutput } from './session-output.ts';
 import { SnapshotSender } from './snapshot-sender.ts';
-import type { Snapshot, Snapshots } from './snapshots.ts';
+import type { LeftSnapshot, Snapshot, Snapshots } from './snapshots.ts';
 
 interface TransferParts {
   readonly world: World;
@@ -68,10 +68,10 @@ export class SnapshotTransfer {
 
   /**
    * Sends a snapshot.
-   * @returns a function to call when the replica turns out to have all of it
+   * @returns what the replica may come back for; null: it cannot
    * @throws Error when the keyspace file cannot be frozen or read
    */
-  async run(): Promise<() => void> {
+  async run(): Promise<LeftSnapshot | null> {
     const { partial, resumable, snapshots } = this.#parts;
     const snapshot = await snapshots.acquire(resumable ? partial : null);
     let mayReturn = false;
@@ -81,7 +81,7 @@ export class SnapshotTransfer {
     } finally {
       if (!mayReturn) snapshot.release();
     }
-    return mayReturn ? snapshot.leave(this.#sender?.given ?? snapshot.from) : () => undefined;
+    return mayReturn ? snapshot.leave(this.#sender?.given ?? snapshot.from) : null;
   }
 
   async #transfer(snapshot: Snapshot): Promise<void> {

@@ -37,9 +37,16 @@ export interface Snapshot {
    * Gives the share back, and the replica may come back for the rest of the file: its connection broke, or the last bytes are still
    * on their way.
    * @param given bytes of the file that were sent
-   * @returns a function to call when the replica turns out to have all of the file
    */
-  leave(given: number): () => void;
+  leave(given: number): LeftSnapshot;
+}
+
+/** A frozen file that a replica may come back for. */
+export interface LeftSnapshot {
+  /** The replica has all of the file, and does not come back for it. */
+  arrived(): void;
+  /** The replica has found the file damaged: no other replica gets it. */
+  damaged(): void;
 }
 
 interface SnapshotsParts {
@@ -119,9 +126,11 @@ export class Snapshots {
   #resumed(partial: PartialSnapshot): Snapshot | null {
     if (partial.position.runId !== this.#head.position.runId) return null;
     for (const frozen of this.#frozen) {
-      const { sums, ready } = frozen;
+      const { isDamaged, sums, ready } = frozen;
       const from =
-        ready === null || sums === null ? 0 : resumesFrom(partial, ready, (bytes) => sums.at(bytes));
+        isDamaged || ready === null || sums === null
+          ? 0
+          : resumesFrom(partial, ready, (bytes) => sums.at(bytes));
       if (ready === null || from === 0) continue;
       frozen.enter();
       frozen.returned();
@@ -142,7 +151,7 @@ export class Snapshots {
         const isMore = given - from >= file.partBytes;
         frozen.left(given, isMore ? world.monotonic() + RETURN_MS : null);
         this.#release(frozen);
-        return () => this.#arrived(frozen);
+        return { arrived: () => this.#arrived(frozen), damaged: () => this.#damaged(frozen) };
       },
     };
   }
@@ -150,7 +159,7 @@ export class Snapshots {
   /** @returns a fresh frozen file, with the caller counted as one of its readers */
   async #join(): Promise<SharedFile> {
     for (;;) {
-      const fresh = this.#frozen.find(({ at }) => !this.#isStale(at));
+      const fresh = this.#frozen.find(({ at, isDamaged }) => !isDamaged && !this.#isStale(at));
       if (fresh !== undefined) {
         fresh.enter();
         return fresh;
@@ -210,13 +219,22 @@ export class Snapshots {
   /** One replica less may come back for the file. */
   #arrived(frozen: SharedFile): void {
     frozen.returned();
+    this.#thawUnwanted(frozen);
+  }
+
+  #damaged(frozen: SharedFile): void {
+    frozen.isDamaged = true;
+    this.#thawUnwanted(frozen);
+  }
+
+  #thawUnwanted(frozen: SharedFile): void {
     const isIdle = frozen.readers === 0 && this.#frozen.includes(frozen);
     if (isIdle && !this.#mayKeep(frozen)) this.#thaw(frozen);
   }
 
-  #mayKeep({ at, keptUntil }: SharedFile): boolean {
+  #mayKeep({ at, isDamaged, keptUntil }: SharedFile): boolean {
     const isPresent = at.runId === this.#head.position.runId;
-    return isPresent && !this.awaited && this.#parts.world.monotonic() < keptUntil;
+    return isPresent && !isDamaged && !this.awaited && this.#parts.world.monotonic() < keptUntil;
   }
 
   /** Lets a file that nobody reads wait for a replica. */
