@@ -1,7 +1,8 @@
 /** Snapshots whose connection breaks: the next one goes on where it broke. `PSYNCD_SEED=N` repeats a run's random numbers. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { readdir } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { crc32 } from 'node:zlib';
 import type { ChildNode } from '../../src/cli/child-node.ts';
@@ -233,6 +234,31 @@ test('a snapshot that its replica has found damaged is not given to the next one
   const first = await offsetOf(cut);
   assert.equal(await offsetOf((replica) => replica.socket.close(4422, 'page 2')), first);
   assert.ok((await offsetOf(cut)) > first);
+});
+
+test('a replica that never comes back for its snapshot does not let the WAL grow beyond its limit', async (t) => {
+  const cluster = await Cluster.create(t);
+  const limit = ['--replica-output-limit', '8mb', '--replica-output-soft-limit', '8mb'];
+  const master = await cluster.start('master', ...limit);
+  await fill(master, 32);
+  const replica = await RawReplica.connect(t, master);
+  replica.say('REPLCONF', 'capa', 'snapshot-crc32', 'capa', 'snapshot-resume');
+  replica.say('PSYNC', '?', '-1');
+  await replica.pauseAfter(3 * MIB);
+  replica.socket.terminate();
+  await until('the session has ended', async () => (await master.client.replication()).replicas.length === 0);
+  const wal = join(cluster.data('master'), 'keyspace-1.db-wal');
+  const before = (await stat(wal)).size;
+  // The replica may have been sent all 32 MiB, and each byte gives room for two.
+  const most = before + (8 + 2 * 33) * MIB;
+  let written = 0;
+  await until('much more was written than the limit allows', async () => {
+    await master.client.set(`large${written % 32}`, randomBytes(4 * MIB));
+    written += 4;
+    const { size } = await stat(wal);
+    assert.ok(size < most + 64 * MIB, `${size} bytes after ${written} MiB`);
+    return written > 400;
+  });
 });
 
 test('wrong bytes behind a part are found, and the replica begins anew with nothing of them', async (t) => {
