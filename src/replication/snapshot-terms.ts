@@ -5,9 +5,8 @@
  * resync works with any versions.
  *
  * When a connection breaks in the middle of a snapshot, the replica has its first bytes. It announces this part before PSYNC:
- * `REPLCONF snapshot <run ID>:<offset>:<length>:<bytes>:<crc32>`. Position and
- * length are a claim, and the checksum of the bytes is the proof: whoever has a file that begins with these bytes can send the
- * rest of it. In numbers, for a snapshot of 2,500,000 bytes whose checksums the master knows at 1,048,576 and 2,097,152:
+ * `REPLCONF snapshot <run ID>:<offset>:<length>:<bytes>:<crc32>`. Position and length are a claim, and the checksum of the bytes is
+ * the proof: whoever has a file that begins with these bytes can send the rest of it. In numbers, for a snapshot of 2,500,000 bytes whose checksums the master knows at 1,048,576 and 2,097,152:
  *
  *   has 1,048,576, same checksum       the master sends 1,451,424 bytes
  *   has 1,048,576, another checksum    it sends the whole snapshot
