@@ -216,7 +216,7 @@ export interface ReplicationAnswer {
     readonly runId: string;
     /** Offset up to which both histories have the same bytes. */
     readonly validTo: number;
-    readonly reason: 'promoted' | 'unclean-stop' | 'master-changed' | 'copied' | 'rolled-back';
+    readonly reason: 'promoted' | 'unclean-stop' | 'master-changed' | 'copied' | 'rolled-back' | 'restored';
     /** Milliseconds since 1970. */
     readonly at: number;
   }[];

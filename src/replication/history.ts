@@ -9,9 +9,15 @@ import { type Offset, type Position, parseOffset, parseRunId, type RunId } from 
 
 /**
  * Reason for a new run ID. `copied`: the data folder is a copy, or was restored from one; `rolled-back`: other nodes
- * have bytes of the old run ID that this node has lost.
+ * have bytes of the old run ID that this node has lost. `restored`: a backup was restored into the data folder.
  */
-export type LineageReason = 'promoted' | 'unclean-stop' | 'master-changed' | 'copied' | 'rolled-back';
+export type LineageReason =
+  | 'promoted'
+  | 'unclean-stop'
+  | 'master-changed'
+  | 'copied'
+  | 'rolled-back'
+  | 'restored';
 
 export const LINEAGE_REASONS: readonly LineageReason[] = [
   'promoted',
@@ -19,6 +25,7 @@ export const LINEAGE_REASONS: readonly LineageReason[] = [
   'master-changed',
   'copied',
   'rolled-back',
+  'restored',
 ];
 
 export interface Ancestor {

@@ -3,7 +3,7 @@
  *
  * It may also hold `replaced-….db` files: keyspace files that a full resync on a diverged history replaced. The
  * transaction that replaces such a file notes it in psyncd.db; the node renames the file afterwards, or at the next
- * start.
+ * start. `replaced-…/` folders hold the files that `psyncd restore` has replaced.
  *
  * The folder `snapshots` has copies of keyspace files that clients download. They do not outlast the process.
  *
@@ -30,8 +30,11 @@ import {
   GUARD_FILE,
   KEYSPACE_FILE,
   REPLACED_FILE,
+  REPLACED_FOLDER,
+  RESTORING_FOLDER,
   SNAPSHOTS_FOLDER,
   STATE_FILE,
+  TOKENS_FILE,
 } from './folder-names.ts';
 import { IncomingFile } from './keyspace/incoming-file.ts';
 import { KeyspaceFile } from './keyspace/keyspace-file.ts';
@@ -111,6 +114,8 @@ export async function openDataFolder(
       // A crash came between the removal of the file and the removal of its row.
       const gone = state.kept.findIndex(({ name }) => existsSync(join(path, name)));
       state.forgetKept(gone === -1 ? 0 : state.kept.length - gone);
+      // A crash came between the end of a restore and the removal of its folder.
+      await rm(join(path, RESTORING_FOLDER), { recursive: true, force: true });
     };
     if (number > 0) keyspace = await files.open(number);
     else {
@@ -142,9 +147,6 @@ function unnamedData(path: string, what: string): DamageError {
   );
 }
 
-/** Tokens may be made before the first start; the note that they are needed outlives a damaged node. */
-const TOKENS_FILE = /^tokens\.json(?:\.new)?$/;
-
 /** Creates the folder if it is missing, and finishes moving damaged files aside if an earlier start was interrupted. */
 function prepare(path: string, mayBeginAnew: boolean): void {
   let names: string[];
@@ -161,11 +163,7 @@ function prepare(path: string, mayBeginAnew: boolean): void {
   }
   if (names.includes(STATE_FILE) || names.length === 0) return;
   const isOurs = (name: string): boolean =>
-    ASIDE_FOLDER.test(name) ||
-    REPLACED_FILE.test(name) ||
-    TOKENS_FILE.test(name) ||
-    name === GUARD_FILE ||
-    name === SNAPSHOTS_FOLDER;
+    isSetAside(name) || TOKENS_FILE.test(name) || name === GUARD_FILE || name === SNAPSHOTS_FOLDER;
   if (!names.every(isOurs)) {
     throw new StartError(
       `${path} is no data folder of psyncd: it holds other files; choose another with --data`,
@@ -174,13 +172,16 @@ function prepare(path: string, mayBeginAnew: boolean): void {
   refuseLeftovers(path, names, mayBeginAnew);
 }
 
+function isSetAside(name: string): boolean {
+  return ASIDE_FOLDER.test(name) || REPLACED_FILE.test(name) || REPLACED_FOLDER.test(name);
+}
+
 /**
  * A folder with files that a node has set aside or replaced has had a node, and its role is not known any more.
  * @throws StartError unless the caller has said what the node is to be
  */
 function refuseLeftovers(path: string, names: readonly string[], mayBeginAnew: boolean): void {
-  const isLeft = names.some((name) => ASIDE_FOLDER.test(name) || REPLACED_FILE.test(name));
-  if (!isLeft || mayBeginAnew) return;
+  if (!names.some(isSetAside) || mayBeginAnew) return;
   throw new StartError(
     `${path} holds only files that were set aside or replaced, which do not say what role this node had; choose one: ` +
       '--replica-of ws://HOST:PORT, or --replica-of no-one for a new, empty master',

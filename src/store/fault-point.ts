@@ -63,6 +63,20 @@ export const FAULT_POINTS = [
   'aside-file',
   'aside-switch',
   'aside-end',
+  'backup-seal',
+  'backup-sealed',
+  'backup-place',
+  'backup-placed',
+  'restore-begin',
+  'restore-state',
+  'restore-copy',
+  'restore-copied',
+  'restore-staged',
+  'restore-aside',
+  'restore-file',
+  'restore-switch',
+  'restore-switched',
+  'restore-end',
 ] as const;
 export type FaultPoint = (typeof FAULT_POINTS)[number];
 

@@ -15,3 +15,9 @@ export const ASIDE_FOLDER = /^damaged-\d+$/;
 export const SNAPSHOTS_FOLDER = 'snapshots';
 /** A keyspace file that a full resync has replaced. */
 export const REPLACED_FILE = /^replaced-[\w-]+\.db$/;
+/** A folder of the files that a restore has replaced: `replaced-<ms since 1970>`. */
+export const REPLACED_FOLDER = /^replaced-\d+$/;
+/** The folder in which a restore makes the files of the node. */
+export const RESTORING_FOLDER = 'restoring';
+/** The list of tokens, and the one that is about to replace it. Tokens may be made before the first start. */
+export const TOKENS_FILE = /^tokens\.json(?:\.new)?$/;

@@ -8,10 +8,15 @@ import { damage } from './keyspace/entry-checksum.ts';
 import { StartError } from './start-error.ts';
 import { WalMarks } from './wal-mark.ts';
 
-export type FileKind = 'state' | 'keyspace';
+/** A backup is a keyspace file with a manifest; its `user_version` is that of the keyspace. */
+export type FileKind = 'state' | 'keyspace' | 'backup';
 
 /** `psy` and a byte for the kind of file; the programs `file` and `sqlite3` show it. */
-const APPLICATION_IDS: Readonly<Record<FileKind, number>> = { state: 0x70737900, keyspace: 0x70737901 };
+export const APPLICATION_IDS: Readonly<Record<FileKind, number>> = {
+  state: 0x70737900,
+  keyspace: 0x70737901,
+  backup: 0x70737902,
+};
 
 interface Migration {
   readonly number: number;
@@ -20,10 +25,17 @@ interface Migration {
 
 /** Found by the package's own name: a module in `src` and the built program in `dist` lie at different depths. */
 const folder = new URL('migrations/', import.meta.resolve('psyncd/package.json'));
+const keyspace = load('keyspace');
 const migrations: Readonly<Record<FileKind, readonly Migration[]>> = {
   state: load('state'),
-  keyspace: load('keyspace'),
+  keyspace,
+  backup: [...load('backup'), ...keyspace],
 };
+
+/** The SQL that adds the manifest to a keyspace file. */
+export function manifestSql(): string {
+  return migrations.backup[0]?.sql ?? '';
+}
 
 /** Version of the schema that this psyncd writes. */
 export function schemaVersion(kind: FileKind): number {

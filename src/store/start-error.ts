@@ -8,3 +8,6 @@ export class StartError extends Error {
  * cannot continue with the file.
  */
 export class DamageError extends StartError {}
+
+/** Another process has the data folder open. */
+export class InUseError extends StartError {}

@@ -165,6 +165,8 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'store/keyspace/incoming-file-thread.ts': [1, 'on a thread of its own'],
   'store/keyspace/file-reader.ts': [1, 'a page has a limit'],
   'store/keyspace/keyspace-file.ts': [1, 'tidying waits for the thread of the applier in each round'],
+  'store/backup/check-folder.ts': [2, 'in a command, which serves nobody meanwhile'],
+  'store/backup/seal.ts': [2, 'in a command, and it awaits each read'],
   'store/copies/copy-thread.ts': [2, 'on a thread of its own'],
   'store/checks/page-walk.ts': [1, 'on the threads of incoming-file-thread.ts and file-task-thread.ts'],
   'store/checks/scrub.ts': [1, 'on a thread of its own'],

@@ -7,7 +7,7 @@ import type { Database as Connection } from 'better-sqlite3';
 import { formatPosition, type Position } from '../../replication/position.ts';
 import { damage } from '../keyspace/entry-checksum.ts';
 import { readPosition } from '../keyspace/keyspace-schema.ts';
-import { checkKind, checkSchema, schemaVersion } from '../migrate.ts';
+import { checkKind, checkSchema, type FileKind, schemaVersion } from '../migrate.ts';
 import { WalMarks } from '../wal-mark.ts';
 import { checkTables, RowCheck } from './entry-check.ts';
 import type { PageSource } from './page-source.ts';
@@ -23,9 +23,11 @@ export interface Inspection {
 export interface Inspected {
   /** Path to show in messages. */
   readonly path: string;
+  /** Default: a keyspace file. */
+  readonly kind?: Exclude<FileKind, 'state'>;
   readonly pages: PageSource;
-  /** Position of `pages`. */
-  readonly position: Position;
+  /** Position of `pages`; null: the one that the file states. */
+  readonly position: Position | null;
   /** Opens the file with SQLite for one use. The file may be at a later position than `pages`. */
   opened<T>(use: (db: Connection) => T): T;
 }
@@ -41,8 +43,9 @@ export function inspect(file: Inspected, isStopped: () => boolean): Inspection |
   const walk = new PageWalk(file.pages);
   try {
     walk.checkSchemaPages();
-    const roots = file.opened((db) => checkedRoots(db, file.path));
-    const rows = new RowCheck(roots.get('entries') as number, file.position.offset);
+    const roots = file.opened((db) => checkedRoots(db, file));
+    const { offset } = file.position ?? file.opened(readPosition);
+    const rows = new RowCheck(roots.get('entries') as number, offset);
     if (!walk.checkPages([...roots.values()], rows, isStopped)) return null;
     const position = file.opened((db) => checkedTables(db, isStopped));
     return position === null ? null : { entries: rows.entries, position };
@@ -75,11 +78,14 @@ export function expectPosition(found: Position, expected: Position, what: string
  * @returns the first page of each table and index, by name
  * @throws Error if the file is not a keyspace file with exactly this node's schema
  */
-function checkedRoots(db: Connection, path: string): ReadonlyMap<string, number> {
-  const version = checkKind(db, 'keyspace', path);
-  const own = schemaVersion('keyspace');
+function checkedRoots(
+  db: Connection,
+  { path, kind = 'keyspace' }: Pick<Inspected, 'path' | 'kind'>,
+): ReadonlyMap<string, number> {
+  const version = checkKind(db, kind, path);
+  const own = schemaVersion(kind);
   if (version !== own) throw new Error(`the master's keyspace has schema ${version}, this node's has ${own}`);
-  checkSchema(db, 'keyspace', version);
+  checkSchema(db, kind, version);
   const rows = db.prepare('SELECT name, rootpage FROM sqlite_schema WHERE rootpage > 0').raw().all();
   return new Map(rows as [string, number][]);
 }

@@ -6,9 +6,9 @@ import { messageOf } from '../../node/ports/failures.ts';
 import { faultPoint } from '../fault-point.ts';
 import { KEYSPACE_FILE } from '../folder-names.ts';
 import { damage } from '../keyspace/entry-checksum.ts';
-import { migrate } from '../migrate.ts';
+import { checkKind, migrate } from '../migrate.ts';
 import { isWalStale, staleWal } from '../stale-wal.ts';
-import { DamageError, StartError } from '../start-error.ts';
+import { DamageError, InUseError, StartError } from '../start-error.ts';
 import { codeOf, isDamage, isDamaged, openingFailure } from '../storage-failure.ts';
 import { WAL_PAGES } from './journal-checkpoints.ts';
 import type { StateFileSettings } from './state-settings.ts';
@@ -52,6 +52,27 @@ export function openState<T>(
       insertNode(made, settings);
     });
     return use(db);
+  } catch (error) {
+    db?.close();
+    if (error instanceof StartError) throw error;
+    throw explain(path, error);
+  }
+}
+
+/**
+ * Locks the data folder of a node that does not run, until the connection is closed. The file stays as it is, also that of an
+ * older psyncd; SQLite moves what is in the WAL into it.
+ * @throws InUseError if a process has it open; other StartErrors if it cannot be used
+ */
+export function lockState(path: string): Connection {
+  let db: Connection | null = null;
+  try {
+    refuseStaleWal(path);
+    db = new Database(path, { timeout: 0, fileMustExist: true });
+    db.pragma('journal_mode = WAL');
+    keepOthersOut(db);
+    checkKind(db, 'state', path);
+    return db;
   } catch (error) {
     db?.close();
     if (error instanceof StartError) throw error;
@@ -146,7 +167,7 @@ function explain(path: string, error: unknown): StartError {
   const code = codeOf(error);
   switch (true) {
     case code === 'SQLITE_BUSY' || code === 'SQLITE_LOCKED':
-      return new StartError(
+      return new InUseError(
         `${path} is in use by another process; stop that one, or choose another folder with --data`,
       );
     case code === 'SQLITE_CANTOPEN' || code.startsWith('SQLITE_READONLY') || code === 'SQLITE_PERM':

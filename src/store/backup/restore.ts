@@ -1,0 +1,284 @@
+/**
+ * Restores a backup into a data folder, for a node with a history of its own.
+ *
+ * The node gets a new run ID; that of the backup becomes an ancestor, shared up to the backup's position, reason `restored`. So a
+ * replica or follower that stands at or before that position continues as far as the node has the bytes, and every other gets a
+ * full resync or a reset: nobody takes a byte that is written after the restore for the one that the old history had there.
+ *
+ * Everything is checked before the folder is touched, and the copy is checked again.
+ */
+import { statSync } from 'node:fs';
+import { constants, copyFile, mkdir, open as openFile, readdir, rmdir } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import Database, { type Database as Connection } from 'better-sqlite3';
+import { xxh64 } from '../../node/head/history/xxh64.ts';
+import type { Log } from '../../node/ports/world.ts';
+import { type History, renamed } from '../../replication/history.ts';
+import { chained } from '../../replication/history-hash.ts';
+import { formatPosition, offset, type Position, type RunId } from '../../replication/position.ts';
+import { Encoder } from '../../stream/encoder.ts';
+import { faultPoint } from '../fault-point.ts';
+import { GUARD_FILE, NODE_FILE, RESTORING_FOLDER, STATE_FILE, TOKENS_FILE } from '../folder-names.ts';
+import { damage } from '../keyspace/entry-checksum.ts';
+import { prepareKeyspace, readPosition } from '../keyspace/keyspace-schema.ts';
+import { APPLICATION_IDS } from '../migrate.ts';
+import { OpenFiles } from '../open-files.ts';
+import { DamageError, InUseError } from '../start-error.ts';
+import { StateFile } from '../state/state-file.ts';
+import { lockState } from '../state/state-opening.ts';
+import { BackupError } from './backup-error.ts';
+import { checkBackup } from './check-backup.ts';
+import type { Manifest } from './manifest.ts';
+import { checkSeal, type Report } from './seal.ts';
+import { clearStaging, isSameFile, linkFailure, presentFiles, Staging } from './staging.ts';
+
+/** Most keys in one DEL for entries that have expired. */
+const KEYS_AT_ONCE = 1_000;
+const SILENT: Log = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+};
+
+export interface RestoreOptions {
+  /** Of this psyncd, for messages. */
+  readonly version: string;
+  /** Whether the files of a folder that has a node are moved aside. */
+  readonly isForced: boolean;
+  /** Whether entries that have expired are deleted, instead of by the node after its start. */
+  readonly dropsExpired: boolean;
+  /** Whether only checks are made. */
+  readonly isDry: boolean;
+  /** The new run ID of the node. */
+  readonly runId: RunId;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+  readonly report?: Report;
+}
+
+export interface Restored {
+  readonly manifest: Manifest;
+  /** Where the node is now. */
+  readonly position: Position;
+  /** Number of entries that had expired and were deleted; null: they were not counted. */
+  readonly dropped: number | null;
+  /** The folder with the replaced files; null: there were none. */
+  readonly aside: string | null;
+  /** The list of tokens among the replaced files; null: there was none. */
+  readonly tokens: string | null;
+  /** Whether the node refuses to start without a list of tokens. */
+  readonly needsTokens: boolean;
+}
+
+/**
+ * @param source the backup
+ * @param folder data folder: missing, empty, or with `isForced` one of a node that does not run
+ * @throws CheckError, BackupError or StartError, one line; then the folder is what it was
+ */
+export async function restore(source: string, folder: string, options: RestoreOptions): Promise<Restored> {
+  const manifest = await checkBackup(source, options.version, options.report);
+  const isFilled = await refuseFolder(folder, source, options.isForced);
+  const lock = isFilled ? lockedFolder(folder) : null;
+  try {
+    const files = isFilled ? presentFiles(folder) : [];
+    // Tokens that were made before the first start stay for the restored node.
+    const present = files.some((name) => NODE_FILE.test(name)) ? files : [];
+    const aside = present.length === 0 ? null : `replaced-${options.now}`;
+    const tokens = present.find((name) => TOKENS_FILE.test(name)) ?? null;
+    const plan = {
+      manifest,
+      aside: aside === null ? null : join(folder, aside),
+      tokens: aside === null || tokens === null ? null : join(folder, aside, tokens),
+      needsTokens: files.includes(GUARD_FILE),
+    };
+    const { position } = manifest;
+    if (options.isDry) {
+      return { ...plan, dropped: null, position: { runId: options.runId, offset: position.offset } };
+    }
+    const done = await restoreInto(source, folder, aside, manifest, options, lock);
+    return { ...plan, ...done };
+  } finally {
+    lock?.close();
+  }
+}
+
+/**
+ * Looks whether the folder may get the files.
+ * @returns whether it has files
+ * @throws BackupError
+ */
+async function refuseFolder(folder: string, source: string, isForced: boolean): Promise<boolean> {
+  const found = statSync(folder, { throwIfNoEntry: false });
+  if (found === undefined) {
+    if (statSync(dirname(folder), { throwIfNoEntry: false })?.isDirectory() === true) return false;
+    throw new BackupError(`cannot make ${folder}: there is no folder ${dirname(folder)}`);
+  }
+  if (!found.isDirectory()) throw new BackupError(`${folder} is not a folder`);
+  const names = (await readdir(folder)).filter((name) => name !== RESTORING_FOLDER);
+  if (dirname(source) === folder && NODE_FILE.test(basename(source))) {
+    throw new BackupError(`${source} is a file of the data folder ${folder}; move it out of there first`);
+  }
+  if (names.length === 0 || holdsOnlyStaged(folder, names)) return false;
+  if (names.every((name) => TOKENS_FILE.test(name) || name === GUARD_FILE)) return true;
+  if (!names.some((name) => NODE_FILE.test(name))) {
+    throw new BackupError(
+      `${folder} holds other files than psyncd's, such as ${names[0]}; choose an empty folder`,
+    );
+  }
+  if (!isForced) {
+    throw new BackupError(
+      `${folder} is not empty; choose an empty folder, or move what is in it aside with --force`,
+    );
+  }
+  return true;
+}
+
+/** Whether all files are those that an interrupted restore has put there: it has the same ones in its own folder. */
+function holdsOnlyStaged(folder: string, names: readonly string[]): boolean {
+  if (names.includes(STATE_FILE)) return false;
+  for (const name of names) {
+    if (!isSameFile(join(folder, name), join(folder, RESTORING_FOLDER, name))) return false;
+  }
+  return true;
+}
+
+/** @returns the lock of the folder; null: it has no psyncd.db, or a damaged one @throws StartError if a node uses it */
+function lockedFolder(folder: string): Connection | null {
+  const path = join(folder, STATE_FILE);
+  if (statSync(path, { throwIfNoEntry: false }) === undefined) return null;
+  try {
+    const lock = lockState(path);
+    // So that the second name is that of a whole file.
+    lock.pragma('wal_checkpoint(TRUNCATE)');
+    return lock;
+  } catch (error) {
+    if (error instanceof InUseError) {
+      throw new BackupError(`${folder} is in use by another process; stop that one first`);
+    }
+    if (error instanceof DamageError) return null;
+    throw error;
+  }
+}
+
+async function restoreInto(
+  source: string,
+  folder: string,
+  aside: string | null,
+  manifest: Manifest,
+  options: RestoreOptions,
+  lock: Connection | null,
+): Promise<{ position: Position; dropped: number | null }> {
+  faultPoint('restore-begin');
+  const isNew = statSync(folder, { throwIfNoEntry: false }) === undefined;
+  if (isNew) await mkdir(folder, { mode: 0o700 });
+  await clearStaging(folder);
+  const staging = await Staging.begin(folder);
+  try {
+    const done = await stage(source, staging, manifest, options);
+    // The WAL of psyncd.db goes with its last connection, and has no second name then.
+    lock?.close();
+    await staging.finish(aside);
+    return done;
+  } catch (error) {
+    // The first error says more than those that may follow.
+    await staging.discard().catch(() => undefined);
+    if (isNew) await rmdir(folder).catch(() => undefined);
+    throw linkFailure(error, folder);
+  }
+}
+
+/** Makes the files of the node. */
+async function stage(
+  source: string,
+  staging: Staging,
+  manifest: Manifest,
+  options: RestoreOptions,
+): Promise<{ position: Position; dropped: number | null }> {
+  const { now, runId, dropsExpired } = options;
+  const { position, hash } = manifest;
+  const open = new OpenFiles(SILENT);
+  const settings = { fsync: 'no', bootId: null, newRunId: () => runId, upstream: null } as const;
+  faultPoint('restore-state');
+  // Made first: psyncd.db is never made beside a keyspace file.
+  const state = StateFile.open(join(staging.path, STATE_FILE), SILENT, settings, open, () => undefined);
+  try {
+    await copyEntries(source, staging.keyspace, position);
+    const before: History = { runId: position.runId, lineage: manifest.lineage };
+    const history = renamed(before, { runId, validTo: position.offset, reason: 'restored', at: now });
+    state.switchKeyspace(staging.number, history, null, { offset: position.offset, hash });
+    // The node then takes these files for its own, not for a copy.
+    state.save({ copySettled: true });
+    const expired = dropsExpired ? expiredKeys(staging.keyspace, now) : null;
+    const end = expired === null ? position.offset : deleteAll(state, position, hash, expired);
+    return { position: { runId, offset: offset(end) }, dropped: expired?.length ?? null };
+  } finally {
+    state.close(true);
+    open.close();
+  }
+}
+
+/** Copies the backup as a keyspace file, which it is without the manifest. */
+async function copyEntries(source: string, to: string, expected: Position): Promise<void> {
+  faultPoint('restore-copy');
+  await copyFile(source, to, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
+  // The source may have changed since it was checked.
+  if ((await checkSeal(to)) !== 'fits')
+    throw damage(`${source} has changed, or cannot be read the same way twice`);
+  const db = new Database(to, { fileMustExist: true });
+  try {
+    db.pragma('trusted_schema = OFF');
+    db.pragma('synchronous = FULL');
+    db.transaction(() => {
+      db.exec('DROP TABLE backup');
+      db.pragma(`application_id = ${APPLICATION_IDS.keyspace}`);
+    })();
+    prepareKeyspace(db, to, null);
+    const found = formatPosition(readPosition(db));
+    if (found !== formatPosition(expected)) throw damage(`${to} is at ${found}`);
+  } finally {
+    db.close();
+  }
+  const file = await openFile(to, 'r+');
+  try {
+    await file.chmod(0o600);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  faultPoint('restore-copied');
+}
+
+function expiredKeys(path: string, now: number): readonly string[] {
+  const db = new Database(path, { readonly: true, fileMustExist: true });
+  try {
+    const due =
+      'SELECT key FROM entries INDEXED BY entries_by_expiry WHERE expires_at <= ? ORDER BY expires_at, key';
+    return db.prepare(due).pluck().all(now) as string[];
+  } finally {
+    db.close();
+  }
+}
+
+/**
+ * Deletes entries as a master does: by commands of the stream. So the entries at the position of the backup stay what they were
+ * there, for every node that shares it.
+ * @returns the offset after the commands
+ */
+function deleteAll(
+  state: StateFile,
+  { offset: from }: Position,
+  hash: bigint | null,
+  keys: readonly string[],
+): number {
+  let [end, before] = [from, hash];
+  for (let at = 0; at < keys.length; at += KEYS_AT_ONCE) {
+    const encoder = new Encoder();
+    encoder.add({ kind: 'del', keys: keys.slice(at, at + KEYS_AT_ONCE) });
+    const { bytes, boundaries } = encoder.finish();
+    end = offset(end + bytes.length);
+    state.append(end, bytes, before, at === 0);
+    before = before === null ? null : chained(before, bytes, boundaries, xxh64);
+  }
+  return end;
+}

@@ -1,0 +1,92 @@
+/** Makes a backup of a keyspace file that nothing else has open. */
+import { closeSync, existsSync, openSync, readSync, statSync, writeSync } from 'node:fs';
+import Database, { type Database as Connection } from 'better-sqlite3';
+import type { Ancestor } from '../../replication/history.ts';
+import type { Position } from '../../replication/position.ts';
+import { digestOf } from '../checks/digest.ts';
+import { expectPosition, inspect } from '../checks/inspect.ts';
+import { PlainFile } from '../checks/page-source.ts';
+import { faultPoint } from '../fault-point.ts';
+import { numberOf } from '../keyspace/keyspace-schema.ts';
+import { APPLICATION_IDS, manifestSql } from '../migrate.ts';
+import { BACKUP_FORMAT, type Manifest, putManifest } from './manifest.ts';
+import { closeSeal, newSeal, type Report } from './seal.ts';
+
+/** Place of the two versions in SQLite's header that say which kind of journal the file has, and their values. */
+const VERSIONS_AT = 18;
+const WAL_MODE = Buffer.from([2, 2]);
+const ROLLBACK_MODE = Buffer.from([1, 1]);
+
+/** What a keyspace file does not say of itself. */
+export interface Origin {
+  /** The psyncd that makes the backup. */
+  readonly version: string;
+  readonly position: Position;
+  readonly lineage: readonly Ancestor[];
+  /** Milliseconds since 1970. */
+  readonly commitTime: number;
+  /** The history hash at the position; null: unknown. */
+  readonly hash: bigint | null;
+}
+
+/**
+ * Checks the keyspace file, adds the manifest to it, and makes it durable.
+ * @param path of a keyspace file with the newest schema and without a WAL
+ * @throws Error that says what is wrong with the file
+ */
+export async function sealFile(path: string, origin: Origin, report?: Report): Promise<Manifest> {
+  leaveWalMode(path);
+  const pages = new PlainFile(path);
+  const found = inspect(
+    { path, pages, position: origin.position, opened: (use) => opened(path, use) },
+    () => false,
+  );
+  if (found !== null) expectPosition(found.position, origin.position, 'expected');
+  const seal = newSeal();
+  faultPoint('backup-seal');
+  const manifest = opened(path, (db) => withManifest(db, seal, origin));
+  if (statSync(path).size !== manifest.bytes) throw new Error(`${path} has not ${manifest.bytes} bytes`);
+  const sha256 = await closeSeal(path, seal, report);
+  faultPoint('backup-sealed');
+  return { ...manifest, sha256 };
+}
+
+/** A file in WAL mode would get a WAL from any reader. The header is changed without SQLite, which must not read the file yet. */
+function leaveWalMode(path: string): void {
+  if (existsSync(`${path}-wal`)) throw new Error(`${path} has a WAL`);
+  const file = openSync(path, 'r+');
+  try {
+    const versions = Buffer.alloc(WAL_MODE.length);
+    readSync(file, versions, 0, versions.length, VERSIONS_AT);
+    if (versions.equals(WAL_MODE)) writeSync(file, ROLLBACK_MODE, 0, ROLLBACK_MODE.length, VERSIONS_AT);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function opened<T>(path: string, use: (db: Connection) => T): T {
+  const db = new Database(path, { fileMustExist: true });
+  try {
+    db.pragma('trusted_schema = OFF');
+    return use(db);
+  } finally {
+    db.close();
+  }
+}
+
+function withManifest(db: Connection, seal: string, origin: Origin): Omit<Manifest, 'sha256'> {
+  // What SQLite removes must not stay in the file: it would have the seal.
+  db.pragma('secure_delete = ON');
+  const { keys, digest } = digestOf(db);
+  const { version, position, lineage, commitTime, hash } = origin;
+  const manifest = { format: BACKUP_FORMAT, version, position, lineage, commitTime, keys, digest, hash };
+  return db.transaction(() => {
+    db.exec(manifestSql());
+    // The row is written with a number that is as long as the right one at least, so that the length of the file is final.
+    putManifest(db, seal, { ...manifest, bytes: Number.MAX_SAFE_INTEGER });
+    const bytes = numberOf(db, 'page_count') * numberOf(db, 'page_size');
+    db.prepare('UPDATE backup SET bytes = ?').run(bytes);
+    db.pragma(`application_id = ${APPLICATION_IDS.backup}`);
+    return { ...manifest, bytes };
+  })();
+}
