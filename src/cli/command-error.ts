@@ -7,3 +7,17 @@ export class NotThere extends Error {
 export class CommandError extends Error {
   override readonly name = 'CommandError';
 }
+
+/** A check has found that something is not whole, or cannot tell: the exit code says which, and the message goes to standard error. */
+export class NotWhole extends Error {
+  override readonly name = 'NotWhole';
+  readonly code: number;
+  /** null: it was printed already. */
+  readonly line: string | null;
+
+  constructor(line: string | null, code: number) {
+    super(line ?? '');
+    this.line = line;
+    this.code = code;
+  }
+}

@@ -1,11 +1,12 @@
 /**
- * The command line: all commands, and how it ends. Exit codes: 0 success, 1 failure, 2 wrong usage, 3 not there, 141 the reader of
+ * The command line: all commands, and how it ends. Exit codes: 0 success, 1 failure, 2 wrong usage (or `verify` cannot tell), 3 not there, 141 the reader of
  * the output has gone.
  *
  * Modules that only one command needs are imported when it runs, so `serve` starts faster without the demo.
  */
 import { Command } from 'commander';
 import { version } from '../runtime/version.ts';
+import { backupCommand, restoreCommand, verifyCommand } from './commands/backup.ts';
 import { completionCommand } from './commands/completion.ts';
 import { configCommand } from './commands/config.ts';
 import { demoCommand } from './commands/demo.ts';
@@ -39,6 +40,9 @@ const COMMANDS: readonly ((psyncd: Command) => void)[] = [
   keysCommand,
   importCommand,
   exportCommand,
+  backupCommand,
+  verifyCommand,
+  restoreCommand,
   followCommand,
   tokenCommand,
   configCommand,

@@ -4,7 +4,7 @@ import { ApiError } from '../client/api-error.ts';
 import { FollowError } from '../client/ending.ts';
 import { UnsendableKey } from '../client/rest.ts';
 import { UsageError } from '../settings/parse.ts';
-import { CommandError, NotThere } from './command-error.ts';
+import { CommandError, NotThere, NotWhole } from './command-error.ts';
 import { printableLines } from './output/printable.ts';
 
 /** Exit code of a command that did not find what it names. */
@@ -19,15 +19,23 @@ export function verdict(error: unknown): readonly [number, string | null] {
 
 /** psyncd's own mistakes are shown with their stack. */
 function isMistake(error: unknown): boolean {
-  const known = [CommandError, NotThere, FollowError, ApiError].some((kind) => error instanceof kind);
-  return !known && error instanceof Error && error.message !== 'fetch failed';
+  const known = [CommandError, NotThere, NotWhole, FollowError, ApiError].some(
+    (kind) => error instanceof kind,
+  );
+  return !known && !isOfFiles(error) && error instanceof Error && error.message !== 'fetch failed';
+}
+
+/** Failures of backups and restores, by their names: only those commands import their classes. */
+function isOfFiles(error: unknown): boolean {
+  return error instanceof Error && ['BackupError', 'CheckError', 'StartError'].includes(error.name);
 }
 
 function rawVerdict(error: unknown): readonly [number, string | null] {
   // Commander has already written its own message.
   if (error instanceof CommanderError) return [error.exitCode === 0 ? 0 : 2, null];
   if (error instanceof UsageError || error instanceof UnsendableKey) return [2, error.message];
-  if (error instanceof CommandError) return [1, error.message];
+  if (error instanceof NotWhole) return [error.code, error.line];
+  if (error instanceof CommandError || isOfFiles(error)) return [1, (error as Error).message];
   if (error instanceof NotThere) return [NOT_THERE, error.message];
   if (error instanceof FollowError) return [1, `${error.message} (${error.code})`];
   if (error instanceof ApiError && error.code === 'UNAUTHORIZED') {

@@ -107,3 +107,8 @@ export function count(value: number): string {
 export function counted(value: number, one: string, many: string): string {
   return `${count(value)} ${value === 1 ? one : many}`;
 }
+
+/** Formats a number of bytes in KiB or MiB. */
+export function sized(bytes: number): string {
+  return bytes < 1024 ** 2 ? `${(bytes / 1024).toFixed(0)} KiB` : `${(bytes / 1024 ** 2).toFixed(1)} MiB`;
+}

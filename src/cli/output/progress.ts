@@ -8,6 +8,8 @@ export interface Progress {
 }
 
 const LINE_EVERY_MS = 2_000;
+/** Time after which a task is long enough to show its progress, in milliseconds. */
+const SHOWN_AFTER_MS = 500;
 
 /** @param total in the same unit as `done`; null: unknown, so only the detail is shown, without a bar */
 export function progress(label: string, total: number | null): Progress {
@@ -45,4 +47,24 @@ function lines(label: string, total: number | null): Progress {
 function percentOf(done: number, total: number | null): string {
   if (total === null) return '';
   return `${total === 0 ? 100 : Math.floor((100 * done) / total)}% `;
+}
+
+/**
+ * Shows how far a task is that reads or writes so many bytes; nothing if it is done at once.
+ * @returns what hears of it, and what ends the bar
+ */
+export function reporter(label: string): {
+  readonly report: (done: number, total: number) => void;
+  readonly stop: () => void;
+} {
+  let shown: Progress | null = null;
+  const startedAt = performance.now();
+  return {
+    report: (done, total) => {
+      if (shown === null && performance.now() - startedAt < SHOWN_AFTER_MS) return;
+      shown ??= progress(label, total);
+      shown.update(done, `${(done / 1024 ** 2).toFixed(1)} MiB`);
+    },
+    stop: () => shown?.stop(),
+  };
 }

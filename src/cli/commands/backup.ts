@@ -1,0 +1,97 @@
+/** `psyncd backup`, `verify` and `restore`: a whole node in one file. */
+import { type Command, Option } from 'commander';
+import { version } from '../../runtime/version.ts';
+import { UsageError } from '../../settings/parse.ts';
+import { nodeCommand, type Reach } from '../options/node.ts';
+import { print, printJson } from '../output/standard-output.ts';
+
+/** umask of the commands that write: files have mode 0600, as those of a node. */
+const OWNER_ONLY = 0o077;
+
+interface BackupFlags extends Reach {
+  readonly data?: string;
+  readonly force?: true;
+  readonly json?: true;
+}
+
+/** Adds the command. */
+export function backupCommand(psyncd: Command): void {
+  nodeCommand(psyncd, 'backup')
+    .argument(
+      '<target>',
+      'a new file, or a folder, in which the file gets the name of the position and the time',
+    )
+    .description('back up a node: all entries as they are at one position, in one file')
+    .option('--data <DIR>', 'back up the data folder of a node that does not run, instead of a running node')
+    .option('--force', 'replace a file that is there')
+    .option('--json', 'the manifest of the backup as JSON')
+    .action(async (target: string, { data, force, json, ...reach }: BackupFlags, command: Command) => {
+      if (data !== undefined && command.getOptionValueSource('node') === 'cli') {
+        throw new UsageError('--data and --node exclude each other');
+      }
+      process.umask(OWNER_ONLY);
+      const { backUp, backupLine, makerOf } = await import('../tasks/back-up.ts');
+      const { file, manifest } = await backUp(
+        target,
+        force === true,
+        makerOf(data ?? null, reach, version()),
+      );
+      const { manifestJson } = await import('../../store/backup/manifest.ts');
+      if (json) printJson({ file, ...manifestJson(manifest) });
+      else print(`${backupLine(manifest)}: ${file}`);
+    });
+}
+
+/** Adds the command. */
+export function verifyCommand(psyncd: Command): void {
+  psyncd
+    .command('verify')
+    .argument('<path>', 'a backup, or the data folder of a node that does not run')
+    .description('check a backup or a data folder; exit code 0: whole, 1: damaged, 2: it cannot be told')
+    .option('--json', 'the result as JSON')
+    .action(async (path: string, { json }: { readonly json?: true }) => {
+      process.umask(OWNER_ONLY);
+      const { verify } = await import('../tasks/verify.ts');
+      const { code, line, result } = await verify(path, version());
+      if (json) printJson(result);
+      else if (code === 0) print(line);
+      if (code === 0) return;
+      const { NotWhole } = await import('../command-error.ts');
+      throw new NotWhole(json ? null : line, code);
+    });
+}
+
+interface RestoreFlags {
+  readonly force?: true;
+  readonly dryRun?: true;
+  readonly json?: true;
+  readonly expirePolicy: 'keep' | 'drop-expired';
+}
+
+/** Adds the command. */
+export function restoreCommand(psyncd: Command): void {
+  psyncd
+    .command('restore')
+    .argument('<source>', 'a backup')
+    .argument('<dir>', 'data folder for the node: a new or an empty one')
+    .description('make a data folder of a backup; the node that starts there has a new run ID')
+    .option('--force', 'move the files of the node in the folder aside, into replaced-… inside of it')
+    .option('--dry-run', 'check everything and say what would be done')
+    .addOption(
+      new Option('--expire-policy <POLICY>', 'what to do with entries that have expired since')
+        .choices(['keep', 'drop-expired'])
+        .default('keep'),
+    )
+    .option('--json', 'the result as JSON')
+    .action(async (source: string, dir: string, flags: RestoreFlags) => {
+      process.umask(OWNER_ONLY);
+      const { restoreBackup } = await import('../tasks/restore.ts');
+      const { lines, result } = await restoreBackup(source, dir, {
+        isForced: flags.force === true,
+        isDry: flags.dryRun === true,
+        dropsExpired: flags.expirePolicy === 'drop-expired',
+      });
+      if (flags.json) printJson(result);
+      else print(...lines);
+    });
+}

@@ -1,0 +1,53 @@
+/** Backs up a running node: a snapshot, and what the node says of its history. */
+import type { ReplicationAnswer } from '../../client/rest.ts';
+import { messageOf } from '../../node/ports/failures.ts';
+import { type Ancestor, formatLineage, parseLineage } from '../../replication/history.ts';
+import { parseHash } from '../../replication/history-hash.ts';
+import { formatPosition, type Position } from '../../replication/position.ts';
+import { systemWorld } from '../../runtime/system-world.ts';
+import type { Manifest } from '../../store/backup/manifest.ts';
+import type { Report } from '../../store/backup/seal.ts';
+import { sealFile } from '../../store/backup/seal-file.ts';
+import { codeOf, isDamage } from '../../store/storage-failure.ts';
+import { CommandError } from '../command-error.ts';
+import { clientOf, type Reach, shownBy } from '../options/node.ts';
+import { fromAnswer } from '../output/answer.ts';
+import { downloadSnapshot } from './download-snapshot.ts';
+
+/**
+ * @param into path of the backup, where no file is
+ * @param version of this psyncd
+ * @throws CommandError, or an error of the client
+ */
+export async function backUpNode(
+  reach: Reach,
+  into: string,
+  version: string,
+  report: Report,
+): Promise<Manifest> {
+  const client = await clientOf(reach);
+  const position = await downloadSnapshot(reach.node, await shownBy(reach), into, report);
+  const commitTime = systemWorld.now();
+  const answer = await client.replication();
+  const lineage = fromAnswer(() => lineageOf(answer, position));
+  if (lineage === null) {
+    throw new CommandError('the node has got another history during the download; make the backup once more');
+  }
+  // The node tells the hash of its newest byte only.
+  const hash = answer.position === formatPosition(position) ? parseHash(answer.historyHash ?? '') : null;
+  try {
+    return await sealFile(into, { version, position, lineage, commitTime, hash }, report);
+  } catch (error) {
+    if (!isDamage(codeOf(error)) && codeOf(error) !== 'UNKNOWN') throw error;
+    throw new CommandError(`the snapshot of ${reach.node} cannot become a backup: ${messageOf(error)}`);
+  }
+}
+
+/** @returns what the history of the position has grown out of; null: the node is on another history now */
+function lineageOf({ runId, lineage }: ReplicationAnswer, position: Position): readonly Ancestor[] | null {
+  const parsed = parseLineage(formatLineage(lineage as readonly Ancestor[]));
+  if (parsed === null) throw new TypeError('the lineage is none');
+  if (runId === position.runId) return parsed;
+  const index = parsed.findIndex((each) => each.runId === position.runId);
+  return index === -1 ? null : parsed.slice(index + 1);
+}

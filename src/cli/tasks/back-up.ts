@@ -1,0 +1,132 @@
+/** `psyncd backup`: one file with all entries of a node, or of the data folder of a node that does not run. */
+import { existsSync, realpathSync, rmSync, statSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { formatPosition } from '../../replication/position.ts';
+import { withoutDisk } from '../../store/backup/backup-error.ts';
+import type { Manifest } from '../../store/backup/manifest.ts';
+import { isThere, place } from '../../store/backup/place.ts';
+import { NODE_FILE, STATE_FILE } from '../../store/folder-names.ts';
+import { CommandError } from '../command-error.ts';
+import type { Reach } from '../options/node.ts';
+import { counted, sized } from '../output/info.ts';
+import { reporter } from '../output/progress.ts';
+
+/** Exit code that shells report for a program ended by SIGINT. */
+const INTERRUPTED = 130;
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+
+/** Where a backup goes. */
+export interface Target {
+  readonly folder: string;
+  /** Name of the file; null: of the position and the time. */
+  readonly name: string | null;
+}
+
+/** Makes the backup as a new file. @param into its path, beside the target */
+export type Make = (into: string) => Promise<Manifest>;
+
+/**
+ * @param data data folder of a node that does not run; null: the backup is made of a running node
+ * @param reach of the running node
+ * @param version of this psyncd
+ */
+export function makerOf(data: string | null, reach: Reach, version: string): Make {
+  return async (into) => {
+    const { report, stop } = reporter(data === null ? 'downloading' : 'copying');
+    try {
+      if (data === null) {
+        const { backUpNode } = await import('./back-up-node.ts');
+        return await backUpNode(reach, into, version, report);
+      }
+      const { backUpFolder } = await import('../../store/backup/folder-copy.ts');
+      return await backUpFolder(resolve(data), into, version, report);
+    } finally {
+      stop();
+    }
+  };
+}
+
+/**
+ * Makes a backup under a temporary name, and gives it its name when it is whole and durable.
+ * @param target a file or a folder
+ * @param isForced whether a file that has the name is replaced
+ * @returns the path of the backup, and its manifest
+ * @throws CommandError, BackupError or StartError, one line
+ */
+export async function backUp(
+  target: string,
+  isForced: boolean,
+  make: Make,
+): Promise<{ readonly file: string; readonly manifest: Manifest }> {
+  const { folder, name } = targetOf(target, isForced);
+  const partial = join(folder, `${name ?? 'psyncd-backup'}.partial-${process.pid}`);
+  const remove = (): void => {
+    for (const suffix of ['', '.folder']) rmSync(partial + suffix, { recursive: true, force: true });
+  };
+  const interrupted = (): void => {
+    remove();
+    process.exit(INTERRUPTED);
+  };
+  for (const signal of SIGNALS) process.once(signal, interrupted);
+  try {
+    const manifest = await make(partial);
+    const file = join(folder, name ?? nameOf(manifest));
+    await place(partial, file, isForced);
+    return { file, manifest };
+  } catch (error) {
+    throw withoutDisk(`cannot write ${target}`, error);
+  } finally {
+    for (const signal of SIGNALS) process.off(signal, interrupted);
+    remove();
+  }
+}
+
+/** @throws CommandError if nothing can be written there */
+function targetOf(target: string, isForced: boolean): Target {
+  if (/^[a-z][a-z\d+.-]*:\/\//i.test(target)) {
+    throw new CommandError(
+      `${target}: backups to object storage cannot be made yet; back up to a file, and copy that`,
+    );
+  }
+  const named = resolve(target);
+  const found = statOf(named);
+  // The target of a link is replaced, not the link.
+  const path = found === undefined ? named : realpathSync(named);
+  if (found?.isDirectory()) return { folder: outsideOfNode(path), name: null };
+  if (target.endsWith('/') || statOf(dirname(path))?.isDirectory() !== true) {
+    throw new CommandError(`cannot write ${target}: there is no such folder`);
+  }
+  if (found !== undefined && !found.isFile()) throw new CommandError(`cannot write ${target}: it is no file`);
+  const folder = outsideOfNode(dirname(path));
+  if (NODE_FILE.test(basename(path))) {
+    throw new CommandError(`cannot write ${target}: a file of a data folder has that name; choose another`);
+  }
+  if (found !== undefined && !isForced) throw isThere(target);
+  return { folder, name: basename(path) };
+}
+
+/** A node removes files from its folder, and refuses a folder with others. @throws CommandError */
+function outsideOfNode(folder: string): string {
+  if (!existsSync(join(folder, STATE_FILE))) return folder;
+  throw new CommandError(`${folder} is the data folder of a node; choose another for the backup`);
+}
+
+function statOf(path: string): ReturnType<typeof statSync> {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    throw withoutDisk(`cannot write ${path}`, error);
+  }
+}
+
+/** `<run ID>-<offset>-<time>.db` */
+function nameOf({ position: { runId, offset }, commitTime }: Manifest): string {
+  const time = new Date(commitTime).toISOString().replace(/[-:]|\.\d+/g, '');
+  return `${runId}-${offset}-${time}.db`;
+}
+
+/** One line about a backup. */
+export function backupLine({ position, keys, bytes, commitTime }: Manifest): string {
+  const time = new Date(commitTime).toISOString();
+  return `${counted(keys, 'entry', 'entries')} at ${formatPosition(position)}, of ${time}, ${sized(bytes)}`;
+}

@@ -1,0 +1,235 @@
+/**
+ * Downloads a snapshot of a running node into a file. After a cut the download goes on where it was; the SHA-256 that the node
+ * states decides whether the file is what it has sent.
+ */
+import { createHash, type Hash } from 'node:crypto';
+import { type FileHandle, open as openFile } from 'node:fs/promises';
+import { setTimeout as pause } from 'node:timers/promises';
+import { ApiError, checkAnswer } from '../../client/api-error.ts';
+import { tokenOf } from '../../client/token.ts';
+import { messageOf } from '../../node/ports/failures.ts';
+import { type Position, parsePosition } from '../../replication/position.ts';
+import type { Report } from '../../store/backup/seal.ts';
+import { CommandError } from '../command-error.ts';
+import type { Shown } from '../options/node.ts';
+
+const SNAPSHOT_TYPE = 'application/vnd.sqlite3';
+/** Cuts in a row without a byte between them. */
+const MAX_CUTS = 8;
+/** Snapshots that are begun, when the node drops one during the download, or sends other bytes than it states. */
+const MAX_BEGUN = 3;
+/** Answers "not now" in a row. */
+const MAX_WAITS = 120;
+/** Longest pause between two requests, and the pause after the first cut, in milliseconds. */
+const MAX_PAUSE_MS = 5_000;
+const PAUSE_MS = 100;
+/** Time without a byte after which a connection counts as cut, in milliseconds. */
+const STALL_MS = 60_000;
+
+/** Where a node has a snapshot. */
+interface Place {
+  readonly position: Position;
+  readonly url: string;
+}
+
+/** The node does not have the snapshot any more. */
+class SnapshotLost extends Error {}
+
+/**
+ * @param node `http://HOST:PORT`
+ * @param into path of the file, where none is
+ * @returns the position of the snapshot
+ * @throws CommandError, ApiError, or what `fetch` throws when the node cannot be reached
+ */
+export async function downloadSnapshot(
+  node: string,
+  shown: Shown,
+  into: string,
+  report: Report,
+): Promise<Position> {
+  const file = await openFile(into, 'wx', 0o600);
+  try {
+    for (let begun = 1; ; begun += 1) {
+      const place = await placeOf(node.replace(/\/+$/, ''), shown);
+      try {
+        await new Download(place, file, shown, report).run();
+        return place.position;
+      } catch (error) {
+        if (!(error instanceof SnapshotLost)) throw error;
+        if (begun === MAX_BEGUN)
+          throw new CommandError(`the download has failed ${begun} times: ${error.message}`);
+      }
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+/** Has the node make a snapshot, or name the one that it has. */
+async function placeOf(node: string, shown: Shown): Promise<Place> {
+  for (let waits = 0; ; waits += 1) {
+    const response = await ask(`${node}/v1/snapshot`, shown);
+    if (response.status === 307) return parsePlace(node, response.headers.get('location') ?? '');
+    await waitOrThrow(response, waits);
+  }
+}
+
+/** The token is for this node only, so nothing of the URL counts but the name of the snapshot. */
+function parsePlace(node: string, location: string): Place {
+  const parsed = URL.parse(location, `${node}/v1/snapshot`);
+  const [, runId, offset] = /\/v1\/snapshots\/([0-9a-f]{40})\/(\d{1,16})$/.exec(parsed?.pathname ?? '') ?? [];
+  const position = parsePosition(`${runId}:${offset}`);
+  const query = parsed?.search ?? '';
+  if (position === null || !/^(?:\?sha256=[0-9a-f]{64})?$/.test(query)) {
+    throw new CommandError('the node does not say where its snapshot is; is it a psyncd?');
+  }
+  return { position, url: `${node}/v1/snapshots/${runId}/${offset}${query}` };
+}
+
+async function ask(
+  url: string,
+  { token: shown, transport }: Shown,
+  headers: Readonly<Record<string, string>> = {},
+  signal?: AbortSignal,
+): Promise<Response> {
+  const token = await tokenOf(shown);
+  const { fetch } = transport ?? globalThis;
+  return fetch(url, {
+    redirect: 'manual',
+    headers: {
+      ...headers,
+      'accept-encoding': 'identity',
+      ...(token !== undefined && { authorization: `Bearer ${token}` }),
+    },
+    ...(signal && { signal }),
+  });
+}
+
+/** Waits as long as a node says that cannot answer now. @throws ApiError for every other answer */
+async function waitOrThrow(response: Response, waits: number): Promise<void> {
+  const seconds = Number(response.headers.get('retry-after') ?? Number.NaN);
+  const isNotNow = response.status === 503 || response.status === 429;
+  if (isNotNow && Number.isFinite(seconds) && waits < MAX_WAITS) {
+    await response.body?.cancel();
+    await pause(Math.min(Math.max(PAUSE_MS, seconds * 1_000), MAX_PAUSE_MS));
+    return;
+  }
+  await checkAnswer(response, SNAPSHOT_TYPE);
+  throw new CommandError(`the node has answered with status ${response.status}`);
+}
+
+/** One snapshot on its way into the file. */
+class Download {
+  readonly #place: Place;
+  readonly #file: FileHandle;
+  readonly #shown: Shown;
+  readonly #report: Report;
+  #sum: Hash = createHash('sha256');
+  #received = 0;
+  /** null: no answer has told it yet. */
+  #total: number | null = null;
+  #etag = '';
+  #digest = '';
+  #cuts = 0;
+
+  constructor(place: Place, file: FileHandle, shown: Shown, report: Report) {
+    this.#place = place;
+    this.#file = file;
+    this.#shown = shown;
+    this.#report = report;
+  }
+
+  /** @throws SnapshotLost when it has to be begun anew */
+  async run(): Promise<void> {
+    await this.#begin();
+    for (let waits = 0; this.#total === null || this.#received < this.#total; ) {
+      const stalled = new AbortController();
+      const timer = setTimeout(() => stalled.abort(new Error('no byte has come in time')), STALL_MS);
+      try {
+        const response = await this.#ask(stalled.signal);
+        if (response.status === 410 || response.status === 412 || response.status === 416) {
+          throw new SnapshotLost('the node no longer has the snapshot');
+        }
+        if (response.status !== 200 && response.status !== 206) {
+          await waitOrThrow(response, waits);
+          waits += 1;
+          continue;
+        }
+        await this.#accept(response);
+        for await (const part of response.body ?? []) {
+          await this.#take(part);
+          timer.refresh();
+        }
+        if (this.#received < (this.#total ?? 0)) throw new TypeError('the connection was closed');
+      } catch (error) {
+        await this.#cut(error);
+      } finally {
+        clearTimeout(timer);
+      }
+    }
+    if (`sha-256=:${this.#sum.digest('base64')}:` !== this.#digest) {
+      throw new SnapshotLost('what has come is not what the node says that it has sent: the SHA-256 differs');
+    }
+  }
+
+  /** Forgets what has come. */
+  async #begin(): Promise<void> {
+    await this.#file.truncate(0);
+    this.#sum = createHash('sha256');
+    this.#received = 0;
+    this.#total = null;
+  }
+
+  #ask(signal: AbortSignal): Promise<Response> {
+    const range = { range: `bytes=${this.#received}-`, 'if-range': this.#etag };
+    return ask(this.#place.url, this.#shown, this.#received === 0 ? {} : range, signal);
+  }
+
+  /** Reads the headers of an answer with the snapshot, or with the rest of it. */
+  async #accept(response: Response): Promise<void> {
+    await checkAnswer(response, SNAPSHOT_TYPE);
+    const { headers } = response;
+    if (response.status === 200 && this.#received > 0) await this.#begin();
+    const [, start, total] = /^bytes (\d+)-\d+\/(\d+)$/.exec(headers.get('content-range') ?? '') ?? [];
+    const length = response.status === 200 ? headers.get('content-length') : total;
+    const isRest =
+      response.status === 200 || (Number(start) === this.#received && this.#total === Number(total));
+    const digest = headers.get('repr-digest') ?? '';
+    if (!isRest || !/^\d+$/.test(length ?? '') || !/^sha-256=:[\w+/=]{44}:$/.test(digest)) {
+      throw new CommandError('the node has answered with something else than the rest of its snapshot');
+    }
+    if (this.#received > 0 && digest !== this.#digest) throw new SnapshotLost('the snapshot has changed');
+    this.#total = Number(length);
+    this.#digest = digest;
+    this.#etag = headers.get('etag') ?? '';
+  }
+
+  async #take(part: Uint8Array): Promise<void> {
+    const total = this.#total ?? 0;
+    if (this.#received + part.length > total) throw new CommandError('the node sends more than it has said');
+    await this.#file.write(part, 0, part.length, this.#received);
+    this.#sum.update(part);
+    this.#received += part.length;
+    this.#cuts = 0;
+    this.#report(this.#received, total);
+  }
+
+  /** Pauses after a cut of the connection. @throws any other error, and the cut if there were too many */
+  async #cut(error: unknown): Promise<void> {
+    const isOther =
+      error instanceof SnapshotLost || error instanceof CommandError || error instanceof ApiError;
+    const isOfDisk = error instanceof Error && 'syscall' in error && 'code' in error && !('cause' in error);
+    if (isOther || isOfDisk || (this.#total === null && this.#cuts === 0 && isUnreachable(error)))
+      throw error;
+    this.#cuts += 1;
+    if (this.#cuts > MAX_CUTS) {
+      const all = this.#total === null ? '' : ` after ${this.#received} of ${this.#total} bytes`;
+      throw new CommandError(`the node broke off the download${all}: ${messageOf(error)}`);
+    }
+    await pause(Math.min(PAUSE_MS * 2 ** (this.#cuts - 1), MAX_PAUSE_MS));
+  }
+}
+
+function isUnreachable(error: unknown): boolean {
+  return error instanceof TypeError && error.message === 'fetch failed';
+}

@@ -1,0 +1,82 @@
+/** `psyncd restore`: makes a data folder of a backup. */
+import { resolve } from 'node:path';
+import { formatPosition } from '../../replication/position.ts';
+import { systemWorld } from '../../runtime/system-world.ts';
+import { version } from '../../runtime/version.ts';
+import { withoutDisk } from '../../store/backup/backup-error.ts';
+import { manifestJson } from '../../store/backup/manifest.ts';
+import { type Restored, restore } from '../../store/backup/restore.ts';
+import { CommandError } from '../command-error.ts';
+import { counted } from '../output/info.ts';
+import { reporter } from '../output/progress.ts';
+import { backupLine } from './back-up.ts';
+
+interface Wanted {
+  readonly isForced: boolean;
+  readonly isDry: boolean;
+  readonly dropsExpired: boolean;
+}
+
+/**
+ * @returns lines for people, and the same as JSON
+ * @throws CommandError, CheckError, BackupError or StartError, one line
+ */
+export async function restoreBackup(
+  source: string,
+  dir: string,
+  wanted: Wanted,
+): Promise<{ readonly lines: readonly string[]; readonly result: Readonly<Record<string, unknown>> }> {
+  if (/^[a-z][a-z\d+.-]*:\/\//i.test(source)) {
+    throw new CommandError(
+      `${source}: backups in object storage cannot be restored yet; copy the file here first`,
+    );
+  }
+  const folder = resolve(dir);
+  const { report, stop } = reporter('checking');
+  const done = await restore(resolve(source), folder, {
+    ...wanted,
+    version: version(),
+    runId: systemWorld.newRunId(),
+    now: systemWorld.now(),
+    report,
+  })
+    .catch((error: unknown) => {
+      throw withoutDisk(`cannot restore ${source} into ${dir}`, error);
+    })
+    .finally(stop);
+  return { lines: linesOf(folder, wanted, done), result: resultOf(folder, wanted, done) };
+}
+
+function linesOf(folder: string, { isDry }: Wanted, done: Restored): readonly string[] {
+  const { manifest, position, dropped, aside, tokens, needsTokens } = done;
+  const would = isDry ? 'would be ' : '';
+  const lines = [
+    `${would}restored: ${backupLine(manifest)}: ${folder}`,
+    isDry
+      ? 'the node would get a new run ID; nothing was changed'
+      : `the node is at ${formatPosition(position)}; replicas and followers that are past ${manifest.position.offset} get everything anew`,
+  ];
+  if (dropped !== null) lines.push(`${counted(dropped, 'entry', 'entries')} had expired and went`);
+  if (aside !== null) lines.push(`the files of before ${isDry ? 'would be' : 'are'} in ${aside}`);
+  if (tokens !== null) {
+    lines.push(
+      `a backup has no tokens: those of before ${isDry ? 'would be' : 'are'} in ${tokens}; copy it back to use them`,
+    );
+  } else lines.push('a backup has neither tokens nor settings');
+  if (needsTokens) lines.push('the node does not start without tokens, because the one of before had some');
+  return lines;
+}
+
+function resultOf(folder: string, { isDry }: Wanted, done: Restored): Readonly<Record<string, unknown>> {
+  const { manifest, position, dropped, aside, tokens, needsTokens } = done;
+  return {
+    folder,
+    dryRun: isDry,
+    position: isDry ? null : formatPosition(position),
+    dropped,
+    replaced: aside,
+    tokens,
+    needsTokens,
+    backup: manifestJson(manifest),
+  };
+}

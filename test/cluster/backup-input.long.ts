@@ -1,0 +1,248 @@
+/** What is no whole backup, no usable folder or no room for `psyncd backup`, `verify` and `restore`: one line, and nothing is changed. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import test from 'node:test';
+import { gzipSync } from 'node:zlib';
+import { contents, ENTRIES, failed, json, makeBackup, type Outcome, psyncd } from '../support/backups.ts';
+import { Cluster, converged, temporaryFolder, textOf, writeMany } from '../support/cluster.ts';
+import { MAIN } from '../support/main-file.ts';
+
+test('a backup never replaces a file unless --force says so, and in a folder it has a name of its own', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await writeMany(node, 'k', 3);
+  const { position } = await node.client.replication();
+  await node.stop();
+  const data = cluster.data('node');
+  const backups = cluster.data('backups');
+  await mkdir(backups);
+  const { file } = json(await psyncd(['backup', backups, '--data', data, '--json']));
+  assert.match(String(file), new RegExp(`/${position.replace(':', '-')}-\\d{8}T\\d{6}Z\\.db$`));
+  assert.deepEqual(await readdir(backups), [String(file).split('/').at(-1)]);
+  failed(await psyncd(['backup', backups, '--data', data]), 1, /there is .* already; --force replaces it/);
+  const other = join(backups, 'other.db');
+  writeFileSync(other, 'mine');
+  failed(await psyncd(['backup', other, '--data', data]), 1, /there is .*other\.db already/);
+  assert.equal(readFileSync(other, 'utf8'), 'mine');
+  assert.equal((await psyncd(['backup', other, '--data', data, '--force'])).code, 0);
+  assert.match((await psyncd(['verify', other])).stdout, /^whole: 3 entries at /);
+  assert.equal((await readdir(backups)).length, 2);
+});
+
+test('a backup that cannot be made is one line, and leaves nothing', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await writeMany(node, 'k', 3, 'x'.repeat(100_000));
+  const data = cluster.data('node');
+  const backups = cluster.data('backups');
+  await mkdir(backups);
+  const target = join(backups, 'b.db');
+  failed(await psyncd(['backup', target, '--data', data]), 1, /is in use by another process/);
+  await node.stop();
+  const before = await contents(data);
+  failed(
+    await psyncd(['backup', 's3://bucket/prefix', '--data', data]),
+    1,
+    /object storage cannot be made yet/,
+  );
+  failed(await psyncd(['backup', target, '--data', data, '--node', node.url]), 2, /exclude each other/);
+  failed(await psyncd(['backup', join(backups, 'none/b.db'), '--data', data]), 1, /there is no such folder/);
+  failed(await psyncd(['backup', '/proc/b.db', '--data', data]), 1, /cannot write \/proc\/b\.db/);
+  failed(await psyncd(['backup', target, '--data', backups]), 1, /is no data folder of psyncd/);
+  for (const inside of ['keyspace-1.db', 'psyncd.db', 'b.db']) {
+    const outcome = await psyncd(['backup', join(data, inside), '--data', data, '--force']);
+    failed(outcome, 1, /is the data folder of a node/);
+  }
+  failed(
+    await psyncd(['backup', join(backups, 'keyspace-1.db'), '--data', data]),
+    1,
+    /has that name; choose another/,
+  );
+  // A file of this process may have 64 KiB, as if the disk were full then.
+  const full = await new Promise<Outcome>((resolve) => {
+    const command = `ulimit -f 64; exec "$0" "$@"`;
+    const child = execFile(
+      'bash',
+      ['-c', command, process.execPath, MAIN, 'backup', target, '--data', data],
+      (_error, stdout, stderr) => resolve({ code: child.exitCode, stdout, stderr }),
+    );
+  });
+  failed(full, 1, /cannot back .* up|cannot write/);
+  for (const point of ['backup-seal', 'backup-sealed', 'backup-place']) {
+    const faults = cluster.data('faults.json');
+    writeFileSync(faults, JSON.stringify({ [point]: 'ENOSPC' }));
+    failed(
+      await psyncd(['backup', target, '--data', data], { PSYNCD_FAULTS: faults }),
+      1,
+      /no space left on the device/,
+    );
+  }
+  assert.deepEqual(await readdir(backups), []);
+  assert.deepEqual(await contents(data), before);
+});
+
+test('verify tells whole, damaged and unknown by its exit code', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await writeMany(node, 'k', 20);
+  const data = cluster.data('node');
+  failed(await psyncd(['verify', data]), 2, /in use by another process/);
+  await node.stop();
+  assert.match((await psyncd(['verify', data])).stdout, /^whole: 20 entries at /);
+  const copy = cluster.data('copy');
+  for (const [name, change] of [
+    ['keyspace-1.db', (bytes: Buffer) => bytes.fill(0x55, bytes.indexOf('k7'), bytes.indexOf('k7') + 1)],
+    [
+      'psyncd.db',
+      (bytes: Buffer) => bytes.fill(0x55, bytes.indexOf('\r\nk7\r\n'), bytes.indexOf('\r\nk7\r\n') + 4),
+    ],
+    ['psyncd.db', () => Buffer.alloc(0)],
+    ['keyspace-1.db', (bytes: Buffer) => bytes.subarray(0, 4096)],
+  ] as const) {
+    cpSync(data, copy, { recursive: true });
+    writeFileSync(join(copy, name), change(readFileSync(join(copy, name))));
+    failed(await psyncd(['verify', copy]), 1, /is damaged/);
+    const { code, stdout } = await psyncd(['verify', copy, '--json']);
+    assert.equal(code, 1);
+    assert.equal(JSON.parse(stdout).result, 'damaged');
+    await rm(copy, { recursive: true });
+  }
+  failed(await psyncd(['verify', cluster.data('none')]), 2, /there is no/);
+  await mkdir(copy);
+  failed(await psyncd(['verify', copy]), 2, /is no data folder of psyncd/);
+});
+
+test('a file that is no whole backup is not restored, and nothing is changed', async (t) => {
+  const folder = await temporaryFolder(t);
+  const file = join(folder, 'backup.db');
+  const to = join(folder, 'restored');
+  await makeBackup(file);
+  const whole = readFileSync(file);
+  const flipped = Buffer.from(whole);
+  flipped[flipped.length >> 1] = (flipped[flipped.length >> 1] as number) ^ 1;
+  for (const [bytes, message] of [
+    [whole.subarray(0, 8192), /is damaged: a part of it is missing/],
+    [flipped, /is damaged: its bytes are not those that were written/],
+    [Buffer.alloc(0), /it is empty/],
+    [gzipSync(whole), /compressed with gzip/],
+    [Buffer.from('<Error><Code>NoSuchKey</Code></Error>'), /HTML or XML/],
+  ] as const) {
+    writeFileSync(file, bytes);
+    failed(await psyncd(['restore', file, to]), 1, message);
+    assert.deepEqual(await readdir(folder), ['backup.db']);
+  }
+  failed(await psyncd(['restore', join(folder, 'none'), to]), 1, /there is no /);
+  failed(await psyncd(['restore', folder, to]), 1, /is a folder/);
+  failed(await psyncd(['restore', 's3://bucket/x.db', to]), 1, /object storage cannot be restored yet/);
+});
+
+test('a folder that is in use, has files, or cannot be written is not restored into, and stays as it was', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await writeMany(node, 'k', 3);
+  const data = cluster.data('node');
+  const file = cluster.data('backup.db');
+  await makeBackup(file);
+  for (const flags of [[], ['--force'], ['--force', '--dry-run']]) {
+    failed(await psyncd(['restore', file, data, ...flags]), 1, /is not empty|is in use by another process/);
+  }
+  assert.equal(await textOf(node, 'k0'), 'v0');
+  await node.stop();
+  const before = await contents(data);
+  failed(await psyncd(['restore', file, data]), 1, /is not empty; choose an empty folder, or .* --force/);
+  failed(
+    await psyncd(['restore', join(data, 'keyspace-1.db'), data, '--force']),
+    1,
+    /is no backup of psyncd/,
+  );
+  const live = join(data, 'keyspace-9.db');
+  cpSync(file, live);
+  failed(await psyncd(['restore', live, data, '--force']), 1, /is a file of the data folder/);
+  await rm(live);
+  for (const point of [
+    'restore-copy',
+    'restore-copied',
+    'restore-aside',
+    'restore-file',
+    'restore-switch',
+    'state-save',
+  ]) {
+    const faults = cluster.data('faults.json');
+    writeFileSync(faults, JSON.stringify({ [point]: 'ENOSPC' }));
+    failed(
+      await psyncd(['restore', file, data, '--force'], { PSYNCD_FAULTS: faults }),
+      1,
+      /injected|no space left/,
+    );
+    assert.deepEqual(await contents(data), before, point);
+    if (point === 'restore-aside') continue;
+    const outcome = await psyncd(['restore', file, cluster.data('new')], { PSYNCD_FAULTS: faults });
+    failed(outcome, 1, /injected|no space left/);
+    assert.ok(!existsSync(cluster.data('new')), point);
+  }
+  const other = cluster.data('other');
+  await mkdir(other);
+  writeFileSync(join(other, 'photo.jpg'), '');
+  failed(
+    await psyncd(['restore', file, other, '--force']),
+    1,
+    /holds other files than psyncd's, such as photo\.jpg/,
+  );
+  failed(await psyncd(['restore', file, file]), 1, /is not a folder/);
+  failed(await psyncd(['restore', file, '/proc/x']), 1, /cannot restore/);
+  failed(await psyncd(['restore', file, join(other, 'x/y')]), 1, /there is no folder/);
+});
+
+test('--force moves the files of before aside, damaged ones too, and says where the tokens are', async (t) => {
+  const cluster = await Cluster.create(t);
+  const data = cluster.data('node');
+  const tokens = join(data, 'tokens.json');
+  await mkdir(data);
+  await psyncd(['token', 'create', 'me', '--rights', 'admin', '--tokens', tokens]);
+  const node = await cluster.start('node');
+  await node.stop('SIGKILL');
+  const file = cluster.data('backup.db');
+  await makeBackup(file);
+  const list = readFileSync(tokens, 'utf8');
+  const done = json(await psyncd(['restore', file, data, '--force', '--json']));
+  const aside = String(done.replaced);
+  assert.deepEqual([done.tokens, done.needsTokens], [join(aside, 'tokens.json'), true]);
+  assert.deepEqual(
+    (await readdir(data)).sort(),
+    ['guarded', 'keyspace-2.db', 'psyncd.db', aside.split('/').at(-1)].sort(),
+  );
+  assert.equal(readFileSync(join(aside, 'tokens.json'), 'utf8'), list);
+  assert.match((await psyncd(['verify', aside])).stdout, /^whole: 0 entries/);
+  await assert.rejects(cluster.start('node'), /this node needs tokens/);
+  await rename(join(aside, 'tokens.json'), tokens);
+  const restored = await cluster.start('node');
+  assert.equal((await fetch(`${restored.url}/v1/keys/${encodeURIComponent('key/0001')}`)).status, 401);
+  await restored.stop();
+  writeFileSync(join(data, 'psyncd.db'), 'damaged');
+  assert.equal((await psyncd(['restore', file, data, '--force'])).code, 0);
+  assert.match((await psyncd(['verify', data])).stdout, new RegExp(`^whole: ${ENTRIES.length} entries`));
+});
+
+test('--expire-policy drop-expired deletes what has expired by commands that replicas get too', async (t) => {
+  const cluster = await Cluster.create(t);
+  const file = cluster.data('backup.db');
+  const entries = [
+    { key: 'expired', value: Buffer.from('x'), expiresAt: 1 },
+    { key: 'stays', value: Buffer.from('y') },
+  ];
+  await makeBackup(file, entries);
+  const kept = json(await psyncd(['restore', file, cluster.data('kept'), '--json']));
+  const dropped = json(
+    await psyncd(['restore', file, cluster.data('dropped'), '--json', '--expire-policy', 'drop-expired']),
+  );
+  assert.deepEqual([kept.dropped, dropped.dropped], [null, 1]);
+  assert.match((await psyncd(['verify', cluster.data('kept')])).stdout, /^whole: 2 entries at .*:1000000,/);
+  assert.match((await psyncd(['verify', cluster.data('dropped')])).stdout, /^whole: 1 entry at .*:1000026,/);
+  const node = await cluster.start('dropped');
+  assert.equal((await node.client.replication()).position, dropped.position);
+  const replica = await cluster.start('replica', '--replica-of', node.wsUrl);
+  assert.equal((await converged(node, replica)).keys, 1);
+});

@@ -1,0 +1,111 @@
+/** `psyncd backup`, `verify` and `restore` with real nodes. */
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { json, psyncd } from '../support/backups.ts';
+import { Cluster, converged, textOf, writeMany } from '../support/cluster.ts';
+import { TestFollower } from '../support/follower.ts';
+
+test('the folder of a killed node is backed up with what only its journal has, and stays as it was', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node', '--apply-interval', '1h');
+  await writeMany(node, 'k', 50);
+  await node.client.set('large', 'x'.repeat(50_000), { ttl: 3600 });
+  const digest = await node.client.digest();
+  await writeMany(node, 'late', 5);
+  const { position, historyHash } = await node.client.replication();
+  const late = await node.client.digest();
+  assert.notEqual(late.digest, digest.digest);
+  await node.stop('SIGKILL');
+  const keyspace = readFileSync(join(cluster.data('node'), 'keyspace-1.db'));
+  const file = cluster.data('backup.db');
+  const made = json(await psyncd(['backup', file, '--data', cluster.data('node'), '--json']));
+  assert.deepEqual(
+    [`${made.runId}:${made.offset}`, made.keys, made.digest, made.hash],
+    [position, 56, late.digest, historyHash],
+  );
+  assert.equal(statSync(file).mode & 0o777, 0o600);
+  assert.deepEqual(readFileSync(join(cluster.data('node'), 'keyspace-1.db')), keyspace);
+  const { file: path, ...manifest } = made;
+  const verified = json(await psyncd(['verify', file, '--json']));
+  assert.deepEqual(verified, { result: 'whole', path, kind: 'backup', ...manifest });
+  const folder = json(await psyncd(['verify', cluster.data('node'), '--json']));
+  assert.deepEqual(
+    [`${folder.runId}:${folder.offset}`, folder.keys, folder.digest],
+    [position, 56, late.digest],
+  );
+  const again = await cluster.start('node');
+  assert.deepEqual(await again.client.digest(), late);
+});
+
+test('a restored node has the entries, versions and expiries of the backup, under a run ID of its own', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await writeMany(node, 'k', 20);
+  await node.client.set('expires', 'later', { ttl: 3600 });
+  const entry = await node.client.entry('expires');
+  const { digest, keys, position } = await node.client.digest();
+  const file = cluster.data('backup.db');
+  await node.stop();
+  json(await psyncd(['backup', file, '--data', cluster.data('node'), '--json']));
+  const dry = await psyncd(['restore', file, cluster.data('restored'), '--dry-run']);
+  assert.match(dry.stdout, /^would be restored: 21 entries.*\n.*nothing was changed\n/);
+  assert.ok(!existsSync(cluster.data('restored')));
+  const outcome = json(await psyncd(['restore', file, cluster.data('restored'), '--json']));
+  assert.match((await psyncd(['verify', cluster.data('restored')])).stdout, /^whole: 21 entries at /);
+  const restored = await cluster.start('restored');
+  const state = await restored.client.replication();
+  assert.deepEqual([state.role, state.position], ['master', outcome.position]);
+  const [runId, offset] = position.split(':');
+  const [ancestor] = state.lineage;
+  assert.deepEqual({ ...ancestor, at: 0 }, { runId, validTo: Number(offset), reason: 'restored', at: 0 });
+  assert.notEqual(state.runId, runId);
+  assert.deepEqual(
+    [(await restored.client.digest()).digest, (await restored.client.digest()).keys],
+    [digest, keys],
+  );
+  assert.deepEqual(await restored.client.entry('expires'), entry);
+  assert.doesNotMatch(restored.log, /new-run-id/);
+  await restored.stop();
+  const again = await cluster.start('restored');
+  assert.equal((await again.client.replication()).runId, state.runId);
+});
+
+test('replicas and followers of the old history that are past the backup get everything anew, others continue', async (t) => {
+  const cluster = await Cluster.create(t);
+  const first = await cluster.start('master');
+  await writeMany(first, 'k', 20);
+  const behind = await cluster.start('behind', '--replica-of', first.wsUrl);
+  await converged(first, behind);
+  const shared = await first.client.replication();
+  await behind.stop();
+  await first.stop();
+  const file = cluster.data('backup.db');
+  json(await psyncd(['backup', file, '--data', cluster.data('master'), '--json']));
+  const second = await cluster.restart('master', first);
+  const ahead = await cluster.start('ahead', '--replica-of', second.wsUrl);
+  await writeMany(second, 'lost', 5);
+  await converged(second, ahead);
+  const lost = await second.client.replication();
+  await second.stop();
+  // The clients of the restored node write as many bytes as the lost ones, so that the offsets are the same.
+  json(await psyncd(['restore', file, cluster.data('restored'), '--json']));
+  const restored = await cluster.restart('restored', first);
+  await writeMany(restored, 'newk', 5);
+  assert.equal((await restored.client.replication()).position.split(':')[1], lost.position.split(':')[1]);
+  const back = await cluster.start('behind', '--replica-of', restored.wsUrl);
+  await converged(restored, back, ahead);
+  assert.equal(await textOf(ahead, 'lost0'), null);
+  assert.equal((await ahead.client.replication()).kept?.length, 1);
+  const { counters } = await restored.client.replication();
+  assert.deepEqual([counters.syncFull, counters.syncPartialOk], [1, 1]);
+  const { sessions } = await restored.client.sessions();
+  const reasons = sessions.flatMap(({ events }) => events.flatMap(({ fields }) => fields.reason ?? []));
+  assert.ok(reasons.includes('past-shared-history'), JSON.stringify(sessions));
+  const past = TestFollower.follow(t, restored.url, { query: `position=${lost.position}` });
+  const reset = await past.next();
+  assert.deepEqual([reset?.type, reset?.reason], ['reset', 'past-shared-history']);
+  const before = TestFollower.follow(t, restored.url, { query: `position=${shared.position}` });
+  assert.equal((await before.next())?.type, 'continue');
+});
