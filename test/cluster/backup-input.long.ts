@@ -111,6 +111,7 @@ test('verify tells whole, damaged and unknown by its exit code', async (t) => {
     await rm(copy, { recursive: true });
   }
   failed(await psyncd(['verify', cluster.data('none')]), 2, /there is no/);
+  failed(await psyncd(['verify', 's3://bucket/b.db']), 2, /object storage cannot be read yet/);
   await mkdir(copy);
   failed(await psyncd(['verify', copy]), 2, /is no data folder of psyncd/);
 });

@@ -83,7 +83,7 @@ export async function backUp(
 
 /** @throws CommandError if nothing can be written there */
 function targetOf(target: string, isForced: boolean): Target {
-  if (/^[a-z][a-z\d+.-]*:\/\//i.test(target)) {
+  if (isUrl(target)) {
     throw new CommandError(
       `${target}: backups to object storage cannot be made yet; back up to a file, and copy that`,
     );
@@ -123,6 +123,11 @@ function statOf(path: string): ReturnType<typeof statSync> {
 function nameOf({ position: { runId, offset }, commitTime }: Manifest): string {
   const time = new Date(commitTime).toISOString().replace(/[-:]|\.\d+/g, '');
   return `${runId}-${offset}-${time}.db`;
+}
+
+/** Whether the text names something else than a file here, such as `s3://…`. */
+export function isUrl(text: string): boolean {
+  return /^[a-z][a-z\d+.-]*:\/\//i.test(text);
 }
 
 /** One line about a backup. */

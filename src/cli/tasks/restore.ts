@@ -9,7 +9,7 @@ import { type Restored, restore } from '../../store/backup/restore.ts';
 import { CommandError } from '../command-error.ts';
 import { counted } from '../output/info.ts';
 import { reporter } from '../output/progress.ts';
-import { backupLine } from './back-up.ts';
+import { backupLine, isUrl } from './back-up.ts';
 
 interface Wanted {
   readonly isForced: boolean;
@@ -26,7 +26,7 @@ export async function restoreBackup(
   dir: string,
   wanted: Wanted,
 ): Promise<{ readonly lines: readonly string[]; readonly result: Readonly<Record<string, unknown>> }> {
-  if (/^[a-z][a-z\d+.-]*:\/\//i.test(source)) {
+  if (isUrl(source)) {
     throw new CommandError(
       `${source}: backups in object storage cannot be restored yet; copy the file here first`,
     );

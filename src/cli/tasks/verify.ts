@@ -9,7 +9,7 @@ import { checkFolder } from '../../store/backup/check-folder.ts';
 import { manifestJson } from '../../store/backup/manifest.ts';
 import { counted } from '../output/info.ts';
 import { reporter } from '../output/progress.ts';
-import { backupLine } from './back-up.ts';
+import { backupLine, isUrl } from './back-up.ts';
 
 export interface Verified {
   /** 0: whole; 1: damaged; 2: it cannot be told. */
@@ -23,6 +23,8 @@ export interface Verified {
 /** @param version of this psyncd */
 export async function verify(path: string, version: string): Promise<Verified> {
   try {
+    if (isUrl(path))
+      throw new CheckError('unknown', `${path}: object storage cannot be read yet; copy the file here first`);
     return await whole(resolve(path), version);
   } catch (error) {
     const isOfSystem = error instanceof Error && 'syscall' in error;
