@@ -247,3 +247,27 @@ test('--expire-policy drop-expired deletes what has expired by commands that rep
   const replica = await cluster.start('replica', '--replica-of', node.wsUrl);
   assert.equal((await converged(node, replica)).keys, 1);
 });
+
+test('the right replicate is enough for a backup, and no smaller one', async (t) => {
+  const cluster = await Cluster.create(t);
+  const data = cluster.data('node');
+  await mkdir(data);
+  const tokenWith = async (...flags: string[]): Promise<string> => {
+    const file = join(data, 'tokens.json');
+    const { stdout, stderr } = await psyncd(['token', 'create', 'me', ...flags, '--tokens', file]);
+    assert.match(stdout, /^psyncd_/, stderr);
+    return stdout.trim();
+  };
+  const replicate = await tokenWith('--rights', 'replicate');
+  const read = await tokenWith('--rights', 'read');
+  const some = await tokenWith('--rights', 'read', '--prefix', 'a/');
+  const node = await cluster.start('node');
+  const file = cluster.data('backup.db');
+  const backup = (token: string): Promise<Outcome> =>
+    psyncd(['backup', file, '--node', node.url, '--json'], { PSYNCD_TOKEN: token });
+  for (const token of [read, some]) failed(await backup(token), 1, /FORBIDDEN/);
+  failed(await backup(''), 1, /UNAUTHORIZED/);
+  assert.ok(!existsSync(file));
+  json(await backup(replicate));
+  assert.match((await psyncd(['verify', file])).stdout, /^whole: 0 entries/);
+});

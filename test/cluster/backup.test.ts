@@ -109,3 +109,32 @@ test('replicas and followers of the old history that are past the backup get eve
   const before = TestFollower.follow(t, restored.url, { query: `position=${shared.position}` });
   assert.equal((await before.next())?.type, 'continue');
 });
+
+test('a node is backed up while clients write, and the restored one has what the backup says', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  await writeMany(master, 'k', 100);
+  let isOver = false;
+  const writing = (async () => {
+    for (let index = 0; !isOver; index += 1) await master.client.set(`w${index % 50}`, `${index}`);
+  })();
+  const file = cluster.data('backup.db');
+  const made = json(
+    await psyncd(['backup', file, '--node', master.url, '--json']).finally(() => {
+      isOver = true;
+    }),
+  );
+  await writing;
+  json(await psyncd(['restore', file, cluster.data('restored'), '--json']));
+  const restored = await cluster.start('restored');
+  const { digest, keys } = await restored.client.digest();
+  assert.deepEqual([keys, digest], [made.keys, made.digest]);
+  assert.ok(keys >= 100);
+  assert.equal((await restored.client.replication()).lineage[0]?.runId, made.runId);
+  // Nobody writes any more: the node has the digest of its last byte, which a second backup has too.
+  const second = json(await psyncd(['backup', cluster.data('second.db'), '--node', master.url, '--json']));
+  const now = await master.client.replication();
+  assert.equal(`${second.runId}:${second.offset}`, now.position);
+  assert.equal(second.hash, now.historyHash);
+  assert.equal(second.digest, (await master.client.digest()).digest);
+});
