@@ -20,7 +20,7 @@ import type { Digest, EntryReader } from './ports/keyspace.ts';
 import type { MasterAbove } from './ports/peers.ts';
 import type { SnapshotCopy } from './ports/snapshot-files.ts';
 import { type Gate, OPEN_GATE, type SocketEvents, type StreamSocket } from './ports/stream-socket.ts';
-import { Problem } from './problem.ts';
+import type { Problem } from './problem.ts';
 import { type Check, psyncCheck } from './psync-check.ts';
 import { ANY, unreadiness, type Wanted } from './readiness.ts';
 import type { FailoverRequest, FailoverResult } from './role/failover.ts';
@@ -157,12 +157,6 @@ export class Node {
   /** The hold of writes that an operator may ask for. */
   get writeHold(): WriteHold {
     return this.#parts.writeHold;
-  }
-
-  /** STORAGE_FAILED while a file of this node is not in its place any more, or null. */
-  get lossProblem(): Problem | null {
-    const { lost } = this.#parts.state;
-    return lost === null ? null : new Problem('STORAGE_FAILED', lost);
   }
 
   /** The reason why this node refuses writes, or null. @see WriteGuard.admissionProblem */

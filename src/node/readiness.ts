@@ -1,5 +1,6 @@
 /** Whether a node should get requests: what balancers ask `/readyz`. */
 import type { Assembly } from './assembly.ts';
+import { LOST_FILE } from './ports/failures.ts';
 import type { MaxLag } from './ports/max-lag.ts';
 import { Problem } from './problem.ts';
 import type { Role } from './role/roles.ts';
@@ -22,9 +23,7 @@ export function unreadiness(
   wanted: Wanted,
 ): Problem | null {
   if (life.stopping) return new Problem('SHUTTING_DOWN', 'the node is shutting down');
-  // Everybody may ask, so the folder's name stays in the log.
-  if (state.lost !== null)
-    return new Problem('STORAGE_FAILED', 'a file of the node is not in its place; the log names it');
+  if (state.lost !== null) return new Problem('STORAGE_FAILED', LOST_FILE);
   if (wanted.role !== 'any' && wanted.role !== roles.role) {
     return new Problem('LOADING', `the role of this node is ${roles.role}, not ${wanted.role}`);
   }

@@ -4,7 +4,7 @@
  */
 import { type BigIntStats, statSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { StorageError } from '../node/ports/failures.ts';
+import { LOST_FILE, StorageError } from '../node/ports/failures.ts';
 import type { Log } from '../node/ports/world.ts';
 import { logUnexpected, unattended } from '../node/unattended.ts';
 import { codeOf } from './storage-failure.ts';
@@ -47,7 +47,7 @@ export class OpenFiles {
     return {
       check: () => {
         const known = this.#files.get(path) ?? null;
-        if (known !== identityNow(path)) throw new StorageError(lossOf(path), false);
+        if (known !== identityNow(path)) throw new StorageError(LOST_FILE, false, undefined, lossOf(path));
       },
       release: () => {
         for (const each of paths) this.#files.delete(each);

@@ -2,7 +2,7 @@
 import { closeSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
 import { devNull } from 'node:os';
 import Database from 'better-sqlite3';
-import { FilesDamaged, messageOf, StorageError } from '../node/ports/failures.ts';
+import { FilesDamaged, messageOf, StorageError, toldOf } from '../node/ports/failures.ts';
 import { DamageError, StartError } from './start-error.ts';
 
 /**
@@ -23,7 +23,8 @@ export function storageFailure(error: unknown, path?: string): StorageError {
   const code = codeOf(error);
   if (isOutOfDescriptors(code)) return new StorageError('no file descriptors are left', false, error);
   const isFull = NO_ROOM.has(code) || (path !== undefined && MAY_BE_NO_ROOM.test(code) && !hasRoom(path));
-  if (!isFull) return new StorageError(`${code}: ${messageOf(error)}`, false, error);
+  const message = messageOf(error);
+  if (!isFull) return new StorageError(`${code}: ${toldOf(error)}`, false, error, `${code}: ${message}`);
   const isDevice = code === 'SQLITE_FULL' || code === 'ENOSPC';
   const where = `the device${isDevice ? '' : ', in the quota, or below the limit of a file'}`;
   return new StorageError(`no space left on ${where}`, true, error);
@@ -31,8 +32,8 @@ export function storageFailure(error: unknown, path?: string): StorageError {
 
 /** Describes the error in one line for people, with SQLite's code. */
 export function openingFailure(error: unknown, path: string): string {
-  const { full, message } = storageFailure(error, path);
-  return `${path} cannot be opened: ${full ? `${codeOf(error)}: ${message}` : message}`;
+  const { full, inLog } = storageFailure(error, path);
+  return `${path} cannot be opened: ${full ? `${codeOf(error)}: ${inLog}` : inLog}`;
 }
 
 /** Whether a file beside this one can be made slightly longer than the database and its WAL. */
@@ -111,6 +112,6 @@ export function startFailure(error: unknown, path: string): unknown {
   const code = codeOf(error);
   const isOfSystem = isOfDisk(code) || code.startsWith('ERR_WORKER_') || error instanceof RangeError;
   if (!(error instanceof StorageError) && !isOfSystem) return error;
-  const { message } = error instanceof StorageError ? error : storageFailure(error);
-  return new StartError(`${path} cannot be opened: ${message}; what was in it is still there`);
+  const { inLog } = error instanceof StorageError ? error : storageFailure(error);
+  return new StartError(`${path} cannot be opened: ${inLog}; what was in it is still there`);
 }

@@ -8,7 +8,7 @@ import { CloseCode } from '../../replication/close-code.ts';
 import { LinkMachine } from '../../replication/link-machine.ts';
 import type { LinkEffect } from '../../replication/link-phases.ts';
 import { msSince } from '../elapsed.ts';
-import { messageOf, StorageError } from '../ports/failures.ts';
+import { StorageError, toldOf } from '../ports/failures.ts';
 import type { World } from '../ports/world.ts';
 import { logUnexpected, ownedWorld, unattended } from '../unattended.ts';
 import type { KeptSnapshot } from './kept-snapshot.ts';
@@ -185,7 +185,7 @@ export class LinkAttempt {
       // Without the connection, `#tell` goes on from here.
       if (!this.#connection.isOver) this.#settled(reception, outcome);
     });
-    unattended(settled, (error) => this.#abort(CloseCode.goingAway, `snapshot: ${messageOf(error)}`));
+    unattended(settled, (error) => this.#abort(CloseCode.goingAway, `snapshot: ${toldOf(error)}`));
   }
 
   /** Goes on after a full resync, while the connection is open. */
@@ -240,7 +240,7 @@ export class LinkAttempt {
     // One of the runs may be the reason for the error.
     this.#stream.drop();
     this.#connection.terminate();
-    this.#end({ kind: 'lost', detail: `psyncd made a mistake: ${messageOf(error)}` });
+    this.#end({ kind: 'lost', detail: `psyncd made a mistake: ${toldOf(error)}` });
   }
 
   /** @param told how it ended, maybe in words of the master */
@@ -298,7 +298,7 @@ export class LinkAttempt {
       const failure = this.#stream.commit();
       return failure === null ? null : `cannot keep the stream: ${failure.message}`;
     } catch (error) {
-      return `snapshot: ${messageOf(error)}`;
+      return `snapshot: ${toldOf(error)}`;
     }
   }
 }

@@ -17,7 +17,7 @@
  */
 import type { LinkEffect } from '../../replication/link-phases.ts';
 import { msSince } from '../elapsed.ts';
-import { DamagedSnapshot, messageOf } from '../ports/failures.ts';
+import { DamagedSnapshot, messageOf, toldOf } from '../ports/failures.ts';
 import { unattended } from '../unattended.ts';
 import { IncomingSnapshot } from './incoming-snapshot.ts';
 import type { KeptSnapshot } from './kept-snapshot.ts';
@@ -104,7 +104,7 @@ export class SnapshotReception {
       sink: kept.fileFor(announced, context.files),
       announced,
       connection,
-      failed: (error) => parts.failed(`cannot keep the snapshot: ${error.message}`),
+      failed: (error) => parts.failed(`cannot keep the snapshot: ${toldOf(error)}`),
     });
   }
 
@@ -238,7 +238,7 @@ export class SnapshotReception {
 }
 
 function failureOf(error: unknown): Outcome {
-  const detail = `snapshot: ${messageOf(error)}`;
+  const detail = `snapshot: ${toldOf(error)}`;
   return error instanceof DamagedSnapshot
     ? { kind: 'damaged', detail, asSent: error.asSent }
     : { kind: 'failed', detail };

@@ -4,12 +4,19 @@ export class StorageError extends Error {
   override readonly name = 'StorageError';
   /** The disk (or a quota) has no room; other failures are I/O errors. */
   readonly full: boolean;
+  /** The message for the operator, in the log: it may name files. */
+  readonly inLog: string;
 
-  constructor(message: string, full: boolean, cause?: unknown) {
+  /** @param message goes to clients and other nodes: it names no path */
+  constructor(message: string, full: boolean, cause?: unknown, inLog = message) {
     super(message, { cause });
     this.full = full;
+    this.inLog = inLog;
   }
 }
+
+/** What clients are told while a file of the node is removed, renamed or replaced. */
+export const LOST_FILE = 'a file of the node is not in its place; the log names it';
 
 /** What the files say does not fit together: they are not what was written. */
 export class FilesDamaged extends Error {
@@ -36,4 +43,12 @@ export class DamagedSnapshot extends Error {
 /** @returns the message of an error, whatever was thrown */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/**
+ * @returns the message of an error of the system, of SQLite or of the node for clients and other nodes: without the files that the system
+ *   names at its end, such as `, open '/data/x'`
+ */
+export function toldOf(error: unknown): string {
+  return messageOf(error).replace(/(?: '.*'| \/.*)$/s, '');
 }

@@ -15,7 +15,7 @@ import { Link, type LinkStatus } from '../link/link.ts';
 import type { Lag, LinkContext, LinkCounts } from '../link/link-context.ts';
 import type { LinkTimes } from '../link-times.ts';
 import { Tally } from '../ports/counts.ts';
-import { messageOf } from '../ports/failures.ts';
+import { toldOf } from '../ports/failures.ts';
 import type { KeyspaceFiles } from '../ports/keyspace-files.ts';
 import type { AskPeer } from '../ports/peers.ts';
 import type { StateStore } from '../ports/state-store.ts';
@@ -236,7 +236,7 @@ export class Roles {
       });
     } catch (error) {
       this.#parts.log.error('take-over-failed', { error: String(error) });
-      return `-ERR FAILOVER: ${messageOf(error)}`;
+      return `-ERR FAILOVER: ${toldOf(error)}`;
     }
   }
 

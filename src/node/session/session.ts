@@ -360,7 +360,7 @@ export class Session implements SocketEvents {
   }
 
   #journalNotRead(error: StorageError): void {
-    this.#context.log.error('journal-not-read', { session: this.#context.id, error: error.message });
+    this.#context.log.error('journal-not-read', { session: this.#context.id, error: error.inLog });
     this.close(CloseCode.notReady, 'the journal cannot be read');
   }
 

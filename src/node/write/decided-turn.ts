@@ -148,7 +148,7 @@ export class DecidedTurn {
   #failed(error: unknown): Problem {
     // After another error the node ends, and does not answer: it does not know whether the journal has the effects.
     if (!(error instanceof StorageError)) throw error;
-    this.#log.error('write-failed', { error: error.message });
+    this.#log.error('write-failed', { error: error.inLog });
     return storageProblem(error);
   }
 }

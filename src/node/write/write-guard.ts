@@ -1,6 +1,6 @@
 /** Decides whether this node takes writes: only if it follows no master, has started, does not stop, and has not lost its disk. */
 import { httpUrl } from '../../replication/upstream.ts';
-import { StorageError } from '../ports/failures.ts';
+import { LOST_FILE, StorageError } from '../ports/failures.ts';
 import type { StateStore } from '../ports/state-store.ts';
 import { Problem, storageProblem } from '../problem.ts';
 
@@ -49,7 +49,9 @@ export class WriteGuard {
     const { lost, upstream } = state;
     if (upstream !== null) return this.#replicaProblem(upstream);
     if (!life.started) return new Problem('LOADING', 'this node is starting');
-    return lost === null ? this.#acknowledgementProblem() : storageProblem(new StorageError(lost, false));
+    return lost === null
+      ? this.#acknowledgementProblem()
+      : storageProblem(new StorageError(LOST_FILE, false));
   }
 
   /** The reason why the node refuses a new request, or null. During a hand-over the node accepts requests and holds them. */

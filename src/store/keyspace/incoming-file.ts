@@ -150,7 +150,7 @@ class Checker {
     this.#worker = new Worker(workerUrl(import.meta.url, 'incoming-file-thread'), { workerData: data });
     this.#failed = new Promise((_, reject) => {
       this.#worker.once('error', reject);
-      this.#worker.once('exit', () => reject(new Error(`the check of ${path} was not finished`)));
+      this.#worker.once('exit', () => reject(new Error('the check of the snapshot was not finished')));
     });
     // Prevents an unhandled rejection when no question is pending.
     this.#failed.catch(() => undefined);

@@ -17,7 +17,7 @@
  */
 import type { Database as Connection } from 'better-sqlite3';
 import type { Durations } from '../../node/ports/counts.ts';
-import { messageOf, StorageError } from '../../node/ports/failures.ts';
+import { LOST_FILE, messageOf, StorageError } from '../../node/ports/failures.ts';
 import type { JournalRow, KeptFile, StateChange, StateStore } from '../../node/ports/state-store.ts';
 import type { Log } from '../../node/ports/world.ts';
 import type { History } from '../../replication/history.ts';
@@ -346,7 +346,8 @@ export class StateFile implements StateStore {
 
   /** @throws StorageError if the file is lost: a write would vanish when the process ends */
   #refuseWhenLost(): void {
-    if (this.#files.lost !== null) throw new StorageError(this.#files.lost, false);
+    const { lost } = this.#files;
+    if (lost !== null) throw new StorageError(LOST_FILE, false, undefined, lost);
   }
 
   /** @throws StorageError for SQLite's errors */

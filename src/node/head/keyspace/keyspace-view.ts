@@ -204,7 +204,7 @@ export abstract class KeyspaceView {
       if (!(error instanceof StorageError)) throw error;
       const why =
         'the newest writes are in the journal, and have to be in the keyspace file before it is read';
-      throw new StorageError(`${why}: ${error.message}`, error.full, error);
+      throw new StorageError(`${why}: ${error.message}`, error.full, error, `${why}: ${error.inLog}`);
     }
   }
 
