@@ -1,5 +1,6 @@
 /** Who may replicate on one connection: whoever has shown a token with the right `replicate`, in the upgrade or with AUTH. */
 import type { Access } from '../access/access.ts';
+import { clientName } from '../access/client-name.ts';
 import type { Principal, Watch } from '../access/principal.ts';
 import { closeCodeOf } from '../node/feed/feed-problems.ts';
 import type { Gate } from '../node/ports/stream-socket.ts';
@@ -45,6 +46,10 @@ export class ReplicaGate implements Gate {
 
   get owner(): unknown {
     return this.#principal?.identity ?? null;
+  }
+
+  get client(): string {
+    return clientName(this.#principal, this.#address);
   }
 
   hasShown(token: string): boolean {

@@ -24,14 +24,14 @@ function replica() {
     state: { upstream: 'ws://master:1' },
   } as unknown as Parts;
   const takeOvers = new TakeOvers(parts);
-  const request = (owner: string, status: object | null = {}) => {
-    const session = { gate: { owner }, nodeId: 'm', status } as unknown as Session;
+  const request = (client: string, status: object | null = {}) => {
+    const session = { gate: { client }, nodeId: 'm', status } as unknown as Session;
     return takeOvers.answer('replica', { position: POSITION, hash: null, session });
   };
   return { answers, request };
 }
 
-test('a request with one token does not keep away a request with another token', async () => {
+test('a request of one client does not keep away a request of another one', async () => {
   const { answers, request } = replica();
   const liar = request('liar');
   const again = await request('liar');
@@ -50,7 +50,7 @@ test('a request with one token does not keep away a request with another token',
 
 test('eight requests wait for the master at most, whatever tokens bring them', async () => {
   const { answers, request } = replica();
-  const waiting = Array.from({ length: 8 }, (_, owner) => request(`token ${owner}`));
+  const waiting = Array.from({ length: 8 }, (_, index) => request(`token ${index}`));
   const ninth = await request('token 8');
   assert.match(ninth.kind === 'refused' ? ninth.line : '', /^-LOADING/);
   assert.equal(answers.length, 8);

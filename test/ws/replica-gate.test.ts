@@ -36,3 +36,23 @@ test('a limit that refuses a token refuses it for now only, and is no answer to 
     assert.equal(whyNotServed(line.slice(1)), 'not-now', line);
   }
 });
+
+test('all signed tokens of one subject are one client, and each is an owner of its own', () => {
+  const socket = { close: () => assert.fail('closed') } as unknown as Socket;
+  const gateOf = (id: string, client: string, address = '127.0.0.1') => {
+    const parts = { id, client, name: id, rights: ['replicate'] as const, prefixes: null, expiresAt: null };
+    const sender = new Principal({ ...parts, signer: { isGone: false } }, () => 0);
+    return new ReplicaGate(openAccess(), socket, address, sender);
+  };
+  const [first, second, other] = [
+    gateOf('jwt:ada j1', 'jwt:ada'),
+    gateOf('jwt:ada j2', 'jwt:ada', '127.0.0.2'),
+    gateOf('jwt:bob j1', 'jwt:bob'),
+  ];
+  assert.equal(first.client, second.client);
+  assert.notEqual(first.owner, second.owner);
+  assert.notEqual(first.client, other.client);
+  const nobody = (address: string) => new ReplicaGate(openAccess(), socket, address, openAccess().anybody);
+  assert.equal(nobody('127.0.0.1').client, nobody('127.0.0.1').client);
+  assert.notEqual(nobody('127.0.0.1').client, nobody('127.0.0.2').client);
+});

@@ -45,6 +45,8 @@ export interface Gate {
   readonly isForAll: boolean;
   /** Who may replicate on this connection, to be compared with `===` to others; null: nobody yet. */
   readonly owner: unknown;
+  /** What limits count the peer by: the same for all signed tokens of one subject; without a token its address. */
+  readonly client: string;
   /** Whether the peer may replicate because it has shown this very token, and this node knows that it is good. */
   hasShown(token: string): boolean;
   /**
@@ -59,6 +61,7 @@ export const OPEN_GATE: Gate = {
   isOpen: true,
   isForAll: true,
   owner: 'anybody',
+  client: 'anybody',
   hasShown: () => false,
   take: () => null,
 };

@@ -14,7 +14,7 @@ import type { Session } from '../session/session.ts';
 const ACCESS_ATTEMPTS = 4;
 const ACCESS_RETRY_MS = 500;
 
-/** Number of requests that may wait for the master's answer at the same time, one for each owner of a token. */
+/** Number of requests that may wait for the master's answer at the same time, one for each client. */
 const MOST_WAITING = 8;
 
 interface Replica {
@@ -44,8 +44,8 @@ export type TakeOverAnswer =
 /** The requests to take over that wait for the answer of this node's master. */
 export class TakeOvers {
   readonly #replica: Replica;
-  /** Owners of the connections that have brought them. */
-  readonly #waiting = new Set<unknown>();
+  /** Clients that have brought them. */
+  readonly #waiting = new Set<string>();
 
   constructor(replica: Replica) {
     this.#replica = replica;
@@ -60,14 +60,14 @@ export class TakeOvers {
     const known = takeOverAnswer(this.#replica.head, role, request);
     if (known !== null) return known;
     // A peer that asks again and again must not make this node ask its master as often.
-    const { owner } = request.session.gate;
-    if (this.#waiting.has(owner) || this.#waiting.size >= MOST_WAITING)
+    const { client } = request.session.gate;
+    if (this.#waiting.has(client) || this.#waiting.size >= MOST_WAITING)
       return refused('-LOADING another request to take over waits for the answer of the master');
-    this.#waiting.add(owner);
+    this.#waiting.add(client);
     try {
       return await answerOfMaster(this.#replica, request);
     } finally {
-      this.#waiting.delete(owner);
+      this.#waiting.delete(client);
     }
   }
 }
