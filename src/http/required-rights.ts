@@ -10,14 +10,15 @@ import { Problem } from '../node/problem.ts';
 /**
  * Where the keys of a request stand:
  * - `path`: one key in the path
- * - `query`: all keys that begin with `prefix`, or all keys if there is none; `all` and `against` need the right `admin`
+ * - `query`: all keys that begin with `prefix`, or all keys if there is none; `all` needs the right `admin`
+ * - `all`: all keys, whatever the query says; `against` needs the right `admin`
  * - `handler`: the route's handler checks each key itself, because only it parses them: from the body, or for `/v1/changes` from
  *   the query
  * - `history`: it tells where the writes of all keys end, so `read` must be for all keys; with `hash` it also tells what they wrote
  *   (`mayKnowHash`)
  * - `node`: it concerns the whole node
  */
-type Keys = 'path' | 'query' | 'handler' | 'history' | 'node';
+type Keys = 'path' | 'query' | 'all' | 'handler' | 'history' | 'node';
 
 /** Any of the rights is enough. */
 interface Required {
@@ -50,7 +51,7 @@ export const REQUIRED: ReadonlyMap<string, Requirement> = new Map<string, Requir
   ['listKeys', READ_SOME],
   ['exportEntries', READ_SOME],
   ['followChanges', { rights: ['read'], keys: 'handler' }],
-  ['getDigest', { rights: ['read', 'replicate'], keys: 'query' }],
+  ['getDigest', { rights: ['read', 'replicate'], keys: 'all' }],
   ['getSnapshot', REPLICATE],
   ['getSnapshotFile', REPLICATE],
   ['headSnapshotFile', REPLICATE],
@@ -112,21 +113,20 @@ export function mustBeAllowed(principal: Principal, request: FastifyRequest): vo
   principal.mustHave(...rights);
   if (keys === 'handler' || keys === 'node') return;
   if (reachesFurther(request)) principal.mustHave('admin');
-  if (keys === 'history') {
+  if (keys === 'history' || keys === 'all') {
     const { hash } = request.query as { readonly hash?: unknown };
-    if (hash === undefined && principal.has('metrics')) return;
+    if (keys === 'history' && hash === undefined && principal.has('metrics')) return;
+    // Who follows the node gets all keys anyway.
     if (!mayKnowHash(principal)) principal.mustCover('read', '');
     return;
   }
-  // Who follows the node gets all keys anyway.
-  if (rights.includes('replicate') && principal.has('replicate')) return;
   for (const prefix of keys === 'path' ? [keyOf(request)] : prefixesOf(request)) {
     principal.mustCover(rights[0], prefix);
   }
 }
 
 /**
- * Whether it may know a hash of the history. Who knows one, and where writes end, can try which values give it: so that one must be
+ * Whether it may know a hash of the history, or of all entries. Who knows one, and where writes end, can try which values give it: so that one must be
  * allowed to read all of them.
  */
 export function mayKnowHash(principal: Principal): boolean {

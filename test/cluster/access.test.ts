@@ -258,7 +258,9 @@ test('a token with a prefix reaches no other key, on any path into the node', as
       assert.ok(await isRefused('GET', path + query), path + query);
     if (query !== '') assert.ok(await isRefused('DELETE', `/v1/keys${query}`), query);
   }
-  assert.ok(await isRefused('GET', '/v1/digest'));
+  // A digest is of all keys, whatever prefix a request adds.
+  for (const query of ['', '?prefix=mine%2F', '?prefix=mine%2F&prefix=mine%2Fa'])
+    assert.ok(await isRefused('GET', `/v1/digest${query}`), query);
   assert.ok(await isRefused('DELETE', '/v1/keys?all=true'));
   const whole = await make(['read', 'write', 'replicate']);
   await known(node, whole);
