@@ -108,9 +108,11 @@ export async function start(given: Settings, log: AppLog, failed: (error: Error)
     metricsUrl,
     reloadFiles: () => entrance.reload(),
     reload: (settings) => {
-      const { changed, needRestart } = live.reload(settings);
+      live.reload(settings, (reloaded) => {
+        if (reloaded.needRestart.length > 0) log.warn('settings-reloaded', { ...reloaded });
+        else log.info('settings-reloaded', { ...reloaded });
+      });
       node.settingsChanged();
-      log.info('settings-reloaded', { changed, needRestart });
     },
     waitForReplicas: () => node.waitForReplicas(),
     close: async () => {

@@ -5,6 +5,7 @@ import test from 'node:test';
 import { PROBLEMS } from '../src/node/problem.ts';
 import { declarationsIn } from '../tools/client-page.ts';
 import { documents } from '../tools/references.ts';
+import { document } from './support/contract.ts';
 import { abbreviated, blocksOf, DocumentSession, showsTheSame } from './support/document-session.ts';
 
 /** WRITE_DOCS=1 puts what was printed into the documents, where they show something else. */
@@ -81,6 +82,27 @@ test('the reference of the client shows every type of the client that it names',
     (name) => declared.has(name) && !shown.has(name) && !parameters.has(name),
   );
   assert.deepEqual(missing, []);
+});
+
+test('docs/http-api.md lists every operation of openapi.yaml', async () => {
+  const text = await readFile(new URL('../docs/http-api.md', import.meta.url), 'utf8');
+  const listed = new Set(
+    [...text.matchAll(/^\| (`.*?) \| /gm)].flatMap(([, cell = '']) => {
+      const paths = [...cell.matchAll(/(\/[a-z][^\s`?]*)/g)].map(([, path]) => path);
+      const methods = [...cell.matchAll(/\b(?:GET|HEAD|PUT|POST|PATCH|DELETE)\b/g)].map(([method]) => method);
+      return paths.flatMap((path) =>
+        (methods.length === 0 ? ['GET'] : methods).map((each) => `${each} ${path}`),
+      );
+    }),
+  );
+  const operations = Object.entries(document.paths).flatMap(([path, item]) =>
+    Object.keys(item).map((method) => `${method.toUpperCase()} ${path}`),
+  );
+  assert.ok(operations.length > 30);
+  assert.deepEqual(
+    operations.filter((each) => !listed.has(each)),
+    [],
+  );
 });
 
 test('the reference of the client shows a union to its end, and every overload', () => {

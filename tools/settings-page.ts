@@ -26,7 +26,7 @@ check\` and the commands warn of it.
 |---|---|
 | \`PSYNCD_CONFIG\` | as \`--config\` |
 | \`PSYNCD_NODE\`, \`PSYNCD_TOKEN\`, \`PSYNCD_TOKEN_FILE\`, \`PSYNCD_CA\`, \`PSYNCD_CERT\`, \`PSYNCD_KEY\` | for commands that talk to a node ([cli.md](cli.md)); a node does not read them |
-| \`PSYNCD_FAULTS\`, \`PSYNCD_SEED\`, \`PSYNCD_TEST_…\`, \`PSYNCD_WAL_…\` | for the tests of psyncd |
+| \`PSYNCD_SEED\`, \`PSYNCD_FAULTS\`, \`PSYNCD_TEST_…\` and the like | for the tests of psyncd |
 
 A size is a number of bytes, or a number with \`kb\`, \`mb\` or \`gb\` (units of 1,024). A time is a number of milliseconds, or a
 number with \`ms\`, \`s\`, \`m\` or \`h\`.

@@ -8,9 +8,17 @@ import type { StateFile } from '../store/state/state-file.ts';
 import { KnownHosts } from '../web/hosts.ts';
 import type { Origins } from '../web/origins.ts';
 import { Proxies } from '../web/proxies.ts';
+import { LOG_LEVELS } from './entries/running.ts';
 import { contradictionIn } from './load.ts';
 import { UsageError } from './parse.ts';
 import { type LogLevel, type NodeValues, SETTINGS, type Settings, shown } from './table.ts';
+
+/** Names of settings that a reload has found to differ. */
+export interface Reloaded {
+  readonly changed: readonly string[];
+  /** Those that only a start can set. */
+  readonly needRestart: readonly string[];
+}
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
@@ -102,18 +110,20 @@ export class LiveSettings implements RunningSettings {
   /**
    * Takes over the settings that may change while the node runs.
    * @param settings the settings with which the node would start now
-   * @returns the names of the settings that were changed, and of those that differ and need a restart
+   * @param tell gets the names of the settings that were changed, and of those that differ and need a restart, while the log has
+   *   the level at which it writes more
    */
-  reload(settings: Settings): {
-    readonly changed: readonly string[];
-    readonly needRestart: readonly string[];
-  } {
+  reload(settings: Settings, tell: (reloaded: Reloaded) => void): void {
     const different = SETTINGS.filter(({ name }) => !isDeepStrictEqual(settings[name], this.#loaded[name]));
     // The new settings are compared with the last load, so a value that PATCH has set stays unless the file has a new one.
     this.#loaded = settings;
     const changed = different.filter(({ isLive }) => isLive).map(({ name }) => name);
-    this.#take({ ...this.#settings, ...Object.fromEntries(changed.map((name) => [name, settings[name]])) });
-    return { changed, needRestart: different.filter(({ isLive }) => !isLive).map(({ name }) => name) };
+    const needRestart = different.filter(({ isLive }) => !isLive).map(({ name }) => name);
+    const next = { ...this.#settings, ...Object.fromEntries(changed.map((name) => [name, settings[name]])) };
+    const isQuieter = LOG_LEVELS.indexOf(next.logLevel) < LOG_LEVELS.indexOf(this.#settings.logLevel);
+    if (isQuieter) tell({ changed, needRestart });
+    this.#take(next);
+    if (!isQuieter) tell({ changed, needRestart });
   }
 
   #take(settings: Settings): void {

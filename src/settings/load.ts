@@ -133,7 +133,7 @@ const OTHER_VARIABLES: ReadonlySet<string> = new Set([
   'PSYNCD_FAULTS',
   'PSYNCD_SEED',
 ]);
-const TEST_VARIABLE = /^PSYNCD_(?:TEST|WAL)_/;
+const TEST_VARIABLE = /^PSYNCD_(?:(?:TEST|WAL)_|(?:RUNS|SEEDS|STEPS)$)/;
 
 /** @returns the environment variables that begin with PSYNCD_ but name no setting, for example misspelt ones */
 export function unknownVariables(

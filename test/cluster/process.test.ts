@@ -30,7 +30,7 @@ test('SIGHUP reads the config file again, a bad file changes nothing, and SIGUSR
   node.process.kill('SIGHUP');
   await until('the setting has changed', async () => (await setting('maxReplicas')) === 7);
   await until('the log says it', () => node.log.includes('settings-reloaded'));
-  assert.match(node.log, /"changed":\["maxReplicas"\],"needRestart":\["fsync"\]/);
+  assert.match(node.log, /"level":40,.*"changed":\["maxReplicas"\],"needRestart":\["fsync"\]/);
   assert.equal(await setting('fsync'), 'everysec');
 
   // What was changed in between stays, as long as the file says nothing new of it.
@@ -39,6 +39,23 @@ test('SIGHUP reads the config file again, a bad file changes nothing, and SIGUSR
   node.process.kill('SIGHUP');
   await until('the setting has changed', async () => (await setting('maxReplicas')) === 8);
   assert.equal(await setting('maxFollowers'), 9);
+
+  // A change of the level does not hide the line that tells of it.
+  const told = (level: string): Promise<unknown> => {
+    const said = /"level":30,.*"changed":\["logLevel"\],"needRestart":\[\].*"settings-reloaded"/g;
+    return until(
+      `the log tells of ${level}`,
+      () => (node.log.match(said) ?? []).length === (level === 'error' ? 1 : 2),
+    );
+  };
+  for (const [level, text] of [
+    ['error', '{"backlogSize": "2mb", "maxReplicas": 8, "logLevel": "error"}'],
+    ['info', '{"backlogSize": "2mb", "maxReplicas": 8}'],
+  ] as const) {
+    await writeFile(config, text);
+    node.process.kill('SIGHUP');
+    await told(level);
+  }
 
   await writeFile(config, '{"maxReplicas": "many"}');
   node.process.kill('SIGHUP');

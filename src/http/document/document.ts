@@ -69,7 +69,7 @@ const DESCRIPTION = [
   'probes and preflights states the limit in `RateLimit-Policy` and `RateLimit`. A WebSocket',
   'takes the token in the same header, or from pages as the subprotocol `bearer.` with the token in base64url.',
   '',
-  'A path that is not here answers 404 `NOT_FOUND`, a method that its path does not have 405',
+  'A path that is not here answers 404 `UNKNOWN_PATH`, a method that its path does not have 405',
   '`METHOD_NOT_ALLOWED` with `Allow`, and OPTIONS 204 with `Allow`.',
 ].join('\n');
 

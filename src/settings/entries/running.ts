@@ -2,7 +2,8 @@
 import { backlogSize, formatBacklogSize, formatJournalKeep, journalKeep, oneOf } from '../parse.ts';
 import { COUNT, count, type Setting, size, time, toggle } from '../setting.ts';
 
-const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
+/** From the level with the fewest lines to the one with all. */
+export const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
 
 export const RUNNING = {
   logLevel: {
