@@ -363,9 +363,9 @@ export interface ReplicationAnswer {
     /** `held`: they wait, during a hand-over or because of `PUT /v1/writes/hold`. */
     readonly state: 'taken' | 'held' | 'refused';
     /** The code that refused writes get. */
-    readonly code: string | null;
+    readonly problem: string | null;
     /** The reason in words. */
-    readonly detail: string | null;
+    readonly reason: string | null;
   };
   /**
    * Keyspace files that full resyncs on a diverged history have replaced, oldest first. They

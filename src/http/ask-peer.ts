@@ -189,7 +189,7 @@ function mastersOf(masters: unknown, token: string | null): readonly MasterAbove
     const { nodeId, url } = master;
     const isKnown = typeof nodeId === 'string' && parseRunId(nodeId) !== null;
     above.push({
-      url: withoutTokens(url.slice(0, MAX_NODE_URL_LENGTH + 1), shownAs(token)),
+      url: withoutTokens(url, shownAs(token)).slice(0, MAX_NODE_URL_LENGTH + 1),
       nodeId: isKnown ? nodeId : null,
     });
   }

@@ -13,9 +13,10 @@ import type { Verified } from './upkeep/verifier.ts';
 /** Whether this node takes writes now. */
 export interface WritesStatus {
   readonly state: 'taken' | 'held' | 'refused';
-  /** The code and the detail that clients get, or why writes are held; null: the node takes writes. */
-  readonly code: string | null;
-  readonly detail: string | null;
+  /** The code of the problem that clients get; null: they get none. */
+  readonly problem: string | null;
+  /** Why writes are refused or held, in words; null: the node takes writes. */
+  readonly reason: string | null;
 }
 
 export interface ReplicationStatus {
@@ -90,12 +91,12 @@ export function replicationStatus(node: Assembly): ReplicationStatus {
 
 function writesStatus({ failover, guard, writeHold }: Assembly): WritesStatus {
   const { admissionProblem: problem } = guard;
-  if (problem !== null) return { state: 'refused', code: problem.code, detail: problem.message };
-  if (failover.status !== null) return { state: 'held', code: null, detail: 'a hand-over is going on' };
+  if (problem !== null) return { state: 'refused', problem: problem.code, reason: problem.message };
+  if (failover.status !== null) return { state: 'held', problem: null, reason: 'a hand-over is going on' };
   const { remainingMs } = writeHold;
   return remainingMs > 0
-    ? { state: 'held', code: null, detail: `an administrator holds them for ${remainingMs} ms more` }
-    : { state: 'taken', code: null, detail: null };
+    ? { state: 'held', problem: null, reason: `an administrator holds them for ${remainingMs} ms more` }
+    : { state: 'taken', problem: null, reason: null };
 }
 
 /** Sets the counters of the status to 0. Those of `/metrics` stay, because a counter of Prometheus must not fall. */

@@ -45,7 +45,7 @@ test('what a node says of itself and of its peers is shown in as many lines as i
     },
     replicas: [{ id: EVIL, url: EVIL, peer: EVIL, state: EVIL, offset: 1, lagBytes: 0, lagSeconds: 0 }],
     failover: { state: EVIL, to: EVIL },
-    writes: { state: EVIL, code: EVIL, detail: EVIL },
+    writes: { state: EVIL, problem: EVIL, reason: EVIL },
     kept: [{ file: EVIL, position: EVIL, reason: EVIL, at: 1 }],
     counters: { syncFull: 0, syncPartialOk: 0, syncPartialErr: 0 },
     countersResetAt: null,

@@ -140,16 +140,20 @@ test('a master that refuses or holds writes says why, in /v1/replication and in 
   const { master, replica } = await cluster.linked(['--min-replicas-to-write', '2']);
   await converged(master, replica);
   const info = async (): Promise<string> => (await psyncd('info', '--node', master.url)).stdout;
-  const { state, code } = (await master.client.replication()).writes;
-  assert.deepEqual([state, code], ['refused', 'NOREPLICAS']);
+  const { state, problem } = (await master.client.replication()).writes;
+  assert.deepEqual([state, problem], ['refused', 'NOREPLICAS']);
   assert.match(
     await info(),
     /^writes +refused, NOREPLICAS: [01] replicas have acknowledged .*; 2 are required/m,
   );
-  assert.equal((await replica.client.replication()).writes.code, 'READONLY');
+  assert.equal((await replica.client.replication()).writes.problem, 'READONLY');
 
   await master.client.changeConfig({ minReplicasToWrite: '0' });
-  assert.deepEqual((await master.client.replication()).writes, { state: 'taken', code: null, detail: null });
+  assert.deepEqual((await master.client.replication()).writes, {
+    state: 'taken',
+    problem: null,
+    reason: null,
+  });
   assert.doesNotMatch(await info(), /^writes/m);
   await master.client.holdWrites(60_000);
   assert.match(await info(), /^writes +held: an administrator holds them for \d+ ms more$/m);

@@ -34,10 +34,10 @@ export function formatInfo(answer: ReplicationAnswer): readonly string[] {
   }
   // A replica's own line says whom it follows. A node of an older version does not say it.
   const { writes } = answer as { writes?: ReplicationAnswer['writes'] };
-  if (writes !== undefined && writes.state !== 'taken' && writes.code !== 'READONLY')
+  if (writes !== undefined && writes.state !== 'taken' && writes.problem !== 'READONLY')
     lines.push([
       'writes',
-      `${writes.state}${writes.code === null ? '' : `, ${writes.code}`}: ${writes.detail}`,
+      `${writes.state}${writes.problem === null ? '' : `, ${writes.problem}`}: ${writes.reason}`,
     ]);
   if (failover !== null) lines.push(['hand-over', `${failover.state}, to ${failover.to ?? 'any replica'}`]);
   for (const { file, position, reason } of kept) {

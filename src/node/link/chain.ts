@@ -60,13 +60,13 @@ export async function chainProblem(url: string, end: ChainEnd): Promise<ChainPro
     if (problem !== null) return problem;
     next = path.last;
   }
-  return null;
+  return unknown(`the chain of masters is too long, or answers too slowly: this node -> ${path}`);
 }
 
 /** Checks the masters that the named one sees above itself. */
 async function relayedProblem(url: string, end: ChainEnd): Promise<ChainProblem | null> {
   const peer = await end.ask(url, true, [end.nodeId]);
-  if (peer === null) return null;
+  if (peer === null) return unknown(`${url} does not say which masters stand above it`);
   if (typeof peer === 'string') return unknown(noAccessDetail(url, peer));
   const path = new Path(end, url);
   let last: MasterAbove = { url, nodeId: peer.nodeId };

@@ -50,7 +50,7 @@ export const EXAMPLE_MASTER = {
     },
   ],
   failover: null,
-  writes: { state: 'taken', code: null, detail: null },
+  writes: { state: 'taken', problem: null, reason: null },
   kept: [],
   verified: null,
   counters: { syncFull: 1, syncPartialOk: 1, syncPartialErr: 0 },
@@ -71,8 +71,8 @@ export const EXAMPLE_REPLICA = {
   failover: null,
   writes: {
     state: 'refused',
-    code: 'READONLY',
-    detail:
+    problem: 'READONLY',
+    reason:
       'this node is a replica; write to http://127.0.0.1:7796 (curl: add -L, or --location-trusted with a token)',
   },
   kept: [

@@ -252,15 +252,15 @@ export const replication = {
     writes: {
       type: 'object',
       description: 'Whether this node takes writes now, and if not, why.',
-      required: ['state', 'code', 'detail'],
+      required: ['state', 'problem', 'reason'],
       properties: {
         state: {
           type: 'string',
           enum: ['taken', 'held', 'refused'],
           description: '`held`: they wait, during a hand-over or because of `PUT /v1/writes/hold`.',
         },
-        code: { type: ['string', 'null'], description: 'The code that refused writes get.' },
-        detail: { type: ['string', 'null'], description: 'The reason in words.' },
+        problem: { type: ['string', 'null'], description: 'The code that refused writes get.' },
+        reason: { type: ['string', 'null'], description: 'The reason in words.' },
       },
     },
     kept: {
