@@ -18,7 +18,7 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
   'access/tokens/token-file.ts': [1, 'the age of a file'],
   'cli/commands/token.ts': [2, `${EXPIRY}: of a token`],
   'cli/options/node.ts': [1, 'a certificate expires at a time of day'],
-  'client/mirror/alarm.ts': [2, EXPIRY],
+  'client/mirror/alarm.ts': [1, EXPIRY],
   'client/collection/collection.ts': [1, EXPIRY],
   'client/mirror/mirror.ts': [5, EXPIRY],
   'client/optimistic/optimistic.ts': [1, EXPIRY],
