@@ -66,6 +66,17 @@ test('names and strings of any characters, escaped or not, are read as JSON.pars
   assert.equal(parsed(String.raw`"\"\\\/\b\f\n\r\t\ud83d\ude00\ud800"`), '"\\/\b\f\n\r\t\u{1f600}\ud800');
 });
 
+/** @returns the message of the JsonError that it throws; null: none */
+function refusal(parse: () => unknown): string | null {
+  try {
+    parse();
+    return null;
+  } catch (error) {
+    if (error instanceof JsonError) return error.message;
+    throw error;
+  }
+}
+
 test('what JSON.parse refuses is refused, wherever one character of JSON is replaced, left out or added', () => {
   const characters = fc.constantFrom(...'[]{},:"\\-+.eE01 \n\t\0\u00a0\ufeffntux\'/');
   fc.assert(
@@ -76,19 +87,10 @@ test('what JSON.parse refuses is refused, wherever one character of JSON is repl
       const expected = accepts(() => JSON.parse(changed.startsWith('\ufeff') ? changed.slice(1) : changed));
       const bytes = Buffer.from(changed);
       assert.equal(atOnce(isJsonSteps(bytes)), expected, changed);
-      // What is made of it has one rule more.
-      const twice = /stands twice/;
-      assert.equal(
-        accepts(() => {
-          try {
-            parseJson(bytes);
-          } catch (error) {
-            if (!(error instanceof JsonError) || !twice.test(error.message)) throw error;
-          }
-        }),
-        expected,
-        changed,
-      );
+      // What is made of it has one rule more, and that may be broken before the rest is read.
+      const refused = refusal(() => parseJson(bytes));
+      if (refused === null || !/stands twice/.test(refused))
+        assert.equal(refused === null, expected, changed);
     }),
     { numRuns: 2_000 },
   );
