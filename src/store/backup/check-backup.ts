@@ -3,7 +3,6 @@
  * manifest.
  */
 import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs';
-import Database, { type Database as Connection } from 'better-sqlite3';
 import { messageOf } from '../../node/ports/failures.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { digestOf } from '../checks/digest.ts';
@@ -14,6 +13,7 @@ import { damage } from '../keyspace/entry-checksum.ts';
 import { APPLICATION_IDS, schemaVersion } from '../migrate.ts';
 import { StartError } from '../start-error.ts';
 import { codeOf, isDamage, isOfDisk } from '../storage-failure.ts';
+import { withUntrusted } from '../untrusted-file.ts';
 import { CheckError } from './backup-error.ts';
 import { BACKUP_FORMAT, type Manifest, readFormat, readManifest } from './manifest.ts';
 import { checkSeal, type Report, type SealState } from './seal.ts';
@@ -100,7 +100,7 @@ function refuseNewer(path: string, version: string): void {
   } finally {
     walk.close();
   }
-  const found = opened(path, readFormat);
+  const found = withUntrusted(path, 'read', readFormat);
   const own = schemaVersion('backup');
   const schema = headerOf(path).readUInt32BE(USER_VERSION);
   if (found === null) throw damage('its manifest cannot be read');
@@ -122,10 +122,16 @@ function refuseNewer(path: string, version: string): void {
 
 function checkContents(path: string): Manifest {
   const found = inspect(
-    { path, kind: 'backup', pages: new PlainFile(path), position: null, opened: (use) => opened(path, use) },
+    {
+      path,
+      kind: 'backup',
+      pages: new PlainFile(path),
+      position: null,
+      opened: (use) => withUntrusted(path, 'read', use),
+    },
     () => false,
   );
-  const [manifest, sum] = opened(path, (db) => [readManifest(db), digestOf(db)]);
+  const [manifest, sum] = withUntrusted(path, 'read', (db) => [readManifest(db), digestOf(db)]);
   const { position, keys, bytes, digest } = manifest;
   const at = formatPosition(position);
   if (formatPosition(sum.position) !== at)
@@ -134,17 +140,6 @@ function checkContents(path: string): Manifest {
   if (digest !== sum.digest) throw damage(`its entries have the digest ${sum.digest}, not ${digest}`);
   if (bytes !== statSync(path).size) throw damage(`it has not ${bytes} bytes`);
   return manifest;
-}
-
-function opened<T>(path: string, use: (db: Connection) => T): T {
-  const db = new Database(path, { readonly: true, fileMustExist: true });
-  try {
-    db.pragma('trusted_schema = OFF');
-    db.pragma('cell_size_check = ON');
-    return use(db);
-  } finally {
-    db.close();
-  }
 }
 
 function finding(path: string, error: unknown): unknown {

@@ -26,6 +26,7 @@ import { OpenFiles } from '../open-files.ts';
 import { DamageError, InUseError } from '../start-error.ts';
 import { StateFile } from '../state/state-file.ts';
 import { lockState } from '../state/state-opening.ts';
+import { withUntrusted } from '../untrusted-file.ts';
 import { BackupError } from './backup-error.ts';
 import { checkBackup } from './check-backup.ts';
 import type { Manifest } from './manifest.ts';
@@ -225,9 +226,7 @@ async function copyEntries(source: string, to: string, expected: Position): Prom
   // The source may have changed since it was checked.
   if ((await checkSeal(to)) !== 'fits')
     throw damage(`${source} has changed, or cannot be read the same way twice`);
-  const db = new Database(to, { fileMustExist: true });
-  try {
-    db.pragma('trusted_schema = OFF');
+  withUntrusted(to, 'write', (db) => {
     db.pragma('synchronous = FULL');
     db.transaction(() => {
       db.exec('DROP TABLE backup');
@@ -236,9 +235,7 @@ async function copyEntries(source: string, to: string, expected: Position): Prom
     prepareKeyspace(db, to, null);
     const found = formatPosition(readPosition(db));
     if (found !== formatPosition(expected)) throw damage(`${to} is at ${found}`);
-  } finally {
-    db.close();
-  }
+  });
   const file = await openFile(to, 'r+');
   try {
     await file.chmod(0o600);

@@ -1,6 +1,6 @@
 /** Makes a backup of a keyspace file that nothing else has open. */
 import { closeSync, existsSync, openSync, readSync, statSync, writeSync } from 'node:fs';
-import Database, { type Database as Connection } from 'better-sqlite3';
+import type { Database as Connection } from 'better-sqlite3';
 import type { Ancestor } from '../../replication/history.ts';
 import type { Position } from '../../replication/position.ts';
 import { digestOf } from '../checks/digest.ts';
@@ -9,6 +9,7 @@ import { PlainFile } from '../checks/page-source.ts';
 import { faultPoint } from '../fault-point.ts';
 import { numberOf } from '../keyspace/keyspace-schema.ts';
 import { APPLICATION_IDS, manifestSql } from '../migrate.ts';
+import { withUntrusted } from '../untrusted-file.ts';
 import { BACKUP_FORMAT, type Manifest, putManifest } from './manifest.ts';
 import { closeSeal, newSeal, type Report } from './seal.ts';
 
@@ -38,13 +39,13 @@ export async function sealFile(path: string, origin: Origin, report?: Report): P
   leaveWalMode(path);
   const pages = new PlainFile(path);
   const found = inspect(
-    { path, pages, position: origin.position, opened: (use) => opened(path, use) },
+    { path, pages, position: origin.position, opened: (use) => withUntrusted(path, 'write', use) },
     () => false,
   );
   if (found !== null) expectPosition(found.position, origin.position, 'expected');
   const seal = newSeal();
   faultPoint('backup-seal');
-  const manifest = opened(path, (db) => withManifest(db, seal, origin));
+  const manifest = withUntrusted(path, 'write', (db) => withManifest(db, seal, origin));
   if (statSync(path).size !== manifest.bytes) throw new Error(`${path} has not ${manifest.bytes} bytes`);
   const sha256 = await closeSeal(path, seal, report);
   faultPoint('backup-sealed');
@@ -61,16 +62,6 @@ function leaveWalMode(path: string): void {
     if (versions.equals(WAL_MODE)) writeSync(file, ROLLBACK_MODE, 0, ROLLBACK_MODE.length, VERSIONS_AT);
   } finally {
     closeSync(file);
-  }
-}
-
-function opened<T>(path: string, use: (db: Connection) => T): T {
-  const db = new Database(path, { fileMustExist: true });
-  try {
-    db.pragma('trusted_schema = OFF');
-    return use(db);
-  } finally {
-    db.close();
   }
 }
 

@@ -2,13 +2,13 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
-import Database, { type Database as Connection } from 'better-sqlite3';
 import { messageOf } from '../../node/ports/failures.ts';
 import type { Position } from '../../replication/position.ts';
 import { PART_BYTES } from '../../replication/snapshot-terms.ts';
 import { expectPosition, inspect } from '../checks/inspect.ts';
 import { PlainFile } from '../checks/page-source.ts';
 import { codeOf, isDamage, isOfDisk } from '../storage-failure.ts';
+import { withUntrusted } from '../untrusted-file.ts';
 
 export interface CheckData {
   readonly path: string;
@@ -94,18 +94,6 @@ class ReadBack {
   }
 }
 
-/** Opens the file with SQLite. No other connection has it open, so losing its POSIX locks does no harm. */
-function opened<T>(path: string, use: (db: Connection) => T): T {
-  const db = new Database(path, { readonly: true, fileMustExist: true });
-  try {
-    db.pragma('trusted_schema = OFF');
-    db.pragma('cell_size_check = ON');
-    return use(db);
-  } finally {
-    db.close();
-  }
-}
-
 /**
  * @returns null if the check was stopped
  * @throws Error if this node's disk failed during the check
@@ -113,7 +101,12 @@ function opened<T>(path: string, use: (db: Connection) => T): T {
 function inspected(path: string, expected: Position): Inspection | null {
   try {
     const found = inspect(
-      { path, pages: new PlainFile(path), position: expected, opened: (use) => opened(path, use) },
+      {
+        path,
+        pages: new PlainFile(path),
+        position: expected,
+        opened: (use) => withUntrusted(path, 'read', use),
+      },
       () => Atomics.load(stop, 0) !== 0,
     );
     if (found === null) return null;
