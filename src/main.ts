@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 import module from 'node:module';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { compileCacheFolder } from './runtime/compile-cache.ts';
 import { endOnSignals } from './runtime/early-stop.ts';
 import { startSmall } from './runtime/process-memory.ts';
 
@@ -14,14 +13,14 @@ if (major < NEEDED[0] || (major === NEEDED[0] && minor < NEEDED[1])) {
   );
   process.exit(1);
 }
-// Half of the time of a start is compilation. Node keeps compiled code for the next start, in its usual folder; if it cannot write
-// there, nothing changes. The variable is set because worker threads, and the process after `startSmall`, look only at it.
-process.env.NODE_COMPILE_CACHE ??= join(tmpdir(), 'node-compile-cache');
+// The variable is set because worker threads, and the process after `startSmall`, look only at it.
+const compiled = process.env.NODE_COMPILE_CACHE ?? compileCacheFolder();
+if (compiled !== null) process.env.NODE_COMPILE_CACHE = compiled;
 if (process.argv[2] === 'serve') {
   startSmall();
   // Before the modules of the node are loaded, which takes most of the time of a start.
   endOnSignals();
 }
-module.enableCompileCache();
+if (compiled !== null) module.enableCompileCache();
 const { run } = await import('./cli/program.ts');
 await run(process.argv);
