@@ -92,7 +92,7 @@ export async function createServer(
   app.setNotFoundHandler((request, reply) => known.answer(request, reply));
 
   await apiRoutes(app, parts, traffic);
-  documentRoutes(app, parts, traffic.answers);
+  documentRoutes(app, parts, traffic.openAnswers);
   return new Listening(app, () => tls?.endHandshakes());
 }
 

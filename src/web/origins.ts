@@ -24,25 +24,35 @@ export function isAllowed(origin: string, allowed: Origins): boolean {
 
 /**
  * @param request with an `Origin` if a page of another origin makes it. Pages of the node itself may always come: those that were loaded
- *   from the host that the request names. At the host of `--public-url` its scheme and port count, whatever the request says of those.
+ *   from the host that the request names. At the host of `--public-url` its scheme and port count, whatever the request says of those; a
+ *   page of the same host with another scheme is not the node's, because anybody on the network could serve it.
+ * @param isPublic whether the request came where the public URL leads; it does not lead to the admin listener
  */
 export function mayCome(
   request: Forwarded,
   { hosts, allowedOrigins, proxies, publicUrl }: Admission,
+  isPublic = true,
 ): boolean {
   const { origin, host: named } = request.headers;
   if (origin === undefined || isAllowed(origin, allowedOrigins)) return true;
   if (!URL.canParse(origin)) return false;
   const host = proxies.forwardedHost(request) ?? named;
   if (host === undefined || !hosts.isKnown(host)) return false;
-  if (publicUrl !== null && isFrom(origin, publicUrl, host)) return true;
+  if (publicUrl !== null && isPublic) {
+    const url = new URL(publicUrl);
+    if (url.hostname === hostName(host) && url.origin === origin) return true;
+    if (url.host === host.toLowerCase()) return false;
+  }
   const { host: from, protocol } = new URL(origin);
   const scheme = proxies.schemeOf(request);
   return from === host && (scheme === null || protocol === `${scheme}:`);
 }
 
-/** Whether the page is one of the public URL's, and the request names the host of that URL. */
-function isFrom(origin: string, publicUrl: string, host: string): boolean {
-  const url = new URL(publicUrl);
-  return url.origin === origin && url.hostname === hostName(host);
+/** Whether a page of another origin asks, for which no settings answer: by `Sec-Fetch-Site`, which browsers send with each request. */
+export function isForeignPage(request: Forwarded, admission: Admission): boolean {
+  const { 'sec-fetch-site': site, 'sec-fetch-dest': dest, origin } = request.headers;
+  if (site !== 'cross-site' && site !== 'same-site') return false;
+  // A link that somebody follows: the page that has it learns nothing.
+  if (dest === 'document' || admission.allowedOrigins === 'any') return false;
+  return origin === undefined || !mayCome(request, admission);
 }

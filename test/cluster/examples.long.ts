@@ -62,6 +62,10 @@ const REFUSED: Readonly<Record<string, number>> = {
   // A node without tokens makes none for whoever can reach it.
   createToken: 403,
   revokeToken: 404,
+  // It redirects to the file.
+  getSnapshot: 307,
+  getSnapshotFile: 410,
+  headSnapshotFile: 410,
 };
 /** Positions that the document cannot know, and acknowledgements that nobody here gives. */
 const ELSEWHERE: ReadonlySet<string> = new Set(['position', 'acks']);

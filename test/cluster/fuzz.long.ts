@@ -348,6 +348,9 @@ const ALWAYS_REFUSED: ReadonlySet<string> = new Set([
   // A node without tokens makes none.
   'createToken',
   'revokeToken',
+  // The node has files of few positions, and a request names one.
+  'getSnapshotFile',
+  'headSnapshotFile',
 ]);
 
 const OPERATIONS = Object.entries(document.paths).flatMap(([path, item]) =>

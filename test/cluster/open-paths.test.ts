@@ -120,3 +120,45 @@ test('the pages of the description cost a stranger who does not read them no mor
   t.diagnostic(`${Math.round(grown)} MiB more`);
   assert.ok(grown < 256, `${grown} MiB more`);
 });
+
+test('strangers who do not read open answers keep no large values from clients with tokens', async (t) => {
+  const { node, admin } = await guarded(t, '--request-memory', '8mb');
+  await admin.set('large', 'x'.repeat(1_000_000));
+  const sockets = Array.from({ length: 40 }, () => connect(node.port, '127.0.0.1'));
+  t.after(() => {
+    for (const socket of sockets) socket.destroy();
+  });
+  for (const socket of sockets) {
+    socket.on('error', () => undefined);
+    socket.pause();
+    socket.write(rawRequest('GET', '/docs/static/swagger-ui-bundle.js').repeat(5));
+  }
+  for (let count = 0; count < 10; count += 1) {
+    assert.equal((await exchanged(node, [rawRequest('GET', '/healthz')]))[0]?.status, 200);
+  }
+  assert.equal((await admin.get('large'))?.length, 1_000_000);
+});
+
+test('a page of another origin learns nothing from whether a value loads, and makes the node do nothing', async (t) => {
+  const node = await (await Cluster.create(t)).start('node');
+  await new Client(node.url).set('k', 'v');
+  const asked = async (path: string, ...more: string[]): Promise<number | undefined> => {
+    const [answer] = await exchanged(node, [
+      rawRequest('GET', path, '', 'Sec-Fetch-Site: cross-site', ...more),
+    ]);
+    return answer?.status;
+  };
+  for (const path of [
+    '/v1/keys/k',
+    '/v1/keys/none',
+    '/v1/snapshot',
+    '/v1/export',
+    '/v1/digest',
+    '/v1/config',
+  ]) {
+    assert.equal(await asked(path), 403, path);
+  }
+  for (const path of ['/', '/docs', '/openapi.json', '/healthz'])
+    assert.notEqual(await asked(path), 403, path);
+  assert.equal(await asked('/v1/keys/k', 'Sec-Fetch-Mode: navigate', 'Sec-Fetch-Dest: document'), 200);
+});

@@ -5,7 +5,7 @@ import test from 'node:test';
 import fc from 'fast-check';
 import { baseUrlOf } from '../../src/web/base-url.ts';
 import { hostRefusal, KnownHosts } from '../../src/web/hosts.ts';
-import { mayCome } from '../../src/web/origins.ts';
+import { isForeignPage, mayCome } from '../../src/web/origins.ts';
 import { type Forwarded, NO_PROXIES, Proxies } from '../../src/web/proxies.ts';
 
 const PROXY = '10.0.0.7';
@@ -130,6 +130,31 @@ test('pages of the public URL are the own ones of a node only where it is called
   }
   const stranger = { host: '10.0.0.1:7796', 'x-forwarded-host': 'app.example' };
   assert.ok(!comes('https://app.example', '8.8.8.8', stranger, own), 'no trusted proxy says so');
+  for (const host of ['app.example', 'APP.example']) {
+    assert.ok(!comes('http://app.example', '8.8.8.8', { host }, own), 'anybody on the network can serve it');
+  }
   const scheme = { host: 'app.example', 'x-forwarded-proto': 'http' };
   assert.ok(comes('https://app.example', PROXY, scheme, own), 'a proxy further in front has the certificate');
+});
+
+test('the public URL does not lead to the admin listener', () => {
+  const both = { ...admission, publicUrl: 'https://kv.example' };
+  const at = (host: string, isPublic: boolean): boolean =>
+    mayCome(request('8.8.8.8', { origin: 'https://kv.example', host }), both, isPublic);
+  assert.ok(at('kv.example:7812', true));
+  assert.ok(!at('kv.example:7812', false));
+});
+
+test('a page of another origin asks only if the settings let it, or somebody follows its link', () => {
+  const foreign = (more: IncomingHttpHeaders, allowedOrigins: readonly string[] | 'any' = []): boolean =>
+    isForeignPage(request('8.8.8.8', { host: 'kv.example', ...more }), { ...admission, allowedOrigins });
+  for (const site of ['cross-site', 'same-site']) {
+    assert.ok(foreign({ 'sec-fetch-site': site }), 'an image, or a prefetch');
+    assert.ok(foreign({ 'sec-fetch-site': site, 'sec-fetch-dest': 'iframe' }));
+    assert.ok(foreign({ 'sec-fetch-site': site, origin: 'https://evil.example' }));
+    assert.ok(!foreign({ 'sec-fetch-site': site, 'sec-fetch-dest': 'document' }));
+    assert.ok(!foreign({ 'sec-fetch-site': site, origin: 'https://app.example' }, ['https://app.example']));
+    assert.ok(!foreign({ 'sec-fetch-site': site }, 'any'));
+  }
+  for (const site of ['same-origin', 'none', undefined]) assert.ok(!foreign({ 'sec-fetch-site': site }));
 });

@@ -232,9 +232,10 @@ function isAllowed(access: Access, right: Right, { headers, socket }: IncomingMe
 }
 
 function isPlainRead({ headers }: IncomingMessage): boolean {
-  const { accept } = headers;
+  const { accept, 'sec-fetch-site': site } = headers;
   return (
     (accept === undefined || accept === '*/*') &&
+    (site === undefined || site === 'same-origin') &&
     headers['if-none-match'] === undefined &&
     headers['if-match'] === undefined &&
     headers['psync-position'] === undefined

@@ -4,7 +4,7 @@ import type { Access } from '../../access/access.ts';
 import type { Principal } from '../../access/principal.ts';
 import type { Node } from '../../node/node.ts';
 import { Problem } from '../../node/problem.ts';
-import { type Admission, mayCome } from '../../web/origins.ts';
+import { type Admission, isForeignPage, mayCome } from '../../web/origins.ts';
 import { checkQuery, refuseTokenInQuery } from '../../web/query.ts';
 import type { KnownPaths } from '../known-paths.ts';
 import { watchStanding } from '../request/standing.ts';
@@ -63,12 +63,18 @@ export function addAdmissionHooks(
       done();
     }
   });
-  // A page of another origin may send simple requests without asking; it must not write.
+  // A page of another origin may send simple requests without asking.
   app.addHook('onRequest', (request, _reply, done) => {
     const { method, raw } = request;
-    // What it may read the browser decides, by the headers of the answer.
-    const asks = method === 'GET' || method === 'HEAD' || method === 'OPTIONS';
-    if (asks || mayCome(raw, settings)) return done();
+    if (method === 'OPTIONS') return done();
+    if (method === 'GET' || method === 'HEAD') {
+      // The browser lets it read nothing. But from whether an image or a prefetch loads, and from how long that takes, it would learn
+      // which keys there are; and some reads make the node work.
+      if (request.is404 || requirementOf(request) === 'open' || !isForeignPage(raw, settings)) return done();
+      const message = 'pages of other origins may not ask this node; --allow-origin lets them';
+      return done(new Problem('FORBIDDEN', message));
+    }
+    if (mayCome(raw, settings, side !== 'admin')) return done();
     return done(
       new Problem(
         'FORBIDDEN',

@@ -38,7 +38,7 @@ export function startAnswers(app: FastifyInstance, { settings, traffic }: Answer
 export function finishAnswers(app: FastifyInstance, { node, traffic }: AnswerParts): void {
   app.addHook('onSend', (request, reply, payload, done) => {
     if (Buffer.isBuffer(payload) || typeof payload === 'string') {
-      traffic.answers.count(request.raw, reply.raw, payload.length);
+      traffic.limitOf(reply.raw).count(request.raw, reply.raw, payload.length);
     }
     if (!reply.hasHeader('psync-position')) reply.header('psync-position', formatPosition(node.position));
     reply.header('psync-role', node.role);

@@ -1,13 +1,19 @@
 /** Limits the memory for requests and answers of all connections together. */
+import type { ServerResponse } from 'node:http';
 import { BodyBudget } from '../bodies/body-budget.ts';
 import { Pipelines } from './pipelines.ts';
 import { UnreadAnswers } from './unread-answers.ts';
+
+/** Memory for the answers that everybody may ask for, in bytes: strangers use up theirs, and not the room of clients with tokens. */
+export const OPEN_ANSWER_BYTES = 16 * 1024 * 1024;
 
 export class Traffic {
   /** Request bodies: half of the limit. */
   readonly bodies: BodyBudget;
   /** Answers: the other half. */
   readonly answers: UnreadAnswers;
+  /** Answers to what everybody may ask. */
+  readonly openAnswers: UnreadAnswers;
   readonly pipelines = new Pipelines();
 
   /** @param limitBytes returns the memory that bodies and answers may take together */
@@ -15,5 +21,11 @@ export class Traffic {
     const half = (): number => limitBytes() / 2;
     this.bodies = new BodyBudget(half);
     this.answers = new UnreadAnswers(half, this.pipelines);
+    this.openAnswers = new UnreadAnswers(() => Math.min(half(), OPEN_ANSWER_BYTES), this.pipelines);
+  }
+
+  /** The limit in which the answer counts: that in which it was admitted. */
+  limitOf(response: ServerResponse): UnreadAnswers {
+    return this.openAnswers.has(response) ? this.openAnswers : this.answers;
   }
 }

@@ -54,6 +54,11 @@ export class UnreadAnswers {
     return this.#bytes;
   }
 
+  /** Whether the answer counts here now. */
+  has(response: ServerResponse): boolean {
+    return this.#open.has(response);
+  }
+
   /**
    * Asks for room before an answer is made.
    * @param bytes approximate size of the answer
@@ -144,7 +149,7 @@ export class UnreadAnswers {
   #tooMany(): Problem {
     return new Problem(
       'TOO_MANY_REQUESTS',
-      `clients have not read ${this.#bytes} bytes of earlier answers yet; there is no room for another large answer`,
+      'clients have not read earlier answers yet, and there is no room for another large one',
     );
   }
 }
