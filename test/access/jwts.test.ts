@@ -115,3 +115,43 @@ test('tokens with unknown keys keep no others away while the URL hangs, and are 
   assert.ok(ends.every((end) => end === 'limited' || end === 'verified'));
   assert.ok(ends.filter((end) => end === 'verified').length <= 256);
 });
+
+const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+const ORDER_OF_P256 = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
+
+test('a signature has one spelling, although base64url ignores its last bits', async (t) => {
+  for (const algorithm of ['EdDSA', 'ES256', 'RS256'] as const) {
+    const issuer = await Issuer.create(algorithm);
+    const { jwts } = await served(t, await issuer.jwk());
+    const token = await issuer.sign({ sub: undefined });
+    // Of 64 and of 256 bytes, the last digit has two bits of the signature; the other four are 0.
+    const last = BASE64URL.indexOf(token.at(-1) ?? '');
+    for (let rest = 1; rest < 16; rest += 1) {
+      const other = `${token.slice(0, -1)}${BASE64URL[last + rest]}`;
+      assert.equal(await jwts.verify(other), 'its signature is no canonical base64url', algorithm);
+      assert.equal(jwts.known(other), null);
+    }
+    for (const other of [`${token}A`, token.slice(0, -1)])
+      assert.equal(typeof (await jwts.verify(other)), 'string', algorithm);
+    assert.ok((await jwts.verify(token)) instanceof Principal, algorithm);
+  }
+});
+
+test('a token without a subject is one client whichever of its two ES256 signatures it has', async (t) => {
+  const issuer = await Issuer.create('ES256');
+  const { jwts } = await served(t, await issuer.jwk());
+  const clientOf = async (token: string): Promise<string> => {
+    const owner = await jwts.verify(token);
+    assert.ok(owner instanceof Principal, String(owner));
+    return owner.client;
+  };
+  const token = await issuer.sign({ sub: undefined });
+  const [header, payload, signature = ''] = token.split('.');
+  const bytes = Buffer.from(signature, 'base64url');
+  const second = ORDER_OF_P256 - BigInt(`0x${bytes.toString('hex', 32)}`);
+  bytes.write(second.toString(16).padStart(64, '0'), 32, 'hex');
+  const other = `${header}.${payload}.${bytes.toString('base64url')}`;
+  assert.notEqual(other, token);
+  assert.equal(await clientOf(other), await clientOf(token));
+  assert.notEqual(await clientOf(await issuer.sign({ sub: undefined, jti: '2' })), await clientOf(token));
+});

@@ -17,7 +17,7 @@ export class ClaimError extends Error {}
 /**
  * Reads the claims of a JWT whose signature, audience, issuer and times are in order.
  * @param claims the payload
- * @param digest tells the token from others
+ * @param digest a hash of what is signed, the same for all signatures of it
  * @param now Unix time in milliseconds
  * @param maxAgeMs longest life of a token, in milliseconds
  * @throws ClaimError
@@ -68,7 +68,7 @@ function idOf({ iss, sub, jti }: Readonly<Record<string, unknown>>): Pick<Princi
   return { id, name: id };
 }
 
-/** @returns the same for all tokens of one subject of one issuer; of a token without a subject, for itself only */
+/** @returns the same for all tokens of one subject of one issuer; of a token without a subject, for itself only, however it is signed */
 function clientOf({ iss, sub }: Readonly<Record<string, unknown>>, digest: string): string {
   return typeof sub === 'string' && sub !== '' ? `jwt ${hashOf([iss, sub])}` : `jwt ${digest}`;
 }

@@ -109,6 +109,7 @@ export class Jwts implements Verifier {
   }
 
   async #verify(token: string, digest: string): Promise<Principal | string> {
+    if (!hasCanonicalSignature(token)) return 'its signature is no canonical base64url';
     const header = headerOf(token);
     if (header === null) return 'its header is no JSON object';
     // The node understands no extension.
@@ -148,7 +149,7 @@ export class Jwts implements Verifier {
     for (const key of keys) {
       try {
         const claims = await this.#claimsOf(token, key);
-        const owner = ownerOf(claims, digest, this.#world.now(), this.#settings.jwtMaxAge);
+        const owner = ownerOf(claims, signedDigest(token), this.#world.now(), this.#settings.jwtMaxAge);
         return key.isGone
           ? 'its key has gone'
           : this.#remember(digest, new Principal({ ...owner, signer: key }, () => this.#world.now()));
@@ -201,6 +202,17 @@ export function placesOf({ jwtJwks, jwtKeyFile }: JwtSettings): readonly KeyPlac
     { flag: '--jwt-jwks', place: jwtJwks, isSet: true },
     { flag: '--jwt-key-file', place: jwtKeyFile, isSet: false },
   ].flatMap(({ place, ...rest }) => (place === null ? [] : [{ ...rest, place }]));
+}
+
+/** @returns a hash of the text that is signed: some algorithms allow several signatures of one text, and all of them are one token */
+function signedDigest(token: string): string {
+  return tokenDigest(token.slice(0, token.lastIndexOf('.')));
+}
+
+/** Whether the bits after the last byte of the signature are 0; a decoder ignores them. */
+function hasCanonicalSignature(token: string): boolean {
+  const signature = token.slice(token.lastIndexOf('.') + 1);
+  return Buffer.from(signature, 'base64url').toString('base64url') === signature;
 }
 
 function headerOf(token: string): Readonly<Record<string, unknown>> | null {
