@@ -6,35 +6,41 @@ import { noSuchPath, sendProblem } from './problem.ts';
 import { rewriteKeyUrl } from './request/key.ts';
 import { isOnSide, type Side } from './sides.ts';
 
-/** More segments than any pattern has. */
+/** More segments than any pattern has: a longer path is not taken apart any further. */
 const MAX_SEGMENTS = 10;
+
+/** Paths of one kind, as a route names them: `/v1/keys/:key/expiry`. */
+interface Pattern {
+  readonly url: string;
+  /** Null: the pattern ends in `*`, and stands for every path below. */
+  readonly segments: readonly string[] | null;
+}
 
 /** Which paths there are, and with which methods. */
 export class KnownPaths {
-  readonly #methods = new Map<string, Set<string>>();
-  /** Paths of all sides, as routes name them. */
-  readonly #patterns = new Set<string>();
+  readonly #methods = new Map<Pattern, Set<string>>();
+  /** Paths of all sides, by their URLs. */
+  readonly #patterns = new Map<string, Pattern>();
 
   /** @param side only paths of this side are known */
   constructor(app: FastifyInstance, side: Side) {
     app.addHook('onRoute', ({ url, method, schema }) => {
-      this.#patterns.add(url);
+      const pattern = this.#patterns.get(url) ?? patternOf(url);
+      this.#patterns.set(url, pattern);
       if (!isOnSide(side, { url, schema })) return;
-      const methods = this.#methods.get(url) ?? new Set(['OPTIONS']);
+      const methods = this.#methods.get(pattern) ?? new Set(['OPTIONS']);
       for (const each of [method].flat()) methods.add(each);
-      this.#methods.set(url, methods);
+      this.#methods.set(pattern, methods);
     });
   }
 
   /** Answers a request that no route takes: OPTIONS, a method that the path does not have, or no such path. */
   answer(request: FastifyRequest, reply: FastifyReply): FastifyReply {
     if (request.method === 'OPTIONS' && request.originalUrl === '*') return this.#answerForServer(reply);
-    const path = request.url.split('?')[0] ?? '';
+    const path = request.url.split('?', 1)[0] ?? '';
     if (path === '/v1/keys/') return sendProblem(reply, new Problem('BAD_REQUEST', 'the key is empty'));
     // `/v1/keys/k/append` is an operation for POST and a key for GET: what is allowed is both.
-    const forms = ['OPTIONS', 'GET'].map(
-      (method) => rewriteKeyUrl(request.originalUrl, method).split('?')[0] ?? '',
-    );
+    const forms = ['OPTIONS', 'GET'].map((method) => pathOf(request.originalUrl, method));
     const methods = new Set(
       [...this.#methods].flatMap(([pattern, each]) =>
         forms.some((form) => matches(pattern, form)) ? [...each] : [],
@@ -45,7 +51,7 @@ export class KnownPaths {
     }
     reply.header('allow', [...methods].sort().join(', '));
     if (request.method === 'OPTIONS') return reply.code(204).send();
-    const detail = `${request.method} is not allowed on ${request.originalUrl.split('?')[0]}`;
+    const detail = `${request.method} is not allowed on ${request.originalUrl.split('?', 1)[0]}`;
     return sendProblem(reply, new Problem('METHOD_NOT_ALLOWED', detail));
   }
 
@@ -55,11 +61,9 @@ export class KnownPaths {
    *   be anything in it
    */
   shown(method: string | undefined, target: string): string {
-    const path = rewriteKeyUrl(target, method).split('?')[0] ?? '';
-    if (this.#patterns.has(path)) return path;
-    // A long path that nobody knows is not taken apart once for each pattern.
-    if (path.split('/', MAX_SEGMENTS).length === MAX_SEGMENTS && !path.startsWith('/docs/')) return 'unknown';
-    for (const pattern of this.#patterns) if (matches(pattern, path)) return shownRoute(pattern);
+    const path = pathOf(target, method);
+    if (this.#patterns.has(path.text)) return path.text;
+    for (const pattern of this.#patterns.values()) if (matches(pattern, path)) return shownRoute(pattern.url);
     return 'unknown';
   }
 
@@ -73,13 +77,28 @@ export class KnownPaths {
   }
 }
 
+/** The path of a request. */
+interface Path {
+  readonly text: string;
+  /** The first `MAX_SEGMENTS` of its segments. */
+  readonly segments: readonly string[];
+}
+
+function pathOf(target: string, method: string | undefined): Path {
+  const text = rewriteKeyUrl(target, method).split('?', 1)[0] ?? '';
+  return { text, segments: text.split('/', MAX_SEGMENTS) };
+}
+
+function patternOf(url: string): Pattern {
+  return { url, segments: url.endsWith('/*') ? null : url.split('/') };
+}
+
 /** `/v1/keys/:key/expiry` stands for every path with one segment where the name is, `/docs/*` for every one below. */
-function matches(pattern: string, path: string): boolean {
-  if (pattern.endsWith('/*')) return path.startsWith(pattern.slice(0, -1));
-  const [expected, segments] = [pattern.split('/'), path.split('/')];
+function matches(pattern: Pattern, { text, segments }: Path): boolean {
+  if (pattern.segments === null) return text.startsWith(pattern.url.slice(0, -1));
   return (
-    expected.length === segments.length &&
-    expected.every(
+    pattern.segments.length === segments.length &&
+    pattern.segments.every(
       (part, index) => part === segments[index] || (part.startsWith(':') && segments[index] !== ''),
     )
   );

@@ -15,7 +15,7 @@ export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply
 }
 
 export function noSuchPath({ originalUrl }: FastifyRequest): Problem {
-  return new Problem('UNKNOWN_PATH', `there is no ${originalUrl.split('?')[0]} here`);
+  return new Problem('UNKNOWN_PATH', `there is no ${originalUrl.split('?', 1)[0]} here`);
 }
 
 /** Codes of the system when the process may open no more files or connections. */

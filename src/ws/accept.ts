@@ -176,7 +176,7 @@ function authorized(
 }
 
 function pathOf({ url = '' }: IncomingMessage): string {
-  return url.split('?')[0] ?? '';
+  return url.split('?', 1)[0] ?? '';
 }
 
 /** The reason to refuse a WebSocket. */
