@@ -39,12 +39,15 @@ function behind(
   if ('seconds' in maxLag) {
     // A node that was cut off a moment ago is as good as one that is behind by a moment.
     if (lag.seconds === null)
-      return new Problem('LOADING', `${cut}, and has not been up since the node follows this master`);
+      return new Problem(
+        'LOADING',
+        `${cut}, and the node has not caught up with this master since it started`,
+      );
     if (lag.seconds <= maxLag.seconds) return null;
     return new Problem('LOADING', `the node is up to ${lag.seconds} seconds behind; ${cut}`);
   }
   if (lag.bytes === null)
     return new Problem('LOADING', `${cut}, so nobody knows how many bytes this node lacks`);
   if (lag.bytes <= maxLag.bytes) return null;
-  return new Problem('LOADING', `the node has not applied ${lag.bytes} bytes that have come`);
+  return new Problem('LOADING', `the node lacks ${lag.bytes} bytes that its master has`);
 }

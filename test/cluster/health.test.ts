@@ -60,7 +60,7 @@ test('a replica that has never reached its master is not ready, however much lag
   const replica = await cluster.start('replica', '--replica-of', gone.wsUrl);
   const { status, detail } = await ready(replica.url, '?maxLag=9999h');
   assert.equal(status, 503);
-  assert.match(detail, /has not been up/);
+  assert.match(detail, /has not caught up with this master/);
 });
 
 test('a question that is mistyped is never answered as if the node were ready', async (t) => {

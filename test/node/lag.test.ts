@@ -4,8 +4,10 @@ import test from 'node:test';
 import { Link } from '../../src/node/link/link.ts';
 import type { LinkContext } from '../../src/node/link/link-context.ts';
 import { Tally } from '../../src/node/ports/counts.ts';
+import { StorageError } from '../../src/node/ports/failures.ts';
 import type { SocketEvents, StreamSocket } from '../../src/node/ports/stream-socket.ts';
 import { offset } from '../../src/replication/position.ts';
+import type { Run } from '../../src/stream/command.ts';
 import { runId } from '../support/arbitraries.ts';
 import { FakeWorld } from '../support/feed-stage.ts';
 import { SILENT } from '../support/silent-log.ts';
@@ -22,13 +24,18 @@ class Stage {
   /** The events of all sockets; the last one is the present one. */
   readonly dialled: Dialled[] = [];
   isFull = false;
+  /** Whether the disk takes nothing more. */
+  isDiskFull = false;
   #whenRoom: () => void = () => undefined;
 
   constructor() {
     const nothing = (): void => undefined;
     const head = {
       offset: 0,
-      commit: nothing,
+      commit: ({ bytes }: Run) => {
+        if (this.isDiskFull) throw new StorageError('the disk is full', true);
+        head.offset += bytes.length;
+      },
       whenRoom: (callback: () => void) => {
         this.#whenRoom = callback;
       },
@@ -68,10 +75,10 @@ class Stage {
     return this.dialled.at(-1) as Dialled;
   }
 
-  /** The master lets the node continue. */
-  stream(): void {
+  /** The master lets the node continue. @param lacking words after the run ID: the number of bytes that the node lacks, and a lineage */
+  stream(lacking = ''): void {
     this.#socket.opened();
-    for (const line of ['+PONG', '+OK', `+CONTINUE ${runId('a')}`]) this.send(`${line}\r\n`);
+    for (const line of ['+PONG', '+OK', `+CONTINUE ${runId('a')}${lacking}`]) this.send(`${line}\r\n`);
     assert.equal(this.link.status.state, 'streaming');
   }
 
@@ -168,5 +175,71 @@ test('a replica that has never followed its master does not know how far behind 
   stage.cut();
   await stage.world.settle();
   assert.deepEqual(stage.link.lag, { seconds: null, bytes: null });
+  await stage.link.stop();
+});
+
+test('a replica that comes back is behind until it has what the master has said that it lacks', async () => {
+  const stage = new Stage();
+  stage.stream();
+  await stage.idle(HOUR_MS);
+  stage.cut();
+  await stage.world.settle();
+  await stage.world.pass(60_000);
+  stage.stream(` ${2 * SET.length} -`);
+  assert.equal(stage.seconds, 60);
+  stage.world.ms += 1_000;
+  stage.send(SET);
+  await stage.world.settle();
+  assert.equal(stage.seconds, 61);
+  stage.send(SET);
+  await stage.world.settle();
+  assert.deepEqual(stage.link.lag, { seconds: 0, bytes: 0 });
+  await stage.link.stop();
+});
+
+test('a replica that started with a part of the stream does not know how far behind it is before it has caught up', async () => {
+  const stage = new Stage();
+  stage.stream(` ${SET.length} -`);
+  assert.equal(stage.seconds, null);
+  stage.send(SET);
+  await stage.world.settle();
+  assert.equal(stage.seconds, 0);
+  await stage.link.stop();
+});
+
+test('a replica whose disk is full counts from when it last had everything, however often it connects again', async () => {
+  const stage = new Stage();
+  stage.stream();
+  await stage.idle(HOUR_MS);
+  stage.isDiskFull = true;
+  const since = stage.world.ms;
+  stage.send(SET);
+  await stage.world.settle();
+  for (let i = 0; i < 5; i += 1) {
+    const before = stage.dialled.length;
+    while (stage.dialled.length === before) await stage.world.pass(1_000);
+    stage.stream(` ${SET.length} -`);
+    assert.equal(stage.seconds, (stage.world.ms - since) / 1_000);
+    stage.send(SET);
+    await stage.world.settle();
+    assert.equal(stage.seconds, (stage.world.ms - since) / 1_000);
+  }
+  await stage.link.stop();
+});
+
+test('a link that is cut while the replica catches up does not make the replica younger', async () => {
+  const stage = new Stage();
+  stage.stream();
+  await stage.idle(HOUR_MS);
+  const since = stage.world.ms;
+  for (let i = 0; i < 5; i += 1) {
+    const before = stage.dialled.length;
+    stage.cut();
+    while (stage.dialled.length === before) await stage.world.pass(1_000);
+    stage.stream(` ${10 * SET.length} -`);
+    stage.send(SET);
+    await stage.world.settle();
+  }
+  assert.equal(stage.seconds, (stage.world.ms - since) / 1_000);
   await stage.link.stop();
 });

@@ -158,8 +158,8 @@ export const REPLICATION: readonly Metric[] = [
   {
     name: 'psyncd_upstream_offset_bytes',
     help:
-      'Bytes of the stream that a replica has received from its master; psyncd_offset_bytes are those of them that it has applied. Absent ' +
-      'on a master, and while it does not receive the stream',
+      'Bytes of the stream that the master of a replica has, as far as the replica knows; psyncd_offset_bytes are those of them that it ' +
+      'has applied. Absent on a master, and while the replica does not receive the stream',
     kind: 'gauge',
     read: ({ node }) => {
       const { lag, offset, upstream } = node;
@@ -169,8 +169,8 @@ export const REPLICATION: readonly Metric[] = [
   {
     name: 'psyncd_lag_seconds',
     help:
-      'How long a replica may be behind its master: 0 if it hears of it and has applied everything that came, else the time since ' +
-      'then; +Inf if it has not followed this master since the start. 0 on a master',
+      'How long a replica may be behind its master: 0 if it hears of it and has applied everything that the master has, else the time ' +
+      'since it last had; +Inf if it has not caught up with this master since the start. 0 on a master',
     kind: 'gauge',
     read: ({ node }) => value(node.lag.seconds ?? Number.POSITIVE_INFINITY),
   },

@@ -12,6 +12,7 @@ import { StorageError, toldOf } from '../ports/failures.ts';
 import type { World } from '../ports/world.ts';
 import { logUnexpected, ownedWorld, unattended } from '../unattended.ts';
 import type { KeptSnapshot } from './kept-snapshot.ts';
+import type { LagClock } from './lag-clock.ts';
 import type { AttemptEnd, AttemptEvents, LinkContext } from './link-context.ts';
 import { MasterConnection } from './master-connection.ts';
 import { ReceivedStream } from './received-stream.ts';
@@ -20,6 +21,12 @@ import { type Outcome, SnapshotReception } from './snapshot-reception.ts';
 /** Characters of a reason that a closing frame states. */
 const MAX_REASON_LENGTH = 100;
 
+/** What outlasts the connections of a link. */
+interface Lasting {
+  readonly kept: KeptSnapshot;
+  readonly lagClock: LagClock;
+}
+
 export class LinkAttempt {
   readonly #context: LinkContext;
   readonly #world: World;
@@ -27,6 +34,7 @@ export class LinkAttempt {
   readonly #startedAt: number;
   readonly #machine: LinkMachine;
   readonly #kept: KeptSnapshot;
+  readonly #lagClock: LagClock;
   readonly #connection: MasterConnection;
   readonly #stream: ReceivedStream;
   /** The full resync of this connection; null: there is none, or its snapshot has taken over. */
@@ -35,9 +43,11 @@ export class LinkAttempt {
   /**
    * Dials.
    * @param url the master, `ws://HOST:PORT`
-   * @param kept has the part of a snapshot that the attempts before have brought, and keeps it for the next one
+   * @param lasting `kept` has the part of a snapshot that the attempts before have brought, and keeps it for the next one; `lagClock`
+   *   notes when this node has everything
    */
-  constructor(context: LinkContext, url: string, events: AttemptEvents, kept: KeptSnapshot) {
+  constructor(context: LinkContext, url: string, events: AttemptEvents, lasting: Lasting) {
+    const { kept, lagClock } = lasting;
     const mistaken = (error: unknown): void => this.#mistaken(error);
     const world = ownedWorld(context.world, mistaken);
     this.#context = context;
@@ -45,6 +55,7 @@ export class LinkAttempt {
     this.#events = events;
     this.#startedAt = world.monotonic();
     this.#kept = kept;
+    this.#lagClock = lagClock;
     this.#machine = new LinkMachine({ ...context.request(), partial: kept.partial });
     const connection = new MasterConnection({
       world,
@@ -72,6 +83,7 @@ export class LinkAttempt {
       head: context.head,
       journal: context.journal,
       connection,
+      lagClock,
       stable: () => events.stable(),
       failed: (code, detail) => this.#abort(code, detail),
     });
@@ -90,11 +102,6 @@ export class LinkAttempt {
   /** Whether this node does not read the stream now. */
   get isPaused(): boolean {
     return this.#connection.isPaused;
-  }
-
-  /** Bytes of the stream that have come and that this node has not applied. */
-  get unappliedBytes(): number {
-    return this.#stream.unappliedBytes;
   }
 
   /** Ends the connection: this node must not follow that master. */
@@ -163,7 +170,7 @@ export class LinkAttempt {
     this.#context.log.info('partial-resync', { url: this.#connection.peer, runId, bytes: lacking });
     const durationMs = msSince(this.#world, this.#startedAt);
     this.#events.synced({ kind: 'partial', reason: null, bytes: lacking, durationMs });
-    this.#goStreaming();
+    this.#goStreaming(lacking ?? 0);
   }
 
   #beginSnapshot(announced: LinkEffect & { kind: 'snapshot' }): void {
@@ -194,7 +201,7 @@ export class LinkAttempt {
     switch (outcome.kind) {
       case 'adopted':
         this.#events.synced(reception.report);
-        this.#goStreaming();
+        this.#goStreaming(0);
         this.#connection.resume();
         for (const bytes of reception.takeEarly()) if (!this.#connection.isOver) this.#stream.take(bytes);
         break;
@@ -216,7 +223,9 @@ export class LinkAttempt {
     }
   }
 
-  #goStreaming(): void {
+  /** @param lacking bytes that the master has after this node's offset, as far as it has told */
+  #goStreaming(lacking: number): void {
+    this.#lagClock.connected(this.#context.head.offset, lacking);
     this.#events.state('streaming');
     this.#stream.start();
   }

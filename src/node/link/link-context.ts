@@ -45,9 +45,9 @@ export interface LinkCounts {
 
 /** How far this node may be behind its master. */
 export interface Lag {
-  /** Seconds, 0 if the node has everything that its master has sent and hears of it; null: it has not followed the master yet. */
+  /** Seconds since the node last had everything that its master had, 0 if it has; null: it has not had it since it follows the master. */
   readonly seconds: number | null;
-  /** Bytes that have come and that this node has not applied; null: unknown, because it does not receive the master's stream. */
+  /** Bytes that the master has, as far as this node knows, and this node has not applied; null: unknown, because it does not receive the master's stream. */
   readonly bytes: number | null;
 }
 

@@ -17,6 +17,7 @@ import type { World } from '../ports/world.ts';
 import { logUnexpected, ownedWorld, unattended } from '../unattended.ts';
 import { chainProblem } from './chain.ts';
 import { KeptSnapshot } from './kept-snapshot.ts';
+import { LagClock } from './lag-clock.ts';
 import { LinkAttempt } from './link-attempt.ts';
 import type { AttemptEnd, AttemptEvents, Lag, LinkContext, LinkState, SyncReport } from './link-context.ts';
 
@@ -64,8 +65,8 @@ export class Link {
   #stopped = false;
   /** Moment of the monotonic clock since which the link does not stream; null: it streams. */
   #downSince: number | null;
-  /** Moment of the monotonic clock at which this node last heard of the master while the link streamed; null: it never did. */
-  #lastCurrentAt: number | null = null;
+  /** When this node last had everything that the master had. */
+  readonly #lagClock: LagClock;
   /** Whether this node has refused the last full resync in order to keep its data. */
   #guarded = false;
   /** Snapshots in a row that this node has refused in order to keep its data. */
@@ -87,6 +88,7 @@ export class Link {
     this.#world = ownedWorld(context.world, (error) => this.#mistaken(error));
     this.#kept = new KeptSnapshot(this.#world, context.log);
     this.url = url;
+    this.#lagClock = new LagClock(context.world);
     this.#downSince = context.world.monotonic();
   }
 
@@ -144,19 +146,26 @@ export class Link {
   }
 
   /**
-   * How far this node may be behind its master. A master that is alive answers pings, so a connection on which nothing has come for two
-   * intervals of them counts as cut.
+   * How far this node may be behind its master: the seconds count from when it last had everything that the master had. A master that is
+   * alive answers pings, so a connection on which nothing has come for two intervals of them counts as cut.
    */
   get lag(): Lag {
     const { settings } = this.#context;
     const attempt = this.#attempt;
     if (this.#state !== 'streaming' || attempt === null) {
-      const since = this.#lastCurrentAt;
-      return { seconds: since === null ? null : msSince(this.#world, since) / 1_000, bytes: null };
+      return { seconds: this.#secondsBehind, bytes: null };
     }
-    const { isPaused, silentMs, unappliedBytes } = attempt;
-    const isBehind = isPaused || unappliedBytes > 0 || silentMs > SILENT_PINGS * settings.pingIntervalMs;
-    return { seconds: isBehind ? silentMs / 1_000 : 0, bytes: unappliedBytes };
+    const { isPaused, silentMs } = attempt;
+    const bytes = this.#lagClock.lacking(this.#context.head.offset);
+    if (isPaused || this.#lagClock.isBehind) return { seconds: this.#secondsBehind, bytes };
+    const isSilent = silentMs > SILENT_PINGS * settings.pingIntervalMs;
+    return { seconds: isSilent ? silentMs / 1_000 : 0, bytes };
+  }
+
+  /** Seconds since this node last had everything that the master had; null: it never had. */
+  get #secondsBehind(): number | null {
+    const { currentAt } = this.#lagClock;
+    return currentAt === null ? null : msSince(this.#world, currentAt) / 1_000;
   }
 
   /** Ends the link, and gives up a snapshot that has not taken over. */
@@ -220,7 +229,10 @@ export class Link {
         if (this.#attempt === attempt) this.#ended(end);
       },
     };
-    const attempt = new LinkAttempt(this.#context, this.url, events, this.#kept);
+    const attempt = new LinkAttempt(this.#context, this.url, events, {
+      kept: this.#kept,
+      lagClock: this.#lagClock,
+    });
     return attempt;
   }
 
@@ -286,8 +298,10 @@ export class Link {
   }
 
   #down(state: 'waiting' | 'refused' | 'unauthorized' | 'tls', detail: string): void {
-    if (this.#state === 'streaming') {
-      this.#lastCurrentAt = this.#world.monotonic() - (this.#attempt?.silentMs ?? 0);
+    const attempt = this.#attempt;
+    // A node that does not read has not heard what the master has written since then.
+    if (this.#state === 'streaming' && attempt !== null && !attempt.isPaused) {
+      this.#lagClock.over(this.#world.monotonic() - attempt.silentMs);
     }
     this.#attempt = null;
     this.#state = state;

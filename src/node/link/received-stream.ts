@@ -15,6 +15,7 @@ import { StorageError } from '../ports/failures.ts';
 import type { StateStore } from '../ports/state-store.ts';
 import type { World } from '../ports/world.ts';
 import { SharedTurn } from '../turns.ts';
+import type { LagClock } from './lag-clock.ts';
 import type { MasterConnection } from './master-connection.ts';
 
 /** Time between two acknowledgements of a replica (docs/design/redis-rules.md, R9). */
@@ -28,6 +29,8 @@ interface ReceivedStreamParts {
     MasterConnection,
     'send' | 'pause' | 'resume' | 'endTurn' | 'beginTurn' | 'newToken'
   >;
+  /** Notes what has come, and what is committed. */
+  readonly lagClock: Pick<LagClock, 'goes' | 'reached'>;
   /** The connection has brought something, or has streamed for a while. */
   stable(): void;
   /** This node cannot go on with the stream. */
@@ -42,6 +45,7 @@ export class ReceivedStream {
   #phase: 'waiting' | 'live' | 'stopped' = 'waiting';
   /** Runs that arrived in this turn and are not committed. */
   #received: Run[] = [];
+  #receivedBytes = 0;
   #isTurnDue = false;
   /** Whether the master wants an acknowledgement at once. */
   #isAckWanted = false;
@@ -73,8 +77,12 @@ export class ReceivedStream {
   take(bytes: Buffer): void {
     try {
       const run = this.#decoder.push(bytes);
+      if (run !== null) {
+        this.#received.push(run);
+        this.#receivedBytes += run.bytes.length;
+      }
+      if (this.#phase === 'live') this.#parts.lagClock.goes(this.#parts.head.offset + this.unappliedBytes);
       if (run === null) return;
-      this.#received.push(run);
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       this.#parts.failed(CloseCode.protocolError, error.message);
@@ -87,7 +95,7 @@ export class ReceivedStream {
 
   /** Bytes that have come and are not committed: whole runs, until the turn of the event loop is over, and a transaction that has not come whole. */
   get unappliedBytes(): number {
-    return this.#received.reduce((sum, { bytes }) => sum + bytes.length, this.#decoder.heldBytes);
+    return this.#receivedBytes + this.#decoder.heldBytes;
   }
 
   /** Acknowledges as soon as the bytes that have arrived so far are in the journal. */
@@ -106,10 +114,11 @@ export class ReceivedStream {
   /** Commits the runs that have arrived. @returns the reason why the journal did not take them; they are lost then. Else null */
   commit(): StorageError | null {
     const received = this.#received;
-    this.#received = [];
+    this.drop();
     if (received.length === 0) return null;
     try {
       this.#parts.head.commit(concatenation(received));
+      if (this.#phase === 'live') this.#parts.lagClock.reached(this.#parts.head.offset);
       this.#parts.stable();
       return null;
     } catch (error) {
@@ -121,6 +130,7 @@ export class ReceivedStream {
   /** Forgets the runs that have arrived: this node does not acknowledge them, so the master sends them again. */
   drop(): void {
     this.#received = [];
+    this.#receivedBytes = 0;
   }
 
   /** All runs that arrive in one turn of the event loop become one row of the journal, as in a master's write turn. */

@@ -23,8 +23,8 @@ export const readinessQuery = {
       type: 'string',
       pattern: MAX_LAG_PATTERN,
       description:
-        'A replica may be behind its master by this time, also without a link to it, or by so many bytes that have come and are not ' +
-        'applied; with a unit, such as `5s`: `ms`, `s`, `m`, `h`, `b`, `kb`, `mb` or `gb`. Without it the link must be up.',
+        'A replica may be behind its master by this time, also without a link to it, or lack so many bytes that its master has; ' +
+        'with a unit, such as `5s`: `ms`, `s`, `m`, `h`, `b`, `kb`, `mb` or `gb`. Without it the link must be up.',
     },
   },
 } as const;
