@@ -186,6 +186,10 @@ export class Assembly {
       settings,
       nodeId,
       keyspaceSchema: this.#ports.files.schema,
+      lagMs: () => {
+        const { seconds } = this.roles.lag;
+        return seconds === null ? null : Math.round(seconds * 1_000);
+      },
       clientUrls: () => this.clientUrls,
       notReady: () => this.roles.notReady,
       takeOver: (position, hash, session) => this.roles.takeOver(position, hash, session),

@@ -65,6 +65,8 @@ interface LivenessParts {
   readonly world: World;
   readonly times: LinkTimes;
   readonly socket: Pick<StreamSocket, 'ping'>;
+  /** @returns the text of the ping that is due; absent: pings have none */
+  text?(): string;
   /** Milliseconds after which the owner wants to look at the connection, if that is earlier than the next ping. */
   lookMs?(): number;
   /** Whether this node does not read the socket now: then it cannot hear the peer, and the silence does not count. */
@@ -129,7 +131,7 @@ export class Liveness {
     }
     look?.();
     if (this.#stopped) return;
-    socket.ping();
+    socket.ping(this.#parts.text?.());
     this.#schedule();
   }
 }

@@ -6,10 +6,11 @@ import type { LinkContext } from '../../src/node/link/link-context.ts';
 import { Tally } from '../../src/node/ports/counts.ts';
 import { StorageError } from '../../src/node/ports/failures.ts';
 import type { SocketEvents, StreamSocket } from '../../src/node/ports/stream-socket.ts';
-import { offset } from '../../src/replication/position.ts';
+import { SessionOutput } from '../../src/node/session/session-output.ts';
+import { type Offset, offset } from '../../src/replication/position.ts';
 import type { Run } from '../../src/stream/command.ts';
 import { runId } from '../support/arbitraries.ts';
-import { FakeWorld } from '../support/feed-stage.ts';
+import { FakeWorld, MIB } from '../support/feed-stage.ts';
 import { SILENT } from '../support/silent-log.ts';
 
 const PING_MS = 10_000;
@@ -84,6 +85,10 @@ class Stage {
 
   send(text: string): void {
     this.#socket.message(Buffer.from(text));
+  }
+
+  ping(text: string): void {
+    this.#socket.pinged(text);
   }
 
   cut(): void {
@@ -242,4 +247,157 @@ test('a link that is cut while the replica catches up does not make the replica 
   }
   assert.equal(stage.seconds, (stage.world.ms - since) / 1_000);
   await stage.link.stop();
+});
+
+test('a replica whose link is too slow is behind until it has what the master tells, and counts from when that was told', async () => {
+  const stage = new Stage();
+  stage.stream();
+  await stage.idle(HOUR_MS);
+  stage.send(SET);
+  await stage.world.settle();
+  stage.ping(`LAG ${3 * SET.length} 0`);
+  stage.world.ms += 3_000;
+  assert.deepEqual(stage.link.lag, { seconds: 3, bytes: 3 * SET.length });
+  stage.send(SET);
+  await stage.world.settle();
+  stage.ping(`LAG ${3 * SET.length} 0`);
+  stage.world.ms += 1_000;
+  assert.equal(stage.seconds, 4);
+  stage.send(SET + SET);
+  await stage.world.settle();
+  assert.deepEqual(stage.link.lag, { seconds: 4, bytes: SET.length }, 'the second goal counts');
+  stage.world.ms += 1_000;
+  assert.equal(stage.seconds, 5);
+  stage.send(SET);
+  await stage.world.settle();
+  assert.deepEqual(stage.link.lag, { seconds: 0, bytes: 0 });
+  await stage.link.stop();
+});
+
+test('a replica of a replica adds the lag of the node above it, and a cut does not make it younger', async () => {
+  const stage = new Stage();
+  stage.stream();
+  stage.ping('LAG 0 30000');
+  assert.equal(stage.seconds, 30);
+  stage.world.ms += 5_000;
+  assert.equal(stage.seconds, 35);
+  stage.ping('LAG 0 36000');
+  assert.equal(stage.seconds, 36);
+  stage.cut();
+  await stage.world.settle();
+  assert.equal(stage.seconds, 36);
+  await stage.world.pass(1_000);
+  stage.stream();
+  stage.ping('LAG 0 -');
+  assert.equal(stage.seconds, null);
+  stage.ping('LAG 0 0');
+  assert.equal(stage.seconds, 0);
+  await stage.link.stop();
+});
+
+test('a ping frame that tells no lag well changes nothing', async () => {
+  const stage = new Stage();
+  stage.stream();
+  for (const text of [
+    '',
+    'LAG',
+    'LAG -1 0',
+    'LAG 1',
+    'LAG 1 0 ',
+    'LAG 1e3 0',
+    `LAG ${'9'.repeat(16)} 0`,
+    'LAG - 0',
+  ]) {
+    stage.ping(text);
+    assert.deepEqual(stage.link.lag, { seconds: 0, bytes: 0 }, text);
+  }
+  await stage.link.stop();
+});
+
+/** The output to one replica whose socket the test holds. */
+class Output {
+  readonly world = new FakeWorld();
+  readonly sent: string[] = [];
+  readonly head = {
+    offset: 0,
+    backlog: { size: 0 },
+    pin: () => () => undefined,
+    read: (from: number, max: number) => Buffer.alloc(Math.min(max, this.head.offset - from)),
+  };
+  readonly socket = {
+    bufferedBytes: 0,
+    send: (bytes: Buffer, sent: () => void): void => {
+      this.socket.bufferedBytes += bytes.length;
+      this.#waiting.push(sent);
+      if (this.sent.at(-1) !== 'bytes') this.sent.push('bytes');
+    },
+    ping: (text: string): void => {
+      this.sent.push(text);
+    },
+  };
+  lagMs: number | null = 0;
+  readonly output: SessionOutput;
+  #waiting: (() => void)[] = [];
+
+  constructor() {
+    const MANY = Number.MAX_SAFE_INTEGER;
+    this.output = new SessionOutput({
+      world: this.world,
+      head: this.head,
+      settings: { outputLimitBytes: MANY, outputSoftBytes: MANY, outputSoftMs: MANY },
+      socket: this.socket,
+      lagMs: () => this.lagMs,
+      close: (_code: number, detail: string) => assert.fail(detail),
+      journalNotRead: (error: Error) => assert.fail(error),
+      mistaken: (error: unknown) => assert.fail(String(error)),
+    } as unknown as ConstructorParameters<typeof SessionOutput>[0]);
+  }
+
+  /** The replica takes everything that its socket has. */
+  take(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    this.socket.bufferedBytes = 0;
+    for (const sent of waiting) sent();
+  }
+}
+
+test('a master tells a replica what it lacks before the stream begins, and while its socket is full, once a second at most', async () => {
+  const stage = new Output();
+  const { head, output, sent, world } = stage;
+  const told = (): string[] => sent.filter((text) => text.startsWith('LAG'));
+  head.offset = 4 * MIB;
+  output.goOnline(0 as Offset, { inJournal: null, onDisk: null });
+  assert.deepEqual(sent.slice(0, 2), [`LAG ${4 * MIB} 0`, 'bytes']);
+  world.ms += 1_000;
+  await world.settle();
+  stage.take();
+  assert.equal(told().length, 1, 'the pong to the first one has not come');
+  output.answered();
+  stage.take();
+  assert.deepEqual(told().slice(1), [`LAG ${MIB} 0`]);
+  output.answered();
+  head.offset += 4 * MIB;
+  stage.take();
+  assert.equal(told().length, 2, 'less than a second has passed');
+});
+
+test('a replica that has everything is told so once, and one that never lacked anything is told nothing', () => {
+  const stage = new Output();
+  stage.output.goOnline(0 as Offset, { inJournal: null, onDisk: null });
+  stage.output.answered();
+  assert.equal(stage.output.lagText(), '');
+  stage.lagMs = 7_000;
+  assert.equal(stage.output.lookMs, Number.POSITIVE_INFINITY);
+  assert.equal(stage.output.lagText(), 'LAG 0 7000');
+  assert.equal(stage.output.lookMs, 1_000, 'the replica hears of a change soon');
+  assert.equal(stage.output.lagText(), '');
+  stage.output.answered();
+  stage.lagMs = null;
+  assert.equal(stage.output.lagText(), 'LAG 0 -');
+  stage.output.answered();
+  stage.lagMs = 0;
+  assert.equal(stage.output.lagText(), 'LAG 0 0');
+  stage.output.answered();
+  assert.equal(stage.output.lagText(), '');
 });

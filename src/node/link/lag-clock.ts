@@ -4,6 +4,8 @@
  * The bytes that have come, and the number of bytes that the master says it has more, are goals: an offset, and the moment at which the
  * master's stream ended there. A node that has committed up to a goal had everything at that moment.
  */
+import { msSince } from '../elapsed.ts';
+import type { ToldLag } from '../link-times.ts';
 import type { World } from '../ports/world.ts';
 
 interface Goal {
@@ -20,6 +22,8 @@ export class LagClock {
   #next: Goal | null = null;
   /** The last goal after `#next`: one is enough, because a lag is told by the oldest goal that is not reached. */
   #last: Goal | null = null;
+  /** By how many milliseconds the master itself was behind at that moment; null: it does not know. */
+  #above: { readonly ms: number | null; readonly at: number } = { ms: 0, at: 0 };
 
   constructor(clock: Pick<World, 'monotonic'>) {
     this.#clock = clock;
@@ -28,6 +32,12 @@ export class LagClock {
   /** Moment of the monotonic clock at which this node last had everything, as far as it has been noted; null: it never had. */
   get currentAt(): number | null {
     return this.#currentAt;
+  }
+
+  /** Milliseconds by which the master may be behind the master above it; null: it does not know. */
+  get aboveMs(): number | null {
+    const { ms, at } = this.#above;
+    return ms === null || ms === 0 ? ms : ms + msSince(this.#clock, at);
   }
 
   /** Whether this node lacks bytes that have come, or that its master has said it has. */
@@ -47,10 +57,25 @@ export class LagClock {
    * @param lacking bytes that the master says it has after that
    */
   connected(offset: number, lacking: number): void {
-    this.#next = null;
-    this.#last = null;
+    this.#begin();
     if (lacking === 0) this.#currentAt = this.#clock.monotonic();
     else this.#next = { offset: offset + lacking, at: this.#clock.monotonic() };
+  }
+
+  /** The node has taken a snapshot over. @param at moment at which the master had no more than that; null: unknown */
+  adopted(at: number | null): void {
+    this.#begin();
+    if (at !== null && at > (this.#currentAt ?? Number.NEGATIVE_INFINITY)) this.#currentAt = at;
+  }
+
+  /** The master tells how far this node is behind. @param offset the offset up to which the master's stream has come */
+  told(offset: number, { bytes, ms }: ToldLag): void {
+    const at = this.#clock.monotonic();
+    this.#above = { ms, at };
+    if (bytes === 0) return;
+    const goal = { offset: offset + bytes, at };
+    if (this.#next === null) this.#next = goal;
+    else this.#last = goal;
   }
 
   /** The master's stream goes up to this offset at least. */
@@ -77,6 +102,15 @@ export class LagClock {
 
   /** The connection is over. @param heardAt moment at which this node last heard of the master */
   over(heardAt: number): void {
-    if (!this.isBehind) this.#currentAt = heardAt;
+    const { aboveMs } = this;
+    const at = this.isBehind ? this.#currentAt : heardAt;
+    this.#currentAt = at === null || aboveMs === null ? null : at - aboveMs;
+    this.#begin();
+  }
+
+  #begin(): void {
+    this.#next = null;
+    this.#last = null;
+    this.#above = { ms: 0, at: 0 };
   }
 }

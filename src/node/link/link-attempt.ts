@@ -8,6 +8,7 @@ import { CloseCode } from '../../replication/close-code.ts';
 import { LinkMachine } from '../../replication/link-machine.ts';
 import type { LinkEffect } from '../../replication/link-phases.ts';
 import { msSince } from '../elapsed.ts';
+import type { ToldLag } from '../link-times.ts';
 import { StorageError, toldOf } from '../ports/failures.ts';
 import type { World } from '../ports/world.ts';
 import { logUnexpected, ownedWorld, unattended } from '../unattended.ts';
@@ -39,6 +40,8 @@ export class LinkAttempt {
   readonly #stream: ReceivedStream;
   /** The full resync of this connection; null: there is none, or its snapshot has taken over. */
   #reception: SnapshotReception | null = null;
+  /** What the master told during the full resync: how much it has after the snapshot; null: nothing. */
+  #toldAfterSnapshot: ToldLag | null = null;
 
   /**
    * Dials.
@@ -69,6 +72,7 @@ export class LinkAttempt {
       received: (bytes) => this.#run(this.#machine.receive(bytes)),
       ackWanted: () => this.#stream.acknowledgeSoon(),
       durabilityWanted: () => this.#stream.acknowledgeOnDisk(),
+      lagTold: (lag) => this.#lagTold(lag),
       closed: (code, reason) =>
         this.#end({
           kind: kindOfClose(code),
@@ -170,7 +174,8 @@ export class LinkAttempt {
     this.#context.log.info('partial-resync', { url: this.#connection.peer, runId, bytes: lacking });
     const durationMs = msSince(this.#world, this.#startedAt);
     this.#events.synced({ kind: 'partial', reason: null, bytes: lacking, durationMs });
-    this.#goStreaming(lacking ?? 0);
+    this.#lagClock.connected(this.#context.head.offset, lacking ?? 0);
+    this.#goStreaming();
   }
 
   #beginSnapshot(announced: LinkEffect & { kind: 'snapshot' }): void {
@@ -201,7 +206,8 @@ export class LinkAttempt {
     switch (outcome.kind) {
       case 'adopted':
         this.#events.synced(reception.report);
-        this.#goStreaming(0);
+        this.#beginLag(reception);
+        this.#goStreaming();
         this.#connection.resume();
         for (const bytes of reception.takeEarly()) if (!this.#connection.isOver) this.#stream.take(bytes);
         break;
@@ -223,9 +229,22 @@ export class LinkAttempt {
     }
   }
 
-  /** @param lacking bytes that the master has after this node's offset, as far as it has told */
-  #goStreaming(lacking: number): void {
-    this.#lagClock.connected(this.#context.head.offset, lacking);
+  #lagTold(lag: ToldLag): void {
+    if (this.#reception !== null)
+      this.#toldAfterSnapshot = { ...lag, bytes: this.#reception.earlyBytes + lag.bytes };
+    else this.#lagClock.told(this.#context.head.offset + this.#stream.unappliedBytes, lag);
+  }
+
+  /** Notes how old the snapshot is that has taken over. */
+  #beginLag({ isResumed }: SnapshotReception): void {
+    // A snapshot that earlier connections began may be of any age.
+    this.#lagClock.adopted(isResumed ? null : this.#startedAt);
+    if (this.#toldAfterSnapshot !== null)
+      this.#lagClock.told(this.#context.head.offset, this.#toldAfterSnapshot);
+    this.#toldAfterSnapshot = null;
+  }
+
+  #goStreaming(): void {
     this.#events.state('streaming');
     this.#stream.start();
   }

@@ -157,9 +157,11 @@ export class Link {
     }
     const { isPaused, silentMs } = attempt;
     const bytes = this.#lagClock.lacking(this.#context.head.offset);
-    if (isPaused || this.#lagClock.isBehind) return { seconds: this.#secondsBehind, bytes };
     const isSilent = silentMs > SILENT_PINGS * settings.pingIntervalMs;
-    return { seconds: isSilent ? silentMs / 1_000 : 0, bytes };
+    const seconds =
+      isPaused || this.#lagClock.isBehind ? this.#secondsBehind : isSilent ? silentMs / 1_000 : 0;
+    const { aboveMs } = this.#lagClock;
+    return { seconds: seconds === null || aboveMs === null ? null : seconds + aboveMs / 1_000, bytes };
   }
 
   /** Seconds since this node last had everything that the master had; null: it never had. */

@@ -5,7 +5,7 @@
  * that silence does not count.
  */
 import { array } from '../../stream/encoder.ts';
-import { GETACK, GETFACK, type LinkTimes } from '../link-times.ts';
+import { GETACK, GETFACK, type LinkTimes, type ToldLag, toldLag } from '../link-times.ts';
 import { Liveness } from '../liveness.ts';
 import { withoutTokens } from '../ports/peer-words.ts';
 import type { Dial, SocketEvents, StreamSocket } from '../ports/stream-socket.ts';
@@ -25,6 +25,8 @@ interface MasterConnectionParts {
   ackWanted(): void;
   /** The master wants an acknowledgement at once, and another one when what has arrived is on the disk. */
   durabilityWanted(): void;
+  /** The master tells how far this node is behind. */
+  lagTold(lag: ToldLag): void;
   closed(code: number, reason: string): void;
   /** The master was silent for too long, and the connection was cut. */
   silent(silentMs: number): void;
@@ -145,6 +147,8 @@ export class MasterConnection {
         this.#hear(() => {
           if (text === GETACK) this.#parts.ackWanted();
           else if (text === GETFACK) this.#parts.durabilityWanted();
+          const lag = toldLag(text);
+          if (lag !== null) this.#parts.lagTold(lag);
         }),
       closed: (code, reason) => {
         if (!this.#isOver) this.#parts.closed(code, reason);

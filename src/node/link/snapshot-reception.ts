@@ -136,6 +136,16 @@ export class SnapshotReception {
     this.#early.push(bytes);
   }
 
+  /** Whether earlier connections have brought a part of the snapshot. */
+  get isResumed(): boolean {
+    return (this.#parts.announced.from ?? 0) > 0;
+  }
+
+  /** Number of the bytes that `keep` was given. */
+  get earlyBytes(): number {
+    return this.#early.reduce((sum, { length }) => sum + length, 0);
+  }
+
   /** @returns the bytes that `keep` was given */
   takeEarly(): readonly Buffer[] {
     const early = this.#early;

@@ -118,6 +118,8 @@ export interface SessionContext {
   readonly nodeId: string;
   /** Schema of this node's keyspace file. */
   readonly keyspaceSchema: number;
+  /** Milliseconds by which this node may be behind its master, 0 on a master; null: unknown. */
+  lagMs(): number | null;
   /** URLs under which clients reach this node. */
   clientUrls(): ClientUrls;
   /** The line that tells a replica why this node can serve no replica now; null: it can. */

@@ -9,7 +9,7 @@ import { CloseCode } from '../../replication/close-code.ts';
 import type { Offset } from '../../replication/position.ts';
 import { msSince } from '../elapsed.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import { GETACK, GETFACK } from '../link-times.ts';
+import { GETACK, GETFACK, lagText } from '../link-times.ts';
 import { StorageError } from '../ports/failures.ts';
 import type { StreamSocket } from '../ports/stream-socket.ts';
 import type { World } from '../ports/world.ts';
@@ -20,6 +20,9 @@ import { MESSAGE_BYTES } from './snapshot-sender.ts';
 
 /** Bytes that may wait in the socket: from this number on, the output gives it nothing more until the socket has sent some. */
 const HIGH_WATER_BYTES = 1024 * 1024;
+/** Time between two pings that tell a replica how far it is behind. */
+const TELL_LAG_MS = 1_000;
+const NO_LAG = lagText({ bytes: 0, ms: 0 });
 const EMPTY = Buffer.alloc(0);
 const NONE_WANTED: WantedAcks = { inJournal: null, onDisk: null };
 
@@ -28,6 +31,8 @@ interface OutputParts {
   readonly head: StreamHead;
   readonly settings: OutputLimits;
   readonly socket: StreamSocket;
+  /** Milliseconds by which this node may be behind its master, 0 on a master; null: unknown. */
+  lagMs(): number | null;
   /** Ends the session, because the replica is too far behind. */
   close(code: CloseCode, detail: string): void;
   /** Ends the session, because this node cannot read the journal rows that the replica lacks. */
@@ -53,6 +58,11 @@ export class SessionOutput {
   #wanted: WantedAcks = NONE_WANTED;
   /** Whether the output waits for the pong to a ping that asked for an acknowledgement. */
   #asking = false;
+  /** The last lag that the replica was told. */
+  #toldLag = NO_LAG;
+  /** Moment of the monotonic clock at which the replica was told a lag, and whether its pong has not come. */
+  #toldLagAt = Number.NEGATIVE_INFINITY;
+  #tellsLag = false;
   /** Limits how long the output reads in one turn of the event loop. */
   readonly #readTurn: SharedTurn;
   /** Whether the output has asked to continue in the next turn of the event loop. */
@@ -83,6 +93,7 @@ export class SessionOutput {
     this.#state = 'online';
     // By this question the replica learns that this master understands FACK.
     this.#wanted = merged(wanted, { inJournal: null, onDisk: after });
+    this.#tellLag();
     this.#pump();
   }
 
@@ -104,7 +115,30 @@ export class SessionOutput {
   /** A pong has come: the output may ask for the next acknowledgement. */
   answered(): void {
     this.#asking = false;
+    this.#tellsLag = false;
     this.#askForAck();
+  }
+
+  /** @returns the text of a ping that tells the replica how far it is behind; empty: there is nothing new, or it has not answered the last */
+  lagText(): string {
+    if (this.#state !== 'online' || this.#tellsLag) return '';
+    const { head, lagMs, world } = this.#parts;
+    const text = lagText({ bytes: head.offset - this.#cursor, ms: lagMs() });
+    if (text === NO_LAG && this.#toldLag === NO_LAG) return '';
+    this.#toldLag = text;
+    this.#toldLagAt = world.monotonic();
+    this.#tellsLag = true;
+    return text;
+  }
+
+  /** Milliseconds after which the replica may be told another lag: soon, if the last one was not 0. */
+  get lookMs(): number {
+    return this.#toldLag === NO_LAG ? Number.POSITIVE_INFINITY : TELL_LAG_MS;
+  }
+
+  #tellLag(): void {
+    const text = this.lagText();
+    if (text !== '') this.#parts.socket.ping(text);
   }
 
   /** Sends one line of the conversation. */
@@ -153,7 +187,7 @@ export class SessionOutput {
    * calls back within the same turn of the event loop, without end; so the output reads for 5 ms at most in one turn.
    */
   #pump(): void {
-    const { head, socket } = this.#parts;
+    const { head, socket, world } = this.#parts;
     while (this.#state === 'online' && socket.bufferedBytes < HIGH_WATER_BYTES) {
       if (this.#unsent.length === 0) {
         if (this.#cursor === head.offset) break;
@@ -170,6 +204,7 @@ export class SessionOutput {
       this.#cursor = (this.#cursor + part.length) as Offset;
       this.give(part);
     }
+    if (this.#cursor < head.offset && msSince(world, this.#toldLagAt) >= TELL_LAG_MS) this.#tellLag();
     this.#askForAck();
   }
 

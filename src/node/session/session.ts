@@ -66,6 +66,7 @@ export class Session implements SocketEvents {
       head,
       settings,
       socket,
+      lagMs: () => context.lagMs(),
       close: (code, detail) => this.close(code, detail),
       journalNotRead: (error) => this.#journalNotRead(error),
       mistaken,
@@ -88,8 +89,9 @@ export class Session implements SocketEvents {
       world,
       times: settings,
       socket,
-      lookMs: () => Math.max(settings.outputSoftMs / 2, 100),
+      lookMs: () => Math.min(Math.max(settings.outputSoftMs / 2, 100), this.#output.lookMs),
       look: () => this.#look(),
+      text: () => this.#output.lagText(),
       silent: (silentMs) => this.#drop(CloseCode.timedOut, `silent for ${silentMs} ms`),
     });
     notes.note('connected');

@@ -59,6 +59,8 @@ interface SessionsParts {
   readonly nodeId: string;
   /** Schema of this node's keyspace file. */
   readonly keyspaceSchema: number;
+  /** Milliseconds by which this node may be behind its master, 0 on a master; null: unknown. */
+  lagMs(): number | null;
   clientUrls(): ClientUrls;
   notReady(): string | null;
   takeOver(position: Position, hash: bigint | null, session: Session): Promise<string | null>;
