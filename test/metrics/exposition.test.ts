@@ -63,6 +63,24 @@ const EMPTY = {
   },
 } as unknown as Sources;
 
+test('a master whose last commit failed because the disk was full is not writable', async () => {
+  for (const [isFull, isWritable, shown] of [
+    [false, true, 1],
+    [true, true, 0],
+    [false, false, 0],
+  ] as const) {
+    const { node, state } = EMPTY;
+    const sources = {
+      ...EMPTY,
+      state: { numbers: { ...state.numbers, journal: { ...state.numbers.journal, isFull } } },
+      node: { numbers: { ...node.numbers, isWritable } },
+    } as unknown as Sources;
+    const text = parsed(await textOf(new Exposition(sources, METRICS)));
+    assert.equal(valueIn(text, 'psyncd_writable'), shown);
+    assert.equal(valueIn(text, 'psyncd_disk_full'), isFull ? 1 : 0);
+  }
+});
+
 test('a histogram counts a duration at the bound in the range that ends there, and all of them in +Inf', async () => {
   const took = new Durations([0.5, 1]);
   for (const seconds of [0.25, 0.5, 0.75, 1, 4]) took.add(seconds);

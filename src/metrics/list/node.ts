@@ -32,9 +32,9 @@ export const NODE: readonly Metric[] = [
   },
   {
     name: 'psyncd_writable',
-    help: '1 if the node takes writes, else 0',
+    help: '1 if the node takes writes, and its last commit did not fail because the disk was full, else 0',
     kind: 'gauge',
-    read: ({ node }) => flag(node.isWritable),
+    read: ({ node, state }) => flag(node.isWritable && !state.journal.isFull),
   },
   {
     name: 'psyncd_ready',

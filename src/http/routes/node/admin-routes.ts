@@ -122,7 +122,7 @@ function getReadinessRoute(app: FastifyInstance, node: Node): void {
       security: [],
       summary: 'Whether the node should get requests',
       description:
-        'For balancers; HEAD does it too. A master is ready; a replica is as long as it is connected to its master, or no further behind ' +
+        'For balancers; HEAD does it too. A master is ready, also while it refuses writes; a replica is as long as it is connected to its master, or no further behind ' +
         'than `maxLag`. None is while a file of it is not in its place any more (`STORAGE_FAILED`), nor while the node stops ' +
         '(`SHUTTING_DOWN`). What the query means wrongly is 400, so that a typing error never looks like a node that is ready.',
       tags: ['operation'],
