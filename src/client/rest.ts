@@ -84,7 +84,8 @@ export class Client<More extends object = object> {
   }
 
   /**
-   * Adds to an integer; a missing entry counts as 0.
+   * Adds to an integer; a missing entry counts as 0. The sum has 64 bits: beyond 2^53 `value` is the nearest number that JavaScript has,
+   * `Number.isSafeInteger(value)` is false, and `get` returns all digits.
    * @param by a string of digits if it is beyond 2^53
    */
   async increment(key: string, by: number | string = 1, options?: WriteOptions & More): Promise<Incremented> {

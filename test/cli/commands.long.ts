@@ -38,6 +38,10 @@ test('incr prints the sum; set takes an expiry and conditions; keys lists what i
   const node = await cluster.start('node');
   assert.equal(await output(node, 'incr', 'n'), '1\n');
   assert.equal(await output(node, 'incr', 'n', '9007199254740993'), '9007199254740994\n');
+  for (const sum of ['9007199254740995', '9007199254740996', '9007199254740997']) {
+    assert.equal(await output(node, 'incr', 'n'), `${sum}\n`);
+  }
+  assert.equal(await output(node, 'incr', 'n', '--', '-3'), '9007199254740994\n');
   assert.equal(await output(node, 'incr', 'n', '--', '-9007199254740994'), '0\n');
   assert.match(await output(node, 'set', 'e', 'v', '--ttl', '0.5', '--if-absent'), /^created/);
   for (const [ttl, seconds] of [

@@ -79,8 +79,7 @@ export function incrCommand(psyncd: Command): void {
     .description('add to an integer, and print the sum; a missing key counts as 0')
     .action(async (key: string, by: string, options: Reach) => {
       if (!INTEGER.test(by)) throw new UsageError(`expected an integer, got ${JSON.stringify(by)}`);
-      const { value } = await (await clientOf(options)).increment(key, by);
-      print(String(value));
+      print(await (await clientOf(options)).sumAfter(key, by));
     });
 }
 

@@ -2,13 +2,13 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type Command, Option } from 'commander';
 import { isSendable, readToken } from '../../access/token-reader.ts';
-import { AdminClient } from '../../client/admin/admin-client.ts';
 import type { Token, Transport } from '../../client/token.ts';
 import type { TlsMaterial } from '../../client-node/transport.ts';
 import { messageOf } from '../../node/ports/failures.ts';
 import { unknownVariables } from '../../settings/load.ts';
 import { UsageError } from '../../settings/parse.ts';
 import { printable } from '../output/printable.ts';
+import { CommandClient } from './command-client.ts';
 
 export const DEFAULT_NODE = 'http://127.0.0.1:7796';
 /** A command says at once what is wrong, and waits as long as its user does. */
@@ -80,8 +80,8 @@ export function withShown(command: Command): Command {
 }
 
 /** @throws UsageError if a file cannot be used */
-export async function clientOf(reach: Reach): Promise<AdminClient> {
-  return new AdminClient(reach.node, { ...PATIENT, ...(await shownBy(reach)) });
+export async function clientOf(reach: Reach): Promise<CommandClient> {
+  return new CommandClient(reach.node, { ...PATIENT, ...(await shownBy(reach)) });
 }
 
 /** @throws UsageError if a file cannot be used */

@@ -1,0 +1,47 @@
+/** The client of the commands: it tells a sum as the node writes it. */
+import { AdminClient } from '../../client/admin/admin-client.ts';
+import { badAnswer, checkAnswer } from '../../client/api-error.ts';
+import { writing } from '../../client/request/calls.ts';
+import { pathOf } from '../../client/request/sendable.ts';
+
+/** What `JSON.parse` tells of a value without members. */
+interface Told {
+  readonly source?: string;
+}
+
+export class CommandClient extends AdminClient {
+  /**
+   * Adds to an integer. `increment` does the same, and rounds a sum beyond 2^53.
+   * @param by an integer of 64 bits
+   * @returns all digits of the sum
+   * @throws ApiError
+   */
+  sumAfter(key: string, by: string): Promise<string> {
+    const call = writing({ path: `${pathOf(key)}/increment`, json: { by } });
+    return this.node.send(call, undefined, async (response) => {
+      await checkAnswer(response, 'application/json');
+      const sum = integerIn(await response.text(), 'value');
+      if (sum === null) throw await badAnswer(response);
+      return sum;
+    });
+  }
+}
+
+/** @returns the text of the integer that a member of a JSON object is; null: it is none */
+function integerIn(json: string, name: string): string | null {
+  let top: unknown;
+  const found = new Map<unknown, string>();
+  const keep = function (this: unknown, member: string, value: unknown, told?: Told): unknown {
+    if (member === name && typeof value === 'number' && told?.source !== undefined) {
+      found.set(this, told.source);
+    }
+    return value;
+  };
+  try {
+    top = JSON.parse(json, keep);
+  } catch {
+    return null;
+  }
+  const text = found.get(top);
+  return text !== undefined && /^-?\d{1,19}$/.test(text) ? text : null;
+}
