@@ -165,6 +165,7 @@ test('what a node and its peers say cannot act on the terminal: answers and erro
     code: evil,
     detail: evil,
     position: evil,
+    role: 'master',
     upstream: null,
   });
   const server = createServer((request, response) => {

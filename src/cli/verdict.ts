@@ -22,7 +22,8 @@ function isMistake(error: unknown): boolean {
   const known = [CommandError, NotThere, NotWhole, FollowError, ApiError].some(
     (kind) => error instanceof kind,
   );
-  return !known && !isOfFiles(error) && error instanceof Error && error.message !== 'fetch failed';
+  const isOfConnection = error instanceof TypeError && ['fetch failed', 'terminated'].includes(error.message);
+  return !known && !isOfFiles(error) && error instanceof Error && !isOfConnection;
 }
 
 /** Failures of backups and restores, by their names: only those commands import their classes. */
@@ -46,6 +47,9 @@ function rawVerdict(error: unknown): readonly [number, string | null] {
   }
   if (error instanceof TypeError && error.message === 'fetch failed') {
     return [1, unreachable(error.cause)];
+  }
+  if (error instanceof TypeError && error.message === 'terminated') {
+    return [1, 'the answer of the node broke off before its end'];
   }
   return [1, error instanceof Error ? (error.stack ?? error.message) : String(error)];
 }

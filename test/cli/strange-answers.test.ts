@@ -16,14 +16,15 @@ const POSITION = `${'a'.repeat(40)}:7`;
 
 interface Outcome {
   readonly code: number | null;
+  readonly stdout: string;
   readonly stderr: string;
 }
 
 function psyncd(words: readonly string[], environment: Record<string, string> = {}): Promise<Outcome> {
   return new Promise((resolve) => {
     const env = { ...process.env, ...environment };
-    const child = execFile(process.execPath, [MAIN, ...words], { env }, (_error, _stdout, stderr) =>
-      resolve({ code: child.exitCode, stderr }),
+    const child = execFile(process.execPath, [MAIN, ...words], { env }, (_error, stdout, stderr) =>
+      resolve({ code: child.exitCode, stdout, stderr }),
     );
   });
 }
@@ -61,6 +62,96 @@ test('a command says in one line that the answer is not that of a node, whatever
       assert.equal(code, 1, `${words} ${stderr}`);
       assert.match(stderr, /^psyncd: the node does not answer like psyncd: [^\n]+\n$/, words.join(' '));
     }
+  }
+});
+
+test('a command prints nothing of an answer whose members have other types', async (t) => {
+  const member = '{"a":1}';
+  const names = [
+    'keys',
+    'sessions',
+    'position',
+    'value',
+    'url',
+    'digest',
+    'remainingMs',
+    'upstream',
+    'equal',
+  ];
+  const strange = `{${names.map((name) => `"${name}":${member}`).join()},"created":true,"role":"replica"}`;
+  const ofKeys = `{"keys":[{"key":${member}}],"next":null}`;
+  for (const json of ['{}', strange, ofKeys, '[]']) {
+    const node = `http://127.0.0.1:${await listening(t, createServer(answering(json)))}`;
+    for (const words of [
+      ['set', 'k', 'v'],
+      ['incr', 'k'],
+      ['keys'],
+      ['keys', '--json'],
+      ['hold', '1s'],
+      ['hold', '0'],
+      ['accept'],
+      ['sessions'],
+      ['digest'],
+      ['digest', '--against', 'http://127.0.0.1:1'],
+      ['replicaof', 'ws://127.0.0.1:1'],
+    ]) {
+      const { code, stdout, stderr } = await psyncd([...words, '--node', node]);
+      assert.deepEqual([code, stdout], [1, ''], `${words} ${json} ${stderr}`);
+      assert.match(stderr, /^psyncd: [^\n]*does not answer like psyncd: [^\n]+\n$/, `${words} ${json}`);
+    }
+  }
+});
+
+test('psyncd keys ends when a node names a next page that leads back', async (t) => {
+  const json = '{"keys":[{"key":"a","size":1,"version":1,"expiresAt":null}],"next":"a"}';
+  const node = `http://127.0.0.1:${await listening(t, createServer(answering(json)))}`;
+  const { code, stdout, stderr } = await psyncd(['keys', '--node', node]);
+  assert.equal(code, 1);
+  assert.equal(stdout, 'a\na\n');
+  assert.match(stderr, /^psyncd: the node names a next page that does not come after the last one\n$/);
+});
+
+/** Begins an answer, and goes on for as long as anybody reads. */
+function endless(status: number, type: string, begin: string): RequestListener {
+  return (_request, response) => {
+    const headers = { 'content-type': type, 'psync-position': POSITION };
+    response.writeHead(status, headers).write(begin);
+    const piece = Buffer.alloc(64 * 1024, 'a');
+    const write = (): void => {
+      while (!response.destroyed && response.write(piece));
+    };
+    response.on('drain', write).on('error', () => undefined);
+    write();
+  };
+}
+
+test('a command takes no more of an answer than a node may send, and says so in one line', async (t) => {
+  for (const [words, answer] of [
+    [['info'], endless(200, 'application/json', '{"a":"')],
+    [['incr', 'k'], endless(200, 'application/json', '{"a":"')],
+    [['keys'], endless(500, 'application/problem+json', '{"a":"')],
+    [['get', 'k'], endless(200, 'application/octet-stream', '')],
+  ] as const) {
+    const node = `http://127.0.0.1:${await listening(t, createServer(answer))}`;
+    const { code, stdout, stderr } = await psyncd([...words, '--node', node]);
+    assert.deepEqual([code, stdout], [1, ''], stderr);
+    assert.match(stderr, /^psyncd: the answer of the node has more than \d+ bytes\n$/);
+  }
+});
+
+test('a command says in one line that an answer broke off', async (t) => {
+  for (const [words, type] of [
+    [['info'], 'application/json'],
+    [['get', 'k'], 'application/octet-stream'],
+  ] as const) {
+    const cut: RequestListener = (_request, response) => {
+      const headers = { 'content-type': type, 'psync-position': POSITION, 'content-length': 1_000 };
+      response.writeHead(200, headers).write('{"a":', () => response.destroy());
+    };
+    const node = `http://127.0.0.1:${await listening(t, createServer(cut))}`;
+    const { code, stdout, stderr } = await psyncd([...words, '--node', node]);
+    assert.deepEqual([code, stdout], [1, ''], stderr);
+    assert.match(stderr, /^psyncd: the answer of the node broke off before its end\n$/);
   }
 });
 

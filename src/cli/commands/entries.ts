@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { UsageError } from '../../settings/parse.ts';
 import { clientOf, nodeCommand, type Reach, shownBy } from '../options/node.ts';
-import { fromAnswer } from '../output/answer.ts';
+import { fromAnswer, told } from '../output/answer.ts';
 import { printable } from '../output/printable.ts';
 import { print, printJson } from '../output/standard-output.ts';
 
@@ -21,7 +21,9 @@ export function importCommand(psyncd: Command): void {
       if (json) printJson(result);
       else {
         print(
-          fromAnswer(() => `${counted(result.imported, 'entry', 'entries')} imported, at ${result.position}`),
+          fromAnswer(
+            () => told`${counted(result.imported, 'entry', 'entries')} imported, at ${result.position}`,
+          ),
         );
       }
     });

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { between, parseTime, UsageError } from '../../settings/parse.ts';
 import { clientOf, nodeCommand, type Reach } from '../options/node.ts';
-import { fromAnswer } from '../output/answer.ts';
+import { fromAnswer, told } from '../output/answer.ts';
 import { print } from '../output/standard-output.ts';
 
 /** Adds the command. */
@@ -16,7 +16,9 @@ export function holdCommand(psyncd: Command): void {
       const { remainingMs } = ms === 0 ? await client.releaseWrites() : await client.holdWrites(ms);
       print(
         fromAnswer(() =>
-          remainingMs === 0 ? 'writes go on' : `writes wait for ${remainingMs} ms; psyncd hold 0 ends that`,
+          remainingMs === 0
+            ? 'writes go on'
+            : told`writes wait for ${remainingMs} ms; psyncd hold 0 ends that`,
         ),
       );
     });

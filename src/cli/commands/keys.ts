@@ -1,12 +1,13 @@
 /** `psyncd get`, `set`, `del`, `incr` and `keys`: single keys, and the list of them. */
 import type { Command } from 'commander';
+import { compareKeys } from '../../client/collection/key-order.ts';
 import { parseTime, UsageError } from '../../settings/parse.ts';
 import { MAX_VALUE_BYTES } from '../../stream/command.ts';
 import { GrowingBuffer } from '../../stream/growing-buffer.ts';
 import { CommandError, NotThere } from '../command-error.ts';
 import { clientOf, nodeCommand, type Reach } from '../options/node.ts';
 import { wholeNumber } from '../options/values.ts';
-import { fromAnswer } from '../output/answer.ts';
+import { fromAnswer, told } from '../output/answer.ts';
 import { print, printJson } from '../output/standard-output.ts';
 
 /** An integer of 64 bits, as the node takes it; it checks the bounds. */
@@ -56,7 +57,7 @@ export function setCommand(psyncd: Command): void {
       };
       const body = value === '-' ? await standardInput() : value;
       const written = await (await clientOf(reach)).set(key, body, condition);
-      print(fromAnswer(() => `${written.created ? 'created' : 'replaced'}, at ${written.position}`));
+      print(fromAnswer(() => told`${written.created ? 'created' : 'replaced'}, at ${written.position}`));
     });
 }
 
@@ -95,15 +96,21 @@ export function keysCommand(psyncd: Command): void {
       const api = await clientOf(reach);
       for (let after: string | null | undefined; after !== null && left > 0; ) {
         const page = await api.page({ prefix: prefix || undefined, after, limit: Math.min(left, PAGE) });
-        for (const entry of page.keys) {
-          if (json) printJson(entry);
-          else print(fromAnswer(() => entry.key));
+        const names = fromAnswer(() => page.keys.map(({ key }) => told`${key}`));
+        for (const [index, name] of names.entries()) {
+          if (json) printJson(page.keys[index]);
+          else print(name);
         }
-        if (page.next !== null && page.keys.length === 0) {
-          throw new CommandError('the node names a next page after one without keys');
+        const { next } = page;
+        // A page without keys, and one that leads back, could keep the command printing for ever.
+        if (
+          next !== null &&
+          !(names.length > 0 && typeof next === 'string' && compareKeys(next, after ?? '') > 0)
+        ) {
+          throw new CommandError('the node names a next page that does not come after the last one');
         }
-        left -= page.keys.length;
-        after = page.next;
+        left -= names.length;
+        after = next;
       }
     });
 }

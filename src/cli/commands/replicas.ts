@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import type { DigestAnswer } from '../../client/answers.ts';
 import { clientOf, nodeCommand, type Reach } from '../options/node.ts';
-import { fromAnswer } from '../output/answer.ts';
+import { fromAnswer, told } from '../output/answer.ts';
 import { counted } from '../output/info.ts';
 import { print, printJson } from '../output/standard-output.ts';
 
@@ -28,7 +28,11 @@ export function acceptCommand(psyncd: Command): void {
     )
     .action(async (options: Reach) => {
       const { position, upstream } = await (await clientOf(options)).acceptEmptyMaster();
-      print(fromAnswer(() => `${upstream?.url} is asked again; until then the data stays, at ${position}`));
+      print(
+        fromAnswer(
+          () => told`${upstream?.url ?? null} is asked again; until then the data stays, at ${position}`,
+        ),
+      );
     });
 }
 
@@ -54,8 +58,9 @@ export function sessionsCommand(psyncd: Command): void {
 }
 
 function digestLines({ position, keys, digest, against, equal }: DigestAnswer): readonly string[] {
-  const own = `${digest}  ${counted(keys, 'entry', 'entries')}, at ${position}`;
+  const own = told`${digest}  ${counted(keys, 'entry', 'entries')}, at ${position}`;
   if (against === undefined) return [own];
-  const other = `${against.digest}  ${counted(against.keys, 'entry', 'entries')}, on ${against.url}`;
+  const other = told`${against.digest}  ${counted(against.keys, 'entry', 'entries')}, on ${against.url}`;
+  if (typeof equal !== 'boolean') throw new TypeError('equal is neither true nor false');
   return [own, other, equal ? 'equal' : 'different'];
 }

@@ -4,7 +4,7 @@ import { parseUpstream } from '../../replication/upstream.ts';
 import { UsageError } from '../../settings/parse.ts';
 import { clientOf, nodeCommand, type Reach } from '../options/node.ts';
 import { timeFlag } from '../options/values.ts';
-import { fromAnswer } from '../output/answer.ts';
+import { fromAnswer, told } from '../output/answer.ts';
 import { print, printJson } from '../output/standard-output.ts';
 
 /** Adds the command. */
@@ -24,8 +24,8 @@ export function replicaofCommand(psyncd: Command): void {
       print(
         fromAnswer(() =>
           role === 'master'
-            ? `master at ${position}`
-            : `replica of ${upstream?.url}, at ${position}; psyncd info tells how the link is`,
+            ? told`master at ${position}`
+            : told`replica of ${upstream?.url ?? null}, at ${position}; psyncd info tells how the link is`,
         ),
       );
     });

@@ -8,6 +8,7 @@ import { messageOf } from '../../node/ports/failures.ts';
 import { unknownVariables } from '../../settings/load.ts';
 import { UsageError } from '../../settings/parse.ts';
 import { printable } from '../output/printable.ts';
+import { withBoundedAnswers } from './bounded-answers.ts';
 import { CommandClient } from './command-client.ts';
 
 export const DEFAULT_NODE = 'http://127.0.0.1:7796';
@@ -30,7 +31,7 @@ export interface ShownFlags {
 /** Options of psyncd/client that follow from them. */
 export interface Shown {
   readonly token: Token | undefined;
-  readonly transport: Transport | undefined;
+  readonly transport: Transport;
 }
 
 /** Adds a command that talks to a running node. */
@@ -86,7 +87,7 @@ export async function clientOf(reach: Reach): Promise<CommandClient> {
 
 /** @throws UsageError if a file cannot be used */
 export async function shownBy(flags: ShownFlags): Promise<Shown> {
-  return { token: tokenFor(flags), transport: await transportFor(flags) };
+  return { token: tokenFor(flags), transport: withBoundedAnswers(await transportFor(flags)) };
 }
 
 /**

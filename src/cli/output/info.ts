@@ -1,5 +1,6 @@
 /** `psyncd info`: formats the state of replication for people. */
 import type { CheckAnswer, FailoverAnswer, ReplicaAnswer, ReplicationAnswer } from '../../client/rest.ts';
+import { told } from './answer.ts';
 
 /** @returns lines of text with words of the node in them; the caller has to make them printable */
 export function formatInfo(answer: ReplicationAnswer): readonly string[] {
@@ -11,55 +12,56 @@ export function formatInfo(answer: ReplicationAnswer): readonly string[] {
     ['offset', count(offset)],
     [
       'backlog',
-      `${count(backlog.length)} of ${count(backlog.size)} bytes, from byte ${count(backlog.firstOffset)}`,
+      told`${count(backlog.length)} of ${count(backlog.size)} bytes, from byte ${count(backlog.firstOffset)}`,
     ],
   ];
   if (upstream !== null) {
     const progress = upstream.progress;
-    const detail = upstream.detail === undefined ? '' : ` (${upstream.detail})`;
+    const detail = upstream.detail === undefined ? '' : told` (${upstream.detail})`;
     const down = upstream.downMs === undefined ? '' : `, down for ${seconds(upstream.downMs / 1000)}`;
-    lines.push(['master', upstream.url], ['link', `${upstream.state}${down}${detail}`]);
+    lines.push(['master', upstream.url], ['link', told`${upstream.state}${down}${detail}`]);
     if (progress !== undefined) {
       lines.push(['snapshot', `${count(progress.received)} of ${count(progress.total)} bytes`]);
     }
     const sync = upstream.lastSync;
     if (sync !== undefined) {
-      const reason = sync.reason === null ? '' : `, ${sync.reason}`;
+      const reason = sync.reason === null ? '' : told`, ${sync.reason}`;
       const bytes = sync.bytes === null ? '' : `, ${count(sync.bytes)} bytes`;
-      lines.push(['last sync', `${sync.kind}${reason}${bytes}, ${count(sync.durationMs)} ms`]);
+      lines.push(['last sync', told`${sync.kind}${reason}${bytes}, ${count(sync.durationMs)} ms`]);
     }
   }
   for (const { runId: id, validTo, reason } of lineage) {
-    lines.push(['ancestor', `${id} up to ${count(validTo)} (${reason})`]);
+    lines.push(['ancestor', told`${id} up to ${count(validTo)} (${reason})`]);
   }
   // A replica's own line says whom it follows. A node of an older version does not say it.
   const { writes } = answer as { writes?: ReplicationAnswer['writes'] };
   if (writes !== undefined && writes.state !== 'taken' && writes.problem !== 'READONLY')
     lines.push([
       'writes',
-      `${writes.state}${writes.problem === null ? '' : `, ${writes.problem}`}: ${writes.reason}`,
+      told`${writes.state}${writes.problem === null ? '' : told`, ${writes.problem}`}: ${writes.reason}`,
     ]);
-  if (failover !== null) lines.push(['hand-over', `${failover.state}, to ${failover.to ?? 'any replica'}`]);
+  if (failover !== null)
+    lines.push(['hand-over', told`${failover.state}, to ${failover.to ?? 'any replica'}`]);
   for (const { file, position, reason } of kept) {
-    lines.push(['kept', `${file}: ${position}${reason === null ? '' : ` (${reason})`}`]);
+    lines.push(['kept', told`${file}: ${position}${reason === null ? '' : told` (${reason})`}`]);
   }
   const { syncFull, syncPartialOk, syncPartialErr } = counters;
   // A node of an older version does not say it.
   const sinceReset = countersResetAt ? `, since ${new Date(countersResetAt).toISOString()}` : '';
   lines.push([
     'resyncs served',
-    `${syncFull} full, ${syncPartialOk} partial, ${syncPartialErr} partial refused${sinceReset}`,
+    told`${syncFull} full, ${syncPartialOk} partial, ${syncPartialErr} partial refused${sinceReset}`,
   ]);
   lines.push(['replicas', replicas.length === 0 ? 'none' : String(replicas.length)]);
   const width = Math.max(...lines.map(([name]) => name.length));
-  return [...lines.map(([name, text]) => `${name.padEnd(width)}  ${text}`), ...replicas.map(replicaLine)];
+  return [...lines.map(([name, text]) => told`${name.padEnd(width)}  ${text}`), ...replicas.map(replicaLine)];
 }
 
 /** @returns lines that name the new master, and the replicas that do not follow it yet */
 export function formatFailover({ master, position, heldMs, replicas }: FailoverAnswer): readonly string[] {
-  const done = `${master} is the master, at ${position}; writes were held for ${heldMs} ms`;
+  const done = told`${master} is the master, at ${position}; writes were held for ${heldMs} ms`;
   if (replicas.length === 0) return [done];
-  const others = `still following the old master: ${replicas.join(', ')}`;
+  const others = told`still following the old master: ${replicas.map((each) => told`${each}`).join(', ')}`;
   return [done, `${others} (psyncd replicaof ${master} --node …)`];
 }
 
@@ -68,8 +70,8 @@ export function formatCheck({ decision, reason, bytes, notNow }: CheckAnswer): s
   const what =
     decision === 'continue'
       ? `continue: partial resync, ${count(bytes)} bytes`
-      : `full resync: ${reason}, a snapshot of about ${count(bytes)} bytes`;
-  return notNow === null ? what : `${what}; but not now: ${notNow}`;
+      : told`full resync: ${reason}, a snapshot of about ${count(bytes)} bytes`;
+  return notNow === null ? what : told`${what}; but not now: ${notNow}`;
 }
 
 function replicaLine(replica: ReplicaAnswer): string {
@@ -86,17 +88,18 @@ function replicaLine(replica: ReplicaAnswer): string {
     ackAgeMs === undefined ? 'no ACK yet' : `last ACK ${count(ackAgeMs)} ms ago`,
     ...(sync === undefined
       ? []
-      : [`${sync.kind} resync${sync.reason === undefined ? '' : ` (${sync.reason})`}`]),
+      : [told`${sync.kind} resync${sync.reason === undefined ? '' : told` (${sync.reason})`}`]),
   ];
-  return `  #${id} ${url ?? peer}  ${state}  ${facts.join(', ')}`;
+  return told`  #${id} ${url ?? peer}  ${state}  ${facts.join(', ')}`;
 }
 
 function seconds(value: number): string {
   return `${value.toFixed(1)} s`;
 }
 
-/** Formats 1234567 as 1,234,567. */
+/** Formats 1234567 as 1,234,567. @throws TypeError if an answer has something else than a number in its place */
 export function count(value: number): string {
+  if (typeof value !== 'number') throw new TypeError(`a member is ${typeof value}, not a number`);
   return value.toLocaleString('en-US');
 }
 

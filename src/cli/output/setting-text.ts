@@ -33,7 +33,7 @@ function plainOf(text: string): string {
  */
 export function settingText(name: string, value: unknown): string {
   const setting = SETTINGS.find((each) => each.name === name);
-  if (Array.isArray(value)) return value.join(',');
+  if (Array.isArray(value)) return value.map((each) => settingText('', each)).join(',');
   if (value === 'any' && setting?.isList === true) return '*';
   if (typeof value === 'number' && value > 0 && setting?.placeholder === 'TIME')
     return scaled(value, TIME_UNITS);
