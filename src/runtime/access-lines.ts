@@ -1,5 +1,6 @@
 /** The file of `--access-log`: JSON lines, or none at all rather than a node that waits for its disk. */
-import { close, constants, fstatSync, openSync } from 'node:fs';
+import { accessSync, close, closeSync, constants, fstatSync, openSync, type Stats, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { messageOf } from '../node/ports/failures.ts';
 import type { Log } from '../node/ports/world.ts';
 import { StartError } from '../store/start-error.ts';
@@ -63,6 +64,32 @@ export async function openAccessLines(path: string, log: Log): Promise<AccessLin
   };
 }
 
+/**
+ * Finds what `openAccessLines` would refuse, and changes nothing.
+ * @param path of the file; a symbolic link that leads nowhere has to be followed before
+ * @throws StartError of one line
+ */
+export function checkAccessFile(path: string): void {
+  if (path === STANDARD) return;
+  try {
+    const stats = statSync(path, { throwIfNoEntry: false });
+    // The reader of a pipe would notice an attempt to open it. Opening a folder fails with a message of its own.
+    if (stats !== undefined && !stats.isDirectory()) mustTakeLines(path, stats);
+    if (stats !== undefined) closeSync(openSync(path, FLAGS & ~constants.O_CREAT));
+    else if (path.endsWith('/')) throw new Error(`${path} is no file`);
+    else accessSync(`${dirname(path)}/.`, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    if (error instanceof StartError) throw error;
+    throw new StartError(`--access-log: ${messageOf(error)}`);
+  }
+}
+
+/** @throws StartError if it is neither a file nor a device of characters */
+function mustTakeLines(path: string, stats: Stats): void {
+  if (stats.isFile() || stats.isCharacterDevice()) return;
+  throw new StartError(`--access-log: ${path} is no file; - is standard output`);
+}
+
 /** @returns the descriptor of the file */
 function opened(path: string): number {
   if (path === STANDARD) return STANDARD_OUTPUT;
@@ -72,10 +99,13 @@ function opened(path: string): number {
   } catch (error) {
     throw new StartError(`--access-log: ${messageOf(error)}`);
   }
-  const stats = fstatSync(descriptor);
-  if (stats.isFile() || stats.isCharacterDevice()) return descriptor;
-  close(descriptor);
-  throw new StartError(`--access-log: ${path} is no file; - is standard output`);
+  try {
+    mustTakeLines(path, fstatSync(descriptor));
+    return descriptor;
+  } catch (error) {
+    close(descriptor);
+    throw error;
+  }
 }
 
 /** @returns a function that logs each kind of failure once, until another kind comes */

@@ -1,7 +1,7 @@
 /** `psyncd config check`: it finds what a start would refuse, and changes nothing. */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { readdirSync, writeFileSync } from 'node:fs';
+import { execFile, execFileSync } from 'node:child_process';
+import { readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { createToken } from '../../src/access/tokens/tokens.ts';
@@ -35,6 +35,9 @@ test('settings that can be used are said to be so, and no data folder is made', 
   assert.deepEqual(await check(args), { code: 0, stdout: 'The settings can be used.\n', stderr: '' });
   const misspelt = await check(args, { PSYNCD_BACKLOGSIZE: '1mb' });
   assert.deepEqual([misspelt.code, misspelt.stderr], [0, 'psyncd: PSYNCD_BACKLOGSIZE is no setting\n']);
+  for (const log of ['-', '/dev/null', join(folder, 'new.log'), join(folder, 'tokens.json')]) {
+    assert.equal((await check([...args, '--access-log', log])).code, 0, log);
+  }
   assert.deepEqual(readdirSync(folder).sort(), ['psyncd.json', 'tokens.json']);
 });
 
@@ -51,6 +54,9 @@ test('whatever cannot be used is named: the setting, the file, the token and its
     return file(`tokens${files}.json`, JSON.stringify({ tokens: list }));
   };
   const good = { ...token, rights: ['read'] };
+  const [astray, pipe] = [join(folder, 'astray'), join(folder, 'pipe')];
+  symlinkSync(join(folder, 'none', 'log'), astray);
+  execFileSync('mkfifo', [pipe]);
   for (const [args, said] of [
     [['--port', 'x'], /^psyncd: --port: expected a whole number/],
     [
@@ -68,6 +74,12 @@ test('whatever cannot be used is named: the setting, the file, the token and its
     [['--tls-cert', file('cert.pem', 'x'), '--tls-key', file('key.pem', 'x')], /--tls-\w+ .*\.pem/],
     [['--upstream-ca', file('ca.pem', 'x')], /--upstream-ca .*ca\.pem/],
     [['--upstream-token-file', file('token', 'two words')], /token: expected one token/],
+    [['--access-log', folder], /--access-log: .*directory/],
+    [['--access-log', join(folder, 'none', 'log')], /--access-log: .*none/],
+    [['--access-log', join(folder, 'none/')], /--access-log: .*none/],
+    [['--access-log', join(file('plain', ''), 'log')], /--access-log: .*plain/],
+    [['--access-log', astray], /--access-log: .*none/],
+    [['--access-log', pipe], /--access-log: .* is no file; - is standard output/],
     [['--jwt-key-file', file('jwt.pem', 'x'), '--jwt-audience', 'a'], /--jwt-key-file .*jwt\.pem/],
   ] as const) {
     const { code, stdout, stderr } = await check(args);

@@ -7,12 +7,14 @@ import { readTokens } from '../../access/tokens/token-file.ts';
 import { listenerTls } from '../../entrance.ts';
 import { messageOf } from '../../node/ports/failures.ts';
 import type { Log } from '../../node/ports/world.ts';
+import { checkAccessFile } from '../../runtime/access-lines.ts';
 import { systemWorld } from '../../runtime/system-world.ts';
 import { loadSettings, tokensPath, unknownVariables } from '../../settings/load.ts';
 import type { Settings } from '../../settings/table.ts';
 import { refuseLostTokens } from '../../store/guard-file.ts';
 import { UpstreamTls } from '../../tls/upstream-tls.ts';
 import { CommandError } from '../command-error.ts';
+import { targetOf } from './export-file.ts';
 
 const silent = (): void => undefined;
 const LOG: Log = { debug: silent, info: silent, warn: silent, error: silent };
@@ -32,6 +34,7 @@ export async function checkConfig(
     await checkKeys(settings);
     (await listenerTls(settings, LOG))?.stop();
     new UpstreamTls(settings, systemWorld, LOG).options();
+    if (settings.accessLog !== null) await checkAccessLog(settings.accessLog);
     if (settings.upstreamTokenFile !== null) readToken(settings.upstreamTokenFile);
   } catch (error) {
     throw new CommandError(messageOf(error));
@@ -51,6 +54,17 @@ function checkTokens(settings: Settings): void {
   if (tokens !== null) return;
   if (settings.tokensFile !== null) throw new Error(`${path}: there is no such file`);
   if (settings.jwtAudience === null) refuseLostTokens(resolve(settings.data), path);
+}
+
+/** Finds what a start would refuse, and makes no file. @throws Error that names the setting */
+async function checkAccessLog(path: string): Promise<void> {
+  let target: string;
+  try {
+    target = path === '-' ? path : await targetOf(path);
+  } catch (error) {
+    throw new Error(`--access-log: ${messageOf(error)}`);
+  }
+  checkAccessFile(target);
 }
 
 /** Reads the files with keys of signed tokens; URLs are not asked. @throws Error that names the setting */

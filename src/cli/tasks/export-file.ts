@@ -58,8 +58,11 @@ async function placeOf(path: string): Promise<Place> {
   return { path: target, isFile: stats?.isFile() ?? true };
 }
 
-/** Follows links itself, because the last one may lead to a file that does not exist yet. */
-async function targetOf(path: string): Promise<string> {
+/**
+ * Follows links itself, because the last one may lead to a file that does not exist yet.
+ * @throws CommandError after too many links; the error of the system
+ */
+export async function targetOf(path: string): Promise<string> {
   let target = path;
   for (let hops = 0; hops < MAX_LINKS; hops += 1) {
     const stats = await lstat(target).catch(unlessMissing);
