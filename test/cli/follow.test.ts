@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { until } from '../../src/cli/until.ts';
@@ -235,4 +237,33 @@ test('export: to a file, to standard output, of a prefix; import takes it', asyn
   const nowhere = new Command(t, 'export', join(folder, 'no', 'such'), '--node', from.url);
   assert.equal(await nowhere.exitCode(), 1);
   assert.match(nowhere.stderr, /^psyncd: cannot write .*ENOENT.*\n$/);
+});
+
+test('an export that a signal ends leaves the file as it was, and nothing beside it', async (t) => {
+  const server = createServer((_request, response) => {
+    const headers = { 'content-type': 'application/x-ndjson', 'psync-position': `${'a'.repeat(40)}:7` };
+    // The rest never comes.
+    response.writeHead(200, headers).write('{"key":"k","value":"v"}\n');
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  const node = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const folder = await temporaryFolder(t);
+  const file = join(folder, 'entries.ndjson');
+  await writeFile(file, 'old');
+  for (const [signal, code] of [
+    ['SIGHUP', 129],
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const) {
+    const command = new Command(t, 'export', file, '--node', node);
+    await until('it writes', async () => (await readdir(folder)).length === 2);
+    command.child.kill(signal);
+    assert.equal(await command.exitCode(), code);
+    assert.equal(command.stderr, `psyncd: interrupted; ${file} is as it was\n`);
+    assert.deepEqual([await readdir(folder), await readFile(file, 'utf8')], [['entries.ndjson'], 'old']);
+  }
 });

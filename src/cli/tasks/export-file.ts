@@ -1,12 +1,14 @@
 /** `psyncd export`: writes a node's entries as NDJSON into a file or to standard output, and shows progress. */
-import { constants, createWriteStream } from 'node:fs';
+import { constants } from 'node:fs';
 import { lstat, open, readlink, realpath, rename, rm, stat } from 'node:fs/promises';
+import { constants as systemConstants } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Client } from '../../client/full/client.ts';
 import { CommandError } from '../command-error.ts';
 import { counted } from '../output/info.ts';
+import { printable } from '../output/printable.ts';
 import { progress } from '../output/progress.ts';
 
 export interface Exported {
@@ -18,6 +20,11 @@ export interface Exported {
 const NEWLINE = 0x0a;
 /** Number of symbolic links to follow, the same as on Linux. */
 const MAX_LINKS = 40;
+
+/** Signals that end an export; what it has written so far is removed. */
+const SIGNALS = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const;
+/** Shells report a program that a signal has ended by this and the number of the signal. */
+const BY_SIGNAL = 128;
 
 /** Mode of the file: only its owner may read the entries. */
 const FILE_MODE = 0o600;
@@ -78,15 +85,28 @@ function unlessMissing(error: NodeJS.ErrnoException): null {
   throw error;
 }
 
+/** Writes a new file, which takes the place of the one at the path when it is complete. A signal ends the process. */
 async function replace(path: string, source: Readable): Promise<number> {
   const partial = `${path}.partial-${process.pid}`;
+  const interruption = new AbortController();
+  let number = 0;
+  const interrupt = (signal: NodeJS.Signals): void => {
+    number = systemConstants.signals[signal];
+    interruption.abort();
+  };
+  for (const signal of SIGNALS) process.once(signal, interrupt);
   try {
-    const exported = await copy(source, createWriteStream(partial, { flags: 'wx', mode: FILE_MODE }), true);
+    const file = await open(partial, 'wx', FILE_MODE);
+    const exported = await copy(source, file.createWriteStream(), true, interruption.signal);
     await rename(partial, path);
     return exported;
   } catch (error) {
     await rm(partial, { force: true });
-    throw error;
+    if (number === 0) throw error;
+    process.stderr.write(`psyncd: interrupted; ${printable(path)} is as it was\n`);
+    return process.exit(BY_SIGNAL + number);
+  } finally {
+    for (const signal of SIGNALS) process.off(signal, interrupt);
   }
 }
 
@@ -100,8 +120,13 @@ async function naming<T>(path: string, write: () => Promise<T>): Promise<T> {
   }
 }
 
-/** @returns number of lines */
-async function copy(source: Readable, target: Writable, isShown: boolean): Promise<number> {
+/** @returns number of lines @throws the signal's reason when it is aborted */
+async function copy(
+  source: Readable,
+  target: Writable,
+  isShown: boolean,
+  signal?: AbortSignal,
+): Promise<number> {
   const shown = isShown ? progress('exporting', null) : null;
   let [entries, bytes] = [0, 0];
   const counting = new Transform({
@@ -116,7 +141,7 @@ async function copy(source: Readable, target: Writable, isShown: boolean): Promi
     },
   });
   try {
-    await pipeline(source, counting, target);
+    await pipeline(source, counting, target, { ...(signal && { signal }) });
   } catch (error) {
     // Undici's message for a broken connection.
     if (!(error instanceof TypeError && error.message === 'terminated')) throw error;
