@@ -204,6 +204,9 @@ for (const proxy of PROXIES) {
       const put = await asked(place, site, 'PUT', '/v1/keys/a%2Fb', {}, 'value');
       assert.ok(put.status === 201 || put.status === 200, put.body);
       assert.equal((await asked(place, site, 'GET', '/v1/keys/a%2Fb')).body, 'value');
+      // What a client claims about the host does not reach the node, which would refuse a name that it does not have.
+      const claimed = { 'x-forwarded-host': 'other.example' };
+      assert.equal((await asked(place, site, 'GET', '/v1/keys/a%2Fb', claimed)).body, 'value');
       const large = 'x'.repeat(8 * 1024 * 1024);
       const upload = await asked(place, site, 'PUT', '/v1/keys/large', {}, large);
       assert.ok(upload.status === 201 || upload.status === 200, upload.body);
