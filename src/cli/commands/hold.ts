@@ -9,7 +9,10 @@ import { print } from '../output/standard-output.ts';
 export function holdCommand(psyncd: Command): void {
   nodeCommand(psyncd, 'hold')
     .argument('<time>', 'how long, with a unit, up to 10m; 0 ends the hold')
-    .description('let writes wait for a time, while reads, replicas and followers go on')
+    .description(
+      'let writes wait for a time, while reads, replicas and followers go on; then the node carries them out, also those whose ' +
+        'clients have gone meanwhile',
+    )
     .action(async (time: string, options: Reach) => {
       const ms = heldFor(time);
       const client = await clientOf(options);
