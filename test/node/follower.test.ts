@@ -128,6 +128,14 @@ test('a follower may lag by what was written during its snapshot, until it is li
   assert.equal(follower.extraLagBytes, 0);
 });
 
+test('a follower may lag by what was written while it was away, until it is within the limit again', () => {
+  const { follower } = newFollower();
+  follower.resumeAt(AT, HEAD);
+  assert.equal(follower.extraLagBytes, HEAD - AT);
+  follower.withinLimit();
+  assert.equal(follower.extraLagBytes, 0);
+});
+
 test('a new snapshot makes the readers of the earlier one stop', () => {
   const { follower } = newFollower();
   follower.awaitSnapshot('first-sync');

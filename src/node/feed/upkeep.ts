@@ -83,10 +83,12 @@ export class Upkeep {
   #closeIfDue(follower: Follower): boolean {
     const { catchUp, close, counters, head, queued, settings, world } = this.#parts;
     const lag = follower.phase === 'behind' ? head.offset - follower.cursor : 0;
-    if (lag > follower.extraLagBytes + Math.max(settings.followerOutputBytes, head.backlog.size)) {
+    const limit = Math.max(settings.followerOutputBytes, head.backlog.size);
+    if (lag > follower.extraLagBytes + limit) {
       this.#closeLagging(follower, lag);
       return true;
     }
+    if (follower.phase === 'behind' && lag <= limit) follower.withinLimit();
     const stuckMs = Math.max(follower.stuckMs(), follower.silentMs());
     if (stuckMs > settings.timeoutMs) {
       close(follower, CloseCode.timedOut, `the follower took nothing or answered nothing for ${stuckMs} ms`);

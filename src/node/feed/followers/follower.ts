@@ -132,7 +132,7 @@ export class Follower implements FollowerEvents {
     return this.#reason;
   }
 
-  /** Bytes that the follower may lag beyond the limit: writers wrote them while it received its snapshot. */
+  /** Bytes that the follower may lag beyond the limit: writers wrote them while it was away, or received its snapshot. */
   get extraLagBytes(): number {
     return this.#extraLagBytes;
   }
@@ -165,13 +165,14 @@ export class Follower implements FollowerEvents {
   /**
    * Continues after a place that the client knows.
    * @param after place of the client
-   * @param head head of the stream, sent in `continue`
+   * @param head head of the stream, sent in `continue`; the follower may lag more by the bytes up to there
    */
   resumeAt(after: Offset, head: Offset): void {
     if (!this.#move('resumeAt')) return;
     this.#cursor = after;
     this.#told = after;
     this.#announcedHead = head;
+    this.#extraLagBytes = head - after;
   }
 
   /**
@@ -183,6 +184,11 @@ export class Follower implements FollowerEvents {
     if (!this.#move('fallBehind')) return;
     this.#cursor = cursor;
     this.#told = told;
+  }
+
+  /** Lags no more than the limit: from now on the limit alone counts. */
+  withinLimit(): void {
+    this.#extraLagBytes = 0;
   }
 
   /** Joins the live followers, because the feed has sent it everything that they have. */
