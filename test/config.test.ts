@@ -247,6 +247,12 @@ for (const [flags, environment, content, expected] of [
         `--journal-keep: expected a time such as 2h, a size such as 4gb, or both as 2h,4gb, got "${text}"`,
       ] as const,
   ),
+  [
+    { journalKeep: '2h,0' },
+    {},
+    {},
+    '--journal-keep: a time with a size of 0 keeps nothing; use 0, got "2h,0"',
+  ],
   [{ journalKeep: '200h' }, {}, {}, '--journal-keep: allowed are 1s to 168h, got "200h"'],
   [
     { replTimeout: '1s' },

@@ -133,6 +133,7 @@ export function journalKeep(text: string): JournalKeep {
   if (given === null || (size !== undefined && limit !== undefined))
     throw new UsageError('expected a time such as 2h, a size such as 4gb, or both as 2h,4gb');
   const bytes = between(parseSize, '0', '1024gb')(size ?? limit ?? KEPT_BY_TIME);
+  if (time !== undefined && bytes === 0) throw new UsageError('a time with a size of 0 keeps nothing; use 0');
   return { bytes, ms: time === undefined ? null : between(parseTime, '1s', '168h')(time) };
 }
 

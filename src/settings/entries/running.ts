@@ -52,7 +52,7 @@ export const RUNNING = {
     show: formatJournalKeep,
     help:
       'what the journal on the disk keeps of the stream beyond the backlog, so that replicas and followers that were away for ' +
-      'long continue: 2h, 4gb, or both as 2h,4gb. A time alone keeps 16gb at most; 0: nothing. A full disk ends it',
+      'long continue: 2h, 4gb, or both as 2h,4gb. A number without a unit is bytes. A time (1s to 168h) alone keeps 16gb at most; 0: nothing. A nearly full disk ends it',
     isLive: true,
     schema: {
       type: ['integer', 'string'],
