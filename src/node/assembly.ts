@@ -158,6 +158,7 @@ export class Assembly {
       settings,
       state,
       keyspace,
+      freeBytes: () => this.#ports.copies.freeBytes(),
       failed: (error) => this.#ports.failed(error),
     });
   }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import test from 'node:test';
 import type { ChildNode } from '../../src/cli/child-node.ts';
+import { until } from '../../src/cli/until.ts';
 import { Cluster, converged, counters, linkState, writeMany } from '../support/cluster.ts';
 
 const SMALL_BACKLOG = ['--backlog-size', '16kb', '--apply-interval', '10ms'];
@@ -95,8 +96,32 @@ test('a full disk ends what the journal keeps, because writes come first', async
   limit('0');
   await assert.rejects(master.client.set('more', 'y'.repeat(3_000_000)), { code: 'DISK_FULL' });
   limit('unlimited');
-  assert.match(master.log, /journal-not-kept/);
+  await until('the log says so', () => /journal-not-kept/.test(master.log));
   await master.client.set('after', '1');
   const after = await master.client.replication();
   assert.ok(after.window.firstOffset > before.offset - after.backlog.size, JSON.stringify(after.window));
+});
+
+test('a node that nobody writes to drops what a changed setting keeps no more', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master', ...SMALL_BACKLOG, '--journal-keep', '1gb');
+  await writeMany(master, 'k', 60, VALUE);
+  const { position } = await master.client.replication();
+  const patch = (journalKeep: string): Promise<Response> =>
+    fetch(`${master.url}/v1/config`, {
+      method: 'PATCH',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ journalKeep }),
+    });
+  const first = async (): Promise<number> => (await master.client.replication()).window.firstOffset;
+  assert.equal(await first(), 1);
+  await patch('0');
+  // A setting that keeps everything shows what is left in the journal.
+  await until('the journal drops what it does not keep', async () => {
+    await patch('1gb');
+    const left = await first();
+    if (left === 1) await patch('0');
+    return left > 1;
+  });
+  assert.equal((await master.client.replication()).position, position);
 });

@@ -67,7 +67,7 @@ export function describeStateStore(name: string, make: (t: TestContext) => Promi
     );
     assert.throws(() => store.read(offset(0), 1), NotInJournal);
     assert.deepEqual([store.rowWith(offset(0)), store.lastCommit(offset(9))], [null, null]);
-    assert.equal(store.trim(offset(9), 10), false);
+    assert.equal(store.trim(offset(9), 10, 1_000), false);
     store.close(true);
   });
 
@@ -124,7 +124,7 @@ export function describeStateStore(name: string, make: (t: TestContext) => Promi
     append(store, 15, 'bbbbb', true);
     append(store, 18, 'ccc', false);
     assert.equal(store.chainStart, 10);
-    store.trim(offset(15), 10);
+    store.trim(offset(15), 10, 1_000);
     assert.equal(store.chainStart, null);
     store.close(true);
   });
@@ -135,18 +135,33 @@ export function describeStateStore(name: string, make: (t: TestContext) => Promi
       const store = place.open(CALM);
       store.begin();
       for (const end of [10, 20, 30, 40]) append(store, end, 'x'.repeat(10), false);
-      assert.equal(store.trim(offset(5), 2), false);
+      assert.equal(store.trim(offset(5), 2, 1_000), false);
       assert.equal(store.journalStart, 0);
-      assert.equal(store.trim(offset(35), 2), true);
+      assert.equal(store.trim(offset(35), 2, 1_000), true);
       assert.deepEqual([store.journalStart, store.journalEnd], [20, 40]);
       assert.throws(() => store.read(offset(10), 1), NotInJournal);
-      assert.equal(store.trim(offset(35), 2), false);
+      assert.equal(store.trim(offset(35), 2, 1_000), false);
       assert.equal(store.journalStart, 30);
-      assert.equal(store.trim(offset(40), 2), false);
+      assert.equal(store.trim(offset(40), 2, 1_000), false);
       assert.deepEqual([store.journalStart, store.journalEnd], [null, null]);
       store.close(true);
     },
   );
+
+  promise('a trim drops rows up to a number of bytes, but always one row', (place) => {
+    const store = place.open(CALM);
+    store.begin();
+    for (const end of [10, 20, 30, 60, 70]) append(store, end, 'x'.repeat(end === 60 ? 30 : 10), false);
+    assert.equal(store.trim(offset(70), 9, 25), true);
+    assert.equal(store.journalStart, 20);
+    assert.equal(store.trim(offset(70), 9, 25), true);
+    assert.equal(store.journalStart, 30);
+    assert.equal(store.trim(offset(70), 9, 25), true);
+    assert.equal(store.journalStart, 60);
+    assert.equal(store.trim(offset(70), 9, 25), false);
+    assert.equal(store.journalStart, null);
+    store.close(true);
+  });
 
   promise('what is saved is there after a restart, and nothing else has changed', (place) => {
     const first = place.open(CALM);

@@ -174,13 +174,20 @@ export class FakeState implements StateStore {
     return at === undefined ? null : offset(at);
   }
 
-  trim(upTo: Offset, maxRows: number): boolean {
+  readonly reusableBytes = 0;
+
+  trim(upTo: Offset, maxRows: number, maxBytes: number): boolean {
     return this.#process.change('trim', () => {
-      const kept = this.#disk.journal.findIndex(({ end }) => end > upTo);
-      const count = Math.min(maxRows, kept === -1 ? this.#disk.journal.length : kept);
+      const rows = this.#disk.journal.slice(0, maxRows).filter(({ end }) => end <= upTo);
+      let bytes = 0;
+      const tooMany = rows.findIndex((row, index) => {
+        bytes += row.bytes.length;
+        return index > 0 && bytes > maxBytes;
+      });
+      const count = tooMany === -1 ? rows.length : tooMany;
       if (count > 0) this.#disk.trim(count);
       if (this.#fsync === 'always') this.#disk.sync();
-      return count === maxRows;
+      return count < rows.length || count === maxRows;
     });
   }
 

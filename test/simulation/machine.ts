@@ -35,7 +35,7 @@ export type CrashKind = 'process' | 'power';
 
 /** Nobody downloads snapshots here. */
 const NO_COPIES: SnapshotFiles = {
-  freeBytes: () => Promise.resolve(0),
+  freeBytes: () => Promise.resolve(Number.POSITIVE_INFINITY),
   copy: () => {
     throw new Error('the simulation has no downloads');
   },

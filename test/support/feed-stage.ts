@@ -185,6 +185,7 @@ export class Stage {
       },
       state: new FakeState(this.#disk, CALM, UNWATCHED, 'always', null),
       keyspace,
+      freeBytes: () => Promise.resolve(Number.POSITIVE_INFINITY),
       failed: (error) => {
         throw error;
       },

@@ -21,6 +21,8 @@ export interface HeadParts {
   readonly settings: HeadSettings;
   readonly state: StateStore;
   readonly keyspace: Keyspace;
+  /** @returns bytes that are free on the disk of the files; rejects when the disk does not say */
+  freeBytes(): Promise<number>;
   /** The head reports that the node must end. A restart repairs the node and loses nothing. */
   failed(error: Error): void;
 }

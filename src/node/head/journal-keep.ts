@@ -29,7 +29,7 @@ export class JournalKeep {
   #marks: Mark[];
   /** The offset before the first byte in the journal; null: the journal is empty. */
   #start: Offset | null;
-  /** Nothing up to this offset is kept any more, because the disk was full. */
+  /** Nothing up to this offset is kept any more, because the room was needed. */
   #givenUpTo = 0;
 
   /**
@@ -65,6 +65,11 @@ export class JournalKeep {
     return Math.min(head, Math.max(bySize, (this.#marks[0] as Mark).offset));
   }
 
+  /** The offset before the first byte in the journal; null: the journal is empty. */
+  get start(): Offset | null {
+    return this.#start;
+  }
+
   /** Takes note of where the journal begins now. */
   trimmed(start: Offset | null): void {
     this.#start = start;
@@ -81,9 +86,11 @@ export class JournalKeep {
     return { firstOffset: first, length: length + firstOffset - first };
   }
 
-  /** Gives up what is kept, because a commit needs the room. */
-  giveUp(head: Offset): void {
-    this.#givenUpTo = head;
+  /** Keeps nothing up to this offset any more. @returns false: so much was given up before */
+  giveUp(upTo: Offset): boolean {
+    if (upTo <= this.#givenUpTo) return false;
+    this.#givenUpTo = upTo;
+    return true;
   }
 
   /** Forgets the marks before the latest one that is at least so old. */

@@ -10,6 +10,10 @@ import { restAfter, TURN_MS } from '../turns.ts';
 
 /** Largest number of journal rows that one step drops. Small rows take about a millisecond together. */
 const TRIM_ROWS = 128;
+/** Largest number of bytes in the rows that one step drops: SQLite visits each page of them. One larger row goes alone. */
+export const TRIM_BYTES = 4 * 1024 * 1024;
+/** Time between a failed step and the next attempt, in milliseconds. */
+const RETRY_MS = 1_000;
 
 export class JournalTrim {
   readonly #world: World;
@@ -19,8 +23,12 @@ export class JournalTrim {
   readonly #trimmed: () => void;
   readonly #pins = new Set<() => Offset | null>();
   #running = false;
-  /** Number of rows that the next step drops: fewer than `TRIM_ROWS` if the rows are large. */
-  #rows = TRIM_ROWS;
+  /** Share of `TRIM_ROWS` and `TRIM_BYTES` that the next step drops: less than 1 if the disk is slow. */
+  #share = 1;
+  /** Whether the last step failed. */
+  #hasFailed = false;
+  /** Called when nothing more can be dropped. */
+  #waiters: (() => void)[] = [];
   #cancel: (() => void) | null = null;
   #closed = false;
 
@@ -58,30 +66,70 @@ export class JournalTrim {
     this.#world.soon(() => this.#step());
   }
 
+  /**
+   * Drops in steps what nobody needs. The steps rest for a shorter time, because somebody waits for them.
+   * @returns a promise that resolves when nothing more can be dropped, or the disk refuses
+   */
+  finish(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiters.push(resolve);
+      this.start();
+    });
+  }
+
   close(): void {
     this.#closed = true;
     this.#cancel?.();
+    this.#finished();
   }
 
   #step(): void {
     this.#running = false;
-    if (this.#closed) return;
+    this.#cancel?.();
+    this.#cancel = null;
+    if (this.#closed) {
+      this.#finished();
+      return;
+    }
     try {
       const startedAt = this.#world.monotonic();
-      const hasMore = this.#state.trim(this.#trimmableTo(), this.#rows);
+      const { rows, bytes } = this.#most;
+      const hasMore = this.#state.trim(this.#trimmableTo(), rows, bytes);
       this.#trimmed();
+      this.#hasFailed = false;
       const tookMs = this.#world.monotonic() - startedAt;
-      // The next step adapts to the time, because the length of a row depends on how much one turn committed.
-      if (tookMs > TURN_MS) this.#rows = Math.ceil(this.#rows / 2);
-      else if (tookMs < TURN_MS / 2) this.#rows = Math.min(TRIM_ROWS, this.#rows * 2);
-      if (hasMore) {
-        this.#running = true;
-        this.#cancel = this.#world.after(restAfter(tookMs), () => this.#step());
+      // The next step adapts to the time, because it depends on the disk.
+      if (tookMs > TURN_MS) this.#share = Math.max(1 / TRIM_ROWS, this.#share / 2);
+      else if (tookMs < TURN_MS / 2) this.#share = Math.min(1, this.#share * 2);
+      if (!hasMore) {
+        this.#finished();
+        return;
       }
+      this.#running = true;
+      const restMs = this.#waiters.length > 0 ? tookMs : restAfter(tookMs);
+      this.#cancel = this.#world.after(restMs, () => this.#step());
     } catch (error) {
-      // The rows stay, so nothing is lost. The next commit of the applier starts the trim again.
-      this.#log.warn('trim-failed', { error: String(error) });
+      this.#failed(error);
     }
+  }
+
+  /** Tries again later, with fewer rows: the rows stay, so nothing is lost, and fewer rows need less room on a full disk. */
+  #failed(error: unknown): void {
+    if (!this.#hasFailed) this.#log.warn('trim-failed', { error: String(error) });
+    this.#hasFailed = true;
+    this.#share = Math.max(1 / TRIM_ROWS, this.#share / 2);
+    this.#cancel = this.#world.after(RETRY_MS, () => this.start());
+    this.#finished();
+  }
+
+  #finished(): void {
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const waiter of waiters) waiter();
+  }
+
+  get #most(): { readonly rows: number; readonly bytes: number } {
+    return { rows: Math.ceil(TRIM_ROWS * this.#share), bytes: Math.ceil(TRIM_BYTES * this.#share) };
   }
 
   #trimmableTo(): Offset {

@@ -29,6 +29,7 @@ import { refillBacklog } from './backlog-refill.ts';
 import type { CommitListener, HeadParts } from './head-parts.ts';
 import { Places } from './history/places.ts';
 import { JournalKeep } from './journal-keep.ts';
+import { JournalRoom } from './journal-room.ts';
 import { JournalTrim } from './journal-trim.ts';
 import { KeyspaceView } from './keyspace/keyspace-view.ts';
 import { Layers } from './keyspace/layers.ts';
@@ -44,6 +45,7 @@ export class StreamHead extends KeyspaceView {
   readonly #applying: Applying;
   #keep: JournalKeep;
   readonly #trim: JournalTrim;
+  readonly #room: JournalRoom;
   readonly #places: Places;
   readonly #rate: WriteRate;
   readonly #listeners = new Set<CommitListener>();
@@ -71,10 +73,15 @@ export class StreamHead extends KeyspaceView {
     this.#places = new Places(this, state);
     this.#rate = new WriteRate(world.monotonic());
     this.#keep = new JournalKeep(settings, state.journalStart, world.monotonic());
-    const unneededTo = (): number =>
-      Math.min(this.#applying.applied, Math.max(0, this.#offset - this.#backlog.size), this.#keptFrom);
+    const neededFrom = (): number =>
+      Math.min(this.#applying.applied, Math.max(0, this.#offset - this.#backlog.size));
+    const unneededTo = (): number => Math.min(neededFrom(), this.#keptFrom);
     const trimmed = (): void => this.#keep.trimmed(state.journalStart);
     this.#trim = new JournalTrim({ world, log, state, unneededTo, trimmed });
+    const freeBytes = (): Promise<number> => parts.freeBytes();
+    const keep = (): JournalKeep => this.#keep;
+    const trim = (): void => this.#trim.start();
+    this.#room = new JournalRoom({ world, log, settings, state, freeBytes, keep, neededFrom, trim });
     const onApplied = (): void => this.#trim.start();
     this.#applying = new Applying({ ...parts, layers, position: () => this.position, onApplied });
   }
@@ -107,6 +114,7 @@ export class StreamHead extends KeyspaceView {
     this.#clock = new CommitClock(end, this.#world.monotonic());
     this.#applying.keepApplying(end);
     this.#places.recover(this.#state);
+    this.#room.look();
   }
 
   get offset(): Offset {
@@ -260,7 +268,7 @@ export class StreamHead extends KeyspaceView {
       journaled = true;
       this.#committed(run);
     } catch (error) {
-      if (error instanceof StorageError && error.full) this.#makeRoom();
+      if (error instanceof StorageError && error.full) this.#room.refused();
       if (journaled || !(error instanceof StorageError)) {
         this.#failed(
           new Error(`a commit may be in the journal and not in memory: ${error}`, { cause: error }),
@@ -277,15 +285,6 @@ export class StreamHead extends KeyspaceView {
     this.#applying.keepApplying(this.#offset);
   }
 
-  /** Drops what the journal keeps for absent replicas, because the disk is full: clients' writes come first. */
-  #makeRoom(): void {
-    const from = this.#keptFrom;
-    if (from === this.#offset) return;
-    this.#log.warn('journal-not-kept', { detail: 'the disk is full', from, to: this.#offset });
-    this.#keep.giveUp(this.#offset);
-    this.#trim.start();
-  }
-
   /** Takes a journaled run into memory. */
   #committed(run: Run): void {
     this.#backlog.append(run.bytes);
@@ -295,6 +294,7 @@ export class StreamHead extends KeyspaceView {
     this.#take(run);
     const now = this.#world.monotonic();
     this.#keep.committed(offset(this.#offset - run.bytes.length), now);
+    this.#room.committed(run.bytes.length);
     this.#applying.filled(before, overlay.bytes, now);
     this.#clock.committed(this.#offset, now);
     this.#rate.committed(run.bytes.length, now);
@@ -357,6 +357,15 @@ export class StreamHead extends KeyspaceView {
   }
 
   /**
+   * Drops in steps what the journal keeps for absent replicas and followers, so that `replaceKeyspace` has little left to drop
+   * in one turn.
+   */
+  dropKept(): Promise<void> {
+    this.#keep.giveUp(this.#offset);
+    return this.#trim.finish();
+  }
+
+  /**
    * Replaces the state by a snapshot's: the node stands at the snapshot's position, and has no bytes of the stream before it.
    * @param hash the history hash there; null: unknown
    * @param corrects whether this node's data was wrong, and may be wrong at replicas and followers that have it from this node
@@ -382,6 +391,7 @@ export class StreamHead extends KeyspaceView {
     this.#closed = true;
     this.#applying.close();
     this.#trim.close();
+    this.#room.close();
     const flushed = await this.flush().then(
       () => true,
       (error: unknown) => {

@@ -124,6 +124,7 @@ export class Adoption {
     if (keep !== null) await this.#parts.head.flush();
     const keyspace = await files.open(keyspaceNumber);
     try {
+      await this.#parts.head.dropKept();
       if (!wanted()) throw new Error('it is not wanted any more');
       state.switchKeyspace(keyspaceNumber, history, keep, { offset: position.offset, hash });
     } catch (error) {

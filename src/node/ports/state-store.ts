@@ -105,8 +105,13 @@ export interface StateStore {
   read(after: Offset, enoughBytes: number): Buffer;
   /** The last offset up to `upTo` at which a commit ended; null: the journal does not go back so far. */
   lastCommit(upTo: Offset): Offset | null;
-  /** Drops at most `maxRows` rows that end at or before `upTo`. @returns whether there are more of them */
-  trim(upTo: Offset, maxRows: number): boolean;
+  /**
+   * Drops the oldest rows that end at or before `upTo`: at most `maxRows`, of at most `maxBytes` together or one larger row.
+   * @returns whether there may be more of them
+   */
+  trim(upTo: Offset, maxRows: number, maxBytes: number): boolean;
+  /** Bytes within the file that dropped rows have left: the next rows take them before the file grows. */
+  readonly reusableBytes: number;
   /** What is given is changed, in one durable transaction. */
   save(change: StateChange): void;
   /**

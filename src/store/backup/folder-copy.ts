@@ -110,6 +110,7 @@ async function recovered(copy: string): Promise<Omit<Origin, 'version' | 'commit
       settings: HEAD,
       state,
       keyspace,
+      freeBytes: () => Promise.resolve(Number.POSITIVE_INFINITY),
       failed,
     });
     const { position, hash } = head;

@@ -94,9 +94,22 @@ export class JournalCheckpoints {
   committed(): void {
     this.#commits += 1;
     this.#mayRestartWal = this.#isPassing || this.#isLong || this.#phase === 'failed';
-    if (this.#phase !== 'idle' || this.#commits % MEASURED_COMMITS !== 0) return;
+    if (this.#commits % MEASURED_COMMITS === 0) this.#checkpointFrom(CHECKPOINT_PAGES);
+  }
+
+  /**
+   * To be called after a commit that the full disk refused: once all of the WAL is in the file, the next commits reuse the room
+   * that the WAL has.
+   */
+  refused(): void {
+    this.#checkpointFrom(1);
+  }
+
+  /** Begins a checkpoint if none is under way and at least so many pages are left. */
+  #checkpointFrom(pages: number): void {
+    if (this.#phase !== 'idle') return;
     try {
-      if (this.#left() < CHECKPOINT_PAGES) return;
+      if (this.#left() < pages) return;
     } catch (error) {
       this.#failed(error);
       return;

@@ -12,6 +12,7 @@ export class JournalTable {
   readonly #db: Connection;
   readonly #insert: Statement;
   readonly #select: Statement;
+  readonly #oldest: Statement;
   readonly #delete: Statement;
   readonly #lastEnd: Statement;
   readonly #rowWith: Statement;
@@ -32,7 +33,12 @@ export class JournalTable {
       )
       .raw()
       .safeIntegers();
-    this.#delete = db.prepare('DELETE FROM journal WHERE end_offset <= ? ORDER BY end_offset LIMIT ?');
+    this.#oldest = db
+      .prepare(
+        'SELECT end_offset, length(bytes) FROM journal WHERE end_offset <= ? ORDER BY end_offset LIMIT ?',
+      )
+      .raw();
+    this.#delete = db.prepare('DELETE FROM journal WHERE end_offset <= ?');
   }
 
   /** Offset before the first byte; null: the journal is empty. */
@@ -103,8 +109,20 @@ export class JournalTable {
     return start !== null && start <= upTo ? start : null;
   }
 
-  /** Deletes the oldest rows. @returns whether it deleted as many as it may */
-  trim(upTo: Offset, maxRows: number): boolean {
-    return this.#delete.run(upTo, maxRows).changes === maxRows;
+  /** @see StateStore.trim */
+  trim(upTo: Offset, maxRows: number, maxBytes: number): boolean {
+    const rows = this.#oldest.all(upTo, maxRows) as [end: number, length: number][];
+    let last: number | null = null;
+    let bytes = 0;
+    let count = 0;
+    for (const [end, length] of rows) {
+      bytes += length;
+      if (count > 0 && bytes > maxBytes) break;
+      last = end;
+      count += 1;
+    }
+    if (last === null) return false;
+    this.#delete.run(last);
+    return count < rows.length || count === maxRows;
   }
 }

@@ -155,6 +155,13 @@ export class StateFile implements StateStore {
     return this.#journal.end;
   }
 
+  get reusableBytes(): number {
+    return this.#onDisk(() => {
+      const pages = this.#db.pragma('freelist_count', { simple: true }) as number;
+      return pages * (this.#db.pragma('page_size', { simple: true }) as number);
+    });
+  }
+
   get lost(): string | null {
     return this.#files.lost;
   }
@@ -168,14 +175,19 @@ export class StateFile implements StateStore {
   }
 
   append(end: Offset, bytes: Buffer, hash: bigint | null, beginsChain: boolean): void {
-    this.#numbers.commit(() =>
-      this.#onDisk(() => {
-        this.#refuseWhenLost();
-        faultPoint('journal-append');
-        this.#marked(() => this.#journal.append(end, bytes, hash, beginsChain));
-        faultPoint('journal-appended');
-      }),
-    );
+    try {
+      this.#numbers.commit(() =>
+        this.#onDisk(() => {
+          this.#refuseWhenLost();
+          faultPoint('journal-append');
+          this.#marked(() => this.#journal.append(end, bytes, hash, beginsChain));
+          faultPoint('journal-appended');
+        }),
+      );
+    } catch (error) {
+      if (error instanceof StorageError && error.full) this.#checkpoints.refused();
+      throw error;
+    }
     this.#syncer?.appended((end - bytes.length) as Offset, end);
     this.#checkpoints.committed();
   }
@@ -229,12 +241,12 @@ export class StateFile implements StateStore {
     });
   }
 
-  trim(upTo: Offset, maxRows: number): boolean {
+  trim(upTo: Offset, maxRows: number, maxBytes: number): boolean {
     // While the files are lost, the keyspace file may vanish, and the journal with its data must stay.
     if (this.lost !== null) return false;
     return this.#onDisk(() => {
       faultPoint('journal-trim');
-      return this.#marked(() => this.#journal.trim(upTo, maxRows));
+      return this.#marked(() => this.#journal.trim(upTo, maxRows, maxBytes));
     });
   }
 
