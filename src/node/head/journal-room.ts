@@ -77,7 +77,7 @@ export class JournalRoom {
   refused(): void {
     if (this.#keptBytes === 0) return;
     // Nothing more is given up before this part is dropped: the disk may have room again soon.
-    this.#giveUp(LEAST_FREE_BYTES);
+    if (this.#parts.settings.journalKeepBytes > 0) this.#giveUp(LEAST_FREE_BYTES);
     this.#parts.trim();
     this.#lookLater();
   }
@@ -101,9 +101,10 @@ export class JournalRoom {
   async #look(): Promise<void> {
     const { settings, state, trim } = this.#parts;
     if (settings.journalKeepBytes > 0) {
-      const missing = LEAST_FREE_BYTES - (await this.#free());
+      const free = await this.#free();
       if (this.#closed) return;
-      if (missing > 0 && missing > state.reusableBytes) this.#giveUp(missing - state.reusableBytes);
+      const missing = LEAST_FREE_BYTES - free - state.reusableBytes;
+      if (missing > 0) this.#giveUp(missing);
     }
     // What was kept for long enough, or is kept no more by a changed setting, goes without a commit too.
     trim();

@@ -110,7 +110,10 @@ export interface StateStore {
    * @returns whether there may be more of them
    */
   trim(upTo: Offset, maxRows: number, maxBytes: number): boolean;
-  /** Bytes within the file that dropped rows have left: the next rows take them before the file grows. */
+  /**
+   * Bytes within the file that dropped rows have left: the next rows take them before the file grows. Less what is in the WAL
+   * only and makes the file grow at the next checkpoint; negative if that is more.
+   */
   readonly reusableBytes: number;
   /** What is given is changed, in one durable transaction. */
   save(change: StateChange): void;

@@ -15,6 +15,7 @@
  *
  * Over 350 lines: all statements about the node go through one connection, whose failures this class names.
  */
+import { statSync } from 'node:fs';
 import type { Database as Connection } from 'better-sqlite3';
 import type { Durations } from '../../node/ports/counts.ts';
 import { LOST_FILE, messageOf, StorageError } from '../../node/ports/failures.ts';
@@ -157,8 +158,10 @@ export class StateFile implements StateStore {
 
   get reusableBytes(): number {
     return this.#onDisk(() => {
-      const pages = this.#db.pragma('freelist_count', { simple: true }) as number;
-      return pages * (this.#db.pragma('page_size', { simple: true }) as number);
+      const [reusable, pages, bytes] = ['freelist_count', 'page_count', 'page_size'].map(
+        (name) => this.#db.pragma(name, { simple: true }) as number,
+      ) as [number, number, number];
+      return statSync(this.#db.name).size - (pages - reusable) * bytes;
     });
   }
 
