@@ -29,8 +29,8 @@ export interface NodeNumbers {
     /** Seconds since the commit of its oldest byte. */
     readonly seconds: number;
   };
-  /** Bytes of the stream from which the node serves partial resyncs. */
-  readonly windowBytes: number;
+  /** Bytes of the stream from which the node serves partial resyncs, and seconds since the commit of the oldest. */
+  readonly window: { readonly bytes: number; readonly seconds: number };
   /** Connected replicas, with the name of each: its URL, or else its address. */
   readonly replicas: readonly (SessionStatus & { readonly name: string })[];
   readonly sessions: SessionCounts;
@@ -60,7 +60,7 @@ export interface NodeNumbers {
 
 export function nodeNumbers(node: Assembly): NodeNumbers {
   const { copies, feed, guard, head, roles, sessions, state, writes } = node;
-  const { backlog } = head;
+  const { backlog, window } = head;
   const { link } = roles;
   return {
     role: roles.role,
@@ -75,7 +75,7 @@ export function nodeNumbers(node: Assembly): NodeNumbers {
       size: backlog.size,
       seconds: head.lagMs(offset(backlog.firstOffset - 1)) / 1_000,
     },
-    windowBytes: head.window.length,
+    window: { bytes: window.length, seconds: head.lagMs(offset(window.firstOffset - 1)) / 1_000 },
     replicas: sessions.statuses.map((status) => ({ ...status, name: status.url ?? status.peer })),
     sessions: sessions.counts,
     longestOutageSeconds: Math.max(0, ...sessions.outages.map(({ awayMs }) => awayMs)) / 1_000,

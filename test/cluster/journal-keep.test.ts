@@ -125,3 +125,19 @@ test('a node that nobody writes to drops what a changed setting keeps no more', 
   });
   assert.equal((await master.client.replication()).position, position);
 });
+
+test('the advice and the metrics know what the journal keeps', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master', ...SMALL_BACKLOG, '--journal-keep', '1gb');
+  await writeMany(master, 'k', 60, VALUE);
+  const text = async (path: string): Promise<string> => (await fetch(`${master.url}${path}`)).text();
+  const { advice } = JSON.parse(await text('/v1/replication/backlog?seconds=600')) as {
+    advice: { enough: boolean; text: string; size: number };
+  };
+  assert.ok(advice.size > 16 * 1024, JSON.stringify(advice));
+  assert.equal(advice.enough, true);
+  assert.match(advice.text, /and the journal keeps 1073741824, which is enough/);
+  const metrics = await text('/metrics');
+  const seconds = (name: string): number => Number(new RegExp(`^${name} (.*)$`, 'm').exec(metrics)?.[1]);
+  assert.ok(seconds('psyncd_window_seconds') > seconds('psyncd_backlog_window_seconds'));
+});

@@ -49,7 +49,7 @@ const EMPTY = {
         waitingBytes: 0,
       },
       backlog: { firstOffset: 1, length: 0, size: 16_384, seconds: 0 },
-      windowBytes: 0,
+      window: { bytes: 0, seconds: 0 },
       replicas: [],
       sessions: { resyncs: new Tally(), snapshots: new Durations([1]), snapshotBytes: 0 },
       longestOutageSeconds: 0,

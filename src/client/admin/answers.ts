@@ -104,7 +104,7 @@ export interface BacklogAnswer {
     readonly awaySeconds: number;
     /** Size in bytes that the backlog should have. */
     readonly size: number;
-    /** Whether the backlog has that size. */
+    /** Whether the backlog has that size, or `--journal-keep` keeps as much. */
     readonly enough: boolean;
     /** The same for people. */
     readonly text: string;

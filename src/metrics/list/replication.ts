@@ -52,7 +52,7 @@ export const REPLICATION: readonly Metric[] = [
   },
   {
     name: 'psyncd_backlog_window_seconds',
-    help: 'Age of the oldest byte in the backlog: once the backlog is full, a replica that was away for longer needs a full resync',
+    help: 'Age of the oldest byte in the backlog. A replica that was away for longer continues from the journal if --journal-keep kept enough: see psyncd_window_seconds',
     kind: 'gauge',
     read: ({ node }) => value(node.backlog.seconds),
   },
@@ -60,7 +60,13 @@ export const REPLICATION: readonly Metric[] = [
     name: 'psyncd_window_bytes',
     help: 'Bytes of the stream from which the node serves partial resyncs: the backlog, and what the journal keeps before it',
     kind: 'gauge',
-    read: ({ node }) => value(node.windowBytes),
+    read: ({ node }) => value(node.window.bytes),
+  },
+  {
+    name: 'psyncd_window_seconds',
+    help: 'Age of the oldest of these bytes: once the backlog is full, a replica that was away for longer needs a full resync',
+    kind: 'gauge',
+    read: ({ node }) => value(node.window.seconds),
   },
   {
     name: 'psyncd_replicas',
@@ -105,7 +111,7 @@ export const REPLICATION: readonly Metric[] = [
   },
   {
     name: 'psyncd_replica_longest_outage_seconds',
-    help: 'Longest of the last 32 absences from which replicas came back; compare it with psyncd_backlog_window_seconds',
+    help: 'Longest of the last 32 absences from which replicas came back; compare it with psyncd_window_seconds',
     kind: 'gauge',
     read: ({ node }) => value(node.longestOutageSeconds),
   },

@@ -8,6 +8,7 @@ import type { FullResyncReason } from '../../replication/decide.ts';
 import { offset } from '../../replication/position.ts';
 import { backlogFor } from '../../replication/write-rate.ts';
 import type { Log, World } from '../ports/world.ts';
+import type { JournalKeepSettings } from './journal-keep.ts';
 import type { StreamHead } from './stream-head.ts';
 
 /** An absence of a replica, from which it came back. */
@@ -24,7 +25,7 @@ export interface Outage {
   readonly reason?: FullResyncReason;
 }
 
-export interface BacklogSettings {
+export interface BacklogSettings extends JournalKeepSettings {
   /** The fixed size, if `backlogAwayMs` is null. */
   readonly backlogBytes: number;
   /** Milliseconds for which a replica may be away; the keeper sizes the backlog for them. null: the size is fixed. */
@@ -133,6 +134,7 @@ export class BacklogKeeper {
     const away =
       awaySeconds ?? (backlogAwayMs === null ? longest || DEFAULT_AWAY_SECONDS : backlogAwayMs / 1000);
     const needed = Math.max(MIN_BYTES, rounded(backlogFor(away * 1000, rate.peak)));
+    const kept = this.#keptBytes(away);
     return {
       position,
       size,
@@ -146,10 +148,16 @@ export class BacklogKeeper {
       advice: {
         awaySeconds: away,
         size: needed,
-        enough: size >= needed,
-        text: advice(away, rate.peak, needed, size),
+        enough: Math.max(size, kept) >= needed,
+        text: advice(away, rate.peak, needed, size, kept),
       },
     };
+  }
+
+  /** @returns the bytes that the journal keeps for a replica that is away so long; 0: it does not keep them for so long */
+  #keptBytes(awaySeconds: number): number {
+    const { journalKeepBytes, journalKeepMs } = this.#settings;
+    return journalKeepMs === null || awaySeconds * 1000 <= journalKeepMs ? journalKeepBytes : 0;
   }
 
   #wanted(): number {
@@ -164,9 +172,11 @@ function rounded(bytes: number): number {
   return Math.ceil(bytes / STEP_BYTES) * STEP_BYTES;
 }
 
-function advice(awaySeconds: number, peak: number, needed: number, size: number): string {
+function advice(awaySeconds: number, peak: number, needed: number, size: number, kept: number): string {
   if (peak === 0) return 'Nothing has been written lately: every size is enough.';
   const sum = `${awaySeconds} s away x ${Math.round(peak)} bytes a second at the busiest`;
+  if (size < needed && kept >= needed)
+    return `${sum} need ${needed} bytes; the backlog has ${size}, and the journal keeps ${kept}, which is enough.`;
   return size >= needed
     ? `${sum} need ${needed} bytes; the backlog has ${size}, which is enough.`
     : `${sum} need ${needed} bytes; the backlog has ${size}. Use --backlog-size ${Math.ceil(needed / 1024)}kb, or auto:${Math.ceil(awaySeconds)}s.`;

@@ -73,7 +73,10 @@ export const backlogReport = {
       properties: {
         awaySeconds: { type: 'number' },
         size: { ...COUNT, description: 'Size in bytes that the backlog should have.' },
-        enough: { type: 'boolean', description: 'Whether the backlog has that size.' },
+        enough: {
+          type: 'boolean',
+          description: 'Whether the backlog has that size, or `--journal-keep` keeps as much.',
+        },
         text: { type: 'string', description: 'The same for people.' },
       },
     },
