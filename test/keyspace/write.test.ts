@@ -167,6 +167,34 @@ test('a patch whose result would be too deep or too large is refused', () => {
   assert.equal(draft.get('large')?.value.toString(), '{"y":1}');
 });
 
+test('a patch of a value that is not JSON is refused without a word of the value', () => {
+  const values = [
+    'hunter2',
+    '"abc" secret',
+    '{"a":1,"b":secret}',
+    '12ab',
+    '{"secret":1,"secret":2}',
+    '[1,2',
+    '',
+  ];
+  for (const value of values) {
+    const draft = new MemoryDraft({ k: { value: Buffer.from(value) } });
+    const operation: Operation = {
+      kind: 'merge-patch',
+      key: 'k',
+      patch: atOnce(patchSteps(Buffer.from('{"secret":3}'))),
+      patchBytes: 12,
+      condition: ALWAYS,
+    };
+    assert.throws(
+      () => decideWrite(operation, draft),
+      // Who may write only must not learn what others have written.
+      { code: 'NOT_JSON', message: 'the value of "k" is not JSON' },
+      value,
+    );
+  }
+});
+
 test('an append up to the limit is taken, one byte more is not', () => {
   const draft = new MemoryDraft({ k: { value: Buffer.alloc(MAX_VALUE_BYTES - 1) } });
   const append: Operation = { kind: 'append', key: 'k', value: Buffer.from('x'), condition: ALWAYS };
