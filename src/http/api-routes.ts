@@ -86,7 +86,7 @@ export async function apiRoutes(
   listRoutes(app, node, access, traffic.answers);
   await batchRoute(app, node, now, traffic);
   changesRoute(app, { node, access, followers: limits.followers, settings });
-  replicationRoutes(app, node);
+  replicationRoutes(app, node, settings.proxies);
   snapshotRoutes(app, { node, access, settings });
   adminRoutes(app, node, settings);
   writeHoldRoutes(app, node);

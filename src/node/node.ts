@@ -115,8 +115,8 @@ export class Node {
   }
 
   /** @returns the masters above this node, the nearest first @see MastersAbove.look */
-  mastersAbove(asked: readonly string[]): Promise<readonly MasterAbove[]> {
-    return this.#parts.mastersAbove.look(asked);
+  mastersAbove(asked: readonly string[], client: string): Promise<readonly MasterAbove[]> {
+    return this.#parts.mastersAbove.look(asked, client);
   }
 
   /** Sets the counters of the status to 0. @see resetCounters */

@@ -1,10 +1,13 @@
 /** `/v1/replication`, `/v1/digest`: the node's history, its master and its replicas. */
 import type { FastifyInstance } from 'fastify';
+import { clientName } from '../../../access/client-name.ts';
 import type { Node } from '../../../node/node.ts';
 import type { Digest } from '../../../node/ports/keyspace.ts';
+import type { MasterAbove } from '../../../node/ports/peers.ts';
 import { Problem } from '../../../node/problem.ts';
 import { parseHash } from '../../../replication/history-hash.ts';
 import { formatPosition } from '../../../replication/position.ts';
+import type { Proxies } from '../../../web/proxies.ts';
 import { positionOf, reachWanted } from '../../request/wait.ts';
 import { mayKnowHash } from '../../required-rights.ts';
 import { json } from '../../schemas/common/answers.ts';
@@ -30,9 +33,10 @@ function answered({ position, keys, digest }: Digest): {
   return { position: formatPosition(position), keys, digest };
 }
 
-export function replicationRoutes(app: FastifyInstance, node: Node): void {
+/** @param proxies tell whose address a request has */
+export function replicationRoutes(app: FastifyInstance, node: Node, proxies: Proxies): void {
   streamRoute(app);
-  getReplicationRoute(app, node);
+  getReplicationRoute(app, node, proxies);
   setUpstreamRoute(app, node);
   deleteUpstreamRoute(app, node);
   checkPositionRoute(app, node);
@@ -60,7 +64,7 @@ function streamRoute(app: FastifyInstance): void {
   });
 }
 
-function getReplicationRoute(app: FastifyInstance, node: Node): void {
+function getReplicationRoute(app: FastifyInstance, node: Node, proxies: Proxies): void {
   app.get<{ Querystring: Described<typeof replicationQuery>; Reply: State }>('/v1/replication', {
     schema: {
       operationId: 'getReplication',
@@ -71,8 +75,10 @@ function getReplicationRoute(app: FastifyInstance, node: Node): void {
       querystring: replicationQuery,
       response: { 200: json('The state of replication.', replication), ...problems() },
     },
-    handler: async ({ principal, query: { asked } }, reply) => {
-      const above = asked === undefined ? {} : { masters: await node.mastersAbove(asked.split(',')) };
+    handler: async ({ principal, query: { asked }, raw }, reply) => {
+      const look = (ids: string): Promise<readonly MasterAbove[]> =>
+        node.mastersAbove(ids.split(','), clientName(principal, proxies.addressOf(raw)));
+      const above = asked === undefined ? {} : { masters: await look(asked) };
       const status = { ...node.status, ...above };
       return reply.send(mayKnowHash(principal) ? status : { ...status, historyHash: null });
     },
