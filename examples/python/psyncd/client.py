@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
@@ -10,12 +12,18 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from .events import Entry, decoded
+from .events import Entry, ProtocolError, decoded
 
 MAX_HOPS = 8
 """Largest number of replicas that a write goes through to its master."""
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
+
+_ETAG = re.compile(r'(?:W/)?"([0-9]{1,16})"')  # A proxy that compresses makes it weak.
+
+
+class BadAnswer(OSError):
+    """The answer is none of psyncd's, as that of a proxy or another server, or it breaks off. A write may have been carried out."""
 
 
 class Problem(Exception):
@@ -44,7 +52,7 @@ class Written:
 
 
 class Client:
-    """Reads and writes the entries of a node. Each method raises Problem, or OSError if there is no answer.
+    """Reads and writes the entries of a node. Each method raises Problem, or OSError if there is no answer; BadAnswer, an OSError, if it is none of psyncd's.
 
     A request without an answer may have been carried out: repeat only what may happen twice.
     """
@@ -73,9 +81,12 @@ class Client:
             if problem.code == "NOT_FOUND":
                 return None
             raise
-        expires_at = answer.headers.get("Psync-Expires-At")
-        version = int(answer.headers["ETag"].strip('"'))
-        return Entry(key, answer.body, version, None if expires_at is None else int(expires_at))
+        with _understanding():
+            etag = _ETAG.fullmatch(answer.headers.get("ETag") or "")
+            if etag is None:
+                raise ValueError("no version in ETag")
+            expires_at = answer.headers.get("Psync-Expires-At")
+            return Entry(key, answer.body, int(etag[1]), None if expires_at is None else int(expires_at))
 
     def set(
         self,
@@ -96,8 +107,12 @@ class Client:
         if if_absent:
             headers["If-None-Match"] = "*"
         query = {} if ttl is None else {"ttl": ttl}
-        answer = self._send("PUT", _path(key), query, value, headers).json()
-        return Written(answer["version"], answer["created"], answer["position"])
+        answer = self._send("PUT", _path(key), query, value, headers)
+        with _understanding():
+            members = answer.json()
+            return Written(
+                _of(int, members["version"]), _of(bool, members["created"]), _of(str, members["position"])
+            )
 
     def delete(self, key: str, if_version: Optional[int] = None) -> bool:
         """Deletes an entry. Returns whether there was one."""
@@ -116,8 +131,12 @@ class Client:
         Returns the result of each one, as openapi.yaml describes it. A `value` is bytes, here and in the results.
         """
         body = json.dumps({"ops": [_in_json(operation) for operation in operations]}).encode()
-        answer = self._send("POST", "/v1/batch", {}, body, {"Content-Type": "application/json"}).json()
-        return [_in_bytes(result) for result in answer["results"]]
+        answer = self._send("POST", "/v1/batch", {}, body, {"Content-Type": "application/json"})
+        with _understanding():
+            results = _of(list, answer.json()["results"])
+            if len(results) != len(operations):
+                raise ValueError(f"{len(results)} results")
+            return [_in_bytes(_of(dict, result)) for result in results]
 
     def entries(self, prefix: str = "", page_size: int = 100) -> Iterator[Entry]:
         """Yields the entries with this prefix in the order of their keys, page by page to the end.
@@ -126,12 +145,16 @@ class Client:
         """
         query: Dict[str, Any] = {"prefix": prefix, "limit": page_size, "values": "true"}
         while True:
-            page = self._send("GET", "/v1/keys", query).json()
-            for each in page["keys"]:
-                yield Entry(each["key"], decoded(each), each["version"], each["expiresAt"])
-            if page["next"] is None:
+            answer = self._send("GET", "/v1/keys", query)
+            with _understanding():
+                page = answer.json()
+                entries, after = [_entry(each) for each in page["keys"]], page["next"]
+                if after is not None and _of(str, after).encode() <= query.get("after", "").encode():
+                    raise ValueError("the next page does not come after this one")
+            yield from entries
+            if after is None:
                 return
-            query["after"] = page["next"]
+            query["after"] = after
 
     def _send(
         self,
@@ -149,18 +172,23 @@ class Client:
             request = Request(url, body, shown, method=method)
             try:
                 with _OPENER.open(request, timeout=self._timeout) as response:
+                    if "Psync-Position" not in response.headers:
+                        raise BadAnswer(f"{url} does not answer like psyncd: no Psync-Position")
                     return _Answer(_read(response), response.headers)
             except HTTPException as error:
-                raise OSError(f"the answer of {url} is not whole: {error!r}") from error
+                raise BadAnswer(f"the answer of {url} is not whole: {error!r}") from error
             except HTTPError as error:
                 with error:
                     problem = _problem(error)
                     location = error.headers.get("Location")
             if problem.status != 307 or problem.code != "READONLY" or location is None:
                 raise problem
-            master = urljoin(url, location)
-            if not self._may_follow(url, master):
-                raise problem
+            try:
+                master = urljoin(url, location)
+                if not self._may_follow(url, master):
+                    raise problem
+            except ValueError:  # It is no URL.
+                raise problem from None
             url = master
         raise problem
 
@@ -176,27 +204,58 @@ class _Answer:
     body: bytes
     headers: Mapping[str, str]
 
-    def json(self) -> Any:
-        return json.loads(self.body)
+    def json(self) -> Dict[str, Any]:
+        return _of(dict, json.loads(self.body))
 
 
 class _NoRedirects(HTTPRedirectHandler):
     """The library would show the token to whoever the answer names."""
 
-    def redirect_request(self, *_: Any) -> None:
+    def http_error_302(self, *_: Any) -> None:
         return None
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 _OPENER = build_opener(_NoRedirects)
 
 
 def _read(response: Any) -> bytes:
-    body: bytes = response.read(MAX_ANSWER_BYTES + 1)
+    try:
+        body: bytes = response.read(MAX_ANSWER_BYTES + 1)
+    except HTTPException as error:
+        raise BadAnswer(f"the answer is not whole: {error!r}") from error
     if len(body) > MAX_ANSWER_BYTES:
-        raise OSError(f"the answer has more than {MAX_ANSWER_BYTES} bytes")
+        raise BadAnswer(f"the answer has more than {MAX_ANSWER_BYTES} bytes")
     if getattr(response, "length", None):  # `read` with a bound says nothing of the bytes that it lacks.
-        raise OSError("the answer breaks off")
+        raise BadAnswer("the answer breaks off")
     return body
+
+
+@contextmanager
+def _understanding() -> Iterator[None]:
+    """Turns what goes wrong while an answer is read into BadAnswer."""
+    try:
+        yield
+    except (AttributeError, LookupError, ProtocolError, RecursionError, TypeError, ValueError) as error:
+        raise BadAnswer(f"the node does not answer like psyncd: {error!r}") from error
+
+
+def _of(kind: Any, value: Any) -> Any:
+    """Returns the value if it has exactly this type: in Python True is an int too."""
+    if type(value) is not kind:
+        raise TypeError(f"{type(value).__name__} in the place of {kind.__name__}")
+    return value
+
+
+def _entry(sent: Any) -> Entry:
+    expires_at = sent["expiresAt"]
+    return Entry(
+        _of(str, sent["key"]),
+        decoded(sent),
+        _of(int, sent["version"]),
+        None if expires_at is None else _of(int, expires_at),
+    )
 
 
 def _problem(error: HTTPError) -> Problem:

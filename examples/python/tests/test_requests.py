@@ -5,7 +5,7 @@ import time
 import unittest
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from psyncd import Client, Problem
+from psyncd import BadAnswer, Client, Problem
 
 NODE, REPLICA, TOKEN = (os.environ[f"PSYNCD_{name}"] for name in ("NODE", "REPLICA", "TOKEN"))
 
@@ -89,6 +89,48 @@ class Requests(unittest.TestCase):
         with answering(200, {"Content-Length": "10", "ETag": '"1"'}, b"half") as (url, _):
             with self.assertRaises(OSError):
                 Client(url).get("a")
+        with answering(500, {"Transfer-Encoding": "chunked"}, b"10\r\nhalf") as (url, _):
+            with self.assertRaises(BadAnswer):
+                Client(url).get("a")
+
+    def test_an_answer_that_is_none_of_psyncds_is_one_kind_of_error(self) -> None:
+        calls = (
+            lambda client: client.get("a"),
+            lambda client: client.set("a", b"v"),
+            lambda client: client.batch([{"op": "delete", "key": "a"}]),
+            lambda client: list(client.entries()),
+        )
+        position = {"Psync-Position": f"{'a' * 40}:7"}
+        bodies = (
+            b"<html>",
+            b"null",
+            b"[" * 200_000,
+            b"\xff",
+            b"9" * 5_000,
+            b"{}",
+            b'{"version":true,"created":1,"position":null,"keys":[[]],"next":1,"results":[1]}',
+            b'{"keys":[{"key":1,"value":{},"version":"1","expiresAt":true}],"next":null,"results":{}}',
+            b'{"keys":[],"next":"","results":[]}',
+        )
+        for body in bodies:
+            for etag in ({}, {"ETag": 'W/"x"'}, {"ETag": '"' + "9" * 5_000 + '"'}):
+                with answering(200, {**position, **etag}, body) as (url, _):
+                    for call in calls:
+                        with self.assertRaises(BadAnswer, msg=str((body[:40], etag))):
+                            call(Client(url))
+        for call in (*calls, lambda client: client.delete("a")):
+            with answering(200, {"ETag": '"1"'}, b"<html>") as (url, _):
+                with self.assertRaises(BadAnswer):
+                    call(Client(url))
+
+    def test_a_weak_etag_has_the_version_too(self) -> None:
+        with answering(200, {"Psync-Position": f"{'a' * 40}:7", "ETag": 'W/"5"'}, b"v") as (url, _):
+            self.assertEqual(Client(url).get("a").version, 5)
+
+    def test_a_redirect_to_what_is_no_url_is_the_refusal(self) -> None:
+        for location in ("http://[::1", "http://a:99999999/"):
+            with answering(307, {"Location": location}, b'{"code":"READONLY"}') as (url, _):
+                self.refused("READONLY", Client(url).set, "a", b"v")
 
 
 class answering:
@@ -100,13 +142,15 @@ class answering:
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
                 seen.append(self.path)
+                # Else the connection would be reset, and the answer could be lost.
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
 
-            do_GET = do_PUT = answer
+            do_GET = do_PUT = do_POST = do_DELETE = answer
 
             def log_message(self, *_) -> None:
                 pass
