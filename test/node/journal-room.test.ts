@@ -11,6 +11,8 @@ import { type Offset, offset } from '../../src/replication/position.ts';
 
 const MIB = 1024 * 1024;
 const HEAD = 500 * MIB;
+/** Timers from here on ring only when the test says so. */
+const LONG_MS = 10_000;
 
 /** A disk, a journal that keeps everything, and timers that the test lets ring. */
 class Stage {
@@ -21,6 +23,7 @@ class Stage {
   readonly warnings: string[] = [];
   readonly steps: { upTo: number; maxRows: number; maxBytes: number }[] = [];
   readonly #timers = new Set<() => void>();
+  readonly #longTimers = new Set<() => void>();
   /** Ends of the rows in the journal, of one MiB each. */
   rows = Array.from({ length: 400 }, (_, index) => (index + 1) * MIB);
   readonly keep: JournalKeep;
@@ -31,9 +34,10 @@ class Stage {
     const world = {
       monotonic: () => 0,
       soon: (callback: () => void) => void setImmediate(callback),
-      after: (_: number, callback: () => void) => {
-        this.#timers.add(callback);
-        return () => this.#timers.delete(callback);
+      after: (delayMs: number, callback: () => void) => {
+        const timers = delayMs < LONG_MS ? this.#timers : this.#longTimers;
+        timers.add(callback);
+        return () => timers.delete(callback);
       },
     } as unknown as World;
     const log = { warn: (event: string) => void this.warnings.push(event) } as unknown as Log;
@@ -87,6 +91,14 @@ class Stage {
       await turn();
       await turn();
     }
+  }
+
+  ringLong(): void {
+    for (const callback of [...this.#longTimers]) callback();
+  }
+
+  get longTimers(): number {
+    return this.#longTimers.size;
   }
 
   #drop(upTo: number, maxRows: number, maxBytes: number): boolean {
@@ -158,6 +170,19 @@ test('a step drops no more than so many bytes, and who waits for the end is told
   stage.keep.giveUp(offset(200 * MIB));
   await stage.trim.finish();
   assert.equal(stage.start, 100 * MIB);
+  assert.equal(stage.longTimers, 0);
   stage.trim.close();
   await stage.trim.finish();
+});
+
+test('who waits for the end of the trim does not wait forever', async () => {
+  const stage = new Stage();
+  stage.keep.giveUp(offset(400 * MIB));
+  const done = stage.trim.finish();
+  await stage.ring(3);
+  stage.ringLong();
+  await done;
+  assert.ok(stage.start < 400 * MIB);
+  await stage.ring(150);
+  assert.equal(stage.rows.length, 0);
 });

@@ -14,6 +14,8 @@ const TRIM_ROWS = 128;
 export const TRIM_BYTES = 4 * 1024 * 1024;
 /** Time between a failed step and the next attempt, in milliseconds. */
 const RETRY_MS = 1_000;
+/** Longest wait for the end of the trim, in milliseconds: about 4 GiB of rows on a slow disk, and less than a master's patience. */
+const FINISH_MS = 30_000;
 
 export class JournalTrim {
   readonly #world: World;
@@ -28,7 +30,7 @@ export class JournalTrim {
   /** Whether the last step failed. */
   #hasFailed = false;
   /** Called when nothing more can be dropped. */
-  #waiters: (() => void)[] = [];
+  #waiters = new Set<() => void>();
   #cancel: (() => void) | null = null;
   #closed = false;
 
@@ -68,11 +70,19 @@ export class JournalTrim {
 
   /**
    * Drops in steps what nobody needs. The steps rest for a shorter time, because somebody waits for them.
-   * @returns a promise that resolves when nothing more can be dropped, or the disk refuses
+   * @returns a promise that resolves when nothing more can be dropped, the disk refuses, or `FINISH_MS` are over
    */
   finish(): Promise<void> {
     return new Promise((resolve) => {
-      this.#waiters.push(resolve);
+      const cancel = this.#world.after(FINISH_MS, () => {
+        this.#waiters.delete(ended);
+        resolve();
+      });
+      const ended = (): void => {
+        cancel();
+        resolve();
+      };
+      this.#waiters.add(ended);
       this.start();
     });
   }
@@ -106,7 +116,7 @@ export class JournalTrim {
         return;
       }
       this.#running = true;
-      const restMs = this.#waiters.length > 0 ? tookMs : restAfter(tookMs);
+      const restMs = this.#waiters.size > 0 ? tookMs : restAfter(tookMs);
       this.#cancel = this.#world.after(restMs, () => this.#step());
     } catch (error) {
       this.#failed(error);
@@ -124,7 +134,7 @@ export class JournalTrim {
 
   #finished(): void {
     const waiters = this.#waiters;
-    this.#waiters = [];
+    this.#waiters = new Set();
     for (const waiter of waiters) waiter();
   }
 
