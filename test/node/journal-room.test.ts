@@ -70,6 +70,7 @@ class Stage {
       freeBytes: () => Promise.resolve(this.free),
       keep: () => this.keep,
       neededFrom,
+      head: () => HEAD,
       trim: () => this.trim.start(),
     });
   }

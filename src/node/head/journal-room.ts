@@ -34,6 +34,8 @@ interface RoomParts {
   readonly keep: () => JournalKeep;
   /** @returns the offset up to which the journal is there for absent replicas and followers only */
   readonly neededFrom: () => number;
+  /** @returns the offset of the last byte of the stream */
+  readonly head: () => number;
   /** Starts to drop what nobody needs. */
   readonly trim: () => void;
 }
@@ -121,10 +123,10 @@ export class JournalRoom {
 
   /** Gives up so many bytes of the oldest that is kept. */
   #giveUp(bytes: number): void {
-    const { keep, log, neededFrom, world } = this.#parts;
+    const { head, keep, log, world } = this.#parts;
     const { start } = keep();
     if (start === null) return;
-    const upTo = offset(Math.min(neededFrom(), start + bytes));
+    const upTo = offset(Math.min(head(), start + bytes));
     if (!keep().giveUp(upTo)) return;
     const now = world.monotonic();
     if (now - this.#warnedAt < WARN_MS) return;

@@ -81,7 +81,8 @@ export class StreamHead extends KeyspaceView {
     const freeBytes = (): Promise<number> => parts.freeBytes();
     const keep = (): JournalKeep => this.#keep;
     const trim = (): void => this.#trim.start();
-    this.#room = new JournalRoom({ world, log, settings, state, freeBytes, keep, neededFrom, trim });
+    const head = (): number => this.#offset;
+    this.#room = new JournalRoom({ world, log, settings, state, freeBytes, keep, neededFrom, head, trim });
     const onApplied = (): void => this.#trim.start();
     this.#applying = new Applying({ ...parts, layers, position: () => this.position, onApplied });
   }
