@@ -68,22 +68,23 @@ export class Cursor {
 
   /**
    * Checks an event.
+   * @param length of its message, in characters
    * @returns `drop`: the event was passed on before; `violation`: it must not come here, so nothing more on this
    * connection can be trusted
    */
-  take(event: FeedEvent): CursorVerdict {
+  take(event: FeedEvent, length = 0): CursorVerdict {
     const before = this.#state;
     const next = NEXT[event.type in NEXT ? (event.type as Word) : 'change'][before];
     if (next === null) return 'violation';
-    const verdict = this.#check(event, before);
+    const verdict = this.#check(event, before, length);
     if (verdict !== 'violation') this.#state = next;
     return verdict;
   }
 
-  #check(event: FeedEvent, state: State): CursorVerdict {
+  #check(event: FeedEvent, state: State, length: number): CursorVerdict {
     if (event.type === 'waiting') return 'deliver';
     if (event.type === 'entry') {
-      this.#room -= this.#keys === undefined ? JSON.stringify(event).length : 1;
+      this.#room -= this.#keys === undefined ? length : 1;
       return this.#room < 0 ? 'violation' : 'deliver';
     }
     const at = parsePosition(event.position);

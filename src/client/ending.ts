@@ -27,8 +27,8 @@ export class FollowError extends Error {
 export const BAD_REQUEST = 4400;
 export const UNAUTHORIZED = 4401;
 const TOO_FAR_BEHIND = 4413;
-/** Close codes from 4400 to 4499 that do not blame the request: timed out, too far behind, too many followers. */
-const RETRIED: readonly number[] = [4408, TOO_FAR_BEHIND, 4429];
+/** Close codes from 4400 to 4499, but for those that do not blame the request: timed out, too far behind, too many followers. */
+const FINAL = /^44(?!08|13|29)..$/;
 /** Error codes for close codes that come without an `error` event. */
 const CODES: Readonly<Record<number, string>> = {
   [BAD_REQUEST]: 'BAD_REQUEST',
@@ -48,11 +48,10 @@ export function endingOf(
 ): Ending {
   const words = closeCode === 1006 ? 'the connection broke' : `closed with ${closeCode}`;
   const detail = error?.detail || reason || words;
-  const isFinal = closeCode >= 4400 && closeCode <= 4499 && !RETRIED.includes(closeCode);
   return {
     detail,
     staysHere: closeCode === TOO_FAR_BEHIND,
-    refusal: isFinal
+    refusal: FINAL.test(`${closeCode}`)
       ? new FollowError(error?.code ?? CODES[closeCode] ?? 'REFUSED', detail, closeCode)
       : undefined,
   };

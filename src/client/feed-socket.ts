@@ -118,11 +118,12 @@ function openSocket(
     if (!event || socket === null) return;
     if (event.type === 'expiring') return renew();
     if (event.type === 'error') error = event;
-    const verdict = cursor.take(event);
+    const verdict = cursor.take(event, (data as string).length);
     if (verdict === 'violation') end(`${event.type} where it cannot come`);
-    if (verdict !== 'deliver') return;
-    heardAt = performance.now();
-    put(event, (data as string).length);
+    if (verdict === 'deliver') {
+      heardAt = performance.now();
+      put(event, (data as string).length);
+    }
   };
   const connect = (shown: string | undefined): void => {
     if (socket === null) return;
@@ -134,7 +135,13 @@ function openSocket(
       watch(limits.silenceMs);
       opened();
     };
-    socket.onmessage = ({ data }) => take(data);
+    socket.onmessage = ({ data }) => {
+      try {
+        take(data);
+      } catch (problem) {
+        end(`${problem}`);
+      }
+    };
     // Mostly `close` follows, and may say more. But a browser that forbids the URL to the page sends nothing else.
     socket.onerror = () => heardAt || end('cannot connect');
     socket.onclose = ({ code, reason }) => end('', endingOf(code, reason, error));

@@ -123,6 +123,43 @@ test('a snapshot without an end, and a first word that is none, end the attempt'
   for (const detail of details) assert.match(detail, / where it cannot come$|^not an event of the feed: /);
 });
 
+test('a deeply nested member that nobody knows is skipped, also in a snapshot without an announced number', async (t) => {
+  const history = abc();
+  const nested = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
+  const snapshot = history.snapshot('forced').map((event) => {
+    const { keys: _keys, ...rest } = event as FeedEvent & { readonly keys?: number };
+    return `${JSON.stringify(rest).slice(0, -1)},"unknown":${nested}}`;
+  });
+  const feed = await scriptedFeed(t, () => snapshot);
+  const types: string[] = [];
+  const details = await endings({ url: feed.url }, ({ type }) => types.push(type) > 0 && type === 'synced');
+  assert.deepEqual(details, []);
+  assert.equal(types.filter((type) => type === 'entry').length, history.entries.size);
+});
+
+test('a message that cannot be read ends the attempt, and not the program', async (t) => {
+  const history = abc();
+  const feed = await scriptedFeed(t, () => history.from(undefined));
+  let isFirst = true;
+  class Unreadable extends WebSocket {
+    override set onmessage(listener: (event: MessageEvent) => void) {
+      const bad = isFirst;
+      isFirst = false;
+      this.addEventListener('message', (event) => {
+        const data = {
+          toString: () => {
+            throw new Error('unreadable');
+          },
+        };
+        listener(bad ? new MessageEvent('message', { data }) : event);
+      });
+    }
+  }
+  const transport = { fetch, WebSocket: Unreadable };
+  const details = await endings({ url: feed.url, transport }, ({ type }) => type === 'synced');
+  assert.deepEqual(details, ['Error: unreadable']);
+});
+
 test('a WebSocket that only says `error`, as in a page that may not connect, ends the attempt at once', async (t) => {
   const feed = await scriptedFeed(t, () => abc().from(undefined));
   let attempts = 0;
