@@ -194,6 +194,64 @@ test('a stranger makes nobody trusted, and no redirect leads to what is no serve
   await assert.rejects(new Client(liar.url).get('k'), { code: 'BAD_ANSWER' });
 });
 
+test('what changes a node goes to no other node, whatever its answer says', async (t) => {
+  const changes: Readonly<Record<string, (client: AdminClient) => Promise<unknown>>> = {
+    promote: (client) => client.promote(),
+    holdWrites: (client) => client.holdWrites(1_000),
+    releaseWrites: (client) => client.releaseWrites(),
+    createToken: (client) => client.createToken({ name: 'n', rights: ['admin'] }),
+    revokeToken: (client) => client.revokeToken('1'),
+    changeConfig: (client) => client.changeConfig({}),
+  };
+  const other = await listening(t, master);
+  const replica = await listening(
+    t,
+    replicaOf(() => other.url),
+  );
+  const proxy = await listening(t, ({ url }, response) => redirect(response, 307, other.url + url));
+  for (const [name, change] of Object.entries(changes)) {
+    for (const [{ url }, code] of [
+      [replica, 'READONLY'],
+      [proxy, 'BAD_ANSWER'],
+    ] as const) {
+      await assert.rejects(change(new AdminClient(url, { token: TOKEN })), { code }, name);
+    }
+  }
+  assert.deepEqual(other.seen, []);
+});
+
+test('in a page, a change of a node is not sent behind a redirect that the page cannot see', async () => {
+  const asked: unknown[] = [];
+  const page = (async (_url: string, init: RequestInit) => {
+    asked.push(init.redirect);
+    if (init.redirect === 'error') throw new TypeError('redirected');
+    return { type: 'opaqueredirect', status: 0, ok: false } as Response;
+  }) as typeof fetch;
+  const client = new AdminClient('https://node', { transport: { fetch: page, WebSocket } });
+  await assert.rejects(client.promote(), TypeError);
+  assert.deepEqual(asked, ['manual', 'error']);
+});
+
+test('a stranger sends nobody’s secrets back to a named origin', async (t) => {
+  const seen: unknown[] = [];
+  const key = { 'x-key': 'secret' };
+  const named: Server = await listening(t, ({ method, url, headers }, response) => {
+    seen.push([method, url, headers.authorization, headers['x-key']]);
+    redirect(response, 307, stranger.url + url);
+  });
+  const stranger: Server = await listening(t, ({ url }, response) =>
+    redirect(response, 307, `${named.url}${url}`),
+  );
+  const client = new Client(named.url, { token: TOKEN, headers: () => key });
+  for (const call of [() => client.delete('k'), () => client.get('k')]) {
+    await assert.rejects(call, { code: 'BAD_ANSWER' });
+    const [first, ...others] = seen.splice(0) as unknown[][];
+    assert.deepEqual(first?.slice(2), [`Bearer ${TOKEN}`, 'secret']);
+    assert.ok(others.length > 0);
+    for (const each of others) assert.deepEqual(each.slice(2), [undefined, undefined]);
+  }
+});
+
 test('a page sends the headers of the hook over no redirect, since it cannot see where that leads', async () => {
   const asked: (readonly [string | undefined, unknown])[] = [];
   const page = (async (_url: string, { redirect: how, headers }: RequestInit) => {

@@ -203,7 +203,8 @@ export class AdminClient extends Client {
     body?: unknown,
   ): Promise<T> {
     const json = { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
-    const call = { method, path, isOwn: true, isSingle: true, ...(body !== undefined && json) };
+    const own = { isOwn: true, isSingle: true, redirect: 'error' as const };
+    const call = { method, path, ...own, ...(body !== undefined && json) };
     return this.node.send(call, options, jsonOf<T>);
   }
 }

@@ -114,7 +114,7 @@ export class Client extends PageClient<FullCallOptions> {
    * @param lines NDJSON. A replica cannot redirect a stream: unless this client has written before, its node has to be the master.
    */
   import(lines: ByteStream | string, options: AckOptions & FullCallOptions = {}): Promise<Imported> {
-    const stream = typeof lines === 'string' ? {} : { duplex: 'half' as const };
+    const stream = typeof lines === 'string' ? {} : { duplex: 'half' as const, redirect: 'error' as const };
     const body = { body: sendable(lines), type: 'application/x-ndjson', isSingle: true };
     const call = writing({ path: '/v1/import', ...body, ...stream }, options);
     return this.node.send(call, { timeoutMs: STREAM_MS, ...options }, jsonOf<Imported>);

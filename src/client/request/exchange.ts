@@ -1,4 +1,5 @@
 /** One request of a `Client` and its answer. */
+
 import type { ByteStream } from '../platform.ts';
 import { tokenOf } from '../token.ts';
 import type { CallOptions, ClientOptions } from './options.ts';
@@ -14,8 +15,10 @@ export interface Call {
   readonly query?: Readonly<Record<string, unknown>>;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array | string | ByteStream;
-  /** Of a body that is a stream, which cannot be sent twice. */
+  /** Of a body that is a stream. */
   readonly duplex?: 'half';
+  /** The call is not redirected: its body is a stream, which cannot be sent twice, or it changes the node itself. */
+  readonly redirect?: 'error';
   /** Whether the client sends it once, whatever happens. */
   readonly isSingle?: boolean;
   /** Whether it concerns the node itself; every other call with a method is a write, which the master answers. */

@@ -1,7 +1,8 @@
 /**
  * Follows redirects, and decides what goes where. An origin that the application has named gets everything. Any other one gets
  * neither the token, as with `fetch` (Fetch, HTTP-redirect fetch), nor the headers of the hook; the master to which a replica
- * redirects a write gets the token all the same. Nothing goes over http after https.
+ * redirects a write gets the token all the same. Nothing goes over http after https. Behind an origin that the application has
+ * not named, no origin counts as named. A call that changes the node itself is not redirected.
  */
 
 /** A server that neither the application nor a node has named. */
@@ -28,10 +29,11 @@ export async function sent(
   requestFor: (trust: Trust) => RequestInit,
 ): Promise<readonly [Response, Trust]> {
   let at = new URL(url);
-  let said: Trust = MASTER;
+  /** Nobody is trusted more because somebody less trusted says so. */
+  let trust: Trust = NAMED;
   for (let hop = 0; ; hop += 1) {
     const { href, origin } = at;
-    const trust: Trust = named.includes(origin) ? NAMED : said;
+    if (trust && !named.includes(origin)) trust = MASTER;
     const init = requestFor(trust);
     const { method } = init;
     const response = await send(href, { ...init, redirect: 'manual' });
@@ -44,15 +46,14 @@ export async function sent(
       return [mayShow ? await send(last.url, again) : last, STRANGER];
     }
     const location = response.headers.get('location');
-    // After 301 to 303 `fetch` may go on with a GET: the write was carried out. A stream is sent once.
+    // After 301 to 303 `fetch` may go on with a GET: the write was carried out.
     const isMoved = status > (method ? 306 : 300) && status < 309;
-    if (!isMoved || !location || hop === MAX_HOPS || 'duplex' in init) return [response, trust];
+    if (!isMoved || !location || hop === MAX_HOPS || init.redirect) return [response, trust];
     const next = new URL(location, href);
     if (isDowngrade(href, next.href)) return [response, trust];
     const problem = (await response.json().catch(() => null)) as { code?: unknown } | null;
     const isMaster = method && problem?.code === 'READONLY';
-    // Nobody is trusted because a stranger says so.
-    said = trust && (isMaster || next.origin === origin) ? MASTER : STRANGER;
+    if (!isMaster && ![origin, ...named].includes(next.origin)) trust = STRANGER;
     at = next;
   }
 }

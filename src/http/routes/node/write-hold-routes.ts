@@ -55,9 +55,10 @@ export function writeHoldRoutes(app: FastifyInstance, node: Node): void {
       summary: 'End a hold of writes',
       description: 'The writes that wait are carried out. Without a hold nothing happens.',
       tags: ['operation'],
-      response: { 200: json('Writes are carried out.', writeHold), ...problems('admin') },
+      response: { 200: json('Writes are carried out.', writeHold), ...problems('admin', 'READONLY') },
     },
     handler: (_request, reply) => {
+      refuseOnReplica(node);
       node.writeHold.end();
       reply.send(answer());
     },
