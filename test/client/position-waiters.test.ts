@@ -88,6 +88,19 @@ test('a node that does not say its lineage, or not in time, is asked again, even
   assert.equal(asked, 3);
 });
 
+test('a question that never ends and heeds no signal is asked again after its time', async () => {
+  let asked = 0;
+  const lineageOf = async (): Promise<Lineage> => {
+    asked += 1;
+    return asked === 1 ? new Promise(() => undefined) : LINEAGE;
+  };
+  const waiters = new PositionWaiters(lineageOf, 20, 1);
+  waiters.moved(`${B}:90`);
+  const running = setInterval(() => undefined, 1_000);
+  await waiters.wait(`${A}:80`, AbortSignal.timeout(5_000)).finally(() => clearInterval(running));
+  assert.equal(asked, 2);
+});
+
 test('a node that refuses to say its lineage is not asked at each move', async () => {
   let asked = 0;
   const waiters = new PositionWaiters(async () => {

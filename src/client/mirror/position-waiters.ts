@@ -134,7 +134,7 @@ export class PositionWaiters {
       asking.signal.addEventListener('abort', () => clearTimeout(timer));
     };
     const time = AbortSignal.any([asking.signal, AbortSignal.timeout(this.#askMs)]);
-    this.#lineageOf(time)
+    unless(time, this.#lineageOf(time))
       .then((ancestors) => {
         this.#lineage = { runId, ancestors };
         // A node that changes its run ID again and again is not asked without a pause.
