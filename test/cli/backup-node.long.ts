@@ -83,7 +83,10 @@ test('a snapshot that cannot be had whole leaves no file, and says why', async (
   await fails(t, { status: 507 }, /DISK_FULL of the test/);
   await fails(t, { status: 404 }, /of the test/);
   await fails(t, { location: '/v1/keys/x' }, /does not say where its snapshot is/);
-  await fails(t, { runId: 'e'.repeat(40) }, /has got another history during the download/);
+  const anotherHistory = /has got another history during the download/;
+  await fails(t, { runId: 'e'.repeat(40) }, anotherHistory);
+  await fails(t, { runId: 'e'.repeat(40), validTo: BACKED_UP.offset - 1 }, anotherHistory);
+  await works(t, { runId: 'e'.repeat(40), validTo: BACKED_UP.offset });
 });
 
 test('bytes that are no whole keyspace file become no backup', async (t) => {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { json, psyncd } from '../support/backups.ts';
+import { json, psyncd, withoutHash } from '../support/backups.ts';
 import { Cluster, converged, textOf, writeMany } from '../support/cluster.ts';
 import { TestFollower } from '../support/follower.ts';
 
@@ -125,6 +125,7 @@ test('a node is backed up while clients write, and the restored one has what the
     }),
   );
   await writing;
+  assert.match(String(made.hash), /^[0-9a-f]{16}$/);
   json(await psyncd(['restore', file, cluster.data('restored'), '--json']));
   const restored = await cluster.start('restored');
   const { digest, keys } = await restored.client.digest();
@@ -137,4 +138,22 @@ test('a node is backed up while clients write, and the restored one has what the
   assert.equal(`${second.runId}:${second.offset}`, now.position);
   assert.equal(second.hash, now.historyHash);
   assert.equal(second.digest, (await master.client.digest()).digest);
+});
+
+test('a replica of before gets everything anew from a node that was restored from a backup without a history hash', async (t) => {
+  const cluster = await Cluster.create(t);
+  const first = await cluster.start('master');
+  const replica = await cluster.start('replica', '--replica-of', first.wsUrl);
+  await writeMany(first, 'k', 5);
+  await converged(first, replica);
+  await first.stop();
+  const file = cluster.data('backup.db');
+  json(await psyncd(['backup', file, '--data', cluster.data('master'), '--json']));
+  await withoutHash(file);
+  const outcome = await psyncd(['restore', file, cluster.data('restored')]);
+  assert.match(outcome.stdout, /no history hash, so all replicas and followers get everything anew/);
+  const restored = await cluster.restart('restored', first);
+  await converged(restored, replica);
+  const { lineage, counters } = await restored.client.replication();
+  assert.deepEqual([lineage, counters.syncFull, counters.syncPartialOk], [[], 1, 0]);
 });

@@ -75,6 +75,7 @@ class Stage {
       },
       backlog: { size: 0 },
       snapshotBytes: () => this.length,
+      hashAt: (at: number) => BigInt(at),
       freeze: async () => {
         this.frozen += 1;
         return {
@@ -94,7 +95,7 @@ class Stage {
     return {
       freeBytes: async () => this.free,
       clear: async () => undefined,
-      copy: ({ position, length }) => {
+      copy: ({ position, length }, hash) => {
         const { promise, resolve, reject } = Promise.withResolvers<SnapshotCopy | null>();
         const the: Copied = {
           position,
@@ -108,6 +109,7 @@ class Stage {
               position,
               length,
               sha256: `${position.offset}`.padStart(64, '0'),
+              hash,
               read: async (at, into) => into.fill(at % 256),
               remove: async () => {
                 the.removed = true;

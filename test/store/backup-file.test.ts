@@ -5,11 +5,11 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import Database, { type Database as Connection } from 'better-sqlite3';
+import Database from 'better-sqlite3';
 import { CheckError, type Finding } from '../../src/store/backup/backup-error.ts';
 import { checkBackup } from '../../src/store/backup/check-backup.ts';
-import { checkSeal, closeSeal, newSeal } from '../../src/store/backup/seal.ts';
-import { BACKED_UP, ENTRIES, makeBackup, makeKeyspace } from '../support/backups.ts';
+import { checkSeal, newSeal } from '../../src/store/backup/seal.ts';
+import { BACKED_UP, ENTRIES, forged, makeBackup, makeKeyspace } from '../support/backups.ts';
 import { temporaryFolder } from '../support/cluster.ts';
 import { seeded } from '../support/random.ts';
 
@@ -39,19 +39,6 @@ async function refused(path: string, finding: Finding, message: RegExp): Promise
   const error = await findingOf(path);
   assert.match(error.message, message);
   assert.equal(error.finding, finding, error.message);
-}
-
-/** Changes a backup with SQLite and gives it a seal that fits again, as a hostile author would. */
-async function forged(path: string, change: (db: Connection) => void): Promise<void> {
-  const db = new Database(path);
-  const seal = newSeal();
-  db.unsafeMode();
-  change(db);
-  db.prepare('UPDATE backup SET sha256 = ?').run(seal);
-  db.exec('VACUUM');
-  db.prepare('UPDATE backup SET bytes = ?').run(readFileSync(path).length);
-  db.close();
-  await closeSeal(path, seal);
 }
 
 test('a backup says what it is of, and is one file', async (t) => {

@@ -4,9 +4,10 @@ import { execFile } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import Database from 'better-sqlite3';
+import Database, { type Database as Connection } from 'better-sqlite3';
 import { offset, type Position } from '../../src/replication/position.ts';
 import type { Manifest } from '../../src/store/backup/manifest.ts';
+import { closeSeal, newSeal } from '../../src/store/backup/seal.ts';
 import { sealFile } from '../../src/store/backup/seal-file.ts';
 import { entryChecksum } from '../../src/store/keyspace/entry-checksum.ts';
 import { prepareKeyspace, writePosition } from '../../src/store/keyspace/keyspace-schema.ts';
@@ -98,4 +99,22 @@ export function failed({ code, stdout, stderr }: Outcome, expected: number, mess
 export function json({ code, stdout, stderr }: Outcome): Record<string, unknown> {
   assert.equal(code, 0, stderr);
   return JSON.parse(stdout) as Record<string, unknown>;
+}
+
+/** Changes a backup with SQLite and gives it a seal that fits again, as a hostile author would. */
+export async function forged(path: string, change: (db: Connection) => void): Promise<void> {
+  const db = new Database(path);
+  const seal = newSeal();
+  db.unsafeMode();
+  change(db);
+  db.prepare('UPDATE backup SET sha256 = ?').run(seal);
+  db.exec('VACUUM');
+  db.prepare('UPDATE backup SET bytes = ?').run(readFileSync(path).length);
+  db.close();
+  await closeSeal(path, seal);
+}
+
+/** Makes a backup of a node that does not know its history hash. */
+export function withoutHash(path: string): Promise<void> {
+  return forged(path, (db) => db.exec('UPDATE backup SET hash = NULL'));
 }

@@ -218,7 +218,12 @@ function isMalformed(path: string): boolean {
 }
 
 /** Headers that some answers have and others have not. */
-const SOMETIMES: ReadonlySet<string> = new Set(['Psync-Expires-At', 'RateLimit', 'RateLimit-Policy']);
+const SOMETIMES: ReadonlySet<string> = new Set([
+  'Psync-Expires-At',
+  'Psync-History-Hash',
+  'RateLimit',
+  'RateLimit-Policy',
+]);
 
 function checkHeader(name: string, schema: object, headers: Exchange['headers']): void {
   const value = headers[name.toLowerCase()];

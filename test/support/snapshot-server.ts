@@ -27,6 +27,8 @@ export interface SnapshotFaults {
   readonly status?: number;
   /** The run ID that the node tells; absent: that of the snapshot. */
   readonly runId?: string;
+  /** Last offset of the snapshot's history that the node still shares; absent: the node tells of no such ancestor. */
+  readonly validTo?: number;
   /** The token that it wants. */
   readonly token?: string;
 }
@@ -52,7 +54,7 @@ export async function snapshotServer(
       return problem(response, 401, 'UNAUTHORIZED');
     }
     if (faults.status !== undefined) return problem(response, faults.status, 'DISK_FULL');
-    if (path === '/v1/replication') return replication(response, faults.runId ?? BACKED_UP.runId);
+    if (path === '/v1/replication') return replication(response, faults);
     if (path === '/v1/snapshot') {
       asked += 1;
       if (asked <= (faults.busy ?? 0)) return problem(response, 503, 'LOADING');
@@ -82,11 +84,15 @@ function problem(response: ServerResponse, status: number, code: string): void {
   );
 }
 
-function replication(response: ServerResponse, runId: string): void {
+function replication(response: ServerResponse, { runId = BACKED_UP.runId, validTo }: SnapshotFaults): void {
   response.writeHead(200, { 'content-type': 'application/json' });
-  const lineage = [{ runId: 'f'.repeat(40), validTo: 5, reason: 'promoted', at: 1 }];
+  const ancestor = { runId: BACKED_UP.runId, validTo, reason: 'promoted', at: 2 };
+  const lineage = [
+    ...(validTo === undefined ? [] : [ancestor]),
+    { runId: 'f'.repeat(40), validTo: 5, reason: 'promoted', at: 1 },
+  ];
   const position = `${runId}:${BACKED_UP.offset}`;
-  response.end(JSON.stringify({ runId, position, historyHash: '0123456789abcdef', lineage }));
+  response.end(JSON.stringify({ runId, position, historyHash: null, lineage }));
 }
 
 function file(
@@ -98,6 +104,7 @@ function file(
   const digest = createHash('sha256').update(bytes).digest('base64');
   const start = ignoresRange ? 0 : Number(/^bytes=(\d+)-$/.exec(headers.range ?? '')?.[1] ?? 0);
   response.setHeader('etag', `"${BACKED_UP.runId}/${BACKED_UP.offset}"`);
+  response.setHeader('psync-history-hash', '0123456789abcdef');
   response.setHeader('repr-digest', `sha-256=:${digest}:`);
   response.setHeader('content-type', 'application/vnd.sqlite3');
   response.setHeader('content-length', bytes.length - start);

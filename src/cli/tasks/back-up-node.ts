@@ -2,9 +2,7 @@
 import type { ReplicationAnswer } from '../../client/rest.ts';
 import { messageOf } from '../../node/ports/failures.ts';
 import { type Ancestor, formatLineage, parseLineage } from '../../replication/history.ts';
-import { parseHash } from '../../replication/history-hash.ts';
-import { formatPosition, type Position } from '../../replication/position.ts';
-import { systemWorld } from '../../runtime/system-world.ts';
+import type { Position } from '../../replication/position.ts';
 import type { Manifest } from '../../store/backup/manifest.ts';
 import type { Report } from '../../store/backup/seal.ts';
 import { sealFile } from '../../store/backup/seal-file.ts';
@@ -26,17 +24,14 @@ export async function backUpNode(
   report: Report,
 ): Promise<Manifest> {
   const client = await clientOf(reach);
-  const position = await downloadSnapshot(reach.node, await shownBy(reach), into, report);
-  const commitTime = systemWorld.now();
+  const snapshot = await downloadSnapshot(reach.node, await shownBy(reach), into, report);
   const answer = await client.replication();
-  const lineage = fromAnswer(() => lineageOf(answer, position));
+  const lineage = fromAnswer(() => lineageOf(answer, snapshot.position));
   if (lineage === null) {
     throw new CommandError('the node has got another history during the download; make the backup once more');
   }
-  // The node tells the hash of its newest byte only.
-  const hash = answer.position === formatPosition(position) ? parseHash(answer.historyHash ?? '') : null;
   try {
-    return await sealFile(into, { version, position, lineage, commitTime, hash }, report);
+    return await sealFile(into, { version, lineage, ...snapshot }, report);
   } catch (error) {
     if (!isDamage(codeOf(error)) && codeOf(error) !== 'UNKNOWN') throw error;
     throw new CommandError(`the snapshot of ${reach.node} cannot become a backup: ${messageOf(error)}`);
@@ -49,5 +44,7 @@ function lineageOf({ runId, lineage }: ReplicationAnswer, position: Position): r
   if (parsed === null) throw new TypeError('the lineage is none');
   if (runId === position.runId) return parsed;
   const index = parsed.findIndex((each) => each.runId === position.runId);
-  return index === -1 ? null : parsed.slice(index + 1);
+  const ancestor = parsed[index];
+  // Beyond `validTo` the node has other bytes now: the snapshot is of a history that it has left.
+  return ancestor === undefined || position.offset > ancestor.validTo ? null : parsed.slice(index + 1);
 }

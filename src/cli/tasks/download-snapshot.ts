@@ -8,7 +8,9 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { ApiError, checkAnswer } from '../../client/api-error.ts';
 import { tokenOf } from '../../client/token.ts';
 import { messageOf } from '../../node/ports/failures.ts';
+import { parseHash } from '../../replication/history-hash.ts';
 import { type Position, parsePosition } from '../../replication/position.ts';
+import { systemWorld } from '../../runtime/system-world.ts';
 import type { Report } from '../../store/backup/seal.ts';
 import { CommandError } from '../command-error.ts';
 import type { Shown } from '../options/node.ts';
@@ -29,7 +31,18 @@ const STALL_MS = 60_000;
 /** Where a node has a snapshot. */
 interface Place {
   readonly position: Position;
+  /** When the node named it, in milliseconds since 1970. */
+  readonly commitTime: number;
   readonly url: string;
+}
+
+/** What has been downloaded. */
+export interface Downloaded {
+  readonly position: Position;
+  /** The history hash there; null: the node does not know it. */
+  readonly hash: bigint | null;
+  /** When the node named the snapshot as that of its present position, in milliseconds since 1970. */
+  readonly commitTime: number;
 }
 
 /** The node does not have the snapshot any more. */
@@ -38,7 +51,7 @@ class SnapshotLost extends Error {}
 /**
  * @param node `http://HOST:PORT`
  * @param into path of the file, where none is
- * @returns the position of the snapshot
+ * @returns what the snapshot is of
  * @throws CommandError, ApiError, or what `fetch` throws when the node cannot be reached
  */
 export async function downloadSnapshot(
@@ -46,14 +59,15 @@ export async function downloadSnapshot(
   shown: Shown,
   into: string,
   report: Report,
-): Promise<Position> {
+): Promise<Downloaded> {
   const file = await openFile(into, 'wx', 0o600);
   try {
     for (let begun = 1; ; begun += 1) {
       const place = await placeOf(node.replace(/\/+$/, ''), shown);
       try {
-        await new Download(place, file, shown, report).run();
-        return place.position;
+        const { position, commitTime } = place;
+        const hash = await new Download(place, file, shown, report).run();
+        return { position, hash, commitTime };
       } catch (error) {
         if (!(error instanceof SnapshotLost)) throw error;
         if (begun === MAX_BEGUN)
@@ -83,7 +97,7 @@ function parsePlace(node: string, location: string): Place {
   if (position === null || !/^(?:\?sha256=[0-9a-f]{64})?$/.test(query)) {
     throw new CommandError('the node does not say where its snapshot is; is it a psyncd?');
   }
-  return { position, url: `${node}/v1/snapshots/${runId}/${offset}${query}` };
+  return { position, commitTime: systemWorld.now(), url: `${node}/v1/snapshots/${runId}/${offset}${query}` };
 }
 
 async function ask(
@@ -130,6 +144,7 @@ class Download {
   #total: number | null = null;
   #etag = '';
   #digest = '';
+  #hash: bigint | null = null;
   #cuts = 0;
 
   constructor(place: Place, file: FileHandle, shown: Shown, report: Report) {
@@ -139,8 +154,11 @@ class Download {
     this.#report = report;
   }
 
-  /** @throws SnapshotLost when it has to be begun anew */
-  async run(): Promise<void> {
+  /**
+   * @returns the history hash at the position; null: the node does not know it
+   * @throws SnapshotLost when it has to be begun anew
+   */
+  async run(): Promise<bigint | null> {
     await this.#begin();
     for (let waits = 0; this.#total === null || this.#received < this.#total; ) {
       const stalled = new AbortController();
@@ -170,6 +188,7 @@ class Download {
     if (`sha-256=:${this.#sum.digest('base64')}:` !== this.#digest) {
       throw new SnapshotLost('what has come is not what the node says that it has sent: the SHA-256 differs');
     }
+    return this.#hash;
   }
 
   /** Forgets what has come. */
@@ -202,6 +221,7 @@ class Download {
     this.#total = Number(length);
     this.#digest = digest;
     this.#etag = headers.get('etag') ?? '';
+    this.#hash = parseHash(headers.get('psync-history-hash') ?? '');
   }
 
   async #take(part: Uint8Array): Promise<void> {

@@ -4,7 +4,7 @@ import { formatPosition } from '../../replication/position.ts';
 import { systemWorld } from '../../runtime/system-world.ts';
 import { version } from '../../runtime/version.ts';
 import { withoutDisk } from '../../store/backup/backup-error.ts';
-import { manifestJson } from '../../store/backup/manifest.ts';
+import { type Manifest, manifestJson } from '../../store/backup/manifest.ts';
 import { type Restored, restore } from '../../store/backup/restore.ts';
 import { CommandError } from '../command-error.ts';
 import { counted } from '../output/info.ts';
@@ -54,7 +54,7 @@ function linesOf(folder: string, { isDry }: Wanted, done: Restored): readonly st
     `${would}restored: ${backupLine(manifest)}: ${folder}`,
     isDry
       ? 'the node would get a new run ID; nothing was changed'
-      : `the node is at ${formatPosition(position)}; replicas and followers that are past ${manifest.position.offset} get everything anew`,
+      : `the node is at ${formatPosition(position)}; ${whoBeginsAnew(manifest)} get everything anew`,
   ];
   if (dropped !== null) lines.push(`${counted(dropped, 'entry', 'entries')} had expired and went`);
   if (aside !== null) lines.push(`the files of before ${isDry ? 'would be' : 'are'} in ${aside}`);
@@ -65,6 +65,11 @@ function linesOf(folder: string, { isDry }: Wanted, done: Restored): readonly st
   } else lines.push('a backup has neither tokens nor settings');
   if (needsTokens) lines.push('the node does not start without tokens, because the one of before had some');
   return lines;
+}
+
+function whoBeginsAnew({ position, hash }: Manifest): string {
+  if (hash === null) return 'the backup has no history hash, so all replicas and followers';
+  return `replicas and followers that are past ${position.offset}`;
 }
 
 function resultOf(folder: string, { isDry }: Wanted, done: Restored): Readonly<Record<string, unknown>> {

@@ -9,6 +9,8 @@ export interface SnapshotCopy {
   readonly length: number;
   /** SHA-256 of all its bytes, 64 hex characters. */
   readonly sha256: string;
+  /** The history hash at the position; null: unknown. */
+  readonly hash: bigint | null;
   /**
    * Reads bytes. They stay readable after `remove`.
    * @returns at least one byte and at most `into.length`, as a part of `into`
@@ -33,8 +35,11 @@ export interface Copying {
 export interface SnapshotFiles {
   /** @returns bytes that are free for the node on the disk of the copies @throws StorageError when the disk does not say */
   freeBytes(): Promise<number>;
-  /** Copies a frozen file; the caller releases the file when that is done. */
-  copy(file: FrozenFile): Copying;
+  /**
+   * Copies a frozen file; the caller releases the file when that is done.
+   * @param hash the history hash at its position; null: unknown
+   */
+  copy(file: FrozenFile, hash: bigint | null): Copying;
   /** Removes all copies, also those of earlier processes. */
   clear(): Promise<void>;
 }

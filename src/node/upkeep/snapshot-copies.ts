@@ -196,7 +196,8 @@ export class SnapshotCopies {
 
   async #copied(file: FrozenFile, work: Work): Promise<SnapshotCopy> {
     const { files, head, settings, world } = this.#parts;
-    const copying = files.copy(file);
+    // The present hash is of a later position when somebody has written since the file was frozen.
+    const copying = files.copy(file, head.hashAt(file.position.offset));
     work.copying = copying;
     let tooMuch: string | null = null;
     const hold = new Hold({

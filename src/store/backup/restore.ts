@@ -4,6 +4,7 @@
  * The node gets a new run ID; that of the backup becomes an ancestor, shared up to the backup's position, reason `restored`. So a
  * replica or follower that stands at or before that position continues as far as the node has the bytes, and every other gets a
  * full resync or a reset: nobody takes a byte that is written after the restore for the one that the old history had there.
+ * A backup without a history hash shares nothing: a replica could stand at its position with other bytes, and nobody would notice.
  *
  * Everything is checked before the folder is touched, and the copy is checked again.
  */
@@ -13,14 +14,14 @@ import { basename, dirname, join } from 'node:path';
 import Database, { type Database as Connection } from 'better-sqlite3';
 import { xxh64 } from '../../node/head/history/xxh64.ts';
 import type { Log } from '../../node/ports/world.ts';
-import { type History, renamed } from '../../replication/history.ts';
+import { type History, newHistory, renamed } from '../../replication/history.ts';
 import { chained } from '../../replication/history-hash.ts';
 import { formatPosition, offset, type Position, type RunId } from '../../replication/position.ts';
 import { Encoder } from '../../stream/encoder.ts';
 import { faultPoint } from '../fault-point.ts';
 import { GUARD_FILE, NODE_FILE, RESTORING_FOLDER, STATE_FILE, TOKENS_FILE } from '../folder-names.ts';
 import { damage } from '../keyspace/entry-checksum.ts';
-import { prepareKeyspace, readPosition } from '../keyspace/keyspace-schema.ts';
+import { prepareKeyspace, readPosition, writePosition } from '../keyspace/keyspace-schema.ts';
 import { APPLICATION_IDS } from '../migrate.ts';
 import { OpenFiles } from '../open-files.ts';
 import { DamageError, InUseError } from '../start-error.ts';
@@ -204,9 +205,10 @@ async function stage(
   // Made first: psyncd.db is never made beside a keyspace file.
   const state = StateFile.open(join(staging.path, STATE_FILE), SILENT, settings, open, () => undefined);
   try {
-    await copyEntries(source, staging.keyspace, position);
+    await copyEntries(source, staging.keyspace, position, hash === null ? runId : position.runId);
     const before: History = { runId: position.runId, lineage: manifest.lineage };
-    const history = renamed(before, { runId, validTo: position.offset, reason: 'restored', at: now });
+    const change = { runId, validTo: position.offset, reason: 'restored', at: now } as const;
+    const history = hash === null ? newHistory(runId) : renamed(before, change);
     state.switchKeyspace(staging.number, history, null, { offset: position.offset, hash });
     // The node then takes these files for its own, not for a copy.
     state.save({ copySettled: true });
@@ -219,8 +221,11 @@ async function stage(
   }
 }
 
-/** Copies the backup as a keyspace file, which it is without the manifest. */
-async function copyEntries(source: string, to: string, expected: Position): Promise<void> {
+/**
+ * Copies the backup as a keyspace file, which it is without the manifest.
+ * @param runId of the history whose entries the file then has; another one than expected if the node shares nothing with that
+ */
+async function copyEntries(source: string, to: string, expected: Position, runId: RunId): Promise<void> {
   faultPoint('restore-copy');
   await copyFile(source, to, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
   // The source may have changed since it was checked.
@@ -235,6 +240,7 @@ async function copyEntries(source: string, to: string, expected: Position): Prom
     prepareKeyspace(db, to, null);
     const found = formatPosition(readPosition(db));
     if (found !== formatPosition(expected)) throw damage(`${to} is at ${found}`);
+    if (runId !== expected.runId) writePosition(db, { runId, offset: expected.offset });
   });
   const file = await openFile(to, 'r+');
   try {

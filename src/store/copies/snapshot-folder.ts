@@ -33,7 +33,7 @@ export class SnapshotFolder implements SnapshotFiles {
     }
   }
 
-  copy(file: FrozenFile): Copying {
+  copy(file: FrozenFile, hash: bigint | null): Copying {
     const { runId, offset } = file.position;
     const path = join(this.#path, `${runId}-${offset}.db`);
     const part = `${path}.part`;
@@ -52,7 +52,7 @@ export class SnapshotFolder implements SnapshotFiles {
           await rm(part, { force: true });
           return null;
         }
-        return await finished(part, path, { position: file.position, length: file.length, sha256 });
+        return await finished(part, path, { position: file.position, length: file.length, sha256, hash });
       } catch (error) {
         await rm(part, { force: true }).catch(() => undefined);
         throw storageFailure(error);
@@ -77,7 +77,7 @@ export class SnapshotFolder implements SnapshotFiles {
 async function finished(
   part: string,
   path: string,
-  { position, length, sha256 }: { position: Position; length: number; sha256: string },
+  told: { position: Position; length: number; sha256: string; hash: bigint | null },
 ): Promise<SnapshotCopy> {
   faultPoint('copy-rename');
   await rename(part, path);
@@ -89,9 +89,7 @@ async function finished(
     throw error;
   }
   return {
-    position,
-    length,
-    sha256,
+    ...told,
     read: async (at, into) => {
       try {
         faultPoint('copy-read');

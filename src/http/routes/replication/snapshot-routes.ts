@@ -5,6 +5,7 @@ import type { Access } from '../../../access/access.ts';
 import type { Node } from '../../../node/node.ts';
 import type { SnapshotCopy } from '../../../node/ports/snapshot-files.ts';
 import { Problem } from '../../../node/problem.ts';
+import { formatHash } from '../../../replication/history-hash.ts';
 import { formatPosition, type Position } from '../../../replication/position.ts';
 import type { Admission } from '../../../web/origins.ts';
 import { sendProblem } from '../../problem.ts';
@@ -150,7 +151,9 @@ function fileRoute(app: FastifyInstance, parts: SnapshotRouteParts): void {
   });
 }
 
-function describe(reply: FastifyReply, { position, sha256 }: SnapshotCopy, etag: string): FastifyReply {
+/** Whoever may download a snapshot has the right `replicate`, and so may know the history hash. */
+function describe(reply: FastifyReply, { position, sha256, hash }: SnapshotCopy, etag: string): FastifyReply {
+  if (hash !== null) reply.header('psync-history-hash', formatHash(hash));
   return reply
     .header('etag', etag)
     .header('accept-ranges', 'bytes')

@@ -5,6 +5,7 @@ import { problemBody } from '../../../web/problem-body.ts';
 export const EXAMPLE_RUN_ID = '8f3b0c6d1e2a4b5c6d7e8f9a0b1c2d3e4f5a6b7c';
 /** SHA-256 of no bytes. */
 export const EXAMPLE_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
+export const EXAMPLE_HISTORY_HASH = '5bd1e995a2c4f037';
 export const EXAMPLE_POSITION = `${EXAMPLE_RUN_ID}:1048576`;
 
 const HISTORY = {
@@ -12,7 +13,7 @@ const HISTORY = {
   runId: EXAMPLE_RUN_ID,
   offset: 1_048_576,
   position: EXAMPLE_POSITION,
-  historyHash: '5bd1e995a2c4f037',
+  historyHash: EXAMPLE_HISTORY_HASH,
   lineage: [
     {
       runId: '1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f7a8b9c0d',

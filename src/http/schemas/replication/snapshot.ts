@@ -1,7 +1,7 @@
 /** Schemas of `/v1/snapshot` and `/v1/snapshots`. */
-import { EXAMPLE_RUN_ID, EXAMPLE_SHA256 } from '../common/examples.ts';
+import { EXAMPLE_HISTORY_HASH, EXAMPLE_RUN_ID, EXAMPLE_SHA256 } from '../common/examples.ts';
 import { HEADERS } from '../common/headers.ts';
-import { RUN_ID } from '../common/members.ts';
+import { historyHash, RUN_ID } from '../common/members.ts';
 import { SHA256_PATTERN } from '../common/patterns.ts';
 import { waitParameters, waitQuery } from '../common/queries.ts';
 
@@ -63,6 +63,12 @@ export const snapshotHeaders = {
 const FILE_HEADERS = {
   ...HEADERS,
   'Psync-Position': { ...HEADERS['Psync-Position'], description: 'Position of the snapshot.' },
+  'Psync-History-Hash': {
+    description: 'The history hash at the position of the snapshot; absent if the node does not know it.',
+    type: historyHash.type,
+    pattern: historyHash.pattern,
+    examples: [EXAMPLE_HISTORY_HASH],
+  },
   ETag: {
     description: 'Run ID and offset of the position.',
     type: 'string',
