@@ -204,6 +204,21 @@ test('the end of one snapshot is not sent to who has the beginning of another on
   assert.equal(sent, 200);
   const begun = await connection.send('GET', '/v1/snapshot', undefined, { range: 'bytes=0-99' });
   assert.equal(begun.status, 307);
+  // The ETag does not tell two files of one position apart, such as those of two nodes. Only a URL with the SHA-256 does.
+  const now = parts(await placeOf(t, node));
+  const etag = `"${now.runId}/${now.offset}"`;
+  for (const condition of [
+    { range, 'if-range': etag },
+    { 'if-none-match': etag },
+    { range: 'bytes=0-', 'if-range': etag },
+  ]) {
+    const redirect = await connection.send('GET', '/v1/snapshot', undefined, condition);
+    assert.equal(redirect.headers.location, now.path);
+    const { status: whole, body } = await connection.send('GET', now.path, undefined, condition);
+    assert.deepEqual([whole, sha256Of(body)], [200, now.sha256], JSON.stringify(condition));
+  }
+  const matched = await connection.send('GET', now.path, undefined, { range, 'if-match': etag });
+  isProblem(matched, 412, 'PRECONDITION_FAILED', /sha256/);
 });
 
 test('two who ask at the same time share one snapshot; who names a position that it lacks gets a later one', async (t) => {

@@ -27,12 +27,13 @@ export function isKnown(headers: IncomingHttpHeaders, version: number): boolean 
 
 /**
  * Whether a header names this ETag, `"…"`; a header that is not there names every one.
+ * @param etag null: only `*` and a header that is not there name it
  * @throws Problem BAD_REQUEST for a malformed header
  */
 export function namesEtag(
   headers: IncomingHttpHeaders,
   name: 'if-match' | 'if-none-match',
-  etag: string,
+  etag: string | null,
 ): boolean {
   const header = headers[name];
   if (header === undefined) return true;

@@ -65,7 +65,7 @@ function newestRoute(app: FastifyInstance, { node, settings }: SnapshotRoutePart
       standing.mustGoOn();
       return reply
         .code(307)
-        .header('location', placeOf(copy, settings.publicUrl))
+        .header('location', placeOf(copy, settings.publicUrl, isConditional(request)))
         .header('cache-control', 'no-store')
         .header('psync-position', formatPosition(copy.position))
         .send();
@@ -86,14 +86,23 @@ function refuseBlindResume({ headers }: FastifyRequest): void {
   );
 }
 
+/** Whether the client names the snapshot that it has by an ETag, which does not say of which node it is. */
+function isConditional({ headers }: FastifyRequest): boolean {
+  return (['if-range', 'if-match', 'if-none-match'] as const).some((name) => headers[name] !== undefined);
+}
+
 /**
  * The hash tells the bytes from those of another copy of the same position, on another node or after a restart: their pages may be
- * in another order.
+ * in another order. A client follows the redirect with its conditions, so a conditional request gets the URL at which no ETag counts.
  * @param publicUrl if it has a path, the node does not see that: then the URL is relative to `/v1/snapshot`
  */
-function placeOf({ position: { runId, offset }, sha256 }: SnapshotCopy, publicUrl: string | null): string {
+function placeOf(
+  { position: { runId, offset }, sha256 }: SnapshotCopy,
+  publicUrl: string | null,
+  conditional: boolean,
+): string {
   const hasPath = publicUrl !== null && new URL(publicUrl).pathname !== '/';
-  return `${hasPath ? '' : '/v1/'}snapshots/${runId}/${offset}?sha256=${sha256}`;
+  return `${hasPath ? '' : '/v1/'}snapshots/${runId}/${offset}${conditional ? '' : `?sha256=${sha256}`}`;
 }
 
 function fileRoute(app: FastifyInstance, parts: SnapshotRouteParts): void {
@@ -122,14 +131,17 @@ function fileRoute(app: FastifyInstance, parts: SnapshotRouteParts): void {
       const copy = node.snapshot(position, sha256);
       const etag = `"${position.runId}/${position.offset}"`;
       const { headers } = request;
-      if (!namesEtag(headers, 'if-match', etag)) {
-        throw new Problem('PRECONDITION_FAILED', `the snapshot has the ETag ${etag}`);
+      // Two files of one position have one ETag. So it counts only at a URL that says which of them the client means.
+      const countedEtag = sha256 === null ? null : etag;
+      if (!namesEtag(headers, 'if-match', countedEtag)) {
+        const hint = sha256 === null ? ', which counts only with ?sha256=' : '';
+        throw new Problem('PRECONDITION_FAILED', `the snapshot has the ETag ${etag}${hint}`);
       }
-      if (headers['if-none-match'] !== undefined && namesEtag(headers, 'if-none-match', etag)) {
+      if (headers['if-none-match'] !== undefined && namesEtag(headers, 'if-none-match', countedEtag)) {
         return describe(reply, copy, etag).code(304).send();
       }
       const isHead = request.method === 'HEAD';
-      const range = isHead ? 'whole' : rangeOf(headers, copy.length, etag);
+      const range = isHead ? 'whole' : rangeOf(headers, copy.length, countedEtag);
       if (range === 'unsatisfiable') return sendUnsatisfied(reply, copy);
       const { start, end } = range === 'whole' ? { start: 0, end: copy.length - 1 } : range;
       // It may be refused, so the headers come later. With a stream Fastify leaves the length as it is.

@@ -53,10 +53,17 @@ export const snapshotHeaders = {
     },
     'If-Range': {
       type: 'string',
-      description: 'The `Range` counts if the snapshot has this ETag; otherwise the answer is everything.',
+      description:
+        'The `Range` counts if the snapshot has this ETag and the URL has its `sha256`; otherwise the answer is everything.',
     },
-    'If-Match': { type: 'string', description: 'Only if the snapshot has one of these ETags.' },
-    'If-None-Match': { type: 'string', description: 'Answer 304 if the snapshot has one of these ETags.' },
+    'If-Match': {
+      type: 'string',
+      description: 'Only if the snapshot has one of these ETags and the URL has its `sha256`.',
+    },
+    'If-None-Match': {
+      type: 'string',
+      description: 'Answer 304 if the snapshot has one of these ETags and the URL has its `sha256`.',
+    },
   },
 } as const;
 
@@ -70,7 +77,9 @@ const FILE_HEADERS = {
     examples: [EXAMPLE_HISTORY_HASH],
   },
   ETag: {
-    description: 'Run ID and offset of the position.',
+    description:
+      'Run ID and offset of the position. Two nodes may have different files of one position, so the ETag counts only in a request ' +
+      'whose URL has the `sha256`.',
     type: 'string',
     examples: [`"${EXAMPLE_RUN_ID}/1048576"`],
     required: true,
@@ -123,7 +132,9 @@ export const snapshotPlace = {
     ...HEADERS,
     'Psync-Position': { ...HEADERS['Psync-Position'], description: 'Position of the snapshot.' },
     Location: {
-      description: 'URL of the snapshot, relative to this one. A download that broke off continues there.',
+      description:
+        'URL of the snapshot, relative to this one. A download that broke off continues there. For a request with `If-Range`, ' +
+        '`If-Match` or `If-None-Match` it has no `sha256`, because the client may have another file of the same position.',
       type: 'string',
       format: 'uri-reference',
       examples: [`/v1/snapshots/${EXAMPLE_RUN_ID}/1048576?sha256=${EXAMPLE_SHA256}`],
