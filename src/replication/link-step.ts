@@ -41,7 +41,7 @@ export type LineKind =
 /** Bytes of the longest line. No line of the handshake comes near this, even with a full lineage. */
 export const MAX_LINE_BYTES = 8_192;
 /** Largest offset of a snapshot: the stream after it must still be countable, and 4 PiB are left. */
-const MAX_SNAPSHOT_OFFSET = 2 ** 52;
+export const MAX_SNAPSHOT_OFFSET = 2 ** 52;
 
 const CAPABILITIES = [
   'psync2',

@@ -6,9 +6,11 @@ import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import Database from 'better-sqlite3';
+import { offset } from '../../src/replication/position.ts';
 import { CheckError, type Finding } from '../../src/store/backup/backup-error.ts';
 import { checkBackup } from '../../src/store/backup/check-backup.ts';
 import { checkSeal, newSeal } from '../../src/store/backup/seal.ts';
+import { writePosition } from '../../src/store/keyspace/keyspace-schema.ts';
 import { BACKED_UP, ENTRIES, forged, makeBackup, makeKeyspace } from '../support/backups.ts';
 import { temporaryFolder } from '../support/cluster.ts';
 import { seeded } from '../support/random.ts';
@@ -137,6 +139,9 @@ test('a seal that fits does not save a backup whose contents are not what psyncd
     ["UPDATE backup SET digest = '00000000000000000000000000000000'", /digest/],
     ["UPDATE backup SET digest = 'x'", /manifest/],
     ["UPDATE backup SET lineage = 'x'", /manifest/],
+    [`UPDATE backup SET lineage = run_id || ':5:promoted:1'`, /manifest/],
+    [`UPDATE backup SET lineage = '${'b'.repeat(40)}:5:promoted:8640000000000001'`, /manifest/],
+    ['UPDATE backup SET commit_time = 8640000000000001', /manifest/],
     ['DELETE FROM large_values WHERE id = 1', /key\/0000/],
   ] as const) {
     const path = await backup(t);
@@ -162,5 +167,34 @@ test('a file beside a backup that SQLite would take for a part of it is not igno
   for (const suffix of ['-wal', '-journal']) {
     writeFileSync(path + suffix, 'x');
     await refused(path, 'unknown', /in use by a program/);
+  }
+});
+
+test('a backup at an offset that no history reaches is damaged', async (t) => {
+  const path = await backup(t);
+  const beyond = { runId: BACKED_UP.runId, offset: offset(2 ** 52 + 1) };
+  await forged(path, (db) => {
+    db.prepare('UPDATE backup SET "offset" = ?').run(beyond.offset);
+    writePosition(db, beyond);
+  });
+  await refused(path, 'damaged', /manifest/);
+});
+
+test('nothing is read from a backup whose manifest is computed', async (t) => {
+  const endless = 'WITH RECURSIVE c (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c)';
+  for (const [change, table] of [
+    [
+      `ALTER TABLE backup RENAME TO kept;
+       CREATE VIEW BACKUP AS ${endless} SELECT count(*) AS format, '1' AS version FROM c`,
+      'kept',
+    ],
+    [
+      'ALTER TABLE backup RENAME COLUMN format TO kept; ALTER TABLE backup ADD COLUMN format INTEGER AS (1)',
+      'backup',
+    ],
+  ] as const) {
+    const path = await backup(t);
+    await forged(path, (db) => db.exec(change), table);
+    await refused(path, 'damaged', /its manifest cannot be read/);
   }
 });

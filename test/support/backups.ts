@@ -101,15 +101,22 @@ export function json({ code, stdout, stderr }: Outcome): Record<string, unknown>
   return JSON.parse(stdout) as Record<string, unknown>;
 }
 
-/** Changes a backup with SQLite and gives it a seal that fits again, as a hostile author would. */
-export async function forged(path: string, change: (db: Connection) => void): Promise<void> {
+/**
+ * Changes a backup with SQLite and gives it a seal that fits again, as a hostile author would.
+ * @param table that has the manifest after the change
+ */
+export async function forged(
+  path: string,
+  change: (db: Connection) => void,
+  table = 'backup',
+): Promise<void> {
   const db = new Database(path);
   const seal = newSeal();
   db.unsafeMode();
   change(db);
-  db.prepare('UPDATE backup SET sha256 = ?').run(seal);
+  db.prepare(`UPDATE ${table} SET sha256 = ?`).run(seal);
   db.exec('VACUUM');
-  db.prepare('UPDATE backup SET bytes = ?').run(readFileSync(path).length);
+  db.prepare(`UPDATE ${table} SET bytes = ?`).run(readFileSync(path).length);
   db.close();
   await closeSeal(path, seal);
 }

@@ -2,12 +2,15 @@
 import type { Database } from 'better-sqlite3';
 import { type Ancestor, formatLineage, parseLineage } from '../../replication/history.ts';
 import { formatHash, parseHash } from '../../replication/history-hash.ts';
+import { MAX_SNAPSHOT_OFFSET } from '../../replication/link-step.ts';
 import { type Position, parsePosition } from '../../replication/position.ts';
 import { damage } from '../keyspace/entry-checksum.ts';
 import { sumInSeal } from './seal.ts';
 
 /** The format that this psyncd writes, and the highest one that it reads. */
 export const BACKUP_FORMAT = 1;
+/** Latest time that a Date can show, in milliseconds since 1970. */
+const MAX_TIME = 8.64e15;
 /** Longest version of a psyncd that is shown, in characters. */
 const MAX_VERSION = 64;
 
@@ -77,12 +80,24 @@ export function putManifest(db: Database, seal: string, manifest: Omit<Manifest,
  */
 export function readFormat(db: Database): { readonly format: number; readonly version: string } | null {
   try {
+    if (!isPlainTable(db)) return null;
     const [format, version] = db.prepare('SELECT format, version FROM backup').raw().get() as unknown[];
     if (!Number.isSafeInteger(format) || typeof version !== 'string') return null;
     return { format: format as number, version: version.slice(0, MAX_VERSION) };
   } catch {
     return null;
   }
+}
+
+/**
+ * Whether reading the table `backup` computes nothing: it is no view, no virtual table, and has no generated columns. A hostile view
+ * may never end. SQLite is asked what it has made of the schema, because the names in `sqlite_schema` may be others.
+ */
+function isPlainTable(db: Database): boolean {
+  const found = db.pragma('main.table_list(backup)') as readonly { type: string }[];
+  if (found.length !== 1 || found[0]?.type !== 'table') return false;
+  const columns = db.pragma('main.table_xinfo(backup)') as readonly { hidden: number }[];
+  return columns.every(({ hidden }) => hidden === 0);
 }
 
 /** @throws Error with SQLite's code for damage if the table does not hold a manifest */
@@ -95,7 +110,10 @@ export function readManifest(db: Database): Manifest {
   const sha256 = sumInSeal(row.sha256);
   const isWrong =
     position === null ||
+    position.offset > MAX_SNAPSHOT_OFFSET ||
     lineage === null ||
+    lineage.some(({ runId, at }) => runId === position.runId || at > MAX_TIME) ||
+    row.commit_time > MAX_TIME ||
     sha256 === null ||
     (hash === null && row.hash !== null) ||
     ![row.commit_time, row.keys, row.bytes].every((each) => Number.isSafeInteger(each) && each >= 0) ||

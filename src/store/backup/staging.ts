@@ -10,6 +10,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { link, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { messageOf } from '../../node/ports/failures.ts';
 import { faultPoint } from '../fault-point.ts';
 import {
   GUARD_FILE,
@@ -75,7 +76,11 @@ export class Staging {
     await syncFolder(folder);
     faultPoint('restore-switch');
     await rename(join(path, STATE_FILE), join(folder, STATE_FILE));
-    await syncFolder(folder);
+    await syncFolder(folder).catch((error: unknown) => {
+      throw new BackupError(
+        `${folder} has what the backup holds, but the disk did not confirm it: ${messageOf(error)}; check it with psyncd verify`,
+      );
+    });
     // The restore is done. The next start removes what stays now, but for a list of tokens, which the node then uses.
     await this.#tidy(replaced).catch(() => undefined);
   }
