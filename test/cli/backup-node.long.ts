@@ -80,6 +80,7 @@ test('a snapshot that cannot be had whole leaves no file, and says why', async (
   await fails(t, { flips: true }, /has failed 3 times: .* the SHA-256 differs/);
   await fails(t, { lostAt: [1, 2, 3] }, /has failed 3 times: the node no longer has the snapshot/);
   await fails(t, { cutAfter: 30_000, ignoresRange: true, lostAt: [4, 5, 6] }, /no longer has the snapshot/);
+  await fails(t, { cutAfter: 30_000, ignoresRange: true }, /was cut 4 times, .* in place of the rest/);
   await fails(t, { status: 507 }, /DISK_FULL of the test/);
   await fails(t, { status: 404 }, /of the test/);
   await fails(t, { location: '/v1/keys/x' }, /does not say where its snapshot is/);

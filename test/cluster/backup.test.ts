@@ -1,9 +1,17 @@
 /** `psyncd backup`, `verify` and `restore` with real nodes. */
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { json, psyncd, withoutHash } from '../support/backups.ts';
+import { failed, json, psyncd, withoutHash } from '../support/backups.ts';
 import { Cluster, converged, textOf, writeMany } from '../support/cluster.ts';
 import { TestFollower } from '../support/follower.ts';
 
@@ -156,4 +164,28 @@ test('a replica of before gets everything anew from a node that was restored fro
   await converged(restored, replica);
   const { lineage, counters } = await restored.client.replication();
   assert.deepEqual([lineage, counters.syncFull, counters.syncPartialOk], [[], 1, 0]);
+});
+
+test('nothing is backed up or restored into a folder of a node, and a node removes only its own files from there', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const inside = join(cluster.data('node'), 'snapshots');
+  const mine = join(inside, 'mine.db');
+  mkdirSync(inside, { recursive: true });
+  writeFileSync(mine, 'mine');
+  const link = cluster.data('link');
+  symlinkSync(inside, link);
+  const file = cluster.data('backup.db');
+  json(await psyncd(['backup', file, '--node', node.url, '--json']));
+  assert.equal(readdirSync(inside).length, 2);
+  for (const target of [inside, join(inside, 'sunday.db'), link, join(link, 'sunday.db')]) {
+    failed(await psyncd(['backup', target, '--node', node.url]), 1, /the data folder of a node/);
+  }
+  for (const folder of [join(cluster.data('node'), 'new'), join(inside, 'new'), link, join(link, 'new')]) {
+    failed(await psyncd(['restore', file, folder]), 1, /the data folder of a node/);
+  }
+  await node.stop();
+  assert.deepEqual(readdirSync(inside), ['mine.db']);
+  await cluster.start('node');
+  assert.deepEqual(readdirSync(inside), ['mine.db']);
 });

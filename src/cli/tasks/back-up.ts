@@ -1,11 +1,13 @@
 /** `psyncd backup`: one file with all entries of a node, or of the data folder of a node that does not run. */
-import { existsSync, realpathSync, rmSync, statSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { realpathSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { formatPosition } from '../../replication/position.ts';
 import { withoutDisk } from '../../store/backup/backup-error.ts';
 import type { Manifest } from '../../store/backup/manifest.ts';
+import { nodeFolderOf } from '../../store/backup/node-folder.ts';
 import { isThere, place } from '../../store/backup/place.ts';
-import { NODE_FILE, STATE_FILE } from '../../store/folder-names.ts';
+import { NODE_FILE } from '../../store/folder-names.ts';
 import { CommandError } from '../command-error.ts';
 import type { Reach } from '../options/node.ts';
 import { counted, sized } from '../output/info.ts';
@@ -59,7 +61,8 @@ export async function backUp(
   make: Make,
 ): Promise<{ readonly file: string; readonly manifest: Manifest }> {
   const { folder, name } = targetOf(target, isForced);
-  const partial = join(folder, `${name ?? 'psyncd-backup'}.partial-${process.pid}`);
+  // Processes in two containers may have one ID; a random name is nobody else's to write or to remove.
+  const partial = join(folder, `${name ?? 'psyncd-backup'}.partial-${randomBytes(8).toString('hex')}`);
   const remove = (): void => {
     for (const suffix of ['', '.folder']) rmSync(partial + suffix, { recursive: true, force: true });
   };
@@ -107,8 +110,10 @@ function targetOf(target: string, isForced: boolean): Target {
 
 /** A node removes files from its folder, and refuses a folder with others. @throws CommandError */
 function outsideOfNode(folder: string): string {
-  if (!existsSync(join(folder, STATE_FILE))) return folder;
-  throw new CommandError(`${folder} is the data folder of a node; choose another for the backup`);
+  const node = nodeFolderOf(folder);
+  if (node === null) return folder;
+  const is = node === realpathSync(folder) ? 'is' : `is in ${node},`;
+  throw new CommandError(`${folder} ${is} the data folder of a node; choose another for the backup`);
 }
 
 function statOf(path: string): ReturnType<typeof statSync> {

@@ -20,6 +20,8 @@ const SNAPSHOT_TYPE = 'application/vnd.sqlite3';
 const MAX_CUTS = 8;
 /** Snapshots that are begun, when the node drops one during the download, or sends other bytes than it states. */
 const MAX_BEGUN = 3;
+/** Whole snapshots that a server sends in place of the rest of one, for one download. */
+const MAX_RESTARTS = 3;
 /** Answers "not now" in a row. */
 const MAX_WAITS = 120;
 /** Longest pause between two requests, and the pause after the first cut, in milliseconds. */
@@ -146,6 +148,7 @@ class Download {
   #digest = '';
   #hash: bigint | null = null;
   #cuts = 0;
+  #restarts = 0;
 
   constructor(place: Place, file: FileHandle, shown: Shown, report: Report) {
     this.#place = place;
@@ -208,7 +211,15 @@ class Download {
   async #accept(response: Response): Promise<void> {
     await checkAnswer(response, SNAPSHOT_TYPE);
     const { headers } = response;
-    if (response.status === 200 && this.#received > 0) await this.#begin();
+    if (response.status === 200 && this.#received > 0) {
+      this.#restarts += 1;
+      if (this.#restarts > MAX_RESTARTS) {
+        throw new CommandError(
+          `the connection was cut ${this.#restarts} times, and each time the whole snapshot came in place of the rest; is there a proxy that removes Range?`,
+        );
+      }
+      await this.#begin();
+    }
     const [, start, total] = /^bytes (\d+)-\d+\/(\d+)$/.exec(headers.get('content-range') ?? '') ?? [];
     const length = response.status === 200 ? headers.get('content-length') : total;
     const isRest =

@@ -8,7 +8,7 @@
  *
  * Everything is checked before the folder is touched, and the copy is checked again.
  */
-import { statSync } from 'node:fs';
+import { realpathSync, statSync } from 'node:fs';
 import { constants, copyFile, mkdir, open as openFile, readdir, rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import Database, { type Database as Connection } from 'better-sqlite3';
@@ -31,6 +31,7 @@ import { withUntrusted } from '../untrusted-file.ts';
 import { BackupError } from './backup-error.ts';
 import { checkBackup } from './check-backup.ts';
 import type { Manifest } from './manifest.ts';
+import { nodeFolderOf } from './node-folder.ts';
 import { checkSeal, type Report } from './seal.ts';
 import { clearStaging, isSameFile, linkFailure, presentFiles, Staging } from './staging.ts';
 
@@ -112,8 +113,15 @@ export async function restore(source: string, folder: string, options: RestoreOp
  */
 async function refuseFolder(folder: string, source: string, isForced: boolean): Promise<boolean> {
   const found = statSync(folder, { throwIfNoEntry: false });
+  // By its real path: the parent of the folder to which a link leads counts.
+  const parent = dirname(found === undefined ? folder : realpathSync(folder));
+  const isParent = statSync(parent, { throwIfNoEntry: false })?.isDirectory() === true;
+  const node = isParent ? nodeFolderOf(parent) : null;
+  if (node !== null) {
+    throw new BackupError(`${folder} is in ${node}, the data folder of a node; choose another folder`);
+  }
   if (found === undefined) {
-    if (statSync(dirname(folder), { throwIfNoEntry: false })?.isDirectory() === true) return false;
+    if (isParent) return false;
     throw new BackupError(`cannot make ${folder}: there is no folder ${dirname(folder)}`);
   }
   if (!found.isDirectory()) throw new BackupError(`${folder} is not a folder`);

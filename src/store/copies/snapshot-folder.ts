@@ -1,9 +1,9 @@
 /**
  * The folder `snapshots` in the data folder: copies of frozen keyspace files, for downloads. A copy has a temporary name until it
- * is complete. The process that made a copy removes it: a start and an orderly stop remove the whole folder, so copies need not
- * outlast a power cut.
+ * is complete. The process that made a copy removes it: a start and an orderly stop remove all of them, so copies need not
+ * outlast a power cut. Files with other names are not the node's, and stay.
  */
-import { type FileHandle, mkdir, open, rename, rm, statfs } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rename, rm, rmdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { StorageError } from '../../node/ports/failures.ts';
 import type { FrozenFile } from '../../node/ports/keyspace.ts';
@@ -11,7 +11,12 @@ import type { Copying, SnapshotCopy, SnapshotFiles } from '../../node/ports/snap
 import type { Position } from '../../replication/position.ts';
 import { faultPoint, waitingFaultPoint } from '../fault-point.ts';
 import { SNAPSHOTS_FOLDER } from '../folder-names.ts';
-import { storageFailure } from '../storage-failure.ts';
+import { codeOf, storageFailure } from '../storage-failure.ts';
+
+/** A copy, or a part of one that is not complete. */
+const COPY_FILE = /^[0-9a-f]{40}-\d{1,16}\.db(?:\.part)?$/;
+/** Codes when there is no such folder, or when it holds what is not the node's. */
+const NOT_OURS = new Set(['ENOENT', 'ENOTDIR', 'ENOTEMPTY', 'EEXIST']);
 
 export class SnapshotFolder implements SnapshotFiles {
   readonly #parent: string;
@@ -68,8 +73,15 @@ export class SnapshotFolder implements SnapshotFiles {
     };
   }
 
-  clear(): Promise<void> {
-    return rm(this.#path, { recursive: true, force: true });
+  async clear(): Promise<void> {
+    try {
+      for (const name of await readdir(this.#path)) {
+        if (COPY_FILE.test(name)) await rm(join(this.#path, name), { force: true });
+      }
+      await rmdir(this.#path);
+    } catch (error) {
+      if (!NOT_OURS.has(codeOf(error))) throw error;
+    }
   }
 }
 
