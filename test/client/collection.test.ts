@@ -249,6 +249,24 @@ test('entries that have expired are in no snapshot, also before the mirror tells
   assert.equal(shown(), 'ever');
 });
 
+test('an entry that a wrong clock has let expire is there again when the clock is set right', async (t) => {
+  t.mock.timers.enable({ apis: ['Date'], now: 1_000 });
+  const history = new FeedModel();
+  history.set('session', '1', 5_000);
+  history.set('ever', '2');
+  const mirror = open(t, { url: (await honest(t, history)).url });
+  await mirror.ready;
+  const all = collection(mirror);
+  for (const [now, shown] of [
+    [1_000, 'ever,session'],
+    [9_000, 'ever'],
+    [1_000, 'ever,session'],
+  ] as const) {
+    t.mock.timers.setTime(now);
+    assert.equal([...all.keys()].join(), shown);
+  }
+});
+
 test('whatever changes, a collection shows what its mirror holds, in order', async (t) => {
   const { seed, random } = seeded();
   t.diagnostic(`PSYNCD_SEED=${seed}`);

@@ -81,6 +81,8 @@ export class Collection<T = Value, Source extends Entry = Entry> {
   #revision = 0;
   /** The entries at the last reading, in order; null: they have to be looked at anew. */
   #entries: readonly TypedEntry<T, Source>[] | null = null;
+  /** Time of that reading, in milliseconds since 1970: what had expired then may be there again if the clock is set back. */
+  #from = 0;
   /** Time until which none of them expires, in milliseconds since 1970. */
   #until = Number.POSITIVE_INFINITY;
   /** Keys that have changed since. */
@@ -269,6 +271,7 @@ export class Collection<T = Value, Source extends Entry = Entry> {
   #sorted(): readonly TypedEntry<T, Source>[] {
     this.#look();
     const now = Date.now();
+    if (now < this.#from) this.#forget();
     if (this.#entries === null) {
       this.#keep(this.#allSorted());
     } else if (this.#changed.size > 0) {
@@ -300,6 +303,7 @@ export class Collection<T = Value, Source extends Entry = Entry> {
 
   #keep(entries: readonly TypedEntry<T, Source>[]): void {
     this.#entries = entries;
+    this.#from = Date.now();
     this.#until = Number.POSITIVE_INFINITY;
     for (const { expiresAt } of entries) {
       if (expiresAt !== null && expiresAt < this.#until) this.#until = expiresAt;
