@@ -368,6 +368,23 @@ test('an attempt that gets no answer in time is made again', async (t) => {
   assert.equal(writes.get('a'), '1');
 });
 
+test('an attempt may take any time above 0 that a timer accepts', async (t) => {
+  const history = abc();
+  const mirror = open(t, { url: (await honest(t, history)).url });
+  await mirror.ready;
+  for (const answerMs of [1000.5, 2 ** 30, 2 ** 31 - 1]) {
+    const writer = new ScriptedWriter();
+    const writes = optimistic(mirror, writer, { answerMs });
+    const unanswered: unknown[] = [];
+    writes.on('unanswered', ({ error }) => unanswered.push(error));
+    void writes.set('a', '1');
+    await writer.call(0);
+    await settled();
+    assert.deepEqual(unanswered, []);
+    writes[Symbol.dispose]();
+  }
+});
+
 test('a page sees stable objects, and collections of them have types and order', async (t) => {
   const { history, feed, mirror, writer, writes } = await stage(t);
   const all = collection(writes, { decode: String });

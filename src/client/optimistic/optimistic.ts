@@ -45,6 +45,8 @@ import { WriteQueue } from './write-queue.ts';
 const MAX_SENT = 6;
 /** Time that one attempt to send a write may take, in milliseconds. */
 const ANSWER_MS = 30_000;
+/** Longest such time: a timer accepts its double. */
+const MAX_ANSWER_MS = 1e9;
 
 const UNSENDABLE = 'half of a surrogate pair cannot be sent';
 /**
@@ -83,7 +85,10 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
 
   constructor(mirror: Mirror, writer: Writer, options: OptimisticOptions) {
     this.#mirror = mirror;
-    const answerMs = checkedLimit('answerMs', options.answerMs, ANSWER_MS);
+    const answerMs = Math.min(
+      Math.ceil(checkedLimit('answerMs', options.answerMs, ANSWER_MS)),
+      MAX_ANSWER_MS,
+    );
     this.#sending = {
       writer,
       answerMs,

@@ -81,7 +81,9 @@ export async function sent(
       failed(write.key, error);
     }
     const longest = Math.min(MAX_RETRY_MS, BASE_RETRY_MS * 2 ** failures);
-    await unless(signal, pause(longest * (1 - Math.random() / 2), signal));
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, longest * (1 - Math.random() / 2));
+    await unless(signal, promise).finally(() => clearTimeout(timer));
   }
 }
 
@@ -105,14 +107,7 @@ async function attempt(
   return { position };
 }
 
-function pause(ms: number, signal: Signal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener('abort', () => clearTimeout(timer));
-  });
-}
-
 /** Whether a status of HTTP refuses a request for good, whoever on the way to the node says so. */
 function isFinal(status: number): boolean {
-  return status >= 400 && status < 500 && ![408, 425, 429].includes(status);
+  return /^4(?!08|25|29)..$/.test(`${status}`);
 }
