@@ -42,7 +42,7 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
   'node/write/write-turn.ts': [1, EXPIRY],
   'store/set-aside.ts': [1, 'the name of a folder'],
   'store/backup/restore.ts': [1, `${TOLD}: in the lineage, and the name of a folder; ${EXPIRY}`],
-  'cli/tasks/back-up-node.ts': [1, `${TOLD}: when the backup was made`],
+  'cli/tasks/download-snapshot.ts': [1, `${TOLD}: when the backup was made`],
   'cli/tasks/restore.ts': [1, `${TOLD}: in the lineage`],
 };
 /** `world.now()`, `Date.now()`, and a reference to one of them; but not `performance.now()`. */
