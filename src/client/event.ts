@@ -136,6 +136,11 @@ function areChanges(changes: unknown): boolean {
   return Array.isArray(changes) && changes.every((each) => conforms(CHANGES, each));
 }
 
+/** @returns whether it is an entry of the feed or of a page */
+export function isEntry(entry: unknown): entry is SentEntry {
+  return conforms({ entry: ENTRY }, Object.assign({}, entry, { type: 'entry' })) === true;
+}
+
 /** @returns whether the members are what the table says; null: it does not have the type */
 function conforms(table: Readonly<Record<string, Checks>>, event: Members | null): boolean | null {
   const type = event?.type as string;

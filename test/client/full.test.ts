@@ -397,6 +397,28 @@ test('pages that lead no further end `entries` with an error', async (t) => {
   assert.equal((await all(new Client(url))).length, 2);
 });
 
+test('what is no entry, or comes twice, ends `entries` with an error', async (t) => {
+  const entry = { key: 'a', value: '', encoding: 'utf8', version: 1, expiresAt: null };
+  for (const keys of [
+    undefined,
+    null,
+    'ab',
+    [null],
+    [{ ...entry, key: 5 }],
+    [{ ...entry, value: '!', encoding: 'base64' }],
+    [{ ...entry, version: 'x' }],
+    [entry, entry],
+    [{ ...entry, key: 'b' }, entry],
+  ]) {
+    const { url } = await server(t, (_request, response) => {
+      response.writeHead(200, { 'content-type': 'application/json', 'psync-position': at(7) });
+      response.end(JSON.stringify({ keys, next: null, position: at(7) }));
+    });
+    const read = all(new Client(url));
+    await assert.rejects(read, { name: 'ApiError', code: 'BAD_ANSWER' }, JSON.stringify(keys));
+  }
+});
+
 test('headers of the hook come with every request, also a repeated one', async (t) => {
   withoutPauses(t);
   const got: unknown[] = [];

@@ -2,7 +2,7 @@
 import type { DeletedMany, Imported, KeyPage } from '../answers.ts';
 import { ApiError, checkAnswer, jsonOf } from '../api-error.ts';
 import { compareKeys } from '../collection/key-order.ts';
-import type { SentEntry } from '../event.ts';
+import { isEntry } from '../event.ts';
 import { type Entry, entryOf } from '../mirror/entry.ts';
 import type { ByteStream } from '../platform.ts';
 import { parsePosition } from '../position.ts';
@@ -26,6 +26,11 @@ export interface PageOptions extends ReadOptions, FullCallOptions {
 const ENDLESS = {
   code: 'BAD_ANSWER',
   detail: 'the node names a next page that does not come after the last one',
+};
+/** The answer to a page of something else than entries in their order. */
+const DISORDERED = {
+  code: 'BAD_ANSWER',
+  detail: 'the node names what is no entry, or does not come after the last one',
 };
 /** A stream may take as long as a timer can be set, in milliseconds. */
 const STREAM_MS = 2 ** 31 - 1;
@@ -80,9 +85,16 @@ export class Client extends PageClient<FullCallOptions> {
    */
   async *entries(options: PageOptions = {}): AsyncGenerator<Entry, void, undefined> {
     let { after } = options;
+    let last = after;
     for (;;) {
       const { keys, next }: KeyPage = await this.page({ ...options, after, values: true });
-      for (const entry of keys) yield entryOf(entry as SentEntry);
+      if (!Array.isArray(keys)) throw new ApiError(200, DISORDERED);
+      for (const entry of keys) {
+        const isNext = isEntry(entry) && (last === undefined || compareKeys(entry.key, last) > 0);
+        if (!isNext) throw new ApiError(200, DISORDERED);
+        last = entry.key;
+        yield entryOf(entry);
+      }
       if (next === null) return;
       // A page without entries, and one that leads back, could keep the caller reading for ever.
       const isFurther = keys.length > 0 && typeof next === 'string' && compareKeys(next, after ?? '') > 0;
