@@ -84,7 +84,8 @@ export async function* connection(
 }
 
 /**
- * Asks for the token, connects, and checks what comes.
+ * Asks for the token, connects, and checks what comes. An `error` of the socket counts before it is open: mostly `close` follows, and may
+ * say more, but a browser that forbids the URL to the page sends nothing else.
  * @param put called with each event to pass on
  * @param end called when the connection has ended, or has to be closed
  * @returns a function that closes the connection; no event comes after it
@@ -135,14 +136,7 @@ function openSocket(
       watch(limits.silenceMs);
       opened();
     };
-    socket.onmessage = ({ data }) => {
-      try {
-        take(data);
-      } catch (problem) {
-        end(`${problem}`);
-      }
-    };
-    // Mostly `close` follows, and may say more. But a browser that forbids the URL to the page sends nothing else.
+    socket.onmessage = ({ data }) => attempted(() => take(data), end);
     socket.onerror = () => heardAt || end('cannot connect');
     socket.onclose = ({ code, reason }) => end('', endingOf(code, reason, error));
   };
@@ -155,6 +149,15 @@ function openSocket(
     socket?.close();
     socket = null;
   };
+}
+
+/** Does something with a message: an error of it ends the connection, and not the program. */
+function attempted(act: () => void, end: End): void {
+  try {
+    act();
+  } catch (problem) {
+    end(`${problem}`);
+  }
 }
 
 /** @returns a function that asks for another token and shows it, when the present one expires */

@@ -19,7 +19,7 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
   'cli/commands/token.ts': [2, `${EXPIRY}: of a token`],
   'cli/options/node.ts': [1, 'a certificate expires at a time of day'],
   'client/mirror/alarm.ts': [1, EXPIRY],
-  'client/collection/collection.ts': [1, EXPIRY],
+  'client/collection/collection.ts': [2, EXPIRY],
   'client/mirror/mirror.ts': [5, EXPIRY],
   'client/optimistic/optimistic.ts': [1, EXPIRY],
   'http/api-routes.ts': [1, `${EXPIRY}: of a TTL`],
