@@ -115,7 +115,7 @@ function openSocket(
   const renew = renewal(token, (message) => socket?.send(message));
   const take = (data: unknown): void => {
     const event = parseEvent(data);
-    if (event === undefined) end(`not an event of the feed: ${data}`.slice(0, 100));
+    if (event === undefined) end(`no event of the feed: ${data}`.slice(0, 100));
     if (!event || socket === null) return;
     if (event.type === 'expiring') return renew();
     if (event.type === 'error') error = event;

@@ -72,7 +72,7 @@ export const MUTATIONS: readonly Mutation[] = [
     in: 'LinkAttempt.#tell',
     find: 'await this.#reception?.settled',
     replace: 'await (undefined as Outcome | undefined)',
-    from: 641,
+    from: 2_545,
   },
   {
     name: 'the target of a hand-over takes over wherever it stands',
