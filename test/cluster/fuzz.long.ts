@@ -377,7 +377,8 @@ async function neverDone(http: Connection, done: ReadonlySet<string>): Promise<s
     let carriedOut = false;
     for (const call of fc.sample(callOf(path, method, operation), { seed: SEED, numRuns: TRIES })) {
       const { status } = await http.send(call.method, call.path, call.body, call.headers);
-      carriedOut = status < 300;
+      // A master redirects only to its snapshot.
+      carriedOut = status < 400;
       if (carriedOut) break;
     }
     if (!carriedOut) never.push(id);
