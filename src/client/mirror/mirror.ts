@@ -305,7 +305,7 @@ export class Mirror {
   }
 
   async #lineage(signal: AbortSignal): Promise<Lineage> {
-    const node = new Client(this.#url.replace(/^ws/i, 'http'), this.#options);
+    const node = new Client(this.#url, this.#options);
     return checkedLineage((await node.replication({ signal })).lineage);
   }
 }
