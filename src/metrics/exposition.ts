@@ -20,9 +20,12 @@ export class Exposition {
     }
   }
 
-  /** @param name the URL under which other nodes know this one */
-  snapshot(name: string): Promise<Snapshot> {
-    return takeSnapshot(this.#sources, name);
+  /**
+   * @param name the URL under which other nodes know this one
+   * @param diskFreeBytes bytes that the node may still write; null: the system does not tell
+   */
+  snapshot(name: string, diskFreeBytes: number | null): Snapshot {
+    return takeSnapshot(this.#sources, name, diskFreeBytes);
   }
 
   /** The text of one scrape. Only one may be made at a time. */

@@ -1,6 +1,6 @@
 /** Answers scrapes. What makes the text is loaded at the first one. */
 import type { Exposition } from './exposition.ts';
-import type { Sources } from './snapshot.ts';
+import { freeBytes, type Sources } from './snapshot.ts';
 
 export interface Scraped {
   readonly contentType: string;
@@ -59,9 +59,10 @@ export class Scrapes {
       const { Exposition } = await import('./exposition.ts');
       this.#exposition = new Exposition(this.#sources);
     }
-    const { contentType } = this.#exposition;
-    const snapshot = await this.#exposition.snapshot(this.name);
+    const diskFreeBytes = await freeBytes(this.#sources.data);
     const begunAt = this.#monotonic();
+    const snapshot = this.#exposition.snapshot(this.name, diskFreeBytes);
+    const { contentType } = this.#exposition;
     const scraped = { contentType, text: await this.#exposition.text(snapshot) };
     const now = this.#monotonic();
     // The first one also compiles the library, which happens once.

@@ -60,8 +60,11 @@ export interface Snapshot extends Omit<Sources, 'node' | 'state' | 'loopLag'> {
   readonly cpuSeconds: number;
 }
 
-export async function takeSnapshot(sources: Sources, name: string): Promise<Snapshot> {
-  const diskFreeBytes = await freeBytes(sources.data);
+/**
+ * @param name the URL under which other nodes know this one
+ * @param diskFreeBytes what `freeBytes` has said
+ */
+export function takeSnapshot(sources: Sources, name: string, diskFreeBytes: number | null): Snapshot {
   const { user, system } = process.cpuUsage();
   return {
     ...sources,
@@ -77,8 +80,8 @@ export async function takeSnapshot(sources: Sources, name: string): Promise<Snap
   };
 }
 
-/** @returns bytes that the node may still write */
-async function freeBytes(folder: string): Promise<number | null> {
+/** @returns bytes that the node may still write; null: the system does not tell */
+export async function freeBytes(folder: string): Promise<number | null> {
   try {
     const { bavail, bsize } = await statfs(folder);
     return bavail * bsize;

@@ -181,8 +181,8 @@ test('each metric has a name of its own that says its unit, and a sentence', () 
   }
 });
 
-async function textOf(exposition: Exposition): Promise<string> {
-  return exposition.text(await exposition.snapshot('ws://a:1'));
+function textOf(exposition: Exposition): Promise<string> {
+  return exposition.text(exposition.snapshot('ws://a:1', null));
 }
 
 function of(values: ReadonlyMap<string, number>) {
