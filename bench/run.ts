@@ -5,6 +5,7 @@
 import { relative } from 'node:path';
 import { BUILT_MAIN, buildProgram } from '../tools/program.ts';
 import { access } from './access.ts';
+import { backup } from './backup.ts';
 import { Dataset } from './dataset.ts';
 import type { Figure } from './figure.ts';
 import { followers } from './followers.ts';
@@ -28,7 +29,7 @@ import { sustained } from './sustained.ts';
 /** The studies that have goals, in the order of the goals. */
 const GOALS: readonly Study[] = [
   ...[put, putReplica, putAlways, get, getCold, peers, sustained],
-  ...[resync, reconnect, propagation, restart, memory, stalls, access, metrics],
+  ...[resync, reconnect, propagation, restart, memory, stalls, access, metrics, backup],
 ];
 /** Studies that run only if they are named, because they have no goals. */
 const OTHERS: readonly Study[] = [followers, soak];
