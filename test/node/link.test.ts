@@ -4,12 +4,16 @@ import test from 'node:test';
 import { Link } from '../../src/node/link/link.ts';
 import type { LinkContext } from '../../src/node/link/link-context.ts';
 import { Tally } from '../../src/node/ports/counts.ts';
+import type { Peer } from '../../src/node/ports/peers.ts';
 import type { SocketEvents, StreamSocket } from '../../src/node/ports/stream-socket.ts';
 import { offset } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
 
-/** A link that has dialled, the events of its socket, and the codes with which it closed the socket. */
-function stage(): {
+/**
+ * A link that has dialled, the events of its socket, and the codes with which it closed the socket.
+ * @param parts of the context that the test replaces
+ */
+function stage(parts: Partial<LinkContext> = {}): {
   readonly link: Link;
   readonly events: SocketEvents & { opened(): void };
   readonly closed: number[];
@@ -48,6 +52,7 @@ function stage(): {
       failover: false,
     }),
     refused: nothing,
+    ...parts,
   } as unknown as LinkContext;
   const link = new Link(context, 'ws://master:1');
   link.start();
@@ -72,3 +77,34 @@ for (const [error, state] of [
     await link.stop();
   });
 }
+
+test('a node that refuses its master because of a circle does not take that for a refusal by the master', async () => {
+  const refusals: string[] = [];
+  const retries: (() => void)[] = [];
+  const answers: ((peer: Peer) => void)[] = [];
+  const nothing = (): void => undefined;
+  const world = {
+    monotonic: () => 0,
+    random: () => 0,
+    soon: nothing,
+    after: (_delayMs: number, callback: () => void) => {
+      retries.push(callback);
+      return nothing;
+    },
+  } as unknown as LinkContext['world'];
+  const ask = (): Promise<Peer> => new Promise((resolve) => answers.push(resolve));
+  const refused = (detail: string): void => void refusals.push(detail);
+  const { link, events } = stage({ world, ask, refused, listeningUrl: () => 'ws://this:1' });
+  for (const line of ['+PONG', '+OK', "-NOMASTERLINK Can't SYNC while not connected with my master"])
+    events.message(Buffer.from(`${line}\r\n`));
+  await new Promise((resolve) => setImmediate(resolve));
+  // It has dialled again when it hears that the master follows it, or did so some time ago.
+  retries.at(-1)?.();
+  assert.equal(link.status.state, 'connecting');
+  answers[0]?.({ nodeId: 'm', upstream: 'ws://this:1' });
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(link.status.state, 'refused');
+  assert.match(link.status.detail ?? '', /circle/);
+  assert.deepEqual(refusals, []);
+  await link.stop();
+});

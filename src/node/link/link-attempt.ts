@@ -111,7 +111,11 @@ export class LinkAttempt {
   /** Ends the connection: this node must not follow that master. */
   refuse(detail: string): void {
     this.#reception?.giveUp();
-    this.#close(CloseCode.goingAway, 'the chain of masters is refused', { kind: 'refused', detail });
+    this.#close(CloseCode.goingAway, 'the chain of masters is refused', {
+      kind: 'refused',
+      detail,
+      byThisNode: true,
+    });
   }
 
   /** Ends the connection, and resolves when nothing of its snapshot is left. `ended` does not follow. */
@@ -274,7 +278,7 @@ export class LinkAttempt {
   /** @param told how it ended, maybe in words of the master */
   #end(told: AttemptEnd): void {
     if (this.#connection.isOver) return;
-    const end = { kind: told.kind, detail: this.#connection.withoutTokens(told.detail) };
+    const end = { ...told, detail: this.#connection.withoutTokens(told.detail) };
     const failure = this.#stream.commit();
     this.#disconnect();
     if (this.#reception?.goesOnAlone === true) this.#events.lost(end.detail);
@@ -304,7 +308,7 @@ export class LinkAttempt {
     const details = [end.detail, failure?.message ?? null, late, this.#keptDetail].filter(
       (each) => each !== null,
     );
-    this.#events.ended({ kind: end.kind, detail: details.join('; ') });
+    this.#events.ended({ ...end, detail: details.join('; ') });
   }
 
   /** How much of a snapshot the next connection need not bring; null: nothing is kept. */

@@ -90,6 +90,8 @@ export interface AttemptEnd {
     /** The snapshot is damaged. */
     | 'damaged';
   readonly detail: string;
+  /** Present if this node has refused the master, which may have accepted this node. */
+  readonly byThisNode?: true;
 }
 
 /** The events that one connection reports to its link, and the question that it asks. */

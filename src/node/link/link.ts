@@ -265,7 +265,7 @@ export class Link {
     this.#cancelRetry = this.#world.after(retryMs, () => this.#dial());
   }
 
-  #failed({ kind, detail }: AttemptEnd): void {
+  #failed({ kind, detail, byThisNode }: AttemptEnd): void {
     const isSchema = kind === 'other-schema';
     const isNamed = kind === 'unauthorized' || kind === 'tls';
     const state = isNamed ? kind : kind === 'refused' || isSchema ? 'refused' : 'waiting';
@@ -285,8 +285,8 @@ export class Link {
       this.#toldAt = now;
     }
     this.#cancelRetry = world.after(delayMs, () => this.#dial());
-    // A refusal because of the schema does not answer a hand-over: that node may well be the master now.
-    if (state === 'refused' && !isSchema) this.#context.refused(detail);
+    // A refusal because of the schema does not answer a hand-over: that node may well be the master now. So may one that this node refuses.
+    if (state === 'refused' && !isSchema && byThisNode !== true) this.#context.refused(detail);
     if (kind === 'no-master-link') this.#lookAtChain();
   }
 
