@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
+import { createServer as createHttpServer } from 'node:http';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import test, { type TestContext } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -15,6 +16,7 @@ import { Cluster, converged, counters, linkState, textOf, writeMany } from '../s
 import { type Answer, Connection, isProblem, json } from '../support/contract.ts';
 import { MAIN } from '../support/main-file.ts';
 import { seeded } from '../support/random.ts';
+import { RawReplica } from '../support/raw-replica.ts';
 
 const FAILOVER = '/v1/replication/failover';
 /** Longer than any test: what waits so long waits for ever. */
@@ -236,7 +238,8 @@ interface Pair {
 async function pair(t: TestContext, cluster: Cluster): Promise<Pair> {
   const master = await cluster.start('master');
   const link = await oneWayLink(t, master);
-  const target = await cluster.start('target', '--replica-of', link.wsUrl);
+  // What it acknowledges is on its disk at once.
+  const target = await cluster.start('target', '--replica-of', link.wsUrl, '--fsync', 'always');
   await writeMany(master, 'a/', 10);
   await converged(master, target);
   return { master, target, link };
@@ -247,8 +250,11 @@ interface Asked {
   readonly answer: Promise<Answer>;
 }
 
-/** `REPLCONF ACK n` in its frame; pings and pongs are shorter, also together. */
-const ACK_BYTES = 40;
+/**
+ * `REPLCONF ACK n` in its frame; pings and pongs are shorter, also together. Two of them: the master asks for one, and the other may have
+ * been on its way.
+ */
+const ACKS_BYTES = 80;
 
 /** Begins a hand-over that waits for an acknowledgement, which is on its way: writes are held. */
 async function waiting(
@@ -264,7 +270,7 @@ async function waiting(
   const answer = handOver(new Connection(t, master), to, timeoutMs);
   answer.catch(() => undefined);
   await until('writes are held', () => countOf(master.log, 'failover-waiting') > before);
-  await until('the target has said so', () => link.heldBytes >= heldBefore + ACK_BYTES);
+  await until('the target has said so', () => link.heldBytes >= heldBefore + ACKS_BYTES);
   return { answer };
 }
 
@@ -689,6 +695,95 @@ test('if either node is killed while the target decides, the target becomes the 
   await master.client.set('later', 'v');
   await converged(master, old);
   for (const node of [master, old]) assert.equal((await counters(node)).syncPartialErr, 0);
+});
+
+test('a target that lags, in whose name a peer has acknowledged everything, refuses, and the old master is the master again', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  const link = await cluster.proxy(master);
+  const target = await cluster.start('target', '--replica-of', link.wsUrl);
+  await writeMany(master, 'a/', 10);
+  await converged(master, target);
+  link.cut();
+  await until('it has gone', async () => (await master.client.replication()).replicas.length === 0);
+  await master.client.set('last', BEFORE);
+  const { runId, offset } = await master.client.replication();
+  const { nodeId } = await target.client.replication();
+  const liar = await RawReplica.connect(t, master);
+  liar.say('REPLCONF', 'listening-url', target.wsUrl, 'node-id', nodeId);
+  liar.say('PSYNC', runId, String(offset + 1));
+  const replica = async () => (await master.client.replication()).replicas[0];
+  await until('it is online', async () => (await replica())?.state === 'online');
+  liar.say('REPLCONF', 'ACK', String(offset), 'FACK', String(offset));
+  await until('it has acknowledged', async () => (await replica())?.durableOffset === offset);
+  const answer = await handOver(new Connection(t, master), target);
+  isProblem(answer, 409, 'FAILOVER_REFUSED', /the target refuses: .*; this node is the master again/);
+  const after = await master.client.replication();
+  assert.deepEqual(
+    { role: after.role, runId: after.runId, upstream: after.upstream, lineage: after.lineage },
+    { role: 'master', runId, upstream: null, lineage: [] },
+  );
+  assert.equal(await textOf(master, 'last'), BEFORE);
+  await master.client.set('later', 'v');
+  link.restore();
+  await converged(master, target);
+});
+
+/** A replica under the test's control, of which the master can ask the node ID. @returns it, its URL, and the position of the master */
+async function obedient(
+  t: TestContext,
+  master: ChildNode,
+): Promise<{ raw: RawReplica; url: string; end: string }> {
+  const answering = createHttpServer((_request, response) =>
+    response.end(JSON.stringify({ nodeId: 'obedient', upstream: master.wsUrl })),
+  ).listen(0, '127.0.0.1');
+  await once(answering, 'listening');
+  t.after(() => answering.close());
+  const url = `ws://127.0.0.1:${(answering.address() as AddressInfo).port}`;
+  const raw = await RawReplica.connect(t, master);
+  raw.say('REPLCONF', 'listening-url', url, 'node-id', 'obedient');
+  const { runId, offset } = await master.client.replication();
+  raw.say('PSYNC', runId, String(offset + 1));
+  const replica = async () => (await master.client.replication()).replicas[0];
+  await until('it is online', async () => (await replica())?.state === 'online');
+  raw.say('REPLCONF', 'ACK', String(offset));
+  await until('it has acknowledged', async () => (await replica())?.ackAgeMs !== undefined);
+  return { raw, url, end: String(offset) };
+}
+
+test('a master hands over when the target has everything on its disk', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  await writeMany(master, 'a/', 5);
+  const { raw, url, end } = await obedient(t, master);
+  raw.say('REPLCONF', 'ACK', end, 'FACK', '0');
+  const says = async (durable: number) =>
+    until(
+      'it says so',
+      async () => (await master.client.replication()).replicas[0]?.durableOffset === durable,
+    );
+  await says(0);
+  const answer = new Connection(t, master).sendJson('POST', FAILOVER, { to: url, timeoutMs: FOR_EVER });
+  answer.catch(() => undefined);
+  await failoverState(master, 'waiting-for-sync');
+  raw.say('REPLCONF', 'ACK', end, 'FACK', '1');
+  await says(1);
+  assert.equal((await master.client.replication()).failover?.state, 'waiting-for-sync');
+  raw.say('REPLCONF', 'ACK', end, 'FACK', end);
+  await failoverState(master, 'in-progress');
+});
+
+test('a master hands over to a replica that has everything, and is too old to say what is on its disk', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  await writeMany(master, 'a/', 5);
+  const { raw, url, end } = await obedient(t, master);
+  const answer = new Connection(t, master).sendJson('POST', FAILOVER, { to: url, timeoutMs: FOR_EVER });
+  answer.catch(() => undefined);
+  await until('it is asked', async () => {
+    raw.say('REPLCONF', 'ACK', end);
+    return (await master.client.replication()).failover?.state === 'in-progress';
+  });
 });
 
 test('a node at another position than the master refuses to take over, and the old master is the master again', async (t) => {

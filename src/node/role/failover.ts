@@ -28,6 +28,12 @@ import {
 } from './hand-over.ts';
 import type { Roles } from './roles.ts';
 
+/**
+ * Milliseconds after which a replica that acknowledges, and does not say what is on its disk, counts as one that cannot say so: an
+ * older psyncd. Others say it with each acknowledgement since they were asked, and acknowledge once a second.
+ */
+const NO_DISK_WORD_MS = 2_500;
+
 export interface FailoverRequest {
   /** The replica that becomes the master, `ws://HOST:PORT`; null: the first trusted one that has everything (candidates.ts). */
   readonly to: string | null;
@@ -210,18 +216,27 @@ export class Failover {
     };
   }
 
-  /** @returns the first target that has acknowledged everything; the node writes nothing meanwhile */
+  /**
+   * The node writes nothing meanwhile.
+   * @returns the first target that has everything on its disk: then no crash of its machine takes it back
+   */
   #caughtUp(targets: readonly Candidate[]): Promise<Candidate> {
-    const { head, sessions } = this.#parts;
+    const { head, sessions, world } = this.#parts;
     const end: Offset = head.offset;
+    const askedAt = world.monotonic();
+    const hasAll = ({ session: { acknowledgement } }: Candidate): boolean => {
+      if (acknowledgement === null) return false;
+      const { offset, durable, at } = acknowledgement;
+      return durable === null ? offset >= end && at - askedAt >= NO_DISK_WORD_MS : durable >= end;
+    };
     return new Promise((resolve) => {
       this.#look = () => {
         const online = targets.filter(({ session }) => session.acknowledgement !== null);
-        const ready = online.find(({ session }) => (session.acknowledgement?.offset ?? 0) >= end);
+        const ready = online.find(hasAll);
         if (ready !== undefined) resolve(ready);
         else if (online.length === 0) this.#step({ kind: 'gone' });
       };
-      sessions.wantAcks(end);
+      sessions.wantDurableAcks(end);
       this.#look();
     });
   }

@@ -235,6 +235,11 @@ export class Sessions {
     this.#wantAcks({ inJournal: offset, onDisk: null });
   }
 
+  /** Asks the replicas to acknowledge as soon as they have everything up to `offset` on their disks. */
+  wantDurableAcks(offset: Offset): void {
+    this.#wantAcks({ inJournal: null, onDisk: offset });
+  }
+
   #wantAcks(wanted: WantedAcks): void {
     for (const session of this.#open) session.wantAcks(wanted);
   }
