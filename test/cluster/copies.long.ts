@@ -265,14 +265,21 @@ async function freePort(cluster: Cluster): Promise<number> {
 
 test('a copy of a node that was handing over does not become the master again under the old run ID', async (t) => {
   const cluster = await Cluster.create(t);
-  const target = await cluster.start('target');
   let master = await cluster.start('master');
+  const target = await cluster.start('target', '--replica-of', master.wsUrl);
+  const empty = await cluster.start('empty');
   await writeMany(master, 'k', 10);
+  await converged(master, target);
   const { runId } = master.ready;
+  // The target refuses: it stands where the hand-over has to happen, and has another master, from which it has taken nothing.
+  await target.client.replicaOf(empty.wsUrl);
+  await until(
+    'it keeps its data',
+    async () => (await target.client.replication()).upstream?.guarded === true,
+  );
   await master.stop();
   editNode(cluster, 'master', `upstream = '${target.wsUrl}', handing_over = 1`);
   await copy(cluster, 'master', 'copy');
-  // The target refuses: it is at another position.
   const copied = await cluster.start('copy');
   await until('it is the master again', async () => (await copied.client.replication()).role === 'master');
   const { lineage } = await copied.client.replication();
@@ -284,6 +291,66 @@ test('a copy of a node that was handing over does not become the master again un
   await until('it is the master again', async () => (await master.client.replication()).role === 'master');
   assert.equal((await master.client.replication()).runId, runId);
 });
+
+for (const [how, detail, putBack] of [
+  [
+    'as another file',
+    /the files of this node are a copy/,
+    async (cluster: Cluster) => {
+      await rm(cluster.data('target'), { recursive: true });
+      await copy(cluster, 'bak', 'target');
+    },
+  ],
+  [
+    'in place',
+    /but this node is at/,
+    (cluster: Cluster) =>
+      sh('sh', [
+        '-c',
+        'rm -f "$2"/*-wal "$2"/*-shm && cp "$1"/*.db "$2"',
+        'sh',
+        cluster.data('bak'),
+        cluster.data('target'),
+      ]),
+  ],
+] as const) {
+  test(`the folder of a node that has taken over is put back ${how}: the old master, which does not know it yet, stays a replica`, async (t) => {
+    const cluster = await Cluster.create(t);
+    const old = await cluster.start('old');
+    let target = await cluster.start('target', '--replica-of', old.wsUrl);
+    await writeMany(old, 'before', 10);
+    await converged(old, target);
+    await target.stop();
+    await copy(cluster, 'target', 'bak');
+    target = await cluster.restart('target', target);
+    await writeMany(old, 'k', 10);
+    await converged(old, target);
+    // The old master asks the target, is killed, and does not hear that the target takes over.
+    await old.stop('SIGKILL');
+    editNode(cluster, 'old', `upstream = '${target.wsUrl}', handing_over = 1`);
+    await target.client.promote();
+    const third = await cluster.start('third', '--replica-of', target.wsUrl);
+    await converged(target, third);
+    await target.client.failover(third.wsUrl, 10_000);
+    await third.client.set('written', 'to the third');
+    await target.stop('SIGKILL');
+    await putBack(cluster);
+
+    target = await cluster.restart('target', target);
+    const again = await cluster.restart('old', old);
+    await until('it says that it does not know who is the master', async () => {
+      const { role, upstream } = await again.client.replication();
+      assert.equal(role, 'replica');
+      return detail.test(upstream?.detail ?? '');
+    });
+    assert.equal((await third.client.replication()).role, 'master');
+    // An operator who knows it says so; to name the target means that it is not to be asked any more.
+    await target.client.replicaOf(third.wsUrl);
+    await again.client.replicaOf(target.wsUrl);
+    await converged(third, target, again);
+    assert.equal(await textOf(again, 'written'), 'to the third');
+  });
+}
 
 test('without a recorded identity nothing is concluded; without birth times the inode alone decides', async (t) => {
   const cluster = await Cluster.create(t);

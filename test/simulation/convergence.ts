@@ -2,6 +2,7 @@
  * The end of a run: nothing fails any more, and nobody writes. First the nodes are left to themselves, and have to get to
  * where the masters are that they follow; then one node is made the master of all, and they have to come to the same.
  */
+import { standing } from '../../src/replication/history.ts';
 import type { Cluster } from './cluster.ts';
 import type { Machine } from './machine.ts';
 import { Operator } from './operator.ts';
@@ -58,7 +59,10 @@ async function unite(cluster: Cluster): Promise<void> {
     if (master.node?.status.failover === null && master.node.role !== 'master') operator.promote(master);
     for (const machine of machines) {
       operator.accept(machine);
-      if (machine !== master && machine.node?.upstream !== master.url) operator.replicaOf(machine, master);
+      const { handingOver } = machine.disk.row;
+      // Who still asks its master to become one is told that it is.
+      if (machine !== master && (handingOver || machine.node?.upstream !== master.url))
+        operator.replicaOf(machine, master);
     }
     if (!(await cluster.run(1_000))) return;
     if (!machines.every((machine) => isUnited(machine, master))) continue;
@@ -94,11 +98,16 @@ function isUnited(machine: Machine, master: Machine): boolean {
   return machine === master || own.upstream?.state === 'streaming';
 }
 
-/** It asks a node to become the master that could say yes or no: one that is a master, or has one. */
+/**
+ * It asks a node to become the master that could say yes or no: one that is a master, or has one, and whose history has the place of the
+ * hand-over. Any other may have been put back, or have got another history since it took over: an operator has to say.
+ */
 function isUnanswered({ disk }: Machine, machines: readonly Machine[]): boolean {
   if (!disk.row.handingOver) return false;
-  const target = machines.find(({ url }) => url === disk.row.upstream)?.node?.status;
-  return target?.role === 'master' || target?.upstream?.state === 'streaming';
+  const target = machines.find(({ url }) => url === disk.row.upstream);
+  const status = target?.node?.status;
+  if (status?.role !== 'master' && status?.upstream?.state !== 'streaming') return false;
+  return target !== undefined && standing(target.disk.row.history, disk.position) === 'shared';
 }
 
 /** Or has none: nobody has told the nodes yet that they are to follow one. */
@@ -107,8 +116,8 @@ function isWhereItsMasterIs(machine: Machine, machines: readonly Machine[]): boo
   for (let at = machine; at.disk.row.upstream !== null; ) {
     const next = machines.find(({ url }) => url === at.disk.row.upstream);
     if (next === undefined || path.includes(next)) return true;
-    // Whoever is guarded waits for somebody to accept.
-    if (at.node?.status.upstream?.guarded === true) return true;
+    // Whoever is guarded, or hands over to a node that does not know, waits for somebody to say what is.
+    if (at.node?.status.upstream?.guarded === true || at.disk.row.handingOver) return true;
     path.push(next);
     at = next;
   }

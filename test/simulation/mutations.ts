@@ -77,10 +77,20 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'the target of a hand-over takes over wherever it stands',
     in: 'takeOverAnswer',
-    find: 'own.runId === position.runId && own.offset === position.offset',
-    replace: 'own.runId === position.runId',
-    // It takes a target that lags at the moment of the hand-over, whose master is known to hand over to it.
+    find:
+      'if (own.offset < position.offset && !hasStreamed(own.runId)) return inDoubt(stands); ' +
+      'if (own.offset === position.offset)',
+    replace: 'if (own.offset <= position.offset)',
+    // It takes a target whose folder is put back in place while its master hands over to it.
     from: 2_250,
+  },
+  {
+    name: 'a node that was put back refuses to take over',
+    in: 'inDoubt',
+    find: 'LOADING',
+    replace: 'ERR',
+    // It takes an old master that comes back when its target has taken over, has handed over in turn, and was put back.
+    from: 1_684,
   },
   {
     name: 'the journal is said to reach back further than it does',

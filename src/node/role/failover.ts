@@ -4,7 +4,8 @@
  *
  * Invariant: there are never two masters. This node durably stops being one *before* it asks the target to become one (PSYNC …
  * FAILOVER, again and again until there is an answer). From then on only the target's answer decides: a time-out ends the
- * waiting, and this node goes on following the target. The target becomes the master only if it is at exactly this node's position.
+ * waiting, and this node goes on following the target. The target becomes the master only if it is at exactly this node's position,
+ * and refuses only if it knows that it has not been the master (take-over.ts).
  */
 import { formatPosition, type Offset } from '../../replication/position.ts';
 import { canonicalUpstream, httpUrl, notAnUpstream, parseUpstream } from '../../replication/upstream.ts';
@@ -218,7 +219,8 @@ export class Failover {
 
   /**
    * The node writes nothing meanwhile.
-   * @returns the first target that has everything on its disk: then no crash of its machine takes it back
+   * @returns the first target that has everything on its disk: then no crash of its machine takes it back, and if it comes back with
+   *   less, somebody has put its folder back (take-over.ts)
    */
   #caughtUp(targets: readonly Candidate[]): Promise<Candidate> {
     const { head, sessions, world } = this.#parts;

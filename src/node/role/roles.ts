@@ -6,7 +6,7 @@
  *
  * Over 350 lines: all changes of the role take the same link down and up, one after the other.
  */
-import { formatPosition, type Position } from '../../replication/position.ts';
+import { formatPosition, type Position, type RunId } from '../../replication/position.ts';
 import { canonicalUpstream, parseUpstream, upstreamProblem } from '../../replication/upstream.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { Adoption } from '../link/adoption.ts';
@@ -15,7 +15,7 @@ import { Link, type LinkStatus } from '../link/link.ts';
 import type { Lag, LinkContext, LinkCounts } from '../link/link-context.ts';
 import type { LinkTimes } from '../link-times.ts';
 import { Tally } from '../ports/counts.ts';
-import { toldOf } from '../ports/failures.ts';
+import { StorageError, toldOf } from '../ports/failures.ts';
 import type { KeyspaceFiles } from '../ports/keyspace-files.ts';
 import type { AskPeer } from '../ports/peers.ts';
 import type { StateStore } from '../ports/state-store.ts';
@@ -67,7 +67,10 @@ const CHANGES = { kind: 'refused', line: '-LOADING the role of this node changes
 export class Roles {
   readonly #parts: RolesParts;
   readonly #target: HandOverTarget;
+  readonly #asTarget: ConstructorParameters<typeof TakeOvers>[0];
   readonly #takeOvers: TakeOvers;
+  /** Run ID of the history whose stream this process has received last; null: of none. */
+  #streamed: RunId | null = null;
   /** Counts of all links since the start. */
   readonly counts: LinkCounts = { failures: new Tally(), resyncs: new Tally() };
   #link: Link | null = null;
@@ -82,7 +85,8 @@ export class Roles {
   constructor(parts: RolesParts) {
     this.#parts = parts;
     this.#target = new HandOverTarget(parts);
-    this.#takeOvers = new TakeOvers(parts);
+    this.#asTarget = { ...parts, hasStreamed: (runId) => runId === this.#streamed };
+    this.#takeOvers = new TakeOvers(this.#asTarget);
   }
 
   /**
@@ -156,7 +160,7 @@ export class Roles {
    * REPLICAOF: follows the master at the URL from now on. The node keeps its data and continues from it if the master's
    * history allows that; otherwise it serves its data until a snapshot has replaced it.
    * @param sender who wants it; without the right nothing changes, up to the moment when the link to the present master ends
-   * @returns false if it follows that master already
+   * @returns false if it follows that master already, and has not asked it to become the master
    * @throws Problem BAD_REQUEST for a URL that cannot be a master, CIRCLE if that one follows this node, BAD_PEER if a
    *   node above answers nonsense, FAILOVER_REFUSED during a hand-over, UNAUTHORIZED
    */
@@ -172,7 +176,8 @@ export class Roles {
       const parsed = parseUpstream(wanted);
       if (wrong !== null || parsed === null) throw new Problem('BAD_REQUEST', wrong ?? wanted);
       const url = canonicalUpstream(parsed);
-      if (url === this.#link?.url) {
+      // An operator who names the target of a hand-over knows that it is the master: this node asks for nothing any more, and follows.
+      if (url === this.#link?.url && !this.#parts.state.handingOver) {
         mustDecide(sender);
         this.#link.askAgain();
         return false;
@@ -181,7 +186,7 @@ export class Roles {
       const { state } = this.#parts;
       this.#refuseUsers();
       mustDecide(sender);
-      await this.#unlinked(() => state.save({ upstream: url, handingOver: false, copySettled: true }));
+      await this.#unlinked(() => state.save({ upstream: url, handingOver: false }));
       this.#parts.adoption.forgetDifference();
       this.#demoted();
       this.#follow(url);
@@ -229,14 +234,16 @@ export class Roles {
       return await this.#change(async () => {
         if (this.#parts.stopping()) return '-LOADING shutting down';
         // Bytes of the master may have come meanwhile.
-        const now = takeOverAnswer(this.#parts.head, this.role, request);
+        const now = takeOverAnswer(this.#asTarget, this.role, request);
         if (now?.kind === 'refused') return now.line;
         if (now === null) await this.#becomeMaster(session);
         return null;
       });
     } catch (error) {
       this.#parts.log.error('take-over-failed', { error: String(error) });
-      return `-ERR FAILOVER: ${toldOf(error)}`;
+      // The old master must not become one again when this node has, or when what it has written may be on the disk all the same.
+      if (this.role === 'master') return null;
+      return `${isHarmless(error) ? '-ERR' : '-LOADING'} FAILOVER: ${toldOf(error)}`;
     }
   }
 
@@ -353,8 +360,9 @@ export class Roles {
       request: () => linkRequest(this.#parts, this.#listeningUrl, this.#target),
       continued: (runId, lineage, hash) => runIds.continued(runId, lineage, hash),
       streaming: () => {
-        // The target has answered, even if its answer was a full resync.
-        if (state.handingOver) state.save({ handingOver: false, copySettled: true });
+        this.#streamed = state.history.runId;
+        // The target of a hand-over has answered, even if its answer was a full resync. What a copy lacked, it has now.
+        if (state.handingOver || state.isCopy) state.save({ handingOver: false, copySettled: true });
         events.linkStreams();
       },
       refused: (detail) => this.#linkRefused(detail),
@@ -391,4 +399,9 @@ export class Roles {
     const { code, message } = this.#reservation;
     throw new Problem(code, message);
   }
+}
+
+/** Whether nothing of a take-over has happened: a disk without room takes nothing. */
+function isHarmless(error: unknown): boolean {
+  return error instanceof StorageError && error.full;
 }

@@ -67,14 +67,12 @@ export class RunIds {
 
   /**
    * Decides the run ID of a node whose files are a copy. A master takes a new run ID, because others may have written other bytes
-   * under the old one. A replica keeps it: up to its position its bytes are its master's, and PSYNC decides the rest. A node that
-   * has handed over keeps it until the target answers.
+   * under the old one. A replica keeps it: up to its position its bytes are its master's, and PSYNC decides the rest. It stays a copy
+   * until it receives its master's stream, and a node that has handed over does until the target answers.
    */
   settleCopy(): void {
     const { state } = this.#parts;
-    if (!state.isCopy) return;
-    if (state.upstream === null) this.rename('copied');
-    else if (!state.handingOver) state.save({ copySettled: true });
+    if (state.isCopy && state.upstream === null) this.rename('copied');
   }
 
   /**

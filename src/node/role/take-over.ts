@@ -1,6 +1,12 @@
-/** Whether a replica may become the master when its master hands over to it. */
+/**
+ * Whether a replica may become the master when its master hands over to it.
+ *
+ * A refusal (`-ERR`) makes the old master the master again. So this node refuses only if it knows that it has not been the master in
+ * between: its files may be older than what it was, because somebody put its folder back, and then another node may be the master by now.
+ * In doubt it answers `-LOADING`: the old master stays a replica and asks again, until an operator decides.
+ */
 import { standing } from '../../replication/history.ts';
-import { formatPosition, type Position } from '../../replication/position.ts';
+import { formatPosition, type Position, type RunId } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import { type AskPeer, type NoAccess, noAccessDetail, type Peer } from '../ports/peers.ts';
 import type { StateStore } from '../ports/state-store.ts';
@@ -22,8 +28,10 @@ interface Replica {
   readonly head: StreamHead;
   /** ID of this process. */
   readonly nodeId: string;
-  readonly state: StateStore;
+  readonly state: Pick<StateStore, 'upstream' | 'isCopy'>;
   readonly world: World;
+  /** Whether this process has received the stream of the history, as a replica. */
+  hasStreamed(runId: RunId): boolean;
 }
 
 interface TakeOverRequest {
@@ -57,7 +65,7 @@ export class TakeOvers {
    * @returns what this node does about PSYNC … FAILOVER
    */
   async answer(role: 'master' | 'replica', request: TakeOverRequest): Promise<TakeOverAnswer> {
-    const known = takeOverAnswer(this.#replica.head, role, request);
+    const known = takeOverAnswer(this.#replica, role, request);
     if (known !== null) return known;
     // A peer that asks again and again must not make this node ask its master as often.
     const { client } = request.session.gate;
@@ -73,12 +81,12 @@ export class TakeOvers {
 }
 
 /**
- * @param head of this node
+ * @param replica this node
  * @returns what this node does about PSYNC … FAILOVER as far as it knows by itself; null: it stands where the hand-over has to happen,
  *   and its master has to say the rest
  */
 export function takeOverAnswer(
-  head: StreamHead,
+  { head, state, hasStreamed }: Pick<Replica, 'head' | 'state' | 'hasStreamed'>,
   role: 'master' | 'replica',
   { position, hash, session }: TakeOverRequest,
 ): TakeOverAnswer | null {
@@ -86,13 +94,25 @@ export function takeOverAnswer(
   const own = head.position;
   const isShared = standing(head.history, position) === 'shared';
   if (isShared && (role === 'master' || own.runId !== position.runId)) return { kind: 'taken-over' };
-  if (own.runId === position.runId && own.offset === position.offset) {
+  const stands = `FAILOVER at ${formatPosition(position)}, but this node is at ${formatPosition(own)}`;
+  if (own.runId !== position.runId) return inDoubt(stands);
+  if (state.isCopy) return inDoubt('FAILOVER: the files of this node are a copy');
+  // The master asks a node that has had everything on its disk, unless a peer has acknowledged in its name.
+  if (own.offset < position.offset && !hasStreamed(own.runId)) return inDoubt(stands);
+  if (own.offset === position.offset) {
     const ownHash = head.hash;
     return hash === null || ownHash === null || hash === ownHash
       ? null
       : refused(`-ERR FAILOVER at ${formatPosition(position)}, but this node has other bytes up to there`);
   }
-  return refused(`-ERR FAILOVER at ${formatPosition(position)}, but this node is at ${formatPosition(own)}`);
+  return refused(`-ERR ${stands}`);
+}
+
+/** This node may have been the master, and may have handed over to another one, without knowing it any more. */
+function inDoubt(why: string): TakeOverAnswer {
+  return refused(
+    `-LOADING ${why}: another node may have become the master in between, and an operator has to decide`,
+  );
 }
 
 /** Only its own master may hand over to a replica, and the request proves nothing: any token may have brought it. */
