@@ -22,6 +22,7 @@ import type { Log } from '../node/ports/world.ts';
 import { attempt } from '../node/unattended.ts';
 import { EMPTY_HISTORY_HASH } from '../replication/history-hash.ts';
 import { type Position, ZERO } from '../replication/position.ts';
+import { clearInterrupted, mendInterrupted } from './backup/interrupted.ts';
 import { unify } from './checks/file-tasks.ts';
 import { SnapshotFolder } from './copies/snapshot-folder.ts';
 import { faultPoint } from './fault-point.ts';
@@ -31,7 +32,6 @@ import {
   KEYSPACE_FILE,
   REPLACED_FILE,
   REPLACED_FOLDER,
-  RESTORING_FOLDER,
   SNAPSHOTS_FOLDER,
   STATE_FILE,
   TOKENS_FILE,
@@ -42,6 +42,7 @@ import { schemaVersion } from './migrate.ts';
 import { OpenFiles } from './open-files.ts';
 import { finishSettingAside } from './set-aside.ts';
 import { DamageError, StartError } from './start-error.ts';
+import { refuseSharedFile } from './state/shared-file.ts';
 import { StateFile } from './state/state-file.ts';
 import type { StateFileSettings } from './state/state-settings.ts';
 import { codeOf } from './storage-failure.ts';
@@ -61,8 +62,9 @@ export interface OpenFolder {
   readonly files: KeyspaceFiles;
   readonly copies: SnapshotFiles;
   /**
-   * Finishes what a crash has interrupted: names kept files, and removes copies of snapshots and keyspace files that are not current. Called once the
-   * files that psyncd.db names have turned out to fit together: a start that fails has removed nothing.
+   * Finishes what a crash has interrupted: names kept files, finishes or undoes a restore, and removes copies of snapshots and
+   * keyspace files that are not current. Called once the files that psyncd.db names have turned out to fit together: a start that
+   * fails has removed nothing.
    */
   settle(): Promise<void>;
   /**
@@ -84,6 +86,8 @@ export async function openDataFolder(
   applierFailed: (error: Error) => void,
 ): Promise<OpenFolder> {
   prepare(path, settings.mayBeginAnew);
+  refuseSharedFile(join(path, STATE_FILE));
+  await mendInterrupted(path);
   const open = new OpenFiles(log);
   // An earlier start may have left psyncd.db without a row, because there was no room for one.
   const begins = (): void => refuseLeftovers(path, readdirSync(path), settings.mayBeginAnew);
@@ -114,8 +118,7 @@ export async function openDataFolder(
       // A crash came between the removal of the file and the removal of its row.
       const gone = state.kept.findIndex(({ name }) => existsSync(join(path, name)));
       state.forgetKept(gone === -1 ? 0 : state.kept.length - gone);
-      // A crash came between the end of a restore and the removal of its folder.
-      await rm(join(path, RESTORING_FOLDER), { recursive: true, force: true });
+      await clearInterrupted(path);
     };
     if (number > 0) keyspace = await files.open(number);
     else {
@@ -222,7 +225,8 @@ class Folder implements KeyspaceFiles {
     return this.openAt(number, null);
   }
 
-  openAt(number: number, createAt: Position | null): Promise<Keyspace> {
+  async openAt(number: number, createAt: Position | null): Promise<Keyspace> {
+    refuseSharedFile(this.#file(number));
     return KeyspaceFile.open(this.#file(number), createAt, this.#open, this.#applierFailed);
   }
 

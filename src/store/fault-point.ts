@@ -7,7 +7,7 @@
  * waits. Real nodes run without the variable: each point is then a call of an empty function.
  *
  * `CODE#n` applies to the n-th time that the thread reaches the point. `"trace"` may name a file to which each point
- * that is reached adds a line.
+ * that is reached adds a line; one that begins to wait adds `<point> held`.
  */
 import { appendFileSync, readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -94,6 +94,8 @@ export const waitingFaultPoint: (point: FaultPoint) => Promise<void> =
 
 function held(file: string): (point: FaultPoint) => Promise<void> {
   return async (point) => {
+    const { trace, [point]: value } = faultsIn(file);
+    if (value === 'hold' && trace !== undefined) appendFileSync(trace, `${point} held\n`);
     while (faultsIn(file)[point] === 'hold') await pause(HOLD_LOOK_MS);
     faultPoint(point);
   };

@@ -1,6 +1,7 @@
 /** A restore that is killed at any step leaves what was there or what the backup holds, and the next one works. */
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { cpSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
@@ -17,6 +18,27 @@ async function digestOf(folder: string): Promise<string | null> {
   if (code === 0) return digest ?? null;
   assert.match(detail ?? '', /is no data folder of psyncd|there is no /);
   return null;
+}
+
+/** Starts a node on a copy of the names in the folder: it puts in order what the restore has left, and shares no file. */
+async function startsAlone(
+  cluster: Cluster,
+  data: string,
+  digest: string | null,
+  point: string,
+): Promise<void> {
+  const copy = cluster.data('copy');
+  // The links among the files stay.
+  execFileSync('cp', ['-a', data, copy]);
+  const node = await cluster.start('copy');
+  assert.equal((await node.client.digest()).digest, digest, point);
+  await node.stop();
+  for (const entry of await readdir(copy, { recursive: true, withFileTypes: true })) {
+    assert.notEqual(entry.name, 'restoring', point);
+    const path = join(entry.parentPath, entry.name);
+    if (entry.isFile()) assert.equal(statSync(path).nlink, 1, `${point}: ${path}`);
+  }
+  rmSync(copy, { recursive: true });
 }
 
 /** @returns each point that a restore reaches, once for each time */
@@ -63,6 +85,7 @@ for (const isForced of [false, true]) {
       assert.equal(code, null, `${point}: ${stderr}`);
       const isDone = DONE_AT.includes(name);
       assert.equal(await digestOf(data), isDone ? digest : before, point);
+      if (isForced) await startsAlone(cluster, data, isDone ? digest : before, point);
       // A start never makes an empty node of what is left.
       if (before === null && !isDone && existsSync(data) && (await readdir(data)).length > 0) {
         await assert.rejects(cluster.start('node'), /is no data folder of psyncd/, point);
@@ -84,3 +107,31 @@ for (const isForced of [false, true]) {
     assert.equal((await restored.client.digest()).digest, digest);
   });
 }
+
+test('a damaged psyncd.db keeps its WAL when the restore over it is killed', async (t) => {
+  const cluster = await Cluster.create(t);
+  const [file, data, faults] = ['backup.db', 'node', 'faults.json'].map((name) => cluster.data(name));
+  assert.ok(file !== undefined && data !== undefined && faults !== undefined);
+  await makeBackup(file);
+  // The WAL belongs to a later state than the file beside it.
+  await (await cluster.start('node')).stop();
+  const old = readFileSync(join(data, 'psyncd.db'));
+  for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+    const node = await cluster.start('node');
+    await writeMany(node, 'k', 5);
+    await node.stop(signal);
+  }
+  writeFileSync(join(data, 'psyncd.db'), old);
+  const wal = join(data, 'psyncd.db-wal');
+  const written = readFileSync(wal);
+  writeFileSync(faults, JSON.stringify({ 'restore-switch': 'kill' }));
+  const outcome = await psyncd(['restore', file, data, '--force'], { PSYNCD_FAULTS: faults });
+  assert.equal(outcome.code, null, outcome.stderr);
+  assert.ok(!existsSync(wal));
+  await assert.rejects(cluster.start('node'), /belongs to another state of it/);
+  assert.deepEqual(readFileSync(wal), written);
+  const again = await psyncd(['restore', file, data, '--force', '--json']);
+  assert.equal(again.code, 0, again.stderr);
+  const { replaced } = JSON.parse(again.stdout) as { replaced: string };
+  assert.deepEqual(readFileSync(join(replaced, 'psyncd.db-wal')), written);
+});

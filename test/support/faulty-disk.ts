@@ -4,14 +4,15 @@ import type { ChildNode } from '../../src/cli/child-node.ts';
 import type { FaultPoint } from '../../src/store/fault-point.ts';
 import type { Cluster } from './cluster.ts';
 
-type Faults = Partial<Record<FaultPoint, string>>;
+type Faults = Partial<Record<FaultPoint | 'trace', string>>;
 
 /** A node's disk that the test can break and mend. */
 export class FaultyDisk {
-  readonly #file: string;
+  /** For the variable PSYNCD_FAULTS of a process. */
+  readonly file: string;
 
   private constructor(file: string) {
-    this.#file = file;
+    this.file = file;
   }
 
   static async create(cluster: Cluster, name: string): Promise<FaultyDisk> {
@@ -22,8 +23,8 @@ export class FaultyDisk {
 
   async fail(faults: Faults): Promise<void> {
     // The node may be reading it.
-    await writeFile(`${this.#file}.new`, JSON.stringify(faults));
-    await rename(`${this.#file}.new`, this.#file);
+    await writeFile(`${this.file}.new`, JSON.stringify(faults));
+    await rename(`${this.file}.new`, this.file);
   }
 
   mend(): Promise<void> {
@@ -31,6 +32,6 @@ export class FaultyDisk {
   }
 
   start(cluster: Cluster, name: string, ...flags: string[]): Promise<ChildNode> {
-    return cluster.startWith({ PSYNCD_FAULTS: this.#file }, name, ...flags);
+    return cluster.startWith({ PSYNCD_FAULTS: this.file }, name, ...flags);
   }
 }

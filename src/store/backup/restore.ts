@@ -25,15 +25,17 @@ import { prepareKeyspace, readPosition, writePosition } from '../keyspace/keyspa
 import { APPLICATION_IDS } from '../migrate.ts';
 import { OpenFiles } from '../open-files.ts';
 import { DamageError, InUseError } from '../start-error.ts';
+import { isSameFile } from '../state/shared-file.ts';
 import { StateFile } from '../state/state-file.ts';
 import { lockState } from '../state/state-opening.ts';
 import { withUntrusted } from '../untrusted-file.ts';
 import { BackupError } from './backup-error.ts';
 import { checkBackup } from './check-backup.ts';
+import { clearInterrupted, mendInterrupted } from './interrupted.ts';
 import type { Manifest } from './manifest.ts';
 import { nodeFolderOf } from './node-folder.ts';
 import { checkSeal, type Report } from './seal.ts';
-import { clearStaging, isSameFile, linkFailure, presentFiles, Staging } from './staging.ts';
+import { linkFailure, presentFiles, Staging } from './staging.ts';
 
 /** Most keys in one DEL for entries that have expired. */
 const KEYS_AT_ONCE = 1_000;
@@ -82,6 +84,7 @@ export interface Restored {
 export async function restore(source: string, folder: string, options: RestoreOptions): Promise<Restored> {
   const manifest = await checkBackup(source, options.version, options.report);
   const isFilled = await refuseFolder(folder, source, options.isForced);
+  await mendInterrupted(folder);
   const lock = isFilled ? lockedFolder(folder) : null;
   try {
     const files = isFilled ? presentFiles(folder) : [];
@@ -100,7 +103,11 @@ export async function restore(source: string, folder: string, options: RestoreOp
       return { ...plan, dropped: null, position: { runId: options.runId, offset: position.offset } };
     }
     const done = await restoreInto(source, folder, aside, manifest, options, lock);
-    return { ...plan, ...done };
+    return {
+      ...plan,
+      ...done,
+      tokens: done.aside === null || tokens === null ? null : join(done.aside, tokens),
+    };
   } finally {
     lock?.close();
   }
@@ -178,23 +185,25 @@ async function restoreInto(
   manifest: Manifest,
   options: RestoreOptions,
   lock: Connection | null,
-): Promise<{ position: Position; dropped: number | null }> {
+): Promise<Pick<Restored, 'position' | 'dropped' | 'aside'>> {
   faultPoint('restore-begin');
   const isNew = statSync(folder, { throwIfNoEntry: false }) === undefined;
   if (isNew) await mkdir(folder, { mode: 0o700 });
-  await clearStaging(folder);
+  await clearInterrupted(folder);
   const staging = await Staging.begin(folder);
   try {
     const done = await stage(source, staging, manifest, options);
-    // The WAL of psyncd.db goes with its last connection, and has no second name then.
-    lock?.close();
-    await staging.finish(aside);
-    return done;
+    staging.lock(options.runId);
+    return { ...done, aside: await staging.finish(aside, lock) };
   } catch (error) {
     // The first error says more than those that may follow.
     await staging.discard().catch(() => undefined);
     if (isNew) await rmdir(folder).catch(() => undefined);
     throw linkFailure(error, folder);
+  } finally {
+    // First the lock of the old psyncd.db: SQLite must not remove companion files that a node has made since.
+    lock?.close();
+    staging.release();
   }
 }
 

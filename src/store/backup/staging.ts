@@ -3,30 +3,32 @@
  * become the node's.
  *
  * That step is one rename: of the finished psyncd.db over the present one, or into a folder without one. Before it, the data
- * folder is what it was; after it, what the backup holds. The files that it replaces have got second names in `replaced-…/` by
- * then, so none of them goes. A start refuses a folder that has `restoring/` and no psyncd.db. The next restore removes what an
- * interrupted one has left.
+ * folder is what it was; after it, what the backup holds. The files that it replaces have got second names in
+ * `restoring/replaced-…/` by then, so none of them goes; when these names are the only ones, the folder moves beside the new files.
+ * A start refuses a folder that has `restoring/` and no psyncd.db. The next start or restore puts in order what an interrupted one
+ * has left (interrupted.ts).
  */
-import { existsSync, readdirSync, statSync } from 'node:fs';
-import { link, mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { readdirSync, statSync } from 'node:fs';
+import { link, mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Database as Connection } from 'better-sqlite3';
 import { messageOf } from '../../node/ports/failures.ts';
-import { faultPoint } from '../fault-point.ts';
+import type { RunId } from '../../replication/position.ts';
+import { waitingFaultPoint } from '../fault-point.ts';
 import {
   GUARD_FILE,
   KEYSPACE_FILE,
   NODE_FILE,
-  REPLACED_FOLDER,
   RESTORING_FOLDER,
   STATE_COMPANION,
   STATE_FILE,
   TOKENS_FILE,
 } from '../folder-names.ts';
-import { InUseError } from '../start-error.ts';
 import { lockState } from '../state/state-opening.ts';
 import { codeOf } from '../storage-failure.ts';
 import { syncFolder } from '../sync-folder.ts';
 import { BackupError } from './backup-error.ts';
+import { clearInterrupted, keepReplaced } from './interrupted.ts';
 import { NO_LINKS } from './place.ts';
 
 export class Staging {
@@ -36,11 +38,16 @@ export class Staging {
   readonly path: string;
   /** Number of the new keyspace file, which no file of the data folder has. */
   readonly number: number;
+  /** Inode of the psyncd.db that was there at the beginning; null: there was none. */
+  readonly #before: number | null;
+  /** Keeps other processes from the new psyncd.db. */
+  #lock: Connection | null = null;
 
   private constructor(folder: string, number: number) {
     this.folder = folder;
     this.path = join(folder, RESTORING_FOLDER);
     this.number = number;
+    this.#before = this.#stateNow();
   }
 
   /** Path of the new keyspace file. */
@@ -52,10 +59,7 @@ export class Staging {
     return `keyspace-${this.number}.db`;
   }
 
-  /**
-   * Removes what an interrupted restore has left, and begins another one.
-   * @throws BackupError if another restore is at work
-   */
+  /** Begins a restore where none has left anything. */
   static async begin(folder: string): Promise<Staging> {
     const numbers = readdirSync(folder).map((name) => Number(KEYSPACE_FILE.exec(name)?.[1] ?? 0));
     const staging = new Staging(folder, Math.max(0, ...numbers) + 1);
@@ -63,43 +67,79 @@ export class Staging {
     return staging;
   }
 
-  /** Makes the new files those of the node. @param aside name of the folder for the present ones; null: there are none */
-  async finish(aside: string | null): Promise<void> {
+  /**
+   * Locks the finished psyncd.db, also under its later name, until `release`.
+   * @param runId that it has
+   * @throws InUseError or BackupError if another restore is at work
+   */
+  lock(runId: RunId): void {
+    this.#lock = lockState(join(this.path, STATE_FILE));
+    if (this.#lock.prepare('SELECT run_id FROM node').pluck().get() !== runId) {
+      throw new BackupError(`a restore is at work in ${this.path}`);
+    }
+  }
+
+  /** Lets other processes have the files of the node. */
+  release(): void {
+    this.#lock?.close();
+    this.#lock = null;
+  }
+
+  /**
+   * Makes the new files those of the node.
+   * @param aside name of the folder for the present ones; null: there are none
+   * @param lock of the present psyncd.db, which has no WAL then; null: there is none, or a damaged one
+   * @returns the path of the folder with the replaced files; null: there were none
+   */
+  async finish(aside: string | null, lock: Connection | null): Promise<string | null> {
     const { folder, path } = this;
     await syncFolder(path);
-    faultPoint('restore-staged');
-    const replaced = aside === null ? [] : await this.#nameAgain(aside);
-    faultPoint('restore-file');
+    await waitingFaultPoint('restore-staged');
+    const replaced = aside === null ? [] : await this.#nameAgain(aside, lock !== null);
+    await waitingFaultPoint('restore-file');
     await this.#place();
-    // SQLite would apply the WAL of the present psyncd.db, which is left of a damaged one only, to the new one.
+    // SQLite would apply the WAL of the present psyncd.db, which has something in it for a damaged one only, to the new one.
     for (const name of readdirSync(folder)) if (STATE_COMPANION.test(name)) await rm(join(folder, name));
     await syncFolder(folder);
-    faultPoint('restore-switch');
+    await waitingFaultPoint('restore-switch');
+    // A node may have begun in an empty folder, or have set a damaged psyncd.db aside, since this restore has looked.
+    if (this.#stateNow() !== this.#before)
+      throw new BackupError(`${folder} is in use by another process; stop that one first`);
     await rename(join(path, STATE_FILE), join(folder, STATE_FILE));
     await syncFolder(folder).catch((error: unknown) => {
       throw new BackupError(
         `${folder} has what the backup holds, but the disk did not confirm it: ${messageOf(error)}; check it with psyncd verify`,
       );
     });
-    // The restore is done. The next start removes what stays now, but for a list of tokens, which the node then uses.
-    await this.#tidy(replaced).catch(() => undefined);
+    // The restore is done. The next start finishes what fails now, but for a list of tokens, which the node then uses.
+    const kept = await this.#tidy(replaced).catch(() => null);
+    return kept ?? (aside === null ? null : join(path, aside));
   }
 
-  /** Removes the first names of the replaced files, and the folder in which the new ones were made. */
-  async #tidy(replaced: readonly string[]): Promise<void> {
-    faultPoint('restore-switched');
-    for (const name of replaced) {
-      // The node still needs tokens, so it still refuses to start without.
-      if (name !== STATE_FILE && name !== GUARD_FILE) await rm(join(this.folder, name), { force: true });
-    }
+  /**
+   * Removes the first names of the replaced files, and the folder in which the new ones were made.
+   * @returns the path of the folder with the replaced files; null: there were none
+   */
+  async #tidy(replaced: readonly string[]): Promise<string | null> {
+    await waitingFaultPoint('restore-switched');
+    // The note that the node needs tokens stays, so that it refuses to start without.
+    for (const name of replaced)
+      if (TOKENS_FILE.test(name)) await rm(join(this.folder, name), { force: true });
+    const kept = await keepReplaced(this.folder);
     await rm(this.path, { recursive: true, force: true });
     await syncFolder(this.folder);
-    faultPoint('restore-end');
+    await waitingFaultPoint('restore-end');
+    return kept;
   }
 
   /** Removes the new files after a failure. */
   async discard(): Promise<void> {
-    await clearStaging(this.folder);
+    this.release();
+    await clearInterrupted(this.folder);
+  }
+
+  #stateNow(): number | null {
+    return statSync(join(this.folder, STATE_FILE), { throwIfNoEntry: false })?.ino ?? null;
   }
 
   /** Gives the keyspace file its place; the next restore knows it by its name here, if there is no switch. */
@@ -114,13 +154,14 @@ export class Staging {
   }
 
   /** Gives the present files of the node second names. @returns their names */
-  async #nameAgain(aside: string): Promise<readonly string[]> {
-    faultPoint('restore-aside');
-    const to = join(this.folder, aside);
+  async #nameAgain(aside: string, isLocked: boolean): Promise<readonly string[]> {
+    await waitingFaultPoint('restore-aside');
+    const to = join(this.path, aside);
     await mkdir(to, { mode: 0o700 });
-    const names = presentFiles(this.folder);
+    const names = presentFiles(this.folder).filter((name) => !(isLocked && STATE_COMPANION.test(name)));
     for (const name of names) await link(join(this.folder, name), join(to, name));
     await syncFolder(to);
+    await syncFolder(this.path);
     return names;
   }
 }
@@ -130,51 +171,6 @@ export function presentFiles(folder: string): readonly string[] {
   return readdirSync(folder).filter(
     (name) => NODE_FILE.test(name) || TOKENS_FILE.test(name) || name === GUARD_FILE,
   );
-}
-
-/**
- * Removes what an interrupted restore has left in the data folder.
- * @throws BackupError if another restore is at work
- */
-export async function clearStaging(folder: string): Promise<void> {
-  const path = join(folder, RESTORING_FOLDER);
-  if (!existsSync(path)) return;
-  // As long as psyncd.db stands here, the node does not use the new keyspace file.
-  if (existsSync(join(path, STATE_FILE))) {
-    refuseAtWork(path);
-    for (const name of await readdir(path)) {
-      if (KEYSPACE_FILE.test(name) && isSameFile(join(path, name), join(folder, name)))
-        await rm(join(folder, name));
-    }
-    for (const name of await readdir(folder)) {
-      if (REPLACED_FOLDER.test(name) && holdsOnlySecondNames(folder, name)) {
-        await rm(join(folder, name), { recursive: true });
-      }
-    }
-  }
-  await rm(path, { recursive: true, force: true });
-}
-
-function refuseAtWork(path: string): void {
-  try {
-    lockState(join(path, STATE_FILE)).close();
-  } catch (error) {
-    if (error instanceof InUseError) throw new BackupError(`another restore is at work in ${path}`);
-    // What is left of a psyncd.db that was not finished.
-  }
-}
-
-/** Whether all files of a folder have another name in the data folder still, but for WALs, which a start may have emptied. */
-function holdsOnlySecondNames(folder: string, aside: string): boolean {
-  return readdirSync(join(folder, aside)).every(
-    (name) => /-(?:wal|shm)$/.test(name) || isSameFile(join(folder, name), join(folder, aside, name)),
-  );
-}
-
-/** Whether both paths name one file. */
-export function isSameFile(one: string, other: string): boolean {
-  const [a, b] = [one, other].map((path) => statSync(path, { throwIfNoEntry: false }));
-  return a !== undefined && b !== undefined && a.ino === b.ino && a.dev === b.dev;
 }
 
 /** Says why a folder cannot get second names of files. */

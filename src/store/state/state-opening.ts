@@ -11,6 +11,7 @@ import { isWalStale, staleWal } from '../stale-wal.ts';
 import { DamageError, InUseError, StartError } from '../start-error.ts';
 import { codeOf, isDamage, isDamaged, openingFailure } from '../storage-failure.ts';
 import { WAL_PAGES } from './journal-checkpoints.ts';
+import { refuseSharedFile } from './shared-file.ts';
 import type { StateFileSettings } from './state-settings.ts';
 
 /** Page cache in KiB. It can be small: only slow replicas read the journal. */
@@ -66,6 +67,7 @@ export function openState<T>(
  */
 export function lockState(path: string): Connection {
   let db: Connection | null = null;
+  refuseSharedFile(path);
   try {
     refuseStaleWal(path);
     db = new Database(path, { timeout: 0, fileMustExist: true });
