@@ -64,6 +64,14 @@ for (const [ifRange, counts] of [
   });
 }
 
+test('no range counts where nothing says which bytes the client means', () => {
+  for (const headers of [{}, { 'if-range': ETAG }]) {
+    for (const range of ['bytes=5-', 'bytes=0-', 'bytes=2000-']) {
+      assert.equal(rangeOf({ range, ...headers }, LENGTH, null), 'whole');
+    }
+  }
+});
+
 test('a header full of ranges costs no more than its length', () => {
   const range = `bytes=${Array.from({ length: 4_000 }, (_, index) => `${index % 7}-${index % 7}`).join(',')}`;
   assert.deepEqual(rangeOf({ range }, LENGTH, ETAG), { start: 0, end: 6 });

@@ -14,7 +14,7 @@ const MALFORMED = 1;
 
 /**
  * @param length of the whole, in bytes, at least 1
- * @param etag of the whole; null: none counts, so a range with `If-Range` does not
+ * @param etag of the whole; null: nothing says which bytes the client means, so no range counts
  * @returns the range to send; `whole`: there is no range that counts, so everything; `unsatisfiable`: all ranges are beyond the end.
  * Several ranges that are not one after the other count as none, which RFC 9110 leaves open: nobody who resumes a download sends
  * them.
@@ -24,7 +24,7 @@ export function rangeOf(
   length: number,
   etag: string | null,
 ): ByteRange | 'whole' | 'unsatisfiable' {
-  if (range === undefined) return 'whole';
+  if (range === undefined || etag === null) return 'whole';
   // A weak ETag and a date never match: the comparison is the strong one, and there is no date.
   if (ifRange !== undefined && ifRange !== etag) return 'whole';
   const { code, type, ranges } = parse(length, range);

@@ -115,7 +115,7 @@ function fileRoute(app: FastifyInstance, parts: SnapshotRouteParts): void {
       summary: 'Download a snapshot',
       description:
         'The bytes of the keyspace file at one position, to which `/v1/snapshot` has redirected. They never change, so a download that ' +
-        'broke off continues with `Range`. 410 `POSITION_LOST`: the node has removed the snapshot, because nobody has read it for ' +
+        'broke off continues with `Range`, which counts only with `sha256`. 410 `POSITION_LOST`: the node has removed the snapshot, because nobody has read it for ' +
         '`--snapshot-keep`, or a new one needed the room, or the node has restarted; start the download anew. 32 downloads at the same time.',
       tags: ['replication'],
       params: snapshotParams,
@@ -131,7 +131,8 @@ function fileRoute(app: FastifyInstance, parts: SnapshotRouteParts): void {
       const copy = node.snapshot(position, sha256);
       const etag = `"${position.runId}/${position.offset}"`;
       const { headers } = request;
-      // Two files of one position have one ETag. So it counts only at a URL that says which of them the client means.
+      // Two files of one position, such as those of two nodes behind a proxy, have one ETag, and their pages may be in another order.
+      // So the ETag and ranges count only at a URL that says which of them the client means.
       const countedEtag = sha256 === null ? null : etag;
       if (!namesEtag(headers, 'if-match', countedEtag)) {
         const hint = sha256 === null ? ', which counts only with ?sha256=' : '';

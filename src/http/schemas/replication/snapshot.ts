@@ -49,7 +49,7 @@ export const snapshotHeaders = {
     Range: {
       type: 'string',
       description:
-        'One range of bytes, such as `bytes=1048576-` or `bytes=-100`. The answer to several that do not overlap is everything.',
+        'One range of bytes, such as `bytes=1048576-` or `bytes=-100`; it counts only if the URL has `sha256`. The answer to several that do not overlap is everything.',
     },
     'If-Range': {
       type: 'string',
