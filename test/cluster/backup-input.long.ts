@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -30,6 +30,69 @@ test('a backup never replaces a file unless --force says so, and in a folder it 
   assert.equal((await psyncd(['backup', other, '--data', data, '--force'])).code, 0);
   assert.match((await psyncd(['verify', other])).stdout, /^whole: 3 entries at /);
   assert.equal((await readdir(backups)).length, 2);
+});
+
+test('what a killed backup has left goes with the first backup that is made a day later, which says so', async (t) => {
+  const cluster = await Cluster.create(t);
+  await (await cluster.start('node')).stop();
+  const backups = cluster.data('backups');
+  await mkdir(backups);
+  const hex = '0123456789abcdef';
+  const left = join(backups, `a.db.partial-${hex}`);
+  await mkdir(`${left}.folder`);
+  const inside = join(`${left}.folder`, 'psyncd.db');
+  const others = ['fresh.partial-0000000000000000', 'mine.partial-1234', `a.db.partial-${hex}.txt`];
+  for (const path of [left, inside, ...others.map((name) => join(backups, name))]) writeFileSync(path, '');
+  const old = new Date(Date.now() - 25 * 3_600_000);
+  for (const path of [left, inside, `${left}.folder`, join(backups, 'mine.partial-1234')])
+    await utimes(path, old, old);
+  const { code, stderr } = await psyncd(['backup', join(backups, 'b.db'), '--data', cluster.data('node')]);
+  assert.equal(code, 0, stderr);
+  const gone = [left, `${left}.folder`].map(
+    (path) => `psyncd: removed ${path}, which a backup that was killed has left`,
+  );
+  assert.deepEqual(stderr.trim().split('\n'), gone);
+  assert.deepEqual((await readdir(backups)).sort(), [...others, 'b.db'].sort());
+});
+
+test('a backup may have the longest name that there is, and a longer one is one line', async (t) => {
+  const cluster = await Cluster.create(t);
+  await (await cluster.start('node')).stop();
+  const data = cluster.data('node');
+  const backups = cluster.data('backups');
+  await mkdir(backups);
+  for (const longest of ['x'.repeat(255), '\u{1F4BE}'.repeat(63)]) {
+    const { code, stderr } = await psyncd(['backup', join(backups, longest), '--data', data]);
+    assert.equal(code, 0, stderr);
+  }
+  assert.equal((await readdir(backups)).length, 2);
+  const deep = join(backups, 'folder/'.repeat(600));
+  for (const path of [join(backups, 'x'.repeat(256)), deep]) {
+    failed(await psyncd(['backup', path, '--data', data]), 1, /name too long/);
+    failed(await psyncd(['backup', join(backups, 'b.db'), '--data', path]), 1, /name too long/);
+    failed(await psyncd(['verify', path]), 2, /name too long/);
+    failed(await psyncd(['restore', path, cluster.data('new')]), 1, /name too long/);
+    failed(await psyncd(['restore', join(backups, 'x'.repeat(255)), path]), 1, /name too long/);
+  }
+});
+
+test('a backup of a folder is whole whatever times its files have, and is of no time to come', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await writeMany(node, 'k', 3);
+  await node.stop();
+  const data = cluster.data('node');
+  const begin = Date.now();
+  for (const [index, ms] of [-1e12, 0, 1e12, 4e12].entries()) {
+    const time = new Date(ms);
+    for (const name of await readdir(data)) await utimes(join(data, name), time, time);
+    const file = cluster.data(`${index}.db`);
+    const { commitTime, keys } = json(await psyncd(['backup', file, '--data', data, '--json']));
+    assert.equal(keys, 3);
+    if (ms < begin) assert.equal(commitTime, Math.max(0, ms));
+    else assert.ok(Number(commitTime) >= begin && Number(commitTime) <= Date.now());
+    json(await psyncd(['verify', file, '--json']));
+  }
 });
 
 test('a backup that cannot be made is one line, and leaves nothing', async (t) => {

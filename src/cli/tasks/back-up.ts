@@ -1,16 +1,18 @@
 /** `psyncd backup`: one file with all entries of a node, or of the data folder of a node that does not run. */
-import { randomBytes } from 'node:crypto';
-import { realpathSync, rmSync, statSync } from 'node:fs';
+import { realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { formatPosition } from '../../replication/position.ts';
+import { systemWorld } from '../../runtime/system-world.ts';
 import { withoutDisk } from '../../store/backup/backup-error.ts';
 import type { Manifest } from '../../store/backup/manifest.ts';
 import { nodeFolderOf } from '../../store/backup/node-folder.ts';
+import { partialName, removeLeftovers, removePartial } from '../../store/backup/partials.ts';
 import { isThere, place } from '../../store/backup/place.ts';
 import { NODE_FILE } from '../../store/folder-names.ts';
 import { CommandError } from '../command-error.ts';
 import type { Reach } from '../options/node.ts';
 import { counted, sized } from '../output/info.ts';
+import { printable } from '../output/printable.ts';
 import { reporter } from '../output/progress.ts';
 
 /** Exit code that shells report for a program ended by SIGINT. */
@@ -61,13 +63,12 @@ export async function backUp(
   make: Make,
 ): Promise<{ readonly file: string; readonly manifest: Manifest }> {
   const { folder, name } = targetOf(target, isForced);
-  // Processes in two containers may have one ID; a random name is nobody else's to write or to remove.
-  const partial = join(folder, `${name ?? 'psyncd-backup'}.partial-${randomBytes(8).toString('hex')}`);
-  const remove = (): void => {
-    for (const suffix of ['', '.folder']) rmSync(partial + suffix, { recursive: true, force: true });
-  };
+  for (const path of removeLeftovers(folder, systemWorld.now())) {
+    process.stderr.write(`psyncd: removed ${printable(path)}, which a backup that was killed has left\n`);
+  }
+  const partial = join(folder, partialName(name ?? 'psyncd-backup'));
   const interrupted = (): void => {
-    remove();
+    removePartial(partial);
     process.exit(INTERRUPTED);
   };
   for (const signal of SIGNALS) process.once(signal, interrupted);
@@ -80,7 +81,7 @@ export async function backUp(
     throw withoutDisk(`cannot write ${target}`, error);
   } finally {
     for (const signal of SIGNALS) process.off(signal, interrupted);
-    remove();
+    removePartial(partial);
   }
 }
 

@@ -75,18 +75,20 @@ async function copyFiles(from: string, to: string): Promise<{ number: number; co
     for (const suffix of ['', '-wal']) {
       const name = `keyspace-${number}.db${suffix}`;
       written.push(writtenAt(join(from, name)));
-      if (written.at(-1) === 0) continue;
+      if (written.at(-1) === null) continue;
       await copyFile(join(from, name), join(to, name), constants.COPYFILE_FICLONE);
     }
-    return { number: Math.max(1, number), commitTime: Math.floor(Math.max(...written)) };
+    // The clock may have been wrong when a file was written, and a backup is of no time to come.
+    const commitTime = Math.min(Math.max(0, ...written.map(Number)), systemWorld.now());
+    return { number: Math.max(1, number), commitTime: Math.floor(commitTime) };
   } finally {
     lock.close();
   }
 }
 
-/** @returns milliseconds since 1970; 0: there is no such file */
-function writtenAt(path: string): number {
-  return statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+/** @returns milliseconds since 1970; null: there is no such file */
+function writtenAt(path: string): number | null {
+  return statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? null;
 }
 
 /** Brings the keyspace file of the copy to the end of its journal. */
