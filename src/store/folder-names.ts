@@ -5,10 +5,11 @@ export const GUARD_FILE = 'guarded';
 /** A complete new psyncd.db that is about to replace a damaged one. */
 export const NEXT_STATE_FILE = 'psyncd-next.db';
 /** All files of a node: psyncd sets all of them aside when one is damaged. */
-export const NODE_FILE = /^(?:psyncd|keyspace-\d+|replaced-[\w-]+)\.db(?:-wal|-shm)?$/;
+export const NODE_FILE = /^(?:psyncd|keyspace-\d{1,15}|replaced-[\w-]+)\.db(?:-wal|-shm)?$/;
 /** Files that SQLite keeps beside psyncd.db. */
 export const STATE_COMPANION = /^psyncd\.db-(?:wal|shm)$/;
-export const KEYSPACE_FILE = /^keyspace-(\d{1,9})\.db(-wal|-shm)?$/;
+/** The number is a safe integer. */
+export const KEYSPACE_FILE = /^keyspace-(\d{1,15})\.db(-wal|-shm)?$/;
 /** A folder of damaged files: `damaged-<ms since 1970>`. */
 export const ASIDE_FOLDER = /^damaged-\d+$/;
 /** The folder of the copies of keyspace files that clients download. */

@@ -290,6 +290,46 @@ test('--force moves the files of before aside, damaged ones too, and says where 
   assert.match((await psyncd(['verify', data])).stdout, new RegExp(`^whole: ${ENTRIES.length} entries`));
 });
 
+test('each restore tells what earlier ones have replaced, and removes none of it', async (t) => {
+  const cluster = await Cluster.create(t);
+  const data = cluster.data('node');
+  const file = cluster.data('backup.db');
+  await makeBackup(file);
+  const restored = (...flags: string[]): Promise<Outcome> => psyncd(['restore', file, data, ...flags]);
+  assert.doesNotMatch((await restored()).stdout, /earlier/);
+  assert.doesNotMatch((await restored('--force')).stdout, /earlier/);
+  for (const count of ['1 folder', '2 folders']) {
+    const told = new RegExp(
+      `/replaced-\\*: ${count} of earlier restores, \\d+ KiB; remove what you do not need\\n$`,
+    );
+    if (count === '2 folders') assert.match((await restored('--force', '--dry-run')).stdout, told);
+    else assert.match((await restored('--force')).stdout, told);
+  }
+  const { earlier } = json(await restored('--force', '--json')) as {
+    earlier: { folders: number; bytes: number };
+  };
+  assert.equal(earlier.folders, 2);
+  assert.ok(earlier.bytes > 2 * readFileSync(file).length * 0.9, String(earlier.bytes));
+  assert.equal((await readdir(data)).filter((name) => name.startsWith('replaced-')).length, 3);
+});
+
+test('a keyspace file with the highest number keeps nobody from a restore, nor from a start after it', async (t) => {
+  const cluster = await Cluster.create(t);
+  const data = cluster.data('node');
+  const file = cluster.data('backup.db');
+  const { digest } = await makeBackup(file);
+  await (await cluster.start('node')).stop();
+  for (const number of ['999999999', '999999999999999']) {
+    writeFileSync(join(data, `keyspace-${number}.db`), 'x');
+    const done = json(await psyncd(['restore', file, data, '--force', '--json']));
+    assert.ok((await readdir(String(done.replaced))).includes(`keyspace-${number}.db`));
+    const left = (await readdir(data)).filter((name) => name.startsWith('keyspace-'));
+    assert.equal(left.length, 1, left.join());
+  }
+  const node = await cluster.start('node');
+  assert.equal((await node.client.digest()).digest, digest);
+});
+
 test('--expire-policy drop-expired deletes what has expired by commands that replicas get too', async (t) => {
   const cluster = await Cluster.create(t);
   const file = cluster.data('backup.db');

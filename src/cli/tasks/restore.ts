@@ -7,7 +7,7 @@ import { withoutDisk } from '../../store/backup/backup-error.ts';
 import { type Manifest, manifestJson } from '../../store/backup/manifest.ts';
 import { type Restored, restore } from '../../store/backup/restore.ts';
 import { CommandError } from '../command-error.ts';
-import { counted } from '../output/info.ts';
+import { counted, sized } from '../output/info.ts';
 import { reporter } from '../output/progress.ts';
 import { backupLine, isUrl } from './back-up.ts';
 
@@ -48,7 +48,7 @@ export async function restoreBackup(
 }
 
 function linesOf(folder: string, { isDry }: Wanted, done: Restored): readonly string[] {
-  const { manifest, position, dropped, aside, tokens, needsTokens } = done;
+  const { manifest, position, dropped, aside, tokens, needsTokens, earlier } = done;
   const would = isDry ? 'would be ' : '';
   const lines = [
     `${would}restored: ${backupLine(manifest)}: ${folder}`,
@@ -64,6 +64,10 @@ function linesOf(folder: string, { isDry }: Wanted, done: Restored): readonly st
     );
   } else lines.push('a backup has neither tokens nor settings');
   if (needsTokens) lines.push('the node does not start without tokens, because the one of before had some');
+  if (earlier.folders > 0) {
+    const which = `${counted(earlier.folders, 'folder', 'folders')} of earlier restores, ${sized(earlier.bytes)}`;
+    lines.push(`there is more in ${folder}/replaced-*: ${which}; remove what you do not need`);
+  }
   return lines;
 }
 
@@ -73,7 +77,7 @@ function whoBeginsAnew({ position, hash }: Manifest): string {
 }
 
 function resultOf(folder: string, { isDry }: Wanted, done: Restored): Readonly<Record<string, unknown>> {
-  const { manifest, position, dropped, aside, tokens, needsTokens } = done;
+  const { manifest, position, dropped, aside, tokens, needsTokens, earlier } = done;
   return {
     folder,
     dryRun: isDry,
@@ -82,6 +86,7 @@ function resultOf(folder: string, { isDry }: Wanted, done: Restored): Readonly<R
     replaced: aside,
     tokens,
     needsTokens,
+    earlier,
     backup: manifestJson(manifest),
   };
 }

@@ -31,6 +31,7 @@ import { lockState } from '../state/state-opening.ts';
 import { withUntrusted } from '../untrusted-file.ts';
 import { BackupError } from './backup-error.ts';
 import { checkBackup } from './check-backup.ts';
+import { type Earlier, earlierIn } from './earlier.ts';
 import { clearInterrupted, mendInterrupted } from './interrupted.ts';
 import type { Manifest } from './manifest.ts';
 import { nodeFolderOf } from './node-folder.ts';
@@ -74,6 +75,8 @@ export interface Restored {
   readonly tokens: string | null;
   /** Whether the node refuses to start without a list of tokens. */
   readonly needsTokens: boolean;
+  /** What earlier restores have replaced. */
+  readonly earlier: Earlier;
 }
 
 /**
@@ -100,13 +103,15 @@ export async function restore(source: string, folder: string, options: RestoreOp
     };
     const { position } = manifest;
     if (options.isDry) {
-      return { ...plan, dropped: null, position: { runId: options.runId, offset: position.offset } };
+      const earlier = isFilled ? earlierIn(folder, null) : { folders: 0, bytes: 0 };
+      return { ...plan, earlier, dropped: null, position: { runId: options.runId, offset: position.offset } };
     }
     const done = await restoreInto(source, folder, aside, manifest, options, lock);
     return {
       ...plan,
       ...done,
       tokens: done.aside === null || tokens === null ? null : join(done.aside, tokens),
+      earlier: earlierIn(folder, done.aside),
     };
   } finally {
     lock?.close();

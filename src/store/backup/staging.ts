@@ -61,8 +61,11 @@ export class Staging {
 
   /** Begins a restore where none has left anything. */
   static async begin(folder: string): Promise<Staging> {
-    const numbers = readdirSync(folder).map((name) => Number(KEYSPACE_FILE.exec(name)?.[1] ?? 0));
-    const staging = new Staging(folder, Math.max(0, ...numbers) + 1);
+    const names = readdirSync(folder).map((name) => Number(KEYSPACE_FILE.exec(name)?.[1] ?? 0));
+    const taken = new Set(names);
+    // The lowest one: the numbers do not grow with each restore.
+    const number = Array.from({ length: taken.size + 1 }, (_, index) => index + 1).find((n) => !taken.has(n));
+    const staging = new Staging(folder, number ?? 1);
     await mkdir(staging.path, { mode: 0o700 });
     return staging;
   }
