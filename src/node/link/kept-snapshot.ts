@@ -61,13 +61,13 @@ export class KeptSnapshot {
     }
     const kept = this.#take();
     if (kept?.partial.bytes === from) return kept.sink;
-    await this.#discard(kept);
+    await discard(kept?.sink, this.#log);
     throw new Error('the part of it that had come is not kept any more');
   }
 
   /** Drops the part. Resolves when its file is gone; the log says so if it stays, and the next start removes it. */
   drop(): Promise<void> {
-    return this.#discard(this.#take());
+    return discard(this.#take()?.sink, this.#log);
   }
 
   /** Drops the part, and does not wait for that. */
@@ -82,12 +82,13 @@ export class KeptSnapshot {
     this.#cancel();
     return kept;
   }
+}
 
-  async #discard(kept: Unfinished | null): Promise<void> {
-    try {
-      await kept?.sink.discard();
-    } catch (error) {
-      this.#log.warn('snapshot-left', { error: messageOf(error) });
-    }
+/** Removes the file of a snapshot. It never rejects: if the file stays, the log says so, and the next start of the node removes it. */
+export async function discard(file: Pick<SnapshotSink, 'discard'> | undefined, log: Log): Promise<void> {
+  try {
+    await file?.discard();
+  } catch (error) {
+    log.warn('snapshot-left', { error: messageOf(error) });
   }
 }

@@ -20,7 +20,7 @@ import { msSince } from '../elapsed.ts';
 import { DamagedSnapshot, messageOf, toldOf } from '../ports/failures.ts';
 import { unattended } from '../unattended.ts';
 import { IncomingSnapshot } from './incoming-snapshot.ts';
-import type { KeptSnapshot } from './kept-snapshot.ts';
+import { discard, type KeptSnapshot } from './kept-snapshot.ts';
 import type { LinkContext, SyncReport } from './link-context.ts';
 import type { MasterConnection } from './master-connection.ts';
 
@@ -234,16 +234,9 @@ export class SnapshotReception {
     return { kind: 'discarded' };
   }
 
-  /**
-   * Removes the snapshot's file. If that fails, the log says so, the caller still reports why the snapshot was rejected, and the
-   * next start of the node removes the file.
-   */
-  async #discard(): Promise<void> {
-    try {
-      await this.#incoming.discard();
-    } catch (error) {
-      this.#context.log.warn('snapshot-left', { error: messageOf(error) });
-    }
+  /** Removes the snapshot's file. The caller still reports why the snapshot was rejected if that fails. */
+  #discard(): Promise<void> {
+    return discard(this.#incoming, this.#context.log);
   }
 }
 
