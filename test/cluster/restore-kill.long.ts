@@ -5,7 +5,7 @@ import { cpSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } fro
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
-import { makeBackup, psyncd } from '../support/backups.ts';
+import { makeBackup, psyncd, reached } from '../support/backups.ts';
 import { Cluster, writeMany } from '../support/cluster.ts';
 
 /** The restore has the last points behind it when it is done. */
@@ -41,18 +41,6 @@ async function startsAlone(
   rmSync(copy, { recursive: true });
 }
 
-/** @returns each point that a restore reaches, once for each time */
-function reached(trace: string): string[] {
-  const counts = new Map<string, number>();
-  return readFileSync(trace, 'utf8')
-    .trim()
-    .split('\n')
-    .map((point) => {
-      counts.set(point, (counts.get(point) ?? 0) + 1);
-      return `${point}#${counts.get(point)}`;
-    });
-}
-
 for (const isForced of [false, true]) {
   const into = isForced ? 'over the files of a node' : 'into a new folder';
   test(`a restore ${into} that is killed anywhere leaves all or nothing, and works the next time`, async (t) => {
@@ -76,7 +64,7 @@ for (const isForced of [false, true]) {
     const force = isForced ? ['--force'] : [];
     begin();
     assert.equal((await run({ trace }, ...force)).code, 0);
-    const points = reached(trace);
+    const points = reached(readFileSync(trace, 'utf8'));
     assert.ok(points.length > 10 && points.some((point) => point.startsWith('restore-end')), points.join());
     for (const point of points) {
       begin();

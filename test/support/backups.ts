@@ -125,3 +125,15 @@ export async function forged(
 export function withoutHash(path: string): Promise<void> {
   return forged(path, (db) => db.exec('UPDATE backup SET hash = NULL'));
 }
+
+/** @param trace names of fault points, one a line @returns each one as `<name>#<n>`, for the n-th time that it was reached */
+export function reached(trace: string): readonly string[] {
+  const counts = new Map<string, number>();
+  return trace
+    .trim()
+    .split('\n')
+    .map((point) => {
+      counts.set(point, (counts.get(point) ?? 0) + 1);
+      return `${point}#${counts.get(point)}`;
+    });
+}

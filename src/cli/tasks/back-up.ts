@@ -78,7 +78,7 @@ export async function backUp(
     await place(partial, file, isForced);
     return { file, manifest };
   } catch (error) {
-    throw withoutDisk(`cannot write ${target}`, error);
+    throw withoutDisk(`cannot write ${target}`, error, partial);
   } finally {
     for (const signal of SIGNALS) process.off(signal, interrupted);
     removePartial(partial);

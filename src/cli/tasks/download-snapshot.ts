@@ -238,7 +238,11 @@ class Download {
   async #take(part: Uint8Array): Promise<void> {
     const total = this.#total ?? 0;
     if (this.#received + part.length > total) throw new CommandError('the node sends more than it has said');
-    await this.#file.write(part, 0, part.length, this.#received);
+    // A full disk may take a part of them: only the next write says why.
+    for (let done = 0; done < part.length; ) {
+      const { bytesWritten } = await this.#file.write(part, done, part.length - done, this.#received + done);
+      done += bytesWritten;
+    }
     this.#sum.update(part);
     this.#received += part.length;
     this.#cuts = 0;

@@ -28,10 +28,14 @@ export class BackupError extends Error {
 /**
  * Turns an error of the disk into one line for people; returns any other error unchanged.
  * @param what could not be done: `cannot write x.db`
+ * @param path of the file, to look whether there is room beside it if the error leaves that open
  */
-export function withoutDisk(what: string, error: unknown): unknown {
+export function withoutDisk(what: string, error: unknown, path?: string): unknown {
   const isOfStore = error instanceof StorageError;
-  if (!isOfStore && !isOfDisk(codeOf(error))) return error;
-  const { full, message } = isOfStore ? error : storageFailure(error);
-  return new BackupError(`${what}: ${full ? message : messageOf(error)}`, { cause: error });
+  const code = codeOf(error);
+  if (!isOfStore && !isOfDisk(code)) return error;
+  const { full, message } = isOfStore ? error : storageFailure(error, path);
+  const told = messageOf(error);
+  const why = isOfStore || told.includes(code) ? told : `${code}: ${told}`;
+  return new BackupError(`${what}: ${full ? message : why}`, { cause: error });
 }

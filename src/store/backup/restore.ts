@@ -27,7 +27,7 @@ import { OpenFiles } from '../open-files.ts';
 import { DamageError, InUseError } from '../start-error.ts';
 import { isSameFile } from '../state/shared-file.ts';
 import { StateFile } from '../state/state-file.ts';
-import { lockState } from '../state/state-opening.ts';
+import { lockWhole } from '../state/state-opening.ts';
 import { withUntrusted } from '../untrusted-file.ts';
 import { BackupError } from './backup-error.ts';
 import { checkBackup } from './check-backup.ts';
@@ -170,10 +170,7 @@ function lockedFolder(folder: string): Connection | null {
   const path = join(folder, STATE_FILE);
   if (statSync(path, { throwIfNoEntry: false }) === undefined) return null;
   try {
-    const lock = lockState(path);
-    // So that the second name is that of a whole file.
-    lock.pragma('wal_checkpoint(TRUNCATE)');
-    return lock;
+    return lockWhole(path);
   } catch (error) {
     if (error instanceof InUseError) {
       throw new BackupError(`${folder} is in use by another process; stop that one first`);

@@ -24,7 +24,7 @@ import {
   STATE_FILE,
   TOKENS_FILE,
 } from '../folder-names.ts';
-import { lockState } from '../state/state-opening.ts';
+import { lockWhole } from '../state/state-opening.ts';
 import { codeOf } from '../storage-failure.ts';
 import { syncFolder } from '../sync-folder.ts';
 import { BackupError } from './backup-error.ts';
@@ -76,7 +76,7 @@ export class Staging {
    * @throws InUseError or BackupError if another restore is at work
    */
   lock(runId: RunId): void {
-    this.#lock = lockState(join(this.path, STATE_FILE));
+    this.#lock = lockWhole(join(this.path, STATE_FILE));
     if (this.#lock.prepare('SELECT run_id FROM node').pluck().get() !== runId) {
       throw new BackupError(`a restore is at work in ${this.path}`);
     }

@@ -1,5 +1,5 @@
 /** Opens psyncd.db, or makes a new one: the lock on the data folder, schema, and what must not be opened. */
-import { readdirSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database, { type Database as Connection } from 'better-sqlite3';
 import { messageOf } from '../../node/ports/failures.ts';
@@ -79,6 +79,23 @@ export function lockState(path: string): Connection {
     db?.close();
     if (error instanceof StartError) throw error;
     throw explain(path, error);
+  }
+}
+
+/**
+ * Locks a folder like `lockState`, and has everything in the file itself: it has no WAL then that something could be lost with.
+ * @throws InUseError if a process has it open; other StartErrors if it cannot be used; SqliteError if the disk is full
+ */
+export function lockWhole(path: string): Connection {
+  const db = lockState(path);
+  try {
+    db.pragma('wal_checkpoint(TRUNCATE)');
+    const { size } = statSync(`${path}-wal`, { throwIfNoEntry: false }) ?? { size: 0 };
+    if (size > 0) throw new StartError(`${path}-wal cannot be moved into ${path}`);
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
   }
 }
 
