@@ -2,13 +2,23 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { mkdir, readdir, rename, rm, utimes } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rename, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { contents, ENTRIES, failed, json, makeBackup, type Outcome, psyncd } from '../support/backups.ts';
 import { Cluster, converged, temporaryFolder, textOf, writeMany } from '../support/cluster.ts';
 import { MAIN } from '../support/main-file.ts';
+
+/** Runs a command as a user to whom nothing belongs, if this user may do everything. */
+function asNobody(args: readonly string[]): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const user = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {};
+    const child = execFile(process.execPath, [MAIN, ...args], user, (_error, stdout, stderr) =>
+      resolve({ code: child.exitCode, stdout, stderr }),
+    );
+  });
+}
 
 test('a backup never replaces a file unless --force says so, and in a folder it has a name of its own', async (t) => {
   const cluster = await Cluster.create(t);
@@ -145,6 +155,53 @@ test('a backup that cannot be made is one line, and leaves nothing', async (t) =
   }
   assert.deepEqual(await readdir(backups), []);
   assert.deepEqual(await contents(data), before);
+});
+
+test('without permission nothing is backed up, checked or restored, and each command says so in one line', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await writeMany(node, 'k', 3);
+  await node.stop();
+  const [data, backup, closed, open] = ['node', 'backup.db', 'closed', 'open'].map((name) =>
+    cluster.data(name),
+  );
+  assert.ok(data !== undefined && backup !== undefined && closed !== undefined && open !== undefined);
+  await makeBackup(backup);
+  await mkdir(closed);
+  await mkdir(open);
+  const before = [await contents(data), readFileSync(backup, 'latin1')];
+  // Everybody may enter the folder of the test, but the file and the folder are closed, also for their owner.
+  for (const [path, mode] of [
+    [join(data, '..'), 0o711],
+    [open, 0o777],
+    [data, 0o555],
+    [closed, 0o555],
+  ] as const) {
+    await chmod(path, mode);
+  }
+  for (const path of [backup, ...(await readdir(data)).map((name) => join(data, name))])
+    await chmod(path, 0o000);
+  try {
+    for (const [args, code] of [
+      [['backup', join(closed, 'b.db'), '--data', data], 1],
+      [['backup', join(open, 'b.db'), '--data', data], 1],
+      [['verify', backup], 2],
+      [['verify', data], 2],
+      [['restore', backup, join(open, 'new')], 1],
+    ] as const) {
+      failed(await asNobody(args), code, /EACCES|cannot be opened for writing|cannot be read/);
+    }
+    await chmod(backup, 0o444);
+    failed(await asNobody(['restore', backup, closed]), 1, /EACCES/);
+    failed(await asNobody(['restore', backup, join(closed, 'new')]), 1, /EACCES/);
+    failed(await asNobody(['restore', backup, data, '--force']), 1, /cannot be opened for writing/);
+    assert.deepEqual([await readdir(open), await readdir(closed)], [[], []]);
+    if (process.getuid?.() === 0)
+      assert.deepEqual([await contents(data), readFileSync(backup, 'latin1')], before);
+  } finally {
+    // So that the folder of the test can be removed.
+    for (const path of [data, closed]) await chmod(path, 0o755);
+  }
 });
 
 test('verify tells whole, damaged and unknown by its exit code', async (t) => {

@@ -130,6 +130,19 @@ test('a backup of a newer format says which psyncd can read it', async (t) => {
   }
 });
 
+test('a backup of an older format says which psyncd restores it', async (t) => {
+  const path = await backup(t);
+  await forged(path, (db) => {
+    db.exec('PRAGMA user_version = 1');
+    db.exec("UPDATE backup SET version = '0.0.1'");
+  });
+  await refused(
+    path,
+    'unknown',
+    /made by psyncd 0\.0\.1 in format 1\.1; .*restore it with psyncd 0\.0\.1, and start/,
+  );
+});
+
 test('a seal that fits does not save a backup whose contents are not what psyncd writes', async (t) => {
   for (const [change, message] of [
     ["UPDATE entries SET value = x'00' WHERE key = 'key/0001'", /key\/0001.*not what was written/],
