@@ -82,6 +82,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     '../settings/table.ts',
     'node:tls',
   ],
+  target: ['./names.ts', '../node/ports/backup-target.ts', 'node:fs/promises'],
   metrics: [
     './metric.ts',
     './list/node.ts',
@@ -191,6 +192,14 @@ const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
   'http/schemas/common': ['../shared.ts', '../keys/keys.ts', '../node/x.ts', '../replication/x.ts'],
   'http/schemas': ['../routes/x.ts', '../request/x.ts', '../server.ts', '../../store/x.ts'],
   tls: ['../http/x.ts', '../ws/x.ts', '../access/access.ts', '../settings/load.ts', 'ws', 'fastify'],
+  target: [
+    'undici',
+    'better-sqlite3',
+    '../node/node.ts',
+    '../store/sync-folder.ts',
+    '../cli/x.ts',
+    '../app.ts',
+  ],
   metrics: [
     'fastify',
     'ws',

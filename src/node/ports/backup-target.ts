@@ -1,0 +1,84 @@
+/** Port: a place for backups and archives, outside of the data folder. `src/target` implements it: a folder, or object storage. */
+
+/**
+ * Why a target could not do what it was asked.
+ * - `BAD_TARGET`: the target, a name or the credentials are not what they must be; nothing was asked
+ * - `NO_ACCESS`: the target refuses the credentials, or the user may not write there
+ * - `NO_SUCH_BUCKET`: there is no such bucket or folder
+ * - `NOT_FOUND`: the target has nothing of that name
+ * - `CLOCK_SKEW`: the clocks of this machine and of the target differ by too much
+ * - `TARGET_BUSY`: the target asks for slower requests, or has an error of its own; a later attempt may succeed
+ * - `TARGET_FULL`: the target has no room
+ * - `TARGET_UNREACHABLE`: nobody answers, or not in time
+ * - `TARGET_ANSWER`: what answers is no such target, or not what it says
+ * - `TARGET_FAILED`: any other failure of the target or its disk
+ */
+export type TargetCode =
+  | 'BAD_TARGET'
+  | 'NO_ACCESS'
+  | 'NO_SUCH_BUCKET'
+  | 'NOT_FOUND'
+  | 'CLOCK_SKEW'
+  | 'TARGET_BUSY'
+  | 'TARGET_FULL'
+  | 'TARGET_UNREACHABLE'
+  | 'TARGET_ANSWER'
+  | 'TARGET_FAILED';
+
+/** A target could not do what it was asked. The message is one line for people, without secrets. */
+export class TargetError extends Error {
+  override readonly name = 'TargetError';
+  readonly code: TargetCode;
+
+  constructor(code: TargetCode, message: string, cause?: unknown) {
+    super(message, { cause });
+    this.code = code;
+  }
+}
+
+/** One object of a target. */
+export interface TargetObject {
+  readonly name: string;
+  /** In bytes. */
+  readonly size: number;
+  /** When the target got it, by the clock of the target, in milliseconds since 1970. */
+  readonly modified: number;
+}
+
+/** What an object gets its bytes from: a file that nobody changes meanwhile, or memory. */
+export type TargetSource = { readonly path: string } | { readonly bytes: Uint8Array };
+
+export interface TargetCall {
+  /** Ends the call, which then throws the signal's reason. What has come of it is removed. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Objects by name. A name is a relative path of plain segments, such as `shop/8f3b…/128-20261129T060000Z.db` (`isTargetName` in
+ * src/target). Objects whose names are none are not listed. All calls throw TargetError, and the signal's reason after an abort.
+ */
+export interface BackupTarget {
+  /** The target for people: without secrets. */
+  readonly shown: string;
+  /** Puts an object, in place of one that has the name. It appears whole and durable, or not at all. */
+  put(name: string, source: TargetSource, call?: TargetCall): Promise<void>;
+  /**
+   * Gets an object into a new file, which only its owner may read; after a failure there is no file.
+   * @param path where no file is
+   * @throws also the error of the file system, if the file cannot be written
+   */
+  get(name: string, path: string, call?: TargetCall): Promise<void>;
+  /**
+   * Lists the objects, in no particular order.
+   * @param folder name of a folder, whose objects and those of its folders are listed; '': all objects
+   */
+  list(folder: string, call?: TargetCall): AsyncIterable<TargetObject>;
+  /** Deletes an object. If there is none, nothing happens. */
+  delete(name: string, call?: TargetCall): Promise<void>;
+  /**
+   * Removes what was left of calls of `put` that were killed.
+   * @param before milliseconds since 1970: only what was begun earlier, because others may be at work
+   * @returns the number of puts of which something was left
+   */
+  clean(before: number, call?: TargetCall): Promise<number>;
+}

@@ -1,0 +1,254 @@
+/**
+ * A folder as a target, such as a mounted disk of another machine.
+ *
+ * A file is made under a name that begins with `.psyncd-partial-`, and gets its own name with a rename when it is durable. The
+ * folder itself has to exist: a disk that is not mounted would otherwise be replaced by a folder on the disk of the node.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Dirent, Stats } from 'node:fs';
+import { type FileHandle, mkdir, opendir, open as openFile, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import {
+  type BackupTarget,
+  type TargetCall,
+  type TargetCode,
+  TargetError,
+  type TargetObject,
+  type TargetSource,
+} from '../node/ports/backup-target.ts';
+import { messageOf } from '../node/ports/failures.ts';
+import { checkFolder, checkName, isTargetName } from './names.ts';
+
+const PARTIAL = '.psyncd-partial-';
+/** Number of bytes that are copied at a time. */
+const PART_BYTES = 1024 * 1024;
+/** Folders below the target that are looked into; names of psyncd have three segments. */
+const MAX_DEPTH = 8;
+const OWNER_ONLY_FILE = 0o600;
+const OWNER_ONLY_FOLDER = 0o700;
+
+const CODES: Readonly<Record<string, TargetCode>> = {
+  EACCES: 'NO_ACCESS',
+  EPERM: 'NO_ACCESS',
+  EROFS: 'NO_ACCESS',
+  ENOSPC: 'TARGET_FULL',
+  EDQUOT: 'TARGET_FULL',
+  EFBIG: 'TARGET_FULL',
+};
+
+export class FolderTarget implements BackupTarget {
+  readonly shown: string;
+  readonly #folder: string;
+
+  /** @param folder absolute path of a folder, which need not exist yet */
+  constructor(folder: string) {
+    this.#folder = folder;
+    this.shown = folder;
+  }
+
+  async put(name: string, source: TargetSource, { signal }: TargetCall = {}): Promise<void> {
+    checkName(name);
+    const to = this.#path(name);
+    const partial = join(dirname(to), `${PARTIAL}${randomBytes(8).toString('hex')}`);
+    await this.#asked(`cannot write ${to}`, signal, async () => {
+      await this.#makeFolder(dirname(name));
+      try {
+        await writeNew(partial, source, signal);
+        signal?.throwIfAborted();
+        await rename(partial, to);
+      } catch (error) {
+        await rm(partial, { force: true }).catch(() => undefined);
+        throw error;
+      }
+      await syncFolder(dirname(to));
+    });
+  }
+
+  async get(name: string, path: string, { signal }: TargetCall = {}): Promise<void> {
+    checkName(name);
+    const from = this.#path(name);
+    const source = await this.#asked(`cannot read ${from}`, signal, () => openFile(from, 'r'));
+    try {
+      const into = await openFile(path, 'wx', OWNER_ONLY_FILE);
+      try {
+        await copyInto(into, this.#parts(source, from, signal), signal);
+      } catch (error) {
+        await rm(path, { force: true }).catch(() => undefined);
+        throw error;
+      } finally {
+        await into.close();
+      }
+    } finally {
+      await source.close();
+    }
+  }
+
+  async *list(folder: string, { signal }: TargetCall = {}): AsyncGenerator<TargetObject> {
+    checkFolder(folder);
+    await this.#asked('cannot list', signal, () => this.#exists());
+    for await (const name of this.#files(folder, signal)) {
+      if (!isTargetName(name)) continue;
+      const found = await this.#found(name, signal);
+      if (found?.isFile()) yield { name, size: found.size, modified: Math.floor(found.mtimeMs) };
+    }
+  }
+
+  async delete(name: string, { signal }: TargetCall = {}): Promise<void> {
+    checkName(name);
+    const path = this.#path(name);
+    await this.#asked(`cannot delete ${path}`, signal, async () => {
+      await this.#exists();
+      await rm(path, { force: true });
+    });
+  }
+
+  async clean(before: number, { signal }: TargetCall = {}): Promise<number> {
+    let removed = 0;
+    await this.#asked('cannot list', signal, () => this.#exists());
+    for await (const name of this.#files('', signal)) {
+      if (!name.slice(name.lastIndexOf('/') + 1).startsWith(PARTIAL)) continue;
+      const found = await this.#found(name, signal);
+      // The time of the last write counts: a put that is at work writes.
+      if (!found?.isFile() || found.mtimeMs >= before) continue;
+      const path = this.#path(name);
+      await this.#asked(`cannot delete ${path}`, signal, () => rm(path, { force: true }));
+      removed += 1;
+    }
+    return removed;
+  }
+
+  #path(name: string): string {
+    return join(this.#folder, ...name.split('/'));
+  }
+
+  /** @returns the names of all files below a folder, also of those that are no names of objects */
+  async *#files(folder: string, signal?: AbortSignal, depth = 0): AsyncGenerator<string> {
+    const path = folder === '' ? this.#folder : this.#path(folder);
+    for await (const entry of this.#entries(path, signal)) {
+      const name = folder === '' ? entry.name : `${folder}/${entry.name}`;
+      if (entry.isFile()) yield name;
+      // A link to a folder is not followed: it may lead in a circle.
+      else if (entry.isDirectory() && depth < MAX_DEPTH && isTargetName(name)) {
+        yield* this.#files(name, signal, depth + 1);
+      }
+    }
+  }
+
+  async *#entries(path: string, signal?: AbortSignal): AsyncGenerator<Dirent> {
+    const what = `cannot list ${path}`;
+    // A folder that went meanwhile, or was never made, has no files.
+    const opened = await this.#asked(what, signal, () => unlessGone(opendir(path)));
+    if (opened === null) return;
+    try {
+      for (;;) {
+        const entry = await this.#asked(what, signal, () => opened.read());
+        if (entry === null) return;
+        yield entry;
+      }
+    } finally {
+      await opened.close();
+    }
+  }
+
+  #found(name: string, signal: AbortSignal | undefined): Promise<Stats | null> {
+    const path = this.#path(name);
+    return this.#asked(`cannot read ${path}`, signal, () => unlessGone(stat(path)));
+  }
+
+  async *#parts(file: FileHandle, path: string, signal?: AbortSignal): AsyncGenerator<Buffer> {
+    const part = Buffer.allocUnsafeSlow(PART_BYTES);
+    for (let at = 0; ; ) {
+      const read = await this.#asked(`cannot read ${path}`, signal, () => file.read(part, 0, PART_BYTES, at));
+      if (read.bytesRead === 0) return;
+      at += read.bytesRead;
+      yield part.subarray(0, read.bytesRead);
+    }
+  }
+
+  /** Makes the folders below the target that a name has. */
+  async #makeFolder(folder: string): Promise<void> {
+    await this.#exists();
+    if (folder === '.') return;
+    const made = await mkdir(this.#path(folder), { recursive: true, mode: OWNER_ONLY_FOLDER });
+    if (made === undefined) return;
+    for (let path = this.#path(folder); path.length >= made.length; path = dirname(path)) {
+      await syncFolder(dirname(path));
+    }
+  }
+
+  async #exists(): Promise<void> {
+    const found = await unlessGone(stat(this.#folder));
+    if (found?.isDirectory()) return;
+    throw new TargetError('NO_SUCH_BUCKET', `${this.#folder}: there is no such folder; is its disk mounted?`);
+  }
+
+  /** Turns an error of the file system into one for people. */
+  async #asked<T>(what: string, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+    signal?.throwIfAborted();
+    try {
+      return await work();
+    } catch (error) {
+      if (signal?.aborted || error instanceof TargetError || !(error instanceof Error && 'code' in error)) {
+        throw error;
+      }
+      const code = String(error.code);
+      if (isGone(error)) throw new TargetError('NOT_FOUND', `${what}: there is no such file`, error);
+      throw new TargetError(CODES[code] ?? 'TARGET_FAILED', `${what}: ${messageOf(error)}`, error);
+    }
+  }
+}
+
+async function writeNew(path: string, source: TargetSource, signal?: AbortSignal): Promise<void> {
+  const into = await openFile(path, 'wx', OWNER_ONLY_FILE);
+  try {
+    if ('bytes' in source) return await copyInto(into, [source.bytes], signal);
+    const from = await openFile(source.path, 'r');
+    try {
+      await copyInto(into, from.createReadStream({ highWaterMark: PART_BYTES, autoClose: false }), signal);
+    } finally {
+      await from.close();
+    }
+  } finally {
+    await into.close();
+  }
+}
+
+/** Writes the parts one after the other, and makes the file durable. */
+async function copyInto(
+  into: FileHandle,
+  parts: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  signal?: AbortSignal,
+): Promise<void> {
+  for await (const part of parts) {
+    for (let at = 0; at < part.length; ) {
+      signal?.throwIfAborted();
+      at += (await into.write(part, at, Math.min(PART_BYTES, part.length - at))).bytesWritten;
+    }
+  }
+  await into.sync();
+}
+
+/** Makes the file names in a folder durable. Windows offers no such call. */
+async function syncFolder(path: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const folder = await openFile(path, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+/** @returns what was asked for; null: it is not there */
+async function unlessGone<T>(asked: Promise<T>): Promise<T | null> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (isGone(error)) return null;
+    throw error;
+  }
+}
+
+function isGone(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
+}

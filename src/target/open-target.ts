@@ -1,0 +1,36 @@
+/** Opens targets by the text that a user gives. */
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type BackupTarget, TargetError } from '../node/ports/backup-target.ts';
+import { FolderTarget } from './folder-target.ts';
+
+const URL_SCHEME = /^([a-z][a-z\d+.-]*):\/\//i;
+
+/**
+ * @param text a path of a folder, `file:///FOLDER`, or `s3://BUCKET/PREFIX`
+ * @param env where object storage and its keys are: S3_ENDPOINT, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION
+ * @returns the target; nothing was asked of it yet
+ * @throws TargetError BAD_TARGET
+ */
+export async function openTarget(
+  text: string,
+  _env: Readonly<Record<string, string | undefined>>,
+): Promise<BackupTarget> {
+  const scheme = URL_SCHEME.exec(text)?.[1]?.toLowerCase();
+  if (scheme === undefined && !text.startsWith('file:')) return new FolderTarget(resolve(text));
+  if (scheme === 'file' || scheme === undefined) return new FolderTarget(folderIn(text));
+  throw new TargetError(
+    'BAD_TARGET',
+    `${scheme}://…: a target is a folder, file:///FOLDER or s3://BUCKET/PREFIX`,
+  );
+}
+
+function folderIn(text: string): string {
+  try {
+    const url = new URL(text);
+    if (url.search === '' && url.hash === '') return resolve(fileURLToPath(url));
+  } catch {
+    // The text is no URL of a file.
+  }
+  throw new TargetError('BAD_TARGET', `${text} names no folder; write file:///FOLDER`);
+}
