@@ -83,6 +83,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     'node:tls',
   ],
   target: ['./names.ts', '../node/ports/backup-target.ts', 'node:fs/promises'],
+  'target/s3': ['./client.ts', '../names.ts', '../../node/ports/backup-target.ts', 'aws4fetch', 'undici'],
   metrics: [
     './metric.ts',
     './list/node.ts',
@@ -200,6 +201,7 @@ const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
     '../cli/x.ts',
     '../app.ts',
   ],
+  'target/s3': ['fastify', '../open-target.ts', '../../node/node.ts', '../../store/x.ts', '../../app.ts'],
   metrics: [
     'fastify',
     'ws',

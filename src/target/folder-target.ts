@@ -102,7 +102,8 @@ export class FolderTarget implements BackupTarget {
     });
   }
 
-  async clean(before: number, { signal }: TargetCall = {}): Promise<number> {
+  async clean(before: number, _isOurs: unknown, { signal }: TargetCall = {}): Promise<number> {
+    // The names of parts are psyncd's own.
     let removed = 0;
     await this.#asked('cannot list', signal, () => this.#exists());
     for await (const name of this.#files('', signal)) {

@@ -14,11 +14,18 @@ const URL_SCHEME = /^([a-z][a-z\d+.-]*):\/\//i;
  */
 export async function openTarget(
   text: string,
-  _env: Readonly<Record<string, string | undefined>>,
+  env: Readonly<Record<string, string | undefined>>,
 ): Promise<BackupTarget> {
   const scheme = URL_SCHEME.exec(text)?.[1]?.toLowerCase();
   if (scheme === undefined && !text.startsWith('file:')) return new FolderTarget(resolve(text));
   if (scheme === 'file' || scheme === undefined) return new FolderTarget(folderIn(text));
+  if (scheme === 's3') {
+    const { placeOf } = await import('./s3/place.ts');
+    const place = placeOf(text, env);
+    // What signs, sends and reads XML is not loaded before it is needed.
+    const { S3Target, PATIENCE } = await import('./s3/s3-target.ts');
+    return new S3Target(place, PATIENCE);
+  }
   throw new TargetError(
     'BAD_TARGET',
     `${scheme}://…: a target is a folder, file:///FOLDER or s3://BUCKET/PREFIX`,

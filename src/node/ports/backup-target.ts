@@ -78,7 +78,8 @@ export interface BackupTarget {
   /**
    * Removes what was left of calls of `put` that were killed.
    * @param before milliseconds since 1970: only what was begun earlier, because others may be at work
+   * @param isOurs whether psyncd gives objects such a name; others may use the target too
    * @returns the number of puts of which something was left
    */
-  clean(before: number, call?: TargetCall): Promise<number>;
+  clean(before: number, isOurs: (name: string) => boolean, call?: TargetCall): Promise<number>;
 }
