@@ -26,9 +26,11 @@ function isMistake(error: unknown): boolean {
   return !known && !isOfFiles(error) && error instanceof Error && !isOfConnection;
 }
 
-/** Failures of backups and restores, by their names: only those commands import their classes. */
+/** Failures of backups, restores and targets, by their names: only those commands import their classes. */
 function isOfFiles(error: unknown): boolean {
-  return error instanceof Error && ['BackupError', 'CheckError', 'StartError'].includes(error.name);
+  return (
+    error instanceof Error && ['BackupError', 'CheckError', 'StartError', 'TargetError'].includes(error.name)
+  );
 }
 
 function rawVerdict(error: unknown): readonly [number, string | null] {
@@ -36,6 +38,9 @@ function rawVerdict(error: unknown): readonly [number, string | null] {
   if (error instanceof CommanderError) return [error.exitCode === 0 ? 0 : 2, null];
   if (error instanceof UsageError || error instanceof UnsendableKey) return [2, error.message];
   if (error instanceof NotWhole) return [error.code, error.line];
+  if (error instanceof Error && error.name === 'TargetError' && 'code' in error) {
+    return [error.code === 'NOT_FOUND' ? NOT_THERE : 1, `${error.message} (${error.code})`];
+  }
   if (error instanceof CommandError || isOfFiles(error)) return [1, (error as Error).message];
   if (error instanceof NotThere) return [NOT_THERE, error.message];
   if (error instanceof FollowError) return [1, `${error.message} (${error.code})`];

@@ -143,6 +143,45 @@ export function formatJournalKeep({ bytes, ms }: JournalKeep): number | string {
   return `${ms % 1000 === 0 ? `${ms / 1000}s` : `${ms}ms`},${bytes}`;
 }
 
+/** Of the backups younger than `ageMs`, one for each period of `everyMs` is kept. */
+export interface BackupKeep {
+  readonly ageMs: number;
+  readonly everyMs: number;
+}
+
+/** Most rules for backups. */
+const MAX_KEEP_RULES = 16;
+const DAY_MS = 24 * 3_600_000;
+
+/** Reads `24h=1h,30d=1d`; besides the units of times there is `d`. @throws UsageError */
+export function backupKeep(text: string): readonly BackupKeep[] {
+  const rules = listed(text).map((rule) => {
+    const [ageMs, everyMs, ...more] = rule.split('=').map(parseDays);
+    if (ageMs === undefined || everyMs === undefined || more.length > 0 || everyMs < 1_000 || ageMs < everyMs)
+      throw new UsageError('expected AGE=PERIOD such as 24h=1h,30d=1d, with periods of 1s to their age');
+    return { ageMs, everyMs };
+  });
+  if (rules.length === 0 || rules.length > MAX_KEEP_RULES)
+    throw new UsageError(`expected 1 to ${MAX_KEEP_RULES} rules such as 24h=1h,30d=1d`);
+  return rules;
+}
+
+function parseDays(text: string): number {
+  const days = /^\s*(\d{1,5})\s*d\s*$/i.exec(text)?.[1];
+  return days === undefined ? parseTime(text) : Number(days) * DAY_MS;
+}
+
+/** @returns what users write: `86400s=3600s` */
+export function formatBackupKeep(rules: readonly BackupKeep[]): string {
+  return rules.map(({ ageMs, everyMs }) => `${shortTime(ageMs)}=${shortTime(everyMs)}`).join(',');
+}
+
+function shortTime(ms: number): string {
+  if (ms % DAY_MS === 0) return `${ms / DAY_MS}d`;
+  if (ms % 3_600_000 === 0) return `${ms / 3_600_000}h`;
+  return ms % 1_000 === 0 ? `${ms / 1_000}s` : `${ms}ms`;
+}
+
 function listed(text: string): readonly string[] {
   return text
     .split(',')

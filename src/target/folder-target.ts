@@ -83,6 +83,20 @@ export class FolderTarget implements BackupTarget {
     }
   }
 
+  async begin(name: string, length: number, { signal }: TargetCall = {}): Promise<Uint8Array> {
+    checkName(name);
+    const from = this.#path(name);
+    return this.#asked(`cannot read ${from}`, signal, async () => {
+      const file = await openFile(from, 'r');
+      try {
+        const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, 0);
+        return buffer.subarray(0, bytesRead);
+      } finally {
+        await file.close();
+      }
+    });
+  }
+
   async *list(folder: string, { signal }: TargetCall = {}): AsyncGenerator<TargetObject> {
     checkFolder(folder);
     await this.#asked('cannot list', signal, () => this.#exists());

@@ -73,6 +73,13 @@ export function describeBackupTarget(name: string, make: (t: TestContext) => Pro
     }
   });
 
+  promise('gives the first bytes of an object', async (target) => {
+    await target.put('a', { bytes: Buffer.from('Oslo') });
+    assert.equal(Buffer.from(await target.begin('a', 2)).toString(), 'Os');
+    assert.equal(Buffer.from(await target.begin('a', 100)).toString(), 'Oslo');
+    await refuses('NOT_FOUND', () => target.begin('b', 2));
+  });
+
   promise('deletes an object, and nothing when there is none', async (target, folder) => {
     await target.put('a/b', { bytes: Buffer.from('x') });
     await target.delete('a/b');

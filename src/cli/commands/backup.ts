@@ -1,7 +1,7 @@
-/** `psyncd backup`, `verify` and `restore`: a whole node in one file. */
+/** `psyncd backup` with `list` and `prune`, `verify` and `restore`: a whole node in one file. */
 import { type Command, Option } from 'commander';
 import { version } from '../../runtime/version.ts';
-import { UsageError } from '../../settings/parse.ts';
+import { backupKeep, UsageError } from '../../settings/parse.ts';
 import { nodeCommand, type Reach } from '../options/node.ts';
 import { print, printJson } from '../output/standard-output.ts';
 
@@ -16,10 +16,10 @@ interface BackupFlags extends Reach {
 
 /** Adds the command. */
 export function backupCommand(psyncd: Command): void {
-  nodeCommand(psyncd, 'backup')
+  const backup = nodeCommand(psyncd, 'backup')
     .argument(
       '<target>',
-      'a new file, or a folder, in which the file gets the name of the position and the time',
+      'a new file, or a folder or s3://BUCKET/PREFIX, in which the file gets the name of the position and the time',
     )
     .description('back up a node: all entries as they are at one position, in one file')
     .option('--data <DIR>', 'back up the data folder of a node that does not run, instead of a running node')
@@ -31,14 +31,65 @@ export function backupCommand(psyncd: Command): void {
       }
       process.umask(OWNER_ONLY);
       const { backUp, backupLine, makerOf } = await import('../tasks/back-up.ts');
-      const { file, manifest } = await backUp(
-        target,
-        force === true,
-        makerOf(data ?? null, reach, version()),
-      );
+      const { backUpToTarget, isUrl, withoutFileUrl } = await import('../tasks/targets.ts');
+      const make = makerOf(data ?? null, reach, version());
+      const local = withoutFileUrl(target);
+      const { file, manifest } = isUrl(local)
+        ? await backUpToTarget(local, make)
+        : await backUp(local, force === true, make);
       const { manifestJson } = await import('../../store/backup/manifest.ts');
       if (json) printJson({ file, ...manifestJson(manifest) });
       else print(`${backupLine(manifest)}: ${file}`);
+    });
+  addList(backup);
+  addPrune(backup);
+}
+
+function addList(backup: Command): void {
+  backup
+    .command('list')
+    .argument('<target>', 'a folder, or s3://BUCKET/PREFIX')
+    .description('list the backups in a target, the oldest first; nobody looks into them')
+    .option('--json', 'the list as JSON')
+    .action(async (target: string, { json }: { readonly json?: true }) => {
+      const { listBackups } = await import('../tasks/targets.ts');
+      const backups = await listBackups(target);
+      if (json) printJson(backups);
+      else
+        for (const { name, bytes, time } of backups) print(`${time}  ${String(bytes).padStart(12)}  ${name}`);
+    });
+}
+
+interface PruneFlags {
+  readonly keep: string;
+  readonly dryRun?: true;
+  readonly json?: true;
+}
+
+function addPrune(backup: Command): void {
+  backup
+    .command('prune')
+    .argument('<target>', 'a folder, or s3://BUCKET/PREFIX')
+    .description('delete the backups that no rule keeps; what is no backup of psyncd stays')
+    .requiredOption(
+      '--keep <RULES>',
+      'AGE=PERIOD: of the backups younger than AGE one for each PERIOD, such as 24h=1h,30d=1d; the newest one stays always',
+    )
+    .option('--dry-run', 'say what would be deleted')
+    .option('--json', 'the result as JSON')
+    .action(async (target: string, { keep, dryRun, json }: PruneFlags) => {
+      const rules = backupKeep(keep);
+      const { pruneBackups } = await import('../tasks/targets.ts');
+      const { deleted, foreign, kept } = await pruneBackups(target, rules, dryRun === true);
+      const names = { deleted: deleted.map(({ name }) => name), foreign: foreign.map(({ name }) => name) };
+      if (json) {
+        printJson({ dryRun: dryRun === true, ...names, kept });
+        return;
+      }
+      const does = dryRun ? 'would delete' : 'deleted';
+      for (const name of names.deleted) print(`${does} ${name}`);
+      for (const name of names.foreign) print(`${name} is no backup of psyncd and stays`);
+      print(`${does} ${names.deleted.length}, kept ${kept}`);
     });
 }
 
@@ -46,7 +97,10 @@ export function backupCommand(psyncd: Command): void {
 export function verifyCommand(psyncd: Command): void {
   psyncd
     .command('verify')
-    .argument('<path>', 'a backup, or the data folder of a node that does not run')
+    .argument(
+      '<path>',
+      'a backup, also as s3://BUCKET/PREFIX/NAME, or the data folder of a node that does not run',
+    )
     .description('check a backup or a data folder; exit code 0: whole, 1: damaged, 2: it cannot be told')
     .option('--json', 'the result as JSON')
     .action(async (path: string, { json }: { readonly json?: true }) => {
@@ -72,7 +126,7 @@ interface RestoreFlags {
 export function restoreCommand(psyncd: Command): void {
   psyncd
     .command('restore')
-    .argument('<source>', 'a backup')
+    .argument('<source>', 'a backup, also as s3://BUCKET/PREFIX/NAME')
     .argument('<dir>', 'data folder for the node: a new or an empty one')
     .description('make a data folder of a backup; the node that starts there has a new run ID')
     .option('--force', 'move the files of the node in the folder aside, into replaced-… inside of it')

@@ -1,6 +1,7 @@
 /** `psyncd backup`: one file with all entries of a node, or of the data folder of a node that does not run. */
 import { realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
+import { singleName } from '../../node/upkeep/backup-names.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { systemWorld } from '../../runtime/system-world.ts';
 import { withoutDisk } from '../../store/backup/backup-error.ts';
@@ -74,7 +75,7 @@ export async function backUp(
   for (const signal of SIGNALS) process.once(signal, interrupted);
   try {
     const manifest = await make(partial);
-    const file = join(folder, name ?? nameOf(manifest));
+    const file = join(folder, name ?? singleName(manifest.position, manifest.commitTime));
     await place(partial, file, isForced);
     return { file, manifest };
   } catch (error) {
@@ -87,11 +88,6 @@ export async function backUp(
 
 /** @throws CommandError if nothing can be written there */
 function targetOf(target: string, isForced: boolean): Target {
-  if (isUrl(target)) {
-    throw new CommandError(
-      `${target}: backups to object storage cannot be made yet; back up to a file, and copy that`,
-    );
-  }
   const named = resolve(target);
   const found = statOf(named);
   // The target of a link is replaced, not the link.
@@ -123,17 +119,6 @@ function statOf(path: string): ReturnType<typeof statSync> {
   } catch (error) {
     throw withoutDisk(`cannot write ${path}`, error);
   }
-}
-
-/** `<run ID>-<offset>-<time>.db` */
-function nameOf({ position: { runId, offset }, commitTime }: Manifest): string {
-  const time = new Date(commitTime).toISOString().replace(/[-:]|\.\d+/g, '');
-  return `${runId}-${offset}-${time}.db`;
-}
-
-/** Whether the text names something else than a file here, such as `s3://…`. */
-export function isUrl(text: string): boolean {
-  return /^[a-z][a-z\d+.-]*:\/\//i.test(text);
 }
 
 /** One line about a backup. */

@@ -1,15 +1,17 @@
 /** `psyncd restore`: makes a data folder of a backup. */
-import { resolve } from 'node:path';
+import { statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, resolve } from 'node:path';
 import { formatPosition } from '../../replication/position.ts';
 import { systemWorld } from '../../runtime/system-world.ts';
 import { version } from '../../runtime/version.ts';
 import { withoutDisk } from '../../store/backup/backup-error.ts';
 import { type Manifest, manifestJson } from '../../store/backup/manifest.ts';
 import { type Restored, restore } from '../../store/backup/restore.ts';
-import { CommandError } from '../command-error.ts';
 import { counted, sized } from '../output/info.ts';
 import { reporter } from '../output/progress.ts';
-import { backupLine, isUrl } from './back-up.ts';
+import { backupLine } from './back-up.ts';
+import { isUrl, withDownloaded, withoutFileUrl } from './targets.ts';
 
 interface Wanted {
   readonly isForced: boolean;
@@ -26,14 +28,23 @@ export async function restoreBackup(
   dir: string,
   wanted: Wanted,
 ): Promise<{ readonly lines: readonly string[]; readonly result: Readonly<Record<string, unknown>> }> {
-  if (isUrl(source)) {
-    throw new CommandError(
-      `${source}: backups in object storage cannot be restored yet; copy the file here first`,
-    );
-  }
+  const local = withoutFileUrl(source);
+  if (!isUrl(local)) return restoreFile(resolve(local), source, dir, wanted);
+  // The file is copied into the folder in the end, so the disk of the folder has to have the room anyway.
+  const parent = dirname(resolve(dir));
+  const beside = statSync(parent, { throwIfNoEntry: false })?.isDirectory() ? parent : tmpdir();
+  return withDownloaded(source, beside, (file) => restoreFile(file, source, dir, wanted));
+}
+
+async function restoreFile(
+  file: string,
+  source: string,
+  dir: string,
+  wanted: Wanted,
+): ReturnType<typeof restoreBackup> {
   const folder = resolve(dir);
   const { report, stop } = reporter('checking');
-  const done = await restore(resolve(source), folder, {
+  const done = await restore(file, folder, {
     ...wanted,
     version: version(),
     runId: systemWorld.newRunId(),

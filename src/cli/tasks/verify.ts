@@ -1,6 +1,8 @@
 /** `psyncd verify`: checks a backup or a data folder. */
 import { statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { resolve } from 'node:path';
+import { TargetError } from '../../node/ports/backup-target.ts';
 import { messageOf } from '../../node/ports/failures.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { CheckError } from '../../store/backup/backup-error.ts';
@@ -9,7 +11,8 @@ import { checkFolder } from '../../store/backup/check-folder.ts';
 import { manifestJson } from '../../store/backup/manifest.ts';
 import { counted } from '../output/info.ts';
 import { reporter } from '../output/progress.ts';
-import { backupLine, isUrl } from './back-up.ts';
+import { backupLine } from './back-up.ts';
+import { isUrl, withDownloaded, withoutFileUrl } from './targets.ts';
 
 export interface Verified {
   /** 0: whole; 1: damaged; 2: it cannot be told. */
@@ -23,35 +26,36 @@ export interface Verified {
 /** @param version of this psyncd */
 export async function verify(path: string, version: string): Promise<Verified> {
   try {
-    if (isUrl(path))
-      throw new CheckError('unknown', `${path}: object storage cannot be read yet; copy the file here first`);
-    return await whole(resolve(path), version);
+    const local = withoutFileUrl(path);
+    if (!isUrl(local)) return await whole(resolve(local), version);
+    return await withDownloaded(path, tmpdir(), (file) => whole(file, version, path));
   } catch (error) {
     const isOfSystem = error instanceof Error && 'syscall' in error;
-    if (!(error instanceof CheckError) && !isOfSystem) throw error;
-    const detail =
-      error instanceof CheckError ? error.message : `${path} cannot be read: ${messageOf(error)}`;
+    const isKnown = error instanceof CheckError || error instanceof TargetError;
+    if (!isKnown && !isOfSystem) throw error;
+    const detail = isKnown ? error.message : `${path} cannot be read: ${messageOf(error)}`;
     const isDamaged = error instanceof CheckError && error.finding === 'damaged';
     const result = { result: isDamaged ? 'damaged' : 'unknown', path, detail };
     return { code: isDamaged ? 1 : 2, line: detail, result };
   }
 }
 
-async function whole(path: string, version: string): Promise<Verified> {
+/** @param shown name of the path for people */
+async function whole(path: string, version: string, shown = path): Promise<Verified> {
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
     const { position, keys, digest } = await checkFolder(path);
     const at = formatPosition(position);
     return {
       code: 0,
-      line: `whole: ${counted(keys, 'entry', 'entries')} at ${at}, digest ${digest}: ${path}`,
-      result: { result: 'whole', path, kind: 'folder', ...position, keys, digest },
+      line: `whole: ${counted(keys, 'entry', 'entries')} at ${at}, digest ${digest}: ${shown}`,
+      result: { result: 'whole', path: shown, kind: 'folder', ...position, keys, digest },
     };
   }
   const { report, stop } = reporter('checking');
   const manifest = await checkBackup(path, version, report).finally(stop);
   return {
     code: 0,
-    line: `whole: ${backupLine(manifest)}, digest ${manifest.digest}: ${path}`,
-    result: { result: 'whole', path, kind: 'backup', ...manifestJson(manifest) },
+    line: `whole: ${backupLine(manifest)}, digest ${manifest.digest}: ${shown}`,
+    result: { result: 'whole', path: shown, kind: 'backup', ...manifestJson(manifest) },
   };
 }

@@ -68,6 +68,8 @@ export interface BackupTarget {
    * @throws also the error of the file system, if the file cannot be written
    */
   get(name: string, path: string, call?: TargetCall): Promise<void>;
+  /** @returns the first bytes of an object, `length` of them or fewer if it is shorter; `length` is small */
+  begin(name: string, length: number, call?: TargetCall): Promise<Uint8Array>;
   /**
    * Lists the objects, in no particular order.
    * @param folder name of a folder, whose objects and those of its folders are listed; '': all objects

@@ -1,0 +1,150 @@
+/** What commands do with targets: object storage, and folders by their URLs. */
+import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type BackupTarget, TargetError } from '../../node/ports/backup-target.ts';
+import { namedBackup, singleName } from '../../node/upkeep/backup-names.ts';
+import { backupsIn, type Pruned, prune } from '../../node/upkeep/backup-prune.ts';
+import { systemWorld } from '../../runtime/system-world.ts';
+import { UsageError } from '../../settings/parse.ts';
+import { isBackupHeader } from '../../store/backup/backup-header.ts';
+import type { Manifest } from '../../store/backup/manifest.ts';
+import { openTarget } from '../../target/open-target.ts';
+import type { Make } from './back-up.ts';
+
+/** Exit code that shells report for a program ended by SIGINT. */
+const INTERRUPTED = 130;
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+/** Age of the parts of an upload after which they count as left by a process that was killed, in milliseconds. */
+const ABORTED_MS = 24 * 3_600_000;
+
+/** Whether the text names something else than a file here, such as `s3://…`. */
+export function isUrl(text: string): boolean {
+  return /^[a-z][a-z\d+.-]*:\/\//i.test(text);
+}
+
+/** @returns the path that a `file:` URL names, and any other text as it is @throws UsageError */
+export function withoutFileUrl(text: string): string {
+  if (!/^file:/i.test(text)) return text;
+  try {
+    return fileURLToPath(text);
+  } catch {
+    throw new UsageError(`${text} names no file; write file:///FOLDER/FILE`);
+  }
+}
+
+/** @throws UsageError if the text names no target */
+export async function targetOf(text: string): Promise<BackupTarget> {
+  try {
+    return await openTarget(text, process.env);
+  } catch (error) {
+    if (error instanceof TargetError && error.code === 'BAD_TARGET') throw new UsageError(error.message);
+    throw error;
+  }
+}
+
+/**
+ * Makes a backup in a temporary folder, and puts it into the target.
+ * @returns the name that people know it by, and its manifest
+ * @throws TargetError, or as `make`
+ */
+export async function backUpToTarget(
+  text: string,
+  make: Make,
+): Promise<{ readonly file: string; readonly manifest: Manifest }> {
+  const target = await targetOf(text);
+  const folder = await mkdtemp(join(tmpdir(), 'psyncd-backup-'));
+  const { signal, end } = untilInterrupted(() => rmSync(folder, { recursive: true, force: true }));
+  try {
+    const path = join(folder, 'backup.db');
+    const manifest = await make(path);
+    const name = singleName(manifest.position, manifest.commitTime);
+    await target.put(name, { path }, { signal });
+    return { file: `${text.replace(/\/$/, '')}/${name}`, manifest };
+  } finally {
+    end();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Gets a backup from object storage, has it used, and removes it.
+ * @param text `s3://BUCKET/PREFIX/NAME`
+ * @param beside folder for the temporary file
+ * @throws TargetError, or as `use`; messages name the object in place of the file
+ */
+export async function withDownloaded<T>(
+  text: string,
+  beside: string,
+  use: (path: string) => Promise<T>,
+): Promise<T> {
+  const [, root, name] = /^([a-z\d]+:\/\/[^/]+)\/(.+)$/i.exec(text) ?? [];
+  if (root === undefined || name === undefined) {
+    throw new UsageError(`${text} names no backup; write s3://BUCKET/PREFIX/NAME`);
+  }
+  const target = await targetOf(root);
+  const path = join(beside, `psyncd-download-${randomBytes(8).toString('hex')}.db`);
+  const remove = (): void => rmSync(path, { force: true });
+  const { signal, end } = untilInterrupted(remove);
+  try {
+    await target.get(name, path, { signal });
+    return await use(path);
+  } catch (error) {
+    if (error instanceof Error) error.message = error.message.replaceAll(path, text);
+    throw error;
+  } finally {
+    end();
+    remove();
+  }
+}
+
+/** A signal of the user ends the call in a target. @param remove what is to go before the process ends */
+function untilInterrupted(remove: () => void): { readonly signal: AbortSignal; end(): void } {
+  const controller = new AbortController();
+  const interrupted = (): void => {
+    remove();
+    controller.abort(new Error('interrupted'));
+    // Parts that were uploaded are removed within this time, or by a later prune.
+    setTimeout(() => process.exit(INTERRUPTED), 1_000);
+  };
+  for (const name of SIGNALS) process.once(name, interrupted);
+  return {
+    signal: controller.signal,
+    end: () => {
+      for (const name of SIGNALS) process.off(name, interrupted);
+      if (controller.signal.aborted) process.exit(INTERRUPTED);
+    },
+  };
+}
+
+/** @returns the backups in a target, the oldest first, as JSON */
+export async function listBackups(text: string): Promise<readonly Readonly<Record<string, unknown>>[]> {
+  const target = await targetOf(text);
+  return (await backupsIn(target, '')).map(({ name, cluster, position, time, size, modified }) => ({
+    name,
+    cluster,
+    ...position,
+    time: new Date(time).toISOString(),
+    bytes: size,
+    modified: new Date(modified).toISOString(),
+  }));
+}
+
+/** Deletes the backups that no rule keeps, and parts of uploads that were killed a day ago. @see prune */
+export async function pruneBackups(
+  text: string,
+  rules: Parameters<typeof prune>[0]['rules'],
+  isDry: boolean,
+): Promise<Pruned & { readonly kept: number }> {
+  const target = await targetOf(text);
+  const now = systemWorld.now();
+  const backups = await backupsIn(target, '');
+  const pruned = await prune({ target, backups, rules, now, isDry, isBackup: isBackupHeader });
+  if (!isDry) {
+    await target.clean(now - ABORTED_MS, (name) => namedBackup({ name, size: 0, modified: 0 }) !== null);
+  }
+  return { ...pruned, kept: backups.length - pruned.deleted.length - pruned.foreign.length };
+}

@@ -1,0 +1,66 @@
+/** Deletes backups that no rule keeps from a target. What is not certainly a backup of psyncd stays. */
+import type { BackupTarget, TargetCall } from '../ports/backup-target.ts';
+import { type KeepRule, outdated } from './backup-keep.ts';
+import { type NamedBackup, namedBackup } from './backup-names.ts';
+
+/** Most backups of one list that are looked at. One with more names them. */
+const MAX_BACKUPS = 50_000;
+/** Bytes at the begin of a file that tell whether it is a backup. */
+export const HEADER_BYTES = 100;
+
+/**
+ * @param folder of the target; '': all
+ * @returns the backups in it, by their names, the oldest first
+ * @throws TargetError; RangeError if there are more than `MAX_BACKUPS`
+ */
+export async function backupsIn(
+  target: BackupTarget,
+  folder: string,
+  call: TargetCall = {},
+): Promise<readonly NamedBackup[]> {
+  const found: NamedBackup[] = [];
+  for await (const object of target.list(folder, call)) {
+    const backup = namedBackup(object);
+    if (backup === null) continue;
+    if (found.length === MAX_BACKUPS)
+      throw new RangeError(`${target.shown} has more than ${MAX_BACKUPS} backups`);
+    found.push(backup);
+  }
+  return found.sort((one, other) => one.time - other.time || one.position.offset - other.position.offset);
+}
+
+export interface PruneRequest {
+  readonly target: BackupTarget;
+  readonly backups: readonly NamedBackup[];
+  readonly rules: readonly KeepRule[];
+  /** Milliseconds since 1970. */
+  readonly now: number;
+  /** Whether nothing is deleted. */
+  readonly isDry: boolean;
+  /** Whether a file that begins so is a backup. */
+  isBackup(header: Uint8Array): boolean;
+  readonly call?: TargetCall;
+}
+
+export interface Pruned {
+  /** What was deleted, or would be; the oldest first. */
+  readonly deleted: readonly NamedBackup[];
+  /** What has the name of a backup and is none; it stays. */
+  readonly foreign: readonly NamedBackup[];
+}
+
+/** @throws TargetError; what was deleted by then is deleted */
+export async function prune(request: PruneRequest): Promise<Pruned> {
+  const { target, backups, rules, now, call = {} } = request;
+  const deleted: NamedBackup[] = [];
+  const foreign: NamedBackup[] = [];
+  for (const backup of outdated(backups, rules, now)) {
+    if (!request.isBackup(await target.begin(backup.name, HEADER_BYTES, call))) {
+      foreign.push(backup);
+      continue;
+    }
+    if (!request.isDry) await target.delete(backup.name, call);
+    deleted.push(backup);
+  }
+  return { deleted, foreign };
+}

@@ -1,0 +1,134 @@
+/** `psyncd backup`, `verify` and `restore` with object storage, and `backup list` and `prune`, as a user types them. */
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, readFile, utimes, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import test, { type TestContext } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { scheduledName } from '../../src/node/upkeep/backup-names.ts';
+import { BACKED_UP, failed, json, makeBackup, psyncd } from '../support/backups.ts';
+import { Cluster, temporaryFolder, writeMany } from '../support/cluster.ts';
+import { BUCKET, FakeS3 } from '../support/fake-s3.ts';
+
+const DAY_MS = 24 * 3_600_000;
+
+/** The variables of a user of the bucket, whose temporary files are in a folder of the test. */
+async function begun(t: TestContext): Promise<{ fake: FakeS3; env: Record<string, string>; folder: string }> {
+  const fake = await FakeS3.start(t);
+  const folder = await temporaryFolder(t);
+  await mkdir(join(folder, 'tmp'));
+  return { fake, env: { ...fake.env, TMPDIR: join(folder, 'tmp') }, folder };
+}
+
+test('a backup goes to a bucket, is listed and verified there, and restored from there', async (t) => {
+  const { fake, env, folder } = await begun(t);
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await writeMany(node, 'k', 30);
+  const target = `s3://${BUCKET}/shop`;
+  const { digest } = await node.client.digest();
+  const made = json(await psyncd(['backup', target, '--node', node.url, '--json'], env));
+  assert.equal(made.digest, digest);
+  const file = String(made.file);
+  assert.match(file, new RegExp(`^${target}/${made.runId}-${made.offset}-\\d{8}T\\d{6}Z\\.db$`));
+  assert.deepEqual([...fake.objects.keys()], [file.slice(`s3://${BUCKET}/`.length)]);
+  const [listed, ...more] = json(
+    await psyncd(['backup', 'list', target, '--json'], env),
+  ) as unknown as Record<string, unknown>[];
+  assert.deepEqual(more, []);
+  assert.deepEqual([listed?.runId, listed?.offset, listed?.bytes], [made.runId, made.offset, made.bytes]);
+  assert.match(
+    (await psyncd(['backup', 'list', target], env)).stdout,
+    /^\d{4}-\S+ +\d+ {2}[0-9a-f]{40}-\d+-\w+\.db\n$/,
+  );
+  assert.equal(json(await psyncd(['verify', file, '--json'], env)).digest, digest);
+  json(await psyncd(['restore', file, join(folder, 'restored'), '--json'], env));
+  const { stdout } = await psyncd(['verify', join(folder, 'restored'), '--json']);
+  assert.equal(JSON.parse(stdout).digest, digest);
+  assert.deepEqual((await readdir(folder)).sort(), ['restored', 'tmp']);
+  assert.deepEqual(await readdir(join(folder, 'tmp')), []);
+});
+
+test('failures of a bucket are one line with a code, and leave nothing', async (t) => {
+  const { fake, env, folder } = await begun(t);
+  const backup = join(folder, 'b.db');
+  await makeBackup(backup);
+  const bytes = await readFile(backup);
+  const name = 'shop/b.db';
+  fake.store(
+    name,
+    Buffer.concat([bytes.subarray(0, 9_000), Buffer.from([~(bytes[9_000] ?? 0)]), bytes.subarray(9_001)]),
+  );
+  const url = `s3://${BUCKET}/${name}`;
+  failed(await psyncd(['verify', url], env), 1, new RegExp(`^psyncd: ${url} is damaged`));
+  failed(await psyncd(['verify', `s3://${BUCKET}/shop/none.db`], env), 2, /status 404: NoSuchKey/);
+  const to = join(folder, 'restored');
+  failed(await psyncd(['restore', url, to], env), 1, /is damaged/);
+  failed(await psyncd(['restore', `s3://${BUCKET}/none.db`, to], env), 3, /\(NOT_FOUND\)/);
+  const wrong = { ...env, AWS_SECRET_ACCESS_KEY: 'wrong' };
+  failed(
+    await psyncd(['backup', 'list', `s3://${BUCKET}`], wrong),
+    1,
+    /SignatureDoesNotMatch.*\(NO_ACCESS\)/,
+  );
+  failed(await psyncd(['backup', 'list', 's3://no-such'], env), 1, /\(NO_SUCH_BUCKET\)/);
+  fake.skewMs = DAY_MS;
+  failed(await psyncd(['backup', 'list', `s3://${BUCKET}`], env), 1, /RequestTimeTooSkewed.*\(CLOCK_SKEW\)/);
+  failed(await psyncd(['verify', `s3://${BUCKET}`], env), 2, /names no backup/);
+  assert.deepEqual((await readdir(folder)).sort(), ['b.db', 'tmp']);
+  assert.deepEqual(await readdir(join(folder, 'tmp')), []);
+});
+
+test('files are known by their URLs too', async (t) => {
+  const folder = await temporaryFolder(t);
+  const path = join(folder, 'b.db');
+  await makeBackup(path);
+  const url = pathToFileURL(path).href;
+  assert.match((await psyncd(['verify', url])).stdout, /^whole: 300 entries/);
+  json(await psyncd(['restore', url, join(folder, 'restored'), '--json']));
+  assert.ok(existsSync(join(folder, 'restored', 'psyncd.db')));
+});
+
+test('prune deletes old backups only, and says before what it would delete', async (t) => {
+  const folder = await temporaryFolder(t);
+  const now = Date.now();
+  const nameOf = (days: number): string => scheduledName('shop', BACKED_UP, now - days * DAY_MS);
+  const [young, old, older, foreign] = [nameOf(1), nameOf(40), nameOf(50), nameOf(60)] as const;
+  await mkdir(dirname(join(folder, young)), { recursive: true });
+  for (const name of [young, old, older]) await makeBackup(join(folder, name));
+  // A user's own file may have any name.
+  await writeFile(
+    join(folder, foreign),
+    'not a backup of psyncd, but a letter that is long enough to be looked into'.repeat(3),
+  );
+  await writeFile(join(folder, 'letter.txt'), 'Dear');
+  const part = join(dirname(join(folder, young)), '.psyncd-partial-00');
+  await writeFile(part, 'half');
+  await utimes(part, 1, 1);
+  const args = ['backup', 'prune', folder, '--keep', '24h=1h,30d=1d'];
+  const dry = await psyncd([...args, '--dry-run']);
+  assert.equal(
+    dry.stdout,
+    `would delete ${older}\nwould delete ${old}\n${foreign} is no backup of psyncd and stays\nwould delete 2, kept 1\n`,
+  );
+  assert.ok(existsSync(join(folder, older)) && existsSync(part));
+  const done = json(await psyncd([...args, '--json']));
+  assert.deepEqual(done, { dryRun: false, deleted: [older, old], foreign: [foreign], kept: 1 });
+  assert.deepEqual(
+    (await readdir(dirname(join(folder, young)))).map((name) => join('shop', BACKED_UP.runId, name)).sort(),
+    [foreign, young].sort(),
+  );
+  assert.ok(existsSync(join(folder, 'letter.txt')));
+});
+
+test('prune needs rules that say something', async (t) => {
+  const folder = await temporaryFolder(t);
+  for (const keep of ['', '24h', '1h=24h', '24h=1h=1m', 'x=y', '24h=0', Array(17).fill('24h=1h').join()]) {
+    failed(await psyncd(['backup', 'prune', folder, '--keep', keep]), 2, /expected/);
+  }
+  failed(
+    await psyncd(['backup', 'prune', join(folder, 'none'), '--keep', '24h=1h']),
+    1,
+    /\(NO_SUCH_BUCKET\)/,
+  );
+});
