@@ -8,6 +8,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Access } from './access/access.ts';
 import { tokenReader } from './access/token-reader.ts';
+import { backupPlan } from './backup-plan.ts';
 import { type Entrance, listenerTls, openEntrance } from './entrance.ts';
 import type { ServerParts } from './http/server.ts';
 import type { Servers } from './http/servers.ts';
@@ -123,12 +124,13 @@ export async function start(given: Settings, log: AppLog, failed: (error: Error)
   };
 }
 
-/** @throws StartError if a port is taken, the upstream is none, or the node has lost its tokens */
+/** @throws StartError if a port is taken, the upstream or the target of backups is none, or the node has lost its tokens */
 async function checkSettings(given: Settings): Promise<void> {
   await checkPort(given);
   if (given.adminListen !== null) await checkPort(given.adminListen, '--admin-listen');
   if (given.metricsListen !== null) await checkPort(given.metricsListen, '--metrics-listen');
   checkUpstream(given);
+  await backupPlan(given);
   if (given.jwtAudience === null && !existsSync(tokensPath(given)))
     refuseLostTokens(given.data, tokensPath(given));
 }
@@ -273,7 +275,7 @@ async function openOnce(
   const opening = openDataFolder(path, log, folderSettings(settings), broken);
   // The import begins in the next turn of the event loop, after `openDataFolder` has started the applier's thread.
   const importing = new Promise<void>((resolve) => systemWorld.soon(resolve)).then(importRest);
-  const [folder, rest] = await Promise.all([opening, importing]);
+  const [folder, rest, backups] = await Promise.all([opening, importing, backupPlan(settings)]);
   const live = new LiveSettings(settings, loopLag, folder.state, (level) => log.setLevel(level));
   const upstreamToken = tokenReader(settings.upstreamTokenFile, log);
   const upstreamTls = new rest.UpstreamTls(settings, systemWorld, log);
@@ -300,6 +302,7 @@ async function openOnce(
       askDigest: (url, position, timeoutMs, gone) =>
         // The token is for the master, not for any other node that somebody wants to compare this one with.
         rest.askDigest(url, position, timeoutMs, gone, isMaster(url) ? upstreamToken() : null, peerTls),
+      backups,
       failed: broken,
     });
     await folder.settle();

@@ -135,6 +135,10 @@ test('without anything given every setting has its default', () => {
     shutdownTimeout: 10_000,
     tokensFile: null,
     anonymousRights: [],
+    backupTo: null,
+    backupEvery: 3_600_000,
+    backupKeep: null,
+    backupRole: 'any',
     authFailures: 10,
     rateLimit: 0,
     adminListen: null,
@@ -204,6 +208,25 @@ test('the backlog size may be given as the time that replicas may be away', () =
   assert.equal(formatBacklogSize(backlogSize), 'auto:120s');
 });
 
+test('the rules for backups are ages with periods', () => {
+  const hour = 3_600_000;
+  for (const [text, kept, spelled] of [
+    ['24h=1h', [{ ageMs: 24 * hour, everyMs: hour }], '1d=1h'],
+    [
+      ' 90m=10s , 30d = 1d ',
+      [
+        { ageMs: 1.5 * hour, everyMs: 10_000 },
+        { ageMs: 720 * hour, everyMs: 24 * hour },
+      ],
+      '5400s=10s,30d=1d',
+    ],
+  ] as const) {
+    const settings = loadSettings({ backupTo: 'x', backupKeep: text }, {}, null);
+    assert.deepEqual(settings.backupKeep, kept);
+    assert.equal(shown(settings).backupKeep, spelled);
+  }
+});
+
 test('every setting has one name in three spellings', () => {
   assert.equal(flagOf('replPingInterval'), '--repl-ping-interval');
   assert.equal(variableOf('replPingInterval'), 'PSYNCD_REPL_PING_INTERVAL');
@@ -253,6 +276,15 @@ for (const [flags, environment, content, expected] of [
     {},
     '--journal-keep: a time with a size of 0 keeps nothing; use 0, got "2h,0"',
   ],
+  [{ backupKeep: '24h=1h' }, {}, {}, '--backup-keep needs --backup-to'],
+  [
+    { backupTo: 'x', backupKeep: '1h=24h' },
+    {},
+    {},
+    '--backup-keep: expected AGE=PERIOD such as 24h=1h,30d=1d, with periods of 1s to their age, got "1h=24h"',
+  ],
+  [{ backupEvery: '999ms' }, {}, {}, '--backup-every: allowed are 1s to 8760h, got "999ms"'],
+  [{ backupRole: 'both' }, {}, {}, '--backup-role: expected one of any, replica, master, got "both"'],
   [{ journalKeep: '200h' }, {}, {}, '--journal-keep: allowed are 1s to 168h, got "200h"'],
   [
     { replTimeout: '1s' },

@@ -381,6 +381,40 @@ export interface ReplicationAnswer {
     readonly at: number;
   }[];
   /**
+   * Backups by the schedule since the start of the process; null: the node makes none
+   * (`--backup-to`).
+   */
+  readonly backups: {
+    /** Whether the node looks at the target now, or makes a backup. */
+    readonly running: boolean;
+    /**
+     * When the target was last known to have a backup of the position that the node had, or a
+     * young one, in milliseconds since 1970; null: not yet.
+     */
+    readonly lastSuccessAt: number | null;
+    /** The last backup that this process has made. */
+    readonly last: {
+      /** Its name in the target. */
+      readonly name: string;
+      /** A position in the stream: `<run ID>:<offset>`. */
+      readonly position: string;
+      /** When the entries were so, in milliseconds since 1970. */
+      readonly at: number;
+      /** Its length. */
+      readonly bytes: number;
+      readonly durationMs: number;
+    } | null;
+    /** Number of backups that failed. */
+    readonly failures: number;
+    /** The last failure; null: there was none, or a success came after it. */
+    readonly failing: {
+      /** Milliseconds since 1970. */
+      readonly at: number;
+      /** A code of docs/backup.md, or that of a problem; the log says more. */
+      readonly code: string;
+    } | null;
+  } | null;
+  /**
    * Last comparison of this replica with its master in the background (`--verify-interval`);
    * null: there was none, or this node is a master.
    */

@@ -3,6 +3,8 @@
  *
  * Each part gets the parts that it uses as arguments. It reaches a part that is made later only by a callback, which nobody calls
  * before the constructor has finished. So the order in the constructor is the order of the dependencies.
+ *
+ * Over 350 lines: it makes each part of a node in one place, and does nothing else.
  */
 
 import { Feed } from './feed/feed.ts';
@@ -29,6 +31,7 @@ import { Snapshots } from './session/snapshots.ts';
 import type { ClientUrls } from './session/sync-answer.ts';
 import { ShownCounters } from './shown-counters.ts';
 import { logUnexpected, ownedWorld } from './unattended.ts';
+import { type BackupPlan, Backups } from './upkeep/backups.ts';
 import { Comparisons } from './upkeep/comparison.ts';
 import { Digests } from './upkeep/digests.ts';
 import { Exports } from './upkeep/exports.ts';
@@ -66,6 +69,8 @@ export interface NodeParts {
   readonly ask: AskPeer;
   readonly askDigest: AskDigest;
   readonly ownToken: OwnToken;
+  /** Backups by a schedule; absent: none. */
+  readonly backups?: BackupPlan | null;
   /** Called when the node cannot continue. The process should end then; it loses nothing by that. */
   failed(error: Error): void;
 }
@@ -108,6 +113,8 @@ export class Assembly {
   readonly comparisons: Comparisons;
   readonly verifier: Verifier;
   readonly mastersAbove: MastersAbove;
+  /** null: nobody wants backups by a schedule. */
+  readonly backups: Backups | null;
 
   /** Recovers the state at the end of the journal, and puts the parts together. Nothing runs yet. */
   constructor(ports: NodeParts) {
@@ -138,6 +145,7 @@ export class Assembly {
     this.comparisons = this.#newComparisons();
     this.verifier = this.#newVerifier();
     this.mastersAbove = new MastersAbove({ nodeId: this.nodeId, ask: ports.ask, state });
+    this.backups = this.#newBackups(ports.backups ?? null);
     this.wasClean = state.wasClean;
     this.#beginRun();
     this.guard = this.#newGuard();
@@ -312,6 +320,19 @@ export class Assembly {
         this.adoption.differ();
         this.roles.startOver();
       },
+    });
+  }
+
+  #newBackups(plan: BackupPlan | null): Backups | null {
+    if (plan === null) return null;
+    const { copies, head, log, world } = this;
+    return new Backups({
+      world,
+      log,
+      head,
+      copies,
+      plan,
+      standing: () => ({ role: this.roles.role, isCurrent: this.roles.settled }),
     });
   }
 

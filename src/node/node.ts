@@ -64,7 +64,7 @@ export class Node {
     replicaOf: string | null,
     clientUrls: ClientUrls = { announced: null, public: null },
   ): Promise<void> {
-    const { backlog, expiry, life, roles, scrubber, verifier, wasClean } = this.#parts;
+    const { backlog, backups, expiry, life, roles, scrubber, verifier, wasClean } = this.#parts;
     this.#parts.clientUrls = clientUrls;
     await roles.start(listeningUrl, replicaOf);
     life.started = true;
@@ -72,6 +72,7 @@ export class Node {
     backlog.start();
     scrubber.start(wasClean);
     verifier.start();
+    backups?.start();
   }
 
   /** Applies changed settings to the parts that do not read them at each use. */
@@ -373,7 +374,7 @@ export class Node {
 
   /** Closes the connections, writes everything into the files and closes them. */
   async close(): Promise<void> {
-    const { feed, head, life, positions, roles, sessions, state } = this.#parts;
+    const { backups, feed, head, life, positions, roles, sessions, state } = this.#parts;
     this.refuseWrites();
     life.closing = true;
     this.#parts.shutdownWait.end();
@@ -386,6 +387,7 @@ export class Node {
     this.#parts.verifier.stop();
     this.#parts.comparisons.stop();
     this.#parts.copies.stop();
+    backups?.stop();
     await roles.close(async () => {
       sessions.drop(CloseCode.goingAway, 'shutting down');
       this.#parts.snapshots.forget();
@@ -393,6 +395,7 @@ export class Node {
       await this.#parts.adoption.settled();
       state.close(flushed);
     });
+    await backups?.ended();
     await this.#parts.copies.clear();
   }
 }

@@ -7,6 +7,7 @@ import type { Durations } from './ports/counts.ts';
 import { ANY, unreadiness } from './readiness.ts';
 import type { Role } from './role/roles.ts';
 import type { SessionCounts, SessionStatus } from './session/session-context.ts';
+import type { BackupStatus } from './upkeep/backups.ts';
 import type { SnapshotNumbers } from './upkeep/snapshot-copies.ts';
 import type { WriteCounts } from './write/decided-turn.ts';
 
@@ -46,6 +47,8 @@ export interface NodeNumbers {
   readonly links: LinkCounts;
   readonly feed: FeedNumbers;
   readonly snapshots: SnapshotNumbers;
+  /** null: this node makes none by a schedule in its present role. */
+  readonly backups: BackupStatus | null;
   readonly storage: {
     /** Size of the keyspace file; null: it cannot be read. */
     readonly fileBytes: number | null;
@@ -59,7 +62,7 @@ export interface NodeNumbers {
 }
 
 export function nodeNumbers(node: Assembly): NodeNumbers {
-  const { copies, feed, guard, head, roles, sessions, state, writes } = node;
+  const { backups, copies, feed, guard, head, roles, sessions, state, writes } = node;
   const { backlog, window } = head;
   const { link } = roles;
   return {
@@ -90,6 +93,7 @@ export function nodeNumbers(node: Assembly): NodeNumbers {
     links: roles.counts,
     feed: feed.numbers,
     snapshots: copies.numbers,
+    backups: backups?.isOn ? backups.status : null,
     storage: {
       fileBytes: orNull(() => head.snapshotBytes()),
       overlayEntries: head.overlayEntries,

@@ -8,6 +8,7 @@ import type { LinkStatus } from './link/link.ts';
 import type { FailoverStatus } from './role/hand-over.ts';
 import type { Role } from './role/roles.ts';
 import type { SessionStatus, SyncCounters } from './session/session-context.ts';
+import type { BackupStatus } from './upkeep/backups.ts';
 import type { Verified } from './upkeep/verifier.ts';
 
 /** Whether this node takes writes now. */
@@ -47,6 +48,8 @@ export interface ReplicationStatus {
   }[];
   /** The result of a replica's last comparison with its master; null: none yet, or this node is a master. */
   readonly verified: Verified | null;
+  /** Backups by the schedule since the start of the process; null: the node makes none. */
+  readonly backups: BackupStatus | null;
   readonly counters: Readonly<SyncCounters>;
   /** When an operator has set the counters to 0, those of `feed` too; null: never since the process started. */
   readonly countersResetAt: number | null;
@@ -83,6 +86,7 @@ export function replicationStatus(node: Assembly): ReplicationStatus {
       at,
     })),
     verified: roles.role === 'master' ? null : node.verifier.last,
+    backups: node.backups?.status ?? null,
     counters: counters.sync,
     countersResetAt: shownCounters.resetAt,
     feed: { ...feed, counters: counters.feed },

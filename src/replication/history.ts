@@ -61,6 +61,13 @@ export function standing(history: History, { runId, offset }: Position): Standin
   return offset > ancestor.validTo ? 'past-shared-history' : 'shared';
 }
 
+/** @returns what the run ID of the position has grown out of; null: the position is not on this history */
+export function ancestorsAt(history: History, position: Position): readonly Ancestor[] | null {
+  if (standing(history, position) !== 'shared') return null;
+  if (position.runId === history.runId) return history.lineage;
+  return history.lineage.slice(history.lineage.findIndex(({ runId }) => runId === position.runId) + 1);
+}
+
 /** Whether two histories are related: they share a run ID, as the current one or as an ancestor. */
 export function areRelated(one: History, other: History): boolean {
   const known = new Set(runIdsOf(one));

@@ -6,12 +6,13 @@
  * file. `--help` and `/v1/config` show the settings in this order: first those that only a start can set.
  */
 import { ACCESS } from './entries/access.ts';
+import { BACKUP } from './entries/backup.ts';
 import { RUNNING } from './entries/running.ts';
 import { STARTING } from './entries/starting.ts';
 import { TLS } from './entries/tls.ts';
 import type { Setting } from './setting.ts';
 
-const TABLE = { ...STARTING, ...ACCESS, ...TLS, ...RUNNING };
+const TABLE = { ...STARTING, ...ACCESS, ...TLS, ...BACKUP, ...RUNNING };
 
 type Table = typeof TABLE;
 export type SettingName = keyof Table;

@@ -58,6 +58,7 @@ const EMPTY = {
       links: { failures: new Tally(), resyncs: new Tally() },
       feed: { traffic: { dropped: new Tally(), sentBytes: 0 }, followers: new Map(), lagBytes: 0 },
       snapshots: { copies: 0, bytes: 0, downloads: 0, sentBytes: 0, made: 0, failed: 0, copiedBytes: null },
+      backups: null,
       storage: { fileBytes: 0, overlayEntries: 0, overlayBytes: 0, unappliedBytes: 0, journalBytes: 0 },
     },
   },

@@ -1,8 +1,8 @@
 /** Backs up a running node: a snapshot, and what the node says of its history. */
 import type { ReplicationAnswer } from '../../client/rest.ts';
 import { messageOf } from '../../node/ports/failures.ts';
-import { type Ancestor, formatLineage, parseLineage } from '../../replication/history.ts';
-import type { Position } from '../../replication/position.ts';
+import { type Ancestor, ancestorsAt, formatLineage, parseLineage } from '../../replication/history.ts';
+import type { Position, RunId } from '../../replication/position.ts';
 import type { Manifest } from '../../store/backup/manifest.ts';
 import type { Report } from '../../store/backup/seal.ts';
 import { sealFile } from '../../store/backup/seal-file.ts';
@@ -42,9 +42,6 @@ export async function backUpNode(
 function lineageOf({ runId, lineage }: ReplicationAnswer, position: Position): readonly Ancestor[] | null {
   const parsed = parseLineage(formatLineage(lineage as readonly Ancestor[]));
   if (parsed === null) throw new TypeError('the lineage is none');
-  if (runId === position.runId) return parsed;
-  const index = parsed.findIndex((each) => each.runId === position.runId);
-  const ancestor = parsed[index];
-  // Beyond `validTo` the node has other bytes now: the snapshot is of a history that it has left.
-  return ancestor === undefined || position.offset > ancestor.validTo ? null : parsed.slice(index + 1);
+  // Beyond the shared part the node has other bytes now: the snapshot is of a history that it has left.
+  return ancestorsAt({ runId: runId as RunId, lineage: parsed }, position);
 }

@@ -190,6 +190,14 @@ export interface ConfigAnswer {
   readonly tlsMinVersion: '1.2' | '1.3';
   /** Milliseconds; 0: on SIGHUP only. Fixed while running. */
   readonly tlsReloadInterval: number;
+  /** Fixed while running. */
+  readonly backupTo: string | null;
+  /** Milliseconds. Fixed while running. */
+  readonly backupEvery: number;
+  /** Fixed while running. */
+  readonly backupKeep: string | null;
+  /** Fixed while running. */
+  readonly backupRole: 'any' | 'replica' | 'master';
   /** Lowest level of the messages in the log. */
   readonly logLevel: 'error' | 'warn' | 'info' | 'debug';
   /** Bytes; or `auto:TIME`: large enough for replicas that are away for TIME. */

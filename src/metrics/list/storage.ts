@@ -87,6 +87,30 @@ export const STORAGE: readonly Metric[] = [
     read: ({ node }) => value(node.snapshots.sentBytes),
   },
   {
+    name: 'psyncd_backup_last_success_timestamp_seconds',
+    help: 'When --backup-to was last known to have a backup of the position of the node, or a young one, in seconds since 1970; 0: not since the start',
+    kind: 'gauge',
+    read: ({ node: { backups } }) => value(backups === null ? null : (backups.lastSuccessAt ?? 0) / 1_000),
+  },
+  {
+    name: 'psyncd_backup_last_duration_seconds',
+    help: 'How long the last backup by the schedule took',
+    kind: 'gauge',
+    read: ({ node: { backups } }) => value(backups?.last ? backups.last.durationMs / 1_000 : null),
+  },
+  {
+    name: 'psyncd_backup_last_size_bytes',
+    help: 'Its length',
+    kind: 'gauge',
+    read: ({ node: { backups } }) => value(backups?.last?.bytes ?? null),
+  },
+  {
+    name: 'psyncd_backup_failures_total',
+    help: 'Backups by the schedule that failed; the log says why',
+    kind: 'counter',
+    read: ({ node: { backups } }) => value(backups?.failures ?? null),
+  },
+  {
     name: 'psyncd_disk_free_bytes',
     help: 'Bytes that are free for the node on the disk of the data folder',
     kind: 'gauge',

@@ -141,7 +141,7 @@ export class CopyShelf {
    * @throws Problem DISK_FULL, TOO_MANY_REQUESTS; StorageError when the disk does not say how much is free
    */
   async makeRoom(bytes: number): Promise<void> {
-    const { files, settings } = this.#parts;
+    const { settings } = this.#parts;
     const budget = settings.snapshotBudgetBytes;
     if (bytes > budget) {
       throw new Problem(
@@ -156,12 +156,21 @@ export class CopyShelf {
         `a new snapshot of ${bytes} bytes has to wait for downloads of earlier ones, which have ${this.#bytes} bytes`,
       );
     }
+    await this.freeRoom(bytes, 'snapshot');
+  }
+
+  /**
+   * Has the disk hold another file of this length, if necessary by removing copies that nobody reads.
+   * @throws Problem DISK_FULL; StorageError when the disk does not say how much is free
+   */
+  async freeRoom(bytes: number, what: 'snapshot' | 'backup'): Promise<void> {
+    const { files } = this.#parts;
     const needed = Math.ceil(bytes * ROOM_SHARE);
     for (let free = await files.freeBytes(); free < needed; free = await files.freeBytes()) {
       if (await this.#removeOldest()) continue;
       throw new Problem(
         'DISK_FULL',
-        `a snapshot needs ${needed} free bytes on the disk, and there are ${free}`,
+        `a ${what} needs ${needed} free bytes on the disk, and there are ${free}`,
       );
     }
   }

@@ -93,6 +93,11 @@ export class SnapshotCopies {
     return this.#awaited(this.#making, until, gone);
   }
 
+  /** Sees that the disk has the room for a backup of this length. @see CopyShelf.freeRoom */
+  roomForBackup(bytes: number): Promise<void> {
+    return this.#shelf.freeRoom(bytes, 'backup');
+  }
+
   /** @see CopyShelf.look */
   look(position: Position, sha256: string | null): SnapshotCopy {
     return this.#shelf.look(position, sha256);

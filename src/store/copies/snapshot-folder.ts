@@ -1,6 +1,6 @@
 /**
  * The folder `snapshots` in the data folder: copies of frozen keyspace files, for downloads. A copy has a temporary name until it
- * is complete. The process that made a copy removes it: a start and an orderly stop remove all of them, so copies need not
+ * is complete; backups on their way into a target have names of their own. The process that made a copy removes it: a start and an orderly stop remove all of them, so copies need not
  * outlast a power cut. Files with other names are not the node's, and stay.
  */
 import { type FileHandle, mkdir, open, readdir, rename, rm, rmdir, statfs } from 'node:fs/promises';
@@ -12,9 +12,8 @@ import type { Position } from '../../replication/position.ts';
 import { faultPoint, waitingFaultPoint } from '../fault-point.ts';
 import { SNAPSHOTS_FOLDER } from '../folder-names.ts';
 import { codeOf, storageFailure } from '../storage-failure.ts';
+import { COPY_FILE, copyPath } from './copy-names.ts';
 
-/** A copy, or a part of one that is not complete. */
-const COPY_FILE = /^[0-9a-f]{40}-\d{1,16}\.db(?:\.part)?$/;
 /** Codes when there is no such folder, or when it holds what is not the node's. */
 const NOT_OURS = new Set(['ENOENT', 'ENOTDIR', 'ENOTEMPTY', 'EEXIST']);
 
@@ -39,8 +38,7 @@ export class SnapshotFolder implements SnapshotFiles {
   }
 
   copy(file: FrozenFile, hash: bigint | null): Copying {
-    const { runId, offset } = file.position;
-    const path = join(this.#path, `${runId}-${offset}.db`);
+    const path = copyPath(this.#parent, file.position);
     const part = `${path}.part`;
     let stop = (): void => undefined;
     let copiedBytes = (): number => 0;

@@ -4,6 +4,7 @@ import { LINEAGE_REASONS } from '../../../replication/history.ts';
 import { EXAMPLE_MASTER, EXAMPLE_REPLICA, EXAMPLE_RUN_ID } from '../common/examples.ts';
 import { COUNT, historyHash, position, RUN_ID, syncReason } from '../common/members.ts';
 import { NODE_IDS_PATTERN } from '../common/patterns.ts';
+import { backups } from './backups.ts';
 
 /** Query of `/v1/replication`. */
 export const replicationQuery = {
@@ -39,6 +40,7 @@ export const replication = {
     'writes',
     'kept',
     'verified',
+    'backups',
     'counters',
     'countersResetAt',
     'feed',
@@ -278,6 +280,7 @@ export const replication = {
         },
       },
     },
+    backups,
     verified: {
       type: ['object', 'null'],
       description:

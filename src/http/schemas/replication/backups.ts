@@ -1,0 +1,45 @@
+/** Schema of the backups by a schedule, in `/v1/replication`. */
+import { COUNT, position } from '../common/members.ts';
+
+export const backups = {
+  type: ['object', 'null'],
+  description:
+    'Backups by the schedule since the start of the process; null: the node makes none (`--backup-to`).',
+  required: ['running', 'lastSuccessAt', 'last', 'failures', 'failing'],
+  properties: {
+    running: {
+      type: 'boolean',
+      description: 'Whether the node looks at the target now, or makes a backup.',
+    },
+    lastSuccessAt: {
+      type: ['integer', 'null'],
+      description:
+        'When the target was last known to have a backup of the position that the node had, or a young one, in milliseconds since 1970; null: not yet.',
+    },
+    last: {
+      type: ['object', 'null'],
+      description: 'The last backup that this process has made.',
+      required: ['name', 'position', 'at', 'bytes', 'durationMs'],
+      properties: {
+        name: { type: 'string', description: 'Its name in the target.' },
+        position,
+        at: { type: 'integer', description: 'When the entries were so, in milliseconds since 1970.' },
+        bytes: { ...COUNT, description: 'Its length.' },
+        durationMs: COUNT,
+      },
+    },
+    failures: { ...COUNT, description: 'Number of backups that failed.' },
+    failing: {
+      type: ['object', 'null'],
+      description: 'The last failure; null: there was none, or a success came after it.',
+      required: ['at', 'code'],
+      properties: {
+        at: { type: 'integer', description: 'Milliseconds since 1970.' },
+        code: {
+          type: 'string',
+          description: 'A code of docs/backup.md, or that of a problem; the log says more.',
+        },
+      },
+    },
+  },
+} as const;

@@ -1,0 +1,313 @@
+/**
+ * Backups by a schedule, into a target outside of the data folder.
+ *
+ * Owns: when the next backup begins, and what became of the last ones. One is made at a time. None is made when the target has one of
+ * the present position, or a young one of this history: several nodes may have one target, and a node may start often. A failure
+ * is logged once, counted, and followed by another try after a growing pause; writes never wait for a backup.
+ */
+import { formatPosition } from '../../replication/position.ts';
+import { msSince } from '../elapsed.ts';
+import { TargetError } from '../ports/backup-target.ts';
+import { messageOf, StorageError } from '../ports/failures.ts';
+import type { Log } from '../ports/world.ts';
+import { Problem } from '../problem.ts';
+import { logUnexpected, unattended } from '../unattended.ts';
+import type { KeepRule } from './backup-keep.ts';
+import { historyFolder, type NamedBackup, namedBackup } from './backup-names.ts';
+import { backupsIn, prune } from './backup-prune.ts';
+import { type BackupParts, type MadeBackup, makeBackup } from './backup-run.ts';
+
+/** Longest time between two looks at the clocks, in milliseconds: a machine that slept is late by so much at most. */
+const LOOK_MS = 60_000;
+/** Longest time from the start to the first look at the target, in milliseconds. */
+const AFTER_START_MS = 10_000;
+/** Most of the time that chance adds to the interval, in milliseconds, and the part of the interval that it may be. */
+const MAX_JITTER_MS = 5 * 60_000;
+const JITTER_SHARE = 0.1;
+/** Part of the interval for which a backup in the target counts as young. */
+const YOUNG_SHARE = 0.9;
+/** Pause after the first failure, which doubles, and the longest, in milliseconds. */
+const AGAIN_MS = 5_000;
+const MAX_AGAIN_MS = 15 * 60_000;
+/** Time after which a backup is given up, in milliseconds. */
+const RUN_LIMIT_MS = 12 * 3_600_000;
+/** Difference between the two clocks that counts as a jump, in milliseconds. */
+const JUMP_MS = 10 * 60_000;
+/** Time after a jump in which nothing is deleted, and age of parts that count as left over, in milliseconds. */
+const DAY_MS = 24 * 3_600_000;
+/** Histories whose old backups are deleted: the present one and the last ancestors. */
+const MAX_HISTORIES = 8;
+
+/** What a user wants of the schedule. */
+export interface BackupPlan extends Pick<BackupParts, 'target' | 'files' | 'cluster'> {
+  readonly everyMs: number;
+  /** null: nothing is deleted. */
+  readonly keep: readonly KeepRule[] | null;
+  /** The role in which the node makes backups. */
+  readonly role: 'master' | 'replica' | 'any';
+}
+
+interface ScheduleParts extends Pick<BackupParts, 'world' | 'head' | 'copies'> {
+  readonly log: Log;
+  readonly plan: BackupPlan;
+  /** The role of the node, and whether what it has is the present state: a replica without its master may be old. */
+  standing(): { readonly role: 'master' | 'replica'; readonly isCurrent: boolean };
+}
+
+/** What became of the backups since the start of the process. */
+export interface BackupStatus {
+  /** Whether one is being made now. */
+  readonly running: boolean;
+  /** When the target was last known to have a backup of the position that the node had, or a young one, in ms since 1970; null: never. */
+  readonly lastSuccessAt: number | null;
+  /** The last backup that this process has made; null: none. */
+  readonly last: {
+    readonly name: string;
+    readonly position: string;
+    readonly at: number;
+    readonly bytes: number;
+    readonly durationMs: number;
+  } | null;
+  readonly failures: number;
+  /** null: none, or the last try was a success. */
+  readonly failing: { readonly at: number; readonly code: string } | null;
+}
+
+/** How a look at the target ended: `waits`: the role is another one, or the state is old. `nextMs`: until the next one. */
+type Outcome = 'done' | 'waits' | { readonly nextMs: number };
+
+export class Backups {
+  readonly #parts: ScheduleParts;
+  readonly #gone = new AbortController();
+  #cancel: (() => void) | null = null;
+  /** On the two clocks. */
+  #due = { monotonic: 0, wall: 0 };
+  #run: Promise<void> | null = null;
+  #lastSuccessAt: number | null = null;
+  #last: BackupStatus['last'] = null;
+  #failures = 0;
+  #failuresInRow = 0;
+  #failing: BackupStatus['failing'] = null;
+  /** Difference of the clocks at the last look. */
+  #clocks: number;
+  /** On the monotonic clock; null: none. */
+  #jumpedAt: number | null = null;
+  #cleanedAt: number | null = null;
+
+  constructor(parts: ScheduleParts) {
+    this.#parts = parts;
+    this.#clocks = this.#difference();
+  }
+
+  get status(): BackupStatus {
+    return {
+      running: this.#run !== null,
+      lastSuccessAt: this.#lastSuccessAt,
+      last: this.#last,
+      failures: this.#failures,
+      failing: this.#failing,
+    };
+  }
+
+  /** Whether the node has the role in which it makes backups. */
+  get isOn(): boolean {
+    const { plan, standing } = this.#parts;
+    return plan.role === 'any' || plan.role === standing().role;
+  }
+
+  start(): void {
+    const { plan, world } = this.#parts;
+    this.#schedule(Math.min(plan.everyMs, AFTER_START_MS) * world.random());
+  }
+
+  /** Ends a backup that is being made, and begins no further one. */
+  stop(): void {
+    this.#gone.abort(new Problem('SHUTTING_DOWN', 'the node is shutting down'));
+    this.#cancel?.();
+  }
+
+  /** Resolves after `stop` when no file is written any more. */
+  async ended(): Promise<void> {
+    await this.#run;
+  }
+
+  #schedule(delayMs: number): void {
+    const { world } = this.#parts;
+    this.#due = { monotonic: world.monotonic() + delayMs, wall: world.now() + delayMs };
+    this.#lookLater();
+  }
+
+  #lookLater(): void {
+    this.#cancel?.();
+    if (this.#gone.signal.aborted) return;
+    const { world } = this.#parts;
+    const leftMs = this.#due.monotonic - world.monotonic();
+    this.#cancel = world.after(Math.min(LOOK_MS, Math.max(0, leftMs)), () => this.#look());
+  }
+
+  /** The monotonic clock may stand while the machine sleeps; the wall clock may be set back. Whichever is first counts. */
+  #look(): void {
+    const { log, world } = this.#parts;
+    if (world.monotonic() < this.#due.monotonic && world.now() < this.#due.wall) {
+      this.#lookLater();
+      return;
+    }
+    const run = this.#once().finally(() => {
+      this.#run = null;
+    });
+    this.#run = run;
+    unattended(run, (error) => logUnexpected(log, 'backups', error));
+  }
+
+  async #once(): Promise<void> {
+    const { plan, world } = this.#parts;
+    this.#watchClocks();
+    const limit = new AbortController();
+    const cancel = world.after(RUN_LIMIT_MS, () =>
+      limit.abort(
+        new TargetError('TARGET_UNREACHABLE', `${plan.target.shown} has not taken a backup in time`),
+      ),
+    );
+    const signal = AbortSignal.any([this.#gone.signal, limit.signal]);
+    try {
+      const outcome = await this.#backUp(signal);
+      if (outcome === 'waits') {
+        this.#schedule(Math.min(plan.everyMs, AGAIN_MS));
+        return;
+      }
+      this.#failuresInRow = 0;
+      this.#failing = null;
+      await this.#tidy(signal);
+      this.#schedule(typeof outcome === 'object' ? outcome.nextMs : this.#intervalMs());
+    } catch (error) {
+      if (!this.#gone.signal.aborted) this.#failed(error);
+    } finally {
+      cancel();
+    }
+  }
+
+  #intervalMs(): number {
+    const { plan, world } = this.#parts;
+    return plan.everyMs + world.random() * Math.min(plan.everyMs * JITTER_SHARE, MAX_JITTER_MS);
+  }
+
+  async #backUp(signal: AbortSignal): Promise<Outcome> {
+    const { head, log, plan, standing, world } = this.#parts;
+    if (!this.isOn || !standing().isCurrent) return 'waits';
+    const newest = await this.#newest(signal);
+    if (newest !== null && newest.position.offset >= head.offset) {
+      this.#lastSuccessAt = world.now();
+      return 'done';
+    }
+    const ageMs = newest === null ? Number.POSITIVE_INFINITY : world.now() - newest.time;
+    if (newest !== null && ageMs >= 0 && ageMs < plan.everyMs * YOUNG_SHARE) {
+      this.#lastSuccessAt = newest.time;
+      return { nextMs: this.#intervalMs() - ageMs };
+    }
+    const startedAt = world.monotonic();
+    const { copies } = this.#parts;
+    const made = await makeBackup({ ...plan, world, head, copies }, signal);
+    const durationMs = msSince(world, startedAt);
+    this.#took(made, durationMs);
+    log.info('backup-made', {
+      name: made.name,
+      target: plan.target.shown,
+      bytes: made.length,
+      keys: made.keys,
+      durationMs,
+    });
+    return 'done';
+  }
+
+  #took({ name, position, time, length }: MadeBackup, durationMs: number): void {
+    this.#lastSuccessAt = this.#parts.world.now();
+    this.#last = { name, position: formatPosition(position), at: time, bytes: length, durationMs };
+  }
+
+  /** @returns the backup of the present history with the largest offset; null: there is none */
+  async #newest(signal: AbortSignal): Promise<NamedBackup | null> {
+    const { head, plan } = this.#parts;
+    let newest: NamedBackup | null = null;
+    const folder = historyFolder(plan.cluster, head.history.runId);
+    for await (const object of plan.target.list(folder, { signal })) {
+      const backup = namedBackup(object);
+      if (backup !== null && backup.position.offset > (newest?.position.offset ?? -1)) newest = backup;
+    }
+    return newest;
+  }
+
+  /** Deletes old backups, and once a day what was left of uploads. A failure of that is none of the backup. */
+  async #tidy(signal: AbortSignal): Promise<void> {
+    const { log, plan, world } = this.#parts;
+    try {
+      if (plan.keep !== null && this.#trustsClock()) await this.#prune(plan.keep, signal);
+      const now = world.monotonic();
+      if (this.#cleanedAt !== null && now - this.#cleanedAt < DAY_MS) return;
+      this.#cleanedAt = now;
+      const isOurs = (name: string): boolean => namedBackup({ name, size: 0, modified: 0 }) !== null;
+      await plan.target.clean(world.now() - DAY_MS, isOurs, { signal });
+    } catch (error) {
+      if (this.#gone.signal.aborted) return;
+      log.warn('backup-prune-failed', { target: plan.target.shown, error: messageOf(error) });
+    }
+  }
+
+  async #prune(rules: readonly KeepRule[], signal: AbortSignal): Promise<void> {
+    const { head, log, plan, world } = this.#parts;
+    const { target, files, cluster } = plan;
+    const { runId, lineage } = head.history;
+    const backups: NamedBackup[] = [];
+    // The backups of other histories are those of other nodes, or of a state that was left for a reason.
+    for (const each of [runId, ...lineage.map((ancestor) => ancestor.runId)].slice(0, MAX_HISTORIES)) {
+      backups.push(...(await backupsIn(target, historyFolder(cluster, each), { signal })));
+    }
+    const { deleted } = await prune({
+      target,
+      backups,
+      rules,
+      now: world.now(),
+      isDry: false,
+      isBackup: (header) => files.isBackup(header),
+      call: { signal },
+    });
+    if (deleted.length > 0) log.info('backups-deleted', { names: deleted.map(({ name }) => name) });
+  }
+
+  #failed(error: unknown): void {
+    const { log, plan, world } = this.#parts;
+    this.#failures += 1;
+    this.#failuresInRow += 1;
+    const most = Math.min(AGAIN_MS * 2 ** (this.#failuresInRow - 1), MAX_AGAIN_MS, plan.everyMs);
+    const againMs = Math.round(most * (0.75 + world.random() / 2));
+    this.#schedule(againMs);
+    const code = codeOf(error);
+    const isNew = this.#failing?.code !== code;
+    this.#failing = { at: world.now(), code };
+    const fields = { target: plan.target.shown, code, error: messageOf(error), againMs };
+    if (code === 'UNEXPECTED') logUnexpected(log, 'backups', error);
+    else if (isNew) log.error('backup-failed', fields);
+    else log.debug('backup-failed', fields);
+  }
+
+  #difference(): number {
+    const { world } = this.#parts;
+    return world.now() - world.monotonic();
+  }
+
+  #watchClocks(): void {
+    const difference = this.#difference();
+    if (Math.abs(difference - this.#clocks) > JUMP_MS) this.#jumpedAt = this.#parts.world.monotonic();
+    this.#clocks = difference;
+  }
+
+  /** After a jump of the wall clock all backups may seem old. */
+  #trustsClock(): boolean {
+    return this.#jumpedAt === null || this.#parts.world.monotonic() - this.#jumpedAt >= DAY_MS;
+  }
+}
+
+function codeOf(error: unknown): string {
+  if (error instanceof TargetError || error instanceof Problem) return error.code;
+  if (error instanceof StorageError) return error.full ? 'DISK_FULL' : 'STORAGE_FAILED';
+  return 'UNEXPECTED';
+}

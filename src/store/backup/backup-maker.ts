@@ -1,0 +1,73 @@
+/** Makes backups of the node's own copies of its keyspace file, in the folder of these copies. */
+import { rm } from 'node:fs/promises';
+import { Worker } from 'node:worker_threads';
+import type { BackupFile, BackupFiles, BackupOrigin } from '../../node/ports/backup-files.ts';
+import type { SnapshotCopy } from '../../node/ports/snapshot-files.ts';
+import { backupPath, copyPath } from '../copies/copy-names.ts';
+import { storageFailure } from '../storage-failure.ts';
+import { workerUrl } from '../worker-url.ts';
+import { isBackupHeader } from './backup-header.ts';
+import type { SealAnswer, SealTask } from './seal-thread.ts';
+
+export class BackupMaker implements BackupFiles {
+  readonly #folder: string;
+  readonly #version: string;
+
+  /**
+   * @param folder the data folder
+   * @param version of this psyncd
+   */
+  constructor(folder: string, version: string) {
+    this.#folder = folder;
+    this.#version = version;
+  }
+
+  async make(copy: SnapshotCopy, origin: BackupOrigin, signal: AbortSignal): Promise<BackupFile> {
+    const { position, sha256, hash } = copy;
+    const path = backupPath(this.#folder, position);
+    const remove = async (): Promise<void> => {
+      // SQLite may have left its journal when the thread ended.
+      for (const suffix of ['', '-journal']) await rm(path + suffix, { force: true });
+    };
+    try {
+      await remove();
+      const { bytes, keys } = await sealed(
+        {
+          from: copyPath(this.#folder, position),
+          sha256,
+          to: path,
+          origin: { version: this.#version, position, hash, ...origin },
+        },
+        signal,
+      );
+      return { path, length: bytes, keys, remove };
+    } catch (error) {
+      await remove().catch(() => undefined);
+      signal.throwIfAborted();
+      throw storageFailure(error);
+    }
+  }
+
+  isBackup(header: Uint8Array): boolean {
+    return isBackupHeader(header);
+  }
+}
+
+/** Runs the thread; when the signal ends it, the call waits until it has ended. */
+async function sealed(task: SealTask, signal: AbortSignal): Promise<SealAnswer> {
+  signal.throwIfAborted();
+  const thread = new Worker(workerUrl(import.meta.url, 'seal-thread'), { workerData: task });
+  const { promise, resolve, reject } = Promise.withResolvers<SealAnswer>();
+  thread.once('message', resolve);
+  thread.once('error', reject);
+  thread.once('exit', () => reject(new Error(`the backup ${task.to} was not finished`)));
+  const end = (): void => {
+    thread.terminate().then(() => reject(signal.reason), reject);
+  };
+  signal.addEventListener('abort', end, { once: true });
+  try {
+    return await promise;
+  } finally {
+    signal.removeEventListener('abort', end);
+  }
+}

@@ -1,0 +1,313 @@
+/** When the schedule makes a backup, when it does not, and what it does after a failure. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import type { StreamHead } from '../../src/node/head/stream-head.ts';
+import type { BackupFiles } from '../../src/node/ports/backup-files.ts';
+import { type BackupTarget, TargetError, type TargetObject } from '../../src/node/ports/backup-target.ts';
+import type { SnapshotCopy } from '../../src/node/ports/snapshot-files.ts';
+import type { Log, World } from '../../src/node/ports/world.ts';
+import { Problem } from '../../src/node/problem.ts';
+import { scheduledName } from '../../src/node/upkeep/backup-names.ts';
+import { type BackupPlan, Backups } from '../../src/node/upkeep/backups.ts';
+import type { SnapshotCopies } from '../../src/node/upkeep/snapshot-copies.ts';
+import { offset, type Position } from '../../src/replication/position.ts';
+import { runId } from '../support/arbitraries.ts';
+
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+const RUN = runId('a');
+const FOLDER = `shop/${RUN}`;
+
+/** Lets everything happen that waits for nothing but its turn. */
+async function settled(): Promise<void> {
+  for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** A node and a target that the test moves, and two clocks. */
+class Stage {
+  offset = 100;
+  ms = 0;
+  wall = Date.UTC(2026, 10, 29);
+  role: 'master' | 'replica' = 'master';
+  isCurrent = true;
+  /** What the next puts throw. */
+  fault: Error | null = null;
+  /** What `put` waits for. */
+  slow: Promise<void> | null = null;
+  puts = 0;
+  made = 0;
+  removed = 0;
+  readonly objects = new Map<string, TargetObject>();
+  readonly cleaned: number[] = [];
+  readonly errors: (readonly [string, unknown])[] = [];
+  readonly backups: Backups;
+  readonly #timers = new Set<{ readonly at: number; readonly callback: () => void }>();
+
+  constructor(plan: Partial<BackupPlan> = {}) {
+    const world = {
+      now: () => this.wall,
+      monotonic: () => this.ms,
+      random: () => 0,
+      after: (delayMs: number, callback: () => void) => {
+        const timer = { at: this.ms + delayMs, callback };
+        this.#timers.add(timer);
+        return () => this.#timers.delete(timer);
+      },
+    } as unknown as World;
+    const log: Log = {
+      debug: () => undefined,
+      info: () => undefined,
+      warn: () => undefined,
+      error: (event, fields) => this.errors.push([event, fields?.code]),
+    };
+    this.backups = new Backups({
+      world,
+      log,
+      head: this.#head(),
+      copies: this.#copies(),
+      plan: {
+        target: this.#target(),
+        files: this.#files(),
+        cluster: 'shop',
+        everyMs: HOUR,
+        keep: null,
+        role: 'any',
+        ...plan,
+      },
+      standing: () => ({ role: this.role, isCurrent: this.isCurrent }),
+    });
+    this.backups.start();
+  }
+
+  get position(): Position {
+    return { runId: RUN, offset: offset(this.offset) };
+  }
+
+  get names(): string[] {
+    return [...this.objects.keys()].sort();
+  }
+
+  /** Lets both clocks run, and what is due happen. */
+  async pass(ms: number): Promise<void> {
+    const end = this.ms + ms;
+    for (;;) {
+      await settled();
+      const next = [...this.#timers].filter(({ at }) => at <= end).sort((one, other) => one.at - other.at)[0];
+      if (next === undefined) break;
+      this.#timers.delete(next);
+      this.wall += Math.max(0, next.at - this.ms);
+      this.ms = Math.max(this.ms, next.at);
+      next.callback();
+    }
+    this.wall += end - this.ms;
+    this.ms = end;
+  }
+
+  /** A backup that somebody else has put there. */
+  put(at: number, time: number, run = RUN): string {
+    const name = scheduledName('shop', { runId: run, offset: offset(at) }, time);
+    this.objects.set(name, { name, size: 1, modified: time });
+    return name;
+  }
+
+  #head(): StreamHead {
+    const offsetNow = (): number => this.offset;
+    return {
+      history: { runId: RUN, lineage: [] },
+      get offset() {
+        return offset(offsetNow());
+      },
+    } as unknown as StreamHead;
+  }
+
+  #copies(): SnapshotCopies {
+    return {
+      numbers: { copiedBytes: null },
+      newest: async () =>
+        ({ position: this.position, length: 10, sha256: 'x', hash: null }) as unknown as SnapshotCopy,
+      open: () => ({ close: () => undefined }),
+      roomForBackup: async () => undefined,
+    } as unknown as SnapshotCopies;
+  }
+
+  #files(): BackupFiles {
+    return {
+      make: async () => {
+        this.made += 1;
+        return {
+          path: '/x',
+          length: 12,
+          keys: 1,
+          remove: async () => {
+            this.removed += 1;
+          },
+        };
+      },
+      isBackup: () => true,
+    };
+  }
+
+  #target(): BackupTarget {
+    const { objects, cleaned } = this;
+    return {
+      shown: 'the target',
+      put: async (name) => {
+        this.puts += 1;
+        await this.slow;
+        if (this.fault !== null) throw this.fault;
+        objects.set(name, { name, size: 12, modified: this.wall });
+      },
+      get: () => assert.fail('nobody gets a backup'),
+      begin: async () => new Uint8Array(),
+      async *list(folder) {
+        for (const object of [...objects.values()]) if (object.name.startsWith(`${folder}/`)) yield object;
+      },
+      delete: async (name) => {
+        objects.delete(name);
+      },
+      clean: async (before) => cleaned.push(before),
+    };
+  }
+}
+
+test('a backup is made soon after the start, and then in each interval in which something was written', async () => {
+  const stage = new Stage();
+  await stage.pass(10_000);
+  assert.deepEqual(stage.names, [`${FOLDER}/100-20261129T000000Z.db`]);
+  stage.offset = 200;
+  await stage.pass(HOUR + 1_000);
+  assert.deepEqual(stage.names.at(-1), `${FOLDER}/200-20261129T010000Z.db`);
+  await stage.pass(5 * HOUR);
+  assert.equal(stage.names.length, 2);
+  assert.deepEqual([stage.made, stage.removed], [2, 2]);
+});
+
+test('when nothing was written, the time of the last success moves on without a backup', async () => {
+  const stage = new Stage();
+  await stage.pass(10_000);
+  const { lastSuccessAt, last } = stage.backups.status;
+  await stage.pass(HOUR + 1_000);
+  const later = stage.backups.status;
+  assert.equal((later.lastSuccessAt ?? 0) - (lastSuccessAt ?? 0), HOUR);
+  assert.deepEqual([later.last, stage.puts], [last, 1]);
+});
+
+test('a node that starts often, or shares its target, makes no backup while there is a young one', async () => {
+  const stage = new Stage();
+  stage.put(90, stage.wall - HOUR / 2);
+  await stage.pass(10_000);
+  assert.equal(stage.puts, 0);
+  assert.equal(stage.backups.status.lastSuccessAt, Date.UTC(2026, 10, 29) - HOUR / 2);
+  await stage.pass(HOUR / 2);
+  assert.equal(stage.puts, 1);
+  stage.offset = 200;
+  stage.put(300, stage.wall);
+  await stage.pass(2 * HOUR);
+  assert.equal(stage.puts, 1);
+});
+
+test('backups of another history or another cluster do not count', async () => {
+  const stage = new Stage();
+  stage.put(500, stage.wall, runId('b'));
+  stage.objects.set('other/x', { name: `other/${RUN}/500-20261129T000000Z.db`, size: 1, modified: 0 });
+  await stage.pass(10_000);
+  assert.equal(stage.puts, 1);
+});
+
+test('only the role that was named makes backups, and a replica only while it has its master', async () => {
+  const stage = new Stage({ role: 'replica' });
+  await stage.pass(HOUR);
+  assert.deepEqual([stage.puts, stage.backups.isOn], [0, false]);
+  stage.role = 'replica';
+  stage.isCurrent = false;
+  await stage.pass(HOUR);
+  assert.deepEqual([stage.puts, stage.backups.status.lastSuccessAt], [0, null]);
+  stage.isCurrent = true;
+  await stage.pass(10_000);
+  assert.equal(stage.puts, 1);
+});
+
+test('a failure is logged once for each code, counted, and followed by tries after growing pauses', async () => {
+  const stage = new Stage();
+  stage.fault = new TargetError('TARGET_BUSY', 'the target is busy');
+  await stage.pass(HOUR);
+  const tries = stage.puts;
+  assert.ok(tries >= 8 && tries <= 16, String(tries));
+  assert.deepEqual(stage.errors, [['backup-failed', 'TARGET_BUSY']]);
+  assert.equal(stage.backups.status.failures, tries);
+  assert.equal(stage.backups.status.failing?.code, 'TARGET_BUSY');
+  stage.fault = new TargetError('NO_ACCESS', 'the keys are wrong');
+  await stage.pass(HOUR);
+  assert.deepEqual(stage.errors[1], ['backup-failed', 'NO_ACCESS']);
+  stage.fault = null;
+  await stage.pass(HOUR);
+  assert.deepEqual([stage.objects.size, stage.backups.status.failing], [1, null]);
+  stage.offset = 200;
+  stage.fault = new Problem('DISK_FULL', 'no room');
+  await stage.pass(2 * HOUR);
+  assert.deepEqual(stage.errors.slice(2), [['backup-failed', 'DISK_FULL']]);
+  assert.equal(stage.made, stage.removed);
+});
+
+test('one backup is made at a time, however slow the target is, and it is given up in the end', async () => {
+  const stage = new Stage();
+  stage.slow = new Promise(() => undefined);
+  await stage.pass(11 * HOUR);
+  assert.deepEqual([stage.puts, stage.backups.status.running, stage.removed], [1, true, 0]);
+  await stage.pass(2 * HOUR);
+  assert.deepEqual(stage.errors, [['backup-failed', 'TARGET_UNREACHABLE']]);
+  assert.equal(stage.removed, 1);
+});
+
+test('a stop ends the backup at once, and does not wait for the target', async () => {
+  const stage = new Stage();
+  stage.slow = new Promise(() => undefined);
+  await stage.pass(10_000);
+  stage.backups.stop();
+  await stage.backups.ended();
+  assert.deepEqual([stage.removed, stage.backups.status.running, stage.errors], [1, false, []]);
+  await stage.pass(DAY);
+  assert.equal(stage.puts, 1);
+});
+
+test('a machine that slept makes the backup that it missed', async () => {
+  const stage = new Stage();
+  await stage.pass(10_000);
+  stage.offset = 200;
+  stage.wall += 8 * HOUR;
+  await stage.pass(61_000);
+  assert.equal(stage.puts, 2);
+});
+
+test('a wall clock that is set back delays no backup', async () => {
+  const stage = new Stage();
+  await stage.pass(10_000);
+  stage.offset = 200;
+  stage.wall -= 400 * DAY;
+  await stage.pass(HOUR + 1_000);
+  assert.equal(stage.puts, 2);
+});
+
+test('old backups of its own history are deleted, and those of others stay', async () => {
+  const stage = new Stage({ keep: [{ ageMs: DAY, everyMs: HOUR }] });
+  const old = stage.put(50, stage.wall - 3 * DAY);
+  const foreign = stage.put(50, stage.wall - 3 * DAY, runId('b'));
+  await stage.pass(10_000);
+  assert.ok(!stage.objects.has(old));
+  assert.ok(stage.objects.has(foreign));
+  assert.deepEqual(stage.cleaned, [Date.UTC(2026, 10, 28)]);
+});
+
+test('after a jump of the wall clock nothing is deleted for a day', async () => {
+  const stage = new Stage({ keep: [{ ageMs: DAY, everyMs: HOUR }] });
+  await stage.pass(10_000);
+  stage.offset = 200;
+  stage.wall += 3_650 * DAY;
+  await stage.pass(2 * HOUR);
+  assert.equal(stage.objects.size, 2);
+  stage.offset = 300;
+  await stage.pass(22 * HOUR);
+  assert.equal(stage.objects.size, 3);
+  await stage.pass(2 * HOUR);
+  assert.ok(!stage.objects.has(`${FOLDER}/100-20261129T000000Z.db`), stage.names.join());
+});
