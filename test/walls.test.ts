@@ -84,6 +84,13 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   ],
   target: ['./names.ts', '../node/ports/backup-target.ts', 'node:fs/promises'],
   'target/s3': ['./client.ts', '../names.ts', '../../node/ports/backup-target.ts', 'aws4fetch', 'undici'],
+  archive: [
+    './segment.ts',
+    '../node/ports/backup-target.ts',
+    '../node/turns.ts',
+    '../replication/history.ts',
+    'node:zlib',
+  ],
   metrics: [
     './metric.ts',
     './list/node.ts',
@@ -202,6 +209,15 @@ const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
     '../app.ts',
   ],
   'target/s3': ['fastify', '../open-target.ts', '../../node/node.ts', '../../store/x.ts', '../../app.ts'],
+  archive: [
+    'better-sqlite3',
+    '../target/folder-target.ts',
+    '../store/x.ts',
+    '../stream/decoder.ts',
+    '../node/node.ts',
+    '../node/head/stream-head.ts',
+    '../app.ts',
+  ],
   metrics: [
     'fastify',
     'ws',

@@ -1,0 +1,95 @@
+/**
+ * When the stream had come how far, by the wall clock: a restore to a time needs it, and the stream itself has no times.
+ *
+ * A mark `[offset, ms]` says that all bytes up to the offset were committed at `ms` or before. Commits within `SPACING_MS` share a
+ * mark. To drop a mark makes the times coarser and never wrong.
+ */
+import type { Offset } from '../replication/position.ts';
+
+/** An offset, and a moment in milliseconds since 1970. */
+export type Mark = readonly [offset: number, ms: number];
+
+/** Time within which commits share a mark, in milliseconds. */
+const SPACING_MS = 10;
+/** Most marks in memory. */
+const MAX_MARKS = 65_536;
+/** Most marks of one segment. */
+export const MAX_SEGMENT_MARKS = 8_192;
+
+export class CommitTimes {
+  #marks: Mark[] = [];
+
+  /** @param head the offset at which the stream stands @param now milliseconds since 1970 */
+  constructor(head: Offset, now: number) {
+    this.#marks = [[head, now]];
+  }
+
+  /** Takes note of a commit. @param end its end @param now milliseconds since 1970 */
+  committed(end: Offset, now: number): void {
+    const last = this.#marks.at(-1);
+    // The wall clock may have been set back.
+    if (last !== undefined && now >= last[1] && bucket(now) === bucket(last[1]))
+      this.#marks[this.#marks.length - 1] = [end, now];
+    else this.#marks.push([end, now]);
+    if (this.#marks.length > MAX_MARKS) this.#marks = thinned(this.#marks, MAX_MARKS / 2);
+  }
+
+  /** @returns the marks of the bytes after `after` up to `end`; the last one is at `end`, if it is known when that was committed */
+  between(after: Offset, end: Offset): readonly Mark[] {
+    const from = this.#indexAt(after + 1);
+    const to = this.#indexAt(end);
+    const marks = this.#marks.slice(from, to);
+    const closing = this.#marks[to];
+    if (closing !== undefined) marks.push([end, closing[1]]);
+    return thinned(marks, MAX_SEGMENT_MARKS);
+  }
+
+  /** Forgets the marks of the bytes up to this offset. */
+  forget(upTo: Offset): void {
+    const kept = this.#indexAt(upTo + 1);
+    // The last mark stays: it says that everything before now is of that time or earlier.
+    if (kept > 0) this.#marks = this.#marks.slice(Math.min(kept, this.#marks.length - 1));
+  }
+
+  /** @returns the index of the first mark at this offset or after it */
+  #indexAt(at: number): number {
+    let [low, high] = [0, this.#marks.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#marks[middle] as Mark)[0] < at) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}
+
+/**
+ * Finds how far the stream had come at a time. The first mark after the time ends the search, although a later mark may be of an
+ * earlier time again: the wall clock was then set, and the earlier bytes are the safe choice.
+ * @param after the offset before the marks
+ * @returns the offset, and whether the marks end before the time does
+ */
+export function reachedAt(
+  marks: readonly Mark[],
+  after: Offset,
+  time: number,
+): { readonly offset: number; readonly isOver: boolean } {
+  let reached: number = after;
+  for (const [at, ms] of marks) {
+    if (ms > time) return { offset: reached, isOver: true };
+    reached = at;
+  }
+  return { offset: reached, isOver: false };
+}
+
+function bucket(ms: number): number {
+  return Math.floor(ms / SPACING_MS);
+}
+
+/** @returns at most so many of the marks, the last one among them */
+function thinned(marks: Mark[], most: number): Mark[] {
+  if (marks.length <= most) return marks;
+  const step = Math.ceil(marks.length / most);
+  const last = marks.length - 1;
+  return marks.filter((_, index) => (last - index) % step === 0);
+}
