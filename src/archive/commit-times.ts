@@ -82,6 +82,11 @@ export function reachedAt(
   return { offset: reached, isOver: false };
 }
 
+/** @returns about when the byte at `end` was committed, in milliseconds since 1970; null: the marks do not say */
+export function committedAt(marks: readonly Mark[], end: number): number | null {
+  return marks.find(([at]) => at >= end)?.[1] ?? null;
+}
+
 function bucket(ms: number): number {
   return Math.floor(ms / SPACING_MS);
 }

@@ -8,7 +8,8 @@ import { type Offset, offset, parseOffset, parseRunId, type RunId } from '../rep
 export interface SegmentName {
   readonly kind: 'segment';
   readonly name: string;
-  readonly cluster: string;
+  /** null: the name has none, as in a target that begins in the folder of a cluster. */
+  readonly cluster: string | null;
   readonly runId: RunId;
   /** The offset before its first byte. */
   readonly after: Offset;
@@ -20,7 +21,8 @@ export interface SegmentName {
 export interface BaseName {
   readonly kind: 'base';
   readonly name: string;
-  readonly cluster: string;
+  /** null: the name has none, as in a target that begins in the folder of a cluster. */
+  readonly cluster: string | null;
   readonly runId: RunId;
   readonly offset: Offset;
   /** The latest moment at which it may have been made, in milliseconds since 1970: a name has whole seconds. */
@@ -30,7 +32,7 @@ export interface BaseName {
 export type ArchivedObject = SegmentName | BaseName;
 
 const SECOND_MS = 1_000;
-const OBJECT = /^([\w.-]{1,64})\/([0-9a-f]{40})\/(\d{1,16})-(\w{1,20})(\.resp\.zst|\.db)$/;
+const OBJECT = /^(?:([\w-][\w.-]{0,63})\/)?([0-9a-f]{40})\/(\d{1,16})-(\w{1,20})(\.resp\.zst|\.db)$/;
 const TIME = /^(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})Z$/;
 
 /** @param after the offset before the first byte @param end the offset of the last byte */
@@ -40,10 +42,10 @@ export function segmentName(cluster: string, runId: RunId, after: Offset, end: O
 
 /** @returns what the name says; null: it is no object of an archive */
 export function parseArchived(name: string): ArchivedObject | null {
-  const [, cluster, id = '', first = '', last = '', suffix] = OBJECT.exec(name) ?? [];
+  const [, cluster = null, id = '', first = '', last = '', suffix] = OBJECT.exec(name) ?? [];
   const runId = parseRunId(id);
   const begin = parseOffset(first);
-  if (cluster === undefined || runId === null || begin === null) return null;
+  if (runId === null || begin === null) return null;
   if (suffix === '.db') {
     const at = timeOf(last);
     return at === null ? null : { kind: 'base', name, cluster, runId, offset: begin, at };

@@ -26,11 +26,11 @@ function isMistake(error: unknown): boolean {
   return !known && !isOfFiles(error) && error instanceof Error && !isOfConnection;
 }
 
-/** Failures of backups, restores and targets, by their names: only those commands import their classes. */
+/** Failures of backups, archives, restores and targets, by their names: only those commands import their classes. */
+const OF_FILES = new Set(['ArchiveError', 'BackupError', 'CheckError', 'StartError', 'TargetError']);
+
 function isOfFiles(error: unknown): boolean {
-  return (
-    error instanceof Error && ['BackupError', 'CheckError', 'StartError', 'TargetError'].includes(error.name)
-  );
+  return error instanceof Error && OF_FILES.has(error.name);
 }
 
 function rawVerdict(error: unknown): readonly [number, string | null] {

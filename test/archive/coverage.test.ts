@@ -33,6 +33,7 @@ test('names of segments and bases say what they are, and other names are none', 
     after: 0,
     end: 128,
   });
+  assert.equal(parseArchived(`${A}/1-5.resp.zst`)?.cluster, null);
   const { offset: at, at: time } = base(A, 128);
   assert.deepEqual([at, new Date(time).toISOString()], [128, '2026-11-29T05:00:00.999Z']);
   for (const name of [
@@ -42,7 +43,7 @@ test('names of segments and bases say what they are, and other names are none', 
     `shop/${A}/1-99999999999999999.resp.zst`,
     `shop/${A}/1-5.resp.zst.old`,
     `shop/${A.slice(1)}/1-5.resp.zst`,
-    `${A}/1-5.resp.zst`,
+    `.shop/${A}/1-5.resp.zst`,
     `x/shop/${A}/1-5.resp.zst`,
     `shop/${A}/5-20261329T050000Z.db`,
     `shop/${A}/5-now.db`,

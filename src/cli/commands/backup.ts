@@ -1,9 +1,12 @@
 /** `psyncd backup` with `list` and `prune`, `verify` and `restore`: a whole node in one file. */
 import { type Command, Option } from 'commander';
+import type { Goal } from '../../archive/route.ts';
 import { version } from '../../runtime/version.ts';
 import { backupKeep, UsageError } from '../../settings/parse.ts';
 import { nodeCommand, type Reach } from '../options/node.ts';
+import { momentFlag, positionFlag } from '../options/values.ts';
 import { print, printJson } from '../output/standard-output.ts';
+import type { Outcome, Wanted } from '../tasks/restore.ts';
 
 /** umask of the commands that write: files have mode 0600, as those of a node. */
 const OWNER_ONLY = 0o077;
@@ -116,6 +119,9 @@ export function verifyCommand(psyncd: Command): void {
 }
 
 interface RestoreFlags {
+  readonly toTime?: string;
+  readonly toPosition?: string;
+  readonly cluster?: string;
   readonly force?: true;
   readonly dryRun?: true;
   readonly json?: true;
@@ -126,9 +132,15 @@ interface RestoreFlags {
 export function restoreCommand(psyncd: Command): void {
   psyncd
     .command('restore')
-    .argument('<source>', 'a backup, also as s3://BUCKET/PREFIX/NAME')
+    .argument(
+      '<source>',
+      'a backup, also as s3://BUCKET/PREFIX/NAME; with --to-time or --to-position the target of an archive',
+    )
     .argument('<dir>', 'data folder for the node: a new or an empty one')
     .description('make a data folder of a backup; the node that starts there has a new run ID')
+    .option('--to-time <TIME>', 'what an archive has of this time, such as 2026-11-29T05:00:00Z')
+    .option('--to-position <POSITION>', 'what an archive has of this position, <run ID>:<offset>')
+    .option('--cluster <NAME>', 'which archive of the target, if it has several')
     .option('--force', 'move the files of the node in the folder aside, into replaced-… inside of it')
     .option('--dry-run', 'check everything and say what would be done')
     .addOption(
@@ -138,14 +150,42 @@ export function restoreCommand(psyncd: Command): void {
     )
     .option('--json', 'the result as JSON')
     .action(async (source: string, dir: string, flags: RestoreFlags) => {
+      const goal = goalOf(flags);
       process.umask(OWNER_ONLY);
-      const { restoreBackup } = await import('../tasks/restore.ts');
-      const { lines, result } = await restoreBackup(source, dir, {
+      const wanted = {
         isForced: flags.force === true,
         isDry: flags.dryRun === true,
         dropsExpired: flags.expirePolicy === 'drop-expired',
-      });
+      };
+      const { lines, result } = await restored(source, dir, goal, flags.cluster ?? null, wanted);
       if (flags.json) printJson(result);
       else print(...lines);
     });
+}
+
+async function restored(
+  source: string,
+  dir: string,
+  goal: Goal | null,
+  cluster: string | null,
+  wanted: Wanted,
+): Promise<Outcome> {
+  if (goal === null) {
+    const { restoreBackup } = await import('../tasks/restore.ts');
+    return restoreBackup(source, dir, wanted);
+  }
+  const { restoreTo } = await import('../tasks/restore-to.ts');
+  return restoreTo(source, dir, goal, cluster, wanted);
+}
+
+/** @returns what of an archive is wanted; null: the source is a backup */
+function goalOf({ toTime, toPosition, cluster }: RestoreFlags): Goal | null {
+  if (toTime !== undefined && toPosition !== undefined) {
+    throw new UsageError('--to-time and --to-position exclude each other');
+  }
+  if (toTime !== undefined) return { kind: 'time', at: momentFlag('--to-time', toTime) };
+  if (toPosition !== undefined)
+    return { kind: 'position', position: positionFlag('--to-position', toPosition) };
+  if (cluster !== undefined) throw new UsageError('--cluster is for --to-time and --to-position');
+  return null;
 }

@@ -1,5 +1,6 @@
 /** Values of flags and arguments that several commands take. */
 import { parsePosition } from '../../client/position.ts';
+import { type Position, parsePosition as parseStrictly } from '../../replication/position.ts';
 import { between, parseTime, UsageError } from '../../settings/parse.ts';
 
 /**
@@ -36,4 +37,28 @@ export function wholeNumber(name: string, text: string): number {
 export function checkPosition(name: string, position: string, others = ''): void {
   if (parsePosition(position) !== null) return;
   throw new UsageError(`${name}: expected <run ID>:<offset>${others}, got ${JSON.stringify(position)}`);
+}
+
+/** A date, a time and where on the earth that is so; without the last, nobody knows which moment is meant. */
+const MOMENT = /^\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,3})?)?(?:Z|[+-]\d\d:\d\d)$/;
+
+/**
+ * @param name of the flag
+ * @returns milliseconds since 1970
+ * @throws UsageError that names the flag
+ */
+export function momentFlag(name: string, text: string): number {
+  const at = MOMENT.test(text) ? Date.parse(text) : Number.NaN;
+  if (!Number.isNaN(at)) return at;
+  throw new UsageError(`${name}: expected a time such as 2026-11-29T05:00:00Z, got ${JSON.stringify(text)}`);
+}
+
+/**
+ * @param name of the flag
+ * @throws UsageError that names the flag
+ */
+export function positionFlag(name: string, text: string): Position {
+  const position = parseStrictly(text);
+  if (position !== null) return position;
+  throw new UsageError(`${name}: expected <run ID>:<offset>, got ${JSON.stringify(text)}`);
 }

@@ -13,21 +13,23 @@ import { reporter } from '../output/progress.ts';
 import { backupLine } from './back-up.ts';
 import { isUrl, withDownloaded, withoutFileUrl } from './targets.ts';
 
-interface Wanted {
+export interface Wanted {
   readonly isForced: boolean;
   readonly isDry: boolean;
   readonly dropsExpired: boolean;
+}
+
+/** Lines for people, and the same as JSON. */
+export interface Outcome {
+  readonly lines: readonly string[];
+  readonly result: Readonly<Record<string, unknown>>;
 }
 
 /**
  * @returns lines for people, and the same as JSON
  * @throws CommandError, CheckError, BackupError or StartError, one line
  */
-export async function restoreBackup(
-  source: string,
-  dir: string,
-  wanted: Wanted,
-): Promise<{ readonly lines: readonly string[]; readonly result: Readonly<Record<string, unknown>> }> {
+export async function restoreBackup(source: string, dir: string, wanted: Wanted): Promise<Outcome> {
   const local = withoutFileUrl(source);
   if (!isUrl(local)) return restoreFile(resolve(local), source, dir, wanted);
   // The file is copied into the folder in the end, so the disk of the folder has to have the room anyway.
@@ -36,12 +38,13 @@ export async function restoreBackup(
   return withDownloaded(source, beside, (file) => restoreFile(file, source, dir, wanted));
 }
 
-async function restoreFile(
+/** @param file path of a backup @param shown what it is called in messages */
+export async function restoreFile(
   file: string,
-  source: string,
+  shown: string,
   dir: string,
   wanted: Wanted,
-): ReturnType<typeof restoreBackup> {
+): Promise<Outcome> {
   const folder = resolve(dir);
   const { report, stop } = reporter('checking');
   const done = await restore(file, folder, {
@@ -52,7 +55,7 @@ async function restoreFile(
     report,
   })
     .catch((error: unknown) => {
-      throw withoutDisk(`cannot restore ${source} into ${dir}`, error);
+      throw withoutDisk(`cannot restore ${shown} into ${dir}`, error);
     })
     .finally(stop);
   return { lines: linesOf(folder, wanted, done), result: resultOf(folder, wanted, done) };

@@ -9,33 +9,30 @@
  * Everything is checked before the folder is touched, and the copy is checked again.
  */
 import { realpathSync, statSync } from 'node:fs';
-import { constants, copyFile, mkdir, open as openFile, readdir, rmdir } from 'node:fs/promises';
+import { mkdir, readdir, rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import Database, { type Database as Connection } from 'better-sqlite3';
 import { xxh64 } from '../../node/head/history/xxh64.ts';
 import type { Log } from '../../node/ports/world.ts';
 import { type History, newHistory, renamed } from '../../replication/history.ts';
 import { chained } from '../../replication/history-hash.ts';
-import { formatPosition, offset, type Position, type RunId } from '../../replication/position.ts';
+import { offset, type Position, type RunId } from '../../replication/position.ts';
 import { Encoder } from '../../stream/encoder.ts';
 import { faultPoint } from '../fault-point.ts';
 import { GUARD_FILE, NODE_FILE, RESTORING_FOLDER, STATE_FILE, TOKENS_FILE } from '../folder-names.ts';
-import { damage } from '../keyspace/entry-checksum.ts';
-import { prepareKeyspace, readPosition, writePosition } from '../keyspace/keyspace-schema.ts';
-import { APPLICATION_IDS } from '../migrate.ts';
 import { OpenFiles } from '../open-files.ts';
 import { DamageError, InUseError } from '../start-error.ts';
 import { isSameFile } from '../state/shared-file.ts';
 import { StateFile } from '../state/state-file.ts';
 import { lockWhole } from '../state/state-opening.ts';
-import { withUntrusted } from '../untrusted-file.ts';
 import { BackupError } from './backup-error.ts';
 import { checkBackup } from './check-backup.ts';
+import { copyEntries } from './copy-entries.ts';
 import { type Earlier, earlierIn } from './earlier.ts';
 import { clearInterrupted, mendInterrupted } from './interrupted.ts';
 import type { Manifest } from './manifest.ts';
 import { nodeFolderOf } from './node-folder.ts';
-import { checkSeal, type Report } from './seal.ts';
+import type { Report } from './seal.ts';
 import { linkFailure, presentFiles, Staging } from './staging.ts';
 
 /** Most keys in one DEL for entries that have expired. */
@@ -123,7 +120,7 @@ export async function restore(source: string, folder: string, options: RestoreOp
  * @returns whether it has files
  * @throws BackupError
  */
-async function refuseFolder(folder: string, source: string, isForced: boolean): Promise<boolean> {
+export async function refuseFolder(folder: string, source: string, isForced: boolean): Promise<boolean> {
   const found = statSync(folder, { throwIfNoEntry: false });
   // By its real path: the parent of the folder to which a link leads counts.
   const parent = dirname(found === undefined ? folder : realpathSync(folder));
@@ -238,37 +235,6 @@ async function stage(
     state.close(true);
     open.close();
   }
-}
-
-/**
- * Copies the backup as a keyspace file, which it is without the manifest.
- * @param runId of the history whose entries the file then has; another one than expected if the node shares nothing with that
- */
-async function copyEntries(source: string, to: string, expected: Position, runId: RunId): Promise<void> {
-  faultPoint('restore-copy');
-  await copyFile(source, to, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
-  // The source may have changed since it was checked.
-  if ((await checkSeal(to)) !== 'fits')
-    throw damage(`${source} has changed, or cannot be read the same way twice`);
-  withUntrusted(to, 'write', (db) => {
-    db.pragma('synchronous = FULL');
-    db.transaction(() => {
-      db.exec('DROP TABLE backup');
-      db.pragma(`application_id = ${APPLICATION_IDS.keyspace}`);
-    })();
-    prepareKeyspace(db, to, null);
-    const found = formatPosition(readPosition(db));
-    if (found !== formatPosition(expected)) throw damage(`${to} is at ${found}`);
-    if (runId !== expected.runId) writePosition(db, { runId, offset: expected.offset });
-  });
-  const file = await openFile(to, 'r+');
-  try {
-    await file.chmod(0o600);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  faultPoint('restore-copied');
 }
 
 function expiredKeys(path: string, now: number): readonly string[] {

@@ -1,0 +1,4 @@
+/** An archive that does not have what is asked for, or not as it was written. The message is one line for people. */
+export class ArchiveError extends Error {
+  override readonly name = 'ArchiveError';
+}

@@ -1,0 +1,126 @@
+/** All objects of one cluster in a target, and what the segments among them say of their histories. */
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { BackupTarget } from '../node/ports/backup-target.ts';
+import type { History } from '../replication/history.ts';
+import type { RunId } from '../replication/position.ts';
+import { ArchiveError } from './archive-error.ts';
+import { Coverage } from './coverage.ts';
+import { type BaseName, parseArchived, type SegmentName } from './names.ts';
+import { historyOf, SegmentError } from './segment.ts';
+import { type OpenSegment, openSegment } from './segment-reader.ts';
+
+/** What the archive has of one run ID. */
+export interface Run {
+  readonly runId: RunId;
+  /** Sorted by the first byte. */
+  readonly segments: readonly SegmentName[];
+  readonly bases: readonly BaseName[];
+}
+
+/** The oldest and the newest moment of which the archive has something of a run ID, in milliseconds since 1970. */
+export interface Span {
+  readonly from: number;
+  readonly to: number;
+}
+
+export class Catalogue {
+  readonly #target: BackupTarget;
+  /** Folder for segments that are read. */
+  readonly #folder: string;
+  readonly #signal: AbortSignal;
+  readonly runs: ReadonlyMap<RunId, Run>;
+
+  private constructor(
+    target: BackupTarget,
+    folder: string,
+    signal: AbortSignal,
+    runs: ReadonlyMap<RunId, Run>,
+  ) {
+    this.#target = target;
+    this.#folder = folder;
+    this.#signal = signal;
+    this.runs = runs;
+  }
+
+  /**
+   * @param cluster the name in front of the run IDs; null: there is only one in the target
+   * @param folder for files while they are read
+   * @throws ArchiveError, or TargetError
+   */
+  static async read(
+    target: BackupTarget,
+    cluster: string | null,
+    folder: string,
+    signal: AbortSignal,
+  ): Promise<Catalogue> {
+    const runs = new Map<RunId, { runId: RunId; segments: SegmentName[]; bases: BaseName[] }>();
+    const clusters = new Set<string | null>();
+    for await (const { name } of target.list(cluster ?? '', { signal })) {
+      const found = parseArchived(name);
+      if (found === null || (cluster !== null && found.cluster !== cluster)) continue;
+      clusters.add(found.cluster);
+      const { runId } = found;
+      const run = runs.get(runId) ?? { runId, segments: [], bases: [] };
+      runs.set(runId, run);
+      if (found.kind === 'segment') run.segments.push(found);
+      else run.bases.push(found);
+    }
+    if (clusters.size > 1) {
+      throw new ArchiveError(
+        `${target.shown} has archives of ${[...clusters].sort().join(', ')}; name one with --cluster`,
+      );
+    }
+    for (const { segments } of runs.values()) segments.sort((a, b) => a.after - b.after || a.end - b.end);
+    return new Catalogue(target, folder, signal, runs);
+  }
+
+  /** @returns what the archive has of a history */
+  coverage(history: History): Coverage {
+    const runs = [...this.runs.values()];
+    return new Coverage(
+      history,
+      runs.flatMap(({ segments }) => segments),
+      runs.flatMap(({ bases }) => bases),
+    );
+  }
+
+  /** @returns the history of a run ID, as its newest segment says; without ancestors if there is no segment */
+  async history({ runId, segments }: Run): Promise<History> {
+    const newest = segments.at(-1);
+    if (newest === undefined) return { runId, lineage: [] };
+    return this.use(newest, async ({ header }) => historyOf(header));
+  }
+
+  /** @returns the span of a run ID; null: the archive does not say */
+  async span({ segments, bases }: Run): Promise<Span | null> {
+    const times = bases.map(({ at }) => at);
+    for (const segment of [segments[0], segments.at(-1)]) {
+      if (segment === undefined) continue;
+      times.push(...(await this.use(segment, async ({ header }) => header.marks.map(([, ms]) => ms))));
+    }
+    return times.length === 0 ? null : { from: Math.min(...times), to: Math.max(...times) };
+  }
+
+  /**
+   * Gets a segment, checks it, and gives it to `use`.
+   * @throws ArchiveError if it is not what its name says, or is not what was written; TargetError; what `use` throws
+   */
+  async use<T>(segment: SegmentName, use: (open: OpenSegment) => Promise<T>): Promise<T> {
+    const path = join(this.#folder, 'segment');
+    try {
+      await this.#target.get(segment.name, path, { signal: this.#signal });
+      const open = await openSegment(path);
+      const { runId, after, end } = open.header;
+      if (runId !== segment.runId || after !== segment.after || end !== segment.end) {
+        throw new SegmentError(`it is the segment ${after + 1}-${end} of ${runId}, under another name`);
+      }
+      return await use(open);
+    } catch (error) {
+      if (!(error instanceof SegmentError)) throw error;
+      throw new ArchiveError(`${this.#target.shown}: ${segment.name} is damaged: ${error.message}`);
+    } finally {
+      await rm(path, { force: true });
+    }
+  }
+}

@@ -1,0 +1,151 @@
+/**
+ * The way from a base to a position or a time: which base, of which history, and which segments after it.
+ *
+ * For a time, the history is the one that its nodes were on then: a run ID counts from the moment at which it became the run ID of
+ * a history until another one has taken it over, as the lineages say.
+ */
+import type { History } from '../replication/history.ts';
+import { formatPosition, type Position } from '../replication/position.ts';
+import { ArchiveError } from './archive-error.ts';
+import type { Catalogue, Run } from './catalogue.ts';
+import { reachedAt } from './commit-times.ts';
+import type { Coverage, UsableSegment } from './coverage.ts';
+import type { BaseName } from './names.ts';
+
+export type Goal =
+  | { readonly kind: 'position'; readonly position: Position }
+  /** Milliseconds since 1970. */
+  | { readonly kind: 'time'; readonly at: number };
+
+export interface Route {
+  readonly history: History;
+  readonly base: BaseName;
+  /** The segments after the base, in order; for a time maybe more than are needed. */
+  readonly segments: readonly UsableSegment[];
+}
+
+/** @throws ArchiveError if the archive does not have the goal, or has gaps before it; TargetError */
+export async function routeTo(catalogue: Catalogue, goal: Goal): Promise<Route> {
+  if (catalogue.runs.size === 0) throw new ArchiveError('there is no archive in the target');
+  return goal.kind === 'position'
+    ? routeToPosition(catalogue, goal.position)
+    : routeToTime(catalogue, goal.at);
+}
+
+async function routeToPosition(catalogue: Catalogue, { runId, offset }: Position): Promise<Route> {
+  const run = catalogue.runs.get(runId);
+  if (run === undefined) throw new ArchiveError(`the archive has nothing of the run ID ${runId}`);
+  const history = await catalogue.history(run);
+  const coverage = catalogue.coverage(history);
+  const base = coverage.bases.find((each) => each.offset <= offset);
+  if (base === undefined) {
+    const first = coverage.bases.at(-1);
+    const begins = first === undefined ? 'it has no backup' : `its first backup is at ${first.offset}`;
+    throw new ArchiveError(`the archive does not reach back to ${offset}: ${begins}`);
+  }
+  const segments: UsableSegment[] = [];
+  let at: number = base.offset;
+  for (const each of coverage.chain(at)) {
+    if (at >= offset) break;
+    segments.push(each);
+    at = each.usableTo;
+  }
+  if (at < offset) throw endsAt(coverage, { runId, offset: at } as Position);
+  return { history, base, segments };
+}
+
+async function routeToTime(catalogue: Catalogue, time: number): Promise<Route> {
+  const history = await historyAt(catalogue, time);
+  const coverage = catalogue.coverage(history);
+  for (const base of coverage.bases) {
+    if (base.at > time) continue;
+    const segments = [...coverage.chain(base.offset)];
+    if (await isLater(catalogue, base, segments[0], time)) continue;
+    const end = segments.at(-1)?.usableTo ?? base.offset;
+    // Whether the gap is before the time or after it, the segments before it say.
+    if (coverage.hasAfter(end) && !(await isOver(catalogue, segments.at(-1), time))) {
+      throw endsAt(coverage, { runId: history.runId, offset: end } as Position);
+    }
+    return { history, base, segments };
+  }
+  const first = coverage.bases.at(-1);
+  const begins = first === undefined ? 'has no backup' : `begins with the backup ${first.name}`;
+  throw new ArchiveError(
+    `the archive does not reach back to ${new Date(time).toISOString()}: its history ${begins}`,
+  );
+}
+
+/** Whether the base has writes that came after the time: its name has whole seconds only, and a clock may have been set. */
+async function isLater(
+  catalogue: Catalogue,
+  base: BaseName,
+  next: UsableSegment | undefined,
+  time: number,
+): Promise<boolean> {
+  if (next === undefined || next.segment.after >= base.offset) return false;
+  return catalogue.use(next.segment, async ({ header }) => {
+    const { offset, isOver } = reachedAt(header.marks, header.after, time);
+    return isOver && offset < base.offset;
+  });
+}
+
+/** Whether the writes of a segment reach beyond the time. */
+async function isOver(catalogue: Catalogue, last: UsableSegment | undefined, time: number): Promise<boolean> {
+  if (last === undefined) return false;
+  return catalogue.use(
+    last.segment,
+    async ({ header }) => reachedAt(header.marks, header.after, time).isOver,
+  );
+}
+
+/** Says where the segments end, although something comes after it or should. */
+function endsAt(coverage: Coverage, position: Position): ArchiveError {
+  const what = coverage.hasAfter(position.offset) ? 'has a gap' : 'ends';
+  return new ArchiveError(
+    `the archive ${what} after ${formatPosition(position)}: byte ${position.offset + 1} is in no segment`,
+  );
+}
+
+/** @returns the history that the nodes of the archive were on at a time */
+async function historyAt(catalogue: Catalogue, time: number): Promise<History> {
+  const known: { readonly run: Run; readonly history: History }[] = [];
+  for (const run of catalogue.runs.values()) known.push({ run, history: await catalogue.history(run) });
+  const begun = known.filter(({ history }) => (history.lineage[0]?.at ?? 0) <= time);
+  const present = begun.filter(({ run }) => !begun.some(({ history }) => isTakenOver(history, run, time)));
+  const reachable = present.filter(({ history }) =>
+    catalogue.coverage(history).bases.some(({ at }) => at <= time),
+  );
+  const [only, another] = reachable;
+  if (only !== undefined && another === undefined) return only.history;
+  if (only === undefined) {
+    throw new ArchiveError(`the archive has no backup of before ${new Date(time).toISOString()}`);
+  }
+  return lastOf(catalogue, reachable, time);
+}
+
+function isTakenOver(history: History, { runId }: Run, time: number): boolean {
+  return history.lineage.some((ancestor) => ancestor.runId === runId && ancestor.at <= time);
+}
+
+/**
+ * Chooses among histories that do not know each other: one that began when all others had ended, as after a node began anew.
+ * @throws ArchiveError if two were written at one time: nobody knows which is wanted
+ */
+async function lastOf(
+  catalogue: Catalogue,
+  reachable: readonly { readonly run: Run; readonly history: History }[],
+  time: number,
+): Promise<History> {
+  const spans: { readonly from: number; readonly to: number; readonly history: History }[] = [];
+  for (const { run, history } of reachable) {
+    const span = await catalogue.span(run);
+    if (span !== null && span.from <= time) spans.push({ ...span, history });
+  }
+  spans.sort((a, b) => b.from - a.from);
+  const [newest, ...others] = spans;
+  if (newest !== undefined && others.every(({ to }) => to < newest.from)) return newest.history;
+  const ids = reachable.map(({ history }) => history.runId).sort();
+  throw new ArchiveError(
+    `the archive has several histories of that time, ${ids.join(' and ')}: choose with --to-position RUNID:OFFSET`,
+  );
+}

@@ -1,0 +1,140 @@
+/** `psyncd restore --to-time` and `--to-position`: makes a data folder of an archive, as it was at a time or a position. */
+import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { ArchiveError } from '../../archive/archive-error.ts';
+import { Catalogue } from '../../archive/catalogue.ts';
+import { type Reached, replay } from '../../archive/replay.ts';
+import { type Goal, type Route, routeTo } from '../../archive/route.ts';
+import type { BackupTarget } from '../../node/ports/backup-target.ts';
+import { formatPosition } from '../../replication/position.ts';
+import { version } from '../../runtime/version.ts';
+import { CheckError, withoutDisk } from '../../store/backup/backup-error.ts';
+import { checkBackup } from '../../store/backup/check-backup.ts';
+import { GrowingBackup } from '../../store/backup/growing-backup.ts';
+import type { Manifest } from '../../store/backup/manifest.ts';
+import { refuseFolder } from '../../store/backup/restore.ts';
+import { reporter } from '../output/progress.ts';
+import { type Outcome, restoreFile, type Wanted } from './restore.ts';
+import { targetOf } from './targets.ts';
+
+/** Exit code that shells report for a program ended by SIGINT. */
+const INTERRUPTED = 130;
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+
+/** What was put together of an archive. */
+interface Assembled {
+  /** Path of a backup. */
+  readonly file: string;
+  readonly route: Route;
+  readonly reached: Reached;
+}
+
+/**
+ * @param text the target of the archive
+ * @param cluster the name in front of the run IDs; null: there is only one
+ * @returns lines for people, and the same as JSON
+ * @throws ArchiveError, TargetError, CheckError, BackupError or StartError, one line; then the folder is what it was
+ */
+export async function restoreTo(
+  text: string,
+  dir: string,
+  goal: Goal,
+  cluster: string | null,
+  wanted: Wanted,
+): Promise<Outcome> {
+  const target = await targetOf(text);
+  const folder = resolve(dir);
+  // Before anything is downloaded. It is looked at again when the backup is there.
+  await refuseFolder(folder, text, wanted.isForced);
+  const work = `${folder}.partial-${randomBytes(8).toString('hex')}`;
+  const remove = (): void => rmSync(work, { recursive: true, force: true });
+  const interrupted = (): void => {
+    remove();
+    process.exit(INTERRUPTED);
+  };
+  for (const signal of SIGNALS) process.once(signal, interrupted);
+  try {
+    await mkdir(work, { mode: 0o700 });
+    const { file, route, reached } = await assemble(target, goal, cluster, work);
+    const { lines, result } = await restoreFile(file, target.shown, dir, wanted);
+    return {
+      lines: [...lines, ...archiveLines(route, reached, goal)],
+      result: {
+        ...result,
+        archive: { base: route.base.name, segments: route.segments.length, isEnd: reached.isEnd },
+      },
+    };
+  } catch (error) {
+    throw withoutDisk(`cannot restore ${target.shown} into ${dir}`, error);
+  } finally {
+    for (const signal of SIGNALS) process.off(signal, interrupted);
+    remove();
+  }
+}
+
+/** Puts a backup of the goal together. @param work folder for files */
+async function assemble(
+  target: BackupTarget,
+  goal: Goal,
+  cluster: string | null,
+  work: string,
+): Promise<Assembled> {
+  const { signal } = new AbortController();
+  const catalogue = await Catalogue.read(target, cluster, work, signal);
+  const route = await routeTo(catalogue, goal);
+  const base = join(work, 'base.db');
+  await target.get(route.base.name, base, { signal });
+  const manifest = await checkedBase(base, target, route);
+  // The archive may have no segment that tells the lineage; the backup does.
+  const isOfBase = route.segments.length === 0 && route.history.runId === manifest.position.runId;
+  if (isOfBase) return { file: base, route, reached: { committedAt: null, isEnd: goal.kind === 'time' } };
+  const file = join(work, 'restored.db');
+  const reached = await grow(catalogue, route, goal, { base, manifest, file, folder: join(work, 'data') });
+  return { file, route, reached };
+}
+
+async function checkedBase(path: string, { shown }: BackupTarget, { base }: Route): Promise<Manifest> {
+  const manifest = await checkBackup(path, version()).catch((error: unknown) => {
+    if (!(error instanceof CheckError)) throw error;
+    throw new ArchiveError(error.message.replaceAll(path, `${shown}: ${base.name}`));
+  });
+  const { runId, offset } = manifest.position;
+  if (runId === base.runId && offset === base.offset) return manifest;
+  throw new ArchiveError(
+    `${shown}: ${base.name} is the backup of ${formatPosition(manifest.position)}, under another name`,
+  );
+}
+
+async function grow(
+  catalogue: Catalogue,
+  route: Route,
+  goal: Goal,
+  made: {
+    readonly base: string;
+    readonly manifest: Manifest;
+    readonly file: string;
+    readonly folder: string;
+  },
+): Promise<Reached> {
+  const { base, manifest, file, folder } = made;
+  const backup = await GrowingBackup.begin(base, manifest, route.history, folder);
+  const { report, stop } = reporter('replaying segments');
+  try {
+    const reached = await replay(catalogue, route, goal, backup, report);
+    await backup.finish(file, version(), reached.committedAt ?? manifest.commitTime);
+    return reached;
+  } finally {
+    stop();
+    await backup.discard();
+  }
+}
+
+function archiveLines({ base, segments }: Route, { isEnd }: Reached, goal: Goal): readonly string[] {
+  const lines = [`made of ${base.name} and ${segments.length} segments after it`];
+  if (isEnd && goal.kind === 'time') {
+    lines.push('the archive ends there: it does not say whether something was written after that');
+  }
+  return lines;
+}
