@@ -37,6 +37,7 @@ import { Digests } from './upkeep/digests.ts';
 import { Exports } from './upkeep/exports.ts';
 import { Scrubber, type ScrubSettings } from './upkeep/scrubber.ts';
 import { SnapshotCopies, type SnapshotSettings } from './upkeep/snapshot-copies.ts';
+import { StreamForArchive } from './upkeep/stream-for-archive.ts';
 import { Verifier, type VerifySettings } from './upkeep/verifier.ts';
 import { ExpiredReads } from './write/expired-reads.ts';
 import { ExpiryCycle } from './write/expiry-cycle.ts';
@@ -108,6 +109,7 @@ export class Assembly {
   readonly backlog: BacklogKeeper;
   readonly exports: Exports;
   readonly copies: SnapshotCopies;
+  readonly archived: StreamForArchive;
   readonly digests: Digests;
   readonly scrubber: Scrubber;
   readonly comparisons: Comparisons;
@@ -139,6 +141,7 @@ export class Assembly {
     this.backlog = new BacklogKeeper({ world, settings, log, head });
     this.exports = new Exports({ world, log, settings, head });
     this.copies = new SnapshotCopies({ world, log, settings, head, files: ports.copies });
+    this.archived = new StreamForArchive({ head, state, freeBytes: () => ports.copies.freeBytes() });
     this.digests = new Digests(head);
     this.scrubber = new Scrubber({ world, log, head, settings });
     this.shutdownWait = new ShutdownWait({ world, log, settings, head, sessions: this.sessions });
@@ -248,6 +251,7 @@ export class Assembly {
       replaced: () => {
         this.positions.moved();
         this.copies.replaced();
+        this.archived.replaced();
         this.feed.replaced();
       },
     });

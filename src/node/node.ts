@@ -15,6 +15,7 @@ import { Assembly, type NodeParts } from './assembly.ts';
 import type { FeedRequest } from './feed/feed-request.ts';
 import type { BacklogReport } from './head/backlog-keeper.ts';
 import { type NodeNumbers, nodeNumbers } from './numbers.ts';
+import type { ArchivedStream } from './ports/archived-stream.ts';
 import type { FollowerEvents, FollowerSocket } from './ports/follower-socket.ts';
 import type { Digest, EntryReader } from './ports/keyspace.ts';
 import type { MasterAbove } from './ports/peers.ts';
@@ -104,6 +105,11 @@ export class Node {
 
   get position(): Position {
     return this.#parts.head.position;
+  }
+
+  /** The stream and the journal, for an archive of them. */
+  get stream(): ArchivedStream {
+    return this.#parts.archived;
   }
 
   /** The memory of the entries that the keyspace file does not hold yet, in bytes, about. */

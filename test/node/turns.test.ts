@@ -115,6 +115,9 @@ const TURNS = 'it uses turns.ts';
  */
 const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'archive/catalogue.ts': [1, 'in a command, and it waits for the target in each round'],
+  'archive/archiver.ts': [1, 'it waits for the target or for commits in each round'],
+  'archive/resume.ts': [1, 'it waits for the target in each round'],
+  'archive/piece.ts': [1, 'each round reads SLICE_BYTES and waits for another thread'],
   'archive/commit-times.ts': [1, 'a binary search'],
   'archive/coverage.ts': [1, 'over the names of an archive, some microseconds for each thousand'],
   'archive/replay.ts': [1, 'in a command'],

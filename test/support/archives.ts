@@ -9,7 +9,7 @@ import { type SegmentHeader, SegmentWriter } from '../../src/archive/segment.ts'
 import { xxh64 } from '../../src/node/head/history/xxh64.ts';
 import type { Ancestor } from '../../src/replication/history.ts';
 import { chained } from '../../src/replication/history-hash.ts';
-import { type Offset, offset, type Position, type RunId } from '../../src/replication/position.ts';
+import { type Offset, offset, type RunId } from '../../src/replication/position.ts';
 import { checkBackup } from '../../src/store/backup/check-backup.ts';
 import { GrowingBackup } from '../../src/store/backup/growing-backup.ts';
 import type { Command } from '../../src/stream/command.ts';
@@ -204,7 +204,7 @@ export class TestArchive {
     const growing = await GrowingBackup.begin(
       first,
       await checkBackup(first, '0.1.0'),
-      { runId, lineage: runId === BACKED_UP.runId ? [] : [...lineage, ancestor(BACKED_UP)] },
+      { runId, lineage: withBase(runId, lineage) },
       growth,
     );
     await growing.push(stream.bytes.subarray(0, at - BACKED_UP.offset));
@@ -216,8 +216,11 @@ export class TestArchive {
   }
 }
 
-function ancestor({ runId, offset: validTo }: Position): Ancestor {
-  return { runId, validTo, reason: 'promoted', at: 1 };
+/** @returns the lineage with the run ID of the first backup */
+function withBase(runId: RunId, lineage: readonly Ancestor[]): readonly Ancestor[] {
+  const { runId: first, offset: validTo } = BACKED_UP;
+  const isThere = [runId, ...lineage.map((each) => each.runId)].includes(first);
+  return isThere ? lineage : [...lineage, { runId: first, validTo, reason: 'promoted', at: 1 }];
 }
 
 /** Checks that a data folder that was restored has exactly these entries. */

@@ -135,6 +135,11 @@ export class StreamHead extends KeyspaceView {
     return this.#places.hash;
   }
 
+  /** The offset since which each history hash follows from the one before. */
+  get chainFrom(): Offset {
+    return this.#places.chainFrom;
+  }
+
   /** Begins a new chain of history hashes if the present one is unknown, so that a master can compare later histories. */
   beginChain(): void {
     this.#places.begin();
@@ -253,6 +258,11 @@ export class StreamHead extends KeyspaceView {
   /** @see JournalTrim.pin */
   pin(pin: () => Offset | null): () => void {
     return this.#trim.pin(pin);
+  }
+
+  /** Drops rows of the journal that nobody needs, after a pin has moved. */
+  trimJournal(): void {
+    this.#trim.start();
   }
 
   /**

@@ -44,6 +44,11 @@ export class Places {
     return this.#chain.hash;
   }
 
+  /** @see HashChain.from */
+  get chainFrom(): Offset {
+    return this.#chain.from;
+  }
+
   /** Whether the next commit begins a chain: the hash before it does not follow from the journal's last row. */
   get beginsChain(): boolean {
     return this.#chain.from === this.#head.offset;

@@ -1,0 +1,344 @@
+/**
+ * Archives the stream of a node while it runs: each piece of the journal goes to the target as a segment, and a base in front of
+ * them if there is none.
+ *
+ * The journal keeps what the target does not have yet, up to `limitBytes`, and less on a nearly full disk. Beyond that the archive
+ * begins anew at the head of the stream, with a new base; the archive has a gap then, and says so. Writes never wait for the
+ * target.
+ *
+ * Owns: how far the archive has come, the times of commits that it does not have yet, and the pin of the journal.
+ */
+import type { ArchivedStream } from '../node/ports/archived-stream.ts';
+import type { BackupTarget } from '../node/ports/backup-target.ts';
+import { NotInJournal } from '../node/ports/failures.ts';
+import type { Log, World } from '../node/ports/world.ts';
+import { logUnexpected, unattended } from '../node/unattended.ts';
+import { type Offset, type Position, type RunId, ZERO } from '../replication/position.ts';
+import { Attempts } from './attempts.ts';
+import { CommitTimes } from './commit-times.ts';
+import { makePiece } from './piece.ts';
+import { archivedUpTo } from './resume.ts';
+
+/** Size at which a segment ends, in bytes of the stream. */
+export const ARCHIVE_SEGMENT_BYTES = 8 * 1024 * 1024;
+/** Longest time that a commit waits for its segment, in milliseconds. */
+export const ARCHIVE_AGE_MS = 10_000;
+/** Time between two looks at the disk while something is not archived, in milliseconds. */
+const LOOK_MS = 2_000;
+/** Shortest time between two warnings that the archive begins anew, in milliseconds. */
+const WARN_MS = 60_000;
+/** Longest wait for a target that does not let go when the node stops, in milliseconds. */
+const CLOSE_MS = 1_000;
+
+export interface ArchiverParts {
+  readonly world: World;
+  readonly log: Log;
+  readonly stream: ArchivedStream;
+  readonly target: BackupTarget;
+  /** First part of the names in the target. */
+  readonly cluster: string;
+  /** Bytes of the stream that the journal keeps for the archive. */
+  readonly limitBytes: number;
+  readonly segmentBytes?: number;
+  readonly ageMs?: number;
+  /** Puts a backup into the target. @param from it is of this position or a later one */
+  readonly makeBase: (from: Position, signal: AbortSignal) => Promise<void>;
+}
+
+export interface ArchiveNumbers {
+  /** Bytes of the stream that the archive does not have. */
+  readonly lagBytes: number;
+  /** Whether it has the stream from a base on, up to the last byte. */
+  readonly isWhole: boolean;
+  /** When it last got something that belongs to a base, or had everything, in milliseconds since 1970; null: not since the start. */
+  readonly lastSuccess: number | null;
+  readonly failures: number;
+  /** How often it began anew, because the journal could not keep what it did not have. */
+  readonly restarts: number;
+}
+
+/** Segments that follow each other. */
+interface Chain {
+  /** The run ID under which the last segment was named. */
+  runId: RunId;
+  /** The archive has everything up to here; null: nobody has asked the target yet. */
+  from: Offset | null;
+  hasBase: boolean;
+  isMakingBase: boolean;
+  readonly abort: AbortController;
+}
+
+export class Archiver {
+  readonly #parts: ArchiverParts;
+  readonly #segmentBytes: number;
+  readonly #ageMs: number;
+  readonly #times: CommitTimes;
+  /** The offset that counts while nobody has asked the target. */
+  readonly #began: Offset;
+  #chain: Chain;
+  #lastPut: number | null = null;
+  readonly #segments: Attempts;
+  readonly #bases: Attempts;
+  #restarts = 0;
+  #warnedAt = Number.NEGATIVE_INFINITY;
+  #closed = false;
+  /** Ends the present wait of the loop. */
+  #wake: () => void = () => undefined;
+  #cancelAge: (() => void) | null = null;
+  #isDue = false;
+  /** Ends the waits after failures. */
+  readonly #pauses = new Set<() => void>();
+  #cancelLook: (() => void) | null = null;
+  readonly #ended: Promise<void>;
+
+  /** Begins. To be called before the node has dropped anything of its journal: in the turn in which it has recovered. */
+  constructor(parts: ArchiverParts) {
+    const { stream, world } = parts;
+    this.#parts = parts;
+    this.#segmentBytes = parts.segmentBytes ?? ARCHIVE_SEGMENT_BYTES;
+    this.#ageMs = parts.ageMs ?? ARCHIVE_AGE_MS;
+    this.#segments = new Attempts(world, parts.log, 'segments');
+    this.#bases = new Attempts(world, parts.log, 'backup');
+    this.#times = new CommitTimes(stream.offset, world.now());
+    this.#began = stream.journalStart ?? stream.offset;
+    this.#chain = newChain(stream.history.runId, null);
+    stream.pin(() => this.#chain.from ?? ZERO);
+    stream.onCommit((end) => this.#committed(end));
+    stream.onReplaced(() => this.#begin('a full resync has replaced the history'));
+    this.#ended = this.#run();
+    this.#check();
+  }
+
+  get numbers(): ArchiveNumbers {
+    const { from, hasBase } = this.#chain;
+    const lagBytes = this.#lag;
+    const isWhole = hasBase && from !== null && lagBytes === 0;
+    return {
+      lagBytes,
+      isWhole,
+      lastSuccess: isWhole ? this.#parts.world.now() : this.#lastPut,
+      failures: this.#segments.failures + this.#bases.failures,
+      restarts: this.#restarts,
+    };
+  }
+
+  /** Ends at once. What is not archived stays in the journal. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#chain.abort.abort(new Error('the node stops'));
+    this.#cancelAge?.();
+    this.#cancelLook?.();
+    this.#wake();
+    for (const end of this.#pauses) end();
+    let cancel: () => void = () => undefined;
+    const late = new Promise<void>((resolve) => {
+      cancel = this.#parts.world.after(CLOSE_MS, resolve);
+    });
+    await Promise.race([this.#ended, late]);
+    cancel();
+  }
+
+  /** Bytes of the stream that the archive does not have. */
+  get #lag(): number {
+    return this.#parts.stream.offset - (this.#chain.from ?? this.#began);
+  }
+
+  #committed(end: Offset): void {
+    this.#times.committed(end, this.#parts.world.now());
+    this.#check();
+  }
+
+  #check(): void {
+    const lag = this.#lag;
+    if (lag > this.#parts.limitBytes) {
+      this.#begin(
+        `the target does not have ${lag} bytes of the stream, which is more than --archive-journal-limit`,
+      );
+    } else this.#awaken();
+  }
+
+  /** Sees to it that the bytes that are not archived get a segment in time, and that the disk is looked at. */
+  #awaken(): void {
+    if (this.#closed || this.#lag === 0) return;
+    const { world } = this.#parts;
+    this.#cancelLook ??= world.after(LOOK_MS, () => this.#lookAtDisk());
+    if (this.#lag >= this.#segmentBytes) this.#due();
+    else this.#cancelAge ??= world.after(this.#ageMs, () => this.#due());
+  }
+
+  #due(): void {
+    this.#cancelAge?.();
+    this.#cancelAge = null;
+    this.#isDue = true;
+    this.#wake();
+  }
+
+  #lookAtDisk(): void {
+    this.#cancelLook = null;
+    const looked = this.#parts.stream.missingRoom().then((missing) => {
+      // What is about to be a segment takes less room than a new base.
+      if (missing > 0 && this.#lag > 2 * this.#segmentBytes) this.#begin('the disk is nearly full');
+    });
+    // A disk that does not say how much room it has ends nothing.
+    unattended(
+      looked.catch(() => undefined).then(() => this.#awaken()),
+      (error) => logUnexpected(this.#parts.log, 'archive', error),
+    );
+  }
+
+  /** Begins a new chain of segments at the head of the stream. */
+  #begin(why: string): void {
+    const { log, stream, world } = this.#parts;
+    if (this.#closed) return;
+    this.#restarts += 1;
+    this.#chain.abort.abort(new Error(why));
+    this.#chain = newChain(stream.history.runId, stream.offset);
+    this.#times.forget(stream.offset);
+    stream.trim();
+    this.#due();
+    const now = world.monotonic();
+    if (now - this.#warnedAt < WARN_MS) return;
+    this.#warnedAt = now;
+    log.warn('archive-begins-anew', { detail: `${why}; the archive has a gap, and gets a new backup` });
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#closed) {
+      const chain = this.#chain;
+      try {
+        await this.#step(chain);
+      } catch (error) {
+        // The abort of a chain that is over is no failure of the target.
+        if (chain !== this.#chain || this.#closed) continue;
+        if (error instanceof NotInJournal) this.#begin('the journal does not have what comes next');
+        else await this.#pause(this.#segments.failed(error));
+      }
+    }
+  }
+
+  /** Does the next thing that is to be done, or waits until there is one. */
+  async #step(chain: Chain): Promise<void> {
+    if (chain.from === null) {
+      await this.#resume(chain);
+      return;
+    }
+    this.#follow(chain);
+    if (chain !== this.#chain) return;
+    if (!chain.hasBase) this.#startBase(chain);
+    if (this.#isDue && this.#lag > 0) await this.#archive(chain, chain.from);
+    else
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+  }
+
+  /** Asks the target how far it has the history. */
+  async #resume(chain: Chain): Promise<void> {
+    const { cluster, stream, target } = this.#parts;
+    const { history } = stream;
+    const found = await archivedUpTo(target, cluster, history, chain.abort.signal);
+    if (chain !== this.#chain || stream.history.runId !== history.runId) return;
+    this.#segments.succeeded();
+    const start = stream.journalStart ?? stream.offset;
+    // An archive that is ahead is that of a node whose bytes this one has not got yet.
+    const from = Math.min(found ?? -1, stream.offset);
+    chain.runId = history.runId;
+    chain.hasBase = from >= start;
+    chain.from = (chain.hasBase ? from : stream.offset) as Offset;
+    if (chain.hasBase) this.#times.forget(chain.from);
+    this.#parts.log.info('archive-begins', {
+      from: chain.from,
+      target: target.shown,
+      hasBase: chain.hasBase,
+    });
+    stream.trim();
+    this.#awaken();
+  }
+
+  /**
+   * Takes note of a new run ID. If the history shares less with the old one than was archived under that, the rest is archived
+   * under the new one again.
+   */
+  #follow(chain: Chain): void {
+    const { stream } = this.#parts;
+    const { history, journalStart } = stream;
+    if (chain.runId === history.runId) return;
+    const shared = history.lineage.find(({ runId }) => runId === chain.runId)?.validTo;
+    const from = Math.min(chain.from ?? 0, shared ?? -1);
+    if (from < (journalStart ?? stream.offset)) {
+      this.#begin('the history has a new run ID, and the journal does not reach back to what it shares');
+      return;
+    }
+    chain.runId = history.runId;
+    chain.from = from as Offset;
+  }
+
+  async #archive(chain: Chain, from: Offset): Promise<void> {
+    const { cluster, log, stream, target, world } = this.#parts;
+    const isWanted = (): boolean =>
+      chain === this.#chain && !this.#closed && stream.history.runId === chain.runId;
+    const piece = await makePiece(
+      {
+        stream,
+        cluster,
+        segmentBytes: this.#segmentBytes,
+        marks: (after, end) => this.#times.between(after, end),
+        isWanted,
+      },
+      from,
+    );
+    if (piece === null) return;
+    await target.put(piece.name, { bytes: piece.bytes }, { signal: chain.abort.signal });
+    if (chain !== this.#chain) return;
+    this.#segments.succeeded();
+    chain.from = piece.end;
+    this.#times.forget(piece.end);
+    if (chain.hasBase) this.#lastPut = world.now();
+    stream.trim();
+    log.debug('archived', { segment: piece.name, bytes: piece.bytes.length });
+    this.#isDue = this.#lag >= this.#segmentBytes;
+    this.#awaken();
+  }
+
+  /** Makes a base beside the segments, because that takes long. */
+  #startBase(chain: Chain): void {
+    if (chain.isMakingBase) return;
+    chain.isMakingBase = true;
+    unattended(
+      this.#makeBase(chain).finally(() => {
+        chain.isMakingBase = false;
+        this.#wake();
+      }),
+      (error) => logUnexpected(this.#parts.log, 'archive', error),
+    );
+  }
+
+  async #makeBase(chain: Chain): Promise<void> {
+    const { makeBase, stream, world } = this.#parts;
+    try {
+      await makeBase({ runId: stream.history.runId, offset: stream.offset }, chain.abort.signal);
+      if (chain !== this.#chain) return;
+      this.#bases.succeeded();
+      chain.hasBase = true;
+      this.#lastPut = world.now();
+    } catch (error) {
+      if (chain === this.#chain && !this.#closed) await this.#pause(this.#bases.failed(error));
+    }
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const cancel = this.#parts.world.after(ms, () => end());
+      const end = (): void => {
+        cancel();
+        this.#pauses.delete(end);
+        resolve();
+      };
+      this.#pauses.add(end);
+    });
+  }
+}
+
+function newChain(runId: RunId, from: Offset | null): Chain {
+  return { runId, from, hasBase: false, isMakingBase: false, abort: new AbortController() };
+}

@@ -1,0 +1,40 @@
+/** Repeats what fails: counts the failures, logs the first one of several in a row, and says how long to wait. */
+import { messageOf } from '../node/ports/failures.ts';
+import type { Log, World } from '../node/ports/world.ts';
+
+const FIRST_RETRY_MS = 1_000;
+const MAX_RETRY_MS = 60_000;
+
+export class Attempts {
+  readonly #world: Pick<World, 'random'>;
+  readonly #log: Log;
+  /** What is attempted, for the log. */
+  readonly #what: string;
+  #total = 0;
+  #inARow = 0;
+
+  constructor(world: Pick<World, 'random'>, log: Log, what: string) {
+    this.#world = world;
+    this.#log = log;
+    this.#what = what;
+  }
+
+  /** Failures since the start. */
+  get failures(): number {
+    return this.#total;
+  }
+
+  succeeded(): void {
+    if (this.#inARow > 0) this.#log.info('archive-works-again', { what: this.#what, failures: this.#inARow });
+    this.#inARow = 0;
+  }
+
+  /** @returns the wait before the next attempt, in milliseconds: from one second to a minute, less up to half of it */
+  failed(error: unknown): number {
+    if (this.#inARow === 0) this.#log.error('archive-failed', { what: this.#what, error: messageOf(error) });
+    this.#total += 1;
+    this.#inARow += 1;
+    const most = Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(this.#inARow - 1, 16));
+    return Math.round(most * (1 - this.#world.random() / 2));
+  }
+}

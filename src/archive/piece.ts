@@ -1,0 +1,83 @@
+/**
+ * Makes one segment of the journal. The journal is read a slice at a time, between the write turns, and another thread compresses
+ * the slice, so no write waits for long.
+ */
+import type { ArchivedStream } from '../node/ports/archived-stream.ts';
+import type { Offset } from '../replication/position.ts';
+import type { Mark } from './commit-times.ts';
+import { segmentName } from './names.ts';
+import { SegmentWriter } from './segment.ts';
+
+/** Number of bytes that are read at a time; a larger commit is read whole. */
+const SLICE_BYTES = 256 * 1024;
+
+/** A finished segment. */
+export interface Piece {
+  readonly name: string;
+  readonly end: Offset;
+  readonly bytes: Buffer;
+}
+
+interface PieceParts {
+  readonly stream: ArchivedStream;
+  /** First part of the name. */
+  readonly cluster: string;
+  /** The segment ends at the first end of a commit at which it has so many bytes. */
+  readonly segmentBytes: number;
+  readonly marks: (after: Offset, end: Offset) => readonly Mark[];
+  /** Whether the segment is wanted still; if not, it is given up. */
+  readonly isWanted: () => boolean;
+}
+
+/**
+ * @param from the offset up to which the archive has everything
+ * @returns null: the segment is not wanted any more
+ * @throws NotInJournal, StorageError
+ */
+export async function makePiece(parts: PieceParts, from: Offset): Promise<Piece | null> {
+  const { cluster, marks, stream } = parts;
+  // Another node may have cut elsewhere: a segment begins where a commit of this node begins.
+  const after = stream.rowStart(from) ?? from;
+  const hashBefore = after < stream.chainFrom ? null : stream.hashAt(after);
+  const beginsChain = stream.chainFrom === after;
+  const writer = new SegmentWriter();
+  try {
+    const end = await filled(writer, parts, after);
+    if (!parts.isWanted()) return null;
+    const { runId, lineage } = stream.history;
+    const isChained = stream.chainFrom <= after;
+    const bytes = await writer.finish({
+      runId,
+      lineage,
+      after,
+      end,
+      hashBefore,
+      hashAfter: isChained ? stream.hashAt(end) : null,
+      beginsChain,
+      marks: marks(after, end),
+    });
+    return parts.isWanted() ? { name: segmentName(cluster, runId, after, end), end, bytes } : null;
+  } finally {
+    writer.close();
+  }
+}
+
+/** Gives the writer whole commits. @returns the offset after them */
+async function filled(
+  writer: SegmentWriter,
+  { isWanted, segmentBytes, stream }: PieceParts,
+  after: Offset,
+): Promise<Offset> {
+  const goal = stream.offset;
+  let end: number = after;
+  while (end < goal && writer.length < segmentBytes && isWanted()) {
+    // Hashes before and after such a place do not follow from each other, so a segment ends there.
+    const { chainFrom } = stream;
+    const bytes = stream.read(end as Offset, SLICE_BYTES);
+    const most = end < chainFrom ? chainFrom - end : bytes.length;
+    await writer.push(bytes.subarray(0, most));
+    end += Math.min(most, bytes.length);
+    if (end === chainFrom) break;
+  }
+  return end as Offset;
+}

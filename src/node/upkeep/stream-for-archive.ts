@@ -1,0 +1,77 @@
+/** Gives an archive the stream of a node. */
+import type { History } from '../../replication/history.ts';
+import type { Offset } from '../../replication/position.ts';
+import { LEAST_FREE_BYTES } from '../head/journal-room.ts';
+import type { StreamHead } from '../head/stream-head.ts';
+import type { ArchivedStream } from '../ports/archived-stream.ts';
+import type { StateStore } from '../ports/state-store.ts';
+
+interface StreamParts {
+  readonly head: StreamHead;
+  readonly state: StateStore;
+  /** @returns bytes that are free on the disk */
+  readonly freeBytes: () => Promise<number>;
+}
+
+export class StreamForArchive implements ArchivedStream {
+  readonly #parts: StreamParts;
+  readonly #replaced = new Set<() => void>();
+
+  constructor(parts: StreamParts) {
+    this.#parts = parts;
+  }
+
+  get offset(): Offset {
+    return this.#parts.head.offset;
+  }
+
+  get history(): History {
+    return this.#parts.head.history;
+  }
+
+  get chainFrom(): Offset {
+    return this.#parts.head.chainFrom;
+  }
+
+  get journalStart(): Offset | null {
+    return this.#parts.state.journalStart;
+  }
+
+  hashAt(at: Offset): bigint | null {
+    return this.#parts.head.hashAt(at);
+  }
+
+  rowStart(after: Offset): Offset | null {
+    return this.#parts.state.rowWith(after)?.start ?? null;
+  }
+
+  read(after: Offset, enoughBytes: number): Buffer {
+    return this.#parts.state.read(after, enoughBytes);
+  }
+
+  onCommit(listener: (end: Offset) => void): void {
+    this.#parts.head.onCommit(({ bytes }, from) => listener((from + bytes.length) as Offset));
+  }
+
+  onReplaced(listener: () => void): void {
+    this.#replaced.add(listener);
+  }
+
+  /** A full resync has replaced the history. */
+  replaced(): void {
+    for (const listener of this.#replaced) listener();
+  }
+
+  pin(pin: () => Offset | null): void {
+    this.#parts.head.pin(pin);
+  }
+
+  trim(): void {
+    this.#parts.head.trimJournal();
+  }
+
+  async missingRoom(): Promise<number> {
+    const free = await this.#parts.freeBytes();
+    return LEAST_FREE_BYTES - free - this.#parts.state.reusableBytes;
+  }
+}

@@ -1,0 +1,497 @@
+/** What a node archives while it runs: everything, in order, and never at the cost of its writes. */
+import assert from 'node:assert/strict';
+import { readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import test, { type TestContext } from 'node:test';
+import { Archiver } from '../../src/archive/archiver.ts';
+import { parseArchived, type SegmentName } from '../../src/archive/names.ts';
+import { openSegment } from '../../src/archive/segment-reader.ts';
+import { restoreTo } from '../../src/cli/tasks/restore-to.ts';
+import { until } from '../../src/cli/until.ts';
+import type { ArchivedStream } from '../../src/node/ports/archived-stream.ts';
+import { type BackupTarget, TargetError, type TargetSource } from '../../src/node/ports/backup-target.ts';
+import { NotInJournal } from '../../src/node/ports/failures.ts';
+import type { World } from '../../src/node/ports/world.ts';
+import { type History, newHistory, renamed } from '../../src/replication/history.ts';
+import { type Offset, offset, type RunId } from '../../src/replication/position.ts';
+import { FolderTarget } from '../../src/target/folder-target.ts';
+import { runId } from '../support/arbitraries.ts';
+import { BEGUN_AT, hasEntries, ModelStream, TestArchive } from '../support/archives.ts';
+import { BACKED_UP } from '../support/backups.ts';
+import { temporaryFolder } from '../support/cluster.ts';
+import { seeded } from '../support/random.ts';
+
+const A = BACKED_UP.runId;
+const START: number = BACKED_UP.offset;
+const WANTED = { isForced: false, isDry: false, dropsExpired: false };
+/** Small, so that a few commits make a segment. */
+const SEGMENT_BYTES = 1_000;
+
+/** A node with a journal, a target that the test can break, and timers that ring when the test says so. */
+class Stage implements ArchivedStream {
+  readonly model: ModelStream;
+  readonly archive: TestArchive;
+  readonly work: string;
+  readonly seed: number;
+  history: History = newHistory(A);
+  chainFrom = offset(0);
+  /** What the journal has dropped. */
+  dropped: number = START;
+  /** What the journal keeps for others. */
+  needed = Number.POSITIVE_INFINITY;
+  missing = Number.NEGATIVE_INFINITY;
+  limitBytes = 1_000_000;
+  /** What every call of the target throws; null: it works. */
+  broken: TargetError | null = null;
+  /** Puts that have begun and that the target does not answer. */
+  hanging = 0;
+  hangs = false;
+  bases = 0;
+  readonly warnings: string[] = [];
+  readonly #timers = new Set<{ readonly callback: () => void; readonly ms: number }>();
+  readonly #commits = new Set<(end: Offset) => void>();
+  readonly #replaced = new Set<() => void>();
+  #pin: () => Offset | null = () => null;
+  #archiver: Archiver | null = null;
+
+  constructor(work: string, folder: string) {
+    const { random, seed } = seeded();
+    this.seed = seed;
+    this.model = new ModelStream(random);
+    this.archive = new TestArchive(folder, this.model);
+    this.work = work;
+  }
+
+  static async create(t: TestContext): Promise<Stage> {
+    const stage = new Stage(await temporaryFolder(t), await temporaryFolder(t));
+    t.diagnostic(`seed ${stage.seed}`);
+    t.after(() => stage.stop());
+    return stage;
+  }
+
+  get offset(): Offset {
+    return this.model.last.at as Offset;
+  }
+
+  get journalStart(): Offset | null {
+    return this.dropped === this.offset ? null : offset(this.dropped);
+  }
+
+  get archiver(): Archiver {
+    return this.#archiver as Archiver;
+  }
+
+  /** Starts the archiver, and waits until it has begun. */
+  async start(): Promise<void> {
+    this.begin();
+    await this.archived();
+  }
+
+  begin(): void {
+    const log = {
+      debug: () => undefined,
+      info: () => undefined,
+      warn: (event: string) => void this.warnings.push(event),
+      error: (event: string) => void this.warnings.push(event),
+    };
+    this.#archiver = new Archiver({
+      world: this.#world(),
+      log,
+      stream: this,
+      target: this.#target(),
+      cluster: 'shop',
+      limitBytes: this.limitBytes,
+      segmentBytes: SEGMENT_BYTES,
+      makeBase: async ({ offset: from, runId: run }) => {
+        if (this.broken !== null) throw this.broken;
+        await this.archive.base(Math.max(from, this.offset), run, this.history.lineage);
+        this.bases += 1;
+      },
+    });
+  }
+
+  async stop(): Promise<void> {
+    const closing = this.#archiver?.close();
+    this.ring();
+    await closing;
+    this.#commits.clear();
+    this.#timers.clear();
+    this.#pin = () => null;
+  }
+
+  write(count: number): void {
+    for (let index = 0; index < count; index += 1) {
+      this.model.grow(1);
+      for (const listener of this.#commits) listener(this.offset);
+    }
+    this.trim();
+  }
+
+  /** Lets all timers ring that have been set. */
+  ring(): void {
+    for (const timer of [...this.#timers]) {
+      this.#timers.delete(timer);
+      timer.callback();
+    }
+  }
+
+  /** Waits until a condition holds, with timers that ring. */
+  until(what: string, holds: () => boolean): Promise<true> {
+    return until(`${what} (seed ${this.seed})`, () => {
+      this.ring();
+      return holds() ? true : null;
+    });
+  }
+
+  archived(): Promise<true> {
+    return this.until('everything is archived', () => this.archiver.numbers.isWhole);
+  }
+
+  rename(run: RunId, validTo: number): void {
+    this.history = renamed(this.history, {
+      runId: run,
+      validTo: offset(validTo),
+      reason: 'promoted',
+      at: this.model.last.ms,
+    });
+  }
+
+  replaced(): void {
+    for (const listener of this.#replaced) listener();
+  }
+
+  names(): SegmentName[] {
+    return readdirSync(this.archive.folder, { recursive: true })
+      .map((name) => parseArchived(String(name)))
+      .filter((found) => found?.kind === 'segment')
+      .sort((a, b) => a.after - b.after);
+  }
+
+  /** Checks that the archive gives the state of an offset. */
+  async restores(run: RunId, at: number): Promise<void> {
+    const folder = join(this.work, 'restored');
+    const goal = { kind: 'position', position: { runId: run, offset: offset(at) } } as const;
+    await restoreTo(this.archive.folder, folder, goal, null, WANTED);
+    hasEntries(folder, this.model.stateAt(at).entries, `seed ${this.seed}, offset ${at}`);
+    rmSync(folder, { recursive: true });
+  }
+
+  refuses(run: RunId, at: number, message: RegExp): Promise<void> {
+    const goal = { kind: 'position', position: { runId: run, offset: offset(at) } } as const;
+    return assert.rejects(
+      restoreTo(this.archive.folder, join(this.work, 'restored'), goal, null, WANTED),
+      message,
+    );
+  }
+
+  hashAt(at: Offset): bigint | null {
+    const state = this.model.stateAt(at);
+    return state.at === at && at >= this.chainFrom ? state.hash : null;
+  }
+
+  rowStart(after: Offset): Offset | null {
+    return after >= this.offset || after < this.dropped ? null : (this.model.stateAt(after).at as Offset);
+  }
+
+  read(after: Offset, enoughBytes: number): Buffer {
+    if (after < this.dropped || after >= this.offset) throw new NotInJournal(`byte ${after + 1}`);
+    const end = this.model.states.find(({ at }) => at >= after + enoughBytes)?.at ?? this.offset;
+    return this.model.bytes.subarray(after - START, end - START);
+  }
+
+  onCommit(listener: (end: Offset) => void): void {
+    this.#commits.add(listener);
+  }
+
+  onReplaced(listener: () => void): void {
+    this.#replaced.add(listener);
+  }
+
+  pin(pin: () => Offset | null): void {
+    this.#pin = pin;
+  }
+
+  trim(): void {
+    this.dropped = Math.max(this.dropped, Math.min(this.#pin() ?? this.offset, this.needed, this.offset));
+  }
+
+  missingRoom(): Promise<number> {
+    return Promise.resolve(this.missing);
+  }
+
+  #world(): World {
+    return {
+      now: () => this.model.last.ms,
+      monotonic: () => performance.now(),
+      random: () => 0,
+      newRunId: () => A,
+      soon: (callback) => void setImmediate(callback),
+      after: (ms, callback) => {
+        const timer = { ms, callback };
+        this.#timers.add(timer);
+        return () => this.#timers.delete(timer);
+      },
+    };
+  }
+
+  #target(): BackupTarget {
+    const target = new FolderTarget(this.archive.folder);
+    return {
+      shown: 'the target',
+      put: async (name: string, source: TargetSource, call) => {
+        if (this.broken !== null) throw this.broken;
+        if (this.hangs) {
+          this.hanging += 1;
+          await new Promise((_, reject) => {
+            call?.signal?.addEventListener('abort', () => reject(call.signal?.reason));
+          });
+        }
+        await target.put(name, source, call);
+      },
+      get: (name, path, call) => target.get(name, path, call),
+      list: (folder, call) => {
+        if (this.broken !== null) throw this.broken;
+        return target.list(folder, call);
+      },
+      begin: (name, length, call) => target.begin(name, length, call),
+      delete: (name, call) => target.delete(name, call),
+      clean: (before, isOwn, call) => target.clean(before, isOwn, call),
+    };
+  }
+}
+
+const AWAY = new TargetError('TARGET_UNREACHABLE', 'nobody answers');
+
+test('everything is archived without a gap, and the journal keeps nothing for it then', async (t) => {
+  const stage = await Stage.create(t);
+  stage.write(10);
+  await stage.start();
+  stage.write(40);
+  await stage.archived();
+  stage.write(5);
+  await stage.archived();
+  assert.equal(stage.bases, 1);
+  assert.deepEqual(stage.warnings, []);
+  assert.equal(stage.dropped, stage.offset);
+  assert.equal(stage.archiver.numbers.lastSuccess, stage.model.last.ms);
+  let at = (stage.names()[0] as SegmentName).after as number;
+  for (const { after, end, name } of stage.names()) {
+    assert.equal(after, at);
+    at = end;
+    const { header } = await openSegment(stage.archive.path(name));
+    assert.deepEqual([header.hashBefore, header.hashAfter], [stage.hashAt(after), stage.hashAt(end)]);
+    assert.equal(header.marks.at(-1)?.[0], end);
+  }
+  assert.equal(at, stage.offset);
+  await stage.restores(A, stage.offset);
+  await stage.restores(A, stage.offset - 1);
+});
+
+test('a node that starts again goes on where its archive ends, and makes no other base', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  await stage.stop();
+  const before = stage.names();
+  // Nothing is dropped while the node does not run.
+  stage.write(0);
+  const { dropped } = stage;
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  const after = stage.names().slice(before.length);
+  assert.equal(after[0]?.after, before.at(-1)?.end);
+  assert.ok(dropped <= (after[0]?.after as number));
+  assert.equal(stage.bases, 1);
+  await stage.restores(A, stage.offset);
+});
+
+test('a journal that does not reach back to the archive makes it begin anew, with a base', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  const end = stage.offset;
+  await stage.stop();
+  stage.write(20);
+  assert.equal(stage.dropped, stage.offset);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  assert.equal(stage.bases, 2);
+  await stage.restores(A, stage.offset);
+  await stage.restores(A, end);
+  await stage.refuses(A, end + 1, /has a gap after|is in no segment/);
+});
+
+test('while the target is away, the journal waits up to its limit, and then the archive begins anew', async (t) => {
+  const stage = await Stage.create(t);
+  stage.limitBytes = 20_000;
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  const end = stage.offset;
+  stage.broken = AWAY;
+  stage.write(2);
+  await stage.until('the target was asked', () => stage.archiver.numbers.failures > 1);
+  assert.equal(stage.dropped, end);
+  assert.ok(stage.archiver.numbers.lagBytes > 0);
+  assert.deepEqual(stage.warnings, ['archive-failed']);
+  while (stage.archiver.numbers.restarts === 0) {
+    stage.write(1);
+    assert.ok(stage.offset - stage.dropped <= stage.limitBytes, 'the journal has a limit');
+  }
+  assert.ok(stage.warnings.includes('archive-begins-anew'));
+  stage.write(3);
+  stage.broken = null;
+  await stage.archived();
+  assert.equal(stage.bases, 2);
+  await stage.restores(A, stage.offset);
+  await stage.restores(A, end);
+  await stage.refuses(A, end + 1, /has a gap after/);
+});
+
+test('a target that comes back in time costs neither a gap nor a base', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(5);
+  await stage.archived();
+  stage.broken = AWAY;
+  stage.write(30);
+  await stage.until('the target was asked', () => stage.archiver.numbers.failures > 2);
+  stage.broken = null;
+  await stage.archived();
+  assert.deepEqual([stage.bases, stage.archiver.numbers.restarts], [1, 0]);
+  for (const state of stage.model.states.slice(6, 12)) await stage.restores(A, state.at);
+});
+
+test('a target that is away when the node starts makes nothing wait', async (t) => {
+  const stage = await Stage.create(t);
+  stage.broken = AWAY;
+  stage.begin();
+  stage.write(30);
+  await stage.until('the target was asked', () => stage.archiver.numbers.failures > 1);
+  assert.equal(stage.archiver.numbers.lastSuccess, null);
+  stage.broken = null;
+  await stage.archived();
+  await stage.restores(A, stage.offset);
+});
+
+test('a nearly full disk gets what the journal keeps for the archive', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(10);
+  await stage.archived();
+  stage.broken = AWAY;
+  stage.missing = 1;
+  while (stage.archiver.numbers.lagBytes <= 2 * SEGMENT_BYTES) stage.write(1);
+  await stage.until('the journal gave up', () => stage.archiver.numbers.restarts === 1);
+  assert.equal(stage.dropped, stage.offset);
+  stage.missing = 0;
+  stage.broken = null;
+  stage.write(10);
+  await stage.archived();
+  await stage.restores(A, stage.offset);
+});
+
+test('a put that never ends holds neither the stop of the node nor its writes', async (t) => {
+  const stage = await Stage.create(t);
+  stage.limitBytes = 20_000;
+  await stage.start();
+  stage.write(5);
+  await stage.archived();
+  stage.hangs = true;
+  stage.write(5);
+  await stage.until('a put hangs', () => stage.hanging > 0);
+  while (stage.archiver.numbers.restarts === 0) stage.write(1);
+  stage.write(1);
+  await stage.until('the next put hangs', () => stage.hanging > 1);
+  await stage.stop();
+});
+
+test('the archive goes on under a new run ID, with the bytes of the old one up to where both share them', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  const B = runId('b');
+  stage.rename(B, stage.offset);
+  stage.write(20);
+  await stage.archived();
+  assert.equal(stage.bases, 1);
+  assert.deepEqual([...new Set(stage.names().map((each) => each.runId))], [A, B]);
+  await stage.restores(B, stage.offset);
+  // Another rename takes back what was archived under the old run ID and not shared.
+  const C = runId('c');
+  const shared = stage.model.states.at(-4)?.at as number;
+  stage.dropped = shared;
+  stage.needed = shared;
+  stage.rename(C, shared);
+  stage.write(5);
+  await stage.archived();
+  assert.equal(stage.bases, 1);
+  await stage.restores(C, stage.offset);
+  stage.needed = Number.POSITIVE_INFINITY;
+  // And one of which the journal does not have the rest makes the archive begin anew.
+  const D = runId('d');
+  stage.rename(D, (stage.model.states[3] as { at: number }).at);
+  stage.write(5);
+  await stage.archived();
+  assert.equal(stage.bases, 2);
+  await stage.restores(D, stage.offset);
+});
+
+test('after a full resync the archive begins anew', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  stage.history = newHistory(runId('e'));
+  stage.dropped = stage.offset;
+  stage.replaced();
+  stage.write(10);
+  await stage.archived();
+  assert.equal(stage.bases, 2);
+  await stage.restores(runId('e'), stage.offset);
+});
+
+test('where a chain of history hashes begins, a segment ends, and a restore goes on', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(10);
+  await stage.archived();
+  const begins = stage.offset;
+  // The hashes from here on are those of another chain.
+  const last = stage.model.last;
+  stage.model.states[stage.model.states.length - 1] = { ...last, hash: 99n };
+  stage.chainFrom = begins;
+  stage.write(10);
+  await stage.archived();
+  const cut = stage.model.states.at(-5) as { at: number; hash: bigint };
+  assert.ok(stage.names().some(({ after }) => after === begins));
+  await stage.restores(A, stage.offset);
+  await stage.restores(A, cut.at);
+});
+
+test('a restore to a time has what the node had committed then', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(40);
+  await stage.archived();
+  const folder = join(stage.work, 'restored');
+  const base = readdirSync(join(stage.archive.folder, 'shop', A)).find((name) =>
+    name.endsWith('.db'),
+  ) as string;
+  const from = Number(base.split('-')[0]);
+  stage.write(40);
+  await stage.archived();
+  for (const state of stage.model.states.filter(({ at }) => at > from).slice(3, 6)) {
+    // The name of a base has whole seconds.
+    assert.ok(state.ms > BEGUN_AT);
+    const goal = { kind: 'time', at: state.ms + 1_000 } as const;
+    await restoreTo(stage.archive.folder, folder, goal, null, WANTED);
+    hasEntries(folder, stage.model.stateOf(goal.at).entries, `seed ${stage.seed}, time ${goal.at}`);
+    rmSync(folder, { recursive: true });
+  }
+});
