@@ -82,7 +82,7 @@ export function describeStateStore(name: string, make: (t: TestContext) => Promi
     for (let at = 0; at < stream.length; ) {
       const end = Math.min(stream.length, at + 1 + Math.floor(random() * 12));
       const hash = random() < 0.2 ? null : BigInt.asUintN(64, BigInt(Math.floor(random() * 2 ** 52)) << 13n);
-      store.append(offset(start + end), stream.subarray(at, end), hash, random() < 0.1);
+      store.append(offset(start + end), stream.subarray(at, end), hash, random() < 0.1, null);
       rows.push({ start: at, end, hash });
       at = end;
     }
@@ -111,7 +111,7 @@ export function describeStateStore(name: string, make: (t: TestContext) => Promi
     const store = place.open(CALM);
     store.begin();
     const bytes = Buffer.from('first');
-    store.append(offset(5), bytes, null, false);
+    store.append(offset(5), bytes, null, false, null);
     bytes.fill('x');
     assert.equal(store.read(offset(0), 5).toString(), 'first');
     store.close(true);
@@ -161,6 +161,30 @@ export function describeStateStore(name: string, make: (t: TestContext) => Promi
     assert.equal(store.trim(offset(70), 9, 25), false);
     assert.equal(store.journalStart, null);
     store.close(true);
+  });
+
+  promise('time marks come with the bytes that they are of, and go with them', (place) => {
+    const first = place.open(CALM);
+    first.begin();
+    const marks = [0, 20, 40].map((start) => ({ offset: offset(start), from: start * 1_000, to: 99_000 }));
+    for (const end of [10, 20, 30, 40, 50]) {
+      const put = marks.filter((mark) => mark.offset === end - 10);
+      const times = put.length === 0 ? null : { put, drop: null };
+      first.append(offset(end), Buffer.from('x'.repeat(10)), null, false, times);
+    }
+    assert.deepEqual(first.timeMarks, marks);
+    first.close(false);
+    const second = place.open(CALM);
+    assert.deepEqual(second.timeMarks, marks);
+    second.begin();
+    second.trim(offset(30), 9, 1_000);
+    assert.deepEqual(second.timeMarks, marks.slice(1));
+    const merged = { offset: offset(20), from: -5, to: 100_000 };
+    second.append(offset(60), Buffer.from('x'.repeat(10)), null, false, { put: [merged], drop: offset(40) });
+    assert.deepEqual(second.timeMarks, [merged]);
+    second.switchKeyspace(1, second.history, null, null);
+    assert.deepEqual(second.timeMarks, []);
+    second.close(true);
   });
 
   promise('what is saved is there after a restart, and nothing else has changed', (place) => {
@@ -301,7 +325,7 @@ export function describeStateStore(name: string, make: (t: TestContext) => Promi
     for (let listener = 0; listener < 2; listener += 1) store.onSettled(() => told.push(store.settling));
     const bytes = Buffer.alloc(ROW_BYTES, 'x');
     for (let row = 1; row <= ROWS && told.length === 0; row += 1) {
-      store.append(offset(row * ROW_BYTES), bytes, null, false);
+      store.append(offset(row * ROW_BYTES), bytes, null, false, null);
       await turnOver();
     }
     await until('settling is over', () => told.length > 0);
@@ -376,5 +400,5 @@ export function describeStateStore(name: string, make: (t: TestContext) => Promi
 }
 
 function append(store: StateStore, end: number, text: string, beginsChain: boolean): void {
-  store.append(end as Offset, Buffer.from(text), null, beginsChain);
+  store.append(end as Offset, Buffer.from(text), null, beginsChain, null);
 }

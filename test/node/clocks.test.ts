@@ -41,6 +41,7 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
   'node/upkeep/verifier.ts': [1, `${TOLD}: when it was compared`],
   'node/session/sessions.ts': [1, `${TOLD}: events of sessions, and when a replica came back`],
   'node/head/keyspace/keyspace-view.ts': [2, EXPIRY],
+  'node/head/stream-head.ts': [4, `${TOLD}: when the stream had come how far`],
   'node/unattended.ts': [1, 'the same World for somebody else'],
   'node/write/write-turn.ts': [1, EXPIRY],
   'store/set-aside.ts': [1, 'the name of a folder'],

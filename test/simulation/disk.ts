@@ -7,6 +7,7 @@
  */
 import type { Entry } from '../../src/keyspace/entry.ts';
 import type { KeptFile } from '../../src/node/ports/state-store.ts';
+import type { TimeMark } from '../../src/node/ports/time-marks.ts';
 import type { History } from '../../src/replication/history.ts';
 import type { HashedOffset } from '../../src/replication/history-hash.ts';
 import type { Position, RunId } from '../../src/replication/position.ts';
@@ -36,6 +37,8 @@ export interface JournalRow {
   /** The history hash before the row. */
   readonly hash: bigint | null;
   readonly beginsChain: boolean;
+  /** The time marks after the row was appended. */
+  readonly times: readonly TimeMark[];
 }
 
 /** A keyspace file's committed content; a commit makes another one. */

@@ -1,9 +1,12 @@
 /** psyncd.db on a fake disk: what `store/state/state-file.ts` promises, power cuts included. */
+
+import { changed, trimmedMarks } from '../../src/node/head/time-marks.ts';
 import { NotInJournal } from '../../src/node/ports/failures.ts';
 import type { JournalRow, KeptFile, StateChange, StateStore } from '../../src/node/ports/state-store.ts';
+import type { TimeChange, TimeMark } from '../../src/node/ports/time-marks.ts';
 import type { History } from '../../src/replication/history.ts';
 import type { HashedOffset } from '../../src/replication/history-hash.ts';
-import { type Offset, offset, type RunId } from '../../src/replication/position.ts';
+import { type Offset, offset, type RunId, ZERO } from '../../src/replication/position.ts';
 import type { FsyncPolicy } from '../../src/store/state/state-settings.ts';
 import type { Disk } from './disk.ts';
 import type { Life } from './process.ts';
@@ -109,14 +112,26 @@ export class FakeState implements StateStore {
     return this.#disk.row.toldHash;
   }
 
-  append(end: Offset, bytes: Buffer, hash: bigint | null, beginsChain: boolean): void {
+  append(
+    end: Offset,
+    bytes: Buffer,
+    hash: bigint | null,
+    beginsChain: boolean,
+    times: TimeChange | null,
+  ): void {
+    const marks = times === null ? this.timeMarks : changed(this.timeMarks, times);
     this.#process.change('append', () => {
       // The caller may use its buffer again.
-      this.#disk.append({ end, bytes: Buffer.from(bytes), hash, beginsChain });
+      this.#disk.append({ end, bytes: Buffer.from(bytes), hash, beginsChain, times: marks });
       if (this.#fsync === 'always') this.#disk.sync();
       this.#watcher.appended(end - bytes.length, bytes);
     });
     if (!this.settling && this.#process.chance.odds(SETTLING_ODDS)) this.#settle();
+  }
+
+  get timeMarks(): readonly TimeMark[] {
+    const marks = this.#disk.journal.at(-1)?.times ?? [];
+    return trimmedMarks(marks, this.journalStart ?? ZERO);
   }
 
   durableUpTo(head: Offset): Offset {

@@ -87,7 +87,7 @@ test('a journal and its WAL are accepted whenever the process ended; files of di
       const bytes = Buffer.alloc(1 + below(MAX_ROW_BYTES), `${random()}`);
       end += bytes.length;
       apart -= bytes.length;
-      state.append(offset(end), bytes, null, false);
+      state.append(offset(end), bytes, null, false, null);
       note();
       if (end > JOURNAL_BYTES && below(4) === 0) {
         state.trim(offset(end - JOURNAL_BYTES), 1_000, Number.POSITIVE_INFINITY);

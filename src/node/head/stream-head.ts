@@ -34,6 +34,7 @@ import { JournalTrim } from './journal-trim.ts';
 import { KeyspaceView } from './keyspace/keyspace-view.ts';
 import { Layers } from './keyspace/layers.ts';
 import { planRecovery, REPLAY_BYTES, recoveryError, replay } from './recovery.ts';
+import { TimeMarks, type TimeRange } from './time-marks.ts';
 
 export class StreamHead extends KeyspaceView {
   readonly #world: World;
@@ -52,6 +53,7 @@ export class StreamHead extends KeyspaceView {
   #offset: Offset;
   #backlog: Backlog;
   #clock: CommitClock;
+  #times: TimeMarks;
   /** Identifies the latest resize of the backlog, so that an earlier one stops. */
   #refill: object | null = null;
   #closed = false;
@@ -70,13 +72,18 @@ export class StreamHead extends KeyspaceView {
     this.#offset = layers.keyspace.opened.offset;
     this.#backlog = new Backlog(settings.backlogBytes, backlogEnd);
     this.#clock = new CommitClock(this.#offset, world.monotonic());
+    this.#times = new TimeMarks(state.timeMarks, this.#offset, world.now());
     this.#places = new Places(this, state);
     this.#rate = new WriteRate(world.monotonic());
     this.#keep = new JournalKeep(settings, state.journalStart, world.monotonic());
     const neededFrom = (): number =>
       Math.min(this.#applying.applied, Math.max(0, this.#offset - this.#backlog.size));
     const unneededTo = (): number => Math.min(neededFrom(), this.#keptFrom);
-    const trimmed = (): void => this.#keep.trimmed(state.journalStart);
+    const trimmed = (): void => {
+      const start = state.journalStart;
+      this.#keep.trimmed(start);
+      this.#times.trimmed(start ?? this.#offset);
+    };
     this.#trim = new JournalTrim({ world, log, state, unneededTo, trimmed });
     const freeBytes = (): Promise<number> => parts.freeBytes();
     const keep = (): JournalKeep => this.#keep;
@@ -98,6 +105,7 @@ export class StreamHead extends KeyspaceView {
     if (plan.end === null) {
       state.switchKeyspace(state.keyspaceNumber, state.history, null, null);
       head.#keep.trimmed(null);
+      head.#times = new TimeMarks([], head.#offset, parts.world.now());
       return head;
     }
     try {
@@ -184,6 +192,26 @@ export class StreamHead extends KeyspaceView {
   /** The offset after which the journal keeps everything. */
   get #keptFrom(): number {
     return this.#keep.from(this.#offset, this.#world.monotonic());
+  }
+
+  /**
+   * The offset from which a reader gets at least everything that this node has committed at a time or later; it may lie before
+   * `window`. @see TimeMarks.since
+   * @param time milliseconds since 1970, by the clock of this node
+   * @returns null: the journal does not say
+   */
+  since(time: number): Offset | null {
+    return this.#times.since(time, this.#offset);
+  }
+
+  /** The least time for which `since` is in `window`, in milliseconds since 1970; 0: any time. */
+  get sinceEarliest(): number {
+    return this.#times.earliest(offset(this.window.firstOffset - 1));
+  }
+
+  /** When this node has committed the byte after an offset: between these times, in milliseconds since 1970; null: unknown. */
+  timeAfter(at: Offset): TimeRange | null {
+    return this.#times.timeAfter(at);
   }
 
   /** Whole milliseconds since the commit of the first byte after `has`; 0: there is no such byte. */
@@ -275,8 +303,10 @@ export class StreamHead extends KeyspaceView {
     let journaled = false;
     try {
       const { hash, beginsChain } = this.#places;
-      this.#state.append(offset(from + run.bytes.length), run.bytes, hash, beginsChain);
+      const times = this.#times.next(from, this.#world.now());
+      this.#state.append(offset(from + run.bytes.length), run.bytes, hash, beginsChain, times);
       journaled = true;
+      if (times !== null) this.#times.take(times);
       this.#committed(run);
     } catch (error) {
       if (error instanceof StorageError && error.full) this.#room.refused();
@@ -389,6 +419,7 @@ export class StreamHead extends KeyspaceView {
     this.#backlog = new Backlog(this.#backlog.size, this.#offset);
     this.#keep = new JournalKeep(this.#settings, null, this.#world.monotonic());
     this.#places.replace(hash);
+    this.#times = new TimeMarks([], this.#offset, this.#world.now());
     this.#clock = new CommitClock(this.#offset, this.#world.monotonic());
     this.#applying.replaced();
     return before;

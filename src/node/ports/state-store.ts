@@ -3,6 +3,7 @@ import type { FullResyncReason } from '../../replication/decide.ts';
 import type { History } from '../../replication/history.ts';
 import type { HashedOffset } from '../../replication/history-hash.ts';
 import type { Offset, Position, RunId } from '../../replication/position.ts';
+import type { TimeChange, TimeMark } from './time-marks.ts';
 
 /** A keyspace file that a full resync has replaced, and that holds what may be nowhere else. */
 export interface KeptFile {
@@ -76,8 +77,17 @@ export interface StateStore {
    * Appends the bytes that end at `end`. When it returns, no crash of the process can lose them.
    * @param hash the history hash before these bytes; null: unknown
    * @param beginsChain that hash does not follow from what was appended before
+   * @param times change of the time marks; null: none
    */
-  append(end: Offset, bytes: Buffer, hash: bigint | null, beginsChain: boolean): void;
+  append(
+    end: Offset,
+    bytes: Buffer,
+    hash: bigint | null,
+    beginsChain: boolean,
+    times: TimeChange | null,
+  ): void;
+  /** The time marks of what is in the journal, in order. */
+  readonly timeMarks: readonly TimeMark[];
   /**
    * The offset up to which the journal is on the disk: no crash of the machine loses it either.
    * @param head where the journal ends

@@ -265,7 +265,7 @@ function deleteAll(
     encoder.add({ kind: 'del', keys: keys.slice(at, at + KEYS_AT_ONCE) });
     const { bytes, boundaries } = encoder.finish();
     end = offset(end + bytes.length);
-    state.append(end, bytes, before, at === 0);
+    state.append(end, bytes, before, at === 0, null);
     before = before === null ? null : chained(before, bytes, boundaries, xxh64);
   }
   return end;

@@ -7,6 +7,13 @@ import { type Offset, offset } from '../../replication/position.ts';
 import { damage } from '../keyspace/entry-checksum.ts';
 import { signed, unsigned } from './stored-hash.ts';
 
+/** What a trim has done. */
+interface Trimmed {
+  /** The offset of the last byte that was dropped; null: none was. */
+  readonly upTo: number | null;
+  readonly hasMore: boolean;
+}
+
 /** Statements of the journal. The errors are SQLite's; transactions are the caller's. */
 export class JournalTable {
   readonly #db: Connection;
@@ -110,7 +117,7 @@ export class JournalTable {
   }
 
   /** @see StateStore.trim */
-  trim(upTo: Offset, maxRows: number, maxBytes: number): boolean {
+  trim(upTo: Offset, maxRows: number, maxBytes: number): Trimmed {
     const rows = this.#oldest.all(upTo, maxRows) as [end: number, length: number][];
     let last: number | null = null;
     let bytes = 0;
@@ -121,8 +128,8 @@ export class JournalTable {
       last = end;
       count += 1;
     }
-    if (last === null) return false;
+    if (last === null) return { upTo: null, hasMore: false };
     this.#delete.run(last);
-    return count < rows.length || count === maxRows;
+    return { upTo: last, hasMore: count < rows.length || count === maxRows };
   }
 }

@@ -20,6 +20,7 @@ import type { Database as Connection } from 'better-sqlite3';
 import type { Durations } from '../../node/ports/counts.ts';
 import { LOST_FILE, messageOf, StorageError } from '../../node/ports/failures.ts';
 import type { JournalRow, KeptFile, StateChange, StateStore } from '../../node/ports/state-store.ts';
+import type { TimeChange, TimeMark } from '../../node/ports/time-marks.ts';
 import type { Log } from '../../node/ports/world.ts';
 import type { History } from '../../replication/history.ts';
 import type { HashedOffset } from '../../replication/history-hash.ts';
@@ -34,6 +35,7 @@ import { JournalCheckpoints } from './journal-checkpoints.ts';
 import { JournalNumbers } from './journal-numbers.ts';
 import { JournalSyncer } from './journal-syncer.ts';
 import { JournalTable } from './journal-table.ts';
+import { JournalTimes } from './journal-times.ts';
 import { isNodeIntact, putNodeChecksum } from './node-checksum.ts';
 import {
   isAnother,
@@ -55,6 +57,7 @@ export class StateFile implements StateStore {
   readonly #log: Log;
   readonly #settings: StateFileSettings;
   readonly #journal: JournalTable;
+  readonly #times: JournalTimes;
   readonly #checkpoints: JournalCheckpoints;
   readonly #marks: WalMarks;
   readonly #files: OpenFiles;
@@ -76,6 +79,7 @@ export class StateFile implements StateStore {
     this.#history = readHistory(db, this.#row);
     this.#kept = readKept(db);
     this.#journal = new JournalTable(db);
+    this.#times = new JournalTimes(db);
     this.#checkpoints = new JournalCheckpoints(db, log);
     this.#marks = new WalMarks(db);
     this.#numbers = new JournalNumbers(settings.fsync === 'always');
@@ -173,17 +177,29 @@ export class StateFile implements StateStore {
     return this.#journal.chainStart;
   }
 
+  get timeMarks(): readonly TimeMark[] {
+    return this.#onDisk(() => this.#times.marks);
+  }
+
   get toldHash(): HashedOffset | null {
     return readToldHash(this.#db);
   }
 
-  append(end: Offset, bytes: Buffer, hash: bigint | null, beginsChain: boolean): void {
+  append(
+    end: Offset,
+    bytes: Buffer,
+    hash: bigint | null,
+    beginsChain: boolean,
+    times: TimeChange | null,
+  ): void {
     try {
       this.#numbers.commit(() =>
         this.#onDisk(() => {
           this.#refuseWhenLost();
           faultPoint('journal-append');
-          this.#marked(() => this.#journal.append(end, bytes, hash, beginsChain));
+          const append = (): void => this.#journal.append(end, bytes, hash, beginsChain);
+          if (times === null) this.#marked(append);
+          else this.#marked(() => this.#timed(append, times));
           faultPoint('journal-appended');
         }),
       );
@@ -249,7 +265,12 @@ export class StateFile implements StateStore {
     if (this.lost !== null) return false;
     return this.#onDisk(() => {
       faultPoint('journal-trim');
-      return this.#marked(() => this.#journal.trim(upTo, maxRows, maxBytes));
+      return this.#marked(() => {
+        const { upTo: trimmed, hasMore } = this.#journal.trim(upTo, maxRows, maxBytes);
+        // A mark too many does no harm, so this is no transaction with the rows.
+        if (trimmed !== null) this.#times.trim(trimmed);
+        return hasMore;
+      });
     });
   }
 
@@ -288,6 +309,7 @@ export class StateFile implements StateStore {
         putToldHash(this.#db, toldHash);
         putHistory(this.#db, history);
         this.#db.prepare('DELETE FROM journal').run();
+        this.#times.clear();
         if (keep !== null) putKept(this.#db, keep);
       });
       this.#onDisk(() => faultPoint('keyspace-switched'));
@@ -348,6 +370,14 @@ export class StateFile implements StateStore {
       }
     });
     this.#syncer?.allSynced();
+  }
+
+  /** Appends in one transaction with a change of the time marks. */
+  #timed(append: () => void, times: TimeChange): void {
+    this.#db.transaction(() => {
+      append();
+      this.#times.apply(times);
+    })();
   }
 
   /** Runs one transaction; it draws a mark if it may be the first one of a WAL. */
