@@ -570,6 +570,8 @@ export interface ProblemAnswer {
     | 'past-shared-history'
     | 'different-bytes'
     | 'different-data';
+  /** POSITION_LOST of a time: the earliest time since which the node has all changes. */
+  readonly earliest?: string;
   /** PRECONDITION_FAILED: the version of the entry; null: there is no entry. */
   readonly currentVersion?: number | null;
 }

@@ -12,7 +12,7 @@ import type { WriteRequest } from '../keyspace/write.ts';
 import { CloseCode } from '../replication/close-code.ts';
 import { formatPosition, type Position } from '../replication/position.ts';
 import { Assembly, type NodeParts } from './assembly.ts';
-import type { FeedRequest } from './feed/feed-request.ts';
+import type { FeedQuery, FeedRequest } from './feed/feed-request.ts';
 import type { BacklogReport } from './head/backlog-keeper.ts';
 import { type NodeNumbers, nodeNumbers } from './numbers.ts';
 import type { ArchivedStream } from './ports/archived-stream.ts';
@@ -339,7 +339,7 @@ export class Node {
    * @param gone aborts when the follower waits no longer
    * @throws Problem @see Feed.admit
    */
-  admitFollower(request: FeedRequest, gone: AbortSignal): Promise<FeedRequest> {
+  admitFollower(request: FeedQuery, gone: AbortSignal): Promise<FeedRequest> {
     return this.#parts.feed.admit(request, gone);
   }
 

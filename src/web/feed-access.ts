@@ -2,13 +2,13 @@
 import type { Access } from '../access/access.ts';
 import type { Principal, Watch } from '../access/principal.ts';
 import { closeCodeOf } from '../node/feed/feed-problems.ts';
-import type { FeedRequest } from '../node/feed/feed-request.ts';
+import type { FeedQuery } from '../node/feed/feed-request.ts';
 import { errorMessage, expiringMessage } from '../node/feed/messages/message.ts';
 import type { FollowerSocket } from '../node/ports/follower-socket.ts';
 import type { Problem } from '../node/problem.ts';
 
 /** @throws Problem FORBIDDEN if some of the keys that are asked for may not be read */
-export function mustFollow(principal: Principal, { prefixes }: FeedRequest): void {
+export function mustFollow(principal: Principal, { prefixes }: FeedQuery): void {
   for (const prefix of prefixes.list) principal.mustCover('read', prefix);
 }
 
@@ -16,7 +16,7 @@ export function mustFollow(principal: Principal, { prefixes }: FeedRequest): voi
 export function watchFeed(
   access: Access,
   principal: Principal,
-  { prefixes }: FeedRequest,
+  { prefixes }: FeedQuery,
   socket: FollowerSocket,
 ): Watch {
   return access.watch(principal, {

@@ -1,26 +1,33 @@
 /** The query of `/v1/changes`, the same on every transport. */
 import { MAX_KEY_BYTES } from '../keyspace/key.ts';
 import { Prefixes } from '../keyspace/prefixes.ts';
-import type { FeedRequest } from '../node/feed/feed-request.ts';
+import type { FeedQuery } from '../node/feed/feed-request.ts';
 import { Problem } from '../node/problem.ts';
 import { parsePosition } from '../replication/position.ts';
-import { checkQuery, parseDecimal } from './query.ts';
+import { checkQuery, parseDecimal, parseTime } from './query.ts';
 
 export const MAX_PREFIXES = 100;
 export const MAX_LIMIT = 1_000_000;
 /** Longest `wait`, in seconds. */
 export const MAX_WAIT = 600;
 
-const PARAMETERS: ReadonlySet<string> = new Set(['position', 'prefix', 'snapshot', 'limit', 'wait']);
+const PARAMETERS: ReadonlySet<string> = new Set([
+  'position',
+  'from-time',
+  'prefix',
+  'snapshot',
+  'limit',
+  'wait',
+]);
 /** How some clients name a parameter that they repeat, axios among them. */
 const PREFIX_LIST = 'prefix[]';
 
 /**
  * @param url with the query, which begins at the first `?`
- * @param lastEventId sent by a browser's EventSource when it reconnects; overrides the query's position
+ * @param lastEventId sent by a browser's EventSource when it reconnects; overrides the query's position and time
  * @throws Problem BAD_REQUEST
  */
-export function parseFeedRequest(url: string, lastEventId?: string): FeedRequest {
+export function parseFeedRequest(url: string, lastEventId?: string): FeedQuery {
   checkQuery(url);
   const [path = ''] = url.split('?', 1);
   const parameters = new URLSearchParams(url.slice(path.length));
@@ -30,9 +37,9 @@ export function parseFeedRequest(url: string, lastEventId?: string): FeedRequest
     if (name !== 'prefix' && parameters.getAll(name).length > 1) throw bad(`"${name}" may be given once`);
   }
   const snapshot = booleanOf(parameters.get('snapshot') ?? 'true');
-  const from = startOf(lastEventId || parameters.get('position'));
+  const from = lastEventId ? startAt(lastEventId) : startOf(parameters);
   if (from === 'snapshot' && !snapshot) {
-    throw bad('snapshot=false needs a position to go on from, or position=now');
+    throw bad('snapshot=false needs a position to go on from, or position=now, or from-time');
   }
   return {
     from,
@@ -43,8 +50,18 @@ export function parseFeedRequest(url: string, lastEventId?: string): FeedRequest
   };
 }
 
-function startOf(text: string | null): FeedRequest['from'] {
-  if (text === null) return 'snapshot';
+function startOf(parameters: URLSearchParams): FeedQuery['from'] {
+  const [position, text] = [parameters.get('position'), parameters.get('from-time')];
+  if (text === null) return position === null ? 'snapshot' : startAt(position);
+  if (position !== null) throw bad('either "position" or "from-time" may be given');
+  const time = parseTime(text);
+  if (time !== null) return { time };
+  throw bad(
+    `"from-time" must be a time such as 2026-11-29T05:00:00Z, or milliseconds since 1970, not ${JSON.stringify(text.slice(0, 80))}`,
+  );
+}
+
+function startAt(text: string): FeedQuery['from'] {
   if (text === 'now') return 'now';
   const position = parsePosition(text);
   if (position !== null) return position;

@@ -55,3 +55,21 @@ const FRACTION = /^\d{1,15}(?:\.\d{1,15})?$/;
 export function parseDecimal(text: string, kind: 'integer' | 'number'): number | null {
   return (kind === 'integer' ? WHOLE : FRACTION).test(text) ? Number(text) : null;
 }
+
+/** Date and time of RFC 3339, with seconds that may be left out; milliseconds are the finest that counts. */
+const TIME =
+  /^(\d{4})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,9})?)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/i;
+
+/**
+ * Parses a time in a URL: `2026-11-29T05:00:00Z`, or milliseconds since 1970. A time without an offset from UTC is refused, because
+ * client and node may be in different zones.
+ * @returns whole milliseconds since 1970; null for any other text, and for a day that the month has not
+ */
+export function parseTime(text: string): number | null {
+  const [, year, month, day] = TIME.exec(text) ?? [];
+  if (day === undefined) return /^\d{1,13}$/.test(text) ? Number(text) : null;
+  const midnight = new Date(`${year}-${month}-01T00:00:00Z`);
+  midnight.setUTCDate(Number(day));
+  if (midnight.getUTCDate() !== Number(day)) return null;
+  return Date.parse(text.toUpperCase());
+}

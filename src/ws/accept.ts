@@ -5,7 +5,7 @@ import { type WebSocket, WebSocketServer } from 'ws';
 import type { Access } from '../access/access.ts';
 import { refusalHeaders } from '../access/access-problem.ts';
 import type { Principal } from '../access/principal.ts';
-import type { FeedRequest } from '../node/feed/feed-request.ts';
+import type { FeedQuery, FeedRequest } from '../node/feed/feed-request.ts';
 import type { FollowerEvents, FollowerSocket } from '../node/ports/follower-socket.ts';
 import type { Gate, SocketEvents, StreamSocket } from '../node/ports/stream-socket.ts';
 import { Problem } from '../node/problem.ts';
@@ -44,7 +44,7 @@ export interface Acceptor extends Records {
   /** Takes a replica's new socket and returns the receiver of its events. */
   accept(socket: StreamSocket, gate: Gate): SocketEvents;
   /** Resolves to the request to serve, once it can be served; rejects with a Problem otherwise. */
-  admitFollower(request: FeedRequest, gone: AbortSignal): Promise<FeedRequest>;
+  admitFollower(request: FeedQuery, gone: AbortSignal): Promise<FeedRequest>;
   serveFollower(request: FeedRequest, socket: FollowerSocket): FollowerEvents;
 }
 

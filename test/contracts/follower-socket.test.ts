@@ -6,6 +6,7 @@ import type { TestContext } from 'node:test';
 import { WebSocket } from 'ws';
 import { until } from '../../src/cli/until.ts';
 import { ResponseFollower } from '../../src/http/routes/keys/changes-route.ts';
+import type { FeedRequest } from '../../src/node/feed/feed-request.ts';
 import { Tally } from '../../src/node/ports/counts.ts';
 import type { FollowerSocket } from '../../src/node/ports/follower-socket.ts';
 import { RequestCounts } from '../../src/web/record/request-counts.ts';
@@ -33,7 +34,7 @@ describeFollowerSocket('a WebSocket', async (t) => {
       accept: () => {
         throw new Error('nobody replicates');
       },
-      admitFollower: (request) => Promise.resolve(request),
+      admitFollower: (query) => Promise.resolve(query as FeedRequest),
       serveFollower: (_request, follower) => {
         socket = follower;
         return told;

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Prefixes } from '../../src/keyspace/prefixes.ts';
+import type { FeedRequest } from '../../src/node/feed/feed-request.ts';
 import { Follower } from '../../src/node/feed/followers/follower.ts';
 import {
   FOLLOWER_TRANSITIONS,
@@ -27,15 +28,21 @@ function newFollower(query = 'position=now'): {
   const world = new FakeWorld();
   const moves: FollowerPhase[] = [];
   const subscription = new Subscription(new Prefixes(['']), AT, world.monotonic());
-  const follower = new Follower(parseFeedRequest(`/?${query}`), new FakeSocket(), subscription, AT, {
-    monotonic: () => world.monotonic(),
-    after: (delayMs, callback) => world.after(delayMs, callback),
-    moved: ({ phase }) => moves.push(phase),
-    overdue: () => undefined,
-    sent: () => undefined,
-    drained: () => undefined,
-    closed: () => undefined,
-  });
+  const follower = new Follower(
+    parseFeedRequest(`/?${query}`) as FeedRequest,
+    new FakeSocket(),
+    subscription,
+    AT,
+    {
+      monotonic: () => world.monotonic(),
+      after: (delayMs, callback) => world.after(delayMs, callback),
+      moved: ({ phase }) => moves.push(phase),
+      overdue: () => undefined,
+      sent: () => undefined,
+      drained: () => undefined,
+      closed: () => undefined,
+    },
+  );
   return { follower, world, moves };
 }
 

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { setImmediate as settled } from 'node:timers/promises';
 import type { Entry } from '../../src/keyspace/entry.ts';
 import { Feed } from '../../src/node/feed/feed.ts';
+import type { FeedRequest } from '../../src/node/feed/feed-request.ts';
 import { PositionWaiters } from '../../src/node/head/position-waiters.ts';
 import { StreamHead } from '../../src/node/head/stream-head.ts';
 import type { FollowerEvents, FollowerSocket } from '../../src/node/ports/follower-socket.ts';
@@ -229,7 +230,7 @@ export class Stage {
   follow(query: string, isStuck = false): { readonly socket: FakeSocket; readonly events: FollowerEvents } {
     const socket = new FakeSocket();
     socket.isStuck = isStuck;
-    return { socket, events: this.feed.attach(parseFeedRequest(`/?${query}`), socket) };
+    return { socket, events: this.feed.attach(parseFeedRequest(`/?${query}`) as FeedRequest, socket) };
   }
 
   commit(...commands: readonly Command[]): void {

@@ -12,8 +12,8 @@ import type { World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
 import type { CatchUp } from './catch-up.ts';
 import type { FeedSettings } from './feed-parts.ts';
-import { lost } from './feed-problems.ts';
-import type { FeedRequest } from './feed-request.ts';
+import { lost, lostTime } from './feed-problems.ts';
+import type { FeedQuery, FeedRequest } from './feed-request.ts';
 
 /** Longest time, in milliseconds, that a replica waits until it reaches a follower's position or learns of its history. */
 const REACH_MS = 5_000;
@@ -40,13 +40,15 @@ export class Admission {
    * Waits until the feed can answer the request. A replica waits for a position that it has not reached yet, at most as
    * long as a long poll waits.
    * @param gone aborts the wait when the client has gone
-   * @returns the request, with the remaining time of a long poll
+   * @returns the request, with a position instead of a time, and with the remaining time of a long poll
    * @throws Problem why the feed cannot serve it: BAD_REQUEST, TOO_MANY_REQUESTS, NOT_REACHED, POSITION_LOST,
    *   SHUTTING_DOWN, STORAGE_FAILED
    */
-  async admit(request: FeedRequest, gone: AbortSignal): Promise<FeedRequest> {
+  async admit(query: FeedQuery, gone: AbortSignal): Promise<FeedRequest> {
     this.#refuseNow();
-    const { from, waitMs } = request;
+    const { from, waitMs } = query;
+    if (typeof from === 'object' && 'time' in from) return { ...query, from: this.#since(from.time) };
+    const request = { ...query, from };
     if (typeof from === 'string') return request;
     const { catchUp, followers, isMaster, world } = this.#parts;
     const began = world.monotonic();
@@ -76,6 +78,25 @@ export class Admission {
     );
     if (decision.kind === 'full-resync' || catchUp.isBoundary(decision.after)) return decision;
     return { kind: 'full-resync', reason: 'different-bytes' };
+  }
+
+  /**
+   * @param time milliseconds since 1970
+   * @returns the position from which a follower gets at least everything of this time and later
+   * @throws Problem POSITION_LOST if the journal does not reach back so far, whatever the follower says of snapshots: none of
+   *   them holds changes. STORAGE_FAILED when the journal cannot be read
+   */
+  #since(time: number): Position {
+    const { catchUp, followers, head } = this.#parts;
+    const { runId } = head.position;
+    const offset = head.since(time);
+    try {
+      const decision = offset === null ? null : this.decide({ runId, offset });
+      if (offset === null || decision?.kind !== 'continue') throw lostTime(time, head.sinceEarliest);
+      return { runId, offset };
+    } finally {
+      if (followers.size === 0) catchUp.forget();
+    }
   }
 
   #refuseNow(): void {

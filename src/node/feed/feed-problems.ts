@@ -33,6 +33,20 @@ export function lost(from: Position, reason: FullResyncReason): Problem {
   );
 }
 
+/**
+ * @param time the time that a follower wants to begin with, in milliseconds since 1970
+ * @param earliest the least time that the journal reaches back to
+ * @returns the problem of a follower that wants older changes
+ */
+export function lostTime(time: number, earliest: number): Problem {
+  const [wanted, reached] = [time, earliest].map((each) => new Date(each).toISOString()) as [string, string];
+  return new Problem(
+    'POSITION_LOST',
+    `this node has not all changes since ${wanted} any more, only those since ${reached}; --journal-keep says how long it keeps them`,
+    { reason: 'behind-backlog', earliest: reached },
+  );
+}
+
 /** @returns the problem of a refused request or a failed store. @throws any other error as it is */
 export function asProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;

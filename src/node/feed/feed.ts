@@ -20,7 +20,7 @@ import { CatchUp } from './catch-up.ts';
 import { type FeedNumbers, FeedTraffic, feedNumbers } from './feed-numbers.ts';
 import type { FeedCounters, FeedParts, FeedStatus } from './feed-parts.ts';
 import { asProblem, closeCodeOf, lost } from './feed-problems.ts';
-import type { FeedRequest } from './feed-request.ts';
+import type { FeedQuery, FeedRequest } from './feed-request.ts';
 import { Follower, type FollowerContext, type FollowerService } from './followers/follower.ts';
 import { FollowerSnapshots } from './followers/follower-snapshots.ts';
 import type { Frames } from './messages/frames.ts';
@@ -112,11 +112,11 @@ export class Feed {
   /**
    * Waits until the feed can answer the request: see `Admission.admit`.
    * @param gone aborts the wait when the client has gone
-   * @returns the request, with the remaining time of a long poll
+   * @returns the request, with a position instead of a time, and with the remaining time of a long poll
    * @throws Problem why the feed cannot serve it: BAD_REQUEST, TOO_MANY_REQUESTS, NOT_REACHED, POSITION_LOST,
    *   SHUTTING_DOWN, STORAGE_FAILED
    */
-  admit(request: FeedRequest, gone: AbortSignal): Promise<FeedRequest> {
+  admit(request: FeedQuery, gone: AbortSignal): Promise<FeedRequest> {
     return this.#admission.admit(request, gone);
   }
 

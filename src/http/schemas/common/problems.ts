@@ -35,6 +35,10 @@ export const problem = {
       enum: FULL_RESYNC_REASONS,
       description: 'POSITION_LOST: the reason, one of those of a full resync.',
     },
+    earliest: {
+      type: 'string',
+      description: 'POSITION_LOST of a time: the earliest time since which the node has all changes.',
+    },
     currentVersion: {
       type: ['integer', 'null'],
       description: 'PRECONDITION_FAILED: the version of the entry; null: there is no entry.',

@@ -94,6 +94,14 @@ export const changesQuery = {
       description:
         'Go on from here: the last position that you were told. `now`: only what comes. Absent: from a snapshot.',
     },
+    'from-time': {
+      type: 'string',
+      description:
+        'Go on with the changes of this time and later, instead of `position`: a date and time with its offset from UTC such as ' +
+        '`2026-11-29T05:00:00Z`, or milliseconds since 1970, by the clock with which this node took them. At least everything since then comes, and what ' +
+        'came within the second before may come too. If the journal does not reach back so far, the answer is 410 ' +
+        '`POSITION_LOST` with the `earliest` time, whatever `snapshot` says.',
+    },
     prefix: {
       type: 'array',
       items: { type: 'string' },
