@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { problem } from '../src/http/schemas/common/problems.ts';
 import { batchResults } from '../src/http/schemas/keys/batch.ts';
+import { difference } from '../src/http/schemas/keys/diff.ts';
 import { imported } from '../src/http/schemas/keys/import-export.ts';
 import {
   appended,
@@ -39,6 +40,7 @@ const ANSWERS = {
     KeyPage: keyPage,
     DeletedMany: deletedMany,
     Imported: imported,
+    DiffAnswer: difference,
     BatchAnswer: batchResults,
     DigestAnswer: digest,
     ReplicationAnswer: replication,

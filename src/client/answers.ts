@@ -135,6 +135,42 @@ export interface Imported {
   readonly durable?: boolean;
 }
 
+/** `Difference` of openapi.yaml. */
+export interface DiffAnswer {
+  /** A position in the stream: `<run ID>:<offset>`. */
+  readonly from: string;
+  /** The position of the question, or that of the node if it named none. */
+  readonly to: string;
+  /**
+   * Position of the last deletion of all entries in between, FLUSHALL. The keys that were
+   * there before it and are not in `changes` are removed too; the node does not know which.
+   * null: there is none.
+   */
+  readonly flushed: string | null;
+  /**
+   * In the order of the UTF-8 bytes of the keys. Keys that are the same at both positions are
+   * not in it.
+   */
+  readonly changes: readonly {
+    /** At most 1,024 bytes of UTF-8. */
+    readonly key: string;
+    /**
+     * `added`, `changed`, or `removed`. `added-or-changed`: there now, and the stream that the
+     * node still has does not say whether it was there at `from`. `removed-or-passing`: not
+     * there now, and it does not say whether it was there at `from`, or came and went in
+     * between. A key counts as changed if it was written, also with the value that it had.
+     */
+    readonly change: 'added' | 'changed' | 'removed' | 'added-or-changed' | 'removed-or-passing';
+    /** Version of the entry at `to`; null: it is removed, or only its expiry was changed. */
+    readonly version: number | null;
+  }[];
+  /**
+   * `after` of the next page; ask with the same `from`, and with `to` of this page. null: this
+   * is the last one.
+   */
+  readonly next: string | null;
+}
+
 /** `BatchResults` of openapi.yaml. */
 export interface BatchAnswer {
   /** Result of each operation, in order. */
@@ -570,6 +606,11 @@ export interface ProblemAnswer {
     | 'past-shared-history'
     | 'different-bytes'
     | 'different-data';
+  /** POSITION_LOST of a difference: the positions between which the node has the stream. */
+  readonly window?: {
+    readonly from: string;
+    readonly to: string;
+  };
   /** POSITION_LOST of a time: the earliest time since which the node has all changes. */
   readonly earliest?: string;
   /** PRECONDITION_FAILED: the version of the entry; null: there is no entry. */

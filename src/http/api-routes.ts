@@ -9,6 +9,7 @@ import { Traffic } from './request/traffic/traffic.ts';
 import { enterAcks } from './routes/acks.ts';
 import { batchRoute } from './routes/keys/batch-route.ts';
 import { changesRoute } from './routes/keys/changes-route.ts';
+import { diffRoute } from './routes/keys/diff-route.ts';
 import { importRoute } from './routes/keys/import-route.ts';
 import { keyDeleteRoute } from './routes/keys/key-delete-route.ts';
 import { operationRoutes } from './routes/keys/key-operation-routes.ts';
@@ -85,6 +86,7 @@ export async function apiRoutes(
   operationRoutes(app, node, now);
   listRoutes(app, node, access, traffic.answers);
   await batchRoute(app, node, now, traffic);
+  diffRoute(app, node);
   changesRoute(app, { node, access, followers: limits.followers, settings });
   replicationRoutes(app, node, settings.proxies);
   snapshotRoutes(app, { node, access, settings });

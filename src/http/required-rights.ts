@@ -51,6 +51,7 @@ export const REQUIRED: ReadonlyMap<string, Requirement> = new Map<string, Requir
   ['listKeys', READ_SOME],
   ['exportEntries', READ_SOME],
   ['followChanges', { rights: ['read'], keys: 'handler' }],
+  ['getDiff', READ_SOME],
   ['getDigest', { rights: ['read', 'replicate'], keys: 'all' }],
   ['getSnapshot', REPLICATE],
   ['getSnapshotFile', REPLICATE],

@@ -33,6 +33,7 @@ import { ShownCounters } from './shown-counters.ts';
 import { logUnexpected, ownedWorld } from './unattended.ts';
 import { type BackupPlan, Backups } from './upkeep/backups.ts';
 import { Comparisons } from './upkeep/comparison.ts';
+import { Diffs } from './upkeep/diffs.ts';
 import { Digests } from './upkeep/digests.ts';
 import { Exports } from './upkeep/exports.ts';
 import { Scrubber, type ScrubSettings } from './upkeep/scrubber.ts';
@@ -111,6 +112,7 @@ export class Assembly {
   readonly copies: SnapshotCopies;
   readonly archived: StreamForArchive;
   readonly digests: Digests;
+  readonly diffs: Diffs;
   readonly scrubber: Scrubber;
   readonly comparisons: Comparisons;
   readonly verifier: Verifier;
@@ -143,6 +145,7 @@ export class Assembly {
     this.copies = new SnapshotCopies({ world, log, settings, head, files: ports.copies });
     this.archived = new StreamForArchive({ head, state, freeBytes: () => ports.copies.freeBytes() });
     this.digests = new Digests(head);
+    this.diffs = this.#newDiffs();
     this.scrubber = new Scrubber({ world, log, head, settings });
     this.shutdownWait = new ShutdownWait({ world, log, settings, head, sessions: this.sessions });
     this.comparisons = this.#newComparisons();
@@ -296,6 +299,12 @@ export class Assembly {
       },
       stopping: () => this.life.stopping,
     });
+  }
+
+  #newDiffs(): Diffs {
+    const { head, life, positions, world } = this;
+    const isMaster = (): boolean => this.roles.role === 'master';
+    return new Diffs({ world, head, positions, isMaster, closing: () => life.closing });
   }
 
   #newComparisons(): Comparisons {

@@ -34,6 +34,7 @@ import { type ReplicationStatus, replicationStatus, resetCounters } from './stat
 import { Turns } from './turns.ts';
 import type { Comparison } from './upkeep/comparison.ts';
 import type { SnapshotDownload } from './upkeep/copy-shelf.ts';
+import type { Difference, DiffRequest } from './upkeep/diffs.ts';
 import type { ScrubStatus } from './upkeep/scrubber.ts';
 import { deletePrefix } from './write/delete-prefix.ts';
 import type { Sender, WatchedSender } from './write/sender.ts';
@@ -244,6 +245,11 @@ export class Node {
   /** @see Digests.digest */
   digest(): Promise<Digest> {
     return this.#parts.digests.digest();
+  }
+
+  /** @returns which keys differ between two positions @see Diffs.read */
+  diff(request: DiffRequest, gone: AbortSignal): Promise<Difference> {
+    return this.#parts.diffs.read(request, gone);
   }
 
   /** Compares this node with the node at the URL. @see Comparisons.compareWith */

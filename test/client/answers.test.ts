@@ -13,6 +13,7 @@ import type { Described } from '../../src/http/schemas/common/described.ts';
 import type { problem } from '../../src/http/schemas/common/problems.ts';
 import type { batchRequest, batchResults } from '../../src/http/schemas/keys/batch.ts';
 import type { change, changeEvent } from '../../src/http/schemas/keys/changes.ts';
+import type { difference } from '../../src/http/schemas/keys/diff.ts';
 import type { imported } from '../../src/http/schemas/keys/import-export.ts';
 import type {
   appended,
@@ -59,6 +60,7 @@ test('psyncd/client declares each answer as its schema describes it', () => {
     Incremented: Same<client.Incremented, Described<typeof incremented>>;
     Appended: Same<client.Appended, Described<typeof appended>>;
     Imported: Same<client.Imported, Described<typeof imported>>;
+    DiffAnswer: Same<client.DiffAnswer, Described<typeof difference>>;
     BatchAnswer: Same<client.BatchAnswer, Described<typeof batchResults>>;
     DigestAnswer: Same<client.DigestAnswer, Described<typeof digest>>;
     ReplicationAnswer: Same<client.ReplicationAnswer, Described<typeof replication>>;
@@ -83,6 +85,7 @@ test('psyncd/client declares each answer as its schema describes it', () => {
     Incremented: true,
     Appended: true,
     Imported: true,
+    DiffAnswer: true,
     BatchAnswer: true,
     DigestAnswer: true,
     ReplicationAnswer: true,

@@ -97,6 +97,7 @@ const OPERATIONS: Readonly<Record<string, readonly [string, string, readonly Rig
   importEntries: ['POST', '/v1/import', ['write'], '{"key":"i","value":"v"}'],
   batch: ['POST', '/v1/batch', ['write'], '{"ops":[{"op":"set","key":"b","value":"v"}]}'],
   followChanges: ['GET', '/v1/changes?position=now&wait=0', ['read']],
+  getDiff: ['GET', `/v1/diff?from=${'0'.repeat(40)}:0`, ['read']],
   getDigest: ['GET', '/v1/digest', ['read', 'replicate']],
   getSnapshot: ['GET', '/v1/snapshot', ['replicate']],
   getSnapshotFile: ['GET', `/v1/snapshots/${'0'.repeat(40)}/0`, ['replicate']],

@@ -102,6 +102,16 @@ const OPERATIONS: Readonly<Record<string, string | ((nodes: Nodes) => Promise<vo
     assert.match(position, /^[0-9a-f]{40}:\d+$/);
     assert.equal((JSON.parse(await new Response(lines).text()) as { key: string }).key, 'a/ü +&');
   },
+  getDiff: async ({ master, replica }) => {
+    const { position: from } = await master.set('d1', 'x');
+    const { position: to } = await master.set('d2', 'x');
+    const { changes, next } = await replica.diff({ from, to, prefix: 'd', limit: 10 }, { position: to });
+    assert.deepEqual([changes.map(({ key }) => key), next], [['d2'], null]);
+    await assert.rejects(master.diff({ from: `${'0'.repeat(40)}:1` }), ({ code, problem }) => {
+      assert.deepEqual([code, typeof problem.window?.from], ['POSITION_LOST', 'string']);
+      return true;
+    });
+  },
   importEntries: async ({ master }) => {
     assert.equal((await master.import('{"key":"i1","value":"x"}\n', { acks: 1 })).imported, 1);
     const { lines } = await master.export('i');

@@ -49,6 +49,8 @@ const NEEDS_MORE = [
   'createToken',
   'revokeToken',
   'endSession',
+  // It needs a position of this node.
+  'getDiff',
   // It redirects to a file of a position that no example can name.
   'getSnapshot',
   'getSnapshotFile',

@@ -1,5 +1,5 @@
 /** A `Client` that finds a node that answers, gives it a time, and repeats what failed. */
-import type { DeletedMany, Imported, KeyPage } from '../answers.ts';
+import type { DeletedMany, DiffAnswer, Imported, KeyPage } from '../answers.ts';
 import { ApiError, checkAnswer, jsonOf } from '../api-error.ts';
 import { compareKeys } from '../collection/key-order.ts';
 import { isEntry } from '../event.ts';
@@ -21,6 +21,20 @@ export interface PageOptions extends ReadOptions, FullCallOptions {
   /** Largest number of entries of a page: 1 to 1,000; default 100. `entries` reads all pages, whatever it is. */
   readonly limit?: number | undefined;
 }
+
+/** What a difference is asked for. */
+export type DiffQuery = {
+  /** Position since which the changes count. */
+  readonly from: string;
+  /** Position until which they count; without it until now. With `after` it is needed. */
+  readonly to?: string | undefined;
+  /** Only keys that begin with it. */
+  readonly prefix?: string | undefined;
+  /** Only keys after this one: `next` of the page before. */
+  readonly after?: string | undefined;
+  /** Largest number of keys of the page: 1 to 1,000, which is the default. */
+  readonly limit?: number | undefined;
+};
 
 /** The answer to a page that leads no further. */
 const ENDLESS = {
@@ -111,6 +125,14 @@ export class Client extends PageClient<FullCallOptions> {
     const { prefix, after, limit, values } = options;
     const call = reading('/v1/keys', options, { prefix, after, limit, values });
     return this.node.send(call, options, jsonOf<KeyPage>);
+  }
+
+  /**
+   * Reads one page of the keys that were added, changed and removed between two positions.
+   * @throws ApiError `POSITION_LOST` if the node no longer has the stream after the first one
+   */
+  diff(query: DiffQuery, options: ReadOptions & FullCallOptions = {}): Promise<DiffAnswer> {
+    return this.node.send(reading('/v1/diff', options, query), options, jsonOf<DiffAnswer>);
   }
 
   /**

@@ -15,5 +15,5 @@ export {
   UnsendableKey,
 } from '../rest.ts';
 export type { Token, Transport } from '../token.ts';
-export { Client, type PageOptions } from './client.ts';
+export { Client, type DiffQuery, type PageOptions } from './client.ts';
 export type { FullCallOptions, FullClientOptions } from './full-options.ts';

@@ -2,6 +2,7 @@
 
 import { problem } from './common/problems.ts';
 import { batchOperation, batchRequest, batchResults } from './keys/batch.ts';
+import { difference } from './keys/diff.ts';
 import { exportedEntry, imported, importedEntry } from './keys/import-export.ts';
 import {
   appended,
@@ -44,6 +45,7 @@ export const SHARED = [
   exportedEntry,
   importedEntry,
   imported,
+  difference,
   digest,
   replication,
   backlogReport,

@@ -35,6 +35,12 @@ export const problem = {
       enum: FULL_RESYNC_REASONS,
       description: 'POSITION_LOST: the reason, one of those of a full resync.',
     },
+    window: {
+      type: 'object',
+      description: 'POSITION_LOST of a difference: the positions between which the node has the stream.',
+      required: ['from', 'to'],
+      properties: { from: { type: 'string' }, to: { type: 'string' } },
+    },
     earliest: {
       type: 'string',
       description: 'POSITION_LOST of a time: the earliest time since which the node has all changes.',

@@ -1,0 +1,243 @@
+/**
+ * Differences: which keys were added, changed and removed between two positions, from the stream that the backlog and the
+ * journal still have.
+ *
+ * Each page reads the stream between the positions from its beginning, and keeps the keys of the page only, so memory is bounded. To
+ * know which keys were there before, it also reads up to `LOOK_BACK_BYTES` of the stream before the first position.
+ *
+ * Owns: the limit on the number of differences that are made at the same time.
+ */
+import { UNKNOWN_PLACE } from '../../replication/decide.ts';
+import { standing } from '../../replication/history.ts';
+import {
+  formatPosition,
+  type Offset,
+  offset,
+  type Position,
+  wireOffset,
+} from '../../replication/position.ts';
+import type { Command, Run } from '../../stream/command.ts';
+import { StreamDecoder } from '../../stream/decoder.ts';
+import type { PositionWaiters } from '../head/position-waiters.ts';
+import type { StreamHead } from '../head/stream-head.ts';
+import { NotInJournal, StorageError } from '../ports/failures.ts';
+import type { World } from '../ports/world.ts';
+import { diskProblem, Problem } from '../problem.ts';
+import { OneByOne, Turns } from '../turns.ts';
+import { type ChangedKey, TouchedKeys } from './touched-keys.ts';
+
+/** Largest number of differences at the same time, because each may read the whole journal. */
+const MAX_DIFFS = 2;
+/** Bytes of the stream before the first position that one page reads at most, to know which keys were there. */
+export const LOOK_BACK_BYTES = 64 * 1024 * 1024;
+/** Bytes of the stream that are decoded at a time. */
+const PIECE_BYTES = 64 * 1024;
+/** Number of commands between two looks at the clock. */
+const SLICE_COMMANDS = 128;
+/** Longest turn of the event loop, in milliseconds. */
+const DIFF_TURN_MS = 2;
+
+export interface DiffRequest {
+  readonly from: Position;
+  /** null: the node's present position. */
+  readonly to: Position | null;
+  readonly prefix: string;
+  /** Only keys after this one; null: from the first key. */
+  readonly after: string | null;
+  /** Largest number of keys. */
+  readonly limit: number;
+  /** Milliseconds for which a replica waits until it has reached the positions. */
+  readonly timeoutMs: number;
+}
+
+export interface Difference {
+  readonly from: Position;
+  readonly to: Position;
+  /** Position of the last FLUSHALL in between: all keys that were there before it are removed, named or not; null: there is none. */
+  readonly flushed: Position | null;
+  /** In key order. */
+  readonly changes: readonly ChangedKey[];
+  /** The next page begins after this key; null: this is the last page. */
+  readonly next: string | null;
+}
+
+interface DiffParts {
+  readonly world: World;
+  readonly head: StreamHead;
+  readonly positions: PositionWaiters;
+  readonly isMaster: () => boolean;
+  readonly closing: () => boolean;
+}
+
+/** Takes a command, the offset of its end, and the first offset after it where a position may stop. */
+type Take = (command: Command, end: number, boundary: () => number) => void;
+
+export class Diffs {
+  readonly #parts: DiffParts;
+  /** All differences together take no more of each turn of the event loop than one. */
+  readonly #line: OneByOne;
+  #count = 0;
+
+  constructor(parts: DiffParts) {
+    this.#parts = parts;
+    this.#line = new OneByOne(parts.world);
+  }
+
+  /**
+   * @param gone aborts when the caller waits no longer
+   * @returns one page
+   * @throws Problem BAD_REQUEST when `to` is before `from`; POSITION_LOST when the stream between them is not there any more, or was
+   *   never on this node's history; NOT_REACHED, TOO_MANY_REQUESTS, STORAGE_FAILED, SHUTTING_DOWN
+   */
+  async read(request: DiffRequest, gone: AbortSignal): Promise<Difference> {
+    if (this.#count >= MAX_DIFFS) {
+      throw new Problem('TOO_MANY_REQUESTS', `${MAX_DIFFS} differences are being made already`);
+    }
+    this.#count += 1;
+    try {
+      await this.#reach(request, gone);
+      return await this.#page(request, gone);
+    } catch (error) {
+      // The stream was there when the page began.
+      if (error instanceof NotInJournal) throw this.#lost(request.from, 'behind-backlog');
+      if (error instanceof StorageError) throw diskProblem(error);
+      throw error;
+    } finally {
+      this.#count -= 1;
+    }
+  }
+
+  /** Waits until this replica has the positions, if it may still get them. */
+  async #reach({ from, to, timeoutMs }: DiffRequest, gone: AbortSignal): Promise<void> {
+    const { isMaster, positions } = this.#parts;
+    if (isMaster()) return;
+    const until = this.#parts.world.monotonic() + timeoutMs;
+    for (const position of to === null ? [from] : [from, to]) {
+      const restMs = Math.max(0, Math.round(until - this.#parts.world.monotonic()));
+      await positions.wait(position, restMs, gone).catch((error: unknown) => {
+        // `#mustHave` says of a position of an unknown history what there is instead.
+        if (!(error instanceof Problem) || error.code !== 'UNKNOWN_HISTORY') throw error;
+      });
+    }
+  }
+
+  async #page(request: DiffRequest, gone: AbortSignal): Promise<Difference> {
+    const { head } = this.#parts;
+    const { from, prefix, after, limit } = request;
+    const to = request.to ?? head.position;
+    this.#mustHave(from);
+    if (request.to !== null) this.#mustHave(to);
+    if (from.offset > to.offset) throw new Problem('BAD_REQUEST', '"from" must not be after "to"');
+    const earliest = this.#earliest(from.offset);
+    const unpin = head.pin(() => earliest);
+    try {
+      const goOn = (): void => this.#mustGoOn(from, to, gone);
+      const keys = new TouchedKeys(prefix, after, limit);
+      let flushedAt: number | null = null;
+      await this.#scan(from.offset, to.offset, goOn, (command, end, boundary) => {
+        keys.take(command, end);
+        if (command.kind === 'flush-all') flushedAt = boundary();
+      });
+      await this.#lookBack(keys, earliest, from.offset, goOn);
+      const flushed = flushedAt === null ? null : { runId: to.runId, offset: offset(flushedAt) };
+      return { from, to, flushed, ...keys.page };
+    } finally {
+      unpin();
+    }
+  }
+
+  async #lookBack(keys: TouchedKeys, earliest: Offset, from: Offset, goOn: () => void): Promise<void> {
+    const { unknown } = keys;
+    if (unknown.isEmpty) return;
+    if (earliest === 0) unknown.takeEmpty();
+    await this.#scan(earliest, from, goOn, (command) => unknown.take(command));
+  }
+
+  /** @returns the offset from which the stream is read, to know which keys were there at `from` */
+  #earliest(from: Offset): Offset {
+    const { head } = this.#parts;
+    const first = Math.max(head.window.firstOffset - 1, from - LOOK_BACK_BYTES);
+    // The window may begin inside a write; the journal still has all of it then.
+    return head.lastCommit(offset(first)) ?? from;
+  }
+
+  /** Calls back for each command after `from`, up to `to`. @param goOn throws if the work is to end */
+  async #scan(from: Offset, to: Offset, goOn: () => void, take: Take): Promise<void> {
+    const { head } = this.#parts;
+    const turns = new Turns(this.#line, DIFF_TURN_MS);
+    const decoder = new StreamDecoder();
+    let decoded: number = from;
+    for (let at = from; at < to; ) {
+      const bytes = head.read(at, PIECE_BYTES).subarray(0, to - at);
+      at = offset(at + bytes.length);
+      // The journal returns whole rows, which may be large.
+      for (let start = 0; start < bytes.length; start += PIECE_BYTES) {
+        const run = decoder.push(bytes.subarray(start, start + PIECE_BYTES));
+        if (run !== null) {
+          await takeAll(run, decoded, turns, take);
+          decoded += run.bytes.length;
+        }
+        await turns.next();
+      }
+      goOn();
+    }
+  }
+
+  /** @throws Problem POSITION_LOST, NOT_REACHED; StorageError when the journal cannot be read */
+  #mustHave(position: Position): void {
+    const { head, isMaster } = this.#parts;
+    const request = {
+      kind: 'psync',
+      runId: position.runId,
+      asked: wireOffset(position.offset),
+      hash: null,
+    } as const;
+    // The place costs more, and says nothing of a position that is lost anyway.
+    let decision = head.decide(request, UNKNOWN_PLACE);
+    if (decision.kind === 'continue') decision = head.decide(request, head.placeAt(position.offset));
+    if (decision.kind === 'continue') return;
+    if (decision.reason === 'ahead-of-master' && !isMaster()) {
+      throw new Problem('NOT_REACHED', `this node has not reached ${formatPosition(position)}`);
+    }
+    throw this.#lost(position, decision.reason);
+  }
+
+  /**
+   * @throws Problem if the positions are not on this node's history any more, because a full resync has replaced it; if the node
+   *   closes, or nobody waits for the answer
+   */
+  #mustGoOn(from: Position, to: Position, gone: AbortSignal): void {
+    const { closing, head } = this.#parts;
+    if (gone.aborted) throw new Problem('NOT_REACHED', 'the client has gone');
+    if (closing()) throw new Problem('SHUTTING_DOWN', 'the node is shutting down');
+    for (const position of [from, to]) {
+      const stands = standing(head.history, position);
+      if (stands !== 'shared') throw this.#lost(position, stands);
+    }
+  }
+
+  #lost(position: Position, reason: string): Problem {
+    const { history, window } = this.#parts.head;
+    const [first, last] = [window.firstOffset - 1, window.firstOffset - 1 + window.length].map(
+      (at) => `${history.runId}:${at}`,
+    ) as [string, string];
+    return new Problem(
+      'POSITION_LOST',
+      `this node cannot tell what has changed since or until ${formatPosition(position)} (${reason}); it has the stream from ${first} to ${last}`,
+      { reason, window: { from: first, to: last } },
+    );
+  }
+}
+
+async function takeAll(
+  { commands, ends, boundaries }: Run,
+  base: number,
+  turns: Turns,
+  take: Take,
+): Promise<void> {
+  for (const [index, command] of commands.entries()) {
+    const end = ends[index] as number;
+    take(command, base + end, () => base + (boundaries.find((at) => at >= end) ?? end));
+    if (index % SLICE_COMMANDS === SLICE_COMMANDS - 1) await turns.next();
+  }
+}
