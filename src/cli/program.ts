@@ -10,6 +10,7 @@ import { backupCommand, restoreCommand, verifyCommand } from './commands/backup.
 import { completionCommand } from './commands/completion.ts';
 import { configCommand } from './commands/config.ts';
 import { demoCommand } from './commands/demo.ts';
+import { diffCommand } from './commands/diff.ts';
 import { exportCommand, importCommand } from './commands/entries.ts';
 import { followCommand } from './commands/follow.ts';
 import { holdCommand } from './commands/hold.ts';
@@ -38,6 +39,7 @@ const COMMANDS: readonly ((psyncd: Command) => void)[] = [
   delCommand,
   incrCommand,
   keysCommand,
+  diffCommand,
   importCommand,
   exportCommand,
   backupCommand,

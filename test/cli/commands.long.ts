@@ -71,6 +71,36 @@ test('incr prints the sum; set takes an expiry and conditions; keys lists what i
   assert.equal(await output(node, 'keys', 'none'), '');
 });
 
+test('diff lists the keys that are different between two positions, page after page', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const from = `${node.ready.runId}:0`;
+  const lines = Array.from({ length: 1_200 }, (_, index) => `{"key":"p:${index}","value":"v"}\n`);
+  await node.client.import(lines.join(''));
+  const { position } = await node.client.replication();
+  const { code, stdout, stderr } = await psyncd(node, 'diff', from);
+  assert.equal(code, 0, stderr);
+  const added = stdout.trimEnd().split('\n');
+  assert.deepEqual([added.length, new Set(added).size], [1_200, 1_200]);
+  assert.ok(added.every((line) => /^added\tp:\d+$/.test(line)));
+  assert.equal(stderr, `psyncd: since ${from}, until ${position}\n`);
+  await node.client.delete('p:7');
+  await node.client.set('q\n', 'v');
+  await node.client.set('p:8', 'w');
+  assert.equal(await output(node, 'diff', position), 'removed\tp:7\nchanged\tp:8\nadded\tq\\n\n');
+  assert.equal(await output(node, 'diff', position, '--prefix', 'q'), 'added\tq\\n\n');
+  const [first] = (await output(node, 'diff', position, '--json')).split('\n');
+  assert.deepEqual(JSON.parse(first ?? ''), { key: 'p:7', change: 'removed', version: null });
+  assert.equal(await output(node, 'diff', from, position, '--prefix', 'q'), '');
+  await node.client.deleteAll();
+  assert.match((await psyncd(node, 'diff', position)).stderr, /all entries were deleted at [0-9a-f]{40}:\d+/);
+  for (const wrong of [['diff', 'now'], ['diff', from, 'now'], ['diff']]) {
+    assert.equal((await psyncd(node, ...wrong)).code, 2, wrong.join(' '));
+  }
+  const lost = await psyncd(node, 'diff', `${'0'.repeat(40)}:1`);
+  assert.deepEqual([lost.code, /^psyncd: .*POSITION_LOST/m.test(lost.stderr)], [1, true], lost.stderr);
+});
+
 test('digest compares nodes, sessions shows and ends them, accept has something to accept or says so', async (t) => {
   const cluster = await Cluster.create(t);
   const master = await cluster.start('master');

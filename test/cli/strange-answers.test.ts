@@ -69,6 +69,7 @@ test('a command prints nothing of an answer whose members have other types', asy
   const member = '{"a":1}';
   const names = [
     'keys',
+    'changes',
     'sessions',
     'position',
     'value',
@@ -87,6 +88,8 @@ test('a command prints nothing of an answer whose members have other types', asy
       ['incr', 'k'],
       ['keys'],
       ['keys', '--json'],
+      ['diff', POSITION],
+      ['diff', POSITION, '--json'],
       ['hold', '1s'],
       ['hold', '0'],
       ['accept'],
