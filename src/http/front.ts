@@ -21,6 +21,7 @@ import { type Handler, Line } from './fast-path/in-order.ts';
 import { ReadTurns } from './fast-path/read-turns.ts';
 import { Rounds } from './fast-path/rounds.ts';
 import { pathWithoutKey } from './request/key.ts';
+import { type PlaceRules, Places } from './request/places.ts';
 import { normalizeTarget } from './request/request-target.ts';
 
 // An import statement would read everything that the module exports, and so load Node's WebSocket client (undici).
@@ -66,6 +67,8 @@ export interface FrontParts {
   readonly upgrade: UpgradeListener | null;
   /** For a server with TLS; null: plain HTTP. */
   readonly tls: TlsOptions | null;
+  /** Which connections end when the listener is full. */
+  readonly places: PlaceRules;
 }
 
 /** What Fastify has decided about connections; in milliseconds. */
@@ -80,6 +83,7 @@ type Lined = Socket & { [LINE]?: Line };
 
 export class Front {
   readonly server: Server;
+  readonly places: Places;
   readonly #parts: FrontParts;
   readonly rounds = new Rounds();
   readonly #reads = new ReadTurns(EVENT_LOOP);
@@ -100,6 +104,7 @@ export class Front {
       shouldUpgradeCallback: (request) => isWebSocket(request) && isIdle(request.socket),
     };
     this.server = serverWith(options, parts.tls);
+    this.places = new Places(this.server, parts.places);
     // Without it Node closes a connection as soon as the client has closed its side, and pending answers are lost.
     Object.assign(this.server, { httpAllowHalfOpen: true });
     this.server.on(parts.tls === null ? 'connection' : 'secureConnection', (socket: Socket) => {
@@ -117,9 +122,11 @@ export class Front {
       this.#request(request, response, this.#refusal(problem, false));
     });
     this.server.on('upgrade', (request, connection, head) => {
+      this.places.upgrade(request);
       this.#handedOver(connection as Socket, () => this.#upgrade(request, connection, head));
     });
     this.server.on('connect', (request, connection) => {
+      this.places.upgrade(request);
       const problem = new Problem('NOT_IMPLEMENTED', 'this node is not a proxy');
       this.#handedOver(connection as Socket, () => this.#end(connection, problem, request));
     });
@@ -174,6 +181,7 @@ export class Front {
   /** @param then carries the request out, if nothing is wrong with its target */
   #request(request: IncomingMessage, response: ServerResponse, then = this.#handler): void {
     try {
+      this.places.begin(request);
       // Node throws away what came in one packet behind an upgrade that is not made.
       if (request.headers.upgrade !== undefined) response.setHeader('connection', 'close');
       const { socket } = request;
@@ -259,6 +267,7 @@ export class Front {
   #closed(response: ServerResponse, arrivedAt: number): void {
     const { counts, log, logsRequests, shown } = this.#parts;
     const { req: request } = response;
+    if (this.#lineOf(request.socket).idle) this.places.rest(request);
     const path = counts.answered(response, arrivedAt, shown);
     if (!logsRequests()) return;
     const ms = Math.round((performance.now() - arrivedAt) * 1_000) / 1_000;

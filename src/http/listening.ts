@@ -1,16 +1,16 @@
 /** Where the server is reached: on each address that `localhost` has, with one server behind all of them. */
 import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
-import type { IncomingMessage } from 'node:http';
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { type AddressInfo, createServer, type Server } from 'node:net';
 import type { FastifyInstance } from 'fastify';
-import { endIdleBeyond } from './request/idle-connections.ts';
+import type { Places } from './request/places.ts';
 
 /** Errors of an address that the machine does not have after all. */
 export const NO_SUCH_ADDRESS: ReadonlySet<unknown> = new Set(['EADDRNOTAVAIL', 'EAFNOSUPPORT']);
 
 export class Listening {
   readonly #app: FastifyInstance;
+  readonly #places: Places;
   readonly #endHandshakes: () => void;
   /** They listen on the further addresses and hand their connections to the HTTP server. */
   readonly #others: Server[] = [];
@@ -18,10 +18,12 @@ export class Listening {
 
   /**
    * @param app not ready yet
+   * @param places of the app's server
    * @param endHandshakes ends the connections that the server does not know of yet, because their TLS handshakes are not over
    */
-  constructor(app: FastifyInstance, endHandshakes: () => void) {
+  constructor(app: FastifyInstance, places: Places, endHandshakes: () => void) {
     this.#app = app;
+    this.#places = places;
     this.#endHandshakes = endHandshakes;
     app.addHook('preClose', (done) => {
       this.#closed = this.#others.map((server) => once(server.close(), 'close'));
@@ -35,27 +37,22 @@ export class Listening {
   /**
    * @param host an IP address or a name; of `localhost` every address, of another name the first
    * @param port 0: a free one
-   * @param maxConnections of all addresses together; more are closed at once
+   * @param maxConnections of all addresses together; a further one takes the place of another, or is closed at once (`Places`)
    * @returns the port
    * @throws Error with the system's code; then the server is closed
    */
   async listen(host: string, port: number, maxConnections: number): Promise<number> {
     try {
       const [first = host, ...more] = await addressesOf(host);
-      this.#app.server.maxConnections = maxConnections;
+      this.#places.limitTo(maxConnections);
       await this.#app.listen({ host: first, port });
       const { port: bound } = this.#app.server.address() as AddressInfo;
-      if (more.length > 0) await this.#listenToo(more, bound, maxConnections);
+      if (more.length > 0) await this.#listenToo(more, bound);
       return bound;
     } catch (error) {
       await this.#app.close();
       throw error;
     }
-  }
-
-  /** From now on connections of strangers end when there are more than so many. @see endIdleBeyond */
-  endIdleBeyond(most: number, isKnown: (request: IncomingMessage) => boolean): void {
-    endIdleBeyond(this.#app.server, most, isKnown);
   }
 
   /** Takes no more connections, and resolves when those that are there have ended. */
@@ -69,26 +66,12 @@ export class Listening {
     this.#endHandshakes();
   }
 
-  async #listenToo(addresses: readonly string[], port: number, maxConnections: number): Promise<void> {
-    const http = this.#app.server;
-    const open = new Set<Socket>();
-    http.on('connection', (socket: Socket) => {
-      open.add(socket);
-      socket.once('close', () => open.delete(socket));
-    });
+  async #listenToo(addresses: readonly string[], port: number): Promise<void> {
     for (const host of addresses) {
       // As Node's HTTP server has it.
       const other = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-        if (open.size >= maxConnections) {
-          socket.destroy();
-          return;
-        }
-        // Its own limit does not know of these.
-        http.maxConnections -= 1;
-        socket.once('close', () => {
-          http.maxConnections += 1;
-        });
-        http.emit('connection', socket);
+        if (this.#places.isFull) socket.destroy();
+        else this.#app.server.emit('connection', socket);
       });
       try {
         await once(other.listen({ host, port }), 'listening');

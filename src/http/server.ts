@@ -6,6 +6,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Server as TlsServer } from 'node:tls';
 import Fastify from 'fastify';
 import type { Access } from '../access/access.ts';
+import { ANONYMOUS } from '../access/principal.ts';
 import type { Log } from '../node/ports/world.ts';
 import type { ListenerTls } from '../tls/listener-tls.ts';
 import type { AccessLog } from '../web/access-log.ts';
@@ -28,6 +29,7 @@ import { Listening } from './listening.ts';
 import { answerError, answerErrorDirectly, brokenRequest, endEarly } from './refusals.ts';
 import { BodyStalls } from './request/bodies/body-stalls.ts';
 import { rewriteKeyUrl } from './request/key.ts';
+import type { PlaceRules } from './request/places.ts';
 import { Traffic } from './request/traffic/traffic.ts';
 import { validators } from './schemas/validation.ts';
 import { plainJson } from './serialization.ts';
@@ -93,7 +95,7 @@ export async function createServer(
 
   await apiRoutes(app, parts, traffic);
   documentRoutes(app, parts, traffic.openAnswers);
-  return new Listening(app, () => tls?.endHandshakes());
+  return new Listening(app, front.places, () => tls?.endHandshakes());
 }
 
 /** @param shown returns the path of a request for the access log */
@@ -114,7 +116,19 @@ function frontParts(parts: ServerParts, side: Side, shown: (request: IncomingMes
       accessLog === null ? null : (request, status) => accessLog.refused(request, shown(request), status),
     upgrade: side === 'all' || side === 'main' ? parts.upgrade : null,
     tls: tls?.options ?? null,
+    places: placeRules(parts.access, side),
   };
+}
+
+/** @returns on the main listener every valid token, JWT or certificate counts, on the one for administrators those that let him do something there */
+function placeRules(access: Access, side: Side): PlaceRules {
+  const isMain = side === 'all' || side === 'main';
+  const isKnown = ({ headers, socket }: IncomingMessage): boolean => {
+    const sender = access.find(headers.authorization, socket);
+    if (sender === null) return false;
+    return isMain ? sender.id !== ANONYMOUS : side === 'admin' && sender.has('metrics');
+  };
+  return { isKnown, endsStrangers: !isMain };
 }
 
 /** @returns what takes every request: the fast path and the limit of requests where they apply, else `long` */

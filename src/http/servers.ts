@@ -8,10 +8,8 @@ import { createServer, type ServerParts } from './server.ts';
 
 /** Largest number of connections to the admin listener. */
 export const MAX_ADMIN_CONNECTIONS = 256;
-/** Beyond so many connections to the admin listener the idle ones end, so that nobody can keep administrators out by being silent. */
-export const MAX_IDLE_ADMINS = 192;
 
-/** Largest number of connections to the listener for metrics; beyond half of them the idle ones end. */
+/** Largest number of connections to the listener for metrics. */
 export const MAX_METRICS_CONNECTIONS = 64;
 
 /** The listeners beside the main one. */
@@ -38,12 +36,7 @@ export class Servers {
     const traffic = new Traffic(() => parts.settings.requestMemoryBytes);
     const main = await createServer(parts, wanted.admin ? 'main' : 'all', traffic);
     const admin = wanted.admin ? await createServer(parts, 'admin', traffic) : null;
-    admin?.endIdleBeyond(MAX_IDLE_ADMINS, ({ headers, socket }) => {
-      const sender = parts.access.find(headers.authorization, socket);
-      return sender?.has('metrics') === true;
-    });
     const metrics = wanted.metrics ? await createServer(parts, 'metrics', traffic) : null;
-    metrics?.endIdleBeyond(MAX_METRICS_CONNECTIONS / 2, () => false);
     return new Servers(main, { admin, metrics });
   }
 

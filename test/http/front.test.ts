@@ -49,6 +49,7 @@ async function staged(
       throw new Error('a fault');
     },
     tls: null,
+    places: { isKnown: () => false, endsStrangers: false },
     ...parts,
   });
   const server = front.serve(

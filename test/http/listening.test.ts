@@ -8,10 +8,13 @@ import type { Duplex } from 'node:stream';
 import test from 'node:test';
 import Fastify from 'fastify';
 import { Listening } from '../../src/http/listening.ts';
+import { Places } from '../../src/http/request/places.ts';
 import { systemWorld } from '../../src/runtime/system-world.ts';
 import { ListenerTls } from '../../src/tls/listener-tls.ts';
 import { Certificates } from '../support/certificates.ts';
 import { SILENT } from '../support/silent-log.ts';
+
+const NOBODY = { isKnown: () => false, endsStrangers: false };
 
 test('with TLS too, unfinished handshakes and unanswered requests end, and upgraded connections stay', async (t) => {
   const certificates = await Certificates.create(t);
@@ -35,7 +38,7 @@ test('with TLS too, unfinished handshakes and unanswered requests end, and upgra
     socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n');
     socket.pipe(socket);
   });
-  const listening = new Listening(app as never, () => tls.endHandshakes());
+  const listening = new Listening(app as never, new Places(app.server, NOBODY), () => tls.endHandshakes());
   const port = await listening.listen('127.0.0.1', 0, 10);
   t.after(async () => {
     for (const socket of upgraded) socket.destroy();

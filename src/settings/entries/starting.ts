@@ -105,7 +105,9 @@ export const STARTING = {
   },
   maxConnections: {
     ...count('16000', '1', '1000000'),
-    help: 'largest number of connections at the same time, replicas and followers included; the node closes more at once',
+    help:
+      'largest number of connections at the same time, replicas and followers included; a new one takes the place of the one that is idle ' +
+      'longest, or is closed at once if none is idle',
     isLive: false,
     schema: { ...COUNT, description: FIXED },
   },
