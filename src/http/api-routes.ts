@@ -45,7 +45,10 @@ export interface ApiParts {
 export async function apiRoutes(
   app: FastifyInstance,
   { node, access, limits, tokens, settings, metrics }: ApiParts,
-  traffic = new Traffic(() => Number.POSITIVE_INFINITY),
+  traffic = new Traffic(
+    () => Number.POSITIVE_INFINITY,
+    () => '',
+  ),
 ): Promise<void> {
   const now = (): number => Date.now();
   for (const schema of [...SHARED, change, changeEvent]) app.addSchema(schema);

@@ -6,6 +6,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Server as TlsServer } from 'node:tls';
 import Fastify from 'fastify';
 import type { Access } from '../access/access.ts';
+import { clientName } from '../access/client-name.ts';
 import { ANONYMOUS } from '../access/principal.ts';
 import type { Log } from '../node/ports/world.ts';
 import type { ListenerTls } from '../tls/listener-tls.ts';
@@ -58,7 +59,7 @@ export interface ServerParts extends DocumentParts {
 export async function createServer(
   parts: ServerParts,
   side: Side = 'all',
-  traffic = new Traffic(() => parts.settings.requestMemoryBytes),
+  traffic = trafficOf(parts),
 ): Promise<Listening> {
   const { access, node, settings, tls } = parts;
   const { allowedOrigins } = settings;
@@ -96,6 +97,15 @@ export async function createServer(
   await apiRoutes(app, parts, traffic);
   documentRoutes(app, parts, traffic.openAnswers);
   return new Listening(app, front.places, () => tls?.endHandshakes());
+}
+
+/** @returns the limits of memory of a node */
+export function trafficOf({ access, settings }: ServerParts): Traffic {
+  const clientOf = (request: IncomingMessage): string => {
+    const sender = access.find(request.headers.authorization, request.socket);
+    return clientName(sender, settings.proxies.addressOf(request));
+  };
+  return new Traffic(() => settings.requestMemoryBytes, clientOf);
 }
 
 /** @param shown returns the path of a request for the access log */

@@ -3,8 +3,7 @@
  * but their addresses and operations.
  */
 import type { Listening } from './listening.ts';
-import { Traffic } from './request/traffic/traffic.ts';
-import { createServer, type ServerParts } from './server.ts';
+import { createServer, type ServerParts, trafficOf } from './server.ts';
 
 /** Largest number of connections to the admin listener. */
 export const MAX_ADMIN_CONNECTIONS = 256;
@@ -33,7 +32,7 @@ export class Servers {
     parts: ServerParts,
     wanted: { readonly admin: boolean; readonly metrics: boolean },
   ): Promise<Servers> {
-    const traffic = new Traffic(() => parts.settings.requestMemoryBytes);
+    const traffic = trafficOf(parts);
     const main = await createServer(parts, wanted.admin ? 'main' : 'all', traffic);
     const admin = wanted.admin ? await createServer(parts, 'admin', traffic) : null;
     const metrics = wanted.metrics ? await createServer(parts, 'metrics', traffic) : null;

@@ -123,10 +123,10 @@ test('reads behind an answer that the client does not read are 401 after the rev
 
 test('a read and a batch that wait for room among unread answers end with the token', async (t) => {
   const { node, admin, token, revoke, put } = await stage(t, '--request-memory', '1mb');
-  const [other, owner] = [await token('read'), await token('read', 'write')];
+  const owner = await token('read', 'write');
   await put('big', 'B'.repeat(WHOLE));
   await put('k30', 'o'.repeat(30_000));
-  const holds = await sent(t, node, requestOf(other, 'GET /v1/keys/big'), false);
+  const holds = await sent(t, node, requestOf(owner, 'GET /v1/keys/big'), false);
   const ops = '{"ops":[{"op":"get","key":"k30"},{"op":"set","key":"written","value":"x"}]}';
   const waiting = [
     await sent(t, node, requestOf(owner, 'GET /v1/keys/k30')),

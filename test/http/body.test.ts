@@ -11,7 +11,15 @@ import { anyCuts, cutAt } from '../support/arbitraries.ts';
 const LIMIT = { maxBytes: 100, code: 'VALUE_TOO_LARGE', what: 'a value' } as const;
 
 function readBody(source: Readable, declared: string | undefined, limit: typeof LIMIT): Promise<Buffer> {
-  return readBodyWithin(source, declared, limit, new BodyBudget(() => Number.POSITIVE_INFINITY));
+  return readBodyWithin(
+    source,
+    declared,
+    limit,
+    new BodyBudget(
+      () => Number.POSITIVE_INFINITY,
+      () => 'client',
+    ),
+  );
 }
 
 function arriving(...sizes: readonly number[]): Readable {
@@ -66,7 +74,10 @@ test('a body that announces more than four times the limit is refused before a b
 });
 
 test('what arrives of a body whose request is answered already takes no memory', async () => {
-  const budget = new BodyBudget(() => 100);
+  const budget = new BodyBudget(
+    () => 100,
+    () => 'client',
+  );
   const source = new Readable({ read() {} });
   void readBodyWithin(source, '100', LIMIT, budget);
   source.push(Buffer.alloc(20));

@@ -13,7 +13,13 @@ import { Problem } from '../../src/node/problem.ts';
 import { anyCuts, cutAt, everySplit } from '../support/arbitraries.ts';
 
 function lineGroups(source: Readable): ReturnType<typeof lineGroupsWithin> {
-  return lineGroupsWithin(source, new BodyBudget(() => Number.POSITIVE_INFINITY));
+  return lineGroupsWithin(
+    source,
+    new BodyBudget(
+      () => Number.POSITIVE_INFINITY,
+      () => 'client',
+    ),
+  );
 }
 
 async function linesOf(pieces: readonly Buffer[]): Promise<string[]> {

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer, type ServerResponse } from 'node:http';
-import { type AddressInfo, connect } from 'node:net';
+import { createServer, IncomingMessage, ServerResponse } from 'node:http';
+import { type AddressInfo, connect, Socket } from 'node:net';
 import test, { type TestContext } from 'node:test';
 import { Pipelines } from '../../src/http/request/traffic/pipelines.ts';
 import { ANSWER_STALL_MS, UnreadAnswers } from '../../src/http/request/traffic/unread-answers.ts';
 
-const SIZE = 64 * 1024 * 1024;
+const MIB = 1024 * 1024;
+const SIZE = 64 * MIB;
 
 /** Asks for a large answer, and reads nothing of it. @returns the answer on the server's side */
 async function unread(t: TestContext, answers: UnreadAnswers): Promise<ServerResponse> {
@@ -28,7 +29,11 @@ async function unread(t: TestContext, answers: UnreadAnswers): Promise<ServerRes
 
 test('a client that reads an answer too slowly is disconnected, and the answer no longer counts', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
-  const answers = new UnreadAnswers(() => 1, new Pipelines());
+  const answers = new UnreadAnswers(
+    () => 1,
+    new Pipelines(),
+    () => 'client',
+  );
   const response = await unread(t, answers);
   assert.equal(answers.bytes, SIZE);
   const closed = once(response, 'close');
@@ -41,7 +46,11 @@ test('a client that reads an answer too slowly is disconnected, and the answer n
 });
 
 test('a client that has gone waits for no room, and its answer takes none', async (t) => {
-  const answers = new UnreadAnswers(() => 1, new Pipelines());
+  const answers = new UnreadAnswers(
+    () => 1,
+    new Pipelines(),
+    () => 'client',
+  );
   const gone = await unread(t, answers);
   const left = once(gone, 'close');
   gone.destroy();
@@ -55,4 +64,32 @@ test('a client that has gone waits for no room, and its answer takes none', asyn
   assert.equal(answers.bytes, 0);
   assert.equal(answers.admit(gone.req, gone, SIZE), null);
   assert.equal(answers.bytes, 0);
+});
+
+test('a client that reads none of its answers leaves room, and places to wait for it, to another client', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const clients = new Map<IncomingMessage, string>();
+  const answers = new UnreadAnswers(
+    () => 100 * MIB,
+    new Pipelines(),
+    (request) => String(clients.get(request)),
+  );
+  const asks = (client: string): Promise<void> | null => {
+    const request = new IncomingMessage(new Socket());
+    clients.set(request, client);
+    const response = new ServerResponse(request);
+    response.assignSocket(request.socket);
+    const wait = answers.admit(request, response, MIB);
+    wait?.catch(() => undefined);
+    return wait;
+  };
+  const asked = Array.from({ length: 2_000 }, () => asks('greedy'));
+  assert.ok(asked.includes(null));
+  assert.ok(answers.bytes < 80 * MIB, String(answers.bytes));
+  let begun = 0;
+  while (asks('other') === null) begun += 1;
+  assert.ok(begun >= 15, String(begun));
+  const [waits, refused] = [asks('third'), asks('greedy')];
+  assert.equal(waits, null);
+  await assert.rejects(async () => refused, /no room for another/);
 });

@@ -1,15 +1,18 @@
 /**
  * Limits the memory that the request bodies of all connections take from arrival until they are written.
  *
- * Below half of the limit, the server reads every body. Above it, the server goes on reading only the oldest bodies: as
- * many as fit, when complete, into the other half. It stops reading the others until those are written, so TCP makes
- * their clients wait. Bodies therefore never take more than the limit, and at least one body always makes progress.
+ * Each client may take a share of what the others leave (`Shares`). Below half of its share, the server reads every body of
+ * the client. Above it, the server goes on reading only its oldest bodies: as many as fit, when complete, into the other
+ * half. It stops reading the others until those are written, so TCP makes the client wait. Bodies therefore never take more
+ * than the limit, and the oldest body of all always makes progress: it alone may exceed the limit.
  * `BodyStalls` ends bodies that arrive too slowly and refuses bodies that have waited too long. A connection whose body
  * is not read keeps at most the 64 KiB that Node has read already.
  */
 import type { Readable } from 'node:stream';
+import { Shares } from '../traffic/shares.ts';
 
 interface Held {
+  readonly client: string;
   /** Bytes of the body in memory now. */
   bytes: number;
   /** Bytes of the complete body, at most. */
@@ -20,22 +23,28 @@ interface Held {
 }
 
 export class BodyBudget {
-  readonly #limitBytes: () => number;
+  readonly #clientOf: (body: Readable) => string;
   /** Bodies in order of arrival, oldest first. */
   readonly #bodies = new Map<Readable, Held>();
   /** Bodies whose requests are answered: what still arrives of them is dropped, and does not count. */
   readonly #over = new WeakSet<Readable>();
-  #bytes = 0;
+  /** The same bodies, by client. */
+  readonly #byClient = new Map<string, Set<Held>>();
+  readonly #bytes: Shares;
   #waiting = 0;
 
-  /** @param limitBytes returns the memory that all bodies together may take */
-  constructor(limitBytes: () => number) {
-    this.#limitBytes = limitBytes;
+  /**
+   * @param limitBytes returns the memory that all bodies together may take
+   * @param clientOf returns the name of the client that sends a body
+   */
+  constructor(limitBytes: () => number, clientOf: (body: Readable) => string) {
+    this.#bytes = new Shares(limitBytes);
+    this.#clientOf = clientOf;
   }
 
   /** Memory that all bodies take now. */
   get bytes(): number {
-    return this.#bytes;
+    return this.#bytes.total;
   }
 
   /**
@@ -45,12 +54,8 @@ export class BodyBudget {
    */
   hold(body: Readable, bytes: number, expected: number): boolean {
     if (this.#over.has(body)) return true;
-    let held = this.#bodies.get(body);
-    if (held === undefined) {
-      held = { bytes: 0, expected, isComplete: false, resume: null };
-      this.#bodies.set(body, held);
-    }
-    this.#bytes += bytes - held.bytes;
+    const held = this.#bodies.get(body) ?? this.#begun(body, expected);
+    this.#bytes.add(held.client, bytes - held.bytes);
     held.bytes = bytes;
     held.expected = Math.max(bytes, expected);
     return this.#mayGoOn(held);
@@ -78,7 +83,10 @@ export class BodyBudget {
     const held = this.#bodies.get(body);
     if (held === undefined) return;
     this.#bodies.delete(body);
-    this.#bytes -= held.bytes;
+    const others = this.#byClient.get(held.client);
+    others?.delete(held);
+    if (others?.size === 0) this.#byClient.delete(held.client);
+    this.#bytes.add(held.client, -held.bytes);
     if (held.resume !== null) this.#waiting -= 1;
     this.#wake();
   }
@@ -99,23 +107,45 @@ export class BodyBudget {
     return this.#bodies.get(body)?.bytes ?? 0;
   }
 
-  /** Whether the body is not read because older bodies come first. */
+  /** Whether the body is not read because there is no room for it. */
   isWaiting(body: Readable): boolean {
     const held = this.#bodies.get(body);
     return held !== undefined && held.resume !== null;
   }
 
+  /** Whether some bodies are not read because there is no room for them. */
+  get hasWaiting(): boolean {
+    return this.#waiting > 0;
+  }
+
+  #begun(body: Readable, expected: number): Held {
+    const client = this.#clientOf(body);
+    const held = { client, bytes: 0, expected, isComplete: false, resume: null };
+    this.#bodies.set(body, held);
+    const others = this.#byClient.get(client);
+    if (others === undefined) this.#byClient.set(client, new Set([held]));
+    else others.add(held);
+    return held;
+  }
+
   #mayGoOn(held: Held): boolean {
-    const half = this.#limitBytes() / 2;
-    if (this.#bytes <= half) return true;
+    const { client } = held;
+    if (this.#bytes.isSpent) return this.#isOldest(held);
+    const half = this.#bytes.most(client) / 2;
+    if (this.#bytes.of(client) <= half) return true;
     let before = 0;
-    for (const each of this.#bodies.values()) {
+    for (const each of this.#byClient.get(client) ?? []) {
       if (each === held) break;
       before += sizeOf(each);
       if (before > half) return false;
     }
-    // A single body may exceed the half that is meant for all.
+    // A single body may exceed the half that is meant for all of the client.
     return before === 0 || before + held.expected <= half;
+  }
+
+  #isOldest(held: Held): boolean {
+    const [oldest] = this.#bodies.values();
+    return oldest === held;
   }
 
   #wake(): void {

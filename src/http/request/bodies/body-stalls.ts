@@ -15,6 +15,8 @@ const LOOKS = 4;
 const SMALL_BODY_BYTES = 64 * 1024;
 /** Lowest rate of a large body, averaged over each time-out, in bytes a second. */
 export const MIN_BODY_RATE = 1_024;
+/** The same while other bodies wait for room. */
+export const MIN_BODY_RATE_WHILE_OTHERS_WAIT = 16 * 1_024;
 /** Number of time-outs after which a small body in memory has to be complete. */
 const SMALL_BODY_TIMEOUTS = 10;
 
@@ -39,7 +41,7 @@ interface Body {
 
 export class BodyStalls {
   readonly #timeoutMs: () => number;
-  readonly #budget: Pick<BodyBudget, 'heldBytes' | 'isWaiting'>;
+  readonly #budget: Pick<BodyBudget, 'heldBytes' | 'isWaiting' | 'hasWaiting'>;
   readonly #bodies = new Map<IncomingMessage, Body>();
   #looking = false;
 
@@ -47,7 +49,7 @@ export class BodyStalls {
    * @param timeoutMs returns the longest pause within a body, in milliseconds
    * @param budget says which bodies are in memory and which are not being read
    */
-  constructor(timeoutMs: () => number, budget: Pick<BodyBudget, 'heldBytes' | 'isWaiting'>) {
+  constructor(timeoutMs: () => number, budget: Pick<BodyBudget, 'heldBytes' | 'isWaiting' | 'hasWaiting'>) {
     this.#timeoutMs = timeoutMs;
     this.#budget = budget;
   }
@@ -133,8 +135,11 @@ export class BodyStalls {
     }
     const windowMs = now - body.windowAt;
     if (windowMs < timeoutMs) return null;
-    if (held > SMALL_BODY_BYTES && bytesRead - body.windowBytes < (MIN_BODY_RATE * windowMs) / 1_000) {
-      return tooSlow(`less than ${MIN_BODY_RATE} bytes a second of the body arrived`);
+    const { hasWaiting } = this.#budget;
+    const rate = hasWaiting ? MIN_BODY_RATE_WHILE_OTHERS_WAIT : MIN_BODY_RATE;
+    if (held > SMALL_BODY_BYTES && bytesRead - body.windowBytes < (rate * windowMs) / 1_000) {
+      const why = hasWaiting ? ', and others wait for room' : '';
+      return tooSlow(`less than ${rate} bytes a second of the body arrived${why}`);
     }
     body.windowBytes = bytesRead;
     body.windowAt = now;

@@ -1,5 +1,5 @@
 /** Limits the memory for requests and answers of all connections together. */
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { BodyBudget } from '../bodies/body-budget.ts';
 import { Pipelines } from './pipelines.ts';
 import { UnreadAnswers } from './unread-answers.ts';
@@ -16,12 +16,16 @@ export class Traffic {
   readonly openAnswers: UnreadAnswers;
   readonly pipelines = new Pipelines();
 
-  /** @param limitBytes returns the memory that bodies and answers may take together */
-  constructor(limitBytes: () => number) {
+  /**
+   * @param limitBytes returns the memory that bodies and answers may take together
+   * @param clientOf returns the name of the client that sends a request
+   */
+  constructor(limitBytes: () => number, clientOf: (request: IncomingMessage) => string) {
     const half = (): number => limitBytes() / 2;
-    this.bodies = new BodyBudget(half);
-    this.answers = new UnreadAnswers(half, this.pipelines);
-    this.openAnswers = new UnreadAnswers(() => Math.min(half(), OPEN_ANSWER_BYTES), this.pipelines);
+    this.bodies = new BodyBudget(half, (body) => clientOf(body as IncomingMessage));
+    this.answers = new UnreadAnswers(half, this.pipelines, clientOf);
+    const halfOrLess = (): number => Math.min(half(), OPEN_ANSWER_BYTES);
+    this.openAnswers = new UnreadAnswers(halfOrLess, this.pipelines, clientOf);
   }
 
   /** The limit in which the answer counts: that in which it was admitted. */

@@ -3,13 +3,14 @@
  *
  * Memory holds a whole answer until the operating system has taken its last byte, so a client that does not read costs
  * the server the size of its answer. Small answers do not count: one connection can have only little of them. Each
- * connection gets one larger answer at a time, and all connections together stay below the limit; beyond it, requests
- * wait and are refused after a while. The server closes a connection whose client reads nothing of an answer for a
+ * connection gets one larger answer at a time, and all connections together stay below the limit. Each client may take a
+ * share of what the others leave (`Shares`); beyond it, its requests wait and are refused after a while. The server closes a connection whose client reads nothing of an answer for a
  * while, or reads it too slowly overall.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Problem } from '../../../node/problem.ts';
 import type { Pipelines } from './pipelines.ts';
+import { Shares } from './shares.ts';
 
 /** Largest answer that does not count, in bytes. */
 export const SMALL_ANSWER_BYTES = 16 * 1024;
@@ -24,7 +25,7 @@ const MIN_ANSWER_RATE = 16 * 1024;
 const MAX_TIMER_MS = 2 ** 31 - 1;
 /** Longest wait of a request for other clients to read their answers, in milliseconds; then it is refused. */
 const MAX_WAIT_MS = 5_000;
-/** Largest number of requests that wait for room; more are refused at once. */
+/** Largest number of requests that wait for room, of which each client may have a share; more are refused at once. */
 const MAX_WAITING = 1_000;
 
 /** @returns longest time that a client may take to read an answer of so many bytes, in milliseconds */
@@ -32,26 +33,43 @@ export function allowedMs(bytes: number): number {
   return Math.min(MAX_TIMER_MS, ANSWER_STALL_MS + (bytes / MIN_ANSWER_RATE) * 1_000);
 }
 
+/** An answer that counts. */
+interface Open {
+  readonly client: string;
+  bytes: number;
+}
+
 interface Waiting {
+  readonly client: string;
   readonly admitted: () => void;
 }
 
 export class UnreadAnswers {
-  readonly #limitBytes: () => number;
   readonly #pipelines: Pipelines;
-  readonly #open = new Map<ServerResponse, number>();
+  readonly #clientOf: (request: IncomingMessage) => string;
+  readonly #open = new Map<ServerResponse, Open>();
   readonly #waiting = new Set<Waiting>();
-  #bytes = 0;
+  /** Numbers of waiting requests. */
+  readonly #waits = new Shares(() => MAX_WAITING);
+  readonly #bytes: Shares;
 
-  /** @param limitBytes returns the memory that all answers may take; the answer that reaches the limit may exceed it */
-  constructor(limitBytes: () => number, pipelines: Pipelines) {
-    this.#limitBytes = limitBytes;
+  /**
+   * @param limitBytes returns the memory that all answers may take; the answer that reaches the limit may exceed it
+   * @param clientOf returns the name of the client that sends a request
+   */
+  constructor(
+    limitBytes: () => number,
+    pipelines: Pipelines,
+    clientOf: (request: IncomingMessage) => string,
+  ) {
+    this.#bytes = new Shares(limitBytes);
     this.#pipelines = pipelines;
+    this.#clientOf = clientOf;
   }
 
   /** Memory that all answers take now. */
   get bytes(): number {
-    return this.#bytes;
+    return this.#bytes.total;
   }
 
   /** Whether the answer counts here now. */
@@ -69,11 +87,11 @@ export class UnreadAnswers {
     const isLarge = bytes > SMALL_ANSWER_BYTES;
     if (isLarge) this.#pipelines.of(request.socket).large();
     if (isLarge && this.#pipelines.isBehind(response)) return this.#inTurn(request, response, bytes);
-    if (!isLarge || this.#open.has(response) || !this.#isFull) {
+    if (!isLarge || this.#open.has(response) || !this.#isFull(this.#clientOf(request))) {
       this.count(request, response, bytes);
       return null;
     }
-    return this.#room(response, bytes);
+    return this.#room(this.#clientOf(request), response, bytes);
   }
 
   /** Waits until the connection's previous large answer is done. */
@@ -82,19 +100,23 @@ export class UnreadAnswers {
     await this.admit(request, response, bytes);
   }
 
-  #room(response: ServerResponse, bytes: number): Promise<void> {
+  #room(client: string, response: ServerResponse, bytes: number): Promise<void> {
     // A client that has gone needs no answer.
-    if (response.closed || this.#waiting.size >= MAX_WAITING) return Promise.reject(this.#tooMany());
+    if (response.closed || this.#waits.of(client) >= this.#waits.most(client)) {
+      return Promise.reject(this.#tooMany());
+    }
     return new Promise((resolve, reject) => {
       const leave = (): void => {
         clearTimeout(timer);
         response.off('close', refuse);
         this.#waiting.delete(waiting);
+        this.#waits.add(client, -1);
       };
       const waiting: Waiting = {
+        client,
         admitted: () => {
           leave();
-          this.#begin(response, bytes);
+          this.#begin(client, response, bytes);
           resolve();
         },
       };
@@ -105,6 +127,7 @@ export class UnreadAnswers {
       const timer = setTimeout(refuse, MAX_WAIT_MS);
       response.once('close', refuse);
       this.#waiting.add(waiting);
+      this.#waits.add(client, 1);
     });
   }
 
@@ -112,20 +135,24 @@ export class UnreadAnswers {
   count(request: IncomingMessage, response: ServerResponse, bytes: number): void {
     const before = this.#open.get(response);
     if (before !== undefined) {
-      this.#open.set(response, bytes);
-      this.#bytes += bytes - before;
-      if (bytes < before) this.#wake();
+      const change = bytes - before.bytes;
+      before.bytes = bytes;
+      this.#bytes.add(before.client, change);
+      if (change < 0) this.#wake();
     } else if (this.#pipelines.isBehind(response)) this.#pipelines.of(request.socket).madeAhead(bytes);
-    else if (bytes > SMALL_ANSWER_BYTES && !response.destroyed) this.#begin(response, bytes);
+    else if (bytes > SMALL_ANSWER_BYTES && !response.destroyed) {
+      this.#begin(this.#clientOf(request), response, bytes);
+    }
   }
 
-  get #isFull(): boolean {
-    return this.#bytes >= this.#limitBytes();
+  #isFull(client: string): boolean {
+    return this.#bytes.of(client) >= this.#bytes.most(client);
   }
 
-  #begin(response: ServerResponse, bytes: number): void {
-    this.#open.set(response, bytes);
-    this.#bytes += bytes;
+  #begin(client: string, response: ServerResponse, bytes: number): void {
+    const open = { client, bytes };
+    this.#open.set(response, open);
+    this.#bytes.add(client, bytes);
     const cut = (): void => {
       response.destroy();
     };
@@ -133,17 +160,14 @@ export class UnreadAnswers {
     response.setTimeout(ANSWER_STALL_MS, cut);
     response.once('close', () => {
       clearTimeout(timer);
-      this.#bytes -= this.#open.get(response) ?? 0;
+      this.#bytes.add(client, -open.bytes);
       this.#open.delete(response);
       this.#wake();
     });
   }
 
   #wake(): void {
-    for (const waiting of this.#waiting) {
-      if (this.#isFull) return;
-      waiting.admitted();
-    }
+    for (const waiting of this.#waiting) if (!this.#isFull(waiting.client)) waiting.admitted();
   }
 
   #tooMany(): Problem {
