@@ -613,6 +613,9 @@ export interface ProblemAnswer {
   };
   /** POSITION_LOST of a time: the earliest time since which the node has all changes. */
   readonly earliest?: string;
-  /** PRECONDITION_FAILED: the version of the entry; null: there is no entry. */
+  /**
+   * PRECONDITION_FAILED: the version of the entry; null: there is no entry. Not there for
+   * tokens that may not read the entry.
+   */
   readonly currentVersion?: number | null;
 }

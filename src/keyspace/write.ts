@@ -219,7 +219,7 @@ function operate(operation: Operation, draft: Draft): OperationResult {
       const entry = draft.get(key);
       const { value } = operation;
       const length = (entry?.value.length ?? 0) + value.length;
-      if (length > MAX_VALUE_BYTES) throw tooLarge(key, length);
+      if (length > MAX_VALUE_BYTES) throw tooLarge(key);
       return changed(draft, key, entry, entry === null ? value : Buffer.concat([entry.value, value]));
     }
     case 'merge-patch': {
@@ -259,7 +259,8 @@ function incremented(key: string, entry: Entry | null, by: bigint): bigint {
   if (before > MAX_INT64 || before < MIN_INT64) throw notInteger(key);
   const after = before + by;
   if (after > MAX_INT64 || after < MIN_INT64) {
-    throw new Refusal('INTEGER_OVERFLOW', `the sum of ${before} and ${by} has more than 64 bits`);
+    // As below, the number is not told.
+    throw new Refusal('INTEGER_OVERFLOW', `${JSON.stringify(key)} and ${by} have a sum of more than 64 bits`);
   }
   return after;
 }
@@ -283,7 +284,7 @@ export function* patchedSteps(key: string, value: Buffer, patch: Patch): Steps<B
   try {
     const pieces = yield* mergeSteps(value, patch);
     const length = byteLengthOf(pieces);
-    if (length > MAX_VALUE_BYTES) throw tooLarge(key, length);
+    if (length > MAX_VALUE_BYTES) throw tooLarge(key);
     return joined(pieces);
   } catch (error) {
     if (!(error instanceof JsonError)) throw error;
@@ -300,9 +301,10 @@ function notInteger(key: string): Refusal {
   return new Refusal('NOT_INTEGER', `the value of ${JSON.stringify(key)} is not a 64-bit integer`);
 }
 
-function tooLarge(key: string, length: number): Refusal {
+/** How long the value is now is not told: whoever writes may have no right to read it. */
+function tooLarge(key: string): Refusal {
   return new Refusal(
     'VALUE_TOO_LARGE',
-    `the value of ${JSON.stringify(key)} would have ${length} bytes; ${MAX_VALUE_BYTES} are allowed`,
+    `the value of ${JSON.stringify(key)} would have more than the ${MAX_VALUE_BYTES} bytes that are allowed`,
   );
 }

@@ -319,6 +319,53 @@ test('a batch with one operation that is refused does nothing and names all of t
   assert.equal((await call(node, admin, 'GET', '/v1/keys/mine/a')).status, 404);
 });
 
+test('a refused write tells nothing of what is there to a token that may only write', async (t) => {
+  const { node, admin, make } = await guarded(t);
+  const tokens = [await make(['write']), await make(['write', 'read'])];
+  await known(node, tokens[1] as string);
+  // The last one has a long version, which is in no other text by chance.
+  const stored = { long: 'x'.repeat(16 * 1024 * 1024 - 4_321), json: '{"a":4711}', n: '9223372036854770001' };
+  for (const [key, value] of Object.entries(stored)) await call(node, admin, 'PUT', `/v1/keys/${key}`, value);
+  const version =
+    (await call(node, admin, 'HEAD', '/v1/keys/n')).headers.get('etag')?.replaceAll('"', '') ?? '';
+  assert.match(version, /^\d+$/);
+  const batch = (op: object): [string, string, string] => [
+    'POST',
+    '/v1/batch',
+    JSON.stringify({ ops: [op] }),
+  ];
+  const requests: readonly (readonly [string, string, string, string?])[] = [
+    ['POST', '/v1/keys/n/increment', '{"by":"9000"}'],
+    batch({ op: 'increment', key: 'n', by: 9_000 }),
+    ['POST', '/v1/keys/json/increment', '{}'],
+    ['POST', '/v1/keys/long/append', 'y'.repeat(10_000)],
+    batch({ op: 'append', key: 'long', value: 'y'.repeat(10_000) }),
+    ['POST', '/v1/keys/n/increment', '{}', '"1"'],
+    ['PUT', '/v1/keys/n', 'v', '"1"'],
+    ['DELETE', '/v1/keys/n', '', '"1"'],
+    ['DELETE', '/v1/keys/n/expiry', '', '"1"'],
+    batch({ op: 'set', key: 'n', value: 'v', ifVersion: 1 }),
+    batch({ op: 'set', key: 'n', value: 'v', ifAbsent: true }),
+    batch({ op: 'delete', key: 'n', ifVersion: 1 }),
+  ];
+  for (const [method, path, body, match] of requests) {
+    for (const [index, token] of tokens.entries()) {
+      const headers = { ...JSON_TYPE, ...(match === undefined ? {} : { 'if-match': match }) };
+      const answer = await call(node, token, method, path, body === '' ? undefined : body, headers);
+      const what = `${method} ${path} ${body.slice(0, 100)} ${answer.status}`;
+      assert.ok([409, 412, 413].includes(answer.status), what);
+      const all = `${await answer.text()}${answer.headers.get('etag') ?? ''}`;
+      const mayRead = index === 1;
+      assert.ok(
+        !all.includes(stored.n.slice(0, 12)) && !all.includes(String(stored.long.length + 10_000)),
+        what,
+      );
+      assert.equal(all.includes(version), mayRead && answer.status === 412, `${what}: ${all}`);
+      assert.equal(all.includes('currentVersion'), mayRead && answer.status === 412, what);
+    }
+  }
+});
+
 test('an import ends at the first line that is refused, and says what is in', async (t) => {
   const { node, admin, make } = await guarded(t);
   const token = await make(['write'], ['mine/']);

@@ -33,6 +33,16 @@ test('each condition, with the entry and without it', () => {
   }
 });
 
+test('a condition that hides the version is refused without it, with the entry and without', () => {
+  for (const entry of [ENTRY, null]) {
+    assert.throws(
+      () => requireCondition({ match: [1], hidesVersion: true }, 'k', entry),
+      (error) =>
+        error instanceof Refusal && !error.message.includes('27') && !('currentVersion' in error.extra),
+    );
+  }
+});
+
 test('a refusal tells the current version, or null', () => {
   for (const [entry, currentVersion] of [
     [ENTRY, 27],

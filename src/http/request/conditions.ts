@@ -5,12 +5,14 @@ import { Problem } from '../../node/problem.ts';
 
 /**
  * Condition of a write. With both headers, both must hold (RFC 9110, 13.2.2).
+ * @param mayRead whether the sender may read the entry: only then a refusal tells its version
  * @throws Problem BAD_REQUEST for malformed headers
  */
-export function writeCondition(headers: IncomingHttpHeaders): Condition {
+export function writeCondition(headers: IncomingHttpHeaders, mayRead: boolean): Condition {
   const match = headers['if-match'];
   const noneMatch = headers['if-none-match'];
   return {
+    ...(mayRead ? {} : { hidesVersion: true }),
     // A weak ETag never matches here (RFC 9110, 13.1.1).
     ...(match === undefined ? {} : { match: versions('If-Match', match, false) }),
     ...(noneMatch === undefined ? {} : { noneMatch: versions('If-None-Match', noneMatch, true) }),

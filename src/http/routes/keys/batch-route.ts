@@ -106,7 +106,7 @@ function route(app: FastifyInstance, node: Node, now: () => number, traffic: Tra
       const { ops } = request.body;
       const onlyReads = ops.every(({ op }) => op === 'get');
       if (!onlyReads) refuseOnReplica(node);
-      const operations = await operationsOf(ops, now());
+      const operations = await operationsOf(ops, now(), request.principal);
       mustCoverAll(request.principal, operations);
       // As for other writes, the header has no effect on a batch that writes.
       if (onlyReads || request.query.position !== undefined) await reachWanted(node, request);
@@ -174,13 +174,17 @@ async function answer(
 }
 
 /** @throws Problem that names the malformed operation */
-async function operationsOf(ops: readonly BatchOperation[], now: number): Promise<Operation[]> {
+async function operationsOf(
+  ops: readonly BatchOperation[],
+  now: number,
+  sender: Principal,
+): Promise<Operation[]> {
   const turns = slices();
   const operations: Operation[] = [];
   for (const [index, op] of ops.entries()) {
     // Small batches fit into the first slice.
     if (index % OPERATIONS_AT_ONCE === OPERATIONS_AT_ONCE - 1 || isLarge(op)) await turns.next();
-    operations.push(named(index, () => operationOf(op, now)));
+    operations.push(named(index, () => operationOf(op, now, sender)));
   }
   return operations;
 }
@@ -207,7 +211,7 @@ const ALLOWED: ReadonlyMap<string, ReadonlySet<string>> = new Map(
   batchOperation.oneOf.map(({ properties }) => [properties.op.const, new Set(Object.keys(properties))]),
 );
 
-function operationOf(op: BatchOperation, now: number): Operation {
+function operationOf(op: BatchOperation, now: number, sender: Principal): Operation {
   const { key } = op;
   const problem = keyProblem(key);
   if (problem !== null) throw badKey(problem);
@@ -216,7 +220,7 @@ function operationOf(op: BatchOperation, now: number): Operation {
       throw new Problem('BAD_REQUEST', `${JSON.stringify(member)} has no meaning for ${op.op}`);
     }
   }
-  const condition = conditionOf(op);
+  const condition = conditionOf(op, sender);
   switch (op.op) {
     case 'set':
       return { kind: 'set', key, value: bytesOf(op), expiresAt: expiryOf(op, now), condition };
@@ -237,12 +241,13 @@ function operationOf(op: BatchOperation, now: number): Operation {
   }
 }
 
-function conditionOf({ ifAbsent = false, ifVersion }: BatchOperation): Condition {
+function conditionOf({ key, ifAbsent = false, ifVersion }: BatchOperation, sender: Principal): Condition {
   if (ifAbsent && ifVersion !== undefined) {
     throw new Problem('BAD_REQUEST', 'ifAbsent and ifVersion contradict each other');
   }
-  if (ifAbsent) return { noneMatch: '*' };
-  return ifVersion === undefined ? ALWAYS : { match: [ifVersion] };
+  if (!ifAbsent && ifVersion === undefined) return ALWAYS;
+  const hidesVersion = !sender.covers('read', key);
+  return ifVersion === undefined ? { noneMatch: '*', hidesVersion } : { match: [ifVersion], hidesVersion };
 }
 
 function bytesOf({ value, encoding }: BatchOperation): Buffer {

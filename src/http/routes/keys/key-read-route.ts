@@ -131,7 +131,7 @@ function isAnswered(outline: Outline, request: FastifyRequest, reply: FastifyRep
   entryHeaders(reply, outline);
   // A 304 or 406 also depends on Accept (RFC 9110, 12.5.5 and 15.4.5).
   varyBy(reply, 'Accept');
-  const { match } = writeCondition({ 'if-match': request.headers['if-match'] });
+  const { match } = writeCondition({ 'if-match': request.headers['if-match'] }, true);
   if (match !== undefined && match !== '*' && !match.includes(outline.version)) {
     throw new Problem('PRECONDITION_FAILED', `the entry has version ${outline.version}`, {
       currentVersion: outline.version,

@@ -58,7 +58,8 @@ export function writeHandler<Route extends WriteRoute>(
     const { params, query } = request as FastifyRequest<WriteRoute>;
     const key = checkKey(params.key);
     check(request, reply);
-    const target = { key, condition: writeCondition(request.headers) };
+    const mayRead = request.principal.covers('read', key);
+    const target = { key, condition: writeCondition(request.headers, mayRead) };
     const { run, answer, mustExist = false } = plan(target, request, reply);
     refuseOnReplica(node);
     const answered = await run(async (operation) => {

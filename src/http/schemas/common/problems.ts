@@ -47,7 +47,8 @@ export const problem = {
     },
     currentVersion: {
       type: ['integer', 'null'],
-      description: 'PRECONDITION_FAILED: the version of the entry; null: there is no entry.',
+      description:
+        'PRECONDITION_FAILED: the version of the entry; null: there is no entry. Not there for tokens that may not read the entry.',
     },
   },
 } as const;
