@@ -20,7 +20,8 @@ export function readKeyPair(certFile: NamedFile, keyFile: NamedFile, now: number
   const [certificate] = certificatesOf(certFile, cert) as readonly [X509Certificate];
   const { validFromDate, validToDate } = certificate;
   if (!certificate.checkPrivateKey(privateKeyOf(keyFile, key))) {
-    throw new TlsFileError(keyFile, `it is not the key of the certificate in ${certFile.path}`);
+    const reason = 'it is not the key of the certificate in';
+    throw new TlsFileError(keyFile, `${reason} ${certFile.path}`, `${reason} ${certFile.flag}`);
   }
   if (validFromDate.getTime() > now) {
     throw new TlsFileError(certFile, `the certificate is not valid before ${validFromDate.toISOString()}`);

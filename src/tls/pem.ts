@@ -1,6 +1,6 @@
 /** Certificates and keys in PEM files. Whatever a file holds, the error names the setting, the file and what is wrong with it. */
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
-import { messageOf } from '../node/ports/failures.ts';
+import { messageOf, toldOf } from '../node/ports/failures.ts';
 import { readSmallFile } from '../runtime/small-file.ts';
 
 /** Largest PEM file, in bytes: a bundle of all public CAs has a quarter of that. */
@@ -17,10 +17,15 @@ export interface NamedFile {
   readonly path: string;
 }
 
-/** A file cannot be used for TLS. The message is one line that names the setting and the file. */
+/** A file cannot be used for TLS. The message is one line that names the setting and the file: it is for the operator. */
 export class TlsFileError extends Error {
-  constructor({ flag, path }: NamedFile, reason: string) {
+  /** The same for clients: it names the setting and no path. */
+  readonly told: string;
+
+  /** @param told the reason without paths */
+  constructor({ flag, path }: NamedFile, reason: string, told = reason) {
     super(`${flag} ${path}: ${reason}`);
+    this.told = `${flag}: ${told}`;
   }
 }
 
@@ -84,6 +89,6 @@ function contentOf(file: NamedFile): Buffer {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT')
       throw new TlsFileError(file, 'there is no such file');
-    throw new TlsFileError(file, messageOf(error));
+    throw new TlsFileError(file, messageOf(error), toldOf(error));
   }
 }

@@ -70,7 +70,7 @@ export class UpstreamTls {
 
   /**
    * @param error of a connection that was not established
-   * @returns what is wrong with the TLS of the two nodes; null: something else
+   * @returns what is wrong with the TLS of the two nodes, without paths, because clients are told it; null: something else
    */
   problem(error: Error & { readonly code?: unknown; readonly reason?: unknown }): string | null {
     const code = String(error.code ?? '');
@@ -91,7 +91,7 @@ export class UpstreamTls {
 
   /** What may be wrong when the other side has closed the connection in the handshake without a reason; empty: nothing of TLS. */
   get suspicion(): string {
-    return this.#pair === null ? '' : `; the upstream may not trust the certificate in ${this.#pair[0].path}`;
+    return this.#pair === null ? '' : `; the upstream may not trust the certificate of ${this.#pair[0].flag}`;
   }
 
   #made(ca: Buffer | null, pair: KeyPair | null): SecureContext {
@@ -107,12 +107,12 @@ export class UpstreamTls {
 
   get #trustHint(): string {
     if (this.#ca === null) return '--upstream-ca FILE names its CA';
-    return `${this.#ca.flag} ${this.#ca.path} does not have its CA`;
+    return `the file of ${this.#ca.flag} does not have its CA`;
   }
 
   get #certificateHint(): string {
     if (this.#pair === null) return '--upstream-cert FILE shows one';
-    return `${this.#pair[0].flag} ${this.#pair[0].path} is what this node shows`;
+    return `this node shows the certificate of ${this.#pair[0].flag}`;
   }
 }
 

@@ -95,7 +95,7 @@ function tlsOptions(tls: UpstreamTls): ReturnType<UpstreamTls['options']> {
   try {
     return tls.options();
   } catch (error) {
-    if (error instanceof TlsFileError) throw new UnusableTls(error.message);
+    if (error instanceof TlsFileError) throw new UnusableTls(error.told, error.message);
     throw error;
   }
 }

@@ -89,9 +89,12 @@ export interface AttemptEnd {
     | 'guarded'
     /** The snapshot is damaged. */
     | 'damaged';
+  /** What clients are told too. */
   readonly detail: string;
   /** Present if this node has refused the master, which may have accepted this node. */
   readonly byThisNode?: true;
+  /** The same for the log, if that may name files. */
+  readonly inLog?: string;
 }
 
 /** The events that one connection reports to its link, and the question that it asks. */

@@ -189,7 +189,7 @@ export class Link {
     } catch (error) {
       // There is no connection, for example because the stored URL is none.
       const detail = messageOf(error);
-      if (error instanceof UnusableTls) this.#ended({ kind: 'tls', detail });
+      if (error instanceof UnusableTls) this.#ended({ kind: 'tls', detail, inLog: error.inLog });
       else this.#ended({ kind: 'lost', detail: `cannot dial: ${detail}` });
     }
   }
@@ -265,7 +265,7 @@ export class Link {
     this.#cancelRetry = this.#world.after(retryMs, () => this.#dial());
   }
 
-  #failed({ kind, detail, byThisNode }: AttemptEnd): void {
+  #failed({ kind, detail, byThisNode, inLog = detail }: AttemptEnd): void {
     const isSchema = kind === 'other-schema';
     const isNamed = kind === 'unauthorized' || kind === 'tls';
     const state = isNamed ? kind : kind === 'refused' || isSchema ? 'refused' : 'waiting';
@@ -281,7 +281,7 @@ export class Link {
     this.#failures += 1;
     const now = world.monotonic();
     if (detail !== before || now - this.#toldAt >= TELL_EVERY_MS) {
-      log.warn('link-down', { url: this.url, detail, failures: this.#failures, retryMs: delayMs });
+      log.warn('link-down', { url: this.url, detail: inLog, failures: this.#failures, retryMs: delayMs });
       this.#toldAt = now;
     }
     this.#cancelRetry = world.after(delayMs, () => this.#dial());

@@ -66,8 +66,17 @@ export const OPEN_GATE: Gate = {
   take: () => null,
 };
 
-/** The files for TLS cannot be used, so that there is no connection at all. The message is one line. */
-export class UnusableTls extends Error {}
+/** The files for TLS cannot be used, so that there is no connection at all. */
+export class UnusableTls extends Error {
+  /** One line for the operator, in the log: it may name files. */
+  readonly inLog: string;
+
+  /** @param message one line for clients: it names no path */
+  constructor(message: string, inLog: string) {
+    super(message);
+    this.inLog = inLog;
+  }
+}
 
 /**
  * Opens a socket to a master. `opened` comes first; if it cannot be opened, only `closed`, with 1015 if TLS is the reason.
