@@ -5,7 +5,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer as createHttpServer } from 'node:http';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import test, { type TestContext } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -17,6 +16,7 @@ import { type Answer, Connection, isProblem, json } from '../support/contract.ts
 import { MAIN } from '../support/main-file.ts';
 import { seeded } from '../support/random.ts';
 import { RawReplica } from '../support/raw-replica.ts';
+import { scriptedMaster } from '../support/scripted-master.ts';
 
 const FAILOVER = '/v1/replication/failover';
 /** Longer than any test: what waits so long waits for ever. */
@@ -729,17 +729,20 @@ test('a target that lags, in whose name a peer has acknowledged everything, refu
   await converged(master, target);
 });
 
-/** A replica under the test's control, of which the master can ask the node ID. @returns it, its URL, and the position of the master */
+/**
+ * A replica under the test's control, which has acknowledged, and of which the master can ask the node ID.
+ * @param line with which it answers when it is asked to become the master
+ */
 async function obedient(
   t: TestContext,
   master: ChildNode,
+  line: () => string = () => '-LOADING',
 ): Promise<{ raw: RawReplica; url: string; end: string }> {
-  const answering = createHttpServer((_request, response) =>
-    response.end(JSON.stringify({ nodeId: 'obedient', upstream: master.wsUrl })),
-  ).listen(0, '127.0.0.1');
-  await once(answering, 'listening');
-  t.after(() => answering.close());
-  const url = `ws://127.0.0.1:${(answering.address() as AddressInfo).port}`;
+  const { wsUrl: url } = await scriptedMaster(
+    t,
+    (socket) => socket.send(Buffer.from(`${line()}\r\n`)),
+    (_request, response) => response.end(JSON.stringify({ nodeId: 'obedient', upstream: master.wsUrl })),
+  );
   const raw = await RawReplica.connect(t, master);
   raw.say('REPLCONF', 'listening-url', url, 'node-id', 'obedient');
   const { runId, offset } = await master.client.replication();
@@ -750,6 +753,24 @@ async function obedient(
   await until('it has acknowledged', async () => (await replica())?.ackAgeMs !== undefined);
   return { raw, url, end: String(offset) };
 }
+
+test('only a refusal of the hand-over itself makes the old master the master again, not any other error', async (t) => {
+  const cluster = await Cluster.create(t);
+  const master = await cluster.start('master');
+  await writeMany(master, 'a/', 5);
+  let line = "-ERR wrong number of arguments for 'psync' command";
+  const { raw, url, end } = await obedient(t, master, () => line);
+  const answer = new Connection(t, master).sendJson('POST', FAILOVER, { to: url, timeoutMs: FOR_EVER });
+  await failoverState(master, 'waiting-for-sync');
+  raw.say('REPLCONF', 'ACK', end, 'FACK', end);
+  await until('it has been asked', async () => {
+    const { role, upstream } = await master.client.replication();
+    return role === 'replica' && /wrong number/.test(upstream?.detail ?? '');
+  });
+  line = '-ERR FAILOVER: no';
+  isProblem(await answer, 409, 'FAILOVER_REFUSED', /the target refuses: ERR FAILOVER: no;/);
+  assert.equal((await master.client.replication()).role, 'master');
+});
 
 test('a master hands over when the target has everything on its disk', async (t) => {
   const cluster = await Cluster.create(t);

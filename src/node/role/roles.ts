@@ -29,7 +29,7 @@ import { mustDecide, type Sender } from '../write/sender.ts';
 import { HandOverTarget } from './hand-over-target.ts';
 import { linkRequest } from './link-request.ts';
 import type { RunIds } from './run-ids.ts';
-import { TakeOvers, takeOverAnswer } from './take-over.ts';
+import { HAND_OVER_REFUSED, TakeOvers, takeOverAnswer } from './take-over.ts';
 
 export type Role = 'master' | 'replica';
 
@@ -243,7 +243,7 @@ export class Roles {
       this.#parts.log.error('take-over-failed', { error: String(error) });
       // The old master must not become one again when this node has, or when what it has written may be on the disk all the same.
       if (this.role === 'master') return null;
-      return `${isHarmless(error) ? '-ERR' : '-LOADING'} FAILOVER: ${toldOf(error)}`;
+      return `-${isHarmless(error) ? HAND_OVER_REFUSED : 'LOADING FAILOVER'}: ${toldOf(error)}`;
     }
   }
 
@@ -281,10 +281,10 @@ export class Roles {
     }
   }
 
-  /** Takes a refusal by the master as the answer to a hand-over, if one is unanswered. */
+  /** Takes a refusal by the target as the answer to a hand-over, if one is unanswered. Whatever else is at its URL does not answer for it. */
   #linkRefused(detail: string): void {
     const { events, log, state } = this.#parts;
-    if (!state.handingOver) return;
+    if (!state.handingOver || !detail.startsWith(HAND_OVER_REFUSED)) return;
     const takenBack = this.#takeBack().then(() => events.takenBack(detail));
     unattended(takenBack, (error) => log.error('failover-not-taken-back', { error: String(error) }));
   }

@@ -20,6 +20,9 @@ import type { Session } from '../session/session.ts';
 const ACCESS_ATTEMPTS = 4;
 const ACCESS_RETRY_MS = 500;
 
+/** Words with which every refusal of a hand-over begins. Other errors do not answer it: they come from something else at the URL. */
+export const HAND_OVER_REFUSED = 'ERR FAILOVER';
+
 /** Number of requests that may wait for the master's answer at the same time, one for each client. */
 const MOST_WAITING = 8;
 
