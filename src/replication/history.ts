@@ -115,6 +115,31 @@ export function renamed(
   return { runId: change.runId, lineage: [ancestor, ...older].slice(0, MAX_ANCESTORS) };
 }
 
+/**
+ * Returns the history of a node into whose folder a backup was restored: under a new run ID, because the old one may have gone on
+ * with other bytes elsewhere. It shares the backup's history up to the backup's position, but nothing if the history hash there is
+ * unknown: a replica could stand there with other bytes, and nobody would notice.
+ * @param hash history hash at `validTo`; null: unknown
+ * @param at the current time in milliseconds since 1970
+ */
+export function restoredHistory(
+  backup: History,
+  {
+    runId,
+    validTo,
+    hash,
+    at,
+  }: {
+    readonly runId: RunId;
+    readonly validTo: Offset;
+    readonly hash: bigint | null;
+    readonly at: number;
+  },
+): History {
+  if (hash === null) return newHistory(runId);
+  return renamed(backup, { runId, validTo, reason: 'restored', at });
+}
+
 /** Writes a lineage as one word: `<run ID>:<valid to>:<reason>:<at>`, joined with commas; `-` if it is empty. */
 export function formatLineage(lineage: readonly Ancestor[]): string {
   if (lineage.length === 0) return '-';

@@ -11,6 +11,7 @@ import {
   newHistory,
   parseLineage,
   renamed,
+  restoredHistory,
   standing,
 } from '../../src/replication/history.ts';
 import { offset } from '../../src/replication/position.ts';
@@ -173,3 +174,23 @@ for (const word of [
     assert.equal(parseLineage(word), null);
   });
 }
+
+test('a restored node shares its old history up to the backup, under a run ID of its own', () => {
+  const backup: History = {
+    runId: A,
+    lineage: [{ runId: B, validTo: offset(50), reason: 'promoted', at: 1 }],
+  };
+  const restored = restoredHistory(backup, { runId: C, validTo: offset(80), hash: 7n, at: 2 });
+  assert.deepEqual(restored, {
+    runId: C,
+    lineage: [{ runId: A, validTo: 80, reason: 'restored', at: 2 }, ...backup.lineage],
+  });
+});
+
+test('a node that was restored from a backup without a history hash shares nothing', () => {
+  const backup: History = { runId: A, lineage: [] };
+  assert.deepEqual(
+    restoredHistory(backup, { runId: C, validTo: offset(80), hash: null, at: 2 }),
+    newHistory(C),
+  );
+});

@@ -1,5 +1,7 @@
 /** The machines of a run, what connects them, and who watches them. */
+import type { RunId } from '../../src/replication/position.ts';
 import type { FsyncPolicy } from '../../src/store/state/state-settings.ts';
+import type { Backup } from './backups.ts';
 import { Chance } from './chance.ts';
 import type { FolderCopy } from './disk.ts';
 import { EventLoop, settled } from './event-loop.ts';
@@ -26,6 +28,8 @@ export class Cluster {
   /** Copies of folders, the last ones. */
   #copies: { readonly of: Machine; readonly folder: FolderCopy }[] = [];
   readonly #putBack = new Set<Machine>();
+  /** Backups that are restored while their machines are down. */
+  readonly #restores = new Map<Machine, { readonly backup: Backup; readonly runId: RunId }>();
 
   constructor(seed: number, keepLines: number) {
     this.chance = new Chance(seed);
@@ -111,6 +115,12 @@ export class Cluster {
     machine.crash('process');
   }
 
+  /** The machine goes down, and comes up with the backup in its folder, under the new run ID. */
+  restore(machine: Machine, backup: Backup, runId: RunId): void {
+    this.#restores.set(machine, { backup, runId });
+    machine.crash('process');
+  }
+
   #older(machine: Machine): void {
     if (!this.#putBack.delete(machine)) return;
     const isCloned = this.chance.odds(0.3);
@@ -121,6 +131,9 @@ export class Cluster {
   #restart(machine: Machine): void {
     this.loop.at(this.chance.delay(DOWN_MS), () => {
       this.#older(machine);
+      const restored = this.#restores.get(machine);
+      if (restored !== undefined) machine.restore(restored.backup, restored.runId);
+      this.#restores.delete(machine);
       // An operator has changed the policy meanwhile.
       if (this.chance.odds(0.03)) machine.fsync = this.chance.of<FsyncPolicy>(['always', 'everysec', 'no']);
       const replicaOf = this.chance.odds(0.02) ? this.chance.of(this.machines).url : null;

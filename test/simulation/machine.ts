@@ -21,6 +21,7 @@ import {
   ZERO,
 } from '../../src/replication/position.ts';
 import type { FsyncPolicy } from '../../src/store/state/state-settings.ts';
+import { type Backup, restoreInto } from './backups.ts';
 import type { Chance } from './chance.ts';
 import { Disk, type FolderCopy } from './disk.ts';
 import type { EventLoop } from './event-loop.ts';
@@ -238,6 +239,16 @@ export class Machine {
     this.mayHaveLost = false;
     this.#note(`gets an older folder${noticed ? '' : ', in place'}: ${formatPosition(this.disk.position)}`);
     this.#parts.trace.count(`folder ${noticed ? 'restored' : 'rolled back in place'}`);
+  }
+
+  /** `psyncd restore` has made the folder of a backup. @param runId new one of the node */
+  restore(backup: Backup, runId: RunId): void {
+    if (this.#life !== null) return;
+    restoreInto(this.disk, backup, runId);
+    this.#parts.referee.restoredBackup(this);
+    this.mayHaveLost = false;
+    this.#note(`has a backup restored, of ${formatPosition(backup.position)}, hash ${backup.hash !== null}`);
+    this.#parts.trace.count('backup restored');
   }
 
   /** Stops as it should. */

@@ -232,4 +232,10 @@ export const MUTATIONS: readonly Mutation[] = [
     find: '{ except: session, validTo: this.#began.offset }',
     replace: '{ except: session }',
   },
+  {
+    name: 'a restored node keeps its run ID',
+    in: 'restoredHistory',
+    find: "renamed(backup, { runId, validTo, reason: 'restored', at })",
+    replace: 'backup',
+  },
 ];

@@ -71,6 +71,18 @@ export class Referee {
     disk.truth = this.ledger.fork(runId, disk.truth, offset);
   }
 
+  /** The folder of a node that is down holds a backup, as a history that nobody has had. */
+  restoredBackup(machine: Machine): void {
+    const { disk } = machine;
+    this.#seen.delete(machine);
+    this.resyncs.forget(machine);
+    const { runId, offset } = disk.position;
+    // Under a run ID that it had, its bytes have to be those of that history.
+    if (this.ledger.knows(runId)) return;
+    this.ledger.branch(runId, { runId: disk.truth, offset }, runId);
+    disk.truth = runId;
+  }
+
   async #look(machine: Machine): Promise<void> {
     const { node } = machine;
     if (node === null) return;

@@ -6,6 +6,7 @@
  * the seed too, so that some runs are full of crashes and others of hand-overs. The referee looks after every step.
  * In the second part everything is healed and one node is made the master: then all have to come to the same.
  */
+import { BackupKeeper } from './backups.ts';
 import type { Chance } from './chance.ts';
 import { Clients } from './clients.ts';
 import { Cluster } from './cluster.ts';
@@ -46,7 +47,7 @@ export async function simulate(seed: number, keepLines: number): Promise<Outcome
   const failed = (error: unknown): void => cluster.failed(error);
   process.on('unhandledRejection', failed);
   try {
-    await live(cluster);
+    await live(cluster, seed);
     if (cluster.referee.verdict === null) await converge(cluster);
   } finally {
     process.off('unhandledRejection', failed);
@@ -55,13 +56,15 @@ export async function simulate(seed: number, keepLines: number): Promise<Outcome
   return { seed, broken: cluster.referee.verdict, hash, lines, counts, steps: cluster.steps };
 }
 
-async function live(cluster: Cluster): Promise<void> {
-  const { chance } = cluster;
+async function live(cluster: Cluster, seed: number): Promise<void> {
+  const { chance, machines, referee } = cluster;
+  const backups = new BackupKeeper(seed, machines, referee.ledger, (...args) => cluster.restore(...args));
   const operator = new Operator(cluster);
   const actions = actionsOf(cluster, operator);
   const total = actions.reduce((sum, { weight }) => sum + weight, 0);
   await operator.start();
   for (let count = 0; count < ACTIONS; count += 1) {
+    backups.act();
     let pick = chance.next() * total;
     for (const { weight, run } of actions) {
       pick -= weight;

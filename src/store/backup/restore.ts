@@ -14,7 +14,7 @@ import { basename, dirname, join } from 'node:path';
 import Database, { type Database as Connection } from 'better-sqlite3';
 import { xxh64 } from '../../node/head/history/xxh64.ts';
 import type { Log } from '../../node/ports/world.ts';
-import { type History, newHistory, renamed } from '../../replication/history.ts';
+import { type History, restoredHistory } from '../../replication/history.ts';
 import { chained } from '../../replication/history-hash.ts';
 import { offset, type Position, type RunId } from '../../replication/position.ts';
 import { Encoder } from '../../stream/encoder.ts';
@@ -223,8 +223,7 @@ async function stage(
   try {
     await copyEntries(source, staging.keyspace, position, hash === null ? runId : position.runId);
     const before: History = { runId: position.runId, lineage: manifest.lineage };
-    const change = { runId, validTo: position.offset, reason: 'restored', at: now } as const;
-    const history = hash === null ? newHistory(runId) : renamed(before, change);
+    const history = restoredHistory(before, { runId, validTo: position.offset, hash, at: now });
     state.switchKeyspace(staging.number, history, null, { offset: position.offset, hash });
     // The node then takes these files for its own, not for a copy.
     state.save({ copySettled: true });
