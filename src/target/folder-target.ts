@@ -22,6 +22,8 @@ import { checkFolder, checkName, isTargetName } from './names.ts';
 const PARTIAL = '.psyncd-partial-';
 /** Number of bytes that are copied at a time. */
 const PART_BYTES = 1024 * 1024;
+/** Number of bytes after which the disk takes what was written: otherwise the next fsync of others would wait for all of it. */
+const SYNC_BYTES = 32 * PART_BYTES;
 /** Folders below the target that are looked into; names of psyncd have three segments. */
 const MAX_DEPTH = 8;
 const OWNER_ONLY_FILE = 0o600;
@@ -234,10 +236,16 @@ async function copyInto(
   parts: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   signal?: AbortSignal,
 ): Promise<void> {
+  let unsynced = 0;
   for await (const part of parts) {
     for (let at = 0; at < part.length; ) {
       signal?.throwIfAborted();
-      at += (await into.write(part, at, Math.min(PART_BYTES, part.length - at))).bytesWritten;
+      const { bytesWritten } = await into.write(part, at, Math.min(PART_BYTES, part.length - at));
+      at += bytesWritten;
+      unsynced += bytesWritten;
+      if (unsynced < SYNC_BYTES) continue;
+      await into.datasync();
+      unsynced = 0;
     }
   }
   await into.sync();

@@ -72,6 +72,7 @@ test('whatever cannot be used is named: the setting, the file, the token and its
     [['--tokens-file', tokens(good, good)], /tokens\d\.json: token 2: .* is in the list twice/],
     [['--tokens-file', tokens({ ...good, expiresAt: 'soon' })], /token 1: "expiresAt" is no date/],
     [['--tls-cert', file('cert.pem', 'x'), '--tls-key', file('key.pem', 'x')], /--tls-\w+ .*\.pem/],
+    [['--backup-to', 'gs://bucket'], /--backup-to: gs:.*a target is a folder/],
     [['--upstream-ca', file('ca.pem', 'x')], /--upstream-ca .*ca\.pem/],
     [['--upstream-token-file', file('token', 'two words')], /token: expected one token/],
     [['--access-log', folder], /--access-log: .*directory/],

@@ -259,6 +259,21 @@ test('one backup is made at a time, however slow the target is, and it is given 
   assert.equal(stage.removed, 1);
 });
 
+test('while a call of the target still hangs, no other one is begun', async () => {
+  const stage = new Stage();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  stage.slow = promise;
+  await stage.pass(13 * HOUR);
+  await stage.pass(2 * DAY);
+  assert.equal(stage.puts, 1);
+  assert.deepEqual(stage.errors, [['backup-failed', 'TARGET_UNREACHABLE']]);
+  stage.slow = null;
+  stage.offset = 200;
+  resolve();
+  await stage.pass(HOUR);
+  assert.deepEqual([stage.puts, stage.backups.status.failing], [2, null]);
+});
+
 test('a stop ends the backup at once, and does not wait for the target', async () => {
   const stage = new Stage();
   stage.slow = new Promise(() => undefined);

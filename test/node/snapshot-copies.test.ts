@@ -301,6 +301,22 @@ test('a copy is made only if the disk has 1.1 times its room, for which unread c
   assert.equal(the.copies.numbers.failed, 1);
 });
 
+test('a backup of a copy is made only if the disk has 1.1 times its room beside it', async () => {
+  const the = new Stage();
+  await the.many(2);
+  const [unread, read] = the.copyings as [Copied, Copied];
+  const download = the.copies.open(read.position, null);
+  the.free = 1.1 * BYTES - 1;
+  await assert.rejects(the.copies.roomForBackup(BYTES), {
+    code: 'DISK_FULL',
+    message: /a backup needs 1100/,
+  });
+  assert.deepEqual([unread.removed, read.removed], [true, false]);
+  the.free = 1.1 * BYTES;
+  await the.copies.roomForBackup(BYTES);
+  download.close();
+});
+
 test('copies that nobody reads go when the disk is nearly full', async () => {
   const the = new Stage();
   await the.many(2);

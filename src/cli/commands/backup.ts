@@ -5,6 +5,7 @@ import { version } from '../../runtime/version.ts';
 import { backupKeep, UsageError } from '../../settings/parse.ts';
 import { nodeCommand, type Reach } from '../options/node.ts';
 import { momentFlag, positionFlag } from '../options/values.ts';
+import { printable } from '../output/printable.ts';
 import { print, printJson } from '../output/standard-output.ts';
 import type { Outcome, Wanted } from '../tasks/restore.ts';
 
@@ -83,8 +84,9 @@ function addPrune(backup: Command): void {
     .action(async (target: string, { keep, dryRun, json }: PruneFlags) => {
       const rules = backupKeep(keep);
       const { pruneBackups } = await import('../tasks/targets.ts');
-      const { deleted, foreign, kept } = await pruneBackups(target, rules, dryRun === true);
+      const { deleted, foreign, kept, uncleaned } = await pruneBackups(target, rules, dryRun === true);
       const names = { deleted: deleted.map(({ name }) => name), foreign: foreign.map(({ name }) => name) };
+      if (uncleaned !== null) process.stderr.write(`psyncd: parts of old uploads: ${printable(uncleaned)}\n`);
       if (json) {
         printJson({ dryRun: dryRun === true, ...names, kept });
         return;

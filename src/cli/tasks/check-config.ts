@@ -4,6 +4,7 @@ import { placesOf } from '../../access/jwt/jwts.ts';
 import { KeySource } from '../../access/jwt/key-source.ts';
 import { readToken } from '../../access/token-reader.ts';
 import { readTokens } from '../../access/tokens/token-file.ts';
+import { backupPlan } from '../../backup-plan.ts';
 import { listenerTls } from '../../entrance.ts';
 import { messageOf } from '../../node/ports/failures.ts';
 import type { Log } from '../../node/ports/world.ts';
@@ -33,6 +34,7 @@ export async function checkConfig(
     checkTokens(settings);
     await checkKeys(settings);
     (await listenerTls(settings, LOG))?.stop();
+    await backupPlan(settings);
     new UpstreamTls(settings, systemWorld, LOG).options();
     if (settings.accessLog !== null) await checkAccessLog(settings.accessLog);
     if (settings.upstreamTokenFile !== null) readToken(settings.upstreamTokenFile);

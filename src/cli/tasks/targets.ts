@@ -133,18 +133,27 @@ export async function listBackups(text: string): Promise<readonly Readonly<Recor
   }));
 }
 
-/** Deletes the backups that no rule keeps, and parts of uploads that were killed a day ago. @see prune */
+/**
+ * Deletes the backups that no rule keeps, and parts of uploads that were killed a day ago.
+ * @returns `uncleaned`: why these parts could not be looked for, which not every storage or key allows; null: they were
+ * @see prune
+ */
 export async function pruneBackups(
   text: string,
   rules: Parameters<typeof prune>[0]['rules'],
   isDry: boolean,
-): Promise<Pruned & { readonly kept: number }> {
+): Promise<Pruned & { readonly kept: number; readonly uncleaned: string | null }> {
   const target = await targetOf(text);
   const now = systemWorld.now();
   const backups = await backupsIn(target, '');
   const pruned = await prune({ target, backups, rules, now, isDry, isBackup: isBackupHeader });
+  let uncleaned: string | null = null;
   if (!isDry) {
-    await target.clean(now - ABORTED_MS, (name) => namedBackup({ name, size: 0, modified: 0 }) !== null);
+    const isOurs = (name: string): boolean => namedBackup({ name, size: 0, modified: 0 }) !== null;
+    await target.clean(now - ABORTED_MS, isOurs).catch((error: unknown) => {
+      if (!(error instanceof TargetError)) throw error;
+      uncleaned = error.message;
+    });
   }
-  return { ...pruned, kept: backups.length - pruned.deleted.length - pruned.foreign.length };
+  return { ...pruned, kept: backups.length - pruned.deleted.length - pruned.foreign.length, uncleaned };
 }

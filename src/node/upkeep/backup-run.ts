@@ -10,6 +10,7 @@ import type { BackupTarget } from '../ports/backup-target.ts';
 import type { SnapshotCopy } from '../ports/snapshot-files.ts';
 import type { World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
+import type { Calls } from './abandon.ts';
 import { scheduledName } from './backup-names.ts';
 import type { SnapshotCopies } from './snapshot-copies.ts';
 
@@ -22,6 +23,8 @@ export interface BackupParts {
   readonly copies: SnapshotCopies;
   readonly files: BackupFiles;
   readonly target: BackupTarget;
+  /** Through which the target is called. */
+  readonly calls: Calls;
   /** The name in `--cluster`; null: there is none. */
   readonly cluster: string | null;
 }
@@ -48,7 +51,7 @@ export async function makeBackup(parts: BackupParts, signal: AbortSignal): Promi
   const file = await fileOf(copy, time, parts, signal);
   try {
     const name = scheduledName(parts.cluster, copy.position, time);
-    await unlessAborted(parts.target.put(name, { path: file.path }, { signal }), signal);
+    await parts.calls.wait(parts.target.put(name, { path: file.path }, { signal }), signal);
     return { name, position: copy.position, time, length: file.length, keys: file.keys };
   } finally {
     await file.remove();
@@ -88,14 +91,4 @@ async function newestCopy(copies: SnapshotCopies, signal: AbortSignal): Promise<
       if (!isBeingMade || waits >= MAX_WAITS || before === copies.numbers.copiedBytes) throw error;
     }
   }
-}
-
-/** Does not wait for work that takes its time to end. */
-function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const aborted = (): void => reject(signal.reason);
-    signal.addEventListener('abort', aborted, { once: true });
-    if (signal.aborted) aborted();
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted));
-  });
 }

@@ -12,6 +12,7 @@ import { messageOf, StorageError } from '../ports/failures.ts';
 import type { Log } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
 import { logUnexpected, unattended } from '../unattended.ts';
+import { Calls } from './abandon.ts';
 import type { KeepRule } from './backup-keep.ts';
 import { historyFolder, type NamedBackup, namedBackup } from './backup-names.ts';
 import { backupsIn, prune } from './backup-prune.ts';
@@ -82,6 +83,7 @@ export class Backups {
   #cancel: (() => void) | null = null;
   /** On the two clocks. */
   #due = { monotonic: 0, wall: 0 };
+  readonly #calls = new Calls();
   #run: Promise<void> | null = null;
   #lastSuccessAt: number | null = null;
   #last: BackupStatus['last'] = null;
@@ -194,7 +196,11 @@ export class Backups {
   async #backUp(signal: AbortSignal): Promise<Outcome> {
     const { head, log, plan, standing, world } = this.#parts;
     if (!this.isOn || !standing().isCurrent) return 'waits';
-    const newest = await this.#newest(signal);
+    // Each call that hangs may hold a thread that the files of the node need too.
+    if (this.#calls.abandoned > 0) {
+      throw new TargetError('TARGET_UNREACHABLE', `${plan.target.shown}: an earlier call still hangs`);
+    }
+    const newest = await this.#calls.wait(this.#newest(signal), signal);
     if (newest !== null && newest.position.offset >= head.offset) {
       this.#lastSuccessAt = world.now();
       return 'done';
@@ -206,7 +212,7 @@ export class Backups {
     }
     const startedAt = world.monotonic();
     const { copies } = this.#parts;
-    const made = await makeBackup({ ...plan, world, head, copies }, signal);
+    const made = await makeBackup({ ...plan, world, head, copies, calls: this.#calls }, signal);
     const durationMs = msSince(world, startedAt);
     this.#took(made, durationMs);
     log.info('backup-made', {
@@ -240,12 +246,15 @@ export class Backups {
   async #tidy(signal: AbortSignal): Promise<void> {
     const { log, plan, world } = this.#parts;
     try {
-      if (plan.keep !== null && this.#trustsClock()) await this.#prune(plan.keep, signal);
+      if (plan.keep !== null && this.#trustsClock()) {
+        await this.#calls.wait(this.#prune(plan.keep, signal), signal);
+      }
       const now = world.monotonic();
       if (this.#cleanedAt !== null && now - this.#cleanedAt < DAY_MS) return;
       this.#cleanedAt = now;
       const isOurs = (name: string): boolean => namedBackup({ name, size: 0, modified: 0 }) !== null;
-      await plan.target.clean(world.now() - DAY_MS, isOurs, { signal });
+      const cleaned = plan.target.clean(world.now() - DAY_MS, isOurs, { signal });
+      await this.#calls.wait(cleaned, signal);
     } catch (error) {
       if (this.#gone.signal.aborted) return;
       log.warn('backup-prune-failed', { target: plan.target.shown, error: messageOf(error) });

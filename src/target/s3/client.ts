@@ -115,7 +115,9 @@ export class S3Client {
   /** Makes the request once. @see ask */
   async once<T>(asked: Asked, read: (answer: Answer) => Promise<T>): Promise<T> {
     const { shown } = this.place;
-    const late = AbortSignal.timeout(this.#patience.requestMs);
+    const ending = new AbortController();
+    const late = ending.signal;
+    const timer = setTimeout(() => ending.abort(), this.#patience.requestMs);
     const signal = asked.signal === undefined ? late : AbortSignal.any([asked.signal, late]);
     const failed = (error: unknown): unknown => {
       if (asked.signal?.aborted) return asked.signal.reason;
@@ -123,20 +125,23 @@ export class S3Client {
       const why = late.aborted ? 'the request has taken too long' : whyOf(error);
       return new TargetError('TARGET_UNREACHABLE', `${shown} cannot be reached: ${why}`, error);
     };
-    const { sentAt, options } = await this.#signed(asked);
-    const response = await this.#agent.request({ ...options, signal }).catch((error: unknown) => {
-      throw failed(error);
-    });
-    const answer = answerOf(shown, response, failed);
-    const status = response.statusCode;
+    let body: Dispatcher.ResponseData['body'] | null = null;
     try {
+      const { sentAt, options } = await this.#signed(asked);
+      const response = await this.#agent.request({ ...options, signal }).catch((error: unknown) => {
+        throw failed(error);
+      });
+      body = response.body;
+      const answer = answerOf(shown, response, failed);
+      const status = response.statusCode;
       if (status === 200 || status === 204 || status === 206) return await read(answer);
       // What the server says is a help for people; that it is cut is no other failure.
       const text = await answer.text().catch(() => '');
       asked.signal?.throwIfAborted();
       throw refused(shown, { status, date: answer.header('date') || null, text }, sentAt);
     } finally {
-      response.body.on('error', () => undefined).destroy();
+      clearTimeout(timer);
+      body?.on('error', () => undefined).destroy();
     }
   }
 
