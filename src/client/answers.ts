@@ -316,6 +316,20 @@ export interface ReplicationAnswer {
       readonly received: number;
       readonly total: number;
     };
+    /** The part of a snapshot that this node keeps from a connection that broke; absent: none. */
+    readonly keptSnapshot?: {
+      /** A position in the stream: `<run ID>:<offset>`. */
+      readonly position: string;
+      /** Bytes of the whole snapshot. */
+      readonly length: number;
+      /** Number of its first bytes that are here. */
+      readonly bytes: number;
+      /**
+       * What the next connection announces, and `snapshot` of `/v1/replication/check` takes. Null:
+       * as with `historyHash` the token may not know it.
+       */
+      readonly announced: string | null;
+    };
     /** Milliseconds since this node last heard from the master. */
     readonly lastIoAgeMs?: number;
     /** Milliseconds since the link stopped streaming, while it does not stream. */
@@ -514,9 +528,14 @@ export interface CheckAnswer {
     | null;
   /**
    * Number of bytes that the replica lacks; for a full resync: the approximate size of the
-   * snapshot.
+   * snapshot, or exactly the rest of it that would be sent, and the stream behind it.
    */
   readonly bytes: number;
+  /**
+   * Number of the first bytes of the snapshot that the replica has and would not be sent
+   * again; 0: it would be sent as a whole, or is not needed.
+   */
+  readonly resumedBytes: number;
   /**
    * What the node would answer now, because it is a replica without a connection to its
    * master; null: it would decide.

@@ -14,8 +14,8 @@ import { Problem } from '../node/problem.ts';
  * - `all`: all keys, whatever the query says; `against` needs the right `admin`
  * - `handler`: the route's handler checks each key itself, because only it parses them: from the body, or for `/v1/changes` from
  *   the query
- * - `history`: it tells where the writes of all keys end, so `read` must be for all keys; with `hash` it also tells what they wrote
- *   (`mayKnowHash`)
+ * - `history`: it tells where the writes of all keys end, so `read` must be for all keys; with `hash` or `snapshot` it also tells what they
+ *   wrote (`mayKnowHash`)
  * - `node`: it concerns the whole node
  */
 type Keys = 'path' | 'query' | 'all' | 'handler' | 'history' | 'node';
@@ -115,8 +115,9 @@ export function mustBeAllowed(principal: Principal, request: FastifyRequest): vo
   if (keys === 'handler' || keys === 'node') return;
   if (reachesFurther(request)) principal.mustHave('admin');
   if (keys === 'history' || keys === 'all') {
-    const { hash } = request.query as { readonly hash?: unknown };
-    if (keys === 'history' && hash === undefined && principal.has('metrics')) return;
+    const { hash, snapshot } = request.query as { readonly hash?: unknown; readonly snapshot?: unknown };
+    const tellsBytes = hash !== undefined || snapshot !== undefined;
+    if (keys === 'history' && !tellsBytes && principal.has('metrics')) return;
     // Who follows the node gets all keys anyway.
     if (!mayKnowHash(principal)) principal.mustCover('read', '');
     return;

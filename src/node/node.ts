@@ -22,7 +22,7 @@ import type { MasterAbove } from './ports/peers.ts';
 import type { SnapshotCopy } from './ports/snapshot-files.ts';
 import { type Gate, OPEN_GATE, type SocketEvents, type StreamSocket } from './ports/stream-socket.ts';
 import type { Problem } from './problem.ts';
-import { type Check, psyncCheck } from './psync-check.ts';
+import { type Check, type CheckRequest, psyncCheck } from './psync-check.ts';
 import { ANY, unreadiness, type Wanted } from './readiness.ts';
 import type { FailoverRequest, FailoverResult } from './role/failover.ts';
 import type { Role } from './role/roles.ts';
@@ -264,8 +264,8 @@ export class Node {
   }
 
   /** @returns the answer that PSYNC would get @see psyncCheck */
-  check(position: Position | null, hash: bigint | null): Check {
-    return psyncCheck(this.#parts.head, position, hash, this.#parts.roles.notReady);
+  check(asked: CheckRequest): Check {
+    return psyncCheck(this.#parts, asked);
   }
 
   /**

@@ -212,6 +212,8 @@ test('a hash of the history is only for those who may read all keys, and where w
     assert.equal(await asked(`?position=${position}`), ends ? 200 : 403, name);
     for (const told of [historyHash, '0'.repeat(16)])
       assert.equal(await asked(`?position=${position}&hash=${told}`), hash ? 200 : 403, name);
+    const part = `${position}:8192:4096:00000000`;
+    assert.equal(await asked(`?snapshot=${part}`), hash ? 200 : 403, name);
     for (const query of ['hash=', `hash=${historyHash}&hash=${historyHash}`, `%68ash=${historyHash}`])
       if (!hash) assert.equal(await asked(`?position=${position}&${query}`), 403, `${name} ${query}`);
     const answer = await call(node, token, 'GET', '/v1/replication');

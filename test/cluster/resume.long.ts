@@ -106,9 +106,22 @@ async function cutOff(t: TestContext): Promise<{
 test('a replica says what it keeps of a snapshot, and that the rest was enough', async (t) => {
   const { cluster, master, replica, restore } = await cutOff(t);
   assert.equal((await keyspaceFiles(cluster, 'replica')).length, 2);
+  const { keptSnapshot } = (await replica.client.replication()).upstream ?? assert.fail();
+  assert.ok(keptSnapshot !== undefined);
+  const { announced, bytes, length, position } = keptSnapshot;
+  assert.equal(bytes, 5 * MIB);
+  const check = async (snapshot: string): Promise<{ reason: string; bytes: number; resumedBytes: number }> =>
+    (await (await fetch(`${master.url}/v1/replication/check?snapshot=${snapshot}`)).json()) as never;
+  const { reason, bytes: wanted, resumedBytes } = await check(String(announced));
+  assert.deepEqual([reason, wanted, resumedBytes], ['first-sync', length - bytes, bytes]);
+  const other = await check(`${position}:${length}:${bytes}:00000000`);
+  assert.equal(other.resumedBytes, 0);
+  assert.ok(other.bytes >= length);
+  assert.deepEqual(await resumes(master), { count: 0, bytes: 0 });
   restore();
   await converged(master, replica);
   assert.deepEqual(await resumes(master), { count: 1, bytes: 5 * MIB });
+  assert.equal((await replica.client.replication()).upstream?.keptSnapshot, undefined);
   assert.equal((await replica.client.replication()).upstream?.lastSync?.resumedBytes, 5 * MIB);
   const [session] = (await master.client.replication()).replicas;
   assert.equal(session?.sync?.resumedBytes, 5 * MIB);

@@ -94,6 +94,23 @@ function cut({ file, sums, leave }: Snapshot, parts: number): PartialSnapshot {
   return { position: file.position, length: LENGTH, bytes, crc32: 1_000 + parts };
 }
 
+test('a replica that would get the rest of a snapshot is known before it comes, and the question changes nothing', async () => {
+  const { the, snapshots, pass, timers } = stage();
+  const part = cut(await snapshots.acquire(), 2);
+  const before = timers.size;
+  for (let count = 0; count < 3; count += 1) assert.ok(snapshots.wouldResume(part));
+  assert.deepEqual([the.open, timers.size], [1, before]);
+  assert.ok(!snapshots.wouldResume({ ...part, crc32: 7 }));
+  assert.ok(!snapshots.wouldResume({ ...part, length: LENGTH + 1 }));
+  assert.ok(!snapshots.wouldResume({ ...part, bytes: PART_BYTES - 1 }));
+  assert.ok(!snapshots.wouldResume({ ...part, position: { ...part.position, offset: offset(9) } }));
+  const { from, release } = await snapshots.acquire(part);
+  assert.equal(from, part.bytes);
+  release();
+  pass(RETURN_MS);
+  assert.ok(!snapshots.wouldResume(part));
+});
+
 test('replicas that come within one backlog share a snapshot; later ones get another, up to four at a time', async () => {
   const { the, snapshots } = stage();
   const taken = [await snapshots.acquire()];

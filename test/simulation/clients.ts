@@ -94,7 +94,13 @@ export class Clients {
         runId: runId as NonNullable<ReturnType<typeof parsePosition>>['runId'],
         offset: offset as Offset,
       };
-      this.#referee.resyncs.checked(machine, node.status, position, null, node.check(position, null));
+      this.#referee.resyncs.checked(
+        machine,
+        node.status,
+        position,
+        null,
+        node.check({ position, hash: null, partial: null }),
+      );
     }
     this.#probeHash(machine, node);
   }
@@ -120,7 +126,7 @@ export class Clients {
         node.status,
         position,
         formatHash(each),
-        node.check(position, each),
+        node.check({ position, hash: each, partial: null }),
       );
       this.#trace.count('probed a hash');
     }

@@ -1,5 +1,6 @@
 /** `psyncd info` and `psyncd check`: what a node says of its replication. */
 import type { Command } from 'commander';
+import { parsePartial } from '../../replication/snapshot-terms.ts';
 import { UsageError } from '../../settings/parse.ts';
 import { clientOf, nodeCommand, type Reach } from '../options/node.ts';
 import { checkPosition } from '../options/values.ts';
@@ -28,6 +29,12 @@ export function infoCommand(psyncd: Command): void {
     });
 }
 
+interface CheckFlags extends Reach {
+  readonly hash?: string;
+  readonly snapshot?: string;
+  readonly json?: boolean;
+}
+
 /** Adds the command. */
 export function checkCommand(psyncd: Command): void {
   nodeCommand(psyncd, 'check')
@@ -39,15 +46,24 @@ export function checkCommand(psyncd: Command): void {
       '--hash <HASH>',
       'the history hash that the replica has there, 16 hex digits; without it, it tells none',
     )
+    .option(
+      '--snapshot <PART>',
+      'the part of a snapshot that it keeps after a cut, as its own /v1/replication names it; without it, none',
+    )
     .option('--json', 'as GET /v1/replication/check has it')
-    .action(async (position: string, options: Reach & { hash?: string; json?: boolean }) => {
-      const { hash = null, json } = options;
+    .action(async (position: string, options: CheckFlags) => {
+      const { hash = null, snapshot = null, json } = options;
       checkPosition('the position', position);
       if (hash !== null && !HISTORY_HASH.test(hash)) {
         throw new UsageError(`--hash: expected 16 hex digits, got ${JSON.stringify(hash)}`);
       }
+      if (snapshot !== null && parsePartial(snapshot) === null) {
+        throw new UsageError(
+          `--snapshot: expected <run ID>:<offset>:<length>:<bytes>:<crc32>, got ${JSON.stringify(snapshot)}`,
+        );
+      }
       const { formatCheck } = await import('../output/info.ts');
-      const answer = await (await clientOf(options)).check(position, hash);
+      const answer = await (await clientOf(options)).checkPart(position, hash, snapshot);
       if (json) printJson(answer);
       else print(fromAnswer(() => formatCheck(answer)));
     });

@@ -1,6 +1,7 @@
 /** The client of the commands: it tells a sum as the node writes it. */
 import { AdminClient } from '../../client/admin/admin-client.ts';
-import { badAnswer, checkAnswer } from '../../client/api-error.ts';
+import type { CheckAnswer } from '../../client/answers.ts';
+import { badAnswer, checkAnswer, jsonOf } from '../../client/api-error.ts';
 import { writing } from '../../client/request/calls.ts';
 import { pathOf } from '../../client/request/sendable.ts';
 
@@ -10,6 +11,16 @@ interface Told {
 }
 
 export class CommandClient extends AdminClient {
+  /**
+   * As `check`, of a replica that has a part of a snapshot.
+   * @param snapshot as the replica announces it; null: it has none
+   * @throws ApiError
+   */
+  checkPart(position: string, hash: string | null, snapshot: string | null): Promise<CheckAnswer> {
+    const call = { path: '/v1/replication/check', query: { position, hash, snapshot } };
+    return this.node.send(call, undefined, jsonOf<CheckAnswer>);
+  }
+
   /**
    * Adds to an integer. `increment` does the same, and rounds a sum beyond 2^53.
    * @param by an integer of 64 bits

@@ -66,11 +66,13 @@ export function formatFailover({ master, position, heldMs, replicas }: FailoverA
 }
 
 /** @returns one line that says what a replica would get, and why */
-export function formatCheck({ decision, reason, bytes, notNow }: CheckAnswer): string {
+export function formatCheck({ decision, reason, bytes, resumedBytes = 0, notNow }: CheckAnswer): string {
   const what =
     decision === 'continue'
       ? `continue: partial resync, ${count(bytes)} bytes`
-      : told`full resync: ${reason}, a snapshot of about ${count(bytes)} bytes`;
+      : resumedBytes > 0
+        ? told`full resync: ${reason}, the rest of the snapshot and the stream behind it, ${count(bytes)} bytes; ${count(resumedBytes)} are there`
+        : told`full resync: ${reason}, a snapshot of about ${count(bytes)} bytes`;
   return notNow === null ? what : told`${what}; but not now: ${notNow}`;
 }
 

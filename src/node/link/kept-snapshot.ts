@@ -6,7 +6,8 @@
  * fsync has covered may have lost bytes in a crash.
  */
 import type { LinkEffect } from '../../replication/link-phases.ts';
-import type { PartialSnapshot } from '../../replication/snapshot-terms.ts';
+import { formatPosition } from '../../replication/position.ts';
+import { formatPartial, type PartialSnapshot } from '../../replication/snapshot-terms.ts';
 import { messageOf } from '../ports/failures.ts';
 import type { KeyspaceFiles, SnapshotSink } from '../ports/keyspace-files.ts';
 import type { Log, World } from '../ports/world.ts';
@@ -17,6 +18,20 @@ import { unattended } from '../unattended.ts';
  * notice first that the connection is gone.
  */
 export const KEEP_MS = 300_000;
+
+/** What the status of a link says of the part. */
+export interface KeptStatus {
+  /** Present while a part is kept. */
+  readonly keptSnapshot?: {
+    readonly position: string;
+    /** Bytes of the whole snapshot. */
+    readonly length: number;
+    /** Number of its first bytes that are kept. */
+    readonly bytes: number;
+    /** What the next connection announces, `formatPartial`; null: whoever asks may not know the checksum in it. */
+    readonly announced: string | null;
+  };
+}
 
 /** A part of a snapshot, and the file that takes the rest. */
 export interface Unfinished {
@@ -38,6 +53,14 @@ export class KeptSnapshot {
   /** The part; null: none is kept. */
   get partial(): PartialSnapshot | null {
     return this.#kept?.partial ?? null;
+  }
+
+  get status(): KeptStatus {
+    const { partial } = this;
+    if (partial === null) return {};
+    const { position, length, bytes } = partial;
+    const announced = formatPartial(partial);
+    return { keptSnapshot: { position: formatPosition(position), length, bytes, announced } };
   }
 
   /** Keeps a part. The one before was taken or dropped. */

@@ -16,12 +16,12 @@ import { UnusableTls } from '../ports/stream-socket.ts';
 import type { World } from '../ports/world.ts';
 import { logUnexpected, ownedWorld, unattended } from '../unattended.ts';
 import { chainProblem } from './chain.ts';
-import { KeptSnapshot } from './kept-snapshot.ts';
+import { KeptSnapshot, type KeptStatus } from './kept-snapshot.ts';
 import { LagClock } from './lag-clock.ts';
 import { LinkAttempt } from './link-attempt.ts';
 import type { AttemptEnd, AttemptEvents, Lag, LinkContext, LinkState, SyncReport } from './link-context.ts';
 
-export interface LinkStatus {
+export interface LinkStatus extends KeptStatus {
   readonly url: string;
   /** URL under which clients reach the master, if it announces one. */
   readonly announcedUrl?: string;
@@ -142,6 +142,7 @@ export class Link {
       ...(lastIoAgeMs === null ? {} : { lastIoAgeMs }),
       ...(this.#downSince === null ? {} : { downMs: msSince(this.#world, this.#downSince) }),
       ...(this.#guarded ? { guarded: true } : {}),
+      ...this.#kept.status,
     };
   }
 

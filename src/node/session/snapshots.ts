@@ -122,19 +122,28 @@ export class Snapshots {
     });
   }
 
+  /** Whether a replica that has this part of a snapshot would get the rest of it now. Nothing changes. */
+  wouldResume(partial: PartialSnapshot): boolean {
+    return this.#frozenOf(partial) !== null;
+  }
+
   /** @returns a share in the file that the replica has a part of; null: there is none any more */
   #resumed(partial: PartialSnapshot): Snapshot | null {
+    const found = this.#frozenOf(partial);
+    if (found === null) return null;
+    const { frozen, file } = found;
+    frozen.enter();
+    frozen.returned();
+    return this.#share(frozen, file, partial.bytes);
+  }
+
+  /** @returns the frozen file of which this is a part, as far as this node can tell; null: there is none */
+  #frozenOf(partial: PartialSnapshot): { readonly frozen: SharedFile; readonly file: FrozenFile } | null {
     if (partial.position.runId !== this.#head.position.runId) return null;
     for (const frozen of this.#frozen) {
-      const { isDamaged, sums, ready } = frozen;
-      const from =
-        isDamaged || ready === null || sums === null
-          ? 0
-          : resumesFrom(partial, ready, (bytes) => sums.at(bytes));
-      if (ready === null || from === 0) continue;
-      frozen.enter();
-      frozen.returned();
-      return this.#share(frozen, ready, from);
+      const { isDamaged, sums, ready: file } = frozen;
+      if (isDamaged || file === null || sums === null) continue;
+      if (resumesFrom(partial, file, (bytes) => sums.at(bytes)) > 0) return { frozen, file };
     }
     return null;
   }

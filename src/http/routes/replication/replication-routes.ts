@@ -1,12 +1,13 @@
 /** `/v1/replication`, `/v1/digest`: the node's history, its master and its replicas. */
 import type { FastifyInstance } from 'fastify';
 import { clientName } from '../../../access/client-name.ts';
-import type { Node } from '../../../node/node.ts';
+import type { Node, ReplicationStatus } from '../../../node/node.ts';
 import type { Digest } from '../../../node/ports/keyspace.ts';
 import type { MasterAbove } from '../../../node/ports/peers.ts';
 import { Problem } from '../../../node/problem.ts';
 import { parseHash } from '../../../replication/history-hash.ts';
 import { formatPosition } from '../../../replication/position.ts';
+import { type PartialSnapshot, parsePartial } from '../../../replication/snapshot-terms.ts';
 import type { Proxies } from '../../../web/proxies.ts';
 import { positionOf, reachWanted } from '../../request/wait.ts';
 import { mayKnowHash } from '../../required-rights.ts';
@@ -80,9 +81,24 @@ function getReplicationRoute(app: FastifyInstance, node: Node, proxies: Proxies)
         node.mastersAbove(ids.split(','), clientName(principal, proxies.addressOf(raw)));
       const above = asked === undefined ? {} : { masters: await look(asked) };
       const status = { ...node.status, ...above };
-      return reply.send(mayKnowHash(principal) ? status : { ...status, historyHash: null });
+      return reply.send(mayKnowHash(principal) ? status : withoutHashes(status));
     },
   });
+}
+
+/** What tells something of the bytes of all keys is for those who may read all of them. */
+function withoutHashes<T extends ReplicationStatus>(status: T): T {
+  const { upstream } = status;
+  const kept = upstream?.keptSnapshot;
+  const told = kept === undefined ? {} : { keptSnapshot: { ...kept, announced: null } };
+  return { ...status, historyHash: null, upstream: upstream === null ? null : { ...upstream, ...told } };
+}
+
+/** @throws Problem BAD_REQUEST for numbers that no part has */
+function partialOf(text: string): PartialSnapshot {
+  const partial = parsePartial(text);
+  if (partial === null) throw new Problem('BAD_REQUEST', `${text} is no part of a snapshot`);
+  return partial;
 }
 
 function setUpstreamRoute(app: FastifyInstance, node: Node): void {
@@ -142,19 +158,20 @@ function checkPositionRoute(app: FastifyInstance, node: Node): void {
         description:
           'Whether a replica at this position would continue or need a snapshot, why, and how many bytes it would be sent. ' +
           'Nothing is done, and nothing counted. Without a position: of a replica that has nothing. Without a hash: of a replica ' +
-          'that does not tell its history hash. `read` must be for all keys; a hash needs `replicate` or such a `read`.',
+          'that does not tell its history hash. `read` must be for all keys; a hash, and `snapshot`, need `replicate` or such a `read`.',
         tags: ['replication'],
         querystring: checkQuery,
         response: { 200: json('The decision.', check), ...problems() },
       },
       handler: async (request) => {
-        const { position: asked, hash } = request.query;
-        const { decision, bytes, notNow } = node.check(
-          asked === undefined ? null : positionOf(asked),
-          hash === undefined ? null : parseHash(hash),
-        );
+        const { position: asked, hash, snapshot } = request.query;
+        const { decision, ...rest } = node.check({
+          position: asked === undefined ? null : positionOf(asked),
+          hash: hash === undefined ? null : parseHash(hash),
+          partial: snapshot === undefined ? null : partialOf(snapshot),
+        });
         const reason = decision.kind === 'full-resync' ? decision.reason : null;
-        return { decision: decision.kind, reason, bytes, notNow };
+        return { decision: decision.kind, reason, ...rest };
       },
     },
   );

@@ -5,6 +5,7 @@ import { EXAMPLE_MASTER, EXAMPLE_REPLICA, EXAMPLE_RUN_ID } from '../common/examp
 import { COUNT, historyHash, position, RUN_ID, syncReason } from '../common/members.ts';
 import { NODE_IDS_PATTERN } from '../common/patterns.ts';
 import { backups } from './backups.ts';
+import { keptSnapshot } from './kept-snapshot.ts';
 
 /** Query of `/v1/replication`. */
 export const replicationQuery = {
@@ -147,6 +148,7 @@ export const replication = {
           required: ['received', 'total'],
           properties: { received: COUNT, total: COUNT },
         },
+        keptSnapshot,
         lastIoAgeMs: { ...COUNT, description: 'Milliseconds since this node last heard from the master.' },
         downMs: {
           ...COUNT,
