@@ -3,6 +3,7 @@
  * looked up in the list.
  */
 
+import { showable } from '../node/ports/peer-words.ts';
 import { clientOf } from './address.ts';
 import { Buckets } from './buckets.ts';
 import type { Principal } from './principal.ts';
@@ -74,6 +75,6 @@ export class Certified {
     if (connected === undefined || connected.isRefusalLogged) return null;
     connected.isRefusalLogged = true;
     if (!this.#refusals.take(clientOf(address)).allowed) return null;
-    return connected.names.slice(0, NAMES_LOGGED).map((name) => name.slice(0, MAX_SAN_LENGTH));
+    return connected.names.slice(0, NAMES_LOGGED).map((name) => showable(name, [], MAX_SAN_LENGTH));
   }
 }

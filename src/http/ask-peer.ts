@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { ConnectionOptions } from 'node:tls';
 import { parseJson } from '../keyspace/json/json.ts';
 import type { Digest } from '../node/ports/keyspace.ts';
-import { withoutTokens } from '../node/ports/peer-words.ts';
+import { showable } from '../node/ports/peer-words.ts';
 import { MAX_CHAIN, type MasterAbove, type NoAccess, type NoDigest, type Peer } from '../node/ports/peers.ts';
 import { formatPosition, type Position, parsePosition, parseRunId } from '../replication/position.ts';
 import { canonicalUpstream, httpUrl, MAX_NODE_URL_LENGTH, parseUpstream } from '../replication/upstream.ts';
@@ -90,8 +90,6 @@ const MAX_DIGEST_BYTES = 64 * 1024;
 const MAX_WAIT_MS = 600_000;
 /** What is left for the answer, in milliseconds. */
 const ANSWER_MS = 500;
-/** So many characters of what a stranger says are repeated. */
-const MAX_DETAIL = 200;
 
 function digestOf(answer: unknown): Digest | null {
   if (!isObject(answer)) return null;
@@ -103,9 +101,7 @@ function digestOf(answer: unknown): Digest | null {
 
 function refusalOf(answer: unknown, token: string | null): NoDigest | null {
   if (!isObject(answer) || typeof answer.detail !== 'string') return null;
-  const detail = withoutTokens(answer.detail, shownAs(token))
-    .slice(0, MAX_DETAIL)
-    .replace(/[^\x20-\x7e]/g, '?');
+  const detail = showable(answer.detail, shownAs(token));
   const { code } = answer;
   return code === 'UNKNOWN_HISTORY' || code === 'NOT_REACHED'
     ? { code, detail }
@@ -162,8 +158,9 @@ async function bodyOf(response: IncomingMessage, maxBytes: number): Promise<Buff
 }
 
 function peerOf(answer: unknown, token: string | null): Peer | null {
-  if (!isObject(answer) || typeof answer.nodeId !== 'string') return null;
+  if (!isObject(answer)) return null;
   const { nodeId, upstream, position } = answer;
+  if (!isNodeId(nodeId)) return null;
   const above = mastersOf(answer.masters, token);
   const place = {
     ...(typeof position === 'string' ? { position } : {}),
@@ -174,7 +171,7 @@ function peerOf(answer: unknown, token: string | null): Peer | null {
   const target = typeof handsOverTo === 'string' || handsOverTo === null ? { handsOverTo } : {};
   return {
     nodeId,
-    upstream: typeof url === 'string' ? withoutTokens(url, shownAs(token)) : null,
+    upstream: typeof url === 'string' ? shownUrl(url, token) : null,
     ...target,
     ...place,
   };
@@ -187,13 +184,19 @@ function mastersOf(masters: unknown, token: string | null): readonly MasterAbove
   for (const master of masters.slice(0, MAX_CHAIN) as unknown[]) {
     if (!isObject(master) || typeof master.url !== 'string') break;
     const { nodeId, url } = master;
-    const isKnown = typeof nodeId === 'string' && parseRunId(nodeId) !== null;
-    above.push({
-      url: withoutTokens(url, shownAs(token)).slice(0, MAX_NODE_URL_LENGTH + 1),
-      nodeId: isKnown ? nodeId : null,
-    });
+    above.push({ url: shownUrl(url, token), nodeId: isNodeId(nodeId) ? nodeId : null });
   }
   return above;
+}
+
+/** @returns a URL of a node as it is; of another text so much that it is still none */
+function shownUrl(url: string, token: string | null): string {
+  return showable(url, shownAs(token), MAX_NODE_URL_LENGTH + 1);
+}
+
+/** IDs of processes have the form of run IDs. */
+function isNodeId(value: unknown): value is string {
+  return typeof value === 'string' && parseRunId(value) !== null;
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -10,8 +10,6 @@ import { MAX_MESSAGE_BYTES, PIECES, type ShownTokens, Socket, STREAM_PATH, SUBPR
 
 /** Bytes to read of an answer that refuses the WebSocket; a problem of psyncd has a few hundred. */
 const MAX_REFUSAL_BYTES = 4 * 1024;
-/** Characters to show of its text. */
-const MAX_DETAIL_LENGTH = 300;
 /** Number of tokens to remember of a connection: a new one is shown on it before the old one ends. */
 const MAX_SHOWN = 4;
 /** Why a master with TLS does not understand this node. */
@@ -49,7 +47,7 @@ export function dialer(handshakeTimeoutMs: () => number, token: () => string | n
     ws.on('error', (error: Error & { code?: unknown }) => {
       if (!isSecure || isOpen || refusal !== null) return;
       const problem = tls.problem(error);
-      if (problem !== null) [refusal, refusedWith] = [oneLine(problem), CloseCode.tlsFailed];
+      if (problem !== null) [refusal, refusedWith] = [socket.showable(problem), CloseCode.tlsFailed];
       else if (error.code === 'ECONNRESET' && tls.suspicion !== '')
         [refusal, refusedWith] = [`${error.message}${tls.suspicion}`, CloseCode.tlsFailed];
     });
@@ -60,7 +58,7 @@ export function dialer(handshakeTimeoutMs: () => number, token: () => string | n
       const told = textOf(response).then((text) => {
         if (!isSecure && text === HTTPS_PORT_ANSWER)
           [refusal, refusedWith] = [WANTS_TLS, CloseCode.tlsFailed];
-        const detail = detailOf(text, socket.withoutTokens);
+        const detail = detailOf(text, socket.showable);
         if (detail !== null) refusal = `${status}: ${detail}`;
       });
       told.catch(() => undefined).finally(() => ws.terminate());
@@ -125,20 +123,15 @@ async function textOf(response: IncomingMessage): Promise<string> {
 }
 
 /**
- * @param withoutTokens hides the tokens that the master has seen
+ * @param showable makes words of the master ready to be shown
  * @returns the detail of the problem in such an answer; null: the answer is not a problem
  */
-function detailOf(text: string, withoutTokens: (words: string) => string): string | null {
+function detailOf(text: string, showable: (words: string) => string): string | null {
   try {
     const problem: unknown = JSON.parse(text);
     const isProblem = typeof problem === 'object' && problem !== null && 'detail' in problem;
-    return isProblem && typeof problem.detail === 'string' ? oneLine(withoutTokens(problem.detail)) : null;
+    return isProblem && typeof problem.detail === 'string' ? showable(problem.detail) : null;
   } catch {
     return null;
   }
-}
-
-/** Puts foreign text on one line, so that it cannot look like lines of this node. */
-function oneLine(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, ' ').slice(0, MAX_DETAIL_LENGTH);
 }

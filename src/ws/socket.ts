@@ -1,6 +1,6 @@
 /** Adapts a `ws` WebSocket to the node's `StreamSocket`. */
 import { WebSocket } from 'ws';
-import { holdsOne, withoutTokens } from '../node/ports/peer-words.ts';
+import { holdsOne, showable } from '../node/ports/peer-words.ts';
 import type { SocketEvents, StreamSocket } from '../node/ports/stream-socket.ts';
 
 export const SUBPROTOCOL = 'psync.v1';
@@ -36,7 +36,7 @@ export interface ShownTokens {
 export class Socket implements StreamSocket {
   readonly peer: string;
   readonly newToken: () => string | null;
-  readonly withoutTokens: (words: string) => string;
+  readonly showable: (words: string) => string;
   readonly holdsShown: (words: string) => boolean;
   readonly #ws: WebSocket;
   #paused = false;
@@ -49,7 +49,7 @@ export class Socket implements StreamSocket {
     this.#ws = ws;
     this.peer = peer;
     this.newToken = () => shown?.next() ?? null;
-    this.withoutTokens = (words) => withoutTokens(words, shown?.all);
+    this.showable = (words) => showable(words, shown?.all);
     this.holdsShown = (words) => holdsOne(words, shown?.all ?? []);
   }
 

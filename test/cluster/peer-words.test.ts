@@ -188,3 +188,75 @@ test('a token that a replica announces as its URL stands nowhere', async (t) => 
   }
   assert.ok(!node.log.toLowerCase().includes(secret), node.log);
 });
+
+/** Colours, a line end, a C1 control, text from right to left, a separator of lines, half a character. */
+const HARMFUL = '\u001b[31m\r\n\u0085\u202e\u2028\ud800';
+const LONG = `${HARMFUL}${'y'.repeat(4_000)}`;
+
+/** What a node shows or passes on of the words of another one: a part of them, on one line, without a character that a terminal obeys. */
+function isShowable(text: string, what: string): void {
+  assert.doesNotMatch(text, /[^\P{C}\n]|[\u2028\u2029]|(?<!\\)\\u(?:00[0189]|d800|2028|202e)/u, what);
+  assert.doesNotMatch(text, /y{501}/, what);
+}
+
+test('harmful and long words of masters are shown in part and on one line, in the status, in errors and in the log', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node', '--repl-timeout', '1s');
+  const rest = (body: object): RequestListener => {
+    return (_, response) => response.end(JSON.stringify({ nodeId: 'a'.repeat(40), ...body }));
+  };
+  const refuses: Echo['upgrade'] = (_server, _request, socket) => {
+    const body = JSON.stringify({ detail: LONG });
+    socket.end(`HTTP/1.1 403 Forbidden\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
+  };
+  const masters: Readonly<Record<string, Echo>> = {
+    refuses: { upgrade: refuses },
+    errs: answering((ws) => ws.send(Buffer.from(`-ERR ${LONG.replaceAll(/[\r\n]/g, '')}\r\n`))),
+    babbles: answering((ws) => ws.send(Buffer.from(`${LONG.replaceAll(/[\r\n]/g, '')}\r\n`))),
+    leaves: answering((ws) => ws.close(4401, HARMFUL)),
+    'follows something': { upgrade: refuses, rest: rest({ upstream: { url: `ws://${LONG}:7` } }) },
+    'names something above': {
+      upgrade: refuses,
+      rest: rest({
+        upstream: { url: 'ws://127.0.0.1:1' },
+        masters: [{ url: `ws://${LONG}:7`, nodeId: LONG }],
+      }),
+    },
+    'is somebody': {
+      upgrade: refuses,
+      rest: (_, response) => response.end(JSON.stringify({ nodeId: LONG, upstream: null })),
+    },
+  };
+  for (const [how, echo] of Object.entries(masters)) {
+    const url = await echoing(t, echo);
+    const answer = await fetch(`${node.url}/v1/replication/upstream`, {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ url }),
+    });
+    isShowable(await answer.text(), how);
+    if (answer.ok) {
+      const status = await until(`${how}: the link says why`, async () => {
+        const text = await (await fetch(`${node.url}/v1/replication?asked=${'b'.repeat(40)}`)).text();
+        return /"detail":/.test(text) ? text : null;
+      });
+      isShowable(status, how);
+    }
+    isShowable(node.log, `${how}: log`);
+  }
+});
+
+test('harmful words of a replica that leaves are shown on one line, in the log and in the record of its session', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  const replica = await RawReplica.connect(t, node);
+  replica.say('PSYNC', '?', '-1');
+  await replica.line();
+  replica.socket.close(4000, `bye${HARMFUL}`);
+  const text = await until('it has left', async () => {
+    const answer = await (await fetch(`${node.url}/v1/replication/sessions`)).text();
+    return answer.includes('session-closed') ? answer : null;
+  });
+  isShowable(text, 'record');
+  isShowable(node.log, 'log');
+});

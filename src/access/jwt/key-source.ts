@@ -1,5 +1,6 @@
 /** One place with keys for JWTs: a file that is looked at all the time, or a URL that is asked now and then. */
 
+import { showable } from '../../node/ports/peer-words.ts';
 import type { Log, World } from '../../node/ports/world.ts';
 import { logUnexpected, unattended } from '../../node/unattended.ts';
 import { readSmallFile } from '../../runtime/small-file.ts';
@@ -104,7 +105,7 @@ export class KeySource {
       return true;
     } catch (error) {
       if (this.#stopped.signal.aborted) return false;
-      const message = reasonOf(error);
+      const message = showable(reasonOf(error));
       if (message !== this.#lastFailure) log.error('jwt-keys-not-loaded', { from: flag, error: message });
       this.#lastFailure = message;
       return false;

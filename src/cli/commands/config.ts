@@ -5,6 +5,7 @@ import { UsageError } from '../../settings/parse.ts';
 import { SETTINGS } from '../../settings/table.ts';
 import { NotThere } from '../command-error.ts';
 import { clientOf, nodeCommand, type Reach } from '../options/node.ts';
+import { printable } from '../output/printable.ts';
 import { settingNamed, settingText } from '../output/setting-text.ts';
 import { print, printJson } from '../output/standard-output.ts';
 import { addSettings, type ServeOptions, settingsOf } from './serve.ts';
@@ -52,7 +53,7 @@ export function configCommand(psyncd: Command): void {
   ).action(async (options: ServeOptions) => {
     const { checkConfig } = await import('../tasks/check-config.ts');
     for (const warning of await checkConfig(...settingsOf(options))) {
-      process.stderr.write(`psyncd: ${warning}\n`);
+      process.stderr.write(`psyncd: ${printable(warning)}\n`);
     }
     await print('The settings can be used.');
   });

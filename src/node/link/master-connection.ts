@@ -7,7 +7,7 @@
 import { array } from '../../stream/encoder.ts';
 import { GETACK, GETFACK, type LinkTimes, type ToldLag, toldLag } from '../link-times.ts';
 import { Liveness } from '../liveness.ts';
-import { withoutTokens } from '../ports/peer-words.ts';
+import { showable } from '../ports/peer-words.ts';
 import type { Dial, SocketEvents, StreamSocket } from '../ports/stream-socket.ts';
 import type { World } from '../ports/world.ts';
 import { attempt, type Owner, owned, ownedSocketEvents } from '../unattended.ts';
@@ -88,9 +88,9 @@ export class MasterConnection {
     return this.#socket.newToken?.() ?? null;
   }
 
-  /** @returns words of the master without the tokens that it was shown, and without all that look like tokens */
-  withoutTokens(words: string): string {
-    return this.#socket.withoutTokens?.(words) ?? withoutTokens(words);
+  /** @returns words of the master that may be shown to others (`showable`) */
+  showable(words: string): string {
+    return this.#socket.showable?.(words) ?? showable(words);
   }
 
   /** @returns the URL that the master announces; null: it announces none, or repeats a token that it was shown */

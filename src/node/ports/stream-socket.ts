@@ -21,8 +21,8 @@ export interface StreamSocket {
   terminate(): void;
   /** On a socket to a master: a token that it was not shown yet, once; null: there is none. Absent: never one. */
   readonly newToken?: () => string | null;
-  /** On a socket to a master: its words without the tokens that it was shown on this socket (`withoutTokens`). */
-  readonly withoutTokens?: (words: string) => string;
+  /** On a socket to a master: its words as they may be shown, without the tokens that it was shown on this socket (`showable`). */
+  readonly showable?: (words: string) => string;
   /** On a socket to a master: whether a token that it was shown on this socket stands in the words, in whatever case. */
   readonly holdsShown?: (words: string) => boolean;
 }

@@ -4,7 +4,7 @@
  * one line together (`LockedCount`), because strangers could fill the disk with lines.
  */
 import { msSince } from '../elapsed.ts';
-import { withoutTokens } from '../ports/peer-words.ts';
+import { showable } from '../ports/peer-words.ts';
 import type { Log, World } from '../ports/world.ts';
 
 /** The number of events that the log keeps of one session: the last ones. */
@@ -139,7 +139,7 @@ export class SessionNotes {
     const fields = Object.fromEntries(
       Object.entries(told).map(([name, value]) => [
         name,
-        typeof value === 'string' ? withoutTokens(value) : value,
+        typeof value === 'string' ? showable(value) : value,
       ]),
     );
     if (!this.#isLocked) this.#write(event, fields);

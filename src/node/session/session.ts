@@ -17,7 +17,7 @@ import { msSince } from '../elapsed.ts';
 import { Liveness } from '../liveness.ts';
 import type { StorageError } from '../ports/failures.ts';
 import type { FrozenFile } from '../ports/keyspace.ts';
-import { withoutTokens } from '../ports/peer-words.ts';
+import { showable } from '../ports/peer-words.ts';
 import type { Gate, SocketEvents, StreamSocket } from '../ports/stream-socket.ts';
 import { attempt, logUnexpected, ownedWorld, unattended } from '../unattended.ts';
 import { Conversation, type ConversationEvents } from './conversation.ts';
@@ -188,7 +188,7 @@ export class Session implements SocketEvents {
     this.#context.notes.note('session-closed', { code, reason });
     if (code === CloseCode.damagedSnapshot && this.progress.sync?.kind === 'full') {
       this.#sent?.damaged();
-      this.#context.snapshotRefused(withoutTokens(reason));
+      this.#context.snapshotRefused(showable(reason));
     }
     this.#end();
   }

@@ -1,5 +1,6 @@
 /** Says what an answer of S3 means that is no success. */
 import { type TargetCode, TargetError } from '../../node/ports/backup-target.ts';
+import { showable } from '../../node/ports/peer-words.ts';
 import { readXml, textIn } from './xml.ts';
 
 /** Longest part of the message of a server that is shown, in characters. */
@@ -65,7 +66,7 @@ export function refused(shown: string, { status, date, text }: Refusal, sentAt: 
   const s3Code = isError ? textIn(root, 'Code') : '';
   const code = CODES[s3Code] ?? STATUSES[status] ?? (isError ? 'TARGET_FAILED' : 'TARGET_ANSWER');
   if (code === 'CLOCK_SKEW') {
-    const there = oneLine((isError && textIn(root, 'ServerTime')) || date || 'unknown');
+    const there = showable((isError && textIn(root, 'ServerTime')) || date || 'unknown');
     return new TargetError(
       code,
       `${shown} refuses the time of this machine (RequestTimeTooSkewed): here it is ${sentAt}, there ${there}; set the clock`,
@@ -73,11 +74,6 @@ export function refused(shown: string, { status, date, text }: Refusal, sentAt: 
   }
   const message = isError ? textIn(root, 'Message') : '';
   const said = [s3Code, message].filter((part) => part !== '').join(': ');
-  const detail = said === '' ? 'says no reason' : oneLine(said);
+  const detail = said === '' ? 'says no reason' : showable(said, [], MAX_SHOWN);
   return new TargetError(code, `${shown} answers with status ${status}: ${detail}`);
-}
-
-/** Makes text of a server fit to be shown in one line. */
-function oneLine(text: string): string {
-  return text.replace(/[^ -~]+/g, ' ').slice(0, MAX_SHOWN);
 }
