@@ -444,7 +444,7 @@ test('a storage that never answers delays a mirror for a while only, and its clo
   await copy.ready;
   assert.deepEqual(
     [contents(copy), errors],
-    [expected(history), ['Error: the storage did not answer within 5 ms']],
+    [expected(history), ['TimeoutError: the storage did not answer within 5 ms']],
   );
   await copy.close();
   assert.equal(errors.length, 3);

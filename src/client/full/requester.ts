@@ -10,6 +10,7 @@ import { hasReached } from '../position.ts';
 import { type Call, exchange, type Read, type Sender } from '../request/exchange.ts';
 import type { WaitOptions } from '../request/options.ts';
 import type { Trust } from '../request/redirect.ts';
+import { pause, within } from '../within.ts';
 import type { FullCallOptions, FullClientOptions } from './full-options.ts';
 
 /** Most time for a request and its answer, in milliseconds, unless `timeoutMs` says otherwise. */
@@ -60,9 +61,8 @@ export class Requester implements Sender {
         return read(response);
       };
       try {
-        return await within(Math.min(timeoutMs + waitMs, MAX_MS), base, signal, (over) =>
-          this.#try(base, call, over, heard),
-        );
+        const act = (over: Signal): Promise<T> => this.#try(base, call, over, heard);
+        return await within(Math.min(timeoutMs + waitMs, MAX_MS), base, act, signal);
       } catch (error) {
         if (signal?.aborted) throw error;
         const verdict = verdictOn(error, call);
@@ -172,49 +172,4 @@ async function mustNotBeTls(response: Response): Promise<void> {
   if (text !== 'this is an https port\n') return;
   const detail = `${url} is a port with TLS: the URL of the node begins with https://`;
   throw new ApiError(status, { code: 'BAD_ANSWER', detail });
-}
-
-/**
- * Gives a call its time. Neither a token function nor a transport that does not settle makes it longer.
- * @throws the signal's reason; DOMException `TimeoutError`
- */
-async function within<T>(
-  ms: number,
-  base: string,
-  signal: Signal | undefined,
-  act: (signal: Signal) => Promise<T>,
-): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const over = new AbortController();
-  const end = (reason: unknown): void => {
-    over.abort(reason);
-    reject(reason);
-  };
-  const abort = (): void => end(signal?.reason);
-  const timer = setTimeout(
-    () => end(new DOMException(`${base} did not answer within ${ms} ms`, 'TimeoutError')),
-    ms,
-  );
-  signal?.addEventListener('abort', abort);
-  try {
-    // A stream goes on after its answer has begun; the signal of the application ends it too.
-    const either = signal === undefined ? over.signal : AbortSignal.any([over.signal, signal]);
-    return await Promise.race([promise, act(either)]);
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', abort);
-  }
-}
-
-/** Waits; ends early when the signal is aborted. */
-function pause(ms: number, signal: Signal | undefined): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const done = (): void => {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', done);
-    resolve();
-  };
-  const timer = setTimeout(done, ms);
-  signal?.addEventListener('abort', done);
-  return promise;
 }

@@ -40,10 +40,8 @@ export type CopyEffect =
   | { readonly kind: 'reset'; readonly reason: ResetReason }
   /** A snapshot has replaced the copy; the changes are the differences. */
   | { readonly kind: 'replaced'; readonly position: string; readonly changes: readonly Change[] }
-  /** The copy has changed; at most one change per key. */
-  | { readonly kind: 'changed'; readonly position: string; readonly changes: readonly Change[] }
-  /** The position has moved, without a change of the copy. */
-  | { readonly kind: 'moved'; readonly position: string };
+  /** The copy has changed, or its position alone; at most one change per key. */
+  | { readonly kind: 'changed'; readonly position: string; readonly changes: readonly Change[] };
 
 interface Incoming {
   readonly reason: ResetReason;
@@ -100,9 +98,9 @@ export class Copy {
       case 'continue':
         this.#incoming = null;
         this.#head = event.head ?? null;
-        return this.#move(event.position);
+        return this.#move(event.position, []);
       case 'bookmark':
-        return this.#move(event.position);
+        return this.#move(event.position, []);
       case 'waiting':
       case 'error':
         return [];
@@ -117,9 +115,13 @@ export class Copy {
     return old !== undefined && sameEntry(old, entry) ? old : entry;
   }
 
-  #move(position: string): readonly CopyEffect[] {
+  #move(
+    position: string,
+    changes: readonly Change[],
+    kind: 'changed' | 'replaced' = 'changed',
+  ): readonly CopyEffect[] {
     this.#position = position;
-    return [{ kind: 'moved', position }];
+    return [{ kind, position, changes }];
   }
 
   #replace(position: string): readonly CopyEffect[] {
@@ -137,20 +139,18 @@ export class Copy {
     this.#entries = next;
     this.#incoming = null;
     this.#head = null;
-    this.#position = position;
-    return [{ kind: 'replaced', position, changes }];
+    return this.#move(position, changes, 'replaced');
   }
 
   #change(event: ChangeEvent): readonly CopyEffect[] {
     const before = new Map<string, Entry | null>();
     for (const change of event.type === 'batch' ? event.changes : [event]) this.#apply(change, before);
-    this.#position = event.position;
     const changes: Change[] = [];
     for (const [key, old] of before) {
       const entry = this.#entries.get(key) ?? null;
       if (entry !== old) changes.push({ key, entry, before: old });
     }
-    return [{ kind: 'changed', position: event.position, changes }];
+    return this.#move(event.position, changes);
   }
 
   /** @param before receives the state of each changed key before its first change */

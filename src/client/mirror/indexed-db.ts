@@ -4,9 +4,9 @@
  * writes.
  */
 import type { Signal } from '../platform.ts';
+import { unless } from '../within.ts';
 import type { Entry } from './entry.ts';
 import { type MirrorStorage, StorageConflict, type StorageUpdate, type StoredCopy } from './storage.ts';
-import { unless } from './within.ts';
 
 const ENTRIES = 'entries';
 const META = 'meta';
@@ -94,18 +94,18 @@ function locked(locks: LockManager, name: string, signal: Signal): Promise<void>
 async function write(transaction: IDBTransaction, update: StorageUpdate): Promise<void> {
   const entries = transaction.objectStore(ENTRIES);
   const meta = transaction.objectStore(META);
-  if (update.kind === 'replace') {
+  const { scope, position } = update;
+  const isNew = update.kind === 'replace';
+  if (isNew) {
     entries.clear();
-    await inParts(update.entries, (entry) => entries.put(entry));
-    meta.put({ scope: update.scope, position: update.position } satisfies Meta, CURRENT);
   } else {
     const current = await answer<Meta | undefined>(meta.get(CURRENT));
-    if (current?.position !== update.base || current.scope !== update.scope)
+    if (current?.position !== update.base || current.scope !== scope)
       throw new StorageConflict(current === undefined);
     await inParts(update.remove, (key) => entries.delete(key));
-    await inParts(update.put, (entry) => entries.put(entry));
-    meta.put({ scope: current.scope, position: update.position } satisfies Meta, CURRENT);
   }
+  await inParts(isNew ? update.entries : update.put, (entry) => entries.put(entry));
+  meta.put({ scope, position } satisfies Meta, CURRENT);
 }
 
 /** Reads all entries of the store, in parts. */

@@ -11,18 +11,18 @@ import { type ConnectionState, follow } from '../follow.ts';
 import { checkedLimit, checkedOptions } from '../follow-options.ts';
 import type { Signal } from '../platform.ts';
 import { Client } from '../rest.ts';
+import { pause, within } from '../within.ts';
 import { Alarm } from './alarm.ts';
-import { type Change, Copy, type CopyEffect } from './copy.ts';
+import { type Change, Copy, type CopyEffect, type CopyState } from './copy.ts';
 import type { Entry, Value } from './entry.ts';
 import { callEach, type Groups, listen } from './listeners.ts';
 import { MirrorClosedError, type MirrorEvents, type MirrorState } from './mirror-events.ts';
 import type { MirrorOptions } from './mirror-options.ts';
 import { checkedLineage, type Lineage, PositionWaiters } from './position-waiters.ts';
 import { Saver } from './saver.ts';
-import { checkedCopy } from './storage.ts';
+import { checkedCopy, STORAGE } from './storage.ts';
 import { type ChangeListener, type EntryFilter, Subscriptions } from './subscriptions.ts';
 import { View } from './view.ts';
-import { within } from './within.ts';
 
 /** Most time that a call of the storage may take, in milliseconds. */
 const STORAGE_MS = 10_000;
@@ -34,6 +34,12 @@ const RECONNECT_MS = 250;
 /** @throws TypeError for a missing or malformed URL, or a limit that is not a positive number */
 export function mirror(options: MirrorOptions): Mirror {
   return new Mirror(options);
+}
+
+/** A state, of which only `catching-up` has a head. */
+interface CatchingUp {
+  readonly kind: MirrorState['kind'];
+  readonly head?: string;
 }
 
 export class Mirror {
@@ -209,14 +215,14 @@ export class Mirror {
     while (!signal.aborted) {
       const position = this.#copy.position ?? undefined;
       // Whoever calls `reconnect` for each change of the state asks a node no more often than this.
-      const pause = new Promise((resolve) => setTimeout(resolve, RECONNECT_MS));
+      const paced = pause(RECONNECT_MS, signal).catch(() => undefined);
       this.#events = follow({ ...this.#options, position, signal, onConnection });
       for await (const event of this.#events) {
         for (const effect of this.#copy.take(event)) this.#perform(effect);
         if (event.type === 'entry' && performance.now() >= this.#toldAt + PROGRESS_MS)
           this.#become(this.state);
       }
-      if (!signal.aborted) await pause;
+      await paced;
     }
   }
 
@@ -227,7 +233,7 @@ export class Mirror {
     const scope = JSON.stringify(this.prefixes);
     const failed = (error: unknown): void => this.#emit('storage-error', { error });
     try {
-      const stored = await within(this.#storageMs, async () => storage.load(), signal);
+      const stored = await within(this.#storageMs, STORAGE, async () => storage.load(), signal);
       if (stored !== null && stored.scope === scope) this.#start(new Copy(await checkedCopy(stored)));
     } catch (error) {
       if (!signal.aborted) failed(error);
@@ -252,14 +258,13 @@ export class Mirror {
       this.#show();
       return;
     }
-    const { position } = effect;
-    const changes = effect.kind === 'moved' ? [] : effect.changes;
+    const { kind, position, changes } = effect;
     // What is shown changes before any listener looks at it.
     const shown = this.#view.changed(changes, Date.now());
     this.#saver?.changed(changes);
     this.#waiters.moved(position);
     this.#emit('position', { position });
-    if (effect.kind === 'replaced') this.#emit('synced', { position });
+    if (kind === 'replaced') this.#emit('synced', { position });
     this.#tell(shown);
     this.#arrived();
   }
@@ -275,16 +280,15 @@ export class Mirror {
 
   /** An event has arrived: the state of the copy, if it is another one, is that of the mirror. */
   #arrived(): void {
-    const [state, old] = [this.#copy.state, this.#state];
-    const isSame =
-      state.kind === old.kind && (state.kind !== 'catching-up' || state.head === (old as typeof state).head);
-    if (!isSame) this.#show();
-    if (state.kind === 'live') this.#ready.resolve();
+    const { kind, head } = this.#copy.state as CatchingUp;
+    const old = this.#state as CatchingUp;
+    if (kind !== old.kind || head !== old.head) this.#show();
+    if (kind === 'live') this.#ready.resolve();
   }
 
+  /** The state of the copy, which is not empty, becomes that of the mirror. */
   #show(): void {
-    const { state } = this.#copy;
-    if (state.kind !== 'empty') this.#become({ ...state, url: this.#url });
+    this.#become({ ...(this.#copy.state as Exclude<CopyState, { kind: 'empty' }>), url: this.#url });
   }
 
   #become(state: MirrorState): void {

@@ -9,7 +9,7 @@
 import { isNumber, isText } from '../event.ts';
 import type { Signal } from '../platform.ts';
 import { type ParsedPosition, parsePosition } from '../position.ts';
-import { unless } from './within.ts';
+import { pause, unless, within } from '../within.ts';
 
 /** Older histories of the node, each with the offset up to which it is included. */
 export type Lineage = readonly { readonly runId: string; readonly validTo: number }[];
@@ -23,7 +23,7 @@ export class LostPositionError extends Error {
   }
 }
 
-interface Waiter {
+interface Waiter extends ParsedPosition {
   readonly wanted: string;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
@@ -88,10 +88,11 @@ export class PositionWaiters {
   }
 
   async #wait(wanted: string, signal: Signal | undefined): Promise<void> {
-    if (parsePosition(wanted) === null) throw new TypeError(`${wanted} is no position`);
+    const parsed = parsePosition(wanted);
+    if (parsed === null) throw new TypeError(`${wanted} is no position`);
     if (this.#over !== null) throw this.#over.error;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const waiter: Waiter = { wanted, resolve, reject };
+    const waiter: Waiter = { ...parsed, wanted, resolve, reject };
     this.#waiters.add(waiter);
     try {
       this.#look();
@@ -104,11 +105,10 @@ export class PositionWaiters {
   #look(): void {
     const at = parsePosition(this.#at ?? '');
     if (at === null || this.#over !== null) return;
-    for (const { wanted, resolve, reject } of this.#waiters) {
-      const { runId, offset } = parsePosition(wanted) as ParsedPosition;
+    for (const { runId, offset, wanted, resolve, reject } of this.#waiters) {
       if (runId !== at.runId) {
         if (this.#lineage?.runId !== at.runId) {
-          this.#ask(at.runId);
+          this.#ask(at.runId).catch(() => undefined);
           continue;
         }
         const ancestor = this.#lineage.ancestors.find((each) => each.runId === runId);
@@ -119,28 +119,21 @@ export class PositionWaiters {
     }
   }
 
-  /** Asks for the lineage, unless a question is under way. */
-  #ask(runId: string): void {
+  /** Asks for the lineage, unless a question is under way. @throws the reason when the calls that wait have ended */
+  async #ask(runId: string): Promise<void> {
     if (this.#asking !== null) return;
-    const asking = new AbortController();
-    this.#asking = asking;
-    const done = (): void => {
-      this.#asking = null;
-      this.#look();
-    };
-    const failed = (): void => {
-      if (asking.signal.aborted) return;
-      const timer = setTimeout(done, this.#askAgainMs);
-      asking.signal.addEventListener('abort', () => clearTimeout(timer));
-    };
-    const time = AbortSignal.any([asking.signal, AbortSignal.timeout(this.#askMs)]);
-    unless(time, this.#lineageOf(time))
-      .then((ancestors) => {
-        this.#lineage = { runId, ancestors };
-        // A node that changes its run ID again and again is not asked without a pause.
-        if (parsePosition(this.#at)?.runId === runId) done();
-        else failed();
-      })
-      .catch(failed);
+    this.#asking = new AbortController();
+    const { signal } = this.#asking;
+    try {
+      const ancestors = await within(this.#askMs, 'the node', this.#lineageOf, signal);
+      this.#lineage = { runId, ancestors };
+    } catch {
+      // It is asked again.
+    }
+    // A node that changes its run ID again and again is not asked without a pause either.
+    const at = parsePosition(this.#at)?.runId;
+    if (at !== this.#lineage?.runId) await pause(this.#askAgainMs, signal);
+    this.#asking = null;
+    this.#look();
   }
 }

@@ -5,9 +5,9 @@
  * The saver knows the stored position and all keys that have changed since, or knows that it does not: after a failed
  * update, or when too many keys have changed. Then the next update replaces everything.
  */
+import { within } from '../within.ts';
 import type { Entry } from './entry.ts';
-import { type MirrorStorage, StorageConflict, type StorageUpdate } from './storage.ts';
-import { within } from './within.ts';
+import { type MirrorStorage, STORAGE, StorageConflict, type StorageUpdate } from './storage.ts';
 
 /** Time for which changes are gathered, in milliseconds. */
 export const SAVE_EVERY_MS = 250;
@@ -81,14 +81,13 @@ export class Saver {
     if (!isOver && this.#mayWrite && !this.#isBusy) await this.#save();
     const { storage, callMs, failed } = this.#options;
     this.#closing.abort();
-    await within(callMs, async () => storage.close()).catch(failed);
+    await within(callMs, STORAGE, async () => storage.close()).catch(failed);
   }
 
   async #lock(): Promise<void> {
     const { storage } = this.#options;
-    const { lock } = storage;
-    this.#isShared = lock !== undefined;
-    if (lock !== undefined) await lock.call(storage, this.#closing.signal);
+    this.#isShared = storage.lock !== undefined;
+    if (this.#isShared) await storage.lock?.(this.#closing.signal);
     this.#mayWrite = true;
     this.#schedule();
   }
@@ -114,7 +113,7 @@ export class Saver {
     const call = (async () => storage.save(update))();
     this.#isBusy = true;
     try {
-      await within(callMs, () => call);
+      await within(callMs, STORAGE, () => call);
       this.#failures = 0;
     } catch (error) {
       this.#stored = null;

@@ -61,6 +61,8 @@ export class StorageConflict extends Error {
   }
 }
 
+/** Name of the storage, for errors. */
+export const STORAGE = 'the storage';
 /** Number of entries after which the check of a copy rests, so that the page stays responsive. */
 const CHECKED_AT_ONCE = 10_000;
 
@@ -95,17 +97,15 @@ export function memoryStorage(): MirrorStorage {
   return {
     load: async () => stored && { ...stored, entries: [...stored.entries.values()] },
     save: async (update) => {
-      if (update.kind === 'replace') {
-        const entries = new Map([...update.entries].map((entry) => [entry.key, entry]));
-        stored = { scope: update.scope, position: update.position, entries };
-        return;
-      }
-      if (stored?.position !== update.base || stored.scope !== update.scope) {
+      const { scope, position } = update;
+      const isNew = update.kind === 'replace';
+      if (!isNew && (stored?.position !== update.base || stored.scope !== scope)) {
         throw new StorageConflict(stored === null);
       }
-      for (const entry of update.put) stored.entries.set(entry.key, entry);
-      for (const key of update.remove) stored.entries.delete(key);
-      stored.position = update.position;
+      const entries = (!isNew && stored?.entries) || new Map<string, Entry>();
+      for (const entry of isNew ? update.entries : update.put) entries.set(entry.key, entry);
+      for (const key of isNew ? [] : update.remove) entries.delete(key);
+      stored = { scope, position, entries };
     },
     close: async () => undefined,
   };

@@ -1,8 +1,8 @@
 /** Waits for the connection of a mirror. */
 import type { Mirror } from '../mirror/mirror.ts';
 import type { MirrorState } from '../mirror/mirror-events.ts';
-import { unless } from '../mirror/within.ts';
 import type { Signal } from '../platform.ts';
+import { unless } from '../within.ts';
 
 /** States of a mirror in which its node has answered. */
 const CONNECTED: ReadonlySet<MirrorState['kind']> = new Set(['syncing', 'catching-up', 'live']);

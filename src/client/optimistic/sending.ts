@@ -1,9 +1,9 @@
 /** Sends one write until the node answers. */
 import { BASE_RETRY_MS, MAX_RETRY_MS } from '../backoff.ts';
 import type { Value } from '../mirror/entry.ts';
-import { unless } from '../mirror/within.ts';
 import type { Signal } from '../platform.ts';
 import type { BatchOperation, Condition, SetOptions } from '../rest.ts';
+import { pause, unless } from '../within.ts';
 import { type Accepted, isConditional, type PendingWrite } from './pending-write.ts';
 
 /** Codes with which a node refuses for now, before it does anything: the same request is right later. */
@@ -81,9 +81,7 @@ export async function sent(
       failed(write.key, error);
     }
     const longest = Math.min(MAX_RETRY_MS, BASE_RETRY_MS * 2 ** failures);
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, longest * (1 - Math.random() / 2));
-    await unless(signal, promise).finally(() => clearTimeout(timer));
+    await pause(longest * (1 - Math.random() / 2), signal);
   }
 }
 

@@ -1,0 +1,56 @@
+/** Waits for what may never come. */
+import type { Signal } from './platform.ts';
+
+/**
+ * Gives somebody else's code its time, such as a storage or a node.
+ * @param ms most time, in milliseconds
+ * @param what names it in the error
+ * @param act gets a signal that aborts with `signal`, and when time is up; what it does after that is not waited for
+ * @param signal ends the wait too
+ * @returns the answer
+ * @throws what `act` rejects with; DOMException `TimeoutError` when time is up; the signal's reason
+ */
+export async function within<T>(
+  ms: number,
+  what: string,
+  act: (signal: AbortSignal) => Promise<T>,
+  signal?: Signal,
+): Promise<T> {
+  const over = new AbortController();
+  const late = `${what} did not answer within ${ms} ms`;
+  const timer = setTimeout(() => over.abort(new DOMException(late, 'TimeoutError')), ms);
+  // A stream goes on after its answer has begun; the signal of the application ends it too.
+  const either = AbortSignal.any([over.signal, signal ?? over.signal]);
+  try {
+    return await unless(either, act(either));
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * Waits for a time in milliseconds.
+ * @throws the signal's reason
+ */
+export async function pause(ms: number, signal: Signal | undefined): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, ms);
+  await unless(signal, promise).finally(() => clearTimeout(timer));
+}
+
+/**
+ * Waits for a promise, unless a signal is aborted first.
+ * @throws what the promise rejects with; the signal's reason
+ */
+export async function unless<T>(signal: Signal | undefined, promise: Promise<T>): Promise<T> {
+  const { promise: ended, resolve, reject } = Promise.withResolvers<T>();
+  const abort = (): void => reject(signal?.reason);
+  promise.then(resolve, reject);
+  signal?.addEventListener('abort', abort);
+  if (signal?.aborted) abort();
+  try {
+    return await ended;
+  } finally {
+    signal?.removeEventListener('abort', abort);
+  }
+}
