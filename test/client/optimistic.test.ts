@@ -5,7 +5,7 @@ import { until } from '../../src/cli/until.ts';
 import { ApiError } from '../../src/client/api-error.ts';
 import { collection } from '../../src/client/collection/collection.ts';
 import type { Mirror } from '../../src/client/mirror/mirror.ts';
-import { type OptimisticMirror, optimistic } from '../../src/client/optimistic/optimistic.ts';
+import { MAX_UNDER_WAY, type OptimisticMirror, optimistic } from '../../src/client/optimistic/optimistic.ts';
 import type { Accepted } from '../../src/client/optimistic/pending-write.ts';
 import type { Writer } from '../../src/client/optimistic/sending.ts';
 import { Client, type Condition } from '../../src/client/rest.ts';
@@ -350,6 +350,9 @@ test('what cannot be sent is refused at once, and never shown', async (t) => {
   assert.equal(writes.get('k'), 'A');
   for (let index = 0; index < 999; index += 1) void writes.set(`k${index}`, '');
   await assert.rejects(writes.set('one too many', ''), { name: 'TooManyWritesError' });
+  // What takes the place of another one makes no more of them.
+  void writes.set('k998', 'again');
+  assert.deepEqual([writes.get('k998'), writes.pending], ['again', 1_000]);
   assert.deepEqual([writes.pending, writes.has('one too many')], [1_000, false]);
   await until('six are sent', () => writer.calls.length === 6);
   await settled();
@@ -488,6 +491,26 @@ test('a write whose signal has aborted is not overtaken: the next one of its key
   assert.deepEqual([writes.get('a'), refused.length], ['newer', 1]);
 });
 
+test('writes that are aborted one after the other leave a bounded number of requests under way', async (t) => {
+  const { writer, writes } = await stage(t);
+  for (let index = 0; index < 100; index += 1) {
+    const stop = new AbortController();
+    const write = writes.set(`key ${index}`, 'v', { signal: stop.signal });
+    await settled();
+    stop.abort();
+    await assert.rejects(write, { name: 'AbortError' });
+  }
+  assert.equal(writer.calls.length, MAX_UNDER_WAY);
+  const last = writes.set('last', 'v');
+  await settled();
+  assert.equal(writer.calls.length, MAX_UNDER_WAY);
+  writer.calls[3]?.answer.resolve({ position: at(40), version: 40 });
+  const { text, answer } = await writer.call(MAX_UNDER_WAY);
+  assert.equal(text, 'set last v');
+  answer.reject(problem(403, 'FORBIDDEN'));
+  await assert.rejects(last, { code: 'FORBIDDEN' });
+});
+
 /** Lets the test decide when the time of a signal is up: that of this number among those with this length. */
 function handTimed(t: TestContext): (index: number, ms: 30_000 | 60_000) => Promise<void> {
   const times: { readonly ms: number; readonly up: AbortController }[] = [];
@@ -526,6 +549,20 @@ test('an attempt that is late is not overtaken by a later write, unless it takes
   assert.equal(writer.calls.length, 4);
   await isUp(2, 60_000);
   assert.equal((await writer.call(4)).text, 'set a last');
+});
+
+test('a set does not take the place of a patch, which the node may refuse', async (t) => {
+  const { writer, writes } = await stage(t);
+  void writes.set('k', 'sent');
+  const patched = writes.patch('k', { n: 1 });
+  void writes.set('k', '{}');
+  assert.equal(writes.pending, 3);
+  (await writer.call(0)).answer.resolve({ position: at(40), version: 40 });
+  const { text, answer } = await writer.call(1);
+  assert.equal(text, 'patch k {"n":1}');
+  answer.reject(problem(409, 'NOT_JSON'));
+  await assert.rejects(patched, { code: 'NOT_JSON' });
+  assert.equal((await writer.call(2)).text, 'set k {}');
 });
 
 test('sets that take the place of each other have one promise, however many they are', async (t) => {

@@ -25,10 +25,8 @@ import type { Condition, SetOptions } from '../rest.ts';
 import { connected } from './connected.ts';
 import {
   LostBasisError,
-  MAX_PENDING,
   type OptimisticEvents,
   type OptimisticOptions,
-  TooManyWritesError,
   type WriteOptions,
 } from './optimistic-options.ts';
 import {
@@ -43,6 +41,8 @@ import { WriteQueue } from './write-queue.ts';
 
 /** Most requests at a time: browsers open no more connections to one server. */
 const MAX_SENT = 6;
+/** Most keys with requests under way, also those of writes that are over: then no other write is sent. */
+export const MAX_UNDER_WAY = 24;
 /** Time that one attempt to send a write may take, in milliseconds. */
 const ANSWER_MS = 30_000;
 /** Longest such time: a timer accepts its double. */
@@ -220,7 +220,6 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
       if (!this.#mirror.prefixes.some((prefix) => key.startsWith(prefix))) {
         throw new TypeError(`the mirror does not hold ${JSON.stringify(key)}`);
       }
-      if (this.#queue.length >= MAX_PENDING) throw new TooManyWritesError();
       this.#lastId += 1;
       const write: PendingWrite = {
         id: this.#lastId,
@@ -233,12 +232,10 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
         stage: 'waiting',
         accepted: null,
       };
-      if (signal !== undefined) {
-        const abort = (): void => this.#refuse(write, signal.reason);
-        signal.addEventListener('abort', abort);
-        done.promise.finally(() => signal.removeEventListener('abort', abort)).catch(() => undefined);
-      }
       this.#queue.add(write);
+      const abort = (): void => this.#refuse(write, signal?.reason);
+      signal?.addEventListener('abort', abort);
+      done.promise.finally(() => signal?.removeEventListener('abort', abort)).catch(() => undefined);
       this.#changed(key);
       this.#send();
       return write.done.promise;
@@ -249,15 +246,12 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
   }
 
   #send(): void {
-    while (this.#sentNow < MAX_SENT) {
+    while (this.#sentNow < MAX_SENT && this.#queue.underWay < MAX_UNDER_WAY) {
       const write = this.#queue.next();
       if (write === undefined) return;
       this.#sentNow += 1;
       this.#sendOne(write)
-        .then(
-          (accepted) => this.#accept(write, accepted),
-          (error: unknown) => this.#refuse(write, error),
-        )
+        .then((accepted) => this.#accept(write, accepted))
         .catch((error: unknown) => this.#refuse(write, error))
         .finally(() => {
           this.#sentNow -= 1;
@@ -269,7 +263,7 @@ export class OptimisticMirror implements EntrySource<OptimisticEntry> {
   async #sendOne(write: PendingWrite): Promise<Accepted> {
     const { key, condition } = write;
     const { ifVersion: shown } = condition;
-    const ifVersion = shown === undefined ? undefined : this.#queue.versionOf(shown);
+    const ifVersion = shown && this.#queue.versionOf(shown);
     if (shown !== undefined && typeof ifVersion !== 'number') throw new LostBasisError(key);
     return sent(
       write,

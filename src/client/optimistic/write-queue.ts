@@ -3,6 +3,7 @@
  * a time, so that the node carries them out in this order; writes of other keys do not wait for it.
  */
 import type { Entry } from '../mirror/entry.ts';
+import { MAX_PENDING, TooManyWritesError } from './optimistic-options.ts';
 import { isConditional, type OptimisticEntry, type PendingWrite, withWrites } from './pending-write.ts';
 
 /** Number of writes of which the queue knows later what became of them. */
@@ -29,21 +30,29 @@ export class WriteQueue {
     return this.#length;
   }
 
+  /** Number of keys with requests that may still be carried out. */
+  get underWay(): number {
+    return this.#underWay.size;
+  }
+
   /** Keys with writes. */
   get keys(): Iterable<string> {
     return this.#byKey.keys();
   }
 
-  /** Adds a write. It takes the place of an earlier one that was not sent yet, if it would leave nothing of it. */
+  /**
+   * Adds a write. It takes the place of an earlier one that was not sent yet, if it would leave nothing of it.
+   * @throws TooManyWritesError
+   */
   add(write: PendingWrite): void {
     const { key } = write;
     const last = this.#byKey.get(key)?.writes.at(-1);
-    const isWhole = write.operation.kind !== 'patch' && isPlain(write);
-    if (isWhole && last?.stage === 'waiting' && isPlain(last)) {
+    if (last?.stage === 'waiting' && isPlain(last) && isPlain(write)) {
       this.end(last);
       // What the earlier write would have done, this one does: however many follow, there is one promise.
       write.done = last.done;
     }
+    if (this.#length >= MAX_PENDING) throw new TooManyWritesError();
     const found = this.#byKey.get(key) ?? { writes: [], shown: null };
     this.#byKey.set(key, found);
     found.writes.push(write);
@@ -144,7 +153,7 @@ export class WriteQueue {
   }
 }
 
-/** Whether the fate of the write depends on nothing but the node: no condition can refuse it, and nobody can abort it. */
+/** Whether no state of the entry can refuse the write, and nobody can abort it. A patch wants JSON. */
 function isPlain(write: PendingWrite): boolean {
-  return !isConditional(write) && write.signal === undefined;
+  return write.operation.kind !== 'patch' && !isConditional(write) && !write.signal;
 }
