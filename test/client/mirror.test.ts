@@ -450,6 +450,34 @@ test('a storage that never answers delays a mirror for a while only, and its clo
   assert.equal(errors.length, 3);
 });
 
+const ENDLESS: Readonly<Record<string, (count: number) => string>> = {
+  'are all the same': () => 'key',
+  'are ever new ones': (count) => `key ${count}`,
+};
+for (const [what, keyOf] of Object.entries(ENDLESS)) {
+  test(`a stored copy whose entries never end and ${what} delays a mirror for a while only`, async (t) => {
+    const history = abc();
+    const feed = await honest(t, history);
+    const entry = { key: '', value: 'v', version: 1, expiresAt: null };
+    let isRead = true;
+    function* entries(): Generator<Entry> {
+      try {
+        for (let count = 0; ; count += 1) yield { ...entry, key: keyOf(count) };
+      } finally {
+        isRead = false;
+      }
+    }
+    const load = async () => ({ scope: '[""]', position: history.position, entries: entries() });
+    const copy = open(t, { url: feed.url, storage: { ...memoryStorage(), load }, storageMs: 50 });
+    const errors: unknown[] = [];
+    copy.on('storage-error', ({ error }) => errors.push(String(error)));
+    await copy.ready;
+    await until('the entries are read no more', () => !isRead);
+    const late = 'TimeoutError: the storage did not answer within 50 ms';
+    assert.deepEqual([contents(copy), errors], [expected(history), [late]]);
+  });
+}
+
 test('each member of a stored copy is read once, and a storage whose lock cannot be read is not written to', async (t) => {
   const history = abc();
   const feed = await honest(t, history);

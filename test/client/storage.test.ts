@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { Entry } from '../../src/client/mirror/entry.ts';
 import {
+  checkedCopy,
   type MirrorStorage,
   memoryStorage,
   StorageConflict,
@@ -200,4 +201,28 @@ test('indexedDbStorage: a database that is deleted while it is open is created a
   await storage.save(REPLACE);
   assert.equal((await storage.load())?.position, 'p1');
   await storage.close();
+});
+
+test('the check of a stored copy rests before the page would notice, however slowly its entries come', async (t) => {
+  // Each entry takes a millisecond.
+  let now = 0;
+  t.mock.method(performance, 'now', () => now);
+  let turn = 0;
+  const turns = setInterval(() => {
+    turn += 1;
+  });
+  t.after(() => clearInterval(turns));
+  const inTurn = new Map<number, number>();
+  function* entries(): Generator<Entry> {
+    for (let count = 0; count < 100; count += 1) {
+      now += 1;
+      inTurn.set(turn, (inTurn.get(turn) ?? 0) + 1);
+      yield entry(`key ${count}`);
+    }
+  }
+  const position = `${'a'.repeat(40)}:1`;
+  const stored = { scope: 's', position, entries: entries() };
+  const copy = await checkedCopy(stored, new AbortController().signal);
+  assert.equal(copy.entries.size, 100);
+  assert.ok(inTurn.size > 1 && Math.max(...inTurn.values()) < 50, `${[...inTurn.values()]}`);
 });

@@ -6,14 +6,13 @@
 import type { Signal } from '../platform.ts';
 import { unless } from '../within.ts';
 import type { Entry } from './entry.ts';
+import { inParts } from './in-parts.ts';
 import { type MirrorStorage, StorageConflict, type StorageUpdate, type StoredCopy } from './storage.ts';
 
 const ENTRIES = 'entries';
 const META = 'meta';
 /** Key of the only record in `meta`. */
 const CURRENT = 'current';
-/** Time after which writing rests until the browser has stored what it has, in milliseconds. */
-const WRITE_MS = 8;
 /** Most entries to read in one step, and about how many characters and bytes. */
 const READ_ENTRIES = 1_000;
 const READ_LENGTH = 1_000_000;
@@ -102,9 +101,9 @@ async function write(transaction: IDBTransaction, update: StorageUpdate): Promis
     const current = await answer<Meta | undefined>(meta.get(CURRENT));
     if (current?.position !== update.base || current.scope !== scope)
       throw new StorageConflict(current === undefined);
-    await inParts(update.remove, (key) => entries.delete(key));
+    await inParts(update.remove, (key) => entries.delete(key), answer);
   }
-  await inParts(isNew ? update.entries : update.put, (entry) => entries.put(entry));
+  await inParts(isNew ? update.entries : update.put, (entry) => entries.put(entry), answer);
   meta.put({ scope, position } satisfies Meta, CURRENT);
 }
 
@@ -124,17 +123,6 @@ async function allEntries(store: IDBObjectStore): Promise<Entry[]> {
     if (last === undefined || part.length < count) return entries;
     range = IDBKeyRange.lowerBound(last.key, true);
     count = Math.ceil(Math.min(count * 4, READ_ENTRIES, (count * READ_LENGTH) / length));
-  }
-}
-
-/** Makes a request for each item, in parts: each part waits until the one before is done. */
-async function inParts<T>(items: Iterable<T>, request: (item: T) => IDBRequest): Promise<void> {
-  let until = performance.now() + WRITE_MS;
-  for (const item of items) {
-    const made = request(item);
-    if (performance.now() < until) continue;
-    await answer(made);
-    until = performance.now() + WRITE_MS;
   }
 }
 

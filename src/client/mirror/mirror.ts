@@ -20,7 +20,7 @@ import { MirrorClosedError, type MirrorEvents, type MirrorState } from './mirror
 import type { MirrorOptions } from './mirror-options.ts';
 import { checkedLineage, type Lineage, PositionWaiters } from './position-waiters.ts';
 import { Saver } from './saver.ts';
-import { checkedCopy, STORAGE } from './storage.ts';
+import { checkedCopy, type LoadedCopy, STORAGE } from './storage.ts';
 import { type ChangeListener, type EntryFilter, Subscriptions } from './subscriptions.ts';
 import { View } from './view.ts';
 
@@ -233,8 +233,12 @@ export class Mirror {
     const scope = JSON.stringify(this.prefixes);
     const failed = (error: unknown): void => this.#emit('storage-error', { error });
     try {
-      const stored = await within(this.#storageMs, STORAGE, async () => storage.load(), signal);
-      if (stored !== null && stored.scope === scope) this.#start(new Copy(await checkedCopy(stored)));
+      const load = async (over: Signal): Promise<LoadedCopy | null> => {
+        const stored = await storage.load();
+        return stored !== null && stored.scope === scope ? checkedCopy(stored, over) : null;
+      };
+      const loaded = await within(this.#storageMs, STORAGE, load, signal);
+      if (loaded !== null) this.#start(new Copy(loaded));
     } catch (error) {
       if (!signal.aborted) failed(error);
     }

@@ -7,7 +7,9 @@
 import { isNumber, isText, isTime } from '../event.ts';
 import type { Signal } from '../platform.ts';
 import { parsePosition } from '../position.ts';
+import { pause } from '../within.ts';
 import type { Entry } from './entry.ts';
+import { inParts } from './in-parts.ts';
 
 export interface StoredCopy {
   /** What the copy contains: the prefixes. Another scope is another copy. */
@@ -63,8 +65,6 @@ export class StorageConflict extends Error {
 
 /** Name of the storage, for errors. */
 export const STORAGE = 'the storage';
-/** Number of entries after which the check of a copy rests, so that the page stays responsive. */
-const CHECKED_AT_ONCE = 10_000;
 
 /** A copy as a storage has loaded it. */
 export interface LoadedCopy {
@@ -73,21 +73,27 @@ export interface LoadedCopy {
 }
 
 /**
- * Checks a copy that a storage has loaded, which other programs may have written.
- * @throws TypeError if it is not what a mirror saves
+ * Checks a copy that a storage has loaded, which other programs may have written. A Map takes 2^24 entries at most.
+ * @param signal ends the check of one that does not end
+ * @throws TypeError if it is not what a mirror saves; RangeError if it has more entries than a Map; the signal's reason
  */
-export async function checkedCopy({ position, entries: stored }: StoredCopy): Promise<LoadedCopy> {
+export async function checkedCopy(
+  { position, entries: stored }: StoredCopy,
+  signal: Signal,
+): Promise<LoadedCopy> {
   const entries = new Map<string, Entry>();
-  let isRight = parsePosition(position) !== null;
+  const must = (isRight: boolean): void => {
+    if (!isRight) throw new TypeError('the stored copy is none');
+  };
+  must(parsePosition(position) !== null);
   // What is checked is kept: a getter may have another answer next time.
-  for (const { key, value, version, expiresAt } of stored) {
-    isRight &&=
-      isText(key) && (isText(value) || value instanceof Uint8Array) && isNumber(version) && isTime(expiresAt);
-    if (!isRight) break;
+  const check = ({ key, value, version, expiresAt }: Entry): void => {
+    must(
+      isText(key) && (isText(value) || value instanceof Uint8Array) && isNumber(version) && isTime(expiresAt),
+    );
     entries.set(key, { key, value, version, expiresAt });
-    if (entries.size % CHECKED_AT_ONCE === 0) await new Promise((resolve) => setTimeout(resolve));
-  }
-  if (!isRight) throw new TypeError('the stored copy is none');
+  };
+  await inParts(stored, check, () => pause(0, signal));
   return { position, entries };
 }
 
