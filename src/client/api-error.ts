@@ -39,6 +39,12 @@ export async function bytesOf(response: Response): Promise<Uint8Array<ArrayBuffe
   return new Uint8Array(await response.arrayBuffer());
 }
 
+/** @returns the text of an answer that is one @internal */
+export async function textOf(response: Response): Promise<string> {
+  await checkAnswer(response, 'text/plain');
+  return response.text();
+}
+
 /**
  * Returns the JSON object of an answer.
  * @throws ApiError of the node, or `BAD_ANSWER`

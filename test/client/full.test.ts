@@ -221,6 +221,60 @@ test('the client remembers the master to which a replica redirects writes, until
   }
 });
 
+const FOREIGN: Readonly<Record<string, Answer>> = {
+  'the page of a portal': (_request, response) =>
+    response.writeHead(200, { 'content-type': 'text/html' }).end('<p>hello'),
+  'that it has no such path': (_request, response) => response.writeHead(404).end(),
+  'that it is a replica, without a redirect': problem(307, 'READONLY'),
+};
+for (const [what, foreign] of Object.entries(FOREIGN)) {
+  test(`a call goes to the next URL, and stays there, when a server answers ${what}`, async (t) => {
+    withoutPauses(t);
+    for (const [name, call] of Object.entries(CALLS)) {
+      const [bad, good] = [await server(t, foreign), await server(t, done())];
+      const client = new Client([bad.url, good.url]);
+      if (!AGAIN.includes(name)) await assert.rejects(call(client), { name: 'ApiError' }, name);
+      await call(client);
+      await call(client);
+      assert.deepEqual([bad.seen.length, good.seen.length], [1, 2], name);
+      const alone = await server(t, foreign);
+      await assert.rejects(call(new Client(alone.url)), { name: 'ApiError' }, name);
+      assert.equal(alone.seen.length, 1, name);
+    }
+  });
+
+  test(`a server that was once the master is left when it answers ${what}`, async (t) => {
+    withoutPauses(t);
+    const [old, next] = [await server(t, done(), foreign), await server(t, done())];
+    let where = old.url;
+    const replica = await server(
+      t,
+      redirected(() => where),
+    );
+    const client = new Client(replica.url);
+    await client.set('k', 'v');
+    where = next.url;
+    await client.set('k', 'v');
+    await client.increment('k');
+    assert.deepEqual([old.seen.length, next.seen.length], [2, 2]);
+  });
+}
+
+test('a server that was once the master, and now wants another token, is left', async (t) => {
+  const [old, next] = [await server(t, done(), problem(401, 'UNAUTHORIZED')), await server(t, done())];
+  let where = old.url;
+  const replica = await server(
+    t,
+    redirected(() => where),
+  );
+  const client = new Client(replica.url, { token: 'x' });
+  await client.set('k', 'v');
+  where = next.url;
+  await assert.rejects(client.set('k', 'v'), { code: 'UNAUTHORIZED' });
+  await client.set('k', 'v');
+  assert.deepEqual([old.seen.length, next.seen.length], [2, 1]);
+});
+
 test('what changes a node stays at the node', async (t) => {
   const master = await server(t, done());
   const replica = await server(

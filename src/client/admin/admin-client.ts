@@ -6,7 +6,7 @@ import type {
   FailoverAnswer,
   ReplicationAnswer,
 } from '../answers.ts';
-import { checkAnswer, jsonOf } from '../api-error.ts';
+import { jsonOf, textOf } from '../api-error.ts';
 import { Client } from '../full/client.ts';
 import type { FullCallOptions, FullClientOptions } from '../full/full-options.ts';
 import type { Call } from '../request/exchange.ts';
@@ -120,10 +120,7 @@ export class AdminClient extends Client {
 
   /** @returns the state under Redis's INFO names */
   info(options: OwnOptions = {}): Promise<string> {
-    return this.node.send({ path: '/v1/info' }, options, async (response) => {
-      await checkAnswer(response, 'text/plain');
-      return response.text();
-    });
+    return this.node.send({ path: '/v1/info' }, options, textOf);
   }
 
   /** @returns the settings */
@@ -167,10 +164,8 @@ export class AdminClient extends Client {
   }
 
   /** Deletes every entry (FLUSHALL), on the master. */
-  deleteAll({ acks, durable, ...options }: AckOptions & FullCallOptions = {}): Promise<DeletedMany> {
-    const query = { all: true, acks, durable, timeout: options.waitMs };
-    const call = { method: 'DELETE', path: '/v1/keys', query, isSingle: true };
-    return this.node.send(call, options, jsonOf<DeletedMany>);
+  deleteAll(options: AckOptions & FullCallOptions = {}): Promise<DeletedMany> {
+    return this.deleteMany({ all: true }, options);
   }
 
   /** Whether the process answers. It asks once, unless `retries` says otherwise. */
@@ -185,10 +180,7 @@ export class AdminClient extends Client {
 
   /** @returns all metrics, in the text format of Prometheus */
   metrics(options: OwnOptions = {}): Promise<string> {
-    return this.node.send({ path: '/metrics' }, options, async (response) => {
-      await checkAnswer(response, 'text/plain');
-      return response.text();
-    });
+    return this.node.send({ path: '/metrics' }, options, textOf);
   }
 
   #ask<T>(path: string, options: OwnOptions, query: Call['query'] = {}): Promise<T> {

@@ -6,7 +6,8 @@ import { isEntry } from '../event.ts';
 import { type Entry, entryOf } from '../mirror/entry.ts';
 import type { ByteStream } from '../platform.ts';
 import { parsePosition } from '../position.ts';
-import { reading, writing } from '../request/calls.ts';
+import { reading } from '../request/calls.ts';
+import type { Call } from '../request/exchange.ts';
 import type { AckOptions, ReadOptions } from '../request/options.ts';
 import { sendable } from '../request/sendable.ts';
 import { Client as PageClient } from '../rest.ts';
@@ -36,15 +37,10 @@ export type DiffQuery = {
   readonly limit?: number | undefined;
 };
 
-/** The answer to a page that leads no further. */
-const ENDLESS = {
-  code: 'BAD_ANSWER',
-  detail: 'the node names a next page that does not come after the last one',
-};
-/** The answer to a page of something else than entries in their order. */
+/** The answer to a page of something else than entries in their order, and to one that leads no further. */
 const DISORDERED = {
   code: 'BAD_ANSWER',
-  detail: 'the node names what is no entry, or does not come after the last one',
+  detail: 'the node names no entry, or no next page, that comes after the last one',
 };
 /** A stream may take as long as a timer can be set, in milliseconds. */
 const STREAM_MS = 2 ** 31 - 1;
@@ -58,7 +54,8 @@ const STREAM_MS = 2 ** 31 - 1;
  * - any call that a node has refused before it did anything: `LOADING`, `NOREPLICAS`, `SHUTTING_DOWN`, `TOO_MANY_REQUESTS`; and once
  *   more at once after `UNAUTHORIZED` if the token is a function;
  * - after a cut, a time-out, or another answer of 502 to 504: reads, and `set`, `expire` and `delete` without a condition. With a
- *   condition, the second try could fail because the first did not.
+ *   condition, the second try could fail because the first did not. After an answer that is not psyncd's, or not the master's, the
+ *   same calls, but only at another URL.
  *
  * `deletePrefix` and `import`, which a node may have carried out in part, are sent once. A node that wants a pause of more than 10 s
  * is not asked again.
@@ -112,7 +109,7 @@ export class Client extends PageClient<FullCallOptions> {
       if (next === null) return;
       // A page without entries, and one that leads back, could keep the caller reading for ever.
       const isFurther = keys.length > 0 && typeof next === 'string' && compareKeys(next, after ?? '') > 0;
-      if (!isFurther) throw new ApiError(200, ENDLESS);
+      if (!isFurther) throw new ApiError(200, DISORDERED);
       after = next;
     }
   }
@@ -140,8 +137,15 @@ export class Client extends PageClient<FullCallOptions> {
    * @param prefix not empty
    */
   deletePrefix(prefix: string, options: AckOptions & FullCallOptions = {}): Promise<DeletedMany> {
-    const call = writing({ method: 'DELETE', path: '/v1/keys', query: { prefix }, isSingle: true }, options);
-    return this.node.send(call, options, jsonOf<DeletedMany>);
+    return this.deleteMany({ prefix }, options);
+  }
+
+  /** @internal */
+  protected deleteMany(
+    query: NonNullable<Call['query']>,
+    options: AckOptions & FullCallOptions,
+  ): Promise<DeletedMany> {
+    return this.write({ method: 'DELETE', path: '/v1/keys', query, isSingle: true }, options);
   }
 
   /**
@@ -150,8 +154,7 @@ export class Client extends PageClient<FullCallOptions> {
   import(lines: ByteStream | string, options: AckOptions & FullCallOptions = {}): Promise<Imported> {
     const stream = typeof lines === 'string' ? {} : { duplex: 'half' as const, redirect: 'error' as const };
     const body = { body: sendable(lines), type: 'application/x-ndjson', isSingle: true };
-    const call = writing({ path: '/v1/import', ...body, ...stream }, options);
-    return this.node.send(call, { timeoutMs: STREAM_MS, ...options }, jsonOf<Imported>);
+    return this.write({ path: '/v1/import', ...body, ...stream }, { timeoutMs: STREAM_MS, ...options });
   }
 
   /**

@@ -22,6 +22,9 @@ const MAX_MS = 2 ** 31 - 1;
 /** Codes of refusals: the node has carried nothing out. */
 const REFUSED = /^(?:LOADING|NOREPLICAS|SHUTTING_DOWN|TOO_MANY_REQUESTS)$/;
 
+/** Codes of answers of what is not psyncd, or not the master. */
+const FOREIGN = /^(?:BAD_ANSWER|READONLY)$/;
+
 export type SendOptions = WaitOptions & FullCallOptions;
 
 export class Requester implements Sender {
@@ -53,7 +56,7 @@ export class Requester implements Sender {
     let mayRenew = typeof this.#options.token === 'function' && (call.isOwn || !call.isSingle);
     for (let failures = 0; ; ) {
       signal?.throwIfAborted();
-      const base = (isWrite(call) && this.#master) || this.#current;
+      const base = this.#baseFor(call);
       let retryAfter: string | null = null;
       const heard: Read<T> = async (response) => {
         retryAfter = response.headers.get('retry-after');
@@ -70,14 +73,20 @@ export class Requester implements Sender {
           mayRenew = false;
           continue;
         }
-        if (verdict === 'unauthorized' || verdict === 'final') throw error;
+        if (verdict === 'final') throw error;
         this.#leave(base);
         failures += 1;
         const ms = this.#pauseMs(failures, retryAfter);
-        if (verdict === 'leave' || failures > retries || ms > MAX_RETRY_MS) throw error;
+        const isOver = failures > retries || ms > MAX_RETRY_MS;
+        const isLast = verdict === 'elsewhere' && base === this.#baseFor(call);
+        if (verdict === 'leave' || verdict === 'unauthorized' || isOver || isLast) throw error;
         await pause(ms, signal);
       }
     }
+  }
+
+  #baseFor(call: Call): string {
+    return (isWrite(call) && this.#master) || this.#current;
   }
 
   get #current(): string {
@@ -150,18 +159,22 @@ function canWait({ method, query }: Call): boolean {
   return method === undefined && query !== undefined && 'position' in query;
 }
 
-/** `leave`: it is not repeated, but the next call begins elsewhere. */
-type Verdict = 'repeat' | 'leave' | 'final' | 'unauthorized';
+/** `elsewhere`: it is repeated only at another URL. `leave`: it is not repeated, but the next call begins elsewhere. */
+type Verdict = 'repeat' | 'elsewhere' | 'leave' | 'final' | 'unauthorized';
 
 function verdictOn(error: unknown, { method = 'GET', headers = {}, isSingle }: Call): Verdict {
   const { code = '', status = 0 } = error instanceof ApiError ? error : {};
   if (code === 'UNAUTHORIZED') return 'unauthorized';
   const isRefused = REFUSED.test(code);
+  // The server is no node any more, or no master.
+  const isForeign = FOREIGN.test(code);
   // Without an answer, or with one of something between, nobody knows whether the node has carried it out.
-  if (!isRefused && status !== 0 && (status < 502 || status > 504)) return 'final';
+  const isUnknown = status === 0 || (status > 501 && status < 505);
+  if (!isRefused && !isUnknown && !isForeign) return 'final';
   if (isSingle) return 'leave';
   const isOnce = /POST|PATCH/.test(method) || 'if-match' in headers || 'if-none-match' in headers;
-  return isRefused || !isOnce ? 'repeat' : 'leave';
+  if (isOnce && !isRefused) return 'leave';
+  return isUnknown || isRefused ? 'repeat' : 'elsewhere';
 }
 
 /** @throws ApiError if a node with TLS has been asked without */
