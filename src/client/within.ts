@@ -42,15 +42,10 @@ export async function pause(ms: number, signal: Signal | undefined): Promise<voi
  * Waits for a promise, unless a signal is aborted first.
  * @throws what the promise rejects with; the signal's reason
  */
-export async function unless<T>(signal: Signal | undefined, promise: Promise<T>): Promise<T> {
-  const { promise: ended, resolve, reject } = Promise.withResolvers<T>();
+export function unless<T>(signal: Signal | undefined, promise: Promise<T>): Promise<T> {
+  const { promise: ended, reject } = Promise.withResolvers<never>();
   const abort = (): void => reject(signal?.reason);
-  promise.then(resolve, reject);
   signal?.addEventListener('abort', abort);
   if (signal?.aborted) abort();
-  try {
-    return await ended;
-  } finally {
-    signal?.removeEventListener('abort', abort);
-  }
+  return Promise.race([ended, promise]).finally(() => signal?.removeEventListener('abort', abort));
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import test from 'node:test';
+import test, { mock, type TestContext } from 'node:test';
 import {
   checkedLineage,
   type Lineage,
@@ -24,6 +24,20 @@ async function outcome(waiting: Promise<void>): Promise<'reached' | 'waiting' | 
     ),
     later,
   ]);
+}
+
+/** Lets the time of the waits be in the hands of the test. */
+function fakeTime(t: TestContext): void {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  t.after(() => mock.timers.reset());
+}
+
+/** Lets time pass until the wait is over. */
+async function over(waiting: Promise<void>): Promise<void> {
+  for (let seconds = 0; seconds < 60 && (await outcome(waiting)) === 'waiting'; seconds += 1) {
+    mock.timers.tick(1_000);
+  }
+  assert.equal(await outcome(waiting), 'reached');
 }
 
 type Case = readonly [name: string, at: string | null, wanted: string, 'reached' | 'waiting' | 'lost'];
@@ -64,7 +78,8 @@ test('a waiting call resolves when the mirror reaches the position, even across 
   assert.equal(await outcome(second), 'reached');
 });
 
-test('a node that does not say its lineage, or not in time, is asked again, even if the mirror stands still', async () => {
+test('a node that does not say its lineage, or not in time, is asked again, even if the mirror stands still', async (t) => {
+  fakeTime(t);
   const answers: ((signal: AbortSignal) => Promise<Lineage>)[] = [
     () => Promise.reject(new Error('not now')),
     // It never answers: only the signal ends it.
@@ -72,32 +87,25 @@ test('a node that does not say its lineage, or not in time, is asked again, even
     async () => LINEAGE,
   ];
   let asked = 0;
-  const waiters = new PositionWaiters(
-    async (signal) => {
-      asked += 1;
-      return (answers[asked - 1] ?? assert.fail('asked too often'))(signal);
-    },
-    20,
-    1,
-  );
+  const waiters = new PositionWaiters(async (signal) => {
+    asked += 1;
+    return (answers[asked - 1] ?? assert.fail('asked too often'))(signal);
+  });
   waiters.moved(`${B}:90`);
-  // Timers of time-outs alone do not keep a program running.
-  const running = setInterval(() => undefined, 1_000);
-  await waiters.wait(`${A}:80`);
-  clearInterval(running);
+  await over(waiters.wait(`${A}:80`));
   assert.equal(asked, 3);
 });
 
-test('a question that never ends and heeds no signal is asked again after its time', async () => {
+test('a question that never ends and heeds no signal is asked again after its time', async (t) => {
+  fakeTime(t);
   let asked = 0;
   const lineageOf = async (): Promise<Lineage> => {
     asked += 1;
     return asked === 1 ? new Promise(() => undefined) : LINEAGE;
   };
-  const waiters = new PositionWaiters(lineageOf, 20, 1);
+  const waiters = new PositionWaiters(lineageOf);
   waiters.moved(`${B}:90`);
-  const running = setInterval(() => undefined, 1_000);
-  await waiters.wait(`${A}:80`, AbortSignal.timeout(5_000)).finally(() => clearInterval(running));
+  await over(waiters.wait(`${A}:80`));
   assert.equal(asked, 2);
 });
 
@@ -156,20 +164,17 @@ test('a signal ends the waiting with its reason', async () => {
   await assert.rejects(waiters.wait('yesterday'), TypeError);
 });
 
-test('a node that changes its run ID with every answer is asked again only after a pause', async () => {
+test('a node that changes its run ID with every answer is asked again only after a pause', async (t) => {
+  fakeTime(t);
   let asked = 0;
   const change = (): void => {
     asked += 1;
     waiters.moved(`${String(asked).padStart(40, '0')}:5`);
   };
-  const waiters: PositionWaiters = new PositionWaiters(
-    async () => {
-      change();
-      return LINEAGE;
-    },
-    1_000,
-    600_000,
-  );
+  const waiters: PositionWaiters = new PositionWaiters(async () => {
+    change();
+    return LINEAGE;
+  });
   waiters.moved(`${'b'.repeat(40)}:5`);
   const waiting = waiters.wait(`${'c'.repeat(40)}:5`);
   for (let turn = 0; turn < 100; turn += 1) await new Promise(setImmediate);

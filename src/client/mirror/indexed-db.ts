@@ -7,7 +7,7 @@ import type { Signal } from '../platform.ts';
 import { unless } from '../within.ts';
 import type { Entry } from './entry.ts';
 import { inParts } from './in-parts.ts';
-import { type MirrorStorage, StorageConflict, type StorageUpdate, type StoredCopy } from './storage.ts';
+import { type MirrorStorage, mustFit, type StorageUpdate, type StoredCopy } from './storage.ts';
 
 const ENTRIES = 'entries';
 const META = 'meta';
@@ -28,12 +28,12 @@ interface Meta {
 export function indexedDbStorage(name: string): MirrorStorage {
   // The database opens on first use, and again after a failure.
   let opening: Promise<IDBDatabase> | null = null;
-  const database = (): Promise<IDBDatabase> => {
+  const begin = async (mode?: 'readwrite'): Promise<IDBTransaction> => {
     opening ??= open(`psyncd:${name}`, lost).catch((error: unknown) => {
       lost();
       throw error;
     });
-    return opening;
+    return (await opening).transaction([ENTRIES, META], mode);
   };
   const lost = (): void => {
     opening = null;
@@ -44,22 +44,26 @@ export function indexedDbStorage(name: string): MirrorStorage {
     ...(locks && { lock: (signal) => locked(locks, `psyncd:${name}`, signal) }),
 
     async load() {
-      const transaction = (await database()).transaction([ENTRIES, META]);
+      const transaction = await begin();
       const meta = await answer<Meta | undefined>(transaction.objectStore(META).get(CURRENT));
       if (meta === undefined) return null;
       return { ...meta, entries: await allEntries(transaction.objectStore(ENTRIES)) } satisfies StoredCopy;
     },
 
     async save(update) {
-      const transaction = (await database()).transaction([ENTRIES, META], 'readwrite');
-      const done = completion(transaction);
+      const transaction = await begin('readwrite');
+      const done = answer(transaction, 'oncomplete', 'onabort');
       // An abort is only a consequence of the first error.
       done.catch(() => undefined);
       try {
         await write(transaction, update);
       } catch (error) {
         // Nothing of a failed update may be stored, including earlier requests of the transaction.
-        abort(transaction);
+        try {
+          transaction.abort();
+        } catch {
+          // The transaction is already aborted.
+        }
         throw error;
       }
       await done;
@@ -98,9 +102,7 @@ async function write(transaction: IDBTransaction, update: StorageUpdate): Promis
   if (isNew) {
     entries.clear();
   } else {
-    const current = await answer<Meta | undefined>(meta.get(CURRENT));
-    if (current?.position !== update.base || current.scope !== scope)
-      throw new StorageConflict(current === undefined);
+    mustFit(await answer<Meta | undefined>(meta.get(CURRENT)), update);
     await inParts(update.remove, (key) => entries.delete(key), answer);
   }
   await inParts(isNew ? update.entries : update.put, (entry) => entries.put(entry), answer);
@@ -136,7 +138,7 @@ function open(name: string, lost: () => void): Promise<IDBDatabase> {
     database.createObjectStore(META);
   };
   return new Promise((resolve, reject) => {
-    request.onblocked = () => reject(new Error('another tab holds an older version of the storage open'));
+    request.onblocked = () => reject(new Error('another tab holds an older version open'));
     request.onerror = () => reject(request.error);
     request.onsuccess = () => {
       const database = request.result;
@@ -151,24 +153,12 @@ function open(name: string, lost: () => void): Promise<IDBDatabase> {
   });
 }
 
-function answer<T>(request: IDBRequest): Promise<T> {
+/** @returns the answer; without names that of a request, and with these the end of a transaction */
+function answer<T>(of: IDBRequest<T> | IDBTransaction, done = 'onsuccess', failed = 'onerror'): Promise<T> {
   return new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result as T);
-    request.onerror = () => reject(request.error);
-  });
-}
-
-function abort(transaction: IDBTransaction): void {
-  try {
-    transaction.abort();
-  } catch {
-    // The transaction is already aborted.
-  }
-}
-
-function completion(transaction: IDBTransaction): Promise<void> {
-  return new Promise((resolve, reject) => {
-    transaction.oncomplete = () => resolve();
-    transaction.onabort = () => reject(transaction.error ?? new Error('the transaction was aborted'));
+    Object.assign(of, {
+      [done]: () => resolve((of as IDBRequest<T>).result),
+      [failed]: () => reject(of.error ?? new Error('aborted')),
+    });
   });
 }

@@ -47,8 +47,6 @@ export function checkedLineage(lineage: unknown): Lineage {
 
 export class PositionWaiters {
   readonly #lineageOf: (signal: Signal) => Promise<Lineage>;
-  readonly #askMs: number;
-  readonly #askAgainMs: number;
   readonly #waiters = new Set<Waiter>();
   #at: string | null = null;
   /** The node's lineage when the mirror had this run ID. */
@@ -58,10 +56,8 @@ export class PositionWaiters {
   #over: { readonly error: unknown } | null = null;
 
   /** @param lineageOf asks the followed node; after a failure it is asked again */
-  constructor(lineageOf: (signal: Signal) => Promise<Lineage>, askMs = ASK_MS, askAgainMs = ASK_AGAIN_MS) {
+  constructor(lineageOf: (signal: Signal) => Promise<Lineage>) {
     this.#lineageOf = lineageOf;
-    this.#askMs = askMs;
-    this.#askAgainMs = askAgainMs;
   }
 
   /**
@@ -125,14 +121,14 @@ export class PositionWaiters {
     this.#asking = new AbortController();
     const { signal } = this.#asking;
     try {
-      const ancestors = await within(this.#askMs, 'the node', this.#lineageOf, signal);
+      const ancestors = await within(ASK_MS, 'the node', this.#lineageOf, signal);
       this.#lineage = { runId, ancestors };
     } catch {
       // It is asked again.
     }
     // A node that changes its run ID again and again is not asked without a pause either.
     const at = parsePosition(this.#at)?.runId;
-    if (at !== this.#lineage?.runId) await pause(this.#askAgainMs, signal);
+    if (at !== this.#lineage?.runId) await pause(ASK_AGAIN_MS, signal);
     this.#asking = null;
     this.#look();
   }

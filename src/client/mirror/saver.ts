@@ -38,8 +38,6 @@ export class Saver {
   readonly #options: SaverOptions;
   /** What is stored, or is being stored, and the keys that have changed since; null: unknown. */
   #stored: { readonly position: string; readonly changed: Set<string> } | null;
-  /** Whether other mirrors may have the storage too, and only the one with its lock writes. */
-  #isShared = false;
   #mayWrite = false;
   readonly #closing = new AbortController();
   /** Resolves when the last update is stored, has failed, or has taken too long. */
@@ -86,8 +84,7 @@ export class Saver {
 
   async #lock(): Promise<void> {
     const { storage } = this.#options;
-    this.#isShared = storage.lock !== undefined;
-    if (this.#isShared) await storage.lock?.(this.#closing.signal);
+    if (storage.lock) await storage.lock(this.#closing.signal);
     this.#mayWrite = true;
     this.#schedule();
   }
@@ -118,10 +115,12 @@ export class Saver {
     } catch (error) {
       this.#stored = null;
       const isConflict = error instanceof StorageConflict;
+      // Other mirrors may have the storage too, and only the one with its lock writes.
+      const isShared = storage.lock !== undefined;
       // Somebody has deleted the data, or another mirror has written before this one could.
-      if (isConflict && update.kind === 'patch' && (error.isEmpty || this.#isShared)) return this.#save();
+      if (isConflict && update.kind === 'patch' && (error.isEmpty || isShared)) return this.#save();
       this.#failures += 1;
-      if (isConflict && !this.#isShared) this.#isOver = true;
+      if (isConflict && !isShared) this.#isOver = true;
       failed(error);
     }
     const answered = (): void => {

@@ -55,12 +55,20 @@ export interface MirrorStorage {
 export class StorageConflict extends Error {
   override readonly name = 'StorageConflict';
   /** Whether nothing is stored. */
-  readonly isEmpty: boolean;
+  declare readonly isEmpty: boolean;
 
   constructor(isEmpty = false) {
     super(isEmpty ? 'the stored data was deleted' : 'something else writes to the same storage');
     this.isEmpty = isEmpty;
   }
+}
+
+/** @throws StorageConflict if an update does not fit what is stored */
+export function mustFit(
+  stored: Pick<StoredCopy, 'scope' | 'position'> | null | undefined,
+  { base, scope }: StorageUpdate & { readonly kind: 'patch' },
+): void {
+  if (stored?.position !== base || stored.scope !== scope) throw new StorageConflict(!stored);
 }
 
 /** Name of the storage, for errors. */
@@ -105,9 +113,7 @@ export function memoryStorage(): MirrorStorage {
     save: async (update) => {
       const { scope, position } = update;
       const isNew = update.kind === 'replace';
-      if (!isNew && (stored?.position !== update.base || stored.scope !== scope)) {
-        throw new StorageConflict(stored === null);
-      }
+      if (!isNew) mustFit(stored, update);
       const entries = (!isNew && stored?.entries) || new Map<string, Entry>();
       for (const entry of isNew ? update.entries : update.put) entries.set(entry.key, entry);
       for (const key of isNew ? [] : update.remove) entries.delete(key);
