@@ -17,16 +17,7 @@ export function parsePosition(text: unknown): ParsedPosition | null {
 }
 
 /**
- * @returns whether `at` is at or after `wanted`; null: unknown, because the run IDs differ or one text is not a
- * position
- */
-export function hasReached(at: string, wanted: string): boolean | null {
-  const [left, right] = [parsePosition(at), parsePosition(wanted)];
-  return left && left.runId === right?.runId ? left.offset >= right.offset : null;
-}
-
-/**
- * Compares two positions of the same connection.
+ * Compares two positions of the same connection, or of one client's writes.
  * @returns whether `at` is before `other`; false if one of them is not a position
  */
 export function isBefore(at: string, other: string): boolean {

@@ -398,6 +398,48 @@ test('with `readOwnWrites` reads wait for what this client has written, also if 
   );
 });
 
+test('with `readOwnWrites` a read goes on to a node that knows the history of a promotion', async (t) => {
+  withoutPauses(t);
+  const promoted = `${'b'.repeat(40)}:9`;
+  const master = await server(t, (_request, response) => {
+    const headers = { 'content-type': 'application/json', 'psync-position': promoted };
+    response.writeHead(200, headers).end('{}');
+  });
+  const behind = await server(
+    t,
+    redirected(() => master.url),
+    problem(412, 'UNKNOWN_HISTORY'),
+  );
+  const client = new Client([behind.url, master.url], { readOwnWrites: true });
+  await client.set('k', 'v');
+  assert.equal(client.position, promoted);
+  await client.page();
+  assert.deepEqual([behind.seen.length, master.seen.length], [2, 2]);
+  const alone = await server(t, problem(412, 'UNKNOWN_HISTORY'));
+  await assert.rejects(new Client(alone.url).get('k', { position: promoted }), { code: 'UNKNOWN_HISTORY' });
+  assert.equal(alone.seen.length, 1);
+});
+
+test('an answer of the old master that comes after one of the new master does not take the reads back', async (t) => {
+  const [begun, answered] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const old: Answer = (request, response) => {
+    begun.resolve();
+    answered.promise.then(() => done(5)(request, response));
+  };
+  const promoted = `${'b'.repeat(40)}:9`;
+  const { url } = await server(t, old, (_request, response) => {
+    const headers = { 'content-type': 'application/json', 'psync-position': promoted };
+    response.writeHead(200, headers).end('{}');
+  });
+  const client = new Client(url, { readOwnWrites: true });
+  const first = client.set('k', 'v');
+  await begun.promise;
+  await client.set('k', 'v');
+  answered.resolve();
+  await first;
+  assert.equal(client.position, promoted);
+});
+
 test('a false position of one answer ends with the next write, or when the application sets another one', async (t) => {
   const { url, seen } = await server(t, done(9_999_999_999), done(7), done());
   const client = new Client(url, { readOwnWrites: true });

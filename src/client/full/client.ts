@@ -40,7 +40,7 @@ export type DiffQuery = {
 /** The answer to a page of something else than entries in their order, and to one that leads no further. */
 const DISORDERED = {
   code: 'BAD_ANSWER',
-  detail: 'the node names no entry, or no next page, that comes after the last one',
+  detail: 'the page does not come after the last one',
 };
 /** A stream may take as long as a timer can be set, in milliseconds. */
 const STREAM_MS = 2 ** 31 - 1;

@@ -6,7 +6,7 @@ import { ApiError } from '../api-error.ts';
 import { BASE_RETRY_MS, FIRST_RETRY_MS, MAX_RETRY_MS } from '../backoff.ts';
 import { baseOf, checkedLimit } from '../follow-options.ts';
 import type { Signal } from '../platform.ts';
-import { hasReached } from '../position.ts';
+import { isBefore } from '../position.ts';
 import { type Call, exchange, type Read, type Sender } from '../request/exchange.ts';
 import type { WaitOptions } from '../request/options.ts';
 import type { Trust } from '../request/redirect.ts';
@@ -22,8 +22,8 @@ const MAX_MS = 2 ** 31 - 1;
 /** Codes of refusals: the node has carried nothing out. */
 const REFUSED = /^(?:LOADING|NOREPLICAS|SHUTTING_DOWN|TOO_MANY_REQUESTS)$/;
 
-/** Codes of answers of what is not psyncd, or not the master. */
-const FOREIGN = /^(?:BAD_ANSWER|READONLY)$/;
+/** Codes of answers of what is not psyncd, of what is not the master, and of a replica that has not heard of a promotion yet. */
+const FOREIGN = /^(?:BAD_ANSWER|READONLY|UNKNOWN_HISTORY)$/;
 
 export type SendOptions = WaitOptions & FullCallOptions;
 
@@ -102,12 +102,10 @@ export class Requester implements Sender {
   /** @param retryAfter what the node said; it does not delay the first call to another one */
   #pauseMs(failures: number, retryAfter: string | null): number {
     // Half of it is random, so that a thousand programs do not return to a restarted node at the same moment.
-    const part = 1 - Math.random() / 2;
-    const count = this.#urls.length;
-    if (failures < count) return Math.round(FIRST_RETRY_MS * part);
-    const round = Math.floor(failures / count) - 1;
-    const ms = Math.round(Math.min(MAX_RETRY_MS, BASE_RETRY_MS * 2 ** round) * part);
-    return Math.max(ms, (Number(retryAfter) || 0) * 1_000);
+    const round = Math.floor(failures / this.#urls.length) - 1;
+    const longest = round < 0 ? FIRST_RETRY_MS : Math.min(MAX_RETRY_MS, BASE_RETRY_MS * 2 ** round);
+    const ms = Math.round(longest * (1 - Math.random() / 2));
+    return round < 0 ? ms : Math.max(ms, (Number(retryAfter) || 0) * 1_000);
   }
 
   #try<T>(base: string, call: Call, signal: Signal, read: Read<T>): Promise<T> {
@@ -133,9 +131,9 @@ export class Requester implements Sender {
   #wrote({ headers, url }: Response, before: string | null, target: string, trust: Trust): void {
     const position = headers.get('psync-position') as string;
     const last = this.position;
-    // Two writes at once may be answered in the other order. A write that began after another one's answer comes after that: if its
-    // position does not, the other one was false, and must not keep the reads waiting for ever.
-    if (last === before || last === null || !hasReached(last, position)) this.position = position;
+    // Two writes at once may be answered in the other order, also over a promotion: offsets count on. A write that began after another
+    // one's answer comes after that: if its position does not, the other one was false, and must not keep the reads waiting for ever.
+    if (last === before || last === null || isBefore(last, position)) this.position = position;
     if (trust && url.endsWith(target)) this.#master = url.slice(0, -target.length);
   }
 }
@@ -156,7 +154,7 @@ function isWrite({ method, isOwn }: Call): boolean {
 
 /** Whether the node can wait for a position before it answers. */
 function canWait({ method, query }: Call): boolean {
-  return method === undefined && query !== undefined && 'position' in query;
+  return !method && query !== undefined && 'position' in query;
 }
 
 /** `elsewhere`: it is repeated only at another URL. `leave`: it is not repeated, but the next call begins elsewhere. */
@@ -183,6 +181,6 @@ async function mustNotBeTls(response: Response): Promise<void> {
   if (!url.startsWith('http:') || status !== 400 || headers.get('content-length') !== '22') return;
   const text = await response.clone().text();
   if (text !== 'this is an https port\n') return;
-  const detail = `${url} is a port with TLS: the URL of the node begins with https://`;
+  const detail = `${url} is a port with TLS: its URL begins with https://`;
   throw new ApiError(status, { code: 'BAD_ANSWER', detail });
 }
