@@ -73,7 +73,8 @@ export function orNull<T>(
   };
 }
 
-async function problemOf(response: Response): Promise<ApiError> {
+/** @returns the error of an answer that is not a good one @internal */
+export async function problemOf(response: Response): Promise<ApiError> {
   if (typeOf(response) !== 'application/problem+json') return badAnswer(response);
   return new ApiError(response.status, await objectOf(response));
 }

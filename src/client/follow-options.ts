@@ -54,7 +54,7 @@ export function checkedOptions(
   const prefixes = [options.prefix ?? ''].flat();
   // Nothing is not everything; and the URL would have another text for half of a surrogate pair.
   if (prefixes.length === 0 || !prefixes.every((prefix) => prefix.isWellFormed())) {
-    throw new TypeError('prefix: expected text, or a list of at least one');
+    throw new TypeError('prefix: expected text, or a list');
   }
   const limits: Record<keyof Limits, number> = { ...DEFAULTS };
   for (const name of Object.keys(limits) as (keyof Limits)[]) {
@@ -67,7 +67,8 @@ export function checkedOptions(
 export function baseOf(url: string): string {
   // A path before the node's own paths belongs to a proxy. Neither `fetch` nor a WebSocket sends a user and a password.
   if (/^(http|ws)s?:\/\/[^/?#@]+(\/[^?#]*)?$/i.test(url) && URL.canParse(url)) return url.replace(/\/+$/, '');
-  throw new TypeError(`${url} is no URL of the form http://HOST:PORT`);
+  // Errors are shown and logged: without the user and the password.
+  throw new TypeError(`${url} is no URL of the form http://HOST:PORT`.replace(/.*@/, ''));
 }
 
 /**

@@ -15,6 +15,7 @@ import { reading, writing } from './request/calls.ts';
 import { exchange, type Read, type Sender } from './request/exchange.ts';
 import type { AckOptions, CallOptions, ClientOptions, ReadOptions, WriteOptions } from './request/options.ts';
 import { pathOf, sendable } from './request/sendable.ts';
+import { unless } from './within.ts';
 
 export type * from './answers.ts';
 export type { BatchOperation } from './request/batch-operation.ts';
@@ -48,7 +49,8 @@ export class Client<More extends object = object> {
   constructor(url: string, options: ClientOptions = {}) {
     const base = baseOf(url).replace(/^ws/i, 'http');
     this.node = {
-      send: (call, given, read) => exchange(base, call, options, given?.signal, read),
+      // Not everything on the way heeds the signal: a token function and a hook do not get it.
+      send: (call, given, read) => unless(given?.signal, exchange(base, call, options, given?.signal, read)),
     };
   }
 

@@ -194,6 +194,43 @@ test('a stranger makes nobody trusted, and no redirect leads to what is no serve
   await assert.rejects(new Client(liar.url).get('k'), { code: 'BAD_ANSWER' });
 });
 
+const ELSEWHERE: Readonly<Record<string, (url: string) => string>> = {
+  'another key': (url) => url.replace('/k', '/other'),
+  'the same path in the query of another one': (url) => url.replace('/v1', '/v1/keys/other?/v1'),
+  'the same path in the fragment of another one': (url) => url.replace('/v1', '/v1/keys/other#/v1'),
+  'another query': (url) => `${url}${url.includes('?') ? '&' : '?'}ttl=1`,
+  'a URL with a user and a password': (url) => url.replace('://', '://user:secret@'),
+  'what is no URL': () => 'http://[',
+};
+for (const [what, change] of Object.entries(ELSEWHERE)) {
+  test(`a redirect to ${what} is not followed, even if a replica says so`, async (t) => {
+    const target = await listening(t, master);
+    const replica = await listening(t, ({ url }, response) =>
+      redirect(response, 307, change(target.url + url), 'application/problem+json', { code: 'READONLY' }),
+    );
+    for (const [name, write] of Object.entries(WRITES)) {
+      for (const client of [new Client(replica.url), new FullClient(replica.url, { retries: 0 })]) {
+        await assert.rejects(write(client), { code: 'READONLY' }, name);
+      }
+    }
+    const refused = { name: 'ApiError', code: 'READONLY', message: /^(?!.*secret)/ };
+    await assert.rejects(new Client(replica.url).get('k'), refused);
+    assert.deepEqual(target.seen, []);
+  });
+}
+
+test('a redirect may change what stands before the path, as a proxy does', async (t) => {
+  const target = await listening(t, (request, response) => {
+    if (request.url !== '/proxy/v1/keys/a%2Fb?ttl=5') redirect(response, 404, '/');
+    else master(request, response as never);
+  });
+  const replica = await listening(
+    t,
+    replicaOf(() => `${target.url}/proxy`),
+  );
+  assert.deepEqual(await new Client(replica.url, { token: TOKEN }).set('a/b', 'v', { ttl: 5 }), WRITTEN);
+});
+
 test('what changes a node goes to no other node, whatever its answer says', async (t) => {
   const changes: Readonly<Record<string, (client: AdminClient) => Promise<unknown>>> = {
     promote: (client) => client.promote(),

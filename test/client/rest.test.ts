@@ -5,7 +5,7 @@ import { createServer, type OutgoingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import test, { type TestContext } from 'node:test';
 import { AdminClient } from '../../src/client/admin/admin-client.ts';
-import { Client, UnsendableKey } from '../../src/client/rest.ts';
+import { Client, type ClientOptions, UnsendableKey } from '../../src/client/rest.ts';
 
 const POSITION = `${'a'.repeat(40)}:7`;
 const JSON_TYPE = { 'content-type': 'application/json; charset=utf-8' };
@@ -190,6 +190,36 @@ test('a signal ends a call with its reason, before and while it is sent', async 
   const { signal } = abort;
   await assert.rejects(client.set('k', 'v', { signal }), { message: 'enough' });
   await assert.rejects(client.entry('k', { signal }), { message: 'enough' });
+});
+
+test('a signal ends a call whose token function, hook or transport never settles, and nothing is sent later', async () => {
+  const reason = new Error('enough');
+  const never = (): Promise<never> => new Promise(() => undefined);
+  const token = Promise.withResolvers<string>();
+  let sent = 0;
+  const refusing = (async (_url: string, { signal }: RequestInit) => {
+    signal?.throwIfAborted();
+    sent += 1;
+  }) as unknown as typeof fetch;
+  const hanging: ClientOptions[] = [
+    { token: never },
+    { headers: never },
+    { transport: { fetch: never, WebSocket } },
+    { token: () => token.promise, transport: { fetch: refusing, WebSocket } },
+  ];
+  for (const options of hanging) {
+    const client = new Client('http://127.0.0.1:1', options);
+    for (const call of ['get', 'replication'] as const) {
+      const abort = new AbortController();
+      const { signal } = abort;
+      const called = call === 'get' ? client.get('k', { signal }) : client.replication({ signal });
+      abort.abort(reason);
+      await assert.rejects(called, reason);
+    }
+  }
+  token.resolve('late');
+  await new Promise(setImmediate);
+  assert.equal(sent, 0);
 });
 
 test('keys and text that cannot be sent as they are are a TypeError, and nothing is sent', async () => {

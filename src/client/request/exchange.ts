@@ -56,7 +56,8 @@ export async function exchange<T>(
   const { fetch } = transport ?? globalThis;
   const [response, trust] = await sent(
     fetch,
-    base + target,
+    base,
+    target,
     named,
     (present) =>
       ({

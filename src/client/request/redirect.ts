@@ -2,8 +2,10 @@
  * Follows redirects, and decides what goes where. An origin that the application has named gets everything. Any other one gets
  * neither the token, as with `fetch` (Fetch, HTTP-redirect fetch), nor the headers of the hook; the master to which a replica
  * redirects a write gets the token all the same. Nothing goes over http after https. Behind an origin that the application has
- * not named, no origin counts as named. A call that changes the node itself is not redirected.
+ * not named, no origin counts as named. A call that changes the node itself is not redirected. What stands before the path and the
+ * query of a request may change, as behind a proxy, but not these: they say what the request does.
  */
+import { problemOf } from '../api-error.ts';
 
 /** A server that neither the application nor a node has named. */
 export const STRANGER = 0;
@@ -18,17 +20,20 @@ const MAX_HOPS = 8;
 
 /**
  * Sends a request, and again to where its answer redirects it.
+ * @param base URL of the node
+ * @param target path and query
  * @param named origins that the application has named
  * @param requestFor makes the request for a server
  * @returns the last answer, which is a redirect if the client may not follow it; and how far its server is trusted
  */
 export async function sent(
   send: typeof fetch,
-  url: string,
+  base: string,
+  target: string,
   named: readonly string[],
   requestFor: (trust: Trust) => RequestInit,
 ): Promise<readonly [Response, Trust]> {
-  let at = new URL(url);
+  let at = new URL(base + target);
   /** Nobody is trusted more because somebody less trusted says so. */
   let trust: Trust = NAMED;
   for (let hop = 0; ; hop += 1) {
@@ -42,23 +47,28 @@ export async function sent(
     if (status === 0) {
       const again = requestFor(MASTER);
       const last = await send(href, again);
-      const mayShow = last.status === 401 && method && !isDowngrade(href, last.url);
+      const mayShow = last.status === 401 && method && mayGo(href, last.url, target);
       return [mayShow ? await send(last.url, again) : last, STRANGER];
     }
     const location = response.headers.get('location');
     // After 301 to 303 `fetch` may go on with a GET: the write was carried out.
     const isMoved = status > (method ? 306 : 300) && status < 309;
-    if (!isMoved || !location || hop === MAX_HOPS || init.redirect) return [response, trust];
+    if (!isMoved || !location || hop === MAX_HOPS || init.redirect || !URL.canParse(location, href))
+      return [response, trust];
     const next = new URL(location, href);
-    if (isDowngrade(href, next.href)) return [response, trust];
-    const problem = (await response.json().catch(() => null)) as { code?: unknown } | null;
-    const isMaster = method && problem?.code === 'READONLY';
+    if (!mayGo(href, next.href, target)) return [response, trust];
+    const { code } = await problemOf(response);
+    const isMaster = method && code === 'READONLY';
     if (!isMaster && ![origin, ...named].includes(next.origin)) trust = STRANGER;
     at = next;
   }
 }
 
-/** @returns whether a request would go on over http after https, or over neither */
-function isDowngrade(from: string, to: string): boolean {
-  return !/^https:|^http:\S* http:/.test(`${to} ${from}`);
+/**
+ * @param target path and query
+ * @returns whether a request may go on there: not over http after https, with no user and password, and with the same target
+ */
+function mayGo(from: string, to: string, target: string): boolean {
+  const base = to.slice(0, -target.length);
+  return base + target === to && /^http(s|(?=\S* http:)):\/\/[^?#@ ]+ /.test(`${base} ${from}`);
 }
