@@ -14,6 +14,7 @@ import {
 import { until } from '../../src/cli/until.ts';
 import type { Mirror } from '../../src/client/mirror/mirror.ts';
 import { type LiveMirror, useEntries, useEntry, useMirrorState } from '../../src/client/react/index.ts';
+import type { WithKey } from '../../src/client/react/live-mirror.ts';
 import { FeedModel } from '../support/feed-model.ts';
 import { page } from '../support/react-page.ts';
 import type { ScriptedFeed } from '../support/scripted-feed.ts';
@@ -114,6 +115,54 @@ test('of 10,000 components, one for each entry, only that one renders whose entr
   await set('key:5000', '1');
   await until('the change is shown', () => container.textContent.indexOf('1') === 5_000);
   assert.deepEqual([...new Set(renders)], ['key:5000']);
+});
+
+test('a list of many entries is not sorted anew when one changes, appears or goes', async (t) => {
+  let reads = 0;
+  const entryOf = (key: string): WithKey => ({
+    get key() {
+      reads += 1;
+      return key;
+    },
+  });
+  // In no order, as a mirror may have them.
+  const keys = Array.from({ length: 4_096 }, (_, index) => `k${(index * 1_001) % 4_096}`);
+  let entries = keys.map(entryOf);
+  const listeners = new Set<() => void>();
+  const from: LiveMirror<WithKey> = {
+    state: { kind: 'live', url: 'http://node' },
+    getEntry: () => undefined,
+    snapshot: () => entries,
+    subscribe: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    on: () => () => undefined,
+  };
+  let shown: readonly WithKey[] = [];
+  const Keys = (): ReactNode => {
+    shown = useEntries(from);
+    return null;
+  };
+  const { show } = page(t);
+  show(createElement(Keys));
+  const changes: readonly (() => WithKey[])[] = [
+    () => entries.with(7, entryOf(keys[7] as string)),
+    () => [...entries, entryOf('k2000a')],
+    () => entries.toSpliced(9, 1),
+  ];
+  for (const change of changes) {
+    entries = change();
+    reads = 0;
+    const before = shown;
+    for (const listener of listeners) listener();
+    await until('the change is shown', () => shown !== before);
+    assert.ok(reads < 10 * entries.length, `${reads} reads of keys`);
+    assert.deepEqual(
+      shown.map(({ key }) => key),
+      entries.map(({ key }) => key).sort(),
+    );
+  }
 });
 
 test('a list of 1,000 entries renders again when one changes, but only the row of that one', async (t) => {
