@@ -15,6 +15,8 @@ export interface TlsMaterial {
   readonly key?: Pem | undefined;
 }
 
+/** Longest message of the feed, also after it is decompressed: as long as the protocol allows. Undici's own limit is half of it. */
+export const MAX_MESSAGE_BYTES = 256 * 1024 * 1024;
 /** Most time that a node may take to close a connection, in milliseconds. */
 const CLOSE_MS = 2_000;
 
@@ -38,6 +40,7 @@ export function nodeTransport({ ca, cert, key }: TlsMaterial): Transport {
 
     constructor(url: string | URL, protocols: string | string[] = []) {
       const ownConnection = new Agent({
+        webSocket: { maxPayloadSize: MAX_MESSAGE_BYTES },
         connect: (options, callback) =>
           connector(options, (...result) => {
             this.#connection = result[1] ?? undefined;
