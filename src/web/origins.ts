@@ -48,11 +48,14 @@ export function mayCome(
   return from === host && (scheme === null || protocol === `${scheme}:`);
 }
 
-/** Whether a page of another origin asks, for which no settings answer: by `Sec-Fetch-Site`, which browsers send with each request. */
-export function isForeignPage(request: Forwarded, admission: Admission): boolean {
-  const { 'sec-fetch-site': site, 'sec-fetch-dest': dest, origin } = request.headers;
-  if (site !== 'cross-site' && site !== 'same-site') return false;
-  // A link that somebody follows: the page that has it learns nothing.
-  if (dest === 'document' || admission.allowedOrigins === 'any') return false;
-  return origin === undefined || !mayCome(request, admission);
+/**
+ * Whether a page of another origin asks, for which no settings answer. `Sec-Fetch-Site` says so, which browsers send to `https` and to
+ * loopback addresses, and not to other names with `http`. A link that somebody follows counts too: the page that has it keeps a
+ * handle of the window, and can tell a value, which is downloaded, from a problem, which is shown.
+ * @param isPublic whether the request came where the public URL leads; it does not lead to the admin listener
+ */
+export function isForeignPage(request: Forwarded, admission: Admission, isPublic = true): boolean {
+  const { 'sec-fetch-site': site, origin } = request.headers;
+  if ((site !== 'cross-site' && site !== 'same-site') || admission.allowedOrigins === 'any') return false;
+  return origin === undefined || !mayCome(request, admission, isPublic);
 }

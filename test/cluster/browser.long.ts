@@ -77,6 +77,33 @@ test('a page of another origin can neither read, write nor follow', { skip: WITH
   assert.ok(await isUntouched(node));
 });
 
+test('a page of another origin that sends a window to a key cannot tell whether the key is there', {
+  skip: WITHOUT_BROWSER,
+}, async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await node.client.set('secret', 'hidden');
+  const page = await (await launched(t)).newPage();
+  await page.goto(`${await site(t)}/page.html`);
+  // The window of a value would be downloading, and stay the page's own.
+  const becameForeign = (key: string): Promise<unknown> =>
+    page.evaluate(`(async () => {
+      const opened = window.open('about:blank', ${JSON.stringify(key)});
+      opened.location = ${JSON.stringify(`${node.url}/v1/keys/${key}`)};
+      for (let looks = 0; looks < 500; looks += 1) {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+        try {
+          void opened.location.href;
+        } catch {
+          return true;
+        }
+      }
+      return false;
+    })()`);
+  assert.ok(await becameForeign('none'));
+  assert.ok(await becameForeign('secret'));
+});
+
 test('a page whose name was pointed at the node (DNS rebinding) can neither read, write nor follow', {
   skip: WITHOUT_BROWSER,
 }, async (t) => {

@@ -160,5 +160,16 @@ test('a page of another origin learns nothing from whether a value loads, and ma
   }
   for (const path of ['/', '/docs', '/openapi.json', '/healthz'])
     assert.notEqual(await asked(path), 403, path);
-  assert.equal(await asked('/v1/keys/k', 'Sec-Fetch-Mode: navigate', 'Sec-Fetch-Dest: document'), 200);
+  // It navigates a window of its own, and sees whether a value is downloaded or a problem shown.
+  for (const path of ['/v1/keys/k', '/v1/keys/none', '/v1/snapshot']) {
+    assert.equal(await asked(path, 'Sec-Fetch-Mode: navigate', 'Sec-Fetch-Dest: document'), 403, path);
+  }
+});
+
+test('somebody who types the URL of a value gets it', async (t) => {
+  const node = await (await Cluster.create(t)).start('node');
+  await new Client(node.url).set('k', 'v');
+  const typed = ['Sec-Fetch-Site: none', 'Sec-Fetch-Mode: navigate', 'Sec-Fetch-Dest: document'];
+  const [answer] = await exchanged(node, [rawRequest('GET', '/v1/keys/k', '', ...typed)]);
+  assert.equal(answer?.status, 200);
 });

@@ -145,16 +145,30 @@ test('the public URL does not lead to the admin listener', () => {
   assert.ok(!at('kv.example:7812', false));
 });
 
-test('a page of another origin asks only if the settings let it, or somebody follows its link', () => {
+test('a page of another origin asks only if the settings let it, also by a link that somebody follows', () => {
   const foreign = (more: IncomingHttpHeaders, allowedOrigins: readonly string[] | 'any' = []): boolean =>
     isForeignPage(request('8.8.8.8', { host: 'kv.example', ...more }), { ...admission, allowedOrigins });
   for (const site of ['cross-site', 'same-site']) {
     assert.ok(foreign({ 'sec-fetch-site': site }), 'an image, or a prefetch');
     assert.ok(foreign({ 'sec-fetch-site': site, 'sec-fetch-dest': 'iframe' }));
     assert.ok(foreign({ 'sec-fetch-site': site, origin: 'https://evil.example' }));
-    assert.ok(!foreign({ 'sec-fetch-site': site, 'sec-fetch-dest': 'document' }));
+    assert.ok(
+      foreign({ 'sec-fetch-site': site, 'sec-fetch-dest': 'document' }),
+      'a window that it navigates',
+    );
     assert.ok(!foreign({ 'sec-fetch-site': site, origin: 'https://app.example' }, ['https://app.example']));
     assert.ok(!foreign({ 'sec-fetch-site': site }, 'any'));
   }
   for (const site of ['same-origin', 'none', undefined]) assert.ok(!foreign({ 'sec-fetch-site': site }));
+  const ofPublicUrl = request('8.8.8.8', {
+    host: 'kv.example:7799',
+    origin: 'https://kv.example',
+    'sec-fetch-site': 'same-site',
+  });
+  const published = { ...admission, publicUrl: 'https://kv.example' };
+  assert.ok(!isForeignPage(ofPublicUrl, published));
+  assert.ok(
+    isForeignPage(ofPublicUrl, published, false),
+    'the public URL does not lead to the admin listener',
+  );
 });

@@ -68,10 +68,13 @@ export function addAdmissionHooks(
     const { method, raw } = request;
     if (method === 'OPTIONS') return done();
     if (method === 'GET' || method === 'HEAD') {
-      // The browser lets it read nothing. But from whether an image or a prefetch loads, and from how long that takes, it would learn
-      // which keys there are; and some reads make the node work.
-      if (request.is404 || requirementOf(request) === 'open' || !isForeignPage(raw, settings)) return done();
-      const message = 'pages of other origins may not ask this node; --allow-origin lets them';
+      // The browser lets it read nothing. But from whether an image, a prefetch or a page loads, and from how long that takes, it would
+      // learn which keys there are; and some reads make the node work.
+      if (request.is404 || requirementOf(request) === 'open') return done();
+      if (!isForeignPage(raw, settings, side !== 'admin')) return done();
+      const message =
+        'pages of other origins may not ask this node, nor have a link followed to it; --allow-origin lets them ask, ' +
+        'and a URL that is typed in is answered';
       return done(new Problem('FORBIDDEN', message));
     }
     if (mayCome(raw, settings, side !== 'admin')) return done();
