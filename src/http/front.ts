@@ -36,11 +36,15 @@ const HTTP_REQUEST = 'ERR_SSL_HTTP_REQUEST';
  */
 export const HALF_CLOSED_MS = 2_000;
 
-/** Takes a request for a WebSocket, with what has come behind it; at once, or when the promise is fulfilled. */
+/**
+ * Takes a request for a WebSocket, with what has come behind it; at once, or when the promise is fulfilled. It calls `served` when the
+ * WebSocket serves somebody who may have it.
+ */
 export type UpgradeListener = (
   request: IncomingMessage,
   connection: Duplex,
   head: Buffer,
+  served: () => void,
 ) => void | Promise<void>;
 
 export interface FrontParts {
@@ -229,8 +233,9 @@ export class Front {
       const problem = normalizeTarget(request);
       const { upgrade } = this.#parts;
       if (problem !== null) this.#end(connection, problem, request);
-      else if (upgrade !== null) upgrade(request, connection, head)?.catch(failed);
-      else this.#end(connection, new Problem('UNKNOWN_PATH', 'this listener has no WebSockets'), request);
+      else if (upgrade !== null) {
+        upgrade(request, connection, head, () => this.places.keep(request))?.catch(failed);
+      } else this.#end(connection, new Problem('UNKNOWN_PATH', 'this listener has no WebSockets'), request);
     } catch (error) {
       failed(error);
     }

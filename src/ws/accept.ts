@@ -59,17 +59,22 @@ interface Endpoint {
    * @throws Problem if the sender may not have this WebSocket at all; a promise rejects with it
    */
   authorize(request: IncomingMessage): Principal | null | Promise<Principal>;
-  taken(ws: WebSocket, request: IncomingMessage, connection: Duplex, sender: Principal | null): void;
+  /** @param served is called when the sender is somebody who may have this WebSocket */
+  taken(
+    ws: WebSocket,
+    upgrade: { readonly request: IncomingMessage; readonly connection: Duplex; readonly served: () => void },
+    sender: Principal | null,
+  ): void;
 }
 
 /**
  * @returns the handler of a server's `upgrade` requests: it accepts the known paths with their subprotocols, and
  * refuses everything else with a problem: 400, 403, 404, 405, 426 or 429. It returns a promise if a token has to be
- * verified first.
+ * verified first. It calls `served` when the WebSocket serves somebody who may have it.
  */
 export function acceptWebSockets(
   acceptor: Acceptor,
-): (request: IncomingMessage, connection: Duplex, head: Buffer) => void | Promise<void> {
+): (request: IncomingMessage, connection: Duplex, head: Buffer, served?: () => void) => void | Promise<void> {
   const endpoints = new Map<string, Endpoint>([
     [STREAM_PATH, replicas(acceptor)],
     [CHANGES_PATH, followers(acceptor)],
@@ -97,6 +102,7 @@ export function acceptWebSockets(
     request: IncomingMessage,
     connection: Duplex,
     head: Buffer,
+    served: () => void,
     gated: Gated | undefined,
   ): void | Promise<void> => {
     if (gated !== undefined && gated.headers !== null) rates.set(request, gated.headers);
@@ -113,17 +119,17 @@ export function acceptWebSockets(
     }
     const taken = (ws: WebSocket, sender: Principal | null): void => {
       noteOpened(acceptor, request, path, ws, authorizationOf(request));
-      endpoint.taken(ws, request, connection, sender);
+      endpoint.taken(ws, { request, connection, served }, sender);
     };
     const refused = (refusal: Refusal): void => refuse(request, connection, refusal);
     return authorized(endpoint, { request, connection, head }, taken, refused);
   };
-  return (request, connection, head) => {
+  return (request, connection, head, served = () => undefined) => {
     const gated = acceptor.limits.requests?.pass(request, null, authorizationOf(request));
-    if (!(gated instanceof Promise)) return carryOn(request, connection, head, gated);
+    if (!(gated instanceof Promise)) return carryOn(request, connection, head, served, gated);
     // The client may leave while its token is verified.
     connection.on('error', () => connection.destroy());
-    return gated.then((known) => carryOn(request, connection, head, known));
+    return gated.then((known) => carryOn(request, connection, head, served, known));
   };
 }
 
@@ -234,11 +240,14 @@ function replicas(acceptor: Acceptor): Endpoint {
       const sender = access.authenticate(authorization, socket, admission.proxies.addressOf(request));
       return sender instanceof Promise ? sender.then(allowed) : allowed(sender);
     },
-    taken: (ws, request, connection, sender) => {
+    taken: (ws, { request, connection, served }, sender) => {
       const socket = new Socket(ws, admission.proxies.peerOf(request));
       const address = admission.proxies.addressOf(request);
-      const move = (principal: Principal): void =>
+      const move = (principal: Principal): void => {
         acceptor.limits.requests?.move(connection, principal, address);
+        served();
+      };
+      if (sender !== null) served();
       const gate = new ReplicaGate(access, socket, address, sender, move);
       ws.once('close', () => gate.end());
       socket.listen(acceptor.accept(socket, gate));
@@ -263,9 +272,10 @@ function followers(acceptor: Acceptor): Endpoint {
         ? null
         : access.authenticate(headers.authorization, socket, admission.proxies.addressOf(request));
     },
-    taken: (ws, request, connection, sender) => {
+    taken: (ws, upgrade, sender) => {
+      const { connection, request } = upgrade;
       const socket = new WebSocketFollower(ws, connection, admission.proxies.peerOf(request));
-      follow(acceptor, renewals, request, sender, ws, socket, connection).catch((error: unknown) => {
+      follow(acceptor, renewals, upgrade, sender, ws, socket).catch((error: unknown) => {
         const problem = error instanceof Problem ? error : new Problem('INTERNAL', String(error));
         // Browsers hide a refused upgrade from the page, so the server accepts it and then sends the error.
         endWith(socket, problem);
@@ -286,16 +296,16 @@ function offering({ access, admission }: Acceptor, request: IncomingMessage): Pr
 async function follow(
   acceptor: Acceptor,
   renewals: Renewals,
-  upgrade: IncomingMessage,
+  { request: upgrade, connection, served }: Parameters<Endpoint['taken']>[1],
   sender: Principal | null,
   ws: WebSocket,
   socket: WebSocketFollower,
-  connection: Duplex,
 ): Promise<void> {
   const principal = sender ?? (await offering(acceptor, upgrade));
   if (ws.readyState === ws.CLOSED) return;
   const wanted = parseFeedRequest(upgrade.url ?? '');
   mustFollow(principal, wanted);
+  served();
   const address = acceptor.admission.proxies.addressOf(upgrade);
   const { followers, requests } = acceptor.limits;
   const place = followers === null ? null : new FollowerPlace(followers, principal, address);

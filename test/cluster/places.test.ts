@@ -79,6 +79,33 @@ for (const [who, bytes] of [
   });
 }
 
+for (const [path, subprotocol] of [
+  ['/v1/changes', 'psync.v1.json'],
+  ['/v1/replication/stream', 'psync.v1'],
+] as const) {
+  test(`WebSockets of ${path} on which no token has come do not fill the listener, and end before one that has shown its token`, async (t) => {
+    const { cluster, get } = await withToken(t);
+    const node = await cluster.start('node', ...LIMITED);
+    const { socket: kept } = await opened(t, node);
+    assert.equal(await asked(kept, get), NOT_FOUND);
+    const upgrade = [
+      'Connection: Upgrade',
+      'Upgrade: websocket',
+      'Sec-WebSocket-Version: 13',
+      'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+      `Sec-WebSocket-Protocol: ${subprotocol}`,
+    ];
+    const asking = rawRequest('GET', path, '', ...upgrade);
+    for (let count = 0; count < MANY; count += 1) {
+      const stranger = await opened(t, node, asking);
+      await once(stranger.socket, 'data');
+    }
+    const { socket } = await opened(t, node);
+    assert.equal(await asked(socket, get), NOT_FOUND);
+    assert.equal(await asked(kept, get), NOT_FOUND);
+  });
+}
+
 test('handshakes of TLS that nobody finishes do not fill the listener', async (t) => {
   const { cluster, token } = await withToken(t);
   const certificates = await Certificates.create(t);

@@ -20,7 +20,7 @@ export interface PlaceRules {
 interface Place {
   readonly socket: Socket;
   isKnown: boolean;
-  /** Whether it is no connection for HTTP any more, but a WebSocket. */
+  /** Whether it is no connection for HTTP any more. */
   isUpgraded: boolean;
 }
 
@@ -29,7 +29,10 @@ export class Places {
   readonly #rules: PlaceRules;
   #most = Number.POSITIVE_INFINITY;
   readonly #open = new Map<Socket, Place>();
-  /** Idle ones on which nobody has shown who he is: they have sent no whole request yet, or all are answered. The longest idle first. */
+  /**
+   * Idle ones on which nobody has shown who he is: they have sent no whole request yet, or all are answered, or they are WebSockets on
+   * which no token has come. The longest idle first.
+   */
   readonly #idleStrangers = new Set<Place>();
   /** The other idle ones, in the same order. */
   readonly #idleKnown = new Set<Place>();
@@ -75,11 +78,25 @@ export class Places {
     this.#look();
   }
 
-  /** The connection of the request is one for a WebSocket from now on: it keeps its place until it closes. */
+  /**
+   * The connection of the request is no connection for HTTP any more. As long as nobody has shown on it who he is, it is one that is
+   * only there.
+   */
   upgrade(request: IncomingMessage): void {
     this.begin(request);
     const place = this.#placeOf(request.socket);
-    if (place !== undefined) place.isUpgraded = true;
+    if (place === undefined) return;
+    place.isUpgraded = true;
+    if (!place.isKnown) this.#idleStrangers.add(place);
+    this.#look();
+  }
+
+  /** The WebSocket that the request has opened serves somebody who may have it: it keeps its place until it closes. */
+  keep(request: IncomingMessage): void {
+    const place = this.#placeOf(request.socket);
+    if (place === undefined) return;
+    this.#idleStrangers.delete(place);
+    this.#look();
   }
 
   #opened(socket: Socket): void {
