@@ -8,6 +8,8 @@ import type { Forwarded, Proxies } from './proxies.ts';
 
 /** Matches `NAME`, `ADDRESS` or `[ADDRESS]`, with or without a port. */
 const HOST = /^(?:[^:[\]/?#@\\\s]+|\[[^[\]/?#@\\\s]+\])(?::\d{0,5})?$/;
+/** Characters of names and addresses. URL parsers take others too, and `Host` goes into documents and headers. */
+const SENT = /^[\w.:[\]-]+$/;
 const IPV4 = /^\d{1,3}(?:\.\d{1,3}){3}$/;
 /** Number of characters of a refused name that the refusal shows. */
 const MAX_SHOWN = 80;
@@ -28,7 +30,7 @@ export class KnownHosts {
    */
   isKnown(host: string): boolean {
     if (host === this.#lastGood) return true;
-    const name = hostName(host);
+    const name = SENT.test(host) ? hostName(host) : null;
     if (name === null) return false;
     const isGood = isAddress(name) || isLocalhost(name) || this.#names.has(name);
     if (isGood) this.#lastGood = host;

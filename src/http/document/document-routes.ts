@@ -77,11 +77,11 @@ async function describe(parts: DocumentParts): Promise<Described> {
   const yaml = once(async () => documentYaml(server));
   // Everybody may ask: the text is made once.
   const json = jsonLine(server.swagger());
-  const own = `"servers":[{"url":"${SERVER.url}"`;
+  const own = `"servers":[{"url":${JSON.stringify(SERVER.url)}`;
   return {
     pages: new DocumentPages(server),
     jsonBytes: json.length,
-    json: (url) => json.replace(own, () => own.replace(SERVER.url, url)),
+    json: (url) => json.replace(own, () => `"servers":[{"url":${JSON.stringify(url)}`),
     yaml: async (url) => (await yaml()).replace(`- url: ${SERVER.url}`, () => `- url: ${url}`),
   };
 }
