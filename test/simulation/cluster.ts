@@ -3,7 +3,7 @@ import type { RunId } from '../../src/replication/position.ts';
 import type { FsyncPolicy } from '../../src/store/state/state-settings.ts';
 import type { Backup } from './backups.ts';
 import { Chance } from './chance.ts';
-import type { FolderCopy } from './disk.ts';
+import { type FolderCopy, positionOf } from './disk.ts';
 import { EventLoop, settled } from './event-loop.ts';
 import { SimulatedFollower } from './follower.ts';
 import { Machine, type Settings } from './machine.ts';
@@ -125,7 +125,22 @@ export class Cluster {
     if (!this.#putBack.delete(machine)) return;
     const isCloned = this.chance.odds(0.3);
     const copies = isCloned ? this.#copies : this.#copies.filter(({ of }) => of === machine);
-    if (copies.length > 0) machine.putBack(this.chance.of(copies).folder, isCloned || this.chance.odds(0.4));
+    if (copies.length === 0) return;
+    const { folder } = this.chance.of(copies);
+    const isNoticed = isCloned || this.chance.odds(0.4) || this.#isHandOverAsIfUntouched(machine, folder);
+    machine.putBack(folder, isNoticed);
+  }
+
+  /**
+   * Whether an old master asks the machine to become the master, and the folder has what it had just then: nothing distinguishes it from
+   * that of a node that was killed before it took over (docs/design/hand-over.md).
+   */
+  #isHandOverAsIfUntouched({ url }: Machine, folder: FolderCopy): boolean {
+    const { runId, offset } = positionOf(folder);
+    return this.machines.some(({ disk: { row, position } }) => {
+      const isAsked = row.handingOver && row.upstream === url;
+      return isAsked && position.runId === runId && offset >= position.offset;
+    });
   }
 
   #restart(machine: Machine): void {

@@ -127,9 +127,7 @@ export class Disk {
 
   /** Where a node would come up: at the end of the journal, or where the keyspace file is, if that is further. */
   get position(): Position {
-    const held = this.files.get(this.row.keyspaceNumber)?.position.offset ?? 0;
-    const end = this.#journal.at(-1)?.end ?? held;
-    return { runId: this.row.history.runId, offset: Math.max(end, held) as Position['offset'] };
+    return positionOf(this);
   }
 
   append(row: JournalRow): void {
@@ -180,6 +178,13 @@ export class Disk {
     this.#unsynced.push(change);
     carryOut(change, this.#journal);
   }
+}
+
+/** Where a node would come up that has such a folder. */
+export function positionOf({ row, files, journal }: Pick<FolderCopy, 'row' | 'files' | 'journal'>): Position {
+  const held = files.get(row.keyspaceNumber)?.position.offset ?? 0;
+  const end = journal.at(-1)?.end ?? held;
+  return { runId: row.history.runId, offset: Math.max(end, held) as Position['offset'] };
 }
 
 function replace<K, V>(map: Map<K, V>, content: ReadonlyMap<K, V>): void {

@@ -81,16 +81,12 @@ export const MUTATIONS: readonly Mutation[] = [
       'if (own.offset < position.offset && !hasStreamed(own.runId)) return inDoubt(stands); ' +
       'if (own.offset === position.offset)',
     replace: 'if (own.offset <= position.offset)',
-    // It takes a target whose folder is put back in place while its master hands over to it.
-    from: 2_250,
   },
   {
     name: 'a node that was put back refuses to take over',
     in: 'inDoubt',
     find: 'LOADING',
     replace: 'ERR',
-    // It takes an old master that comes back when its target has taken over, has handed over in turn, and was put back.
-    from: 1_684,
   },
   {
     name: 'the journal is said to reach back further than it does',

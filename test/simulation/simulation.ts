@@ -11,6 +11,7 @@ import type { Chance } from './chance.ts';
 import { Clients } from './clients.ts';
 import { Cluster } from './cluster.ts';
 import { converge } from './convergence.ts';
+import type { EventLoop } from './event-loop.ts';
 import type { ArmedCrash, CrashKind, Machine } from './machine.ts';
 import { Operator } from './operator.ts';
 import type { DiskPoint } from './process.ts';
@@ -128,7 +129,16 @@ function actionsOf(cluster: Cluster, operator: Operator): readonly Action[] {
 }
 
 /** A hand-over in which something fails at one of the two nodes. */
-function disturbed({ chance, loop, network }: Cluster, operator: Operator, from: Machine, to: Machine): void {
+function disturbed(cluster: Cluster, operator: Operator, from: Machine, to: Machine): void {
+  const { chance, loop, machines, network } = cluster;
+  const replicas = machines.filter(({ disk, node }) => {
+    return disk.row.upstream === from.url && node?.status.upstream?.state === 'streaming';
+  });
+  if (replicas.length > 1 && chance.odds(0.5)) {
+    const [target, third] = chance.odds(0.5) ? replicas : replicas.toReversed();
+    forgotten(cluster, operator, from, target as Machine, third as Machine);
+    return;
+  }
   operator.failover(from, to);
   const machine = chance.odds(0.7) ? to : from;
   loop.at(chance.delay(30), () => {
@@ -136,6 +146,37 @@ function disturbed({ chance, loop, network }: Cluster, operator: Operator, from:
     else if (chance.odds(0.6)) machine.crash('process');
     else network.cut();
   });
+}
+
+/**
+ * The old master does not hear that the target takes over. The target hands over in turn, and is put back to what it was before, often
+ * before the old master asks it again.
+ */
+function forgotten(cluster: Cluster, operator: Operator, from: Machine, to: Machine, third: Machine): void {
+  const { chance, loop, network } = cluster;
+  const isMaster = ({ disk }: Machine): boolean => disk.row.upstream === null;
+  cluster.keepCopy(to);
+  operator.failover(from, to);
+  when(loop, 1, () => {
+    if (!from.disk.row.handingOver || !isMaster(to)) return false;
+    from.crash('process');
+    network.part(from, to, chance.delay(3_000));
+    operator.replicaOf(third, to);
+    when(loop, 50, () => {
+      if (isMaster(third)) cluster.putBack(to);
+      else operator.failover(to, third);
+      return isMaster(third);
+    });
+    return true;
+  });
+}
+
+/** Does it again and again, until it says that it is done, for a second at most. */
+function when(loop: EventLoop, everyMs: number, isDone: () => boolean, leftMs = 1_000): void {
+  if (leftMs > 0)
+    loop.at(everyMs, () => {
+      if (!isDone()) when(loop, everyMs, isDone, leftMs - everyMs);
+    });
 }
 
 /** Refusals are answers too. */
