@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { chmod, mkdir, readdir, rename, rm, utimes } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, rename, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -54,12 +54,26 @@ test('what a killed backup has left goes with the first backup that is made a da
   const others = ['fresh.partial-0000000000000000', 'mine.partial-1234', `a.db.partial-${hex}.txt`];
   for (const path of [left, inside, ...others.map((name) => join(backups, name))]) writeFileSync(path, '');
   const old = new Date(Date.now() - 25 * 3_600_000);
+  // Somebody writes to a file deep in a folder that is old; and one is of another user.
+  const [used, foreign] = ['used', 'foreign'].map((name) => join(backups, `${name}.partial-${hex}`));
+  assert.ok(used !== undefined && foreign !== undefined);
+  await mkdir(join(used, 'data'), { recursive: true });
+  writeFileSync(join(used, 'data', 'psyncd.db'), '');
+  others.push(`used.partial-${hex}`);
+  const asRoot = process.getuid?.() === 0;
+  if (asRoot) {
+    writeFileSync(foreign, '');
+    await chown(foreign, 65_534, 65_534);
+    await utimes(foreign, old, old);
+    others.push(`foreign.partial-${hex}`);
+  }
+  for (const path of [join(used, 'data'), used]) await utimes(path, old, old);
   for (const path of [left, inside, `${left}.folder`, join(backups, 'mine.partial-1234')])
     await utimes(path, old, old);
   const { code, stderr } = await psyncd(['backup', join(backups, 'b.db'), '--data', cluster.data('node')]);
   assert.equal(code, 0, stderr);
   const gone = [left, `${left}.folder`].map(
-    (path) => `psyncd: removed ${path}, which a backup that was killed has left`,
+    (path) => `psyncd: removed ${path}, which a command that was killed has left`,
   );
   assert.deepEqual(stderr.trim().split('\n'), gone);
   assert.deepEqual((await readdir(backups)).sort(), [...others, 'b.db'].sort());

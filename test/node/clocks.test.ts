@@ -47,7 +47,7 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
   'store/set-aside.ts': [1, 'the name of a folder'],
   'store/backup/restore.ts': [1, `${TOLD}: in the lineage, and the name of a folder; ${EXPIRY}`],
   'store/backup/folder-copy.ts': [1, `${TOLD}: when the files of a folder were written`],
-  'cli/tasks/back-up.ts': [1, 'the age of a file'],
+  'cli/tasks/leftovers.ts': [1, 'the age of a file'],
   'cli/tasks/download-snapshot.ts': [1, `${TOLD}: when the backup was made`],
   'cli/tasks/targets.ts': [1, `${TOLD}: how old backups are`],
   'cli/tasks/restore.ts': [1, `${TOLD}: in the lineage`],

@@ -3,18 +3,17 @@ import { realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { singleName } from '../../node/upkeep/backup-names.ts';
 import { formatPosition } from '../../replication/position.ts';
-import { systemWorld } from '../../runtime/system-world.ts';
 import { withoutDisk } from '../../store/backup/backup-error.ts';
 import type { Manifest } from '../../store/backup/manifest.ts';
 import { nodeFolderOf } from '../../store/backup/node-folder.ts';
-import { partialName, removeLeftovers, removePartial } from '../../store/backup/partials.ts';
+import { partialName, removePartial } from '../../store/backup/partials.ts';
 import { isThere, place } from '../../store/backup/place.ts';
 import { NODE_FILE } from '../../store/folder-names.ts';
 import { CommandError } from '../command-error.ts';
 import type { Reach } from '../options/node.ts';
 import { counted, sized } from '../output/info.ts';
-import { printable } from '../output/printable.ts';
 import { reporter } from '../output/progress.ts';
+import { tidyUp } from './leftovers.ts';
 
 /** Exit code that shells report for a program ended by SIGINT. */
 const INTERRUPTED = 130;
@@ -64,9 +63,7 @@ export async function backUp(
   make: Make,
 ): Promise<{ readonly file: string; readonly manifest: Manifest }> {
   const { folder, name } = targetOf(target, isForced);
-  for (const path of removeLeftovers(folder, systemWorld.now())) {
-    process.stderr.write(`psyncd: removed ${printable(path)}, which a backup that was killed has left\n`);
-  }
+  tidyUp(folder);
   const partial = join(folder, partialName(name ?? 'psyncd-backup'));
   const interrupted = (): void => {
     removePartial(partial);

@@ -1,8 +1,6 @@
 /** `psyncd restore --to-time` and `--to-position`: makes a data folder of an archive, as it was at a time or a position. */
-import { randomBytes } from 'node:crypto';
-import { rmSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { ArchiveError } from '../../archive/archive-error.ts';
 import { Catalogue } from '../../archive/catalogue.ts';
 import { type Reached, replay } from '../../archive/replay.ts';
@@ -14,8 +12,10 @@ import { CheckError, withoutDisk } from '../../store/backup/backup-error.ts';
 import { checkBackup } from '../../store/backup/check-backup.ts';
 import { GrowingBackup } from '../../store/backup/growing-backup.ts';
 import type { Manifest } from '../../store/backup/manifest.ts';
+import { partialName, removePartial } from '../../store/backup/partials.ts';
 import { refuseFolder } from '../../store/backup/restore.ts';
 import { reporter } from '../output/progress.ts';
+import { tidyUp } from './leftovers.ts';
 import { type Outcome, restoreFile, type Wanted } from './restore.ts';
 import { targetOf } from './targets.ts';
 
@@ -48,8 +48,9 @@ export async function restoreTo(
   const folder = resolve(dir);
   // Before anything is downloaded. It is looked at again when the backup is there.
   await refuseFolder(folder, text, wanted.isForced);
-  const work = `${folder}.partial-${randomBytes(8).toString('hex')}`;
-  const remove = (): void => rmSync(work, { recursive: true, force: true });
+  tidyUp(dirname(folder));
+  const work = join(dirname(folder), partialName(basename(folder)));
+  const remove = (): void => removePartial(work);
   const interrupted = (): void => {
     remove();
     process.exit(INTERRUPTED);

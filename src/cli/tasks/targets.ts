@@ -1,7 +1,5 @@
 /** What commands do with targets: object storage, and folders by their URLs. */
-import { randomBytes } from 'node:crypto';
-import { rmSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,8 +10,10 @@ import { systemWorld } from '../../runtime/system-world.ts';
 import { UsageError } from '../../settings/parse.ts';
 import { isBackupHeader } from '../../store/backup/backup-header.ts';
 import type { Manifest } from '../../store/backup/manifest.ts';
+import { partialName, removePartial } from '../../store/backup/partials.ts';
 import { openTarget } from '../../target/open-target.ts';
 import type { Make } from './back-up.ts';
+import { tidyUp } from './leftovers.ts';
 
 /** Exit code that shells report for a program ended by SIGINT. */
 const INTERRUPTED = 130;
@@ -56,9 +56,11 @@ export async function backUpToTarget(
   make: Make,
 ): Promise<{ readonly file: string; readonly manifest: Manifest }> {
   const target = await targetOf(text);
-  const folder = await mkdtemp(join(tmpdir(), 'psyncd-backup-'));
-  const { signal, end } = untilInterrupted(() => rmSync(folder, { recursive: true, force: true }));
+  tidyUp(tmpdir());
+  const folder = join(tmpdir(), partialName('psyncd-backup'));
+  const { signal, end } = untilInterrupted(() => removePartial(folder));
   try {
+    await mkdir(folder, { mode: 0o700 });
     const path = join(folder, 'backup.db');
     const manifest = await make(path);
     const name = singleName(manifest.position, manifest.commitTime);
@@ -66,7 +68,7 @@ export async function backUpToTarget(
     return { file: `${text.replace(/\/$/, '')}/${name}`, manifest };
   } finally {
     end();
-    await rm(folder, { recursive: true, force: true });
+    removePartial(folder);
   }
 }
 
@@ -86,8 +88,9 @@ export async function withDownloaded<T>(
     throw new UsageError(`${text} names no backup; write s3://BUCKET/PREFIX/NAME`);
   }
   const target = await targetOf(root);
-  const path = join(beside, `psyncd-download-${randomBytes(8).toString('hex')}.db`);
-  const remove = (): void => rmSync(path, { force: true });
+  tidyUp(beside);
+  const path = join(beside, partialName('psyncd-download'));
+  const remove = (): void => removePartial(path);
   const { signal, end } = untilInterrupted(remove);
   try {
     await target.get(name, path, { signal });

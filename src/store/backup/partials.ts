@@ -1,6 +1,6 @@
-/** The files in which backups are made, and what killed ones have left of them. */
+/** The files in which backups are made and downloaded, and what killed commands have left of them. */
 import { randomBytes } from 'node:crypto';
-import { readdirSync, rmSync, statSync } from 'node:fs';
+import { lstatSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 const PARTIAL = /\.partial-[0-9a-f]{16}(?:\.folder)?$/;
@@ -11,7 +11,7 @@ const LEFT_AFTER_MS = 24 * 60 * 60 * 1_000;
 
 /**
  * Processes in two containers may have one ID; a random name is nobody else's to write or to remove.
- * @param name of the backup
+ * @param name of the backup, or of what is made of it
  * @returns the name under which it is made, in the same folder; with `.folder` it is that of a folder for the same backup
  */
 export function partialName(name: string): string {
@@ -24,23 +24,33 @@ export function removePartial(path: string): void {
 }
 
 /**
- * Removes what killed commands have left in the folder: to which nobody has written for a day.
+ * Removes what killed commands of this user have left in the folder: to which nobody has written for a day.
  * @param now milliseconds since 1970
  * @returns the paths that are gone
  */
 export function removeLeftovers(folder: string, now: number): readonly string[] {
-  const names = readdirSync(folder).filter((name) => PARTIAL.test(name));
-  return names
-    .map((name) => join(folder, name))
-    .filter((path) => now - writtenAt(path) > LEFT_AFTER_MS && remove(path));
+  const paths = namesIn(folder).map((name) => join(folder, name));
+  return paths.filter((path) => now - writtenAt(path) > LEFT_AFTER_MS && remove(path));
 }
 
-/** @returns when the file, or one in the folder, was written last, in milliseconds since 1970; after all times: unknown */
+function namesIn(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder).filter((name) => PARTIAL.test(name));
+  } catch {
+    return [];
+  }
+}
+
+/**
+ * @returns when the file, or one in the folder, was written last, in milliseconds since 1970; after all times: unknown, or of
+ * another user, who could put something else there before it is removed
+ */
 function writtenAt(path: string): number {
   try {
-    const found = statSync(path);
-    const inside = found.isDirectory() ? readdirSync(path) : [];
-    return Math.max(found.mtimeMs, ...inside.map((name) => statSync(join(path, name)).mtimeMs));
+    const found = lstatSync(path);
+    if (process.getuid !== undefined && found.uid !== process.getuid()) return Number.POSITIVE_INFINITY;
+    const inside = found.isDirectory() ? readdirSync(path, { recursive: true, encoding: 'utf8' }) : [];
+    return Math.max(found.mtimeMs, ...inside.map((name) => lstatSync(join(path, name)).mtimeMs));
   } catch {
     return Number.POSITIVE_INFINITY;
   }
