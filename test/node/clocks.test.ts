@@ -45,7 +45,7 @@ const PLACES: Readonly<Record<string, readonly [places: number, why: string]>> =
   'node/unattended.ts': [1, 'the same World for somebody else'],
   'node/write/write-turn.ts': [1, EXPIRY],
   'store/set-aside.ts': [1, 'the name of a folder'],
-  'store/backup/restore.ts': [1, `${TOLD}: in the lineage, and the name of a folder; ${EXPIRY}`],
+  'store/restore/restore.ts': [1, `${TOLD}: in the lineage, and the name of a folder; ${EXPIRY}`],
   'store/backup/folder-copy.ts': [1, `${TOLD}: when the files of a folder were written`],
   'cli/tasks/leftovers.ts': [1, 'the age of a file'],
   'cli/tasks/download-snapshot.ts': [1, `${TOLD}: when the backup was made`],

@@ -13,7 +13,7 @@ import { checkBackup } from '../../store/backup/check-backup.ts';
 import { GrowingBackup } from '../../store/backup/growing-backup.ts';
 import type { Manifest } from '../../store/backup/manifest.ts';
 import { partialName, removePartial } from '../../store/backup/partials.ts';
-import { refuseFolder } from '../../store/backup/restore.ts';
+import { refuseFolder } from '../../store/restore/restore.ts';
 import { reporter } from '../output/progress.ts';
 import { tidyUp } from './leftovers.ts';
 import { type Outcome, restoreFile, type Wanted } from './restore.ts';

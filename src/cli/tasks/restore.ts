@@ -7,7 +7,7 @@ import { systemWorld } from '../../runtime/system-world.ts';
 import { version } from '../../runtime/version.ts';
 import { withoutDisk } from '../../store/backup/backup-error.ts';
 import { type Manifest, manifestJson } from '../../store/backup/manifest.ts';
-import { type Restored, restore } from '../../store/backup/restore.ts';
+import { type Restored, restore } from '../../store/restore/restore.ts';
 import { counted, sized } from '../output/info.ts';
 import { reporter } from '../output/progress.ts';
 import { backupLine } from './back-up.ts';

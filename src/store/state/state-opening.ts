@@ -7,11 +7,11 @@ import { faultPoint } from '../fault-point.ts';
 import { KEYSPACE_FILE } from '../folder-names.ts';
 import { damage } from '../keyspace/entry-checksum.ts';
 import { checkKind, migrate } from '../migrate.ts';
+import { refuseSharedFile } from '../restore/shared-file.ts';
 import { isWalStale, staleWal } from '../stale-wal.ts';
 import { DamageError, InUseError, StartError } from '../start-error.ts';
 import { codeOf, isDamage, isDamaged, openingFailure } from '../storage-failure.ts';
 import { WAL_PAGES } from './journal-checkpoints.ts';
-import { refuseSharedFile } from './shared-file.ts';
 import type { StateFileSettings } from './state-settings.ts';
 
 /** Page cache in KiB. It can be small: only slow replicas read the journal. */

@@ -14,6 +14,8 @@ import { join } from 'node:path';
 import type { Database as Connection } from 'better-sqlite3';
 import { messageOf } from '../../node/ports/failures.ts';
 import type { RunId } from '../../replication/position.ts';
+import { BackupError } from '../backup/backup-error.ts';
+import { NO_LINKS } from '../backup/place.ts';
 import { waitingFaultPoint } from '../fault-point.ts';
 import {
   GUARD_FILE,
@@ -27,9 +29,7 @@ import {
 import { lockWhole } from '../state/state-opening.ts';
 import { codeOf } from '../storage-failure.ts';
 import { syncFolder } from '../sync-folder.ts';
-import { BackupError } from './backup-error.ts';
 import { clearInterrupted, keepReplaced } from './interrupted.ts';
-import { NO_LINKS } from './place.ts';
 
 export class Staging {
   /** The data folder. */

@@ -7,9 +7,9 @@ import { link, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KEYSPACE_FILE, NODE_FILE, REPLACED_FOLDER, RESTORING_FOLDER, STATE_FILE } from '../folder-names.ts';
 import { InUseError } from '../start-error.ts';
-import { isSameFile } from '../state/shared-file.ts';
 import { lockState } from '../state/state-opening.ts';
 import { syncFolder } from '../sync-folder.ts';
+import { isSameFile } from './shared-file.ts';
 
 const STATE_WAL = `${STATE_FILE}-wal`;
 

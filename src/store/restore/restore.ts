@@ -18,21 +18,21 @@ import { type History, restoredHistory } from '../../replication/history.ts';
 import { chained } from '../../replication/history-hash.ts';
 import { offset, type Position, type RunId } from '../../replication/position.ts';
 import { Encoder } from '../../stream/encoder.ts';
+import { BackupError } from '../backup/backup-error.ts';
+import { checkBackup } from '../backup/check-backup.ts';
+import { copyEntries } from '../backup/copy-entries.ts';
+import type { Manifest } from '../backup/manifest.ts';
+import { nodeFolderOf } from '../backup/node-folder.ts';
+import type { Report } from '../backup/seal.ts';
 import { faultPoint } from '../fault-point.ts';
 import { GUARD_FILE, NODE_FILE, RESTORING_FOLDER, STATE_FILE, TOKENS_FILE } from '../folder-names.ts';
 import { OpenFiles } from '../open-files.ts';
 import { DamageError, InUseError } from '../start-error.ts';
-import { isSameFile } from '../state/shared-file.ts';
 import { StateFile } from '../state/state-file.ts';
 import { lockWhole } from '../state/state-opening.ts';
-import { BackupError } from './backup-error.ts';
-import { checkBackup } from './check-backup.ts';
-import { copyEntries } from './copy-entries.ts';
 import { type Earlier, earlierIn } from './earlier.ts';
 import { clearInterrupted, mendInterrupted } from './interrupted.ts';
-import type { Manifest } from './manifest.ts';
-import { nodeFolderOf } from './node-folder.ts';
-import type { Report } from './seal.ts';
+import { isSameFile } from './shared-file.ts';
 import { linkFailure, presentFiles, Staging } from './staging.ts';
 
 /** Most keys in one DEL for entries that have expired. */
