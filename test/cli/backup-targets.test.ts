@@ -1,14 +1,18 @@
 /** `psyncd backup`, `verify` and `restore` with object storage, and `backup list` and `prune`, as a user types them. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { pathToFileURL } from 'node:url';
+import { until } from '../../src/cli/until.ts';
 import { scheduledName } from '../../src/node/upkeep/backup-names.ts';
 import { BACKED_UP, failed, json, makeBackup, psyncd } from '../support/backups.ts';
 import { Cluster, temporaryFolder, writeMany } from '../support/cluster.ts';
 import { BUCKET, FakeS3 } from '../support/fake-s3.ts';
+import { MAIN } from '../support/main-file.ts';
 
 const DAY_MS = 24 * 3_600_000;
 
@@ -76,6 +80,24 @@ test('failures of a bucket are one line with a code, and leave nothing', async (
   failed(await psyncd(['backup', 'list', `s3://${BUCKET}`], env), 1, /RequestTimeTooSkewed.*\(CLOCK_SKEW\)/);
   failed(await psyncd(['verify', `s3://${BUCKET}`], env), 2, /names no backup/);
   assert.deepEqual((await readdir(folder)).sort(), ['b.db', 'tmp']);
+  assert.deepEqual(await readdir(join(folder, 'tmp')), []);
+});
+
+test('an interrupted upload leaves neither parts in the bucket nor files here', async (t) => {
+  const { fake, env, folder } = await begun(t);
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await writeMany(node, 'k', 10, 'x'.repeat(1_000_000));
+  fake.fault = ({ query }) => (query.has('partNumber') ? 'silent' : null);
+  const child = spawn(process.execPath, [MAIN, 'backup', `s3://${BUCKET}`, '--node', node.url], {
+    env: { ...process.env, ...env },
+    stdio: 'ignore',
+  });
+  const ended = once(child, 'exit');
+  await until('a part is on its way', () => fake.seen.some(({ query }) => query.has('partNumber')));
+  child.kill('SIGINT');
+  assert.deepEqual(await ended, [130, null]);
+  assert.deepEqual([fake.uploads.size, fake.objects.size], [0, 0]);
   assert.deepEqual(await readdir(join(folder, 'tmp')), []);
 });
 

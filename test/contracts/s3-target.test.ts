@@ -82,6 +82,18 @@ test('a large object comes in parts, in order, and without an upload that is lef
   assert.equal(fake.uploads.size, 0);
 });
 
+test('requests one after the other share a connection', async (t) => {
+  const { fake, target, folder } = await begun(t);
+  const { path } = await largeFile(folder);
+  await target.put('a', { path });
+  await target.put('b', SMALL);
+  await target.get('a', join(folder, 'got'));
+  await namesIn(target, '');
+  await target.delete('a');
+  await target.clean(Date.now(), () => true);
+  assert.equal(fake.connections, 1);
+});
+
 for (const [name, fault] of [
   ['503 SlowDown', SLOW_DOWN],
   ['500', { status: 500 }],

@@ -39,6 +39,9 @@ class Stage {
   removed = 0;
   readonly objects = new Map<string, TargetObject>();
   readonly cleaned: number[] = [];
+  /** Names that are listed, and gone when somebody wants them. */
+  readonly deletedByOthers = new Set<string>();
+  warnings = 0;
   readonly errors: (readonly [string, unknown])[] = [];
   readonly backups: Backups;
   readonly #timers = new Set<{ readonly at: number; readonly callback: () => void }>();
@@ -57,7 +60,9 @@ class Stage {
     const log: Log = {
       debug: () => undefined,
       info: () => undefined,
-      warn: () => undefined,
+      warn: () => {
+        this.warnings += 1;
+      },
       error: (event, fields) => this.errors.push([event, fields?.code]),
     };
     this.backups = new Backups({
@@ -158,7 +163,10 @@ class Stage {
         objects.set(name, { name, size: 12, modified: this.wall });
       },
       get: () => assert.fail('nobody gets a backup'),
-      begin: async () => new Uint8Array(),
+      begin: async (name) => {
+        if (this.deletedByOthers.has(name)) throw new TargetError('NOT_FOUND', 'it is gone');
+        return new Uint8Array();
+      },
       async *list(folder) {
         for (const object of [...objects.values()]) if (object.name.startsWith(`${folder}/`)) yield object;
       },
@@ -311,6 +319,15 @@ test('old backups of its own history are deleted, and those of others stay', asy
   assert.ok(!stage.objects.has(old));
   assert.ok(stage.objects.has(foreign));
   assert.deepEqual(stage.cleaned, [Date.UTC(2026, 10, 28)]);
+});
+
+test('two nodes may delete the same backups', async () => {
+  const stage = new Stage({ keep: [{ ageMs: DAY, everyMs: HOUR }] });
+  stage.deletedByOthers.add(stage.put(40, stage.wall - 4 * DAY));
+  const old = stage.put(50, stage.wall - 3 * DAY);
+  await stage.pass(10_000);
+  assert.ok(!stage.objects.has(old));
+  assert.equal(stage.warnings, 0);
 });
 
 test('after a jump of the wall clock nothing is deleted for a day', async () => {

@@ -54,6 +54,8 @@ export class FakeS3 {
   /** Added to the clock of the server, in milliseconds. */
   skewMs = 0;
   sessionToken: string | null = null;
+  /** Number of connections so far. */
+  connections = 0;
   readonly #server: Server;
 
   private constructor() {
@@ -64,6 +66,9 @@ export class FakeS3 {
 
   static async start(t: TestContext): Promise<FakeS3> {
     const fake = new FakeS3();
+    fake.#server.on('connection', () => {
+      fake.connections += 1;
+    });
     await new Promise<void>((resolve) => fake.#server.listen(0, '127.0.0.1', resolve));
     t.after(async () => {
       fake.#server.closeAllConnections();

@@ -1,5 +1,5 @@
 /** Deletes backups that no rule keeps from a target. What is not certainly a backup of psyncd stays. */
-import type { BackupTarget, TargetCall } from '../ports/backup-target.ts';
+import { type BackupTarget, type TargetCall, TargetError } from '../ports/backup-target.ts';
 import { type KeepRule, outdated } from './backup-keep.ts';
 import { type NamedBackup, namedBackup } from './backup-names.ts';
 
@@ -55,7 +55,10 @@ export async function prune(request: PruneRequest): Promise<Pruned> {
   const deleted: NamedBackup[] = [];
   const foreign: NamedBackup[] = [];
   for (const backup of outdated(backups, rules, now)) {
-    if (!request.isBackup(await target.begin(backup.name, HEADER_BYTES, call))) {
+    const header = await headerOf(target, backup, call);
+    // Somebody else has deleted it.
+    if (header === null) continue;
+    if (!request.isBackup(header)) {
       foreign.push(backup);
       continue;
     }
@@ -63,4 +66,18 @@ export async function prune(request: PruneRequest): Promise<Pruned> {
     deleted.push(backup);
   }
   return { deleted, foreign };
+}
+
+/** @returns null: it is not there any more */
+async function headerOf(
+  target: BackupTarget,
+  { name }: NamedBackup,
+  call: TargetCall,
+): Promise<Uint8Array | null> {
+  try {
+    return await target.begin(name, HEADER_BYTES, call);
+  } catch (error) {
+    if (error instanceof TargetError && error.code === 'NOT_FOUND') return null;
+    throw error;
+  }
 }

@@ -10,12 +10,53 @@ import type { BackupTarget } from '../ports/backup-target.ts';
 import type { SnapshotCopy } from '../ports/snapshot-files.ts';
 import type { World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
-import type { Calls } from './abandon.ts';
 import { scheduledName } from './backup-names.ts';
 import type { SnapshotCopies } from './snapshot-copies.ts';
 
 /** Times that the node asks for a snapshot that is still being made, each for as long as a request may wait for it. */
 const MAX_WAITS = 120;
+
+/** Calls to a target that may hang: an abort ends the wait for them, and what still hangs is counted. */
+export class Calls {
+  #abandoned = 0;
+
+  /** Number of calls whose wait was ended and that have not ended themselves. */
+  get abandoned(): number {
+    return this.#abandoned;
+  }
+
+  /** @throws the signal's reason as soon as it aborts, else what the work throws */
+  wait<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+    return new Promise((resolve, reject) => {
+      let isOver = false;
+      const aborted = (): void => {
+        if (isOver) return;
+        this.#abandoned += 1;
+        const ended = (): void => {
+          this.#abandoned -= 1;
+        };
+        work.then(ended, ended);
+        reject(signal.reason);
+      };
+      const over = (): void => {
+        isOver = true;
+        signal.removeEventListener('abort', aborted);
+      };
+      work.then(
+        (result) => {
+          over();
+          resolve(result);
+        },
+        (error: unknown) => {
+          over();
+          reject(error);
+        },
+      );
+      signal.addEventListener('abort', aborted, { once: true });
+      if (signal.aborted) aborted();
+    });
+  }
+}
 
 export interface BackupParts {
   readonly world: World;

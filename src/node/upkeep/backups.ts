@@ -12,11 +12,10 @@ import { messageOf, StorageError } from '../ports/failures.ts';
 import type { Log } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
 import { logUnexpected, unattended } from '../unattended.ts';
-import { Calls } from './abandon.ts';
 import type { KeepRule } from './backup-keep.ts';
 import { historyFolder, type NamedBackup, namedBackup } from './backup-names.ts';
 import { backupsIn, prune } from './backup-prune.ts';
-import { type BackupParts, type MadeBackup, makeBackup } from './backup-run.ts';
+import { type BackupParts, Calls, type MadeBackup, makeBackup } from './backup-run.ts';
 
 /** Longest time between two looks at the clocks, in milliseconds: a machine that slept is late by so much at most. */
 const LOOK_MS = 60_000;

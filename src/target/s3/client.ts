@@ -17,6 +17,8 @@ const MAX_TRIES = 6;
 const MAX_PAUSE_MS = 20_000;
 /** Longest answer that is read whole, in bytes: a page of a list. */
 const MAX_TEXT_BYTES = 2 * 1024 * 1024;
+/** Longest rest of an answer that is read for the sake of the connection, in bytes. */
+const MAX_REST_BYTES = 16 * 1024;
 /** Time for a connection, in milliseconds. */
 const CONNECT_MS = 10_000;
 const EMPTY_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
@@ -134,7 +136,12 @@ export class S3Client {
       body = response.body;
       const answer = answerOf(shown, response, failed);
       const status = response.statusCode;
-      if (status === 200 || status === 204 || status === 206) return await read(answer);
+      if (status === 200 || status === 204 || status === 206) {
+        const result = await read(answer);
+        // A connection whose answer was read to its end serves the next request.
+        await body.dump({ limit: MAX_REST_BYTES, signal }).catch(() => undefined);
+        return result;
+      }
       // What the server says is a help for people; that it is cut is no other failure.
       const text = await answer.text().catch(() => '');
       asked.signal?.throwIfAborted();
