@@ -76,7 +76,14 @@ test('a time that the journal does not reach back to is told, with the one that 
   assert.match(String(detail), /--journal-keep/);
   const since = Date.parse(String(earliest));
   assert.ok(since > later(-0.1) && since < later(0.1), earliest);
-  assert.equal((await keysSince(t, master, String(earliest), 'ndjson')).length, 5);
+  // The last writes, however many of them were made at that time or later.
+  const keys = await keysSince(t, master, String(earliest), 'ndjson');
+  const written = [
+    ...Array.from({ length: 60 }, (_, at) => `old${at}`),
+    ...Array.from({ length: 5 }, (_, at) => `new${at}`),
+  ];
+  assert.ok(keys.length >= 5);
+  assert.deepEqual(keys, written.slice(-keys.length));
   const webSocket = TestFollower.follow(t, master.url, { transport: 'websocket', query: 'from-time=0' });
   const { closeCode } = await webSocket.whenEnded();
   assert.deepEqual([closeCode, webSocket.received[0]?.code], [4409, 'POSITION_LOST']);
