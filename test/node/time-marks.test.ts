@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import { changed, MARK_MS, TimeMarks, trimmedMarks } from '../../src/node/head/time-marks.ts';
-import { MAX_MARKS, type TimeMark } from '../../src/node/ports/time-marks.ts';
+import { MAX_MARKS, type TimeMark } from '../../src/node/ports/state-store.ts';
 import { type Offset, offset } from '../../src/replication/position.ts';
 
 const at = (bytes: number): Offset => offset(bytes);

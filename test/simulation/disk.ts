@@ -6,8 +6,7 @@
  * synced. Keyspace files change by whole commits, which are durable.
  */
 import type { Entry } from '../../src/keyspace/entry.ts';
-import type { KeptFile } from '../../src/node/ports/state-store.ts';
-import type { TimeMark } from '../../src/node/ports/time-marks.ts';
+import type { KeptFile, TimeMark } from '../../src/node/ports/state-store.ts';
 import type { History } from '../../src/replication/history.ts';
 import type { HashedOffset } from '../../src/replication/history-hash.ts';
 import type { Position, RunId } from '../../src/replication/position.ts';

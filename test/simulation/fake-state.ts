@@ -2,8 +2,14 @@
 
 import { changed, trimmedMarks } from '../../src/node/head/time-marks.ts';
 import { NotInJournal } from '../../src/node/ports/failures.ts';
-import type { JournalRow, KeptFile, StateChange, StateStore } from '../../src/node/ports/state-store.ts';
-import type { TimeChange, TimeMark } from '../../src/node/ports/time-marks.ts';
+import type {
+  JournalRow,
+  KeptFile,
+  StateChange,
+  StateStore,
+  TimeChange,
+  TimeMark,
+} from '../../src/node/ports/state-store.ts';
 import type { History } from '../../src/replication/history.ts';
 import type { HashedOffset } from '../../src/replication/history-hash.ts';
 import { type Offset, offset, type RunId, ZERO } from '../../src/replication/position.ts';

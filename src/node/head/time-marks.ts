@@ -14,7 +14,7 @@
  *   since 10:06:00     after the head
  */
 import type { Offset } from '../../replication/position.ts';
-import { MAX_MARKS, type TimeChange, type TimeMark } from '../ports/time-marks.ts';
+import { MAX_MARKS, type TimeChange, type TimeMark } from '../ports/state-store.ts';
 
 /** Milliseconds of the wall clock that a new mark covers. */
 export const MARK_MS = 1_000;

@@ -3,7 +3,6 @@ import type { FullResyncReason } from '../../replication/decide.ts';
 import type { History } from '../../replication/history.ts';
 import type { HashedOffset } from '../../replication/history-hash.ts';
 import type { Offset, Position, RunId } from '../../replication/position.ts';
-import type { TimeChange, TimeMark } from './time-marks.ts';
 
 /** A keyspace file that a full resync has replaced, and that holds what may be nowhere else. */
 export interface KeptFile {
@@ -34,6 +33,26 @@ export interface JournalRow {
   readonly start: Offset;
   /** The history hash there; null: unknown. */
   readonly hash: bigint | null;
+}
+
+/** Largest number of time marks (head/time-marks.ts). */
+export const MAX_MARKS = 4_096;
+
+export interface TimeMark {
+  /** The part of the stream begins after this offset, where a commit ended. */
+  readonly offset: Offset;
+  /** Every commit in the part happened at this time or later, in milliseconds since 1970. */
+  readonly from: number;
+  /** Every commit in the part happened before this time, in milliseconds since 1970. */
+  readonly to: number;
+}
+
+/** A change of the marks, which is stored in one transaction with the commit. */
+export interface TimeChange {
+  /** Marks that are new, or replace the one at the same offset. */
+  readonly put: readonly TimeMark[];
+  /** Offset of the mark that goes; null: none. */
+  readonly drop: Offset | null;
 }
 
 /** psyncd.db: who this node is, and the journal. Every call is synchronous; failures are `StorageError`s. */

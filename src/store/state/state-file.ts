@@ -19,8 +19,14 @@ import { statSync } from 'node:fs';
 import type { Database as Connection } from 'better-sqlite3';
 import type { Durations } from '../../node/ports/counts.ts';
 import { LOST_FILE, messageOf, StorageError } from '../../node/ports/failures.ts';
-import type { JournalRow, KeptFile, StateChange, StateStore } from '../../node/ports/state-store.ts';
-import type { TimeChange, TimeMark } from '../../node/ports/time-marks.ts';
+import type {
+  JournalRow,
+  KeptFile,
+  StateChange,
+  StateStore,
+  TimeChange,
+  TimeMark,
+} from '../../node/ports/state-store.ts';
 import type { Log } from '../../node/ports/world.ts';
 import type { History } from '../../replication/history.ts';
 import type { HashedOffset } from '../../replication/history-hash.ts';
@@ -31,11 +37,11 @@ import type { OpenFiles, WatchedFile } from '../open-files.ts';
 import { storageFailure } from '../storage-failure.ts';
 import { WalMarks } from '../wal-mark.ts';
 import { identityOf } from './file-identity.ts';
+import { JournalNumbers } from './journal/journal-numbers.ts';
+import { JournalTable } from './journal/journal-table.ts';
+import { JournalTimes } from './journal/journal-times.ts';
 import { JournalCheckpoints } from './journal-checkpoints.ts';
-import { JournalNumbers } from './journal-numbers.ts';
 import { JournalSyncer } from './journal-syncer.ts';
-import { JournalTable } from './journal-table.ts';
-import { JournalTimes } from './journal-times.ts';
 import { isNodeIntact, putNodeChecksum } from './node-checksum.ts';
 import {
   isAnother,

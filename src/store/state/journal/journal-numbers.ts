@@ -1,6 +1,6 @@
 /** What the journal counts since the start of the process, for `/v1/info` and `/metrics`. */
-import { Durations, SHORT_RANGES } from '../../node/ports/counts.ts';
-import { StorageError } from '../../node/ports/failures.ts';
+import { Durations, SHORT_RANGES } from '../../../node/ports/counts.ts';
+import { StorageError } from '../../../node/ports/failures.ts';
 
 export class JournalNumbers {
   /** How long the fsyncs took: with `everysec` each one, with `always` each commit, which contains one. With `no` those that writes ask for. */

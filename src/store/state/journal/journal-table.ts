@@ -1,11 +1,11 @@
 /** The journal in psyncd.db: rows of bytes of the stream, each with its checksum and the history hash before it. */
 import { crc32 } from 'node:zlib';
 import type { Database as Connection, Statement } from 'better-sqlite3';
-import { NotInJournal } from '../../node/ports/failures.ts';
-import type { JournalRow } from '../../node/ports/state-store.ts';
-import { type Offset, offset } from '../../replication/position.ts';
-import { damage } from '../keyspace/entry-checksum.ts';
-import { signed, unsigned } from './stored-hash.ts';
+import { NotInJournal } from '../../../node/ports/failures.ts';
+import type { JournalRow } from '../../../node/ports/state-store.ts';
+import { type Offset, offset } from '../../../replication/position.ts';
+import { damage } from '../../keyspace/entry-checksum.ts';
+import { signed, unsigned } from '../stored-hash.ts';
 
 /** What a trim has done. */
 interface Trimmed {

@@ -1,8 +1,8 @@
 /** The time marks of the journal in psyncd.db. */
 import { crc32 } from 'node:zlib';
 import type { Database as Connection, Statement } from 'better-sqlite3';
-import { MAX_MARKS, type TimeChange, type TimeMark } from '../../node/ports/time-marks.ts';
-import { offset } from '../../replication/position.ts';
+import { MAX_MARKS, type TimeChange, type TimeMark } from '../../../node/ports/state-store.ts';
+import { offset } from '../../../replication/position.ts';
 
 /** Statements of the table. The errors are SQLite's; transactions are the caller's. */
 export class JournalTimes {
