@@ -40,7 +40,7 @@ export type DiffQuery = {
 /** The answer to a page of something else than entries in their order, and to one that leads no further. */
 const DISORDERED = {
   code: 'BAD_ANSWER',
-  detail: 'the page does not come after the last one',
+  detail: 'page out of order',
 };
 /** A stream may take as long as a timer can be set, in milliseconds. */
 const STREAM_MS = 2 ** 31 - 1;
@@ -129,7 +129,8 @@ export class Client extends PageClient<FullCallOptions> {
    * @throws ApiError `POSITION_LOST` if the node no longer has the stream after the first one
    */
   diff(query: DiffQuery, options: ReadOptions & FullCallOptions = {}): Promise<DiffAnswer> {
-    return this.node.send(reading('/v1/diff', options, query), options, jsonOf<DiffAnswer>);
+    const call = reading('/v1/diff', options, query);
+    return this.node.send(call, options, jsonOf<DiffAnswer>);
   }
 
   /**
@@ -165,7 +166,7 @@ export class Client extends PageClient<FullCallOptions> {
     prefix = '',
     options: ReadOptions & FullCallOptions = {},
   ): Promise<{ readonly position: string; readonly lines: ByteStream }> {
-    const call = reading('/v1/export', options, { prefix: prefix || null });
+    const call = reading('/v1/export', options, { prefix });
     return this.node.send(call, options, async (response) => {
       await checkAnswer(response, 'application/x-ndjson');
       const position = response.headers.get('psync-position') as string;
