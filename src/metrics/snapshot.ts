@@ -1,8 +1,8 @@
 /** All numbers of one scrape, read at one moment, so that metrics of one scrape fit together. */
-import { statfs } from 'node:fs/promises';
 import type { FailureName } from '../access/access-problem.ts';
 import type { NodeNumbers } from '../node/numbers.ts';
 import type { Durations, Tally } from '../node/ports/counts.ts';
+import { freeBytesIn } from '../runtime/free-room.ts';
 import type { LimitName } from '../web/client-limits.ts';
 import type { RequestCounts } from '../web/record/request-counts.ts';
 
@@ -83,8 +83,7 @@ export function takeSnapshot(sources: Sources, name: string, diskFreeBytes: numb
 /** @returns bytes that the node may still write; null: the system does not tell */
 export async function freeBytes(folder: string): Promise<number | null> {
   try {
-    const { bavail, bsize } = await statfs(folder);
-    return bavail * bsize;
+    return await freeBytesIn(folder);
   } catch {
     return null;
   }

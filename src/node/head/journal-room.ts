@@ -12,11 +12,13 @@ import { logUnexpected } from '../unattended.ts';
 import type { JournalKeep, JournalKeepSettings } from './journal-keep.ts';
 import { TRIM_BYTES } from './journal-trim.ts';
 
+/** Bytes on the disk that are left to the writes of clients: what the node keeps for later gives way before the disk has less. */
+export const DISK_RESERVE_BYTES = 64 * 1024 * 1024;
 /**
  * Bytes that must be free, on the disk and within psyncd.db together, before the journal keeps more than it must. It gives up as
  * much as is missing.
  */
-export const LEAST_FREE_BYTES = 64 * 1024 * 1024 + TRIM_BYTES;
+export const LEAST_FREE_BYTES = DISK_RESERVE_BYTES + TRIM_BYTES;
 /** Time between two looks at the disk while something is kept, in milliseconds. */
 const LOOK_MS = 2_000;
 /** Committed bytes after which the next look comes at once. */

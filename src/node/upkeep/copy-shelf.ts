@@ -5,6 +5,7 @@
  * has ended, and until then it counts.
  */
 import { formatPosition, type Position } from '../../replication/position.ts';
+import { DISK_RESERVE_BYTES } from '../head/journal-room.ts';
 import type { SnapshotCopy, SnapshotFiles } from '../ports/snapshot-files.ts';
 import type { Log, World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
@@ -16,8 +17,6 @@ const MAX_COPIES = 16;
 const MAX_DOWNLOADS = 32;
 /** Part of a copy's length that must be free on the disk before it is made. */
 const ROOM_SHARE = 1.1;
-/** Bytes of free room on the disk below which the node removes the copies that nobody reads: the journal needs the room more. */
-const LEAST_FREE_BYTES = 64 * 1024 * 1024;
 /** Longest time between two looks at the copies, in milliseconds. */
 const LOOK_MS = 5_000;
 /** Shortest time between two looks, in milliseconds. */
@@ -280,7 +279,7 @@ export class CopyShelf {
     const { files, log, settings, world } = this.#parts;
     // A disk that does not say how much is free keeps no copy from its end.
     const free = await files.freeBytes().catch(() => Number.POSITIVE_INFINITY);
-    const isFull = free < LEAST_FREE_BYTES;
+    const isFull = free < DISK_RESERVE_BYTES;
     for (const kept of [...this.#kept.values()]) {
       const isOld = world.monotonic() - kept.usedAt >= settings.snapshotKeepMs;
       if (kept.isRemoved || kept.readers > 0 || !(isOld || isFull)) continue;

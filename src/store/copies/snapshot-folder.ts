@@ -3,12 +3,13 @@
  * is complete; backups on their way into a target have names of their own. The process that made a copy removes it: a start and an orderly stop remove all of them, so copies need not
  * outlast a power cut. Files with other names are not the node's, and stay.
  */
-import { type FileHandle, mkdir, open, readdir, rename, rm, rmdir, statfs } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { StorageError } from '../../node/ports/failures.ts';
 import type { FrozenFile } from '../../node/ports/keyspace.ts';
 import type { Copying, SnapshotCopy, SnapshotFiles } from '../../node/ports/snapshot-files.ts';
 import type { Position } from '../../replication/position.ts';
+import { freeBytesIn } from '../../runtime/free-room.ts';
 import { faultPoint, waitingFaultPoint } from '../fault-point.ts';
 import { SNAPSHOTS_FOLDER } from '../folder-names.ts';
 import { codeOf, storageFailure } from '../storage-failure.ts';
@@ -30,8 +31,7 @@ export class SnapshotFolder implements SnapshotFiles {
   async freeBytes(): Promise<number> {
     try {
       faultPoint('copy-room');
-      const { bavail, bsize } = await statfs(this.#parent);
-      return bavail * bsize;
+      return await freeBytesIn(this.#parent);
     } catch (error) {
       throw storageFailure(error);
     }
