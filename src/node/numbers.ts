@@ -1,5 +1,6 @@
 /** The numbers of a node that `/metrics` publishes. They are read when somebody scrapes; before, parts only count. */
 import { type Offset, offset } from '../replication/position.ts';
+import { replicaName } from '../replication/upstream.ts';
 import type { Assembly } from './assembly.ts';
 import type { FeedNumbers } from './feed/feed-numbers.ts';
 import type { Lag, LinkCounts } from './link/link-context.ts';
@@ -79,7 +80,7 @@ export function nodeNumbers(node: Assembly): NodeNumbers {
       seconds: head.lagMs(offset(backlog.firstOffset - 1)) / 1_000,
     },
     window: { bytes: window.length, seconds: head.lagMs(offset(window.firstOffset - 1)) / 1_000 },
-    replicas: sessions.statuses.map((status) => ({ ...status, name: status.url ?? status.peer })),
+    replicas: sessions.statuses.map((status) => ({ ...status, name: replicaName(status) })),
     sessions: sessions.counts,
     longestOutageSeconds: Math.max(0, ...sessions.outages.map(({ awayMs }) => awayMs)) / 1_000,
     upstream:

@@ -106,3 +106,16 @@ export function portOf(url: URL): string {
 function sameMachine(hostname: string, own: string): boolean {
   return hostname === own || (LOCAL.has(hostname) && (LOCAL.has(own) || WILDCARD.has(own)));
 }
+
+/** A replica as its session, its status or an answer has it. */
+interface NamedReplica {
+  /** Under which it says that other nodes reach it; absent or null: it says none. */
+  readonly url?: string | null | undefined;
+  /** Address of its connection. */
+  readonly peer: string;
+}
+
+/** @returns the name of the replica for people, in logs and in metrics: its URL, or the address of its connection */
+export function replicaName({ url, peer }: NamedReplica): string {
+  return url ?? peer;
+}

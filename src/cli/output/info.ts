@@ -1,5 +1,6 @@
 /** `psyncd info`: formats the state of replication for people. */
 import type { CheckAnswer, FailoverAnswer, ReplicaAnswer, ReplicationAnswer } from '../../client/rest.ts';
+import { replicaName } from '../../replication/upstream.ts';
 import { told } from './answer.ts';
 
 /** @returns lines of text with words of the node in them; the caller has to make them printable */
@@ -92,7 +93,7 @@ function replicaLine(replica: ReplicaAnswer): string {
       ? []
       : [told`${sync.kind} resync${sync.reason === undefined ? '' : told` (${sync.reason})`}`]),
   ];
-  return told`  #${id} ${url ?? peer}  ${state}  ${facts.join(', ')}`;
+  return told`  #${id} ${replicaName({ url, peer })}  ${state}  ${facts.join(', ')}`;
 }
 
 function seconds(value: number): string {

@@ -8,6 +8,7 @@ import { continued, type History, type LineageReason, renamed } from '../../repl
 import type { HashedOffset } from '../../replication/history-hash.ts';
 import type { AnsweredLineage } from '../../replication/link-phases.ts';
 import { formatPosition, type Offset, type Position, type RunId } from '../../replication/position.ts';
+import { replicaName } from '../../replication/upstream.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { StateStore } from '../ports/state-store.ts';
 import type { Log, World } from '../ports/world.ts';
@@ -93,7 +94,7 @@ export class RunIds {
         `a replica has writes of this node's history that this node does not have: its files are older than what it has ` +
         `handed out, as after a restore. It goes on under a new run ID; what it had written up to byte ${this.#began.offset} ` +
         'is shared with the old one, later writes that only replicas have are lost to it',
-      replica: session.url ?? session.peer,
+      replica: replicaName(session),
       before,
       after: formatPosition(head.position),
     });

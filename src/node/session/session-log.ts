@@ -3,6 +3,7 @@
  * Each event is also a line of the log, under the same name, once the peer has shown that it may replicate. Those that never show it get
  * one line together (`LockedCount`), because strangers could fill the disk with lines.
  */
+import { replicaName } from '../../replication/upstream.ts';
 import { msSince } from '../elapsed.ts';
 import { showable } from '../ports/peer-words.ts';
 import type { Log, World } from '../ports/world.ts';
@@ -149,7 +150,7 @@ export class SessionNotes {
 
   #write(event: SessionEventName, fields: Readonly<Record<string, string | number>>): void {
     const { id, peer, url } = this.#record;
-    this.#log.info(event, { session: id, replica: url ?? peer, ...fields });
+    this.#log.info(event, { session: id, replica: replicaName({ url, peer }), ...fields });
   }
 
   /** Notes that the session has ended: from now on its record counts towards those that the log keeps. */

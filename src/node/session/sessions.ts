@@ -7,6 +7,7 @@
 import { CloseCode } from '../../replication/close-code.ts';
 import type { Decision } from '../../replication/decide.ts';
 import type { Offset, Position } from '../../replication/position.ts';
+import { replicaName } from '../../replication/upstream.ts';
 import { msSince } from '../elapsed.ts';
 import type { Outage } from '../head/backlog-keeper.ts';
 import type { WaitingSettings } from '../head/position-waiters.ts';
@@ -178,7 +179,7 @@ export class Sessions {
           this.#acks.changed();
           this.#parts.changed();
         },
-        snapshotRefused: (reason) => this.#parts.snapshotRefused(nameOf(session), reason),
+        snapshotRefused: (reason) => this.#parts.snapshotRefused(replicaName(session), reason),
         ended: () => this.#ended(session),
       },
       socket,
@@ -289,7 +290,7 @@ export class Sessions {
     const replicas = new Set<string>();
     for (const session of this.#open) {
       const { acknowledgement } = session;
-      if (acknowledgement !== null && fits(acknowledgement)) replicas.add(nameOf(session));
+      if (acknowledgement !== null && fits(acknowledgement)) replicas.add(replicaName(session));
     }
     return replicas.size;
   }
@@ -300,7 +301,7 @@ export class Sessions {
       if (other !== session && isSameReplica(other, session))
         other.close(CloseCode.goingAway, 'the replica has connected anew');
     }
-    const name = nameOf(session);
+    const name = replicaName(session);
     const left = this.#away.get(name);
     if (left === undefined) return;
     this.#away.delete(name);
@@ -318,7 +319,7 @@ export class Sessions {
   #ended(session: Session): void {
     this.#open.delete(session);
     if (session.progress.sync !== null) {
-      const name = nameOf(session);
+      const name = replicaName(session);
       this.#away.delete(name);
       this.#away.set(name, { at: session.lastHeardAt, offset: this.#parts.head.offset });
       for (const oldest of this.#away.keys()) {
@@ -333,9 +334,4 @@ export class Sessions {
 /** Whether both are connections of one process. A node ID is no secret, so it counts only together with the owner of the connection. */
 function isSameReplica(one: Session, other: Session): boolean {
   return one.nodeId !== null && one.nodeId === other.nodeId && one.gate.owner === other.gate.owner;
-}
-
-/** @returns the name of the replica for people and for counting: its URL, or the address of the connection */
-function nameOf({ url, peer }: Session): string {
-  return url ?? peer;
 }

@@ -5,6 +5,7 @@
  * Only a master waits. A replica has nothing that its master does not have, and its own replicas can get that from the master.
  */
 import { formatPosition, type Offset } from '../../replication/position.ts';
+import { replicaName } from '../../replication/upstream.ts';
 import { msSince } from '../elapsed.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { Log, World } from '../ports/world.ts';
@@ -105,7 +106,7 @@ export class ShutdownWait {
     const behind = all.filter((session) => !session.progress.hasEverything);
     for (const session of behind) {
       log.warn('replica-left-behind', {
-        replica: session.url ?? session.peer,
+        replica: replicaName(session),
         state: session.status?.state ?? 'gone',
         acknowledged: formatPosition({
           ...head.position,

@@ -1,7 +1,7 @@
 /** `/v1/info`: the node's state in the format of Redis's INFO, for people and scripts that know its names. */
 import type { ReplicationStatus } from '../../../node/node.ts';
 import type { ScrubStatus } from '../../../node/upkeep/scrubber.ts';
-import { parseUpstream, portOf } from '../../../replication/upstream.ts';
+import { parseUpstream, portOf, replicaName } from '../../../replication/upstream.ts';
 import type { RunningSettings } from './admin-routes.ts';
 
 const NO_RUN_ID = '0'.repeat(40);
@@ -151,7 +151,7 @@ function percent(part: number, whole: number): string {
 }
 
 function replicaLine(replica: ReplicationStatus['replicas'][number]): string {
-  const [host, port] = addressOf(replica.url ?? replica.peer);
+  const [host, port] = addressOf(replicaName(replica));
   const lag = Math.floor((replica.ackAgeMs ?? 0) / 1000);
   // Redis's `lag` is the age of the last ACK; the fields after it say how old and how much data the replica lacks.
   const data = `lag_bytes=${replica.lagBytes},lag_seconds=${replica.lagSeconds}`;
