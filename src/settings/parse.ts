@@ -34,10 +34,12 @@ function scaled(text: string, units: Units, bare: string, expected: string): num
   return value;
 }
 
-/** Reads decimal digits. @throws UsageError */
+/** Reads decimal digits. @returns an integer from 0 on @throws UsageError */
 export function parseWhole(text: string): number {
-  if (!/^\d{1,15}$/.test(text)) throw new UsageError('expected a whole number');
-  return Number(text);
+  const value = Number(text);
+  if (!/^\d{1,16}$/.test(text) || !Number.isSafeInteger(value))
+    throw new UsageError('expected a whole number');
+  return value;
 }
 
 /** Largest `--rate-limit`, in requests a second. */

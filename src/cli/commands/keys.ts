@@ -6,7 +6,7 @@ import { MAX_VALUE_BYTES } from '../../stream/command.ts';
 import { GrowingBuffer } from '../../stream/growing-buffer.ts';
 import { CommandError, NotThere } from '../command-error.ts';
 import { clientOf, nodeCommand, type Reach } from '../options/node.ts';
-import { wholeNumber } from '../options/values.ts';
+import { wholeFlag } from '../options/values.ts';
 import { fromAnswer, told } from '../output/answer.ts';
 import { print, printJson } from '../output/standard-output.ts';
 
@@ -52,7 +52,7 @@ export function setCommand(psyncd: Command): void {
       }
       const condition = {
         ...(ttl !== undefined && { ttl: seconds(ttl) }),
-        ...(ifVersion !== undefined && { ifVersion: wholeNumber('--if-version', ifVersion) }),
+        ...(ifVersion !== undefined && { ifVersion: wholeFlag('--if-version', ifVersion) }),
         ...(ifAbsent && { ifAbsent }),
       };
       const body = value === '-' ? await standardInput() : value;
@@ -92,7 +92,7 @@ export function keysCommand(psyncd: Command): void {
     .option('--limit <N>', 'at most so many')
     .option('--json', 'one JSON object a line: key, size, version, expiresAt')
     .action(async (prefix: string, { limit, json, ...reach }: Reach & { limit?: string; json?: true }) => {
-      let left = limit === undefined ? Number.POSITIVE_INFINITY : wholeNumber('--limit', limit);
+      let left = limit === undefined ? Number.POSITIVE_INFINITY : wholeFlag('--limit', limit);
       const api = await clientOf(reach);
       for (let after: string | null | undefined; after !== null && left > 0; ) {
         const page = await api.page({ prefix: prefix || undefined, after, limit: Math.min(left, PAGE) });

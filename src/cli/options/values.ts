@@ -1,7 +1,7 @@
 /** Values of flags and arguments that several commands take. */
 import { parsePosition } from '../../client/position.ts';
 import { type Position, parsePosition as parseStrictly } from '../../replication/position.ts';
-import { between, parseTime, UsageError } from '../../settings/parse.ts';
+import { between, parseTime, parseWhole, UsageError } from '../../settings/parse.ts';
 
 /**
  * @param name of the flag
@@ -9,12 +9,7 @@ import { between, parseTime, UsageError } from '../../settings/parse.ts';
  * @throws UsageError that names the flag
  */
 export function timeFlag(name: string, text: string): number {
-  try {
-    return between(parseTime, '100ms', '1h')(text);
-  } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    throw new UsageError(`${name}: ${error.message}, got ${JSON.stringify(text)}`);
-  }
+  return ofFlag(name, text, between(parseTime, '100ms', '1h'));
 }
 
 /**
@@ -22,10 +17,18 @@ export function timeFlag(name: string, text: string): number {
  * @returns an integer from 0 on
  * @throws UsageError that names the flag
  */
-export function wholeNumber(name: string, text: string): number {
-  const value = Number(text);
-  if (/^\d+$/.test(text) && Number.isSafeInteger(value)) return value;
-  throw new UsageError(`${name}: expected a whole number, got ${JSON.stringify(text)}`);
+export function wholeFlag(name: string, text: string): number {
+  return ofFlag(name, text, parseWhole);
+}
+
+/** @throws UsageError that names the flag and the text */
+function ofFlag(name: string, text: string, parse: (text: string) => number): number {
+  try {
+    return parse(text);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new UsageError(`${name}: ${error.message}, got ${JSON.stringify(text)}`);
+  }
 }
 
 /**
