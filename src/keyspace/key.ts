@@ -26,6 +26,20 @@ export function compareKeys(a: string, b: string): number {
   return a.length - b.length;
 }
 
+/**
+ * Finds the end of the range of the keys with a prefix.
+ * @param prefix well-formed
+ * @returns the smallest string that sorts after every key with the prefix; null: no string does
+ */
+export function keyBehind(prefix: string): string | null {
+  const points = Array.from(prefix, (character) => character.codePointAt(0) as number);
+  while (points.at(-1) === 0x10ffff) points.pop();
+  const last = points.pop();
+  if (last === undefined) return null;
+  // The surrogates 0xD800 to 0xDFFF are no characters.
+  return String.fromCodePoint(...points, last === 0xd7ff ? 0xe000 : last + 1);
+}
+
 /** Sorts surrogates after all other units, because they encode characters above U+FFFF. */
 function codePointOrder(unit: number): number {
   return unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit;

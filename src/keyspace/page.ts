@@ -1,6 +1,7 @@
 /** Reads one page of the keyspace in key order: the keyspace file's entries, with the overlay's entries over them. */
 import { isLive, type Outline } from './entry.ts';
-import { compareKeys } from './key.ts';
+import { compareKeys, keyBehind } from './key.ts';
+import type { KeyRange } from './overlay/first-keys.ts';
 import type { Overlay } from './overlay/overlay.ts';
 
 export interface PageRequest {
@@ -35,10 +36,10 @@ export interface Page {
 export const MAX_PAGE_BYTES = 16 * 1024 * 1024;
 
 /**
- * Reads the keyspace file's entries in key order, as far as needed, from the first key ≥ `from` (`exclusive`: >
- * `from`).
+ * Reads the keyspace file's entries of a range in key order, as far as needed. It reads no entry outside of the range: the time
+ * that this takes, and damage that it finds there, would tell of keys that the client may not read.
  */
-export type Scan = (from: string, exclusive: boolean, values: boolean) => Iterable<ListedEntry>;
+export type Scan = (range: KeyRange, values: boolean) => Iterable<ListedEntry>;
 
 /** Number of the file's entries deleted in the overlay that one page may skip: about ten milliseconds. */
 export const MAX_HIDDEN = 2_000;
@@ -87,13 +88,14 @@ function* merged(
 ): Generator<ListedEntry | typeof HIDDEN> {
   const { prefix, after, values } = request;
   const exclusive = after !== null && compareKeys(after, prefix) >= 0;
-  const from = exclusive ? after : prefix;
+  const range = { prefix, from: exclusive ? after : prefix, exclusive };
+  const behind = keyBehind(prefix);
+  if (behind !== null && compareKeys(range.from, behind) >= 0) return;
   // Reads one entry more than the page holds, to know whether there is a next page.
-  const above = overlay.firstKeys({ prefix, from, exclusive }, request.limit + 1, now);
+  const above = overlay.firstKeys(range, request.limit + 1, now);
   let next = 0;
   if (!overlay.hidesEverythingBelow) {
-    for (const entry of scan(from, exclusive, values)) {
-      if (!entry.key.startsWith(prefix)) break;
+    for (const entry of scan(range, values)) {
       for (; next < above.length && compareKeys(above[next] as string, entry.key) < 0; next += 1) {
         yield listed(above[next] as string, overlay, values);
       }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { compareKeys, keyProblem } from '../../src/keyspace/key.ts';
+import { compareKeys, keyBehind, keyProblem } from '../../src/keyspace/key.ts';
 import { text } from '../support/arbitraries.ts';
 
 for (const [name, key, problem] of [
@@ -49,6 +49,35 @@ test('keys are ordered like their UTF-8 bytes', () => {
       const [a, b] = [shared + left, shared + right];
       assert.equal(Math.sign(compareKeys(a, b)), Buffer.compare(Buffer.from(a), Buffer.from(b)));
       assert.equal(compareKeys(a, a), 0);
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
+for (const [prefix, behind] of [
+  ['', null],
+  ['a', 'b'],
+  ['user:', 'user;'],
+  ['a\u007f', 'a\u0080'],
+  ['\ud7ff', '\ue000'],
+  ['\uffff', '\u{10000}'],
+  ['a\u{10ffff}\u{10ffff}', 'b'],
+  ['\u{10ffff}', null],
+] as const) {
+  test(`the keys with the prefix ${JSON.stringify(prefix)} end before ${JSON.stringify(behind)}`, () => {
+    assert.equal(keyBehind(prefix), behind);
+  });
+}
+
+test('a key that is not before a prefix has the prefix exactly if it is before the end of its range', () => {
+  const anyPrefix = fc.tuple(text(0, 2), fc.constantFrom('', '\ud7ff', '\uffff', '\u{10ffff}'));
+  fc.assert(
+    fc.property(anyPrefix, text(0, 3), fc.boolean(), (parts, tail, isInside) => {
+      const prefix = parts.join('');
+      const key = isInside ? prefix + tail : tail;
+      const behind = keyBehind(prefix);
+      const isBefore = behind === null || compareKeys(key, behind) < 0;
+      assert.equal(compareKeys(key, prefix) >= 0 && isBefore, key.startsWith(prefix));
     }),
     { numRuns: 1_000 },
   );

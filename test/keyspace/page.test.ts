@@ -44,10 +44,10 @@ function inBytes(left: string, right: string): number {
 }
 
 function scanOf(state: Keyspace, read: (key: string) => void = () => {}): Scan {
-  return function* (from, exclusive, values) {
+  return function* ({ prefix, from, exclusive }, values) {
     for (const entry of listed(state, values)) {
       const order = inBytes(entry.key, from);
-      if (order < 0 || (exclusive && order === 0)) continue;
+      if (!entry.key.startsWith(prefix) || order < 0 || (exclusive && order === 0)) continue;
       read(entry.key);
       yield entry;
     }
@@ -142,6 +142,16 @@ test('the file is read one entry past the page and no further', () => {
   const scan = scanOf(fileOf(['a', 'b', 'c', 'd', 'e'], SMALL), (key) => read.push(key));
   readPage({ ...ALL, limit: 2 }, newOverlay(), scan, NOW);
   assert.deepEqual(read, ['a', 'b', 'c']);
+});
+
+test('a page after a key behind its prefix is empty, and neither the file nor the overlay is read', () => {
+  const overlay = newOverlay();
+  overlay.firstKeys = () => assert.fail('read the overlay');
+  for (const after of ['user;', 'v', '\u{10ffff}']) {
+    const scan: Scan = () => assert.fail('read the file');
+    const page = readPage({ ...ALL, prefix: 'user:', after, values: true }, overlay, scan, NOW);
+    assert.deepEqual(page, { entries: [], next: null });
+  }
 });
 
 test('after a FLUSHALL in the overlay the file is not read at all', () => {

@@ -82,10 +82,10 @@ export class FakeKeyspace implements Keyspace {
     return this.#read().entries.get(key)?.expiresAt;
   }
 
-  readonly scan: Scan = (from, exclusive, values) => {
+  readonly scan: Scan = ({ prefix, from, exclusive }, values) => {
     return listed(this.#read(), values).filter(({ key }) => {
       const order = compareKeys(key, from);
-      return exclusive ? order > 0 : order >= 0;
+      return key.startsWith(prefix) && (exclusive ? order > 0 : order >= 0);
     });
   };
 

@@ -6,7 +6,7 @@
  * second.
  */
 import quickselect from 'quickselect';
-import { compareKeys } from '../key.ts';
+import { compareKeys, keyBehind } from '../key.ts';
 
 export interface KeyRange {
   /** Only keys with this prefix. */
@@ -35,7 +35,8 @@ export class FirstKeys {
     this.#kept = Math.max(count, KEPT);
     this.#from = Buffer.from(from);
     this.#exclusive = exclusive;
-    this.#before = behind(prefix);
+    const before = keyBehind(prefix);
+    this.#before = before === null ? null : Buffer.from(before);
   }
 
   /** Whether the key with these UTF-8 bytes may be among the first. */
@@ -59,15 +60,6 @@ export class FirstKeys {
   get keys(): readonly string[] {
     return this.#candidates.sort(compareKeys).slice(0, this.#count);
   }
-}
-
-/** The smallest bytes that sort after every key with the prefix; null: the prefix is empty, so there are none. */
-function behind(prefix: string): Buffer | null {
-  if (prefix === '') return null;
-  const bytes = Buffer.from(prefix);
-  // UTF-8 never contains the byte 0xff.
-  bytes[bytes.length - 1] = (bytes[bytes.length - 1] as number) + 1;
-  return bytes;
 }
 
 function compareBytes(memory: Uint8Array, start: number, length: number, other: Uint8Array): number {

@@ -7,12 +7,13 @@
  */
 import Database, { type Database as Connection, type Statement } from 'better-sqlite3';
 import { type Entry, type Outline, outlineOf } from '../../keyspace/entry.ts';
+import type { KeyRange } from '../../keyspace/overlay/first-keys.ts';
 import type { ListedEntry, Scan } from '../../keyspace/page.ts';
 import type { DueCursor } from '../../node/ports/keyspace.ts';
 import { type FaultPoint, faultPoint } from '../fault-point.ts';
 import { verifyEntry } from './entry-checksum.ts';
 import type { FileFailures } from './file-failures.ts';
-import { numberOf } from './keyspace-schema.ts';
+import { boundBehind, numberOf } from './keyspace-schema.ts';
 import { ReadCache } from './read-cache.ts';
 
 /**
@@ -112,17 +113,17 @@ export class FileReader {
     return this.#fromDisk('keyspace-read', () => this.#expiry.get(key)) as number | null | undefined;
   }
 
-  readonly scan: Scan = (from, exclusive, values) => this.#scan(from, exclusive, values);
+  readonly scan: Scan = (range, values) => this.#scan(range, values);
 
-  *#scan(from: string, exclusive: boolean, values: boolean): Generator<ListedEntry> {
+  *#scan({ prefix, from, exclusive }: KeyRange, values: boolean): Generator<ListedEntry> {
     const rows = this.#fromDisk('keyspace-scan', () =>
       this.#db
         .prepare(
           `SELECT key, version, size, expires_at, ${values ? 'value' : 'NULL'}, checksum FROM whole_entries
-           WHERE key ${exclusive ? '>' : '>='} ? ORDER BY key`,
+           WHERE key ${exclusive ? '>' : '>='} ? AND key < ? ORDER BY key`,
         )
         .raw()
-        .iterate(from),
+        .iterate(from, boundBehind(prefix)),
     );
     try {
       for (;;) {

@@ -1,6 +1,7 @@
 /** Facts about a keyspace file that both connections and the check of a received file share. */
 import { crc32 } from 'node:zlib';
 import type { Database } from 'better-sqlite3';
+import { keyBehind } from '../../keyspace/key.ts';
 import { formatPosition, offset, type Position, parseRunId } from '../../replication/position.ts';
 import { faultPoint } from '../fault-point.ts';
 import { migrate } from '../migrate.ts';
@@ -37,6 +38,14 @@ export function prepareKeyspace(db: Database, path: string, createAt: Position |
     if (empty && createAt !== null) writePosition(db, createAt);
     if (!empty && version < CHECKSUM_SCHEMA) writePosition(db, parsePosition(rowOf(db)));
   })();
+}
+
+/** Sorts after every key: SQLite sorts blobs after texts. */
+const BEHIND_ALL = Buffer.alloc(0);
+
+/** @returns the value for `key < ?` of a query that is to read keys with the prefix only */
+export function boundBehind(prefix: string): string | Buffer {
+  return keyBehind(prefix) ?? BEHIND_ALL;
 }
 
 /** Reads a number that SQLite keeps for the file. */

@@ -3,14 +3,13 @@
  * work in between. A read transaction keeps the position while the applier changes the file.
  */
 import Database, { type Database as Connection, type Statement } from 'better-sqlite3';
-import { MAX_KEY_BYTES } from '../../keyspace/key.ts';
 import type { ListedEntry } from '../../keyspace/page.ts';
 import type { EntryReader } from '../../node/ports/keyspace.ts';
 import type { Turns } from '../../node/turns.ts';
 import type { Position } from '../../replication/position.ts';
 import { faultPoint } from '../fault-point.ts';
 import { verifyEntry } from './entry-checksum.ts';
-import { readPosition } from './keyspace-schema.ts';
+import { boundBehind, readPosition } from './keyspace-schema.ts';
 
 /** Largest group: number of entries, and bytes of values; about a millisecond of reading. */
 const GROUP_ENTRIES = 500;
@@ -54,8 +53,8 @@ export class SnapshotReader implements EntryReader {
       db.exec('BEGIN');
       this.position = readPosition(db);
       const select = 'SELECT key, value, version, expires_at, checksum FROM whole_entries WHERE key';
-      this.#first = db.prepare(`${select} >= ? ORDER BY key LIMIT ${GROUP_ENTRIES}`).raw();
-      this.#next = db.prepare(`${select} > ? ORDER BY key LIMIT ${GROUP_ENTRIES}`).raw();
+      this.#first = db.prepare(`${select} >= ? AND key < ? ORDER BY key LIMIT ${GROUP_ENTRIES}`).raw();
+      this.#next = db.prepare(`${select} > ? AND key < ? ORDER BY key LIMIT ${GROUP_ENTRIES}`).raw();
       this.#db = db;
     } catch (error) {
       db?.close();
@@ -85,8 +84,7 @@ export class SnapshotReader implements EntryReader {
       .raw();
     let total = 0;
     for (const prefix of this.#prefixes) {
-      // Sorts after all keys with this prefix, because no key is longer.
-      const end = `${prefix}${'\u{10FFFF}'.repeat(MAX_KEY_BYTES)}`;
+      const end = boundBehind(prefix);
       for (let after = ''; this.#db.open; ) {
         const [count, last] = this.#read(() => slice.get(prefix, after, end)) as [number, string];
         total += count;
@@ -100,10 +98,11 @@ export class SnapshotReader implements EntryReader {
 
   async *#groups(): AsyncGenerator<readonly ListedEntry[]> {
     for (const prefix of this.#prefixes) {
+      const end = boundBehind(prefix);
       let statement = this.#first;
       let after = prefix;
       while (this.#db.open) {
-        const group = this.#group(statement, after, prefix);
+        const group = this.#group(statement, after, end);
         const last = group[group.length - 1];
         if (last === undefined) break;
         yield group;
@@ -113,13 +112,12 @@ export class SnapshotReader implements EntryReader {
     }
   }
 
-  #group(statement: Statement, after: string, prefix: string): readonly ListedEntry[] {
+  #group(statement: Statement, after: string, end: string | Buffer): readonly ListedEntry[] {
     const group: ListedEntry[] = [];
     let bytes = 0;
     this.#read(() => {
-      for (const row of statement.iterate(after) as IterableIterator<Row>) {
+      for (const row of statement.iterate(after, end) as IterableIterator<Row>) {
         const [key, value, version, expiresAt, checksum] = row;
-        if (!key.startsWith(prefix)) break;
         verifyEntry(key, value, version, expiresAt, checksum);
         group.push({ key, version, size: value.length, expiresAt, value });
         bytes += key.length + value.length;
