@@ -94,6 +94,44 @@ test('followers that return to places inside one large commit share one look at 
   }
 });
 
+test('a position inside a large write is judged by decoding a small part of it, with and without other followers', async () => {
+  for (const others of [0, 1]) {
+    const stage = new Stage(64 * MIB);
+    const value = Buffer.alloc(200, 'x');
+    const sets = Array.from(
+      { length: 20_000 },
+      (_, index) => ({ kind: 'set', key: `k${index}`, value, expiresAt: null }) as const,
+    );
+    stage.commit(...sets);
+    stage.set('large', 8 * MIB);
+    if (others > 0) stage.follow('position=now');
+    const reads = countReads(stage);
+    for (const inside of [8 * MIB, 9 * MIB, 10 * MIB]) {
+      for (const _ of [1, 2]) {
+        const place = stage.head.offset - inside;
+        const { socket } = stage.follow(`position=${RUN_ID}:${place}&snapshot=false&prefix=mine/`);
+        assert.equal(socket.events.at(-1)?.code, 'POSITION_LOST');
+      }
+    }
+    assert.ok(reads.bytes > 0 && reads.bytes <= 6 * 64 * KIB, `${reads.bytes} bytes read`);
+  }
+});
+
+test('one turn decodes several small writes or one large one, and each byte of it once', async () => {
+  const stage = new Stage(64 * MIB);
+  const large = 4;
+  for (let index = 0; index < large; index += 1) stage.set(`other/${index}`, 2 * MIB);
+  for (let index = 0; index < 64; index += 1) stage.set(`other/${index}`, 8 * KIB);
+  const reads = countReads(stage);
+  stage.follow(`position=${RUN_ID}:0&prefix=mine/`);
+  let turns = 0;
+  for (let before = 0; stage.feed.status.behind > 0; before = reads.bytes, turns += 1) {
+    await stage.world.turn();
+    assert.ok(reads.bytes - before <= 3.5 * MIB, `${reads.bytes - before} bytes in turn ${turns}`);
+  }
+  assert.ok(turns > large && turns < 64, `${turns} turns`);
+});
+
 test('a follower with no change of its own for a long stretch keeps its place meanwhile', async () => {
   const stage = new Stage();
   for (let index = 0; index < 64; index += 1) stage.set('other', 15 * KIB);

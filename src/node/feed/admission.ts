@@ -10,7 +10,6 @@ import type { PositionWaiters } from '../head/position-waiters.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
-import type { CatchUp } from './catch-up.ts';
 import type { FeedSettings } from './feed-parts.ts';
 import { lost, lostTime } from './feed-problems.ts';
 import type { FeedQuery, FeedRequest } from './feed-request.ts';
@@ -26,7 +25,6 @@ interface AdmissionParts {
   readonly isMaster: () => boolean;
   readonly closing: () => boolean;
   readonly followers: ReadonlySet<unknown>;
-  readonly catchUp: CatchUp;
 }
 
 export class Admission {
@@ -50,17 +48,12 @@ export class Admission {
     if (typeof from === 'object' && 'time' in from) return { ...query, from: this.#since(from.time) };
     const request = { ...query, from };
     if (typeof from === 'string') return request;
-    const { catchUp, followers, isMaster, world } = this.#parts;
+    const { isMaster, world } = this.#parts;
     const began = world.monotonic();
     if (!isMaster()) await this.#reach(from, Math.min(REACH_MS, waitMs ?? REACH_MS), gone);
     this.#refuseNow();
-    try {
-      const decision = this.decide(from);
-      if (decision.kind === 'full-resync' && !request.snapshot) throw lost(from, decision.reason);
-    } finally {
-      // The client may leave before `attach`, and no other follower would drop the decoded stretches.
-      if (followers.size === 0) catchUp.forget();
-    }
+    const decision = this.decide(from);
+    if (decision.kind === 'full-resync' && !request.snapshot) throw lost(from, decision.reason);
     if (waitMs === null) return request;
     return { ...request, waitMs: Math.max(0, waitMs - msSince(world, began)) };
   }
@@ -71,13 +64,14 @@ export class Admission {
    * @throws StorageError when the store cannot read the journal
    */
   decide(from: Position): Decision {
-    const { catchUp, head } = this.#parts;
+    const { head } = this.#parts;
     const decision = head.decide(
       { kind: 'psync', runId: from.runId, asked: wireOffset(from.offset), hash: null },
       UNKNOWN_PLACE,
     );
-    if (decision.kind === 'full-resync' || catchUp.isBoundary(decision.after)) return decision;
-    return { kind: 'full-resync', reason: 'different-bytes' };
+    if (decision.kind === 'full-resync') return decision;
+    const isBoundary = head.placeAt(decision.after).kind === 'command-end';
+    return isBoundary ? decision : { kind: 'full-resync', reason: 'different-bytes' };
   }
 
   /**
@@ -87,16 +81,12 @@ export class Admission {
    *   them holds changes. STORAGE_FAILED when the journal cannot be read
    */
   #since(time: number): Position {
-    const { catchUp, followers, head } = this.#parts;
+    const { head } = this.#parts;
     const { runId } = head.position;
     const offset = head.since(time);
-    try {
-      const decision = offset === null ? null : this.decide({ runId, offset });
-      if (offset === null || decision?.kind !== 'continue') throw lostTime(time, head.sinceEarliest);
-      return { runId, offset };
-    } finally {
-      if (followers.size === 0) catchUp.forget();
-    }
+    const decision = offset === null ? null : this.decide({ runId, offset });
+    if (offset === null || decision?.kind !== 'continue') throw lostTime(time, head.sinceEarliest);
+    return { runId, offset };
   }
 
   #refuseNow(): void {

@@ -7,11 +7,11 @@
  *
  * Owns: the followers that are behind, and the decoded stretches.
  */
-import { formatPosition, type Offset } from '../../replication/position.ts';
+import { formatPosition } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import type { Bookmarks } from './bookmarks.ts';
 import type { Follower, FollowerService } from './followers/follower.ts';
-import type { Stretch } from './followers/stretch.ts';
+import { STRETCH_BYTES } from './followers/stretch.ts';
 import { Stretches } from './followers/stretches.ts';
 import { bookmarkMessage, type Message } from './messages/message.ts';
 import { LARGE_STREAM_BYTES } from './messages/queued-messages.ts';
@@ -19,8 +19,8 @@ import type { Rounds } from './rounds.ts';
 
 /** Largest number of portions that one turn of the event loop sends. Each limit of a turn takes less than a millisecond. */
 const SLICE_SENDS = 128;
-/** Largest number of stretches that one turn of the event loop decodes. */
-const SLICE_READS = 4;
+/** Bytes of the stream after which a turn of the event loop decodes no more: four stretches, or one large write. */
+const SLICE_READ_BYTES = 4 * STRETCH_BYTES;
 /** Bytes of messages after which a turn of the event loop makes no more; messages made for an earlier follower do not count. */
 const SLICE_BYTES = 256 * 1024;
 /** Largest number of searches for a follower's prefixes in a stretch, in one turn of the event loop. */
@@ -41,12 +41,12 @@ interface CatchUpParts extends FollowerService {
 /** Work that the present turn may still do. */
 class Budget {
   sends = SLICE_SENDS;
-  reads = SLICE_READS;
+  readBytes = SLICE_READ_BYTES;
   bytes = SLICE_BYTES;
   steps = SLICE_STEPS;
 
   get isSpent(): boolean {
-    return this.sends <= 0 || this.reads <= 0 || this.bytes <= 0 || this.steps <= 0;
+    return this.sends <= 0 || this.readBytes <= 0 || this.bytes <= 0 || this.steps <= 0;
   }
 }
 
@@ -142,22 +142,6 @@ export class CatchUp {
     if (this.#idleTidies >= IDLE_TIDIES) this.#stretches.clear();
   }
 
-  /**
-   * Whether a write ends at this offset, so that a position may stop there. The journal says where commits end. The feed decodes
-   * a commit of many writes, and keeps the stretches for the followers that continue from there.
-   * @param at offset that the backlog holds
-   * @throws StorageError when the journal cannot be read
-   */
-  isBoundary(at: Offset): boolean {
-    let from = this.#parts.head.lastCommit(at);
-    while (from !== null && from < at) {
-      const stretch: Stretch = this.#stretches.get(from) ?? this.#stretches.read(from);
-      if (at <= stretch.to) return stretch.isBoundary(at);
-      from = stretch.to;
-    }
-    return from === at;
-  }
-
   /** Drops the decoded stretches, because the stream or its run ID is another one, or the last follower has gone. */
   forget(): void {
     this.#stretches.clear();
@@ -200,8 +184,8 @@ export class CatchUp {
     }
     let stretch = this.#stretches.get(cursor);
     if (stretch === null) {
-      budget.reads -= 1;
       stretch = this.#stretches.read(cursor);
+      budget.readBytes -= stretch.bytes;
     }
     let portion = stretch.sharedPortion(subscription, cursor, upTo);
     if (portion === null && stretch.bytes >= LARGE_STREAM_BYTES && !this.#parts.hasRoom()) {

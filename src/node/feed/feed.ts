@@ -78,7 +78,7 @@ export class Feed {
     });
     this.#catchUp = this.#newCatchUp();
     this.#snapshots = this.#newSnapshots();
-    this.#admission = new Admission({ ...parts, catchUp: this.#catchUp, followers: this.#followers });
+    this.#admission = new Admission({ ...parts, followers: this.#followers });
     this.#upkeep = new Upkeep({
       ...parts,
       followers: this.#followers,

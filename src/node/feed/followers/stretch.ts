@@ -4,7 +4,7 @@ import type { Run } from '../../../stream/command.ts';
 import { StreamDecoder } from '../../../stream/decoder.ts';
 import type { StreamHead } from '../../head/stream-head.ts';
 import { Frames } from '../messages/frames.ts';
-import { firstNotBefore, KeySearch } from '../messages/key-search.ts';
+import { KeySearch } from '../messages/key-search.ts';
 import { forEachGroup, Group, type Message } from '../messages/message.ts';
 import type { Subscription } from './subscription.ts';
 
@@ -20,6 +20,8 @@ export interface Portion {
 
 /** Bytes of the stream in one stretch; a larger write makes one stretch of its own. */
 export const STRETCH_BYTES = 64 * 1024;
+/** Largest part of a larger write that is read from the backlog at a time, in bytes. */
+const MAX_PIECE_BYTES = 1024 * 1024;
 /** Bytes of memory that a stretch takes beside its part of the stream, by estimate. */
 const MEMORY_OF_STRETCH = 1_024;
 /** Bytes of memory that each key of a stretch takes, by estimate. */
@@ -86,11 +88,6 @@ export class Stretch {
     return this.#memory;
   }
 
-  /** Whether a position may stop at this place in the stretch: not inside a write. */
-  isBoundary(at: Offset): boolean {
-    return this.#boundaries[firstNotBefore(this.#boundaries, at)] === at;
-  }
-
   /** @returns one stretch instead of this one and the one that follows it */
   joinedWith(next: Stretch): Stretch {
     const messageMemory = this.#messageMemory + next.#messageMemory;
@@ -153,12 +150,13 @@ export class Stretch {
  * @throws StorageError when the store cannot read the journal
  */
 export function readStretch(head: StreamHead, from: Offset, upTo: Offset): Stretch {
-  const lacking = upTo - from;
-  for (let wanted = STRETCH_BYTES; ; wanted *= 4) {
-    const bytes = head.read(from, Math.min(wanted, lacking)).subarray(0, lacking);
-    const run = new StreamDecoder().push(bytes);
-    if (run === null && bytes.length < lacking) continue;
-    if (run === null) throw new Error(`no write ends between ${from} and ${upTo}`);
-    return Stretch.decoded(run, from, head.position.runId);
+  const decoder = new StreamDecoder();
+  let wanted = STRETCH_BYTES;
+  for (let at = from; at < upTo; wanted = Math.min(4 * wanted, MAX_PIECE_BYTES)) {
+    const bytes = head.read(at, Math.min(wanted, upTo - at)).subarray(0, upTo - at);
+    const run = decoder.push(bytes);
+    if (run !== null) return Stretch.decoded(run, from, head.position.runId);
+    at = offset(at + bytes.length);
   }
+  throw new Error(`no write ends between ${from} and ${upTo}`);
 }

@@ -19,8 +19,9 @@ import { xxh64 } from './xxh64.ts';
 
 /** The ends of the writes in one section of the stream, with the history hashes there. */
 interface Ends {
-  /** Offset before the section. */
+  /** Offset before the section, and the history hash there. */
   readonly from: number;
+  readonly hash: bigint | null;
   readonly hashes: ReadonlyMap<number, bigint | null>;
 }
 
@@ -28,8 +29,8 @@ export class Places {
   readonly #head: Pick<StreamHead, 'backlog' | 'history' | 'offset' | 'position' | 'read' | 'window'>;
   readonly #state: Pick<StateStore, 'read' | 'rowWith'>;
   #chain = new HashChain(null, ZERO);
-  /** The ends in the oldest mark of the backlog, when the backlog no longer holds the start of that mark. */
-  #oldest: Ends | null = null;
+  /** The ends in the mark that was decoded last: followers that return to places near each other share the decoding. */
+  #decoded: Ends | null = null;
 
   constructor(
     head: Pick<StreamHead, 'backlog' | 'history' | 'offset' | 'position' | 'read' | 'window'>,
@@ -65,7 +66,7 @@ export class Places {
   /** Begins a chain at the head, because a snapshot has replaced the state. @param hash the master's hash there; null: unknown */
   replace(hash: bigint | null): void {
     this.#chain = new HashChain(hash, this.#head.offset);
-    this.#oldest = null;
+    this.#decoded = null;
   }
 
   /** Adds a run to the chain. The caller has put it into the backlog, and moves the head afterwards. */
@@ -124,12 +125,10 @@ export class Places {
     if (mark.from === at) return { kind: 'command-end', hash: mark.hash };
     if (mark.isWhole) return { kind: 'inside-command' };
     const from = mark.from as Offset;
-    if (this.#head.backlog.holds(from)) return placeIn(endsOf(this.#read(from, at), from, mark.hash), at);
-    // The journal returns the whole large row for this, so the result is kept.
-    if (this.#oldest?.from !== from) {
-      this.#oldest = endsOf(this.#read(from, mark.to as Offset), from, mark.hash);
+    if (this.#decoded?.from !== from || this.#decoded.hash !== mark.hash) {
+      this.#decoded = endsOf(this.#read(from, mark.to as Offset), from, mark.hash);
     }
-    return placeIn(this.#oldest, at);
+    return placeIn(this.#decoded, at);
   }
 
   /** @returns the bytes after `from` up to `to`; the backlog or the journal must hold them */
@@ -152,7 +151,7 @@ function endsOf(bytes: Buffer, from: Offset, hash: bigint | null): Ends {
     hashes.set(from + end, value);
     at = end;
   }
-  return { from, hashes };
+  return { from, hash, hashes };
 }
 
 function placeIn({ hashes }: Ends, at: Offset): Place {
