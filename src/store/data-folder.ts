@@ -12,7 +12,7 @@
  */
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { messageOf } from '../node/ports/failures.ts';
 import type { Keyspace } from '../node/ports/keyspace.ts';
 import type { KeyspaceFiles, SnapshotSink } from '../node/ports/keyspace-files.ts';
@@ -31,6 +31,7 @@ import {
   KEYSPACE_FILE,
   REPLACED_FILE,
   REPLACED_FOLDER,
+  RESTORING_FOLDER,
   SNAPSHOTS_FOLDER,
   STATE_FILE,
   TOKENS_FILE,
@@ -153,6 +154,11 @@ function unnamedData(path: string, what: string): DamageError {
 /** Creates the folder if it is missing, and finishes moving damaged files aside if an earlier start was interrupted. */
 function prepare(path: string, mayBeginAnew: boolean): void {
   let names: string[];
+  if (basename(resolve(path)) === RESTORING_FOLDER && existsSync(join(path, '..', STATE_FILE))) {
+    throw new StartError(
+      `a restore makes its files in ${path}, and removes them; start the node in ${dirname(resolve(path))}`,
+    );
+  }
   try {
     faultPoint('folder-open');
     makeFolder(path);

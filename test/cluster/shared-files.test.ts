@@ -91,6 +91,11 @@ test('a node that starts after a restore was killed has its files for itself', a
     await disk.fail({ [point]: 'kill' });
     const outcome = await psyncd(['restore', backup, data, '--force'], { PSYNCD_FAULTS: disk.file });
     assert.equal(outcome.code, null, outcome.stderr);
+    if (point === 'restore-switch') {
+      await assert.rejects(cluster.start('node/restoring'), /a restore makes its files in .*restoring/);
+      const aside = (await readdir(join(data, 'restoring'))).find((name) => name.startsWith('replaced-'));
+      await assert.rejects(cluster.start(`node/restoring/${aside}`), /psyncd\.db has 2 names/);
+    }
     node = await cluster.start('node');
     assert.equal((await node.client.digest()).digest, has, point);
     const names = await readdir(data);
