@@ -18,7 +18,7 @@ export async function backupPlan(settings: Settings): Promise<BackupPlan | null>
   const [{ openTarget }, { FolderTarget }, { BackupMaker }, { nodeFolderOf }] = await Promise.all([
     import('./target/open-target.ts'),
     import('./target/folder-target.ts'),
-    import('./store/backup/backup-maker.ts'),
+    import('./store/copies/backup-maker.ts'),
     import('./store/backup/node-folder.ts'),
   ]);
   const target = await openTarget(backupTo, process.env).catch((error: unknown) => {

@@ -2,9 +2,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { StreamHead } from '../../src/node/head/stream-head.ts';
-import type { BackupFiles } from '../../src/node/ports/backup-files.ts';
 import { type BackupTarget, TargetError, type TargetObject } from '../../src/node/ports/backup-target.ts';
-import type { SnapshotCopy } from '../../src/node/ports/snapshot-files.ts';
+import type { BackupFiles, SnapshotCopy } from '../../src/node/ports/snapshot-files.ts';
 import type { Log, World } from '../../src/node/ports/world.ts';
 import { Problem } from '../../src/node/problem.ts';
 import { scheduledName } from '../../src/node/upkeep/backup-names.ts';

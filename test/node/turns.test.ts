@@ -180,7 +180,7 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'store/backup/check-folder.ts': [2, 'in a command, which serves nobody meanwhile'],
   'store/backup/growing-backup.ts': [1, 'in a command, and it waits for the applier in each round'],
   'store/backup/seal.ts': [2, 'in a command, and it awaits each read'],
-  'store/backup/seal-thread.ts': [2, 'on a thread of its own'],
+  'store/copies/seal-thread.ts': [2, 'on a thread of its own'],
   'store/copies/copy-thread.ts': [2, 'on a thread of its own'],
   'store/checks/page-walk.ts': [1, 'on the threads of incoming-file-thread.ts and file-task-thread.ts'],
   'store/checks/scrub.ts': [1, 'on a thread of its own'],

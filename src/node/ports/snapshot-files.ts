@@ -1,4 +1,5 @@
-/** Port: copies of frozen keyspace files, for downloads. `src/store/copies` implements it. */
+/** Port: copies of frozen keyspace files, for downloads, and backups of them. `src/store/copies` implements it. */
+import type { Ancestor } from '../../replication/history.ts';
 import type { Position } from '../../replication/position.ts';
 import type { FrozenFile } from './keyspace.ts';
 
@@ -42,4 +43,34 @@ export interface SnapshotFiles {
   copy(file: FrozenFile, hash: bigint | null): Copying;
   /** Removes all copies, also those of earlier processes. */
   clear(): Promise<void>;
+}
+
+/** A whole and durable backup in a temporary file of the node. */
+export interface BackupFile {
+  readonly path: string;
+  /** Length in bytes. */
+  readonly length: number;
+  /** Number of entries. */
+  readonly keys: number;
+  /** Removes the file. */
+  remove(): Promise<void>;
+}
+
+/** What a snapshot does not say of itself. */
+export interface BackupOrigin {
+  readonly lineage: readonly Ancestor[];
+  /** About when the entries were so, in milliseconds since 1970. */
+  readonly commitTime: number;
+}
+
+export interface BackupFiles {
+  /**
+   * Makes a backup of a snapshot, on a thread of its own.
+   * @param copy that the caller keeps open
+   * @param signal ends the work; the call then throws the signal's reason, and nothing is left
+   * @throws StorageError when the disk fails
+   */
+  make(copy: SnapshotCopy, origin: BackupOrigin, signal: AbortSignal): Promise<BackupFile>;
+  /** Whether a file that begins with these bytes is a backup. */
+  isBackup(header: Uint8Array): boolean;
 }

@@ -5,9 +5,8 @@
 import { ancestorsAt } from '../../replication/history.ts';
 import type { Position } from '../../replication/position.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { BackupFile, BackupFiles } from '../ports/backup-files.ts';
 import type { BackupTarget } from '../ports/backup-target.ts';
-import type { SnapshotCopy } from '../ports/snapshot-files.ts';
+import type { BackupFile, BackupFiles, SnapshotCopy } from '../ports/snapshot-files.ts';
 import type { World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
 import { scheduledName } from './backup-names.ts';

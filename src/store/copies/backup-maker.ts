@@ -1,12 +1,11 @@
 /** Makes backups of the node's own copies of its keyspace file, in the folder of these copies. */
 import { rm } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
-import type { BackupFile, BackupFiles, BackupOrigin } from '../../node/ports/backup-files.ts';
-import type { SnapshotCopy } from '../../node/ports/snapshot-files.ts';
-import { backupPath, copyPath } from '../copies/copy-names.ts';
+import type { BackupFile, BackupFiles, BackupOrigin, SnapshotCopy } from '../../node/ports/snapshot-files.ts';
+import { isBackupHeader } from '../backup/backup-header.ts';
 import { storageFailure } from '../storage-failure.ts';
 import { workerUrl } from '../worker-url.ts';
-import { isBackupHeader } from './backup-header.ts';
+import { backupPath, copyPath } from './copy-names.ts';
 import type { SealAnswer, SealTask } from './seal-thread.ts';
 
 export class BackupMaker implements BackupFiles {

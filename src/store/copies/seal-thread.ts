@@ -2,8 +2,8 @@
 import { createHash } from 'node:crypto';
 import { closeSync, fdatasyncSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
-import type { Manifest } from './manifest.ts';
-import { type Origin, sealFile } from './seal-file.ts';
+import type { Manifest } from '../backup/manifest.ts';
+import { type Origin, sealFile } from '../backup/seal-file.ts';
 
 export interface SealTask {
   /** Path of the copy. */
