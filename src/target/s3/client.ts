@@ -27,13 +27,13 @@ const EMPTY_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b78
 export interface Patience {
   /** Pause after the first try; it doubles. */
   readonly pauseMs: number;
-  /** Time without a byte in either direction. */
+  /** Time in which the socket neither takes nor gives a byte. The system may have taken some megabytes that a slow network lacks. */
   readonly stallMs: number;
   /** Time for a whole request, however slowly its bytes flow. */
   readonly requestMs: number;
 }
 
-export const PATIENCE: Patience = { pauseMs: 250, stallMs: 60_000, requestMs: 30 * 60_000 };
+export const PATIENCE: Patience = { pauseMs: 250, stallMs: 120_000, requestMs: 30 * 60_000 };
 
 /** What is sent. */
 export interface Body {
