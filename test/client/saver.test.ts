@@ -94,7 +94,7 @@ function saverOf(
   base: string | null = null,
 ): Saver {
   const failed = (error: unknown): unknown => errors.push(error);
-  return new Saver({ storage, scope: 's', base, callMs: CALL_MS, source: () => past, failed });
+  return new Saver({ storage, scope: 's', base, callMs: CALL_MS, source: past, failed });
 }
 
 function fakeTimers(t: TestContext): void {
@@ -247,7 +247,7 @@ test('close ends, whatever the storage does not answer or throws', async () => {
     const past = new Past();
     past.change('a', '1');
     const errors: unknown[] = [];
-    const options = { scope: 's', base: null, callMs: 5, source: () => past };
+    const options = { scope: 's', base: null, callMs: 5, source: past };
     const storage = { ...memoryStorage(), ...faults };
     const saver = new Saver({ ...options, storage, failed: (error) => errors.push(error) });
     saver.changed([{ key: 'a' }]);

@@ -112,7 +112,7 @@ export class Copy {
   /** @returns the entry of the copy if it is the same, so that what has not changed stays the same object */
   #kept(entry: Entry): Entry {
     const old = this.#entries.get(entry.key);
-    return old !== undefined && sameEntry(old, entry) ? old : entry;
+    return old && sameEntry(old, entry) ? old : entry;
   }
 
   #move(
@@ -126,7 +126,7 @@ export class Copy {
 
   #replace(position: string): readonly CopyEffect[] {
     const next = this.#incoming?.entries;
-    if (next === undefined) return [];
+    if (!next) return [];
     const before = this.#entries;
     const changes: Change[] = [];
     for (const [key, entry] of before) {
@@ -165,6 +165,6 @@ export class Copy {
     if (!before.has(key)) before.set(key, old ?? null);
     if (change.type === 'set') this.#entries.set(key, entryOf(change));
     else if (change.type === 'delete') this.#entries.delete(key);
-    else if (old !== undefined) this.#entries.set(key, { ...old, expiresAt: change.expiresAt });
+    else if (old) this.#entries.set(key, { ...old, expiresAt: change.expiresAt });
   }
 }

@@ -38,14 +38,14 @@ export class ExpiryQueue {
   removeFirst(): void {
     const heap = this.#heap;
     const last = heap.pop();
-    if (last === undefined || heap.length === 0) return;
+    if (!last || heap.length === 0) return;
     let index = 0;
     for (;;) {
       let child = index * 2 + 1;
       const right = heap[child + 1];
-      if (right !== undefined && right.at < (heap[child] as Expiring).at) child += 1;
+      if (right && right.at < (heap[child] as Expiring).at) child += 1;
       const below = heap[child];
-      if (below === undefined || below.at >= last.at) break;
+      if (!below || below.at >= last.at) break;
       heap[index] = below;
       index = child;
     }

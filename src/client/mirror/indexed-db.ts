@@ -46,7 +46,7 @@ export function indexedDbStorage(name: string): MirrorStorage {
     async load() {
       const transaction = await begin();
       const meta = await answer<Meta | undefined>(transaction.objectStore(META).get(CURRENT));
-      if (meta === undefined) return null;
+      if (!meta) return null;
       return { ...meta, entries: await allEntries(transaction.objectStore(ENTRIES)) } satisfies StoredCopy;
     },
 
@@ -122,7 +122,7 @@ async function allEntries(store: IDBObjectStore): Promise<Entry[]> {
       length += entry.key.length + entry.value.length;
     }
     const last = part.at(-1);
-    if (last === undefined || part.length < count) return entries;
+    if (!last || part.length < count) return entries;
     range = IDBKeyRange.lowerBound(last.key, true);
     count = Math.ceil(Math.min(count * 4, READ_ENTRIES, (count * READ_LENGTH) / length));
   }

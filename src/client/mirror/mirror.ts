@@ -73,7 +73,7 @@ export class Mirror {
     this.#waiters = new PositionWaiters((signal) => this.#lineage(signal));
     // Prevents an unhandled rejection for applications that do not use `ready`.
     this.#ready.promise.catch(() => undefined);
-    if (options.onChange !== undefined) this.on('change', options.onChange);
+    if (options.onChange) this.on('change', options.onChange);
     this.#running = this.#run();
   }
 
@@ -228,7 +228,7 @@ export class Mirror {
 
   async #load(): Promise<void> {
     const { storage } = this.#options;
-    if (storage === undefined) return;
+    if (!storage) return;
     const { signal } = this.#abort;
     const scope = JSON.stringify(this.prefixes);
     const failed = (error: unknown): void => this.#emit('storage-error', { error });
@@ -244,7 +244,7 @@ export class Mirror {
     }
     const { position } = this.#copy;
     if (position !== null) this.#waiters.moved(position);
-    const source = (): Copy => this.#copy;
+    const source = this.#copy;
     this.#saver = new Saver({ storage, scope, base: position, callMs: this.#storageMs, source, failed });
   }
 

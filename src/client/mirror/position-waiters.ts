@@ -108,7 +108,7 @@ export class PositionWaiters {
           continue;
         }
         const ancestor = this.#lineage.ancestors.find((each) => each.runId === runId);
-        if (ancestor === undefined) continue;
+        if (!ancestor) continue;
         if (offset > ancestor.validTo) reject(new LostPositionError(wanted));
       }
       if (at.offset >= offset) resolve();

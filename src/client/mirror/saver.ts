@@ -17,7 +17,7 @@ export const MAX_SAVE_AGAIN_MS = 1_800_000;
 /** Number of changed keys, beyond the number of entries, from which the next update replaces everything. */
 export const MAX_MORE_KEYS = 1_000;
 
-/** The copy to store. */
+/** The copy to store, as it is at any time. */
 export interface Source {
   readonly position: string | null;
   readonly entries: ReadonlyMap<string, Entry>;
@@ -30,7 +30,7 @@ export interface SaverOptions {
   readonly base: string | null;
   /** Most time that a call of the storage may take, in milliseconds. */
   readonly callMs: number;
-  readonly source: () => Source;
+  readonly source: Source;
   readonly failed: (error: unknown) => void;
 }
 
@@ -63,9 +63,9 @@ export class Saver {
   /** Schedules an update for these keys or, without changes, for the position alone. */
   changed(changes: Iterable<{ readonly key: string }>): void {
     const changed = this.#stored?.changed;
-    if (changed !== undefined) {
+    if (changed) {
       for (const { key } of changes) changed.add(key);
-      if (changed.size > this.#options.source().entries.size + MAX_MORE_KEYS) this.#stored = null;
+      if (changed.size > this.#options.source.entries.size + MAX_MORE_KEYS) this.#stored = null;
     }
     this.#schedule();
   }
@@ -90,8 +90,8 @@ export class Saver {
   }
 
   #schedule(): void {
-    if (this.#isOver || this.#isBusy || !this.#mayWrite || this.#timer !== undefined) return;
-    if (this.#options.source().position === this.#stored?.position) return;
+    if (this.#isOver || this.#isBusy || !this.#mayWrite || this.#timer) return;
+    if (this.#options.source.position === this.#stored?.position) return;
     const again = Math.min(SAVE_AGAIN_MS * 2 ** (this.#failures - 1), MAX_SAVE_AGAIN_MS);
     this.#timer = setTimeout(
       () => {
@@ -116,7 +116,7 @@ export class Saver {
       this.#stored = null;
       const isConflict = error instanceof StorageConflict;
       // Other mirrors may have the storage too, and only the one with its lock writes.
-      const isShared = storage.lock !== undefined;
+      const isShared = Boolean(storage.lock);
       // Somebody has deleted the data, or another mirror has written before this one could.
       if (isConflict && update.kind === 'patch' && (error.isEmpty || isShared)) return this.#save();
       this.#failures += 1;
@@ -133,7 +133,7 @@ export class Saver {
   /** @returns null: the copy is stored */
   #nextUpdate(): StorageUpdate | null {
     const { scope, source } = this.#options;
-    const { position, entries } = source();
+    const { position, entries } = source;
     const stored = this.#stored;
     if (position === null || position === stored?.position) return null;
     this.#stored = { position, changed: new Set() };

@@ -48,7 +48,7 @@ export class View {
 
   get(key: string, now: number): Entry | undefined {
     const entry = this.#copy.entries.get(key);
-    return entry !== undefined && expiryOf(entry) > now ? entry : undefined;
+    return entry && expiryOf(entry) > now ? entry : undefined;
   }
 
   /** @returns all entries; the same array as before if none of them has changed or expired since */
@@ -103,7 +103,7 @@ export class View {
     }
     for (let looks = 0; looks < MAX_EXPIRED_AT_ONCE; looks += 1) {
       const { first } = this.#queue;
-      if (first === undefined || first.at > now) break;
+      if (!first || first.at > now) break;
       this.#queue.removeFirst();
       const { key, at } = first;
       const before = this.#copy.entries.get(key);
