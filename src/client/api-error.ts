@@ -2,6 +2,9 @@
 import type { ProblemAnswer } from './answers.ts';
 import { parsePosition } from './position.ts';
 
+/** Most bytes of an answer that is read as a whole. psyncd's own have less: a batch reads 64 MiB, which JSON may double. */
+const MAX_BYTES = 2 ** 28;
+
 /** `BAD_ANSWER`: the answer is not psyncd's. A newer node may send codes that are not named here. */
 export type ErrorCode = ProblemAnswer['code'] | 'BAD_ANSWER';
 
@@ -36,13 +39,13 @@ export async function checkAnswer(response: Response, type: string): Promise<voi
 /** @returns the bytes of a value @internal */
 export async function bytesOf(response: Response): Promise<Uint8Array<ArrayBuffer>> {
   await checkAnswer(response, 'application/octet-stream');
-  return new Uint8Array(await response.arrayBuffer());
+  return bodyOf(response);
 }
 
 /** @returns the text of an answer that is one @internal */
 export async function textOf(response: Response): Promise<string> {
   await checkAnswer(response, 'text/plain');
-  return response.text();
+  return new TextDecoder().decode(await bodyOf(response));
 }
 
 /**
@@ -80,13 +83,27 @@ export async function problemOf(response: Response): Promise<ApiError> {
 }
 
 async function objectOf(response: Response): Promise<Readonly<Record<string, unknown>>> {
-  const text = await response.text();
+  const text = new TextDecoder().decode(await bodyOf(response));
   try {
     const object: unknown = JSON.parse(text);
     if (typeof object === 'object' && object !== null) return object as Readonly<Record<string, unknown>>;
   } catch {
     // It is no JSON.
   }
+  throw await badAnswer(response);
+}
+
+/** @throws ApiError `BAD_ANSWER` if the body is longer than any of psyncd */
+async function bodyOf(response: Response): Promise<Uint8Array<ArrayBuffer>> {
+  const parts: Uint8Array<ArrayBuffer>[] = [];
+  const reader = response.body?.getReader();
+  for (let room = MAX_BYTES; room >= 0; ) {
+    const part = (await reader?.read())?.value;
+    if (!part) return new Uint8Array(await new Blob(parts).arrayBuffer());
+    parts.push(part);
+    room -= part.length;
+  }
+  await reader?.cancel();
   throw await badAnswer(response);
 }
 
@@ -98,7 +115,7 @@ export async function badAnswer(response: Response): Promise<ApiError> {
   const type = typeOf(response) || 'no Content-Type';
   const position = positionOf(response) ? '' : ', no Psync-Position';
   const detail = `${url} does not answer like psyncd: HTTP status ${status}, ${type}${position}`;
-  return new ApiError(status, { code: 'BAD_ANSWER', detail });
+  return new ApiError(status, { detail });
 }
 
 function typeOf({ headers }: Response): string | undefined {

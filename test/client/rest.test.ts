@@ -148,6 +148,37 @@ for (const [what, answer, message] of FOREIGN) {
   });
 }
 
+test('an answer that does not end is an error, and is read no more', async () => {
+  const part = new Uint8Array(2 ** 24);
+  const answers: readonly (readonly [type: string, status: number, (client: Client) => Promise<unknown>])[] =
+    [
+      ['application/octet-stream', 200, (client) => client.get('k')],
+      ['application/octet-stream', 200, (client) => client.entry('k')],
+      ['application/json', 200, (client) => client.replication()],
+      ['application/problem+json', 503, (client) => client.get('k')],
+      ['text/plain', 200, (client) => (client as AdminClient).metrics()],
+    ];
+  for (const [type, status, call] of answers) {
+    let parts = 0;
+    let isRead = true;
+    const endless = new ReadableStream<Uint8Array>({
+      pull: (to) => {
+        parts += 1;
+        to.enqueue(part);
+      },
+      cancel: () => {
+        isRead = false;
+      },
+    });
+    const answer = new Response(endless, { status, headers: { 'content-type': type, ...AT } });
+    const transport = { fetch: async () => answer, WebSocket };
+    const client = new AdminClient('http://node', { transport, retries: 0 });
+    await assert.rejects(call(client), { name: 'ApiError', code: 'BAD_ANSWER' }, type);
+    assert.equal(isRead, false, type);
+    assert.ok(parts < 20, `${parts}`);
+  }
+});
+
 test('JSON that breaks off, or is no object, is an error', async (t) => {
   for (const body of ['', '{"position":', 'null', '7']) {
     const client = new Client(await answering(t, { headers: { ...JSON_TYPE, ...AT }, body }));

@@ -42,7 +42,7 @@ export class AdminClient extends Client {
    * @param url `http://HOST:PORT`; one, because what changes a node must not reach another one
    * @throws TypeError for a malformed URL
    */
-  constructor(url: string, options: FullClientOptions = {}) {
+  constructor(url: string, options?: FullClientOptions) {
     super(url, options);
   }
 
@@ -192,11 +192,10 @@ export class AdminClient extends Client {
     method: string,
     path: string,
     options: WaitOptions & FullCallOptions,
-    body?: unknown,
+    body?: object,
   ): Promise<T> {
-    const json = { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
-    const own = { isOwn: true, isSingle: true, redirect: 'error' as const };
-    const call = { method, path, ...own, ...(body !== undefined && json) };
+    const json = body && { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
+    const call = { method, path, isOwn: true, isSingle: true, redirect: 'error' as const, ...json };
     return this.node.send(call, options, jsonOf<T>);
   }
 }

@@ -2,7 +2,7 @@
 import type { DeletedMany, DiffAnswer, Imported, KeyPage } from '../answers.ts';
 import { ApiError, checkAnswer, jsonOf } from '../api-error.ts';
 import { compareKeys } from '../collection/key-order.ts';
-import { isEntry } from '../event.ts';
+import { isEntry, type SentEntry } from '../event.ts';
 import { type Entry, entryOf } from '../mirror/entry.ts';
 import type { ByteStream } from '../platform.ts';
 import { parsePosition } from '../position.ts';
@@ -37,11 +37,11 @@ export type DiffQuery = {
   readonly limit?: number | undefined;
 };
 
-/** The answer to a page of something else than entries in their order, and to one that leads no further. */
-const DISORDERED = {
-  code: 'BAD_ANSWER',
-  detail: 'page out of order',
-};
+/** @throws ApiError for a page of something else than entries in their order, and for one that leads no further */
+function must(isRight: boolean): void {
+  if (!isRight) throw new ApiError(200, { detail: 'page out of order' });
+}
+
 /** A stream may take as long as a timer can be set, in milliseconds. */
 const STREAM_MS = 2 ** 31 - 1;
 
@@ -70,9 +70,9 @@ export class Client extends PageClient<FullCallOptions> {
    * @throws TypeError for a malformed URL or a wrong option
    */
   constructor(urls: string | readonly string[], options: FullClientOptions = {}) {
-    const [first = '', ...others] = [urls].flat();
-    super(first, options);
-    this.node = new Requester([first, ...others], options);
+    const all = [urls].flat();
+    super(all[0] as string, options);
+    this.node = new Requester(all, options);
   }
 
   /**
@@ -99,17 +99,15 @@ export class Client extends PageClient<FullCallOptions> {
     let last = after;
     for (;;) {
       const { keys, next }: KeyPage = await this.page({ ...options, after, values: true });
-      if (!Array.isArray(keys)) throw new ApiError(200, DISORDERED);
+      must(Array.isArray(keys));
       for (const entry of keys) {
-        const isNext = isEntry(entry) && (last === undefined || compareKeys(entry.key, last) > 0);
-        if (!isNext) throw new ApiError(200, DISORDERED);
+        must(isEntry(entry) && (last === undefined || compareKeys(entry.key, last) > 0));
         last = entry.key;
-        yield entryOf(entry);
+        yield entryOf(entry as SentEntry);
       }
       if (next === null) return;
       // A page without entries, and one that leads back, could keep the caller reading for ever.
-      const isFurther = keys.length > 0 && typeof next === 'string' && compareKeys(next, after ?? '') > 0;
-      if (!isFurther) throw new ApiError(200, DISORDERED);
+      must(keys.length > 0 && typeof next === 'string' && compareKeys(next, after ?? '') > 0);
       after = next;
     }
   }

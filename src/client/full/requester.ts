@@ -24,6 +24,7 @@ const REFUSED = /^(?:LOADING|NOREPLICAS|SHUTTING_DOWN|TOO_MANY_REQUESTS)$/;
 
 /** Codes of answers of what is not psyncd, of what is not the master, and of a replica that has not heard of a promotion yet. */
 const FOREIGN = /^(?:BAD_ANSWER|READONLY|UNKNOWN_HISTORY)$/;
+const UNAUTHORIZED = 'UNAUTHORIZED';
 
 export type SendOptions = WaitOptions & FullCallOptions;
 
@@ -60,7 +61,7 @@ export class Requester implements Sender {
       let retryAfter: string | null = null;
       const heard: Read<T> = async (response) => {
         retryAfter = response.headers.get('retry-after');
-        await mustNotBeTls(response);
+        mustNotBeTls(response);
         return read(response);
       };
       try {
@@ -68,18 +69,17 @@ export class Requester implements Sender {
         return await within(Math.min(timeoutMs + waitMs, MAX_MS), base, act, signal);
       } catch (error) {
         if (signal?.aborted) throw error;
-        const verdict = verdictOn(error, call);
-        if (verdict === 'unauthorized' && mayRenew) {
+        if (mayRenew && (error as Partial<ApiError> | undefined)?.code === UNAUTHORIZED) {
           mayRenew = false;
           continue;
         }
-        if (verdict === 'final') throw error;
+        const verdict = verdictOn(error, call);
+        if (verdict === FINAL) throw error;
         this.#leave(base);
         failures += 1;
         const ms = this.#pauseMs(failures, retryAfter);
-        const isOver = failures > retries || ms > MAX_RETRY_MS;
-        const isLast = verdict === 'elsewhere' && base === this.#baseFor(call);
-        if (verdict === 'leave' || verdict === 'unauthorized' || isOver || isLast) throw error;
+        const isLast = verdict === ELSEWHERE && base === this.#baseFor(call);
+        if (verdict === LEAVE || isLast || failures > retries || ms > MAX_RETRY_MS) throw error;
         await pause(ms, signal);
       }
     }
@@ -109,9 +109,10 @@ export class Requester implements Sender {
   }
 
   #try<T>(base: string, call: Call, signal: Signal, read: Read<T>): Promise<T> {
-    const { query } = call;
-    const waits = this.#options.readOwnWrites && this.position !== null && canWait(call);
-    const sent = waits ? { ...call, query: { ...query, position: query?.position ?? this.position } } : call;
+    const { method, query = {} } = call;
+    // Reads whose node can wait for a position before it answers.
+    const waits = this.#options.readOwnWrites && !method && 'position' in query;
+    const sent = waits ? { ...call, query: { ...query, position: query.position ?? this.position } } : call;
     const before = this.position;
     return exchange(
       base,
@@ -152,35 +153,28 @@ function isWrite({ method, isOwn }: Call): boolean {
   return method !== undefined && !isOwn;
 }
 
-/** Whether the node can wait for a position before it answers. */
-function canWait({ method, query }: Call): boolean {
-  return !method && query !== undefined && 'position' in query;
-}
-
-/** `elsewhere`: it is repeated only at another URL. `leave`: it is not repeated, but the next call begins elsewhere. */
-type Verdict = 'repeat' | 'elsewhere' | 'leave' | 'final' | 'unauthorized';
+const REPEAT = 0;
+/** It is repeated, but only at another URL. */
+const ELSEWHERE = 1;
+/** It is not repeated, but the next call begins elsewhere. */
+const LEAVE = 2;
+const FINAL = 3;
+type Verdict = typeof REPEAT | typeof ELSEWHERE | typeof LEAVE | typeof FINAL;
 
 function verdictOn(error: unknown, { method = 'GET', headers = {}, isSingle }: Call): Verdict {
   const { code = '', status = 0 } = error instanceof ApiError ? error : {};
-  if (code === 'UNAUTHORIZED') return 'unauthorized';
   const isRefused = REFUSED.test(code);
-  // The server is no node any more, or no master.
-  const isForeign = FOREIGN.test(code);
   // Without an answer, or with one of something between, nobody knows whether the node has carried it out.
   const isUnknown = status === 0 || (status > 501 && status < 505);
-  if (!isRefused && !isUnknown && !isForeign) return 'final';
-  if (isSingle) return 'leave';
-  const isOnce = /POST|PATCH/.test(method) || 'if-match' in headers || 'if-none-match' in headers;
-  if (isOnce && !isRefused) return 'leave';
-  return isUnknown || isRefused ? 'repeat' : 'elsewhere';
+  if (!isRefused && !isUnknown && !FOREIGN.test(code)) return code === UNAUTHORIZED ? LEAVE : FINAL;
+  const isOnce = /POST|PATCH|if-/.test(`${method} ${Object.keys(headers)}`);
+  if (isSingle || (isOnce && !isRefused)) return LEAVE;
+  return isUnknown || isRefused ? REPEAT : ELSEWHERE;
 }
 
-/** @throws ApiError if a node with TLS has been asked without */
-async function mustNotBeTls(response: Response): Promise<void> {
-  const { headers, status, url } = response;
+/** @throws ApiError if a node with TLS has been asked without: it answers "this is an https port", and others 400 say more */
+function mustNotBeTls({ headers, status, url }: Response): void {
   if (!url.startsWith('http:') || status !== 400 || headers.get('content-length') !== '22') return;
-  const text = await response.clone().text();
-  if (text !== 'this is an https port\n') return;
   const detail = `${url} is a port with TLS: its URL begins with https://`;
-  throw new ApiError(status, { code: 'BAD_ANSWER', detail });
+  throw new ApiError(status, { detail });
 }

@@ -18,7 +18,7 @@ export function reading(
 export function writing(
   {
     json,
-    type = json === undefined ? 'application/octet-stream' : 'application/json',
+    type = json ? 'application/json' : 'application/octet-stream',
     ...call
   }: Call & { readonly json?: unknown; readonly type?: string },
   { acks, durable, ifAbsent, ifVersion, waitMs }: WriteOptions = {},

@@ -51,11 +51,10 @@ export async function exchange<T>(
   const target = path + queryOf(query);
   const token = await tokenOf(shown);
   // `fetch` would name the token in its error.
-  if (token && /[^!-~]/.test(token)) throw new TypeError('the token cannot be sent in a header');
+  if (token && /[^!-~]/.test(token)) throw new TypeError('the token cannot be sent');
   const own = await headers?.();
-  const { fetch } = transport ?? globalThis;
-  const [response, trust] = await sent(
-    fetch,
+  return sent(
+    (transport ?? globalThis).fetch,
     base,
     target,
     named,
@@ -69,8 +68,8 @@ export async function exchange<T>(
         },
         signal,
       }) as RequestInit,
+    read,
   );
-  return read(response, target, trust);
 }
 
 /** @throws TypeError for text with half of a surrogate pair, which would be sent as another text */

@@ -24,15 +24,16 @@ const MAX_HOPS = 8;
  * @param target path and query
  * @param named origins that the application has named
  * @param requestFor makes the request for a server
- * @returns the last answer, which is a redirect if the client may not follow it; and how far its server is trusted
+ * @param read takes the last answer, which is a redirect if the client may not follow it, and how far its server is trusted
  */
-export async function sent(
+export async function sent<T>(
   send: typeof fetch,
   base: string,
   target: string,
   named: readonly string[],
   requestFor: (trust: Trust) => RequestInit,
-): Promise<readonly [Response, Trust]> {
+  read: (response: Response, target: string, trust: Trust) => Promise<T>,
+): Promise<T> {
   let at = new URL(base + target);
   /** Nobody is trusted more because somebody less trusted says so. */
   let trust: Trust = NAMED;
@@ -48,15 +49,15 @@ export async function sent(
       const again = requestFor(MASTER);
       const last = await send(href, again);
       const mayShow = last.status === 401 && method && mayGo(href, last.url, target);
-      return [mayShow ? await send(last.url, again) : last, STRANGER];
+      return read(mayShow ? await send(last.url, again) : last, target, STRANGER);
     }
     const location = response.headers.get('location');
     // After 301 to 303 `fetch` may go on with a GET: the write was carried out.
     const isMoved = status > (method ? 306 : 300) && status < 309;
     if (!isMoved || !location || hop === MAX_HOPS || init.redirect || !URL.canParse(location, href))
-      return [response, trust];
+      return read(response, target, trust);
     const next = new URL(location, href);
-    if (!mayGo(href, next.href, target)) return [response, trust];
+    if (!mayGo(href, next.href, target)) return read(response, target, trust);
     const { code } = await problemOf(response);
     const isMaster = method && code === 'READONLY';
     if (!isMaster && ![origin, ...named].includes(next.origin)) trust = STRANGER;
