@@ -156,8 +156,9 @@ function isTextOrAbsent(value: unknown): boolean {
   return isText(value ?? '');
 }
 
+/** @returns whether it is a whole number from 0 on: pages know pending writes by negative versions */
 export function isNumber(value: unknown): boolean {
-  return Number.isSafeInteger(value);
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
 export function isTime(value: unknown): boolean {

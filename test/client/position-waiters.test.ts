@@ -9,7 +9,7 @@ import {
 
 const [A, B, C] = ['a', 'b', 'c'].map((digit) => digit.repeat(40)) as [string, string, string];
 /** The node is at history B, which shares A up to byte 80. */
-const LINEAGE: Lineage = [{ runId: A, validTo: 80 }];
+const LINEAGE: Lineage = new Map([[A, 80]]);
 
 /** What has become of a wait, when everything that could happen has. */
 async function outcome(waiting: Promise<void>): Promise<'reached' | 'waiting' | 'lost'> {
@@ -139,7 +139,7 @@ test('the end of the mirror ends the question', async () => {
 });
 
 test('a lineage is checked', () => {
-  assert.deepEqual(checkedLineage(LINEAGE), LINEAGE);
+  assert.deepEqual(checkedLineage([{ runId: A, validTo: 80, reason: 'promoted' }]), LINEAGE);
   for (const wrong of [
     undefined,
     null,
@@ -149,6 +149,7 @@ test('a lineage is checked', () => {
     [{ runId: A }],
     [{ runId: 1, validTo: 1 }],
     [{ runId: A, validTo: '1' }],
+    [{ runId: A, validTo: -1 }],
   ]) {
     assert.throws(() => checkedLineage(wrong), TypeError);
   }

@@ -11,8 +11,8 @@ import type { Signal } from '../platform.ts';
 import { type ParsedPosition, parsePosition } from '../position.ts';
 import { pause, unless, within } from '../within.ts';
 
-/** Older histories of the node, each with the offset up to which it is included. */
-export type Lineage = readonly { readonly runId: string; readonly validTo: number }[];
+/** Run IDs of older histories of the node, each with the offset up to which it is included. */
+export type Lineage = ReadonlyMap<string, number>;
 
 /** The position's history ended before the position: that write is lost. */
 export class LostPositionError extends Error {
@@ -41,8 +41,8 @@ const ASK_AGAIN_MS = 1_000;
 export function checkedLineage(lineage: unknown): Lineage {
   const isLineage =
     Array.isArray(lineage) && lineage.every((each) => isText(each?.runId) && isNumber(each.validTo));
-  if (!isLineage) throw new TypeError('the node says no lineage');
-  return lineage;
+  if (!isLineage) throw new TypeError('there is no lineage');
+  return new Map(lineage.map(({ runId, validTo }) => [runId, validTo]));
 }
 
 export class PositionWaiters {
@@ -107,9 +107,9 @@ export class PositionWaiters {
           this.#ask(at.runId).catch(() => undefined);
           continue;
         }
-        const ancestor = this.#lineage.ancestors.find((each) => each.runId === runId);
-        if (!ancestor) continue;
-        if (offset > ancestor.validTo) reject(new LostPositionError(wanted));
+        const validTo = this.#lineage.ancestors.get(runId);
+        if (validTo === undefined) continue;
+        if (offset > validTo) reject(new LostPositionError(wanted));
       }
       if (at.offset >= offset) resolve();
     }
