@@ -126,7 +126,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   'client/request': ['./exchange.ts', '../token.ts'],
   'client/full': ['./requester.ts', '../rest.ts', '../request/exchange.ts', '../mirror/entry.ts'],
   'client/admin': ['./answers.ts', '../api-error.ts', '../full/client.ts', '../request/exchange.ts'],
-  'client-node': ['./transport.ts', '../client/token.ts', 'undici', 'node:tls'],
+  'client-node': ['./transport.ts', '../client/request/token.ts', 'undici', 'node:tls'],
   cli: ['commander', 'node:fs', '../app.ts', '../client/rest.ts', '../settings/load.ts'],
   'cli/commands': ['commander', '../options/node.ts', '../../settings/load.ts'],
 };

@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net';
 import { createSecureContext, getCACertificates } from 'node:tls';
 import { Agent, buildConnector, fetch, type RequestInit, WebSocket } from 'undici';
-import type { Transport } from '../client/token.ts';
+import type { Transport } from '../client/request/token.ts';
 
 /** PEM, as text or bytes. */
 type Pem = string | Buffer;

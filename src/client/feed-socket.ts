@@ -9,7 +9,7 @@ import type { Cursor } from './cursor.ts';
 import { type Ending, endingOf } from './ending.ts';
 import { type FeedEvent, parseEvent } from './event.ts';
 import type { Limits } from './follow-options.ts';
-import { type Token, type Transport, tokenOf, tokenProtocol } from './token.ts';
+import { type Token, type Transport, tokenOf, tokenProtocol } from './request/token.ts';
 
 export const SUBPROTOCOL = 'psync.v1.json';
 

@@ -10,7 +10,7 @@ import { connection } from './feed-socket.ts';
 import { checkedOptions, type FollowLimits, type FollowTarget } from './follow-options.ts';
 import type { Signal } from './platform.ts';
 import { call } from './report.ts';
-import type { Token, Transport } from './token.ts';
+import type { Token, Transport } from './request/token.ts';
 
 /** Duration after which a connection counts as good even without events, in milliseconds. */
 const GOOD_AFTER_MS = 5_000;

@@ -28,6 +28,6 @@ export type { ChangeListener, EntryFilter } from './mirror/subscriptions.ts';
 export type { ByteStream, Fetch, Signal, SocketClass } from './platform.ts';
 export type { BatchOperation } from './request/batch-operation.ts';
 export type * from './request/options.ts';
+export type { Token, Transport } from './request/token.ts';
 // Requests
 export { type BatchResult, Client, type ReplicaAnswer, type SetOptions, UnsendableKey } from './rest.ts';
-export type { Token, Transport } from './token.ts';

@@ -10,7 +10,7 @@ import { WebSocket } from 'ws';
 import { createToken } from '../../src/access/tokens/tokens.ts';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
-import { tokenProtocol } from '../../src/client/token.ts';
+import { tokenProtocol } from '../../src/client/request/token.ts';
 import { Cluster, temporaryFolder } from '../support/cluster.ts';
 import { MAIN } from '../support/main-file.ts';
 import { exchanged, rawRequest } from '../support/raw-http.ts';

@@ -10,8 +10,8 @@ import { createToken, listTokens, revokeToken } from '../../src/access/tokens/to
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { follow } from '../../src/client/follow.ts';
+import { tokenProtocol } from '../../src/client/request/token.ts';
 import { Client } from '../../src/client/rest.ts';
-import { tokenProtocol } from '../../src/client/token.ts';
 import { REQUIRED } from '../../src/http/required-rights.ts';
 import { Cluster } from '../support/cluster.ts';
 import { document } from '../support/contract.ts';

@@ -8,7 +8,7 @@ import { WebSocket } from 'ws';
 import { createToken } from '../../src/access/tokens/tokens.ts';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
-import { tokenProtocol } from '../../src/client/token.ts';
+import { tokenProtocol } from '../../src/client/request/token.ts';
 import { Cluster } from '../support/cluster.ts';
 import { seeded } from '../support/random.ts';
 import { RawReplica } from '../support/raw-replica.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Client } from '../../src/client/full/client.ts';
-import type { Transport } from '../../src/client/token.ts';
+import type { Transport } from '../../src/client/request/token.ts';
 import { Cluster, linkState, samePosition } from '../support/cluster.ts';
 
 /** @returns a transport, and the origins of the requests that it has sent */

@@ -9,7 +9,7 @@ import { SignJWT } from 'jose';
 import { WebSocket } from 'ws';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
-import { tokenProtocol } from '../../src/client/token.ts';
+import { tokenProtocol } from '../../src/client/request/token.ts';
 import { Cluster } from '../support/cluster.ts';
 import { AUDIENCE, forged, Issuer } from '../support/jwt-issuer.ts';
 import { exchanged, rawRequest } from '../support/raw-http.ts';

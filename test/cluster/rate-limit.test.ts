@@ -7,7 +7,7 @@ import { WebSocket } from 'ws';
 import { createToken } from '../../src/access/tokens/tokens.ts';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
-import { tokenProtocol } from '../../src/client/token.ts';
+import { tokenProtocol } from '../../src/client/request/token.ts';
 import { Cluster, temporaryFolder } from '../support/cluster.ts';
 import { exchanged, type RawAnswer, rawRequest } from '../support/raw-http.ts';
 import { trusting } from '../support/trusting.ts';

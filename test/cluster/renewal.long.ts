@@ -5,7 +5,7 @@ import { WebSocket } from 'ws';
 import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { follow } from '../../src/client/follow.ts';
-import { tokenProtocol } from '../../src/client/token.ts';
+import { tokenProtocol } from '../../src/client/request/token.ts';
 import { Cluster } from '../support/cluster.ts';
 import type { Issuer } from '../support/jwt-issuer.ts';
 import { call, trusting } from '../support/trusting.ts';

@@ -7,7 +7,7 @@ import type { ChildNode } from '../../src/cli/child-node.ts';
 import { until } from '../../src/cli/until.ts';
 import { follow } from '../../src/client/follow.ts';
 import { Client } from '../../src/client/full/client.ts';
-import type { Transport } from '../../src/client/token.ts';
+import type { Transport } from '../../src/client/request/token.ts';
 import { nodeTransport } from '../../src/client-node/transport.ts';
 import { Certificates } from '../support/certificates.ts';
 import { Cluster, converged, samePosition, textOf } from '../support/cluster.ts';

@@ -1,5 +1,5 @@
 /** Bounds what a command reads of an answer, which may come from something that is no node and never ends. */
-import type { Transport } from '../../client/token.ts';
+import type { Transport } from '../../client/request/token.ts';
 import { MAX_VALUE_BYTES } from '../../stream/command.ts';
 import { CommandError } from '../command-error.ts';
 

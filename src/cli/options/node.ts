@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type Command, Option } from 'commander';
 import { isSendable, readToken } from '../../access/token-reader.ts';
-import type { Token, Transport } from '../../client/token.ts';
+import type { Token, Transport } from '../../client/request/token.ts';
 import type { TlsMaterial } from '../../client-node/transport.ts';
 import { messageOf } from '../../node/ports/failures.ts';
 import { unknownVariables } from '../../settings/load.ts';

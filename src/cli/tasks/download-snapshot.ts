@@ -6,7 +6,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, open as openFile } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ApiError, checkAnswer } from '../../client/api-error.ts';
-import { tokenOf } from '../../client/token.ts';
+import { tokenOf } from '../../client/request/token.ts';
 import { messageOf } from '../../node/ports/failures.ts';
 import { parseHash } from '../../replication/history-hash.ts';
 import { type Position, parsePosition } from '../../replication/position.ts';

@@ -7,6 +7,7 @@ export { ApiError, type ErrorCode } from '../api-error.ts';
 export type { Entry, Value } from '../mirror/entry.ts';
 export type { ByteStream, Fetch, Signal, SocketClass } from '../platform.ts';
 export type * from '../request/options.ts';
+export type { Token, Transport } from '../request/token.ts';
 export {
   type BatchOperation,
   type BatchResult,
@@ -14,6 +15,5 @@ export {
   type SetOptions,
   UnsendableKey,
 } from '../rest.ts';
-export type { Token, Transport } from '../token.ts';
 export { Client, type DiffQuery, type PageOptions } from './client.ts';
 export type { FullCallOptions, FullClientOptions } from './full-options.ts';

@@ -1,10 +1,10 @@
 /** One request of a `Client` and its answer. */
 
 import type { ByteStream } from '../platform.ts';
-import { tokenOf } from '../token.ts';
 import type { CallOptions, ClientOptions } from './options.ts';
 import { MASTER, sent, type Trust } from './redirect.ts';
 import { sendable } from './sendable.ts';
+import { tokenOf } from './token.ts';
 
 export interface Call {
   /** Default: GET. */

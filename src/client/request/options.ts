@@ -1,6 +1,6 @@
 /** Options of `Client`, and of each of its calls. */
 import type { Signal } from '../platform.ts';
-import type { Token, Transport } from '../token.ts';
+import type { Token, Transport } from './token.ts';
 
 export interface ClientOptions {
   /** For nodes with tokens. A function is asked for every request. */

@@ -1,6 +1,6 @@
 /** The token that a client shows to its node, and what it calls the node with. */
 
-import type { Fetch, SocketClass } from './platform.ts';
+import type { Fetch, SocketClass } from '../platform.ts';
 
 /** `fetch` and `WebSocket` in the place of those of the platform. In Node, `psyncd/client/node` makes one with certificates. */
 export interface Transport {
