@@ -59,6 +59,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   ],
   'node/feed/messages': ['./frames.ts', '../../../keyspace/prefixes.ts', '../../../stream/command.ts'],
   'node/upkeep': ['./scrubber.ts', '../head/stream-head.ts'],
+  'node/upkeep/diff': ['./diffs.ts', '../../head/stream-head.ts', '../../../stream/command.ts'],
   'http/hooks': ['./hooks.ts', '../problem.ts', '../request/key.ts', '../../access/principal.ts', 'fastify'],
   'http/request': ['./slices.ts', './bodies/body.ts', '../schemas/x.ts', '../../node/problem.ts'],
   'http/request/bodies': ['./body.ts', '../slices.ts', '../../schemas/x.ts', '../../../node/problem.ts'],
@@ -186,6 +187,7 @@ const FORBIDDEN: Readonly<Record<string, readonly string[]>> = {
   ],
   'node/feed': ['../session/x.ts', '../write/x.ts', '../role/x.ts', '../../web/feed-query.ts'],
   'node/upkeep': ['../session/x.ts', '../feed/x.ts', '../role/x.ts'],
+  'node/upkeep/diff': ['../../session/x.ts', '../../feed/x.ts', '../scrubber.ts'],
   'http/hooks': ['../server.ts', '../front.ts', '../routes/x.ts', '../fast-path/x.ts', '../../store/x.ts'],
   'http/request': ['../routes/x.ts', '../server.ts', '../fast-path/x.ts', '../../store/x.ts'],
   'http/request/bodies': [

@@ -33,7 +33,7 @@ import { ShownCounters } from './shown-counters.ts';
 import { logUnexpected, ownedWorld } from './unattended.ts';
 import { type BackupPlan, Backups } from './upkeep/backups.ts';
 import { Comparisons } from './upkeep/comparison.ts';
-import { Diffs } from './upkeep/diffs.ts';
+import { Diffs } from './upkeep/diff/diffs.ts';
 import { Digests } from './upkeep/digests.ts';
 import { Exports } from './upkeep/exports.ts';
 import { Scrubber, type ScrubSettings } from './upkeep/scrubber.ts';

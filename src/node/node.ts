@@ -34,7 +34,7 @@ import { type ReplicationStatus, replicationStatus, resetCounters } from './stat
 import { Turns } from './turns.ts';
 import type { Comparison } from './upkeep/comparison.ts';
 import type { SnapshotDownload } from './upkeep/copy-shelf.ts';
-import type { Difference, DiffRequest } from './upkeep/diffs.ts';
+import type { Difference, DiffRequest } from './upkeep/diff/diffs.ts';
 import type { ScrubStatus } from './upkeep/scrubber.ts';
 import { deletePrefix } from './write/delete-prefix.ts';
 import type { Sender, WatchedSender } from './write/sender.ts';

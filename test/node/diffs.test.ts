@@ -1,8 +1,8 @@
 /** Which keys differ between two positions: what is told is true, and what is not known is not told. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { type Difference, type DiffRequest, Diffs } from '../../src/node/upkeep/diffs.ts';
-import type { ChangedKey } from '../../src/node/upkeep/touched-keys.ts';
+import { type Difference, type DiffRequest, Diffs } from '../../src/node/upkeep/diff/diffs.ts';
+import type { ChangedKey } from '../../src/node/upkeep/diff/touched-keys.ts';
 import { type Offset, offset, type Position } from '../../src/replication/position.ts';
 import type { Command } from '../../src/stream/command.ts';
 import { runId } from '../support/arbitraries.ts';

@@ -1,5 +1,5 @@
 /** Schemas of `/v1/diff`. */
-import { KEY_CHANGES } from '../../../node/upkeep/touched-keys.ts';
+import { KEY_CHANGES } from '../../../node/upkeep/diff/touched-keys.ts';
 import { EXAMPLE_POSITION, EXAMPLE_RUN_ID } from '../common/examples.ts';
 import { key, position, positionParameter, version } from '../common/members.ts';
 import { prefix, waitParameters } from '../common/queries.ts';

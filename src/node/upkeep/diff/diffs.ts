@@ -7,23 +7,23 @@
  *
  * Owns: the limit on the number of differences that are made at the same time.
  */
-import { UNKNOWN_PLACE } from '../../replication/decide.ts';
-import { standing } from '../../replication/history.ts';
+import { UNKNOWN_PLACE } from '../../../replication/decide.ts';
+import { standing } from '../../../replication/history.ts';
 import {
   formatPosition,
   type Offset,
   offset,
   type Position,
   wireOffset,
-} from '../../replication/position.ts';
-import type { Command, Run } from '../../stream/command.ts';
-import { StreamDecoder } from '../../stream/decoder.ts';
-import type { PositionWaiters } from '../head/position-waiters.ts';
-import type { StreamHead } from '../head/stream-head.ts';
-import { NotInJournal, StorageError } from '../ports/failures.ts';
-import type { World } from '../ports/world.ts';
-import { diskProblem, Problem } from '../problem.ts';
-import { OneByOne, Turns } from '../turns.ts';
+} from '../../../replication/position.ts';
+import type { Command, Run } from '../../../stream/command.ts';
+import { StreamDecoder } from '../../../stream/decoder.ts';
+import type { PositionWaiters } from '../../head/position-waiters.ts';
+import type { StreamHead } from '../../head/stream-head.ts';
+import { NotInJournal, StorageError } from '../../ports/failures.ts';
+import type { World } from '../../ports/world.ts';
+import { diskProblem, Problem } from '../../problem.ts';
+import { OneByOne, Turns } from '../../turns.ts';
 import { type ChangedKey, TouchedKeys } from './touched-keys.ts';
 
 /** Largest number of differences at the same time, because each may read the whole journal. */

@@ -6,8 +6,8 @@
  * changes the expiry of, only what is there. So the first command on a key tells whether the key was there before, unless it is a
  * SET. For those keys the commands before the first position may tell.
  */
-import { compareKeys } from '../../keyspace/key.ts';
-import { assertNever, type Command } from '../../stream/command.ts';
+import { compareKeys } from '../../../keyspace/key.ts';
+import { assertNever, type Command } from '../../../stream/command.ts';
 
 /**
  * `added`: not there before, and there now. `changed`: there before and now, and written in between; also with the same value.
