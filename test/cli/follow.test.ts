@@ -160,7 +160,7 @@ test('a failure to follow prints one line and exits with 1, wrong usage exits wi
       position,
       '--no-snapshot',
     ],
-    [2, /^psyncd: --no-snapshot needs --position\n$/, '--no-snapshot'],
+    [2, /^psyncd: --no-snapshot needs --position or --from-time\n$/, '--no-snapshot'],
     [
       2,
       /^psyncd: --position: expected <run ID>:<offset>, or now, got "yesterday"\n$/,
@@ -188,6 +188,40 @@ test('a node that cannot be reached is reported at once', async (t) => {
   const command = new Command(t, 'follow', '--node', node.url);
   assert.equal(await command.exitCode(), 1);
   assert.match(command.stderr, /^psyncd: cannot reach the node: .*ECONNREFUSED.*--node names another\n$/);
+});
+
+test('--from-time begins with the changes since a time, and says so if the node does not have them', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node', '--backlog-size', '16kb', '--apply-interval', '10ms');
+  await node.client.set('user:1', 'Ada');
+  await node.client.set('other', 'x');
+  const early = ['--from-time', '2026-01-01T05:00:00Z', '--node', node.url];
+  const command = new Command(t, 'follow', '--json', '--prefix', 'user:', ...early);
+  await command.shows('Ada');
+  await node.client.set('user:2', 'Grace');
+  await command.shows('Grace');
+  assert.equal(await command.interrupted(), 0);
+  const [first, ...events] = command.lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+  assert.deepEqual([first?.type, first?.position], ['continue', `${node.ready.runId}:0`]);
+  const keys = events.flatMap(({ type, key }) => (type === 'set' ? [key] : []));
+  assert.deepEqual(keys, ['user:1', 'user:2']);
+  const { position } = await node.client.replication();
+  assert.equal(command.stderr, stoppedAt(position));
+
+  for (let count = 0; count < 40; count += 1) await node.client.set('fill', 'x'.repeat(1_000));
+  const lost = new Command(t, 'follow', ...early);
+  assert.equal(await lost.exitCode(), 1);
+  assert.match(
+    lost.stderr,
+    /^psyncd: this node has not all changes since 2026-01-01T05:00:00\.000Z any more.*POSITION_LOST.*\n$/,
+  );
+  for (const wrong of [
+    ['--from-time', 'yesterday'],
+    ['--from-time', '2026-01-01T05:00:00Z', '--position', 'now'],
+  ]) {
+    const command = new Command(t, 'follow', '--node', node.url, ...wrong);
+    assert.equal(await command.exitCode(), 2, command.stderr);
+  }
 });
 
 test('a real node: what is written is shown', async (t) => {

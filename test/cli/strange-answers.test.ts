@@ -89,6 +89,7 @@ test('a command prints nothing of an answer whose members have other types', asy
       ['keys'],
       ['keys', '--json'],
       ['diff', POSITION],
+      ['follow', '--from-time', '2026-01-01T05:00:00Z'],
       ['diff', POSITION, '--json'],
       ['hold', '1s'],
       ['hold', '0'],

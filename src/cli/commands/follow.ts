@@ -3,13 +3,14 @@ import { type Command, Option } from 'commander';
 import { UsageError } from '../../settings/parse.ts';
 import { checkNode, DEFAULT_NODE, type ShownFlags, shownBy, withShown } from '../options/node.ts';
 import { gathered } from '../options/repeatable.ts';
-import { checkPosition } from '../options/values.ts';
+import { checkPosition, momentFlag } from '../options/values.ts';
 import { outliveOutput, SIGPIPE_CODE } from '../output/standard-output.ts';
 
 interface FollowFlags extends ShownFlags {
   readonly node?: readonly string[];
   readonly prefix?: readonly string[];
   readonly position?: string;
+  readonly fromTime?: string;
   readonly snapshot: boolean;
   readonly json?: true;
 }
@@ -25,6 +26,10 @@ export function followCommand(psyncd: Command): void {
     .option(
       '--position <POS>',
       'go on from this <run ID>:<offset>, or now; without it a snapshot comes first',
+    )
+    .option(
+      '--from-time <TIME>',
+      'instead of a position: begin with the changes of this time, such as 2026-11-29T05:00:00Z; the first node must have them all',
     )
     .option('--no-snapshot', 'fail if the position cannot be continued from, instead of a snapshot')
     .option('--json', 'one event a line, as it was received (see docs/protocol.md)')
@@ -44,8 +49,7 @@ export function followCommand(psyncd: Command): void {
     .action(async (options: FollowFlags) => {
       const { node = [DEFAULT_NODE], prefix = [], position = null, snapshot, json = false } = options;
       for (const url of node) checkNode(url);
-      if (position !== null && position !== 'now') checkPosition('--position', position, ', or now');
-      if (!snapshot && position === null) throw new UsageError('--no-snapshot needs --position');
+      const time = startTime(options);
       const { followChanges } = await import('../tasks/follow.ts');
       // The command ends by itself then, and says how to resume.
       outliveOutput();
@@ -54,6 +58,7 @@ export function followCommand(psyncd: Command): void {
         shown: await shownBy(options),
         prefixes: prefix,
         position,
+        time,
         snapshot,
         json,
       });
@@ -62,4 +67,17 @@ export function followCommand(psyncd: Command): void {
       if (isRead) process.stdout.write('', () => process.stderr.write('', exit));
       else process.stderr.write('', exit);
     });
+}
+
+/**
+ * @returns the time to begin with, in milliseconds since 1970; null: none is named
+ * @throws UsageError for flags that are no start, or exclude each other
+ */
+function startTime({ position, fromTime, snapshot }: FollowFlags): number | null {
+  if (position !== undefined && position !== 'now') checkPosition('--position', position, ', or now');
+  if (position !== undefined && fromTime !== undefined)
+    throw new UsageError('--from-time and --position exclude each other');
+  if (!snapshot && position === undefined && fromTime === undefined)
+    throw new UsageError('--no-snapshot needs --position or --from-time');
+  return fromTime === undefined ? null : momentFlag('--from-time', fromTime);
 }

@@ -2,8 +2,12 @@
 import { AdminClient } from '../../client/admin/admin-client.ts';
 import type { CheckAnswer } from '../../client/answers.ts';
 import { badAnswer, checkAnswer, jsonOf } from '../../client/api-error.ts';
+import { parsePosition } from '../../client/position.ts';
 import { writing } from '../../client/request/calls.ts';
 import { pathOf } from '../../client/request/sendable.ts';
+
+/** Longest first line of a stream of changes, in characters: it has two positions. */
+const MAX_LINE = 64 * 1024;
 
 /** What `JSON.parse` tells of a value without members. */
 interface Told {
@@ -22,6 +26,24 @@ export class CommandClient extends AdminClient {
   }
 
   /**
+   * Asks from which position a follower gets all changes since a time.
+   * @param time milliseconds since 1970
+   * @param prefixes of the keys that are to be followed; empty: all keys
+   * @throws ApiError `POSITION_LOST` if the node does not have all of them any more
+   */
+  positionSince(time: number, prefixes: readonly string[]): Promise<string> {
+    const query = new URLSearchParams({ 'from-time': String(time) });
+    for (const prefix of prefixes) query.append('prefix', prefix);
+    const call = { path: `/v1/changes?${query}`, headers: { accept: 'application/x-ndjson' } };
+    return this.node.send(call, undefined, async (response) => {
+      await checkAnswer(response, 'application/x-ndjson');
+      const position = continuedAt(await firstLine(response));
+      if (position === null) throw await badAnswer(response);
+      return position;
+    });
+  }
+
+  /**
    * Adds to an integer. `increment` does the same, and rounds a sum beyond 2^53.
    * @param by an integer of 64 bits
    * @returns all digits of the sum
@@ -35,6 +57,31 @@ export class CommandClient extends AdminClient {
       if (sum === null) throw await badAnswer(response);
       return sum;
     });
+  }
+}
+
+/** @returns the first line of a stream, or its first 64 KiB; nothing more is read */
+async function firstLine({ body }: Response): Promise<string> {
+  const reader = body?.pipeThrough(new TextDecoderStream()).getReader();
+  let text = '';
+  while (reader !== undefined && text.length < MAX_LINE && !text.includes('\n')) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    text += value;
+  }
+  await reader?.cancel();
+  return text.split('\n', 1)[0] ?? '';
+}
+
+/** @returns the position from which the node continues; null: the line says something else */
+function continuedAt(line: string): string | null {
+  try {
+    const { type, position } = JSON.parse(line) as { readonly type?: unknown; readonly position?: unknown };
+    return type === 'continue' && typeof position === 'string' && parsePosition(position) !== null
+      ? position
+      : null;
+  } catch {
+    return null;
   }
 }
 

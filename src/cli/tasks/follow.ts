@@ -5,6 +5,7 @@ import type { FeedEvent } from '../../client/event.ts';
 import { type ConnectionState, follow } from '../../client/follow.ts';
 import { Client } from '../../client/rest.ts';
 import { CommandError } from '../command-error.ts';
+import { CommandClient } from '../options/command-client.ts';
 import type { Shown } from '../options/node.ts';
 import { eventLines } from '../output/event-lines.ts';
 import { printable, printableJson } from '../output/printable.ts';
@@ -15,6 +16,8 @@ export interface FollowOptions {
   readonly prefixes: readonly string[];
   /** Position to resume from; null: begin with a snapshot. */
   readonly position: string | null;
+  /** Milliseconds since 1970: the first node says from which position all changes since then come; null: `position` counts. */
+  readonly time: number | null;
   /** Whether the node may send a snapshot. */
   readonly snapshot: boolean;
   /** Whether to print each event as received, one per line. */
@@ -27,7 +30,8 @@ export interface FollowOptions {
  * @throws CommandError, FollowError or fetch's TypeError with the reason why it cannot continue
  */
 export async function followChanges(options: FollowOptions): Promise<boolean> {
-  const { nodes, prefixes, position, snapshot, json } = options;
+  const { nodes, prefixes, snapshot, json } = options;
+  const position = await startOf(options);
   const cursor = new Cursor(position ?? undefined);
   const abort = new AbortController();
   const stop = (): void => abort.abort();
@@ -64,6 +68,13 @@ export async function followChanges(options: FollowOptions): Promise<boolean> {
     process.off('SIGINT', stop);
     process.off('SIGTERM', stop);
   }
+}
+
+/** @returns the position to begin with; null: with a snapshot */
+async function startOf({ nodes, shown, position, time, prefixes }: FollowOptions): Promise<string | null> {
+  if (time === null) return position;
+  const [first = ''] = nodes;
+  return new CommandClient(first.replace(/^ws/i, 'http'), shown).positionSince(time, prefixes);
 }
 
 /** @param before position before the event */
