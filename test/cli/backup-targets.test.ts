@@ -79,6 +79,11 @@ test('failures of a bucket are one line with a code, and leave nothing', async (
   fake.skewMs = DAY_MS;
   failed(await psyncd(['backup', 'list', `s3://${BUCKET}`], env), 1, /RequestTimeTooSkewed.*\(CLOCK_SKEW\)/);
   failed(await psyncd(['verify', `s3://${BUCKET}`], env), 2, /names no backup/);
+  const noRoom = { ...env, TMPDIR: join(folder, 'none') };
+  failed(await psyncd(['verify', url], noRoom), 2, /cannot write into .*none: ENOENT/);
+  failed(await psyncd(['restore', url, '/proc/psyncd'], env), 1, /cannot write into \/proc: /);
+  const args = ['backup', `s3://${BUCKET}`, '--data', folder];
+  failed(await psyncd(args, noRoom), 1, /cannot write into .*none: ENOENT/);
   assert.deepEqual((await readdir(folder)).sort(), ['b.db', 'tmp']);
   assert.deepEqual(await readdir(join(folder, 'tmp')), []);
 });

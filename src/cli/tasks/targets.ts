@@ -8,6 +8,7 @@ import { namedBackup, singleName } from '../../node/upkeep/backup-names.ts';
 import { backupsIn, type Pruned, prune } from '../../node/upkeep/backup-prune.ts';
 import { systemWorld } from '../../runtime/system-world.ts';
 import { UsageError } from '../../settings/parse.ts';
+import { withoutDisk } from '../../store/backup/backup-error.ts';
 import { isBackupHeader } from '../../store/backup/backup-header.ts';
 import type { Manifest } from '../../store/backup/manifest.ts';
 import { partialName, removePartial } from '../../store/backup/partials.ts';
@@ -66,6 +67,8 @@ export async function backUpToTarget(
     const name = singleName(manifest.position, manifest.commitTime);
     await target.put(name, { path }, { signal });
     return { file: `${text.replace(/\/$/, '')}/${name}`, manifest };
+  } catch (error) {
+    throw withoutDisk(`cannot write into ${tmpdir()}`, error);
   } finally {
     end();
     removePartial(folder);
@@ -76,7 +79,7 @@ export async function backUpToTarget(
  * Gets a backup from object storage, has it used, and removes it.
  * @param text `s3://BUCKET/PREFIX/NAME`
  * @param beside folder for the temporary file
- * @throws TargetError, or as `use`; messages name the object in place of the file
+ * @throws TargetError, BackupError if the file cannot be written, or as `use`; messages name the object in place of the file
  */
 export async function withDownloaded<T>(
   text: string,
@@ -93,7 +96,9 @@ export async function withDownloaded<T>(
   const remove = (): void => removePartial(path);
   const { signal, end } = untilInterrupted(remove);
   try {
-    await target.get(name, path, { signal });
+    await target.get(name, path, { signal }).catch((error: unknown) => {
+      throw withoutDisk(`cannot write into ${beside}`, error);
+    });
     return await use(path);
   } catch (error) {
     if (error instanceof Error) error.message = error.message.replaceAll(path, text);

@@ -5,7 +5,7 @@ import { resolve } from 'node:path';
 import { TargetError } from '../../node/ports/backup-target.ts';
 import { messageOf } from '../../node/ports/failures.ts';
 import { formatPosition } from '../../replication/position.ts';
-import { CheckError } from '../../store/backup/backup-error.ts';
+import { BackupError, CheckError } from '../../store/backup/backup-error.ts';
 import { checkBackup } from '../../store/backup/check-backup.ts';
 import { checkFolder } from '../../store/backup/check-folder.ts';
 import { manifestJson } from '../../store/backup/manifest.ts';
@@ -31,9 +31,9 @@ export async function verify(path: string, version: string): Promise<Verified> {
     return await withDownloaded(path, tmpdir(), (file) => whole(file, version, path));
   } catch (error) {
     const isOfSystem = error instanceof Error && 'syscall' in error;
-    const isKnown = error instanceof CheckError || error instanceof TargetError;
+    const isKnown = [CheckError, TargetError, BackupError].some((kind) => error instanceof kind);
     if (!isKnown && !isOfSystem) throw error;
-    const detail = isKnown ? error.message : `${path} cannot be read: ${messageOf(error)}`;
+    const detail = isKnown ? messageOf(error) : `${path} cannot be read: ${messageOf(error)}`;
     const isDamaged = error instanceof CheckError && error.finding === 'damaged';
     const result = { result: isDamaged ? 'damaged' : 'unknown', path, detail };
     return { code: isDamaged ? 1 : 2, line: detail, result };
