@@ -40,6 +40,11 @@ export class Turns {
     return this.#loop.monotonic() - this.#since >= this.#mostMs;
   }
 
+  /** Time that the turn has taken until now, in milliseconds. */
+  get takenMs(): number {
+    return this.#loop.monotonic() - this.#since;
+  }
+
   /** Begins a new turn now. The caller knows that the event loop has just handled other events. */
   begin(): void {
     this.#since = this.#loop.monotonic();

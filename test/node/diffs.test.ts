@@ -66,7 +66,7 @@ class Told {
   }
 
   page(request: Partial<DiffRequest> & { readonly from: Position }): Promise<Difference> {
-    const whole = { to: null, prefix: '', after: null, limit: 1_000, timeoutMs: 0, ...request };
+    const whole = { to: null, prefix: '', after: null, limit: 1_000, timeoutMs: 0, client: 'c', ...request };
     return this.diffs.read(whole, GONE);
   }
 
@@ -265,7 +265,7 @@ test('a full resync in the middle ends a difference, and so does a client that l
   // Each look at the clock ends a turn.
   const { monotonic } = world;
   world.monotonic = () => {
-    world.ms += 10;
+    world.ms += 3;
     return world.ms;
   };
   const running = told.page({ from: at(0) });
@@ -275,20 +275,82 @@ test('a full resync in the middle ends a difference, and so does a client that l
     runId: runId('d'),
     lineage: [],
   });
-  await world.settle();
-  await refused;
+  await finished(told, refused);
 
   const other = new Told();
   for (let count = 0; count < 300; count += 1) other.set(`${count}`, 'x'.repeat(KIB));
   other.stage.world.monotonic = world.monotonic;
   const client = new AbortController();
-  const request = { from: at(0), to: null, prefix: '', after: null, limit: 10, timeoutMs: 0 };
+  const request = { from: at(0), to: null, prefix: '', after: null, limit: 10, timeoutMs: 0, client: 'c' };
   const left = assert.rejects(other.diffs.read(request, client.signal), { code: 'NOT_REACHED' });
   const second = other.diffs.read(request, GONE);
   await assert.rejects(other.diffs.read(request, GONE), { code: 'TOO_MANY_REQUESTS' });
   client.abort();
-  await other.stage.world.settle();
-  await left;
-  assert.equal((await second).changes.length, 10);
+  await finished(other, left);
+  assert.equal((await finished(other, second)).changes.length, 10);
   world.monotonic = monotonic;
+});
+
+/** @returns the result, when the clock has gone on for as long as the work rests */
+async function finished<T>({ stage: { world } }: Told, work: Promise<T>): Promise<T> {
+  let isOver = false;
+  const over = (): void => {
+    isOver = true;
+  };
+  work.then(over, over);
+  for (let waits = 0; !isOver; waits += 1) {
+    assert.ok(waits < 1_000, 'it does not end');
+    await world.settle();
+    await world.pass(100);
+  }
+  return work;
+}
+
+test('differences that wait for a position take no place, and those of one client leave places to others', async () => {
+  const told = new Told();
+  const { world } = told.stage;
+  for (let count = 0; count < 300; count += 1) told.set(`${count}`, 'x'.repeat(KIB));
+  told.stage.isMaster = false;
+  const page = (client: string, from = at(0)): Promise<Difference> =>
+    told.page({ client, from, limit: 10, timeoutMs: 600_000 });
+  const refused = { code: 'TOO_MANY_REQUESTS' };
+  const waiting = Array.from({ length: 20 }, () =>
+    assert.rejects(page('first', at(10 ** 9)), { code: 'NOT_REACHED' }),
+  );
+  await world.settle();
+  const { monotonic } = world;
+  world.monotonic = () => {
+    world.ms += 3;
+    return world.ms;
+  };
+  const made = [page('first'), page('first')];
+  await assert.rejects(page('first'), refused);
+  made.push(page('second'), page('second'));
+  await assert.rejects(page('second'), refused);
+  await assert.rejects(page('third'), refused);
+  for (const { changes } of await finished(told, Promise.all(made))) assert.equal(changes.length, 10);
+  assert.equal((await finished(told, page('third'))).changes.length, 10);
+  world.monotonic = monotonic;
+  await world.pass(600_000);
+  await Promise.all(waiting);
+});
+
+test('after a large write is read, all differences rest for the share of others', async () => {
+  const told = new Told(8 * MIB);
+  const { head, world } = told.stage;
+  for (let count = 0; count < 4; count += 1) told.set(`${count}`, 'x'.repeat(MIB));
+  const read = head.read.bind(head);
+  let reads = 0;
+  head.read = (after, enoughBytes) => {
+    reads += 1;
+    world.ms += 50;
+    return read(after, enoughBytes);
+  };
+  const made = [told.page({ from: at(0) }), told.page({ from: at(0), client: 'other' })];
+  await world.settle();
+  assert.ok(reads > 0 && reads <= 2, `${reads} reads before the rest`);
+  const before = reads;
+  await world.pass(100);
+  assert.equal(reads, before);
+  for (const { changes } of await finished(told, Promise.all(made))) assert.equal(changes.length, 4);
 });

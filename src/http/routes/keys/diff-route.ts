@@ -1,15 +1,17 @@
 /** `GET /v1/diff`: which keys differ between two positions. */
 import type { FastifyInstance } from 'fastify';
+import { clientName } from '../../../access/client-name.ts';
 import type { Node } from '../../../node/node.ts';
 import { Problem } from '../../../node/problem.ts';
 import { formatPosition } from '../../../replication/position.ts';
+import type { Proxies } from '../../../web/proxies.ts';
 import { positionOf, reachWanted } from '../../request/wait.ts';
 import { json } from '../../schemas/common/answers.ts';
 import type { Described } from '../../schemas/common/described.ts';
 import { problems } from '../../schemas/common/problems.ts';
 import { difference, diffQuery } from '../../schemas/keys/diff.ts';
 
-export function diffRoute(app: FastifyInstance, node: Node): void {
+export function diffRoute(app: FastifyInstance, node: Node, proxies: Proxies): void {
   app.get<{ Querystring: Described<typeof diffQuery>; Reply: Described<typeof difference> }>('/v1/diff', {
     schema: {
       operationId: 'getDiff',
@@ -18,7 +20,7 @@ export function diffRoute(app: FastifyInstance, node: Node): void {
         'The keys that were added, changed and removed, in key order, on masters and replicas alike. It is made of the stream that the',
         'node still has: the backlog, and what `--journal-keep` keeps. If that does not reach back to `from`, the answer is 410',
         '`POSITION_LOST`, with the `window` that there is. Each page reads the stream between the positions anew, so ask for a prefix',
-        'or for positions that are nearer to each other if there are many pages; two differences are made at a time.',
+        'or for positions that are nearer to each other if there are many pages. Four differences are made at a time, two of one client.',
         '',
         'The stream tells what an entry became, not whether there was one before. So whether a key that was set is new is known only',
         'if the 64 MiB of the stream before `from`, as far as the node has them, name the key or begin the history. Otherwise',
@@ -45,6 +47,7 @@ export function diffRoute(app: FastifyInstance, node: Node): void {
         after,
         limit,
         timeoutMs: timeout,
+        client: clientName(request.principal, proxies.addressOf(request.raw)),
       };
       const found = await node.diff(wanted, standing.signal);
       standing.mustGoOn();

@@ -23,11 +23,13 @@ import type { StreamHead } from '../../head/stream-head.ts';
 import { NotInJournal, StorageError } from '../../ports/failures.ts';
 import type { World } from '../../ports/world.ts';
 import { diskProblem, Problem } from '../../problem.ts';
-import { OneByOne, Turns } from '../../turns.ts';
+import { OneByOne, restAfter, Turns } from '../../turns.ts';
 import { type ChangedKey, TouchedKeys } from './touched-keys.ts';
 
 /** Largest number of differences at the same time, because each may read the whole journal. */
-const MAX_DIFFS = 2;
+const MAX_DIFFS = 4;
+/** Largest number of differences of one client at the same time, so that others get some too. */
+const MAX_CLIENT_DIFFS = 2;
 /** Bytes of the stream before the first position that one page reads at most, to know which keys were there. */
 export const LOOK_BACK_BYTES = 64 * 1024 * 1024;
 /** Bytes of the stream that are decoded at a time. */
@@ -36,6 +38,11 @@ const PIECE_BYTES = 64 * 1024;
 const SLICE_COMMANDS = 128;
 /** Longest turn of the event loop, in milliseconds. */
 const DIFF_TURN_MS = 2;
+/**
+ * Time of a turn, in milliseconds, after which all differences rest for the share of others (`restAfter`). A large write is one row
+ * of the journal, which the node reads in one piece, so such a turn is as long as the write is large.
+ */
+const LONG_TURN_MS = 10;
 
 export interface DiffRequest {
   readonly from: Position;
@@ -48,6 +55,8 @@ export interface DiffRequest {
   readonly limit: number;
   /** Milliseconds for which a replica waits until it has reached the positions. */
   readonly timeoutMs: number;
+  /** Name of the client, by which the limit of one client counts. */
+  readonly client: string;
 }
 
 export interface Difference {
@@ -76,7 +85,10 @@ export class Diffs {
   readonly #parts: DiffParts;
   /** All differences together take no more of each turn of the event loop than one. */
   readonly #line: OneByOne;
-  #count = 0;
+  /** Moment of the monotonic clock until which all differences rest. */
+  #restUntil = Number.NEGATIVE_INFINITY;
+  /** The clients of the differences that are being made. */
+  readonly #making: string[] = [];
 
   constructor(parts: DiffParts) {
     this.#parts = parts;
@@ -90,12 +102,9 @@ export class Diffs {
    *   never on this node's history; NOT_REACHED, TOO_MANY_REQUESTS, STORAGE_FAILED, SHUTTING_DOWN
    */
   async read(request: DiffRequest, gone: AbortSignal): Promise<Difference> {
-    if (this.#count >= MAX_DIFFS) {
-      throw new Problem('TOO_MANY_REQUESTS', `${MAX_DIFFS} differences are being made already`);
-    }
-    this.#count += 1;
+    await this.#reach(request, gone);
+    const leave = this.#enter(request.client);
     try {
-      await this.#reach(request, gone);
       return await this.#page(request, gone);
     } catch (error) {
       // The stream was there when the page began.
@@ -103,8 +112,22 @@ export class Diffs {
       if (error instanceof StorageError) throw diskProblem(error);
       throw error;
     } finally {
-      this.#count -= 1;
+      leave();
     }
+  }
+
+  /** Counts a difference whose work begins; one that waits for its positions counts for nothing. @returns ends the difference */
+  #enter(client: string): () => void {
+    const making = this.#making;
+    const own = making.filter((each) => each === client).length;
+    if (own >= MAX_CLIENT_DIFFS) {
+      throw new Problem('TOO_MANY_REQUESTS', `${own} differences of this client are being made already`);
+    }
+    if (making.length >= MAX_DIFFS) {
+      throw new Problem('TOO_MANY_REQUESTS', `${MAX_DIFFS} differences are being made already`);
+    }
+    making.push(client);
+    return () => making.splice(making.indexOf(client), 1);
   }
 
   /** Waits until this replica has the positions, if it may still get them. */
@@ -177,10 +200,28 @@ export class Diffs {
           await takeAll(run, decoded, turns, take);
           decoded += run.bytes.length;
         }
-        await turns.next();
+        await this.#next(turns);
+        goOn();
       }
-      goOn();
     }
+  }
+
+  /** Like `Turns.next`, and rests after a long turn. */
+  async #next(turns: Turns): Promise<void> {
+    if (!turns.isOver) return;
+    const { world } = this.#parts;
+    const { takenMs } = turns;
+    if (takenMs > LONG_TURN_MS) this.#restUntil = world.monotonic() + restAfter(takenMs);
+    await turns.pass();
+    for (let restMs = this.#restMs; restMs > 0; restMs = this.#restMs) {
+      await new Promise<void>((resolve) => world.after(restMs, resolve));
+      // Another difference may go on first, and have a long turn.
+      await turns.pass();
+    }
+  }
+
+  get #restMs(): number {
+    return Math.ceil(this.#restUntil - this.#parts.world.monotonic());
   }
 
   /** @throws Problem POSITION_LOST, NOT_REACHED; StorageError when the journal cannot be read */
