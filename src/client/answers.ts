@@ -99,7 +99,10 @@ export interface KeyPage {
      */
     readonly encoding?: 'utf8' | 'base64';
   }[];
-  /** Ask again with `after` = this; null: that was the last page. */
+  /**
+   * Ask again with `after` = this; null: that was the last page. A page with `next` may have
+   * fewer entries than `limit`, or none.
+   */
   readonly next: string | null;
   /** A position in the stream: `<run ID>:<offset>`. */
   readonly position: string;

@@ -12,7 +12,7 @@ export interface PageRequest {
   readonly limit: number;
   /** Whether to return values, or only their sizes. */
   readonly values: boolean;
-  /** Bytes of values at which a page ends; it always has at least one entry. */
+  /** Bytes of values at which a page ends, with those of expired entries that it leaves out. */
   readonly maxBytes?: number;
 }
 
@@ -28,7 +28,7 @@ export interface ListedEntry {
 
 export interface Page {
   readonly entries: readonly ListedEntry[];
-  /** The next page begins after this key; null: this was the last page. */
+  /** The next page begins after this key; null: this was the last page. A page may have no entries and yet a next one. */
   readonly next: string | null;
 }
 
@@ -44,10 +44,14 @@ export type Scan = (range: KeyRange, values: boolean) => Iterable<ListedEntry>;
 /** Number of the file's entries deleted in the overlay that one page may skip: about ten milliseconds. */
 export const MAX_HIDDEN = 2_000;
 
+/** Number of expired entries that one page leaves out: about ten milliseconds. The next page goes on after them. */
+export const MAX_EXPIRED = 2_000;
+
 /**
  * @param scan reads the keyspace file, no further than needed
  * @param now milliseconds since 1970; entries that have expired by then are left out
  * @param maxHidden number of the file's entries that may be skipped because the overlay hides them
+ * @param maxExpired number of expired entries after which the page ends
  * @returns null: the overlay hides more entries; flush it into the file first
  */
 export function readPage(
@@ -56,11 +60,13 @@ export function readPage(
   scan: Scan,
   now: number,
   maxHidden = MAX_HIDDEN,
+  maxExpired = MAX_EXPIRED,
 ): Page | null {
   const entries: ListedEntry[] = [];
   const { limit, maxBytes = MAX_PAGE_BYTES } = request;
   let bytes = 0;
   let hidden = 0;
+  let expired = 0;
   for (const entry of merged(request, overlay, scan, now)) {
     if (entry === HIDDEN) {
       hidden += 1;
@@ -68,11 +74,17 @@ export function readPage(
       if (hidden > maxHidden + entries.length) return null;
       continue;
     }
-    if (!isLive(entry, now)) continue;
+    const { key, value } = entry;
+    if (!isLive(entry, now)) {
+      expired += 1;
+      bytes += value?.length ?? 0;
+      if (expired === maxExpired || bytes >= maxBytes) return { entries, next: key };
+      continue;
+    }
     const full = entries.length === limit || (entries.length > 0 && bytes >= maxBytes);
     if (full) return { entries, next: (entries[entries.length - 1] as ListedEntry).key };
     entries.push(entry);
-    bytes += entry.value?.length ?? 0;
+    bytes += value?.length ?? 0;
   }
   return { entries, next: null };
 }

@@ -115,6 +115,18 @@ test('psyncd keys ends when a node names a next page that leads back', async (t)
   assert.match(stderr, /^psyncd: the node names a next page that does not come after the last one\n$/);
 });
 
+test('psyncd keys goes on after a page without keys', async (t) => {
+  const page = (next: string | null, ...keys: string[]): string =>
+    JSON.stringify({ keys: keys.map((key) => ({ key, size: 1, version: 1, expiresAt: null })), next });
+  const server = createServer((request, response) => {
+    const after = new URL(request.url ?? '', 'http://node').searchParams.get('after');
+    answering(after === null ? page('m') : page(null, 'n'))(request, response);
+  });
+  const node = `http://127.0.0.1:${await listening(t, server)}`;
+  const { code, stdout } = await psyncd(['keys', '--node', node]);
+  assert.deepEqual([code, stdout], [0, 'n\n']);
+});
+
 /** Begins an answer, and goes on for as long as anybody reads. */
 function endless(status: number, type: string, begin: string): RequestListener {
   return (_request, response) => {

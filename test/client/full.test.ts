@@ -476,7 +476,8 @@ async function all(client: Client): Promise<Entry[]> {
 
 test('pages that lead no further end `entries` with an error', async (t) => {
   for (const pages of [
-    [PAGE_OF([], 'k')],
+    [PAGE_OF([], 'k'), PAGE_OF([], 'k')],
+    [PAGE_OF([], 'k'), PAGE_OF([], 'a')],
     [PAGE_OF(['k'], undefined)],
     [PAGE_OF(['k'], 7)],
     [PAGE_OF(['k'], 'k'), PAGE_OF(['k'], 'k')],
@@ -491,6 +492,14 @@ test('pages that lead no further end `entries` with an error', async (t) => {
   }
   const { url } = await server(t, PAGE_OF(['\uffff'], '\uffff'), PAGE_OF(['\u{10000}'], null));
   assert.equal((await all(new Client(url))).length, 2);
+});
+
+test('`entries` goes on after pages without entries', async (t) => {
+  const { url } = await server(t, PAGE_OF([], 'k'), PAGE_OF([], 'l'), PAGE_OF(['m'], null));
+  assert.deepEqual(
+    (await all(new Client(url))).map(({ key }) => key),
+    ['m'],
+  );
 });
 
 test('what is no entry, or comes twice, ends `entries` with an error', async (t) => {

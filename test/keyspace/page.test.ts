@@ -154,6 +154,34 @@ test('a page after a key behind its prefix is empty, and neither the file nor th
   }
 });
 
+test('a page leaves out a limited number of expired entries, and the next page goes on after them', () => {
+  const read: string[] = [];
+  const file = new Map([...fileOf(['a', 'b', 'd', 'e', 'f'], SMALL, NOW), ...fileOf(['c', 'g'], SMALL)]);
+  const scan = scanOf(file, (key) => read.push(key));
+  const pages: unknown[] = [];
+  for (let after: string | null | undefined; after !== null; ) {
+    const page = readPage({ ...ALL, after: after ?? null }, newOverlay(), scan, NOW, 0, 2);
+    pages.push([keysOf(page), page.next]);
+    after = page.next;
+  }
+  assert.deepEqual(pages, [
+    [[], 'b'],
+    [['c'], 'e'],
+    [['g'], null],
+  ]);
+  assert.deepEqual(read, ['a', 'b', 'c', 'd', 'e', 'f', 'g']);
+});
+
+test('the values of expired entries count for the bytes of a page', () => {
+  const file = new Map([
+    ...fileOf(['a', 'b'], Buffer.alloc(MAX_PAGE_BYTES / 2), NOW),
+    ...fileOf(['c'], SMALL),
+  ]);
+  const request = { ...ALL, values: true };
+  assert.deepEqual(readPage(request, newOverlay(), scanOf(file), NOW), { entries: [], next: 'b' });
+  assert.deepEqual(keysOf(readPage({ ...request, after: 'b' }, newOverlay(), scanOf(file), NOW)), ['c']);
+});
+
 test('after a FLUSHALL in the overlay the file is not read at all', () => {
   const overlay = newOverlay();
   overlay.apply({ kind: 'flush-all' }, 10, () => null);

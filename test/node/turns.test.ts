@@ -138,10 +138,8 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
     'over what the socket has given, 64 KiB at a time; import-route.ts, which reads it, uses turns.ts',
   ],
   'http/request/slices.ts': [1, TURNS],
-  'node/feed/catch-up.ts': [
-    2,
-    'over the stretches of one row of the journal, which the limits of a write turn bound; and until Budget is spent',
-  ],
+  'node/feed/catch-up.ts': [1, 'until Budget is spent'],
+  'node/link/adoption.ts': [1, TURNS],
   'node/link/chain.ts': [1, 'it waits for the answer of a peer in each round'],
   'node/upkeep/comparison.ts': [1, 'a turn after each MiB of the stream'],
   'node/upkeep/diff/diffs.ts': [1, TURNS],

@@ -102,11 +102,8 @@ export function keysCommand(psyncd: Command): void {
           else print(name);
         }
         const { next } = page;
-        // A page without keys, and one that leads back, could keep the command printing for ever.
-        if (
-          next !== null &&
-          !(names.length > 0 && typeof next === 'string' && compareKeys(next, after ?? '') > 0)
-        ) {
+        // A page may have no keys, because they have expired. One that leads back could keep the command printing for ever.
+        if (next !== null && !(typeof next === 'string' && compareKeys(next, after ?? '') > 0)) {
           throw new CommandError('the node names a next page that does not come after the last one');
         }
         left -= names.length;

@@ -3,6 +3,7 @@
  *
  * Owns: the number of the current keyspace file, and the replaced files that are still open.
  */
+import type { Page } from '../../keyspace/page.ts';
 import { CloseCode } from '../../replication/close-code.ts';
 import { areRelated, type History, standing } from '../../replication/history.ts';
 import { formatPosition, type Position } from '../../replication/position.ts';
@@ -11,6 +12,7 @@ import type { Keyspace } from '../ports/keyspace.ts';
 import type { KeyspaceFiles } from '../ports/keyspace-files.ts';
 import type { KeptFile, StateStore } from '../ports/state-store.ts';
 import type { Log, World } from '../ports/world.ts';
+import { Turns } from '../turns.ts';
 import type { ReceivedSnapshot } from './incoming-snapshot.ts';
 
 export interface AdoptionSettings {
@@ -97,13 +99,23 @@ export class Adoption {
         ? standing(history, position) === 'unknown-run-id'
         : !areRelated(history, { runId: position.runId, lineage });
     if (!unrelated) return null;
-    const { entries } = await this.#parts.head.page({ prefix: '', after: null, limit: 1, values: false });
-    if (entries.length === 0) return null;
+    if (await this.#isEmpty()) return null;
     if (guardedAgainst !== position.runId) this.#parts.state.save({ guardedAgainst: position.runId });
     return (
       `the master ${empty ? 'has' : 'had'} no entries, and another history (${formatPosition(position)}); this node keeps ` +
       'and serves what it has. POST /v1/replication/accept lets it be replaced'
     );
+  }
+
+  /** Whether this node has no live entries. */
+  async #isEmpty(): Promise<boolean> {
+    const turns = new Turns(this.#parts.world);
+    for (let after: string | null = null; ; ) {
+      const page: Page = await this.#parts.head.page({ prefix: '', after, limit: 1, values: false });
+      if (page.entries.length > 0 || page.next === null) return page.entries.length === 0;
+      after = page.next;
+      await turns.pass();
+    }
   }
 
   /**

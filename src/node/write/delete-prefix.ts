@@ -40,10 +40,12 @@ export async function deletePrefix(
       const result = await writes.submit({ kind: 'delete-many', keys }, sender);
       deleted += result.count;
       position = result.position;
-      await rest(world, pageMs + writes.lastTurnMs, writes.singles > singles);
-      singles = writes.singles;
     }
     after = page.next;
+    if (keys.length === 0 && after === null) break;
+    // A page of expired entries only has no keys to delete.
+    await rest(world, keys.length > 0 ? pageMs + writes.lastTurnMs : pageMs, writes.singles > singles);
+    singles = writes.singles;
   } while (after !== null);
   return { deleted, position };
 }

@@ -30,7 +30,8 @@ function listKeysRoute(app: FastifyInstance, node: Node, answers: UnreadAnswers)
       operationId: 'listKeys',
       summary: 'List entries in key order',
       description:
-        'Keys are ordered by their UTF-8 bytes. A page with values ends early, with the one with which they reach 16 MiB.',
+        'Keys are ordered by their UTF-8 bytes. A page with values ends early, with the one with which they reach 16 MiB. So does a page ' +
+        'that leaves out many entries that have expired and are not deleted yet: it may have no entries. Only `next` says whether it is the last.',
       tags: ['keys'],
       querystring: listQuery,
       response: { 200: json('A page.', keyPage), ...problems('wait', 'DISK_FULL') },

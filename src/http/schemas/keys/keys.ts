@@ -182,7 +182,8 @@ export const keyPage = {
     },
     next: {
       type: ['string', 'null'],
-      description: 'Ask again with `after` = this; null: that was the last page.',
+      description:
+        'Ask again with `after` = this; null: that was the last page. A page with `next` may have fewer entries than `limit`, or none.',
     },
     position,
   },
