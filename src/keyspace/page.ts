@@ -14,6 +14,11 @@ export interface PageRequest {
   readonly values: boolean;
   /** Bytes of values at which a page ends, with those of expired entries that it leaves out. */
   readonly maxBytes?: number;
+  /**
+   * The overlay's first keys with the prefix, in order, at least one more than `limit` if there are so many; absent: the page looks
+   * them up. Only for a page without `after`.
+   */
+  readonly above?: readonly string[];
 }
 
 export interface ListedEntry {
@@ -104,7 +109,7 @@ function* merged(
   const behind = keyBehind(prefix);
   if (behind !== null && compareKeys(range.from, behind) >= 0) return;
   // Reads one entry more than the page holds, to know whether there is a next page.
-  const above = overlay.firstKeys(range, request.limit + 1, now);
+  const above = request.above ?? overlay.firstKeys([range], request.limit + 1, now);
   let next = 0;
   if (!overlay.hidesEverythingBelow) {
     for (const entry of scan(range, values)) {

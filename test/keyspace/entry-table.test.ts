@@ -26,7 +26,7 @@ function usedPool(): ChunkPool {
 
 /** In key order. */
 function keysOf(table: EntryTable): readonly string[] {
-  const wanted = new FirstKeys({ prefix: '', from: '', exclusive: false }, Number.POSITIVE_INFINITY);
+  const wanted = new FirstKeys([{ prefix: '', from: '', exclusive: false }], Number.POSITIVE_INFINITY);
   table.collect(wanted, Number.NEGATIVE_INFINITY, probe, () => true);
   return wanted.keys;
 }

@@ -6,6 +6,7 @@ import { compareKeys } from '../../src/keyspace/key.ts';
 import type { Changes } from '../../src/keyspace/overlay/changes.ts';
 import { ChunkPool } from '../../src/keyspace/overlay/chunk-pool.ts';
 import { Overlay } from '../../src/keyspace/overlay/overlay.ts';
+import { Prefixes } from '../../src/keyspace/prefixes.ts';
 import type { Command } from '../../src/stream/command.ts';
 import { written } from '../simulation/written.ts';
 import { after, anyCommand, anyKey, type Keyspace } from '../support/arbitraries.ts';
@@ -89,7 +90,7 @@ class Bench {
 }
 
 function entriesOf(overlay: Overlay): (readonly [string, Entry | null | undefined])[] {
-  return overlay.firstKeys(ALL, MANY, EVER).map((key) => [key, overlay.get(key)] as const);
+  return overlay.firstKeys([ALL], MANY, EVER).map((key) => [key, overlay.get(key)] as const);
 }
 
 test('overlay and file together read like a plain map, whatever is written, sealed and applied', () => {
@@ -190,7 +191,7 @@ test('the first keys of a range are those that sorting would give, whatever was 
         });
         for (const now of [EVER, 1_000]) {
           const live = inRange.filter((key) => isLive(state.get(key) ?? null, now));
-          assert.deepEqual(overlay.firstKeys(range, count, now), live.slice(0, count));
+          assert.deepEqual(overlay.firstKeys([range], count, now), live.slice(0, count));
         }
       },
     ),
@@ -223,9 +224,30 @@ test('of many keys, however they were ordered, the first ones are found', () => 
       const expected = Array.from({ length: Math.min(wanted, count - from) }, (_, index) =>
         name(from + index),
       );
-      assert.deepEqual(overlay.firstKeys({ ...ALL, from: name(from) }, wanted, EVER), expected);
+      assert.deepEqual(overlay.firstKeys([{ ...ALL, from: name(from) }], wanted, EVER), expected);
     }
   }
+});
+
+test('the first keys of many ranges are those of each range, in order, and the same however many keys there are', () => {
+  const overlay = newOverlay();
+  const anyPrefixes = fc.uniqueArray(fc.constantFrom('a', 'b1', 'b2', 'c', '\u{1f600}', '\uffff', 'none'), {
+    minLength: 1,
+  });
+  const keys = ['a', 'b', 'b1', 'b1x', 'b2', 'b3', 'c', 'd', '\uffff1', '\u{1f600}1', '\u{1f601}'];
+  for (let index = 0; index < 2_000; index += 1) keys.push(`${'abcd'[index % 4]}${index % 3}/${index}`);
+  for (const [index, key] of keys.entries()) overlay.apply({ ...SET, key }, index + 1, () => null);
+  fc.assert(
+    fc.property(anyPrefixes, fc.constantFrom(1, 10, 700, 5_000), (given, count) => {
+      const prefixes = new Prefixes(given).list;
+      const ranges = prefixes.map((prefix) => ({ prefix, from: prefix, exclusive: false }));
+      const expected = keys
+        .filter((key) => prefixes.some((prefix) => key.startsWith(prefix)))
+        .sort(compareKeys);
+      assert.deepEqual(overlay.firstKeys(ranges, count, EVER), expected.slice(0, count));
+    }),
+    { numRuns: 100 },
+  );
 });
 
 test('applied(10) removes what was sealed at 10, and keeps newer and unsealed generations', () => {
@@ -261,7 +283,7 @@ test('written generations still answer lookups until their memory is needed, old
   const known = () => ['a', 'b', 'c', 'd'].filter((key) => overlay.get(key) !== undefined).join('');
   write('a');
   assert.equal(known(), 'a');
-  assert.deepEqual([overlay.bytes, overlay.size, overlay.firstKeys(ALL, MANY, EVER)], [0, 0, []]);
+  assert.deepEqual([overlay.bytes, overlay.size, overlay.firstKeys([ALL], MANY, EVER)], [0, 0, []]);
   overlay.apply({ kind: 'expire-at', key: 'a', expiresAt: 9 }, end + 5, () => assert.fail('looked below'));
   assert.equal(overlay.get('a')?.expiresAt, 9);
   for (const key of ['b', 'c', 'd']) write(key);

@@ -1,6 +1,7 @@
 /** What the feed does in moments that a real node has too seldom to test. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { Overlay } from '../../src/keyspace/overlay/overlay.ts';
 import { offset, ZERO } from '../../src/replication/position.ts';
 import { parseFeedRequest } from '../../src/web/feed-query.ts';
 import { after } from '../support/arbitraries.ts';
@@ -148,4 +149,17 @@ test('a long poll whose time is up does not get its last bookmark twice', async 
     socket.events.map(({ type }) => type),
     ['continue', 'bookmark'],
   );
+});
+
+test('a snapshot of many prefixes looks at the overlay once, and has the entries of each prefix', async (t) => {
+  const stage = new Stage();
+  for (let index = 0; index < 300; index += 1) stage.set(`p${index % 150}/${index}`);
+  const looks = t.mock.method(Overlay.prototype, 'firstKeys');
+  const prefixes = Array.from({ length: 100 }, (_, index) => `prefix=p${index}/`);
+  const { socket } = stage.follow(prefixes.join('&'));
+  await stage.world.settle();
+  assert.equal(looks.mock.callCount(), 1);
+  const keys = socket.events.flatMap(({ type, key }) => (type === 'entry' ? [key] : []));
+  const wanted = Array.from({ length: 300 }, (_, index) => `p${index % 150}/${index}`);
+  assert.deepEqual(keys, wanted.filter((key) => Number(key.slice(1).split('/')[0]) < 100).sort());
 });

@@ -162,6 +162,7 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'node/session/session-output.ts': [1, TURNS],
   'node/session/snapshots.ts': [1, 'it waits for the readers of a frozen file in each round'],
   'node/head/backlog-refill.ts': [2, TURNS],
+  'node/head/keyspace/keyspace-view.ts': [1, 'over the keys of a small snapshot, which `maxEntries` limits'],
   'node/head/recovery.ts': [1, 'over the journal, before the node serves anybody'],
   'node/feed/followers/stretches.ts': [2, 'a binary search; and over what is kept, at most MAX_STRETCHES'],
   'node/write/write-turn.ts': [

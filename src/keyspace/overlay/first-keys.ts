@@ -20,30 +20,51 @@ export interface KeyRange {
 /** Smallest number of keys to keep, if fewer are wanted. When twice as many have come, the larger ones are dropped. */
 const KEPT = 512;
 
+/** A range in UTF-8. */
+interface Range {
+  readonly from: Buffer;
+  readonly exclusive: boolean;
+  /** Only keys before this one; null: no upper bound. */
+  readonly before: Buffer | null;
+}
+
 export class FirstKeys {
   readonly #count: number;
   readonly #kept: number;
-  readonly #from: Buffer;
-  readonly #exclusive: boolean;
-  /** Only keys before this one; null: no upper bound. */
-  #before: Buffer | null;
+  readonly #ranges: readonly Range[];
+  /** Only keys before this one, because there are enough; null: no upper bound. */
+  #before: Buffer | null = null;
   readonly #candidates: string[] = [];
 
-  /** @param count number of keys that are wanted */
-  constructor({ prefix, from, exclusive }: KeyRange, count: number) {
+  /**
+   * @param ranges in key order; they do not overlap
+   * @param count number of keys that are wanted
+   */
+  constructor(ranges: readonly KeyRange[], count: number) {
     this.#count = count;
     this.#kept = Math.max(count, KEPT);
-    this.#from = Buffer.from(from);
-    this.#exclusive = exclusive;
-    const before = keyBehind(prefix);
-    this.#before = before === null ? null : Buffer.from(before);
+    this.#ranges = ranges.map(({ prefix, from, exclusive }) => {
+      const before = keyBehind(prefix);
+      return { from: Buffer.from(from), exclusive, before: before === null ? null : Buffer.from(before) };
+    });
   }
 
   /** Whether the key with these UTF-8 bytes may be among the first. */
   admits(memory: Uint8Array, start: number, length: number): boolean {
     if (this.#before !== null && compareBytes(memory, start, length, this.#before) >= 0) return false;
-    const order = compareBytes(memory, start, length, this.#from);
-    return this.#exclusive ? order > 0 : order >= 0;
+    // The last range that does not begin behind the key; of one range only, without a search.
+    let [low, high] = [0, this.#ranges.length - 1];
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1;
+      if (compareBytes(memory, start, length, (this.#ranges[middle] as Range).from) >= 0) low = middle;
+      else high = middle - 1;
+    }
+    const range = this.#ranges[low];
+    if (range === undefined) return false;
+    const { from, exclusive, before } = range;
+    if (before !== null && compareBytes(memory, start, length, before) >= 0) return false;
+    const order = compareBytes(memory, start, length, from);
+    return exclusive ? order > 0 : order >= 0;
   }
 
   /** @param key an admitted key that was not added before */

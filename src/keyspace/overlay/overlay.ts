@@ -152,12 +152,14 @@ export class Overlay {
   }
 
   /**
-   * Returns the first keys of a range, in order, among the entries that are not written.
+   * Returns the first keys of some ranges, in order, among the entries that are not written. It looks at each entry once, however
+   * many ranges there are.
+   * @param ranges in key order; they do not overlap
    * @param count largest number of keys; fewer means that there are no more
    * @param now milliseconds since 1970; entries that have expired by then are left out
    */
-  firstKeys(range: KeyRange, count: number, now: number): readonly string[] {
-    const wanted = new FirstKeys(range, count);
+  firstKeys(ranges: readonly KeyRange[], count: number, now: number): readonly string[] {
+    const wanted = new FirstKeys(ranges, count);
     for (let index = this.#generations.length - 1; index >= this.#written; index -= 1) {
       const { table, flushed } = this.#generations[index] as Generation;
       table.collect(wanted, now, this.#probe, () => !this.#isIn(this.#probe, index + 1));

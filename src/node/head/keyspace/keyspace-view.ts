@@ -3,7 +3,13 @@
  * over the keyspace file. `StreamHead` extends this class, so that a lookup of the hot path costs no further call.
  */
 import { type Entry, isLive, type Outline, outlineOf } from '../../../keyspace/entry.ts';
-import { type ListedEntry, type Page, type PageRequest, readPage } from '../../../keyspace/page.ts';
+import {
+  type ListedEntry,
+  MAX_HIDDEN,
+  type Page,
+  type PageRequest,
+  readPage,
+} from '../../../keyspace/page.ts';
 import type { Position } from '../../../replication/position.ts';
 import { StorageError } from '../../ports/failures.ts';
 import type { Digest, DueCursor, EntryReader, Keyspace, OpenDigest, Scrubbed } from '../../ports/keyspace.ts';
@@ -161,14 +167,29 @@ export abstract class KeyspaceView {
     maxBytes: number,
   ): Promise<{ readonly position: Position; readonly entries: readonly ListedEntry[] } | null> {
     if (this.#layers.overlay.size > PAGE_OVERLAY_KEYS) await this.flush();
-    const found = await this.#shown((maxHidden) => {
+    const ranges = prefixes.map((prefix) => ({ prefix, from: prefix, exclusive: false }));
+    const found = await this.#shown((maxHidden = MAX_HIDDEN) => {
       const entries: ListedEntry[] = [];
       let bytes = 0;
+      // One look at the overlay for all prefixes.
+      const above = this.#layers.overlay.firstKeys(ranges, maxEntries + 1, Number.NEGATIVE_INFINITY);
+      if (above.length > maxEntries) return TOO_MANY;
+      let known = 0;
       for (const prefix of prefixes) {
         const limit = Math.max(1, maxEntries - entries.length);
-        const request = { prefix, after: null, limit, values: true, maxBytes };
+        const first = known;
+        while (above[known]?.startsWith(prefix)) known += 1;
+        const request = {
+          prefix,
+          after: null,
+          limit,
+          values: true,
+          maxBytes,
+          above: above.slice(first, known),
+        };
         const { overlay, keyspace } = this.#layers;
-        const page = readPage(request, overlay, keyspace.scan, Number.NEGATIVE_INFINITY, maxHidden);
+        const mayHide = maxHidden / prefixes.length;
+        const page = readPage(request, overlay, keyspace.scan, Number.NEGATIVE_INFINITY, mayHide);
         if (page === null) return null;
         for (const entry of page.entries) bytes += entry.size;
         entries.push(...page.entries);
