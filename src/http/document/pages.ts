@@ -21,6 +21,8 @@ export class DocumentPages {
   readonly #server: FastifyInstance;
   /** Files that are there. */
   readonly #pages = new Map<string, Page>();
+  /** Files that are being asked for: each is made once, however many ask for it at the same moment. */
+  readonly #asked = new Map<string, Promise<Page | null>>();
 
   constructor(server: FastifyInstance) {
     this.#server = server;
@@ -29,8 +31,14 @@ export class DocumentPages {
   /** @param name path after `/docs/` @returns the answer for it; null: there is no such file */
   async page(name: string): Promise<Page | null> {
     if (name.length > MAX_NAME || !NAME.test(name)) return null;
-    const known = this.#pages.get(name);
+    const known = this.#pages.get(name) ?? this.#asked.get(name);
     if (known !== undefined) return known;
+    const asking = this.#made(name).finally(() => this.#asked.delete(name));
+    this.#asked.set(name, asking);
+    return asking;
+  }
+
+  async #made(name: string): Promise<Page | null> {
     const answer = await this.#server.inject({ method: 'GET', url: `/docs/${name}` });
     if (answer.statusCode === 404) return null;
     // These headers belong to a connection, and no part of a file is served alone.
