@@ -113,16 +113,7 @@ function openSocket(
       else end(`${heardAt ? 'nothing came' : socket ? 'not connected' : 'no token'} in time`);
     }, ms);
   };
-  let askedAt = -RENEW_MS;
-  /** Asks for another token and shows it, when the present one expires. */
-  const renew = (): void => {
-    if (performance.now() - askedAt < RENEW_MS) return;
-    askedAt = performance.now();
-    // The same token again changes nothing. Without another one the node ends the connection, and the follower asks anew.
-    tokenOf(token)
-      .then((another) => another && socket?.send(JSON.stringify({ type: 'auth', token: another })))
-      .catch(() => undefined);
-  };
+  const renew = renewal(token, (message) => socket?.send(message));
   const take = (data: unknown): void => {
     const event = parseEvent(data);
     if (event === undefined) end(`no event of the feed: ${data}`.slice(0, 100));
@@ -130,7 +121,7 @@ function openSocket(
     if (event.type === 'expiring') return renew();
     if (event.type === 'error') error = event;
     const verdict = cursor.take(event, (data as string).length);
-    if (verdict === 'violation') end(`${event.type} where it cannot come`);
+    if (verdict === 'violation') end(`${event.type} out of turn`);
     if (verdict === 'deliver') {
       heardAt = performance.now();
       put(event, (data as string).length);
@@ -146,14 +137,7 @@ function openSocket(
       watch(limits.silenceMs);
       opened();
     };
-    socket.onmessage = ({ data }) => {
-      // An error of a message ends the connection, and not the program.
-      try {
-        take(data);
-      } catch (problem) {
-        end(`${problem}`);
-      }
-    };
+    socket.onmessage = ({ data }) => attempted(() => take(data), end);
     socket.onerror = () => heardAt || end('cannot connect');
     socket.onclose = ({ code, reason }) => end('', endingOf(code, reason, error));
   };
@@ -165,5 +149,27 @@ function openSocket(
     clearTimeout(timer);
     socket?.close();
     socket = null;
+  };
+}
+
+/** Does something with a message: an error of it ends the connection, and not the program. */
+function attempted(act: () => void, end: End): void {
+  try {
+    act();
+  } catch (problem) {
+    end(`${problem}`);
+  }
+}
+
+/** @returns a function that asks for another token and shows it, when the present one expires */
+function renewal(token: Token | undefined, send: (message: string) => void): () => void {
+  let askedAt = -RENEW_MS;
+  return () => {
+    if (performance.now() - askedAt < RENEW_MS) return;
+    askedAt = performance.now();
+    // The same token again changes nothing. Without another one the node ends the connection, and the follower asks anew.
+    tokenOf(token)
+      .then((another) => another && send(JSON.stringify({ type: 'auth', token: another })))
+      .catch(() => undefined);
   };
 }

@@ -6,6 +6,7 @@ import type { Digest } from '../node/ports/keyspace.ts';
 import { showable } from '../node/ports/peer-words.ts';
 import { MAX_CHAIN, type MasterAbove, type NoAccess, type NoDigest, type Peer } from '../node/ports/peers.ts';
 import { formatPosition, type Position, parsePosition, parseRunId } from '../replication/position.ts';
+import { isNodeId } from '../replication/session-machine.ts';
 import { canonicalUpstream, httpUrl, MAX_NODE_URL_LENGTH, parseUpstream } from '../replication/upstream.ts';
 
 /** Gives the TLS options of one connection; it may throw, which counts as no answer. */
@@ -160,7 +161,7 @@ async function bodyOf(response: IncomingMessage, maxBytes: number): Promise<Buff
 function peerOf(answer: unknown, token: string | null): Peer | null {
   if (!isObject(answer)) return null;
   const { nodeId, upstream, position } = answer;
-  if (!isNodeId(nodeId)) return null;
+  if (typeof nodeId !== 'string' || !isNodeId(nodeId)) return null;
   const above = mastersOf(answer.masters, token);
   const place = {
     ...(typeof position === 'string' ? { position } : {}),
@@ -184,7 +185,7 @@ function mastersOf(masters: unknown, token: string | null): readonly MasterAbove
   for (const master of masters.slice(0, MAX_CHAIN) as unknown[]) {
     if (!isObject(master) || typeof master.url !== 'string') break;
     const { nodeId, url } = master;
-    above.push({ url: shownUrl(url, token), nodeId: isNodeId(nodeId) ? nodeId : null });
+    above.push({ url: shownUrl(url, token), nodeId: isRunId(nodeId) ? nodeId : null });
   }
   return above;
 }
@@ -194,8 +195,8 @@ function shownUrl(url: string, token: string | null): string {
   return showable(url, shownAs(token), MAX_NODE_URL_LENGTH + 1);
 }
 
-/** IDs of processes have the form of run IDs. */
-function isNodeId(value: unknown): value is string {
+/** psyncd's own processes have IDs of the form of run IDs, and a list of masters names no others. */
+function isRunId(value: unknown): value is string {
   return typeof value === 'string' && parseRunId(value) !== null;
 }
 

@@ -51,9 +51,12 @@ function validationDetail(error: FastifyError): string {
   const [first] = error.validation ?? [];
   if (first === undefined) return error.message;
   const { keyword, params } = first;
+  const isQuery = error.validationContext === 'querystring';
   if (typeof params.additionalProperty === 'string') {
-    const what = error.validationContext === 'querystring' ? 'query parameter' : 'member';
-    return `unknown ${what} ${JSON.stringify(params.additionalProperty)}`;
+    return `unknown ${isQuery ? 'query parameter' : 'member'} ${JSON.stringify(params.additionalProperty)}`;
+  }
+  if (isQuery && typeof params.missingProperty === 'string') {
+    return `the query parameter ${JSON.stringify(params.missingProperty)} is missing`;
   }
   const path = first.instancePath.split('/').slice(1).join('.');
   const name = path === '' ? 'the body' : JSON.stringify(path);

@@ -54,6 +54,11 @@ const MAX_CAPABILITIES = 16;
 const MAX_CAPABILITY_LENGTH = 64;
 /** Form of the ID of a replica's process; the IDs of psyncd are 40 hex characters. */
 const NODE_ID = /^[\x21-\x7e]{1,64}$/;
+
+/** Whether the text can be the ID of a node's process. */
+export function isNodeId(text: string): boolean {
+  return NODE_ID.test(text);
+}
 /** Asks, in place of a run ID, for a snapshot because a comparison found different data. Older masters read it as `?`. */
 export const ASKED_DIFFERENT = '?different-data';
 /** A signed 64-bit number as Redis reads it (string2ll): one spelling for each, without sign, zeros or spaces in front. */
@@ -179,7 +184,7 @@ function replconf(state: SessionState, words: readonly string[]): Step {
         next = { ...next, listeningUrl: canonicalUpstream(url) };
         break;
       case 'node-id':
-        if (!NODE_ID.test(value)) return [state, [reply('-ERR node-id is not 1 to 64 printable characters')]];
+        if (!isNodeId(value)) return [state, [reply('-ERR node-id is not 1 to 64 printable characters')]];
         next = { ...next, nodeId: value };
         break;
       case 'snapshot': {

@@ -211,7 +211,8 @@ async function waitingRequests({ node, later }: Stage, owner: string) {
       } else if (names.includes('position') && url !== '/v1/replication/check') {
         // /v1/changes waits as long for a position that is to come as for anything that follows.
         if (url === '/v1/changes') continue;
-        const query = `?position=${later}&timeout=${LONG_MS}`;
+        const needed = url === '/v1/diff' ? `&from=${later}` : '';
+        const query = `?position=${later}&timeout=${LONG_MS}${needed}`;
         requests.push({ name: line, text: requestOf(owner, line + query) });
       }
     }

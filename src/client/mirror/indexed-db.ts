@@ -138,7 +138,7 @@ function open(name: string, lost: () => void): Promise<IDBDatabase> {
     database.createObjectStore(META);
   };
   return new Promise((resolve, reject) => {
-    request.onblocked = () => reject(new Error('another tab holds an older version open'));
+    request.onblocked = () => reject(new Error('another tab has it open'));
     request.onerror = () => reject(request.error);
     request.onsuccess = () => {
       const database = request.result;

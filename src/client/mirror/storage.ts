@@ -58,7 +58,7 @@ export class StorageConflict extends Error {
   declare readonly isEmpty: boolean;
 
   constructor(isEmpty = false) {
-    super(isEmpty ? 'the stored data was deleted' : 'something else writes to the same storage');
+    super(isEmpty ? 'the stored data was deleted' : 'something else writes to it');
     this.isEmpty = isEmpty;
   }
 }

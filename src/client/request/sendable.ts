@@ -22,5 +22,5 @@ export function pathOf(key: string): string {
 /** @returns the same @throws TypeError for text with half of a surrogate pair */
 export function sendable<T>(value: T): T {
   if (typeof value !== 'string' || value.isWellFormed()) return value;
-  throw new TypeError(`${JSON.stringify(value)} has half of a surrogate pair`);
+  throw new TypeError(`${JSON.stringify(value)} has a lone surrogate`);
 }
