@@ -8,6 +8,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Access } from './access/access.ts';
 import { tokenReader } from './access/token-reader.ts';
+import { archivePlan, type BeginArchive } from './archive-plan.ts';
 import { backupPlan } from './backup-plan.ts';
 import { type Entrance, listenerTls, openEntrance } from './entrance.ts';
 import type { ServerParts } from './http/server.ts';
@@ -17,6 +18,7 @@ import { Scrapes } from './metrics/scrapes.ts';
 import type { Node } from './node/node.ts';
 import { messageOf } from './node/ports/failures.ts';
 import type { Log } from './node/ports/world.ts';
+import type { BackupPlan } from './node/upkeep/backups.ts';
 import { formatPosition } from './replication/position.ts';
 import type { AppLog } from './runtime/app-log.ts';
 import { LoopLag } from './runtime/loop-lag.ts';
@@ -124,13 +126,13 @@ export async function start(given: Settings, log: AppLog, failed: (error: Error)
   };
 }
 
-/** @throws StartError if a port is taken, the upstream or the target of backups is none, or the node has lost its tokens */
+/** @throws StartError if a port is taken, the upstream or the target of backups or of the archive is none, or the node has lost its tokens */
 async function checkSettings(given: Settings): Promise<void> {
   await checkPort(given);
   if (given.adminListen !== null) await checkPort(given.adminListen, '--admin-listen');
   if (given.metricsListen !== null) await checkPort(given.metricsListen, '--metrics-listen');
   checkUpstream(given);
-  await backupPlan(given);
+  await plansOf(given);
   if (given.jwtAudience === null && !existsSync(tokensPath(given)))
     refuseLostTokens(given.data, tokensPath(given));
 }
@@ -198,6 +200,14 @@ function upgradesOf(
     admitFollower: (request, gone) => node.admitFollower(request, gone),
     serveFollower: (request, socket) => node.serveFollower(request, socket),
   });
+}
+
+/** What is to be kept outside of the data folder. @throws StartError for what is no target */
+async function plansOf(settings: Settings): Promise<{
+  readonly backups: BackupPlan | null;
+  readonly beginArchive: BeginArchive | null;
+}> {
+  return { backups: await backupPlan(settings), beginArchive: await archivePlan(settings) };
 }
 
 function folderSettings({ fsync, replicaOf }: Settings): FolderSettings {
@@ -275,7 +285,7 @@ async function openOnce(
   const opening = openDataFolder(path, log, folderSettings(settings), broken);
   // The import begins in the next turn of the event loop, after `openDataFolder` has started the applier's thread.
   const importing = new Promise<void>((resolve) => systemWorld.soon(resolve)).then(importRest);
-  const [folder, rest, backups] = await Promise.all([opening, importing, backupPlan(settings)]);
+  const [folder, rest, plans] = await Promise.all([opening, importing, plansOf(settings)]);
   const live = new LiveSettings(settings, loopLag, folder.state, (level) => log.setLevel(level));
   const upstreamToken = tokenReader(settings.upstreamTokenFile, log);
   const upstreamTls = new rest.UpstreamTls(settings, systemWorld, log);
@@ -302,12 +312,14 @@ async function openOnce(
       askDigest: (url, position, timeoutMs, gone) =>
         // The token is for the master, not for any other node that somebody wants to compare this one with.
         rest.askDigest(url, position, timeoutMs, gone, isMaster(url) ? upstreamToken() : null, peerTls),
-      backups,
+      backups: plans.backups,
       failed: broken,
     });
+    plans.beginArchive?.(node, log);
     await folder.settle();
     return { settings, live, node, rest, state };
   } catch (error) {
+    await node?.stream.close();
     await folder.close();
     throw isDamaged(error)
       ? new DamageError(`${path} is damaged: ${messageOf(error)}; nothing was changed`)

@@ -139,6 +139,8 @@ test('without anything given every setting has its default', () => {
     backupEvery: 3_600_000,
     backupKeep: null,
     backupRole: 'any',
+    archiveTo: null,
+    archiveJournalLimit: 4 * 1024 ** 3,
     authFailures: 10,
     rateLimit: 0,
     adminListen: null,
@@ -284,6 +286,12 @@ for (const [flags, environment, content, expected] of [
     '--backup-keep: expected AGE=PERIOD such as 24h=1h,30d=1d, with periods of 1s to their age, got "1h=24h"',
   ],
   [{ backupEvery: '999ms' }, {}, {}, '--backup-every: allowed are 1s to 8760h, got "999ms"'],
+  [
+    { archiveTo: 'x', archiveJournalLimit: '1kb' },
+    {},
+    {},
+    '--archive-journal-limit: allowed are 1mb to 1048576gb, got "1kb"',
+  ],
   [{ backupRole: 'both' }, {}, {}, '--backup-role: expected one of any, replica, master, got "both"'],
   [{ journalKeep: '200h' }, {}, {}, '--journal-keep: allowed are 1s to 168h, got "200h"'],
   [

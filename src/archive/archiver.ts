@@ -8,7 +8,7 @@
  *
  * Owns: how far the archive has come, the times of commits that it does not have yet, and the pin of the journal.
  */
-import type { ArchivedStream } from '../node/ports/archived-stream.ts';
+import type { Archive, ArchivedStream, ArchiveNumbers } from '../node/ports/archived-stream.ts';
 import type { BackupTarget } from '../node/ports/backup-target.ts';
 import { NotInJournal } from '../node/ports/failures.ts';
 import type { Log, World } from '../node/ports/world.ts';
@@ -25,6 +25,8 @@ export const ARCHIVE_SEGMENT_BYTES = 8 * 1024 * 1024;
 export const ARCHIVE_AGE_MS = 10_000;
 /** Time between two looks at the disk while something is not archived, in milliseconds. */
 const LOOK_MS = 2_000;
+/** Time between two looks whether the history stays, in milliseconds. */
+const SETTLE_MS = 200;
 /** Shortest time between two warnings that the archive begins anew, in milliseconds. */
 const WARN_MS = 60_000;
 /** Longest wait for a target that does not let go when the node stops, in milliseconds. */
@@ -45,18 +47,6 @@ export interface ArchiverParts {
   readonly makeBase: (from: Position, signal: AbortSignal) => Promise<void>;
 }
 
-export interface ArchiveNumbers {
-  /** Bytes of the stream that the archive does not have. */
-  readonly lagBytes: number;
-  /** Whether it has the stream from a base on, up to the last byte. */
-  readonly isWhole: boolean;
-  /** When it last got something that belongs to a base, or had everything, in milliseconds since 1970; null: not since the start. */
-  readonly lastSuccess: number | null;
-  readonly failures: number;
-  /** How often it began anew, because the journal could not keep what it did not have. */
-  readonly restarts: number;
-}
-
 /** Segments that follow each other. */
 interface Chain {
   /** The run ID under which the last segment was named. */
@@ -68,7 +58,7 @@ interface Chain {
   readonly abort: AbortController;
 }
 
-export class Archiver {
+export class Archiver implements Archive {
   readonly #parts: ArchiverParts;
   readonly #segmentBytes: number;
   readonly #ageMs: number;
@@ -102,9 +92,7 @@ export class Archiver {
     this.#times = new CommitTimes(stream.offset, world.now());
     this.#began = stream.journalStart ?? stream.offset;
     this.#chain = newChain(stream.history.runId, null);
-    stream.pin(() => this.#chain.from ?? ZERO);
-    stream.onCommit((end) => this.#committed(end));
-    stream.onReplaced(() => this.#begin('a full resync has replaced the history'));
+    stream.attach(this);
     this.#ended = this.#run();
     this.#check();
   }
@@ -122,7 +110,15 @@ export class Archiver {
     };
   }
 
-  /** Ends at once. What is not archived stays in the journal. */
+  get pinned(): Offset {
+    return this.#chain.from ?? ZERO;
+  }
+
+  replaced(): void {
+    if (this.#chain.from === null) this.#chain = newChain(this.#parts.stream.history.runId, null);
+    else this.#begin('a full resync has replaced the history');
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     this.#chain.abort.abort(new Error('the node stops'));
@@ -143,7 +139,7 @@ export class Archiver {
     return this.#parts.stream.offset - (this.#chain.from ?? this.#began);
   }
 
-  #committed(end: Offset): void {
+  committed(end: Offset): void {
     this.#times.committed(end, this.#parts.world.now());
     this.#check();
   }
@@ -218,6 +214,11 @@ export class Archiver {
 
   /** Does the next thing that is to be done, or waits until there is one. */
   async #step(chain: Chain): Promise<void> {
+    // A replica that has not found its master yet may get another history from it.
+    if (!chain.hasBase && !this.#parts.stream.isSettled) {
+      await this.#pause(SETTLE_MS);
+      return;
+    }
     if (chain.from === null) {
       await this.#resume(chain);
       return;

@@ -143,7 +143,12 @@ export class Assembly {
     this.backlog = new BacklogKeeper({ world, settings, log, head });
     this.exports = new Exports({ world, log, settings, head });
     this.copies = new SnapshotCopies({ world, log, settings, head, files: ports.copies });
-    this.archived = new StreamForArchive({ head, state, freeBytes: () => ports.copies.freeBytes() });
+    this.archived = new StreamForArchive({
+      head,
+      state,
+      isSettled: () => this.life.started && this.roles.settled,
+      freeBytes: () => ports.copies.freeBytes(),
+    });
     this.digests = new Digests(head);
     this.diffs = this.#newDiffs();
     this.scrubber = new Scrubber({ world, log, head, settings });

@@ -15,7 +15,7 @@ import { Assembly, type NodeParts } from './assembly.ts';
 import type { FeedQuery, FeedRequest } from './feed/feed-request.ts';
 import type { BacklogReport } from './head/backlog-keeper.ts';
 import { type NodeNumbers, nodeNumbers } from './numbers.ts';
-import type { ArchivedStream } from './ports/archived-stream.ts';
+import { TargetError } from './ports/backup-target.ts';
 import type { FollowerEvents, FollowerSocket } from './ports/follower-socket.ts';
 import type { Digest, EntryReader } from './ports/keyspace.ts';
 import type { MasterAbove } from './ports/peers.ts';
@@ -32,10 +32,12 @@ import type { Lacking } from './session/shutdown-wait.ts';
 import type { ClientUrls } from './session/sync-answer.ts';
 import { type ReplicationStatus, replicationStatus, resetCounters } from './status.ts';
 import { Turns } from './turns.ts';
+import { type BackupParts, Calls, makeBackup } from './upkeep/backup-run.ts';
 import type { Comparison } from './upkeep/comparison.ts';
 import type { SnapshotDownload } from './upkeep/copy-shelf.ts';
 import type { Difference, DiffRequest } from './upkeep/diff/diffs.ts';
 import type { ScrubStatus } from './upkeep/scrubber.ts';
+import type { StreamForArchive } from './upkeep/stream-for-archive.ts';
 import { deletePrefix } from './write/delete-prefix.ts';
 import type { Sender, WatchedSender } from './write/sender.ts';
 import { shuttingDown } from './write/write-guard.ts';
@@ -46,8 +48,13 @@ export type { NodeParts, NodeSettings } from './assembly.ts';
 export type { Check } from './psync-check.ts';
 export type { ReplicationStatus } from './status.ts';
 
+/** Where backups go. */
+export type BackupPlace = Pick<BackupParts, 'target' | 'files' | 'cluster'>;
+
 export class Node {
   readonly #parts: Assembly;
+  /** Calls of targets for `makeBackup`. */
+  readonly #baseCalls = new Calls();
 
   /** Recovers the state at the end of the journal. The node answers reads; `start` connects it, and lets it take writes. */
   constructor(parts: NodeParts) {
@@ -109,7 +116,7 @@ export class Node {
   }
 
   /** The stream and the journal, for an archive of them. */
-  get stream(): ArchivedStream {
+  get stream(): StreamForArchive {
     return this.#parts.archived;
   }
 
@@ -230,6 +237,24 @@ export class Node {
   /** @returns a snapshot that is still there @throws Problem POSITION_LOST @see CopyShelf.look */
   snapshot(position: Position, sha256: string | null): SnapshotCopy {
     return this.#parts.copies.look(position, sha256);
+  }
+
+  /**
+   * Puts a backup into a target.
+   * @param from the backup is of this position or a later one
+   * @throws Problem, StorageError, TargetError, or the signal's reason
+   */
+  async makeBackup(from: Position, into: BackupPlace, signal: AbortSignal): Promise<void> {
+    const { copies, head, world } = this.#parts;
+    const calls = this.#baseCalls;
+    // Each call that hangs may hold a thread that the files of the node need too.
+    if (calls.abandoned > 0) {
+      throw new TargetError('TARGET_UNREACHABLE', `${into.target.shown}: an earlier call still hangs`);
+    }
+    let made: Position;
+    // A snapshot that others have asked for may be an older one; the next one is not.
+    do made = (await makeBackup({ copies, head, world, calls, ...into }, signal)).position;
+    while (made.offset < from.offset);
   }
 
   /** Begins a download of a snapshot. @throws Problem POSITION_LOST, TOO_MANY_REQUESTS @see CopyShelf.open */
@@ -400,6 +425,7 @@ export class Node {
     this.#parts.comparisons.stop();
     this.#parts.copies.stop();
     backups?.stop();
+    const archived = this.#parts.archived.close();
     await roles.close(async () => {
       sessions.drop(CloseCode.goingAway, 'shutting down');
       this.#parts.snapshots.forget();
@@ -408,6 +434,7 @@ export class Node {
       state.close(flushed);
     });
     await backups?.ended();
+    await archived;
     await this.#parts.copies.clear();
   }
 }

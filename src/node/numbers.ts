@@ -4,6 +4,7 @@ import { replicaName } from '../replication/upstream.ts';
 import type { Assembly } from './assembly.ts';
 import type { FeedNumbers } from './feed/feed-numbers.ts';
 import type { Lag, LinkCounts } from './link/link-context.ts';
+import type { ArchiveNumbers } from './ports/archived-stream.ts';
 import type { Durations } from './ports/counts.ts';
 import { ANY, unreadiness } from './readiness.ts';
 import type { Role } from './role/roles.ts';
@@ -50,6 +51,8 @@ export interface NodeNumbers {
   readonly snapshots: SnapshotNumbers;
   /** null: this node makes none by a schedule in its present role. */
   readonly backups: BackupStatus | null;
+  /** null: this node archives nothing. */
+  readonly archive: ArchiveNumbers | null;
   readonly storage: {
     /** Size of the keyspace file; null: it cannot be read. */
     readonly fileBytes: number | null;
@@ -63,7 +66,7 @@ export interface NodeNumbers {
 }
 
 export function nodeNumbers(node: Assembly): NodeNumbers {
-  const { backups, copies, feed, guard, head, roles, sessions, state, writes } = node;
+  const { archived, backups, copies, feed, guard, head, roles, sessions, state, writes } = node;
   const { backlog, window } = head;
   const { link } = roles;
   return {
@@ -95,6 +98,7 @@ export function nodeNumbers(node: Assembly): NodeNumbers {
     feed: feed.numbers,
     snapshots: copies.numbers,
     backups: backups?.isOn ? backups.status : null,
+    archive: archived.numbers,
     storage: {
       fileBytes: orNull(() => head.snapshotBytes()),
       overlayEntries: head.overlayEntries,

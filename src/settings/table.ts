@@ -6,13 +6,14 @@
  * file. `--help` and `/v1/config` show the settings in this order: first those that only a start can set.
  */
 import { ACCESS } from './entries/access.ts';
+import { ARCHIVE } from './entries/archive.ts';
 import { BACKUP } from './entries/backup.ts';
 import { RUNNING } from './entries/running.ts';
 import { STARTING } from './entries/starting.ts';
 import { TLS } from './entries/tls.ts';
 import type { Setting } from './setting.ts';
 
-const TABLE = { ...STARTING, ...ACCESS, ...TLS, ...BACKUP, ...RUNNING };
+const TABLE = { ...STARTING, ...ACCESS, ...TLS, ...BACKUP, ...ARCHIVE, ...RUNNING };
 
 type Table = typeof TABLE;
 export type SettingName = keyof Table;

@@ -3,12 +3,13 @@ import assert from 'node:assert/strict';
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import { Archiver } from '../../src/archive/archiver.ts';
 import { parseArchived, type SegmentName } from '../../src/archive/names.ts';
 import { openSegment } from '../../src/archive/segment-reader.ts';
 import { restoreTo } from '../../src/cli/tasks/restore-to.ts';
 import { until } from '../../src/cli/until.ts';
-import type { ArchivedStream } from '../../src/node/ports/archived-stream.ts';
+import type { Archive, ArchivedStream } from '../../src/node/ports/archived-stream.ts';
 import { type BackupTarget, TargetError, type TargetSource } from '../../src/node/ports/backup-target.ts';
 import { NotInJournal } from '../../src/node/ports/failures.ts';
 import type { World } from '../../src/node/ports/world.ts';
@@ -35,6 +36,7 @@ class Stage implements ArchivedStream {
   readonly seed: number;
   history: History = newHistory(A);
   chainFrom = offset(0);
+  isSettled = true;
   /** What the journal has dropped. */
   dropped: number = START;
   /** What the journal keeps for others. */
@@ -49,10 +51,9 @@ class Stage implements ArchivedStream {
   bases = 0;
   readonly warnings: string[] = [];
   readonly #timers = new Set<{ readonly callback: () => void; readonly ms: number }>();
-  readonly #commits = new Set<(end: Offset) => void>();
-  readonly #replaced = new Set<() => void>();
-  #pin: () => Offset | null = () => null;
+  #attached: Archive | null = null;
   #archiver: Archiver | null = null;
+  #making: Promise<unknown> = Promise.resolve();
 
   constructor(work: string, folder: string) {
     const { random, seed } = seeded();
@@ -104,7 +105,8 @@ class Stage implements ArchivedStream {
       segmentBytes: SEGMENT_BYTES,
       makeBase: async ({ offset: from, runId: run }) => {
         if (this.broken !== null) throw this.broken;
-        await this.archive.base(Math.max(from, this.offset), run, this.history.lineage);
+        this.#making = this.archive.base(Math.max(from, this.offset), run, this.history.lineage);
+        await this.#making;
         this.bases += 1;
       },
     });
@@ -114,15 +116,15 @@ class Stage implements ArchivedStream {
     const closing = this.#archiver?.close();
     this.ring();
     await closing;
-    this.#commits.clear();
+    await this.#making;
+    this.#attached = null;
     this.#timers.clear();
-    this.#pin = () => null;
   }
 
   write(count: number): void {
     for (let index = 0; index < count; index += 1) {
       this.model.grow(1);
-      for (const listener of this.#commits) listener(this.offset);
+      this.#attached?.committed(this.offset);
     }
     this.trim();
   }
@@ -157,7 +159,7 @@ class Stage implements ArchivedStream {
   }
 
   replaced(): void {
-    for (const listener of this.#replaced) listener();
+    this.#attached?.replaced();
   }
 
   names(): SegmentName[] {
@@ -199,20 +201,15 @@ class Stage implements ArchivedStream {
     return this.model.bytes.subarray(after - START, end - START);
   }
 
-  onCommit(listener: (end: Offset) => void): void {
-    this.#commits.add(listener);
-  }
-
-  onReplaced(listener: () => void): void {
-    this.#replaced.add(listener);
-  }
-
-  pin(pin: () => Offset | null): void {
-    this.#pin = pin;
+  attach(archive: Archive): void {
+    this.#attached = archive;
   }
 
   trim(): void {
-    this.dropped = Math.max(this.dropped, Math.min(this.#pin() ?? this.offset, this.needed, this.offset));
+    this.dropped = Math.max(
+      this.dropped,
+      Math.min(this.#attached?.pinned ?? this.offset, this.needed, this.offset),
+    );
   }
 
   missingRoom(): Promise<number> {
@@ -454,6 +451,23 @@ test('after a full resync the archive begins anew', async (t) => {
   await stage.archived();
   assert.equal(stage.bases, 2);
   await stage.restores(runId('e'), stage.offset);
+});
+
+test('a replica archives nothing before it has found its master', async (t) => {
+  const stage = await Stage.create(t);
+  stage.isSettled = false;
+  stage.begin();
+  stage.write(5);
+  stage.ring();
+  stage.replaced();
+  for (let round = 0; round < 5; round += 1) {
+    await turn();
+    stage.ring();
+  }
+  assert.deepEqual(readdirSync(stage.archive.folder), []);
+  stage.isSettled = true;
+  await stage.archived();
+  assert.deepEqual([stage.bases, stage.archiver.numbers.restarts], [1, 0]);
 });
 
 test('where a chain of history hashes begins, a segment ends, and a restore goes on', async (t) => {

@@ -59,6 +59,7 @@ const EMPTY = {
       feed: { traffic: { dropped: new Tally(), sentBytes: 0 }, followers: new Map(), lagBytes: 0 },
       snapshots: { copies: 0, bytes: 0, downloads: 0, sentBytes: 0, made: 0, failed: 0, copiedBytes: null },
       backups: null,
+      archive: null,
       storage: { fileBytes: 0, overlayEntries: 0, overlayBytes: 0, unappliedBytes: 0, journalBytes: 0 },
     },
   },

@@ -125,6 +125,7 @@ const LOOPS: Readonly<Record<string, readonly [loops: number, why: string]>> = {
   'http/ask-peer.ts': [1, 'over what the socket has given of one answer, which MAX_ANSWER_BYTES limits'],
   'http/request/conditions.ts': [1, 'over one header, which Node limits to 16 KiB'],
   'http/routes/keys/import-route.ts': [1, TURNS],
+  'node/node.ts': [1, 'it waits for a backup in each round'],
   'node/ports/counts.ts': [1, 'over the ranges of a histogram, about fifteen'],
   'http/fast-path/closings.ts': [1, TURNS],
   'http/fast-path/in-order.ts': [1, 'it ends with the turn of the event loop (rounds.ts)'],

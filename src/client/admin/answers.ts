@@ -198,6 +198,10 @@ export interface ConfigAnswer {
   readonly backupKeep: string | null;
   /** Fixed while running. */
   readonly backupRole: 'any' | 'replica' | 'master';
+  /** Fixed while running. */
+  readonly archiveTo: string | null;
+  /** Bytes. Fixed while running. */
+  readonly archiveJournalLimit: number;
   /** Lowest level of the messages in the log. */
   readonly logLevel: 'error' | 'warn' | 'info' | 'debug';
   /** Bytes; or `auto:TIME`: large enough for replicas that are away for TIME. */

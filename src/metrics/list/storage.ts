@@ -111,6 +111,30 @@ export const STORAGE: readonly Metric[] = [
     read: ({ node: { backups } }) => value(backups?.failures ?? null),
   },
   {
+    name: 'psyncd_archive_lag_bytes',
+    help: 'Bytes of the stream that --archive-to does not have',
+    kind: 'gauge',
+    read: ({ node: { archive } }) => value(archive?.lagBytes ?? null),
+  },
+  {
+    name: 'psyncd_archive_last_success_timestamp_seconds',
+    help: 'When --archive-to last got a part of the stream, or was known to have all of it, in seconds since 1970; 0: not since the start',
+    kind: 'gauge',
+    read: ({ node: { archive } }) => value(archive === null ? null : (archive.lastSuccess ?? 0) / 1_000),
+  },
+  {
+    name: 'psyncd_archive_failures_total',
+    help: 'Attempts to archive a part of the stream, or to make the backup before it, that failed; the log says why',
+    kind: 'counter',
+    read: ({ node: { archive } }) => value(archive?.failures ?? null),
+  },
+  {
+    name: 'psyncd_archive_restarts_total',
+    help: 'How often the archive began anew with a new backup, and got a gap: --archive-journal-limit, a nearly full disk, a full resync',
+    kind: 'counter',
+    read: ({ node: { archive } }) => value(archive?.restarts ?? null),
+  },
+  {
     name: 'psyncd_disk_free_bytes',
     help: 'Bytes that are free for the node on the disk of the data folder',
     kind: 'gauge',

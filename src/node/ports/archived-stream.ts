@@ -2,10 +2,37 @@
 import type { History } from '../../replication/history.ts';
 import type { Offset } from '../../replication/position.ts';
 
+export interface ArchiveNumbers {
+  /** Bytes of the stream that the archive does not have. */
+  readonly lagBytes: number;
+  /** Whether it has the stream from a base on, up to the last byte. */
+  readonly isWhole: boolean;
+  /** When it last got something that belongs to a base, or had everything, in milliseconds since 1970; null: not since the start. */
+  readonly lastSuccess: number | null;
+  readonly failures: number;
+  /** How often it began anew, because the journal could not keep what it did not have. */
+  readonly restarts: number;
+}
+
+/** What archives a stream, as the node sees it. */
+export interface Archive {
+  readonly numbers: ArchiveNumbers;
+  /** The journal keeps everything after this offset. */
+  readonly pinned: Offset;
+  /** A commit ends here. */
+  committed(end: Offset): void;
+  /** A full resync has replaced the history: the bytes before are not there any more. */
+  replaced(): void;
+  /** Ends at once. What is not archived stays in the journal. */
+  close(): Promise<void>;
+}
+
 export interface ArchivedStream {
   /** The offset of the last byte of the stream. */
   readonly offset: Offset;
   readonly history: History;
+  /** Whether the history stays for now: not before the node has begun, and not on a replica without its master. */
+  readonly isSettled: boolean;
   /** The offset since which each history hash follows from the one before. */
   readonly chainFrom: Offset;
   /** The offset before the first byte in the journal; null: it is empty. @throws StorageError */
@@ -16,12 +43,8 @@ export interface ArchivedStream {
   rowStart(after: Offset): Offset | null;
   /** The bytes after `after`, where a row ends: whole rows, until they are `enoughBytes` or more. @throws NotInJournal, StorageError */
   read(after: Offset, enoughBytes: number): Buffer;
-  /** Calls the listener after each commit. @param listener gets the end of the commit */
-  onCommit(listener: (end: Offset) => void): void;
-  /** Calls the listener when a full resync has replaced the history: the bytes before are not there any more. */
-  onReplaced(listener: () => void): void;
-  /** Keeps all rows of the journal after the offset that `pin` returns, as long as it returns one. */
-  pin(pin: () => Offset | null): void;
+  /** Gives the archive what happens to the stream. To be called once, in the turn in which the node has recovered. */
+  attach(archive: Archive): void;
   /** Drops rows that nobody needs, after a pin has moved. */
   trim(): void;
   /** @returns bytes that are missing on the disk before the journal must give up what it need not keep; 0 or less: none */

@@ -37,8 +37,13 @@ export function scheduledName(cluster: string | null, position: Position, time: 
 
 /** @returns the folder with the scheduled backups of one history */
 export function historyFolder(cluster: string | null, runId: string): string {
+  return `${clusterFolder(cluster)}/${runId}`;
+}
+
+/** @returns the folder with what the nodes of a cluster put into a target */
+export function clusterFolder(cluster: string | null): string {
   // A segment that begins with a dot is no name in a target.
-  return `${(cluster ?? NO_CLUSTER).replace(/^\./, '_')}/${runId}`;
+  return (cluster ?? NO_CLUSTER).replace(/^\./, '_');
 }
 
 /** @returns what the name says; null: it is no name of a backup */

@@ -3,19 +3,20 @@ import type { History } from '../../replication/history.ts';
 import type { Offset } from '../../replication/position.ts';
 import { LEAST_FREE_BYTES } from '../head/journal-room.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { ArchivedStream } from '../ports/archived-stream.ts';
+import type { Archive, ArchivedStream, ArchiveNumbers } from '../ports/archived-stream.ts';
 import type { StateStore } from '../ports/state-store.ts';
 
 interface StreamParts {
   readonly head: StreamHead;
   readonly state: StateStore;
+  readonly isSettled: () => boolean;
   /** @returns bytes that are free on the disk */
   readonly freeBytes: () => Promise<number>;
 }
 
 export class StreamForArchive implements ArchivedStream {
   readonly #parts: StreamParts;
-  readonly #replaced = new Set<() => void>();
+  #archive: Archive | null = null;
 
   constructor(parts: StreamParts) {
     this.#parts = parts;
@@ -27,6 +28,10 @@ export class StreamForArchive implements ArchivedStream {
 
   get history(): History {
     return this.#parts.head.history;
+  }
+
+  get isSettled(): boolean {
+    return this.#parts.isSettled();
   }
 
   get chainFrom(): Offset {
@@ -49,21 +54,25 @@ export class StreamForArchive implements ArchivedStream {
     return this.#parts.state.read(after, enoughBytes);
   }
 
-  onCommit(listener: (end: Offset) => void): void {
-    this.#parts.head.onCommit(({ bytes }, from) => listener((from + bytes.length) as Offset));
+  attach(archive: Archive): void {
+    const { head } = this.#parts;
+    this.#archive = archive;
+    head.pin(() => archive.pinned);
+    head.onCommit(({ bytes }, from) => archive.committed((from + bytes.length) as Offset));
   }
 
-  onReplaced(listener: () => void): void {
-    this.#replaced.add(listener);
+  /** null: the node archives nothing. */
+  get numbers(): ArchiveNumbers | null {
+    return this.#archive?.numbers ?? null;
   }
 
   /** A full resync has replaced the history. */
   replaced(): void {
-    for (const listener of this.#replaced) listener();
+    this.#archive?.replaced();
   }
 
-  pin(pin: () => Offset | null): void {
-    this.#parts.head.pin(pin);
+  async close(): Promise<void> {
+    await this.#archive?.close();
   }
 
   trim(): void {

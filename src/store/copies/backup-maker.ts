@@ -5,25 +5,28 @@ import type { BackupFile, BackupFiles, BackupOrigin, SnapshotCopy } from '../../
 import { isBackupHeader } from '../backup/backup-header.ts';
 import { storageFailure } from '../storage-failure.ts';
 import { workerUrl } from '../worker-url.ts';
-import { backupPath, copyPath } from './copy-names.ts';
+import { type BackupKind, backupPath, copyPath } from './copy-names.ts';
 import type { SealAnswer, SealTask } from './seal-thread.ts';
 
 export class BackupMaker implements BackupFiles {
   readonly #folder: string;
   readonly #version: string;
+  readonly #kind: BackupKind;
 
   /**
    * @param folder the data folder
    * @param version of this psyncd
+   * @param kind each kind has files of its own
    */
-  constructor(folder: string, version: string) {
+  constructor(folder: string, version: string, kind: BackupKind = 'backup') {
     this.#folder = folder;
     this.#version = version;
+    this.#kind = kind;
   }
 
   async make(copy: SnapshotCopy, origin: BackupOrigin, signal: AbortSignal): Promise<BackupFile> {
     const { position, sha256, hash } = copy;
-    const path = backupPath(this.#folder, position);
+    const path = backupPath(this.#folder, position, this.#kind);
     const remove = async (): Promise<void> => {
       // SQLite may have left its journal when the thread ended.
       for (const suffix of ['', '-journal']) await rm(path + suffix, { force: true });

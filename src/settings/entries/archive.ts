@@ -1,0 +1,25 @@
+/** Settings of the archive of the stream. They stay while the node runs. */
+import { filled } from '../parse.ts';
+import { FIXED, type Setting, size } from '../setting.ts';
+
+export const ARCHIVE = {
+  /** null: the node archives nothing. */
+  archiveTo: {
+    placeholder: 'TARGET',
+    initial: null,
+    parse: filled,
+    help:
+      'where the node archives its stream, for restores to a time or a position: a target as for --backup-to, and it may be the same. The node ' +
+      'makes a backup there if there is none; see docs/backup.md',
+    isLive: false,
+    schema: { type: ['string', 'null'], description: FIXED },
+  },
+  archiveJournalLimit: {
+    ...size('4gb', '1mb', '1048576gb'),
+    help:
+      'bytes of the stream that the journal keeps for an archive that is away; beyond that, or on a nearly full disk, the archive begins anew ' +
+      'with a new backup, and has a gap. Writes never wait for it',
+    isLive: false,
+    schema: { type: 'integer', minimum: 1, description: `Bytes. ${FIXED}` },
+  },
+} as const satisfies Readonly<Record<string, Setting>>;

@@ -1,0 +1,106 @@
+/** `--archive-to` and `psyncd restore --to-…` with real nodes. */
+import assert from 'node:assert/strict';
+import { mkdirSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import type { ChildNode } from '../../src/cli/child-node.ts';
+import { until } from '../../src/cli/until.ts';
+import { failed, json, psyncd } from '../support/backups.ts';
+import { Cluster, converged, writeMany } from '../support/cluster.ts';
+import { scraped, valueIn } from '../support/exposition.ts';
+
+/** More than one segment. */
+const LARGE = Array.from({ length: 30 }, (_, index) => `large${index}`);
+
+/** Waits until the archive has everything that the node has. */
+async function archived(node: ChildNode): Promise<void> {
+  await until('everything is archived', async () => {
+    const metrics = await scraped(node.url);
+    const success = valueIn(metrics, 'psyncd_archive_last_success_timestamp_seconds') ?? 0;
+    return valueIn(metrics, 'psyncd_archive_lag_bytes') === 0 && success > 0;
+  });
+}
+
+/** Restores, and starts a node there. @returns its digest, and what the command has said */
+async function restored(
+  cluster: Cluster,
+  name: string,
+  target: string,
+  ...goal: string[]
+): Promise<{ digest: string; outcome: Record<string, unknown> }> {
+  const outcome = json(await psyncd(['restore', target, cluster.data(name), ...goal, '--json']));
+  const node = await cluster.start(name);
+  const { digest } = await node.client.digest();
+  await node.stop();
+  return { digest, outcome };
+}
+
+test('a node that was killed while it archived gives back each of its positions, and what it had at a time', async (t) => {
+  const cluster = await Cluster.create(t);
+  const target = cluster.data('target');
+  mkdirSync(target);
+  const flags = ['--archive-to', target, '--cluster', 'shop'];
+  const first = await cluster.start('node', ...flags);
+  await until('there is a base', () =>
+    readdirSync(target, { recursive: true }).some((name) => String(name).endsWith('.db')),
+  );
+  await writeMany(first, 'k', 20);
+  await first.client.set('expires', 'later', { ttl: 3600 });
+  const one = await first.client.digest();
+  // The name of a base has whole seconds, so what it has counts as written in its last millisecond.
+  const over = Date.now() + 1_000;
+  await until('the second is over', () => Date.now() > over);
+  const time = new Date().toISOString();
+  await until('the time is over', () => Date.now() > Date.parse(time) + 20);
+  const writing = Promise.allSettled(LARGE.map((key) => first.client.set(key, 'x'.repeat(500_000))));
+  await until('a segment is there', () =>
+    readdirSync(target, { recursive: true }).some((name) => String(name).endsWith('.zst')),
+  );
+  await first.stop('SIGKILL');
+  await writing;
+  const second = await cluster.restart('node', first, ...flags);
+  await writeMany(second, 'late', 5);
+  await archived(second);
+  const two = await second.client.digest();
+  await second.stop();
+  const atOne = await restored(cluster, 'one', target, '--to-position', one.position);
+  assert.deepEqual([atOne.digest, (atOne.outcome.backup as { keys: number }).keys], [one.digest, one.keys]);
+  assert.equal((await restored(cluster, 'time', target, '--to-time', time)).digest, one.digest);
+  const atTwo = await restored(cluster, 'two', target, '--to-position', two.position);
+  assert.equal(atTwo.digest, two.digest);
+  const { runId, offset } = atTwo.outcome.backup as { runId: string; offset: number };
+  assert.equal(`${runId}:${offset}`, two.position);
+  assert.ok(!second.log.includes('archive-failed'), second.log);
+});
+
+test('a master and its replica archive into one target, and a promotion leaves no gap', async (t) => {
+  const cluster = await Cluster.create(t);
+  const target = cluster.data('target');
+  mkdirSync(target);
+  const { master, replica } = await cluster.linked(['--archive-to', target], ['--archive-to', target]);
+  await writeMany(master, 'k', 10);
+  await converged(master, replica);
+  await archived(master);
+  await archived(replica);
+  await master.stop('SIGKILL');
+  await replica.client.promote();
+  await writeMany(replica, 'new', 10);
+  await archived(replica);
+  const { digest, position } = await replica.client.digest();
+  await replica.stop();
+  const found = await restored(cluster, 'restored', target, '--to-position', position);
+  assert.equal(found.digest, digest);
+  assert.equal((await restored(cluster, 'now', target, '--to-time', '2200-01-01T00:00:00Z')).digest, digest);
+});
+
+test('a node refuses to archive into its own folder, and into what is no target', async (t) => {
+  const cluster = await Cluster.create(t);
+  const serve = (...flags: string[]) =>
+    psyncd(['serve', '--port', '0', '--data', cluster.data('node'), ...flags]);
+  failed(
+    await serve('--archive-to', join(cluster.data('node'), 'archive')),
+    1,
+    /--archive-to: .* is in .*, the data folder/,
+  );
+  failed(await serve('--archive-to', 'ftp://x/y'), 1, /--archive-to: ftp/);
+});
