@@ -73,7 +73,7 @@ async function filled(
   while (end < goal && writer.length < segmentBytes && isWanted()) {
     // Hashes before and after such a place do not follow from each other, so a segment ends there.
     const { chainFrom } = stream;
-    const bytes = stream.read(end as Offset, SLICE_BYTES);
+    const bytes = stream.read(end as Offset, Math.min(SLICE_BYTES, segmentBytes));
     const most = end < chainFrom ? chainFrom - end : bytes.length;
     await writer.push(bytes.subarray(0, most));
     end += Math.min(most, bytes.length);
