@@ -241,7 +241,11 @@ export class Archiver implements Archive {
     if (chain !== this.#chain || stream.history.runId !== history.runId) return;
     this.#segments.succeeded();
     const start = stream.journalStart ?? stream.offset;
-    // An archive that is ahead is that of a node whose bytes this one has not got yet.
+    if (found !== null && found > stream.offset) {
+      stream.outdated();
+      // The archive of a replica's master may be ahead; under a new run ID, less of it counts.
+      if (stream.history.runId !== history.runId) return;
+    }
     const from = Math.min(found ?? -1, stream.offset);
     chain.runId = history.runId;
     chain.hasBase = from >= start;

@@ -147,6 +147,7 @@ export class Assembly {
       head,
       state,
       isSettled: () => this.life.started && this.roles.settled,
+      outdated: () => this.runIds.renameOutdated(null),
       freeBytes: () => ports.copies.freeBytes(),
     });
     this.digests = new Digests(head);

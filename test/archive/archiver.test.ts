@@ -37,6 +37,9 @@ class Stage implements ArchivedStream {
   history: History = newHistory(A);
   chainFrom = offset(0);
   isSettled = true;
+  outdatedCalls = 0;
+  /** The run ID that the node takes when it hears that it lacks bytes. */
+  outdatedAs: RunId | null = null;
   /** What the journal has dropped. */
   dropped: number = START;
   /** What the journal keeps for others. */
@@ -203,6 +206,11 @@ class Stage implements ArchivedStream {
 
   attach(archive: Archive): void {
     this.#attached = archive;
+  }
+
+  outdated(): void {
+    this.outdatedCalls += 1;
+    if (this.outdatedAs !== null) this.rename(this.outdatedAs, this.offset);
   }
 
   trim(): void {
@@ -451,6 +459,25 @@ test('after a full resync the archive begins anew', async (t) => {
   await stage.archived();
   assert.equal(stage.bases, 2);
   await stage.restores(runId('e'), stage.offset);
+});
+
+test('a node whose files are older than its archive goes on under a new run ID', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  await stage.stop();
+  // The files are those of before the last commits.
+  stage.model.rewind(8);
+  stage.dropped = Math.min(stage.dropped, stage.offset);
+  stage.outdatedAs = runId('f');
+  const shared = stage.offset;
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  assert.deepEqual([stage.outdatedCalls, stage.bases], [1, 1]);
+  await stage.restores(runId('f'), stage.offset);
+  await stage.restores(runId('f'), shared);
 });
 
 test('a replica archives nothing before it has found its master', async (t) => {

@@ -67,6 +67,12 @@ export class ModelStream {
     for (let index = 0; index < commits; index += 1) this.#commit();
   }
 
+  /** Takes the last commits back, as a node that was given older files. */
+  rewind(commits: number): void {
+    this.states.splice(-commits);
+    this.bytes = this.bytes.subarray(0, this.last.at - BACKED_UP.offset);
+  }
+
   #commit(): void {
     const { at, ms, entries, hash } = this.last;
     const next = new Map(entries);

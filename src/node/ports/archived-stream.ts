@@ -45,6 +45,11 @@ export interface ArchivedStream {
   read(after: Offset, enoughBytes: number): Buffer;
   /** Gives the archive what happens to the stream. To be called once, in the turn in which the node has recovered. */
   attach(archive: Archive): void;
+  /**
+   * The archive has bytes of the present run ID that the node does not have. A master goes on under a new one: its files are older than what it
+   * has handed out. @throws StorageError when the disk does not take the new run ID
+   */
+  outdated(): void;
   /** Drops rows that nobody needs, after a pin has moved. */
   trim(): void;
   /** @returns bytes that are missing on the disk before the journal must give up what it need not keep; 0 or less: none */

@@ -77,24 +77,24 @@ export class RunIds {
   }
 
   /**
-   * Renames a master whose files are older than an earlier process of it, as after a rollback of the machine: a replica has bytes
-   * of its run ID that the master does not have. From the position where this process began both have gone on under one run ID.
+   * Renames a master whose files are older than an earlier process of it, as after a rollback of the machine: a replica, or the archive,
+   * has bytes of its run ID that the master does not have. From the position where this process began both have gone on under one run ID.
    * A replica concludes nothing, because it may merely lag. A process renames at most once for this reason: nobody has unknown
    * bytes of a run ID that the process has made itself.
-   * @param session the session that has told this, and waits for the answer
+   * @param session the session that has told this, and waits for the answer; null: the archive has
    * @throws StorageError when the disk does not take the new run ID
    */
-  renameOutdated(session: Session): void {
+  renameOutdated(session: Session | null): void {
     const { head, log, state } = this.#parts;
     if (state.upstream !== null || head.history.runId !== this.#began.runId) return;
     const before = formatPosition(head.position);
     this.rename('rolled-back', { except: session, validTo: this.#began.offset });
     log.error('rolled-back', {
       detail:
-        `a replica has writes of this node's history that this node does not have: its files are older than what it has ` +
+        `${session === null ? 'the archive' : 'a replica'} has writes of this node's history that this node does not have: its files are older than what it has ` +
         `handed out, as after a restore. It goes on under a new run ID; what it had written up to byte ${this.#began.offset} ` +
-        'is shared with the old one, later writes that only replicas have are lost to it',
-      replica: replicaName(session),
+        'is shared with the old one, later writes that only others have are lost to it',
+      ...(session !== null && { replica: replicaName(session) }),
       before,
       after: formatPosition(head.position),
     });

@@ -10,6 +10,7 @@ interface StreamParts {
   readonly head: StreamHead;
   readonly state: StateStore;
   readonly isSettled: () => boolean;
+  readonly outdated: () => void;
   /** @returns bytes that are free on the disk */
   readonly freeBytes: () => Promise<number>;
 }
@@ -73,6 +74,10 @@ export class StreamForArchive implements ArchivedStream {
 
   async close(): Promise<void> {
     await this.#archive?.close();
+  }
+
+  outdated(): void {
+    this.#parts.outdated();
   }
 
   trim(): void {
