@@ -17,7 +17,7 @@ import { type Offset, type Position, type RunId, ZERO } from '../replication/pos
 import { Attempts } from './attempts.ts';
 import { CommitTimes } from './commit-times.ts';
 import { makePiece } from './piece.ts';
-import { archivedUpTo } from './resume.ts';
+import { archivedUpTo, cleanUp } from './resume.ts';
 
 /** Size at which a segment ends, in bytes of the stream. */
 export const ARCHIVE_SEGMENT_BYTES = 8 * 1024 * 1024;
@@ -235,8 +235,9 @@ export class Archiver implements Archive {
 
   /** Asks the target how far it has the history. */
   async #resume(chain: Chain): Promise<void> {
-    const { cluster, stream, target } = this.#parts;
+    const { cluster, stream, target, world } = this.#parts;
     const { history } = stream;
+    await cleanUp(target, world.now(), chain.abort.signal);
     const found = await archivedUpTo(target, cluster, history, chain.abort.signal);
     if (chain !== this.#chain || stream.history.runId !== history.runId) return;
     this.#segments.succeeded();

@@ -1,6 +1,6 @@
 /** What a node archives while it runs: everything, in order, and never at the cost of its writes. */
 import assert from 'node:assert/strict';
-import { readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -459,6 +459,20 @@ test('after a full resync the archive begins anew', async (t) => {
   await stage.archived();
   assert.equal(stage.bases, 2);
   await stage.restores(runId('e'), stage.offset);
+});
+
+test('what a killed process has left in the target goes a day later, and nothing else', async (t) => {
+  const stage = await Stage.create(t);
+  const folder = join(stage.archive.folder, 'shop', A);
+  mkdirSync(folder, { recursive: true });
+  const names = ['.psyncd-partial-00112233aabbccdd', '.psyncd-partial-ddccbbaa33221100', 'mine.txt'];
+  for (const name of names) writeFileSync(join(folder, name), 'x');
+  const [old, young] = [stage.model.last.ms - 25 * 3_600_000, stage.model.last.ms];
+  for (const [index, name] of names.entries())
+    utimesSync(join(folder, name), 0, (index === 1 ? young : old) / 1_000);
+  await stage.start();
+  const left = readdirSync(folder).filter((name) => !name.endsWith('.db'));
+  assert.deepEqual(left.sort(), [names[1], names[2]].sort());
 });
 
 test('a node whose files are older than its archive goes on under a new run ID', async (t) => {
