@@ -33,6 +33,9 @@ const HEAVIEST = [
   ['test/cluster/stale-wal.long.ts', 'test/cluster/kill.long.ts'],
   ['test/cluster/start-faults.long.ts', 'test/cluster/memory.long.ts'],
   ['test/cluster/mirror-load.long.ts', 'test/cluster/repoint.long.ts'],
+  ['test/cluster/restore-kill.long.ts', 'test/cluster/backup-input.long.ts'],
+  ['test/archive/planted.long.ts', 'test/archive/point-in-time.long.ts'],
+  ['test/cluster/backup-schedule.long.ts', 'test/cluster/backup-full-disk.long.ts'],
 ] as const;
 const DAY_MS = 86_400_000;
 

@@ -54,7 +54,7 @@ export function checkedOptions(
   const prefixes = [options.prefix ?? ''].flat();
   // Nothing is not everything; and the URL would have another text for half of a surrogate pair.
   if (prefixes.length === 0 || !prefixes.every((prefix) => prefix.isWellFormed())) {
-    throw new TypeError('prefix: no text, or a list');
+    throw new TypeError('prefix: no text or list');
   }
   const limits: Record<keyof Limits, number> = { ...DEFAULTS };
   for (const name of Object.keys(limits) as (keyof Limits)[]) {

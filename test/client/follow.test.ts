@@ -302,7 +302,7 @@ test('wrong options are refused at once, by name', async () => {
     [{ url, silenceMs: 'a' }, /^silenceMs: expected a number above 0, got a$/],
     [{ url, connectMs: Number.NaN }, /^connectMs: /],
     [{ url, queueLength: Number.POSITIVE_INFINITY }, /^queueLength: /],
-    [{ url, prefix: [] }, /^prefix: expected text, or a list$/],
+    [{ url, prefix: [] }, /^prefix: no text or list$/],
     [{ url, prefix: '\ud800' }, /^prefix: /],
     [{ url, prefix: ['a', 'b\udc00'] }, /^prefix: /],
   ];
