@@ -43,7 +43,7 @@ export async function replay(
   for (const each of segments) {
     report(into.offset - base.offset, end - base.offset);
     const { isOver, ms } = await catalogue.use(each.segment, async ({ header, bytes }) => {
-      const wanted = wantedOf(header, goal);
+      const wanted = wantedOf(header, each.usableTo, goal);
       await taken(each, header, bytes(), Math.max(wanted.upTo, into.offset), into);
       return { isOver: wanted.isOver, ms: committedAt(header.marks, into.offset) };
     });
@@ -53,14 +53,21 @@ export async function replay(
   return { committedAt: committed, isEnd: goal.kind === 'time' };
 }
 
-/** How much of a segment is wanted, and whether nothing after it is. */
-function wantedOf(header: SegmentHeader, goal: Goal): { readonly upTo: number; readonly isOver: boolean } {
+/**
+ * How much of a segment is wanted, and whether nothing after it is. What the segment has beyond `usableTo` is of another history, and
+ * says nothing.
+ */
+function wantedOf(
+  { after, marks }: SegmentHeader,
+  usableTo: number,
+  goal: Goal,
+): { readonly upTo: number; readonly isOver: boolean } {
   if (goal.kind === 'position') {
     const { offset } = goal.position;
-    return { upTo: Math.min(offset, header.end), isOver: offset <= header.end };
+    return { upTo: Math.min(offset, usableTo), isOver: offset <= usableTo };
   }
-  const { offset, isOver } = reachedAt(header.marks, header.after, goal.at);
-  return { upTo: isOver ? offset : header.end, isOver };
+  const { offset, isOver } = reachedAt(marks, after, goal.at);
+  return isOver && offset < usableTo ? { upTo: offset, isOver } : { upTo: usableTo, isOver: false };
 }
 
 /** Gives the bytes after the present offset to `into`. All bytes of the segment are read, because they are checked at their end. */
