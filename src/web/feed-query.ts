@@ -56,8 +56,10 @@ function startOf(parameters: URLSearchParams): FeedQuery['from'] {
   if (position !== null) throw bad('either "position" or "from-time" may be given');
   const time = parseTime(text);
   if (time !== null) return { time };
+  // A plus sign that was not encoded has come as a space.
+  const hint = parseTime(text.replace(' ', '+')) === null ? '' : '; in a URL, + is written as %2B';
   throw bad(
-    `"from-time" must be a time such as 2026-11-29T05:00:00Z, or milliseconds since 1970, not ${JSON.stringify(text.slice(0, 80))}`,
+    `"from-time" must be a time such as 2026-11-29T05:00:00Z, or milliseconds since 1970, not ${JSON.stringify(text.slice(0, 80))}${hint}`,
   );
 }
 

@@ -17,7 +17,7 @@ import type { Ancestor } from '../../src/replication/history.ts';
 import { offset, type Position } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
 import { BEGUN_AT, hasEntries, ModelStream, TestArchive } from '../support/archives.ts';
-import { BACKED_UP, failed, psyncd } from '../support/backups.ts';
+import { BACKED_UP, failed, makeBackup, psyncd } from '../support/backups.ts';
 import { temporaryFolder } from '../support/cluster.ts';
 import { type Seeded, seeded } from '../support/random.ts';
 
@@ -61,7 +61,9 @@ async function restores(
 ): Promise<void> {
   const folder = join(work, 'restored');
   const { result } = await restoreTo(archive.folder, folder, goal, null, WANTED);
-  assert.equal((result.backup as { offset: number }).offset, at, what);
+  const backup = result.backup as { offset: number; commitTime: number };
+  assert.equal(backup.offset, at, what);
+  if (goal.kind === 'time') assert.ok(backup.commitTime <= goal.at, `${what}: of ${backup.commitTime}`);
   hasEntries(folder, stream.stateAt(at).entries, what);
   assert.deepEqual(readdirSync(work), ['restored'], what);
   rmSync(folder, { recursive: true });
@@ -312,6 +314,11 @@ test('the command restores an archive, and refuses in one line what it does not 
     1,
     /archives of shop, test/,
   );
+  failed(
+    await psyncd(['restore', archive.folder, join(work, 'other'), '--to-time', time, '--cluster', 'nope']),
+    1,
+    /has no archive of nope, but of shop, test/,
+  );
   const named = ['--to-time', time, '--cluster', 'shop', '--dry-run'];
   assert.match(
     (await psyncd(['restore', archive.folder, join(work, 'other'), ...named])).stdout,
@@ -323,4 +330,35 @@ test('the command restores an archive, and refuses in one line what it does not 
     1,
     /not empty/,
   );
+});
+
+test('a restore to a time says what it was given in place of an archive', async (t) => {
+  const { archive, work } = await stage(t, 5);
+  const name = `${A}-${START}-20261129T050000Z.db`;
+  const file = join(archive.folder, name);
+  await makeBackup(file);
+  const args = [join(work, 'other'), '--to-time', '2026-11-29T06:00:00Z'];
+  failed(
+    await psyncd(['restore', file, ...args]),
+    1,
+    /is a file: --to-time and --to-position need the target/,
+  );
+  failed(
+    await psyncd(['restore', `s3://bucket/${name}`, ...args]),
+    1,
+    /is a file: --to-time and --to-position need the target/,
+  );
+  failed(
+    await psyncd(['restore', archive.folder, ...args]),
+    1,
+    /has no archive: backups made by hand are none/,
+  );
+  rmSync(file);
+  failed(await psyncd(['restore', archive.folder, ...args]), 1, /has no archive\n/);
+  failed(
+    await psyncd(['restore', archive.folder, join(work, 'other')]),
+    1,
+    /is a folder: name a backup in it .* --to-time/,
+  );
+  assert.deepEqual(readdirSync(work), []);
 });

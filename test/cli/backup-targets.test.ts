@@ -151,7 +151,11 @@ test('prune deletes old backups only, and says before what it would delete', asy
 test('prune needs rules that say something', async (t) => {
   const folder = await temporaryFolder(t);
   for (const keep of ['', '24h', '1h=24h', '24h=1h=1m', 'x=y', '24h=0', Array(17).fill('24h=1h').join()]) {
-    failed(await psyncd(['backup', 'prune', folder, '--keep', keep]), 2, /expected/);
+    failed(
+      await psyncd(['backup', 'prune', folder, '--keep', keep]),
+      2,
+      /^psyncd: --keep: .*expected.*, got "/,
+    );
   }
   failed(
     await psyncd(['backup', 'prune', join(folder, 'none'), '--keep', '24h=1h']),

@@ -57,8 +57,8 @@ function history(): FeedModel {
 }
 
 /** What standard error says in the end: what to add to the same command, and nothing of how it was started. */
-function stoppedAt(position: string): string {
-  return `psyncd: stopped; the same again goes on from here with --position ${position}\n`;
+function stoppedAt(position: string, instead = ''): string {
+  return `psyncd: stopped; the same again goes on from here with --position ${position}${instead}\n`;
 }
 
 test('--json: each event as it was sent; Ctrl-C tells how to go on, and that is right', async (t) => {
@@ -206,7 +206,7 @@ test('--from-time begins with the changes since a time, and says so if the node 
   const keys = events.flatMap(({ type, key }) => (type === 'set' ? [key] : []));
   assert.deepEqual(keys, ['user:1', 'user:2']);
   const { position } = await node.client.replication();
-  assert.equal(command.stderr, stoppedAt(position));
+  assert.equal(command.stderr, stoppedAt(position, ' in place of --from-time'));
 
   for (let count = 0; count < 40; count += 1) await node.client.set('fill', 'x'.repeat(1_000));
   const lost = new Command(t, 'follow', ...early);

@@ -226,7 +226,7 @@ test('verify tells whole, damaged and unknown by its exit code', async (t) => {
   const node = await cluster.start('node');
   await writeMany(node, 'k', 20);
   const data = cluster.data('node');
-  failed(await psyncd(['verify', data]), 2, /in use by another process/);
+  failed(await psyncd(['verify', data]), 2, /in use by another process; stop its node, or back that up/);
   await node.stop();
   assert.match((await psyncd(['verify', data])).stdout, /^whole: 20 entries at /);
   const copy = cluster.data('copy');
@@ -272,7 +272,7 @@ test('a file that is no whole backup is not restored, and nothing is changed', a
     assert.deepEqual(await readdir(folder), ['backup.db']);
   }
   failed(await psyncd(['restore', join(folder, 'none'), to]), 1, /there is no /);
-  failed(await psyncd(['restore', folder, to]), 1, /is a folder/);
+  failed(await psyncd(['restore', folder, to]), 1, /is a folder: name a backup in it .* --to-time/);
 });
 
 test('a folder that is in use, has files, or cannot be written is not restored into, and stays as it was', async (t) => {

@@ -115,8 +115,9 @@ test('a time that is none is refused', async (t) => {
     'from-time=0&position=now',
   ]) {
     const answer = await fetch(`${master.url}/v1/changes?${query}`);
-    const { code } = (await answer.json()) as { code: string };
+    const { code, detail } = (await answer.json()) as { code: string; detail: string };
     assert.deepEqual([answer.status, code], [400, 'BAD_REQUEST'], query);
+    assert.equal(detail.includes('%2B'), query.includes('+'), detail);
   }
   const fine = await fetch(`${master.url}/v1/changes?from-time=2024-02-29t05:00z&snapshot=false&wait=0`);
   assert.match(await fine.text(), /^\{"type":"continue"/);

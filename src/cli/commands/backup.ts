@@ -2,9 +2,9 @@
 import { type Command, Option } from 'commander';
 import type { Goal } from '../../archive/route.ts';
 import { version } from '../../runtime/version.ts';
-import { backupKeep, UsageError } from '../../settings/parse.ts';
+import { UsageError } from '../../settings/parse.ts';
 import { nodeCommand, type Reach } from '../options/node.ts';
-import { momentFlag, positionFlag } from '../options/values.ts';
+import { keepFlag, momentFlag, positionFlag } from '../options/values.ts';
 import { printable } from '../output/printable.ts';
 import { print, printJson } from '../output/standard-output.ts';
 import type { Outcome, Wanted } from '../tasks/restore.ts';
@@ -82,7 +82,7 @@ function addPrune(backup: Command): void {
     .option('--dry-run', 'say what would be deleted')
     .option('--json', 'the result as JSON')
     .action(async (target: string, { keep, dryRun, json }: PruneFlags) => {
-      const rules = backupKeep(keep);
+      const rules = keepFlag('--keep', keep);
       const { pruneBackups } = await import('../tasks/targets.ts');
       const { deleted, foreign, kept, uncleaned } = await pruneBackups(target, rules, dryRun === true);
       const names = { deleted: deleted.map(({ name }) => name), foreign: foreign.map(({ name }) => name) };

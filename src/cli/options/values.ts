@@ -1,7 +1,14 @@
 /** Values of flags and arguments that several commands take. */
 import { parsePosition } from '../../client/position.ts';
 import { type Position, parsePosition as parseStrictly } from '../../replication/position.ts';
-import { between, parseTime, parseWhole, UsageError } from '../../settings/parse.ts';
+import {
+  type BackupKeep,
+  backupKeep,
+  between,
+  parseTime,
+  parseWhole,
+  UsageError,
+} from '../../settings/parse.ts';
 
 /**
  * @param name of the flag
@@ -21,8 +28,17 @@ export function wholeFlag(name: string, text: string): number {
   return ofFlag(name, text, parseWhole);
 }
 
+/**
+ * @param name of the flag
+ * @returns which backups stay
+ * @throws UsageError that names the flag
+ */
+export function keepFlag(name: string, text: string): readonly BackupKeep[] {
+  return ofFlag(name, text, backupKeep);
+}
+
 /** @throws UsageError that names the flag and the text */
-function ofFlag(name: string, text: string, parse: (text: string) => number): number {
+function ofFlag<T>(name: string, text: string, parse: (text: string) => T): T {
   try {
     return parse(text);
   } catch (error) {

@@ -62,7 +62,7 @@ export async function followChanges(options: FollowOptions): Promise<boolean> {
     const { reason } = abort.signal;
     // A stop by the user has no reason of its own, only an AbortError.
     if (reason instanceof Error && reason.name !== 'AbortError') throw reason;
-    note(lastWords(cursor.position));
+    note(lastWords(cursor.position, options.time !== null));
     return isRead;
   } finally {
     process.off('SIGINT', stop);
@@ -145,10 +145,11 @@ class ConnectionNotes {
  * Says how to resume. The command line is unknown (npm, npx or psyncd itself), so the text names only the flag to
  * change.
  */
-function lastWords(position: string | undefined): string {
+function lastWords(position: string | undefined, isFromTime: boolean): string {
   if (position === undefined || position === 'now')
     return 'stopped before there was a position to go on from';
-  return `stopped; the same again goes on from here with --position ${position}`;
+  const flag = `--position ${position}${isFromTime ? ' in place of --from-time' : ''}`;
+  return `stopped; the same again goes on from here with ${flag}`;
 }
 
 function note(text: string): void {

@@ -1,11 +1,14 @@
 /** `psyncd restore --to-time` and `--to-position`: makes a data folder of an archive, as it was at a time or a position. */
+import { statSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { ArchiveError } from '../../archive/archive-error.ts';
 import { Catalogue } from '../../archive/catalogue.ts';
+import { parseArchived } from '../../archive/names.ts';
 import { type Reached, replay } from '../../archive/replay.ts';
 import { type Goal, type Route, routeTo } from '../../archive/route.ts';
 import type { BackupTarget } from '../../node/ports/backup-target.ts';
+import { namedBackup } from '../../node/upkeep/backup-names.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { version } from '../../runtime/version.ts';
 import { CheckError, withoutDisk } from '../../store/backup/backup-error.ts';
@@ -14,14 +17,20 @@ import { GrowingBackup } from '../../store/backup/growing-backup.ts';
 import type { Manifest } from '../../store/backup/manifest.ts';
 import { partialName, removePartial } from '../../store/backup/partials.ts';
 import { refuseFolder } from '../../store/restore/restore.ts';
+import { CommandError } from '../command-error.ts';
+import { counted } from '../output/info.ts';
 import { reporter } from '../output/progress.ts';
 import { tidyUp } from './leftovers.ts';
 import { type Outcome, restoreFile, type Wanted } from './restore.ts';
-import { targetOf } from './targets.ts';
+import { isUrl, targetOf, withoutFileUrl } from './targets.ts';
 
 /** Exit code that shells report for a program ended by SIGINT. */
 const INTERRUPTED = 130;
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+/** How the name of a backup ends. */
+const BACKUP_NAME = /\d-\d{8}T\d{6}Z\.db$/;
+/** Most names of archives in a message. */
+const SHOWN_CLUSTERS = 20;
 
 /** What was put together of an archive. */
 interface Assembled {
@@ -44,6 +53,7 @@ export async function restoreTo(
   cluster: string | null,
   wanted: Wanted,
 ): Promise<Outcome> {
+  refuseFile(text);
   const target = await targetOf(text);
   const folder = resolve(dir);
   // Before anything is downloaded. It is looked at again when the backup is there.
@@ -75,6 +85,44 @@ export async function restoreTo(
   }
 }
 
+/** @throws CommandError for a backup in place of a target */
+function refuseFile(text: string): void {
+  const path = withoutFileUrl(text);
+  const isFile = isUrl(path)
+    ? BACKUP_NAME.test(path)
+    : statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+  if (!isFile) return;
+  throw new CommandError(
+    `${text} is a file: --to-time and --to-position need the target of an archive, the folder or s3://BUCKET/PREFIX of --archive-to`,
+  );
+}
+
+/** @returns why there is nothing to restore, and what there is in its place */
+async function withoutArchive(
+  target: BackupTarget,
+  cluster: string | null,
+  signal: AbortSignal,
+): Promise<ArchiveError> {
+  const clusters = new Set<string>();
+  let hasBackups = false;
+  for await (const object of target.list('', { signal })) {
+    const archived = parseArchived(object.name);
+    if (archived === null) hasBackups ||= namedBackup(object) !== null;
+    else if (archived.cluster !== null) clusters.add(archived.cluster);
+    if (clusters.size > SHOWN_CLUSTERS) break;
+  }
+  const names = [...clusters].sort();
+  if (cluster !== null && names.length > 0) {
+    const more = names.length > SHOWN_CLUSTERS ? ' and others' : '';
+    const shown = names.slice(0, SHOWN_CLUSTERS).join(', ');
+    return new ArchiveError(`${target.shown} has no archive of ${cluster}, but of ${shown}${more}`);
+  }
+  const only = hasBackups
+    ? ': backups made by hand are none; name one in place of the target, without --to-time or --to-position'
+    : '';
+  return new ArchiveError(`${target.shown} has no archive${only}`);
+}
+
 /** Puts a backup of the goal together. @param work folder for files */
 async function assemble(
   target: BackupTarget,
@@ -84,6 +132,7 @@ async function assemble(
 ): Promise<Assembled> {
   const { signal } = new AbortController();
   const catalogue = await Catalogue.read(target, cluster, work, signal);
+  if (catalogue.runs.size === 0) throw await withoutArchive(target, cluster, signal);
   const route = await routeTo(catalogue, goal);
   const base = join(work, 'base.db');
   await target.get(route.base.name, base, { signal });
@@ -124,7 +173,9 @@ async function grow(
   const { report, stop } = reporter('replaying segments');
   try {
     const reached = await replay(catalogue, route, goal, backup, report);
-    await backup.finish(file, version(), reached.committedAt ?? manifest.commitTime);
+    // A mark of the archive says when the last of several writes came, which may be later than those that are wanted.
+    const latest = goal.kind === 'time' ? goal.at : Number.POSITIVE_INFINITY;
+    await backup.finish(file, version(), Math.min(reached.committedAt ?? manifest.commitTime, latest));
     return reached;
   } finally {
     stop();
@@ -133,7 +184,7 @@ async function grow(
 }
 
 function archiveLines({ base, segments }: Route, { isEnd }: Reached, goal: Goal): readonly string[] {
-  const lines = [`made of ${base.name} and ${segments.length} segments after it`];
+  const lines = [`made of ${base.name} and ${counted(segments.length, 'segment', 'segments')} after it`];
   if (isEnd && goal.kind === 'time') {
     lines.push('the archive ends there: it does not say whether something was written after that');
   }

@@ -8,6 +8,7 @@ import { version } from '../../runtime/version.ts';
 import { withoutDisk } from '../../store/backup/backup-error.ts';
 import { type Manifest, manifestJson } from '../../store/backup/manifest.ts';
 import { type Restored, restore } from '../../store/restore/restore.ts';
+import { CommandError } from '../command-error.ts';
 import { counted, sized } from '../output/info.ts';
 import { reporter } from '../output/progress.ts';
 import { backupLine } from './back-up.ts';
@@ -31,7 +32,14 @@ export interface Outcome {
  */
 export async function restoreBackup(source: string, dir: string, wanted: Wanted): Promise<Outcome> {
   const local = withoutFileUrl(source);
-  if (!isUrl(local)) return restoreFile(resolve(local), source, dir, wanted);
+  if (!isUrl(local)) {
+    if (statSync(local, { throwIfNoEntry: false })?.isDirectory()) {
+      throw new CommandError(
+        `${source} is a folder: name a backup in it (psyncd backup list shows them), or give --to-time or --to-position`,
+      );
+    }
+    return restoreFile(resolve(local), source, dir, wanted);
+  }
   // The file is copied into the folder in the end, so the disk of the folder has to have the room anyway.
   const parent = dirname(resolve(dir));
   const beside = statSync(parent, { throwIfNoEntry: false })?.isDirectory() ? parent : tmpdir();

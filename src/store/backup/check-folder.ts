@@ -19,7 +19,7 @@ import { openDataFolder } from '../data-folder.ts';
 import { STATE_FILE } from '../folder-names.ts';
 import { damage } from '../keyspace/entry-checksum.ts';
 import { type FileKind, schemaVersion } from '../migrate.ts';
-import { StartError } from '../start-error.ts';
+import { InUseError, StartError } from '../start-error.ts';
 import { lockState } from '../state/state-opening.ts';
 import { codeOf, isDamaged } from '../storage-failure.ts';
 import { CheckError } from './backup-error.ts';
@@ -152,6 +152,10 @@ function finding(path: string, error: unknown): unknown {
   const text = messageOf(error);
   const named = text.includes(path) ? text : `${path} is damaged: ${text}`;
   if (isDamaged(error)) return new CheckError('damaged', named);
+  if (error instanceof InUseError) {
+    const advice = 'stop its node, or back that up and verify the backup';
+    return new CheckError('unknown', `${path} is in use by another process; ${advice}`);
+  }
   if (error instanceof StartError) return new CheckError('unknown', text);
   if (error instanceof StorageError || /^(?:SQLITE_|E[A-Z]+$)/.test(codeOf(error))) {
     return new CheckError('unknown', `${path} cannot be checked: ${text}`);
