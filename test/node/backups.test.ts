@@ -9,6 +9,7 @@ import { Problem } from '../../src/node/problem.ts';
 import { scheduledName } from '../../src/node/upkeep/backup-names.ts';
 import { type BackupPlan, Backups } from '../../src/node/upkeep/backups.ts';
 import type { SnapshotCopies } from '../../src/node/upkeep/snapshot-copies.ts';
+import type { Ancestor, History } from '../../src/replication/history.ts';
 import { offset, type Position } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
 
@@ -28,6 +29,7 @@ class Stage {
   ms = 0;
   wall = Date.UTC(2026, 10, 29);
   role: 'master' | 'replica' = 'master';
+  lineage: readonly Ancestor[] = [];
   isCurrent = true;
   /** What the next puts throw. */
   fault: Error | null = null;
@@ -116,8 +118,11 @@ class Stage {
 
   #head(): StreamHead {
     const offsetNow = (): number => this.offset;
+    const historyNow = (): History => ({ runId: RUN, lineage: this.lineage });
     return {
-      history: { runId: RUN, lineage: [] },
+      get history() {
+        return historyNow();
+      },
       get offset() {
         return offset(offsetNow());
       },
@@ -318,6 +323,19 @@ test('old backups of its own history are deleted, and those of others stay', asy
   assert.ok(!stage.objects.has(old));
   assert.ok(stage.objects.has(foreign));
   assert.deepEqual(stage.cleaned, [Date.UTC(2026, 10, 28)]);
+});
+
+test('of an ancestor only backups of what both share are deleted, and none of a state that the node never had', async () => {
+  const stage = new Stage({ keep: [{ ageMs: DAY, everyMs: HOUR }] });
+  stage.lineage = [{ runId: runId('b'), validTo: offset(60), reason: 'promoted', at: 0 }];
+  const shared = stage.put(60, stage.wall - 3 * DAY, runId('b'));
+  const diverged = stage.put(61, stage.wall - 3 * DAY, runId('b'));
+  const beyond = stage.put(101, stage.wall - 3 * DAY);
+  stage.put(99, stage.wall - HOUR);
+  await stage.pass(10_000);
+  assert.ok(!stage.objects.has(shared));
+  assert.ok(stage.objects.has(diverged));
+  assert.ok(stage.objects.has(beyond));
 });
 
 test('two nodes may delete the same backups', async () => {

@@ -5,6 +5,7 @@
  * the present position, or a young one of this history: several nodes may have one target, and a node may start often. A failure
  * is logged once, counted, and followed by another try after a growing pause; writes never wait for a backup.
  */
+import { standing } from '../../replication/history.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { msSince } from '../elapsed.ts';
 import { TargetError } from '../ports/backup-target.ts';
@@ -264,11 +265,12 @@ export class Backups {
     const { head, log, plan, world } = this.#parts;
     const { target, files, cluster } = plan;
     const { runId, lineage } = head.history;
-    const backups: NamedBackup[] = [];
-    // The backups of other histories are those of other nodes, or of a state that was left for a reason.
+    const found: NamedBackup[] = [];
     for (const each of [runId, ...lineage.map((ancestor) => ancestor.runId)].slice(0, MAX_HISTORIES)) {
-      backups.push(...(await backupsIn(target, historyFolder(cluster, each), { signal })));
+      found.push(...(await backupsIn(target, historyFolder(cluster, each), { signal })));
     }
+    // The others are of other nodes, or of a state that was left for a reason: nobody else may have what is in them.
+    const backups = found.filter((backup) => this.#isOwn(backup));
     const { deleted } = await prune({
       target,
       backups,
@@ -279,6 +281,12 @@ export class Backups {
       call: { signal },
     });
     if (deleted.length > 0) log.info('backups-deleted', { names: deleted.map(({ name }) => name) });
+  }
+
+  /** Whether it is of a state that this node has gone through. */
+  #isOwn({ position }: NamedBackup): boolean {
+    const { history, offset } = this.#parts.head;
+    return position.offset <= offset && standing(history, position) === 'shared';
   }
 
   #failed(error: unknown): void {
