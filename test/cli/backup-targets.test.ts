@@ -148,6 +148,22 @@ test('prune deletes old backups only, and says before what it would delete', asy
   assert.ok(existsSync(join(folder, 'letter.txt')));
 });
 
+test('prune deletes nothing if the newest backup seems to be days old, but with --force', async (t) => {
+  const folder = await temporaryFolder(t);
+  const now = Date.now();
+  const names = [3, 40].map((days) => scheduledName('shop', BACKED_UP, now - days * DAY_MS));
+  await mkdir(dirname(join(folder, String(names[0]))), { recursive: true });
+  for (const name of names) {
+    await makeBackup(join(folder, name));
+    await utimes(join(folder, name), now / 1_000, (now - 3 * DAY_MS) / 1_000);
+  }
+  const args = ['backup', 'prune', folder, '--keep', '30d=1d', '--json'];
+  assert.deepEqual(json(await psyncd([...args, '--dry-run'])).deleted, [names[1]]);
+  failed(await psyncd(args), 1, /the newest backup in .* is of .*: if the clock is right, use --force/);
+  assert.ok(existsSync(join(folder, String(names[1]))));
+  assert.deepEqual(json(await psyncd([...args, '--force'])).deleted, [names[1]]);
+});
+
 test('prune needs rules that say something', async (t) => {
   const folder = await temporaryFolder(t);
   for (const keep of ['', '24h', '1h=24h', '24h=1h=1m', 'x=y', '24h=0', Array(17).fill('24h=1h').join()]) {

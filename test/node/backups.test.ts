@@ -13,9 +13,11 @@ import type { Ancestor, History } from '../../src/replication/history.ts';
 import { offset, type Position } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
 
-const HOUR = 3_600_000;
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 const RUN = runId('a');
+const NOW = Date.UTC(2026, 10, 29);
 const FOLDER = `shop/${RUN}`;
 
 /** Lets everything happen that waits for nothing but its turn. */
@@ -27,7 +29,7 @@ async function settled(): Promise<void> {
 class Stage {
   offset = 100;
   ms = 0;
-  wall = Date.UTC(2026, 10, 29);
+  wall = NOW;
   role: 'master' | 'replica' = 'master';
   lineage: readonly Ancestor[] = [];
   isCurrent = true;
@@ -35,6 +37,8 @@ class Stage {
   fault: Error | null = null;
   /** What `put` waits for. */
   slow: Promise<void> | null = null;
+  /** By how much the clock of the target is ahead. */
+  targetAheadMs = 0;
   puts = 0;
   made = 0;
   removed = 0;
@@ -47,7 +51,9 @@ class Stage {
   readonly backups: Backups;
   readonly #timers = new Set<{ readonly at: number; readonly callback: () => void }>();
 
-  constructor(plan: Partial<BackupPlan> = {}) {
+  /** @param aheadMs by how much the wall clock is wrong */
+  constructor(plan: Partial<BackupPlan> = {}, aheadMs = 0) {
+    this.wall += aheadMs;
     const world = {
       now: () => this.wall,
       monotonic: () => this.ms,
@@ -116,6 +122,12 @@ class Stage {
     return name;
   }
 
+  /** Backups of the last days, as by a clock that runs. */
+  putOfDays(days: number): void {
+    for (let count = 1; count < 2 * days; count += 1)
+      this.put(50 + count, this.wall - (days * DAY - count * (DAY / 2)));
+  }
+
   #head(): StreamHead {
     const offsetNow = (): number => this.offset;
     const historyNow = (): History => ({ runId: RUN, lineage: this.lineage });
@@ -164,7 +176,7 @@ class Stage {
         this.puts += 1;
         await this.slow;
         if (this.fault !== null) throw this.fault;
-        objects.set(name, { name, size: 12, modified: this.wall });
+        objects.set(name, { name, size: 12, modified: this.wall + this.targetAheadMs });
       },
       get: () => assert.fail('nobody gets a backup'),
       begin: async (name) => {
@@ -317,6 +329,7 @@ test('a wall clock that is set back delays no backup', async () => {
 
 test('old backups of its own history are deleted, and those of others stay', async () => {
   const stage = new Stage({ keep: [{ ageMs: DAY, everyMs: HOUR }] });
+  stage.putOfDays(3);
   const old = stage.put(50, stage.wall - 3 * DAY);
   const foreign = stage.put(50, stage.wall - 3 * DAY, runId('b'));
   await stage.pass(10_000);
@@ -328,10 +341,10 @@ test('old backups of its own history are deleted, and those of others stay', asy
 test('of an ancestor only backups of what both share are deleted, and none of a state that the node never had', async () => {
   const stage = new Stage({ keep: [{ ageMs: DAY, everyMs: HOUR }] });
   stage.lineage = [{ runId: runId('b'), validTo: offset(60), reason: 'promoted', at: 0 }];
+  stage.putOfDays(3);
   const shared = stage.put(60, stage.wall - 3 * DAY, runId('b'));
   const diverged = stage.put(61, stage.wall - 3 * DAY, runId('b'));
   const beyond = stage.put(101, stage.wall - 3 * DAY);
-  stage.put(99, stage.wall - HOUR);
   await stage.pass(10_000);
   assert.ok(!stage.objects.has(shared));
   assert.ok(stage.objects.has(diverged));
@@ -340,6 +353,7 @@ test('of an ancestor only backups of what both share are deleted, and none of a 
 
 test('two nodes may delete the same backups', async () => {
   const stage = new Stage({ keep: [{ ageMs: DAY, everyMs: HOUR }] });
+  stage.putOfDays(4);
   stage.deletedByOthers.add(stage.put(40, stage.wall - 4 * DAY));
   const old = stage.put(50, stage.wall - 3 * DAY);
   await stage.pass(10_000);
@@ -359,4 +373,47 @@ test('after a jump of the wall clock nothing is deleted for a day', async () => 
   assert.equal(stage.objects.size, 3);
   await stage.pass(2 * HOUR);
   assert.ok(!stage.objects.has(`${FOLDER}/100-20261129T000000Z.db`), stage.names.join());
+});
+
+test('a clock that jumps while the target takes a backup deletes nothing', async () => {
+  const stage = new Stage({ keep: [{ ageMs: DAY, everyMs: HOUR }] });
+  stage.putOfDays(3);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  stage.slow = promise;
+  await stage.pass(10_000);
+  const before = stage.names;
+  stage.wall += 400 * DAY;
+  resolve();
+  await stage.pass(1_000);
+  assert.deepEqual([before.filter((name) => !stage.objects.has(name)), stage.puts], [[], 1]);
+});
+
+test('a node that starts with a clock far ahead of its backups deletes none for a day, however often it starts', async () => {
+  const before = new Stage();
+  before.putOfDays(3);
+  let { objects } = before;
+  for (const starts of [1, 2]) {
+    const stage = new Stage({ keep: [{ ageMs: DAY, everyMs: HOUR }] }, 400 * DAY + starts * 2 * HOUR);
+    for (const [name, object] of objects) stage.objects.set(name, object);
+    stage.offset = 100 + starts;
+    await stage.pass(10_000);
+    assert.deepEqual(
+      before.names.filter((name) => !stage.objects.has(name)),
+      [],
+    );
+    assert.equal(stage.puts, 1);
+    objects = stage.objects;
+  }
+});
+
+test('a clock that is ahead of that of the target deletes nothing', async () => {
+  const stage = new Stage({ keep: [{ ageMs: DAY, everyMs: HOUR }] }, 400 * DAY);
+  stage.targetAheadMs = -400 * DAY;
+  for (const days of [1, 2, 3]) stage.put(90 - days, NOW - days * DAY);
+  const before = stage.names;
+  await stage.pass(2 * DAY);
+  assert.deepEqual(
+    before.filter((name) => !stage.objects.has(name)),
+    [],
+  );
 });

@@ -67,6 +67,7 @@ function addList(backup: Command): void {
 interface PruneFlags {
   readonly keep: string;
   readonly dryRun?: true;
+  readonly force?: true;
   readonly json?: true;
 }
 
@@ -80,11 +81,15 @@ function addPrune(backup: Command): void {
       'AGE=PERIOD: of the backups younger than AGE one for each PERIOD, such as 24h=1h,30d=1d; the newest one stays always',
     )
     .option('--dry-run', 'say what would be deleted')
+    .option('--force', 'delete also if the newest backup is older than two days; the clock is right')
     .option('--json', 'the result as JSON')
-    .action(async (target: string, { keep, dryRun, json }: PruneFlags) => {
+    .action(async (target: string, { keep, dryRun, force, json }: PruneFlags) => {
       const rules = keepFlag('--keep', keep);
       const { pruneBackups } = await import('../tasks/targets.ts');
-      const { deleted, foreign, kept, uncleaned } = await pruneBackups(target, rules, dryRun === true);
+      const { deleted, foreign, kept, uncleaned } = await pruneBackups(target, rules, {
+        isDry: dryRun === true,
+        isForced: force === true,
+      });
       const names = { deleted: deleted.map(({ name }) => name), foreign: foreign.map(({ name }) => name) };
       if (uncleaned !== null) process.stderr.write(`psyncd: parts of old uploads: ${printable(uncleaned)}\n`);
       if (json) {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type BackupTarget, TargetError } from '../../node/ports/backup-target.ts';
+import { outdated } from '../../node/upkeep/backup-keep.ts';
 import { namedBackup, singleName } from '../../node/upkeep/backup-names.ts';
 import { backupsIn, type Pruned, prune } from '../../node/upkeep/backup-prune.ts';
 import { systemWorld } from '../../runtime/system-world.ts';
@@ -13,6 +14,7 @@ import { isBackupHeader } from '../../store/backup/backup-header.ts';
 import type { Manifest } from '../../store/backup/manifest.ts';
 import { partialName, removePartial } from '../../store/backup/partials.ts';
 import { openTarget } from '../../target/open-target.ts';
+import { CommandError } from '../command-error.ts';
 import type { Make } from './back-up.ts';
 import { tidyUp } from './leftovers.ts';
 
@@ -21,6 +23,9 @@ const INTERRUPTED = 130;
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 /** Age of the parts of an upload after which they count as left by a process that was killed, in milliseconds. */
 const ABORTED_MS = 24 * 3_600_000;
+
+/** Age of the newest backup from which on the clock may be wrong, so that all backups seem old, in milliseconds. */
+const MAX_AGE_MS = 48 * 3_600_000;
 
 /** Whether the text names something else than a file here, such as `s3://…`. */
 export function isUrl(text: string): boolean {
@@ -143,17 +148,26 @@ export async function listBackups(text: string): Promise<readonly Readonly<Recor
 
 /**
  * Deletes the backups that no rule keeps, and parts of uploads that were killed a day ago.
+ * @param isForced whether the clock counts as right, however old the newest backup seems
  * @returns `uncleaned`: why these parts could not be looked for, which not every storage or key allows; null: they were
+ * @throws CommandError if the clock may be wrong
  * @see prune
  */
 export async function pruneBackups(
   text: string,
   rules: Parameters<typeof prune>[0]['rules'],
-  isDry: boolean,
+  { isDry, isForced }: { readonly isDry: boolean; readonly isForced: boolean },
 ): Promise<Pruned & { readonly kept: number; readonly uncleaned: string | null }> {
   const target = await targetOf(text);
   const now = systemWorld.now();
   const backups = await backupsIn(target, '');
+  const newest = backups.reduce((latest, { modified }) => Math.max(latest, modified), 0);
+  if (!isDry && !isForced && now - newest > MAX_AGE_MS && outdated(backups, rules, now).length > 0) {
+    throw new CommandError(
+      `the newest backup in ${target.shown} is of ${new Date(newest).toISOString()}, and the clock says ` +
+        `${new Date(now).toISOString()}: if the clock is right, use --force`,
+    );
+  }
   const pruned = await prune({ target, backups, rules, now, isDry, isBackup: isBackupHeader });
   let uncleaned: string | null = null;
   if (!isDry) {

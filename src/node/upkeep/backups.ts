@@ -13,6 +13,7 @@ import { messageOf, StorageError } from '../ports/failures.ts';
 import type { Log } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
 import { logUnexpected, unattended } from '../unattended.ts';
+import { BackupClock } from './backup-clock.ts';
 import type { KeepRule } from './backup-keep.ts';
 import { historyFolder, type NamedBackup, namedBackup } from './backup-names.ts';
 import { backupsIn, prune } from './backup-prune.ts';
@@ -32,9 +33,7 @@ const AGAIN_MS = 5_000;
 const MAX_AGAIN_MS = 15 * 60_000;
 /** Time after which a backup is given up, in milliseconds. */
 const RUN_LIMIT_MS = 12 * 3_600_000;
-/** Difference between the two clocks that counts as a jump, in milliseconds. */
-const JUMP_MS = 10 * 60_000;
-/** Time after a jump in which nothing is deleted, and age of parts that count as left over, in milliseconds. */
+/** Age of parts that count as left over, and time between two looks for them, in milliseconds. */
 const DAY_MS = 24 * 3_600_000;
 /** Histories whose old backups are deleted: the present one and the last ancestors. */
 const MAX_HISTORIES = 8;
@@ -90,15 +89,13 @@ export class Backups {
   #failures = 0;
   #failuresInRow = 0;
   #failing: BackupStatus['failing'] = null;
-  /** Difference of the clocks at the last look. */
-  #clocks: number;
-  /** On the monotonic clock; null: none. */
-  #jumpedAt: number | null = null;
+  readonly #clock: BackupClock;
+  /** On the monotonic clock; null: never. */
   #cleanedAt: number | null = null;
 
   constructor(parts: ScheduleParts) {
     this.#parts = parts;
-    this.#clocks = this.#difference();
+    this.#clock = new BackupClock(parts.world, parts.plan.everyMs);
   }
 
   get status(): BackupStatus {
@@ -163,7 +160,7 @@ export class Backups {
 
   async #once(): Promise<void> {
     const { plan, world } = this.#parts;
-    this.#watchClocks();
+    this.#clock.look();
     const limit = new AbortController();
     const cancel = world.after(RUN_LIMIT_MS, () =>
       limit.abort(
@@ -246,9 +243,7 @@ export class Backups {
   async #tidy(signal: AbortSignal): Promise<void> {
     const { log, plan, world } = this.#parts;
     try {
-      if (plan.keep !== null && this.#trustsClock()) {
-        await this.#calls.wait(this.#prune(plan.keep, signal), signal);
-      }
+      if (plan.keep !== null) await this.#calls.wait(this.#prune(plan.keep, signal), signal);
       const now = world.monotonic();
       if (this.#cleanedAt !== null && now - this.#cleanedAt < DAY_MS) return;
       this.#cleanedAt = now;
@@ -271,6 +266,7 @@ export class Backups {
     }
     // The others are of other nodes, or of a state that was left for a reason: nobody else may have what is in them.
     const backups = found.filter((backup) => this.#isOwn(backup));
+    if (!this.#clock.isTrusted(backups)) return;
     const { deleted } = await prune({
       target,
       backups,
@@ -303,22 +299,6 @@ export class Backups {
     if (code === 'UNEXPECTED') logUnexpected(log, 'backups', error);
     else if (isNew) log.error('backup-failed', fields);
     else log.debug('backup-failed', fields);
-  }
-
-  #difference(): number {
-    const { world } = this.#parts;
-    return world.now() - world.monotonic();
-  }
-
-  #watchClocks(): void {
-    const difference = this.#difference();
-    if (Math.abs(difference - this.#clocks) > JUMP_MS) this.#jumpedAt = this.#parts.world.monotonic();
-    this.#clocks = difference;
-  }
-
-  /** After a jump of the wall clock all backups may seem old. */
-  #trustsClock(): boolean {
-    return this.#jumpedAt === null || this.#parts.world.monotonic() - this.#jumpedAt >= DAY_MS;
   }
 }
 
