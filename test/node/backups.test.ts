@@ -46,6 +46,8 @@ class Stage {
   readonly cleaned: number[] = [];
   /** Names that are listed, and gone when somebody wants them. */
   readonly deletedByOthers = new Set<string>();
+  /** Names of what is no backup. */
+  readonly letters = new Set<string>();
   warnings = 0;
   readonly errors: (readonly [string, unknown])[] = [];
   readonly backups: Backups;
@@ -118,7 +120,7 @@ class Stage {
   /** A backup that somebody else has put there. */
   put(at: number, time: number, run = RUN): string {
     const name = scheduledName('shop', { runId: run, offset: offset(at) }, time);
-    this.objects.set(name, { name, size: 1, modified: time });
+    this.objects.set(name, { name, size: 4_096, modified: time });
     return name;
   }
 
@@ -164,7 +166,7 @@ class Stage {
           },
         };
       },
-      isBackup: () => true,
+      isBackup: (header) => String(header) === 'backup',
     };
   }
 
@@ -176,12 +178,12 @@ class Stage {
         this.puts += 1;
         await this.slow;
         if (this.fault !== null) throw this.fault;
-        objects.set(name, { name, size: 12, modified: this.wall + this.targetAheadMs });
+        objects.set(name, { name, size: 4_096, modified: this.wall + this.targetAheadMs });
       },
       get: () => assert.fail('nobody gets a backup'),
       begin: async (name) => {
         if (this.deletedByOthers.has(name)) throw new TargetError('NOT_FOUND', 'it is gone');
-        return new Uint8Array();
+        return Buffer.from(this.letters.has(name) ? 'letter' : 'backup');
       },
       async *list(folder) {
         for (const object of [...objects.values()]) if (object.name.startsWith(`${folder}/`)) yield object;
@@ -225,7 +227,30 @@ test('a node that starts often, or shares its target, makes no backup while ther
   await stage.pass(HOUR / 2);
   assert.equal(stage.puts, 1);
   stage.offset = 200;
+  stage.put(200, stage.wall);
+  await stage.pass(2 * HOUR);
+  assert.equal(stage.puts, 1);
+});
+
+test('what is past a master is no backup of it, and neither is a file that is none; both are told once', async () => {
+  const stage = new Stage();
+  const empty = stage.put(80, stage.wall);
+  stage.objects.set(empty, { name: empty, size: 0, modified: stage.wall });
+  stage.letters.add(stage.put(100, stage.wall - MINUTE));
+  stage.put(3_890, stage.wall);
+  await stage.pass(10_000);
+  assert.deepEqual([stage.puts, stage.warnings], [1, 1]);
+  stage.offset = 200;
+  await stage.pass(3 * HOUR);
+  assert.deepEqual([stage.puts, stage.warnings], [2, 1]);
+});
+
+test('a young backup that is past a replica is one of its master', async () => {
+  const stage = new Stage();
+  stage.role = 'replica';
   stage.put(300, stage.wall);
+  await stage.pass(10_000);
+  assert.equal(stage.puts, 0);
   await stage.pass(2 * HOUR);
   assert.equal(stage.puts, 1);
 });

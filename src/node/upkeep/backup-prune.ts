@@ -68,8 +68,8 @@ export async function prune(request: PruneRequest): Promise<Pruned> {
   return { deleted, foreign };
 }
 
-/** @returns null: it is not there any more */
-async function headerOf(
+/** @returns the begin of an object; null: it is not there any more @throws TargetError */
+export async function headerOf(
   target: BackupTarget,
   { name }: NamedBackup,
   call: TargetCall,

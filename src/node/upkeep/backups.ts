@@ -18,6 +18,7 @@ import type { KeepRule } from './backup-keep.ts';
 import { historyFolder, type NamedBackup, namedBackup } from './backup-names.ts';
 import { backupsIn, prune } from './backup-prune.ts';
 import { type BackupParts, Calls, type MadeBackup, makeBackup } from './backup-run.ts';
+import { newestBackup } from './newest-backup.ts';
 
 /** Longest time between two looks at the clocks, in milliseconds: a machine that slept is late by so much at most. */
 const LOOK_MS = 60_000;
@@ -89,6 +90,8 @@ export class Backups {
   #failures = 0;
   #failuresInRow = 0;
   #failing: BackupStatus['failing'] = null;
+  /** Name of what was last told not to count. */
+  #told: string | null = null;
   readonly #clock: BackupClock;
   /** On the monotonic clock; null: never. */
   #cleanedAt: number | null = null;
@@ -203,7 +206,7 @@ export class Backups {
       return 'done';
     }
     const ageMs = newest === null ? Number.POSITIVE_INFINITY : world.now() - newest.time;
-    if (newest !== null && ageMs >= 0 && ageMs < plan.everyMs * YOUNG_SHARE) {
+    if (newest !== null && this.#isYoung(ageMs)) {
       this.#lastSuccessAt = newest.time;
       return { nextMs: this.#intervalMs() - ageMs };
     }
@@ -229,14 +232,32 @@ export class Backups {
 
   /** @returns the backup of the present history with the largest offset; null: there is none */
   async #newest(signal: AbortSignal): Promise<NamedBackup | null> {
-    const { head, plan } = this.#parts;
-    let newest: NamedBackup | null = null;
-    const folder = historyFolder(plan.cluster, head.history.runId);
-    for await (const object of plan.target.list(folder, { signal })) {
-      const backup = namedBackup(object);
-      if (backup !== null && backup.position.offset > (newest?.position.offset ?? -1)) newest = backup;
+    const { head, log, plan } = this.#parts;
+    const { backup, strange } = await newestBackup(
+      {
+        target: plan.target,
+        folder: historyFolder(plan.cluster, head.history.runId),
+        counts: (each) => this.#counts(each),
+        isBackup: (header) => plan.files.isBackup(header),
+      },
+      { signal },
+    );
+    if (strange !== null && strange.name !== this.#told) {
+      this.#told = strange.name;
+      log.warn('backup-not-counted', { target: plan.target.shown, name: strange.name, offset: head.offset });
     }
-    return newest;
+    return backup;
+  }
+
+  /** Nothing is past a master. What is past a replica may be of its master. */
+  #counts({ position, time }: NamedBackup): boolean {
+    const { head, standing: standingNow, world } = this.#parts;
+    if (position.offset <= head.offset) return true;
+    return standingNow().role === 'replica' && this.#isYoung(world.now() - time);
+  }
+
+  #isYoung(ageMs: number): boolean {
+    return ageMs >= 0 && ageMs < this.#parts.plan.everyMs * YOUNG_SHARE;
   }
 
   /** Deletes old backups, and once a day what was left of uploads. A failure of that is none of the backup. */
