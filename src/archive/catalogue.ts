@@ -5,7 +5,7 @@ import type { BackupTarget } from '../node/ports/backup-target.ts';
 import type { History } from '../replication/history.ts';
 import type { RunId } from '../replication/position.ts';
 import { ArchiveError } from './archive-error.ts';
-import { Coverage } from './coverage.ts';
+import { Coverage, type Shares } from './coverage.ts';
 import { type BaseName, parseArchived, type SegmentName } from './names.ts';
 import { historyOf, SegmentError } from './segment.ts';
 import { type OpenSegment, openSegment } from './segment-reader.ts';
@@ -76,7 +76,7 @@ export class Catalogue {
   }
 
   /** @returns what the archive has of a history */
-  coverage(history: History): Coverage {
+  coverage(history: Shares): Coverage {
     const runs = [...this.runs.values()];
     return new Coverage(
       history,

@@ -3,8 +3,35 @@
  *
  * A history has the bytes of its own run ID, and those of each ancestor up to the offset up to which both share them.
  */
-import type { History } from '../replication/history.ts';
+import type { Ancestor, History } from '../replication/history.ts';
+import type { RunId } from '../replication/position.ts';
 import type { BaseName, SegmentName } from './names.ts';
+
+/** A run ID, and the offset up to which its bytes are also those of the history. */
+export type Share = Pick<Ancestor, 'runId' | 'validTo'>;
+
+/** The run ID of a history, and all run IDs that share bytes with it. */
+export interface Shares {
+  readonly runId: RunId;
+  readonly lineage: readonly Share[];
+}
+
+/**
+ * Adds what descendants share with a history: their bytes are its own up to the offset up to which they know it, and so are those
+ * of their other ancestors, as far as these are the descendant's.
+ * @param histories any; those that have not grown out of this one add nothing
+ */
+export function sharedBy(history: History, histories: readonly History[]): Shares {
+  const lineage: Share[] = [...history.lineage];
+  for (const descendant of histories) {
+    const limit = descendant.lineage.find(({ runId }) => runId === history.runId)?.validTo;
+    if (limit === undefined) continue;
+    lineage.push({ runId: descendant.runId, validTo: limit });
+    for (const { runId, validTo } of descendant.lineage)
+      lineage.push({ runId, validTo: validTo < limit ? validTo : limit });
+  }
+  return { runId: history.runId, lineage };
+}
 
 /** A segment of a history, of which the bytes up to `usableTo` are the history's. */
 export interface UsableSegment {
@@ -18,10 +45,10 @@ export class Coverage {
   /** Sorted by their first byte. */
   readonly #segments: readonly UsableSegment[];
 
-  constructor(history: History, segments: Iterable<SegmentName>, bases: Iterable<BaseName>) {
+  constructor(history: Shares, segments: Iterable<SegmentName>, bases: Iterable<BaseName>) {
     const limits = new Map<string, number>([[history.runId, Number.POSITIVE_INFINITY]]);
-    for (const { runId, validTo } of history.lineage) limits.set(runId, validTo);
     const limitOf = (runId: string): number => limits.get(runId) ?? Number.NEGATIVE_INFINITY;
+    for (const { runId, validTo } of history.lineage) limits.set(runId, Math.max(limitOf(runId), validTo));
     this.#segments = [...segments]
       .map((segment) => ({ segment, usableTo: Math.min(segment.end, limitOf(segment.runId)) }))
       .filter(({ segment, usableTo }) => usableTo > segment.after)

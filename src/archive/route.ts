@@ -2,14 +2,14 @@
  * The way from a base to a position or a time: which base, of which history, and which segments after it.
  *
  * For a time, the history is the one that its nodes were on then: a run ID counts from the moment at which it became the run ID of
- * a history until another one has taken it over, as the lineages say.
+ * a history until another one has taken it over, as the lineages say. What was not archived by then, its descendants have.
  */
-import type { History } from '../replication/history.ts';
+import { ancestorsAt, type History, standing } from '../replication/history.ts';
 import { formatPosition, type Position } from '../replication/position.ts';
 import { ArchiveError } from './archive-error.ts';
 import type { Catalogue, Run } from './catalogue.ts';
 import { reachedAt } from './commit-times.ts';
-import type { Coverage, UsableSegment } from './coverage.ts';
+import { type Coverage, sharedBy, type UsableSegment } from './coverage.ts';
 import type { BaseName } from './names.ts';
 
 export type Goal =
@@ -32,11 +32,55 @@ export async function routeTo(catalogue: Catalogue, goal: Goal): Promise<Route> 
     : routeToTime(catalogue, goal.at);
 }
 
-async function routeToPosition(catalogue: Catalogue, { runId, offset }: Position): Promise<Route> {
+/** The own segments of the run ID first: what others have archived is read only if those do not reach the position. */
+async function routeToPosition(catalogue: Catalogue, position: Position): Promise<Route> {
+  const { runId } = position;
   const run = catalogue.runs.get(runId);
-  if (run === undefined) throw new ArchiveError(`the archive has nothing of the run ID ${runId}`);
-  const history = await catalogue.history(run);
-  const coverage = catalogue.coverage(history);
+  const own = run === undefined ? null : await catalogue.history(run);
+  try {
+    if (own === null) throw new ArchiveError(`the archive has nothing of the run ID ${runId}`);
+    return routeOf(own, catalogue.coverage(own), position);
+  } catch (error) {
+    if (!(error instanceof ArchiveError)) throw error;
+    const { histories, damage } = await descendants(catalogue, position);
+    const [first] = histories;
+    if (first === undefined) throw withDamage(error, damage);
+    const isTold = own !== null && run?.segments.length !== 0;
+    const history = isTold ? own : { runId, lineage: ancestorsAt(first, position) ?? [] };
+    try {
+      return routeOf(history, catalogue.coverage(sharedBy(history, histories)), position);
+    } catch (failure) {
+      throw failure instanceof ArchiveError ? withDamage(failure, damage) : failure;
+    }
+  }
+}
+
+/** @returns the histories that have grown out of the position, and why one cannot be read */
+async function descendants(
+  catalogue: Catalogue,
+  position: Position,
+): Promise<{ readonly histories: readonly History[]; readonly damage: ArchiveError | null }> {
+  const histories: History[] = [];
+  let damage: ArchiveError | null = null;
+  for (const run of catalogue.runs.values()) {
+    if (run.runId === position.runId) continue;
+    try {
+      const history = await catalogue.history(run);
+      if (standing(history, position) === 'shared') histories.push(history);
+    } catch (error) {
+      if (!(error instanceof ArchiveError)) throw error;
+      damage ??= error;
+    }
+  }
+  return { histories, damage };
+}
+
+function withDamage(error: ArchiveError, damage: ArchiveError | null): ArchiveError {
+  return damage === null ? error : new ArchiveError(`${error.message}; ${damage.message}`);
+}
+
+/** @throws ArchiveError if the coverage does not reach the position */
+function routeOf(history: History, coverage: Coverage, { runId, offset }: Position): Route {
   const base = coverage.bases.find((each) => each.offset <= offset);
   if (base === undefined) {
     const first = coverage.bases.at(-1);
@@ -55,8 +99,8 @@ async function routeToPosition(catalogue: Catalogue, { runId, offset }: Position
 }
 
 async function routeToTime(catalogue: Catalogue, time: number): Promise<Route> {
-  const history = await historyAt(catalogue, time);
-  const coverage = catalogue.coverage(history);
+  const { history, others } = await historyAt(catalogue, time);
+  const coverage = catalogue.coverage(sharedBy(history, others));
   for (const base of coverage.bases) {
     if (base.at > time) continue;
     const segments = [...coverage.chain(base.offset)];
@@ -106,8 +150,11 @@ function endsAt(coverage: Coverage, position: Position): ArchiveError {
   );
 }
 
-/** @returns the history that the nodes of the archive were on at a time */
-async function historyAt(catalogue: Catalogue, time: number): Promise<History> {
+/** @returns the history that the nodes of the archive were on at a time, and all histories that the archive has */
+async function historyAt(
+  catalogue: Catalogue,
+  time: number,
+): Promise<{ readonly history: History; readonly others: readonly History[] }> {
   const known: { readonly run: Run; readonly history: History }[] = [];
   for (const run of catalogue.runs.values()) known.push({ run, history: await catalogue.history(run) });
   const begun = known.filter(({ history }) => (history.lineage[0]?.at ?? 0) <= time);
@@ -116,11 +163,12 @@ async function historyAt(catalogue: Catalogue, time: number): Promise<History> {
     catalogue.coverage(history).bases.some(({ at }) => at <= time),
   );
   const [only, another] = reachable;
-  if (only !== undefined && another === undefined) return only.history;
+  const others = known.map(({ history }) => history);
+  if (only !== undefined && another === undefined) return { history: only.history, others };
   if (only === undefined) {
     throw new ArchiveError(`the archive has no backup of before ${new Date(time).toISOString()}`);
   }
-  return lastOf(catalogue, reachable, time);
+  return { history: await lastOf(catalogue, reachable, time), others };
 }
 
 function isTakenOver(history: History, { runId }: Run, time: number): boolean {

@@ -43,13 +43,13 @@ const BUGS: readonly (Mutation & { readonly tests: readonly [file: string, names
   {
     name: 'an ancestor counts beyond what is shared with it',
     in: 'Coverage.constructor',
-    find: 'limits.set(runId, validTo)',
-    replace: 'limits.set(runId, Math.max(validTo, Number.MAX_SAFE_INTEGER))',
+    find: 'limits.set(runId, Math.max(limitOf(runId), validTo))',
+    replace: 'limits.set(runId, Number.MAX_SAFE_INTEGER)',
     tests: ['restore-to', 'over a change of the run ID'],
   },
   {
     name: 'a gap before a position is overlooked',
-    in: 'routeToPosition',
+    in: 'routeOf',
     find: 'if (at < offset) throw',
     replace: 'if (at < 0) throw',
     tests: ['restore-to', 'lacks something'],

@@ -10,76 +10,18 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import test, { type TestContext } from 'node:test';
+import test from 'node:test';
 import type { Goal } from '../../src/archive/route.ts';
-import { restoreTo } from '../../src/cli/tasks/restore-to.ts';
 import type { Ancestor } from '../../src/replication/history.ts';
-import { offset, type Position } from '../../src/replication/position.ts';
+import { offset } from '../../src/replication/position.ts';
 import { runId } from '../support/arbitraries.ts';
-import { BEGUN_AT, hasEntries, ModelStream, TestArchive } from '../support/archives.ts';
+import { below, position, refuses, restores, stage } from '../support/archive-stage.ts';
+import { BEGUN_AT, ModelStream, TestArchive } from '../support/archives.ts';
 import { BACKED_UP, failed, makeBackup, psyncd } from '../support/backups.ts';
-import { temporaryFolder } from '../support/cluster.ts';
-import { type Seeded, seeded } from '../support/random.ts';
 
 const A = BACKED_UP.runId;
 const START: number = BACKED_UP.offset;
 const [B, C] = [runId('b'), runId('c')];
-const WANTED = { isForced: false, isDry: false, dropsExpired: false };
-
-interface Stage {
-  readonly archive: TestArchive;
-  readonly stream: ModelStream;
-  readonly work: string;
-  readonly random: Seeded;
-}
-
-/** An archive of A with a base at the begin and segments of all commits. */
-async function stage(t: TestContext, commits: number): Promise<Stage> {
-  const random = seeded();
-  t.diagnostic(`seed ${random.seed}`);
-  const work = await temporaryFolder(t);
-  const folder = await temporaryFolder(t);
-  const stream = new ModelStream(random.random);
-  stream.grow(commits);
-  return { archive: new TestArchive(folder, stream), stream, work, random };
-}
-
-function position(at: number, run = A): Goal {
-  return { kind: 'position', position: { runId: run, offset: offset(at) } as Position };
-}
-
-function below(random: Seeded, limit: number): number {
-  return Math.floor(random.random() * limit);
-}
-
-/** Restores, and checks that the folder has the state of that offset. */
-async function restores(
-  { archive, stream, work }: Stage,
-  goal: Goal,
-  at: number,
-  what: string,
-): Promise<void> {
-  const folder = join(work, 'restored');
-  const { result } = await restoreTo(archive.folder, folder, goal, null, WANTED);
-  const backup = result.backup as { offset: number; commitTime: number };
-  assert.equal(backup.offset, at, what);
-  if (goal.kind === 'time') assert.ok(backup.commitTime <= goal.at, `${what}: of ${backup.commitTime}`);
-  hasEntries(folder, stream.stateAt(at).entries, what);
-  assert.deepEqual(readdirSync(work), ['restored'], what);
-  rmSync(folder, { recursive: true });
-}
-
-/** Checks that a restore fails with one line, and leaves nothing. */
-async function refuses({ archive, work }: Stage, goal: Goal, message: RegExp): Promise<void> {
-  await assert.rejects(restoreTo(archive.folder, join(work, 'restored'), goal, null, WANTED), (error) => {
-    assert.ok(error instanceof Error);
-    assert.match(error.message, message);
-    assert.match(error.message, /^[^\n]+$/);
-    assert.ok(['ArchiveError', 'BackupError', 'CheckError'].includes(error.name), error.stack);
-    return true;
-  });
-  assert.deepEqual(readdirSync(work), []);
-}
 
 test('a restore has what was there at a position, and never half of a transaction', async (t) => {
   const staged = await stage(t, 60);
