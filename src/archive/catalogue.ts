@@ -5,7 +5,7 @@ import type { BackupTarget } from '../node/ports/backup-target.ts';
 import type { History } from '../replication/history.ts';
 import type { RunId } from '../replication/position.ts';
 import { ArchiveError } from './archive-error.ts';
-import { Coverage, type Shares } from './coverage.ts';
+import { Coverage, type ListedSegment, type Shares } from './coverage.ts';
 import { type BaseName, parseArchived, type SegmentName } from './names.ts';
 import { historyOf, SegmentError } from './segment.ts';
 import { type OpenSegment, openSegment } from './segment-reader.ts';
@@ -14,7 +14,7 @@ import { type OpenSegment, openSegment } from './segment-reader.ts';
 export interface Run {
   readonly runId: RunId;
   /** Sorted by the first byte. */
-  readonly segments: readonly SegmentName[];
+  readonly segments: readonly ListedSegment[];
   readonly bases: readonly BaseName[];
 }
 
@@ -54,16 +54,16 @@ export class Catalogue {
     folder: string,
     signal: AbortSignal,
   ): Promise<Catalogue> {
-    const runs = new Map<RunId, { runId: RunId; segments: SegmentName[]; bases: BaseName[] }>();
+    const runs = new Map<RunId, { runId: RunId; segments: ListedSegment[]; bases: BaseName[] }>();
     const clusters = new Set<string | null>();
-    for await (const { name } of target.list(cluster ?? '', { signal })) {
+    for await (const { modified, name } of target.list(cluster ?? '', { signal })) {
       const found = parseArchived(name);
       if (found === null || (cluster !== null && found.cluster !== cluster)) continue;
       clusters.add(found.cluster);
       const { runId } = found;
       const run = runs.get(runId) ?? { runId, segments: [], bases: [] };
       runs.set(runId, run);
-      if (found.kind === 'segment') run.segments.push(found);
+      if (found.kind === 'segment') run.segments.push({ ...found, modified });
       else run.bases.push(found);
     }
     if (clusters.size > 1) {

@@ -1,10 +1,12 @@
 /**
- * Which objects of an archive belong to one history, and how far they reach. Pure: it decides by the names.
+ * Which objects of an archive belong to one history, and how far they reach. Pure: it decides by the names, and by when
+ * the target got the objects.
  *
  * A history has the bytes of its own run ID, and those of each ancestor up to the offset up to which both share them.
  */
 import type { Ancestor, History } from '../replication/history.ts';
 import type { RunId } from '../replication/position.ts';
+import { Heap } from './heap.ts';
 import type { BaseName, SegmentName } from './names.ts';
 
 /** A run ID, and the offset up to which its bytes are also those of the history. */
@@ -33,9 +35,12 @@ export function sharedBy(history: History, histories: readonly History[]): Share
   return { runId: history.runId, lineage };
 }
 
+/** A segment, and when the target got it, in milliseconds since 1970, if that is known. */
+export type ListedSegment = SegmentName & { readonly modified?: number };
+
 /** A segment of a history, of which the bytes up to `usableTo` are the history's. */
 export interface UsableSegment {
-  readonly segment: SegmentName;
+  readonly segment: ListedSegment;
   readonly usableTo: number;
 }
 
@@ -45,7 +50,7 @@ export class Coverage {
   /** Sorted by their first byte. */
   readonly #segments: readonly UsableSegment[];
 
-  constructor(history: Shares, segments: Iterable<SegmentName>, bases: Iterable<BaseName>) {
+  constructor(history: Shares, segments: Iterable<ListedSegment>, bases: Iterable<BaseName>) {
     const limits = new Map<string, number>([[history.runId, Number.POSITIVE_INFINITY]]);
     const limitOf = (runId: string): number => limits.get(runId) ?? Number.NEGATIVE_INFINITY;
     for (const { runId, validTo } of history.lineage) limits.set(runId, Math.max(limitOf(runId), validTo));
@@ -59,20 +64,48 @@ export class Coverage {
   }
 
   /**
-   * The segments that follow each other from an offset on: of several that have the next byte, the one that reaches farthest. The last
-   * one has no successor.
+   * The segments that follow each other from an offset on: of several that have the next byte, the one that was archived first, and
+   * of those the one that reaches farthest. The last one has no successor.
    */
   *chain(from: number): Generator<UsableSegment> {
-    let [at, best, index] = [from, null as UsableSegment | null, 0];
+    let at = from;
+    for (const each of this.#pieces(from)) {
+      if (each.segment.after > at) return;
+      yield each;
+      at = each.usableTo;
+    }
+  }
+
+  /** The segments that have the bytes up to an offset, chosen as for `chain`, the last one first. Bytes may be missing between them. */
+  before(offset: number): readonly UsableSegment[] {
+    const pieces: UsableSegment[] = [];
+    let at = 0;
+    for (const each of this.#pieces(0)) {
+      if (Math.max(at, each.segment.after) >= offset) break;
+      pieces.push(each);
+      at = each.usableTo;
+    }
+    return pieces.reverse();
+  }
+
+  /** The segments from an offset on, each with bytes that the ones before it do not have. */
+  *#pieces(from: number): Generator<UsableSegment> {
+    const open = new Heap<UsableSegment>(isPreferred);
+    let [at, index] = [from, 0];
     for (;;) {
       for (; index < this.#segments.length; index += 1) {
         const each = this.#segments[index] as UsableSegment;
         if (each.segment.after > at) break;
-        if (each.usableTo > (best?.usableTo ?? 0)) best = each;
+        open.push(each);
       }
-      if (best === null || best.usableTo <= at) return;
-      yield best;
-      at = best.usableTo;
+      while (open.first !== undefined && open.first.usableTo <= at) open.drop();
+      const { first } = open;
+      const next = this.#segments[index];
+      if (first !== undefined) {
+        yield first;
+        at = first.usableTo;
+      } else if (next !== undefined) at = next.segment.after;
+      else return;
     }
   }
 
@@ -87,4 +120,9 @@ export class Coverage {
     for (const { usableTo } of this.chain(from)) at = usableTo;
     return at;
   }
+}
+
+function isPreferred(one: UsableSegment, other: UsableSegment): boolean {
+  const [first, second] = [one.segment.modified ?? 0, other.segment.modified ?? 0];
+  return first === second ? one.usableTo > other.usableTo : first < second;
 }

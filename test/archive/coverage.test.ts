@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import { CommitTimes, MAX_SEGMENT_MARKS, reachedAt } from '../../src/archive/commit-times.ts';
-import { Coverage } from '../../src/archive/coverage.ts';
+import { Coverage, type UsableSegment } from '../../src/archive/coverage.ts';
 import { type BaseName, parseArchived, type SegmentName, segmentName } from '../../src/archive/names.ts';
 import type { History } from '../../src/replication/history.ts';
 import { type Offset, offset, type RunId } from '../../src/replication/position.ts';
@@ -78,7 +78,9 @@ test('a history has the bytes of its ancestors up to where they share them, and 
 test('the chain of segments reaches exactly as far as there is a byte after each byte', () => {
   const anySegment = fc
     .tuple(fc.constantFrom(A, B), fc.nat(100), fc.integer({ min: 1, max: 30 }))
-    .map(([run, after, length]) => segment(run, after, after + length));
+    .chain(([run, after, length]) =>
+      fc.nat(3).map((modified) => ({ ...segment(run, after, after + length), modified })),
+    );
   fc.assert(
     fc.property(fc.array(anySegment, { maxLength: 12 }), fc.nat(110), (segments, from) => {
       const has = (byte: number): boolean =>
@@ -94,6 +96,32 @@ test('the chain of segments reaches exactly as far as there is a byte after each
       }
     }),
   );
+});
+
+test('of two segments with the same byte the chain has the one that was archived first', () => {
+  const at = (modified: number, ...[after, end]: [number, number]) => ({
+    ...segment(A, after, end),
+    modified,
+  });
+  const coverage = new Coverage(
+    { runId: A, lineage: [] },
+    [at(1, 0, 40), at(2, 0, 60), at(3, 40, 80), at(4, 60, 100), at(3, 40, 70), at(9, 120, 130)],
+    [],
+  );
+  const cuts = (segments: Iterable<UsableSegment>) =>
+    [...segments].map(({ segment: { after, end } }) => [after, end]);
+  assert.deepEqual(cuts(coverage.chain(0)), [
+    [0, 40],
+    [0, 60],
+    [40, 80],
+    [60, 100],
+  ]);
+  assert.deepEqual(cuts(coverage.before(61)), [
+    [40, 80],
+    [0, 60],
+    [0, 40],
+  ]);
+  assert.deepEqual(cuts(coverage.before(130))[0], [120, 130]);
 });
 
 test('the marks of a segment never say that bytes were there before they were', () => {

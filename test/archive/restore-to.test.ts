@@ -203,8 +203,9 @@ test('a segment that ends inside of a command, and one that is no stream, are re
   const { archive, stream } = staged;
   await archive.base(START);
   const end = stream.last.at;
-  await archive.segment(A, START, end - 1);
+  const cut = await archive.segment(A, START, end - 1);
   await refuses(staged, { kind: 'time', at: stream.last.ms + 60_000 }, /byte \d+ is inside a command/);
+  rmSync(archive.path(cut));
   stream.bytes.fill('x');
   await archive.segment(A, START, end);
   await refuses(staged, position(end), /no stream/);
