@@ -24,6 +24,9 @@ export interface Route {
   readonly segments: readonly UsableSegment[];
 }
 
+/** Most segments before a base that are looked at for writes after a time. */
+const MAX_LOOKED_AT = 1_000;
+
 /** @throws ArchiveError if the archive does not have the goal, or has gaps before it; TargetError */
 export async function routeTo(catalogue: Catalogue, goal: Goal): Promise<Route> {
   if (catalogue.runs.size === 0) throw new ArchiveError('there is no archive in the target');
@@ -103,8 +106,8 @@ async function routeToTime(catalogue: Catalogue, time: number): Promise<Route> {
   const coverage = catalogue.coverage(sharedBy(history, others));
   for (const base of coverage.bases) {
     if (base.at > time) continue;
+    if (await isLater(catalogue, coverage, base, time)) continue;
     const segments = [...coverage.chain(base.offset)];
-    if (await isLater(catalogue, base, segments[0], time)) continue;
     const end = segments.at(-1)?.usableTo ?? base.offset;
     // Whether the gap is before the time or after it, the segments before it say.
     if (coverage.hasAfter(end) && !(await isOver(catalogue, segments.at(-1), time))) {
@@ -119,18 +122,31 @@ async function routeToTime(catalogue: Catalogue, time: number): Promise<Route> {
   );
 }
 
-/** Whether the base has writes that came after the time: its name has whole seconds only, and a clock may have been set. */
+/**
+ * Whether the base has writes that came after the time. Its name does not tell: it has whole seconds only, and the clock may have been
+ * set back before the base was made. The segment with the last byte of the base is looked at, and all that the target got after
+ * the time, unless there are more than `MAX_LOOKED_AT`: the ones before have such writes only if the clock was once ahead of that of
+ * the target.
+ */
 async function isLater(
   catalogue: Catalogue,
+  coverage: Coverage,
   base: BaseName,
-  next: UsableSegment | undefined,
   time: number,
 ): Promise<boolean> {
-  if (next === undefined || next.segment.after >= base.offset) return false;
-  return catalogue.use(next.segment, async ({ header }) => {
-    const { offset, isOver } = reachedAt(header.marks, header.after, time);
-    return isOver && offset < base.offset;
-  });
+  const before = coverage
+    .before(base.offset)
+    .filter(({ segment, usableTo }, index) =>
+      index === 0 ? usableTo >= base.offset : (segment.modified ?? 0) > time,
+    );
+  for (const { segment } of before.slice(0, MAX_LOOKED_AT)) {
+    const isOfLater = await catalogue.use(segment, async ({ header }) => {
+      const { offset, isOver } = reachedAt(header.marks, header.after, time);
+      return isOver && offset < base.offset;
+    });
+    if (isOfLater) return true;
+  }
+  return false;
 }
 
 /** Whether the writes of a segment reach beyond the time. */

@@ -67,13 +67,19 @@ export class ModelStream {
     for (let index = 0; index < commits; index += 1) this.#commit();
   }
 
+  /** Adds a commit. @param waited milliseconds since the one before; less than 0 if the clock was set back meanwhile */
+  growAfter(waited: number): void {
+    this.#commit(waited);
+  }
+
   /** Takes the last commits back, as a node that was given older files. */
   rewind(commits: number): void {
     this.states.splice(-commits);
     this.bytes = this.bytes.subarray(0, this.last.at - BACKED_UP.offset);
   }
 
-  #commit(): void {
+  // As a default far enough apart for each commit to have a mark of its own.
+  #commit(waited = 20 + this.#below(1_000)): void {
     const { at, ms, entries, hash } = this.last;
     const next = new Map(entries);
     const encoder = new Encoder();
@@ -84,8 +90,7 @@ export class ModelStream {
     const { bytes, boundaries, ends } = encoder.finish();
     for (const [index, command] of commands.entries()) apply(next, command, at + (ends[index] as number));
     this.bytes = Buffer.concat([this.bytes, bytes]);
-    // Far enough apart for each commit to have a mark of its own.
-    const committed = ms + 20 + this.#below(1_000);
+    const committed = ms + waited;
     const end = at + bytes.length;
     this.states.push({
       at: end,

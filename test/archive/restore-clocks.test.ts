@@ -1,0 +1,57 @@
+/** A restore to a time has no later writes, also if the clock of the node was set back before a backup was made. */
+import { utimesSync } from 'node:fs';
+import test from 'node:test';
+import type { Goal } from '../../src/archive/route.ts';
+import { restores, stage } from '../support/archive-stage.ts';
+import { BEGUN_AT } from '../support/archives.ts';
+import { BACKED_UP } from '../support/backups.ts';
+
+const A = BACKED_UP.runId;
+const START: number = BACKED_UP.offset;
+const HOUR_MS = 3_600_000;
+
+test('a backup of a clock that was set back is not taken if it has writes of later times', async (t) => {
+  const staged = await stage(t, 1);
+  const { archive, random, stream } = staged;
+  const what = `seed ${random.seed}`;
+  // The commits: 05:00, 09:30, and by a clock that was set back 08:00, 08:15 and 08:30.
+  for (const hours of [4.5, -1.5, 0.25, 0.25]) stream.growAfter(hours * HOUR_MS);
+  const [, early = START, late = START, back = START, next = START, last = START] = stream.states.map(
+    ({ at }) => at,
+  );
+  const time: Goal = { kind: 'time', at: BEGUN_AT + 4 * HOUR_MS };
+  const archived = async (after: number, end: number, hours: number): Promise<void> => {
+    const modified = (BEGUN_AT + hours * HOUR_MS) / 1_000;
+    utimesSync(archive.path(await archive.segment(A, after, end)), modified, modified);
+  };
+  await archive.base(START);
+  await archived(START, late, 4.6);
+  await archived(late, back, 5.1);
+  await restores(staged, time, early, what);
+  await archive.base(back);
+  await restores(staged, time, early, what);
+  // The segments right before the next backup have no later times.
+  await archived(back, next, 5.3);
+  await archived(next, last, 5.6);
+  await archive.base(last);
+  await restores(staged, time, early, what);
+  await restores(staged, { kind: 'time', at: BEGUN_AT + 5 * HOUR_MS }, last, what);
+});
+
+test('a backup is taken although long before it the clock was ahead of that of the target', async (t) => {
+  const staged = await stage(t, 1);
+  const { archive, random, stream } = staged;
+  for (const hours of [9_000, -8_999, 0.25, 0.25]) stream.growAfter(hours * HOUR_MS);
+  const [, , ahead = START, right = START, , last = START] = stream.states.map(({ at }) => at);
+  await archive.base(START);
+  for (const [after, end] of [
+    [START, ahead],
+    [ahead, right],
+    [right, last],
+  ] as const) {
+    const modified = (BEGUN_AT + 1.6 * HOUR_MS) / 1_000;
+    utimesSync(archive.path(await archive.segment(A, after, end)), modified, modified);
+  }
+  await archive.base(last);
+  await restores(staged, { kind: 'time', at: BEGUN_AT + 2 * HOUR_MS }, last, `seed ${random.seed}`);
+});
