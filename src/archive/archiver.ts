@@ -235,21 +235,22 @@ export class Archiver implements Archive {
 
   /** Asks the target how far it has the history. */
   async #resume(chain: Chain): Promise<void> {
-    const { cluster, stream, target, world } = this.#parts;
+    const { cluster, limitBytes, stream, target, world } = this.#parts;
     const { history } = stream;
     await cleanUp(target, world.now(), chain.abort.signal);
-    const found = await archivedUpTo(target, cluster, history, chain.abort.signal);
+    const start = (): number => stream.journalStart ?? stream.offset;
+    const least = Math.max(start(), stream.offset - limitBytes);
+    const found = await archivedUpTo(target, cluster, history, least, chain.abort.signal);
     if (chain !== this.#chain || stream.history.runId !== history.runId) return;
     this.#segments.succeeded();
-    const start = stream.journalStart ?? stream.offset;
-    if (found !== null && found > stream.offset) {
+    if (found !== null && found.farthest > stream.offset) {
       stream.outdated();
       // The archive of a replica's master may be ahead; under a new run ID, less of it counts.
       if (stream.history.runId !== history.runId) return;
     }
-    const from = Math.min(found ?? -1, stream.offset);
+    const from = Math.min(found?.from ?? -1, stream.offset);
     chain.runId = history.runId;
-    chain.hasBase = from >= start;
+    chain.hasBase = from >= start();
     chain.from = (chain.hasBase ? from : stream.offset) as Offset;
     if (chain.hasBase) this.#times.forget(chain.from);
     this.#parts.log.info('archive-begins', {

@@ -20,17 +20,30 @@ export async function cleanUp(target: BackupTarget, now: number, signal: AbortSi
   }
 }
 
+/** How far an archive has a history. */
+export interface Archived {
+  /** The offset up to which segments follow each other from the newest base. */
+  readonly farthest: number;
+  /**
+   * The offset at which the next segment begins: the end of the oldest segments that follow each other from a base and that the journal
+   * can continue. A newer base may lie after it: then the bytes before that base are missing in the archive. null: there are none.
+   */
+  readonly from: number | null;
+}
+
 /**
  * @param cluster the name in front of the run IDs
- * @returns the offset up to which segments follow each other from a base; null: there is no base
+ * @param least the first offset from which the journal can continue
+ * @returns null: there is no base
  * @throws TargetError
  */
 export async function archivedUpTo(
   target: BackupTarget,
   cluster: string,
   history: History,
+  least: number,
   signal: AbortSignal,
-): Promise<number | null> {
+): Promise<Archived | null> {
   const segments: SegmentName[] = [];
   const bases: BaseName[] = [];
   for (const { runId } of [history, ...history.lineage]) {
@@ -42,5 +55,16 @@ export async function archivedUpTo(
   }
   const coverage = new Coverage(history, segments, bases);
   const [newest] = coverage.bases;
-  return newest === undefined ? null : coverage.reach(newest.offset);
+  if (newest === undefined) return null;
+  return { farthest: coverage.reach(newest.offset), from: continued(coverage, least) };
+}
+
+/** @returns the end of the oldest chain that ends at `least` or after it; null: there is none */
+function continued(coverage: Coverage, least: number): number | null {
+  // If segments go on from an older base to `least`, they pass this one.
+  const before = coverage.bases.find(({ offset }) => offset <= least);
+  const end = before === undefined ? -1 : coverage.reach(before.offset);
+  if (end >= least) return end;
+  const after = coverage.bases.findLast(({ offset }) => offset > least);
+  return after === undefined ? null : coverage.reach(after.offset);
 }

@@ -312,6 +312,43 @@ test('a node that starts again goes on where its archive ends, and makes no othe
   await stage.restores(A, stage.offset);
 });
 
+test('a newer backup in the target makes no gap when the node starts again', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  const end = stage.offset;
+  stage.broken = AWAY;
+  stage.write(5);
+  await stage.stop();
+  await stage.archive.base(stage.offset);
+  stage.broken = null;
+  await stage.start();
+  stage.write(5);
+  await stage.archived();
+  assert.equal(stage.bases, 1);
+  for (const { at } of stage.model.states.filter((state) => state.at > end)) await stage.restores(A, at);
+});
+
+test('a gap that the journal cannot fill is left, and the archive goes on at the next backup', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  await stage.stop();
+  stage.write(5);
+  const backup = stage.offset;
+  await stage.archive.base(backup);
+  stage.needed = stage.offset;
+  stage.write(5);
+  assert.equal(stage.dropped, backup);
+  await stage.start();
+  stage.write(5);
+  await stage.archived();
+  assert.equal(stage.bases, 1);
+  for (const { at } of stage.model.states.filter((state) => state.at >= backup)) await stage.restores(A, at);
+});
+
 test('a journal that does not reach back to the archive makes it begin anew, with a base', async (t) => {
   const stage = await Stage.create(t);
   await stage.start();
