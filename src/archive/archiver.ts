@@ -15,7 +15,7 @@ import type { Log, World } from '../node/ports/world.ts';
 import { logUnexpected, unattended } from '../node/unattended.ts';
 import { type Offset, type Position, type RunId, ZERO } from '../replication/position.ts';
 import { Attempts } from './attempts.ts';
-import { CommitTimes } from './commit-times.ts';
+import { CommitTimes, type Mark } from './commit-times.ts';
 import { makePiece } from './piece.ts';
 import { archivedUpTo, cleanUp } from './resume.ts';
 
@@ -62,7 +62,7 @@ export class Archiver implements Archive {
   readonly #parts: ArchiverParts;
   readonly #segmentBytes: number;
   readonly #ageMs: number;
-  readonly #times: CommitTimes;
+  #times: CommitTimes;
   /** The offset that counts while nobody has asked the target. */
   readonly #began: Offset;
   #chain: Chain;
@@ -89,7 +89,7 @@ export class Archiver implements Archive {
     this.#ageMs = parts.ageMs ?? ARCHIVE_AGE_MS;
     this.#segments = new Attempts(world, parts.log, 'segments');
     this.#bases = new Attempts(world, parts.log, 'backup');
-    this.#times = new CommitTimes(stream.offset, world.now());
+    this.#times = timesOf(parts);
     this.#began = stream.journalStart ?? stream.offset;
     this.#chain = newChain(stream.history.runId, null);
     stream.attach(this);
@@ -115,6 +115,7 @@ export class Archiver implements Archive {
   }
 
   replaced(): void {
+    this.#times = timesOf(this.#parts);
     if (this.#chain.from === null) this.#chain = newChain(this.#parts.stream.history.runId, null);
     else this.#begin('a full resync has replaced the history');
   }
@@ -344,6 +345,12 @@ export class Archiver implements Archive {
       this.#pauses.add(end);
     });
   }
+}
+
+/** @returns the times of the commits before now, as the node has kept them */
+function timesOf({ stream, world }: ArchiverParts): CommitTimes {
+  const known = stream.committedParts.map(({ end, by }): Mark => [end, by]);
+  return new CommitTimes(stream.offset, world.now(), known);
 }
 
 function newChain(runId: RunId, from: Offset | null): Chain {

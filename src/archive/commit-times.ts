@@ -2,7 +2,7 @@
  * When the stream had come how far, by the wall clock: a restore to a time needs it, and the stream itself has no times.
  *
  * A mark `[offset, ms]` says that all bytes up to the offset were committed at `ms` or before. Commits within `SPACING_MS` share a
- * mark. To drop a mark makes the times coarser and never wrong.
+ * mark. When there are too many marks, the commits of longer times share one: the times get coarser and never wrong.
  */
 import type { Offset } from '../replication/position.ts';
 
@@ -11,27 +11,39 @@ export type Mark = readonly [offset: number, ms: number];
 
 /** Time within which commits share a mark, in milliseconds. */
 const SPACING_MS = 10;
+/** Longest time within which commits share a mark, in milliseconds: marks of a sane clock are few then. */
+const MAX_SPACING_MS = SPACING_MS * 2 ** 24;
 /** Most marks in memory. */
 const MAX_MARKS = 65_536;
 /** Most marks of one segment. */
 export const MAX_SEGMENT_MARKS = 8_192;
 
 export class CommitTimes {
-  #marks: Mark[] = [];
+  #marks: Mark[];
+  /** Time within which commits share a mark at present. */
+  #spacingMs = SPACING_MS;
 
-  /** @param head the offset at which the stream stands @param now milliseconds since 1970 */
-  constructor(head: Offset, now: number) {
-    this.#marks = [[head, now]];
+  /**
+   * @param head the offset at which the stream stands
+   * @param now milliseconds since 1970
+   * @param known marks of the bytes up to the head, in order, the last one at the head; empty: they were committed by `now`
+   */
+  constructor(head: Offset, now: number, known: readonly Mark[] = []) {
+    this.#marks = known.length > 0 ? [...known] : [[head, now]];
   }
 
   /** Takes note of a commit. @param end its end @param now milliseconds since 1970 */
   committed(end: Offset, now: number): void {
     const last = this.#marks.at(-1);
     // The wall clock may have been set back.
-    if (last !== undefined && now >= last[1] && bucket(now) === bucket(last[1]))
+    if (last !== undefined && areNear(last[1], now, this.#spacingMs))
       this.#marks[this.#marks.length - 1] = [end, now];
     else this.#marks.push([end, now]);
-    if (this.#marks.length > MAX_MARKS) this.#marks = thinned(this.#marks, MAX_MARKS / 2);
+    if (this.#marks.length > MAX_MARKS) {
+      const { marks, spacingMs } = thinned(this.#marks, MAX_MARKS / 2, this.#spacingMs);
+      this.#marks = marks;
+      this.#spacingMs = spacingMs;
+    }
   }
 
   /** @returns the marks of the bytes after `after` up to `end`; the last one is at `end`, if it is known when that was committed */
@@ -41,7 +53,7 @@ export class CommitTimes {
     const marks = this.#marks.slice(from, to);
     const closing = this.#marks[to];
     if (closing !== undefined) marks.push([end, closing[1]]);
-    return thinned(marks, MAX_SEGMENT_MARKS);
+    return thinned(marks, MAX_SEGMENT_MARKS, this.#spacingMs).marks;
   }
 
   /** Forgets the marks of the bytes up to this offset. */
@@ -49,6 +61,7 @@ export class CommitTimes {
     const kept = this.#indexAt(upTo + 1);
     // The last mark stays: it says that everything before now is of that time or earlier.
     if (kept > 0) this.#marks = this.#marks.slice(Math.min(kept, this.#marks.length - 1));
+    if (this.#marks.length === 1) this.#spacingMs = SPACING_MS;
   }
 
   /** @returns the index of the first mark at this offset or after it */
@@ -87,14 +100,28 @@ export function committedAt(marks: readonly Mark[], end: number): number | null 
   return marks.find(([at]) => at >= end)?.[1] ?? null;
 }
 
-function bucket(ms: number): number {
-  return Math.floor(ms / SPACING_MS);
+/** Whether two times share a mark: the wall clock may have been set back between them. */
+function areNear(before: number, after: number, spacingMs: number): boolean {
+  return after >= before && Math.floor(before / spacingMs) === Math.floor(after / spacingMs);
 }
 
-/** @returns at most so many of the marks, the last one among them */
-function thinned(marks: Mark[], most: number): Mark[] {
-  if (marks.length <= most) return marks;
-  const step = Math.ceil(marks.length / most);
-  const last = marks.length - 1;
-  return marks.filter((_, index) => (last - index) % step === 0);
+/** Makes marks fewer: those within a longer time become one, the last of them. @returns at most so many, the last one among them */
+function thinned(
+  marks: Mark[],
+  most: number,
+  spacingMs: number,
+): { readonly marks: Mark[]; readonly spacingMs: number } {
+  let [fewer, spacing] = [marks, spacingMs];
+  while (fewer.length > most && spacing < MAX_SPACING_MS) {
+    spacing *= 2;
+    fewer = fewer.filter(([, ms], index) => {
+      const next = fewer[index + 1];
+      return next === undefined || !areNear(ms, next[1], spacing);
+    });
+  }
+  if (fewer.length <= most) return { marks: fewer, spacingMs: spacing };
+  // The wall clock jumps again and again.
+  const step = Math.ceil(fewer.length / most);
+  const last = fewer.length - 1;
+  return { marks: fewer.filter((_, index) => (last - index) % step === 0), spacingMs };
 }

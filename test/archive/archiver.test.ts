@@ -5,11 +5,12 @@ import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { Archiver } from '../../src/archive/archiver.ts';
+import { committedAt, type Mark } from '../../src/archive/commit-times.ts';
 import { parseArchived, type SegmentName } from '../../src/archive/names.ts';
 import { openSegment } from '../../src/archive/segment-reader.ts';
 import { restoreTo } from '../../src/cli/tasks/restore-to.ts';
 import { until } from '../../src/cli/until.ts';
-import type { Archive, ArchivedStream } from '../../src/node/ports/archived-stream.ts';
+import type { Archive, ArchivedStream, CommittedPart } from '../../src/node/ports/archived-stream.ts';
 import { type BackupTarget, TargetError, type TargetSource } from '../../src/node/ports/backup-target.ts';
 import { NotInJournal } from '../../src/node/ports/failures.ts';
 import type { World } from '../../src/node/ports/world.ts';
@@ -187,6 +188,10 @@ class Stage implements ArchivedStream {
       restoreTo(this.archive.folder, join(this.work, 'restored'), goal, null, WANTED),
       message,
     );
+  }
+
+  get committedParts(): readonly CommittedPart[] {
+    return this.model.states.slice(1).map(({ at, ms }) => ({ end: offset(at), by: ms }));
   }
 
   hashAt(at: Offset): bigint | null {
@@ -564,6 +569,29 @@ test('where a chain of history hashes begins, a segment ends, and a restore goes
   assert.ok(stage.names().some(({ after }) => after === begins));
   await stage.restores(A, stage.offset);
   await stage.restores(A, cut.at);
+});
+
+test('commits that a segment gets after a restart keep their times', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(5);
+  await stage.archived();
+  stage.broken = AWAY;
+  stage.write(5);
+  const last = stage.model.states.slice(-5);
+  await stage.stop();
+  stage.broken = null;
+  // What is committed while the node archives nothing has times too.
+  stage.needed = stage.offset;
+  stage.model.grow(5);
+  await stage.start();
+  await stage.archived();
+  const marks: Mark[] = [];
+  for (const { name } of stage.names()) {
+    const { header } = await openSegment(stage.archive.path(name));
+    marks.push(...header.marks);
+  }
+  for (const { at, ms } of last) assert.equal(committedAt(marks, at), ms);
 });
 
 test('a restore to a time has what the node had committed then', async (t) => {

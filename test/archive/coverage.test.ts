@@ -170,6 +170,31 @@ test('a clock that was set back does not bring later writes into a restore of an
   assert.deepEqual(reachedAt(marks, offset(0), 3_500), { offset: 30, isOver: false });
 });
 
+test('old marks get no coarser than new ones', () => {
+  const times = new CommitTimes(offset(0), 0);
+  const count = 400_000;
+  for (let at = 1; at <= count; at += 1) times.committed(at as Offset, at * 10);
+  for (const wanted of [100_000, 900_000, 2_000_000, 3_900_000]) {
+    const from = offset(Math.floor(wanted / 10) - 1_000);
+    const { offset: reached } = reachedAt(times.between(from, offset(count)), from, wanted);
+    assert.ok(reached * 10 <= wanted && reached * 10 >= wanted - 640, `${wanted} gives ${reached * 10}`);
+  }
+});
+
+test('commits from before a start keep their times', () => {
+  const times = new CommitTimes(offset(30), 9_000, [
+    [10, 1_000],
+    [30, 2_000],
+  ]);
+  times.committed(offset(40), 9_500);
+  assert.deepEqual(times.between(offset(5), offset(40)), [
+    [10, 1_000],
+    [30, 2_000],
+    [40, 9_500],
+  ]);
+  assert.deepEqual(times.between(offset(12), offset(25)), [[25, 2_000]]);
+});
+
 test('marks take bounded memory, and a segment has a bounded number of them', () => {
   const times = new CommitTimes(offset(0), 0);
   for (let at = 1; at <= 200_000; at += 1) times.committed(at as Offset, at * 10);

@@ -27,6 +27,14 @@ export interface Archive {
   close(): Promise<void>;
 }
 
+/** A part of the stream, from the end of the part before. */
+export interface CommittedPart {
+  /** The offset of its last byte. */
+  readonly end: Offset;
+  /** All of it was committed at this time or before, in milliseconds since 1970. */
+  readonly by: number;
+}
+
 export interface ArchivedStream {
   /** The offset of the last byte of the stream. */
   readonly offset: Offset;
@@ -37,6 +45,8 @@ export interface ArchivedStream {
   readonly chainFrom: Offset;
   /** The offset before the first byte in the journal; null: it is empty. @throws StorageError */
   readonly journalStart: Offset | null;
+  /** When the stream was committed, up to the head, in order; empty: unknown. @throws StorageError */
+  readonly committedParts: readonly CommittedPart[];
   /** The history hash at the end of a commit; null: unknown. @throws StorageError */
   hashAt(at: Offset): bigint | null;
   /** The offset before the row of the journal that has the byte after `after`; null: none has it. @throws StorageError */

@@ -3,8 +3,8 @@ import type { History } from '../../replication/history.ts';
 import type { Offset } from '../../replication/position.ts';
 import { LEAST_FREE_BYTES } from '../head/journal-room.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import type { Archive, ArchivedStream, ArchiveNumbers } from '../ports/archived-stream.ts';
-import type { StateStore } from '../ports/state-store.ts';
+import type { Archive, ArchivedStream, ArchiveNumbers, CommittedPart } from '../ports/archived-stream.ts';
+import type { StateStore, TimeMark } from '../ports/state-store.ts';
 
 interface StreamParts {
   readonly head: StreamHead;
@@ -41,6 +41,10 @@ export class StreamForArchive implements ArchivedStream {
 
   get journalStart(): Offset | null {
     return this.#parts.state.journalStart;
+  }
+
+  get committedParts(): readonly CommittedPart[] {
+    return partsOf(this.#parts.state.timeMarks, this.offset);
   }
 
   hashAt(at: Offset): bigint | null {
@@ -88,4 +92,13 @@ export class StreamForArchive implements ArchivedStream {
     const free = await this.#parts.freeBytes();
     return LEAST_FREE_BYTES - free - this.#parts.state.reusableBytes;
   }
+}
+
+/** @returns the parts of the stream between the marks, with the latest times that these allow */
+function partsOf(marks: readonly TimeMark[], head: Offset): CommittedPart[] {
+  const known = marks.filter(({ offset }) => offset < head);
+  const [first] = known;
+  if (first === undefined) return [];
+  const parts = known.map(({ to }, index) => ({ end: known[index + 1]?.offset ?? head, by: to - 1 }));
+  return first.offset === 0 ? parts : [{ end: first.offset, by: first.from }, ...parts];
 }
