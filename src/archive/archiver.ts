@@ -244,12 +244,15 @@ export class Archiver implements Archive {
     const found = await archivedUpTo(target, cluster, history, least, chain.abort.signal);
     if (chain !== this.#chain || stream.history.runId !== history.runId) return;
     this.#segments.succeeded();
-    if (found !== null && found.farthest > stream.offset) {
+    const end = found?.end ?? null;
+    const differs = end !== null && stream.differsAt(end.offset as Offset, end.hash);
+    if (differs || (found !== null && found.farthest > stream.offset)) {
       stream.outdated();
       // The archive of a replica's master may be ahead; under a new run ID, less of it counts.
       if (stream.history.runId !== history.runId) return;
     }
-    const from = Math.min(found?.from ?? -1, stream.offset);
+    // What differs under a run ID that stays, as on a replica, needs a new base.
+    const from = differs ? -1 : Math.min(end?.offset ?? -1, stream.offset);
     chain.runId = history.runId;
     chain.hasBase = from >= start();
     chain.from = (chain.hasBase ? from : stream.offset) as Offset;

@@ -3,6 +3,7 @@ import { type BackupTarget, TargetError } from '../node/ports/backup-target.ts';
 import type { History } from '../replication/history.ts';
 import { Coverage } from './coverage.ts';
 import { type BaseName, parseArchived, type SegmentName } from './names.ts';
+import { FRAME_BYTES, MAX_HEADER_BYTES, parseHeader, SegmentError, SKIPPABLE, SUM_BYTES } from './segment.ts';
 
 /** Age at which what a killed process has left in the target is no longer at work, in milliseconds. */
 const LEFT_MS = 24 * 3_600_000;
@@ -24,11 +25,18 @@ export async function cleanUp(target: BackupTarget, now: number, signal: AbortSi
 export interface Archived {
   /** The offset up to which segments follow each other from the newest base. */
   readonly farthest: number;
-  /**
-   * The offset at which the next segment begins: the end of the oldest segments that follow each other from a base and that the journal
-   * can continue. A newer base may lie after it: then the bytes before that base are missing in the archive. null: there are none.
-   */
-  readonly from: number | null;
+  /** Where the next segment begins; null: the journal can continue nothing of the archive. */
+  readonly end: ArchivedEnd | null;
+}
+
+/**
+ * The end of the oldest segments that follow each other from a base and that the journal can continue. A newer base may lie after it: then
+ * the bytes before that base are missing in the archive.
+ */
+export interface ArchivedEnd {
+  readonly offset: number;
+  /** The history hash there, as the segment says that ends there; null: unknown. */
+  readonly hash: bigint | null;
 }
 
 /**
@@ -56,15 +64,56 @@ export async function archivedUpTo(
   const coverage = new Coverage(history, segments, bases);
   const [newest] = coverage.bases;
   if (newest === undefined) return null;
-  return { farthest: coverage.reach(newest.offset), from: continued(coverage, least) };
+  const found = continued(coverage, least);
+  const last = found?.last ?? null;
+  const hash = last === null ? null : await hashAfter(target, last, signal);
+  return {
+    farthest: coverage.reach(newest.offset),
+    end: found === null ? null : { offset: found.end, hash },
+  };
+}
+
+interface ChainEnd {
+  readonly end: number;
+  /** The segment that ends there; null: none does. */
+  readonly last: SegmentName | null;
 }
 
 /** @returns the end of the oldest chain that ends at `least` or after it; null: there is none */
-function continued(coverage: Coverage, least: number): number | null {
+function continued(coverage: Coverage, least: number): ChainEnd | null {
   // If segments go on from an older base to `least`, they pass this one.
   const before = coverage.bases.find(({ offset }) => offset <= least);
-  const end = before === undefined ? -1 : coverage.reach(before.offset);
-  if (end >= least) return end;
+  const found = before === undefined ? null : endOf(coverage, before);
+  if (found !== null && found.end >= least) return found;
   const after = coverage.bases.findLast(({ offset }) => offset > least);
-  return after === undefined ? null : coverage.reach(after.offset);
+  return after === undefined ? null : endOf(coverage, after);
+}
+
+function endOf(coverage: Coverage, base: BaseName): ChainEnd {
+  let found: ChainEnd = { end: base.offset, last: null };
+  for (const { segment, usableTo } of coverage.chain(base.offset))
+    found = { end: usableTo, last: usableTo === segment.end ? segment : null };
+  return found;
+}
+
+/** @returns the history hash at the end of a segment; null: unknown, or the header cannot be read @throws TargetError */
+async function hashAfter(
+  target: BackupTarget,
+  { name, end }: SegmentName,
+  signal: AbortSignal,
+): Promise<bigint | null> {
+  try {
+    const begin = Buffer.from(await target.begin(name, FRAME_BYTES + SUM_BYTES, { signal }));
+    if (begin.length < FRAME_BYTES || begin.readUInt32LE(0) !== SKIPPABLE) return null;
+    const length = FRAME_BYTES + begin.readUInt32LE(4);
+    if (length > FRAME_BYTES + SUM_BYTES + MAX_HEADER_BYTES) return null;
+    const bytes = Buffer.from(await target.begin(name, length, { signal }));
+    const header = parseHeader(bytes.toString('utf8', FRAME_BYTES + SUM_BYTES));
+    return header.end === end ? header.hashAfter : null;
+  } catch (error) {
+    // To archive, a node need not be allowed to read.
+    const isUnknown = error instanceof TargetError && ['NO_ACCESS', 'NOT_FOUND'].includes(error.code);
+    if (isUnknown || error instanceof SegmentError) return null;
+    throw error;
+  }
 }

@@ -41,6 +41,8 @@ class Stage implements ArchivedStream {
   outdatedCalls = 0;
   /** The run ID that the node takes when it hears that it lacks bytes. */
   outdatedAs: RunId | null = null;
+  /** The offset at which the node has begun; null: at its head. */
+  began: number | null = null;
   /** What the journal has dropped. */
   dropped: number = START;
   /** What the journal keeps for others. */
@@ -199,6 +201,12 @@ class Stage implements ArchivedStream {
     return state.at === at && at >= this.chainFrom ? state.hash : null;
   }
 
+  differsAt(at: Offset, hash: bigint | null): boolean {
+    const state = this.model.stateAt(at);
+    if (at > this.offset || at <= this.chainFrom) return false;
+    return state.at !== at || (hash !== null && state.hash !== hash);
+  }
+
   rowStart(after: Offset): Offset | null {
     return after >= this.offset || after < this.dropped ? null : (this.model.stateAt(after).at as Offset);
   }
@@ -215,7 +223,8 @@ class Stage implements ArchivedStream {
 
   outdated(): void {
     this.outdatedCalls += 1;
-    if (this.outdatedAs !== null) this.rename(this.outdatedAs, this.offset);
+    if (this.outdatedAs !== null) this.rename(this.outdatedAs, this.began ?? this.offset);
+    this.outdatedAs = null;
   }
 
   trim(): void {
@@ -332,7 +341,8 @@ test('a newer backup in the target makes no gap when the node starts again', asy
   stage.write(5);
   await stage.archived();
   assert.equal(stage.bases, 1);
-  for (const { at } of stage.model.states.filter((state) => state.at > end)) await stage.restores(A, at);
+  const later = stage.model.states.filter(({ at }) => at > end);
+  for (const { at } of later.filter((_, index) => index % 3 === 0)) await stage.restores(A, at);
 });
 
 test('a gap that the journal cannot fill is left, and the archive goes on at the next backup', async (t) => {
@@ -340,6 +350,7 @@ test('a gap that the journal cannot fill is left, and the archive goes on at the
   await stage.start();
   stage.write(20);
   await stage.archived();
+  const end = stage.offset;
   await stage.stop();
   stage.write(5);
   const backup = stage.offset;
@@ -351,7 +362,7 @@ test('a gap that the journal cannot fill is left, and the archive goes on at the
   stage.write(5);
   await stage.archived();
   assert.equal(stage.bases, 1);
-  for (const { at } of stage.model.states.filter((state) => state.at >= backup)) await stage.restores(A, at);
+  for (const at of [end, backup, stage.offset]) await stage.restores(A, at);
 });
 
 test('a journal that does not reach back to the archive makes it begin anew, with a base', async (t) => {
@@ -534,6 +545,46 @@ test('a node whose files are older than its archive goes on under a new run ID',
   assert.deepEqual([stage.outdatedCalls, stage.bases], [1, 1]);
   await stage.restores(runId('f'), stage.offset);
   await stage.restores(runId('f'), shared);
+});
+
+test('a node whose files are older goes on under a new run ID, also if it has written past its archive', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  await stage.stop();
+  const end = stage.offset;
+  stage.model.rewind(8);
+  stage.dropped = Math.min(stage.dropped, stage.offset);
+  stage.outdatedAs = runId('f');
+  stage.began = stage.offset;
+  stage.needed = stage.offset;
+  while (stage.offset <= end) stage.write(10);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  assert.deepEqual([stage.outdatedCalls, stage.bases], [1, 1]);
+  for (const { at } of stage.model.states.filter((state) => state.at >= end).slice(0, 5))
+    await stage.restores(runId('f'), at);
+  await stage.restores(runId('f'), stage.began);
+});
+
+test('a node that keeps its run ID makes a new backup when the archive has other bytes', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  await stage.stop();
+  const end = stage.offset;
+  stage.model.rewind(8);
+  stage.dropped = Math.min(stage.dropped, stage.offset);
+  stage.needed = stage.offset;
+  while (stage.offset <= end) stage.write(10);
+  await stage.start();
+  stage.write(20);
+  await stage.archived();
+  assert.deepEqual([stage.outdatedCalls, stage.bases], [1, 2]);
+  await stage.restores(A, stage.offset);
 });
 
 test('a replica archives nothing before it has found its master', async (t) => {

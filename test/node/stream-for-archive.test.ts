@@ -6,16 +6,20 @@ import type { StateStore, TimeMark } from '../../src/node/ports/state-store.ts';
 import { StreamForArchive } from '../../src/node/upkeep/stream-for-archive.ts';
 import { offset } from '../../src/replication/position.ts';
 
-/** @returns the parts that the marks give, as [end, by] */
-function partsOf(head: number, marks: readonly TimeMark[]): [number, number][] {
-  const stream = new StreamForArchive({
-    head: { offset: offset(head) } as StreamHead,
-    state: { timeMarks: marks } as StateStore,
+function streamOf(head: StreamHead, timeMarks: readonly TimeMark[]): StreamForArchive {
+  return new StreamForArchive({
+    head,
+    state: { timeMarks } as StateStore,
     isSettled: () => true,
     outdated: () => undefined,
     freeBytes: () => Promise.resolve(0),
   });
-  return stream.committedParts.map(({ end, by }) => [end, by]);
+}
+
+/** @returns the parts that the marks give, as [end, by] */
+function partsOf(head: number, marks: readonly TimeMark[]): [number, number][] {
+  const { committedParts } = streamOf({ offset: offset(head) } as StreamHead, marks);
+  return committedParts.map(({ end, by }) => [end, by]);
 }
 
 function mark(at: number, from: number, to: number): TimeMark {
@@ -40,4 +44,19 @@ test('what comes before the first mark was committed before it begins', () => {
 test('marks of bytes that the node has lost count for nothing', () => {
   assert.deepEqual(partsOf(40, [mark(0, 1_000, 2_000), mark(40, 5_000, 6_000)]), [[40, 1_999]]);
   assert.deepEqual(partsOf(40, []), []);
+});
+
+test('a stream is another one if its hash is, or if no write ends where a segment does', () => {
+  const head = {
+    offset: offset(100),
+    chainFrom: offset(10),
+    hashAt: (at: number) => (at === 50 ? 7n : null),
+    placeAt: (at: number) => ({ kind: at === 60 ? 'inside-command' : 'unknown' }),
+  } as unknown as StreamHead;
+  const stream = streamOf(head, []);
+  assert.deepEqual([stream.differsAt(offset(50), 8n), stream.differsAt(offset(60), null)], [true, true]);
+  const unknown = [stream.differsAt(offset(50), null), stream.differsAt(offset(70), 8n)];
+  assert.deepEqual([stream.differsAt(offset(50), 7n), ...unknown], [false, false, false]);
+  // A chain of hashes begins at byte 10.
+  assert.deepEqual([stream.differsAt(offset(10), 8n), stream.differsAt(offset(101), 8n)], [false, false]);
 });

@@ -49,6 +49,12 @@ export interface ArchivedStream {
   readonly committedParts: readonly CommittedPart[];
   /** The history hash at the end of a commit; null: unknown. @throws StorageError */
   hashAt(at: Offset): bigint | null;
+  /**
+   * Whether this is surely not the stream of which a segment ends at this offset.
+   * @param hash the history hash there; null: unknown
+   * @throws StorageError
+   */
+  differsAt(at: Offset, hash: bigint | null): boolean;
   /** The offset before the row of the journal that has the byte after `after`; null: none has it. @throws StorageError */
   rowStart(after: Offset): Offset | null;
   /** The bytes after `after`, where a row ends: whole rows, until they are `enoughBytes` or more. @throws NotInJournal, StorageError */
@@ -56,7 +62,7 @@ export interface ArchivedStream {
   /** Gives the archive what happens to the stream. To be called once, in the turn in which the node has recovered. */
   attach(archive: Archive): void;
   /**
-   * The archive has bytes of the present run ID that the node does not have. A master goes on under a new one: its files are older than what it
+   * The archive has bytes of the present run ID that the node does not have, or has other ones. A master goes on under a new one: its files are older than what it
    * has handed out. @throws StorageError when the disk does not take the new run ID
    */
   outdated(): void;

@@ -51,6 +51,15 @@ export class StreamForArchive implements ArchivedStream {
     return this.#parts.head.hashAt(at);
   }
 
+  differsAt(at: Offset, hash: bigint | null): boolean {
+    const { head } = this.#parts;
+    // A hash where a chain begins, or before, says nothing of the bytes.
+    if (at > head.offset || at <= head.chainFrom) return false;
+    const own = head.hashAt(at);
+    if (own !== null && hash !== null) return own !== hash;
+    return own === null && head.placeAt(at).kind === 'inside-command';
+  }
+
   rowStart(after: Offset): Offset | null {
     return this.#parts.state.rowWith(after)?.start ?? null;
   }
