@@ -17,7 +17,7 @@ import { type Offset, type Position, type RunId, ZERO } from '../replication/pos
 import { Attempts } from './attempts.ts';
 import { CommitTimes, type Mark } from './commit-times.ts';
 import { makePiece } from './piece.ts';
-import { archivedUpTo, cleanUp } from './resume.ts';
+import { archivedUpTo, cleanUp, hashAfter } from './resume.ts';
 
 /** Size at which a segment ends, in bytes of the stream. */
 export const ARCHIVE_SEGMENT_BYTES = 8 * 1024 * 1024;
@@ -299,7 +299,11 @@ export class Archiver implements Archive {
       from,
     );
     if (piece === null) return;
-    await target.put(piece.name, { bytes: piece.bytes }, { signal: chain.abort.signal });
+    const { signal } = chain.abort;
+    // Another node may have archived the same bytes: the times are those of the first one.
+    const there = piece.hash === null ? null : await hashAfter(target, piece, signal);
+    if (there === null || there !== piece.hash)
+      await target.put(piece.name, { bytes: piece.bytes }, { signal });
     if (chain !== this.#chain) return;
     this.#segments.succeeded();
     chain.from = piece.end;

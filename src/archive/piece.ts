@@ -15,6 +15,8 @@ const SLICE_BYTES = 256 * 1024;
 export interface Piece {
   readonly name: string;
   readonly end: Offset;
+  /** The history hash there; null: unknown. */
+  readonly hash: bigint | null;
   readonly bytes: Buffer;
 }
 
@@ -46,17 +48,18 @@ export async function makePiece(parts: PieceParts, from: Offset): Promise<Piece 
     if (!parts.isWanted()) return null;
     const { runId, lineage } = stream.history;
     const isChained = stream.chainFrom <= after;
+    const hash = isChained ? stream.hashAt(end) : null;
     const bytes = await writer.finish({
       runId,
       lineage,
       after,
       end,
       hashBefore,
-      hashAfter: isChained ? stream.hashAt(end) : null,
+      hashAfter: hash,
       beginsChain,
       marks: marks(after, end),
     });
-    return parts.isWanted() ? { name: segmentName(cluster, runId, after, end), end, bytes } : null;
+    return parts.isWanted() ? { name: segmentName(cluster, runId, after, end), end, hash, bytes } : null;
   } finally {
     writer.close();
   }

@@ -96,10 +96,10 @@ function endOf(coverage: Coverage, base: BaseName): ChainEnd {
   return found;
 }
 
-/** @returns the history hash at the end of a segment; null: unknown, or the header cannot be read @throws TargetError */
-async function hashAfter(
+/** @returns the history hash at the end of a segment; null: unknown, or the target does not give its header @throws TargetError */
+export async function hashAfter(
   target: BackupTarget,
-  { name, end }: SegmentName,
+  { name, end }: Pick<SegmentName, 'name' | 'end'>,
   signal: AbortSignal,
 ): Promise<bigint | null> {
   try {

@@ -645,6 +645,26 @@ test('commits that a segment gets after a restart keep their times', async (t) =
   for (const { at, ms } of last) assert.equal(committedAt(marks, at), ms);
 });
 
+test('a segment that another node has archived first stays as it is, and a damaged one does not', async (t) => {
+  const stage = await Stage.create(t);
+  await stage.start();
+  const before = stage.offset;
+  stage.model.grow(1);
+  const name = await stage.archive.segment(A, before, stage.offset, { marks: [[stage.offset, 5]] });
+  stage.write(0);
+  stage.archiver.committed(stage.offset);
+  await stage.archived();
+  const first = await openSegment(stage.archive.path(name));
+  assert.deepEqual(first.header.marks, [[stage.offset, 5]]);
+  const start = stage.offset;
+  stage.model.grow(1);
+  const damaged = await stage.archive.segment(A, start, stage.offset);
+  writeFileSync(stage.archive.path(damaged), 'damaged');
+  stage.archiver.committed(stage.offset);
+  await stage.archived();
+  await stage.restores(A, stage.offset);
+});
+
 test('a restore to a time has what the node had committed then', async (t) => {
   const stage = await Stage.create(t);
   await stage.start();
