@@ -24,6 +24,9 @@ export interface Span {
   readonly to: number;
 }
 
+/** Most objects of a target that are read: a month of segments every ten seconds, of three nodes. */
+const MAX_OBJECTS = 1_000_000;
+
 export class Catalogue {
   readonly #target: BackupTarget;
   /** Folder for segments that are read. */
@@ -46,17 +49,25 @@ export class Catalogue {
   /**
    * @param cluster the name in front of the run IDs; null: there is only one in the target
    * @param folder for files while they are read
-   * @throws ArchiveError, or TargetError
+   * @param most objects that the target may list
+   * @throws ArchiveError if there are several archives, or more objects; TargetError
    */
   static async read(
     target: BackupTarget,
     cluster: string | null,
     folder: string,
     signal: AbortSignal,
+    most = MAX_OBJECTS,
   ): Promise<Catalogue> {
     const runs = new Map<RunId, { runId: RunId; segments: ListedSegment[]; bases: BaseName[] }>();
     const clusters = new Set<string | null>();
+    let objects = 0;
     for await (const { modified, name } of target.list(cluster ?? '', { signal })) {
+      objects += 1;
+      if (objects > most) {
+        const advice = cluster === null ? 'name the archive with --cluster' : 'delete old segments';
+        throw new ArchiveError(`${target.shown} has more than ${most} objects: ${advice}`);
+      }
       const found = parseArchived(name);
       if (found === null || (cluster !== null && found.cluster !== cluster)) continue;
       clusters.add(found.cluster);
