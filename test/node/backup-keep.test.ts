@@ -22,9 +22,14 @@ const RULES: readonly KeepRule[] = [
   { ageMs: 30 * DAY, everyMs: DAY },
 ];
 
-function backup(time: number, run = 'a', cluster: string | null = 'shop'): NamedBackup {
-  const position = { runId: runId(run), offset: offset(Math.floor(time / 1_000)) };
-  const named = namedBackup({ name: scheduledName(cluster, position, time), size: 1, modified: time });
+function backup(
+  time: number,
+  run = 'a',
+  cluster: string | null = 'shop',
+  at = Math.floor(time / 1_000),
+): NamedBackup {
+  const position = { runId: runId(run), offset: offset(at) };
+  const named = namedBackup({ name: scheduledName(cluster, position, time), size: 4_096, modified: time });
   assert.ok(named !== null);
   return named;
 }
@@ -69,6 +74,22 @@ test('the newest backup of each cluster stays, however old it is', () => {
 test('the backups of one history do not stand for those of another', () => {
   const both = [backup(NOW - 2 * HOUR, 'a'), backup(NOW - 2 * HOUR - 1_000, 'b')];
   assert.deepEqual(keptOf(both), both);
+});
+
+test('the largest offset of a history stays, also when a clock was ahead at a smaller one', () => {
+  const [ahead, largest, before] = [
+    backup(NOW - 32 * DAY, 'a', 'shop', 1_000),
+    backup(NOW - 33 * DAY, 'a', 'shop', 3_000),
+    backup(NOW - 34 * DAY, 'a', 'shop', 2_000),
+  ];
+  const next = backup(NOW - 40 * DAY, 'b');
+  assert.deepEqual(keptOf([ahead, largest, before, next]), [ahead, largest, next]);
+  assert.deepEqual(keptOf([ahead, { ...largest, size: 0 }, before]), [ahead, before]);
+});
+
+test('of the largest offsets only those of the last histories stay', () => {
+  const all = [...'0123456789'].map((run, index) => backup(NOW - (40 + index) * DAY, run));
+  assert.deepEqual(keptOf(all), all.slice(0, 8));
 });
 
 test('a backup of a later time stays', () => {

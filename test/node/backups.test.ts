@@ -367,7 +367,8 @@ test('of an ancestor only backups of what both share are deleted, and none of a 
   const stage = new Stage({ keep: [{ ageMs: DAY, everyMs: HOUR }] });
   stage.lineage = [{ runId: runId('b'), validTo: offset(60), reason: 'promoted', at: 0 }];
   stage.putOfDays(3);
-  const shared = stage.put(60, stage.wall - 3 * DAY, runId('b'));
+  const shared = stage.put(59, stage.wall - 3 * DAY, runId('b'));
+  stage.put(60, stage.wall - 3 * DAY, runId('b'));
   const diverged = stage.put(61, stage.wall - 3 * DAY, runId('b'));
   const beyond = stage.put(101, stage.wall - 3 * DAY);
   await stage.pass(10_000);

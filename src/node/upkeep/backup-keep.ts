@@ -1,5 +1,8 @@
 /** Decides which backups of a target are kept. Pure. */
-import type { NamedBackup } from './backup-names.ts';
+import { HEADER_BYTES, type NamedBackup } from './backup-names.ts';
+
+/** Histories of each cluster whose largest offset is kept always, those with the newest backups. */
+const MAX_HELD = 8;
 
 /** Of the backups that are younger than `ageMs`, one for each period of `everyMs` is kept. */
 export interface KeepRule {
@@ -8,7 +11,8 @@ export interface KeepRule {
 }
 
 /**
- * Of each history the newest backup of each period is kept, and the newest of each cluster always. Periods begin at whole multiples
+ * Of each history the newest backup of each period is kept, and the newest of each cluster always. So are those with the largest offset of
+ * the last `MAX_HELD` histories of each cluster, because the time in a name may be that of a wrong clock. Periods begin at whole multiples
  * since 1970, so that it does not matter when and how often somebody decides.
  * @param now milliseconds since 1970; a backup of a later time is kept
  * @returns the backups that no rule keeps, the oldest first
@@ -21,6 +25,7 @@ export function outdated(
   const newestFirst = [...backups].sort(
     (one, other) => other.time - one.time || other.position.offset - one.position.offset,
   );
+  const held = largestOffsets(newestFirst);
   const taken = new Set<string>();
   /** Whether it is the first one that asks for the place. */
   const takes = (...place: readonly unknown[]): boolean => {
@@ -29,13 +34,31 @@ export function outdated(
     taken.add(name);
     return true;
   };
-  const isKept = ({ cluster, position, time }: NamedBackup): boolean => {
+  const isKept = (backup: NamedBackup): boolean => {
+    const { cluster, position, time } = backup;
     const isNewest = takes('newest', cluster);
     const isOfRule = rules.map(
       ({ ageMs, everyMs }, index) =>
         now - time < ageMs && takes(index, cluster, position.runId, Math.floor(time / everyMs)),
     );
-    return isNewest || time > now || isOfRule.includes(true);
+    return isNewest || held.has(backup) || time > now || isOfRule.includes(true);
   };
   return newestFirst.filter((backup) => !isKept(backup)).reverse();
+}
+
+/** @returns of the last histories of each cluster the backup with the largest offset */
+function largestOffsets(newestFirst: readonly NamedBackup[]): ReadonlySet<NamedBackup> {
+  const clusters = new Map<string | null, Map<string, NamedBackup>>();
+  for (const backup of newestFirst) {
+    // Such a short file is no backup, whatever its name says.
+    if (backup.size < HEADER_BYTES) continue;
+    const { cluster, position } = backup;
+    const largest = clusters.get(cluster) ?? new Map<string, NamedBackup>();
+    clusters.set(cluster, largest);
+    const before = largest.get(position.runId);
+    if (before === undefined ? largest.size < MAX_HELD : position.offset > before.position.offset) {
+      largest.set(position.runId, backup);
+    }
+  }
+  return new Set([...clusters.values()].flatMap((largest) => [...largest.values()]));
 }

@@ -1,12 +1,10 @@
 /** Deletes backups that no rule keeps from a target. What is not certainly a backup of psyncd stays. */
 import { type BackupTarget, type TargetCall, TargetError } from '../ports/backup-target.ts';
 import { type KeepRule, outdated } from './backup-keep.ts';
-import { type NamedBackup, namedBackup } from './backup-names.ts';
+import { HEADER_BYTES, type NamedBackup, namedBackup } from './backup-names.ts';
 
 /** Most backups of one list that are looked at. One with more names them. */
 const MAX_BACKUPS = 50_000;
-/** Bytes at the begin of a file that tell whether it is a backup. */
-export const HEADER_BYTES = 100;
 
 /**
  * @param folder of the target; '': all

@@ -1,7 +1,7 @@
 /** Finds the newest backup of a history in a target, of those that are what their names say. */
 import type { BackupTarget, TargetCall } from '../ports/backup-target.ts';
-import { type NamedBackup, namedBackup } from './backup-names.ts';
-import { HEADER_BYTES, headerOf } from './backup-prune.ts';
+import { HEADER_BYTES, type NamedBackup, namedBackup } from './backup-names.ts';
+import { headerOf } from './backup-prune.ts';
 
 /** Most objects that are looked into, those with the largest offsets. */
 const MAX_LOOKS = 4;
