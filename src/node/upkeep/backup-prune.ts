@@ -9,7 +9,7 @@ const MAX_BACKUPS = 50_000;
 /**
  * @param folder of the target; '': all
  * @returns the backups in it, by their names, the oldest first
- * @throws TargetError; RangeError if there are more than `MAX_BACKUPS`
+ * @throws TargetError, also if there are more than `MAX_BACKUPS`
  */
 export async function backupsIn(
   target: BackupTarget,
@@ -20,8 +20,13 @@ export async function backupsIn(
   for await (const object of target.list(folder, call)) {
     const backup = namedBackup(object);
     if (backup === null) continue;
-    if (found.length === MAX_BACKUPS)
-      throw new RangeError(`${target.shown} has more than ${MAX_BACKUPS} backups`);
+    if (found.length === MAX_BACKUPS) {
+      const advice = 'name the folder of one cluster, or delete some by their names';
+      throw new TargetError(
+        'TARGET_FAILED',
+        `${target.shown} has more than ${MAX_BACKUPS} backups: ${advice}`,
+      );
+    }
     found.push(backup);
   }
   return found.sort((one, other) => one.time - other.time || one.position.offset - other.position.offset);
