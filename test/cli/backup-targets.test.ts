@@ -164,6 +164,20 @@ test('prune deletes nothing if the newest backup seems to be days old, but with 
   assert.deepEqual(json(await psyncd([...args, '--force'])).deleted, [names[1]]);
 });
 
+test('prune removes what killed uploads of backups and of an archive have left', async (t) => {
+  const { fake, env } = await begun(t);
+  const begunAt = new Date(Date.now() - 3 * DAY_MS);
+  const { runId } = BACKED_UP;
+  const names = [
+    scheduledName('shop', BACKED_UP, 0),
+    `shop/${runId}/1-9000.resp.zst`,
+    `shop/${runId}/letter`,
+  ];
+  for (const key of names) fake.uploads.set(key, { key, begun: begunAt, parts: new Map() });
+  json(await psyncd(['backup', 'prune', `s3://${BUCKET}`, '--keep', '1h=1h', '--json'], env));
+  assert.deepEqual([...fake.uploads.keys()], names.slice(2));
+});
+
 test('prune needs rules that say something', async (t) => {
   const folder = await temporaryFolder(t);
   for (const keep of ['', '24h', '1h=24h', '24h=1h=1m', 'x=y', '24h=0', Array(17).fill('24h=1h').join()]) {

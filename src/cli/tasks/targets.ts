@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArchived } from '../../archive/names.ts';
 import { type BackupTarget, TargetError } from '../../node/ports/backup-target.ts';
 import { outdated } from '../../node/upkeep/backup-keep.ts';
 import { namedBackup, singleName } from '../../node/upkeep/backup-names.ts';
@@ -171,7 +172,8 @@ export async function pruneBackups(
   const pruned = await prune({ target, backups, rules, now, isDry, isBackup: isBackupHeader });
   let uncleaned: string | null = null;
   if (!isDry) {
-    const isOurs = (name: string): boolean => namedBackup({ name, size: 0, modified: 0 }) !== null;
+    const isOurs = (name: string): boolean =>
+      parseArchived(name) !== null || namedBackup({ name, size: 0, modified: 0 }) !== null;
     await target.clean(now - ABORTED_MS, isOurs).catch((error: unknown) => {
       if (!(error instanceof TargetError)) throw error;
       uncleaned = error.message;
