@@ -270,6 +270,28 @@ test('no message and no shown target has a secret', async (t) => {
   assert.equal(target.shown, `s3://${BUCKET}/here at ${fake.url}`);
 });
 
+test('no message has a key that the server repeats, nor a part of one', async (t) => {
+  const fake = await FakeS3.start(t);
+  fake.sessionToken = 'FwoGZXIvYXdzEBYaDHNlc3Npb24tdG9rZW4tc2VjcmV0';
+  const target = new S3Target(placeOf(`s3://${BUCKET}/here`, fake.env), HASTY);
+  const secrets = [fake.env.AWS_ACCESS_KEY_ID ?? '', SECRET_KEY, fake.sessionToken];
+  for (const secret of secrets) {
+    for (const said of [secret, secret.slice(0, 10), secret.slice(-10), `${' '.repeat(190)}${secret}`]) {
+      for (const error of [
+        `<Code>Odd</Code><Message>you sent: ${said};</Message>`,
+        `<Code>${said}</Code>`,
+        `<Code>RequestTimeTooSkewed</Code><ServerTime>${said}</ServerTime>`,
+      ]) {
+        fake.fault = () => ({ status: 400, text: `<Error>${error}</Error>` });
+        await assert.rejects(target.put('a', SMALL), ({ message }: Error) => {
+          assert.ok(!message.includes(secret.slice(0, 10)) && !message.includes(secret.slice(-10)), message);
+          return true;
+        });
+      }
+    }
+  }
+});
+
 test('a text or an environment that names no bucket is refused', async (t) => {
   const { env } = await FakeS3.start(t);
   for (const text of [

@@ -9,7 +9,7 @@ import { Agent, type Dispatcher } from 'undici';
 import { TargetError } from '../../node/ports/backup-target.ts';
 import { messageOf } from '../../node/ports/failures.ts';
 import type { Place } from './place.ts';
-import { refused } from './refusals.ts';
+import { refused, wordsOf } from './refusals.ts';
 
 /** Times that one request is made. */
 const MAX_TRIES = 6;
@@ -124,7 +124,7 @@ export class S3Client {
     const failed = (error: unknown): unknown => {
       if (asked.signal?.aborted) return asked.signal.reason;
       if (error instanceof TargetError) return error;
-      const why = late.aborted ? 'the request has taken too long' : whyOf(error);
+      const why = late.aborted ? 'the request has taken too long' : wordsOf(whyOf(error), this.place.keys);
       return new TargetError('TARGET_UNREACHABLE', `${shown} cannot be reached: ${why}`, error);
     };
     let body: Dispatcher.ResponseData['body'] | null = null;
@@ -145,7 +145,7 @@ export class S3Client {
       // What the server says is a help for people; that it is cut is no other failure.
       const text = await answer.text().catch(() => '');
       asked.signal?.throwIfAborted();
-      throw refused(shown, { status, date: answer.header('date') || null, text }, sentAt);
+      throw refused(this.place, { status, date: answer.header('date') || null, text }, sentAt);
     } finally {
       clearTimeout(timer);
       body?.on('error', () => undefined).destroy();

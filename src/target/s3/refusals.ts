@@ -1,10 +1,17 @@
 /** Says what an answer of S3 means that is no success. */
 import { type TargetCode, TargetError } from '../../node/ports/backup-target.ts';
 import { showable } from '../../node/ports/peer-words.ts';
+import type { Keys, Place } from './place.ts';
 import { readXml, textIn } from './xml.ts';
 
 /** Longest part of the message of a server that is shown, in characters. */
 const MAX_SHOWN = 200;
+/** Characters of a server's words that are looked at. */
+const MAX_WORDS = 8 * MAX_SHOWN;
+/** Characters of a key that are hidden also when the rest of it is missing. */
+const LEAST_RUN = 8;
+/** Takes the place of a key. */
+const HIDDEN = '[key]';
 
 /** An answer that is no success. */
 export interface Refusal {
@@ -51,10 +58,13 @@ const STATUSES: Readonly<Record<number, TargetCode>> = {
 };
 
 /**
- * @param shown the target for people
  * @param sentAt the time of this machine that the request has stated: `20261129T060000Z`
  */
-export function refused(shown: string, { status, date, text }: Refusal, sentAt: string): TargetError {
+export function refused(
+  { shown, keys }: Pick<Place, 'shown' | 'keys'>,
+  { status, date, text }: Refusal,
+  sentAt: string,
+): TargetError {
   if (status >= 300 && status < 400) {
     return new TargetError(
       'BAD_TARGET',
@@ -66,7 +76,7 @@ export function refused(shown: string, { status, date, text }: Refusal, sentAt: 
   const s3Code = isError ? textIn(root, 'Code') : '';
   const code = CODES[s3Code] ?? STATUSES[status] ?? (isError ? 'TARGET_FAILED' : 'TARGET_ANSWER');
   if (code === 'CLOCK_SKEW') {
-    const there = showable((isError && textIn(root, 'ServerTime')) || date || 'unknown');
+    const there = wordsOf((isError && textIn(root, 'ServerTime')) || date || 'unknown', keys);
     return new TargetError(
       code,
       `${shown} refuses the time of this machine (RequestTimeTooSkewed): here it is ${sentAt}, there ${there}; set the clock`,
@@ -74,6 +84,35 @@ export function refused(shown: string, { status, date, text }: Refusal, sentAt: 
   }
   const message = isError ? textIn(root, 'Message') : '';
   const said = [s3Code, message].filter((part) => part !== '').join(': ');
-  const detail = said === '' ? 'says no reason' : showable(said, [], MAX_SHOWN);
+  const detail = said === '' ? 'says no reason' : wordsOf(said, keys);
   return new TargetError(code, `${shown} answers with status ${status}: ${detail}`);
+}
+
+/** @returns words of a server, on one short line, without the keys that it was shown and without longer parts of them */
+export function wordsOf(words: string, keys: Keys): string {
+  const secrets = [keys.accessKeyId, keys.secretAccessKey, keys.sessionToken ?? ''].filter(
+    (key) => key !== '',
+  );
+  const cut = words.slice(0, MAX_WORDS);
+  const whole = secrets.reduce((text, key) => text.replaceAll(key, HIDDEN), cut);
+  return showable(withoutRuns(whole, secrets), [], MAX_SHOWN);
+}
+
+/** Hides what is a part of a key: a server may cut what it repeats. */
+function withoutRuns(words: string, secrets: readonly string[]): string {
+  let shown = '';
+  for (let at = 0; at < words.length; ) {
+    const length = Math.max(0, ...secrets.map((secret) => runLength(words, at, secret)));
+    shown += length === 0 ? words[at] : HIDDEN;
+    at += Math.max(1, length);
+  }
+  return shown;
+}
+
+/** @returns the length of the part of the secret that begins here; 0: it is short, or none does */
+function runLength(words: string, at: number, secret: string): number {
+  let length = LEAST_RUN;
+  if (at + length > words.length || !secret.includes(words.slice(at, at + length))) return 0;
+  while (at + length < words.length && secret.includes(words.slice(at, at + length + 1))) length += 1;
+  return length;
 }

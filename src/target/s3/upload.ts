@@ -90,7 +90,7 @@ async function complete(
         const root = readXml(said);
         if (root?.name === 'CompleteMultipartUploadResult') return;
         if (root?.name !== 'Error') throw unexpected(client, 'finish an upload');
-        throw refused(client.place.shown, { status: 500, date: null, text: said }, '');
+        throw refused(client.place, { status: 500, date: null, text: said }, '');
       },
       () => {
         tries += 1;
