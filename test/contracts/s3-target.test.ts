@@ -244,6 +244,43 @@ test('a list that never ends, or is too long, is given up', async (t) => {
   }
 });
 
+test('a page with more markup than a list has is refused before it is parsed', async (t) => {
+  const { fake, target } = await begun(t);
+  for (const filler of ['<a/>', '&amp;', '<!---->', '<?a?>']) {
+    fake.fault = () => ({
+      status: 200,
+      text: `<ListBucketResult>${filler.repeat(20_000)}</ListBucketResult>`,
+    });
+    await refuses('TARGET_ANSWER', () => namesIn(target, ''));
+  }
+});
+
+test('a full page of long keys, with all that S3 says of an object, is read', async (t) => {
+  const { fake, target } = await begun(t);
+  const object = (key: string): string =>
+    `<Contents><Key>${key}</Key><LastModified>2026-11-29T06:00:00.000Z</LastModified><ETag>&quot;${'0'.repeat(32)}&quot;</ETag>` +
+    '<ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType><Size>1</Size><Owner><ID>' +
+    `${'0'.repeat(64)}</ID><DisplayName>shop</DisplayName></Owner><StorageClass>STANDARD</StorageClass></Contents>`;
+  const foreign = Array.from({ length: 249 }, () => object('%E6'.repeat(1_024))).join('\r\n');
+  fake.fault = () => ({
+    status: 200,
+    text: `<ListBucketResult>\r\n${foreign}${object('here/a')}</ListBucketResult>`,
+  });
+  assert.deepEqual(await namesIn(target, ''), ['a']);
+});
+
+test('carriage returns cost no more time than other characters', async (t) => {
+  // The parser alone needs minutes for so many: the runner gives up.
+  const { fake, target } = await begun(t);
+  for (const filler of ['\r', '\r\n']) {
+    fake.fault = () => ({
+      status: 200,
+      text: `<ListBucketResult>${filler.repeat(400_000)}</ListBucketResult>`,
+    });
+    assert.deepEqual(await namesIn(target, ''), []);
+  }
+});
+
 test('parts of a put that was killed go when they are old, and those of others stay', async (t) => {
   const { fake, target } = await begun(t);
   const begunAt = (ms: number, key: string) => ({ key, begun: new Date(ms), parts: new Map() });

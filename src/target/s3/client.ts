@@ -15,8 +15,8 @@ import { refused, wordsOf } from './refusals.ts';
 const MAX_TRIES = 6;
 /** Longest pause between two tries, in milliseconds. */
 const MAX_PAUSE_MS = 20_000;
-/** Longest answer that is read whole, in bytes: a page of a list. */
-const MAX_TEXT_BYTES = 2 * 1024 * 1024;
+/** Longest answer that is read whole, in bytes: a page of a list, which is 250 objects whose keys are 3 KiB when they are encoded. */
+const MAX_TEXT_BYTES = 1024 * 1024;
 /** Longest rest of an answer that is read for the sake of the connection, in bytes. */
 const MAX_REST_BYTES = 16 * 1024;
 /** Time for a connection, in milliseconds. */

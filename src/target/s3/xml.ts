@@ -3,6 +3,11 @@ import { parseXml, type XmlElement } from '@rgrove/parse-xml';
 
 /** Levels of elements below the root that are looked at. */
 const MAX_DEPTH = 4;
+/**
+ * Most tags and entities of a text, those that close an element included: a page of a list is 250 objects of at most 64. The time of
+ * the parser grows with them, and the event loop waits for it.
+ */
+const MAX_MARKUP = 16_000;
 
 /** An element: its text, or its elements by name. */
 export interface Element {
@@ -11,15 +16,28 @@ export interface Element {
   readonly children: readonly Element[];
 }
 
-/** @returns the root; null: it is no XML, such as a page of a proxy */
+/** @returns the root; null: it is no XML, such as a page of a proxy, or has too much markup to be read within one turn */
 export function readXml(text: string): Element | null {
+  if (hasTooMuchMarkup(text)) return null;
   try {
-    const { root } = parseXml(text);
+    // The parser does the same, but in a time that grows with the square of the number of carriage returns.
+    const { root } = parseXml(text.replace(/\r\n?/g, '\n'));
     return root === null ? null : elementOf(root, MAX_DEPTH);
   } catch {
     // The parser throws its own errors, and that of the stack when elements are nested deeply.
     return null;
   }
+}
+
+function hasTooMuchMarkup(text: string): boolean {
+  let marks = 0;
+  for (const mark of ['<', '&']) {
+    for (let at = text.indexOf(mark); at !== -1; at = text.indexOf(mark, at + 1)) {
+      marks += 1;
+      if (marks > MAX_MARKUP) return true;
+    }
+  }
+  return false;
 }
 
 function elementOf(element: XmlElement, depth: number): Element {
