@@ -26,6 +26,8 @@ const PART_BYTES = 1024 * 1024;
 const SYNC_BYTES = 32 * PART_BYTES;
 /** Folders below the target that are looked into; names of psyncd have three segments. */
 const MAX_DEPTH = 8;
+/** Folder at the root of a disk that belongs to the file system: only the superuser may read it, and no backup is in it. */
+const OF_FILE_SYSTEM = 'lost+found';
 const OWNER_ONLY_FILE = 0o600;
 const OWNER_ONLY_FOLDER = 0o700;
 
@@ -143,6 +145,7 @@ export class FolderTarget implements BackupTarget {
     const path = folder === '' ? this.#folder : this.#path(folder);
     for await (const entry of this.#entries(path, signal)) {
       const name = folder === '' ? entry.name : `${folder}/${entry.name}`;
+      if (name === OF_FILE_SYSTEM) continue;
       if (entry.isFile()) yield name;
       // A link to a folder is not followed: it may lead in a circle.
       else if (entry.isDirectory() && depth < MAX_DEPTH && isTargetName(name)) {

@@ -28,6 +28,23 @@ test('files of others in a folder are neither listed nor cleaned away', async (t
   assert.equal(await target.clean(Date.now() + DAY_MS, () => true), 0);
 });
 
+test('the folder lost+found of a mounted disk is not looked into', async (t) => {
+  const folder = await temporaryFolder(t);
+  const target = await openTarget(folder, {});
+  await target.put('a', { bytes: Buffer.from('x') });
+  await mkdir(join(folder, 'lost+found'));
+  await writeFile(join(folder, 'lost+found', '.psyncd-partial-0'), 'x');
+  await writeFile(join(folder, 'lost+found', 'b'), 'x');
+  // The superuser may read it all the same.
+  await chmod(join(folder, 'lost+found'), 0);
+  try {
+    assert.deepEqual(await namesIn(target, ''), ['a']);
+    assert.equal(await target.clean(Date.now() + DAY_MS, () => true), 0);
+  } finally {
+    await chmod(join(folder, 'lost+found'), 0o700);
+  }
+});
+
 test('the part of a put that was killed goes when it is old', async (t) => {
   const folder = await temporaryFolder(t);
   const target = await openTarget(folder, {});
