@@ -13,9 +13,10 @@ import type { BackupTarget } from '../node/ports/backup-target.ts';
 import { NotInJournal } from '../node/ports/failures.ts';
 import type { Log, World } from '../node/ports/world.ts';
 import { logUnexpected, unattended } from '../node/unattended.ts';
-import { type Offset, type Position, type RunId, ZERO } from '../replication/position.ts';
+import { type Offset, type Position, ZERO } from '../replication/position.ts';
 import { Attempts } from './attempts.ts';
-import { CommitTimes, type Mark } from './commit-times.ts';
+import { type Chain, newChain } from './chain.ts';
+import { type CommitTimes, timesOf } from './commit-times.ts';
 import { makePiece } from './piece.ts';
 import { archivedUpTo, cleanUp, hashAfter } from './resume.ts';
 
@@ -45,17 +46,6 @@ export interface ArchiverParts {
   readonly ageMs?: number;
   /** Puts a backup into the target. @param from it is of this position or a later one */
   readonly makeBase: (from: Position, signal: AbortSignal) => Promise<void>;
-}
-
-/** Segments that follow each other. */
-interface Chain {
-  /** The run ID under which the last segment was named. */
-  runId: RunId;
-  /** The archive has everything up to here; null: nobody has asked the target yet. */
-  from: Offset | null;
-  hasBase: boolean;
-  isMakingBase: boolean;
-  readonly abort: AbortController;
 }
 
 export class Archiver implements Archive {
@@ -89,7 +79,7 @@ export class Archiver implements Archive {
     this.#ageMs = parts.ageMs ?? ARCHIVE_AGE_MS;
     this.#segments = new Attempts(world, parts.log, 'segments');
     this.#bases = new Attempts(world, parts.log, 'backup');
-    this.#times = timesOf(parts);
+    this.#times = timesOf(stream, world.now());
     this.#began = stream.journalStart ?? stream.offset;
     this.#chain = newChain(stream.history.runId, null);
     stream.attach(this);
@@ -115,7 +105,7 @@ export class Archiver implements Archive {
   }
 
   replaced(): void {
-    this.#times = timesOf(this.#parts);
+    this.#times = timesOf(this.#parts.stream, this.#parts.world.now());
     if (this.#chain.from === null) this.#chain = newChain(this.#parts.stream.history.runId, null);
     else this.#begin('a full resync has replaced the history');
   }
@@ -352,14 +342,4 @@ export class Archiver implements Archive {
       this.#pauses.add(end);
     });
   }
-}
-
-/** @returns the times of the commits before now, as the node has kept them */
-function timesOf({ stream, world }: ArchiverParts): CommitTimes {
-  const known = stream.committedParts.map(({ end, by }): Mark => [end, by]);
-  return new CommitTimes(stream.offset, world.now(), known);
-}
-
-function newChain(runId: RunId, from: Offset | null): Chain {
-  return { runId, from, hasBase: false, isMakingBase: false, abort: new AbortController() };
 }

@@ -4,6 +4,7 @@
  * A mark `[offset, ms]` says that all bytes up to the offset were committed at `ms` or before. Commits within `SPACING_MS` share a
  * mark. When there are too many marks, the commits of longer times share one: the times get coarser and never wrong.
  */
+import type { ArchivedStream } from '../node/ports/archived-stream.ts';
 import type { Offset } from '../replication/position.ts';
 
 /** An offset, and a moment in milliseconds since 1970. */
@@ -74,6 +75,12 @@ export class CommitTimes {
     }
     return low;
   }
+}
+
+/** @param now milliseconds since 1970 @returns the times of the commits before now, as the node has kept them */
+export function timesOf({ committedParts, offset }: ArchivedStream, now: number): CommitTimes {
+  const known = committedParts.map(({ end, by }): Mark => [end, by]);
+  return new CommitTimes(offset, now, known);
 }
 
 /**

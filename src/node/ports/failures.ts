@@ -45,10 +45,15 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** A text in quotes, as JSON writes it. */
+const QUOTED = /"(?:[^"\\]|\\.)*"/g;
+
 /**
  * @returns the message of an error of the system, of SQLite or of the node for clients and other nodes: without the files that the system
- *   names at its end, such as `, open '/data/x'`
+ *   names at its end, such as `, open '/data/x'`, and without what it quotes, which may be a key
  */
 export function toldOf(error: unknown): string {
-  return messageOf(error).replace(/(?: '.*'| \/.*)$/s, '');
+  return messageOf(error)
+    .replace(/(?: '.*'| \/.*)$/s, '')
+    .replace(QUOTED, '"…"');
 }
