@@ -62,6 +62,8 @@ const REFUSED: Readonly<Record<string, number>> = {
   // A node without tokens makes none for whoever can reach it.
   createToken: 403,
   revokeToken: 404,
+  // The position of its example is of another history.
+  getDiff: 410,
   // It redirects to the file.
   getSnapshot: 307,
   getSnapshotFile: 410,

@@ -348,6 +348,8 @@ const ALWAYS_REFUSED: ReadonlySet<string> = new Set([
   // A node without tokens makes none.
   'createToken',
   'revokeToken',
+  // It begins at a position of the node's own history.
+  'getDiff',
   // The node has files of few positions, and a request names one.
   'getSnapshotFile',
   'headSnapshotFile',
