@@ -36,6 +36,8 @@ const HEAVIEST = [
   ['test/cluster/restore-kill.long.ts', 'test/cluster/backup-input.long.ts'],
   ['test/archive/planted.long.ts', 'test/archive/point-in-time.long.ts'],
   ['test/cluster/backup-schedule.long.ts', 'test/cluster/backup-full-disk.long.ts'],
+  ['test/cluster/archive-kill.long.ts', 'test/cluster/resume.long.ts'],
+  ['test/cluster/docs-page.long.ts', 'test/cluster/examples-react.long.ts'],
 ] as const;
 const DAY_MS = 86_400_000;
 

@@ -148,7 +148,7 @@ export const MUTATIONS: readonly Mutation[] = [
     find: 'known === undefined || known.after !== after',
     replace: 'known === undefined',
     // With few seeds: it takes two followers of the same keys that come back to different places of one stretch.
-    from: 200,
+    from: 2_700,
   },
   {
     name: 'the journal is trimmed past the slowest follower',
