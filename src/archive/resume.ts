@@ -1,12 +1,9 @@
 /** Finds how far an archive has a history, so that the next segment begins there. */
-import { type BackupTarget, TargetError } from '../node/ports/backup-target.ts';
+import { type BackupTarget, LEFTOVER_MS, TargetError } from '../node/ports/backup-target.ts';
 import type { History } from '../replication/history.ts';
 import { Coverage } from './coverage.ts';
 import { type BaseName, parseArchived, type SegmentName } from './names.ts';
 import { FRAME_BYTES, MAX_HEADER_BYTES, parseHeader, SegmentError, SKIPPABLE, SUM_BYTES } from './segment.ts';
-
-/** Age at which what a killed process has left in the target is no longer at work, in milliseconds. */
-const LEFT_MS = 24 * 3_600_000;
 
 /**
  * Removes what puts of killed processes have left in the target a day ago. A target that does not let that be done loses room only.
@@ -15,7 +12,7 @@ const LEFT_MS = 24 * 3_600_000;
  */
 export async function cleanUp(target: BackupTarget, now: number, signal: AbortSignal): Promise<void> {
   try {
-    await target.clean(now - LEFT_MS, (name) => parseArchived(name) !== null, { signal });
+    await target.clean(now - LEFTOVER_MS, (name) => parseArchived(name) !== null, { signal });
   } catch (error) {
     if (!(error instanceof TargetError)) throw error;
   }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArchived } from '../../archive/names.ts';
-import { type BackupTarget, TargetError } from '../../node/ports/backup-target.ts';
+import { type BackupTarget, LEFTOVER_MS, TargetError } from '../../node/ports/backup-target.ts';
 import { outdated } from '../../node/upkeep/backup-keep.ts';
 import { namedBackup, singleName } from '../../node/upkeep/backup-names.ts';
 import { backupsIn, type Pruned, prune } from '../../node/upkeep/backup-prune.ts';
@@ -22,8 +22,6 @@ import { tidyUp } from './leftovers.ts';
 /** Exit code that shells report for a program ended by SIGINT. */
 const INTERRUPTED = 130;
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
-/** Age of the parts of an upload after which they count as left by a process that was killed, in milliseconds. */
-const ABORTED_MS = 24 * 3_600_000;
 
 /** Age of the newest backup from which on the clock may be wrong, so that all backups seem old, in milliseconds. */
 const MAX_AGE_MS = 48 * 3_600_000;
@@ -174,7 +172,7 @@ export async function pruneBackups(
   if (!isDry) {
     const isOurs = (name: string): boolean =>
       parseArchived(name) !== null || namedBackup({ name, size: 0, modified: 0 }) !== null;
-    await target.clean(now - ABORTED_MS, isOurs).catch((error: unknown) => {
+    await target.clean(now - LEFTOVER_MS, isOurs).catch((error: unknown) => {
       if (!(error instanceof TargetError)) throw error;
       uncleaned = error.message;
     });

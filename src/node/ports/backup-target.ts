@@ -53,6 +53,9 @@ export interface TargetCall {
   readonly signal?: AbortSignal;
 }
 
+/** Age at which what a call of `put` has left in a target is of a process that was killed, in milliseconds. */
+export const LEFTOVER_MS = 24 * 3_600_000;
+
 /**
  * Objects by name. A name is a relative path of plain segments, such as `shop/8f3b…/128-20261129T060000Z.db` (`isTargetName` in
  * src/target). Objects whose names are none are not listed. All calls throw TargetError, and the signal's reason after an abort.

@@ -8,7 +8,7 @@
 import { standing } from '../../replication/history.ts';
 import { formatPosition } from '../../replication/position.ts';
 import { msSince } from '../elapsed.ts';
-import { TargetError } from '../ports/backup-target.ts';
+import { LEFTOVER_MS, TargetError } from '../ports/backup-target.ts';
 import { messageOf, StorageError } from '../ports/failures.ts';
 import type { Log } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
@@ -34,7 +34,7 @@ const AGAIN_MS = 5_000;
 const MAX_AGAIN_MS = 15 * 60_000;
 /** Time after which a backup is given up, in milliseconds. */
 const RUN_LIMIT_MS = 12 * 3_600_000;
-/** Age of parts that count as left over, and time between two looks for them, in milliseconds. */
+/** Time between two looks for what killed uploads have left, in milliseconds. */
 const DAY_MS = 24 * 3_600_000;
 /** Histories whose old backups are deleted: the present one and the last ancestors. */
 const MAX_HISTORIES = 8;
@@ -269,7 +269,7 @@ export class Backups {
       if (this.#cleanedAt !== null && now - this.#cleanedAt < DAY_MS) return;
       this.#cleanedAt = now;
       const isOurs = (name: string): boolean => namedBackup({ name, size: 0, modified: 0 }) !== null;
-      const cleaned = plan.target.clean(world.now() - DAY_MS, isOurs, { signal });
+      const cleaned = plan.target.clean(world.now() - LEFTOVER_MS, isOurs, { signal });
       await this.#calls.wait(cleaned, signal);
     } catch (error) {
       if (this.#gone.signal.aborted) return;
