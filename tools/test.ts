@@ -1,8 +1,7 @@
 /**
  * Runs the tests. `npm test` runs the short ones, in less than three minutes on two idle cores; `npm run test:all` runs the long
- * ones (`*.long.ts`) too, and with `--only-long` only those; `--by-day` leaves out half of the heaviest ones, whose turn is the next
- * day. A file or a folder after `--` selects its tests, short and long;
- * options go to Node's test runner:
+ * ones (`*.long.ts`) too, and with `--only-long` only those; of the heaviest ones `--by-day` runs a third, so that each has its turn
+ * within three days. A file or a folder after `--` selects its tests, short and long; options go to Node's test runner:
  *
  *   npm test -- test/node
  *   npm test -- test/cluster/acks.long.ts --test-name-pattern=majority
@@ -22,29 +21,33 @@ const OPTIONS = ['--test', '--test-concurrency=4', '--test-timeout=300000'];
 /** Some hundred processes are started with the same modules, and half of a start is compiling them. */
 const ENVIRONMENT = { NODE_COMPILE_CACHE: `${ROOT}node_modules/.cache/compile`, ...process.env };
 
-/** The test files that take most processor time, in pairs that take about the same. */
+/** The test files that take most processor time, in groups; one of each group runs on a day. */
 const HEAVIEST = [
-  ['test/cluster/damage.long.ts', 'test/chaos/chaos.long.ts'],
-  ['test/cluster/acks.long.ts', 'test/cluster/failover.long.ts'],
-  ['test/cluster/fairness.long.ts', 'test/cluster/chain.long.ts'],
-  ['test/cluster/copies.long.ts', 'test/cluster/flow.long.ts'],
-  ['test/cluster/guard.long.ts', 'test/cluster/changes-pressure.long.ts'],
-  ['test/cluster/cuts.long.ts', 'test/cluster/aside.long.ts'],
-  ['test/cluster/stale-wal.long.ts', 'test/cluster/kill.long.ts'],
-  ['test/cluster/start-faults.long.ts', 'test/cluster/memory.long.ts'],
-  ['test/cluster/mirror-load.long.ts', 'test/cluster/repoint.long.ts'],
-  ['test/cluster/restore-kill.long.ts', 'test/cluster/backup-input.long.ts'],
-  ['test/archive/planted.long.ts', 'test/archive/point-in-time.long.ts'],
-  ['test/cluster/backup-schedule.long.ts', 'test/cluster/backup-full-disk.long.ts'],
-  ['test/cluster/archive-kill.long.ts', 'test/cluster/resume.long.ts'],
-  ['test/cluster/docs-page.long.ts', 'test/cluster/examples-react.long.ts'],
+  ['test/cluster/damage.long.ts', 'test/chaos/chaos.long.ts', 'test/cluster/acks.long.ts'],
+  ['test/cluster/failover.long.ts', 'test/cluster/fairness.long.ts', 'test/cluster/chain.long.ts'],
+  ['test/cluster/copies.long.ts', 'test/cluster/flow.long.ts', 'test/cluster/guard.long.ts'],
+  ['test/cluster/changes-pressure.long.ts', 'test/cluster/cuts.long.ts', 'test/cluster/aside.long.ts'],
+  ['test/cluster/stale-wal.long.ts', 'test/cluster/kill.long.ts', 'test/cluster/start-faults.long.ts'],
+  ['test/cluster/memory.long.ts', 'test/cluster/mirror-load.long.ts', 'test/cluster/repoint.long.ts'],
+  ['test/cluster/restore-kill.long.ts', 'test/cluster/backup-input.long.ts', 'test/archive/planted.long.ts'],
+  [
+    'test/archive/point-in-time.long.ts',
+    'test/cluster/backup-schedule.long.ts',
+    'test/cluster/backup-full-disk.long.ts',
+  ],
+  ['test/cluster/archive-kill.long.ts', 'test/cluster/resume.long.ts', 'test/cluster/docs-page.long.ts'],
+  ['test/cluster/examples-react.long.ts', 'test/cluster/mirror-pages.long.ts', 'test/cluster/verify.long.ts'],
 ] as const;
 const DAY_MS = 86_400_000;
 
 /** @returns the heaviest files that do not run today */
 function restingToday(): ReadonlySet<string> {
   const day = Math.floor(Date.now() / DAY_MS);
-  return new Set(HEAVIEST.map((pair, index) => pair[(day + index) % 2] as string));
+  const resting = HEAVIEST.map((group, index) => {
+    const running = group[(day + index) % group.length];
+    return group.filter((path) => path !== running);
+  });
+  return new Set(resting.flat());
 }
 
 /** @returns the test files at a path, which is a file or a folder, as the caller wrote it or from the project's root */
