@@ -299,6 +299,7 @@ function announcedUrl(word = '-'): string | null {
   return url === null || isWildcard(url) ? null : canonicalUpstream(url);
 }
 
+/** Quotes an answer. Any other line may be bytes of the stream or of a snapshot, which others must not see. */
 function quoted(line: string): string {
-  return JSON.stringify(line.slice(0, 80));
+  return /^[+-]/.test(line) ? JSON.stringify(line.slice(0, 80)) : 'a line that is no answer';
 }

@@ -145,7 +145,7 @@ function parseCommand(name: string, array: RespArray): Command | null {
       arity(name, array, 1);
       return null;
     default:
-      throw new ProtocolError(`unknown command ${JSON.stringify(name.slice(0, 32))} in the stream`);
+      throw new ProtocolError('a command that the stream does not have');
   }
 }
 
@@ -180,7 +180,7 @@ function timeAt(array: RespArray, index: number): number {
   const text = array.text(index, 'latin1', MAX_NAME_BYTES);
   const value = Number(text);
   if (!/^(?:0|[1-9]\d{0,15})$/.test(text) || !Number.isSafeInteger(value)) {
-    throw new ProtocolError(`${JSON.stringify(text.slice(0, 32))} is not a time in milliseconds`);
+    throw new ProtocolError('a time that is no number of milliseconds');
   }
   return value;
 }

@@ -234,9 +234,7 @@ export class RespParser {
     const at = this.#start + this.#understood;
     let index = at;
     if (index < this.#end && buffer[index] !== type) {
-      throw new ProtocolError(
-        `expected '${String.fromCharCode(type)}', got byte 0x${(buffer[index] as number).toString(16).padStart(2, '0')}`,
-      );
+      throw new ProtocolError(`expected '${String.fromCharCode(type)}', got another byte`);
     }
     index += 1;
     let value = 0;

@@ -219,6 +219,33 @@ test('a replica keeps serving and asks again, whatever its master sends at any p
   assert.doesNotMatch(node.log, /unexpected-error/);
 });
 
+/** A secret where bytes of the stream, or of a snapshot, come at the wrong place. */
+const MISPLACED: readonly (readonly [what: string, answer: (runId: string) => string])[] = [
+  ['as a command', (runId) => `+CONTINUE ${runId}\r\n*2\r\n$7\r\nhunter2\r\n$1\r\nk\r\n`],
+  ['as a time', (runId) => `+CONTINUE ${runId}\r\n*3\r\n$9\r\nPEXPIREAT\r\n$1\r\nk\r\n$7\r\nhunter2\r\n`],
+  ['as an answer', () => 'hunter2\r\n'],
+  ['as a length', () => `+FULLRESYNC ${OTHER_ID} 5 forced -\r\nhunter2\r\n`],
+];
+
+test('neither the status nor the log of a replica quotes what its master sends at the wrong place', async (t) => {
+  const cluster = await Cluster.create(t);
+  const node = await cluster.start('node');
+  await node.client.set('k', 'v');
+  const { runId, offset } = await node.client.replication();
+  for (const [what, answer] of MISPLACED) {
+    const master = await scriptedMaster(
+      t,
+      (socket) => socket.send(Buffer.from(answer(runId))),
+      (_request, response) => response.writeHead(404).end(),
+    );
+    await node.client.replicaOf(master.wsUrl);
+    await until(`${what}: it asks again`, () => master.requests.length > 1);
+    const shown = JSON.stringify(await node.client.replication());
+    assert.doesNotMatch(`${shown} ${node.log}`, /hunter2/i, what);
+    if (what === 'as a time') assert.match(shown, new RegExp(`after byte ${offset} are no stream: a time`));
+  }
+});
+
 test('an open transaction of tiny commands ends the link before it takes memory or time', async (t) => {
   const cluster = await Cluster.create(t);
   const node = await cluster.start('node');

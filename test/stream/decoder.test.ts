@@ -330,6 +330,35 @@ for (const [what, wire] of MALFORMED) {
   });
 }
 
+test('a refusal says what is wrong, and quotes no byte of the stream', () => {
+  const secret = 'hunter2';
+  const wires = [
+    `${secret}\r\n`,
+    `*1\r\n${secret}\r\n`,
+    `*${secret}\r\n`,
+    `*1\r\n$3\r\nSET${secret}\r\n`,
+    array([secret, 'k']),
+    array([secret.repeat(10), 'k']),
+    array(['SET', 'k', 'v', secret, '1']),
+    array(['SET', 'k', 'v', 'PXAT', secret]),
+    array(['PEXPIREAT', 'k', secret]),
+    array(['PING', secret]),
+    array(['EXEC', secret]),
+    array(['MULTI']) + array([secret]),
+  ];
+  const first = secret.charCodeAt(0).toString(16);
+  for (const wire of wires) {
+    assert.throws(
+      () => new StreamDecoder().push(Buffer.from(wire)),
+      (error: unknown) => {
+        assert.ok(error instanceof ProtocolError, wire);
+        assert.doesNotMatch(error.message, new RegExp(`${secret}|0x${first}`, 'i'), wire);
+        return true;
+      },
+    );
+  }
+});
+
 test('the limit applies to each transaction, not to all together', () => {
   const decoder = new StreamDecoder();
   const command = array(['DEL', 'a']).repeat(MAX_TRANSACTION_COMMANDS / 4);

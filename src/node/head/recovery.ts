@@ -61,6 +61,7 @@ export function planRecovery({
 
 /**
  * Reads the journal from `refillFrom` to `end`.
+ * @throws FilesDamaged if its bytes are no stream, NotInJournal if it lacks some, StorageError
  * @param refill takes all bytes, for the backlog
  * @param take takes the commands after `held`, for the overlay
  */
@@ -78,15 +79,25 @@ export function replay(
     if (at < held && at + bytes.length > held) bytes = bytes.subarray(0, held - at);
     refill(bytes);
     if (at >= held) {
-      const run = decoder.push(bytes);
+      const run = decoded(decoder, bytes, at);
       if (run !== null) take(run);
     }
     at = offset(at + bytes.length);
   }
 }
 
-/** @returns the error that recovery throws: damage if the journal holds bytes that are no stream, else the same error */
+/** @throws FilesDamaged if the bytes after `at` are no stream */
+function decoded(decoder: StreamDecoder, bytes: Buffer, at: Offset): Run | null {
+  try {
+    return decoder.push(bytes);
+  } catch (error) {
+    if (!(error instanceof ProtocolError)) throw error;
+    const what = `the bytes of the journal after byte ${at} are no stream: ${error.message}`;
+    throw new FilesDamaged(what, { cause: error });
+  }
+}
+
+/** @returns the error that recovery throws: damage if the journal lacks bytes of the stream, else the same error */
 export function recoveryError(error: unknown): unknown {
-  const isNoStream = error instanceof ProtocolError || error instanceof NotInJournal;
-  return isNoStream ? new FilesDamaged(error.message, { cause: error }) : error;
+  return error instanceof NotInJournal ? new FilesDamaged(error.message, { cause: error }) : error;
 }

@@ -85,7 +85,11 @@ export class ReceivedStream {
       if (run === null) return;
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
-      this.#parts.failed(CloseCode.protocolError, error.message);
+      const known = this.#parts.head.offset + this.#receivedBytes;
+      this.#parts.failed(
+        CloseCode.protocolError,
+        `the bytes after byte ${known} are no stream: ${error.message}`,
+      );
       return;
     }
     // Decoding takes time, and so will committing; the socket may have more at once than a turn should bring.
