@@ -16,7 +16,7 @@ export type BeginArchive = (node: Node, log: Log) => Archiver;
  * @throws StartError if `--archive-to` names no target, or the data folder of a node
  */
 export async function archivePlan(settings: Settings): Promise<BeginArchive | null> {
-  const { archiveTo, archiveJournalLimit, cluster, data } = settings;
+  const { archiveCompress, archiveTo, archiveJournalLimit, cluster, data } = settings;
   if (archiveTo === null) return null;
   const target = await targetOf('--archive-to', archiveTo, data);
   const [{ Archiver }, { BackupMaker }, { clusterFolder }] = await Promise.all([
@@ -33,6 +33,7 @@ export async function archivePlan(settings: Settings): Promise<BeginArchive | nu
       target,
       cluster: clusterFolder(cluster),
       limitBytes: archiveJournalLimit,
+      compresses: archiveCompress,
       makeBase: (from, signal) => node.makeBackup(from, { target, files, cluster }, signal),
     });
 }

@@ -141,6 +141,7 @@ test('without anything given every setting has its default', () => {
     backupRole: 'any',
     archiveTo: null,
     archiveJournalLimit: 4 * 1024 ** 3,
+    archiveCompress: false,
     authFailures: 10,
     rateLimit: 0,
     adminListen: null,
@@ -292,6 +293,7 @@ for (const [flags, environment, content, expected] of [
     {},
     '--archive-journal-limit: allowed are 1mb to 1048576gb, got "1kb"',
   ],
+  [{ archiveCompress: 'true' }, {}, {}, '--archive-compress needs --archive-to'],
   [{ backupRole: 'both' }, {}, {}, '--backup-role: expected one of any, replica, master, got "both"'],
   [{ journalKeep: '200h' }, {}, {}, '--journal-keep: allowed are 1s to 168h, got "200h"'],
   [

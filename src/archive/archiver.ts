@@ -42,6 +42,8 @@ export interface ArchiverParts {
   readonly cluster: string;
   /** Bytes of the stream that the journal keeps for the archive. */
   readonly limitBytes: number;
+  /** Whether segments are compressed. Their lengths then tell of the contents of the stream. */
+  readonly compresses: boolean;
   readonly segmentBytes?: number;
   readonly ageMs?: number;
   /** Puts a backup into the target. @param from it is of this position or a later one */
@@ -275,7 +277,7 @@ export class Archiver implements Archive {
   }
 
   async #archive(chain: Chain, from: Offset): Promise<void> {
-    const { cluster, log, stream, target, world } = this.#parts;
+    const { cluster, compresses, log, stream, target, world } = this.#parts;
     const isWanted = (): boolean =>
       chain === this.#chain && !this.#closed && stream.history.runId === chain.runId;
     const piece = await makePiece(
@@ -283,6 +285,7 @@ export class Archiver implements Archive {
         stream,
         cluster,
         segmentBytes: this.#segmentBytes,
+        compresses,
         marks: (after, end) => this.#times.between(after, end),
         isWanted,
       },

@@ -1,6 +1,6 @@
 /**
- * Makes one segment of the journal. The journal is read a slice at a time, between the write turns, and another thread compresses
- * the slice, so no write waits for long.
+ * Makes one segment of the journal. The journal is read a slice at a time, between the write turns; if
+ * slices are compressed, another thread does it. So no write waits for long.
  */
 import type { ArchivedStream } from '../node/ports/archived-stream.ts';
 import type { Offset } from '../replication/position.ts';
@@ -26,6 +26,8 @@ interface PieceParts {
   readonly cluster: string;
   /** The segment ends at the first end of a commit at which it has so many bytes. */
   readonly segmentBytes: number;
+  /** Whether the segment is compressed. */
+  readonly compresses: boolean;
   readonly marks: (after: Offset, end: Offset) => readonly Mark[];
   /** Whether the segment is wanted still; if not, it is given up. */
   readonly isWanted: () => boolean;
@@ -42,7 +44,7 @@ export async function makePiece(parts: PieceParts, from: Offset): Promise<Piece 
   const after = stream.rowStart(from) ?? from;
   const hashBefore = after < stream.chainFrom ? null : stream.hashAt(after);
   const beginsChain = stream.chainFrom === after;
-  const writer = new SegmentWriter();
+  const writer = new SegmentWriter(parts.compresses);
   try {
     const end = await filled(writer, parts, after);
     if (!parts.isWanted()) return null;

@@ -3,14 +3,18 @@
  *
  * It begins with a skippable frame of zstd, which every zstd passes over: its magic, its length, a SHA-256, and a header in JSON. The
  * stream's bytes follow as one frame of zstd, so `zstd -d` gives them. The SHA-256 covers the header and that frame, so every
- * wrong bit is found; the header has the SHA-256 of the bytes themselves, so they are checked from end to end.
+ * wrong bit is found; the header has the SHA-256 of the bytes themselves, so they are checked from end to end. The frame holds the
+ * bytes as they are, or compressed: readers see no difference.
  */
 import { createHash, type Hash } from 'node:crypto';
-import { constants, createZstdCompress, type ZstdCompress } from 'node:zlib';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Ancestor, formatLineage, type History, parseLineage } from '../replication/history.ts';
 import { formatHash, parseHash } from '../replication/history-hash.ts';
 import { type Offset, offset, parseRunId, type RunId } from '../replication/position.ts';
 import { MAX_SEGMENT_MARKS, type Mark } from './commit-times.ts';
+import { CompressedFrame } from './frames/compressed-frame.ts';
+import type { Frame } from './frames/frame.ts';
+import { StoredFrame } from './frames/stored-frame.ts';
 
 /** The format that this psyncd writes, and the highest one that it reads. */
 export const SEGMENT_FORMAT = 1;
@@ -21,6 +25,9 @@ export const FRAME_BYTES = 8;
 export const SUM_BYTES = 32;
 /** Longest header, in bytes: 64 ancestors and 8,192 marks take less than half of it. */
 export const MAX_HEADER_BYTES = 1024 * 1024;
+
+/** Number of bytes after whose SHA-256 others get the event loop. */
+const TURN_BYTES = 512 * 1024;
 
 /** What a segment says of itself. */
 export interface SegmentHeader {
@@ -48,22 +55,15 @@ export class SegmentError extends Error {
   override readonly name = 'SegmentError';
 }
 
-/** Compresses the bytes of one segment. The memory is that of the compressed bytes. */
+/** Makes one segment of the bytes that it is given. */
 export class SegmentWriter {
-  readonly #zstd: ZstdCompress;
+  readonly #frame: Frame;
   readonly #sum: Hash = createHash('sha256');
-  readonly #parts: Buffer[] = [];
-  readonly #ended: Promise<void>;
   #length = 0;
 
-  constructor() {
-    this.#zstd = createZstdCompress({ params: { [constants.ZSTD_c_checksumFlag]: 1 } });
-    this.#zstd.on('data', (part: Buffer) => this.#parts.push(part));
-    this.#ended = new Promise((resolve, reject) => {
-      this.#zstd.on('end', resolve);
-      this.#zstd.on('error', reject);
-    });
-    this.#ended.catch(() => undefined);
+  /** @param compresses whether the segment is compressed; if not, its length does not depend on what the bytes are */
+  constructor(compresses: boolean) {
+    this.#frame = compresses ? new CompressedFrame() : new StoredFrame();
   }
 
   /** Number of bytes that it was given. */
@@ -71,32 +71,36 @@ export class SegmentWriter {
     return this.#length;
   }
 
-  /** Takes the next bytes of the stream. Another thread compresses them. */
+  /** Takes the next bytes of the stream; the caller must not change them afterwards. */
   async push(bytes: Buffer): Promise<void> {
     this.#sum.update(bytes);
     this.#length += bytes.length;
-    await new Promise<void>((resolve, reject) => {
-      this.#zstd.write(bytes, (error) => (error ? reject(error) : resolve()));
-    });
+    await this.#frame.push(bytes);
   }
 
   /** @returns the segment as one object */
   async finish(header: Omit<SegmentHeader, 'sha256'>): Promise<Buffer> {
-    this.#zstd.end();
-    await this.#ended;
+    const frame = await this.#frame.finish();
     const text = Buffer.from(JSON.stringify(headerJson({ ...header, sha256: this.#sum.digest('hex') })));
     if (text.length > MAX_HEADER_BYTES) throw new RangeError('the header of a segment is too long');
     const sum = createHash('sha256').update(text);
-    for (const part of this.#parts) sum.update(part);
+    let unshared = 0;
+    for (const part of frame) {
+      sum.update(part);
+      unshared += part.length;
+      if (unshared < TURN_BYTES) continue;
+      await nextTurn();
+      unshared = 0;
+    }
     const begin = Buffer.alloc(FRAME_BYTES);
     begin.writeUInt32LE(SKIPPABLE, 0);
     begin.writeUInt32LE(SUM_BYTES + text.length, 4);
-    return Buffer.concat([begin, sum.digest(), text, ...this.#parts]);
+    return Buffer.concat([begin, sum.digest(), text, ...frame]);
   }
 
   /** Gives the memory back, if the segment is not finished. */
   close(): void {
-    this.#zstd.destroy();
+    this.#frame.close();
   }
 }
 

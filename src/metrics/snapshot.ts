@@ -80,10 +80,14 @@ export function takeSnapshot(sources: Sources, name: string, diskFreeBytes: numb
   };
 }
 
-/** @returns bytes that the node may still write; null: the system does not tell */
+/** Metrics tell free room in steps of so many bytes: those who see metrics need not know the size of every file that is written. */
+const FREE_STEP_BYTES = 1024 * 1024;
+
+/** @returns bytes that the node may still write, rounded down to whole MiB; null: the system does not tell */
 export async function freeBytes(folder: string): Promise<number | null> {
   try {
-    return await freeBytesIn(folder);
+    const free = await freeBytesIn(folder);
+    return free - (free % FREE_STEP_BYTES);
   } catch {
     return null;
   }

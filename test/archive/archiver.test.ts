@@ -108,6 +108,7 @@ class Stage implements ArchivedStream {
       target: this.#target(),
       cluster: 'shop',
       limitBytes: this.limitBytes,
+      compresses: false,
       segmentBytes: SEGMENT_BYTES,
       makeBase: async ({ offset: from, runId: run }) => {
         if (this.broken !== null) throw this.broken;

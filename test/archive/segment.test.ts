@@ -27,8 +27,8 @@ const HEADER: Omit<SegmentHeader, 'sha256'> = {
   ],
 };
 
-async function segment(bytes: readonly Buffer[], header = HEADER): Promise<Buffer> {
-  const writer = new SegmentWriter();
+async function segment(bytes: readonly Buffer[], header = HEADER, compresses = false): Promise<Buffer> {
+  const writer = new SegmentWriter(compresses);
   for (const each of bytes) await writer.push(each);
   return writer.finish(header);
 }
@@ -65,18 +65,55 @@ test('a segment gives back its header and its bytes, however they were divided',
     at += length;
   }
   const header = { ...HEADER, end: offset(100 + bytes.length) };
-  const path = join(folder, 'segment');
-  await writeFile(path, await segment(parts, header));
-  const { header: found } = await openSegment(path);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
-  assert.deepEqual(found, { ...header, sha256 });
-  assert.ok(bytes.equals(await read(path)), `seed ${seed}`);
+  for (const compresses of [false, true]) {
+    const path = join(folder, `segment-${compresses}`);
+    await writeFile(path, await segment(parts, header, compresses));
+    const { header: found } = await openSegment(path);
+    assert.deepEqual(found, { ...header, sha256 });
+    assert.ok(bytes.equals(await read(path)), `seed ${seed}`);
+  }
 });
 
-test('a program for zstd gets the bytes of the stream out of a segment', async () => {
-  const made = await segment([BYTES]);
-  // Node unpacks one frame only, so the skippable one is left out for it.
-  assert.deepEqual(zstdDecompressSync(made.subarray(8 + made.readUInt32LE(4))), BYTES);
+test('a program for zstd gets the bytes of the stream out of a segment, compressed or not', async () => {
+  const large = Buffer.alloc(700_000, BYTES);
+  for (const bytes of [[BYTES], [], [Buffer.alloc(0), large, BYTES, large]]) {
+    for (const compresses of [false, true]) {
+      const made = await segment(bytes, HEADER, compresses);
+      // Node unpacks one frame only, so the skippable one is left out for it.
+      const frame = made.subarray(8 + made.readUInt32LE(4));
+      assert.ok(zstdDecompressSync(frame).equals(Buffer.concat(bytes)));
+    }
+  }
+});
+
+test('the length of a segment does not tell whether one value in it repeats another', async () => {
+  const { random, seed } = seeded();
+  const text = (length: number): Buffer =>
+    Buffer.from(Array.from({ length }, () => 97 + Math.floor(random() * 26)));
+  for (const length of [1, 24, 1_000, 100_000, 400_000]) {
+    const secret = text(length);
+    const guessed = await segment([secret, BYTES, secret]);
+    for (const guess of [text(length), Buffer.alloc(length)]) {
+      const other = await segment([secret, BYTES, guess]);
+      assert.equal(other.length, guessed.length, `${length} bytes, seed ${seed}`);
+    }
+  }
+});
+
+test('others get the event loop while a segment is made', async () => {
+  let turns = 0;
+  let isOver = false;
+  const count = (): void => {
+    turns += 1;
+    if (!isOver) setImmediate(count);
+  };
+  setImmediate(count);
+  const slices = Array.from({ length: 16 }, () => Buffer.alloc(256 * 1024));
+  await segment(slices);
+  isOver = true;
+  // One after each slice, and one for every two when their sum is made.
+  assert.ok(turns >= slices.length * 1.5 - 1, `${turns} turns`);
 });
 
 test('a segment with a wrong bit, and one that was cut anywhere, is refused', async (t) => {

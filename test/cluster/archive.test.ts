@@ -1,6 +1,6 @@
 /** `--archive-to` and `psyncd restore --to-…` with real nodes. */
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import type { ChildNode } from '../../src/cli/child-node.ts';
@@ -8,6 +8,7 @@ import { until } from '../../src/cli/until.ts';
 import { failed, json, psyncd } from '../support/backups.ts';
 import { Cluster, converged, writeMany } from '../support/cluster.ts';
 import { scraped, valueIn } from '../support/exposition.ts';
+import { seeded } from '../support/random.ts';
 
 /** More than one segment. */
 const LARGE = Array.from({ length: 30 }, (_, index) => `large${index}`);
@@ -19,6 +20,13 @@ async function archived(node: ChildNode): Promise<void> {
     const success = valueIn(metrics, 'psyncd_archive_last_success_timestamp_seconds') ?? 0;
     return valueIn(metrics, 'psyncd_archive_lag_bytes') === 0 && success > 0;
   });
+}
+
+/** Waits until a target has a base: what is written then goes into segments. */
+async function hasBase(target: string): Promise<void> {
+  await until('there is a base', () =>
+    readdirSync(target, { recursive: true }).some((name) => String(name).endsWith('.db')),
+  );
 }
 
 /** Restores, and starts a node there. @returns its digest, and what the command has said */
@@ -41,9 +49,7 @@ test('a node that was killed while it archived gives back each of its positions,
   mkdirSync(target);
   const flags = ['--archive-to', target, '--cluster', 'shop'];
   const first = await cluster.start('node', ...flags);
-  await until('there is a base', () =>
-    readdirSync(target, { recursive: true }).some((name) => String(name).endsWith('.db')),
-  );
+  await hasBase(target);
   await writeMany(first, 'k', 20);
   await first.client.set('expires', 'later', { ttl: 3600 });
   const one = await first.client.digest();
@@ -58,7 +64,8 @@ test('a node that was killed while it archived gives back each of its positions,
   );
   await first.stop('SIGKILL');
   await writing;
-  const second = await cluster.restart('node', first, ...flags);
+  // An archive may have both kinds of segments.
+  const second = await cluster.restart('node', first, ...flags, '--archive-compress');
   await writeMany(second, 'late', 5);
   await archived(second);
   const two = await second.client.digest();
@@ -71,6 +78,39 @@ test('a node that was killed while it archived gives back each of its positions,
   const { runId, offset } = atTwo.outcome.backup as { runId: string; offset: number };
   assert.equal(`${runId}:${offset}`, two.position);
   assert.ok(!second.log.includes('archive-failed'), second.log);
+});
+
+test('the archive of a right guess is as long as that of a wrong one, unless --archive-compress was given', async (t) => {
+  const cluster = await Cluster.create(t);
+  const { random, seed } = seeded();
+  t.diagnostic(`seed ${seed}`);
+  const text = (): string =>
+    Array.from({ length: 3_000 }, () => 'abcdefgh'[Math.floor(random() * 8)]).join('');
+  const secret = text();
+  const lengthOf = async (name: string, guess: string, ...flags: string[]): Promise<number> => {
+    const target = cluster.data(`${name}-target`);
+    mkdirSync(target);
+    const node = await cluster.start(name, '--archive-to', target, ...flags);
+    await hasBase(target);
+    await node.client.batch([
+      { op: 'set', key: 'theirs:1', value: secret },
+      { op: 'set', key: 'mine:1', value: guess },
+    ]);
+    await archived(node);
+    const free = valueIn(await scraped(node.url), 'psyncd_disk_free_bytes') as number;
+    assert.equal(free % (1024 * 1024), 0);
+    const names = readdirSync(target, { recursive: true }).map(String);
+    const segments = names.filter((each) => each.endsWith('.zst'));
+    assert.equal(segments.length, 1);
+    return statSync(join(target, segments[0] as string)).size;
+  };
+  const [right, wrong, compressed] = await Promise.all([
+    lengthOf('right', secret),
+    lengthOf('wrong', text()),
+    lengthOf('compressed', secret, '--archive-compress'),
+  ]);
+  assert.equal(right, wrong);
+  assert.ok(right > 6_000 && compressed < 3_000, `${right} and ${compressed} bytes`);
 });
 
 test('a master and its replica archive into one target, and a promotion leaves no gap', async (t) => {

@@ -5,7 +5,7 @@ import { Exposition } from '../../src/metrics/exposition.ts';
 import { METRICS } from '../../src/metrics/list.ts';
 import type { Metric } from '../../src/metrics/metric.ts';
 import { Scrapes } from '../../src/metrics/scrapes.ts';
-import type { Sources } from '../../src/metrics/snapshot.ts';
+import { freeBytes, type Sources } from '../../src/metrics/snapshot.ts';
 import { Durations, Tally } from '../../src/node/ports/counts.ts';
 import { RequestCounts } from '../../src/web/record/request-counts.ts';
 import { parsed, valueIn } from '../support/exposition.ts';
@@ -64,6 +64,12 @@ const EMPTY = {
     },
   },
 } as unknown as Sources;
+
+test('the free room of the disk is told in whole MiB', async () => {
+  const free = await freeBytes('.');
+  assert.equal((free as number) % (1024 * 1024), 0);
+  assert.equal(await freeBytes('./no such folder'), null);
+});
 
 test('a master whose last commit failed because the disk was full is not writable', async () => {
   for (const [isFull, isWritable, shown] of [

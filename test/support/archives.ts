@@ -161,7 +161,7 @@ export class TestArchive {
     lineage: readonly Ancestor[] = [],
   ): Promise<string> {
     const { stream } = this;
-    const writer = new SegmentWriter();
+    const writer = new SegmentWriter(end % 2 === 0);
     await writer.push(stream.bytes.subarray(after - BACKED_UP.offset, end - BACKED_UP.offset));
     const marks: readonly Mark[] = stream.times.between(after as Offset, end as Offset);
     const made = await writer.finish({

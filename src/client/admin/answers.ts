@@ -202,6 +202,8 @@ export interface ConfigAnswer {
   readonly archiveTo: string | null;
   /** Bytes. Fixed while running. */
   readonly archiveJournalLimit: number;
+  /** Fixed while running. */
+  readonly archiveCompress: boolean;
   /** Lowest level of the messages in the log. */
   readonly logLevel: 'error' | 'warn' | 'info' | 'debug';
   /** Bytes; or `auto:TIME`: large enough for replicas that are away for TIME. */

@@ -136,7 +136,7 @@ export const STORAGE: readonly Metric[] = [
   },
   {
     name: 'psyncd_disk_free_bytes',
-    help: 'Bytes that are free for the node on the disk of the data folder',
+    help: 'Bytes that are free for the node on the disk of the data folder, in whole MiB',
     kind: 'gauge',
     read: ({ diskFreeBytes }) => value(diskFreeBytes),
   },

@@ -1,6 +1,6 @@
 /** Settings of the archive of the stream. They stay while the node runs. */
 import { filled } from '../parse.ts';
-import { FIXED, type Setting, size } from '../setting.ts';
+import { FIXED, type Setting, size, toggle } from '../setting.ts';
 
 export const ARCHIVE = {
   /** null: the node archives nothing. */
@@ -21,5 +21,14 @@ export const ARCHIVE = {
       'with a new backup, and has a gap. Writes never wait for it',
     isLive: false,
     schema: { type: 'integer', minimum: 1, description: `Bytes. ${FIXED}` },
+  },
+  archiveCompress: {
+    ...toggle(),
+    help:
+      'compress what the node archives. Whoever writes some keys only and can see how much room is free, on a disk that the archive is on, can then ' +
+      'find out whether others have written what he guesses',
+    isLive: false,
+    schema: { type: 'boolean', description: FIXED },
+    needs: ['archiveTo'],
   },
 } as const satisfies Readonly<Record<string, Setting>>;
