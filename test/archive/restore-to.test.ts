@@ -237,7 +237,7 @@ test('the command restores an archive, and refuses in one line what it does not 
   const restored = await psyncd(['restore', archive.folder, to, '--to-time', time]);
   assert.equal(restored.code, 0, restored.stderr);
   assert.match(restored.stdout, new RegExp(`^restored: \\d+ entr.* at ${A}:${stream.last.at}, of .*\n`));
-  assert.match(restored.stdout, /\nmade of shop\/a{40}\/1000000-.*\.db and \d+ segments after it\n/);
+  assert.match(restored.stdout, /\nmade of shop\/a{40}\/1000000-.*\.db and \d+ segments? after it\n/);
   assert.match(restored.stdout, /\nthe archive ends there: it does not say whether/);
   const usage = async (flags: readonly string[], message: RegExp): Promise<void> =>
     failed(await psyncd(['restore', archive.folder, join(work, 'other'), ...flags]), 2, message);
