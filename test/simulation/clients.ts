@@ -111,14 +111,11 @@ export class Clients {
     const hash = position === null ? undefined : this.#referee.resyncs.hashOf(machine, position);
     if (position === null || hash === undefined) return;
     // A master that did not know its hash has begun a chain there, under a new run ID. It compares nothing there, nor do those who
-    // follow it, under either name.
+    // follow it, as long as that run ID is in their history.
     const { ledger } = this.#referee;
-    if (
-      [position.runId, machine.disk.row.history.runId].some(
-        (runId) => position.offset === ledger.baseOf(runId),
-      )
-    )
-      return;
+    const { runId, lineage } = machine.disk.row.history;
+    const names = [position.runId, runId, ...lineage.map((ancestor) => ancestor.runId)];
+    if (names.some((name) => position.offset === ledger.baseOf(name))) return;
     const known = BigInt(`0x${hash}`);
     for (const each of [known, known ^ 1n]) {
       this.#referee.resyncs.checked(
