@@ -197,7 +197,7 @@ function upgradesOf(
     admission: live,
     headers: (request) => answerHeaders(node, live.allowedOrigins, request.headers),
     accept: (socket, gate) => node.accept(socket, gate),
-    admitFollower: (request, gone) => node.admitFollower(request, gone),
+    admitFollower: (request, gone, client) => node.admitFollower(request, gone, client),
     serveFollower: (request, socket) => node.serveFollower(request, socket),
   });
 }

@@ -89,7 +89,7 @@ export async function apiRoutes(
   operationRoutes(app, node, now);
   listRoutes(app, node, access, traffic.answers);
   await batchRoute(app, node, now, traffic);
-  diffRoute(app, node, settings.proxies);
+  diffRoute(app, node);
   changesRoute(app, { node, access, followers: limits.followers, settings });
   replicationRoutes(app, node, settings.proxies);
   snapshotRoutes(app, { node, access, settings });

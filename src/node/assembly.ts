@@ -322,7 +322,7 @@ export class Assembly {
       ask,
       askDigest,
       nodeId,
-      reach: (position, timeoutMs, gone) => this.positions.wait(position, timeoutMs, gone),
+      reach: (position, timeoutMs, gone) => this.positions.wait(position, timeoutMs, gone, 'this node'),
     });
   }
 

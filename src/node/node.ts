@@ -225,8 +225,8 @@ export class Node {
   }
 
   /** @returns all live entries with this prefix, at one position @throws Problem TOO_MANY_REQUESTS @see Exports.read */
-  readEntries(prefix: string): Promise<EntryReader> {
-    return this.#parts.exports.read(prefix);
+  readEntries(prefix: string, client: string): Promise<EntryReader> {
+    return this.#parts.exports.read(prefix, client);
   }
 
   /** @returns a snapshot to download @see SnapshotCopies.newest */
@@ -296,10 +296,11 @@ export class Node {
   /**
    * Resolves when this node has reached the position.
    * @param gone aborts when the caller waits no longer
+   * @param client name of the client that waits
    * @throws Problem UNKNOWN_HISTORY, NOT_REACHED, TOO_MANY_REQUESTS
    */
-  reach(position: Position, timeoutMs: number, gone: AbortSignal): Promise<void> {
-    return this.#parts.positions.wait(position, timeoutMs, gone);
+  reach(position: Position, timeoutMs: number, gone: AbortSignal, client: string): Promise<void> {
+    return this.#parts.positions.wait(position, timeoutMs, gone, client);
   }
 
   /** @returns how far this node and its replicas have come up to the offset of the demand */
@@ -310,10 +311,11 @@ export class Node {
   /**
    * Redis's WAIT and WAITAOF: takes a place for a write that will wait until replicas have it in their journals, or this node and
    * replicas on their disks. The write does not wait on a node that is no master any more.
+   * @param client name of the client that writes
    * @throws Problem TOO_MANY_REQUESTS: too many writes wait already, and the caller should not write
    */
-  enterAcks(): AckPlace {
-    const { wait, leave } = this.#parts.sessions.enterAcks();
+  enterAcks(client: string): AckPlace {
+    const { wait, leave } = this.#parts.sessions.enterAcks(client);
     return {
       wait: (demand, timeoutMs) => wait(demand, this.role === 'master' ? timeoutMs : 0),
       leave,
@@ -368,10 +370,11 @@ export class Node {
   /**
    * Waits until the node can answer a follower's request; the caller calls `serveFollower` at once then.
    * @param gone aborts when the follower waits no longer
+   * @param client name of the client, by which limits count
    * @throws Problem @see Feed.admit
    */
-  admitFollower(request: FeedQuery, gone: AbortSignal): Promise<FeedRequest> {
-    return this.#parts.feed.admit(request, gone);
+  admitFollower(request: FeedQuery, gone: AbortSignal, client: string): Promise<FeedRequest> {
+    return this.#parts.feed.admit(request, gone, client);
   }
 
   /** @returns the receiver of the socket's events */

@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import type { Access } from '../access/access.ts';
 import { refusalHeaders } from '../access/access-problem.ts';
+import { clientName } from '../access/client-name.ts';
 import type { Principal } from '../access/principal.ts';
 import type { FeedQuery, FeedRequest } from '../node/feed/feed-request.ts';
 import type { FollowerEvents, FollowerSocket } from '../node/ports/follower-socket.ts';
@@ -44,7 +45,7 @@ export interface Acceptor extends Records {
   /** Takes a replica's new socket and returns the receiver of its events. */
   accept(socket: StreamSocket, gate: Gate): SocketEvents;
   /** Resolves to the request to serve, once it can be served; rejects with a Problem otherwise. */
-  admitFollower(request: FeedQuery, gone: AbortSignal): Promise<FeedRequest>;
+  admitFollower(request: FeedQuery, gone: AbortSignal, client: string): Promise<FeedRequest>;
   serveFollower(request: FeedRequest, socket: FollowerSocket): FollowerEvents;
 }
 
@@ -319,7 +320,7 @@ async function follow(
   const gone = new AbortController();
   const leave = (): void => gone.abort();
   ws.once('close', leave);
-  const request = await acceptor.admitFollower(wanted, gone.signal);
+  const request = await acceptor.admitFollower(wanted, gone.signal, clientName(principal, address));
   if (gone.signal.aborted) return;
   // Removed because it takes more memory than the rest of an idle follower.
   ws.off('close', leave);

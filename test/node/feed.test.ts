@@ -123,6 +123,7 @@ test('a long poll from a position ahead of a replica takes no longer than its wa
     stage.feed.admit(
       parseFeedRequest(`/?position=${RUN_ID}:${ahead}&wait=${wait}`),
       new AbortController().signal,
+      'client',
     );
   await t.test('a long poll whose position the replica does not reach ends after its wait', async () => {
     const refused = assert.rejects(poll(0), { code: 'NOT_REACHED', message: /within 0 ms$/ });

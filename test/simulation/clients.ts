@@ -62,7 +62,7 @@ export class Clients {
     const text = this.#answered.length === 0 ? null : this.#chance.of(this.#answered);
     const position = text === null ? null : parsePosition(text);
     if (position === null) return;
-    machine.serving?.reach(position, WAIT_MS, new AbortController().signal).then(
+    machine.serving?.reach(position, WAIT_MS, new AbortController().signal, 'reader').then(
       () => this.#referee.readers.reached(machine, position),
       (error: unknown) => this.#failed(error),
     );
@@ -70,7 +70,7 @@ export class Clients {
 
   /** Holds the file of a node for a while, as an export does. */
   async export(machine: Machine): Promise<void> {
-    const reader = await machine.serving?.readEntries('');
+    const reader = await machine.serving?.readEntries('', 'exporter');
     if (reader === undefined) return;
     this.#loop.at(this.#chance.delay(EXPORT_MS), () => reader.close());
     for await (const group of reader.groups) this.#trace.mix(String(group.length));
@@ -155,7 +155,7 @@ export class Clients {
     if (position === null) return;
     const durable = this.#chance.odds(0.4);
     const demand = { offset: position.offset, replicas: this.#chance.between(durable ? 0 : 1, 3), durable };
-    const place = machine.serving?.enterAcks();
+    const place = machine.serving?.enterAcks('writer');
     place
       ?.wait(demand, WAIT_MS)
       .then(

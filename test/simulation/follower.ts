@@ -141,7 +141,7 @@ export class SimulatedFollower {
     });
     this.#connection = connection;
     this.#trace.count(`follower connects ${from === 'snapshot' ? 'anew' : 'again'}`);
-    serving.admitFollower(request, connection.gone).then(
+    serving.admitFollower(request, connection.gone, 'follower').then(
       (admitted) => {
         if (this.#connection === connection && reached.process.alive) {
           connection.events = serving.serveFollower(admitted, connection);

@@ -53,7 +53,7 @@ export function addAdmissionHooks(
       if (!request.is404 && !access.isOpen && side !== 'metrics') mustBeAllowed(request.principal, request);
       // What everybody may ask has no sender.
       if (request.principal === undefined) return;
-      watchStanding(access, request, reply, (problem) => end(problem, request, reply));
+      watchStanding(access, settings.proxies, request, reply, (problem) => end(problem, request, reply));
     };
     // Nobody needs a token on the listener for metrics.
     const verifying = side === 'metrics' ? null : authenticate(access, settings, request);

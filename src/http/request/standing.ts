@@ -7,10 +7,12 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Access } from '../../access/access.ts';
 import { refusalHeaders } from '../../access/access-problem.ts';
+import { clientName } from '../../access/client-name.ts';
 import type { Principal } from '../../access/principal.ts';
 import type { Problem } from '../../node/problem.ts';
 import type { Sender } from '../../node/write/sender.ts';
 import { PROBLEM_TYPE, problemText } from '../../web/problem-body.ts';
+import type { Proxies } from '../../web/proxies.ts';
 import { whenClosed } from '../../web/when-closed.ts';
 
 declare module 'fastify' {
@@ -27,10 +29,18 @@ export class Standing implements Sender {
   #end: AbortController | null = null;
   #hasEnded = false;
   #lost: Problem | null = null;
+  readonly #addressOf: () => string;
   #isDone = false;
 
-  constructor(principal: Principal) {
+  /** @param addressOf returns the address of the client */
+  constructor(principal: Principal, addressOf: () => string) {
     this.#principal = principal;
+    this.#addressOf = addressOf;
+  }
+
+  /** Name of the client, by which limits count. */
+  get client(): string {
+    return clientName(this.#principal, this.#addressOf());
   }
 
   /** Aborts when the request is over: its client or its token has gone. */
@@ -91,16 +101,18 @@ export class Standing implements Sender {
 
 /**
  * Gives each request a standing; to be called when its sender is known.
+ * @param proxies say which address the client has
  * @param answer answers a request that ends while it waits
  */
 export function watchStanding(
   access: Access,
+  proxies: Proxies,
   request: FastifyRequest,
   reply: FastifyReply,
   answer: (problem: Problem) => void,
 ): void {
   const { principal } = request;
-  const standing = new Standing(principal);
+  const standing = new Standing(principal, () => proxies.addressOf(request.raw));
   request.standing = standing;
   const watch = access.watch(principal, {
     // With other rights the request would have been another one.

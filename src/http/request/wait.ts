@@ -24,7 +24,7 @@ export async function reachWanted(node: Node, request: Waiting): Promise<void> {
   const wanted = wantedPosition(request);
   if (wanted === null) return;
   const { standing, query } = request;
-  await standing.after(node.reach(wanted, query.timeout, standing.signal));
+  await standing.after(node.reach(wanted, query.timeout, standing.signal, standing.client));
 }
 
 /** @throws Problem BAD_REQUEST for a malformed position */

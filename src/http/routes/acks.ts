@@ -25,7 +25,7 @@ export interface Acks {
 export function enterAcks(node: Node, { query, standing }: FastifyRequest, { raw }: FastifyReply): void {
   const { acks = 0, durable = false } = (query ?? {}) as Partial<AcksQuery>;
   if (acks === 0 && !durable) return;
-  const place = node.enterAcks();
+  const place = node.enterAcks(standing.client);
   if (raw.destroyed) return place.leave();
   places.set(raw, place);
   standing.signal.addEventListener('abort', () => place.leave(), { once: true });

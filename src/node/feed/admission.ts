@@ -38,11 +38,12 @@ export class Admission {
    * Waits until the feed can answer the request. A replica waits for a position that it has not reached yet, at most as
    * long as a long poll waits.
    * @param gone aborts the wait when the client has gone
+   * @param client name of the client, by which limits count
    * @returns the request, with a position instead of a time, and with the remaining time of a long poll
    * @throws Problem why the feed cannot serve it: BAD_REQUEST, TOO_MANY_REQUESTS, NOT_REACHED, POSITION_LOST,
    *   SHUTTING_DOWN, STORAGE_FAILED
    */
-  async admit(query: FeedQuery, gone: AbortSignal): Promise<FeedRequest> {
+  async admit(query: FeedQuery, gone: AbortSignal, client: string): Promise<FeedRequest> {
     this.#refuseNow();
     const { from, waitMs } = query;
     if (typeof from === 'object' && 'time' in from) return { ...query, from: this.#since(from.time) };
@@ -50,7 +51,7 @@ export class Admission {
     if (typeof from === 'string') return request;
     const { isMaster, world } = this.#parts;
     const began = world.monotonic();
-    if (!isMaster()) await this.#reach(from, Math.min(REACH_MS, waitMs ?? REACH_MS), gone);
+    if (!isMaster()) await this.#reach(from, Math.min(REACH_MS, waitMs ?? REACH_MS), gone, client);
     this.#refuseNow();
     const decision = this.decide(from);
     if (decision.kind === 'full-resync' && !request.snapshot) throw lost(from, decision.reason);
@@ -98,9 +99,9 @@ export class Admission {
   }
 
   /** Waits until this replica has the position. It may lag behind the follower's last node, or not know of a promotion yet. */
-  async #reach(from: Position, timeoutMs: number, gone: AbortSignal): Promise<void> {
+  async #reach(from: Position, timeoutMs: number, gone: AbortSignal, client: string): Promise<void> {
     try {
-      await this.#parts.positions.wait(from, timeoutMs, gone);
+      await this.#parts.positions.wait(from, timeoutMs, gone, client);
     } catch (error) {
       // The feed answers a position of an unknown history with a snapshot.
       if (!(error instanceof Problem) || error.code !== 'UNKNOWN_HISTORY') throw error;

@@ -112,12 +112,13 @@ export class Feed {
   /**
    * Waits until the feed can answer the request: see `Admission.admit`.
    * @param gone aborts the wait when the client has gone
+   * @param client name of the client, by which limits count
    * @returns the request, with a position instead of a time, and with the remaining time of a long poll
    * @throws Problem why the feed cannot serve it: BAD_REQUEST, TOO_MANY_REQUESTS, NOT_REACHED, POSITION_LOST,
    *   SHUTTING_DOWN, STORAGE_FAILED
    */
-  admit(request: FeedQuery, gone: AbortSignal): Promise<FeedRequest> {
-    return this.#admission.admit(request, gone);
+  admit(request: FeedQuery, gone: AbortSignal, client: string): Promise<FeedRequest> {
+    return this.#admission.admit(request, gone, client);
   }
 
   /**

@@ -1,13 +1,14 @@
 /** Reads that wait until this node has reached a position, so that a client reads its own writes on any node. */
 import { type History, standing } from '../../replication/history.ts';
 import { formatPosition, type Position } from '../../replication/position.ts';
+import { ClientPlaces, clientShare } from '../client-places.ts';
 import type { World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
 
 export interface WaitingSettings {
   /**
    * The largest number of writes that wait for acknowledgements, and of reads that wait for a position, at the same time. The node
-   * refuses more.
+   * refuses more. One client may have `clientShare` of them.
    */
   readonly maxWaiting: number;
 }
@@ -23,6 +24,7 @@ export class PositionWaiters {
   readonly #settings: WaitingSettings;
   readonly #now: () => { readonly position: Position; readonly history: History; readonly settled: boolean };
   readonly #waiters = new Set<Waiter>();
+  readonly #places: ClientPlaces;
 
   /** @param now returns the node's position and history; `settled`: the history is not about to change */
   constructor(
@@ -33,30 +35,36 @@ export class PositionWaiters {
     this.#world = world;
     this.#settings = settings;
     this.#now = now;
+    const most = (): number => settings.maxWaiting;
+    this.#places = new ClientPlaces(most, () => clientShare(most()));
   }
 
   /**
    * Resolves when this node has reached the position.
    * @param gone ends the wait, because the client has gone
+   * @param client name of the client that waits
    * @throws Problem UNKNOWN_HISTORY when this node can never reach it, NOT_REACHED when the time is up, TOO_MANY_REQUESTS when
-   *   `maxWaiting` reads wait
+   *   `maxWaiting` reads wait, or so many of this client as one may have
    */
-  wait(position: Position, timeoutMs: number, gone: AbortSignal): Promise<void> {
+  wait(position: Position, timeoutMs: number, gone: AbortSignal, client: string): Promise<void> {
     const verdict = this.#verdict(position);
     if (verdict === 'reached') return Promise.resolve();
     if (verdict !== 'not-yet') return Promise.reject(verdict);
     if (gone.aborted) return Promise.reject(this.#notReached(position, timeoutMs));
-    const { maxWaiting } = this.#settings;
-    if (this.#waiters.size >= maxWaiting) {
-      return Promise.reject(
-        new Problem('TOO_MANY_REQUESTS', `${maxWaiting} reads wait for a position already`),
-      );
+    const refusal = this.#places.refusal(client);
+    if (refusal !== null) {
+      const { maxWaiting } = this.#settings;
+      const which =
+        refusal === 'all' ? `${maxWaiting} reads` : `${clientShare(maxWaiting)} reads of this client`;
+      return Promise.reject(new Problem('TOO_MANY_REQUESTS', `${which} wait for a position already`));
     }
+    const giveBack = this.#places.take(client);
     return new Promise((resolve, reject) => {
       const done = (): void => {
         cancel();
         gone.removeEventListener('abort', leave);
         this.#waiters.delete(waiter);
+        giveBack();
       };
       const waiter: Waiter = {
         position,

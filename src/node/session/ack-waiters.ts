@@ -1,5 +1,6 @@
 /** Writes that wait until a number of replicas has them in its journals (Redis's WAIT), or on their disks (WAITAOF). */
 import type { Offset } from '../../replication/position.ts';
+import { ClientPlaces, clientShare } from '../client-places.ts';
 import type { WaitingSettings } from '../head/position-waiters.ts';
 import type { World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
@@ -39,8 +40,8 @@ interface Waiter {
 export class AckWaiters {
   readonly #world: World;
   readonly #settings: WaitingSettings;
+  readonly #places: ClientPlaces;
   readonly #countFor: (demand: AckDemand) => AckCount;
-  #places = 0;
   #waiters = new Set<Waiter>();
   #checkDue = false;
 
@@ -49,21 +50,24 @@ export class AckWaiters {
     this.#world = world;
     this.#settings = settings;
     this.#countFor = countFor;
+    const most = (): number => settings.maxWaiting;
+    this.#places = new ClientPlaces(most, () => clientShare(most()));
   }
 
   /**
    * Takes a place. The caller does so before it makes the write, so that it does not make a write that cannot wait.
-   * @throws Problem TOO_MANY_REQUESTS when `maxWaiting` writes have a place
+   * @param client name of the client that writes
+   * @throws Problem TOO_MANY_REQUESTS when `maxWaiting` writes have a place, or so many of this client as one may have
    */
-  enter(): AckPlace {
-    const { maxWaiting } = this.#settings;
-    if (this.#places >= maxWaiting) {
-      throw new Problem(
-        'TOO_MANY_REQUESTS',
-        `${maxWaiting} writes wait for acks already; nothing was written`,
-      );
+  enter(client: string): AckPlace {
+    const refusal = this.#places.refusal(client);
+    if (refusal !== null) {
+      const { maxWaiting } = this.#settings;
+      const which =
+        refusal === 'all' ? `${maxWaiting} writes` : `${clientShare(maxWaiting)} writes of this client`;
+      throw new Problem('TOO_MANY_REQUESTS', `${which} wait for acks already; nothing was written`);
     }
-    this.#places += 1;
+    const giveBack = this.#places.take(client);
     let left = false;
     let waiter: Waiter | null = null;
     return {
@@ -77,7 +81,7 @@ export class AckWaiters {
       leave: () => {
         if (left) return;
         left = true;
-        this.#places -= 1;
+        giveBack();
         waiter?.resolve(this.#countFor(waiter.demand));
       },
     };

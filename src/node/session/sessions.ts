@@ -214,10 +214,11 @@ export class Sessions {
   /**
    * Takes a place for a write that will wait for acknowledgements. The wait asks the replicas to acknowledge at once, and brings
    * this node's journal to the disk if the write shall be durable.
-   * @throws Problem TOO_MANY_REQUESTS when `maxWaiting` writes have a place
+   * @param client name of the client that writes
+   * @throws Problem TOO_MANY_REQUESTS as `AckWaiters.enter`
    */
-  enterAcks(): AckPlace {
-    const place = this.#acks.enter();
+  enterAcks(client: string): AckPlace {
+    const place = this.#acks.enter(client);
     return {
       wait: (demand, timeoutMs) => {
         const { offset, replicas, durable } = demand;

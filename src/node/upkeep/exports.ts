@@ -1,10 +1,11 @@
 /**
  * Exports: all live entries with a prefix, at one position, as fast as the client reads them.
  *
- * Owns: the limit on the number of exports at the same time, and the limit on the disk space that each of them holds.
+ * Owns: the limits on the number of exports at the same time, and the limit on the disk space that each of them holds.
  */
 import { isLive } from '../../keyspace/entry.ts';
 import type { ListedEntry } from '../../keyspace/page.ts';
+import { ClientPlaces } from '../client-places.ts';
 import type { StreamHead } from '../head/stream-head.ts';
 import { Hold } from '../hold.ts';
 import type { EntryReader } from '../ports/keyspace.ts';
@@ -14,6 +15,8 @@ import { Turns } from '../turns.ts';
 
 /** Largest number of exports at the same time, because each keeps the WAL from shrinking. */
 const MAX_READERS = 8;
+/** Largest number of exports of one client at the same time, so that others get some too. */
+const MAX_CLIENT_READERS = 4;
 
 interface ExportsParts {
   readonly world: World;
@@ -27,35 +30,51 @@ interface ExportsParts {
 
 export class Exports {
   readonly #parts: ExportsParts;
-  #readers = 0;
-  /** Whether the node has refused an export since the last one ended. */
+  readonly #places = new ClientPlaces(
+    () => MAX_READERS,
+    () => MAX_CLIENT_READERS,
+  );
+  /** Whether the node has refused an export since the last one ended, because of all exports. */
   #refused = false;
+  /** Clients that it has refused one since their last one ended, because of their own exports. */
+  readonly #refusedClients = new Set<string>();
 
   constructor(parts: ExportsParts) {
     this.#parts = parts;
   }
 
-  /** @returns all live entries with the prefix @throws Problem TOO_MANY_REQUESTS while `MAX_READERS` exports are going on */
-  async read(prefix: string): Promise<EntryReader> {
-    if (this.#readers >= MAX_READERS) {
+  /**
+   * @param client name of the client, by which the limit of one client counts
+   * @returns all live entries with the prefix
+   * @throws Problem TOO_MANY_REQUESTS while `MAX_READERS` exports are going on, or `MAX_CLIENT_READERS` of this client
+   */
+  async read(prefix: string, client: string): Promise<EntryReader> {
+    const refusal = this.#places.refusal(client);
+    if (refusal === 'client') {
+      this.#refusedClients.add(client);
+      const detail = `${MAX_CLIENT_READERS} exports of this client are going on already`;
+      throw new Problem('TOO_MANY_REQUESTS', detail);
+    }
+    if (refusal === 'all') {
       this.#refused = true;
       throw new Problem('TOO_MANY_REQUESTS', `${MAX_READERS} exports are going on already`);
     }
-    this.#readers += 1;
+    const giveBack = this.#places.take(client);
+    const ended = (): void => {
+      giveBack();
+      this.#refused = false;
+      this.#refusedClients.delete(client);
+    };
     try {
-      return this.#limited(await this.#parts.head.readEntries([prefix]));
+      return this.#limited(await this.#parts.head.readEntries([prefix]), client, ended);
     } catch (error) {
-      this.#ended();
+      ended();
       throw error;
     }
   }
 
-  #ended(): void {
-    this.#readers -= 1;
-    this.#refused = false;
-  }
-
-  #limited(reader: EntryReader): EntryReader {
+  /** @param ended called when the reader is closed */
+  #limited(reader: EntryReader, client: string, ended: () => void): EntryReader {
     const { head, log, settings, world } = this.#parts;
     const taken = { bytes: 0 };
     let ending: Error | null = null;
@@ -64,7 +83,7 @@ export class Exports {
       if (!open) return;
       open = false;
       hold.stop();
-      this.#ended();
+      ended();
       reader.close();
     };
     const hold = new Hold({
@@ -72,7 +91,7 @@ export class Exports {
       held: () => reader.heldBytes(),
       taken: () => taken.bytes,
       limits: { hard: () => Math.max(settings.outputLimitBytes, head.backlog.size) },
-      othersWait: () => this.#refused,
+      othersWait: () => this.#refused || this.#refusedClients.has(client),
       end: (_, detail) => {
         ending = new Error(`the export has been ended: ${detail}`);
         log.warn('export-ended', { detail });

@@ -203,7 +203,7 @@ export const RUNNING = {
     ...count('10000', '0', '1000000'),
     help:
       'largest number of writes that wait for acks, and of reads that wait for a position, at the same time; the node refuses ' +
-      'more (429). 0: the node refuses all requests that would have to wait',
+      'more (429), and more than three quarters of it of one client. 0: the node refuses all requests that would have to wait',
     isLive: true,
     node: 'maxWaiting',
   },

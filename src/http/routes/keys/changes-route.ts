@@ -93,8 +93,8 @@ async function answer(parts: ChangesParts, request: FastifyRequest, reply: Fasti
   const wanted = parseFeedRequest(request.url, lastEventId(request));
   mustFollow(request.principal, wanted);
   if (followers !== null) countUntilClosed(followers, settings.proxies, request, reply);
-  const { signal } = request.standing;
-  const admitted = await node.admitFollower(wanted, signal);
+  const { client, signal } = request.standing;
+  const admitted = await node.admitFollower(wanted, signal, client);
   if (!signal.aborted) stream(parts, admitted, type === EVENT_STREAM, request, reply);
 }
 

@@ -1,17 +1,15 @@
 /** `GET /v1/diff`: which keys differ between two positions. */
 import type { FastifyInstance } from 'fastify';
-import { clientName } from '../../../access/client-name.ts';
 import type { Node } from '../../../node/node.ts';
 import { Problem } from '../../../node/problem.ts';
 import { formatPosition } from '../../../replication/position.ts';
-import type { Proxies } from '../../../web/proxies.ts';
 import { positionOf, reachWanted } from '../../request/wait.ts';
 import { json } from '../../schemas/common/answers.ts';
 import type { Described } from '../../schemas/common/described.ts';
 import { problems } from '../../schemas/common/problems.ts';
 import { difference, diffQuery } from '../../schemas/keys/diff.ts';
 
-export function diffRoute(app: FastifyInstance, node: Node, proxies: Proxies): void {
+export function diffRoute(app: FastifyInstance, node: Node): void {
   app.get<{ Querystring: Described<typeof diffQuery>; Reply: Described<typeof difference> }>('/v1/diff', {
     schema: {
       operationId: 'getDiff',
@@ -47,7 +45,7 @@ export function diffRoute(app: FastifyInstance, node: Node, proxies: Proxies): v
         after,
         limit,
         timeoutMs: timeout,
-        client: clientName(request.principal, proxies.addressOf(request.raw)),
+        client: standing.client,
       };
       const found = await node.diff(wanted, standing.signal);
       standing.mustGoOn();

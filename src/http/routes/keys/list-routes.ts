@@ -105,7 +105,7 @@ function exportEntriesRoute(app: FastifyInstance, node: Node, access: Access): v
     handler: async (request, reply) => {
       await reachWanted(node, request);
       const { prefix = '' } = request.query;
-      const { position, groups, close } = await node.readEntries(prefix);
+      const { position, groups, close } = await node.readEntries(prefix, request.standing.client);
       // The client or its token may have gone while the applier wrote the overlay to the file.
       if (request.standing.over !== null) close();
       else whenClosed(reply.raw, close);

@@ -131,13 +131,13 @@ export class Diffs {
   }
 
   /** Waits until this replica has the positions, if it may still get them. */
-  async #reach({ from, to, timeoutMs }: DiffRequest, gone: AbortSignal): Promise<void> {
+  async #reach({ from, to, timeoutMs, client }: DiffRequest, gone: AbortSignal): Promise<void> {
     const { isMaster, positions } = this.#parts;
     if (isMaster()) return;
     const until = this.#parts.world.monotonic() + timeoutMs;
     for (const position of to === null ? [from] : [from, to]) {
       const restMs = Math.max(0, Math.round(until - this.#parts.world.monotonic()));
-      await positions.wait(position, restMs, gone).catch((error: unknown) => {
+      await positions.wait(position, restMs, gone, client).catch((error: unknown) => {
         // `#mustHave` says of a position of an unknown history what there is instead.
         if (!(error instanceof Problem) || error.code !== 'UNKNOWN_HISTORY') throw error;
       });
