@@ -308,6 +308,7 @@ async function follow(
   mustFollow(principal, wanted);
   served();
   const address = acceptor.admission.proxies.addressOf(upgrade);
+  socket.client = clientName(principal, address);
   const { followers, requests } = acceptor.limits;
   const place = followers === null ? null : new FollowerPlace(followers, principal, address);
   if (place !== null) ws.once('close', () => place.end());
@@ -316,11 +317,12 @@ async function follow(
   renewals.allow(socket, watch, address, (next) => {
     requests?.move(connection, next, address);
     place?.move(next);
+    socket.client = clientName(next, address);
   });
   const gone = new AbortController();
   const leave = (): void => gone.abort();
   ws.once('close', leave);
-  const request = await acceptor.admitFollower(wanted, gone.signal, clientName(principal, address));
+  const request = await acceptor.admitFollower(wanted, gone.signal, socket.client);
   if (gone.signal.aborted) return;
   // Removed because it takes more memory than the rest of an idle follower.
   ws.off('close', leave);

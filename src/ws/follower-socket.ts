@@ -16,6 +16,8 @@ import { textFrame } from './text-frame.ts';
 
 export class WebSocketFollower implements FollowerSocket {
   readonly peer: string;
+  /** Empty until the server knows the client. */
+  client = '';
   readonly framing: Framing = textFrame;
   readonly transport = 'websocket';
   readonly answersPings = true;

@@ -234,14 +234,14 @@ test('a thousand followers that connect at once all get their snapshots, and sma
     assert.equal(entries.length, keys);
     assert.equal(follower.received.find(({ type }) => type === 'reset')?.keys, keys);
   };
-  // As many as are read at the same time do not read, and as many wait for them.
+  // As many of one client as are read at the same time do not read, and the others wait for them.
   const large = Array.from({ length: 8 }, (_, index) =>
     follow(t, node, 'prefix=large/', TRANSPORTS[index % 3] as Transport),
   );
-  await until('four are being given theirs', () => {
+  await until('two are being given theirs', () => {
     const begun = large.filter(({ received }) => received.some(({ type }) => type === 'reset'));
     for (const follower of begun) follower.pause();
-    return begun.length >= 4;
+    return begun.length >= 2;
   });
   const small = Array.from({ length: 992 }, (_, index) =>
     follow(t, node, `prefix=small/${index % 20}/`, TRANSPORTS[index % 3] as Transport),

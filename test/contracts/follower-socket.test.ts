@@ -63,7 +63,13 @@ describeFollowerSocket('an HTTP answer', async (t) => {
   let socket: FollowerSocket | null = null;
   const server = createServer((_request, response) => {
     response.flushHeaders();
-    const follower = new ResponseFollower(response, 'peer', (json) => Buffer.from(`${json}\n`), 'ndjson');
+    const follower = new ResponseFollower(
+      response,
+      'peer',
+      'client',
+      (json) => Buffer.from(`${json}\n`),
+      'ndjson',
+    );
     follower.listen(told);
     socket = follower;
   });

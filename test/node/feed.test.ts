@@ -72,6 +72,35 @@ test('restarting the snapshot of a follower that reads nothing closes the old re
   assert.deepEqual(socket.seen.slice(-6), ['reset', 'a', 'b', 'c', 'd', 'synced']);
 });
 
+test('followers of one client whose snapshots are not read leave readers to another client', async () => {
+  const value = Buffer.alloc(200 * KIB, 'x');
+  const entries = new Map(['a', 'b', 'c', 'd'].map((key) => [key, { value, version: 1, expiresAt: null }]));
+  const keyspace = keyspaceAt({ runId: RUN_ID, offset: ZERO }, entries);
+  const stage = new Stage(MIB, keyspace);
+  const [first] = Array.from({ length: 6 }, () => stage.follow('prefix=', true, 'greedy'));
+  await stage.world.settle();
+  assert.equal(keyspace.openReaders, 2);
+  const other = stage.follow('prefix=', false, 'other');
+  await stage.world.settle();
+  assert.deepEqual(other.socket.seen, ['reset', 'a', 'b', 'c', 'd', 'synced']);
+  assert.equal(keyspace.openReaders, 2);
+  first?.events.closed();
+  await stage.world.settle();
+  assert.equal(keyspace.openReaders, 2, 'the next follower of the same client has its turn');
+});
+
+test('a slow snapshot ends for waiting followers of its client, and not for those that wait for their own client', async () => {
+  const value = Buffer.alloc(200 * KIB, 'x');
+  const entries = new Map(['a', 'b', 'c', 'd'].map((key) => [key, { value, version: 1, expiresAt: null }]));
+  const stage = new Stage(MIB, keyspaceAt({ runId: RUN_ID, offset: ZERO }, entries));
+  const slow = stage.follow('prefix=', true, 'slow');
+  const greedy = Array.from({ length: 3 }, () => stage.follow('prefix=', true, 'greedy'));
+  await stage.world.settle();
+  await stage.world.pass(15_000);
+  assert.equal(slow.socket.closed, null);
+  assert.ok(greedy.some(({ socket }) => socket.closed !== null));
+});
+
 test('a long poll that joins while other followers receive events ends when its time is up', async () => {
   const stage = new Stage();
   const many = Array.from({ length: 900 }, () => stage.follow('position=now'));

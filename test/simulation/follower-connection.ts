@@ -12,6 +12,7 @@ export class Connection implements FollowerSocket {
   readonly machine: Machine | null;
   readonly process: Process;
   readonly peer = 'follower';
+  readonly client = 'follower';
   readonly answersPings = false;
   readonly transport = 'ndjson';
   readonly framing: Framing = (json) => Buffer.from(`${json}\n`, 'utf8');

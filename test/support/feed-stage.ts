@@ -105,6 +105,7 @@ export class FakeWorld implements World {
 
 export class FakeSocket implements FollowerSocket {
   readonly peer = 'test';
+  client = 'client';
   readonly answersPings = false;
   readonly transport = 'ndjson';
   readonly framing = (json: string): Buffer => Buffer.from(`${json}\n`);
@@ -227,8 +228,13 @@ export class Stage {
     this.#disk.emptyJournal();
   }
 
-  follow(query: string, isStuck = false): { readonly socket: FakeSocket; readonly events: FollowerEvents } {
+  follow(
+    query: string,
+    isStuck = false,
+    client = 'client',
+  ): { readonly socket: FakeSocket; readonly events: FollowerEvents } {
     const socket = new FakeSocket();
+    socket.client = client;
     socket.isStuck = isStuck;
     return { socket, events: this.feed.attach(parseFeedRequest(`/?${query}`) as FeedRequest, socket) };
   }

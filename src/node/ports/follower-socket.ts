@@ -8,6 +8,8 @@ export type Transport = 'websocket' | 'sse' | 'ndjson';
 export interface FollowerSocket {
   /** Who is at the other end, for people. */
   readonly peer: string;
+  /** Name of the client, by which limits count. */
+  readonly client: string;
   readonly framing: Framing;
   readonly transport: Transport;
   /** Bytes that were sent and that the operating system has not taken yet. */

@@ -134,7 +134,7 @@ function stream(
   { node, access, settings }: ChangesParts,
   wanted: FeedRequest,
   asEvents: boolean,
-  { principal, raw }: FastifyRequest,
+  { principal, raw, standing }: FastifyRequest,
   reply: FastifyReply,
 ): void {
   reply.hijack();
@@ -153,6 +153,7 @@ function stream(
   const follower = new ResponseFollower(
     reply.raw,
     settings.proxies.peerOf(raw),
+    standing.client,
     asEvents ? serverSentEvent : ndjson,
     asEvents ? 'sse' : 'ndjson',
   );
@@ -163,14 +164,22 @@ function stream(
 /** The HTTP answer of a follower: NDJSON or server-sent events. */
 export class ResponseFollower implements FollowerSocket {
   readonly peer: string;
+  readonly client: string;
   readonly framing: Framing;
   readonly transport: Transport;
   readonly answersPings = false;
   readonly #response: ServerResponse;
 
-  constructor(response: ServerResponse, peer: string, framing: Framing, transport: Transport) {
+  constructor(
+    response: ServerResponse,
+    peer: string,
+    client: string,
+    framing: Framing,
+    transport: Transport,
+  ) {
     this.#response = response;
     this.peer = peer;
+    this.client = client;
     this.framing = framing;
     this.transport = transport;
   }

@@ -14,6 +14,7 @@ import type { ListedEntry } from '../../../keyspace/page.ts';
 import type { CloseCode } from '../../../replication/close-code.ts';
 import type { FullResyncReason } from '../../../replication/decide.ts';
 import { formatPosition, type Offset, type Position } from '../../../replication/position.ts';
+import { ClientPlaces } from '../../client-places.ts';
 import type { StreamHead } from '../../head/stream-head.ts';
 import { Hold } from '../../hold.ts';
 import type { EntryReader } from '../../ports/keyspace.ts';
@@ -32,6 +33,8 @@ const SMALL_BYTES = HIGH_WATER_BYTES;
 const LARGE_ENTRY_BYTES = 256 * 1024;
 /** Largest number of readers of the keyspace file at the same time; each of them keeps the WAL from shrinking. */
 const MAX_READERS = 4;
+/** Largest number of these readers for one client, so that the followers of others need not wait for its own. */
+const MAX_CLIENT_READERS = 2;
 
 interface Waiting {
   readonly follower: Follower;
@@ -62,8 +65,11 @@ export class FollowerSnapshots {
   readonly #small = new Map<string, Waiting[]>();
   #serving = false;
   #large: Waiting[] = [];
-  /** Followers whose readers read the keyspace file. */
-  readonly #reading = new Set<Waiting>();
+  /** The readers of the keyspace file. */
+  readonly #places = new ClientPlaces(
+    () => MAX_READERS,
+    () => MAX_CLIENT_READERS,
+  );
   /** Continues the reader of each follower whose socket is full. */
   readonly #room = new Map<Follower, () => void>();
 
@@ -138,21 +144,25 @@ export class FollowerSnapshots {
   }
 
   #readNext(): void {
-    while (this.#reading.size < MAX_READERS) {
-      const next = this.#large.shift();
+    while (this.#places.total < MAX_READERS) {
+      this.#large = this.#large.filter(isWanted);
+      const at = this.#large.findIndex(
+        ({ follower }) => this.#places.refusal(follower.socket.client) === null,
+      );
+      const [next] = at === -1 ? [] : this.#large.splice(at, 1);
       if (next === undefined) return;
-      if (isWanted(next)) this.#startReading(next);
+      this.#startReading(next);
     }
   }
 
   #startReading(waiting: Waiting): void {
-    this.#reading.add(waiting);
+    const giveBack = this.#places.take(waiting.follower.socket.client);
     this.#read(waiting)
       .catch((error: unknown) => {
         if (isWanted(waiting)) this.#parts.failed(waiting.follower, error);
       })
       .finally(() => {
-        this.#reading.delete(waiting);
+        giveBack();
         this.#readNext();
       });
   }
@@ -193,9 +203,14 @@ export class FollowerSnapshots {
       held: () => head.offset - reader.position.offset + reader.heldBytes(),
       taken: () => follower.takenBytes - before,
       limits: { hard: () => Math.max(settings.followerOutputBytes, head.backlog.size) },
-      othersWait: () => this.#large.some(isWanted),
+      othersWait: () => this.#large.some((each) => isWanted(each) && this.#waitsFor(follower, each)),
       end: (code, detail) => this.#parts.tooSlow(follower, code, detail),
     });
+  }
+
+  /** Whether the waiting follower waits for the end of this one's reader: not if its own client has its share of readers. */
+  #waitsFor({ socket: { client } }: Follower, { follower: { socket } }: Waiting): boolean {
+    return socket.client === client || this.#places.of(socket.client) < MAX_CLIENT_READERS;
   }
 
   #synced(follower: Follower, at: Position): void {
