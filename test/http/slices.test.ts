@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { setImmediate as nextTick } from 'node:timers/promises';
 import type { FastifyReply } from 'fastify';
-import { AT_ONCE_BYTES, inSlices, Line, slices } from '../../src/http/request/slices.ts';
+import { AT_ONCE_BYTES, ClientLines, inSlices, Line, slices } from '../../src/http/request/slices.ts';
 import type { Steps } from '../../src/keyspace/json/json.ts';
 
 test('in each turn of the event loop one slice is done, however many requests have some', async () => {
@@ -72,4 +72,29 @@ test('large values are handled one at a time, and not for a client that has disc
     results.map(({ status }) => status),
     ['rejected', 'rejected', 'fulfilled'],
   );
+});
+
+test('large reads of one client wait for each other, and not for those of another client', async () => {
+  const lines = new ClientLines();
+  const log: string[] = [];
+  const ends: (() => void)[] = [];
+  const run = (client: string, name: string): Promise<void> => {
+    const standing = { client, mustGoOn: () => undefined };
+    const reply = { raw: { destroyed: false }, request: { standing } } as unknown as FastifyReply;
+    return lines.run(reply, () => {
+      log.push(name);
+      return new Promise((resolve) => ends.push(resolve));
+    });
+  };
+  const all = [run('a', 'a1'), run('a', 'a2'), run('a', 'a3'), run('b', 'b1')];
+  assert.deepEqual(log, ['a1', 'b1']);
+  all.push(run('c', 'c1'), run('d', 'd1'), run('e', 'e1'));
+  assert.deepEqual(log, ['a1', 'b1', 'c1', 'd1']);
+  for (let ended = 0; ended < all.length; ended += 1) {
+    while (ends.length <= ended) await nextTick();
+    ends[ended]?.();
+    await nextTick();
+  }
+  await Promise.all(all);
+  assert.deepEqual(log, ['a1', 'b1', 'c1', 'd1', 'a2', 'e1', 'a3']);
 });

@@ -55,6 +55,61 @@ export class Line {
   }
 }
 
+/** Largest number of clients whose work `ClientLines` does at the same time. */
+const MAX_CLIENTS_AT_ONCE = 4;
+
+/**
+ * Queues for work that keeps a large value in memory for which the client has got room before: one piece of work of each client at a
+ * time, and of a few clients together. So a client waits for its own work, and seldom for that of others.
+ */
+export class ClientLines {
+  /** Clients with work that has not begun, in the order in which they have their turns. */
+  readonly #waiting = new Map<string, (() => Promise<void>)[]>();
+  readonly #running = new Set<string>();
+
+  /**
+   * Runs the work when the client's work before it has ended, and fewer than `MAX_CLIENTS_AT_ONCE` others have some.
+   * @param reply of the request; if its client has disconnected or lost its token meanwhile, the work is skipped
+   */
+  run<T>(reply: FastifyReply, work: () => Promise<T>): Promise<T> {
+    const { client } = reply.request.standing;
+    return new Promise((resolve, reject) => {
+      const own = this.#waiting.get(client) ?? [];
+      own.push(async () => {
+        try {
+          mustGoOn(reply);
+          resolve(await work());
+        } catch (error) {
+          reject(error);
+        }
+      });
+      this.#waiting.set(client, own);
+      this.#begin();
+    });
+  }
+
+  #begin(): void {
+    for (const [client, own] of this.#waiting) {
+      if (this.#running.size >= MAX_CLIENTS_AT_ONCE) return;
+      if (this.#running.has(client)) continue;
+      this.#waiting.delete(client);
+      const next = own.shift();
+      // Other clients have their turn before its next one.
+      if (own.length > 0) this.#waiting.set(client, own);
+      if (next !== undefined) this.#start(client, next);
+    }
+  }
+
+  #start(client: string, work: () => Promise<void>): void {
+    this.#running.add(client);
+    const ended = (): void => {
+      this.#running.delete(client);
+      this.#begin();
+    };
+    work().then(ended, ended);
+  }
+}
+
 /** @throws Problem UNAUTHORIZED; another one, which is never sent, if the client has disconnected */
 export function mustGoOn({ raw, request }: FastifyReply): void {
   if (raw.destroyed) throw new Problem('BAD_REQUEST', 'the client has disconnected');

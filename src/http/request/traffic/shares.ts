@@ -1,23 +1,34 @@
 /**
  * What each client has of something that all of them share, so that one client cannot take all of it. A client may have a share of what the
  * others leave: alone most of it, and the more the others have, the less. So there is always something left for the next one.
+ *
+ * So a client that tries how much it gets learns something about what the others have. Where that is secret, others see it
+ * coarsely: what a client has counts for them rounded up, by a quarter at most. Each client counts by itself, so nobody can
+ * move another one's amount to where the next step begins. With larger steps a few clients would leave nothing.
  */
 
 /** What one client may have of what all others leave. */
 export const CLIENT_SHARE = 0.75;
+/** Part of the limit that is the smallest step in which others see what a client has, if they see it coarsely. */
+const COARSE_PARTS = 4_096;
 
 export class Shares {
   readonly #limit: () => number;
+  readonly #isCoarse: boolean;
   readonly #held = new Map<string, number>();
   #total = 0;
-  /** As the total, but of no client more than the share of one that is alone: what a client has beyond that takes nothing from others. */
+  /** What all clients have, as others see it. */
   #counted = 0;
   /** The limit for which that was counted. */
   #counting: number;
 
-  /** @param limit returns what all clients together may have */
-  constructor(limit: () => number) {
+  /**
+   * @param limit returns what all clients together may have
+   * @param seen how exactly clients may learn what others have
+   */
+  constructor(limit: () => number, seen: 'exactly' | 'coarsely' = 'exactly') {
     this.#limit = limit;
+    this.#isCoarse = seen === 'coarsely';
     this.#counting = limit();
   }
 
@@ -63,7 +74,19 @@ export class Shares {
     for (const held of this.#held.values()) this.#counted += this.#shareOf(held);
   }
 
+  /**
+   * What others see of what a client has. It is no more than the share of a client that is alone: what it has beyond that takes nothing
+   * from others.
+   */
   #shareOf(held: number): number {
-    return Math.min(held, CLIENT_SHARE * this.#counting);
+    const seen = this.#isCoarse ? coarse(held, this.#counting / COARSE_PARTS) : held;
+    return Math.min(seen, CLIENT_SHARE * this.#counting);
   }
+}
+
+/** @returns so much, rounded up: to the step, or beyond four steps to a quarter of the power of two, times the step, below it */
+function coarse(held: number, step: number): number {
+  if (held <= 0 || !Number.isFinite(step)) return held;
+  const unit = (step * 2 ** Math.max(2, Math.floor(Math.log2(held / step)))) / 4;
+  return unit * Math.ceil(held / unit);
 }

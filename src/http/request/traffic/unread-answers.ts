@@ -62,7 +62,8 @@ export class UnreadAnswers {
     pipelines: Pipelines,
     clientOf: (request: IncomingMessage) => string,
   ) {
-    this.#bytes = new Shares(limitBytes);
+    // How long the answers of others are tells what they read.
+    this.#bytes = new Shares(limitBytes, 'coarsely');
     this.#pipelines = pipelines;
     this.#clientOf = clientOf;
   }

@@ -22,7 +22,7 @@ import { expiryOf } from '../../request/expiry.ts';
 import { integerOf, jsonInteger } from '../../request/json-integer.ts';
 import { badKey } from '../../request/key.ts';
 import { areSmall, arrayStream, type WithValue, whole } from '../../request/large-json.ts';
-import { AT_ONCE_BYTES, Line, slices } from '../../request/slices.ts';
+import { AT_ONCE_BYTES, ClientLines, slices } from '../../request/slices.ts';
 import type { Traffic } from '../../request/traffic/traffic.ts';
 import { reachWanted } from '../../request/wait.ts';
 import { json, writtenOnly } from '../../schemas/common/answers.ts';
@@ -98,7 +98,7 @@ function batchSchema() {
 }
 
 function route(app: FastifyInstance, node: Node, now: () => number, traffic: Traffic): void {
-  const largeReads = new Line();
+  const largeReads = new ClientLines();
   app.post<BatchRoute>('/v1/batch', {
     bodyLimit: MAX_BATCH_BYTES,
     schema: batchSchema(),
@@ -130,7 +130,7 @@ async function read(
   operations: readonly Operation[],
   bytes: number,
   reply: FastifyReply,
-  largeReads: Line,
+  largeReads: ClientLines,
 ): Promise<BatchRead> {
   try {
     if (bytes <= AT_ONCE_BYTES) return readAtOnce(node, operations);

@@ -10,7 +10,7 @@ import { entryHeaders, VALUE_POLICY, varyBy } from '../../answer-headers.ts';
 import { isKnown, writeCondition } from '../../request/conditions.ts';
 import { checkKey, keyNotFound } from '../../request/key.ts';
 import { dependsOnValue, kindsOf, typeOf, wantsJson } from '../../request/key-json.ts';
-import { AT_ONCE_BYTES, inSlices, Line, mustGoOn, slices } from '../../request/slices.ts';
+import { AT_ONCE_BYTES, ClientLines, inSlices, mustGoOn, slices } from '../../request/slices.ts';
 import type { Traffic } from '../../request/traffic/traffic.ts';
 import { reachWanted, wantedPosition } from '../../request/wait.ts';
 import { bytes, noContent } from '../../schemas/common/answers.ts';
@@ -62,7 +62,7 @@ class KeyReads {
   readonly #node: Node;
   readonly #traffic: Traffic;
   /** Values that have to be looked through for JSON. */
-  readonly #largeReads = new Line();
+  readonly #largeReads = new ClientLines();
 
   constructor(node: Node, traffic: Traffic) {
     this.#node = node;
