@@ -18,6 +18,25 @@ const LEAST_BYTES_PER_SECOND = 256 * 1024;
 /** Number of looks after which this class decides anew whether a reader is slow. */
 const SLOW_LOOKS = 10;
 
+/** Smallest number of bytes that the WAL counts as for each byte of the stream; the next ones are twice as many. */
+const LEAST_GROWTH = 1.5;
+/** Number of bytes of the stream, at least, by which the growth of the WAL is measured: a short one says little about it. */
+const LEAST_STREAM_BYTES = 64 * 1024;
+
+/**
+ * What the growth of the WAL counts as for a reader of some of the keys. How much the WAL takes depends on which pages the writes change,
+ * and so on foreign keys and values; how much is written is no secret. So it counts as one of a few multiples of what was written, and the
+ * moment at which a reader ends tells no more of foreign entries than that.
+ * @param streamBytes bytes that were written to the stream since the reader began
+ * @param walBytes bytes by which the WAL has grown since
+ * @returns at least `walBytes`
+ */
+export function countedGrowth(streamBytes: number, walBytes: number): number {
+  if (streamBytes <= 0 && walBytes <= 0) return 0;
+  const least = LEAST_GROWTH * Math.max(streamBytes, LEAST_STREAM_BYTES);
+  return least * 2 ** Math.max(0, Math.ceil(Math.log2(walBytes / least)));
+}
+
 export interface HoldParts {
   readonly world: World;
   /** Bytes of the journal and of the WAL that stay on the disk because of this reader. */

@@ -1,7 +1,8 @@
 /** What a reader of a snapshot may keep on the disk, and when it has to go. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Hold } from '../../src/node/hold.ts';
+import fc from 'fast-check';
+import { countedGrowth, Hold } from '../../src/node/hold.ts';
 import type { World } from '../../src/node/ports/world.ts';
 import { CloseCode } from '../../src/replication/close-code.ts';
 
@@ -92,4 +93,28 @@ test('a slow reader is disconnected only if others wait, and only after it has b
   the.othersWait = true;
   the.pass(1, 1_000);
   assert.deepEqual(the.ended, [[CloseCode.timedOut, 'its snapshot is taken too slowly, and others wait']]);
+});
+
+test('as much written of other contents ends a reader at the same place, but for a few multiples of what was written', () => {
+  /** @returns bytes of the stream at which a reader that takes nothing ends */
+  const cutAt = (walPerByte: number): number => {
+    let written = 0;
+    while (countedGrowth(written, walPerByte * written) <= 256 * MIB) written += MIB;
+    return written;
+  };
+  assert.equal(cutAt(0), cutAt(1.5));
+  assert.equal(cutAt(1.6), cutAt(3));
+  assert.equal(cutAt(12.1), cutAt(24));
+  assert.equal(new Set(Array.from({ length: 230 }, (_, tenths) => cutAt(1 + tenths / 10))).size, 5);
+});
+
+test('growth of the WAL counts as no less than it is, and no more than twice that or a little of what was written', () => {
+  fc.assert(
+    fc.property(fc.nat(1_024 * MIB), fc.nat(1_024 * MIB), (written, grown) => {
+      const counted = countedGrowth(written, grown);
+      assert.ok(counted >= grown);
+      assert.ok(counted <= Math.max(2 * grown, 1.5 * written, 1.5 * 64 * 1_024));
+    }),
+  );
+  assert.equal(countedGrowth(0, 0), 0);
 });

@@ -7,7 +7,7 @@ import { isLive } from '../../keyspace/entry.ts';
 import type { ListedEntry } from '../../keyspace/page.ts';
 import { ClientPlaces } from '../client-places.ts';
 import type { StreamHead } from '../head/stream-head.ts';
-import { Hold } from '../hold.ts';
+import { countedGrowth, Hold } from '../hold.ts';
 import type { EntryReader } from '../ports/keyspace.ts';
 import type { Log, World } from '../ports/world.ts';
 import { Problem } from '../problem.ts';
@@ -88,7 +88,7 @@ export class Exports {
     };
     const hold = new Hold({
       world,
-      held: () => reader.heldBytes(),
+      held: () => countedGrowth(head.offset - reader.position.offset, reader.heldBytes()),
       taken: () => taken.bytes,
       limits: { hard: () => Math.max(settings.outputLimitBytes, head.backlog.size) },
       othersWait: () => this.#refused || this.#refusedClients.has(client),

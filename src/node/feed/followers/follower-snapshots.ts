@@ -16,7 +16,7 @@ import type { FullResyncReason } from '../../../replication/decide.ts';
 import { formatPosition, type Offset, type Position } from '../../../replication/position.ts';
 import { ClientPlaces } from '../../client-places.ts';
 import type { StreamHead } from '../../head/stream-head.ts';
-import { Hold } from '../../hold.ts';
+import { countedGrowth, Hold } from '../../hold.ts';
 import type { EntryReader } from '../../ports/keyspace.ts';
 import type { World } from '../../ports/world.ts';
 import { Turns } from '../../turns.ts';
@@ -200,7 +200,10 @@ export class FollowerSnapshots {
     const before = follower.takenBytes;
     return new Hold({
       world,
-      held: () => head.offset - reader.position.offset + reader.heldBytes(),
+      held: () => {
+        const written = head.offset - reader.position.offset;
+        return written + countedGrowth(written, reader.heldBytes());
+      },
       taken: () => follower.takenBytes - before,
       limits: { hard: () => Math.max(settings.followerOutputBytes, head.backlog.size) },
       othersWait: () => this.#large.some((each) => isWanted(each) && this.#waitsFor(follower, each)),
