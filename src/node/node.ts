@@ -220,6 +220,16 @@ export class Node {
     return null;
   }
 
+  /** @see KeyspaceView.appliedCount */
+  get appliedCount(): number {
+    return this.#parts.head.appliedCount;
+  }
+
+  /** @see KeyspaceView.knowsAbove */
+  knowsAbove(key: string): boolean {
+    return this.#parts.head.knowsAbove(key);
+  }
+
   page(request: PageRequest): Promise<Page> {
     return this.#parts.head.page(request);
   }

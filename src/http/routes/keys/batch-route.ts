@@ -31,7 +31,7 @@ import { problems } from '../../schemas/common/problems.ts';
 import { batchOperation, batchQuery, batchRequest, batchResults } from '../../schemas/keys/batch.ts';
 import { acknowledged } from '../acks.ts';
 import { refuseOnReplica } from '../refuse-on-replica.ts';
-import { type BatchRead, readAtOnce, readBytes, readInTurns } from './batch-read.ts';
+import { type BatchRead, isSmallRead, readAtOnce, readBytes, readInTurns } from './batch-read.ts';
 
 /** The largest batch, in bytes of JSON. */
 const MAX_BATCH_BYTES = 64 * 1024 * 1024;
@@ -110,7 +110,8 @@ function route(app: FastifyInstance, node: Node, now: () => number, traffic: Tra
       mustCoverAll(request.principal, operations);
       // As for other writes, the header has no effect on a batch that writes.
       if (onlyReads || request.query.position !== undefined) await reachWanted(node, request);
-      const bytes = readBytes(node, operations);
+      const bytes = await readBytes(node, operations);
+      request.standing.mustGoOn();
       if (bytes > 0) {
         const most = Math.min(bytes, MAX_BATCH_READ_BYTES);
         await request.standing.after(traffic.answers.admit(request.raw, reply.raw, most));
@@ -133,8 +134,8 @@ async function read(
   largeReads: ClientLines,
 ): Promise<BatchRead> {
   try {
-    if (bytes <= AT_ONCE_BYTES) return readAtOnce(node, operations);
-    return await largeReads.run(reply, () => readInTurns(node, operations));
+    if (isSmallRead(operations, bytes)) return readAtOnce(node, operations);
+    return await largeReads.run(reply, () => readInTurns(node, operations, bytes));
   } catch (error) {
     if (error instanceof Refusal) throw new Problem(error.code, error.message, error.extra);
     throw error;
