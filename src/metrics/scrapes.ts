@@ -4,7 +4,8 @@ import { freeBytes, type Sources } from './snapshot.ts';
 
 export interface Scraped {
   readonly contentType: string;
-  readonly text: string;
+  /** The text in UTF-8. */
+  readonly bytes: Buffer;
 }
 
 /**
@@ -63,7 +64,7 @@ export class Scrapes {
     const begunAt = this.#monotonic();
     const snapshot = this.#exposition.snapshot(this.name, diskFreeBytes);
     const { contentType } = this.#exposition;
-    const scraped = { contentType, text: await this.#exposition.text(snapshot) };
+    const scraped = { contentType, bytes: Buffer.from(await this.#exposition.text(snapshot)) };
     const now = this.#monotonic();
     // The first one also compiles the library, which happens once.
     if (this.#last !== null) this.#credit -= now - begunAt;

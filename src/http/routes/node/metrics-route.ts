@@ -5,8 +5,8 @@ import { metricsText } from '../../schemas/node/metrics.ts';
 
 /** What is published. */
 export interface Scrapes {
-  /** Resolves to all metrics. Callers that come while it is made get the same text. */
-  scrape(): Promise<{ readonly contentType: string; readonly text: string }>;
+  /** Resolves to all metrics, as text in UTF-8. Callers that come while it is made get the same. */
+  scrape(): Promise<{ readonly contentType: string; readonly bytes: Uint8Array }>;
 }
 
 export function metricsRoute(app: FastifyInstance, metrics: Scrapes): void {
@@ -21,8 +21,11 @@ export function metricsRoute(app: FastifyInstance, metrics: Scrapes): void {
       response: { 200: metricsText, ...problems('admin') },
     },
     handler: async (_request, reply) => {
-      const { contentType, text } = await metrics.scrape();
-      return reply.type(contentType).header('cache-control', 'no-store').serializer(String).send(text);
+      const { contentType, bytes } = await metrics.scrape();
+      return reply
+        .type(contentType)
+        .header('cache-control', 'no-store')
+        .send(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
     },
   });
 }
