@@ -15,6 +15,7 @@ import type { ServerParts } from './http/server.ts';
 import type { Servers } from './http/servers.ts';
 import { httpUrl, listen, listeningUrl, usesTls } from './listeners.ts';
 import { Scrapes } from './metrics/scrapes.ts';
+import type { MetricsListener, MetricsListenerParts } from './metrics-listener.ts';
 import type { Node } from './node/node.ts';
 import { messageOf } from './node/ports/failures.ts';
 import type { Log } from './node/ports/world.ts';
@@ -88,9 +89,14 @@ export async function start(given: Settings, log: AppLog, failed: (error: Error)
     throw error;
   });
   const parts = partsOf({ settings, live, node, rest, state }, entrance, { log, loopLag, tls });
+  const { counts, metrics } = parts;
+  const metricsListener = await listenerForMetrics({
+    ...{ settings, live, node, metrics, counts, log },
+    lines: entrance.lines,
+  });
   const server = await Servers.create(parts, {
     admin: settings.adminListen !== null,
-    metrics: settings.metricsListen !== null,
+    metrics: metricsListener,
   });
   const { port, adminUrl, metricsUrl } = await listen(server, settings, node);
   parts.metrics.name = listeningUrl(settings, port);
@@ -109,7 +115,10 @@ export async function start(given: Settings, log: AppLog, failed: (error: Error)
     url: httpUrl(settings, settings.host, port),
     adminUrl,
     metricsUrl,
-    reloadFiles: () => entrance.reload(),
+    reloadFiles: () => {
+      entrance.reload();
+      metricsListener?.reload();
+    },
     reload: (settings) => {
       live.reload(settings, (reloaded) => {
         if (reloaded.needRestart.length > 0) log.warn('settings-reloaded', { ...reloaded });
@@ -148,7 +157,7 @@ function partsOf(
   { settings, live, node, rest, state }: Opened,
   entrance: Entrance,
   { log, loopLag, tls }: { readonly log: Log; readonly loopLag: LoopLag; readonly tls: ListenerTls | null },
-): ServerParts & { readonly metrics: Scrapes } {
+): ServerParts & { readonly metrics: Scrapes; readonly counts: RequestCounts } {
   const { access, accessLog, limits, tokens } = entrance;
   const counts = new RequestCounts();
   const { cluster } = settings;
@@ -179,6 +188,13 @@ function partsOf(
     upgrade,
     tls,
   };
+}
+
+/** @returns null: there is no address for metrics */
+async function listenerForMetrics(parts: MetricsListenerParts): Promise<MetricsListener | null> {
+  if (parts.settings.metricsListen === null) return null;
+  const { MetricsListener } = await import('./metrics-listener.ts');
+  return new MetricsListener(parts);
 }
 
 /** @returns what takes the requests that want to become WebSockets */

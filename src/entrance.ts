@@ -39,6 +39,8 @@ export interface Entrance {
   readonly limits: ClientLimits;
   /** null: there is none. */
   readonly accessLog: AccessLog | null;
+  /** Where its lines go, for what notes requests elsewhere; null: there is none. */
+  readonly lines: AccessLines | null;
   /** Reads all files anew. What cannot be used stays as it was, with a line in the log. */
   reload(): void;
   /** Stops watching the files. */
@@ -65,6 +67,7 @@ export async function openEntrance({ settings, live, node, log, tls }: EntranceP
     tokens,
     limits,
     accessLog,
+    lines,
     reload: () => {
       lines?.reopen();
       unattended(Promise.all([tokens.reload(), jwts?.reload()]), logged('tokens'));

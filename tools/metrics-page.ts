@@ -18,6 +18,8 @@ const INTRODUCTION = `<!-- Made by tools/docs.ts from src/metrics/list: run \`np
 - Counters begin at 0 with the process; \`psyncd info reset\` leaves them alone. A series of a counter appears when it is first raised.
 - A scrape reads what the node counts anyway, at that moment. Only if scrapes come many times a second, several of them get one text,
   which is at most a second old: in the long run the making of texts takes no more than a quarter of a percent of the event loop.
+- With \`--metrics-listen\` a thread of its own answers, so that scrapes do not slow requests down. If the event loop is so busy that
+  the thread gets no text in five seconds, a scrape is 503: a node that is stuck does not look like one that is well.
 - A histogram has \`_bucket\` (with \`le\`), \`_sum\` and \`_count\`.
 - There is no metric of the number of entries, nor of those that expire: SQLite counts them one by one, in a time that grows with them,
   and a count that each write keeps would cost the write a look whether the key is there. \`GET /v1/digest\` tells the number.

@@ -18,7 +18,7 @@ export const VALUE_POLICY = ['content-security-policy', "default-src 'none'; san
  * @param headers of the request; null: they are not known
  */
 export function answerHeaders(
-  node: Node,
+  node: Pick<Node, 'position' | 'role'>,
   allowed: Origins,
   headers: IncomingHttpHeaders | null,
 ): Readonly<Record<string, string>> {

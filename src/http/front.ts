@@ -58,7 +58,7 @@ export interface FrontParts {
    * @param request null: it is not known, because it is no HTTP
    */
   readonly rawAnswer: (problem: Problem, request: IncomingMessage | null) => string;
-  readonly counts: RequestCounts;
+  readonly counts: Pick<RequestCounts, 'answered' | 'upgrade'>;
   /** @returns the route of a request that has not reached one, `/v1/keys/{key}` */
   readonly shown: (request: IncomingMessage) => string;
   /** Whether the log gets a line about each request. */

@@ -19,7 +19,7 @@ export const RETRY_AFTER_SECONDS = '1';
 
 export interface RefusalParts {
   readonly log: Log;
-  readonly node: Node;
+  readonly node: Pick<Node, 'position' | 'role' | 'closing'>;
   readonly settings: Pick<Admission, 'allowedOrigins'>;
 }
 

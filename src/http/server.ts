@@ -1,54 +1,23 @@
-/**
- * The HTTP side: Fastify with psyncd's routes. Handlers translate; whatever they decide about replication would be
- * in the wrong room.
- */
+/** The HTTP side of a node: psyncd's routes, and the short cut to them. */
 import type { IncomingMessage } from 'node:http';
-import type { Server as TlsServer } from 'node:tls';
-import Fastify from 'fastify';
-import type { Access } from '../access/access.ts';
-import { clientName } from '../access/client-name.ts';
-import { ANONYMOUS } from '../access/principal.ts';
-import type { Log } from '../node/ports/world.ts';
-import type { ListenerTls } from '../tls/listener-tls.ts';
-import type { AccessLog } from '../web/access-log.ts';
-import { rawProblem } from '../web/problem-body.ts';
-import type { RequestCounts } from '../web/record/request-counts.ts';
-import { answerHeaders } from './answer-headers.ts';
 import { apiRoutes } from './api-routes.ts';
-import { answerPreflight, preflightHeaders } from './cors.ts';
+import { preflightHeaders } from './cors.ts';
 import { documentRoutes } from './document/document-routes.ts';
 import type { DocumentParts } from './document/document-server.ts';
 import { type DirectParts, direct } from './fast-path/direct.ts';
 import type { Handler } from './fast-path/in-order.ts';
 import { limited, withRateHeaders } from './fast-path/limited.ts';
-import { longWay } from './fast-path/long-way.ts';
-import { Front, type FrontParts, type Timeouts, type UpgradeListener } from './front.ts';
-import type { End } from './hooks/admission-hooks.ts';
-import { addHooks } from './hooks/hooks.ts';
-import { KnownPaths } from './known-paths.ts';
-import { Listening } from './listening.ts';
-import { answerError, answerErrorDirectly, brokenRequest, endEarly } from './refusals.ts';
-import { BodyStalls } from './request/bodies/body-stalls.ts';
-import { rewriteKeyUrl } from './request/key.ts';
-import type { PlaceRules } from './request/places.ts';
-import { Traffic } from './request/traffic/traffic.ts';
-import { validators } from './schemas/validation.ts';
-import { plainJson } from './serialization.ts';
+import type { UpgradeListener } from './front.ts';
+import type { Listening } from './listening.ts';
+import { createSide, type SideParts, trafficOf } from './side-server.ts';
 import type { Side } from './sides.ts';
 
-/** Longer than Node lets the whole request line be: the key's own limit answers, not the router's. */
-const MAX_PARAM_LENGTH = 65_536;
-
-export interface ServerParts extends DocumentParts {
-  readonly log: Log;
-  readonly counts: RequestCounts;
-  readonly access: Access;
-  /** null: there is none. */
-  readonly accessLog: AccessLog | null;
+export interface ServerParts extends DocumentParts, SideParts {
+  readonly node: DocumentParts['node'];
+  readonly access: DocumentParts['access'];
+  readonly settings: DocumentParts['settings'];
   /** Takes what wants to become a WebSocket. */
   readonly upgrade: UpgradeListener;
-  /** null: plain HTTP. */
-  readonly tls: ListenerTls | null;
 }
 
 /**
@@ -56,89 +25,20 @@ export interface ServerParts extends DocumentParts {
  * @param traffic the limits of memory, which all servers of a node share
  * @returns the server, not listening yet
  */
-export async function createServer(
+export function createServer(
   parts: ServerParts,
-  side: Side = 'all',
+  side: Exclude<Side, 'metrics'> = 'all',
   traffic = trafficOf(parts),
 ): Promise<Listening> {
-  const { access, node, settings, tls } = parts;
-  const { allowedOrigins } = settings;
-  const stalls = new BodyStalls(() => settings.bodyTimeoutMs, traffic.bodies);
-  access.whenLost.add(() => stalls.endOver());
-  const front = new Front(frontParts(parts, side, ({ method, url = '' }) => known.shown(method, url)));
-  const fail = front.fail.bind(front);
-  tls?.serve(front.server as unknown as TlsServer);
-  const app = Fastify({
-    logger: false,
-    serverFactory: (fastify, options) => {
-      const long = longWay(fastify, () => front.rounds.longStarted());
-      const handler = shortCuts(parts, side, { stalls, traffic, fail }, long);
-      return front.serve(handler, options as unknown as Timeouts);
+  return createSide(parts, side, traffic, {
+    upgrade: side === 'admin' ? null : parts.upgrade,
+    handler: (bodies, long) => shortCuts(parts, side, bodies, long),
+    firstHooks: () => undefined,
+    routes: async (app) => {
+      await apiRoutes(app, parts, traffic);
+      documentRoutes(app, parts, traffic.openAnswers);
     },
-    rewriteUrl: (request) => rewriteKeyUrl(request.url ?? '/', request.method),
-    routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
-    // Of requests that do not even reach the router no hook is run.
-    frameworkErrors: (error, request, reply) => {
-      reply.headers(answerHeaders(node, allowedOrigins, request.raw.headers));
-      if (!answerPreflight(request, reply, allowedOrigins)) answerError(parts, error, request, reply);
-    },
-    return503OnClosing: false,
-    schemaController: {
-      compilersFactory: { buildValidator: validators, buildSerializer: plainJson },
-    },
-    clientErrorHandler: (error, socket) => front.broken(error, socket, brokenRequest(error)),
   });
-  const known = new KnownPaths(app, side);
-  const end: End = (problem, request, reply) => endEarly(parts, problem, request, reply, fail);
-  addHooks(app, { node, access, settings, side, known, stalls, traffic, fail, end });
-  app.setErrorHandler((error: Error, request, reply) => answerError(parts, error, request, reply));
-  app.setNotFoundHandler((request, reply) => known.answer(request, reply));
-
-  await apiRoutes(app, parts, traffic);
-  documentRoutes(app, parts, traffic.openAnswers);
-  return new Listening(app, front.places, () => tls?.endHandshakes());
-}
-
-/** @returns the limits of memory of a node */
-export function trafficOf({ access, settings }: ServerParts): Traffic {
-  const clientOf = (request: IncomingMessage): string => {
-    const sender = access.find(request.headers.authorization, request.socket);
-    return clientName(sender, settings.proxies.addressOf(request));
-  };
-  return new Traffic(() => settings.requestMemoryBytes, clientOf);
-}
-
-/** @param shown returns the path of a request for the access log */
-function frontParts(parts: ServerParts, side: Side, shown: (request: IncomingMessage) => string): FrontParts {
-  const { accessLog, counts, node, settings, tls } = parts;
-  return {
-    log: parts.log,
-    counts,
-    shown,
-    logsRequests: () => settings.logsRequests,
-    admission: settings,
-    refuse: (error, request, response) => answerErrorDirectly(parts, error, request, response),
-    rawAnswer: (problem, request) =>
-      rawProblem(problem, answerHeaders(node, settings.allowedOrigins, request?.headers ?? null)),
-    arrived:
-      accessLog === null ? null : (request, response) => accessLog.request(request, response, shown(request)),
-    refused:
-      accessLog === null ? null : (request, status) => accessLog.refused(request, shown(request), status),
-    upgrade: side === 'all' || side === 'main' ? parts.upgrade : null,
-    tls: tls?.options ?? null,
-    places: placeRules(parts.access, side),
-  };
-}
-
-/** @returns on the main listener every valid token, JWT or certificate counts, on the one for administrators those that let him do something there */
-function placeRules(access: Access, side: Side): PlaceRules {
-  const isMain = side === 'all' || side === 'main';
-  const isKnown = ({ headers, socket }: IncomingMessage): boolean => {
-    const sender = access.find(headers.authorization, socket);
-    if (sender === null) return false;
-    return isMain ? sender.id !== ANONYMOUS : side === 'admin' && sender.has('metrics');
-  };
-  return { isKnown, endsStrangers: !isMain };
 }
 
 /** @returns what takes every request: the fast path and the limit of requests where they apply, else `long` */
@@ -148,12 +48,11 @@ function shortCuts(
   bodies: Pick<DirectParts, 'stalls' | 'traffic' | 'fail'>,
   long: Handler,
 ): Handler {
-  const isLimited = requests !== null && side !== 'metrics';
-  const other = isLimited ? withRateHeaders(long) : long;
+  const other = requests === null ? long : withRateHeaders(long);
   // With CORS every answer has headers of its own.
   const isShort = allowedOrigins.length === 0 && (side === 'all' || side === 'main');
   const handler = isShort ? direct({ node, access, proxies, ...bodies }, other) : other;
-  if (!isLimited) return handler;
+  if (requests === null) return handler;
   const isPreflight = (request: IncomingMessage): boolean =>
     preflightHeaders(request, allowedOrigins) !== null;
   return limited(handler, requests, isPreflight, bodies.fail);

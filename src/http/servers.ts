@@ -1,20 +1,32 @@
 /**
- * The servers of a node: one for clients, one more with `--admin-listen` and one more with `--metrics-listen`. They share everything
- * but their addresses and operations.
+ * The servers of a node: one for clients, one more with `--admin-listen` and one more with `--metrics-listen`. The first two share
+ * everything but their addresses and operations; the last one has a thread of its own.
  */
 import type { Listening } from './listening.ts';
-import { createServer, type ServerParts, trafficOf } from './server.ts';
+import { createServer, type ServerParts } from './server.ts';
+import { trafficOf } from './side-server.ts';
 
 /** Largest number of connections to the admin listener. */
 export const MAX_ADMIN_CONNECTIONS = 256;
 
-/** Largest number of connections to the listener for metrics. */
-export const MAX_METRICS_CONNECTIONS = 64;
+/** The listener for metrics. */
+export interface MetricsListening {
+  /**
+   * @param port 0: a free one
+   * @returns the port
+   * @throws Error with the system's code
+   */
+  listen(host: string, port: number): Promise<number>;
+  /** Takes no more connections, and resolves when those that are there have ended. */
+  close(): Promise<void>;
+  /** Ends all connections. */
+  closeAllConnections(): void;
+}
 
 /** The listeners beside the main one. */
 interface Others {
   readonly admin: Listening | null;
-  readonly metrics: Listening | null;
+  readonly metrics: MetricsListening | null;
 }
 
 export class Servers {
@@ -30,13 +42,12 @@ export class Servers {
   /** @param wanted which listeners there are beside the main one. @returns the servers, not listening yet */
   static async create(
     parts: ServerParts,
-    wanted: { readonly admin: boolean; readonly metrics: boolean },
+    wanted: { readonly admin: boolean; readonly metrics: MetricsListening | null },
   ): Promise<Servers> {
     const traffic = trafficOf(parts);
     const main = await createServer(parts, wanted.admin ? 'main' : 'all', traffic);
     const admin = wanted.admin ? await createServer(parts, 'admin', traffic) : null;
-    const metrics = wanted.metrics ? await createServer(parts, 'metrics', traffic) : null;
-    return new Servers(main, { admin, metrics });
+    return new Servers(main, { admin, metrics: wanted.metrics });
   }
 
   /**
@@ -55,7 +66,7 @@ export class Servers {
   async listenForMetrics(host: string, port: number): Promise<number> {
     const { metrics } = this.#others;
     if (metrics === null) throw new Error('there is no listener for metrics');
-    return await metrics.listen(host, port, MAX_METRICS_CONNECTIONS);
+    return await metrics.listen(host, port);
   }
 
   /** Takes no more connections, and resolves when those that are there have ended. */

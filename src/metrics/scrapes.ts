@@ -47,12 +47,25 @@ export class Scrapes {
     return this.#present;
   }
 
+  /** How long the last text answers scrapes from now on, in milliseconds; 0: the next one gets a text of its moment. */
+  get restMs(): number {
+    const now = this.#now();
+    if (this.#last === null || this.#credit > 0) return 0;
+    return Math.max(0, Math.min(MAX_AGE_MS - (now - this.#last.at), -this.#credit / SHARE));
+  }
+
   #reusable(): Scraped | null {
+    const now = this.#now();
+    if (this.#last === null || this.#credit > 0 || now - this.#last.at >= MAX_AGE_MS) return null;
+    return this.#last.scraped;
+  }
+
+  /** Adds to the credit what has come since the last time. */
+  #now(): number {
     const now = this.#monotonic();
     this.#credit = Math.min(BURST_MS, this.#credit + SHARE * (now - this.#creditAt));
     this.#creditAt = now;
-    if (this.#last === null || this.#credit > 0 || now - this.#last.at >= MAX_AGE_MS) return null;
-    return this.#last.scraped;
+    return now;
   }
 
   async #made(): Promise<Scraped> {

@@ -49,7 +49,7 @@ export class LiveSettings implements RunningSettings {
     this.#state = state;
     this.#loaded = settings;
     this.#settings = settings;
-    this.hosts = new KnownHosts([...ownNames(settings), ...otherNames(settings)]);
+    this.hosts = knownHosts(settings);
     this.proxies = new Proxies(settings.trustProxy);
     this.#node = nodeSettings(settings);
     this.node = this.#node;
@@ -131,6 +131,11 @@ export class LiveSettings implements RunningSettings {
     this.#settings = settings;
     Object.assign(this.#node, nodeSettings(settings));
   }
+}
+
+/** @returns the names that the node answers to, beside IP addresses and this machine */
+export function knownHosts(settings: Settings): KnownHosts {
+  return new KnownHosts([...ownNames(settings), ...otherNames(settings)]);
 }
 
 /** @returns the names of this node, beside its IP addresses */

@@ -18,6 +18,16 @@ const SWITCHING_PROTOCOLS = 101;
 /** Clients may send any word as a method; the others count together. */
 const METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'POST', 'PATCH', 'DELETE', 'OPTIONS']);
 
+/** A request that was answered. */
+export interface RequestNote {
+  readonly route: string;
+  readonly method: string;
+  /** HTTP status; `none`: the connection ended before the answer began. */
+  readonly code: string;
+  /** How long it took; null: it was answered past Node's server. */
+  readonly seconds: number | null;
+}
+
 /** Counts of one kind of request. */
 export interface RequestCount {
   readonly route: string;
@@ -72,15 +82,24 @@ export class RequestCounts {
       return KEY_ROUTE;
     }
     const route = url === undefined ? shown(req) : this.#nameOf(url);
-    const method = METHODS.has(req.method ?? '') ? req.method : 'other';
-    this.#others.add(`${route} ${method} ${headersSent ? statusCode : 'none'}`);
-    if (route !== STREAM_ROUTE) this.#durationsOf(`${route} ${method}`).add(seconds);
+    this.add({
+      route,
+      method: nameOfMethod(req.method),
+      code: headersSent ? `${statusCode}` : 'none',
+      seconds,
+    });
     return route;
   }
 
   /** Counts a request that was answered past Node's server: with 101, or why it gets no WebSocket. */
   upgrade(method: string | undefined, route: string, status = SWITCHING_PROTOCOLS): void {
-    this.#others.add(`${route} ${METHODS.has(method ?? '') ? method : 'other'} ${status}`);
+    this.add({ route, method: nameOfMethod(method), code: `${status}`, seconds: null });
+  }
+
+  /** Counts a request that was answered by a route. */
+  add({ route, method, code, seconds }: RequestNote): void {
+    this.#others.add(`${route} ${method} ${code}`);
+    if (seconds !== null && route !== STREAM_ROUTE) this.#durationsOf(`${route} ${method}`).add(seconds);
   }
 
   get counts(): readonly RequestCount[] {
@@ -134,4 +153,8 @@ export class RequestCounts {
     }
     return durations;
   }
+}
+
+function nameOfMethod(method = ''): string {
+  return METHODS.has(method) ? method : 'other';
 }

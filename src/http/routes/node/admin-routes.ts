@@ -2,7 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import type { Node } from '../../../node/node.ts';
 import { Problem } from '../../../node/problem.ts';
-import type { Admission } from '../../../web/origins.ts';
+import type { Wanted } from '../../../node/readiness.ts';
 import { json, plainText } from '../../schemas/common/answers.ts';
 import { type Described, referenceTo } from '../../schemas/common/described.ts';
 import { EXAMPLE_INFO } from '../../schemas/common/examples.ts';
@@ -10,19 +10,14 @@ import { problems } from '../../schemas/common/problems.ts';
 import { config, configPatch } from '../../schemas/node/config.ts';
 import { health, readinessQuery } from '../../schemas/node/health.ts';
 import { parseMaxLag } from '../../schemas/node/max-lag.ts';
+import type { SideSettings } from '../../side-server.ts';
 import { formatInfo } from './info.ts';
 
 /** Settings of the running node: `app.ts` knows their meaning and which ones may change. */
-export interface RunningSettings extends Admission {
+export interface RunningSettings extends SideSettings {
   readonly version: string;
   /** Start of the node, on the clock of `performance.now()`. */
   readonly startedAt: number;
-  /** Longest pause within a request's body. */
-  readonly bodyTimeoutMs: number;
-  /** Memory for request bodies and unread answers, in bytes. */
-  readonly requestMemoryBytes: number;
-  /** Whether the log gets a line about each request. */
-  readonly logsRequests: boolean;
   /** Delay of the event loop in the last seconds. */
   readonly loopLag: { readonly p99Ms: number; readonly maxMs: number };
   /** Counts since the start: rows committed to the journal, and fsyncs of the journal. */
@@ -37,8 +32,21 @@ export function adminRoutes(app: FastifyInstance, node: Node, settings: RunningS
   getInfoRoute(app, node, settings);
   getConfigRoute(app, settings);
   changeConfigRoute(app, node, settings);
-  getHealthRoute(app);
-  getReadinessRoute(app, node);
+  probeRoutes(app, { alive: () => undefined, unready: (wanted) => node.unready(wanted) });
+}
+
+/** What the routes of probes ask of a node. */
+export interface Probed {
+  /** Returns, or resolves, if the node does its work. */
+  alive(): void | Promise<void>;
+  /** @returns why this is not the wanted node; null: it is */
+  unready(wanted: Wanted): Problem | null | Promise<Problem | null>;
+}
+
+/** `/healthz` and `/readyz`. */
+export function probeRoutes(app: FastifyInstance, probed: Probed): void {
+  getHealthRoute(app, probed);
+  getReadinessRoute(app, probed);
 }
 
 function getInfoRoute(app: FastifyInstance, node: Node, settings: RunningSettings): void {
@@ -99,7 +107,7 @@ function changeConfigRoute(app: FastifyInstance, node: Node, settings: RunningSe
   });
 }
 
-function getHealthRoute(app: FastifyInstance): void {
+function getHealthRoute(app: FastifyInstance, probed: Probed): void {
   app.get<{ Reply: Described<typeof health> }>('/healthz', {
     schema: {
       operationId: 'getHealth',
@@ -107,15 +115,16 @@ function getHealthRoute(app: FastifyInstance): void {
       summary: 'Whether the process is alive',
       description: 'For supervisors: whoever gets no answer may restart it.',
       tags: ['operation'],
-      response: { 200: json('It is.', health), ...problems() },
+      response: { 200: json('It is.', health), ...problems('LOADING') },
     },
-    handler: (_request, reply) => {
-      reply.send({ status: 'ok' });
+    handler: async (_request, reply) => {
+      await probed.alive();
+      return reply.send({ status: 'ok' });
     },
   });
 }
 
-function getReadinessRoute(app: FastifyInstance, node: Node): void {
+function getReadinessRoute(app: FastifyInstance, probed: Probed): void {
   app.get<{ Querystring: Described<typeof readinessQuery>; Reply: Described<typeof health> }>('/readyz', {
     schema: {
       operationId: 'getReadiness',
@@ -129,10 +138,11 @@ function getReadinessRoute(app: FastifyInstance, node: Node): void {
       querystring: readinessQuery,
       response: { 200: json('It should.', health), ...problems('LOADING') },
     },
-    handler: ({ query: { role, maxLag } }, reply) => {
-      const problem = node.unready({ role, maxLag: maxLag === undefined ? null : parseMaxLag(maxLag) });
+    handler: async ({ query: { role, maxLag } }, reply) => {
+      const wanted = { role, maxLag: maxLag === undefined ? null : parseMaxLag(maxLag) };
+      const problem = await probed.unready(wanted);
       if (problem !== null) throw problem;
-      reply.send({ status: 'ready' });
+      return reply.send({ status: 'ready' });
     },
   });
 }

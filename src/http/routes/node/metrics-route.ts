@@ -16,9 +16,10 @@ export function metricsRoute(app: FastifyInstance, metrics: Scrapes): void {
       summary: 'The metrics of the node',
       description:
         'In the text format of Prometheus; docs/metrics.md lists them. They hold names and addresses of replicas, no keys and no values. ' +
-        '`--metrics-listen` publishes them on an address of their own, where nobody needs a token.',
+        '`--metrics-listen` publishes them on an address of their own, where nobody needs a token; there, and only there, a node that is ' +
+        'too busy for 5 seconds is 503 (`LOADING`), for `/healthz` and `/readyz` too.',
       tags: ['operation'],
-      response: { 200: metricsText, ...problems('admin') },
+      response: { 200: metricsText, ...problems('admin', 'LOADING') },
     },
     handler: async (_request, reply) => {
       const { contentType, bytes } = await metrics.scrape();
