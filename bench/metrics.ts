@@ -66,17 +66,24 @@ function inTurn(round: number): readonly Part[] {
 }
 
 function scraped(rounds: readonly Round[]): Figure {
-  const noise = hundredths(summary(rounds.map(({ nothing, again }) => ratioOf(nothing, again))).max);
+  const ratio = summary(rounds.map(({ nothing, metrics: scrapes }) => scrapes.p99 / nothing.p99));
   return {
     row: 12,
     what: `p99 of writes, ${SCRAPES_PER_SECOND} scrapes a second`,
     unit: 'ms',
     psyncd: summary(rounds.map(({ metrics: scrapes }) => scrapes.p99)),
     beside: { name: 'no scrapes', values: summary(rounds.map(({ nothing }) => nothing.p99)) },
-    ratio: summary(rounds.map(({ nothing, metrics: scrapes }) => scrapes.p99 / nothing.p99)),
+    ratio,
     goal: { kind: 'under', value: GOAL, of: 'median ratio' },
-    note: `two parts without scrapes differ by up to ${noise}`,
+    note: comparedWithNoise(rounds, ratio.median),
   };
+}
+
+/** @returns how two parts without scrapes differ, and whether scrapes make more of a difference. @param ratio median of that with scrapes */
+function comparedWithNoise(rounds: readonly Round[], ratio: number): string {
+  const { median, min, max } = summary(rounds.map(({ nothing, again }) => again.p99 / nothing.p99));
+  const place = ratio <= max ? 'within' : 'beyond';
+  return `a part without scrapes has ${hundredths(median)} (${hundredths(min)}–${hundredths(max)}) of the p99 of another one: the median ratio is ${place} that`;
 }
 
 /** Each request on a quiet connection wakes the event loop once more: what a scrape costs beyond that is the making of metrics. */
@@ -101,11 +108,6 @@ function costs(rounds: readonly Round[]): { readonly note?: string } {
   if (scrape === undefined || request === undefined || scrape.length === 0) return {};
   const shown = [scrape, request].map((values) => hundredths(summary(values).median));
   return { note: `a scrape takes ${shown[0]} ms of processor time, a request of /healthz ${shown[1]}` };
-}
-
-/** @returns how many times the larger is the smaller */
-function ratioOf(one: Half, other: Half): number {
-  return Math.max(one.p99, other.p99) / Math.min(one.p99, other.p99);
 }
 
 /** @param url what is asked for; null: nothing */
