@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { Agent, get } from 'node:http';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { ChildNode } from '../src/cli/child-node.ts';
+import { BareServer } from './bare-server.ts';
 import { cpuMicros } from './cpu-time.ts';
 import type { Figure } from './figure.ts';
 import { hundredths, whole } from './report.ts';
@@ -27,10 +28,10 @@ interface Half {
 }
 
 /**
- * What is asked for while somebody writes: nothing; nothing once more, which differs from that by noise alone; `/healthz`, the smallest
- * answer that there is; `/metrics`.
+ * What is asked for while somebody writes: nothing; nothing once more, which differs from that by noise alone; a text of another process,
+ * which takes time of the cores and none of the node; `/healthz`, the smallest answer that there is; `/metrics`.
  */
-const PARTS = ['nothing', 'again', 'health', 'metrics'] as const;
+const PARTS = ['nothing', 'again', 'elsewhere', 'health', 'metrics'] as const;
 type Part = (typeof PARTS)[number];
 type Round = Readonly<Record<Part, Half>>;
 
@@ -40,7 +41,11 @@ export const metrics: Study = {
   async run(scope, options, progress) {
     const { node } = await scope.filledNode(KEYS, '--metrics-listen', '127.0.0.1:0');
     const { metricsUrl, url } = node;
-    const urls = { nothing: null, again: null, health: `${url}/healthz`, metrics: metricsUrl ?? '' } as const;
+    const { url: elsewhere } = await scope.start(() => BareServer.start('bare-text.ts'));
+    const urls = {
+      ...{ nothing: null, again: null, elsewhere },
+      ...{ health: `${url}/healthz`, metrics: metricsUrl ?? '' },
+    } as const;
     const writing = { port: node.port, rate: WRITES_PER_SECOND, keys: KEYS, protocol: 'put' } as const;
     const writer = await SteadyWriter.start(scope, writing);
     const rounds: Round[] = [];
@@ -55,11 +60,11 @@ export const metrics: Study = {
       if (number > 0) rounds.push(round);
     }
     await writer.finish();
-    return { figures: [scraped(rounds), overHealth(rounds)], details: rounds };
+    return { figures: [scraped(rounds), overElsewhere(rounds)], details: rounds };
   },
 };
 
-/** @returns all parts, each of them first in one of four rounds */
+/** @returns all parts, each of them first in one of five rounds */
 function inTurn(round: number): readonly Part[] {
   const first = round % PARTS.length;
   return [...PARTS.slice(first), ...PARTS.slice(0, first)];
@@ -86,15 +91,15 @@ function comparedWithNoise(rounds: readonly Round[], ratio: number): string {
   return `a part without scrapes has ${hundredths(median)} (${hundredths(min)}–${hundredths(max)}) of the p99 of another one: the median ratio is ${place} that`;
 }
 
-/** Each request on a quiet connection wakes the event loop once more: what a scrape costs beyond that is the making of metrics. */
-function overHealth(rounds: readonly Round[]): Figure {
+/** Who scrapes needs a core too, and so does what answers: the rest is what scrapes cost the writes of this node. */
+function overElsewhere(rounds: readonly Round[]): Figure {
   return {
     row: 12,
-    what: `the same, over that with ${SCRAPES_PER_SECOND} requests of /healthz a second`,
+    what: 'the same, over that with as many scrapes of another process',
     unit: 'ms',
     psyncd: summary(rounds.map(({ metrics: scrapes }) => scrapes.p99)),
-    beside: { name: '/healthz', values: summary(rounds.map(({ health }) => health.p99)) },
-    ratio: summary(rounds.map(({ health, metrics: scrapes }) => scrapes.p99 / health.p99)),
+    beside: { name: 'elsewhere', values: summary(rounds.map(({ elsewhere }) => elsewhere.p99)) },
+    ratio: summary(rounds.map(({ elsewhere, metrics: scrapes }) => scrapes.p99 / elsewhere.p99)),
     ...costs(rounds),
   };
 }
