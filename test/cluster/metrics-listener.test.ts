@@ -139,3 +139,29 @@ test('a taken address for metrics stops the start with one line', async (t) => {
     new RegExp(`port ${portOf(first)} on 127.0.0.1 is taken; choose another with --metrics-listen`),
   );
 });
+
+test('a scrape that gets the last text has the same headers as others, and is counted', async (t) => {
+  const node = await (await Cluster.create(t)).start('node', ...LISTEN);
+  const scrape = async () => {
+    const answer = await fetch(node.metricsUrl ?? '');
+    return {
+      names: [...answer.headers.keys()],
+      type: answer.headers.get('content-type'),
+      body: await answer.text(),
+    };
+  };
+  const first = await scrape();
+  let [last, count] = [first, 1];
+  // After some dozens at once the node makes no more texts for a while.
+  for (let isKept = false; !isKept; count += 1) {
+    const next = await scrape();
+    isKept = next.body === last.body;
+    last = next;
+  }
+  assert.deepEqual(new Set(last.names), new Set(first.names));
+  assert.equal(last.type, first.type);
+  await until('all are counted', async () => {
+    const labels = { route: '/metrics', method: 'GET', code: '200' };
+    return (valueIn(await scraped(node.url), 'psyncd_http_requests_total', labels) ?? 0) >= count || null;
+  });
+});

@@ -58,6 +58,12 @@ export class AskedNode {
     return this.#state.closing;
   }
 
+  /** The last metrics, as long as they are to be used; null: scrapes get new ones. */
+  get keptText(): SentText | null {
+    const text = this.#text;
+    return text !== null && this.#world.monotonic() - this.#textAt < text.restMs ? text : null;
+  }
+
   /** Takes an answer of the main thread. */
   answered(answer: Answer): void {
     const now = this.#world.monotonic();
@@ -77,8 +83,8 @@ export class AskedNode {
    * @throws Problem LOADING if the main thread does not answer in time
    */
   async scrape(): Promise<SentText> {
-    const kept = this.#text;
-    if (kept !== null && this.#world.monotonic() - this.#textAt < kept.restMs) return kept;
+    const kept = this.keptText;
+    if (kept !== null) return kept;
     const { text } = await this.#inTime(this.#sharedAnswer('metrics'));
     if (text === null) throw new Problem('INTERNAL', 'the log of the node says more');
     return text;

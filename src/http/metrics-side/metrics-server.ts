@@ -5,6 +5,7 @@ import { metricsRoute } from '../routes/node/metrics-route.ts';
 import { SHARED } from '../schemas/shared.ts';
 import { createSide, type SideParts, trafficOf } from '../side-server.ts';
 import type { AskedNode } from './asked-node.ts';
+import { keptText } from './kept-text.ts';
 
 export interface MetricsParts extends SideParts {
   readonly node: AskedNode;
@@ -12,10 +13,11 @@ export interface MetricsParts extends SideParts {
 
 /** @returns the server, not listening yet */
 export function createMetricsServer(parts: MetricsParts): Promise<Listening> {
-  const { node } = parts;
+  const { node, settings } = parts;
   return createSide(parts, 'metrics', trafficOf(parts), {
     upgrade: null,
-    handler: (_bodies, long) => long,
+    // With CORS every answer has headers of its own.
+    handler: (_bodies, long) => (settings.allowedOrigins.length === 0 ? keptText(node, long) : long),
     firstHooks: (app) => {
       // Routes ask the node themselves; what no route takes is answered with the position of the node too.
       app.addHook('onRequest', async (request) => {

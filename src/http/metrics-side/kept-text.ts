@@ -1,0 +1,33 @@
+/** The short cut of scrapes that get the last text: most of them, if there are very many. */
+import { formatPosition } from '../../replication/position.ts';
+import { noteRoute } from '../../web/record/request-counts.ts';
+import { NO_SNIFFING } from '../answer-headers.ts';
+import type { Handler } from '../fast-path/in-order.ts';
+import type { AskedNode } from './asked-node.ts';
+
+const PATH = '/metrics';
+
+/** @returns a handler that answers plain scrapes with the last text as long as that is to be used, and leaves everything else to `long` */
+export function keptText(node: AskedNode, long: Handler): Handler {
+  return {
+    overlap: long.overlap,
+    handle: (request, response) => {
+      const { headers, method, url } = request;
+      const hasBody = headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined;
+      const isPlain = method === 'GET' && url === PATH && !hasBody && headers.expect === undefined;
+      const text = isPlain && !node.closing ? node.keptText : null;
+      if (text === null) return long.handle(request, response);
+      noteRoute(response, PATH);
+      response.writeHead(200, {
+        [NO_SNIFFING[0]]: NO_SNIFFING[1],
+        'content-type': text.contentType,
+        'cache-control': 'no-store',
+        'psync-position': formatPosition(node.position),
+        'psync-role': node.role,
+        'content-length': text.bytes.length,
+      });
+      response.end(text.bytes);
+      return 'reads';
+    },
+  };
+}
